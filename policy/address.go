@@ -1,0 +1,211 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// AddrSet is the set of addresses that a key may be used from. The zero value
+// is every address: a key without an address rule.
+//
+// Addresses that map IPv4 into IPv6 (::ffff:a.b.c.d) count as the IPv4 address
+// that they carry.
+type AddrSet struct {
+	entries []string    // as written, canonically spelled
+	ranges  []addrRange // sorted, disjoint
+}
+
+// addrRange is an inclusive range within one family.
+type addrRange struct{ from, to netip.Addr }
+
+// ParseAddrSet reads a list of single addresses (192.0.2.7), CIDR blocks
+// (192.0.2.0/24, 2001:db8::/32) and inclusive ranges (192.0.2.10-192.0.2.20),
+// separated by commas or white space. An empty list is the set of all
+// addresses; a comma with nothing beside it is a mistake, so that no slip of
+// the pen opens a key to everybody. The error names the entry, what is wrong
+// with it and, where that can be guessed, what was meant.
+func ParseAddrSet(list string) (AddrSet, error) {
+	var entries []string
+	for piece := range strings.SplitSeq(list, ",") {
+		words := strings.FieldsFunc(piece, func(r rune) bool {
+			return r == ' ' || r == '\t' || r == '\n' || r == '\r'
+		})
+		if len(words) == 0 && strings.Contains(list, ",") {
+			words = []string{""}
+		}
+		entries = append(entries, words...)
+	}
+	return NewAddrSet(entries)
+}
+
+// NewAddrSet is ParseAddrSet for entries that stand apart already.
+func NewAddrSet(entries []string) (AddrSet, error) {
+	var s AddrSet
+	for _, entry := range entries {
+		r, canonical, err := parseEntry(entry)
+		if err != nil {
+			return AddrSet{}, fmt.Errorf("address %q: %w", entry, err)
+		}
+		s.entries = append(s.entries, canonical)
+		s.ranges = append(s.ranges, r)
+	}
+	s.ranges = merge(s.ranges)
+	return s, nil
+}
+
+// Any reports whether the set holds every address because no rule was given.
+func (s AddrSet) Any() bool { return len(s.ranges) == 0 }
+
+// Contains reports whether a is in the set. An invalid address is in no set
+// but that of all addresses.
+func (s AddrSet) Contains(a netip.Addr) bool {
+	if s.Any() {
+		return true
+	}
+	a = a.Unmap().WithZone("")
+	i, found := slices.BinarySearchFunc(s.ranges, a, func(r addrRange, a netip.Addr) int {
+		return r.from.Compare(a)
+	})
+	if found {
+		return true
+	}
+	return i > 0 && a.IsValid() && a.Compare(s.ranges[i-1].to) <= 0
+}
+
+// Entries lists what the set was made from, canonically spelled. It is never
+// nil.
+func (s AddrSet) Entries() []string { return append([]string{}, s.entries...) }
+
+// String joins the entries with commas, or says "any".
+func (s AddrSet) String() string {
+	if s.Any() {
+		return "any"
+	}
+	return strings.Join(s.entries, ",")
+}
+
+// Warnings names entries that are allowed but seldom meant.
+func (s AddrSet) Warnings() []string {
+	var warnings []string
+	for _, e := range s.entries {
+		if e == "0.0.0.0/0" || e == "::/0" {
+			warnings = append(warnings, fmt.Sprintf("%s holds every address of its family, and none of the other: leave the list empty to allow any address", e))
+		}
+	}
+	return warnings
+}
+
+var errNotAddress = errors.New("want an address (192.0.2.7), a CIDR block (192.0.2.0/24) or a range (192.0.2.10-192.0.2.20)")
+
+func parseEntry(entry string) (addrRange, string, error) {
+	if entry == "" {
+		return addrRange{}, "", errors.New("is empty: there is a comma too many")
+	}
+	if from, to, ok := strings.Cut(entry, "-"); ok {
+		return parseRange(from, to)
+	}
+	if strings.Contains(entry, "/") {
+		return parsePrefix(entry)
+	}
+	a, err := parseAddr(entry)
+	if err != nil {
+		return addrRange{}, "", err
+	}
+	if a.IsUnspecified() {
+		return addrRange{}, "", fmt.Errorf("is no client's address; to allow any address leave the list empty, or write %s/0", a)
+	}
+	return addrRange{a, a}, a.String(), nil
+}
+
+func parseRange(from, to string) (addrRange, string, error) {
+	lo, err := parseAddr(from)
+	if err != nil {
+		return addrRange{}, "", fmt.Errorf("start of the range: %w", err)
+	}
+	hi, err := parseAddr(to)
+	if err != nil {
+		return addrRange{}, "", fmt.Errorf("end of the range: %w", err)
+	}
+	if lo.BitLen() != hi.BitLen() {
+		return addrRange{}, "", errors.New("the range mixes IPv4 and IPv6")
+	}
+	if hi.Less(lo) {
+		return addrRange{}, "", fmt.Errorf("the range is reversed: want %s-%s", hi, lo)
+	}
+	return addrRange{lo, hi}, lo.String() + "-" + hi.String(), nil
+}
+
+func parsePrefix(entry string) (addrRange, string, error) {
+	addr, _, _ := strings.Cut(entry, "/")
+	if _, err := parseAddr(addr); err != nil {
+		return addrRange{}, "", err
+	}
+	p, err := netip.ParsePrefix(entry)
+	if err != nil {
+		return addrRange{}, "", errors.New("the length after the slash must be a number from 0 to 32 for IPv4, to 128 for IPv6")
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return addrRange{}, "", errors.New("the block reaches beyond the IPv4 addresses that it is written in; write the IPv4 block itself")
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if m := p.Masked(); m != p {
+		return addrRange{}, "", fmt.Errorf("bits are set beyond the block's length: want %s for the block, or %s for the one address", m, p.Addr())
+	}
+	return addrRange{p.Addr(), lastOf(p)}, p.String(), nil
+}
+
+func parseAddr(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	withPort, portErr := netip.ParseAddrPort(text)
+	switch {
+	case err != nil && leadingZero(text):
+		return a, errors.New("an IPv4 number has a leading zero, which some programs read as octal; write it without")
+	case err != nil && portErr == nil:
+		return a, fmt.Errorf("a client's port is never the same; write %s without it", withPort.Addr().WithZone(""))
+	case err != nil:
+		return a, errNotAddress
+	case a.Zone() != "":
+		return a, fmt.Errorf("a zone has a meaning on one machine only; write %s", a.WithZone(""))
+	}
+	return a.Unmap(), nil
+}
+
+func leadingZero(text string) bool {
+	parts := strings.Split(text, ".")
+	return len(parts) == 4 && slices.ContainsFunc(parts, func(p string) bool {
+		return len(p) > 1 && p[0] == '0' && strings.Trim(p, "0123456789") == ""
+	})
+}
+
+// lastOf is the last address of a block.
+func lastOf(p netip.Prefix) netip.Addr {
+	bytes := p.Addr().AsSlice()
+	for i := p.Bits(); i < len(bytes)*8; i++ {
+		bytes[i/8] |= 0x80 >> (i % 8)
+	}
+	last, _ := netip.AddrFromSlice(bytes)
+	return last
+}
+
+// merge sorts ranges and joins those that overlap or touch, so that a search
+// needs to look at one neighbour only.
+func merge(ranges []addrRange) []addrRange {
+	slices.SortFunc(ranges, func(a, b addrRange) int { return a.from.Compare(b.from) })
+	out := ranges[:0]
+	for _, r := range ranges {
+		if n := len(out); n > 0 && out[n-1].to.BitLen() == r.from.BitLen() &&
+			(r.from.Compare(out[n-1].to) <= 0 || out[n-1].to.Next() == r.from) {
+			if out[n-1].to.Less(r.to) {
+				out[n-1].to = r.to
+			}
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}

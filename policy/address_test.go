@@ -1,0 +1,489 @@
+package policy_test
+
+import (
+	"fmt"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestR4_AKeyMayNameAnyMixOfAddresses(t *testing.T) {
+	s := addrs(t, "192.0.2.7, 198.51.100.0/30\n2001:db8::/127\t203.0.113.250-203.0.113.252,2001:db8::ff-2001:db8::101\r\n10.0.0.0/8")
+	wantEntries := []string{
+		"192.0.2.7", "198.51.100.0/30", "2001:db8::/127", "203.0.113.250-203.0.113.252", "2001:db8::ff-2001:db8::101", "10.0.0.0/8",
+	}
+	if diff := cmp.Diff(wantEntries, s.Entries()); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+	if got, want := s.String(), strings.Join(wantEntries, ","); got != want {
+		t.Errorf("String = %q, want %q", got, want)
+	}
+	if s.Any() {
+		t.Error("the set says that it holds any address")
+	}
+	members := map[string]bool{
+		"192.0.2.6": false, "192.0.2.7": true, "192.0.2.8": false,
+		"198.51.99.255": false, "198.51.100.0": true, "198.51.100.3": true, "198.51.100.4": false,
+		"2001:db7:ffff:ffff:ffff:ffff:ffff:ffff": false, "2001:db8::": true, "2001:db8::1": true, "2001:db8::2": false,
+		"203.0.113.249": false, "203.0.113.250": true, "203.0.113.252": true, "203.0.113.253": false,
+		"2001:db8::fe": false, "2001:db8::ff": true, "2001:db8::100": true, "2001:db8::101": true, "2001:db8::102": false,
+		"9.255.255.255": false, "10.0.0.0": true, "10.255.255.255": true, "11.0.0.0": false,
+		"0.0.0.0": false, "255.255.255.255": false, "::": false, "::a00:1": false,
+	}
+	for text, want := range members {
+		if got := s.Contains(netip.MustParseAddr(text)); got != want {
+			t.Errorf("Contains(%s) = %v, want %v", text, got, want)
+		}
+	}
+	if s.Contains(netip.Addr{}) {
+		t.Error("an invalid address is in the set")
+	}
+}
+
+func TestR4_AnEmptyRuleIsEveryAddress(t *testing.T) {
+	for _, list := range []string{"", " ", "\t\r\n"} {
+		s := addrs(t, list)
+		if !s.Any() || !s.Contains(outside) || !s.Contains(netip.Addr{}) || s.String() != "any" || len(s.Warnings()) != 0 {
+			t.Errorf("%q: %v, any is %v", list, s, s.Any())
+		}
+		if e := s.Entries(); e == nil || len(e) != 0 {
+			t.Errorf("%q: Entries = %#v, want empty and not nil", list, e)
+		}
+	}
+	if s, err := policy.NewAddrSet(nil); err != nil || !s.Any() {
+		t.Errorf("NewAddrSet(nil) = %v, %v", s, err)
+	}
+}
+
+func TestR4_EntriesAreSpelledCanonically(t *testing.T) {
+	for written, want := range map[string]string{
+		"192.0.2.7":                     "192.0.2.7",
+		"::ffff:192.0.2.7":              "192.0.2.7",
+		"::FFFF:C000:207":               "192.0.2.7",
+		"2001:0DB8:0:0:0:0:0:1":         "2001:db8::1",
+		"2001:DB8::/32":                 "2001:db8::/32",
+		"::ffff:192.0.2.0/120":          "192.0.2.0/24",
+		"::ffff:0.0.0.0/96":             "0.0.0.0/0",
+		"::ffff:192.0.2.7/128":          "192.0.2.7/32",
+		"::ffff:192.0.2.7-192.0.2.9":    "192.0.2.7-192.0.2.9",
+		"192.0.2.7-192.0.2.7":           "192.0.2.7-192.0.2.7",
+		"2001:db8::0-2001:DB8:0::00ff":  "2001:db8::-2001:db8::ff",
+		"64:ff9b::192.0.2.7":            "64:ff9b::c000:207",
+		"0.0.0.0-255.255.255.255":       "0.0.0.0-255.255.255.255",
+		"255.255.255.255":               "255.255.255.255",
+		"ffff:ffff:ffff:ffff::/64":      "ffff:ffff:ffff:ffff::/64",
+		"::1":                           "::1",
+		"::ffff:10.0.0.1-::ffff:a00:ff": "10.0.0.1-10.0.0.255",
+	} {
+		if got := addrs(t, written).Entries(); len(got) != 1 || got[0] != want {
+			t.Errorf("%q is spelled %q, want %q", written, got, want)
+		}
+	}
+}
+
+func TestR4_MistakesAreRefused(t *testing.T) {
+	tests := []struct {
+		name, entry string
+		says        []string // beside the entry, quoted
+	}{
+		{"host bits in an IPv4 block", "192.0.2.7/24", []string{"192.0.2.0/24", "192.0.2.7 "}},
+		{"host bits in an IPv6 block", "2001:db8::1/64", []string{"2001:db8::/64", "2001:db8::1 "}},
+		{"host bits in a block of mapped addresses", "::ffff:192.0.2.7/120", []string{"192.0.2.0/24"}},
+		{"host bits in a block of everything", "192.0.2.7/0", []string{"0.0.0.0/0"}},
+		{"a reversed range", "192.0.2.20-192.0.2.10", []string{"reversed", "192.0.2.10-192.0.2.20"}},
+		{"a reversed range of IPv6", "2001:db8::ff-2001:db8::1", []string{"reversed", "2001:db8::1-2001:db8::ff"}},
+		{"a reversed range in two spellings", "::ffff:192.0.2.20-192.0.2.10", []string{"reversed", "192.0.2.10-192.0.2.20"}},
+		{"a range of two families", "192.0.2.1-2001:db8::1", []string{"mixes IPv4 and IPv6"}},
+		{"a range of two families, reversed", "2001:db8::1-192.0.2.1", []string{"mixes IPv4 and IPv6"}},
+		{"a range from below into the mapped addresses", "::1-::ffff:192.0.2.1", []string{"mixes IPv4 and IPv6"}},
+		{"a zone", "fe80::1%eth0", []string{"zone", "write fe80::1"}},
+		{"a zone in a block", "fe80::%eth0/64", []string{"zone", "write fe80::"}},
+		{"a zone in a range", "fe80::1-fe80::9%eth0", []string{"end of the range", "zone", "write fe80::9"}},
+		{"a zone on a mapped address", "::ffff:192.0.2.7%eth0", []string{"zone", "192.0.2.7"}},
+		{"a leading zero", "192.168.010.1", []string{"leading zero", "without"}},
+		{"a zero too many", "192.168.00.1", []string{"leading zero"}},
+		{"a leading zero in a block", "010.0.0.0/8", []string{"leading zero"}},
+		{"a leading zero in a range", "192.0.2.1-192.0.2.09", []string{"end of the range", "leading zero"}},
+		{"a leading zero in the length", "10.0.0.0/08", []string{"length", "0 to 32"}},
+		{"0.0.0.0 meant as anyone", "0.0.0.0", []string{"no client's address", "leave the list empty", "0.0.0.0/0"}},
+		{"0.0.0.0 mapped", "::ffff:0.0.0.0", []string{"leave the list empty", "0.0.0.0/0"}},
+		{":: meant as anyone", "::", []string{"no client's address", "leave the list empty", "::/0"}},
+		{":: written out", "0:0:0:0:0:0:0:0", []string{"leave the list empty", "::/0"}},
+		{"an IPv4 address with a port", "192.0.2.7:443", []string{"port", "write 192.0.2.7 "}},
+		{"an IPv6 address with a port", "[2001:db8::7]:443", []string{"port", "write 2001:db8::7 "}},
+		{"a length beyond IPv4", "192.0.2.0/33", []string{"length", "0 to 32"}},
+		{"a length beyond IPv6", "2001:db8::/129", []string{"length", "128"}},
+		{"a negative length", "192.0.2.0/-1", nil},
+		{"a signed length", "192.0.2.0/+24", []string{"length"}},
+		{"a netmask", "192.0.2.0/255.255.255.0", []string{"length", "0 to 32"}},
+		{"no length", "192.0.2.0/", []string{"length"}},
+		{"two lengths", "192.0.2.0/24/24", []string{"length"}},
+		{"no address before the length", "/24", []string{"192.0.2.0/24"}},
+		{"an IPv4 length on a mapped address", "::ffff:192.0.2.0/24", []string{"beyond the IPv4 addresses"}},
+		{"a mapped block one bit too wide", "::ffff:0.0.0.0/95", []string{"beyond the IPv4 addresses"}},
+		{"a mapped block of everything", "::ffff:0.0.0.0/0", []string{"beyond the IPv4 addresses"}},
+		{"a range without an end", "1.2.3.4-", []string{"end of the range", "192.0.2.10-192.0.2.20"}},
+		{"a range without a start", "-1.2.3.4", []string{"start of the range", "192.0.2.10-192.0.2.20"}},
+		{"a dash", "-", []string{"start of the range"}},
+		{"a range of three", "1.2.3.4-1.2.3.5-1.2.3.6", []string{"end of the range"}},
+		{"a range by its last number", "192.0.2.10-20", []string{"end of the range"}},
+		{"a range of blocks", "192.0.2.0/24-198.51.100.0/24", []string{"start of the range"}},
+		{"a name", "localhost", []string{"192.0.2.7"}},
+		{"a wildcard", "192.0.2.*", []string{"192.0.2.7"}},
+		{"three numbers", "192.0.2", []string{"192.0.2.7"}},
+		{"a number", "3232235521", []string{"192.0.2.7"}},
+		{"a hexadecimal number", "0xc0.0.2.1", []string{"192.0.2.7"}},
+		{"a number too large", "192.0.2.256", []string{"192.0.2.7"}},
+		{"other digits", "１９２.0.2.7", []string{"192.0.2.7"}},
+		{"a NUL", "192.0.2.7\x00", []string{"192.0.2.7"}},
+		{"another separator", "192.0.2.7;192.0.2.8", []string{"192.0.2.7"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name+" is refused", func(t *testing.T) {
+			for _, list := range []string{tt.entry, "192.0.2.99," + tt.entry, tt.entry + " 192.0.2.99"} {
+				s, err := policy.ParseAddrSet(list)
+				wantError(t, err, append(tt.says, fmt.Sprintf("%q", tt.entry))...)
+				// What came of it must not be used: it would be every address.
+				if len(s.Entries()) != 0 {
+					t.Errorf("%q: entries %q beside the error", list, s.Entries())
+				}
+			}
+			_, err := policy.NewAddrSet([]string{tt.entry})
+			wantError(t, err, fmt.Sprintf("%q", tt.entry))
+		})
+	}
+}
+
+func TestR4_EmptyPiecesAreRefused(t *testing.T) {
+	for _, list := range []string{",", " , ", ",,", "192.0.2.7,", ",192.0.2.7", "192.0.2.7,,192.0.2.8", "192.0.2.7, ,192.0.2.8"} {
+		t.Run(fmt.Sprintf("%q is refused", list), func(t *testing.T) {
+			_, err := policy.ParseAddrSet(list)
+			wantError(t, err, `""`, "comma too many")
+		})
+	}
+	for _, entries := range [][]string{{""}, {" "}, {"192.0.2.7", ""}, {" 192.0.2.7"}, {"192.0.2.7,192.0.2.8"}} {
+		t.Run(fmt.Sprintf("the entries %q are refused", entries), func(t *testing.T) {
+			_, err := policy.NewAddrSet(entries)
+			wantError(t, err, fmt.Sprintf("%q", entries[len(entries)-1]))
+		})
+	}
+}
+
+func TestR4_EverybodyIsAllowedAndWarnedOf(t *testing.T) {
+	tests := []struct {
+		list string
+		warn []string // what each warning begins with
+	}{
+		{"0.0.0.0/0", []string{"0.0.0.0/0 "}},
+		{"::/0", []string{"::/0 "}},
+		{"::ffff:0:0/96", []string{"0.0.0.0/0 "}},
+		{"192.0.2.7,0.0.0.0/0,::/0", []string{"0.0.0.0/0 ", "::/0 "}},
+		{"0.0.0.0/1", nil},
+		{"192.0.2.7,2001:db8::/32", nil},
+		{"10.0.0.0/8", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.list, func(t *testing.T) {
+			got := addrs(t, tt.list).Warnings()
+			if !slices.EqualFunc(got, tt.warn, strings.HasPrefix) {
+				t.Errorf("warnings %q, want ones of %q", got, tt.warn)
+			}
+			for _, w := range got {
+				if !strings.Contains(w, "leave the list empty") {
+					t.Errorf("warning %q does not say what to do", w)
+				}
+			}
+		})
+	}
+	if s := addrs(t, "0.0.0.0/0"); !s.Contains(outside) || s.Contains(netip.MustParseAddr("2001:db8::1")) || s.Any() {
+		t.Error("0.0.0.0/0 is every IPv4 address, and no other")
+	}
+	if s := addrs(t, "::/0"); s.Contains(outside) || !s.Contains(netip.MustParseAddr("2001:db8::1")) || s.Any() {
+		t.Error("::/0 is every IPv6 address, and no other")
+	}
+}
+
+// spellings are ways to write one address.
+func spellings(a netip.Addr) []string {
+	if a.Is4() {
+		b := a.As4()
+		dotted := a.String()
+		hex := fmt.Sprintf("%x:%x", int(b[0])<<8|int(b[1]), int(b[2])<<8|int(b[3]))
+		return []string{
+			dotted, "::ffff:" + dotted, "::FFFF:" + dotted, "::ffff:" + hex, "::FFFF:" + strings.ToUpper(hex),
+			"0:0:0:0:0:ffff:" + dotted, "0:0:0:0:0:FFFF:" + hex, "0000:0000:0000:0000:0000:ffff:" + dotted,
+			fmt.Sprintf("0000:0000:0000:0000:0000:FFFF:%02X%02X:%02X%02X", b[0], b[1], b[2], b[3]), "0::ffff:" + dotted,
+		}
+	}
+	b := a.As16()
+	var short, long []string
+	for i := 0; i < 16; i += 2 {
+		group := int(b[i])<<8 | int(b[i+1])
+		short = append(short, fmt.Sprintf("%x", group))
+		long = append(long, fmt.Sprintf("%04x", group))
+	}
+	expanded := strings.Join(long, ":")
+	tail := strings.Join(short[:6], ":") + ":" + netip.AddrFrom4([4]byte(b[12:])).String()
+	return []string{
+		a.String(), strings.ToUpper(a.String()), strings.Join(short, ":"), strings.ToUpper(strings.Join(short, ":")),
+		expanded, strings.ToUpper(expanded), tail, strings.ToUpper(tail),
+	}
+}
+
+func TestR4_EverySpellingOfAnAddressDecidesAlike(t *testing.T) {
+	anAddr := rapid.Custom(func(t *rapid.T) netip.Addr {
+		if rapid.Bool().Draw(t, "IPv4") {
+			return netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "bytes")))
+		}
+		b := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 0xab, 0xff}), 16, 16).Draw(t, "bytes")
+		b[0] |= 0x20 // no mapped one
+		return netip.AddrFrom16([16]byte(b))
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		a := anAddr.Draw(t, "address")
+		if a.IsUnspecified() {
+			return // refused, and tested above
+		}
+		other := a.Next()
+		if !other.IsValid() {
+			other = a.Prev()
+		}
+		for _, rule := range spellings(a) {
+			set, err := policy.NewAddrSet([]string{rule})
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := keyWith(func(k *policy.Key) { k.Allow = set })
+			for _, client := range spellings(a) {
+				addr, err := netip.ParseAddr(client)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := policy.Decide(during, key, &policy.Request{Operation: policy.Recognize, Client: addr}); d.Reason != policy.Allowed {
+					t.Fatalf("rule %q, client %q: %v", rule, client, d.Reason)
+				}
+			}
+			for _, client := range spellings(other) {
+				addr := netip.MustParseAddr(client)
+				if d := policy.Decide(during, key, &policy.Request{Operation: policy.Recognize, Client: addr}); d.Reason != policy.AddressRefused {
+					t.Fatalf("rule %q, client %q: %v", rule, client, d.Reason)
+				}
+			}
+		}
+	})
+}
+
+// block is what one entry means, worked out apart from the code under test:
+// plain integers of one family.
+type block struct {
+	v4     bool
+	lo, hi *big.Int
+}
+
+func (b block) holds(a netip.Addr) bool {
+	if !a.IsValid() {
+		return false
+	}
+	a = a.Unmap()
+	n := new(big.Int).SetBytes(a.AsSlice())
+	return a.Is4() == b.v4 && n.Cmp(b.lo) >= 0 && n.Cmp(b.hi) <= 0
+}
+
+func addrOf(v4 bool, n *big.Int) netip.Addr {
+	if v4 {
+		return netip.AddrFrom4([4]byte(n.FillBytes(make([]byte, 4))))
+	}
+	return netip.AddrFrom16([16]byte(n.FillBytes(make([]byte, 16))))
+}
+
+// anEntry is an entry near 10.0.0.0 or 2001:db8::, or at an end of its family,
+// with what it means. The corner is small, so that entries meet.
+func anEntry() *rapid.Generator[entry] {
+	return rapid.Custom(func(t *rapid.T) entry {
+		v4 := rapid.Bool().Draw(t, "IPv4")
+		a, b := aNumber(v4).Draw(t, "from"), aNumber(v4).Draw(t, "to")
+		spell := func(n *big.Int) string { return rapid.SampledFrom(spellings(addrOf(v4, n))).Draw(t, "spelling") }
+		switch rapid.IntRange(0, 2).Draw(t, "kind") {
+		case 0:
+			if a.Sign() == 0 {
+				a = big.NewInt(1)
+			}
+			return entry{spell(a), block{v4, a, a}}
+		case 1:
+			if a.Cmp(b) > 0 {
+				a, b = b, a
+			}
+			return entry{spell(a) + "-" + spell(b), block{v4, a, b}}
+		default:
+			total := 128
+			if v4 {
+				total = 32
+			}
+			free := uint(rapid.IntRange(0, 7).Draw(t, "free bits"))
+			lo := new(big.Int).Lsh(new(big.Int).Rsh(a, free), free)
+			hi := new(big.Int).Add(lo, big.NewInt(1<<free-1))
+			text := spell(lo)
+			if v4 && strings.Contains(text, ":") {
+				total = 128
+			}
+			return entry{fmt.Sprintf("%s/%d", text, total-int(free)), block{v4, lo, hi}}
+		}
+	})
+}
+
+type entry struct {
+	text string
+	is   block
+}
+
+func aNumber(v4 bool) *rapid.Generator[*big.Int] {
+	return rapid.Custom(func(t *rapid.T) *big.Int {
+		bits, base := uint(128), new(big.Int).SetBytes(netip.MustParseAddr("2001:db8::").AsSlice())
+		if v4 {
+			bits, base = 32, big.NewInt(10<<24)
+		}
+		off := big.NewInt(rapid.Int64Range(0, 200).Draw(t, "offset"))
+		switch rapid.IntRange(0, 5).Draw(t, "corner") {
+		case 4:
+			return off
+		case 5:
+			end := new(big.Int).Lsh(big.NewInt(1), bits)
+			return end.Sub(end.Sub(end, big.NewInt(1)), off)
+		}
+		return base.Add(base, off)
+	})
+}
+
+func TestR4_AddrSetIsTheUnionOfItsEntries(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var texts []string
+		var blocks []block
+		for _, e := range rapid.SliceOfN(anEntry(), 1, 12).Draw(t, "entries") {
+			texts = append(texts, e.text)
+			blocks = append(blocks, e.is)
+		}
+		s, err := policy.ParseAddrSet(strings.Join(texts, rapid.SampledFrom([]string{",", " ", ", ", "\n"}).Draw(t, "separator")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		union := func(a netip.Addr) bool {
+			return slices.ContainsFunc(blocks, func(b block) bool { return b.holds(a) })
+		}
+		probe := func(a netip.Addr) {
+			if got, want := s.Contains(a), union(a); got != want {
+				t.Fatalf("%v: Contains(%v) = %v, want %v", s, a, got, want)
+			}
+		}
+		for _, b := range blocks {
+			for _, n := range []*big.Int{b.lo, b.hi} {
+				a := addrOf(b.v4, n)
+				probe(a)
+				probe(a.Prev())
+				probe(a.Next())
+				if b.v4 {
+					probe(netip.AddrFrom16(a.As16()))                      // mapped
+					probe(netip.AddrFrom16([16]byte{12: 10, 15: byte(1)})) // its number, in the other family
+				}
+			}
+		}
+		for range 20 {
+			v4 := rapid.Bool().Draw(t, "IPv4")
+			probe(addrOf(v4, aNumber(v4).Draw(t, "probe")))
+		}
+		checkRoundTrip(t, s)
+	})
+}
+
+// checkRoundTrip wants that a set, written and read again, is the same.
+func checkRoundTrip(t interface{ Fatalf(string, ...any) }, s policy.AddrSet) {
+	again, err := policy.ParseAddrSet(s.String())
+	if err != nil {
+		t.Fatalf("%q is refused: %v", s, err)
+	}
+	if again.String() != s.String() || !slices.Equal(again.Entries(), s.Entries()) {
+		t.Fatalf("%q became %q", s, again)
+	}
+	separate, err := policy.NewAddrSet(s.Entries())
+	if err != nil || separate.String() != s.String() {
+		t.Fatalf("entries %q became %q, %v", s.Entries(), separate, err)
+	}
+	if !cmp.Equal(s.Warnings(), again.Warnings()) {
+		t.Fatalf("warnings %q became %q", s.Warnings(), again.Warnings())
+	}
+}
+
+func FuzzParseAddrSet(f *testing.F) {
+	for _, seed := range []string{
+		"", ",", "192.0.2.7", "192.0.2.0/24 2001:db8::/32", "192.0.2.10-192.0.2.20", "::ffff:192.0.2.7", "::ffff:192.0.2.0/120",
+		"0.0.0.0", "::", "0.0.0.0/0", "::/0", "1.2.3.4-", "fe80::1%eth0", "192.0.2.7:80", "[::1]:80", "255.255.255.255", "any",
+		"::1-::fffe:ffff:ffff,10.0.0.0/8", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "0.0.0.0-255.255.255.255", "010.0.0.1",
+	} {
+		f.Add(seed, []byte{192, 0, 2, 7})
+	}
+	f.Fuzz(func(t *testing.T, list string, probe []byte) {
+		s, err := policy.ParseAddrSet(list)
+		if err != nil {
+			if len(s.Entries()) != 0 {
+				t.Errorf("entries %q beside the error", s.Entries())
+			}
+			return
+		}
+		if s.Any() {
+			if strings.TrimSpace(list) != "" {
+				t.Fatalf("%q became the set of all addresses", list)
+			}
+			return
+		}
+		checkRoundTrip(t, s)
+		var blocks []block
+		for _, e := range s.Entries() {
+			blocks = append(blocks, meaning(t, e))
+		}
+		probes := []netip.Addr{{}, inside, outside}
+		if a, ok := netip.AddrFromSlice(probe); ok {
+			probes = append(probes, a)
+		}
+		for _, b := range blocks {
+			for _, n := range []*big.Int{b.lo, b.hi} {
+				a := addrOf(b.v4, n)
+				probes = append(probes, a, a.Prev(), a.Next(), netip.AddrFrom16(a.As16()))
+			}
+		}
+		for _, a := range probes {
+			want := slices.ContainsFunc(blocks, func(b block) bool { return b.holds(a) })
+			if got := s.Contains(a); got != want {
+				t.Errorf("%v: Contains(%v) = %v, want %v", s, a, got, want)
+			}
+		}
+	})
+}
+
+// meaning reads a canonical entry, with the standard library's parsers.
+func meaning(t *testing.T, text string) block {
+	number := func(a netip.Addr) *big.Int { return new(big.Int).SetBytes(a.AsSlice()) }
+	if from, to, ok := strings.Cut(text, "-"); ok {
+		lo, hi := netip.MustParseAddr(from), netip.MustParseAddr(to)
+		return block{lo.Is4(), number(lo), number(hi)}
+	}
+	if strings.Contains(text, "/") {
+		p := netip.MustParsePrefix(text)
+		if p != p.Masked() || p.Addr().Is4In6() {
+			t.Fatalf("entry %q is not canonical", text)
+		}
+		size := new(big.Int).Lsh(big.NewInt(1), uint(p.Addr().BitLen()-p.Bits()))
+		hi := new(big.Int).Add(number(p.Addr()), size)
+		return block{p.Addr().Is4(), number(p.Addr()), hi.Sub(hi, big.NewInt(1))}
+	}
+	a := netip.MustParseAddr(text)
+	if a.Is4In6() || a.Zone() != "" || a.IsUnspecified() {
+		t.Fatalf("entry %q is not canonical", text)
+	}
+	return block{a.Is4(), number(a), number(a)}
+}

@@ -1,0 +1,364 @@
+package policy_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// facts are all that one decision rests on.
+type facts struct {
+	now policy.Time
+	key *policy.Key
+	req policy.Request
+}
+
+func (f facts) decide() policy.Decision { return policy.Decide(f.now, f.key, &f.req) }
+
+// aTime is near the instants that matter, so that the boundaries come up.
+func aTime() *rapid.Generator[policy.Time] {
+	return rapid.Custom(func(t *rapid.T) policy.Time {
+		base := rapid.SampledFrom([]policy.Time{created, during, expiry, after}).Draw(t, "near")
+		return base + policy.Time(rapid.Int64Range(-3, 3).Draw(t, "by"))
+	})
+}
+
+// rarely is true in fewer than one of n cases. Rapid prefers what is small and
+// what comes first, so the cases that let a request through do so below.
+func rarely(t *rapid.T, n int, label string) bool {
+	return rapid.IntRange(0, n-1).Draw(t, label) == n-1
+}
+
+// aHappening is an instant that mostly has not come.
+func aHappening() *rapid.Generator[policy.Time] {
+	return rapid.Custom(func(t *rapid.T) policy.Time {
+		if rarely(t, 4, "happened") {
+			return aTime().Draw(t, "at")
+		}
+		return 0
+	})
+}
+
+func someFacts(t *testing.T) *rapid.Generator[facts] {
+	rules := []policy.AddrSet{{}, addrs(t, "192.0.2.0/24"), addrs(t, "2001:db8::/32,192.0.2.1-192.0.2.9"), addrs(t, "203.0.113.1")}
+	clients := []netip.Addr{inside, netip.MustParseAddr("::ffff:192.0.2.7"), outside, netip.MustParseAddr("2001:db8::1"), {}}
+	operations := append([]policy.Operation{policy.ReadJob, policy.ReadJob, policy.Unlisted}, listed...)
+	ids := []string{"1", "1", "1", "2"}
+	return rapid.Custom(func(t *rapid.T) facts {
+		f := facts{now: aTime().Draw(t, "now")}
+		if rapid.Bool().Draw(t, "late") {
+			f.now = after
+		}
+		expires := policy.ExpiresAt(aTime().Draw(t, "expiry"))
+		if rarely(t, 3, "never") {
+			expires = policy.Never()
+		}
+		f.key = &policy.Key{
+			ID: "key_1", AccountID: "acc_1",
+			AccountOpen: !rarely(t, 4, "closed"),
+			Allow:       rapid.SampledFrom(rules).Draw(t, "allow"),
+			Issuable:    rapid.Bool().Draw(t, "issuable"),
+			CreatedAt:   created + policy.Time(rapid.Int64Range(-3, 3).Draw(t, "key created")),
+			Expires:     expires,
+			DeletedAt:   aHappening().Draw(t, "deleted"),
+			RevokedAt:   aHappening().Draw(t, "revoked"),
+		}
+		window := rapid.SampledFrom([]time.Duration{time.Hour, 50 * time.Second, 1<<63 - 1, time.Millisecond, 0}).Draw(t, "window")
+		f.req = policy.Request{
+			Operation:      rapid.SampledFrom(operations).Draw(t, "operation"),
+			EarlyData:      rarely(t, 4, "early"),
+			Client:         rapid.SampledFrom(clients).Draw(t, "client"),
+			UnrecordedJobs: rapid.Bool().Draw(t, "unrecorded"),
+			Grace: policy.Grace{
+				Window:   window,
+				AfterEnd: rapid.SampledFrom([]time.Duration{0, 5 * time.Second, time.Millisecond}).Draw(t, "after end"),
+			},
+		}
+		if !rarely(t, 4, "unrecorded job") {
+			f.req.Job = &policy.Job{
+				AccountID: "acc_" + rapid.SampledFrom(ids).Draw(t, "job's account"),
+				KeyID:     "key_" + rapid.SampledFrom(ids).Draw(t, "job's key"),
+				CreatedAt: aTime().Draw(t, "job created"),
+				EndedAt:   aHappening().Draw(t, "job ended"),
+			}
+		}
+		if rapid.Bool().Draw(t, "reads its job after its expiry") {
+			f.key.Expires = policy.ExpiresAt(expiry)
+			f.now = max(f.now, expiry)
+			f.req.Operation = policy.ReadJob
+			if f.req.Job != nil {
+				f.req.Job.KeyID, f.req.Job.AccountID = f.key.ID, f.key.AccountID
+			}
+		}
+		return f
+	})
+}
+
+// holds checks a property on random facts. The property reports whether the
+// facts were of the kind that it is about; some must be, or it says nothing.
+func holds(t *testing.T, property func(t *rapid.T, f facts) (applied bool)) {
+	t.Helper()
+	some, applied := someFacts(t), 0
+	rapid.Check(t, func(t *rapid.T) {
+		// Many draws for one check: what the properties are about is rare.
+		for range 40 {
+			if property(t, some.Draw(t, "facts")) {
+				applied++
+			}
+		}
+	})
+	t.Logf("the property applied %d times", applied)
+	if applied < 20 {
+		t.Errorf("only %d of the random facts were of the kind that the property is about", applied)
+	}
+}
+
+func TestR3_WhatIsDeniedStaysDenied(t *testing.T) {
+	holds(t, func(t *rapid.T, f facts) bool {
+		if f.now < f.key.CreatedAt || f.decide().Reason.OK() {
+			return false
+		}
+		later := f
+		later.now += policy.Time(rapid.Int64Range(0, 200_000).Draw(t, "later"))
+		if d := later.decide(); d.Reason.OK() {
+			t.Fatalf("denied (%v) at %v, but %v at %v", f.decide().Reason, f.now, d.Reason, later.now)
+		}
+		return true
+	})
+}
+
+func TestR3_WhatHappensToAKeyAllowsNothing(t *testing.T) {
+	holds(t, func(t *rapid.T, f facts) bool {
+		if f.decide().Reason.OK() {
+			return false
+		}
+		key := *f.key
+		later := f
+		later.key = &key
+		switch rapid.IntRange(0, 3).Draw(t, "happens") {
+		case 0:
+			key.DeletedAt = f.now
+		case 1:
+			key.RevokedAt = f.now
+		case 2:
+			key.AccountOpen = false
+		case 3:
+			if f.req.Job == nil || f.req.Job.EndedAt != 0 {
+				return false
+			}
+			job := *f.req.Job
+			job.EndedAt, job.State = f.now, policy.JobCompleted
+			later.req.Job = &job
+		}
+		if d := later.decide(); d.Reason.OK() {
+			t.Fatalf("denied (%v), then %v", f.decide().Reason, d.Reason)
+		}
+		return true
+	})
+}
+
+func TestR12_GraceOnlyWidensReadingTheKeysOwnJob(t *testing.T) {
+	holds(t, func(t *rapid.T, f facts) bool {
+		without := f
+		without.req.Grace = policy.Grace{}
+		with, none := f.decide(), without.decide()
+		if with == none {
+			return false
+		}
+		if none.Reason != policy.KeyExpired || with.Reason != policy.AllowedByGrace {
+			t.Fatalf("%v without grace, %v with it", none.Reason, with.Reason)
+		}
+		job := f.req.Job
+		if f.req.Operation != policy.ReadJob || job == nil || job.KeyID != f.key.ID || job.AccountID != f.key.AccountID {
+			t.Fatalf("grace for %v of job %+v", f.req.Operation, job)
+		}
+		if !f.key.Expires.Passed(f.now) {
+			t.Fatal("grace for a key that has not expired")
+		}
+		if with.GraceUntil <= f.now || with.GraceUntil > job.CreatedAt.Add(f.req.Grace.Window) {
+			t.Fatalf("grace until %v, at %v, window to %v", with.GraceUntil, f.now, job.CreatedAt.Add(f.req.Grace.Window))
+		}
+		return true
+	})
+}
+
+func TestR12_NoGraceIsEverGivenWithoutAWindow(t *testing.T) {
+	holds(t, func(t *rapid.T, f facts) bool {
+		f.req.Grace.Window = 0
+		d := f.decide()
+		if d.Reason == policy.AllowedByGrace {
+			t.Fatalf("grace until %v without a window", d.GraceUntil)
+		}
+		return d.Reason == policy.KeyExpired && f.req.Operation == policy.ReadJob
+	})
+}
+
+func TestR12_ALongerGraceAllowsNoLess(t *testing.T) {
+	holds(t, func(t *rapid.T, f facts) bool {
+		if f.decide().Reason != policy.AllowedByGrace {
+			return false
+		}
+		f.req.Grace.Window = max(f.req.Grace.Window, time.Duration(rapid.Int64Range(0, 1<<62).Draw(t, "longer")))
+		if d := f.decide(); d.Reason != policy.AllowedByGrace {
+			t.Fatalf("with a longer window: %v", d.Reason)
+		}
+		f.req.Grace.AfterEnd = 0
+		if d := f.decide(); d.Reason != policy.AllowedByGrace {
+			t.Fatalf("without the bound after the end: %v", d.Reason)
+		}
+		return true
+	})
+}
+
+func TestR12_NothingButExpiryIsForgiven(t *testing.T) {
+	holds(t, func(t *rapid.T, f facts) bool {
+		if f.decide().Reason != policy.AllowedByGrace {
+			return false
+		}
+		key := *f.key
+		key.Expires = policy.Never()
+		f.key = &key
+		if d := f.decide(); d.Reason != policy.Allowed {
+			t.Fatalf("allowed by grace, but %v without the expiry", d.Reason)
+		}
+		return true
+	})
+}
+
+func TestR12_GraceForgivesExpiryWheneverItApplies(t *testing.T) {
+	holds(t, func(t *rapid.T, f facts) bool {
+		job := f.req.Job
+		if f.req.Operation != policy.ReadJob || job == nil || job.KeyID != f.key.ID || !f.key.Expires.Passed(f.now) {
+			return false
+		}
+		key := *f.key
+		key.Expires = policy.Never()
+		unexpired := f
+		unexpired.key = &key
+		end := int64(job.CreatedAt) + f.req.Grace.Window.Milliseconds()
+		if f.req.Grace.AfterEnd > 0 && job.EndedAt != 0 {
+			end = min(end, int64(job.EndedAt)+f.req.Grace.AfterEnd.Milliseconds())
+		}
+		if unexpired.decide().Reason != policy.Allowed || int64(f.now) >= end || f.req.Grace.Window == 0 {
+			return false
+		}
+		if d := f.decide(); d.Reason != policy.AllowedByGrace || int64(d.GraceUntil) != end {
+			t.Fatalf("decided %v until %d, want grace until %d", d.Reason, int64(d.GraceUntil), end)
+		}
+		return true
+	})
+}
+
+// TestDecide_everyCombination goes through every combination of facts and holds
+// the decision against the rules, written down once more as a list of faults:
+// a request is allowed if nothing is wrong, and otherwise the reason names
+// something that is.
+func TestDecide_everyCombination(t *testing.T) {
+	rule := addrs(t, "192.0.2.0/24")
+	expiries := []policy.Expiry{policy.Never(), policy.ExpiresAt(expiry), policy.ExpiresAt(during + 1)}
+	keys := []func(*policy.Key){
+		func(*policy.Key) {},
+		func(k *policy.Key) { k.DeletedAt = during },
+		func(k *policy.Key) { k.RevokedAt = during },
+		func(k *policy.Key) { k.AccountOpen = false },
+		func(k *policy.Key) { k.CreatedAt = after + 1 },
+		func(k *policy.Key) { k.DeletedAt, k.RevokedAt, k.AccountOpen = during, during, false },
+	}
+	jobs := []*policy.Job{nil, ownJob(), siblingJob(), foreignJob()}
+	clients := []netip.Addr{{}, inside, outside}
+	bools := []bool{false, true}
+	seen := map[policy.Reason]int{}
+	for _, op := range append(listed, policy.Unlisted, policy.Operation(99)) {
+		for _, early := range bools {
+			for _, change := range keys {
+				for _, expires := range expiries {
+					for _, bound := range bools {
+						for _, issuable := range bools {
+							key := keyWith(change)
+							key.Expires, key.Issuable = expires, issuable
+							if bound {
+								key.Allow = rule
+							}
+							for _, client := range clients {
+								for _, job := range jobs {
+									for _, unrecorded := range bools {
+										for _, window := range []time.Duration{0, time.Second, time.Hour} {
+											f := facts{after, key, policy.Request{
+												Operation: op, EarlyData: early, Client: client, Job: job,
+												UnrecordedJobs: unrecorded, Grace: policy.Grace{Window: window},
+											}}
+											got := f.decide().Reason
+											seen[got]++
+											if want := faults(f, bound); !want[got] {
+												t.Fatalf("%v early=%v key=%+v client=%v job=%+v unrecorded=%v window=%v: %v, want one of %v",
+													op, early, key, client, job, unrecorded, window, got, want)
+											}
+										}
+									}
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, r := range []policy.Reason{
+		policy.Allowed, policy.AllowedByGrace, policy.KeyUnknown, policy.KeyExpired, policy.KeyDeleted, policy.KeyRevoked,
+		policy.AccountClosed, policy.AddressRefused, policy.AddressUnknown, policy.EarlyData, policy.OperationUnlisted,
+		policy.JobUnknown, policy.JobForeign, policy.NoIssuanceRight,
+	} {
+		if seen[r] == 0 {
+			t.Errorf("%v never came up", r)
+		}
+		delete(seen, r)
+	}
+	if len(seen) > 0 {
+		t.Errorf("these are not Decide's to give: %v", seen)
+	}
+}
+
+// faults is the set of reasons that are true of f: the refusals that apply or,
+// where there is none, the allowance.
+func faults(f facts, bound bool) map[policy.Reason]bool {
+	k, r := f.key, f.req
+	is := map[policy.Reason]bool{}
+	note := func(reason policy.Reason, applies bool) {
+		if applies {
+			is[reason] = true
+		}
+	}
+	known := false
+	for _, op := range listed {
+		known = known || op == r.Operation
+	}
+	ofJob := r.Operation == policy.ReadJob || r.Operation == policy.DeleteJob
+	note(policy.OperationUnlisted, !known)
+	note(policy.EarlyData, r.EarlyData)
+	note(policy.KeyUnknown, f.now < k.CreatedAt)
+	note(policy.KeyDeleted, k.DeletedAt != 0)
+	note(policy.KeyRevoked, k.RevokedAt != 0)
+	note(policy.AccountClosed, !k.AccountOpen)
+	note(policy.AddressUnknown, bound && !r.Client.IsValid())
+	note(policy.AddressRefused, bound && r.Client == outside)
+	note(policy.NoIssuanceRight, r.Operation == policy.IssueKey && !k.Issuable)
+	note(policy.JobUnknown, ofJob && r.Job == nil && !r.UnrecordedJobs)
+	note(policy.JobForeign, ofJob && r.Job != nil && r.Job.AccountID != k.AccountID)
+	at, expires := k.Expires.Time()
+	if expires && f.now >= at {
+		graced := r.Operation == policy.ReadJob && r.Job != nil && r.Job.KeyID == k.ID &&
+			f.now < r.Job.CreatedAt+policy.Time(r.Grace.Window.Milliseconds())
+		if graced && len(is) == 0 {
+			return map[policy.Reason]bool{policy.AllowedByGrace: true}
+		}
+		note(policy.KeyExpired, !graced)
+	}
+	if len(is) == 0 {
+		is[policy.Allowed] = true
+	}
+	return is
+}

@@ -1,0 +1,75 @@
+package policy_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// designReasons is the closed set of design.md, section 1, word for word.
+var designReasons = []string{
+	"allowed", "allowed_by_grace", "credential_missing", "credential_ambiguous", "credential_malformed",
+	"key_unknown", "key_expired", "key_deleted", "key_revoked", "account_closed", "address_refused",
+	"address_unknown", "early_data", "operation_unlisted", "job_unknown", "job_foreign",
+	"no_issuance_right", "throttled", "store_unavailable",
+}
+
+func TestReasons_areTheDesignsClosedSet(t *testing.T) {
+	var words []string
+	for _, r := range policy.Reasons() {
+		words = append(words, r.String())
+	}
+	if diff := cmp.Diff(designReasons, words); diff != "" {
+		t.Errorf("reasons (-design +code):\n%s", diff)
+	}
+}
+
+func TestReasons_everyValueHasOneWordOrIsUndecided(t *testing.T) {
+	of := map[string]int{}
+	for r := range 256 {
+		of[policy.Reason(r).String()]++
+	}
+	for _, word := range designReasons {
+		if of[word] != 1 {
+			t.Errorf("%d values print as %q, want one", of[word], word)
+		}
+	}
+	if want := 256 - len(designReasons); of["undecided"] != want {
+		t.Errorf("%d values print as undecided, want the other %d", of["undecided"], want)
+	}
+}
+
+func TestR17_OnlyTheTwoAllowancesAreOK(t *testing.T) {
+	for i := range 256 {
+		r := policy.Reason(i)
+		want := r == policy.Allowed || r == policy.AllowedByGrace
+		if r.OK() != want {
+			t.Errorf("Reason(%d) %v: OK is %v, want %v", i, r, r.OK(), want)
+		}
+	}
+}
+
+func TestOperations_haveTheDesignsWords(t *testing.T) {
+	want := map[policy.Operation]string{
+		policy.Unlisted: "unlisted", policy.Recognize: "recognize", policy.CreateJob: "create_job",
+		policy.ReadJob: "read_job", policy.DeleteJob: "delete_job", policy.Stream: "stream",
+		policy.ListJobs: "list_jobs", policy.Info: "info", policy.Mint: "mint", policy.IssueKey: "issue_key",
+	}
+	seen := map[string]bool{}
+	for i := range 256 {
+		o := policy.Operation(i)
+		word, ok := want[o]
+		if !ok {
+			word = "unlisted"
+		}
+		if o.String() != word {
+			t.Errorf("Operation(%d) prints %q, want %q", i, o, word)
+		}
+		seen[o.String()] = true
+	}
+	if len(seen) != len(want) {
+		t.Errorf("%d words for %d operations", len(seen), len(want))
+	}
+}

@@ -1,0 +1,63 @@
+package policy
+
+import "time"
+
+// Time is an instant in whole milliseconds since 1970-01-01T00:00:00Z. The
+// zero value stands for "never happened" wherever a record can lack an instant.
+type Time int64
+
+// At is the millisecond that t falls into.
+func At(t time.Time) Time { return Time(t.UnixMilli()) }
+
+// Add returns t moved by d, rounded down to the millisecond, and stops at the
+// ends of the range instead of wrapping round.
+func (t Time) Add(d time.Duration) Time {
+	ms := Time(d.Milliseconds())
+	if d%time.Millisecond < 0 {
+		ms--
+	}
+	sum := t + ms
+	switch {
+	case ms > 0 && sum < t:
+		return 1<<63 - 1
+	case ms < 0 && sum > t:
+		return -1 << 63
+	}
+	return sum
+}
+
+// Std returns t as a time.Time in UTC.
+func (t Time) Std() time.Time { return time.UnixMilli(int64(t)).UTC() }
+
+// IsZero reports whether t stands for "never happened".
+func (t Time) IsZero() bool { return t == 0 }
+
+// String formats t as RFC 3339 in UTC with milliseconds.
+func (t Time) String() string { return t.Std().Format("2006-01-02T15:04:05.000Z07:00") }
+
+// Expiry is the instant from which a key no longer counts, or the explicit
+// statement that there is none. The zero value is an expiry in 1970.
+type Expiry struct {
+	at    Time
+	never bool
+}
+
+// Never is the expiry of a key that does not expire.
+func Never() Expiry { return Expiry{never: true} }
+
+// ExpiresAt is the expiry of a key that counts before t and not from t on.
+func ExpiresAt(t Time) Expiry { return Expiry{at: t} }
+
+// Passed reports whether the expiry has come at now.
+func (e Expiry) Passed(now Time) bool { return !e.never && now >= e.at }
+
+// Time returns the instant of expiry; ok is false where there is none.
+func (e Expiry) Time() (at Time, ok bool) { return e.at, !e.never }
+
+// String formats the instant as [Time.String] does, or says "never".
+func (e Expiry) String() string {
+	if e.never {
+		return "never"
+	}
+	return e.at.String()
+}
