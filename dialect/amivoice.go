@@ -1,0 +1,135 @@
+package dialect
+
+import (
+	"net/http"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// The places of a key in the AmiVoice API, from the vendor's manual and its
+// client libraries.
+var (
+	amiQuery     = Place{In: Query, Name: "u"}
+	amiQueryPair = Place{In: Query, Name: "d", Pair: "authorization"}
+	amiPart      = Place{In: Part, Name: "u"}
+	amiPartPair  = Place{In: Part, Name: "d", Pair: "authorization"}
+	amiBearer    = Place{In: Header, Name: "Authorization", Scheme: "Bearer"}
+
+	amiFormKeys = []Place{amiQuery, amiQueryPair, amiPart, amiPartPair}
+	amiJobKeys  = []Place{amiBearer}
+)
+
+// amiError is the shape of every refusal of a recognition. It ends in CRLF:
+// without, some client libraries print nothing.
+func amiError(code, message string) string {
+	return `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"` + code +
+		`","message":"` + message + `"}` + "\r\n"
+}
+
+const (
+	amiRetryAfter  = 5 // seconds
+	amiDenied      = "received illegal service authorization"
+	amiUnavailable = "service temporarily unavailable"
+	amiUnreachable = "can't connect to recognizer server"
+)
+
+var (
+	amiRecognition = &Refusals{
+		Denied: Answer{Status: http.StatusOK, Body: amiError("-", amiDenied), Session: true},
+		By: map[policy.Reason]Answer{
+			policy.EarlyData:         early,
+			policy.OperationUnlisted: amiUnlisted,
+			policy.StoreUnavailable: {
+				Status: http.StatusServiceUnavailable, Body: amiError("?", amiUnavailable),
+				Session: true, RetryAfter: amiRetryAfter,
+			},
+		},
+		Gateway: Answer{Status: http.StatusBadGateway, Body: amiError("!", amiUnreachable), Session: true},
+	}
+
+	// A job of another account answers as one that does not exist.
+	amiJobNotFound = Answer{Status: http.StatusNotFound, Body: `{"message":"not found"}`}
+	amiJob         = &Refusals{
+		Denied: Answer{Status: http.StatusUnauthorized, Body: `{"message":"` + amiDenied + `"}`},
+		By: map[policy.Reason]Answer{
+			policy.EarlyData:         early,
+			policy.OperationUnlisted: amiUnlisted,
+			policy.JobUnknown:        amiJobNotFound,
+			policy.JobForeign:        amiJobNotFound,
+			policy.StoreUnavailable:  amiStoreFault,
+		},
+		Gateway: Answer{Status: http.StatusBadGateway, Body: `{"message":"` + amiUnreachable + `"}`},
+	}
+
+	// amiPlain answers handshakes and what no route fits.
+	amiPlain = Refusals{
+		Denied: amiUnlisted,
+		By: map[policy.Reason]Answer{
+			policy.EarlyData:        early,
+			policy.StoreUnavailable: amiStoreFault,
+		},
+		Gateway: amiJob.Gateway,
+	}
+
+	amiStoreFault = Answer{
+		Status: http.StatusServiceUnavailable, Body: `{"message":"` + amiUnavailable + `"}`,
+		RetryAfter: amiRetryAfter,
+	}
+
+	amiUnlisted = Answer{Status: http.StatusNotFound, Body: `{}`}
+)
+
+// AmiVoice is the API of the AmiVoice Cloud Platform: synchronous recognition
+// on acp-api.amivoice.com, asynchronous on acp-api-async.amivoice.com. Clients
+// of both fit one gate, since the paths differ.
+var AmiVoice = &API{
+	Name: "amivoice",
+	Routes: []Route{
+		amiUpload("/v1/recognize", policy.Recognize),
+		amiUpload("/v1/nolog/recognize", policy.Recognize),
+		amiUpload("/v1/recognitions", policy.CreateJob),
+		amiUpload("/v2/recognitions", policy.CreateJob),
+		amiPoll("/v1/recognitions/{job}"),
+		amiPoll("/v2/recognitions/{job}"),
+		amiStream("/v1/"),
+		amiStream("/v1/nolog/"),
+	},
+	Places: []Place{amiQuery, amiQueryPair, amiPart, amiPartPair, amiBearer},
+	Jobs: Jobs{
+		ID:    "sessionid",
+		State: "status",
+		States: map[string]policy.JobState{
+			"queued":     policy.JobQueued,
+			"started":    policy.JobStarted,
+			"processing": policy.JobProcessing,
+			"completed":  policy.JobCompleted,
+			"error":      policy.JobFailed,
+		},
+	},
+	Unlisted:       amiPlain,
+	SessionHeader:  "X-Session-ID",
+	RequestHeaders: []string{"Authorization", "Content-Type"},
+}
+
+func amiUpload(path string, op policy.Operation) Route {
+	return Route{
+		Method: http.MethodPost, Path: path, Operation: op,
+		Keys: amiFormKeys, Audio: "a", Refusals: amiRecognition,
+	}
+}
+
+func amiPoll(path string) Route {
+	return Route{
+		Method: http.MethodGet, Path: path, Operation: policy.ReadJob,
+		Keys: amiJobKeys, Refusals: amiJob,
+	}
+}
+
+// amiStream is a WebSocket, whose key comes in its messages and not in the
+// handshake.
+func amiStream(path string) Route {
+	return Route{
+		Method: http.MethodGet, Path: path, Operation: policy.Stream,
+		Refusals: &amiPlain,
+	}
+}

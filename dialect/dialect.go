@@ -1,0 +1,223 @@
+// Package dialect says what each speech API looks like on the wire: which
+// operations it has, where clients put their keys, where job IDs and job
+// states stand in its answers, and how it says no.
+//
+// An [API] is data. What reads it is the same for every API, so that another
+// one is another table and no other code.
+package dialect
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// In says which part of a request a key stands in.
+type In uint8
+
+// The parts of a request that can hold a key.
+const (
+	Header In = iota + 1 // a header field
+	Query                // a parameter of the query
+	Part                 // a part of a multipart/form-data body
+)
+
+// Place is one spot of a request where a client may put its key.
+type Place struct {
+	In   In
+	Name string // of the header field, parameter or part
+	// Scheme stands before the key in a header, separated by a space, in any
+	// case of letters; empty where the value is the bare key.
+	Scheme string
+	// Pair names the one among the value's name=value pairs that is the key;
+	// empty where the whole value is. Pairs are separated by single spaces and
+	// their values percent-encoded.
+	Pair string
+}
+
+// Route is one operation's method and path.
+type Route struct {
+	Method string
+	// Path is compared segment by segment with the path as it goes upstream,
+	// escapes and all. The segment {job} stands for any job ID.
+	Path      string
+	Operation policy.Operation
+	// Keys are the places where the backend reads the key of this operation.
+	// A key elsewhere counts when keys are compared, and is removed, but
+	// authenticates nothing.
+	Keys []Place
+	// Audio names the multipart part that holds the audio. The backend reads
+	// no key from it on. Empty where the body holds no key.
+	Audio string
+	// Refusals are the answers for this operation.
+	Refusals *Refusals
+}
+
+// Answer is a response in the backend's own form.
+type Answer struct {
+	Status int
+	Body   string // JSON
+	// Session asks for a session ID in the API's session header.
+	Session bool
+	// RetryAfter is in seconds; 0 sends no such header.
+	RetryAfter int
+}
+
+// Refusals are the answers of a group of operations.
+type Refusals struct {
+	// Denied answers every reason that By does not name.
+	Denied Answer
+	By     map[policy.Reason]Answer
+	// Gateway says that the backend's answer could not be passed on.
+	Gateway Answer
+}
+
+// Jobs says how jobs show in the backend's answers, which are JSON objects.
+type Jobs struct {
+	ID     string                     // the member of a creation's answer that is the job's ID
+	State  string                     // the member of a poll's answer that is the job's state
+	States map[string]policy.JobState // the words for it
+}
+
+// API describes one speech API.
+type API struct {
+	Name   string
+	Routes []Route // the first that fits counts; an operation that none fits is refused
+	Places []Place // every place where the API's clients may put a key
+	Jobs   Jobs
+	// Unlisted answers what no route fits.
+	Unlisted Refusals
+	// SessionHeader carries the ID of a session in answers, in this very
+	// spelling: some clients search for the bytes.
+	SessionHeader string
+	// RequestHeaders are those that a browser's client needs to send.
+	RequestHeaders []string
+}
+
+// Call is a request as the API reads it.
+type Call struct {
+	Operation policy.Operation
+	Route     *Route // nil where the operation is unlisted
+	JobID     string // of ReadJob and DeleteJob
+}
+
+// apis are the dialects there are.
+var apis = map[string]*API{
+	AmiVoice.Name: AmiVoice,
+}
+
+// Names lists the dialects in order.
+func Names() []string {
+	names := make([]string, 0, len(apis))
+	for name := range apis {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// ByName returns the dialect of that name.
+func ByName(name string) (*API, bool) {
+	api, ok := apis[name]
+	return api, ok
+}
+
+// Classify reads a request's method and path. The path is the escaped form
+// that goes upstream: an escape, a dot segment or a doubled slash fits no
+// route.
+func (a *API) Classify(method, escapedPath string) Call {
+	for i := range a.Routes {
+		route := &a.Routes[i]
+		if route.Method != method {
+			continue
+		}
+		if job, ok := matchPath(route.Path, escapedPath); ok {
+			return Call{Operation: route.Operation, Route: route, JobID: job}
+		}
+	}
+	return Call{}
+}
+
+// Methods lists the methods that the API has for a path; none where the path
+// is not its.
+func (a *API) Methods(escapedPath string) []string {
+	var methods []string
+	for _, route := range a.Routes {
+		if _, ok := matchPath(route.Path, escapedPath); ok {
+			methods = append(methods, route.Method)
+		}
+	}
+	return methods
+}
+
+const (
+	jobSegment  = "{job}"
+	maxJobIDLen = 128
+)
+
+// matchPath compares a path with a pattern, which has at most one job segment.
+func matchPath(pattern, path string) (jobID string, ok bool) {
+	before, after, hasJob := strings.Cut(pattern, jobSegment)
+	if !hasJob {
+		return "", path == pattern
+	}
+	if len(path) <= len(before)+len(after) || !strings.HasPrefix(path, before) || !strings.HasSuffix(path, after) {
+		return "", false
+	}
+	jobID = path[len(before) : len(path)-len(after)]
+	return jobID, ValidJobID(jobID)
+}
+
+// ValidJobID reports whether id can be a job's ID: 1 to 128 characters that a
+// URL's path carries unescaped, and no dot segment. IDs in other forms fit no
+// route, and are not accepted from the backend.
+func ValidJobID(id string) bool {
+	if id == "" || len(id) > maxJobIDLen || id == "." || id == ".." {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.', c == '~':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Refusal is the answer to a refused call.
+func (a *API) Refusal(c Call, reason policy.Reason) Answer {
+	refusals := a.refusals(c)
+	if answer, ok := refusals.By[reason]; ok {
+		return answer
+	}
+	return refusals.Denied
+}
+
+// GatewayError is the answer where the backend's own cannot be passed on.
+func (a *API) GatewayError(c Call) Answer { return a.refusals(c).Gateway }
+
+func (a *API) refusals(c Call) *Refusals {
+	if c.Route == nil {
+		return &a.Unlisted
+	}
+	return c.Route.Refusals
+}
+
+// PlacesIn lists the API's places in one part of the request.
+func (a *API) PlacesIn(in In) []Place {
+	var places []Place
+	for _, p := range a.Places {
+		if p.In == in {
+			places = append(places, p)
+		}
+	}
+	return places
+}
+
+// early answers TLS early data, whatever the API: RFC 8470, section 5.2.
+var early = Answer{Status: http.StatusTooEarly, Body: `{}`}

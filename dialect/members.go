@@ -1,0 +1,189 @@
+package dialect
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+)
+
+// Members reads named string members at the top level of a JSON object while
+// the object passes, in constant memory: it takes any number of pieces of any
+// size, and keeps nothing but the members it was asked for. It is no validator,
+// but an object whose names and values do not alternate yields an error: one
+// parser could read it otherwise than the next.
+type Members struct {
+	members map[string]member // those that were asked for
+	err     error
+
+	depth   int
+	inText  bool // within a string
+	escaped bool // the last character was an unfinished escape's backslash
+	next    next // what comes next at the top level
+	done    bool // the object has ended, or there was none
+
+	capture []byte // the string being read, with its quotes, where it matters
+	keep    bool   // whether capture is being filled
+	name    string // the member whose value comes next, if it is asked for
+}
+
+// next is what may come at the top level of the object.
+type next uint8
+
+const (
+	nextName  next = iota // a member's name, or the end
+	nextColon             // after a name
+	nextValue             // after a colon
+	nextComma             // or the rest of a number or word, or the end
+)
+
+type member struct {
+	value string
+	seen  bool
+}
+
+const maxMember = 1024 // bytes of a name or value, with its escapes
+
+// Errors of Members.
+var (
+	ErrMemberTwice = errors.New("the answer has the member twice")
+	ErrMemberText  = errors.New("the member is not a string, or too long")
+	ErrMemberJSON  = errors.New("the answer is not well-formed JSON")
+)
+
+// NewMembers reads the members of these names.
+func NewMembers(names ...string) *Members {
+	m := &Members{members: make(map[string]member, len(names))}
+	for _, name := range names {
+		m.members[name] = member{}
+	}
+	return m
+}
+
+// Get returns the member's value, empty until it has been seen whole. The
+// error is set for good once a member that was asked for came twice or was no
+// string, or the object was broken.
+func (m *Members) Get(name string) (string, error) {
+	if m.err != nil {
+		return "", m.err
+	}
+	return m.members[name].value, nil
+}
+
+// Write reads the next piece. It never fails; the result is there to make
+// Members an io.Writer.
+func (m *Members) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if m.done {
+			break
+		}
+		if m.inText {
+			m.text(c)
+		} else {
+			m.structure(c)
+		}
+	}
+	return len(p), nil
+}
+
+// text reads a character within a string.
+func (m *Members) text(c byte) {
+	if m.keep {
+		m.capture = append(m.capture, c)
+		if len(m.capture) > maxMember {
+			m.tooLong()
+		}
+	}
+	switch {
+	case m.escaped:
+		m.escaped = false
+	case c == '\\':
+		m.escaped = true
+	case c == '"':
+		m.inText = false
+		if m.keep {
+			m.endText()
+		}
+	}
+}
+
+// tooLong gives a string up: as a name it can be none that was asked for.
+func (m *Members) tooLong() {
+	m.keep = false
+	if m.name != "" {
+		m.fail(ErrMemberText)
+	}
+}
+
+// endText takes in a name or a value that has been read.
+func (m *Members) endText() {
+	m.keep = false
+	var text string
+	if json.Unmarshal(m.capture, &text) != nil {
+		m.fail(ErrMemberText)
+		return
+	}
+	if m.name != "" {
+		if m.members[m.name].seen {
+			m.fail(ErrMemberTwice)
+			return
+		}
+		m.members[m.name] = member{value: text, seen: true}
+		m.name = ""
+		return
+	}
+	if _, asked := m.members[text]; asked {
+		m.name = text
+	}
+}
+
+// structure reads a character between strings.
+func (m *Members) structure(c byte) {
+	switch {
+	case c == ' ', c == '\t', c == '\r', c == '\n':
+	case m.depth == 0: // anything but an object has no members
+		m.depth, m.done = 1, c != '{'
+	case m.depth == 1:
+		m.topLevel(c)
+	case c == '{', c == '[':
+		m.depth++
+	case c == '}', c == ']':
+		m.depth--
+	case c == '"':
+		m.inText, m.keep = true, false
+	}
+}
+
+// topLevel reads a character between the object's names and values.
+func (m *Members) topLevel(c byte) {
+	switch {
+	case c == '"' && (m.next == nextName || m.next == nextValue):
+		m.inText = true
+		m.keep = m.next == nextName || m.name != ""
+		m.capture = append(m.capture[:0], c)
+		m.next++
+	case c == ':' && m.next == nextColon:
+		m.next = nextValue
+	case c == ',' && m.next == nextComma:
+		m.next = nextName
+	case c == '}' && (m.next == nextName || m.next == nextComma):
+		m.done = true
+	case strings.IndexByte(`":,]}`, c) >= 0, m.next == nextName, m.next == nextColon:
+		m.fail(ErrMemberJSON)
+	case m.next == nextValue: // of another kind than a string
+		if m.name != "" {
+			m.fail(ErrMemberText)
+			return
+		}
+		m.next = nextComma
+		if c == '{' || c == '[' {
+			m.depth++
+		}
+	case c == '{', c == '[':
+		m.fail(ErrMemberJSON)
+	}
+}
+
+func (m *Members) fail(err error) {
+	m.err = err
+	m.done = true
+}
