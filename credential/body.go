@@ -1,0 +1,175 @@
+package credential
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// bodyKind says what a request's Content-Type makes of its body.
+type bodyKind uint8
+
+const (
+	bodyRaw        bodyKind = iota // audio, or nothing: no key in it
+	bodyForm                       // multipart/form-data
+	bodyURLEncoded                 // labelled as a form, which it must not be
+)
+
+// octets labels a body that is audio and nothing else.
+const octets = "application/octet-stream"
+
+// classifyBody reads the headers that say how the body is to be read, refuses
+// those that two parsers could read differently, and settles the Content-Type
+// that goes upstream.
+func (f *Finding) classifyBody(r *http.Request) {
+	if f.audio == "" {
+		return
+	}
+	if values := r.Header.Values("Content-Encoding"); len(values) > 0 {
+		f.fail(malformed("a Content-Encoding: the body is read as it comes"))
+		return
+	}
+	values := r.Header.Values("Content-Type")
+	if len(values) > 1 {
+		f.fail(malformed("more than one Content-Type"))
+		return
+	}
+	mediaType, params, _ := strings.Cut(strings.Join(values, ""), ";")
+	mediaType = strings.ToLower(strings.Trim(mediaType, " \t"))
+	all := mediaType + strings.ToLower(params)
+	switch {
+	case mediaType == "multipart/form-data":
+		f.classifyForm(params)
+	case strings.Contains(all, "multipart"), strings.Contains(all, "boundary"), strings.Contains(mediaType, ","):
+		f.fail(malformed("a Content-Type that is multipart, but not multipart/form-data"))
+	case strings.Contains(all, "urlencoded"):
+		// A backend that believes the label would take the body for a form, and
+		// a key in it for the client's.
+		f.body, f.label = bodyURLEncoded, octets
+	}
+}
+
+// classifyForm reads the parameters of multipart/form-data. The label that goes
+// upstream has the one spelling that every parser reads alike: some search for
+// the first "boundary" there is, and some take quotation marks for part of it.
+func (f *Finding) classifyForm(params string) {
+	var boundary, charset string
+	for rest := params; strings.Trim(rest, " \t") != ""; {
+		var name, value string
+		var ok bool
+		name, value, rest, ok = nextParam(rest, isUnquotedBoundary)
+		switch {
+		case !ok:
+			f.fail(malformed("a Content-Type whose parameters break the grammar"))
+			return
+		case name == "boundary" && boundary == "" && value != "":
+			boundary = value
+		case name == "charset" && charset == "" && plainCharset(value):
+			charset = value
+		default:
+			f.fail(malformed("a Content-Type with more than one boundary, a charset that is not based on ASCII, or a parameter beside them"))
+			return
+		}
+	}
+	if !isBoundary(boundary) {
+		f.fail(malformed("a Content-Type without a boundary, or with one that parsers are known to differ on"))
+		return
+	}
+	f.body, f.boundary = bodyForm, boundary
+	f.label = "multipart/form-data; boundary=" + boundary
+	if !isToken(boundary) {
+		f.label = `multipart/form-data; boundary="` + boundary + `"`
+	}
+	if charset != "" {
+		f.label += "; charset=" + charset
+	}
+}
+
+// isBoundary allows what RFC 2046, section 5.1.1, does, without the characters
+// that end a boundary for some parsers and that no client is known to use:
+// spaces, commas, quotes, parentheses and question marks.
+func isBoundary(s string) bool {
+	return s != "" && len(s) <= 70 &&
+		!strings.ContainsFunc(s, func(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("+_-./:=", r) })
+}
+
+// plainCharset reports whether ASCII text is itself in a charset. In others
+// (UTF-7, EBCDIC) a backend would read other names than we do.
+func plainCharset(name string) bool {
+	switch strings.ToLower(name) {
+	case "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "windows-1252", "shift_jis", "windows-31j", "euc-jp":
+		return true
+	}
+	return false
+}
+
+// nextParam cuts `name=value` or `name="value"` off a list separated by
+// semicolons, where unquoted says what may stand without quotes. Names come back
+// in lower case. An escape within quotes breaks the grammar: parsers differ on it.
+func nextParam(list string, unquoted func(string) bool) (name, value, rest string, ok bool) {
+	list = strings.TrimLeft(list, " \t")
+	name, list, ok = strings.Cut(list, "=")
+	if !ok || !isToken(name) {
+		return "", "", "", false
+	}
+	if quoted, isQuoted := strings.CutPrefix(list, `"`); isQuoted {
+		value, list, ok = strings.Cut(quoted, `"`)
+		if !ok || strings.Contains(value, `\`) {
+			return "", "", "", false
+		}
+	} else {
+		end := strings.IndexAny(list, "; \t")
+		if end < 0 {
+			end = len(list)
+		}
+		value, list = list[:end], list[end:]
+		if !unquoted(value) {
+			return "", "", "", false
+		}
+	}
+	list = strings.TrimLeft(list, " \t")
+	if list == "" {
+		return strings.ToLower(name), value, "", true
+	}
+	rest, ok = strings.CutPrefix(list, ";")
+	return strings.ToLower(name), value, rest, ok
+}
+
+func isAlphanumeric(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+}
+
+// isToken reports whether s is a token of RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !isAlphanumeric(r) && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
+}
+
+// isUnquotedBoundary takes what clients are known to write without quotes: a
+// token, or one with the punctuation of a boundary in it.
+func isUnquotedBoundary(s string) bool { return isToken(s) || isBoundary(s) }
+
+// sniffLen is how much of a body that is labelled urlencoded is looked at.
+const sniffLen = 64
+
+// looksLikeForm reports whether a body that is labelled urlencoded is a form of
+// either kind, to tell its client so. Clients are known to send raw audio under
+// that label, and audio goes upstream under one that hides no form.
+func looksLikeForm(start []byte) bool {
+	for _, c := range start {
+		if c > '~' || c < ' ' && c != '\r' && c != '\n' {
+			return false
+		}
+	}
+	return bytes.IndexByte(start, '=') > 0 || bytes.HasPrefix(bytes.TrimLeft(start, "\r\n"), []byte("--"))
+}
+
+// rewound is a body with what was read of it put back in front.
+func rewound(read []byte, rest io.ReadCloser) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(read), rest), rest}
+}

@@ -1,0 +1,227 @@
+package credential
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestR19_ABodyIsReadAlikeInPiecesOfAnySize(t *testing.T) {
+	form := uPart + part("d", "x authorization="+escaped) + aPart + end
+	for name, wrap := range map[string]func(io.Reader) io.Reader{
+		"at once":                   func(r io.Reader) io.Reader { return r },
+		"byte by byte":              iotest.OneByteReader,
+		"by halves":                 iotest.HalfReader,
+		"with its end in one piece": iotest.DataErrReader,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := upload("", formType, form)
+			r.Body = io.NopCloser(wrap(strings.NewReader(form)))
+			accept(t, r, replace)
+			want := strings.NewReplacer(escaped, escapePair(replace.Key), clientKey, upstreamKey).Replace(form)
+			if got := readBody(t, r); got != want {
+				t.Errorf("went upstream as %q", got)
+			}
+			r = upload("", formType, form)
+			r.Body = io.NopCloser(wrap(strings.NewReader("x" + form)))
+			refuse(t, r, policy.CredentialMalformed)
+			if got := readBody(t, r); got != "x"+form {
+				t.Errorf("a refused body gives %q again", got)
+			}
+		})
+	}
+}
+
+func TestR19_AnErrorInTheHeadIsOneOfReading(t *testing.T) {
+	broken := errors.New("the client went away")
+	form := uPart + aPart + end
+	for _, failure := range []error{broken, io.ErrUnexpectedEOF} {
+		for at := range len(uPart) + 20 {
+			r := upload("", formType, form)
+			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(form[:at]), iotest.ErrReader(failure)))
+			f := Find(r, api, api.Classify(r.Method, r.URL.Path).Route)
+			if err := f.ReadForm(r, api.Places, testMaxHead); !errors.Is(err, failure) {
+				t.Fatalf("an error at byte %d: ReadForm returned %v", at, err)
+			} else if strings.Contains(err.Error(), "CLIENTKEY") {
+				t.Fatal("the error quotes the key")
+			}
+			if got, err := io.ReadAll(r.Body); string(got) != form[:at] || !errors.Is(err, failure) {
+				t.Fatalf("then the body gives %q, %v", got, err)
+			}
+		}
+	}
+	t.Run("a reader that gives nothing", func(t *testing.T) {
+		r := upload("", formType, "")
+		r.Body = io.NopCloser(idle{})
+		if err := Find(r, api, api.Classify(r.Method, r.URL.Path).Route).ReadForm(r, api.Places, testMaxHead); !errors.Is(err, io.ErrNoProgress) {
+			t.Errorf("ReadForm returned %v", err)
+		}
+	})
+}
+
+type idle struct{}
+
+func (idle) Read([]byte) (int, error) { return 0, nil }
+
+// endless is a body that counts what is read of it, and whether it was closed.
+type endless struct {
+	head   io.Reader
+	left   int64
+	read   int64
+	closed bool
+}
+
+func (e *endless) Read(p []byte) (n int, err error) {
+	if n, err = e.head.Read(p); n == 0 {
+		n, err = int(min(int64(len(p)), e.left)), nil
+		e.left -= int64(n)
+		if n == 0 {
+			err = io.EOF
+		}
+	}
+	e.read += int64(n)
+	return n, err
+}
+
+func (e *endless) Close() error { e.closed = true; return nil }
+
+func TestR19_TheAudioIsNeitherReadNorHeld(t *testing.T) {
+	const gigabyte = 1 << 30
+	head := uPart + part("d", "-a-general") + "--B0\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"
+	body := &endless{head: strings.NewReader(head), left: gigabyte}
+	r := upload("", formType, "")
+	r.Body, r.ContentLength = body, int64(len(head))+gigabyte
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	accept(t, r, replace)
+	if body.read > headChunk+int64(len(head)) {
+		t.Errorf("%d bytes were read to find the key", body.read)
+	}
+	read := body.read
+	if want := int64(len(head)+len(upstreamKey)-len(clientKey)) + gigabyte; r.ContentLength != want {
+		t.Errorf("Content-Length is %d, want %d", r.ContentLength, want)
+	}
+	if n, err := io.Copy(io.Discard, r.Body); err != nil || n != r.ContentLength {
+		t.Errorf("%d bytes went upstream, %v", n, err)
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20 {
+		t.Errorf("it took %d bytes of memory", grown)
+	}
+	if r.Body.Close(); !body.closed || read == body.read {
+		t.Error("the body was not closed, or not read through")
+	}
+}
+
+func TestR19_NoMoreThanMaxHeadIsRead(t *testing.T) {
+	for _, maxHead := range []int{64, 4096, 5000, 64 << 10} {
+		for name, head := range map[string]string{
+			"a part that never ends":   "--B0\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n",
+			"a header that never ends": "--B0\r\n",
+			"an epilogue":              end,
+		} {
+			fill := "\x00"
+			if head == end {
+				fill = "\r"
+			}
+			body := &endless{head: strings.NewReader(head + strings.Repeat(fill, maxHead)), left: 1 << 20}
+			r := upload("u="+escaped, formType, "")
+			r.Body = body
+			_, _, fault := find(t, r, maxHead)
+			if fault == nil || fault.Reason != policy.CredentialMalformed || body.read > int64(maxHead) {
+				t.Errorf("%s: %v after %d bytes of %d", name, fault, body.read, maxHead)
+			}
+		}
+	}
+	head := uPart + "--B0\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"
+	if _, _, fault := find(t, upload("", formType, head), len(head)); fault != nil {
+		t.Errorf("a head of just max_head: %v", fault)
+	}
+	if _, _, fault := find(t, upload("", formType, head), len(head)-1); fault == nil {
+		t.Error("a head of one byte more was read")
+	}
+}
+
+func TestR19_BodyDigestsGoWhereTheBodyChanged(t *testing.T) {
+	digests := []string{"Content-MD5", "Digest", "Content-Digest", "Repr-Digest"}
+	for name, test := range map[string]struct {
+		query, body string
+		up          Upstream
+		changed     bool
+	}{
+		"replaced":           {"", uPart + aPart + end, replace, true},
+		"dropped":            {"", uPart + aPart + end, drop, true},
+		"passed":             {"", uPart + aPart + end, pass, false},
+		"only in the query":  {"u=" + escaped, aPart + end, replace, false},
+		"and an empty part":  {"u=" + escaped, part("u", "") + aPart + end, drop, false},
+		"query and the body": {"u=" + escaped, uPart + aPart + end, replace, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := upload(test.query, formType, test.body)
+			for _, digest := range digests {
+				r.Header.Set(digest, "x")
+			}
+			accept(t, r, test.up)
+			for _, digest := range digests {
+				if gone := r.Header.Get(digest) == ""; gone != test.changed {
+					t.Errorf("%s: gone %v, want %v", digest, gone, test.changed)
+				}
+			}
+			if got := readBody(t, r); (got != test.body) != test.changed {
+				t.Errorf("the body went upstream as %q", got)
+			}
+		})
+	}
+}
+
+func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
+	wav, silence := "RIFF\x24\x00\x00\x00WAVEfmt \x10\x00&u="+otherKey, strings.Repeat("U", 200)
+	for _, test := range []struct{ name, contentType, body, forwarded string }{
+		{"a WAV file", "audio/wav", wav, "audio/wav"},
+		{"a video's sound", "video/webm; codecs=opus", wav, "video/webm; codecs=opus"},
+		{"octets", "application/octet-stream", wav, "application/octet-stream"},
+		{"a WAV file labelled urlencoded", "application/x-www-form-urlencoded", wav, octets},
+		{"silence labelled urlencoded", "application/x-www-form-urlencoded; charset=utf-8", silence, octets},
+		{"a form behind a NUL labelled urlencoded", "application/x-www-form-urlencoded", "\x00&u=" + otherKey, octets},
+		{"a short body labelled urlencoded", "application/x-www-form-urlencoded", "\x01", octets},
+		{"audio without a label", "", wav, ""},
+		{"audio under another label", "audio/wav", wav, "audio/wav"},
+		{"no body, no label", "", "", ""},
+	} {
+		for mode, up := range upstreams {
+			t.Run(test.name+", "+mode, func(t *testing.T) {
+				r := upload("u="+escaped, test.contentType, test.body)
+				accept(t, r, up)
+				if got := readBody(t, r); got != test.body || r.ContentLength != int64(len(test.body)) {
+					t.Errorf("the body went upstream as %q", got)
+				}
+				if got := r.Header.Get("Content-Type"); got != test.forwarded {
+					t.Errorf("Content-Type went upstream as %q", got)
+				}
+			})
+		}
+	}
+	for name, body := range map[string]string{
+		"a urlencoded form":              "u=" + otherKey + "&d=-a-general",
+		"a urlencoded form, behind CRLF": "\r\nd=-a-general&u=" + otherKey,
+		"a multipart form":               uPart + aPart + end,
+	} {
+		t.Run("told of: "+name, func(t *testing.T) {
+			refuse(t, upload("u="+escaped, "application/x-www-form-urlencoded", body), policy.CredentialMalformed)
+		})
+	}
+	t.Run("a failing read", func(t *testing.T) {
+		r := upload("u="+escaped, "application/x-www-form-urlencoded", "")
+		r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
+		f := Find(r, api, api.Classify(http.MethodPost, "/v1/recognize").Route)
+		if err := f.ReadForm(r, api.Places, testMaxHead); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("ReadForm returned %v", err)
+		}
+	})
+}

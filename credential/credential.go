@@ -1,0 +1,155 @@
+// Package credential finds the API key in a request and swaps it for the
+// backend's, without parsing or holding the audio that follows.
+//
+// What it looks at is edited as text, byte for byte: queries are never decoded
+// and encoded again, and a multipart body is read up to the part that holds
+// the audio and no further. Whatever two parsers could read differently is
+// refused, because the backend's parser is not ours.
+//
+// The order of calls is [Find], then [Finding.ReadForm] where
+// [Finding.NeedsForm] says so, then [Finding.Credential] to judge, then
+// [Finding.Swap].
+package credential
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Fault says why a request's credential cannot be judged. Detail is for the
+// operator's log and quotes nothing of the request.
+type Fault struct {
+	Reason policy.Reason
+	Detail string
+}
+
+// Error implements error.
+func (f *Fault) Error() string { return f.Reason.String() + ": " + f.Detail }
+
+func malformed(detail string) *Fault {
+	return &Fault{Reason: policy.CredentialMalformed, Detail: detail}
+}
+
+// Finding is what has been found in one request so far.
+type Finding struct {
+	read  []dialect.Place // where this operation's key authenticates
+	audio string          // the part that ends the head of a form
+
+	secret   string // the one credential
+	readable bool   // a copy of it stands where the operation reads it
+	fault    *Fault // the first that was met; none may be forgiven later
+
+	query   []copyOf // copies in the query
+	headers []string // header fields that there are, even if empty
+	form    *form    // the head of the body, once read
+
+	body     bodyKind
+	boundary string
+	label    string // the Content-Type that goes upstream; empty for the client's
+}
+
+// copyOf is one copy of the credential in a text.
+type copyOf struct {
+	place dialect.Place
+	whole span // what goes when the copy is removed: a parameter or a part
+	value span // the parameter's or part's value
+	// length is the value of the part's own Content-Length, if it has one.
+	length span
+}
+
+type span struct{ from, to int }
+
+func (s span) of(text string) string { return text[s.from:s.to] }
+
+// Find looks through the header and the query of r for keys in the API's
+// places. The places in route.Keys are those that authenticate; a nil route
+// stands for an operation that reads its key from wherever a header or query
+// of this API can hold one.
+func Find(r *http.Request, api *dialect.API, route *dialect.Route) *Finding {
+	f := &Finding{read: api.Places}
+	if route != nil {
+		f.read, f.audio = route.Keys, route.Audio
+	}
+	f.findInHeader(r.Header, api.Places)
+	f.findInQuery(r.URL.RawQuery, api.Places)
+	f.classifyBody(r)
+	return f
+}
+
+// Credential returns the one key that the request bears where its operation
+// reads it, or why there is none to judge.
+func (f *Finding) Credential() (policy.Secret, *Fault) {
+	switch {
+	case f.fault != nil:
+		return policy.Secret{}, f.fault
+	case !f.readable:
+		return policy.Secret{}, &Fault{Reason: policy.CredentialMissing, Detail: "the operation reads no key where the request has one, or it has none"}
+	}
+	secret := policy.NewSecret(f.secret)
+	if err := policy.CheckSecret(secret); err != nil {
+		return policy.Secret{}, malformed("the key " + err.Error())
+	}
+	return secret, nil
+}
+
+// NeedsForm reports whether the body may hold a key, so that its head has to
+// be read. Where it does not and there is no key yet, there is none.
+func (f *Finding) NeedsForm() bool {
+	return f.fault == nil && f.body != bodyRaw && f.audio != ""
+}
+
+// add takes in the text found at a place. An empty one is none.
+func (f *Finding) add(place dialect.Place, text string) bool {
+	if text == "" {
+		return false
+	}
+	if f.secret != "" && subtle.ConstantTimeCompare([]byte(f.secret), []byte(text)) != 1 {
+		f.fail(&Fault{Reason: policy.CredentialAmbiguous, Detail: "two keys that differ"})
+	}
+	f.secret = text
+	if f.reads(place) {
+		f.readable = true
+	}
+	return true
+}
+
+func (f *Finding) reads(place dialect.Place) bool { return slices.Contains(f.read, place) }
+
+func (f *Finding) fail(fault *Fault) {
+	if f.fault == nil {
+		f.fault = fault
+	}
+}
+
+func (f *Finding) findInHeader(header http.Header, places []dialect.Place) {
+	for _, place := range places {
+		if place.In != dialect.Header {
+			continue
+		}
+		for _, value := range header.Values(place.Name) {
+			f.add(place, afterScheme(value, place.Scheme))
+			if !slices.Contains(f.headers, place.Name) {
+				f.headers = append(f.headers, place.Name)
+			}
+		}
+	}
+}
+
+// afterScheme is the key in a header's value. A value of another scheme is a
+// credential too, if not one that any operation knows, and stays whole.
+func afterScheme(value, scheme string) string {
+	if scheme == "" {
+		return value
+	}
+	if len(value) >= len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
+		if rest := value[len(scheme):]; rest == "" || rest[0] == ' ' {
+			return strings.TrimLeft(rest, " ")
+		}
+	}
+	return value
+}

@@ -1,0 +1,203 @@
+package credential
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	clientKey   = "CLIENTKEY0123456789+/="
+	otherKey    = "OTHERKEY9876543210"
+	upstreamKey = "UPSTREAM/KEY+with=all&of;it%20\"<>"
+	testMaxHead = 64 << 10
+)
+
+var (
+	api       = dialect.AmiVoice
+	drop      = Upstream{Mode: Drop}
+	pass      = Upstream{Mode: Pass}
+	replace   = Upstream{Mode: Replace, Key: policy.NewSecret(upstreamKey)}
+	upstreams = map[string]Upstream{"drop": drop, "pass": pass, "replace": replace}
+)
+
+// tester is what testing.T and rapid.T have in common.
+type tester interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// upload is a recognition; the query is set as text, so that it may be broken.
+func upload(query, contentType, body string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/v1/recognize", strings.NewReader(body))
+	r.URL.RawQuery = query
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	return r
+}
+
+func poll(query string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/v1/recognitions/job1", nil)
+	r.URL.RawQuery = query
+	return r
+}
+
+// find goes the way of a gate up to the credential.
+func find(t tester, r *http.Request, maxHead int) (*Finding, policy.Secret, *Fault) {
+	t.Helper()
+	f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+	if f.NeedsForm() {
+		if err := f.ReadForm(r, api.Places, maxHead); err != nil {
+			t.Fatalf("ReadForm: %v", err)
+		}
+	}
+	secret, fault := f.Credential()
+	return f, secret, fault
+}
+
+// accept finds the client's key and swaps it.
+func accept(t tester, r *http.Request, up Upstream) {
+	t.Helper()
+	f, secret, fault := find(t, r, testMaxHead)
+	if fault != nil {
+		t.Fatalf("refused: %v", fault)
+	}
+	if secret.Reveal() != clientKey {
+		t.Fatalf("found the key %q, want %q", secret.Reveal(), clientKey)
+	}
+	f.Swap(r, up)
+}
+
+// refuse expects a reason, and that neither it nor its detail quotes anything.
+func refuse(t tester, r *http.Request, want policy.Reason) {
+	t.Helper()
+	_, _, fault := find(t, r, testMaxHead)
+	if fault == nil {
+		t.Fatalf("accepted, want %v", want)
+	}
+	if fault.Reason != want {
+		t.Fatalf("refused as %v, want %v", fault, want)
+	}
+	for _, key := range []string{clientKey, otherKey} {
+		if strings.Contains(fault.Error(), key) {
+			t.Fatalf("the fault quotes a key: %v", fault)
+		}
+	}
+}
+
+func readBody(t tester, r *http.Request) string {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatalf("reading the body: %v", err)
+	}
+	return string(body)
+}
+
+func TestR1_ABearerKeyAuthenticatesAPoll(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		values []string
+		want   policy.Reason // Undecided where the key is found
+	}{
+		{"as it should be", []string{"Bearer " + clientKey}, policy.Undecided},
+		{"in small letters", []string{"bearer " + clientKey}, policy.Undecided},
+		{"in capitals", []string{"BEARER " + clientKey}, policy.Undecided},
+		{"behind two spaces", []string{"Bearer  " + clientKey}, policy.Undecided},
+		{"twice the same", []string{"Bearer " + clientKey, "bearer " + clientKey}, policy.Undecided},
+		{"once empty", []string{"", "Bearer " + clientKey}, policy.Undecided},
+		{"no header", nil, policy.CredentialMissing},
+		{"an empty header", []string{""}, policy.CredentialMissing},
+		{"the scheme alone", []string{"Bearer"}, policy.CredentialMissing},
+		{"the scheme and a space", []string{"Bearer "}, policy.CredentialMissing},
+		{"another scheme", []string{"Basic " + clientKey}, policy.CredentialMalformed},
+		{"a tab behind the scheme", []string{"Bearer\t" + clientKey}, policy.CredentialMalformed},
+		{"two keys in a list", []string{"Bearer " + clientKey + ", Bearer " + otherKey}, policy.CredentialMalformed},
+		{"twice, different", []string{"Bearer " + clientKey, "Bearer " + otherKey}, policy.CredentialAmbiguous},
+		{"two schemes", []string{"Bearer " + clientKey, "Basic " + clientKey}, policy.CredentialAmbiguous},
+		{"too long", []string{"Bearer " + strings.Repeat("x", policy.MaxSecretLen+1)}, policy.CredentialMalformed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			request := func() *http.Request {
+				r := poll("")
+				r.Header["Authorization"] = test.values
+				return r
+			}
+			if test.want != policy.Undecided {
+				refuse(t, request(), test.want)
+				return
+			}
+			r := request()
+			accept(t, r, replace)
+			if got := r.Header.Values("Authorization"); len(got) != 1 || got[0] != "Bearer "+upstreamKey {
+				t.Errorf("Authorization went upstream as %q", got)
+			}
+			r = request()
+			accept(t, r, drop)
+			if got := r.Header.Values("Authorization"); len(got) != 0 {
+				t.Errorf("Authorization was not dropped: %q", got)
+			}
+			r = request()
+			accept(t, r, pass)
+			if got := r.Header.Values("Authorization"); len(got) != len(test.values) {
+				t.Errorf("Authorization did not pass: %q", got)
+			}
+		})
+	}
+}
+
+func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
+	for mode, up := range upstreams {
+		t.Run("the header on a recognition, "+mode, func(t *testing.T) {
+			r := upload("u=CLIENTKEY0123456789%2B%2F%3D", "audio/wav", "RIFF")
+			r.Header.Set("Authorization", "Bearer "+clientKey)
+			accept(t, r, up)
+			if r.Header.Values("Authorization") != nil {
+				t.Error("Authorization went upstream")
+			}
+		})
+		t.Run("the query on a poll, "+mode, func(t *testing.T) {
+			r := poll("x=1&u=CLIENTKEY0123456789%2B%2F%3D&y=2&d=a+authorization%3DCLIENTKEY0123456789%252B%252F%253D")
+			r.Header.Set("Authorization", "Bearer "+clientKey)
+			accept(t, r, up)
+			if r.URL.RawQuery != "x=1&y=2&d=a" {
+				t.Errorf("the query went upstream as %q", r.URL.RawQuery)
+			}
+		})
+	}
+	t.Run("it authenticates nothing", func(t *testing.T) {
+		refuse(t, poll("u="+otherKey), policy.CredentialMissing)
+		r := upload("", "audio/wav", "RIFF")
+		r.Header.Set("Authorization", "Bearer "+clientKey)
+		refuse(t, r, policy.CredentialMissing)
+	})
+	t.Run("it is ambiguous where it differs", func(t *testing.T) {
+		r := poll("u=" + otherKey)
+		r.Header.Set("Authorization", "Bearer "+clientKey)
+		refuse(t, r, policy.CredentialAmbiguous)
+		r = upload("u="+otherKey, "audio/wav", "RIFF")
+		r.Header.Set("Authorization", "Bearer "+clientKey)
+		refuse(t, r, policy.CredentialAmbiguous)
+		r = upload("u="+otherKey, "audio/wav", "RIFF")
+		r.Header.Set("Authorization", "Basic Og==")
+		refuse(t, r, policy.CredentialAmbiguous)
+	})
+}
+
+func TestR1_WithoutARouteEveryHeaderAndQueryPlaceReads(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/other", nil)
+	r.Header.Set("Authorization", "Bearer "+clientKey)
+	f := Find(r, api, nil)
+	if f.NeedsForm() {
+		t.Error("an operation without audio needs no form")
+	}
+	if secret, fault := f.Credential(); fault != nil || secret.Reveal() != clientKey {
+		t.Errorf("Credential() = %q, %v", secret.Reveal(), fault)
+	}
+}

@@ -1,0 +1,196 @@
+package credential
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/speechgate/speechgate/dialect"
+)
+
+// form is the head of a multipart body: all that comes before the audio, and
+// what of the audio was read along with it.
+type form struct {
+	read   []byte
+	rest   io.ReadCloser // the body behind what was read
+	copies []copyOf
+}
+
+// errHeadTooLarge is met when a form's head does not end within the limit.
+var errHeadTooLarge = malformed("the form's parts before the audio are larger than max_head")
+
+// ReadForm reads the head of r's body, up to maxHead bytes, and looks for keys
+// in it. r's body then gives everything again from its first byte. A fault in
+// the form is kept for Credential; the error is one of reading the body, such
+// as a client that went away.
+func (f *Finding) ReadForm(r *http.Request, places []dialect.Place, maxHead int) error {
+	if f.body == bodyURLEncoded {
+		return f.sniff(r)
+	}
+	reader := &headReader{src: r.Body, max: maxHead}
+	f.form = &form{rest: r.Body}
+	err := f.readParts(reader, places)
+	f.form.read = reader.buf
+	r.Body = rewound(reader.buf, r.Body)
+	var fault *Fault
+	switch {
+	case errors.As(err, &fault):
+		f.fail(fault)
+	case err != nil:
+		return fmt.Errorf("reading the head of the form: %w", err)
+	}
+	return nil
+}
+
+// sniff looks at the start of a body that is labelled as a urlencoded form.
+func (f *Finding) sniff(r *http.Request) error {
+	reader := &headReader{src: r.Body, max: sniffLen}
+	err := reader.fill(sniffLen)
+	r.Body = rewound(reader.buf, r.Body)
+	if looksLikeForm(reader.buf) {
+		f.fail(malformed("a body that is a urlencoded form: send multipart/form-data, or raw audio with the parameters in the query"))
+	}
+	var fault *Fault
+	if err != nil && !errors.As(err, &fault) {
+		return fmt.Errorf("reading the start of the body: %w", err)
+	}
+	return nil
+}
+
+// readParts reads part after part until the audio begins or the form ends.
+func (f *Finding) readParts(r *headReader, places []dialect.Place) error {
+	delimiter := "--" + f.boundary
+	// One client library puts a line break in front of the first boundary.
+	if err := r.fill(len("\r\n") + len(delimiter)); err != nil {
+		return err
+	}
+	r.skip("\r\n")
+	if !r.skip(delimiter) {
+		return malformed("a body that does not begin with its boundary")
+	}
+	start := r.pos - len(delimiter)
+	for {
+		last, err := r.endOfDelimiter()
+		if err != nil {
+			return err
+		}
+		if last {
+			return r.end()
+		}
+		head, err := r.partHeader(delimiter)
+		if err != nil {
+			return err
+		}
+		if head.name == f.audio {
+			return nil
+		}
+		if sameName(head.name, f.audio) {
+			return malformed("the part " + f.audio + " is spelled in another way")
+		}
+		value, err := r.content(delimiter)
+		if err != nil {
+			return err
+		}
+		if !head.lengthFits(r.buf, value) {
+			return malformed("a part whose Content-Length is not its length")
+		}
+		next := r.pos - len(delimiter)
+		part := copyOf{whole: span{start, next}, value: value, length: head.length}
+		if err := f.findInPart(string(r.buf[value.from:value.to]), head, part, places); err != nil {
+			return err
+		}
+		start = next
+	}
+}
+
+// findInPart looks for keys in a part that precedes the audio.
+func (f *Finding) findInPart(text string, head partHead, part copyOf, places []dialect.Place) error {
+	for _, place := range places {
+		if place.In != dialect.Part || !sameName(head.name, place.Name) {
+			continue
+		}
+		if head.name != place.Name {
+			return malformed("the part " + place.Name + " is spelled in another way")
+		}
+		if head.file {
+			return malformed("the part " + place.Name + " is a file, where a plain value is expected")
+		}
+		found := part
+		found.place = place
+		if place.Pair == "" {
+			if f.add(place, text) {
+				f.form.copies = append(f.form.copies, found)
+			}
+			continue
+		}
+		pairs, fault := findPairs(text, place.Pair)
+		if fault != nil {
+			return fault
+		}
+		held := false
+		for _, p := range pairs {
+			held = f.add(place, p.text) || held
+		}
+		if held {
+			f.form.copies = append(f.form.copies, found)
+		}
+	}
+	return nil
+}
+
+// swapForm edits the head that was read, and the lengths and digests that go
+// with the body.
+func (f *Finding) swapForm(r *http.Request, up Upstream) {
+	read := f.form.read
+	var out bytes.Buffer
+	done := 0
+	for _, c := range f.form.copies {
+		fate := f.fate(c.place, up)
+		value := string(read[c.value.from:c.value.to])
+		switch {
+		case fate == Pass:
+			continue
+		case c.place.Pair != "":
+			value = editPairs(value, identity(value), c.place.Pair, fate == Replace, escapePair(up.Key))
+		case fate == Replace:
+			value = up.Key.Reveal()
+		default:
+			out.Write(read[done:c.whole.from])
+			done = c.whole.to
+			continue
+		}
+		if c.length != (span{}) { // it precedes the value
+			out.Write(read[done:c.length.from])
+			out.WriteString(strconv.Itoa(len(value)))
+			done = c.length.to
+		}
+		out.Write(read[done:c.value.from])
+		out.WriteString(value)
+		done = c.value.to
+	}
+	if done == 0 {
+		return
+	}
+	out.Write(read[done:])
+
+	r.Body = rewound(out.Bytes(), f.form.rest)
+	if r.ContentLength >= 0 {
+		r.ContentLength += int64(out.Len() - len(read))
+		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+	}
+	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
+		r.Header.Del(name)
+	}
+}
+
+// identity maps a text that is not encoded.
+func identity(text string) mapped {
+	from := make([]int, len(text)+1)
+	for i := range from {
+		from[i] = i
+	}
+	return mapped{text, from}
+}

@@ -1,0 +1,232 @@
+package credential
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+const formType = "multipart/form-data; boundary=B0"
+
+func part(name, value string) string {
+	return "--B0\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n"
+}
+
+// headed is a part with a header of one's own.
+func headed(header, value string) string { return "--B0\r\n" + header + "\r\n\r\n" + value + "\r\n" }
+
+var (
+	uPart = part("u", clientKey)
+	aPart = part("a", audio)
+	end   = "--B0--\r\n"
+	evil  = part("u", otherKey)
+)
+
+func TestR1_TheKeyInAForm(t *testing.T) {
+	d := part("d", "-a-general authorization="+escaped)
+	for _, test := range []struct {
+		name, query, body string
+		want              policy.Reason
+	}{
+		{"u before a", "", uPart + aPart + end, policy.Undecided},
+		{"in d", "", d + aPart + end, policy.Undecided},
+		{"in both, the same", "", uPart + d + aPart + end, policy.Undecided},
+		{"in part and query, the same", "u=" + escaped, uPart + aPart + end, policy.Undecided},
+		{"in the query alone", "u=" + escaped, part("d", "-a-general") + aPart + end, policy.Undecided},
+		{"repeated, the same", "", uPart + uPart + aPart + end, policy.Undecided},
+		{"repeated, once empty", "", part("u", "") + uPart + aPart + end, policy.Undecided},
+		{"no audio", "", uPart + end, policy.Undecided},
+		{"no audio, and no last line break", "", uPart + "--B0--", policy.Undecided},
+		{"the last boundary missing", "", uPart + aPart, policy.Undecided},
+		{"among 1,000 parts", "", strings.Repeat(part("x", ""), 1000) + uPart + aPart + end, policy.Undecided},
+		{"after a", "", aPart + uPart + end, policy.CredentialMissing},
+		{"after a, another before", "", uPart + aPart + evil + end, policy.Undecided},
+		{"empty", "", part("u", "") + aPart + end, policy.CredentialMissing},
+		{"no parts", "", end, policy.CredentialMissing},
+		{"repeated, different", "", uPart + evil + aPart + end, policy.CredentialAmbiguous},
+		{"u and d, different", "", evil + d + aPart + end, policy.CredentialAmbiguous},
+		{"part and query, different", "u=" + otherKey, uPart + aPart + end, policy.CredentialAmbiguous},
+		{"d and query, different", "u=" + otherKey, d + aPart + end, policy.CredentialAmbiguous},
+		{"a run of spaces in d", "", uPart + part("d", "x  y") + aPart + end, policy.CredentialMalformed},
+		{"a line break in the key", "", part("u", "x\r\ny") + aPart + end, policy.CredentialMalformed},
+		{"10,000 parts", "", strings.Repeat(part("x", ""), 10_000) + uPart + aPart + end, policy.CredentialMalformed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := upload(test.query, formType, test.body)
+			if test.want != policy.Undecided {
+				refuse(t, r, test.want)
+				return
+			}
+			accept(t, r, replace)
+			want := strings.NewReplacer("u\"\r\n\r\n"+clientKey, "u\"\r\n\r\n"+upstreamKey, escaped, escapePair(replace.Key)).Replace(test.body)
+			if got := readBody(t, r); got != want {
+				t.Errorf("went upstream as\n%q, want\n%q", got, want)
+			}
+		})
+	}
+}
+
+func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
+	good := uPart + aPart + end
+	disposition := "Content-Disposition: form-data; "
+	for name, body := range map[string]string{
+		"no boundary":                            "audio",
+		"an empty body":                          "",
+		"a preamble":                             "preamble\r\n" + good,
+		"two line breaks in front":               "\r\n\r\n" + good,
+		"a bare LF in front":                     "\n" + good,
+		"LF only":                                strings.ReplaceAll(good, "\r\n", "\n"),
+		"one LF in a header":                     strings.Replace(good, "\r\n\r\n", "\n\r\n", 1),
+		"a CR within a header":                   headed(disposition+"name=\"x\"\rname=\"u\"", otherKey) + good,
+		"a boundary behind a bare LF":            part("x", "y\n--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
+		"a boundary behind a bare CR":            part("x", "y\r--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
+		"a boundary within a line":               part("x", "y--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
+		"a boundary within a header":             headed(disposition+"name=\"x\"\r\nX: --B0", "") + good,
+		"a boundary at once":                     "--B0\r\n" + disposition + "name=\"u\"\r\n\r\n--B0\r\n" + good,
+		"a boundary with padding":                "--B0 \r\n" + disposition + "name=\"x\"\r\n\r\n\r\n" + good,
+		"a longer boundary":                      part("x", "y\r\n--B0X\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
+		"a last boundary with a tail":            uPart + "--B0--x\r\n" + evil,
+		"a part after the last boundary":         uPart + end + evil + aPart + end,
+		"an epilogue":                            uPart + end + "epilogue",
+		"no part's end":                          "--B0\r\n" + disposition + "name=\"u\"\r\n\r\n" + clientKey,
+		"no header's end":                        "--B0\r\n" + disposition + "name=\"u\"",
+		"a folded header":                        headed("Content-Disposition: form-data;\r\n name=\"u\"", otherKey) + good,
+		"a header folded by a tab":               headed("Content-Disposition: form-data;\r\n\tname=\"u\"", otherKey) + good,
+		"a folded first line":                    headed(" "+disposition+"name=\"u\"", otherKey) + good,
+		"a header without a colon":               headed(disposition+"name=\"x\"\r\nname=u", otherKey) + good,
+		"a space before the colon":               headed("Content-Disposition : form-data; name=\"u\"", otherKey) + good,
+		"a tab in a header":                      headed("Content-Disposition:\tform-data; name=\"u\"", otherKey) + good,
+		"a NUL in a header":                      headed(disposition+"name=\"u\x00x\"", otherKey) + good,
+		"a very long header":                     headed("X: "+strings.Repeat("x", 5117)+disposition+"name=\"u\"\r\n"+disposition+"name=\"x\"", otherKey) + good,
+		"two Content-Dispositions":               headed(disposition+"name=\"x\"\r\n"+disposition+"name=\"u\"", otherKey) + good,
+		"no Content-Disposition":                 headed("Content-Type: text/plain", otherKey) + good,
+		"an attachment":                          headed("Content-Disposition: attachment; name=\"u\"", otherKey) + good,
+		"no name":                                headed("Content-Disposition: form-data", otherKey) + good,
+		"an empty name":                          headed(disposition+"name=\"\"", otherKey) + good,
+		"name*":                                  headed(disposition+"name*=utf-8''u", otherKey) + good,
+		"name and name*":                         headed(disposition+"name=\"x\"; name*=utf-8''u", otherKey) + good,
+		"a name in pieces":                       headed(disposition+"name*0=\"u\"", otherKey) + good,
+		"two file names":                         headed(disposition+"name=\"x\"; filename=a; filename=b", otherKey) + good,
+		"an unknown parameter":                   headed(disposition+"name=\"x\"; *=(0", otherKey) + good,
+		"an unquoted file name that is no token": headed(disposition+"name=\"x\"; filename=a/b", otherKey) + good,
+		"two names":                              headed(disposition+"name=\"x\"; name=\"u\"", otherKey) + good,
+		"two names, in other letters":            headed(disposition+"name=\"x\"; NAME=\"u\"", otherKey) + good,
+		"a name behind a file name":              headed(disposition+"filename=\"u\"; name=\"x\"", otherKey) + good,
+		"a name within a file name":              headed(disposition+"name=\"x\"; filename=\"; name=u; \"", otherKey) + good,
+		"a name within the audio's":              headed(disposition+"name=\"a\"; filename=\"; name=u\"", otherKey) + good,
+		"another parameter's name":               headed(disposition+"name=\"x\"; xname=\"u\"", otherKey) + good,
+		"an escape in a name":                    headed(disposition+`name="\u"`, otherKey) + good,
+		"an escaped quote":                       headed(disposition+`name="x\"; name=\"u"`, otherKey) + good,
+		"a percent-escape in a name":             headed(disposition+`name="%75"`, otherKey) + good,
+		"an encoded word":                        headed(disposition+`name="=?utf-8?Q?u?="`, otherKey) + good,
+		"single quotes":                          headed(disposition+`name='u'`, otherKey) + good,
+		"single quotes in quotes":                headed(disposition+`name="'u'"`, otherKey) + good,
+		"no closing quote":                       headed(disposition+`name="u`, otherKey) + good,
+		"text behind a quote":                    headed(disposition+`name="u"x`, otherKey) + good,
+		"a space in a name":                      headed(disposition+`name=" u"`, otherKey) + good,
+		"spaces around the equals sign":          headed(disposition+`name = "u"`, otherKey) + good,
+		"an array":                               headed(disposition+`name="u[]"`, otherKey) + good,
+		"a capital u":                            headed(disposition+`name="U"`, otherKey) + good,
+		"a capital D":                            headed(disposition+`name="D"`, "authorization="+otherKey) + good,
+		"a capital A":                            headed(disposition+`name="A"`, "") + good,
+		"a name beyond ASCII":                    headed(disposition+"name=\"\uff55\"", otherKey) + good,
+		"a file name on the key":                 headed(disposition+`name="u"; filename="u.txt"`, otherKey) + aPart + end,
+		"an empty file name on the key":          headed(disposition+`name="u"; filename=""`, otherKey) + aPart + end,
+		"base64":                                 headed(disposition+"name=\"x\"\r\nContent-Transfer-Encoding: base64", "") + good,
+		"quoted-printable":                       headed(disposition+"name=\"u\"\r\nContent-Transfer-Encoding: quoted-printable", otherKey) + good,
+		"two transfer encodings":                 headed(disposition+"name=\"x\"\r\nContent-Transfer-Encoding: binary\r\nContent-Transfer-Encoding: base64", "") + good,
+		"a content encoding":                     headed(disposition+"name=\"x\"\r\nContent-Encoding: gzip", "") + good,
+		"UTF-7":                                  headed(disposition+"name=\"x\"\r\nContent-Type: text/plain; charset=utf-7", "") + good,
+		"EBCDIC":                                 headed(disposition+"name=\"x\"\r\nContent-Type: text/plain; charset=\"ibm037\"", "") + good,
+		"a charset without a semicolon":          headed(disposition+"name=\"x\"\r\nContent-Type: text/plain charset=utf-7", "") + good,
+		"a charset in pieces":                    headed(disposition+"name=\"x\"\r\nContent-Type: text/plain; charset*0=utf-7", "") + good,
+		"a part that sets the charset":           part("_charset_", "utf-7") + good,
+		"a nested form":                          headed(disposition+"name=\"x\"\r\nContent-Type: multipart/mixed; boundary=C", "--C\r\n\r\n--C--") + good,
+		"a Content-Length that is too large":     headed(disposition+"name=\"x\"\r\nContent-Length: 9", "x") + good,
+		"a Content-Length that is too small":     headed(disposition+"name=\"u\"\r\nContent-Length: 3", clientKey) + aPart + end,
+		"a Content-Length that is no number":     headed(disposition+"name=\"x\"\r\nContent-Length: +1", "x") + good,
+		"an empty Content-Length":                headed(disposition+"name=\"x\"\r\nContent-Length:", "x") + good,
+		"two Content-Lengths":                    headed(disposition+"name=\"x\"\r\nContent-Length: 1\r\nContent-Length: 9", "x") + good,
+		"a header larger than max_head":          headed(disposition+"name=\"x\"\r\n"+strings.Repeat("X: y\r\n", 1<<20/6)+"Y: z", "x") + good,
+		"a part larger than max_head":            part("x", strings.Repeat("x", 1<<20)) + good,
+	} {
+		t.Run(name, func(t *testing.T) { refuse(t, upload("", formType, body), policy.CredentialMalformed) })
+	}
+}
+
+func TestR19_AContentTypeThatParsersReadDifferentlyIsRefused(t *testing.T) {
+	body := uPart + aPart + end
+	for name, types := range map[string][]string{
+		"no boundary":                  {"multipart/form-data"},
+		"an empty boundary":            {"multipart/form-data; boundary="},
+		"an empty quoted boundary":     {`multipart/form-data; boundary=""`},
+		"two boundaries":               {"multipart/form-data; boundary=B0; boundary=B1"},
+		"two boundaries, other case":   {"multipart/form-data; boundary=B0; Boundary=B1"},
+		"an encoded boundary":          {"multipart/form-data; boundary*=utf-8''B0"},
+		"a boundary in pieces":         {"multipart/form-data; boundary*0=B; boundary*1=0"},
+		"a boundary within a name":     {"multipart/form-data; xboundary=B1; boundary=B0"},
+		"a boundary within a value":    {`multipart/form-data; x="boundary=B1"; boundary=B0`},
+		"another parameter":            {"multipart/form-data; boundary=B0; x=y"},
+		"a boundary with a comma":      {"multipart/form-data; boundary=B0,B1"},
+		"a quoted comma":               {`multipart/form-data; boundary="B0,B1"`},
+		"a space in the boundary":      {`multipart/form-data; boundary="B 0"`},
+		"a space before it":            {`multipart/form-data; boundary=" B0"`},
+		"a space behind it":            {`multipart/form-data; boundary="B0 "`},
+		"single quotes":                {"multipart/form-data; boundary='B0'"},
+		"an escape":                    {`multipart/form-data; boundary="B\0"`},
+		"spaces around the equals":     {"multipart/form-data; boundary = B0"},
+		"no closing quote":             {`multipart/form-data; boundary="B0`},
+		"text behind a quote":          {`multipart/form-data; boundary="B0"x`},
+		"a boundary beyond ASCII":      {"multipart/form-data; boundary=B\u00e90"},
+		"a boundary of 71":             {"multipart/form-data; boundary=" + strings.Repeat("b", 71)},
+		"UTF-7":                        {"multipart/form-data; boundary=B0; charset=utf-7"},
+		"EBCDIC":                       {"multipart/form-data; charset=ibm037; boundary=B0"},
+		"two charsets":                 {"multipart/form-data; charset=utf-8; charset=utf-8; boundary=B0"},
+		"two Content-Types":            {formType, formType},
+		"two Content-Types, one empty": {"", formType},
+		"a list":                       {"audio/wav, " + formType},
+		"another multipart":            {"multipart/mixed; boundary=B0"},
+		"form-data without its family": {"form-data; boundary=B0"},
+		"multipart in a parameter":     {`audio/wav; x="multipart/form-data"`},
+		"no semicolon":                 {"multipart/form-data boundary=B0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := upload("u="+escaped, "", body)
+			r.Header["Content-Type"] = types
+			refuse(t, r, policy.CredentialMalformed)
+		})
+	}
+	t.Run("a Content-Encoding", func(t *testing.T) {
+		for _, encoding := range []string{"gzip", "identity", ""} {
+			r := upload("u="+escaped, formType, body)
+			r.Header.Set("Content-Encoding", encoding)
+			refuse(t, r, policy.CredentialMalformed)
+		}
+	})
+}
+
+func TestR19_AFormGoesUpstreamUnderOneSpellingOfItsType(t *testing.T) {
+	body := uPart + aPart + end
+	for contentType, want := range map[string]string{
+		formType:                                          formType,
+		`multipart/form-data; boundary="B0"`:              formType,
+		"Multipart/Form-Data ;\tBOUNDARY=B0":              formType,
+		"multipart/form-data;boundary=B0; ":               formType,
+		`multipart/form-data;charset="utf-8";boundary=B0`: formType + "; charset=utf-8",
+	} {
+		for _, up := range upstreams {
+			r := upload("", contentType, body)
+			accept(t, r, up)
+			if got := r.Header.Get("Content-Type"); got != want {
+				t.Errorf("%q went upstream as %q", contentType, got)
+			}
+		}
+	}
+	odd := strings.ReplaceAll(body, "B0", "a:b=/c")
+	r := upload("", "multipart/form-data; boundary=a:b=/c", odd)
+	accept(t, r, replace)
+	if got := r.Header.Get("Content-Type"); got != `multipart/form-data; boundary="a:b=/c"` {
+		t.Errorf("an odd boundary went upstream as %q", got)
+	}
+}

@@ -1,0 +1,150 @@
+package credential
+
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
+// headReader reads a multipart body no further than it is asked to, and keeps
+// what it has read.
+type headReader struct {
+	src io.Reader
+	buf []byte // all that was read
+	pos int    // how far it is understood
+	max int    // bytes that may be read
+}
+
+const (
+	headChunk = 4096
+	// maxLine bounds a line of a part's header: PHP reads one that exceeds its
+	// buffer of 5 KiB as several.
+	maxLine = 4096
+)
+
+// errEnded is met at the end of the body. It is a fault: a form ends in its own
+// way.
+var errEnded = malformed("a body that ends before its form does")
+
+// more reads on, at least one byte.
+func (r *headReader) more() error {
+	size := min(headChunk, r.max-len(r.buf))
+	if size <= 0 {
+		return errHeadTooLarge
+	}
+	n := len(r.buf)
+	if cap(r.buf)-n < size {
+		r.buf = append(r.buf, make([]byte, size)...)[:n]
+	}
+	for tries := 0; ; tries++ {
+		got, err := r.src.Read(r.buf[n : n+size])
+		r.buf = r.buf[:n+got]
+		switch {
+		case got > 0:
+			return nil
+		case errors.Is(err, io.EOF):
+			return errEnded
+		case err != nil:
+			return err
+		case tries == 100:
+			return io.ErrNoProgress
+		}
+	}
+}
+
+// fill reads on until n bytes lie ahead.
+func (r *headReader) fill(n int) error {
+	for len(r.buf)-r.pos < n {
+		if err := r.more(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skip steps over text if it comes next.
+func (r *headReader) skip(text string) bool {
+	if !bytes.HasPrefix(r.buf[r.pos:], []byte(text)) {
+		return false
+	}
+	r.pos += len(text)
+	return true
+}
+
+// endOfDelimiter reads what follows a boundary: a line break before a part, or
+// two hyphens after the last.
+func (r *headReader) endOfDelimiter() (last bool, err error) {
+	if err := r.fill(2); err != nil {
+		return false, err
+	}
+	if r.skip("--") {
+		return true, nil
+	}
+	if !r.skip("\r\n") {
+		return false, malformed("a boundary that is followed by something else than a line break")
+	}
+	return false, nil
+}
+
+// line reads a line that ends in CRLF and returns it without.
+func (r *headReader) line() (string, error) {
+	for searched := r.pos; ; {
+		end := len(r.buf)
+		i := bytes.IndexByte(r.buf[searched:], '\n')
+		if i >= 0 {
+			end = searched + i
+		}
+		if end-r.pos > maxLine {
+			return "", malformed("a line of a part's header that is longer than parsers agree on")
+		}
+		if i >= 0 {
+			text, crlf := bytes.CutSuffix(r.buf[r.pos:end], []byte("\r"))
+			if !crlf || bytes.IndexByte(text, '\r') >= 0 {
+				return "", malformed("a line of a part's header that does not end in CRLF")
+			}
+			r.pos = end + 1
+			return string(text), nil
+		}
+		searched = end
+		if err := r.more(); err != nil {
+			return "", err
+		}
+	}
+}
+
+// content reads a part's content up to the next delimiter, and steps over that.
+func (r *headReader) content(delimiter string) (span, error) {
+	start := r.pos
+	for searched := start; ; {
+		if i := bytes.Index(r.buf[searched:], []byte(delimiter)); i >= 0 {
+			end := searched + i - len("\r\n")
+			if end < start || string(r.buf[end:end+2]) != "\r\n" {
+				// Within a line or behind a bare LF, it is a boundary to some.
+				return span{}, malformed("a boundary that does not follow a CRLF")
+			}
+			r.pos = searched + i + len(delimiter)
+			return span{start, end}, nil
+		}
+		searched = max(start, len(r.buf)-len(delimiter)+1)
+		if err := r.more(); err != nil {
+			return span{}, err
+		}
+	}
+}
+
+// end reads what follows the last boundary, which is nothing but line breaks.
+// Some parsers, PHP's among them, would find further parts there.
+func (r *headReader) end() error {
+	for {
+		if len(bytes.Trim(r.buf[r.pos:], "\r\n")) > 0 {
+			return malformed("a form that goes on behind its last boundary")
+		}
+		r.pos = len(r.buf)
+		if err := r.more(); err != nil {
+			if errors.Is(err, errEnded) {
+				return nil
+			}
+			return err
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package credential
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/dialect"
+)
+
+func TestR18_MaskURIMasksEveryPlace(t *testing.T) {
+	ours := "sgk_abcdefghijklmnopqrstuvwxyz012345ABCDEF"
+	for _, test := range []struct{ name, uri, want string }{
+		{"nothing to mask", "/v1/recognize?d=-a-general&c=16K", "/v1/recognize?d=-a-general&c=16K"},
+		{"a path alone", "/v1/recognitions/017ac8786c5b0a0504399999", "/v1/recognitions/017ac8786c5b0a0504399999"},
+		{"a mint's path", "/issue_service_authorization?epi=30s", "/issue_service_authorization?epi=30s"},
+		{"u", "/v1/recognize?c=16K&u=KEY&r=1", "/v1/recognize?c=16K&u=REDACTED&r=1"},
+		{"u twice", "/?u=KEY&u=KEY", "/?u=REDACTED&u=REDACTED"},
+		{"U", "/?U=KEY", "/?U=REDACTED"},
+		{"an escaped u", "/?%75=KEY", "/?%75=REDACTED"},
+		{"a doubly escaped u", "/?%2575=KEY", "/?%2575=REDACTED"},
+		{"a u of IIS", "/?%u0075=KEY", "/?%u0075=REDACTED"},
+		{"a u in an array", "/?u[]=KEY", "/?u[]=REDACTED"},
+		{"a u behind a semicolon", "/?a;u=KEY", "/?a;u=REDACTED"},
+		{"a u behind two separators", "/?a=1&;u=KEY", "/?a=1&;u=REDACTED"},
+		{"a u behind a question mark", "/?a?u=KEY", "/?a?u=REDACTED"},
+		{"a u behind a fragment's mark", "/#u=KEY", "/#u=REDACTED"},
+		{"an escaped equals sign", "/?u%3dKEY", "/?u%3dREDACTED"},
+		{"an escaped query", "/%3Fa=1%26u%3DKEY", "/%3Fa=1%26u%3DREDACTED"},
+		{"a key with separators", "/?u=K;E?Y#=Z&c=1", "/?u=REDACTED&c=1"},
+		{"a broken key", "/?u=%zz%KEY", "/?u=REDACTED"},
+		{"d with a key", "/?d=-a-general%20authorization%3DKEY&c=1", "/?d=REDACTED&c=1"},
+		{"d in disguise", "/?d=%zz%20%61UTHORIZATION%3DKEY", "/?d=REDACTED"},
+		{"d, doubly escaped", "/?d=%2561uthorization%253DKEY", "/?d=REDACTED"},
+		{"a misplaced pair", "/?authorization=KEY", "/?authorization=REDACTED"},
+		{"a misplaced header", "/?Authorization=Bearer%20KEY", "/?Authorization=REDACTED"},
+		{"our key in a path", "/v1/" + ours + "/x", "/v1/REDACTED/x"},
+		{"our key, escaped", "/v1/sgk%5Fabc%44ef", "/v1/REDACTED"},
+		{"our password", "/?x=sgs_abc", "/?x=REDACTED"},
+		{"nothing", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := MaskURI(test.uri, api.Places); got != test.want {
+				t.Errorf("MaskURI(%q) = %q, want %q", test.uri, got, test.want)
+			}
+		})
+	}
+}
+
+// disguise spells a text with some of its characters escaped or in capitals.
+func disguise(t *rapid.T, text string) string {
+	var out strings.Builder
+	for _, c := range text {
+		switch rapid.IntRange(0, 4).Draw(t, "disguise") {
+		case 0:
+			fmt.Fprintf(&out, "%%%02x", c)
+		case 1:
+			fmt.Fprintf(&out, "%%25%02X", c)
+		case 2:
+			out.WriteString(strings.ToUpper(string(c)))
+		default:
+			out.WriteRune(c)
+		}
+	}
+	return out.String()
+}
+
+func TestR18_NoPlaceOfAURILeaks(t *testing.T) {
+	noise := rapid.StringMatching(`[a-z0-9=&;%?#/+]{0,12}`)
+	inside := rapid.StringMatching(`([a-z0-9=;?#/+]|%zz|%%zz){0,8}`) // a value, with broken escapes
+	rapid.Check(t, func(t *rapid.T) {
+		uri := "/v1/recognize?" + noise.Draw(t, "before")
+		uri += rapid.SampledFrom([]string{"&", "&;", "&a=1;", "&+", "&?"}).Draw(t, "separator")
+		if rapid.Bool().Draw(t, "pair") {
+			uri += disguise(t, "d") + "=" + inside.Draw(t, "in d") + disguise(t, "authorization=") + "PLANTED"
+		} else {
+			uri += disguise(t, "u") + "=" + inside.Draw(t, "in u") + "PLANTED"
+		}
+		uri += "&" + noise.Draw(t, "after")
+		if got := MaskURI(uri, api.Places); strings.Contains(got, "PLANTED") {
+			t.Fatalf("MaskURI(%q) = %q", uri, got)
+		}
+	})
+}
+
+// FuzzMaskURI asserts that what Find takes for a key never survives.
+func FuzzMaskURI(f *testing.F) {
+	for _, seed := range []string{"u=KEYKEYKEY", "a;u=1&u=KEYKEYKEY", "d=x+authorization%3DKEYKEYKEY", "u=KEY;KEY?KEY", "d=authorization=KEYKEYKEY+x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		masked := MaskURI("/v1/recognize?"+query, api.Places)
+		if again := MaskURI(masked, api.Places); again != masked {
+			t.Fatalf("%q is masked as %q and then as %q", query, masked, again)
+		}
+		finding, secret, fault := find(t, upload(query, "audio/wav", ""), testMaxHead)
+		if fault != nil {
+			return
+		}
+		for _, c := range finding.query {
+			name := query[c.whole.from:c.value.from]
+			for segment := range strings.SplitSeq(strings.TrimPrefix(masked, "/v1/recognize?"), "&") {
+				if rest, ok := strings.CutPrefix(segment, name); ok && rest != Masked && strings.Contains(decodeAll(rest), secret.Reveal()) {
+					t.Fatalf("%q is masked as %q", query, masked)
+				}
+			}
+		}
+	})
+}
+
+func TestR18_MaskURITakesOtherAPIsPlaces(t *testing.T) {
+	places := []dialect.Place{{In: dialect.Query, Name: "access_token"}}
+	if got := MaskURI("/?u=1&Access_Token=KEY", places); got != "/?u=1&Access_Token="+Masked {
+		t.Error(got)
+	}
+	if got := MaskURI("/?u=1", nil); got != "/?u=1" {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,225 @@
+package credential
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// seenPart is a part as another parser reads it.
+type seenPart struct{ name, value string }
+
+// goParts reads what Go's own parser makes of a form, up to the audio.
+func goParts(t tester, contentType, body string) []seenPart {
+	_, params, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		t.Fatalf("Go cannot read the Content-Type %q: %v", contentType, err)
+	}
+	reader := multipart.NewReader(strings.NewReader(body), params["boundary"])
+	var parts []seenPart
+	for {
+		p, err := reader.NextRawPart()
+		if err == io.EOF {
+			return parts
+		}
+		if err != nil {
+			t.Fatalf("Go cannot read the form that was forwarded: %v\n%q", err, body)
+		}
+		if p.FormName() == "a" {
+			return parts
+		}
+		value, err := io.ReadAll(p)
+		if err != nil {
+			t.Fatalf("Go cannot read a part that was forwarded: %v\n%q", err, body)
+		}
+		parts = append(parts, seenPart{p.FormName(), string(value)})
+	}
+}
+
+var (
+	laxBoundary = regexp.MustCompile(`(?i)boundary\s*=\s*"?([^";,\s]+)`)
+	laxName     = regexp.MustCompile(`(?i)name\*?\s*=\s*["']?([^"';]*)`)
+	laxLine     = regexp.MustCompile(`\r\n|\n|\r`)
+)
+
+// laxParts reads a form as carelessly as parsers in the wild: boundaries at any
+// spot, any line break, folded headers, preambles, parts behind the last
+// boundary, the first name that any pattern finds, in any case and spelling.
+func laxParts(contentType, body string) []seenPart {
+	m := laxBoundary.FindStringSubmatch(contentType)
+	if m == nil {
+		return nil
+	}
+	var parts []seenPart
+	for _, piece := range strings.Split(body, "--"+m[1])[1:] {
+		piece = strings.TrimLeft(piece, "-")
+		lines := laxLine.Split(piece, -1)
+		header, i := "", 1
+		for ; i < len(lines) && strings.Trim(lines[i], " \t") != ""; i++ {
+			header += " " + lines[i]
+		}
+		m := laxName.FindStringSubmatch(header)
+		if m == nil {
+			continue
+		}
+		name := strings.ToLower(strings.TrimSpace(decodeLax(m[1])))
+		if name == "a" {
+			break
+		}
+		value := strings.Join(lines[min(i+1, len(lines)):], "\n")
+		parts = append(parts, seenPart{name, strings.TrimSuffix(value, "\n")})
+	}
+	return parts
+}
+
+var laxPair = regexp.MustCompile(`(?i)authorization\s*=\s*([^\s"]+)`)
+
+// checkParts asserts that another parser sees no key but the backend's.
+func checkParts(t tester, parser string, parts []seenPart) {
+	for _, p := range parts {
+		switch p.name {
+		case "u":
+			if p.value != "" && p.value != upstreamKey {
+				t.Fatalf("%s sees the key %q", parser, p.value)
+			}
+		case "d":
+			for _, m := range laxPair.FindAllStringSubmatch(p.value, -1) {
+				if key, err := url.PathUnescape(m[1]); err != nil || key != upstreamKey {
+					t.Fatalf("%s sees the key %q in %q", parser, m[1], p.value)
+				}
+			}
+		}
+	}
+}
+
+// checkForwarded sends a request through and asserts, if it is accepted, that
+// no parser sees anything but the backend's key, and that nothing else changed.
+func checkForwarded(t tester, query, contentType, body string) {
+	r := upload(query, contentType, body)
+	f, secret, fault := find(t, r, testMaxHead)
+	if fault != nil {
+		if readBody(t, r) != body {
+			t.Fatalf("a refused body was changed")
+		}
+		return
+	}
+	before := goPartsIfAny(t, f, contentType, body)
+	f.Swap(r, replace)
+	out := readBody(t, r)
+	if r.ContentLength != int64(len(out)) {
+		t.Fatalf("Content-Length is %d for %d bytes", r.ContentLength, len(out))
+	}
+	if f.form == nil {
+		if out != body {
+			t.Fatalf("a raw body was changed")
+		}
+		return
+	}
+	label := r.Header.Get("Content-Type")
+	parts := goParts(t, label, out)
+	checkParts(t, "Go's parser", parts)
+	checkParts(t, "a lax parser", laxParts(label, out))
+	for i, p := range parts {
+		if before != nil && (p.name != before[i].name || p.name != "u" && p.name != "d" && p.value != before[i].value) {
+			t.Fatalf("the part %q became %q", before[i], p)
+		}
+	}
+	head := out[:len(out)-(len(body)-len(f.form.read))]
+	if key := secret.Reveal(); len(key) >= 8 && !strings.Contains(upstreamKey, key) {
+		if strings.Count(head, key) > strings.Count(string(f.form.read), key)-copiesIn(f, key) || strings.Contains(r.URL.RawQuery, "u="+key) {
+			t.Fatalf("the client's key went upstream")
+		}
+	}
+}
+
+// copiesIn counts the copies of key that stand in key places of the form as
+// they are.
+func copiesIn(f *Finding, key string) (n int) {
+	for _, c := range f.form.copies {
+		n += strings.Count(string(f.form.read[c.value.from:c.value.to]), key)
+	}
+	return n
+}
+
+// goPartsIfAny is goParts for a form that Go may not be able to read because
+// of its Content-Type, before the swap.
+func goPartsIfAny(t tester, f *Finding, contentType, body string) []seenPart {
+	if _, _, err := mime.ParseMediaType(contentType); err != nil || f.form == nil {
+		return nil
+	}
+	return goParts(t, contentType, body)
+}
+
+func TestR19_NoParserSeesAnotherKeyInAForm(t *testing.T) {
+	pieces := []string{
+		uPart, evil, aPart, end, part("d", "x authorization="+escaped), part("d", "authorization="+otherKey), part("x", "y"),
+		"--B0", "--", "\r\n", "\n", "\r", "--B0\r\n", "--B0--", " ", "\t", "Content-Disposition: form-data; name=\"u\"", "\r\n\r\n",
+		"; name=\"u\"", "; filename=\"u\"", "Content-Type: text/plain", "Content-Length: 17", "Content-Transfer-Encoding: binary",
+		clientKey, otherKey, "name=", "\"", "a", "u", "d", ":", "--B1\r\n", "\x00", "%75", "=?utf-8?Q?u?=",
+	}
+	types := []string{formType, `multipart/form-data; boundary="B0"`, "multipart/form-data; boundary=B1; boundary=B0", "multipart/form-data;charset=utf-8;boundary=B0", "multipart/form-data; boundary=B"}
+	rapid.Check(t, func(t *rapid.T) {
+		body := strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 1, 14).Draw(t, "pieces"), "")
+		if rapid.Bool().Draw(t, "sound") { // most mutations of a sound form are refused at once
+			sound := uPart + part("x", "y") + part("d", "z authorization="+escaped) + aPart + end
+			at := rapid.IntRange(0, len(sound)).Draw(t, "at")
+			body = sound[:at] + rapid.SampledFrom(pieces).Draw(t, "piece") + sound[at:]
+		}
+		checkForwarded(t, "", rapid.SampledFrom(types).Draw(t, "type"), body)
+	})
+}
+
+func FuzzForwarded(f *testing.F) {
+	for _, c := range clients {
+		f.Add("", c.contentType, []byte(c.bytes(clientKey, escaped)))
+	}
+	for _, body := range []string{uPart + evil + aPart + end, uPart + end + evil, "\r\n" + uPart + aPart + end, uPart + part("x", "y\n--B0\n") + aPart, headed("Content-Disposition: form-data; name=u\r\nContent-Length: 22", clientKey) + aPart} {
+		f.Add("u="+escaped, formType, []byte(body))
+		f.Add("", `multipart/form-data;charset=utf-8; boundary="B0"`, []byte(body))
+	}
+	f.Add("d=a+authorization%3D"+doubled+"&c=16K", "audio/wav", []byte("RIFF"))
+	f.Add("a;u=x&%75=y&u=z", "application/x-www-form-urlencoded", []byte("u=x"))
+	f.Fuzz(func(t *testing.T, query, contentType string, body []byte) {
+		if strings.ContainsAny(contentType, "\r\n\x00") || bytes.Contains(body, []byte("UPSTREAM")) {
+			t.Skip()
+		}
+		checkForwarded(t, query, contentType, string(body))
+	})
+}
+
+// FuzzQuery asserts that no reading of a forwarded query shows another key.
+func FuzzQuery(f *testing.F) {
+	for _, seed := range []string{"u=" + escaped, "a;u=x&u=y", "%75=x&u=y", "U=x&u=y", "?u=x&u=y", "u[]=x&u=y", "u%00=x&u=y", "d=x+authorization=y", "d=x%20authorization%3Dy&u=y", "&&u=x&&", "u=%zz", "u=x;y"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		r := upload(query, "audio/wav", "RIFF")
+		finding, _, fault := find(t, r, testMaxHead)
+		if fault != nil {
+			return
+		}
+		finding.Swap(r, replace)
+		for segment := range strings.SplitSeq(r.URL.RawQuery, "&") {
+			for piece := range strings.SplitSeq(segment, ";") {
+				name, value, _ := strings.Cut(piece, "=")
+				name = strings.TrimLeft(strings.ToLower(strings.TrimSpace(decodeLax(strings.ReplaceAll(name, "+", " ")))), "?")
+				name, _, _ = strings.Cut(name, "\x00")
+				name, _, _ = strings.Cut(name, "[")
+				value, err := url.QueryUnescape(value)
+				if name == "u" && value != "" && (err != nil || value != upstreamKey) {
+					t.Fatalf("%q went upstream as %q, with the key %q", query, r.URL.RawQuery, value)
+				}
+				if name == "d" {
+					checkParts(t, "a lax parser", []seenPart{{"d", value}})
+				}
+			}
+		}
+	})
+}

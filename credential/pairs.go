@@ -1,0 +1,62 @@
+package credential
+
+import (
+	"net/url"
+	"strings"
+)
+
+// A value of pairs is a list of name=value tokens, separated by single spaces,
+// each value percent-encoded; a token without "=" is a bare name. This is the
+// grammar of AmiVoice's parameter d.
+
+// pair is the token of a key in a value of pairs.
+type pair struct {
+	token span   // the whole token
+	value span   // what follows its "="
+	text  string // that, decoded
+}
+
+// findPairs finds the tokens with a name. It refuses what two parsers could
+// split differently, in values that hold such a token or not.
+func findPairs(text, name string) ([]pair, *Fault) {
+	if hasControl(text) {
+		return nil, malformed("a control character among name=value pairs")
+	}
+	if strings.Contains(text, "  ") {
+		return nil, malformed("a run of spaces among name=value pairs, where single spaces separate them")
+	}
+	var found []pair
+	for start := 0; start <= len(text); {
+		end := start + strings.IndexByte(text[start:], ' ')
+		if end < start {
+			end = len(text)
+		}
+		token := span{start, end}
+		start = end + 1
+		if token.of(text) == name {
+			return nil, malformed("the pair " + name + " has no value, or a space before it")
+		}
+		value, ok := strings.CutPrefix(token.of(text), name+"=")
+		if !ok {
+			continue
+		}
+		decoded, err := url.PathUnescape(value)
+		if err != nil {
+			return nil, malformed("the value of the pair " + name + " has a broken percent-escape")
+		}
+		found = append(found, pair{token, span{token.to - len(value), token.to}, decoded})
+	}
+	// In other letters, escaped, behind a quote or a separator that is none for
+	// us, the name shows to some parsers. Only what was found may be there.
+	if strings.Count(strings.ToLower(decodeLax(text)), name+"=") != len(found) {
+		return nil, malformed("the pair " + name + " is spelled in another way, or hidden")
+	}
+	if len(found) > 0 && strings.Contains(text, `"`) {
+		return nil, malformed("a quotation mark among name=value pairs that hold a key: their values are percent-encoded")
+	}
+	return found, nil
+}
+
+func hasControl(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f })
+}

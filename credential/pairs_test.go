@@ -1,0 +1,114 @@
+package credential
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
+	for _, test := range []struct {
+		name, text string
+		keys       []string
+	}{
+		{"nothing", "", nil},
+		{"a bare engine", "-a-general", nil},
+		{"pairs without a key", "grammarFileNames=-a-general profileId=x", nil},
+		{"a word with quotes and no key", `profileWords="x"`, nil},
+		{"a value that names the pair", "profileWords=authorization%20x", nil},
+		{"a key in the end", "grammarFileNames=-a-general authorization=K", []string{"K"}},
+		{"a key in front", "authorization=K grammarFileNames=-a-general", []string{"K"}},
+		{"with spaces around", " authorization=K ", []string{"K"}},
+		{"with escapes", "authorization=K%2B%2f%3D", []string{"K+/="}},
+		{"with none", "authorization=K+/=", []string{"K+/="}},
+		{"twice", "authorization=K x authorization=L", []string{"K", "L"}},
+		{"empty", "authorization=", []string{""}},
+		{"beside Japanese", "profileWords=音声 authorization=K", []string{"K"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			found, fault := findPairs(test.text, "authorization")
+			if fault != nil || len(found) != len(test.keys) {
+				t.Fatalf("found %v, %v", found, fault)
+			}
+			for i, p := range found {
+				if p.text != test.keys[i] || p.token.of(test.text) != "authorization="+p.value.of(test.text) {
+					t.Errorf("pair %d is %+v", i, p)
+				}
+			}
+		})
+	}
+}
+
+func TestR19_PairsThatParsersReadDifferentlyAreRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"a run of spaces":               "x  authorization=K",
+		"a run of spaces, no key":       "x  y",
+		"a tab":                         "x\tauthorization=K",
+		"a line break":                  "x\nauthorization=K",
+		"a NUL":                         "x\x00authorization=K",
+		"a DEL":                         "x\x7fauthorization=K",
+		"quotes":                        `profileWords="x" authorization=K`,
+		"quotes around a pair":          `profileWords="x authorization=K"`,
+		"a quoted pair":                 `"authorization=K"`,
+		"a capital letter":              "Authorization=K",
+		"capitals beside a key":         "authorization=K AUTHORIZATION=L",
+		"an escaped letter":             "%61uthorization=K",
+		"an escaped equals sign":        "x authorization%3DK",
+		"an escaped space":              "x%20authorization=K",
+		"all of it escaped":             "x%20authorization%3DK",
+		"no-break space":                "x\u00a0authorization=K",
+		"ideographic space":             "x\u3000authorization=K",
+		"a comma":                       "x,authorization=K",
+		"a semicolon":                   "x;authorization=K",
+		"an ampersand":                  "x&authorization=K authorization=K",
+		"a space before the equals":     "authorization =K",
+		"the bare name":                 "x authorization",
+		"a broken escape in the value":  "authorization=%zz",
+		"a cut escape in the value":     "authorization=%4",
+		"an escape of a letter by IIS":  "%u0061uthorization=K",
+		"a pair within another's value": "x=authorization=K",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, fault := findPairs(text, "authorization")
+			if fault == nil || fault.Reason != policy.CredentialMalformed {
+				t.Errorf("findPairs(%q): %v", text, fault)
+			}
+		})
+	}
+}
+
+func FuzzPairs(f *testing.F) {
+	for _, seed := range []string{"-a-general", "x authorization=K", "authorization=K authorization=K y", "%61uthorization=K", `a="b authorization=c"`, "authorization=%2B+", "authorization= authorization=K", " authorization=K "} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		found, fault := findPairs(text, "authorization")
+		if fault != nil {
+			return
+		}
+		swapped := editPairs(text, identity(text), "authorization", true, "NEW")
+		again, fault := findPairs(swapped, "authorization")
+		if fault != nil || len(again) != len(found) {
+			t.Fatalf("%q became %q: %v", text, swapped, fault)
+		}
+		for i, p := range again {
+			if (p.text == "") != (found[i].text == "") || p.text != "" && p.text != "NEW" {
+				t.Fatalf("%q became %q", text, swapped)
+			}
+		}
+		dropped := editPairs(text, identity(text), "authorization", false, "")
+		again, fault = findPairs(dropped, "authorization")
+		if fault != nil {
+			t.Fatalf("%q was left as %q: %v", text, dropped, fault)
+		}
+		for _, p := range again {
+			if p.text != "" {
+				t.Fatalf("%q was left as %q", text, dropped)
+			}
+		}
+		if strings.Trim(text, " ") == text && strings.Trim(dropped, " ") != dropped {
+			t.Fatalf("%q was left as %q, with a space around it", text, dropped)
+		}
+	})
+}

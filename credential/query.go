@@ -1,0 +1,158 @@
+package credential
+
+import (
+	"iter"
+	"net/url"
+	"strings"
+
+	"github.com/speechgate/speechgate/dialect"
+)
+
+// parameter is one name=value of a raw query.
+type parameter struct{ whole, name, value span }
+
+// parameters splits a raw query at "&". It decodes nothing and drops nothing.
+func parameters(query string) iter.Seq[parameter] {
+	return func(yield func(parameter) bool) {
+		if query == "" {
+			return
+		}
+		for start := 0; start <= len(query); {
+			end := start + strings.IndexByte(query[start:], '&')
+			if end < start {
+				end = len(query)
+			}
+			p := parameter{whole: span{start, end}, name: span{start, end}, value: span{end, end}}
+			if equals := strings.IndexByte(query[start:end], '='); equals >= 0 {
+				p.name.to, p.value.from = start+equals, start+equals+1
+			}
+			if !yield(p) {
+				return
+			}
+			start = end + 1
+		}
+	}
+}
+
+func (f *Finding) findInQuery(query string, places []dialect.Place) {
+	for p := range parameters(query) {
+		name, err := url.QueryUnescape(p.name.of(query))
+		if err != nil {
+			f.fail(malformed("a parameter of the query whose name has a broken percent-escape"))
+			return
+		}
+		for _, place := range places {
+			if place.In == dialect.Query {
+				f.findInParameter(query, p, name, place)
+			}
+		}
+	}
+}
+
+func (f *Finding) findInParameter(query string, p parameter, name string, place dialect.Place) {
+	if fault := hiddenBySemicolon(p.whole.of(query), place.Name); fault != nil {
+		f.fail(fault)
+		return
+	}
+	if !sameName(name, place.Name) {
+		return
+	}
+	if p.name.of(query) != place.Name {
+		f.fail(malformed("the query's parameter " + place.Name + " is spelled in another way"))
+		return
+	}
+	value, err := url.QueryUnescape(p.value.of(query))
+	if err != nil {
+		f.fail(malformed("the query's parameter " + place.Name + " has a broken percent-escape"))
+		return
+	}
+	found := copyOf{place: place, whole: p.whole, value: p.value}
+	if place.Pair == "" {
+		if f.add(place, value) {
+			f.query = append(f.query, found)
+		}
+		return
+	}
+	pairs, fault := findPairs(value, place.Pair)
+	if fault != nil {
+		f.fail(fault)
+		return
+	}
+	held := false
+	for _, pair := range pairs {
+		held = f.add(place, pair.text) || held
+	}
+	if held {
+		f.query = append(f.query, found)
+	}
+}
+
+// hiddenBySemicolon refuses a parameter that shows only to parsers that split
+// queries at ";" as well.
+func hiddenBySemicolon(whole, name string) *Fault {
+	_, rest, ok := strings.Cut(whole, ";")
+	for ok {
+		var part string
+		part, rest, ok = strings.Cut(rest, ";")
+		hidden, _, _ := strings.Cut(part, "=")
+		if sameName(decodeLax(strings.ReplaceAll(hidden, "+", " ")), name) {
+			return malformed("the query's parameter " + name + " stands behind a semicolon")
+		}
+	}
+	return nil
+}
+
+// editQuery rewrites the parameters that hold a copy, given in their order, and
+// leaves every other byte as it is. edit returns a parameter's new value, or
+// false to remove it.
+func editQuery(query string, copies []copyOf, edit func(copyOf) (value string, keep bool)) string {
+	var out strings.Builder
+	first := true
+	for p := range parameters(query) {
+		text, keep := p.whole.of(query), true
+		if len(copies) > 0 && copies[0].whole == p.whole {
+			var value string
+			value, keep = edit(copies[0])
+			text = query[p.whole.from:p.value.from] + value
+			copies = copies[1:]
+		}
+		if !keep {
+			continue
+		}
+		if !first {
+			out.WriteByte('&')
+		}
+		first = false
+		out.WriteString(text)
+	}
+	return out.String()
+}
+
+// mapped is a text decoded from a query's value, with the place in the raw
+// value from which each of its bytes came.
+type mapped struct {
+	text string
+	from []int // len(text)+1 offsets
+}
+
+// mapQueryValue decodes a value that is known to decode.
+func mapQueryValue(raw string) mapped {
+	var text strings.Builder
+	var from []int
+	for i := 0; i < len(raw); i++ {
+		from = append(from, i)
+		switch raw[i] {
+		case '+':
+			text.WriteByte(' ')
+		case '%':
+			b, _ := url.QueryUnescape(raw[i : i+3])
+			text.WriteString(b)
+			i += 2
+		default:
+			text.WriteByte(raw[i])
+		}
+	}
+	return mapped{text.String(), append(from, len(raw))}
+}
+
+func (m mapped) raw(s span) span { return span{m.from[s.from], m.from[s.to]} }

@@ -1,0 +1,127 @@
+package credential
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Redactor masks one secret in what passes through it, in every spelling that
+// an answer may give it. The mask is as long as what it covers, so lengths stay
+// true. The zero value masks nothing.
+type Redactor struct {
+	secret string
+	left   int    // bytes at which a secret may still start
+	held   []byte // the end of the last piece, from where a secret may have started
+}
+
+// NewRedactor masks secret where it starts in the first limit bytes.
+func NewRedactor(secret policy.Secret, limit int) *Redactor {
+	return &Redactor{secret: secret.Reveal(), left: limit}
+}
+
+// Next masks the next piece. What it returns is p itself where nothing had to
+// change, and may lack the last bytes, which come with the next piece or with
+// Rest. It does not change p.
+func (r *Redactor) Next(p []byte) []byte {
+	if r.secret == "" || r.left <= 0 {
+		return p
+	}
+	if len(r.held) > 0 {
+		p, r.held = append(r.held, p...), nil
+	}
+	p, keep := mask(p, r.secret, r.left, false)
+	r.left -= len(p) - keep
+	if keep > 0 {
+		r.held = bytes.Clone(p[len(p)-keep:])
+	}
+	return p[:len(p)-keep]
+}
+
+// Rest returns what was held back, at the end of the answer.
+func (r *Redactor) Rest() []byte {
+	held, _ := mask(r.held, r.secret, r.left, true)
+	r.held = nil
+	return held
+}
+
+// Text masks a text that is whole.
+func (r *Redactor) Text(text string) string {
+	masked, _ := mask([]byte(text), r.secret, len(text), true)
+	return string(masked)
+}
+
+// mask masks the secrets that start in the first limit bytes of p, in a copy if
+// there are any. Unless p is the last piece, it leaves alone what may be the
+// start of a secret, and returns how many bytes at the end that is.
+func mask(p []byte, secret string, limit int, last bool) (masked []byte, keep int) {
+	if secret == "" {
+		return p, 0
+	}
+	copied := false
+	for i := 0; i < min(len(p), limit); {
+		n, open := spelled(p[i:], secret)
+		switch {
+		case open && !last:
+			return p, len(p) - i
+		case n <= 0:
+			i++
+			continue
+		case !copied:
+			p, copied = bytes.Clone(p), true
+		}
+		copy(p[i:], bytes.Repeat([]byte("*"), n))
+		i += n
+	}
+	return p, 0
+}
+
+// spelled is the length of the longest spelling of secret that p begins with,
+// or -1. With open, further bytes could make it a longer one.
+func spelled(p []byte, secret string) (n int, open bool) {
+	if secret == "" {
+		return 0, false
+	}
+	n = -1
+	for _, s := range spellings[secret[0]] {
+		if !bytes.HasPrefix(p, []byte(s)) {
+			open = open || len(p) < len(s) && strings.HasPrefix(s, string(p))
+			continue
+		}
+		rest, more := spelled(p[len(s):], secret[1:])
+		open = open || more
+		if rest >= 0 {
+			n = max(n, len(s)+rest)
+		}
+	}
+	return n, open
+}
+
+// spellings are the ways in which answers spell a character of a key: as it is,
+// or escaped for a URL (once, or twice as in a pair), for JSON or for HTML.
+// Encoders differ in which characters they escape, so each one counts alone.
+var spellings = func() (table [256][]string) {
+	html := map[byte]string{'&': "&amp;", '<': "&lt;", '>': "&gt;", '"': "&quot;", '\'': "&apos;"}
+	for i := range table {
+		c := byte(i)
+		table[i] = []string{string([]byte{c})}
+		if isAlphanumeric(rune(c)) || c > '~' {
+			continue
+		}
+		for _, form := range []string{"%%%02x", "%%%02X", "%%25%02x", "%%25%02X", `\u%04x`, `\u%04X`, "&#%d;", "&#%03d;", "&#x%x;", "&#x%X;"} {
+			table[i] = append(table[i], fmt.Sprintf(form, c))
+		}
+		if strings.IndexByte(`/"\'`, c) >= 0 {
+			table[i] = append(table[i], `\`+string(rune(c)))
+		}
+		if name, ok := html[c]; ok {
+			table[i] = append(table[i], name)
+		}
+		slices.Sort(table[i])
+		table[i] = slices.Compact(table[i])
+	}
+	return table
+}()

@@ -1,0 +1,165 @@
+package credential
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Mode says what becomes of the client's key on its way upstream.
+type Mode uint8
+
+// The modes. Whatever the mode, a key in a place that the operation does not
+// read is removed.
+const (
+	Drop    Mode = iota // every copy is removed
+	Pass                // the key goes upstream as it came
+	Replace             // every copy is replaced by the backend's key
+)
+
+// Upstream is what a gate puts in place of its clients' keys.
+type Upstream struct {
+	Mode Mode
+	Key  policy.Secret // where Mode is Replace
+}
+
+// CheckUpstreamKey says whether every place of an API can carry key as the
+// backend's.
+func CheckUpstreamKey(key policy.Secret) error {
+	if key.Empty() {
+		return fmt.Errorf("the upstream key is empty")
+	}
+	text := key.Reveal()
+	if len(text) > policy.MaxSecretLen {
+		return fmt.Errorf("the upstream key is longer than %d bytes", policy.MaxSecretLen)
+	}
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c > '~' {
+			return fmt.Errorf("the upstream key has a space, a control character or a character beyond ASCII at byte %d: a header cannot carry it", i+1)
+		}
+	}
+	return nil
+}
+
+// Swap replaces the copies of the client's key in r by what up says, and, in
+// every mode, gives a body the Content-Type under which all parsers read it as
+// it was read here. It edits
+// r's header, URL.RawQuery and body in place; r must be the request that Find
+// and ReadForm saw. Only after a Credential without fault.
+func (f *Finding) Swap(r *http.Request, up Upstream) {
+	f.swapHeader(r.Header, up)
+	if len(f.query) > 0 {
+		r.URL.RawQuery = editQuery(r.URL.RawQuery, f.query, func(c copyOf) (string, bool) {
+			return f.swapQueryValue(c.value.of(r.URL.RawQuery), c.place, up)
+		})
+	}
+	if f.form != nil {
+		f.swapForm(r, up)
+	}
+	if f.label != "" && r.ContentLength != 0 {
+		r.Header.Set("Content-Type", f.label)
+	}
+}
+
+// fate is what becomes of a copy at a place: left alone, replaced or removed.
+func (f *Finding) fate(place dialect.Place, up Upstream) Mode {
+	if !f.reads(place) {
+		return Drop
+	}
+	return up.Mode
+}
+
+func (f *Finding) swapHeader(header http.Header, up Upstream) {
+	for _, name := range f.headers {
+		place, read := f.headerPlace(name)
+		switch {
+		case !read || up.Mode == Drop:
+			header.Del(name)
+		case up.Mode == Replace && place.Scheme != "":
+			header.Set(name, place.Scheme+" "+up.Key.Reveal())
+		case up.Mode == Replace:
+			header.Set(name, up.Key.Reveal())
+		}
+	}
+}
+
+// headerPlace is the place in this header field that the operation reads.
+func (f *Finding) headerPlace(name string) (dialect.Place, bool) {
+	for _, place := range f.read {
+		if place.In == dialect.Header && place.Name == name {
+			return place, true
+		}
+	}
+	return dialect.Place{}, false
+}
+
+func (f *Finding) swapQueryValue(raw string, place dialect.Place, up Upstream) (value string, keep bool) {
+	fate := f.fate(place, up)
+	switch {
+	case fate == Pass:
+		return raw, true
+	case place.Pair != "":
+		m := mapQueryValue(raw)
+		return editPairs(raw, m, place.Pair, fate == Replace, url.QueryEscape(escapePair(up.Key))), true
+	case fate == Replace:
+		return url.QueryEscape(up.Key.Reveal()), true
+	}
+	return "", false
+}
+
+// escapePair encodes a key as the value of a pair.
+func escapePair(key policy.Secret) string {
+	// A key has no spaces, so the form-style escape, the one that leaves only
+	// unreserved characters alone, is a path-style escape as well.
+	return url.QueryEscape(key.Reveal())
+}
+
+// editPairs replaces the values of the pairs with this name in a raw text, or
+// removes them together with one space.
+func editPairs(raw string, m mapped, name string, replace bool, value string) string {
+	pairs, _ := findPairs(m.text, name) // read once before without fault
+	var out strings.Builder
+	done := 0 // in raw
+	for _, p := range pairs {
+		if p.text == "" {
+			continue
+		}
+		if replace {
+			v := m.raw(p.value)
+			out.WriteString(raw[done:v.from])
+			out.WriteString(value)
+			done = v.to
+			continue
+		}
+		gone := m.raw(p.token)
+		switch {
+		case p.token.from > 0 && done <= m.from[p.token.from-1]: // with the space before it
+			gone.from = m.from[p.token.from-1]
+		case p.token.to < len(m.text): // none is left before it: with the space behind it
+			gone.to = m.from[p.token.to+1]
+		}
+		out.WriteString(raw[done:gone.from])
+		done = gone.to
+	}
+	out.WriteString(raw[done:])
+	return out.String()
+}
+
+// CleanHeader removes from a request that goes upstream what is no part of the
+// operation: cookies, which never authenticate; the hop-by-hop fields, which
+// could have the next hop drop fields that matter or change protocols; and the
+// fields from which frameworks take another method or path than the request's.
+func CleanHeader(r *http.Request) {
+	for _, name := range []string{
+		"Cookie", "Connection", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive",
+		"Upgrade", "Http2-Settings", "Te", "Trailer",
+		"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url",
+	} {
+		r.Header.Del(name)
+	}
+	r.Trailer = nil
+}

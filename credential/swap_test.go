@@ -1,0 +1,108 @@
+package credential
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestR18_AnUpstreamKeyThatNoPlaceCanCarryIsRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		key string
+		ok  bool
+	}{
+		"of letters":      {"UPSTREAM", true},
+		"of punctuation":  {upstreamKey, true},
+		"as long as any":  {strings.Repeat("k", policy.MaxSecretLen), true},
+		"empty":           {"", false},
+		"with a space":    {"CANARY KEY", false},
+		"with a line end": {"CANARY\n", false},
+		"with a tab":      {"CANARY\tKEY", false},
+		"with a DEL":      {"CANARY\x7f", false},
+		"beyond ASCII":    {"CANARYキー", false},
+		"too long":        {strings.Repeat("CANARY", policy.MaxSecretLen), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := CheckUpstreamKey(policy.NewSecret(test.key))
+			if (err == nil) != test.ok {
+				t.Errorf("CheckUpstreamKey: %v", err)
+			}
+			if err != nil && strings.Contains(err.Error(), "CANARY") {
+				t.Errorf("the error quotes the key: %v", err)
+			}
+		})
+	}
+}
+
+func TestR19_WhatIsNoPartOfTheOperationGoesNoFurther(t *testing.T) {
+	r := upload("", "audio/wav", "RIFF")
+	for _, name := range []string{
+		"Cookie", "Connection", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive", "Upgrade", "HTTP2-Settings", "TE", "Trailer",
+		"X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
+	} {
+		r.Header.Add(name, "Authorization")
+		r.Header.Add(name, "X-Other")
+	}
+	r.Header.Set("Authorization", "kept: Find's to judge")
+	r.Header.Set("X-Other", "kept")
+	r.Trailer = http.Header{"Authorization": nil}
+	CleanHeader(r)
+	if len(r.Header) != 3 || r.Header.Get("X-Other") == "" || r.Header.Get("Authorization") == "" || r.Trailer != nil {
+		t.Errorf("these go upstream: %v, and the trailers %v", r.Header, r.Trailer)
+	}
+}
+
+// Whatever is wrong with a request, what is said of it quotes nothing of it.
+func TestR18_NoFaultQuotesTheRequest(t *testing.T) {
+	const canary = "CaNaRy"
+	queries := []string{"u=%zz" + canary, "u=" + canary + "&u=2", "u=" + canary + "%00", "%zz" + canary + "=1", canary + ";u=1", "d=" + canary + "++x", "d=authorization=%zz" + canary, "d=%22" + canary + "%22+authorization=1", "U=" + canary}
+	types := []string{"multipart/" + canary, "multipart/form-data; " + canary, "multipart/form-data; boundary=" + canary + " x", "multipart/form-data; boundary=B0; charset=" + canary, formType}
+	bodies := []string{canary, "--B0" + canary, headed(canary, ""), headed(canary+": x", ""), headed("Content-Disposition: "+canary, ""), part(canary+"%", ""), part("U", canary), part("u", canary+" x") + aPart, part("u", "--B0"+canary)}
+	var secrets []policy.Secret
+	check := func(r *http.Request) {
+		t.Helper()
+		f, secret, fault := find(t, r, 4096)
+		if fault == nil {
+			t.Errorf("%q was accepted", r.URL.RawQuery)
+			return
+		}
+		secrets = append(secrets, secret)
+		if text := fmt.Sprintf("%v %+v %#v", fault, *fault, fault.Detail); strings.Contains(strings.ToLower(text), "canary") {
+			t.Errorf("the fault quotes the request: %s", text)
+		}
+		_ = f
+	}
+	for _, query := range queries {
+		check(upload(query, "audio/wav", "RIFF"))
+	}
+	for _, contentType := range types[:len(types)-1] {
+		check(upload("u=1", contentType, ""))
+	}
+	for _, body := range bodies {
+		check(upload("", formType, body))
+	}
+	var out bytes.Buffer
+	if err := json.NewEncoder(&out).Encode(secrets); err != nil || strings.Contains(out.String(), canary) {
+		t.Errorf("secrets are written as %s, %v", out.String(), err)
+	}
+}
+
+// A refused request must leave nothing behind in what follows it on the
+// connection: the length that goes upstream is that of the bytes.
+func TestR19_TheLengthThatGoesUpstreamIsTheBodys(t *testing.T) {
+	for _, key := range []string{"k", upstreamKey, strings.Repeat("k", policy.MaxSecretLen)} {
+		body := uPart + part("d", "authorization="+escaped) + uPart + aPart + end
+		r := upload("", formType, body)
+		r.Header.Set("Content-Length", "1")
+		accept(t, r, Upstream{Mode: Replace, Key: policy.NewSecret(key)})
+		out := readBody(t, r)
+		if r.ContentLength != int64(len(out)) || r.Header.Get("Content-Length") != fmt.Sprint(len(out)) {
+			t.Errorf("Content-Length is %d and %q for %d bytes", r.ContentLength, r.Header.Get("Content-Length"), len(out))
+		}
+	}
+}
