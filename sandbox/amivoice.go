@@ -1,0 +1,226 @@
+// Package sandbox is a stand-in speech backend, to try a gateway with and to
+// test it. It recognizes no words. It reads the audio that it is sent,
+// measures it, and answers with what it measured (how long, of what form, how
+// loud, and where there is speech) in the shape of the API that it stands for,
+// so that an answer shows that the audio arrived whole.
+//
+// It is strict where the API that it stands for is, above all about the key:
+// where one may be, and how a refusal looks.
+package sandbox
+
+import (
+	"crypto/md5" //nolint:gosec // the protocol reports the MD5 of the audio
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	defaultQueueTime = 2 * time.Second
+	defaultWorkTime  = 3 * time.Second
+	defaultMaxAudio  = 1<<24 - 1 // the vendor's limit for synchronous recognition
+
+	// drainLimit is how much of a request that it will not use the sandbox
+	// reads before it answers: some clients lose the answer otherwise.
+	drainLimit = 32 << 20
+
+	serviceID = "sandbox" // of the one account that there is
+)
+
+// Config of a sandbox. The zero value is one that works.
+type Config struct {
+	// Key is the API key that the sandbox accepts. If it is empty, keys are not
+	// looked at: any request is accepted, with whatever key or none.
+	Key string
+
+	// QueueTime is how long an asynchronous job stays queued.
+	// Default: 2 seconds. Negative: no time at all.
+	QueueTime time.Duration
+
+	// WorkTime is how long a job then takes, of which it is "started" for the
+	// first tenth, and "processing" for the rest.
+	// Default: 3 seconds. Negative: no time at all.
+	WorkTime time.Duration
+
+	// MaxAudio is how many bytes of audio a request may carry, the file header
+	// included. Default: 16,777,215. Negative: no limit. Memory does not depend
+	// on it, as audio is measured while it comes in.
+	MaxAudio int64
+
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// AmiVoice is an http.Handler that speaks the protocol of the AmiVoice Cloud
+// Platform, synchronous (/v1/recognize, /v1/nolog/recognize) and asynchronous
+// (/v1/recognitions, /v2/recognitions; both versions know the same jobs).
+// It may serve requests concurrently.
+//
+// It reads WAV files (PCM of 8 or 16 bits, any rate, up to 8 channels) and raw
+// mono PCM of 16 bits, described by the parameter c: LSB or MSB for the byte
+// order, then 8K, 11K, 16K, 22K, 32K, 44K or 48K. Without LSB or MSB it is LSB.
+//
+// It remembers 1,000 asynchronous jobs, without their audio. For a new one it
+// forgets the oldest that has ended, or says that it is busy if none has.
+// No more than the first 1,000 stretches of speech in one recording are told apart.
+type AmiVoice struct {
+	key      string
+	maxAudio int64
+	now      func() time.Time
+	jobs     jobs
+}
+
+// NewAmiVoice returns a sandbox without any jobs.
+func NewAmiVoice(cfg Config) *AmiVoice {
+	s := &AmiVoice{
+		key:      cfg.Key,
+		maxAudio: cfg.MaxAudio,
+		now:      cfg.Now,
+		jobs: jobs{
+			schedule: schedule{
+				queue: orDefault(cfg.QueueTime, defaultQueueTime),
+				work:  orDefault(cfg.WorkTime, defaultWorkTime),
+			},
+			max:  maxJobs,
+			byID: make(map[string]*job),
+		},
+	}
+	if s.maxAudio == 0 {
+		s.maxAudio = defaultMaxAudio
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s
+}
+
+func orDefault(d, standard time.Duration) time.Duration {
+	if d == 0 {
+		return standard
+	}
+	return max(d, 0)
+}
+
+// ServeHTTP answers one request. Anything that the protocol has no place for is not found.
+func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.Method + " " + r.URL.Path {
+	case "POST /v1/recognize", "POST /v1/nolog/recognize":
+		s.recognize(w, r)
+		return
+	case "POST /v1/recognitions", "POST /v2/recognitions":
+		s.create(w, r)
+		return
+	}
+	drain(r)
+	for _, prefix := range []string{"/v1/recognitions/", "/v2/recognitions/"} {
+		if id, ok := strings.CutPrefix(r.URL.Path, prefix); ok && r.Method == http.MethodGet {
+			s.poll(w, r, id)
+			return
+		}
+	}
+	write(w, http.StatusNotFound, noteAnswer{Message: "not found"})
+}
+
+// recognize answers synchronously.
+func (s *AmiVoice) recognize(w http.ResponseWriter, r *http.Request) {
+	id := newSessionID()
+	setSession(w, id)
+	heard, err := s.listen(r, nil)
+	if err == nil && !heard.readable {
+		err = errAudio
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	write(w, http.StatusOK, newSyncAnswer(id, s.now(), heard.measured))
+}
+
+// create makes a job. What is wrong with its audio shows in the job, later.
+func (s *AmiVoice) create(w http.ResponseWriter, r *http.Request) {
+	id := newSessionID()
+	setSession(w, id)
+	sum := md5.New() //nolint:gosec // as above
+	heard, err := s.listen(r, sum)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	heard.id = id
+	heard.md5 = hex.EncodeToString(sum.Sum(nil))
+	if !s.jobs.add(heard, s.now()) {
+		fail(w, errBusy)
+		return
+	}
+	write(w, http.StatusOK, createAnswer{SessionID: id, Text: "..."})
+}
+
+// poll tells how far a job has come, and its results once it has ended.
+func (s *AmiVoice) poll(w http.ResponseWriter, r *http.Request, id string) {
+	keys := bearer(r)
+	if !keys.open(s.key) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		write(w, http.StatusUnauthorized, noteAnswer{Code: errKey.code, Message: errKey.message})
+		return
+	}
+	j := s.jobs.find(id)
+	if j == nil {
+		write(w, http.StatusNotFound, noteAnswer{Message: "no such job"})
+		return
+	}
+	answer := jobAnswer{
+		Status: s.jobs.statusAt(j, s.now()), SessionID: j.id, ServiceID: serviceID,
+		AudioSize: j.size, AudioMD5: j.md5,
+	}
+	switch answer.Status {
+	case statusCompleted:
+		answer.jobResult = newJobResult(j.id, j.created, j.measured)
+	case statusError:
+		answer.ErrorMessage = errAudio.message
+	}
+	write(w, http.StatusOK, answer)
+}
+
+// listen reads a request to recognize speech to its end. It checks the key,
+// measures the audio, and feeds it to sum unless that is nil. Audio of a kind
+// that it cannot read is no error, but not readable.
+func (s *AmiVoice) listen(r *http.Request, sum hash.Hash) (*job, error) {
+	defer drain(r)
+	rec, err := readRecognition(r)
+	switch {
+	case !rec.open(s.key):
+		return nil, errKey
+	case err != nil:
+		return nil, errFatal
+	case rec.audio == nil:
+		return nil, errAudio
+	}
+	audio := &upload{r: rec.audio, sum: sum, max: s.maxAudio}
+	measured, err := measure(audio, rec.format)
+	_, _ = io.Copy(io.Discard, audio) // what comes after the samples counts too
+	switch {
+	case errors.Is(audio.err, errTooLarge):
+		return nil, errTooLarge
+	case audio.err != nil:
+		return nil, errFatal
+	}
+	return &job{readable: err == nil, measured: measured, size: audio.size}, nil
+}
+
+// fail answers a request to recognize speech that cannot be met.
+func fail(w http.ResponseWriter, err error) {
+	f := errFatal
+	errors.As(err, &f)
+	write(w, http.StatusOK, newFailedAnswer(f))
+}
+
+// drain reads what is left of a request's body, within limits.
+func drain(r *http.Request) {
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, drainLimit))
+}
+
+var _ http.Handler = (*AmiVoice)(nil)

@@ -1,0 +1,232 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// listed is how many stretches of speech a text names.
+const listed = 20
+
+// failure is why the sandbox will not recognize something, in the vendor's terms.
+type failure struct{ code, message string }
+
+func (f *failure) Error() string { return f.message }
+
+var (
+	errKey      = &failure{"-", "received illegal service authorization"}
+	errAudio    = &failure{"+", "received unsupported audio format"}
+	errTooLarge = &failure{"%", "received too large audio data from client"}
+	errBusy     = &failure{"b", "recognition result is rejected because recognizer server is busy"}
+	errFatal    = &failure{"?", "fatal error occurred"}
+)
+
+// token, result, syncAnswer and the rest are the protocol's JSON; times are milliseconds.
+type token struct {
+	Written    string  `json:"written"`
+	Spoken     string  `json:"spoken"`
+	Confidence float64 `json:"confidence"`
+	StartTime  int64   `json:"starttime"`
+	EndTime    int64   `json:"endtime"`
+}
+
+type result struct {
+	Tokens     []token  `json:"tokens"`
+	Confidence float64  `json:"confidence"`
+	StartTime  int64    `json:"starttime"`
+	EndTime    int64    `json:"endtime"`
+	Tags       []string `json:"tags"`
+	RuleName   string   `json:"rulename"`
+	Text       string   `json:"text"`
+}
+
+type syncAnswer struct {
+	Results     []result `json:"results"`
+	UtteranceID string   `json:"utteranceid"`
+	Text        string   `json:"text"`
+	Code        string   `json:"code"`
+	Message     string   `json:"message"`
+}
+
+// failedAnswer has no utterance, and nothing in its one result.
+type failedAnswer struct {
+	Results []failedResult `json:"results"`
+	Text    string         `json:"text"`
+	Code    string         `json:"code"`
+	Message string         `json:"message"`
+}
+
+type failedResult struct {
+	Tokens   []token  `json:"tokens"`
+	Tags     []string `json:"tags"`
+	RuleName string   `json:"rulename"`
+	Text     string   `json:"text"`
+}
+
+type createAnswer struct {
+	SessionID string `json:"sessionid"`
+	Text      string `json:"text"`
+}
+
+type jobAnswer struct {
+	Status       status `json:"status"`
+	SessionID    string `json:"session_id"`
+	ServiceID    string `json:"service_id"`
+	AudioSize    int64  `json:"audio_size"`
+	AudioMD5     string `json:"audio_md5"`
+	ErrorMessage string `json:"error_message,omitempty"`
+	*jobResult
+}
+
+type jobResult struct {
+	UtteranceID string       `json:"utteranceid"`
+	Text        string       `json:"text"`
+	Code        string       `json:"code"`
+	Message     string       `json:"message"`
+	Segments    []jobSegment `json:"segments"`
+}
+
+type jobSegment struct {
+	Results []result `json:"results"`
+	Text    string   `json:"text"`
+}
+
+// noteAnswer is the body of an answer that the protocol leaves undocumented.
+type noteAnswer struct {
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message"`
+}
+
+// write answers in JSON ended by CRLF, without which some clients print nothing.
+func write(w http.ResponseWriter, code int, body any) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(body); err != nil {
+		http.Error(w, "cannot encode the answer", http.StatusInternalServerError)
+		return
+	}
+	buf.Truncate(buf.Len() - 1)
+	buf.WriteString("\r\n")
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(buf.Bytes())
+}
+
+// setSession names the session in the spelling that clients search for.
+func setSession(w http.ResponseWriter, id string) {
+	w.Header()["X-Session-ID"] = []string{id}
+}
+
+func newFailedAnswer(f *failure) failedAnswer {
+	return failedAnswer{
+		Results: []failedResult{{Tokens: []token{}, Tags: []string{}}},
+		Code:    f.code, Message: f.message,
+	}
+}
+
+func newSyncAnswer(id string, now time.Time, m measurement) syncAnswer {
+	res := result{EndTime: m.duration.Milliseconds(), Tokens: []token{}, Tags: []string{}, Text: m.text()}
+	for i, s := range m.segments {
+		res.Tokens = append(res.Tokens, newToken(i, s))
+	}
+	if n := len(m.segments); n > 0 {
+		res.StartTime, res.EndTime = res.Tokens[0].StartTime, res.Tokens[n-1].EndTime
+		res.Confidence = m.confidence()
+	}
+	return syncAnswer{Results: []result{res}, UtteranceID: utteranceID(id, now), Text: res.Text}
+}
+
+func newJobResult(id string, now time.Time, m measurement) *jobResult {
+	out := &jobResult{UtteranceID: utteranceID(id, now), Text: m.text(), Segments: []jobSegment{}}
+	for i, s := range m.segments {
+		t := newToken(i, s)
+		out.Segments = append(out.Segments, jobSegment{Text: t.Written, Results: []result{{
+			Tokens: []token{t}, Confidence: t.Confidence, StartTime: t.StartTime, EndTime: t.EndTime,
+			Tags: []string{}, Text: t.Written,
+		}}})
+	}
+	return out
+}
+
+func newToken(i int, s segment) token {
+	return token{
+		Written:    fmt.Sprintf("speech %d (%.2f s)", i+1, s.length().Seconds()),
+		Spoken:     fmt.Sprintf("speech %d", i+1),
+		Confidence: rounded(s.confidence),
+		StartTime:  s.start.Milliseconds(),
+		EndTime:    s.end.Milliseconds(),
+	}
+}
+
+// utteranceID is of the vendor's form: day, hour, session and time.
+func utteranceID(id string, now time.Time) string {
+	now = now.UTC()
+	return now.Format("20060102/15/") + id + now.Format("_20060102_150405")
+}
+
+func rounded(x float64) float64 { return math.Round(x*1e4) / 1e4 }
+
+// confidence is that of all the stretches, each by its length.
+func (m measurement) confidence() float64 {
+	var sum, length float64
+	for _, s := range m.segments {
+		sum += s.confidence * s.length().Seconds()
+		length += s.length().Seconds()
+	}
+	return rounded(sum / length)
+}
+
+// text puts the measurement into words.
+func (m measurement) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%.2f s of %d Hz %s, %d bits, ", m.duration.Seconds(), m.rate, channelWord(m.channels), m.bits)
+	switch m.stretches {
+	case 0:
+		b.WriteString("no speech")
+	case 1:
+		b.WriteString("1 stretch of speech: ")
+	default:
+		fmt.Fprintf(&b, "%d stretches of speech: ", m.stretches)
+	}
+	shown := m.segments[:min(len(m.segments), listed)]
+	for i, s := range shown {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%.2f-%.2f s", s.start.Seconds(), s.end.Seconds())
+	}
+	if more := m.stretches - len(shown); more > 0 {
+		fmt.Fprintf(&b, " and %d more", more)
+	}
+	if m.peak == 0 {
+		b.WriteString("; digital silence")
+	} else {
+		fmt.Fprintf(&b, "; peak %.1f dBFS, RMS %.1f dBFS", decibels(m.peak), decibels(m.rms))
+	}
+	return b.String()
+}
+
+func channelWord(n int) string {
+	switch n {
+	case 1:
+		return "mono"
+	case 2:
+		return "stereo"
+	default:
+		return fmt.Sprintf("%d channels", n)
+	}
+}
+
+// decibels of an amplitude above 0; %.1f of it is never a negative zero.
+func decibels(amplitude float64) float64 {
+	if db := 20 * math.Log10(amplitude); db <= -0.05 {
+		return db
+	}
+	return 0
+}

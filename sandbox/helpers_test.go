@@ -1,0 +1,125 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"math"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// stretch is a piece of generated sound: a tone, or silence if its amplitude is 0.
+type stretch struct {
+	length    time.Duration
+	amplitude float64
+}
+
+// samples renders stretches as PCM, a tone of freq in every channel.
+func samples(f pcm, freq float64, stretches ...stretch) []byte {
+	var out []byte
+	n := 0
+	for _, s := range stretches {
+		for range f.count(s.length) {
+			v := s.amplitude * math.Sin(2*math.Pi*freq*float64(n)/float64(f.rate))
+			n++
+			for range f.channels {
+				switch {
+				case f.bits == 8:
+					out = append(out, byte(128+math.Round(v*127)))
+				case f.bigEndian:
+					out = binary.BigEndian.AppendUint16(out, uint16(int16(math.Round(v*32767))))
+				default:
+					out = binary.LittleEndian.AppendUint16(out, uint16(int16(math.Round(v*32767))))
+				}
+			}
+		}
+	}
+	return out
+}
+
+// chunk renders a RIFF chunk with the size given, and padding if that is odd.
+func chunk(name string, size int, data []byte) []byte {
+	out := binary.LittleEndian.AppendUint32([]byte(name), uint32(size))
+	out = append(out, data...)
+	if size%2 == 1 {
+		out = append(out, 0)
+	}
+	return out
+}
+
+func fmtChunk(f pcm) []byte { return chunk("fmt ", 16, fmtData(1, f)) }
+
+func fmtData(tag uint16, f pcm) []byte {
+	data := binary.LittleEndian.AppendUint16(nil, tag)
+	data = binary.LittleEndian.AppendUint16(data, uint16(f.channels))
+	data = binary.LittleEndian.AppendUint32(data, uint32(f.rate))
+	data = binary.LittleEndian.AppendUint32(data, uint32(f.rate*f.block()))
+	data = binary.LittleEndian.AppendUint16(data, uint16(f.block()))
+	return binary.LittleEndian.AppendUint16(data, uint16(f.bits))
+}
+
+// riff puts chunks into a WAV file.
+func riff(chunks ...[]byte) []byte {
+	body := bytes.Join(chunks, nil)
+	out := binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(4+len(body)))
+	return append(append(out, "WAVE"...), body...)
+}
+
+func wav(f pcm, data []byte) []byte {
+	return riff(fmtChunk(f), chunk("data", len(data), data))
+}
+
+// part is one part of a multipart body, or one pair of a query.
+type part struct{ name, value string }
+
+// form renders parts as curl -F would, and returns the content type with it.
+func form(t testing.TB, parts ...part) (string, []byte) {
+	t.Helper()
+	var buf bytes.Buffer
+	w := multipart.NewWriter(&buf)
+	for _, p := range parts {
+		var pw io.Writer
+		var err error
+		if p.name == "a" {
+			pw, err = w.CreateFormFile(p.name, "test.wav")
+		} else {
+			pw, err = w.CreateFormField(p.name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(pw, p.value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return w.FormDataContentType(), buf.Bytes()
+}
+
+// do has h answer a request that was never on a wire.
+func do(h http.Handler, method, target, contentType string, body io.Reader) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, body)
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// poll has h answer a poll with a bearer key, or without any if it is empty.
+func poll(h http.Handler, path, key string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}

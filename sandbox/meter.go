@@ -1,0 +1,227 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+)
+
+// How speech is told from background noise. Levels are amplitudes, full scale
+// being 1; a frame's level is its RMS without its mean, in its loudest channel.
+const (
+	overFloor    = 4     // speech is at least 12 dB above the noise floor,
+	minThreshold = 0.005 // at least -46 dBFS, whatever the floor,
+	maxThreshold = 0.04  // and everything above -28 dBFS is speech
+
+	framesPerSecond = 100                    // a frame lasts 10 ms
+	hangover        = 250 * time.Millisecond // a shorter pause does not end a stretch of speech
+	minSpeech       = 50 * time.Millisecond  // a shorter sound is no speech
+
+	maxChannels = 8
+	maxSegments = 1000 // further stretches are counted, but not kept
+	fullScale   = 1 << 15
+)
+
+// pcm is the layout of uncompressed audio.
+type pcm struct {
+	rate      int // sample frames per second
+	channels  int
+	bits      int  // 8 (unsigned) or 16 (signed)
+	bigEndian bool // only for 16 bits
+}
+
+// block is the size in bytes of one sample of every channel.
+func (f pcm) block() int { return f.channels * f.bits / 8 }
+
+// at is the time of the sample frame with that index.
+func (f pcm) at(index int64) time.Duration {
+	rate := int64(f.rate)
+	whole, rest := index/rate, index%rate
+	return time.Duration(whole)*time.Second + time.Duration(rest*int64(time.Second)/rate)
+}
+
+// count is the number of sample frames in d.
+func (f pcm) count(d time.Duration) int64 { return int64(f.rate) * int64(d) / int64(time.Second) }
+
+// segment is one stretch of speech.
+type segment struct {
+	start, end time.Duration
+	// confidence says how clearly the speech stood out from the background:
+	// the mean over its sounding frames of 1 - threshold/level.
+	confidence float64
+}
+
+// length of the stretch, short pauses included.
+func (s segment) length() time.Duration { return s.end - s.start }
+
+// measurement is what there is to say about a piece of audio.
+type measurement struct {
+	pcm
+	duration  time.Duration
+	peak      float64   // largest amplitude, 0 to 1
+	rms       float64   // over all channels, 0 to 1
+	stretches int       // of speech
+	segments  []segment // the first maxSegments of them
+}
+
+// meter measures audio as it passes, in memory that does not grow with it
+// (but for the stretches of speech, up to maxSegments).
+type meter struct {
+	pcm
+	frame int // sample frames in a frame
+
+	samples int64 // sample frames seen
+	peak    int64
+	squares float64
+
+	// The frame that is being filled.
+	n         int
+	sum, sum2 [maxChannels]int64
+
+	floor     noiseFloor
+	open      bool
+	from, to  int64 // the open stretch, in sample frames
+	sounding  int64 // of it, without its pauses
+	clearness float64
+	frames    int
+	stretches int
+	segments  []segment
+}
+
+func newMeter(f pcm) *meter {
+	return &meter{pcm: f, frame: max(1, f.rate/framesPerSecond), floor: newNoiseFloor()}
+}
+
+// add takes the next audio, which must be whole blocks; what is over is ignored.
+func (m *meter) add(p []byte) {
+	size, block := m.bits/8, m.block()
+	for len(p) >= block {
+		n := min(len(p)/block, m.frame-m.n) // no more than completes the frame
+		for c := range m.channels {
+			sum, sum2, peak := m.sum[c], m.sum2[c], m.peak
+			for at := c * size; at < n*block; at += block {
+				v := m.sample(p[at:])
+				sum += v
+				sum2 += v * v
+				peak = max(peak, v, -v)
+			}
+			m.sum[c], m.sum2[c], m.peak = sum, sum2, peak
+		}
+		p = p[n*block:]
+		m.samples += int64(n)
+		if m.n += n; m.n == m.frame {
+			m.endFrame()
+		}
+	}
+}
+
+// sample is the first sample in p, on the scale of 16 bits.
+func (m *meter) sample(p []byte) int64 {
+	switch {
+	case m.bits == 8:
+		return (int64(p[0]) - 128) << 8
+	case m.bigEndian:
+		return int64(int16(binary.BigEndian.Uint16(p)))
+	default:
+		return int64(int16(binary.LittleEndian.Uint16(p)))
+	}
+}
+
+// endFrame judges the frame just filled, and starts the next.
+func (m *meter) endFrame() {
+	if m.n == 0 {
+		return
+	}
+	n, loudest := float64(m.n), 0.0
+	for c := range m.channels {
+		sum, sum2 := float64(m.sum[c]), float64(m.sum2[c])
+		m.squares += sum2
+		loudest = max(loudest, (sum2-sum*sum/n)/n)
+	}
+	level := math.Sqrt(loudest) / fullScale
+	threshold := min(max(overFloor*m.floor.after(level), minThreshold), maxThreshold)
+	if level > threshold {
+		m.sound(m.samples-int64(m.n), m.samples, 1-threshold/level)
+	}
+	m.n, m.sum, m.sum2 = 0, [maxChannels]int64{}, [maxChannels]int64{}
+}
+
+// sound adds a sounding frame to the open stretch, or opens one.
+func (m *meter) sound(from, to int64, clearness float64) {
+	if m.open && from-m.to > m.count(hangover) {
+		m.endStretch()
+	}
+	if !m.open {
+		m.open, m.from, m.sounding, m.clearness, m.frames = true, from, 0, 0, 0
+	}
+	m.to = to
+	m.sounding += to - from
+	m.clearness += clearness
+	m.frames++
+}
+
+func (m *meter) endStretch() {
+	if !m.open {
+		return
+	}
+	m.open = false
+	if m.sounding < m.count(minSpeech) {
+		return
+	}
+	if m.stretches++; len(m.segments) < maxSegments {
+		m.segments = append(m.segments, segment{
+			start: m.at(m.from), end: m.at(m.to), confidence: m.clearness / float64(m.frames),
+		})
+	}
+}
+
+// end returns the measurement. A last frame that is less than half full is
+// too short to be judged, and counts for the duration, peak and RMS only.
+func (m *meter) end() measurement {
+	if m.n*2 < m.frame {
+		for c := range m.channels {
+			m.squares += float64(m.sum2[c])
+		}
+	} else {
+		m.endFrame()
+	}
+	m.endStretch()
+	out := measurement{
+		pcm: m.pcm, duration: m.at(m.samples), peak: float64(m.peak) / fullScale,
+		stretches: m.stretches, segments: m.segments,
+	}
+	if m.samples > 0 {
+		out.rms = math.Sqrt(m.squares/(float64(m.samples)*float64(m.channels))) / fullScale
+	}
+	return out
+}
+
+// noiseFloor follows the background noise: the level of the quietest frame of
+// the last ten seconds. Speech has pauses, so that is a frame without speech.
+type noiseFloor struct {
+	minima [10]float64 // of one second each
+	at, n  int
+}
+
+func newNoiseFloor() noiseFloor {
+	var f noiseFloor
+	for i := range f.minima {
+		f.minima[i] = math.Inf(1)
+	}
+	return f
+}
+
+// after returns the noise floor after a frame of that level.
+func (f *noiseFloor) after(level float64) float64 {
+	if f.n == framesPerSecond {
+		f.at, f.n = (f.at+1)%len(f.minima), 0
+		f.minima[f.at] = math.Inf(1)
+	}
+	f.n++
+	f.minima[f.at] = min(f.minima[f.at], level)
+	floor := level
+	for _, m := range f.minima {
+		floor = min(floor, m)
+	}
+	return floor
+}
