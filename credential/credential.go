@@ -23,7 +23,7 @@ import (
 
 // Fault says why a request's credential cannot be judged. Detail is for the
 // operator's log and quotes nothing of the request.
-type Fault struct {
+type Fault struct { //nolint:errname // a fault of the request, which is judged as one
 	Reason policy.Reason
 	Detail string
 }

@@ -2,6 +2,7 @@ package credential
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -26,7 +27,7 @@ func goParts(t tester, contentType, body string) []seenPart {
 	var parts []seenPart
 	for {
 		p, err := reader.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return parts
 		}
 		if err != nil {

@@ -28,13 +28,17 @@ func TestR19_TheQueryIsEditedAsText(t *testing.T) {
 		{"with one without a value", "u&u=" + escaped, "u&u=" + up, "u"},
 		{"among empty segments", "&&u=" + escaped + "&&", "&&u=" + up + "&&", "&&&"},
 		{"with semicolons in others", "c=audio/x-raw;rate=16000;ud=1&u=" + escaped, "c=audio/x-raw;rate=16000;ud=1&u=" + up, "c=audio/x-raw;rate=16000;ud=1"},
-		{"in d, as the manual has it", "d=grammarFileNames%3D-a-general%20authorization%3D" + doubled + "&c=16K",
-			"d=grammarFileNames%3D-a-general%20authorization%3D" + upTwice + "&c=16K", "d=grammarFileNames%3D-a-general&c=16K"},
+		{
+			"in d, as the manual has it", "d=grammarFileNames%3D-a-general%20authorization%3D" + doubled + "&c=16K",
+			"d=grammarFileNames%3D-a-general%20authorization%3D" + upTwice + "&c=16K", "d=grammarFileNames%3D-a-general&c=16K",
+		},
 		{"in d, behind a plus", "d=-a-general+authorization=" + doubled, "d=-a-general+authorization=" + upTwice, "d=-a-general"},
 		{"in d, first", "d=authorization%3d" + doubled + "+x%3D1", "d=authorization%3d" + upTwice + "+x%3D1", "d=x%3D1"},
 		{"in d, alone", "d=authorization=" + doubled, "d=authorization=" + upTwice, "d="},
-		{"in d, twice, and once in u", "d=x+authorization=" + doubled + "+authorization=" + doubled + "&u=" + escaped,
-			"d=x+authorization=" + upTwice + "+authorization=" + upTwice + "&u=" + up, "d=x"},
+		{
+			"in d, twice, and once in u", "d=x+authorization=" + doubled + "+authorization=" + doubled + "&u=" + escaped,
+			"d=x+authorization=" + upTwice + "+authorization=" + upTwice + "&u=" + up, "d=x",
+		},
 		{"in d, twice in front", "d=authorization=" + doubled + "+authorization=" + doubled + "+x", "d=authorization=" + upTwice + "+authorization=" + upTwice + "+x", "d=x"},
 		{"in d, around another", "d=authorization=" + doubled + "+x+authorization=" + doubled, "d=authorization=" + upTwice + "+x+authorization=" + upTwice, "d=x"},
 	} {

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -31,7 +32,7 @@ type Upstream struct {
 // backend's.
 func CheckUpstreamKey(key policy.Secret) error {
 	if key.Empty() {
-		return fmt.Errorf("the upstream key is empty")
+		return errors.New("the upstream key is empty")
 	}
 	text := key.Reveal()
 	if len(text) > policy.MaxSecretLen {

@@ -92,7 +92,7 @@ func (s AddrSet) Warnings() []string {
 	var warnings []string
 	for _, e := range s.entries {
 		if e == "0.0.0.0/0" || e == "::/0" {
-			warnings = append(warnings, fmt.Sprintf("%s holds every address of its family, and none of the other: leave the list empty to allow any address", e))
+			warnings = append(warnings, e+" holds every address of its family, and none of the other: leave the list empty to allow any address")
 		}
 	}
 	return warnings

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -94,7 +95,7 @@ func CheckDelete(o Origin) error {
 	case OriginConsole:
 		return nil
 	case OriginAPI:
-		return fmt.Errorf("it came from the issuance API (origin api), and such keys cannot be deleted: let it expire, or have the operator revoke it")
+		return errors.New("it came from the issuance API (origin api), and such keys cannot be deleted: let it expire, or have the operator revoke it")
 	default:
 		return fmt.Errorf("it came with the account (origin %s), and such keys cannot be deleted: have the operator revoke it", o)
 	}

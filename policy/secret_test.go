@@ -249,7 +249,7 @@ func leaked(out, secret string) string {
 	const run = 6
 	for i := 0; i+run <= len(secret); i++ {
 		piece := secret[i : i+run]
-		decimal := strings.Trim(fmt.Sprint([]byte(piece)), "[]")
+		decimal := strings.Trim(fmt.Sprintf("%d", []byte(piece)), "[]")
 		for _, disguise := range []string{piece, hex.EncodeToString([]byte(piece)), decimal, strings.ReplaceAll(decimal, " ", ", "), strings.ReplaceAll(decimal, " ", ",")} {
 			if strings.Contains(strings.ToLower(out), strings.ToLower(disguise)) {
 				return disguise

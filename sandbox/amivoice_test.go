@@ -193,10 +193,14 @@ func TestAJobWalksThroughItsStates(t *testing.T) {
 		wait   time.Duration
 		status status
 	}{
-		{0, statusQueued}, {1999 * time.Millisecond, statusQueued},
-		{time.Millisecond, statusStarted}, {299 * time.Millisecond, statusStarted},
-		{time.Millisecond, statusProcessing}, {2699 * time.Millisecond, statusProcessing},
-		{time.Millisecond, statusCompleted}, {1000 * time.Hour, statusCompleted},
+		{0, statusQueued},
+		{1999 * time.Millisecond, statusQueued},
+		{time.Millisecond, statusStarted},
+		{299 * time.Millisecond, statusStarted},
+		{time.Millisecond, statusProcessing},
+		{2699 * time.Millisecond, statusProcessing},
+		{time.Millisecond, statusCompleted},
+		{1000 * time.Hour, statusCompleted},
 	}
 	for _, version := range []string{"/v1", "/v2"} {
 		c := newClock()
