@@ -1,0 +1,153 @@
+package keystore
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+const accountColumns = `id, name, service_id, created_at, COALESCE(closed_at, 0)`
+
+func scanAccount(row scanner) (a policy.Account, err error) {
+	err = row.Scan(&a.ID, &a.Name, &a.ServiceID, &a.CreatedAt, &a.ClosedAt)
+	return a, err
+}
+
+// CreateAccount makes an account with a service ID and a service password,
+// which is shown here and never again. The name is for people: 1 to 200 bytes,
+// printable.
+func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, name string) (policy.Account, policy.Secret, error) {
+	none := func(err error) (policy.Account, policy.Secret, error) {
+		return policy.Account{}, policy.Secret{}, err
+	}
+	if name == "" {
+		return none(refuse(ErrInvalid, "the account has no name: want 1 to %d bytes of printable UTF-8", maxText))
+	}
+	if err := checkText("the account's name", name); err != nil {
+		return none(err)
+	}
+	id, err := newID("acc_")
+	if err != nil {
+		return none(err)
+	}
+	serviceID, err := newID("svc_")
+	if err != nil {
+		return none(err)
+	}
+	password, err := policy.GenerateSecret(policy.ServicePasswordPrefix, rand.Reader)
+	if err != nil {
+		return none(err)
+	}
+	a := policy.Account{ID: id, Name: name, ServiceID: serviceID, CreatedAt: now}
+	d := s.hash.secret(password)
+	err = s.write(ctx, func(t *txn) error {
+		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		t.exec(`INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ($1, $2, $3, $4, $5)`,
+			id, name, serviceID, d[:], now)
+		t.audit(now, by, "account_create", id, id, name)
+		return t.changed(now, changedNewAccount, []byte(id))
+	})
+	if err != nil {
+		return none(err)
+	}
+	return a, password, nil
+}
+
+// CloseAccount closes an account, which ends every key of it, for good. An
+// account that is closed already is returned as it is.
+func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id string) (a policy.Account, err error) {
+	err = s.write(ctx, func(t *txn) (err error) {
+		if a, err = t.account(id); err != nil || !a.Open() {
+			return err
+		}
+		a.ClosedAt = now
+		t.exec(`UPDATE accounts SET closed_at = $1 WHERE id = $2`, now, id)
+		t.audit(now, by, "account_close", id, id, "")
+		return t.changed(now, changedAccount, []byte(id))
+	})
+	if err != nil {
+		return policy.Account{}, err
+	}
+	return a, nil
+}
+
+// Account returns an account, or ErrNotFound.
+func (s *Store) Account(ctx context.Context, id string) (policy.Account, error) {
+	all, err := query(ctx, s, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id)
+	return one(all, err, "account", id)
+}
+
+// Accounts returns every account, oldest first.
+func (s *Store) Accounts(ctx context.Context) ([]policy.Account, error) {
+	return query(ctx, s, scanAccount, `SELECT `+accountColumns+` FROM accounts ORDER BY created_at, id`)
+}
+
+func (t *txn) account(id string) (policy.Account, error) {
+	a, err := scanAccount(t.queryRow(`SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return a, notFound("account", id)
+	}
+	return a, err
+}
+
+func newID(prefix string) (string, error) {
+	text, err := policy.RandomText(20, rand.Reader)
+	return prefix + text, err
+}
+
+// scanner is what *sql.Row and *sql.Rows have in common.
+type scanner interface{ Scan(dest ...any) error }
+
+// query returns the rows of a query on the read-only pool.
+func query[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
+	db, err := s.database()
+	if err != nil {
+		return nil, err
+	}
+	all, err := queryRows(ctx, db.reader, scan, text, args...)
+	return all, fault(err)
+}
+
+// querier is what *sql.DB, *sql.Conn and *sql.Tx have in common.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func queryRows[T any](ctx context.Context, q querier, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err says what there is to say
+	all := []T{}
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}
+
+// one returns the only row of a query by ID.
+func one[T any](all []T, err error, what, id string) (T, error) {
+	var zero T
+	switch {
+	case err != nil:
+		return zero, err
+	case len(all) == 0:
+		return zero, notFound(what, id)
+	}
+	return all[0], nil
+}
+
+func notFound(what, id string) error {
+	return refuse(ErrNotFound, "there is no %s %q", what, id)
+}

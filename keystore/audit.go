@@ -1,0 +1,92 @@
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// The kinds of actors.
+const (
+	ActorOperator = "operator" // whoever runs the gateway
+	ActorAccount  = "account"  // an account's holder; ID is the account's
+	ActorKey      = "key"      // a key with the issuance right; ID is the key's
+	ActorStore    = "store"    // the keystore itself
+)
+
+// Actor says who does something, for the audit trail. An actor of kind
+// ActorAccount reaches the keys of that account only: others are not found.
+type Actor struct {
+	Kind string
+	ID   string
+	From netip.Addr // where the call came from; invalid if from this machine
+}
+
+// AuditEntry is a line of the audit trail.
+type AuditEntry struct {
+	Seq       int64
+	At        policy.Time
+	Actor     Actor
+	Action    string // account_create, account_close, key_issue, key_delete, key_revoke, key_prune, pepper_add
+	AccountID string // empty where the action is no account's
+	Subject   string // ID of what was acted on
+	Detail    string
+}
+
+// Audit returns the newest entries of the audit trail, newest first: of one
+// account, or of all where accountID is empty.
+func (s *Store) Audit(ctx context.Context, accountID string, limit int) ([]AuditEntry, error) {
+	return query(ctx, s, func(row scanner) (e AuditEntry, err error) {
+		var from string
+		if err = row.Scan(&e.Seq, &e.At, &e.Actor.Kind, &e.Actor.ID, &from, &e.Action, &e.AccountID, &e.Subject, &e.Detail); err != nil {
+			return e, err
+		}
+		e.Actor.From, err = scanAddr(from)
+		return e, err
+	}, `SELECT seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail
+		FROM audit WHERE account_id = $1 OR $1 = '' ORDER BY seq DESC LIMIT $2`, accountID, limit)
+}
+
+// audit appends to the audit trail.
+func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detail string) {
+	t.exec(`INSERT INTO audit (at, actor_kind, actor_id, actor_from, action, account_id, subject, detail)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		now, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail)
+}
+
+// maxText bounds names, labels and reasons, in bytes.
+const maxText = 200
+
+// checkText refuses what cannot be shown on one line.
+func checkText(what, text string) error {
+	if len(text) > maxText {
+		return refuse(ErrInvalid, "%s has %d bytes: want %d at most", what, len(text), maxText)
+	}
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return refuse(ErrInvalid, "%s %q has characters that cannot be printed: want printable UTF-8", what, text)
+	}
+	return nil
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func scanAddr(text string) (netip.Addr, error) {
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("damaged address: %w", err)
+	}
+	return a, nil
+}

@@ -1,0 +1,88 @@
+package keystore
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"encoding/hex"
+	"hash"
+	"sync"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// digest names a record: of keys it is what is stored of the secret, of jobs a
+// hash of backend and ID.
+type digest [sha256.Size]byte
+
+// hasher makes the digests of secrets.
+type hasher struct {
+	macs *sync.Pool // of *macState; nil without a pepper
+}
+
+// macState keeps what an HMAC needs together, so that a lookup allocates
+// nothing.
+type macState struct {
+	mac hash.Hash
+	buf digest
+}
+
+func newHasher(pepper policy.Secret) hasher {
+	if pepper.Empty() {
+		return hasher{}
+	}
+	return hasher{&sync.Pool{New: func() any {
+		return &macState{mac: hmac.New(sha256.New, []byte(pepper.Reveal()))}
+	}}}
+}
+
+func (h hasher) peppered() bool { return h.macs != nil }
+
+// secret returns the digest under which s is stored.
+func (h hasher) secret(s policy.Secret) digest {
+	var buf [128]byte // longer than our secrets, so that hashing one allocates nothing
+	return h.seal(sha256.Sum256(append(buf[:0], s.Reveal()...)))
+}
+
+// seal turns the SHA-256 of a secret into the digest that is stored.
+func (h hasher) seal(d digest) digest {
+	if !h.peppered() {
+		return d
+	}
+	m := h.macs.Get().(*macState)
+	defer h.macs.Put(m)
+	m.buf = d
+	m.mac.Reset()
+	m.mac.Write(m.buf[:])
+	m.mac.Sum(m.buf[:0])
+	return m.buf
+}
+
+// check is the value by which a store knows its pepper. It is bound to the
+// store, so that two stores do not show that they share one.
+func (h hasher) check(storeID string) string {
+	m := h.macs.Get().(*macState)
+	defer h.macs.Put(m)
+	m.mac.Reset()
+	m.mac.Write([]byte("speechgate pepper check\x00" + storeID))
+	return hex.EncodeToString(m.mac.Sum(nil))
+}
+
+// accepts reports whether this hasher's digests are those of a store with the
+// check value (empty for a store without a pepper).
+func (h hasher) accepts(check, storeID string) bool {
+	if !h.peppered() || check == "" {
+		return !h.peppered() && check == ""
+	}
+	return subtle.ConstantTimeCompare([]byte(check), []byte(h.check(storeID))) == 1
+}
+
+// jobDigest names a job. The length in front keeps backend and ID apart.
+func jobDigest(backend, id string) digest {
+	buf := make([]byte, 0, 256)
+	buf = binary.AppendUvarint(buf, uint64(len(backend)))
+	buf = append(buf, backend...)
+	buf = append(buf, id...)
+	return sha256.Sum256(buf)
+}

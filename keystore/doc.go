@@ -1,0 +1,40 @@
+// Package keystore keeps accounts, keys, jobs and the audit trail in SQLite,
+// and finds keys and jobs fast enough to stand in every request's way.
+//
+// # Reading
+//
+// [Store.FindKey] and [Store.FindJob] answer from a cache of records (never of
+// verdicts), filed under the digest of the whole secret or job name. Every
+// mutation appends to a change feed in its own transaction. A process drops
+// what it changed before the call that changed it returns; what another
+// process changed, it drops within 250 milliseconds, and a lookup that was
+// under way at that moment reads again. If the feed cannot be read for
+// [Config.MaxStaleness], lookups go to the database, and fail if that does.
+//
+// A database file that is replaced or removed underneath a running store is
+// noticed as fast. A valid one is opened in place; until there is one, every
+// call fails. Replace the file by renaming one complete file over it: bytes
+// copied into the open file cannot be told from damage.
+//
+// # Writing
+//
+// One goroutine writes. It takes what is queued into one transaction, so that
+// many requests share one fsync; each write stands or falls alone. When a call
+// returns without error, its effect survives the loss of power.
+//
+// # Secrets
+//
+// Of a secret only SHA-256 is kept or, with a pepper, HMAC-SHA-256(pepper,
+// SHA-256). The secrets are random, of 190 bits, so a slow hash would add
+// nothing. A pepper can be given to a store that has none, which is irreversible
+// and ends the service of processes that do not have it.
+//
+// # Retention
+//
+//   - keys: Config.Retention after they expired, were deleted or revoked, or
+//     their account closed, and not before the last of their jobs. Their
+//     digests are kept for ever, so that no such key comes back.
+//   - jobs: Config.Retention, 8 days, or Config.JobKeep and a day, whichever is
+//     longest, after their creation.
+//   - audit trail: 400 days. Change feed: 1 hour. Accounts: for ever.
+package keystore

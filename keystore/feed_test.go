@@ -1,0 +1,267 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// What another process writes counts here within 250 ms.
+func TestR2_AnotherProcessesChangesCount(t *testing.T) {
+	path := newPath(t)
+	f, command := openStore(t, path), openStore(t, path, commandLine)
+	a := command.account()
+	for range 5 {
+		key, secret := command.key(a.ID)
+		if f.find(secret) == nil || command.find(secret) == nil {
+			t.Fatal("not found")
+		}
+		if _, err := command.RevokeKey(t.Context(), start, operator, key.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, 250*time.Millisecond, "the revocation counts", func() bool {
+			return !f.find(secret).Key.RevokedAt.IsZero()
+		})
+		if command.find(secret).Key.RevokedAt.IsZero() {
+			t.Error("the command line caches")
+		}
+	}
+}
+
+func TestReadFeed(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	for range 5 {
+		f.account()
+	}
+	db := rawDB(t, path)
+	read := func(seen int64) string {
+		changes, state, complete, err := readFeed(t.Context(), db, seen)
+		return fmt.Sprint(len(changes), " ", state.last, " ", complete, " ", err)
+	}
+	check := func(what string, seen int64, want string) {
+		t.Helper()
+		if got := read(seen); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	check("from the start", 0, "5 5 true <nil>")
+	check("some", 3, "2 5 true <nil>")
+	check("up to date", 5, "0 5 true <nil>")
+	check("ahead, as after an older file was put in place", 9, "0 5 false <nil>")
+	if err := f.Prune(t.Context(), start.Add(feedKept-1)); err != nil {
+		t.Fatal(err)
+	}
+	check("nothing is old enough", 0, "5 5 true <nil>")
+	f.account() // at the same time; make it newer
+	mustExec(t, db, `UPDATE feed SET at = at + 1 WHERE seq = 6`)
+	if err := f.Prune(t.Context(), start.Add(feedKept)); err != nil {
+		t.Fatal(err)
+	}
+	check("behind what was pruned", 4, "0 6 false <nil>")
+	check("at what was pruned", 5, "1 6 true <nil>")
+	if err := f.Prune(t.Context(), start.Add(day)); err != nil {
+		t.Fatal(err)
+	}
+	check("all was pruned, behind", 5, "0 6 false <nil>")
+	check("all was pruned, up to date", 6, "0 6 true <nil>")
+	mustExec(t, db, `INSERT INTO feed (seq, at, kind, ref) VALUES ($1, 1, 'key', x'')`, 6+feedBatch+1)
+	check("too many", 6, fmt.Sprint("0 ", 6+feedBatch+1, " false <nil>"))
+}
+
+// A reader that missed some changes drops everything.
+func TestFeedGap(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	_, secret := f.key(f.account().ID)
+	f.find(secret)
+	tx, err := rawDB(t, path).Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		`UPDATE api_keys SET revoked_at = 1`,
+		`DELETE FROM feed`,
+		`UPDATE meta SET value = '1000' WHERE name = 'feed_pruned'`,
+	} {
+		if _, err := tx.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, time.Second, "the change counts", func() bool { return !f.find(secret).Key.RevokedAt.IsZero() })
+}
+
+// A newer version may write kinds of changes that this one does not know.
+func TestFeed_UnknownKindDropsEverything(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	_, secret := f.key(f.account().ID)
+	f.find(secret)
+	db := rawDB(t, path)
+	mustExec(t, db, `UPDATE api_keys SET revoked_at = 1`)
+	mustExec(t, db, `INSERT INTO feed (at, kind, ref) VALUES (1, 'novelty', x'00')`)
+	waitFor(t, time.Second, "the change counts", func() bool { return !f.find(secret).Key.RevokedAt.IsZero() })
+}
+
+func TestR17_UnreadableFeed(t *testing.T) {
+	path := newPath(t)
+	var logs *observer.ObservedLogs
+	f := openStore(t, path, logTo(&logs))
+	_, secret := f.key(f.account().ID)
+	f.find(secret)
+	db := rawDB(t, path)
+	mustExec(t, db, `ALTER TABLE feed RENAME TO feed_away`)
+	waitFor(t, time.Second, "the loss of the feed is logged", func() bool { return logs.Len() > 0 })
+	mustExec(t, db, `UPDATE api_keys SET revoked_at = 1`)
+	if !f.find(secret).Key.RevokedAt.IsZero() {
+		t.Error("within max_staleness the record was read again")
+	}
+	f.advance(5 * time.Second)
+	if f.find(secret).Key.RevokedAt.IsZero() {
+		t.Error("beyond max_staleness a cached record was trusted")
+	}
+	mustExec(t, db, `ALTER TABLE api_keys RENAME TO keys_away`)
+	_, err := f.FindKey(t.Context(), secret)
+	wantIs(t, err, ErrUnavailable)
+	if errors.Is(err, ErrNotFound) {
+		t.Error("a fault is taken for an unknown key")
+	}
+	time.Sleep(3 * pollEvery)
+	if n := logs.Len(); n != 1 {
+		t.Errorf("%d log lines for one loss", n)
+	}
+
+	mustExec(t, db, `ALTER TABLE keys_away RENAME TO api_keys`)
+	mustExec(t, db, `ALTER TABLE feed_away RENAME TO feed`)
+	waitFor(t, time.Second, "the feed is back", func() bool { return f.state.Load().fresh(f.Store.mono()) })
+	if f.find(secret) == nil || logs.Len() != 2 {
+		t.Errorf("after the feed came back: %d log lines", logs.Len())
+	}
+}
+
+func TestPrune_KeysAndJobs(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path, func(c *Config) { c.Retention = 10 * day; c.JobKeep = 99 * day })
+	f.KeepJobs(20 * day) // a reload made the grace shorter
+	a, closed := f.account(), f.account()
+	expires := func(e policy.Expiry) func(*NewKey) { return func(k *NewKey) { k.Expires = e } }
+	never, _ := f.key(a.ID, expires(policy.Never()))
+	expired, expiredSecret := f.key(a.ID, expires(policy.ExpiresAt(start.Add(day))))
+	deleted, _ := f.key(a.ID, expires(policy.Never()))
+	revoked, _ := f.key(a.ID, expires(policy.Never()))
+	withJob, _ := f.key(a.ID, expires(policy.ExpiresAt(start.Add(day))))
+	orphan, _ := f.key(closed.ID, expires(policy.Never()))
+	job := f.job(withJob, "j")
+	f.find(expiredSecret)
+	if _, err := f.FindJob(t.Context(), job.Backend, job.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err1 := f.DeleteKey(t.Context(), start.Add(day), operator, deleted.ID)
+	_, err2 := f.RevokeKey(t.Context(), start.Add(day), operator, revoked.ID, "")
+	_, err3 := f.CloseAccount(t.Context(), start.Add(day), operator, closed.ID)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	left := func(now policy.Time) map[string]bool {
+		t.Helper()
+		if err := f.Prune(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := f.Keys(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := map[string]bool{}
+		for _, k := range keys {
+			ids[k.ID] = true
+		}
+		return ids
+	}
+	if ids := left(start.Add(11*day - 1)); len(ids) != 6 {
+		t.Errorf("before the retention is over %d keys are left", len(ids))
+	}
+	ids := left(start.Add(11 * day))
+	if len(ids) != 2 || !ids[never.ID] || !ids[withJob.ID] {
+		t.Errorf("after it these are left: %v, want %s and %s", ids, never.ID, withJob.ID)
+	}
+	if ids[expired.ID] || ids[orphan.ID] || f.find(expiredSecret) != nil {
+		t.Error("a pruned key is still found")
+	}
+	if accounts, _ := f.Accounts(t.Context()); len(accounts) != 2 {
+		t.Error("a closed account is gone")
+	}
+	// Jobs outlive the grace, and their keys with them.
+	if ids := left(start.Add(21*day - 1)); !ids[withJob.ID] {
+		t.Error("the job's key is gone before the job")
+	}
+	if ids := left(start.Add(21 * day)); ids[withJob.ID] {
+		t.Error("the key stays after its last job")
+	}
+	_, err := f.FindJob(t.Context(), job.Backend, job.ID)
+	wantIs(t, err, ErrNotFound)
+	if entries := actions(t, f, "", "key_prune"); len(entries) != 2 || entries[1].Detail != "4 keys" {
+		t.Errorf("audit entries %v", entries)
+	}
+
+	// A dead key never comes back.
+	d := f.hash.secret(expiredSecret)
+	err = f.write(t.Context(), func(tx *txn) error {
+		return tx.insertKey(policy.Key{ID: "key_back", AccountID: a.ID, Origin: policy.OriginInitial, Expires: policy.Never()}, d, "")
+	})
+	wantIs(t, err, ErrInvalid)
+	left(start.Add(422 * day))
+	if entries, _ := f.Audit(t.Context(), "", 100); len(entries) != 0 {
+		t.Errorf("%d audit entries after 422 days", len(entries))
+	}
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM dead_digests`); n != 5 {
+		t.Errorf("%d dead digests, want 5", n)
+	}
+}
+
+func TestPrune_JobsNeverBefore8Days(t *testing.T) {
+	f := openStore(t, newPath(t), func(c *Config) { c.Retention = time.Millisecond })
+	key, _ := f.key(f.account().ID)
+	for i := range 2*pruneBatch + 1 {
+		f.job(key, strconv.Itoa(i))
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{8*day - 1, 2*pruneBatch + 1}, {8 * day, 0}} {
+		if err := f.Prune(t.Context(), start.Add(c.after)); err != nil {
+			t.Fatal(err)
+		}
+		if jobs, err := f.Jobs(t.Context(), ""); err != nil || len(jobs) != c.want {
+			t.Errorf("after %s %d jobs are left, %v; want %d", c.after, len(jobs), err, c.want)
+		}
+	}
+}
+
+func TestConfig_Defaults(t *testing.T) {
+	cfg, err := Config{Path: "relative/keystore.db"}.withDefaults()
+	if err != nil || cfg.MaxStaleness != 5*time.Second || cfg.Retention != 90*day || cfg.CacheSize != 100_000 || cfg.Path[0] != '/' {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+	last := cfg.Clock()
+	for range 1000 {
+		now := cfg.Clock()
+		if now < last {
+			t.Fatal("time ran backwards")
+		}
+		last = now
+	}
+	for _, cfg := range []Config{{}, {Path: "a\x00b"}, {Path: "x", CacheSize: -1}, {Path: "x", Retention: -1}, {Path: "x", MaxStaleness: -1}, {Path: "x", JobKeep: -1}} {
+		if _, err := Open(t.Context(), cfg); err == nil {
+			t.Errorf("%+v was opened", cfg)
+		}
+	}
+}

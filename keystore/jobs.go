@@ -1,0 +1,125 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// maxJobName bounds a job's backend name and ID, in bytes each.
+const maxJobName = 512
+
+// FindJob returns the record of a job. The error is ErrNotFound if there is
+// none, and otherwise a fault of the store. The record is shared: it must not
+// be changed. That a job is absent is never remembered.
+func (s *Store) FindJob(ctx context.Context, backend, id string) (*policy.Job, error) {
+	d := jobDigest(backend, id)
+	if st := s.state.Load(); st.fresh(s.mono()) {
+		if j, ok := st.db.jobs.get(d); ok {
+			return j, nil
+		}
+	}
+	return lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (*policy.Job, error) {
+		return readJob(ctx, db.reader, backend, id)
+	})
+}
+
+// CreateJob records a job. When it returns nil the record is on the disk;
+// ErrJobExists says that the backend gave out an ID for the second time.
+func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
+	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
+		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
+	}
+	return s.write(ctx, func(t *txn) error {
+		n, err := t.count(`INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (backend, id) DO NOTHING`,
+			j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt))
+		if err != nil || n == 1 {
+			return err
+		}
+		return refuse(ErrJobExists, "job %q of backend %q is recorded already", j.ID, j.Backend)
+	})
+}
+
+// SetJobState records how far the gate saw a job come. An ended state is final,
+// its time is that of the first such call, and JobUnseen says nothing new.
+// Where nothing changes nothing is written. ErrNotFound if there is no such
+// job.
+func (s *Store) SetJobState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) error {
+	j, err := s.FindJob(ctx, backend, id)
+	if err != nil || !advances(j, state) {
+		return err
+	}
+	return s.write(ctx, func(t *txn) error {
+		j, err := readJob(ctx, t, backend, id)
+		if err != nil || !advances(j, state) {
+			return err
+		}
+		var ended policy.Time
+		if state.Ended() {
+			ended = now
+		}
+		d := jobDigest(backend, id)
+		t.exec(`UPDATE jobs SET state = $1, ended_at = $2 WHERE backend = $3 AND id = $4`, state.String(), nullTime(ended), backend, id)
+		return t.changed(now, changedJob, d[:])
+	})
+}
+
+func advances(j *policy.Job, state policy.JobState) bool {
+	return state != policy.JobUnseen && state != j.State && !j.State.Ended()
+}
+
+// Job returns the record of a job past the cache, or ErrNotFound.
+func (s *Store) Job(ctx context.Context, backend, id string) (policy.Job, error) {
+	all, err := query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs WHERE backend = $1 AND id = $2`, backend, id)
+	return one(all, err, "job", id)
+}
+
+// Jobs returns the jobs of an account, or every job where accountID is empty,
+// oldest first.
+func (s *Store) Jobs(ctx context.Context, accountID string) ([]policy.Job, error) {
+	return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs
+		WHERE account_id = $1 OR $1 = '' ORDER BY created_at, backend, id`, accountID)
+}
+
+// JobsByID returns the jobs of that ID, of whichever backend.
+func (s *Store) JobsByID(ctx context.Context, id string) ([]policy.Job, error) {
+	return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs WHERE id = $1 ORDER BY backend`, id)
+}
+
+func readJob(ctx context.Context, q querier, backend, id string) (*policy.Job, error) {
+	j, err := scanJob(q.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE backend = $1 AND id = $2`, backend, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &j, nil
+}
+
+const jobColumns = `backend, id, dialect, account_id, key_id, client, created_at, state, COALESCE(ended_at, 0)`
+
+func scanJob(row scanner) (j policy.Job, err error) {
+	var client, state string
+	if err = row.Scan(&j.Backend, &j.ID, &j.Dialect, &j.AccountID, &j.KeyID, &client, &j.CreatedAt, &state, &j.EndedAt); err != nil {
+		return policy.Job{}, err
+	}
+	if j.State = policy.ParseJobState(state); j.State.String() != state {
+		err = fmt.Errorf("state %q is none", state)
+	}
+	if err == nil {
+		j.Client, err = scanAddr(client)
+	}
+	if err != nil {
+		return policy.Job{}, fmt.Errorf("the record of job %q of backend %q is damaged: %w", j.ID, j.Backend, err)
+	}
+	return j, nil
+}
+
+func nullTime(t policy.Time) sql.Null[int64] {
+	return sql.Null[int64]{V: int64(t), Valid: !t.IsZero()}
+}

@@ -1,0 +1,268 @@
+package keystore
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// NewKey says what key to issue.
+type NewKey struct {
+	AccountID string
+	Origin    policy.Origin
+	Label     string // for people: up to 200 bytes, printable
+	Expires   policy.Expiry
+	Allow     policy.AddrSet
+	Issuable  bool   // see policy.CheckIssue
+	Issuer    string // ID of the key that issues this one; empty where none does
+}
+
+// prefixLen is how much of a secret is kept to recognize it by.
+const prefixLen = len(policy.KeyPrefix) + 4
+
+// IssueKey makes a key and returns its secret, which is shown here and never
+// again. It refuses, with ErrNotFound, ErrAccountClosed or ErrInvalid and a
+// sentence that says why: an account that does not exist or is closed, an
+// expiry that is not after now, an issuance right that the origin cannot carry,
+// a label that is too long or cannot be printed, and an issuer of another
+// account or that may not issue at now.
+func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKey) (policy.Key, policy.Secret, error) {
+	none := func(err error) (policy.Key, policy.Secret, error) { return policy.Key{}, policy.Secret{}, err }
+	if err := k.check(now); err != nil {
+		return none(err)
+	}
+	id, err := newID("key_")
+	if err != nil {
+		return none(err)
+	}
+	secret, err := policy.GenerateSecret(policy.KeyPrefix, rand.Reader)
+	if err != nil {
+		return none(err)
+	}
+	key := policy.Key{
+		ID: id, AccountID: k.AccountID, AccountOpen: true, Origin: k.Origin, Label: k.Label,
+		Prefix: secret.Reveal()[:prefixLen], Allow: k.Allow, Issuable: k.Issuable, CreatedAt: now, Expires: k.Expires,
+	}
+	d := s.hash.secret(secret)
+	err = s.write(ctx, func(t *txn) error {
+		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		if err := t.checkIssue(now, by, k); err != nil {
+			return err
+		}
+		if err := t.insertKey(key, d, k.Issuer); err != nil {
+			return err
+		}
+		t.audit(now, by, "key_issue", k.AccountID, id, k.detail())
+		return t.changed(now, changedKey, d[:])
+	})
+	if err != nil {
+		return none(err)
+	}
+	return key, secret, nil
+}
+
+// check refuses what needs no look at the store.
+func (k *NewKey) check(now policy.Time) error {
+	if _, err := policy.ParseOrigin(k.Origin.String()); err != nil {
+		return refuse(ErrInvalid, "%v", err)
+	}
+	if err := policy.CheckIssue(k.Origin, k.Issuable); err != nil {
+		return refuse(ErrInvalid, "%v", err)
+	}
+	if k.Expires.Passed(now) {
+		return refuse(ErrInvalid, "the key would expire at %s, which is not after now (%s)", k.Expires, now)
+	}
+	return checkText("the key's label", k.Label)
+}
+
+func (k *NewKey) detail() string {
+	d := fmt.Sprintf("origin %s, expires %s, from %s", k.Origin, k.Expires, k.Allow)
+	if k.Issuable {
+		d += ", may issue keys"
+	}
+	if k.Issuer != "" {
+		d += ", issued by " + k.Issuer
+	}
+	return d
+}
+
+// checkIssue looks at the account and the issuer as they are now: what the
+// caller read of them may be over.
+func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
+	if by.Kind == ActorAccount && by.ID != k.AccountID {
+		return notFound("account", k.AccountID)
+	}
+	a, err := t.account(k.AccountID)
+	if err != nil {
+		return err
+	}
+	if !a.Open() {
+		return refuse(ErrAccountClosed, "account %s was closed at %s: no key can be issued for it", a.ID, a.ClosedAt)
+	}
+	if k.Issuer == "" {
+		return nil
+	}
+	issuer, _, err := t.key(Actor{}, k.Issuer)
+	switch {
+	case err != nil:
+		return err
+	case issuer.AccountID != k.AccountID:
+		return refuse(ErrInvalid, "key %s is not of account %s, and cannot issue keys for it", issuer.ID, k.AccountID)
+	case !issuer.Issuable || issuer.Status(now) != "active":
+		return refuse(ErrInvalid, "key %s cannot issue keys: it has no issuance right, or is no longer active", issuer.ID)
+	}
+	return nil
+}
+
+// insertKey refuses a digest that any key has or ever had.
+func (t *txn) insertKey(k policy.Key, d digest, issuer string) error {
+	var dead bool
+	if err := t.queryRow(`SELECT EXISTS (SELECT 1 FROM dead_digests WHERE digest = $1)`, d[:]).Scan(&dead); err != nil {
+		return err
+	}
+	if dead {
+		return refuse(ErrInvalid, "this secret was a key that ended, and cannot become one again")
+	}
+	allow, err := json.Marshal(k.Allow.Entries())
+	if err != nil {
+		return err
+	}
+	at, expires := k.Expires.Time()
+	t.exec(`INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		k.ID, k.AccountID, d[:], k.Prefix, k.Origin.String(), k.Label, string(allow), k.Issuable,
+		sql.Null[string]{V: issuer, Valid: issuer != ""}, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires})
+	return t.err
+}
+
+// DeleteKey is the account holder's act: it ends a key of origin console at
+// once. For the others the error (ErrInvalid) says why not. A key that is
+// deleted already is returned as it is.
+func (s *Store) DeleteKey(ctx context.Context, now policy.Time, by Actor, id string) (policy.Key, error) {
+	return s.endKey(ctx, now, by, id, func(t *txn, k *policy.Key) (changed bool, err error) {
+		if err := policy.CheckDelete(k.Origin); err != nil {
+			return false, refuse(ErrInvalid, "key %s cannot be deleted: %v", id, err)
+		}
+		if !k.DeletedAt.IsZero() {
+			return false, nil
+		}
+		k.DeletedAt = now
+		t.exec(`UPDATE api_keys SET deleted_at = $1 WHERE id = $2`, now, id)
+		t.audit(now, by, "key_delete", k.AccountID, id, "")
+		return true, nil
+	})
+}
+
+// RevokeKey is the operator's act: it ends any key at once. The reason, up to
+// 200 bytes, is kept. A key that is revoked already is returned as it is.
+func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, reason string) (policy.Key, error) {
+	if err := checkText("the reason", reason); err != nil {
+		return policy.Key{}, err
+	}
+	return s.endKey(ctx, now, by, id, func(t *txn, k *policy.Key) (changed bool, err error) {
+		if !k.RevokedAt.IsZero() {
+			return false, nil
+		}
+		k.RevokedAt = now
+		t.exec(`UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id = $3`, now, reason, id)
+		t.audit(now, by, "key_revoke", k.AccountID, id, reason)
+		return true, nil
+	})
+}
+
+// endKey runs end on a key and announces that it changed.
+func (s *Store) endKey(ctx context.Context, now policy.Time, by Actor, id string, end func(*txn, *policy.Key) (changed bool, err error)) (key policy.Key, err error) {
+	err = s.write(ctx, func(t *txn) error {
+		k, stored, err := t.key(by, id)
+		if err != nil {
+			return err
+		}
+		changed, err := end(t, &k)
+		if err == nil && changed {
+			err = t.changed(now, changedKey, stored)
+		}
+		key = k
+		return err
+	})
+	if err != nil {
+		return policy.Key{}, err
+	}
+	return key, nil
+}
+
+// Key returns a key by its ID, or ErrNotFound.
+func (s *Store) Key(ctx context.Context, id string) (policy.Key, error) {
+	all, err := query(ctx, s, scanKeyOnly, `SELECT `+keyColumns+` FROM `+keyTables+` WHERE k.id = $1`, id)
+	return one(all, err, "key", id)
+}
+
+// Keys returns the keys of an account, or every key where accountID is empty,
+// oldest first.
+func (s *Store) Keys(ctx context.Context, accountID string) ([]policy.Key, error) {
+	return query(ctx, s, scanKeyOnly, `SELECT `+keyColumns+` FROM `+keyTables+`
+		WHERE k.account_id = $1 OR $1 = '' ORDER BY k.created_at, k.id`, accountID)
+}
+
+// key reads a key that by may reach, and its stored digest.
+func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) {
+	k, err = scanKey(t.queryRow(`SELECT `+keyColumns+`, k.digest FROM `+keyTables+` WHERE k.id = $1`, id), &stored)
+	if errors.Is(err, sql.ErrNoRows) || (err == nil && by.Kind == ActorAccount && by.ID != k.AccountID) {
+		return policy.Key{}, nil, notFound("key", id)
+	}
+	return k, stored, err
+}
+
+const (
+	keyTables  = `api_keys k JOIN accounts a ON a.id = k.account_id`
+	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
+		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), COALESCE(k.last_used_at, 0)`
+)
+
+func scanKeyOnly(row scanner) (policy.Key, error) { return scanKey(row) }
+
+// scanKey reads keyColumns, and what follows them into more. A row that it
+// cannot make sense of is an error, never a key with fewer restrictions.
+func scanKey(row scanner, more ...any) (k policy.Key, err error) {
+	var (
+		closed        policy.Time
+		origin, allow string
+		expires       sql.Null[int64]
+	)
+	dest := append([]any{
+		&k.ID, &k.AccountID, &closed, &origin, &k.Label, &k.Prefix, &allow, &k.Issuable,
+		&k.CreatedAt, &expires, &k.DeletedAt, &k.RevokedAt, &k.LastUsedAt,
+	}, more...)
+	if err := row.Scan(dest...); err != nil {
+		return policy.Key{}, err
+	}
+	k.AccountOpen = closed.IsZero()
+	k.Expires = policy.Never()
+	if expires.Valid {
+		k.Expires = policy.ExpiresAt(policy.Time(expires.V))
+	}
+	if k.Origin, err = policy.ParseOrigin(origin); err == nil {
+		k.Allow, err = scanAllow(allow)
+	}
+	if err != nil {
+		return policy.Key{}, fmt.Errorf("the record of key %s is damaged: %w", k.ID, err)
+	}
+	return k, nil
+}
+
+func scanAllow(text string) (policy.AddrSet, error) {
+	var entries []string
+	if err := json.Unmarshal([]byte(text), &entries); err != nil {
+		return policy.AddrSet{}, fmt.Errorf("its allowed addresses: %w", err)
+	}
+	if entries == nil { // JSON's null, which is not the empty list
+		return policy.AddrSet{}, errors.New("its allowed addresses are missing")
+	}
+	return policy.NewAddrSet(entries)
+}

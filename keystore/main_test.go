@@ -1,0 +1,168 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(writerEnv); path != "" {
+		writeForEver(path)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var operator = Actor{Kind: ActorOperator, ID: "root", From: netip.MustParseAddr("192.0.2.1")}
+
+// start is when the tests' clocks begin.
+const start policy.Time = 1_800_000_000_000
+
+const day = 24 * time.Hour
+
+// fixture is a store with clocks that the test moves.
+type fixture struct {
+	*Store
+	t    *testing.T
+	mono *atomic.Int64
+}
+
+func (f fixture) advance(d time.Duration) { f.mono.Add(int64(d)) }
+
+func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "keystore.db") }
+
+// openStore opens path and closes it when the test ends.
+func openStore(t *testing.T, path string, options ...func(*Config)) fixture {
+	t.Helper()
+	s, mono, err := tryStore(path, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	return fixture{s, t, mono}
+}
+
+func tryStore(path string, options ...func(*Config)) (*Store, *atomic.Int64, error) {
+	cfg := Config{Path: path, Clock: func() policy.Time { return start }}
+	for _, o := range options {
+		o(&cfg)
+	}
+	mono := new(atomic.Int64)
+	running := monotonic()
+	s, err := open(context.Background(), cfg, func() time.Duration { return running() + time.Duration(mono.Load()) })
+	return s, mono, err
+}
+
+func commandLine(c *Config) { c.CommandLine = true }
+
+func withPepper(pepper string) func(*Config) {
+	return func(c *Config) { c.Pepper = policy.NewSecret(pepper) }
+}
+
+func logTo(logs **observer.ObservedLogs) func(*Config) {
+	return func(c *Config) {
+		core, l := observer.New(zapcore.InfoLevel)
+		c.Logger, *logs = zap.New(core), l
+	}
+}
+
+func (f fixture) account() policy.Account {
+	f.t.Helper()
+	a, _, err := f.CreateAccount(f.t.Context(), start, operator, "Example K.K.")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return a
+}
+
+func (f fixture) key(accountID string, edit ...func(*NewKey)) (policy.Key, policy.Secret) {
+	f.t.Helper()
+	k := NewKey{AccountID: accountID, Origin: policy.OriginConsole, Expires: policy.ExpiresAt(start.Add(time.Hour))}
+	for _, e := range edit {
+		e(&k)
+	}
+	key, secret, err := f.IssueKey(f.t.Context(), start, operator, k)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return key, secret
+}
+
+func (f fixture) job(k policy.Key, id string) policy.Job {
+	f.t.Helper()
+	j := policy.Job{Backend: "amivoice", ID: id, Dialect: "amivoice", AccountID: k.AccountID, KeyID: k.ID, CreatedAt: start, Client: netip.MustParseAddr("2001:db8::1")}
+	if err := f.CreateJob(f.t.Context(), j); err != nil {
+		f.t.Fatal(err)
+	}
+	return j
+}
+
+// find returns the record; nil if there is none.
+func (f fixture) find(secret policy.Secret) *Record {
+	f.t.Helper()
+	r, err := f.FindKey(f.t.Context(), secret)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+// waitFor polls until ok, which it must be before the deadline.
+func waitFor(t *testing.T, within time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(within); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", within, what)
+		}
+	}
+}
+
+// rawDB is another program's connection to the file.
+func rawDB(t *testing.T, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite3", sqliteDSN(path, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func mustExec(t *testing.T, db *sql.DB, query string, args ...any) {
+	t.Helper()
+	if _, err := db.Exec(query, args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+func count(t *testing.T, db *sql.DB, query string, args ...any) (n int) {
+	t.Helper()
+	if err := db.QueryRow(query, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func wantIs(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("error %v, want one that is %q", err, target)
+	}
+}

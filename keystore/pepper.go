@@ -1,0 +1,98 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+var (
+	errPepperMissing = errors.New("it has a pepper, and none is configured: configure the pepper that it was made with")
+	errPepperWrong   = errors.New("its pepper is not the one that is configured: configure the pepper that it was made with")
+	errPepperNew     = errors.New("it has no pepper yet")
+)
+
+// readPepper compares the store's check value with the pepper of this process.
+func (s *Store) readPepper(ctx context.Context, q querier) (storeID string, err error) {
+	var check sql.Null[string]
+	err = q.QueryRowContext(ctx, `SELECT
+		(SELECT value FROM meta WHERE name = 'store_id'),
+		(SELECT value FROM meta WHERE name = 'pepper_check')`).Scan(&storeID, &check)
+	switch {
+	case err != nil:
+		return "", err
+	case s.hash.accepts(check.V, storeID):
+		return storeID, nil
+	case check.V == "":
+		return storeID, errPepperNew
+	case !s.hash.peppered():
+		return storeID, errPepperMissing
+	}
+	return storeID, errPepperWrong
+}
+
+// checkPepper guards writes that store digests: those of the wrong pepper
+// would never be found again.
+func (s *Store) checkPepper(t *txn) error {
+	_, err := s.readPepper(t.ctx, t)
+	return err
+}
+
+// settlePepper adds the pepper of this process to a store that has none, and
+// refuses any other difference.
+func (s *Store) settlePepper(ctx context.Context, db *database) error {
+	if _, err := s.readPepper(ctx, db.reader); !errors.Is(err, errPepperNew) {
+		return err
+	}
+	tx, err := db.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx)}
+	storeID, err := s.readPepper(ctx, t)
+	if err == nil {
+		return nil // another process was faster
+	}
+	if !errors.Is(err, errPepperNew) {
+		return err
+	}
+	if err := s.addPepper(ctx, t, storeID); err != nil {
+		return fmt.Errorf("adding the pepper: %w", err)
+	}
+	return tx.Commit()
+}
+
+func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) error {
+	now, sealed := s.cfg.Clock(), 0
+	for _, column := range []struct{ read, write string }{
+		{`SELECT digest FROM api_keys`, `UPDATE api_keys SET digest = $1 WHERE digest = $2`},
+		{`SELECT spw_digest FROM accounts`, `UPDATE accounts SET spw_digest = $1 WHERE spw_digest = $2`},
+		{`SELECT digest FROM dead_digests`, `UPDATE dead_digests SET digest = $1 WHERE digest = $2`},
+	} {
+		digests, err := queryRows(ctx, t, scanDigest, column.read)
+		if err != nil {
+			return err
+		}
+		for _, d := range digests {
+			with := s.hash.seal(d)
+			t.exec(column.write, with[:], d[:])
+		}
+		sealed += len(digests)
+	}
+	t.exec(`INSERT INTO meta (name, value) VALUES ('pepper_check', $1)`, s.hash.check(storeID))
+	t.audit(now, Actor{Kind: ActorStore}, "pepper_add", "", storeID, fmt.Sprintf("%d digests", sealed))
+	return t.changed(now, changedStore, []byte{})
+}
+
+func scanDigest(row scanner) (d digest, err error) {
+	var b []byte
+	if err := row.Scan(&b); err != nil {
+		return d, err
+	}
+	if len(b) != len(d) {
+		return d, fmt.Errorf("damaged digest of %d bytes: want %d", len(b), len(d))
+	}
+	return digest(b), nil
+}

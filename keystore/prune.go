@@ -1,0 +1,136 @@
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// How long what ends by itself is kept.
+const (
+	jobsKept  = 8 * 24 * time.Hour   // from their creation, at the least
+	jobSlack  = 24 * time.Hour       // beyond Config.JobKeep, for clocks that differ
+	feedKept  = time.Hour            // a reader behind by more drops everything
+	auditKept = 400 * 24 * time.Hour // a year, and time to look at it
+)
+
+// pruneBatch is how many rows go in one transaction, so that no request's
+// write waits long behind it.
+const pruneBatch = 200
+
+func (s *Store) pruneInBackground(ctx context.Context) {
+	if err := s.Prune(ctx, s.cfg.Clock()); err != nil && ctx.Err() == nil {
+		s.log.Warn("pruning the keystore; it goes on in an hour", zap.Error(err))
+	}
+}
+
+// Prune removes what the retention times in the package's description no
+// longer keep at now. A running store does so by itself every hour.
+func (s *Store) Prune(ctx context.Context, now policy.Time) error {
+	// Jobs go first: a key stays as long as a job of it does.
+	for _, prune := range []func(context.Context, policy.Time) (more bool, err error){
+		s.pruneJobs, s.pruneKeys, s.pruneFeed, s.pruneAudit,
+	} {
+		for more := true; more; {
+			var err error
+			if more, err = prune(ctx, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// KeepJobs sets the longest grace of any gate in place of Config.JobKeep: a
+// reload can change it.
+func (s *Store) KeepJobs(d time.Duration) { s.jobKeep.Store(int64(d)) }
+
+func (s *Store) pruneJobs(ctx context.Context, now policy.Time) (more bool, err error) {
+	kept := max(jobsKept, s.cfg.Retention, time.Duration(s.jobKeep.Load())+jobSlack)
+	err = s.write(ctx, func(t *txn) error {
+		n, err := t.count(`DELETE FROM jobs WHERE (backend, id) IN
+			(SELECT backend, id FROM jobs WHERE created_at <= $1 ORDER BY created_at LIMIT $2)`, now.Add(-kept), pruneBatch)
+		if more = n == pruneBatch; err != nil || n == 0 {
+			return err
+		}
+		return t.changed(now, changedJobs, []byte{})
+	})
+	return more, err
+}
+
+func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err error) {
+	// The search may be long, so it runs beside the writer. What has ended
+	// stays ended, and the writer looks again at the jobs.
+	type ended struct {
+		id     string
+		digest []byte
+	}
+	keys, err := query(ctx, s, func(row scanner) (k ended, err error) {
+		return k, row.Scan(&k.id, &k.digest)
+	}, `SELECT k.id, k.digest FROM `+keyTables+`
+		WHERE (k.expires_at <= $1 OR k.deleted_at <= $1 OR k.revoked_at <= $1 OR a.closed_at <= $1)
+			AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
+		LIMIT $2`, now.Add(-s.cfg.Retention), pruneBatch)
+	if err != nil || len(keys) == 0 {
+		return false, err
+	}
+	err = s.write(ctx, func(t *txn) error {
+		pruned := 0
+		for _, k := range keys {
+			n, err := t.count(`DELETE FROM api_keys WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE key_id = $1)`, k.id)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				continue
+			}
+			pruned++
+			t.exec(`INSERT INTO dead_digests (digest, at) VALUES ($1, $2)`, k.digest, now)
+			if err := t.changed(now, changedKey, k.digest); err != nil {
+				return err
+			}
+		}
+		if pruned == 0 {
+			return nil
+		}
+		t.audit(now, Actor{Kind: ActorStore}, "key_prune", "", "", fmt.Sprintf("%d keys", pruned))
+		return t.err
+	})
+	return len(keys) == pruneBatch, err
+}
+
+func (s *Store) pruneFeed(ctx context.Context, now policy.Time) (more bool, err error) {
+	err = s.write(ctx, func(t *txn) error {
+		// Numbers run with time, but for clocks that differ: what is pruned is
+		// a stretch of them, so that "pruned up to" says it all.
+		f, err := readFeedState(ctx, t)
+		if err != nil {
+			return err
+		}
+		var upTo int64
+		err = t.queryRow(`SELECT COALESCE(MAX(seq), 0) FROM (SELECT seq FROM feed WHERE at <= $1 AND seq <= $2)`,
+			now.Add(-feedKept), f.pruned+pruneBatch).Scan(&upTo)
+		if err != nil || upTo <= f.pruned {
+			return err
+		}
+		more = true
+		t.exec(`DELETE FROM feed WHERE seq <= $1`, upTo)
+		t.exec(`UPDATE meta SET value = $1 WHERE name = 'feed_pruned'`, strconv.FormatInt(upTo, 10))
+		return t.err
+	})
+	return more, err
+}
+
+func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err error) {
+	err = s.write(ctx, func(t *txn) error {
+		n, err := t.count(`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 LIMIT $2)`, now.Add(-auditKept), pruneBatch)
+		more = n == pruneBatch
+		return err
+	})
+	return more, err
+}

@@ -1,0 +1,114 @@
+package keystore
+
+import (
+	"context"
+	"crypto/subtle"
+	"database/sql"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Record is a key as a lookup finds it. It is shared between requests and never
+// changes; a change to the key makes a new one.
+type Record struct {
+	Key policy.Key
+
+	noted atomic.Int64 // the last use that was noted, as policy.Time
+}
+
+// FindKey returns the record of the key whose secret this is. The error is
+// ErrNotFound if no key has it, and otherwise a fault of the store.
+//
+// Keys that ended are found too: whether one may be used is for
+// [policy.Decide] to say.
+func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (*Record, error) {
+	d := s.hash.secret(secret)
+	if st := s.state.Load(); st.fresh(s.mono()) {
+		if r, ok := st.db.keys.get(d); r != nil {
+			return r, nil
+		} else if ok {
+			return nil, ErrNotFound
+		}
+	}
+	return lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (*Record, error) {
+		return readRecord(ctx, db, d)
+	})
+}
+
+func readRecord(ctx context.Context, db *database, d digest) (*Record, error) {
+	var stored []byte
+	row := db.reader.QueryRowContext(ctx, `SELECT `+keyColumns+`, k.digest FROM `+keyTables+` WHERE k.digest = $1`, d[:])
+	key, err := scanKey(row, &stored)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare(stored, d[:]) != 1 {
+		return nil, ErrNotFound
+	}
+	r := &Record{Key: key}
+	r.noted.Store(int64(key.LastUsedAt))
+	return r, nil
+}
+
+// Last-used times are bookkeeping: approximate, and lost rather than waited for.
+const (
+	useInterval    = time.Minute // a key's last use is written at most this often
+	maxPendingUses = 8192        // what is noted beyond it is forgotten
+	useBatch       = 256
+)
+
+type use struct {
+	keyID string
+	at    policy.Time
+}
+
+// NoteUse notes that the key was used at now, to the minute. It never waits
+// and never fails; the time is written within some seconds, and by Close.
+func (s *Store) NoteUse(r *Record, now policy.Time) {
+	last := r.noted.Load()
+	if now < policy.Time(last).Add(useInterval) || !r.noted.CompareAndSwap(last, int64(now)) {
+		return
+	}
+	select {
+	case s.uses <- use{r.Key.ID, now}:
+	default:
+	}
+}
+
+// flushUses writes the uses that were noted. What cannot be written stays for
+// the next time.
+func (s *Store) flushUses(ctx context.Context) {
+	for len(s.pending) < maxPendingUses && len(s.uses) > 0 {
+		u := <-s.uses
+		s.pending[u.keyID] = max(s.pending[u.keyID], u.at)
+	}
+	for len(s.pending) > 0 {
+		batch := make([]use, 0, useBatch)
+		for id, at := range s.pending {
+			if batch = append(batch, use{id, at}); len(batch) == useBatch {
+				break
+			}
+		}
+		if err := s.write(ctx, func(t *txn) error { return writeUses(t, batch) }); err != nil {
+			return
+		}
+		for _, u := range batch {
+			delete(s.pending, u.keyID)
+		}
+	}
+}
+
+func writeUses(t *txn, batch []use) error {
+	for _, u := range batch {
+		// Other processes note uses too: here it is decided who writes.
+		t.exec(`UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND COALESCE(last_used_at, 0) <= $3`,
+			u.at, u.keyID, u.at.Add(-useInterval))
+	}
+	return t.err
+}

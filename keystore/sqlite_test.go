@@ -1,0 +1,394 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestDSN(t *testing.T) {
+	for _, c := range []struct {
+		path     string
+		readOnly bool
+		want     string
+	}{
+		{"/var/lib/k.db", false, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=FULL&_txlock=immediate&mode=rw"},
+		{"/var/lib/k.db", true, "file:/var/lib/k.db?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
+		{"/a b?mode=memory#x%41", true, "file:/a%20b%3Fmode=memory%23x%2541?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
+	} {
+		if got := sqliteDSN(c.path, c.readOnly); got != c.want {
+			t.Errorf("sqliteDSN(%q, %t)\n got %s\nwant %s", c.path, c.readOnly, got, c.want)
+		}
+	}
+}
+
+func TestOpen_OddFileNames(t *testing.T) {
+	for _, name := range []string{"a?mode=memory", "b#c", "d%41", "e f&_query_only=on", "日本;g=h"} {
+		path := filepath.Join(t.TempDir(), name)
+		f := openStore(t, path)
+		f.account()
+		if fi, err := os.Stat(path); err != nil || fi.Size() == 0 {
+			t.Errorf("%q: the file is not there: %v", name, err)
+		}
+	}
+}
+
+func TestOpen_Pragmas(t *testing.T) {
+	f := openStore(t, newPath(t))
+	db, _ := f.database()
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
+		var got string
+		if err := db.writer.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, %v; want %q", pragma, got, err, want)
+		}
+	}
+	if _, err := db.reader.Exec(`DELETE FROM accounts`); err == nil {
+		t.Error("the read-only pool writes")
+	}
+}
+
+func TestOpen_OwnerOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "dirs")
+	path := filepath.Join(dir, "keystore.db")
+	openStore(t, path).account()
+	for name, want := range map[string]os.FileMode{dir: 0o700, filepath.Dir(dir): 0o700, path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600} {
+		if fi, err := os.Stat(name); err != nil || fi.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v; want mode %v", name, fi, err, want)
+		}
+	}
+
+	open := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	openStore(t, filepath.Join(open, "keystore.db"))
+	if fi, _ := os.Stat(open); fi.Mode().Perm() != 0o755 {
+		t.Errorf("the mode of a directory that was there is now %v", fi.Mode())
+	}
+}
+
+func TestOpen_EmptyFileIsNew(t *testing.T) {
+	path := newPath(t)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	openStore(t, path).account()
+}
+
+// What is no keystore is refused in one line that names the file, and is left
+// as it is.
+func TestOpen_Refuses(t *testing.T) {
+	valid := func(t *testing.T, path string) {
+		f := openStore(t, path)
+		f.key(f.account().ID)
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		make func(t *testing.T, path string) error
+		want string
+	}{
+		{"garbage", func(_ *testing.T, p string) error {
+			return os.WriteFile(p, []byte(strings.Repeat("not a database ", 999)), 0o600)
+		}, "want a keystore made by this program"},
+		{"a few bytes", func(_ *testing.T, p string) error { return os.WriteFile(p, []byte("xyz"), 0o600) }, "want a keystore"},
+		{"cut short", func(t *testing.T, p string) error { valid(t, p); return os.Truncate(p, 3*4096) }, "restore it from a backup"},
+		{"a directory", func(_ *testing.T, p string) error { return os.Mkdir(p, 0o700) }, "want the name of a file, such as"},
+		{"under a file", func(_ *testing.T, p string) error {
+			return errors.Join(os.Remove(filepath.Dir(p)), os.WriteFile(filepath.Dir(p), nil, 0o600))
+		}, "not a directory"},
+		{"a dangling link", func(_ *testing.T, p string) error { return os.Symlink("nowhere", p) }, "there is no file"},
+		{"of another program", func(t *testing.T, p string) error {
+			if err := os.WriteFile(p, nil, 0o600); err != nil {
+				return err
+			}
+			mustExec(t, rawDB(t, p), `CREATE TABLE accounts (id TEXT)`)
+			return nil
+		}, "database of another program"},
+		{"newer schema", func(t *testing.T, p string) error {
+			valid(t, p)
+			mustExec(t, rawDB(t, p), `INSERT INTO schema_version (version_id, is_applied) VALUES (7, 1)`)
+			return nil
+		}, "schema is version 7, and this program knows versions up to 1"},
+		{"a table lost", func(t *testing.T, p string) error {
+			valid(t, p)
+			mustExec(t, rawDB(t, p), `ALTER TABLE jobs RENAME TO jabs`)
+			return nil
+		}, "no such table: jobs"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "dir", "keystore.db")
+			if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), c.make(t, path)); err != nil {
+				t.Fatal(err)
+			}
+			before, _ := os.ReadFile(path)
+			s, _, err := tryStore(path)
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("it was opened")
+			}
+			if msg := err.Error(); !strings.Contains(msg, path) || !strings.Contains(msg, c.want) || strings.Contains(msg, "\n") {
+				t.Errorf("error %q, want one line with the path and %q", msg, c.want)
+			}
+			if after, _ := os.ReadFile(path); string(after) != string(before) {
+				t.Error("the file was changed")
+			}
+		})
+	}
+}
+
+func TestOpen_CommandLineRefusesAnotherUsersFile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	path := newPath(t)
+	_ = openStore(t, path).Close()
+	if err := os.Chown(path, 12345, -1); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := tryStore(path, commandLine)
+	if err == nil || !strings.Contains(err.Error(), "belongs to the user with ID 12345") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Many processes may start on a new file at once. SQLite keeps locks by file,
+// so stores of one process stand for them.
+func TestOpen_ManyAtOnceOnANewFile(t *testing.T) {
+	for range 5 {
+		path := newPath(t)
+		ids := make([]string, 8)
+		var wg sync.WaitGroup
+		for i := range ids {
+			wg.Go(func() {
+				s, _, err := tryStore(path, withPepper("a pepper for all of them"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				db, _ := s.database()
+				ids[i] = db.id
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, id := range ids {
+			if id == "" || id != ids[0] {
+				t.Fatalf("the store has many IDs: %q", ids)
+			}
+		}
+		if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM audit WHERE action = 'pepper_add'`); n != 1 {
+			t.Errorf("the pepper was added %d times", n)
+		}
+	}
+}
+
+func TestOpen_ContextEnds(t *testing.T) {
+	path := newPath(t)
+	_ = openStore(t, path).Close()
+	db := rawDB(t, path)
+	tx, err := db.Begin() // holds the write lock
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Open(ctx, Config{Path: path, Pepper: policy.NewSecret("needs the lock")}); err == nil {
+		t.Error("it was opened")
+	}
+}
+
+func TestClose_IsIdempotentAndFinal(t *testing.T) {
+	f := openStore(t, newPath(t))
+	key, secret := f.key(f.account().ID)
+	f.find(secret)
+	if err := errors.Join(f.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.FindKey(t.Context(), secret)
+	wantIs(t, err, ErrClosed)
+	_, err = f.FindJob(t.Context(), "b", "j")
+	wantIs(t, err, ErrClosed)
+	_, err = f.Key(t.Context(), key.ID)
+	wantIs(t, err, ErrClosed)
+	wantIs(t, f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: "j", CreatedAt: start}), ErrClosed)
+	f.NoteUse(&Record{}, start)
+}
+
+func TestPepper(t *testing.T) {
+	path := newPath(t)
+	var dead policy.Secret
+	f := openStore(t, path)
+	a := f.account()
+	_, secret := f.key(a.ID)
+	_, dead = f.key(a.ID)
+	var plain []byte
+	db := rawDB(t, path)
+	if err := db.QueryRow(`SELECT spw_digest FROM accounts`).Scan(&plain); err != nil {
+		t.Fatal(err)
+	}
+	deadDigest := f.hash.secret(dead)
+	mustExec(t, db, `INSERT INTO dead_digests (digest, at) VALUES ($1, 1)`, deadDigest[:])
+
+	// A pepper is added while another process still runs without one.
+	g := openStore(t, path, withPepper("salt of the earth"))
+	if g.find(secret) == nil {
+		t.Error("a key was lost when the pepper was added")
+	}
+	sealed := g.hash.seal(digest(plain))
+	if n := count(t, db, `SELECT COUNT(*) FROM accounts WHERE spw_digest = $1`, sealed[:]); n != 1 {
+		t.Error("the service password was lost when the pepper was added")
+	}
+	deadDigest = g.hash.secret(dead)
+	if n := count(t, db, `SELECT COUNT(*) FROM dead_digests WHERE digest = $1`, deadDigest[:]); n != 1 {
+		t.Error("a dead digest was lost when the pepper was added")
+	}
+	if n := count(t, db, `SELECT COUNT(*) FROM audit WHERE action = 'pepper_add' AND detail = '4 digests'`); n != 1 {
+		t.Error("the pepper is not in the audit trail")
+	}
+	waitFor(t, time.Second, "the process without the pepper notices", func() bool {
+		_, err := f.FindKey(t.Context(), secret)
+		return errors.Is(err, ErrUnavailable)
+	})
+	_, _, err := f.CreateAccount(t.Context(), start, operator, "x")
+	wantIs(t, err, ErrUnavailable)
+
+	for _, c := range []struct{ pepper, want string }{{"", "has a pepper, and none is configured"}, {"another", "not the one that is configured"}} {
+		s, _, err := tryStore(path, withPepper(c.pepper))
+		if err == nil {
+			_ = s.Close()
+			t.Fatalf("pepper %q: it was opened", c.pepper)
+		}
+		if msg := err.Error(); !strings.Contains(msg, c.want) || !strings.Contains(msg, path) || strings.Contains(msg, "salt") || strings.Contains(msg, "another") {
+			t.Errorf("pepper %q: error %q, want %q and no pepper", c.pepper, msg, c.want)
+		}
+	}
+	if openStore(t, path, withPepper("salt of the earth")).find(secret) == nil {
+		t.Error("the key is not found after opening again")
+	}
+}
+
+// replaceFile puts the file from over path, as an operator restores a backup.
+func replaceFile(t *testing.T, from, path string) {
+	t.Helper()
+	if err := os.Rename(from, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFileReplaced(t *testing.T) {
+	path, other := newPath(t), newPath(t)
+	var logs *observer.ObservedLogs
+	f := openStore(t, path, logTo(&logs))
+	_, old := f.key(f.account().ID)
+	f.find(old)
+	g := openStore(t, other)
+	_, fresh := g.key(g.account().ID)
+	if err := g.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// A reader keeps the old -wal file from being emptied: it must not be taken
+	// for the new file's.
+	db, _ := f.database()
+	reading, err := db.reader.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reading.QueryRow(`SELECT COUNT(*) FROM accounts`).Scan(new(int)); err != nil {
+		t.Fatal(err)
+	}
+	f.key(f.account().ID)
+
+	replaceFile(t, other, path)
+	waitFor(t, 2*time.Second, "the new file is served", func() bool {
+		r, err := f.FindKey(t.Context(), fresh)
+		return err == nil && r != nil
+	})
+	if f.find(old) != nil {
+		t.Error("a key of the old file is still served")
+	}
+	if err := reading.Rollback(); err != nil {
+		t.Error(err)
+	}
+	a := f.account() // and it can be written
+	if n := logs.FilterMessage("the keystore is available again").Len(); n != 1 {
+		t.Errorf("%d log lines say that it is available again", n)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openStore(t, path).Account(t.Context(), a.ID); err != nil {
+		t.Errorf("what was written after the replacement: %v", err)
+	}
+}
+
+func TestFileRemovedOrInvalid(t *testing.T) {
+	path := newPath(t)
+	var logs *observer.ObservedLogs
+	f := openStore(t, path, logTo(&logs))
+	a := f.account()
+	_, secret := f.key(a.ID)
+	f.find(secret)
+
+	away := path + ".away"
+	if err := os.Rename(path, away); err != nil {
+		t.Fatal(err)
+	}
+	unavailable := func() bool {
+		_, err := f.FindKey(t.Context(), secret)
+		return errors.Is(err, ErrUnavailable)
+	}
+	waitFor(t, time.Second, "a missing file is noticed", unavailable)
+	if err := os.WriteFile(path, []byte("garbage, and more than a header of it"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, time.Second, "the log names the garbage", func() bool {
+		return strings.Contains(fmt.Sprint(logs.All()), "want a keystore made by this program")
+	})
+	if !unavailable() {
+		t.Error("garbage is served")
+	}
+	_, _, err := f.CreateAccount(t.Context(), start, operator, "nowhere")
+	wantIs(t, err, ErrUnavailable)
+	lines := logs.Len()
+	for range 5 { // polls
+		time.Sleep(pollEvery / 2)
+	}
+	if n := logs.Len(); n != lines {
+		t.Errorf("%d more log lines while nothing changed", n-lines)
+	}
+
+	replaceFile(t, away, path)
+	waitFor(t, time.Second, "the file is back", func() bool { return !unavailable() })
+	if accounts, err := f.Accounts(t.Context()); err != nil || len(accounts) != 1 {
+		t.Errorf("accounts after the file came back: %v, %v", accounts, err)
+	}
+}
+
+// A write never goes to a file that is no longer there, not even before the
+// poll notices.
+func TestFileRemoved_WritesFailAtOnce(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := f.CreateAccount(t.Context(), start, operator, "nowhere")
+	wantIs(t, err, ErrUnavailable)
+}

@@ -1,0 +1,266 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Config says which store to open, and how.
+type Config struct {
+	// Path is the database file. The file and missing directories are made,
+	// for the owner's eyes only.
+	Path string
+	// Pepper goes into every digest. Empty is none. Given to a store that has
+	// none, it is added to it, irreversibly.
+	Pepper policy.Secret
+	// MaxStaleness is how long cached records are trusted when the change feed
+	// cannot be read. Default 5 seconds.
+	MaxStaleness time.Duration
+	// Retention is how long ended keys and jobs are kept. Default 90 days.
+	Retention time.Duration
+	// JobKeep is the longest grace of any gate: no job is pruned within it,
+	// counted from its creation, or within 8 days.
+	JobKeep time.Duration
+	// CacheSize is how many key records are cached, and how many job records.
+	// Default 100,000. A tenth of it, at least 1,000, is set apart for the
+	// digests of unknown keys.
+	CacheSize int
+	// Clock is the wall clock, for what the store does by itself. Default: the
+	// system's, kept from running backwards.
+	Clock func() policy.Time
+	// Logger gets what happens in the background. Default: none.
+	Logger *zap.Logger
+	// CommandLine opens the store for one command beside a running server: it
+	// caches nothing and runs nothing in the background, and refuses a file
+	// that belongs to another user.
+	CommandLine bool
+}
+
+// Timings of the background work, in a running server.
+const (
+	pollEvery  = 100 * time.Millisecond // the change feed; a change of another process counts within 250 ms
+	flushEvery = 5 * time.Second        // last-used times
+	pruneFirst = time.Minute            // after opening, so that starting is not slowed
+	pruneEvery = time.Hour
+	flushLimit = 5 * time.Second // how long closing waits to write last-used times
+)
+
+// Store is an open keystore. Its methods may be called concurrently.
+type Store struct {
+	cfg    Config
+	log    *zap.Logger
+	hash   hasher
+	mono   func() time.Duration // time that no one can set; tests drive it
+	loaded func()               // called between reading a record and caching it; tests only
+
+	state atomic.Pointer[state]
+
+	queue      chan *write
+	closing    chan struct{} // closed when no write is taken any more
+	writerDone chan struct{}
+
+	uses    chan use
+	pending map[string]policy.Time // uses to write, by key ID; the flusher's
+
+	feedLost bool   // the poller's, as lastID
+	lastID   string // of the store that was open last
+
+	jobKeep atomic.Int64 // nanoseconds, see KeepJobs
+
+	stop       context.CancelFunc // ends the background work
+	background sync.WaitGroup
+	closeOnce  sync.Once
+	closeErr   error
+}
+
+// state is what lookups work on: a database, or the reason why there is none.
+type state struct {
+	db    *database
+	fault error
+}
+
+// fresh reports whether the caches may be trusted at now.
+func (st *state) fresh(now time.Duration) bool {
+	return st.fault == nil && int64(now) < st.db.freshUntil.Load()
+}
+
+// Open opens the store, and makes or upgrades it where needed. The error is
+// one sentence for the operator: it names the file, what is wrong, and what
+// would be right.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	return open(ctx, cfg, monotonic())
+}
+
+func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		cfg:        cfg,
+		log:        cfg.Logger,
+		hash:       newHasher(cfg.Pepper),
+		mono:       mono,
+		queue:      make(chan *write, queueLen),
+		closing:    make(chan struct{}),
+		writerDone: make(chan struct{}),
+		uses:       make(chan use, maxPendingUses),
+		pending:    map[string]policy.Time{},
+	}
+	db, err := s.openDatabase(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	s.state.Store(&state{db: db})
+	go s.runWriter(context.WithoutCancel(ctx))
+	s.KeepJobs(cfg.JobKeep)
+	bg, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	if !cfg.CommandLine {
+		s.every(bg, pollEvery, pollEvery, s.poll)
+		s.every(bg, flushEvery, flushEvery, s.flushUses)
+		s.every(bg, pruneFirst, pruneEvery, s.pruneInBackground)
+	}
+	return s, nil
+}
+
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.Path == "" || strings.ContainsRune(cfg.Path, 0) {
+		return cfg, fmt.Errorf("keystore path %q: want the name of a file", cfg.Path)
+	}
+	path, err := filepath.Abs(cfg.Path)
+	if err != nil {
+		return cfg, fmt.Errorf("keystore %s: %w", cfg.Path, err)
+	}
+	cfg.Path = path
+	if cfg.MaxStaleness < 0 || cfg.Retention < 0 || cfg.JobKeep < 0 || cfg.CacheSize < 0 {
+		return cfg, fmt.Errorf("keystore %s: a staleness, retention, grace or cache size below zero: want zero for the default, or more", cfg.Path)
+	}
+	setDefault(&cfg.MaxStaleness, 5*time.Second)
+	setDefault(&cfg.Retention, 90*24*time.Hour)
+	setDefault(&cfg.CacheSize, 100_000)
+	if cfg.Clock == nil {
+		cfg.Clock = wallClock()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	cfg.Logger = cfg.Logger.With(zap.String("keystore", cfg.Path))
+	return cfg, nil
+}
+
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// every runs f after first, and then once per period, until ctx ends.
+func (s *Store) every(ctx context.Context, first, period time.Duration, f func(context.Context)) {
+	s.background.Go(func() {
+		timer := time.NewTimer(first)
+		defer timer.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-timer.C:
+				f(ctx)
+				timer.Reset(period)
+			}
+		}
+	})
+}
+
+// Close writes what is pending and closes the store. Calls under way finish or
+// fail with ErrClosed, as later ones do. Closing again returns the same error.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		s.stop()
+		s.background.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
+		defer cancel()
+		s.flushUses(ctx)
+		close(s.closing)
+		<-s.writerDone
+		if old := s.state.Swap(&state{fault: ErrClosed}); old.db != nil {
+			old.db.dropCaches()
+			if err := old.db.close(); err != nil {
+				s.closeErr = fmt.Errorf("keystore %s: closing: %w", s.cfg.Path, err)
+			}
+		}
+	})
+	return s.closeErr
+}
+
+// database returns what reads that bypass the caches work on.
+func (s *Store) database() (*database, error) {
+	st := s.state.Load()
+	return st.db, st.fault
+}
+
+// lookupTries bounds how often a lookup reads when changes keep overtaking it.
+const lookupTries = 16
+
+var errOvertaken = errors.New("the record changes faster than it can be read")
+
+// lookup reads the record named d, which the cache did not have, and caches
+// it, by the rule that cache states.
+func lookup[V any](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (*V, error)) (*V, error) {
+	for range lookupTries {
+		st := s.state.Load()
+		if st.fault != nil {
+			return nil, st.fault
+		}
+		c := in(st.db)
+		generation := c.generation(d)
+		v, err := read(ctx, st.db)
+		if s.loaded != nil {
+			s.loaded()
+		}
+		switch {
+		case s.state.Load() != st:
+			continue // another database stands there now
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return nil, fault(err)
+		case c.put(d, generation, v):
+			return v, err
+		}
+	}
+	return nil, fault(errOvertaken)
+}
+
+// monotonic returns a clock that nobody can set.
+func monotonic() func() time.Duration {
+	start := time.Now()
+	return func() time.Duration { return time.Since(start) }
+}
+
+// wallClock returns the system's clock, which stands still while the system's
+// runs behind what it said before.
+func wallClock() func() policy.Time {
+	var latest atomic.Int64
+	return func() policy.Time {
+		now := int64(policy.At(time.Now()))
+		for {
+			last := latest.Load()
+			if now <= last {
+				return policy.Time(last)
+			}
+			if latest.CompareAndSwap(last, now) {
+				return policy.Time(now)
+			}
+		}
+	}
+}

@@ -1,0 +1,246 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	queueLen = 1024             // writes that wait; more wait for a place
+	batchLen = 256              // writes that share a transaction
+	lockWait = 10 * time.Second // how long another process may hold the write lock
+)
+
+// write is one caller's write on its way through the queue.
+type write struct {
+	run   func(*txn) error
+	taken atomic.Bool // by the writer, who then answers, or by a caller who gave up
+	err   error
+	done  chan error
+}
+
+// take claims the write for whoever asks first.
+func (w *write) take() bool { return w.taken.CompareAndSwap(false, true) }
+
+// write has run executed in a transaction, and returns when it is durable and
+// the caches of this process have dropped what it changed. A caller whose ctx
+// ends before its turn gives up; once running, the write is waited for.
+func (s *Store) write(ctx context.Context, run func(*txn) error) error {
+	if ctx.Err() != nil {
+		return gaveUp(ctx)
+	}
+	w := &write{run: run, done: make(chan error, 1)}
+	select {
+	case s.queue <- w:
+	case <-ctx.Done():
+		return gaveUp(ctx)
+	case <-s.writerDone:
+		return ErrClosed
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		if w.take() {
+			return gaveUp(ctx)
+		}
+	case <-s.writerDone:
+		if w.take() {
+			return ErrClosed
+		}
+	}
+	return <-w.done
+}
+
+// runWriter is the one goroutine that writes.
+func (s *Store) runWriter(ctx context.Context) {
+	defer close(s.writerDone)
+	for {
+		select {
+		case <-s.closing:
+			return // whoever still waits sees writerDone
+		case w := <-s.queue:
+			batch := []*write{w}
+			for len(batch) < batchLen && len(s.queue) > 0 {
+				batch = append(batch, <-s.queue)
+			}
+			s.commit(ctx, batch)
+		}
+	}
+}
+
+// commit runs a batch in one transaction and answers each of its writes.
+func (s *Store) commit(ctx context.Context, batch []*write) {
+	db, tx, fatal := s.begin(ctx, batch)
+	t := &txn{Tx: tx, ctx: ctx}
+	running := batch[:0]
+	for _, w := range batch {
+		if !w.take() {
+			continue
+		}
+		running = append(running, w)
+		if fatal == nil {
+			w.err, fatal = t.attempt(w.run)
+		}
+	}
+	if tx != nil {
+		if fatal == nil {
+			fatal = tx.Commit()
+		} else {
+			_ = tx.Rollback() // fatal says more than this error would
+		}
+		// Also after a commit that failed: it may have happened all the same,
+		// and to drop too much is harmless.
+		db.apply(t.changes)
+	}
+	for _, w := range running {
+		if w.err == nil && fatal != nil {
+			w.err = fault(fmt.Errorf("writing: %w", fatal))
+		}
+		w.done <- w.err
+	}
+}
+
+// begin starts the transaction. It keeps trying while another process holds
+// the write lock and some caller still waits.
+func (s *Store) begin(ctx context.Context, batch []*write) (*database, *sql.Tx, error) {
+	for deadline := s.mono() + lockWait; ; {
+		db, err := s.database()
+		if err != nil {
+			return nil, nil, err
+		}
+		// A write into a file that is no longer there would be lost.
+		if err := db.checkPlace(); err != nil {
+			return nil, nil, err
+		}
+		tx, err := db.writer.BeginTx(ctx, nil)
+		if err == nil {
+			return db, tx, nil
+		}
+		if !isBusy(err) || s.mono() > deadline || abandoned(batch) {
+			return nil, nil, err
+		}
+		select {
+		case <-s.closing:
+			return nil, nil, ErrClosed
+		default:
+		}
+	}
+}
+
+func abandoned(batch []*write) bool {
+	for _, w := range batch {
+		if !w.taken.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// txn is the transaction of a batch, as one of its writes sees it. After an
+// error exec, audit and changed do nothing: SQLite ends the whole transaction
+// on some errors, and what followed would be committed by itself.
+type txn struct {
+	*sql.Tx
+
+	ctx     context.Context // never ends: a transaction is not interrupted
+	changes []change
+	err     error
+}
+
+// attempt runs one write so that it fails alone. A fatal error is one that the
+// whole transaction cannot survive.
+func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
+	if t.exec("SAVEPOINT one"); t.err != nil {
+		return nil, t.err
+	}
+	before := len(t.changes)
+	if err = run(t); err == nil {
+		err = t.err
+	}
+	if err = fault(err); err != nil {
+		t.changes, t.err = t.changes[:before], nil
+		// Where SQLite ended the transaction there is no savepoint to return
+		// to, and nothing that ran before may be kept.
+		t.exec("ROLLBACK TO one")
+	}
+	t.exec("RELEASE one")
+	return err, t.err
+}
+
+// exec runs a statement.
+func (t *txn) exec(query string, args ...any) {
+	if t.err == nil {
+		_, t.err = t.ExecContext(t.ctx, query, args...)
+	}
+}
+
+// count is exec for a statement whose number of rows matters.
+func (t *txn) count(query string, args ...any) (int64, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	res, err := t.ExecContext(t.ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (t *txn) queryRow(query string, args ...any) *sql.Row {
+	return t.QueryRowContext(t.ctx, query, args...)
+}
+
+// The kinds of changes.
+const (
+	changedKey        = "key"         // ref: the stored digest
+	changedAccount    = "account"     // ref: the account's ID
+	changedNewAccount = "account_new" // ref: the account's ID; no cache can hold anything of it
+	changedJob        = "job"         // ref: the job's digest
+	changedJobs       = "jobs"        // any number of jobs
+	changedStore      = "store"       // everything, and the pepper
+)
+
+// change is an entry of the change feed.
+type change struct {
+	kind string
+	ref  []byte
+}
+
+// changed appends to the change feed. It comes last in a write, and returns
+// the first error of all.
+func (t *txn) changed(now policy.Time, kind string, ref []byte) error {
+	t.changes = append(t.changes, change{kind, ref})
+	t.exec(`INSERT INTO feed (at, kind, ref) VALUES ($1, $2, $3)`, now, kind, ref)
+	return t.err
+}
+
+// apply drops what changed from the caches.
+func (d *database) apply(changes []change) {
+	for _, c := range changes {
+		switch {
+		case c.kind == changedKey && len(c.ref) == len(digest{}):
+			d.keys.drop(digest(c.ref))
+		case c.kind == changedJob && len(c.ref) == len(digest{}):
+			d.jobs.drop(digest(c.ref))
+		case c.kind == changedAccount:
+			id := string(c.ref)
+			d.keys.dropIf(func(r *Record) bool { return r.Key.AccountID == id })
+		case c.kind == changedJobs:
+			d.jobs.dropAll()
+		case c.kind == changedNewAccount:
+		default: // also what a newer version may write
+			d.dropCaches()
+		}
+	}
+}
+
+func (d *database) dropCaches() {
+	d.keys.dropAll()
+	d.jobs.dropAll()
+}

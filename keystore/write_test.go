@@ -1,0 +1,331 @@
+package keystore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// hold keeps the writer busy until release is called, so that what is written
+// meanwhile becomes one batch.
+func (f fixture) hold() (release func()) {
+	f.t.Helper()
+	running, held := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		err := f.write(context.Background(), func(*txn) error { close(running); <-held; return nil })
+		if err != nil {
+			f.t.Error(err)
+		}
+	})
+	<-running
+	return func() { close(held); wg.Wait() }
+}
+
+func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	key, _ := f.key(f.account().ID)
+	f.job(key, "taken")
+	release := f.hold()
+	var wg sync.WaitGroup
+	errs := make([]error, 30)
+	for i := range errs {
+		wg.Go(func() {
+			switch i % 3 {
+			case 0:
+				errs[i] = f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: strconv.Itoa(i), AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
+			case 1: // fails after it has written
+				errs[i] = f.write(t.Context(), func(tx *txn) error {
+					tx.exec(`UPDATE accounts SET name = 'half a write'`)
+					if err := tx.changed(start, changedJobs, []byte{}); err != nil {
+						return err
+					}
+					return refuse(ErrInvalid, "no")
+				})
+			case 2:
+				errs[i] = f.write(t.Context(), func(tx *txn) error {
+					tx.exec(`INSERT INTO no_such_table VALUES (1)`)
+					tx.exec(`UPDATE accounts SET name = 'after an error'`)
+					return nil // the error is not forgotten
+				})
+			}
+		})
+	}
+	waitFor(t, time.Second, "all wait", func() bool { return len(f.queue) == len(errs) })
+	release()
+	wg.Wait()
+	for i, want := range []error{nil, ErrInvalid, ErrUnavailable} {
+		for ; i < len(errs); i += 3 {
+			if !errors.Is(errs[i], want) {
+				t.Errorf("write %d: %v, want %v", i, errs[i], want)
+			}
+		}
+	}
+	if jobs, _ := f.Jobs(t.Context(), ""); len(jobs) != 11 {
+		t.Errorf("%d jobs, want 11", len(jobs))
+	}
+	db := rawDB(t, path)
+	if n := count(t, db, `SELECT COUNT(*) FROM accounts WHERE name <> 'Example K.K.'`) + count(t, db, `SELECT COUNT(*) FROM feed WHERE kind = 'jobs'`); n != 0 {
+		t.Errorf("%d traces of failed writes", n)
+	}
+}
+
+// SQLite ends the whole transaction on errors such as a full disk. Then
+// nothing of the batch may be acknowledged.
+func TestGroupCommit_FatalError(t *testing.T) {
+	f := openStore(t, newPath(t))
+	key, _ := f.key(f.account().ID)
+	release := f.hold()
+	var wg sync.WaitGroup
+	errs := make([]error, 3)
+	for i := range errs {
+		wg.Go(func() {
+			if i == 1 {
+				errs[i] = f.write(t.Context(), func(tx *txn) error {
+					tx.exec(`ROLLBACK`)
+					tx.exec(`INSERT INTO nowhere VALUES (1)`)
+					tx.exec(`UPDATE accounts SET name = 'by itself'`)
+					return tx.err
+				})
+				return
+			}
+			errs[i] = f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: strconv.Itoa(i), AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
+		})
+		waitFor(t, time.Second, "it waits", func() bool { return len(f.queue) == i+1 })
+	}
+	release()
+	wg.Wait()
+	for i, err := range errs {
+		if !errors.Is(err, ErrUnavailable) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if jobs, _ := f.Jobs(t.Context(), ""); len(jobs) != 0 {
+		t.Errorf("%d jobs were written", len(jobs))
+	}
+	if a, _ := f.Accounts(t.Context()); a[0].Name != "Example K.K." {
+		t.Error("a statement was committed by itself")
+	}
+	f.job(key, "next") // and the writer goes on
+}
+
+func TestWrite_CallerGivesUp(t *testing.T) {
+	f := openStore(t, newPath(t))
+	release := f.hold()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	ran := false
+	err := f.write(ctx, func(*txn) error { ran = true; return nil })
+	wantIs(t, err, ErrUnavailable)
+	wantIs(t, err, context.DeadlineExceeded)
+	release()
+	f.account()
+	if ran {
+		t.Error("a write ran after its caller gave up")
+	}
+	// One that runs is waited for.
+	ctx, cancel = context.WithCancel(t.Context())
+	err = f.write(ctx, func(*txn) error { cancel(); time.Sleep(20 * time.Millisecond); return nil })
+	if err != nil {
+		t.Errorf("a running write: %v", err)
+	}
+}
+
+func TestLockedDatabase_ReadsGoOn(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	key, secret := f.key(f.account().ID)
+	tx, err := rawDB(t, path).Begin() // another process takes the write lock
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // from the database, from the cache
+		if f.find(secret) == nil {
+			t.Error("not found while the database is locked")
+		}
+	}
+	f.NoteUse(f.find(secret), start)
+	if s, err := Open(t.Context(), Config{Path: path, CommandLine: true}); err != nil {
+		t.Errorf("opening for reading: %v", err)
+	} else if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = f.RevokeKey(ctx, start, operator, key.ID, "")
+	wantIs(t, err, ErrUnavailable)
+	wantIs(t, err, context.DeadlineExceeded)
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.RevokeKey(t.Context(), start, operator, key.ID, ""); err != nil {
+		t.Errorf("after the lock was given back: %v", err)
+	}
+}
+
+func TestClose_AnswersEveryWrite(t *testing.T) {
+	f := openStore(t, newPath(t))
+	key, _ := f.key(f.account().ID)
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				err := f.CreateJob(context.Background(), policy.Job{Backend: strconv.Itoa(w), ID: strconv.Itoa(i), AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
+				if err != nil {
+					wantIs(t, err, ErrUnavailable)
+					return
+				}
+			}
+		})
+	}
+	time.Sleep(20 * time.Millisecond)
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+}
+
+func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	key, secret := f.key(f.account().ID)
+	db := rawDB(t, path)
+	used := func() policy.Time {
+		k, err := f.Key(t.Context(), key.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.LastUsedAt
+	}
+	feed := count(t, db, `SELECT COUNT(*) FROM feed`)
+	mustExec(t, db, `CREATE TABLE writes (n INTEGER)`)
+	mustExec(t, db, `CREATE TRIGGER counts AFTER UPDATE OF last_used_at ON api_keys BEGIN INSERT INTO writes VALUES (1); END`)
+	for _, c := range []struct {
+		after  time.Duration
+		want   time.Duration
+		writes int
+		fresh  bool // as another process, or after the record was dropped
+	}{
+		{0, 0, 1, false},
+		{59 * time.Second, 0, 1, false},
+		{59 * time.Second, 0, 1, true},
+		{60 * time.Second, 60 * time.Second, 2, false},
+		{61 * time.Second, 60 * time.Second, 2, true},
+	} {
+		r := f.find(secret)
+		if c.fresh {
+			r = &Record{Key: r.Key}
+		}
+		for range 100 {
+			f.NoteUse(r, start.Add(c.after))
+		}
+		f.flushUses(t.Context())
+		if got, writes := used(), count(t, db, `SELECT COUNT(*) FROM writes`); got != start.Add(c.want) || writes != c.writes {
+			t.Errorf("after %s: last used at %s in %d writes, want %s in %d", c.after, got, writes, start.Add(c.want), c.writes)
+		}
+	}
+	if n := count(t, db, `SELECT COUNT(*) FROM feed`); n != feed || len(actions(t, f, "", "key_use")) != 0 {
+		t.Error("bookkeeping is in the feed or the audit trail")
+	}
+	f.NoteUse(f.find(secret), start.Add(day))
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, db, `SELECT COUNT(*) FROM api_keys WHERE last_used_at = $1`, start.Add(day)); n != 1 {
+		t.Error("closing did not write the last use")
+	}
+}
+
+func TestNoteUse_NeverWaits(t *testing.T) {
+	f := openStore(t, newPath(t))
+	release := f.hold()
+	defer release()
+	for i := range 3 * maxPendingUses {
+		f.NoteUse(&Record{Key: policy.Key{ID: strconv.Itoa(i)}}, start)
+	}
+}
+
+const writerEnv = "KEYSTORE_TEST_WRITER" // path and key of a process that writes until it is killed
+
+// writeForEver creates jobs and prints the ID of each that was acknowledged.
+func writeForEver(env string) {
+	path, keyAndAccount, _ := strings.Cut(env, "\n")
+	keyID, accountID, _ := strings.Cut(keyAndAccount, "\n")
+	s, err := Open(context.Background(), Config{Path: path})
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	var out sync.Mutex
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				id := fmt.Sprintf("job-%d-%d", w, i)
+				err := s.CreateJob(context.Background(), policy.Job{Backend: "b", ID: id, AccountID: accountID, KeyID: keyID, CreatedAt: start})
+				out.Lock()
+				fmt.Println(id, err)
+				out.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A process that is killed while it writes has written what it acknowledged,
+// and leaves a store that goes on.
+func TestR10_AcknowledgedJobsSurviveKill(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	key, secret := f.key(f.account().ID)
+	f.find(secret)
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), writerEnv+"="+path+"\n"+key.ID+"\n"+key.AccountID)
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := []string{}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		id, result, _ := strings.Cut(lines.Text(), " ")
+		if result != "<nil>" {
+			t.Errorf("the other process: %s", lines.Text())
+			_ = child.Process.Kill()
+			break
+		}
+		if acknowledged = append(acknowledged, id); len(acknowledged) == 300 {
+			_ = child.Process.Kill() // SIGKILL; what it printed before is still read
+		}
+	}
+	_ = child.Wait()
+	if len(acknowledged) < 300 {
+		t.Fatalf("only %d jobs were acknowledged", len(acknowledged))
+	}
+	for _, id := range acknowledged {
+		if _, err := f.FindJob(t.Context(), "b", id); err != nil {
+			t.Errorf("acknowledged job %s: %v", id, err)
+		}
+	}
+	f.job(key, "mine")
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	var check string
+	if err := rawDB(t, path).QueryRow(`PRAGMA integrity_check`).Scan(&check); err != nil || check != "ok" {
+		t.Errorf("integrity check: %s, %v", check, err)
+	}
+}
