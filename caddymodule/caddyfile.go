@@ -1,0 +1,204 @@
+package caddymodule
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption)
+	httpcaddyfile.RegisterHandlerDirective("speechgate", parseGate)
+	// The gate comes before whatever else asks who the client is, and after
+	// what rewrites the request: it judges the path that goes upstream.
+	httpcaddyfile.RegisterDirectiveOrder("speechgate", httpcaddyfile.Before, "basic_auth")
+}
+
+// option reads the arguments of one option, of which d's cursor is at the
+// name.
+type option func(d *caddyfile.Dispenser) error
+
+// parseBlock reads the block of options at the cursor, each at most once but
+// for those in repeatable.
+func parseBlock(d *caddyfile.Dispenser, options map[string]option, repeatable ...string) error {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		read, ok := options[name]
+		if !ok {
+			return d.Errf("unknown option %q: want one of %s", name,
+				strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+		}
+		if seen[name] && !slices.Contains(repeatable, name) {
+			return d.Errf("the option %s is given twice", name)
+		}
+		seen[name] = true
+		if err := read(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// text reads an option's one argument.
+func text(into *string) option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		args := d.RemainingArgs()
+		if len(args) != 1 || args[0] == "" {
+			return d.Errf("%s %s: want one value after %s", name, strings.Join(args, " "), name)
+		}
+		*into = args[0]
+		return nil
+	}
+}
+
+// duration reads an option's one argument, a duration.
+func duration(set func(caddy.Duration)) option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		var value string
+		if err := text(&value)(d); err != nil {
+			return err
+		}
+		dur, err := caddy.ParseDuration(value)
+		if err != nil || dur < 0 {
+			return d.Errf("%s %q: want a duration such as 90s, 24h or 7d", name, value)
+		}
+		set(caddy.Duration(dur))
+		return nil
+	}
+}
+
+// toggle reads an option without arguments.
+func toggle(into *bool) option {
+	return func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		*into = true
+		return nil
+	}
+}
+
+// parseGlobalOption sets up the app. Blocks that repeat are merged.
+//
+// Syntax:
+//
+//	speechgate {
+//	    keystore sqlite <path>
+//	    pepper <text>
+//	    max_staleness <duration>
+//	    retention <duration>
+//	}
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	app := new(App)
+	if earlier, ok := existing.(httpcaddyfile.App); ok {
+		if err := caddy.StrictUnmarshalJSON(earlier.Value, app); err != nil {
+			return nil, err
+		}
+	}
+	for d.Next() {
+		if d.NextArg() {
+			return nil, d.ArgErr()
+		}
+		err := parseBlock(d, map[string]option{
+			"keystore":      app.Keystore.unmarshalCaddyfile,
+			"pepper":        text(&app.Pepper),
+			"max_staleness": duration(func(v caddy.Duration) { app.MaxStaleness = v }),
+			"retention":     duration(func(v caddy.Duration) { app.Retention = v }),
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func (k *Keystore) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 || args[0] != "sqlite" {
+		return d.Errf("keystore %s: want keystore sqlite <path>", strings.Join(args, " "))
+	}
+	k.Engine, k.Path = args[0], args[1]
+	return nil
+}
+
+func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	gate := new(Gate)
+	if err := gate.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return gate, nil
+}
+
+// UnmarshalCaddyfile sets up the gate.
+//
+// Syntax:
+//
+//	speechgate [<matcher>] <dialect> {
+//	    upstream_key    <key>|drop|pass
+//	    backend         <name>
+//	    grace           <duration>
+//	    grace_after_end <duration>
+//	    unrecorded_jobs refuse|backend
+//	    single_account
+//	    also_allow      <method> <path>
+//	    cors            <origins...>|*|off
+//	    max_head        <size>
+//	}
+func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if err := text(&g.Dialect)(d); err != nil {
+		return d.Errf("want the dialect after speechgate, and nothing else: speechgate amivoice")
+	}
+	return parseBlock(d, map[string]option{
+		"upstream_key":    text(&g.UpstreamKey),
+		"backend":         text(&g.Backend),
+		"grace":           duration(func(v caddy.Duration) { g.Grace = &v }),
+		"grace_after_end": duration(func(v caddy.Duration) { g.GraceAfterEnd = v }),
+		"unrecorded_jobs": text(&g.UnrecordedJobs),
+		"single_account":  toggle(&g.SingleAccount),
+		"also_allow":      g.unmarshalAllowance,
+		"cors":            g.unmarshalCORS,
+		"max_head":        g.unmarshalMaxHead,
+	}, "also_allow")
+}
+
+func (g *Gate) unmarshalAllowance(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Errf("also_allow %s: want a method and a path, such as also_allow GET /v1/engines", strings.Join(args, " "))
+	}
+	g.AlsoAllow = append(g.AlsoAllow, Allowance{Method: args[0], Path: args[1]})
+	return nil
+}
+
+func (g *Gate) unmarshalCORS(d *caddyfile.Dispenser) error {
+	g.CORS = d.RemainingArgs()
+	return nil
+}
+
+func (g *Gate) unmarshalMaxHead(d *caddyfile.Dispenser) error {
+	var size string
+	if err := text(&size)(d); err != nil {
+		return err
+	}
+	bytes, err := humanize.ParseBytes(size)
+	if err != nil || bytes > 16<<20 {
+		return d.Errf("max_head %s: want a size from 1KiB to 16MiB", strconv.Quote(size))
+	}
+	g.MaxHead = int(bytes)
+	return nil
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*Gate)(nil)

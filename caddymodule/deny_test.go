@@ -1,0 +1,203 @@
+package caddymodule
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// request is one without a body, from its request line and headers.
+func (g *gateway) request(line string, headers ...string) reply {
+	g.t.Helper()
+	return g.send(line + " HTTP/1.1\r\nHost: " + g.addr + "\r\nConnection: close\r\n" + strings.Join(headers, "") + "\r\n")
+}
+
+func TestR15WhatIsNotListedIsRefused(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey+"\n also_allow GET /v1/engines")
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	bearer := "Authorization: Bearer " + secret + "\r\n"
+
+	for _, line := range []string{
+		"GET /", "GET /v1/recognize", "HEAD /v1/recognitions/j", "DELETE /v1/recognitions/j", "PUT /v1/recognitions/j",
+		"post /v1/recognize", "GET /v1/recognitions", "POST /v3/recognitions", "OPTIONS /v1/recognize", "TRACE /v1/recognize",
+		"GET //v1/recognitions/j", "GET /v1//recognitions/j", "GET /v1/./recognitions/j", "GET /v1/x/../recognitions/j",
+		"GET /v1/recognitions/%2e%2e/recognize", "GET /v1/recognitions/a%2fb", "GET /v1/recognitions/j%00", "GET /v1/recognitions/j;x",
+		"GET /v1/recognitions/j/", "GET /V1/recognitions/j", "GET /v1/recognitions/j%5c", "GET /v1%2frecognitions/j",
+		"POST /issue_service_authorization", "GET /v1/", "GET /v1/nolog/", "POST /v1/engines", "HEAD /v1/engines", "GET /v1/engines/",
+		"GET /v1/engines/../recognitions/j",
+	} {
+		t.Run(line, func(t *testing.T) {
+			g.t = t
+			got := g.request(line+"?u="+secret, bearer)
+			want := `{}`
+			if strings.HasPrefix(line, "HEAD") {
+				want = ""
+			}
+			if got.status != http.StatusNotFound || got.body != want && got.body != "" {
+				t.Errorf("status %d, body %q", got.status, got.body)
+			}
+			if sent := g.backend.received(); sent != "" {
+				t.Errorf("the backend got %q", sent)
+			}
+		})
+	}
+	for _, upgrade := range []string{
+		"Upgrade: websocket\r\n", "Upgrade: h2c\r\n", "Connection: keep-alive, Upgrade\r\n", "Upgrade: websocket, h2c\r\n",
+	} {
+		t.Run(strings.TrimSpace(upgrade), func(t *testing.T) {
+			g.t = t
+			if got := g.request("GET /v1/recognitions/j", bearer, upgrade); got.status != http.StatusNotFound {
+				t.Errorf("status %d", got.status)
+			}
+			if got := g.request("GET /v1/", bearer, upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"); got.status != http.StatusNotFound {
+				t.Errorf("a stream: status %d", got.status)
+			}
+			if sent := g.backend.received(); sent != "" {
+				t.Errorf("the backend got %q", sent)
+			}
+		})
+	}
+
+	t.Run("also_allow opens its path to valid keys", func(t *testing.T) {
+		g.t = t
+		g.backend.respondText(http.StatusOK, "engines")
+		if got := g.request("GET /v1/engines", bearer); got.status != http.StatusOK || got.body != "engines" {
+			t.Errorf("status %d, body %q", got.status, got.body)
+		}
+		if sent := g.backend.received(); !strings.Contains(sent, "Authorization: Bearer "+backendKey) || strings.Contains(sent, secret) {
+			t.Errorf("the backend got\n%s", sent)
+		}
+		if got := g.request("GET /v1/engines?u=nobody"); got.status != http.StatusNotFound {
+			t.Errorf("an unknown key: status %d", got.status)
+		}
+		if sent := g.backend.received(); sent != "" {
+			t.Errorf("the backend got %q", sent)
+		}
+	})
+}
+
+func TestR15PreflightsAreAnsweredByTheGate(t *testing.T) {
+	preflight := []string{"Origin: https://app.example.com\r\n", "Access-Control-Request-Method: POST\r\n", "Access-Control-Request-Headers: authorization\r\n"}
+	for name, test := range map[string]struct{ options, allowed string }{
+		"by default to every origin":  {"", "*"},
+		"to a listed origin":          {"cors https://app.example.com https://b.example", "https://app.example.com"},
+		"not to one that is unlisted": {"cors https://b.example", ""},
+		"not at all if switched off":  {"cors off", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t, "upstream_key "+backendKey+"\n"+test.options)
+			got := g.request("OPTIONS /v1/recognize", preflight...)
+			wantStatus := http.StatusNoContent
+			if test.allowed == "" {
+				wantStatus = http.StatusNotFound
+			}
+			if got.status != wantStatus || got.header.Get("Access-Control-Allow-Origin") != test.allowed {
+				t.Errorf("status %d, allowed %q", got.status, got.header.Get("Access-Control-Allow-Origin"))
+			}
+			if test.allowed != "" && (got.header.Get("Access-Control-Allow-Methods") != "POST" ||
+				!strings.Contains(got.header.Get("Access-Control-Allow-Headers"), "Authorization")) {
+				t.Errorf("header %v", got.header)
+			}
+			if got := g.request("OPTIONS /v1/nothing", preflight...); got.status != http.StatusNotFound {
+				t.Errorf("a path that is not listed: status %d", got.status)
+			}
+			if sent := g.backend.received(); sent != "" {
+				t.Errorf("the backend got %q", sent)
+			}
+
+			_, key := g.issue(keystore.NewKey{})
+			g.backend.respond(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Access-Control-Allow-Origin", "https://backend.example")
+			})
+			for what, got := range map[string]reply{
+				"an answer":  g.request("POST /v1/recognize?u="+key, preflight[0]),
+				"a refusal ": g.request("POST /v1/recognize", preflight[0]),
+			} {
+				want := test.allowed
+				if test.options == "cors off" && what == "an answer" {
+					want = "https://backend.example"
+				}
+				if origins := strings.Join(got.header.Values("Access-Control-Allow-Origin"), "|"); origins != want {
+					t.Errorf("%s allows %q, want %q", what, origins, want)
+				}
+				if exposed := got.header.Get("Access-Control-Expose-Headers"); (test.allowed != "") != (exposed == "X-Session-ID") {
+					t.Errorf("%s exposes %q", what, exposed)
+				}
+			}
+		})
+	}
+}
+
+func TestR4AddressIsWhatCaddyFinds(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	_, secret := g.issue(keystore.NewKey{Allow: g.allow("203.0.113.9, 2001:db8::/32, 198.51.100.10-198.51.100.20")})
+	for header, allowed := range map[string]bool{
+		"":                                                                      false,
+		"X-Forwarded-For: 203.0.113.9\r\n":                                      true,
+		"X-Forwarded-For: 203.0.113.8\r\n":                                      false,
+		"X-Forwarded-For: 198.51.100.15\r\n":                                    true,
+		"X-Forwarded-For: 198.51.100.21\r\n":                                    false,
+		"X-Forwarded-For: 2001:DB8:0:0::1\r\n":                                  true,
+		"X-Forwarded-For: 203.0.113.9, 192.0.2.1\r\n":                           false, // the one that the proxy saw counts
+		"X-Forwarded-For: 192.0.2.1, 203.0.113.9\r\n":                           true,
+		"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 192.0.2.1\r\n":        false,
+		"X-Real-IP: 203.0.113.9\r\n":                                            false,
+		"Forwarded: for=203.0.113.9\r\n":                                        false,
+		"CF-Connecting-IP: 203.0.113.9\r\n":                                     false,
+		"True-Client-IP: 203.0.113.9\r\n":                                       false,
+		"X-Forwarded-For: 203.0.113.9\r\nConnection: X-Forwarded-For\r\n":       true,
+		"X_Forwarded_For: 203.0.113.9\r\n":                                      false,
+		"X-Forwarded-For: unknown\r\n":                                          false,
+		"X-Forwarded-For: 203.0.113.9, junk\r\nX-Forwarded-For: 192.0.2.77\r\n": false,
+		"X-Forwarded-For: \r\n":                                                 false,
+		"X-Forwarded-For: ::ffff:203.0.113.9\r\n":                               true,
+		"X-Forwarded-For: 0203.0.113.9\r\n":                                     false,
+		"X-Forwarded-For: 203.0.113.9%eth0\r\n":                                 true, // and a zone
+		"X-Forwarded-For: [2001:db8::1]:443\r\n":                                true, // Caddy takes the port off
+		"X-Forwarded-For: 203.0.113.9:443\r\n":                                  true,
+		"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 203.0.113.9\r\n":      true,
+		"X-Forwarded-For: 127.0.0.1, 203.0.113.9, 127.0.0.1\r\n":                true,
+	} {
+		t.Run(strings.TrimSpace(header), func(t *testing.T) {
+			g.t = t
+			got := g.request("POST /v1/recognize?u="+secret, header)
+			if passed := strings.Contains(g.backend.received(), backendKey); passed != allowed {
+				t.Errorf("passed is %v (status %d, body %q)", passed, got.status, got.body)
+			}
+		})
+	}
+}
+
+func TestR17StoreFaultIsNoRefusal(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	if err := os.WriteFile(g.path+".new", []byte("this is no database, and long enough to be looked at as one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(g.path+".new", g.path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return g.poll("j", secret).status == http.StatusServiceUnavailable })
+	g.backend.received()
+
+	got := g.poll("j", secret)
+	if got.body != `{"message":"service temporarily unavailable"}` || got.header.Get("Retry-After") == "" {
+		t.Errorf("a poll: status %d, body %q, header %v", got.status, got.body, got.header)
+	}
+	got = g.send(requestForms["curl's form with u"](g, secret))
+	if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" ||
+		!strings.HasPrefix(got.body, `{"results":[{`) || !strings.HasSuffix(got.body, "\r\n") || !strings.Contains(got.raw, "\r\nX-Session-ID: ") {
+		t.Errorf("a recognition: status %d, body %q\n%s", got.status, got.body, got.raw)
+	}
+	if sent := g.backend.received(); sent != "" {
+		t.Errorf("the backend got %q", sent)
+	}
+	if !strings.Contains(g.log(), `"reason":"store_unavailable"`) {
+		t.Error("the log does not name the reason")
+	}
+}

@@ -1,0 +1,240 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func init() {
+	caddy.RegisterModule(new(Gate))
+}
+
+// Gate is an API-key gate in front of a speech-recognition API. It reads each
+// request as that API's dialect does, finds the key in it wherever the API's
+// clients put it, decides whether the key may be used, and either swaps it for
+// the backend's own and lets the request through, or refuses it as the backend
+// itself would.
+//
+// The key of an asynchronous job goes on reading that job for a grace window
+// after it expires, and nothing else.
+//
+// What the API does not list is refused, whatever the method.
+//
+// Placeholders, set for requests that are let through and, but for
+// `{http.auth.user.id}`, for those refused:
+//
+// Placeholder | Description
+// ------------|------------
+// `{http.auth.user.id}` | The ID of the key's account
+// `{speechgate.account_id}` | The same
+// `{speechgate.key_id}` | The key's public ID
+// `{speechgate.operation}` | What was asked for: `recognize`, `create_job`, `read_job`, …
+// `{speechgate.reason}` | Why it was decided so: `allowed`, `key_expired`, …
+type Gate struct {
+	// The API that the clients speak: `amivoice`. Required.
+	Dialect string `json:"dialect,omitempty"`
+
+	// What the backend gets in place of the client's key: its own key, or `drop`
+	// for none, or `pass` for the client's. Under `pass` the backend checks the
+	// key too, and its own expiry still applies. Placeholders are supported, and
+	// should be used, since they are resolved at load and shown nowhere:
+	// `{env.AMIVOICE_KEY}`. Default: `drop`.
+	UpstreamKey string `json:"upstream_key,omitempty"`
+
+	// The namespace of job IDs, one per upstream account. Gates in front of the
+	// same upstream account share it. Default: the dialect's name.
+	Backend string `json:"backend,omitempty"`
+
+	// How long after a job's creation the expired key that created it may still
+	// read it; 0 for not at all. Default: `24h`.
+	Grace *caddy.Duration `json:"grace,omitempty"`
+
+	// How long after the gate has seen a job end that grace goes on, where this
+	// is earlier; 0 for no such limit. Default: `0`.
+	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
+
+	// What becomes of reads of jobs that were not created through this gateway:
+	// `refuse` answers as if there were no such job; `backend` lets a valid key
+	// through and leaves it to the backend. A gate that replaces keys cannot use
+	// `backend` unless `single_account` is set. Default: `refuse`.
+	UnrecordedJobs string `json:"unrecorded_jobs,omitempty"`
+
+	// States that all clients are one account, so that reading one another's
+	// jobs is no harm.
+	SingleAccount bool `json:"single_account,omitempty"`
+
+	// Operations beyond the dialect's that a valid key may use. They cannot be on
+	// a path that the dialect knows.
+	AlsoAllow []Allowance `json:"also_allow,omitempty"`
+
+	// The origins whose pages may read answers. The gate answers their preflight
+	// requests itself. `*` is every origin; `off` leaves cross-origin matters to
+	// the backend and refuses preflights. Default: `*`, since a page without a
+	// key gains nothing.
+	CORS []string `json:"cors,omitempty"`
+
+	// How much of a multipart body may come before the audio, in bytes. It is
+	// held in memory while the key is looked for. Default: 65536.
+	MaxHead int `json:"max_head,omitempty"`
+
+	api      *dialect.API
+	upstream credential.Upstream
+	grace    policy.Grace
+	app      *App
+	logger   *zap.Logger
+}
+
+// Allowance is an operation that the dialect does not list.
+type Allowance struct {
+	// The request's method.
+	Method string `json:"method,omitempty"`
+	// The request's path, whole, as it goes upstream.
+	Path string `json:"path,omitempty"`
+}
+
+const defaultMaxHead = 64 << 10
+
+// CaddyModule returns the Caddy module information.
+func (*Gate) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.speechgate",
+		New: func() caddy.Module { return new(Gate) },
+	}
+}
+
+// Provision resolves the configuration.
+func (g *Gate) Provision(ctx caddy.Context) error {
+	g.logger = ctx.Logger()
+	api, ok := dialect.ByName(g.Dialect)
+	if !ok {
+		return fmt.Errorf("unknown dialect %q: want one of %s", g.Dialect, strings.Join(dialect.Names(), ", "))
+	}
+	g.api = api
+	if g.Backend == "" {
+		g.Backend = api.Name
+	}
+	g.grace = policy.Grace{Window: 24 * time.Hour, AfterEnd: time.Duration(g.GraceAfterEnd)}
+	if g.Grace != nil {
+		g.grace.Window = time.Duration(*g.Grace)
+	}
+	if g.MaxHead == 0 {
+		g.MaxHead = defaultMaxHead
+	}
+	if len(g.CORS) == 0 {
+		g.CORS = []string{"*"}
+	}
+	if err := g.provisionUpstream(); err != nil {
+		return err
+	}
+	app, err := ctx.App(appName)
+	if err != nil {
+		return fmt.Errorf("getting the %s app: %w", appName, err)
+	}
+	g.app = app.(*App)
+	return nil
+}
+
+func (g *Gate) provisionUpstream() error {
+	switch g.UpstreamKey {
+	case "", "drop":
+		g.upstream.Mode = credential.Drop
+		return nil
+	case "pass":
+		g.upstream.Mode = credential.Pass
+		return nil
+	}
+	key, err := caddy.NewReplacer().ReplaceOrErr(g.UpstreamKey, true, true)
+	if err != nil {
+		return fmt.Errorf("upstream_key: %w", err)
+	}
+	g.upstream = credential.Upstream{Mode: credential.Replace, Key: policy.NewSecret(key)}
+	if err := credential.CheckUpstreamKey(g.upstream.Key); err != nil {
+		return fmt.Errorf("upstream_key: %w", err)
+	}
+	maskUpstreamKey(g.upstream.Key)
+	return nil
+}
+
+// Validate checks what was configured.
+func (g *Gate) Validate() error {
+	switch {
+	case g.grace.Window < 0:
+		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", g.grace.Window)
+	case g.grace.AfterEnd < 0:
+		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", g.grace.AfterEnd)
+	case g.MaxHead < 1<<10 || g.MaxHead > 16<<20:
+		return fmt.Errorf("max_head %d: want a size from 1KiB to 16MiB", g.MaxHead)
+	case g.UnrecordedJobs != "" && g.UnrecordedJobs != "refuse" && g.UnrecordedJobs != "backend":
+		return fmt.Errorf("unrecorded_jobs %q: want refuse or backend", g.UnrecordedJobs)
+	case g.unrecordedJobs() && g.upstream.Mode != credential.Pass && !g.SingleAccount:
+		return errors.New("unrecorded_jobs backend: the backend cannot tell this gate's clients apart, since it does not get their keys, so that each could read the jobs of all; set single_account if all clients are one account")
+	}
+	if err := g.validateAllowances(); err != nil {
+		return err
+	}
+	if err := g.validateCORS(); err != nil {
+		return err
+	}
+	return g.app.addGate(g.Backend, g.upstream, g.grace.Window)
+}
+
+func (g *Gate) validateAllowances() error {
+	for _, a := range g.AlsoAllow {
+		switch {
+		case a.Method == "" || strings.ToUpper(a.Method) != a.Method || a.Method == http.MethodConnect:
+			return fmt.Errorf("also_allow %q %q: want a method in capitals, such as GET", a.Method, a.Path)
+		case !cleanPath(a.Path):
+			return fmt.Errorf("also_allow %s %q: want one whole path that begins with a slash, without wildcards, dot segments, doubled slashes or escapes", a.Method, a.Path)
+		case len(g.api.Methods(a.Path)) > 0:
+			return fmt.Errorf("also_allow %s %s: the %s dialect knows this path, and what it does not list there stays refused", a.Method, a.Path, g.api.Name)
+		}
+	}
+	return nil
+}
+
+// cleanPath reports whether every parser reads the same path in it.
+func cleanPath(path string) bool {
+	if !strings.HasPrefix(path, "/") {
+		return false
+	}
+	segments := strings.Split(path[1:], "/")
+	for i, segment := range segments {
+		if last := i == len(segments)-1; segment == "" && last {
+			continue
+		}
+		if !dialect.ValidJobID(strings.ReplaceAll(segment, ":", "")) {
+			return false
+		}
+	}
+	return true
+}
+
+func (g *Gate) validateCORS() error {
+	for _, origin := range g.CORS {
+		if (origin == "*" || origin == "off") && len(g.CORS) > 1 {
+			return fmt.Errorf("cors: %q stands alone or not at all", origin)
+		}
+		if origin != "*" && origin != "off" && !isOrigin(origin) {
+			return fmt.Errorf("cors %q: want an origin such as https://app.example.com, or *, or off", origin)
+		}
+	}
+	return nil
+}
+
+func (g *Gate) unrecordedJobs() bool { return g.UnrecordedJobs == "backend" }
+
+// Interface guards
+var (
+	_ caddy.Provisioner = (*Gate)(nil)
+	_ caddy.Validator   = (*Gate)(nil)
+)

@@ -1,0 +1,199 @@
+package caddymodule
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/logging"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func init() {
+	caddy.RegisterModule(new(LogFilter))
+}
+
+// LogFilter is a filter for fields of log entries that masks every place where
+// a client of any of the dialects can put a key: in URIs, in headers, and in
+// any text, each secret that this gateway has made and each backend's key that a
+// gate puts in. It takes fields of text and whole objects, such as `request`,
+// which it goes through.
+//
+// It belongs on the default logger, because access logs are not the only ones
+// that show requests:
+//
+//	log {
+//	    format filter {
+//	        request      speechgate
+//	        resp_headers speechgate
+//	        headers      speechgate
+//	        uri          speechgate
+//	    }
+//	}
+type LogFilter struct {
+	places  []dialect.Place
+	headers []string // in lower case
+}
+
+// CaddyModule returns the Caddy module information.
+func (*LogFilter) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "caddy.logging.encoders.filter.speechgate",
+		New: func() caddy.Module { return new(LogFilter) },
+	}
+}
+
+// Provision gathers the places.
+func (f *LogFilter) Provision(caddy.Context) error {
+	for _, name := range dialect.Names() {
+		api, _ := dialect.ByName(name)
+		f.places = append(f.places, api.Places...)
+	}
+	for _, place := range f.places {
+		if place.In == dialect.Header {
+			f.headers = append(f.headers, strings.ToLower(place.Name))
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the filter, which has no options.
+//
+// Syntax:
+//
+//	<field> speechgate
+func (*LogFilter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// Filter masks the field.
+func (f *LogFilter) Filter(field zapcore.Field) zapcore.Field {
+	switch field.Type {
+	case zapcore.StringType:
+		field.String = f.mask(field.Key, field.String)
+	case zapcore.ObjectMarshalerType:
+		if object, ok := field.Interface.(zapcore.ObjectMarshaler); ok {
+			return zap.Object(field.Key, maskedObject{f, object})
+		}
+	case zapcore.ArrayMarshalerType:
+		if array, ok := field.Interface.(zapcore.ArrayMarshaler); ok {
+			return zap.Array(field.Key, maskedArray{f, field.Key, array})
+		}
+	case zapcore.ErrorType:
+		if err, ok := field.Interface.(error); ok {
+			return zap.String(field.Key, f.mask(field.Key, err.Error()))
+		}
+	}
+	return field
+}
+
+func (f *LogFilter) mask(name, text string) string {
+	if slices.Contains(f.headers, strings.ToLower(name)) {
+		return credential.Masked
+	}
+	if known := upstreamKeys.Load(); known != nil {
+		for _, key := range *known {
+			text = key.redactor.Text(text)
+		}
+	}
+	return credential.MaskURI(text, f.places)
+}
+
+type upstreamKey struct {
+	key      policy.Secret
+	redactor *credential.Redactor
+}
+
+// upstreamKeys are the backends' keys of every gate that was ever configured in
+// this process: a backend can show its key where the proxy logs it.
+var upstreamKeys atomic.Pointer[[]upstreamKey]
+
+// maskUpstreamKey has every log filter mask this key from now on.
+func maskUpstreamKey(key policy.Secret) {
+	added := upstreamKey{key, credential.NewRedactor(key, 0)}
+	for {
+		known := upstreamKeys.Load()
+		var keys []upstreamKey
+		if known != nil {
+			keys = *known
+		}
+		if slices.ContainsFunc(keys, func(k upstreamKey) bool { return k.key.Reveal() == key.Reveal() }) {
+			return
+		}
+		more := append(slices.Clone(keys), added)
+		if upstreamKeys.CompareAndSwap(known, &more) {
+			return
+		}
+	}
+}
+
+// maskedObject masks an object's fields as they are encoded.
+type maskedObject struct {
+	filter *LogFilter
+	object zapcore.ObjectMarshaler
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (m maskedObject) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	return m.object.MarshalLogObject(maskingEncoder{enc, m.filter})
+}
+
+type maskingEncoder struct {
+	zapcore.ObjectEncoder
+	filter *LogFilter
+}
+
+func (e maskingEncoder) AddString(key, value string) {
+	e.ObjectEncoder.AddString(key, e.filter.mask(key, value))
+}
+
+func (e maskingEncoder) AddByteString(key string, value []byte) {
+	e.AddString(key, string(value))
+}
+
+func (e maskingEncoder) AddObject(key string, object zapcore.ObjectMarshaler) error {
+	return e.ObjectEncoder.AddObject(key, maskedObject{e.filter, object})
+}
+
+func (e maskingEncoder) AddArray(key string, array zapcore.ArrayMarshaler) error {
+	return e.ObjectEncoder.AddArray(key, maskedArray{e.filter, key, array})
+}
+
+// maskedArray masks an array's elements as they are encoded.
+type maskedArray struct {
+	filter *LogFilter
+	key    string
+	array  zapcore.ArrayMarshaler
+}
+
+// MarshalLogArray implements zapcore.ArrayMarshaler.
+func (m maskedArray) MarshalLogArray(enc zapcore.ArrayEncoder) error {
+	return m.array.MarshalLogArray(maskingArrayEncoder{enc, m})
+}
+
+type maskingArrayEncoder struct {
+	zapcore.ArrayEncoder
+	masked maskedArray
+}
+
+func (e maskingArrayEncoder) AppendString(value string) {
+	e.ArrayEncoder.AppendString(e.masked.filter.mask(e.masked.key, value))
+}
+
+// Interface guards
+var (
+	_ logging.LogFieldFilter = (*LogFilter)(nil)
+	_ caddy.Provisioner      = (*LogFilter)(nil)
+	_ caddyfile.Unmarshaler  = (*LogFilter)(nil)
+)

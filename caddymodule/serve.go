@@ -1,0 +1,288 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// ServeHTTP decides on a request, and lets it through or refuses it.
+func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if g.answersPreflight(r) {
+		return g.servePreflight(w, r)
+	}
+	x := g.newExchange(w, r)
+	defer x.end()
+	if reason := policy.CheckRequest(&x.request); reason != policy.Undecided {
+		return x.refuse(reason, "")
+	}
+
+	found := credential.Find(r, g.api, x.call.Route)
+	if verdict := x.judge(found); !verdict.ok && !verdict.pending {
+		return x.refuse(verdict.reason, verdict.detail)
+	}
+	if found.NeedsForm() {
+		if err := found.ReadForm(r, g.api.Places, g.MaxHead); err != nil {
+			return bodyError(err)
+		}
+		x.touched = true
+		x.now = now()
+		if verdict := x.judge(found); !verdict.ok {
+			return x.refuse(verdict.reason, verdict.detail)
+		}
+	}
+	x.admit()
+
+	found.Swap(r, g.upstream)
+	x.prepare()
+	watched := watch(x)
+	if err := next.ServeHTTP(watched, r); err != nil {
+		watched.abandon()
+		return err
+	}
+	watched.finish()
+	return nil
+}
+
+// exchange is one request on its way through the gate.
+type exchange struct {
+	gate    *Gate
+	w       http.ResponseWriter
+	r       *http.Request
+	now     policy.Time // of the decision
+	call    dialect.Call
+	request policy.Request
+	touched bool // whether the body has been read from
+
+	store   *keystore.Store  // nil until a key is looked up
+	release func()           // of the store
+	record  *keystore.Record // of the key, nil while there is none
+	outcome policy.Decision
+}
+
+func (g *Gate) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{gate: g, w: w, r: r, now: now(), call: g.classify(r)}
+	x.request = policy.Request{
+		Operation:      x.call.Operation,
+		EarlyData:      r.TLS != nil && !r.TLS.HandshakeComplete,
+		Client:         clientIP(r),
+		Grace:          g.grace,
+		UnrecordedJobs: g.unrecordedJobs(),
+	}
+	return x
+}
+
+// classify reads what the request asks for. The path is the one that the next
+// handler gets. Changing protocols is for streams alone, which are refused as
+// long as their messages are not checked.
+func (g *Gate) classify(r *http.Request) dialect.Call {
+	path := r.URL.EscapedPath()
+	call := g.api.Classify(r.Method, path)
+	if call.Operation == policy.Stream {
+		call.Operation = policy.Unlisted
+	}
+	if call.Route == nil && slices.Contains(g.AlsoAllow, Allowance{Method: r.Method, Path: path}) {
+		call.Operation = policy.Info
+	}
+	if r.URL.Opaque != "" || r.Method == http.MethodConnect || asksUpgrade(r.Header) {
+		call.Operation = policy.Unlisted
+	}
+	return call
+}
+
+func asksUpgrade(header http.Header) bool {
+	if len(header["Upgrade"]) > 0 {
+		return true
+	}
+	for _, value := range header["Connection"] {
+		for token := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// clientIP is the address that Caddy has found the client to have; invalid
+// where it has not.
+func clientIP(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap()
+}
+
+// verdict is what can be said of a request with what is known of it.
+type verdict struct {
+	ok      bool
+	pending bool // there is no key yet, and the body may hold one
+	reason  policy.Reason
+	detail  string
+}
+
+// judge looks up the key that was found, and the job, and decides.
+func (x *exchange) judge(found *credential.Finding) verdict {
+	secret, fault := found.Credential()
+	if fault != nil {
+		pending := fault.Reason == policy.CredentialMissing && !x.touched && found.NeedsForm()
+		return verdict{pending: pending, reason: fault.Reason, detail: fault.Detail}
+	}
+	if err := x.lookUp(secret); err != nil {
+		return verdict{reason: policy.StoreUnavailable, detail: err.Error()}
+	}
+	var key *policy.Key
+	if x.record != nil {
+		key = &x.record.Key
+	}
+	x.outcome = policy.Decide(x.now, key, &x.request)
+	return verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
+}
+
+// lookUp gets the records that the decision needs.
+func (x *exchange) lookUp(secret policy.Secret) error {
+	if x.store == nil {
+		store, release, err := x.gate.app.store.use()
+		if err != nil {
+			return err
+		}
+		x.store, x.release = store, release
+	}
+	// A client that goes away is no fault of the store's.
+	ctx := context.WithoutCancel(x.r.Context())
+	record, err := x.store.FindKey(ctx, secret)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return fmt.Errorf("looking up the key: %w", err)
+	}
+	x.record = record
+	if record == nil || x.call.JobID == "" {
+		return nil
+	}
+	job, err := x.store.FindJob(ctx, x.gate.Backend, x.call.JobID)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return fmt.Errorf("looking up the job: %w", err)
+	}
+	x.request.Job = job
+	return nil
+}
+
+// key is the public ID of the key that was found, and its account's.
+func (x *exchange) key() (keyID, accountID string) {
+	if x.record == nil {
+		return "", ""
+	}
+	return x.record.Key.ID, x.record.Key.AccountID
+}
+
+// reads reports whether the gate has to read the backend's answer.
+func (x *exchange) reads() bool {
+	return x.gate.upstream.Mode == credential.Replace ||
+		x.call.Operation == policy.CreateJob || x.call.Operation == policy.ReadJob
+}
+
+// admit notes that the request goes through.
+func (x *exchange) admit() {
+	x.store.NoteUse(x.record, x.now)
+	x.publish(x.outcome.Reason)
+	if repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set("http.auth.user.id", x.record.Key.AccountID)
+	}
+	if c := x.gate.logger.Check(zap.DebugLevel, "admitted"); c != nil {
+		c.Write(x.logFields(x.outcome.Reason)...)
+	}
+}
+
+// refuse answers in the dialect's own form.
+func (x *exchange) refuse(reason policy.Reason, detail string) error {
+	x.publish(reason)
+	level := zap.InfoLevel
+	if reason == policy.StoreUnavailable {
+		level = zap.ErrorLevel
+	}
+	if c := x.gate.logger.Check(level, "refused"); c != nil {
+		c.Write(append(x.logFields(reason), zap.String("detail", detail))...)
+	}
+	return x.answer(x.gate.api.Refusal(x.call, reason))
+}
+
+// publish sets the placeholders and counts the decision.
+func (x *exchange) publish(reason policy.Reason) {
+	operation := x.call.Operation.String()
+	decisions.WithLabelValues(x.gate.Backend, operation, reason.String()).Inc()
+	repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	keyID, accountID := x.key()
+	repl.Set("speechgate.key_id", keyID)
+	repl.Set("speechgate.account_id", accountID)
+	repl.Set("speechgate.reason", reason.String())
+	repl.Set("speechgate.operation", operation)
+}
+
+func (x *exchange) logFields(reason policy.Reason) []zap.Field {
+	keyID, accountID := x.key()
+	client := ""
+	if x.request.Client.IsValid() {
+		client = x.request.Client.String()
+	}
+	return []zap.Field{
+		zap.Stringer("reason", reason),
+		zap.Stringer("operation", x.call.Operation),
+		zap.String("key_id", keyID),
+		zap.String("account_id", accountID),
+		zap.String("client_ip", client),
+		zap.String("backend", x.gate.Backend),
+	}
+}
+
+// end lets go of the store.
+func (x *exchange) end() {
+	if x.release != nil {
+		x.release()
+	}
+}
+
+// prepare makes the admitted request fit to go upstream: what is logged from
+// here on shows no credential, and, where the gate reads the answer, that comes
+// whole and as it is.
+func (x *exchange) prepare() {
+	r := x.r
+	credential.CleanHeader(r)
+	r.RequestURI = credential.MaskURI(r.RequestURI, x.gate.api.Places)
+	if !x.reads() {
+		return
+	}
+	r.Header.Set("Accept-Encoding", "identity")
+	for _, name := range []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		r.Header.Del(name)
+	}
+}
+
+// bodyError is what Caddy is told when a request's body cannot be read. An
+// error that has a status of its own, such as that of a size limit, keeps it.
+func bodyError(err error) error {
+	var withStatus caddyhttp.HandlerError
+	if errors.As(err, &withStatus) {
+		return withStatus
+	}
+	return caddyhttp.Error(http.StatusBadRequest, err)
+}
+
+// Interface guards
+var _ caddyhttp.MiddlewareHandler = (*Gate)(nil)

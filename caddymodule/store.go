@@ -1,0 +1,140 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// sharedStore is a keystore that several configurations hold, one after the
+// other or at once. It opens on first use and closes when the last of them has
+// let go and the last request has finished: requests outlive the configuration
+// that admitted them.
+type sharedStore struct {
+	key string
+	cfg keystore.Config
+
+	open  atomic.Pointer[keystore.Store]
+	users atomic.Int64 // requests that hold it
+	keep  atomic.Int64 // nanoseconds, see keepJobs
+
+	mu       sync.Mutex // guards opening and closing
+	gone     bool
+	failed   error // why opening failed
+	failedAt time.Time
+}
+
+const (
+	openRetry  = time.Second            // between two tries to open a store that fails to
+	closeDelay = time.Second            // for requests on their way to the gate
+	drainTick  = 100 * time.Millisecond // between two looks at who still holds it
+	exitDrain  = 5 * time.Second        // how long a process that exits waits
+	openWithin = 30 * time.Second
+)
+
+// acquireStore finds the store with these settings, or makes one that is not
+// open yet.
+func acquireStore(cfg keystore.Config) (*sharedStore, error) {
+	key := storeKey(cfg)
+	value, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return &sharedStore{key: key, cfg: cfg}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*sharedStore), nil
+}
+
+// letGo ends one configuration's hold.
+func (s *sharedStore) letGo() error {
+	_, err := stores.Delete(s.key)
+	return err
+}
+
+// use returns the store, opened, and a function that must be called once when
+// the caller is done with it.
+func (s *sharedStore) use() (*keystore.Store, func(), error) {
+	s.users.Add(1)
+	release := func() { s.users.Add(-1) }
+	store := s.open.Load()
+	if store == nil {
+		var err error
+		if store, err = s.openOnce(); err != nil {
+			release()
+			return nil, nil, err
+		}
+	}
+	return store, release, nil
+}
+
+func (s *sharedStore) openOnce() (*keystore.Store, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if store := s.open.Load(); store != nil {
+		return store, nil
+	}
+	if s.gone {
+		return nil, errStoreClosed
+	}
+	if s.failed != nil && time.Since(s.failedAt) < openRetry {
+		return nil, s.failed
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+	defer cancel()
+	store, err := keystore.Open(ctx, s.cfg)
+	if err != nil {
+		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", err), time.Now()
+		return nil, s.failed
+	}
+	store.KeepJobs(time.Duration(s.keep.Load()))
+	s.failed = nil
+	s.open.Store(store)
+	return store, nil
+}
+
+// keepJobs has job records kept for at least d, the longest grace there is.
+func (s *sharedStore) keepJobs(d time.Duration) {
+	s.keep.Store(int64(d))
+	if store := s.open.Load(); store != nil {
+		store.KeepJobs(d)
+	}
+}
+
+// Destruct closes the store once no request holds it. A process that exits
+// waits for that; a reload does not.
+func (s *sharedStore) Destruct() error {
+	s.mu.Lock()
+	s.gone = true
+	s.mu.Unlock()
+	if caddy.Exiting() {
+		return s.drain(0, exitDrain)
+	}
+	go func() { _ = s.drain(closeDelay, 0) }()
+	return nil
+}
+
+// drain waits until nobody holds the store, for at least one and, unless that
+// is 0, at most the other duration, and closes it.
+func (s *sharedStore) drain(atLeast, atMost time.Duration) error {
+	begun := time.Now()
+	tick := time.NewTicker(drainTick)
+	defer tick.Stop()
+	for s.users.Load() > 0 || time.Since(begun) < atLeast {
+		if atMost > 0 && time.Since(begun) > atMost {
+			break
+		}
+		<-tick.C
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if store := s.open.Swap(nil); store != nil {
+		return store.Close()
+	}
+	return nil
+}

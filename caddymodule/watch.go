@@ -1,0 +1,302 @@
+package caddymodule
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	maxCreation = 64 << 10 // bytes of an answer that creates a job
+	redactBytes = 64 << 10 // bytes of an answer in which the backend's key is masked
+	// A key that is at least this long does not occur in a transcript by
+	// chance, and is masked in every answer; a shorter one in errors only.
+	unmistakable = 16
+	recordWithin = 10 * time.Second
+)
+
+// watcher is the backend's answer on its way to the client. It streams, but
+// for the answer that creates a job, which is held until the job is recorded.
+type watcher struct {
+	*caddyhttp.ResponseWriterWrapper
+	x *exchange
+
+	redactor *credential.Redactor // nil where no key is swapped
+	members  *dialect.Members     // what is read of the answer; nil for nothing
+	held     *bytes.Buffer        // an answer that creates a job; nil where it streams
+	status   int                  // 0 until the header is written
+	replaced bool                 // the answer is the gate's own; the rest is thrown away
+	seen     bool                 // the job's state has been read
+}
+
+func watch(x *exchange) *watcher {
+	w := &watcher{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.w}, x: x}
+	if x.gate.upstream.Mode == credential.Replace {
+		w.redactor = credential.NewRedactor(x.gate.upstream.Key, redactBytes)
+	}
+	return w
+}
+
+// WriteHeader looks at the answer's status and header.
+func (w *watcher) WriteHeader(status int) {
+	if w.status != 0 {
+		return
+	}
+	if status >= 100 && status < 200 {
+		w.cleanHeader()
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.status = status
+	if problem := w.problem(); problem != "" {
+		w.replace(w.x.gate.api.GatewayError(w.x.call), problem)
+		return
+	}
+	jobs := w.x.gate.api.Jobs
+	switch {
+	case w.x.call.Operation == policy.CreateJob && status < 300:
+		w.members = dialect.NewMembers(jobs.ID)
+		w.held = new(bytes.Buffer)
+		return
+	case w.x.call.Operation == policy.ReadJob && status < 300 && w.x.request.Job != nil:
+		w.members = dialect.NewMembers(jobs.State)
+	}
+	w.sendHeader()
+}
+
+// problem says why an answer cannot be passed on.
+func (w *watcher) problem() string {
+	swaps := w.redactor != nil
+	encoding := w.Header().Get("Content-Encoding")
+	switch {
+	case swaps && w.status >= 300 && w.status < 400:
+		return "the backend redirects, and the client would follow without the backend's key"
+	case swaps && (w.status == http.StatusUnauthorized || w.status == http.StatusForbidden):
+		return "the backend refuses the gate's own key"
+	case w.x.reads() && encoding != "" && encoding != "identity":
+		return "the backend's answer is compressed, although the gate asked for plain text"
+	}
+	return ""
+}
+
+func (w *watcher) sendHeader() {
+	w.cleanHeader()
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	w.x.gate.setCORS(header, w.x.r)
+	if name := w.x.gate.api.SessionHeader; name != "" {
+		if values := header.Values(name); len(values) > 0 {
+			setLiteral(header, name, values...)
+		}
+	}
+	if w.redactor != nil && w.status < 400 && len(w.x.gate.upstream.Key.Reveal()) < unmistakable {
+		w.redactor = nil
+	}
+	w.ResponseWriter.WriteHeader(w.status)
+}
+
+// cleanHeader masks the backend's key in the header, and in trailers once they
+// have come. On a gate that swaps keys, the backend's cookies are the gate's.
+func (w *watcher) cleanHeader() {
+	if w.x.gate.upstream.Mode != credential.Replace {
+		return
+	}
+	header := w.Header()
+	header.Del("Set-Cookie")
+	redactor := credential.NewRedactor(w.x.gate.upstream.Key, 0)
+	for _, values := range header {
+		for i, value := range values {
+			values[i] = redactor.Text(value)
+		}
+	}
+}
+
+// Write passes on what the backend writes.
+func (w *watcher) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.replaced {
+		return len(p), nil
+	}
+	if w.members != nil {
+		_, _ = w.members.Write(p)
+	}
+	if w.held != nil {
+		if w.held.Len()+len(p) > maxCreation {
+			w.replace(w.x.gate.api.GatewayError(w.x.call), "the backend's answer to a job's creation is larger than 64 KiB")
+			return len(p), nil
+		}
+		return w.held.Write(p)
+	}
+	w.noteState()
+	if err := w.send(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (w *watcher) send(p []byte) error {
+	if w.redactor != nil {
+		p = w.redactor.Next(p)
+	}
+	_, err := w.ResponseWriter.Write(p)
+	return err
+}
+
+// ReadFrom copies through Write, which must see every byte.
+func (w *watcher) ReadFrom(src io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{w}, src)
+}
+
+// FlushError flushes, unless the answer is held back.
+func (w *watcher) FlushError() error {
+	if w.held != nil {
+		return nil
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Hijack refuses: no operation that is let through changes protocols.
+func (*watcher) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, fmt.Errorf("the operation does not change protocols: %w", http.ErrNotSupported)
+}
+
+// abandon is called when the backend's answer has failed. What was held of it
+// goes nowhere, its header included.
+func (w *watcher) abandon() {
+	if w.held != nil {
+		clear(w.Header())
+	}
+}
+
+// finish is called when the backend's answer has come whole.
+func (w *watcher) finish() {
+	if w.held != nil {
+		w.finishCreation()
+	}
+	if w.replaced || w.status == 0 {
+		return
+	}
+	w.cleanHeader()
+	if w.redactor != nil {
+		if rest := w.redactor.Rest(); len(rest) > 0 {
+			_, _ = w.ResponseWriter.Write(rest) // the client may be gone
+		}
+	}
+}
+
+// finishCreation records the job, and lets the client see its ID only then. An
+// answer without an ID has created none.
+func (w *watcher) finishCreation() {
+	x := w.x
+	api := x.gate.api
+	id, err := w.members.Get(api.Jobs.ID)
+	if err == nil && id != "" && !dialect.ValidJobID(id) {
+		err = errors.New("the job's ID has characters that a path cannot carry, or is too long")
+	}
+	if err != nil {
+		w.replace(api.GatewayError(x.call), "reading the job's ID: "+err.Error())
+		return
+	}
+	if id != "" {
+		switch err := w.record(id); {
+		case errors.Is(err, keystore.ErrJobExists):
+			w.replace(api.GatewayError(x.call), "the backend gave a job an ID that is recorded already", zap.String("job_id", id))
+			return
+		case err != nil:
+			w.replace(api.Refusal(x.call, policy.StoreUnavailable), "recording a job: "+err.Error(), zap.String("job_id", id))
+			return
+		}
+	}
+	answer := w.held.Bytes()
+	w.held, w.members = nil, nil
+	w.sendHeader()
+	_ = w.send(answer) // the client may be gone
+}
+
+// record writes the job down. It goes on when the client has gone: the job has
+// been created.
+func (w *watcher) record(id string) error {
+	x := w.x
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), recordWithin)
+	defer cancel()
+	return x.store.CreateJob(ctx, policy.Job{
+		Backend:   x.gate.Backend,
+		ID:        id,
+		Dialect:   x.gate.api.Name,
+		AccountID: x.record.Key.AccountID,
+		KeyID:     x.record.Key.ID,
+		Client:    x.request.Client,
+		CreatedAt: x.now,
+	})
+}
+
+// noteState records a job's new state as soon as it can be read, before the
+// client can. Where that fails the client gets its answer nonetheless.
+func (w *watcher) noteState() {
+	if w.members == nil || w.seen {
+		return
+	}
+	x := w.x
+	word, err := w.members.Get(x.gate.api.Jobs.State)
+	if err == nil && word == "" {
+		return
+	}
+	w.seen = true
+	state := x.gate.api.Jobs.States[word]
+	if err != nil || state == x.request.Job.State {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), recordWithin)
+	defer cancel()
+	if err := x.store.SetJobState(ctx, x.gate.Backend, x.call.JobID, state, now()); err != nil {
+		x.gate.logger.Error("recording a job's state",
+			zap.String("job_id", x.call.JobID), zap.Stringer("state", state), zap.Error(err))
+	}
+}
+
+// replace sends one of the gate's own answers in place of the backend's.
+func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field) {
+	x := w.x
+	keyID, accountID := x.key()
+	x.gate.logger.Error("answer withheld", append(fields,
+		zap.String("problem", problem),
+		zap.Int("backend_status", w.status),
+		zap.Stringer("operation", x.call.Operation),
+		zap.String("key_id", keyID),
+		zap.String("account_id", accountID),
+		zap.String("backend", x.gate.Backend))...)
+	w.replaced = true
+	w.held, w.members = nil, nil
+	header := w.Header()
+	for name := range header {
+		if name != "Server" && name != "Alt-Svc" {
+			delete(header, name)
+		}
+	}
+	x.writeHeader(a)
+	w.ResponseWriter.WriteHeader(a.Status)
+	_, _ = io.WriteString(w.ResponseWriter, a.Body) // the client may be gone
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*watcher)(nil)
+	_ io.ReaderFrom       = (*watcher)(nil)
+	_ http.Hijacker       = (*watcher)(nil)
+)

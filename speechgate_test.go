@@ -1,0 +1,151 @@
+package speechgate_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/modfile"
+)
+
+const module = "github.com/speechgate/speechgate"
+
+// arrows are the direct imports that each package may have: of this module's
+// packages those that are named, and of others all but those that belong to
+// another package.
+var arrows = map[string]struct {
+	may   []string
+	caddy bool // imports Caddy
+	sql   bool // imports database/sql
+	std   bool // imports the standard library only
+}{
+	".":           {may: []string{"caddymodule"}},
+	"policy":      {std: true},
+	"keystore":    {may: []string{"policy"}, sql: true},
+	"dialect":     {may: []string{"policy"}},
+	"credential":  {may: []string{"dialect", "policy"}},
+	"sandbox":     {std: true},
+	"caddymodule": {may: []string{"credential", "dialect", "keystore", "policy", "sandbox"}, caddy: true},
+	"cmd/caddy":   {may: []string{""}, caddy: true},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	imports := packageImports(t)
+	for dir := range arrows {
+		if len(imports[dir]) == 0 && dir != "policy" {
+			t.Errorf("package %s has no imports, or is gone: is the table up to date?", dir)
+		}
+	}
+	for dir, paths := range imports {
+		rule, known := arrows[dir]
+		if !known {
+			t.Errorf("package %s has no rule here: say what it may import", dir)
+		}
+		for _, path := range paths {
+			own, inModule := strings.CutPrefix(path, module)
+			own = strings.TrimPrefix(own, "/")
+			switch {
+			case inModule && !slices.Contains(rule.may, own):
+				t.Errorf("package %s imports %s, against the direction of the arrows", dir, path)
+			case strings.HasPrefix(path, "github.com/caddyserver/caddy") && !rule.caddy:
+				t.Errorf("package %s imports %s: only caddymodule and cmd know Caddy", dir, path)
+			case path == "database/sql" && !rule.sql:
+				t.Errorf("package %s imports database/sql: only keystore does", dir)
+			case rule.std && strings.Contains(strings.Split(path, "/")[0], "."):
+				t.Errorf("package %s imports %s: it keeps to the standard library", dir, path)
+			}
+		}
+	}
+}
+
+// packageImports lists what the code of each package imports, tests aside, by
+// the package's directory.
+func packageImports(t *testing.T) map[string][]string {
+	t.Helper()
+	imports := make(map[string][]string)
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "testdata" || strings.HasPrefix(entry.Name(), ".") && path != "."):
+			return filepath.SkipDir
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		dir := filepath.ToSlash(filepath.Dir(path))
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			imports[dir] = append(imports[dir], imported)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return imports
+}
+
+// xcaddyBuilder is what xcaddy's Builder takes as JSON, as far as it is used.
+type xcaddyBuilder struct {
+	CaddyVersion string `json:"caddy_version"`
+	Cgo          bool   `json:"cgo"`
+	Plugins      []struct {
+		ModulePath string `json:"module_path"`
+		Version    string `json:"version"`
+	} `json:"plugins"`
+	BuildFlags string `json:"build_flags"`
+}
+
+func TestXcaddyBuildsWhatGoModSays(t *testing.T) {
+	text, err := os.ReadFile("xcaddy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var builder xcaddyBuilder
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&builder); err != nil {
+		t.Fatal(err)
+	}
+	modText, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := modfile.ParseLax("go.mod", modText, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caddy := ""
+	for _, require := range mod.Require {
+		if require.Mod.Path == "github.com/caddyserver/caddy/v2" {
+			caddy = require.Mod.Version
+		}
+	}
+	if builder.CaddyVersion != caddy || caddy == "" {
+		t.Errorf("caddy_version is %q, and go.mod requires %q", builder.CaddyVersion, caddy)
+	}
+	if len(builder.Plugins) != 1 || builder.Plugins[0].ModulePath != mod.Module.Mod.Path || builder.Plugins[0].Version == "" {
+		t.Errorf("plugins is %+v, and go.mod's module is %q", builder.Plugins, mod.Module.Mod.Path)
+	}
+	if !builder.Cgo {
+		t.Error("cgo is off: SQLite is C")
+	}
+	if !strings.Contains(builder.BuildFlags, "-tags=nobadger,nomysql,nopgx") {
+		t.Errorf("build_flags %q replace xcaddy's own, and lack its tags", builder.BuildFlags)
+	}
+}
