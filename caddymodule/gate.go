@@ -102,7 +102,10 @@ type Allowance struct {
 	Path string `json:"path,omitempty"`
 }
 
-const defaultMaxHead = 64 << 10
+const (
+	defaultMaxHead = 64 << 10
+	defaultGrace   = 24 * time.Hour
+)
 
 // CaddyModule returns the Caddy module information.
 func (*Gate) CaddyModule() caddy.ModuleInfo {
@@ -120,13 +123,8 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("unknown dialect %q: want one of %s", g.Dialect, strings.Join(dialect.Names(), ", "))
 	}
 	g.api = api
-	if g.Backend == "" {
-		g.Backend = api.Name
-	}
-	g.grace = policy.Grace{Window: 24 * time.Hour, AfterEnd: time.Duration(g.GraceAfterEnd)}
-	if g.Grace != nil {
-		g.grace.Window = time.Duration(*g.Grace)
-	}
+	g.Backend = g.backendName()
+	g.grace = g.graceRule()
 	if g.MaxHead == 0 {
 		g.MaxHead = defaultMaxHead
 	}
@@ -142,6 +140,23 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	}
 	g.app = app.(*App)
 	return nil
+}
+
+// backendName is the configured one or the default.
+func (g *Gate) backendName() string {
+	if g.Backend == "" {
+		return g.Dialect
+	}
+	return g.Backend
+}
+
+// graceRule is the configured one or the default.
+func (g *Gate) graceRule() policy.Grace {
+	rule := policy.Grace{Window: defaultGrace, AfterEnd: time.Duration(g.GraceAfterEnd)}
+	if g.Grace != nil {
+		rule.Window = time.Duration(*g.Grace)
+	}
+	return rule
 }
 
 func (g *Gate) provisionUpstream() error {

@@ -1,0 +1,236 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  appName,
+		Usage: "<command>",
+		Short: "Manages the accounts, API keys and jobs of the speech gateway",
+		Long: `
+Manages the accounts, API keys and jobs of the speech gateway.
+
+The commands work on the keystore's file, whether a server is running on it or
+not; a running server heeds every change within a quarter of a second. They must
+run as the user who owns that file, which is the user who runs the server.
+
+The file is the one that --keystore names, else the one of the configuration
+that --config names, else speechgate/keystore.db in Caddy's data directory.
+Where the keystore has a pepper, --config is needed, because the pepper stands
+there. "account create" makes the keystore if there is none.
+
+What was asked for goes to standard output, everything else to standard error.
+With --json a list is one array, and everything else one object; times are in
+UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.Example = `  $ caddy speechgate account create --name "Example Corp."
+  $ caddy speechgate key issue --account acc_… --expires 30d --allow 192.0.2.0/24
+  $ caddy speechgate key list --account acc_… --json
+  $ caddy speechgate key revoke key_… --reason "found in a public repository"
+  $ caddy speechgate job show 0123456789abcdef`
+			flags := cmd.PersistentFlags()
+			flags.String(flagKeystore, "", "The keystore's file")
+			flags.StringP(flagConfig, "c", "", "Caddy's configuration, which says where the keystore is, and its pepper")
+			flags.StringP(flagAdapter, "a", "", "Name of the config adapter to apply to --config")
+			flags.Bool(flagJSON, false, "Print JSON")
+			cmd.SetFlagErrorFunc(flagError)
+			asGroup(cmd, accountCommand(), keyCommand(), jobCommand())
+		},
+	})
+}
+
+// program is how people call the command.
+const program = "caddy " + appName
+
+// Flags that every command takes.
+const (
+	flagKeystore = "keystore"
+	flagConfig   = "config"
+	flagAdapter  = "adapter"
+	flagJSON     = "json"
+)
+
+// group makes a command that only holds others.
+func group(name, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: name + " <command>", Short: short}
+	asGroup(cmd, commands...)
+	return cmd
+}
+
+// asGroup has cmd print its help when it is called without a subcommand, and
+// refuse a subcommand that does not exist, which cobra would take for a call
+// for help.
+func asGroup(cmd *cobra.Command, commands ...*cobra.Command) {
+	cmd.AddCommand(commands...)
+	cmd.DisableFlagsInUseLine = true
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return cmd.Help()
+	}
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	if meant := cmd.SuggestionsFor(name); len(meant) > 0 {
+		return fmt.Errorf("unknown command %s: did you mean %q?", shown(name), cmd.CommandPath()+" "+meant[0])
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return fmt.Errorf("unknown command %s: %q is followed by one of %s", shown(name), cmd.CommandPath(), strings.Join(names, ", "))
+}
+
+// flagError says which flags there are. A misspelled subcommand shows first by
+// flags that its group does not have, and is then what is wrong.
+func flagError(cmd *cobra.Command, err error) error {
+	if cmd.HasSubCommands() && cmd.Flags().NArg() > 0 {
+		return unknownCommand(cmd, cmd.Flags().Arg(0))
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return fmt.Errorf("%w: %q takes %s", err, cmd.CommandPath(), strings.Join(names, ", "))
+}
+
+// leaf makes a command that does something.
+func leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command, []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return oneLine(run(cmd, args))
+		},
+		DisableFlagsInUseLine: true,
+	}
+}
+
+// oneLine makes errors of others fit on the one line that an error has.
+func oneLine(err error) error {
+	if err == nil || !strings.ContainsAny(err.Error(), "\r\n") {
+		return err
+	}
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\r' || r == '\n' })
+	return errors.New(strings.Join(lines, "; "))
+}
+
+func noArgument(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected %s: %q takes flags only, see its --help", shown(args[0]), cmd.CommandPath())
+	}
+	return nil
+}
+
+func oneArgument(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s: want one ID, as in %q", count(len(args), "argument"), cmd.UseLine())
+	}
+	return nil
+}
+
+// idKinds are what people may take for one another, by how they begin.
+var idKinds = []struct{ prefix, name string }{
+	{accountPrefix, "an account ID"},
+	{keyIDPrefix, "a key ID"},
+	{"svc_", "a service ID"},
+	{policy.KeyPrefix, "an API key itself, which is a secret"},
+	{policy.ServicePasswordPrefix, "a service password, which is a secret"},
+}
+
+const (
+	accountPrefix = "acc_"
+	keyIDPrefix   = "key_"
+)
+
+// The commands that show which IDs there are.
+const (
+	listOfAccounts = "account list"
+	listOfKeys     = "key list"
+	listOfJobs     = "job list"
+)
+
+// kindOf says what text looks like; empty if like nothing that we give out.
+func kindOf(text string) string {
+	for _, kind := range idKinds {
+		if strings.HasPrefix(text, kind.prefix) {
+			return kind.name
+		}
+	}
+	return ""
+}
+
+func checkAccountID(id string) error {
+	return checkID(id, accountPrefix, "an account ID", listOfAccounts)
+}
+
+func checkKeyID(id string) error {
+	return checkID(id, keyIDPrefix, "a key ID", listOfKeys)
+}
+
+// checkID refuses what cannot be an ID with this prefix.
+func checkID(id, prefix, name, list string) error {
+	if strings.HasPrefix(id, prefix) {
+		return nil
+	}
+	is := "is not " + name
+	if kind := kindOf(id); kind != "" {
+		is = "is " + kind
+	}
+	return fmt.Errorf("%s %s: want %s, %s…, as %q shows it", shown(id), is, name, prefix, program+" "+list)
+}
+
+// unknown adds to the error of a record that does not exist where to find those
+// that do.
+func unknown(err error, list string) error {
+	if errors.Is(err, keystore.ErrNotFound) {
+		return fmt.Errorf("%w: %q shows those there are", err, program+" "+list)
+	}
+	return err
+}
+
+// accountID checks the one argument of a command.
+func accountID(cmd *cobra.Command, args []string) error {
+	if err := oneArgument(cmd, args); err != nil {
+		return err
+	}
+	return checkAccountID(args[0])
+}
+
+// keyID checks the one argument of a command.
+func keyID(cmd *cobra.Command, args []string) error {
+	if err := oneArgument(cmd, args); err != nil {
+		return err
+	}
+	return checkKeyID(args[0])
+}
+
+// shown quotes what was typed where something else was expected. It may be a
+// secret, so that only the beginning of a long text is shown.
+func shown(text string) string {
+	const whole, part = 16, 4
+	public := strings.HasPrefix(text, accountPrefix) || strings.HasPrefix(text, keyIDPrefix) || strings.HasPrefix(text, "svc_")
+	if runes := []rune(text); len(runes) > whole && !public {
+		text = string(runes[:part]) + "…"
+	}
+	return strconv.Quote(text)
+}

@@ -1,0 +1,158 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func accountCommand() *cobra.Command {
+	create := leaf("create --name <name>", "Creates an account; shows its service password, once", noArgument, createAccount)
+	create.Flags().String("name", "", "The customer's name, for people")
+
+	list := leaf("list", "Lists the accounts, oldest first", noArgument, listAccounts)
+
+	show := leaf("show <account ID>", "Shows an account", accountID, showAccount)
+
+	end := leaf("close <account ID> --yes", "Closes an account for good, and ends all its keys", accountID, closeAccount)
+	end.Flags().Bool("yes", false, "Close it, without asking back")
+
+	return group("account", "Creates, lists, shows and closes accounts", create, list, show, end)
+}
+
+// accountResult is an account in JSON.
+type accountResult struct {
+	AccountID       string  `json:"account_id"`
+	Name            string  `json:"name"`
+	ServiceID       string  `json:"service_id"`
+	ServicePassword string  `json:"service_password,omitempty"` // when it is created
+	Status          string  `json:"status"`
+	CreatedAt       *string `json:"created_at"`
+}
+
+func accountAsJSON(a policy.Account) accountResult {
+	return accountResult{
+		AccountID: a.ID,
+		Name:      a.Name,
+		ServiceID: a.ServiceID,
+		Status:    accountStatus(a),
+		CreatedAt: timeText(a.CreatedAt),
+	}
+}
+
+func accountStatus(a policy.Account) string {
+	if a.Open() {
+		return "open"
+	}
+	return "closed"
+}
+
+func createAccount(cmd *cobra.Command, _ []string) error {
+	name, err := textFlag(cmd, "name")
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		return errors.New(`--name is missing: want the customer's name, such as --name "Example Corp."`)
+	}
+	return openStore(cmd, true, func(s *session) error {
+		a, password, err := s.store.CreateAccount(s.ctx, s.now, s.by, name)
+		if err != nil {
+			return err
+		}
+		result := accountAsJSON(a)
+		result.ServicePassword = password.Reveal()
+		err = s.print(
+			result,
+			[]string{"Account ID", a.ID},
+			[]string{"Name", a.Name},
+			[]string{"Service ID", a.ServiceID},
+			[]string{"Service password", password.Reveal()},
+		)
+		if err != nil {
+			return fmt.Errorf("account %s was created, but its service password is lost: %w; close the account and create another", a.ID, err)
+		}
+		s.note("Keep the service password: it is not shown again.")
+		return nil
+	})
+}
+
+func listAccounts(cmd *cobra.Command, _ []string) error {
+	return withStore(cmd, func(s *session) error {
+		all, err := s.store.Accounts(s.ctx)
+		if err != nil {
+			return err
+		}
+		return printAll(
+			s, all, accountAsJSON, "There are no accounts.",
+			[]string{"ACCOUNT ID", "SERVICE ID", "STATUS", "CREATED", "NAME"},
+			func(a policy.Account) []string {
+				return []string{a.ID, a.ServiceID, accountStatus(a), shortTime(a.CreatedAt, "-"), a.Name}
+			},
+		)
+	})
+}
+
+func showAccount(cmd *cobra.Command, args []string) error {
+	return withStore(cmd, func(s *session) error {
+		a, err := s.store.Account(s.ctx, args[0])
+		if err != nil {
+			return unknown(err, listOfAccounts)
+		}
+		status := accountStatus(a)
+		if !a.Open() {
+			status += " at " + shortTime(a.ClosedAt, "")
+		}
+		return s.print(
+			accountAsJSON(a),
+			[]string{"Account ID", a.ID},
+			[]string{"Name", a.Name},
+			[]string{"Service ID", a.ServiceID},
+			[]string{"Status", status},
+			[]string{"Created", shortTime(a.CreatedAt, "-")},
+		)
+	})
+}
+
+func closeAccount(cmd *cobra.Command, args []string) error {
+	yes, err := cmd.Flags().GetBool("yes")
+	if err != nil {
+		return err
+	}
+	return withStore(cmd, func(s *session) error {
+		a, err := s.store.Account(s.ctx, args[0])
+		if err != nil {
+			return unknown(err, listOfAccounts)
+		}
+		if !a.Open() {
+			return s.say(accountAsJSON(a), "Account %s is closed already, since %s.", a.ID, shortTime(a.ClosedAt, ""))
+		}
+		active, err := s.activeKeys(a.ID)
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return fmt.Errorf("account %s (%q) is not closed yet: that would end its %s at once and for good, with their streams and grace windows; add --yes to do it",
+				a.ID, a.Name, count(active, "active key"))
+		}
+		if a, err = s.store.CloseAccount(s.ctx, s.now, s.by, a.ID); err != nil {
+			return err
+		}
+		return s.say(accountAsJSON(a), "Closed account %s, and ended its %s.", a.ID, count(active, "active key"))
+	})
+}
+
+// activeKeys counts an account's active keys.
+func (s *session) activeKeys(accountID string) (int, error) {
+	keys, err := s.store.Keys(s.ctx, accountID)
+	active := 0
+	for _, k := range keys {
+		if k.Status(s.now) == keyActive {
+			active++
+		}
+	}
+	return active, err
+}

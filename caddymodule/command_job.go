@@ -1,0 +1,229 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const graceHelp = `
+
+The grace window of a job is how long the key that created it goes on reading it
+after the key expired. It is counted with the longest grace of the job's backend
+in the configuration that --config names, and without one with the default, 24h.`
+
+func jobCommand() *cobra.Command {
+	list := leaf("list [--account <account ID>]", "Lists the recorded jobs, oldest first", noArgument, listJobs)
+	list.Long = list.Short + "." + graceHelp
+	list.Flags().String("account", "", "List the jobs of this account only")
+
+	show := leaf("show <job ID> [--backend <name>]", "Shows a recorded job", oneArgument, showJob)
+	show.Long = show.Short + "." + graceHelp
+	show.Flags().String("backend", "", "The backend that the job ID is of, where several have such a job")
+
+	return group("job", "Lists and shows the asynchronous jobs that passed through the gateway", list, show)
+}
+
+// jobResult is a job in JSON.
+type jobResult struct {
+	JobID      string  `json:"job_id"`
+	AccountID  string  `json:"account_id"`
+	KeyID      string  `json:"key_id"`
+	Backend    string  `json:"backend"`
+	Dialect    string  `json:"dialect"`
+	ClientIP   *string `json:"client_ip"`
+	CreatedAt  *string `json:"created_at"`
+	State      string  `json:"state"`
+	EndedAt    *string `json:"ended_at"`
+	GraceUntil *string `json:"grace_until"`
+}
+
+func (s *session) jobAsJSON(j policy.Job) jobResult {
+	result := jobResult{
+		JobID:      j.ID,
+		AccountID:  j.AccountID,
+		KeyID:      j.KeyID,
+		Backend:    j.Backend,
+		Dialect:    j.Dialect,
+		CreatedAt:  timeText(j.CreatedAt),
+		State:      j.State.String(),
+		EndedAt:    timeText(j.EndedAt),
+		GraceUntil: timeText(s.graces.until(&j)),
+	}
+	if j.Client.IsValid() {
+		text := j.Client.String()
+		result.ClientIP = &text
+	}
+	return result
+}
+
+func listJobs(cmd *cobra.Command, _ []string) error {
+	account, err := accountFlag(cmd)
+	if err != nil {
+		return err
+	}
+	return withStore(cmd, func(s *session) error {
+		if err := s.checkAccount(account); err != nil {
+			return err
+		}
+		all, err := s.store.Jobs(s.ctx, account)
+		if err != nil {
+			return err
+		}
+		return printAll(
+			s, all, s.jobAsJSON, "There are no recorded jobs.",
+			[]string{"JOB ID", "BACKEND", "ACCOUNT ID", "KEY ID", "STATE", "CREATED", "GRACE UNTIL"},
+			func(j policy.Job) []string {
+				return []string{
+					j.ID, j.Backend, j.AccountID, j.KeyID, j.State.String(),
+					shortTime(j.CreatedAt, "-"), shortTime(s.graces.until(&j), "none"),
+				}
+			},
+		)
+	})
+}
+
+func showJob(cmd *cobra.Command, args []string) error {
+	backend, err := textFlag(cmd, "backend")
+	if err != nil {
+		return err
+	}
+	return withStore(cmd, func(s *session) error {
+		j, err := s.findJob(args[0], backend)
+		if err != nil {
+			return err
+		}
+		client := "unknown"
+		if j.Client.IsValid() {
+			client = j.Client.String()
+		}
+		return s.print(
+			s.jobAsJSON(j),
+			[]string{"Job ID", j.ID},
+			[]string{"Backend", j.Backend},
+			[]string{"Dialect", j.Dialect},
+			[]string{"Account ID", j.AccountID},
+			[]string{"Key ID", j.KeyID},
+			[]string{"Client", client},
+			[]string{"State", j.State.String()},
+			[]string{"Created", shortTime(j.CreatedAt, "-")},
+			[]string{"Ended", shortTime(j.EndedAt, "not seen yet")},
+			[]string{"Grace until", shortTime(s.graces.until(&j), "none")},
+		)
+	})
+}
+
+// findJob returns the one job of that ID, of whichever backend where none is
+// named.
+func (s *session) findJob(id, backend string) (policy.Job, error) {
+	var jobs []policy.Job
+	var err error
+	if backend == "" {
+		jobs, err = s.store.JobsByID(s.ctx, id)
+	} else {
+		var j policy.Job
+		if j, err = s.store.Job(s.ctx, backend, id); err == nil {
+			return j, nil
+		}
+	}
+	switch {
+	case err != nil && !errors.Is(err, keystore.ErrNotFound):
+		return policy.Job{}, err
+	case len(jobs) == 1:
+		return jobs[0], nil
+	case len(jobs) > 1:
+		names := make([]string, len(jobs))
+		for i, j := range jobs {
+			names[i] = j.Backend
+		}
+		return policy.Job{}, fmt.Errorf("job %q exists on %d backends: choose one with --backend, of %s", id, len(jobs), strings.Join(names, ", "))
+	}
+	return policy.Job{}, noJob(id, backend)
+}
+
+// noJob says that a job is not recorded. An ID of something else may be what
+// was typed, and even a secret.
+func noJob(id, backend string) error {
+	if kind := kindOf(id); kind != "" {
+		return fmt.Errorf("%s is %s: want a job ID, as %q shows it", shown(id), kind, program+" "+listOfJobs)
+	}
+	on := ""
+	if backend != "" {
+		on = fmt.Sprintf(" of backend %q", backend)
+	}
+	return fmt.Errorf("there is no record of a job %q%s: it may have been pruned, or not created through this gateway", id, on)
+}
+
+// graces are those of the gates, by backend name.
+type graces map[string][]policy.Grace
+
+// gracesOf finds the gates anywhere in the HTTP app's configuration.
+func gracesOf(httpApp json.RawMessage) (graces, error) {
+	found := make(graces)
+	if httpApp == nil {
+		return found, nil
+	}
+	var config any
+	dec := json.NewDecoder(bytes.NewReader(httpApp))
+	dec.UseNumber() // durations are whole nanoseconds
+	if err := dec.Decode(&config); err != nil {
+		return nil, err
+	}
+	return found, found.collect(config)
+}
+
+func (g graces) collect(config any) error {
+	switch node := config.(type) {
+	case []any:
+		for _, child := range node {
+			if err := g.collect(child); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if node["handler"] == "speechgate" {
+			return g.add(node)
+		}
+		for _, child := range node {
+			if err := g.collect(child); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (g graces) add(handler map[string]any) error {
+	text, err := json.Marshal(handler)
+	if err != nil {
+		return err
+	}
+	var gate Gate
+	if err := json.Unmarshal(text, &gate); err != nil {
+		return fmt.Errorf("a speechgate handler: %w", err)
+	}
+	backend := gate.backendName()
+	g[backend] = append(g[backend], gate.graceRule())
+	return nil
+}
+
+// until is when the longest grace for j ends; zero where there is none.
+func (g graces) until(j *policy.Job) (until policy.Time) {
+	of, configured := g[j.Backend]
+	if !configured {
+		of = []policy.Grace{{Window: defaultGrace}}
+	}
+	for _, grace := range of {
+		if grace.Window > 0 {
+			until = max(until, grace.Until(j))
+		}
+	}
+	return until
+}

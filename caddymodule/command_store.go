@@ -1,0 +1,234 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// session is one run of a command on the open keystore.
+type session struct {
+	ctx    context.Context
+	store  *keystore.Store
+	now    policy.Time
+	by     keystore.Actor
+	graces graces
+	json   bool
+	out    io.Writer // for what was asked for
+	err    io.Writer // for everything else
+}
+
+// withStore runs a command on the keystore, which must exist.
+func withStore(cmd *cobra.Command, run func(*session) error) error {
+	return openStore(cmd, false, run)
+}
+
+// openStore runs a command on the keystore; create says that it may make it.
+func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err error) {
+	cfg, graces, err := storeOfFlags(cmd)
+	if err != nil {
+		return err
+	}
+	exists, err := checkStore(cfg.Path, cmd.CommandPath())
+	if err != nil {
+		return err
+	}
+	if !exists && !create {
+		return fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
+			cfg.Path, flagKeystore, flagConfig, program+" account create")
+	}
+	store, err := keystore.Open(cmd.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := store.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	asJSON, err := cmd.Flags().GetBool(flagJSON)
+	if err != nil {
+		return err
+	}
+	s := &session{
+		ctx:    cmd.Context(),
+		store:  store,
+		now:    now(),
+		by:     keystore.Actor{Kind: keystore.ActorOperator, ID: osUser()},
+		graces: graces,
+		json:   asJSON,
+		out:    cmd.OutOrStdout(),
+		err:    cmd.ErrOrStderr(),
+	}
+	if !exists {
+		s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
+	}
+	return run(s)
+}
+
+// storeOfFlags finds the keystore that the flags name. A pepper always comes
+// from the configuration.
+func storeOfFlags(cmd *cobra.Command) (keystore.Config, graces, error) {
+	path, err := textFlag(cmd, flagKeystore)
+	if err != nil {
+		return keystore.Config{}, nil, err
+	}
+	app, graces, err := configOfFlags(cmd)
+	if err != nil {
+		return keystore.Config{}, nil, err
+	}
+	if path != "" {
+		app.Keystore.Path = "" // it may have placeholders that cannot be resolved here
+	}
+	cfg, err := app.storeConfig()
+	if err != nil {
+		return keystore.Config{}, nil, err
+	}
+	if path != "" {
+		if cfg.Path, err = filepath.Abs(path); err != nil {
+			return keystore.Config{}, nil, fmt.Errorf("--%s %q: %w", flagKeystore, path, err)
+		}
+	}
+	cfg.CommandLine = true
+	return cfg, graces, nil
+}
+
+// textFlag returns a flag's value. One that is given but empty is refused: it
+// mostly comes from a shell's unset variable, and must not count as left out.
+func textFlag(cmd *cobra.Command, name string) (string, error) {
+	value, err := cmd.Flags().GetString(name)
+	if err == nil && value == "" && cmd.Flags().Changed(name) {
+		err = fmt.Errorf("--%s is empty: give it a value, or leave it out", name)
+	}
+	return value, err
+}
+
+// configOfFlags reads the app and the gates' graces from the configuration, if
+// one is named.
+func configOfFlags(cmd *cobra.Command) (*App, graces, error) {
+	app := new(App)
+	file, err := textFlag(cmd, flagConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	adapter, err := textFlag(cmd, flagAdapter)
+	if err != nil {
+		return nil, nil, err
+	}
+	if file == "" {
+		if adapter != "" {
+			return nil, nil, fmt.Errorf("--%s %s has no file to adapt: name it with --%s", flagAdapter, adapter, flagConfig)
+		}
+		return app, nil, nil
+	}
+	text, err := loadConfig(file, adapter)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	}
+	var config struct {
+		Apps map[string]json.RawMessage `json:"apps"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return nil, nil, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	}
+	if block := config.Apps[appName]; block != nil {
+		if err := caddy.StrictUnmarshalJSON(block, app); err != nil {
+			return nil, nil, fmt.Errorf("--%s %s: the %s app: %w", flagConfig, file, appName, err)
+		}
+	}
+	graces, err := gracesOf(config.Apps["http"])
+	if err != nil {
+		return nil, nil, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	}
+	return app, graces, nil
+}
+
+// loadConfig reads and adapts a configuration as Caddy does. Of what Caddy logs
+// on the way only warnings are passed on.
+func loadConfig(file, adapter string) ([]byte, error) {
+	_, logger, buffer := caddy.BufferedLog()
+	defer caddy.UnbufferDefaultLogger(logger)
+	config, _, _, err := caddycmd.LoadConfig(file, adapter)
+	buffer.FlushTo(logger.WithOptions(zap.IncreaseLevel(zap.WarnLevel)))
+	return config, err
+}
+
+// checkStore looks at the keystore's file before SQLite does, which would make
+// files beside it that their owner's server could not open.
+func checkStore(path, command string) (exists bool, err error) {
+	fi, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case errors.Is(err, fs.ErrPermission):
+		if dir, fi := closed(path); fi != nil {
+			return false, checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, err)
+		}
+		return false, fmt.Errorf("keystore: %w", err)
+	case err != nil:
+		return false, fmt.Errorf("keystore: %w", err)
+	}
+	// An empty file is one that a keystore can be made in.
+	return fi.Size() > 0, checkOwner(fi, "the keystore "+path, command, nil)
+}
+
+// closed finds the directory that keeps this user from path.
+func closed(path string) (string, os.FileInfo) {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if fi, err := os.Stat(dir); err == nil {
+			return dir, fi
+		}
+		if dir == filepath.Dir(dir) {
+			return "", nil
+		}
+	}
+}
+
+// checkOwner refuses to run as another user than the owner of what fi
+// describes; if that is the same user, it returns otherwise.
+func checkOwner(fi os.FileInfo, what, command string, otherwise error) error {
+	owner, known := ownerOf(fi)
+	me := os.Geteuid()
+	if !known || owner == me {
+		return otherwise
+	}
+	name, sudo := userName(owner), userName(owner)
+	if name == strconv.Itoa(owner) {
+		sudo = "'#" + name + "'" // as sudo takes a user without a name
+	}
+	return fmt.Errorf("%s belongs to user %s, and this command runs as %s: run it as the owner, sudo -u %s %s …",
+		what, name, userName(me), sudo, command)
+}
+
+// osUser is the name of the user who runs the command, or the ID where there
+// is no name.
+func osUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return strconv.Itoa(os.Getuid())
+}
+
+// userName is a user's name, or the ID where there is no name.
+func userName(uid int) string {
+	id := strconv.Itoa(uid)
+	if u, err := user.LookupId(id); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return id
+}

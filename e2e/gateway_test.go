@@ -1,0 +1,352 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/sandbox"
+)
+
+// program is the gateway as a process of its own.
+type program struct {
+	t      *testing.T
+	dir    string // its home
+	config string
+	base   string // of the gate's URLs
+	cmd    *exec.Cmd
+	output *safeBuffer
+}
+
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// newProgram prepares a gateway with this Caddyfile, in which {gate} and
+// {sandbox} stand for free ports.
+func newProgram(t *testing.T, caddyfile string) *program {
+	t.Helper()
+	p := &program{t: t, dir: t.TempDir()}
+	gate, other := port(t), port(t)
+	p.base = "http://localhost:" + gate
+	caddyfile = strings.NewReplacer("localhost:8080", "localhost:"+gate, "localhost:8081", "localhost:"+other,
+		"admin localhost:2019", "admin off").Replace(caddyfile)
+	p.config = filepath.Join(p.dir, "Caddyfile")
+	if err := os.WriteFile(p.config, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	return p
+}
+
+func port(t *testing.T) string {
+	t.Helper()
+	free, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return free
+}
+
+func (p *program) command(args ...string) *exec.Cmd {
+	cmd := exec.Command("caddy", args...)
+	cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir+"/data", "XDG_CONFIG_HOME="+p.dir+"/config")
+	return cmd
+}
+
+// start runs the gateway and waits until it answers.
+func (p *program) start() {
+	p.t.Helper()
+	p.output = new(safeBuffer)
+	p.cmd = p.command("run", "--config", p.config)
+	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.eventually("the gateway answers", func() bool {
+		resp, err := http.Get(p.base + "/")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusNotFound
+	})
+}
+
+// kill is kill -9.
+func (p *program) kill() {
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	_ = p.cmd.Wait()
+	p.cmd = nil
+}
+
+func (p *program) eventually(what string, ok func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	p.t.Fatalf("waited in vain until %s; the gateway's output:\n%s", what, p.output)
+}
+
+// run runs a command of the command line and returns what it prints as JSON.
+func (p *program) run(args ...string) map[string]any {
+	p.t.Helper()
+	var stderr bytes.Buffer
+	cmd := p.command(append([]string{"speechgate", "--json"}, args...)...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		p.t.Fatalf("%v: %v: %s", args, err, &stderr)
+	}
+	object := make(map[string]any)
+	if len(bytes.TrimSpace(out)) > 0 {
+		if err := json.Unmarshal(out, &object); err != nil {
+			p.t.Fatalf("%v printed %q: %v", args, out, err)
+		}
+	}
+	return object
+}
+
+func (p *program) account() string {
+	p.t.Helper()
+	return p.run("account", "create", "--name", "Test")["account_id"].(string)
+}
+
+func (p *program) key(account string, args ...string) (id, secret string) {
+	p.t.Helper()
+	key := p.run(append([]string{"key", "issue", "--account", account}, args...)...)
+	return key["key_id"].(string), key["key"].(string)
+}
+
+// post sends a recording as a form with the key in part u.
+func (p *program) post(path, key string) (int, map[string]any) {
+	p.t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for _, field := range [][2]string{{"u", key}, {"d", "-a-general"}} {
+		if err := form.WriteField(field[0], field[1]); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	part, err := form.CreateFormFile("a", "speech.wav")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := part.Write(sandbox.SpeechWAV()); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := form.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	return p.do(http.MethodPost, path, &body, "Content-Type", form.FormDataContentType())
+}
+
+func (p *program) poll(job, key string) (int, map[string]any) {
+	p.t.Helper()
+	return p.do(http.MethodGet, "/v1/recognitions/"+job, nil, "Authorization", "Bearer "+key)
+}
+
+func (p *program) do(method, path string, body io.Reader, header ...string) (int, map[string]any) {
+	p.t.Helper()
+	req, err := http.NewRequest(method, p.base+path, body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer := make(map[string]any)
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		p.t.Fatalf("status %d, and no JSON: %v", resp.StatusCode, err)
+	}
+	return resp.StatusCode, answer
+}
+
+func TestExampleRecognizesSpeechInEveryForm(t *testing.T) {
+	example, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProgram(t, string(example))
+	p.start()
+	account := p.account()
+	_, key := p.key(account, "--expires", "1h")
+	recognized := func(t *testing.T, answer map[string]any) {
+		t.Helper()
+		if text, _ := answer["text"].(string); !strings.HasPrefix(text, "5.82 s of 16000 Hz mono") || answer["code"] != "" {
+			t.Errorf("the answer is %v; the gateway's output:\n%s", answer, p.output)
+		}
+	}
+	t.Run("form", func(t *testing.T) {
+		_, answer := p.post("/v1/recognize", key)
+		recognized(t, answer)
+	})
+	t.Run("raw body, key in the query", func(t *testing.T) {
+		_, answer := p.do(http.MethodPost, "/v1/recognize?d=-a-general&c=16K&u="+key, bytes.NewReader(sandbox.SpeechWAV()))
+		recognized(t, answer)
+	})
+	t.Run("raw body labelled as a form, key in the query's d", func(t *testing.T) {
+		d := url.QueryEscape("grammarFileNames=-a-general authorization=" + url.QueryEscape(key))
+		_, answer := p.do(http.MethodPost, "/v1/nolog/recognize?c=16K&d="+d, bytes.NewReader(sandbox.SpeechWAV()),
+			"Content-Type", "application/x-www-form-urlencoded")
+		recognized(t, answer)
+	})
+	t.Run("the library's form, chunked", func(t *testing.T) {
+		const boundary = "1234567890ABCDEFGHIJ"
+		body := "\r\n--" + boundary + "\r\nContent-Disposition: form-data; name=\"d\"\r\n\r\ngrammarFileNames=-a-general authorization=" + key +
+			"\r\n--" + boundary + "\r\nContent-Disposition: form-data; name=\"c\"\r\n\r\n16K" +
+			"\r\n--" + boundary + "\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n" + string(sandbox.SpeechWAV()) + "\r\n--" + boundary + "--\r\n"
+		_, answer := p.do(http.MethodPost, "/v1/recognize", io.MultiReader(strings.NewReader(body)), // of unknown length
+			"Content-Type", "multipart/form-data; boundary="+boundary)
+		recognized(t, answer)
+	})
+	t.Run("a job, to its end", func(t *testing.T) {
+		_, created := p.post("/v2/recognitions", key)
+		job, _ := created["sessionid"].(string)
+		seen := make(map[string]bool)
+		p.eventually("the job has ended", func() bool {
+			status, answer := p.poll(job, key)
+			if status != http.StatusOK {
+				t.Fatalf("status %d, %v", status, answer)
+			}
+			state, _ := answer["status"].(string)
+			seen[state] = true
+			if state == "completed" {
+				if text, _ := answer["text"].(string); !strings.HasPrefix(text, "5.82 s") {
+					t.Errorf("the answer is %v", answer)
+				}
+			}
+			return state == "completed"
+		})
+		if !seen["queued"] || !seen["processing"] {
+			t.Errorf("the states were %v", seen)
+		}
+		if shown := p.run("job", "show", job); shown["state"] != "completed" || shown["ended_at"] == nil {
+			t.Errorf("job show prints %v", shown)
+		}
+	})
+	if output := p.output.String(); strings.Contains(output, key) || strings.Contains(output, "sandbox-backend-key") {
+		t.Errorf("a key is in the output:\n%s", output)
+	}
+}
+
+func TestR12GraceHoldsAfterKillAndRestart(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.Method == http.MethodPost {
+			_, _ = fmt.Fprintf(w, `{"sessionid":"job-%d"}`, time.Now().UnixNano())
+			return
+		}
+		_, _ = io.WriteString(w, `{"status":"processing"}`)
+	}))
+	defer backend.Close()
+	p := newProgram(t, `{
+	admin off
+}
+http://localhost:8080 {
+	speechgate amivoice {
+		upstream_key the-backend-key
+		grace 15s
+	}
+	reverse_proxy `+strings.TrimPrefix(backend.URL, "http://")+`
+}
+`)
+	p.start()
+	account, other := p.account(), p.account()
+	_, colleague := p.key(account)
+	_, stranger := p.key(other)
+	_, otherExpired := p.key(account, "--expires", "1s")
+	keyID, key := p.key(account, "--expires", "2s")
+	_, created := p.post("/v1/recognitions", key)
+	job, _ := created["sessionid"].(string)
+	revokedID, revoked := p.key(account, "--expires", "2s")
+	_, created = p.post("/v1/recognitions", revoked)
+	revokedJob, _ := created["sessionid"].(string)
+	if job == "" || revokedJob == "" {
+		t.Fatalf("no jobs were created; the gateway's output:\n%s", p.output)
+	}
+	p.kill() // the answers have come, so the records must be there
+	p.start()
+
+	status := func(job, key string) int {
+		t.Helper()
+		code, _ := p.poll(job, key)
+		return code
+	}
+	for _, key := range []string{otherExpired, key, revoked} {
+		p.eventually("the key expires for new work", func() bool {
+			_, answer := p.post("/v1/recognize", key)
+			return answer["code"] == "-"
+		})
+	}
+	for who, want := range map[string]struct {
+		key  string
+		code int
+	}{
+		"the expired key of the job":              {key, http.StatusOK},
+		"a valid key of the account":              {colleague, http.StatusOK},
+		"another expired key":                     {otherExpired, http.StatusUnauthorized},
+		"another account's key":                   {stranger, http.StatusNotFound},
+		"an expired key, for another key's job":   {revoked, http.StatusUnauthorized},
+		"a key that does not exist and never did": {"nobody", http.StatusUnauthorized},
+	} {
+		if got := status(job, want.key); got != want.code {
+			t.Errorf("%s: status %d, want %d", who, got, want.code)
+		}
+	}
+	if got := status(revokedJob, revoked); got != http.StatusOK {
+		t.Errorf("before it is revoked: status %d", got)
+	}
+	p.run("key", "revoke", revokedID, "--reason", "test")
+	p.eventually("the revocation counts", func() bool { return status(revokedJob, revoked) == http.StatusUnauthorized })
+	p.eventually("the window closes", func() bool { return status(job, key) == http.StatusUnauthorized })
+	if got := status(job, colleague); got != http.StatusOK {
+		t.Errorf("a valid key after the window: status %d", got)
+	}
+	if shown := p.run("key", "show", keyID); shown["status"] != "expired" {
+		t.Errorf("key show prints %v", shown)
+	}
+	p.kill()
+	p.start()
+	if got := status(revokedJob, revoked); got != http.StatusUnauthorized {
+		t.Errorf("the revoked key after another restart: status %d", got)
+	}
+	p.run("account", "close", account, "--yes")
+	p.eventually("closing the account counts", func() bool { return status(job, colleague) == http.StatusUnauthorized })
+}
