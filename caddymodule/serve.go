@@ -121,10 +121,7 @@ func asksUpgrade(header http.Header) bool {
 // where it has not.
 func clientIP(r *http.Request) netip.Addr {
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Addr{}
-	}
+	addr, _ := netip.ParseAddr(text) // what does not parse is no address
 	return addr.Unmap()
 }
 

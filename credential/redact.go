@@ -62,7 +62,13 @@ func mask(p []byte, secret string, limit int, last bool) (masked []byte, keep in
 		return p, 0
 	}
 	copied := false
-	for i := 0; i < min(len(p), limit); {
+	starts := spellingStarts[secret[0]]
+	for i := 0; ; {
+		next := indexAny(p[i:max(i, min(len(p), limit))], starts)
+		if next < 0 {
+			break
+		}
+		i += next
 		n, open := spelled(p[i:], secret)
 		switch {
 		case open && !last:
@@ -77,6 +83,15 @@ func mask(p []byte, secret string, limit int, last bool) (masked []byte, keep in
 		i += n
 	}
 	return p, 0
+}
+
+// indexAny is where the first of these bytes is, or -1. It is bytes.IndexAny for
+// bytes that are no text.
+func indexAny(p []byte, of string) int {
+	if len(of) == 1 {
+		return bytes.IndexByte(p, of[0])
+	}
+	return slices.IndexFunc(p, func(c byte) bool { return strings.IndexByte(of, c) >= 0 })
 }
 
 // spelled is the length of the longest spelling of secret that p begins with,
@@ -122,6 +137,18 @@ var spellings = func() (table [256][]string) {
 		}
 		slices.Sort(table[i])
 		table[i] = slices.Compact(table[i])
+	}
+	return table
+}()
+
+// spellingStarts are the first characters of the spellings of a character.
+var spellingStarts = func() (table [256]string) {
+	for i, forms := range spellings {
+		for _, form := range forms {
+			if !strings.Contains(table[i], form[:1]) {
+				table[i] += form[:1]
+			}
+		}
 	}
 	return table
 }()
