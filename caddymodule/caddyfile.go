@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -61,8 +62,13 @@ func text(into *string) option {
 	}
 }
 
-// duration reads an option's one argument, a duration.
-func duration(set func(caddy.Duration)) option {
+// duration reads an option's one argument, a duration that may be 0.
+func duration(set func(caddy.Duration)) option { return durationFrom(0, set) }
+
+// positive reads an option's one argument, a duration that may not be 0.
+func positive(set func(caddy.Duration)) option { return durationFrom(1, set) }
+
+func durationFrom(least time.Duration, set func(caddy.Duration)) option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		var value string
@@ -70,7 +76,7 @@ func duration(set func(caddy.Duration)) option {
 			return err
 		}
 		dur, err := caddy.ParseDuration(value)
-		if err != nil || dur < 0 {
+		if err != nil || dur < least {
 			return d.Errf("%s %q: want a duration such as 90s, 24h or 7d", name, value)
 		}
 		set(caddy.Duration(dur))
@@ -113,8 +119,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		err := parseBlock(d, map[string]option{
 			"keystore":      app.Keystore.unmarshalCaddyfile,
 			"pepper":        text(&app.Pepper),
-			"max_staleness": duration(func(v caddy.Duration) { app.MaxStaleness = v }),
-			"retention":     duration(func(v caddy.Duration) { app.Retention = v }),
+			"max_staleness": positive(func(v caddy.Duration) { app.MaxStaleness = v }),
+			"retention":     positive(func(v caddy.Duration) { app.Retention = v }),
 		})
 		if err != nil {
 			return nil, err
@@ -193,7 +199,7 @@ func (g *Gate) unmarshalMaxHead(d *caddyfile.Dispenser) error {
 		return err
 	}
 	bytes, err := humanize.ParseBytes(size)
-	if err != nil || bytes > 16<<20 {
+	if err != nil || bytes < minMaxHead || bytes > maxMaxHead {
 		return d.Errf("max_head %s: want a size from 1KiB to 16MiB", strconv.Quote(size))
 	}
 	g.MaxHead = int(bytes)

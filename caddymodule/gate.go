@@ -104,6 +104,8 @@ type Allowance struct {
 
 const (
 	defaultMaxHead = 64 << 10
+	minMaxHead     = 1 << 10
+	maxMaxHead     = 16 << 20
 	defaultGrace   = 24 * time.Hour
 )
 
@@ -187,7 +189,7 @@ func (g *Gate) Validate() error {
 		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", g.grace.Window)
 	case g.grace.AfterEnd < 0:
 		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", g.grace.AfterEnd)
-	case g.MaxHead < 1<<10 || g.MaxHead > 16<<20:
+	case g.MaxHead < minMaxHead || g.MaxHead > maxMaxHead:
 		return fmt.Errorf("max_head %d: want a size from 1KiB to 16MiB", g.MaxHead)
 	case g.UnrecordedJobs != "" && g.UnrecordedJobs != "refuse" && g.UnrecordedJobs != "backend":
 		return fmt.Errorf("unrecorded_jobs %q: want refuse or backend", g.UnrecordedJobs)

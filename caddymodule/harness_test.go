@@ -32,6 +32,7 @@ const backendKey = "backend-key-0123456789abcdef"
 type gateway struct {
 	t       *testing.T
 	addr    string // of the gate
+	scheme  string // of the site; http:// unless it says otherwise
 	backend *backend
 	path    string // of the keystore
 	logPath string // of the default logger's output, which is at debug level
@@ -62,6 +63,11 @@ func newGatewayWith(t *testing.T, g *gateway) *gateway {
 	if g.site == "" {
 		g.site = defaultSite
 	}
+	if g.scheme == "" {
+		g.scheme = "http://"
+	} else {
+		g.addr = strings.Replace(g.addr, "127.0.0.1", "localhost", 1) // TLS goes by names
+	}
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	g.load()
@@ -80,7 +86,8 @@ func (g *gateway) config() string {
 	text := `{
 	admin off
 	persist_config off
-	auto_https off
+	auto_https disable_redirects
+	skip_install_trust
 	log default {
 		output file {log}
 		level DEBUG
@@ -90,6 +97,7 @@ func (g *gateway) config() string {
 			headers speechgate
 			uri speechgate
 			error speechgate
+			http speechgate
 		}
 	}
 	servers {
@@ -101,7 +109,7 @@ func (g *gateway) config() string {
 		` + g.global + `
 	}
 }
-http://{addr} {
+{scheme}{addr} {
 	log
 	speechgate amivoice {
 		` + g.options + `
@@ -109,7 +117,7 @@ http://{addr} {
 	` + g.site + `
 }
 `
-	return strings.NewReplacer("{log}", g.logPath, "{store}", g.path, "{addr}", g.addr,
+	return strings.NewReplacer("{log}", g.logPath, "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme,
 		"{backend}", g.backend.addr()).Replace(text)
 }
 

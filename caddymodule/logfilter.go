@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -35,6 +37,8 @@ func init() {
 //	        resp_headers speechgate
 //	        headers      speechgate
 //	        uri          speechgate
+//	        error        speechgate
+//	        http         speechgate
 //	    }
 //	}
 type LogFilter struct {
@@ -90,6 +94,8 @@ func (f *LogFilter) Filter(field zapcore.Field) zapcore.Field {
 		if array, ok := field.Interface.(zapcore.ArrayMarshaler); ok {
 			return zap.Array(field.Key, maskedArray{f, field.Key, array})
 		}
+	case zapcore.ReflectType:
+		return zap.Reflect(field.Key, f.maskValue(field.Key, field.Interface))
 	case zapcore.ErrorType:
 		if err, ok := field.Interface.(error); ok {
 			return zap.String(field.Key, f.mask(field.Key, err.Error()))
@@ -138,6 +144,38 @@ func maskUpstreamKey(key policy.Secret) {
 	}
 }
 
+// maskValue masks the text in a value that logs as JSON, such as a part of the
+// configuration. One that does not marshal is left out.
+func (f *LogFilter) maskValue(name string, value any) any {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil
+	}
+	var plain any
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	if dec.Decode(&plain) != nil {
+		return nil
+	}
+	return f.maskPlain(name, plain)
+}
+
+func (f *LogFilter) maskPlain(name string, value any) any {
+	switch value := value.(type) {
+	case string:
+		return f.mask(name, value)
+	case []any:
+		for i, element := range value {
+			value[i] = f.maskPlain(name, element)
+		}
+	case map[string]any:
+		for key, member := range value {
+			value[key] = f.maskPlain(key, member)
+		}
+	}
+	return value
+}
+
 // maskedObject masks an object's fields as they are encoded.
 type maskedObject struct {
 	filter *LogFilter
@@ -166,6 +204,10 @@ func (e maskingEncoder) AddObject(key string, object zapcore.ObjectMarshaler) er
 	return e.ObjectEncoder.AddObject(key, maskedObject{e.filter, object})
 }
 
+func (e maskingEncoder) AddReflected(key string, value any) error {
+	return e.ObjectEncoder.AddReflected(key, e.filter.maskValue(key, value))
+}
+
 func (e maskingEncoder) AddArray(key string, array zapcore.ArrayMarshaler) error {
 	return e.ObjectEncoder.AddArray(key, maskedArray{e.filter, key, array})
 }
@@ -185,6 +227,10 @@ func (m maskedArray) MarshalLogArray(enc zapcore.ArrayEncoder) error {
 type maskingArrayEncoder struct {
 	zapcore.ArrayEncoder
 	masked maskedArray
+}
+
+func (e maskingArrayEncoder) AppendObject(object zapcore.ObjectMarshaler) error {
+	return e.ArrayEncoder.AppendObject(maskedObject{e.masked.filter, object})
 }
 
 func (e maskingArrayEncoder) AppendString(value string) {

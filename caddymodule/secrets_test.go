@@ -112,7 +112,7 @@ func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
 			}
 		}
 	}
-	for _, word := range []string{`"reason":"key_expired"`, `"reason":"store_unavailable"`, "REDACTED", "answer withheld", "upstream roundtrip"} {
+	for _, word := range []string{"adjusted config", `"reason":"key_expired"`, `"reason":"store_unavailable"`, "REDACTED", "answer withheld", "upstream roundtrip"} {
 		if !strings.Contains(g.log(), word) {
 			t.Errorf("the log lacks %q: was it at debug level?", word)
 		}

@@ -1,0 +1,102 @@
+package caddymodule
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+func TestGateHoldsOverEveryHTTPVersion(t *testing.T) {
+	g := newGatewayWith(t, &gateway{scheme: "https://", options: "upstream_key " + backendKey, site: "tls internal\n" + defaultSite})
+	key, secret := g.issue(keystore.NewKey{})
+	_, expired := g.expired()
+	g.recordJob("j", key, now())
+	insecure := &tls.Config{InsecureSkipVerify: true}
+	eventually(t, func() bool { // the certificate is made in the background
+		conn, err := tls.Dial("tcp", g.addr, insecure)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	overH2 := &http.Transport{TLSClientConfig: insecure, ForceAttemptHTTP2: true}
+	overH3 := &http3.Transport{TLSClientConfig: insecure}
+	t.Cleanup(func() {
+		overH2.CloseIdleConnections()
+		_ = overH3.Close()
+	})
+	for version, transport := range map[int]http.RoundTripper{2: overH2, 3: overH3} {
+		t.Run(fmt.Sprint("HTTP/", version), func(t *testing.T) {
+			g.t = t
+			client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+			do := func(method, path, key string, body io.Reader) (int, string) {
+				t.Helper()
+				req, err := http.NewRequestWithContext(t.Context(), method, "https://"+g.addr+path, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if method == http.MethodGet {
+					req.Header.Set("Authorization", "Bearer "+key)
+				} else {
+					req.Header.Set("Content-Type", "multipart/form-data; boundary=------------------------c0ffee")
+				}
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				text, err := io.ReadAll(resp.Body)
+				if err != nil || resp.ProtoMajor != version {
+					t.Fatalf("over HTTP/%d: %v", resp.ProtoMajor, err)
+				}
+				return resp.StatusCode, string(text)
+			}
+			form := func(key string, size int) io.Reader {
+				_, body, _ := strings.Cut(g.form("/", [2]string{"u", key}, [2]string{"a", strings.Repeat("\x00", size)}), "\r\n\r\n")
+				return io.MultiReader(strings.NewReader(body)) // of unknown length
+			}
+			g.backend.received()
+			if status, body := do(http.MethodPost, "/v1/recognize", secret, form(secret, 1<<20)); status != http.StatusOK || !strings.Contains(body, "hello") {
+				t.Errorf("status %d, body %q; log:\n%s", status, body, g.log())
+			}
+			if sent := g.backend.received(); strings.Contains(sent, secret) || strings.Count(sent, backendKey) != 1 {
+				t.Errorf("the client's key went upstream, or the backend's not once")
+			}
+			if status, body := do(http.MethodPost, "/v1/recognize", expired, form(expired, 4<<20)); status != http.StatusOK || body != deniedBody {
+				t.Errorf("refused in a form: status %d, body %q", status, body)
+			}
+			if status, body := do(http.MethodPost, "/v1/recognize?u="+expired, expired, form("", 4<<20)); status != http.StatusOK || body != deniedBody {
+				t.Errorf("refused in the query: status %d, body %q", status, body)
+			}
+			if status, _ := do(http.MethodGet, "/v1/recognitions/j", expired, nil); status != http.StatusUnauthorized {
+				t.Errorf("a poll with an expired key: status %d", status)
+			}
+			if status, _ := do(http.MethodGet, "/v1/recognitions/j", secret, nil); status != http.StatusOK {
+				t.Errorf("a poll: status %d", status)
+			}
+			if status, _ := do(http.MethodGet, "/v1/", secret, nil); status != http.StatusNotFound {
+				t.Errorf("a stream: status %d", status)
+			}
+		})
+	}
+}
+
+func TestSizeLimitKeepsItsStatus(t *testing.T) {
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "request_body {\n max_size 1KB\n}\n" + defaultSite})
+	_, secret := g.issue(keystore.NewKey{})
+	form := g.form("/v1/recognize", [2]string{"d", strings.Repeat("x", 2000)}, [2]string{"u", secret}, [2]string{"a", audio})
+	head, body, _ := strings.Cut(form, "\r\n\r\n")
+	head = strings.Replace(head, "Content-Length", "Transfer-Encoding: chunked\r\nX-Was", 1)
+	got := g.send(fmt.Sprintf("%s\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", head, len(body), body))
+	if got.status != http.StatusRequestEntityTooLarge {
+		t.Errorf("status %d", got.status)
+	}
+}
