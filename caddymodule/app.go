@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -53,7 +52,7 @@ type App struct {
 
 	mu       sync.Mutex
 	backends map[string]credential.Upstream // by backend name
-	jobKeep  time.Duration                  // the longest grace of any gate
+	jobKeep  time.Duration                  // the longest grace there is
 }
 
 // Keystore says which database holds the keys.
@@ -140,12 +139,9 @@ func DefaultKeystorePath() string {
 // Start opens the store, unless a request has done so already.
 func (a *App) Start() error {
 	a.store.keepJobs(a.jobKeep)
-	_, release, err := a.store.use()
-	if err != nil {
-		return err
-	}
-	release()
-	return nil
+	defer a.store.hold()()
+	_, err := a.store.get()
+	return err
 }
 
 // Stop does nothing: requests of this configuration may still be running.
@@ -160,7 +156,7 @@ func (a *App) Cleanup() error {
 }
 
 // addGate takes in what gates have to agree on.
-func (a *App) addGate(backend string, up credential.Upstream, grace time.Duration) error {
+func (a *App) addGate(backend string, up credential.Upstream) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	other, exists := a.backends[backend]
@@ -168,16 +164,20 @@ func (a *App) addGate(backend string, up credential.Upstream, grace time.Duratio
 		return fmt.Errorf("backend %q: two gates of one backend have different upstream keys; job IDs belong to one upstream account, so give one of them another backend name", backend)
 	}
 	a.backends[backend] = up
-	a.jobKeep = max(a.jobKeep, grace)
 	return nil
+}
+
+// keepJobs has the records of jobs kept for at least a grace of that length.
+func (a *App) keepJobs(grace time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.jobKeep = max(a.jobKeep, grace)
 }
 
 // storeKey identifies a store in the pool by all that shapes it.
 func storeKey(cfg keystore.Config) string {
 	return fmt.Sprintf("%s|%x|%s|%s", cfg.Path, sha256.Sum256([]byte(cfg.Pepper.Reveal())), cfg.MaxStaleness, cfg.Retention)
 }
-
-var errStoreClosed = errors.New("the keystore was closed by a reload with other settings")
 
 // Interface guards
 var (

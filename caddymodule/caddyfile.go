@@ -19,7 +19,9 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption)
 	httpcaddyfile.RegisterHandlerDirective("speechgate", parseGate)
 	// The gate comes before whatever else asks who the client is, and after
-	// what rewrites the request: it judges the path that goes upstream.
+	// what rewrites the request: it judges the path that goes upstream. Before
+	// the gate stands what it would refuse as unlisted.
+	httpcaddyfile.RegisterDirectiveOrder("speechgate_verify", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("speechgate", httpcaddyfile.Before, "basic_auth")
 }
 
@@ -63,17 +65,24 @@ func text(into *string) option {
 }
 
 // duration reads an option's one argument, a duration that may be 0.
-func duration(set func(caddy.Duration)) option { return durationFrom(0, set) }
+func duration(set func(caddy.Duration)) option { return durationFrom(0, "", set) }
 
 // positive reads an option's one argument, a duration that may not be 0.
-func positive(set func(caddy.Duration)) option { return durationFrom(1, set) }
+func positive(set func(caddy.Duration)) option { return durationFrom(1, "", set) }
 
-func durationFrom(least time.Duration, set func(caddy.Duration)) option {
+// durationOrOff reads an option's one argument, a duration or "off", which is 0.
+func durationOrOff(set func(caddy.Duration)) option { return durationFrom(0, "off", set) }
+
+func durationFrom(least time.Duration, zero string, set func(caddy.Duration)) option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		var value string
 		if err := text(&value)(d); err != nil {
 			return err
+		}
+		if value == zero {
+			set(0)
+			return nil
 		}
 		dur, err := caddy.ParseDuration(value)
 		if err != nil || dur < least {
@@ -154,7 +163,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    upstream_key    <key>|drop|pass
 //	    backend         <name>
 //	    grace           <duration>
-//	    grace_after_end <duration>
+//	    grace_after_end <duration>|off
 //	    unrecorded_jobs refuse|backend
 //	    single_account
 //	    also_allow      <method> <path>
@@ -170,7 +179,7 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"upstream_key":    text(&g.UpstreamKey),
 		"backend":         text(&g.Backend),
 		"grace":           duration(func(v caddy.Duration) { g.Grace = &v }),
-		"grace_after_end": duration(func(v caddy.Duration) { g.GraceAfterEnd = v }),
+		"grace_after_end": durationOrOff(func(v caddy.Duration) { g.GraceAfterEnd = v }),
 		"unrecorded_jobs": text(&g.UnrecordedJobs),
 		"single_account":  toggle(&g.SingleAccount),
 		"also_allow":      g.unmarshalAllowance,
@@ -188,8 +197,11 @@ func (g *Gate) unmarshalAllowance(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// unmarshalCORS takes the option without origins for one with every origin.
 func (g *Gate) unmarshalCORS(d *caddyfile.Dispenser) error {
-	g.CORS = d.RemainingArgs()
+	if g.CORS = d.RemainingArgs(); len(g.CORS) == 0 {
+		g.CORS = []string{"*"}
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -16,7 +17,7 @@ func (g *gateway) request(line string, headers ...string) reply {
 }
 
 func TestR15WhatIsNotListedIsRefused(t *testing.T) {
-	g := newGateway(t, "upstream_key "+backendKey+"\n also_allow GET /v1/engines")
+	g := newGateway(t, "upstream_key "+backendKey+"\n also_allow GET /v1/engines\n also_allow POST /v1/words")
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
 	bearer := "Authorization: Bearer " + secret + "\r\n"
@@ -62,6 +63,22 @@ func TestR15WhatIsNotListedIsRefused(t *testing.T) {
 		})
 	}
 
+	t.Run("a body on a poll", func(t *testing.T) {
+		g.t = t
+		smuggled := "DELETE /v1/escalation HTTP/1.1\r\nHost: x\r\nX-Swallow: "
+		for _, framing := range []string{
+			fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(smuggled), smuggled),
+			fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(smuggled), smuggled),
+		} {
+			got := g.send("GET /v1/recognitions/j HTTP/1.1\r\nHost: " + g.addr + "\r\n" + bearer + framing)
+			if got.status != http.StatusUnauthorized || !strings.Contains(got.raw, "Connection: close") {
+				t.Errorf("status %d, header %v", got.status, got.header)
+			}
+		}
+		if sent := g.backend.received(); sent != "" {
+			t.Errorf("the backend got %q", sent)
+		}
+	})
 	t.Run("also_allow opens its path to valid keys", func(t *testing.T) {
 		g.t = t
 		g.backend.respondText(http.StatusOK, "engines")
@@ -70,6 +87,14 @@ func TestR15WhatIsNotListedIsRefused(t *testing.T) {
 		}
 		if sent := g.backend.received(); !strings.Contains(sent, "Authorization: Bearer "+backendKey) || strings.Contains(sent, secret) {
 			t.Errorf("the backend got\n%s", sent)
+		}
+		g.send(g.form("/v1/words", [2]string{"u", secret}, [2]string{"w", "word"}))
+		if sent := g.backend.received(); strings.Contains(sent, secret) || strings.Count(sent, backendKey) != 1 {
+			t.Errorf("of a form the backend got\n%s", sent)
+		}
+		if got := g.send(strings.Replace(g.form("/v1/words", [2]string{"u", "other"}, [2]string{"w", "word"}),
+			"Content-Length", bearer+"Content-Length", 1)); got.status != http.StatusNotFound {
+			t.Errorf("two keys: status %d", got.status)
 		}
 		if got := g.request("GET /v1/engines?u=nobody"); got.status != http.StatusNotFound {
 			t.Errorf("an unknown key: status %d", got.status)

@@ -99,11 +99,17 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, func() bool { return strings.Contains(g.backend.received(), backendKey) })
+	late := g.dial(t) // whose key comes after the reloads
+	lateForm := form("/v1/recognitions")
+	const sentBefore = 400
+	if _, err := io.WriteString(late, lateForm[:sentBefore]); err != nil {
+		t.Fatal(err)
+	}
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var load sync.WaitGroup
-	var done atomic.Int64
+	var done, lost atomic.Int64
 	for worker := range 8 {
 		load.Go(func() {
 			for ctx.Err() == nil {
@@ -115,6 +121,7 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 				if err != nil && answer == "" {
 					// Connections that the kernel has accepted for the listener that
 					// goes are lost in plain Caddy as well. The request was not read.
+					lost.Add(1)
 					continue
 				}
 				if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 200 OK\r\n") || !strings.HasSuffix(strings.TrimRight(answer, "\r\n0"), "}") {
@@ -135,6 +142,16 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 	stop()
 	load.Wait()
 
+	if lost.Load()*10 > done.Load() {
+		t.Errorf("%d connections were lost, and %d requests answered", lost.Load(), done.Load())
+	}
+	time.Sleep(2 * closeDelay) // by then the stores that can go have gone
+	if _, err := io.WriteString(late, lateForm[sentBefore:]); err != nil {
+		t.Fatal(err)
+	}
+	if got := readReply(t, late); got.status != http.StatusOK {
+		t.Errorf("the request that began before the reloads: status %d, body %q", got.status, got.body)
+	}
 	close(reloaded)
 	got := readReply(t, slow)
 	if got.status != http.StatusOK {
@@ -181,11 +198,7 @@ func TestR2KeyRevokedWhileRequestsRunIsRefusedOnTheNext(t *testing.T) {
 	<-running
 
 	// The store that the gate itself uses: its own writes count at once.
-	store, release, err := runningStore(t)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
+	store := runningStore(t)
 	keys, err := store.Keys(t.Context(), g.account.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +213,7 @@ func TestR2KeyRevokedWhileRequestsRunIsRefusedOnTheNext(t *testing.T) {
 	}
 }
 
-func runningStore(t *testing.T) (*keystore.Store, func(), error) {
+func runningStore(t *testing.T) *keystore.Store {
 	t.Helper()
 	var found *sharedStore
 	stores.Range(func(_, value any) bool {
@@ -210,7 +223,12 @@ func runningStore(t *testing.T) (*keystore.Store, func(), error) {
 	if found == nil {
 		t.Fatal("no store is open")
 	}
-	return found.use()
+	t.Cleanup(found.hold())
+	store, err := found.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
 }
 
 func TestR3TimeDoesNotRunBackwards(t *testing.T) {

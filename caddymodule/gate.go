@@ -89,6 +89,7 @@ type Gate struct {
 
 	api      *dialect.API
 	upstream credential.Upstream
+	redactor *credential.Redactor // of the backend's key; nil where none is put in
 	grace    policy.Grace
 	app      *App
 	logger   *zap.Logger
@@ -101,6 +102,12 @@ type Allowance struct {
 	// The request's path, whole, as it goes upstream.
 	Path string `json:"path,omitempty"`
 }
+
+// The words that stand for no key in upstream_key.
+const (
+	upstreamDrop = "drop"
+	upstreamPass = "pass"
+)
 
 const (
 	defaultMaxHead = 64 << 10
@@ -163,10 +170,10 @@ func (g *Gate) graceRule() policy.Grace {
 
 func (g *Gate) provisionUpstream() error {
 	switch g.UpstreamKey {
-	case "", "drop":
+	case "", upstreamDrop:
 		g.upstream.Mode = credential.Drop
 		return nil
-	case "pass":
+	case upstreamPass:
 		g.upstream.Mode = credential.Pass
 		return nil
 	}
@@ -178,17 +185,17 @@ func (g *Gate) provisionUpstream() error {
 	if err := credential.CheckUpstreamKey(g.upstream.Key); err != nil {
 		return fmt.Errorf("upstream_key: %w", err)
 	}
+	g.redactor = credential.NewRedactor(g.upstream.Key, 0)
 	maskUpstreamKey(g.upstream.Key)
 	return nil
 }
 
 // Validate checks what was configured.
 func (g *Gate) Validate() error {
+	if err := g.validateGrace(); err != nil {
+		return err
+	}
 	switch {
-	case g.grace.Window < 0:
-		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", g.grace.Window)
-	case g.grace.AfterEnd < 0:
-		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", g.grace.AfterEnd)
 	case g.MaxHead < minMaxHead || g.MaxHead > maxMaxHead:
 		return fmt.Errorf("max_head %d: want a size from 1KiB to 16MiB", g.MaxHead)
 	case g.UnrecordedJobs != "" && g.UnrecordedJobs != "refuse" && g.UnrecordedJobs != "backend":
@@ -202,7 +209,18 @@ func (g *Gate) Validate() error {
 	if err := g.validateCORS(); err != nil {
 		return err
 	}
-	return g.app.addGate(g.Backend, g.upstream, g.grace.Window)
+	g.app.keepJobs(g.grace.Window)
+	return g.app.addGate(g.Backend, g.upstream)
+}
+
+func (g *Gate) validateGrace() error {
+	switch {
+	case g.grace.Window < 0:
+		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", g.grace.Window)
+	case g.grace.AfterEnd < 0:
+		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", g.grace.AfterEnd)
+	}
+	return nil
 }
 
 func (g *Gate) validateAllowances() error {
@@ -210,30 +228,13 @@ func (g *Gate) validateAllowances() error {
 		switch {
 		case a.Method == "" || strings.ToUpper(a.Method) != a.Method || a.Method == http.MethodConnect:
 			return fmt.Errorf("also_allow %q %q: want a method in capitals, such as GET", a.Method, a.Path)
-		case !cleanPath(a.Path):
+		case !dialect.CleanPath(a.Path):
 			return fmt.Errorf("also_allow %s %q: want one whole path that begins with a slash, without wildcards, dot segments, doubled slashes or escapes", a.Method, a.Path)
-		case len(g.api.Methods(a.Path)) > 0:
+		case g.api.Knows(a.Path):
 			return fmt.Errorf("also_allow %s %s: the %s dialect knows this path, and what it does not list there stays refused", a.Method, a.Path, g.api.Name)
 		}
 	}
 	return nil
-}
-
-// cleanPath reports whether every parser reads the same path in it.
-func cleanPath(path string) bool {
-	if !strings.HasPrefix(path, "/") {
-		return false
-	}
-	segments := strings.Split(path[1:], "/")
-	for i, segment := range segments {
-		if last := i == len(segments)-1; segment == "" && last {
-			continue
-		}
-		if !dialect.ValidJobID(strings.ReplaceAll(segment, ":", "")) {
-			return false
-		}
-	}
-	return true
 }
 
 func (g *Gate) validateCORS() error {

@@ -55,6 +55,7 @@ func newGateway(t *testing.T, options string) *gateway {
 func newGatewayWith(t *testing.T, g *gateway) *gateway {
 	t.Helper()
 	g.t = t
+	upstreamKeys.Store(nil) // or another test's would be masked in this one's log
 	dir := t.TempDir()
 	g.path = filepath.Join(dir, "store", "keystore.db")
 	g.logPath = filepath.Join(dir, "caddy.log")

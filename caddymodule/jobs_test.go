@@ -84,6 +84,11 @@ func TestR10JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 		}
 	})
 	for name, answer := range map[string]string{
+		"an ID in another case":            `{"SessionID":"x"}`,
+		"a byte order mark":                "\ufeff" + `{"sessionid":"x"}`,
+		"a list":                           `[{"sessionid":"x"}]`,
+		"two objects":                      `{}{"sessionid":"x"}`,
+		"nothing":                          "",
 		"two IDs":                          `{"sessionid":"first","sessionid":"second"}`,
 		"an ID that is no string":          `{"sessionid":17}`,
 		"an ID that a path cannot carry":   `{"sessionid":"a/../b"}`,

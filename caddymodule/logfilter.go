@@ -54,8 +54,10 @@ func (*LogFilter) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision gathers the places.
+// Provision gathers the places. Cookies are none, and masked for their own
+// sake where log_credentials is on.
 func (f *LogFilter) Provision(caddy.Context) error {
+	f.headers = []string{"cookie", "set-cookie", "proxy-authorization"}
 	for _, name := range dialect.Names() {
 		api, _ := dialect.ByName(name)
 		f.places = append(f.places, api.Places...)
@@ -171,9 +173,27 @@ func (f *LogFilter) maskPlain(name string, value any) any {
 	case map[string]any:
 		for key, member := range value {
 			value[key] = f.maskPlain(key, member)
+			if text, ok := member.(string); ok && isConfiguredSecret(value, key) && !strings.HasPrefix(text, "{") {
+				value[key] = credential.Masked
+			}
 		}
 	}
 	return value
+}
+
+// isConfiguredSecret reports whether this member of this object is a secret in
+// the configuration of one of our modules. Caddy logs configurations before it
+// sets the modules up.
+func isConfiguredSecret(object map[string]any, name string) bool {
+	switch name {
+	case "upstream_key":
+		return object[name] != upstreamDrop && object[name] != upstreamPass
+	case "key":
+		return object["handler"] == "speechgate_sandbox"
+	case "pepper":
+		return true
+	}
+	return false
 }
 
 // maskedObject masks an object's fields as they are encoded.

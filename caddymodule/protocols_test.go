@@ -1,10 +1,18 @@
 package caddymodule
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,18 +23,14 @@ import (
 )
 
 func TestGateHoldsOverEveryHTTPVersion(t *testing.T) {
-	g := newGatewayWith(t, &gateway{scheme: "https://", options: "upstream_key " + backendKey, site: "tls internal\n" + defaultSite})
+	g := newGatewayWith(t, &gateway{
+		scheme: "https://", options: "upstream_key " + backendKey,
+		site: "tls " + certificate(t) + "\n" + defaultSite,
+	})
 	key, secret := g.issue(keystore.NewKey{})
 	_, expired := g.expired()
 	g.recordJob("j", key, now())
 	insecure := &tls.Config{InsecureSkipVerify: true}
-	eventually(t, func() bool { // the certificate is made in the background
-		conn, err := tls.Dial("tcp", g.addr, insecure)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
 	overH2 := &http.Transport{TLSClientConfig: insecure, ForceAttemptHTTP2: true}
 	overH3 := &http3.Transport{TLSClientConfig: insecure}
 	t.Cleanup(func() {
@@ -87,6 +91,37 @@ func TestGateHoldsOverEveryHTTPVersion(t *testing.T) {
 			}
 		})
 	}
+}
+
+// certificate makes one for localhost, and returns the names of its two files.
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var files []string
+	for _, block := range []*pem.Block{{Type: "CERTIFICATE", Bytes: cert}, {Type: "PRIVATE KEY", Bytes: private}} {
+		file := filepath.Join(dir, fmt.Sprintf("%d.pem", len(files)))
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	return strings.Join(files, " ")
 }
 
 func TestSizeLimitKeepsItsStatus(t *testing.T) {

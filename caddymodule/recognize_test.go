@@ -216,6 +216,18 @@ func TestRefusalByHeaderAndQueryReadsNoBody(t *testing.T) {
 			t.Error("it was asked to go on")
 		}
 	})
+	t.Run("nor does one whose label says that no key can be in the body", func(t *testing.T) {
+		conn := g.dial(t)
+		if _, err := io.WriteString(conn, "POST /v1/recognize?d=x HTTP/1.1\r\nHost: "+g.addr+
+			"\r\nContent-Length: 1000000\r\nContent-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		got := readReply(t, conn)
+		wantDenied(t, got)
+		if strings.Contains(got.raw, "100 Continue") {
+			t.Error("it was asked to go on")
+		}
+	})
 	t.Run("a client that is slow to send has its answer at once", func(t *testing.T) {
 		conn := g.dial(t)
 		if _, err := io.WriteString(conn, head+"\r\nfirst bytes"); err != nil {
@@ -244,6 +256,19 @@ func TestRefusalByHeaderAndQueryReadsNoBody(t *testing.T) {
 		}
 		wantDenied(t, readReply(t, conn))
 	})
+}
+
+func TestRefusedPollLeavesTheConnectionOpen(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	conn := g.dial(t)
+	for range 3 {
+		if _, err := io.WriteString(conn, "GET /v1/recognitions/j HTTP/1.1\r\nHost: "+g.addr+"\r\nAuthorization: Bearer nobody\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got := readReply(t, conn); got.status != http.StatusUnauthorized || got.header.Get("Connection") != "" {
+			t.Fatalf("status %d, header %v", got.status, got.header)
+		}
+	}
 }
 
 func (g *gateway) dial(t *testing.T) net.Conn {

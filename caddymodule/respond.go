@@ -14,33 +14,45 @@ import (
 // How much of a refused upload is read, so that a client that does not look
 // for an answer before it has sent all of it gets the answer, and no reset.
 const (
-	drainBytes = 16 << 20
+	drainBytes = 17 << 20 // 16 MiB of audio, and the form around it
 	drainTime  = 5 * time.Second
 )
 
 // answer sends one of the gate's own answers in place of the backend's.
 //
-// The answer goes out at once, so that a client that listens can stop sending;
-// then an upload that has begun is read on for a while. A client that waits for
-// leave to send its body (Expect: 100-continue) never gets it.
+// Over HTTP/1 the answer goes out at once, so that a client that listens can
+// stop sending; then an upload that has begun is read on for a while. Over
+// HTTP/2 and 3 it is read first: curl loses an answer whose stream is reset, and
+// stops reading once it has one. A client that waits for leave to send its body
+// (Expect: 100-continue) never gets it.
 func (x *exchange) answer(a dialect.Answer) error {
 	x.writeHeader(a)
 	rc := http.NewResponseController(x.w)
-	drains := false
-	if x.r.ProtoMajor == 1 && x.r.Body != nil && x.r.Body != http.NoBody {
-		// What is left of the body must never be taken for the next request.
-		x.w.Header().Set("Connection", "close")
-		waits := !x.touched && x.r.Header.Get("Expect") != ""
-		drains = !waits && rc.EnableFullDuplex() == nil
+	waits := !x.touched && x.r.Header.Get("Expect") != ""
+	drains := x.r.ContentLength != 0 && !waits
+	if x.r.ProtoMajor == 1 {
+		if x.r.ContentLength != 0 {
+			// What is left of the body must never be taken for the next request.
+			x.w.Header().Set("Connection", "close")
+		}
+		drains = drains && rc.EnableFullDuplex() == nil
+	} else if drains {
+		drain(x.r.Body, rc)
+		drains = false
 	}
 	x.w.WriteHeader(a.Status)
-	if _, err := io.WriteString(x.w, a.Body); err != nil || !drains || rc.Flush() != nil {
-		return nil // the client is gone, or there is nothing to read
+	_, err := io.WriteString(x.w, a.Body)
+	if err == nil && drains && rc.Flush() == nil {
+		drain(x.r.Body, rc)
 	}
+	return nil // whatever failed, the client has gone
+}
+
+// drain reads on for a while.
+func drain(body io.Reader, rc *http.ResponseController) {
 	timer := time.AfterFunc(drainTime, func() { _ = rc.SetReadDeadline(time.Now()) })
 	defer timer.Stop()
-	_, _ = io.CopyN(io.Discard, x.r.Body, drainBytes)
-	return nil
+	_, _ = io.CopyN(io.Discard, body, drainBytes)
 }
 
 // writeHeader sets the header of one of the gate's own answers.

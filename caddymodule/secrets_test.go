@@ -89,10 +89,38 @@ func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
 		_, _ = io.WriteString(w, leak)
 		panic(http.ErrAbortHandler)
 	})
+	poll := func() {
+		conn := g.dial(t)
+		_, _ = io.WriteString(conn, "GET /v1/recognitions/j HTTP/1.1\r\nHost: "+g.addr+"\r\nAuthorization: Bearer "+good+"\r\nConnection: close\r\n\r\n")
+		broken, _ := io.ReadAll(conn)
+		answers.Write(broken)
+	}
+	poll()
+	// One that speaks no HTTP, which the proxy quotes in its error.
+	g.backend.respond(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nno header "+backendKey+"\r\n\r\n")
+		_ = conn.Close()
+	})
+	poll()
+	// One that gives its key for a job's ID, and one that gives an ID twice.
+	for _, id := range []string{backendKey, "twice", "twice"} {
+		g.backend.creating(id, "")
+		keep(g.create(good))
+	}
+	// A client that goes away in the middle of its form.
 	conn := g.dial(t)
-	_, _ = io.WriteString(conn, "GET /v1/recognitions/j HTTP/1.1\r\nHost: "+g.addr+"\r\nAuthorization: Bearer "+good+"\r\nConnection: close\r\n\r\n")
-	broken, _ := io.ReadAll(conn)
-	answers.Write(broken)
+	_, _ = io.WriteString(conn, g.form("/v1/recognize", [2]string{"u", good}, [2]string{"a", audio})[:400])
+	_ = conn.Close()
+	// A record that cannot be written.
+	unlock := g.lockStore()
+	g.backend.creating("unwritten", "")
+	keep(g.create(good))
+	unlock()
 
 	// A keystore that cannot be read.
 	store := g.storeBytes()
@@ -112,7 +140,7 @@ func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
 			}
 		}
 	}
-	for _, word := range []string{"adjusted config", `"reason":"key_expired"`, `"reason":"store_unavailable"`, "REDACTED", "answer withheld", "upstream roundtrip"} {
+	for _, word := range []string{"adjusted config", `"reason":"key_expired"`, `"reason":"store_unavailable"`, "REDACTED", "answer withheld", "upstream roundtrip", "malformed MIME header", `"job_id":"twice"`, `"job_id":"unwritten"`} {
 		if !strings.Contains(g.log(), word) {
 			t.Errorf("the log lacks %q: was it at debug level?", word)
 		}

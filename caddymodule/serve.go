@@ -25,10 +25,11 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return g.servePreflight(w, r)
 	}
 	x := g.newExchange(w, r)
-	defer x.end()
 	if reason := policy.CheckRequest(&x.request); reason != policy.Undecided {
 		return x.refuse(reason, "")
 	}
+	// A reload can close the store of the configuration that goes.
+	defer g.app.store.hold()()
 
 	found := credential.Find(r, g.api, x.call.Route)
 	if verdict := x.judge(found); !verdict.ok && !verdict.pending {
@@ -51,7 +52,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	watched := watch(x)
 	if err := next.ServeHTTP(watched, r); err != nil {
 		watched.abandon()
-		return err
+		return g.masked(err)
 	}
 	watched.finish()
 	return nil
@@ -68,7 +69,6 @@ type exchange struct {
 	touched bool // whether the body has been read from
 
 	store   *keystore.Store  // nil until a key is looked up
-	release func()           // of the store
 	record  *keystore.Record // of the key, nil while there is none
 	outcome policy.Decision
 }
@@ -77,7 +77,7 @@ func (g *Gate) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{gate: g, w: w, r: r, now: now(), call: g.classify(r)}
 	x.request = policy.Request{
 		Operation:      x.call.Operation,
-		EarlyData:      r.TLS != nil && !r.TLS.HandshakeComplete,
+		EarlyData:      isEarlyData(r),
 		Client:         clientIP(r),
 		Grace:          g.grace,
 		UnrecordedJobs: g.unrecordedJobs(),
@@ -117,6 +117,9 @@ func asksUpgrade(header http.Header) bool {
 	return false
 }
 
+// isEarlyData reports whether TLS has not yet proved who sent r.
+func isEarlyData(r *http.Request) bool { return r.TLS != nil && !r.TLS.HandshakeComplete }
+
 // clientIP is the address that Caddy has found the client to have; invalid
 // where it has not.
 func clientIP(r *http.Request) netip.Addr {
@@ -137,12 +140,17 @@ type verdict struct {
 func (x *exchange) judge(found *credential.Finding) verdict {
 	secret, fault := found.Credential()
 	if fault != nil {
-		pending := fault.Reason == policy.CredentialMissing && !x.touched && found.NeedsForm()
+		pending := fault.Reason == policy.CredentialMissing && !x.touched && found.FormMayHoldKey()
 		return verdict{pending: pending, reason: fault.Reason, detail: fault.Detail}
 	}
 	if err := x.lookUp(secret); err != nil {
 		return verdict{reason: policy.StoreUnavailable, detail: err.Error()}
 	}
+	return x.decide()
+}
+
+// decide rests on what has been looked up.
+func (x *exchange) decide() verdict {
 	var key *policy.Key
 	if x.record != nil {
 		key = &x.record.Key
@@ -151,14 +159,16 @@ func (x *exchange) judge(found *credential.Finding) verdict {
 	return verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
 }
 
+// open opens the store, which must be held.
+func (x *exchange) open() (err error) {
+	x.store, err = x.gate.app.store.get()
+	return err
+}
+
 // lookUp gets the records that the decision needs.
 func (x *exchange) lookUp(secret policy.Secret) error {
-	if x.store == nil {
-		store, release, err := x.gate.app.store.use()
-		if err != nil {
-			return err
-		}
-		x.store, x.release = store, release
+	if err := x.open(); err != nil {
+		return err
 	}
 	// A client that goes away is no fault of the store's.
 	ctx := context.WithoutCancel(x.r.Context())
@@ -193,26 +203,26 @@ func (x *exchange) reads() bool {
 }
 
 // admit notes that the request goes through.
-func (x *exchange) admit() {
+func (x *exchange) admit(more ...zap.Field) {
 	x.store.NoteUse(x.record, x.now)
 	x.publish(x.outcome.Reason)
 	if repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set("http.auth.user.id", x.record.Key.AccountID)
 	}
 	if c := x.gate.logger.Check(zap.DebugLevel, "admitted"); c != nil {
-		c.Write(x.logFields(x.outcome.Reason)...)
+		c.Write(append(x.logFields(x.outcome.Reason), more...)...)
 	}
 }
 
 // refuse answers in the dialect's own form.
-func (x *exchange) refuse(reason policy.Reason, detail string) error {
+func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field) error {
 	x.publish(reason)
 	level := zap.InfoLevel
 	if reason == policy.StoreUnavailable {
 		level = zap.ErrorLevel
 	}
 	if c := x.gate.logger.Check(level, "refused"); c != nil {
-		c.Write(append(x.logFields(reason), zap.String("detail", detail))...)
+		c.Write(append(append(x.logFields(reason), more...), zap.String("detail", detail))...)
 	}
 	return x.answer(x.gate.api.Refusal(x.call, reason))
 }
@@ -248,13 +258,6 @@ func (x *exchange) logFields(reason policy.Reason) []zap.Field {
 	}
 }
 
-// end lets go of the store.
-func (x *exchange) end() {
-	if x.release != nil {
-		x.release()
-	}
-}
-
 // prepare makes the admitted request fit to go upstream: what is logged from
 // here on shows no credential, and, where the gate reads the answer, that comes
 // whole and as it is.
@@ -279,6 +282,21 @@ func bodyError(err error) error {
 		return withStatus
 	}
 	return caddyhttp.Error(http.StatusBadRequest, err)
+}
+
+// masked hides the backend's key in an error of the next handler: a backend can
+// show it where the proxy quotes what it could not read.
+func (g *Gate) masked(err error) error {
+	if g.redactor == nil || g.redactor.Text(err.Error()) == err.Error() {
+		return err
+	}
+	shown := errors.New(g.redactor.Text(err.Error()))
+	var withStatus caddyhttp.HandlerError
+	if errors.As(err, &withStatus) {
+		withStatus.Err = shown
+		return withStatus
+	}
+	return shown
 }
 
 // Interface guards

@@ -57,20 +57,19 @@ func (s *sharedStore) letGo() error {
 	return err
 }
 
-// use returns the store, opened, and a function that must be called once when
-// the caller is done with it.
-func (s *sharedStore) use() (*keystore.Store, func(), error) {
+// hold keeps the store from being closed until release is called, once. It
+// opens nothing.
+func (s *sharedStore) hold() (release func()) {
 	s.users.Add(1)
-	release := func() { s.users.Add(-1) }
-	store := s.open.Load()
-	if store == nil {
-		var err error
-		if store, err = s.openOnce(); err != nil {
-			release()
-			return nil, nil, err
-		}
+	return func() { s.users.Add(-1) }
+}
+
+// get returns the store, opened. The caller must hold it.
+func (s *sharedStore) get() (*keystore.Store, error) {
+	if store := s.open.Load(); store != nil {
+		return store, nil
 	}
-	return store, release, nil
+	return s.openOnce()
 }
 
 func (s *sharedStore) openOnce() (*keystore.Store, error) {
@@ -78,9 +77,6 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	defer s.mu.Unlock()
 	if store := s.open.Load(); store != nil {
 		return store, nil
-	}
-	if s.gone {
-		return nil, errStoreClosed
 	}
 	if s.failed != nil && time.Since(s.failedAt) < openRetry {
 		return nil, s.failed
@@ -95,6 +91,10 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	store.KeepJobs(time.Duration(s.keep.Load()))
 	s.failed = nil
 	s.open.Store(store)
+	if s.gone {
+		// For a request that came to its gate after the configuration had gone.
+		go func() { _ = s.drain(0, 0) }()
+	}
 	return store, nil
 }
 
@@ -119,22 +119,19 @@ func (s *sharedStore) Destruct() error {
 	return nil
 }
 
-// drain waits until nobody holds the store, for at least one and, unless that
-// is 0, at most the other duration, and closes it.
-func (s *sharedStore) drain(atLeast, atMost time.Duration) error {
-	begun := time.Now()
+// drain takes the store out of use, after a while in which requests on their
+// way still find it, and closes it once nobody holds it or, unless that is 0,
+// atMost is over.
+func (s *sharedStore) drain(after, atMost time.Duration) error {
+	time.Sleep(after)
+	store := s.open.Swap(nil)
+	if store == nil {
+		return nil
+	}
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
-	for s.users.Load() > 0 || time.Since(begun) < atLeast {
-		if atMost > 0 && time.Since(begun) > atMost {
-			break
-		}
+	for begun := time.Now(); s.users.Load() > 0 && (atMost == 0 || time.Since(begun) < atMost); {
 		<-tick.C
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if store := s.open.Swap(nil); store != nil {
-		return store.Close()
-	}
-	return nil
+	return store.Close()
 }

@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -26,7 +29,8 @@ const (
 	// A key that is at least this long does not occur in a transcript by
 	// chance, and is masked in every answer; a shorter one in errors only.
 	unmistakable = 16
-	recordWithin = 10 * time.Second
+	recordWithin = 10 * time.Second       // for a new job, whose client waits
+	noteWithin   = 250 * time.Millisecond // for a job's state, whose client need not
 )
 
 // watcher is the backend's answer on its way to the client. It streams, but
@@ -36,11 +40,10 @@ type watcher struct {
 	x *exchange
 
 	redactor *credential.Redactor // nil where no key is swapped
-	members  *dialect.Members     // what is read of the answer; nil for nothing
+	members  *dialect.Members     // what is still to be read of the answer; nil for nothing
 	held     *bytes.Buffer        // an answer that creates a job; nil where it streams
 	status   int                  // 0 until the header is written
 	replaced bool                 // the answer is the gate's own; the rest is thrown away
-	seen     bool                 // the job's state has been read
 }
 
 func watch(x *exchange) *watcher {
@@ -81,13 +84,15 @@ func (w *watcher) WriteHeader(status int) {
 // problem says why an answer cannot be passed on.
 func (w *watcher) problem() string {
 	swaps := w.redactor != nil
-	encoding := w.Header().Get("Content-Encoding")
+	encoded := slices.ContainsFunc(w.Header().Values("Content-Encoding"), func(encoding string) bool {
+		return encoding != "" && !strings.EqualFold(encoding, "identity")
+	})
 	switch {
 	case swaps && w.status >= 300 && w.status < 400:
 		return "the backend redirects, and the client would follow without the backend's key"
 	case swaps && (w.status == http.StatusUnauthorized || w.status == http.StatusForbidden):
 		return "the backend refuses the gate's own key"
-	case w.x.reads() && encoding != "" && encoding != "identity":
+	case w.x.reads() && encoded:
 		return "the backend's answer is compressed, although the gate asked for plain text"
 	}
 	return ""
@@ -112,15 +117,19 @@ func (w *watcher) sendHeader() {
 // cleanHeader masks the backend's key in the header, and in trailers once they
 // have come. On a gate that swaps keys, the backend's cookies are the gate's.
 func (w *watcher) cleanHeader() {
-	if w.x.gate.upstream.Mode != credential.Replace {
+	redactor := w.x.gate.redactor
+	if redactor == nil {
 		return
 	}
 	header := w.Header()
 	header.Del("Set-Cookie")
-	redactor := credential.NewRedactor(w.x.gate.upstream.Key, 0)
-	for _, values := range header {
+	for name, values := range header {
 		for i, value := range values {
-			values[i] = redactor.Text(value)
+			if masked := redactor.Text(value); masked != value {
+				values = slices.Clone(values) // which Caddy may share between requests
+				values[i] = masked
+				header[name] = values
+			}
 		}
 	}
 }
@@ -189,7 +198,10 @@ func (w *watcher) finish() {
 	if w.held != nil {
 		w.finishCreation()
 	}
-	if w.replaced || w.status == 0 {
+	if w.status == 0 {
+		w.replace(w.x.gate.api.GatewayError(w.x.call), "no answer came: does a handler follow the gate?")
+	}
+	if w.replaced {
 		return
 	}
 	w.cleanHeader()
@@ -206,8 +218,13 @@ func (w *watcher) finishCreation() {
 	x := w.x
 	api := x.gate.api
 	id, err := w.members.Get(api.Jobs.ID)
-	if err == nil && id != "" && !dialect.ValidJobID(id) {
+	switch {
+	case err == nil && !isObject(w.held.Bytes()):
+		err = dialect.ErrMemberJSON
+	case err == nil && id != "" && !dialect.ValidJobID(id):
 		err = errors.New("the job's ID has characters that a path cannot carry, or is too long")
+	case x.gate.redactor != nil && x.gate.redactor.Text(id) != id:
+		err = errors.New("the job's ID holds the backend's key")
 	}
 	if err != nil {
 		w.replace(api.GatewayError(x.call), "reading the job's ID: "+err.Error())
@@ -227,6 +244,12 @@ func (w *watcher) finishCreation() {
 	w.held, w.members = nil, nil
 	w.sendHeader()
 	_ = w.send(answer) // the client may be gone
+}
+
+// isObject reports whether text is one whole JSON object: in anything else a
+// client could find an ID that the gate has not.
+func isObject(text []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) && json.Valid(text)
 }
 
 // record writes the job down. It goes on when the client has gone: the job has
@@ -249,7 +272,7 @@ func (w *watcher) record(id string) error {
 // noteState records a job's new state as soon as it can be read, before the
 // client can. Where that fails the client gets its answer nonetheless.
 func (w *watcher) noteState() {
-	if w.members == nil || w.seen {
+	if w.members == nil {
 		return
 	}
 	x := w.x
@@ -257,12 +280,12 @@ func (w *watcher) noteState() {
 	if err == nil && word == "" {
 		return
 	}
-	w.seen = true
+	w.members = nil
 	state := x.gate.api.Jobs.States[word]
 	if err != nil || state == x.request.Job.State {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), recordWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), noteWithin)
 	defer cancel()
 	if err := x.store.SetJobState(ctx, x.gate.Backend, x.call.JobID, state, now()); err != nil {
 		x.gate.logger.Error("recording a job's state",
@@ -285,7 +308,7 @@ func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field)
 	w.held, w.members = nil, nil
 	header := w.Header()
 	for name := range header {
-		if name != "Server" && name != "Alt-Svc" {
+		if name != "Alt-Svc" {
 			delete(header, name)
 		}
 	}

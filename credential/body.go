@@ -14,6 +14,7 @@ const (
 	bodyRaw        bodyKind = iota // audio, or nothing: no key in it
 	bodyForm                       // multipart/form-data
 	bodyURLEncoded                 // labelled as a form, which it must not be
+	bodyUnwanted                   // of a method that has none, and unknown length
 )
 
 // octets labels a body that is audio and nothing else.
@@ -24,6 +25,12 @@ const octets = "application/octet-stream"
 // that goes upstream.
 func (f *Finding) classifyBody(r *http.Request) {
 	if f.audio == "" {
+		return
+	}
+	if r.ContentLength != 0 && !hasBody(r.Method) {
+		if f.body = bodyUnwanted; r.ContentLength > 0 {
+			f.fail(errUnwanted)
+		}
 		return
 	}
 	if values := r.Header.Values("Content-Encoding"); len(values) > 0 {
@@ -48,6 +55,19 @@ func (f *Finding) classifyBody(r *http.Request) {
 		// a key in it for the client's.
 		f.body, f.label = bodyURLEncoded, octets
 	}
+}
+
+// errUnwanted is a body that the backend may take for a request of its own.
+var errUnwanted = malformed("a body, where the method has none")
+
+// hasBody reports whether requests of this method have a body. RFC 9110, section
+// 9.3.1, warns that one with a GET can be taken for the next request.
+func hasBody(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodOptions, http.MethodTrace:
+		return false
+	}
+	return true
 }
 
 // classifyForm reads the parameters of multipart/form-data. The label that goes

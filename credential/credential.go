@@ -68,12 +68,11 @@ func (s span) of(text string) string { return text[s.from:s.to] }
 
 // Find looks through the header and the query of r for keys in the API's
 // places. The places in route.Keys are those that authenticate; a nil route
-// stands for an operation that reads its key from wherever a header or query
-// of this API can hold one.
+// stands for an operation that reads its key from any place.
 func Find(r *http.Request, api *dialect.API, route *dialect.Route) *Finding {
-	f := &Finding{read: api.Places}
+	f := &Finding{read: api.Places, audio: api.Audio}
 	if route != nil {
-		f.read, f.audio = route.Keys, route.Audio
+		f.read = route.Keys
 	}
 	f.findInHeader(r.Header, api.Places)
 	f.findInQuery(r.URL.RawQuery, api.Places)
@@ -97,11 +96,14 @@ func (f *Finding) Credential() (policy.Secret, *Fault) {
 	return secret, nil
 }
 
-// NeedsForm reports whether the body may hold a key, so that its head has to
-// be read. Where it does not and there is no key yet, there is none.
+// NeedsForm reports whether the body has to be looked at: it may hold a key, or
+// be another thing than it is labelled.
 func (f *Finding) NeedsForm() bool {
 	return f.fault == nil && f.body != bodyRaw && f.audio != ""
 }
+
+// FormMayHoldKey reports whether a key can yet be found in the body.
+func (f *Finding) FormMayHoldKey() bool { return f.fault == nil && f.body == bodyForm }
 
 // add takes in the text found at a place. An empty one is none.
 func (f *Finding) add(place dialect.Place, text string) bool {

@@ -27,8 +27,11 @@ var errHeadTooLarge = malformed("the form's parts before the audio are larger th
 // the form is kept for Credential; the error is one of reading the body, such
 // as a client that went away.
 func (f *Finding) ReadForm(r *http.Request, places []dialect.Place, maxHead int) error {
-	if f.body == bodyURLEncoded {
+	switch f.body {
+	case bodyURLEncoded:
 		return f.sniff(r)
+	case bodyUnwanted:
+		return f.expectNothing(r)
 	}
 	reader := &headReader{src: r.Body, max: maxHead}
 	f.form = &form{rest: r.Body}
@@ -41,6 +44,23 @@ func (f *Finding) ReadForm(r *http.Request, places []dialect.Place, maxHead int)
 		f.fail(fault)
 	case err != nil:
 		return fmt.Errorf("reading the head of the form: %w", err)
+	}
+	return nil
+}
+
+// expectNothing sees whether a body of unknown length is there at all. Over
+// HTTP/3 every request without a length looks as if it had one.
+func (f *Finding) expectNothing(r *http.Request) error {
+	reader := &headReader{src: r.Body, max: 1}
+	err := reader.fill(1)
+	var ended *Fault
+	switch {
+	case err == nil:
+		f.fail(errUnwanted)
+	case errors.As(err, &ended):
+		r.Body, r.ContentLength = http.NoBody, 0
+	default:
+		return fmt.Errorf("reading the body: %w", err)
 	}
 	return nil
 }

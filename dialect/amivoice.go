@@ -95,6 +95,7 @@ var AmiVoice = &API{
 		amiStream("/v1/nolog/"),
 	},
 	Places: []Place{amiQuery, amiQueryPair, amiPart, amiPartPair, amiBearer},
+	Audio:  "a",
 	Jobs: Jobs{
 		ID:    "sessionid",
 		State: "status",
@@ -114,7 +115,7 @@ var AmiVoice = &API{
 func amiUpload(path string, op policy.Operation) Route {
 	return Route{
 		Method: http.MethodPost, Path: path, Operation: op,
-		Keys: amiFormKeys, Audio: "a", Refusals: amiRecognition,
+		Keys: amiFormKeys, Refusals: amiRecognition,
 	}
 }
 

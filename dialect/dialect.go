@@ -48,9 +48,6 @@ type Route struct {
 	// A key elsewhere counts when keys are compared, and is removed, but
 	// authenticates nothing.
 	Keys []Place
-	// Audio names the multipart part that holds the audio. The backend reads
-	// no key from it on. Empty where the body holds no key.
-	Audio string
 	// Refusals are the answers for this operation.
 	Refusals *Refusals
 }
@@ -86,7 +83,10 @@ type API struct {
 	Name   string
 	Routes []Route // the first that fits counts; an operation that none fits is refused
 	Places []Place // every place where the API's clients may put a key
-	Jobs   Jobs
+	// Audio names the multipart part that holds the audio. The backend reads no
+	// key from it on. Empty where no body holds a key.
+	Audio string
+	Jobs  Jobs
 	// Unlisted answers what no route fits.
 	Unlisted Refusals
 	// SessionHeader carries the ID of a session in answers, in this very
@@ -140,6 +140,36 @@ func (a *API) Classify(method, escapedPath string) Call {
 	return Call{}
 }
 
+// Knows reports whether a path is one of the API's, or one that a lax backend
+// could take for one: in another case, with a slash too many, or below a job.
+func (a *API) Knows(escapedPath string) bool {
+	path := strings.ToLower(strings.TrimRight(escapedPath, "/"))
+	for _, route := range a.Routes {
+		before, _, hasJob := strings.Cut(strings.ToLower(route.Path), jobSegment)
+		if hasJob && strings.HasPrefix(path+"/", before) || path == strings.TrimRight(before, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// CleanPath reports whether every parser reads the same path in this one: it
+// begins with a slash and has no escapes, wildcards, dot segments or doubled
+// slashes.
+func CleanPath(path string) bool {
+	rest, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return false
+	}
+	rest = strings.TrimSuffix(rest, "/")
+	for segment := range strings.SplitSeq(rest, "/") {
+		if !cleanSegment(segment, ":") && path != "/" {
+			return false
+		}
+	}
+	return true
+}
+
 // Methods lists the methods that the API has for a path; none where the path
 // is not its.
 func (a *API) Methods(escapedPath string) []string {
@@ -173,15 +203,19 @@ func matchPath(pattern, path string) (jobID string, ok bool) {
 // ValidJobID reports whether id can be a job's ID: 1 to 128 characters that a
 // URL's path carries unescaped, and no dot segment. IDs in other forms fit no
 // route, and are not accepted from the backend.
-func ValidJobID(id string) bool {
-	if id == "" || len(id) > maxJobIDLen || id == "." || id == ".." {
+func ValidJobID(id string) bool { return len(id) <= maxJobIDLen && cleanSegment(id, "") }
+
+// cleanSegment reports whether a path's segment has unreserved characters only,
+// or those of more.
+func cleanSegment(segment, more string) bool {
+	if segment == "" || segment == "." || segment == ".." {
 		return false
 	}
-	for i := range len(id) {
-		c := id[i]
+	for i := range len(segment) {
+		c := segment[i]
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '-', c == '_', c == '.', c == '~':
+		case strings.IndexByte("-_.~"+more, c) >= 0:
 		default:
 			return false
 		}

@@ -47,6 +47,7 @@ const maxMember = 1024 // bytes of a name or value, with its escapes
 var (
 	ErrMemberTwice = errors.New("the answer has the member twice")
 	ErrMemberText  = errors.New("the member is not a string, or too long")
+	ErrMemberCase  = errors.New("the answer has the member in another case, which some parsers take for it")
 	ErrMemberJSON  = errors.New("the answer is not well-formed JSON")
 )
 
@@ -131,8 +132,13 @@ func (m *Members) endText() {
 		m.name = ""
 		return
 	}
-	if _, asked := m.members[text]; asked {
-		m.name = text
+	for name := range m.members {
+		switch {
+		case name == text:
+			m.name = text
+		case strings.EqualFold(name, text):
+			m.fail(ErrMemberCase)
+		}
 	}
 }
 
