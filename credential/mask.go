@@ -27,6 +27,9 @@ var nameEnd = regexp.MustCompile(`=|%3[Dd]`)
 // and every secret of this gateway's own. It is for logs: it takes a broken
 // URI as well, and rather masks too much than too little.
 func MaskURI(uri string, places []dialect.Place) string {
+	if !strings.ContainsAny(uri, "=%") && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
+		return uri // the path of a poll, for one
+	}
 	segments := strings.Split(uri, "&")
 	for i, segment := range segments {
 		segments[i] = maskSegment(segment, places)

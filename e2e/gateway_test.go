@@ -150,7 +150,7 @@ func (p *program) key(account string, args ...string) (id, secret string) {
 }
 
 // post sends a recording as a form with the key in part u.
-func (p *program) post(path, key string) (int, map[string]any) {
+func (p *program) post(path, key string, header ...string) (int, map[string]any) {
 	p.t.Helper()
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
@@ -169,12 +169,12 @@ func (p *program) post(path, key string) (int, map[string]any) {
 	if err := form.Close(); err != nil {
 		p.t.Fatal(err)
 	}
-	return p.do(http.MethodPost, path, &body, "Content-Type", form.FormDataContentType())
+	return p.do(http.MethodPost, path, &body, append(header, "Content-Type", form.FormDataContentType())...)
 }
 
-func (p *program) poll(job, key string) (int, map[string]any) {
+func (p *program) poll(job, key string, header ...string) (int, map[string]any) {
 	p.t.Helper()
-	return p.do(http.MethodGet, "/v1/recognitions/"+job, nil, "Authorization", "Bearer "+key)
+	return p.do(http.MethodGet, "/v1/recognitions/"+job, nil, append(header, "Authorization", "Bearer "+key)...)
 }
 
 func (p *program) do(method, path string, body io.Reader, header ...string) (int, map[string]any) {
@@ -278,6 +278,10 @@ func TestR12GraceHoldsAfterKillAndRestart(t *testing.T) {
 	defer backend.Close()
 	p := newProgram(t, `{
 	admin off
+	servers {
+		trusted_proxies static 127.0.0.1 ::1
+		trusted_proxies_strict
+	}
 }
 http://localhost:8080 {
 	speechgate amivoice {
@@ -301,6 +305,9 @@ http://localhost:8080 {
 	if job == "" || revokedJob == "" {
 		t.Fatalf("no jobs were created; the gateway's output:\n%s", p.output)
 	}
+	_, bound := p.key(account, "--expires", "2s", "--allow", "203.0.113.7")
+	_, created = p.post("/v1/recognitions", bound, "X-Forwarded-For", "203.0.113.7")
+	boundJob, _ := created["sessionid"].(string)
 	p.kill() // the answers have come, so the records must be there
 	p.start()
 
@@ -309,7 +316,7 @@ http://localhost:8080 {
 		code, _ := p.poll(job, key)
 		return code
 	}
-	for _, key := range []string{otherExpired, key, revoked} {
+	for _, key := range []string{otherExpired, key, revoked, bound} {
 		p.eventually("the key expires for new work", func() bool {
 			_, answer := p.post("/v1/recognize", key)
 			return answer["code"] == "-"
@@ -330,6 +337,17 @@ http://localhost:8080 {
 			t.Errorf("%s: status %d, want %d", who, got, want.code)
 		}
 	}
+	if got, _ := p.poll(boundJob, bound, "X-Forwarded-For", "203.0.113.7"); got != http.StatusOK {
+		t.Errorf("from the address that the key is bound to: status %d", got)
+	}
+	if got := status(boundJob, bound); got != http.StatusUnauthorized {
+		t.Errorf("from another address: status %d", got)
+	}
+	foreignCode, foreign := p.poll(job, stranger)
+	unknownCode, unknown := p.poll("unknown", stranger)
+	if foreignCode != unknownCode || fmt.Sprint(foreign) != fmt.Sprint(unknown) {
+		t.Errorf("a foreign job: %d, %v; an unknown one: %d, %v", foreignCode, foreign, unknownCode, unknown)
+	}
 	if got := status(revokedJob, revoked); got != http.StatusOK {
 		t.Errorf("before it is revoked: status %d", got)
 	}
@@ -349,4 +367,9 @@ http://localhost:8080 {
 	}
 	p.run("account", "close", account, "--yes")
 	p.eventually("closing the account counts", func() bool { return status(job, colleague) == http.StatusUnauthorized })
+	p.kill()
+	p.start()
+	if got := status(job, colleague); got != http.StatusUnauthorized {
+		t.Errorf("a closed account's key after another restart: status %d", got)
+	}
 }
