@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -37,7 +39,19 @@ type Sandbox struct {
 	// How long a job then runs. Default: `3s`.
 	WorkTime *caddy.Duration `json:"work_time,omitempty"`
 
-	backend http.Handler
+	// How far into its work a job pauses, to be authenticated again, as it may
+	// with the real backend under congestion. Less than `work_time`. Needs
+	// `reauthenticate`. Default: `0`, and jobs do not pause.
+	PauseAt caddy.Duration `json:"pause_at,omitempty"`
+
+	// The URL that is asked whether a job that has paused may go on, such as
+	// that of a `speechgate_verify`. 204 lets it go on; after a 503, or where
+	// nobody answers, it is asked again a few times; after any other answer the
+	// job ends in an error that names it. Default: none.
+	Reauthenticate string `json:"reauthenticate,omitempty"`
+
+	config  sandbox.Config
+	backend *sandbox.AmiVoice
 }
 
 // CaddyModule returns the Caddy module information.
@@ -57,14 +71,47 @@ func (s *Sandbox) Provision(caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("key: %w", err)
 	}
-	cfg := sandbox.Config{Key: key, QueueTime: 2 * time.Second, WorkTime: 3 * time.Second}
+	s.config = sandbox.Config{
+		Key: key, QueueTime: 2 * time.Second, WorkTime: 3 * time.Second,
+		PauseAt: time.Duration(s.PauseAt), Reauthenticate: s.Reauthenticate,
+	}
 	if s.QueueTime != nil {
-		cfg.QueueTime = time.Duration(*s.QueueTime)
+		s.config.QueueTime = orNone(*s.QueueTime)
 	}
 	if s.WorkTime != nil {
-		cfg.WorkTime = time.Duration(*s.WorkTime)
+		s.config.WorkTime = orNone(*s.WorkTime)
 	}
-	s.backend = sandbox.NewAmiVoice(cfg)
+	s.backend = sandbox.NewAmiVoice(s.config)
+	return nil
+}
+
+// orNone spells a configured 0 as the sandbox does, to which 0 is the default.
+func orNone(d caddy.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return time.Duration(d)
+}
+
+// Validate checks what was configured.
+func (s *Sandbox) Validate() error {
+	if (s.PauseAt != 0) != (s.Reauthenticate != "") {
+		return errors.New("pause_at and reauthenticate: want both or neither, since a job that pauses waits for its authentication")
+	}
+	if s.PauseAt != 0 && (s.config.PauseAt < 0 || s.config.PauseAt >= s.config.WorkTime) {
+		return fmt.Errorf("pause_at %s: want less than work_time, which is %s", s.config.PauseAt, max(s.config.WorkTime, 0))
+	}
+	if u, err := url.Parse(s.Reauthenticate); s.Reauthenticate != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return fmt.Errorf("reauthenticate %q: want a URL such as http://localhost:8080/verify", s.Reauthenticate)
+	}
+	return nil
+}
+
+// Cleanup ends what goes on without a request.
+func (s *Sandbox) Cleanup() error {
+	if s.backend != nil {
+		s.backend.Close()
+	}
 	return nil
 }
 
@@ -84,9 +131,11 @@ func parseSandbox(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // Syntax:
 //
 //	speechgate_sandbox [<matcher>] <dialect> {
-//	    key        <key>
-//	    queue_time <duration>
-//	    work_time  <duration>
+//	    key            <key>
+//	    queue_time     <duration>
+//	    work_time      <duration>
+//	    pause_at       <duration>
+//	    reauthenticate <url>
 //	}
 func (s *Sandbox) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -94,15 +143,19 @@ func (s *Sandbox) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("want the dialect after speechgate_sandbox, and nothing else: speechgate_sandbox amivoice")
 	}
 	return parseBlock(d, map[string]option{
-		"key":        text(&s.Key),
-		"queue_time": duration(func(v caddy.Duration) { s.QueueTime = &v }),
-		"work_time":  duration(func(v caddy.Duration) { s.WorkTime = &v }),
+		"key":            text(&s.Key),
+		"queue_time":     duration(func(v caddy.Duration) { s.QueueTime = &v }),
+		"work_time":      duration(func(v caddy.Duration) { s.WorkTime = &v }),
+		"pause_at":       duration(func(v caddy.Duration) { s.PauseAt = v }),
+		"reauthenticate": text(&s.Reauthenticate),
 	})
 }
 
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Sandbox)(nil)
+	_ caddy.Validator             = (*Sandbox)(nil)
+	_ caddy.CleanerUpper          = (*Sandbox)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Sandbox)(nil)
 	_ caddyfile.Unmarshaler       = (*Sandbox)(nil)
 )

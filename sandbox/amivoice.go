@@ -46,6 +46,23 @@ type Config struct {
 	// Default: 3 seconds. Negative: no time at all.
 	WorkTime time.Duration
 
+	// PauseAt is how far into its work a job pauses, as it may under congestion,
+	// until it has been authenticated again. It is "processing" all the while.
+	// Default, and for all that is not less than WorkTime: it does not pause.
+	PauseAt time.Duration
+
+	// Reauthenticate is the URL that is asked whether a job that has paused may
+	// go on: GET, with the job's ID as Speechgate-Job, and no key, since the
+	// sandbox does not keep what it was sent. 204 lets the job go on. After a
+	// 503, or where nobody answers, it asks again, 5 times in all within some
+	// seconds; after that, and after any other answer, the job ends in an error.
+	// Default: none, and jobs do not pause.
+	Reauthenticate string
+
+	// Client is what it asks with. Default: one that waits 10 seconds for the
+	// answer, and follows no redirect.
+	Client *http.Client
+
 	// MaxAudio is how many bytes of audio a request may carry, the file header
 	// included. Default: 16,777,215. Negative: no limit. Memory does not depend
 	// on it, as audio is measured while it comes in.
@@ -72,9 +89,11 @@ type AmiVoice struct {
 	maxAudio int64
 	now      func() time.Time
 	jobs     jobs
+	reauth   reauthenticator
 }
 
-// NewAmiVoice returns a sandbox without any jobs.
+// NewAmiVoice returns a sandbox without any jobs. Where its jobs pause, Close has
+// to be called in the end.
 func NewAmiVoice(cfg Config) *AmiVoice {
 	s := &AmiVoice{
 		key:      cfg.Key,
@@ -88,6 +107,10 @@ func NewAmiVoice(cfg Config) *AmiVoice {
 			max:  maxJobs,
 			byID: make(map[string]*job),
 		},
+		reauth: newReauthenticator(cfg),
+	}
+	if cfg.Reauthenticate != "" && cfg.PauseAt > 0 && cfg.PauseAt < s.jobs.work {
+		s.jobs.pauseAt = cfg.PauseAt
 	}
 	if s.maxAudio == 0 {
 		s.maxAudio = defaultMaxAudio
@@ -97,6 +120,9 @@ func NewAmiVoice(cfg Config) *AmiVoice {
 	}
 	return s
 }
+
+// Close stops asking about jobs. Those that have paused stay so.
+func (s *AmiVoice) Close() { s.reauth.stop() }
 
 func orDefault(d, standard time.Duration) time.Duration {
 	if d == 0 {
@@ -156,6 +182,9 @@ func (s *AmiVoice) create(w http.ResponseWriter, r *http.Request) {
 		fail(w, errBusy)
 		return
 	}
+	if s.jobs.pauses() {
+		go s.reauthenticate(id)
+	}
 	write(w, http.StatusOK, createAnswer{SessionID: id, Text: "..."})
 }
 
@@ -167,20 +196,20 @@ func (s *AmiVoice) poll(w http.ResponseWriter, r *http.Request, id string) {
 		write(w, http.StatusUnauthorized, noteAnswer{Code: errKey.code, Message: errKey.message})
 		return
 	}
-	j := s.jobs.find(id)
-	if j == nil {
+	j, ok := s.jobs.find(id)
+	if !ok {
 		write(w, http.StatusNotFound, noteAnswer{Message: "no such job"})
 		return
 	}
 	answer := jobAnswer{
-		Status: s.jobs.statusAt(j, s.now()), SessionID: j.id, ServiceID: serviceID,
+		Status: s.jobs.statusAt(&j, s.now()), SessionID: j.id, ServiceID: serviceID,
 		AudioSize: j.size, AudioMD5: j.md5,
 	}
 	switch answer.Status {
 	case statusCompleted:
 		answer.jobResult = newJobResult(j.id, j.created, j.measured)
 	case statusError:
-		answer.ErrorMessage = errAudio.message
+		answer.ErrorMessage = j.problem()
 	}
 	write(w, http.StatusOK, answer)
 }

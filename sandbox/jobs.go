@@ -3,6 +3,7 @@ package sandbox
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,7 +23,8 @@ const (
 )
 
 // job is an asynchronous recognition. It was measured as it came in, and
-// holds no audio; what the clock decides is when it says so.
+// holds no audio; what the clock decides is when it says so. But for its pause
+// it never changes once added.
 type job struct {
 	id       string
 	created  time.Time
@@ -30,26 +32,58 @@ type job struct {
 	measured measurement
 	size     int64
 	md5      string
+
+	resumed time.Time // when its pause ended; zero until then
+	refused error     // why it may not go on, if it may not
 }
 
-// schedule is how long a job takes.
-type schedule struct{ queue, work time.Duration }
+// problem says why the job ends in an error.
+func (j *job) problem() string {
+	if j.refused != nil {
+		return "the job paused and could not be authenticated again: " + j.refused.Error()
+	}
+	return errAudio.message
+}
+
+// schedule is how long a job takes, and how far into its work it pauses, which
+// is 0 if it does not.
+type schedule struct{ queue, work, pauseAt time.Duration }
+
+func (s schedule) pauses() bool { return s.pauseAt > 0 }
+
+// worked is how long the job has been worked on at now; less than nothing while
+// it waits.
+func (s schedule) worked(j *job, now time.Time) time.Duration {
+	worked := now.Sub(j.created) - s.queue
+	switch {
+	case !s.pauses() || worked < s.pauseAt:
+		return worked
+	case j.resumed.IsZero():
+		return s.pauseAt
+	}
+	return s.pauseAt + now.Sub(j.resumed)
+}
 
 // statusAt is how far the job has come at now: queued, then started for a
 // tenth of the work's time, then processing, then ended.
 func (s schedule) statusAt(j *job, now time.Time) status {
-	switch age := now.Sub(j.created); {
-	case age < s.queue:
-		return statusQueued
-	case age >= s.queue+s.work:
-		if j.readable {
-			return statusCompleted
-		}
+	started := s.work / 10
+	if s.pauses() {
+		started = min(started, s.pauseAt)
+	}
+	switch worked := s.worked(j, now); {
+	case j.refused != nil:
 		return statusError
-	case age < s.queue+s.work/10:
+	case worked < 0:
+		return statusQueued
+	case worked < started:
 		return statusStarted
-	default:
+	case worked < s.work:
 		return statusProcessing
+	case j.readable:
+		return statusCompleted
+	default:
+		return statusError
 	}
 }
 
@@ -64,18 +98,20 @@ type jobs struct {
 }
 
 // add remembers a job, created at now. If there are too many it forgets the
-// oldest one for that, or reports false if not even that one has ended.
+// oldest that has ended for that, or reports false if none has.
 func (js *jobs) add(j *job, now time.Time) bool {
 	js.mu.Lock()
 	defer js.mu.Unlock()
 	if len(js.ages) >= js.max {
-		oldest := js.ages[0]
-		if now.Sub(oldest.created) < js.queue+js.work {
+		ended := slices.IndexFunc(js.ages, func(j *job) bool {
+			status := js.statusAt(j, now)
+			return status == statusCompleted || status == statusError
+		})
+		if ended < 0 {
 			return false
 		}
-		delete(js.byID, oldest.id)
-		js.ages[0] = nil
-		js.ages = js.ages[1:]
+		delete(js.byID, js.ages[ended].id)
+		js.ages = slices.Delete(js.ages, ended, ended+1)
 	}
 	j.created = now
 	js.byID[j.id] = j
@@ -83,11 +119,24 @@ func (js *jobs) add(j *job, now time.Time) bool {
 	return true
 }
 
-// find returns the job of that ID, or nil. A job never changes once added.
-func (js *jobs) find(id string) *job {
+// find returns the job of that ID as it is now.
+func (js *jobs) find(id string) (j job, ok bool) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
-	return js.byID[id]
+	found, ok := js.byID[id]
+	if ok {
+		j = *found
+	}
+	return j, ok
+}
+
+// resume ends a job's pause, and with an error the job.
+func (js *jobs) resume(id string, now time.Time, refused error) {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	if j, ok := js.byID[id]; ok {
+		j.resumed, j.refused = now, refused
+	}
 }
 
 // newSessionID returns 24 random hex digits.

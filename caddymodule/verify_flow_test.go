@@ -1,0 +1,145 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/sandbox"
+)
+
+func TestR17VerifyTellsAStoreFault(t *testing.T) {
+	g := newVerifier(t)
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	wantVerdict(t, g.verify("j", secret), http.StatusNoContent, policy.Allowed)
+	if err := os.WriteFile(g.path+".new", []byte("this is no database, and long enough to be looked at as one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(g.path+".new", g.path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return g.verify("j", secret).status == http.StatusServiceUnavailable })
+	for _, key := range []string{"", secret} {
+		got := g.verify("j", key)
+		wantVerdict(t, got, http.StatusServiceUnavailable, policy.StoreUnavailable)
+		if got.header.Get("Retry-After") != "5" {
+			t.Errorf("header %v", got.header)
+		}
+	}
+}
+
+func TestVerifyIsLoggedAndCountedAsAnyDecision(t *testing.T) {
+	g := newVerifier(t)
+	key, secret := g.expired()
+	g.recordJob("j", key, now().Add(-90*time.Minute))
+	before := counted(t, policy.AllowedByGrace)
+	wantVerdict(t, g.verify("j", secret), http.StatusNoContent, policy.AllowedByGrace)
+	if after := counted(t, policy.AllowedByGrace); after != before+1 {
+		t.Errorf("counted %v decisions, then %v", before, after)
+	}
+	for _, want := range []string{
+		`"logger":"http.handlers.speechgate_verify","msg":"admitted","reason":"allowed_by_grace","operation":"read_job","key_id":"` + key.ID +
+			`","account_id":"` + g.account.ID + `","client_ip":"127.0.0.1","backend":"amivoice","job_id":"j","caller":"127.0.0.1"`,
+		`"verified_key":"` + key.ID + `"`, `"verified_account":"` + g.account.ID + `"`,
+		`"verified_operation":"read_job"`, `"verified_reason":"allowed_by_grace"`, `"user_id":"` + g.account.ID + `"`,
+	} {
+		eventually(t, func() bool { return strings.Contains(g.log(), want) })
+	}
+	if strings.Contains(g.log(), secret) {
+		t.Error("the log shows the key")
+	}
+}
+
+// counted is how many jobs were read for this reason.
+func counted(t *testing.T, reason policy.Reason) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(decisions)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			values := make(map[string]string)
+			for _, label := range metric.GetLabel() {
+				values[label.GetName()] = label.GetValue()
+			}
+			if values["backend"] == "amivoice" && values["operation"] == "read_job" && values["reason"] == reason.String() {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+func TestVerifysGraceKeepsJobs(t *testing.T) {
+	newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: strings.Replace(verifySite, "grace 24h", "grace 30d", 1)})
+	stores.Range(func(_, value any) bool {
+		if keep := time.Duration(value.(*sharedStore).keep.Load()); keep != 30*24*time.Hour {
+			t.Errorf("jobs are kept for %s", keep)
+		}
+		return false
+	})
+}
+
+func TestR12JobThatPausesGoesOnUnderGraceAndEndsAfterRevocation(t *testing.T) {
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: `
+	speechgate_verify /verify amivoice {
+		callers 127.0.0.1
+	}
+	speechgate_sandbox amivoice {
+		key ` + backendKey + `
+		queue_time 0
+		work_time 1400ms
+		pause_at 1200ms
+		reauthenticate http://{addr}/verify
+	}`})
+	_, reader := g.issue(keystore.NewKey{})
+	brief, briefSecret := g.issue(keystore.NewKey{Expires: policy.ExpiresAt(now().Add(time.Second))})
+	doomed, doomedSecret := g.issue(keystore.NewKey{})
+	id := func(key string) string {
+		got := g.send(g.form("/v2/recognitions", [2]string{"u", key}, [2]string{"a", string(sandbox.SpeechWAV())}))
+		_, rest, _ := strings.Cut(got.body, `"sessionid":"`)
+		id, _, ok := strings.Cut(rest, `"`)
+		if !ok {
+			t.Fatalf("status %d, body %q", got.status, got.body)
+		}
+		return id
+	}
+	lives, dies := id(briefSecret), id(doomedSecret)
+	if _, err := g.keys.RevokeKey(context.Background(), now(), operator, doomed.ID, "test"); err != nil {
+		t.Fatal(err)
+	}
+	for job, end := range map[string]string{
+		lives: `"status":"completed"`,
+		dies:  `"error_message":"the job paused and could not be authenticated again: 401 Unauthorized, key_revoked"`,
+	} {
+		var body string
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			body = g.poll(job, reader).body
+			if strings.Contains(body, `"completed"`) || strings.Contains(body, `"error"`) {
+				break
+			}
+		}
+		if !strings.Contains(body, end) {
+			t.Errorf("the job ended as %s, want %s", body, end)
+		}
+	}
+	for _, want := range []string{
+		`"msg":"admitted","reason":"allowed_by_grace","operation":"read_job","key_id":"` + brief.ID,
+		`"msg":"refused","reason":"key_revoked","operation":"read_job","key_id":"` + doomed.ID,
+	} {
+		if !strings.Contains(g.log(), want) {
+			t.Errorf("the log has no %s", want)
+		}
+	}
+}
