@@ -48,14 +48,14 @@ func (b *safeBuffer) String() string {
 	return b.buf.String()
 }
 
-// newProgram prepares a gateway with this Caddyfile, in which {gate} and
-// {sandbox} stand for free ports.
+// newProgram prepares a gateway with this Caddyfile, whose ports 8080, of the
+// gate, and 8081 become free ones.
 func newProgram(t *testing.T, caddyfile string) *program {
 	t.Helper()
 	p := &program{t: t, dir: t.TempDir()}
 	gate, other := port(t), port(t)
 	p.base = "http://localhost:" + gate
-	caddyfile = strings.NewReplacer("localhost:8080", "localhost:"+gate, "localhost:8081", "localhost:"+other,
+	caddyfile = strings.NewReplacer(":8080", ":"+gate, ":8081", ":"+other,
 		"admin localhost:2019", "admin off").Replace(caddyfile)
 	p.config = filepath.Join(p.dir, "Caddyfile")
 	if err := os.WriteFile(p.config, []byte(caddyfile), 0o600); err != nil {
