@@ -33,11 +33,7 @@ func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, na
 	if err != nil {
 		return none(err)
 	}
-	serviceID, err := newID("svc_")
-	if err != nil {
-		return none(err)
-	}
-	password, err := policy.GenerateSecret(policy.ServicePasswordPrefix, rand.Reader)
+	serviceID, password, err := newService()
 	if err != nil {
 		return none(err)
 	}
@@ -58,11 +54,58 @@ func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, na
 	return a, password, nil
 }
 
+// newService makes a service ID and a service password.
+func newService() (id string, password policy.Secret, err error) {
+	if id, err = newID("svc_"); err != nil {
+		return "", policy.Secret{}, err
+	}
+	password, err = policy.GenerateSecret(policy.ServicePasswordPrefix, rand.Reader)
+	return id, password, err
+}
+
+// RotateAccount gives an account a new service ID and a new service password,
+// which is shown here and never again; the old ones end at once. It is the
+// operator's act: others are refused, with ErrInvalid, as is a closed account,
+// with ErrAccountClosed.
+func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id string) (a policy.Account, password policy.Secret, err error) {
+	none := func(err error) (policy.Account, policy.Secret, error) {
+		return policy.Account{}, policy.Secret{}, err
+	}
+	if err := operatorOnly(by, "rotating service ID and service password"); err != nil {
+		return none(err)
+	}
+	serviceID, password, err := newService()
+	if err != nil {
+		return none(err)
+	}
+	d := s.hash.secret(password)
+	err = s.write(ctx, func(t *txn) (err error) {
+		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		if a, err = readAccount(t.ctx, t, id); err != nil {
+			return err
+		}
+		if !a.Open() {
+			return refuse(ErrAccountClosed, "account %s was closed at %s: it needs no service password", a.ID, a.ClosedAt)
+		}
+		detail := "service ID " + serviceID + ", before " + a.ServiceID
+		a.ServiceID = serviceID
+		t.exec(`UPDATE accounts SET service_id = $1, spw_digest = $2 WHERE id = $3`, serviceID, d[:], id)
+		t.audit(now, by, "account_rotate", id, id, detail)
+		return t.changed(now, changedAccount, []byte(id))
+	})
+	if err != nil {
+		return none(err)
+	}
+	return a, password, nil
+}
+
 // CloseAccount closes an account, which ends every key of it, for good. An
 // account that is closed already is returned as it is.
 func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id string) (a policy.Account, err error) {
 	err = s.write(ctx, func(t *txn) (err error) {
-		if a, err = t.account(id); err != nil || !a.Open() {
+		if a, err = readAccount(t.ctx, t, id); err != nil || !a.Open() {
 			return err
 		}
 		a.ClosedAt = now
@@ -87,8 +130,8 @@ func (s *Store) Accounts(ctx context.Context) ([]policy.Account, error) {
 	return query(ctx, s, scanAccount, `SELECT `+accountColumns+` FROM accounts ORDER BY created_at, id`)
 }
 
-func (t *txn) account(id string) (policy.Account, error) {
-	a, err := scanAccount(t.queryRow(`SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id))
+func readAccount(ctx context.Context, q querier, id string) (policy.Account, error) {
+	a, err := scanAccount(q.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return a, notFound("account", id)
 	}

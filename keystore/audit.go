@@ -32,15 +32,15 @@ type AuditEntry struct {
 	Seq       int64
 	At        policy.Time
 	Actor     Actor
-	Action    string // account_create, account_close, key_issue, key_delete, key_revoke, key_prune, pepper_add
+	Action    string // account_create, account_rotate, account_close, key_issue, key_import, key_rotate, key_delete, key_revoke, key_prune, pepper_add
 	AccountID string // empty where the action is no account's
 	Subject   string // ID of what was acted on
 	Detail    string
 }
 
 // Audit returns the newest entries of the audit trail, newest first: of one
-// account, or of all where accountID is empty.
-func (s *Store) Audit(ctx context.Context, accountID string, limit int) ([]AuditEntry, error) {
+// account, or of all where accountID is empty, and none from before since.
+func (s *Store) Audit(ctx context.Context, accountID string, since policy.Time, limit int) ([]AuditEntry, error) {
 	return query(ctx, s, func(row scanner) (e AuditEntry, err error) {
 		var from string
 		if err = row.Scan(&e.Seq, &e.At, &e.Actor.Kind, &e.Actor.ID, &from, &e.Action, &e.AccountID, &e.Subject, &e.Detail); err != nil {
@@ -49,7 +49,7 @@ func (s *Store) Audit(ctx context.Context, accountID string, limit int) ([]Audit
 		e.Actor.From, err = scanAddr(from)
 		return e, err
 	}, `SELECT seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail
-		FROM audit WHERE account_id = $1 OR $1 = '' ORDER BY seq DESC LIMIT $2`, accountID, limit)
+		FROM audit WHERE (account_id = $1 OR $1 = '') AND at >= $2 ORDER BY seq DESC LIMIT $3`, accountID, since, limit)
 }
 
 // audit appends to the audit trail.
@@ -62,10 +62,13 @@ func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detai
 // maxText bounds names, labels and reasons, in bytes.
 const maxText = 200
 
-// checkText refuses what cannot be shown on one line.
+// checkText refuses what cannot be shown on one line, or must not be.
 func checkText(what, text string) error {
 	if len(text) > maxText {
 		return refuse(ErrInvalid, "%s has %d bytes: want %d at most", what, len(text), maxText)
+	}
+	if policy.HoldsSecret(text) {
+		return refuse(ErrInvalid, "%s has a key or service password in it, which is a secret: leave it out", what)
 	}
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return refuse(ErrInvalid, "%s %q has characters that cannot be printed: want printable UTF-8", what, text)

@@ -13,8 +13,9 @@
 //
 // A database file that is replaced or removed underneath a running store is
 // noticed as fast. A valid one is opened in place; until there is one, every
-// call fails. Replace the file by renaming one complete file over it: bytes
-// copied into the open file cannot be told from damage.
+// call fails. Replace the file by renaming one complete file over it: bytes that
+// are copied into the open file damage it, and once that is noticed, which takes
+// a second or two, every call fails until another file is renamed over it.
 //
 // # Writing
 //

@@ -219,7 +219,7 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 	})
 	wantIs(t, err, ErrInvalid)
 	left(start.Add(422 * day))
-	if entries, _ := f.Audit(t.Context(), "", 100); len(entries) != 0 {
+	if entries, _ := f.Audit(t.Context(), "", 0, 100); len(entries) != 0 {
 		t.Errorf("%d audit entries after 422 days", len(entries))
 	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM dead_digests`); n != 5 {

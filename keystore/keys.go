@@ -36,18 +36,15 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 	if err := k.check(now); err != nil {
 		return none(err)
 	}
-	id, err := newID("key_")
-	if err != nil {
-		return none(err)
-	}
 	secret, err := policy.GenerateSecret(policy.KeyPrefix, rand.Reader)
 	if err != nil {
 		return none(err)
 	}
-	key := policy.Key{
-		ID: id, AccountID: k.AccountID, AccountOpen: true, Origin: k.Origin, Label: k.Label,
-		Prefix: secret.Reveal()[:prefixLen], Allow: k.Allow, Issuable: k.Issuable, CreatedAt: now, Expires: k.Expires,
+	id, err := newID("key_")
+	if err != nil {
+		return none(err)
 	}
+	key := k.key(now, id, secret.Reveal()[:prefixLen])
 	d := s.hash.secret(secret)
 	err = s.write(ctx, func(t *txn) error {
 		if err := s.checkPepper(t); err != nil {
@@ -56,16 +53,28 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 		if err := t.checkIssue(now, by, k); err != nil {
 			return err
 		}
-		if err := t.insertKey(key, d, k.Issuer); err != nil {
-			return err
-		}
-		t.audit(now, by, "key_issue", k.AccountID, id, k.detail())
-		return t.changed(now, changedKey, d[:])
+		return t.addKey(now, by, "key_issue", key, d, k)
 	})
 	if err != nil {
 		return none(err)
 	}
 	return key, secret, nil
+}
+
+func (k *NewKey) key(now policy.Time, id, prefix string) policy.Key {
+	return policy.Key{
+		ID: id, AccountID: k.AccountID, AccountOpen: true, Origin: k.Origin, Label: k.Label,
+		Prefix: prefix, Allow: k.Allow, Issuable: k.Issuable, CreatedAt: now, Expires: k.Expires,
+	}
+}
+
+// addKey writes and announces a new key. It comes last in a write.
+func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d digest, k NewKey) error {
+	if err := t.insertKey(key, d, k.Issuer); err != nil {
+		return err
+	}
+	t.audit(now, by, action, key.AccountID, key.ID, k.detail())
+	return t.changed(now, changedKey, d[:])
 }
 
 // check refuses what needs no look at the store.
@@ -99,12 +108,8 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 	if by.Kind == ActorAccount && by.ID != k.AccountID {
 		return notFound("account", k.AccountID)
 	}
-	a, err := t.account(k.AccountID)
-	if err != nil {
+	if err := checkOpen(t.ctx, t, k.AccountID); err != nil {
 		return err
-	}
-	if !a.Open() {
-		return refuse(ErrAccountClosed, "account %s was closed at %s: no key can be issued for it", a.ID, a.ClosedAt)
 	}
 	if k.Issuer == "" {
 		return nil
@@ -121,13 +126,23 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 	return nil
 }
 
-// insertKey refuses a digest that any key has or ever had.
-func (t *txn) insertKey(k policy.Key, d digest, issuer string) error {
-	var dead bool
-	if err := t.queryRow(`SELECT EXISTS (SELECT 1 FROM dead_digests WHERE digest = $1)`, d[:]).Scan(&dead); err != nil {
+// checkOpen refuses an account that does not exist or is closed.
+func checkOpen(ctx context.Context, q querier, accountID string) error {
+	a, err := readAccount(ctx, q, accountID)
+	if err != nil {
 		return err
 	}
-	if dead {
+	if !a.Open() {
+		return refuse(ErrAccountClosed, "account %s was closed at %s: no key can be issued for it", a.ID, a.ClosedAt)
+	}
+	return nil
+}
+
+// insertKey refuses a digest that any key has or ever had.
+func (t *txn) insertKey(k policy.Key, d digest, issuer string) error {
+	if dead, err := isPruned(t.ctx, t, d); err != nil {
+		return err
+	} else if dead {
 		return refuse(ErrInvalid, "this secret was a key that ended, and cannot become one again")
 	}
 	allow, err := json.Marshal(k.Allow.Entries())
@@ -140,6 +155,12 @@ func (t *txn) insertKey(k policy.Key, d digest, issuer string) error {
 		k.ID, k.AccountID, d[:], k.Prefix, k.Origin.String(), k.Label, string(allow), k.Issuable,
 		sql.Null[string]{V: issuer, Valid: issuer != ""}, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires})
 	return t.err
+}
+
+// isPruned reports whether d is the digest of a key whose row was pruned.
+func isPruned(ctx context.Context, q querier, d digest) (dead bool, err error) {
+	err = q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM dead_digests WHERE digest = $1)`, d[:]).Scan(&dead)
+	return dead, err
 }
 
 // DeleteKey is the account holder's act: it ends a key of origin console at
@@ -210,6 +231,12 @@ func (s *Store) Keys(ctx context.Context, accountID string) ([]policy.Key, error
 		WHERE k.account_id = $1 OR $1 = '' ORDER BY k.created_at, k.id`, accountID)
 }
 
+// KeysIssuedBy returns the keys that the key with this ID issued, oldest first.
+func (s *Store) KeysIssuedBy(ctx context.Context, issuerID string) ([]policy.Key, error) {
+	return query(ctx, s, scanKeyOnly, `SELECT `+keyColumns+` FROM `+keyTables+`
+		WHERE k.issuer_id = $1 ORDER BY k.created_at, k.id`, issuerID)
+}
+
 // key reads a key that by may reach, and its stored digest.
 func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) {
 	k, err = scanKey(t.queryRow(`SELECT `+keyColumns+`, k.digest FROM `+keyTables+` WHERE k.id = $1`, id), &stored)
@@ -222,7 +249,8 @@ func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) 
 const (
 	keyTables  = `api_keys k JOIN accounts a ON a.id = k.account_id`
 	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
-		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), COALESCE(k.last_used_at, 0)`
+		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), COALESCE(k.revoke_from, 0),
+		COALESCE(k.last_used_at, 0)`
 )
 
 func scanKeyOnly(row scanner) (policy.Key, error) { return scanKey(row) }
@@ -237,7 +265,7 @@ func scanKey(row scanner, more ...any) (k policy.Key, err error) {
 	)
 	dest := append([]any{
 		&k.ID, &k.AccountID, &closed, &origin, &k.Label, &k.Prefix, &allow, &k.Issuable,
-		&k.CreatedAt, &expires, &k.DeletedAt, &k.RevokedAt, &k.LastUsedAt,
+		&k.CreatedAt, &expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt,
 	}, more...)
 	if err := row.Scan(dest...); err != nil {
 		return policy.Key{}, err

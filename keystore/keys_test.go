@@ -217,7 +217,7 @@ func TestR9_ClosingAnAccountEndsEveryKey(t *testing.T) {
 
 func actions(t *testing.T, f fixture, accountID, action string) (found []AuditEntry) {
 	t.Helper()
-	entries, err := f.Audit(t.Context(), accountID, 1000)
+	entries, err := f.Audit(t.Context(), accountID, 0, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,12 +237,12 @@ func TestAudit_SaysWhoDidWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.account()
-	got, err := f.Audit(t.Context(), a.ID, 1)
+	got, err := f.Audit(t.Context(), a.ID, 0, 1)
 	want := []AuditEntry{{Seq: 3, At: start + 1, Actor: operator, Action: "key_revoke", AccountID: a.ID, Subject: key.ID, Detail: "leaked on a forum"}}
 	if diff := cmp.Diff(want, got, cmpPolicy); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if all, err := f.Audit(t.Context(), "", 100); err != nil || len(all) != 4 {
+	if all, err := f.Audit(t.Context(), "", 0, 100); err != nil || len(all) != 4 {
 		t.Errorf("%d entries, %v; want 4", len(all), err)
 	}
 }

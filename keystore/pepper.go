@@ -10,7 +10,7 @@ import (
 var (
 	errPepperMissing = errors.New("it has a pepper, and none is configured: configure the pepper that it was made with")
 	errPepperWrong   = errors.New("its pepper is not the one that is configured: configure the pepper that it was made with")
-	errPepperNew     = errors.New("it has no pepper yet")
+	errPepperNew     = errors.New("it has no pepper yet, and one is configured: start the server with this configuration, which adds the pepper for good, or leave the pepper out")
 )
 
 // readPepper compares the store's check value with the pepper of this process.
@@ -39,10 +39,10 @@ func (s *Store) checkPepper(t *txn) error {
 	return err
 }
 
-// settlePepper adds the pepper of this process to a store that has none, and
-// refuses any other difference.
+// settlePepper adds the pepper of this process to a store that has none, if it
+// may, and refuses any other difference.
 func (s *Store) settlePepper(ctx context.Context, db *database) error {
-	if _, err := s.readPepper(ctx, db.reader); !errors.Is(err, errPepperNew) {
+	if _, err := s.readPepper(ctx, db.reader); !errors.Is(err, errPepperNew) || s.cfg.KeepPepper {
 		return err
 	}
 	tx, err := db.writer.BeginTx(ctx, nil)

@@ -73,7 +73,7 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 	keys, err := query(ctx, s, func(row scanner) (k ended, err error) {
 		return k, row.Scan(&k.id, &k.digest)
 	}, `SELECT k.id, k.digest FROM `+keyTables+`
-		WHERE (k.expires_at <= $1 OR k.deleted_at <= $1 OR k.revoked_at <= $1 OR a.closed_at <= $1)
+		WHERE (k.expires_at <= $1 OR k.deleted_at <= $1 OR k.revoked_at <= $1 OR k.revoke_from <= $1 OR a.closed_at <= $1)
 			AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
 		LIMIT $2`, now.Add(-s.cfg.Retention), pruneBatch)
 	if err != nil || len(keys) == 0 {

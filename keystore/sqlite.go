@@ -30,9 +30,11 @@ type database struct {
 	keys *cache[Record] // nil for the command line, as jobs
 	jobs *cache[policy.Job]
 
-	freshUntil atomic.Int64 // on the monotonic clock: until then the caches may be trusted
-	version    int64        // data_version when the feed was read; the poller's, as seen
-	seen       int64        // the last change that was applied
+	freshUntil atomic.Int64  // on the monotonic clock: until then the caches may be trusted
+	version    int64         // data_version when the feed was read; the poller's, as what follows
+	seen       int64         // the last change that was applied
+	bytes      fileState     // when SQLite last explained it
+	strange    time.Duration // since when it does not; 0 while it does
 }
 
 func (d *database) keyCache() *cache[Record]     { return d.keys }
@@ -142,6 +144,9 @@ func (s *Store) startFollowing(ctx context.Context, db *database) error {
 		return nil
 	}
 	if db.tail, err = db.reader.Conn(ctx); err != nil {
+		return err
+	}
+	if db.bytes, err = db.look(ctx); err != nil {
 		return err
 	}
 	db.keys = newCache[Record](s.cfg.CacheSize, max(s.cfg.CacheSize/10, 1000))

@@ -29,7 +29,7 @@ func (s *Store) poll(ctx context.Context) {
 	case err == nil:
 		st.db.freshUntil.Store(int64(now + s.cfg.MaxStaleness))
 		s.noteFeed(nil)
-	case errors.Is(err, errGone), errors.Is(err, errReplaced), isPepper(err):
+	case errors.Is(err, errGone), errors.Is(err, errReplaced), errors.Is(err, errOverwritten), isPepper(err):
 		s.takeDown(context.WithoutCancel(ctx), st, err)
 	case ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded):
 		s.noteFeed(err)
@@ -53,11 +53,14 @@ func (s *Store) follow(ctx context.Context, db *database) error {
 	if err := db.checkPlace(); err != nil {
 		return err
 	}
-	var version int64
-	if err := db.tail.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil {
+	file, err := db.look(ctx)
+	if err != nil {
 		return err
 	}
-	if version == db.version {
+	if err := db.checkBytes(ctx, file, s.mono()); err != nil {
+		return err
+	}
+	if file.version == db.version {
 		return nil
 	}
 	changes, f, complete, err := readFeed(ctx, db.tail, db.seen)
@@ -77,7 +80,7 @@ func (s *Store) follow(ctx context.Context, db *database) error {
 			return err
 		}
 	}
-	db.version, db.seen = version, f.last
+	db.version, db.seen = file.version, f.last
 	return nil
 }
 
@@ -93,11 +96,22 @@ func (s *Store) takeDown(ctx context.Context, st *state, why error) {
 	st.db.dropCaches()
 	s.log.Error("the keystore is unavailable", zap.String("store_id", st.db.id), zap.Error(why))
 	s.lastID = st.db.id
+	if errors.Is(why, errOverwritten) {
+		s.ruined = st.db // kept open: closing it would write to the file
+		return
+	}
 	st.db.retire(ctx)
 }
 
 // reopen tries whether there is a valid store again.
 func (s *Store) reopen(ctx context.Context, st *state) {
+	if s.ruined != nil {
+		if s.ruined.checkPlace() == nil {
+			return // the same file still, and of no use
+		}
+		s.ruined.removeAside()
+		s.ruined = nil
+	}
 	db, err := s.openDatabase(ctx, false)
 	if err != nil {
 		if ctx.Err() == nil && err.Error() != st.fault.Error() {
@@ -119,6 +133,12 @@ func (d *database) retire(ctx context.Context) {
 	// is now. Left behind, it would be taken for the new file's.
 	_, _ = d.writer.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
 	_ = d.close() // nobody could do anything about it
+	d.removeAside()
+}
+
+// removeAside removes SQLite's files beside the database that belong to this
+// one, and would be taken for those of the next.
+func (d *database) removeAside() {
 	for _, suffix := range []string{"-wal", "-shm"} {
 		fi, err := os.Stat(d.path + suffix)
 		if err == nil && slices.ContainsFunc(d.aside, func(old os.FileInfo) bool { return os.SameFile(old, fi) }) {

@@ -23,6 +23,8 @@ type Config struct {
 	// Pepper goes into every digest. Empty is none. Given to a store that has
 	// none, it is added to it, irreversibly.
 	Pepper policy.Secret
+	// KeepPepper refuses a store that has no pepper instead of adding one.
+	KeepPepper bool
 	// MaxStaleness is how long cached records are trusted when the change feed
 	// cannot be read. Default 5 seconds.
 	MaxStaleness time.Duration
@@ -72,8 +74,9 @@ type Store struct {
 	uses    chan use
 	pending map[string]policy.Time // uses to write, by key ID; the flusher's
 
-	feedLost bool   // the poller's, as lastID
-	lastID   string // of the store that was open last
+	feedLost bool      // the poller's, as lastID
+	lastID   string    // of the store that was open last
+	ruined   *database // whose file was overwritten, see errOverwritten
 
 	jobKeep atomic.Int64 // nanoseconds, see KeepJobs
 

@@ -48,86 +48,13 @@ type Decision struct {
 // the API has such an operation, and whether the connection can be trusted.
 // Undecided means that a key is needed.
 func CheckRequest(r *Request) Reason {
-	switch {
-	case r.Operation == Unlisted || r.Operation >= operations:
-		return OperationUnlisted
-	case r.EarlyData:
-		return EarlyData
-	}
-	return Undecided
+	_, reason := judgeRequest(r)
+	return reason
 }
 
 // Decide says whether key may do at now what r asks. A nil key is an unknown
 // one.
-//
-// What no grace forgives is looked at first, so that expiry is the only reason
-// left when grace is weighed.
 func Decide(now Time, key *Key, r *Request) Decision {
-	if reason := CheckRequest(r); reason != Undecided {
-		return Decision{Reason: reason}
-	}
-	if reason := usable(now, key, r.Client); reason != Undecided {
-		return Decision{Reason: reason}
-	}
-	if key.Expires.Passed(now) {
-		return decideExpired(now, key, r)
-	}
-	switch r.Operation {
-	case ReadJob, DeleteJob:
-		return Decision{Reason: decideJob(key, r)}
-	case IssueKey:
-		if !key.Issuable {
-			return Decision{Reason: NoIssuanceRight}
-		}
-	}
-	return Decision{Reason: Allowed}
-}
-
-// usable looks at everything about a key but its expiry.
-func usable(now Time, key *Key, client netip.Addr) Reason {
-	switch {
-	case key == nil || now < key.CreatedAt:
-		return KeyUnknown
-	case !key.AccountOpen:
-		return AccountClosed
-	case !key.RevokedAt.IsZero():
-		return KeyRevoked
-	case !key.DeletedAt.IsZero():
-		return KeyDeleted
-	case key.Allow.Any():
-		return Undecided
-	case !client.IsValid():
-		return AddressUnknown
-	case !key.Allow.Contains(client):
-		return AddressRefused
-	}
-	return Undecided
-}
-
-// decideExpired weighs the grace window: it opens the key's own job, for
-// reading, and nothing else.
-func decideExpired(now Time, key *Key, r *Request) Decision {
-	j := r.Job
-	if r.Operation != ReadJob || j == nil || j.KeyID != key.ID || j.AccountID != key.AccountID {
-		return Decision{Reason: KeyExpired}
-	}
-	until := r.Grace.Until(j)
-	// Without a window there is no grace, for a job from a clock ahead of ours
-	// neither.
-	if r.Grace.Window <= 0 || now >= until {
-		return Decision{Reason: KeyExpired}
-	}
-	return Decision{Reason: AllowedByGrace, GraceUntil: until}
-}
-
-func decideJob(key *Key, r *Request) Reason {
-	switch {
-	case r.Job != nil && r.Job.AccountID == key.AccountID:
-		return Allowed
-	case r.Job != nil:
-		return JobForeign
-	case r.UnrecordedJobs:
-		return Allowed
-	}
-	return JobUnknown
+	_, d := judge(now, key, r)
+	return d
 }

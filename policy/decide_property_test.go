@@ -66,6 +66,7 @@ func someFacts(t *testing.T) *rapid.Generator[facts] {
 			Expires:     expires,
 			DeletedAt:   aHappening().Draw(t, "deleted"),
 			RevokedAt:   aHappening().Draw(t, "revoked"),
+			RevokeFrom:  aHappening().Draw(t, "revoked from"),
 		}
 		window := rapid.SampledFrom([]time.Duration{time.Hour, 50 * time.Second, 1<<63 - 1, time.Millisecond, 0}).Draw(t, "window")
 		f.req = policy.Request{
@@ -139,7 +140,9 @@ func TestR3_WhatHappensToAKeyAllowsNothing(t *testing.T) {
 		key := *f.key
 		later := f
 		later.key = &key
-		switch rapid.IntRange(0, 3).Draw(t, "happens") {
+		switch rapid.IntRange(0, 4).Draw(t, "happens") {
+		case 4:
+			key.RevokeFrom = f.now
 		case 0:
 			key.DeletedAt = f.now
 		case 1:
@@ -264,6 +267,8 @@ func TestDecide_everyCombination(t *testing.T) {
 		func(*policy.Key) {},
 		func(k *policy.Key) { k.DeletedAt = during },
 		func(k *policy.Key) { k.RevokedAt = during },
+		func(k *policy.Key) { k.RevokeFrom = after },
+		func(k *policy.Key) { k.RevokeFrom = after + 1 },
 		func(k *policy.Key) { k.AccountOpen = false },
 		func(k *policy.Key) { k.CreatedAt = after + 1 },
 		func(k *policy.Key) { k.DeletedAt, k.RevokedAt, k.AccountOpen = during, during, false },
@@ -341,7 +346,7 @@ func faults(f facts, bound bool) map[policy.Reason]bool {
 	note(policy.EarlyData, r.EarlyData)
 	note(policy.KeyUnknown, f.now < k.CreatedAt)
 	note(policy.KeyDeleted, k.DeletedAt != 0)
-	note(policy.KeyRevoked, k.RevokedAt != 0)
+	note(policy.KeyRevoked, k.RevokedAt != 0 || k.RevokeFrom != 0 && f.now >= k.RevokeFrom)
 	note(policy.AccountClosed, !k.AccountOpen)
 	note(policy.AddressUnknown, bound && !r.Client.IsValid())
 	note(policy.AddressRefused, bound && r.Client == outside)

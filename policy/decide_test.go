@@ -163,6 +163,26 @@ func TestR6_DeletedAndRevokedKeysEndAtOnce(t *testing.T) {
 	}
 }
 
+func TestR6_AScheduledRevocationEndsAKeyAndItsGrace(t *testing.T) {
+	scheduled := func(at policy.Time) *policy.Key {
+		return keyWith(func(k *policy.Key) { k.RevokeFrom, k.Issuable = at, true })
+	}
+	for _, op := range listed {
+		for offset, revoked := range map[policy.Time]bool{-1: false, 0: true, 1: true} {
+			want := policy.Allowed
+			if revoked {
+				want = policy.KeyRevoked
+			}
+			wantReason(t, policy.Decide(during+offset, scheduled(during), fullGrace(op)), want)
+		}
+	}
+	wantReason(t, policy.Decide(after-1, scheduled(after), fullGrace(policy.ReadJob)), policy.AllowedByGrace)
+	wantReason(t, policy.Decide(after, scheduled(after), fullGrace(policy.ReadJob)), policy.KeyRevoked)
+	both := scheduled(latest)
+	both.RevokedAt = latest
+	wantReason(t, policy.Decide(created, both, fullGrace(policy.Recognize)), policy.KeyRevoked)
+}
+
 // fullGrace is a request that grace, and every option, would let through.
 func fullGrace(op policy.Operation) *policy.Request {
 	return &policy.Request{

@@ -63,14 +63,28 @@ type Key struct {
 	CreatedAt   Time
 	Expires     Expiry
 	DeletedAt   Time // zero while it is not deleted
-	RevokedAt   Time // zero while it is not revoked
+	RevokedAt   Time // zero while it is not revoked; counts whatever the clock says
+	RevokeFrom  Time // from when it counts as revoked; zero while that is not scheduled
 	LastUsedAt  Time // approximate, to the minute; zero if never used
+}
+
+// RevokedSince is the instant since which the key is revoked at now; zero if
+// it is not.
+func (k *Key) RevokedSince(now Time) Time {
+	switch scheduled := k.RevokeFrom; {
+	case scheduled.IsZero() || now < scheduled:
+		return k.RevokedAt
+	case k.RevokedAt.IsZero():
+		return scheduled
+	default:
+		return min(k.RevokedAt, scheduled)
+	}
 }
 
 // Status is a key's state for people: active, expired, deleted or revoked.
 func (k *Key) Status(now Time) string {
 	switch {
-	case !k.RevokedAt.IsZero() || !k.AccountOpen:
+	case !k.RevokedSince(now).IsZero() || !k.AccountOpen:
 		return "revoked"
 	case !k.DeletedAt.IsZero():
 		return "deleted"

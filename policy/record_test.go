@@ -95,12 +95,40 @@ func TestR9_StatusOfAKeyOfAClosedAccount(t *testing.T) {
 		{"a key that never expires is active", keyWith(func(k *policy.Key) { k.Expires = policy.Never() }), after, "active"},
 		{"a deleted key is deleted, expired or not", keyWith(func(k *policy.Key) { k.DeletedAt = during }), after, "deleted"},
 		{"a revoked key is revoked, deleted or not", keyWith(func(k *policy.Key) { k.DeletedAt, k.RevokedAt = during, during }), during, "revoked"},
+		{"a key is active before its scheduled revocation", keyWith(func(k *policy.Key) { k.RevokeFrom = during + 1 }), during, "active"},
+		{"and revoked from it on", keyWith(func(k *policy.Key) { k.RevokeFrom = during }), during, "revoked"},
+		{"and revoked, not expired, where both happened", keyWith(func(k *policy.Key) { k.RevokeFrom = during }), after, "revoked"},
+		{"and expired, where that comes first", keyWith(func(k *policy.Key) { k.RevokeFrom = latest }), after, "expired"},
 		{"a key of a closed account has ended", keyWith(func(k *policy.Key) { k.AccountOpen = false }), during, "revoked"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.key.Status(tt.now); got != tt.want {
 				t.Errorf("Status = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestKey_revokedSinceWhatCameFirst(t *testing.T) {
+	tests := []struct {
+		name                  string
+		revoked, scheduled    policy.Time
+		before, at, following policy.Time // the answers around during
+	}{
+		{"never", 0, 0, 0, 0, 0},
+		{"at once", during, 0, during, during, during},
+		{"by schedule", 0, during, 0, during, during},
+		{"before the schedule", created, during, created, created, created},
+		{"after the schedule", after, during, after, during, during},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			key := keyWith(func(k *policy.Key) { k.RevokedAt, k.RevokeFrom = tt.revoked, tt.scheduled })
+			for now, want := range map[policy.Time]policy.Time{during - 1: tt.before, during: tt.at, during + 1: tt.following} {
+				if got := key.RevokedSince(now); got != want {
+					t.Errorf("at %+d ms: %v, want %v", now-during, got, want)
+				}
 			}
 		})
 	}

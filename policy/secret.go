@@ -48,6 +48,7 @@ const (
 const (
 	randomLen   = 32
 	checksumLen = 6
+	ourLen      = len(KeyPrefix) + randomLen + checksumLen
 	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	// MaxSecretLen bounds a client's credential, in bytes. Longer ones are
 	// malformed.
@@ -116,12 +117,29 @@ func CheckSecret(s Secret) error {
 			return ErrSecretChars
 		}
 	}
-	if !strings.HasPrefix(text, KeyPrefix) && !strings.HasPrefix(text, ServicePasswordPrefix) {
-		return nil
-	}
-	body := len(text) - checksumLen
-	if len(text) != len(KeyPrefix)+randomLen+checksumLen || checksum(text[:body]) != text[body:] {
+	if hasForm(text) && !isOurs(text) {
 		return ErrSecretChecksum
 	}
 	return nil
+}
+
+// HoldsSecret reports whether a secret that this gateway made stands anywhere
+// in text, such as in the reason for revoking it.
+func HoldsSecret(text string) bool {
+	for i := range max(0, len(text)-ourLen+1) {
+		if isOurs(text[i : i+ourLen]) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasForm reports whether text begins as our secrets do.
+func hasForm(text string) bool {
+	return strings.HasPrefix(text, KeyPrefix) || strings.HasPrefix(text, ServicePasswordPrefix)
+}
+
+func isOurs(text string) bool {
+	body := len(text) - checksumLen
+	return len(text) == ourLen && hasForm(text) && checksum(text[:body]) == text[body:]
 }

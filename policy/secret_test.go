@@ -503,3 +503,21 @@ func TestSecret_charactersAreEquallyLikely(t *testing.T) {
 		})
 	})
 }
+
+func TestR18_SecretsAreFoundInText(t *testing.T) {
+	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
+		secret, err := policy.GenerateSecret(prefix, rand.NewChaCha8([32]byte{1}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := secret.Reveal()
+		for around, want := range map[string]bool{
+			text: true, "leaked: " + text + ".": true, "a" + text: true, text + text: true, "sgk_" + text: true, "音" + text + "音": true,
+			text[1:]: false, text[:len(text)-1]: false, text[:9]: false, "": false, strings.ReplaceAll(text, "_", "-"): false,
+		} {
+			if got := policy.HoldsSecret(around); got != want {
+				t.Errorf("%d bytes around a secret of %s: %v, want %v", len(around), prefix, got, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,2 @@
+-- +goose Up
+ALTER TABLE api_keys ADD COLUMN revoke_from BIGINT; -- the key counts as revoked from then on

@@ -1,0 +1,105 @@
+package keystore
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Rotation is a key and the one that takes its place.
+type Rotation struct {
+	Old, New policy.Key
+	Secret   policy.Secret // of the new one, shown here and never again
+}
+
+// maxOverlap is ten years.
+const maxOverlap = 10 * 8766 * time.Hour
+
+// RotateKey issues a key with the rules of another, and schedules the other's
+// revocation for the end of the overlap; without an overlap it is revoked at
+// once. The new key is the operator's, of origin console; the old one's expiry
+// stays as it is.
+//
+// It refuses everybody but the operator and, with ErrInvalid, an overlap below
+// zero or of more than ten years, and a key that is not active or whose
+// revocation is scheduled already.
+func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id string, overlap time.Duration) (r Rotation, err error) {
+	if err := operatorOnly(by, "rotating a key"); err != nil {
+		return Rotation{}, err
+	}
+	if overlap < 0 || overlap > maxOverlap {
+		return Rotation{}, refuse(ErrInvalid, "an overlap of %s: want one from zero to ten years", overlap)
+	}
+	secret, err := policy.GenerateSecret(policy.KeyPrefix, rand.Reader)
+	if err != nil {
+		return Rotation{}, err
+	}
+	newKeyID, err := newID("key_")
+	if err != nil {
+		return Rotation{}, err
+	}
+	d := s.hash.secret(secret)
+	err = s.write(ctx, func(t *txn) error {
+		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		old, stored, err := t.key(by, id)
+		if err != nil {
+			return err
+		}
+		if err := checkRotate(now, &old); err != nil {
+			return err
+		}
+		k := NewKey{
+			AccountID: old.AccountID, Origin: policy.OriginConsole, Label: old.Label,
+			Expires: old.Expires, Allow: old.Allow, Issuable: old.Issuable,
+		}
+		key := k.key(now, newKeyID, secret.Reveal()[:prefixLen])
+		t.retire(now, by, &old, key.ID, overlap)
+		if err := t.changed(now, changedKey, stored); err != nil {
+			return err
+		}
+		r = Rotation{Old: old, New: key, Secret: secret}
+		return t.addKey(now, by, "key_issue", key, d, k)
+	})
+	if err != nil {
+		return Rotation{}, err
+	}
+	return r, nil
+}
+
+func checkRotate(now policy.Time, k *policy.Key) error {
+	switch status := k.Status(now); {
+	case !k.AccountOpen:
+		return refuse(ErrAccountClosed, "key %s cannot be rotated: its account, %s, is closed", k.ID, k.AccountID)
+	case status != "active":
+		return refuse(ErrInvalid, "key %s cannot be rotated: it is %s; issue a new key instead", k.ID, status)
+	case !k.RevokeFrom.IsZero():
+		return refuse(ErrInvalid, "key %s cannot be rotated: it has been, and is revoked from %s on; rotate its successor", k.ID, k.RevokeFrom)
+	}
+	return nil
+}
+
+// retire ends a key in favor of its successor when the overlap is over.
+func (t *txn) retire(now policy.Time, by Actor, k *policy.Key, successor string, overlap time.Duration) {
+	reason := "replaced by " + successor
+	if overlap == 0 {
+		k.RevokedAt = now
+		t.exec(`UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id = $3`, now, reason, k.ID)
+		t.audit(now, by, "key_rotate", k.AccountID, k.ID, reason+", revoked at once")
+		return
+	}
+	k.RevokeFrom = now.Add(overlap)
+	t.exec(`UPDATE api_keys SET revoke_from = $1, revoked_reason = $2 WHERE id = $3`, k.RevokeFrom, reason, k.ID)
+	t.audit(now, by, "key_rotate", k.AccountID, k.ID, reason+", revoked from "+k.RevokeFrom.String()+" on")
+}
+
+// operatorOnly refuses everybody but the operator.
+func operatorOnly(by Actor, what string) error {
+	if by.Kind != ActorOperator {
+		return refuse(ErrInvalid, "%s is for the operator only", what)
+	}
+	return nil
+}

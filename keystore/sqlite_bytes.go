@@ -1,0 +1,80 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"time"
+)
+
+// errOverwritten is final: SQLite's own files beside it belong to what the file
+// was, and any attempt to go on would mix the two.
+var errOverwritten = errors.New("its bytes were overwritten while it was in use, which damages it: stop the server, and put a keystore in its place by renaming one over it")
+
+// overwrittenFor is how long the file may differ in a way that SQLite does not
+// explain. A checkpoint under way explains itself when it is done.
+const overwrittenFor = time.Second
+
+// fileState is what changes when the file's bytes do.
+type fileState struct {
+	info     os.FileInfo
+	frames   int64 // in the -wal file
+	restored int64 // of these, how many stand in the file itself
+	version  int64 // data_version
+}
+
+// look reads the file's state on the pinned connection.
+func (d *database) look(ctx context.Context) (f fileState, err error) {
+	if f.info, err = os.Stat(d.path); err != nil {
+		return f, err
+	}
+	if err := d.tail.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&f.version); err != nil {
+		return f, err
+	}
+	var busy int
+	err = d.tail.QueryRowContext(ctx, `PRAGMA wal_checkpoint(NOOP)`).Scan(&busy, &f.frames, &f.restored)
+	return f, err
+}
+
+// checkBytes sees whether something else than SQLite wrote to the file. SQLite
+// writes to it only when it moves frames over from the -wal file, and says how
+// many it has moved.
+func (d *database) checkBytes(ctx context.Context, seen fileState, now time.Duration) error {
+	last := d.bytes
+	same := seen.info.Size() == last.info.Size() && seen.info.ModTime().Equal(last.info.ModTime())
+	switch {
+	case same || seen.restored != last.restored || seen.frames < last.frames:
+		// As it was, or frames were moved.
+	case seen.version != last.version:
+		// Perhaps they were, and others written since.
+		if err := d.checkAfresh(ctx); err != nil {
+			return err
+		}
+	case d.strange == 0:
+		d.strange = now
+		return nil
+	case now-d.strange > overwrittenFor:
+		return errOverwritten
+	default:
+		return nil
+	}
+	d.bytes, d.strange = seen, 0
+	return nil
+}
+
+// checkAfresh reads the file on a connection that remembers nothing of it.
+func (d *database) checkAfresh(ctx context.Context) error {
+	db, err := sql.Open("sqlite3", sqliteDSN(d.path, true))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	switch f, err := readFeedState(ctx, db); {
+	case err != nil && (isBusy(err) || ctx.Err() != nil):
+		return err
+	case err != nil || f.storeID != d.id:
+		return errOverwritten
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package keystore
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestFileOverwrittenInPlaceIsNotTrusted(t *testing.T) {
+	other := newPath(t)
+	g := openStore(t, other)
+	g.key(g.account().ID)
+	if err := g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, bytes := range map[string][]byte{"another store": store, "nothing": nil, "garbage": []byte("garbage, and more of it")} {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			var logs *observer.ObservedLogs
+			f := openStore(t, path, logTo(&logs))
+			_, secret := f.key(f.account().ID)
+			f.find(secret)
+			ruined, _ := f.database()
+			time.Sleep(2 * pollEvery)                                // what was written before has been seen
+			if err := os.WriteFile(path, bytes, 0o600); err != nil { // as cp does
+				t.Fatal(err)
+			}
+			waitFor(t, 10*time.Second, "it is noticed", func() bool {
+				_, err := f.FindKey(t.Context(), secret)
+				return errors.Is(err, ErrUnavailable)
+			})
+			if n := logs.FilterMessage("the keystore is unavailable").Len(); n != 1 {
+				t.Errorf("%d log lines say so", n)
+			}
+			replaceFile(t, copyOf(t, store), path)
+			waitFor(t, 2*time.Second, "a file that is renamed over it is served", func() bool {
+				_, err := f.FindKey(t.Context(), secret)
+				return errors.Is(err, ErrNotFound)
+			})
+			if err := ruined.close(); err != nil {
+				t.Log(err) // SQLite may find the file damaged
+			}
+		})
+	}
+}
+
+func copyOf(t *testing.T, store []byte) string {
+	t.Helper()
+	path := newPath(t)
+	if err := os.WriteFile(path, store, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCheckpointsAreNoOverwriting(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	a := f.account()
+	db := rawDB(t, path)
+	for begun := time.Now(); time.Since(begun) < 3*overwrittenFor; {
+		_, secret := f.key(a.ID)
+		for _, mode := range []string{"PASSIVE", "TRUNCATE"} {
+			if _, err := db.ExecContext(t.Context(), "PRAGMA wal_checkpoint("+mode+")"); err != nil {
+				t.Fatal(err)
+			}
+			if f.find(secret) == nil {
+				t.Fatal("the store is gone")
+			}
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package keystore
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// makeVersion1 makes a file as the program of schema version 1 did, with an
+// account and a key for each secret.
+func makeVersion1(t *testing.T, path string, digests ...digest) {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	initial, err := migrationFiles.ReadFile("migrations/00001_initial.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, path)
+	mustExec(t, db, string(initial))
+	mustExec(t, db, `CREATE TABLE schema_version (id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')))`)
+	mustExec(t, db, `INSERT INTO schema_version (version_id, is_applied) VALUES (0, 1), (1, 1)`)
+	mustExec(t, db, `INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ('acc_1', 'Old', 'svc_1', x'00', $1)`, start)
+	for i, d := range digests {
+		mustExec(t, db, `INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, created_at, expires_at, revoked_at)
+			VALUES ($1, 'acc_1', $2, 'sgk_1', 'console', 'old', '["192.0.2.1"]', 0, $3, NULL, NULL)`, fmt.Sprintf("key_%d", i+1), d[:], start)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUpgrade_FromVersion1(t *testing.T) {
+	path := newPath(t)
+	secret, other := policy.NewSecret("one"), policy.NewSecret("two")
+	plain := newHasher(policy.Secret{})
+	makeVersion1(t, path, plain.secret(secret), plain.secret(other))
+
+	// Also by the command line, and by several at once.
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			s, _, err := tryStore(path, commandLine)
+			if err == nil {
+				err = s.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+
+	f := openStore(t, path)
+	r := f.find(secret)
+	if r == nil {
+		t.Fatal("a key was lost")
+	}
+	if k := r.Key; k.ID != "key_1" || k.Status(start) != "active" || !k.RevokeFrom.IsZero() || k.Allow.String() != "192.0.2.1" || k.Label != "old" {
+		t.Errorf("the key is now %+v", k)
+	}
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM schema_version WHERE version_id = 2`); n != 1 {
+		t.Errorf("the schema was upgraded %d times", n)
+	}
+	rotation, err := f.RotateKey(t.Context(), start, operator, "key_1", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.find(rotation.Secret) == nil || f.find(secret).Key.RevokeFrom != start.Add(time.Hour) || f.find(other).Key.RevokeFrom != 0 {
+		t.Error("rotation does not work in the upgraded file")
+	}
+}
+
+// A server of version 1 may go on running on the upgraded file: what it reads
+// and writes is still there.
+func TestUpgrade_Version1GoesOn(t *testing.T) {
+	path := newPath(t)
+	makeVersion1(t, path, digest{1})
+	db := rawDB(t, path)
+	old, err := db.Prepare(`SELECT id FROM api_keys WHERE digest = $1 AND revoked_at IS NULL`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	openStore(t, path)
+	var id string
+	d := digest{1}
+	if err := old.QueryRow(d[:]).Scan(&id); err != nil || id != "key_1" {
+		t.Errorf("key %q, %v", id, err)
+	}
+	mustExec(t, db, `INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, created_at) VALUES ('key_9', 'acc_1', x'09', '', 'console', '', '[]', 0, 1)`)
+}
+
+func TestKeepPepper_AddsNone(t *testing.T) {
+	path := newPath(t)
+	keep := func(c *Config) { c.KeepPepper = true }
+	f := openStore(t, path)
+	_, secret := f.key(f.account().ID)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := tryStore(path, commandLine, keep, withPepper("salt of the earth"))
+	if err == nil {
+		_ = s.Close()
+		t.Fatal("it was opened")
+	}
+	if msg := err.Error(); !strings.Contains(msg, path) || !strings.Contains(msg, "has no pepper yet") || !strings.Contains(msg, "start the server") || strings.Contains(msg, "salt") {
+		t.Errorf("error %q", msg)
+	}
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM meta WHERE name = 'pepper_check'`); n != 0 {
+		t.Error("the pepper was added")
+	}
+	if openStore(t, path, commandLine, keep).find(secret) == nil {
+		t.Error("the key is not found without a pepper")
+	}
+	peppered := openStore(t, path, withPepper("salt of the earth"))
+	if err := peppered.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if openStore(t, path, commandLine, keep, withPepper("salt of the earth")).find(secret) == nil {
+		t.Error("the key is not found with the pepper that is there")
+	}
+}
