@@ -37,8 +37,11 @@ func parseBlock(d *caddyfile.Dispenser, options map[string]option, repeatable ..
 		name := d.Val()
 		read, ok := options[name]
 		if !ok {
-			return d.Errf("unknown option %q: want one of %s", name,
-				strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+			names := slices.Sorted(maps.Keys(options))
+			if meant := nearest(name, names); meant != "" {
+				return d.Errf("unknown option %q: did you mean %s?", name, meant)
+			}
+			return d.Errf("unknown option %q: want one of %s", name, strings.Join(names, ", "))
 		}
 		if seen[name] && !slices.Contains(repeatable, name) {
 			return d.Errf("the option %s is given twice", name)

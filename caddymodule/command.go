@@ -8,7 +8,6 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -39,6 +38,7 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
   $ caddy speechgate key issue --account acc_… --expires 30d --allow 192.0.2.0/24
   $ caddy speechgate key list --account acc_… --json
   $ caddy speechgate key revoke key_… --reason "found in a public repository"
+  $ caddy speechgate explain --key-id key_… --ip 192.0.2.7 --method POST --path /v1/recognize
   $ caddy speechgate job show 0123456789abcdef`
 			flags := cmd.PersistentFlags()
 			flags.String(flagKeystore, "", "The keystore's file")
@@ -46,7 +46,7 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
 			flags.StringP(flagAdapter, "a", "", "Name of the config adapter to apply to --config")
 			flags.Bool(flagJSON, false, "Print JSON")
 			cmd.SetFlagErrorFunc(flagError)
-			asGroup(cmd, accountCommand(), keyCommand(), jobCommand())
+			asGroup(cmd, demoCommand(), accountCommand(), keyCommand(), jobCommand(), auditCommand(), explainCommand())
 		},
 	})
 }
@@ -82,34 +82,6 @@ func asGroup(cmd *cobra.Command, commands ...*cobra.Command) {
 		}
 		return cmd.Help()
 	}
-}
-
-func unknownCommand(cmd *cobra.Command, name string) error {
-	if meant := cmd.SuggestionsFor(name); len(meant) > 0 {
-		return fmt.Errorf("unknown command %s: did you mean %q?", shown(name), cmd.CommandPath()+" "+meant[0])
-	}
-	var names []string
-	for _, c := range cmd.Commands() {
-		if c.IsAvailableCommand() {
-			names = append(names, c.Name())
-		}
-	}
-	return fmt.Errorf("unknown command %s: %q is followed by one of %s", shown(name), cmd.CommandPath(), strings.Join(names, ", "))
-}
-
-// flagError says which flags there are. A misspelled subcommand shows first by
-// flags that its group does not have, and is then what is wrong.
-func flagError(cmd *cobra.Command, err error) error {
-	if cmd.HasSubCommands() && cmd.Flags().NArg() > 0 {
-		return unknownCommand(cmd, cmd.Flags().Arg(0))
-	}
-	var names []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Name != "help" {
-			names = append(names, "--"+f.Name)
-		}
-	})
-	return fmt.Errorf("%w: %q takes %s", err, cmd.CommandPath(), strings.Join(names, ", "))
 }
 
 // leaf makes a command that does something.

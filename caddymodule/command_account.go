@@ -20,7 +20,11 @@ func accountCommand() *cobra.Command {
 	end := leaf("close <account ID> --yes", "Closes an account for good, and ends all its keys", accountID, closeAccount)
 	end.Flags().Bool("yes", false, "Close it, without asking back")
 
-	return group("account", "Creates, lists, shows and closes accounts", create, list, show, end)
+	end.SuggestFor = []string{"delete", "remove"}
+
+	rotate := leaf("rotate <account ID>", "Gives an account a new service ID and password, shown once; the old ones end at once", accountID, rotateAccount)
+
+	return group("account", "Creates, lists, shows, rotates and closes accounts", create, list, show, rotate, end)
 }
 
 // accountResult is an account in JSON.
@@ -28,7 +32,7 @@ type accountResult struct {
 	AccountID       string  `json:"account_id"`
 	Name            string  `json:"name"`
 	ServiceID       string  `json:"service_id"`
-	ServicePassword string  `json:"service_password,omitempty"` // when it is created
+	ServicePassword string  `json:"service_password,omitempty"` // when it is made
 	Status          string  `json:"status"`
 	CreatedAt       *string `json:"created_at"`
 }
@@ -63,21 +67,41 @@ func createAccount(cmd *cobra.Command, _ []string) error {
 		if err != nil {
 			return err
 		}
-		result := accountAsJSON(a)
-		result.ServicePassword = password.Reveal()
-		err = s.print(
-			result,
-			[]string{"Account ID", a.ID},
-			[]string{"Name", a.Name},
-			[]string{"Service ID", a.ServiceID},
-			[]string{"Service password", password.Reveal()},
-		)
-		if err != nil {
-			return fmt.Errorf("account %s was created, but its service password is lost: %w; close the account and create another", a.ID, err)
+		if err := s.printPassword(a, password); err != nil {
+			return fmt.Errorf("account %s was created, but its service password is lost: %w; get another with %q", a.ID, err, program+" account rotate "+a.ID)
 		}
-		s.note("Keep the service password: it is not shown again.")
 		return nil
 	})
+}
+
+func rotateAccount(cmd *cobra.Command, args []string) error {
+	return withStore(cmd, func(s *session) error {
+		a, password, err := s.store.RotateAccount(s.ctx, s.now, s.by, args[0])
+		if err != nil {
+			return unknown(err, listOfAccounts)
+		}
+		if err := s.printPassword(a, password); err != nil {
+			return fmt.Errorf("account %s was rotated, but its service password is lost: %w; rotate it again", a.ID, err)
+		}
+		return nil
+	})
+}
+
+// printPassword shows an account with its service password, once.
+func (s *session) printPassword(a policy.Account, password policy.Secret) error {
+	result := accountAsJSON(a)
+	result.ServicePassword = password.Reveal()
+	err := s.print(
+		result,
+		[]string{"Account ID", a.ID},
+		[]string{"Name", a.Name},
+		[]string{"Service ID", a.ServiceID},
+		[]string{"Service password", password.Reveal()},
+	)
+	if err == nil {
+		s.note("Keep the service password: it is not shown again.")
+	}
+	return err
 }
 
 func listAccounts(cmd *cobra.Command, _ []string) error {

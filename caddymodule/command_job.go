@@ -1,8 +1,6 @@
 package caddymodule
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -55,7 +53,7 @@ func (s *session) jobAsJSON(j policy.Job) jobResult {
 		CreatedAt:  timeText(j.CreatedAt),
 		State:      j.State.String(),
 		EndedAt:    timeText(j.EndedAt),
-		GraceUntil: timeText(s.graces.until(&j)),
+		GraceUntil: timeText(s.gates.until(&j)),
 	}
 	if j.Client.IsValid() {
 		text := j.Client.String()
@@ -83,7 +81,7 @@ func listJobs(cmd *cobra.Command, _ []string) error {
 			func(j policy.Job) []string {
 				return []string{
 					j.ID, j.Backend, j.AccountID, j.KeyID, j.State.String(),
-					shortTime(j.CreatedAt, "-"), shortTime(s.graces.until(&j), "none"),
+					shortTime(j.CreatedAt, "-"), shortTime(s.gates.until(&j), "none"),
 				}
 			},
 		)
@@ -115,7 +113,7 @@ func showJob(cmd *cobra.Command, args []string) error {
 			[]string{"State", j.State.String()},
 			[]string{"Created", shortTime(j.CreatedAt, "-")},
 			[]string{"Ended", shortTime(j.EndedAt, "not seen yet")},
-			[]string{"Grace until", shortTime(s.graces.until(&j), "none")},
+			[]string{"Grace until", shortTime(s.gates.until(&j), "none")},
 		)
 	})
 }
@@ -159,71 +157,4 @@ func noJob(id, backend string) error {
 		on = fmt.Sprintf(" of backend %q", backend)
 	}
 	return fmt.Errorf("there is no record of a job %q%s: it may have been pruned, or not created through this gateway", id, on)
-}
-
-// graces are those of the gates, by backend name.
-type graces map[string][]policy.Grace
-
-// gracesOf finds the gates anywhere in the HTTP app's configuration.
-func gracesOf(httpApp json.RawMessage) (graces, error) {
-	found := make(graces)
-	if httpApp == nil {
-		return found, nil
-	}
-	var config any
-	dec := json.NewDecoder(bytes.NewReader(httpApp))
-	dec.UseNumber() // durations are whole nanoseconds
-	if err := dec.Decode(&config); err != nil {
-		return nil, err
-	}
-	return found, found.collect(config)
-}
-
-func (g graces) collect(config any) error {
-	switch node := config.(type) {
-	case []any:
-		for _, child := range node {
-			if err := g.collect(child); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		if node["handler"] == "speechgate" {
-			return g.add(node)
-		}
-		for _, child := range node {
-			if err := g.collect(child); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (g graces) add(handler map[string]any) error {
-	text, err := json.Marshal(handler)
-	if err != nil {
-		return err
-	}
-	var gate Gate
-	if err := json.Unmarshal(text, &gate); err != nil {
-		return fmt.Errorf("a speechgate handler: %w", err)
-	}
-	backend := gate.backendName()
-	g[backend] = append(g[backend], gate.graceRule())
-	return nil
-}
-
-// until is when the longest grace for j ends; zero where there is none.
-func (g graces) until(j *policy.Job) (until policy.Time) {
-	of, configured := g[j.Backend]
-	if !configured {
-		of = []policy.Grace{{Window: defaultGrace}}
-	}
-	for _, grace := range of {
-		if grace.Window > 0 {
-			until = max(until, grace.Until(j))
-		}
-	}
-	return until
 }

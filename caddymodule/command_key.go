@@ -3,10 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,12 +11,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func keyCommand() *cobra.Command {
-	issue := leaf("issue --account <account ID> [flags]", "Issues an API key, and shows it, once", noArgument, issueKey)
-	issue.Long = `Issues an API key, and shows it, once.
-
-What --expires, --allow and --issuable say stays for the key's whole life.
-
+const expiresHelp = `
 --expires takes
   90s, 12h, 30d           a time from now: an integer and ms, s, m, h, d or w
   2099-12-31              a date: the key is good until that day ends, in UTC
@@ -28,24 +20,47 @@ What --expires, --allow and --issuable say stays for the key's whole life.
 
 --allow takes single addresses (192.0.2.7), CIDR blocks (192.0.2.0/24,
 2001:db8::/32) and ranges (192.0.2.10-192.0.2.20), with commas between them.`
-	flags := issue.Flags()
-	flags.String("account", "", "ID of the account that the key is for")
-	flags.String("expires", "never", "When the key expires")
-	flags.StringArray("allow", nil, "The addresses that the key may be used from; can be repeated (default any)")
-	flags.Bool("issuable", false, "Let the key issue keys through the issuance API")
-	flags.String("label", "", "What the key is for, for people")
 
-	list := leaf("list [--account <account ID>]", "Lists the keys, oldest first", noArgument, listKeys)
+func keyCommand() *cobra.Command {
+	issue := leaf("issue --account <account ID> [flags]", "Issues an API key, and shows it, once", noArgument, issueKey)
+	issue.Long = `Issues an API key, and shows it, once.
+
+What --expires, --allow and --issuable say stays for the key's whole life.
+` + expiresHelp
+	issue.SuggestFor = []string{"create", "new", "add", "make", "generate"}
+	ruleFlags(issue)
+	issue.Flags().Bool("issuable", false, "Let the key issue keys through the issuance API")
+
+	list := leaf("list [flags]", "Lists the keys, oldest first", noArgument, listKeys)
+	list.Long = `Lists the keys, oldest first: those that all flags fit.
+
+--expiring and --unused take an integer and ms, s, m, h, d or w, such as 14d.`
 	list.Flags().String("account", "", "List the keys of this account only")
+	list.Flags().String("status", "", "List the keys of this status only: "+alternatives(keyStatuses))
+	list.Flags().String("expiring", "", "List the active keys only that expire within this time")
+	list.Flags().String("unused", "", "List the active keys only that were not used for this time, and are older")
+	list.Flags().String("issued-by", "", "List the keys only that the key with this ID issued")
 
 	show := leaf("show <key ID>", "Shows a key, but not the secret", keyID, showKey)
 
 	del := leaf("delete <key ID>", "Deletes a key as its account's holder can; refuses those that came with the account or from the issuance API", keyID, deleteKey)
+	del.SuggestFor = []string{"remove", "rm"}
 
 	revoke := leaf("revoke <key ID> [--reason <text>]", "Revokes a key, whatever its origin", keyID, revokeKey)
+	revoke.SuggestFor = []string{"disable", "block"}
 	revoke.Flags().String("reason", "", "Why, for the audit trail")
 
-	return group("key", "Issues, lists, shows and ends API keys", issue, list, show, del, revoke)
+	return group("key", "Issues, imports, lists, shows, rotates and ends API keys",
+		issue, importCommand(), list, show, rotateCommand(), del, revoke)
+}
+
+// ruleFlags adds the flags that say what keys of which account can do.
+func ruleFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.String("account", "", "ID of the account that the key is for")
+	flags.String("expires", "never", "When the key expires")
+	flags.StringArray("allow", nil, "The addresses that the key may be used from; can be repeated (default any)")
+	flags.String("label", "", "What the key is for, for people")
 }
 
 // keyResult is a key in JSON.
@@ -61,10 +76,13 @@ type keyResult struct {
 	Status     string   `json:"status"`
 	CreatedAt  *string  `json:"created_at"`
 	LastUsedAt *string  `json:"last_used_at"`
+	RevokeFrom *string  `json:"revoke_from"`
 }
 
 // keyActive is the status of a key that can be used.
 const keyActive = "active"
+
+var keyStatuses = []string{keyActive, "expired", "deleted", "revoked"}
 
 func (s *session) keyAsJSON(k policy.Key) keyResult {
 	return keyResult{
@@ -78,6 +96,7 @@ func (s *session) keyAsJSON(k policy.Key) keyResult {
 		Status:     k.Status(s.now),
 		CreatedAt:  timeText(k.CreatedAt),
 		LastUsedAt: timeText(k.LastUsedAt),
+		RevokeFrom: timeText(k.RevokeFrom),
 	}
 }
 
@@ -87,33 +106,45 @@ func issueKey(cmd *cobra.Command, _ []string) error {
 		if err != nil {
 			return err
 		}
+		if k.Issuable, err = cmd.Flags().GetBool("issuable"); err != nil {
+			return err
+		}
 		key, secret, err := s.store.IssueKey(s.ctx, s.now, s.by, k)
 		if err != nil {
 			return unknown(err, listOfAccounts)
 		}
 		result := s.keyAsJSON(key)
 		result.Key = secret.Reveal()
-		rows := [][]string{
-			{"Key", secret.Reveal()},
-			{"Key ID", key.ID},
-			{"Account ID", key.AccountID},
-			{"Label", orDash(key.Label)},
-			{"Expires", shortExpiry(key.Expires)},
-			{"Allowed from", allowedFrom(key)},
-			{"May issue keys", yesNo(key.Issuable)},
-		}
-		if err := s.print(result, rows...); err != nil {
+		if err := s.print(result, newKeyRows(key, secret)...); err != nil {
 			return fmt.Errorf("key %s was issued, but the key itself is lost: %w; delete it and issue another", key.ID, err)
 		}
-		for _, warning := range key.Allow.Warnings() {
-			s.note("Warning: --allow %s.", warning)
-		}
+		s.warnOfAllow(key.Allow)
 		s.note("Keep this key: it is not shown again.")
 		return nil
 	})
 }
 
-// newKeyOfFlags reads what key to issue at now.
+// newKeyRows show a key that was issued just now, to people.
+func newKeyRows(key policy.Key, secret policy.Secret) [][]string {
+	return [][]string{
+		{"Key", secret.Reveal()},
+		{"Key ID", key.ID},
+		{"Account ID", key.AccountID},
+		{"Label", orDash(key.Label)},
+		{"Expires", shortExpiry(key.Expires)},
+		{"Allowed from", allowedFrom(key)},
+		{"May issue keys", yesNo(key.Issuable)},
+	}
+}
+
+func (s *session) warnOfAllow(allow policy.AddrSet) {
+	for _, warning := range allow.Warnings() {
+		s.note("Warning: --allow %s.", warning)
+	}
+}
+
+// newKeyOfFlags reads which account's keys are to be made at now, and what they
+// can do.
 func newKeyOfFlags(cmd *cobra.Command, now policy.Time) (k keystore.NewKey, err error) {
 	k.Origin = policy.OriginConsole // the operator's
 	if k.AccountID, err = accountFlag(cmd); err != nil {
@@ -139,10 +170,7 @@ func newKeyOfFlags(cmd *cobra.Command, now policy.Time) (k keystore.NewKey, err 
 	if k.Allow.Any() && cmd.Flags().Changed("allow") {
 		return k, errors.New("--allow is empty: leave it out to allow any address")
 	}
-	if k.Label, err = cmd.Flags().GetString("label"); err != nil {
-		return k, err
-	}
-	k.Issuable, err = cmd.Flags().GetBool("issuable")
+	k.Label, err = cmd.Flags().GetString("label")
 	return k, err
 }
 
@@ -157,32 +185,6 @@ func accountFlag(cmd *cobra.Command) (string, error) {
 		return "", fmt.Errorf("--account %w", err)
 	}
 	return id, nil
-}
-
-func listKeys(cmd *cobra.Command, _ []string) error {
-	account, err := accountFlag(cmd)
-	if err != nil {
-		return err
-	}
-	return withStore(cmd, func(s *session) error {
-		if err := s.checkAccount(account); err != nil {
-			return err
-		}
-		all, err := s.store.Keys(s.ctx, account)
-		if err != nil {
-			return err
-		}
-		return printAll(
-			s, all, s.keyAsJSON, "There are no keys.",
-			[]string{"KEY ID", "ACCOUNT ID", "ORIGIN", "STATUS", "EXPIRES", "LAST USED", "LABEL"},
-			func(k policy.Key) []string {
-				return []string{
-					k.ID, k.AccountID, k.Origin.String(), k.Status(s.now),
-					shortExpiry(k.Expires), shortTime(k.LastUsedAt, "never"), orDash(k.Label),
-				}
-			},
-		)
-	})
 }
 
 // checkAccount says whether the account exists that a list is of, if of one.
@@ -220,13 +222,15 @@ func showKey(cmd *cobra.Command, args []string) error {
 // longStatus is the status with what made it so.
 func longStatus(k policy.Key, now policy.Time) string {
 	status := k.Status(now)
-	switch {
-	case !k.RevokedAt.IsZero():
-		return status + " at " + shortTime(k.RevokedAt, "")
+	switch since := k.RevokedSince(now); {
+	case !since.IsZero():
+		return status + " at " + shortTime(since, "")
 	case !k.AccountOpen:
 		return status + ", because its account is closed"
 	case !k.DeletedAt.IsZero():
 		return status + " at " + shortTime(k.DeletedAt, "")
+	case !k.RevokeFrom.IsZero():
+		return status + ", to be revoked at " + shortTime(k.RevokeFrom, "")
 	}
 	return status
 }
@@ -266,81 +270,4 @@ func revokeKey(cmd *cobra.Command, args []string) error {
 		}
 		return s.say(s.keyAsJSON(k), "Revoked key %s.", k.ID)
 	})
-}
-
-var (
-	relativeExpiry = regexp.MustCompile(`^(-?)([0-9]+)(ms|s|m|h|d|w)$`)
-	dateExpiry     = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
-	clockExpiry    = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}`)
-	// RFC 3339, of which time.Parse takes more than there is.
-	instantExpiry = regexp.MustCompile(`^[0-9-]{10}T[0-9:]{8}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
-)
-
-// expiryUnits are in milliseconds.
-var expiryUnits = map[string]policy.Time{
-	"ms": 1,
-	"s":  1000,
-	"m":  60 * 1000,
-	"h":  60 * 60 * 1000,
-	"d":  24 * 60 * 60 * 1000,
-	"w":  7 * 24 * 60 * 60 * 1000,
-}
-
-// lastExpiry is the end of the years that RFC 3339 can spell.
-var lastExpiry = policy.At(time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC))
-
-// parseExpiry reads --expires: a time from now, a date, which lasts to its end
-// in UTC, an instant or never.
-func parseExpiry(text string, now policy.Time) (policy.Expiry, error) {
-	if text == "never" {
-		return policy.Never(), nil
-	}
-	at, err := parseExpiryTime(text, now)
-	switch {
-	case err != nil:
-	case at <= now:
-		err = fmt.Errorf("that is %s, which is past", at)
-	case at > lastExpiry:
-		err = errExpiryFar
-	default:
-		return policy.ExpiresAt(at), nil
-	}
-	soon := now.Add(30 * 24 * time.Hour).Std()
-	return policy.Expiry{}, fmt.Errorf("--expires %s: %w: want a time from now such as 30d (ms, s, m, h, d or w), a date such as %s, an instant such as %s, or never",
-		shown(text), err, soon.Format(time.DateOnly), soon.Format("2006-01-02T15:00:00Z"))
-}
-
-var errExpiryFar = errors.New("that is beyond the year 9999")
-
-func parseExpiryTime(text string, now policy.Time) (policy.Time, error) {
-	if m := relativeExpiry.FindStringSubmatch(text); m != nil {
-		return parseExpiryIn(m[1] == "-", m[2], expiryUnits[m[3]], now)
-	}
-	if dateExpiry.MatchString(text) {
-		day, err := time.Parse(time.DateOnly, text)
-		if err != nil {
-			return 0, errors.New("there is no such day")
-		}
-		return policy.At(day.AddDate(0, 0, 1)), nil
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil && instantExpiry.MatchString(text) {
-		return policy.At(t), nil
-	}
-	if clockExpiry.MatchString(text) {
-		return 0, errors.New("there is no such instant, or it is not spelled as in RFC 3339, with its time zone")
-	}
-	return 0, errors.New("that is no time")
-}
-
-func parseExpiryIn(negative bool, digits string, unit, now policy.Time) (policy.Time, error) {
-	n, err := strconv.ParseInt(digits, 10, 64)
-	switch {
-	case negative:
-		return 0, errors.New("that is negative")
-	case err != nil || policy.Time(n) > (lastExpiry-now)/unit:
-		return 0, errExpiryFar
-	case n == 0:
-		return 0, errors.New("the key would expire as it is issued")
-	}
-	return now + policy.Time(n)*unit, nil
 }

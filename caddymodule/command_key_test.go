@@ -153,8 +153,8 @@ func TestShownHidesWhatMayBeASecret(t *testing.T) {
 	}
 }
 
-func TestGraces(t *testing.T) {
-	found, err := gracesOf([]byte(`{"servers": {"srv0": {"routes": [
+func TestGates_graceOfAJob(t *testing.T) {
+	found, err := gatesOf([]byte(`{"servers": {"srv0": {"routes": [
 		{"handle": [{"handler": "subroute", "routes": [
 			{"handle": [{"handler": "speechgate", "dialect": "amivoice", "grace": 3600000000000}]},
 			{"handle": [{"handler": "speechgate", "dialect": "amivoice", "grace": "2h", "grace_after_end": "10m"}]}

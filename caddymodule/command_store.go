@@ -23,14 +23,15 @@ import (
 
 // session is one run of a command on the open keystore.
 type session struct {
-	ctx    context.Context
-	store  *keystore.Store
-	now    policy.Time
-	by     keystore.Actor
-	graces graces
-	json   bool
-	out    io.Writer // for what was asked for
-	err    io.Writer // for everything else
+	ctx   context.Context
+	store *keystore.Store
+	now   policy.Time
+	by    keystore.Actor
+	gates gates
+	json  bool
+	in    io.Reader
+	out   io.Writer // for what was asked for
+	err   io.Writer // for everything else
 }
 
 // withStore runs a command on the keystore, which must exist.
@@ -40,7 +41,7 @@ func withStore(cmd *cobra.Command, run func(*session) error) error {
 
 // openStore runs a command on the keystore; create says that it may make it.
 func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err error) {
-	cfg, graces, err := storeOfFlags(cmd)
+	cfg, gates, err := storeOfFlags(cmd)
 	if err != nil {
 		return err
 	}
@@ -52,6 +53,9 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err e
 		return fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
 			cfg.Path, flagKeystore, flagConfig, program+" account create")
 	}
+	// Only a server adds a pepper to a keystore that is in use: its clients
+	// depend on it.
+	cfg.KeepPepper = exists
 	store, err := keystore.Open(cmd.Context(), cfg)
 	if err != nil {
 		return err
@@ -66,14 +70,15 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err e
 		return err
 	}
 	s := &session{
-		ctx:    cmd.Context(),
-		store:  store,
-		now:    now(),
-		by:     keystore.Actor{Kind: keystore.ActorOperator, ID: osUser()},
-		graces: graces,
-		json:   asJSON,
-		out:    cmd.OutOrStdout(),
-		err:    cmd.ErrOrStderr(),
+		ctx:   cmd.Context(),
+		store: store,
+		now:   now(),
+		by:    keystore.Actor{Kind: keystore.ActorOperator, ID: osUser()},
+		gates: gates,
+		json:  asJSON,
+		in:    cmd.InOrStdin(),
+		out:   cmd.OutOrStdout(),
+		err:   cmd.ErrOrStderr(),
 	}
 	if !exists {
 		s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
@@ -83,12 +88,12 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err e
 
 // storeOfFlags finds the keystore that the flags name. A pepper always comes
 // from the configuration.
-func storeOfFlags(cmd *cobra.Command) (keystore.Config, graces, error) {
+func storeOfFlags(cmd *cobra.Command) (keystore.Config, gates, error) {
 	path, err := textFlag(cmd, flagKeystore)
 	if err != nil {
 		return keystore.Config{}, nil, err
 	}
-	app, graces, err := configOfFlags(cmd)
+	app, gates, err := configOfFlags(cmd)
 	if err != nil {
 		return keystore.Config{}, nil, err
 	}
@@ -105,7 +110,7 @@ func storeOfFlags(cmd *cobra.Command) (keystore.Config, graces, error) {
 		}
 	}
 	cfg.CommandLine = true
-	return cfg, graces, nil
+	return cfg, gates, nil
 }
 
 // textFlag returns a flag's value. One that is given but empty is refused: it
@@ -118,9 +123,9 @@ func textFlag(cmd *cobra.Command, name string) (string, error) {
 	return value, err
 }
 
-// configOfFlags reads the app and the gates' graces from the configuration, if
-// one is named.
-func configOfFlags(cmd *cobra.Command) (*App, graces, error) {
+// configOfFlags reads the app and the gates from the configuration, if one is
+// named.
+func configOfFlags(cmd *cobra.Command) (*App, gates, error) {
 	app := new(App)
 	file, err := textFlag(cmd, flagConfig)
 	if err != nil {
@@ -151,11 +156,11 @@ func configOfFlags(cmd *cobra.Command) (*App, graces, error) {
 			return nil, nil, fmt.Errorf("--%s %s: the %s app: %w", flagConfig, file, appName, err)
 		}
 	}
-	graces, err := gracesOf(config.Apps["http"])
+	gates, err := gatesOf(config.Apps["http"])
 	if err != nil {
 		return nil, nil, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
 	}
-	return app, graces, nil
+	return app, gates, nil
 }
 
 // loadConfig reads and adapts a configuration as Caddy does. Of what Caddy logs

@@ -129,7 +129,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	g.logger = ctx.Logger()
 	api, ok := dialect.ByName(g.Dialect)
 	if !ok {
-		return fmt.Errorf("unknown dialect %q: want one of %s", g.Dialect, strings.Join(dialect.Names(), ", "))
+		return fmt.Errorf("unknown dialect %q: want %s", g.Dialect, alternatives(dialect.Names()))
 	}
 	g.api = api
 	g.Backend = g.backendName()

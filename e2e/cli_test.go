@@ -31,12 +31,13 @@ import (
 //	                          where every letter and digit of a random ID or
 //	                          secret is an x, every digit of a time from this
 //	                          century a 0, and $VARIABLES are expanded
+//	expand FILE               replaces $VARIABLES in a file
 //	fails COMMAND …           runs a command that must fail as all do: with exit
 //	                          status 1, nothing on standard output, and one line
 //	                          on standard error
 //	asks KEY STATUS           reads an unknown job from the gate at $GATE_PORT,
 //	                          until the answer is as wanted or 5 seconds are over
-//	record key|job …          writes to a keystore what no command can make
+//	record key|job|use …      writes to a keystore what no command can make
 //
 // and the condition [root].
 func TestCommandLine(t *testing.T) {
@@ -62,6 +63,7 @@ func TestCommandLine(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"asks":    asks,
 			"capture": capture,
+			"expand":  expand,
 			"fails":   fails,
 			"golden":  golden,
 			"record":  record,
@@ -139,6 +141,14 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], found[1])
 }
 
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expand FILE")
+	}
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
 var (
 	randomText = regexp.MustCompile(`\b(acc|key|svc|sgk|sgs)_[0-9A-Za-z]{20,}`)
 	recentTime = regexp.MustCompile(`\b20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`)
@@ -169,13 +179,14 @@ func golden(ts *testscript.TestScript, neg bool, args []string) {
 
 // record writes to the keystore at $STORE
 //
-//	record key NAME ACCOUNT initial|console|api [EXPIRES]
+//	record key NAME ACCOUNT initial|console|api [EXPIRES|never [ISSUER]]
 //	record job BACKEND ID ACCOUNT KEY STATE CREATED [ENDED]
+//	record use SECRET TIME
 //
 // and sets $NAME to the key's ID. A key that expires was issued an hour before.
 func record(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 4 {
-		ts.Fatalf("usage: record key|job …")
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: record key|job|use …")
 	}
 	store, err := keystore.Open(context.Background(), keystore.Config{Path: ts.Getenv("STORE"), CommandLine: true})
 	ts.Check(err)
@@ -184,6 +195,10 @@ func record(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(args[1], recordKey(ts, store, args[2:]))
 	case "job":
 		recordJob(ts, store, args[1:])
+	case "use":
+		key, err := store.FindKey(context.Background(), policy.NewSecret(args[1]))
+		ts.Check(err)
+		store.NoteUse(key, instant(ts, args[2]))
 	}
 	ts.Check(store.Close())
 }
@@ -191,13 +206,16 @@ func record(ts *testscript.TestScript, neg bool, args []string) {
 func recordKey(ts *testscript.TestScript, store *keystore.Store, args []string) string {
 	origin, err := policy.ParseOrigin(args[1])
 	ts.Check(err)
-	now, expires := policy.At(time.Now()), policy.Never()
-	if len(args) > 2 {
+	now, expires, issuer := policy.At(time.Now()), policy.Never(), ""
+	if len(args) > 2 && args[2] != "never" {
 		at := instant(ts, args[2])
 		now, expires = at.Add(-time.Hour), policy.ExpiresAt(at)
 	}
+	if len(args) > 3 {
+		issuer = args[3]
+	}
 	key, _, err := store.IssueKey(context.Background(), now, keystore.Actor{Kind: keystore.ActorOperator, ID: "test"},
-		keystore.NewKey{AccountID: args[0], Origin: origin, Expires: expires})
+		keystore.NewKey{AccountID: args[0], Origin: origin, Expires: expires, Issuer: issuer})
 	ts.Check(err)
 	return key.ID
 }

@@ -1,0 +1,369 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func explainCommand() *cobra.Command {
+	explain := leaf("explain --key-id <key ID> --ip <address> --method <method> --path <path> [flags]",
+		"Says what would be decided on a request, and why, rule by rule", noArgument, explainRequest)
+	explain.Long = `Says what would be decided on a request, and why, rule by rule, in the order in
+which the rules are looked at. Nothing is sent, and nothing is changed.
+
+The key is named by its ID, or is the one line of standard input. Grace and what
+else a gate can have are those of the backend's gate in the configuration that
+--config names, and without one the default; of several gates it is the one with
+the longest grace.
+
+The exit status is 0, whatever the decision.`
+	explain.Example = `  $ caddy speechgate explain --key-id key_… --ip 192.0.2.7 --method POST --path /v1/recognize
+  $ caddy speechgate explain --key-stdin --ip 192.0.2.7 --method GET --path /v2/recognitions/0123456789abcdef < key.txt`
+	flags := explain.Flags()
+	flags.String("key-id", "", "ID of the key")
+	flags.Bool("key-stdin", false, "Read the key itself from standard input")
+	flags.String("ip", "", "The client's address")
+	flags.String("at", "", "When, as RFC 3339 spells it (default now)")
+	flags.String("method", "", "The request's method")
+	flags.String("path", "", "The request's path")
+	flags.String("dialect", dialect.AmiVoice.Name, "The API that the gate speaks: "+alternatives(dialect.Names()))
+	flags.String("backend", "", "The gate's backend name (default the dialect's name, or that of the only one configured)")
+	return explain
+}
+
+// question is a request to explain.
+type question struct {
+	keyID  string // empty if the key comes from standard input
+	client netip.Addr
+	at     policy.Time // zero for now
+	method string
+	path   *url.URL
+	api    *dialect.API
+}
+
+// request is as far as a gate has to see it.
+func (q *question) request() *http.Request {
+	return &http.Request{Method: q.method, URL: q.path, Header: http.Header{}}
+}
+
+// explanation is what is said of it, in JSON.
+type explanation struct {
+	At        *string        `json:"at"`
+	KeyID     *string        `json:"key_id"` // null if there is no such key
+	AccountID *string        `json:"account_id"`
+	ClientIP  string         `json:"client_ip"`
+	Method    string         `json:"method"`
+	Path      string         `json:"path"`
+	Dialect   string         `json:"dialect"`
+	Backend   string         `json:"backend"`
+	Operation string         `json:"operation"`
+	JobID     *string        `json:"job_id"`
+	Rules     []ruleResult   `json:"rules"`
+	Allowed   bool           `json:"allowed"`
+	Reason    string         `json:"reason"`
+	Grace     *string        `json:"grace_until"`
+	Answer    *refusalResult `json:"answer"` // null if the backend answers
+}
+
+// ruleResult is what one rule says.
+type ruleResult struct {
+	Rule    string `json:"rule"`
+	Verdict string `json:"verdict"`
+	Why     string `json:"why"`
+}
+
+// refusalResult is what the client sees of a refusal.
+type refusalResult struct {
+	Status     int    `json:"status"`
+	RetryAfter int    `json:"retry_after,omitempty"` // seconds
+	Body       string `json:"body"`
+}
+
+func explainRequest(cmd *cobra.Command, _ []string) error {
+	q, err := questionOfFlags(cmd)
+	if err != nil {
+		return err
+	}
+	backend, err := textFlag(cmd, "backend")
+	if err != nil {
+		return err
+	}
+	return withStore(cmd, func(s *session) error {
+		if q.at.IsZero() {
+			q.at = s.now
+		}
+		candidates, err := s.gates.speaking(q.api, backend)
+		if err != nil {
+			return err
+		}
+		found, err := s.keyInQuestion(q.keyID)
+		if err != nil {
+			return err
+		}
+		job, err := s.jobInQuestion(candidates[0].Backend, candidates[0].classify(q.request()).JobID)
+		if err != nil {
+			return err
+		}
+		gate := mostGraceful(candidates, job)
+		call := gate.classify(q.request())
+		request := policy.Request{
+			Operation: call.Operation, Client: q.client, Job: job,
+			Grace: gate.graceRule(), UnrecordedJobs: gate.unrecordedJobs(),
+		}
+		findings, decision := policy.Explain(q.at, found.key, &request)
+		e := explanation{
+			At: timeText(q.at), ClientIP: q.client.String(), Method: q.method, Path: q.path.EscapedPath(),
+			Dialect: q.api.Name, Backend: gate.Backend, Operation: call.Operation.String(),
+		}
+		if key := found.key; key != nil {
+			e.KeyID, e.AccountID = &key.ID, &key.AccountID
+		}
+		if call.JobID != "" {
+			e.JobID = &call.JobID
+		}
+		e.Rules, decision = found.among(findings, decision)
+		e.decide(decision, q.api, call)
+		return s.print(e, e.rows()...)
+	})
+}
+
+func questionOfFlags(cmd *cobra.Command) (q question, err error) {
+	if q.keyID, err = keyOfFlags(cmd); err != nil {
+		return q, err
+	}
+	texts := make(map[string]string)
+	for _, flag := range []struct{ name, want string }{
+		{"ip", "the client's address, such as 192.0.2.7"},
+		{"method", "the request's method, such as POST"},
+		{"path", "the request's path, such as /v1/recognize"},
+		{"dialect", "the API's name, such as " + dialect.AmiVoice.Name},
+	} {
+		if texts[flag.name], err = textFlag(cmd, flag.name); err != nil {
+			return q, err
+		}
+		if texts[flag.name] == "" {
+			return q, fmt.Errorf("--%s is missing: want %s", flag.name, flag.want)
+		}
+	}
+	if q.client, err = parseClient(texts["ip"]); err != nil {
+		return q, err
+	}
+	if q.method = texts["method"]; strings.Trim(q.method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+		return q, fmt.Errorf("--method %s: want a method in capitals, such as GET or POST", shown(q.method))
+	}
+	if q.path, err = parsePath(texts["path"]); err != nil {
+		return q, err
+	}
+	if _, err := choiceFlag(cmd, "dialect", dialect.Names()); err != nil {
+		return q, err
+	}
+	q.api, _ = dialect.ByName(texts["dialect"])
+	at, err := textFlag(cmd, "at")
+	if err != nil || at == "" {
+		return q, err
+	}
+	if q.at, err = parseInstant(at); err != nil {
+		return q, fmt.Errorf("--at %s: %w: want an instant such as %s", shown(at), err, exampleInstant(now().Std()))
+	}
+	return q, nil
+}
+
+// keyOfFlags returns the ID of the key in question; empty if the key is to be
+// read.
+func keyOfFlags(cmd *cobra.Command) (string, error) {
+	id, err := textFlag(cmd, "key-id")
+	if err != nil {
+		return "", err
+	}
+	stdin, err := cmd.Flags().GetBool("key-stdin")
+	switch {
+	case err != nil:
+		return "", err
+	case stdin && id != "":
+		return "", errors.New("--key-id and --key-stdin name a key each: want one of them")
+	case stdin:
+		return "", checkInput(cmd)
+	case id == "":
+		return "", fmt.Errorf("no key is named: want --key-id with a key's ID, as %q shows it, or --key-stdin", program+" "+listOfKeys)
+	}
+	if err := checkKeyID(id); err != nil {
+		return "", fmt.Errorf("--key-id %w", err)
+	}
+	return id, nil
+}
+
+func parsePath(text string) (*url.URL, error) {
+	path, err := url.ParseRequestURI(text)
+	if err != nil || !strings.HasPrefix(text, "/") || strings.ContainsAny(text, "?#") {
+		return nil, fmt.Errorf("--path %s: want a path that begins with a slash, without query, such as /v1/recognize", shown(text))
+	}
+	return path, nil
+}
+
+func parseClient(text string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(text)
+	if err == nil {
+		return addr.Unmap(), nil
+	}
+	if withPort, err := netip.ParseAddrPort(text); err == nil {
+		return addr, fmt.Errorf("--ip %s: want the address without the port, %s", shown(text), withPort.Addr())
+	}
+	return addr, fmt.Errorf("--ip %s: want one address, such as 192.0.2.7 or 2001:db8::7", shown(text))
+}
+
+// speaking returns the gates of one backend that speak the API: those configured
+// or, where none is, one with every default.
+func (g gates) speaking(api *dialect.API, backend string) ([]*Gate, error) {
+	found := make(gates)
+	for name, all := range g {
+		for _, gate := range all {
+			if gate.Dialect == api.Name {
+				gate.api, gate.Backend = api, name
+				found[name] = append(found[name], gate)
+			}
+		}
+	}
+	names := slices.Sorted(maps.Keys(found))
+	switch {
+	case len(names) == 0 && backend == "":
+		backend = api.Name
+	case len(names) == 1 && backend == "":
+		backend = names[0]
+	case backend == "":
+		return nil, fmt.Errorf("the configuration has several backends: choose one with --backend, of %s", strings.Join(names, ", "))
+	case len(names) > 0 && found[backend] == nil:
+		return nil, fmt.Errorf("--backend %s: the configuration has no such backend: want %s", shown(backend), alternatives(names))
+	}
+	if found[backend] == nil {
+		return []*Gate{{Dialect: api.Name, Backend: backend, api: api}}, nil
+	}
+	return found[backend], nil
+}
+
+// mostGraceful returns the gate with the longest grace for the job, if there is
+// one.
+func mostGraceful(candidates []*Gate, job *policy.Job) *Gate {
+	best := candidates[0]
+	for _, gate := range candidates[1:] {
+		if job != nil && gate.graceRule().Until(job) > best.graceRule().Until(job) {
+			best = gate
+		}
+	}
+	return best
+}
+
+// jobInQuestion is the record of the job with that ID; nil if there is none.
+func (s *session) jobInQuestion(backend, id string) (job *policy.Job, err error) {
+	if id == "" {
+		return nil, nil
+	}
+	job, err = s.store.FindJob(s.ctx, backend, id)
+	if errors.Is(err, keystore.ErrNotFound) {
+		err = nil
+	}
+	return job, err
+}
+
+// keyAsked is the key in question, and what there is to say of it before it is
+// looked up.
+type keyAsked struct {
+	key     *policy.Key // nil if there is no such key
+	verdict policy.Verdict
+	why     string
+	refused policy.Reason // Undecided if it is not
+}
+
+// keyInQuestion finds the key with that ID or, where there is none, the one that
+// stands on standard input.
+func (s *session) keyInQuestion(id string) (keyAsked, error) {
+	if id != "" {
+		key, err := s.store.Key(s.ctx, id)
+		return keyAsked{key: &key, verdict: policy.NotApplicable, why: "The key is named by its ID."}, unknown(err, listOfKeys)
+	}
+	_, secrets, err := s.readSecrets()
+	switch {
+	case errors.Is(err, errNoKeys):
+		return keyAsked{verdict: policy.Refused, why: "There is no key.", refused: policy.CredentialMissing}, nil
+	case err != nil:
+		return keyAsked{}, err
+	case len(secrets) > 1:
+		return keyAsked{}, fmt.Errorf("standard input has %s: want one, the key", count(len(secrets), "line"))
+	}
+	if malformed := policy.CheckSecret(secrets[0]); malformed != nil {
+		why := "The key " + malformed.Error() + "."
+		return keyAsked{verdict: policy.Refused, why: why, refused: policy.CredentialMalformed}, nil //nolint:nilerr // it is no error to explain one
+	}
+	found := keyAsked{verdict: policy.Passed, why: "The key has the form of one."}
+	record, err := s.store.FindKey(s.ctx, secrets[0])
+	switch {
+	case err == nil:
+		found.key = &record.Key
+	case errors.Is(err, keystore.ErrNotFound):
+		err = nil
+	}
+	return found, err
+}
+
+// among puts what is to be said of the credential in its place: after the rules
+// that need no key.
+func (c keyAsked) among(findings []policy.Finding, d policy.Decision) ([]ruleResult, policy.Decision) {
+	rules := make([]ruleResult, 0, len(findings)+1)
+	const before = "It was decided before."
+	for _, f := range findings {
+		if f.Rule == policy.RuleKey {
+			if f.Verdict == policy.NotReached {
+				c.verdict, c.why, c.refused = policy.NotReached, before, policy.Undecided
+			}
+			rules = append(rules, ruleResult{"credential", c.verdict.String(), c.why})
+		}
+		if f.Rule >= policy.RuleKey && c.refused != policy.Undecided {
+			f.Verdict, f.Why, d = policy.NotReached, before, policy.Decision{Reason: c.refused}
+		}
+		rules = append(rules, ruleResult{f.Rule.String(), f.Verdict.String(), f.Why})
+	}
+	return rules, d
+}
+
+// decide fills in what comes of the rules.
+func (e *explanation) decide(d policy.Decision, api *dialect.API, call dialect.Call) {
+	e.Allowed, e.Reason, e.Grace = d.Reason.OK(), d.Reason.String(), timeText(d.GraceUntil)
+	if !e.Allowed {
+		a := api.Refusal(call, d.Reason)
+		e.Answer = &refusalResult{a.Status, a.RetryAfter, a.Body}
+	}
+}
+
+// rows are for people.
+func (e *explanation) rows() [][]string {
+	rows := [][]string{
+		{"Request", e.Method + " " + e.Path},
+		{"From", e.ClientIP},
+		{"At", *e.At},
+		{"Gate", e.Dialect + ", backend " + e.Backend},
+		{""},
+		{"RULE", "VERDICT", "WHY"},
+	}
+	for _, r := range e.Rules {
+		rows = append(rows, []string{r.Rule, strings.ReplaceAll(r.Verdict, "_", " "), r.Why})
+	}
+	decision, sees := "refused", "the backend's answer"
+	if e.Allowed {
+		decision = "allowed"
+	} else {
+		sees = strconv.Itoa(e.Answer.Status) + " " + strings.TrimSpace(e.Answer.Body)
+	}
+	return append(rows, []string{""}, []string{"Decision", decision}, []string{"Reason", e.Reason}, []string{"Client sees", sees})
+}
