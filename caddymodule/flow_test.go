@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 func TestUploadStreamsInFlatMemory(t *testing.T) {
@@ -229,23 +228,4 @@ func runningStore(t *testing.T) *keystore.Store {
 		t.Fatal(err)
 	}
 	return store
-}
-
-func TestR3TimeDoesNotRunBackwards(t *testing.T) {
-	wall := clock.wall
-	defer func() {
-		clock.wall = wall
-		clock.latest.Store(0)
-	}()
-	at := time.Now()
-	clock.wall = func() time.Time { return at }
-	first := now()
-	at = at.Add(-time.Hour)
-	if got := now(); got != first {
-		t.Errorf("the clock went from %s to %s", first, got)
-	}
-	at = at.Add(2 * time.Hour)
-	if got := now(); got != policy.At(at) {
-		t.Errorf("the clock stands at %s, want %s", got, policy.At(at))
-	}
 }

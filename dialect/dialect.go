@@ -242,16 +242,5 @@ func (a *API) refusals(c Call) *Refusals {
 	return c.Route.Refusals
 }
 
-// PlacesIn lists the API's places in one part of the request.
-func (a *API) PlacesIn(in In) []Place {
-	var places []Place
-	for _, p := range a.Places {
-		if p.In == in {
-			places = append(places, p)
-		}
-	}
-	return places
-}
-
 // early answers TLS early data, whatever the API: RFC 8470, section 5.2.
 var early = Answer{Status: http.StatusTooEarly, Body: `{}`}

@@ -35,7 +35,7 @@
 //   - keys: Config.Retention after they expired, were deleted or revoked, or
 //     their account closed, and not before the last of their jobs. Their
 //     digests are kept for ever, so that no such key comes back.
-//   - jobs: Config.Retention, 8 days, or Config.JobKeep and a day, whichever is
-//     longest, after their creation.
+//   - jobs: Config.Retention, 8 days, or what KeepJobs says and a day, whichever
+//     is longest, after their creation.
 //   - audit trail: 400 days. Change feed: 1 hour. Accounts: for ever.
 package keystore

@@ -150,7 +150,8 @@ func TestR17_UnreadableFeed(t *testing.T) {
 
 func TestPrune_KeysAndJobs(t *testing.T) {
 	path := newPath(t)
-	f := openStore(t, path, func(c *Config) { c.Retention = 10 * day; c.JobKeep = 99 * day })
+	f := openStore(t, path, func(c *Config) { c.Retention = 10 * day })
+	f.KeepJobs(99 * day)
 	f.KeepJobs(20 * day) // a reload made the grace shorter
 	a, closed := f.account(), f.account()
 	expires := func(e policy.Expiry) func(*NewKey) { return func(k *NewKey) { k.Expires = e } }
@@ -259,7 +260,7 @@ func TestConfig_Defaults(t *testing.T) {
 		}
 		last = now
 	}
-	for _, cfg := range []Config{{}, {Path: "a\x00b"}, {Path: "x", CacheSize: -1}, {Path: "x", Retention: -1}, {Path: "x", MaxStaleness: -1}, {Path: "x", JobKeep: -1}} {
+	for _, cfg := range []Config{{}, {Path: "a\x00b"}, {Path: "x", CacheSize: -1}, {Path: "x", Retention: -1}, {Path: "x", MaxStaleness: -1}} {
 		if _, err := Open(t.Context(), cfg); err == nil {
 			t.Errorf("%+v was opened", cfg)
 		}

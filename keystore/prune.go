@@ -14,7 +14,7 @@ import (
 // How long what ends by itself is kept.
 const (
 	jobsKept  = 8 * 24 * time.Hour   // from their creation, at the least
-	jobSlack  = 24 * time.Hour       // beyond Config.JobKeep, for clocks that differ
+	jobSlack  = 24 * time.Hour       // beyond that of KeepJobs, for clocks that differ
 	feedKept  = time.Hour            // a reader behind by more drops everything
 	auditKept = 400 * 24 * time.Hour // a year, and time to look at it
 )
@@ -46,8 +46,8 @@ func (s *Store) Prune(ctx context.Context, now policy.Time) error {
 	return nil
 }
 
-// KeepJobs sets the longest grace of any gate in place of Config.JobKeep: a
-// reload can change it.
+// KeepJobs has no job pruned within d of its creation, the longest grace of any
+// gate, or within 8 days. A reload can change it.
 func (s *Store) KeepJobs(d time.Duration) { s.jobKeep.Store(int64(d)) }
 
 func (s *Store) pruneJobs(ctx context.Context, now policy.Time) (more bool, err error) {

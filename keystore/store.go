@@ -30,9 +30,6 @@ type Config struct {
 	MaxStaleness time.Duration
 	// Retention is how long ended keys and jobs are kept. Default 90 days.
 	Retention time.Duration
-	// JobKeep is the longest grace of any gate: no job is pruned within it,
-	// counted from its creation, or within 8 days.
-	JobKeep time.Duration
 	// CacheSize is how many key records are cached, and how many job records.
 	// Default 100,000. A tenth of it, at least 1,000, is set apart for the
 	// digests of unknown keys.
@@ -126,7 +123,6 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 	}
 	s.state.Store(&state{db: db})
 	go s.runWriter(context.WithoutCancel(ctx))
-	s.KeepJobs(cfg.JobKeep)
 	bg, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	if !cfg.CommandLine {
@@ -146,14 +142,14 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, fmt.Errorf("keystore %s: %w", cfg.Path, err)
 	}
 	cfg.Path = path
-	if cfg.MaxStaleness < 0 || cfg.Retention < 0 || cfg.JobKeep < 0 || cfg.CacheSize < 0 {
+	if cfg.MaxStaleness < 0 || cfg.Retention < 0 || cfg.CacheSize < 0 {
 		return cfg, fmt.Errorf("keystore %s: a staleness, retention, grace or cache size below zero: want zero for the default, or more", cfg.Path)
 	}
 	setDefault(&cfg.MaxStaleness, 5*time.Second)
 	setDefault(&cfg.Retention, 90*24*time.Hour)
 	setDefault(&cfg.CacheSize, 100_000)
 	if cfg.Clock == nil {
-		cfg.Clock = wallClock()
+		cfg.Clock = NewClock(time.Now)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
@@ -248,22 +244,4 @@ func lookup[V any](ctx context.Context, s *Store, d digest, in func(*database) *
 func monotonic() func() time.Duration {
 	start := time.Now()
 	return func() time.Duration { return time.Since(start) }
-}
-
-// wallClock returns the system's clock, which stands still while the system's
-// runs behind what it said before.
-func wallClock() func() policy.Time {
-	var latest atomic.Int64
-	return func() policy.Time {
-		now := int64(policy.At(time.Now()))
-		for {
-			last := latest.Load()
-			if now <= last {
-				return policy.Time(last)
-			}
-			if latest.CompareAndSwap(last, now) {
-				return policy.Time(now)
-			}
-		}
-	}
 }
