@@ -93,18 +93,19 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 	form := func(path string) string {
 		return g.form(path, [2]string{"u", secret}, [2]string{"a", audio})
 	}
-	slow := g.dial(t)
-	if _, err := io.WriteString(slow, form("/v2/recognitions")); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() bool { return strings.Contains(g.backend.received(), backendKey) })
-	late := g.dial(t) // whose key comes after the reloads
+	// Its key comes after the reloads. It is first, so that the gate has it when
+	// the next one has reached the backend.
+	late := g.dial(t)
 	lateForm := form("/v1/recognitions")
 	const sentBefore = 400
 	if _, err := io.WriteString(late, lateForm[:sentBefore]); err != nil {
 		t.Fatal(err)
 	}
-
+	slow := g.dial(t)
+	if _, err := io.WriteString(slow, form("/v2/recognitions")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return strings.Contains(g.backend.received(), backendKey) })
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var load sync.WaitGroup
