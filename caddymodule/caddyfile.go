@@ -60,7 +60,7 @@ func text(into *string) option {
 		name := d.Val()
 		args := d.RemainingArgs()
 		if len(args) != 1 || args[0] == "" {
-			return d.Errf("%s %s: want one value after %s", name, strings.Join(args, " "), name)
+			return d.Errf("%s: want one value after %s", strings.TrimSpace(name+" "+strings.Join(args, " ")), name)
 		}
 		*into = args[0]
 		return nil

@@ -9,6 +9,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/speechgate/speechgate/credential"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -45,7 +46,9 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
 			flags.StringP(flagConfig, "c", "", "Caddy's configuration, which says where the keystore is, and its pepper")
 			flags.StringP(flagAdapter, "a", "", "Name of the config adapter to apply to --config")
 			flags.Bool(flagJSON, false, "Print JSON")
-			cmd.SetFlagErrorFunc(flagError)
+			cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+				return oneLine(flagError(cmd, err))
+			})
 			asGroup(cmd, demoCommand(), accountCommand(), keyCommand(), jobCommand(), auditCommand(), explainCommand())
 		},
 	})
@@ -97,13 +100,17 @@ func leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command,
 	}
 }
 
-// oneLine makes errors of others fit on the one line that an error has.
+// oneLine makes errors of others fit on the one line that an error has, and
+// quotes no secret that was typed where something else belongs.
 func oneLine(err error) error {
-	if err == nil || !strings.ContainsAny(err.Error(), "\r\n") {
-		return err
+	if err == nil {
+		return nil
 	}
 	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\r' || r == '\n' })
-	return errors.New(strings.Join(lines, "; "))
+	if text := credential.MaskURI(strings.Join(lines, "; "), nil); text != err.Error() {
+		return errors.New(text)
+	}
+	return err
 }
 
 func noArgument(cmd *cobra.Command, args []string) error {

@@ -9,11 +9,14 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
+// corsOff leaves cross-origin matters to the backend.
+const corsOff = "off"
+
 // allowedOrigin is what Access-Control-Allow-Origin says to an origin, empty
 // for nothing.
 func (g *Gate) allowedOrigin(origin string) string {
 	switch {
-	case origin == "" || g.CORS[0] == "off":
+	case origin == "" || g.CORS[0] == corsOff:
 		return ""
 	case g.CORS[0] == "*":
 		return "*"
@@ -26,7 +29,7 @@ func (g *Gate) allowedOrigin(origin string) string {
 // setCORS lets the request's origin read the answer, where it may. The gate's
 // word replaces the backend's.
 func (g *Gate) setCORS(header http.Header, r *http.Request) {
-	if g.CORS[0] == "off" {
+	if g.CORS[0] == corsOff {
 		return
 	}
 	for _, name := range []string{

@@ -35,8 +35,9 @@ const (
 
 func demoCommand() *cobra.Command {
 	var once bool
-	cmd := leaf("demo [--once]", "Shows in half a minute what the gateway does", noArgument, func(cmd *cobra.Command, _ []string) error {
-		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	cmd := leaf("demo [--once]", "Shows in a dozen seconds what the gateway does", noArgument, func(cmd *cobra.Command, _ []string) error {
+		// SIGPIPE among them, so that the keystore is thrown away then as well.
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 		defer stop()
 		return runDemo(ctx, newStage(cmd.OutOrStdout()), once)
 	})
@@ -68,6 +69,7 @@ func runDemo(ctx context.Context, s *stage, once bool) (err error) {
 		return fmt.Errorf("making a directory for the demo: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	s.over = func() bool { return ctx.Err() != nil }
 	d := &demo{stage: s, dir: dir}
 	defer d.stop() //nolint:contextcheck // it ends what is running after Ctrl-C, too
 	if err := d.start(ctx); err != nil {
@@ -75,8 +77,10 @@ func runDemo(ctx context.Context, s *stage, once bool) (err error) {
 	}
 	secret, err := d.play(ctx)
 	switch {
-	case ctx.Err() != nil:
-		return nil // Ctrl-C
+	case s.ended() && once:
+		return errors.New("the demo was interrupted")
+	case s.ended():
+		return nil
 	case err != nil:
 		return err
 	case !once:

@@ -100,6 +100,7 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 		return again.Reason != ""
 	})
 	d.sent("GET /   Speechgate-Job: " + job + "   (the backend to the gateway)")
+	d.got("204 Speechgate-Reason: " + again.Reason)
 	d.check(again.Reason == policy.AllowedByGrace.String(), again.Reason+": without grace, hours of queueing would have been for nothing.")
 	d.wait(ctx, "waiting for the job to end", demoWait, func() bool { return strings.Contains(d.pollQuietly(ctx, job, good), `"completed"`) })
 	d.expect(d.poll(ctx, job, brief), `"status":"completed"`, policy.AllowedByGrace, "the result, with the key that has expired.")
@@ -132,8 +133,8 @@ func (d *demo) goOn(good policy.Secret) {
 	}
 	d.print("\n%s", d.paint(bold, "Go on by hand"))
 	d.print("    KEY=%s", good.Reveal())
-	d.print("    curl %s/v1/recognize -F u=$KEY -F d=-a-general -F a=@%s", d.gate, wav)
-	d.print("    curl %s/v2/recognitions -F u=$KEY -F d=-a-general -F a=@%s", d.gate, wav)
+	d.print("    curl %s/v1/recognize -F u=$KEY -F d=-a-general -F 'a=@%s'", d.gate, wav)
+	d.print("    curl %s/v2/recognitions -F u=$KEY -F d=-a-general -F 'a=@%s'", d.gate, wav)
 	d.print("    curl %s/v2/recognitions/SESSIONID -H \"Authorization: Bearer $KEY\"", d.gate)
 	d.print("    caddy speechgate --keystore %s key list", filepath.Join(d.dir, "keystore.db"))
 	d.print("\nCtrl-C ends it, and throws the keystore away.")

@@ -20,7 +20,12 @@ type stage struct {
 	color  bool
 	step   int
 	failed bool
+	over   func() bool // whether somebody has ended the show; nil for never
+	broken bool        // whether what was printed got lost
 }
+
+// ended reports whether the show goes on for nobody.
+func (s *stage) ended() bool { return s.broken || s.over != nil && s.over() }
 
 func newStage(out io.Writer) *stage {
 	s := &stage{out: out}
@@ -46,7 +51,13 @@ func (s *stage) paint(style, text string) string {
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
 }
 
-func (s *stage) print(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format+"\n", args...) }
+func (s *stage) print(format string, args ...any) {
+	if s.ended() {
+		return
+	}
+	_, err := fmt.Fprintf(s.out, format+"\n", args...)
+	s.broken = err != nil
+}
 
 // title begins a step.
 func (s *stage) title(text string) {
@@ -69,7 +80,7 @@ func (s *stage) check(ok bool, why string) {
 		s.print("    %s %s", s.paint(green, "ok"), why)
 		return
 	}
-	s.failed = true
+	s.failed = s.failed || !s.ended()
 	s.print("    %s %s", s.paint(red, "WRONG"), why)
 }
 

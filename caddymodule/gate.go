@@ -239,10 +239,10 @@ func (g *Gate) validateAllowances() error {
 
 func (g *Gate) validateCORS() error {
 	for _, origin := range g.CORS {
-		if (origin == "*" || origin == "off") && len(g.CORS) > 1 {
+		if (origin == "*" || origin == corsOff) && len(g.CORS) > 1 {
 			return fmt.Errorf("cors: %q stands alone or not at all", origin)
 		}
-		if origin != "*" && origin != "off" && !isOrigin(origin) {
+		if origin != "*" && origin != corsOff && !isOrigin(origin) {
 			return fmt.Errorf("cors %q: want an origin such as https://app.example.com, or *, or off", origin)
 		}
 	}

@@ -203,8 +203,13 @@ func (x *exchange) reads() bool {
 }
 
 // admit notes that the request goes through.
-func (x *exchange) admit(more ...zap.Field) {
+func (x *exchange) admit() {
 	x.store.NoteUse(x.record, x.now)
+	x.admitted()
+}
+
+// admitted says so, to whom it may concern.
+func (x *exchange) admitted(more ...zap.Field) {
 	x.publish(x.outcome.Reason)
 	if repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set("http.auth.user.id", x.record.Key.AccountID)

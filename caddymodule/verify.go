@@ -122,7 +122,10 @@ func (v *Verify) Provision(ctx caddy.Context) error {
 	if v.callers, err = policy.ParseAddrSet(strings.Join(v.Callers, " ")); err != nil {
 		return fmt.Errorf("callers: %w", err)
 	}
-	v.gate = &Gate{Dialect: v.Dialect, Backend: v.Backend, Grace: v.Grace, GraceAfterEnd: v.GraceAfterEnd}
+	for _, warning := range v.callers.Warnings() {
+		ctx.Logger().Warn("callers: " + warning)
+	}
+	v.gate = &Gate{Dialect: v.Dialect, Backend: v.Backend, Grace: v.Grace, GraceAfterEnd: v.GraceAfterEnd, CORS: []string{corsOff}}
 	return v.gate.Provision(ctx)
 }
 
@@ -170,7 +173,7 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		}
 		return x.refuse(verdict.reason, verdict.detail, asked...)
 	}
-	x.admit(asked...)
+	x.admitted(asked...)
 	x.confirm()
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // errOverwritten is final: SQLite's own files beside it belong to what the file
 // was, and any attempt to go on would mix the two.
-var errOverwritten = errors.New("its bytes were overwritten while it was in use, which damages it: stop the server, and put a keystore in its place by renaming one over it")
+var errOverwritten = errors.New("its bytes were overwritten while it was in use, which damages it: put a keystore in its place by renaming one over it")
 
 // overwrittenFor is how long the file may differ in a way that SQLite does not
 // explain. A checkpoint under way explains itself when it is done.
@@ -24,16 +24,18 @@ type fileState struct {
 	version  int64 // data_version
 }
 
-// look reads the file's state on the pinned connection.
+// look reads the file's state. It looks at the file last: a checkpoint in between
+// then shows as a change of the file that the next look explains. The other way
+// round nothing would ever explain it.
 func (d *database) look(ctx context.Context) (f fileState, err error) {
-	if f.info, err = os.Stat(d.path); err != nil {
-		return f, err
-	}
 	if err := d.tail.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&f.version); err != nil {
 		return f, err
 	}
 	var busy int
-	err = d.tail.QueryRowContext(ctx, `PRAGMA wal_checkpoint(NOOP)`).Scan(&busy, &f.frames, &f.restored)
+	if err := d.tail.QueryRowContext(ctx, `PRAGMA wal_checkpoint(NOOP)`).Scan(&busy, &f.frames, &f.restored); err != nil {
+		return f, err
+	}
+	f.info, err = os.Stat(d.path)
 	return f, err
 }
 
