@@ -80,10 +80,13 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err e
 		out:   cmd.OutOrStdout(),
 		err:   cmd.ErrOrStderr(),
 	}
+	if err := run(s); err != nil {
+		return err // on its line alone, even if a keystore was made
+	}
 	if !exists {
 		s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
 	}
-	return run(s)
+	return nil
 }
 
 // storeOfFlags finds the keystore that the flags name. A pepper always comes

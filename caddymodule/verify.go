@@ -125,7 +125,7 @@ func (v *Verify) Provision(ctx caddy.Context) error {
 	for _, warning := range v.callers.Warnings() {
 		ctx.Logger().Warn("callers: " + warning)
 	}
-	v.gate = &Gate{Dialect: v.Dialect, Backend: v.Backend, Grace: v.Grace, GraceAfterEnd: v.GraceAfterEnd, CORS: []string{corsOff}}
+	v.gate = &Gate{Dialect: v.Dialect, Backend: v.Backend, Grace: v.Grace, GraceAfterEnd: v.GraceAfterEnd}
 	return v.gate.Provision(ctx)
 }
 
@@ -150,6 +150,7 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	if !v.callers.Contains(caller) {
 		return x.refuse(policy.OperationUnlisted, "the address is none of the callers'")
 	}
+	r.Header.Del("Origin") // no page is a backend, and none may read what follows
 
 	x.call.Route = verifyRoute
 	if r.Method == http.MethodGet || r.Method == http.MethodPost {
