@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -221,13 +222,28 @@ func TestVerifyIsThereForCallersOnly(t *testing.T) {
 	}
 }
 
+func TestVerifyTellsPagesNothing(t *testing.T) {
+	g := newVerifier(t)
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	for _, job := range []string{"j", "unknown"} {
+		got := g.verify(job, secret, "Origin: https://app.example.com\r\n")
+		if got.header.Get("Speechgate-Reason") == "" || got.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("of job %s: status %d, header %v", job, got.status, got.header)
+		}
+	}
+}
+
 // requestFrom is request from another address of this machine.
 func (g *gateway) requestFrom(source, line string, headers ...string) reply {
 	g.t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 	conn, err := dialer.Dial("tcp", g.addr)
-	if err != nil {
+	if err != nil && os.Getenv("CI") == "" {
 		g.t.Skipf("this machine has no address %s: %v", source, err)
+	}
+	if err != nil {
+		g.t.Fatal(err)
 	}
 	defer conn.Close()
 	if _, err := conn.Write([]byte(line + " HTTP/1.1\r\nHost: " + g.addr + "\r\nConnection: close\r\n" + strings.Join(headers, "") + "\r\n")); err != nil {
