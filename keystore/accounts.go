@@ -20,27 +20,48 @@ func scanAccount(row scanner) (a policy.Account, err error) {
 // which is shown here and never again. The name is for people: 1 to 200 bytes,
 // printable.
 func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, name string) (policy.Account, policy.Secret, error) {
-	none := func(err error) (policy.Account, policy.Secret, error) {
+	serviceID, password, err := newService()
+	if err != nil {
 		return policy.Account{}, policy.Secret{}, err
 	}
+	a, err := s.createAccount(ctx, now, by, name, serviceID, password)
+	if err != nil {
+		return policy.Account{}, policy.Secret{}, err
+	}
+	return a, password, nil
+}
+
+// ImportAccount makes an account with the service ID (1 to 200 visible ASCII
+// characters) and service password (8 to 1024 bytes) that it has elsewhere. It
+// is the operator's act, and refuses with ErrInvalid what is none, and a
+// service ID that another account has.
+func (s *Store) ImportAccount(ctx context.Context, now policy.Time, by Actor, name, serviceID string, password policy.Secret) (policy.Account, error) {
+	if err := operatorOnly(by, "importing an account"); err != nil {
+		return policy.Account{}, err
+	}
+	if err := checkService(serviceID, password); err != nil {
+		return policy.Account{}, err
+	}
+	return s.createAccount(ctx, now, by, name, serviceID, password)
+}
+
+func (s *Store) createAccount(ctx context.Context, now policy.Time, by Actor, name, serviceID string, password policy.Secret) (policy.Account, error) {
 	if name == "" {
-		return none(refuse(ErrInvalid, "the account has no name: want 1 to %d bytes of printable UTF-8", maxText))
+		return policy.Account{}, refuse(ErrInvalid, "the account has no name: want 1 to %d bytes of printable UTF-8", maxText)
 	}
 	if err := checkText("the account's name", name); err != nil {
-		return none(err)
+		return policy.Account{}, err
 	}
 	id, err := newID("acc_")
 	if err != nil {
-		return none(err)
+		return policy.Account{}, err
 	}
-	serviceID, password, err := newService()
-	if err != nil {
-		return none(err)
-	}
-	a := policy.Account{ID: id, Name: name, ServiceID: serviceID, CreatedAt: now}
 	d := s.hash.secret(password)
 	err = s.write(ctx, func(t *txn) error {
 		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		if err := t.checkServiceID(serviceID); err != nil {
 			return err
 		}
 		t.exec(`INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ($1, $2, $3, $4, $5)`,
@@ -49,18 +70,9 @@ func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, na
 		return t.changed(now, changedNewAccount, []byte(id))
 	})
 	if err != nil {
-		return none(err)
+		return policy.Account{}, err
 	}
-	return a, password, nil
-}
-
-// newService makes a service ID and a service password.
-func newService() (id string, password policy.Secret, err error) {
-	if id, err = newID("svc_"); err != nil {
-		return "", policy.Secret{}, err
-	}
-	password, err = policy.GenerateSecret(policy.ServicePasswordPrefix, rand.Reader)
-	return id, password, err
+	return policy.Account{ID: id, Name: name, ServiceID: serviceID, CreatedAt: now}, nil
 }
 
 // RotateAccount gives an account a new service ID and a new service password,

@@ -32,7 +32,7 @@ type AuditEntry struct {
 	Seq       int64
 	At        policy.Time
 	Actor     Actor
-	Action    string // account_create, account_rotate, account_close, key_issue, key_import, key_rotate, key_delete, key_revoke, key_prune, pepper_add
+	Action    string // account_create, account_rotate, account_close, key_issue, key_import, key_rotate, key_delete, key_revoke, key_prune, pepper_add, audit_prune
 	AccountID string // empty where the action is no account's
 	Subject   string // ID of what was acted on
 	Detail    string
@@ -41,22 +41,39 @@ type AuditEntry struct {
 // Audit returns the newest entries of the audit trail, newest first: of one
 // account, or of all where accountID is empty, and none from before since.
 func (s *Store) Audit(ctx context.Context, accountID string, since policy.Time, limit int) ([]AuditEntry, error) {
-	return query(ctx, s, func(row scanner) (e AuditEntry, err error) {
-		var from string
-		if err = row.Scan(&e.Seq, &e.At, &e.Actor.Kind, &e.Actor.ID, &from, &e.Action, &e.AccountID, &e.Subject, &e.Detail); err != nil {
-			return e, err
-		}
-		e.Actor.From, err = scanAddr(from)
-		return e, err
-	}, `SELECT seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail
+	return query(ctx, s, scanAudit, `SELECT `+auditColumns+`
 		FROM audit WHERE (account_id = $1 OR $1 = '') AND at >= $2 ORDER BY seq DESC LIMIT $3`, accountID, since, limit)
 }
 
-// audit appends to the audit trail.
+const auditColumns = `seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail`
+
+func scanAudit(row scanner) (e AuditEntry, err error) {
+	var from string
+	if err = row.Scan(&e.Seq, &e.At, &e.Actor.Kind, &e.Actor.ID, &from, &e.Action, &e.AccountID, &e.Subject, &e.Detail); err != nil {
+		return e, err
+	}
+	e.Actor.From, err = scanAddr(from)
+	return e, err
+}
+
+// audit appends to the audit trail. Entries are chained by their hashes.
 func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detail string) {
-	t.exec(`INSERT INTO audit (at, actor_kind, actor_id, actor_from, action, account_id, subject, detail)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		now, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail)
+	if t.err != nil {
+		return
+	}
+	if t.head == nil {
+		head, err := lastHead(t.ctx, t)
+		if err != nil {
+			t.err = err
+			return
+		}
+		t.head = &head
+	}
+	e := AuditEntry{At: now, Actor: by, Action: action, AccountID: accountID, Subject: subject, Detail: detail}
+	head := t.head.next(t.hash, &e)
+	t.exec(`INSERT INTO audit (`+auditColumns+`, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		e.Seq, e.At, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail, head.Hash[:])
+	t.head = &head
 }
 
 // maxText bounds names, labels and reasons, in bytes.

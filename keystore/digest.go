@@ -59,6 +59,19 @@ func (h hasher) seal(d digest) digest {
 	return m.buf
 }
 
+// sum hashes data that is no secret, with the pepper if there is one.
+func (h hasher) sum(data []byte) digest {
+	if !h.peppered() {
+		return sha256.Sum256(data)
+	}
+	m := h.macs.Get().(*macState)
+	defer h.macs.Put(m)
+	m.mac.Reset()
+	m.mac.Write(data)
+	m.mac.Sum(m.buf[:0])
+	return m.buf
+}
+
 // check is the value by which a store knows its pepper. It is bound to the
 // store, so that two stores do not show that they share one.
 func (h hasher) check(storeID string) string {

@@ -30,11 +30,20 @@
 // nothing. A pepper can be given to a store that has none, which is irreversible
 // and ends the service of processes that do not have it.
 //
+// # Audit trail
+//
+// Each entry has a hash made of the entry and the hash before it, keyed by the
+// pepper if there is one. [Store.VerifyAudit] finds the first entry that was
+// changed or removed, and what was cut off at the end if it is given a head that
+// was noted elsewhere. Whoever can write the file, and has the pepper, can write
+// the trail anew; only a head kept elsewhere shows that.
+//
 // # Retention
 //
 //   - keys: Config.Retention after they expired, were deleted or revoked, or
 //     their account closed, and not before the last of their jobs. Their
-//     digests are kept for ever, so that no such key comes back.
+//     digests are kept so that no such key comes back: for ever, and those of
+//     keys from the issuance API, which are many, for 400 days more.
 //   - jobs: Config.Retention, 8 days, or what KeepJobs says and a day, whichever
 //     is longest, after their creation.
 //   - audit trail: 400 days. Change feed: 1 hour. Accounts: for ever.

@@ -7,7 +7,7 @@ import (
 
 // feedBatch is how many changes a reader takes one by one; behind by more, it
 // drops everything.
-const feedBatch = 1000
+const feedBatch = 10_000
 
 // feedState is where a change feed stands.
 type feedState struct {

@@ -216,12 +216,12 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 	// A dead key never comes back.
 	d := f.hash.secret(expiredSecret)
 	err = f.write(t.Context(), func(tx *txn) error {
-		return tx.insertKey(policy.Key{ID: "key_back", AccountID: a.ID, Origin: policy.OriginInitial, Expires: policy.Never()}, d, "")
+		return tx.insertKey(policy.Key{ID: "key_back", AccountID: a.ID, Origin: policy.OriginInitial, Expires: policy.Never()}, d)
 	})
 	wantIs(t, err, ErrInvalid)
 	left(start.Add(422 * day))
-	if entries, _ := f.Audit(t.Context(), "", 0, 100); len(entries) != 0 {
-		t.Errorf("%d audit entries after 422 days", len(entries))
+	if entries, _ := f.Audit(t.Context(), "", 0, 100); len(entries) != 1 || entries[0].Action != actionAuditPrune {
+		t.Errorf("audit entries after 422 days: %v, want the one about those that went", entries)
 	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM dead_digests`); n != 5 {
 		t.Errorf("%d dead digests, want 5", n)

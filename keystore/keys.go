@@ -64,13 +64,14 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 func (k *NewKey) key(now policy.Time, id, prefix string) policy.Key {
 	return policy.Key{
 		ID: id, AccountID: k.AccountID, AccountOpen: true, Origin: k.Origin, Label: k.Label,
-		Prefix: prefix, Allow: k.Allow, Issuable: k.Issuable, CreatedAt: now, Expires: k.Expires,
+		Prefix: prefix, Allow: k.Allow, Issuable: k.Issuable, IssuerID: k.Issuer,
+		CreatedAt: now, Expires: k.Expires,
 	}
 }
 
 // addKey writes and announces a new key. It comes last in a write.
 func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d digest, k NewKey) error {
-	if err := t.insertKey(key, d, k.Issuer); err != nil {
+	if err := t.insertKey(key, d); err != nil {
 		return err
 	}
 	t.audit(now, by, action, key.AccountID, key.ID, k.detail())
@@ -139,7 +140,7 @@ func checkOpen(ctx context.Context, q querier, accountID string) error {
 }
 
 // insertKey refuses a digest that any key has or ever had.
-func (t *txn) insertKey(k policy.Key, d digest, issuer string) error {
+func (t *txn) insertKey(k policy.Key, d digest) error {
 	if dead, err := isPruned(t.ctx, t, d); err != nil {
 		return err
 	} else if dead {
@@ -153,7 +154,7 @@ func (t *txn) insertKey(k policy.Key, d digest, issuer string) error {
 	t.exec(`INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		k.ID, k.AccountID, d[:], k.Prefix, k.Origin.String(), k.Label, string(allow), k.Issuable,
-		sql.Null[string]{V: issuer, Valid: issuer != ""}, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires})
+		sql.Null[string]{V: k.IssuerID, Valid: k.IssuerID != ""}, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires})
 	return t.err
 }
 
@@ -191,11 +192,63 @@ func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, re
 		if !k.RevokedAt.IsZero() {
 			return false, nil
 		}
-		k.RevokedAt = now
-		t.exec(`UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id = $3`, now, reason, id)
-		t.audit(now, by, "key_revoke", k.AccountID, id, reason)
+		t.revoke(now, by, k, reason)
 		return true, nil
 	})
+}
+
+// RevokeTree revokes a key, as RevokeKey does, and every key that it issued,
+// all at the same instant. It returns how many of these it ended: those that
+// had expired are revoked with the rest, so that no grace is left to them.
+func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, reason string) (key policy.Key, children int, err error) {
+	if err := checkText("the reason", reason); err != nil {
+		return policy.Key{}, 0, err
+	}
+	why := "issued by " + id
+	if reason != "" {
+		why += ": " + reason
+	}
+	err = s.write(ctx, func(t *txn) error {
+		k, stored, err := t.key(by, id)
+		if err != nil {
+			return err
+		}
+		if k.RevokedAt.IsZero() {
+			t.revoke(now, by, &k, reason)
+			if err := t.changed(now, changedKey, stored); err != nil {
+				return err
+			}
+		}
+		ids, err := queryRows(t.ctx, t, scanText, `UPDATE api_keys SET revoked_at = $1, revoked_reason = $2
+			WHERE issuer_id = $3 AND revoked_at IS NULL AND deleted_at IS NULL RETURNING id`, now, why, id)
+		if err != nil {
+			return err
+		}
+		for _, child := range ids {
+			t.audit(now, by, "key_revoke", k.AccountID, child, why)
+		}
+		key, children = k, len(ids)
+		if children == 0 {
+			return t.err
+		}
+		return t.changed(now, changedChildren, []byte(id))
+	})
+	if err != nil {
+		return policy.Key{}, 0, err
+	}
+	return key, children, nil
+}
+
+func scanText(row scanner) (text string, err error) {
+	err = row.Scan(&text)
+	return text, err
+}
+
+// revoke ends a key that is not revoked.
+func (t *txn) revoke(now policy.Time, by Actor, k *policy.Key, reason string) {
+	k.RevokedAt = now
+	t.exec(`UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id = $3`, now, reason, k.ID)
+	t.audit(now, by, "key_revoke", k.AccountID, k.ID, reason)
 }
 
 // endKey runs end on a key and announces that it changed.
@@ -250,7 +303,7 @@ const (
 	keyTables  = `api_keys k JOIN accounts a ON a.id = k.account_id`
 	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
 		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), COALESCE(k.revoke_from, 0),
-		COALESCE(k.last_used_at, 0)`
+		COALESCE(k.last_used_at, 0), COALESCE(k.issuer_id, '')`
 )
 
 func scanKeyOnly(row scanner) (policy.Key, error) { return scanKey(row) }
@@ -265,7 +318,7 @@ func scanKey(row scanner, more ...any) (k policy.Key, err error) {
 	)
 	dest := append([]any{
 		&k.ID, &k.AccountID, &closed, &origin, &k.Label, &k.Prefix, &allow, &k.Issuable,
-		&k.CreatedAt, &expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt,
+		&k.CreatedAt, &expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt, &k.IssuerID,
 	}, more...)
 	if err := row.Scan(dest...); err != nil {
 		return policy.Key{}, err

@@ -34,8 +34,11 @@ func (s *Store) readPepper(ctx context.Context, q querier) (storeID string, err 
 
 // checkPepper guards writes that store digests: those of the wrong pepper
 // would never be found again.
-func (s *Store) checkPepper(t *txn) error {
-	_, err := s.readPepper(t.ctx, t)
+func (s *Store) checkPepper(t *txn) (err error) {
+	if !t.peppered {
+		_, err = s.readPepper(t.ctx, t)
+		t.peppered = err == nil
+	}
 	return err
 }
 
@@ -50,7 +53,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx)}
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), hash: s.hash}
 	storeID, err := s.readPepper(ctx, t)
 	if err == nil {
 		return nil // another process was faster
@@ -82,7 +85,7 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) error {
 		sealed += len(digests)
 	}
 	t.exec(`INSERT INTO meta (name, value) VALUES ('pepper_check', $1)`, s.hash.check(storeID))
-	t.audit(now, Actor{Kind: ActorStore}, "pepper_add", "", storeID, fmt.Sprintf("%d digests", sealed))
+	t.audit(now, Actor{Kind: ActorStore}, actionPepperAdd, "", storeID, fmt.Sprintf("%d digests", sealed))
 	return t.changed(now, changedStore, []byte{})
 }
 

@@ -17,11 +17,20 @@ const (
 	jobSlack  = 24 * time.Hour       // beyond that of KeepJobs, for clocks that differ
 	feedKept  = time.Hour            // a reader behind by more drops everything
 	auditKept = 400 * 24 * time.Hour // a year, and time to look at it
+	deadKept  = 400 * 24 * time.Hour // the digests of pruned keys from the issuance API
 )
 
 // pruneBatch is how many rows go in one transaction, so that no request's
 // write waits long behind it.
-const pruneBatch = 200
+const (
+	pruneBatch = 200
+	auditBatch = 1000 // cheaper, being a stretch
+)
+
+// firstEnd is when a key ends, spelled as in the index that finds it.
+const firstEnd = `MIN(
+	COALESCE(expires_at, 9223372036854775807), COALESCE(deleted_at, 9223372036854775807),
+	COALESCE(revoked_at, 9223372036854775807), COALESCE(revoke_from, 9223372036854775807))`
 
 func (s *Store) pruneInBackground(ctx context.Context) {
 	if err := s.Prune(ctx, s.cfg.Clock()); err != nil && ctx.Err() == nil {
@@ -34,7 +43,7 @@ func (s *Store) pruneInBackground(ctx context.Context) {
 func (s *Store) Prune(ctx context.Context, now policy.Time) error {
 	// Jobs go first: a key stays as long as a job of it does.
 	for _, prune := range []func(context.Context, policy.Time) (more bool, err error){
-		s.pruneJobs, s.pruneKeys, s.pruneFeed, s.pruneAudit,
+		s.pruneJobs, s.pruneKeys, s.pruneDigests, s.pruneFeed, s.pruneAudit,
 	} {
 		for more := true; more; {
 			var err error
@@ -67,14 +76,16 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 	// The search may be long, so it runs beside the writer. What has ended
 	// stays ended, and the writer looks again at the jobs.
 	type ended struct {
-		id     string
-		digest []byte
+		id, origin string
+		digest     []byte
 	}
 	keys, err := query(ctx, s, func(row scanner) (k ended, err error) {
-		return k, row.Scan(&k.id, &k.digest)
-	}, `SELECT k.id, k.digest FROM `+keyTables+`
-		WHERE (k.expires_at <= $1 OR k.deleted_at <= $1 OR k.revoked_at <= $1 OR k.revoke_from <= $1 OR a.closed_at <= $1)
-			AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
+		return k, row.Scan(&k.id, &k.digest, &k.origin)
+	}, `SELECT k.id, k.digest, k.origin FROM api_keys k
+		WHERE `+firstEnd+` <= $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
+		UNION ALL
+		SELECT k.id, k.digest, k.origin FROM accounts a JOIN api_keys k ON k.account_id = a.id
+		WHERE a.closed_at <= $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
 		LIMIT $2`, now.Add(-s.cfg.Retention), pruneBatch)
 	if err != nil || len(keys) == 0 {
 		return false, err
@@ -90,7 +101,11 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 				continue
 			}
 			pruned++
-			t.exec(`INSERT INTO dead_digests (digest, at) VALUES ($1, $2)`, k.digest, now)
+			var forget policy.Time
+			if k.origin == policy.OriginAPI.String() {
+				forget = now.Add(deadKept)
+			}
+			t.exec(`INSERT INTO dead_digests (digest, at, forget_at) VALUES ($1, $2, $3)`, k.digest, now, nullTime(forget))
 			if err := t.changed(now, changedKey, k.digest); err != nil {
 				return err
 			}
@@ -102,6 +117,18 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 		return t.err
 	})
 	return len(keys) == pruneBatch, err
+}
+
+// pruneDigests forgets keys of which there were many, and which nobody keeps a
+// list of to import again. Digests of other keys are kept for ever.
+func (s *Store) pruneDigests(ctx context.Context, now policy.Time) (more bool, err error) {
+	err = s.write(ctx, func(t *txn) error {
+		n, err := t.count(`DELETE FROM dead_digests WHERE digest IN
+			(SELECT digest FROM dead_digests WHERE forget_at <= $1 LIMIT $2)`, now, pruneBatch)
+		more = n == pruneBatch
+		return err
+	})
+	return more, err
 }
 
 func (s *Store) pruneFeed(ctx context.Context, now policy.Time) (more bool, err error) {
@@ -122,15 +149,6 @@ func (s *Store) pruneFeed(ctx context.Context, now policy.Time) (more bool, err 
 		t.exec(`DELETE FROM feed WHERE seq <= $1`, upTo)
 		t.exec(`UPDATE meta SET value = $1 WHERE name = 'feed_pruned'`, strconv.FormatInt(upTo, 10))
 		return t.err
-	})
-	return more, err
-}
-
-func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err error) {
-	err = s.write(ctx, func(t *txn) error {
-		n, err := t.count(`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 LIMIT $2)`, now.Add(-auditKept), pruneBatch)
-		more = n == pruneBatch
-		return err
 	})
 	return more, err
 }

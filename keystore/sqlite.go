@@ -112,7 +112,7 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err erro
 		return nil, err
 	}
 	db.writer.SetMaxOpenConns(1)
-	if err := db.upgrade(ctx, create); err != nil {
+	if err := s.upgrade(ctx, db, create); err != nil {
 		return nil, err
 	}
 	if err := db.probe(ctx); err != nil {

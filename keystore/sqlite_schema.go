@@ -15,14 +15,14 @@ import (
 var migrationFiles embed.FS
 
 const (
-	schemaVersion = 2 // of the newest migration
+	schemaVersion = 3 // of the newest migration
 	versionTable  = "schema_version"
 	applicationID = 0x53474b53 // stands in every keystore's header: "SGKS"
 )
 
 // upgrade brings the schema to schemaVersion, and refuses files that are no
 // keystores or of a newer schema.
-func (d *database) upgrade(ctx context.Context, create bool) error {
+func (s *Store) upgrade(ctx context.Context, d *database, create bool) error {
 	version, err := readVersion(ctx, d.reader)
 	switch {
 	case err != nil:
@@ -38,7 +38,7 @@ func (d *database) upgrade(ctx context.Context, create bool) error {
 	if err != nil {
 		return err
 	}
-	lock := &upgradeLock{}
+	lock := &upgradeLock{store: s}
 	// Statements run outside of transactions of goose's own (that is what
 	// isolating DDL means to it), so that the lock's transaction holds all.
 	p, err := goose.NewProvider(goose.DialectSQLite3, d.writer, migrations,
@@ -75,7 +75,10 @@ func readVersion(ctx context.Context, q querier) (version int64, err error) {
 // upgradeLock makes an upgrade by one version a transaction, which holds
 // SQLite's write lock from its first statement on: of two processes that open a
 // new file the second waits, and finds the work done.
-type upgradeLock struct{ version int64 }
+type upgradeLock struct {
+	store   *Store
+	version int64 // that is being applied
+}
 
 // SessionLock implements lock.SessionLocker.
 func (*upgradeLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
@@ -88,6 +91,9 @@ func (*upgradeLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 func (l *upgradeLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	end := "COMMIT"
 	version, err := readVersion(ctx, conn)
+	if err == nil && version == l.version && version == chainVersion {
+		err = l.store.chainAudit(ctx, conn)
+	}
 	if err != nil || version < l.version {
 		end = "ROLLBACK"
 	}

@@ -77,7 +77,7 @@ func (s *Store) runWriter(ctx context.Context) {
 // commit runs a batch in one transaction and answers each of its writes.
 func (s *Store) commit(ctx context.Context, batch []*write) {
 	db, tx, fatal := s.begin(ctx, batch)
-	t := &txn{Tx: tx, ctx: ctx}
+	t := &txn{Tx: tx, ctx: ctx, hash: s.hash}
 	running := batch[:0]
 	for _, w := range batch {
 		if !w.take() {
@@ -148,9 +148,12 @@ func abandoned(batch []*write) bool {
 type txn struct {
 	*sql.Tx
 
-	ctx     context.Context // never ends: a transaction is not interrupted
-	changes []change
-	err     error
+	ctx      context.Context // never ends: a transaction is not interrupted
+	hash     hasher
+	changes  []change
+	head     *AuditHead // of the audit trail, once it is known
+	peppered bool       // the pepper has been checked
+	err      error
 }
 
 // attempt runs one write so that it fails alone. A fatal error is one that the
@@ -159,12 +162,12 @@ func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 	if t.exec("SAVEPOINT one"); t.err != nil {
 		return nil, t.err
 	}
-	before := len(t.changes)
+	before, head := len(t.changes), t.head
 	if err = run(t); err == nil {
 		err = t.err
 	}
 	if err = fault(err); err != nil {
-		t.changes, t.err = t.changes[:before], nil
+		t.changes, t.head, t.err = t.changes[:before], head, nil
 		// Where SQLite ended the transaction there is no savepoint to return
 		// to, and nothing that ran before may be kept.
 		t.exec("ROLLBACK TO one")
@@ -203,6 +206,7 @@ const (
 	changedNewAccount = "account_new" // ref: the account's ID; no cache can hold anything of it
 	changedJob        = "job"         // ref: the job's digest
 	changedJobs       = "jobs"        // any number of jobs
+	changedChildren   = "children"    // ref: the ID of the key that issued them
 	changedStore      = "store"       // everything, and the pepper
 )
 
@@ -231,6 +235,9 @@ func (d *database) apply(changes []change) {
 		case c.kind == changedAccount:
 			id := string(c.ref)
 			d.keys.dropIf(func(r *Record) bool { return r.Key.AccountID == id })
+		case c.kind == changedChildren:
+			id := string(c.ref)
+			d.keys.dropIf(func(r *Record) bool { return r.Key.IssuerID == id })
 		case c.kind == changedJobs:
 			d.jobs.dropAll()
 		case c.kind == changedNewAccount:

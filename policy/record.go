@@ -59,7 +59,8 @@ type Key struct {
 	Label       string
 	Prefix      string // the secret's first characters, to recognize it by
 	Allow       AddrSet
-	Issuable    bool // carries the issuance right
+	Issuable    bool   // carries the issuance right
+	IssuerID    string // of the key that issued this one; empty where none did
 	CreatedAt   Time
 	Expires     Expiry
 	DeletedAt   Time // zero while it is not deleted

@@ -1,0 +1,277 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// AuditHead names an entry of the audit trail, and stands for all up to it: its
+// hash is made of the entry and the hash of the one before.
+type AuditHead struct {
+	Seq  int64
+	Hash [sha256.Size]byte
+}
+
+// String spells the head as ParseAuditHead reads it.
+func (h AuditHead) String() string { return fmt.Sprintf("%d:%x", h.Seq, h.Hash) }
+
+// ParseAuditHead reads what String spells.
+func ParseAuditHead(text string) (h AuditHead, err error) {
+	seq, sum, _ := strings.Cut(text, ":")
+	h.Seq, err = strconv.ParseInt(seq, 10, 64)
+	hash, hexErr := hex.DecodeString(sum)
+	if err != nil || hexErr != nil || h.Seq < 0 || len(hash) != len(h.Hash) {
+		return AuditHead{}, fmt.Errorf("head %q: want a number, a colon and 64 hexadecimal digits, as \"audit verify\" prints them", text)
+	}
+	copy(h.Hash[:], hash)
+	return h, nil
+}
+
+// firstHead stands before the first entry. It binds the trail to its store.
+func firstHead(storeID string) AuditHead {
+	return AuditHead{Hash: sha256.Sum256([]byte("speechgate audit trail\x00" + storeID))}
+}
+
+// next is the head after e, whose Seq it sets.
+func (h AuditHead) next(hash hasher, e *AuditEntry) AuditHead {
+	e.Seq = h.Seq + 1
+	buf := append([]byte("speechgate audit entry\x00"), h.Hash[:]...)
+	buf = binary.BigEndian.AppendUint64(buf, uint64(e.Seq))
+	buf = binary.BigEndian.AppendUint64(buf, uint64(e.At)) 
+	for _, text := range []string{e.Actor.Kind, e.Actor.ID, addrText(e.Actor.From), e.Action, e.AccountID, e.Subject, e.Detail} {
+		// The length in front keeps the texts apart.
+		buf = append(binary.AppendUvarint(buf, uint64(len(text))), text...)
+	}
+	return AuditHead{e.Seq, hash.sum(buf)}
+}
+
+// lastHead is where the trail stands.
+func lastHead(ctx context.Context, q querier) (h AuditHead, err error) {
+	var hash []byte
+	err = q.QueryRowContext(ctx, `SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1`).Scan(&h.Seq, &hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		var storeID string
+		err = q.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&storeID)
+		return firstHead(storeID), err
+	}
+	copy(h.Hash[:], hash) // a damaged one is for VerifyAudit to find
+	return h, err
+}
+
+// chainVersion is the version of the schema that brought the hashes.
+const chainVersion = 3
+
+// chainAudit gives hashes to the entries from before there were any.
+func (s *Store) chainAudit(ctx context.Context, q interface {
+	querier
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+},
+) error {
+	storeID, err := s.readPepper(ctx, q)
+	if err != nil && !errors.Is(err, errPepperNew) {
+		return err
+	}
+	entries, err := queryRows(ctx, q, scanAudit, `SELECT `+auditColumns+` FROM audit WHERE hash = x'' ORDER BY seq`)
+	if err != nil {
+		return err
+	}
+	head, hash := firstHead(storeID), hasher{}
+	for i := range entries {
+		e := &entries[i]
+		if e.addsPepper() {
+			hash = s.hash
+		}
+		head.Seq = e.Seq - 1
+		head = head.next(hash, e)
+		if _, err := q.ExecContext(ctx, `UPDATE audit SET hash = $1 WHERE seq = $2`, head.Hash[:], e.Seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The store's own actions.
+const (
+	actionPepperAdd  = "pepper_add"
+	actionAuditPrune = "audit_prune" // subject: the head of what was pruned
+)
+
+// addsPepper reports whether e is the entry from which on the hashes are keyed.
+func (e *AuditEntry) addsPepper() bool {
+	return e.Actor.Kind == ActorStore && e.Action == actionPepperAdd
+}
+
+// AuditCheck is what VerifyAudit found.
+type AuditCheck struct {
+	Entries int       // how many are whole, from the first on
+	First   int64     // number of the first entry that should be there
+	Head    AuditHead // after the last of them
+	// Fault says what is wrong with the entry after them; empty where nothing is.
+	Fault string
+}
+
+// VerifyAudit goes through the audit trail, and finds the first entry that was
+// changed or removed. kept is a head that was noted earlier, which has to be
+// part of the trail; nil for none. An error says that the trail could not be
+// looked through.
+func (s *Store) VerifyAudit(ctx context.Context, kept *AuditHead) (c AuditCheck, err error) {
+	db, err := s.database()
+	if err != nil {
+		return c, err
+	}
+	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state of the store
+	if err != nil {
+		return c, fault(err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	v := &auditVerifier{ctx: ctx, tx: tx, hash: s.hash, kept: kept}
+	if err := v.begin(); err != nil {
+		return v.AuditCheck, fault(err)
+	}
+	if v.Fault == "" {
+		err = v.run()
+	}
+	return v.AuditCheck, fault(err)
+}
+
+// auditVerifier is one run of VerifyAudit.
+type auditVerifier struct {
+	AuditCheck
+
+	ctx       context.Context
+	tx        *sql.Tx
+	hash      hasher
+	keyedFrom int64 // the entry from which on the hashes are keyed
+	kept      *AuditHead
+}
+
+// begin finds where the trail begins: at its first entry, or after what the
+// store has pruned, which a later entry says.
+func (v *auditVerifier) begin() error {
+	var storeID string
+	err := v.tx.QueryRowContext(v.ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&storeID)
+	if err != nil {
+		return err
+	}
+	v.Head = firstHead(storeID)
+	var pruned string
+	err = v.tx.QueryRowContext(v.ctx, `SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,
+		actionAuditPrune, ActorStore).Scan(&pruned)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
+		return err
+	default:
+		if v.Head, err = ParseAuditHead(pruned); err != nil {
+			v.Fault = "an entry about pruning was changed: " + err.Error()
+			return nil //nolint:nilerr // it is the trail's fault
+		}
+	}
+	v.First = v.Head.Seq + 1
+	err = v.tx.QueryRowContext(v.ctx, `SELECT COALESCE(MIN(seq), 0) FROM audit WHERE action = $1 AND actor_kind = $2`,
+		actionPepperAdd, ActorStore).Scan(&v.keyedFrom)
+	if err == nil && v.kept != nil {
+		v.checkKept()
+	}
+	return err
+}
+
+func (v *auditVerifier) run() error {
+	rows, err := v.tx.QueryContext(v.ctx, `SELECT `+auditColumns+`, hash FROM audit ORDER BY seq`)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err says what there is to say
+	for v.Fault == "" && rows.Next() {
+		var stored []byte
+		e, err := scanAudit(appending{rows, []any{&stored}})
+		if err != nil {
+			v.Fault = fmt.Sprintf("entry %d was changed: %v", v.Head.Seq+1, err)
+			break
+		}
+		v.check(&e, stored)
+	}
+	if v.Fault == "" && v.kept != nil && v.kept.Seq > v.Head.Seq {
+		v.Fault = fmt.Sprintf("entry %d was removed, with all up to %d that the head stands for: the trail ends before it", v.Head.Seq+1, v.kept.Seq)
+	}
+	return rows.Err()
+}
+
+// check compares an entry with its hash.
+func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
+	if e.Seq != v.Head.Seq+1 {
+		v.Fault = fmt.Sprintf("entry %d was removed: entry %d comes next", v.Head.Seq+1, e.Seq)
+		return
+	}
+	hash := v.hash
+	if e.Seq < v.keyedFrom {
+		hash = hasher{}
+	}
+	next := v.Head.next(hash, e)
+	if subtle.ConstantTimeCompare(next.Hash[:], stored) != 1 {
+		v.Fault = fmt.Sprintf("entry %d (%s of %s) was changed, or its hash, or those before it were written anew", e.Seq, e.Action, e.At)
+		return
+	}
+	v.Head = next
+	v.Entries++
+	if v.kept != nil {
+		v.checkKept()
+	}
+}
+
+// checkKept compares with the head that was noted, where the trail has come to
+// it.
+func (v *auditVerifier) checkKept() {
+	switch {
+	case v.kept.Seq < v.First-1:
+		v.Fault = fmt.Sprintf("the head is that of entry %d, which has been pruned since: give a newer one", v.kept.Seq)
+	case v.kept.Seq == v.Head.Seq && !bytes.Equal(v.kept.Hash[:], v.Head.Hash[:]):
+		v.Fault = fmt.Sprintf("entry %d is not the one that the head was noted of: it, or one before it, was written anew", v.kept.Seq)
+	}
+}
+
+// appending scans a row's columns into what it is asked to and then more.
+type appending struct {
+	scanner
+
+	more []any
+}
+
+func (a appending) Scan(dest ...any) error { return a.scanner.Scan(append(dest, a.more...)...) }
+
+// pruneAudit removes entries from the front of the trail, and says so at its
+// end.
+func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err error) {
+	err = s.write(ctx, func(t *txn) error {
+		var upTo AuditHead
+		var hash []byte
+		err := t.queryRow(`SELECT seq, hash FROM audit
+			WHERE seq < COALESCE((SELECT MIN(seq) FROM audit WHERE at > $1), 9223372036854775807)
+				AND seq < (SELECT MIN(seq) FROM audit) + $2
+			ORDER BY seq DESC LIMIT 1`, now.Add(-auditKept), auditBatch).Scan(&upTo.Seq, &hash)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		copy(upTo.Hash[:], hash)
+		more = true
+		// First the entry, which links to what may go.
+		t.audit(now, Actor{Kind: ActorStore}, actionAuditPrune, "", upTo.String(), fmt.Sprintf("the entries up to %d", upTo.Seq))
+		t.exec(`DELETE FROM audit WHERE seq <= $1`, upTo.Seq)
+		return t.err
+	})
+	return more, err
+}

@@ -1,0 +1,316 @@
+package keystore
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// trail makes a store with some entries in its audit trail.
+func trail(t *testing.T, options ...func(*Config)) (f fixture, path string) {
+	path = newPath(t)
+	f = openStore(t, path, options...)
+	a := f.account()
+	for range 3 {
+		f.key(a.ID)
+	}
+	if _, err := f.CloseAccount(t.Context(), start, operator, a.ID); err != nil {
+		t.Fatal(err)
+	}
+	return f, path
+}
+
+// verify checks the trail, and that what is whole is so for its length.
+func (f fixture) verify(kept *AuditHead) AuditCheck {
+	f.t.Helper()
+	c, err := f.VerifyAudit(f.t.Context(), kept)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return c
+}
+
+func wantWhole(t *testing.T, c AuditCheck, entries int) {
+	t.Helper()
+	if c.Fault != "" || c.Entries != entries || c.Head.Seq != c.First+int64(entries)-1 {
+		t.Errorf("got %+v, want %d whole entries", c, entries)
+	}
+}
+
+func TestAudit_IsChained(t *testing.T) {
+	for name, options := range map[string][]func(*Config){"plain": nil, "peppered": {withPepper("salt")}} {
+		t.Run(name, func(t *testing.T) {
+			f, path := trail(t, options...)
+			entries := 5 + len(options) // and the pepper's own
+			c := f.verify(nil)
+			wantWhole(t, c, entries)
+			wantWhole(t, f.verify(&c.Head), entries)
+			f.account()
+			wantWhole(t, f.verify(&c.Head), entries+1)
+
+			db := rawDB(t, path)
+			// The same bytes elsewhere, or another byte anywhere, or the next entry's place.
+			for _, column := range []string{"at", "actor_kind", "actor_id", "action", "account_id", "subject", "detail", "hash"} {
+				for seq := 1; seq <= entries; seq++ {
+					edit := fmt.Sprintf(`UPDATE audit SET %s = %s WHERE seq = %d`, column, map[bool]string{true: "at + 1", false: column + " || 'x'"}[column == "at"], seq)
+					if column == "hash" {
+						edit = fmt.Sprintf(`UPDATE audit SET hash = x'00' WHERE seq = %d`, seq)
+					}
+					mustExec(t, db, `CREATE TABLE saved AS SELECT * FROM audit`)
+					mustExec(t, db, edit)
+					c := f.verify(nil)
+					if c.Fault == "" || c.Entries != seq-1 || !strings.Contains(c.Fault, fmt.Sprintf("entry %d ", seq)) {
+						t.Errorf("after %s: %+v", edit, c)
+					}
+					mustExec(t, db, `DELETE FROM audit`)
+					mustExec(t, db, `INSERT INTO audit SELECT * FROM saved`)
+					mustExec(t, db, `DROP TABLE saved`)
+				}
+			}
+			wantWhole(t, f.verify(nil), entries+1)
+
+			kept := f.verify(nil).Head
+			for seq := entries; seq > 0; seq-- {
+				mustExec(t, db, `DELETE FROM audit WHERE seq = $1`, seq)
+				if c := f.verify(nil); c.Entries != seq-1 || !strings.Contains(c.Fault, fmt.Sprintf("entry %d was removed", seq)) {
+					t.Errorf("after removing entry %d: %+v", seq, c)
+				}
+			}
+			// What is cut off at the end shows against a head alone.
+			mustExec(t, db, `DELETE FROM audit`)
+			wantWhole(t, f.verify(nil), 0)
+			if c := f.verify(&kept); !strings.Contains(c.Fault, "entry 1 was removed") {
+				t.Errorf("an empty trail fits the head: %+v", c)
+			}
+		})
+	}
+}
+
+// A trail that is written anew by whoever can write the file, but has no
+// pepper.
+func TestAudit_ForgedWithoutThePepper(t *testing.T) {
+	forge := func(t *testing.T, path string, from int64, hash hasher) {
+		t.Helper()
+		db := rawDB(t, path)
+		mustExec(t, db, `UPDATE audit SET detail = 'nothing' WHERE seq = $1`, from)
+		entries, err := queryRows(t.Context(), db, scanAudit, `SELECT `+auditColumns+` FROM audit WHERE seq >= $1 ORDER BY seq`, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var head AuditHead
+		var before []byte
+		if from > 1 {
+			if err := db.QueryRow(`SELECT seq, hash FROM audit WHERE seq = $1`, from-1).Scan(&head.Seq, &before); err != nil {
+				t.Fatal(err)
+			}
+			copy(head.Hash[:], before)
+		} else {
+			var id string
+			if err := db.QueryRow(`SELECT value FROM meta WHERE name = 'store_id'`).Scan(&id); err != nil {
+				t.Fatal(err)
+			}
+			head = firstHead(id)
+		}
+		for i := range entries {
+			head = head.next(hash, &entries[i])
+			mustExec(t, db, `UPDATE audit SET hash = $1 WHERE seq = $2`, head.Hash[:], head.Seq)
+		}
+	}
+	t.Run("peppered", func(t *testing.T) {
+		f, path := trail(t, withPepper("salt"))
+		for seq := int64(6); seq > 0; seq-- {
+			forge(t, path, seq, hasher{})
+			if c := f.verify(nil); c.Entries != int(seq)-1 || !strings.Contains(c.Fault, fmt.Sprintf("entry %d ", seq)) {
+				t.Errorf("forged from %d on: %+v", seq, c)
+			}
+		}
+		f.account() // the store goes on, and does not heal it
+		if c := f.verify(nil); c.Entries != 0 || c.Fault == "" {
+			t.Errorf("the store has sealed what was forged: %+v", c)
+		}
+		mustExec(t, rawDB(t, path), `DELETE FROM audit WHERE action = $1`, actionPepperAdd)
+		if c := f.verify(nil); c.Fault == "" {
+			t.Error("a trail without its pepper's entry is taken for whole")
+		}
+	})
+	t.Run("pepper added later", func(t *testing.T) {
+		f, path := trail(t)
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f = openStore(t, path, withPepper("salt"))
+		wantWhole(t, f.verify(nil), 6)
+		forge(t, path, 2, hasher{})
+		if c := f.verify(nil); c.Entries != 5 || !strings.Contains(c.Fault, "entry 6 ") {
+			t.Errorf("what the pepper sealed was forged unseen: %+v", c)
+		}
+	})
+	t.Run("without a pepper only a kept head shows it", func(t *testing.T) {
+		f, path := trail(t)
+		kept := f.verify(nil).Head
+		forge(t, path, 2, hasher{})
+		wantWhole(t, f.verify(nil), 5)
+		if c := f.verify(&kept); !strings.Contains(c.Fault, "entry 5 is not the one") {
+			t.Errorf("got %+v", c)
+		}
+	})
+}
+
+func TestAudit_ChainOutlivesPruning(t *testing.T) {
+	f, path := trail(t, withPepper("salt"))
+	old := f.verify(nil).Head
+	later := start.Add(auditKept)
+	if _, _, err := f.CreateAccount(t.Context(), later, operator, "Later"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to prune
+		if err := f.Prune(t.Context(), later); err != nil {
+			t.Fatal(err)
+		}
+		// The later one, the keys' pruning, and the trail's own.
+		c := f.verify(&old)
+		wantWhole(t, c, 3)
+		if c.First != old.Seq+1 {
+			t.Errorf("the trail begins with entry %d, want %d", c.First, old.Seq+1)
+		}
+	}
+	kept := f.verify(nil).Head
+	if err := f.Prune(t.Context(), later.Add(auditKept)); err != nil {
+		t.Fatal(err)
+	}
+	wantWhole(t, f.verify(&kept), 1)
+	if c := f.verify(&old); !strings.Contains(c.Fault, "pruned since") {
+		t.Errorf("a head of what is gone: %+v", c)
+	}
+
+	// Who removes entries from the front cannot pass it off as pruning.
+	f.account()
+	f.account()
+	mustExec(t, rawDB(t, path), `DELETE FROM audit WHERE seq <= $1`, kept.Seq+1)
+	if c := f.verify(nil); c.Fault == "" {
+		t.Errorf("entries removed from the front: %+v", c)
+	}
+}
+
+func TestAudit_ChainedOnUpgrade(t *testing.T) {
+	for name, pepper := range map[string]string{"plain": "", "peppered": "salt"} {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			makeVersion1(t, path)
+			db := rawDB(t, path)
+			for i, action := range []string{"account_create", actionPepperAdd, "account_close"} {
+				kind := ActorOperator
+				if action == actionPepperAdd {
+					if pepper == "" {
+						continue
+					}
+					kind = ActorStore
+				}
+				mustExec(t, db, `INSERT INTO audit (seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail)
+					VALUES ($1, 1, $2, 'root', '', $3, '', '', '')`, i+1, kind, action)
+			}
+			if pepper != "" {
+				var id string
+				if err := db.QueryRow(`SELECT value FROM meta WHERE name = 'store_id'`).Scan(&id); err != nil {
+					t.Fatal(err)
+				}
+				mustExec(t, db, `INSERT INTO meta (name, value) VALUES ('pepper_check', $1)`, newHasher(policy.NewSecret(pepper)).check(id))
+				if _, _, err := tryStore(path, withPepper("another")); err == nil {
+					t.Fatal("upgraded with the wrong pepper")
+				}
+				if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n > 2 {
+					t.Fatalf("the schema is of version %d, with the wrong pepper", n)
+				}
+			} else {
+				mustExec(t, db, `UPDATE audit SET seq = 2 WHERE seq = 3`)
+			}
+			f := openStore(t, path, withPepper(pepper))
+			want := 2
+			if pepper != "" {
+				want = 3
+			}
+			wantWhole(t, f.verify(nil), want)
+			f.account()
+			wantWhole(t, f.verify(nil), want+1)
+			mustExec(t, db, `UPDATE audit SET actor_id = 'nobody' WHERE seq = 1`)
+			if c := f.verify(nil); c.Entries != 0 || c.Fault == "" {
+				t.Errorf("a change before the upgrade's end: %+v", c)
+			}
+		})
+	}
+}
+
+// A write that fails takes its entries out of the chain again.
+func TestAudit_FailedWriteLeavesNoLink(t *testing.T) {
+	f := openStore(t, newPath(t))
+	a := f.account()
+	for i := range 20 {
+		err := f.write(t.Context(), func(tx *txn) error {
+			tx.audit(start, operator, "test", a.ID, fmt.Sprint(i), "")
+			if i%3 == 0 {
+				return refuse(ErrInvalid, "no")
+			}
+			return tx.err
+		})
+		if (err != nil) != (i%3 == 0) {
+			t.Fatal(err)
+		}
+	}
+	wantWhole(t, f.verify(nil), 1+13)
+}
+
+// Two entries that differ never have the same hash, however their texts are cut.
+func TestAuditHead_KeepsFieldsApart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		entry := func(label string) AuditEntry {
+			text := rapid.SampledFrom([]string{"", "a", "b", "ab", "aab", "\x01a"})
+			return AuditEntry{
+				At: policy.Time(rapid.Int64Range(0, 1).Draw(t, label)), Action: text.Draw(t, label), AccountID: text.Draw(t, label),
+				Actor: Actor{Kind: text.Draw(t, label), ID: text.Draw(t, label)}, Subject: text.Draw(t, label), Detail: text.Draw(t, label),
+			}
+		}
+		one, other := entry("one"), entry("other")
+		head := firstHead("store")
+		if same := head.next(hasher{}, &one) == head.next(hasher{}, &other); same != (one == other) {
+			t.Fatalf("%+v and %+v: same hash %t", one, other, same)
+		}
+	})
+}
+
+func TestParseAuditHead(t *testing.T) {
+	head := AuditHead{Seq: 42, Hash: firstHead("store").Hash}
+	if again, err := ParseAuditHead(head.String()); err != nil || again != head {
+		t.Errorf("got %v, %v", again, err)
+	}
+	for _, text := range []string{"", "42", "42:", "42:00", ":" + strings.Repeat("0", 64), "-1:" + strings.Repeat("0", 64), head.String() + "0", "x" + head.String(), head.String()[:66]} {
+		if _, err := ParseAuditHead(text); err == nil || !strings.Contains(err.Error(), "want a number, a colon") {
+			t.Errorf("%q: error %v", text, err)
+		}
+	}
+}
+
+func TestAudit_VerifyIsOfOneState(t *testing.T) {
+	f, _ := trail(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 50 {
+			f.account()
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		case <-time.After(time.Millisecond):
+		}
+		if c := f.verify(nil); c.Fault != "" {
+			t.Error(c.Fault)
+		}
+	}
+}

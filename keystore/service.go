@@ -1,0 +1,86 @@
+package keystore
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"database/sql"
+	"errors"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// FindService returns the account with this service ID and service password,
+// which may be closed. The error is ErrNotFound where there is no such pair,
+// and otherwise a fault of the store.
+//
+// It looks for the pair, by the password's digest first: a wrong password takes
+// the same way, and the same time, whether or not there is the service ID.
+func (s *Store) FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error) {
+	db, err := s.database()
+	if err != nil {
+		return policy.Account{}, err
+	}
+	d := s.hash.secret(password)
+	var stored []byte
+	a, err := scanAccount(appending{db.reader.QueryRowContext(ctx, findService, d[:], serviceID), []any{&stored}})
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return policy.Account{}, ErrNotFound
+	case err != nil:
+		return policy.Account{}, fault(err)
+	case subtle.ConstantTimeCompare(stored, d[:]) != 1:
+		return policy.Account{}, ErrNotFound
+	}
+	return a, nil
+}
+
+// findService keeps the planner from searching by the service ID.
+const findService = `SELECT ` + accountColumns + `, spw_digest FROM accounts WHERE spw_digest = $1 AND service_id || '' = $2`
+
+// Bounds of a service ID and password that come from elsewhere.
+const (
+	maxServiceID   = 200
+	minServicePass = 8 // less can be guessed
+)
+
+// checkService says whether these can be an account's.
+func checkService(id string, password policy.Secret) error {
+	text := password.Reveal()
+	switch {
+	case id == "" || len(id) > maxServiceID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return refuse(ErrInvalid, "service ID %q: want 1 to %d visible ASCII characters", id, maxServiceID)
+	case policy.HoldsSecret(id):
+		return refuse(ErrInvalid, "the service ID has a key or service password in it: want the ID, which is no secret")
+	case len(text) < minServicePass || len(text) > policy.MaxSecretLen:
+		return refuse(ErrInvalid, "the service password has %d bytes: want %d to %d", len(text), minServicePass, policy.MaxSecretLen)
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
+		return refuse(ErrInvalid, "the service password has control characters, or is not UTF-8: want it as its owner types it, in one line")
+	}
+	return nil
+}
+
+// newService makes a service ID and a service password.
+func newService() (id string, password policy.Secret, err error) {
+	if id, err = newID("svc_"); err != nil {
+		return "", policy.Secret{}, err
+	}
+	password, err = policy.GenerateSecret(policy.ServicePasswordPrefix, rand.Reader)
+	return id, password, err
+}
+
+// checkServiceID refuses a service ID that an account has.
+func (t *txn) checkServiceID(id string) error {
+	var taken string
+	err := t.queryRow(`SELECT id FROM accounts WHERE service_id = $1`, id).Scan(&taken)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return refuse(ErrInvalid, "service ID %q is that of account %s already", id, taken)
+}
