@@ -32,9 +32,12 @@ var arrows = map[string]struct {
 	"keystore":    {may: []string{"policy"}, sql: true},
 	"dialect":     {may: []string{"policy"}},
 	"credential":  {may: []string{"dialect", "policy"}},
+	"issuance":    {may: []string{"credential", "dialect", "keystore", "policy"}},
 	"sandbox":     {std: true},
-	"caddymodule": {may: []string{"credential", "dialect", "keystore", "policy", "sandbox"}, caddy: true},
+	"caddymodule": {may: []string{"credential", "dialect", "issuance", "keystore", "policy", "sandbox"}, caddy: true},
 	"cmd/caddy":   {may: []string{""}, caddy: true},
+
+	"docs/examples/issue-key": {std: true},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -22,6 +22,7 @@ func init() {
 	// what rewrites the request: it judges the path that goes upstream. Before
 	// the gate stands what it would refuse as unlisted.
 	httpcaddyfile.RegisterDirectiveOrder("speechgate_verify", httpcaddyfile.Before, "basic_auth")
+	httpcaddyfile.RegisterDirectiveOrder("speechgate_issue", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("speechgate", httpcaddyfile.Before, "basic_auth")
 }
 
@@ -186,7 +187,7 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"unrecorded_jobs": text(&g.UnrecordedJobs),
 		"single_account":  toggle(&g.SingleAccount),
 		"also_allow":      g.unmarshalAllowance,
-		"cors":            g.unmarshalCORS,
+		"cors":            g.CORS.unmarshalCaddyfile,
 		"max_head":        g.unmarshalMaxHead,
 	}, "also_allow")
 }
@@ -197,14 +198,6 @@ func (g *Gate) unmarshalAllowance(d *caddyfile.Dispenser) error {
 		return d.Errf("also_allow %s: want a method and a path, such as also_allow GET /v1/engines", strings.Join(args, " "))
 	}
 	g.AlsoAllow = append(g.AlsoAllow, Allowance{Method: args[0], Path: args[1]})
-	return nil
-}
-
-// unmarshalCORS takes the option without origins for one with every origin.
-func (g *Gate) unmarshalCORS(d *caddyfile.Dispenser) error {
-	if g.CORS = d.RemainingArgs(); len(g.CORS) == 0 {
-		g.CORS = []string{"*"}
-	}
 	return nil
 }
 

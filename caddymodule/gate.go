@@ -81,7 +81,7 @@ type Gate struct {
 	// requests itself. `*` is every origin; `off` leaves cross-origin matters to
 	// the backend and refuses preflights. Default: `*`, since a page without a
 	// key gains nothing.
-	CORS []string `json:"cors,omitempty"`
+	CORS Origins `json:"cors,omitempty"`
 
 	// How much of a multipart body may come before the audio, in bytes. It is
 	// held in memory while the key is looked for. Default: 65536.
@@ -136,9 +136,6 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	g.grace = g.graceRule()
 	if g.MaxHead == 0 {
 		g.MaxHead = defaultMaxHead
-	}
-	if len(g.CORS) == 0 {
-		g.CORS = []string{"*"}
 	}
 	if err := g.provisionUpstream(); err != nil {
 		return err
@@ -206,7 +203,7 @@ func (g *Gate) Validate() error {
 	if err := g.validateAllowances(); err != nil {
 		return err
 	}
-	if err := g.validateCORS(); err != nil {
+	if err := g.CORS.validate(); err != nil {
 		return err
 	}
 	g.app.keepJobs(g.grace.Window)
@@ -232,18 +229,6 @@ func (g *Gate) validateAllowances() error {
 			return fmt.Errorf("also_allow %s %q: want one whole path that begins with a slash, without wildcards, dot segments, doubled slashes or escapes", a.Method, a.Path)
 		case g.api.Knows(a.Path):
 			return fmt.Errorf("also_allow %s %s: the %s dialect knows this path, and what it does not list there stays refused", a.Method, a.Path, g.api.Name)
-		}
-	}
-	return nil
-}
-
-func (g *Gate) validateCORS() error {
-	for _, origin := range g.CORS {
-		if (origin == "*" || origin == corsOff) && len(g.CORS) > 1 {
-			return fmt.Errorf("cors: %q stands alone or not at all", origin)
-		}
-		if origin != "*" && origin != corsOff && !isOrigin(origin) {
-			return fmt.Errorf("cors %q: want an origin such as https://app.example.com, or *, or off", origin)
 		}
 	}
 	return nil

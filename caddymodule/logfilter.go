@@ -15,6 +15,7 @@ import (
 
 	"github.com/speechgate/speechgate/credential"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/issuance"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -62,6 +63,7 @@ func (f *LogFilter) Provision(caddy.Context) error {
 		api, _ := dialect.ByName(name)
 		f.places = append(f.places, api.Places...)
 	}
+	f.places = append(f.places, issuance.Places...)
 	for _, place := range f.places {
 		if place.In == dialect.Header {
 			f.headers = append(f.headers, strings.ToLower(place.Name))

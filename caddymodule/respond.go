@@ -19,33 +19,53 @@ const (
 )
 
 // answer sends one of the gate's own answers in place of the backend's.
+func (x *exchange) answer(a dialect.Answer) error {
+	x.writeHeader(a)
+	state := bodyUntouched
+	if x.touched {
+		state = bodyBegun
+	}
+	respond(x.w, x.r, a.Status, a.Body, state)
+	return nil // whatever failed, the client has gone
+}
+
+// bodyState is how far a request's body has been read.
+type bodyState uint8
+
+const (
+	bodyUntouched bodyState = iota
+	bodyBegun
+	bodyDone
+)
+
+// respond sends an answer whose header is set.
 //
 // Over HTTP/1 the answer goes out at once, so that a client that listens can
 // stop sending; then an upload that has begun is read on for a while. Over
 // HTTP/2 and 3 it is read first: curl loses an answer whose stream is reset, and
 // stops reading once it has one. A client that waits for leave to send its body
 // (Expect: 100-continue) never gets it.
-func (x *exchange) answer(a dialect.Answer) error {
-	x.writeHeader(a)
-	rc := http.NewResponseController(x.w)
-	waits := !x.touched && x.r.Header.Get("Expect") != ""
-	drains := x.r.ContentLength != 0 && !waits
-	if x.r.ProtoMajor == 1 {
-		if x.r.ContentLength != 0 {
+func respond(w http.ResponseWriter, r *http.Request, status int, body string, state bodyState) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	rc := http.NewResponseController(w)
+	unread := r.ContentLength != 0 && state != bodyDone
+	waits := state == bodyUntouched && r.Header.Get("Expect") != ""
+	drains := unread && !waits
+	if r.ProtoMajor == 1 {
+		if unread {
 			// What is left of the body must never be taken for the next request.
-			x.w.Header().Set("Connection", "close")
+			w.Header().Set("Connection", "close")
 		}
 		drains = drains && rc.EnableFullDuplex() == nil
 	} else if drains {
-		drain(x.r.Body, rc)
+		drain(r.Body, rc)
 		drains = false
 	}
-	x.w.WriteHeader(a.Status)
-	_, err := io.WriteString(x.w, a.Body)
+	w.WriteHeader(status)
+	_, err := io.WriteString(w, body)
 	if err == nil && drains && rc.Flush() == nil {
-		drain(x.r.Body, rc)
+		drain(r.Body, rc)
 	}
-	return nil // whatever failed, the client has gone
 }
 
 // drain reads on for a while.
@@ -60,14 +80,13 @@ func (x *exchange) writeHeader(a dialect.Answer) {
 	header := x.w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(a.Body)))
 	if a.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(a.RetryAfter))
 	}
 	if a.Session {
 		setLiteral(header, x.gate.api.SessionHeader, newSessionID())
 	}
-	x.gate.setCORS(header, x.r)
+	x.gate.CORS.set(header, x.r, x.gate.api.SessionHeader)
 }
 
 // setLiteral sets a header field whose spelling must stay as it is.

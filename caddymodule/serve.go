@@ -22,7 +22,8 @@ import (
 // ServeHTTP decides on a request, and lets it through or refuses it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if g.answersPreflight(r) {
-		return g.servePreflight(w, r)
+		g.CORS.servePreflight(w, r, g.api.Methods(r.URL.EscapedPath()), g.api.RequestHeaders)
+		return nil
 	}
 	x := g.newExchange(w, r)
 	if reason := policy.CheckRequest(&x.request); reason != policy.Undecided {
@@ -196,6 +197,11 @@ func (x *exchange) key() (keyID, accountID string) {
 	return x.record.Key.ID, x.record.Key.AccountID
 }
 
+func (x *exchange) ruling(reason policy.Reason) ruling {
+	keyID, accountID := x.key()
+	return ruling{x.gate.Backend, x.call.Operation, reason, keyID, accountID, x.request.Client}
+}
+
 // reads reports whether the gate has to read the backend's answer.
 func (x *exchange) reads() bool {
 	return x.gate.upstream.Mode == credential.Replace ||
@@ -210,57 +216,28 @@ func (x *exchange) admit() {
 
 // admitted says so, to whom it may concern.
 func (x *exchange) admitted(more ...zap.Field) {
-	x.publish(x.outcome.Reason)
+	d := x.ruling(x.outcome.Reason)
+	d.publish(x.r)
 	if repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Set("http.auth.user.id", x.record.Key.AccountID)
 	}
 	if c := x.gate.logger.Check(zap.DebugLevel, "admitted"); c != nil {
-		c.Write(append(x.logFields(x.outcome.Reason), more...)...)
+		c.Write(append(d.logFields(), more...)...)
 	}
 }
 
 // refuse answers in the dialect's own form.
 func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field) error {
-	x.publish(reason)
+	d := x.ruling(reason)
+	d.publish(x.r)
 	level := zap.InfoLevel
 	if reason == policy.StoreUnavailable {
 		level = zap.ErrorLevel
 	}
 	if c := x.gate.logger.Check(level, "refused"); c != nil {
-		c.Write(append(append(x.logFields(reason), more...), zap.String("detail", detail))...)
+		c.Write(append(append(d.logFields(), more...), zap.String("detail", detail))...)
 	}
 	return x.answer(x.gate.api.Refusal(x.call, reason))
-}
-
-// publish sets the placeholders and counts the decision.
-func (x *exchange) publish(reason policy.Reason) {
-	operation := x.call.Operation.String()
-	decisions.WithLabelValues(x.gate.Backend, operation, reason.String()).Inc()
-	repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return
-	}
-	keyID, accountID := x.key()
-	repl.Set("speechgate.key_id", keyID)
-	repl.Set("speechgate.account_id", accountID)
-	repl.Set("speechgate.reason", reason.String())
-	repl.Set("speechgate.operation", operation)
-}
-
-func (x *exchange) logFields(reason policy.Reason) []zap.Field {
-	keyID, accountID := x.key()
-	client := ""
-	if x.request.Client.IsValid() {
-		client = x.request.Client.String()
-	}
-	return []zap.Field{
-		zap.Stringer("reason", reason),
-		zap.Stringer("operation", x.call.Operation),
-		zap.String("key_id", keyID),
-		zap.String("account_id", accountID),
-		zap.String("client_ip", client),
-		zap.String("backend", x.gate.Backend),
-	}
 }
 
 // prepare makes the admitted request fit to go upstream: what is logged from

@@ -102,7 +102,7 @@ func (w *watcher) sendHeader() {
 	w.cleanHeader()
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
-	w.x.gate.setCORS(header, w.x.r)
+	w.x.gate.CORS.set(header, w.x.r, w.x.gate.api.SessionHeader)
 	if name := w.x.gate.api.SessionHeader; name != "" {
 		if values := header.Values(name); len(values) > 0 {
 			setLiteral(header, name, values...)

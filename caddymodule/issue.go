@@ -1,0 +1,279 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // for machines that have no time zones
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/issuance"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func init() {
+	caddy.RegisterModule(new(Issue))
+	httpcaddyfile.RegisterDirective("speechgate_issue", parseIssue)
+}
+
+// Issue is the issuance API: where applications get short-lived keys to hand to
+// their users' machines, instead of an account's own. It answers every request
+// for its path, whatever the method; others it passes on.
+//
+// A call is a `POST` with a form as its body (`application/x-www-form-urlencoded`,
+// up to 16 KiB). Who calls is told by the account's service ID and service
+// password, as the fields `sid` and `spw`, or by a key that carries the issuance
+// right, as `Authorization: Bearer`; never both. Two more fields say what the new
+// key can do:
+//
+// Field | Meaning
+// ------|--------
+// `epi` | When it expires: milliseconds from now (`60000`), a time from now (`30s`, `5m`, `1h`, `2d`, `1w`), a date, which lasts to its end (`2031/02/03`), or an instant (`2031/02/03 10:00:00`, with or without milliseconds and time zone). Default: `default_lifetime`.
+// `ipa` | The addresses that it may be used from: single ones, CIDR blocks and ranges, with spaces or commas between them. Default: any or, with `children narrow`, those of the key that calls.
+//
+// The answer is the key alone, as `text/plain`. A call that is refused gets a
+// line that says why:
+//
+// Status | Meaning
+// -------|--------
+// 400 | The form, or a value in it, is not as it should be, or there are two credentials. The text says what would be right.
+// 401 | The credentials are missing, unknown, wrong, ended, or not good from the caller's address: one answer for all but the first.
+// 403 | The key carries no issuance right, or asks for more than it has itself.
+// 405, 413, 415 | Not a `POST`, more than 16 KiB, not a form.
+// 425 | The request came as TLS early data, which anybody can repeat.
+// 429 | More than 30 calls of the address have failed to authenticate within a minute; an IPv6 address counts with its /64. Calls with right credentials are never refused so.
+// 503 | The keystore is at fault. Call again after `Retry-After` seconds.
+//
+// Decisions are logged, counted and put into placeholders as the gate's are; the
+// operation is `issue_key`, the backend name `issuance`.
+type Issue struct {
+	// The path of the API. Default: `/issue_service_authorization`.
+	Path string `json:"path,omitempty"`
+
+	// How long a key lives for which nothing is asked. Default: `30s`.
+	DefaultLifetime caddy.Duration `json:"default_lifetime,omitempty"`
+
+	// The longest that a key can be asked to live. Default: no limit.
+	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
+
+	// The time zone of times in `epi` that do not say theirs, as the tz database
+	// names it. Default: `Asia/Tokyo`.
+	TimeZone string `json:"time_zone,omitempty"`
+
+	// What a key that is issued by a key may be: `narrow` lets it neither outlive
+	// its issuer nor be used from where its issuer may not; `free` lets it.
+	// Either way it can issue no keys itself. Default: `narrow`.
+	Children string `json:"children,omitempty"`
+
+	// The origins whose pages may call. `*` is every one; `off` sends no such
+	// headers and refuses preflight requests. Default: `*`, since a page without
+	// credentials gains nothing.
+	CORS Origins `json:"cors,omitempty"`
+
+	api    *issuance.API
+	app    *App
+	logger *zap.Logger
+}
+
+const (
+	issuePath       = "/issue_service_authorization"
+	issueBackend    = "issuance" // in the place of a backend name
+	defaultLifetime = 30 * time.Second
+	defaultZone     = "Asia/Tokyo"
+	childrenNarrow  = "narrow"
+	childrenFree    = "free"
+)
+
+// CaddyModule returns the Caddy module information.
+func (*Issue) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.speechgate_issue",
+		New: func() caddy.Module { return new(Issue) },
+	}
+}
+
+// Provision resolves the configuration.
+func (i *Issue) Provision(ctx caddy.Context) error {
+	i.logger = ctx.Logger()
+	if i.Path == "" {
+		i.Path = issuePath
+	}
+	if i.DefaultLifetime == 0 {
+		i.DefaultLifetime = caddy.Duration(defaultLifetime)
+		if i.MaxLifetime > 0 {
+			i.DefaultLifetime = min(i.DefaultLifetime, i.MaxLifetime)
+		}
+	}
+	if i.TimeZone == "" {
+		i.TimeZone = defaultZone
+	}
+	zone, err := time.LoadLocation(i.TimeZone)
+	if err != nil || i.TimeZone == "Local" {
+		return fmt.Errorf("time_zone %q: want a time zone as the tz database names it, such as Asia/Tokyo, Europe/Berlin or UTC", i.TimeZone)
+	}
+	i.api = issuance.New(issuance.Settings{
+		DefaultLifetime: time.Duration(i.DefaultLifetime),
+		MaxLifetime:     time.Duration(i.MaxLifetime),
+		Zone:            zone,
+		FreeChildren:    i.Children == childrenFree,
+	})
+	app, err := ctx.App(appName)
+	if err != nil {
+		return fmt.Errorf("getting the %s app: %w", appName, err)
+	}
+	i.app = app.(*App)
+	return nil
+}
+
+// Validate checks what was configured.
+func (i *Issue) Validate() error {
+	switch {
+	case !dialect.CleanPath(i.Path):
+		return fmt.Errorf("path %q: want one whole path that begins with a slash, without wildcards, dot segments, doubled slashes or escapes", i.Path)
+	case i.DefaultLifetime < caddy.Duration(time.Millisecond):
+		return fmt.Errorf("default_lifetime %s: want a duration such as 30s", time.Duration(i.DefaultLifetime))
+	case i.MaxLifetime < 0:
+		return fmt.Errorf("max_lifetime %s: want a duration such as 24h", time.Duration(i.MaxLifetime))
+	case i.MaxLifetime > 0 && i.DefaultLifetime > i.MaxLifetime:
+		return fmt.Errorf("default_lifetime %s is longer than max_lifetime %s", time.Duration(i.DefaultLifetime), time.Duration(i.MaxLifetime))
+	case i.Children != "" && i.Children != childrenNarrow && i.Children != childrenFree:
+		return fmt.Errorf("children %q: want narrow or free", i.Children)
+	}
+	return i.CORS.validate()
+}
+
+// ServeHTTP answers a call.
+func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if r.URL.EscapedPath() != i.Path {
+		return next.ServeHTTP(w, r)
+	}
+	if i.CORS.preflight(r) == http.MethodPost {
+		i.CORS.servePreflight(w, r, []string{http.MethodPost}, []string{"Authorization", "Content-Type"})
+		return nil
+	}
+	defer i.app.store.hold()()
+	call := issuance.ReadCall(r)
+	answer := i.answer(r, call)
+
+	d := ruling{issueBackend, policy.IssueKey, answer.Reason, answer.KeyID, answer.AccountID, clientIP(r)}
+	d.publish(r)
+	i.log(d, answer)
+	i.respond(w, r, call, answer)
+	return nil
+}
+
+// answer decides on a call.
+func (i *Issue) answer(r *http.Request, call *issuance.Call) *issuance.Answer {
+	store, err := i.app.store.get() //nolint:contextcheck // what it opens outlives the request
+	if err != nil {
+		return issuance.Unavailable(err)
+	}
+	// A caller that goes away is no fault of the store's.
+	return i.api.Issue(context.WithoutCancel(r.Context()), now(), clientIP(r), isEarlyData(r), store, call)
+}
+
+func (i *Issue) log(d ruling, answer *issuance.Answer) {
+	level, message := zap.InfoLevel, "refused"
+	switch {
+	case answer.Reason.OK():
+		message = "issued"
+	case answer.Reason == policy.StoreUnavailable:
+		level = zap.ErrorLevel
+	}
+	if c := i.logger.Check(level, message); c != nil {
+		c.Write(append(d.logFields(), zap.String("issued_key_id", answer.Key.ID), zap.String("detail", answer.Detail))...)
+	}
+}
+
+func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.Call, answer *issuance.Answer) {
+	header := w.Header()
+	header.Set("Content-Type", "text/plain")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff") // a refusal shows what was sent
+	if answer.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(answer.RetryAfter))
+	}
+	if answer.Challenge {
+		header.Set("WWW-Authenticate", "Bearer")
+	}
+	if answer.Status == http.StatusMethodNotAllowed {
+		header.Set("Allow", http.MethodPost)
+	}
+	i.CORS.set(header, r, "Retry-After")
+	body := answer.Secret.Reveal()
+	if answer.Status != http.StatusOK {
+		body = answer.Text + "\n"
+	}
+	state := bodyUntouched
+	if call.BodyRead() {
+		state = bodyDone
+	}
+	respond(w, r, answer.Status, body, state)
+}
+
+// parseIssue takes a lone path for that of the API, which it would else only
+// match.
+func parseIssue(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	i := new(Issue)
+	h.Next()
+	if h.NextArg() && strings.HasPrefix(h.Val(), "/") {
+		i.Path = h.Val()
+	}
+	h.Reset()
+	h.Next()
+	matcher, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	if i.Path != "" {
+		matcher = nil
+	}
+	if err := i.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(matcher, i), nil
+}
+
+// UnmarshalCaddyfile sets up the API.
+//
+// Syntax:
+//
+//	speechgate_issue [<matcher>|<path>] {
+//	    default_lifetime <duration>
+//	    max_lifetime     <duration>
+//	    time_zone        <name>
+//	    children         narrow|free
+//	    cors             <origins...>|*|off
+//	    path             <path>
+//	}
+func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, map[string]option{
+		"path":             text(&i.Path),
+		"default_lifetime": positive(func(v caddy.Duration) { i.DefaultLifetime = v }),
+		"max_lifetime":     positive(func(v caddy.Duration) { i.MaxLifetime = v }),
+		"time_zone":        text(&i.TimeZone),
+		"children":         text(&i.Children),
+		"cors":             i.CORS.unmarshalCaddyfile,
+	})
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Issue)(nil)
+	_ caddy.Validator             = (*Issue)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Issue)(nil)
+	_ caddyfile.Unmarshaler       = (*Issue)(nil)
+)

@@ -1,0 +1,261 @@
+package issuance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Settings say what keys may be had.
+type Settings struct {
+	// DefaultLifetime is that of a key of which none was asked.
+	DefaultLifetime time.Duration
+	// MaxLifetime is the longest that can be asked; 0 is any.
+	MaxLifetime time.Duration
+	// Zone is that of times that do not say theirs.
+	Zone *time.Location
+	// FreeChildren lets a key issue others that outlive it, or are good from
+	// where it is not.
+	FreeChildren bool
+}
+
+// Keystore is what the API needs of a keystore.
+type Keystore interface {
+	FindKey(ctx context.Context, secret policy.Secret) (*keystore.Record, error)
+	FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error)
+	IssueKey(ctx context.Context, now policy.Time, by keystore.Actor, k keystore.NewKey) (policy.Key, policy.Secret, error)
+	NoteUse(r *keystore.Record, now policy.Time)
+}
+
+// API answers calls. It may be used concurrently.
+type API struct {
+	settings Settings
+	failures *throttle
+}
+
+// New returns an API with these settings.
+func New(settings Settings) *API {
+	return &API{settings: settings, failures: newThrottle(throttledAddresses)}
+}
+
+// Answer is what becomes of a call.
+type Answer struct {
+	Status     int
+	Text       string // one line for people; empty where a key was issued
+	RetryAfter int    // in seconds; 0 for none
+	Challenge  bool   // whether the status asks for WWW-Authenticate
+
+	Secret policy.Secret // the key
+	Key    policy.Key    // and all else about it
+
+	// What the operator learns of it.
+	Reason    policy.Reason
+	Detail    string
+	KeyID     string // of the key that called
+	AccountID string // whose call it was, once that is known
+}
+
+// caller is who calls, once that is known.
+type caller struct {
+	account string
+	record  *keystore.Record // of the key; nil for service ID and password
+}
+
+// Issue answers a call that came from client at now. EarlyData says that TLS has
+// not proved that it did.
+//
+// A caller who cannot be told is refused in one way, whatever the reason is. Of
+// such calls each address has 30 a minute, and further ones are told to wait.
+// Right credentials are never told to, whoever else calls from that address.
+func (a *API) Issue(ctx context.Context, now policy.Time, client netip.Addr, earlyData bool, store Keystore, call *Call) *Answer {
+	if earlyData {
+		return refusal(http.StatusTooEarly, policy.EarlyData, "The call came as TLS early data, which anybody can repeat: send it again.")
+	}
+	who, answer := a.authenticate(ctx, now, client, store, call)
+	if answer == nil {
+		return a.issue(ctx, now, client, store, call, who)
+	}
+	if answer.Reason == policy.StoreUnavailable {
+		return answer
+	}
+	if wait := a.failures.fail(client, now); wait > 0 {
+		throttled := refusal(http.StatusTooManyRequests, policy.Throttled,
+			fmt.Sprintf("Too many calls from your address have failed: wait %d seconds. Calls with the right credentials are answered all the same.", wait))
+		throttled.RetryAfter = wait
+		throttled.Detail = "would be " + answer.Reason.String()
+		throttled.KeyID, throttled.AccountID = answer.KeyID, answer.AccountID
+		return throttled
+	}
+	return answer
+}
+
+// authenticate says who calls, or what to answer.
+func (a *API) authenticate(ctx context.Context, now policy.Time, client netip.Addr, store Keystore, call *Call) (caller, *Answer) {
+	switch {
+	case call.fault != nil:
+		return caller{}, call.fault
+	case call.key.Empty():
+		return authenticateService(ctx, store, call)
+	}
+	return authenticateKey(ctx, now, client, store, call)
+}
+
+func authenticateService(ctx context.Context, store Keystore, call *Call) (caller, *Answer) {
+	account, err := store.FindService(ctx, call.serviceID, call.password)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return caller{}, unauthorized(policy.KeyUnknown, "no account has this service ID and service password")
+	case err != nil:
+		return caller{}, Unavailable(err)
+	case !account.Open():
+		answer := unauthorized(policy.AccountClosed, "")
+		answer.AccountID = account.ID
+		return caller{}, answer
+	}
+	return caller{account: account.ID}, nil
+}
+
+func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, store Keystore, call *Call) (caller, *Answer) {
+	record, err := store.FindKey(ctx, call.key)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return caller{}, Unavailable(err)
+	}
+	var key *policy.Key
+	if record != nil {
+		key = &record.Key
+	}
+	var answer *Answer
+	switch d := policy.Decide(now, key, &policy.Request{Operation: policy.IssueKey, Client: client}); {
+	case d.Reason.OK():
+		store.NoteUse(record, now)
+		return caller{account: key.AccountID, record: record}, nil
+	case d.Reason == policy.NoIssuanceRight:
+		answer = refusal(http.StatusForbidden, d.Reason, "This key may not issue keys: it was issued without that right.")
+	default:
+		answer = unauthorized(d.Reason, "")
+	}
+	if key != nil {
+		answer.KeyID, answer.AccountID = key.ID, key.AccountID
+	}
+	return caller{}, answer
+}
+
+// issue makes the key that a known caller asks for.
+func (a *API) issue(ctx context.Context, now policy.Time, client netip.Addr, store Keystore, call *Call, who caller) *Answer {
+	by := keystore.Actor{Kind: keystore.ActorAccount, ID: who.account, From: client}
+	k := keystore.NewKey{AccountID: who.account, Origin: policy.OriginAPI}
+	if who.record != nil {
+		k.Issuer = who.record.Key.ID
+		by.Kind, by.ID = keystore.ActorKey, k.Issuer
+	}
+	answer := a.ask(now, call, who, &k)
+	if answer == nil {
+		answer = create(ctx, now, by, store, k)
+	}
+	answer.KeyID, answer.AccountID = k.Issuer, k.AccountID
+	return answer
+}
+
+// ask fills in what was asked for, or says what is wrong with it.
+func (a *API) ask(now policy.Time, call *Call, who caller, k *keystore.NewKey) *Answer {
+	var err error
+	if k.Expires, err = a.expiry(now, call.epi, who); err != nil {
+		return badRequest(call, err)
+	}
+	if k.Allow, err = policy.ParseAddrSet(call.ipa); err != nil {
+		return badRequest(call, fmt.Errorf("ipa: %w", err))
+	}
+	issuer := a.bound(who)
+	if issuer == nil {
+		return nil
+	}
+	if k.Allow.Any() {
+		k.Allow = issuer.Allow
+	}
+	if err := policy.CheckChild(issuer, k.Expires, k.Allow); err != nil {
+		answer := badRequest(call, fmt.Errorf("the key is not issued: %w", err))
+		answer.Status, answer.Reason = http.StatusForbidden, policy.NoIssuanceRight
+		return answer
+	}
+	return nil
+}
+
+// bound is the key whose own bounds are those of what it issues; nil where there
+// are none.
+func (a *API) bound(who caller) *policy.Key {
+	if who.record == nil || a.settings.FreeChildren {
+		return nil
+	}
+	return &who.record.Key
+}
+
+// expiry reads epi. Where nothing is asked for, the default does not go beyond
+// the bounds.
+func (a *API) expiry(now policy.Time, epi string, who caller) (policy.Expiry, error) {
+	if epi == "" {
+		expires := policy.ExpiresAt(now.Add(a.settings.DefaultLifetime))
+		if issuer := a.bound(who); issuer != nil && expires.After(issuer.Expires) {
+			expires = issuer.Expires
+		}
+		return expires, nil
+	}
+	at, err := ParseExpiry(epi, now, a.settings.Zone)
+	if err != nil {
+		return policy.Expiry{}, err
+	}
+	if longest := a.settings.MaxLifetime; longest > 0 && at > now.Add(longest) {
+		return policy.Expiry{}, fmt.Errorf("epi %s: is beyond the longest that a key is issued for here: want %d milliseconds at most", shown(epi), longest.Milliseconds())
+	}
+	return policy.ExpiresAt(at), nil
+}
+
+func create(ctx context.Context, now policy.Time, by keystore.Actor, store Keystore, k keystore.NewKey) *Answer {
+	// A key that is made although the caller has gone is nobody's, and expires.
+	key, secret, err := store.IssueKey(ctx, now, by, k)
+	switch {
+	case errors.Is(err, keystore.ErrUnavailable):
+		return Unavailable(err)
+	case errors.Is(err, keystore.ErrAccountClosed):
+		return unauthorized(policy.AccountClosed, err.Error())
+	case err != nil: // the caller's own key ended just now
+		return unauthorized(policy.KeyRevoked, err.Error())
+	}
+	return &Answer{Status: http.StatusOK, Reason: policy.Allowed, Secret: secret, Key: key, Detail: strings.Join(k.Allow.Warnings(), "; ")}
+}
+
+func refusal(status int, reason policy.Reason, text string) *Answer {
+	return &Answer{Status: status, Reason: reason, Text: text, Detail: text}
+}
+
+// unauthorized is the one answer to callers who cannot be told.
+func unauthorized(reason policy.Reason, detail string) *Answer {
+	answer := refusal(http.StatusUnauthorized, reason, "The credentials are not valid: they are unknown or wrong, have ended, or may not be used from your address.")
+	answer.Detail, answer.Challenge = detail, true
+	return answer
+}
+
+// badRequest tells a known caller what is wrong, but for a text that holds a
+// secret.
+func badRequest(call *Call, err error) *Answer {
+	text := err.Error()
+	for _, secret := range []policy.Secret{call.key, call.password} {
+		if !secret.Empty() && strings.Contains(text, secret.Reveal()) || policy.HoldsSecret(text) {
+			text = "epi or ipa holds a credential: want a lifetime such as 60000 or 1h, and addresses such as 192.0.2.0/24"
+		}
+	}
+	return refusal(http.StatusBadRequest, policy.CredentialMalformed, text+".")
+}
+
+// Unavailable is the answer to every call while the keystore is at fault.
+func Unavailable(err error) *Answer {
+	answer := refusal(http.StatusServiceUnavailable, policy.StoreUnavailable, "No key can be issued at the moment: try again.")
+	answer.Detail, answer.RetryAfter = err.Error(), 5
+	return answer
+}

@@ -1,0 +1,287 @@
+package issuance
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const start = noon // 2030-03-17T17:46:40Z
+
+var operator = keystore.Actor{Kind: keystore.ActorOperator, ID: "test"}
+
+// fixture is a keystore with an account, and a key of it that may issue others.
+type fixture struct {
+	*keystore.Store
+	t        testing.TB
+	account  policy.Account
+	password policy.Secret
+	issuer   policy.Key
+	secret   policy.Secret
+}
+
+func newFixture(t testing.TB) *fixture {
+	t.Helper()
+	store, err := keystore.Open(t.Context(), keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db"), Clock: func() policy.Time { return start }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	f := &fixture{Store: store, t: t}
+	if f.account, f.password, err = store.CreateAccount(t.Context(), start, operator, "Test"); err != nil {
+		t.Fatal(err)
+	}
+	f.issuer, f.secret = f.key(keystore.NewKey{Issuable: true, Expires: policy.ExpiresAt(start.Add(time.Hour))})
+	return f
+}
+
+func (f *fixture) key(k keystore.NewKey) (policy.Key, policy.Secret) {
+	f.t.Helper()
+	k.AccountID, k.Origin = f.account.ID, policy.OriginConsole
+	key, secret, err := f.IssueKey(f.t.Context(), start, operator, k)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return key, secret
+}
+
+var settings = Settings{DefaultLifetime: 30 * time.Second, Zone: time.UTC}
+
+func (f *fixture) byKey(epi, ipa string) *Call { return &Call{key: f.secret, epi: epi, ipa: ipa} }
+
+func (f *fixture) byService(epi, ipa string) *Call {
+	return &Call{serviceID: f.account.ServiceID, password: f.password, epi: epi, ipa: ipa}
+}
+
+func TestIssue_LifetimesToTheMillisecond(t *testing.T) {
+	f := newFixture(t)
+	for name, tt := range map[string]struct {
+		settings Settings
+		call     *Call
+		now      policy.Time
+		want     policy.Time // 0 if refused
+	}{
+		"the default":                              {settings, f.byService("", ""), start, start.Add(30 * time.Second)},
+		"what was asked":                           {settings, f.byService("1", ""), start, start + 1},
+		"the longest":                              {Settings{time.Second, time.Minute, time.UTC, false}, f.byService("60000", ""), start, start.Add(time.Minute)},
+		"a millisecond longer than that":           {Settings{time.Second, time.Minute, time.UTC, false}, f.byService("60001", ""), start, 0},
+		"a date longer than that":                  {Settings{time.Second, time.Minute, time.UTC, false}, f.byService("2031/01/01", ""), start, 0},
+		"the issuer's own":                         {settings, f.byKey("3600000", ""), start, start.Add(time.Hour)},
+		"a millisecond beyond the issuer's":        {settings, f.byKey("3600001", ""), start, 0},
+		"beyond the issuer's, which does not bind": {Settings{time.Second, 0, time.UTC, true}, f.byKey("3600001", ""), start, start + 3600001},
+		"the default, cut to the issuer's":         {settings, f.byKey("", ""), start.Add(time.Hour - time.Second), start.Add(time.Hour)},
+		"the default, as long as the issuer's":     {settings, f.byKey("", ""), start.Add(time.Hour - 30*time.Second), start.Add(time.Hour)},
+		"in the last millisecond of the issuer":    {settings, f.byKey("1", ""), start.Add(time.Hour) - 1, start.Add(time.Hour)},
+		"after the issuer's end":                   {settings, f.byKey("1", ""), start.Add(time.Hour), 0},
+		"in the service's own zone":                {Settings{time.Second, 0, time.FixedZone("", 9*3600), false}, f.byService("2031/01/01", ""), start, policy.At(time.Date(2031, 1, 1, 15, 0, 0, 0, time.UTC))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := New(tt.settings).Issue(t.Context(), tt.now, client, false, f, tt.call)
+			if tt.want == 0 {
+				if got.Status == http.StatusOK || got.Text == "" || !got.Secret.Empty() {
+					t.Errorf("got %+v, want a refusal", got)
+				}
+				return
+			}
+			if at, _ := got.Key.Expires.Time(); got.Status != http.StatusOK || at != tt.want || got.Key.CreatedAt != tt.now {
+				t.Errorf("%d %s: expires at %s, want %s", got.Status, got.Text, at, tt.want)
+			}
+		})
+	}
+}
+
+// between is a keystore in which something happens after a caller was
+// recognized and before the key is made.
+type between struct {
+	*keystore.Store
+	then func()
+}
+
+func (b between) IssueKey(ctx context.Context, now policy.Time, by keystore.Actor, k keystore.NewKey) (policy.Key, policy.Secret, error) {
+	b.then()
+	return b.Store.IssueKey(ctx, now, by, k)
+}
+
+func TestIssue_NoKeyFromWhatEndedMeanwhile(t *testing.T) {
+	for name, end := range map[string]func(f *fixture) error{
+		"the issuer": func(f *fixture) error {
+			_, err := f.RevokeKey(f.t.Context(), start, operator, f.issuer.ID, "")
+			return err
+		},
+		"the account": func(f *fixture) error {
+			_, err := f.CloseAccount(f.t.Context(), start, operator, f.account.ID)
+			return err
+		},
+	} {
+		for how, call := range map[string]func(f *fixture) *Call{
+			"key": func(f *fixture) *Call { return f.byKey("1s", "") }, "service": func(f *fixture) *Call { return f.byService("1s", "") },
+		} {
+			if name == "the issuer" && how == "service" {
+				continue
+			}
+			t.Run(name+" by "+how, func(t *testing.T) {
+				f := newFixture(t)
+				store := between{f.Store, func() {
+					if err := end(f); err != nil {
+						t.Error(err)
+					}
+				}}
+				got := New(settings).Issue(t.Context(), start, client, false, store, call(f))
+				if got.Status != http.StatusUnauthorized || !got.Secret.Empty() {
+					t.Errorf("got %+v", got)
+				}
+			})
+		}
+	}
+}
+
+var errDisk = errors.New("disk on fire")
+
+// broken is a keystore at fault.
+type broken struct{ *keystore.Store }
+
+func (broken) FindKey(context.Context, policy.Secret) (*keystore.Record, error) { return nil, errDisk }
+
+func (broken) FindService(context.Context, string, policy.Secret) (policy.Account, error) {
+	return policy.Account{}, errDisk
+}
+
+func TestIssue_FaultIsNeitherRefusalNorFailure(t *testing.T) {
+	f := newFixture(t)
+	api := New(settings)
+	for range 2 * failuresAllowed {
+		for _, call := range []*Call{f.byKey("", ""), f.byService("", "")} {
+			got := api.Issue(t.Context(), start, client, false, broken{f.Store}, call)
+			if got.Status != http.StatusServiceUnavailable || got.RetryAfter == 0 || got.Reason != policy.StoreUnavailable || strings.Contains(got.Text, "fire") {
+				t.Fatalf("got %+v", got)
+			}
+		}
+	}
+	if got := api.Issue(t.Context(), start, client, false, f, &Call{key: policy.NewSecret("wrong")}); got.Status != http.StatusUnauthorized {
+		t.Errorf("faults count as the caller's failures: %+v", got)
+	}
+}
+
+// Whatever is asked, a child of a key is never more than its issuer.
+func TestIssue_ChildIsNeverMoreThanItsIssuer(t *testing.T) {
+	f := newFixture(t)
+	lists := []string{"", "192.0.2.0/24", "192.0.2.7", "192.0.2.0/24,2001:db8::/32", "192.0.0.0/16", "0.0.0.0/0", "192.0.2.5-192.0.2.9", "nonsense", " ", ","}
+	lifetimes := []string{"", "1", "1m", "1h", "2h", "1w", "2030-03-17", "9999/12/31", "nonsense", "0"}
+	rapid.Check(t, func(t *rapid.T) {
+		allow, err := policy.ParseAddrSet(rapid.SampledFrom(lists[:7]).Draw(t, "issuer's addresses"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := keystore.NewKey{Issuable: true, Allow: allow, Expires: policy.Never()}
+		if rapid.Bool().Draw(t, "issuer ends") {
+			k.Expires = policy.ExpiresAt(start.Add(time.Duration(rapid.Int64Range(1, 7200).Draw(t, "in seconds")) * time.Second))
+		}
+		issuer, secret := f.key(k)
+		now := start.Add(time.Duration(rapid.Int64Range(0, 7200).Draw(t, "now")) * time.Second)
+		call := &Call{key: secret, epi: rapid.SampledFrom(lifetimes).Draw(t, "epi"), ipa: rapid.SampledFrom(lists).Draw(t, "ipa")}
+		got := New(settings).Issue(t.Context(), now, client, false, f, call)
+		if got.Status != http.StatusOK {
+			if !got.Secret.Empty() || got.Text == "" || got.Reason.OK() {
+				t.Fatalf("a refusal with a key, or without a word: %+v", got)
+			}
+			return
+		}
+		if issuer.Expires.Passed(now) || got.Key.Issuable || got.Key.IssuerID != issuer.ID || got.Key.AccountID != issuer.AccountID || got.Key.Expires.Passed(now) {
+			t.Fatalf("issued %+v by %+v at %s", got.Key, issuer, now)
+		}
+		if err := policy.CheckChild(&issuer, got.Key.Expires, got.Key.Allow); err != nil {
+			t.Fatalf("the child is more than its issuer: %v", err)
+		}
+	})
+}
+
+func TestIssue_ThrottlesByTheClientsAddress(t *testing.T) {
+	f := newFixture(t)
+	api := New(settings)
+	wrong := &Call{serviceID: f.account.ServiceID, password: policy.NewSecret("wrong-password")}
+	for range failuresAllowed {
+		api.Issue(t.Context(), start, client, false, f, wrong)
+	}
+	got := api.Issue(t.Context(), start+1, client, false, f, wrong)
+	if got.Status != http.StatusTooManyRequests || got.RetryAfter != 60 || got.Reason != policy.Throttled || got.Detail != "would be key_unknown" {
+		t.Errorf("got %+v", got)
+	}
+	if got := api.Issue(t.Context(), start+1, client, false, f, f.byService("", "")); got.Status != http.StatusOK {
+		t.Errorf("the right password gets %+v", got)
+	}
+	if got := api.Issue(t.Context(), start.Add(time.Minute), client, false, f, wrong); got.Status != http.StatusUnauthorized {
+		t.Errorf("a minute later %+v", got)
+	}
+}
+
+// A wrong password takes as long whether or not there is the service ID. It is
+// so by construction; this would show a shortcut that someone adds.
+func TestIssue_TimeTellsNoServiceID(t *testing.T) {
+	f := newFixture(t)
+	for range 200 {
+		if _, _, err := f.CreateAccount(t.Context(), start, operator, "Other"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := &Call{serviceID: f.account.ServiceID, password: policy.NewSecret("wrong-password-1")}
+	unknown := &Call{serviceID: "svc_" + strings.Repeat("x", 20), password: policy.NewSecret("wrong-password-1")}
+	var times [2][]time.Duration
+	for n := range 4000 {
+		class := n % 2
+		begun := time.Now()
+		if got, _ := New(settings).authenticate(t.Context(), start, client, f, []*Call{known, unknown}[class]); got.account != "" {
+			t.Fatal("authenticated")
+		}
+		times[class] = append(times[class], time.Since(begun))
+	}
+	middle := func(d []time.Duration) time.Duration { slices.Sort(d); return d[len(d)/2] }
+	one, other := middle(times[0]), middle(times[1])
+	if ratio := float64(one) / float64(other); ratio < 0.7 || ratio > 1.4 {
+		t.Errorf("a known service ID takes %s, an unknown one %s", one, other)
+	}
+}
+
+// FuzzReadCall: whatever the body is, it is read as Go's own form parser reads
+// it, or refused.
+func FuzzReadCall(f *testing.F) {
+	for _, body := range []string{
+		"", "sid=a&spw=p%40ss%20w%26rd&epi=60000", "sid=a&sid=b", "epi=1;ipa=2", "%zz", "sid=%00&spw=\xff", "=&=&&", "sid", "a=b&sid=c&spw=d&ipa=1+2",
+	} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/issue_service_authorization", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		c := ReadCall(r)
+		if c.fault != nil {
+			if c.fault.Text == "" || c.fault.Status < 400 || c.fault.Reason.OK() {
+				t.Fatalf("refused with %+v", c.fault)
+			}
+			return
+		}
+		form, err := url.ParseQuery(body)
+		if err != nil {
+			t.Fatalf("read %q, which is no form", body)
+		}
+		for name, got := range map[string]string{"sid": c.serviceID, "spw": c.password.Reveal(), "epi": c.epi, "ipa": c.ipa} {
+			if len(form[name]) > 1 || form.Get(name) != got {
+				t.Fatalf("%s is %q in %q", name, got, body)
+			}
+		}
+		if c.serviceID == "" || c.password.Empty() {
+			t.Fatalf("a call of nobody was read from %q", body)
+		}
+	})
+}

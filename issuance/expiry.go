@@ -1,0 +1,183 @@
+package issuance
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// lastExpiry is 9999-12-31T23:59:59.999Z: what comes after cannot be spelled.
+const lastExpiry policy.Time = 253_402_300_799_999
+
+// units are in milliseconds. Digits alone are milliseconds already.
+var units = map[string]int64{
+	"":  1,
+	"s": 1000,
+	"m": 60 * 1000,
+	"h": 60 * 60 * 1000,
+	"d": 24 * 60 * 60 * 1000,
+	"w": 7 * 24 * 60 * 60 * 1000,
+}
+
+var (
+	spanForm    = regexp.MustCompile(`\A([0-9]+)([smhdw]?)\z`)
+	instantForm = regexp.MustCompile(`\A([0-9]{4})[/-]([0-9]{2})[/-]([0-9]{2})` +
+		`([ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{3}))?` +
+		`( ?(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?))?)?\z`)
+)
+
+// ParseExpiry reads the epi of a call, which is one of
+//
+//   - digits: milliseconds from now (60000);
+//   - digits and one of s, m, h, d (24 hours) and w (7 days): a time from now (30s);
+//   - a date (2031/02/03 or 2031-02-03), which lasts to its end in zone. Day 00
+//     is the last day of the month before;
+//   - a date, a space or T, and a time of day with seconds and, if need be, three
+//     digits of milliseconds (2031/02/03 10:00:00.000). Then may follow, behind a
+//     space or not, a time zone: Z, +09, +0900 or +09:00. Without one it is zone.
+//
+// A local time that comes twice as a clock is set back is the first of the two;
+// one that is left out as it is set forward is the moment at which that happens.
+// Zone must not be nil.
+//
+// The expiry comes after now and before the year 10000 in UTC. Anything else is
+// an error of one sentence, which shows the text, says what is wrong with it and
+// what would be right. A text with a key or a service password in it is not
+// shown. The time beside an error is zero.
+func ParseExpiry(text string, now policy.Time, zone *time.Location) (policy.Time, error) {
+	at, err := readExpiry(text, now, zone)
+	switch {
+	case err != nil:
+	case at <= now:
+		err = errPast
+	case at > lastExpiry:
+		err = errFar
+	default:
+		return at, nil
+	}
+	soon := now.Add(30 * 24 * time.Hour).Std()
+	return 0, fmt.Errorf("epi %s: %w: want milliseconds from now (60000), a number of s, m, h, d or w from now (30s), a date (%s) or an instant (%s)",
+		shown(text), err, soon.Format("2006/01/02"), soon.Format("2006/01/02 15:00:00Z"))
+}
+
+// FormatExpiry spells t so that [ParseExpiry] reads the same instant in any
+// zone: 2031/02/03 10:00:00.000+09:00. Where the zone's clock differs from UTC
+// by what cannot be spelled (seconds, or a day) or shows a year of more than four
+// digits, it is spelled in UTC, with +00:00. Zone must not be nil.
+func FormatExpiry(t policy.Time, zone *time.Location) string {
+	local := t.Std().In(zone)
+	_, offset := local.Zone()
+	const day = 24 * 60 * 60
+	if offset%60 != 0 || offset <= -day || offset >= day || local.Year() < 0 || local.Year() > 9999 {
+		local = t.Std()
+	}
+	return local.Format("2006/01/02 15:04:05.000-07:00")
+}
+
+// maxShown bounds what an error shows of a text, in bytes.
+const maxShown = 60
+
+func shown(text string) string {
+	switch {
+	case policy.HoldsSecret(text):
+		return "(hidden)"
+	case len(text) > maxShown:
+		return strconv.Quote(text[:maxShown]) + "..."
+	}
+	return strconv.Quote(text)
+}
+
+func readExpiry(text string, now policy.Time, zone *time.Location) (policy.Time, error) {
+	if m := spanForm.FindStringSubmatch(text); m != nil {
+		return readSpan(m[1], units[m[2]], now)
+	}
+	if m := instantForm.FindStringSubmatch(text); m != nil {
+		return readInstant(m, zone)
+	}
+	return 0, mistakeIn(text)
+}
+
+func readSpan(digits string, unit int64, now policy.Time) (policy.Time, error) {
+	n, err := strconv.ParseInt(digits, 10, 64)
+	switch {
+	case err != nil || n > math.MaxInt64/unit:
+		return 0, errFar
+	case n == 0:
+		return 0, errZero
+	}
+	at := now + policy.Time(n*unit)
+	if at < now { // it wrapped round
+		return 0, errFar
+	}
+	return at, nil
+}
+
+// readInstant reads what instantForm found: year, month and day in 1 to 3; a
+// time of day, if any, in 4, with hour, minute, second and milliseconds in 5 to
+// 8; its zone, if any, in 9, with sign, hours and minutes in 10 to 12.
+func readInstant(m []string, zone *time.Location) (policy.Time, error) {
+	var n [13]int
+	for _, i := range []int{1, 2, 3, 5, 6, 7, 8, 11, 12} {
+		n[i] = number(m[i])
+	}
+	year, month, day := n[1], time.Month(n[2]), n[3]
+	switch {
+	case month < time.January || month > time.December:
+		return 0, errMonth
+	case day > time.Date(year, month+1, 0, 0, 0, 0, 0, time.UTC).Day():
+		return 0, errDay
+	case n[5] > 23:
+		return 0, errHour
+	case n[6] > 59 || n[7] > 59:
+		return 0, errMinute
+	case n[11] > 23 || n[12] > 59:
+		return 0, errOffset
+	}
+	if m[4] == "" {
+		day++
+	}
+	// time.Date takes day 0 for the last of the month before, as epi does.
+	wall := time.Date(year, month, day, n[5], n[6], n[7], n[8]*int(time.Millisecond), time.UTC)
+	if m[9] == "" {
+		return whenShown(wall, zone), nil
+	}
+	offset := time.Duration(n[11])*time.Hour + time.Duration(n[12])*time.Minute
+	if m[10] == "-" {
+		offset = -offset
+	}
+	return policy.At(wall.Add(-offset)), nil
+}
+
+// number reads digits that a form has counted; none are zero.
+func number(digits string) int {
+	n := 0
+	for _, c := range []byte(digits) {
+		n = 10*n + int(c-'0')
+	}
+	return n
+}
+
+// whenShown is the first instant at which the clocks of zone show wall or later.
+// time.Date leaves open which one it takes where clocks are set.
+func whenShown(wall time.Time, zone *time.Location) policy.Time {
+	from := wall.Add(-48 * time.Hour).In(zone) // no clock is ahead of UTC by that
+	for {
+		_, offset := from.Zone()
+		_, end := from.ZoneBounds()
+		at := wall.Add(-time.Duration(offset) * time.Second)
+		if at.Before(from) {
+			at = from
+		}
+		if !end.IsZero() && !end.After(from) {
+			end = from.Add(time.Hour) // the bounds leave out the last day of leap years to come
+		}
+		if end.IsZero() || at.Before(end) {
+			return policy.At(at)
+		}
+		from = end
+	}
+}
