@@ -59,6 +59,9 @@ type demo struct {
 	gate  string // URL
 	store *keystore.Store
 	log   *logTail
+
+	serviceID string // of the demo's account
+	password  policy.Secret
 }
 
 var errDemo = errors.New("a step of the demo did not come out right; see above")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,10 +32,11 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 
 	by := keystore.Actor{Kind: keystore.ActorOperator, ID: "demo"}
 	d.title("An account, and keys with different rules")
-	account, _, err := d.store.CreateAccount(ctx, now(), by, "Demo")
+	account, password, err := d.store.CreateAccount(ctx, now(), by, "Demo")
 	if err != nil {
 		return good, err
 	}
+	d.serviceID, d.password = account.ServiceID, password
 	d.say("Account %s, made as \"caddy speechgate account create\" makes one.", account.ID)
 	issue := func(what string, k keystore.NewKey) (policy.Key, policy.Secret) {
 		if err != nil {
@@ -93,7 +95,7 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 	var again decision
 	d.wait(ctx, "waiting for the backend to ask", demoWait, func() bool {
 		for _, line := range d.log.decisions() {
-			if strings.HasSuffix(line.Logger, "speechgate_verify") {
+			if strings.HasSuffix(line.Logger, verifyLogger) {
 				again = line
 			}
 		}
@@ -121,7 +123,38 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 	})
 	d.check(gone, fmt.Sprintf("it counted within %s, without a reload.", time.Duration(now()-revoked)*time.Millisecond))
 	d.expect(d.recognize(ctx, leaked), `"code":"-"`, policy.KeyRevoked, "after.")
+
+	d.title("An application's server has a key issued, for one of its users")
+	asked := d.issue(ctx, policy.Secret{}, "30s")
+	d.expectFrom(issueLogger, asked, policy.KeyPrefix, policy.Allowed,
+		"the account's service ID and password stay on the server. What the\n       user's machine gets is a key that is good for 30s.")
+	child := policy.NewSecret(asked.body)
+	d.expect(d.recognize(ctx, child), "5.82 s", policy.Allowed, "it is good at once.")
+	d.expectFrom(issueLogger, d.issue(ctx, child, "1w"), "may not issue keys", policy.NoIssuanceRight,
+		"it gets no other key, and so no longer life.")
 	return good, nil
+}
+
+// issue asks for a key at the issuance API, with the account's service ID and
+// password or, where there is one, a key.
+func (d *demo) issue(ctx context.Context, by policy.Secret, lifetime string) demoReply {
+	fields := url.Values{"epi": {lifetime}}
+	who := "Authorization: Bearer " + brief(by)
+	if by.Empty() {
+		fields.Set("sid", d.serviceID)
+		fields.Set("spw", d.password.Reveal())
+		who = fmt.Sprintf("sid=%s  spw=%s", d.serviceID, brief(d.password))
+	}
+	d.sent(fmt.Sprintf("POST %s   %s  epi=%s", issuePath, who, lifetime))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.gate+issuePath, strings.NewReader(fields.Encode()))
+	if err != nil {
+		return demoReply{body: err.Error()}
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if !by.Empty() {
+		req.Header.Set("Authorization", "Bearer "+by.Reveal())
+	}
+	return d.do(req, nil)
 }
 
 // goOn prints what can be tried by hand.
@@ -136,23 +169,36 @@ func (d *demo) goOn(good policy.Secret) {
 	d.print("    curl %s/v1/recognize -F u=$KEY -F d=-a-general -F 'a=@%s'", d.gate, wav)
 	d.print("    curl %s/v2/recognitions -F u=$KEY -F d=-a-general -F 'a=@%s'", d.gate, wav)
 	d.print("    curl %s/v2/recognitions/SESSIONID -H \"Authorization: Bearer $KEY\"", d.gate)
+	d.print("    curl %s%s -d sid=%s -d spw=%s -d epi=60000", d.gate, issuePath, d.serviceID, d.password.Reveal())
 	d.print("    caddy speechgate --keystore %s key list", filepath.Join(d.dir, "keystore.db"))
 	d.print("\nCtrl-C ends it, and throws the keystore away.")
 }
 
-// demoReply is an answer of the gate.
+// demoReply is an answer of the gate, or of the issuance API.
 type demoReply struct {
 	status int
 	body   string
 }
 
-// expect shows an answer, and says whether it is the one that should have come,
-// for the reason that it should have.
+// How the loggers of those who decide end.
+const (
+	gateLogger   = "handlers.speechgate"
+	issueLogger  = "handlers.speechgate_issue"
+	verifyLogger = "handlers.speechgate_verify"
+)
+
+// expect shows an answer of the gate.
 func (d *demo) expect(got demoReply, contains string, reason policy.Reason, why string) {
+	d.expectFrom(gateLogger, got, contains, reason, why)
+}
+
+// expectFrom shows an answer, and says whether it is the one that should have
+// come, for the reason that it should have.
+func (d *demo) expectFrom(logger string, got demoReply, contains string, reason policy.Reason, why string) {
 	d.got(fmt.Sprintf("%d %s", got.status, abridged(got.body)))
 	decided := ""
 	for _, entry := range d.log.decisions() {
-		if strings.HasSuffix(entry.Logger, "handlers.speechgate") {
+		if strings.HasSuffix(entry.Logger, logger) {
 			decided = entry.Reason
 		}
 	}

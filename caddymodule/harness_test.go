@@ -382,7 +382,7 @@ func (c *recordingConn) Read(p []byte) (int, error) {
 }
 
 // freeAddr is an address on which nobody listens.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -148,6 +148,11 @@ func (i *Issue) Validate() error {
 	case i.Children != "" && i.Children != childrenNarrow && i.Children != childrenFree:
 		return fmt.Errorf("children %q: want narrow or free", i.Children)
 	}
+	for _, name := range dialect.Names() {
+		if api, _ := dialect.ByName(name); api.Knows(i.Path) {
+			return fmt.Errorf("path %s: it belongs to the %s API, whose clients could not reach it any more; want another, such as %s", i.Path, name, issuePath)
+		}
+	}
 	return i.CORS.validate()
 }
 
@@ -261,13 +266,20 @@ func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	return parseBlock(d, map[string]option{
-		"path":             text(&i.Path),
+		"path":             i.unmarshalPath,
 		"default_lifetime": positive(func(v caddy.Duration) { i.DefaultLifetime = v }),
 		"max_lifetime":     positive(func(v caddy.Duration) { i.MaxLifetime = v }),
 		"time_zone":        text(&i.TimeZone),
 		"children":         text(&i.Children),
 		"cors":             i.CORS.unmarshalCaddyfile,
 	})
+}
+
+func (i *Issue) unmarshalPath(d *caddyfile.Dispenser) error {
+	if i.Path != "" {
+		return d.Errf("the path is given twice: %s stands behind speechgate_issue already", i.Path)
+	}
+	return text(&i.Path)(d)
 }
 
 // Interface guards

@@ -1,0 +1,203 @@
+package caddymodule
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	benchKeys    = 100_000 // in the store, and checked at random
+	benchClients = 64
+)
+
+// BenchmarkIssue has 64 clients issue keys over HTTP, durably, while other keys
+// are checked as the gate does. It reports keys per second, and how the 99th
+// percentile of the checks compares with that of the same checks alone.
+//
+//	go test ./caddymodule -run '^$' -bench '^BenchmarkIssue$' -benchtime 20000x
+func BenchmarkIssue(b *testing.B) {
+	dir := b.TempDir()
+	b.Setenv("XDG_DATA_HOME", dir)
+	b.Setenv("XDG_CONFIG_HOME", dir)
+	path := filepath.Join(dir, "keystore.db")
+	keys, issuer := fillStore(b, path)
+	addr := freeAddr(b)
+	err := loadCaddyfile(`{
+		admin off
+		persist_config off
+		auto_https disable_redirects
+		log default {
+			output discard
+		}
+		speechgate {
+			keystore sqlite ` + path + `
+		}
+	}
+	http://` + addr + ` {
+		speechgate_issue
+	}`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = caddy.Stop() }()
+	store := openStoreAt(b, path)
+	for _, secret := range keys { // as they are in use
+		check(b, store, secret)
+	}
+
+	alone := percentile99(checkEvery(b, store, keys, time.Second))
+	transport := &http.Transport{MaxIdleConnsPerHost: benchClients}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var issuing sync.WaitGroup
+	b.ResetTimer()
+	for range benchClients {
+		issuing.Go(func() {
+			for left.Add(-1) >= 0 {
+				mint(b, client, addr, issuer)
+			}
+		})
+	}
+	done := make(chan struct{})
+	var meanwhile []time.Duration
+	var checking sync.WaitGroup
+	checking.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				meanwhile = append(meanwhile, checkEvery(b, store, keys, 50*time.Millisecond)...)
+			}
+		}
+	})
+	issuing.Wait()
+	b.StopTimer()
+	close(done)
+	checking.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "keys/s")
+	b.ReportMetric(float64(alone.Nanoseconds()), "alone-p99-ns")
+	b.ReportMetric(float64(percentile99(meanwhile).Nanoseconds()), "meanwhile-p99-ns")
+	b.ReportMetric(float64(percentile99(meanwhile))/float64(alone), "p99-ratio")
+}
+
+// fillStore makes a keystore with many keys, and one that may issue others.
+func fillStore(b *testing.B, path string) (keys []policy.Secret, issuer string) {
+	b.Helper()
+	store, err := keystore.Open(b.Context(), keystore.Config{Path: path, Clock: now, CommandLine: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	account, _, err := store.CreateAccount(b.Context(), now(), operator, "Bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, secret, err := store.IssueKey(b.Context(), now(), operator, keystore.NewKey{
+		AccountID: account.ID, Origin: policy.OriginConsole, Expires: policy.Never(), Issuable: true,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range benchKeys {
+		text, err := policy.RandomText(40, randomBytes{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		keys = append(keys, policy.NewSecret(text))
+	}
+	if _, err := store.ImportKeys(b.Context(), now(), operator, keystore.Import{AccountID: account.ID, Expires: policy.Never(), Secrets: keys}); err != nil {
+		b.Fatal(err)
+	}
+	return keys, secret.Reveal()
+}
+
+type randomBytes struct{}
+
+func (randomBytes) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(rand.Uint32())
+	}
+	return len(p), nil
+}
+
+// openStoreAt is the running configuration's own store.
+func openStoreAt(b *testing.B, path string) *keystore.Store {
+	b.Helper()
+	var found *keystore.Store
+	stores.Range(func(_, value any) bool {
+		if s := value.(*sharedStore); s.cfg.Path == path {
+			found = s.open.Load()
+		}
+		return true
+	})
+	if found == nil {
+		b.Fatal("the configuration has no open store")
+	}
+	return found
+}
+
+func check(b *testing.B, store *keystore.Store, secret policy.Secret) {
+	record, err := store.FindKey(context.Background(), secret)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	if !policy.Decide(now(), &record.Key, &policy.Request{Operation: policy.Recognize, Client: netip.IPv6Loopback()}).Reason.OK() {
+		b.Error("a good key was refused")
+	}
+}
+
+// checkEvery checks random keys, one after the other, and times each.
+func checkEvery(b *testing.B, store *keystore.Store, keys []policy.Secret, long time.Duration) (times []time.Duration) {
+	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(50 * time.Microsecond) {
+		for range 8 {
+			secret := keys[rand.IntN(len(keys))]
+			begun := time.Now()
+			check(b, store, secret)
+			times = append(times, time.Since(begun))
+		}
+	}
+	return times
+}
+
+func percentile99(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)*99/100]
+}
+
+func mint(b *testing.B, client *http.Client, addr, issuer string) {
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+addr+issuePath, strings.NewReader("epi=60000"))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	r.Header.Set("Authorization", "Bearer "+issuer)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := client.Do(r)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		b.Errorf("%d %q, %v", resp.StatusCode, text, err)
+	}
+}

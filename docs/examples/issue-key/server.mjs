@@ -1,0 +1,71 @@
+// Hands keys of 60 seconds to the users of an application.
+//
+// It needs Node.js 18 or later and nothing else. These come from the environment:
+//
+//   SPEECHGATE_URL  where the gateway is, such as https://asr.example.com
+//   SPEECHGATE_SID  the account's service ID
+//   SPEECHGATE_SPW  and its service password
+//   BIND_KEYS       "yes" for keys that are good from the user's address only
+//   HOST, PORT      where to listen; 127.0.0.1 and 8000 if they are not set
+
+import { createServer } from "node:http";
+
+const gateway = required("SPEECHGATE_URL").replace(/\/$/, "");
+const serviceID = required("SPEECHGATE_SID");
+const servicePassword = required("SPEECHGATE_SPW");
+const bindKeys = process.env.BIND_KEYS === "yes";
+const lifetime = 60_000; // milliseconds
+
+function required(name) {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set`);
+  return value;
+}
+
+function isLoggedIn(request) {
+  // ===================== YOUR LOGIN CHECK GOES HERE =====================
+  // Whoever passes it gets a key. This stand-in knows one session, that of the
+  // environment variable SESSION, and nobody if there is none.
+  const session = process.env.SESSION ?? "";
+  const cookies = (request.headers.cookie ?? "").split("; ");
+  return session !== "" && cookies.includes(`session=${session}`);
+}
+
+function addressOfUser(request) {
+  // Behind a proxy of yours this is the proxy's address: take the user's from
+  // the header in which the proxy writes it.
+  return request.socket.remoteAddress;
+}
+
+// issueKey has the gateway issue a key that is good from address, or from any if
+// it is empty.
+async function issueKey(address) {
+  const answer = await fetch(`${gateway}/issue_service_authorization`, {
+    method: "POST",
+    // As application/x-www-form-urlencoded, which fetch says by itself.
+    body: new URLSearchParams({ sid: serviceID, spw: servicePassword, epi: String(lifetime), ipa: address }),
+    redirect: "error", // the password is for the gateway alone
+    signal: AbortSignal.timeout(10_000),
+  });
+  const text = await answer.text();
+  if (answer.status !== 200) throw new Error(`${answer.status} ${text}`);
+  return text;
+}
+
+async function handle(request, response) {
+  const reply = (status, text) => {
+    response.writeHead(status, { "Content-Type": "text/plain", "Cache-Control": "no-store" });
+    response.end(text);
+  };
+  if (request.method !== "POST" || request.url !== "/speech-key") return reply(404, "not found\n");
+  if (!isLoggedIn(request)) return reply(401, "log in first\n");
+  try {
+    reply(200, await issueKey(bindKeys ? addressOfUser(request) : ""));
+  } catch (error) {
+    // The gateway's line says what is wrong, which is not for users.
+    console.error("no key:", error.message, error.cause ?? "");
+    reply(502, "no key at the moment\n");
+  }
+}
+
+createServer(handle).listen(Number(process.env.PORT ?? 8000), process.env.HOST ?? "127.0.0.1");

@@ -1,0 +1,93 @@
+"""Hands keys of 60 seconds to the users of an application.
+
+It needs Python 3.9 or later and nothing else. These come from the environment:
+
+    SPEECHGATE_URL  where the gateway is, such as https://asr.example.com
+    SPEECHGATE_SID  the account's service ID
+    SPEECHGATE_SPW  and its service password
+    BIND_KEYS       "yes" for keys that are good from the user's address only
+    HOST, PORT      where to listen; 127.0.0.1 and 8000 if they are not set
+"""
+
+import os
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+GATEWAY = os.environ["SPEECHGATE_URL"].rstrip("/")
+SERVICE_ID = os.environ["SPEECHGATE_SID"]
+SERVICE_PASSWORD = os.environ["SPEECHGATE_SPW"]
+BIND_KEYS = os.environ.get("BIND_KEYS") == "yes"
+LIFETIME = 60_000  # milliseconds
+
+
+def is_logged_in(request):
+    # ===================== YOUR LOGIN CHECK GOES HERE =====================
+    # Whoever passes it gets a key. This stand-in knows one session, that of the
+    # environment variable SESSION, and nobody if there is none.
+    session = os.environ.get("SESSION", "")
+    cookies = request.headers.get("Cookie", "").split("; ")
+    return session != "" and "session=" + session in cookies
+
+
+def address_of_user(request):
+    # Behind a proxy of yours this is the proxy's address: take the user's from
+    # the header in which the proxy writes it.
+    return request.client_address[0]
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args):
+        return None  # which makes it an error: the password is for the gateway alone
+
+
+gateway = urllib.request.build_opener(NoRedirects)
+
+
+def issue_key(address):
+    """Has the gateway issue a key that is good from address, or from any if empty."""
+    fields = {"sid": SERVICE_ID, "spw": SERVICE_PASSWORD, "epi": LIFETIME, "ipa": address}
+    call = urllib.request.Request(
+        GATEWAY + "/issue_service_authorization",
+        data=urllib.parse.urlencode(fields).encode(),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    with gateway.open(call, timeout=10) as answer:
+        return answer.read().decode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        if self.path != "/speech-key":
+            self.answer(404, "not found\n")
+            return
+        if not is_logged_in(self):
+            self.answer(401, "log in first\n")
+            return
+        try:
+            key = issue_key(address_of_user(self) if BIND_KEYS else "")
+        except urllib.error.HTTPError as error:
+            # The gateway's line says what is wrong, which is not for users.
+            print("no key:", error.code, error.read().decode(), file=sys.stderr)
+            self.answer(502, "no key at the moment\n")
+        except OSError as error:
+            print("no key:", error, file=sys.stderr)
+            self.answer(502, "no key at the moment\n")
+        else:
+            self.answer(200, key)
+
+    def answer(self, status, text):
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+if __name__ == "__main__":
+    address = (os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000")))
+    ThreadingHTTPServer(address, Handler).serve_forever()
