@@ -10,8 +10,14 @@ import (
 )
 
 func accountCommand() *cobra.Command {
-	create := leaf("create --name <name>", "Creates an account; shows its service password, once", noArgument, createAccount)
+	create := leaf("create --name <name> [--service-id <service ID>]", "Creates an account; shows its service password, once", noArgument, createAccount)
+	create.Long = `Creates an account, and shows its service password, once.
+
+With --service-id it takes over the service ID and service password that the
+customer has elsewhere, and shows no password. The password is the one line of
+standard input; at a terminal, you are asked for it.`
 	create.Flags().String("name", "", "The customer's name, for people")
+	create.Flags().String("service-id", "", "Take over this service ID, with the password on standard input")
 
 	list := leaf("list", "Lists the accounts, oldest first", noArgument, listAccounts)
 
@@ -61,6 +67,13 @@ func createAccount(cmd *cobra.Command, _ []string) error {
 	}
 	if name == "" {
 		return errors.New(`--name is missing: want the customer's name, such as --name "Example Corp."`)
+	}
+	serviceID, err := textFlag(cmd, "service-id")
+	if err != nil {
+		return err
+	}
+	if serviceID != "" {
+		return takeOverAccount(cmd, name, serviceID)
 	}
 	return openStore(cmd, true, func(s *session) error {
 		a, password, err := s.store.CreateAccount(s.ctx, s.now, s.by, name)

@@ -15,7 +15,7 @@ import (
 const auditLimit = 100
 
 func auditCommand() *cobra.Command {
-	audit := leaf("audit [flags]", "Shows who did what on what, and when, newest last", noArgument, showAudit)
+	audit := leaf("audit [flags]", "Shows who did what on what, and when, newest last", noSubcommand, showAudit)
 	audit.Long = `Shows the audit trail: who did what on what, and when, newest last.
 
 --since takes
@@ -23,15 +23,27 @@ func auditCommand() *cobra.Command {
   2026-11-23              a date: from its beginning, in UTC
   2026-11-23T18:00:00Z    an instant, as RFC 3339 spells it
 
-Entries are kept for 400 days.`
+Entries are kept for 400 days. "audit verify" finds those that were changed or
+removed.`
 	audit.Flags().String("since", "", "Show no entries from before")
 	audit.Flags().String("account", "", "Show the entries of this account only")
 	audit.Flags().Int("limit", auditLimit, "Show so many of the newest entries at most; 0 for all")
+	audit.AddCommand(verifyAuditCommand())
+	audit.SuggestionsMinimumDistance = 2
 	return audit
+}
+
+// noSubcommand is noArgument for a command that has subcommands too.
+func noSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return nil
 }
 
 // auditResult is an entry of the audit trail in JSON.
 type auditResult struct {
+	Seq       int64   `json:"seq"`
 	At        *string `json:"at"`
 	ActorKind string  `json:"actor_kind"`
 	ActorID   string  `json:"actor_id"`
@@ -44,7 +56,7 @@ type auditResult struct {
 
 func auditAsJSON(e keystore.AuditEntry) auditResult {
 	result := auditResult{
-		At: timeText(e.At), ActorKind: e.Actor.Kind, ActorID: e.Actor.ID,
+		Seq: e.Seq, At: timeText(e.At), ActorKind: e.Actor.Kind, ActorID: e.Actor.ID,
 		Action: e.Action, Subject: e.Subject, Detail: e.Detail,
 	}
 	if e.Actor.From.IsValid() {

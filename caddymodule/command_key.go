@@ -46,9 +46,10 @@ What --expires, --allow and --issuable say stays for the key's whole life.
 	del := leaf("delete <key ID>", "Deletes a key as its account's holder can; refuses those that came with the account or from the issuance API", keyID, deleteKey)
 	del.SuggestFor = []string{"remove", "rm"}
 
-	revoke := leaf("revoke <key ID> [--reason <text>]", "Revokes a key, whatever its origin", keyID, revokeKey)
+	revoke := leaf("revoke <key ID> [flags]", "Revokes a key, whatever its origin", keyID, revokeKey)
 	revoke.SuggestFor = []string{"disable", "block"}
 	revoke.Flags().String("reason", "", "Why, for the audit trail")
+	revoke.Flags().Bool("with-children", false, "Revoke the keys as well that it issued through the issuance API")
 
 	return group("key", "Issues, imports, lists, shows, rotates and ends API keys",
 		issue, importCommand(), list, show, rotateCommand(), del, revoke)
@@ -77,6 +78,7 @@ type keyResult struct {
 	CreatedAt  *string  `json:"created_at"`
 	LastUsedAt *string  `json:"last_used_at"`
 	RevokeFrom *string  `json:"revoke_from"`
+	IssuerID   *string  `json:"issuer_id"`
 }
 
 // keyActive is the status of a key that can be used.
@@ -85,7 +87,7 @@ const keyActive = "active"
 var keyStatuses = []string{keyActive, "expired", "deleted", "revoked"}
 
 func (s *session) keyAsJSON(k policy.Key) keyResult {
-	return keyResult{
+	result := keyResult{
 		KeyID:      k.ID,
 		AccountID:  k.AccountID,
 		Origin:     k.Origin.String(),
@@ -98,6 +100,10 @@ func (s *session) keyAsJSON(k policy.Key) keyResult {
 		LastUsedAt: timeText(k.LastUsedAt),
 		RevokeFrom: timeText(k.RevokeFrom),
 	}
+	if k.IssuerID != "" {
+		result.IssuerID = &k.IssuerID
+	}
+	return result
 }
 
 func issueKey(cmd *cobra.Command, _ []string) error {
@@ -213,6 +219,7 @@ func showKey(cmd *cobra.Command, args []string) error {
 			[]string{"Expires", shortExpiry(k.Expires)},
 			[]string{"Allowed from", allowedFrom(k)},
 			[]string{"May issue keys", yesNo(k.Issuable)},
+			[]string{"Issued by", orDash(k.IssuerID)},
 			[]string{"Created", shortTime(k.CreatedAt, "-")},
 			[]string{"Last used", shortTime(k.LastUsedAt, "never")},
 		)
@@ -252,22 +259,5 @@ func deleteKey(cmd *cobra.Command, args []string) error {
 			return s.say(s.keyAsJSON(k), "Key %s is deleted already, since %s.", k.ID, shortTime(k.DeletedAt, ""))
 		}
 		return s.say(s.keyAsJSON(k), "Deleted key %s.", k.ID)
-	})
-}
-
-func revokeKey(cmd *cobra.Command, args []string) error {
-	reason, err := cmd.Flags().GetString("reason")
-	if err != nil {
-		return err
-	}
-	return withStore(cmd, func(s *session) error {
-		k, err := s.store.RevokeKey(s.ctx, s.now, s.by, args[0], reason)
-		if err != nil {
-			return unknown(err, listOfKeys)
-		}
-		if k.RevokedAt != s.now {
-			return s.say(s.keyAsJSON(k), "Key %s is revoked already, since %s.", k.ID, shortTime(k.RevokedAt, ""))
-		}
-		return s.say(s.keyAsJSON(k), "Revoked key %s.", k.ID)
 	})
 }

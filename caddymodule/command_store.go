@@ -40,7 +40,7 @@ func withStore(cmd *cobra.Command, run func(*session) error) error {
 }
 
 // openStore runs a command on the keystore; create says that it may make it.
-func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err error) {
+func openStore(cmd *cobra.Command, create bool, run func(*session) error) error {
 	cfg, gates, err := storeOfFlags(cmd)
 	if err != nil {
 		return err
@@ -53,6 +53,11 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err e
 		return fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
 			cfg.Path, flagKeystore, flagConfig, program+" account create")
 	}
+	return openAt(cmd, cfg, gates, exists, run)
+}
+
+// openAt is openStore for flags that have been read.
+func openAt(cmd *cobra.Command, cfg keystore.Config, gates gates, exists bool, run func(*session) error) (err error) {
 	// Only a server adds a pepper to a keystore that is in use: its clients
 	// depend on it.
 	cfg.KeepPepper = exists
@@ -65,21 +70,11 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err e
 			err = closeErr
 		}
 	}()
-	asJSON, err := cmd.Flags().GetBool(flagJSON)
+	s, err := newSession(cmd)
 	if err != nil {
 		return err
 	}
-	s := &session{
-		ctx:   cmd.Context(),
-		store: store,
-		now:   now(),
-		by:    keystore.Actor{Kind: keystore.ActorOperator, ID: osUser()},
-		gates: gates,
-		json:  asJSON,
-		in:    cmd.InOrStdin(),
-		out:   cmd.OutOrStdout(),
-		err:   cmd.ErrOrStderr(),
-	}
+	s.store, s.gates = store, gates
 	if err := run(s); err != nil {
 		return err // on its line alone, even if a keystore was made
 	}
@@ -87,6 +82,20 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) (err e
 		s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
 	}
 	return nil
+}
+
+// newSession is a session without a keystore.
+func newSession(cmd *cobra.Command) (*session, error) {
+	asJSON, err := cmd.Flags().GetBool(flagJSON)
+	return &session{
+		ctx:  cmd.Context(),
+		now:  now(),
+		by:   keystore.Actor{Kind: keystore.ActorOperator, ID: osUser()},
+		json: asJSON,
+		in:   cmd.InOrStdin(),
+		out:  cmd.OutOrStdout(),
+		err:  cmd.ErrOrStderr(),
+	}, err
 }
 
 // storeOfFlags finds the keystore that the flags name. A pepper always comes

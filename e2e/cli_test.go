@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -38,6 +39,7 @@ import (
 //	asks KEY STATUS           reads an unknown job from the gate at $GATE_PORT,
 //	                          until the answer is as wanted or 5 seconds are over
 //	record key|job|use …      writes to a keystore what no command can make
+//	spoil FILE SQL            writes to a keystore as another program would
 //
 // and the condition [root].
 func TestCommandLine(t *testing.T) {
@@ -67,6 +69,7 @@ func TestCommandLine(t *testing.T) {
 			"fails":   fails,
 			"golden":  golden,
 			"record":  record,
+			"spoil":   spoil,
 		},
 		Condition: func(condition string) (bool, error) {
 			if condition == "root" {
@@ -151,7 +154,7 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 
 var (
 	randomText = regexp.MustCompile(`\b(acc|key|svc|sgk|sgs)_[0-9A-Za-z]{20,}`)
-	recentTime = regexp.MustCompile(`\b20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`)
+	recentTime = regexp.MustCompile(`\b20[0-9]{2}-?[0-9]{2}-?[0-9]{2}T[0-9:.]+Z`)
 	alnum      = regexp.MustCompile(`[0-9A-Za-z]`)
 	digit      = regexp.MustCompile(`[0-9]`)
 )
@@ -232,6 +235,16 @@ func recordJob(ts *testscript.TestScript, store *keystore.Store, args []string) 
 		job.EndedAt = instant(ts, args[6])
 	}
 	ts.Check(store.CreateJob(context.Background(), job))
+}
+
+func spoil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: spoil FILE SQL")
+	}
+	db, err := sql.Open("sqlite3", ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = db.ExecContext(context.Background(), args[1])
+	ts.Check(errors.Join(err, db.Close()))
 }
 
 func instant(ts *testscript.TestScript, text string) policy.Time {

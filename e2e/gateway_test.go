@@ -119,8 +119,26 @@ func (p *program) eventually(what string, ok func() bool) {
 	p.t.Fatalf("waited in vain until %s; the gateway's output:\n%s", what, p.output)
 }
 
-// run runs a command of the command line and returns what it prints as JSON.
+// run runs a command of the command line and returns the object that it prints,
+// if any.
 func (p *program) run(args ...string) map[string]any {
+	p.t.Helper()
+	object := make(map[string]any)
+	if out := p.printed(args...); len(bytes.TrimSpace(out)) > 0 {
+		p.decode(out, &object)
+	}
+	return object
+}
+
+// runList runs a command that prints a list.
+func (p *program) runList(args ...string) (list []map[string]any) {
+	p.t.Helper()
+	p.decode(p.printed(args...), &list)
+	return list
+}
+
+// printed is a command's standard output, in JSON.
+func (p *program) printed(args ...string) []byte {
 	p.t.Helper()
 	var stderr bytes.Buffer
 	cmd := p.command(append([]string{"speechgate", "--json"}, args...)...)
@@ -129,13 +147,14 @@ func (p *program) run(args ...string) map[string]any {
 	if err != nil {
 		p.t.Fatalf("%v: %v: %s", args, err, &stderr)
 	}
-	object := make(map[string]any)
-	if len(bytes.TrimSpace(out)) > 0 {
-		if err := json.Unmarshal(out, &object); err != nil {
-			p.t.Fatalf("%v printed %q: %v", args, out, err)
-		}
+	return out
+}
+
+func (p *program) decode(out []byte, into any) {
+	p.t.Helper()
+	if err := json.Unmarshal(out, into); err != nil {
+		p.t.Fatalf("%q is no JSON: %v", out, err)
 	}
-	return object
 }
 
 func (p *program) account() string {

@@ -32,7 +32,7 @@ type AuditEntry struct {
 	Seq       int64
 	At        policy.Time
 	Actor     Actor
-	Action    string // account_create, account_rotate, account_close, key_issue, key_import, key_rotate, key_delete, key_revoke, key_prune, pepper_add, audit_prune
+	Action    string // account_create, account_rotate, account_close, key_issue, key_import, key_rotate, key_delete, key_revoke, key_prune, pepper_add, audit_prune, store_restore
 	AccountID string // empty where the action is no account's
 	Subject   string // ID of what was acted on
 	Detail    string

@@ -48,7 +48,7 @@ func (h AuditHead) next(hash hasher, e *AuditEntry) AuditHead {
 	e.Seq = h.Seq + 1
 	buf := append([]byte("speechgate audit entry\x00"), h.Hash[:]...)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(e.Seq))
-	buf = binary.BigEndian.AppendUint64(buf, uint64(e.At)) 
+	buf = binary.BigEndian.AppendUint64(buf, uint64(e.At))
 	for _, text := range []string{e.Actor.Kind, e.Actor.ID, addrText(e.Actor.From), e.Action, e.AccountID, e.Subject, e.Detail} {
 		// The length in front keeps the texts apart.
 		buf = append(binary.AppendUvarint(buf, uint64(len(text))), text...)

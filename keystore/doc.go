@@ -38,6 +38,13 @@
 // was noted elsewhere. Whoever can write the file, and has the pepper, can write
 // the trail anew; only a head kept elsewhere shows that.
 //
+// # Backup
+//
+// [Store.Backup] copies one state of the store into a file that stands alone.
+// [Store.Restore] merges such a file into the store, so that nothing comes back
+// which ended since; running servers follow by the change feed. [RestoreNew]
+// puts it where there is no store, and knows nothing of what ended since.
+//
 // # Retention
 //
 //   - keys: Config.Retention after they expired, were deleted or revoked, or

@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(writerEnv); path != "" {
 		writeForEver(path)
 	}
+	if paths := os.Getenv(restorerEnv); paths != "" {
+		restoreForEver(paths)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -183,10 +183,7 @@ func createFile(path string) error {
 		return err
 	}
 	// The name must survive the loss of power as well as what is written.
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		_ = dir.Sync() // some systems cannot
-		_ = dir.Close()
-	}
+	syncDir(filepath.Dir(path))
 	return nil
 }
 

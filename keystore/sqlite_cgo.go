@@ -14,6 +14,13 @@ func isBusy(err error) bool {
 	return errors.As(err, &e) && (e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked)
 }
 
+// Damaged reports whether err says that a file is no database, or no longer a
+// whole one.
+func Damaged(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.Code == sqlite3.ErrNotADB || e.Code == sqlite3.ErrCorrupt)
+}
+
 // explain says what an operator can do about err.
 func explain(err error) error {
 	var e sqlite3.Error

@@ -1,0 +1,167 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// backup makes a backup in a directory of its own.
+func (f fixture) backup() Copy {
+	f.t.Helper()
+	c, err := f.Backup(f.t.Context(), filepath.Join(f.t.TempDir(), "backup.db"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return c
+}
+
+// wantFiles makes sure that nothing else is left in a directory.
+func wantFiles(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{}
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(names) {
+		t.Errorf("%s has %q, want %q", dir, got, names)
+	}
+}
+
+func TestBackup_StandsAlone(t *testing.T) {
+	for name, options := range map[string][]func(*Config){"plain": nil, "peppered": {withPepper("salt")}} {
+		t.Run(name, func(t *testing.T) {
+			f := openStore(t, newPath(t), options...)
+			key, secret := f.key(f.account().ID)
+			f.job(key, "j")
+			c := f.backup()
+			fi, err := os.Stat(c.Path)
+			if err != nil || fi.Mode().Perm() != 0o600 || fi.Size() != c.Bytes {
+				t.Errorf("the file is %v, %v", fi, err)
+			}
+			if head := f.verify(nil).Head; c.Accounts != 1 || c.Keys != 1 || c.Jobs != 1 || c.Head != head {
+				t.Errorf("got %+v; the head is %s", c, head)
+			}
+			wantFiles(t, filepath.Dir(c.Path), "backup.db")
+
+			// Without what is beside it, it is the store.
+			g := openStore(t, c.Path, options...)
+			if g.find(secret) == nil {
+				t.Error("a key is not found in the copy")
+			}
+			wantWhole(t, g.verify(&c.Head), int(c.Head.Seq))
+		})
+	}
+}
+
+// Each copy is one state: an account is never there without the key that was
+// made in the same transaction, nor half of a batch of them.
+func TestBackup_WhileOthersWrite(t *testing.T) {
+	path := newPath(t)
+	f, other := openStore(t, path), openStore(t, path)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for _, s := range []fixture{f, other} {
+		for range 2 {
+			wg.Go(func() {
+				for !stop.Load() {
+					if err := s.write(context.Background(), func(tx *txn) error {
+						id, err := newID("acc_")
+						if err != nil {
+							return err
+						}
+						for i := range 5 {
+							tx.exec(`INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ($1, 'x', $1, x'', 1)`, fmt.Sprint(id, i))
+							tx.audit(start, operator, "account_create", "", id, "")
+						}
+						return tx.err
+					}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	last := 0
+	for range 5 {
+		c := f.backup()
+		if c.Accounts%5 != 0 || c.Accounts != int(c.Head.Seq) || c.Accounts < last {
+			t.Errorf("a copy has %d accounts and the head %s, after one with %d", c.Accounts, c.Head, last)
+		}
+		last = c.Accounts
+	}
+	stop.Store(true)
+	wg.Wait()
+	if last == 0 {
+		t.Error("nothing was written meanwhile")
+	}
+}
+
+func TestBackup_Refuses(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	dir := t.TempDir()
+	taken, link := filepath.Join(dir, "taken"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(taken, []byte("mine"), 0o600), os.Symlink(filepath.Join(dir, "nowhere"), link)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		taken:                             "exists already",
+		link:                              "exists already",
+		dir:                               "exists already",
+		path:                              "exists already",
+		path + "-journal":                 "taken for a part of the keystore",
+		"":                                "no name",
+		filepath.Join(dir, "none", "new"): "no such file",
+		filepath.Join(taken, "new"):       "not a directory",
+	} {
+		_, err := f.Backup(t.Context(), name)
+		if wantIs(t, err, ErrInvalid); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {
+			t.Errorf("backup to %q: %v, want %q", name, err, want)
+		}
+	}
+	if text, err := os.ReadFile(taken); err != nil || string(text) != "mine" {
+		t.Errorf("the file that was there is now %q, %v", text, err)
+	}
+	wantFiles(t, dir, "link", "taken")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := f.Backup(ctx, filepath.Join(dir, "new"))
+	wantIs(t, err, ErrUnavailable)
+	wantFiles(t, dir, "link", "taken")
+}
+
+// What comes to the name while the copy is made is not overwritten.
+func TestPlace_OverwritesNothing(t *testing.T) {
+	for name, place := range map[string]func(temp, path string) error{"link": place, "claim": claim} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "path")
+			for _, text := range []string{"old", "new"} {
+				temp := filepath.Join(dir, text)
+				if err := os.WriteFile(temp, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := place(temp, path); text == "old" && err != nil {
+					t.Fatal(err)
+				} else if text == "new" {
+					wantIs(t, err, os.ErrExist)
+				}
+			}
+			if text, err := os.ReadFile(path); err != nil || string(text) != "old" {
+				t.Errorf("it has %q, %v", text, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,269 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Restored says what a restore did.
+type Restored struct {
+	Keys, Accounts, Jobs Tally
+	// KeptEnded and KeptClosed are how many keys and accounts the backup alone
+	// would have brought back: they ended since.
+	KeptEnded, KeptClosed int
+	// Backup is the head of the backup's audit trail.
+	Backup AuditHead
+	// Before is a backup of what there was before; empty where there was
+	// nothing.
+	Before string
+}
+
+// Tally is what came and went.
+type Tally struct{ Restored, Removed int }
+
+func (r *Restored) detail() string {
+	return fmt.Sprintf("keys: %d restored, %d removed, %d kept ended; accounts: %d restored, %d removed, %d kept closed; jobs: %d restored, %d removed",
+		r.Keys.Restored, r.Keys.Removed, r.KeptEnded, r.Accounts.Restored, r.Accounts.Removed, r.KeptClosed, r.Jobs.Restored, r.Jobs.Removed)
+}
+
+// beforeTime is the layout of the instant in the name of what there was before.
+const beforeTime = "20060102T150405.000Z"
+
+// Restore makes the store what it was when the backup in the file from was made,
+// except that nothing comes back which ended since. What both have stays as it
+// is now, with later ends, service IDs and passwords. What the backup does not
+// have is removed; it is in a backup that is made beside the store first. What
+// only the backup has is brought back, unless it is of a key or account that
+// ended, or the audit trail does not reach back to the backup. The trail itself
+// stays.
+//
+// It happens in one transaction, beside running servers. It is the operator's
+// act, and refuses with ErrInvalid what is no backup of this store.
+func (s *Store) Restore(ctx context.Context, now policy.Time, by Actor, from string) (Restored, error) {
+	if err := operatorOnly(by, actRestore); err != nil {
+		return Restored{}, err
+	}
+	db, err := s.database()
+	if err != nil {
+		return Restored{}, err
+	}
+	b, err := s.openBackup(ctx, from)
+	if err != nil {
+		return Restored{}, err
+	}
+	defer removeTemp(b.temp)
+	if err := b.close(); err != nil {
+		return Restored{}, fault(err)
+	}
+	if b.db.id != db.id {
+		return Restored{}, refuse(ErrInvalid, "%s is a backup of another keystore, %s, and this one is %s: want a backup of this one", from, b.db.id, db.id)
+	}
+	r, err := s.merge(ctx, db, now, by, b)
+	if err != nil {
+		return Restored{}, fault(err)
+	}
+	return r, nil
+}
+
+// RestoreNew puts the backup in the file from where the configuration has its
+// store, and there is none. Nothing is known then of what ended since the
+// backup. It is the operator's act, and refuses with ErrInvalid what is no
+// backup, and a place that is taken.
+func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string) (r Restored, err error) {
+	if err := operatorOnly(by, actRestore); err != nil {
+		return Restored{}, err
+	}
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return Restored{}, err
+	}
+	for _, name := range append(asideOf(cfg.Path), cfg.Path) {
+		if _, err := os.Lstat(name); err == nil {
+			return Restored{}, refuse(ErrInvalid, "%s is in the way, and may belong to another keystore: move it away first", name)
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o700); err != nil {
+		return Restored{}, fault(fmt.Errorf("keystore %s: its directory cannot be made: %w", cfg.Path, err))
+	}
+	s := &Store{cfg: cfg, log: cfg.Logger, hash: newHasher(cfg.Pepper), mono: monotonic()}
+	b, err := s.openBackup(ctx, from)
+	if err != nil {
+		return Restored{}, err
+	}
+	defer removeTemp(b.temp)
+	r, err = b.sign(ctx, now, by)
+	if err := errors.Join(err, b.close()); err != nil {
+		return Restored{}, fault(fmt.Errorf("keystore %s: %w", cfg.Path, explain(err)))
+	}
+	if err := errors.Join(syncFile(b.temp), place(b.temp, cfg.Path)); err != nil {
+		return Restored{}, fault(fmt.Errorf("keystore %s: putting the backup in its place: %w", cfg.Path, err))
+	}
+	return r, nil
+}
+
+const (
+	actRestore         = "restoring a backup"
+	actionStoreRestore = "store_restore" // subject: the head of the backup
+)
+
+// backup is a private copy of a backup.
+type backup struct {
+	from string // the file
+	temp string // the copy
+	db   *database
+	hash hasher
+	head AuditHead // of the file, which the copy goes beyond when it gets a pepper
+}
+
+// openBackup makes a private copy of the backup beside the store, and brings it
+// to this program's schema and pepper.
+func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err error) {
+	if err := checkBackup(from, s.cfg.Path); err != nil {
+		return nil, err
+	}
+	temp, err := newTemp(s.cfg.Path)
+	if err != nil {
+		return nil, fault(fmt.Errorf("keystore %s: copying the backup: %w", s.cfg.Path, err))
+	}
+	b := &backup{from: from, temp: temp, hash: s.hash}
+	defer func() {
+		if err != nil {
+			removeTemp(temp)
+		}
+	}()
+	if err := copyFile(from, temp); err != nil {
+		return nil, fault(fmt.Errorf("copying %s: %w", from, err))
+	}
+	if b.head.Seq, err = readBackup(ctx, temp); err != nil {
+		return nil, fault(b.refuse(err))
+	}
+	reader := &Store{cfg: s.cfg, log: s.log, hash: s.hash, mono: s.mono}
+	reader.cfg.Path, reader.cfg.CommandLine, reader.cfg.KeepPepper = temp, true, false // it is nobody's yet
+	if b.db, err = reader.tryOpen(ctx, false); err != nil {
+		return nil, b.refuse(err)
+	}
+	if b.head, err = headAt(ctx, b.db.reader, b.db.id, b.head.Seq); err != nil {
+		_ = b.db.close() // err says more
+		return nil, b.refuse(err)
+	}
+	return b, nil
+}
+
+// close leaves the copy in one file.
+func (b *backup) close() error {
+	if err := b.db.close(); err != nil {
+		return err
+	}
+	if fi, err := os.Stat(b.temp + "-wal"); err == nil && fi.Size() > 0 { //nolint:gosec // the store named the file
+		return fmt.Errorf("%s was not written whole", b.temp)
+	}
+	return nil
+}
+
+// refuse is the error of a backup that cannot be used.
+func (b *backup) refuse(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fault(err)
+	}
+	if Damaged(err) {
+		err = fmt.Errorf("%w: want a whole file, as \"backup\" makes them", err)
+	}
+	return refuse(ErrInvalid, "%s cannot be restored: %v", b.from, err)
+}
+
+// checkBackup looks at the file from outside.
+func checkBackup(from, store string) error {
+	fi, err := os.Stat(from) //nolint:gosec // the operator names the file
+	if err != nil {
+		return refuse(ErrInvalid, "the backup cannot be read: %v", err)
+	}
+	if !fi.Mode().IsRegular() {
+		return refuse(ErrInvalid, "%s is no regular file (%s): want one that \"backup\" made", from, fi.Mode())
+	}
+	// Opening a file that SQLite has open, and closing it, drops SQLite's locks.
+	if own, err := os.Stat(store); err == nil && os.SameFile(own, fi) {
+		return refuse(ErrInvalid, "%s is the keystore itself: want a backup of it", from)
+	}
+	for _, name := range asideOf(from) {
+		if aside, err := os.Stat(name); err == nil && aside.Size() > 0 {
+			return refuse(ErrInvalid, "%s is beside it, so %s is in use, or a part only: want a file that \"backup\" made, which stands alone", name, from)
+		}
+	}
+	return nil
+}
+
+// copyFile copies into a file that there is.
+func copyFile(from, to string) (err error) {
+	in, err := os.Open(from) //nolint:gosec // the operator names the file
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()                      // it was only read
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_TRUNC, 0) //nolint:gosec // the store named the file
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// readBackup makes sure that a copy is a whole keystore before anything writes
+// to it, and returns the number of its last audit entry.
+func readBackup(ctx context.Context, path string) (seq int64, err error) {
+	db, err := sql.Open("sqlite3", aloneURI(path))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = db.Close() }()
+	version, err := readVersion(ctx, db)
+	switch {
+	case err != nil:
+		return 0, err
+	case version == 0:
+		return 0, errors.New("it is empty: want a file that \"backup\" made")
+	}
+	if err := checkWhole(ctx, db); err != nil {
+		return 0, err
+	}
+	err = db.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) FROM audit`).Scan(&seq)
+	return seq, err
+}
+
+// headAt is where the trail stood after an entry.
+func headAt(ctx context.Context, q querier, storeID string, seq int64) (h AuditHead, err error) {
+	if seq == 0 {
+		return firstHead(storeID), nil
+	}
+	h.Seq = seq
+	var hash []byte
+	err = q.QueryRowContext(ctx, `SELECT hash FROM audit WHERE seq = $1`, seq).Scan(&hash)
+	copy(h.Hash[:], hash)
+	return h, err
+}
+
+// sign says in the copy's own trail that it was restored.
+func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restored, err error) {
+	r.Backup = b.head
+	err = b.db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM api_keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM jobs)`).
+		Scan(&r.Keys.Restored, &r.Accounts.Restored, &r.Jobs.Restored)
+	if err != nil {
+		return r, err
+	}
+	tx, err := b.db.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return r, err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), hash: b.hash}
+	t.audit(now, by, actionStoreRestore, "", b.head.String(), r.detail()+"; there was no keystore")
+	if err := t.changed(now, changedStore, []byte{}); err != nil {
+		return r, err
+	}
+	return r, tx.Commit()
+}

@@ -1,0 +1,192 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// merge does what Restore says.
+func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Actor, b *backup) (r Restored, err error) {
+	// SQLite attaches no file within a transaction, and attaches it to the one
+	// connection.
+	conn, err := db.writer.Conn(ctx)
+	if err != nil {
+		return r, err
+	}
+	defer func() { _ = conn.Close() }() // it goes back to the pool
+	if _, err := conn.ExecContext(ctx, `ATTACH DATABASE $1 AS backup`, aloneURI(b.temp)); err != nil {
+		return r, err
+	}
+	defer func() {
+		_, detachErr := conn.ExecContext(context.WithoutCancel(ctx), `DETACH DATABASE backup`)
+		err = errors.Join(err, detachErr)
+	}()
+	tx, err := s.beginMerge(ctx, db, conn)
+	if err != nil {
+		return r, err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	m := &merge{
+		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), hash: s.hash},
+		now: now, backup: b.head, Restored: Restored{Backup: b.head},
+	}
+	if err := s.checkPepper(m.txn); err != nil {
+		return r, err
+	}
+	if err := m.checkTrail(b.from); err != nil {
+		return r, err
+	}
+	// Nobody else can write any more: this is all that there was.
+	before, err := s.Backup(ctx, s.cfg.Path+".before-restore-"+now.Std().Format(beforeTime))
+	if err != nil {
+		return r, err
+	}
+	m.Before = before.Path
+	if err := m.run(by); err != nil {
+		_ = os.Remove(before.Path) // nothing was changed
+		return r, err
+	}
+	err = tx.Commit()
+	db.apply(m.changes) // also after an error, as in commit
+	if err != nil {
+		return r, fmt.Errorf("writing: %w", err)
+	}
+	return m.Restored, nil
+}
+
+// beginMerge waits for the write lock as begin does.
+func (s *Store) beginMerge(ctx context.Context, db *database, conn *sql.Conn) (*sql.Tx, error) {
+	for deadline := s.mono() + lockWait; ; {
+		if err := db.checkPlace(); err != nil {
+			return nil, err
+		}
+		tx, err := conn.BeginTx(ctx, nil)
+		if err == nil || !isBusy(err) || s.mono() > deadline {
+			return tx, err
+		}
+	}
+}
+
+// merge is a restore on its way, in a transaction on the store with the backup
+// attached.
+type merge struct {
+	*txn
+	Restored
+
+	now    policy.Time
+	backup AuditHead
+	blind  bool // entries since the backup were pruned: what ended since is not known
+}
+
+// checkTrail makes sure that the backup's trail is a part of the store's.
+func (m *merge) checkTrail(from string) error {
+	last, err := lastHead(m.ctx, m)
+	if err != nil {
+		return err
+	}
+	pruned := AuditHead{}
+	var subject string
+	err = m.queryRow(`SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,
+		actionAuditPrune, ActorStore).Scan(&subject)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
+		return err
+	default:
+		if pruned, err = ParseAuditHead(subject); err != nil {
+			return fmt.Errorf("the audit trail's entry about pruning was changed: %w", err)
+		}
+	}
+	m.blind = m.backup.Seq < pruned.Seq
+	var own AuditHead
+	switch {
+	case m.blind, m.backup.Seq == 0:
+		return nil
+	case m.backup.Seq > last.Seq:
+		return refuse(ErrInvalid, "%s is newer than this keystore, whose audit trail ends before it: move the keystore away, and restore in its place", from)
+	case m.backup.Seq == pruned.Seq:
+		own = pruned
+	default:
+		if own, err = headAt(m.ctx, m, "", m.backup.Seq); err != nil {
+			return fmt.Errorf("entry %d of the audit trail: %w", m.backup.Seq, err)
+		}
+	}
+	if own != m.backup {
+		return refuse(ErrInvalid, "%s and this keystore went apart before it was made: entry %d of the audit trail is not the same in both; want a backup of this keystore", from, m.backup.Seq)
+	}
+	return nil
+}
+
+// since finds the entries of the trail that say what the backup does not know.
+const since = `SELECT subject FROM main.audit WHERE seq > $1 AND action `
+
+// endedNow is what ends a key k of account a for good, but for its expiry.
+const endedNow = `(k.deleted_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.revoke_from <= $1 OR a.closed_at IS NOT NULL)`
+
+// run merges. What is removed goes first, since names and digests are unique.
+func (m *merge) run(by Actor) error {
+	m.exec(`INSERT INTO dead_digests (digest, at, forget_at)
+		SELECT k.digest, $1, CASE k.origin WHEN $2 THEN $3 END FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id
+		WHERE k.id NOT IN (SELECT id FROM backup.api_keys) AND `+endedNow+` ON CONFLICT DO NOTHING`,
+		m.now, policy.OriginAPI.String(), m.now.Add(deadKept))
+	m.rows(&m.Jobs.Removed, `DELETE FROM main.jobs WHERE key_id NOT IN (SELECT id FROM backup.api_keys)`)
+	m.rows(&m.Keys.Removed, `DELETE FROM main.api_keys WHERE id NOT IN (SELECT id FROM backup.api_keys)`)
+	m.rows(&m.Accounts.Removed, `DELETE FROM main.accounts WHERE id NOT IN (SELECT id FROM backup.accounts)
+		AND id NOT IN (SELECT account_id FROM main.api_keys) AND id NOT IN (SELECT account_id FROM main.jobs)`)
+	// Where it was imported again after 400 days, a digest is not dead any more.
+	m.exec(`INSERT INTO main.dead_digests (digest, at, forget_at) SELECT digest, at, forget_at FROM backup.dead_digests
+		WHERE COALESCE(forget_at > $1, TRUE) AND digest NOT IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`, m.now)
+	if !m.blind {
+		m.bring()
+	}
+	m.row(&m.KeptEnded, `SELECT COUNT(*) FROM backup.api_keys k JOIN backup.accounts a ON a.id = k.account_id
+		WHERE NOT COALESCE(`+endedNow+`, FALSE) AND COALESCE(k.expires_at > $1, TRUE) AND k.id NOT IN
+			(SELECT k.id FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id WHERE NOT COALESCE(`+endedNow+`, FALSE))`, m.now)
+	m.row(&m.KeptClosed, `SELECT COUNT(*) FROM backup.accounts WHERE closed_at IS NULL
+		AND id NOT IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)`)
+	m.audit(m.now, by, actionStoreRestore, "", m.backup.String(), m.detail())
+	return m.changed(m.now, changedStore, []byte{})
+}
+
+// bring brings back what only the backup has: another restore removed it, or
+// pruning, of which the trail and the dead digests tell.
+func (m *merge) bring() {
+	// A service password that was rotated since must not work again, so such an
+	// account has none until it is rotated once more.
+	m.rows(&m.Accounts.Restored, `INSERT INTO main.accounts (id, name, service_id, spw_digest, created_at, closed_at)
+		SELECT b.id, b.name, b.service_id,
+			CASE WHEN b.id IN (`+since+`= 'account_rotate') THEN randomblob(32) ELSE b.spw_digest END, b.created_at,
+			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = 'account_close' AND subject = b.id))
+		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq)
+	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at,
+		expires_at, deleted_at, revoked_at, revoked_reason, last_used_at, revoke_from`
+	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`) SELECT `+key+` FROM backup.api_keys
+		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests)
+			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
+			AND id NOT IN (`+since+`IN ('key_delete', 'key_revoke', 'key_rotate'))`, m.backup.Seq)
+	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at`
+	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs
+		WHERE key_id IN (SELECT id FROM main.api_keys) AND account_id IN (SELECT id FROM main.accounts)
+		ON CONFLICT (backend, id) DO NOTHING`)
+}
+
+// rows is exec for a statement of which the number of rows is reported.
+func (m *merge) rows(n *int, query string, args ...any) {
+	if m.err == nil {
+		var affected int64
+		affected, m.err = m.count(query, args...)
+		*n = int(affected)
+	}
+}
+
+// row reads a number.
+func (m *merge) row(n *int, query string, args ...any) {
+	if m.err == nil {
+		m.err = m.queryRow(query, args...).Scan(n)
+	}
+}

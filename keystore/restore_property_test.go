@@ -1,0 +1,262 @@
+package keystore
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// world is a store that things happen to, and what was handed out of it.
+type world struct {
+	*Store
+	t        *rapid.T
+	now      policy.Time
+	accounts []string
+	keys     []string
+	secrets  []policy.Secret
+	services []service
+}
+
+type service struct {
+	id, account string
+	password    policy.Secret
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) key() string {
+	return rapid.SampledFrom(w.keys).Draw(w.t, "key")
+}
+
+func (w *world) account() string {
+	return rapid.SampledFrom(w.accounts).Draw(w.t, "account")
+}
+
+func (w *world) open() {
+	a, password, err := w.CreateAccount(w.t.Context(), w.now, operator, "x")
+	w.must(err)
+	w.accounts = append(w.accounts, a.ID)
+	w.services = append(w.services, service{a.ServiceID, a.ID, password})
+}
+
+func (w *world) issue(accountID string) {
+	k := NewKey{AccountID: accountID, Origin: policy.OriginConsole, Expires: policy.Never()}
+	if rapid.Bool().Draw(w.t, "expires") {
+		k.Expires = policy.ExpiresAt(w.now.Add(time.Duration(rapid.IntRange(1, 400).Draw(w.t, "days")) * day))
+	}
+	if rapid.Bool().Draw(w.t, "child") && len(w.keys) > 0 {
+		issuer, err := w.Key(w.t.Context(), w.key())
+		if err == nil && issuer.Issuable && issuer.AccountID == accountID && issuer.Status(w.now) == keyActive {
+			k.Issuer, k.Origin = issuer.ID, policy.OriginAPI
+		}
+	}
+	k.Issuable = k.Origin == policy.OriginConsole
+	key, secret, err := w.IssueKey(w.t.Context(), w.now, operator, k)
+	if err == nil { // it is none where the account is closed
+		w.keys, w.secrets = append(w.keys, key.ID), append(w.secrets, secret)
+	}
+}
+
+// step has something happen. What a rule forbids does not.
+func (w *world) step() {
+	ctx := w.t.Context()
+	w.now += policy.Time(rapid.Int64Range(1, 1000).Draw(w.t, "ms"))
+	switch rapid.IntRange(0, 11).Draw(w.t, "what") {
+	case 0:
+		w.open()
+	case 1:
+		_, _ = w.RevokeKey(ctx, w.now, operator, w.key(), "")
+	case 2:
+		_, _ = w.DeleteKey(ctx, w.now, operator, w.key())
+	case 3:
+		_, _ = w.CloseAccount(ctx, w.now, operator, w.account())
+	case 4:
+		a, password, err := w.RotateAccount(ctx, w.now, operator, w.account())
+		if err == nil {
+			w.services = append(w.services, service{a.ServiceID, a.ID, password})
+		}
+	case 5:
+		overlap := rapid.SampledFrom([]time.Duration{0, time.Hour, 200 * day}).Draw(w.t, "overlap")
+		if r, err := w.RotateKey(ctx, w.now, operator, w.key(), overlap); err == nil {
+			w.keys, w.secrets = append(w.keys, r.New.ID), append(w.secrets, r.Secret)
+		}
+	case 6:
+		_, _, _ = w.RevokeTree(ctx, w.now, operator, w.key(), "")
+	case 7:
+		w.now = w.now.Add(time.Duration(rapid.IntRange(1, 250).Draw(w.t, "days")) * day)
+		if rapid.Bool().Draw(w.t, "prune") { // and else the next time
+			w.must(w.Prune(ctx, w.now))
+		}
+	case 8:
+		if k, err := w.Key(ctx, w.key()); err == nil {
+			w.must(w.CreateJob(ctx, policy.Job{Backend: "b", ID: fmt.Sprint(w.now), AccountID: k.AccountID, KeyID: k.ID, CreatedAt: w.now}))
+		}
+	default:
+		w.issue(w.account())
+	}
+}
+
+// good returns which keys, and which service passwords, are good.
+func (w *world) good() (keys, passwords map[string]bool) {
+	keys, passwords = map[string]bool{}, map[string]bool{}
+	for i, secret := range w.secrets {
+		r, err := w.FindKey(w.t.Context(), secret)
+		keys[w.keys[i]] = err == nil && r.Key.Status(w.now) == keyActive
+	}
+	for _, s := range w.services {
+		a, err := w.FindService(w.t.Context(), s.id, s.password)
+		passwords[s.id] = err == nil && a.Open()
+	}
+	return keys, passwords
+}
+
+func (w *world) restoreFrom(path string) (before string) {
+	w.now++
+	r, err := w.Restore(w.t.Context(), w.now, operator, path)
+	w.must(err)
+	c, err := w.VerifyAudit(w.t.Context(), nil)
+	w.must(err)
+	if c.Fault != "" {
+		w.t.Fatalf("the audit trail: %s", c.Fault)
+	}
+	return r.Before
+}
+
+// Whatever happens before and after a backup, restoring it makes no key and no
+// service password good that was not before, and takes none away that the
+// backup has. What it takes away is in the file that it leaves.
+func TestRestore_RevivesNothing(t *testing.T) {
+	root, runs := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		runs++
+		dir := filepath.Join(root, strconv.Itoa(runs))
+		s, _, err := tryStore(filepath.Join(dir, "keystore.db"), commandLine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		w := &world{Store: s, t: t, now: start}
+		w.open()
+		w.issue(w.accounts[0])
+		for range rapid.IntRange(0, 8).Draw(t, "before") {
+			w.step()
+		}
+		path := filepath.Join(dir, "backup")
+		if _, err := w.Backup(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+		keysThen, accountsThen := len(w.keys), len(w.services)
+		for range rapid.IntRange(0, 8).Draw(t, "after") {
+			w.step()
+		}
+		keys, passwords := w.good()
+		before := w.restoreFrom(path)
+		keysNow, passwordsNow := w.good()
+		for i, id := range w.keys {
+			if want := keys[id] && i < keysThen; keysNow[id] != want {
+				t.Errorf("key %d of %d (%d in the backup): good %t after the restore, and %t before it", i, len(w.keys), keysThen, keysNow[id], keys[id])
+			}
+		}
+		for i, s := range w.services {
+			if passwordsNow[s.id] && !passwords[s.id] || i < accountsThen && passwordsNow[s.id] != passwords[s.id] {
+				t.Errorf("service password %d of %d: good %t after the restore, and %t before it", i, len(w.services), passwordsNow[s.id], passwords[s.id])
+			}
+		}
+		w.must(w.Prune(t.Context(), w.now))
+
+		w.restoreFrom(before)
+		keysNow, passwordsNow = w.good()
+		if fmt.Sprint(keysNow) != fmt.Sprint(keys) || fmt.Sprint(passwordsNow) != fmt.Sprint(passwords) {
+			t.Errorf("good before: %v %v; after both restores: %v %v", keys, passwords, keysNow, passwordsNow)
+		}
+		w.must(w.Prune(t.Context(), w.now.Add(500*day))) // trips over nothing that was left
+	})
+}
+
+// deaths is when each key and service password ended, as the store said while
+// it had them. Whatever is restored, from then on they are refused.
+type deaths struct {
+	*world
+	keys, passwords map[string]policy.Time
+}
+
+func (d *deaths) note(ends map[string]policy.Time, id string, at policy.Time) {
+	if known, ok := ends[id]; !ok || at < known {
+		ends[id] = at
+	}
+}
+
+// watch compares what the store says with what it said before.
+func (d *deaths) watch(what string) {
+	d.t.Helper()
+	for i, secret := range d.secrets {
+		r, err := d.FindKey(d.t.Context(), secret)
+		if err != nil {
+			continue // it is not there, and may come back
+		}
+		id := d.world.keys[i]
+		if end, ended := d.keys[id]; ended && end <= d.now && r.Key.Status(d.now) == keyActive {
+			d.t.Fatalf("after %s, key %d is good again", what, i)
+		}
+		if r.Key.Status(d.now) != keyActive {
+			d.note(d.keys, id, d.now)
+		}
+		if !r.Key.RevokeFrom.IsZero() {
+			d.note(d.keys, id, r.Key.RevokeFrom)
+		}
+	}
+	for i, s := range d.services {
+		a, err := d.FindService(d.t.Context(), s.id, s.password)
+		if _, ended := d.passwords[s.id]; ended && err == nil && a.Open() {
+			d.t.Fatalf("after %s, service password %d is good again", what, i)
+		}
+		if current, accountErr := d.Account(d.t.Context(), s.account); accountErr == nil && (err != nil || !current.Open()) {
+			d.note(d.passwords, s.id, d.now)
+		}
+	}
+}
+
+// Through any number of restores, of any backups in any order, what ended is
+// never good again.
+func TestRestore_EndsAreForEver(t *testing.T) {
+	root, runs := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		runs++
+		dir := filepath.Join(root, strconv.Itoa(runs))
+		s, _, err := tryStore(filepath.Join(dir, "keystore.db"), commandLine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		d := &deaths{&world{Store: s, t: t, now: start}, map[string]policy.Time{}, map[string]policy.Time{}}
+		d.open()
+		d.issue(d.accounts[0])
+		var backups []string
+		for i := range rapid.IntRange(4, 16).Draw(t, "steps") {
+			switch what := rapid.IntRange(0, 9).Draw(t, "step"); {
+			case what < 2:
+				c, err := d.Backup(t.Context(), filepath.Join(dir, strconv.Itoa(i)))
+				d.must(err)
+				backups = append(backups, c.Path)
+				d.watch("a backup")
+			case what < 4 && len(backups) > 0:
+				backups = append(backups, d.restoreFrom(rapid.SampledFrom(backups).Draw(t, "backup")))
+				d.watch("a restore")
+			default:
+				d.step()
+				d.watch("a step")
+			}
+		}
+	})
+}
