@@ -214,11 +214,10 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 	}
 
 	// A dead key never comes back.
-	d := f.hash.secret(expiredSecret)
-	err = f.write(t.Context(), func(tx *txn) error {
-		return tx.insertKey(policy.Key{ID: "key_back", AccountID: a.ID, Origin: policy.OriginInitial, Expires: policy.Never()}, d)
-	})
-	wantIs(t, err, ErrInvalid)
+	imported, err := f.ImportKeys(t.Context(), start.Add(21*day), operator, Import{AccountID: a.ID, Expires: policy.Never(), Secrets: []policy.Secret{expiredSecret}})
+	if err != nil || len(imported) != 1 || imported[0].Result != ImportDead {
+		t.Errorf("importing a pruned key: %+v, %v", imported, err)
+	}
 	left(start.Add(422 * day))
 	if entries, _ := f.Audit(t.Context(), "", 0, 100); len(entries) != 1 || entries[0].Action != actionAuditPrune {
 		t.Errorf("audit entries after 422 days: %v, want the one about those that went", entries)

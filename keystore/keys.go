@@ -75,7 +75,7 @@ func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d
 		return err
 	}
 	t.audit(now, by, action, key.AccountID, key.ID, k.detail())
-	return t.changed(now, changedKey, d[:])
+	return t.announce(now, changedKey, d[:])
 }
 
 // check refuses what needs no look at the store.
@@ -109,13 +109,13 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 	if by.Kind == ActorAccount && by.ID != k.AccountID {
 		return notFound("account", k.AccountID)
 	}
-	if err := checkOpen(t.ctx, t, k.AccountID); err != nil {
+	if err := t.parties.checkOpen(t, k.AccountID); err != nil {
 		return err
 	}
 	if k.Issuer == "" {
 		return nil
 	}
-	issuer, _, err := t.key(Actor{}, k.Issuer)
+	issuer, err := t.parties.issuer(t, k.Issuer)
 	switch {
 	case err != nil:
 		return err
@@ -125,6 +125,42 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 		return refuse(ErrInvalid, "key %s cannot issue keys: it has no issuance right, or is no longer active", issuer.ID)
 	}
 	return nil
+}
+
+// parties are the accounts and keys in whose names a transaction issues keys:
+// many of a batch have the same.
+type parties struct {
+	open    map[string]bool       // accounts that were found open, by ID
+	issuers map[string]policy.Key // by ID
+}
+
+func (p *parties) checkOpen(t *txn, accountID string) error {
+	if p.open[accountID] {
+		return nil
+	}
+	if err := checkOpen(t.ctx, t, accountID); err != nil {
+		return err
+	}
+	if p.open == nil {
+		p.open = make(map[string]bool)
+	}
+	p.open[accountID] = true
+	return nil
+}
+
+func (p *parties) issuer(t *txn, id string) (policy.Key, error) {
+	if k, ok := p.issuers[id]; ok {
+		return k, nil
+	}
+	k, _, err := t.key(Actor{}, id)
+	if err != nil {
+		return policy.Key{}, err
+	}
+	if p.issuers == nil {
+		p.issuers = make(map[string]policy.Key)
+	}
+	p.issuers[id] = k
+	return k, nil
 }
 
 // checkOpen refuses an account that does not exist or is closed.
@@ -139,13 +175,9 @@ func checkOpen(ctx context.Context, q querier, accountID string) error {
 	return nil
 }
 
-// insertKey refuses a digest that any key has or ever had.
+// insertKey fails for a digest that a key has. That no key had it and was
+// pruned is certain of a secret made here; an import has to look.
 func (t *txn) insertKey(k policy.Key, d digest) error {
-	if dead, err := isPruned(t.ctx, t, d); err != nil {
-		return err
-	} else if dead {
-		return refuse(ErrInvalid, "this secret was a key that ended, and cannot become one again")
-	}
 	allow, err := json.Marshal(k.Allow.Entries())
 	if err != nil {
 		return err

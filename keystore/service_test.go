@@ -290,3 +290,44 @@ func TestPrune_ForgetsKeysOfTheIssuanceAPI(t *testing.T) {
 		}
 	}
 }
+
+// Keys that share a transaction share what is read of their issuer, until
+// something changes.
+func TestIssueKey_HeedsWhatItsTransactionChanged(t *testing.T) {
+	for name, end := range map[string]func(tx *txn, k policy.Key) error{
+		"the issuer is revoked": func(tx *txn, k policy.Key) error {
+			tx.revoke(start, operator, &k, "")
+			return tx.changed(start, changedKey, make([]byte, len(digest{})))
+		},
+		"the account is closed": func(tx *txn, k policy.Key) error {
+			tx.exec(`UPDATE accounts SET closed_at = $1 WHERE id = $2`, start, k.AccountID)
+			return tx.changed(start, changedAccount, []byte(k.AccountID))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := openStore(t, newPath(t))
+			root, _ := f.key(f.account().ID, func(k *NewKey) { k.Issuable = true })
+			by, k := Actor{Kind: ActorKey, ID: root.ID}, NewKey{AccountID: root.AccountID, Origin: policy.OriginAPI, Issuer: root.ID, Expires: policy.Never()}
+			err := f.write(t.Context(), func(tx *txn) error {
+				for range 2 {
+					if err := tx.checkIssue(start, by, k); err != nil {
+						return err
+					}
+				}
+				if err := tx.checkIssue(start.Add(time.Hour), by, k); err == nil {
+					t.Error("an expired key may issue, since it was read before")
+				}
+				if err := end(tx, root); err != nil {
+					return err
+				}
+				if err := tx.checkIssue(start, by, k); err == nil {
+					t.Error("a key may be issued after its issuer's end")
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

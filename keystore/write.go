@@ -153,6 +153,7 @@ type txn struct {
 	changes  []change
 	head     *AuditHead // of the audit trail, once it is known
 	peppered bool       // the pepper has been checked
+	parties  parties    // what issuing keys has read, and nothing has changed since
 	err      error
 }
 
@@ -167,7 +168,7 @@ func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 		err = t.err
 	}
 	if err = fault(err); err != nil {
-		t.changes, t.head, t.err = t.changes[:before], head, nil
+		t.changes, t.head, t.parties, t.err = t.changes[:before], head, parties{}, nil
 		// Where SQLite ended the transaction there is no savepoint to return
 		// to, and nothing that ran before may be kept.
 		t.exec("ROLLBACK TO one")
@@ -219,6 +220,12 @@ type change struct {
 // changed appends to the change feed. It comes last in a write, and returns
 // the first error of all.
 func (t *txn) changed(now policy.Time, kind string, ref []byte) error {
+	t.parties = parties{}
+	return t.announce(now, kind, ref)
+}
+
+// announce is changed for what is new, and changes nothing that was read.
+func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
 	t.changes = append(t.changes, change{kind, ref})
 	t.exec(`INSERT INTO feed (at, kind, ref) VALUES ($1, $2, $3)`, now, kind, ref)
 	return t.err
