@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -90,7 +91,7 @@ func newSession(cmd *cobra.Command) (*session, error) {
 	return &session{
 		ctx:  cmd.Context(),
 		now:  now(),
-		by:   keystore.Actor{Kind: keystore.ActorOperator, ID: osUser()},
+		by:   keystore.Actor{Kind: keystore.ActorOperator, ID: operatorName()},
 		json: asJSON,
 		in:   cmd.InOrStdin(),
 		out:  cmd.OutOrStdout(),
@@ -231,6 +232,19 @@ func checkOwner(fi os.FileInfo, what, command string, otherwise error) error {
 	return fmt.Errorf("%s belongs to user %s, and this command runs as %s: run it as the owner, sudo -u %s %s …",
 		what, name, userName(me), sudo, command)
 }
+
+// operatorName is who runs the command, as far as the system tells: commands run
+// as the keystore's owner, and sudo says for whom.
+func operatorName() string {
+	name := osUser()
+	if behind := os.Getenv("SUDO_USER"); behind != name && nameForm.MatchString(behind) {
+		name += " for " + behind
+	}
+	return name
+}
+
+// nameForm is what a user's name can be.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$`)
 
 // osUser is the name of the user who runs the command, or the ID where there
 // is no name.

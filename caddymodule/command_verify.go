@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -45,7 +46,10 @@ func verifyAudit(cmd *cobra.Command, _ []string) error {
 	}
 	return withStore(cmd, func(s *session) error {
 		c, err := s.store.VerifyAudit(s.ctx, kept)
-		if err != nil {
+		switch {
+		case errors.Is(err, keystore.ErrInvalid):
+			return fmt.Errorf("--head %s: %w", text, err)
+		case err != nil:
 			return err
 		}
 		result := verifyResult{Entries: c.Entries, First: c.First, Head: c.Head.String()}

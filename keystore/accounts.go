@@ -66,7 +66,7 @@ func (s *Store) createAccount(ctx context.Context, now policy.Time, by Actor, na
 		}
 		t.exec(`INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ($1, $2, $3, $4, $5)`,
 			id, name, serviceID, d[:], now)
-		t.audit(now, by, "account_create", id, id, name)
+		t.audit(now, by, actionAccountCreate, id, id, name)
 		return t.changed(now, changedNewAccount, []byte(id))
 	})
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id
 		detail := "service ID " + serviceID + ", before " + a.ServiceID
 		a.ServiceID = serviceID
 		t.exec(`UPDATE accounts SET service_id = $1, spw_digest = $2 WHERE id = $3`, serviceID, d[:], id)
-		t.audit(now, by, "account_rotate", id, id, detail)
+		t.audit(now, by, actionAccountRotate, id, id, detail)
 		return t.changed(now, changedAccount, []byte(id))
 	})
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id 
 		}
 		a.ClosedAt = now
 		t.exec(`UPDATE accounts SET closed_at = $1 WHERE id = $2`, now, id)
-		t.audit(now, by, "account_close", id, id, "")
+		t.audit(now, by, actionAccountClose, id, id, "")
 		return t.changed(now, changedAccount, []byte(id))
 	})
 	if err != nil {

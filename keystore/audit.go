@@ -32,11 +32,27 @@ type AuditEntry struct {
 	Seq       int64
 	At        policy.Time
 	Actor     Actor
-	Action    string // account_create, account_rotate, account_close, key_issue, key_import, key_rotate, key_delete, key_revoke, key_prune, pepper_add, audit_prune, store_restore
+	Action    string // one of the words below
 	AccountID string // empty where the action is no account's
 	Subject   string // ID of what was acted on
 	Detail    string
 }
+
+// The actions. A restore goes by some of them.
+const (
+	actionAccountCreate = "account_create"
+	actionAccountRotate = "account_rotate"
+	actionAccountClose  = "account_close"
+	actionKeyIssue      = "key_issue"
+	actionKeyImport     = "key_import"
+	actionKeyRotate     = "key_rotate"
+	actionKeyDelete     = "key_delete"
+	actionKeyRevoke     = "key_revoke"
+	actionKeyPrune      = "key_prune"
+	actionPepperAdd     = "pepper_add"
+	actionAuditPrune    = "audit_prune"   // subject: the head of what was pruned
+	actionStoreRestore  = "store_restore" // subject: the head of the backup
+)
 
 // Audit returns the newest entries of the audit trail, newest first: of one
 // account, or of all where accountID is empty, and none from before since.

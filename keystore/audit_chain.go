@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -101,12 +100,6 @@ func (s *Store) chainAudit(ctx context.Context, q interface {
 	return nil
 }
 
-// The store's own actions.
-const (
-	actionPepperAdd  = "pepper_add"
-	actionAuditPrune = "audit_prune" // subject: the head of what was pruned
-)
-
 // addsPepper reports whether e is the entry from which on the hashes are keyed.
 func (e *AuditEntry) addsPepper() bool {
 	return e.Actor.Kind == ActorStore && e.Action == actionPepperAdd
@@ -165,26 +158,44 @@ func (v *auditVerifier) begin() error {
 		return err
 	}
 	v.Head = firstHead(storeID)
-	var pruned string
-	err = v.tx.QueryRowContext(v.ctx, `SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,
-		actionAuditPrune, ActorStore).Scan(&pruned)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
+	switch pruned, err := prunedHead(v.ctx, v.tx); {
+	case errors.Is(err, errPruneEntry):
+		v.Fault = err.Error()
+		return nil
 	case err != nil:
 		return err
-	default:
-		if v.Head, err = ParseAuditHead(pruned); err != nil {
-			v.Fault = "an entry about pruning was changed: " + err.Error()
-			return nil //nolint:nilerr // it is the trail's fault
-		}
+	case pruned.Seq > 0:
+		v.Head = pruned
 	}
 	v.First = v.Head.Seq + 1
+	if v.kept != nil && v.kept.Seq < v.Head.Seq {
+		return refuse(ErrInvalid, "the head is that of entry %d, which has been pruned since: give a newer one, or none", v.kept.Seq)
+	}
 	err = v.tx.QueryRowContext(v.ctx, `SELECT COALESCE(MIN(seq), 0) FROM audit WHERE action = $1 AND actor_kind = $2`,
 		actionPepperAdd, ActorStore).Scan(&v.keyedFrom)
-	if err == nil && v.kept != nil {
-		v.checkKept()
-	}
+	v.checkKept()
 	return err
+}
+
+// errPruneEntry says that an entry about pruning was changed.
+var errPruneEntry = errors.New("an entry about pruning was changed")
+
+// prunedHead is the head of what was pruned from the trail, which an entry in it
+// says; zero where nothing was.
+func prunedHead(ctx context.Context, q querier) (h AuditHead, err error) {
+	var subject string
+	err = q.QueryRowContext(ctx, `SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,
+		actionAuditPrune, ActorStore).Scan(&subject)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return AuditHead{}, nil
+	case err != nil:
+		return AuditHead{}, err
+	}
+	if h, err = ParseAuditHead(subject); err != nil {
+		return AuditHead{}, fmt.Errorf("%w: %w", errPruneEntry, err)
+	}
+	return h, nil
 }
 
 func (v *auditVerifier) run() error {
@@ -225,20 +236,16 @@ func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
 	}
 	v.Head = next
 	v.Entries++
-	if v.kept != nil {
-		v.checkKept()
-	}
+	v.checkKept()
 }
 
 // checkKept compares with the head that was noted, where the trail has come to
 // it.
 func (v *auditVerifier) checkKept() {
-	switch {
-	case v.kept.Seq < v.First-1:
-		v.Fault = fmt.Sprintf("the head is that of entry %d, which has been pruned since: give a newer one", v.kept.Seq)
-	case v.kept.Seq == v.Head.Seq && !bytes.Equal(v.kept.Hash[:], v.Head.Hash[:]):
-		v.Fault = fmt.Sprintf("entry %d is not the one that the head was noted of: it, or one before it, was written anew", v.kept.Seq)
+	if v.kept == nil || v.kept.Seq != v.Head.Seq || v.kept.Hash == v.Head.Hash {
+		return
 	}
+	v.Fault = fmt.Sprintf("entry %d is not the one that the head was noted of: it, or one before it, was written anew, or the head is another keystore's", v.kept.Seq)
 }
 
 // appending scans a row's columns into what it is asked to and then more.

@@ -124,7 +124,7 @@ func (run *importRun) batch(t *txn, secrets []policy.Secret) ([]Imported, error)
 			if result.Key.ID, err = newID("key_"); err != nil {
 				return nil, err
 			}
-			if err := t.addKey(run.now, run.by, "key_import", result.Key, d, run.key); err != nil {
+			if err := t.addKey(run.now, run.by, actionKeyImport, result.Key, d, run.key); err != nil {
 				return nil, err
 			}
 			run.made[d] = result.Key

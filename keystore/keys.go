@@ -53,7 +53,7 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 		if err := t.checkIssue(now, by, k); err != nil {
 			return err
 		}
-		return t.addKey(now, by, "key_issue", key, d, k)
+		return t.addKey(now, by, actionKeyIssue, key, d, k)
 	})
 	if err != nil {
 		return none(err)
@@ -209,7 +209,7 @@ func (s *Store) DeleteKey(ctx context.Context, now policy.Time, by Actor, id str
 		}
 		k.DeletedAt = now
 		t.exec(`UPDATE api_keys SET deleted_at = $1 WHERE id = $2`, now, id)
-		t.audit(now, by, "key_delete", k.AccountID, id, "")
+		t.audit(now, by, actionKeyDelete, k.AccountID, id, "")
 		return true, nil
 	})
 }
@@ -229,9 +229,10 @@ func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, re
 	})
 }
 
-// RevokeTree revokes a key, as RevokeKey does, and every key that it issued,
-// all at the same instant. It returns how many of these it ended: those that
-// had expired are revoked with the rest, so that no grace is left to them.
+// RevokeTree revokes a key, as RevokeKey does, and every key that it issued, or
+// that a key issued whose place it took, all at the same instant. It returns how
+// many of these it ended: those that had expired are revoked with the rest, so
+// that no grace is left to them.
 func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, reason string) (key policy.Key, children int, err error) {
 	if err := checkText("the reason", reason); err != nil {
 		return policy.Key{}, 0, err
@@ -251,24 +252,38 @@ func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, r
 				return err
 			}
 		}
-		ids, err := queryRows(t.ctx, t, scanText, `UPDATE api_keys SET revoked_at = $1, revoked_reason = $2
-			WHERE issuer_id = $3 AND revoked_at IS NULL AND deleted_at IS NULL RETURNING id`, now, why, id)
+		issuers, err := queryRows(t.ctx, t, scanText, `WITH RECURSIVE issuers (id) AS (VALUES ($1) UNION
+			SELECT k.replaces FROM api_keys k JOIN issuers ON k.id = issuers.id WHERE k.replaces IS NOT NULL) SELECT id FROM issuers`, id)
 		if err != nil {
 			return err
 		}
-		for _, child := range ids {
-			t.audit(now, by, "key_revoke", k.AccountID, child, why)
+		key, children = k, 0
+		for _, issuer := range issuers {
+			n, err := t.revokeChildren(now, by, &k, issuer, why)
+			if err != nil {
+				return err
+			}
+			children += n
 		}
-		key, children = k, len(ids)
-		if children == 0 {
-			return t.err
-		}
-		return t.changed(now, changedChildren, []byte(id))
+		return t.err
 	})
 	if err != nil {
 		return policy.Key{}, 0, err
 	}
 	return key, children, nil
+}
+
+// revokeChildren ends what an issuer has issued.
+func (t *txn) revokeChildren(now policy.Time, by Actor, k *policy.Key, issuer, why string) (int, error) {
+	ids, err := queryRows(t.ctx, t, scanText, `UPDATE api_keys SET revoked_at = $1, revoked_reason = $2
+		WHERE issuer_id = $3 AND revoked_at IS NULL AND deleted_at IS NULL RETURNING id`, now, why, issuer)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	for _, child := range ids {
+		t.audit(now, by, actionKeyRevoke, k.AccountID, child, why)
+	}
+	return len(ids), t.changed(now, changedChildren, []byte(issuer))
 }
 
 func scanText(row scanner) (text string, err error) {
@@ -280,7 +295,7 @@ func scanText(row scanner) (text string, err error) {
 func (t *txn) revoke(now policy.Time, by Actor, k *policy.Key, reason string) {
 	k.RevokedAt = now
 	t.exec(`UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id = $3`, now, reason, k.ID)
-	t.audit(now, by, "key_revoke", k.AccountID, k.ID, reason)
+	t.audit(now, by, actionKeyRevoke, k.AccountID, k.ID, reason)
 }
 
 // endKey runs end on a key and announces that it changed.

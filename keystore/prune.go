@@ -81,12 +81,7 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 	}
 	keys, err := query(ctx, s, func(row scanner) (k ended, err error) {
 		return k, row.Scan(&k.id, &k.digest, &k.origin)
-	}, `SELECT k.id, k.digest, k.origin FROM api_keys k
-		WHERE `+firstEnd+` <= $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
-		UNION ALL
-		SELECT k.id, k.digest, k.origin FROM accounts a JOIN api_keys k ON k.account_id = a.id
-		WHERE a.closed_at <= $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
-		LIMIT $2`, now.Add(-s.cfg.Retention), pruneBatch)
+	}, endedKeys, now.Add(-s.cfg.Retention), pruneBatch)
 	if err != nil || len(keys) == 0 {
 		return false, err
 	}
@@ -113,11 +108,20 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 		if pruned == 0 {
 			return nil
 		}
-		t.audit(now, Actor{Kind: ActorStore}, "key_prune", "", "", fmt.Sprintf("%d keys", pruned))
+		t.audit(now, Actor{Kind: ActorStore}, actionKeyPrune, "", "", fmt.Sprintf("%d keys", pruned))
 		return t.err
 	})
 	return len(keys) == pruneBatch, err
 }
+
+// endedKeys finds keys without jobs that ended by themselves or with their
+// account, both by an index.
+const endedKeys = `SELECT k.id, k.digest, k.origin FROM api_keys k
+	WHERE ` + firstEnd + ` <= $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
+	UNION ALL
+	SELECT k.id, k.digest, k.origin FROM api_keys k
+	WHERE k.account_id IN (SELECT id FROM accounts WHERE closed_at <= $1) AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
+	LIMIT $2`
 
 // pruneDigests forgets keys of which there were many, and which nobody keeps a
 // list of to import again. Digests of other keys are kept for ever.

@@ -107,10 +107,7 @@ func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from
 	return r, nil
 }
 
-const (
-	actRestore         = "restoring a backup"
-	actionStoreRestore = "store_restore" // subject: the head of the backup
-)
+const actRestore = "restoring a backup"
 
 // backup is a private copy of a backup.
 type backup struct {
@@ -141,16 +138,16 @@ func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err err
 		return nil, fault(fmt.Errorf("copying %s: %w", from, err))
 	}
 	if b.head.Seq, err = readBackup(ctx, temp); err != nil {
-		return nil, fault(b.refuse(err))
+		return nil, fault(b.unusable(err))
 	}
 	reader := &Store{cfg: s.cfg, log: s.log, hash: s.hash, mono: s.mono}
 	reader.cfg.Path, reader.cfg.CommandLine, reader.cfg.KeepPepper = temp, true, false // it is nobody's yet
 	if b.db, err = reader.tryOpen(ctx, false); err != nil {
-		return nil, b.refuse(err)
+		return nil, b.unusable(err)
 	}
 	if b.head, err = headAt(ctx, b.db.reader, b.db.id, b.head.Seq); err != nil {
 		_ = b.db.close() // err says more
-		return nil, b.refuse(err)
+		return nil, b.unusable(err)
 	}
 	return b, nil
 }
@@ -166,8 +163,8 @@ func (b *backup) close() error {
 	return nil
 }
 
-// refuse is the error of a backup that cannot be used.
-func (b *backup) refuse(err error) error {
+// unusable is the error of a backup that cannot be used.
+func (b *backup) unusable(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fault(err)
 	}

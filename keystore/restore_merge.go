@@ -31,7 +31,7 @@ func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Act
 		return r, err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	m := &merge{
+	m := &merger{
 		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), hash: s.hash},
 		now: now, backup: b.head, Restored: Restored{Backup: b.head},
 	}
@@ -72,9 +72,9 @@ func (s *Store) beginMerge(ctx context.Context, db *database, conn *sql.Conn) (*
 	}
 }
 
-// merge is a restore on its way, in a transaction on the store with the backup
+// merger is a restore on its way, in a transaction on the store with the backup
 // attached.
-type merge struct {
+type merger struct {
 	*txn
 	Restored
 
@@ -84,23 +84,14 @@ type merge struct {
 }
 
 // checkTrail makes sure that the backup's trail is a part of the store's.
-func (m *merge) checkTrail(from string) error {
+func (m *merger) checkTrail(from string) error {
 	last, err := lastHead(m.ctx, m)
 	if err != nil {
 		return err
 	}
-	pruned := AuditHead{}
-	var subject string
-	err = m.queryRow(`SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,
-		actionAuditPrune, ActorStore).Scan(&subject)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-	case err != nil:
-		return err
-	default:
-		if pruned, err = ParseAuditHead(subject); err != nil {
-			return fmt.Errorf("the audit trail's entry about pruning was changed: %w", err)
-		}
+	pruned, err := prunedHead(m.ctx, m)
+	if err != nil {
+		return fmt.Errorf("the audit trail: %w", err)
 	}
 	m.blind = m.backup.Seq < pruned.Seq
 	var own AuditHead
@@ -117,7 +108,7 @@ func (m *merge) checkTrail(from string) error {
 		}
 	}
 	if own != m.backup {
-		return refuse(ErrInvalid, "%s and this keystore went apart before it was made: entry %d of the audit trail is not the same in both; want a backup of this keystore", from, m.backup.Seq)
+		return refuse(ErrInvalid, "%s and this keystore went apart before the backup was made: entry %d of the audit trail is not the same in both; want a backup of this keystore", from, m.backup.Seq)
 	}
 	return nil
 }
@@ -129,7 +120,7 @@ const since = `SELECT subject FROM main.audit WHERE seq > $1 AND action `
 const endedNow = `(k.deleted_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.revoke_from <= $1 OR a.closed_at IS NOT NULL)`
 
 // run merges. What is removed goes first, since names and digests are unique.
-func (m *merge) run(by Actor) error {
+func (m *merger) run(by Actor) error {
 	m.exec(`INSERT INTO dead_digests (digest, at, forget_at)
 		SELECT k.digest, $1, CASE k.origin WHEN $2 THEN $3 END FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id
 		WHERE k.id NOT IN (SELECT id FROM backup.api_keys) AND `+endedNow+` ON CONFLICT DO NOTHING`,
@@ -155,20 +146,20 @@ func (m *merge) run(by Actor) error {
 
 // bring brings back what only the backup has: another restore removed it, or
 // pruning, of which the trail and the dead digests tell.
-func (m *merge) bring() {
+func (m *merger) bring() {
 	// A service password that was rotated since must not work again, so such an
 	// account has none until it is rotated once more.
 	m.rows(&m.Accounts.Restored, `INSERT INTO main.accounts (id, name, service_id, spw_digest, created_at, closed_at)
 		SELECT b.id, b.name, b.service_id,
-			CASE WHEN b.id IN (`+since+`= 'account_rotate') THEN randomblob(32) ELSE b.spw_digest END, b.created_at,
-			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = 'account_close' AND subject = b.id))
-		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq)
+			CASE WHEN b.id IN (`+since+`= $2) THEN randomblob(32) ELSE b.spw_digest END, b.created_at,
+			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $3 AND subject = b.id))
+		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq, actionAccountRotate, actionAccountClose)
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at,
-		expires_at, deleted_at, revoked_at, revoked_reason, last_used_at, revoke_from`
+		expires_at, deleted_at, revoked_at, revoked_reason, last_used_at, revoke_from, replaces`
 	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`) SELECT `+key+` FROM backup.api_keys
 		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests)
 			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
-			AND id NOT IN (`+since+`IN ('key_delete', 'key_revoke', 'key_rotate'))`, m.backup.Seq)
+			AND id NOT IN (`+since+`IN ($2, $3, $4))`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate)
 	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at`
 	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs
 		WHERE key_id IN (SELECT id FROM main.api_keys) AND account_id IN (SELECT id FROM main.accounts)
@@ -176,7 +167,7 @@ func (m *merge) bring() {
 }
 
 // rows is exec for a statement of which the number of rows is reported.
-func (m *merge) rows(n *int, query string, args ...any) {
+func (m *merger) rows(n *int, query string, args ...any) {
 	if m.err == nil {
 		var affected int64
 		affected, m.err = m.count(query, args...)
@@ -185,7 +176,7 @@ func (m *merge) rows(n *int, query string, args ...any) {
 }
 
 // row reads a number.
-func (m *merge) row(n *int, query string, args ...any) {
+func (m *merger) row(n *int, query string, args ...any) {
 	if m.err == nil {
 		m.err = m.queryRow(query, args...).Scan(n)
 	}

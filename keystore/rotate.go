@@ -20,7 +20,7 @@ const maxOverlap = 10 * 8766 * time.Hour
 // RotateKey issues a key with the rules of another, and schedules the other's
 // revocation for the end of the overlap; without an overlap it is revoked at
 // once. The new key is the operator's, of origin console; the old one's expiry
-// stays as it is.
+// stays as it is. Both belong to one tree: see RevokeTree.
 //
 // It refuses everybody but the operator and, with ErrInvalid, an overlap below
 // zero or of more than ten years, and a key that is not active or whose
@@ -54,7 +54,7 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 		}
 		k := NewKey{
 			AccountID: old.AccountID, Origin: policy.OriginConsole, Label: old.Label,
-			Expires: old.Expires, Allow: old.Allow, Issuable: old.Issuable,
+			Expires: old.Expires, Allow: old.Allow, Issuable: old.Issuable, Issuer: old.IssuerID,
 		}
 		key := k.key(now, newKeyID, secret.Reveal()[:prefixLen])
 		t.retire(now, by, &old, key.ID, overlap)
@@ -62,7 +62,11 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 			return err
 		}
 		r = Rotation{Old: old, New: key, Secret: secret}
-		return t.addKey(now, by, "key_issue", key, d, k)
+		if err := t.addKey(now, by, actionKeyIssue, key, d, k); err != nil {
+			return err
+		}
+		t.exec(`UPDATE api_keys SET replaces = $1 WHERE id = $2`, old.ID, key.ID)
+		return t.err
 	})
 	if err != nil {
 		return Rotation{}, err
@@ -88,12 +92,12 @@ func (t *txn) retire(now policy.Time, by Actor, k *policy.Key, successor string,
 	if overlap == 0 {
 		k.RevokedAt = now
 		t.exec(`UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id = $3`, now, reason, k.ID)
-		t.audit(now, by, "key_rotate", k.AccountID, k.ID, reason+", revoked at once")
+		t.audit(now, by, actionKeyRotate, k.AccountID, k.ID, reason+", revoked at once")
 		return
 	}
 	k.RevokeFrom = now.Add(overlap)
 	t.exec(`UPDATE api_keys SET revoke_from = $1, revoked_reason = $2 WHERE id = $3`, k.RevokeFrom, reason, k.ID)
-	t.audit(now, by, "key_rotate", k.AccountID, k.ID, reason+", revoked from "+k.RevokeFrom.String()+" on")
+	t.audit(now, by, actionKeyRotate, k.AccountID, k.ID, reason+", revoked from "+k.RevokeFrom.String()+" on")
 }
 
 // operatorOnly refuses everybody but the operator.

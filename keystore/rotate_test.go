@@ -29,7 +29,8 @@ func TestRotateKey_SuccessorHasTheSameRules(t *testing.T) {
 		}
 		want := policy.Key{
 			ID: r.New.ID, AccountID: a.ID, AccountOpen: true, Origin: policy.OriginConsole, Label: old.Label,
-			Prefix: r.Secret.Reveal()[:8], Allow: old.Allow, Issuable: old.Issuable, CreatedAt: start + 1, Expires: old.Expires,
+			Prefix: r.Secret.Reveal()[:8], Allow: old.Allow, Issuable: old.Issuable, IssuerID: old.IssuerID,
+			CreatedAt: start + 1, Expires: old.Expires,
 		}
 		for what, got := range map[string]policy.Key{"answered": r.New, "found": f.find(r.Secret).Key} {
 			if diff := cmp.Diff(want, got, cmpPolicy); diff != "" || got.ID == old.ID {

@@ -16,11 +16,6 @@ func CheckChild(issuer *Key, expires Expiry, allow AddrSet) error {
 	return nil
 }
 
-// After reports whether e comes later than other.
-func (e Expiry) After(other Expiry) bool {
-	return !other.never && (e.never || e.at > other.at)
-}
-
 // outside names what of s is not in other.
 func (s AddrSet) outside(other AddrSet) (entry string, ok bool) {
 	if other.Any() {

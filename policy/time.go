@@ -51,6 +51,11 @@ func ExpiresAt(t Time) Expiry { return Expiry{at: t} }
 // Passed reports whether the expiry has come at now.
 func (e Expiry) Passed(now Time) bool { return !e.never && now >= e.at }
 
+// After reports whether e comes later than other.
+func (e Expiry) After(other Expiry) bool {
+	return !other.never && (e.never || e.at > other.at)
+}
+
 // Time returns the instant of expiry; ok is false where there is none.
 func (e Expiry) Time() (at Time, ok bool) { return e.at, !e.never }
 

@@ -8,6 +8,8 @@ CREATE INDEX api_keys_ended ON api_keys (MIN(
     COALESCE(expires_at, 9223372036854775807), COALESCE(deleted_at, 9223372036854775807),
     COALESCE(revoked_at, 9223372036854775807), COALESCE(revoke_from, 9223372036854775807)));
 
+ALTER TABLE api_keys ADD COLUMN replaces TEXT; -- ID of the key that this one took the place of
+
 ALTER TABLE dead_digests ADD COLUMN forget_at BIGINT; -- NULL: never
 CREATE INDEX dead_digests_forget ON dead_digests (forget_at) WHERE forget_at IS NOT NULL;
 
