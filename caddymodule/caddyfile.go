@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,6 +78,9 @@ func positive(set func(caddy.Duration)) option { return durationFrom(1, "", set)
 // durationOrOff reads an option's one argument, a duration or "off", which is 0.
 func durationOrOff(set func(caddy.Duration)) option { return durationFrom(0, "off", set) }
 
+// durationForm is that of durations, however long they are.
+var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|h|d))+$`)
+
 func durationFrom(least time.Duration, zero string, set func(caddy.Duration)) option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -89,6 +93,9 @@ func durationFrom(least time.Duration, zero string, set func(caddy.Duration)) op
 			return nil
 		}
 		dur, err := caddy.ParseDuration(value)
+		if err != nil && durationForm.MatchString(value) {
+			return d.Errf("%s %q: that is too long: want 106751d at most", name, value)
+		}
 		if err != nil || dur < least {
 			return d.Errf("%s %q: want a duration such as 90s, 24h or 7d", name, value)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/issuance"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -27,7 +28,9 @@ which the rules are looked at. Nothing is sent, and nothing is changed.
 The key is named by its ID, or is the one line of standard input. Grace and what
 else a gate can have are those of the backend's gate in the configuration that
 --config names, and without one the default; of several gates it is the one with
-the longest grace.
+the longest grace. A path at which the configuration has speechgate_issue, or its
+default path without one, is the issuance API's: a call by that key is explained,
+but for what epi and ipa ask.
 
 The exit status is 0, whatever the decision.`
 	explain.Example = `  $ caddy speechgate explain --key-id key_… --ip 192.0.2.7 --method POST --path /v1/recognize
@@ -67,7 +70,7 @@ type explanation struct {
 	ClientIP  string         `json:"client_ip"`
 	Method    string         `json:"method"`
 	Path      string         `json:"path"`
-	Dialect   string         `json:"dialect"`
+	Dialect   *string        `json:"dialect"` // null for the issuance API
 	Backend   string         `json:"backend"`
 	Operation string         `json:"operation"`
 	JobID     *string        `json:"job_id"`
@@ -75,7 +78,7 @@ type explanation struct {
 	Allowed   bool           `json:"allowed"`
 	Reason    string         `json:"reason"`
 	Grace     *string        `json:"grace_until"`
-	Answer    *refusalResult `json:"answer"` // null if the backend answers
+	Answer    *refusalResult `json:"answer"` // null if it is allowed
 }
 
 // ruleResult is what one rule says.
@@ -105,39 +108,76 @@ func explainRequest(cmd *cobra.Command, _ []string) error {
 		if q.at.IsZero() {
 			q.at = s.now
 		}
-		candidates, err := s.gates.speaking(q.api, backend)
-		if err != nil {
-			return err
-		}
 		found, err := s.keyInQuestion(q.keyID)
 		if err != nil {
 			return err
 		}
-		job, err := s.jobInQuestion(candidates[0].Backend, candidates[0].classify(q.request()).JobID)
+		ask := s.askGate
+		if s.gates.issues(q.path.EscapedPath()) {
+			ask = s.askIssuer
+		}
+		e, err := ask(&q, backend, found)
 		if err != nil {
 			return err
 		}
-		gate := mostGraceful(candidates, job)
-		call := gate.classify(q.request())
-		request := policy.Request{
-			Operation: call.Operation, Client: q.client, Job: job,
-			Grace: gate.graceRule(), UnrecordedJobs: gate.unrecordedJobs(),
-		}
-		findings, decision := policy.Explain(q.at, found.key, &request)
-		e := explanation{
-			At: timeText(q.at), ClientIP: q.client.String(), Method: q.method, Path: q.path.EscapedPath(),
-			Dialect: q.api.Name, Backend: gate.Backend, Operation: call.Operation.String(),
-		}
-		if key := found.key; key != nil {
-			e.KeyID, e.AccountID = &key.ID, &key.AccountID
-		}
-		if call.JobID != "" {
-			e.JobID = &call.JobID
-		}
-		e.Rules, decision = found.among(findings, decision)
-		e.decide(decision, q.api, call)
 		return s.print(e, e.rows()...)
 	})
+}
+
+// askGate explains what the gate of a backend decides.
+func (s *session) askGate(q *question, backend string, found keyAsked) (explanation, error) {
+	candidates, err := s.gates.speaking(q.api, backend)
+	if err != nil {
+		return explanation{}, err
+	}
+	job, err := s.jobInQuestion(candidates[0].Backend, candidates[0].classify(q.request()).JobID)
+	if err != nil {
+		return explanation{}, err
+	}
+	gate := mostGraceful(candidates, job)
+	call := gate.classify(q.request())
+	e, reason := q.explain(found, &policy.Request{
+		Operation: call.Operation, Client: q.client, Job: job,
+		Grace: gate.graceRule(), UnrecordedJobs: gate.unrecordedJobs(),
+	})
+	e.Dialect, e.Backend = &q.api.Name, gate.Backend
+	if call.JobID != "" {
+		e.JobID = &call.JobID
+	}
+	if !e.Allowed {
+		a := q.api.Refusal(call, reason)
+		e.Answer = &refusalResult{a.Status, a.RetryAfter, a.Body}
+	}
+	return e, nil
+}
+
+// askIssuer explains what the issuance API decides on a call by key.
+func (s *session) askIssuer(q *question, _ string, found keyAsked) (explanation, error) {
+	operation := policy.Unlisted
+	if q.method == http.MethodPost {
+		operation = policy.IssueKey
+	}
+	e, reason := q.explain(found, &policy.Request{Operation: operation, Client: q.client})
+	e.Backend = issueBackend
+	if !e.Allowed {
+		a := issuance.Refusal(reason)
+		e.Answer = &refusalResult{a.Status, a.RetryAfter, a.Text + "\n"}
+	}
+	return e, nil
+}
+
+// explain goes through the rules.
+func (q *question) explain(found keyAsked, r *policy.Request) (explanation, policy.Reason) {
+	findings, decision := policy.Explain(q.at, found.key, r)
+	e := explanation{
+		At: timeText(q.at), ClientIP: q.client.String(), Method: q.method, Path: q.path.EscapedPath(), Operation: r.Operation.String(),
+	}
+	if key := found.key; key != nil {
+		e.KeyID, e.AccountID = &key.ID, &key.AccountID
+	}
+	e.Rules, decision = found.among(findings, decision)
+	e.Allowed, e.Reason, e.Grace = decision.Reason.OK(), decision.Reason.String(), timeText(decision.GraceUntil)
+	return e, decision.Reason
 }
 
 func questionOfFlags(cmd *cobra.Command) (q question, err error) {
@@ -226,9 +266,13 @@ func parseClient(text string) (netip.Addr, error) {
 
 // speaking returns the gates of one backend that speak the API: those configured
 // or, where none is, one with every default.
-func (g gates) speaking(api *dialect.API, backend string) ([]*Gate, error) {
-	found := make(gates)
-	for name, all := range g {
+func (h *handlers) speaking(api *dialect.API, backend string) ([]*Gate, error) {
+	found := make(map[string][]*Gate)
+	var configured map[string][]*Gate
+	if h != nil {
+		configured = h.gates
+	}
+	for name, all := range configured {
 		for _, gate := range all {
 			if gate.Dialect == api.Name {
 				gate.api, gate.Backend = api, name
@@ -337,32 +381,26 @@ func (c keyAsked) among(findings []policy.Finding, d policy.Decision) ([]ruleRes
 	return rules, d
 }
 
-// decide fills in what comes of the rules.
-func (e *explanation) decide(d policy.Decision, api *dialect.API, call dialect.Call) {
-	e.Allowed, e.Reason, e.Grace = d.Reason.OK(), d.Reason.String(), timeText(d.GraceUntil)
-	if !e.Allowed {
-		a := api.Refusal(call, d.Reason)
-		e.Answer = &refusalResult{a.Status, a.RetryAfter, a.Body}
-	}
-}
-
 // rows are for people.
 func (e *explanation) rows() [][]string {
+	decides, answers := []string{"API", e.Backend}, "a new key, if epi and ipa are right"
+	if e.Dialect != nil {
+		decides, answers = []string{"Gate", *e.Dialect + ", backend " + e.Backend}, "the backend's answer"
+	}
 	rows := [][]string{
 		{"Request", e.Method + " " + e.Path},
 		{"From", e.ClientIP},
 		{"At", *e.At},
-		{"Gate", e.Dialect + ", backend " + e.Backend},
+		decides,
 		{""},
 		{"RULE", "VERDICT", "WHY"},
 	}
 	for _, r := range e.Rules {
 		rows = append(rows, []string{r.Rule, strings.ReplaceAll(r.Verdict, "_", " "), r.Why})
 	}
-	decision, sees := "refused", "the backend's answer"
-	if e.Allowed {
-		decision = "allowed"
-	} else {
+	decision, sees := "allowed", answers
+	if !e.Allowed {
+		decision = "refused"
 		sees = strconv.Itoa(e.Answer.Status) + " " + strings.TrimSpace(e.Answer.Body)
 	}
 	return append(rows, []string{""}, []string{"Decision", decision}, []string{"Reason", e.Reason}, []string{"Client sees", sees})

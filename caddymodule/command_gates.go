@@ -2,18 +2,27 @@ package caddymodule
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/speechgate/speechgate/policy"
 )
 
-// gates are those of a configuration, by backend name.
-type gates map[string][]*Gate
+// gates are those of a configuration; nil where none is named.
+type gates = *handlers
 
-// gatesOf finds the gates anywhere in the HTTP app's configuration.
+// handlers are what of a configuration decides on requests.
+type handlers struct {
+	gates   map[string][]*Gate // by backend name
+	issuers []*Issue
+}
+
+// gatesOf finds the gates, and what issues keys beside them, anywhere in the HTTP
+// app's configuration.
 func gatesOf(httpApp json.RawMessage) (gates, error) {
-	found := make(gates)
+	found := &handlers{gates: make(map[string][]*Gate)}
 	if httpApp == nil {
 		return found, nil
 	}
@@ -26,20 +35,29 @@ func gatesOf(httpApp json.RawMessage) (gates, error) {
 	return found, found.collect(config)
 }
 
-func (g gates) collect(config any) error {
+func (h *handlers) collect(config any) error {
 	switch node := config.(type) {
 	case []any:
 		for _, child := range node {
-			if err := g.collect(child); err != nil {
+			if err := h.collect(child); err != nil {
 				return err
 			}
 		}
 	case map[string]any:
-		if node["handler"] == "speechgate" {
-			return g.add(node)
+		switch node["handler"] {
+		case "speechgate":
+			gate := new(Gate)
+			err := decodeHandler(node, gate)
+			backend := gate.backendName()
+			h.gates[backend] = append(h.gates[backend], gate)
+			return err
+		case "speechgate_issue":
+			issuer := new(Issue)
+			h.issuers = append(h.issuers, issuer)
+			return decodeHandler(node, issuer)
 		}
 		for _, child := range node {
-			if err := g.collect(child); err != nil {
+			if err := h.collect(child); err != nil {
 				return err
 			}
 		}
@@ -47,35 +65,41 @@ func (g gates) collect(config any) error {
 	return nil
 }
 
-func (g gates) add(handler map[string]any) error {
-	text, err := json.Marshal(handler)
+func decodeHandler(node map[string]any, into any) error {
+	text, err := json.Marshal(node)
 	if err != nil {
 		return err
 	}
-	gate := new(Gate)
-	if err := json.Unmarshal(text, gate); err != nil {
-		return fmt.Errorf("a speechgate handler: %w", err)
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("a %s handler: %w", node["handler"], err)
 	}
-	backend := gate.backendName()
-	g[backend] = append(g[backend], gate)
 	return nil
 }
 
 // of returns the gates of a backend; where none is configured, one with every
 // default.
-func (g gates) of(backend string) []*Gate {
-	if configured, ok := g[backend]; ok {
-		return configured
+func (h *handlers) of(backend string) []*Gate {
+	if h != nil && h.gates[backend] != nil {
+		return h.gates[backend]
 	}
 	return []*Gate{{Backend: backend}}
 }
 
 // until is when the longest grace for j ends; zero where there is none.
-func (g gates) until(j *policy.Job) (until policy.Time) {
-	for _, gate := range g.of(j.Backend) {
+func (h *handlers) until(j *policy.Job) (until policy.Time) {
+	for _, gate := range h.of(j.Backend) {
 		if rule := gate.graceRule(); rule.Window > 0 {
 			until = max(until, rule.Until(j))
 		}
 	}
 	return until
+}
+
+// issues reports whether a path is one at which keys are issued; where no
+// configuration is named, the default one.
+func (h *handlers) issues(path string) bool {
+	if h == nil {
+		return path == issuePath
+	}
+	return slices.ContainsFunc(h.issuers, func(i *Issue) bool { return cmp.Or(i.Path, issuePath) == path })
 }

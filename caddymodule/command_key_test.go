@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +191,36 @@ func TestGates_graceOfAJob(t *testing.T) {
 			}
 			if got := found.until(&job); got != want {
 				t.Errorf("got %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+func TestGates_whereKeysAreIssued(t *testing.T) {
+	for name, tt := range map[string]struct {
+		config string // of the HTTP app; empty if none is named
+		paths  []string
+	}{
+		"no configuration":   {"", []string{issuePath}},
+		"no HTTP app":        {"null", nil},
+		"no issuance API":    {`{"routes": [{"handle": [{"handler": "speechgate"}]}]}`, nil},
+		"at the default":     {`{"routes": [{"handle": [{"handler": "speechgate_issue"}]}]}`, []string{issuePath}},
+		"at two of its own":  {`[{"handler": "speechgate_issue", "path": "/a"}, {"handler": "subroute", "routes": [{"handler": "speechgate_issue", "path": "/b"}]}]`, []string{"/a", "/b"}},
+		"with every option":  {`[{"handler": "speechgate_issue", "default_lifetime": 1000000000, "max_lifetime": "1h", "cors": ["*"]}]`, []string{issuePath}},
+		"in a handler's box": {`[{"handler": "speechgate_issue", "path": "/a", "handle": [{"handler": "speechgate_issue", "path": "/b"}]}]`, []string{"/a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var found gates
+			if tt.config != "" {
+				var err error
+				if found, err = gatesOf([]byte(tt.config)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, path := range []string{issuePath, "/a", "/b", "/a/", "/"} {
+				if got := found.issues(path); got != slices.Contains(tt.paths, path) {
+					t.Errorf("issues at %s: %v", path, got)
+				}
 			}
 		})
 	}

@@ -50,7 +50,7 @@ func init() {
 // 403 | The key carries no issuance right, or asks for more than it has itself.
 // 405, 413, 415 | Not a `POST`, more than 16 KiB, not a form.
 // 425 | The request came as TLS early data, which anybody can repeat.
-// 429 | More than 30 calls of the address have failed to authenticate within a minute; an IPv6 address counts with its /64. Calls with right credentials are never refused so.
+// 429 | In the place of 401, from the 31st of the address within a minute on; an IPv6 address counts with its /64. What has another status is neither counted nor refused so.
 // 503 | The keystore is at fault. Call again after `Retry-After` seconds.
 //
 // Decisions are logged, counted and put into placeholders as the gate's are; the
@@ -139,12 +139,12 @@ func (i *Issue) Validate() error {
 	switch {
 	case !dialect.CleanPath(i.Path):
 		return fmt.Errorf("path %q: want one whole path that begins with a slash, without wildcards, dot segments, doubled slashes or escapes", i.Path)
+	case i.MaxLifetime != 0 && i.MaxLifetime < caddy.Duration(time.Millisecond):
+		return fmt.Errorf("max_lifetime %s: want a duration of 1ms or more, such as 24h", plainDuration(i.MaxLifetime))
 	case i.DefaultLifetime < caddy.Duration(time.Millisecond):
-		return fmt.Errorf("default_lifetime %s: want a duration such as 30s", time.Duration(i.DefaultLifetime))
-	case i.MaxLifetime < 0:
-		return fmt.Errorf("max_lifetime %s: want a duration such as 24h", time.Duration(i.MaxLifetime))
+		return fmt.Errorf("default_lifetime %s: want a duration of 1ms or more, such as 30s", plainDuration(i.DefaultLifetime))
 	case i.MaxLifetime > 0 && i.DefaultLifetime > i.MaxLifetime:
-		return fmt.Errorf("default_lifetime %s is longer than max_lifetime %s", time.Duration(i.DefaultLifetime), time.Duration(i.MaxLifetime))
+		return fmt.Errorf("default_lifetime %s is longer than max_lifetime %s", plainDuration(i.DefaultLifetime), plainDuration(i.MaxLifetime))
 	case i.Children != "" && i.Children != childrenNarrow && i.Children != childrenFree:
 		return fmt.Errorf("children %q: want narrow or free", i.Children)
 	}
@@ -154,6 +154,11 @@ func (i *Issue) Validate() error {
 		}
 	}
 	return i.CORS.validate()
+}
+
+// plainDuration spells a duration as a configuration can: 100us.
+func plainDuration(d caddy.Duration) string {
+	return strings.ReplaceAll(time.Duration(d).String(), "µ", "u")
 }
 
 // ServeHTTP answers a call.
@@ -253,12 +258,12 @@ func parseIssue(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 // Syntax:
 //
 //	speechgate_issue [<matcher>|<path>] {
+//	    path             <path>
 //	    default_lifetime <duration>
 //	    max_lifetime     <duration>
 //	    time_zone        <name>
 //	    children         narrow|free
 //	    cors             <origins...>|*|off
-//	    path             <path>
 //	}
 func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()

@@ -71,28 +71,33 @@ type caller struct {
 // Issue answers a call that came from client at now. EarlyData says that TLS has
 // not proved that it did.
 //
-// A caller who cannot be told is refused in one way, whatever the reason is. Of
-// such calls each address has 30 a minute, and further ones are told to wait.
-// Right credentials are never told to, whoever else calls from that address.
+// A caller without valid credentials is refused in one way, whatever is wrong
+// with them. Of such calls each address has 30 a minute, and further ones are told
+// to wait. No other call is, whoever else calls from that address.
 func (a *API) Issue(ctx context.Context, now policy.Time, client netip.Addr, earlyData bool, store Keystore, call *Call) *Answer {
 	if earlyData {
 		return refusal(http.StatusTooEarly, policy.EarlyData, "The call came as TLS early data, which anybody can repeat: send it again.")
 	}
 	who, answer := a.authenticate(ctx, now, client, store, call)
 	if answer == nil {
-		return a.issue(ctx, now, client, store, call, who)
+		answer = a.issue(ctx, now, client, store, call, who)
 	}
-	if answer.Reason == policy.StoreUnavailable {
+	if answer.Status != http.StatusUnauthorized {
 		return answer
 	}
 	if wait := a.failures.fail(client, now); wait > 0 {
-		throttled := refusal(http.StatusTooManyRequests, policy.Throttled,
-			fmt.Sprintf("Too many calls from your address have failed: wait %d seconds. Calls with the right credentials are answered all the same.", wait))
-		throttled.RetryAfter = wait
-		throttled.Detail = "would be " + answer.Reason.String()
-		throttled.KeyID, throttled.AccountID = answer.KeyID, answer.AccountID
-		return throttled
+		return throttled(answer, wait)
 	}
+	return answer
+}
+
+// throttled stands in the place of one unauthorized answer too many.
+func throttled(instead *Answer, wait int) *Answer {
+	answer := refusal(http.StatusTooManyRequests, policy.Throttled,
+		fmt.Sprintf("Too many calls from your address came without valid credentials: wait %d seconds. Calls with valid ones are answered all the same.", wait))
+	answer.RetryAfter = wait
+	answer.Detail = "would be " + instead.Reason.String()
+	answer.KeyID, answer.AccountID = instead.KeyID, instead.AccountID
 	return answer
 }
 
@@ -136,10 +141,8 @@ func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, st
 	case d.Reason.OK():
 		store.NoteUse(record, now)
 		return caller{account: key.AccountID, record: record}, nil
-	case d.Reason == policy.NoIssuanceRight:
-		answer = refusal(http.StatusForbidden, d.Reason, "This key may not issue keys: it was issued without that right.")
 	default:
-		answer = unauthorized(d.Reason, "")
+		answer = Refusal(d.Reason)
 	}
 	if key != nil {
 		answer.KeyID, answer.AccountID = key.ID, key.AccountID
@@ -151,7 +154,9 @@ func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, st
 func (a *API) issue(ctx context.Context, now policy.Time, client netip.Addr, store Keystore, call *Call, who caller) *Answer {
 	by := keystore.Actor{Kind: keystore.ActorAccount, ID: who.account, From: client}
 	k := keystore.NewKey{AccountID: who.account, Origin: policy.OriginAPI}
-	if who.record != nil {
+	if who.record == nil {
+		k.ServiceID = call.serviceID // which may be rotated before the key is made
+	} else {
 		k.Issuer = who.record.Key.ID
 		by.Kind, by.ID = keystore.ActorKey, k.Issuer
 	}
@@ -167,10 +172,13 @@ func (a *API) issue(ctx context.Context, now policy.Time, client netip.Addr, sto
 func (a *API) ask(now policy.Time, call *Call, who caller, k *keystore.NewKey) *Answer {
 	var err error
 	if k.Expires, err = a.expiry(now, call.epi, who); err != nil {
-		return badRequest(call, err)
+		return badRequest(call, err.Error())
 	}
 	if k.Allow, err = policy.ParseAddrSet(call.ipa); err != nil {
-		return badRequest(call, fmt.Errorf("ipa: %w", err))
+		return badRequest(call, "ipa: "+shortened(err.Error()))
+	}
+	if n := len(k.Allow.Entries()); n > maxAddresses {
+		return badRequest(call, fmt.Sprintf("ipa: it has %d entries: want %d at most, such as a block in place of its addresses", n, maxAddresses))
 	}
 	issuer := a.bound(who)
 	if issuer == nil {
@@ -180,11 +188,24 @@ func (a *API) ask(now policy.Time, call *Call, who caller, k *keystore.NewKey) *
 		k.Allow = issuer.Allow
 	}
 	if err := policy.CheckChild(issuer, k.Expires, k.Allow); err != nil {
-		answer := badRequest(call, fmt.Errorf("the key is not issued: %w", err))
+		answer := badRequest(call, "The key is not issued: "+err.Error())
 		answer.Status, answer.Reason = http.StatusForbidden, policy.NoIssuanceRight
 		return answer
 	}
 	return nil
+}
+
+// maxAddresses bounds the entries of ipa: each is kept with the key, and in the
+// audit trail.
+const maxAddresses = 100
+
+// shortened bounds what an error repeats of what was sent.
+func shortened(text string) string {
+	const most = 400
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
 // bound is the key whose own bounds are those of what it issues; nil where there
@@ -206,14 +227,8 @@ func (a *API) expiry(now policy.Time, epi string, who caller) (policy.Expiry, er
 		}
 		return expires, nil
 	}
-	at, err := ParseExpiry(epi, now, a.settings.Zone)
-	if err != nil {
-		return policy.Expiry{}, err
-	}
-	if longest := a.settings.MaxLifetime; longest > 0 && at > now.Add(longest) {
-		return policy.Expiry{}, fmt.Errorf("epi %s: is beyond the longest that a key is issued for here: want %d milliseconds at most", shown(epi), longest.Milliseconds())
-	}
-	return policy.ExpiresAt(at), nil
+	at, err := ParseExpiry(epi, now, a.settings.Zone, a.settings.MaxLifetime)
+	return policy.ExpiresAt(at), err
 }
 
 func create(ctx context.Context, now policy.Time, by keystore.Actor, store Keystore, k keystore.NewKey) *Answer {
@@ -230,6 +245,21 @@ func create(ctx context.Context, now policy.Time, by keystore.Actor, store Keyst
 	return &Answer{Status: http.StatusOK, Reason: policy.Allowed, Secret: secret, Key: key, Detail: strings.Join(k.Allow.Warnings(), "; ")}
 }
 
+// Refusal is the answer to a call by key that is refused for this reason.
+func Refusal(reason policy.Reason) *Answer {
+	switch reason {
+	case policy.OperationUnlisted:
+		return refusal(http.StatusMethodNotAllowed, reason, "Only POST issues a key.")
+	case policy.CredentialMissing:
+		answer := refusal(http.StatusUnauthorized, reason, "Credentials are missing: send sid and spw in the body, or a key that may issue keys as Authorization: Bearer.")
+		answer.Challenge = true
+		return answer
+	case policy.NoIssuanceRight:
+		return refusal(http.StatusForbidden, reason, "This key may not issue keys: it was issued without that right.")
+	}
+	return unauthorized(reason, "")
+}
+
 func refusal(status int, reason policy.Reason, text string) *Answer {
 	return &Answer{Status: status, Reason: reason, Text: text, Detail: text}
 }
@@ -243,14 +273,14 @@ func unauthorized(reason policy.Reason, detail string) *Answer {
 
 // badRequest tells a known caller what is wrong, but for a text that holds a
 // secret.
-func badRequest(call *Call, err error) *Answer {
-	text := err.Error()
+func badRequest(call *Call, text string) *Answer {
+	text += "."
 	for _, secret := range []policy.Secret{call.key, call.password} {
-		if !secret.Empty() && strings.Contains(text, secret.Reveal()) || policy.HoldsSecret(text) {
-			text = "epi or ipa holds a credential: want a lifetime such as 60000 or 1h, and addresses such as 192.0.2.0/24"
+		if !secret.Empty() && strings.Contains(text+call.epi+" "+call.ipa, secret.Reveal()) || policy.HoldsSecret(text) {
+			text = "The epi or ipa holds a credential: send a lifetime and addresses."
 		}
 	}
-	return refusal(http.StatusBadRequest, policy.CredentialMalformed, text+".")
+	return refusal(http.StatusBadRequest, policy.CredentialMalformed, text)
 }
 
 // Unavailable is the answer to every call while the keystore is at fault.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -226,6 +227,58 @@ func TestIssue_ThrottlesByTheClientsAddress(t *testing.T) {
 	}
 }
 
+// Only what would be answered with 401 is counted, and only that is throttled.
+func TestIssue_ThrottlesNothingButWrongCredentials(t *testing.T) {
+	f := newFixture(t)
+	_, plain := f.key(keystore.NewKey{Expires: policy.Never()})
+	read := func(method, contentType, body string) *Call {
+		r := httptest.NewRequestWithContext(t.Context(), method, "/issue_service_authorization", strings.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		return ReadCall(r)
+	}
+	const form = "application/x-www-form-urlencoded"
+	for name, tt := range map[string]struct {
+		call   *Call
+		early  bool
+		store  Keystore
+		status int
+	}{
+		"a field twice":          {read("POST", form, "sid=a&sid=b"), false, f, http.StatusBadRequest},
+		"a mistaken epi":         {f.byKey("soon", ""), false, f, http.StatusBadRequest},
+		"no right":               {&Call{key: plain}, false, f, http.StatusForbidden},
+		"more than the issuer's": {f.byKey("2h", ""), false, f, http.StatusForbidden},
+		"no POST":                {read("GET", form, ""), false, f, http.StatusMethodNotAllowed},
+		"a large body":           {read("POST", form, strings.Repeat("x", maxBody+1)), false, f, http.StatusRequestEntityTooLarge},
+		"no form":                {read("POST", "application/json", "{}"), false, f, http.StatusUnsupportedMediaType},
+		"early data":             {f.byKey("", ""), true, f, http.StatusTooEarly},
+		"a store at fault":       {f.byKey("", ""), false, broken{f.Store}, http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := New(settings)
+			issue := func() int { return api.Issue(t.Context(), start, client, tt.early, tt.store, tt.call).Status }
+			for range 2 * failuresAllowed {
+				if got := issue(); got != tt.status {
+					t.Fatalf("status %d, want %d", got, tt.status)
+				}
+			}
+			wrong := func() int {
+				return api.Issue(t.Context(), start, client, false, f, &Call{key: policy.NewSecret("wrong")}).Status
+			}
+			for n := range failuresAllowed {
+				if got := wrong(); got != http.StatusUnauthorized {
+					t.Fatalf("wrong credentials %d: %d: the others were counted", n+1, got)
+				}
+			}
+			if got := wrong(); got != http.StatusTooManyRequests {
+				t.Errorf("wrong credentials too often: %d", got)
+			}
+			if got := issue(); got != tt.status {
+				t.Errorf("beside them %d, want %d", got, tt.status)
+			}
+		})
+	}
+}
+
 // A wrong password takes as long whether or not there is the service ID. It is
 // so by construction; this would show a shortcut that someone adds.
 func TestIssue_TimeTellsNoServiceID(t *testing.T) {
@@ -284,4 +337,29 @@ func FuzzReadCall(f *testing.F) {
 			t.Fatalf("a call of nobody was read from %q", body)
 		}
 	})
+}
+
+func TestIssue_BoundsWhatIsKeptAndRepeated(t *testing.T) {
+	f := newFixture(t)
+	api := New(settings)
+	if got := api.Issue(t.Context(), start, client, false, f, f.byService("", strings.Repeat("192.0.2.1 ", maxAddresses))); got.Status != http.StatusOK {
+		t.Errorf("as many addresses as there may be: %+v", got)
+	}
+	for _, ipa := range []string{strings.Repeat("192.0.2.1 ", maxAddresses+1), strings.Repeat("\x00", 5000), strings.Repeat("é", 5000)} {
+		if got := api.Issue(t.Context(), start, client, false, f, f.byService("", ipa)); got.Status != http.StatusBadRequest || len(got.Text) > 500 || !utf8.ValidString(got.Text) {
+			t.Errorf("%d bytes of ipa: %d with %d bytes of text", len(ipa), got.Status, len(got.Text))
+		}
+	}
+	// A password that quoting changes is not shown either.
+	password := `hunter2pass word"q\x`
+	a, err := f.ImportAccount(t.Context(), start, operator, "Imported", "sid", policy.NewSecret(password))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range []*Call{{epi: password}, {ipa: password}} {
+		call.serviceID, call.password = a.ServiceID, policy.NewSecret(password)
+		if got := api.Issue(t.Context(), start, client, false, f, call); got.Status != http.StatusBadRequest || strings.Contains(got.Text+got.Detail, "hunter2") {
+			t.Errorf("the text tells the password: %+v", got)
+		}
+	}
 }

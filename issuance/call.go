@@ -66,7 +66,7 @@ func ReadCall(r *http.Request) *Call {
 func (c *Call) readHeader(r *http.Request) *Answer {
 	switch {
 	case r.Method != http.MethodPost:
-		return refusal(http.StatusMethodNotAllowed, policy.OperationUnlisted, "Only POST issues a key.")
+		return Refusal(policy.OperationUnlisted)
 	case r.URL.RawQuery != "":
 		return refusal(http.StatusBadRequest, policy.CredentialMalformed, "The URL has a query, which logs could show: send the fields in the body.")
 	case r.ContentLength > maxBody:
@@ -129,9 +129,7 @@ func (c *Call) checkCredentials() *Answer {
 	case !c.key.Empty() && service:
 		return refusal(http.StatusBadRequest, policy.CredentialAmbiguous, "There are two credentials: send sid and spw, or an Authorization header, and not both.")
 	case c.key.Empty() && (c.serviceID == "" || c.password.Empty()):
-		answer := refusal(http.StatusUnauthorized, policy.CredentialMissing, "Credentials are missing: send sid and spw in the body, or a key that may issue keys as Authorization: Bearer.")
-		answer.Challenge = true
-		return answer
+		return Refusal(policy.CredentialMissing)
 	}
 	return nil
 }

@@ -44,24 +44,27 @@ var (
 // one that is left out as it is set forward is the moment at which that happens.
 // Zone must not be nil.
 //
-// The expiry comes after now and before the year 10000 in UTC. Anything else is
-// an error of one sentence, which shows the text, says what is wrong with it and
-// what would be right. A text with a key or a service password in it is not
-// shown. The time beside an error is zero.
-func ParseExpiry(text string, now policy.Time, zone *time.Location) (policy.Time, error) {
+// The expiry comes after now, before the year 10000 in UTC, and no later than
+// longest from now; a longest of 0 is no bound, and any other is a millisecond or
+// more. Anything else is an error of one sentence, which shows the text, says what
+// is wrong with it, and what would be right: each of its examples would be read. A
+// text with a key or a service password in it is not shown. The time beside an
+// error is zero.
+func ParseExpiry(text string, now policy.Time, zone *time.Location, longest time.Duration) (policy.Time, error) {
 	at, err := readExpiry(text, now, zone)
+	want := limits{now, zone, longest}
 	switch {
 	case err != nil:
 	case at <= now:
-		err = errPast
+		err = fmt.Errorf("that is %s, which is past", FormatExpiry(at, zone))
 	case at > lastExpiry:
 		err = errFar
+	case at > want.end():
+		return 0, fmt.Errorf("epi %s: that is longer than keys live here: want %s", shown(text), want.atMost())
 	default:
 		return at, nil
 	}
-	soon := now.Add(30 * 24 * time.Hour).Std()
-	return 0, fmt.Errorf("epi %s: %w: want milliseconds from now (60000), a number of s, m, h, d or w from now (30s), a date (%s) or an instant (%s)",
-		shown(text), err, soon.Format("2006/01/02"), soon.Format("2006/01/02 15:00:00Z"))
+	return 0, fmt.Errorf("epi %s: %w: want %s", shown(text), err, want.forms())
 }
 
 // FormatExpiry spells t so that [ParseExpiry] reads the same instant in any

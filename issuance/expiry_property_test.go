@@ -34,24 +34,40 @@ func checkError(t testing.TB, err error, text string) {
 }
 
 func TestParseExpiry_ErrorsShowWhatWouldBeRight(t *testing.T) {
-	_, err := issuance.ParseExpiry("1h30m", start, tokyo)
-	want := `epi "1h30m": a time from now has one unit only, such as 90m for one and a half hours: ` +
+	_, err := issuance.ParseExpiry("1h30m", start, tokyo, 0)
+	want := `epi "1h30m": a time from now has one unit only, the smaller one if need be: ` +
 		"want milliseconds from now (60000), a number of s, m, h, d or w from now (30s), a date (2030/01/31) or an instant (2030/01/31 00:00:00Z)"
 	if err == nil || err.Error() != want {
 		t.Errorf("the error is %v, want %s", err, want)
 	}
 	for _, right := range []string{"60000", "30s", "2030/01/31", "2030/01/31 00:00:00Z"} {
-		if _, err := issuance.ParseExpiry(right, start, tokyo); err != nil {
+		if _, err := issuance.ParseExpiry(right, start, tokyo, 0); err != nil {
 			t.Error(err)
 		}
 	}
+}
+
+func TestParseExpiry_WhatIsPastIsShownAsItCanBeRead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		z := aZone().Draw(t, "zone")
+		at := policy.Time(rapid.Int64Range(0, int64(start)).Draw(t, "at"))
+		_, err := issuance.ParseExpiry(issuance.FormatExpiry(at, z), start, z, 0)
+		if err == nil {
+			t.Fatalf("%v is not past", at)
+		}
+		_, text, _ := strings.Cut(err.Error(), ": that is ")
+		text, _, ok := strings.Cut(text, ", which is past: want ")
+		if got, err := issuance.ParseExpiry(text, math.MinInt64, z, 0); !ok || err != nil || got != at {
+			t.Fatalf("%v is shown as %q, which is %v, %v", at, text, got, err)
+		}
+	})
 }
 
 func TestParseExpiry_ErrorsShowNoSecretAndLittleElse(t *testing.T) {
 	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
 		secret := aSecret(t, prefix)
 		for _, text := range []string{secret, "30s" + secret, strings.Repeat("x", 40) + secret + "x", "2031/02/03 10:00:00" + secret} {
-			_, err := issuance.ParseExpiry(text, start, tokyo)
+			_, err := issuance.ParseExpiry(text, start, tokyo, 0)
 			if err == nil {
 				t.Fatal("a secret is read as a time")
 			}
@@ -60,7 +76,7 @@ func TestParseExpiry_ErrorsShowNoSecretAndLittleElse(t *testing.T) {
 			}
 		}
 	}
-	_, err := issuance.ParseExpiry(strings.Repeat("\xff", 1_000_000), start, tokyo)
+	_, err := issuance.ParseExpiry(strings.Repeat("\xff", 1_000_000), start, tokyo, 0)
 	checkError(t, err, strings.Repeat("\xff", 1_000_000))
 }
 
@@ -113,7 +129,7 @@ func TestFormatExpiry_IsReadAsTheSameInstantInAnyZone(t *testing.T) {
 		at := policy.Time(rapid.Int64Range(0, int64(last)).Draw(t, "at"))
 		now := policy.Time(rapid.Int64Range(math.MinInt64, int64(at)-1).Draw(t, "now"))
 		text := issuance.FormatExpiry(at, aZone().Draw(t, "written in"))
-		got, err := issuance.ParseExpiry(text, now, aZone().Draw(t, "read in"))
+		got, err := issuance.ParseExpiry(text, now, aZone().Draw(t, "read in"), 0)
 		if err != nil || got != at {
 			t.Fatalf("%v is spelled %q, which is %v, %v", at, text, got, err)
 		}
@@ -147,7 +163,7 @@ func TestParseExpiry_TimesFromNowAreSums(t *testing.T) {
 		n := new(big.Int).SetUint64(rapid.OneOf(rapid.Uint64(), rapid.Uint64Range(0, 1e6)).Draw(t, "n"))
 		text := strings.Repeat("0", rapid.IntRange(0, 30).Draw(t, "zeros")) + n.String() + unit
 		want, ok := span(now, n, unit)
-		got, err := issuance.ParseExpiry(text, now, time.UTC)
+		got, err := issuance.ParseExpiry(text, now, time.UTC, 0)
 		if got != want || (err == nil) != ok {
 			t.Fatalf("%q at %v is %v, %v, want %v, %v", text, now, got, err, want, ok)
 		}
@@ -204,7 +220,7 @@ func TestParseExpiry_InstantsAreWhatTheStandardLibraryReads(t *testing.T) {
 			return // is in the table, and nothing that time.Parse knows
 		}
 		now := policy.At(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))
-		got, err := issuance.ParseExpiry(text, now, time.FixedZone("", 9*60*60))
+		got, err := issuance.ParseExpiry(text, now, time.FixedZone("", 9*60*60), 0)
 		switch ok := wantErr == nil && policy.At(want) > now && policy.At(want) <= last; {
 		case ok != (err == nil):
 			t.Fatalf("%q is %v, %v; by time.Parse it is %v, %v", text, got, err, want, wantErr)
@@ -228,7 +244,7 @@ func TestParseExpiry_ALocalTimeIsTheFirstMomentAtWhichClocksShowIt(t *testing.T)
 			wall = time.Date(rapid.IntRange(1880, 2500).Draw(t, "year"), 1, 1, 0, 0, 0, 0, time.UTC).Add(near)
 		}
 		text := wall.Format("2006/01/02 15:04:05.000")
-		at, err := issuance.ParseExpiry(text, math.MinInt64, z)
+		at, err := issuance.ParseExpiry(text, math.MinInt64, z, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -257,7 +273,7 @@ func FuzzParseExpiry(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string, ms int64, z uint8) {
 		now, in := policy.Time(ms), zone(zoneNames[int(z)%len(zoneNames)])
-		at, err := issuance.ParseExpiry(text, now, in)
+		at, err := issuance.ParseExpiry(text, now, in, 0)
 		if m := onlyDigits.FindStringSubmatch(text); m != nil {
 			n, _ := new(big.Int).SetString(m[1], 10)
 			if want, ok := span(now, n, m[2]); at != want || (err == nil) != ok {
@@ -277,7 +293,7 @@ func FuzzParseExpiry(f *testing.F) {
 		if at.Std().Year() < 1 {
 			return // FormatExpiry has no spelling for the years before
 		}
-		if again, err := issuance.ParseExpiry(issuance.FormatExpiry(at, in), now, time.UTC); err != nil || again != at {
+		if again, err := issuance.ParseExpiry(issuance.FormatExpiry(at, in), now, time.UTC, 0); err != nil || again != at {
 			t.Errorf("%q is %v, which is spelled %q, which is %v, %v", text, at, issuance.FormatExpiry(at, in), again, err)
 		}
 	})

@@ -100,7 +100,7 @@ func TestParseExpiry_WhatIsDocumentedIsRead(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := issuance.ParseExpiry(tt.text, start, tokyo)
+			got, err := issuance.ParseExpiry(tt.text, start, tokyo, 0)
 			if err != nil || got.String() != tt.want {
 				t.Errorf("%q is %v, %v, want %s", tt.text, got, err, tt.want)
 			}
@@ -134,7 +134,7 @@ func TestParseExpiry_ADayEndsWhereItEndsInTheZone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := issuance.ParseExpiry(tt.text, math.MinInt64, zone(tt.zone))
+			got, err := issuance.ParseExpiry(tt.text, math.MinInt64, zone(tt.zone), 0)
 			if err != nil || got.String() != tt.want {
 				t.Errorf("%q in %s is %v, %v, want %s", tt.text, tt.zone, got, err, tt.want)
 			}
@@ -145,7 +145,8 @@ func TestParseExpiry_ADayEndsWhereItEndsInTheZone(t *testing.T) {
 func TestParseExpiry_MistakesAreNamed(t *testing.T) {
 	tests := []struct{ name, text, says string }{
 		{"nothing", "", "that is empty"},
-		{"a space", " ", "space before or behind"},
+		{"a space", " ", "nothing but space"},
+		{"spaces", "   ", "nothing but space"},
 		{"a space before", " 30s", "space before or behind"},
 		{"a space behind", "30s ", "space before or behind"},
 		{"a space behind an instant", "2031/02/03 10:00:00 ", "space before or behind"},
@@ -205,12 +206,12 @@ func TestParseExpiry_MistakesAreNamed(t *testing.T) {
 		{"an instant beyond", "9999/12/31 23:59:59.999-00:01", "beyond the year 9999"},
 		{"a year of five digits", "10000/01/01", "four digits"},
 
-		{"now", "2030/01/01 00:00:00Z", "that is past"},
-		{"now in another zone", "2030/01/01 09:00:00+09:00", "that is past"},
-		{"yesterday in Tokyo", "2029/12/31", "that is past"},
-		{"last year", "2029-06-30", "that is past"},
-		{"day 00 of this year", "2030/01/00", "that is past"},
-		{"the year 0000", "0000/01/00", "that is past"},
+		{"now", "2030/01/01 00:00:00Z", "which is past"},
+		{"now in another zone", "2030/01/01 09:00:00+09:00", "which is past"},
+		{"yesterday in Tokyo", "2029/12/31", "which is past"},
+		{"last year", "2029-06-30", "which is past"},
+		{"day 00 of this year", "2030/01/00", "which is past"},
+		{"the year 0000", "0000/01/00", "which is past"},
 
 		{"day 30 of February", "2031/02/30", "no such day"},
 		{"the leap day in another year", "2031/02/29", "no such day"},
@@ -265,7 +266,7 @@ func TestParseExpiry_MistakesAreNamed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			at, err := issuance.ParseExpiry(tt.text, start, tokyo)
+			at, err := issuance.ParseExpiry(tt.text, start, tokyo, 0)
 			if err == nil || at != 0 {
 				t.Fatalf("%q is %v, %v", tt.text, at, err)
 			}

@@ -48,8 +48,10 @@ const (
 	actionKeyRotate     = "key_rotate"
 	actionKeyDelete     = "key_delete"
 	actionKeyRevoke     = "key_revoke"
+	actionTreeRevoke    = "key_revoke_tree" // all that the key issued
 	actionKeyPrune      = "key_prune"
 	actionPepperAdd     = "pepper_add"
+	actionAuditChain    = "audit_chain"   // subject: the last entry that got its hash then
 	actionAuditPrune    = "audit_prune"   // subject: the head of what was pruned
 	actionStoreRestore  = "store_restore" // subject: the head of the backup
 )
@@ -61,7 +63,10 @@ func (s *Store) Audit(ctx context.Context, accountID string, since policy.Time, 
 		FROM audit WHERE (account_id = $1 OR $1 = '') AND at >= $2 ORDER BY seq DESC LIMIT $3`, accountID, since, limit)
 }
 
-const auditColumns = `seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail`
+const (
+	auditColumns = `seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail`
+	insertAudit  = `INSERT INTO audit (` + auditColumns + `, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+)
 
 func scanAudit(row scanner) (e AuditEntry, err error) {
 	var from string
@@ -78,6 +83,11 @@ func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detai
 		return
 	}
 	if t.head == nil {
+		// An entry under another pepper would break the chain.
+		if err := t.store.checkPepper(t); err != nil {
+			t.err = err
+			return
+		}
 		head, err := lastHead(t.ctx, t)
 		if err != nil {
 			t.err = err
@@ -86,9 +96,8 @@ func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detai
 		t.head = &head
 	}
 	e := AuditEntry{At: now, Actor: by, Action: action, AccountID: accountID, Subject: subject, Detail: detail}
-	head := t.head.next(t.hash, &e)
-	t.exec(`INSERT INTO audit (`+auditColumns+`, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		e.Seq, e.At, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail, head.Hash[:])
+	head := t.head.next(t.store.hash, &e)
+	t.exec(insertAudit, e.Seq, e.At, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail, head.Hash[:])
 	t.head = &head
 }
 

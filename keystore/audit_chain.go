@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -97,7 +98,15 @@ func (s *Store) chainAudit(ctx context.Context, q interface {
 			return err
 		}
 	}
-	return nil
+	if len(entries) == 0 {
+		return nil
+	}
+	// So that what was written before this instant can be told from what the
+	// chain has held from the first.
+	e := AuditEntry{At: s.cfg.Clock(), Actor: Actor{Kind: ActorStore}, Action: actionAuditChain, Subject: strconv.FormatInt(head.Seq, 10)}
+	head = head.next(hash, &e)
+	_, err = q.ExecContext(ctx, insertAudit, e.Seq, e.At, e.Actor.Kind, e.Actor.ID, "", e.Action, "", e.Subject, "", head.Hash[:])
+	return err
 }
 
 // addsPepper reports whether e is the entry from which on the hashes are keyed.
@@ -123,19 +132,9 @@ func (s *Store) VerifyAudit(ctx context.Context, kept *AuditHead) (c AuditCheck,
 	if err != nil {
 		return c, err
 	}
-	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state of the store
-	if err != nil {
-		return c, fault(err)
-	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
-	v := &auditVerifier{ctx: ctx, tx: tx, hash: s.hash, kept: kept}
-	if err := v.begin(); err != nil {
-		return v.AuditCheck, fault(err)
-	}
-	if v.Fault == "" {
-		err = v.run()
-	}
-	return v.AuditCheck, fault(err)
+	v := &auditVerifier{ctx: ctx, hash: s.hash, kept: kept}
+	c, err = v.verify(db.reader)
+	return c, fault(err)
 }
 
 // auditVerifier is one run of VerifyAudit.
@@ -147,6 +146,26 @@ type auditVerifier struct {
 	hash      hasher
 	keyedFrom int64 // the entry from which on the hashes are keyed
 	kept      *AuditHead
+
+	until policy.Time // stop before the first entry from after it; 0 for no such end
+	most  int         // stop after so many entries; 0 for no such end
+	last  policy.Time // the time of the last entry
+}
+
+func (v *auditVerifier) verify(db *sql.DB) (AuditCheck, error) {
+	tx, err := db.BeginTx(v.ctx, &sql.TxOptions{ReadOnly: true}) // one state of the store
+	if err != nil {
+		return v.AuditCheck, err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	v.tx = tx
+	if err = v.begin(); err == nil && v.Fault == "" {
+		err = v.run()
+	}
+	if err == nil && v.Fault == "" {
+		err = v.checkBeginning()
+	}
+	return v.AuditCheck, err
 }
 
 // begin finds where the trail begins: at its first entry, or after what the
@@ -173,8 +192,27 @@ func (v *auditVerifier) begin() error {
 	}
 	err = v.tx.QueryRowContext(v.ctx, `SELECT COALESCE(MIN(seq), 0) FROM audit WHERE action = $1 AND actor_kind = $2`,
 		actionPepperAdd, ActorStore).Scan(&v.keyedFrom)
+	if err != nil {
+		return err
+	}
 	v.checkKept()
-	return err
+	return nil
+}
+
+// checkBeginning finds a trail of which all is gone, or its beginning, by what
+// there would have to be an entry of.
+func (v *auditVerifier) checkBeginning() error {
+	var accounts bool
+	err := v.tx.QueryRowContext(v.ctx, `SELECT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)`).Scan(&accounts)
+	switch {
+	case err != nil:
+		return err
+	case accounts:
+		v.Fault = "every entry was removed: there are accounts, and each has its entry"
+	case v.hash.peppered() && v.keyedFrom == 0 && v.First == 1:
+		v.Fault = "the entry about the pepper was removed"
+	}
+	return nil
 }
 
 // errPruneEntry says that an entry about pruning was changed.
@@ -211,6 +249,9 @@ func (v *auditVerifier) run() error {
 			v.Fault = fmt.Sprintf("entry %d was changed: %v", v.Head.Seq+1, err)
 			break
 		}
+		if v.until != 0 && e.At > v.until || v.most > 0 && v.Entries == v.most {
+			return nil
+		}
 		v.check(&e, stored)
 	}
 	if v.Fault == "" && v.kept != nil && v.kept.Seq > v.Head.Seq {
@@ -234,10 +275,29 @@ func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
 		v.Fault = fmt.Sprintf("entry %d (%s of %s) was changed, or its hash, or those before it were written anew", e.Seq, e.Action, e.At)
 		return
 	}
-	v.Head = next
+	if e.Actor.Kind == ActorStore && e.Action == actionAuditPrune && !v.duePrune(e) {
+		return
+	}
+	v.Head, v.last = next, e.At
 	v.Entries++
 	v.checkKept()
 }
+
+// duePrune finds a pruning that came before its time: of entries whose times were
+// changed first.
+func (v *auditVerifier) duePrune(e *AuditEntry) bool {
+	text, ok := strings.CutPrefix(e.Detail, prunedUpTo)
+	last, err := time.Parse(time.RFC3339, text)
+	if !ok || err != nil || policy.At(last) > e.At.Add(-auditKept) {
+		v.Fault = fmt.Sprintf("entry %d is about entries that were pruned before their time", e.Seq)
+		return false
+	}
+	return true
+}
+
+// prunedUpTo begins the detail of an entry about pruning; the time of the last
+// entry that went follows.
+const prunedUpTo = "the entries up to "
 
 // checkKept compares with the head that was noted, where the trail has come to
 // it.
@@ -257,28 +317,37 @@ type appending struct {
 
 func (a appending) Scan(dest ...any) error { return a.scanner.Scan(append(dest, a.more...)...) }
 
+// errTrail stops pruning: what it removes must be whole, or it would remove the
+// evidence.
+var errTrail = errors.New("the audit trail is not whole, and is not pruned: see \"audit verify\"")
+
 // pruneAudit removes entries from the front of the trail, and says so at its
 // end.
 func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err error) {
+	db, err := s.database()
+	if err != nil {
+		return false, err
+	}
+	// The look at the chain runs beside the writer. What it has seen whole is
+	// removed only as it was then.
+	v := &auditVerifier{ctx: ctx, hash: s.hash, until: now.Add(-auditKept), most: auditBatch}
+	c, err := v.verify(db.reader)
+	switch {
+	case err != nil:
+		return false, fault(err)
+	case c.Fault != "":
+		return false, fault(fmt.Errorf("%w: %s", errTrail, c.Fault))
+	case c.Entries == 0:
+		return false, nil
+	}
 	err = s.write(ctx, func(t *txn) error {
-		var upTo AuditHead
-		var hash []byte
-		err := t.queryRow(`SELECT seq, hash FROM audit
-			WHERE seq < COALESCE((SELECT MIN(seq) FROM audit WHERE at > $1), 9223372036854775807)
-				AND seq < (SELECT MIN(seq) FROM audit) + $2
-			ORDER BY seq DESC LIMIT 1`, now.Add(-auditKept), auditBatch).Scan(&upTo.Seq, &hash)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
+		if head, err := headAt(t.ctx, t, "", c.Head.Seq); err != nil || head != c.Head {
 			return err
 		}
-		copy(upTo.Hash[:], hash)
-		more = true
 		// First the entry, which links to what may go.
-		t.audit(now, Actor{Kind: ActorStore}, actionAuditPrune, "", upTo.String(), fmt.Sprintf("the entries up to %d", upTo.Seq))
-		t.exec(`DELETE FROM audit WHERE seq <= $1`, upTo.Seq)
+		t.audit(now, Actor{Kind: ActorStore}, actionAuditPrune, "", c.Head.String(), prunedUpTo+v.last.String())
+		t.exec(`DELETE FROM audit WHERE seq <= $1`, c.Head.Seq)
 		return t.err
 	})
-	return more, err
+	return c.Entries == auditBatch, err
 }

@@ -20,6 +20,20 @@ type Copy struct {
 	Keys     int
 	Jobs     int
 	Head     AuditHead // of its audit trail
+
+	position position
+}
+
+// position is where a store stands: of two copies with the same nothing that
+// matters differs.
+type position struct {
+	feed, audit, job int64 // the last of each
+}
+
+func readPosition(ctx context.Context, q querier) (p position, err error) {
+	err = q.QueryRowContext(ctx, `SELECT (SELECT COALESCE(MAX(seq), 0) FROM main.feed),
+		(SELECT COALESCE(MAX(seq), 0) FROM main.audit), (SELECT COALESCE(MAX(rowid), 0) FROM main.jobs)`).Scan(&p.feed, &p.audit, &p.job)
+	return p, err
 }
 
 // Backup copies the store as it is at one instant into a new file at path,
@@ -68,13 +82,21 @@ func (s *Store) checkTarget(path string) (string, error) {
 	if err != nil {
 		return "", refuse(ErrInvalid, "the backup %q: %v", path, err)
 	}
-	if slices.Contains(asideOf(s.cfg.Path), abs) {
+	if slices.Contains(asideOf(resolved(s.cfg.Path)), filepath.Join(resolved(filepath.Dir(abs)), filepath.Base(abs))) {
 		return "", refuse(ErrInvalid, "the backup %s would be taken for a part of the keystore: want another name", abs)
 	}
 	if _, err := os.Lstat(abs); err == nil {
 		return "", taken(abs)
 	}
 	return abs, nil
+}
+
+// resolved is a path without symbolic links, as far as it exists.
+func resolved(path string) string {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
+	return path
 }
 
 func taken(path string) error {
@@ -137,6 +159,9 @@ func readCopy(ctx context.Context, path string) (c Copy, err error) {
 		return c, err
 	}
 	if c.Head, err = lastHead(ctx, db); err != nil {
+		return c, err
+	}
+	if c.position, err = readPosition(ctx, db); err != nil {
 		return c, err
 	}
 	err = db.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM api_keys), (SELECT COUNT(*) FROM jobs)`).

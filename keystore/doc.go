@@ -26,9 +26,11 @@
 // # Secrets
 //
 // Of a secret only SHA-256 is kept or, with a pepper, HMAC-SHA-256(pepper,
-// SHA-256). The secrets are random, of 190 bits, so a slow hash would add
-// nothing. A pepper can be given to a store that has none, which is irreversible
-// and ends the service of processes that do not have it.
+// SHA-256). The secrets made here are random, of 190 bits, so a slow hash would
+// add nothing. Imported keys and service passwords may be weaker: against who
+// steals the file, the pepper guards them. A pepper can be given to a store that
+// has none, which is irreversible and ends the service of processes that do not
+// have it.
 //
 // # Audit trail
 //

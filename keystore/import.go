@@ -70,7 +70,7 @@ func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Im
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOpen(ctx, db.reader, k.AccountID); err != nil {
+	if _, err := openAccount(ctx, db.reader, k.AccountID); err != nil {
 		return nil, fault(err) // also where there is nothing to import
 	}
 	run := &importRun{Store: s, im: im, key: k, now: now, by: by, made: map[digest]policy.Key{}}
@@ -111,7 +111,7 @@ func (run *importRun) batch(t *txn, secrets []policy.Secret) ([]Imported, error)
 	if err := run.checkPepper(t); err != nil {
 		return nil, err
 	}
-	if err := checkOpen(t.ctx, t, run.key.AccountID); err != nil {
+	if _, err := openAccount(t.ctx, t, run.key.AccountID); err != nil {
 		return nil, err
 	}
 	done := make([]Imported, len(secrets))

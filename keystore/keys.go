@@ -20,6 +20,7 @@ type NewKey struct {
 	Allow     policy.AddrSet
 	Issuable  bool   // see policy.CheckIssue
 	Issuer    string // ID of the key that issues this one; empty where none does
+	ServiceID string // by which the account asked for it; empty where it did not
 }
 
 // prefixLen is how much of a secret is kept to recognize it by.
@@ -109,7 +110,7 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 	if by.Kind == ActorAccount && by.ID != k.AccountID {
 		return notFound("account", k.AccountID)
 	}
-	if err := t.parties.checkOpen(t, k.AccountID); err != nil {
+	if err := t.parties.check(t, k.AccountID, k.ServiceID); err != nil {
 		return err
 	}
 	if k.Issuer == "" {
@@ -130,21 +131,28 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 // parties are the accounts and keys in whose names a transaction issues keys:
 // many of a batch have the same.
 type parties struct {
-	open    map[string]bool       // accounts that were found open, by ID
+	open    map[string]string     // service IDs of accounts that were found open, by ID
 	issuers map[string]policy.Key // by ID
 }
 
-func (p *parties) checkOpen(t *txn, accountID string) error {
-	if p.open[accountID] {
-		return nil
+// check refuses an account that is not open, and one that has another service ID
+// now than the one that it asked by, if any.
+func (p *parties) check(t *txn, accountID, serviceID string) error {
+	current, known := p.open[accountID]
+	if !known {
+		a, err := openAccount(t.ctx, t, accountID)
+		if err != nil {
+			return err
+		}
+		if p.open == nil {
+			p.open = make(map[string]string)
+		}
+		current = a.ServiceID
+		p.open[accountID] = current
 	}
-	if err := checkOpen(t.ctx, t, accountID); err != nil {
-		return err
+	if serviceID != "" && serviceID != current {
+		return refuse(ErrInvalid, "account %s has another service ID now: no key can be issued by the one before", accountID)
 	}
-	if p.open == nil {
-		p.open = make(map[string]bool)
-	}
-	p.open[accountID] = true
 	return nil
 }
 
@@ -163,16 +171,13 @@ func (p *parties) issuer(t *txn, id string) (policy.Key, error) {
 	return k, nil
 }
 
-// checkOpen refuses an account that does not exist or is closed.
-func checkOpen(ctx context.Context, q querier, accountID string) error {
+// openAccount refuses an account that does not exist or is closed.
+func openAccount(ctx context.Context, q querier, accountID string) (policy.Account, error) {
 	a, err := readAccount(ctx, q, accountID)
-	if err != nil {
-		return err
+	if err == nil && !a.Open() {
+		err = refuse(ErrAccountClosed, "account %s was closed at %s: no key can be issued for it", a.ID, a.ClosedAt)
 	}
-	if !a.Open() {
-		return refuse(ErrAccountClosed, "account %s was closed at %s: no key can be issued for it", a.ID, a.ClosedAt)
-	}
-	return nil
+	return a, err
 }
 
 // insertKey fails for a digest that a key has. That no key had it and was
@@ -227,63 +232,6 @@ func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, re
 		t.revoke(now, by, k, reason)
 		return true, nil
 	})
-}
-
-// RevokeTree revokes a key, as RevokeKey does, and every key that it issued, or
-// that a key issued whose place it took, all at the same instant. It returns how
-// many of these it ended: those that had expired are revoked with the rest, so
-// that no grace is left to them.
-func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, reason string) (key policy.Key, children int, err error) {
-	if err := checkText("the reason", reason); err != nil {
-		return policy.Key{}, 0, err
-	}
-	why := "issued by " + id
-	if reason != "" {
-		why += ": " + reason
-	}
-	err = s.write(ctx, func(t *txn) error {
-		k, stored, err := t.key(by, id)
-		if err != nil {
-			return err
-		}
-		if k.RevokedAt.IsZero() {
-			t.revoke(now, by, &k, reason)
-			if err := t.changed(now, changedKey, stored); err != nil {
-				return err
-			}
-		}
-		issuers, err := queryRows(t.ctx, t, scanText, `WITH RECURSIVE issuers (id) AS (VALUES ($1) UNION
-			SELECT k.replaces FROM api_keys k JOIN issuers ON k.id = issuers.id WHERE k.replaces IS NOT NULL) SELECT id FROM issuers`, id)
-		if err != nil {
-			return err
-		}
-		key, children = k, 0
-		for _, issuer := range issuers {
-			n, err := t.revokeChildren(now, by, &k, issuer, why)
-			if err != nil {
-				return err
-			}
-			children += n
-		}
-		return t.err
-	})
-	if err != nil {
-		return policy.Key{}, 0, err
-	}
-	return key, children, nil
-}
-
-// revokeChildren ends what an issuer has issued.
-func (t *txn) revokeChildren(now policy.Time, by Actor, k *policy.Key, issuer, why string) (int, error) {
-	ids, err := queryRows(t.ctx, t, scanText, `UPDATE api_keys SET revoked_at = $1, revoked_reason = $2
-		WHERE issuer_id = $3 AND revoked_at IS NULL AND deleted_at IS NULL RETURNING id`, now, why, issuer)
-	if err != nil || len(ids) == 0 {
-		return 0, err
-	}
-	for _, child := range ids {
-		t.audit(now, by, actionKeyRevoke, k.AccountID, child, why)
-	}
-	return len(ids), t.changed(now, changedChildren, []byte(issuer))
 }
 
 func scanText(row scanner) (text string, err error) {

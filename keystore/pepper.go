@@ -53,7 +53,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), hash: s.hash}
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s}
 	storeID, err := s.readPepper(ctx, t)
 	if err == nil {
 		return nil // another process was faster

@@ -85,10 +85,11 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 	if err != nil || len(keys) == 0 {
 		return false, err
 	}
+	pruned := 0
 	err = s.write(ctx, func(t *txn) error {
-		pruned := 0
+		pruned = 0
 		for _, k := range keys {
-			n, err := t.count(`DELETE FROM api_keys WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE key_id = $1)`, k.id)
+			n, err := t.count(`DELETE FROM api_keys AS k WHERE k.id = $1 AND `+unneeded, k.id)
 			if err != nil {
 				return err
 			}
@@ -111,17 +112,22 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 		t.audit(now, Actor{Kind: ActorStore}, actionKeyPrune, "", "", fmt.Sprintf("%d keys", pruned))
 		return t.err
 	})
-	return len(keys) == pruneBatch, err
+	return len(keys) == pruneBatch && pruned > 0, err
 }
 
-// endedKeys finds keys without jobs that ended by themselves or with their
+// endedKeys finds keys that ended by themselves or with their
 // account, both by an index.
 const endedKeys = `SELECT k.id, k.digest, k.origin FROM api_keys k
-	WHERE ` + firstEnd + ` <= $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
+	WHERE ` + firstEnd + ` <= $1 AND ` + unneeded + `
 	UNION ALL
 	SELECT k.id, k.digest, k.origin FROM api_keys k
-	WHERE k.account_id IN (SELECT id FROM accounts WHERE closed_at <= $1) AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
+	WHERE k.account_id IN (SELECT id FROM accounts WHERE closed_at <= $1) AND ` + unneeded + `
 	LIMIT $2`
+
+// unneeded is true of a key k without jobs, and without keys that it issued:
+// these are found by it.
+const unneeded = `NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
+	AND NOT EXISTS (SELECT 1 FROM api_keys c WHERE c.issuer_id = k.id)`
 
 // pruneDigests forgets keys of which there were many, and which nobody keeps a
 // list of to import again. Digests of other keys are kept for ever.

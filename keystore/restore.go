@@ -111,11 +111,11 @@ const actRestore = "restoring a backup"
 
 // backup is a private copy of a backup.
 type backup struct {
-	from string // the file
-	temp string // the copy
-	db   *database
-	hash hasher
-	head AuditHead // of the file, which the copy goes beyond when it gets a pepper
+	from   string // the file
+	temp   string // the copy
+	db     *database
+	reader *Store    // what the copy was opened with
+	head   AuditHead // of the file, which the copy goes beyond when it gets a pepper
 }
 
 // openBackup makes a private copy of the backup beside the store, and brings it
@@ -128,7 +128,7 @@ func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err err
 	if err != nil {
 		return nil, fault(fmt.Errorf("keystore %s: copying the backup: %w", s.cfg.Path, err))
 	}
-	b := &backup{from: from, temp: temp, hash: s.hash}
+	b := &backup{from: from, temp: temp}
 	defer func() {
 		if err != nil {
 			removeTemp(temp)
@@ -140,9 +140,9 @@ func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err err
 	if b.head.Seq, err = readBackup(ctx, temp); err != nil {
 		return nil, fault(b.unusable(err))
 	}
-	reader := &Store{cfg: s.cfg, log: s.log, hash: s.hash, mono: s.mono}
-	reader.cfg.Path, reader.cfg.CommandLine, reader.cfg.KeepPepper = temp, true, false // it is nobody's yet
-	if b.db, err = reader.tryOpen(ctx, false); err != nil {
+	b.reader = &Store{cfg: s.cfg, log: s.log, hash: s.hash, mono: s.mono}
+	b.reader.cfg.Path, b.reader.cfg.CommandLine, b.reader.cfg.KeepPepper = temp, true, false // it is nobody's yet
+	if b.db, err = b.reader.tryOpen(ctx, false); err != nil {
 		return nil, b.unusable(err)
 	}
 	if b.head, err = headAt(ctx, b.db.reader, b.db.id, b.head.Seq); err != nil {
@@ -257,7 +257,7 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 		return r, err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), hash: b.hash}
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: b.reader}
 	t.audit(now, by, actionStoreRestore, "", b.head.String(), r.detail()+"; there was no keystore")
 	if err := t.changed(now, changedStore, []byte{}); err != nil {
 		return r, err

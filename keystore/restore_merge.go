@@ -26,14 +26,20 @@ func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Act
 		_, detachErr := conn.ExecContext(context.WithoutCancel(ctx), `DETACH DATABASE backup`)
 		err = errors.Join(err, detachErr)
 	}()
-	tx, err := s.beginMerge(ctx, db, conn)
+	name := s.cfg.Path + ".before-restore-" + now.Std().Format(beforeTime)
+	tx, before, err := s.beginMerge(ctx, db, conn, name)
 	if err != nil {
 		return r, err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() {
+		_ = tx.Rollback() // does nothing after the commit
+		if err != nil && r.Before == "" {
+			_ = os.Remove(before.Path) // nothing was changed
+		}
+	}()
 	m := &merger{
-		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), hash: s.hash},
-		now: now, backup: b.head, Restored: Restored{Backup: b.head},
+		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s},
+		now: now, backup: b.head, Restored: Restored{Backup: b.head, Before: before.Path},
 	}
 	if err := s.checkPepper(m.txn); err != nil {
 		return r, err
@@ -41,16 +47,10 @@ func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Act
 	if err := m.checkTrail(b.from); err != nil {
 		return r, err
 	}
-	// Nobody else can write any more: this is all that there was.
-	before, err := s.Backup(ctx, s.cfg.Path+".before-restore-"+now.Std().Format(beforeTime))
-	if err != nil {
-		return r, err
-	}
-	m.Before = before.Path
 	if err := m.run(by); err != nil {
-		_ = os.Remove(before.Path) // nothing was changed
 		return r, err
 	}
+	r.Before = before.Path // from here on it may be needed
 	err = tx.Commit()
 	db.apply(m.changes) // also after an error, as in commit
 	if err != nil {
@@ -59,8 +59,46 @@ func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Act
 	return m.Restored, nil
 }
 
-// beginMerge waits for the write lock as begin does.
-func (s *Store) beginMerge(ctx context.Context, db *database, conn *sql.Conn) (*sql.Tx, error) {
+// copiesAside is how often what there is before a restore is copied while others
+// may write. After that, they wait for it.
+const copiesAside = 3
+
+// beginMerge copies what there is into a new file, and takes the write lock
+// while nothing has changed since.
+func (s *Store) beginMerge(ctx context.Context, db *database, conn *sql.Conn, name string) (*sql.Tx, Copy, error) {
+	for try := 1; ; try++ {
+		var before Copy
+		var err error
+		if try <= copiesAside {
+			if before, err = s.Backup(ctx, name); err != nil {
+				return nil, Copy{}, err
+			}
+		}
+		tx, err := s.lockMerge(ctx, db, conn)
+		if err != nil {
+			_ = os.Remove(before.Path)
+			return nil, Copy{}, err
+		}
+		at, err := readPosition(ctx, tx)
+		switch {
+		case err == nil && try <= copiesAside && at == before.position:
+			return tx, before, nil
+		case err == nil && try > copiesAside:
+			before, err = s.Backup(ctx, name)
+			if err == nil {
+				return tx, before, nil
+			}
+		}
+		_ = tx.Rollback() // nothing was written
+		_ = os.Remove(before.Path)
+		if err != nil {
+			return nil, Copy{}, err
+		}
+	}
+}
+
+// lockMerge waits for the write lock as begin does.
+func (s *Store) lockMerge(ctx context.Context, db *database, conn *sql.Conn) (*sql.Tx, error) {
 	for deadline := s.mono() + lockWait; ; {
 		if err := db.checkPlace(); err != nil {
 			return nil, err
@@ -121,16 +159,20 @@ const endedNow = `(k.deleted_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.rev
 
 // run merges. What is removed goes first, since names and digests are unique.
 func (m *merger) run(by Actor) error {
-	m.exec(`INSERT INTO dead_digests (digest, at, forget_at)
-		SELECT k.digest, $1, CASE k.origin WHEN $2 THEN $3 END FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id
-		WHERE k.id NOT IN (SELECT id FROM backup.api_keys) AND `+endedNow+` ON CONFLICT DO NOTHING`,
+	// What has ended is dead. What has expired, or is to be revoked, can come back
+	// by another restore, which is what it was, but not by an import.
+	m.exec(`INSERT INTO dead_digests (digest, at, forget_at, key_id)
+		SELECT k.digest, $1, CASE k.origin WHEN $2 THEN $3 END, CASE WHEN `+endedNow+` THEN NULL ELSE k.id END
+		FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id
+		WHERE k.id NOT IN (SELECT id FROM backup.api_keys)
+			AND (`+endedNow+` OR k.expires_at <= $1 OR k.revoke_from IS NOT NULL) ON CONFLICT DO NOTHING`,
 		m.now, policy.OriginAPI.String(), m.now.Add(deadKept))
 	m.rows(&m.Jobs.Removed, `DELETE FROM main.jobs WHERE key_id NOT IN (SELECT id FROM backup.api_keys)`)
 	m.rows(&m.Keys.Removed, `DELETE FROM main.api_keys WHERE id NOT IN (SELECT id FROM backup.api_keys)`)
 	m.rows(&m.Accounts.Removed, `DELETE FROM main.accounts WHERE id NOT IN (SELECT id FROM backup.accounts)
 		AND id NOT IN (SELECT account_id FROM main.api_keys) AND id NOT IN (SELECT account_id FROM main.jobs)`)
 	// Where it was imported again after 400 days, a digest is not dead any more.
-	m.exec(`INSERT INTO main.dead_digests (digest, at, forget_at) SELECT digest, at, forget_at FROM backup.dead_digests
+	m.exec(`INSERT INTO main.dead_digests (digest, at, forget_at, key_id) SELECT digest, at, forget_at, key_id FROM backup.dead_digests
 		WHERE COALESCE(forget_at > $1, TRUE) AND digest NOT IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`, m.now)
 	if !m.blind {
 		m.bring()
@@ -157,9 +199,11 @@ func (m *merger) bring() {
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at,
 		expires_at, deleted_at, revoked_at, revoked_reason, last_used_at, revoke_from, replaces`
 	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`) SELECT `+key+` FROM backup.api_keys
-		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests)
+		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)
 			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
-			AND id NOT IN (`+since+`IN ($2, $3, $4))`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate)
+			AND id NOT IN (`+since+`IN ($2, $3, $4))
+			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
+	m.exec(`DELETE FROM main.dead_digests WHERE key_id IN (SELECT id FROM main.api_keys)`)
 	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at`
 	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs
 		WHERE key_id IN (SELECT id FROM main.api_keys) AND account_id IN (SELECT id FROM main.accounts)

@@ -146,8 +146,8 @@ func TestRevokeTree_EndsEveryChildAtOnce(t *testing.T) {
 	other, _ := f.key(a.ID, issuable)
 	var children []policy.Key
 	secrets := []policy.Secret{rootSecret}
-	for range 3 {
-		k, secret := f.child(root)
+	for i := range 3 {
+		k, secret := f.child(root, func(k *NewKey) { k.Expires = policy.ExpiresAt(start.Add(time.Duration(i+1) * 20 * time.Hour)) })
 		children, secrets = append(children, k), append(secrets, secret)
 	}
 	stranger, strangerSecret := f.child(other)
@@ -165,7 +165,9 @@ func TestRevokeTree_EndsEveryChildAtOnce(t *testing.T) {
 	if _, err := f.RevokeKey(t.Context(), early, operator, children[0].ID, "early"); err != nil {
 		t.Fatal(err)
 	}
-	now := start.Add(2 * time.Hour) // the others have expired, and might have grace
+	now := start.Add(48 * time.Hour) // the second has expired, and has grace
+	f.job(children[1], "job")
+	useless, uselessSecret := f.child(root)
 	key, n, err := f.RevokeTree(t.Context(), now, operator, root.ID, "leaked")
 	if err != nil || n != 2 || key.RevokedAt != now {
 		t.Fatalf("got %+v, %d children, %v", key, n, err)
@@ -179,6 +181,9 @@ func TestRevokeTree_EndsEveryChildAtOnce(t *testing.T) {
 			t.Errorf("key %d is revoked at %s, want %s", i, r.Key.RevokedAt, want)
 		}
 		waitFor(t, time.Second, "the other process's cache heeds it", func() bool { return elsewhere.find(secret).Key.RevokedAt == want })
+	}
+	if r := f.find(uselessSecret); !r.Key.RevokedAt.IsZero() || r.Key.ID != useless.ID {
+		t.Error("a key that can do nothing any more was revoked")
 	}
 	if r := f.find(strangerSecret); !r.Key.RevokedAt.IsZero() || r.Key.ID != stranger.ID {
 		t.Error("another key's child was revoked")

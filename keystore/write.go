@@ -77,7 +77,7 @@ func (s *Store) runWriter(ctx context.Context) {
 // commit runs a batch in one transaction and answers each of its writes.
 func (s *Store) commit(ctx context.Context, batch []*write) {
 	db, tx, fatal := s.begin(ctx, batch)
-	t := &txn{Tx: tx, ctx: ctx, hash: s.hash}
+	t := &txn{Tx: tx, ctx: ctx, store: s}
 	running := batch[:0]
 	for _, w := range batch {
 		if !w.take() {
@@ -149,7 +149,7 @@ type txn struct {
 	*sql.Tx
 
 	ctx      context.Context // never ends: a transaction is not interrupted
-	hash     hasher
+	store    *Store
 	changes  []change
 	head     *AuditHead // of the audit trail, once it is known
 	peppered bool       // the pepper has been checked

@@ -25,8 +25,8 @@ type addrRange struct{ from, to netip.Addr }
 // (192.0.2.0/24, 2001:db8::/32) and inclusive ranges (192.0.2.10-192.0.2.20),
 // separated by commas or white space. An empty list is the set of all
 // addresses; a comma with nothing beside it is a mistake, so that no slip of
-// the pen opens a key to everybody. The error names the entry, what is wrong
-// with it and, where that can be guessed, what was meant.
+// the pen opens a key to everybody. The error names the entry, or the list, what
+// is wrong with it and, where that can be guessed, what was meant.
 func ParseAddrSet(list string) (AddrSet, error) {
 	var entries []string
 	for piece := range strings.SplitSeq(list, ",") {
@@ -34,11 +34,32 @@ func ParseAddrSet(list string) (AddrSet, error) {
 			return r == ' ' || r == '\t' || r == '\n' || r == '\r'
 		})
 		if len(words) == 0 && strings.Contains(list, ",") {
-			words = []string{""}
+			return AddrSet{}, fmt.Errorf("addresses %q: there is a comma too many", list)
+		}
+		if err := checkSpacedRange(words); err != nil {
+			return AddrSet{}, err
 		}
 		entries = append(entries, words...)
 	}
 	return NewAddrSet(entries)
+}
+
+// checkSpacedRange finds a range whose ends stand apart.
+func checkSpacedRange(words []string) error {
+	for i, word := range words {
+		from, to := i, i+1
+		if strings.HasPrefix(word, "-") {
+			from = max(from-1, 0)
+		}
+		if strings.HasSuffix(word, "-") {
+			to = min(to+1, len(words))
+		}
+		meant := strings.Join(words[from:to], "")
+		if _, _, err := parseEntry(meant); err == nil && to-from > 1 {
+			return fmt.Errorf("address %q: a range has no spaces around its hyphen: want %s", strings.Join(words[from:to], " "), meant)
+		}
+	}
+	return nil
 }
 
 // NewAddrSet is ParseAddrSet for entries that stand apart already.
@@ -102,7 +123,7 @@ var errNotAddress = errors.New("want an address (192.0.2.7), a CIDR block (192.0
 
 func parseEntry(entry string) (addrRange, string, error) {
 	if entry == "" {
-		return addrRange{}, "", errors.New("is empty: there is a comma too many")
+		return addrRange{}, "", errors.New("there is none")
 	}
 	if from, to, ok := strings.Cut(entry, "-"); ok {
 		return parseRange(from, to)
@@ -115,7 +136,7 @@ func parseEntry(entry string) (addrRange, string, error) {
 		return addrRange{}, "", err
 	}
 	if a.IsUnspecified() {
-		return addrRange{}, "", fmt.Errorf("is no client's address; to allow any address leave the list empty, or write %s/0", a)
+		return addrRange{}, "", fmt.Errorf("that is no client's address; to allow any address leave the list empty, or write %s/0", a)
 	}
 	return addrRange{a, a}, a.String(), nil
 }

@@ -127,7 +127,7 @@ func TestR4_MistakesAreRefused(t *testing.T) {
 		{"an IPv4 length on a mapped address", "::ffff:192.0.2.0/24", []string{"beyond the IPv4 addresses"}},
 		{"a mapped block one bit too wide", "::ffff:0.0.0.0/95", []string{"beyond the IPv4 addresses"}},
 		{"a mapped block of everything", "::ffff:0.0.0.0/0", []string{"beyond the IPv4 addresses"}},
-		{"a range without an end", "1.2.3.4-", []string{"end of the range", "192.0.2.10-192.0.2.20"}},
+		{"a range without an end", "198.51.100.1-", []string{"end of the range", "192.0.2.10-192.0.2.20"}},
 		{"a range without a start", "-1.2.3.4", []string{"start of the range", "192.0.2.10-192.0.2.20"}},
 		{"a dash", "-", []string{"start of the range"}},
 		{"a range of three", "1.2.3.4-1.2.3.5-1.2.3.6", []string{"end of the range"}},
@@ -163,7 +163,7 @@ func TestR4_EmptyPiecesAreRefused(t *testing.T) {
 	for _, list := range []string{",", " , ", ",,", "192.0.2.7,", ",192.0.2.7", "192.0.2.7,,192.0.2.8", "192.0.2.7, ,192.0.2.8"} {
 		t.Run(fmt.Sprintf("%q is refused", list), func(t *testing.T) {
 			_, err := policy.ParseAddrSet(list)
-			wantError(t, err, `""`, "comma too many")
+			wantError(t, err, fmt.Sprintf("addresses %q: ", list), "comma too many")
 		})
 	}
 	for _, entries := range [][]string{{""}, {" "}, {"192.0.2.7", ""}, {" 192.0.2.7"}, {"192.0.2.7,192.0.2.8"}} {
@@ -171,6 +171,27 @@ func TestR4_EmptyPiecesAreRefused(t *testing.T) {
 			_, err := policy.NewAddrSet(entries)
 			wantError(t, err, fmt.Sprintf("%q", entries[len(entries)-1]))
 		})
+	}
+}
+
+func TestR4_RangesHaveNoSpaces(t *testing.T) {
+	for _, list := range []string{
+		"192.0.2.1 - 192.0.2.9", "192.0.2.1- 192.0.2.9", "192.0.2.1 -192.0.2.9", "192.0.2.1\t-\n192.0.2.9",
+		"10.0.0.1 192.0.2.1 - 192.0.2.9 10.0.0.2", "10.0.0.1,192.0.2.1 - 192.0.2.9",
+	} {
+		t.Run(list, func(t *testing.T) {
+			s, err := policy.ParseAddrSet(list)
+			wantError(t, err, `address "192.0.2.1`, "no spaces around its hyphen", "want 192.0.2.1-192.0.2.9")
+			if len(s.Entries()) != 0 {
+				t.Errorf("entries %q beside the error", s.Entries())
+			}
+		})
+	}
+	for list, says := range map[string]string{
+		"192.0.2.9 - 192.0.2.1": `address "-"`, "192.0.2.1 -": `address "-"`, "- 192.0.2.1": `address "-"`, "a - b": `address "a"`,
+	} {
+		_, err := policy.ParseAddrSet(list)
+		wantError(t, err, says)
 	}
 }
 

@@ -11,6 +11,7 @@ CREATE INDEX api_keys_ended ON api_keys (MIN(
 ALTER TABLE api_keys ADD COLUMN replaces TEXT; -- ID of the key that this one took the place of
 
 ALTER TABLE dead_digests ADD COLUMN forget_at BIGINT; -- NULL: never
+ALTER TABLE dead_digests ADD COLUMN key_id TEXT; -- the key that a restore may bring back; NULL: none
 CREATE INDEX dead_digests_forget ON dead_digests (forget_at) WHERE forget_at IS NOT NULL;
 
 ALTER TABLE audit ADD COLUMN hash BLOB NOT NULL DEFAULT x''; -- of this row and the hash before

@@ -57,7 +57,7 @@ async function handle(request, response) {
     response.writeHead(status, { "Content-Type": "text/plain", "Cache-Control": "no-store" });
     response.end(text);
   };
-  if (request.method !== "POST" || request.url !== "/speech-key") return reply(404, "not found\n");
+  if (request.method !== "POST" || request.url.split("?")[0] !== "/speech-key") return reply(404, "not found\n");
   if (!isLoggedIn(request)) return reply(401, "log in first\n");
   try {
     reply(200, await issueKey(bindKeys ? addressOfUser(request) : ""));

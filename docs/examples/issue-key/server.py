@@ -60,7 +60,7 @@ def issue_key(address):
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        if self.path != "/speech-key":
+        if self.path.split("?")[0] != "/speech-key":
             self.answer(404, "not found\n")
             return
         if not is_logged_in(self):

@@ -1,0 +1,99 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+func TestIssue_TellsNoSecrets(t *testing.T) {
+	i := newIssuer(t, "")
+	_, plain := i.issue(keystore.NewKey{})
+	secrets := []string{aPassword, url.QueryEscape(aPassword), "p%40ss%20w%26rd", i.secret, plain}
+	calls := []reply{
+		i.byService("&epi=60000"), i.byKey(""), i.call("", bearerLine(plain)), i.byService("&epi=" + plain), i.byService("&ipa=" + plain),
+		i.call("sid=" + i.secret + "&spw=" + url.QueryEscape(aPassword)),
+		i.send("POST /issue_service_authorization?sid=vendor-sid&spw=p%40ss%20w%26rd HTTP/1.1\r\nHost: " + i.addr + "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+	}
+	for n, got := range calls {
+		if got.status == 200 {
+			secrets = append(secrets, got.body)
+		} else if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(got.raw+got.body, s) }) {
+			t.Errorf("answer %d tells a secret: %q", n, got.body)
+		}
+	}
+	log := i.log()
+	audit, err := i.keys.Audit(t.Context(), "", 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range secrets {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log has %q", secret)
+		}
+		if strings.Contains(fmt.Sprint(audit), secret) {
+			t.Errorf("the audit trail has %q", secret)
+		}
+	}
+	for _, want := range []string{`"reason":"allowed"`, `"operation":"issue_key"`, `"reason":"no_issuance_right"`, `"issued_key_id":"key_`} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log lacks %s", want)
+		}
+	}
+}
+
+func TestIssue_AuditTrailSaysWho(t *testing.T) {
+	i := newIssuer(t, "")
+	before := i.count()
+	one := i.issued(i.call("sid=vendor-sid&spw=p%40ss%20w%26rd", "X-Forwarded-For: 198.51.100.7\r\n"))
+	two := i.issued(i.byKey("", "X-Forwarded-For: 2001:db8::7\r\n"))
+	i.byKey("epi=0")
+	if i.count() != before+2 {
+		t.Fatal("not two keys")
+	}
+	entries, err := i.keys.Audit(t.Context(), i.account.ID, 0, 2)
+	if err != nil || len(entries) != 2 {
+		t.Fatal(entries, err)
+	}
+	for n, want := range []struct {
+		who     keystore.Actor
+		subject string
+	}{
+		{keystore.Actor{Kind: keystore.ActorKey, ID: i.key.ID}, two.ID},
+		{keystore.Actor{Kind: keystore.ActorAccount, ID: i.account.ID}, one.ID},
+	} {
+		got := entries[n]
+		from := []string{"2001:db8::7", "198.51.100.7"}[n]
+		if got.Action != "key_issue" || got.Subject != want.subject || got.Actor.Kind != want.who.Kind || got.Actor.ID != want.who.ID || got.Actor.From.String() != from {
+			t.Errorf("entry %+v, want %+v from %s on %s", got, want.who, from, want.subject)
+		}
+	}
+	if check, err := i.keys.VerifyAudit(context.Background(), nil); err != nil || check.Fault != "" {
+		t.Errorf("the trail: %+v, %v", check, err)
+	}
+}
+
+func TestIssue_StoreFault(t *testing.T) {
+	i := newIssuer(t, "")
+	// Not a keystore, put in its place as one is.
+	if err := os.WriteFile(i.path+".new", []byte("not a keystore"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(i.path+".new", i.path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		got := i.byKey("")
+		return got.status == http.StatusServiceUnavailable && got.header.Get("Retry-After") != "" && strings.Contains(got.body, "at the moment")
+	})
+	if got := i.byService(""); got.status != http.StatusServiceUnavailable {
+		t.Errorf("by service: %d", got.status)
+	}
+}
