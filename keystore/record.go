@@ -16,7 +16,8 @@ import (
 type Record struct {
 	Key policy.Key
 
-	noted atomic.Int64 // the last use that was noted, as policy.Time
+	digest digest
+	noted  atomic.Int64 // the last use that was noted, as policy.Time
 }
 
 // FindKey returns the record of the key whose secret this is. The error is
@@ -25,7 +26,10 @@ type Record struct {
 // Keys that ended are found too: whether one may be used is for
 // [policy.Decide] to say.
 func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (*Record, error) {
-	d := s.hash.secret(secret)
+	return s.find(ctx, s.hash.secret(secret))
+}
+
+func (s *Store) find(ctx context.Context, d digest) (*Record, error) {
 	if st := s.state.Load(); st.fresh(s.mono()) {
 		if r, ok := st.db.keys.get(d); r != nil {
 			return r, nil
@@ -51,7 +55,7 @@ func readRecord(ctx context.Context, db *database, d digest) (*Record, error) {
 	if subtle.ConstantTimeCompare(stored, d[:]) != 1 {
 		return nil, ErrNotFound
 	}
-	r := &Record{Key: key}
+	r := &Record{Key: key, digest: d}
 	r.noted.Store(int64(key.LastUsedAt))
 	return r, nil
 }

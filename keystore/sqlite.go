@@ -30,6 +30,8 @@ type database struct {
 	keys *cache[Record] // nil for the command line, as jobs
 	jobs *cache[policy.Job]
 
+	watchers *watchers // the store's
+
 	freshUntil atomic.Int64  // on the monotonic clock: until then the caches may be trusted
 	version    int64         // data_version when the feed was read; the poller's, as what follows
 	seen       int64         // the last change that was applied
@@ -97,7 +99,7 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err erro
 	if err != nil {
 		return nil, err
 	}
-	db := &database{path: s.cfg.Path, file: file}
+	db := &database{path: s.cfg.Path, file: file, watchers: s.watchers}
 	defer func() {
 		if err != nil {
 			_ = db.close() // err says more

@@ -121,6 +121,7 @@ func (s *Store) reopen(ctx context.Context, st *state) {
 		return
 	}
 	s.state.Store(&state{db: db})
+	s.watchers.tellIf(nil) // of what was changed elsewhere
 	s.log.Warn("the keystore is available again",
 		zap.String("store_id", db.id), zap.Bool("same_store", db.id == s.lastID))
 }

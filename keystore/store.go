@@ -75,6 +75,8 @@ type Store struct {
 	lastID   string    // of the store that was open last
 	ruined   *database // whose file was overwritten, see errOverwritten
 
+	watchers *watchers
+
 	jobKeep atomic.Int64 // nanoseconds, see KeepJobs
 
 	stop       context.CancelFunc // ends the background work
@@ -116,6 +118,7 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 		writerDone: make(chan struct{}),
 		uses:       make(chan use, maxPendingUses),
 		pending:    map[string]policy.Time{},
+		watchers:   newWatchers(),
 	}
 	db, err := s.openDatabase(ctx, true)
 	if err != nil {

@@ -231,20 +231,21 @@ func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
 	return t.err
 }
 
-// apply drops what changed from the caches.
+// apply drops what changed from the caches, and tells who watches it.
 func (d *database) apply(changes []change) {
 	for _, c := range changes {
 		switch {
 		case c.kind == changedKey && len(c.ref) == len(digest{}):
 			d.keys.drop(digest(c.ref))
+			d.watchers.tellKey(digest(c.ref))
 		case c.kind == changedJob && len(c.ref) == len(digest{}):
 			d.jobs.drop(digest(c.ref))
 		case c.kind == changedAccount:
 			id := string(c.ref)
-			d.keys.dropIf(func(r *Record) bool { return r.Key.AccountID == id })
+			d.dropRecords(func(r *Record) bool { return r.Key.AccountID == id })
 		case c.kind == changedChildren:
 			id := string(c.ref)
-			d.keys.dropIf(func(r *Record) bool { return r.Key.IssuerID == id })
+			d.dropRecords(func(r *Record) bool { return r.Key.IssuerID == id })
 		case c.kind == changedJobs:
 			d.jobs.dropAll()
 		case c.kind == changedNewAccount:
@@ -254,7 +255,13 @@ func (d *database) apply(changes []change) {
 	}
 }
 
+func (d *database) dropRecords(match func(*Record) bool) {
+	d.keys.dropIf(match)
+	d.watchers.tellIf(match)
+}
+
 func (d *database) dropCaches() {
 	d.keys.dropAll()
 	d.jobs.dropAll()
+	d.watchers.tellIf(nil)
 }

@@ -1,0 +1,104 @@
+package keystore
+
+import (
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// watch counts what a watcher of the key is told.
+func (f fixture) watch(secret policy.Secret) (told *atomic.Int64, r *Record, cancel func()) {
+	f.t.Helper()
+	told = new(atomic.Int64)
+	r = f.find(secret)
+	return told, r, f.Watch(r, func() { told.Add(1) })
+}
+
+func TestWatch_TellsOfWhatEndsAKey(t *testing.T) {
+	for name, end := range map[string]func(f, other fixture, k policy.Key) error{
+		"revoked": func(f, _ fixture, k policy.Key) error {
+			_, err := f.RevokeKey(f.t.Context(), start, operator, k.ID, "")
+			return err
+		},
+		"revoked by another process": func(_, other fixture, k policy.Key) error {
+			_, err := other.RevokeKey(other.t.Context(), start, operator, k.ID, "")
+			return err
+		},
+		"deleted": func(_, other fixture, k policy.Key) error {
+			_, err := other.DeleteKey(other.t.Context(), start, operator, k.ID)
+			return err
+		},
+		"account closed": func(_, other fixture, k policy.Key) error {
+			_, err := other.CloseAccount(other.t.Context(), start, operator, k.AccountID)
+			return err
+		},
+		"rotated": func(_, other fixture, k policy.Key) error {
+			_, err := other.RotateKey(other.t.Context(), start, operator, k.ID, time.Hour)
+			return err
+		},
+		"with its tree": func(f, _ fixture, k policy.Key) error {
+			_, _, err := f.RevokeTree(f.t.Context(), start, operator, k.IssuerID, "")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			other := openStore(t, path, commandLine)
+			a, b := other.account(), other.account()
+			root, _ := other.key(a.ID, func(k *NewKey) { k.Issuable = true })
+			k, secret := other.key(a.ID)
+			if name == "with its tree" {
+				k, secret = other.child(root)
+			}
+			_, strangers := other.key(b.ID)
+			f := openStore(t, path) // to which none of this is a change
+			told, r, cancel := f.watch(secret)
+			defer cancel()
+			toldOther, _, cancelOther := f.watch(strangers)
+			defer cancelOther()
+			if err := end(f, other, k); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, time.Second, "the watcher is told", func() bool { return told.Load() > 0 })
+			now, err := f.Reread(t.Context(), r)
+			if err != nil || now.Key.Status(start.Add(time.Hour-1)) == "active" && now.Key.RevokeFrom.IsZero() {
+				t.Errorf("read again it is %+v, %v", now, err)
+			}
+			if n := toldOther.Load(); n > 0 {
+				t.Errorf("the watcher of another account's key was told %d times", n)
+			}
+		})
+	}
+}
+
+func TestWatch_TellsWhereItIsNotKnownWhatChanged(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	_, secret := f.key(f.account().ID)
+	told, r, cancel := f.watch(secret)
+	defer cancel()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, 2*time.Second, "the watcher is told that the file is gone", func() bool { return told.Load() > 0 })
+	if _, err := f.Reread(t.Context(), r); err == nil {
+		t.Error("a store without a file has records")
+	}
+}
+
+func TestWatch_EndsWithCancel(t *testing.T) {
+	f := openStore(t, newPath(t))
+	k, secret := f.key(f.account().ID)
+	told, _, cancel := f.watch(secret)
+	cancel()
+	cancel()
+	if _, err := f.RevokeKey(t.Context(), start, operator, k.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	if told.Load() != 0 || len(f.watchers.all) != 0 || len(f.watchers.by) != 0 {
+		t.Errorf("told %d times, %d watchers left", told.Load(), len(f.watchers.all))
+	}
+}
