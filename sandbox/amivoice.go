@@ -24,6 +24,8 @@ const (
 	defaultWorkTime  = 3 * time.Second
 	defaultMaxAudio  = 1<<24 - 1 // the vendor's limit for synchronous recognition
 
+	defaultStreamIdle = 60 * time.Second // the vendor's limit
+
 	// drainLimit is how much of a request that it will not use the sandbox
 	// reads before it answers: some clients lose the answer otherwise.
 	drainLimit = 32 << 20
@@ -65,21 +67,35 @@ type Config struct {
 
 	// MaxAudio is how many bytes of audio a request may carry, the file header
 	// included. Default: 16,777,215. Negative: no limit. Memory does not depend
-	// on it, as audio is measured while it comes in.
+	// on it, as audio is measured while it comes in. It does not bound what comes
+	// over a WebSocket.
 	MaxAudio int64
+
+	// StreamIdle is how long the sandbox waits for a message on a WebSocket, in
+	// a session or between two, before it says so and closes the connection.
+	// The message has to have come whole by then, and Pings do not count.
+	// Default: 60 seconds. Negative: no limit.
+	StreamIdle time.Duration
 
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
 
 // AmiVoice is an http.Handler that speaks the protocol of the AmiVoice Cloud
-// Platform, synchronous (/v1/recognize, /v1/nolog/recognize) and asynchronous
-// (/v1/recognitions, /v2/recognitions; both versions know the same jobs).
-// It may serve requests concurrently.
+// Platform, synchronous (/v1/recognize, /v1/nolog/recognize), asynchronous
+// (/v1/recognitions, /v2/recognitions; both versions know the same jobs) and
+// over a WebSocket (/v1/, /v1/nolog/). It may serve requests concurrently.
+//
+// A WebSocket takes the commands s, p and e, and any number of sessions one
+// after another, each with its own key. For each utterance it sends the events
+// S, C, U (after every half second of speech), E and A, as soon as there is
+// audio enough to know. It is as lenient about the handshake and about masking
+// as the vendor's server, and needs HTTP/1.1. A message is at most 1 MiB.
 //
 // It reads WAV files (PCM of 8 or 16 bits, any rate, up to 8 channels) and raw
-// mono PCM of 16 bits, described by the parameter c: LSB or MSB for the byte
-// order, then 8K, 11K, 16K, 22K, 32K, 44K or 48K. Without LSB or MSB it is LSB.
+// mono PCM of 16 bits, described by the parameter c or in the command s: LSB or
+// MSB for the byte order, then 8K, 11K, 16K, 22K, 32K, 44K or 48K. Without LSB
+// or MSB it is LSB. A command s needs such a description for a WAV file too.
 //
 // It remembers 1,000 asynchronous jobs, without their audio. For a new one it
 // forgets the oldest that has ended, or says that it is busy if none has.
@@ -87,6 +103,7 @@ type Config struct {
 type AmiVoice struct {
 	key      string
 	maxAudio int64
+	idle     time.Duration // on a WebSocket; 0 is unlimited
 	now      func() time.Time
 	jobs     jobs
 	reauth   reauthenticator
@@ -98,6 +115,7 @@ func NewAmiVoice(cfg Config) *AmiVoice {
 	s := &AmiVoice{
 		key:      cfg.Key,
 		maxAudio: cfg.MaxAudio,
+		idle:     orDefault(cfg.StreamIdle, defaultStreamIdle),
 		now:      cfg.Now,
 		jobs: jobs{
 			schedule: schedule{
@@ -142,6 +160,10 @@ func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	drain(r)
+	if isHandshake(r) {
+		s.upgrade(w, r)
+		return
+	}
 	for _, prefix := range []string{"/v1/recognitions/", "/v2/recognitions/"} {
 		if id, ok := strings.CutPrefix(r.URL.Path, prefix); ok && r.Method == http.MethodGet {
 			s.poll(w, r, id)

@@ -96,6 +96,21 @@ type jobSegment struct {
 	Text    string   `json:"text"`
 }
 
+// interimAnswer is the result so far of an utterance that is still going on.
+type interimAnswer struct {
+	Results []interimResult `json:"results"`
+	Text    string          `json:"text"`
+}
+
+type interimResult struct {
+	Tokens []interimToken `json:"tokens"`
+	Text   string         `json:"text"`
+}
+
+type interimToken struct {
+	Written string `json:"written"`
+}
+
 // noteAnswer is the body of an answer that the protocol leaves undocumented.
 type noteAnswer struct {
 	Code    string `json:"code,omitempty"`
@@ -104,18 +119,22 @@ type noteAnswer struct {
 
 // write answers in JSON ended by CRLF, without which some clients print nothing.
 func write(w http.ResponseWriter, code int, body any) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(body); err != nil {
+	text, err := encode(body)
+	if err != nil {
 		http.Error(w, "cannot encode the answer", http.StatusInternalServerError)
 		return
 	}
-	buf.Truncate(buf.Len() - 1)
-	buf.WriteString("\r\n")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = w.Write(buf.Bytes())
+	_, _ = w.Write(append(text, "\r\n"...))
+}
+
+func encode(body any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(body)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
 }
 
 // setSession names the session in the spelling that clients search for.
@@ -146,12 +165,17 @@ func newJobResult(id string, now time.Time, m measurement) *jobResult {
 	out := &jobResult{UtteranceID: utteranceID(id, now), Text: m.text(), Segments: []jobSegment{}}
 	for i, s := range m.segments {
 		t := newToken(i, s)
-		out.Segments = append(out.Segments, jobSegment{Text: t.Written, Results: []result{{
-			Tokens: []token{t}, Confidence: t.Confidence, StartTime: t.StartTime, EndTime: t.EndTime,
-			Tags: []string{}, Text: t.Written,
-		}}})
+		out.Segments = append(out.Segments, jobSegment{Text: t.Written, Results: []result{t.result(t.Written)}})
 	}
 	return out
+}
+
+// result of the one token.
+func (t token) result(text string) result {
+	return result{
+		Tokens: []token{t}, Confidence: t.Confidence, StartTime: t.StartTime, EndTime: t.EndTime,
+		Tags: []string{}, Text: text,
+	}
 }
 
 func newToken(i int, s segment) token {
@@ -185,7 +209,7 @@ func (m measurement) confidence() float64 {
 // text puts the measurement into words.
 func (m measurement) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%.2f s of %d Hz %s, %d bits, ", m.duration.Seconds(), m.rate, channelWord(m.channels), m.bits)
+	fmt.Fprintf(&b, "%.2f s of %s, ", m.duration.Seconds(), m.words())
 	switch m.stretches {
 	case 0:
 		b.WriteString("no speech")
@@ -210,6 +234,11 @@ func (m measurement) text() string {
 		fmt.Fprintf(&b, "; peak %.1f dBFS, RMS %.1f dBFS", decibels(m.peak), decibels(m.rms))
 	}
 	return b.String()
+}
+
+// words for the layout.
+func (f pcm) words() string {
+	return fmt.Sprintf("%d Hz %s, %d bits", f.rate, channelWord(f.channels), f.bits)
 }
 
 func channelWord(n int) string {

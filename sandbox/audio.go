@@ -28,6 +28,11 @@ var subtypePCM = []byte{1, 0, 0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x
 // An incomplete last sample is ignored. errUnsupported is the only error: what
 // goes wrong in reading ends the audio, and is for the reader to remember.
 func measure(r io.Reader, format string) (measurement, error) {
+	return measureWatched(r, format, nil)
+}
+
+// measureWatched does so, and tells w of speech when it has read enough to know.
+func measureWatched(r io.Reader, format string, w watch) (measurement, error) {
 	var head [12]byte
 	n, _ := io.ReadFull(r, head[:])
 	if n == len(head) && string(head[:4]) == "RIFF" && string(head[8:]) == "WAVE" {
@@ -35,13 +40,13 @@ func measure(r io.Reader, format string) (measurement, error) {
 		if err != nil {
 			return measurement{}, err
 		}
-		return measureSamples(samples, layout), nil
+		return measureSamples(samples, layout, w), nil
 	}
 	layout, ok := rawLayout(format)
 	if !ok || n == 0 {
 		return measurement{}, errUnsupported
 	}
-	return measureSamples(io.MultiReader(bytes.NewReader(head[:n]), r), layout), nil
+	return measureSamples(io.MultiReader(bytes.NewReader(head[:n]), r), layout, w), nil
 }
 
 // rawLayout is the layout that the name of a raw audio format stands for.
@@ -119,14 +124,20 @@ func wavLayout(chunk []byte) (pcm, bool) {
 	return layout, ok
 }
 
-// measureSamples reads samples to their end and measures them.
-func measureSamples(r io.Reader, layout pcm) measurement {
+// measureSamples reads samples to their end and measures them. It measures what
+// there is before it waits for more.
+func measureSamples(r io.Reader, layout pcm, w watch) measurement {
 	m := newMeter(layout)
+	m.watch = w
 	block := layout.block()
 	buf := make([]byte, 32<<10/block*block)
+	held := 0 // bytes of a block that is not whole yet
 	for {
-		n, err := io.ReadFull(r, buf)
-		m.add(buf[:n])
+		n, err := r.Read(buf[held:])
+		n += held
+		whole := n - n%block
+		m.add(buf[:whole])
+		held = copy(buf, buf[whole:n])
 		if err != nil {
 			return m.end()
 		}

@@ -64,11 +64,26 @@ type measurement struct {
 	segments  []segment // the first maxSegments of them
 }
 
+// moment is something that happens to a stretch of speech.
+type moment int
+
+const (
+	speechBegins moment = iota // once it is long enough to be speech
+	speechGoesOn               // with every sounding frame
+	speechEnds                 // once the pause after it is long enough, or the audio ends
+)
+
+// watch is told of speech as it is found: for each stretch that it begins, goes
+// on and ends, with what there is of it so far. When it is told depends on the
+// audio only, and not on how that is split.
+type watch func(layout pcm, what moment, s segment)
+
 // meter measures audio as it passes, in memory that does not grow with it
 // (but for the stretches of speech, up to maxSegments).
 type meter struct {
 	pcm
-	frame int // sample frames in a frame
+	frame int   // sample frames in a frame
+	watch watch // may be nil
 
 	samples int64 // sample frames seen
 	peak    int64
@@ -80,6 +95,7 @@ type meter struct {
 
 	floor     noiseFloor
 	open      bool
+	begun     bool  // the open stretch is long enough to be speech
 	from, to  int64 // the open stretch, in sample frames
 	sounding  int64 // of it, without its pauses
 	clearness float64
@@ -142,36 +158,51 @@ func (m *meter) endFrame() {
 	threshold := min(max(overFloor*m.floor.after(level), minThreshold), maxThreshold)
 	if level > threshold {
 		m.sound(m.samples-int64(m.n), m.samples, 1-threshold/level)
+	} else if m.samples-m.to > m.count(hangover) {
+		m.endStretch()
 	}
 	m.n, m.sum, m.sum2 = 0, [maxChannels]int64{}, [maxChannels]int64{}
 }
 
 // sound adds a sounding frame to the open stretch, or opens one.
 func (m *meter) sound(from, to int64, clearness float64) {
-	if m.open && from-m.to > m.count(hangover) {
-		m.endStretch()
-	}
 	if !m.open {
-		m.open, m.from, m.sounding, m.clearness, m.frames = true, from, 0, 0, 0
+		m.open, m.begun, m.from, m.sounding, m.clearness, m.frames = true, false, from, 0, 0, 0
 	}
 	m.to = to
 	m.sounding += to - from
 	m.clearness += clearness
 	m.frames++
-}
-
-func (m *meter) endStretch() {
-	if !m.open {
-		return
-	}
-	m.open = false
 	if m.sounding < m.count(minSpeech) {
 		return
 	}
+	if !m.begun {
+		m.begun = true
+		m.tell(speechBegins)
+	}
+	m.tell(speechGoesOn)
+}
+
+func (m *meter) endStretch() {
+	ended := m.open && m.begun
+	m.open = false
+	if !ended {
+		return
+	}
 	if m.stretches++; len(m.segments) < maxSegments {
-		m.segments = append(m.segments, segment{
-			start: m.at(m.from), end: m.at(m.to), confidence: m.clearness / float64(m.frames),
-		})
+		m.segments = append(m.segments, m.stretch())
+	}
+	m.tell(speechEnds)
+}
+
+// stretch is what there is of the open stretch.
+func (m *meter) stretch() segment {
+	return segment{start: m.at(m.from), end: m.at(m.to), confidence: m.clearness / float64(m.frames)}
+}
+
+func (m *meter) tell(what moment) {
+	if m.watch != nil {
+		m.watch(m.pcm, what, m.stretch())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -195,16 +196,17 @@ func TestCloseEndsAllAsking(t *testing.T) {
 
 func TestJobsThatPausedAreNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var first string
+		var stuck atomic.Value // the job that is never confirmed
 		h := pausing(func(r *http.Request) (*http.Response, error) {
-			if r.Header.Get("Speechgate-Job") == first {
+			if r.Header.Get("Speechgate-Job") == stuck.Load() {
 				<-r.Context().Done()
 			}
 			return answering(http.StatusNoContent, ""), r.Context().Err()
 		})
 		defer h.Close()
 		h.jobs.max = 2
-		first = createJob(t, h, "/v2/recognitions", SpeechWAV())
+		first := createJob(t, h, "/v2/recognitions", SpeechWAV())
+		stuck.Store(first)
 		second := createJob(t, h, "/v2/recognitions", SpeechWAV())
 		time.Sleep(time.Hour)
 		third := createJob(t, h, "/v2/recognitions", SpeechWAV())

@@ -1,0 +1,76 @@
+package sandbox
+
+import (
+	"errors"
+	"strings"
+)
+
+// errStart says what is wrong with a command s, which may hold a key.
+var errStart = errors.New("malformed command: want <audio_format> <engine> and any number of <key>=<value>")
+
+// start is a command s.
+type start struct {
+	credentials
+	format string // in upper case
+	engine string
+}
+
+// parseStart reads what follows the letter of a command s: an audio format, an
+// engine and pairs, each after one space. A value in quotation marks goes up to
+// the next one that is not doubled, any other value up to the next space.
+// Nothing is decoded.
+func parseStart(text string) (start, error) {
+	var s start
+	var ok bool
+	if s.format, text, ok = word(text); !ok {
+		return start{}, errStart
+	}
+	s.format = strings.ToUpper(s.format) // the vendor's own examples say 16k
+	if s.engine, text, ok = word(text); !ok {
+		return start{}, errStart
+	}
+	for text != "" {
+		var name, value string
+		if name, value, text, ok = pair(text); !ok {
+			return start{}, errStart
+		}
+		if name == "authorization" {
+			s.add(value)
+		}
+	}
+	return s, nil
+}
+
+// word cuts off a space and what follows it up to the next one, in which there
+// are no quotation marks.
+func word(text string) (w, rest string, ok bool) {
+	text, ok = strings.CutPrefix(text, " ")
+	end := strings.IndexByte(text+" ", ' ')
+	w, rest = text[:end], text[end:]
+	return w, rest, ok && w != "" && !strings.Contains(w, `"`)
+}
+
+// pair cuts off a space and a name, an equals sign and a value.
+func pair(text string) (name, value, rest string, ok bool) {
+	text, spaced := strings.CutPrefix(text, " ")
+	name, text, ok = strings.Cut(text, "=")
+	if !spaced || !ok || name == "" || strings.ContainsAny(name, ` "`) {
+		return "", "", "", false
+	}
+	if text, ok = strings.CutPrefix(text, `"`); !ok {
+		end := strings.IndexByte(text+" ", ' ')
+		return name, text[:end], text[end:], true
+	}
+	var b strings.Builder
+	for {
+		part, after, ok := strings.Cut(text, `"`)
+		if !ok {
+			return "", "", "", false
+		}
+		b.WriteString(part)
+		if text, ok = strings.CutPrefix(after, `"`); !ok {
+			return name, b.String(), after, after == "" || after[0] == ' '
+		}
+		b.WriteByte('"')
+	}
+}

@@ -1,0 +1,173 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unicode/utf8"
+)
+
+// What the sandbox has to say to commands out of place.
+const (
+	cannotStart = "s can't start feeding audio data to recognizer server"
+	cannotFeed  = "p can't feed audio data to recognizer server"
+	cannotEnd   = "e can't end feeding audio data to recognizer server"
+	timedOut    = "e timeout occurred while waiting for data from client"
+)
+
+// stream is a client's WebSocket, on which sessions follow one another.
+type stream struct {
+	*wire
+	sandbox *AmiVoice
+}
+
+func (st *stream) say(text string) { st.write(opText, []byte(text)) }
+
+// serve has the client's commands carried out until there are no more.
+func (st *stream) serve() {
+	var wrong *violation
+	switch err := st.commands(); {
+	case errors.As(err, &wrong):
+		st.bye(wrong.code, wrong.reason)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		st.say(timedOut)
+		st.bye(closeNormal, "timeout")
+	}
+}
+
+// commands carries commands out while no session runs.
+func (st *stream) commands() error {
+	for {
+		name, rest, err := st.command()
+		if err != nil {
+			return err
+		}
+		switch name {
+		case 's':
+			if err := st.start(string(rest)); err != nil {
+				return err
+			}
+		case 'p':
+			st.say(cannotFeed)
+		case 'e':
+			st.say(cannotEnd)
+		}
+	}
+}
+
+// command reads the next command: s or e, or p with its audio. A p that is text
+// is refused here, whatever runs. The rest is good until the next command.
+func (st *stream) command() (name byte, rest []byte, err error) {
+	for {
+		opcode, message, err := st.read()
+		if err != nil {
+			return 0, nil, err
+		}
+		name, rest = 0, nil
+		if len(message) > 0 {
+			name, rest = message[0], message[1:]
+		}
+		switch {
+		case name == 'p' && opcode == opBinary:
+			return name, rest, nil
+		case name == 'p':
+			st.say(cannotFeed)
+			continue
+		case opcode == opText && !utf8.Valid(message):
+			return 0, nil, &violation{closeNotUTF8, "text that is not UTF-8"}
+		case opcode == opText && name == 's' && (len(rest) == 0 || rest[0] == ' '):
+			return name, rest, nil
+		case opcode == opText && name == 'e' && len(rest) == 0:
+			return name, nil, nil
+		}
+		// No more of it is said again than its first byte: there may be a key in it.
+		st.say(fmt.Sprintf("? unknown command %q: want s or e as text, or p as binary", message[:min(len(message), 1)]))
+		return 0, nil, &violation{closeProtocol, "unknown command"}
+	}
+}
+
+// start answers a command s, of which rest is what follows that letter, and if
+// it is accepted carries out the session to its end.
+func (st *stream) start(rest string) error {
+	command, err := parseStart(rest)
+	_, known := rawLayout(command.format)
+	answer := "s"
+	switch {
+	case err != nil:
+		answer += " " + err.Error()
+	case !command.open(st.sandbox.key):
+		answer += " " + errKey.message
+	case !known:
+		answer += " " + errAudio.message
+	}
+	st.say(answer)
+	if answer != "s" {
+		return nil
+	}
+	return st.session(command.format)
+}
+
+// session measures the audio that is fed until the command e, and tells of the
+// speech in it. With audio that it cannot read it ends before.
+func (st *stream) session(format string) error {
+	fed := &feed{stream: st}
+	told := utterances{id: newSessionID(), now: st.sandbox.now, say: func(text string) {
+		// The end of a connection ends no utterance.
+		if fed.err == nil || errors.Is(fed.err, io.EOF) {
+			st.say(text)
+		}
+	}}
+	_, err := measureWatched(fed, format, told.hear)
+	if err != nil && fed.err == nil {
+		st.say("p " + errAudio.message)
+		return nil
+	}
+	_, _ = io.Copy(io.Discard, fed) // what comes after the samples is no speech
+	switch {
+	case !errors.Is(fed.err, io.EOF):
+		return fed.err
+	case err != nil && fed.size > 0:
+		st.say("e " + errAudio.message)
+	default:
+		st.say("e")
+	}
+	return nil
+}
+
+// feed is the audio of a session: what its commands p carry, up to the command e.
+type feed struct {
+	stream *stream
+	left   []byte // of the last command
+	size   int64
+	err    error // what ended it: io.EOF if that was the command e
+}
+
+func (f *feed) Read(p []byte) (int, error) {
+	for len(f.left) == 0 && f.err == nil {
+		f.left, f.err = f.stream.audio()
+		f.size += int64(len(f.left))
+	}
+	if f.err != nil {
+		return 0, f.err
+	}
+	n := copy(p, f.left)
+	f.left = f.left[n:]
+	return n, nil
+}
+
+// audio returns what the next command p carries, or io.EOF at the command e.
+func (st *stream) audio() ([]byte, error) {
+	for {
+		name, rest, err := st.command()
+		switch {
+		case err != nil:
+			return nil, err
+		case name == 'p':
+			return rest, nil
+		case name == 'e':
+			return nil, io.EOF
+		}
+		st.say(cannotStart)
+	}
+}

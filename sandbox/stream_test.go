@@ -1,0 +1,273 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+const startLibrary = "s 16K -a-general authorization=" + testKey
+
+// tones is raw audio of 16 kHz with speech at 0.5 to 1.7 s and 2.2 to 2.5 s.
+func tones(f pcm) []byte {
+	return samples(f, 440, stretch{500 * time.Millisecond, 0}, stretch{1200 * time.Millisecond, 0.5},
+		stretch{500 * time.Millisecond, 0}, stretch{300 * time.Millisecond, 0.5}, stretch{500 * time.Millisecond, 0})
+}
+
+// toldOfTones is what a client is told of them.
+func toldOfTones(layout string) []string {
+	const final = `A {"results":[{"tokens":[{"written":"speech %[1]d (%[2]s s)","spoken":"speech %[1]d","confidence":0.9858,"starttime":%[3]d,"endtime":%[4]d}],` +
+		`"confidence":0.9858,"starttime":%[3]d,"endtime":%[4]d,"tags":[],"rulename":"","text":"%[5]s"}],` +
+		`"utteranceid":"20250701/12/ID_20250701_123045","text":"%[5]s","code":"","message":""}`
+	const interim = `U {"results":[{"tokens":[{"written":"%[1]s"},{"written":"..."}],"text":"%[1]s..."}],"text":"%[1]s..."}`
+	return []string{
+		"S 500", "C", fmt.Sprintf(interim, "speech 1 (0.50 s)"), fmt.Sprintf(interim, "speech 1 (1.00 s)"), "E 1700",
+		fmt.Sprintf(final, 1, "1.20", 500, 1700, "speech 1 (1.20 s): 0.50-1.70 s of "+layout),
+		"S 2200", "C", "E 2500",
+		fmt.Sprintf(final, 2, "0.30", 2200, 2500, "speech 2 (0.30 s): 2.20-2.50 s of "+layout),
+		"e",
+	}
+}
+
+func TestAStreamIsToldOfItsUtterancesToTheLetter(t *testing.T) {
+	addr := serveStreams(t, Config{Now: newClock().Now})
+	big := pcm{rate: 8000, channels: 1, bits: 16, bigEndian: true}
+	stereo := pcm{rate: 16000, channels: 2, bits: 16}
+	for name, test := range map[string]struct {
+		format string
+		audio  []byte
+		layout string
+	}{
+		"raw":                       {"LSB16K", tones(mono16k), "16000 Hz mono, 16 bits"},
+		"raw, big endian":           {"MSB8K", tones(big), "8000 Hz mono, 16 bits"},
+		"raw, format in lower case": {"lsb16k", tones(mono16k), "16000 Hz mono, 16 bits"},
+		"WAV":                       {"8K", wav(stereo, tones(stereo)), "16000 Hz stereo, 16 bits"},
+		"WAV with bytes after it":   {"8K", append(wav(stereo, tones(stereo)), tones(stereo)...), "16000 Hz stereo, 16 bits"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := dial(t, addr, libraryShake, text("s "+test.format+" -a-general"))
+			p.want("s")
+			p.send(feeds(test.audio, 4096), text("e"))
+			if diff := cmp.Diff(toldOfTones(test.layout), p.events()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// toldInOrder checks the events of a session: S C U* E A, as often as there are
+// utterances, and e. It returns the final results.
+func toldInOrder(t *testing.T, events []string) (finals []syncAnswer) {
+	t.Helper()
+	var order strings.Builder
+	for _, event := range events {
+		order.WriteByte(event[0])
+		if name, body, _ := strings.Cut(event, " "); name == "A" {
+			var final syncAnswer
+			if err := json.Unmarshal([]byte(body), &final); err != nil {
+				t.Fatal(err)
+			}
+			finals = append(finals, final)
+		}
+	}
+	rest := order.String()
+	for range finals {
+		rest = strings.TrimPrefix(rest, "SC")
+		rest = strings.TrimPrefix(strings.TrimLeft(rest, "U"), "EA")
+	}
+	if rest != "e" {
+		t.Errorf("events in the order %s", order.String())
+	}
+	return finals
+}
+
+func TestTheLibrariesStreamTheBundledSpeech(t *testing.T) {
+	addr := serveStreams(t, Config{Key: testKey})
+	want, err := measure(bytes.NewReader(SpeechWAV()), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, shake := range map[string]string{"logging": libraryShake, "not logging": strings.Replace(libraryShake, "/v1/", "/v1/nolog/", 1)} {
+		t.Run(name, func(t *testing.T) {
+			p := dial(t, addr, shake, text(startLibrary))
+			p.want("s")
+			p.send(feeds(SpeechWAV(), 4096), text("e"))
+			events := p.events()
+			for _, event := range events {
+				t.Log(event)
+			}
+			finals := toldInOrder(t, events)
+			if len(finals) != len(want.segments) {
+				t.Fatalf("%d utterances, want %d", len(finals), len(want.segments))
+			}
+			for i, s := range want.segments {
+				if token := finals[i].Results[0].Tokens[0]; token != newToken(i, s) {
+					t.Errorf("told of %+v, measured %+v", token, s)
+				}
+			}
+		})
+	}
+}
+
+func TestABrowserStreams(t *testing.T) {
+	addr := serveStreams(t, Config{Key: testKey})
+	p := dial(t, addr, browserShake)
+	mask := []byte{0x12, 0xF0, 0x00, 0x9A}
+	p.send(rawFrame(0x81, mask, 0, []byte(startLibrary)))
+	p.want("s")
+	for audio := SpeechWAV(); len(audio) > 0; {
+		n := min(8000, len(audio))
+		p.send(rawFrame(0x82, mask, 0, append([]byte("p"), audio[:n]...)))
+		audio = audio[n:]
+	}
+	p.send(rawFrame(0x81, mask, 0, []byte("e")))
+	if finals := toldInOrder(t, p.events()); len(finals) != 3 {
+		t.Errorf("%d utterances in three sentences", len(finals))
+	}
+	p.send(rawFrame(0x88, mask, 0, []byte{3, 232}))
+	p.wantClose(1000)
+}
+
+func TestEventsComeWhileTheAudioDoes(t *testing.T) {
+	p := dial(t, serveStreams(t, Config{}), libraryShake, text("s LSB16K -a-general"))
+	p.want("s")
+	audio := tones(mono16k)
+	bytesIn := func(d time.Duration) int { return 2 * int(mono16k.count(d)) }
+	p.send(feeds(audio[:bytesIn(560*time.Millisecond)], 4096))
+	p.want("S 500", "C")
+	p.send(feeds(audio[bytesIn(560*time.Millisecond):bytesIn(second)], 4096))
+	if _, payload := p.frame(); !bytes.HasPrefix(payload, []byte(`U {"results":[{"tokens":[{"written":"speech 1 (0.50 s)"}`)) {
+		t.Errorf("got %q", payload)
+	}
+	p.send(feeds(audio[bytesIn(second):bytesIn(2*second)], 4096))
+	if _, payload := p.frame(); !bytes.HasPrefix(payload, []byte("U ")) {
+		t.Errorf("got %q", payload)
+	}
+	p.want("E 1700")
+	if _, payload := p.frame(); !bytes.HasPrefix(payload, []byte("A ")) {
+		t.Errorf("got %q", payload)
+	}
+}
+
+func TestEventsDoNotDependOnHowAudioIsCutIntoFrames(t *testing.T) {
+	addr := serveStreams(t, Config{Now: newClock().Now})
+	speech := SpeechWAV()[:60000]
+	p := dial(t, addr, libraryShake)
+	var want []string
+	session := func(frames ...[]byte) []string {
+		p.send(text("s 16K -a-general"))
+		p.want("s")
+		p.send(bytes.Join(frames, nil), text("e"))
+		return p.events()
+	}
+	want = session(feeds(speech, len(speech)))
+	if len(want) < 5 {
+		t.Fatalf("no more than %q", want)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var frames []byte
+		rest := append([]byte("p"), speech...)
+		bits := rapid.SampledFrom([]int{0, 16, 64})
+		masks := rapid.SampledFrom([][]byte{nil, {1, 2, 3, 4}, {0, 0, 0, 0}})
+		size := rapid.IntRange(0, rapid.SampledFrom([]int{200, 5000, 65535}).Draw(t, "largest"))
+		head, empty := byte(0x02), true
+		for len(rest) > 0 {
+			n := min(size.Draw(t, "size"), len(rest))
+			final := byte(0)
+			if n == len(rest) || rapid.Bool().Draw(t, "final") {
+				final = 0x80
+			}
+			piece := rest[:n:n]
+			rest = rest[n:]
+			if empty = empty && n == 0; empty {
+				final = 0 // the command's letter is still to come
+			}
+			frames = append(frames, rawFrame(final|head, masks.Draw(t, "mask"), bits.Draw(t, "bits"), piece)...)
+			head = 0x00
+			if final != 0 && len(rest) > 0 {
+				head, empty, rest = 0x02, true, append([]byte("p"), rest...)
+			}
+			if rapid.IntRange(0, 20).Draw(t, "pong") == 0 {
+				frames = append(frames, rawFrame(0x8A, nil, 0, []byte("nobody asked"))...)
+			}
+		}
+		if diff := cmp.Diff(want, session(frames)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestSessionsFollowOneAnother(t *testing.T) {
+	p := dial(t, serveStreams(t, Config{Key: testKey, Now: newClock().Now}), libraryShake)
+	for range 2 {
+		p.send(text(startLibrary))
+		p.want("s")
+		p.send(feeds(tones(mono16k), 4096), text("e"))
+		if diff := cmp.Diff(toldOfTones("16000 Hz mono, 16 bits"), p.events()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	p.send(text("s 16K -a-general authorization=other"))
+	p.want("s received illegal service authorization")
+}
+
+func TestEveryStartNeedsTheKey(t *testing.T) {
+	p := dial(t, serveStreams(t, Config{Key: testKey}), libraryShake)
+	const refused = "s received illegal service authorization"
+	for start, want := range map[string]string{
+		"s 16K -a-general":                                                                  refused,
+		"s 16K -a-general authorization=":                                                   refused,
+		"s 16K -a-general authorization=KEY%2B%2F%3Dabc":                                    refused,
+		`s 16K -a-general profileWords="x authorization=` + testKey + `"`:                   refused,
+		startLibrary + " authorization=other":                                               refused,
+		"s OGG -a-general authorization=other":                                              refused,
+		`s 16K -a-general authorization="` + testKey + `"`:                                  "s",
+		`s 16K -a-general profileWords="x ""y authorization=FAKE" authorization=` + testKey: "s",
+		"s 16K -a-general authorization=" + testKey + ` extension={"a":"b"}`:                "s",
+		"s OGG -a-general authorization=" + testKey:                                         "s received unsupported audio format",
+		"s 16K  -a-general authorization=" + testKey:                                        "s " + errStart.Error(),
+		"s": "s " + errStart.Error(),
+	} {
+		p.send(text(start))
+		p.want(want)
+		if want == "s" {
+			p.send(text("e"))
+			p.want("e")
+		}
+	}
+}
+
+func TestCommandsOutOfPlaceAreAnsweredAndTheConnectionStays(t *testing.T) {
+	p := dial(t, serveStreams(t, Config{}), libraryShake)
+	p.send(text("e"))
+	p.want(cannotEnd)
+	p.send(feeds([]byte("sound"), 4096), text("psound"), text("p\xFF"))
+	p.want(cannotFeed, cannotFeed, cannotFeed)
+	p.send(text("s 16K -a-general"))
+	p.want("s")
+	p.send(text("s 16K -a-general"), text("psound"), text("s"))
+	p.want(cannotStart, cannotFeed, cannotStart)
+	p.send(feeds(tones(mono16k), 4096), text("e"))
+	if finals := toldInOrder(t, p.events()); len(finals) != 2 {
+		t.Errorf("%d utterances, want 2", len(finals))
+	}
+	p.send(binaryFrame([]byte("p")), text("e"))
+	p.want(cannotFeed, cannotEnd)
+}
+
+func TestAudioThatCannotBeReadEndsTheSession(t *testing.T) {
+	p := dial(t, serveStreams(t, Config{}), libraryShake)
+	p.send(text("s 16K -a-general"), feeds(wav(pcm{rate: 8000, channels: 1, bits: 24}, make([]byte, 3000)), 100))
+	p.want("s", "p received unsupported audio format", cannotFeed)
+	p = dial(t, serveStreams(t, Config{}), libraryShake)
+	p.send(text("s 16K -a-general"), feeds(riff(fmtChunk(mono16k)), 7), text("e"))
+	p.want("s", "e received unsupported audio format")
+	p.send(text("s 16K -a-general"), binaryFrame([]byte("p")), binaryFrame([]byte("psound")), text("e"), text("e"))
+	p.want("s", "e", cannotEnd)
+}

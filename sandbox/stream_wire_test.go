@@ -1,0 +1,218 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWhatIsNoCommandEndsTheConnection(t *testing.T) {
+	addr := serveStreams(t, Config{})
+	const want = `: want s or e as text, or p as binary`
+	for name, test := range map[string]struct {
+		frame []byte
+		says  string
+		code  uint16
+	}{
+		"unknown":         {text("x authorization=secret"), `? unknown command "x"` + want, 1002},
+		"s with a tail":   {text("start"), `? unknown command "s"` + want, 1002},
+		"e with a tail":   {text("e "), `? unknown command "e"` + want, 1002},
+		"s as binary":     {binaryFrame([]byte("s 16K -a-general")), `? unknown command "s"` + want, 1002},
+		"e as binary":     {binaryFrame([]byte("e")), `? unknown command "e"` + want, 1002},
+		"another binary":  {binaryFrame([]byte{0xFF}), `? unknown command "\xff"` + want, 1002},
+		"nothing":         {text(""), `? unknown command ""` + want, 1002},
+		"nothing, binary": {binaryFrame(nil), `? unknown command ""` + want, 1002},
+		"not UTF-8":       {text("s 16K \xFF"), "", 1007},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, within := range []bool{false, true} {
+				p := dial(t, addr, libraryShake)
+				if within {
+					p.send(text("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096))
+					p.want("s", "S 500", "C")
+					p.frame() // U
+				}
+				// An empty message is no command either after one that is refused.
+				p.send(text("psound"), test.frame)
+				p.want(cannotFeed)
+				if test.says != "" {
+					p.want(test.says)
+				}
+				p.wantClose(test.code)
+			}
+		})
+	}
+}
+
+func TestControlFramesAreAnsweredAnywhere(t *testing.T) {
+	p := dial(t, serveStreams(t, Config{}), libraryShake, rawFrame(0x89, nil, 0, nil))
+	wantPong := func(payload string) {
+		t.Helper()
+		if opcode, got := p.frame(); opcode != 10 || string(got) != payload {
+			t.Fatalf("opcode %d, %q; want a Pong of %q", opcode, got, payload)
+		}
+	}
+	wantPong("")
+	p.send(rawFrame(0x01, nil, 0, []byte("s 16K ")), rawFrame(0x89, []byte{1, 2, 3, 4}, 0, []byte("within a message")))
+	wantPong("within a message")
+	p.send(rawFrame(0x00, []byte{1, 2, 3, 4}, 64, []byte("-a-gen")), rawFrame(0x80, nil, 16, []byte("eral")))
+	p.want("s")
+	p.send(rawFrame(0x89, nil, 0, bytes.Repeat([]byte("x"), 125)), rawFrame(0x8A, nil, 0, nil), feeds(tones(mono16k), 30000), text("e"))
+	wantPong(strings.Repeat("x", 125))
+	toldInOrder(t, p.events())
+	p.send(rawFrame(0x88, nil, 0, append([]byte{0x0F, 0xA1}, "bye"...)))
+	p.wantClose(4001)
+
+	p = dial(t, serveStreams(t, Config{}), libraryShake, text("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096), rawFrame(0x88, nil, 0, nil))
+	p.want("s", "S 500", "C")
+	p.frame() // U
+	if opcode, payload := p.frame(); opcode != 8 || len(payload) != 0 {
+		t.Errorf("opcode %d, %q; want a Close without a code", opcode, payload)
+	}
+}
+
+func TestMessagesAreBounded(t *testing.T) {
+	addr := serveStreams(t, Config{})
+	most := bytes.Repeat([]byte{'p'}, maxMessage)
+	for name, frames := range map[string][][]byte{
+		"binary":       {rawFrame(0x82, nil, 0, append(most, 0))},
+		"text":         {rawFrame(0x81, nil, 0, append(most, 0))},
+		"in two":       {rawFrame(0x02, nil, 0, most), rawFrame(0x80, nil, 0, []byte{0})},
+		"only claimed": {binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<62)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := dial(t, addr, libraryShake, text("s 16K -a-general"))
+			p.want("s")
+			p.send(rawFrame(0x82, nil, 0, most))
+			p.send(frames...)
+			p.wantClose(1009)
+		})
+	}
+}
+
+func TestAFrameAgainstTheRulesEndsTheConnection(t *testing.T) {
+	addr := serveStreams(t, Config{})
+	for name, frame := range map[string][]byte{
+		"compressed":          rawFrame(0xC1, nil, 0, []byte("e")),
+		"unknown opcode":      rawFrame(0x83, nil, 0, nil),
+		"unknown control":     rawFrame(0x8B, nil, 0, nil),
+		"Ping in pieces":      rawFrame(0x09, nil, 0, nil),
+		"Ping that is long":   rawFrame(0x89, nil, 0, make([]byte, 126)),
+		"half a code":         rawFrame(0x88, nil, 0, []byte{3}),
+		"nothing continued":   rawFrame(0x80, nil, 0, []byte("e")),
+		"one in another":      append(rawFrame(0x01, nil, 0, []byte("e")), text("e")...),
+		"length of 64 bits":   {0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 1},
+		"one after an answer": append(text("psound"), rawFrame(0xF1, nil, 0, nil)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := dial(t, addr, libraryShake, frame)
+			if name == "one after an answer" {
+				p.want(cannotFeed)
+			}
+			p.wantClose(1002)
+		})
+	}
+}
+
+func TestAStreamThatFallsSilentIsEnded(t *testing.T) {
+	addr := serveStreams(t, Config{StreamIdle: 300 * time.Millisecond})
+	p := dial(t, addr, libraryShake)
+	p.want(timedOut)
+	p.wantClose(1000)
+
+	p = dial(t, addr, libraryShake, text("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096))
+	p.want("s", "S 500", "C")
+	p.frame() // U
+	p.want(timedOut)
+	p.wantClose(1000)
+
+	// Half a message and Pings are no message.
+	p = dial(t, addr, libraryShake, text("s 16K -a-general"))
+	p.want("s")
+	p.send(rawFrame(0x02, nil, 0, []byte("p")))
+	for {
+		_, _ = p.conn.Write(rawFrame(0x89, nil, 0, nil))
+		if opcode, payload := p.frame(); opcode != 10 {
+			if string(payload) != timedOut {
+				t.Errorf("opcode %d, %q; want Pongs and %q", opcode, payload, timedOut)
+			}
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestAStreamMayBeSilentForEver(t *testing.T) {
+	for idle, want := range map[time.Duration]time.Duration{0: 60 * time.Second, -1: 0, 5: 5} {
+		if got := NewAmiVoice(Config{StreamIdle: idle}).idle; got != want {
+			t.Errorf("StreamIdle %d: waits for %v, want %v", idle, got, want)
+		}
+	}
+	p := dial(t, serveStreams(t, Config{StreamIdle: -1}), libraryShake)
+	p.send(text("e"))
+	p.want(cannotEnd)
+}
+
+func TestAStreamEndsWithItsClient(t *testing.T) {
+	addr := serveStreams(t, Config{})
+	for name, first := range map[string][]byte{
+		"at once":          nil,
+		"in a session":     append(text("s LSB16K -a-general"), feeds(tones(mono16k), 4096)...),
+		"within a message": append(text("s LSB16K -a-general"), rawFrame(0x82, nil, 0, tones(mono16k))[:5000]...),
+		"within a head":    {0x82, 127, 0},
+	} {
+		t.Run(name, func(*testing.T) {
+			dial(t, addr, libraryShake, first).conn.Close()
+		})
+	}
+}
+
+func TestHandshakesThatAreNone(t *testing.T) {
+	server := httptest.NewServer(NewAmiVoice(Config{}))
+	defer server.Close()
+	for name, test := range map[string]struct {
+		old, new string
+		want     string
+	}{
+		"no key":             {"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", "400 Bad Request"},
+		"empty key":          {"dGhlIHNhbXBsZSBub25jZQ==", "", "400 Bad Request"},
+		"two keys":           {"\r\n\r\n", "\r\nSec-WebSocket-Key: x\r\n\r\n", "400 Bad Request"},
+		"a body":             {"\r\n\r\n", "\r\nContent-Length: 3\r\n\r\nabc", "400 Bad Request"},
+		"a body in chunks":   {"\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400 Bad Request"},
+		"another version":    {"\r\n\r\n", "\r\nSec-WebSocket-Version: 8\r\n\r\n", "426 Upgrade Required"},
+		"two versions":       {"\r\n\r\n", "\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 8\r\n\r\n", "426 Upgrade Required"},
+		"HTTP/1.0":           {"HTTP/1.1", "HTTP/1.0", "501 Not Implemented"},
+		"to something else":  {"websocket", "h2c", "404 Not Found"},
+		"not for this hop":   {"Connection: upgrade\r\n", "", "404 Not Found"},
+		"another method":     {"GET", "POST", "404 Not Found"},
+		"another path":       {"/v1/", "/v1/nolog", "404 Not Found"},
+		"the path of a poll": {"/v1/", "/v1/recognitions/x", "404 Not Found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			request := strings.Replace(libraryShake, test.old, test.new, 1)
+			request = strings.Replace(request, "Connection: upgrade", "Connection: upgrade, close", 1)
+			if !strings.Contains(request, "close") {
+				request = strings.Replace(request, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
+			}
+			_, answer, _ := strings.Cut(exchange(t, server.Listener.Addr().String(), []byte(request)), " ")
+			if !strings.HasPrefix(answer, test.want+"\r\n") || !strings.HasSuffix(answer, "\"}\r\n") {
+				t.Errorf("got %q, want %s", answer, test.want)
+			}
+		})
+	}
+	for _, major := range []int{1, 2, 3} { // 1: over nothing that can be hijacked
+		r := httptest.NewRequest(http.MethodGet, "/v1/", nil)
+		r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"x"}}
+		r.ProtoMajor, r.ProtoMinor, r.Proto = major, 1, fmt.Sprintf("HTTP/%d", major)
+		w := httptest.NewRecorder()
+		NewAmiVoice(Config{}).ServeHTTP(w, r)
+		if w.Code != http.StatusNotImplemented {
+			t.Errorf("HTTP/%d: status %d", major, w.Code)
+		}
+	}
+}
