@@ -33,8 +33,9 @@ var arrows = map[string]struct {
 	"dialect":     {may: []string{"policy"}},
 	"credential":  {may: []string{"dialect", "policy"}},
 	"issuance":    {may: []string{"credential", "dialect", "keystore", "policy"}},
+	"stream":      {may: []string{"credential", "dialect", "policy"}},
 	"sandbox":     {std: true},
-	"caddymodule": {may: []string{"credential", "dialect", "issuance", "keystore", "policy", "sandbox"}, caddy: true},
+	"caddymodule": {may: []string{"credential", "dialect", "issuance", "keystore", "policy", "sandbox", "stream"}, caddy: true},
 	"cmd/caddy":   {may: []string{""}, caddy: true},
 
 	"docs/examples/issue-key": {std: true},

@@ -74,10 +74,23 @@ func holdsKey(name string, holdsPair bool, places []dialect.Place) bool {
 	})
 }
 
-// escapedPercent is a percent sign that was escaped, once or more.
-var escapedPercent = regexp.MustCompile(`%(?:25)+`)
-
 // decodeAll decodes escapes of escapes as well.
 func decodeAll(text string) string {
-	return decodeLax(escapedPercent.ReplaceAllString(strings.ReplaceAll(text, "+", " "), "%"))
+	text = strings.ReplaceAll(text, "+", " ")
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	var once strings.Builder // with percent signs that were escaped, once or more
+	for {
+		before, after, ok := strings.Cut(text, "%25")
+		once.WriteString(before)
+		if !ok {
+			return decodeLax(once.String())
+		}
+		once.WriteByte('%')
+		for strings.HasPrefix(after, "25") {
+			after = after[2:]
+		}
+		text = after
+	}
 }

@@ -49,9 +49,13 @@ func (r *Redactor) Rest() []byte {
 }
 
 // Text masks a text that is whole.
-func (r *Redactor) Text(text string) string {
-	masked, _ := mask([]byte(text), r.secret, len(text), true)
-	return string(masked)
+func (r *Redactor) Text(text string) string { return string(r.Whole([]byte(text))) }
+
+// Whole masks a text that is whole, whatever has been masked before. It returns
+// p itself where nothing had to change, and does not change p.
+func (r *Redactor) Whole(p []byte) []byte {
+	masked, _ := mask(p, r.secret, len(p), true)
+	return masked
 }
 
 // mask masks the secrets that start in the first limit bytes of p, in a copy if

@@ -79,6 +79,19 @@ var (
 	amiUnlisted = Answer{Status: http.StatusNotFound, Body: `{}`}
 )
 
+// amiStreaming is from the vendor's manual of its WebSocket interface. A client
+// that is fed a message of p in the middle of a session stops at once.
+var amiStreaming = &StreamRules{
+	Start: "s", Pair: "authorization", End: "e", Audio: 'p',
+	Started: "s", Failed: "p", Ended: "e",
+	Denied: amiDenied,
+	By: map[policy.Reason]string{
+		policy.StoreUnavailable: amiUnreachable,
+		policy.Throttled:        amiUnreachable,
+	},
+	CutText: "p can't feed audio data to recognizer server",
+}
+
 // AmiVoice is the API of the AmiVoice Cloud Platform: synchronous recognition
 // on acp-api.amivoice.com, asynchronous on acp-api-async.amivoice.com. Clients
 // of both fit one gate, since the paths differ.
@@ -107,6 +120,7 @@ var AmiVoice = &API{
 			"error":      policy.JobFailed,
 		},
 	},
+	Stream:         amiStreaming,
 	Unlisted:       amiPlain,
 	SessionHeader:  "X-Session-ID",
 	RequestHeaders: []string{"Authorization", "Content-Type"},

@@ -87,6 +87,9 @@ type API struct {
 	// key from it on. Empty where no body holds a key.
 	Audio string
 	Jobs  Jobs
+	// Stream says how the operation Stream runs; nil where the key of a stream
+	// comes in its handshake, or there are no streams.
+	Stream *StreamRules
 	// Unlisted answers what no route fits.
 	Unlisted Refusals
 	// SessionHeader carries the ID of a session in answers, in this very

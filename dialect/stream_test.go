@@ -1,0 +1,57 @@
+package dialect_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
+	rules := dialect.AmiVoice.Stream
+	for _, reason := range append(refusals(), policy.Undecided, policy.Reason(200)) {
+		want := "s received illegal service authorization"
+		if reason == policy.StoreUnavailable || reason == policy.Throttled {
+			want = "s can't connect to recognizer server"
+		}
+		if got := rules.Refusal(reason); got != want {
+			t.Errorf("%v: %q, want %q", reason, got, want)
+		}
+	}
+	want := dialect.StreamRules{
+		Start: "s", Pair: "authorization", End: "e", Audio: 'p', Started: "s", Failed: "p", Ended: "e",
+		Denied: "received illegal service authorization", By: rules.By,
+		CutText: "p can't feed audio data to recognizer server",
+	}
+	if diff := cmp.Diff(want, *rules); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestEveryDialectsStreamCanBeRun holds for dialects to come, too.
+func TestEveryDialectsStreamCanBeRun(t *testing.T) {
+	for _, name := range dialect.Names() {
+		api, _ := dialect.ByName(name)
+		rules := api.Stream
+		if rules == nil {
+			continue
+		}
+		for _, word := range []string{rules.Start, rules.Pair, rules.End, rules.Started, rules.Failed, rules.Ended} {
+			if word == "" || strings.ContainsAny(word, " =\"") {
+				t.Errorf("%s: %q is no word", name, word)
+			}
+		}
+		if rules.Start == rules.End || rules.Ended == rules.Started || rules.Ended == rules.Failed || rules.Started == rules.Failed {
+			t.Errorf("%s: two commands or two answers cannot be told apart", name)
+		}
+		if rules.Pair != strings.ToLower(rules.Pair) {
+			t.Errorf("%s: names are compared in lower case, and %q is not", name, rules.Pair)
+		}
+		if rules.Audio == 0 || rules.Denied == "" || !strings.HasPrefix(rules.CutText, rules.Failed+" ") {
+			t.Errorf("%s: %+v lacks a message, or the byte of audio", name, rules)
+		}
+	}
+}

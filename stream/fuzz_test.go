@@ -1,0 +1,218 @@
+package stream_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/stream"
+)
+
+// tester is a *testing.T or a *rapid.T.
+type tester interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// said are what a backend may say between two pieces of a client's.
+var said = [][]byte{
+	nil, text("s"), text("s refused"), text("e"), text("e timeout"), text("p no"), text("S 1"), binaryOf("e"),
+	rawFrame(0x01, nil, 0, nil), rawFrame(0x80, nil, 0, []byte("e")), text("e")[:2], []byte("e"),
+}
+
+var (
+	quotedValue = regexp.MustCompile(`="(?:[^"]|"")*"`)
+	ourPair     = regexp.MustCompile(` authorization=` + upstreamKey + `( |$)`)
+	anyPair     = regexp.MustCompile(`(?i)authorization\s*(=|%3d)`)
+)
+
+// reader is a backend that must find nothing but what was authorized.
+type reader struct {
+	t                tester
+	allowed, starts  int
+	session, started bool
+}
+
+// message reads one. Lax readers look at its first byte and at no opcode.
+func (r *reader) message(payload string) {
+	r.t.Helper()
+	bare := quotedValue.ReplaceAllString(payload, "=")
+	switch {
+	case strings.HasPrefix(payload, "p"):
+		if !r.session {
+			r.t.Fatalf("audio outside of a session")
+		}
+	case payload == "e":
+		if !r.session {
+			r.t.Fatalf("an end outside of a session")
+		}
+		r.session = false
+	case strings.HasPrefix(payload, "s "):
+		if !utf8.ValidString(payload) || len(ourPair.FindAllString(bare, -1)) != 1 || len(anyPair.FindAllString(bare, -1)) != 1 {
+			r.t.Fatalf("a start command with another key than ours: %q", payload)
+		}
+		r.starts++
+		r.session, r.started = true, true
+	default:
+		r.t.Fatalf("an unknown message %.100q", payload)
+	}
+}
+
+// check reads all that has come to the backend.
+func (r *reader) check(sent []byte) {
+	r.t.Helper()
+	for len(sent) > 0 {
+		in := bytes.NewReader(sent)
+		f, err := readFrame(in)
+		if err != nil {
+			r.partial(sent)
+			return
+		}
+		sent = sent[len(sent)-in.Len():]
+		control := f.opcode >= 8
+		switch {
+		case !f.fin || f.opcode == 0: // every frame is a message: strict and lax readers agree
+			r.t.Fatalf("a message in pieces: %+v", f)
+		case control && (!r.started || len(f.payload) > 125 || f.opcode > 10):
+			r.t.Fatalf("a control frame before all, or a broken one: %+v", f)
+		case control:
+			if f.opcode == 8 && len(sent) > 0 {
+				r.t.Fatalf("%d bytes after a Close frame", len(sent))
+			}
+		case f.opcode != 1 && f.opcode != 2, (f.opcode == 2) != strings.HasPrefix(f.payload, "p"):
+			r.t.Fatalf("the opcode does not fit: %+v", f)
+		default:
+			r.message(f.payload)
+		}
+	}
+}
+
+// partial is a frame that has not come whole since the stream has ended: audio,
+// or what had been authorized.
+func (r *reader) partial(b []byte) {
+	r.t.Helper()
+	if b[0] == 0x81 && (r.starts < r.allowed || r.session) || b[0] > 0x87 && r.started {
+		return
+	}
+	if b[0] != 0x82 || !r.session {
+		r.t.Fatalf("a part of a frame, % x", b[:min(len(b), 20)])
+	}
+	if len(b) < 2 {
+		return
+	}
+	at := 2 + map[byte]int{126: 2, 127: 8}[b[1]&0x7f]
+	first := byte('p')
+	if b[1]&0x80 != 0 {
+		if at += 4; len(b) >= at {
+			first ^= b[at-4]
+		}
+	}
+	if len(b) > at && b[at] != first {
+		r.t.Fatalf("a part of a frame that is no audio, % x", b[:min(len(b), 20)])
+	}
+}
+
+// checkGuard has a client send these bytes, cut into pieces, and a backend say
+// something after each; and holds that nothing unchecked has come through.
+func checkGuard(t tester, tb testing.TB, client, cuts, answers []byte) {
+	t.Helper()
+	allowed := 0
+	f := newPiped(tb, func(cfg *stream.Config) {
+		cfg.Authorize = func(secret policy.Secret, fault *credential.Fault) stream.Verdict {
+			ok := fault == nil && strings.HasPrefix(secret.Reveal(), "CLIENT")
+			if ok {
+				allowed++
+			}
+			return stream.Verdict{OK: ok || fault != nil && secret.Reveal() == ""}
+		}
+	})
+	for i := 0; len(client) > 0; i++ {
+		n, room := len(client), len(f.room)
+		if i < len(cuts) {
+			n = min(n, int(cuts[i])+1)
+			room = int(cuts[i]&0x1f) + 1
+		}
+		whole := f.room
+		f.room = f.room[:room]
+		f.feed(client[:n])
+		f.room = whole
+		client = client[n:]
+		if i < len(answers) {
+			f.respond(said[int(answers[i])%len(said)])
+		}
+	}
+	f.conn.Close()
+	r := &reader{t: t, allowed: allowed}
+	r.check(f.sent.Bytes())
+	if r.starts > allowed {
+		t.Fatalf("%d start commands went on, of which %d were authorized", r.starts, allowed)
+	}
+	if f.ends != allowed {
+		t.Fatalf("%d sessions over, of %d", f.ends, allowed)
+	}
+}
+
+// aClient is a client that mostly does what it may.
+func aClient(t *rapid.T) (sent []byte) {
+	texts := []string{
+		startText, startText, startText, "e", "e", "s authorization=OTHER", `s x="a authorization=F" authorization=` + clientKey, "s", "x", startText + "\xff",
+	}
+	var masks [][]byte
+	masks = append(masks, nil, mask, []byte{0, 0, 0, 0}, []byte("p\x00sp"))
+	inPieces := false
+	for range rapid.IntRange(1, 12).Draw(t, "frames") {
+		payload, head := []byte("p"+strings.Repeat("s authorization=L ", rapid.IntRange(0, 9).Draw(t, "length"))), byte(0x82)
+		switch kind := rapid.IntRange(0, 9).Draw(t, "kind"); {
+		case inPieces && kind < 7:
+			head, payload = 0, payload[1:]
+			if kind < 3 {
+				head, inPieces = 0x80, false
+			}
+		case kind < 5:
+			head, payload = 0x81, []byte(rapid.SampledFrom(texts).Draw(t, "text"))
+		case kind == 5:
+			head, inPieces = 0x02, true
+		case kind == 8:
+			payload = payload[1:] // no audio, or nothing
+		case kind == 6:
+			head, payload = rapid.SampledFrom([]byte{0x89, 0x8A, 0x88}).Draw(t, "control"), []byte("s x")
+		}
+		head ^= rapid.SampledFrom([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x40, 0x03}).Draw(t, "odd")
+		bits := rapid.SampledFrom([]int{0, 16, 64}).Draw(t, "bits")
+		sent = append(sent, rawFrame(head, rapid.SampledFrom(masks).Draw(t, "mask"), bits, payload)...)
+	}
+	for range rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "damages") {
+		sent[rapid.IntRange(0, len(sent)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "by")
+	}
+	return sent
+}
+
+func TestR19_NothingUncheckedReachesTheBackend(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		for range 5 {
+			cuts := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(rt, "cuts")
+			answers := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 0, 1, 3, 3, 3, 4, 5, 2, 6}), 0, 40).Draw(rt, "answers")
+			checkGuard(rt, t, aClient(rt), cuts, answers)
+		}
+	})
+}
+
+func FuzzGuard(f *testing.F) {
+	session := slices.Concat(startFrame, audio("audio"), text("e"))
+	masked := slices.Concat(rawFrame(0x81, mask, 0, []byte(startText)), rawFrame(0x02, mask, 0, []byte("pAB")), rawFrame(0x80, mask, 16, []byte("CD")), rawFrame(0x81, mask, 0, []byte("e")))
+	f.Add(slices.Concat(session, session), []byte{57, 8, 2}, []byte{1, 0, 3})
+	f.Add(slices.Concat(masked, masked), []byte{61, 3, 3, 3, 5, 20}, []byte{1, 5, 0, 3, 3, 3})
+	f.Add(slices.Concat(rawFrame(0x89, mask, 0, []byte("x")), masked, rawFrame(0x88, nil, 0, []byte{3, 232}), session), []byte{}, []byte{3})
+	f.Add(slices.Concat(text(`s x="a authorization=F" authorization=`+clientKey), rawFrame(0x82, nil, 64, []byte("p"))), []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, []byte{})
+	f.Add(slices.Concat(session, startFrame), []byte{}, []byte{})
+	f.Add(slices.Concat(startFrame, rawFrame(0x02, nil, 0, []byte("p")), text("s"), binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<40)), []byte{100, 5, 3, 3}, []byte{4, 4, 4})
+	f.Fuzz(func(t *testing.T, client, cuts, answers []byte) { checkGuard(t, t, client, cuts, answers) })
+}

@@ -1,0 +1,309 @@
+package stream
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gobwas/ws"
+)
+
+// inbound is how far the client's frames have been read.
+type inbound struct {
+	codec codec
+	left  int64 // of a payload that goes on as it comes
+
+	// unit is the frame that is being read: its header, and as much of its
+	// payload as has to be known before any of it goes on.
+	unit   []byte
+	header ws.Header // of unit, once that is whole
+	size   int       // of that header in unit; 0 until it is whole
+
+	out  []byte // goes on before anything else
+	sent int    // bytes of it that have gone
+
+	stash  []byte // has been read from the client, and comes next
+	taken  int    // bytes of it that have been looked at
+	pooled *[stashSize]byte
+
+	authorized  atomic.Bool // a start command has gone on, once
+	early       int         // control frames before that
+	inFragments bool        // within a message of audio that comes in pieces
+	gone        bool        // the client has sent a Close frame, after which nothing goes on
+	timed       bool        // the clock is set for unit
+	err         error       // from the client's connection; comes after the stash
+}
+
+// stashSize is what a proxy's copying reads at once; more is allocated.
+const stashSize = 32 << 10
+
+var stashes = sync.Pool{New: func() any { return new([stashSize]byte) }}
+
+// keptUnit is how large a buffer for a frame may be to be kept for the next one.
+const keptUnit = 1 << 10
+
+var errClientGone = errors.New("the client is gone, in the middle of a frame or before a start command")
+
+// read reads from the client until there is something that may go on.
+func (g *Guard) read(p []byte) (int, error) {
+	in := &g.in
+	for {
+		if g.ending.Load() {
+			return 0, errEnded
+		}
+		if n, err := g.sift(p); n > 0 || err != nil {
+			return n, err
+		}
+		if in.err != nil {
+			return 0, in.end()
+		}
+		g.timeUnit()
+		n, err := g.conn.Read(p)
+		in.err = err
+		if n = g.pass(p[:n]); n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// end is the error with which the reading ends. Only a client that leaves in
+// order, in between frames, may be waited for: its session's results are still
+// to come.
+func (in *inbound) end() error {
+	err := in.err
+	in.err = nil // a deadline can be set again
+	inOrder := in.authorized.Load() && in.left == 0 && len(in.unit) == 0
+	if errors.Is(err, io.EOF) && !inOrder {
+		return errClientGone
+	}
+	return err
+}
+
+// pass goes through what has just been read into p. It returns how many bytes
+// from the beginning may go on where they are, and stashes the rest.
+func (g *Guard) pass(p []byte) int {
+	in := &g.in
+	at := 0
+	for at < len(p) && len(in.unit) == 0 && !in.gone {
+		if in.left > 0 {
+			k := min(in.left, int64(len(p)-at))
+			in.left -= k
+			at += int(k)
+			continue
+		}
+		header, length, ok := g.plainAudio(p[at:])
+		if !ok {
+			break
+		}
+		in.left = length
+		at += header
+	}
+	if at < len(p) && !in.gone {
+		in.keep(p[at:])
+	}
+	return at
+}
+
+// plainAudio reports whether b begins with a frame that is a whole message of
+// audio in a session that runs, and how long its header and its payload are.
+func (g *Guard) plainAudio(b []byte) (header int, length int64, ok bool) {
+	in := &g.in
+	if len(b) < ws.MinHeaderSize || b[0] != 0x80|byte(ws.OpBinary) || in.inFragments || !g.feeding() {
+		return 0, 0, false
+	}
+	header = headerLen(b[1])
+	if len(b) <= header {
+		return 0, 0, false
+	}
+	// The general way is several times slower, and this one is for every frame.
+	n, first := uint64(b[1]&0x7f), b[header]
+	switch n {
+	case 126:
+		n = uint64(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		n = binary.BigEndian.Uint64(b[2:])
+	}
+	if b[1]&0x80 != 0 {
+		first ^= b[header-4]
+	}
+	if n == 0 || n > uint64(g.cfg.MaxAudio) || first != g.cfg.Rules.Audio {
+		return 0, 0, false
+	}
+	return header, int64(n), true
+}
+
+// keep stashes bytes, when there are none in the stash.
+func (in *inbound) keep(b []byte) {
+	in.drop()
+	if len(b) <= stashSize {
+		in.pooled = stashes.Get().(*[stashSize]byte)
+		in.stash = in.pooled[:copy(in.pooled[:], b)]
+		return
+	}
+	in.stash = append([]byte(nil), b...)
+}
+
+// drop empties the stash.
+func (in *inbound) drop() {
+	if in.pooled != nil {
+		stashes.Put(in.pooled)
+	}
+	in.pooled, in.stash, in.taken = nil, nil, 0
+}
+
+// sift goes through the stash frame by frame, and copies to p what may go on.
+func (g *Guard) sift(p []byte) (n int, err error) {
+	in := &g.in
+	for n < len(p) {
+		if len(in.out) > 0 {
+			k := copy(p[n:], in.out[in.sent:])
+			n += k
+			if in.sent += k; in.sent == len(in.out) {
+				in.out, in.sent = reuse(in.out), 0
+			}
+			continue
+		}
+		if in.gone {
+			in.drop()
+		}
+		rest := in.stash[in.taken:]
+		if len(rest) == 0 {
+			in.drop()
+			break
+		}
+		if in.left > 0 {
+			k := copy(p[n:], rest[:min(in.left, int64(len(rest)))])
+			in.left -= int64(k)
+			in.taken += k
+			n += k
+			continue
+		}
+		if err := g.collect(rest); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// reuse empties a buffer, or leaves a large one to the garbage collector.
+func reuse(b []byte) []byte {
+	if cap(b) > keptUnit {
+		return nil
+	}
+	return b[:0]
+}
+
+// collect adds to unit from the rest of the stash. When unit is whole, it is
+// dealt with.
+func (g *Guard) collect(rest []byte) error {
+	in := &g.in
+	for {
+		want, err := g.wanted()
+		if err != nil {
+			return err
+		}
+		k := min(want-len(in.unit), len(rest))
+		in.unit = append(in.unit, rest[:k]...)
+		in.taken += k
+		rest = rest[k:]
+		switch {
+		case len(in.unit) < want:
+			return nil
+		case in.size > 0 && k == 0:
+			return g.frame()
+		}
+	}
+}
+
+// wanted is how many bytes there must be in unit to get on.
+func (g *Guard) wanted() (int, error) {
+	in := &g.in
+	if len(in.unit) < ws.MinHeaderSize {
+		return ws.MinHeaderSize, nil
+	}
+	size := headerLen(in.unit[1])
+	if len(in.unit) < size {
+		return size, nil
+	}
+	if in.size == 0 {
+		h, err := in.codec.parse(in.unit)
+		if err == nil {
+			err = g.expect(h)
+		}
+		if err != nil {
+			return 0, g.malformed(err.Error())
+		}
+		in.header, in.size = h, size
+	}
+	switch in.header.OpCode {
+	case ws.OpBinary:
+		return size + 1, nil
+	case ws.OpContinuation:
+		return size, nil
+	}
+	return size + int(in.header.Length), nil
+}
+
+// What is wrong with a frame, from a client.
+var (
+	errPieces   = errors.New("a command in pieces: want one frame")
+	errTooLarge = errors.New("a command or a frame of audio that is too large")
+	errEmpty    = errors.New("an empty binary message")
+	errEarly    = errors.New("too many control frames before the first start command")
+)
+
+// expect says what is wrong with a frame whose header is known.
+func (g *Guard) expect(h ws.Header) error {
+	in := &g.in
+	switch h.OpCode {
+	case ws.OpText:
+		switch {
+		case in.inFragments:
+			return errNesting
+		case !h.Fin:
+			return errPieces
+		case h.Length > int64(g.cfg.MaxCommand):
+			return errTooLarge
+		}
+	case ws.OpBinary, ws.OpContinuation:
+		switch {
+		case in.inFragments != (h.OpCode == ws.OpContinuation):
+			return errNesting
+		case h.Length == 0 && h.OpCode == ws.OpBinary:
+			return errEmpty
+		case h.Length > g.cfg.MaxAudio:
+			return errTooLarge
+		}
+	default: // a control frame
+		if !in.authorized.Load() {
+			if in.early++; in.early > g.cfg.MaxEarlyFrames {
+				return errEarly
+			}
+		}
+	}
+	return nil
+}
+
+// timeUnit sets the clock for a command or a control frame that has begun. It
+// is for what is held until it is whole: audio is not.
+func (g *Guard) timeUnit() {
+	in := &g.in
+	if in.timed || len(in.unit) == 0 || !in.authorized.Load() {
+		return
+	}
+	if op := ws.OpCode(in.unit[0] & 0x0f); op == ws.OpText || op.IsControl() {
+		in.timed = true
+		g.clock.set(g.cfg.CommandTime, g.late)
+	}
+}
+
+// rest looks for a Close frame from where the reading has stopped.
+func (in *inbound) rest() *skimmer {
+	s := &skimmer{left: in.left, closed: in.gone}
+	s.skim(in.unit)
+	s.skim(in.stash[in.taken:])
+	in.drop()
+	return s
+}

@@ -1,0 +1,145 @@
+package stream_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/speechgate/speechgate/stream"
+)
+
+// endless is a connection that yields the same bytes over and over.
+type endless struct {
+	script
+	loop []byte
+	at   int
+}
+
+func (e *endless) Read(p []byte) (n int, err error) {
+	if len(e.in) > 0 {
+		return e.script.Read(p)
+	}
+	for n < len(p) {
+		k := copy(p[n:], e.loop[e.at:])
+		n += k
+		e.at = (e.at + k) % len(e.loop)
+	}
+	return n, nil
+}
+
+func (*endless) Write(p []byte) (int, error) { return len(p), nil }
+
+func TestForwardingAllocatesNothing(t *testing.T) {
+	long := string(make([]byte, 4096))
+	for name, loop := range map[string][]byte{
+		"audio":            audio(long),
+		"masked audio":     rawFrame(0x82, mask, 0, []byte("p"+long)),
+		"small audio":      audio("x"),
+		"large audio":      audio(string(make([]byte, 200_000))),
+		"audio and Pings":  slices.Concat(audio(long), rawFrame(0x89, mask, 0, []byte("x"))),
+		"audio in pieces":  slices.Concat(rawFrame(0x02, mask, 0, []byte("p"+long)), rawFrame(0x00, mask, 0, []byte(long)), rawFrame(0x80, mask, 0, []byte(long))),
+		"an odd 4097 read": rawFrame(0x82, nil, 64, []byte("p"+long)),
+	} {
+		e := &endless{loop: loop}
+		e.in = [][]byte{startFrame}
+		r := &rig{t: t}
+		cfg := r.config()
+		conn, _ := stream.New(cfg).Wrap(e, nil)
+		p := make([]byte, 32<<10)
+		read := func() {
+			if _, err := conn.Read(p); err != nil {
+				t.Fatal(name, err)
+			}
+		}
+		for range 100 {
+			read()
+		}
+		if n := testing.AllocsPerRun(500, read); n >= 1 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+		answers := slices.Concat(text("S 100"), text(`U {"text":"no key here"}`), binaryOf("x"), rawFrame(0x8A, nil, 0, []byte("x")))
+		cut := answers[:20]
+		if n := testing.AllocsPerRun(500, func() {
+			for _, piece := range [][]byte{answers, cut, answers[len(cut):]} {
+				if _, err := conn.Write(piece); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations for the answers", name, n)
+		}
+		conn.Close()
+	}
+}
+
+// TestFullReadsStayFull holds that small frames come out as many at a time as
+// they came in.
+func TestFullReadsStayFull(t *testing.T) {
+	e := &endless{loop: audio(string(make([]byte, 4096)))}
+	e.in = [][]byte{startFrame}
+	r := &rig{t: t}
+	conn, _ := stream.New(r.config()).Wrap(e, nil)
+	defer conn.Close()
+	p := make([]byte, 32<<10)
+	total, calls := 0, 1000
+	for range calls {
+		n, err := conn.Read(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += n
+	}
+	if mean := total / calls; mean < 30<<10 {
+		t.Errorf("a read yields %d bytes of %d", mean, len(p))
+	}
+}
+
+// plain is a connection without the methods that let a copy take a shortcut.
+type plain struct{ net.Conn }
+
+func BenchmarkGuard_Saturated(b *testing.B) {
+	for _, size := range []int{320, 4096, 60_000} {
+		for _, kind := range []string{"bare", "guarded"} {
+			b.Run(fmt.Sprint(kind, "/", size), func(b *testing.B) {
+				client, inner := socketPair(b)
+				proxy, backend := socketPair(b)
+				frame := rawFrame(0x82, mask, 0, append([]byte("p"), make([]byte, size)...))
+				batch := bytes.Repeat(frame, 1+(128<<10)/len(frame))
+				var src net.Conn = plain{inner}
+				start := rawFrame(0x81, nil, 0, []byte("s 16K -a-general authorization="+upstreamKey))
+				if kind == "guarded" {
+					r := &rig{t: b}
+					src, _ = stream.New(r.config()).Wrap(inner, nil)
+					start = startFrame
+				}
+				go func() {
+					_, _ = io.CopyBuffer(plain{proxy}, src, make([]byte, 32<<10))
+					proxy.Close()
+				}()
+				go func() {
+					_, _ = client.Write(start)
+					for range b.N {
+						_, _ = client.Write(batch)
+					}
+				}()
+				b.ReportAllocs()
+				b.SetBytes(int64(len(batch)))
+				want := int64(len(batch))*int64(b.N) + int64(len(rawFrame(0x81, nil, 0, []byte(startSent))))
+				buf := make([]byte, 256<<10)
+				b.ResetTimer()
+				for got := int64(0); got < want; {
+					n, err := backend.Read(buf)
+					if err != nil {
+						b.Fatal(err)
+					}
+					got += int64(n)
+				}
+				b.StopTimer()
+				src.Close()
+			})
+		}
+	}
+}
