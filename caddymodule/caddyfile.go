@@ -4,7 +4,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
 )
 
 func init() {
@@ -180,6 +178,14 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    also_allow      <method> <path>
 //	    cors            <origins...>|*|off
 //	    max_head        <size>
+//
+//	    on_expiry           finish|cut
+//	    max_stream_time     <duration>
+//	    max_streams         <per key> [<per account>]
+//	    start_timeout       <duration>
+//	    max_command         <size>
+//	    max_early_frames    <number>
+//	    max_pending_streams <number>
 //	}
 func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -195,7 +201,15 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"single_account":  toggle(&g.SingleAccount),
 		"also_allow":      g.unmarshalAllowance,
 		"cors":            g.CORS.unmarshalCaddyfile,
-		"max_head":        g.unmarshalMaxHead,
+		"max_head":        size(&g.MaxHead),
+
+		"on_expiry":           text(&g.OnExpiry),
+		"max_stream_time":     positive(func(v caddy.Duration) { g.MaxStreamTime = v }),
+		"max_streams":         g.unmarshalMaxStreams,
+		"start_timeout":       positive(func(v caddy.Duration) { g.StartTimeout = v }),
+		"max_command":         size(&g.MaxCommand),
+		"max_early_frames":    number(&g.MaxEarlyFrames),
+		"max_pending_streams": number(&g.MaxPendingStreams),
 	}, "also_allow")
 }
 
@@ -205,19 +219,6 @@ func (g *Gate) unmarshalAllowance(d *caddyfile.Dispenser) error {
 		return d.Errf("also_allow %s: want a method and a path, such as also_allow GET /v1/engines", strings.Join(args, " "))
 	}
 	g.AlsoAllow = append(g.AlsoAllow, Allowance{Method: args[0], Path: args[1]})
-	return nil
-}
-
-func (g *Gate) unmarshalMaxHead(d *caddyfile.Dispenser) error {
-	var size string
-	if err := text(&size)(d); err != nil {
-		return err
-	}
-	bytes, err := humanize.ParseBytes(size)
-	if err != nil || bytes < minMaxHead || bytes > maxMaxHead {
-		return d.Errf("max_head %s: want a size from 1KiB to 16MiB", strconv.Quote(size))
-	}
-	g.MaxHead = int(bytes)
 	return nil
 }
 

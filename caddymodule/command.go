@@ -49,7 +49,7 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
 			cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 				return oneLine(flagError(cmd, err))
 			})
-			asGroup(cmd, demoCommand(), accountCommand(), keyCommand(), jobCommand(), auditCommand(), explainCommand(), backupCommand(), restoreCommand())
+			asGroup(cmd, demoCommand(), accountCommand(), keyCommand(), jobCommand(), streamCommand(), auditCommand(), explainCommand(), backupCommand(), restoreCommand())
 		},
 	})
 }

@@ -58,6 +58,7 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 	_, good = issue("good for an hour, from anywhere", keystore.NewKey{Expires: hour})
 	_, bound := issue("good for an hour, from 203.0.113.0/24 only", keystore.NewKey{Expires: hour, Allow: elsewhere})
 	doomed, leaked := issue("good for an hour, until it leaks", keystore.NewKey{Expires: hour})
+	speaker, spoken := issue("good for an hour, for live recognition", keystore.NewKey{Expires: hour})
 	if err != nil {
 		return good, err
 	}
@@ -132,7 +133,12 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 	d.expect(d.recognize(ctx, child), "5.82 s", policy.Allowed, "it is good at once.")
 	d.expectFrom(issueLogger, d.issue(ctx, child, "1w"), "may not issue keys", policy.NoIssuanceRight,
 		"it gets no other key, and so no longer life.")
-	return good, nil
+
+	d.playStream(ctx, good)
+	return good, d.playCut(ctx, spoken, func() error {
+		_, err := d.store.RevokeKey(ctx, now(), by, speaker.ID, "leaked")
+		return err
+	})
 }
 
 // issue asks for a key at the issuance API, with the account's service ID and

@@ -87,6 +87,35 @@ type Gate struct {
 	// held in memory while the key is looked for. Default: 65536.
 	MaxHead int `json:"max_head,omitempty"`
 
+	// What becomes of a live stream whose key expires: `finish` lets it go on,
+	// `cut` ends it. A key that is revoked or deleted, and an account that is
+	// closed, end their streams at once. Default: `finish`.
+	OnExpiry string `json:"on_expiry,omitempty"`
+
+	// How long a stream may last, from its handshake. Default: no limit.
+	MaxStreamTime caddy.Duration `json:"max_stream_time,omitempty"`
+
+	// How many streams a key may have at a time. Default: no limit.
+	MaxStreamsPerKey int `json:"max_streams_per_key,omitempty"`
+
+	// How many streams an account may have at a time. Default: no limit.
+	MaxStreamsPerAccount int `json:"max_streams_per_account,omitempty"`
+
+	// How long a stream may take to its first command, and any later command
+	// from its first byte to its last. Default: `10s`.
+	StartTimeout caddy.Duration `json:"start_timeout,omitempty"`
+
+	// How many bytes a command may have. Default: 65536.
+	MaxCommand int `json:"max_command,omitempty"`
+
+	// How many frames may come before the first command. None but control frames
+	// can, of up to 125 bytes each. Default: 16.
+	MaxEarlyFrames int `json:"max_early_frames,omitempty"`
+
+	// How many streams of one client address, or one IPv6 network of 64 bits, may
+	// wait for their first command at a time. Default: 64.
+	MaxPendingStreams int `json:"max_pending_streams,omitempty"`
+
 	api      *dialect.API
 	upstream credential.Upstream
 	redactor *credential.Redactor // of the backend's key; nil where none is put in
@@ -114,6 +143,13 @@ const (
 	minMaxHead     = 1 << 10
 	maxMaxHead     = 16 << 20
 	defaultGrace   = 24 * time.Hour
+
+	defaultStartTimeout   = 10 * time.Second
+	defaultMaxEarlyFrames = 16
+	defaultMaxPending     = 64
+
+	expiryFinish = "finish"
+	expiryCut    = "cut"
 )
 
 // CaddyModule returns the Caddy module information.
@@ -137,6 +173,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if g.MaxHead == 0 {
 		g.MaxHead = defaultMaxHead
 	}
+	g.provisionStreams()
 	if err := g.provisionUpstream(); err != nil {
 		return err
 	}
@@ -199,6 +236,9 @@ func (g *Gate) Validate() error {
 		return fmt.Errorf("unrecorded_jobs %q: want refuse or backend", g.UnrecordedJobs)
 	case g.unrecordedJobs() && g.upstream.Mode != credential.Pass && !g.SingleAccount:
 		return errors.New("unrecorded_jobs backend: the backend cannot tell this gate's clients apart, since it does not get their keys, so that each could read the jobs of all; set single_account if all clients are one account")
+	}
+	if err := g.validateStreams(); err != nil {
+		return err
 	}
 	if err := g.validateAllowances(); err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -31,6 +30,9 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	}
 	// A reload can close the store of the configuration that goes.
 	defer g.app.store.hold()()
+	if x.call.Operation == policy.Stream {
+		return x.serveStream(next)
+	}
 
 	found := credential.Find(r, g.api, x.call.Route)
 	if verdict := x.judge(found); !verdict.ok && !verdict.pending {
@@ -87,18 +89,17 @@ func (g *Gate) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 }
 
 // classify reads what the request asks for. The path is the one that the next
-// handler gets. Changing protocols is for streams alone, which are refused as
-// long as their messages are not checked.
+// handler gets. Changing protocols is for streams alone.
 func (g *Gate) classify(r *http.Request) dialect.Call {
 	path := r.URL.EscapedPath()
 	call := g.api.Classify(r.Method, path)
-	if call.Operation == policy.Stream {
-		call.Operation = policy.Unlisted
+	if call.Operation == policy.Stream && asksWebSocket(r) {
+		return call
 	}
 	if call.Route == nil && slices.Contains(g.AlsoAllow, Allowance{Method: r.Method, Path: path}) {
 		call.Operation = policy.Info
 	}
-	if r.URL.Opaque != "" || r.Method == http.MethodConnect || asksUpgrade(r.Header) {
+	if r.URL.Opaque != "" || r.Method == http.MethodConnect || asksUpgrade(r.Header) || call.Operation == policy.Stream {
 		call.Operation = policy.Unlisted
 	}
 	return call
@@ -108,14 +109,7 @@ func asksUpgrade(header http.Header) bool {
 	if len(header["Upgrade"]) > 0 {
 		return true
 	}
-	for _, value := range header["Connection"] {
-		for token := range strings.SplitSeq(value, ",") {
-			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.Contains(connectionTokens(header), "upgrade")
 }
 
 // isEarlyData reports whether TLS has not yet proved who sent r.

@@ -130,6 +130,13 @@ func (p *program) run(args ...string) map[string]any {
 	return object
 }
 
+// runList runs a command that prints a list.
+func (p *program) runList(args ...string) (list []map[string]any) {
+	p.t.Helper()
+	p.decode(p.printed(args...), &list)
+	return list
+}
+
 // printed is a command's standard output, in JSON.
 func (p *program) printed(args ...string) []byte {
 	p.t.Helper()

@@ -1,0 +1,182 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+const cutText = "p can't feed audio data to recognizer server"
+
+// askAdmin asks the admin API as Caddy does, and returns the status and the
+// answer, or the error's text.
+func askAdmin(t *testing.T, method, path, body string) (status int, answer string) {
+	t.Helper()
+	for _, route := range new(Admin).Routes() {
+		if route.Pattern != path {
+			continue
+		}
+		w := httptest.NewRecorder()
+		err := route.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
+		if refused := (caddy.APIError{}); errors.As(err, &refused) {
+			return refused.HTTPStatus, refused.Err.Error()
+		}
+		if err != nil {
+			t.Fatalf("%s %s: %v", method, path, err)
+		}
+		if kind := w.Header().Get("Content-Type"); kind != "application/json" {
+			t.Errorf("%s %s: the type is %q", method, path, kind)
+		}
+		return w.Code, strings.TrimSpace(w.Body.String())
+	}
+	t.Fatalf("there is no route %s", path)
+	return 0, ""
+}
+
+// listed are the live streams as the admin API lists them.
+func listed(t *testing.T) (list []map[string]any) {
+	t.Helper()
+	status, answer := askAdmin(t, http.MethodGet, adminStreams, "")
+	if err := json.Unmarshal([]byte(answer), &list); err != nil || status != http.StatusOK {
+		t.Fatalf("status %d, %q: %v", status, answer, err)
+	}
+	return list
+}
+
+func TestAdmin_IsAModuleOfCaddys(t *testing.T) {
+	info, err := caddy.GetModule("admin.api.speechgate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := info.New().(caddy.AdminRouter); !ok {
+		t.Errorf("%T has no routes", info.New())
+	}
+}
+
+func TestAdmin_ListsLiveStreams(t *testing.T) {
+	g := streamGateway(t, "backend trial")
+	if status, answer := askAdmin(t, http.MethodGet, adminStreams, ""); status != http.StatusOK || answer != "[]" {
+		t.Errorf("without streams: %d %s", status, answer)
+	}
+	key, secret := g.issue(keystore.NewKey{})
+	waits := g.dialStream("X-Forwarded-For: 2001:db8::7\r\n").upgraded()
+	eventually(t, func() bool { return len(listed(t)) == 1 })
+	runs := g.dialStream("").upgraded()
+	runs.start(secret)
+	runs.want("s")
+	list := listed(t)
+	if len(list) != 2 {
+		t.Fatalf("the list is %v", list)
+	}
+	times := [2]map[string]any{}
+	for i, s := range list {
+		times[i] = map[string]any{"begun_at": s["begun_at"], "accepted_at": s["accepted_at"]}
+		if id, _ := s["stream_id"].(string); !strings.HasPrefix(id, "str_") || len(id) < 20 {
+			t.Errorf("a stream's ID is %v", s["stream_id"])
+		}
+		for _, name := range []string{"stream_id", "begun_at", "accepted_at"} {
+			delete(s, name)
+		}
+	}
+	if want := (map[string]any{"key_id": nil, "account_id": nil, "backend": "trial", "client_ip": "2001:db8::7"}); !reflect.DeepEqual(list[0], want) {
+		t.Errorf("the one that waits is %v, want %v", list[0], want)
+	}
+	if want := (map[string]any{"key_id": key.ID, "account_id": key.AccountID, "backend": "trial", "client_ip": "127.0.0.1"}); !reflect.DeepEqual(list[1], want) {
+		t.Errorf("the one that runs is %v, want %v", list[1], want)
+	}
+	if times[0]["begun_at"] == nil || times[0]["accepted_at"] != nil || times[1]["begun_at"] == nil || times[1]["accepted_at"] == nil {
+		t.Errorf("the times are %v", times)
+	}
+	_ = runs.conn.Close()
+	eventually(t, func() bool { return len(listed(t)) == 1 })
+	_ = waits.conn.Close()
+	eventually(t, func() bool { return len(listed(t)) == 0 })
+}
+
+func TestAdmin_CutsAStreamAndThoseOfAKeyOrAnAccount(t *testing.T) {
+	g := streamGateway(t, "")
+	account := g.newAccount("Other")
+	key, secret := g.issue(keystore.NewKey{AccountID: account.ID})
+	_, colleague := g.issue(keystore.NewKey{AccountID: account.ID})
+	_, stranger := g.issue(keystore.NewKey{})
+	begin := func(secret string) *wsClient {
+		t.Helper()
+		c := g.dialStream("").upgraded()
+		c.start(secret)
+		c.want("s")
+		return c
+	}
+	cut := func(order, want string, gone ...*wsClient) {
+		t.Helper()
+		if status, answer := askAdmin(t, http.MethodPost, adminCut, order); status != http.StatusOK || answer != want {
+			t.Errorf("%s: %d %s, want %s", order, status, answer, want)
+		}
+		for _, c := range gone {
+			c.want(cutText)
+			_ = c.conn.Close()
+		}
+	}
+	stays := begin(stranger)
+	one, two, three := begin(secret), begin(secret), begin(colleague)
+	cut(`{"key_id":"`+key.ID+`"}`, `{"cut":2}`, one, two)
+	four := begin(secret) // the key is as good as it was
+	cut(`{"account_id":"`+account.ID+`"}`, `{"cut":2}`, three, four)
+	eventually(t, func() bool { return len(listed(t)) == 1 })
+	cut(`{"account_id":"`+account.ID+`"}`, `{"cut":0}`)
+	cut(`{"stream_id":"str_none"}`, `{"cut":0}`)
+
+	id, _ := listed(t)[0]["stream_id"].(string)
+	waits := g.dialStream("").upgraded()
+	stays.wav() // it lives on
+	stays.text("e")
+	stays.until("e")
+	cut(`{"stream_id":"`+id+`"}`, `{"cut":1}`, stays)
+	eventually(t, func() bool { return len(listed(t)) == 1 })
+	id, _ = listed(t)[0]["stream_id"].(string)
+	cut(`{"stream_id":"`+id+`"}`, `{"cut":1}`, waits)
+	eventually(t, func() bool { return len(listed(t)) == 0 })
+	if log := g.log(); strings.Count(log, `"msg":"stream cut"`) != 6 || !strings.Contains(log, `"stream_id":"`+id+`","detail":"the operator's word"`) {
+		t.Errorf("the log has not six cuts, with why:\n%s", log)
+	}
+}
+
+func TestAdmin_RefusesWhatItCannotMakeSenseOf(t *testing.T) {
+	const oneOf = "want one of stream_id, key_id and account_id"
+	for name, test := range map[string]struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		"cut by GET":         {http.MethodGet, adminCut, "", http.StatusMethodNotAllowed, "method GET: want POST"},
+		"list by POST":       {http.MethodPost, adminStreams, "{}", http.StatusMethodNotAllowed, "method POST: want GET"},
+		"list by DELETE":     {http.MethodDelete, adminStreams, "", http.StatusMethodNotAllowed, "method DELETE: want GET"},
+		"no body":            {http.MethodPost, adminCut, "", http.StatusBadRequest, "the body: EOF"},
+		"no JSON":            {http.MethodPost, adminCut, "key_id=key_x", http.StatusBadRequest, "the body: invalid character"},
+		"no object":          {http.MethodPost, adminCut, `["str_x"]`, http.StatusBadRequest, "the body: json: cannot unmarshal array"},
+		"something after it": {http.MethodPost, adminCut, `{"key_id":"key_x"} {}`, http.StatusBadRequest, "the body: want one object, and nothing after it"},
+		"an unknown member":  {http.MethodPost, adminCut, `{"key":"key_x"}`, http.StatusBadRequest, `the body: json: unknown field "key"`},
+		"a number":           {http.MethodPost, adminCut, `{"key_id":1}`, http.StatusBadRequest, "the body: json: cannot unmarshal number"},
+		"half an object":     {http.MethodPost, adminCut, `{"key_id":"key_x"`, http.StatusBadRequest, "the body: unexpected EOF"},
+		"too large":          {http.MethodPost, adminCut, `{"key_id":"` + strings.Repeat("x", 5000) + `"}`, http.StatusBadRequest, "the body: http: request body too large"},
+		"none":               {http.MethodPost, adminCut, `{}`, http.StatusBadRequest, oneOf},
+		"null":               {http.MethodPost, adminCut, `null`, http.StatusBadRequest, oneOf},
+		"empty":              {http.MethodPost, adminCut, `{"stream_id":""}`, http.StatusBadRequest, oneOf},
+		"two":                {http.MethodPost, adminCut, `{"stream_id":"str_x","key_id":"key_x"}`, http.StatusBadRequest, oneOf},
+		"all":                {http.MethodPost, adminCut, `{"stream_id":"str_x","key_id":"key_x","account_id":"acc_x"}`, http.StatusBadRequest, oneOf},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, answer := askAdmin(t, test.method, test.path, test.body)
+			if status != test.status || !strings.HasPrefix(answer, test.want) {
+				t.Errorf("%d %q, want %d %q", status, answer, test.status, test.want)
+			}
+		})
+	}
+}

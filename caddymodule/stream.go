@@ -1,0 +1,134 @@
+package caddymodule
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// asksWebSocket reports whether r asks for a WebSocket and for nothing else, on
+// a connection of its own: HTTP/2 and 3 have another way, which is not listed.
+func asksWebSocket(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && r.Method == http.MethodGet && r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
+		len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") &&
+		slices.Equal(connectionTokens(r.Header), []string{"upgrade"}) &&
+		len(r.Header["Sec-Websocket-Key"]) == 1
+}
+
+// connectionTokens are those of the Connection header, but for keep-alive,
+// which says nothing.
+func connectionTokens(header http.Header) (tokens []string) {
+	for _, value := range header["Connection"] {
+		for token := range strings.SplitSeq(value, ",") {
+			if token = strings.ToLower(strings.TrimSpace(token)); token != "" && token != "keep-alive" {
+				tokens = append(tokens, token)
+			}
+		}
+	}
+	return tokens
+}
+
+// serveStream lets a handshake through, which bears no key. What the client then
+// sends is checked command by command.
+func (x *exchange) serveStream(next caddyhttp.Handler) error {
+	found := credential.Find(x.r, x.gate.api, nil)
+	if _, fault := found.Credential(); fault != nil && fault.Reason != policy.CredentialMissing {
+		return x.refuse(fault.Reason, fault.Detail)
+	}
+	s := newLiveStream(x)
+	if !streams.begin(s, x.gate.MaxPendingStreams) {
+		return x.refuse(policy.Throttled, "too many streams of the address wait for their first command")
+	}
+	defer s.end()
+	found.Swap(x.r, credential.Upstream{Mode: credential.Drop})
+	x.prepare()
+	header := x.r.Header
+	for _, name := range []string{"Sec-Websocket-Extensions", "Accept-Encoding"} {
+		header.Del(name)
+	}
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", "websocket")
+	x.r = x.r.WithContext(s.ctx)
+	w := &streamWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.w}, s: s}
+	if err := next.ServeHTTP(w, x.r); err != nil && !w.hijacked {
+		return x.gate.masked(err)
+	}
+	if w.problem {
+		return x.answer(x.gate.api.GatewayError(x.call))
+	}
+	return nil
+}
+
+// streamWriter puts the guard in front of the connection when the proxy takes
+// it. Any other answer of the backend's than to change protocols is none for a
+// client that has shown no key.
+type streamWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+
+	s        *liveStream
+	status   int // 0 until the header is written
+	hijacked bool
+	problem  bool // the backend does not change protocols
+}
+
+// WriteHeader passes on the change of protocols, and nothing else.
+func (w *streamWriter) WriteHeader(status int) {
+	if w.status != 0 {
+		return
+	}
+	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		return
+	}
+	w.status = status
+	if status != http.StatusSwitchingProtocols {
+		w.problem = true
+		clear(w.Header())
+		w.s.x.gate.logger.Error("the backend does not open a stream", zap.Int("status", status), zap.String("backend", w.s.x.gate.Backend))
+		return
+	}
+	header := w.Header()
+	header.Del("Sec-WebSocket-Extensions")
+	header.Del("Set-Cookie")
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write throws away what follows another answer.
+func (w *streamWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return len(p), nil
+}
+
+// ReadFrom does as Write does.
+func (w *streamWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.WriteHeader(http.StatusOK)
+	return io.Copy(io.Discard, r)
+}
+
+// FlushError does nothing, since nothing is written but by the guard.
+func (*streamWriter) FlushError() error { return nil }
+
+// Hijack takes the connection, with the guard in front.
+func (w *streamWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.status != http.StatusSwitchingProtocols {
+		return nil, nil, http.ErrNotSupported
+	}
+	conn, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	w.hijacked = true
+	conn, brw = w.s.guard.Wrap(conn, brw)
+	return conn, brw, nil
+}
+
+// Unwrap hides the connection from those who would take it past the guard.
+func (*streamWriter) Unwrap() http.ResponseWriter { return nil }

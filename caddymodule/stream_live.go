@@ -1,0 +1,257 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/stream"
+)
+
+// liveStream is a client's connection, from its handshake to its end. It is held
+// to the key of the start command that was accepted last.
+type liveStream struct {
+	x     *exchange // of the handshake; its outcome is that of the last command
+	id    string
+	begun policy.Time
+
+	number   uint64 // in the order of their beginning; the index's, as what follows
+	holder   streamHolder
+	accepted policy.Time
+
+	guard *stream.Guard
+	ctx   context.Context // of the proxied request
+	stop  context.CancelFunc
+
+	rechecking atomic.Bool
+
+	mu      sync.Mutex
+	store   *keystore.Store
+	record  *keystore.Record // of the key; nil before there is one
+	since   policy.Time      // when its command was accepted
+	unwatch func()
+	timer   *time.Timer // strikes when time alone ends it
+	ended   bool
+}
+
+// recheckFault is how long after a fault of the keystore a stream is looked at
+// again.
+const recheckFault = time.Second
+
+func newLiveStream(x *exchange) *liveStream {
+	s := &liveStream{x: x, id: newStreamID(), begun: x.now}
+	s.ctx, s.stop = context.WithCancel(x.r.Context())
+	s.guard = stream.New(stream.Config{
+		Rules:          x.gate.api.Stream,
+		Upstream:       x.gate.upstream,
+		Authorize:      s.authorize,
+		Refused:        s.refused,
+		OnClose:        s.stop,
+		CommandTime:    time.Duration(x.gate.StartTimeout),
+		MaxCommand:     x.gate.MaxCommand,
+		MaxEarlyFrames: x.gate.MaxEarlyFrames,
+	})
+	return s
+}
+
+// authorize judges a start command.
+func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) stream.Verdict {
+	s.x.now, s.x.record = now(), nil
+	reason, detail := s.judge(secret, fault)
+	if !reason.OK() {
+		s.report(s.x.ruling(reason), detail)
+		return stream.Verdict{Message: s.x.gate.api.Stream.Refusal(reason)}
+	}
+	s.x.outcome.Reason = reason
+	s.x.admit()
+	return stream.Verdict{OK: true}
+}
+
+func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (policy.Reason, string) {
+	if fault != nil {
+		return fault.Reason, fault.Detail
+	}
+	if err := s.x.lookUp(secret); err != nil {
+		return policy.StoreUnavailable, err.Error()
+	}
+	if verdict := s.x.decide(); !verdict.ok {
+		return verdict.reason, verdict.detail
+	}
+	record := s.x.record
+	gate := s.x.gate
+	if !streams.accept(s, record, gate.MaxStreamsPerKey, gate.MaxStreamsPerAccount) {
+		return policy.Throttled, "the key or its account has as many streams as it may"
+	}
+	// What has changed since the lookup is not told of, so it is looked at again.
+	s.hold(record)
+	return s.again()
+}
+
+// hold has the stream hear of changes to its key, and of no other's.
+func (s *liveStream) hold(record *keystore.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unwatch != nil {
+		s.unwatch()
+		s.unwatch = nil
+	}
+	s.store, s.record, s.since = s.x.store, record, s.x.now
+	if !s.ended {
+		s.unwatch = s.store.Watch(record, s.changed)
+	}
+}
+
+// changed has the stream looked at again, soon.
+func (s *liveStream) changed() {
+	if s.rechecking.CompareAndSwap(false, true) {
+		go func() {
+			s.rechecking.Store(false) // a change from here on is looked at once more
+			s.recheck()
+		}()
+	}
+}
+
+// recheck cuts the stream if it may not go on.
+func (s *liveStream) recheck() {
+	if reason, detail := s.again(); !reason.OK() {
+		s.cut(reason, detail)
+	}
+}
+
+// again decides on the record as it is by now, and sets the clock for when that
+// may change by itself.
+func (s *liveStream) again() (policy.Reason, string) {
+	s.mu.Lock()
+	store, record, since, ended := s.store, s.record, s.since, s.ended
+	s.mu.Unlock()
+	if ended || record == nil {
+		return policy.Allowed, "" // there is nothing to end
+	}
+	at := now()
+	fresh, err := store.Reread(context.Background(), record)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return policy.KeyUnknown, "the key's record is gone"
+	case err != nil:
+		// A stream that has been admitted goes on until it is known that it must not.
+		s.strikeAt(at, at.Add(recheckFault))
+		return policy.Allowed, ""
+	}
+	request := s.x.request
+	outcome := policy.Decide(at, &fresh.Key, &request)
+	if outcome.Reason == policy.KeyExpired && !s.x.gate.cutsOnExpiry() && !record.Key.Expires.Passed(since) {
+		outcome.Reason = policy.Allowed
+	}
+	if !outcome.Reason.OK() {
+		return outcome.Reason, ""
+	}
+	longest := time.Duration(s.x.gate.MaxStreamTime)
+	if longest > 0 && at >= s.begun.Add(longest) {
+		return policy.Throttled, "the stream has lasted as long as it may"
+	}
+	s.strikeAt(at, s.nextEnd(at, &fresh.Key, longest))
+	return outcome.Reason, ""
+}
+
+// nextEnd is when time alone ends the stream; zero where it does not.
+func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Duration) (end policy.Time) {
+	earlier := func(t policy.Time) {
+		if t > at && (end.IsZero() || t < end) {
+			end = t
+		}
+	}
+	earlier(key.RevokeFrom)
+	if expires, ok := key.Expires.Time(); ok && s.x.gate.cutsOnExpiry() {
+		earlier(expires)
+	}
+	if longest > 0 {
+		earlier(s.begun.Add(longest))
+	}
+	return end
+}
+
+// strikeAt sets the clock.
+func (s *liveStream) strikeAt(at, end policy.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	if !s.ended && !end.IsZero() {
+		s.timer = time.AfterFunc(time.Duration(end-at)*time.Millisecond, s.recheck)
+	}
+}
+
+// cut ends the stream in the middle.
+func (s *liveStream) cut(reason policy.Reason, detail string) {
+	s.mu.Lock()
+	ended := s.ended
+	s.ended = true
+	s.mu.Unlock()
+	if ended {
+		return
+	}
+	s.guard.Cut("")
+	d := s.ruling(reason)
+	if reason != policy.Undecided { // which is what an operator's own word is
+		d.publish(s.x.r)
+	}
+	if c := s.x.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
+		c.Write(append(d.logFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
+	}
+}
+
+// refused notes that the guard has sent the client away.
+func (s *liveStream) refused(reason policy.Reason, detail string) {
+	if reason == policy.Undecided {
+		s.x.gate.logger.Error("a stream was ended", zap.String("stream_id", s.id), zap.String("detail", detail))
+		return
+	}
+	s.report(s.ruling(reason), detail)
+}
+
+// report counts and logs a refusal.
+func (s *liveStream) report(d ruling, detail string) {
+	d.publish(s.x.r)
+	level := zap.InfoLevel
+	if d.reason == policy.StoreUnavailable {
+		level = zap.ErrorLevel
+	}
+	if c := s.x.gate.logger.Check(level, "refused"); c != nil {
+		c.Write(append(d.logFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
+	}
+}
+
+// ruling is one on this stream, of the key that it has.
+func (s *liveStream) ruling(reason policy.Reason) ruling {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := ruling{backend: s.x.gate.Backend, operation: policy.Stream, reason: reason, client: s.x.request.Client}
+	if s.record != nil {
+		d.keyID, d.accountID = s.record.Key.ID, s.record.Key.AccountID
+	}
+	return d
+}
+
+// end lets go of all that the stream holds.
+func (s *liveStream) end() {
+	s.mu.Lock()
+	s.ended = true
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	s.stop()
+	streams.end(s)
+}

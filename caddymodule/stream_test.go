@@ -1,0 +1,517 @@
+package caddymodule
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/sandbox"
+)
+
+const refusedStart = "s received illegal service authorization"
+
+// streamGateway is a gateway that swaps keys, in front of a sandbox.
+func streamGateway(t *testing.T, options string) *gateway {
+	t.Helper()
+	g := newGateway(t, "upstream_key "+backendKey+"\n"+options)
+	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: backendKey}).ServeHTTP)
+	return g
+}
+
+// wsClient is a client as the vendor's libraries are: no version in the
+// handshake, no masks, one frame one message.
+type wsClient struct {
+	t      *testing.T
+	conn   net.Conn
+	reader *bufio.Reader
+	masked bool
+}
+
+const wsHandshake = "GET /v1/ HTTP/1.1\r\nHost: %s\r\nUser-Agent: Wrp/1.0\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n"
+
+// dialStream opens a connection, with bytes in the same segment as the handshake.
+func (g *gateway) dialStream(headers string, early ...byte) *wsClient {
+	g.t.Helper()
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	c := &wsClient{t: g.t, conn: conn, reader: bufio.NewReader(conn)}
+	if _, err := conn.Write(append(fmt.Appendf(nil, wsHandshake, g.addr, headers), early...)); err != nil {
+		g.t.Fatal(err)
+	}
+	return c
+}
+
+// upgraded reads the answer to the handshake, which must change protocols.
+func (c *wsClient) upgraded() *wsClient {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.reader, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		c.t.Fatalf("the handshake is answered by %v, %v", resp, err)
+	}
+	return c
+}
+
+func wsFrame(opcode byte, masked bool, payload []byte) []byte {
+	frame := []byte{0x80 | opcode}
+	bit := byte(0)
+	if masked {
+		bit = 0x80
+	}
+	switch n := len(payload); {
+	case n < 126:
+		frame = append(frame, bit|byte(n))
+	case n < 1<<16:
+		frame = binary.BigEndian.AppendUint16(append(frame, bit|126), uint16(n))
+	default:
+		frame = binary.BigEndian.AppendUint64(append(frame, bit|127), uint64(n))
+	}
+	if !masked {
+		return append(frame, payload...)
+	}
+	mask := []byte{1, 2, 3, 4}
+	frame = append(frame, mask...)
+	for i, b := range payload {
+		frame = append(frame, b^mask[i%4])
+	}
+	return frame
+}
+
+func (c *wsClient) text(format string, args ...any) {
+	c.t.Helper()
+	if _, err := c.conn.Write(wsFrame(1, c.masked, fmt.Appendf(nil, format, args...))); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *wsClient) start(key string) { c.t.Helper(); c.text("s 16K -a-general authorization=%s", key) }
+
+func (c *wsClient) audio(p []byte) error {
+	_, err := c.conn.Write(wsFrame(2, c.masked, append([]byte{'p'}, p...)))
+	return err
+}
+
+// wav sends a recording as the libraries do.
+func (c *wsClient) wav() {
+	c.t.Helper()
+	for wav := sandbox.SpeechWAV(); len(wav) > 0; {
+		n := min(4096, len(wav))
+		if err := c.audio(wav[:n]); err != nil {
+			c.t.Fatal(err)
+		}
+		wav = wav[n:]
+	}
+}
+
+// read returns the next message, a control frame's as its opcode.
+func (c *wsClient) read() (string, error) {
+	var head [2]byte
+	if _, err := io.ReadFull(c.reader, head[:]); err != nil {
+		return "", err
+	}
+	n := uint64(head[1] & 0x7f)
+	switch n {
+	case 126:
+		var long [2]byte
+		if _, err := io.ReadFull(c.reader, long[:]); err != nil {
+			return "", err
+		}
+		n = uint64(binary.BigEndian.Uint16(long[:]))
+	case 127:
+		var long [8]byte
+		if _, err := io.ReadFull(c.reader, long[:]); err != nil {
+			return "", err
+		}
+		n = binary.BigEndian.Uint64(long[:])
+	}
+	payload := make([]byte, n)
+	if _, err := io.ReadFull(c.reader, payload); err != nil {
+		return "", err
+	}
+	if opcode := head[0] & 0xf; head[0] != 0x81 {
+		return fmt.Sprintf("opcode %d", opcode), nil
+	}
+	return string(payload), nil
+}
+
+func (c *wsClient) want(message string) {
+	c.t.Helper()
+	if got, err := c.read(); err != nil || got != message {
+		c.t.Fatalf("got %q, %v; want %q", got, err, message)
+	}
+}
+
+// until reads messages up to this one, and returns them.
+func (c *wsClient) until(message string) (before []string) {
+	c.t.Helper()
+	for {
+		got, err := c.read()
+		if err != nil {
+			c.t.Fatalf("%v, after %q; want %q", err, before, message)
+		}
+		if got == message {
+			return before
+		}
+		before = append(before, got)
+	}
+}
+
+// ends checks that the connection closes, after nothing but a Close frame.
+func (c *wsClient) ends() {
+	c.t.Helper()
+	got, err := c.read()
+	if err == nil && got == "opcode 8" {
+		got, err = c.read()
+	}
+	if !errors.Is(err, io.EOF) && !strings.Contains(fmt.Sprint(err), "reset") {
+		c.t.Errorf("the connection goes on with %q, %v", got, err)
+	}
+}
+
+func TestStream_RecognizesToTheFinalResult(t *testing.T) {
+	g := streamGateway(t, "")
+	_, key := g.issue(keystore.NewKey{})
+	for name, masked := range map[string]bool{"unmasked": false, "masked": true} {
+		t.Run(name, func(t *testing.T) {
+			command := []byte("s 16K -a-general profileWords=\"x authorization=FAKE\" authorization=" + key + " resultUpdatedInterval=500")
+			c := g.dialStream("", wsFrame(1, masked, command)...).upgraded()
+			c.masked = masked
+			c.want("s")
+			c.wav()
+			c.text("e")
+			events := strings.Join(c.until("e"), "\n")
+			if !strings.Contains(events, "\nA {") || !strings.Contains(events, "S ") || !strings.Contains(events, "of 16000 Hz") {
+				t.Errorf("events %s", events)
+			}
+			got := g.backend.received()
+			if strings.Contains(got, key) || !strings.Contains(got, "FAKE") && !masked {
+				t.Error("the backend got the client's key, or another command")
+			}
+			if head, _, _ := strings.Cut(got, "\r\n\r\n"); strings.Contains(head, "Extensions") || strings.Contains(head, "Cookie") {
+				t.Errorf("the handshake went on as %q", head)
+			}
+		})
+	}
+}
+
+func TestStream_EveryStartIsChecked(t *testing.T) {
+	g := streamGateway(t, "")
+	_, first := g.issue(keystore.NewKey{})
+	_, second := g.issue(keystore.NewKey{AccountID: g.newAccount("Other").ID})
+	_, expired := g.expired()
+	c := g.dialStream("").upgraded()
+	for _, key := range []string{first, second} {
+		c.start(key)
+		c.want("s")
+		c.wav()
+		c.text("e")
+		c.until("e")
+	}
+	g.backend.received()
+	c.start(expired)
+	c.want(refusedStart)
+	c.ends()
+	if got := g.backend.received(); strings.Contains(got, "authorization") {
+		t.Errorf("after the refusal the backend got %q", got)
+	}
+}
+
+func TestStream_RefusesEveryReason(t *testing.T) {
+	g := streamGateway(t, "")
+	_, key := g.issue(keystore.NewKey{})
+	_, expired := g.expired()
+	_, bound := g.issue(keystore.NewKey{Allow: g.allow("203.0.113.0/24")})
+	gone, revoked := g.issue(keystore.NewKey{})
+	if _, err := g.keys.RevokeKey(t.Context(), now(), operator, gone.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	thrown, deleted := g.issue(keystore.NewKey{})
+	if _, err := g.keys.DeleteKey(t.Context(), now(), operator, thrown.ID); err != nil {
+		t.Fatal(err)
+	}
+	closed := g.newAccount("Closed")
+	_, closedKey := g.issue(keystore.NewKey{AccountID: closed.ID})
+	if _, err := g.keys.CloseAccount(t.Context(), now(), operator, closed.ID); err != nil {
+		t.Fatal(err)
+	}
+	for reason, command := range map[string]string{
+		"key_unknown":          "s 16K -a-general authorization=nobody",
+		"key_expired":          "s 16K -a-general authorization=" + expired,
+		"address_refused":      "s 16K -a-general authorization=" + bound,
+		"key_revoked":          "s 16K -a-general authorization=" + revoked,
+		"key_deleted":          "s 16K -a-general authorization=" + deleted,
+		"account_closed":       "s 16K -a-general authorization=" + closedKey,
+		"credential_missing":   "s 16K -a-general",
+		"credential_ambiguous": "s 16K -a-general authorization=" + key + " authorization=" + key,
+		"credential_malformed": "s 16K  -a-general authorization=" + key,
+	} {
+		t.Run(reason, func(t *testing.T) {
+			g.backend.received()
+			c := g.dialStream("").upgraded()
+			c.text("%s", command)
+			c.want(refusedStart)
+			c.ends()
+			_, after, _ := strings.Cut(g.backend.received(), "\r\n\r\n")
+			if strings.Contains(after, "s 16K") {
+				t.Errorf("the backend got %q", after)
+			}
+			eventually(t, func() bool { return strings.Contains(g.log(), `"reason":"`+reason+`","operation":"stream"`) })
+		})
+	}
+	// From its own address the bound key is good.
+	c := g.dialStream("X-Forwarded-For: 203.0.113.5\r\n").upgraded()
+	c.start(bound)
+	c.want("s")
+}
+
+func TestR14_LiveStreamsAreCut(t *testing.T) {
+	for name, end := range map[string]func(*gateway, policy.Key) error{
+		"revoked": func(g *gateway, k policy.Key) error {
+			_, err := g.keys.RevokeKey(g.t.Context(), now(), operator, k.ID, "")
+			return err
+		},
+		"deleted": func(g *gateway, k policy.Key) error {
+			_, err := g.keys.DeleteKey(g.t.Context(), now(), operator, k.ID)
+			return err
+		},
+		"account closed": func(g *gateway, k policy.Key) error {
+			_, err := g.keys.CloseAccount(g.t.Context(), now(), operator, k.AccountID)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := streamGateway(t, "")
+			account := g.newAccount("Ends")
+			key, secret := g.issue(keystore.NewKey{AccountID: account.ID})
+			_, other := g.issue(keystore.NewKey{})
+			c, idle, bystander := g.dialStream("").upgraded(), g.dialStream("").upgraded(), g.dialStream("").upgraded()
+			c.start(secret)
+			c.want("s")
+			idle.start(secret)
+			idle.want("s")
+			idle.text("e")
+			idle.want("e")
+			bystander.start(other)
+			bystander.want("s")
+			if err := c.audio(sandbox.SpeechWAV()[:4096]); err != nil {
+				t.Fatal(err)
+			}
+			// From another process, as the command line is.
+			begun := time.Now()
+			if err := end(g, key); err != nil {
+				t.Fatal(err)
+			}
+			c.until("p can't feed audio data to recognizer server")
+			if took := time.Since(begun); took > time.Second {
+				t.Errorf("it took %s", took)
+			}
+			c.ends()
+			idle.want("p can't feed audio data to recognizer server")
+			idle.ends()
+			if err := bystander.audio(sandbox.SpeechWAV()); err != nil {
+				t.Error(err)
+			}
+			bystander.text("e")
+			bystander.until("e")
+			eventually(t, func() bool { return len(streams.list()) == 1 })
+			_ = bystander.conn.Close()
+			eventually(t, func() bool { return len(streams.list()) == 0 })
+		})
+	}
+}
+
+func TestR14_OnExpiry(t *testing.T) {
+	for mode, cut := range map[string]bool{"": false, "on_expiry finish": false, "on_expiry cut": true} {
+		t.Run(mode, func(t *testing.T) {
+			g := streamGateway(t, mode)
+			_, secret := g.issue(keystore.NewKey{Expires: policy.ExpiresAt(now().Add(300 * time.Millisecond))})
+			c := g.dialStream("").upgraded()
+			c.start(secret)
+			c.want("s")
+			if cut {
+				c.want("p can't feed audio data to recognizer server")
+				c.ends()
+				return
+			}
+			eventually(t, func() bool { return g.poll("j", secret).status == http.StatusUnauthorized })
+			time.Sleep(50 * time.Millisecond)
+			c.wav()
+			c.text("e")
+			c.until("e")
+			// The next start is judged by itself.
+			c.start(secret)
+			c.want(refusedStart)
+		})
+	}
+}
+
+func TestStream_Caps(t *testing.T) {
+	g := streamGateway(t, "max_streams 2 3\nmax_stream_time 400ms\nmax_pending_streams 3")
+	account := g.newAccount("Busy")
+	_, one := g.issue(keystore.NewKey{AccountID: account.ID})
+	_, two := g.issue(keystore.NewKey{AccountID: account.ID})
+	begin := func(key, want string) *wsClient {
+		t.Helper()
+		c := g.dialStream("").upgraded()
+		c.start(key)
+		c.want(want)
+		return c
+	}
+	const full = "s can't connect to recognizer server"
+	first := begin(one, "s")
+	begin(one, "s")
+	begin(one, full)
+	begin(two, "s")
+	begin(two, full)
+	first.want("p can't feed audio data to recognizer server") // its time is over
+	first.ends()
+	eventually(t, func() bool { return len(streams.list()) == 0 })
+
+	for range 3 {
+		g.dialStream("").upgraded()
+	}
+	c := g.dialStream("")
+	if resp, err := http.ReadResponse(c.reader, nil); err != nil || resp.StatusCode == http.StatusSwitchingProtocols {
+		t.Errorf("a fourth that waits: %v, %v", resp, err)
+	}
+	g.dialStream("X-Forwarded-For: 203.0.113.5\r\n").upgraded()
+}
+
+func TestStream_OnlyAWebSocketIsOne(t *testing.T) {
+	g := streamGateway(t, "")
+	for name, request := range map[string]string{
+		"h2c":             "GET /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+		"a mixed list":    "GET /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket, h2c\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		"two upgrades":    "GET /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nUpgrade: h2c\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		"without a key":   "GET /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+		"by POST":         "POST /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 0\r\n\r\n",
+		"with a body":     "GET /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 3\r\n\r\nabc",
+		"more to drop":    "GET /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade, authorization\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		"HTTP/1.0":        "GET /v1/ HTTP/1.0\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		"no upgrade":      "GET /v1/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+		"on another path": "GET /v1/recognize HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		"below the path":  "GET /v1/x HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		"CONNECT":         "CONNECT /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		"two keys differ": "GET /v1/?u=a&u=b HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.backend.received()
+			got := g.send(strings.Replace(request, "Host: h", "Host: "+g.addr, 1))
+			if got.status == http.StatusSwitchingProtocols || got.status == http.StatusOK && !strings.Contains(got.body, "illegal") {
+				t.Errorf("status %d %q", got.status, got.body)
+			}
+			if got := g.backend.received(); got != "" {
+				t.Errorf("the backend got %q", got)
+			}
+		})
+	}
+}
+
+func TestStream_HandshakeGoesOnCleaned(t *testing.T) {
+	g := streamGateway(t, "")
+	_, key := g.issue(keystore.NewKey{})
+	request := strings.Replace(fmt.Sprintf(wsHandshake, g.addr, "Authorization: Bearer "+key+"\r\nCookie: a=b\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Version: 13\r\n"),
+		"/v1/ ", "/v1/?u="+key+"&x=1 ", 1)
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &wsClient{t: t, conn: conn, reader: bufio.NewReader(conn)}
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	c.upgraded()
+	got := g.backend.received()
+	for _, leak := range []string{key, "Cookie", "Authorization", "permessage"} {
+		if strings.Contains(got, leak) {
+			t.Errorf("the backend got %q in %q", leak, got)
+		}
+	}
+	if !strings.Contains(got, "GET /v1/?x=1 ") || !strings.Contains(got, "Upgrade: websocket") {
+		t.Errorf("the backend got %q", got)
+	}
+	if strings.Contains(g.log(), key) {
+		t.Error("the log has the key")
+	}
+}
+
+func TestStream_NoTunnelWithoutAChangeOfProtocols(t *testing.T) {
+	g := streamGateway(t, "")
+	for _, status := range []int{200, 302, 401, 404, 426, 500} {
+		g.backend.respond(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "https://backend.example/"+backendKey)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "the backend's own words "+backendKey)
+		})
+		c := g.dialStream("", wsFrame(1, false, []byte("s 16K x authorization=stolen"))...)
+		resp, err := http.ReadResponse(c.reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		if resp.StatusCode != http.StatusBadGateway || strings.Contains(string(body), "backend") || resp.Header.Get("Location") != "" {
+			t.Errorf("%d becomes %d %q %v", status, resp.StatusCode, body, resp.Header)
+		}
+		if strings.Contains(g.backend.received(), "stolen") {
+			t.Error("a frame reached the backend")
+		}
+	}
+}
+
+func TestStream_SurvivesReloadUnderControl(t *testing.T) {
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy {backend} {\nstream_close_delay 1h\n}"})
+	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: backendKey}).ServeHTTP)
+	key, secret := g.issue(keystore.NewKey{})
+	c := g.dialStream("").upgraded()
+	c.start(secret)
+	c.want("s")
+	g.options += "\nmax_head 32KiB"
+	g.load()
+	c.wav()
+	c.text("e")
+	c.until("e")
+	c.start(secret)
+	c.want("s")
+	if _, err := g.keys.RevokeKey(t.Context(), now(), operator, key.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	c.want("p can't feed audio data to recognizer server")
+	c.ends()
+}
+
+func TestStream_StoreFault(t *testing.T) {
+	g := streamGateway(t, "")
+	_, secret := g.issue(keystore.NewKey{})
+	c := g.dialStream("").upgraded()
+	c.start(secret)
+	c.want("s")
+	if err := os.WriteFile(g.path+".new", []byte("this is no database, and long enough to be looked at as one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(g.path+".new", g.path); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return g.poll("j", secret).status == http.StatusServiceUnavailable })
+	// Who is in goes on; nobody comes in.
+	c.wav()
+	c.text("e")
+	c.until("e")
+	late := g.dialStream("").upgraded()
+	late.start(secret)
+	late.want("s can't connect to recognizer server")
+	late.ends()
+}
