@@ -57,9 +57,14 @@ type question struct {
 	api    *dialect.API
 }
 
-// request is as far as a gate has to see it.
+// request is one as it is asked about: that for a stream is a handshake, and what
+// is decided is its start command.
 func (q *question) request() *http.Request {
-	return &http.Request{Method: q.method, URL: q.path, Header: http.Header{}}
+	r := &http.Request{Method: q.method, URL: q.path, ProtoMajor: 1, ProtoMinor: 1}
+	if q.api.Classify(q.method, q.path.EscapedPath()).Operation == policy.Stream {
+		r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {""}}
+	}
+	return r
 }
 
 // explanation is what is said of it, in JSON.
@@ -145,10 +150,18 @@ func (s *session) askGate(q *question, backend string, found keyAsked) (explanat
 		e.JobID = &call.JobID
 	}
 	if !e.Allowed {
-		a := q.api.Refusal(call, reason)
-		e.Answer = &refusalResult{a.Status, a.RetryAfter, a.Body}
+		e.Answer = q.refusal(call, reason)
 	}
 	return e, nil
+}
+
+// refusal is the answer to a refused call; that to a start command is a message.
+func (q *question) refusal(call dialect.Call, reason policy.Reason) *refusalResult {
+	if call.Operation == policy.Stream {
+		return &refusalResult{Status: http.StatusSwitchingProtocols, Body: q.api.Stream.Refusal(reason)}
+	}
+	a := q.api.Refusal(call, reason)
+	return &refusalResult{a.Status, a.RetryAfter, a.Body}
 }
 
 // askIssuer explains what the issuance API decides on a call by key.
@@ -178,90 +191,6 @@ func (q *question) explain(found keyAsked, r *policy.Request) (explanation, poli
 	e.Rules, decision = found.among(findings, decision)
 	e.Allowed, e.Reason, e.Grace = decision.Reason.OK(), decision.Reason.String(), timeText(decision.GraceUntil)
 	return e, decision.Reason
-}
-
-func questionOfFlags(cmd *cobra.Command) (q question, err error) {
-	if q.keyID, err = keyOfFlags(cmd); err != nil {
-		return q, err
-	}
-	texts := make(map[string]string)
-	for _, flag := range []struct{ name, want string }{
-		{"ip", "the client's address, such as 192.0.2.7"},
-		{"method", "the request's method, such as POST"},
-		{"path", "the request's path, such as /v1/recognize"},
-		{"dialect", "the API's name, such as " + dialect.AmiVoice.Name},
-	} {
-		if texts[flag.name], err = textFlag(cmd, flag.name); err != nil {
-			return q, err
-		}
-		if texts[flag.name] == "" {
-			return q, fmt.Errorf("--%s is missing: want %s", flag.name, flag.want)
-		}
-	}
-	if q.client, err = parseClient(texts["ip"]); err != nil {
-		return q, err
-	}
-	if q.method = texts["method"]; strings.Trim(q.method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
-		return q, fmt.Errorf("--method %s: want a method in capitals, such as GET or POST", shown(q.method))
-	}
-	if q.path, err = parsePath(texts["path"]); err != nil {
-		return q, err
-	}
-	if _, err := choiceFlag(cmd, "dialect", dialect.Names()); err != nil {
-		return q, err
-	}
-	q.api, _ = dialect.ByName(texts["dialect"])
-	at, err := textFlag(cmd, "at")
-	if err != nil || at == "" {
-		return q, err
-	}
-	if q.at, err = parseInstant(at); err != nil {
-		return q, fmt.Errorf("--at %s: %w: want an instant such as %s", shown(at), err, exampleInstant(now().Std()))
-	}
-	return q, nil
-}
-
-// keyOfFlags returns the ID of the key in question; empty if the key is to be
-// read.
-func keyOfFlags(cmd *cobra.Command) (string, error) {
-	id, err := textFlag(cmd, "key-id")
-	if err != nil {
-		return "", err
-	}
-	stdin, err := cmd.Flags().GetBool("key-stdin")
-	switch {
-	case err != nil:
-		return "", err
-	case stdin && id != "":
-		return "", errors.New("--key-id and --key-stdin name a key each: want one of them")
-	case stdin:
-		return "", checkInput(cmd)
-	case id == "":
-		return "", fmt.Errorf("no key is named: want --key-id with a key's ID, as %q shows it, or --key-stdin", program+" "+listOfKeys)
-	}
-	if err := checkKeyID(id); err != nil {
-		return "", fmt.Errorf("--key-id %w", err)
-	}
-	return id, nil
-}
-
-func parsePath(text string) (*url.URL, error) {
-	path, err := url.ParseRequestURI(text)
-	if err != nil || !strings.HasPrefix(text, "/") || strings.ContainsAny(text, "?#") {
-		return nil, fmt.Errorf("--path %s: want a path that begins with a slash, without query, such as /v1/recognize", shown(text))
-	}
-	return path, nil
-}
-
-func parseClient(text string) (netip.Addr, error) {
-	addr, err := netip.ParseAddr(text)
-	if err == nil {
-		return addr.Unmap(), nil
-	}
-	if withPort, err := netip.ParseAddrPort(text); err == nil {
-		return addr, fmt.Errorf("--ip %s: want the address without the port, %s", shown(text), withPort.Addr())
-	}
-	return addr, fmt.Errorf("--ip %s: want one address, such as 192.0.2.7 or 2001:db8::7", shown(text))
 }
 
 // speaking returns the gates of one backend that speak the API: those configured
