@@ -37,7 +37,8 @@ func (g *Guard) begin() bool {
 // Whatever blocks on the way, the connection is closed in the end.
 func (g *Guard) part(p parting) {
 	limit := time.Now().Add(g.cfg.PartingTime)
-	backstop := time.AfterFunc(g.cfg.PartingTime+closeFrameTime, func() { _ = g.close(true) })
+	// Later than all that is timed by itself, which may be late on a busy machine.
+	backstop := time.AfterFunc(g.cfg.PartingTime+4*closeFrameTime, func() { _ = g.close(true) })
 	defer backstop.Stop()
 
 	told := g.say(p, limit)
