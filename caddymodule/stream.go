@@ -52,20 +52,35 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 	found.Swap(x.r, credential.Upstream{Mode: credential.Drop})
 	x.prepare()
 	header := x.r.Header
-	for _, name := range []string{"Sec-Websocket-Extensions", "Accept-Encoding"} {
+	for _, name := range []string{"Sec-Websocket-Extensions", "Accept-Encoding", "Referer"} {
 		header.Del(name)
 	}
 	header.Set("Connection", "Upgrade")
 	header.Set("Upgrade", "websocket")
 	x.r = x.r.WithContext(s.ctx)
 	w := &streamWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.w}, s: s}
-	if err := next.ServeHTTP(w, x.r); err != nil && !w.hijacked {
-		return x.gate.masked(err)
+	err := next.ServeHTTP(w, x.r)
+	if s.wrapped.Load() {
+		return nil
 	}
-	if w.problem {
-		return x.answer(x.gate.api.GatewayError(x.call))
+	// Whoever handles the request from here on, such as a site's routes for
+	// errors, must not open the stream past the guard.
+	dropUpgrade(header)
+	problem := zap.Int("status", w.status)
+	if err != nil {
+		problem = zap.Error(x.gate.masked(err))
 	}
-	return nil
+	x.gate.logger.Error("the backend does not open a stream", problem, zap.String("backend", x.gate.Backend), zap.String("stream_id", s.id))
+	return x.answer(x.gate.api.GatewayError(x.call))
+}
+
+// dropUpgrade has a request ask for no other protocol any more.
+func dropUpgrade(header http.Header) {
+	for name := range header {
+		if lower := strings.ToLower(name); lower == "upgrade" || lower == "connection" || strings.HasPrefix(lower, "sec-websocket-") {
+			delete(header, name)
+		}
+	}
 }
 
 // streamWriter puts the guard in front of the connection when the proxy takes
@@ -74,10 +89,8 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 type streamWriter struct {
 	*caddyhttp.ResponseWriterWrapper
 
-	s        *liveStream
-	status   int // 0 until the header is written
-	hijacked bool
-	problem  bool // the backend does not change protocols
+	s      *liveStream
+	status int // 0 until the header is written
 }
 
 // WriteHeader passes on the change of protocols, and nothing else.
@@ -90,15 +103,32 @@ func (w *streamWriter) WriteHeader(status int) {
 	}
 	w.status = status
 	if status != http.StatusSwitchingProtocols {
-		w.problem = true
 		clear(w.Header())
-		w.s.x.gate.logger.Error("the backend does not open a stream", zap.Int("status", status), zap.String("backend", w.s.x.gate.Backend))
 		return
 	}
-	header := w.Header()
-	header.Del("Sec-WebSocket-Extensions")
-	header.Del("Set-Cookie")
+	w.cleanHeader()
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// cleanHeader leaves nothing in the answer to a handshake that is not the
+// client's: no extension, since none was offered, and no key.
+func (w *streamWriter) cleanHeader() {
+	header, gate := w.Header(), w.s.x.gate
+	for name, values := range header {
+		switch {
+		case strings.EqualFold(name, "Sec-WebSocket-Extensions"), strings.EqualFold(name, "Set-Cookie"):
+			delete(header, name)
+		case gate.redactor != nil:
+			masked := make([]string, len(values))
+			for i, value := range values {
+				masked[i] = gate.redactor.Text(value)
+			}
+			header[name] = masked
+		}
+	}
+	if name := gate.api.SessionHeader; len(header.Values(name)) > 0 {
+		setLiteral(header, name, header.Values(name)...)
+	}
 }
 
 // Write throws away what follows another answer.
@@ -118,14 +148,13 @@ func (*streamWriter) FlushError() error { return nil }
 
 // Hijack takes the connection, with the guard in front.
 func (w *streamWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.status != http.StatusSwitchingProtocols {
+	if w.status != http.StatusSwitchingProtocols || w.s.wrapped.Swap(true) {
 		return nil, nil, http.ErrNotSupported
 	}
 	conn, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	w.hijacked = true
 	conn, brw = w.s.guard.Wrap(conn, brw)
 	return conn, brw, nil
 }

@@ -30,7 +30,9 @@ type liveStream struct {
 	ctx   context.Context // of the proxied request
 	stop  context.CancelFunc
 
+	wrapped    atomic.Bool // the guard stands in front of the connection
 	rechecking atomic.Bool
+	checking   sync.Mutex // held while it is decided whether the stream may go on
 
 	mu      sync.Mutex
 	store   *keystore.Store
@@ -43,7 +45,15 @@ type liveStream struct {
 
 // recheckFault is how long after a fault of the keystore a stream is looked at
 // again.
-const recheckFault = time.Second
+const recheckFault = 200 * time.Millisecond
+
+// partingTime is how long a client that is sent away has to go: with the time
+// until a change is heard of, it is less than a second.
+const partingTime = 600 * time.Millisecond
+
+// longestWait bounds the clock of a stream; after it the stream is looked at, and
+// the clock set again.
+const longestWait = policy.Time(24 * time.Hour / time.Millisecond)
 
 func newLiveStream(x *exchange) *liveStream {
 	s := &liveStream{x: x, id: newStreamID(), begun: x.now}
@@ -57,8 +67,18 @@ func newLiveStream(x *exchange) *liveStream {
 		CommandTime:    time.Duration(x.gate.StartTimeout),
 		MaxCommand:     x.gate.MaxCommand,
 		MaxEarlyFrames: x.gate.MaxEarlyFrames,
+		PartingTime:    partingTime,
 	})
+	// A backend that does not answer the handshake holds nobody's place for ever.
+	s.timer = time.AfterFunc(time.Duration(x.gate.StartTimeout), s.unlessWrapped)
 	return s
+}
+
+// unlessWrapped ends a stream whose handshake has not been answered.
+func (s *liveStream) unlessWrapped() {
+	if !s.wrapped.Load() {
+		s.stop()
+	}
 }
 
 // authorize judges a start command.
@@ -90,8 +110,10 @@ func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (polic
 		return policy.Throttled, "the key or its account has as many streams as it may"
 	}
 	// What has changed since the lookup is not told of, so it is looked at again.
+	s.checking.Lock()
+	defer s.checking.Unlock()
 	s.hold(record)
-	return s.again()
+	return s.again(true)
 }
 
 // hold has the stream hear of changes to its key, and of no other's.
@@ -120,14 +142,17 @@ func (s *liveStream) changed() {
 
 // recheck cuts the stream if it may not go on.
 func (s *liveStream) recheck() {
-	if reason, detail := s.again(); !reason.OK() {
+	s.checking.Lock()
+	defer s.checking.Unlock()
+	if reason, detail := s.again(false); !reason.OK() {
 		s.cut(reason, detail)
 	}
 }
 
 // again decides on the record as it is by now, and sets the clock for when that
-// may change by itself.
-func (s *liveStream) again() (policy.Reason, string) {
+// may change by itself. One at a time does, or an older look would undo what a
+// newer one has seen.
+func (s *liveStream) again(admitting bool) (policy.Reason, string) {
 	s.mu.Lock()
 	store, record, since, ended := s.store, s.record, s.since, s.ended
 	s.mu.Unlock()
@@ -139,6 +164,8 @@ func (s *liveStream) again() (policy.Reason, string) {
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return policy.KeyUnknown, "the key's record is gone"
+	case err != nil && admitting:
+		return policy.StoreUnavailable, err.Error()
 	case err != nil:
 		// A stream that has been admitted goes on until it is known that it must not.
 		s.strikeAt(at, at.Add(recheckFault))
@@ -186,7 +213,7 @@ func (s *liveStream) strikeAt(at, end policy.Time) {
 		s.timer = nil
 	}
 	if !s.ended && !end.IsZero() {
-		s.timer = time.AfterFunc(time.Duration(end-at)*time.Millisecond, s.recheck)
+		s.timer = time.AfterFunc(time.Duration(min(end-at, longestWait))*time.Millisecond, s.recheck)
 	}
 }
 
@@ -200,6 +227,7 @@ func (s *liveStream) cut(reason policy.Reason, detail string) {
 		return
 	}
 	s.guard.Cut("")
+	s.unlessWrapped()
 	d := s.ruling(reason)
 	if reason != policy.Undecided { // which is what an operator's own word is
 		d.publish(s.x.r)

@@ -29,7 +29,8 @@ type outbound struct {
 
 	head   []byte // a header that has not come whole
 	header ws.Header
-	left   int64 // of the frame's payload
+	kind   ws.OpCode // of the message
+	left   int64     // of the frame's payload
 	fate   fate
 	open   bool                 // within a message whose pieces pass
 	pieces bool                 // within a text that is held, and comes in pieces

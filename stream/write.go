@@ -134,7 +134,7 @@ func (w *writer) payload() error {
 	if o.learning && !o.header.OpCode.IsControl() {
 		w.g.learn(chunk)
 	}
-	whole := o.header.Fin && int64(len(chunk)) == o.header.Length && w.from < w.at
+	whole := o.header.Fin && o.header.OpCode != ws.OpContinuation && int64(len(chunk)) == o.header.Length && w.from < w.at
 	o.left -= int64(len(chunk))
 	var err error
 	switch o.fate {
@@ -189,7 +189,7 @@ func (w *writer) frameEnd() error {
 	if o.fate != held || !o.header.Fin {
 		return nil
 	}
-	h, opcode := o.holder(), ws.OpText
+	h, opcode := o.holder(), o.kind
 	if control {
 		opcode = o.header.OpCode
 	}
@@ -223,10 +223,17 @@ func (o *outbound) take(h ws.Header) bool {
 	}
 	if h.OpCode != ws.OpContinuation {
 		o.learning, o.start = h.OpCode == ws.OpText, o.start[:0]
+		o.kind = h.OpCode
 	}
 	switch {
-	case o.redactor == nil, h.OpCode == ws.OpBinary, o.open:
+	case o.redactor == nil, o.open && o.kind != ws.OpBinary:
 		o.open = !h.Fin
+	case o.kind == ws.OpBinary:
+		// It is masked while it passes, each piece by itself.
+		if o.open = !h.Fin; h.Length > 0 {
+			o.fate = masked
+			o.flow = credential.NewRedactor(o.key, int(h.Length))
+		}
 	case o.pieces, !h.Fin:
 		// A key could be in two pieces: they are put together.
 		if int64(o.text.size())+h.Length > maxHeld {
