@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -412,81 +410,4 @@ type pageStream struct {
 	Messages   []string `json:"messages"`
 	Extensions *string  `json:"extensions"`
 	Code       int      `json:"code"`
-}
-
-// TestABrowserStreams holds that a page of another origin can recognize live,
-// and learns why it cannot, with the browser as the judge.
-func TestABrowserStreams(t *testing.T) {
-	browser := tool(t, "chromium", "chromium-browser", "google-chrome")
-	p, _ := newStreamProgram(t, "")
-	account := p.account()
-	_, good := p.key(account)
-	_, expired := p.key(account, "--expires", "1ms")
-	revokedID, revoked := p.key(account)
-	p.run("key", "revoke", revokedID)
-	doomedID, doomed := p.key(account)
-	page, err := os.ReadFile("testdata/browser/stream.html")
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings, err := json.Marshal(map[string]any{"gateway": p.base, "keys": map[string]string{
-		"good": good, "expired": expired, "revoked": revoked, "unknown": "nobody", "doomed": doomed,
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	results := make(chan []byte, 1)
-	ended, stopped := make(chan time.Time, 1), make(chan time.Time, 1)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(page)
-	})
-	mux.HandleFunc("GET /speech.wav", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(sandbox.SpeechWAV()) })
-	mux.HandleFunc("POST /revoke", func(http.ResponseWriter, *http.Request) {
-		if out, err := p.command("speechgate", "key", "revoke", doomedID).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-		ended <- time.Now()
-	})
-	mux.HandleFunc("POST /stopped", func(http.ResponseWriter, *http.Request) { stopped <- time.Now() })
-	mux.HandleFunc("POST /results", func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		results <- body
-	})
-	origin := httptest.NewServer(mux) // on another port, hence of another origin
-	defer origin.Close()
-
-	var seen map[string]pageStream
-	body := browse(t, browser, origin.URL+"/#"+url.PathEscape(string(settings)), results)
-	if err := json.Unmarshal(body, &seen); err != nil || len(seen) != 6 {
-		t.Fatalf("%v: the page reports %s; the gateway's output:\n%s", err, body, p.output)
-	}
-	for name, s := range seen {
-		if s.Extensions == nil || *s.Extensions != "" {
-			t.Errorf("%s: the browser has agreed on extensions, or on none of it: %+v", name, s)
-		}
-	}
-	for _, name := range []string{"recognized", "unlogged"} {
-		messages := seen[name].Messages
-		if n := len(messages); n < 3 || messages[0] != "s" || messages[n-1] != "e" {
-			t.Errorf("%s: the page sees %+v", name, seen[name])
-			continue
-		}
-		recognized(t, messages[1:len(messages)-1])
-	}
-	for _, name := range []string{"expired", "revoked", "unknown"} {
-		if s := seen[name]; !slices.Equal(s.Messages, []string{deniedStart}) || s.Code != 1008 {
-			t.Errorf("%s: the page sees %+v", name, s)
-		}
-		p.logsRefusal("key_" + name)
-	}
-	cut := seen["cut"]
-	if n := len(cut.Messages); n == 0 || cut.Messages[n-1] != cutText || cut.Code != 1008 {
-		t.Errorf("cut: the page sees %+v", cut)
-	}
-	if took := (<-stopped).Sub(<-ended); took > time.Second {
-		t.Errorf("the page was told %s after the revocation", took)
-	}
-	p.kept(good, expired, revoked, doomed)
 }
