@@ -29,9 +29,20 @@ func TestABrowserStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings, err := json.Marshal(map[string]any{"gateway": p.base, "keys": map[string]string{
-		"good": good, "expired": expired, "revoked": revoked, "unknown": "nobody", "doomed": doomed,
-	}})
+	deletedID, deleted := p.key(account)
+	p.run("key", "delete", deletedID)
+	closed := p.account()
+	_, ofClosed := p.key(closed)
+	p.run("account", "close", closed, "--yes")
+	_, bound := p.key(account, "--allow", "203.0.113.0/24")
+	refused := map[string]string{ // what follows authorization=
+		"key_unknown": "nobody", "key_expired": expired, "key_revoked": revoked, "key_deleted": deleted,
+		"account_closed": ofClosed, "address_refused": bound, "credential_missing": "",
+		"credential_ambiguous": good + " authorization=" + doomed, "credential_malformed": good + "  x",
+	}
+	settings, err := json.Marshal(map[string]any{
+		"gateway": p.base, "keys": map[string]string{"good": good, "doomed": doomed}, "refused": refused,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +70,7 @@ func TestABrowserStreams(t *testing.T) {
 
 	var seen map[string]pageStream
 	body := browse(t, browser, origin.URL+"/#"+url.PathEscape(string(settings)), results)
-	if err := json.Unmarshal(body, &seen); err != nil || len(seen) != 6 {
+	if err := json.Unmarshal(body, &seen); err != nil || len(seen) != 3+len(refused) {
 		t.Fatalf("%v: the page reports %s; the gateway's output:\n%s", err, body, p.output)
 	}
 	for name, s := range seen {
@@ -75,11 +86,11 @@ func TestABrowserStreams(t *testing.T) {
 		}
 		recognized(t, messages[1:len(messages)-1])
 	}
-	for _, name := range []string{"expired", "revoked", "unknown"} {
-		if s := seen[name]; !slices.Equal(s.Messages, []string{deniedStart}) || s.Code != 1008 {
-			t.Errorf("%s: the page sees %+v", name, s)
+	for reason := range refused {
+		if s := seen[reason]; !slices.Equal(s.Messages, []string{deniedStart}) || s.Code != 1008 {
+			t.Errorf("%s: the page sees %+v", reason, s)
 		}
-		p.logsRefusal("key_" + name)
+		p.logsRefusal(reason)
 	}
 	cut := seen["cut"]
 	if n := len(cut.Messages); n == 0 || cut.Messages[n-1] != cutText || cut.Code != 1008 {
