@@ -60,6 +60,23 @@ type cutOrder struct {
 	AccountID string `json:"account_id,omitempty"`
 }
 
+// given is how many IDs the order has, of which it should have one.
+func (o *cutOrder) given() (n int) {
+	for _, id := range []string{o.StreamID, o.KeyID, o.AccountID} {
+		if id != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// means reports whether s is one of the streams to cut.
+func (o *cutOrder) means(s *liveStream) bool {
+	return o.StreamID != "" && s.id == o.StreamID ||
+		o.KeyID != "" && s.holder.key == o.KeyID ||
+		o.AccountID != "" && s.holder.account == o.AccountID
+}
+
 // cutResult says how many were cut.
 type cutResult struct {
 	Cut int `json:"cut"`
@@ -78,20 +95,10 @@ func (*Admin) cutStreams(w http.ResponseWriter, r *http.Request) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return badAdmin(errors.New("the body: want one object, and nothing after it"))
 	}
-	given := 0
-	for _, id := range []string{order.StreamID, order.KeyID, order.AccountID} {
-		if id != "" {
-			given++
-		}
-	}
-	if given != 1 {
+	if order.given() != 1 {
 		return badAdmin(errors.New("want one of stream_id, key_id and account_id"))
 	}
-	found := streams.find(func(s *liveStream) bool {
-		return order.StreamID != "" && s.id == order.StreamID ||
-			order.KeyID != "" && s.holder.key == order.KeyID ||
-			order.AccountID != "" && s.holder.account == order.AccountID
-	})
+	found := streams.find(order.means)
 	for _, s := range found {
 		s.cut(policy.Undecided, "the operator's word")
 	}

@@ -88,13 +88,10 @@ func cutOrderOf(cmd *cobra.Command, args []string) (order cutOrder, err error) {
 	if order.AccountID, err = accountFlag(cmd); err != nil {
 		return order, err
 	}
-	given := len(args)
-	for _, id := range []string{order.KeyID, order.AccountID} {
-		if id != "" {
-			given++
-		}
+	if len(args) > 0 {
+		order.StreamID = args[0]
 	}
-	if given != 1 {
+	if given := order.given(); given != 1 {
 		return order, fmt.Errorf("want one of a stream's ID, --key and --account, and got %s", howMany(given))
 	}
 	if order.KeyID != "" {
@@ -102,9 +99,8 @@ func cutOrderOf(cmd *cobra.Command, args []string) (order cutOrder, err error) {
 			return order, fmt.Errorf("--key %w", err)
 		}
 	}
-	if len(args) > 0 {
-		order.StreamID = args[0]
-		return order, checkID(args[0], streamPrefix, "a stream ID", listOfStreams)
+	if order.StreamID != "" {
+		return order, checkID(order.StreamID, streamPrefix, "a stream ID", listOfStreams)
 	}
 	return order, nil
 }

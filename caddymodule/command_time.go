@@ -30,9 +30,6 @@ var spanUnits = map[string]policy.Time{
 	"w":  7 * 24 * 60 * 60 * 1000,
 }
 
-// lastExpiry is the end of the years that RFC 3339 can spell.
-var lastExpiry = policy.At(time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC))
-
 // What can be wrong with a time.
 var (
 	errFar      = errors.New("that is beyond the year 9999")
@@ -53,7 +50,7 @@ func parseExpiry(text string, now policy.Time) (policy.Expiry, error) {
 	case err != nil:
 	case at <= now:
 		err = fmt.Errorf("that is %s, which is past", at)
-	case at > lastExpiry:
+	case at > policy.LastTime:
 		err = errFar
 	default:
 		return policy.ExpiresAt(at), nil
@@ -65,7 +62,7 @@ func parseExpiry(text string, now policy.Time) (policy.Expiry, error) {
 
 func parseExpiryTime(text string, now policy.Time) (policy.Time, error) {
 	if spanForm.MatchString(text) {
-		span, err := parseSpan(text, lastExpiry-now)
+		span, err := parseSpan(text, policy.LastTime-now)
 		if err == nil && span == 0 {
 			err = errors.New("the key would expire as it is issued")
 		}

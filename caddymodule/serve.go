@@ -231,7 +231,9 @@ func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field
 	if c := x.gate.logger.Check(level, "refused"); c != nil {
 		c.Write(append(append(d.logFields(), more...), zap.String("detail", detail))...)
 	}
-	dropUpgrade(x.r.Header) // for whatever stands around the gate
+	if len(x.r.Header["Upgrade"]) > 0 {
+		dropUpgrade(x.r.Header) // for whatever stands around the gate
+	}
 	return x.answer(x.gate.api.Refusal(x.call, reason))
 }
 

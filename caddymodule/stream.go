@@ -44,15 +44,17 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 	if _, fault := found.Credential(); fault != nil && fault.Reason != policy.CredentialMissing {
 		return x.refuse(fault.Reason, fault.Detail)
 	}
+	client := x.r.Context()
 	s := newLiveStream(x)
+	defer s.end()
 	if !streams.begin(s, x.gate.MaxPendingStreams) {
 		return x.refuse(policy.Throttled, "too many streams of the address wait for their first command")
 	}
-	defer s.end()
 	found.Swap(x.r, credential.Upstream{Mode: credential.Drop})
 	x.prepare()
 	header := x.r.Header
-	for _, name := range []string{"Sec-Websocket-Extensions", "Accept-Encoding", "Referer"} {
+	// The API has no subprotocols, and clients of others put keys there.
+	for _, name := range []string{"Sec-Websocket-Extensions", "Sec-Websocket-Protocol", "Accept-Encoding", "Referer"} {
 		header.Del(name)
 	}
 	header.Set("Connection", "Upgrade")
@@ -66,6 +68,9 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 	// Whoever handles the request from here on, such as a site's routes for
 	// errors, must not open the stream past the guard.
 	dropUpgrade(header)
+	if client.Err() != nil {
+		return nil // nobody is there to be answered
+	}
 	problem := zap.Int("status", w.status)
 	if err != nil {
 		problem = zap.Error(x.gate.masked(err))
@@ -111,12 +116,13 @@ func (w *streamWriter) WriteHeader(status int) {
 }
 
 // cleanHeader leaves nothing in the answer to a handshake that is not the
-// client's: no extension, since none was offered, and no key.
+// client's: no extension and no subprotocol, since none was offered, and no key.
 func (w *streamWriter) cleanHeader() {
 	header, gate := w.Header(), w.s.x.gate
 	for name, values := range header {
 		switch {
-		case strings.EqualFold(name, "Sec-WebSocket-Extensions"), strings.EqualFold(name, "Set-Cookie"):
+		case strings.EqualFold(name, "Sec-WebSocket-Extensions"), strings.EqualFold(name, "Sec-WebSocket-Protocol"),
+			strings.EqualFold(name, "Set-Cookie"):
 			delete(header, name)
 		case gate.redactor != nil:
 			masked := make([]string, len(values))

@@ -31,8 +31,8 @@ type liveStream struct {
 	stop  context.CancelFunc
 
 	wrapped    atomic.Bool // the guard stands in front of the connection
-	rechecking atomic.Bool
-	checking   sync.Mutex // held while it is decided whether the stream may go on
+	rechecking atomic.Bool // a look waits for its turn, and will see what changes until then
+	checking   sync.Mutex  // held while it is decided whether the stream may go on
 
 	mu      sync.Mutex
 	store   *keystore.Store
@@ -133,10 +133,7 @@ func (s *liveStream) hold(record *keystore.Record) {
 // changed has the stream looked at again, soon.
 func (s *liveStream) changed() {
 	if s.rechecking.CompareAndSwap(false, true) {
-		go func() {
-			s.rechecking.Store(false) // a change from here on is looked at once more
-			s.recheck()
-		}()
+		go s.recheck()
 	}
 }
 
@@ -144,6 +141,7 @@ func (s *liveStream) changed() {
 func (s *liveStream) recheck() {
 	s.checking.Lock()
 	defer s.checking.Unlock()
+	s.rechecking.Store(false) // a change from here on is looked at once more
 	if reason, detail := s.again(false); !reason.OK() {
 		s.cut(reason, detail)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // streams are the live ones of this process. They outlive the configuration
@@ -36,26 +37,17 @@ type streamHolder struct{ key, account string }
 func (i *streamIndex) begin(s *liveStream, most int) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.waiting[s.neighbors()] >= most {
+	if i.waiting[s.network()] >= most {
 		return false
 	}
-	i.waiting[s.neighbors()]++
+	i.waiting[s.network()]++
 	i.last++
 	s.number = i.last
 	i.all[s.id] = s
 	return true
 }
 
-// neighbors are the addresses that count as the client's own: one of IPv4, a /64
-// of IPv6. Unknown ones count together.
-func (s *liveStream) neighbors() netip.Prefix {
-	bits := 64
-	if s.x.request.Client.Is4() {
-		bits = 32
-	}
-	prefix, _ := s.x.request.Client.Prefix(bits) // that of an unknown address is invalid
-	return prefix
-}
+func (s *liveStream) network() netip.Prefix { return policy.NetworkOf(s.x.request.Client) }
 
 // accept makes a stream one of the key's, unless the key or its account has as
 // many as it may; 0 is any number. It stays whose it was then.
@@ -80,7 +72,7 @@ func (i *streamIndex) accept(s *liveStream, record *keystore.Record, perKey, per
 // release takes a stream from whose it is.
 func (i *streamIndex) release(s *liveStream) {
 	if s.holder == (streamHolder{}) {
-		lower(i.waiting, s.neighbors())
+		lower(i.waiting, s.network())
 		return
 	}
 	lower(i.byKey, s.holder.key)

@@ -57,7 +57,6 @@ http://localhost:8080 {
 		})
 	}
 	p.eventually("keys are issued", func() bool { mu.Lock(); defer mu.Unlock(); return len(keys) > 100 })
-	time.Sleep(50 * time.Millisecond)
 	p.kill()
 	clients.Wait()
 	p.start()

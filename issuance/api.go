@@ -136,14 +136,12 @@ func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, st
 	if record != nil {
 		key = &record.Key
 	}
-	var answer *Answer
-	switch d := policy.Decide(now, key, &policy.Request{Operation: policy.IssueKey, Client: client}); {
-	case d.Reason.OK():
+	decision := policy.Decide(now, key, &policy.Request{Operation: policy.IssueKey, Client: client})
+	if decision.Reason.OK() {
 		store.NoteUse(record, now)
 		return caller{account: key.AccountID, record: record}, nil
-	default:
-		answer = Refusal(d.Reason)
 	}
+	answer := Refusal(decision.Reason)
 	if key != nil {
 		answer.KeyID, answer.AccountID = key.ID, key.AccountID
 	}

@@ -76,7 +76,7 @@ func TestIssue_SaysHowLongKeysLive(t *testing.T) {
 
 func TestParseExpiry_ExamplesAreReadAtAnyTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		now := policy.Time(rapid.Int64Range(0, int64(lastExpiry)/2).Draw(t, "now"))
+		now := policy.Time(rapid.Int64Range(0, int64(policy.LastTime)/2).Draw(t, "now"))
 		longest := time.Duration(rapid.OneOf(rapid.Int64Range(1, 1e5), rapid.Int64Range(1, 1e10)).Draw(t, "longest")) * time.Millisecond
 		zone := time.FixedZone("", rapid.IntRange(-14*3600, 14*3600).Draw(t, "zone"))
 		for _, epi := range []string{"nonsense", "9999999999999"} {

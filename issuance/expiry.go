@@ -10,9 +10,6 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// lastExpiry is 9999-12-31T23:59:59.999Z: what comes after cannot be spelled.
-const lastExpiry policy.Time = 253_402_300_799_999
-
 // units are in milliseconds. Digits alone are milliseconds already.
 var units = map[string]int64{
 	"":  1,
@@ -57,7 +54,7 @@ func ParseExpiry(text string, now policy.Time, zone *time.Location, longest time
 	case err != nil:
 	case at <= now:
 		err = fmt.Errorf("that is %s, which is past", FormatExpiry(at, zone))
-	case at > lastExpiry:
+	case at > policy.LastTime:
 		err = errFar
 	case at > want.end():
 		return 0, fmt.Errorf("epi %s: that is longer than keys live here: want %s", shown(text), want.atMost())

@@ -31,7 +31,7 @@ func (l limits) end() policy.Time {
 // allows reports whether an epi would be read.
 func (l limits) allows(epi string) bool {
 	at, err := readExpiry(epi, l.now, l.zone)
-	return err == nil && at > l.now && at <= min(l.end(), lastExpiry)
+	return err == nil && at > l.now && at <= min(l.end(), policy.LastTime)
 }
 
 // atMost says how long a key may live, with examples.

@@ -63,7 +63,7 @@ func newThrottle(limit int) *throttle {
 func (t *throttle) fail(addr netip.Addr, now policy.Time) (retryAfter int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.window(keyOf(addr), now)
+	w := t.window(policy.NetworkOf(addr), now)
 	w.start = min(w.start, now)
 	if w.count < failuresAllowed {
 		w.count++
@@ -104,16 +104,4 @@ func (w *window) over(now policy.Time) bool {
 func windowOf(e *list.Element) *window {
 	w, _ := e.Value.(*window) // nothing else is in the list
 	return w
-}
-
-// keyOf is the block of addresses that one client is taken to have; the zero
-// value for an invalid address.
-func keyOf(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap()
-	bits := 32
-	if addr.Is6() {
-		bits = 64
-	}
-	key, _ := addr.Prefix(bits) // fails for an invalid address only
-	return key
 }

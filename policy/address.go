@@ -119,6 +119,20 @@ func (s AddrSet) Warnings() []string {
 	return warnings
 }
 
+// NetworkOf is what counts as one client where clients are counted by address: an
+// IPv4 address by itself, mapped into IPv6 or not, and an IPv6 address with its
+// /64, which is what one client has. It is invalid for an invalid address, so
+// that unknown clients count together.
+func NetworkOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	network, _ := a.Prefix(bits) // fails for an invalid address only
+	return network
+}
+
 var errNotAddress = errors.New("want an address (192.0.2.7), a CIDR block (192.0.2.0/24) or a range (192.0.2.10-192.0.2.20)")
 
 func parseEntry(entry string) (addrRange, string, error) {

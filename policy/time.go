@@ -6,6 +6,10 @@ import "time"
 // zero value stands for "never happened" wherever a record can lack an instant.
 type Time int64
 
+// LastTime is the end of the year 9999, 9999-12-31T23:59:59.999Z: what comes after
+// cannot be spelled with four digits.
+const LastTime Time = 253_402_300_799_999
+
 // At is the millisecond that t falls into.
 func At(t time.Time) Time { return Time(t.UnixMilli()) }
 
