@@ -37,6 +37,7 @@ var arrows = map[string]struct {
 	"sandbox":     {std: true},
 	"caddymodule": {may: []string{"credential", "dialect", "issuance", "keystore", "policy", "sandbox", "stream"}, caddy: true},
 	"cmd/caddy":   {may: []string{""}, caddy: true},
+	"bench":       {may: []string{"keystore", "policy"}},
 
 	"docs/examples/issue-key": {std: true},
 }

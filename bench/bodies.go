@@ -1,0 +1,173 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// uploadMemory has 64 uploads under way at once, each pair in processes of its
+// own, since a heap that has grown stays.
+func (s *suite) uploadMemory() error {
+	const uploads, size = 64, 10 << 20
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	request := form("/v1/recognize", "u", f.keys[0], size)
+	run := func(site site) func() (sample, error) {
+		return func() (sample, error) {
+			p, err := s.start(site, s.loop.addr)
+			if err != nil {
+				return nil, err
+			}
+			defer p.stop()
+			// Each client sends one: none is asked again once the time is over.
+			if _, err := s.play(p, plan{conns: uploads, next: once(request), classes: []int{200}, length: time.Nanosecond}); err != nil {
+				return nil, err
+			}
+			most, err := p.memory("VmHWM")
+			return sample{"peak memory": most}, err
+		}
+	}
+	pairs := max(1, min(s.pairs, 11))
+	return s.compare("upload-memory", pairs, run(plainSite()), run(gateSite(f)),
+		measure{name: "peak memory", unit: "MiB", target: 1.1, atMost: true})
+}
+
+// firstByte sends the start of an upload, and then nothing for a while, to see
+// when that start is at the backend.
+func (s *suite) firstByte() error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(s.ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	arrived := make(chan time.Time)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go slowBackend(s.ctx, conn, arrived)
+		}
+	}()
+	one, err := s.start(plainSite(), listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	other, err := s.start(gateSite(f), listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	request := form("/v1/recognize", "u", f.keys[0], 1<<20)
+	run := func(p *proxy) func() (sample, error) {
+		return func() (sample, error) {
+			time.Sleep(20 * time.Millisecond) // until the machine idles
+			conn, err := net.Dial("tcp", p.addr)
+			if err != nil {
+				return nil, err
+			}
+			defer conn.Close()
+			begun := time.Now()
+			if _, err := conn.Write(request[:16<<10]); err != nil {
+				return nil, err
+			}
+			select {
+			case at := <-arrived:
+				return sample{"first byte": float64(at.Sub(begun).Microseconds()) / 1e3}, nil
+			case <-time.After(5 * time.Second):
+				return nil, errors.New("no byte of the upload's start has come to the backend in 5 s")
+			}
+		}
+	}
+	if _, err := run(one)(); err != nil {
+		return err
+	}
+	if _, err := run(other)(); err != nil {
+		return err
+	}
+	if err := s.compare("first-byte", s.pairs, run(one), run(other), measure{name: "first byte", unit: "ms"}); err != nil {
+		return err
+	}
+	r := s.rows[len(s.rows)-1]
+	r.Measure, r.Gate, r.Target, r.AtMost, r.Absolute = "first byte later than plain", r.Gate-r.Plain, 5, true, true
+	r.Plain, r.Ratio, r.Low, r.High = 0, 0, 0, 0
+	s.rows = append(s.rows, r)
+	return nil
+}
+
+// slowBackend tells when the first byte of a request's body comes.
+func slowBackend(ctx context.Context, conn net.Conn, arrived chan<- time.Time) {
+	defer conn.Close()
+	var got []byte
+	buf := make([]byte, 64<<10)
+	for told := false; ; {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return
+		}
+		if got = append(got, buf[:n]...); told {
+			continue
+		}
+		if i := bytes.Index(got, []byte("\r\n\r\n")); i >= 0 && len(got) > i+4 {
+			told = true
+			select {
+			case arrived <- time.Now():
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// forwardAuth compares the gate with Caddy's forward_auth and a service that
+// holds the keys in a map, and does not run on the proxy's core.
+func (s *suite) forwardAuth() error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	keys := make(map[string]string, len(f.keys))
+	for _, key := range f.keys {
+		keys[key] = f.account
+	}
+	service, err := new(net.ListenConfig).Listen(s.ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			account, known := keys[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+			if !known {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			w.Header().Set("X-Account-Id", account)
+			_, _ = io.WriteString(w, "ok")
+		}),
+	}
+	go func() { _ = server.Serve(service) }()
+	defer server.Close()
+	auth := site{
+		name: "forward-auth", binary: "plain",
+		before: "forward_auth " + service.Addr().String() + " {\n\t\turi /\n\t\tcopy_headers X-Account-Id\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 1024\n\t\t}\n\t}",
+	}
+	one, other, err := s.warmPair(f, auth, gateSite(f))
+	if err != nil {
+		return err
+	}
+	return s.closed("forward-auth", one, other, f.poll, smallConns, throughputAtLeast(1.7), cpuAtMost(0))
+}

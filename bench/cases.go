@@ -1,0 +1,262 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// benchCase is one that can be chosen by its name.
+type benchCase struct {
+	name, about string
+	run         func(*suite) error
+}
+
+var cases = []benchCase{
+	{"decision", "a decision on a cached record, without HTTP", (*suite).decision},
+	{"poll", "polls of jobs, 32 connections, 100 thousand keys in use", (*suite).polls},
+	{"query", "short recognitions with the key in the query", (*suite).queries},
+	{"poll-million", "polls with a million keys in the store", (*suite).pollsOfMillion},
+	{"form-u", "uploads of 4 KiB with the key in part u", func(s *suite) error { return s.forms("u") }},
+	{"form-d", "uploads of 4 KiB with the key in the pairs of part d", func(s *suite) error { return s.forms("d") }},
+	{"upload", "uploads of 1 MiB", (*suite).uploads},
+	{"upload-memory", "peak memory of 64 uploads of 10 MiB at once", (*suite).uploadMemory},
+	{"first-byte", "the first byte of a slow upload", (*suite).firstByte},
+	{"create", "creation of jobs, recorded durably, 64 clients", (*suite).creations},
+	{"flood", "good polls among ten times as many with unknown keys", (*suite).flood},
+	{"churn", "polls while 100 keys are issued and 100 revoked per second", (*suite).churn},
+	{"forward-auth", "polls through the gate and through forward_auth", (*suite).forwardAuth},
+	{"stream", "one saturated stream", (*suite).saturatedStream},
+	{"streams", "500 streams at 32 KB/s", (*suite).manyStreams},
+	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory},
+	{"gc", "what settings of Go's garbage collector change", (*suite).collector},
+}
+
+const smallConns = 32
+
+// closed compares the two under as much load as they take.
+func (s *suite) closed(name string, one, other *proxy, next source, conns int, measures ...measure) error {
+	run := func(p *proxy) func() (sample, error) {
+		return func() (sample, error) {
+			r, err := s.play(p, plan{conns: conns, next: next, classes: []int{200}, length: s.length})
+			if err != nil {
+				return nil, err
+			}
+			return sample{"throughput": r.perSecond(), "CPU per request": r.cpuEach()}, nil
+		}
+	}
+	if err := s.compare(name, s.pairs, run(one), run(other), measures...); err != nil {
+		return err
+	}
+	return s.profiles(name, []*proxy{one, other}, func(p *proxy) error {
+		_, err := s.play(p, plan{conns: conns, next: next, classes: []int{200}, length: profileTime})
+		return err
+	})
+}
+
+// atRate compares the latencies of class 0 of a plan when requests come at a
+// rate, which is a part of what the plain proxy can do.
+func (s *suite) atRate(name string, one, other *proxy, p plan, part float64, m measure) error {
+	p.length = s.length
+	most, err := s.play(one, p)
+	if err != nil {
+		return err
+	}
+	p.rate = part * most.perSecond()
+	p.length = 2 * s.length
+	run := func(target *proxy) func() (sample, error) {
+		return func() (sample, error) {
+			r, err := s.play(target, p)
+			if err != nil {
+				return nil, err
+			}
+			return sample{m.name: r.percentile(0, 0.99)}, nil
+		}
+	}
+	m.unit = "µs"
+	return s.compare(fmt.Sprintf("%s, %.0f requests/s", name, p.rate), s.pairs, run(one), run(other), m)
+}
+
+// warm has the gate look up every key in use.
+func (s *suite) warm(p *proxy, f *fixture) error {
+	n := 0
+	next := func(buf []byte) ([]byte, int) {
+		n++
+		return pollWith(buf, f.jobs[n%len(f.jobs)], f.keys[n%len(f.keys)]), 0
+	}
+	for n < len(f.keys) {
+		s.progress("warming up: %d of %d keys", n, len(f.keys))
+		if _, err := s.play(p, plan{conns: smallConns, next: next, classes: []int{200}, length: 500 * time.Millisecond}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warmPair starts both, and has each seen load.
+func (s *suite) warmPair(f *fixture, plain, gate site) (one, other *proxy, err error) {
+	if one, other, err = s.both(plain, gate); err != nil {
+		return nil, nil, err
+	}
+	if err = s.warm(one, f); err != nil {
+		return nil, nil, err
+	}
+	return one, other, s.warm(other, f)
+}
+
+func cpuAtMost(target float64) measure {
+	return measure{name: "CPU per request", unit: "µs", target: target, atMost: true}
+}
+
+func throughputAtLeast(target float64) measure {
+	return measure{name: "throughput", unit: "requests/s", target: target}
+}
+
+func p99AtMost(target float64) measure { return measure{name: "p99", target: target, atMost: true} }
+
+func (s *suite) smallRequests(name string, next func(*fixture) source) error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
+	if err != nil {
+		return err
+	}
+	if err := s.closed(name, one, other, next(f), smallConns, cpuAtMost(1.05), throughputAtLeast(0.95)); err != nil {
+		return err
+	}
+	return s.atRate(name, one, other, plan{conns: smallConns, next: next(f), classes: []int{200}}, 0.5, p99AtMost(1.2))
+}
+
+func (s *suite) polls() error {
+	return s.smallRequests("poll", func(f *fixture) source { return f.poll })
+}
+
+func (s *suite) queries() error {
+	return s.smallRequests("query", func(f *fixture) source { return f.query })
+}
+
+func (s *suite) pollsOfMillion() error {
+	f, err := s.large()
+	if err != nil {
+		return err
+	}
+	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
+	if err != nil {
+		return err
+	}
+	return s.closed("poll-million", one, other, f.poll, smallConns, cpuAtMost(1.08), throughputAtLeast(0))
+}
+
+func (s *suite) forms(in string) error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
+	if err != nil {
+		return err
+	}
+	return s.closed("form-"+in, one, other, f.forms("/v1/recognize", in, 4<<10), smallConns, cpuAtMost(1.15), throughputAtLeast(0))
+}
+
+func (s *suite) uploads() error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	one, other, err := s.both(plainSite(), gateSite(f))
+	if err != nil {
+		return err
+	}
+	return s.closed("upload", one, other, f.forms("/v1/recognize", "u", 1<<20), 8, throughputAtLeast(0.97), cpuAtMost(0))
+}
+
+func (s *suite) creations() error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	one, other, err := s.both(plainSite(), gateSite(f))
+	if err != nil {
+		return err
+	}
+	return s.closed("create", one, other, f.forms("/v2/recognitions", "u", 4<<10), 64, throughputAtLeast(0.8), cpuAtMost(0))
+}
+
+// flood has unknown keys refused between good polls. The plain proxy refuses by
+// a header.
+func (s *suite) flood() error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	plain := plainSite()
+	plain.before = "@flood header " + floodField + " *\n\trespond @flood `{\"message\":\"received illegal service authorization\"}` 401"
+	one, other, err := s.warmPair(f, plain, gateSite(f))
+	if err != nil {
+		return err
+	}
+	mix := plan{conns: 2 * smallConns, next: f.flooded(10), classes: []int{200, 401}}
+	return s.atRate("flood", one, other, mix, 0.4, p99AtMost(1.5))
+}
+
+// churn has keys issued through the gate, and others revoked by another process.
+func (s *suite) churn() error {
+	const perSecond, rate = 100, 6000
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	store, err := f.open(s.ctx)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	plain, gate := plainSite(), gateSite(f)
+	plain.before = "respond " + issuePath + " sgk_00000000000000000000000000000000000000 200"
+	gate.before += "\n\tspeechgate_issue"
+	one, other, err := s.warmPair(f, plain, gate)
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(time.Second / perSecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				failed <- nil
+				return
+			case <-tick.C:
+			}
+			victim := f.victims[len(f.victims)-1]
+			f.victims = f.victims[:len(f.victims)-1]
+			if _, err := store.RevokeKey(s.ctx, now(), operator, victim, ""); err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	run := func(p *proxy) func() (sample, error) {
+		return func() (sample, error) {
+			r, err := s.play(p, plan{conns: smallConns, next: f.issued(rate/perSecond - 1), classes: []int{200, 200}, rate: rate, length: 2 * s.length})
+			if err != nil {
+				return nil, err
+			}
+			return sample{"p99": r.percentile(0, 0.99)}, nil
+		}
+	}
+	m := p99AtMost(1.3)
+	m.unit = "µs"
+	err = s.compare(fmt.Sprintf("churn, %d requests/s", rate), s.pairs, run(one), run(other), m)
+	close(done)
+	if revoking := <-failed; err == nil {
+		err = revoking
+	}
+	return err
+}

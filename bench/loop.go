@@ -1,0 +1,271 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// loop plays the clients of a proxy and the backend behind it, in one thread and
+// on non-blocking sockets, so that it costs little and nothing in it waits for
+// anything but the proxy. Nothing in it allocates once a run has begun.
+type loop struct {
+	poll     int
+	listener int
+	addr     string // of the backend
+	socks    []*sock
+	events   []unix.EpollEvent
+	scratch  []byte
+	backend  backend
+	run      *run // nil while nothing is sent
+	err      error
+}
+
+// sock is a connection, of a client or to the backend.
+type sock struct {
+	fd      int
+	client  bool
+	in      []byte // what came of a message whose head is not complete
+	body    int    // bytes of the message's body that are still to come
+	head    []byte // the message's head, while its body is on its way
+	keyed   bool   // whether the backend has seen its key in the message
+	out     []byte // what is still to be written of writing
+	writing []byte // the buffer behind out
+	waiting bool   // whether epoll tells when there is room to write
+
+	busy  bool          // a client whose answer has not come
+	due   time.Duration // when its request was due, since the run began
+	class int
+}
+
+func newLoop(b backend) (*loop, error) {
+	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{poll: poll, backend: b, events: make([]unix.EpollEvent, 256), scratch: make([]byte, 256<<10)}
+	if l.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, err
+	}
+	loopback := [4]byte{127, 0, 0, 1}
+	if err := unix.Bind(l.listener, &unix.SockaddrInet4{Addr: loopback}); err != nil {
+		return nil, err
+	}
+	if err := unix.Listen(l.listener, 4096); err != nil {
+		return nil, err
+	}
+	name, err := unix.Getsockname(l.listener)
+	if err != nil {
+		return nil, err
+	}
+	inet, _ := name.(*unix.SockaddrInet4)
+	l.addr = netip.AddrPortFrom(netip.AddrFrom4(loopback), uint16(inet.Port)).String()
+	return l, l.watch(unix.EPOLL_CTL_ADD, l.listener, unix.EPOLLIN)
+}
+
+// end closes all connections.
+func (l *loop) end() {
+	for _, s := range l.socks {
+		if s != nil {
+			_ = unix.Close(s.fd)
+		}
+	}
+	_ = unix.Close(l.listener)
+	_ = unix.Close(l.poll)
+}
+
+func (l *loop) watch(op, fd int, events uint32) error {
+	return unix.EpollCtl(l.poll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
+}
+
+func (l *loop) fail(err error) {
+	if l.err == nil {
+		l.err = err
+	}
+}
+
+// add takes a connected socket in.
+func (l *loop) add(fd int, client bool) *sock {
+	for len(l.socks) <= fd {
+		l.socks = append(l.socks, nil)
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	s := &sock{fd: fd, client: client}
+	l.socks[fd] = s
+	if err := l.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
+		l.fail(err)
+	}
+	return s
+}
+
+// dial connects a client.
+func (l *loop) dial(addr string) (*sock, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	return l.add(fd, true), nil
+}
+
+func (l *loop) close(s *sock) {
+	l.socks[s.fd] = nil
+	_ = unix.Close(s.fd)
+}
+
+// turn waits up to timeout (-1 is for ever) and handles what has happened.
+func (l *loop) turn(timeout time.Duration) {
+	ms := int(timeout.Milliseconds())
+	if timeout < 0 {
+		ms = -1
+	}
+	n, err := unix.EpollWait(l.poll, l.events, ms)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		l.fail(err)
+	}
+	for _, e := range l.events[:max(n, 0)] {
+		fd := int(e.Fd)
+		if fd == l.listener {
+			l.accept()
+			continue
+		}
+		s := l.socks[fd]
+		if s != nil && e.Events&unix.EPOLLOUT != 0 {
+			l.flush(s)
+		}
+		if s != nil && e.Events&^unix.EPOLLOUT != 0 {
+			l.read(s)
+		}
+	}
+}
+
+func (l *loop) accept() {
+	for {
+		fd, _, err := unix.Accept4(l.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if err != nil {
+			return
+		}
+		l.add(fd, false)
+	}
+}
+
+// send writes a message that fits into what is kept for the socket.
+func (l *loop) send(s *sock, message []byte) {
+	s.writing = message
+	s.out = message
+	l.flush(s)
+}
+
+func (l *loop) flush(s *sock) {
+	for len(s.out) > 0 {
+		n, err := unix.Write(s.fd, s.out)
+		if errors.Is(err, unix.EAGAIN) {
+			if !s.waiting {
+				s.waiting = true
+				_ = l.watch(unix.EPOLL_CTL_MOD, s.fd, unix.EPOLLIN|unix.EPOLLOUT)
+			}
+			return
+		}
+		if err != nil {
+			l.lost(s, err)
+			return
+		}
+		s.out = s.out[n:]
+	}
+	if s.waiting {
+		s.waiting = false
+		_ = l.watch(unix.EPOLL_CTL_MOD, s.fd, unix.EPOLLIN)
+	}
+}
+
+// lost closes a connection that has ended. The backend's may, a client's not.
+func (l *loop) lost(s *sock, err error) {
+	if s.client {
+		l.fail(fmt.Errorf("the proxy closed a client's connection: %w", err))
+	}
+	l.close(s)
+}
+
+var errEnd = errors.New("end of file")
+
+// read takes in what has come, and handles each whole message in it.
+func (l *loop) read(s *sock) {
+	n, err := unix.Read(s.fd, l.scratch)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return
+	case err != nil:
+		l.lost(s, err)
+		return
+	case n == 0:
+		l.lost(s, errEnd)
+		return
+	}
+	got := l.scratch[:n]
+	for len(got) > 0 && l.socks[s.fd] == s {
+		if s.body > 0 {
+			take := min(s.body, len(got))
+			s.keyed = s.keyed || !s.client && bytes.Contains(got[:take], l.backend.key)
+			s.body, got = s.body-take, got[take:]
+			if s.body == 0 {
+				l.message(s)
+			}
+			continue
+		}
+		if len(s.in) > 0 { // seldom: a head in several pieces
+			s.in = append(s.in, got...)
+			got = bytes.Clone(s.in)
+			s.in = s.in[:0]
+		}
+		end := bytes.Index(got, []byte("\r\n\r\n"))
+		if end < 0 {
+			s.in = append(s.in, got...)
+			return
+		}
+		s.head = append(s.head[:0], got[:end+4]...)
+		got = got[end+4:]
+		s.keyed = !s.client && bytes.Contains(s.head, l.backend.key)
+		length, err := contentLength(s.head)
+		if err != nil {
+			l.fail(err)
+			return
+		}
+		if s.body = length; length == 0 {
+			l.message(s)
+		}
+	}
+}
+
+// message handles a message that has come whole.
+func (l *loop) message(s *sock) {
+	if !s.client {
+		if !s.keyed {
+			l.fail(fmt.Errorf("a request without the backend's key: %.300q", s.head))
+			return
+		}
+		l.send(s, l.backend.answer(s.head, s.writing[:0]))
+		return
+	}
+	if l.run == nil || !s.busy {
+		l.fail(fmt.Errorf("an answer that nobody asked for: %.200q", s.head))
+		return
+	}
+	s.busy = false
+	l.run.answered(s)
+}

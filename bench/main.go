@@ -1,0 +1,122 @@
+//go:build linux
+
+// Command bench measures what the gate costs, against the same Caddy with the
+// same settings in front of the same backend, without the gate.
+//
+//	go run ./bench
+//
+// It builds both, runs each on one core of its own, and has them take turns in
+// short runs, so that what disturbs the machine disturbs both: each figure is
+// the median of the ratios of such pairs, with an interval that holds the true
+// median with at least 95 % confidence. Clients and backend are one event loop on
+// the other cores. Where latency is measured, requests come at a constant rate,
+// and one that has to wait for its turn has been late since it was due.
+//
+// The report goes to standard output in Markdown.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer cancel()
+	if err := bench(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "\nbench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context) error {
+	var (
+		names   = flag.String("case", "all", "the cases to run, separated by commas; see -list")
+		list    = flag.Bool("list", false, "list the cases and end")
+		pairs   = flag.Int("pairs", 40, "pairs of runs for each case; those that start processes anew run fewer")
+		length  = flag.Duration("time", time.Second, "length of a run")
+		dir     = flag.String("dir", "", "where keystores are made: a directory on the disk that is to be measured (default: one for temporary files)")
+		chart   = flag.String("chart", "", "write a chart of the ratios to this file, as SVG")
+		profile = flag.String("profile", "", "write CPU profiles of both proxies to this directory")
+	)
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("argument %q: there are options only; see -help", flag.Arg(0))
+	}
+	if *list {
+		for _, c := range cases {
+			fmt.Printf("%-14s %s\n", c.name, c.about)
+		}
+		return nil
+	}
+	chosen, err := choose(*names)
+	if err != nil {
+		return err
+	}
+	if *pairs < 1 || *length < 10*time.Millisecond {
+		return fmt.Errorf("-pairs %d -time %s: want at least one pair of 10ms", *pairs, *length)
+	}
+	if err := leaveCore(proxyCore()); err != nil {
+		return err
+	}
+	s := &suite{ctx: ctx, pairs: *pairs, length: *length, profile: *profile}
+	if s.dir, err = os.MkdirTemp(*dir, "speechgate-bench-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(s.dir) }()
+	defer s.stopAll()
+	s.bin = filepath.Join(s.dir, "bin")
+	s.progress("building plain Caddy and the gate")
+	if err := buildCaddies(ctx, s.bin); err != nil {
+		return err
+	}
+	begun := time.Now()
+	for _, c := range chosen {
+		if err := s.runCase(c); err != nil {
+			return err
+		}
+	}
+	s.progress("")
+	facts, err := machineFacts(s.dir)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s\n%s\nMeasured in %s, on %s, with -pairs %d -time %s.\n",
+		facts, table(s.rows), time.Since(begun).Round(time.Second), begun.Format(time.DateOnly), *pairs, *length)
+	if *chart != "" {
+		return os.WriteFile(*chart, drawChart(s.rows), 0o644) //nolint:gosec // it is for everybody
+	}
+	return nil
+}
+
+// runCase runs a case in front of a backend of its own.
+func (s *suite) runCase(c benchCase) (err error) {
+	defer s.stopAll()
+	if s.loop, err = newLoop(backend{}); err != nil {
+		return err
+	}
+	defer s.loop.end()
+	return c.run(s)
+}
+
+func choose(names string) ([]benchCase, error) {
+	if names == "all" {
+		return cases, nil
+	}
+	var chosen []benchCase
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(cases, func(c benchCase) bool { return c.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no case %q: see -list", name)
+		}
+		chosen = append(chosen, cases[i])
+	}
+	return chosen, nil
+}

@@ -1,0 +1,215 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// proxy is a Caddy in a process of its own, on a core of its own.
+type proxy struct {
+	name string
+	addr string
+	// admin is the address of Caddy's own endpoint, for profiles.
+	admin string
+	// key is what its backend must find in each request.
+	key string
+
+	cmd    *exec.Cmd
+	exited chan struct{}
+	out    string // the file with its output
+}
+
+// tags are those of README's build: no storage drivers that nothing uses.
+const tags = "nobadger,nomysql,nopgx"
+
+// buildCaddies builds the gateway, and Caddy's own main package at the very
+// version that the gateway is built with.
+func buildCaddies(ctx context.Context, dir string) error {
+	for name, pkg := range map[string]string{
+		"gate":  "github.com/speechgate/speechgate/cmd/caddy",
+		"plain": "github.com/caddyserver/caddy/v2/cmd/caddy",
+	} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-tags="+tags, "-o", filepath.Join(dir, name), pkg) //nolint:gosec // the names are above
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+		}
+	}
+	return nil
+}
+
+// site is the part of a Caddyfile that differs between proxies.
+type site struct {
+	name   string
+	binary string // gate or plain
+	global string // options
+	before string // directives in front of reverse_proxy
+	key    string
+}
+
+// start runs Caddy with a site in front of a backend, and waits until it listens.
+func (s *suite) start(site site, backend string) (*proxy, error) {
+	dir, err := os.MkdirTemp(s.dir, site.name+"-")
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{name: site.name, key: site.key, exited: make(chan struct{}), out: filepath.Join(dir, "output")}
+	if p.addr, err = freeAddr(); err != nil {
+		return nil, err
+	}
+	if p.admin, err = freeAddr(); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "Caddyfile")
+	text := fmt.Sprintf(`{
+	admin %s
+	persist_config off
+	auto_https off
+	log default {
+		output discard
+	}
+	%s
+}
+http://%s {
+	%s
+	reverse_proxy %s {
+		stream_close_delay 1h
+		transport http {
+			keepalive_idle_conns_per_host 1024
+		}
+	}
+}
+`, p.admin, site.global, p.addr, site.before, backend)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	out, err := os.Create(p.out)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	p.cmd = exec.Command(filepath.Join(s.bin, site.binary), "run", "--config", config) //nolint:gosec // built by this program
+	p.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	p.cmd.Env = append(p.cmd.Env, s.env...)
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	if err := onCore(proxyCore(), p.cmd.Start); err != nil {
+		return nil, err
+	}
+	go func() { _ = p.cmd.Wait(); close(p.exited) }()
+	s.running = append(s.running, p)
+	return p, p.ready()
+}
+
+// ready waits until the proxy listens.
+func (p *proxy) ready() error {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		select {
+		case <-p.exited:
+			out, _ := os.ReadFile(p.out)
+			return fmt.Errorf("the %s proxy ended: %s", p.name, out)
+		default:
+		}
+		if conn, err := net.Dial("tcp", p.addr); err == nil {
+			return conn.Close()
+		}
+	}
+	return fmt.Errorf("the %s proxy does not listen within 20 s", p.name)
+}
+
+func (p *proxy) stop() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// cpu is the time that the process has had on a core, by the kernel's own clock
+// of it.
+func (p *proxy) cpu() time.Duration {
+	var t unix.Timespec
+	// The clock's number is that of clock_getcpuclockid(3).
+	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|2), &t); err != nil {
+		return 0 // the process has ended, which its clients notice
+	}
+	return time.Duration(t.Nano())
+}
+
+// memory is a field of the process's status, in MiB: VmRSS is what it holds,
+// VmHWM the most that it has held.
+func (p *proxy) memory(field string) (float64, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), field+":")
+	words := strings.Fields(rest)
+	if len(words) == 0 {
+		return 0, errors.New("the kernel does not say " + field)
+	}
+	kib, err := strconv.ParseFloat(words[0], 64)
+	return kib / 1024, err
+}
+
+// The proxy has the last core, and everything else the others.
+func proxyCore() int { return runtime.NumCPU() - 1 }
+
+// onCore calls start such that what it starts runs on one core.
+func onCore(core int, start func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return err
+	}
+	one.Set(core)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return err
+	}
+	defer func() { _ = unix.SchedSetaffinity(0, &before) }()
+	return start()
+}
+
+// leaveCore keeps this process off the proxy's core.
+func leaveCore(core int) error {
+	if runtime.NumCPU() < 2 {
+		return errors.New("this machine has one core: want two, so that the proxy has one of its own")
+	}
+	var set unix.CPUSet
+	for i := range runtime.NumCPU() {
+		if i != core {
+			set.Set(i)
+		}
+	}
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads { // later ones are these ones' children
+		id, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			return err
+		}
+		if err := unix.SchedSetaffinity(id, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+	}
+	return nil
+}
+
+func freeAddr() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
