@@ -1,9 +1,9 @@
 package credential
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
@@ -12,17 +12,6 @@ import (
 // Masked stands in logs where a credential was.
 const Masked = "REDACTED"
 
-// ours are the secrets that this gateway makes, wherever they stand.
-var ours = regexp.MustCompile(`(` + anyUnderscore(policy.KeyPrefix) + `|` + anyUnderscore(policy.ServicePasswordPrefix) + `)[0-9A-Za-z%]+`)
-
-func anyUnderscore(prefix string) string { return strings.ReplaceAll(prefix, "_", "(?:_|%5[Ff])") }
-
-// nameStart finds where a parameter's name can start, for one parser or another.
-var nameStart = regexp.MustCompile(`[?;#]|%3[FfBb]|%2[36]`)
-
-// nameEnd finds where it ends, if a value follows.
-var nameEnd = regexp.MustCompile(`=|%3[Dd]`)
-
 // MaskURI masks every place of a URI where one of the places can hold a key,
 // and every secret of this gateway's own. It is for logs: it takes a broken
 // URI as well, and rather masks too much than too little.
@@ -30,48 +19,142 @@ func MaskURI(uri string, places []dialect.Place) string {
 	if !strings.ContainsAny(uri, "=%") && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
 		return uri // the path of a poll, for one
 	}
-	segments := strings.Split(uri, "&")
-	for i, segment := range segments {
-		segments[i] = maskSegment(segment, places)
+	var out strings.Builder
+	out.Grow(len(uri))
+	for more := true; more; {
+		var segment string
+		segment, uri, more = strings.Cut(uri, "&")
+		if end := keyIn(segment, places); end >= 0 {
+			out.WriteString(segment[:end])
+			out.WriteString(Masked)
+		} else {
+			out.WriteString(segment)
+		}
+		if more {
+			out.WriteByte('&')
+		}
 	}
-	return ours.ReplaceAllString(strings.Join(segments, "&"), Masked)
+	return maskOurs(out.String())
 }
 
-// maskSegment masks from the first value that can be a key on. A key may itself
-// hold what separates parameters elsewhere.
-func maskSegment(segment string, places []dialect.Place) string {
-	ends := nameEnd.FindAllStringIndex(segment, -1)
-	if len(ends) == 0 {
-		return segment
+// keyIn is where in a segment the first value begins that can be a key, or -1.
+// All that follows is masked: a key may itself hold what separates parameters
+// elsewhere.
+func keyIn(segment string, places []dialect.Place) int {
+	name, done := 0, -1 // where the current name begins, and that of the last value
+	whole := sync.OnceValue(func() string { return strings.ToLower(decodeAll(segment)) })
+	for i := 0; i < len(segment); {
+		mark, n := separator(segment[i:])
+		switch {
+		case mark == beginsName:
+			name = i + n
+		case mark == endsName && name != done: // what follows the first "=" is a value
+			if holdsKey(decodeAll(segment[name:i]), whole, places) {
+				return i + n
+			}
+			done = name
+		}
+		i += max(n, 1)
 	}
-	whole := strings.ToLower(decodeAll(segment))
-	holdsPair := slices.ContainsFunc(places, func(p dialect.Place) bool { return p.Pair != "" && strings.Contains(whole, p.Pair) })
-	starts := nameStart.FindAllStringIndex(segment, -1)
-	at, done := 0, -1
-	for _, end := range ends {
-		for len(starts) > 0 && starts[0][1] <= end[0] { // the last one before it
-			at, starts = starts[0][1], starts[1:]
-		}
-		if at == done { // what follows the first "=" is a value
-			continue
-		}
-		done = at
-		if holdsKey(decodeAll(segment[at:end[0]]), holdsPair, places) {
-			return segment[:end[1]] + Masked
+	return -1
+}
+
+// mark is what a separator does, for one parser or another.
+type mark uint8
+
+const (
+	noMark     mark = iota
+	beginsName      // behind it a parameter's name can begin: ? ; # &
+	endsName        // in front of it the name ends, if a value follows: =
+)
+
+// separator reads the separator, escaped or not, that text begins with.
+func separator(text string) (m mark, n int) {
+	c, n := text[0], 1
+	if c == '%' && len(text) >= 3 {
+		high, low := text[1], text[2]
+		switch {
+		case high == '3' && low|0x20 == 'f', high == '3' && low|0x20 == 'b', high == '2' && (low == '3' || low == '6'):
+			return beginsName, 3
+		case high == '3' && low|0x20 == 'd':
+			return endsName, 3
 		}
 	}
-	return segment
+	switch c {
+	case '?', ';', '#':
+		return beginsName, n
+	case '=':
+		return endsName, n
+	}
+	return noMark, 0
 }
 
 // holdsKey reports whether a parameter of this name can hold a key, in one of
-// the places or misplaced. holdsPair says that there are pairs with one.
-func holdsKey(name string, holdsPair bool, places []dialect.Place) bool {
+// the places or misplaced. One that has pairs can if the pair's name is in whole,
+// the segment in lower case.
+func holdsKey(name string, whole func() string, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
 		if p.Pair == "" {
 			return sameName(name, p.Name)
 		}
-		return sameName(name, p.Pair) || holdsPair && sameName(name, p.Name)
+		return sameName(name, p.Pair) ||
+			sameName(name, p.Name) && strings.Contains(whole(), p.Pair)
 	})
+}
+
+// maskOurs masks the secrets that this gateway makes, wherever they stand.
+func maskOurs(text string) string {
+	var out strings.Builder
+	done := 0
+	for i := 0; i < len(text); {
+		next := strings.Index(text[i:], "sg")
+		if next < 0 {
+			break
+		}
+		i += next
+		n := ourSecret(text[i:])
+		if n == 0 {
+			i++
+			continue
+		}
+		out.WriteString(text[done:i])
+		out.WriteString(Masked)
+		i += n
+		done = i
+	}
+	if done == 0 {
+		return text
+	}
+	out.WriteString(text[done:])
+	return out.String()
+}
+
+// ourSecret is the length of a secret of ours that text begins with, whole or
+// not and with its underscore escaped or not; 0 where there is none.
+func ourSecret(text string) int {
+	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
+		word, _ := strings.CutSuffix(prefix, "_")
+		rest, ok := strings.CutPrefix(text, word)
+		if !ok || rest == "" {
+			continue
+		}
+		switch {
+		case rest[0] == '_':
+			rest = rest[1:]
+		case len(rest) >= 3 && strings.EqualFold(rest[:3], "%5f"):
+			rest = rest[3:]
+		default:
+			continue
+		}
+		end := strings.IndexFunc(rest, func(r rune) bool { return !isAlphanumeric(r) && r != '%' })
+		if end < 0 {
+			end = len(rest)
+		}
+		if end > 0 {
+			return len(text) - len(rest) + end
+		}
+	}
+	return 0
 }
 
 // decodeAll decodes escapes of escapes as well.

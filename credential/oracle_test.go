@@ -144,7 +144,15 @@ func checkForwarded(t tester, query, contentType, body string) {
 // they are.
 func copiesIn(f *Finding, key string) (n int) {
 	for _, c := range f.form.copies {
-		n += strings.Count(string(f.form.read[c.value.from:c.value.to]), key)
+		value := string(f.form.read[c.value.from:c.value.to])
+		if c.place.Pair == "" {
+			n += strings.Count(value, key)
+			continue
+		}
+		pairs, _ := findPairs(value, c.place.Pair)
+		for _, p := range pairs {
+			n += strings.Count(p.value.of(value), key)
+		}
 	}
 	return n
 }

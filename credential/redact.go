@@ -48,8 +48,32 @@ func (r *Redactor) Rest() []byte {
 	return held
 }
 
-// Text masks a text that is whole.
-func (r *Redactor) Text(text string) string { return string(r.Whole([]byte(text))) }
+// Text masks a text that is whole. It returns text itself where nothing had to
+// change.
+func (r *Redactor) Text(text string) string {
+	if !holds(text, r.secret) {
+		return text
+	}
+	return string(r.Whole([]byte(text)))
+}
+
+// holds reports whether there is a spelling of secret in text. It is for short
+// texts, such as the values of a header.
+func holds(text, secret string) bool {
+	if secret == "" {
+		return false
+	}
+	starts := spellingStarts[secret[0]]
+	for i := range len(text) {
+		if strings.IndexByte(starts, text[i]) < 0 {
+			continue
+		}
+		if n, _ := spelled(text[i:], secret); n > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // Whole masks a text that is whole, whatever has been masked before. It returns
 // p itself where nothing had to change, and does not change p.
@@ -100,14 +124,14 @@ func indexAny(p []byte, of string) int {
 
 // spelled is the length of the longest spelling of secret that p begins with,
 // or -1. With open, further bytes could make it a longer one.
-func spelled(p []byte, secret string) (n int, open bool) {
+func spelled[T string | []byte](p T, secret string) (n int, open bool) {
 	if secret == "" {
 		return 0, false
 	}
 	n = -1
 	for _, s := range spellings[secret[0]] {
-		if !bytes.HasPrefix(p, []byte(s)) {
-			open = open || len(p) < len(s) && strings.HasPrefix(s, string(p))
+		if len(p) < len(s) || string(p[:len(s)]) != s {
+			open = open || len(p) < len(s) && s[:len(p)] == string(p)
 			continue
 		}
 		rest, more := spelled(p[len(s):], secret[1:])

@@ -12,7 +12,7 @@ import (
 // but an object whose names and values do not alternate yields an error: one
 // parser could read it otherwise than the next.
 type Members struct {
-	members map[string]member // those that were asked for
+	members []member // those that were asked for
 	err     error
 
 	depth   int
@@ -21,9 +21,9 @@ type Members struct {
 	next    next // what comes next at the top level
 	done    bool // the object has ended, or there was none
 
-	capture []byte // the string being read, with its quotes, where it matters
-	keep    bool   // whether capture is being filled
-	name    string // the member whose value comes next, if it is asked for
+	capture []byte  // the string being read, with its quotes, where it matters
+	keep    bool    // whether capture is being filled
+	current *member // whose value comes next; nil where it is not asked for
 }
 
 // next is what may come at the top level of the object.
@@ -37,6 +37,7 @@ const (
 )
 
 type member struct {
+	name  string
 	value string
 	seen  bool
 }
@@ -53,9 +54,9 @@ var (
 
 // NewMembers reads the members of these names.
 func NewMembers(names ...string) *Members {
-	m := &Members{members: make(map[string]member, len(names))}
-	for _, name := range names {
-		m.members[name] = member{}
+	m := &Members{members: make([]member, len(names))}
+	for i, name := range names {
+		m.members[i].name = name
 	}
 	return m
 }
@@ -67,7 +68,12 @@ func (m *Members) Get(name string) (string, error) {
 	if m.err != nil {
 		return "", m.err
 	}
-	return m.members[name].value, nil
+	for i := range m.members {
+		if m.members[i].name == name {
+			return m.members[i].value, nil
+		}
+	}
+	return "", nil
 }
 
 // Write reads the next piece. It never fails; the result is there to make
@@ -110,7 +116,7 @@ func (m *Members) text(c byte) {
 // tooLong gives a string up: as a name it can be none that was asked for.
 func (m *Members) tooLong() {
 	m.keep = false
-	if m.name != "" {
+	if m.current != nil {
 		m.fail(ErrMemberText)
 	}
 }
@@ -118,28 +124,43 @@ func (m *Members) tooLong() {
 // endText takes in a name or a value that has been read.
 func (m *Members) endText() {
 	m.keep = false
-	var text string
-	if json.Unmarshal(m.capture, &text) != nil {
-		m.fail(ErrMemberText)
-		return
+	text := m.capture[1 : len(m.capture)-1]
+	if !isPlain(text) {
+		var decoded string
+		if json.Unmarshal(m.capture, &decoded) != nil {
+			m.fail(ErrMemberText)
+			return
+		}
+		text = []byte(decoded)
 	}
-	if m.name != "" {
-		if m.members[m.name].seen {
+	if m.current != nil {
+		if m.current.seen {
 			m.fail(ErrMemberTwice)
 			return
 		}
-		m.members[m.name] = member{value: text, seen: true}
-		m.name = ""
+		m.current.value, m.current.seen = string(text), true
+		m.current = nil
 		return
 	}
-	for name := range m.members {
-		switch {
-		case name == text:
-			m.name = text
-		case strings.EqualFold(name, text):
+	for i := range m.members {
+		switch name := m.members[i].name; {
+		case name == string(text):
+			m.current = &m.members[i]
+		case strings.EqualFold(name, string(text)):
 			m.fail(ErrMemberCase)
 		}
 	}
+}
+
+// isPlain reports whether what stands between quotes is the string itself:
+// visible ASCII without escapes, as nearly all names and states are.
+func isPlain(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c > '~' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // structure reads a character between strings.
@@ -164,7 +185,7 @@ func (m *Members) topLevel(c byte) {
 	switch {
 	case c == '"' && (m.next == nextName || m.next == nextValue):
 		m.inText = true
-		m.keep = m.next == nextName || m.name != ""
+		m.keep = m.next == nextName || m.current != nil
 		m.capture = append(m.capture[:0], c)
 		m.next++
 	case c == ':' && m.next == nextColon:
@@ -176,7 +197,7 @@ func (m *Members) topLevel(c byte) {
 	case strings.IndexByte(`":,]}`, c) >= 0, m.next == nextName, m.next == nextColon:
 		m.fail(ErrMemberJSON)
 	case m.next == nextValue: // of another kind than a string
-		if m.name != "" {
+		if m.current != nil {
 			m.fail(ErrMemberText)
 			return
 		}

@@ -1,0 +1,92 @@
+package credential
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestR18_MaskURIMasksWhatPatternsFind(t *testing.T) {
+	piece := rapid.OneOf(
+		rapid.SampledFrom([]string{
+			"&", "=", ";", "?", "#", "%3F", "%3b", "%23", "%26", "%3D", "%3d", "%253d", "%2526", "%", "%3", "+", " ", "[]",
+			"u", "U", "%75", "%2575", "%u0075", "d", "D", "authorization", "AUTHORIZATION", "%61uthorization",
+			"sgk_", "sgs_", "sgk%5f", "sgs%5F", "sg", "sgs", "k_", "abc", "%zz", "KEY", "/", "\x00", "é",
+		}),
+		rapid.StringMatching(`[a-zA-Z0-9%_=&;]{0,6}`),
+	)
+	rapid.Check(t, func(t *rapid.T) {
+		uri := strings.Join(rapid.SliceOfN(piece, 0, 14).Draw(t, "uri"), "")
+		if got, want := MaskURI(uri, api.Places), maskByPattern(uri, api.Places); got != want {
+			t.Fatalf("MaskURI(%q) = %q, and by patterns %q", uri, got, want)
+		}
+	})
+}
+
+// ours are the secrets that this gateway makes, wherever they stand.
+var ours = regexp.MustCompile(`(` + anyUnderscore(policy.KeyPrefix) + `|` + anyUnderscore(policy.ServicePasswordPrefix) + `)[0-9A-Za-z%]+`)
+
+func anyUnderscore(prefix string) string { return strings.ReplaceAll(prefix, "_", "(?:_|%5[Ff])") }
+
+// nameStart finds where a parameter's name can start, for one parser or another.
+var nameStart = regexp.MustCompile(`[?;#]|%3[FfBb]|%2[36]`)
+
+// nameEnd finds where it ends, if a value follows.
+var nameEnd = regexp.MustCompile(`=|%3[Dd]`)
+
+// maskByPattern is MaskURI by regular expressions: it masks every place of a URI where one of the places can hold a key,
+// and every secret of this gateway's own. It is for logs: it takes a broken
+// URI as well, and rather masks too much than too little.
+func maskByPattern(uri string, places []dialect.Place) string {
+	if !strings.ContainsAny(uri, "=%") && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
+		return uri // the path of a poll, for one
+	}
+	segments := strings.Split(uri, "&")
+	for i, segment := range segments {
+		segments[i] = maskSegment(segment, places)
+	}
+	return ours.ReplaceAllString(strings.Join(segments, "&"), Masked)
+}
+
+// maskSegment masks from the first value that can be a key on. A key may itself
+// hold what separates parameters elsewhere.
+func maskSegment(segment string, places []dialect.Place) string {
+	ends := nameEnd.FindAllStringIndex(segment, -1)
+	if len(ends) == 0 {
+		return segment
+	}
+	whole := strings.ToLower(decodeAll(segment))
+	holdsPair := slices.ContainsFunc(places, func(p dialect.Place) bool { return p.Pair != "" && strings.Contains(whole, p.Pair) })
+	starts := nameStart.FindAllStringIndex(segment, -1)
+	at, done := 0, -1
+	for _, end := range ends {
+		for len(starts) > 0 && starts[0][1] <= end[0] { // the last one before it
+			at, starts = starts[0][1], starts[1:]
+		}
+		if at == done { // what follows the first "=" is a value
+			continue
+		}
+		done = at
+		if patternHoldsKey(decodeAll(segment[at:end[0]]), holdsPair, places) {
+			return segment[:end[1]] + Masked
+		}
+	}
+	return segment
+}
+
+// patternHoldsKey reports whether a parameter of this name can hold a key, in one of
+// the places or misplaced. holdsPair says that there are pairs with one.
+func patternHoldsKey(name string, holdsPair bool, places []dialect.Place) bool {
+	return slices.ContainsFunc(places, func(p dialect.Place) bool {
+		if p.Pair == "" {
+			return sameName(name, p.Name)
+		}
+		return sameName(name, p.Pair) || holdsPair && sameName(name, p.Name)
+	})
+}
