@@ -121,6 +121,8 @@ type Gate struct {
 	redactor *credential.Redactor // of the backend's key; nil where none is put in
 	grace    policy.Grace
 	app      *App
+	tally    *tally
+	session  string // the API's session header, in the spelling that net/http gives it
 	logger   *zap.Logger
 }
 
@@ -167,8 +169,9 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("unknown dialect %q: want %s", g.Dialect, alternatives(dialect.Names()))
 	}
-	g.api = api
+	g.api, g.session = api, http.CanonicalHeaderKey(api.SessionHeader)
 	g.Backend = g.backendName()
+	g.tally = &tally{backend: g.Backend}
 	g.grace = g.graceRule()
 	if g.MaxHead == 0 {
 		g.MaxHead = defaultMaxHead

@@ -161,6 +161,8 @@ func plainDuration(d caddy.Duration) string {
 	return strings.ReplaceAll(time.Duration(d).String(), "µ", "u")
 }
 
+var issueTally = &tally{backend: issueBackend}
+
 // ServeHTTP answers a call.
 func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if r.URL.EscapedPath() != i.Path {
@@ -174,7 +176,7 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	call := issuance.ReadCall(r)
 	answer := i.answer(r, call)
 
-	d := ruling{issueBackend, policy.IssueKey, answer.Reason, answer.KeyID, answer.AccountID, clientIP(r)}
+	d := ruling{issueTally, policy.IssueKey, answer.Reason, answer.KeyID, answer.AccountID, clientIP(r)}
 	d.publish(r)
 	i.log(d, answer)
 	i.respond(w, r, call, answer)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,7 +15,7 @@ import (
 
 // ruling is a decision as it is counted, logged and put into placeholders.
 type ruling struct {
-	backend   string // the gate's backend name
+	tally     *tally // of the gate's backend name
 	operation policy.Operation
 	reason    policy.Reason
 	keyID     string // empty where there is no such key
@@ -41,17 +42,71 @@ func registerMetrics(registry *prometheus.Registry) error {
 	return err
 }
 
-// publish sets the placeholders and counts the decision.
+// tally has the counters of a backend name's decisions, each found once.
+type tally struct {
+	backend string
+	found   [1 << 4][1 << 5]atomic.Pointer[prometheus.Counter] // by operation and reason
+}
+
+func (t *tally) count(op policy.Operation, reason policy.Reason) {
+	if int(op) >= len(t.found) || int(reason) >= len(t.found[0]) {
+		decisions.WithLabelValues(t.backend, op.String(), reason.String()).Inc()
+		return
+	}
+	place := &t.found[op][reason]
+	counter := place.Load()
+	if counter == nil {
+		found := decisions.WithLabelValues(t.backend, op.String(), reason.String())
+		counter = &found
+		place.Store(counter)
+	}
+	(*counter).Inc()
+}
+
+// The placeholders of a decision.
+const (
+	placeholderKey       = "speechgate.key_id"
+	placeholderAccount   = "speechgate.account_id"
+	placeholderOperation = "speechgate.operation"
+	placeholderReason    = "speechgate.reason"
+	placeholderUser      = "http.auth.user.id" // Caddy's own, in access logs as user_id
+)
+
+func (d ruling) placeholder(name string) (any, bool) {
+	switch name {
+	case placeholderKey:
+		return d.keyID, true
+	case placeholderAccount:
+		return d.accountID, true
+	case placeholderOperation:
+		return d.operation.String(), true
+	case placeholderReason:
+		return d.reason.String(), true
+	case placeholderUser:
+		return d.accountID, d.reason.OK()
+	}
+	return nil, false
+}
+
+// publish counts the decision and sets the placeholders.
 func (d ruling) publish(r *http.Request) {
-	decisions.WithLabelValues(d.backend, d.operation.String(), d.reason.String()).Inc()
+	d.tally.count(d.operation, d.reason)
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
 	}
-	repl.Set("speechgate.key_id", d.keyID)
-	repl.Set("speechgate.account_id", d.accountID)
-	repl.Set("speechgate.reason", d.reason.String())
-	repl.Set("speechgate.operation", d.operation.String())
+	// Most requests have nobody ask for a placeholder, and so they are worked out
+	// when somebody does. Not so a second decision on a request, which takes the
+	// first one's place, nor a stream's, which may come while others read them.
+	if _, again := repl.Get(placeholderReason); !again && d.operation != policy.Stream {
+		repl.Map(d.placeholder)
+		return
+	}
+	for _, name := range []string{placeholderKey, placeholderAccount, placeholderOperation, placeholderReason, placeholderUser} {
+		if value, ok := d.placeholder(name); ok {
+			repl.Set(name, value)
+		}
+	}
 }
 
 func (d ruling) logFields() []zap.Field {
@@ -65,6 +120,6 @@ func (d ruling) logFields() []zap.Field {
 		zap.String("key_id", d.keyID),
 		zap.String("account_id", d.accountID),
 		zap.String("client_ip", client),
-		zap.String("backend", d.backend),
+		zap.String("backend", d.tally.backend),
 	}
 }

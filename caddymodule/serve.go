@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -193,7 +192,7 @@ func (x *exchange) key() (keyID, accountID string) {
 
 func (x *exchange) ruling(reason policy.Reason) ruling {
 	keyID, accountID := x.key()
-	return ruling{x.gate.Backend, x.call.Operation, reason, keyID, accountID, x.request.Client}
+	return ruling{x.gate.tally, x.call.Operation, reason, keyID, accountID, x.request.Client}
 }
 
 // reads reports whether the gate has to read the backend's answer.
@@ -212,9 +211,6 @@ func (x *exchange) admit() {
 func (x *exchange) admitted(more ...zap.Field) {
 	d := x.ruling(x.outcome.Reason)
 	d.publish(x.r)
-	if repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set("http.auth.user.id", x.record.Key.AccountID)
-	}
 	if c := x.gate.logger.Check(zap.DebugLevel, "admitted"); c != nil {
 		c.Write(append(d.logFields(), more...)...)
 	}
@@ -242,14 +238,11 @@ func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field
 // whole and as it is.
 func (x *exchange) prepare() {
 	r := x.r
-	credential.CleanHeader(r)
+	reads := x.reads()
+	credential.CleanHeader(r, reads)
 	r.RequestURI = credential.MaskURI(r.RequestURI, x.gate.api.Places)
-	if !x.reads() {
-		return
-	}
-	r.Header.Set("Accept-Encoding", "identity")
-	for _, name := range []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
-		r.Header.Del(name)
+	if reads {
+		r.Header.Set("Accept-Encoding", "identity")
 	}
 }
 

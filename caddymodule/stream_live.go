@@ -260,7 +260,7 @@ func (s *liveStream) report(d ruling, detail string) {
 func (s *liveStream) ruling(reason policy.Reason) ruling {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := ruling{backend: s.x.gate.Backend, operation: policy.Stream, reason: reason, client: s.x.request.Client}
+	d := ruling{tally: s.x.gate.tally, operation: policy.Stream, reason: reason, client: s.x.request.Client}
 	if s.record != nil {
 		d.keyID, d.accountID = s.record.Key.ID, s.record.Key.AccountID
 	}

@@ -36,10 +36,11 @@ const (
 // watcher is the backend's answer on its way to the client. It streams, but
 // for the answer that creates a job, which is held until the job is recorded.
 type watcher struct {
-	*caddyhttp.ResponseWriterWrapper
+	caddyhttp.ResponseWriterWrapper
 	x *exchange
 
 	redactor *credential.Redactor // nil where no key is swapped
+	redacts  credential.Redactor  // what redactor points to, so that it is no thing by itself
 	members  *dialect.Members     // what is still to be read of the answer; nil for nothing
 	held     *bytes.Buffer        // an answer that creates a job; nil where it streams
 	status   int                  // 0 until the header is written
@@ -47,9 +48,10 @@ type watcher struct {
 }
 
 func watch(x *exchange) *watcher {
-	w := &watcher{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.w}, x: x}
+	w := &watcher{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: x.w}, x: x}
 	if x.gate.upstream.Mode == credential.Replace {
-		w.redactor = credential.NewRedactor(x.gate.upstream.Key, redactBytes)
+		w.redacts = *credential.NewRedactor(x.gate.upstream.Key, redactBytes)
+		w.redactor = &w.redacts
 	}
 	return w
 }
@@ -103,10 +105,8 @@ func (w *watcher) sendHeader() {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	w.x.gate.CORS.set(header, w.x.r, w.x.gate.api.SessionHeader)
-	if name := w.x.gate.api.SessionHeader; name != "" {
-		if values := header.Values(name); len(values) > 0 {
-			setLiteral(header, name, values...)
-		}
+	if values := header[w.x.gate.session]; len(values) > 0 {
+		setLiteral(header, w.x.gate.api.SessionHeader, values...)
 	}
 	if w.redactor != nil && w.status < 400 && len(w.x.gate.upstream.Key.Reveal()) < unmistakable {
 		w.redactor = nil

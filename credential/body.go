@@ -186,10 +186,23 @@ func looksLikeForm(start []byte) bool {
 	return bytes.IndexByte(start, '=') > 0 || bytes.HasPrefix(bytes.TrimLeft(start, "\r\n"), []byte("--"))
 }
 
-// rewound is a body with what was read of it put back in front.
-func rewound(read []byte, rest io.ReadCloser) io.ReadCloser {
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(read), rest), rest}
+// rewound is a body with what was read of it, in pieces, put back in front.
+type rewound struct {
+	pieces [][]byte
+	io.ReadCloser
+}
+
+// Read gives what was read before by itself, and does not wait for more.
+func (r *rewound) Read(p []byte) (n int, err error) {
+	for len(r.pieces) > 0 && n < len(p) {
+		done := copy(p[n:], r.pieces[0])
+		n += done
+		if r.pieces[0] = r.pieces[0][done:]; len(r.pieces[0]) == 0 {
+			r.pieces = r.pieces[1:]
+		}
+	}
+	if n > 0 || len(p) == 0 {
+		return n, nil
+	}
+	return r.ReadCloser.Read(p)
 }

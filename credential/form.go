@@ -1,10 +1,8 @@
 package credential
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 
@@ -15,7 +13,7 @@ import (
 // what of the audio was read along with it.
 type form struct {
 	read   []byte
-	rest   io.ReadCloser // the body behind what was read
+	body   *rewound
 	copies []copyOf
 }
 
@@ -34,10 +32,11 @@ func (f *Finding) ReadForm(r *http.Request, places []dialect.Place, maxHead int)
 		return f.expectNothing(r)
 	}
 	reader := &headReader{src: r.Body, max: maxHead}
-	f.form = &form{rest: r.Body}
+	f.form = new(form)
 	err := f.readParts(reader, places)
 	f.form.read = reader.buf
-	r.Body = rewound(reader.buf, r.Body)
+	f.form.body = &rewound{[][]byte{reader.buf}, r.Body}
+	r.Body = f.form.body
 	var fault *Fault
 	switch {
 	case errors.As(err, &fault):
@@ -69,7 +68,7 @@ func (f *Finding) expectNothing(r *http.Request) error {
 func (f *Finding) sniff(r *http.Request) error {
 	reader := &headReader{src: r.Body, max: sniffLen}
 	err := reader.fill(sniffLen)
-	r.Body = rewound(reader.buf, r.Body)
+	r.Body = &rewound{[][]byte{reader.buf}, r.Body}
 	if looksLikeForm(reader.buf) {
 		f.fail(malformed("a body that is a urlencoded form: send multipart/form-data, or raw audio with the parameters in the query"))
 	}
@@ -119,7 +118,7 @@ func (f *Finding) readParts(r *headReader, places []dialect.Place) error {
 		}
 		next := r.pos - len(delimiter)
 		part := copyOf{whole: span{start, next}, value: value, length: head.length}
-		if err := f.findInPart(string(r.buf[value.from:value.to]), head, part, places); err != nil {
+		if err := f.findInPart(r.buf[value.from:value.to], head, part, places); err != nil {
 			return err
 		}
 		start = next
@@ -127,7 +126,7 @@ func (f *Finding) readParts(r *headReader, places []dialect.Place) error {
 }
 
 // findInPart looks for keys in a part that precedes the audio.
-func (f *Finding) findInPart(text string, head partHead, part copyOf, places []dialect.Place) error {
+func (f *Finding) findInPart(content []byte, head partHead, part copyOf, places []dialect.Place) error {
 	for _, place := range places {
 		if place.In != dialect.Part || !sameName(head.name, place.Name) {
 			continue
@@ -138,7 +137,7 @@ func (f *Finding) findInPart(text string, head partHead, part copyOf, places []d
 		if head.file {
 			return malformed("the part " + place.Name + " is a file, where a plain value is expected")
 		}
-		found := part
+		found, text := part, string(content)
 		found.place = place
 		if place.Pair == "" {
 			if f.add(place, text) {
@@ -162,43 +161,46 @@ func (f *Finding) findInPart(text string, head partHead, part copyOf, places []d
 }
 
 // swapForm edits the head that was read, and the lengths and digests that go
-// with the body.
+// with the body. What stays of the head is not copied.
 func (f *Finding) swapForm(r *http.Request, up Upstream) {
 	read := f.form.read
-	var out bytes.Buffer
-	done := 0
+	pieces := make([][]byte, 0, 1+2*len(f.form.copies))
+	length, done := 0, 0
+	add := func(piece []byte) {
+		pieces = append(pieces, piece)
+		length += len(piece)
+	}
 	for _, c := range f.form.copies {
 		fate := f.fate(c.place, up)
-		value := string(read[c.value.from:c.value.to])
+		value := []byte(up.Key.Reveal())
 		switch {
 		case fate == Pass:
 			continue
 		case c.place.Pair != "":
-			value = editPairs(value, identity(value), c.place.Pair, fate == Replace, escapePair(up.Key))
-		case fate == Replace:
-			value = up.Key.Reveal()
-		default:
-			out.Write(read[done:c.whole.from])
+			text := string(read[c.value.from:c.value.to])
+			value = []byte(editPairs(text, identity(text), c.place.Pair, fate == Replace, escapePair(up.Key)))
+		case fate != Replace:
+			add(read[done:c.whole.from])
 			done = c.whole.to
 			continue
 		}
 		if c.length != (span{}) { // it precedes the value
-			out.Write(read[done:c.length.from])
-			out.WriteString(strconv.Itoa(len(value)))
+			add(read[done:c.length.from])
+			add(strconv.AppendInt(nil, int64(len(value)), 10))
 			done = c.length.to
 		}
-		out.Write(read[done:c.value.from])
-		out.WriteString(value)
+		add(read[done:c.value.from])
+		add(value)
 		done = c.value.to
 	}
 	if done == 0 {
 		return
 	}
-	out.Write(read[done:])
+	add(read[done:])
 
-	r.Body = rewound(out.Bytes(), f.form.rest)
+	f.form.body.pieces = pieces
 	if r.ContentLength >= 0 {
-		r.ContentLength += int64(out.Len() - len(read))
+		r.ContentLength += int64(length - len(read))
 		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
 	}
 	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {

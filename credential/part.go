@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,10 +13,24 @@ type partHead struct {
 	length span // the value of its own Content-Length, if it has one
 }
 
+// maxPartFields bounds the fields of a part's header.
+const maxPartFields = 32
+
+// fieldName is a field's name in lower case.
+func fieldName(name string) string {
+	for _, known := range []string{"content-disposition", "content-type"} {
+		if strings.EqualFold(name, known) {
+			return known
+		}
+	}
+	return strings.ToLower(name)
+}
+
 // partHeader reads the header of a part, up to its empty line.
 func (r *headReader) partHeader(delimiter string) (partHead, error) {
 	var head partHead
-	seen := map[string]bool{}
+	var room [4]string // more than any client is known to send
+	seen := room[:0]
 	for {
 		start := r.pos
 		line, err := r.line()
@@ -32,10 +47,14 @@ func (r *headReader) partHeader(delimiter string) (partHead, error) {
 		if !ok || !isToken(name) || hasControl(value) || strings.Contains(line, delimiter) {
 			return head, malformed("a part's header that breaks the grammar")
 		}
-		if name = strings.ToLower(name); seen[name] {
+		name = fieldName(name)
+		switch {
+		case slices.Contains(seen, name):
 			return head, malformed("a part's header with a field twice")
+		case len(seen) == maxPartFields:
+			return head, malformed("a part's header with more fields than any client sends")
 		}
-		seen[name] = true
+		seen = append(seen, name)
 		value = strings.Trim(value, " ")
 		if name == "content-length" {
 			from := start + strings.LastIndex(line, value)
@@ -105,22 +124,28 @@ func (h *partHead) disposition(value string) *Fault {
 	if !strings.EqualFold(strings.Trim(kind, " "), "form-data") {
 		return malformed("a part that is not form-data")
 	}
-	seen := map[string]bool{}
+	var fileName, encodedName bool
 	for first := true; rest != ""; first = false {
 		name, param, more, ok := nextParam(rest, isToken)
 		if !ok {
 			return malformed("a Content-Disposition that breaks the grammar, or has an escape")
 		}
 		rest = more
-		isFile := name == "filename" || name == "filename*"
 		switch {
 		case first && name == "name":
 			h.name = param
-		case first, !isFile, seen[name], looksLikeName(param):
-			return malformed("a part whose name does not come first, or with anything but a file name behind it")
+			continue
+		case first, looksLikeName(param):
+		case name == "filename" && !fileName:
+			fileName = true
+			continue
+		case name == "filename*" && !encodedName:
+			encodedName = true
+			continue
 		}
-		seen[name], h.file = true, h.file || isFile
+		return malformed("a part whose name does not come first, or with anything but a file name behind it")
 	}
+	h.file = fileName || encodedName
 	// An encoded word or a single quote would make another name of it.
 	if h.name == "" || strings.ContainsFunc(h.name, func(r rune) bool { return !isAlphanumeric(r) && r != '_' && r != '-' && r != '.' }) {
 		return malformed("a part whose name is not of letters, digits, hyphens, dots and underscores")

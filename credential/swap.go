@@ -154,13 +154,32 @@ func editPairs(raw string, m mapped, name string, replace bool, value string) st
 // operation: cookies, which never authenticate; the hop-by-hop fields, which
 // could have the next hop drop fields that matter or change protocols; and the
 // fields from which frameworks take another method or path than the request's.
-func CleanHeader(r *http.Request) {
-	for _, name := range []string{
-		"Cookie", "Connection", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive",
-		"Upgrade", "Http2-Settings", "Te", "Trailer",
-		"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url",
-	} {
-		r.Header.Del(name)
+// Where whole is set, the answer must come whole, whatever the client has of it
+// already.
+func CleanHeader(r *http.Request, whole bool) {
+	for name := range r.Header {
+		if isForeign(name) || whole && asksForPart(name) {
+			delete(r.Header, name)
+		}
 	}
 	r.Trailer = nil
+}
+
+// isForeign goes by the names that net/http gives the fields of requests.
+func isForeign(name string) bool {
+	switch name {
+	case "Cookie", "Connection", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive",
+		"Upgrade", "Http2-Settings", "Te", "Trailer",
+		"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
+		return true
+	}
+	return false
+}
+
+func asksForPart(name string) bool {
+	switch name {
+	case "Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since":
+		return true
+	}
+	return false
 }

@@ -88,13 +88,19 @@ func RandomText(n int, random io.Reader) (string, error) {
 }
 
 func checksum(body string) string {
-	sum := crc32.ChecksumIEEE([]byte(body))
-	var digits [checksumLen]byte
+	digits := checksumDigits(body)
+	return string(digits[:])
+}
+
+// checksumDigits is checksum for the many keys that are only checked.
+func checksumDigits(body string) (digits [checksumLen]byte) {
+	var buf [ourLen]byte
+	sum := crc32.ChecksumIEEE(append(buf[:0], body...))
 	for i := checksumLen - 1; i >= 0; i-- {
 		digits[i] = base62[sum%uint32(len(base62))]
 		sum /= uint32(len(base62))
 	}
-	return string(digits[:])
+	return digits
 }
 
 // What can be wrong with the text of a credential.
@@ -140,6 +146,10 @@ func hasForm(text string) bool {
 }
 
 func isOurs(text string) bool {
+	if len(text) != ourLen || !hasForm(text) {
+		return false
+	}
 	body := len(text) - checksumLen
-	return len(text) == ourLen && hasForm(text) && checksum(text[:body]) == text[body:]
+	digits := checksumDigits(text[:body])
+	return string(digits[:]) == text[body:]
 }
