@@ -50,7 +50,7 @@ type watcher struct {
 func watch(x *exchange) *watcher {
 	w := &watcher{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: x.w}, x: x}
 	if x.gate.upstream.Mode == credential.Replace {
-		w.redacts = *credential.NewRedactor(x.gate.upstream.Key, redactBytes)
+		w.redacts = x.gate.redactor.Anew(redactBytes)
 		w.redactor = &w.redacts
 	}
 	return w

@@ -13,14 +13,36 @@ import (
 // an answer may give it. The mask is as long as what it covers, so lengths stay
 // true. The zero value masks nothing.
 type Redactor struct {
-	secret string
-	left   int    // bytes at which a secret may still start
-	held   []byte // the end of the last piece, from where a secret may have started
+	secret  string
+	anchor  string // a run of the secret that has one spelling; empty where it has none
+	longest int    // bytes of the secret's longest spelling
+	left    int    // bytes at which a secret may still start
+	held    []byte // the end of the last piece, from where a secret may have started
 }
 
 // NewRedactor masks secret where it starts in the first limit bytes.
 func NewRedactor(secret policy.Secret, limit int) *Redactor {
-	return &Redactor{secret: secret.Reveal(), left: limit}
+	r := &Redactor{secret: secret.Reveal(), left: limit}
+	run := 0
+	for i := range len(r.secret) {
+		longest := 0
+		for _, s := range spellings[r.secret[i]] {
+			longest = max(longest, len(s))
+		}
+		r.longest += longest
+		if run++; longest > 1 {
+			run = 0
+		}
+		if run > len(r.anchor) {
+			r.anchor = r.secret[i+1-run : i+1]
+		}
+	}
+	return r
+}
+
+// Anew is a redactor of the same secret for another answer.
+func (r *Redactor) Anew(limit int) Redactor {
+	return Redactor{secret: r.secret, anchor: r.anchor, longest: r.longest, left: limit}
 }
 
 // Next masks the next piece. What it returns is p itself where nothing had to
@@ -33,7 +55,7 @@ func (r *Redactor) Next(p []byte) []byte {
 	if len(r.held) > 0 {
 		p, r.held = append(r.held, p...), nil
 	}
-	p, keep := mask(p, r.secret, r.left, false)
+	p, keep := r.mask(p, r.left, false)
 	r.left -= len(p) - keep
 	if keep > 0 {
 		r.held = bytes.Clone(p[len(p)-keep:])
@@ -43,7 +65,7 @@ func (r *Redactor) Next(p []byte) []byte {
 
 // Rest returns what was held back, at the end of the answer.
 func (r *Redactor) Rest() []byte {
-	held, _ := mask(r.held, r.secret, r.left, true)
+	held, _ := r.mask(r.held, r.left, true)
 	r.held = nil
 	return held
 }
@@ -51,53 +73,43 @@ func (r *Redactor) Rest() []byte {
 // Text masks a text that is whole. It returns text itself where nothing had to
 // change.
 func (r *Redactor) Text(text string) string {
-	if !holds(text, r.secret) {
+	if !strings.Contains(text, r.anchor) {
 		return text
 	}
 	return string(r.Whole([]byte(text)))
 }
 
-// holds reports whether there is a spelling of secret in text. It is for short
-// texts, such as the values of a header.
-func holds(text, secret string) bool {
-	if secret == "" {
-		return false
-	}
-	starts := spellingStarts[secret[0]]
-	for i := range len(text) {
-		if strings.IndexByte(starts, text[i]) < 0 {
-			continue
-		}
-		if n, _ := spelled(text[i:], secret); n > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // Whole masks a text that is whole, whatever has been masked before. It returns
 // p itself where nothing had to change, and does not change p.
 func (r *Redactor) Whole(p []byte) []byte {
-	masked, _ := mask(p, r.secret, len(p), true)
+	masked, _ := r.mask(p, len(p), true)
 	return masked
 }
 
 // mask masks the secrets that start in the first limit bytes of p, in a copy if
 // there are any. Unless p is the last piece, it leaves alone what may be the
 // start of a secret, and returns how many bytes at the end that is.
-func mask(p []byte, secret string, limit int, last bool) (masked []byte, keep int) {
-	if secret == "" {
+func (r *Redactor) mask(p []byte, limit int, last bool) (masked []byte, keep int) {
+	if r.secret == "" {
 		return p, 0
 	}
+	i := 0
+	if !bytes.Contains(p, []byte(r.anchor)) {
+		// There is no whole secret, and at the end at most a part of one.
+		if last {
+			return p, 0
+		}
+		i = max(0, len(p)-r.longest)
+	}
 	copied := false
-	starts := spellingStarts[secret[0]]
-	for i := 0; ; {
+	starts := spellingStarts[r.secret[0]]
+	for {
 		next := indexAny(p[i:max(i, min(len(p), limit))], starts)
 		if next < 0 {
 			break
 		}
 		i += next
-		n, open := spelled(p[i:], secret)
+		n, open := spelled(p[i:], r.secret)
 		switch {
 		case open && !last:
 			return p, len(p) - i
@@ -124,14 +136,14 @@ func indexAny(p []byte, of string) int {
 
 // spelled is the length of the longest spelling of secret that p begins with,
 // or -1. With open, further bytes could make it a longer one.
-func spelled[T string | []byte](p T, secret string) (n int, open bool) {
+func spelled(p []byte, secret string) (n int, open bool) {
 	if secret == "" {
 		return 0, false
 	}
 	n = -1
 	for _, s := range spellings[secret[0]] {
 		if len(p) < len(s) || string(p[:len(s)]) != s {
-			open = open || len(p) < len(s) && s[:len(p)] == string(p)
+			open = open || len(p) < len(s) && strings.HasPrefix(s, string(p))
 			continue
 		}
 		rest, more := spelled(p[len(s):], secret[1:])

@@ -79,38 +79,42 @@ func (m *Members) Get(name string) (string, error) {
 // Write reads the next piece. It never fails; the result is there to make
 // Members an io.Writer.
 func (m *Members) Write(p []byte) (int, error) {
-	for _, c := range p {
-		if m.done {
-			break
-		}
+	for i := 0; i < len(p) && !m.done; {
 		if m.inText {
-			m.text(c)
-		} else {
-			m.structure(c)
+			i += m.text(p[i:])
+			continue
 		}
+		m.structure(p[i])
+		i++
 	}
 	return len(p), nil
 }
 
-// text reads a character within a string.
-func (m *Members) text(c byte) {
+// text reads on within a string, up to its end or an escape, and returns how far
+// that was.
+func (m *Members) text(p []byte) (n int) {
+	for !m.escaped && n < len(p) && p[n] != '"' && p[n] != '\\' {
+		n++
+	}
+	ends := false
+	if n < len(p) { // with the character at which it stopped
+		ends = !m.escaped && p[n] == '"'
+		m.escaped = !m.escaped && p[n] == '\\'
+		n++
+	}
 	if m.keep {
-		m.capture = append(m.capture, c)
+		m.capture = append(m.capture, p[:n]...)
 		if len(m.capture) > maxMember {
 			m.tooLong()
 		}
 	}
-	switch {
-	case m.escaped:
-		m.escaped = false
-	case c == '\\':
-		m.escaped = true
-	case c == '"':
+	if ends {
 		m.inText = false
 		if m.keep {
 			m.endText()
 		}
 	}
+	return n
 }
 
 // tooLong gives a string up: as a name it can be none that was asked for.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -280,18 +279,4 @@ func TestR10_MemoryDoesNotGrowWithTheAnswer(t *testing.T) {
 			t.Errorf("%d bytes kept", n)
 		}
 	})
-}
-
-func BenchmarkMembers(b *testing.B) {
-	all := map[string]string{}
-	for i := range 1000 {
-		all[fmt.Sprint("name", i)] = strings.Repeat("a", 100)
-	}
-	text, _ := json.Marshal(map[string]any{"segments": slices.Collect(maps.Values(all)), "status": "completed"})
-	b.SetBytes(int64(len(text)))
-	b.ReportAllocs()
-	for b.Loop() {
-		m := dialect.NewMembers("status")
-		_, _ = m.Write(text)
-	}
 }

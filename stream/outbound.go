@@ -4,7 +4,6 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/speechgate/speechgate/credential"
-	"github.com/speechgate/speechgate/policy"
 )
 
 // maxHeld is up to how many bytes a text of the backend's is held until it is
@@ -24,7 +23,6 @@ const (
 // outbound is how far the backend's frames have been written.
 type outbound struct {
 	codec    codec
-	key      policy.Secret
 	redactor *credential.Redactor // nil if there is no key that could leak
 
 	head   []byte // a header that has not come whole
@@ -32,11 +30,11 @@ type outbound struct {
 	kind   ws.OpCode // of the message
 	left   int64     // of the frame's payload
 	fate   fate
-	open   bool                 // within a message whose pieces pass
-	pieces bool                 // within a text that is held, and comes in pieces
-	text   holder               // what is held of a text
-	ctl    holder               // what is held of a control frame, which may come within a text
-	flow   *credential.Redactor // of a text that is masked while it passes
+	open   bool                // within a message whose pieces pass
+	pieces bool                // within a text that is held, and comes in pieces
+	text   holder              // what is held of a text
+	ctl    holder              // what is held of a control frame, which may come within a text
+	flow   credential.Redactor // of a text that is masked while it passes
 
 	learning bool   // the message is a text whose beginning is to be known
 	start    []byte // that beginning
@@ -72,8 +70,7 @@ func (h *holder) frame(c *codec, opcode ws.OpCode, r *credential.Redactor) []byt
 
 func (o *outbound) init(cfg *Config) {
 	if cfg.Upstream.Mode == credential.Replace && !cfg.Upstream.Key.Empty() {
-		o.key = cfg.Upstream.Key
-		o.redactor = credential.NewRedactor(o.key, 0)
+		o.redactor = credential.NewRedactor(cfg.Upstream.Key, 0)
 	}
 	for _, word := range []string{cfg.Rules.Started, cfg.Rules.Failed, cfg.Rules.Ended} {
 		o.enough = max(o.enough, len(word)+1)

@@ -3,7 +3,6 @@ package stream
 import (
 	"github.com/gobwas/ws"
 
-	"github.com/speechgate/speechgate/credential"
 )
 
 // writer writes a slice that the proxy has handed over, in as few pieces as can be.
@@ -232,7 +231,7 @@ func (o *outbound) take(h ws.Header) bool {
 		// It is masked while it passes, each piece by itself.
 		if o.open = !h.Fin; h.Length > 0 {
 			o.fate = masked
-			o.flow = credential.NewRedactor(o.key, int(h.Length))
+			o.flow = o.redactor.Anew(int(h.Length))
 		}
 	case o.pieces, !h.Fin:
 		// A key could be in two pieces: they are put together.
@@ -245,7 +244,7 @@ func (o *outbound) take(h ws.Header) bool {
 		o.fate = held
 	default:
 		o.fate = masked
-		o.flow = credential.NewRedactor(o.key, int(h.Length))
+		o.flow = o.redactor.Anew(int(h.Length))
 	}
 	return true
 }
