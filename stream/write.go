@@ -2,7 +2,6 @@ package stream
 
 import (
 	"github.com/gobwas/ws"
-
 )
 
 // writer writes a slice that the proxy has handed over, in as few pieces as can be.
