@@ -77,11 +77,16 @@ func TestR17_PartsThatDoNotBelongTogetherAreNoOpenDoor(t *testing.T) {
 	}
 }
 
-func TestAllocs_AddrSet(t *testing.T) {
+func TestAllocs_AddrSetAndSecret(t *testing.T) {
 	s := addrs(t, "10.0.0.0/8,192.0.2.1,192.0.2.7,2001:db8::/32,2001:db8:1::1-2001:db8:1::9,fe80::/10")
 	mapped, zoned := netip.AddrFrom16(inside.As16()), netip.MustParseAddr("fe80::1%eth0")
 	entries, ranges := s.Parts()
-	secret := policy.NewSecret(strings.Repeat("k", 64))
+	foreign := policy.NewSecret(strings.Repeat("k", 64))
+	ours, err := policy.GenerateSecret(policy.KeyPrefix, strings.NewReader(strings.Repeat("speechgate", 10)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mistyped := policy.NewSecret(ours.Reveal() + "x")
 	for name, f := range map[string]func() bool{
 		"Contains":                    func() bool { return s.Contains(inside) },
 		"Contains, IPv6":              func() bool { return s.Contains(netip.MustParseAddr("2001:db8:1::9")) },
@@ -89,7 +94,9 @@ func TestAllocs_AddrSet(t *testing.T) {
 		"Contains, with a zone":       func() bool { return s.Contains(zoned) },
 		"Contains, which it does not": func() bool { return !s.Contains(outside) },
 		"AddrSetOf":                   func() bool { return !policy.AddrSetOf(entries, ranges).Any() },
-		"CheckSecret":                 func() bool { return policy.CheckSecret(secret) == nil },
+		"CheckSecret":                 func() bool { return policy.CheckSecret(ours) == nil },
+		"CheckSecret, imported":       func() bool { return policy.CheckSecret(foreign) == nil },
+		"CheckSecret, mistyped":       func() bool { return policy.CheckSecret(mistyped) != nil },
 	} {
 		if n := testing.AllocsPerRun(100, func() {
 			if !f() {
@@ -105,5 +112,18 @@ func TestR4_AZoneIsNoPartOfAnAddress(t *testing.T) {
 	s := addrs(t, "fe80::/10")
 	if !s.Contains(netip.MustParseAddr("fe80::1%eth0")) || s.Contains(netip.MustParseAddr("fec0::1%eth0")) {
 		t.Error("a client's zone counts")
+	}
+}
+
+func BenchmarkCheckSecret(b *testing.B) {
+	ours, err := policy.GenerateSecret(policy.KeyPrefix, strings.NewReader(strings.Repeat("speechgate", 10)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := policy.CheckSecret(ours); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -64,7 +64,8 @@ func GenerateSecret(prefix string, random io.Reader) (Secret, error) {
 		return Secret{}, err
 	}
 	body := prefix + text
-	return NewSecret(body + checksum(body)), nil
+	sum := checksum(body)
+	return NewSecret(body + string(sum[:])), nil
 }
 
 // RandomText returns n base62 characters from random, each equally likely.
@@ -87,14 +88,18 @@ func RandomText(n int, random io.Reader) (string, error) {
 	return string(out), nil
 }
 
-func checksum(body string) string {
-	sum := crc32.ChecksumIEEE([]byte(body))
-	var digits [checksumLen]byte
+func checksum(body string) (digits [checksumLen]byte) {
+	// As crc32.ChecksumIEEE, to which every call would have to allocate the bytes.
+	sum := ^uint32(0)
+	for i := range len(body) {
+		sum = crc32.IEEETable[byte(sum)^body[i]] ^ sum>>8
+	}
+	sum = ^sum
 	for i := checksumLen - 1; i >= 0; i-- {
 		digits[i] = base62[sum%uint32(len(base62))]
 		sum /= uint32(len(base62))
 	}
-	return string(digits[:])
+	return digits
 }
 
 // What can be wrong with the text of a credential.
@@ -141,5 +146,9 @@ func hasForm(text string) bool {
 
 func isOurs(text string) bool {
 	body := len(text) - checksumLen
-	return len(text) == ourLen && hasForm(text) && checksum(text[:body]) == text[body:]
+	if len(text) != ourLen || !hasForm(text) {
+		return false
+	}
+	sum := checksum(text[:body])
+	return string(sum[:]) == text[body:]
 }
