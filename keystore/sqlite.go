@@ -13,8 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/speechgate/speechgate/policy"
 )
 
 // database is one open SQLite file, with the caches of what was read from it.
@@ -27,8 +25,8 @@ type database struct {
 	reader *sql.DB       // read-only pool
 	tail   *sql.Conn     // pinned, because data_version is a connection's own; nil for the command line
 
-	keys *cache[Record] // nil for the command line, as jobs
-	jobs *cache[policy.Job]
+	keys *cache[*Record] // nil for the command line, as jobs
+	jobs *cache[*jobRecord]
 
 	watchers *watchers // the store's
 
@@ -39,8 +37,8 @@ type database struct {
 	strange    time.Duration // since when it does not; 0 while it does
 }
 
-func (d *database) keyCache() *cache[Record]     { return d.keys }
-func (d *database) jobCache() *cache[policy.Job] { return d.jobs }
+func (d *database) keyCache() *cache[*Record]    { return d.keys }
+func (d *database) jobCache() *cache[*jobRecord] { return d.jobs }
 
 // sqliteDSN returns the data source name for the file at an absolute path.
 // Everything that must hold on every connection of a pool stands in it.
@@ -151,8 +149,9 @@ func (s *Store) startFollowing(ctx context.Context, db *database) error {
 	if db.bytes, err = db.look(ctx); err != nil {
 		return err
 	}
-	db.keys = newCache[Record](s.cfg.CacheSize, max(s.cfg.CacheSize/10, 1000))
-	db.jobs = newCache[policy.Job](s.cfg.CacheSize, 0)
+	total := s.cfg.CacheBytes
+	db.keys = newCache[*Record](total/2, total/8)
+	db.jobs = newCache[*jobRecord](total*3/8, 0)
 	db.freshUntil.Store(int64(now + s.cfg.MaxStaleness))
 	return nil
 }
