@@ -1,7 +1,9 @@
 package keystore
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -314,6 +316,30 @@ func TestFindKey_CachedAllocatesNothing(t *testing.T) {
 				t.Errorf("pepper %q: %s allocates %v times", pepper, name, allocs)
 			}
 		}
+	}
+}
+
+// A lookup that misses prepares no statement: that would take longer than to run
+// it, and allocate twice as much.
+func TestFindKey_MissPreparesNothing(t *testing.T) {
+	f := openStore(t, newPath(t), commandLine)
+	_, secret := f.key(f.account().ID)
+	d := f.hash.secret(secret)
+	plan, err := query(t.Context(), f.Store, func(row scanner) (detail string, err error) {
+		var ignored int
+		err = row.Scan(&ignored, &ignored, &ignored, &detail)
+		return detail, err
+	}, `EXPLAIN QUERY PLAN `+keyByDigest, d[:])
+	if all := strings.Join(plan, "; "); err != nil || !strings.Contains(all, "digest=?") || strings.Contains(all, "SCAN k") || strings.Contains(all, "SCAN a") {
+		t.Errorf("the plan is %q, %v", all, err)
+	}
+	allocs := testing.AllocsPerRun(200, func() {
+		if _, err := f.FindKey(context.Background(), secret); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs > 45 && !raceEnabled {
+		t.Errorf("a miss allocates %v times", allocs)
 	}
 }
 

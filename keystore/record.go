@@ -51,7 +51,10 @@ const (
 	foundColumns = `k.id, k.account_id, COALESCE(k.issuer_id, ''), COALESCE(a.closed_at, 0), k.origin, k.allow, k.issuable,
 		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), COALESCE(k.revoke_from, 0),
 		COALESCE(k.last_used_at, 0), k.digest`
-	keyByDigest = `SELECT ` + foundColumns + ` FROM ` + keyTables + ` WHERE k.digest = $1`
+	// Compared with a plain parameter, SQLite would prepare the statement anew for
+	// every digest: it looks whether the value lets it use a partial index, such as
+	// api_keys_issuer.
+	keyByDigest = `SELECT ` + foundColumns + ` FROM ` + keyTables + ` WHERE k.digest = (SELECT $1)`
 )
 
 // scanFound reads foundColumns.

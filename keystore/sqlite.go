@@ -68,6 +68,10 @@ var (
 	errEmpty    = errors.New("the file is empty: put a keystore in its place, or restart to have one made")
 )
 
+// readerIdle is how long a connection is kept that no lookup needs: each has
+// memory of SQLite's own.
+const readerIdle = time.Minute
+
 // openDatabase opens the file, and makes it if create is set and there is none
 // or an empty one. While another process is busy making it, it waits.
 func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error) {
@@ -106,8 +110,12 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err erro
 	if db.reader, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, true)); err != nil {
 		return nil, err
 	}
-	db.reader.SetMaxOpenConns(max(4, 2*runtime.GOMAXPROCS(0)))
-	db.reader.SetMaxIdleConns(max(4, 2*runtime.GOMAXPROCS(0)))
+	// With as few connections as processors, many lookups at once spend their
+	// time on handing one over.
+	readers := max(16, 4*runtime.GOMAXPROCS(0))
+	db.reader.SetMaxOpenConns(readers)
+	db.reader.SetMaxIdleConns(readers)
+	db.reader.SetConnMaxIdleTime(readerIdle)
 	if db.writer, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, false)); err != nil {
 		return nil, err
 	}
