@@ -47,6 +47,14 @@ type App struct {
 	// and their grace window. Default: `90d`.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
+	// How much memory the records may take that are kept in memory, in bytes:
+	// half of it those of keys, three eighths those of jobs, and an eighth the
+	// digests of unknown keys. A key takes about 230 bytes, more with a list of
+	// addresses, and a job about 300; what is used least goes first, and is read
+	// from the keystore when it is needed again. From 1 MiB to 64 GiB. Default:
+	// 128 MiB, which holds some 290,000 keys and 170,000 jobs.
+	CacheSize int64 `json:"cache_size,omitempty"`
+
 	store  *sharedStore
 	logger *zap.Logger
 
@@ -97,6 +105,7 @@ func (a *App) storeConfig() (keystore.Config, error) {
 	cfg := keystore.Config{
 		MaxStaleness: time.Duration(a.MaxStaleness),
 		Retention:    time.Duration(a.Retention),
+		CacheBytes:   a.CacheSize,
 		Clock:        now,
 		Logger:       caddy.Log().Named(appName + ".keystore"),
 	}
@@ -108,6 +117,9 @@ func (a *App) storeConfig() (keystore.Config, error) {
 	}
 	if a.Retention < 0 {
 		return cfg, fmt.Errorf("retention %s: want a positive duration, such as 90d", cfg.Retention)
+	}
+	if a.CacheSize != 0 && (a.CacheSize < keystore.MinCacheBytes || a.CacheSize > keystore.MaxCacheBytes) {
+		return cfg, fmt.Errorf("cache_size %d: want a size from 1MiB to 64GiB", a.CacheSize)
 	}
 	repl := caddy.NewReplacer()
 	path := a.Keystore.Path
@@ -176,7 +188,7 @@ func (a *App) keepJobs(grace time.Duration) {
 
 // storeKey identifies a store in the pool by all that shapes it.
 func storeKey(cfg keystore.Config) string {
-	return fmt.Sprintf("%s|%x|%s|%s", cfg.Path, sha256.Sum256([]byte(cfg.Pepper.Reveal())), cfg.MaxStaleness, cfg.Retention)
+	return fmt.Sprintf("%s|%x|%s|%s|%d", cfg.Path, sha256.Sum256([]byte(cfg.Pepper.Reveal())), cfg.MaxStaleness, cfg.Retention, cfg.CacheBytes)
 }
 
 // Interface guards

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/speechgate/speechgate/keystore"
 )
 
 func init() {
@@ -122,6 +124,7 @@ func toggle(into *bool) option {
 //	    pepper <text>
 //	    max_staleness <duration>
 //	    retention <duration>
+//	    cache_size <size>
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := new(App)
@@ -139,6 +142,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			"pepper":        text(&app.Pepper),
 			"max_staleness": positive(func(v caddy.Duration) { app.MaxStaleness = v }),
 			"retention":     positive(func(v caddy.Duration) { app.Retention = v }),
+			"cache_size":    sizeFrom(keystore.MinCacheBytes, keystore.MaxCacheBytes, "from 1MiB to 64GiB", func(v int64) { app.CacheSize = v }),
 		})
 		if err != nil {
 			return nil, err

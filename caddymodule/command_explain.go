@@ -239,15 +239,18 @@ func mostGraceful(candidates []*Gate, job *policy.Job) *Gate {
 }
 
 // jobInQuestion is the record of the job with that ID; nil if there is none.
-func (s *session) jobInQuestion(backend, id string) (job *policy.Job, err error) {
+func (s *session) jobInQuestion(backend, id string) (*policy.Job, error) {
 	if id == "" {
 		return nil, nil
 	}
-	job, err = s.store.FindJob(s.ctx, backend, id)
-	if errors.Is(err, keystore.ErrNotFound) {
-		err = nil
+	job, err := s.store.FindJob(s.ctx, backend, id)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return job, err
+	return &job, nil
 }
 
 // keyAsked is the key in question, and what there is to say of it before it is
@@ -283,7 +286,8 @@ func (s *session) keyInQuestion(id string) (keyAsked, error) {
 	record, err := s.store.FindKey(s.ctx, secrets[0])
 	switch {
 	case err == nil:
-		found.key = &record.Key
+		key := record.Key()
+		found.key = &key
 	case errors.Is(err, keystore.ErrNotFound):
 		err = nil
 	}

@@ -70,6 +70,12 @@ func number(into *int) option {
 
 // size reads an option's one argument, a number of bytes from 1 KiB to 16 MiB.
 func size(into *int) option {
+	return sizeFrom(minMaxHead, maxMaxHead, "from 1KiB to 16MiB", func(bytes int64) { *into = int(bytes) })
+}
+
+// sizeFrom reads an option's one argument, a number of bytes within bounds, which
+// are also spelled.
+func sizeFrom(least, most uint64, bounds string, set func(bytes int64)) option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
 		var value string
@@ -77,10 +83,10 @@ func size(into *int) option {
 			return err
 		}
 		bytes, err := humanize.ParseBytes(value)
-		if err != nil || bytes < minMaxHead || bytes > maxMaxHead {
-			return d.Errf("%s %s: want a size from 1KiB to 16MiB", name, strconv.Quote(value))
+		if err != nil || bytes < least || bytes > most {
+			return d.Errf("%s %s: want a size %s", name, strconv.Quote(value), bounds)
 		}
-		*into = int(bytes)
+		set(int64(bytes))
 		return nil
 	}
 }

@@ -160,7 +160,8 @@ func check(b *testing.B, store *keystore.Store, secret policy.Secret) {
 		b.Error(err)
 		return
 	}
-	if !policy.Decide(now(), &record.Key, &policy.Request{Operation: policy.Recognize, Client: netip.IPv6Loopback()}).Reason.OK() {
+	key := record.Key()
+	if !policy.Decide(now(), &key, &policy.Request{Operation: policy.Recognize, Client: netip.IPv6Loopback()}).Reason.OK() {
 		b.Error("a good key was refused")
 	}
 }

@@ -65,7 +65,7 @@ func (i *issuer) issued(got reply) policy.Key {
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	return record.Key
+	return record.Key()
 }
 
 // count is how many keys there are.

@@ -71,7 +71,10 @@ type exchange struct {
 	touched bool // whether the body has been read from
 
 	store   *keystore.Store  // nil until a key is looked up
-	record  *keystore.Record // of the key, nil while there is none
+	record  *keystore.Record // of the key; nil while there is none, and where it was found by its ID
+	key     *policy.Key      // what is known of it; nil while there is none
+	found   policy.Key       // to which key points, so that a request allocates none
+	job     policy.Job       // to which request.Job points, for the same reason
 	outcome policy.Decision
 }
 
@@ -145,11 +148,7 @@ func (x *exchange) judge(found *credential.Finding) verdict {
 
 // decide rests on what has been looked up.
 func (x *exchange) decide() verdict {
-	var key *policy.Key
-	if x.record != nil {
-		key = &x.record.Key
-	}
-	x.outcome = policy.Decide(x.now, key, &x.request)
+	x.outcome = policy.Decide(x.now, x.key, &x.request)
 	return verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
 }
 
@@ -170,28 +169,49 @@ func (x *exchange) lookUp(secret policy.Secret) error {
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return fmt.Errorf("looking up the key: %w", err)
 	}
-	x.record = record
+	x.setRecord(record)
 	if record == nil || x.call.JobID == "" {
 		return nil
 	}
-	job, err := x.store.FindJob(ctx, x.gate.Backend, x.call.JobID)
-	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+	return x.lookUpJob(ctx)
+}
+
+// lookUpJob gets the record of the job, if there is one.
+func (x *exchange) lookUpJob(ctx context.Context) (err error) {
+	x.request.Job = nil
+	x.job, err = x.store.FindJob(ctx, x.gate.Backend, x.call.JobID)
+	switch {
+	case err == nil:
+		x.request.Job = &x.job
+	case !errors.Is(err, keystore.ErrNotFound):
 		return fmt.Errorf("looking up the job: %w", err)
 	}
-	x.request.Job = job
 	return nil
 }
 
-// key is the public ID of the key that was found, and its account's.
-func (x *exchange) key() (keyID, accountID string) {
-	if x.record == nil {
+// setRecord makes the record's key that of the request; nil is none.
+func (x *exchange) setRecord(record *keystore.Record) {
+	x.record, x.key = record, nil
+	if record != nil {
+		x.setKey(record.Key())
+	}
+}
+
+func (x *exchange) setKey(key policy.Key) {
+	x.found = key
+	x.key = &x.found
+}
+
+// keyAndAccount are the public ID of the key that was found, and its account's.
+func (x *exchange) keyAndAccount() (keyID, accountID string) {
+	if x.key == nil {
 		return "", ""
 	}
-	return x.record.Key.ID, x.record.Key.AccountID
+	return x.key.ID, x.key.AccountID
 }
 
 func (x *exchange) ruling(reason policy.Reason) ruling {
-	keyID, accountID := x.key()
+	keyID, accountID := x.keyAndAccount()
 	return ruling{x.gate.tally, x.call.Operation, reason, keyID, accountID, x.request.Client}
 }
 

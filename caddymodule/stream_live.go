@@ -83,7 +83,8 @@ func (s *liveStream) unlessWrapped() {
 
 // authorize judges a start command.
 func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) stream.Verdict {
-	s.x.now, s.x.record = now(), nil
+	s.x.now = now()
+	s.x.setRecord(nil)
 	reason, detail := s.judge(secret, fault)
 	if !reason.OK() {
 		s.report(s.x.ruling(reason), detail)
@@ -104,15 +105,14 @@ func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (polic
 	if verdict := s.x.decide(); !verdict.ok {
 		return verdict.reason, verdict.detail
 	}
-	record := s.x.record
 	gate := s.x.gate
-	if !streams.accept(s, record, gate.MaxStreamsPerKey, gate.MaxStreamsPerAccount) {
+	if !streams.accept(s, s.x.key, gate.MaxStreamsPerKey, gate.MaxStreamsPerAccount) {
 		return policy.Throttled, "the key or its account has as many streams as it may"
 	}
 	// What has changed since the lookup is not told of, so it is looked at again.
 	s.checking.Lock()
 	defer s.checking.Unlock()
-	s.hold(record)
+	s.hold(s.x.record)
 	return s.again(true)
 }
 
@@ -169,9 +169,9 @@ func (s *liveStream) again(admitting bool) (policy.Reason, string) {
 		s.strikeAt(at, at.Add(recheckFault))
 		return policy.Allowed, ""
 	}
-	request := s.x.request
-	outcome := policy.Decide(at, &fresh.Key, &request)
-	if outcome.Reason == policy.KeyExpired && !s.x.gate.cutsOnExpiry() && !record.Key.Expires.Passed(since) {
+	request, key, then := s.x.request, fresh.Key(), record.Key()
+	outcome := policy.Decide(at, &key, &request)
+	if outcome.Reason == policy.KeyExpired && !s.x.gate.cutsOnExpiry() && !then.Expires.Passed(since) {
 		outcome.Reason = policy.Allowed
 	}
 	if !outcome.Reason.OK() {
@@ -181,7 +181,7 @@ func (s *liveStream) again(admitting bool) (policy.Reason, string) {
 	if longest > 0 && at >= s.begun.Add(longest) {
 		return policy.Throttled, "the stream has lasted as long as it may"
 	}
-	s.strikeAt(at, s.nextEnd(at, &fresh.Key, longest))
+	s.strikeAt(at, s.nextEnd(at, &key, longest))
 	return outcome.Reason, ""
 }
 
@@ -262,7 +262,8 @@ func (s *liveStream) ruling(reason policy.Reason) ruling {
 	defer s.mu.Unlock()
 	d := ruling{tally: s.x.gate.tally, operation: policy.Stream, reason: reason, client: s.x.request.Client}
 	if s.record != nil {
-		d.keyID, d.accountID = s.record.Key.ID, s.record.Key.AccountID
+		key := s.record.Key()
+		d.keyID, d.accountID = key.ID, key.AccountID
 	}
 	return d
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -51,13 +50,13 @@ func (s *liveStream) network() netip.Prefix { return policy.NetworkOf(s.x.reques
 
 // accept makes a stream one of the key's, unless the key or its account has as
 // many as it may; 0 is any number. It stays whose it was then.
-func (i *streamIndex) accept(s *liveStream, record *keystore.Record, perKey, perAccount int) bool {
+func (i *streamIndex) accept(s *liveStream, key *policy.Key, perKey, perAccount int) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.all[s.id] != s {
 		return false // it has ended
 	}
-	next := streamHolder{record.Key.ID, record.Key.AccountID}
+	next := streamHolder{key.ID, key.AccountID}
 	if perKey > 0 && next.key != s.holder.key && i.byKey[next.key] >= perKey ||
 		perAccount > 0 && next.account != s.holder.account && i.byAccount[next.account] >= perAccount {
 		return false

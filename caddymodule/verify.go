@@ -191,7 +191,7 @@ func (x *exchange) judgeJob() verdict {
 	if fault != nil && fault.Reason != policy.CredentialMissing {
 		return verdict{reason: fault.Reason, detail: fault.Detail}
 	}
-	if err := x.lookUpJob(secret); err != nil {
+	if err := x.lookUpJobAndKey(secret); err != nil {
 		return verdict{reason: policy.StoreUnavailable, detail: err.Error()}
 	}
 	if x.request.Job == nil {
@@ -201,45 +201,43 @@ func (x *exchange) judgeJob() verdict {
 	return x.decide()
 }
 
-// lookUpJob gets the records of the job and of the key, which is the job's own
-// unless there is a secret.
-func (x *exchange) lookUpJob(secret policy.Secret) error {
+// lookUpJobAndKey gets the records of the job and of the key, which is the job's
+// own unless there is a secret.
+func (x *exchange) lookUpJobAndKey(secret policy.Secret) error {
 	if err := x.open(); err != nil {
 		return err
 	}
 	// A backend that goes away is no fault of the store's.
 	ctx := context.WithoutCancel(x.r.Context())
-	job, err := x.store.FindJob(ctx, x.gate.Backend, x.call.JobID)
-	if errors.Is(err, keystore.ErrNotFound) {
-		return nil
+	if err := x.lookUpJob(ctx); err != nil || x.request.Job == nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("looking up the job: %w", err)
-	}
-	x.request.Job, x.request.Client = job, job.Client
-	var record *keystore.Record
-	if secret.Empty() {
-		var key policy.Key
-		key, err = x.store.Key(ctx, job.KeyID)
-		record = &keystore.Record{Key: key}
-	} else {
-		record, err = x.store.FindKey(ctx, secret)
-	}
-	switch {
-	case err == nil:
-		x.record = record
-	case !errors.Is(err, keystore.ErrNotFound):
+	x.request.Client = x.job.Client
+	if err := x.lookUpKey(ctx, secret); err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return fmt.Errorf("looking up the key: %w", err)
 	}
 	return nil
+}
+
+func (x *exchange) lookUpKey(ctx context.Context, secret policy.Secret) error {
+	if secret.Empty() {
+		key, err := x.store.Key(ctx, x.job.KeyID)
+		if err == nil {
+			x.setKey(key)
+		}
+		return err
+	}
+	record, err := x.store.FindKey(ctx, secret)
+	x.setRecord(record)
+	return err
 }
 
 // confirm answers that the job may go on.
 func (x *exchange) confirm() {
 	header := x.w.Header()
 	header.Set("Cache-Control", "no-store")
-	setLiteral(header, "Speechgate-Key-ID", x.record.Key.ID)
-	setLiteral(header, "Speechgate-Account-ID", x.record.Key.AccountID)
+	setLiteral(header, "Speechgate-Key-ID", x.key.ID)
+	setLiteral(header, "Speechgate-Account-ID", x.key.AccountID)
 	if x.outcome.Reason == policy.AllowedByGrace {
 		setLiteral(header, "Speechgate-Grace-Until", x.outcome.GraceUntil.String())
 	}

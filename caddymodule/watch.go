@@ -262,8 +262,8 @@ func (w *watcher) record(id string) error {
 		Backend:   x.gate.Backend,
 		ID:        id,
 		Dialect:   x.gate.api.Name,
-		AccountID: x.record.Key.AccountID,
-		KeyID:     x.record.Key.ID,
+		AccountID: x.key.AccountID,
+		KeyID:     x.key.ID,
 		Client:    x.request.Client,
 		CreatedAt: x.now,
 	})
@@ -296,7 +296,7 @@ func (w *watcher) noteState() {
 // replace sends one of the gate's own answers in place of the backend's.
 func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field) {
 	x := w.x
-	keyID, accountID := x.key()
+	keyID, accountID := x.keyAndAccount()
 	x.gate.logger.Error("answer withheld", append(fields,
 		zap.String("problem", problem),
 		zap.Int("backend_status", w.status),

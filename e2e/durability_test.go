@@ -63,7 +63,7 @@ http://localhost:8080 {
 	store := p.openStore()
 	for n, key := range keys {
 		record, err := store.FindKey(t.Context(), policy.NewSecret(key))
-		if err != nil || record.Key.Expires.Passed(policy.At(time.Now())) || record.Key.Origin != policy.OriginAPI {
+		if err != nil || record.Key().Expires.Passed(policy.At(time.Now())) || record.Key().Origin != policy.OriginAPI {
 			t.Fatalf("key %d of the %d that were handed out: %v, %+v", n+1, len(keys), err, record)
 		}
 	}

@@ -65,7 +65,7 @@ type Answer struct {
 // caller is who calls, once that is known.
 type caller struct {
 	account string
-	record  *keystore.Record // of the key; nil for service ID and password
+	key     *policy.Key // by which; nil for service ID and password
 }
 
 // Issue answers a call that came from client at now. EarlyData says that TLS has
@@ -134,12 +134,13 @@ func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, st
 	}
 	var key *policy.Key
 	if record != nil {
-		key = &record.Key
+		found := record.Key()
+		key = &found
 	}
 	decision := policy.Decide(now, key, &policy.Request{Operation: policy.IssueKey, Client: client})
 	if decision.Reason.OK() {
 		store.NoteUse(record, now)
-		return caller{account: key.AccountID, record: record}, nil
+		return caller{account: key.AccountID, key: key}, nil
 	}
 	answer := Refusal(decision.Reason)
 	if key != nil {
@@ -152,10 +153,10 @@ func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, st
 func (a *API) issue(ctx context.Context, now policy.Time, client netip.Addr, store Keystore, call *Call, who caller) *Answer {
 	by := keystore.Actor{Kind: keystore.ActorAccount, ID: who.account, From: client}
 	k := keystore.NewKey{AccountID: who.account, Origin: policy.OriginAPI}
-	if who.record == nil {
+	if who.key == nil {
 		k.ServiceID = call.serviceID // which may be rotated before the key is made
 	} else {
-		k.Issuer = who.record.Key.ID
+		k.Issuer = who.key.ID
 		by.Kind, by.ID = keystore.ActorKey, k.Issuer
 	}
 	answer := a.ask(now, call, who, &k)
@@ -209,10 +210,10 @@ func shortened(text string) string {
 // bound is the key whose own bounds are those of what it issues; nil where there
 // are none.
 func (a *API) bound(who caller) *policy.Key {
-	if who.record == nil || a.settings.FreeChildren {
+	if a.settings.FreeChildren {
 		return nil
 	}
-	return &who.record.Key
+	return who.key
 }
 
 // expiry reads epi. Where nothing is asked for, the default does not go beyond

@@ -11,6 +11,9 @@
 // under way at that moment reads again. If the feed cannot be read for
 // [Config.MaxStaleness], lookups go to the database, and fail if that does.
 //
+// Records are kept packed, some 220 bytes for a key with all that it takes to find
+// it, and as many as fit into [Config.CacheBytes].
+//
 // A database file that is replaced or removed underneath a running store is
 // noticed as fast. A valid one is opened in place; until there is one, every
 // call fails. Replace the file by renaming one complete file over it: bytes that

@@ -27,7 +27,7 @@ func TestRestore_BringsNoKeyBackWhoseTreeEnded(t *testing.T) {
 	if _, err := f.Restore(t.Context(), start+3, operator, r.Before); err != nil {
 		t.Fatal(err)
 	}
-	if found := f.find(secret); found != nil && found.Key.Status(start+3) == "active" {
+	if found := f.find(secret); found != nil && statusOf(found, start+3) == "active" {
 		t.Error("the key is back, though all that its issuer issued was revoked")
 	}
 }
@@ -63,7 +63,7 @@ func TestRestore_LeavesNoExpiredKeyToImport(t *testing.T) {
 	if _, err := f.Restore(t.Context(), now+1, operator, r.Before); err != nil {
 		t.Fatal(err)
 	}
-	if found := f.find(expired); found == nil || found.Key.Status(now) != "expired" {
+	if found := f.find(expired); found == nil || statusOf(found, now) != "expired" {
 		t.Errorf("the expired key, restored, is %+v", found)
 	}
 }
@@ -98,7 +98,7 @@ func TestPrune_KeepsIssuers(t *testing.T) {
 	if _, n, err := f.RevokeTree(t.Context(), now, operator, root.ID, ""); err != nil || n != 1 {
 		t.Errorf("%d children, %v", n, err)
 	}
-	if f.find(secret).Key.RevokedAt != now {
+	if f.find(secret).Key().RevokedAt != now {
 		t.Error("the child goes on")
 	}
 }
@@ -115,7 +115,7 @@ func TestRevokeTree_InBatches(t *testing.T) {
 	if _, n, err := f.RevokeTree(t.Context(), start, operator, root.ID, ""); err != nil || n != 2*treeBatch+1 {
 		t.Errorf("%d children, %v", n, err)
 	}
-	if f.find(last).Key.RevokedAt != start {
+	if f.find(last).Key().RevokedAt != start {
 		t.Error("the last child goes on")
 	}
 	wantWhole(t, f.verify(nil), 2+2*treeBatch+1+2+2*treeBatch+1)

@@ -26,9 +26,9 @@ func TestR2_AnotherProcessesChangesCount(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, 250*time.Millisecond, "the revocation counts", func() bool {
-			return !f.find(secret).Key.RevokedAt.IsZero()
+			return !f.find(secret).Key().RevokedAt.IsZero()
 		})
-		if command.find(secret).Key.RevokedAt.IsZero() {
+		if command.find(secret).Key().RevokedAt.IsZero() {
 			t.Error("the command line caches")
 		}
 	}
@@ -97,7 +97,7 @@ func TestFeedGap(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, time.Second, "the change counts", func() bool { return !f.find(secret).Key.RevokedAt.IsZero() })
+	waitFor(t, time.Second, "the change counts", func() bool { return !f.find(secret).Key().RevokedAt.IsZero() })
 }
 
 // A newer version may write kinds of changes that this one does not know.
@@ -109,7 +109,7 @@ func TestFeed_UnknownKindDropsEverything(t *testing.T) {
 	db := rawDB(t, path)
 	mustExec(t, db, `UPDATE api_keys SET revoked_at = 1`)
 	mustExec(t, db, `INSERT INTO feed (at, kind, ref) VALUES (1, 'novelty', x'00')`)
-	waitFor(t, time.Second, "the change counts", func() bool { return !f.find(secret).Key.RevokedAt.IsZero() })
+	waitFor(t, time.Second, "the change counts", func() bool { return !f.find(secret).Key().RevokedAt.IsZero() })
 }
 
 func TestR17_UnreadableFeed(t *testing.T) {
@@ -122,11 +122,11 @@ func TestR17_UnreadableFeed(t *testing.T) {
 	mustExec(t, db, `ALTER TABLE feed RENAME TO feed_away`)
 	waitFor(t, time.Second, "the loss of the feed is logged", func() bool { return logs.Len() > 0 })
 	mustExec(t, db, `UPDATE api_keys SET revoked_at = 1`)
-	if !f.find(secret).Key.RevokedAt.IsZero() {
+	if !f.find(secret).Key().RevokedAt.IsZero() {
 		t.Error("within max_staleness the record was read again")
 	}
 	f.advance(5 * time.Second)
-	if f.find(secret).Key.RevokedAt.IsZero() {
+	if f.find(secret).Key().RevokedAt.IsZero() {
 		t.Error("beyond max_staleness a cached record was trusted")
 	}
 	mustExec(t, db, `ALTER TABLE api_keys RENAME TO keys_away`)
@@ -248,7 +248,7 @@ func TestPrune_JobsNeverBefore8Days(t *testing.T) {
 
 func TestConfig_Defaults(t *testing.T) {
 	cfg, err := Config{Path: "relative/keystore.db"}.withDefaults()
-	if err != nil || cfg.MaxStaleness != 5*time.Second || cfg.Retention != 90*day || cfg.CacheSize != 100_000 || cfg.Path[0] != '/' {
+	if err != nil || cfg.MaxStaleness != 5*time.Second || cfg.Retention != 90*day || cfg.CacheBytes != 128<<20 || cfg.Path[0] != '/' {
 		t.Errorf("%+v, %v", cfg, err)
 	}
 	last := cfg.Clock()
@@ -259,7 +259,7 @@ func TestConfig_Defaults(t *testing.T) {
 		}
 		last = now
 	}
-	for _, cfg := range []Config{{}, {Path: "a\x00b"}, {Path: "x", CacheSize: -1}, {Path: "x", Retention: -1}, {Path: "x", MaxStaleness: -1}} {
+	for _, cfg := range []Config{{}, {Path: "a\x00b"}, {Path: "x", CacheBytes: -1}, {Path: "x", CacheBytes: 1<<20 - 1}, {Path: "x", CacheBytes: 64<<30 + 1}, {Path: "x", Retention: -1}, {Path: "x", MaxStaleness: -1}} {
 		if _, err := Open(t.Context(), cfg); err == nil {
 			t.Errorf("%+v was opened", cfg)
 		}

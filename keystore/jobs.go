@@ -12,19 +12,26 @@ import (
 // maxJobName bounds a job's backend name and ID, in bytes each.
 const maxJobName = 512
 
-// FindJob returns the record of a job. The error is ErrNotFound if there is
-// none, and otherwise a fault of the store. The record is shared: it must not
-// be changed. That a job is absent is never remembered.
-func (s *Store) FindJob(ctx context.Context, backend, id string) (*policy.Job, error) {
+// FindJob returns a job. The error is ErrNotFound if there is none, and otherwise
+// a fault of the store. That a job is absent is never remembered.
+func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		if j, ok := st.db.jobs.get(d); ok {
-			return j, nil
+		if r, ok := st.db.jobs.get(d); ok {
+			return r.job(), nil
 		}
 	}
-	return lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (*policy.Job, error) {
-		return readJob(ctx, db.reader, backend, id)
+	r, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (*jobRecord, error) {
+		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
+		if err != nil {
+			return nil, err
+		}
+		return newJobRecord(&j, d)
 	})
+	if err != nil {
+		return policy.Job{}, err
+	}
+	return r.job(), nil
 }
 
 // CreateJob records a job. When it returns nil the record is on the disk;
@@ -50,12 +57,12 @@ func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
 // job.
 func (s *Store) SetJobState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) error {
 	j, err := s.FindJob(ctx, backend, id)
-	if err != nil || !advances(j, state) {
+	if err != nil || !advances(&j, state) {
 		return err
 	}
 	return s.write(ctx, func(t *txn) error {
-		j, err := readJob(ctx, t, backend, id)
-		if err != nil || !advances(j, state) {
+		j, err := scanFoundJob(t.QueryRowContext(ctx, jobByName, backend, id))
+		if err != nil || !advances(&j, state) {
 			return err
 		}
 		var ended policy.Time
@@ -74,7 +81,7 @@ func advances(j *policy.Job, state policy.JobState) bool {
 
 // Job returns the record of a job past the cache, or ErrNotFound.
 func (s *Store) Job(ctx context.Context, backend, id string) (policy.Job, error) {
-	all, err := query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs WHERE backend = $1 AND id = $2`, backend, id)
+	all, err := query(ctx, s, scanJob, jobByName, backend, id)
 	return one(all, err, "job", id)
 }
 
@@ -90,18 +97,18 @@ func (s *Store) JobsByID(ctx context.Context, id string) ([]policy.Job, error) {
 	return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs WHERE id = $1 ORDER BY backend`, id)
 }
 
-func readJob(ctx context.Context, q querier, backend, id string) (*policy.Job, error) {
-	j, err := scanJob(q.QueryRowContext(ctx, `SELECT `+jobColumns+` FROM jobs WHERE backend = $1 AND id = $2`, backend, id))
+func scanFoundJob(row *sql.Row) (policy.Job, error) {
+	j, err := scanJob(row)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrNotFound
+		err = ErrNotFound
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &j, nil
+	return j, err
 }
 
-const jobColumns = `backend, id, dialect, account_id, key_id, client, created_at, state, COALESCE(ended_at, 0)`
+const (
+	jobColumns = `backend, id, dialect, account_id, key_id, client, created_at, state, COALESCE(ended_at, 0)`
+	jobByName  = `SELECT ` + jobColumns + ` FROM jobs WHERE backend = $1 AND id = $2`
+)
 
 func scanJob(row scanner) (j policy.Job, err error) {
 	var client, state string

@@ -26,7 +26,7 @@ func TestR10_JobIsThereWhenCreateReturns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, *got, cmpPolicy); diff != "" {
+		if diff := cmp.Diff(want, got, cmpPolicy); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
@@ -90,7 +90,7 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return *j
+		return j
 	}
 	state(beside)
 	db := rawDB(t, path)
@@ -121,7 +121,11 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) {
 	stale := state(f)
 	stale.State, stale.EndedAt = policy.JobProcessing, 0
 	d, dbh := jobDigest("amivoice", "j"), func() *database { db, _ := beside.database(); return db }()
-	dbh.jobs.put(d, dbh.jobs.generation(d), &stale)
+	old, err := newJobRecord(&stale, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dbh.jobs.put(d, dbh.jobs.generation(d), old)
 	if err := beside.SetJobState(t.Context(), "amivoice", "j", policy.JobFailed, start+99); err != nil {
 		t.Fatal(err)
 	}

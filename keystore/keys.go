@@ -303,28 +303,37 @@ const (
 
 func scanKeyOnly(row scanner) (policy.Key, error) { return scanKey(row) }
 
-// scanKey reads keyColumns, and what follows them into more. A row that it
-// cannot make sense of is an error, never a key with fewer restrictions.
+// scanKey reads keyColumns, and what follows them into more.
 func scanKey(row scanner, more ...any) (k policy.Key, err error) {
-	var (
-		closed        policy.Time
-		origin, allow string
-		expires       sql.Null[int64]
-	)
+	var raw rawKey
 	dest := append([]any{
-		&k.ID, &k.AccountID, &closed, &origin, &k.Label, &k.Prefix, &allow, &k.Issuable,
-		&k.CreatedAt, &expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt, &k.IssuerID,
+		&k.ID, &k.AccountID, &raw.closed, &raw.origin, &k.Label, &k.Prefix, &raw.allow, &k.Issuable,
+		&k.CreatedAt, &raw.expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt, &k.IssuerID,
 	}, more...)
 	if err := row.Scan(dest...); err != nil {
 		return policy.Key{}, err
 	}
-	k.AccountOpen = closed.IsZero()
+	return raw.complete(k)
+}
+
+// rawKey is what of a row needs to be made sense of.
+type rawKey struct {
+	closed        policy.Time
+	origin, allow string
+	expires       sql.Null[int64]
+}
+
+// complete fills in the rest of a key. A row that it cannot make sense of is an
+// error, never a key with fewer restrictions.
+func (raw *rawKey) complete(k policy.Key) (policy.Key, error) {
+	var err error
+	k.AccountOpen = raw.closed.IsZero()
 	k.Expires = policy.Never()
-	if expires.Valid {
-		k.Expires = policy.ExpiresAt(policy.Time(expires.V))
+	if raw.expires.Valid {
+		k.Expires = policy.ExpiresAt(policy.Time(raw.expires.V))
 	}
-	if k.Origin, err = policy.ParseOrigin(origin); err == nil {
-		k.Allow, err = scanAllow(allow)
+	if k.Origin, err = policy.ParseOrigin(raw.origin); err == nil {
+		k.Allow, err = scanAllow(raw.allow)
 	}
 	if err != nil {
 		return policy.Key{}, fmt.Errorf("the record of key %s is damaged: %w", k.ID, err)
@@ -333,6 +342,9 @@ func scanKey(row scanner, more ...any) (k policy.Key, err error) {
 }
 
 func scanAllow(text string) (policy.AddrSet, error) {
+	if text == "[]" {
+		return policy.AddrSet{}, nil
+	}
 	var entries []string
 	if err := json.Unmarshal([]byte(text), &entries); err != nil {
 		return policy.AddrSet{}, fmt.Errorf("its allowed addresses: %w", err)

@@ -19,7 +19,10 @@ var cmpPolicy = cmp.Options{
 	cmpopts.EquateComparable(netip.Addr{}),
 }
 
-func addrs(t *testing.T, list string) policy.AddrSet {
+// cmpFound is cmpPolicy for keys of records, which have no label and no prefix.
+var cmpFound = cmp.Options{cmpPolicy, cmpopts.IgnoreFields(policy.Key{}, "Label", "Prefix")}
+
+func addrs(t testing.TB, list string) policy.AddrSet {
 	t.Helper()
 	set, err := policy.ParseAddrSet(list)
 	if err != nil {
@@ -60,7 +63,10 @@ func TestKeys_ComeBackAsIssued(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := policy.Key{ID: key.ID, AccountID: a.ID, AccountOpen: true, Origin: k.Origin, Label: k.Label, Prefix: key.Prefix, Allow: k.Allow, Issuable: k.Issuable, CreatedAt: start, Expires: k.Expires}
-		for what, got := range map[string]policy.Key{"issued": key, "found": r.Key, "by ID": byID} {
+		if diff := cmp.Diff(want, r.Key(), cmpFound); diff != "" {
+			t.Errorf("found (-want +got):\n%s", diff)
+		}
+		for what, got := range map[string]policy.Key{"issued": key, "by ID": byID} {
 			if diff := cmp.Diff(want, got, cmpPolicy); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", what, diff)
 			}
@@ -137,7 +143,7 @@ func TestR6_DeletionByOrigin(t *testing.T) {
 		f.find(secret)
 		got, err := f.DeleteKey(t.Context(), start+1, holder, key.ID)
 		if deletable {
-			if err != nil || got.DeletedAt != start+1 || f.find(secret).Key.DeletedAt != start+1 {
+			if err != nil || got.DeletedAt != start+1 || f.find(secret).Key().DeletedAt != start+1 {
 				t.Errorf("%s: %+v, %v; want it deleted", origin, got, err)
 			}
 			if again, err := f.DeleteKey(t.Context(), start+2, holder, key.ID); err != nil || again.DeletedAt != start+1 {
@@ -145,13 +151,13 @@ func TestR6_DeletionByOrigin(t *testing.T) {
 			}
 		} else {
 			wantIs(t, err, ErrInvalid)
-			if !strings.Contains(err.Error(), "origin "+origin.String()) || !f.find(secret).Key.DeletedAt.IsZero() {
+			if !strings.Contains(err.Error(), "origin "+origin.String()) || !f.find(secret).Key().DeletedAt.IsZero() {
 				t.Errorf("%s: error %v", origin, err)
 			}
 		}
 		for range 2 {
 			got, err = f.RevokeKey(t.Context(), start+3, operator, key.ID, "leaked")
-			if err != nil || got.RevokedAt != start+3 || f.find(secret).Key.RevokedAt != start+3 {
+			if err != nil || got.RevokedAt != start+3 || f.find(secret).Key().RevokedAt != start+3 {
 				t.Errorf("%s: %+v, %v; want it revoked", origin, got, err)
 			}
 		}
@@ -174,7 +180,7 @@ func TestR6_AnotherAccountsKeyIsNotFound(t *testing.T) {
 	wantIs(t, err, ErrNotFound)
 	_, _, err = f.IssueKey(t.Context(), start, stranger, NewKey{AccountID: a.ID, Origin: policy.OriginConsole, Expires: policy.Never()})
 	wantIs(t, err, ErrNotFound)
-	if f.find(secret).Key.Status(start) != "active" {
+	if statusOf(f.find(secret), start) != "active" {
 		t.Error("the key was ended")
 	}
 }
@@ -195,14 +201,14 @@ func TestR9_ClosingAnAccountEndsEveryKey(t *testing.T) {
 		t.Fatal(closed, err)
 	}
 	for _, secret := range []policy.Secret{one, two} {
-		if f.find(secret).Key.AccountOpen {
+		if f.find(secret).Key().AccountOpen {
 			t.Error("a key of the closed account lives")
 		}
 		waitFor(t, 250*time.Millisecond, "another process sees the account closed", func() bool {
-			return !beside.find(secret).Key.AccountOpen
+			return !beside.find(secret).Key().AccountOpen
 		})
 	}
-	if !f.find(others).Key.AccountOpen {
+	if !f.find(others).Key().AccountOpen {
 		t.Error("another account's key was ended")
 	}
 	if again, err := f.CloseAccount(t.Context(), start+9, operator, a.ID); err != nil || again.ClosedAt != start+5 {
@@ -287,8 +293,10 @@ func TestText_IsNeverSQL(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := f.Account(t.Context(), a.ID)
-		if found, jobErr := f.FindJob(t.Context(), evil, evil); err != nil || jobErr != nil || got.Name != evil || f.find(secret).Key.Label != evil || found.ID != evil {
-			t.Errorf("%q came back as %q, %v, %v", evil, got.Name, err, jobErr)
+		byID, keyErr := f.Key(t.Context(), key.ID)
+		found, jobErr := f.FindJob(t.Context(), evil, evil)
+		if err != nil || jobErr != nil || keyErr != nil || got.Name != evil || byID.Label != evil || f.find(secret) == nil || found != j {
+			t.Errorf("%q came back as %q, %q, %q, %v, %v, %v", evil, got.Name, byID.Label, found.ID, err, keyErr, jobErr)
 		}
 		if f.find(policy.NewSecret(evil)) != nil {
 			t.Errorf("%q is a key", evil)
@@ -337,10 +345,10 @@ func TestR3_NeverIsItsOwnValue(t *testing.T) {
 	_, never := f.key(a.ID, func(k *NewKey) { k.Expires = policy.Never() })
 	_, soon := f.key(a.ID, func(k *NewKey) { k.Expires = policy.ExpiresAt(start + 1) })
 	for range 2 { // from the database, from the cache
-		if r := f.find(never); r.Key.Expires.Passed(1 << 62) {
+		if r := f.find(never); r.Key().Expires.Passed(1 << 62) {
 			t.Error("no expiry became one")
 		}
-		if r := f.find(soon); r.Key.Expires.Passed(start) || !r.Key.Expires.Passed(start+1) {
+		if r := f.find(soon); r.Key().Expires.Passed(start) || !r.Key().Expires.Passed(start+1) {
 			t.Error("the expiry is not exact")
 		}
 	}

@@ -127,6 +127,20 @@ func (f fixture) find(secret policy.Secret) *Record {
 	return r
 }
 
+func recordOf(t testing.TB, k policy.Key) *Record {
+	t.Helper()
+	r, err := newRecord(&k, digest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func statusOf(r *Record, now policy.Time) string {
+	k := r.Key()
+	return k.Status(now)
+}
+
 // waitFor polls until ok, which it must be before the deadline.
 func waitFor(t *testing.T, within time.Duration, what string, ok func() bool) {
 	t.Helper()

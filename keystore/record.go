@@ -5,20 +5,10 @@ import (
 	"crypto/subtle"
 	"database/sql"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
-
-// Record is a key as a lookup finds it. It is shared between requests and never
-// changes; a change to the key makes a new one.
-type Record struct {
-	Key policy.Key
-
-	digest digest
-	noted  atomic.Int64 // the last use that was noted, as policy.Time
-}
 
 // FindKey returns the record of the key whose secret this is. The error is
 // ErrNotFound if no key has it, and otherwise a fault of the store.
@@ -43,9 +33,7 @@ func (s *Store) find(ctx context.Context, d digest) (*Record, error) {
 }
 
 func readRecord(ctx context.Context, db *database, d digest) (*Record, error) {
-	var stored []byte
-	row := db.reader.QueryRowContext(ctx, `SELECT `+keyColumns+`, k.digest FROM `+keyTables+` WHERE k.digest = $1`, d[:])
-	key, err := scanKey(row, &stored)
+	k, stored, err := scanFound(db.reader.QueryRowContext(ctx, keyByDigest, d[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
 	}
@@ -55,9 +43,30 @@ func readRecord(ctx context.Context, db *database, d digest) (*Record, error) {
 	if subtle.ConstantTimeCompare(stored, d[:]) != 1 {
 		return nil, ErrNotFound
 	}
-	r := &Record{Key: key, digest: d}
-	r.noted.Store(int64(key.LastUsedAt))
-	return r, nil
+	return newRecord(&k, d)
+}
+
+const (
+	// foundColumns are what a lookup needs.
+	foundColumns = `k.id, k.account_id, COALESCE(k.issuer_id, ''), COALESCE(a.closed_at, 0), k.origin, k.allow, k.issuable,
+		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), COALESCE(k.revoke_from, 0),
+		COALESCE(k.last_used_at, 0), k.digest`
+	// Compared with a plain parameter, SQLite would prepare the statement anew for
+	// every digest: it looks whether the value lets it use a partial index, such as
+	// api_keys_issuer.
+	keyByDigest = `SELECT ` + foundColumns + ` FROM ` + keyTables + ` WHERE k.digest = (SELECT $1)`
+)
+
+// scanFound reads foundColumns.
+func scanFound(row scanner) (k policy.Key, stored []byte, err error) {
+	var raw rawKey
+	err = row.Scan(&k.ID, &k.AccountID, &k.IssuerID, &raw.closed, &raw.origin, &raw.allow, &k.Issuable,
+		&k.CreatedAt, &raw.expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt, &stored)
+	if err != nil {
+		return policy.Key{}, nil, err
+	}
+	k, err = raw.complete(k)
+	return k, stored, err
 }
 
 // Last-used times are bookkeeping: approximate, and lost rather than waited for.
@@ -80,7 +89,7 @@ func (s *Store) NoteUse(r *Record, now policy.Time) {
 		return
 	}
 	select {
-	case s.uses <- use{r.Key.ID, now}:
+	case s.uses <- use{r.keyID(), now}:
 	default:
 	}
 }

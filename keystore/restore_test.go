@@ -34,7 +34,7 @@ func (f fixture) status(secret policy.Secret, now policy.Time) string {
 	if r == nil {
 		return ""
 	}
-	return r.Key.Status(now)
+	return statusOf(r, now)
 }
 
 func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
@@ -177,7 +177,7 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	if r = f.restore(removed.Before, later+2); r.Jobs.Restored != 1 {
 		t.Errorf("restored %+v", r)
 	}
-	if record := f.find(scheduledSecret); record == nil || record.Key.RevokeFrom != start.Add(time.Hour) {
+	if record := f.find(scheduledSecret); record == nil || record.Key().RevokeFrom != start.Add(time.Hour) {
 		t.Errorf("the key is %+v", record)
 	}
 	if _, err := f.Job(t.Context(), job.Backend, job.ID); err != nil {
@@ -222,7 +222,7 @@ func TestRestore_TakenMeanwhile(t *testing.T) {
 	if found, err := f.FindService(t.Context(), "their-sid", password); err != nil || found.ID != first.ID {
 		t.Errorf("the service ID is that of %+v, %v", found, err)
 	}
-	if record := f.find(secret); record == nil || record.Key.ID == im[0].Key.ID || f.find(orphan) != nil {
+	if record := f.find(secret); record == nil || record.Key().ID == im[0].Key.ID || f.find(orphan) != nil {
 		t.Errorf("the key is %+v", record)
 	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM dead_digests WHERE digest = zeroblob(32)`); n != 1 {

@@ -32,10 +32,11 @@ func TestRotateKey_SuccessorHasTheSameRules(t *testing.T) {
 			Prefix: r.Secret.Reveal()[:8], Allow: old.Allow, Issuable: old.Issuable, IssuerID: old.IssuerID,
 			CreatedAt: start + 1, Expires: old.Expires,
 		}
-		for what, got := range map[string]policy.Key{"answered": r.New, "found": f.find(r.Secret).Key} {
-			if diff := cmp.Diff(want, got, cmpPolicy); diff != "" || got.ID == old.ID {
-				t.Errorf("successor, %s (-want +got):\n%s", what, diff)
-			}
+		if diff := cmp.Diff(want, r.New, cmpPolicy); diff != "" || r.New.ID == old.ID {
+			t.Errorf("successor, answered (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(want, f.find(r.Secret).Key(), cmpFound); diff != "" {
+			t.Errorf("successor, found (-want +got):\n%s", diff)
 		}
 		end := start.Add(time.Hour) + 1
 		old.RevokeFrom = end
@@ -43,13 +44,16 @@ func TestRotateKey_SuccessorHasTheSameRules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for what, got := range map[string]policy.Key{"answered": r.Old, "found": f.find(secret).Key, "by ID": byID} {
+		for what, got := range map[string]policy.Key{"answered": r.Old, "by ID": byID} {
 			if diff := cmp.Diff(old, got, cmpPolicy); diff != "" {
 				t.Errorf("old key, %s (-want +got):\n%s", what, diff)
 			}
 		}
+		if diff := cmp.Diff(old, f.find(secret).Key(), cmpFound); diff != "" {
+			t.Errorf("old key, found (-want +got):\n%s", diff)
+		}
 		waitFor(t, 250*time.Millisecond, "another process knows when the key ends", func() bool {
-			return beside.find(secret).Key.RevokeFrom == end
+			return beside.find(secret).Key().RevokeFrom == end
 		})
 		if rows := actions(t, f, a.ID, "key_rotate"); rows[0].Subject != old.ID || rows[0].Detail != "replaced by "+r.New.ID+", revoked from "+end.String()+" on" {
 			t.Errorf("the audit trail has %+v", rows[0])
@@ -67,12 +71,12 @@ func TestRotateKey_WithoutOverlapRevokesAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, k := range map[string]policy.Key{"answered": r.Old, "found": f.find(secret).Key} {
+	for what, k := range map[string]policy.Key{"answered": r.Old, "found": f.find(secret).Key()} {
 		if k.RevokedAt != start || !k.RevokeFrom.IsZero() || k.Status(start) != "revoked" {
 			t.Errorf("%s: %+v", what, k)
 		}
 	}
-	if f.find(r.Secret).Key.Status(start) != "active" {
+	if statusOf(f.find(r.Secret), start) != "active" {
 		t.Error("the successor cannot be used")
 	}
 }
@@ -137,7 +141,7 @@ func TestRevokeKey_EndsAScheduledOneAtOnce(t *testing.T) {
 	if _, err := f.RevokeKey(t.Context(), start+1, operator, old.ID, "leaked"); err != nil {
 		t.Fatal(err)
 	}
-	if k := f.find(secret).Key; k.RevokedAt != start+1 || k.Status(start) != "revoked" {
+	if k := f.find(secret).Key(); k.RevokedAt != start+1 || k.Status(start) != "revoked" {
 		t.Errorf("the key is %+v", k)
 	}
 }
@@ -201,7 +205,7 @@ func TestR8_RotateAccount(t *testing.T) {
 			t.Errorf("%d accounts have the password, want %d", got, n)
 		}
 	}
-	if f.find(secret).Key.Status(start+1) != "active" {
+	if statusOf(f.find(secret), start+1) != "active" {
 		t.Error("a key of the account ended")
 	}
 	rows := actions(t, f, a.ID, "account_rotate")

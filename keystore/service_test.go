@@ -156,8 +156,8 @@ func TestRevokeTree_EndsEveryChildAtOnce(t *testing.T) {
 			t.Fatal("a new key is not found")
 		}
 	}
-	if r := f.find(secrets[1]); r.Key.IssuerID != root.ID || r.Key.Issuable {
-		t.Errorf("the child's record %+v, want issuer %s, and no issuance right", r.Key, root.ID)
+	if r := f.find(secrets[1]); r.Key().IssuerID != root.ID || r.Key().Issuable {
+		t.Errorf("the child's record %+v, want issuer %s, and no issuance right", r.Key(), root.ID)
 	}
 
 	// One of them was revoked before, and stays as it was.
@@ -177,15 +177,15 @@ func TestRevokeTree_EndsEveryChildAtOnce(t *testing.T) {
 		if i == 1 {
 			want = early
 		}
-		if r := f.find(secret); r.Key.RevokedAt != want {
-			t.Errorf("key %d is revoked at %s, want %s", i, r.Key.RevokedAt, want)
+		if r := f.find(secret); r.Key().RevokedAt != want {
+			t.Errorf("key %d is revoked at %s, want %s", i, r.Key().RevokedAt, want)
 		}
-		waitFor(t, time.Second, "the other process's cache heeds it", func() bool { return elsewhere.find(secret).Key.RevokedAt == want })
+		waitFor(t, time.Second, "the other process's cache heeds it", func() bool { return elsewhere.find(secret).Key().RevokedAt == want })
 	}
-	if r := f.find(uselessSecret); !r.Key.RevokedAt.IsZero() || r.Key.ID != useless.ID {
+	if r := f.find(uselessSecret); !r.Key().RevokedAt.IsZero() || r.Key().ID != useless.ID {
 		t.Error("a key that can do nothing any more was revoked")
 	}
-	if r := f.find(strangerSecret); !r.Key.RevokedAt.IsZero() || r.Key.ID != stranger.ID {
+	if r := f.find(strangerSecret); !r.Key().RevokedAt.IsZero() || r.Key().ID != stranger.ID {
 		t.Error("another key's child was revoked")
 	}
 	var subjects []string
@@ -236,7 +236,7 @@ func TestRevokeTree_RacesWithIssuing(t *testing.T) {
 	}
 	for range 4 {
 		for _, secret := range <-done {
-			if f.find(secret).Key.RevokedAt.IsZero() {
+			if f.find(secret).Key().RevokedAt.IsZero() {
 				t.Fatal("a child outlives its tree")
 			}
 		}
@@ -289,7 +289,7 @@ func TestRevokeTree_FollowsRotation(t *testing.T) {
 		t.Errorf("%d children, %v; want 3", n, err)
 	}
 	for name, secret := range map[string]policy.Secret{"issued before both rotations": early, "a child's successor": child.Secret, "issued after": late} {
-		if f.find(secret).Key.RevokedAt.IsZero() {
+		if f.find(secret).Key().RevokedAt.IsZero() {
 			t.Errorf("a key %s goes on", name)
 		}
 	}

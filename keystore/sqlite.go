@@ -13,8 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/speechgate/speechgate/policy"
 )
 
 // database is one open SQLite file, with the caches of what was read from it.
@@ -27,8 +25,8 @@ type database struct {
 	reader *sql.DB       // read-only pool
 	tail   *sql.Conn     // pinned, because data_version is a connection's own; nil for the command line
 
-	keys *cache[Record] // nil for the command line, as jobs
-	jobs *cache[policy.Job]
+	keys *cache[*Record] // nil for the command line, as jobs
+	jobs *cache[*jobRecord]
 
 	watchers *watchers // the store's
 
@@ -39,8 +37,8 @@ type database struct {
 	strange    time.Duration // since when it does not; 0 while it does
 }
 
-func (d *database) keyCache() *cache[Record]     { return d.keys }
-func (d *database) jobCache() *cache[policy.Job] { return d.jobs }
+func (d *database) keyCache() *cache[*Record]    { return d.keys }
+func (d *database) jobCache() *cache[*jobRecord] { return d.jobs }
 
 // sqliteDSN returns the data source name for the file at an absolute path.
 // Everything that must hold on every connection of a pool stands in it.
@@ -69,6 +67,10 @@ var (
 	errGone     = errors.New("there is no file at this path")
 	errEmpty    = errors.New("the file is empty: put a keystore in its place, or restart to have one made")
 )
+
+// readerIdle is how long a connection is kept that no lookup needs: each has
+// memory of SQLite's own.
+const readerIdle = time.Minute
 
 // openDatabase opens the file, and makes it if create is set and there is none
 // or an empty one. While another process is busy making it, it waits.
@@ -108,8 +110,12 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err erro
 	if db.reader, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, true)); err != nil {
 		return nil, err
 	}
-	db.reader.SetMaxOpenConns(max(4, 2*runtime.GOMAXPROCS(0)))
-	db.reader.SetMaxIdleConns(max(4, 2*runtime.GOMAXPROCS(0)))
+	// With as few connections as processors, many lookups at once spend their
+	// time on handing one over.
+	readers := max(16, 4*runtime.GOMAXPROCS(0))
+	db.reader.SetMaxOpenConns(readers)
+	db.reader.SetMaxIdleConns(readers)
+	db.reader.SetConnMaxIdleTime(readerIdle)
 	if db.writer, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, false)); err != nil {
 		return nil, err
 	}
@@ -151,8 +157,9 @@ func (s *Store) startFollowing(ctx context.Context, db *database) error {
 	if db.bytes, err = db.look(ctx); err != nil {
 		return err
 	}
-	db.keys = newCache[Record](s.cfg.CacheSize, max(s.cfg.CacheSize/10, 1000))
-	db.jobs = newCache[policy.Job](s.cfg.CacheSize, 0)
+	total := s.cfg.CacheBytes
+	db.keys = newCache[*Record](total/2, total/8)
+	db.jobs = newCache[*jobRecord](total*3/8, 0)
 	db.freshUntil.Store(int64(now + s.cfg.MaxStaleness))
 	return nil
 }

@@ -30,10 +30,10 @@ type Config struct {
 	MaxStaleness time.Duration
 	// Retention is how long ended keys and jobs are kept. Default 90 days.
 	Retention time.Duration
-	// CacheSize is how many key records are cached, and how many job records.
-	// Default 100,000. A tenth of it, at least 1,000, is set apart for the
-	// digests of unknown keys.
-	CacheSize int
+	// CacheBytes is how much memory cached records may take: half of it those of
+	// keys, three eighths those of jobs, and an eighth the digests of unknown
+	// keys. From MinCacheBytes to MaxCacheBytes; default DefaultCacheBytes.
+	CacheBytes int64
 	// Clock is the wall clock, for what the store does by itself. Default: the
 	// system's, kept from running backwards.
 	Clock func() policy.Time
@@ -145,12 +145,15 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, fmt.Errorf("keystore %s: %w", cfg.Path, err)
 	}
 	cfg.Path = path
-	if cfg.MaxStaleness < 0 || cfg.Retention < 0 || cfg.CacheSize < 0 {
-		return cfg, fmt.Errorf("keystore %s: a staleness, retention, grace or cache size below zero: want zero for the default, or more", cfg.Path)
+	if cfg.MaxStaleness < 0 || cfg.Retention < 0 {
+		return cfg, fmt.Errorf("keystore %s: a staleness or retention below zero: want zero for the default, or more", cfg.Path)
+	}
+	if cfg.CacheBytes != 0 && (cfg.CacheBytes < MinCacheBytes || cfg.CacheBytes > MaxCacheBytes) {
+		return cfg, fmt.Errorf("keystore %s: a cache of %d bytes: want zero for the default, or from %d to %d", cfg.Path, cfg.CacheBytes, MinCacheBytes, int64(MaxCacheBytes))
 	}
 	setDefault(&cfg.MaxStaleness, 5*time.Second)
 	setDefault(&cfg.Retention, 90*24*time.Hour)
-	setDefault(&cfg.CacheSize, 100_000)
+	setDefault(&cfg.CacheBytes, DefaultCacheBytes)
 	if cfg.Clock == nil {
 		cfg.Clock = NewClock(time.Now)
 	}
@@ -219,11 +222,12 @@ var errOvertaken = errors.New("the record changes faster than it can be read")
 
 // lookup reads the record named d, which the cache did not have, and caches
 // it, by the rule that cache states.
-func lookup[V any](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (*V, error)) (*V, error) {
+func lookup[V entry](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (V, error)) (V, error) {
+	var none V
 	for range lookupTries {
 		st := s.state.Load()
 		if st.fault != nil {
-			return nil, st.fault
+			return none, st.fault
 		}
 		c := in(st.db)
 		generation := c.generation(d)
@@ -235,12 +239,12 @@ func lookup[V any](ctx context.Context, s *Store, d digest, in func(*database) *
 		case s.state.Load() != st:
 			continue // another database stands there now
 		case err != nil && !errors.Is(err, ErrNotFound):
-			return nil, fault(err)
+			return none, fault(err)
 		case c.put(d, generation, v):
 			return v, err
 		}
 	}
-	return nil, fault(errOvertaken)
+	return none, fault(errOvertaken)
 }
 
 // monotonic returns a clock that nobody can set.

@@ -62,8 +62,11 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	if r == nil {
 		t.Fatal("a key was lost")
 	}
-	if k := r.Key; k.ID != "key_1" || k.Status(start) != "active" || !k.RevokeFrom.IsZero() || k.Allow.String() != "192.0.2.1" || k.Label != "old" {
+	if k := r.Key(); k.ID != "key_1" || k.Status(start) != "active" || !k.RevokeFrom.IsZero() || k.Allow.String() != "192.0.2.1" {
 		t.Errorf("the key is now %+v", k)
+	}
+	if k, err := f.Key(t.Context(), "key_1"); err != nil || k.Label != "old" {
+		t.Errorf("the key is now %+v, %v", k, err)
 	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM schema_version WHERE version_id = 2`); n != 1 {
 		t.Errorf("the schema was upgraded %d times", n)
@@ -72,7 +75,7 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.find(rotation.Secret) == nil || f.find(secret).Key.RevokeFrom != start.Add(time.Hour) || f.find(other).Key.RevokeFrom != 0 {
+	if f.find(rotation.Secret) == nil || f.find(secret).Key().RevokeFrom != start.Add(time.Hour) || f.find(other).Key().RevokeFrom != 0 {
 		t.Error("rotation does not work in the upgraded file")
 	}
 }

@@ -242,10 +242,10 @@ func (d *database) apply(changes []change) {
 			d.jobs.drop(digest(c.ref))
 		case c.kind == changedAccount:
 			id := string(c.ref)
-			d.dropRecords(func(r *Record) bool { return r.Key.AccountID == id })
+			d.dropRecords(func(r *Record) bool { return r.accountID() == id })
 		case c.kind == changedChildren:
 			id := string(c.ref)
-			d.dropRecords(func(r *Record) bool { return r.Key.IssuerID == id })
+			d.dropRecords(func(r *Record) bool { return r.issuerID() == id })
 		case c.kind == changedJobs:
 			d.jobs.dropAll()
 		case c.kind == changedNewAccount:

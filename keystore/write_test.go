@@ -225,7 +225,7 @@ func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
 	} {
 		r := f.find(secret)
 		if c.fresh {
-			r = &Record{Key: r.Key}
+			r = recordOf(t, policy.Key{ID: r.keyID()})
 		}
 		for range 100 {
 			f.NoteUse(r, start.Add(c.after))
@@ -252,7 +252,7 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 	release := f.hold()
 	defer release()
 	for i := range 3 * maxPendingUses {
-		f.NoteUse(&Record{Key: policy.Key{ID: strconv.Itoa(i)}}, start)
+		f.NoteUse(recordOf(t, policy.Key{ID: strconv.Itoa(i)}), start)
 	}
 }
 

@@ -13,9 +13,12 @@ import (
 //
 // Addresses that map IPv4 into IPv6 (::ffff:a.b.c.d) count as the IPv4 address
 // that they carry.
+//
+// It is two strings, so that many can be held without work for the garbage
+// collector; see [AddrSet.Parts].
 type AddrSet struct {
-	entries []string    // as written, canonically spelled
-	ranges  []addrRange // sorted, disjoint
+	entries string // as written, canonically spelled, joined by commas
+	ranges  string // what they come to, see packRanges
 }
 
 // addrRange is an inclusive range within one family.
@@ -64,54 +67,42 @@ func checkSpacedRange(words []string) error {
 
 // NewAddrSet is ParseAddrSet for entries that stand apart already.
 func NewAddrSet(entries []string) (AddrSet, error) {
-	var s AddrSet
-	for _, entry := range entries {
+	spelled := make([]string, len(entries))
+	ranges := make([]addrRange, len(entries))
+	for i, entry := range entries {
 		r, canonical, err := parseEntry(entry)
 		if err != nil {
 			return AddrSet{}, fmt.Errorf("address %q: %w", entry, err)
 		}
-		s.entries = append(s.entries, canonical)
-		s.ranges = append(s.ranges, r)
+		spelled[i], ranges[i] = canonical, r
 	}
-	s.ranges = merge(s.ranges)
-	return s, nil
+	return AddrSet{strings.Join(spelled, ","), packRanges(merge(ranges))}, nil
 }
 
 // Any reports whether the set holds every address because no rule was given.
-func (s AddrSet) Any() bool { return len(s.ranges) == 0 }
-
-// Contains reports whether a is in the set. An invalid address is in no set
-// but that of all addresses.
-func (s AddrSet) Contains(a netip.Addr) bool {
-	if s.Any() {
-		return true
-	}
-	a = a.Unmap().WithZone("")
-	i, found := slices.BinarySearchFunc(s.ranges, a, func(r addrRange, a netip.Addr) int {
-		return r.from.Compare(a)
-	})
-	if found {
-		return true
-	}
-	return i > 0 && a.IsValid() && a.Compare(s.ranges[i-1].to) <= 0
-}
+func (s AddrSet) Any() bool { return s.entries == "" && s.ranges == "" }
 
 // Entries lists what the set was made from, canonically spelled. It is never
 // nil.
-func (s AddrSet) Entries() []string { return append([]string{}, s.entries...) }
+func (s AddrSet) Entries() []string {
+	if s.entries == "" {
+		return []string{}
+	}
+	return strings.Split(s.entries, ",")
+}
 
 // String joins the entries with commas, or says "any".
 func (s AddrSet) String() string {
 	if s.Any() {
 		return "any"
 	}
-	return strings.Join(s.entries, ",")
+	return s.entries
 }
 
 // Warnings names entries that are allowed but seldom meant.
 func (s AddrSet) Warnings() []string {
 	var warnings []string
-	for _, e := range s.entries {
+	for e := range strings.SplitSeq(s.entries, ",") {
 		if e == "0.0.0.0/0" || e == "::/0" {
 			warnings = append(warnings, e+" holds every address of its family, and none of the other: leave the list empty to allow any address")
 		}

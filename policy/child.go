@@ -1,6 +1,9 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // CheckChild says whether a key that issues another may give it this expiry and
 // these addresses. A child that is bound to its issuer ends no later than that,
@@ -24,22 +27,11 @@ func (s AddrSet) outside(other AddrSet) (entry string, ok bool) {
 	if s.Any() {
 		return "any address", true
 	}
-	for _, entry := range s.entries {
+	for entry := range strings.SplitSeq(s.entries, ",") {
 		r, _, err := parseEntry(entry)
 		if err != nil || !other.holds(r) {
 			return entry, true
 		}
 	}
 	return "", false
-}
-
-// holds reports whether the whole of r is in s. What touches has been joined, so
-// that it would be in one range.
-func (s AddrSet) holds(r addrRange) bool {
-	for _, has := range s.ranges {
-		if has.from.BitLen() == r.from.BitLen() && has.from.Compare(r.from) <= 0 && r.to.Compare(has.to) <= 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -64,7 +64,8 @@ func GenerateSecret(prefix string, random io.Reader) (Secret, error) {
 		return Secret{}, err
 	}
 	body := prefix + text
-	return NewSecret(body + checksum(body)), nil
+	sum := checksum(body)
+	return NewSecret(body + string(sum[:])), nil
 }
 
 // RandomText returns n base62 characters from random, each equally likely.
@@ -87,15 +88,13 @@ func RandomText(n int, random io.Reader) (string, error) {
 	return string(out), nil
 }
 
-func checksum(body string) string {
-	digits := checksumDigits(body)
-	return string(digits[:])
-}
-
-// checksumDigits is checksum for the many keys that are only checked.
-func checksumDigits(body string) (digits [checksumLen]byte) {
-	var buf [ourLen]byte
-	sum := crc32.ChecksumIEEE(append(buf[:0], body...))
+func checksum(body string) (digits [checksumLen]byte) {
+	// As crc32.ChecksumIEEE, to which every call would have to allocate the bytes.
+	sum := ^uint32(0)
+	for i := range len(body) {
+		sum = crc32.IEEETable[byte(sum)^body[i]] ^ sum>>8
+	}
+	sum = ^sum
 	for i := checksumLen - 1; i >= 0; i-- {
 		digits[i] = base62[sum%uint32(len(base62))]
 		sum /= uint32(len(base62))
@@ -150,6 +149,6 @@ func isOurs(text string) bool {
 		return false
 	}
 	body := len(text) - checksumLen
-	digits := checksumDigits(text[:body])
-	return string(digits[:]) == text[body:]
+	sum := checksum(text[:body])
+	return string(sum[:]) == text[body:]
 }

@@ -1,0 +1,72 @@
+package keystore
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"unsafe"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// jobRecord is a job as the cache keeps it, for the same reasons as [Record].
+type jobRecord struct {
+	digest  digest
+	created policy.Time
+	ended   policy.Time
+	text    string // backend, ID, dialect, IDs of account and key, client
+	backend uint16 // the length of that part, as what follows; the client is the rest
+	id      uint16
+	dialect uint8
+	account uint8
+	key     uint8
+	state   policy.JobState
+}
+
+func newJobRecord(j *policy.Job, d digest) (*jobRecord, error) {
+	if max(len(j.Backend), len(j.ID)) > math.MaxUint16 || max(len(j.Dialect), len(j.AccountID), len(j.KeyID)) > math.MaxUint8 {
+		return nil, fmt.Errorf("the record of job %.40q of backend %.40q is damaged: a name is too long", j.ID, j.Backend)
+	}
+	return &jobRecord{
+		digest: d, created: j.CreatedAt, ended: j.EndedAt, state: j.State,
+		text:    j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client),
+		backend: uint16(len(j.Backend)), id: uint16(len(j.ID)), dialect: uint8(len(j.Dialect)),
+		account: uint8(len(j.AccountID)), key: uint8(len(j.KeyID)),
+	}, nil
+}
+
+// job returns the job. Its strings are the record's own.
+func (r *jobRecord) job() policy.Job {
+	text := parts(r.text)
+	j := policy.Job{CreatedAt: r.created, State: r.state, EndedAt: r.ended}
+	j.Backend = text.next(int(r.backend))
+	j.ID = text.next(int(r.id))
+	j.Dialect = text.next(int(r.dialect))
+	j.AccountID = text.next(int(r.account))
+	j.KeyID = text.next(int(r.key))
+	j.Client = unpackAddr(string(text))
+	return j
+}
+
+func (r *jobRecord) is(d digest) bool { return r.digest == d }
+
+func (r *jobRecord) bytes() uint32 { return weight(unsafe.Sizeof(*r), r.text) }
+
+// packAddr is the bytes of an address and its zone, empty for an invalid one.
+func packAddr(a netip.Addr) string { return string(a.AsSlice()) + a.Zone() }
+
+// unpackAddr is the reverse. Only an address with a zone allocates.
+func unpackAddr(s string) netip.Addr {
+	switch {
+	case len(s) == net.IPv4len:
+		var b [net.IPv4len]byte
+		copy(b[:], s)
+		return netip.AddrFrom4(b)
+	case len(s) >= net.IPv6len:
+		var b [net.IPv6len]byte
+		copy(b[:], s)
+		return netip.AddrFrom16(b).WithZone(s[net.IPv6len:])
+	}
+	return netip.Addr{}
+}

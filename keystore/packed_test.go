@@ -1,0 +1,216 @@
+package keystore
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func anInstant() *rapid.Generator[policy.Time] {
+	return rapid.Custom(func(t *rapid.T) policy.Time {
+		return policy.Time(rapid.OneOf(rapid.Just(int64(0)), rapid.Int64()).Draw(t, "ms"))
+	})
+}
+
+func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
+	lists := []string{"", "192.0.2.7", "10.0.0.0/8,2001:db8::/32", "::/0", strings.TrimSuffix(strings.Repeat("192.0.2.10-192.0.2.20,", 500), ",")}
+	rapid.Check(t, func(t *rapid.T) {
+		allow, err := policy.ParseAddrSet(rapid.SampledFrom(lists).Draw(t, "allow"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := policy.Key{
+			ID: rapid.StringN(0, -1, 255).Draw(t, "ID"), AccountID: rapid.StringN(0, -1, 255).Draw(t, "account"),
+			IssuerID: rapid.StringN(0, -1, 255).Draw(t, "issuer"), AccountOpen: rapid.Bool().Draw(t, "open"),
+			Origin: rapid.SampledFrom([]policy.Origin{policy.OriginInitial, policy.OriginConsole, policy.OriginAPI}).Draw(t, "origin"),
+			Allow:  allow, Issuable: rapid.Bool().Draw(t, "issuable"), CreatedAt: anInstant().Draw(t, "created"),
+			Expires:   rapid.SampledFrom([]policy.Expiry{policy.Never(), policy.ExpiresAt(anInstant().Draw(t, "expires"))}).Draw(t, "expiry"),
+			DeletedAt: anInstant().Draw(t, "deleted"), RevokedAt: anInstant().Draw(t, "revoked"),
+			RevokeFrom: anInstant().Draw(t, "scheduled"), LastUsedAt: anInstant().Draw(t, "used"),
+		}
+		d := digest{1, 31: 2}
+		r, err := newRecord(&want, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := r.Key()
+		if diff := cmp.Diff(want, got, cmpPolicy); diff != "" || got.Allow != want.Allow {
+			t.Fatalf("(-want +got):\n%s", diff)
+		}
+		if r.keyID() != want.ID || r.accountID() != want.AccountID || r.issuerID() != want.IssuerID || !r.is(d) || r.is(digest{1}) {
+			t.Fatalf("IDs %q, %q, %q of %+v", r.keyID(), r.accountID(), r.issuerID(), want)
+		}
+	})
+}
+
+// What does not fit is damaged, and never cut to what fits.
+func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
+	long := strings.Repeat("x", math.MaxUint8+1)
+	for _, k := range []policy.Key{{ID: long}, {AccountID: long}, {IssuerID: long}} {
+		if _, err := newRecord(&k, digest{}); err == nil {
+			t.Errorf("a key with an ID of %d bytes has a record", len(long))
+		}
+	}
+	longer := strings.Repeat("x", math.MaxUint16+1)
+	for _, j := range []policy.Job{{Backend: longer}, {ID: longer}, {Dialect: long}, {AccountID: long}, {KeyID: long}} {
+		if _, err := newJobRecord(&j, digest{}); err == nil {
+			t.Error("a job with a name that is too long has a record")
+		}
+	}
+}
+
+func TestJobRecord_SaysWhatTheJobWas(t *testing.T) {
+	for _, addr := range []netip.Addr{
+		{},
+		netip.IPv4Unspecified(), netip.IPv6Unspecified(), client, netip.AddrFrom16(client.As16()),
+		netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("fe80::1%eth0"),
+	} {
+		for _, ended := range []policy.Time{0, start} {
+			want := typicalJob("j1")
+			want.Client, want.EndedAt = addr, ended
+			r, err := newJobRecord(&want, digest{7})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.job(); got != want || !r.is(digest{7}) {
+				t.Errorf("%+v became %+v", want, got)
+			}
+		}
+	}
+	if got := unpackAddr("damaged"); got.IsValid() {
+		t.Errorf("seven bytes are the address %s", got)
+	}
+}
+
+// Records have sizes that the allocator has too.
+func TestRecord_IsSmall(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("the sizes are those of 64 bits")
+	}
+	if n := unsafe.Sizeof(Record{}); n != 80 {
+		t.Errorf("a record has %d bytes, want 80", n)
+	}
+	if n := unsafe.Sizeof(jobRecord{}); n > 80 {
+		t.Errorf("a job has %d bytes, want at most 80", n)
+	}
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	for n := 33; n <= 16<<10; n++ {
+		for _, class := range stats.BySize {
+			if size := int(class.Size); size >= n {
+				if got := allocated(n); got < size*7/8 || got > size*9/8 {
+					t.Fatalf("an object of %d bytes takes %d, and is counted as %d", n, size, got)
+				}
+				break
+			}
+		}
+	}
+}
+
+// liveBytes are those on the heap that are in use.
+func liveBytes() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what the first has freed is swept now
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+// putTypical caches n records, and says how many bytes they have been counted as.
+func putTypical(t *testing.T, c *cache[*Record], n int, edit func(i int, k *policy.Key)) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(3, 4))
+	for i := range n {
+		var d digest
+		_, _ = source{random}.Read(d[:])
+		k := typicalKey(t, i)
+		edit(i, &k)
+		r, err := newRecord(&k, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.put(d, c.generation(d), r)
+	}
+	c.present.CleanUp()
+}
+
+func TestCache_AKeyTakesLittleMemory(t *testing.T) {
+	const n = 100_000
+	before := liveBytes()
+	c := newCache[*Record](n*400, 0)
+	putTypical(t, c, n, func(int, *policy.Key) {})
+	each := (liveBytes() - before) / n
+	if got := c.present.EstimatedSize(); got != n {
+		t.Fatalf("%d records are cached, want %d", got, n)
+	}
+	counted := int64(c.present.WeightedSize() / n)
+	t.Logf("a key takes %d bytes, and is counted as %d", each, counted)
+	if each > 240 {
+		t.Errorf("a key takes %d bytes, want at most 240", each)
+	}
+	if counted < each || counted > each*5/4 {
+		t.Errorf("a key takes %d bytes, and is counted as %d", each, counted)
+	}
+	runtime.KeepAlive(c)
+
+	before = liveBytes()
+	jobs := newCache[*jobRecord](n*600, 0)
+	for i := range n {
+		j := typicalJob(fmt.Sprintf("%036d", i))
+		d := jobDigest(j.Backend, j.ID)
+		r, err := newJobRecord(&j, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs.put(d, jobs.generation(d), r)
+	}
+	jobs.present.CleanUp()
+	if each = (liveBytes() - before) / n; each > 300 {
+		t.Errorf("a job takes %d bytes, want at most 300", each)
+	}
+	t.Logf("a job takes %d bytes, and is counted as %d", each, jobs.present.WeightedSize()/n)
+	runtime.KeepAlive(jobs)
+}
+
+// The bound is one of bytes: keys with long lists of addresses take the place of
+// more keys, not more memory.
+func TestCache_StaysWithinItsBytes(t *testing.T) {
+	const bound = 16 << 20
+	long := addrs(t, strings.Repeat("192.0.2.10-192.0.2.20 2001:db8::1 ", 100))
+	before := liveBytes()
+	c := newCache[*Record](bound, 0)
+	putTypical(t, c, 2*bound/230, func(i int, k *policy.Key) {
+		if i%100 == 0 {
+			k.Allow = long
+		}
+	})
+	if taken := liveBytes() - before; taken > bound || taken < bound/2 {
+		t.Errorf("the cache takes %d bytes, want less than %d and more than half of it", taken, bound)
+	}
+	if n := c.present.WeightedSize(); n > bound {
+		t.Errorf("%d bytes are cached, want at most %d", n, bound)
+	}
+	runtime.KeepAlive(c)
+
+	before = liveBytes()
+	c = newCache[*Record](bound, bound)
+	for i := range 3 * bound / absenceBytes {
+		d := digest{byte(i), byte(i >> 8), byte(i >> 16)}
+		c.put(d, c.generation(d), nil)
+	}
+	c.absent.CleanUp()
+	if taken := liveBytes() - before; taken > bound {
+		t.Errorf("absences take %d bytes, want at most %d", taken, bound)
+	}
+	runtime.KeepAlive(c)
+}

@@ -1,0 +1,200 @@
+package keystore
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// holder is a key that lookups find in two stores all the time.
+type holder struct {
+	id, account string
+	secret      policy.Secret
+	ended       [2]atomic.Int64 // since when each store must find it ended; 0 while it has not
+}
+
+func isEnded(r *Record) bool {
+	k := r.Key()
+	return !k.RevokedAt.IsZero() || !k.AccountOpen
+}
+
+// crowd is two stores of one file, as of two processes, with caches that hold few
+// of their keys, so that records come and go all the time.
+type crowd struct {
+	t       *testing.T
+	begun   time.Time
+	stores  [2]fixture
+	holders []*holder
+	next    [2]atomic.Pointer[holder] // that each store is about to end, or has just ended
+}
+
+const (
+	crowdAccounts   = 12
+	crowdKeys       = 12 // of each account
+	crowdNoticeTime = 250 * time.Millisecond
+)
+
+func newCrowd(t *testing.T) *crowd {
+	path := newPath(t)
+	c := &crowd{t: t, begun: time.Now(), stores: [2]fixture{openStore(t, path), openStore(t, path)}}
+	for range crowdAccounts {
+		a := c.stores[0].account()
+		for range crowdKeys {
+			k, secret := c.stores[0].key(a.ID)
+			c.holders = append(c.holders, &holder{id: k.ID, account: a.ID, secret: secret})
+		}
+	}
+	for _, s := range c.stores {
+		db, _ := s.database()
+		db.keys.present.SetMaximum(crowdAccounts * crowdKeys / 3 * 230)
+		// Some reads last long enough for a change to overtake them.
+		s.loaded = func() {
+			if rand.IntN(2) == 0 {
+				time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond)
+			}
+		}
+	}
+	return c
+}
+
+// now is the time of the test, in nanoseconds.
+func (c *crowd) now() int64 { return int64(time.Since(c.begun)) }
+
+// pick returns any key, and half of the time one that is about to end, now and
+// then pushed out of the store's cache as by others.
+func (c *crowd) pick(store int) *holder {
+	h := c.next[rand.IntN(2)].Load()
+	if h == nil || rand.IntN(2) == 0 {
+		return c.holders[rand.IntN(len(c.holders))]
+	}
+	if rand.IntN(2) == 0 {
+		db, _ := c.stores[store].database()
+		db.keys.present.Invalidate(short(c.stores[store].hash.secret(h.secret)))
+	}
+	return h
+}
+
+// lookUp finds keys in one store until done.
+func (c *crowd) lookUp(store int, done <-chan struct{}) {
+	for {
+		h := c.pick(store)
+		ended, begun := h.ended[store].Load(), c.now()
+		r, err := c.stores[store].FindKey(c.t.Context(), h.secret)
+		if err != nil {
+			c.t.Error(err)
+			return
+		}
+		if ended != 0 && begun >= ended && !isEnded(r) {
+			c.t.Errorf("store %d: a lookup found a key live %s after it must be ended", store, time.Duration(begun-ended))
+			return
+		}
+		select {
+		case <-done:
+			return
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
+// end marks keys that a store has ended.
+func (c *crowd) end(store int, ended ...*holder) {
+	for _, h := range ended {
+		h.ended[store].Store(c.now())
+		h.ended[1-store].Store(c.now() + int64(crowdNoticeTime))
+	}
+}
+
+// latest is when the last of the ends has to count.
+func (c *crowd) latest() (at int64) {
+	for _, h := range c.holders {
+		at = max(at, h.ended[0].Load(), h.ended[1].Load())
+	}
+	return at
+}
+
+// allEnded reports whether a store finds every key ended that is.
+func (c *crowd) allEnded(s fixture) bool {
+	for _, h := range c.holders {
+		if isEnded(s.find(h.secret)) != (h.ended[0].Load() != 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// settled compares what a store has cached with the database.
+func (c *crowd) settled(s fixture) bool {
+	db, _ := s.database()
+	n := 0
+	for _, r := range db.keys.present.All() {
+		k, err := s.Key(c.t.Context(), r.keyID())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		k.Label, k.Prefix = "", ""
+		if r.Key() != k {
+			return false
+		}
+		n++
+	}
+	if n == 0 {
+		c.t.Error("nothing is cached")
+	}
+	return true
+}
+
+// However often records are pushed out and read again, and whatever read was under
+// way, no lookup that begins after a key ended finds it live: at once in the
+// process that ended it, and within 250 ms in another.
+func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) {
+	c := newCrowd(t)
+	done := make(chan struct{})
+	var lookups, changes sync.WaitGroup
+	for i := range 4 {
+		lookups.Go(func() { c.lookUp(i%2, done) })
+	}
+	byAccount := func(account int) []*holder { return c.holders[account*crowdKeys:][:crowdKeys] }
+	for store := range c.stores {
+		changes.Go(func() {
+			s := c.stores[store]
+			for account := store; account < crowdAccounts; account += 2 {
+				keys := byAccount(account)
+				c.next[store].Store(keys[0])
+				if account < 4 {
+					if _, err := s.CloseAccount(t.Context(), start, operator, keys[0].account); err != nil {
+						t.Error(err)
+					}
+					c.end(store, keys...)
+					continue
+				}
+				for _, h := range keys[:crowdKeys/2] {
+					c.next[store].Store(h)
+					if _, err := s.RevokeKey(t.Context(), start, operator, h.id, strconv.Itoa(store)); err != nil {
+						t.Error(err)
+					}
+					c.end(store, h)
+				}
+			}
+		})
+	}
+	changes.Wait()
+	for _, s := range c.stores {
+		waitFor(t, crowdNoticeTime, "every end counts in both stores", func() bool { return c.allEnded(s) })
+	}
+	waitFor(t, time.Second, "every end has to count", func() bool { return c.now() > c.latest() })
+	close(done)
+	lookups.Wait()
+	for i, s := range c.stores {
+		if !c.allEnded(s) {
+			t.Errorf("store %d finds a key live that has ended, or the reverse", i)
+		}
+		waitFor(t, time.Second, "what is cached is what the database says", func() bool { return c.settled(s) })
+	}
+}

@@ -1,0 +1,148 @@
+package policy
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// How ranges are packed: how many are of IPv4, in four bytes, then those and
+// then the ones of IPv6, each its first and its last address. All numbers are
+// big-endian; the ranges of a family are sorted and disjoint.
+const (
+	countLen   = 4
+	v4RangeLen = 2 * 4
+	v6RangeLen = 2 * 16
+)
+
+// packRanges packs what merge has merged. No ranges are the empty string.
+func packRanges(merged []addrRange) string {
+	if len(merged) == 0 {
+		return ""
+	}
+	var v4 uint32
+	packed := make([]byte, countLen, countLen+len(merged)*v6RangeLen)
+	for _, r := range merged { // IPv4 comes first
+		if r.from.Is4() {
+			v4++
+		}
+		packed = append(packed, r.from.AsSlice()...)
+		packed = append(packed, r.to.AsSlice()...)
+	}
+	binary.BigEndian.PutUint32(packed, v4)
+	return string(packed)
+}
+
+// splitRanges takes the two families apart. What packRanges has not made is no
+// ranges at all, so that nothing is in them.
+func splitRanges(packed string) (v4, v6 string) {
+	if len(packed) < countLen {
+		return "", ""
+	}
+	n := uint64(uint32At(packed, 0)) * v4RangeLen
+	packed = packed[countLen:]
+	if n > uint64(len(packed)) || (uint64(len(packed))-n)%v6RangeLen != 0 {
+		return "", ""
+	}
+	return packed[:n], packed[n:]
+}
+
+// Parts takes the set apart, into its entries and its ranges, for who keeps
+// many: the two are shared with the set, and mean nothing to others.
+// [AddrSetOf] is the reverse.
+func (s AddrSet) Parts() (entries, ranges string) { return s.entries, s.ranges }
+
+// AddrSetOf puts a set together from its Parts, and allocates nothing. Parts
+// that do not belong together never make the set of all addresses.
+func AddrSetOf(entries, ranges string) AddrSet { return AddrSet{entries, ranges} }
+
+// Contains reports whether a is in the set. An invalid address is in no set
+// but that of all addresses.
+func (s AddrSet) Contains(a netip.Addr) bool {
+	if s.Any() {
+		return true
+	}
+	a = a.Unmap()
+	v4, v6 := splitRanges(s.ranges)
+	switch {
+	case a.Is4():
+		n := v4Number(a)
+		end, ok := end4(v4, n)
+		return ok && n <= end
+	case a.Is6():
+		n := v6Number(a)
+		end, ok := end6(v6, n)
+		return ok && !end.less(n)
+	}
+	return false
+}
+
+// holds reports whether the whole of r is in s. What touches has been joined, so
+// that it would be in one range.
+func (s AddrSet) holds(r addrRange) bool {
+	v4, v6 := splitRanges(s.ranges)
+	if r.from.Is4() {
+		end, ok := end4(v4, v4Number(r.from))
+		return ok && v4Number(r.to) <= end
+	}
+	end, ok := end6(v6, v6Number(r.from))
+	return ok && !end.less(v6Number(r.to))
+}
+
+// end4 is where the last range ends that begins at a or before.
+func end4(ranges string, a uint32) (end uint32, ok bool) {
+	low, high := 0, len(ranges)/v4RangeLen
+	for low < high {
+		if mid := (low + high) / 2; uint32At(ranges, mid*v4RangeLen) <= a {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == 0 {
+		return 0, false
+	}
+	return uint32At(ranges, low*v4RangeLen-v4RangeLen/2), true
+}
+
+func end6(ranges string, a number) (end number, ok bool) {
+	low, high := 0, len(ranges)/v6RangeLen
+	for low < high {
+		if mid := (low + high) / 2; !a.less(numberAt(ranges, mid*v6RangeLen)) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == 0 {
+		return number{}, false
+	}
+	return numberAt(ranges, low*v6RangeLen-v6RangeLen/2), true
+}
+
+func v4Number(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+// number is an IPv6 address as one.
+type number struct{ high, low uint64 }
+
+func v6Number(a netip.Addr) number {
+	b := a.As16()
+	return number{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (n number) less(other number) bool {
+	return n.high < other.high || n.high == other.high && n.low < other.low
+}
+
+func numberAt(s string, at int) number { return number{uint64At(s, at), uint64At(s, at+8)} }
+
+func uint64At(s string, at int) uint64 {
+	return uint64(uint32At(s, at))<<32 | uint64(uint32At(s, at+4))
+}
+
+func uint32At(s string, at int) uint32 {
+	s = s[at : at+4]
+	return uint32(s[0])<<24 | uint32(s[1])<<16 | uint32(s[2])<<8 | uint32(s[3])
+}
