@@ -30,7 +30,7 @@ func (s *suite) uploadMemory() error {
 			}
 			defer p.stop()
 			// Each client sends one: none is asked again once the time is over.
-			if _, err := s.play(p, plan{conns: uploads, next: once(request), classes: []int{200}, length: time.Nanosecond}); err != nil {
+			if _, err := s.play(p, plan{conns: uploads, next: once(request), classes: []class{answered}, length: time.Nanosecond}); err != nil {
 				return nil, err
 			}
 			most, err := p.memory("VmHWM")

@@ -39,7 +39,7 @@ const smallConns = 32
 func (s *suite) closed(name string, one, other *proxy, next source, conns int, measures ...measure) error {
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {
-			r, err := s.play(p, plan{conns: conns, next: next, classes: []int{200}, length: s.length})
+			r, err := s.play(p, plan{conns: conns, next: next, classes: []class{answered}, length: s.length})
 			if err != nil {
 				return nil, err
 			}
@@ -50,7 +50,7 @@ func (s *suite) closed(name string, one, other *proxy, next source, conns int, m
 		return err
 	}
 	return s.profiles(name, []*proxy{one, other}, func(p *proxy) error {
-		_, err := s.play(p, plan{conns: conns, next: next, classes: []int{200}, length: profileTime})
+		_, err := s.play(p, plan{conns: conns, next: next, classes: []class{answered}, length: profileTime})
 		return err
 	})
 }
@@ -87,7 +87,7 @@ func (s *suite) warm(p *proxy, f *fixture) error {
 	}
 	for n < len(f.keys) {
 		s.progress("warming up: %d of %d keys", n, len(f.keys))
-		if _, err := s.play(p, plan{conns: smallConns, next: next, classes: []int{200}, length: 500 * time.Millisecond}); err != nil {
+		if _, err := s.play(p, plan{conns: smallConns, next: next, classes: []class{answered}, length: 500 * time.Millisecond}); err != nil {
 			return err
 		}
 	}
@@ -127,7 +127,7 @@ func (s *suite) smallRequests(name string, next func(*fixture) source) error {
 	if err := s.closed(name, one, other, next(f), smallConns, cpuAtMost(1.05), throughputAtLeast(0.95)); err != nil {
 		return err
 	}
-	return s.atRate(name, one, other, plan{conns: smallConns, next: next(f), classes: []int{200}}, 0.5, p99AtMost(1.2))
+	return s.atRate(name, one, other, plan{conns: smallConns, next: next(f), classes: []class{answered}}, 0.5, p99AtMost(1.2))
 }
 
 func (s *suite) polls() error {
@@ -199,7 +199,7 @@ func (s *suite) flood() error {
 	if err != nil {
 		return err
 	}
-	mix := plan{conns: 2 * smallConns, next: f.flooded(10), classes: []int{200, 401}}
+	mix := plan{conns: 2 * smallConns, next: f.flooded(10), classes: []class{answered, {status: 401}}}
 	return s.atRate("flood", one, other, mix, 0.4, p99AtMost(1.5))
 }
 
@@ -244,7 +244,7 @@ func (s *suite) churn() error {
 	}()
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {
-			r, err := s.play(p, plan{conns: smallConns, next: f.issued(rate/perSecond - 1), classes: []int{200, 200}, rate: rate, length: 2 * s.length})
+			r, err := s.play(p, plan{conns: smallConns, next: f.issued(rate/perSecond - 1), classes: []class{answered, {status: 200}}, rate: rate, length: 2 * s.length})
 			if err != nil {
 				return nil, err
 			}

@@ -43,6 +43,8 @@ func bench(ctx context.Context) error {
 		pairs   = flag.Int("pairs", 40, "pairs of runs for each case; those that start processes anew run fewer")
 		length  = flag.Duration("time", time.Second, "length of a run")
 		dir     = flag.String("dir", "", "where keystores are made: a directory on the disk that is to be measured (default: one for temporary files)")
+		keys    = flag.Int("keys", 100_000, "keys in use")
+		env     = flag.String("env", "", "an environment variable of all proxies, such as GOGC=400")
 		chart   = flag.String("chart", "", "write a chart of the ratios to this file, as SVG")
 		profile = flag.String("profile", "", "write CPU profiles of both proxies to this directory")
 	)
@@ -60,13 +62,21 @@ func bench(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if *pairs < 1 || *length < 10*time.Millisecond {
-		return fmt.Errorf("-pairs %d -time %s: want at least one pair of 10ms", *pairs, *length)
+	if *pairs < 1 || *length < 10*time.Millisecond || *keys < streamCount {
+		return fmt.Errorf("-pairs %d -time %s -keys %d: want at least one pair of 10ms and %d keys", *pairs, *length, *keys, streamCount)
+	}
+	if *profile != "" {
+		if err := os.MkdirAll(*profile, 0o750); err != nil {
+			return err
+		}
 	}
 	if err := leaveCore(proxyCore()); err != nil {
 		return err
 	}
-	s := &suite{ctx: ctx, pairs: *pairs, length: *length, profile: *profile}
+	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile}
+	if *env != "" {
+		s.env = []string{*env}
+	}
 	if s.dir, err = os.MkdirTemp(*dir, "speechgate-bench-"); err != nil {
 		return err
 	}

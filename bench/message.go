@@ -66,6 +66,10 @@ const (
 	textBody = `{"results":[{"tokens":[],"confidence":0.9,"starttime":0,"endtime":1000,"tags":[],"rulename":"","text":"hello"}],"utteranceid":"20261101/00/0123456789abcdef01234567_20261101_000000","text":"hello","code":"","message":""}` + "\r\n"
 )
 
+// backendField begins a line of the backend's answers. The gate keeps its spelling,
+// and plain Caddy does not.
+const backendField = "X-Session-I"
+
 // answer appends the answer to a request to buf.
 func (b *backend) answer(head, buf []byte) []byte {
 	buf = append(buf, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Session-ID: 0123456789abcdef01234567\r\nContent-Length: "...)

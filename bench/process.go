@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -55,7 +56,7 @@ func (s *suite) startAndMemory() error {
 				return nil, err
 			}
 			defer p.stop()
-			if _, err := s.play(p, plan{conns: 1, next: many.poll, classes: []int{200}, length: time.Nanosecond}); err != nil {
+			if _, err := s.play(p, plan{conns: 1, next: many.poll, classes: []class{answered}, length: time.Nanosecond}); err != nil {
 				return nil, err
 			}
 			took := time.Since(begun)
@@ -90,9 +91,10 @@ func (s *suite) collector() error {
 		if err != nil {
 			return err
 		}
-		s.env = []string{setting}
+		before := s.env
+		s.env = append(slices.Clone(before), setting)
 		other, err := s.start(gateSite(f), s.loop.addr)
-		s.env = nil
+		s.env = before
 		if err != nil {
 			return err
 		}
@@ -103,7 +105,7 @@ func (s *suite) collector() error {
 		}
 		run := func(p *proxy) func() (sample, error) {
 			return func() (sample, error) {
-				r, err := s.play(p, plan{conns: smallConns, next: f.poll, classes: []int{200}, length: s.length})
+				r, err := s.play(p, plan{conns: smallConns, next: f.poll, classes: []class{answered}, length: s.length})
 				if err != nil {
 					return nil, err
 				}

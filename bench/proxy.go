@@ -72,6 +72,7 @@ func (s *suite) start(site site, backend string) (*proxy, error) {
 	if p.admin, err = freeAddr(); err != nil {
 		return nil, err
 	}
+	_, port, _ := net.SplitHostPort(p.addr)
 	config := filepath.Join(dir, "Caddyfile")
 	text := fmt.Sprintf(`{
 	admin %s
@@ -82,7 +83,8 @@ func (s *suite) start(site site, backend string) (*proxy, error) {
 	}
 	%s
 }
-http://%s {
+http://:%s {
+	bind 127.0.0.1
 	%s
 	reverse_proxy %s {
 		stream_close_delay 1h
@@ -91,7 +93,7 @@ http://%s {
 		}
 	}
 }
-`, p.admin, site.global, p.addr, site.before, backend)
+`, p.admin, site.global, port, site.before, backend)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -17,12 +18,21 @@ type plan struct {
 	addr    string // of the proxy
 	conns   int
 	next    source
-	classes []int // the status that the answers of each class have
+	classes []class
 	length  time.Duration
 	// rate is in requests per second, sent at their due times whatever becomes
 	// of those before; 0 sends the next one when an answer has come.
 	rate float64
 }
+
+// class says how requests of one kind are answered.
+type class struct {
+	status  int
+	backend bool // by the backend, and not by the proxy
+}
+
+// answered is the class of requests that the proxy lets through.
+var answered = class{status: 200, backend: true}
 
 // run is one run on its way.
 type run struct {
@@ -164,8 +174,8 @@ func (r *run) ask(s *sock, due time.Duration) {
 // answered notes an answer, and has the client go on.
 func (r *run) answered(s *sock) {
 	now := time.Since(r.begun)
-	if got := status(s.head); got != r.classes[s.class] {
-		r.loop.fail(fmt.Errorf("status %d where %d was expected, of %s: %.300q", got, r.classes[s.class], r.addr, s.head))
+	if want := r.classes[s.class]; status(s.head) != want.status || want.backend != bytes.Contains(s.head, []byte(backendField)) {
+		r.loop.fail(fmt.Errorf("of the proxy at %s, where %+v was expected: %.300q", r.addr, want, s.head))
 		return
 	}
 	r.done++

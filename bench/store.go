@@ -89,7 +89,7 @@ func (f *fixture) addJobs(ctx context.Context, store *keystore.Store, creator po
 		clients.Go(func() {
 			for i := part; i < jobCount; i += 256 {
 				err := store.CreateJob(ctx, policy.Job{
-					Backend: "amivoice", ID: jobID(i), Dialect: "amivoice", AccountID: f.account, KeyID: creator.ID, CreatedAt: now(),
+					Backend: "amivoice", ID: jobID(i), Dialect: "amivoice", AccountID: f.account, KeyID: creator.ID, CreatedAt: now(), State: policy.JobProcessing,
 				})
 				if err != nil {
 					mu.Lock()

@@ -17,6 +17,7 @@ type suite struct {
 	bin     string // the two Caddys
 	pairs   int
 	length  time.Duration // of a run
+	keys    int           // in use
 	profile string        // a directory for CPU profiles; empty for none
 	env     []string      // of proxies to come
 	running []*proxy
@@ -108,18 +109,21 @@ func (*suite) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "\r\x1b[K%s", fmt.Sprintf(format, args...))
 }
 
-// fixture with a hundred thousand keys, all in use.
+// victims are keys that are there to be revoked.
+const victims = 20_000
+
+// small is a keystore whose keys are all in use, but for the victims.
 func (s *suite) small() (f *fixture, err error) {
 	if s.some == nil {
-		s.some, err = fill(s.ctx, s.dir, 120_000, 100_000, s.progress)
+		s.some, err = fill(s.ctx, s.dir, s.keys+victims, s.keys, s.progress)
 	}
 	return s.some, err
 }
 
-// large is one with a million keys, of which a hundred thousand are in use.
+// large is one with a million keys, of which as many are in use.
 func (s *suite) large() (f *fixture, err error) {
 	if s.many == nil {
-		s.many, err = fill(s.ctx, s.dir, 1_000_000, 100_000, s.progress)
+		s.many, err = fill(s.ctx, s.dir, max(1_000_000, s.keys), s.keys, s.progress)
 	}
 	return s.many, err
 }
