@@ -70,11 +70,11 @@ type exchange struct {
 	request policy.Request
 	touched bool // whether the body has been read from
 
-	store   *keystore.Store  // nil until a key is looked up
-	record  *keystore.Record // of the key; nil while there is none, and where it was found by its ID
-	key     *policy.Key      // what is known of it; nil while there is none
-	found   policy.Key       // to which key points, so that a request allocates none
-	job     policy.Job       // to which request.Job points, for the same reason
+	store   *keystore.Store // nil until a key is looked up
+	record  keystore.Record // of the key; none while there is no key, and where it was found by its ID
+	key     *policy.Key     // what is known of it; nil while there is none
+	found   policy.Key      // to which key points, so that a request allocates none
+	job     policy.Job      // to which request.Job points, for the same reason
 	outcome policy.Decision
 }
 
@@ -170,7 +170,7 @@ func (x *exchange) lookUp(secret policy.Secret) error {
 		return fmt.Errorf("looking up the key: %w", err)
 	}
 	x.setRecord(record)
-	if record == nil || x.call.JobID == "" {
+	if !record.Found() || x.call.JobID == "" {
 		return nil
 	}
 	return x.lookUpJob(ctx)
@@ -189,10 +189,10 @@ func (x *exchange) lookUpJob(ctx context.Context) (err error) {
 	return nil
 }
 
-// setRecord makes the record's key that of the request; nil is none.
-func (x *exchange) setRecord(record *keystore.Record) {
+// setRecord makes the record's key, if there is one, that of the request.
+func (x *exchange) setRecord(record keystore.Record) {
 	x.record, x.key = record, nil
-	if record != nil {
+	if record.Found() {
 		x.setKey(record.Key())
 	}
 }
@@ -223,7 +223,7 @@ func (x *exchange) reads() bool {
 
 // admit notes that the request goes through.
 func (x *exchange) admit() {
-	x.store.NoteUse(x.record, x.now)
+	x.store.NoteUse(&x.record, x.now)
 	x.admitted()
 }
 

@@ -36,8 +36,8 @@ type liveStream struct {
 
 	mu      sync.Mutex
 	store   *keystore.Store
-	record  *keystore.Record // of the key; nil before there is one
-	since   policy.Time      // when its command was accepted
+	record  keystore.Record // of the key; none before there is one
+	since   policy.Time     // when its command was accepted
 	unwatch func()
 	timer   *time.Timer // strikes when time alone ends it
 	ended   bool
@@ -84,7 +84,7 @@ func (s *liveStream) unlessWrapped() {
 // authorize judges a start command.
 func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) stream.Verdict {
 	s.x.now = now()
-	s.x.setRecord(nil)
+	s.x.setRecord(keystore.Record{})
 	reason, detail := s.judge(secret, fault)
 	if !reason.OK() {
 		s.report(s.x.ruling(reason), detail)
@@ -117,7 +117,7 @@ func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (polic
 }
 
 // hold has the stream hear of changes to its key, and of no other's.
-func (s *liveStream) hold(record *keystore.Record) {
+func (s *liveStream) hold(record keystore.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unwatch != nil {
@@ -126,7 +126,7 @@ func (s *liveStream) hold(record *keystore.Record) {
 	}
 	s.store, s.record, s.since = s.x.store, record, s.x.now
 	if !s.ended {
-		s.unwatch = s.store.Watch(record, s.changed)
+		s.unwatch = s.store.Watch(&record, s.changed)
 	}
 }
 
@@ -154,11 +154,11 @@ func (s *liveStream) again(admitting bool) (policy.Reason, string) {
 	s.mu.Lock()
 	store, record, since, ended := s.store, s.record, s.since, s.ended
 	s.mu.Unlock()
-	if ended || record == nil {
+	if ended || !record.Found() {
 		return policy.Allowed, "" // there is nothing to end
 	}
 	at := now()
-	fresh, err := store.Reread(context.Background(), record)
+	fresh, err := store.Reread(context.Background(), &record)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return policy.KeyUnknown, "the key's record is gone"
@@ -261,7 +261,7 @@ func (s *liveStream) ruling(reason policy.Reason) ruling {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := ruling{tally: s.x.gate.tally, operation: policy.Stream, reason: reason, client: s.x.request.Client}
-	if s.record != nil {
+	if s.record.Found() {
 		key := s.record.Key()
 		d.keyID, d.accountID = key.ID, key.AccountID
 	}

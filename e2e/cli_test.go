@@ -201,7 +201,7 @@ func record(ts *testscript.TestScript, neg bool, args []string) {
 	case "use":
 		key, err := store.FindKey(context.Background(), policy.NewSecret(args[1]))
 		ts.Check(err)
-		store.NoteUse(key, instant(ts, args[2]))
+		store.NoteUse(&key, instant(ts, args[2]))
 	}
 	ts.Check(store.Close())
 }

@@ -28,7 +28,7 @@ type Settings struct {
 
 // Keystore is what the API needs of a keystore.
 type Keystore interface {
-	FindKey(ctx context.Context, secret policy.Secret) (*keystore.Record, error)
+	FindKey(ctx context.Context, secret policy.Secret) (keystore.Record, error)
 	FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error)
 	IssueKey(ctx context.Context, now policy.Time, by keystore.Actor, k keystore.NewKey) (policy.Key, policy.Secret, error)
 	NoteUse(r *keystore.Record, now policy.Time)
@@ -133,13 +133,13 @@ func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, st
 		return caller{}, Unavailable(err)
 	}
 	var key *policy.Key
-	if record != nil {
+	if record.Found() {
 		found := record.Key()
 		key = &found
 	}
 	decision := policy.Decide(now, key, &policy.Request{Operation: policy.IssueKey, Client: client})
 	if decision.Reason.OK() {
-		store.NoteUse(record, now)
+		store.NoteUse(&record, now)
 		return caller{account: key.AccountID, key: key}, nil
 	}
 	answer := Refusal(decision.Reason)

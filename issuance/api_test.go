@@ -153,7 +153,9 @@ var errDisk = errors.New("disk on fire")
 // broken is a keystore at fault.
 type broken struct{ *keystore.Store }
 
-func (broken) FindKey(context.Context, policy.Secret) (*keystore.Record, error) { return nil, errDisk }
+func (broken) FindKey(context.Context, policy.Secret) (keystore.Record, error) {
+	return keystore.Record{}, errDisk
+}
 
 func (broken) FindService(context.Context, string, policy.Secret) (policy.Account, error) {
 	return policy.Account{}, errDisk

@@ -1,18 +1,6 @@
 package keystore
 
-import (
-	"encoding/binary"
-	"sync"
-
-	"github.com/maypok86/otter/v2"
-)
-
-// entry is a pointer to what a cache holds.
-type entry interface {
-	comparable
-	is(d digest) bool // whether d is its digest
-	bytes() uint32    // the memory that it takes
-}
+import "sync"
 
 // cache holds records, and under the same rules the knowledge that there is no
 // record. A nil cache holds nothing.
@@ -20,54 +8,71 @@ type entry interface {
 // The rule that keeps it right: whoever reads a record takes the generation of
 // its digest first, and put refuses what was read under an older one. drop
 // moves the generation. So a read that began before a change can neither put
-// the old record back nor pass for a current one. Generations are kept for 256
-// groups of digests, so that changes to some keys seldom make lookups of
-// others read twice.
+// the old record back nor pass for a current one. Each shard has a generation
+// of its own, so that changes to some keys seldom make lookups of others read
+// twice.
 type cache[V entry] struct {
-	present *otter.Cache[shortName, V]
-	absent  *otter.Cache[digest, struct{}] // nil where absence is not cached; apart, so that unknown keys push no record out
-	groups  [256]group
+	shards [256]shard[V] // by the first byte of digests, which are evenly spread
 }
 
-type group struct {
-	mu         sync.Mutex
+type shard[V entry] struct {
+	mu         sync.Mutex // held for a moment at a time, and never while something is read
 	generation uint64
+	present    table[V]
+	absent     table[absence] // apart, so that unknown keys push no record out
 }
 
-// shortName files a record, which has its whole digest itself: a second copy
-// would be a seventh of the cache. Of two records with one name the later one
-// takes the place.
-type shortName uint64
+// absence is the digest of a key that there is not.
+type absence digest
 
-func short(d digest) shortName { return shortName(binary.LittleEndian.Uint64(d[:])) }
+func (a absence) is(d digest) bool { return digest(a) == d }
+func (absence) bytes() int64       { return 0 }
 
 // newCache returns a cache that takes about that many bytes for records and for
-// absences.
+// absences, which are not remembered where that is none.
 func newCache[V entry](bytes, absences int64) *cache[V] {
-	c := &cache[V]{present: otter.Must(&otter.Options[shortName, V]{
-		MaximumWeight: uint64(bytes),
-		Weigher:       func(_ shortName, v V) uint32 { return nodeBytes + v.bytes() },
-	})}
-	if absences > 0 {
-		c.absent = otter.Must(&otter.Options[digest, struct{}]{MaximumSize: max(int(absences/absenceBytes), 1)})
-	}
+	c := new(cache[V])
+	c.setBytes(bytes, absences)
 	return c
 }
 
-// get returns the record; nil with ok is a known absence.
-func (c *cache[V]) get(d digest) (v V, ok bool) {
-	var none V
+func (c *cache[V]) setBytes(bytes, absences int64) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.present.limit, s.absent.limit = bytes/int64(len(c.shards)), absences/int64(len(c.shards))
+		s.mu.Unlock()
+	}
+}
+
+func (c *cache[V]) shard(d digest) *shard[V] { return &c.shards[d[0]] }
+
+// get returns the record, if it is present; absent says that it is known that
+// there is none.
+func (c *cache[V]) get(d digest) (v V, present, absent bool) {
 	if c == nil {
-		return none, false
+		return v, false, false
 	}
-	if v, ok = c.present.GetIfPresent(short(d)); ok && v.is(d) {
-		return v, true
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := s.present.get(d); found != nil {
+		return *found, true, false
 	}
-	if c.absent == nil {
-		return none, false
+	return v, false, s.absent.get(d) != nil
+}
+
+// edit changes the record where it is cached.
+func (c *cache[V]) edit(d digest, change func(*V)) {
+	if c == nil {
+		return
 	}
-	_, ok = c.absent.GetIfPresent(d)
-	return none, ok
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := s.present.get(d); found != nil {
+		change(found)
+	}
 }
 
 // generation is to be taken before a read whose result goes to put.
@@ -75,29 +80,28 @@ func (c *cache[V]) generation(d digest) uint64 {
 	if c == nil {
 		return 0
 	}
-	g := &c.groups[d[0]]
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.generation
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.generation
 }
 
-// put files v, nil for an absence, and reports whether what was read under
-// that generation may be used at all.
-func (c *cache[V]) put(d digest, generation uint64, v V) bool {
+// put files what v points to, or an absence for nil, and reports whether what was
+// read under that generation may be used at all.
+func (c *cache[V]) put(d digest, generation uint64, v *V) bool {
 	if c == nil {
 		return true
 	}
-	var none V
-	g := &c.groups[d[0]]
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.generation != generation:
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.generation != generation {
 		return false
-	case v != none:
-		c.present.Set(short(d), v)
-	case c.absent != nil:
-		c.absent.Set(d, struct{}{})
+	}
+	if v == nil {
+		s.absent.put(d, absence(d))
+	} else {
+		s.present.put(d, *v)
 	}
 	return true
 }
@@ -107,31 +111,27 @@ func (c *cache[V]) drop(d digest) {
 	if c == nil {
 		return
 	}
-	g := &c.groups[d[0]]
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.generation++
-	c.present.Invalidate(short(d))
-	if c.absent != nil {
-		c.absent.Invalidate(d)
-	}
+	s := c.shard(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+	s.present.drop(d)
+	s.absent.drop(d)
 }
 
-// dropIf forgets the records that match and lets no read under way pass.
-// Nothing is put meanwhile, so no record escapes the search.
-func (c *cache[V]) dropIf(match func(V) bool) {
+// dropIf forgets the records that match, and lets no read under way pass: what
+// such a read puts into a shard before its turn is among what is searched, and
+// after it the shard's generation has moved.
+func (c *cache[V]) dropIf(match func(*V) bool) {
 	if c == nil {
 		return
 	}
-	defer c.moveAll()()
-	var matching []shortName
-	for name, v := range c.present.All() {
-		if match(v) {
-			matching = append(matching, name)
-		}
-	}
-	for _, name := range matching {
-		c.present.Invalidate(name)
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.generation++
+		s.present.dropIf(match)
+		s.mu.Unlock()
 	}
 }
 
@@ -140,22 +140,23 @@ func (c *cache[V]) dropAll() {
 	if c == nil {
 		return
 	}
-	defer c.moveAll()()
-	c.present.InvalidateAll()
-	if c.absent != nil {
-		c.absent.InvalidateAll()
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.generation++
+		s.present.clear()
+		s.absent.clear()
+		s.mu.Unlock()
 	}
 }
 
-// moveAll locks every group and moves its generation; the result unlocks.
-func (c *cache[V]) moveAll() (unlock func()) {
-	for i := range c.groups {
-		c.groups[i].mu.Lock()
-		c.groups[i].generation++
+// size is how many records are cached, and what they are counted as.
+func (c *cache[V]) size() (records int, bytes int64) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		records, bytes = records+len(s.present.index), bytes+s.present.taken
+		s.mu.Unlock()
 	}
-	return func() {
-		for i := range c.groups {
-			c.groups[i].mu.Unlock()
-		}
-	}
+	return records, bytes
 }

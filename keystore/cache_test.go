@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,100 +19,115 @@ type item struct {
 	value  int
 }
 
-func (i *item) is(d digest) bool { return i.digest == d }
-func (*item) bytes() uint32      { return 100 }
+func (i item) is(d digest) bool { return i.digest == d }
+func (item) bytes() int64       { return 0 }
 
-const itemBytes = nodeBytes + 100
+const someBytes = 1 << 20 // for every item and absence of a test
 
 // put files an item, or the absence of one.
-func (i *item) put(c *cache[*item], d digest) bool { return c.put(d, c.generation(d), i) }
+func (i *item) put(c *cache[item], d digest) bool { return c.put(d, c.generation(d), i) }
+
+// look says what the cache knows.
+func look(c *cache[item], d digest) string {
+	switch v, present, absent := c.get(d); {
+	case present && absent:
+		return "both"
+	case present:
+		return fmt.Sprint(v.value)
+	case absent:
+		return "absent"
+	}
+	return "unknown"
+}
 
 func TestCache_SimilarDigestsAreApart(t *testing.T) {
 	base := digest{1, 2, 3, 31: 9}
 	first, last := base, base
 	first[0]++
 	last[31]++
-	c := newCache[*item](100*itemBytes, 100*absenceBytes)
-	value := &item{digest: base}
-	value.put(c, base)
+	c := newCache[item](someBytes, someBytes)
+	(&item{base, 1}).put(c, base)
 	(*item)(nil).put(c, last)
-	if v, ok := c.get(base); !ok || v != value {
-		t.Errorf("base: %v, %t", v, ok)
-	}
-	if v, ok := c.get(last); !ok || v != nil {
-		t.Errorf("known absence: %v, %t", v, ok)
-	}
-	if v, ok := c.get(first); ok || v != nil {
-		t.Errorf("never put: %v, %t", v, ok)
+	for d, want := range map[digest]string{base: "1", last: "absent", first: "unknown"} {
+		if got := look(c, d); got != want {
+			t.Errorf("%x: %s, want %s", d, got, want)
+		}
 	}
 	// They have one short name: the later one takes the place.
-	taker := &item{digest: last}
 	c.drop(last)
-	taker.put(c, last)
-	if v, ok := c.get(last); !ok || v != taker {
-		t.Errorf("last: %v, %t", v, ok)
+	if got := look(c, base); got != "unknown" {
+		t.Errorf("base, whose name was dropped: %s", got)
 	}
-	if v, ok := c.get(base); ok || v != nil {
-		t.Errorf("base, whose place was taken: %v, %t", v, ok)
+	(&item{base, 1}).put(c, base)
+	(&item{last, 2}).put(c, last)
+	if got := look(c, last) + look(c, base); got != "2unknown" {
+		t.Errorf("last, and base, whose place it took: %s", got)
 	}
 }
 
 func TestCache_GenerationRule(t *testing.T) {
 	d := digest{7}
-	value := &item{digest: d}
-	for name, invalidate := range map[string]func(*cache[*item]){
-		"drop":                    func(c *cache[*item]) { c.drop(d) },
-		"dropAll":                 func(c *cache[*item]) { c.dropAll() },
-		"dropIf, matching or not": func(c *cache[*item]) { c.dropIf(func(*item) bool { return false }) },
+	value := &item{digest: d, value: 1}
+	for name, invalidate := range map[string]func(*cache[item]){
+		"drop":                    func(c *cache[item]) { c.drop(d) },
+		"dropAll":                 func(c *cache[item]) { c.dropAll() },
+		"dropIf, matching or not": func(c *cache[item]) { c.dropIf(func(*item) bool { return false }) },
 	} {
-		c := newCache[*item](100*itemBytes, 100*absenceBytes)
+		c := newCache[item](someBytes, someBytes)
 		old := c.generation(d)
 		invalidate(c)
 		if c.put(d, old, value) {
 			t.Errorf("%s: what was read before it was put", name)
 		}
-		if _, ok := c.get(d); ok {
+		if look(c, d) != "unknown" {
 			t.Errorf("%s: what was read before it is in the cache", name)
+		}
+		if c.put(d, old, nil) || look(c, d) != "unknown" {
+			t.Errorf("%s: an absence that was read before it was put", name)
 		}
 		if !value.put(c, d) {
 			t.Errorf("%s: what was read after it was refused", name)
 		}
 	}
-	c := newCache[*item](100*itemBytes, 0)
+	c := newCache[item](someBytes, 0)
 	value.put(c, d)
-	c.dropIf(func(v *item) bool { return v != value })
-	if _, ok := c.get(d); !ok {
+	c.dropIf(func(v *item) bool { return *v != *value })
+	if look(c, d) != "1" {
 		t.Error("dropIf dropped what does not match")
 	}
-	c.dropIf(func(v *item) bool { return v == value })
-	if _, ok := c.get(d); ok {
+	c.dropIf(func(v *item) bool { return *v == *value })
+	if look(c, d) != "unknown" {
 		t.Error("dropIf kept what matches")
 	}
 	other := digest{1}
 	g := c.generation(other)
 	c.drop(digest{2})
 	if !c.put(other, g, &item{digest: other}) {
-		t.Error("a change to another group made a lookup read again")
+		t.Error("a change to another shard made a lookup read again")
 	}
 }
 
 func TestCache_UnknownKeysPushNoRecordOut(t *testing.T) {
-	c := newCache[*item](100*itemBytes, 100*absenceBytes)
+	const bytes = 1 << 20
+	c := newCache[item](bytes, bytes)
 	for i := range 50 {
 		d := digest{byte(i)}
 		(&item{d, i}).put(c, d)
 	}
-	for i := range 10_000 {
-		(*item)(nil).put(c, digest{1: 1, 2: byte(i), 3: byte(i >> 8)})
+	for i := range 100_000 {
+		(*item)(nil).put(c, digest{0: byte(i), 1: byte(i >> 8), 2: byte(i >> 16), 3: 1})
+	}
+	var absences int64
+	for i := range c.shards {
+		absences += c.shards[i].absent.taken
+	}
+	if absences > bytes || absences < bytes/2 {
+		t.Errorf("absences take %d bytes of %d", absences, bytes)
 	}
 	for i := range 50 {
-		if v, ok := c.get(digest{byte(i)}); !ok || v.value != i {
-			t.Fatalf("record %d was pushed out", i)
+		if got := look(c, digest{byte(i)}); got != fmt.Sprint(i) {
+			t.Fatalf("record %d: %s", i, got)
 		}
-	}
-	c.absent.CleanUp()
-	if n := c.absent.EstimatedSize(); n > 100 {
-		t.Errorf("%d absences are kept, more than 100", n)
 	}
 }
 
@@ -298,11 +314,15 @@ func TestFindKey_CachedAllocatesNothing(t *testing.T) {
 				}
 				return nil
 			},
-			"FindKey":              func() error { _, err := f.FindKey(t.Context(), secret); return err },
-			"FindKey, unknown":     func() error { _, err := f.FindKey(t.Context(), policy.Secret{}); return ignore(err, ErrNotFound) },
-			"FindJob":              func() error { _, err := f.FindJob(t.Context(), "amivoice", "j"); return err },
-			"SetJobState, known":   func() error { return f.SetJobState(t.Context(), "amivoice", "j", policy.JobUnseen, start) },
-			"NoteUse, this minute": func() error { f.NoteUse(f.find(secret), start); return nil },
+			"FindKey":            func() error { _, err := f.FindKey(t.Context(), secret); return err },
+			"FindKey, unknown":   func() error { _, err := f.FindKey(t.Context(), policy.Secret{}); return ignore(err, ErrNotFound) },
+			"FindJob":            func() error { _, err := f.FindJob(t.Context(), "amivoice", "j"); return err },
+			"SetJobState, known": func() error { return f.SetJobState(t.Context(), "amivoice", "j", policy.JobUnseen, start) },
+			"NoteUse, this minute": func() error {
+				found, err := f.FindKey(t.Context(), secret)
+				f.NoteUse(&found, start)
+				return err
+			},
 		} {
 			if err := call(); err != nil {
 				t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"unsafe"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -24,11 +23,11 @@ type jobRecord struct {
 	state   policy.JobState
 }
 
-func newJobRecord(j *policy.Job, d digest) (*jobRecord, error) {
+func newJobRecord(j *policy.Job, d digest) (jobRecord, error) {
 	if max(len(j.Backend), len(j.ID)) > math.MaxUint16 || max(len(j.Dialect), len(j.AccountID), len(j.KeyID)) > math.MaxUint8 {
-		return nil, fmt.Errorf("the record of job %.40q of backend %.40q is damaged: a name is too long", j.ID, j.Backend)
+		return jobRecord{}, fmt.Errorf("the record of job %.40q of backend %.40q is damaged: a name is too long", j.ID, j.Backend)
 	}
-	return &jobRecord{
+	return jobRecord{
 		digest: d, created: j.CreatedAt, ended: j.EndedAt, state: j.State,
 		text:    j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client),
 		backend: uint16(len(j.Backend)), id: uint16(len(j.ID)), dialect: uint8(len(j.Dialect)),
@@ -49,9 +48,8 @@ func (r *jobRecord) job() policy.Job {
 	return j
 }
 
-func (r *jobRecord) is(d digest) bool { return r.digest == d }
-
-func (r *jobRecord) bytes() uint32 { return weight(unsafe.Sizeof(*r), r.text) }
+func (r jobRecord) is(d digest) bool { return r.digest == d }
+func (r jobRecord) bytes() int64     { return allocated(len(r.text)) }
 
 // packAddr is the bytes of an address and its zone, empty for an invalid one.
 func packAddr(a netip.Addr) string { return string(a.AsSlice()) + a.Zone() }

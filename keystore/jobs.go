@@ -17,14 +17,14 @@ const maxJobName = 512
 func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		if r, ok := st.db.jobs.get(d); ok {
+		if r, present, _ := st.db.jobs.get(d); present {
 			return r.job(), nil
 		}
 	}
-	r, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (*jobRecord, error) {
+	r, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (jobRecord, error) {
 		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil {
-			return nil, err
+			return jobRecord{}, err
 		}
 		return newJobRecord(&j, d)
 	})

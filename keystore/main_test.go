@@ -124,7 +124,10 @@ func (f fixture) find(secret policy.Secret) *Record {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		f.t.Fatal(err)
 	}
-	return r
+	if !r.Found() {
+		return nil
+	}
+	return &r
 }
 
 func recordOf(t testing.TB, k policy.Key) *Record {
@@ -133,7 +136,22 @@ func recordOf(t testing.TB, k policy.Key) *Record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return &r
+}
+
+// cached lists what a cache holds.
+func cached[V entry](c *cache[V]) (all []V) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for j := range s.present.slots {
+			if s.present.slots[j].hits != slotFree {
+				all = append(all, s.present.slots[j].value)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return all
 }
 
 func statusOf(r *Record, now policy.Time) string {

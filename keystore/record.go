@@ -15,33 +15,34 @@ import (
 //
 // Keys that ended are found too: whether one may be used is for
 // [policy.Decide] to say.
-func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (*Record, error) {
+func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (Record, error) {
 	return s.find(ctx, s.hash.secret(secret))
 }
 
-func (s *Store) find(ctx context.Context, d digest) (*Record, error) {
+func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		if r, ok := st.db.keys.get(d); r != nil {
+		switch r, present, absent := st.db.keys.get(d); {
+		case present:
 			return r, nil
-		} else if ok {
-			return nil, ErrNotFound
+		case absent:
+			return r, ErrNotFound
 		}
 	}
-	return lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (*Record, error) {
+	return lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (Record, error) {
 		return readRecord(ctx, db, d)
 	})
 }
 
-func readRecord(ctx context.Context, db *database, d digest) (*Record, error) {
+func readRecord(ctx context.Context, db *database, d digest) (Record, error) {
 	k, stored, err := scanFound(db.reader.QueryRowContext(ctx, keyByDigest, d[:]))
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrNotFound
+		return Record{}, ErrNotFound
 	}
 	if err != nil {
-		return nil, err
+		return Record{}, err
 	}
 	if subtle.ConstantTimeCompare(stored, d[:]) != 1 {
-		return nil, ErrNotFound
+		return Record{}, ErrNotFound
 	}
 	return newRecord(&k, d)
 }
@@ -84,9 +85,18 @@ type use struct {
 // NoteUse notes that the key was used at now, to the minute. It never waits
 // and never fails; the time is written within some seconds, and by Close.
 func (s *Store) NoteUse(r *Record, now policy.Time) {
-	last := r.noted.Load()
-	if now < policy.Time(last).Add(useInterval) || !r.noted.CompareAndSwap(last, int64(now)) {
+	if now < r.noted.Add(useInterval) {
 		return
+	}
+	if st := s.state.Load(); st.fault == nil {
+		noted := false // by another use meanwhile
+		st.db.keys.edit(r.digest, func(cached *Record) {
+			noted = now < cached.noted.Add(useInterval)
+			cached.noted = max(cached.noted, now)
+		})
+		if r.noted = now; noted {
+			return
+		}
 	}
 	select {
 	case s.uses <- use{r.keyID(), now}:

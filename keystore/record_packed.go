@@ -4,20 +4,17 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"sync/atomic"
-	"unsafe"
 
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Record is a key as a lookup finds it. It is shared between requests and never
-// changes; a change to the key makes a new one.
+// Record is a key as a lookup finds it. The zero value is none.
 //
 // Many are kept: so it has one string for the garbage collector to look at, and
-// its fields fill the allocator's size of 80 bytes.
+// 80 bytes beside it.
 type Record struct {
 	digest  digest
-	noted   atomic.Int64 // the last use that was noted, as policy.Time
+	noted   policy.Time // the last use that was noted when the record was found
 	created policy.Time
 	expires policy.Time
 	text    string // the times of timeFlags that are set, IDs of key, account and issuer, allowed entries, their ranges
@@ -50,20 +47,19 @@ func flagIf(set bool, flag recordFlags) recordFlags {
 	return 0
 }
 
-func newRecord(k *policy.Key, d digest) (*Record, error) {
+func newRecord(k *policy.Key, d digest) (Record, error) {
 	entries, ranges := k.Allow.Parts()
 	if max(len(k.ID), len(k.AccountID), len(k.IssuerID)) > math.MaxUint8 || uint64(len(entries)) > math.MaxUint32 {
-		return nil, fmt.Errorf("the record of key %.40q is damaged: an ID, or the list of its addresses, is too long", k.ID)
+		return Record{}, fmt.Errorf("the record of key %.40q is damaged: an ID, or the list of its addresses, is too long", k.ID)
 	}
 	expires, ends := k.Expires.Time()
-	r := &Record{
-		digest: d, created: k.CreatedAt, expires: expires,
+	r := Record{
+		digest: d, noted: k.LastUsedAt, created: k.CreatedAt, expires: expires,
 		entries: uint32(len(entries)),
 		id:      uint8(len(k.ID)), account: uint8(len(k.AccountID)), issuer: uint8(len(k.IssuerID)),
 		flags: recordFlags(k.Origin)&originBits | flagIf(k.AccountOpen, flagOpen) | flagIf(k.Issuable, flagIssuable) | flagIf(!ends, flagNever) |
 			flagIf(!k.DeletedAt.IsZero(), flagDeleted) | flagIf(!k.RevokedAt.IsZero(), flagRevoked) | flagIf(!k.RevokeFrom.IsZero(), flagScheduled),
 	}
-	r.noted.Store(int64(k.LastUsedAt))
 	var room [3 * timeLen]byte
 	times := room[:0]
 	for _, t := range [...]policy.Time{k.DeletedAt, k.RevokedAt, k.RevokeFrom} {
@@ -87,7 +83,7 @@ func (r *Record) Key() policy.Key {
 		DeletedAt:   text.nextTime(r.flags&flagDeleted != 0),
 		RevokedAt:   text.nextTime(r.flags&flagRevoked != 0),
 		RevokeFrom:  text.nextTime(r.flags&flagScheduled != 0),
-		LastUsedAt:  policy.Time(r.noted.Load()),
+		LastUsedAt:  r.noted,
 	}
 	if r.flags&flagNever != 0 {
 		k.Expires = policy.Never()
@@ -122,6 +118,8 @@ func (r *Record) issuerID() string {
 	return ids.next(int(r.issuer))
 }
 
-func (r *Record) is(d digest) bool { return r.digest == d }
+// Found reports whether there is a record.
+func (r *Record) Found() bool { return r.text != "" }
 
-func (r *Record) bytes() uint32 { return weight(unsafe.Sizeof(*r), r.text) }
+func (r Record) is(d digest) bool { return r.digest == d }
+func (r Record) bytes() int64     { return allocated(len(r.text)) }

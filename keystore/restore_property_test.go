@@ -112,7 +112,7 @@ func (w *world) good() (keys, passwords map[string]bool) {
 	keys, passwords = map[string]bool{}, map[string]bool{}
 	for i, secret := range w.secrets {
 		r, err := w.FindKey(w.t.Context(), secret)
-		keys[w.keys[i]] = err == nil && statusOf(r, w.now) == keyActive
+		keys[w.keys[i]] = err == nil && statusOf(&r, w.now) == keyActive
 	}
 	for _, s := range w.services {
 		a, err := w.FindService(w.t.Context(), s.id, s.password)
@@ -206,10 +206,10 @@ func (d *deaths) watch(what string) {
 			continue // it is not there, and may come back
 		}
 		id := d.world.keys[i]
-		if end, ended := d.keys[id]; ended && end <= d.now && statusOf(r, d.now) == keyActive {
+		if end, ended := d.keys[id]; ended && end <= d.now && statusOf(&r, d.now) == keyActive {
 			d.t.Fatalf("after %s, key %d is good again", what, i)
 		}
-		if statusOf(r, d.now) != keyActive {
+		if statusOf(&r, d.now) != keyActive {
 			d.note(d.keys, id, d.now)
 		}
 		if !r.Key().RevokeFrom.IsZero() {

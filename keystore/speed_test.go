@@ -70,7 +70,7 @@ func fill(tb testing.TB, n int) inUse {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		db.keys.put(d, db.keys.generation(d), r)
+		db.keys.put(d, db.keys.generation(d), &r)
 	}
 	u := inUse{Store: s, secrets: make([]policy.Secret, n)}
 	random.Shuffle(n, func(i, j int) { texts[i], texts[j] = texts[j], texts[i] })
@@ -97,7 +97,7 @@ func (u *inUse) decide(secret policy.Secret, request *policy.Request) policy.Rea
 	key := r.Key()
 	outcome := policy.Decide(start+1, &key, request)
 	if outcome.Reason.OK() {
-		u.NoteUse(r, start+1)
+		u.NoteUse(&r, start+1)
 	}
 	return outcome.Reason
 }
@@ -119,8 +119,8 @@ func BenchmarkDecision(b *testing.B) {
 			})
 			plain := make(map[digest]*Record, n)
 			db, _ := u.database()
-			for _, r := range db.keys.present.All() {
-				plain[r.digest] = r
+			for _, r := range cached(db.keys) {
+				plain[r.digest] = &r
 			}
 			b.Run("plain-map", func(b *testing.B) {
 				b.ReportAllocs()
@@ -151,7 +151,7 @@ func BenchmarkFindJob(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		db.jobs.put(d, db.jobs.generation(d), r)
+		db.jobs.put(d, db.jobs.generation(d), &r)
 	}
 	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	b.ReportAllocs()

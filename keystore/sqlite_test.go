@@ -318,7 +318,7 @@ func TestFileReplaced(t *testing.T) {
 	replaceFile(t, other, path)
 	waitFor(t, 2*time.Second, "the new file is served", func() bool {
 		r, err := f.FindKey(t.Context(), fresh)
-		return err == nil && r != nil
+		return err == nil && r.Found()
 	})
 	if f.find(old) != nil {
 		t.Error("a key of the old file is still served")

@@ -235,12 +235,16 @@ func lookup[V entry](ctx context.Context, s *Store, d digest, in func(*database)
 		if s.loaded != nil {
 			s.loaded()
 		}
+		found := &v
+		if errors.Is(err, ErrNotFound) {
+			found = nil
+		}
 		switch {
 		case s.state.Load() != st:
 			continue // another database stands there now
-		case err != nil && !errors.Is(err, ErrNotFound):
+		case err != nil && found != nil:
 			return none, fault(err)
-		case c.put(d, generation, v):
+		case c.put(d, generation, found):
 			return v, err
 		}
 	}

@@ -13,7 +13,7 @@ type watchers struct {
 }
 
 type watcher struct {
-	record  *Record
+	record  Record
 	changed func()
 }
 
@@ -29,14 +29,14 @@ func newWatchers() *watchers {
 // What changed between the reading of the record and this call is not told, so
 // the record is to be read again after it.
 func (s *Store) Watch(r *Record, changed func()) (cancel func()) {
-	w := &watcher{r, changed}
+	w := &watcher{*r, changed}
 	s.watchers.add(w)
 	return func() { s.watchers.remove(w) }
 }
 
 // Reread returns the record as it is now. The error is ErrNotFound where the
 // key was pruned, and otherwise a fault of the store.
-func (s *Store) Reread(ctx context.Context, r *Record) (*Record, error) { return s.find(ctx, r.digest) }
+func (s *Store) Reread(ctx context.Context, r *Record) (Record, error) { return s.find(ctx, r.digest) }
 
 func (ws *watchers) add(w *watcher) {
 	ws.mu.Lock()
@@ -75,7 +75,7 @@ func (ws *watchers) tellIf(match func(*Record) bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
-		if match == nil || match(w.record) {
+		if match == nil || match(&w.record) {
 			w.changed()
 		}
 	}

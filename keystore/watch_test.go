@@ -64,7 +64,7 @@ func TestWatch_TellsOfWhatEndsAKey(t *testing.T) {
 			}
 			waitFor(t, time.Second, "the watcher is told", func() bool { return told.Load() > 0 })
 			now, err := f.Reread(t.Context(), r)
-			if err != nil || statusOf(now, start.Add(time.Hour-1)) == "active" && now.Key().RevokeFrom.IsZero() {
+			if err != nil || statusOf(&now, start.Add(time.Hour-1)) == "active" && now.Key().RevokeFrom.IsZero() {
 				t.Errorf("read again it is %+v, %v", now, err)
 			}
 			if n := toldOther.Load(); n > 0 {
