@@ -129,13 +129,11 @@ func (l *loop) close(s *sock) {
 	_ = unix.Close(s.fd)
 }
 
-// turn waits up to timeout (-1 is for ever) and handles what has happened.
-func (l *loop) turn(timeout time.Duration) {
-	ms := int(timeout.Milliseconds())
-	if timeout < 0 {
-		ms = -1
-	}
-	n, err := unix.EpollWait(l.poll, l.events, ms)
+// turn handles what has happened. It does not wait for anything to happen: it
+// would oversleep, and the proxy would pay for waking it up, the more often the
+// slower it is.
+func (l *loop) turn() {
+	n, err := unix.EpollWait(l.poll, l.events, 0)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		l.fail(err)
 	}

@@ -99,14 +99,14 @@ func (l *loop) play(p plan, cpu func() time.Duration) (*result, error) {
 	before := cpu()
 	r.start()
 	for l.err == nil && time.Since(r.begun) < p.length {
-		l.turn(r.patience())
+		l.turn()
 		r.pace()
 	}
 	done := &result{requests: r.done, took: time.Since(r.begun), cpu: cpu() - before}
 	r.ended = true
 	// What was due is sent yet, and counts, however late it is.
 	for late := time.Now(); l.err == nil && (r.behind() || r.waits()); {
-		l.turn(r.patience())
+		l.turn()
 		r.pace()
 		if time.Since(late) > 10*time.Second {
 			l.fail(fmt.Errorf("the proxy at %s is 10 s behind", p.addr))
@@ -136,15 +136,6 @@ func (r *run) start() {
 			r.ask(s, time.Since(r.begun))
 		}
 	}
-}
-
-// patience is how long the loop may wait for something to happen. Between
-// requests at a rate it does not wait, since it would oversleep.
-func (r *run) patience() time.Duration {
-	if r.rate > 0 {
-		return 0
-	}
-	return 100 * time.Millisecond
 }
 
 // pace sends what is due. What finds no free connection stays due.

@@ -151,7 +151,8 @@ func DefaultKeystorePath() string {
 // Start opens the store, unless a request has done so already.
 func (a *App) Start() error {
 	a.store.keepJobs(a.jobKeep)
-	defer a.store.hold()()
+	a.store.hold()
+	defer a.store.release()
 	_, err := a.store.get()
 	return err
 }

@@ -47,7 +47,7 @@ func (o Origins) set(header http.Header, r *http.Request, expose string) {
 		"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials",
 		"Access-Control-Expose-Headers",
 	} {
-		header.Del(name)
+		delete(header, name)
 	}
 	if !o.every() {
 		header.Add("Vary", "Origin")

@@ -223,7 +223,8 @@ func runningStore(t *testing.T) *keystore.Store {
 	if found == nil {
 		t.Fatal("no store is open")
 	}
-	t.Cleanup(found.hold())
+	found.hold()
+	t.Cleanup(found.release)
 	store, err := found.get()
 	if err != nil {
 		t.Fatal(err)

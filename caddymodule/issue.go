@@ -172,7 +172,8 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		i.CORS.servePreflight(w, r, []string{http.MethodPost}, []string{"Authorization", "Content-Type"})
 		return nil
 	}
-	defer i.app.store.hold()()
+	i.app.store.hold()
+	defer i.app.store.release()
 	call := issuance.ReadCall(r)
 	answer := i.answer(r, call)
 

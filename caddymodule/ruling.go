@@ -95,10 +95,11 @@ func (d ruling) publish(r *http.Request) {
 	if !ok {
 		return
 	}
-	// Most requests have nobody ask for a placeholder, and so they are worked out
-	// when somebody does. Not so a second decision on a request, which takes the
-	// first one's place, nor a stream's, which may come while others read them.
-	if _, again := repl.Get(placeholderReason); !again && d.operation != policy.Stream {
+	// Of requests that go through hardly any has somebody ask for a placeholder, and
+	// so they are worked out when somebody does. What is set comes before them: a
+	// refusal by a second gate, and a stream's decisions, which may come while
+	// others read.
+	if d.reason.OK() && d.operation != policy.Stream {
 		repl.Map(d.placeholder)
 		return
 	}

@@ -28,7 +28,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return x.refuse(reason, "")
 	}
 	// A reload can close the store of the configuration that goes.
-	defer g.app.store.hold()()
+	g.app.store.hold()
+	defer g.app.store.release()
 	if x.call.Operation == policy.Stream {
 		return x.serveStream(next)
 	}
@@ -163,8 +164,7 @@ func (x *exchange) lookUp(secret policy.Secret) error {
 	if err := x.open(); err != nil {
 		return err
 	}
-	// A client that goes away is no fault of the store's.
-	ctx := context.WithoutCancel(x.r.Context())
+	ctx := x.r.Context()
 	record, err := x.store.FindKey(ctx, secret)
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return fmt.Errorf("looking up the key: %w", err)

@@ -59,10 +59,9 @@ func (s *sharedStore) letGo() error {
 
 // hold keeps the store from being closed until release is called, once. It
 // opens nothing.
-func (s *sharedStore) hold() (release func()) {
-	s.users.Add(1)
-	return func() { s.users.Add(-1) }
-}
+func (s *sharedStore) hold() { s.users.Add(1) }
+
+func (s *sharedStore) release() { s.users.Add(-1) }
 
 // get returns the store, opened. The caller must hold it.
 func (s *sharedStore) get() (*keystore.Store, error) {

@@ -162,7 +162,8 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	x.request.Client = netip.Addr{} // the job's, once that is found
 	verdict := verdict{reason: policy.CheckRequest(&x.request)}
 	if verdict.reason == policy.Undecided {
-		defer v.gate.app.store.hold()()
+		v.gate.app.store.hold()
+		defer v.gate.app.store.release()
 		verdict = x.judgeJob()
 	}
 

@@ -44,6 +44,7 @@ type watcher struct {
 	members  *dialect.Members     // what is still to be read of the answer; nil for nothing
 	held     *bytes.Buffer        // an answer that creates a job; nil where it streams
 	status   int                  // 0 until the header is written
+	fields   int                  // how many that had
 	replaced bool                 // the answer is the gate's own; the rest is thrown away
 }
 
@@ -77,8 +78,9 @@ func (w *watcher) WriteHeader(status int) {
 		w.members = dialect.NewMembers(jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
-	case w.x.call.Operation == policy.ReadJob && status < 300 && w.x.request.Job != nil:
+	case w.x.call.Operation == policy.ReadJob && status < 300 && w.x.request.Job != nil && !w.x.request.Job.State.Ended():
 		w.members = dialect.NewMembers(jobs.State)
+		w.members.StopEarly()
 	}
 	w.sendHeader()
 }
@@ -112,10 +114,17 @@ func (w *watcher) sendHeader() {
 		w.redactor = nil
 	}
 	w.ResponseWriter.WriteHeader(w.status)
+	w.fields = len(header)
 }
 
-// cleanHeader masks the backend's key in the header, and in trailers once they
-// have come. On a gate that swaps keys, the backend's cookies are the gate's.
+// cleanTrailers masks it in what has come behind the answer, if anything has.
+func (w *watcher) cleanTrailers() {
+	if header := w.Header(); len(header) != w.fields || len(header["Trailer"]) > 0 {
+		w.cleanHeader()
+	}
+}
+
+// cleanHeader masks the backend's key in the header. On a gate that swaps keys, the backend's cookies are the gate's.
 func (w *watcher) cleanHeader() {
 	redactor := w.x.gate.redactor
 	if redactor == nil {
@@ -204,7 +213,7 @@ func (w *watcher) finish() {
 	if w.replaced {
 		return
 	}
-	w.cleanHeader()
+	w.cleanTrailers()
 	if w.redactor != nil {
 		if rest := w.redactor.Rest(); len(rest) > 0 {
 			_, _ = w.ResponseWriter.Write(rest) // the client may be gone

@@ -20,6 +20,7 @@ type Members struct {
 	escaped bool // the last character was an unfinished escape's backslash
 	next    next // what comes next at the top level
 	done    bool // the object has ended, or there was none
+	early   bool
 
 	capture []byte  // the string being read, with its quotes, where it matters
 	keep    bool    // whether capture is being filled
@@ -60,6 +61,10 @@ func NewMembers(names ...string) *Members {
 	}
 	return m
 }
+
+// StopEarly has reading end with the first member that was asked for, and what
+// comes behind it count for nothing.
+func (m *Members) StopEarly() { m.early = true }
 
 // Get returns the member's value, empty until it has been seen whole. The
 // error is set for good once a member that was asked for came twice or was no
@@ -143,7 +148,7 @@ func (m *Members) endText() {
 			return
 		}
 		m.current.value, m.current.seen = string(text), true
-		m.current = nil
+		m.current, m.done = nil, m.early
 		return
 	}
 	for i := range m.members {

@@ -221,9 +221,11 @@ const lookupTries = 16
 var errOvertaken = errors.New("the record changes faster than it can be read")
 
 // lookup reads the record named d, which the cache did not have, and caches
-// it, by the rule that cache states.
+// it, by the rule that cache states. Whoever goes away meanwhile does not end it:
+// that would be a fault where there is none.
 func lookup[V entry](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (V, error)) (V, error) {
 	var none V
+	ctx = context.WithoutCancel(ctx)
 	for range lookupTries {
 		st := s.state.Load()
 		if st.fault != nil {
