@@ -165,6 +165,7 @@ func (s *suite) forwardAuth() error {
 		name: "forward-auth", binary: "plain",
 		before: "forward_auth " + service.Addr().String() + " {\n\t\turi /\n\t\tcopy_headers X-Account-Id\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 1024\n\t\t}\n\t}",
 	}
+	s.loop.waits = true
 	one, other, err := s.warmPair(f, auth, gateSite(f))
 	if err != nil {
 		return err

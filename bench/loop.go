@@ -25,6 +25,7 @@ type loop struct {
 	scratch  []byte
 	backend  backend
 	run      *run // nil while nothing is sent
+	waits    bool // for something to happen
 	err      error
 }
 
@@ -131,9 +132,13 @@ func (l *loop) close(s *sock) {
 
 // turn handles what has happened. It does not wait for anything to happen: it
 // would oversleep, and the proxy would pay for waking it up, the more often the
-// slower it is.
+// slower it is. Only where something else needs the core, it waits.
 func (l *loop) turn() {
-	n, err := unix.EpollWait(l.poll, l.events, 0)
+	ms := 0
+	if l.waits {
+		ms = 100
+	}
+	n, err := unix.EpollWait(l.poll, l.events, ms)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		l.fail(err)
 	}

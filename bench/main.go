@@ -17,6 +17,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -88,22 +89,23 @@ func bench(ctx context.Context) error {
 		return err
 	}
 	begun := time.Now()
+	var failed error
 	for _, c := range chosen {
-		if err := s.runCase(c); err != nil {
-			return err
+		if failed = s.runCase(c); failed != nil {
+			break // what has been measured is shown
 		}
 	}
 	s.progress("")
 	facts, err := machineFacts(s.dir)
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
 	fmt.Printf("%s\n%s\nMeasured in %s, on %s, with -pairs %d -time %s.\n",
 		facts, table(s.rows), time.Since(begun).Round(time.Second), begun.Format(time.DateOnly), *pairs, *length)
-	if *chart != "" {
+	if *chart != "" && failed == nil {
 		return os.WriteFile(*chart, drawChart(s.rows), 0o644) //nolint:gosec // it is for everybody
 	}
-	return nil
+	return failed
 }
 
 // runCase runs a case in front of a backend of its own.

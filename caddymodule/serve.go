@@ -77,6 +77,7 @@ type exchange struct {
 	found   policy.Key      // to which key points, so that a request allocates none
 	job     policy.Job      // to which request.Job points, for the same reason
 	outcome policy.Decision
+	watcher watcher // of the backend's answer
 }
 
 func (g *Gate) newExchange(w http.ResponseWriter, r *http.Request) *exchange {

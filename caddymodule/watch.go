@@ -48,8 +48,10 @@ type watcher struct {
 	replaced bool                 // the answer is the gate's own; the rest is thrown away
 }
 
+// watch has the answer to x go through the watcher that x has room for.
 func watch(x *exchange) *watcher {
-	w := &watcher{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: x.w}, x: x}
+	w := &x.watcher
+	w.ResponseWriter, w.x = x.w, x
 	if x.gate.upstream.Mode == credential.Replace {
 		w.redacts = x.gate.redactor.Anew(redactBytes)
 		w.redactor = &w.redacts

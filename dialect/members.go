@@ -25,6 +25,9 @@ type Members struct {
 	capture []byte  // the string being read, with its quotes, where it matters
 	keep    bool    // whether capture is being filled
 	current *member // whose value comes next; nil where it is not asked for
+
+	one  [1]member // what members is made of where there is one
+	room [40]byte  // and capture, while it is short
 }
 
 // next is what may come at the top level of the object.
@@ -55,9 +58,10 @@ var (
 
 // NewMembers reads the members of these names.
 func NewMembers(names ...string) *Members {
-	m := &Members{members: make([]member, len(names))}
-	for i, name := range names {
-		m.members[i].name = name
+	m := new(Members)
+	m.members, m.capture = m.one[:0], m.room[:0]
+	for _, name := range names {
+		m.members = append(m.members, member{name: name})
 	}
 	return m
 }

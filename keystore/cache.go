@@ -155,7 +155,7 @@ func (c *cache[V]) size() (records int, bytes int64) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		records, bytes = records+len(s.present.index), bytes+s.present.taken
+		records, bytes = records+s.present.live(), bytes+s.present.taken
 		s.mu.Unlock()
 	}
 	return records, bytes

@@ -12,8 +12,8 @@ type entry interface {
 	bytes() int64     // the memory that it takes elsewhere
 }
 
-// table holds entries by their digests within a bound of bytes. It is one array
-// and an index, which the collector passes at a glance: the linked nodes that a
+// table holds entries by their digests within a bound of bytes. It is an array of
+// slots in chains, which the collector passes at a glance: the linked nodes that a
 // cache is made of otherwise cost each request a sixth of what plain Caddy spends
 // on it, with a hundred thousand keys.
 //
@@ -24,7 +24,7 @@ type entry interface {
 type table[V entry] struct {
 	limit int64 // bytes; 0 holds nothing
 	taken int64
-	index map[shortName]uint32 // into slots
+	heads []uint32 // of chains of slots, by the names' last bits: numbers from 1, 0 for none
 	slots []slot[V]
 	free  []uint32 // slots without an entry
 	hand  int
@@ -34,8 +34,9 @@ type table[V entry] struct {
 }
 
 type slot[V entry] struct {
-	name  shortName
-	hits  uint8 // how often it has been asked for lately, and whether there is an entry
+	name  uint64
+	next  uint32 // in its chain, as in heads
+	hits  uint8  // how often it has been asked for lately, and whether there is an entry
 	value V
 }
 
@@ -45,15 +46,13 @@ const (
 	slotHot  = 4
 )
 
-// shortName files an entry, which has its whole digest itself. Of two with one
-// name the later one takes the place.
-type shortName uint64
+// nameOf is what a digest is filed under: a part of it, which is as random as the
+// whole.
+func nameOf(d digest) uint64 { return binary.LittleEndian.Uint64(d[1:]) }
 
-func short(d digest) shortName { return shortName(binary.LittleEndian.Uint64(d[1:])) }
-
-// indexBytes is what an entry takes in the index, the list of free slots and that
-// of those turned away, at most.
-const indexBytes = 48
+// indexBytes is what an entry takes in the heads of chains, the list of free slots
+// and that of those turned away, at most.
+const indexBytes = 8 + 6 + 6
 
 // cost is what an entry takes. Slots are counted as the array has them when it has
 // just grown.
@@ -63,47 +62,73 @@ func (*table[V]) cost(v *V) int64 {
 
 // get returns the entry, to be used at once; nil if there is none.
 func (t *table[V]) get(d digest) *V {
-	i, ok := t.index[short(d)]
-	if !ok || !t.slots[i].value.is(d) {
+	i := t.find(d)
+	if i == 0 {
 		return nil
 	}
-	s := &t.slots[i]
+	s := &t.slots[i-1]
 	if s.hits < slotHot {
 		s.hits++
 	}
 	return &s.value
 }
 
-// put files an entry in the place of one with its name, or where there is room.
+// find is the number of the slot with that digest, from 1; 0 if there is none.
+func (t *table[V]) find(d digest) uint32 {
+	if len(t.heads) == 0 {
+		return 0
+	}
+	i := *t.head(nameOf(d))
+	for i != 0 && !t.slots[i-1].value.is(d) {
+		i = t.slots[i-1].next
+	}
+	return i
+}
+
+func (t *table[V]) head(name uint64) *uint32 { return &t.heads[name&uint64(len(t.heads)-1)] }
+
+// put files an entry in the place of that with its digest, or where there is room.
 func (t *table[V]) put(d digest, v V) {
-	name := short(d)
-	if i, ok := t.index[name]; ok {
+	cost := t.cost(&v)
+	if i := t.find(d); i != 0 {
 		t.remove(i)
-	} else if t.taken+t.cost(&v) > t.limit && !t.comesAgain(d) {
+	} else if t.taken+cost > t.limit && !t.comesAgain(d) {
 		return
 	}
-	cost := t.cost(&v)
 	if cost > t.limit {
 		return
 	}
 	for t.taken+cost > t.limit {
 		t.turn()
 	}
-	if t.index == nil {
-		t.index = make(map[shortName]uint32)
-	}
 	t.taken += cost
-	i := len(t.slots)
+	i := t.room()
+	head := t.head(nameOf(d))
+	t.slots[i-1] = slot[V]{nameOf(d), *head, slotCold, v}
+	*head = i
+}
+
+// room is the number of a slot without an entry.
+func (t *table[V]) room() uint32 {
 	if n := len(t.free); n > 0 {
-		i, t.free = int(t.free[n-1]), t.free[:n-1]
-		t.slots[i] = slot[V]{name, slotCold, v}
-	} else {
-		if len(t.slots) == cap(t.slots) { // by little: append would take half as much again
-			t.slots = append(make([]slot[V], 0, len(t.slots)*9/8+4), t.slots...)
-		}
-		t.slots = append(t.slots, slot[V]{name, slotCold, v})
+		i := t.free[n-1]
+		t.free = t.free[:n-1]
+		return i
 	}
-	t.index[name] = uint32(i)
+	if len(t.slots) == cap(t.slots) { // by little: append would take half as much again
+		t.slots = append(make([]slot[V], 0, len(t.slots)*9/8+4), t.slots...)
+	}
+	t.slots = append(t.slots, slot[V]{})
+	if len(t.slots) > len(t.heads) {
+		t.heads = make([]uint32, max(8, 2*len(t.heads)))
+		for i := range t.slots {
+			if s := &t.slots[i]; s.hits != slotFree {
+				head := t.head(s.name)
+				s.next, *head = *head, uint32(i+1)
+			}
+		}
+	}
+	return uint32(len(t.slots))
 }
 
 // turn moves the hand over one slot.
@@ -115,7 +140,7 @@ func (t *table[V]) turn() {
 	case s.hits > slotCold:
 		s.hits--
 	case s.hits == slotCold:
-		t.remove(uint32(t.hand))
+		t.remove(uint32(t.hand + 1))
 	}
 }
 
@@ -142,15 +167,19 @@ func (t *table[V]) comesAgain(d digest) bool {
 }
 
 func (t *table[V]) remove(i uint32) {
-	s := &t.slots[i]
+	s := &t.slots[i-1]
+	link := t.head(s.name)
+	for *link != i {
+		link = &t.slots[*link-1].next
+	}
+	*link = s.next
 	t.taken -= t.cost(&s.value)
-	delete(t.index, s.name)
 	*s = slot[V]{}
 	t.free = append(t.free, i)
 }
 
 func (t *table[V]) drop(d digest) {
-	if i, ok := t.index[short(d)]; ok {
+	if i := t.find(d); i != 0 {
 		t.remove(i)
 	}
 }
@@ -158,9 +187,12 @@ func (t *table[V]) drop(d digest) {
 func (t *table[V]) dropIf(match func(*V) bool) {
 	for i := range t.slots {
 		if s := &t.slots[i]; s.hits != slotFree && match(&s.value) {
-			t.remove(uint32(i))
+			t.remove(uint32(i + 1))
 		}
 	}
 }
 
 func (t *table[V]) clear() { *t = table[V]{limit: t.limit} }
+
+// live is how many entries there are.
+func (t *table[V]) live() int { return len(t.slots) - len(t.free) }
