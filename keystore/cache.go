@@ -26,7 +26,6 @@ type shard[V entry] struct {
 type absence digest
 
 func (a absence) is(d digest) bool { return digest(a) == d }
-func (absence) bytes() int64       { return 0 }
 
 // newCache returns a cache that takes about that many bytes for records and for
 // absences, which are not remembered where that is none.
@@ -47,19 +46,30 @@ func (c *cache[V]) setBytes(bytes, absences int64) {
 
 func (c *cache[V]) shard(d digest) *shard[V] { return &c.shards[d[0]] }
 
-// get returns the record, if it is present; absent says that it is known that
-// there is none.
-func (c *cache[V]) get(d digest) (v V, present, absent bool) {
+// known is what a cache knows.
+type known uint8
+
+const (
+	unknown known = iota
+	present       // there is a record
+	absent        // there is none
+)
+
+// get returns the record and its text, if it is present.
+func (c *cache[V]) get(d digest) (v V, text string, known known) {
 	if c == nil {
-		return v, false, false
+		return v, "", unknown
 	}
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if found := s.present.get(d); found != nil {
-		return *found, true, false
+	if found, text := s.present.get(d); found != nil {
+		return *found, text, present
 	}
-	return v, false, s.absent.get(d) != nil
+	if found, _ := s.absent.get(d); found != nil {
+		return v, "", absent
+	}
+	return v, "", unknown
 }
 
 // edit changes the record where it is cached.
@@ -70,7 +80,7 @@ func (c *cache[V]) edit(d digest, change func(*V)) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if found := s.present.get(d); found != nil {
+	if found, _ := s.present.get(d); found != nil {
 		change(found)
 	}
 }
@@ -86,9 +96,9 @@ func (c *cache[V]) generation(d digest) uint64 {
 	return s.generation
 }
 
-// put files what v points to, or an absence for nil, and reports whether what was
-// read under that generation may be used at all.
-func (c *cache[V]) put(d digest, generation uint64, v *V) bool {
+// put files what v points to and its text, or an absence for nil, and reports
+// whether what was read under that generation may be used at all.
+func (c *cache[V]) put(d digest, generation uint64, v *V, text string) bool {
 	if c == nil {
 		return true
 	}
@@ -99,9 +109,9 @@ func (c *cache[V]) put(d digest, generation uint64, v *V) bool {
 		return false
 	}
 	if v == nil {
-		s.absent.put(d, absence(d))
+		s.absent.put(d, absence(d), "")
 	} else {
-		s.present.put(d, *v)
+		s.present.put(d, *v, text)
 	}
 	return true
 }
@@ -122,7 +132,7 @@ func (c *cache[V]) drop(d digest) {
 // dropIf forgets the records that match, and lets no read under way pass: what
 // such a read puts into a shard before its turn is among what is searched, and
 // after it the shard's generation has moved.
-func (c *cache[V]) dropIf(match func(*V) bool) {
+func (c *cache[V]) dropIf(match func(*V, string) bool) {
 	if c == nil {
 		return
 	}

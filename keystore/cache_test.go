@@ -20,18 +20,15 @@ type item struct {
 }
 
 func (i item) is(d digest) bool { return i.digest == d }
-func (item) bytes() int64       { return 0 }
 
 const someBytes = 1 << 20 // for every item and absence of a test
 
 // put files an item, or the absence of one.
-func (i *item) put(c *cache[item], d digest) bool { return c.put(d, c.generation(d), i) }
+func (i *item) put(c *cache[item], d digest) bool { return c.put(d, c.generation(d), i, "") }
 
 // look says what the cache knows.
 func look(c *cache[item], d digest) string {
-	switch v, present, absent := c.get(d); {
-	case present && absent:
-		return "both"
+	switch v, _, known := c.get(d); known {
 	case present:
 		return fmt.Sprint(v.value)
 	case absent:
@@ -70,18 +67,18 @@ func TestCache_GenerationRule(t *testing.T) {
 	for name, invalidate := range map[string]func(*cache[item]){
 		"drop":                    func(c *cache[item]) { c.drop(d) },
 		"dropAll":                 func(c *cache[item]) { c.dropAll() },
-		"dropIf, matching or not": func(c *cache[item]) { c.dropIf(func(*item) bool { return false }) },
+		"dropIf, matching or not": func(c *cache[item]) { c.dropIf(func(*item, string) bool { return false }) },
 	} {
 		c := newCache[item](someBytes, someBytes)
 		old := c.generation(d)
 		invalidate(c)
-		if c.put(d, old, value) {
+		if c.put(d, old, value, "") {
 			t.Errorf("%s: what was read before it was put", name)
 		}
 		if look(c, d) != "unknown" {
 			t.Errorf("%s: what was read before it is in the cache", name)
 		}
-		if c.put(d, old, nil) || look(c, d) != "unknown" {
+		if c.put(d, old, nil, "") || look(c, d) != "unknown" {
 			t.Errorf("%s: an absence that was read before it was put", name)
 		}
 		if !value.put(c, d) {
@@ -90,18 +87,18 @@ func TestCache_GenerationRule(t *testing.T) {
 	}
 	c := newCache[item](someBytes, 0)
 	value.put(c, d)
-	c.dropIf(func(v *item) bool { return *v != *value })
+	c.dropIf(func(v *item, _ string) bool { return *v != *value })
 	if look(c, d) != "1" {
 		t.Error("dropIf dropped what does not match")
 	}
-	c.dropIf(func(v *item) bool { return *v == *value })
+	c.dropIf(func(v *item, _ string) bool { return *v == *value })
 	if look(c, d) != "unknown" {
 		t.Error("dropIf kept what matches")
 	}
 	other := digest{1}
 	g := c.generation(other)
 	c.drop(digest{2})
-	if !c.put(other, g, &item{digest: other}) {
+	if !c.put(other, g, &item{digest: other}, "") {
 		t.Error("a change to another shard made a lookup read again")
 	}
 }

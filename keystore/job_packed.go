@@ -9,13 +9,19 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// jobRecord is a job as the cache keeps it, for the same reasons as [Record].
+// jobRecord is a job as a lookup finds it.
 type jobRecord struct {
+	jobEntry
+
+	text string // backend, ID, dialect, IDs of account and key, client
+}
+
+// jobEntry is a job as the cache keeps it beside its text.
+type jobEntry struct {
 	digest  digest
 	created policy.Time
 	ended   policy.Time
-	text    string // backend, ID, dialect, IDs of account and key, client
-	backend uint16 // the length of that part, as what follows; the client is the rest
+	backend uint16 // the length of that part of the text, as what follows; the client is the rest
 	id      uint16
 	dialect uint8
 	account uint8
@@ -27,12 +33,11 @@ func newJobRecord(j *policy.Job, d digest) (jobRecord, error) {
 	if max(len(j.Backend), len(j.ID)) > math.MaxUint16 || max(len(j.Dialect), len(j.AccountID), len(j.KeyID)) > math.MaxUint8 {
 		return jobRecord{}, fmt.Errorf("the record of job %.40q of backend %.40q is damaged: a name is too long", j.ID, j.Backend)
 	}
-	return jobRecord{
+	return jobRecord{jobEntry{
 		digest: d, created: j.CreatedAt, ended: j.EndedAt, state: j.State,
-		text:    j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client),
 		backend: uint16(len(j.Backend)), id: uint16(len(j.ID)), dialect: uint8(len(j.Dialect)),
 		account: uint8(len(j.AccountID)), key: uint8(len(j.KeyID)),
-	}, nil
+	}, j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client)}, nil
 }
 
 // job returns the job. Its strings are the record's own.
@@ -48,8 +53,7 @@ func (r *jobRecord) job() policy.Job {
 	return j
 }
 
-func (r jobRecord) is(d digest) bool { return r.digest == d }
-func (r jobRecord) bytes() int64     { return allocated(len(r.text)) }
+func (r jobEntry) is(d digest) bool { return r.digest == d }
 
 // packAddr is the bytes of an address and its zone, empty for an invalid one.
 func packAddr(a netip.Addr) string { return string(a.AsSlice()) + a.Zone() }

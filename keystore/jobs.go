@@ -17,21 +17,24 @@ const maxJobName = 512
 func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		if r, present, _ := st.db.jobs.get(d); present {
-			return r.job(), nil
+		if r, text, known := st.db.jobs.get(d); known == present {
+			found := jobRecord{r, text}
+			return found.job(), nil
 		}
 	}
-	r, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (jobRecord, error) {
+	r, text, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (jobEntry, string, error) {
 		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil {
-			return jobRecord{}, err
+			return jobEntry{}, "", err
 		}
-		return newJobRecord(&j, d)
+		r, err := newJobRecord(&j, d)
+		return r.jobEntry, r.text, err
 	})
 	if err != nil {
 		return policy.Job{}, err
 	}
-	return r.job(), nil
+	found := jobRecord{r, text}
+	return found.job(), nil
 }
 
 // CreateJob records a job. When it returns nil the record is on the disk;

@@ -125,7 +125,7 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dbh.jobs.put(d, dbh.jobs.generation(d), &old)
+	dbh.jobs.put(d, dbh.jobs.generation(d), &old.jobEntry, old.text)
 	if err := beside.SetJobState(t.Context(), "amivoice", "j", policy.JobFailed, start+99); err != nil {
 		t.Fatal(err)
 	}

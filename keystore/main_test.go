@@ -139,14 +139,14 @@ func recordOf(t testing.TB, k policy.Key) *Record {
 	return &r
 }
 
-// cached lists what a cache holds.
-func cached[V entry](c *cache[V]) (all []V) {
+// cached lists the records that a cache holds.
+func cached(c *cache[recordEntry]) (all []Record) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
 		for j := range s.present.slots {
-			if s.present.slots[j].hits != slotFree {
-				all = append(all, s.present.slots[j].value)
+			if slot := &s.present.slots[j]; slot.hits != slotFree {
+				all = append(all, Record{slot.value, s.present.texts.get(slot.text)})
 			}
 		}
 		s.mu.Unlock()

@@ -21,16 +21,18 @@ func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (Record, erro
 
 func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		switch r, present, absent := st.db.keys.get(d); {
+		switch r, text, known := st.db.keys.get(d); known {
 		case present:
-			return r, nil
+			return Record{r, text}, nil
 		case absent:
-			return r, ErrNotFound
+			return Record{}, ErrNotFound
 		}
 	}
-	return lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (Record, error) {
-		return readRecord(ctx, db, d)
+	r, text, err := lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (recordEntry, string, error) {
+		r, err := readRecord(ctx, db, d)
+		return r.recordEntry, r.text, err
 	})
+	return Record{r, text}, err
 }
 
 func readRecord(ctx context.Context, db *database, d digest) (Record, error) {
@@ -90,7 +92,7 @@ func (s *Store) NoteUse(r *Record, now policy.Time) {
 	}
 	if st := s.state.Load(); st.fault == nil {
 		noted := false // by another use meanwhile
-		st.db.keys.edit(r.digest, func(cached *Record) {
+		st.db.keys.edit(r.digest, func(cached *recordEntry) {
 			noted = now < cached.noted.Add(useInterval)
 			cached.noted = max(cached.noted, now)
 		})

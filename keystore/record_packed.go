@@ -9,16 +9,19 @@ import (
 )
 
 // Record is a key as a lookup finds it. The zero value is none.
-//
-// Many are kept: so it has one string for the garbage collector to look at, and
-// 80 bytes beside it.
 type Record struct {
+	recordEntry
+
+	text string // the times of timeFlags that are set, IDs of key, account and issuer, allowed entries, their ranges
+}
+
+// recordEntry is a record as the cache keeps it beside its text.
+type recordEntry struct {
 	digest  digest
 	noted   policy.Time // the last use that was noted when the record was found
 	created policy.Time
 	expires policy.Time
-	text    string // the times of timeFlags that are set, IDs of key, account and issuer, allowed entries, their ranges
-	entries uint32 // the length of that part, as what follows
+	entries uint32 // the length of that part of the text, as what follows
 	id      uint8
 	account uint8
 	issuer  uint8
@@ -53,13 +56,13 @@ func newRecord(k *policy.Key, d digest) (Record, error) {
 		return Record{}, fmt.Errorf("the record of key %.40q is damaged: an ID, or the list of its addresses, is too long", k.ID)
 	}
 	expires, ends := k.Expires.Time()
-	r := Record{
+	r := Record{recordEntry: recordEntry{
 		digest: d, noted: k.LastUsedAt, created: k.CreatedAt, expires: expires,
 		entries: uint32(len(entries)),
 		id:      uint8(len(k.ID)), account: uint8(len(k.AccountID)), issuer: uint8(len(k.IssuerID)),
 		flags: recordFlags(k.Origin)&originBits | flagIf(k.AccountOpen, flagOpen) | flagIf(k.Issuable, flagIssuable) | flagIf(!ends, flagNever) |
 			flagIf(!k.DeletedAt.IsZero(), flagDeleted) | flagIf(!k.RevokedAt.IsZero(), flagRevoked) | flagIf(!k.RevokeFrom.IsZero(), flagScheduled),
-	}
+	}}
 	var room [3 * timeLen]byte
 	times := room[:0]
 	for _, t := range [...]policy.Time{k.DeletedAt, k.RevokedAt, k.RevokeFrom} {
@@ -121,5 +124,4 @@ func (r *Record) issuerID() string {
 // Found reports whether there is a record.
 func (r *Record) Found() bool { return r.text != "" }
 
-func (r Record) is(d digest) bool { return r.digest == d }
-func (r Record) bytes() int64     { return allocated(len(r.text)) }
+func (r recordEntry) is(d digest) bool { return r.digest == d }

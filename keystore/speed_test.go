@@ -70,7 +70,7 @@ func fill(tb testing.TB, n int) inUse {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		db.keys.put(d, db.keys.generation(d), &r)
+		db.keys.put(d, db.keys.generation(d), &r.recordEntry, r.text)
 	}
 	u := inUse{Store: s, secrets: make([]policy.Secret, n)}
 	random.Shuffle(n, func(i, j int) { texts[i], texts[j] = texts[j], texts[i] })
@@ -151,7 +151,7 @@ func BenchmarkFindJob(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		db.jobs.put(d, db.jobs.generation(d), &r)
+		db.jobs.put(d, db.jobs.generation(d), &r.jobEntry, r.text)
 	}
 	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	b.ReportAllocs()

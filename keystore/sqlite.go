@@ -25,8 +25,8 @@ type database struct {
 	reader *sql.DB       // read-only pool
 	tail   *sql.Conn     // pinned, because data_version is a connection's own; nil for the command line
 
-	keys *cache[Record] // nil for the command line, as jobs
-	jobs *cache[jobRecord]
+	keys *cache[recordEntry] // nil for the command line, as jobs
+	jobs *cache[jobEntry]
 
 	watchers *watchers // the store's
 
@@ -37,8 +37,8 @@ type database struct {
 	strange    time.Duration // since when it does not; 0 while it does
 }
 
-func (d *database) keyCache() *cache[Record]    { return d.keys }
-func (d *database) jobCache() *cache[jobRecord] { return d.jobs }
+func (d *database) keyCache() *cache[recordEntry] { return d.keys }
+func (d *database) jobCache() *cache[jobEntry]    { return d.jobs }
 
 // sqliteDSN returns the data source name for the file at an absolute path.
 // Everything that must hold on every connection of a pool stands in it.
@@ -158,8 +158,8 @@ func (s *Store) startFollowing(ctx context.Context, db *database) error {
 		return err
 	}
 	total := s.cfg.CacheBytes
-	db.keys = newCache[Record](total/2, total/8)
-	db.jobs = newCache[jobRecord](total*3/8, 0)
+	db.keys = newCache[recordEntry](total/2, total/8)
+	db.jobs = newCache[jobEntry](total*3/8, 0)
 	db.freshUntil.Store(int64(now + s.cfg.MaxStaleness))
 	return nil
 }

@@ -223,17 +223,17 @@ var errOvertaken = errors.New("the record changes faster than it can be read")
 // lookup reads the record named d, which the cache did not have, and caches
 // it, by the rule that cache states. Whoever goes away meanwhile does not end it:
 // that would be a fault where there is none.
-func lookup[V entry](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (V, error)) (V, error) {
+func lookup[V entry](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (V, string, error)) (V, string, error) {
 	var none V
 	ctx = context.WithoutCancel(ctx)
 	for range lookupTries {
 		st := s.state.Load()
 		if st.fault != nil {
-			return none, st.fault
+			return none, "", st.fault
 		}
 		c := in(st.db)
 		generation := c.generation(d)
-		v, err := read(ctx, st.db)
+		v, text, err := read(ctx, st.db)
 		if s.loaded != nil {
 			s.loaded()
 		}
@@ -245,12 +245,12 @@ func lookup[V entry](ctx context.Context, s *Store, d digest, in func(*database)
 		case s.state.Load() != st:
 			continue // another database stands there now
 		case err != nil && found != nil:
-			return none, fault(err)
-		case c.put(d, generation, found):
-			return v, err
+			return none, "", fault(err)
+		case c.put(d, generation, found, text):
+			return v, text, err
 		}
 	}
-	return none, fault(errOvertaken)
+	return none, "", fault(errOvertaken)
 }
 
 // monotonic returns a clock that nobody can set.

@@ -3,6 +3,7 @@ package keystore
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -17,21 +18,17 @@ func digestOf(i int) (d digest) {
 	return d
 }
 
-// sized is an item that takes bytes of its own.
-type sized struct {
-	digest digest
-	size   int64
-}
+// named is an entry that is nothing but its digest.
+type named digest
 
-func (s sized) is(d digest) bool { return s.digest == d }
-func (s sized) bytes() int64     { return s.size }
+func (n named) is(d digest) bool { return digest(n) == d }
 
-// Whatever is put, asked for and dropped: what is found is what was put last, the
-// bound holds, and every slot is either in the index or free.
+// Whatever is put, asked for and dropped: what is found is what was put last, texts
+// that were taken out stay as they are, and the bound holds.
 func TestTable_FindsWhatWasPutWithinItsBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		table := table[sized]{limit: rapid.Int64Range(0, 4000).Draw(t, "limit")}
-		last := map[digest]int64{}
+		table := table[named]{limit: rapid.Int64Range(0, 6000).Draw(t, "limit")}
+		last, taken := map[digest]string{}, map[string]string{}
 		for range rapid.IntRange(0, 200).Draw(t, "steps") {
 			d := digestOf(rapid.IntRange(0, 40).Draw(t, "digest"))
 			if rapid.Bool().Draw(t, "same name") {
@@ -39,51 +36,69 @@ func TestTable_FindsWhatWasPutWithinItsBound(t *testing.T) {
 			}
 			switch rapid.IntRange(0, 3).Draw(t, "step") {
 			case 0, 1:
-				last[d] = rapid.Int64Range(0, 500).Draw(t, "size")
-				table.put(d, sized{d, last[d]})
+				last[d] = strings.Repeat(string(rune('a'+d[3]%26)), rapid.IntRange(0, 500).Draw(t, "length"))
+				table.put(d, named(d), last[d])
 			case 2:
 				delete(last, d)
 				table.drop(d)
 			default:
-				keep := rapid.Int64Range(300, 500).Draw(t, "keep")
-				table.dropIf(func(s *sized) bool { return s.size > keep })
+				keep := rapid.IntRange(300, 500).Draw(t, "keep")
+				table.dropIf(func(_ *named, text string) bool { return len(text) > keep })
 			}
-			var taken int64
-			live := 0
-			for i := range table.slots {
-				s := &table.slots[i]
-				if s.hits == slotFree {
-					continue
-				}
-				live++
-				taken += table.cost(&s.value)
-				if at := table.find(s.value.digest); at != uint32(i+1) {
-					t.Fatalf("slot %d is found at %d", i+1, at)
+			checkTable(t, &table)
+			for d, want := range last {
+				if found, text := table.get(d); found != nil {
+					if text != want || digest(*found) != d {
+						t.Fatalf("found %q, and %q was put last", text, want)
+					}
+					taken[text] = strings.Clone(text)
 				}
 			}
-			if taken != table.taken || taken > table.limit || live != table.live() {
-				t.Fatalf("%d bytes are taken of %d, and counted as %d; %d slots live, %d free, %d in all",
-					taken, table.limit, table.taken, live, len(table.free), len(table.slots))
-			}
-			for d, size := range last {
-				if found := table.get(d); found != nil && (found.size != size || found.digest != d) {
-					t.Fatalf("found %d, and %d was put last", found.size, size)
-				}
+		}
+		for text, was := range taken {
+			if text != was {
+				t.Fatalf("%q has become %q", was, text)
 			}
 		}
 	})
 }
 
+func checkTable(t *rapid.T, table *table[named]) {
+	var taken int64
+	live, room := 0, 0
+	for i := range table.slots {
+		s := &table.slots[i]
+		if s.hits == slotFree {
+			continue
+		}
+		live++
+		taken += table.cost(int(s.text.length))
+		if at := table.find(digest(s.value)); at != uint32(i+1) {
+			t.Fatalf("slot %d is found at %d", i+1, at)
+		}
+	}
+	for _, piece := range table.texts.pieces {
+		room += piece.Cap()
+	}
+	if taken != table.taken || taken > table.limit || live != table.live() {
+		t.Fatalf("%d bytes are taken of %d, and counted as %d; %d slots live, %d free, %d in all",
+			taken, table.limit, table.taken, live, len(table.free), len(table.slots))
+	}
+	if most := 2*table.texts.live + 4*minPiece + 1000; room > most {
+		t.Fatalf("%d bytes of texts are in pieces of %d", table.texts.live, room)
+	}
+}
+
 // A run through many keys, each used once, pushes none out that are in use; keys
 // that come into use are admitted.
 func TestTable_AdmitsWhatComesAgain(t *testing.T) {
-	var table table[sized]
+	var table table[named]
 	const room = 1000
-	table.limit = room * table.cost(new(sized))
-	put := func(i int) { table.put(digestOf(i), sized{digest: digestOf(i)}) }
+	table.limit = room * table.cost(len("text"))
+	put := func(i int) { table.put(digestOf(i), named(digestOf(i)), "text") }
 	kept := func(from, to int) (n int) {
 		for i := from; i < to; i++ {
-			if table.get(digestOf(i)) != nil {
+			if found, _ := table.get(digestOf(i)); found != nil {
 				n++
 			}
 		}
@@ -103,7 +118,7 @@ func TestTable_AdmitsWhatComesAgain(t *testing.T) {
 	}
 	for range 20 { // others come into use
 		for i := room; i < room*3/2; i++ {
-			if table.get(digestOf(i)) == nil {
+			if found, _ := table.get(digestOf(i)); found == nil {
 				put(i)
 			}
 		}

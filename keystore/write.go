@@ -256,7 +256,7 @@ func (d *database) apply(changes []change) {
 }
 
 func (d *database) dropRecords(match func(*Record) bool) {
-	d.keys.dropIf(match)
+	d.keys.dropIf(func(r *recordEntry, text string) bool { return match(&Record{*r, text}) })
 	d.watchers.tellIf(match)
 }
 
