@@ -22,11 +22,12 @@ type entry interface {
 // admitted when it comes for the second time within as many others as the table
 // holds, so that a run through many keys, each used once, pushes nothing out.
 type table[V entry] struct {
-	limit int64 // bytes; 0 holds nothing
-	taken int64
 	heads []uint32 // of chains of slots, by the names' last bits: numbers from 1, 0 for none
 	slots []slot[V]
 	texts texts
+
+	limit int64 // bytes; 0 holds nothing
+	taken int64
 	free  []uint32 // slots without an entry
 	hand  int
 
@@ -186,15 +187,15 @@ func (t *table[V]) remove(i uint32) {
 
 // gather moves the texts that are in use together.
 func (t *table[V]) gather() {
-	var to texts
-	to.live = t.texts.live // so that the first piece has a fitting size
+	from, live := t.texts.pieces, t.texts.live
+	t.texts.clear()
+	t.texts.live = live // so that the first piece has a fitting size
 	for i := range t.slots {
 		if s := &t.slots[i]; s.hits != slotFree {
-			s.text = to.add(t.texts.get(s.text))
+			s.text = t.texts.add(from[s.text.piece][s.text.from:][:s.text.length])
 		}
 	}
-	to.live = t.texts.live
-	t.texts = to
+	t.texts.live = live
 }
 
 func (t *table[V]) drop(d digest) {
@@ -211,7 +212,10 @@ func (t *table[V]) dropIf(match func(*V, string) bool) {
 	}
 }
 
-func (t *table[V]) clear() { *t = table[V]{limit: t.limit} }
+func (t *table[V]) clear() {
+	t.texts.clear()
+	t.heads, t.slots, t.taken, t.free, t.hand, t.seen = nil, nil, 0, nil, 0, nil
+}
 
 // live is how many entries there are.
 func (t *table[V]) live() int { return len(t.slots) - len(t.free) }

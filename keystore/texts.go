@@ -6,9 +6,10 @@ import "strings"
 // a piece where there would be a string for each entry. What has been taken out
 // stays valid: pieces are only added to, and given up when most of them is dead.
 type texts struct {
-	pieces []*strings.Builder
-	live   int // bytes of texts that are in use
-	dead   int // bytes of those that are not
+	pieces []string        // the last one as far as it is written
+	last   strings.Builder // that piece
+	live   int             // bytes of texts that are in use
+	dead   int             // bytes of those that are not
 }
 
 // textSpan is where a text is.
@@ -20,23 +21,20 @@ const (
 )
 
 func (t *texts) add(text string) textSpan {
-	last := len(t.pieces) - 1
-	if last < 0 || t.pieces[last].Cap()-t.pieces[last].Len() < len(text) {
-		piece := new(strings.Builder)
-		piece.Grow(max(len(text), min(max(t.live/8, minPiece), maxPiece)))
-		t.pieces = append(t.pieces, piece)
-		last++
+	if len(t.pieces) == 0 || t.last.Cap()-t.last.Len() < len(text) {
+		t.last.Reset() // which leaves what was taken out of it alone
+		t.last.Grow(max(len(text), min(max(t.live/8, minPiece), maxPiece)))
+		t.pieces = append(t.pieces, "")
 	}
-	piece := t.pieces[last]
-	span := textSpan{uint32(last), uint32(piece.Len()), uint32(len(text))}
-	piece.WriteString(text)
+	piece := len(t.pieces) - 1
+	span := textSpan{uint32(piece), uint32(t.last.Len()), uint32(len(text))}
+	t.last.WriteString(text)
+	t.pieces[piece] = t.last.String()
 	t.live += len(text)
 	return span
 }
 
-func (t *texts) get(s textSpan) string {
-	return t.pieces[s.piece].String()[s.from:][:s.length]
-}
+func (t *texts) get(s textSpan) string { return t.pieces[s.piece][s.from:][:s.length] }
 
 // drop forgets a text, and reports whether it is time to gather those that are
 // left.
@@ -44,4 +42,10 @@ func (t *texts) drop(s textSpan) (gather bool) {
 	t.live -= int(s.length)
 	t.dead += int(s.length)
 	return t.dead > t.live/2+minPiece
+}
+
+// clear forgets all texts.
+func (t *texts) clear() {
+	t.last.Reset()
+	t.pieces, t.live, t.dead = nil, 0, 0
 }
