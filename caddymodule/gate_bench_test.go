@@ -163,3 +163,16 @@ func BenchmarkGate(b *testing.B) {
 		}
 	}
 }
+
+// TestGateMakesLittleGarbage holds what the gate adds to a request, whatever the
+// size of the audio or of the store.
+func TestGateMakesLittleGarbage(t *testing.T) {
+	g := newRig(t)
+	most := map[string]float64{"poll": 12, "query": 20, "form-u": 32, "form-d": 40}
+	for name, c := range g.cases() {
+		bare := testing.AllocsPerRun(100, func() { g.serve(t, c, false) })
+		if added := testing.AllocsPerRun(100, func() { g.serve(t, c, true) }) - bare; added > most[name] {
+			t.Errorf("%s: %v allocations, want at most %v", name, added, most[name])
+		}
+	}
+}
