@@ -53,7 +53,7 @@ func (s *suite) firstByte() error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	arrived := make(chan time.Time)
 	go func() {
 		for {
@@ -76,11 +76,11 @@ func (s *suite) firstByte() error {
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {
 			time.Sleep(20 * time.Millisecond) // until the machine idles
-			conn, err := net.Dial("tcp", p.addr)
+			conn, err := dial(p.addr)
 			if err != nil {
 				return nil, err
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			begun := time.Now()
 			if _, err := conn.Write(request[:16<<10]); err != nil {
 				return nil, err
@@ -111,7 +111,7 @@ func (s *suite) firstByte() error {
 
 // slowBackend tells when the first byte of a request's body comes.
 func slowBackend(ctx context.Context, conn net.Conn, arrived chan<- time.Time) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	var got []byte
 	buf := make([]byte, 64<<10)
 	for told := false; ; {
@@ -160,7 +160,7 @@ func (s *suite) forwardAuth() error {
 		}),
 	}
 	go func() { _ = server.Serve(service) }()
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	auth := site{
 		name: "forward-auth", binary: "plain",
 		before: "forward_auth " + service.Addr().String() + " {\n\t\turi /\n\t\tcopy_headers X-Account-Id\n\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host 1024\n\t\t}\n\t}",

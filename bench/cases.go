@@ -167,7 +167,7 @@ func (s *suite) uploads() error {
 	if err != nil {
 		return err
 	}
-	one, other, err := s.both(plainSite(), gateSite(f))
+	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (s *suite) creations() error {
 	if err != nil {
 		return err
 	}
-	one, other, err := s.both(plainSite(), gateSite(f))
+	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (s *suite) churn() error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	plain, gate := plainSite(), gateSite(f)
 	plain.before = "respond " + issuePath + " sgk_00000000000000000000000000000000000000 200"
 	gate.before += "\n\tspeechgate_issue"

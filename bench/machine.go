@@ -71,7 +71,7 @@ func syncTime(dir string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var times []float64
 	for range 100 {
 		if _, err := f.Write(make([]byte, 4096)); err != nil {

@@ -151,7 +151,7 @@ func fetchProfile(ctx context.Context, admin, file string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	out, err := os.Create(file) //nolint:gosec // the caller of the program names the directory
 	if err != nil {
 		return err

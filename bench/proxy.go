@@ -101,8 +101,8 @@ http://:%s {
 	if err != nil {
 		return nil, err
 	}
-	defer out.Close()
-	p.cmd = exec.Command(filepath.Join(s.bin, site.binary), "run", "--config", config) //nolint:gosec // built by this program
+	defer func() { _ = out.Close() }()
+	p.cmd = exec.CommandContext(s.ctx, filepath.Join(s.bin, site.binary), "run", "--config", config) //nolint:gosec // built by this program
 	p.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	p.cmd.Env = append(p.cmd.Env, s.env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
@@ -123,7 +123,7 @@ func (p *proxy) ready() error {
 			return fmt.Errorf("the %s proxy ended: %s", p.name, out)
 		default:
 		}
-		if conn, err := net.Dial("tcp", p.addr); err == nil {
+		if conn, err := dial(p.addr); err == nil {
 			return conn.Close()
 		}
 	}
@@ -214,4 +214,8 @@ func freeAddr() (string, error) {
 		return "", err
 	}
 	return listener.Addr().String(), listener.Close()
+}
+
+func dial(addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(context.Background(), "tcp", addr)
 }

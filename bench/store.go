@@ -41,7 +41,7 @@ func fill(ctx context.Context, dir string, all, inUse int, progress func(string,
 	if err != nil {
 		return nil, err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }() //nolint:contextcheck // to close needs none
 	account, _, err := store.CreateAccount(ctx, now(), operator, "Bench")
 	if err != nil {
 		return nil, err

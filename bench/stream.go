@@ -40,7 +40,7 @@ func (s *suite) sink() (addr string, stop func(), err error) {
 }
 
 func swallow(conn net.Conn) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	reader := bufio.NewReaderSize(conn, 1024)
 	if _, err := http.ReadRequest(reader); err != nil {
 		return
@@ -78,7 +78,7 @@ func frameHead(r *bufio.Reader) (length int, opcode byte) {
 
 // openStream begins a stream, and returns once it is accepted.
 func openStream(p *proxy, key string) (net.Conn, error) {
-	conn, err := net.Dial("tcp", p.addr)
+	conn, err := dial(p.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func saturate(p *proxy, key string, chunk []byte) (megabytesPerSecond float64, e
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	begun := time.Now()
 	sent := 0
 	for sent < streamBytes {

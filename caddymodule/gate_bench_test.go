@@ -97,10 +97,14 @@ func (g *rig) cases() map[string]*gateCase {
 	return map[string]*gateCase{
 		"poll":  {method: "GET", target: "/v2/recognitions/j1", authorization: "Bearer " + g.secret, answer: answer},
 		"query": {method: "POST", target: "/v1/recognize?d=-a-general&c=16K&u=" + g.secret, contentType: "application/octet-stream", body: make([]byte, 320), answer: answer},
-		"form-u": {method: "POST", target: "/v1/recognize", contentType: "multipart/form-data; boundary=BOUNDARY",
-			body: []byte(part("u", g.secret) + part("d", "-a-general") + end), answer: answer},
-		"form-d": {method: "POST", target: "/v1/recognize", contentType: "multipart/form-data; boundary=BOUNDARY",
-			body: []byte(part("d", "grammarFileNames=-a-general authorization="+g.secret) + end), answer: answer},
+		"form-u": {
+			method: "POST", target: "/v1/recognize", contentType: "multipart/form-data; boundary=BOUNDARY",
+			body: []byte(part("u", g.secret) + part("d", "-a-general") + end), answer: answer,
+		},
+		"form-d": {
+			method: "POST", target: "/v1/recognize", contentType: "multipart/form-data; boundary=BOUNDARY",
+			body: []byte(part("d", "grammarFileNames=-a-general authorization="+g.secret) + end), answer: answer,
+		},
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	queueLen = 1024             // writes that wait; more wait for a place
-	batchLen = 256              // writes that share a transaction
-	lockWait = 10 * time.Second // how long another process may hold the write lock
+	queueLen = 1024                 // writes that wait; more wait for a place
+	batchLen = 256                  // writes that share a transaction
+	gatherIn = 2 * time.Millisecond // how long a batch waits for more
+	gatherNo = 16                   // batches that do not, after one that has waited in vain
+	lockWait = 10 * time.Second     // how long another process may hold the write lock
 )
 
 // write is one caller's write on its way through the queue.
@@ -60,18 +62,52 @@ func (s *Store) write(ctx context.Context, run func(*txn) error) error {
 // runWriter is the one goroutine that writes.
 func (s *Store) runWriter(ctx context.Context) {
 	defer close(s.writerDone)
-	for {
+	for alone := 0; ; {
 		select {
 		case <-s.closing:
 			return // whoever still waits sees writerDone
 		case w := <-s.queue:
-			batch := []*write{w}
-			for len(batch) < batchLen && len(s.queue) > 0 {
-				batch = append(batch, <-s.queue)
+			batch := s.gather(w, alone > 0)
+			switch {
+			case len(batch) > 1:
+				alone = 0
+			case alone == 0:
+				alone = gatherNo
+			default:
+				alone--
 			}
 			s.commit(ctx, batch)
 		}
 	}
+}
+
+// gather makes a batch of the writes that wait and, unless the last ones were each
+// alone, of those that come within a moment: to commit costs more than to write, and
+// on a busy core the first of many would have a transaction of its own.
+func (s *Store) gather(first *write, alone bool) []*write {
+	batch := []*write{first}
+	over := time.NewTimer(gatherIn)
+	defer over.Stop()
+	for len(batch) < batchLen {
+		select {
+		case w := <-s.queue:
+			batch = append(batch, w)
+			continue
+		default:
+		}
+		if alone && len(batch) == 1 {
+			break
+		}
+		select {
+		case w := <-s.queue:
+			batch = append(batch, w)
+		case <-over.C:
+			return batch
+		case <-s.closing:
+			return batch
+		}
+	}
+	return batch
 }
 
 // commit runs a batch in one transaction and answers each of its writes.
