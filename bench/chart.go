@@ -35,7 +35,7 @@ func drawChart(rows []row) []byte {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="system-ui, sans-serif" font-size="12">`+"\n", chartWidth, height)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", chartWidth, height)
 	fmt.Fprintf(&b, `<text x="16" y="24" font-size="15" font-weight="600" fill="#1f2328">Speechgate against the same Caddy without it</text>`+"\n")
-	fmt.Fprintf(&b, `<text x="16" y="44" fill="#59636e">Ratios, with 95 %% intervals. Tick marks are targets: the arrow points to the good side.</text>`+"\n")
+	fmt.Fprintf(&b, `<text x="16" y="44" fill="#59636e">Ratios, with 95 %% intervals. The small arrows are targets, and point to the good side.</text>`+"\n")
 	bottom := chartTop + chartRow*len(shown)
 	for _, tick := range ticks(low, high) {
 		stroke, width := "#d8dee4", 1

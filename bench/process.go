@@ -75,7 +75,7 @@ func (s *suite) startAndMemory() error {
 	}
 	r := s.rows[len(s.rows)-1]
 	r.Measure, r.Unit, r.Gate, r.Target, r.AtMost, r.Absolute = "memory above plain", "MiB", r.Gate-r.Plain, 64, true, true
-	r.Plain = 0
+	r.Plain, r.Ratio, r.Low, r.High = 0, 0, 0, 0
 	s.rows = append(s.rows, r)
 	return nil
 }
