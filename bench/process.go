@@ -28,7 +28,14 @@ func (s *suite) decision() error {
 	}
 	line := regexp.MustCompile(`BenchmarkDecision/keys=(\d+)/(decision|plain-map)(?:-\d+)?\s+\d+\s+([0-9.]+) ns/op.*?(\d+) allocs/op`)
 	targets := map[string]float64{"100000": 1, "1000000": 1.5}
-	for _, found := range line.FindAllStringSubmatch(string(out), -1) {
+	all := line.FindAllStringSubmatch(string(out), -1)
+	if len(all) != 4 {
+		return fmt.Errorf("%d of the benchmark's four figures were found in its output:\n%s", len(all), out)
+	}
+	for _, found := range all {
+		if found[4] != "0" {
+			return fmt.Errorf("a decision allocates: %s", found[0])
+		}
 		ns, err := strconv.ParseFloat(found[3], 64)
 		if err != nil {
 			return err

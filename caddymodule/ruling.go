@@ -95,11 +95,13 @@ func (d ruling) publish(r *http.Request) {
 	if !ok {
 		return
 	}
-	// Of requests that go through hardly any has somebody ask for a placeholder, and
-	// so they are worked out when somebody does. What is set comes before them: a
-	// refusal by a second gate, and a stream's decisions, which may come while
-	// others read.
-	if d.reason.OK() && d.operation != policy.Stream {
+	// Hardly any request has somebody ask for a placeholder, and so they are worked
+	// out when somebody does. That yields to whatever was there before: so they are
+	// set where this is not the first decision on the request, where somebody else
+	// has named a user, and for streams, whose decisions may come while others read.
+	_, again := repl.Get(placeholderReason)
+	_, named := repl.Get(placeholderUser)
+	if !again && !named && d.operation != policy.Stream {
 		repl.Map(d.placeholder)
 		return
 	}

@@ -170,6 +170,9 @@ func (x *exchange) lookUp(secret policy.Secret) error {
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return fmt.Errorf("looking up the key: %w", err)
 	}
+	if x.call.Operation == policy.Stream {
+		record = record.Detached()
+	}
 	x.setRecord(record)
 	if !record.Found() || x.call.JobID == "" {
 		return nil
@@ -248,9 +251,7 @@ func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field
 	if c := x.gate.logger.Check(level, "refused"); c != nil {
 		c.Write(append(append(d.logFields(), more...), zap.String("detail", detail))...)
 	}
-	if len(x.r.Header["Upgrade"]) > 0 {
-		dropUpgrade(x.r.Header) // for whatever stands around the gate
-	}
+	dropUpgrade(x.r.Header) // for whatever stands around the gate
 	return x.answer(x.gate.api.Refusal(x.call, reason))
 }
 

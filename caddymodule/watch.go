@@ -119,9 +119,15 @@ func (w *watcher) sendHeader() {
 	w.fields = len(header)
 }
 
-// cleanTrailers masks it in what has come behind the answer, if anything has.
+// cleanTrailers masks the backend's key in what has come behind the answer, if
+// anything has.
 func (w *watcher) cleanTrailers() {
-	if header := w.Header(); len(header) != w.fields || len(header["Trailer"]) > 0 {
+	header := w.Header()
+	late := len(header) != w.fields || len(header["Trailer"]) > 0
+	for name := range header {
+		late = late || strings.HasPrefix(name, http.TrailerPrefix)
+	}
+	if late {
 		w.cleanHeader()
 	}
 }

@@ -54,7 +54,7 @@ func keyIn(segment string, places []dialect.Place) int {
 			}
 			done = name
 		}
-		i += max(n, 1)
+		i += n
 	}
 	return -1
 }
@@ -86,7 +86,7 @@ func separator(text string) (m mark, n int) {
 	case '=':
 		return endsName, n
 	}
-	return noMark, 0
+	return noMark, 1
 }
 
 // holdsKey reports whether a parameter of this name can hold a key, in one of

@@ -112,9 +112,10 @@ func (m *Members) text(p []byte) (n int) {
 		n++
 	}
 	if m.keep {
-		m.capture = append(m.capture, p[:n]...)
-		if len(m.capture) > maxMember {
+		if len(m.capture)+n > maxMember {
 			m.tooLong()
+		} else {
+			m.capture = append(m.capture, p[:n]...)
 		}
 	}
 	if ends {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"strings"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -70,6 +71,13 @@ func newRecord(k *policy.Key, d digest) (Record, error) {
 	}
 	r.text = string(times) + k.ID + k.AccountID + k.IssuerID + entries + ranges
 	return r, nil
+}
+
+// Detached is the record for whoever keeps it for long. The texts of others stand
+// beside its own in memory, and would be kept with them.
+func (r Record) Detached() Record {
+	r.text = strings.Clone(r.text)
+	return r
 }
 
 // Key returns what the record says of the key: all but its label and prefix,

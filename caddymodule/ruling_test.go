@@ -1,0 +1,48 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// The last decision on a request is the one that its placeholders show.
+func TestPlaceholders_AreThoseOfTheLastDecision(t *testing.T) {
+	tally := &tally{backend: "test"}
+	allowed := ruling{tally: tally, operation: policy.Recognize, reason: policy.Allowed, keyID: "key_1", accountID: "acc_1"}
+	other := ruling{tally: tally, operation: policy.ReadJob, reason: policy.AllowedByGrace, keyID: "key_2", accountID: "acc_2"}
+	refused := ruling{tally: tally, operation: policy.Recognize, reason: policy.KeyExpired, keyID: "key_3", accountID: "acc_3"}
+	const text = "{speechgate.reason} {speechgate.key_id} {http.auth.user.id}"
+	for name, c := range map[string]struct {
+		before    func(*caddy.Replacer)
+		decisions []ruling
+		want      string
+	}{
+		"one":                        {decisions: []ruling{allowed}, want: "allowed key_1 acc_1"},
+		"a refusal names no user":    {decisions: []ruling{refused}, want: "key_expired key_3 {http.auth.user.id}"},
+		"two that admit":             {decisions: []ruling{allowed, other}, want: "allowed_by_grace key_2 acc_2"},
+		"refused, and then admitted": {decisions: []ruling{refused, allowed}, want: "allowed key_1 acc_1"},
+		"three":                      {decisions: []ruling{allowed, refused, other}, want: "allowed_by_grace key_2 acc_2"},
+		"behind another authentication": {
+			before:    func(r *caddy.Replacer) { r.Set("http.auth.user.id", "somebody") },
+			decisions: []ruling{allowed}, want: "allowed key_1 acc_1",
+		},
+	} {
+		repl := caddy.NewReplacer()
+		if c.before != nil {
+			c.before(repl)
+		}
+		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl), http.MethodGet, "/", nil)
+		for _, d := range c.decisions {
+			d.publish(r)
+		}
+		if got := repl.ReplaceKnown(text, ""); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
