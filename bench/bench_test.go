@@ -75,17 +75,18 @@ func TestForm_HasTheKeyAndItsLength(t *testing.T) {
 func TestReport_SaysWhetherTargetsAreMet(t *testing.T) {
 	rows := []row{
 		{Case: "a", Measure: "CPU", Unit: "µs", Plain: 40, Gate: 44, Ratio: 1.1, Low: 1, High: 1.2, Pairs: 40, Target: 1.05, AtMost: true},
-		{Case: "b", Measure: "throughput", Unit: "requests/s", Plain: 1000, Gate: 990, Ratio: 0.99, Low: 0.9, High: 1, Pairs: 40, Target: 0.95},
+		{Case: "b", Measure: "throughput", Unit: "requests/s", Plain: 1000, Gate: 990, Ratio: 0.99, Low: 0.97, High: 1, Pairs: 40, Target: 0.95},
+		{Case: "e", Measure: "CPU", Unit: "µs", Plain: 40, Gate: 60, Ratio: 1.5, Low: 1.4, High: 1.6, Pairs: 40, Target: 1.1, AtMost: true},
 		{Case: "c", Measure: "<first answer>", Unit: "s", Gate: 0.4, Pairs: 5, Target: 1, AtMost: true, Absolute: true},
 		{Case: "d", Measure: "memory", Unit: "MiB", Plain: 1, Gate: 2, Ratio: 2, Low: 2, High: 2, Pairs: 5},
 	}
-	for i, want := range []bool{false, true, true, true} {
+	for i, want := range []bool{false, true, false, true, true} {
 		if rows[i].Met() != want {
 			t.Errorf("row %d: met %t", i, !want)
 		}
 	}
 	report := table(rows)
-	for _, want := range []string{"| ≤ 1.050 | **missed** |", "| ≥ 0.950 | met |", "| ≤ 1.000 s | met |", "| d | memory, MiB | 1.000 | 2.000 | 2.000 (2.000–2.000) | 5 |  |  |"} {
+	for _, want := range []string{"| ≤ 1.050 | open |", "| ≤ 1.100 | **missed** |", "| ≥ 0.950 | met |", "| ≤ 1.000 s | met |", "| d | memory, MiB | 1.000 | 2.000 | 2.000 (2.000–2.000) | 5 |  |  |"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("the report lacks %q:\n%s", want, report)
 		}
@@ -98,7 +99,7 @@ func TestReport_SaysWhetherTargetsAreMet(t *testing.T) {
 			t.Fatalf("the chart is no XML: %v", err)
 		}
 	}
-	if n := strings.Count(chart, "<circle"); n != 3 {
+	if n := strings.Count(chart, "<circle"); n != 4 {
 		t.Errorf("the chart has %d points, want one for each ratio", n)
 	}
 }

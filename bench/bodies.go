@@ -75,6 +75,7 @@ func (s *suite) firstByte() error {
 	request := form("/v1/recognize", "u", f.keys[0], 1<<20)
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {
+			defer s.alone(p)()
 			time.Sleep(20 * time.Millisecond) // until the machine idles
 			conn, err := dial(p.addr)
 			if err != nil {

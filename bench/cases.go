@@ -3,8 +3,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/speechgate/speechgate/keystore"
 )
 
 // benchCase is one that can be chosen by its name.
@@ -150,7 +156,8 @@ func (s *suite) pollsOfMillion() error {
 	return s.closed("poll-million", one, other, f.poll, smallConns, cpuAtMost(1.08), throughputAtLeast(0))
 }
 
-func (s *suite) forms(in string) error {
+// underLoad is closed with both warmed up.
+func (s *suite) underLoad(name string, next func(*fixture) source, conns int, measures ...measure) error {
 	f, err := s.small()
 	if err != nil {
 		return err
@@ -159,31 +166,22 @@ func (s *suite) forms(in string) error {
 	if err != nil {
 		return err
 	}
-	return s.closed("form-"+in, one, other, f.forms("/v1/recognize", in, 4<<10), smallConns, cpuAtMost(1.15), throughputAtLeast(0))
+	return s.closed(name, one, other, next(f), conns, measures...)
+}
+
+func (s *suite) forms(in string) error {
+	next := func(f *fixture) source { return f.forms("/v1/recognize", in, 4<<10) }
+	return s.underLoad("form-"+in, next, smallConns, cpuAtMost(1.15), throughputAtLeast(0))
 }
 
 func (s *suite) uploads() error {
-	f, err := s.small()
-	if err != nil {
-		return err
-	}
-	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
-	if err != nil {
-		return err
-	}
-	return s.closed("upload", one, other, f.forms("/v1/recognize", "u", 1<<20), 8, throughputAtLeast(0.97), cpuAtMost(0))
+	next := func(f *fixture) source { return f.forms("/v1/recognize", "u", 1<<20) }
+	return s.underLoad("upload", next, 8, throughputAtLeast(0.97), cpuAtMost(0))
 }
 
 func (s *suite) creations() error {
-	f, err := s.small()
-	if err != nil {
-		return err
-	}
-	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
-	if err != nil {
-		return err
-	}
-	return s.closed("create", one, other, f.forms("/v2/recognitions", "u", 4<<10), 64, throughputAtLeast(0.8), cpuAtMost(0))
+	next := func(f *fixture) source { return f.forms("/v2/recognitions", "u", 4<<10) }
+	return s.underLoad("create", next, 64, throughputAtLeast(0.8), cpuAtMost(0))
 }
 
 // flood has unknown keys refused between good polls. The plain proxy refuses by
@@ -222,29 +220,14 @@ func (s *suite) churn() error {
 	if err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	failed := make(chan error, 1)
-	go func() {
-		tick := time.NewTicker(time.Second / perSecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				failed <- nil
-				return
-			case <-tick.C:
-			}
-			victim := f.victims[len(f.victims)-1]
-			f.victims = f.victims[:len(f.victims)-1]
-			if _, err := store.RevokeKey(s.ctx, now(), operator, victim, ""); err != nil {
-				failed <- err
-				return
-			}
-		}
-	}()
+	if need := int(perSecond * (s.length * time.Duration(5*s.pairs)).Seconds()); need > len(f.victims) {
+		return fmt.Errorf("churn: there are %d keys to revoke, and %d may be needed: want fewer pairs, or shorter ones", len(f.victims), need)
+	}
+	begun := time.Now()
+	stop := revoke(s.ctx, store, f.victims, perSecond)
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {
-			r, err := s.play(p, plan{conns: smallConns, next: f.issued(rate/perSecond - 1), classes: []class{answered, {status: 200}}, rate: rate, length: 2 * s.length})
+			r, err := s.play(p, plan{conns: smallConns, next: f.issued(rate/perSecond - 1), classes: []class{answered, {status: 200}}, rate: rate, length: 2 * s.length, together: true})
 			if err != nil {
 				return nil, err
 			}
@@ -254,9 +237,53 @@ func (s *suite) churn() error {
 	m := p99AtMost(1.3)
 	m.unit = "µs"
 	err = s.compare(fmt.Sprintf("churn, %d requests/s", rate), s.pairs, run(one), run(other), m)
-	close(done)
-	if revoking := <-failed; err == nil {
-		err = revoking
+	revoked, revoking := stop()
+	if done := float64(revoked) / time.Since(begun).Seconds(); err == nil && revoking == nil && done < 0.9*perSecond {
+		err = fmt.Errorf("churn: %.0f keys were revoked per second, where %d should be", done, perSecond)
 	}
-	return err
+	return errors.Join(err, revoking)
+}
+
+// revoke revokes keys at a rate, several at a time where one takes long, until stop
+// is called, which says how many it has revoked.
+func revoke(ctx context.Context, store *keystore.Store, victims []string, perSecond float64) (stop func() (int, error)) {
+	done, next := make(chan struct{}), make(chan string)
+	var workers sync.WaitGroup
+	var revoked atomic.Int64
+	var failed atomic.Pointer[error]
+	for range 8 {
+		workers.Go(func() {
+			for victim := range next {
+				if _, err := store.RevokeKey(ctx, now(), operator, victim, ""); err != nil {
+					failed.Store(&err)
+				}
+				revoked.Add(1)
+			}
+		})
+	}
+	workers.Go(func() {
+		defer close(next)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		begun := time.Now()
+		for sent := 0; sent < len(victims); {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			for float64(sent) < perSecond*time.Since(begun).Seconds() && sent < len(victims) {
+				next <- victims[sent]
+				sent++
+			}
+		}
+	})
+	return func() (int, error) {
+		close(done)
+		workers.Wait()
+		if err := failed.Load(); err != nil {
+			return int(revoked.Load()), *err
+		}
+		return int(revoked.Load()), nil
+	}
 }

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/speechgate/speechgate/policy"
 )
 
 // loop plays the clients of a proxy and the backend behind it, in one thread and
 // on non-blocking sockets, so that it costs little and nothing in it waits for
-// anything but the proxy. Nothing in it allocates once a run has begun.
+// anything but the proxy.
 type loop struct {
 	poll     int
 	listener int
@@ -142,6 +144,9 @@ func (l *loop) turn() {
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		l.fail(err)
 	}
+	if n == 0 && !l.waits { // for whoever else has work on this core
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	}
 	for _, e := range l.events[:max(n, 0)] {
 		fd := int(e.Fd)
 		if fd == l.listener {
@@ -152,7 +157,7 @@ func (l *loop) turn() {
 		if s != nil && e.Events&unix.EPOLLOUT != 0 {
 			l.flush(s)
 		}
-		if s != nil && e.Events&^unix.EPOLLOUT != 0 {
+		if s != nil && l.socks[fd] == s && e.Events&^unix.EPOLLOUT != 0 {
 			l.read(s)
 		}
 	}
@@ -224,7 +229,10 @@ func (l *loop) read(s *sock) {
 	for len(got) > 0 && l.socks[s.fd] == s {
 		if s.body > 0 {
 			take := min(s.body, len(got))
-			s.keyed = s.keyed || !s.client && bytes.Contains(got[:take], l.backend.key)
+			if !s.client && !s.keyed { // the form's head comes first
+				s.keyed = bytes.Contains(got[:take], l.backend.key)
+				l.checkForeign(s, got[:take])
+			}
 			s.body, got = s.body-take, got[take:]
 			if s.body == 0 {
 				l.message(s)
@@ -244,6 +252,7 @@ func (l *loop) read(s *sock) {
 		s.head = append(s.head[:0], got[:end+4]...)
 		got = got[end+4:]
 		s.keyed = !s.client && bytes.Contains(s.head, l.backend.key)
+		l.checkForeign(s, s.head)
 		length, err := contentLength(s.head)
 		if err != nil {
 			l.fail(err)
@@ -252,6 +261,14 @@ func (l *loop) read(s *sock) {
 		if s.body = length; length == 0 {
 			l.message(s)
 		}
+	}
+}
+
+// checkForeign sees that no client's key has come to a backend with a key of its
+// own.
+func (l *loop) checkForeign(s *sock, text []byte) {
+	if !s.client && len(l.backend.key) > 0 && bytes.Contains(text, []byte(policy.KeyPrefix)) {
+		l.fail(errors.New("the backend has got a client's key"))
 	}
 }
 

@@ -136,7 +136,7 @@ func (p *proxy) stop() {
 }
 
 // cpu is the time that the process has had on a core, by the kernel's own clock
-// of it.
+// of it. What kernel threads do for it is not in it.
 func (p *proxy) cpu() time.Duration {
 	var t unix.Timespec
 	// The clock's number is that of clock_getcpuclockid(3).

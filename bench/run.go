@@ -23,6 +23,9 @@ type plan struct {
 	// rate is in requests per second, sent at their due times whatever becomes
 	// of those before; 0 sends the next one when an answer has come.
 	rate float64
+	// together leaves the other proxy running: stopped in the middle of a write it
+	// would hold the keystore's lock.
+	together bool
 }
 
 // class says how requests of one kind are answered.
@@ -105,7 +108,7 @@ func (l *loop) play(p plan, cpu func() time.Duration) (*result, error) {
 	done := &result{requests: r.done, took: time.Since(r.begun), cpu: cpu() - before}
 	r.ended = true
 	// What was due is sent yet, and counts, however late it is.
-	for late := time.Now(); l.err == nil && (r.behind() || r.waits()); {
+	for late := time.Now(); l.err == nil && (r.behind() || r.outstanding()); {
 		l.turn()
 		r.pace()
 		if time.Since(late) > 10*time.Second {
@@ -116,8 +119,8 @@ func (l *loop) play(p plan, cpu func() time.Duration) (*result, error) {
 	return done, l.err
 }
 
-// waits reports whether an answer has not come.
-func (r *run) waits() bool {
+// outstanding reports whether an answer has not come.
+func (r *run) outstanding() bool {
 	return slices.ContainsFunc(r.conns, func(s *sock) bool { return s.busy })
 }
 

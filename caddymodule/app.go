@@ -49,10 +49,10 @@ type App struct {
 
 	// How much memory the records may take that are kept in memory, in bytes:
 	// half of it those of keys, three eighths those of jobs, and an eighth the
-	// digests of unknown keys. A key takes about 230 bytes, more with a list of
-	// addresses, and a job about 300; what is used least goes first, and is read
-	// from the keystore when it is needed again. From 1 MiB to 64 GiB. Default:
-	// 128 MiB, which holds some 290,000 keys and 170,000 jobs.
+	// digests of unknown keys. A key takes about 210 bytes, more with a list of
+	// addresses, and a job about 280; what has not been asked for lately goes
+	// first, and is read from the keystore when it is needed again. From 1 MiB to
+	// 64 GiB. Default: 128 MiB, which holds some 310,000 keys and 180,000 jobs.
 	CacheSize int64 `json:"cache_size,omitempty"`
 
 	store  *sharedStore
