@@ -30,11 +30,12 @@ type database struct {
 
 	watchers *watchers // the store's
 
-	freshUntil atomic.Int64  // on the monotonic clock: until then the caches may be trusted
-	version    int64         // data_version when the feed was read; the poller's, as what follows
-	seen       int64         // the last change that was applied
-	bytes      fileState     // when SQLite last explained it
-	strange    time.Duration // since when it does not; 0 while it does
+	freshUntil atomic.Int64 // on the monotonic clock: until then the caches may be trusted
+	committing atomic.Bool  // the writer is
+	version    int64        // data_version when the feed was read; the poller's, as what follows
+	seen       int64        // the last change that was applied
+	bytes      fileState    // when SQLite last explained it
+	strange    int          // looks since that it does not explain
 }
 
 func (d *database) keyCache() *cache[recordEntry] { return d.keys }

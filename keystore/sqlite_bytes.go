@@ -12,9 +12,11 @@ import (
 // was, and any attempt to go on would mix the two.
 var errOverwritten = errors.New("its bytes were overwritten while it was in use, which damages it: put a keystore in its place by renaming one over it")
 
-// overwrittenFor is how long the file may differ in a way that SQLite does not
-// explain. A checkpoint under way explains itself when it is done.
-const overwrittenFor = time.Second
+// strangeLooks is how many times in a row the file may be found changed in a way
+// that SQLite does not explain. A checkpoint under way explains itself when it is
+// done. These are looks, and no time, which passes while a machine is suspended in
+// the middle of one.
+const strangeLooks = int(time.Second / pollEvery)
 
 // fileState is what changes when the file's bytes do.
 type fileState struct {
@@ -42,7 +44,7 @@ func (d *database) look(ctx context.Context) (f fileState, err error) {
 // checkBytes sees whether something else than SQLite wrote to the file. SQLite
 // writes to it only when it moves frames over from the -wal file, and says how
 // many it has moved.
-func (d *database) checkBytes(ctx context.Context, seen fileState, now time.Duration) error {
+func (d *database) checkBytes(ctx context.Context, seen fileState) error {
 	last := d.bytes
 	same := seen.info.Size() == last.info.Size() && seen.info.ModTime().Equal(last.info.ModTime())
 	switch {
@@ -53,12 +55,12 @@ func (d *database) checkBytes(ctx context.Context, seen fileState, now time.Dura
 		if err := d.checkAfresh(ctx); err != nil {
 			return err
 		}
-	case d.strange == 0:
-		d.strange = now
-		return nil
-	case now-d.strange > overwrittenFor:
+	case d.committing.Load():
+		return nil // a checkpoint may be a part of it, and takes long on a slow disk
+	case d.strange == strangeLooks:
 		return errOverwritten
 	default:
+		d.strange++
 		return nil
 	}
 	d.bytes, d.strange = seen, 0

@@ -57,7 +57,7 @@ func (s *Store) follow(ctx context.Context, db *database) error {
 	if err != nil {
 		return err
 	}
-	if err := db.checkBytes(ctx, file, s.mono()); err != nil {
+	if err := db.checkBytes(ctx, file); err != nil {
 		return err
 	}
 	if file.version == db.version {

@@ -126,7 +126,9 @@ func (s *Store) commit(ctx context.Context, batch []*write) {
 	}
 	if tx != nil {
 		if fatal == nil {
+			db.committing.Store(true)
 			fatal = tx.Commit()
+			db.committing.Store(false)
 		} else {
 			_ = tx.Rollback() // fatal says more than this error would
 		}
