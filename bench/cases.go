@@ -77,11 +77,11 @@ func (s *suite) atRate(name string, one, other *proxy, p plan, part float64, m m
 			if err != nil {
 				return nil, err
 			}
-			return sample{m.name: r.percentile(0, 0.99)}, nil
+			return sample{m.name: r.percentile(0, 0.99), "CPU per request": r.cpuEach()}, nil
 		}
 	}
 	m.unit = "µs"
-	return s.compare(fmt.Sprintf("%s, %.0f requests/s", name, p.rate), s.pairs, run(one), run(other), m)
+	return s.compare(fmt.Sprintf("%s, %.0f requests/s", name, p.rate), s.pairs, run(one), run(other), m, cpuAtMost(0))
 }
 
 // warm has the gate look up every key in use.

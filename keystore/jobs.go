@@ -43,9 +43,9 @@ func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
-	return s.write(ctx, func(t *txn) error {
+	return s.writeOne(ctx, func(t *txn) error {
 		n, err := t.count(`INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (backend, id) DO NOTHING`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id, backend) DO NOTHING`,
 			j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt))
 		if err != nil || n == 1 {
 			return err
@@ -91,8 +91,11 @@ func (s *Store) Job(ctx context.Context, backend, id string) (policy.Job, error)
 // Jobs returns the jobs of an account, or every job where accountID is empty,
 // oldest first.
 func (s *Store) Jobs(ctx context.Context, accountID string) ([]policy.Job, error) {
+	if accountID == "" {
+		return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs ORDER BY created_at, backend, id`)
+	}
 	return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs
-		WHERE account_id = $1 OR $1 = '' ORDER BY created_at, backend, id`, accountID)
+		WHERE key_id IN (SELECT id FROM api_keys WHERE account_id = $1) ORDER BY created_at, backend, id`, accountID)
 }
 
 // JobsByID returns the jobs of that ID, of whichever backend.

@@ -62,8 +62,8 @@ func (s *Store) KeepJobs(d time.Duration) { s.jobKeep.Store(int64(d)) }
 func (s *Store) pruneJobs(ctx context.Context, now policy.Time) (more bool, err error) {
 	kept := max(jobsKept, s.cfg.Retention, time.Duration(s.jobKeep.Load())+jobSlack)
 	err = s.write(ctx, func(t *txn) error {
-		n, err := t.count(`DELETE FROM jobs WHERE (backend, id) IN
-			(SELECT backend, id FROM jobs WHERE created_at <= $1 ORDER BY created_at LIMIT $2)`, now.Add(-kept), pruneBatch)
+		n, err := t.count(`DELETE FROM jobs WHERE (id, backend) IN
+			(SELECT id, backend FROM jobs WHERE created_at <= $1 ORDER BY created_at LIMIT $2)`, now.Add(-kept), pruneBatch)
 		if more = n == pruneBatch; err != nil || n == 0 {
 			return err
 		}

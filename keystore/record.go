@@ -76,12 +76,14 @@ func scanFound(row scanner) (k policy.Key, stored []byte, err error) {
 const (
 	useInterval    = time.Minute // a key's last use is written at most this often
 	maxPendingUses = 8192        // what is noted beyond it is forgotten
-	useBatch       = 256
+	useBatch       = 64          // written at a time, a page of the file each: requests wait no longer
 )
 
+// use names a key by its digest, since thousands of strings are work for the garbage
+// collector.
 type use struct {
-	keyID string
-	at    policy.Time
+	digest digest
+	at     policy.Time
 }
 
 // NoteUse notes that the key was used at now, to the minute. It never waits
@@ -93,47 +95,47 @@ func (s *Store) NoteUse(r *Record, now policy.Time) {
 	if st := s.state.Load(); st.fault == nil {
 		noted := false // by another use meanwhile
 		st.db.keys.edit(r.digest, func(cached *recordEntry) {
-			noted = now < cached.noted.Add(useInterval)
-			cached.noted = max(cached.noted, now)
+			if noted = now < cached.noted.Add(useInterval); !noted {
+				cached.noted = now
+			}
 		})
 		if r.noted = now; noted {
 			return
 		}
 	}
 	select {
-	case s.uses <- use{r.keyID(), now}:
+	case s.uses <- use{r.digest, now}:
 	default:
 	}
 }
 
-// flushUses writes the uses that were noted. What cannot be written stays for
-// the next time.
-func (s *Store) flushUses(ctx context.Context) {
+// flushUses writes some of the uses that were noted. What is left, or cannot be
+// written, stays for the next time.
+func (s *Store) flushUses(ctx context.Context, most int) {
 	for len(s.pending) < maxPendingUses && len(s.uses) > 0 {
 		u := <-s.uses
-		s.pending[u.keyID] = max(s.pending[u.keyID], u.at)
+		s.pending[u.digest] = max(s.pending[u.digest], u.at)
 	}
-	for len(s.pending) > 0 {
-		batch := make([]use, 0, useBatch)
-		for id, at := range s.pending {
-			if batch = append(batch, use{id, at}); len(batch) == useBatch {
-				break
-			}
+	batch := make([]use, 0, min(most, len(s.pending)))
+	for d, at := range s.pending {
+		if len(batch) == most {
+			break
 		}
-		if err := s.write(ctx, func(t *txn) error { return writeUses(t, batch) }); err != nil {
-			return
-		}
-		for _, u := range batch {
-			delete(s.pending, u.keyID)
-		}
+		batch = append(batch, use{d, at})
+	}
+	if len(batch) == 0 || s.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
+		return
+	}
+	for _, u := range batch {
+		delete(s.pending, u.digest)
 	}
 }
 
 func writeUses(t *txn, batch []use) error {
 	for _, u := range batch {
 		// Other processes note uses too: here it is decided who writes.
-		t.exec(`UPDATE api_keys SET last_used_at = $1 WHERE id = $2 AND COALESCE(last_used_at, 0) <= $3`,
-			u.at, u.keyID, u.at.Add(-useInterval))
+		t.exec(`UPDATE api_keys SET last_used_at = $1 WHERE digest = (SELECT $2) AND COALESCE(last_used_at, 0) <= $3`,
+			u.at, u.digest[:], u.at.Add(-useInterval))
 	}
 	return t.err
 }

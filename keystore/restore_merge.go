@@ -207,7 +207,7 @@ func (m *merger) bring() {
 	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at`
 	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs
 		WHERE key_id IN (SELECT id FROM main.api_keys) AND account_id IN (SELECT id FROM main.accounts)
-		ON CONFLICT (backend, id) DO NOTHING`)
+		ON CONFLICT (id, backend) DO NOTHING`)
 }
 
 // rows is exec for a statement of which the number of rows is reported.

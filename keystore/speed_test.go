@@ -239,6 +239,24 @@ func BenchmarkFindKeyUnknown(b *testing.B) {
 }
 
 // atOnce has that many clients call b.N times in all.
+// BenchmarkCreateJob records jobs durably, of one client and of many at a time.
+func BenchmarkCreateJob(b *testing.B) {
+	u := fillFile(b)
+	accounts, err := u.Accounts(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, clients := range []int{1, 64} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			atOnce(b, clients, func() error {
+				j := typicalJob(fmt.Sprintf("%016x", rand.Uint64()))
+				j.AccountID, j.KeyID = accounts[0].ID, typicalKey(b, 3*rand.IntN(keysOnDisk)+1).ID
+				return u.CreateJob(b.Context(), j)
+			})
+		})
+	}
+}
+
 func atOnce(b *testing.B, clients int, call func() error) {
 	b.Helper()
 	b.ReportAllocs()

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -30,6 +31,8 @@ func makeVersion1(t *testing.T, path string, digests ...digest) {
 	for i, d := range digests {
 		mustExec(t, db, `INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, created_at, expires_at, revoked_at)
 			VALUES ($1, 'acc_1', $2, 'sgk_1', 'console', 'old', '["192.0.2.1"]', 0, $3, NULL, NULL)`, fmt.Sprintf("key_%d", i+1), d[:], start)
+		mustExec(t, db, `INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at)
+			VALUES ('b', $1, 'amivoice', 'acc_1', $2, '192.0.2.1', $3, 'completed', $4)`, fmt.Sprintf("job_%d", i+1), fmt.Sprintf("key_%d", i+1), start, start+1)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
@@ -68,6 +71,13 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	if k, err := f.Key(t.Context(), "key_1"); err != nil || k.Label != "old" {
 		t.Errorf("the key is now %+v, %v", k, err)
 	}
+	want := policy.Job{
+		Backend: "b", ID: "job_1", Dialect: "amivoice", AccountID: "acc_1", KeyID: "key_1", Client: netip.MustParseAddr("192.0.2.1"),
+		CreatedAt: start, State: policy.JobCompleted, EndedAt: start + 1,
+	}
+	if j, err := f.FindJob(t.Context(), "b", "job_1"); err != nil || j != want {
+		t.Errorf("the job is now %+v, %v", j, err)
+	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM schema_version WHERE version_id = 2`); n != 1 {
 		t.Errorf("the schema was upgraded %d times", n)
 	}
@@ -98,6 +108,8 @@ func TestUpgrade_Version1GoesOn(t *testing.T) {
 		t.Errorf("key %q, %v", id, err)
 	}
 	mustExec(t, db, `INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, created_at) VALUES ('key_9', 'acc_1', x'09', '', 'console', '', '[]', 0, 1)`)
+	mustExec(t, db, `INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state) VALUES ('b', 'job_1', '', 'acc_1', 'key_9', '', 1, '')
+		ON CONFLICT (backend, id) DO NOTHING`)
 }
 
 func TestKeepPepper_AddsNone(t *testing.T) {

@@ -84,6 +84,27 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 // SQLite ends the whole transaction on errors such as a full disk. Then
 // nothing of the batch may be acknowledged.
 func TestGroupCommit_FatalError(t *testing.T) {
+	for name, fail := range map[string]func(fixture) error{
+		"among several statements": func(f fixture) error {
+			return f.write(t.Context(), func(tx *txn) error {
+				tx.exec(`ROLLBACK`)
+				tx.exec(`INSERT INTO nowhere VALUES (1)`)
+				tx.exec(`UPDATE accounts SET name = 'by itself'`)
+				return tx.err
+			})
+		},
+		"in a single one": func(f fixture) error {
+			return f.writeOne(t.Context(), func(tx *txn) error {
+				tx.exec(`UPDATE OR ROLLBACK accounts SET service_id = NULL`)
+				return tx.err
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testFatalError(t, fail) })
+	}
+}
+
+func testFatalError(t *testing.T, fail func(fixture) error) {
 	f := openStore(t, newPath(t))
 	key, _ := f.key(f.account().ID)
 	release := f.hold()
@@ -92,12 +113,7 @@ func TestGroupCommit_FatalError(t *testing.T) {
 	for i := range errs {
 		wg.Go(func() {
 			if i == 1 {
-				errs[i] = f.write(t.Context(), func(tx *txn) error {
-					tx.exec(`ROLLBACK`)
-					tx.exec(`INSERT INTO nowhere VALUES (1)`)
-					tx.exec(`UPDATE accounts SET name = 'by itself'`)
-					return tx.err
-				})
+				errs[i] = fail(f)
 				return
 			}
 			errs[i] = f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: strconv.Itoa(i), AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
@@ -225,12 +241,14 @@ func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
 	} {
 		r := f.find(secret)
 		if c.fresh {
-			r = recordOf(t, policy.Key{ID: r.keyID()})
+			r.noted = 0
+			fresh, _ := f.database()
+			fresh.keys.drop(r.digest)
 		}
 		for range 100 {
 			f.NoteUse(r, start.Add(c.after))
 		}
-		f.flushUses(t.Context())
+		f.flushUses(t.Context(), useBatch)
 		if got, writes := used(), count(t, db, `SELECT COUNT(*) FROM writes`); got != start.Add(c.want) || writes != c.writes {
 			t.Errorf("after %s: last used at %s in %d writes, want %s in %d", c.after, got, writes, start.Add(c.want), c.writes)
 		}
