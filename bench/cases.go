@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +25,7 @@ type benchCase struct {
 var cases = []benchCase{
 	{"decision", "a decision on a cached record, without HTTP", (*suite).decision},
 	{"poll", "polls of jobs, 32 connections, 100 thousand keys in use", (*suite).polls},
+	{"floor", "the same polls through the least that checks a key", (*suite).floors},
 	{"query", "short recognitions with the key in the query", (*suite).queries},
 	{"poll-million", "polls with a million keys in the store", (*suite).pollsOfMillion},
 	{"form-u", "uploads of 4 KiB with the key in part u", func(s *suite) error { return s.forms("u") }},
@@ -121,27 +125,43 @@ func throughputAtLeast(target float64) measure {
 
 func p99AtMost(target float64) measure { return measure{name: "p99", target: target, atMost: true} }
 
-func (s *suite) smallRequests(name string, next func(*fixture) source) error {
+func (s *suite) smallRequests(name string, gate func(*fixture) site, next func(*fixture) source, cpu, throughput, p99 float64) error {
 	f, err := s.small()
 	if err != nil {
 		return err
 	}
-	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
+	one, other, err := s.warmPair(f, plainSite(), gate(f))
 	if err != nil {
 		return err
 	}
-	if err := s.closed(name, one, other, next(f), smallConns, cpuAtMost(1.05), throughputAtLeast(0.95)); err != nil {
+	if err := s.closed(name, one, other, next(f), smallConns, cpuAtMost(cpu), throughputAtLeast(throughput)); err != nil {
 		return err
 	}
-	return s.atRate(name, one, other, plan{conns: smallConns, next: next(f), classes: []class{answered}}, 0.5, p99AtMost(1.2))
+	return s.atRate(name, one, other, plan{conns: smallConns, next: next(f), classes: []class{answered}}, 0.5, p99AtMost(p99))
 }
 
 func (s *suite) polls() error {
-	return s.smallRequests("poll", func(f *fixture) source { return f.poll })
+	return s.smallRequests("poll", gateSite, func(f *fixture) source { return f.poll }, 1.05, 0.95, 1.2)
+}
+
+// floors has no targets: what it costs is the floor under those of polls.
+func (s *suite) floors() error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	secrets := filepath.Join(s.dir, "secrets")
+	if err := os.WriteFile(secrets, []byte(strings.Join(f.keys, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	floor := func(*fixture) site {
+		return site{name: "floor", binary: "floor", key: upstreamKey, before: "bench_floor * " + secrets + " " + upstreamKey}
+	}
+	return s.smallRequests("floor", floor, func(f *fixture) source { return f.poll }, 0, 0, 0)
 }
 
 func (s *suite) queries() error {
-	return s.smallRequests("query", func(f *fixture) source { return f.query })
+	return s.smallRequests("query", gateSite, func(f *fixture) source { return f.query }, 1.05, 0.95, 1.2)
 }
 
 func (s *suite) pollsOfMillion() error {

@@ -35,12 +35,13 @@ type proxy struct {
 // tags are those of README's build: no storage drivers that nothing uses.
 const tags = "nobadger,nomysql,nopgx"
 
-// buildCaddies builds the gateway, and Caddy's own main package at the very
-// version that the gateway is built with.
+// buildCaddies builds the gateway, Caddy's own main package at the very version
+// that the gateway is built with, and the floor.
 func buildCaddies(ctx context.Context, dir string) error {
 	for name, pkg := range map[string]string{
 		"gate":  "github.com/speechgate/speechgate/cmd/caddy",
 		"plain": "github.com/caddyserver/caddy/v2/cmd/caddy",
+		"floor": "github.com/speechgate/speechgate/bench/floor",
 	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-tags="+tags, "-o", filepath.Join(dir, name), pkg) //nolint:gosec // the names are above
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -53,7 +54,7 @@ func buildCaddies(ctx context.Context, dir string) error {
 // site is the part of a Caddyfile that differs between proxies.
 type site struct {
 	name   string
-	binary string // gate or plain
+	binary string // gate, plain or floor
 	global string // options
 	before string // directives in front of reverse_proxy
 	key    string
