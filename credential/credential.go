@@ -35,6 +35,9 @@ func malformed(detail string) *Fault {
 	return &Fault{Reason: policy.CredentialMalformed, Detail: detail}
 }
 
+// errMissing is met by every form before its body is read.
+var errMissing = &Fault{Reason: policy.CredentialMissing, Detail: "the operation reads no key where the request has one, or it has none"}
+
 // Finding is what has been found in one request so far.
 type Finding struct {
 	read  []dialect.Place // where this operation's key authenticates
@@ -87,7 +90,7 @@ func (f *Finding) Credential() (policy.Secret, *Fault) {
 	case f.fault != nil:
 		return policy.Secret{}, f.fault
 	case !f.readable:
-		return policy.Secret{}, &Fault{Reason: policy.CredentialMissing, Detail: "the operation reads no key where the request has one, or it has none"}
+		return policy.Secret{}, errMissing
 	}
 	secret := policy.NewSecret(f.secret)
 	if err := policy.CheckSecret(secret); err != nil {

@@ -16,7 +16,7 @@ type headReader struct {
 }
 
 const (
-	headChunk = 4096
+	headChunk = 4096 // as net/http reads: with less, a short form would go upstream in more writes
 	// maxLine bounds a line of a part's header: PHP reads one that exceeds its
 	// buffer of 5 KiB as several.
 	maxLine = 4096
