@@ -16,12 +16,13 @@ const (
 	chartTop   = 64
 )
 
-// drawChart shows the ratios with their intervals, around plain Caddy's line.
+// drawChart shows the ratios with their intervals, around plain Caddy's line. Those
+// of the collector's settings are the gate's to itself, and left out.
 func drawChart(rows []row) []byte {
 	var shown []row
 	low, high := 0.9, 1.1
 	for _, r := range rows {
-		if r.Ratio > 0 && !math.IsInf(r.Ratio, 0) {
+		if r.Ratio > 0 && !math.IsInf(r.Ratio, 0) && !strings.HasPrefix(r.Case, collectorCase) {
 			shown = append(shown, r)
 			low, high = min(low, r.Low), max(high, r.High)
 		}

@@ -87,6 +87,8 @@ func (s *suite) startAndMemory() error {
 	return nil
 }
 
+const collectorCase = "gc:"
+
 // collector compares the gate with itself under other settings.
 func (s *suite) collector() error {
 	f, err := s.small()
@@ -120,7 +122,7 @@ func (s *suite) collector() error {
 				return sample{"throughput": r.perSecond(), "CPU per request": r.cpuEach(), "memory": held}, err
 			}
 		}
-		err = s.compare("gc: Speechgate with "+setting+" against 100", max(1, s.pairs/2), run(one), run(other),
+		err = s.compare(collectorCase+" Speechgate with "+setting+" against 100", max(1, s.pairs/2), run(one), run(other),
 			measure{name: "throughput", unit: "requests/s"}, measure{name: "CPU per request", unit: "µs"}, measure{name: "memory", unit: "MiB"})
 		if err != nil {
 			return err
