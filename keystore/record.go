@@ -76,7 +76,8 @@ func scanFound(row scanner) (k policy.Key, stored []byte, err error) {
 const (
 	useInterval    = time.Minute // a key's last use is written at most this often
 	maxPendingUses = 8192        // what is noted beyond it is forgotten
-	useBatch       = 64          // written at a time, a page of the file each: requests wait no longer
+	useBatch       = 64          // written at a time, a page of the file each, with a pause for requests
+	usePause       = 25 * time.Millisecond
 )
 
 // use names a key by its digest, since thousands of strings are work for the garbage
@@ -109,26 +110,39 @@ func (s *Store) NoteUse(r *Record, now policy.Time) {
 	}
 }
 
-// flushUses writes some of the uses that were noted. What is left, or cannot be
-// written, stays for the next time.
-func (s *Store) flushUses(ctx context.Context, most int) {
+// flushUses writes the uses that were noted, some at a time. What cannot be written
+// stays for the next time.
+func (s *Store) flushUses(ctx context.Context, pause time.Duration) {
+	for s.takeUses() {
+		batch := make([]use, 0, useBatch)
+		for d, at := range s.pending {
+			if batch = append(batch, use{d, at}); len(batch) == useBatch {
+				break
+			}
+		}
+		if s.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
+			return
+		}
+		for _, u := range batch {
+			delete(s.pending, u.digest)
+		}
+		if pause > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+// takeUses gathers what was noted, and reports whether there is anything to write.
+func (s *Store) takeUses() bool {
 	for len(s.pending) < maxPendingUses && len(s.uses) > 0 {
 		u := <-s.uses
 		s.pending[u.digest] = max(s.pending[u.digest], u.at)
 	}
-	batch := make([]use, 0, min(most, len(s.pending)))
-	for d, at := range s.pending {
-		if len(batch) == most {
-			break
-		}
-		batch = append(batch, use{d, at})
-	}
-	if len(batch) == 0 || s.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
-		return
-	}
-	for _, u := range batch {
-		delete(s.pending, u.digest)
-	}
+	return len(s.pending) > 0
 }
 
 func writeUses(t *txn, batch []use) error {

@@ -238,7 +238,6 @@ func BenchmarkFindKeyUnknown(b *testing.B) {
 	})
 }
 
-// atOnce has that many clients call b.N times in all.
 // BenchmarkCreateJob records jobs durably, of one client and of many at a time.
 func BenchmarkCreateJob(b *testing.B) {
 	u := fillFile(b)
@@ -257,6 +256,7 @@ func BenchmarkCreateJob(b *testing.B) {
 	}
 }
 
+// atOnce has that many clients call b.N times in all.
 func atOnce(b *testing.B, clients int, call func() error) {
 	b.Helper()
 	b.ReportAllocs()

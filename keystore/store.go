@@ -48,7 +48,7 @@ type Config struct {
 // Timings of the background work, in a running server.
 const (
 	pollEvery  = 100 * time.Millisecond // the change feed; a change of another process counts within 250 ms
-	flushEvery = time.Second / 4        // last-used times
+	flushEvery = 5 * time.Second        // last-used times
 	pruneFirst = time.Minute            // after opening, so that starting is not slowed
 	pruneEvery = time.Hour
 	flushLimit = 5 * time.Second // how long closing waits to write last-used times
@@ -130,7 +130,7 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 	s.stop = stop
 	if !cfg.CommandLine {
 		s.every(bg, pollEvery, pollEvery, s.poll)
-		s.every(bg, flushEvery, flushEvery, func(ctx context.Context) { s.flushUses(ctx, useBatch) })
+		s.every(bg, flushEvery, flushEvery, func(ctx context.Context) { s.flushUses(ctx, usePause) })
 		s.every(bg, pruneFirst, pruneEvery, s.pruneInBackground)
 	}
 	return s, nil
@@ -196,7 +196,7 @@ func (s *Store) Close() error {
 		s.background.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
 		defer cancel()
-		s.flushUses(ctx, maxPendingUses)
+		s.flushUses(ctx, 0)
 		close(s.closing)
 		<-s.writerDone
 		if old := s.state.Swap(&state{fault: ErrClosed}); old.db != nil {

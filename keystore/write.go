@@ -21,7 +21,6 @@ const (
 // write is one caller's write on its way through the queue.
 type write struct {
 	run   func(*txn) error
-	one   bool        // it is a single statement
 	taken atomic.Bool // by the writer, who then answers, or by a caller who gave up
 	err   error
 	done  chan error
@@ -34,19 +33,10 @@ func (w *write) take() bool { return w.taken.CompareAndSwap(false, true) }
 // the caches of this process have dropped what it changed. A caller whose ctx
 // ends before its turn gives up; once running, the write is waited for.
 func (s *Store) write(ctx context.Context, run func(*txn) error) error {
-	return s.queued(ctx, &write{run: run, done: make(chan error, 1)})
-}
-
-// writeOne is write for a single statement, which needs no savepoint: SQLite undoes
-// by itself what it did before it failed.
-func (s *Store) writeOne(ctx context.Context, run func(*txn) error) error {
-	return s.queued(ctx, &write{run: run, one: true, done: make(chan error, 1)})
-}
-
-func (s *Store) queued(ctx context.Context, w *write) error {
 	if ctx.Err() != nil {
 		return gaveUp(ctx)
 	}
+	w := &write{run: run, done: make(chan error, 1)}
 	select {
 	case s.queue <- w:
 	case <-ctx.Done():
@@ -124,10 +114,6 @@ func (s *Store) gather(first *write, alone bool) []*write {
 func (s *Store) commit(ctx context.Context, batch []*write) {
 	db, tx, fatal := s.begin(ctx, batch)
 	t := &txn{Tx: tx, ctx: ctx, store: s}
-	if fatal == nil {
-		t.exec("SAVEPOINT batch") // what is gone with the transaction, see attempt
-		fatal = t.err
-	}
 	running := batch[:0]
 	for _, w := range batch {
 		if !w.take() {
@@ -135,7 +121,7 @@ func (s *Store) commit(ctx context.Context, batch []*write) {
 		}
 		running = append(running, w)
 		if fatal == nil {
-			w.err, fatal = t.attempt(w)
+			w.err, fatal = t.attempt(w.run)
 		}
 	}
 	if tx != nil {
@@ -211,32 +197,21 @@ type txn struct {
 
 // attempt runs one write so that it fails alone. A fatal error is one that the
 // whole transaction cannot survive.
-func (t *txn) attempt(w *write) (err, fatal error) {
-	if !w.one {
-		if t.exec("SAVEPOINT one"); t.err != nil {
-			return nil, t.err
-		}
+func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
+	if t.exec("SAVEPOINT one"); t.err != nil {
+		return nil, t.err
 	}
 	before, head := len(t.changes), t.head
-	if err = w.run(t); err == nil {
+	if err = run(t); err == nil {
 		err = t.err
 	}
 	if err = fault(err); err != nil {
 		t.changes, t.head, t.parties, t.err = t.changes[:before], head, parties{}, nil
-	}
-	// Where SQLite ended the transaction there is no savepoint to return to or to
-	// release, and nothing that ran before may be kept.
-	switch {
-	case w.one && err != nil:
-		t.exec("RELEASE batch")
-		t.exec("SAVEPOINT batch")
-	case w.one:
-	case err != nil:
+		// Where SQLite ended the transaction there is no savepoint to return
+		// to, and nothing that ran before may be kept.
 		t.exec("ROLLBACK TO one")
-		t.exec("RELEASE one")
-	default:
-		t.exec("RELEASE one")
 	}
+	t.exec("RELEASE one")
 	return err, t.err
 }
 

@@ -84,27 +84,6 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 // SQLite ends the whole transaction on errors such as a full disk. Then
 // nothing of the batch may be acknowledged.
 func TestGroupCommit_FatalError(t *testing.T) {
-	for name, fail := range map[string]func(fixture) error{
-		"among several statements": func(f fixture) error {
-			return f.write(t.Context(), func(tx *txn) error {
-				tx.exec(`ROLLBACK`)
-				tx.exec(`INSERT INTO nowhere VALUES (1)`)
-				tx.exec(`UPDATE accounts SET name = 'by itself'`)
-				return tx.err
-			})
-		},
-		"in a single one": func(f fixture) error {
-			return f.writeOne(t.Context(), func(tx *txn) error {
-				tx.exec(`UPDATE OR ROLLBACK accounts SET service_id = NULL`)
-				return tx.err
-			})
-		},
-	} {
-		t.Run(name, func(t *testing.T) { testFatalError(t, fail) })
-	}
-}
-
-func testFatalError(t *testing.T, fail func(fixture) error) {
 	f := openStore(t, newPath(t))
 	key, _ := f.key(f.account().ID)
 	release := f.hold()
@@ -113,7 +92,12 @@ func testFatalError(t *testing.T, fail func(fixture) error) {
 	for i := range errs {
 		wg.Go(func() {
 			if i == 1 {
-				errs[i] = fail(f)
+				errs[i] = f.write(t.Context(), func(tx *txn) error {
+					tx.exec(`ROLLBACK`)
+					tx.exec(`INSERT INTO nowhere VALUES (1)`)
+					tx.exec(`UPDATE accounts SET name = 'by itself'`)
+					return tx.err
+				})
 				return
 			}
 			errs[i] = f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: strconv.Itoa(i), AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
@@ -248,7 +232,7 @@ func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
 		for range 100 {
 			f.NoteUse(r, start.Add(c.after))
 		}
-		f.flushUses(t.Context(), useBatch)
+		f.flushUses(t.Context(), 0)
 		if got, writes := used(), count(t, db, `SELECT COUNT(*) FROM writes`); got != start.Add(c.want) || writes != c.writes {
 			t.Errorf("after %s: last used at %s in %d writes, want %s in %d", c.after, got, writes, start.Add(c.want), c.writes)
 		}
@@ -270,7 +254,12 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 	release := f.hold()
 	defer release()
 	for i := range 3 * maxPendingUses {
-		f.NoteUse(recordOf(t, policy.Key{ID: strconv.Itoa(i)}), start)
+		r := recordOf(t, policy.Key{ID: strconv.Itoa(i)})
+		r.digest = digest{byte(i), byte(i >> 8), byte(i >> 16)}
+		f.NoteUse(r, start)
+	}
+	if n := len(f.uses); n != maxPendingUses {
+		t.Errorf("%d uses are noted, want no more than %d", n, maxPendingUses)
 	}
 }
 

@@ -11,12 +11,12 @@ CREATE TABLE jobs_again (
     client     TEXT NOT NULL, -- address; empty if it was not known
     created_at BIGINT NOT NULL,
     state      TEXT NOT NULL,
-    ended_at   BIGINT,
-    PRIMARY KEY (id, backend)
+    ended_at   BIGINT
 );
 INSERT INTO jobs_again (id, backend, dialect, account_id, key_id, client, created_at, state, ended_at)
-SELECT id, backend, dialect, account_id, key_id, client, created_at, state, ended_at FROM jobs ORDER BY created_at;
+SELECT id, backend, dialect, account_id, key_id, client, created_at, state, ended_at FROM jobs;
 DROP TABLE jobs;
 ALTER TABLE jobs_again RENAME TO jobs;
+CREATE UNIQUE INDEX jobs_name ON jobs (id, backend); -- made at last, which is faster
 CREATE INDEX jobs_key ON jobs (key_id);
 CREATE INDEX jobs_created ON jobs (created_at);
