@@ -98,11 +98,13 @@ func (*Admin) cutStreams(w http.ResponseWriter, r *http.Request) error {
 	if order.given() != 1 {
 		return badAdmin(errors.New("want one of stream_id, key_id and account_id"))
 	}
-	found := streams.find(order.means)
-	for _, s := range found {
-		s.cut(policy.Undecided, "the operator's word")
+	var result cutResult
+	for _, s := range streams.find(order.means) {
+		if s.cut(policy.Undecided, "the operator's word") {
+			result.Cut++
+		}
 	}
-	return writeJSON(w, cutResult{len(found)})
+	return writeJSON(w, result)
 }
 
 func writeJSON(w http.ResponseWriter, value any) error {

@@ -215,14 +215,14 @@ func (s *liveStream) strikeAt(at, end policy.Time) {
 	}
 }
 
-// cut ends the stream in the middle.
-func (s *liveStream) cut(reason policy.Reason, detail string) {
+// cut ends the stream in the middle, and reports whether it had not ended before.
+func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	s.mu.Lock()
 	ended := s.ended
 	s.ended = true
 	s.mu.Unlock()
 	if ended {
-		return
+		return false
 	}
 	s.guard.Cut("")
 	s.unlessWrapped()
@@ -233,6 +233,7 @@ func (s *liveStream) cut(reason policy.Reason, detail string) {
 	if c := s.x.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
 		c.Write(append(d.logFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
 	}
+	return true
 }
 
 // refused notes that the guard has sent the client away.

@@ -263,6 +263,23 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 	}
 }
 
+func TestNoteUse_ClosingWritesAll(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	a := f.account()
+	const many = 2*useBatch + 1
+	for range many {
+		_, secret := f.key(a.ID)
+		f.NoteUse(f.find(secret), start.Add(time.Hour))
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM api_keys WHERE last_used_at = $1`, start.Add(time.Hour)); n != many {
+		t.Errorf("%d of %d last uses were written", n, many)
+	}
+}
+
 const writerEnv = "KEYSTORE_TEST_WRITER" // path and key of a process that writes until it is killed
 
 // writeForEver creates jobs and prints the ID of each that was acknowledged.
