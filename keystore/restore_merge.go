@@ -51,7 +51,7 @@ func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Act
 		return r, err
 	}
 	r.Before = before.Path // from here on it may be needed
-	err = tx.Commit()
+	err = db.commit(tx)
 	db.apply(m.changes) // also after an error, as in commit
 	if err != nil {
 		return r, fmt.Errorf("writing: %w", err)

@@ -126,9 +126,7 @@ func (s *Store) commit(ctx context.Context, batch []*write) {
 	}
 	if tx != nil {
 		if fatal == nil {
-			db.committing.Store(true)
-			fatal = tx.Commit()
-			db.committing.Store(false)
+			fatal = db.commit(tx)
 		} else {
 			_ = tx.Rollback() // fatal says more than this error would
 		}
@@ -142,6 +140,13 @@ func (s *Store) commit(ctx context.Context, batch []*write) {
 		}
 		w.done <- w.err
 	}
+}
+
+// commit commits while checkBytes knows of it.
+func (d *database) commit(tx *sql.Tx) error {
+	d.committing.Store(true)
+	defer d.committing.Store(false)
+	return tx.Commit()
 }
 
 // begin starts the transaction. It keeps trying while another process holds
