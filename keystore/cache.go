@@ -11,25 +11,24 @@ import "sync"
 // the old record back nor pass for a current one. Each shard has a generation
 // of its own, so that changes to some keys seldom make lookups of others read
 // twice.
-type cache[V entry] struct {
-	shards [256]shard[V] // by the first byte of digests, which are evenly spread
+type cache[V any] struct {
+	shards [shardCount]shard[V] // by the first byte of digests, which are evenly spread
 }
 
-type shard[V entry] struct {
+// shardCount is enough for many cores, which need a shard for a moment only, and
+// few enough that the shards themselves stay in a core's own cache.
+const shardCount = 16
+
+type shard[V any] struct {
 	mu         sync.Mutex // held for a moment at a time, and never while something is read
 	generation uint64
 	present    table[V]
-	absent     table[absence] // apart, so that unknown keys push no record out
+	absent     table[struct{}] // apart, so that unknown keys push no record out
 }
-
-// absence is the digest of a key that there is not.
-type absence digest
-
-func (a absence) is(d digest) bool { return digest(a) == d }
 
 // newCache returns a cache that takes about that many bytes for records and for
 // absences, which are not remembered where that is none.
-func newCache[V entry](bytes, absences int64) *cache[V] {
+func newCache[V any](bytes, absences int64) *cache[V] {
 	c := new(cache[V])
 	c.setBytes(bytes, absences)
 	return c
@@ -44,7 +43,7 @@ func (c *cache[V]) setBytes(bytes, absences int64) {
 	}
 }
 
-func (c *cache[V]) shard(d digest) *shard[V] { return &c.shards[d[0]] }
+func (c *cache[V]) shard(d digest) *shard[V] { return &c.shards[d[0]%shardCount] }
 
 // known is what a cache knows.
 type known uint8
@@ -109,7 +108,7 @@ func (c *cache[V]) put(d digest, generation uint64, v *V, text string) bool {
 		return false
 	}
 	if v == nil {
-		s.absent.put(d, absence(d), "")
+		s.absent.put(d, struct{}{}, "")
 	} else {
 		s.present.put(d, *v, text)
 	}

@@ -14,12 +14,7 @@ import (
 )
 
 // item is what the tests of the cache keep in it.
-type item struct {
-	digest digest
-	value  int
-}
-
-func (i item) is(d digest) bool { return i.digest == d }
+type item struct{ value int }
 
 const someBytes = 1 << 20 // for every item and absence of a test
 
@@ -43,7 +38,7 @@ func TestCache_SimilarDigestsAreApart(t *testing.T) {
 	first[0]++
 	last[31]++
 	c := newCache[item](someBytes, someBytes)
-	(&item{base, 1}).put(c, base)
+	(&item{1}).put(c, base)
 	(*item)(nil).put(c, last)
 	for d, want := range map[digest]string{base: "1", last: "absent", first: "unknown"} {
 		if got := look(c, d); got != want {
@@ -51,7 +46,7 @@ func TestCache_SimilarDigestsAreApart(t *testing.T) {
 		}
 	}
 	// These are filed under one name.
-	(&item{last, 2}).put(c, last)
+	(&item{2}).put(c, last)
 	if got := look(c, last) + look(c, base); got != "21" {
 		t.Errorf("last and base: %s", got)
 	}
@@ -63,7 +58,7 @@ func TestCache_SimilarDigestsAreApart(t *testing.T) {
 
 func TestCache_GenerationRule(t *testing.T) {
 	d := digest{7}
-	value := &item{digest: d, value: 1}
+	value := &item{1}
 	for name, invalidate := range map[string]func(*cache[item]){
 		"drop":                    func(c *cache[item]) { c.drop(d) },
 		"dropAll":                 func(c *cache[item]) { c.dropAll() },
@@ -98,7 +93,7 @@ func TestCache_GenerationRule(t *testing.T) {
 	other := digest{1}
 	g := c.generation(other)
 	c.drop(digest{2})
-	if !c.put(other, g, &item{digest: other}, "") {
+	if !c.put(other, g, &item{}, "") {
 		t.Error("a change to another shard made a lookup read again")
 	}
 }
@@ -108,7 +103,7 @@ func TestCache_UnknownKeysPushNoRecordOut(t *testing.T) {
 	c := newCache[item](bytes, bytes)
 	for i := range 50 {
 		d := digest{byte(i)}
-		(&item{d, i}).put(c, d)
+		(&item{i}).put(c, d)
 	}
 	for i := range 100_000 {
 		(*item)(nil).put(c, digest{0: byte(i), 1: byte(i >> 8), 2: byte(i >> 16), 3: 1})

@@ -16,9 +16,9 @@ type jobRecord struct {
 	text string // backend, ID, dialect, IDs of account and key, client
 }
 
-// jobEntry is a job as the cache keeps it beside its text.
+// jobEntry is a job as the cache keeps it beside its digest and its text. It has no
+// pointers.
 type jobEntry struct {
-	digest  digest
 	created policy.Time
 	ended   policy.Time
 	backend uint16 // the length of that part of the text, as what follows; the client is the rest
@@ -29,12 +29,12 @@ type jobEntry struct {
 	state   policy.JobState
 }
 
-func newJobRecord(j *policy.Job, d digest) (jobRecord, error) {
+func newJobRecord(j *policy.Job) (jobRecord, error) {
 	if max(len(j.Backend), len(j.ID)) > math.MaxUint16 || max(len(j.Dialect), len(j.AccountID), len(j.KeyID)) > math.MaxUint8 {
 		return jobRecord{}, fmt.Errorf("the record of job %.40q of backend %.40q is damaged: a name is too long", j.ID, j.Backend)
 	}
 	return jobRecord{jobEntry{
-		digest: d, created: j.CreatedAt, ended: j.EndedAt, state: j.State,
+		created: j.CreatedAt, ended: j.EndedAt, state: j.State,
 		backend: uint16(len(j.Backend)), id: uint16(len(j.ID)), dialect: uint8(len(j.Dialect)),
 		account: uint8(len(j.AccountID)), key: uint8(len(j.KeyID)),
 	}, j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client)}, nil
@@ -52,8 +52,6 @@ func (r *jobRecord) job() policy.Job {
 	j.Client = unpackAddr(string(text))
 	return j
 }
-
-func (r jobEntry) is(d digest) bool { return r.digest == d }
 
 // packAddr is the bytes of an address and its zone, empty for an invalid one.
 func packAddr(a netip.Addr) string { return string(a.AsSlice()) + a.Zone() }

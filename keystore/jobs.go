@@ -27,7 +27,7 @@ func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, er
 		if err != nil {
 			return jobEntry{}, "", err
 		}
-		r, err := newJobRecord(&j, d)
+		r, err := newJobRecord(&j)
 		return r.jobEntry, r.text, err
 	})
 	if err != nil {

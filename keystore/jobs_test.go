@@ -121,7 +121,7 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) {
 	stale := state(f)
 	stale.State, stale.EndedAt = policy.JobProcessing, 0
 	d, dbh := jobDigest("amivoice", "j"), func() *database { db, _ := beside.database(); return db }()
-	old, err := newJobRecord(&stale, d)
+	old, err := newJobRecord(&stale)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -146,7 +146,7 @@ func cached(c *cache[recordEntry]) (all []Record) {
 		s.mu.Lock()
 		for j := range s.present.slots {
 			if slot := &s.present.slots[j]; slot.hits != slotFree {
-				all = append(all, Record{slot.value, s.present.texts.get(slot.text)})
+				all = append(all, Record{slot.digest, slot.value, s.present.texts.get(slot.text)})
 			}
 		}
 		s.mu.Unlock()

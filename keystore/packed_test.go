@@ -47,7 +47,7 @@ func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
 		if diff := cmp.Diff(want, got, cmpPolicy); diff != "" || got.Allow != want.Allow {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
-		if r.keyID() != want.ID || r.accountID() != want.AccountID || r.issuerID() != want.IssuerID || !r.is(d) || r.is(digest{1}) {
+		if r.keyID() != want.ID || r.accountID() != want.AccountID || r.issuerID() != want.IssuerID || r.digest != d {
 			t.Fatalf("IDs %q, %q, %q of %+v", r.keyID(), r.accountID(), r.issuerID(), want)
 		}
 	})
@@ -63,7 +63,7 @@ func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
 	}
 	longer := strings.Repeat("x", math.MaxUint16+1)
 	for _, j := range []policy.Job{{Backend: longer}, {ID: longer}, {Dialect: long}, {AccountID: long}, {KeyID: long}} {
-		if _, err := newJobRecord(&j, digest{}); err == nil {
+		if _, err := newJobRecord(&j); err == nil {
 			t.Error("a job with a name that is too long has a record")
 		}
 	}
@@ -78,11 +78,11 @@ func TestJobRecord_SaysWhatTheJobWas(t *testing.T) {
 		for _, ended := range []policy.Time{0, start} {
 			want := typicalJob("j1")
 			want.Client, want.EndedAt = addr, ended
-			r, err := newJobRecord(&want, digest{7})
+			r, err := newJobRecord(&want)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := r.job(); got != want || !r.is(digest{7}) {
+			if got := r.job(); got != want {
 				t.Errorf("%+v became %+v", want, got)
 			}
 		}
@@ -97,8 +97,8 @@ func TestRecord_IsSmall(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 {
 		t.Skip("the sizes are those of 64 bits")
 	}
-	if n := max(unsafe.Sizeof(recordEntry{}), unsafe.Sizeof(jobEntry{})); n > 64 {
-		t.Errorf("a record has %d bytes beside its text, want at most 64", n)
+	if n := max(unsafe.Sizeof(recordEntry{}), unsafe.Sizeof(jobEntry{})); n > 32 {
+		t.Errorf("a record has %d bytes beside its digest and its text, want at most 32", n)
 	}
 }
 
@@ -139,10 +139,10 @@ func TestCache_AKeyTakesLittleMemory(t *testing.T) {
 		t.Fatalf("%d records are cached, want %d", records, n)
 	}
 	t.Logf("a key takes %d bytes, and is counted as %d", each, counted)
-	if each > 240 {
-		t.Errorf("a key takes %d bytes, want at most 240", each)
+	if each > 180 {
+		t.Errorf("a key takes %d bytes, want at most 180", each)
 	}
-	if counted < each || counted > each*5/4 {
+	if counted < each || counted > each*4/3 {
 		t.Errorf("a key takes %d bytes, and is counted as %d", each, counted)
 	}
 	runtime.KeepAlive(c)
@@ -152,14 +152,14 @@ func TestCache_AKeyTakesLittleMemory(t *testing.T) {
 	for i := range n {
 		j := typicalJob(fmt.Sprintf("%036d", i))
 		d := jobDigest(j.Backend, j.ID)
-		r, err := newJobRecord(&j, d)
+		r, err := newJobRecord(&j)
 		if err != nil {
 			t.Fatal(err)
 		}
 		jobs.put(d, jobs.generation(d), &r.jobEntry, r.text)
 	}
-	if each = (liveBytes() - before) / n; each > 300 {
-		t.Errorf("a job takes %d bytes, want at most 300", each)
+	if each = (liveBytes() - before) / n; each > 230 {
+		t.Errorf("a job takes %d bytes, want at most 230", each)
 	}
 	_, counted = jobs.size()
 	t.Logf("a job takes %d bytes, and is counted as %d", each, counted/n)

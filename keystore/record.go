@@ -23,7 +23,7 @@ func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 	if st := s.state.Load(); st.fresh(s.mono()) {
 		switch r, text, known := st.db.keys.get(d); known {
 		case present:
-			return Record{r, text}, nil
+			return Record{d, r, text}, nil
 		case absent:
 			return Record{}, ErrNotFound
 		}
@@ -32,7 +32,10 @@ func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 		r, err := readRecord(ctx, db, d)
 		return r.recordEntry, r.text, err
 	})
-	return Record{r, text}, err
+	if err != nil {
+		return Record{}, err
+	}
+	return Record{d, r, text}, nil
 }
 
 func readRecord(ctx context.Context, db *database, d digest) (Record, error) {

@@ -11,14 +11,15 @@ import (
 
 // Record is a key as a lookup finds it. The zero value is none.
 type Record struct {
+	digest digest
 	recordEntry
 
 	text string // the times of timeFlags that are set, IDs of key, account and issuer, allowed entries, their ranges
 }
 
-// recordEntry is a record as the cache keeps it beside its text.
+// recordEntry is a record as the cache keeps it beside its digest and its text. It
+// has no pointers.
 type recordEntry struct {
-	digest  digest
 	noted   policy.Time // the last use that was noted when the record was found
 	created policy.Time
 	expires policy.Time
@@ -57,8 +58,8 @@ func newRecord(k *policy.Key, d digest) (Record, error) {
 		return Record{}, fmt.Errorf("the record of key %.40q is damaged: an ID, or the list of its addresses, is too long", k.ID)
 	}
 	expires, ends := k.Expires.Time()
-	r := Record{recordEntry: recordEntry{
-		digest: d, noted: k.LastUsedAt, created: k.CreatedAt, expires: expires,
+	r := Record{digest: d, recordEntry: recordEntry{
+		noted: k.LastUsedAt, created: k.CreatedAt, expires: expires,
 		entries: uint32(len(entries)),
 		id:      uint8(len(k.ID)), account: uint8(len(k.AccountID)), issuer: uint8(len(k.IssuerID)),
 		flags: recordFlags(k.Origin)&originBits | flagIf(k.AccountOpen, flagOpen) | flagIf(k.Issuable, flagIssuable) | flagIf(!ends, flagNever) |
@@ -131,5 +132,3 @@ func (r *Record) issuerID() string {
 
 // Found reports whether there is a record.
 func (r *Record) Found() bool { return r.text != "" }
-
-func (r recordEntry) is(d digest) bool { return r.digest == d }

@@ -147,7 +147,7 @@ func BenchmarkFindJob(b *testing.B) {
 		ids[i] = fmt.Sprintf("%08x-1e2f-4a5b-8c9d-0123456789ab", i*2_654_435_761&0xffffffff)
 		j := typicalJob(ids[i])
 		d := jobDigest(j.Backend, j.ID)
-		r, err := newJobRecord(&j, d)
+		r, err := newJobRecord(&j)
 		if err != nil {
 			b.Fatal(err)
 		}

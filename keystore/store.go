@@ -223,7 +223,7 @@ var errOvertaken = errors.New("the record changes faster than it can be read")
 // lookup reads the record named d, which the cache did not have, and caches
 // it, by the rule that cache states. Whoever goes away meanwhile does not end it:
 // that would be a fault where there is none.
-func lookup[V entry](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (V, string, error)) (V, string, error) {
+func lookup[V any](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (V, string, error)) (V, string, error) {
 	var none V
 	ctx = context.WithoutCancel(ctx)
 	for range lookupTries {

@@ -5,42 +5,37 @@ import (
 	"unsafe"
 )
 
-// entry is what a table holds beside a text. It has no pointers, or the garbage
-// collector would follow them again and again.
-type entry interface {
-	is(d digest) bool // whether d is its digest
-}
-
-// table holds entries by their digests within a bound of bytes. It is a few large
-// arrays without pointers, of slots in chains and of texts, which the collector
-// passes at a glance: the linked nodes and strings that a cache is made of
-// otherwise cost each request a fifth of what plain Caddy spends on it, with a
-// hundred thousand keys.
+// table holds values and texts by digest within a bound of bytes. It is a few large
+// arrays of slots in chains and of texts. A value must have no pointers, so that the
+// garbage collector passes all of it at a glance: the linked nodes and strings that a
+// cache is made of otherwise cost each request a fifth of what plain Caddy spends on
+// it, with a hundred thousand keys.
 //
 // When it is full, an entry that has been asked for stays, and the hand goes on
 // (the CLOCK algorithm, with a count of up to three). And then a newcomer is
 // admitted when it comes for the second time within as many others as the table
 // holds, so that a run through many keys, each used once, pushes nothing out.
-type table[V entry] struct {
-	heads []uint32 // of chains of slots, by the names' last bits: numbers from 1, 0 for none
+type table[V any] struct {
+	heads []uint32 // of chains of slots, by the digests' nameOf: numbers from 1, 0 for none
 	slots []slot[V]
 	texts texts
 
 	limit int64 // bytes; 0 holds nothing
 	taken int64
 	free  []uint32 // slots without an entry
-	hand  int
+	hand  int      // the slot that was looked at last
 
 	seen   []uint32 // of those that were turned away
 	turned uint     // how many those are
 }
 
-type slot[V entry] struct {
-	name  uint64
-	next  uint32 // in its chain, as in heads
-	hits  uint8  // how often it has been asked for lately, and whether there is an entry
-	text  textSpan
-	value V
+// slot begins with what a lookup compares.
+type slot[V any] struct {
+	digest digest
+	next   uint32 // in its chain, as in heads
+	hits   uint8  // how often it has been asked for lately, and whether there is an entry
+	text   textSpan
+	value  V
 }
 
 const (
@@ -51,7 +46,7 @@ const (
 
 // nameOf is what a digest is filed under: a part of it, which is as random as the
 // whole.
-func nameOf(d digest) uint64 { return binary.LittleEndian.Uint64(d[1:]) }
+func nameOf(d *digest) uint64 { return binary.LittleEndian.Uint64(d[1:]) }
 
 // indexBytes is what an entry takes in the heads of chains, the list of free slots
 // and that of those turned away, at most.
@@ -63,13 +58,16 @@ func (*table[V]) cost(length int) int64 {
 	return int64(unsafe.Sizeof(slot[V]{}))*9/8 + indexBytes + int64(length)*3/2
 }
 
-// get returns the entry, to be used at once, and its text; nil if there is none.
+// slot is the one with that number, from 1.
+func (t *table[V]) slot(i uint32) *slot[V] { return &t.slots[i-1] }
+
+// get returns the value, to be used at once, and its text; nil if there is none.
 func (t *table[V]) get(d digest) (*V, string) {
-	i := t.find(d)
+	i := t.find(&d)
 	if i == 0 {
 		return nil, ""
 	}
-	s := &t.slots[i-1]
+	s := t.slot(i)
 	if s.hits < slotHot {
 		s.hits++
 	}
@@ -77,23 +75,27 @@ func (t *table[V]) get(d digest) (*V, string) {
 }
 
 // find is the number of the slot with that digest, from 1; 0 if there is none.
-func (t *table[V]) find(d digest) uint32 {
+func (t *table[V]) find(d *digest) uint32 {
 	if len(t.heads) == 0 {
 		return 0
 	}
 	i := *t.head(nameOf(d))
-	for i != 0 && !t.slots[i-1].value.is(d) {
-		i = t.slots[i-1].next
+	for i != 0 {
+		s := t.slot(i)
+		if s.digest == *d {
+			break
+		}
+		i = s.next
 	}
 	return i
 }
 
 func (t *table[V]) head(name uint64) *uint32 { return &t.heads[name&uint64(len(t.heads)-1)] }
 
-// put files an entry in the place of that with its digest, or where there is room.
+// put files a value in the place of that with its digest, or where there is room.
 func (t *table[V]) put(d digest, v V, text string) {
 	cost := t.cost(len(text))
-	if i := t.find(d); i != 0 {
+	if i := t.find(&d); i != 0 {
 		t.remove(i)
 	} else if t.taken+cost > t.limit && !t.comesAgain(d) {
 		return
@@ -106,8 +108,8 @@ func (t *table[V]) put(d digest, v V, text string) {
 	}
 	t.taken += cost
 	i := t.room()
-	head := t.head(nameOf(d))
-	t.slots[i-1] = slot[V]{nameOf(d), *head, slotCold, t.texts.add(text), v}
+	head := t.head(nameOf(&d))
+	*t.slot(i) = slot[V]{d, *head, slotCold, t.texts.add(text), v}
 	*head = i
 }
 
@@ -126,7 +128,7 @@ func (t *table[V]) room() uint32 {
 		t.heads = make([]uint32, max(8, 2*len(t.heads)))
 		for i := range t.slots {
 			if s := &t.slots[i]; s.hits != slotFree {
-				head := t.head(s.name)
+				head := t.head(nameOf(&s.digest))
 				s.next, *head = *head, uint32(i+1)
 			}
 		}
@@ -136,14 +138,12 @@ func (t *table[V]) room() uint32 {
 
 // turn moves the hand over one slot.
 func (t *table[V]) turn() {
-	if t.hand++; t.hand >= len(t.slots) {
-		t.hand = 0
-	}
-	switch s := &t.slots[t.hand]; {
+	t.hand = t.hand%len(t.slots) + 1
+	switch s := t.slot(uint32(t.hand)); {
 	case s.hits > slotCold:
 		s.hits--
 	case s.hits == slotCold:
-		t.remove(uint32(t.hand + 1))
+		t.remove(uint32(t.hand))
 	}
 }
 
@@ -170,10 +170,10 @@ func (t *table[V]) comesAgain(d digest) bool {
 }
 
 func (t *table[V]) remove(i uint32) {
-	s := &t.slots[i-1]
-	link := t.head(s.name)
+	s := t.slot(i)
+	link := t.head(nameOf(&s.digest))
 	for *link != i {
-		link = &t.slots[*link-1].next
+		link = &t.slot(*link).next
 	}
 	*link = s.next
 	t.taken -= t.cost(int(s.text.length))
@@ -199,7 +199,7 @@ func (t *table[V]) gather() {
 }
 
 func (t *table[V]) drop(d digest) {
-	if i := t.find(d); i != 0 {
+	if i := t.find(&d); i != 0 {
 		t.remove(i)
 	}
 }

@@ -299,7 +299,7 @@ func (d *database) apply(changes []change) {
 }
 
 func (d *database) dropRecords(match func(*Record) bool) {
-	d.keys.dropIf(func(r *recordEntry, text string) bool { return match(&Record{*r, text}) })
+	d.keys.dropIf(func(r *recordEntry, text string) bool { return match(&Record{recordEntry: *r, text: text}) })
 	d.watchers.tellIf(match)
 }
 
