@@ -43,12 +43,9 @@ func (o Origins) set(header http.Header, r *http.Request, expose string) {
 	if o.off() {
 		return
 	}
-	for _, name := range []string{
-		"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials",
-		"Access-Control-Expose-Headers",
-	} {
-		delete(header, name)
-	}
+	delete(header, "Access-Control-Allow-Origin")
+	delete(header, "Access-Control-Allow-Credentials")
+	delete(header, "Access-Control-Expose-Headers")
 	if !o.every() {
 		header.Add("Vary", "Origin")
 	}

@@ -177,7 +177,7 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	call := issuance.ReadCall(r)
 	answer := i.answer(r, call)
 
-	d := ruling{issueTally, policy.IssueKey, answer.Reason, answer.KeyID, answer.AccountID, clientIP(r)}
+	d := ruling{issueTally, policy.IssueKey, answer.Reason, holder{answer.KeyID, answer.AccountID}, clientIP(r)}
 	d.publish(r)
 	i.log(d, answer)
 	i.respond(w, r, call, answer)

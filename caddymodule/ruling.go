@@ -18,8 +18,7 @@ type ruling struct {
 	tally     *tally // of the gate's backend name
 	operation policy.Operation
 	reason    policy.Reason
-	keyID     string // empty where there is no such key
-	accountID string
+	holder    holder
 	client    netip.Addr
 }
 
@@ -75,15 +74,15 @@ const (
 func (d ruling) placeholder(name string) (any, bool) {
 	switch name {
 	case placeholderKey:
-		return d.keyID, true
+		return d.holder.key, true
 	case placeholderAccount:
-		return d.accountID, true
+		return d.holder.account, true
 	case placeholderOperation:
 		return d.operation.String(), true
 	case placeholderReason:
 		return d.reason.String(), true
 	case placeholderUser:
-		return d.accountID, d.reason.OK()
+		return d.holder.account, d.reason.OK()
 	}
 	return nil, false
 }
@@ -120,8 +119,8 @@ func (d ruling) logFields() []zap.Field {
 	return []zap.Field{
 		zap.Stringer("reason", d.reason),
 		zap.Stringer("operation", d.operation),
-		zap.String("key_id", d.keyID),
-		zap.String("account_id", d.accountID),
+		zap.String("key_id", d.holder.key),
+		zap.String("account_id", d.holder.account),
 		zap.String("client_ip", client),
 		zap.String("backend", d.tally.backend),
 	}

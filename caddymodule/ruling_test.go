@@ -14,9 +14,9 @@ import (
 // The last decision on a request is the one that its placeholders show.
 func TestPlaceholders_AreThoseOfTheLastDecision(t *testing.T) {
 	tally := &tally{backend: "test"}
-	allowed := ruling{tally: tally, operation: policy.Recognize, reason: policy.Allowed, keyID: "key_1", accountID: "acc_1"}
-	other := ruling{tally: tally, operation: policy.ReadJob, reason: policy.AllowedByGrace, keyID: "key_2", accountID: "acc_2"}
-	refused := ruling{tally: tally, operation: policy.Recognize, reason: policy.KeyExpired, keyID: "key_3", accountID: "acc_3"}
+	allowed := ruling{tally: tally, operation: policy.Recognize, reason: policy.Allowed, holder: holder{"key_1", "acc_1"}}
+	other := ruling{tally: tally, operation: policy.ReadJob, reason: policy.AllowedByGrace, holder: holder{"key_2", "acc_2"}}
+	refused := ruling{tally: tally, operation: policy.Recognize, reason: policy.KeyExpired, holder: holder{"key_3", "acc_3"}}
 	const text = "{speechgate.reason} {speechgate.key_id} {http.auth.user.id}"
 	for name, c := range map[string]struct {
 		before    func(*caddy.Replacer)

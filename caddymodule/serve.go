@@ -34,12 +34,13 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return x.serveStream(next)
 	}
 
-	found := credential.Find(r, g.api, x.call.Route)
+	found := &x.found
+	*found = credential.Find(r, g.api, x.call.Route)
 	if verdict := x.judge(found); !verdict.ok && !verdict.pending {
 		return x.refuse(verdict.reason, verdict.detail)
 	}
 	if found.NeedsForm() {
-		if err := found.ReadForm(r, g.api.Places, g.MaxHead); err != nil {
+		if err := found.ReadForm(r, g.MaxHead); err != nil {
 			return bodyError(err)
 		}
 		x.touched = true
@@ -71,14 +72,19 @@ type exchange struct {
 	request policy.Request
 	touched bool // whether the body has been read from
 
-	store   *keystore.Store // nil until a key is looked up
-	record  keystore.Record // of the key; none while there is no key, and where it was found by its ID
-	key     *policy.Key     // what is known of it; nil while there is none
-	found   policy.Key      // to which key points, so that a request allocates none
-	job     policy.Job      // to which request.Job points, for the same reason
+	found   credential.Finding // what the request bears
+	store   *keystore.Store    // nil until a key is looked up
+	record  keystore.Record    // of the key; none while there is no key, and where it was found by its ID
+	key     *policy.Key        // where it was found by its ID
+	holder  holder
+	job     policy.Job // to which request.Job points, so that a request allocates none
 	outcome policy.Decision
 	watcher watcher // of the backend's answer
 }
+
+// holder is whose a request or a stream is: the public ID of the key, and its
+// account's. Both are empty while there is no key.
+type holder struct{ key, account string }
 
 func (g *Gate) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{gate: g, w: w, r: r, now: now(), call: g.classify(r)}
@@ -150,7 +156,12 @@ func (x *exchange) judge(found *credential.Finding) verdict {
 
 // decide rests on what has been looked up.
 func (x *exchange) decide() verdict {
-	x.outcome = policy.Decide(x.now, x.key, &x.request)
+	key := x.key
+	if x.record.Found() {
+		of := x.record.Key() // here alone, since it is large
+		key = &of
+	}
+	x.outcome = policy.Decide(x.now, key, &x.request)
 	return verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
 }
 
@@ -196,27 +207,11 @@ func (x *exchange) lookUpJob(ctx context.Context) (err error) {
 // setRecord makes the record's key, if there is one, that of the request.
 func (x *exchange) setRecord(record keystore.Record) {
 	x.record, x.key = record, nil
-	if record.Found() {
-		x.setKey(record.Key())
-	}
-}
-
-func (x *exchange) setKey(key policy.Key) {
-	x.found = key
-	x.key = &x.found
-}
-
-// keyAndAccount are the public ID of the key that was found, and its account's.
-func (x *exchange) keyAndAccount() (keyID, accountID string) {
-	if x.key == nil {
-		return "", ""
-	}
-	return x.key.ID, x.key.AccountID
+	x.holder.key, x.holder.account = record.IDs()
 }
 
 func (x *exchange) ruling(reason policy.Reason) ruling {
-	keyID, accountID := x.keyAndAccount()
-	return ruling{x.gate.tally, x.call.Operation, reason, keyID, accountID, x.request.Client}
+	return ruling{x.gate.tally, x.call.Operation, reason, x.holder, x.request.Client}
 }
 
 // reads reports whether the gate has to read the backend's answer.
@@ -264,7 +259,7 @@ func (x *exchange) prepare() {
 	credential.CleanHeader(r, reads)
 	r.RequestURI = credential.MaskURI(r.RequestURI, x.gate.api.Places)
 	if reads {
-		r.Header.Set("Accept-Encoding", "identity")
+		r.Header["Accept-Encoding"] = []string{"identity"}
 	}
 }
 

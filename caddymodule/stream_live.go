@@ -23,7 +23,7 @@ type liveStream struct {
 	begun policy.Time
 
 	number   uint64 // in the order of their beginning; the index's, as what follows
-	holder   streamHolder
+	holder   holder
 	accepted policy.Time
 
 	guard *stream.Guard
@@ -106,7 +106,7 @@ func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (polic
 		return verdict.reason, verdict.detail
 	}
 	gate := s.x.gate
-	if !streams.accept(s, s.x.key, gate.MaxStreamsPerKey, gate.MaxStreamsPerAccount) {
+	if !streams.accept(s, s.x.holder, gate.MaxStreamsPerKey, gate.MaxStreamsPerAccount) {
 		return policy.Throttled, "the key or its account has as many streams as it may"
 	}
 	// What has changed since the lookup is not told of, so it is looked at again.
@@ -262,10 +262,7 @@ func (s *liveStream) ruling(reason policy.Reason) ruling {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := ruling{tally: s.x.gate.tally, operation: policy.Stream, reason: reason, client: s.x.request.Client}
-	if s.record.Found() {
-		key := s.record.Key()
-		d.keyID, d.accountID = key.ID, key.AccountID
-	}
+	d.holder.key, d.holder.account = s.record.IDs()
 	return d
 }
 

@@ -28,9 +28,6 @@ type streamIndex struct {
 	waiting   map[netip.Prefix]int // streams of each address that have shown no key yet
 }
 
-// streamHolder is whose a stream is; both are empty while it has shown no key.
-type streamHolder struct{ key, account string }
-
 // begin takes a stream in, unless as many as may be wait for their first command
 // from that address.
 func (i *streamIndex) begin(s *liveStream, most int) bool {
@@ -48,15 +45,14 @@ func (i *streamIndex) begin(s *liveStream, most int) bool {
 
 func (s *liveStream) network() netip.Prefix { return policy.NetworkOf(s.x.request.Client) }
 
-// accept makes a stream one of the key's, unless the key or its account has as
+// accept makes a stream the holder's, unless the key or its account has as
 // many as it may; 0 is any number. It stays whose it was then.
-func (i *streamIndex) accept(s *liveStream, key *policy.Key, perKey, perAccount int) bool {
+func (i *streamIndex) accept(s *liveStream, next holder, perKey, perAccount int) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.all[s.id] != s {
 		return false // it has ended
 	}
-	next := streamHolder{key.ID, key.AccountID}
 	if perKey > 0 && next.key != s.holder.key && i.byKey[next.key] >= perKey ||
 		perAccount > 0 && next.account != s.holder.account && i.byAccount[next.account] >= perAccount {
 		return false
@@ -70,7 +66,7 @@ func (i *streamIndex) accept(s *liveStream, key *policy.Key, perKey, perAccount 
 
 // release takes a stream from whose it is.
 func (i *streamIndex) release(s *liveStream) {
-	if s.holder == (streamHolder{}) {
+	if s.holder == (holder{}) {
 		lower(i.waiting, s.network())
 		return
 	}
@@ -113,8 +109,8 @@ func (i *streamIndex) list() []streamInfo {
 	infos := make([]streamInfo, len(all))
 	for n, s := range all {
 		infos[n] = streamInfo{ID: s.id, Backend: s.x.gate.Backend, BegunAt: s.begun.String(), AcceptedAt: timeText(s.accepted)}
-		if holder := s.holder; holder != (streamHolder{}) {
-			infos[n].KeyID, infos[n].AccountID = &holder.key, &holder.account
+		if whose := s.holder; whose != (holder{}) {
+			infos[n].KeyID, infos[n].AccountID = &whose.key, &whose.account
 		}
 		if s.x.request.Client.IsValid() {
 			text := s.x.request.Client.String()

@@ -224,7 +224,7 @@ func (x *exchange) lookUpKey(ctx context.Context, secret policy.Secret) error {
 	if secret.Empty() {
 		key, err := x.store.Key(ctx, x.job.KeyID)
 		if err == nil {
-			x.setKey(key)
+			x.key, x.holder = &key, holder{key.ID, key.AccountID}
 		}
 		return err
 	}
@@ -237,8 +237,8 @@ func (x *exchange) lookUpKey(ctx context.Context, secret policy.Secret) error {
 func (x *exchange) confirm() {
 	header := x.w.Header()
 	header.Set("Cache-Control", "no-store")
-	setLiteral(header, "Speechgate-Key-ID", x.key.ID)
-	setLiteral(header, "Speechgate-Account-ID", x.key.AccountID)
+	setLiteral(header, "Speechgate-Key-ID", x.holder.key)
+	setLiteral(header, "Speechgate-Account-ID", x.holder.account)
 	if x.outcome.Reason == policy.AllowedByGrace {
 		setLiteral(header, "Speechgate-Grace-Until", x.outcome.GraceUntil.String())
 	}

@@ -37,11 +37,13 @@ const (
 // for the answer that creates a job, which is held until the job is recorded.
 type watcher struct {
 	caddyhttp.ResponseWriterWrapper
-	x *exchange
+	x      *exchange
+	header http.Header // as the wrapped writer has it, behind some layers of its own
 
 	redactor *credential.Redactor // nil where no key is swapped
 	redacts  credential.Redactor  // what redactor points to, so that it is no thing by itself
 	members  *dialect.Members     // what is still to be read of the answer; nil for nothing
+	reads    dialect.Members      // what members points to, for the same reason
 	held     *bytes.Buffer        // an answer that creates a job; nil where it streams
 	status   int                  // 0 until the header is written
 	fields   int                  // how many that had
@@ -51,13 +53,16 @@ type watcher struct {
 // watch has the answer to x go through the watcher that x has room for.
 func watch(x *exchange) *watcher {
 	w := &x.watcher
-	w.ResponseWriter, w.x = x.w, x
+	w.ResponseWriter, w.x, w.header = x.w, x, x.w.Header()
 	if x.gate.upstream.Mode == credential.Replace {
 		w.redacts = x.gate.redactor.Anew(redactBytes)
 		w.redactor = &w.redacts
 	}
 	return w
 }
+
+// Header is what goes with the answer.
+func (w *watcher) Header() http.Header { return w.header }
 
 // WriteHeader looks at the answer's status and header.
 func (w *watcher) WriteHeader(status int) {
@@ -77,20 +82,26 @@ func (w *watcher) WriteHeader(status int) {
 	jobs := w.x.gate.api.Jobs
 	switch {
 	case w.x.call.Operation == policy.CreateJob && status < 300:
-		w.members = dialect.NewMembers(jobs.ID)
+		w.read(jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
 	case w.x.call.Operation == policy.ReadJob && status < 300 && w.x.request.Job != nil && !w.x.request.Job.State.Ended():
-		w.members = dialect.NewMembers(jobs.State)
+		w.read(jobs.State)
 		w.members.StopEarly()
 	}
 	w.sendHeader()
 }
 
+// read has a member of the answer read as it passes.
+func (w *watcher) read(member string) {
+	w.members = &w.reads
+	w.members.Read(member)
+}
+
 // problem says why an answer cannot be passed on.
 func (w *watcher) problem() string {
 	swaps := w.redactor != nil
-	encoded := slices.ContainsFunc(w.Header().Values("Content-Encoding"), func(encoding string) bool {
+	encoded := slices.ContainsFunc(w.header["Content-Encoding"], func(encoding string) bool {
 		return encoding != "" && !strings.EqualFold(encoding, "identity")
 	})
 	switch {
@@ -106,8 +117,8 @@ func (w *watcher) problem() string {
 
 func (w *watcher) sendHeader() {
 	w.cleanHeader()
-	header := w.Header()
-	header.Set("Cache-Control", "no-store")
+	header := w.header
+	header["Cache-Control"] = []string{"no-store"}
 	w.x.gate.CORS.set(header, w.x.r, w.x.gate.api.SessionHeader)
 	if values := header[w.x.gate.session]; len(values) > 0 {
 		setLiteral(header, w.x.gate.api.SessionHeader, values...)
@@ -122,7 +133,7 @@ func (w *watcher) sendHeader() {
 // cleanTrailers masks the backend's key in what has come behind the answer, if
 // anything has.
 func (w *watcher) cleanTrailers() {
-	header := w.Header()
+	header := w.header
 	late := len(header) != w.fields || len(header["Trailer"]) > 0
 	for name := range header {
 		late = late || strings.HasPrefix(name, http.TrailerPrefix)
@@ -138,7 +149,7 @@ func (w *watcher) cleanHeader() {
 	if redactor == nil {
 		return
 	}
-	header := w.Header()
+	header := w.header
 	header.Del("Set-Cookie")
 	for name, values := range header {
 		for i, value := range values {
@@ -206,7 +217,7 @@ func (*watcher) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // goes nowhere, its header included.
 func (w *watcher) abandon() {
 	if w.held != nil {
-		clear(w.Header())
+		clear(w.header)
 	}
 }
 
@@ -279,8 +290,8 @@ func (w *watcher) record(id string) error {
 		Backend:   x.gate.Backend,
 		ID:        id,
 		Dialect:   x.gate.api.Name,
-		AccountID: x.key.AccountID,
-		KeyID:     x.key.ID,
+		AccountID: x.holder.account,
+		KeyID:     x.holder.key,
 		Client:    x.request.Client,
 		CreatedAt: x.now,
 	})
@@ -313,17 +324,16 @@ func (w *watcher) noteState() {
 // replace sends one of the gate's own answers in place of the backend's.
 func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field) {
 	x := w.x
-	keyID, accountID := x.keyAndAccount()
 	x.gate.logger.Error("answer withheld", append(fields,
 		zap.String("problem", problem),
 		zap.Int("backend_status", w.status),
 		zap.Stringer("operation", x.call.Operation),
-		zap.String("key_id", keyID),
-		zap.String("account_id", accountID),
+		zap.String("key_id", x.holder.key),
+		zap.String("account_id", x.holder.account),
 		zap.String("backend", x.gate.Backend))...)
 	w.replaced = true
 	w.held, w.members = nil, nil
-	header := w.Header()
+	header := w.header
 	for name := range header {
 		if name != "Alt-Svc" {
 			delete(header, name)

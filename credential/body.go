@@ -33,11 +33,11 @@ func (f *Finding) classifyBody(r *http.Request) {
 		}
 		return
 	}
-	if values := r.Header.Values("Content-Encoding"); len(values) > 0 {
+	if values := r.Header["Content-Encoding"]; len(values) > 0 {
 		f.fail(malformed("a Content-Encoding: the body is read as it comes"))
 		return
 	}
-	values := r.Header.Values("Content-Type")
+	values := r.Header["Content-Type"]
 	if len(values) > 1 {
 		f.fail(malformed("more than one Content-Type"))
 		return

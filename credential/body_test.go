@@ -46,7 +46,7 @@ func TestR19_AnErrorInTheHeadIsOneOfReading(t *testing.T) {
 			r := upload("", formType, form)
 			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(form[:at]), iotest.ErrReader(failure)))
 			f := Find(r, api, api.Classify(r.Method, r.URL.Path).Route)
-			if err := f.ReadForm(r, api.Places, testMaxHead); !errors.Is(err, failure) {
+			if err := f.ReadForm(r, testMaxHead); !errors.Is(err, failure) {
 				t.Fatalf("an error at byte %d: ReadForm returned %v", at, err)
 			} else if strings.Contains(err.Error(), "CLIENTKEY") {
 				t.Fatal("the error quotes the key")
@@ -59,7 +59,8 @@ func TestR19_AnErrorInTheHeadIsOneOfReading(t *testing.T) {
 	t.Run("a reader that gives nothing", func(t *testing.T) {
 		r := upload("", formType, "")
 		r.Body = io.NopCloser(idle{})
-		if err := Find(r, api, api.Classify(r.Method, r.URL.Path).Route).ReadForm(r, api.Places, testMaxHead); !errors.Is(err, io.ErrNoProgress) {
+		f := Find(r, api, api.Classify(r.Method, r.URL.Path).Route)
+		if err := f.ReadForm(r, testMaxHead); !errors.Is(err, io.ErrNoProgress) {
 			t.Errorf("ReadForm returned %v", err)
 		}
 	})
@@ -220,7 +221,7 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 		r := upload("u="+escaped, "application/x-www-form-urlencoded", "")
 		r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
 		f := Find(r, api, api.Classify(http.MethodPost, "/v1/recognize").Route)
-		if err := f.ReadForm(r, api.Places, testMaxHead); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err := f.ReadForm(r, testMaxHead); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("ReadForm returned %v", err)
 		}
 	})

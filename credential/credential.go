@@ -40,16 +40,16 @@ var errMissing = &Fault{Reason: policy.CredentialMissing, Detail: "the operation
 
 // Finding is what has been found in one request so far.
 type Finding struct {
-	read  []dialect.Place // where this operation's key authenticates
-	audio string          // the part that ends the head of a form
+	places []dialect.Place // every place of the API
+	read   []dialect.Place // where this operation's key authenticates
+	audio  string          // the part that ends the head of a form
 
 	secret   string // the one credential
 	readable bool   // a copy of it stands where the operation reads it
 	fault    *Fault // the first that was met; none may be forgiven later
 
-	query   []copyOf // copies in the query
-	headers []string // header fields that there are, even if empty
-	form    *form    // the head of the body, once read
+	query []copyOf // copies in the query
+	form  *form    // the head of the body, once read
 
 	body     bodyKind
 	boundary string
@@ -72,13 +72,13 @@ func (s span) of(text string) string { return text[s.from:s.to] }
 // Find looks through the header and the query of r for keys in the API's
 // places. The places in route.Keys are those that authenticate; a nil route
 // stands for an operation that reads its key from any place.
-func Find(r *http.Request, api *dialect.API, route *dialect.Route) *Finding {
-	f := &Finding{read: api.Places, audio: api.Audio}
+func Find(r *http.Request, api *dialect.API, route *dialect.Route) (f Finding) {
+	f.places, f.read, f.audio = api.Places, api.Places, api.Audio
 	if route != nil {
 		f.read = route.Keys
 	}
-	f.findInHeader(r.Header, api.Places)
-	f.findInQuery(r.URL.RawQuery, api.Places)
+	f.findInHeader(r.Header)
+	f.findInQuery(r.URL.RawQuery)
 	f.classifyBody(r)
 	return f
 }
@@ -131,16 +131,13 @@ func (f *Finding) fail(fault *Fault) {
 	}
 }
 
-func (f *Finding) findInHeader(header http.Header, places []dialect.Place) {
-	for _, place := range places {
+func (f *Finding) findInHeader(header http.Header) {
+	for _, place := range f.places {
 		if place.In != dialect.Header {
 			continue
 		}
 		for _, value := range header.Values(place.Name) {
 			f.add(place, afterScheme(value, place.Scheme))
-			if !slices.Contains(f.headers, place.Name) {
-				f.headers = append(f.headers, place.Name)
-			}
 		}
 	}
 }

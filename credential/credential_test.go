@@ -53,12 +53,12 @@ func find(t tester, r *http.Request, maxHead int) (*Finding, policy.Secret, *Fau
 	t.Helper()
 	f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
 	if f.NeedsForm() {
-		if err := f.ReadForm(r, api.Places, maxHead); err != nil {
+		if err := f.ReadForm(r, maxHead); err != nil {
 			t.Fatalf("ReadForm: %v", err)
 		}
 	}
 	secret, fault := f.Credential()
-	return f, secret, fault
+	return &f, secret, fault
 }
 
 // accept finds the client's key and swaps it.

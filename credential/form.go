@@ -24,7 +24,7 @@ var errHeadTooLarge = malformed("the form's parts before the audio are larger th
 // in it. r's body then gives everything again from its first byte. A fault in
 // the form is kept for Credential; the error is one of reading the body, such
 // as a client that went away.
-func (f *Finding) ReadForm(r *http.Request, places []dialect.Place, maxHead int) error {
+func (f *Finding) ReadForm(r *http.Request, maxHead int) error {
 	switch f.body {
 	case bodyURLEncoded:
 		return f.sniff(r)
@@ -33,7 +33,7 @@ func (f *Finding) ReadForm(r *http.Request, places []dialect.Place, maxHead int)
 	}
 	reader := &headReader{src: r.Body, max: maxHead}
 	f.form = new(form)
-	err := f.readParts(reader, places)
+	err := f.readParts(reader)
 	f.form.read = reader.buf
 	f.form.body = &rewound{[][]byte{reader.buf}, r.Body}
 	r.Body = f.form.body
@@ -80,7 +80,7 @@ func (f *Finding) sniff(r *http.Request) error {
 }
 
 // readParts reads part after part until the audio begins or the form ends.
-func (f *Finding) readParts(r *headReader, places []dialect.Place) error {
+func (f *Finding) readParts(r *headReader) error {
 	delimiter := "--" + f.boundary
 	// One client library puts a line break in front of the first boundary.
 	if err := r.fill(len("\r\n") + len(delimiter)); err != nil {
@@ -118,7 +118,7 @@ func (f *Finding) readParts(r *headReader, places []dialect.Place) error {
 		}
 		next := r.pos - len(delimiter)
 		part := copyOf{whole: span{start, next}, value: value, length: head.length}
-		if err := f.findInPart(r.buf[value.from:value.to], head, part, places); err != nil {
+		if err := f.findInPart(r.buf[value.from:value.to], head, part); err != nil {
 			return err
 		}
 		start = next
@@ -126,8 +126,8 @@ func (f *Finding) readParts(r *headReader, places []dialect.Place) error {
 }
 
 // findInPart looks for keys in a part that precedes the audio.
-func (f *Finding) findInPart(content []byte, head partHead, part copyOf, places []dialect.Place) error {
-	for _, place := range places {
+func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
+	for _, place := range f.places {
 		if place.In != dialect.Part || !sameName(head.name, place.Name) {
 			continue
 		}

@@ -34,14 +34,14 @@ func parameters(query string) iter.Seq[parameter] {
 	}
 }
 
-func (f *Finding) findInQuery(query string, places []dialect.Place) {
+func (f *Finding) findInQuery(query string) {
 	for p := range parameters(query) {
 		name, err := url.QueryUnescape(p.name.of(query))
 		if err != nil {
 			f.fail(malformed("a parameter of the query whose name has a broken percent-escape"))
 			return
 		}
-		for _, place := range places {
+		for _, place := range f.places {
 			if place.In == dialect.Query {
 				f.findInParameter(query, p, name, place)
 			}

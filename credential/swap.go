@@ -75,15 +75,18 @@ func (f *Finding) fate(place dialect.Place, up Upstream) Mode {
 }
 
 func (f *Finding) swapHeader(header http.Header, up Upstream) {
-	for _, name := range f.headers {
-		place, read := f.headerPlace(name)
+	for _, any := range f.places {
+		if any.In != dialect.Header || len(header.Values(any.Name)) == 0 {
+			continue
+		}
+		place, read := f.headerPlace(any.Name)
 		switch {
 		case !read || up.Mode == Drop:
-			header.Del(name)
+			header.Del(any.Name)
 		case up.Mode == Replace && place.Scheme != "":
-			header.Set(name, place.Scheme+" "+up.Key.Reveal())
+			header.Set(place.Name, place.Scheme+" "+up.Key.Reveal())
 		case up.Mode == Replace:
-			header.Set(name, up.Key.Reveal())
+			header.Set(place.Name, up.Key.Reveal())
 		}
 	}
 }

@@ -59,11 +59,17 @@ var (
 // NewMembers reads the members of these names.
 func NewMembers(names ...string) *Members {
 	m := new(Members)
+	m.Read(names...)
+	return m
+}
+
+// Read begins to read the members of these names, of another object.
+func (m *Members) Read(names ...string) {
+	*m = Members{}
 	m.members, m.capture = m.one[:0], m.room[:0]
 	for _, name := range names {
 		m.members = append(m.members, member{name: name})
 	}
-	return m
 }
 
 // StopEarly has reading end with the first member that was asked for, and what

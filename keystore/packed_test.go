@@ -47,8 +47,9 @@ func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
 		if diff := cmp.Diff(want, got, cmpPolicy); diff != "" || got.Allow != want.Allow {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
-		if r.keyID() != want.ID || r.accountID() != want.AccountID || r.issuerID() != want.IssuerID || r.digest != d {
-			t.Fatalf("IDs %q, %q, %q of %+v", r.keyID(), r.accountID(), r.issuerID(), want)
+		id, account := r.IDs()
+		if id != want.ID || account != want.AccountID || r.issuerID() != want.IssuerID || r.digest != d {
+			t.Fatalf("IDs %q, %q, %q of %+v", id, account, r.issuerID(), want)
 		}
 	})
 }

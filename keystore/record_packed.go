@@ -108,20 +108,15 @@ func (r *Record) Key() policy.Key {
 	return k
 }
 
+// IDs are the public ID of the key, and its account's; empty where there is no record.
+func (r *Record) IDs() (key, account string) {
+	ids := r.ids()
+	return ids.next(int(r.id)), ids.next(int(r.account))
+}
+
 // ids are the text from the key's ID on.
 func (r *Record) ids() parts {
 	return parts(r.text[bits.OnesCount8(uint8(r.flags&timeFlags))*timeLen:])
-}
-
-func (r *Record) keyID() string {
-	ids := r.ids()
-	return ids.next(int(r.id))
-}
-
-func (r *Record) accountID() string {
-	ids := r.ids()
-	ids.next(int(r.id))
-	return ids.next(int(r.account))
 }
 
 func (r *Record) issuerID() string {

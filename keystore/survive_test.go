@@ -138,7 +138,8 @@ func (c *crowd) settled(s fixture) bool {
 	db, _ := s.database()
 	n := 0
 	for _, r := range cached(db.keys) {
-		k, err := s.Key(c.t.Context(), r.keyID())
+		id, _ := r.IDs()
+		k, err := s.Key(c.t.Context(), id)
 		if err != nil {
 			c.t.Fatal(err)
 		}

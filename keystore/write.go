@@ -285,7 +285,7 @@ func (d *database) apply(changes []change) {
 			d.jobs.drop(digest(c.ref))
 		case c.kind == changedAccount:
 			id := string(c.ref)
-			d.dropRecords(func(r *Record) bool { return r.accountID() == id })
+			d.dropRecords(func(r *Record) bool { _, account := r.IDs(); return account == id })
 		case c.kind == changedChildren:
 			id := string(c.ref)
 			d.dropRecords(func(r *Record) bool { return r.issuerID() == id })
