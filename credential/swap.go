@@ -75,14 +75,14 @@ func (f *Finding) fate(place dialect.Place, up Upstream) Mode {
 }
 
 func (f *Finding) swapHeader(header http.Header, up Upstream) {
-	for _, any := range f.places {
-		if any.In != dialect.Header || len(header.Values(any.Name)) == 0 {
+	for _, each := range f.places {
+		if each.In != dialect.Header || len(header.Values(each.Name)) == 0 {
 			continue
 		}
-		place, read := f.headerPlace(any.Name)
+		place, read := f.headerPlace(each.Name)
 		switch {
 		case !read || up.Mode == Drop:
-			header.Del(any.Name)
+			header.Del(each.Name)
 		case up.Mode == Replace && place.Scheme != "":
 			header.Set(place.Name, place.Scheme+" "+up.Key.Reveal())
 		case up.Mode == Replace:
