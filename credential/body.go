@@ -189,6 +189,7 @@ func looksLikeForm(start []byte) bool {
 // rewound is a body with what was read of it, in pieces, put back in front.
 type rewound struct {
 	pieces [][]byte
+	head   *headReader // that has read them, and releases them at their end; nil for none
 	io.ReadCloser
 }
 
@@ -200,6 +201,10 @@ func (r *rewound) Read(p []byte) (n int, err error) {
 		if r.pieces[0] = r.pieces[0][done:]; len(r.pieces[0]) == 0 {
 			r.pieces = r.pieces[1:]
 		}
+	}
+	if len(r.pieces) == 0 && r.head != nil {
+		r.head.release()
+		r.head = nil
 	}
 	if n > 0 || len(p) == 0 {
 		return n, nil

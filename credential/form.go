@@ -12,9 +12,13 @@ import (
 // form is the head of a multipart body: all that comes before the audio, and
 // what of the audio was read along with it.
 type form struct {
-	read   []byte
-	body   *rewound
+	head   headReader
+	body   rewound // what goes upstream; head is not to be looked at once it is read from
 	copies []copyOf
+
+	// What the slices are made of where there is one copy, as there nearly always is.
+	copyRoom   [1]copyOf
+	piecesRoom [3][]byte
 }
 
 // errHeadTooLarge is met when a form's head does not end within the limit.
@@ -31,19 +35,21 @@ func (f *Finding) ReadForm(r *http.Request, maxHead int) error {
 	case bodyUnwanted:
 		return f.expectNothing(r)
 	}
-	reader := &headReader{src: r.Body, max: maxHead}
-	f.form = new(form)
-	err := f.readParts(reader)
-	f.form.read = reader.buf
-	f.form.body = &rewound{[][]byte{reader.buf}, r.Body}
-	r.Body = f.form.body
+	form := new(form)
+	form.copies = form.copyRoom[:0]
+	form.head.begin(r.Body, maxHead)
+	f.form = form
+	err := f.readParts(&form.head)
+	form.body = rewound{append(form.piecesRoom[:0], form.head.buf), &form.head, r.Body}
+	r.Body = &form.body
+	if err == nil {
+		return nil
+	}
 	var fault *Fault
-	switch {
-	case errors.As(err, &fault):
-		f.fail(fault)
-	case err != nil:
+	if !errors.As(err, &fault) {
 		return fmt.Errorf("reading the head of the form: %w", err)
 	}
+	f.fail(fault)
 	return nil
 }
 
@@ -68,7 +74,7 @@ func (f *Finding) expectNothing(r *http.Request) error {
 func (f *Finding) sniff(r *http.Request) error {
 	reader := &headReader{src: r.Body, max: sniffLen}
 	err := reader.fill(sniffLen)
-	r.Body = &rewound{[][]byte{reader.buf}, r.Body}
+	r.Body = &rewound{pieces: [][]byte{reader.buf}, ReadCloser: r.Body}
 	if looksLikeForm(reader.buf) {
 		f.fail(malformed("a body that is a urlencoded form: send multipart/form-data, or raw audio with the parameters in the query"))
 	}
@@ -163,8 +169,8 @@ func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
 // swapForm edits the head that was read, and the lengths and digests that go
 // with the body. What stays of the head is not copied.
 func (f *Finding) swapForm(r *http.Request, up Upstream) {
-	read := f.form.read
-	pieces := make([][]byte, 0, 1+2*len(f.form.copies))
+	read := f.form.head.buf
+	pieces := f.form.piecesRoom[:0]
 	length, done := 0, 0
 	add := func(piece []byte) {
 		pieces = append(pieces, piece)
@@ -178,7 +184,7 @@ func (f *Finding) swapForm(r *http.Request, up Upstream) {
 			continue
 		case c.place.Pair != "":
 			text := string(read[c.value.from:c.value.to])
-			value = []byte(editPairs(text, identity(text), c.place.Pair, fate == Replace, escapePair(up.Key)))
+			value = []byte(editPairs(text, mapped{text: text}, c.place.Pair, fate == Replace, escapePair(up.Key)))
 		case fate != Replace:
 			add(read[done:c.whole.from])
 			done = c.whole.to
@@ -206,13 +212,4 @@ func (f *Finding) swapForm(r *http.Request, up Upstream) {
 	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
 		r.Header.Del(name)
 	}
-}
-
-// identity maps a text that is not encoded.
-func identity(text string) mapped {
-	from := make([]int, len(text)+1)
-	for i := range from {
-		from[i] = i
-	}
-	return mapped{text, from}
 }

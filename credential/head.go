@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 // headReader reads a multipart body no further than it is asked to, and keeps
@@ -13,6 +14,8 @@ type headReader struct {
 	buf []byte // all that was read
 	pos int    // how far it is understood
 	max int    // bytes that may be read
+
+	chunk *[headChunk]byte // what buf is made of; nil once that is longer
 }
 
 const (
@@ -21,6 +24,28 @@ const (
 	// buffer of 5 KiB as several.
 	maxLine = 4096
 )
+
+// chunks are for heads to be read into: nearly all fit into one.
+var chunks = sync.Pool{New: func() any { return new([headChunk]byte) }}
+
+// begin takes a chunk, which release gives back.
+func (r *headReader) begin(src io.Reader, most int) {
+	r.chunk = chunks.Get().(*[headChunk]byte)
+	r.src, r.max, r.buf = src, most, r.chunk[:0]
+}
+
+// release gives back what was read, which nobody may look at any more.
+func (r *headReader) release() {
+	r.buf = nil
+	r.leaveChunk()
+}
+
+func (r *headReader) leaveChunk() {
+	if r.chunk != nil {
+		chunks.Put(r.chunk)
+		r.chunk = nil
+	}
+}
 
 // errEnded is met at the end of the body. It is a fault: a form ends in its own
 // way.
@@ -33,8 +58,11 @@ func (r *headReader) more() error {
 		return errHeadTooLarge
 	}
 	n := len(r.buf)
-	if cap(r.buf)-n < size {
+	if room := cap(r.buf) - n; room > 0 {
+		size = min(size, room)
+	} else {
 		r.buf = append(r.buf, make([]byte, size)...)[:n]
+		r.leaveChunk()
 	}
 	for tries := 0; ; tries++ {
 		got, err := r.src.Read(r.buf[n : n+size])

@@ -87,7 +87,7 @@ func FuzzPairs(f *testing.F) {
 		if fault != nil {
 			return
 		}
-		swapped := editPairs(text, identity(text), "authorization", true, "NEW")
+		swapped := editPairs(text, mapped{text: text}, "authorization", true, "NEW")
 		again, fault := findPairs(swapped, "authorization")
 		if fault != nil || len(again) != len(found) {
 			t.Fatalf("%q became %q: %v", text, swapped, fault)
@@ -97,7 +97,7 @@ func FuzzPairs(f *testing.F) {
 				t.Fatalf("%q became %q", text, swapped)
 			}
 		}
-		dropped := editPairs(text, identity(text), "authorization", false, "")
+		dropped := editPairs(text, mapped{text: text}, "authorization", false, "")
 		again, fault = findPairs(dropped, "authorization")
 		if fault != nil {
 			t.Fatalf("%q was left as %q: %v", text, dropped, fault)

@@ -128,11 +128,11 @@ func editQuery(query string, copies []copyOf, edit func(copyOf) (value string, k
 	return out.String()
 }
 
-// mapped is a text decoded from a query's value, with the place in the raw
-// value from which each of its bytes came.
+// mapped is a text decoded from a raw one, with the place there from which each of
+// its bytes came.
 type mapped struct {
 	text string
-	from []int // len(text)+1 offsets
+	from []int // len(text)+1 offsets; nil where the text was not encoded
 }
 
 // mapQueryValue decodes a value that is known to decode.
@@ -155,4 +155,11 @@ func mapQueryValue(raw string) mapped {
 	return mapped{text.String(), append(from, len(raw))}
 }
 
-func (m mapped) raw(s span) span { return span{m.from[s.from], m.from[s.to]} }
+func (m mapped) raw(s span) span { return span{m.at(s.from), m.at(s.to)} }
+
+func (m mapped) at(i int) int {
+	if m.from == nil {
+		return i
+	}
+	return m.from[i]
+}

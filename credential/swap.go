@@ -141,10 +141,10 @@ func editPairs(raw string, m mapped, name string, replace bool, value string) st
 		}
 		gone := m.raw(p.token)
 		switch {
-		case p.token.from > 0 && done <= m.from[p.token.from-1]: // with the space before it
-			gone.from = m.from[p.token.from-1]
+		case p.token.from > 0 && done <= m.at(p.token.from-1): // with the space before it
+			gone.from = m.at(p.token.from - 1)
 		case p.token.to < len(m.text): // none is left before it: with the space behind it
-			gone.to = m.from[p.token.to+1]
+			gone.to = m.at(p.token.to + 1)
 		}
 		out.WriteString(raw[done:gone.from])
 		done = gone.to
