@@ -50,6 +50,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		}
 	}
 	x.admit()
+	if x.call.Operation == policy.CreateJob {
+		x.coming = x.store.Expect()
+		defer x.coming.Over()
+	}
 
 	found.Swap(r, g.upstream)
 	x.prepare()
@@ -79,7 +83,8 @@ type exchange struct {
 	holder  holder
 	job     policy.Job // to which request.Job points, so that a request allocates none
 	outcome policy.Decision
-	watcher watcher // of the backend's answer
+	coming  keystore.Coming // the record of the job that the request creates
+	watcher watcher         // of the backend's answer
 }
 
 // holder is whose a request or a stream is: the public ID of the key, and its

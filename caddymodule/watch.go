@@ -286,6 +286,7 @@ func (w *watcher) record(id string) error {
 	x := w.x
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), recordWithin)
 	defer cancel()
+	x.coming.Comes()
 	return x.store.CreateJob(ctx, policy.Job{
 		Backend:   x.gate.Backend,
 		ID:        id,

@@ -23,8 +23,9 @@
 // # Writing
 //
 // One goroutine writes. It takes what is queued into one transaction, so that
-// many requests share one fsync; each write stands or falls alone. When a call
-// returns without error, its effect survives the loss of power.
+// many requests share one fsync; each write stands or falls alone. For writes that
+// [Store.Expect] has announced it waits up to 2 ms. When a call returns without
+// error, its effect survives the loss of power.
 //
 // # Secrets
 //

@@ -65,6 +65,9 @@ type Store struct {
 	state atomic.Pointer[state]
 
 	queue      chan *write
+	coming     atomic.Int64  // writes that are expected
+	settled    chan struct{} // tells the writer that none is any more
+	gatherIn   time.Duration // tests change it
 	closing    chan struct{} // closed when no write is taken any more
 	writerDone chan struct{}
 
@@ -114,6 +117,8 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 		hash:       newHasher(cfg.Pepper),
 		mono:       mono,
 		queue:      make(chan *write, queueLen),
+		settled:    make(chan struct{}, 1),
+		gatherIn:   gatherIn,
 		closing:    make(chan struct{}),
 		writerDone: make(chan struct{}),
 		uses:       make(chan use, maxPendingUses),

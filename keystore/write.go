@@ -13,8 +13,7 @@ import (
 const (
 	queueLen = 1024                 // writes that wait; more wait for a place
 	batchLen = 256                  // writes that share a transaction
-	gatherIn = 2 * time.Millisecond // how long a batch waits for more
-	gatherNo = 16                   // batches that do not, after one that has waited in vain
+	gatherIn = 2 * time.Millisecond // how long a batch waits for writes that are expected
 	lockWait = 10 * time.Second     // how long another process may hold the write lock
 )
 
@@ -62,32 +61,57 @@ func (s *Store) write(ctx context.Context, run func(*txn) error) error {
 // runWriter is the one goroutine that writes.
 func (s *Store) runWriter(ctx context.Context) {
 	defer close(s.writerDone)
-	for alone := 0; ; {
+	for {
 		select {
 		case <-s.closing:
 			return // whoever still waits sees writerDone
 		case w := <-s.queue:
-			batch := s.gather(w, alone > 0)
-			switch {
-			case len(batch) > 1:
-				alone = 0
-			case alone == 0:
-				alone = gatherNo
-			default:
-				alone--
-			}
-			s.commit(ctx, batch)
+			s.commit(ctx, s.gather(w))
 		}
 	}
 }
 
-// gather makes a batch of the writes that wait and, unless the last ones were each
-// alone, of those that come within a moment: to commit costs more than to write, and
-// on a busy core the first of many would have a transaction of its own.
-func (s *Store) gather(first *write, alone bool) []*write {
+// Coming is a write that is about to come, see [Store.Expect]. The zero value is none.
+type Coming struct{ store *Store }
+
+// Expect says that a write is about to come, so that others that come before it
+// wait a moment and share a transaction with it: to commit costs more than to write,
+// and on a busy core the first of many would have a transaction of its own. Comes is
+// to be called just before the write, and Over in any case.
+func (s *Store) Expect() Coming {
+	s.coming.Add(1)
+	return Coming{s}
+}
+
+// Comes says that the write is the next thing that the caller does.
+func (c *Coming) Comes() { c.end() }
+
+// Over says that the write will not come any more, unless it has.
+func (c *Coming) Over() {
+	s := c.store
+	if s == nil || c.end() > 0 {
+		return
+	}
+	select {
+	case s.settled <- struct{}{}:
+	default: // the writer has yet to hear of another
+	}
+}
+
+// end counts the write as one that is not waited for, once, and returns how many are.
+func (c *Coming) end() (left int64) {
+	if c.store != nil {
+		left = c.store.coming.Add(-1)
+		c.store = nil
+	}
+	return left
+}
+
+// gather makes a batch of the writes that wait and of those that are expected, if
+// they come within a moment.
+func (s *Store) gather(first *write) []*write {
 	batch := []*write{first}
-	over := time.NewTimer(gatherIn)
-	defer over.Stop()
+	var over <-chan time.Time // begins to run when there is something to wait for
 	for len(batch) < batchLen {
 		select {
 		case w := <-s.queue:
@@ -95,13 +119,19 @@ func (s *Store) gather(first *write, alone bool) []*write {
 			continue
 		default:
 		}
-		if alone && len(batch) == 1 {
+		if s.coming.Load() == 0 {
 			break
+		}
+		if over == nil {
+			timer := time.NewTimer(s.gatherIn)
+			defer timer.Stop()
+			over = timer.C
 		}
 		select {
 		case w := <-s.queue:
 			batch = append(batch, w)
-		case <-over.C:
+		case <-s.settled:
+		case <-over:
 			return batch
 		case <-s.closing:
 			return batch
