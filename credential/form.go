@@ -178,13 +178,13 @@ func (f *Finding) swapForm(r *http.Request, up Upstream) {
 	}
 	for _, c := range f.form.copies {
 		fate := f.fate(c.place, up)
-		value := []byte(up.Key.Reveal())
+		value := up.Key.Reveal()
 		switch {
 		case fate == Pass:
 			continue
 		case c.place.Pair != "":
 			text := string(read[c.value.from:c.value.to])
-			value = []byte(editPairs(text, mapped{text: text}, c.place.Pair, fate == Replace, escapePair(up.Key)))
+			value = editPairs(text, mapped{text: text}, c.place.Pair, fate == Replace, escapePair(up.Key))
 		case fate != Replace:
 			add(read[done:c.whole.from])
 			done = c.whole.to
@@ -196,7 +196,7 @@ func (f *Finding) swapForm(r *http.Request, up Upstream) {
 			done = c.length.to
 		}
 		add(read[done:c.value.from])
-		add(value)
+		add([]byte(value))
 		done = c.value.to
 	}
 	if done == 0 {

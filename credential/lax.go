@@ -25,6 +25,9 @@ func isInvisible(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(
 // decodeLax decodes the percent-escapes that there are and leaves the rest. It
 // knows IIS's %u0041 as well.
 func decodeLax(text string) string {
+	if strings.IndexByte(text, '%') < 0 {
+		return text
+	}
 	var out strings.Builder
 	for {
 		before, after, ok := strings.Cut(text, "%")

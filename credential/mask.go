@@ -3,7 +3,6 @@ package credential
 import (
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
@@ -20,7 +19,7 @@ func MaskURI(uri string, places []dialect.Place) string {
 		return uri // the path of a poll, for one
 	}
 	var out strings.Builder
-	out.Grow(len(uri))
+	out.Grow(len(uri) + len(Masked))
 	for more := true; more; {
 		var segment string
 		segment, uri, more = strings.Cut(uri, "&")
@@ -42,7 +41,13 @@ func MaskURI(uri string, places []dialect.Place) string {
 // elsewhere.
 func keyIn(segment string, places []dialect.Place) int {
 	name, done := 0, -1 // where the current name begins, and that of the last value
-	whole := sync.OnceValue(func() string { return strings.ToLower(decodeAll(segment)) })
+	var lower string    // the segment, once it is asked for
+	whole := func() string {
+		if lower == "" {
+			lower = strings.ToLower(decodeAll(segment))
+		}
+		return lower
+	}
 	for i := 0; i < len(segment); {
 		mark, n := separator(segment[i:])
 		switch {

@@ -102,11 +102,15 @@ func hiddenBySemicolon(whole, name string) *Fault {
 	return nil
 }
 
+// usualKey is how long a backend's key is at most, as a rule.
+const usualKey = 128
+
 // editQuery rewrites the parameters that hold a copy, given in their order, and
 // leaves every other byte as it is. edit returns a parameter's new value, or
 // false to remove it.
 func editQuery(query string, copies []copyOf, edit func(copyOf) (value string, keep bool)) string {
 	var out strings.Builder
+	out.Grow(len(query) + usualKey)
 	first := true
 	for p := range parameters(query) {
 		text, keep := p.whole.of(query), true

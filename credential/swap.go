@@ -127,6 +127,7 @@ func escapePair(key policy.Secret) string {
 func editPairs(raw string, m mapped, name string, replace bool, value string) string {
 	pairs, _ := findPairs(m.text, name) // read once before without fault
 	var out strings.Builder
+	out.Grow(len(raw) + len(value))
 	done := 0 // in raw
 	for _, p := range pairs {
 		if p.text == "" {
