@@ -81,8 +81,10 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 
 // dropUpgrade has a request ask for no other protocol any more.
 func dropUpgrade(header http.Header) {
+	const webSocket = "Sec-WebSocket-"
 	for name := range header {
-		if lower := strings.ToLower(name); lower == "upgrade" || lower == "connection" || strings.HasPrefix(lower, "sec-websocket-") {
+		if strings.EqualFold(name, "Upgrade") || strings.EqualFold(name, "Connection") ||
+			len(name) > len(webSocket) && strings.EqualFold(name[:len(webSocket)], webSocket) {
 			delete(header, name)
 		}
 	}
