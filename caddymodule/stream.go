@@ -84,7 +84,7 @@ func dropUpgrade(header http.Header) {
 	const webSocket = "Sec-WebSocket-"
 	for name := range header {
 		if strings.EqualFold(name, "Upgrade") || strings.EqualFold(name, "Connection") ||
-			len(name) > len(webSocket) && strings.EqualFold(name[:len(webSocket)], webSocket) {
+			len(name) >= len(webSocket) && strings.EqualFold(name[:len(webSocket)], webSocket) {
 			delete(header, name)
 		}
 	}
