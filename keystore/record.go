@@ -1,10 +1,12 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/speechgate/speechgate/policy"
@@ -79,8 +81,8 @@ func scanFound(row scanner) (k policy.Key, stored []byte, err error) {
 const (
 	useInterval    = time.Minute // a key's last use is written at most this often
 	maxPendingUses = 8192        // what is noted beyond it is forgotten
-	useBatch       = 64          // written at a time, a page of the file each, with a pause for requests
-	usePause       = 25 * time.Millisecond
+	useBatch       = 256         // written at a time, with a pause for requests
+	usePause       = 100 * time.Millisecond
 )
 
 // use names a key by its digest, since thousands of strings are work for the garbage
@@ -117,23 +119,25 @@ func (s *Store) NoteUse(r *Record, now policy.Time) {
 // stays for the next time.
 func (s *Store) flushUses(ctx context.Context, pause time.Duration) {
 	for s.takeUses() {
-		batch := make([]use, 0, useBatch)
+		noted := make([]use, 0, len(s.pending))
 		for d, at := range s.pending {
-			if batch = append(batch, use{d, at}); len(batch) == useBatch {
-				break
-			}
+			noted = append(noted, use{d, at})
 		}
-		if s.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
-			return
-		}
-		for _, u := range batch {
-			delete(s.pending, u.digest)
-		}
-		if pause > 0 {
-			select {
-			case <-ctx.Done():
+		// In the order of the index, of which a batch then touches few pages.
+		slices.SortFunc(noted, func(a, b use) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+		for batch := range slices.Chunk(noted, useBatch) {
+			if s.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
 				return
-			case <-time.After(pause):
+			}
+			for _, u := range batch {
+				delete(s.pending, u.digest)
+			}
+			if pause > 0 {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(pause):
+				}
 			}
 		}
 	}
