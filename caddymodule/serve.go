@@ -79,9 +79,9 @@ type exchange struct {
 	found   credential.Finding // what the request bears
 	store   *keystore.Store    // nil until a key is looked up
 	record  keystore.Record    // of the key; none while there is no key, and where it was found by its ID
-	key     *policy.Key        // where it was found by its ID
-	holder  holder
-	job     policy.Job // to which request.Job points, so that a request allocates none
+	key     *policy.Key        // only where it was found by its ID, and has no record
+	holder  holder             // of either
+	job     policy.Job         // to which request.Job points, so that a request allocates none
 	outcome policy.Decision
 	coming  keystore.Coming // the record of the job that the request creates
 	watcher watcher         // of the backend's answer

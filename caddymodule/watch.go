@@ -43,7 +43,7 @@ type watcher struct {
 	redactor *credential.Redactor // nil where no key is swapped
 	redacts  credential.Redactor  // what redactor points to, so that it is no thing by itself
 	members  *dialect.Members     // what is still to be read of the answer; nil for nothing
-	reads    dialect.Members      // what members points to, for the same reason
+	reading  dialect.Members      // what members points to, for the same reason
 	held     *bytes.Buffer        // an answer that creates a job; nil where it streams
 	status   int                  // 0 until the header is written
 	fields   int                  // how many that had
@@ -94,8 +94,8 @@ func (w *watcher) WriteHeader(status int) {
 
 // read has a member of the answer read as it passes.
 func (w *watcher) read(member string) {
-	w.members = &w.reads
-	w.members.Read(member)
+	w.members = &w.reading
+	w.members.Begin(member)
 }
 
 // problem says why an answer cannot be passed on.
@@ -133,6 +133,9 @@ func (w *watcher) sendHeader() {
 // cleanTrailers masks the backend's key in what has come behind the answer, if
 // anything has.
 func (w *watcher) cleanTrailers() {
+	if w.x.gate.redactor == nil {
+		return
+	}
 	header := w.header
 	late := len(header) != w.fields || len(header["Trailer"]) > 0
 	for name := range header {

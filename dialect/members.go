@@ -10,7 +10,7 @@ import (
 // the object passes, in constant memory: it takes any number of pieces of any
 // size, and keeps nothing but the members it was asked for. It is no validator,
 // but an object whose names and values do not alternate yields an error: one
-// parser could read it otherwise than the next.
+// parser could read it otherwise than the next. [Members.Begin] comes first.
 type Members struct {
 	members []member // those that were asked for
 	err     error
@@ -56,15 +56,9 @@ var (
 	ErrMemberJSON  = errors.New("the answer is not well-formed JSON")
 )
 
-// NewMembers reads the members of these names.
-func NewMembers(names ...string) *Members {
-	m := new(Members)
-	m.Read(names...)
-	return m
-}
-
-// Read begins to read the members of these names, of another object.
-func (m *Members) Read(names ...string) {
+// Begin has the members of these names read, of an object of which nothing has
+// passed yet.
+func (m *Members) Begin(names ...string) {
 	*m = Members{}
 	m.members, m.capture = m.one[:0], m.room[:0]
 	for _, name := range names {

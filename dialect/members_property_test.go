@@ -155,7 +155,8 @@ func TestR10_MembersAreThoseOfEncodingJSON(t *testing.T) {
 			if !ok {
 				t.Fatalf("the test made no JSON: %s", text)
 			}
-			m := dialect.NewMembers(names...)
+			m := new(dialect.Members)
+			m.Begin(names...)
 			for rest := text; rest != ""; {
 				n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
 				_, _ = io.WriteString(m, rest[:n])
@@ -225,7 +226,8 @@ func FuzzMembers(f *testing.F) {
 // allocated is how many allocations reading text costs.
 func allocated(text []byte) float64 {
 	return testing.AllocsPerRun(3, func() {
-		m := dialect.NewMembers("sessionid")
+		m := new(dialect.Members)
+		m.Begin("sessionid")
 		for piece := range slices.Chunk(text, 4096) {
 			_, _ = m.Write(piece)
 		}
@@ -270,7 +272,8 @@ func TestR10_MemoryDoesNotGrowWithTheAnswer(t *testing.T) {
 			fmt.Fprintf(&text, `"name %d":"%x",`, i, rand.Uint64())
 		}
 		text.WriteString(`"sessionid":"x"}`)
-		m := dialect.NewMembers("sessionid")
+		m := new(dialect.Members)
+		m.Begin("sessionid")
 		_, _ = m.Write(text.Bytes())
 		if got, err := m.Get("sessionid"); got != "x" || err != nil {
 			t.Errorf("read %q, %v", got, err)

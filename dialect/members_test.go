@@ -13,7 +13,8 @@ import (
 
 // read gives the members of text, which comes in pieces of n bytes.
 func read(text string, n int, names ...string) *dialect.Members {
-	m := dialect.NewMembers(names...)
+	m := new(dialect.Members)
+	m.Begin(names...)
 	for len(text) > 0 {
 		piece := text[:min(n, len(text))]
 		text = text[len(piece):]

@@ -26,7 +26,8 @@ func BenchmarkMembers(b *testing.B) {
 }
 
 func readState(tb testing.TB, answer []byte) string {
-	m := NewMembers("status")
+	m := new(Members)
+	m.Begin("status")
 	_, _ = m.Write(answer)
 	state, err := m.Get("status")
 	if err != nil {
