@@ -8,9 +8,8 @@ import "sync"
 // The rule that keeps it right: whoever reads a record takes the generation of
 // its digest first, and put refuses what was read under an older one. drop
 // moves the generation. So a read that began before a change can neither put
-// the old record back nor pass for a current one. Each shard has a generation
-// of its own, so that changes to some keys seldom make lookups of others read
-// twice.
+// the old record back nor pass for a current one. There are 256 generations, so
+// that changes to some keys seldom make lookups of others read twice.
 type cache[V any] struct {
 	shards [shardCount]shard[V] // by the first byte of digests, which are evenly spread
 }
@@ -20,10 +19,20 @@ type cache[V any] struct {
 const shardCount = 16
 
 type shard[V any] struct {
-	mu         sync.Mutex // held for a moment at a time, and never while something is read
-	generation uint64
-	present    table[V]
-	absent     table[struct{}] // apart, so that unknown keys push no record out
+	mu          sync.Mutex // never held while something is read
+	present     table[V]
+	absent      table[struct{}] // apart, so that unknown keys push no record out
+	generations [256 / shardCount]uint64
+}
+
+// generation is that of d among those of its shard.
+func (s *shard[V]) generation(d digest) *uint64 { return &s.generations[d[0]/shardCount] }
+
+// overtake lets no read under way pass.
+func (s *shard[V]) overtake() {
+	for i := range s.generations {
+		s.generations[i]++
+	}
 }
 
 // newCache returns a cache that takes about that many bytes for records and for
@@ -92,7 +101,7 @@ func (c *cache[V]) generation(d digest) uint64 {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.generation
+	return *s.generation(d)
 }
 
 // put files what v points to and its text, or an absence for nil, and reports
@@ -104,7 +113,7 @@ func (c *cache[V]) put(d digest, generation uint64, v *V, text string) bool {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.generation != generation {
+	if *s.generation(d) != generation {
 		return false
 	}
 	if v == nil {
@@ -123,14 +132,14 @@ func (c *cache[V]) drop(d digest) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.generation++
+	*s.generation(d)++
 	s.present.drop(d)
 	s.absent.drop(d)
 }
 
 // dropIf forgets the records that match, and lets no read under way pass: what
 // such a read puts into a shard before its turn is among what is searched, and
-// after it the shard's generation has moved.
+// after it the shard's generations have moved.
 func (c *cache[V]) dropIf(match func(*V, string) bool) {
 	if c == nil {
 		return
@@ -138,7 +147,7 @@ func (c *cache[V]) dropIf(match func(*V, string) bool) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.generation++
+		s.overtake()
 		s.present.dropIf(match)
 		s.mu.Unlock()
 	}
@@ -152,7 +161,7 @@ func (c *cache[V]) dropAll() {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.generation++
+		s.overtake()
 		s.present.clear()
 		s.absent.clear()
 		s.mu.Unlock()
