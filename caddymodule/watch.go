@@ -289,8 +289,7 @@ func (w *watcher) record(id string) error {
 	x := w.x
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), recordWithin)
 	defer cancel()
-	x.coming.Comes()
-	return x.store.CreateJob(ctx, policy.Job{
+	return x.coming.CreateJob(ctx, policy.Job{
 		Backend:   x.gate.Backend,
 		ID:        id,
 		Dialect:   x.gate.api.Name,

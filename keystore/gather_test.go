@@ -1,16 +1,24 @@
 package keystore
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"testing"
 	"time"
+
+	"github.com/speechgate/speechgate/policy"
 )
 
 // transaction has a write wait for the writer; its transaction comes once that is
 // committed.
-func (f fixture) transaction() <-chan *sql.Tx {
+func (f fixture) transaction() <-chan *sql.Tx { return f.transactionAs(new(Coming)) }
+
+// transactionAs has one wait that was expected.
+func (f fixture) transactionAs(coming *Coming) <-chan *sql.Tx {
 	var tx *sql.Tx
-	w := &write{run: func(t *txn) error { tx = t.Tx; return nil }, done: make(chan error, 1)}
+	w := &write{run: func(t *txn) error { tx = t.Tx; return nil }, expected: coming.store != nil, done: make(chan error, 1)}
+	coming.store = nil
 	f.queue <- w
 	done := make(chan *sql.Tx, 1)
 	go func() {
@@ -54,13 +62,14 @@ func TestGather_WritesShareTheTransactionOfThoseThatAreExpected(t *testing.T) {
 	f.taken()
 	second := f.transaction()
 	f.taken()
-	coming.Comes()
-	third := f.transaction()
+	third := f.transactionAs(&coming)
 	tx := within(t, "the first", first)
 	if within(t, "the second", second) != tx {
 		t.Error("two writes have a transaction each, although a third was expected")
 	}
-	within(t, "the one that was expected", third)
+	if within(t, "the one that was expected", third) != tx {
+		t.Error("what was expected has a transaction of its own")
+	}
 	coming.Over() // also after it has come
 	if n := f.coming.Load(); n != 0 {
 		t.Errorf("%d writes are expected, and none will come", n)
@@ -83,8 +92,42 @@ func TestGather_NobodyWaitsForWhatWillNotCome(t *testing.T) {
 
 	f.gatherIn = time.Millisecond
 	slow := f.Expect()
-	defer slow.Over()
 	within(t, "what has waited long enough", f.transaction())
+	f.gatherIn = time.Hour
+	for range gatherNo {
+		within(t, "what comes where one has waited in vain", f.transaction())
+	}
+	waiting := f.transaction()
+	f.taken()
+	select {
+	case <-waiting:
+		t.Error("nothing waits any more for a write that has been expected for long")
+	default:
+	}
+	slow.Over()
+	within(t, "what waited again", waiting)
+}
+
+func TestGather_AJobThatWasExpectedIsExpectedNoMore(t *testing.T) {
+	f := openStore(t, newPath(t))
+	f.gatherIn = time.Hour
+	k, _ := f.key(f.account().ID)
+	j := policy.Job{Backend: "b", ID: "j", AccountID: k.AccountID, KeyID: k.ID, CreatedAt: start}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []struct {
+		ctx  context.Context
+		want error
+	}{{t.Context(), nil}, {t.Context(), ErrJobExists}, {gone, context.Canceled}} {
+		coming := f.Expect()
+		if err := coming.CreateJob(c.ctx, j); !errors.Is(err, c.want) {
+			t.Errorf("creating the job: %v, want %v", err, c.want)
+		}
+		coming.Over()
+		if n := f.coming.Load(); n != 0 {
+			t.Errorf("%d writes are expected, and none will come", n)
+		}
+	}
 }
 
 func TestGather_ClosingWaitsForNobody(t *testing.T) {

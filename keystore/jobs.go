@@ -40,10 +40,19 @@ func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, er
 // CreateJob records a job. When it returns nil the record is on the disk;
 // ErrJobExists says that the backend gave out an ID for the second time.
 func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
+	return s.createJob(ctx, new(Coming), j)
+}
+
+// CreateJob is [Store.CreateJob] of the store that expects it.
+func (c *Coming) CreateJob(ctx context.Context, j policy.Job) error {
+	return c.store.createJob(ctx, c, j)
+}
+
+func (s *Store) createJob(ctx context.Context, coming *Coming, j policy.Job) error {
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
-	return s.write(ctx, func(t *txn) error {
+	return s.writeAs(ctx, coming, func(t *txn) error {
 		n, err := t.count(`INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id, backend) DO NOTHING`,
 			j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt))

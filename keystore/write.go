@@ -14,15 +14,17 @@ const (
 	queueLen = 1024                 // writes that wait; more wait for a place
 	batchLen = 256                  // writes that share a transaction
 	gatherIn = 2 * time.Millisecond // how long a batch waits for writes that are expected
+	gatherNo = 16                   // how many batches do not wait, once one has waited in vain
 	lockWait = 10 * time.Second     // how long another process may hold the write lock
 )
 
 // write is one caller's write on its way through the queue.
 type write struct {
-	run   func(*txn) error
-	taken atomic.Bool // by the writer, who then answers, or by a caller who gave up
-	err   error
-	done  chan error
+	run      func(*txn) error
+	expected bool        // see [Store.Expect]
+	taken    atomic.Bool // by the writer, who then answers, or by a caller who gave up
+	err      error
+	done     chan error
 }
 
 // take claims the write for whoever asks first.
@@ -32,12 +34,18 @@ func (w *write) take() bool { return w.taken.CompareAndSwap(false, true) }
 // the caches of this process have dropped what it changed. A caller whose ctx
 // ends before its turn gives up; once running, the write is waited for.
 func (s *Store) write(ctx context.Context, run func(*txn) error) error {
+	return s.writeAs(ctx, new(Coming), run)
+}
+
+// writeAs is write for one that was expected, if coming has not ended.
+func (s *Store) writeAs(ctx context.Context, coming *Coming, run func(*txn) error) error {
 	if ctx.Err() != nil {
 		return gaveUp(ctx)
 	}
-	w := &write{run: run, done: make(chan error, 1)}
+	w := &write{run: run, expected: coming.store != nil, done: make(chan error, 1)}
 	select {
 	case s.queue <- w:
+		coming.store = nil // the writer counts it now
 	case <-ctx.Done():
 		return gaveUp(ctx)
 	case <-s.writerDone:
@@ -76,20 +84,17 @@ type Coming struct{ store *Store }
 
 // Expect says that a write is about to come, so that others that come before it
 // wait a moment and share a transaction with it: to commit costs more than to write,
-// and on a busy core the first of many would have a transaction of its own. Comes is
-// to be called just before the write, and Over in any case.
+// and on a busy core the first of many would have a transaction of its own. Over is
+// to be called in any case.
 func (s *Store) Expect() Coming {
 	s.coming.Add(1)
 	return Coming{s}
 }
 
-// Comes says that the write is the next thing that the caller does.
-func (c *Coming) Comes() { c.end() }
-
 // Over says that the write will not come any more, unless it has.
 func (c *Coming) Over() {
 	s := c.store
-	if s == nil || c.end() > 0 {
+	if c.store = nil; s == nil || s.coming.Add(-1) > 0 {
 		return
 	}
 	select {
@@ -98,40 +103,48 @@ func (c *Coming) Over() {
 	}
 }
 
-// end counts the write as one that is not waited for, once, and returns how many are.
-func (c *Coming) end() (left int64) {
-	if c.store != nil {
-		left = c.store.coming.Add(-1)
-		c.store = nil
+// join adds a write to a batch. It is expected no more.
+func (s *Store) join(batch []*write, w *write) []*write {
+	if w.expected {
+		s.coming.Add(-1)
 	}
-	return left
+	return append(batch, w)
 }
 
 // gather makes a batch of the writes that wait and of those that are expected, if
-// they come within a moment.
+// they come within a moment. What is expected can take long, such as a job whose
+// audio is still being sent: so one that has waited in vain has the next ones not wait.
 func (s *Store) gather(first *write) []*write {
-	batch := []*write{first}
+	batch := s.join(nil, first)
+	hurry := s.hurry > 0
+	if hurry {
+		s.hurry--
+	}
 	var over <-chan time.Time // begins to run when there is something to wait for
+	var before int            // how many there were then
 	for len(batch) < batchLen {
 		select {
 		case w := <-s.queue:
-			batch = append(batch, w)
+			batch = s.join(batch, w)
 			continue
 		default:
 		}
-		if s.coming.Load() == 0 {
+		if hurry || s.coming.Load() <= 0 {
 			break
 		}
 		if over == nil {
 			timer := time.NewTimer(s.gatherIn)
 			defer timer.Stop()
-			over = timer.C
+			over, before = timer.C, len(batch)
 		}
 		select {
 		case w := <-s.queue:
-			batch = append(batch, w)
+			batch = s.join(batch, w)
 		case <-s.settled:
 		case <-over:
+			if len(batch) == before {
+				s.hurry = gatherNo
+			}
 			return batch
 		case <-s.closing:
 			return batch
