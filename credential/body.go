@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // bodyKind says what a request's Content-Type makes of its body.
@@ -188,6 +189,7 @@ func looksLikeForm(start []byte) bool {
 
 // rewound is a body with what was read of it, in pieces, put back in front.
 type rewound struct {
+	mu     sync.Mutex // a proxy that begins anew can have a second reader: none may see what is released
 	pieces [][]byte
 	head   *headReader // that has read them, and releases them at their end; nil for none
 	io.ReadCloser
@@ -195,19 +197,26 @@ type rewound struct {
 
 // Read gives what was read before by itself, and does not wait for more.
 func (r *rewound) Read(p []byte) (n int, err error) {
+	if n = r.again(p); n > 0 || len(p) == 0 {
+		return n, nil
+	}
+	return r.ReadCloser.Read(p)
+}
+
+// again gives what was read before.
+func (r *rewound) again(p []byte) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for len(r.pieces) > 0 && n < len(p) {
 		done := copy(p[n:], r.pieces[0])
 		n += done
 		if r.pieces[0] = r.pieces[0][done:]; len(r.pieces[0]) == 0 {
-			r.pieces = r.pieces[1:]
+			r.pieces[0], r.pieces = nil, r.pieces[1:]
 		}
 	}
 	if len(r.pieces) == 0 && r.head != nil {
 		r.head.release()
 		r.head = nil
 	}
-	if n > 0 || len(p) == 0 {
-		return n, nil
-	}
-	return r.ReadCloser.Read(p)
+	return n
 }

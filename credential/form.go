@@ -40,7 +40,7 @@ func (f *Finding) ReadForm(r *http.Request, maxHead int) error {
 	form.head.begin(r.Body, maxHead)
 	f.form = form
 	err := f.readParts(&form.head)
-	form.body = rewound{append(form.piecesRoom[:0], form.head.buf), &form.head, r.Body}
+	form.body = rewound{pieces: append(form.piecesRoom[:0], form.head.buf), head: &form.head, ReadCloser: r.Body}
 	r.Body = &form.body
 	if err == nil {
 		return nil
