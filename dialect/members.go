@@ -54,6 +54,7 @@ var (
 	ErrMemberText  = errors.New("the member is not a string, or too long")
 	ErrMemberCase  = errors.New("the answer has the member in another case, which some parsers take for it")
 	ErrMemberJSON  = errors.New("the answer is not well-formed JSON")
+	ErrMemberAsked = errors.New("the member was not asked for")
 )
 
 // Begin has the members of these names read, of an object of which nothing has
@@ -72,7 +73,8 @@ func (m *Members) StopEarly() { m.early = true }
 
 // Get returns the member's value, empty until it has been seen whole. The
 // error is set for good once a member that was asked for came twice or was no
-// string, or the object was broken.
+// string, or the object was broken. It is ErrMemberAsked of a name that was not
+// among those of Begin.
 func (m *Members) Get(name string) (string, error) {
 	if m.err != nil {
 		return "", m.err
@@ -82,7 +84,7 @@ func (m *Members) Get(name string) (string, error) {
 			return m.members[i].value, nil
 		}
 	}
-	return "", nil
+	return "", ErrMemberAsked
 }
 
 // Write reads the next piece. It never fails; the result is there to make
