@@ -54,9 +54,9 @@ func buildCaddies(ctx context.Context, dir string) error {
 	return nil
 }
 
-// leaveCache has a program be read from the disk when it starts. How the linker has
-// left it in the page cache (Go's and the C compiler's do so differently) would say
-// how much of it counts as the process's memory.
+// leaveCache has a program be read from the disk when it is first started. How the
+// linker has left it in the page cache (Go's and the C compiler's do so differently)
+// would say how much of it counts as the process's memory.
 func leaveCache(path string) error {
 	file, err := os.Open(path) //nolint:gosec // a program that was just built
 	if err != nil {
