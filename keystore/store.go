@@ -66,7 +66,8 @@ type Store struct {
 
 	queue      chan *write
 	coming     atomic.Int64  // writes that are expected
-	hurry      int           // how many batches are not to wait for them; the writer's
+	vain       int           // how many batches in a row have waited for none; the writer's
+	hurry      int           // how many are not to wait; the writer's
 	settled    chan struct{} // tells the writer that none is any more
 	gatherIn   time.Duration // tests change it
 	closing    chan struct{} // closed when no write is taken any more

@@ -14,7 +14,8 @@ const (
 	queueLen = 1024                 // writes that wait; more wait for a place
 	batchLen = 256                  // writes that share a transaction
 	gatherIn = 2 * time.Millisecond // how long a batch waits for writes that are expected
-	gatherNo = 16                   // how many batches do not wait, once one has waited in vain
+	inVain   = 3                    // how many batches in a row may wait for none
+	gatherNo = 16                   // how many do not wait then
 	lockWait = 10 * time.Second     // how long another process may hold the write lock
 )
 
@@ -113,7 +114,7 @@ func (s *Store) join(batch []*write, w *write) []*write {
 
 // gather makes a batch of the writes that wait and of those that are expected, if
 // they come within a moment. What is expected can take long, such as a job whose
-// audio is still being sent: so one that has waited in vain has the next ones not wait.
+// audio is still being sent: where some have waited in vain, the next ones do not.
 func (s *Store) gather(first *write) []*write {
 	batch := s.join(nil, first)
 	hurry := s.hurry > 0
@@ -142,7 +143,9 @@ func (s *Store) gather(first *write) []*write {
 			batch = s.join(batch, w)
 		case <-s.settled:
 		case <-over:
-			if len(batch) == before {
+			if len(batch) > before {
+				s.vain = 0
+			} else if s.vain++; s.vain >= inVain {
 				s.hurry = gatherNo
 			}
 			return batch
