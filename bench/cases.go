@@ -25,7 +25,8 @@ type benchCase struct {
 var cases = []benchCase{
 	{"decision", "a decision on a cached record, without HTTP", (*suite).decision},
 	{"poll", "polls of jobs, 32 connections, 100 thousand keys in use", (*suite).polls},
-	{"floor", "the same polls through the least that checks a key", (*suite).floors},
+	{"floor", "the same polls through the least that checks a key", func(s *suite) error { return s.floors(false) }},
+	{"floor-jobs", "the same through the least that knows jobs as well", func(s *suite) error { return s.floors(true) }},
 	{"query", "short recognitions with the key in the query", (*suite).queries},
 	{"poll-million", "polls with a million keys in the store", (*suite).pollsOfMillion},
 	{"form-u", "uploads of 4 KiB with the key in part u", func(s *suite) error { return s.forms("u") }},
@@ -145,19 +146,25 @@ func (s *suite) polls() error {
 }
 
 // floors has no targets: what it costs is the floor under those of polls.
-func (s *suite) floors() error {
+func (s *suite) floors(jobs bool) error {
 	f, err := s.small()
 	if err != nil {
 		return err
 	}
-	secrets := filepath.Join(s.dir, "secrets")
-	if err := os.WriteFile(secrets, []byte(strings.Join(f.keys, "\n")+"\n"), 0o600); err != nil {
+	name, args := "floor", []string{filepath.Join(s.dir, "secrets"), upstreamKey}
+	if err := os.WriteFile(args[0], []byte(strings.Join(f.keys, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
-	floor := func(*fixture) site {
-		return site{name: "floor", binary: "floor", key: upstreamKey, before: "bench_floor * " + secrets + " " + upstreamKey}
+	if jobs {
+		name, args = "floor-jobs", append(args, filepath.Join(s.dir, "jobs"))
+		if err := os.WriteFile(args[2], []byte(strings.Join(f.jobs, "\n")+"\n"), 0o600); err != nil {
+			return err
+		}
 	}
-	return s.smallRequests("floor", floor, func(f *fixture) source { return f.poll }, cpuAtMost(0), throughputAtLeast(0), p99AtMost(0))
+	floor := func(*fixture) site {
+		return site{name: "floor", binary: "floor", key: upstreamKey, before: "bench_floor * " + strings.Join(args, " ")}
+	}
+	return s.smallRequests(name, floor, func(f *fixture) source { return f.poll }, cpuAtMost(0), throughputAtLeast(0), p99AtMost(0))
 }
 
 func (s *suite) queries() error {
