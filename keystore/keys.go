@@ -295,10 +295,10 @@ func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) 
 }
 
 const (
-	keyTables  = `api_keys k JOIN accounts a ON a.id = k.account_id`
+	keyTables  = `api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest`
 	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
 		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), COALESCE(k.revoke_from, 0),
-		COALESCE(k.last_used_at, 0), COALESCE(k.issuer_id, '')`
+		COALESCE(u.at, 0), COALESCE(k.issuer_id, '')`
 )
 
 func scanKeyOnly(row scanner) (policy.Key, error) { return scanKey(row) }

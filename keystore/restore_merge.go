@@ -197,12 +197,14 @@ func (m *merger) bring() {
 			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $3 AND subject = b.id))
 		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq, actionAccountRotate, actionAccountClose)
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at,
-		expires_at, deleted_at, revoked_at, revoked_reason, last_used_at, revoke_from, replaces`
+		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces`
 	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`) SELECT `+key+` FROM backup.api_keys
 		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)
 			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
 			AND id NOT IN (`+since+`IN ($2, $3, $4))
 			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
+	m.exec(`INSERT INTO main.last_uses (digest, at) SELECT digest, at FROM backup.last_uses
+		WHERE digest IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`)
 	m.exec(`DELETE FROM main.dead_digests WHERE key_id IN (SELECT id FROM main.api_keys)`)
 	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at`
 	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs

@@ -147,7 +147,9 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	}
 	closing := f.account()
 	scheduled, scheduledSecret := f.key(a.ID, never)
-	_, free := f.key(b.ID, never)
+	freeKey, free := f.key(b.ID, never)
+	f.NoteUse(f.find(free), start.Add(time.Minute))
+	f.flushUses(t.Context(), 0)
 	_, orphan := f.key(closing.ID, never)
 	job := f.job(scheduled, "j")
 	full := f.backup()
@@ -167,6 +169,9 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	}
 	if f.status(free, later) != keyActive || f.find(scheduledSecret) != nil || f.find(orphan) != nil {
 		t.Error("want one key back: not the one whose revocation was scheduled, nor the closed account's")
+	}
+	if k, err := f.Key(t.Context(), freeKey.ID); err != nil || k.LastUsedAt != start.Add(time.Minute) {
+		t.Errorf("the key that is back was last used at %s, %v", k.LastUsedAt, err)
 	}
 	_, err = f.FindService(t.Context(), b.ServiceID, password)
 	wantIs(t, err, ErrNotFound)

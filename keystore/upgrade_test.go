@@ -44,6 +44,7 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	secret, other := policy.NewSecret("one"), policy.NewSecret("two")
 	plain := newHasher(policy.Secret{})
 	makeVersion1(t, path, plain.secret(secret), plain.secret(other))
+	mustExec(t, rawDB(t, path), `UPDATE api_keys SET last_used_at = $1 WHERE id = 'key_1'`, start+2)
 
 	// Also by the command line, and by several at once.
 	var wg sync.WaitGroup
@@ -65,10 +66,10 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	if r == nil {
 		t.Fatal("a key was lost")
 	}
-	if k := r.Key(); k.ID != "key_1" || k.Status(start) != "active" || !k.RevokeFrom.IsZero() || k.Allow.String() != "192.0.2.1" {
+	if k := r.Key(); k.ID != "key_1" || k.Status(start) != "active" || !k.RevokeFrom.IsZero() || k.Allow.String() != "192.0.2.1" || k.LastUsedAt != start+2 {
 		t.Errorf("the key is now %+v", k)
 	}
-	if k, err := f.Key(t.Context(), "key_1"); err != nil || k.Label != "old" {
+	if k, err := f.Key(t.Context(), "key_1"); err != nil || k.Label != "old" || k.LastUsedAt != start+2 {
 		t.Errorf("the key is now %+v, %v", k, err)
 	}
 	want := policy.Job{
@@ -77,6 +78,9 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	}
 	if j, err := f.FindJob(t.Context(), "b", "job_1"); err != nil || j != want {
 		t.Errorf("the job is now %+v, %v", j, err)
+	}
+	if k, err := f.Key(t.Context(), "key_2"); err != nil || !k.LastUsedAt.IsZero() {
+		t.Errorf("the key that was never used was last used at %s, %v", k.LastUsedAt, err)
 	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM schema_version WHERE version_id = 2`); n != 1 {
 		t.Errorf("the schema was upgraded %d times", n)
@@ -110,6 +114,7 @@ func TestUpgrade_Version1GoesOn(t *testing.T) {
 	mustExec(t, db, `INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, created_at) VALUES ('key_9', 'acc_1', x'09', '', 'console', '', '[]', 0, 1)`)
 	mustExec(t, db, `INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state) VALUES ('b', 'job_1', '', 'acc_1', 'key_9', '', 1, '')
 		ON CONFLICT (backend, id) DO NOTHING`)
+	mustExec(t, db, `UPDATE api_keys SET last_used_at = 2 WHERE id = 'key_1' AND COALESCE(last_used_at, 0) <= 1`)
 }
 
 func TestKeepPepper_AddsNone(t *testing.T) {

@@ -1,0 +1,102 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Last-used times are bookkeeping: approximate, and lost rather than waited for.
+const (
+	useInterval    = time.Minute // a key's last use is written at most this often
+	maxPendingUses = 8192        // what is noted beyond it is forgotten
+	useBatch       = 256         // written at a time, with a pause for requests
+	usePause       = 100 * time.Millisecond
+)
+
+// use names a key by its digest, since thousands of strings are work for the garbage
+// collector.
+type use struct {
+	digest digest
+	at     policy.Time
+}
+
+// NoteUse notes that the key was used at now, to the minute. It never waits
+// and never fails; the time is written within some seconds, and by Close.
+func (s *Store) NoteUse(r *Record, now policy.Time) {
+	if now < r.noted.Add(useInterval) {
+		return
+	}
+	if st := s.state.Load(); st.fault == nil {
+		noted := false // by another use meanwhile
+		st.db.keys.edit(r.digest, func(cached *recordEntry) {
+			if noted = now < cached.noted.Add(useInterval); !noted {
+				cached.noted = now
+			}
+		})
+		if r.noted = now; noted {
+			return
+		}
+	}
+	select {
+	case s.uses <- use{r.digest, now}:
+	default:
+	}
+}
+
+// flushUses writes the uses that were noted, some at a time. What cannot be written
+// stays for the next time.
+func (s *Store) flushUses(ctx context.Context, pause time.Duration) {
+	for s.takeUses() {
+		noted := make([]use, 0, len(s.pending))
+		for d, at := range s.pending {
+			noted = append(noted, use{d, at})
+		}
+		// In the order of the index, of which a batch then touches few pages.
+		slices.SortFunc(noted, func(a, b use) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+		for batch := range slices.Chunk(noted, useBatch) {
+			if s.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
+				return
+			}
+			for _, u := range batch {
+				delete(s.pending, u.digest)
+			}
+			if pause > 0 {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(pause):
+				}
+			}
+		}
+	}
+}
+
+// takeUses gathers what was noted, and reports whether there is anything to write.
+func (s *Store) takeUses() bool {
+	for len(s.pending) < maxPendingUses && len(s.uses) > 0 {
+		u := <-s.uses
+		s.pending[u.digest] = max(s.pending[u.digest], u.at)
+	}
+	return len(s.pending) > 0
+}
+
+// Other processes note uses too: it is decided here who writes. A key may be gone.
+const noteUses = `INSERT INTO last_uses (digest, at)
+	SELECT k.digest, u.value ->> 1 FROM json_each($1) u JOIN api_keys k ON k.digest = unhex(u.value ->> 0) WHERE TRUE
+	ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE last_uses.at <= excluded.at - $2`
+
+// writeUses takes one statement for all, which costs a third of one for each.
+func writeUses(t *txn, batch []use) error {
+	rows := []byte("[")
+	for _, u := range batch {
+		rows = fmt.Appendf(rows, `["%x",%d],`, u.digest[:], u.at)
+	}
+	rows[len(rows)-1] = ']'
+	t.exec(noteUses, string(rows), useInterval.Milliseconds())
+	return t.err
+}

@@ -1,0 +1,136 @@
+package keystore
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	key, secret := f.key(f.account().ID)
+	db := rawDB(t, path)
+	used := func() policy.Time {
+		k, err := f.Key(t.Context(), key.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.LastUsedAt
+	}
+	feed := count(t, db, `SELECT COUNT(*) FROM feed`)
+	mustExec(t, db, `CREATE TABLE writes (n INTEGER)`)
+	mustExec(t, db, `CREATE TRIGGER firsts AFTER INSERT ON last_uses BEGIN INSERT INTO writes VALUES (1); END`)
+	mustExec(t, db, `CREATE TRIGGER laters AFTER UPDATE ON last_uses BEGIN INSERT INTO writes VALUES (1); END`)
+	for _, c := range []struct {
+		after  time.Duration
+		want   time.Duration
+		writes int
+		fresh  bool // as another process, or after the record was dropped
+	}{
+		{0, 0, 1, false},
+		{59 * time.Second, 0, 1, false},
+		{59 * time.Second, 0, 1, true},
+		{60 * time.Second, 60 * time.Second, 2, false},
+		{61 * time.Second, 60 * time.Second, 2, true},
+	} {
+		r := f.find(secret)
+		if c.fresh {
+			r.noted = 0
+			fresh, _ := f.database()
+			fresh.keys.drop(r.digest)
+		}
+		for range 100 {
+			f.NoteUse(r, start.Add(c.after))
+		}
+		f.flushUses(t.Context(), 0)
+		if got, writes := used(), count(t, db, `SELECT COUNT(*) FROM writes`); got != start.Add(c.want) || writes != c.writes {
+			t.Errorf("after %s: last used at %s in %d writes, want %s in %d", c.after, got, writes, start.Add(c.want), c.writes)
+		}
+	}
+	if n := count(t, db, `SELECT COUNT(*) FROM feed`); n != feed || len(actions(t, f, "", "key_use")) != 0 {
+		t.Error("bookkeeping is in the feed or the audit trail")
+	}
+	f.NoteUse(f.find(secret), start.Add(day))
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, db, `SELECT COUNT(*) FROM last_uses WHERE at = $1`, start.Add(day)); n != 1 {
+		t.Error("closing did not write the last use")
+	}
+}
+
+func TestNoteUse_NeverWaits(t *testing.T) {
+	f := openStore(t, newPath(t))
+	release := f.hold()
+	defer release()
+	for i := range 3 * maxPendingUses {
+		r := recordOf(t, policy.Key{ID: strconv.Itoa(i)})
+		r.digest = digest{byte(i), byte(i >> 8), byte(i >> 16)}
+		f.NoteUse(r, start)
+	}
+	if n := len(f.uses); n != maxPendingUses {
+		t.Errorf("%d uses are noted, want no more than %d", n, maxPendingUses)
+	}
+}
+
+func TestNoteUse_ClosingWritesAll(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	a := f.account()
+	const many = 2*useBatch + 1
+	for range many {
+		_, secret := f.key(a.ID)
+		f.NoteUse(f.find(secret), start.Add(time.Hour))
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM last_uses WHERE at = $1`, start.Add(time.Hour)); n != many {
+		t.Errorf("%d of %d last uses were written", n, many)
+	}
+}
+
+// A last use goes where its key goes, and a use of a key that is gone is none.
+func TestNoteUse_GoesWithItsKey(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	a := f.account()
+	lasting, secret := f.key(a.ID, func(k *NewKey) { k.Expires = policy.Never() })
+	_, passing := f.key(a.ID)
+	used := start.Add(time.Minute)
+	f.NoteUse(f.find(secret), used)
+	gone := f.find(passing)
+	f.NoteUse(gone, used)
+	f.flushUses(t.Context(), 0)
+	db := rawDB(t, path)
+	if n := count(t, db, `SELECT COUNT(*) FROM last_uses`); n != 2 {
+		t.Fatalf("%d last uses are written, want 2", n)
+	}
+
+	if err := f.Prune(t.Context(), start.Add(100*day)); err != nil {
+		t.Fatal(err)
+	}
+	f.NoteUse(gone, start.Add(100*day))
+	f.NoteUse(f.find(secret), start.Add(2*time.Minute)) // in the same statement
+	f.flushUses(t.Context(), 0)
+	if len(f.pending) != 0 {
+		t.Error("the use of a key that is gone is never done with")
+	}
+	if n := count(t, db, `SELECT COUNT(*) FROM last_uses`); n != 1 {
+		t.Errorf("%d last uses are left, want that of the key that is", n)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	f = openStore(t, path, withPepper("salt")) // which changes all digests
+	if k, err := f.Key(t.Context(), lasting.ID); err != nil || k.LastUsedAt != start.Add(2*time.Minute) {
+		t.Errorf("with a pepper: last used at %s, %v", k.LastUsedAt, err)
+	}
+	if k := f.find(secret).Key(); k.LastUsedAt != start.Add(2*time.Minute) {
+		t.Errorf("as it is looked up: last used at %s", k.LastUsedAt)
+	}
+}
