@@ -14,8 +14,9 @@ type cache[V any] struct {
 	shards [shardCount]shard[V] // by the first byte of digests, which are evenly spread
 }
 
-// shardCount is enough for many cores, which need a shard for a moment only, and
-// few enough that the shards themselves stay in a core's own cache.
+// shardCount is enough for many cores, which need a shard for a moment only, unless
+// it makes room just then, and few enough that the shards themselves stay in a core's
+// own cache.
 const shardCount = 16
 
 type shard[V any] struct {
