@@ -85,6 +85,8 @@ func (w *watcher) WriteHeader(status int) {
 		w.read(jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
+	case w.x.call.Operation == policy.CreateJob:
+		w.x.coming.Over()
 	case w.x.call.Operation == policy.ReadJob && status < 300 && w.x.request.Job != nil && !w.x.request.Job.State.Ended():
 		w.read(jobs.State)
 		w.members.StopEarly()
@@ -289,7 +291,7 @@ func (w *watcher) record(id string) error {
 	x := w.x
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), recordWithin)
 	defer cancel()
-	return x.coming.CreateJob(ctx, policy.Job{
+	return x.store.CreateExpectedJob(ctx, &x.coming, policy.Job{
 		Backend:   x.gate.Backend,
 		ID:        id,
 		Dialect:   x.gate.api.Name,

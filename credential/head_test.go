@@ -15,7 +15,7 @@ import (
 
 // What is read of one head and then left alone, or read on, keeps its bytes while the
 // next one is read, and gives its memory back but once.
-func TestHead_MemoryGoesOnOnlyWhenItIsReadToItsEnd(t *testing.T) {
+func TestHead_MemoryIsNobodyElsesUntilItIsReadToItsEnd(t *testing.T) {
 	begin := func(key string) (body io.Reader, want string) {
 		want = part("u", key) + part("a", strings.Repeat(key, 50)) + end
 		r := upload("", formType, want)
@@ -64,8 +64,8 @@ func (r *lockedReader) Read(p []byte) (int, error) {
 }
 
 // A proxy that begins anew can read a body from two places at a time. Each byte goes
-// to one of them, and none comes from the form of somebody else.
-func TestHead_TwoReadersOfAFormSeeNoOthersBytes(t *testing.T) {
+// to one of them, and the race detector sees to it that none is released meanwhile.
+func TestHead_TwoReadersShareAForm(t *testing.T) {
 	for i := range 100 {
 		key := fmt.Sprintf("key-%d", i)
 		body := part("u", key) + part("a", strings.Repeat(key, 500)) + end

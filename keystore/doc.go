@@ -24,7 +24,8 @@
 //
 // One goroutine writes. It takes what is queued into one transaction, so that
 // many requests share one fsync; each write stands or falls alone. For writes that
-// [Store.Expect] has announced it waits up to 2 ms, but hardly ever in vain. When a call returns without
+// [Store.Expect] has announced it waits up to 2 ms; where three transactions in a
+// row have waited in vain, sixteen do not. When a call returns without
 // error, its effect survives the loss of power.
 //
 // # Secrets

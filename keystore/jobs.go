@@ -40,15 +40,11 @@ func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, er
 // CreateJob records a job. When it returns nil the record is on the disk;
 // ErrJobExists says that the backend gave out an ID for the second time.
 func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
-	return s.createJob(ctx, new(Coming), j)
+	return s.CreateExpectedJob(ctx, new(Coming), j)
 }
 
-// CreateJob is [Store.CreateJob] of the store that expects it.
-func (c *Coming) CreateJob(ctx context.Context, j policy.Job) error {
-	return c.store.createJob(ctx, c, j)
-}
-
-func (s *Store) createJob(ctx context.Context, coming *Coming, j policy.Job) error {
+// CreateExpectedJob is [Store.CreateJob] for a job that [Store.Expect] has announced.
+func (s *Store) CreateExpectedJob(ctx context.Context, coming *Coming, j policy.Job) error {
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}

@@ -203,6 +203,7 @@ func (m *merger) bring() {
 			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
 			AND id NOT IN (`+since+`IN ($2, $3, $4))
 			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
+	// Also of keys that are as they are now, whose last uses are no older.
 	m.exec(`INSERT INTO main.last_uses (digest, at) SELECT digest, at FROM backup.last_uses
 		WHERE digest IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`)
 	m.exec(`DELETE FROM main.dead_digests WHERE key_id IN (SELECT id FROM main.api_keys)`)

@@ -244,7 +244,8 @@ func (d *database) probe(ctx context.Context) error {
 	return d.reader.QueryRowContext(ctx, `SELECT
 		(SELECT COUNT(*) FROM (SELECT * FROM accounts LIMIT 1)) + (SELECT COUNT(*) FROM (SELECT * FROM api_keys LIMIT 1)) +
 		(SELECT COUNT(*) FROM (SELECT * FROM jobs LIMIT 1)) + (SELECT COUNT(*) FROM (SELECT * FROM dead_digests LIMIT 1)) +
-		(SELECT COUNT(*) FROM (SELECT * FROM audit LIMIT 1)) + (SELECT COUNT(*) FROM (SELECT * FROM feed LIMIT 1))`).Scan(&n)
+		(SELECT COUNT(*) FROM (SELECT * FROM audit LIMIT 1)) + (SELECT COUNT(*) FROM (SELECT * FROM feed LIMIT 1)) +
+		(SELECT COUNT(*) FROM (SELECT * FROM last_uses LIMIT 1))`).Scan(&n)
 }
 
 // close closes what is open. Queries under way finish.

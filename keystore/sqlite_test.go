@@ -127,6 +127,11 @@ func TestOpen_Refuses(t *testing.T) {
 			mustExec(t, rawDB(t, p), `ALTER TABLE jobs RENAME TO jabs`)
 			return nil
 		}, "no such table: jobs"},
+		{"the table of last uses lost", func(t *testing.T, p string) error {
+			valid(t, p)
+			mustExec(t, rawDB(t, p), `ALTER TABLE last_uses RENAME TO lost_uses`)
+			return nil
+		}, "no such table: last_uses"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "dir", "keystore.db")

@@ -105,7 +105,7 @@ func TestUpgrade_Version1GoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer old.Close()
-	openStore(t, path)
+	f := openStore(t, path)
 	var id string
 	d := digest{1}
 	if err := old.QueryRow(d[:]).Scan(&id); err != nil || id != "key_1" {
@@ -114,7 +114,12 @@ func TestUpgrade_Version1GoesOn(t *testing.T) {
 	mustExec(t, db, `INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, created_at) VALUES ('key_9', 'acc_1', x'09', '', 'console', '', '[]', 0, 1)`)
 	mustExec(t, db, `INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state) VALUES ('b', 'job_1', '', 'acc_1', 'key_9', '', 1, '')
 		ON CONFLICT (backend, id) DO NOTHING`)
-	mustExec(t, db, `UPDATE api_keys SET last_used_at = 2 WHERE id = 'key_1' AND COALESCE(last_used_at, 0) <= 1`)
+	for _, at := range []policy.Time{2, 5, 3} {
+		mustExec(t, db, `UPDATE api_keys SET last_used_at = $1 WHERE id = 'key_1'`, at)
+	}
+	if k, err := f.Key(t.Context(), "key_1"); err != nil || k.LastUsedAt != 5 {
+		t.Errorf("what it notes of uses is not seen: %s, %v", k.LastUsedAt, err)
+	}
 }
 
 func TestKeepPepper_AddsNone(t *testing.T) {

@@ -123,6 +123,7 @@ func (s *Store) gather(first *write) []*write {
 	}
 	var over <-chan time.Time // begins to run when there is something to wait for
 	var before int            // how many there were then
+gathering:
 	for len(batch) < batchLen {
 		select {
 		case w := <-s.queue:
@@ -131,7 +132,7 @@ func (s *Store) gather(first *write) []*write {
 		default:
 		}
 		if hurry || s.coming.Load() <= 0 {
-			break
+			break gathering
 		}
 		if over == nil {
 			timer := time.NewTimer(s.gatherIn)
@@ -143,14 +144,18 @@ func (s *Store) gather(first *write) []*write {
 			batch = s.join(batch, w)
 		case <-s.settled:
 		case <-over:
-			if len(batch) > before {
-				s.vain = 0
-			} else if s.vain++; s.vain >= inVain {
-				s.hurry = gatherNo
-			}
-			return batch
+			break gathering
 		case <-s.closing:
-			return batch
+			break gathering
+		}
+	}
+	switch {
+	case over == nil: // it did not wait
+	case len(batch) > before:
+		s.vain = 0
+	default:
+		if s.vain++; s.vain >= inVain {
+			s.hurry = gatherNo
 		}
 	}
 	return batch
