@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -118,9 +119,9 @@ type answer struct {
 func (a *answer) WriteHeader(status int) {
 	header := a.Header()
 	header.Del("Set-Cookie")
-	for _, values := range header {
-		for i, value := range values {
-			values[i] = strings.ReplaceAll(value, string(a.key), "")
+	for name, values := range header {
+		if slices.ContainsFunc(values, func(value string) bool { return strings.Contains(value, string(a.key)) }) {
+			header.Del(name)
 		}
 	}
 	header.Set("Cache-Control", "no-store")
