@@ -85,8 +85,6 @@ func (w *watcher) WriteHeader(status int) {
 		w.read(jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
-	case w.x.call.Operation == policy.CreateJob:
-		w.x.coming.Over()
 	case w.x.call.Operation == policy.ReadJob && status < 300 && w.x.request.Job != nil && !w.x.request.Job.State.Ended():
 		w.read(jobs.State)
 		w.members.StopEarly()
