@@ -211,7 +211,7 @@ func (r *rewound) again(p []byte) (n int) {
 		done := copy(p[n:], r.pieces[0])
 		n += done
 		if r.pieces[0] = r.pieces[0][done:]; len(r.pieces[0]) == 0 {
-			r.pieces[0], r.pieces = nil, r.pieces[1:]
+			r.pieces[0], r.pieces = nil, r.pieces[1:] // and nothing points to what is released
 		}
 	}
 	if len(r.pieces) == 0 && r.head != nil {

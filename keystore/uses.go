@@ -55,7 +55,7 @@ func (s *Store) flushUses(ctx context.Context, pause time.Duration) {
 		for d, at := range s.pending {
 			noted = append(noted, use{d, at})
 		}
-		// In the order of the index, of which a batch then touches few pages.
+		// In the order of the table, of which a batch then touches few pages.
 		slices.SortFunc(noted, func(a, b use) int { return bytes.Compare(a.digest[:], b.digest[:]) })
 		for batch := range slices.Chunk(noted, useBatch) {
 			if s.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {

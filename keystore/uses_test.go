@@ -114,7 +114,7 @@ func TestNoteUse_GoesWithItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.NoteUse(gone, start.Add(100*day))
-	f.NoteUse(f.find(secret), start.Add(2*time.Minute)) // in the same statement
+	f.NoteUse(f.find(secret), start.Add(2*time.Minute)) // in the same batch
 	f.flushUses(t.Context(), 0)
 	if len(f.pending) != 0 {
 		t.Error("the use of a key that is gone is never done with")
