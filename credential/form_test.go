@@ -89,6 +89,8 @@ func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
 		"a last boundary with a tail":            uPart + "--B0--x\r\n" + evil,
 		"a part after the last boundary":         uPart + end + evil + aPart + end,
 		"an epilogue":                            uPart + end + "epilogue",
+		"a last boundary with a bare LF":         uPart + strings.TrimSuffix(end, "\r\n") + "\n",
+		"a last boundary with a bare CR":         uPart + strings.TrimSuffix(end, "\r\n") + "\r",
 		"no part's end":                          "--B0\r\n" + disposition + "name=\"u\"\r\n\r\n" + clientKey,
 		"no header's end":                        "--B0\r\n" + disposition + "name=\"u\"",
 		"a folded header":                        headed("Content-Disposition: form-data;\r\n name=\"u\"", otherKey) + good,

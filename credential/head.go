@@ -161,15 +161,18 @@ func (r *headReader) content(delimiter string) (span, error) {
 }
 
 // end reads what follows the last boundary, which is nothing but line breaks.
-// Some parsers, PHP's among them, would find further parts there.
+// Some parsers, PHP's among them, would find further parts there; others, Go's
+// among them, do not take it for the last where a bare LF follows.
 func (r *headReader) end() error {
 	for {
-		if len(bytes.Trim(r.buf[r.pos:], "\r\n")) > 0 {
+		for r.skip("\r\n") {
+		}
+		rest := r.buf[r.pos:]
+		if len(rest) > 0 && string(rest) != "\r" {
 			return malformed("a form that goes on behind its last boundary")
 		}
-		r.pos = len(r.buf)
 		if err := r.more(); err != nil {
-			if errors.Is(err, errEnded) {
+			if errors.Is(err, errEnded) && len(rest) == 0 {
 				return nil
 			}
 			return err
