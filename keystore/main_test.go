@@ -172,7 +172,7 @@ func waitFor(t *testing.T, within time.Duration, what string, ok func() bool) {
 // rawDB is another program's connection to the file.
 func rawDB(t *testing.T, path string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite3", sqliteDSN(path, false))
+	db, err := sql.Open("sqlite3", sqliteDSN(path, writing))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ type database struct {
 	file   os.FileInfo   // tells the file from another at the same path
 	aside  []os.FileInfo // the same of its -wal and -shm files
 	writer *sql.DB       // one connection
+	noter  *sql.DB       // another, whose commits do not wait for the disk; idle in between
 	reader *sql.DB       // read-only pool
 	tail   *sql.Conn     // pinned, because data_version is a connection's own; nil for the command line
 
@@ -41,14 +42,23 @@ type database struct {
 func (d *database) keyCache() *cache[recordEntry] { return d.keys }
 func (d *database) jobCache() *cache[jobEntry]    { return d.jobs }
 
+// purpose is what a connection is for.
+type purpose uint8
+
+const (
+	reading purpose = iota
+	writing         // durably
+	noting          // what may be lost with the power, but breaks nothing then
+)
+
 // sqliteDSN returns the data source name for the file at an absolute path.
 // Everything that must hold on every connection of a pool stands in it.
-func sqliteDSN(path string, readOnly bool) string {
+func sqliteDSN(path string, to purpose) string {
 	q := url.Values{
 		"_foreign_keys":    {"on"},
 		"_stmt_cache_size": {"64"},
 	}
-	if readOnly {
+	if to == reading {
 		q.Set("mode", "ro")
 		q.Set("_query_only", "on")
 		q.Set("_busy_timeout", "5000")
@@ -56,6 +66,9 @@ func sqliteDSN(path string, readOnly bool) string {
 		q.Set("mode", "rw") // never creates the file, which would be readable by others
 		q.Set("_journal_mode", "WAL")
 		q.Set("_synchronous", "FULL")
+		if to == noting {
+			q.Set("_synchronous", "NORMAL") // with a -wal file, that syncs for checkpoints only
+		}
 		q.Set("_txlock", "immediate")
 		q.Set("_busy_timeout", "250") // the writer waits in steps, so that it can be stopped
 	}
@@ -108,7 +121,7 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err erro
 			_ = db.close() // err says more
 		}
 	}()
-	if db.reader, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, true)); err != nil {
+	if db.reader, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, reading)); err != nil {
 		return nil, err
 	}
 	// With as few connections as processors, many lookups at once spend their
@@ -117,10 +130,14 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err erro
 	db.reader.SetMaxOpenConns(readers)
 	db.reader.SetMaxIdleConns(readers)
 	db.reader.SetConnMaxIdleTime(readerIdle)
-	if db.writer, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, false)); err != nil {
+	if db.writer, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, writing)); err != nil {
 		return nil, err
 	}
 	db.writer.SetMaxOpenConns(1)
+	if db.noter, err = sql.Open("sqlite3", sqliteDSN(s.cfg.Path, noting)); err != nil {
+		return nil, err
+	}
+	db.noter.SetMaxOpenConns(1)
 	if err := s.upgrade(ctx, db, create); err != nil {
 		return nil, err
 	}
@@ -254,8 +271,10 @@ func (d *database) close() error {
 	if d.tail != nil {
 		errs = append(errs, d.tail.Close())
 	}
-	if d.reader != nil {
-		errs = append(errs, d.reader.Close())
+	for _, pool := range []*sql.DB{d.reader, d.noter} {
+		if pool != nil {
+			errs = append(errs, pool.Close())
+		}
 	}
 	// The writer is last: the last connection of all tidies up the -wal file,
 	// and a read-only one could not.

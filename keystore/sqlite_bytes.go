@@ -69,7 +69,7 @@ func (d *database) checkBytes(ctx context.Context, seen fileState) error {
 
 // checkAfresh reads the file on a connection that remembers nothing of it.
 func (d *database) checkAfresh(ctx context.Context) error {
-	db, err := sql.Open("sqlite3", sqliteDSN(d.path, true))
+	db, err := sql.Open("sqlite3", sqliteDSN(d.path, reading))
 	if err != nil {
 		return err
 	}

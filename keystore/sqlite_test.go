@@ -18,16 +18,17 @@ import (
 
 func TestDSN(t *testing.T) {
 	for _, c := range []struct {
-		path     string
-		readOnly bool
-		want     string
+		path string
+		to   purpose
+		want string
 	}{
-		{"/var/lib/k.db", false, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=FULL&_txlock=immediate&mode=rw"},
-		{"/var/lib/k.db", true, "file:/var/lib/k.db?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
-		{"/a b?mode=memory#x%41", true, "file:/a%20b%3Fmode=memory%23x%2541?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
+		{"/var/lib/k.db", writing, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=FULL&_txlock=immediate&mode=rw"},
+		{"/var/lib/k.db", noting, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=NORMAL&_txlock=immediate&mode=rw"},
+		{"/var/lib/k.db", reading, "file:/var/lib/k.db?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
+		{"/a b?mode=memory#x%41", reading, "file:/a%20b%3Fmode=memory%23x%2541?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
 	} {
-		if got := sqliteDSN(c.path, c.readOnly); got != c.want {
-			t.Errorf("sqliteDSN(%q, %t)\n got %s\nwant %s", c.path, c.readOnly, got, c.want)
+		if got := sqliteDSN(c.path, c.to); got != c.want {
+			t.Errorf("sqliteDSN(%q, %d)\n got %s\nwant %s", c.path, c.to, got, c.want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package keystore
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"slices"
 	"time"
 
@@ -11,10 +12,10 @@ import (
 
 // Last-used times are bookkeeping: approximate, and lost rather than waited for.
 const (
-	useInterval    = time.Minute // a key's last use is written at most this often
-	maxPendingUses = 8192        // what is noted beyond it is forgotten
-	useBatch       = 256         // written at a time, with a pause for requests
-	usePause       = 100 * time.Millisecond
+	useInterval    = time.Minute            // a key's last use is written at most this often
+	maxPendingUses = 8192                   // what is noted beyond it is forgotten
+	useBatch       = 32                     // for each core, written in a third of a millisecond
+	usePause       = 100 * time.Millisecond // then, for requests
 )
 
 // use names a key by its digest, since thousands of strings are work for the garbage
@@ -25,7 +26,7 @@ type use struct {
 }
 
 // NoteUse notes that the key was used at now, to the minute. It never waits
-// and never fails; the time is written within some seconds, and by Close.
+// and never fails; the time is written within half a minute, and by Close.
 func (s *Store) NoteUse(r *Record, now policy.Time) {
 	if now < r.noted.Add(useInterval) {
 		return
@@ -57,8 +58,8 @@ func (s *Store) flushUses(ctx context.Context, pause time.Duration) {
 		}
 		// In the order of the table, of which a batch then touches few pages.
 		slices.SortFunc(noted, func(a, b use) int { return bytes.Compare(a.digest[:], b.digest[:]) })
-		for batch := range slices.Chunk(noted, useBatch) {
-			if s.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
+		for batch := range slices.Chunk(noted, useBatch*runtime.GOMAXPROCS(0)) {
+			if s.note(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
 				return
 			}
 			for _, u := range batch {

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func TestNoteUse_ClosingWritesAll(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()
-	const many = 2*useBatch + 1
+	many := 2*useBatch*runtime.GOMAXPROCS(0) + 1
 	for range many {
 		_, secret := f.key(a.ID)
 		f.NoteUse(f.find(secret), start.Add(time.Hour))

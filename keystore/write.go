@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ const (
 type write struct {
 	run      func(*txn) error
 	expected bool        // see [Store.Expect]
+	note     bool        // see [Store.note]
 	taken    atomic.Bool // by the writer, who then answers, or by a caller who gave up
 	err      error
 	done     chan error
@@ -35,15 +37,26 @@ func (w *write) take() bool { return w.taken.CompareAndSwap(false, true) }
 // the caches of this process have dropped what it changed. A caller whose ctx
 // ends before its turn gives up; once running, the write is waited for.
 func (s *Store) write(ctx context.Context, run func(*txn) error) error {
-	return s.writeAs(ctx, new(Coming), run)
+	return s.submit(ctx, &write{run: run}, new(Coming))
 }
 
 // writeAs is write for one that was expected, if coming has not ended.
 func (s *Store) writeAs(ctx context.Context, coming *Coming, run func(*txn) error) error {
+	return s.submit(ctx, &write{run: run, expected: coming.store != nil}, coming)
+}
+
+// note is write for what may be lost with the power. With notes alone, the batch does
+// not wait for the disk, and on one core no request waits with it.
+func (s *Store) note(ctx context.Context, run func(*txn) error) error {
+	return s.submit(ctx, &write{run: run, note: true}, new(Coming))
+}
+
+// submit puts a write into the queue, and waits for its outcome.
+func (s *Store) submit(ctx context.Context, w *write, coming *Coming) error {
 	if ctx.Err() != nil {
 		return gaveUp(ctx)
 	}
-	w := &write{run: run, expected: coming.store != nil, done: make(chan error, 1)}
+	w.done = make(chan error, 1)
 	select {
 	case s.queue <- w:
 		coming.store = nil // the writer counts it now
@@ -212,7 +225,11 @@ func (s *Store) begin(ctx context.Context, batch []*write) (*database, *sql.Tx, 
 		if err := db.checkPlace(); err != nil {
 			return nil, nil, err
 		}
-		tx, err := db.writer.BeginTx(ctx, nil)
+		conn := db.writer
+		if notes(batch) {
+			conn = db.noter
+		}
+		tx, err := conn.BeginTx(ctx, nil)
 		if err == nil {
 			return db, tx, nil
 		}
@@ -228,12 +245,12 @@ func (s *Store) begin(ctx context.Context, batch []*write) (*database, *sql.Tx, 
 }
 
 func abandoned(batch []*write) bool {
-	for _, w := range batch {
-		if !w.taken.Load() {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(batch, func(w *write) bool { return !w.taken.Load() })
+}
+
+// notes reports whether nothing in the batch has to be durable.
+func notes(batch []*write) bool {
+	return !slices.ContainsFunc(batch, func(w *write) bool { return !w.note })
 }
 
 // txn is the transaction of a batch, as one of its writes sees it. After an

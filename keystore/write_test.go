@@ -269,3 +269,42 @@ func TestR10_AcknowledgedJobsSurviveKill(t *testing.T) {
 		t.Errorf("integrity check: %s, %v", check, err)
 	}
 }
+
+// What need not be durable waits for the disk where something else of its batch must
+// be, and only there.
+func TestNote_SharesADurableBatch(t *testing.T) {
+	f := openStore(t, newPath(t))
+	const normal, full = 1, 2 // of https://www.sqlite.org/pragma.html#pragma_synchronous
+	var level int
+	ask := func(t *txn) error { return t.queryRow(`PRAGMA synchronous`).Scan(&level) }
+	for _, c := range []struct {
+		notes []bool
+		want  int
+	}{
+		{[]bool{true}, normal},
+		{[]bool{false}, full},
+		{[]bool{true, true}, normal},
+		{[]bool{true, false}, full},
+		{[]bool{false, true}, full},
+	} {
+		var batch []*write
+		for _, note := range c.notes {
+			batch = append(batch, &write{run: ask, note: note, done: make(chan error, 1)})
+		}
+		level = 0
+		f.commit(t.Context(), batch)
+		for _, w := range batch {
+			if err := <-w.done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if level != c.want {
+			t.Errorf("notes %v: committed with synchronous %d, want %d", c.notes, level, c.want)
+		}
+	}
+	for want, submit := range map[int]func(context.Context, func(*txn) error) error{normal: f.note, full: f.write} {
+		if err := submit(t.Context(), ask); err != nil || level != want {
+			t.Errorf("synchronous %d, %v; want %d", level, err, want)
+		}
+	}
+}
