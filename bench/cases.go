@@ -70,11 +70,15 @@ func (s *suite) closed(name string, one, other *proxy, next source, conns int, m
 // rate, which is a part of what the plain proxy can do.
 func (s *suite) atRate(name string, one, other *proxy, p plan, part float64, m measure) error {
 	p.length = s.length
-	most, err := s.play(one, p)
-	if err != nil {
-		return err
+	var most []float64 // of some runs, since near full load much hangs on a few percent
+	for range min(5, s.pairs) {
+		r, err := s.play(one, p)
+		if err != nil {
+			return err
+		}
+		most = append(most, r.perSecond())
 	}
-	p.rate = part * most.perSecond()
+	p.rate = part * median(most)
 	p.length = 2 * s.length
 	run := func(target *proxy) func() (sample, error) {
 		return func() (sample, error) {
