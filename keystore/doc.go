@@ -25,8 +25,9 @@
 // One goroutine writes. It takes what is queued into one transaction, so that
 // many requests share one fsync; each write stands or falls alone. For writes that
 // [Store.Expect] has announced it waits up to 2 ms; where three transactions in a
-// row have waited in vain, sixteen do not. When a call returns without
-// error, its effect survives the loss of power.
+// row have waited in vain, sixteen do not, and after these one is enough for as many more.
+// When a call returns without error, its effect survives the loss of power. When
+// keys were last used alone is written without a sync, over a connection of its own.
 //
 // # Secrets
 //

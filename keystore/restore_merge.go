@@ -203,9 +203,10 @@ func (m *merger) bring() {
 			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
 			AND id NOT IN (`+since+`IN ($2, $3, $4))
 			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
-	// Also of keys that are as they are now, whose last uses are no older.
+	// Also of keys that have not gone: the power may have failed since.
 	m.exec(`INSERT INTO main.last_uses (digest, at) SELECT digest, at FROM backup.last_uses
-		WHERE digest IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`)
+		WHERE digest IN (SELECT digest FROM main.api_keys)
+		ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE last_uses.at < excluded.at`)
 	m.exec(`DELETE FROM main.dead_digests WHERE key_id IN (SELECT id FROM main.api_keys)`)
 	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at`
 	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs

@@ -3,7 +3,6 @@ package keystore
 import (
 	"bytes"
 	"context"
-	"runtime"
 	"slices"
 	"time"
 
@@ -12,10 +11,11 @@ import (
 
 // Last-used times are bookkeeping: approximate, and lost rather than waited for.
 const (
-	useInterval    = time.Minute            // a key's last use is written at most this often
-	maxPendingUses = 8192                   // what is noted beyond it is forgotten
-	useBatch       = 32                     // for each core, written in a third of a millisecond
-	usePause       = 100 * time.Millisecond // then, for requests
+	useInterval    = time.Minute // a key's last use is written at most this often
+	useRare        = time.Hour   // one that has not been noted for so long goes before others
+	maxPendingUses = 4096        // what finds no room is noted when the key is used again
+	useBatch       = 32          // written at a time, in a fifth of a millisecond
+	usePause       = 100 * time.Millisecond
 )
 
 // use names a key by its digest, since thousands of strings are work for the garbage
@@ -26,30 +26,44 @@ type use struct {
 }
 
 // NoteUse notes that the key was used at now, to the minute. It never waits
-// and never fails; the time is written within half a minute, and by Close.
+// and never fails; the time is written within half a minute, and by Close. With more
+// keys in use than can be written each minute, those that are used all the time take
+// turns, and leave room for those that are not.
 func (s *Store) NoteUse(r *Record, now policy.Time) {
-	if now < r.noted.Add(useInterval) {
+	room := cap(s.uses)
+	if now < r.noted.Add(useRare) {
+		room /= 2
+	}
+	if now < r.noted.Add(useInterval) || len(s.uses) >= room {
 		return
 	}
+	cached := false
 	if st := s.state.Load(); st.fault == nil {
-		noted := false // by another use meanwhile
-		st.db.keys.edit(r.digest, func(cached *recordEntry) {
-			if noted = now < cached.noted.Add(useInterval); !noted {
-				cached.noted = now
+		st.db.keys.edit(r.digest, func(e *recordEntry) {
+			// Another use may have been noted meanwhile.
+			if cached = true; now >= e.noted.Add(useInterval) && s.queueUse(r.digest, now) {
+				e.noted = now
 			}
+			r.noted = e.noted
 		})
-		if r.noted = now; noted {
-			return
-		}
 	}
-	select {
-	case s.uses <- use{r.digest, now}:
-	default:
+	if !cached {
+		s.queueUse(r.digest, now)
 	}
 }
 
-// flushUses writes the uses that were noted, some at a time. What cannot be written
-// stays for the next time.
+// queueUse reports whether there was room for the use.
+func (s *Store) queueUse(d digest, now policy.Time) bool {
+	select {
+	case s.uses <- use{d, now}:
+		return true
+	default:
+		return false
+	}
+}
+
+// flushUses writes the uses that were noted, some at a time, with a pause for requests
+// in between. What cannot be written stays for the next time.
 func (s *Store) flushUses(ctx context.Context, pause time.Duration) {
 	for s.takeUses() {
 		noted := make([]use, 0, len(s.pending))
@@ -58,7 +72,7 @@ func (s *Store) flushUses(ctx context.Context, pause time.Duration) {
 		}
 		// In the order of the table, of which a batch then touches few pages.
 		slices.SortFunc(noted, func(a, b use) int { return bytes.Compare(a.digest[:], b.digest[:]) })
-		for batch := range slices.Chunk(noted, useBatch*runtime.GOMAXPROCS(0)) {
+		for batch := range slices.Chunk(noted, useBatch) {
 			if s.note(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {
 				return
 			}
@@ -85,7 +99,8 @@ func (s *Store) takeUses() bool {
 	return len(s.pending) > 0
 }
 
-// Other processes note uses too: it is decided here who writes. A key may be gone.
+// Other processes note uses too: it is decided here who writes. A key may be gone; its
+// digest is compared as in keyByDigest.
 const noteUse = `INSERT INTO last_uses (digest, at)
 	SELECT digest, $1 FROM api_keys WHERE digest = (SELECT $2)
 	ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE last_uses.at <= excluded.at - $3`

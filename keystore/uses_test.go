@@ -1,7 +1,7 @@
 package keystore
 
 import (
-	"runtime"
+	"context"
 	"strconv"
 	"testing"
 	"time"
@@ -77,11 +77,78 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 	}
 }
 
+// What finds no room is not given up for a minute, and keys that are in use all the
+// time leave some: a key that is seldom used must not pass for an unused one.
+func TestNoteUse_WithoutRoom(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	a := f.account()
+	_, often := f.key(a.ID)
+	_, seldom := f.key(a.ID)
+	db := rawDB(t, path)
+	written := func(at policy.Time) int {
+		f.flushUses(t.Context(), 0)
+		return count(t, db, `SELECT COUNT(*) FROM last_uses WHERE at = $1`, at)
+	}
+	f.NoteUse(f.find(often), start)
+	if n := written(start); n != 1 {
+		t.Fatal("the first use was not written")
+	}
+
+	now := start.Add(2 * useInterval)
+	for len(f.uses) < maxPendingUses/2 {
+		f.queueUse(digest{}, now)
+	}
+	f.NoteUse(f.find(often), now)
+	f.NoteUse(f.find(seldom), now)
+	if n := written(now); n != 1 {
+		t.Errorf("with half of the room taken, %d uses were written, want that of the key without any", n)
+	}
+	now = now.Add(time.Second)
+	f.NoteUse(f.find(often), now)
+	if n := written(now); n != 1 {
+		t.Error("what had found no room was not noted at the next use")
+	}
+
+	now = start.Add(useRare + time.Minute)
+	for f.queueUse(digest{}, now) {
+	}
+	f.NoteUse(f.find(seldom), now)
+	if n := written(now); n != 0 {
+		t.Error("a use was written that found no room at all")
+	}
+	now = now.Add(time.Second)
+	f.NoteUse(f.find(seldom), now)
+	if n := written(now); n != 1 {
+		t.Error("what had found no room at all was not noted at the next use")
+	}
+}
+
+// Last uses need not be durable, and nothing waits for the disk because of them.
+func TestNoteUse_IsWrittenAside(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path)
+	_, secret := f.key(f.account().ID)
+	f.NoteUse(f.find(secret), start.Add(time.Hour))
+	db, _ := f.database()
+	durable, err := db.writer.Conn(t.Context()) // the only one
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = durable.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	f.flushUses(ctx, 0)
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM last_uses`); n != 1 {
+		t.Error("the last use was not written without the durable connection")
+	}
+}
+
 func TestNoteUse_ClosingWritesAll(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()
-	many := 2*useBatch*runtime.GOMAXPROCS(0) + 1
+	const many = 2*useBatch + 1
 	for range many {
 		_, secret := f.key(a.ID)
 		f.NoteUse(f.find(secret), start.Add(time.Hour))

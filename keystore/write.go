@@ -42,11 +42,12 @@ func (s *Store) write(ctx context.Context, run func(*txn) error) error {
 
 // writeAs is write for one that was expected, if coming has not ended.
 func (s *Store) writeAs(ctx context.Context, coming *Coming, run func(*txn) error) error {
-	return s.submit(ctx, &write{run: run, expected: coming.store != nil}, coming)
+	return s.submit(ctx, &write{run: run, expected: coming.store == s}, coming)
 }
 
-// note is write for what may be lost with the power. With notes alone, the batch does
-// not wait for the disk, and on one core no request waits with it.
+// note is write for what may be lost with the power. A batch of notes alone does not
+// wait for the disk, but where SQLite moves its log into the file, and on one core no
+// request waits with it.
 func (s *Store) note(ctx context.Context, run func(*txn) error) error {
 	return s.submit(ctx, &write{run: run, note: true}, new(Coming))
 }
@@ -59,7 +60,9 @@ func (s *Store) submit(ctx context.Context, w *write, coming *Coming) error {
 	w.done = make(chan error, 1)
 	select {
 	case s.queue <- w:
-		coming.store = nil // the writer counts it now
+		if w.expected {
+			coming.store = nil // the writer counts it now
+		}
 	case <-ctx.Done():
 		return gaveUp(ctx)
 	case <-s.writerDone:
