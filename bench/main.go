@@ -113,10 +113,13 @@ func bench(ctx context.Context) error {
 // runCase runs a case in front of a backend of its own.
 func (s *suite) runCase(c benchCase) (err error) {
 	defer s.stopAll()
-	if s.loop, err = newLoop(backend{}); err != nil {
+	if s.loop, err = newLoop(backend{created: s.created}); err != nil {
 		return err
 	}
-	defer s.loop.end()
+	defer func() {
+		s.created = s.loop.backend.created
+		s.loop.end()
+	}()
 	return c.run(s)
 }
 

@@ -58,7 +58,7 @@ func status(head []byte) int {
 // backend is what stands behind the proxies: a speech API that does no work.
 type backend struct {
 	key     []byte // that each request must have; empty behind the plain proxy
-	created int    // jobs
+	created int    // jobs so far
 }
 
 const (

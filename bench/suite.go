@@ -27,6 +27,7 @@ type suite struct {
 
 	some, many *fixture
 	loop       *loop
+	created    int // jobs, of which no two have one ID
 }
 
 // row is a line of the report.
