@@ -113,7 +113,7 @@ func (*suite) progress(format string, args ...any) {
 }
 
 // victims are keys that are there to be revoked.
-const victims = 20_000
+const victims = 50_000
 
 // small is a keystore whose keys are all in use, but for the victims.
 func (s *suite) small() (f *fixture, err error) {

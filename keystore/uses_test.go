@@ -110,7 +110,16 @@ func TestNoteUse_WithoutRoom(t *testing.T) {
 		t.Error("what had found no room was not noted at the next use")
 	}
 
-	now = start.Add(useRare + time.Minute)
+	now = start.Add(useRare + 3*useInterval)
+	for len(f.uses) < maxPendingUses/2 {
+		f.queueUse(digest{}, now)
+	}
+	f.NoteUse(f.find(seldom), now)
+	if n := written(now); n != 1 {
+		t.Errorf("with half of the room taken, %d uses were written, want that of the key that had none for an hour", n)
+	}
+
+	now = now.Add(useRare + useInterval)
 	for f.queueUse(digest{}, now) {
 	}
 	f.NoteUse(f.find(seldom), now)
