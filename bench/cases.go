@@ -58,14 +58,9 @@ const twoThreads = "GOMAXPROCS=2"
 
 func withTwoThreads(run func(*suite) error) func(*suite) error {
 	return func(s *suite) error {
-		defer func(env []string, profile string) { s.env, s.profile = env, profile }(s.env, s.profile)
-		s.env, s.profile = append(slices.Clone(s.env), twoThreads), ""
-		first := len(s.rows)
-		err := run(s)
-		for i := range s.rows[first:] {
-			s.rows[first+i].Case += ", " + twoThreads
-		}
-		return err
+		defer func(env []string) { s.env, s.suffix = env, "" }(s.env)
+		s.env, s.suffix = append(slices.Clone(s.env), twoThreads), ", "+twoThreads
+		return run(s)
 	}
 }
 

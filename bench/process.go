@@ -139,6 +139,7 @@ func (s *suite) profiles(name string, proxies []*proxy, load func(*proxy) error)
 	if s.profile == "" {
 		return nil
 	}
+	name += s.suffix
 	for _, p := range proxies {
 		s.progress("%s: profile of the %s proxy", name, p.name)
 		done := make(chan error, 1)

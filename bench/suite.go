@@ -22,6 +22,7 @@ type suite struct {
 	keys    int           // in use
 	profile string        // a directory for CPU profiles; empty for none
 	env     []string      // of proxies to come
+	suffix  string        // of a case's name, where the proxies' environment is the case's own
 	running []*proxy
 	rows    []row
 
@@ -71,6 +72,7 @@ type measure struct {
 // compare interleaves runs of both, and adds a row for each measure. The first
 // of a pair is now the one and now the other.
 func (s *suite) compare(name string, pairs int, plain, gate func() (sample, error), measures ...measure) error {
+	name += s.suffix
 	var plains, gates []sample
 	for i := range pairs {
 		if s.ctx.Err() != nil {
