@@ -25,10 +25,12 @@
 // One goroutine writes. It takes what is queued into one transaction, so that
 // many requests share one fsync; each write stands or falls alone. For writes that
 // [Store.Expect] has announced it waits up to 2 ms; where three transactions in a
-// row have waited in vain, sixteen do not, and after these one is enough for as many more.
-// When a call returns without error, its effect survives the loss of power. Only
-// last uses of keys are an exception: they are written without waiting for the disk,
-// over a connection of their own.
+// row have waited in vain, sixteen do not, and after these one is enough for as
+// many more. When a call returns without error, its effect survives the loss of
+// power.
+//
+// Last uses of keys alone need not be durable. They have a connection of their own,
+// whose commits sync nothing but for a checkpoint.
 //
 // # Secrets
 //

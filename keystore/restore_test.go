@@ -349,3 +349,28 @@ func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 		t.Errorf("over another: %v", err)
 	}
 }
+
+// The last uses of some seconds are lost with the power, and a backup may have them.
+func TestRestore_KeepsTheLaterLastUse(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	a := f.account()
+	lost, secret := f.key(a.ID)
+	later, another := f.key(a.ID)
+	use := func(secret policy.Secret, at policy.Time) {
+		f.NoteUse(f.find(secret), at)
+		f.flushUses(t.Context(), 0)
+	}
+	backedUp, since := start.Add(time.Hour), start.Add(2*time.Hour)
+	use(secret, backedUp)
+	use(another, backedUp)
+	full := f.backup()
+	mustExec(t, rawDB(t, path), `UPDATE last_uses SET at = $1`, start)
+	use(another, since)
+	f.restore(full.Path, since)
+	for id, want := range map[string]policy.Time{lost.ID: backedUp, later.ID: since} {
+		if k, err := f.Key(t.Context(), id); err != nil || k.LastUsedAt != want {
+			t.Errorf("key %s was last used at %s, %v; want %s", id, k.LastUsedAt, err, want)
+		}
+	}
+}

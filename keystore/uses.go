@@ -12,7 +12,7 @@ import (
 // Last-used times are bookkeeping: approximate, and lost rather than waited for.
 const (
 	useInterval    = time.Minute // a key's last use is written at most this often
-	useRare        = time.Hour   // one that has not been noted for so long goes before others
+	useRare        = time.Hour   // room is kept for keys of which none was noted for so long
 	maxPendingUses = 4096        // what finds no room is noted when the key is used again
 	useBatch       = 32          // written at a time, in a fifth of a millisecond
 	usePause       = 100 * time.Millisecond
@@ -26,9 +26,9 @@ type use struct {
 }
 
 // NoteUse notes that the key was used at now, to the minute. It never waits
-// and never fails; the time is written within half a minute, and by Close. With more
-// keys in use than can be written each minute, those that are used all the time take
-// turns, and leave room for those that are not.
+// and never fails; a time that finds room is written within half a minute, and by Close.
+// With more keys in use than can be written each minute, those that are used all the
+// time take turns, and leave room for those that are not.
 func (s *Store) NoteUse(r *Record, now policy.Time) {
 	room := cap(s.uses)
 	if now < r.noted.Add(useRare) {
@@ -47,8 +47,8 @@ func (s *Store) NoteUse(r *Record, now policy.Time) {
 			r.noted = e.noted
 		})
 	}
-	if !cached {
-		s.queueUse(r.digest, now)
+	if !cached && s.queueUse(r.digest, now) {
+		r.noted = now
 	}
 }
 
