@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,12 +136,20 @@ func TestWrite_CallerGivesUp(t *testing.T) {
 		t.Error("a write ran after its caller gave up")
 	}
 	// One that runs is waited for.
-	ctx, cancel = context.WithCancel(t.Context())
-	err = f.write(ctx, func(*txn) error { cancel(); time.Sleep(20 * time.Millisecond); return nil })
+	end := make(ending)
+	err = f.write(end, func(*txn) error { end <- struct{}{}; return nil })
 	if err != nil {
 		t.Errorf("a running write: %v", err)
 	}
 }
+
+// ending is a context that ends when somebody sees it end.
+type ending chan struct{}
+
+func (ending) Deadline() (at time.Time, ok bool) { return at, false }
+func (e ending) Done() <-chan struct{}           { return e }
+func (ending) Err() error                        { return nil }
+func (ending) Value(any) any                     { return nil }
 
 func TestLockedDatabase_ReadsGoOn(t *testing.T) {
 	path := newPath(t)
@@ -178,6 +187,7 @@ func TestClose_AnswersEveryWrite(t *testing.T) {
 	f := openStore(t, newPath(t))
 	key, _ := f.key(f.account().ID)
 	var wg sync.WaitGroup
+	var written atomic.Int64
 	for w := range 8 {
 		wg.Go(func() {
 			for i := 0; ; i++ {
@@ -186,10 +196,11 @@ func TestClose_AnswersEveryWrite(t *testing.T) {
 					wantIs(t, err, ErrUnavailable)
 					return
 				}
+				written.Add(1)
 			}
 		})
 	}
-	time.Sleep(20 * time.Millisecond)
+	waitFor(t, 10*time.Second, "all are writing", func() bool { return written.Load() > 100 })
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
