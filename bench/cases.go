@@ -6,10 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +23,10 @@ type benchCase struct {
 var cases = []benchCase{
 	{"decision", "a decision on a cached record, without HTTP", (*suite).decision},
 	{"poll", "polls of jobs, 32 connections, 100 thousand keys in use", (*suite).polls},
-	{"floor", "the same polls through the least that checks a key", func(s *suite) error { return s.floors(false) }},
-	{"floor-jobs", "the same through the least that knows jobs as well", func(s *suite) error { return s.floors(true) }},
+	{"floor", "the same polls through the least that checks a key", floorOf("floor")},
+	{"floor-jobs", "the same through the least that knows jobs as well", floorOf("floor-jobs")},
+	{"floor-cost", "the same through one that costs what the gate does, and does no more", floorOf("floor-cost")},
+	{"poll-slow", "polls at the rate of churn, without its changes, and floor-cost at that rate", (*suite).slowPolls},
 	{"query", "short recognitions with the key in the query", (*suite).queries},
 	{"poll-million", "polls with a million keys in the store", (*suite).pollsOfMillion},
 	{"form-u", "uploads of 4 KiB with the key in part u", func(s *suite) error { return s.forms("u") }},
@@ -51,6 +50,9 @@ var cases = []benchCase{
 }
 
 const smallConns = 32
+
+// churnRate is that of the polls, per second.
+const churnRate = 6000
 
 // twoThreads has Go run two threads on the proxies' core, where it would run one, and
 // let everything wait for the collector and for the disk.
@@ -84,19 +86,22 @@ func (s *suite) closed(name string, one, other *proxy, next source, conns int, m
 	})
 }
 
-// atRate compares the latencies of class 0 of a plan when requests come at a
-// rate, which is a part of what the plain proxy can do.
-func (s *suite) atRate(name string, one, other *proxy, p plan, part float64, m measure) error {
-	p.length = s.length
+// rateOf is a part of what a proxy can do of a plan.
+func (s *suite) rateOf(p *proxy, of plan, part float64) (float64, error) {
+	of.length = s.length
 	var most []float64 // of some runs, since near full load much hangs on a few percent
 	for range min(5, s.pairs) {
-		r, err := s.play(one, p)
+		r, err := s.play(p, of)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		most = append(most, r.perSecond())
 	}
-	p.rate = part * median(most)
+	return part * median(most), nil
+}
+
+// atRate compares the latencies of class 0 of a plan, whose requests come at a rate.
+func (s *suite) atRate(name string, one, other *proxy, p plan, m measure) error {
 	p.length = 2 * s.length
 	run := func(target *proxy) func() (sample, error) {
 		return func() (sample, error) {
@@ -148,49 +153,36 @@ func throughputAtLeast(target float64) measure {
 
 func p99AtMost(target float64) measure { return measure{name: "p99", target: target, atMost: true} }
 
-func (s *suite) smallRequests(name string, gate func(*fixture) site, next func(*fixture) source, cpu, throughput, p99 measure) error {
-	f, err := s.small()
+// smallRequests compares plain Caddy and a site under load, and at half of it.
+func (s *suite) smallRequests(name string, f *fixture, other site, next source, cpu, throughput, p99 measure) error {
+	one, two, err := s.warmPair(f, plainSite(), other)
 	if err != nil {
 		return err
 	}
-	one, other, err := s.warmPair(f, plainSite(), gate(f))
-	if err != nil {
+	if err := s.closed(name, one, two, next, smallConns, cpu, throughput); err != nil {
 		return err
 	}
-	if err := s.closed(name, one, other, next(f), smallConns, cpu, throughput); err != nil {
+	p := plan{conns: smallConns, next: next, classes: []class{answered}}
+	if p.rate, err = s.rateOf(one, p, 0.5); err != nil {
 		return err
 	}
-	return s.atRate(name, one, other, plan{conns: smallConns, next: next(f), classes: []class{answered}}, 0.5, p99)
+	return s.atRate(name, one, two, p, p99)
 }
 
 func (s *suite) polls() error {
-	return s.smallRequests("poll", gateSite, func(f *fixture) source { return f.poll }, cpuAtMost(1.05), throughputAtLeast(0.95), p99AtMost(1.2))
-}
-
-// floors has no targets: what it costs is the floor under those of polls.
-func (s *suite) floors(jobs bool) error {
 	f, err := s.small()
 	if err != nil {
 		return err
 	}
-	name, args := "floor", []string{filepath.Join(s.dir, "secrets"), upstreamKey}
-	if err := os.WriteFile(args[0], []byte(strings.Join(f.keys, "\n")+"\n"), 0o600); err != nil {
-		return err
-	}
-	if jobs {
-		name, args = "floor-jobs", append(args, filepath.Join(s.dir, "jobs"))
-		if err := os.WriteFile(args[2], []byte(strings.Join(f.jobs, "\n")+"\n"), 0o600); err != nil {
-			return err
-		}
-	}
-	floor := func(*fixture) site {
-		return site{name: "floor", binary: "floor", key: upstreamKey, before: "bench_floor * " + strings.Join(args, " ")}
-	}
-	return s.smallRequests(name, floor, func(f *fixture) source { return f.poll }, cpuAtMost(0), throughputAtLeast(0), p99AtMost(0))
+	return s.smallRequests("poll", f, gateSite(f), f.poll, cpuAtMost(1.05), throughputAtLeast(0.95), p99AtMost(1.2))
 }
 
 func (s *suite) queries() error {
-	return s.smallRequests("query", gateSite, func(f *fixture) source { return f.query }, cpuAtMost(1.05), throughputAtLeast(0.95), p99AtMost(1.2))
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	return s.smallRequests("query", f, gateSite(f), f.query, cpuAtMost(1.05), throughputAtLeast(0.95), p99AtMost(1.2))
 }
 
 func (s *suite) pollsOfMillion() error {
@@ -247,12 +239,15 @@ func (s *suite) flood() error {
 		return err
 	}
 	mix := plan{conns: 2 * smallConns, next: f.flooded(10), classes: []class{answered, {status: 401}}}
-	return s.atRate("flood", one, other, mix, 0.4, p99AtMost(1.5))
+	if mix.rate, err = s.rateOf(one, mix, 0.4); err != nil {
+		return err
+	}
+	return s.atRate("flood", one, other, mix, p99AtMost(1.5))
 }
 
 // churn has keys issued through the gate, and others revoked by another process.
 func (s *suite) churn() error {
-	const perSecond, rate = 100, 6000
+	const perSecond = 100
 	f, err := s.small()
 	if err != nil {
 		return err
@@ -276,7 +271,7 @@ func (s *suite) churn() error {
 	stop := revoke(s.ctx, store, f.victims, perSecond)
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {
-			r, err := s.play(p, plan{conns: smallConns, next: f.issued(rate/perSecond - 1), classes: []class{answered, {status: 200}}, rate: rate, length: 2 * s.length, together: true})
+			r, err := s.play(p, plan{conns: smallConns, next: f.issued(churnRate/perSecond - 1), classes: []class{answered, {status: 200}}, rate: churnRate, length: 2 * s.length, together: true})
 			if err != nil {
 				return nil, err
 			}
@@ -285,7 +280,7 @@ func (s *suite) churn() error {
 	}
 	m := p99AtMost(1.3)
 	m.unit = "µs"
-	err = s.compare(fmt.Sprintf("churn, %d requests/s", rate), s.pairs, run(one), run(other), m)
+	err = s.compare(fmt.Sprintf("churn, %d requests/s", churnRate), s.pairs, run(one), run(other), m)
 	revoked, revoking := stop()
 	f.victims = f.victims[revoked:]
 	if done := float64(revoked) / time.Since(begun).Seconds(); err == nil && revoking == nil && done < 0.9*perSecond {

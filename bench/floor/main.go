@@ -5,6 +5,9 @@
 // Given jobs, it does the least that knows them as well: another look into a map, and
 // answers that pass through a writer that keeps them out of caches, and looks for the
 // backend's key and for the job's state in what comes in one piece.
+//
+// Given "cost" as well, it takes as much time and memory as the gate, for nothing: what
+// it then adds to latencies is what costs add, whatever they are for.
 package main
 
 import (
@@ -19,6 +22,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -39,10 +43,25 @@ type floor struct {
 	Secrets  string `json:"secrets"`  // a file with one in each line
 	Upstream string `json:"upstream"` // the backend's own key
 	Jobs     string `json:"jobs"`     // a file with an ID in each line; none for keys alone
+	Cost     string `json:"cost"`     // "cost" to cost what the gate does
 
 	keys    map[[sha256.Size]byte]allowed
 	jobs    map[[sha256.Size]byte]allowed
 	allowed []netip.Prefix
+	ballast []byte
+}
+
+// What the gate costs beyond this, as its benchmark showed with 100,000 keys in use.
+const (
+	costHeap    = 11 << 20             // bytes that its records take more
+	costTime    = 3 * time.Microsecond // for each request
+	costObjects = 10                   // for each request
+)
+
+// garbage is of the size of a small thing that lives for a request.
+type garbage struct {
+	next *garbage
+	_    [112]byte
 }
 
 // allowed is a rule's number. Records with pointers would be the collector's work.
@@ -59,13 +78,16 @@ func parse(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if !h.Args(&f.Secrets, &f.Upstream) {
 		return nil, h.ArgErr()
 	}
-	h.Args(&f.Jobs)
+	h.Args(&f.Jobs, &f.Cost)
 	return f, nil
 }
 
 // Provision reads the files.
 func (f *floor) Provision(caddy.Context) (err error) {
 	f.allowed = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	if f.Cost != "" {
+		f.ballast = make([]byte, costHeap)
+	}
 	if f.keys, err = read(f.Secrets); err == nil && f.Jobs != "" {
 		f.jobs, err = read(f.Jobs)
 	}
@@ -105,7 +127,7 @@ func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return nil
 	}
 	r.Header.Set("Accept-Encoding", "identity")
-	watched := &answer{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, key: []byte(f.Upstream)}
+	watched := &answer{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, key: []byte(f.Upstream), spent: f.spend()}
 	return next.ServeHTTP(watched, r)
 }
 
@@ -114,6 +136,21 @@ type answer struct {
 	caddyhttp.ResponseWriterWrapper
 	key   []byte
 	ended bool
+	spent *garbage
+}
+
+// spend takes what the gate would take more.
+func (f *floor) spend() (all *garbage) {
+	if f.Cost == "" {
+		return nil
+	}
+	begun := time.Now()
+	for n := 0; n < costObjects || time.Since(begun) < costTime; n++ {
+		if n < costObjects {
+			all = &garbage{next: all}
+		}
+	}
+	return all
 }
 
 func (a *answer) WriteHeader(status int) {
