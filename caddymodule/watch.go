@@ -153,7 +153,7 @@ func (w *watcher) cleanHeader() {
 		return
 	}
 	header := w.header
-	header.Del("Set-Cookie")
+	delete(header, "Set-Cookie")
 	for name, values := range header {
 		for i, value := range values {
 			if masked := redactor.Text(value); masked != value {

@@ -13,11 +13,26 @@ import (
 // case, and white space and the like around a name or a second "?" before it,
 // or one that ends names at a NUL (C) or at a bracket (PHP's arrays).
 func sameName(a, b string) bool {
+	if isPlain(a) { // as nearly all are; what follows would leave it as it is
+		return strings.EqualFold(a, b)
+	}
 	a = strings.TrimLeftFunc(a, func(r rune) bool { return r == '?' || isInvisible(r) })
 	if i := strings.IndexAny(a, "\x00["); i >= 0 {
 		a = a[:i]
 	}
 	return strings.EqualFold(strings.TrimRightFunc(a, isInvisible), b)
+}
+
+// isPlain reports whether a name has nothing but ASCII letters, digits, "-" and "_".
+func isPlain(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 func isInvisible(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }

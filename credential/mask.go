@@ -49,6 +49,10 @@ func keyIn(segment string, places []dialect.Place) int {
 		return lower
 	}
 	for i := 0; i < len(segment); {
+		if !maySeparate[segment[i]] {
+			i++
+			continue
+		}
 		mark, n := separator(segment[i:])
 		switch {
 		case mark == beginsName:
@@ -72,6 +76,9 @@ const (
 	beginsName      // behind it a parameter's name can begin: ? ; # &
 	endsName        // in front of it the name ends, if a value follows: =
 )
+
+// maySeparate has the bytes with which a separator can begin.
+var maySeparate = [256]bool{'%': true, '?': true, ';': true, '#': true, '=': true}
 
 // separator reads the separator, escaped or not, that text begins with.
 func separator(text string) (m mark, n int) {

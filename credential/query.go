@@ -35,6 +35,7 @@ func parameters(query string) iter.Seq[parameter] {
 }
 
 func (f *Finding) findInQuery(query string) {
+	semicolons := strings.Contains(query, ";")
 	for p := range parameters(query) {
 		name, err := url.QueryUnescape(p.name.of(query))
 		if err != nil {
@@ -42,18 +43,21 @@ func (f *Finding) findInQuery(query string) {
 			return
 		}
 		for _, place := range f.places {
-			if place.In == dialect.Query {
-				f.findInParameter(query, p, name, place)
+			if place.In != dialect.Query {
+				continue
 			}
+			if semicolons {
+				if fault := hiddenBySemicolon(p.whole.of(query), place.Name); fault != nil {
+					f.fail(fault)
+					continue
+				}
+			}
+			f.findInParameter(query, p, name, place)
 		}
 	}
 }
 
 func (f *Finding) findInParameter(query string, p parameter, name string, place dialect.Place) {
-	if fault := hiddenBySemicolon(p.whole.of(query), place.Name); fault != nil {
-		f.fail(fault)
-		return
-	}
 	if !sameName(name, place.Name) {
 		return
 	}
