@@ -25,7 +25,7 @@ var cases = []benchCase{
 	{"poll", "polls of jobs, 32 connections, 100 thousand keys in use", (*suite).polls},
 	{"floor", "the same polls through the least that checks a key", floorOf("floor")},
 	{"floor-jobs", "the same through the least that knows jobs as well", floorOf("floor-jobs")},
-	{"floor-cost", "the same through one that costs what the gate does, and does no more", floorOf("floor-cost")},
+	{"floor-cost", "floor-jobs that costs about what the gate does, for nothing", floorOf("floor-cost")},
 	{"poll-slow", "polls at the rate of churn, without its changes, and floor-cost at that rate", (*suite).slowPolls},
 	{"query", "short recognitions with the key in the query", (*suite).queries},
 	{"poll-million", "polls with a million keys in the store", (*suite).pollsOfMillion},
@@ -51,7 +51,7 @@ var cases = []benchCase{
 
 const smallConns = 32
 
-// churnRate is that of the polls, per second.
+// churnRate is that of requests, per second.
 const churnRate = 6000
 
 // twoThreads has Go run two threads on the proxies' core, where it would run one, and
@@ -86,12 +86,12 @@ func (s *suite) closed(name string, one, other *proxy, next source, conns int, m
 	})
 }
 
-// rateOf is a part of what a proxy can do of a plan.
-func (s *suite) rateOf(p *proxy, of plan, part float64) (float64, error) {
-	of.length = s.length
+// rateOf is a part of the rate at which a proxy under full load answers a plan.
+func (s *suite) rateOf(p *proxy, load plan, part float64) (float64, error) {
+	load.length = s.length
 	var most []float64 // of some runs, since near full load much hangs on a few percent
 	for range min(5, s.pairs) {
-		r, err := s.play(p, of)
+		r, err := s.play(p, load)
 		if err != nil {
 			return 0, err
 		}
@@ -154,19 +154,19 @@ func throughputAtLeast(target float64) measure {
 func p99AtMost(target float64) measure { return measure{name: "p99", target: target, atMost: true} }
 
 // smallRequests compares plain Caddy and a site under load, and at half of it.
-func (s *suite) smallRequests(name string, f *fixture, other site, next source, cpu, throughput, p99 measure) error {
-	one, two, err := s.warmPair(f, plainSite(), other)
+func (s *suite) smallRequests(name string, f *fixture, site site, next source, cpu, throughput, p99 measure) error {
+	one, other, err := s.warmPair(f, plainSite(), site)
 	if err != nil {
 		return err
 	}
-	if err := s.closed(name, one, two, next, smallConns, cpu, throughput); err != nil {
+	if err := s.closed(name, one, other, next, smallConns, cpu, throughput); err != nil {
 		return err
 	}
 	p := plan{conns: smallConns, next: next, classes: []class{answered}}
 	if p.rate, err = s.rateOf(one, p, 0.5); err != nil {
 		return err
 	}
-	return s.atRate(name, one, two, p, p99)
+	return s.atRate(name, one, other, p, p99)
 }
 
 func (s *suite) polls() error {

@@ -13,43 +13,48 @@ import (
 // an answer may give it. The mask is as long as what it covers, so lengths stay
 // true. The zero value masks nothing.
 type Redactor struct {
+	of   *needle
+	left int    // bytes at which a secret may still start
+	held []byte // the end of the last piece, from where a secret may have started
+}
+
+// needle is a secret that is looked for, which the redactors of many answers share.
+type needle struct {
 	secret  string
 	anchor  string // a run of the secret that has one spelling; empty where it has none
 	longest int    // bytes of the secret's longest spelling
-	left    int    // bytes at which a secret may still start
-	held    []byte // the end of the last piece, from where a secret may have started
 }
 
 // NewRedactor masks secret where it starts in the first limit bytes.
 func NewRedactor(secret policy.Secret, limit int) *Redactor {
-	r := &Redactor{secret: secret.Reveal(), left: limit}
+	n := &needle{secret: secret.Reveal()}
 	run := 0
-	for i := range len(r.secret) {
+	for i := range len(n.secret) {
 		longest := 0
-		for _, s := range spellings[r.secret[i]] {
+		for _, s := range spellings[n.secret[i]] {
 			longest = max(longest, len(s))
 		}
-		r.longest += longest
+		n.longest += longest
 		if run++; longest > 1 {
 			run = 0
 		}
-		if run > len(r.anchor) {
-			r.anchor = r.secret[i+1-run : i+1]
+		if run > len(n.anchor) {
+			n.anchor = n.secret[i+1-run : i+1]
 		}
 	}
-	return r
+	return &Redactor{of: n, left: limit}
 }
 
 // Anew is a redactor of the same secret for another answer.
 func (r *Redactor) Anew(limit int) Redactor {
-	return Redactor{secret: r.secret, anchor: r.anchor, longest: r.longest, left: limit}
+	return Redactor{of: r.of, left: limit}
 }
 
 // Next masks the next piece. What it returns is p itself where nothing had to
 // change, and may lack the last bytes, which come with the next piece or with
 // Rest. It does not change p.
 func (r *Redactor) Next(p []byte) []byte {
-	if r.secret == "" || r.left <= 0 {
+	if r.left <= 0 {
 		return p
 	}
 	if len(r.held) > 0 {
@@ -73,7 +78,7 @@ func (r *Redactor) Rest() []byte {
 // Text masks a text that is whole. It returns text itself where nothing had to
 // change.
 func (r *Redactor) Text(text string) string {
-	if !strings.Contains(text, r.anchor) {
+	if r.of == nil || !strings.Contains(text, r.of.anchor) {
 		return text
 	}
 	return string(r.Whole([]byte(text)))
@@ -90,26 +95,26 @@ func (r *Redactor) Whole(p []byte) []byte {
 // there are any. Unless p is the last piece, it leaves alone what may be the
 // start of a secret, and returns how many bytes at the end that is.
 func (r *Redactor) mask(p []byte, limit int, last bool) (masked []byte, keep int) {
-	if r.secret == "" {
+	if r.of == nil || r.of.secret == "" {
 		return p, 0
 	}
 	i := 0
-	if !bytes.Contains(p, []byte(r.anchor)) {
+	if !bytes.Contains(p, []byte(r.of.anchor)) {
 		// There is no whole secret, and at the end at most a part of one.
 		if last {
 			return p, 0
 		}
-		i = max(0, len(p)-r.longest)
+		i = max(0, len(p)-r.of.longest)
 	}
 	copied := false
-	starts := spellingStarts[r.secret[0]]
+	starts := spellingStarts[r.of.secret[0]]
 	for {
 		next := indexAny(p[i:max(i, min(len(p), limit))], starts)
 		if next < 0 {
 			break
 		}
 		i += next
-		n, open := spelled(p[i:], r.secret)
+		n, open := spelled(p[i:], r.of.secret)
 		switch {
 		case open && !last:
 			return p, len(p) - i
