@@ -283,8 +283,10 @@ func (s *suite) churn() error {
 	err = s.compare(fmt.Sprintf("churn, %d requests/s", churnRate), s.pairs, run(one), run(other), m)
 	revoked, revoking := stop()
 	f.victims = f.victims[revoked:]
-	if done := float64(revoked) / time.Since(begun).Seconds(); err == nil && revoking == nil && done < 0.9*perSecond {
-		err = fmt.Errorf("churn: %.0f keys were revoked per second, where %d should be", done, perSecond)
+	const stall = perSecond / 4 // a disk that halts for a moment counts in long runs alone
+	took := time.Since(begun).Seconds()
+	if err == nil && revoking == nil && float64(revoked+stall) < 0.9*perSecond*took {
+		err = fmt.Errorf("churn: %.0f keys were revoked per second, where %d should be", float64(revoked)/took, perSecond)
 	}
 	return errors.Join(err, revoking)
 }
