@@ -1,0 +1,67 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestFileRemovedOrInvalid(t *testing.T) {
+	path := newPath(t)
+	var logs *observer.ObservedLogs
+	f := openStore(t, path, logTo(&logs))
+	a := f.account()
+	_, secret := f.key(a.ID)
+	f.find(secret)
+
+	away := path + ".away"
+	if err := os.Rename(path, away); err != nil {
+		t.Fatal(err)
+	}
+	unavailable := func() bool {
+		_, err := f.FindKey(t.Context(), secret)
+		return errors.Is(err, ErrUnavailable)
+	}
+	waitFor(t, time.Second, "a missing file is noticed", unavailable)
+	if err := os.WriteFile(path, []byte("garbage, and more than a header of it"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, time.Second, "the log names the garbage", func() bool {
+		return strings.Contains(fmt.Sprint(logs.All()), "want a keystore made by this program")
+	})
+	if !unavailable() {
+		t.Error("garbage is served")
+	}
+	_, _, err := f.CreateAccount(t.Context(), start, operator, "nowhere")
+	wantIs(t, err, ErrUnavailable)
+	lines := logs.Len()
+	for range 5 { // polls
+		time.Sleep(pollEvery / 2)
+	}
+	if n := logs.Len(); n != lines {
+		t.Errorf("%d more log lines while nothing changed", n-lines)
+	}
+
+	replaceFile(t, away, path)
+	waitFor(t, time.Second, "the file is back", func() bool { return !unavailable() })
+	if accounts, err := f.Accounts(t.Context()); err != nil || len(accounts) != 1 {
+		t.Errorf("accounts after the file came back: %v, %v", accounts, err)
+	}
+}
+
+// A write never goes to a file that is no longer there, not even before the
+// poll notices.
+func TestFileRemoved_WritesFailAtOnce(t *testing.T) {
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := f.CreateAccount(t.Context(), start, operator, "nowhere")
+	wantIs(t, err, ErrUnavailable)
+}
