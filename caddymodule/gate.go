@@ -218,7 +218,7 @@ func (g *Gate) provisionUpstream() error {
 	if err != nil {
 		return fmt.Errorf("upstream_key: %w", err)
 	}
-	g.upstream = credential.Upstream{Mode: credential.Replace, Key: policy.NewSecret(key)}
+	g.upstream = credential.ReplaceBy(policy.NewSecret(key))
 	if err := credential.CheckUpstreamKey(g.upstream.Key); err != nil {
 		return fmt.Errorf("upstream_key: %w", err)
 	}

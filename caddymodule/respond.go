@@ -20,7 +20,7 @@ const (
 
 // answer sends one of the gate's own answers in place of the backend's.
 func (x *exchange) answer(a dialect.Answer) error {
-	x.writeHeader(a)
+	x.gate.writeHeader(x.w, x.r, a)
 	state := bodyUntouched
 	if x.touched {
 		state = bodyBegun
@@ -76,17 +76,17 @@ func drain(body io.Reader, rc *http.ResponseController) {
 }
 
 // writeHeader sets the header of one of the gate's own answers.
-func (x *exchange) writeHeader(a dialect.Answer) {
-	header := x.w.Header()
+func (g *Gate) writeHeader(w http.ResponseWriter, r *http.Request, a dialect.Answer) {
+	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", "application/json")
 	if a.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(a.RetryAfter))
 	}
 	if a.Session {
-		setLiteral(header, x.gate.api.SessionHeader, newSessionID())
+		setLiteral(header, g.api.SessionHeader, newSessionID())
 	}
-	x.gate.CORS.set(header, x.r, x.gate.api.SessionHeader)
+	g.CORS.set(header, r, g.api.SessionHeader)
 }
 
 // setLiteral sets a header field whose spelling must stay as it is.

@@ -71,7 +71,7 @@ const (
 	placeholderUser      = "http.auth.user.id" // Caddy's own, in access logs as user_id
 )
 
-func (d ruling) placeholder(name string) (any, bool) {
+func (d *ruling) placeholder(name string) (any, bool) {
 	switch name {
 	case placeholderKey:
 		return d.holder.key, true
@@ -87,8 +87,9 @@ func (d ruling) placeholder(name string) (any, bool) {
 	return nil, false
 }
 
-// publish counts the decision and sets the placeholders.
-func (d ruling) publish(r *http.Request) {
+// publish counts the decision and sets the placeholders, which go on to show what d
+// is.
+func (d *ruling) publish(r *http.Request) {
 	d.tally.count(d.operation, d.reason)
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -111,7 +112,7 @@ func (d ruling) publish(r *http.Request) {
 	}
 }
 
-func (d ruling) logFields() []zap.Field {
+func (d *ruling) logFields() []zap.Field {
 	client := ""
 	if d.client.IsValid() {
 		client = d.client.String()

@@ -23,7 +23,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		g.CORS.servePreflight(w, r, g.api.Methods(r.URL.EscapedPath()), g.api.RequestHeaders)
 		return nil
 	}
-	x := g.newExchange(w, r)
+	var x exchange
+	x.begin(g, w, r)
 	if reason := policy.CheckRequest(&x.request); reason != policy.Undecided {
 		return x.refuse(reason, "")
 	}
@@ -31,12 +32,12 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	g.app.store.hold()
 	defer g.app.store.release()
 	if x.call.Operation == policy.Stream {
-		return x.serveStream(next)
+		lasting := x // on the heap, as other requests' need not be
+		return lasting.serveStream(next)
 	}
 
-	found := &x.found
-	*found = credential.Find(r, g.api, x.call.Route)
-	if verdict := x.judge(found); !verdict.ok && !verdict.pending {
+	found := credential.Find(r, g.api, x.call.Route)
+	if verdict := x.judge(&found); !verdict.ok && !verdict.pending {
 		return x.refuse(verdict.reason, verdict.detail)
 	}
 	if found.NeedsForm() {
@@ -45,19 +46,19 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		}
 		x.touched = true
 		x.now = now()
-		if verdict := x.judge(found); !verdict.ok {
+		if verdict := x.judge(&found); !verdict.ok {
 			return x.refuse(verdict.reason, verdict.detail)
 		}
 	}
-	x.admit()
+	watched := x.watch()
+	x.admit(&watched.ruling)
 	if x.call.Operation == policy.CreateJob {
-		x.coming = x.store.Expect()
-		defer x.coming.Over()
+		watched.coming = x.store.Expect()
+		defer watched.coming.Over()
 	}
 
 	found.Swap(r, g.upstream)
 	x.prepare()
-	watched := watch(x)
 	if err := next.ServeHTTP(watched, r); err != nil {
 		watched.abandon()
 		return g.masked(err)
@@ -66,33 +67,32 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	return nil
 }
 
-// exchange is one request on its way through the gate.
+// exchange is one request on its way through the gate, up to the backend's answer. It
+// is large, and must not outlive ServeHTTP, whose stack then is its place.
 type exchange struct {
 	gate    *Gate
 	w       http.ResponseWriter
 	r       *http.Request
 	now     policy.Time // of the decision
 	call    dialect.Call
-	request policy.Request
-	touched bool // whether the body has been read from
+	request policy.Request // but for the job
+	touched bool           // whether the body has been read from
 
-	found   credential.Finding // what the request bears
-	store   *keystore.Store    // nil until a key is looked up
-	record  keystore.Record    // of the key; none while there is no key, and where it was found by its ID
-	key     *policy.Key        // only where it was found by its ID, and has no record
-	holder  holder             // of either
-	job     policy.Job         // to which request.Job points, so that a request allocates none
+	store   *keystore.Store // nil until a key is looked up
+	record  keystore.Record // of the key; none while there is no key, and where it was found by its ID
+	key     *policy.Key     // only where it was found by its ID, and has no record
+	holder  holder          // of either
+	job     policy.Job      // that the request names
+	hasJob  bool            // whether there is a record of it
 	outcome policy.Decision
-	coming  keystore.Coming // the record of the job that the request creates
-	watcher watcher         // of the backend's answer
 }
 
 // holder is whose a request or a stream is: the public ID of the key, and its
 // account's. Both are empty while there is no key.
 type holder struct{ key, account string }
 
-func (g *Gate) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{gate: g, w: w, r: r, now: now(), call: g.classify(r)}
+func (x *exchange) begin(g *Gate, w http.ResponseWriter, r *http.Request) {
+	x.gate, x.w, x.r, x.now, x.call = g, w, r, now(), g.classify(r)
 	x.request = policy.Request{
 		Operation:      x.call.Operation,
 		EarlyData:      isEarlyData(r),
@@ -100,7 +100,6 @@ func (g *Gate) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 		Grace:          g.grace,
 		UnrecordedJobs: g.unrecordedJobs(),
 	}
-	return x
 }
 
 // classify reads what the request asks for. The path is the one that the next
@@ -148,12 +147,15 @@ type verdict struct {
 
 // judge looks up the key that was found, and the job, and decides.
 func (x *exchange) judge(found *credential.Finding) verdict {
-	secret, fault := found.Credential()
+	secret, fault := found.Unchecked()
 	if fault != nil {
 		pending := fault.Reason == policy.CredentialMissing && !x.touched && found.FormMayHoldKey()
 		return verdict{pending: pending, reason: fault.Reason, detail: fault.Detail}
 	}
-	if err := x.lookUp(secret); err != nil {
+	switch fault, err := x.lookUp(secret); {
+	case fault != nil:
+		return verdict{reason: fault.Reason, detail: fault.Detail}
+	case err != nil:
 		return verdict{reason: policy.StoreUnavailable, detail: err.Error()}
 	}
 	return x.decide()
@@ -166,7 +168,11 @@ func (x *exchange) decide() verdict {
 		of := x.record.Key() // here alone, since it is large
 		key = &of
 	}
-	x.outcome = policy.Decide(x.now, key, &x.request)
+	request := x.request
+	if x.hasJob {
+		request.Job = &x.job
+	}
+	x.outcome = policy.Decide(x.now, key, &request)
 	return verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
 }
 
@@ -176,34 +182,39 @@ func (x *exchange) open() (err error) {
 	return err
 }
 
-// lookUp gets the records that the decision needs.
-func (x *exchange) lookUp(secret policy.Secret) error {
+// lookUp gets the records that the decision needs. The fault is one of the secret, and
+// the error one of the store.
+func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
 	if err := x.open(); err != nil {
-		return err
+		return nil, err
 	}
 	ctx := x.r.Context()
-	record, err := x.store.FindKey(ctx, secret)
-	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
-		return fmt.Errorf("looking up the key: %w", err)
+	record, known := x.store.CachedKey(secret)
+	if !known {
+		// What is cached has been checked before.
+		if err := policy.CheckSecret(secret); err != nil {
+			return credential.Mistyped(err), nil
+		}
+		var err error
+		if record, err = x.store.FindKey(ctx, secret); err != nil && !errors.Is(err, keystore.ErrNotFound) {
+			return nil, fmt.Errorf("looking up the key: %w", err)
+		}
 	}
 	if x.call.Operation == policy.Stream {
 		record = record.Detached()
 	}
 	x.setRecord(record)
 	if !record.Found() || x.call.JobID == "" {
-		return nil
+		return nil, nil
 	}
-	return x.lookUpJob(ctx)
+	return nil, x.lookUpJob(ctx)
 }
 
 // lookUpJob gets the record of the job, if there is one.
 func (x *exchange) lookUpJob(ctx context.Context) (err error) {
-	x.request.Job = nil
 	x.job, err = x.store.FindJob(ctx, x.gate.Backend, x.call.JobID)
-	switch {
-	case err == nil:
-		x.request.Job = &x.job
-	case !errors.Is(err, keystore.ErrNotFound):
+	x.hasJob = err == nil
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return fmt.Errorf("looking up the job: %w", err)
 	}
 	return nil
@@ -215,25 +226,23 @@ func (x *exchange) setRecord(record keystore.Record) {
 	x.holder.key, x.holder.account = record.IDs()
 }
 
-func (x *exchange) ruling(reason policy.Reason) ruling {
-	return ruling{x.gate.tally, x.call.Operation, reason, x.holder, x.request.Client}
+func (x *exchange) ruling(reason policy.Reason) *ruling {
+	return &ruling{x.gate.tally, x.call.Operation, reason, x.holder, x.request.Client}
 }
 
-// reads reports whether the gate has to read the backend's answer.
-func (x *exchange) reads() bool {
-	return x.gate.upstream.Mode == credential.Replace ||
-		x.call.Operation == policy.CreateJob || x.call.Operation == policy.ReadJob
+// reads reports whether the gate has to read the backend's answer to the operation.
+func (g *Gate) reads(op policy.Operation) bool {
+	return g.upstream.Mode == credential.Replace || op == policy.CreateJob || op == policy.ReadJob
 }
 
-// admit notes that the request goes through.
-func (x *exchange) admit() {
+// admit notes that the request goes through, by a ruling of its own.
+func (x *exchange) admit(d *ruling) {
 	x.store.NoteUse(&x.record, x.now)
-	x.admitted()
+	x.admitted(d)
 }
 
 // admitted says so, to whom it may concern.
-func (x *exchange) admitted(more ...zap.Field) {
-	d := x.ruling(x.outcome.Reason)
+func (x *exchange) admitted(d *ruling, more ...zap.Field) {
 	d.publish(x.r)
 	if c := x.gate.logger.Check(zap.DebugLevel, "admitted"); c != nil {
 		c.Write(append(d.logFields(), more...)...)
@@ -260,7 +269,7 @@ func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field
 // whole and as it is.
 func (x *exchange) prepare() {
 	r := x.r
-	reads := x.reads()
+	reads := x.gate.reads(x.call.Operation)
 	credential.CleanHeader(r, reads)
 	r.RequestURI = credential.MaskURI(r.RequestURI, x.gate.api.Places)
 	if reads {

@@ -90,8 +90,7 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) st
 		s.report(s.x.ruling(reason), detail)
 		return stream.Verdict{Message: s.x.gate.api.Stream.Refusal(reason)}
 	}
-	s.x.outcome.Reason = reason
-	s.x.admit()
+	s.x.admit(s.x.ruling(reason))
 	return stream.Verdict{OK: true}
 }
 
@@ -99,7 +98,10 @@ func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (polic
 	if fault != nil {
 		return fault.Reason, fault.Detail
 	}
-	if err := s.x.lookUp(secret); err != nil {
+	switch fault, err := s.x.lookUp(secret); {
+	case fault != nil:
+		return fault.Reason, fault.Detail
+	case err != nil:
 		return policy.StoreUnavailable, err.Error()
 	}
 	if verdict := s.x.decide(); !verdict.ok {
@@ -246,7 +248,7 @@ func (s *liveStream) refused(reason policy.Reason, detail string) {
 }
 
 // report counts and logs a refusal.
-func (s *liveStream) report(d ruling, detail string) {
+func (s *liveStream) report(d *ruling, detail string) {
 	d.publish(s.x.r)
 	level := zap.InfoLevel
 	if d.reason == policy.StoreUnavailable {
@@ -258,10 +260,10 @@ func (s *liveStream) report(d ruling, detail string) {
 }
 
 // ruling is one on this stream, of the key that it has.
-func (s *liveStream) ruling(reason policy.Reason) ruling {
+func (s *liveStream) ruling(reason policy.Reason) *ruling {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := ruling{tally: s.x.gate.tally, operation: policy.Stream, reason: reason, client: s.x.request.Client}
+	d := &ruling{tally: s.x.gate.tally, operation: policy.Stream, reason: reason, client: s.x.request.Client}
 	d.holder.key, d.holder.account = s.record.IDs()
 	return d
 }

@@ -175,7 +175,7 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		}
 		return x.refuse(verdict.reason, verdict.detail, asked...)
 	}
-	x.admitted(asked...)
+	x.admitted(x.ruling(verdict.reason), asked...)
 	x.confirm()
 	return nil
 }
@@ -195,7 +195,7 @@ func (x *exchange) judgeJob() verdict {
 	if err := x.lookUpJobAndKey(secret); err != nil {
 		return verdict{reason: policy.StoreUnavailable, detail: err.Error()}
 	}
-	if x.request.Job == nil {
+	if !x.hasJob {
 		// Nobody knows whose key and which address there are to judge.
 		return verdict{reason: policy.JobUnknown}
 	}
@@ -210,7 +210,7 @@ func (x *exchange) lookUpJobAndKey(secret policy.Secret) error {
 	}
 	// A backend that goes away is no fault of the store's.
 	ctx := context.WithoutCancel(x.r.Context())
-	if err := x.lookUpJob(ctx); err != nil || x.request.Job == nil {
+	if err := x.lookUpJob(ctx); err != nil || !x.hasJob {
 		return err
 	}
 	x.request.Client = x.job.Client

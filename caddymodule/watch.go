@@ -37,26 +37,39 @@ const (
 // for the answer that creates a job, which is held until the job is recorded.
 type watcher struct {
 	caddyhttp.ResponseWriterWrapper
-	x      *exchange
 	header http.Header // as the wrapped writer has it, behind some layers of its own
 
-	redactor *credential.Redactor // nil where no key is swapped
-	redacts  credential.Redactor  // what redactor points to, so that it is no thing by itself
-	members  *dialect.Members     // what is still to be read of the answer; nil for nothing
-	reading  dialect.Members      // what members points to, for the same reason
-	held     *bytes.Buffer        // an answer that creates a job; nil where it streams
-	status   int                  // 0 until the header is written
-	fields   int                  // how many that had
-	replaced bool                 // the answer is the gate's own; the rest is thrown away
+	// Of the exchange.
+	gate     *Gate
+	r        *http.Request
+	call     dialect.Call
+	admitted policy.Time
+	ruling   ruling
+	store    *keystore.Store
+	hasJob   bool            // whether there is a record of the job
+	state    policy.JobState // in it
+	coming   keystore.Coming // the record of the job that the request creates
+
+	replaced bool                // the answer is the gate's own; the rest is thrown away
+	status   int                 // 0 until the header is written
+	fields   int                 // how many that had
+	redactor credential.Redactor // of what comes behind the header
+	members  *dialect.Members    // what is still to be read of the answer; nil for nothing
+	reading  dialect.Members     // what members points to, so that it is no thing by itself
+	held     *bytes.Buffer       // an answer that creates a job; nil where it streams
+	noStore  [1]string           // the value of a field, for the same reason
 }
 
-// watch has the answer to x go through the watcher that x has room for.
-func watch(x *exchange) *watcher {
-	w := &x.watcher
-	w.ResponseWriter, w.x, w.header = x.w, x, x.w.Header()
-	if x.gate.upstream.Mode == credential.Replace {
-		w.redacts = x.gate.redactor.Anew(redactBytes)
-		w.redactor = &w.redacts
+// watch has the answer go through a watcher.
+func (x *exchange) watch() *watcher {
+	w := &watcher{
+		header: x.w.Header(),
+		gate:   x.gate, r: x.r, call: x.call, admitted: x.now, ruling: *x.ruling(x.outcome.Reason), store: x.store,
+		hasJob: x.hasJob, state: x.job.State,
+	}
+	w.ResponseWriter = x.w
+	if x.gate.redactor != nil {
+		w.redactor = x.gate.redactor.Anew(redactBytes)
 	}
 	return w
 }
@@ -76,16 +89,16 @@ func (w *watcher) WriteHeader(status int) {
 	}
 	w.status = status
 	if problem := w.problem(); problem != "" {
-		w.replace(w.x.gate.api.GatewayError(w.x.call), problem)
+		w.replace(w.gate.api.GatewayError(w.call), problem)
 		return
 	}
-	jobs := w.x.gate.api.Jobs
+	jobs := w.gate.api.Jobs
 	switch {
-	case w.x.call.Operation == policy.CreateJob && status < 300:
+	case w.call.Operation == policy.CreateJob && status < 300:
 		w.read(jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
-	case w.x.call.Operation == policy.ReadJob && status < 300 && w.x.request.Job != nil && !w.x.request.Job.State.Ended():
+	case w.call.Operation == policy.ReadJob && status < 300 && w.hasJob && !w.state.Ended():
 		w.read(jobs.State)
 		w.members.StopEarly()
 	}
@@ -100,7 +113,7 @@ func (w *watcher) read(member string) {
 
 // problem says why an answer cannot be passed on.
 func (w *watcher) problem() string {
-	swaps := w.redactor != nil
+	swaps := w.gate.redactor != nil
 	encoded := slices.ContainsFunc(w.header["Content-Encoding"], func(encoding string) bool {
 		return encoding != "" && !strings.EqualFold(encoding, "identity")
 	})
@@ -109,7 +122,7 @@ func (w *watcher) problem() string {
 		return "the backend redirects, and the client would follow without the backend's key"
 	case swaps && (w.status == http.StatusUnauthorized || w.status == http.StatusForbidden):
 		return "the backend refuses the gate's own key"
-	case w.x.reads() && encoded:
+	case w.gate.reads(w.call.Operation) && encoded:
 		return "the backend's answer is compressed, although the gate asked for plain text"
 	}
 	return ""
@@ -118,13 +131,14 @@ func (w *watcher) problem() string {
 func (w *watcher) sendHeader() {
 	w.cleanHeader()
 	header := w.header
-	header["Cache-Control"] = []string{"no-store"}
-	w.x.gate.CORS.set(header, w.x.r, w.x.gate.api.SessionHeader)
-	if values := header[w.x.gate.session]; len(values) > 0 {
-		setLiteral(header, w.x.gate.api.SessionHeader, values...)
+	w.noStore[0] = "no-store"
+	header["Cache-Control"] = w.noStore[:]
+	w.gate.CORS.set(header, w.r, w.gate.api.SessionHeader)
+	if values := header[w.gate.session]; len(values) > 0 {
+		setLiteral(header, w.gate.api.SessionHeader, values...)
 	}
-	if w.redactor != nil && w.status < 400 && len(w.x.gate.upstream.Key.Reveal()) < unmistakable {
-		w.redactor = nil
+	if w.status < 400 && len(w.gate.upstream.Key.Reveal()) < unmistakable {
+		w.redactor = credential.Redactor{}
 	}
 	w.ResponseWriter.WriteHeader(w.status)
 	w.fields = len(header)
@@ -133,7 +147,7 @@ func (w *watcher) sendHeader() {
 // cleanTrailers masks the backend's key in what has come behind the answer, if
 // anything has.
 func (w *watcher) cleanTrailers() {
-	if w.x.gate.redactor == nil {
+	if w.gate.redactor == nil {
 		return
 	}
 	header := w.header
@@ -148,7 +162,7 @@ func (w *watcher) cleanTrailers() {
 
 // cleanHeader masks the backend's key in the header. On a gate that swaps keys, the backend's cookies are the gate's.
 func (w *watcher) cleanHeader() {
-	redactor := w.x.gate.redactor
+	redactor := w.gate.redactor
 	if redactor == nil {
 		return
 	}
@@ -178,7 +192,7 @@ func (w *watcher) Write(p []byte) (int, error) {
 	}
 	if w.held != nil {
 		if w.held.Len()+len(p) > maxCreation {
-			w.replace(w.x.gate.api.GatewayError(w.x.call), "the backend's answer to a job's creation is larger than 64 KiB")
+			w.replace(w.gate.api.GatewayError(w.call), "the backend's answer to a job's creation is larger than 64 KiB")
 			return len(p), nil
 		}
 		return w.held.Write(p)
@@ -191,10 +205,7 @@ func (w *watcher) Write(p []byte) (int, error) {
 }
 
 func (w *watcher) send(p []byte) error {
-	if w.redactor != nil {
-		p = w.redactor.Next(p)
-	}
-	_, err := w.ResponseWriter.Write(p)
+	_, err := w.ResponseWriter.Write(w.redactor.Next(p))
 	return err
 }
 
@@ -230,44 +241,41 @@ func (w *watcher) finish() {
 		w.finishCreation()
 	}
 	if w.status == 0 {
-		w.replace(w.x.gate.api.GatewayError(w.x.call), "no answer came: does a handler follow the gate?")
+		w.replace(w.gate.api.GatewayError(w.call), "no answer came: does a handler follow the gate?")
 	}
 	if w.replaced {
 		return
 	}
 	w.cleanTrailers()
-	if w.redactor != nil {
-		if rest := w.redactor.Rest(); len(rest) > 0 {
-			_, _ = w.ResponseWriter.Write(rest) // the client may be gone
-		}
+	if rest := w.redactor.Rest(); len(rest) > 0 {
+		_, _ = w.ResponseWriter.Write(rest) // the client may be gone
 	}
 }
 
 // finishCreation records the job, and lets the client see its ID only then. An
 // answer without an ID has created none.
 func (w *watcher) finishCreation() {
-	x := w.x
-	api := x.gate.api
+	api := w.gate.api
 	id, err := w.members.Get(api.Jobs.ID)
 	switch {
 	case err == nil && !isObject(w.held.Bytes()):
 		err = dialect.ErrMemberJSON
 	case err == nil && id != "" && !dialect.ValidJobID(id):
 		err = errors.New("the job's ID has characters that a path cannot carry, or is too long")
-	case x.gate.redactor != nil && x.gate.redactor.Text(id) != id:
+	case w.gate.redactor != nil && w.gate.redactor.Text(id) != id:
 		err = errors.New("the job's ID holds the backend's key")
 	}
 	if err != nil {
-		w.replace(api.GatewayError(x.call), "reading the job's ID: "+err.Error())
+		w.replace(api.GatewayError(w.call), "reading the job's ID: "+err.Error())
 		return
 	}
 	if id != "" {
 		switch err := w.record(id); {
 		case errors.Is(err, keystore.ErrJobExists):
-			w.replace(api.GatewayError(x.call), "the backend gave a job an ID that is recorded already", zap.String("job_id", id))
+			w.replace(api.GatewayError(w.call), "the backend gave a job an ID that is recorded already", zap.String("job_id", id))
 			return
 		case err != nil:
-			w.replace(api.Refusal(x.call, policy.StoreUnavailable), "recording a job: "+err.Error(), zap.String("job_id", id))
+			w.replace(api.Refusal(w.call, policy.StoreUnavailable), "recording a job: "+err.Error(), zap.String("job_id", id))
 			return
 		}
 	}
@@ -286,17 +294,16 @@ func isObject(text []byte) bool {
 // record writes the job down. It goes on when the client has gone: the job has
 // been created.
 func (w *watcher) record(id string) error {
-	x := w.x
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), recordWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordWithin)
 	defer cancel()
-	return x.store.CreateExpectedJob(ctx, &x.coming, policy.Job{
-		Backend:   x.gate.Backend,
+	return w.store.CreateExpectedJob(ctx, &w.coming, policy.Job{
+		Backend:   w.gate.Backend,
 		ID:        id,
-		Dialect:   x.gate.api.Name,
-		AccountID: x.holder.account,
-		KeyID:     x.holder.key,
-		Client:    x.request.Client,
-		CreatedAt: x.now,
+		Dialect:   w.gate.api.Name,
+		AccountID: w.ruling.holder.account,
+		KeyID:     w.ruling.holder.key,
+		Client:    w.ruling.client,
+		CreatedAt: w.admitted,
 	})
 }
 
@@ -306,34 +313,32 @@ func (w *watcher) noteState() {
 	if w.members == nil {
 		return
 	}
-	x := w.x
-	word, err := w.members.Get(x.gate.api.Jobs.State)
+	word, err := w.members.Get(w.gate.api.Jobs.State)
 	if err == nil && word == "" {
 		return
 	}
 	w.members = nil
-	state := x.gate.api.Jobs.States[word]
-	if err != nil || state == x.request.Job.State {
+	state := w.gate.api.Jobs.States[word]
+	if err != nil || state == w.state {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), noteWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), noteWithin)
 	defer cancel()
-	if err := x.store.SetJobState(ctx, x.gate.Backend, x.call.JobID, state, now()); err != nil {
-		x.gate.logger.Error("recording a job's state",
-			zap.String("job_id", x.call.JobID), zap.Stringer("state", state), zap.Error(err))
+	if err := w.store.SetJobState(ctx, w.gate.Backend, w.call.JobID, state, now()); err != nil {
+		w.gate.logger.Error("recording a job's state",
+			zap.String("job_id", w.call.JobID), zap.Stringer("state", state), zap.Error(err))
 	}
 }
 
 // replace sends one of the gate's own answers in place of the backend's.
 func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field) {
-	x := w.x
-	x.gate.logger.Error("answer withheld", append(fields,
+	w.gate.logger.Error("answer withheld", append(fields,
 		zap.String("problem", problem),
 		zap.Int("backend_status", w.status),
-		zap.Stringer("operation", x.call.Operation),
-		zap.String("key_id", x.holder.key),
-		zap.String("account_id", x.holder.account),
-		zap.String("backend", x.gate.Backend))...)
+		zap.Stringer("operation", w.call.Operation),
+		zap.String("key_id", w.ruling.holder.key),
+		zap.String("account_id", w.ruling.holder.account),
+		zap.String("backend", w.gate.Backend))...)
 	w.replaced = true
 	w.held, w.members = nil, nil
 	header := w.header
@@ -342,7 +347,7 @@ func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field)
 			delete(header, name)
 		}
 	}
-	x.writeHeader(a)
+	w.gate.writeHeader(w.ResponseWriter, w.r, a)
 	w.ResponseWriter.WriteHeader(a.Status)
 	_, _ = io.WriteString(w.ResponseWriter, a.Body) // the client may be gone
 }

@@ -90,7 +90,7 @@ func checkCommand(t tester, text string) (found bool) {
 	if !ok || at < 1 {
 		t.Fatalf("%q has a key for us, and none for another reader: %q", text, before)
 	}
-	out := c.Swap(Upstream{Mode: Replace, Key: policy.NewSecret(key)})
+	out := c.Swap(ReplaceBy(policy.NewSecret(key)))
 	after, ok := tokenize(out)
 	want := slices.Clone(before)
 	want[at] = "authorization=" + key

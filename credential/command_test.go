@@ -48,7 +48,7 @@ func TestR19_CommandsAreReadAsTheVendorWritesThem(t *testing.T) {
 			t.Errorf("%q: %v, and the key is not %q", test.text, fault, test.key)
 			continue
 		}
-		if got := c.Swap(Upstream{Mode: Replace, Key: policy.NewSecret("UP")}); got != test.swapped {
+		if got := c.Swap(ReplaceBy(policy.NewSecret("UP"))); got != test.swapped {
 			t.Errorf("%q goes on as %q, want %q", test.text, got, test.swapped)
 		}
 		if got := c.Swap(Upstream{Mode: Drop}); got != test.dropped {
@@ -188,7 +188,7 @@ func TestAnUpstreamKeyOfAnyFormIsOneValue(t *testing.T) {
 		if fault != nil {
 			t.Fatal(fault)
 		}
-		tokens, ok := tokenize(c.Swap(Upstream{Mode: Replace, Key: policy.NewSecret(key)}))
+		tokens, ok := tokenize(c.Swap(ReplaceBy(policy.NewSecret(key))))
 		if !ok || len(tokens) != 4 || tokens[2] != "authorization="+key || tokens[3] != "x=y z" {
 			t.Errorf("a key goes on as the tokens %q", tokens)
 		}

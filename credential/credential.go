@@ -58,7 +58,7 @@ type Finding struct {
 
 // copyOf is one copy of the credential in a text.
 type copyOf struct {
-	place dialect.Place
+	place *dialect.Place
 	whole span // what goes when the copy is removed: a parameter or a part
 	value span // the parameter's or part's value
 	// length is the value of the part's own Content-Length, if it has one.
@@ -86,18 +86,30 @@ func Find(r *http.Request, api *dialect.API, route *dialect.Route) (f Finding) {
 // Credential returns the one key that the request bears where its operation
 // reads it, or why there is none to judge.
 func (f *Finding) Credential() (policy.Secret, *Fault) {
+	secret, fault := f.Unchecked()
+	if fault == nil {
+		if err := policy.CheckSecret(secret); err != nil {
+			return policy.Secret{}, Mistyped(err)
+		}
+	}
+	return secret, fault
+}
+
+// Unchecked is [Finding.Credential] for those who hold the key against
+// [policy.CheckSecret] themselves, unless they know it. The secret is f's own: it is
+// good for as long as nothing more is found.
+func (f *Finding) Unchecked() (policy.Secret, *Fault) {
 	switch {
 	case f.fault != nil:
 		return policy.Secret{}, f.fault
 	case !f.readable:
 		return policy.Secret{}, errMissing
 	}
-	secret := policy.NewSecret(f.secret)
-	if err := policy.CheckSecret(secret); err != nil {
-		return policy.Secret{}, malformed("the key " + err.Error())
-	}
-	return secret, nil
+	return policy.SecretIn(&f.secret), nil
 }
+
+// Mistyped is the fault of a key for which [policy.CheckSecret] has this error.
+func Mistyped(err error) *Fault { return malformed("the key " + err.Error()) }
 
 // NeedsForm reports whether the body has to be looked at: it may hold a key, or
 // be another thing than it is labelled.
@@ -109,7 +121,7 @@ func (f *Finding) NeedsForm() bool {
 func (f *Finding) FormMayHoldKey() bool { return f.fault == nil && f.body == bodyForm }
 
 // add takes in the text found at a place. An empty one is none.
-func (f *Finding) add(place dialect.Place, text string) bool {
+func (f *Finding) add(place *dialect.Place, text string) bool {
 	if text == "" {
 		return false
 	}
@@ -123,7 +135,7 @@ func (f *Finding) add(place dialect.Place, text string) bool {
 	return true
 }
 
-func (f *Finding) reads(place dialect.Place) bool { return slices.Contains(f.read, place) }
+func (f *Finding) reads(place *dialect.Place) bool { return slices.Contains(f.read, *place) }
 
 func (f *Finding) fail(fault *Fault) {
 	if f.fault == nil {
@@ -132,11 +144,12 @@ func (f *Finding) fail(fault *Fault) {
 }
 
 func (f *Finding) findInHeader(header http.Header) {
-	for _, place := range f.places {
+	for i := range f.places {
+		place := &f.places[i]
 		if place.In != dialect.Header {
 			continue
 		}
-		for _, value := range header.Values(place.Name) {
+		for _, value := range header[place.Name] {
 			f.add(place, afterScheme(value, place.Scheme))
 		}
 	}

@@ -22,7 +22,7 @@ var (
 	api       = dialect.AmiVoice
 	drop      = Upstream{Mode: Drop}
 	pass      = Upstream{Mode: Pass}
-	replace   = Upstream{Mode: Replace, Key: policy.NewSecret(upstreamKey)}
+	replace   = ReplaceBy(policy.NewSecret(upstreamKey))
 	upstreams = map[string]Upstream{"drop": drop, "pass": pass, "replace": replace}
 )
 

@@ -133,7 +133,8 @@ func (f *Finding) readParts(r *headReader) error {
 
 // findInPart looks for keys in a part that precedes the audio.
 func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
-	for _, place := range f.places {
+	for i := range f.places {
+		place := &f.places[i]
 		if place.In != dialect.Part || !sameName(head.name, place.Name) {
 			continue
 		}

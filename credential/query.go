@@ -42,7 +42,8 @@ func (f *Finding) findInQuery(query string) {
 			f.fail(malformed("a parameter of the query whose name has a broken percent-escape"))
 			return
 		}
-		for _, place := range f.places {
+		for i := range f.places {
+			place := &f.places[i]
 			if place.In != dialect.Query {
 				continue
 			}
@@ -57,7 +58,7 @@ func (f *Finding) findInQuery(query string) {
 	}
 }
 
-func (f *Finding) findInParameter(query string, p parameter, name string, place dialect.Place) {
+func (f *Finding) findInParameter(query string, p parameter, name string, place *dialect.Place) {
 	if !sameName(name, place.Name) {
 		return
 	}

@@ -22,10 +22,31 @@ const (
 	Replace             // every copy is replaced by the backend's key
 )
 
-// Upstream is what a gate puts in place of its clients' keys.
+// Upstream is what a gate puts in place of its clients' keys. The zero value is
+// nothing.
 type Upstream struct {
 	Mode Mode
 	Key  policy.Secret // where Mode is Replace
+
+	bearer policy.Secret // Key behind bearerScheme, so that no request puts them together
+}
+
+const bearerScheme = "Bearer"
+
+// ReplaceBy is to put in key.
+func ReplaceBy(key policy.Secret) Upstream {
+	return Upstream{Replace, key, policy.NewSecret(bearerScheme + " " + key.Reveal())}
+}
+
+// inHeader is the backend's key as the value of a header that has this scheme.
+func (up *Upstream) inHeader(scheme string) string {
+	switch scheme {
+	case "":
+		return up.Key.Reveal()
+	case bearerScheme:
+		return up.bearer.Reveal()
+	}
+	return scheme + " " + up.Key.Reveal()
 }
 
 // CheckUpstreamKey says whether every place of an API can carry key as the
@@ -67,7 +88,7 @@ func (f *Finding) Swap(r *http.Request, up Upstream) {
 }
 
 // fate is what becomes of a copy at a place: left alone, replaced or removed.
-func (f *Finding) fate(place dialect.Place, up Upstream) Mode {
+func (f *Finding) fate(place *dialect.Place, up Upstream) Mode {
 	if !f.reads(place) {
 		return Drop
 	}
@@ -75,33 +96,31 @@ func (f *Finding) fate(place dialect.Place, up Upstream) Mode {
 }
 
 func (f *Finding) swapHeader(header http.Header, up Upstream) {
-	for _, each := range f.places {
-		if each.In != dialect.Header || len(header.Values(each.Name)) == 0 {
+	for i := range f.places {
+		each := &f.places[i]
+		if each.In != dialect.Header || len(header[each.Name]) == 0 {
 			continue
 		}
-		place, read := f.headerPlace(each.Name)
-		switch {
-		case !read || up.Mode == Drop:
-			header.Del(each.Name)
-		case up.Mode == Replace && place.Scheme != "":
-			header.Set(place.Name, place.Scheme+" "+up.Key.Reveal())
+		switch place := f.headerPlace(each.Name); {
+		case place == nil || up.Mode == Drop:
+			delete(header, each.Name)
 		case up.Mode == Replace:
-			header.Set(place.Name, up.Key.Reveal())
+			header[each.Name] = []string{up.inHeader(place.Scheme)}
 		}
 	}
 }
 
-// headerPlace is the place in this header field that the operation reads.
-func (f *Finding) headerPlace(name string) (dialect.Place, bool) {
-	for _, place := range f.read {
-		if place.In == dialect.Header && place.Name == name {
-			return place, true
+// headerPlace is the place in this header field that the operation reads, or nil.
+func (f *Finding) headerPlace(name string) *dialect.Place {
+	for i := range f.read {
+		if place := &f.read[i]; place.In == dialect.Header && place.Name == name {
+			return place
 		}
 	}
-	return dialect.Place{}, false
+	return nil
 }
 
-func (f *Finding) swapQueryValue(raw string, place dialect.Place, up Upstream) (value string, keep bool) {
+func (f *Finding) swapQueryValue(raw string, place *dialect.Place, up Upstream) (value string, keep bool) {
 	fate := f.fate(place, up)
 	switch {
 	case fate == Pass:

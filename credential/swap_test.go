@@ -99,7 +99,7 @@ func TestR19_TheLengthThatGoesUpstreamIsTheBodys(t *testing.T) {
 		body := uPart + part("d", "authorization="+escaped) + uPart + aPart + end
 		r := upload("", formType, body)
 		r.Header.Set("Content-Length", "1")
-		accept(t, r, Upstream{Mode: Replace, Key: policy.NewSecret(key)})
+		accept(t, r, ReplaceBy(policy.NewSecret(key)))
 		out := readBody(t, r)
 		if r.ContentLength != int64(len(out)) || r.Header.Get("Content-Length") != fmt.Sprint(len(out)) {
 			t.Errorf("Content-Length is %d and %q for %d bytes", r.ContentLength, r.Header.Get("Content-Length"), len(out))

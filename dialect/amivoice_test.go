@@ -1,6 +1,7 @@
 package dialect_test
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -287,3 +288,18 @@ const (
 	plainUnavailable       = `{"message":"service temporarily unavailable"}`
 	plainGateway           = `{"message":"can't connect to recognizer server"}`
 )
+
+func TestPlaces_HeadersAreSpelledAsRequestsHaveThem(t *testing.T) {
+	for _, name := range dialect.Names() {
+		api, _ := dialect.ByName(name)
+		places := slices.Clone(api.Places)
+		for _, route := range api.Routes {
+			places = append(places, route.Keys...)
+		}
+		for _, place := range places {
+			if place.In == dialect.Header && place.Name != http.CanonicalHeaderKey(place.Name) {
+				t.Errorf("%s: header %s would never be found: want %s", name, place.Name, http.CanonicalHeaderKey(place.Name))
+			}
+		}
+	}
+}

@@ -27,7 +27,7 @@ const (
 // Place is one spot of a request where a client may put its key.
 type Place struct {
 	In   In
-	Name string // of the header field, parameter or part
+	Name string // of the header field, as net/http spells it, parameter or part
 	// Scheme stands before the key in a header, separated by a space, in any
 	// case of letters; empty where the value is the bare key.
 	Scheme string

@@ -18,14 +18,30 @@ func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (Record, erro
 	return s.find(ctx, s.hash.secret(secret))
 }
 
-func (s *Store) find(ctx context.Context, d digest) (Record, error) {
+// CachedKey is [Store.FindKey] as far as that need not ask the store: known reports
+// whether it says the same. The record is none if the key is known not to exist.
+func (s *Store) CachedKey(secret policy.Secret) (r Record, known bool) {
+	r, is := s.cached(s.hash.secret(secret))
+	return r, is != unknown
+}
+
+func (s *Store) cached(d digest) (Record, known) {
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		switch r, text, known := st.db.keys.get(d); known {
-		case present:
-			return Record{d, r, text}, nil
-		case absent:
-			return Record{}, ErrNotFound
+		if r, text, known := st.db.keys.get(d); known == present {
+			return Record{d, r, text}, present
+		} else if known == absent {
+			return Record{}, absent
 		}
+	}
+	return Record{}, unknown
+}
+
+func (s *Store) find(ctx context.Context, d digest) (Record, error) {
+	switch r, known := s.cached(d); known {
+	case present:
+		return r, nil
+	case absent:
+		return Record{}, ErrNotFound
 	}
 	r, text, err := lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (recordEntry, string, error) {
 		r, err := readRecord(ctx, db, d)

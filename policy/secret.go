@@ -19,6 +19,10 @@ const redacted = "REDACTED"
 // NewSecret wraps text.
 func NewSecret(text string) Secret { return Secret{&text} }
 
+// SecretIn wraps the text that is in *text, for as long as it is: this allocates
+// nothing.
+func SecretIn(text *string) Secret { return Secret{text} }
+
 // Reveal returns the text itself.
 func (s Secret) Reveal() string {
 	if s.text == nil {
