@@ -189,9 +189,11 @@ func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
 		return nil, err
 	}
 	ctx := x.r.Context()
-	record, known := x.store.CachedKey(secret)
-	if !known {
-		// What is cached has been checked before.
+	var cached keystore.Cached
+	x.store.Cached(&cached, secret, x.gate.Backend, x.call.JobID)
+	record := cached.Key
+	if !cached.KeyKnown {
+		// Here alone, since what is cached has been checked.
 		if err := policy.CheckSecret(secret); err != nil {
 			return credential.Mistyped(err), nil
 		}
@@ -204,7 +206,11 @@ func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
 		record = record.Detached()
 	}
 	x.setRecord(record)
-	if !record.Found() || x.call.JobID == "" {
+	switch {
+	case !record.Found() || x.call.JobID == "":
+		return nil, nil
+	case cached.JobKnown:
+		x.job, x.hasJob = cached.Job, true
 		return nil, nil
 	}
 	return nil, x.lookUpJob(ctx)

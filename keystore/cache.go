@@ -72,6 +72,11 @@ func (c *cache[V]) get(d digest) (v V, text string, known known) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.get(d)
+}
+
+// get is [cache.get] for whoever holds mu.
+func (s *shard[V]) get(d digest) (v V, text string, known known) {
 	if found, text := s.present.get(d); found != nil {
 		return *found, text, present
 	}
@@ -105,8 +110,8 @@ func (c *cache[V]) generation(d digest) uint64 {
 	return *s.generation(d)
 }
 
-// put files what v points to and its text, or an absence for nil, and reports
-// whether what was read under that generation may be used at all.
+// put files what v points to and its text, which begins with d, or an absence for
+// nil, and reports whether what was read under that generation may be used at all.
 func (c *cache[V]) put(d digest, generation uint64, v *V, text string) bool {
 	if c == nil {
 		return true
@@ -118,7 +123,7 @@ func (c *cache[V]) put(d digest, generation uint64, v *V, text string) bool {
 		return false
 	}
 	if v == nil {
-		s.absent.put(d, struct{}{}, "")
+		s.absent.put(d, struct{}{}, string(d[:]))
 	} else {
 		s.present.put(d, *v, text)
 	}

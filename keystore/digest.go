@@ -14,7 +14,9 @@ import (
 
 // digest names a record: of keys it is what is stored of the secret, of jobs a
 // hash of backend and ID.
-type digest [sha256.Size]byte
+type digest [digestLen]byte
+
+const digestLen = sha256.Size
 
 // hasher makes the digests of secrets.
 type hasher struct {

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"net"
@@ -9,47 +10,43 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// jobRecord is a job as a lookup finds it.
-type jobRecord struct {
-	jobEntry
+// jobRecord is a job as a lookup finds it: the digest, the times, lengths and state of
+// which the offsets are below, backend, ID, dialect, IDs of account and key, client.
+type jobRecord string
 
-	text string // backend, ID, dialect, IDs of account and key, client
-}
+// Where things are in a job's record.
+const (
+	jobCreatedAt = digestLen
+	jobEndedAt   = jobCreatedAt + timeLen
+	jobBackendAt = jobEndedAt + timeLen // the length of that name, as what follows; the client is the rest
+	jobIDAt      = jobBackendAt + 2
+	jobDialectAt = jobIDAt + 2
+	jobAccountAt = jobDialectAt + 1
+	jobKeyAt     = jobAccountAt + 1
+	jobStateAt   = jobKeyAt + 1
+	jobRestAt    = jobStateAt + 1
+)
 
-// jobEntry is a job as the cache keeps it beside its digest and its text. It has no
-// pointers.
-type jobEntry struct {
-	created policy.Time
-	ended   policy.Time
-	backend uint16 // the length of that part of the text, as what follows; the client is the rest
-	id      uint16
-	dialect uint8
-	account uint8
-	key     uint8
-	state   policy.JobState
-}
-
-func newJobRecord(j *policy.Job) (jobRecord, error) {
+func newJobRecord(j *policy.Job, d digest) (jobRecord, error) {
 	if max(len(j.Backend), len(j.ID)) > math.MaxUint16 || max(len(j.Dialect), len(j.AccountID), len(j.KeyID)) > math.MaxUint8 {
-		return jobRecord{}, fmt.Errorf("the record of job %.40q of backend %.40q is damaged: a name is too long", j.ID, j.Backend)
+		return "", fmt.Errorf("the record of job %.40q of backend %.40q is damaged: a name is too long", j.ID, j.Backend)
 	}
-	return jobRecord{jobEntry{
-		created: j.CreatedAt, ended: j.EndedAt, state: j.State,
-		backend: uint16(len(j.Backend)), id: uint16(len(j.ID)), dialect: uint8(len(j.Dialect)),
-		account: uint8(len(j.AccountID)), key: uint8(len(j.KeyID)),
-	}, j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client)}, nil
+	b := appendTime(appendTime(d[:], j.CreatedAt), j.EndedAt)
+	b = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(len(j.Backend))), uint16(len(j.ID)))
+	b = append(b, byte(len(j.Dialect)), byte(len(j.AccountID)), byte(len(j.KeyID)), byte(j.State))
+	return jobRecord(string(b) + j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client)), nil
 }
 
 // job returns the job. Its strings are the record's own.
-func (r *jobRecord) job() policy.Job {
-	text := parts(r.text)
-	j := policy.Job{CreatedAt: r.created, State: r.state, EndedAt: r.ended}
-	j.Backend = text.next(int(r.backend))
-	j.ID = text.next(int(r.id))
-	j.Dialect = text.next(int(r.dialect))
-	j.AccountID = text.next(int(r.account))
-	j.KeyID = text.next(int(r.key))
-	j.Client = unpackAddr(string(text))
+func (r jobRecord) job() policy.Job {
+	head, rest := string(r[:jobRestAt]), parts(r[jobRestAt:])
+	j := policy.Job{CreatedAt: timeAt(head, jobCreatedAt), EndedAt: timeAt(head, jobEndedAt), State: policy.JobState(head[jobStateAt])}
+	j.Backend = rest.next(int(uint16At(head, jobBackendAt)))
+	j.ID = rest.next(int(uint16At(head, jobIDAt)))
+	j.Dialect = rest.next(int(head[jobDialectAt]))
+	j.AccountID = rest.next(int(head[jobAccountAt]))
+	j.KeyID = rest.next(int(head[jobKeyAt]))
+	j.Client = unpackAddr(string(rest))
 	return j
 }
 

@@ -17,24 +17,22 @@ const maxJobName = 512
 func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		if r, text, known := st.db.jobs.get(d); known == present {
-			found := jobRecord{r, text}
-			return found.job(), nil
+		if _, text, known := st.db.jobs.get(d); known == present {
+			return jobRecord(text).job(), nil
 		}
 	}
-	r, text, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (jobEntry, string, error) {
+	_, text, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (none struct{}, text string, err error) {
 		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil {
-			return jobEntry{}, "", err
+			return none, "", err
 		}
-		r, err := newJobRecord(&j)
-		return r.jobEntry, r.text, err
+		r, err := newJobRecord(&j, d)
+		return none, string(r), err
 	})
 	if err != nil {
 		return policy.Job{}, err
 	}
-	found := jobRecord{r, text}
-	return found.job(), nil
+	return jobRecord(text).job(), nil
 }
 
 // CreateJob records a job. When it returns nil the record is on the disk;

@@ -130,23 +130,14 @@ func (f fixture) find(secret policy.Secret) *Record {
 	return &r
 }
 
-func recordOf(t testing.TB, k policy.Key) *Record {
-	t.Helper()
-	r, err := newRecord(&k, digest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &r
-}
-
 // cached lists the records that a cache holds.
-func cached(c *cache[recordEntry]) (all []Record) {
+func cached(c *cache[policy.Time]) (all []Record) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
 		for j := range s.present.slots {
 			if slot := &s.present.slots[j]; slot.hits != slotFree {
-				all = append(all, Record{slot.digest, slot.value, s.present.texts.get(slot.text)})
+				all = append(all, Record{slot.value, s.present.texts.get(slot.text)})
 			}
 		}
 		s.mu.Unlock()

@@ -23,14 +23,16 @@ func (p *parts) nextTime(set bool) policy.Time {
 	if !set {
 		return 0
 	}
-	var b [timeLen]byte
-	copy(b[:], p.next(timeLen))
-	return policy.Time(binary.BigEndian.Uint64(b[:]))
+	return timeAt(p.next(timeLen), 0)
 }
 
-func appendTime(b []byte, t policy.Time) []byte {
-	if t.IsZero() {
-		return b
-	}
-	return binary.BigEndian.AppendUint64(b, uint64(t))
+// timeAt is the time that stands there in the text.
+func timeAt(text string, at int) policy.Time {
+	return policy.Time(binary.BigEndian.Uint64([]byte(text[at : at+timeLen])))
 }
+
+func uint32At(text string, at int) uint32 { return binary.BigEndian.Uint32([]byte(text[at : at+4])) }
+
+func uint16At(text string, at int) uint16 { return binary.BigEndian.Uint16([]byte(text[at : at+2])) }
+
+func appendTime(b []byte, t policy.Time) []byte { return binary.BigEndian.AppendUint64(b, uint64(t)) }

@@ -49,7 +49,7 @@ func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
 		id, account := r.IDs()
-		if id != want.ID || account != want.AccountID || r.issuerID() != want.IssuerID || r.digest != d {
+		if id != want.ID || account != want.AccountID || r.issuerID() != want.IssuerID || r.digest() != d {
 			t.Fatalf("IDs %q, %q, %q of %+v", id, account, r.issuerID(), want)
 		}
 	})
@@ -65,7 +65,7 @@ func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
 	}
 	longer := strings.Repeat("x", math.MaxUint16+1)
 	for _, j := range []policy.Job{{Backend: longer}, {ID: longer}, {Dialect: long}, {AccountID: long}, {KeyID: long}} {
-		if _, err := newJobRecord(&j); err == nil {
+		if _, err := newJobRecord(&j, digest{}); err == nil {
 			t.Error("a job with a name that is too long has a record")
 		}
 	}
@@ -80,7 +80,7 @@ func TestJobRecord_SaysWhatTheJobWas(t *testing.T) {
 		for _, ended := range []policy.Time{0, start} {
 			want := typicalJob("j1")
 			want.Client, want.EndedAt = addr, ended
-			r, err := newJobRecord(&want)
+			r, err := newJobRecord(&want, digest{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,13 +94,10 @@ func TestJobRecord_SaysWhatTheJobWas(t *testing.T) {
 	}
 }
 
-// A million of them are kept.
-func TestRecord_IsSmall(t *testing.T) {
-	if unsafe.Sizeof(uintptr(0)) != 8 {
-		t.Skip("the sizes are those of 64 bits")
-	}
-	if n := max(unsafe.Sizeof(recordEntry{}), unsafe.Sizeof(jobEntry{})); n > 32 {
-		t.Errorf("a record has %d bytes beside its digest and its text, want at most 32", n)
+// Those of a million keys are looked through. Two stand in a line of a core's cache.
+func TestSlot_IsSmall(t *testing.T) {
+	if n := max(unsafe.Sizeof(slot[policy.Time]{}), unsafe.Sizeof(slot[struct{}]{})); n > 32 {
+		t.Errorf("a slot has %d bytes, want at most 32", n)
 	}
 }
 
@@ -122,7 +119,7 @@ func TestRecord_HasNoPointers(t *testing.T) {
 			return kind > reflect.Invalid && kind <= reflect.Complex128
 		}
 	}
-	for _, slot := range []any{slot[recordEntry]{}, slot[jobEntry]{}, slot[struct{}]{}} {
+	for _, slot := range []any{slot[policy.Time]{}, slot[struct{}]{}} {
 		walk(reflect.TypeOf(slot))
 	}
 }
@@ -137,7 +134,7 @@ func liveBytes() int64 {
 }
 
 // putTypical caches n records, and says how many bytes they have been counted as.
-func putTypical(t *testing.T, c *cache[recordEntry], n int, edit func(i int, k *policy.Key)) {
+func putTypical(t *testing.T, c *cache[policy.Time], n int, edit func(i int, k *policy.Key)) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(3, 4))
 	for i := range n {
@@ -149,14 +146,14 @@ func putTypical(t *testing.T, c *cache[recordEntry], n int, edit func(i int, k *
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.put(d, c.generation(d), &r.recordEntry, r.text)
+		c.put(d, c.generation(d), &r.noted, r.text)
 	}
 }
 
 func TestCache_AKeyTakesLittleMemory(t *testing.T) {
 	const n = 100_000
 	before := liveBytes()
-	c := newCache[recordEntry](n*400, 0)
+	c := newCache[policy.Time](n*400, 0)
 	putTypical(t, c, n, func(int, *policy.Key) {})
 	each := (liveBytes() - before) / n
 	records, counted := c.size()
@@ -174,15 +171,15 @@ func TestCache_AKeyTakesLittleMemory(t *testing.T) {
 	runtime.KeepAlive(c)
 
 	before = liveBytes()
-	jobs := newCache[jobEntry](n*600, 0)
+	jobs := newCache[struct{}](n*600, 0)
 	for i := range n {
 		j := typicalJob(fmt.Sprintf("%036d", i))
 		d := jobDigest(j.Backend, j.ID)
-		r, err := newJobRecord(&j)
+		r, err := newJobRecord(&j, d)
 		if err != nil {
 			t.Fatal(err)
 		}
-		jobs.put(d, jobs.generation(d), &r.jobEntry, r.text)
+		jobs.put(d, jobs.generation(d), new(struct{}), string(r))
 	}
 	if each = (liveBytes() - before) / n; each > 230 {
 		t.Errorf("a job takes %d bytes, want at most 230", each)
@@ -202,7 +199,7 @@ func TestCache_StaysWithinItsBytes(t *testing.T) {
 	const bound = 16 << 20
 	long := addrs(t, strings.Repeat("192.0.2.10-192.0.2.20 2001:db8::1 ", 100))
 	before := liveBytes()
-	c := newCache[recordEntry](bound, 0)
+	c := newCache[policy.Time](bound, 0)
 	putTypical(t, c, 2*bound/230, func(i int, k *policy.Key) {
 		if i%100 == 0 {
 			k.Allow = long
@@ -217,7 +214,7 @@ func TestCache_StaysWithinItsBytes(t *testing.T) {
 	runtime.KeepAlive(c)
 
 	before = liveBytes()
-	c = newCache[recordEntry](bound, bound)
+	c = newCache[policy.Time](bound, bound)
 	for i := range 3 * bound / 80 {
 		d := digest{byte(i), byte(i >> 8), byte(i >> 16)}
 		c.put(d, c.generation(d), nil, "")

@@ -18,39 +18,58 @@ func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (Record, erro
 	return s.find(ctx, s.hash.secret(secret))
 }
 
-// CachedKey is [Store.FindKey] as far as that need not ask the store: known reports
-// whether it says the same. The record is none if the key is known not to exist.
-func (s *Store) CachedKey(secret policy.Secret) (r Record, known bool) {
-	r, is := s.cached(s.hash.secret(secret))
-	return r, is != unknown
+// Cached is what a store knows without asking its database.
+type Cached struct {
+	Key      Record // none while it is not known, and where there is known to be none
+	KeyKnown bool
+	Job      policy.Job // zero while it is not known
+	JobKnown bool
 }
 
-func (s *Store) cached(d digest) (Record, known) {
-	if st := s.state.Load(); st.fresh(s.mono()) {
-		if r, text, known := st.db.keys.get(d); known == present {
-			return Record{d, r, text}, present
-		} else if known == absent {
-			return Record{}, absent
-		}
+// Cached says of a secret, and of a job where an ID is given, what [Store.FindKey]
+// and [Store.FindJob] say, as far as that is known. Their memory is far away, and is
+// waited for at once.
+func (s *Store) Cached(c *Cached, secret policy.Secret, backend, jobID string) {
+	*c = Cached{}
+	d := s.hash.secret(secret)
+	var job digest
+	if jobID != "" {
+		job = jobDigest(backend, jobID)
 	}
-	return Record{}, unknown
+	st := s.state.Load()
+	if !st.fresh(s.mono()) || st.db.keys == nil {
+		return
+	}
+	keys, jobs := st.db.keys.shard(d), st.db.jobs.shard(job)
+	keys.mu.Lock()
+	jobs.mu.Lock()
+	noted, text, known := keys.get(d)
+	_, jobText, jobKnown := jobs.get(job)
+	jobs.mu.Unlock()
+	keys.mu.Unlock()
+	c.Key, c.KeyKnown = Record{noted, text}, known != unknown
+	if jobKnown == present {
+		c.Job, c.JobKnown = jobRecord(jobText).job(), true
+	}
 }
 
 func (s *Store) find(ctx context.Context, d digest) (Record, error) {
-	switch r, known := s.cached(d); known {
-	case present:
-		return r, nil
-	case absent:
-		return Record{}, ErrNotFound
+	if st := s.state.Load(); st.fresh(s.mono()) {
+		switch noted, text, known := st.db.keys.get(d); known {
+		case present:
+			return Record{noted, text}, nil
+		case absent:
+			return Record{}, ErrNotFound
+		}
 	}
-	r, text, err := lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (recordEntry, string, error) {
+	noted, text, err := lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (policy.Time, string, error) {
 		r, err := readRecord(ctx, db, d)
-		return r.recordEntry, r.text, err
+		return r.noted, r.text, err
 	})
 	if err != nil {
 		return Record{}, err
 	}
-	return Record{d, r, text}, nil
+	return Record{noted, text}, nil
 }
 
 func readRecord(ctx context.Context, db *database, d digest) (Record, error) {

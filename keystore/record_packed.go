@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/bits"
@@ -11,24 +12,24 @@ import (
 
 // Record is a key as a lookup finds it. The zero value is none.
 type Record struct {
-	digest digest
-	recordEntry
-
-	text string // the times of timeFlags that are set, IDs of key, account and issuer, allowed entries, their ranges
+	noted policy.Time // the last use that was noted when the record was found
+	// The digest, the lengths and times of which the offsets are below, those of the
+	// times of timeFlags that are set, IDs of key, account and issuer, allowed entries,
+	// their ranges.
+	text string
 }
 
-// recordEntry is a record as the cache keeps it beside its digest and its text. It
-// has no pointers.
-type recordEntry struct {
-	noted   policy.Time // the last use that was noted when the record was found
-	created policy.Time
-	expires policy.Time
-	entries uint32 // the length of that part of the text, as what follows
-	id      uint8
-	account uint8
-	issuer  uint8
-	flags   recordFlags
-}
+// Where things are in a record's text.
+const (
+	recordFlagsAt   = digestLen
+	recordIDAt      = recordFlagsAt + 1 // the length of the key's ID, as what follows
+	recordAccountAt = recordIDAt + 1
+	recordIssuerAt  = recordAccountAt + 1
+	recordEntriesAt = recordIssuerAt + 1
+	recordCreatedAt = recordEntriesAt + 4
+	recordExpiresAt = recordCreatedAt + timeLen
+	recordRestAt    = recordExpiresAt + timeLen
+)
 
 // recordFlags are the origin, in the lowest two bits, and what else is yes or no.
 type recordFlags uint8
@@ -58,21 +59,26 @@ func newRecord(k *policy.Key, d digest) (Record, error) {
 		return Record{}, fmt.Errorf("the record of key %.40q is damaged: an ID, or the list of its addresses, is too long", k.ID)
 	}
 	expires, ends := k.Expires.Time()
-	r := Record{digest: d, recordEntry: recordEntry{
-		noted: k.LastUsedAt, created: k.CreatedAt, expires: expires,
-		entries: uint32(len(entries)),
-		id:      uint8(len(k.ID)), account: uint8(len(k.AccountID)), issuer: uint8(len(k.IssuerID)),
-		flags: recordFlags(k.Origin)&originBits | flagIf(k.AccountOpen, flagOpen) | flagIf(k.Issuable, flagIssuable) | flagIf(!ends, flagNever) |
-			flagIf(!k.DeletedAt.IsZero(), flagDeleted) | flagIf(!k.RevokedAt.IsZero(), flagRevoked) | flagIf(!k.RevokeFrom.IsZero(), flagScheduled),
-	}}
-	var room [3 * timeLen]byte
-	times := room[:0]
+	flags := recordFlags(k.Origin)&originBits | flagIf(k.AccountOpen, flagOpen) | flagIf(k.Issuable, flagIssuable) | flagIf(!ends, flagNever) |
+		flagIf(!k.DeletedAt.IsZero(), flagDeleted) | flagIf(!k.RevokedAt.IsZero(), flagRevoked) | flagIf(!k.RevokeFrom.IsZero(), flagScheduled)
+	b := append(d[:], byte(flags), byte(len(k.ID)), byte(len(k.AccountID)), byte(len(k.IssuerID)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(entries)))
+	b = appendTime(appendTime(b, k.CreatedAt), expires)
 	for _, t := range [...]policy.Time{k.DeletedAt, k.RevokedAt, k.RevokeFrom} {
-		times = appendTime(times, t)
+		if !t.IsZero() {
+			b = appendTime(b, t)
+		}
 	}
-	r.text = string(times) + k.ID + k.AccountID + k.IssuerID + entries + ranges
-	return r, nil
+	return Record{k.LastUsedAt, string(b) + k.ID + k.AccountID + k.IssuerID + entries + ranges}, nil
 }
+
+// digest is what the record is filed under.
+func (r *Record) digest() (d digest) {
+	copy(d[:], r.text)
+	return d
+}
+
+func (r *Record) flags() recordFlags { return recordFlags(r.text[recordFlagsAt]) }
 
 // Detached is the record for whoever keeps it for long. The texts of others stand
 // beside its own in memory, and would be kept with them.
@@ -85,44 +91,48 @@ func (r Record) Detached() Record {
 // which no decision needs. Its strings are the record's own, so that this
 // allocates nothing.
 func (r *Record) Key() policy.Key {
-	text := parts(r.text)
+	head, text := r.text[:recordRestAt], parts(r.text[recordRestAt:])
+	flags := recordFlags(head[recordFlagsAt])
 	k := policy.Key{
-		AccountOpen: r.flags&flagOpen != 0,
-		Origin:      policy.Origin(r.flags & originBits),
-		Issuable:    r.flags&flagIssuable != 0,
-		CreatedAt:   r.created,
-		Expires:     policy.ExpiresAt(r.expires),
-		DeletedAt:   text.nextTime(r.flags&flagDeleted != 0),
-		RevokedAt:   text.nextTime(r.flags&flagRevoked != 0),
-		RevokeFrom:  text.nextTime(r.flags&flagScheduled != 0),
+		AccountOpen: flags&flagOpen != 0,
+		Origin:      policy.Origin(flags & originBits),
+		Issuable:    flags&flagIssuable != 0,
+		CreatedAt:   timeAt(head, recordCreatedAt),
+		Expires:     policy.ExpiresAt(timeAt(head, recordExpiresAt)),
+		DeletedAt:   text.nextTime(flags&flagDeleted != 0),
+		RevokedAt:   text.nextTime(flags&flagRevoked != 0),
+		RevokeFrom:  text.nextTime(flags&flagScheduled != 0),
 		LastUsedAt:  r.noted,
 	}
-	if r.flags&flagNever != 0 {
+	if flags&flagNever != 0 {
 		k.Expires = policy.Never()
 	}
-	k.ID = text.next(int(r.id))
-	k.AccountID = text.next(int(r.account))
-	k.IssuerID = text.next(int(r.issuer))
-	entries := text.next(int(r.entries))
+	k.ID = text.next(int(head[recordIDAt]))
+	k.AccountID = text.next(int(head[recordAccountAt]))
+	k.IssuerID = text.next(int(head[recordIssuerAt]))
+	entries := text.next(int(uint32At(head, recordEntriesAt)))
 	k.Allow = policy.AddrSetOf(entries, string(text))
 	return k
 }
 
 // IDs are the public ID of the key, and its account's; empty where there is no record.
 func (r *Record) IDs() (key, account string) {
+	if !r.Found() {
+		return "", ""
+	}
 	ids := r.ids()
-	return ids.next(int(r.id)), ids.next(int(r.account))
+	return ids.next(int(r.text[recordIDAt])), ids.next(int(r.text[recordAccountAt]))
 }
 
 // ids are the text from the key's ID on.
 func (r *Record) ids() parts {
-	return parts(r.text[bits.OnesCount8(uint8(r.flags&timeFlags))*timeLen:])
+	return parts(r.text[recordRestAt+bits.OnesCount8(uint8(r.flags()&timeFlags))*timeLen:])
 }
 
 func (r *Record) issuerID() string {
 	ids := r.ids()
-	ids.next(int(r.id) + int(r.account))
-	return ids.next(int(r.issuer))
+	ids.next(int(r.text[recordIDAt]) + int(r.text[recordAccountAt]))
+	return ids.next(int(r.text[recordIssuerAt]))
 }
 
 // Found reports whether there is a record.

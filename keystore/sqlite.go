@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/speechgate/speechgate/policy"
 )
 
 // database is one open SQLite file, with the caches of what was read from it.
@@ -26,8 +28,8 @@ type database struct {
 	reader *sql.DB       // read-only pool
 	tail   *sql.Conn     // pinned, because data_version is a connection's own; nil for the command line
 
-	keys *cache[recordEntry] // nil for the command line, as jobs
-	jobs *cache[jobEntry]
+	keys *cache[policy.Time] // with the last use that was noted; nil for the command line, as jobs
+	jobs *cache[struct{}]
 
 	watchers *watchers // the store's
 
@@ -39,8 +41,8 @@ type database struct {
 	strange    int          // looks since that it does not explain
 }
 
-func (d *database) keyCache() *cache[recordEntry] { return d.keys }
-func (d *database) jobCache() *cache[jobEntry]    { return d.jobs }
+func (d *database) keyCache() *cache[policy.Time] { return d.keys }
+func (d *database) jobCache() *cache[struct{}]    { return d.jobs }
 
 // purpose is what a connection is for.
 type purpose uint8
@@ -181,8 +183,8 @@ func (s *Store) startFollowing(ctx context.Context, db *database) error {
 		return err
 	}
 	total := s.cfg.CacheBytes
-	db.keys = newCache[recordEntry](total/2, total/8)
-	db.jobs = newCache[jobEntry](total*3/8, 0)
+	db.keys = newCache[policy.Time](total/2, total/8)
+	db.jobs = newCache[struct{}](total*3/8, 0)
 	db.freshUntil.Store(int64(now + s.cfg.MaxStaleness))
 	return nil
 }

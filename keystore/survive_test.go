@@ -84,12 +84,23 @@ func (c *crowd) pick(store int) *holder {
 	return h
 }
 
+// find finds a key, now and then in the way in which requests do.
+func (c *crowd) find(store int, secret policy.Secret) (Record, error) {
+	if rand.IntN(2) == 0 {
+		var known Cached
+		if c.stores[store].Cached(&known, secret, "amivoice", "j1"); known.KeyKnown {
+			return known.Key, nil
+		}
+	}
+	return c.stores[store].FindKey(c.t.Context(), secret)
+}
+
 // lookUp finds keys in one store until done.
 func (c *crowd) lookUp(store int, done <-chan struct{}) {
 	for {
 		h := c.pick(store)
 		ended, begun := h.ended[store].Load(), c.now()
-		r, err := c.stores[store].FindKey(c.t.Context(), h.secret)
+		r, err := c.find(store, h.secret)
 		if err != nil {
 			c.t.Error(err)
 			return

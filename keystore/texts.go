@@ -41,7 +41,7 @@ func (t *texts) get(s textSpan) string { return t.pieces[s.piece][s.from:][:s.le
 func (t *texts) drop(s textSpan) (gather bool) {
 	t.live -= int(s.length)
 	t.dead += int(s.length)
-	return t.dead > t.live/2+minPiece
+	return t.dead > t.live/4+minPiece
 }
 
 // clear forgets all texts.

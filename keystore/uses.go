@@ -37,17 +37,17 @@ func (s *Store) NoteUse(r *Record, now policy.Time) {
 	if now < r.noted.Add(useInterval) || len(s.uses) >= room {
 		return
 	}
-	cached := false
+	d, cached := r.digest(), false
 	if st := s.state.Load(); st.fault == nil {
-		st.db.keys.edit(r.digest, func(e *recordEntry) {
+		st.db.keys.edit(d, func(noted *policy.Time) {
 			// Another use may have been noted meanwhile.
-			if cached = true; now >= e.noted.Add(useInterval) && s.queueUse(r.digest, now) {
-				e.noted = now
+			if cached = true; now >= noted.Add(useInterval) && s.queueUse(d, now) {
+				*noted = now
 			}
-			r.noted = e.noted
+			r.noted = *noted
 		})
 	}
-	if !cached && s.queueUse(r.digest, now) {
+	if !cached && s.queueUse(d, now) {
 		r.noted = now
 	}
 }

@@ -41,7 +41,7 @@ func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
 		if c.fresh {
 			r.noted = 0
 			fresh, _ := f.database()
-			fresh.keys.drop(r.digest)
+			fresh.keys.drop(r.digest())
 		}
 		for range 100 {
 			f.NoteUse(r, start.Add(c.after))
@@ -68,9 +68,11 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 	release := f.hold()
 	defer release()
 	for i := range 3 * maxPendingUses {
-		r := recordOf(t, policy.Key{ID: strconv.Itoa(i)})
-		r.digest = digest{byte(i), byte(i >> 8), byte(i >> 16)}
-		f.NoteUse(r, start)
+		r, err := newRecord(&policy.Key{ID: strconv.Itoa(i)}, digest{byte(i), byte(i >> 8), byte(i >> 16)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.NoteUse(&r, start)
 	}
 	if n := len(f.uses); n != maxPendingUses {
 		t.Errorf("%d uses are noted, want no more than %d", n, maxPendingUses)

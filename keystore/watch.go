@@ -36,16 +36,19 @@ func (s *Store) Watch(r *Record, changed func()) (cancel func()) {
 
 // Reread returns the record as it is now. The error is ErrNotFound where the
 // key was pruned, and otherwise a fault of the store.
-func (s *Store) Reread(ctx context.Context, r *Record) (Record, error) { return s.find(ctx, r.digest) }
+func (s *Store) Reread(ctx context.Context, r *Record) (Record, error) {
+	return s.find(ctx, r.digest())
+}
 
 func (ws *watchers) add(w *watcher) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.all[w] = struct{}{}
-	same := ws.by[w.record.digest]
+	d := w.record.digest()
+	same := ws.by[d]
 	if same == nil {
 		same = make(map[*watcher]struct{})
-		ws.by[w.record.digest] = same
+		ws.by[d] = same
 	}
 	same[w] = struct{}{}
 }
@@ -54,9 +57,10 @@ func (ws *watchers) remove(w *watcher) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	delete(ws.all, w)
-	if same := ws.by[w.record.digest]; same != nil {
+	d := w.record.digest()
+	if same := ws.by[d]; same != nil {
 		if delete(same, w); len(same) == 0 {
-			delete(ws.by, w.record.digest)
+			delete(ws.by, d)
 		}
 	}
 }

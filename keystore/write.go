@@ -370,7 +370,7 @@ func (d *database) apply(changes []change) {
 }
 
 func (d *database) dropRecords(match func(*Record) bool) {
-	d.keys.dropIf(func(r *recordEntry, text string) bool { return match(&Record{recordEntry: *r, text: text}) })
+	d.keys.dropIf(func(noted *policy.Time, text string) bool { return match(&Record{*noted, text}) })
 	d.watchers.tellIf(match)
 }
 
