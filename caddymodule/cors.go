@@ -43,11 +43,16 @@ func (o Origins) set(header http.Header, r *http.Request, expose string) {
 	if o.off() {
 		return
 	}
-	delete(header, "Access-Control-Allow-Origin")
-	delete(header, "Access-Control-Allow-Credentials")
-	delete(header, "Access-Control-Expose-Headers")
+	for _, name := range [...]string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers"} {
+		if header[name] != nil { // as hardly any answer has it, and a look is cheaper
+			delete(header, name)
+		}
+	}
 	if !o.every() {
 		header.Add("Vary", "Origin")
+	}
+	if len(r.Header["Origin"]) == 0 {
+		return
 	}
 	if allowed := o.allowed(r.Header.Get("Origin")); allowed != "" {
 		header.Set("Access-Control-Allow-Origin", allowed)

@@ -167,8 +167,11 @@ func (w *watcher) cleanHeader() {
 		return
 	}
 	header := w.header
-	delete(header, "Set-Cookie")
 	for name, values := range header {
+		if name == "Set-Cookie" {
+			delete(header, name)
+			continue
+		}
 		for i, value := range values {
 			if masked := redactor.Text(value); masked != value {
 				values = slices.Clone(values) // which Caddy may share between requests

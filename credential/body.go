@@ -39,8 +39,11 @@ func (f *Finding) classifyBody(r *http.Request) {
 		return
 	}
 	values := r.Header["Content-Type"]
-	if len(values) > 1 {
+	switch {
+	case len(values) > 1:
 		f.fail(malformed("more than one Content-Type"))
+		return
+	case len(values) == 0 || values[0] == octets:
 		return
 	}
 	mediaType, params, _ := strings.Cut(strings.Join(values, ""), ";")

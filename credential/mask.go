@@ -15,7 +15,7 @@ const Masked = "REDACTED"
 // and every secret of this gateway's own. It is for logs: it takes a broken
 // URI as well, and rather masks too much than too little.
 func MaskURI(uri string, places []dialect.Place) string {
-	if !strings.ContainsAny(uri, "=%") && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
+	if strings.IndexByte(uri, '=') < 0 && strings.IndexByte(uri, '%') < 0 && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
 		return uri // the path of a poll, for one
 	}
 	var out strings.Builder
@@ -171,6 +171,9 @@ func ourSecret(text string) int {
 
 // decodeAll decodes escapes of escapes as well.
 func decodeAll(text string) string {
+	if isPlain(text) {
+		return text
+	}
 	text = strings.ReplaceAll(text, "+", " ")
 	if !strings.Contains(text, "%") {
 		return text

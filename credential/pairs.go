@@ -36,7 +36,10 @@ func findPairs(text, name string) ([]pair, *Fault) {
 		if token.of(text) == name {
 			return nil, malformed("the pair " + name + " has no value, or a space before it")
 		}
-		value, ok := strings.CutPrefix(token.of(text), name+"=")
+		value, ok := strings.CutPrefix(token.of(text), name)
+		if ok {
+			value, ok = strings.CutPrefix(value, "=")
+		}
 		if !ok {
 			continue
 		}

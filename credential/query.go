@@ -107,34 +107,26 @@ func hiddenBySemicolon(whole, name string) *Fault {
 	return nil
 }
 
-// usualKey is how long a backend's key is at most, as a rule.
-const usualKey = 128
-
 // editQuery rewrites the parameters that hold a copy, given in their order, and
 // leaves every other byte as it is. edit returns a parameter's new value, or
-// false to remove it.
+// false to remove it, with the "&" that then separates nothing.
 func editQuery(query string, copies []copyOf, edit func(copyOf) (value string, keep bool)) string {
-	var out strings.Builder
-	out.Grow(len(query) + usualKey)
-	first := true
-	for p := range parameters(query) {
-		text, keep := p.whole.of(query), true
-		if len(copies) > 0 && copies[0].whole == p.whole {
-			var value string
-			value, keep = edit(copies[0])
-			text = query[p.whole.from:p.value.from] + value
-			copies = copies[1:]
-		}
-		if !keep {
+	var room [256]byte
+	out, done := room[:0], 0 // in query
+	for _, c := range copies {
+		if value, keep := edit(c); keep {
+			out = append(append(out, query[done:c.value.from]...), value...)
+			done = c.value.to
 			continue
 		}
-		if !first {
-			out.WriteByte('&')
+		out = append(out, query[done:c.whole.from]...)
+		if done = c.whole.to; done < len(query) {
+			done++
+		} else if len(out) > 0 {
+			out = out[:len(out)-1]
 		}
-		first = false
-		out.WriteString(text)
 	}
-	return out.String()
+	return string(append(out, query[done:]...))
 }
 
 // mapped is a text decoded from a raw one, with the place there from which each of

@@ -28,14 +28,20 @@ type Upstream struct {
 	Mode Mode
 	Key  policy.Secret // where Mode is Replace
 
-	bearer policy.Secret // Key behind bearerScheme, so that no request puts them together
+	// Made of Key once, and not for each request.
+	bearer  policy.Secret // behind bearerScheme
+	escaped policy.Secret // for a query
 }
 
 const bearerScheme = "Bearer"
 
 // ReplaceBy is to put in key.
 func ReplaceBy(key policy.Secret) Upstream {
-	return Upstream{Replace, key, policy.NewSecret(bearerScheme + " " + key.Reveal())}
+	return Upstream{
+		Mode: Replace, Key: key,
+		bearer:  policy.NewSecret(bearerScheme + " " + key.Reveal()),
+		escaped: policy.NewSecret(url.QueryEscape(key.Reveal())),
+	}
 }
 
 // inHeader is the backend's key as the value of a header that has this scheme.
@@ -129,7 +135,7 @@ func (f *Finding) swapQueryValue(raw string, place *dialect.Place, up Upstream) 
 		m := mapQueryValue(raw)
 		return editPairs(raw, m, place.Pair, fate == Replace, url.QueryEscape(escapePair(up.Key))), true
 	case fate == Replace:
-		return url.QueryEscape(up.Key.Reveal()), true
+		return up.escaped.Reveal(), true
 	}
 	return "", false
 }
