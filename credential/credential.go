@@ -48,8 +48,9 @@ type Finding struct {
 	readable bool   // a copy of it stands where the operation reads it
 	fault    *Fault // the first that was met; none may be forgiven later
 
-	query []copyOf // copies in the query
-	form  *form    // the head of the body, once read
+	query   copyOf   // the first copy in the query; without a place where there is none
+	queries []copyOf // those that follow it, of which hardly any request has one
+	form    *form    // the head of the body, once read
 
 	body     bodyKind
 	boundary string

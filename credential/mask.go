@@ -18,22 +18,22 @@ func MaskURI(uri string, places []dialect.Place) string {
 	if strings.IndexByte(uri, '=') < 0 && strings.IndexByte(uri, '%') < 0 && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
 		return uri // the path of a poll, for one
 	}
-	var out strings.Builder
-	out.Grow(len(uri) + len(Masked))
-	for more := true; more; {
+	var room [256]byte
+	out := room[:0]
+	rest, more := uri, true
+	for more {
 		var segment string
-		segment, uri, more = strings.Cut(uri, "&")
+		segment, rest, more = strings.Cut(rest, "&")
 		if end := keyIn(segment, places); end >= 0 {
-			out.WriteString(segment[:end])
-			out.WriteString(Masked)
+			out = append(append(out, segment[:end]...), Masked...)
 		} else {
-			out.WriteString(segment)
+			out = append(out, segment...)
 		}
 		if more {
-			out.WriteByte('&')
+			out = append(out, '&')
 		}
 	}
-	return maskOurs(out.String())
+	return maskOurs(string(out))
 }
 
 // keyIn is where in a segment the first value begins that can be a key, or -1.

@@ -99,7 +99,10 @@ func FuzzMaskURI(f *testing.F) {
 		if fault != nil {
 			return
 		}
-		for _, c := range finding.query {
+		for _, c := range append(finding.queries, finding.query) {
+			if c.place == nil {
+				continue
+			}
 			name := query[c.whole.from:c.value.from]
 			for segment := range strings.SplitSeq(strings.TrimPrefix(masked, "/v1/recognize?"), "&") {
 				if rest, ok := strings.CutPrefix(segment, name); ok && rest != Masked && strings.Contains(decodeAll(rest), secret.Reveal()) {

@@ -74,7 +74,7 @@ func (f *Finding) findInParameter(query string, p parameter, name string, place 
 	found := copyOf{place: place, whole: p.whole, value: p.value}
 	if place.Pair == "" {
 		if f.add(place, value) {
-			f.query = append(f.query, found)
+			f.addInQuery(found)
 		}
 		return
 	}
@@ -88,8 +88,16 @@ func (f *Finding) findInParameter(query string, p parameter, name string, place 
 		held = f.add(place, pair.text) || held
 	}
 	if held {
-		f.query = append(f.query, found)
+		f.addInQuery(found)
 	}
+}
+
+func (f *Finding) addInQuery(found copyOf) {
+	if f.query.place == nil {
+		f.query = found
+		return
+	}
+	f.queries = append(f.queries, found)
 }
 
 // hiddenBySemicolon refuses a parameter that shows only to parsers that split

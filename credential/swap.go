@@ -80,8 +80,10 @@ func CheckUpstreamKey(key policy.Secret) error {
 // and ReadForm saw. Only after a Credential without fault.
 func (f *Finding) Swap(r *http.Request, up Upstream) {
 	f.swapHeader(r.Header, up)
-	if len(f.query) > 0 {
-		r.URL.RawQuery = editQuery(r.URL.RawQuery, f.query, func(c copyOf) (string, bool) {
+	if f.query.place != nil {
+		var room [2]copyOf
+		copies := append(append(room[:0], f.query), f.queries...)
+		r.URL.RawQuery = editQuery(r.URL.RawQuery, copies, func(c copyOf) (string, bool) {
 			return f.swapQueryValue(c.value.of(r.URL.RawQuery), c.place, up)
 		})
 	}
