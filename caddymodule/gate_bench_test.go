@@ -172,7 +172,7 @@ func BenchmarkGate(b *testing.B) {
 // size of the audio or of the store.
 func TestGateMakesLittleGarbage(t *testing.T) {
 	g := newRig(t)
-	most := map[string]float64{"poll": 11, "query": 22, "form-u": 25, "form-d": 33} // with a few that the race detector adds
+	most := map[string]float64{"poll": 6, "query": 6, "form-u": 20, "form-d": 24} // with a few that the race detector adds
 	for name, c := range g.cases() {
 		bare := testing.AllocsPerRun(100, func() { g.serve(t, c, false) })
 		if added := testing.AllocsPerRun(100, func() { g.serve(t, c, true) }) - bare; added > most[name] {

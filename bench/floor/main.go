@@ -54,9 +54,9 @@ type floor struct {
 
 // What the gate costs beyond this, as its benchmark showed with 100,000 keys in use.
 const (
-	costHeap    = 11 << 20             // bytes that its records take more
-	costTime    = 4 * time.Microsecond // for each request, and its garbage besides
-	costObjects = 10                   // for each request
+	costHeap    = 11 << 20               // bytes that its records take more
+	costTime    = 1500 * time.Nanosecond // for each request, and its garbage besides
+	costObjects = 3                      // for each request
 )
 
 // garbage is of the size of a small thing that lives for a request.
