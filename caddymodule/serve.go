@@ -68,7 +68,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 }
 
 // exchange is one request on its way through the gate, up to the backend's answer. It
-// is large, and must not outlive ServeHTTP, whose stack then is its place.
+// is large, and stands on the stack of ServeHTTP, which nothing of it must outlive, but
+// for that of a stream.
 type exchange struct {
 	gate    *Gate
 	w       http.ResponseWriter
@@ -185,17 +186,19 @@ func (x *exchange) open() (err error) {
 // lookUp gets the records that the decision needs. The fault is one of the secret, and
 // the error one of the store.
 func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
-	if err := x.open(); err != nil {
-		return nil, err
-	}
-	ctx := x.r.Context()
+	unopened := x.open()
 	var cached keystore.Cached
-	x.store.Cached(&cached, secret, x.gate.Backend, x.call.JobID)
-	record := cached.Key
+	if unopened == nil {
+		x.store.Cached(&cached, secret, x.gate.Backend, x.call.JobID)
+	}
+	ctx, record := x.r.Context(), cached.Key
 	if !cached.KeyKnown {
 		// Here alone, since what is cached has been checked.
 		if err := policy.CheckSecret(secret); err != nil {
 			return credential.Mistyped(err), nil
+		}
+		if unopened != nil {
+			return nil, unopened
 		}
 		var err error
 		if record, err = x.store.FindKey(ctx, secret); err != nil && !errors.Is(err, keystore.ErrNotFound) {
@@ -209,7 +212,7 @@ func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
 	switch {
 	case !record.Found() || x.call.JobID == "":
 		return nil, nil
-	case cached.JobKnown:
+	case cached.KeyKnown && cached.JobKnown: // of the same instant
 		x.job, x.hasJob = cached.Job, true
 		return nil, nil
 	}

@@ -18,7 +18,7 @@ import (
 // liveStream is a client's connection, from its handshake to its end. It is held
 // to the key of the start command that was accepted last.
 type liveStream struct {
-	x     *exchange // of the handshake; its outcome is that of the last command
+	x     *exchange // of the handshake
 	id    string
 	begun policy.Time
 

@@ -55,9 +55,9 @@ type watcher struct {
 	fields   int                 // how many that had
 	redactor credential.Redactor // of what comes behind the header
 	members  *dialect.Members    // what is still to be read of the answer; nil for nothing
-	reading  dialect.Members     // what members points to, so that it is no thing by itself
+	reading  dialect.Members     // what members points to, so that nothing is allocated for it
 	held     *bytes.Buffer       // an answer that creates a job; nil where it streams
-	noStore  [1]string           // the value of a field, for the same reason
+	noStore  [1]string           // the values of a field, for the same reason
 }
 
 // watch has the answer go through a watcher.

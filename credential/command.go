@@ -72,7 +72,7 @@ func FindCommand(text, word, name string) (Command, *Fault) {
 		return Command{}, &Fault{Reason: policy.CredentialMissing, Detail: "the command has no pair " + name + ", or an empty one"}
 	}
 	if err := policy.CheckSecret(c.Secret()); err != nil {
-		return Command{}, malformed("the key " + err.Error())
+		return Command{}, Mistyped(err)
 	}
 	return c, nil
 }

@@ -7,8 +7,8 @@
 // refused, because the backend's parser is not ours.
 //
 // The order of calls is [Find], then [Finding.ReadForm] where
-// [Finding.NeedsForm] says so, then [Finding.Credential] to judge, then
-// [Finding.Swap].
+// [Finding.NeedsForm] says so, then [Finding.Credential], or [Finding.Unchecked], to
+// judge, then [Finding.Swap].
 package credential
 
 import (

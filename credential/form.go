@@ -185,7 +185,7 @@ func (f *Finding) swapForm(r *http.Request, up Upstream) {
 			continue
 		case c.place.Pair != "":
 			text := string(read[c.value.from:c.value.to])
-			value = editPairs(text, mapped{text: text}, c.place.Pair, fate == Replace, escapePair(up.Key))
+			value = editPairs(text, mapped{text: text}, c.place.Pair, fate == Replace, up.inQuery())
 		case fate != Replace:
 			add(read[done:c.whole.from])
 			done = c.whole.to

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -59,7 +60,7 @@ func TestR1_TheKeyInAForm(t *testing.T) {
 				return
 			}
 			accept(t, r, replace)
-			want := strings.NewReplacer("u\"\r\n\r\n"+clientKey, "u\"\r\n\r\n"+upstreamKey, escaped, escapePair(replace.Key)).Replace(test.body)
+			want := strings.NewReplacer("u\"\r\n\r\n"+clientKey, "u\"\r\n\r\n"+upstreamKey, escaped, url.QueryEscape(upstreamKey)).Replace(test.body)
 			if got := readBody(t, r); got != want {
 				t.Errorf("went upstream as\n%q, want\n%q", got, want)
 			}

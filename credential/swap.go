@@ -28,7 +28,7 @@ type Upstream struct {
 	Mode Mode
 	Key  policy.Secret // where Mode is Replace
 
-	// Made of Key once, and not for each request.
+	// What ReplaceBy has made of Key, and is otherwise made for each request.
 	bearer  policy.Secret // behind bearerScheme
 	escaped policy.Secret // for a query
 }
@@ -50,9 +50,20 @@ func (up *Upstream) inHeader(scheme string) string {
 	case "":
 		return up.Key.Reveal()
 	case bearerScheme:
-		return up.bearer.Reveal()
+		if !up.bearer.Empty() {
+			return up.bearer.Reveal()
+		}
 	}
 	return scheme + " " + up.Key.Reveal()
+}
+
+// inQuery is the backend's key as the value of a parameter or, as that has no spaces
+// and so is the same in both, of a pair.
+func (up *Upstream) inQuery() string {
+	if !up.escaped.Empty() {
+		return up.escaped.Reveal()
+	}
+	return url.QueryEscape(up.Key.Reveal())
 }
 
 // CheckUpstreamKey says whether every place of an API can carry key as the
@@ -135,18 +146,11 @@ func (f *Finding) swapQueryValue(raw string, place *dialect.Place, up Upstream) 
 		return raw, true
 	case place.Pair != "":
 		m := mapQueryValue(raw)
-		return editPairs(raw, m, place.Pair, fate == Replace, url.QueryEscape(escapePair(up.Key))), true
+		return editPairs(raw, m, place.Pair, fate == Replace, url.QueryEscape(up.inQuery())), true
 	case fate == Replace:
-		return up.escaped.Reveal(), true
+		return up.inQuery(), true
 	}
 	return "", false
-}
-
-// escapePair encodes a key as the value of a pair.
-func escapePair(key policy.Secret) string {
-	// A key has no spaces, so the form-style escape, the one that leaves only
-	// unreserved characters alone, is a path-style escape as well.
-	return url.QueryEscape(key.Reveal())
 }
 
 // editPairs replaces the values of the pairs with this name in a raw text, or

@@ -162,6 +162,9 @@ func TestR2_WhatIsCachedIsWhatLookupsFind(t *testing.T) {
 	if known("nobody's key", c, true, true); c.Key.Found() {
 		t.Errorf("nobody's key is %+v", c.Key)
 	}
+	tooLong := policy.NewSecret(strings.Repeat("k", policy.MaxSecretLen+1))
+	f.find(tooLong)
+	known("a secret that is none", look(tooLong, ""), false, false)
 	if _, err := f.RevokeKey(t.Context(), start, operator, key.ID, "leaked"); err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,8 @@ import (
 // ErrNotFound if no key has it, and otherwise a fault of the store.
 //
 // Keys that ended are found too: whether one may be used is for
-// [policy.Decide] to say.
+// [policy.Decide] to say. The secret is to have stood up to [policy.CheckSecret], which
+// spares mistyped ones the lookup.
 func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (Record, error) {
 	return s.find(ctx, s.hash.secret(secret))
 }
@@ -27,30 +28,37 @@ type Cached struct {
 }
 
 // Cached says of a secret, and of a job where an ID is given, what [Store.FindKey]
-// and [Store.FindJob] say, as far as that is known. Their memory is far away, and is
-// waited for at once.
+// and [Store.FindJob] say, as far as that is known. It looks for both at the same
+// time: each lookup waits for memory that is far away.
 func (s *Store) Cached(c *Cached, secret policy.Secret, backend, jobID string) {
 	*c = Cached{}
-	d := s.hash.secret(secret)
-	var job digest
-	if jobID != "" {
-		job = jobDigest(backend, jobID)
-	}
 	st := s.state.Load()
-	if !st.fresh(s.mono()) || st.db.keys == nil {
+	if len(secret.Reveal()) > policy.MaxSecretLen || !st.fresh(s.mono()) || st.db.keys == nil {
 		return
 	}
-	keys, jobs := st.db.keys.shard(d), st.db.jobs.shard(job)
-	keys.mu.Lock()
-	jobs.mu.Lock()
-	noted, text, known := keys.get(d)
-	_, jobText, jobKnown := jobs.get(job)
-	jobs.mu.Unlock()
-	keys.mu.Unlock()
-	c.Key, c.KeyKnown = Record{noted, text}, known != unknown
-	if jobKnown == present {
-		c.Job, c.JobKnown = jobRecord(jobText).job(), true
+	d := s.hash.secret(secret)
+	keys := st.db.keys.shard(d)
+	if jobID == "" {
+		keys.mu.Lock()
+		defer keys.mu.Unlock()
+		c.setKey(keys.get(d))
+		return
 	}
+	job := jobDigest(backend, jobID)
+	jobs := st.db.jobs.shard(job)
+	keys.mu.Lock()
+	defer keys.mu.Unlock()
+	jobs.mu.Lock()
+	defer jobs.mu.Unlock()
+	noted, text, known := keys.get(d)
+	if _, text, known := jobs.get(job); known == present {
+		c.Job, c.JobKnown = jobRecord(text).job(), true
+	}
+	c.setKey(noted, text, known)
+}
+
+func (c *Cached) setKey(noted policy.Time, text string, known known) {
+	c.Key, c.KeyKnown = Record{noted, text}, known != unknown
 }
 
 func (s *Store) find(ctx context.Context, d digest) (Record, error) {

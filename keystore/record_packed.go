@@ -91,6 +91,9 @@ func (r Record) Detached() Record {
 // which no decision needs. Its strings are the record's own, so that this
 // allocates nothing.
 func (r *Record) Key() policy.Key {
+	if !r.Found() {
+		return policy.Key{}
+	}
 	head, text := r.text[:recordRestAt], parts(r.text[recordRestAt:])
 	flags := recordFlags(head[recordFlagsAt])
 	k := policy.Key{

@@ -89,6 +89,9 @@ func (c *crowd) find(store int, secret policy.Secret) (Record, error) {
 	if rand.IntN(2) == 0 {
 		var known Cached
 		if c.stores[store].Cached(&known, secret, "amivoice", "j1"); known.KeyKnown {
+			if !known.Key.Found() {
+				return Record{}, ErrNotFound
+			}
 			return known.Key, nil
 		}
 	}

@@ -98,6 +98,9 @@ func (t *table[V]) head(name uint32) *uint32 { return &t.heads[name&uint32(len(t
 // put files a value and its text in the place of those with its digest, or where
 // there is room.
 func (t *table[V]) put(d digest, v V, text string) {
+	if text[:len(d)] != string(d[:]) {
+		panic("keystore: a text is filed under another digest than it begins with")
+	}
 	cost := t.cost(len(text))
 	if i := t.find(&d); i != 0 {
 		t.remove(i)
