@@ -25,6 +25,7 @@ var cases = []benchCase{
 	{"poll", "polls of jobs, 32 connections, 100 thousand keys in use", (*suite).polls},
 	{"floor", "the same polls through the least that checks a key", floorOf("floor")},
 	{"floor-jobs", "the same through the least that knows jobs as well", floorOf("floor-jobs")},
+	{"floor-query", "the same as floor-jobs does, for recognitions with the key in the query", floorOf("floor-query")},
 	{"floor-cost", "floor-jobs that costs about what the gate does, for nothing", floorOf("floor-cost")},
 	{"poll-slow", "polls at the rate of churn, without its changes, and floor-cost at that rate", (*suite).slowPolls},
 	{"query", "short recognitions with the key in the query", (*suite).queries},

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// floorOf has no targets: what it costs is the floor under those of polls.
+// floorOf has no targets: what it costs is the floor under those of polls or, for
+// "floor-query", of recognitions with the key in the query.
 func floorOf(name string) func(*suite) error {
 	return func(s *suite) error {
 		f, err := s.small()
@@ -19,7 +20,11 @@ func floorOf(name string) func(*suite) error {
 		if err != nil {
 			return err
 		}
-		return s.smallRequests(name, f, floor, f.poll, cpuAtMost(0), throughputAtLeast(0), p99AtMost(0))
+		next := f.poll
+		if name == "floor-query" {
+			next = f.query
+		}
+		return s.smallRequests(name, f, floor, next, cpuAtMost(0), throughputAtLeast(0), p99AtMost(0))
 	}
 }
 
