@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"unsafe"
 )
@@ -46,9 +47,15 @@ const (
 	slotHot  = 4
 )
 
-// nameOf is what a digest is filed under: a part of it, which is as random as the
-// whole.
-func nameOf(d *digest) uint32 { return binary.LittleEndian.Uint32(d[1:]) }
+// nameOf is what a digest is filed under: a part of it, mixed with what nobody outside
+// knows, who could otherwise look for keys that all share a chain.
+func nameOf(d *digest) uint32 { return uint32(binary.LittleEndian.Uint64(d[1:]) * nameSeed >> 32) }
+
+var nameSeed = func() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:])                      // never fails
+	return binary.LittleEndian.Uint64(b[:]) | 1 // an odd factor loses nothing
+}()
 
 // indexBytes is what an entry takes in the heads of chains, the list of free slots
 // and that of those turned away, at most.

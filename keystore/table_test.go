@@ -129,3 +129,20 @@ func TestTable_AdmitsWhatComesAgain(t *testing.T) {
 		t.Errorf("%d of %d that came into use are kept", n, room/2)
 	}
 }
+
+// Whoever makes keys up can choose some bits of their digests by trying, but not so
+// that they share a chain.
+func TestTable_ChosenDigestsShareNoChain(t *testing.T) {
+	const chosen, bits = 1000, 16 // of a name, as the heads of 65,536 chains use it
+	chains := make(map[uint32]int)
+	for i := range chosen {
+		d := digestOf(i)
+		copy(d[1:4], "abc")
+		chains[nameOf(&d)%(1<<bits)]++
+	}
+	for chain, n := range chains {
+		if n > chosen/10 {
+			t.Errorf("%d of %d digests that begin alike are in chain %d", n, chosen, chain)
+		}
+	}
+}
