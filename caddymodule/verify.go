@@ -100,6 +100,8 @@ func verifyRefusals() *dialect.Refusals {
 			answer.Status = http.StatusMethodNotAllowed
 		case policy.EarlyData:
 			answer.Status = http.StatusTooEarly
+		case policy.RequestMalformed:
+			answer.Status = http.StatusBadRequest
 		case policy.StoreUnavailable:
 			answer.Status, answer.RetryAfter = http.StatusServiceUnavailable, 5
 		}

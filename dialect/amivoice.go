@@ -31,6 +31,7 @@ const (
 	amiDenied      = "received illegal service authorization"
 	amiUnavailable = "service temporarily unavailable"
 	amiUnreachable = "can't connect to recognizer server"
+	amiUnreadable  = "received unreadable request"
 )
 
 var (
@@ -43,9 +44,12 @@ var (
 				Status: http.StatusServiceUnavailable, Body: amiError("?", amiUnavailable),
 				Session: true, RetryAfter: amiRetryAfter,
 			},
+			policy.RequestMalformed: {Status: http.StatusOK, Body: amiError("?", amiUnreadable), Session: true},
+			policy.UpstreamRefused:  amiRecognitionGateway,
 		},
-		Gateway: Answer{Status: http.StatusBadGateway, Body: amiError("!", amiUnreachable), Session: true},
+		Gateway: amiRecognitionGateway,
 	}
+	amiRecognitionGateway = Answer{Status: http.StatusBadGateway, Body: amiError("!", amiUnreachable), Session: true}
 
 	// A job of another account answers as one that does not exist.
 	amiJobNotFound = Answer{Status: http.StatusNotFound, Body: `{"message":"not found"}`}
@@ -57,8 +61,10 @@ var (
 			policy.JobUnknown:        amiJobNotFound,
 			policy.JobForeign:        amiJobNotFound,
 			policy.StoreUnavailable:  amiStoreFault,
+			policy.RequestMalformed:  amiBadRequest,
+			policy.UpstreamRefused:   amiPlainGateway,
 		},
-		Gateway: Answer{Status: http.StatusBadGateway, Body: `{"message":"` + amiUnreachable + `"}`},
+		Gateway: amiPlainGateway,
 	}
 
 	// amiPlain answers handshakes and what no route fits.
@@ -67,9 +73,14 @@ var (
 		By: map[policy.Reason]Answer{
 			policy.EarlyData:        early,
 			policy.StoreUnavailable: amiStoreFault,
+			policy.RequestMalformed: amiBadRequest,
+			policy.UpstreamRefused:  amiPlainGateway,
 		},
-		Gateway: amiJob.Gateway,
+		Gateway: amiPlainGateway,
 	}
+
+	amiPlainGateway = Answer{Status: http.StatusBadGateway, Body: `{"message":"` + amiUnreachable + `"}`}
+	amiBadRequest   = Answer{Status: http.StatusBadRequest, Body: `{"message":"` + amiUnreadable + `"}`}
 
 	amiStoreFault = Answer{
 		Status: http.StatusServiceUnavailable, Body: `{"message":"` + amiUnavailable + `"}`,
@@ -88,6 +99,8 @@ var amiStreaming = &StreamRules{
 	By: map[policy.Reason]string{
 		policy.StoreUnavailable: amiUnreachable,
 		policy.Throttled:        amiUnreachable,
+		policy.RequestMalformed: amiUnreadable,
+		policy.UpstreamRefused:  amiUnreachable,
 	},
 	CutText: "p can't feed audio data to recognizer server",
 }

@@ -38,6 +38,14 @@ func wantAnswer(op policy.Operation, reason policy.Reason) dialect.Answer {
 		return dialect.Answer{Status: http.StatusServiceUnavailable, Body: recognitionUnavailable, Session: true, RetryAfter: 5}
 	case reason == policy.StoreUnavailable:
 		return dialect.Answer{Status: http.StatusServiceUnavailable, Body: plainUnavailable, RetryAfter: 5}
+	case reason == policy.RequestMalformed && upload:
+		return dialect.Answer{Status: http.StatusOK, Body: recognitionUnreadable, Session: true}
+	case reason == policy.RequestMalformed:
+		return dialect.Answer{Status: http.StatusBadRequest, Body: plainUnreadable}
+	case reason == policy.UpstreamRefused && upload:
+		return dialect.Answer{Status: http.StatusBadGateway, Body: recognitionGateway, Session: true}
+	case reason == policy.UpstreamRefused:
+		return dialect.Answer{Status: http.StatusBadGateway, Body: plainGateway}
 	case upload:
 		return dialect.Answer{Status: http.StatusOK, Body: recognitionDenied, Session: true}
 	case op == policy.ReadJob && (reason == policy.JobUnknown || reason == policy.JobForeign):

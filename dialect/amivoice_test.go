@@ -283,6 +283,8 @@ const (
 	recognitionDenied      = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"-","message":"received illegal service authorization"}` + "\r\n"
 	recognitionUnavailable = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"service temporarily unavailable"}` + "\r\n"
 	recognitionGateway     = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"!","message":"can't connect to recognizer server"}` + "\r\n"
+	recognitionUnreadable  = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"received unreadable request"}` + "\r\n"
+	plainUnreadable        = `{"message":"received unreadable request"}`
 	pollDenied             = `{"message":"received illegal service authorization"}`
 	pollNotFound           = `{"message":"not found"}`
 	plainUnavailable       = `{"message":"service temporarily unavailable"}`

@@ -14,8 +14,11 @@ func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
 	rules := dialect.AmiVoice.Stream
 	for _, reason := range append(refusals(), policy.Undecided, policy.Reason(200)) {
 		want := "s received illegal service authorization"
-		if reason == policy.StoreUnavailable || reason == policy.Throttled {
+		switch reason {
+		case policy.StoreUnavailable, policy.Throttled, policy.UpstreamRefused:
 			want = "s can't connect to recognizer server"
+		case policy.RequestMalformed:
+			want = "s received unreadable request"
 		}
 		if got := rules.Refusal(reason); got != want {
 			t.Errorf("%v: %q, want %q", reason, got, want)

@@ -28,6 +28,8 @@ const (
 	NoIssuanceRight            // the key may not issue keys
 	Throttled                  // too many failing calls
 	StoreUnavailable           // the keystore cannot be read
+	RequestMalformed           // the request cannot be read, whatever its key
+	UpstreamRefused            // the backend refuses the gate's own key
 
 	reasons // how many there are
 )
@@ -53,6 +55,8 @@ var reasonWords = [reasons]string{
 	NoIssuanceRight:     "no_issuance_right",
 	Throttled:           "throttled",
 	StoreUnavailable:    "store_unavailable",
+	RequestMalformed:    "request_malformed",
+	UpstreamRefused:     "upstream_refused",
 }
 
 // String returns the reason's word.

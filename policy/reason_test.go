@@ -13,7 +13,7 @@ var designReasons = []string{
 	"allowed", "allowed_by_grace", "credential_missing", "credential_ambiguous", "credential_malformed",
 	"key_unknown", "key_expired", "key_deleted", "key_revoked", "account_closed", "address_refused",
 	"address_unknown", "early_data", "operation_unlisted", "job_unknown", "job_foreign",
-	"no_issuance_right", "throttled", "store_unavailable",
+	"no_issuance_right", "throttled", "store_unavailable", "request_malformed", "upstream_refused",
 }
 
 func TestReasons_areTheDesignsClosedSet(t *testing.T) {
