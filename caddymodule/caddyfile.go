@@ -181,6 +181,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    single_account
 //	    also_allow      <method> <path>
 //	    cors            <origins...>|*|off
+//	    cors_headers    <names...>
 //	    max_head        <size>
 //
 //	    on_expiry           finish|cut
@@ -205,6 +206,7 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"single_account":  toggle(&g.SingleAccount),
 		"also_allow":      g.unmarshalAllowance,
 		"cors":            g.CORS.unmarshalCaddyfile,
+		"cors_headers":    corsHeaders(&g.CORSHeaders),
 		"max_head":        size(&g.MaxHead),
 
 		"on_expiry":           text(&g.OnExpiry),
@@ -215,15 +217,6 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"max_early_frames":    number(&g.MaxEarlyFrames),
 		"max_pending_streams": number(&g.MaxPendingStreams),
 	}, "also_allow")
-}
-
-func (g *Gate) unmarshalAllowance(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Errf("also_allow %s: want a method and a path, such as also_allow GET /v1/engines", strings.Join(args, " "))
-	}
-	g.AlsoAllow = append(g.AlsoAllow, Allowance{Method: args[0], Path: args[1]})
-	return nil
 }
 
 // Interface guards

@@ -135,14 +135,15 @@ func (s *session) askGate(q *question, backend string, found keyAsked) (explanat
 	if err != nil {
 		return explanation{}, err
 	}
-	job, err := s.jobInQuestion(candidates[0].Backend, candidates[0].classify(q.request()).JobID)
+	call, _ := candidates[0].classify(q.request())
+	job, err := s.jobInQuestion(candidates[0].Backend, call.JobID)
 	if err != nil {
 		return explanation{}, err
 	}
 	gate := mostGraceful(candidates, job)
-	call := gate.classify(q.request())
+	call, account := gate.classify(q.request())
 	e, reason := q.explain(found, &policy.Request{
-		Operation: call.Operation, Client: q.client, Job: job,
+		Operation: call.Operation, PathAccount: account, Client: q.client, Job: job,
 		Grace: gate.graceRule(), UnrecordedJobs: gate.unrecordedJobs(),
 	})
 	e.Dialect, e.Backend = &q.api.Name, gate.Backend

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -71,15 +72,64 @@ func (o Origins) preflight(r *http.Request) (method string) {
 	return r.Header.Get("Access-Control-Request-Method")
 }
 
-// servePreflight gives leave for these methods, with these header fields.
-func (o Origins) servePreflight(w http.ResponseWriter, r *http.Request, methods, headers []string) {
+// servePreflight allows requests of these methods, with the header fields that the
+// API's clients send and those of more; if more is empty, with every field that the
+// preflight request asks for.
+func (o Origins) servePreflight(w http.ResponseWriter, r *http.Request, methods, fields, more []string) {
+	if len(more) == 0 {
+		more = askedFields(r.Header)
+	}
+	for _, name := range more {
+		if !containsField(fields, name) {
+			fields = append(slices.Clone(fields), name)
+		}
+	}
 	header := w.Header()
 	o.set(header, r, "")
 	header.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
-	header.Set("Access-Control-Allow-Headers", strings.Join(headers, ", "))
+	header.Set("Access-Control-Allow-Headers", strings.Join(fields, ", "))
 	header.Set("Access-Control-Max-Age", "600")
 	header.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// askedFields are the names of the header fields that a preflight request asks for.
+func askedFields(header http.Header) (names []string) {
+	for _, list := range header["Access-Control-Request-Headers"] {
+		for name := range strings.SplitSeq(list, ",") {
+			if name = strings.Trim(name, " \t"); isFieldName(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// isFieldName reports whether name is a token (RFC 9110, section 5.6.2). "*" is
+// none here: in Access-Control-Allow-Headers it means every field.
+func isFieldName(name string) bool { return name != "*" && httpguts.ValidHeaderFieldName(name) }
+
+func containsField(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) })
+}
+
+// corsHeaders reads the option cors_headers: one name or more.
+func corsHeaders(into *[]string) option {
+	return func(d *caddyfile.Dispenser) error {
+		if *into = d.RemainingArgs(); len(*into) == 0 {
+			return d.Errf("cors_headers: want the names of header fields, such as cors_headers traceparent baggage; without the option a page may send every field")
+		}
+		return nil
+	}
+}
+
+func validateCORSHeaders(names []string) error {
+	for _, name := range names {
+		if !isFieldName(name) {
+			return fmt.Errorf("cors_headers %q: want the name of a header field, such as traceparent, and one word for each", name)
+		}
+	}
+	return nil
 }
 
 func (o Origins) validate() error {
@@ -107,13 +157,19 @@ func isOrigin(text string) bool {
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.Scheme+"://"+u.Host == text
 }
 
-// answersPreflight reports whether r asks leave for a request that the dialect
-// lists. Such a request is answered here and goes nowhere.
-func (g *Gate) answersPreflight(r *http.Request) bool {
+// answersPreflight answers a preflight request for an operation that the dialect
+// lists or also_allow opens, and reports whether r is one. Such a request goes
+// nowhere.
+func (g *Gate) answersPreflight(w http.ResponseWriter, r *http.Request) bool {
 	method := g.CORS.preflight(r)
 	if method == "" {
 		return false
 	}
-	op := g.api.Classify(method, r.URL.EscapedPath()).Operation
-	return op != policy.Unlisted && op != policy.Stream
+	path := r.URL.EscapedPath()
+	op := g.api.Classify(method, path).Operation
+	if _, allowed := g.allowance(method, path); !allowed && (op == policy.Unlisted || op == policy.Stream) {
+		return false
+	}
+	g.CORS.servePreflight(w, r, append(g.api.Methods(path), g.allowedMethods(path)...), g.api.RequestHeaders, g.CORSHeaders)
+	return true
 }

@@ -157,6 +157,28 @@ func TestR15PreflightsAreAnsweredByTheGate(t *testing.T) {
 	}
 }
 
+func TestR15PreflightsAllowTheFieldsThatPagesSend(t *testing.T) {
+	const tracing = "authorization, traceparent,baggage,sentry-trace , x-datadog-trace-id"
+	for name, test := range map[string]struct{ options, asked, want string }{
+		"every field that is asked for":         {"", tracing, "Authorization, Content-Type, traceparent, baggage, sentry-trace, x-datadog-trace-id"},
+		"the API's own where none is asked for": {"", "", "Authorization, Content-Type"},
+		"nothing that is no field's name":       {"", "a b, *, tracestate, x\"y", "Authorization, Content-Type, tracestate"},
+		"those of the configuration":            {"cors_headers traceparent Baggage", tracing, "Authorization, Content-Type, traceparent, Baggage"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t, "upstream_key "+backendKey+"\n"+test.options)
+			asked := "Access-Control-Request-Headers: " + test.asked + "\r\n"
+			if test.asked == "" {
+				asked = ""
+			}
+			got := g.request("OPTIONS /v1/recognize", "Origin: https://app.example.com\r\n", "Access-Control-Request-Method: POST\r\n", asked)
+			if allowed := got.header.Get("Access-Control-Allow-Headers"); got.status != http.StatusNoContent || allowed != test.want {
+				t.Errorf("status %d, the fields %q, want %q", got.status, allowed, test.want)
+			}
+		})
+	}
+}
+
 func TestR4AddressIsWhatCaddyFinds(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, secret := g.issue(keystore.NewKey{Allow: g.allow("203.0.113.9, 2001:db8::/32, 198.51.100.10-198.51.100.20")})

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,7 +73,7 @@ type Gate struct {
 	SingleAccount bool `json:"single_account,omitempty"`
 
 	// Operations beyond the dialect's that a valid key may use. They cannot be on
-	// a path that the dialect knows.
+	// a path that the dialect knows. The first one that a request fits counts.
 	AlsoAllow []Allowance `json:"also_allow,omitempty"`
 
 	// The origins whose pages may read answers. The gate answers their preflight
@@ -82,6 +81,11 @@ type Gate struct {
 	// the backend and refuses preflights. Default: `*`, since a page without a
 	// key gains nothing.
 	CORS Origins `json:"cors,omitempty"`
+
+	// The header fields that pages of other origins may send, besides those that
+	// the API's own clients send. Default: every field that a preflight request
+	// asks for, since tracing adds fields of its own.
+	CORSHeaders []string `json:"cors_headers,omitempty"`
 
 	// How much of a multipart body may come before the audio, in bytes. It is
 	// held in memory while the key is looked for. Default: 65536.
@@ -124,14 +128,6 @@ type Gate struct {
 	tally    *tally
 	session  string // the API's session header, in the spelling that net/http gives it
 	logger   *zap.Logger
-}
-
-// Allowance is an operation that the dialect does not list.
-type Allowance struct {
-	// The request's method.
-	Method string `json:"method,omitempty"`
-	// The request's path, whole, as it goes upstream.
-	Path string `json:"path,omitempty"`
 }
 
 // The words that stand for no key in upstream_key.
@@ -249,6 +245,9 @@ func (g *Gate) Validate() error {
 	if err := g.CORS.validate(); err != nil {
 		return err
 	}
+	if err := validateCORSHeaders(g.CORSHeaders); err != nil {
+		return err
+	}
 	g.app.keepJobs(g.grace.Window)
 	return g.app.addGate(g.Backend, g.upstream)
 }
@@ -259,20 +258,6 @@ func (g *Gate) validateGrace() error {
 		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", g.grace.Window)
 	case g.grace.AfterEnd < 0:
 		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", g.grace.AfterEnd)
-	}
-	return nil
-}
-
-func (g *Gate) validateAllowances() error {
-	for _, a := range g.AlsoAllow {
-		switch {
-		case a.Method == "" || strings.ToUpper(a.Method) != a.Method || a.Method == http.MethodConnect:
-			return fmt.Errorf("also_allow %q %q: want a method in capitals, such as GET", a.Method, a.Path)
-		case !dialect.CleanPath(a.Path):
-			return fmt.Errorf("also_allow %s %q: want one whole path that begins with a slash, without wildcards, dot segments, doubled slashes or escapes", a.Method, a.Path)
-		case g.api.Knows(a.Path):
-			return fmt.Errorf("also_allow %s %s: the %s dialect knows this path, and what it does not list there stays refused", a.Method, a.Path, g.api.Name)
-		}
 	}
 	return nil
 }

@@ -79,6 +79,11 @@ type Issue struct {
 	// credentials gains nothing.
 	CORS Origins `json:"cors,omitempty"`
 
+	// The header fields that pages of other origins may send, besides
+	// Authorization and Content-Type. Default: every field that a preflight request
+	// asks for, since tracing adds fields of its own.
+	CORSHeaders []string `json:"cors_headers,omitempty"`
+
 	api    *issuance.API
 	app    *App
 	logger *zap.Logger
@@ -153,6 +158,9 @@ func (i *Issue) Validate() error {
 			return fmt.Errorf("path %s: it belongs to the %s API, whose clients could not reach it any more; want another, such as %s", i.Path, name, issuePath)
 		}
 	}
+	if err := validateCORSHeaders(i.CORSHeaders); err != nil {
+		return err
+	}
 	return i.CORS.validate()
 }
 
@@ -169,7 +177,7 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return next.ServeHTTP(w, r)
 	}
 	if i.CORS.preflight(r) == http.MethodPost {
-		i.CORS.servePreflight(w, r, []string{http.MethodPost}, []string{"Authorization", "Content-Type"})
+		i.CORS.servePreflight(w, r, []string{http.MethodPost}, []string{"Authorization", "Content-Type"}, i.CORSHeaders)
 		return nil
 	}
 	i.app.store.hold()
@@ -267,6 +275,7 @@ func parseIssue(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	    time_zone        <name>
 //	    children         narrow|free
 //	    cors             <origins...>|*|off
+//	    cors_headers     <names...>
 //	}
 func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -280,6 +289,7 @@ func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"time_zone":        text(&i.TimeZone),
 		"children":         text(&i.Children),
 		"cors":             i.CORS.unmarshalCaddyfile,
+		"cors_headers":     corsHeaders(&i.CORSHeaders),
 	})
 }
 

@@ -19,8 +19,7 @@ import (
 
 // ServeHTTP decides on a request, and lets it through or refuses it.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if g.answersPreflight(r) {
-		g.CORS.servePreflight(w, r, g.api.Methods(r.URL.EscapedPath()), g.api.RequestHeaders)
+	if g.answersPreflight(w, r) {
 		return nil
 	}
 	var x exchange
@@ -93,9 +92,12 @@ type exchange struct {
 type holder struct{ key, account string }
 
 func (x *exchange) begin(g *Gate, w http.ResponseWriter, r *http.Request) {
-	x.gate, x.w, x.r, x.now, x.call = g, w, r, now(), g.classify(r)
+	x.gate, x.w, x.r, x.now = g, w, r, now()
+	var account string
+	x.call, account = g.classify(r)
 	x.request = policy.Request{
 		Operation:      x.call.Operation,
+		PathAccount:    account,
 		EarlyData:      isEarlyData(r),
 		Client:         clientIP(r),
 		Grace:          g.grace,
@@ -104,20 +106,24 @@ func (x *exchange) begin(g *Gate, w http.ResponseWriter, r *http.Request) {
 }
 
 // classify reads what the request asks for. The path is the one that the next
-// handler gets. Changing protocols is for streams alone.
-func (g *Gate) classify(r *http.Request) dialect.Call {
+// handler gets. Changing protocols is for streams alone. The account is the one
+// that the path of an allowance names.
+func (g *Gate) classify(r *http.Request) (call dialect.Call, account string) {
 	path := r.URL.EscapedPath()
-	call := g.api.Classify(r.Method, path)
+	call = g.api.Classify(r.Method, path)
 	if call.Operation == policy.Stream && asksWebSocket(r) {
-		return call
+		return call, ""
 	}
-	if call.Route == nil && slices.Contains(g.AlsoAllow, Allowance{Method: r.Method, Path: path}) {
-		call.Operation = policy.Info
+	if call.Route == nil && len(g.AlsoAllow) > 0 {
+		var ok bool
+		if account, ok = g.allowance(r.Method, path); ok {
+			call.Operation = policy.Info
+		}
 	}
 	if r.URL.Opaque != "" || r.Method == http.MethodConnect || asksUpgrade(r.Header) || call.Operation == policy.Stream {
 		call.Operation = policy.Unlisted
 	}
-	return call
+	return call, account
 }
 
 func asksUpgrade(header http.Header) bool {

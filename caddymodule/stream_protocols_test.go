@@ -56,8 +56,8 @@ func TestStream_ExtendedConnectIsUnlisted(t *testing.T) {
 		r.Header.Set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
 		for _, method := range []string{http.MethodConnect, http.MethodGet} {
 			r.Method = method
-			if op := g.classify(r).Operation; op != policy.Unlisted {
-				t.Errorf("%s over HTTP/%d is %s", method, major, op)
+			if call, _ := g.classify(r); call.Operation != policy.Unlisted {
+				t.Errorf("%s over HTTP/%d is %s", method, major, call.Operation)
 			}
 		}
 	}

@@ -156,6 +156,16 @@ func (a *API) Knows(escapedPath string) bool {
 	return false
 }
 
+// Paths lists the paths of the API's routes. Where a route has a job's ID, it is
+// "job".
+func (a *API) Paths() []string {
+	paths := make([]string, len(a.Routes))
+	for i, route := range a.Routes {
+		paths[i] = strings.ReplaceAll(route.Path, jobSegment, "job")
+	}
+	return paths
+}
+
 // CleanPath reports whether every parser reads the same path in this one: it
 // begins with a slash and has no escapes, wildcards, dot segments or doubled
 // slashes.

@@ -76,6 +76,7 @@ func TestABrowserIssuesAKeyAndRecognizesWithIt(t *testing.T) {
 		"recognized": {200, "application/json", recognized},
 		"created":    {200, "application/json", func(text string) bool { return strings.Contains(text, `"sessionid"`) }},
 		"polled":     {200, "application/json", func(text string) bool { return strings.Contains(text, `"status":"queued"`) }},
+		"traced":     {200, "application/json", recognized},
 		"issued":     {200, "text/plain", func(text string) bool { return isKey(text) && text != key }},
 		"again":      {200, "application/json", recognized},
 		"refused":    {403, "text/plain", func(text string) bool { return strings.HasPrefix(text, "This key may not issue keys") }},
@@ -89,7 +90,7 @@ func TestABrowserIssuesAKeyAndRecognizesWithIt(t *testing.T) {
 			t.Errorf("%s: the page cannot read X-Session-ID", name)
 		}
 	}
-	for _, path := range []string{issuancePath, "/v2/recognitions/"} {
+	for _, path := range []string{issuancePath, "/v1/recognize", "/v2/recognitions/"} {
 		if !p.logged(http.MethodOptions, path) {
 			t.Errorf("the browser did not ask leave for %s: the test tests nothing", path)
 		}

@@ -30,6 +30,9 @@ type Request struct {
 	// Job is the record of the job that ReadJob and DeleteJob name, nil where
 	// there is none.
 	Job *Job
+	// PathAccount is the ID of the account that the path names, empty where the
+	// path names none. Only keys of this account may use such a path.
+	PathAccount string
 	// Grace applies to ReadJob.
 	Grace Grace
 	// UnrecordedJobs lets a valid key ask the backend for jobs that have no

@@ -79,6 +79,9 @@ func someFacts(t *testing.T) *rapid.Generator[facts] {
 				AfterEnd: rapid.SampledFrom([]time.Duration{0, 5 * time.Second, time.Millisecond}).Draw(t, "after end"),
 			},
 		}
+		if rarely(t, 4, "path account") {
+			f.req.PathAccount = "acc_" + rapid.SampledFrom(ids).Draw(t, "path's account")
+		}
 		if !rarely(t, 4, "unrecorded job") {
 			f.req.Job = &policy.Job{
 				AccountID: "acc_" + rapid.SampledFrom(ids).Draw(t, "job's account"),
@@ -291,9 +294,9 @@ func TestDecide_everyCombination(t *testing.T) {
 							for _, client := range clients {
 								for _, job := range jobs {
 									for _, unrecorded := range bools {
-										for _, window := range []time.Duration{0, time.Second, time.Hour} {
+										for i, window := range []time.Duration{0, time.Second, time.Hour, time.Hour} {
 											f := facts{after, key, policy.Request{
-												Operation: op, EarlyData: early, Client: client, Job: job,
+												PathAccount: []string{"", key.AccountID, "", "acc_9"}[i], Operation: op, EarlyData: early, Client: client, Job: job,
 												UnrecordedJobs: unrecorded, Grace: policy.Grace{Window: window},
 											}}
 											got := f.decide().Reason
@@ -342,7 +345,7 @@ func faults(f facts, bound bool) map[policy.Reason]bool {
 		known = known || op == r.Operation
 	}
 	ofJob := r.Operation == policy.ReadJob || r.Operation == policy.DeleteJob
-	note(policy.OperationUnlisted, !known)
+	note(policy.OperationUnlisted, !known || r.PathAccount != "" && r.PathAccount != k.AccountID)
 	note(policy.EarlyData, r.EarlyData)
 	note(policy.KeyUnknown, f.now < k.CreatedAt)
 	note(policy.KeyDeleted, k.DeletedAt != 0)

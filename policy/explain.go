@@ -36,6 +36,8 @@ func (rule Rule) applies(key *Key, r *Request) bool {
 		return !key.Allow.Any()
 	case RuleJob:
 		return r.namesJob()
+	case RulePath:
+		return r.PathAccount != ""
 	case RuleIssuance:
 		return r.Operation == IssueKey
 	default:
@@ -68,6 +70,8 @@ func (rule Rule) why(now Time, key *Key, r *Request, reason Reason) string {
 		return whyExpiry(now, key, r)
 	case RuleJob:
 		return whyJob(key, r)
+	case RulePath:
+		return whyPath(key, r)
 	default: // RuleIssuance
 		return choose(r.Operation != IssueKey, "It does not ask for a key to be issued.",
 			"The key may "+choose(key.Issuable, "", "not ")+"issue keys.")
@@ -162,4 +166,14 @@ func whyJob(key *Key, r *Request) string {
 		return fmt.Sprintf("The job is of another account, %s.", r.Job.AccountID)
 	}
 	return fmt.Sprintf("The job is of the same account, %s.", r.Job.AccountID)
+}
+
+func whyPath(key *Key, r *Request) string {
+	switch r.PathAccount {
+	case "":
+		return "The path names no account."
+	case key.AccountID:
+		return fmt.Sprintf("The path names the key's account, %s.", key.AccountID)
+	}
+	return fmt.Sprintf("The path names another account than the key's, %s.", key.AccountID)
 }

@@ -13,7 +13,7 @@ import (
 
 // allRules are the rules' words, in order.
 var allRules = []string{
-	"operation", "early_data", "key", "account", "revocation", "deletion", "address", "expiry", "job", "issuance",
+	"operation", "early_data", "key", "account", "revocation", "deletion", "address", "path", "expiry", "job", "issuance",
 }
 
 // ruleOf says which rule gives a reason.
@@ -33,6 +33,10 @@ func TestExplain_agreesWithDecide(t *testing.T) {
 		if len(findings) != len(allRules) {
 			t.Fatalf("%d findings, want %d", len(findings), len(allRules))
 		}
+		decider := ruleOf[d.Reason]
+		if d.Reason == policy.OperationUnlisted && f.req.PathAccount != "" && policy.CheckRequest(&f.req) == policy.Undecided {
+			decider = "path"
+		}
 		ended := false
 		for i, got := range findings {
 			if got.Rule.String() != allRules[i] || !strings.HasSuffix(got.Why, ".") || strings.Contains(got.Why, "%!") {
@@ -42,7 +46,7 @@ func TestExplain_agreesWithDecide(t *testing.T) {
 				t.Fatalf("%v is %v, decided before: %v", got.Rule, got.Verdict, ended)
 			}
 			refused := got.Verdict == policy.Refused
-			if refused != (ruleOf[d.Reason] == allRules[i]) {
+			if refused != (decider == allRules[i]) {
 				t.Fatalf("%v is %v, but decided %v", got.Rule, got.Verdict, d.Reason)
 			}
 			ended = ended || refused || d.Reason == policy.AllowedByGrace && got.Rule == policy.RuleExpiry
@@ -81,6 +85,9 @@ func TestExplain_saysWhy(t *testing.T) {
 		{"an address of the rule", during, bound(t), policy.Request{Operation: policy.Recognize, Client: inside}, policy.RuleAddress, "ok: The client's address, 192.0.2.7, is among those that the key may be used from: 192.0.2.0/24,10.0.0.1."},
 		{"an address beside it", during, bound(t), policy.Request{Operation: policy.Recognize, Client: outside}, policy.RuleAddress, "refused: The client's address, 198.51.100.7, is not among those that the key may be used from: 192.0.2.0/24,10.0.0.1."},
 		{"an unknown address", during, bound(t), policy.Request{Operation: policy.Recognize, Client: netip.Addr{}}, policy.RuleAddress, "refused: The client's address is not known, and the key may only be used from 192.0.2.0/24,10.0.0.1."},
+		{"a path without an account", during, goodKey(), policy.Request{Operation: policy.Info}, policy.RulePath, "not_applicable: The path names no account."},
+		{"a path with the account", during, goodKey(), policy.Request{Operation: policy.Info, PathAccount: "acc_1"}, policy.RulePath, "ok: The path names the key's account, acc_1."},
+		{"a path with another account", during, goodKey(), policy.Request{Operation: policy.Info, PathAccount: "acc_9"}, policy.RulePath, "refused: The path names another account than the key's, acc_1."},
 		{"no expiry", after, keyWith(func(k *policy.Key) { k.Expires = policy.Never() }), policy.Request{Operation: policy.Recognize}, policy.RuleExpiry, "ok: The key does not expire."},
 		{"an expiry to come", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleExpiry, "ok: The key expires at 2023-11-14T22:15:00.000Z, which is later."},
 		{"an expiry", after, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and grace is for reading jobs only."},

@@ -16,6 +16,7 @@ const (
 	RuleRevocation             // the operator has not revoked it
 	RuleDeletion               // the account's holder has not deleted it
 	RuleAddress                // it may be used from the client's address
+	RulePath                   // the account that the path names, if any, is its account
 	RuleExpiry                 // it has not expired, or reads by grace a job that it created
 	RuleJob                    // the job is of its account
 	RuleIssuance               // it may issue keys
@@ -31,6 +32,7 @@ var ruleWords = [rules]string{
 	RuleRevocation: "revocation",
 	RuleDeletion:   "deletion",
 	RuleAddress:    "address",
+	RulePath:       "path",
 	RuleExpiry:     "expiry",
 	RuleJob:        "job",
 	RuleIssuance:   "issuance",
@@ -75,6 +77,9 @@ func judge(now Time, key *Key, r *Request) (Rule, Decision) {
 	}
 	if rule, reason := judgeKey(now, key, r.Client); reason != Undecided {
 		return rule, Decision{Reason: reason}
+	}
+	if r.PathAccount != "" && r.PathAccount != key.AccountID {
+		return RulePath, Decision{Reason: OperationUnlisted}
 	}
 	if key.Expires.Passed(now) {
 		until, lack := weighGrace(now, key, r)
