@@ -55,6 +55,7 @@ type App struct {
 	// 64 GiB. Default: 128 MiB, which holds some 310,000 keys and 180,000 jobs.
 	CacheSize int64 `json:"cache_size,omitempty"`
 
+	ctx    caddy.Context // for the start only
 	store  *sharedStore
 	logger *zap.Logger
 
@@ -87,7 +88,7 @@ var stores = caddy.NewUsagePool()
 
 // Provision takes hold of the store, without opening it.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.ctx, a.logger = ctx, ctx.Logger()
 	a.backends = make(map[string]credential.Upstream)
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err
@@ -153,8 +154,11 @@ func (a *App) Start() error {
 	a.store.keepJobs(a.jobKeep)
 	a.store.hold()
 	defer a.store.release()
-	_, err := a.store.get()
-	return err
+	if _, err := a.store.get(); err != nil {
+		return err
+	}
+	a.warnOfNeighbours()
+	return nil
 }
 
 // Stop does nothing: requests of this configuration may still be running.
