@@ -24,6 +24,7 @@ import (
 // program is the gateway as a process of its own.
 type program struct {
 	t      *testing.T
+	binary string // the program; caddy unless it says otherwise
 	dir    string // its home
 	config string
 	base   string // of the gate's URLs
@@ -52,7 +53,7 @@ func (b *safeBuffer) String() string {
 // gate, and 8081 become free ones.
 func newProgram(t *testing.T, caddyfile string) *program {
 	t.Helper()
-	p := &program{t: t, dir: t.TempDir()}
+	p := &program{t: t, binary: "caddy", dir: t.TempDir()}
 	gate, other := port(t), port(t)
 	p.base = "http://localhost:" + gate
 	caddyfile = strings.NewReplacer(":8080", ":"+gate, ":8081", ":"+other,
@@ -75,7 +76,7 @@ func port(t *testing.T) string {
 }
 
 func (p *program) command(args ...string) *exec.Cmd {
-	cmd := exec.Command("caddy", args...)
+	cmd := exec.Command(p.binary, args...)
 	cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir+"/data", "XDG_CONFIG_HOME="+p.dir+"/config")
 	return cmd
 }

@@ -1,0 +1,12 @@
+// Command caddy is Caddy with Speechgate and the plugins beside which it is tested.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	_ "github.com/caddyserver/cache-handler"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	_ "github.com/speechgate/speechgate"
+)
+
+func main() { caddycmd.Main() }
