@@ -85,7 +85,7 @@ func TestReport_SaysWhetherTargetsAreMet(t *testing.T) {
 			t.Errorf("row %d: met %t", i, !want)
 		}
 	}
-	report := table(rows)
+	report := table(rows, "Plain Caddy")
 	for _, want := range []string{"| ≤ 1.050 | open |", "| ≤ 1.100 | **missed** |", "| ≥ 0.950 | met |", "| ≤ 1.000 s | met |", "| d | memory, MiB | 1.000 | 2.000 | 2.000 (2.000–2.000) | 5 |  |  |"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("the report lacks %q:\n%s", want, report)

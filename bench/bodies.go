@@ -38,7 +38,7 @@ func (s *suite) uploadMemory() error {
 		}
 	}
 	pairs := max(1, min(s.pairs, 11))
-	return s.compare("upload-memory", pairs, run(plainSite()), run(gateSite(f)),
+	return s.compare("upload-memory", pairs, run(s.otherSite(f)), run(gateSite(f)),
 		measure{name: "peak memory", unit: "MiB", target: 1.1, atMost: true})
 }
 

@@ -18,36 +18,37 @@ import (
 type benchCase struct {
 	name, about string
 	run         func(*suite) error
+	versions    bool // two versions of the gate can be compared so, too
 }
 
 var cases = []benchCase{
-	{"decision", "a decision on a cached record, without HTTP", (*suite).decision},
-	{"poll", "polls of jobs, 32 connections, 100 thousand keys in use", (*suite).polls},
-	{"floor", "the same polls through the least that checks a key", floorOf("floor")},
-	{"floor-jobs", "the same through the least that knows jobs as well", floorOf("floor-jobs")},
-	{"floor-query", "the same as floor-jobs does, for recognitions with the key in the query", floorOf("floor-query")},
-	{"floor-cost", "floor-jobs that costs about what the gate does, for nothing", floorOf("floor-cost")},
-	{"poll-slow", "polls at the rate of churn, without its changes, and floor-cost at that rate", (*suite).slowPolls},
-	{"query", "short recognitions with the key in the query", (*suite).queries},
-	{"poll-million", "polls with a million keys in the store", (*suite).pollsOfMillion},
-	{"form-u", "uploads of 4 KiB with the key in part u", func(s *suite) error { return s.forms("u") }},
-	{"form-d", "uploads of 4 KiB with the key in the pairs of part d", func(s *suite) error { return s.forms("d") }},
-	{"upload", "uploads of 1 MiB", (*suite).uploads},
-	{"upload-memory", "peak memory of 64 uploads of 10 MiB at once", (*suite).uploadMemory},
-	{"first-byte", "the first byte of a slow upload", (*suite).firstByte},
-	{"create", "creation of jobs, recorded durably, 64 clients", (*suite).creations},
-	{"flood", "good polls among ten times as many with unknown keys", (*suite).flood},
-	{"churn", "polls while 100 keys are issued and 100 revoked per second", (*suite).churn},
-	{"forward-auth", "polls through the gate and through forward_auth", (*suite).forwardAuth},
-	{"stream", "one saturated stream", (*suite).saturatedStream},
-	{"streams", "500 streams at 32 KB/s", (*suite).manyStreams},
-	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory},
-	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls)},
-	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries)},
-	{"create-2", "create with " + twoThreads, withTwoThreads((*suite).creations)},
-	{"flood-2", "flood with " + twoThreads, withTwoThreads((*suite).flood)},
-	{"churn-2", "churn with " + twoThreads, withTwoThreads((*suite).churn)},
-	{"gc", "what settings of Go's garbage collector change", (*suite).collector},
+	{"decision", "a decision on a cached record, without HTTP", (*suite).decision, false},
+	{"poll", "polls of jobs, 32 connections, 100 thousand keys in use", (*suite).polls, true},
+	{"floor", "the same polls through the least that checks a key", floorOf("floor"), false},
+	{"floor-jobs", "the same through the least that knows jobs as well", floorOf("floor-jobs"), false},
+	{"floor-query", "the same as floor-jobs does, for recognitions with the key in the query", floorOf("floor-query"), false},
+	{"floor-cost", "floor-jobs that costs about what the gate does, for nothing", floorOf("floor-cost"), false},
+	{"poll-slow", "polls at the rate of churn, without its changes, and floor-cost at that rate", (*suite).slowPolls, false},
+	{"query", "short recognitions with the key in the query", (*suite).queries, true},
+	{"poll-million", "polls with a million keys in the store", (*suite).pollsOfMillion, true},
+	{"form-u", "uploads of 4 KiB with the key in part u", func(s *suite) error { return s.forms("u") }, true},
+	{"form-d", "uploads of 4 KiB with the key in the pairs of part d", func(s *suite) error { return s.forms("d") }, true},
+	{"upload", "uploads of 1 MiB", (*suite).uploads, true},
+	{"upload-memory", "peak memory of 64 uploads of 10 MiB at once", (*suite).uploadMemory, true},
+	{"first-byte", "the first byte of a slow upload", (*suite).firstByte, false},
+	{"create", "creation of jobs, recorded durably, 64 clients", (*suite).creations, true},
+	{"flood", "good polls among ten times as many with unknown keys", (*suite).flood, false},
+	{"churn", "polls while 100 keys are issued and 100 revoked per second", (*suite).churn, false},
+	{"forward-auth", "polls through the gate and through forward_auth", (*suite).forwardAuth, false},
+	{"stream", "one saturated stream", (*suite).saturatedStream, true},
+	{"streams", "500 streams at 32 KB/s", (*suite).manyStreams, true},
+	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory, false},
+	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls), true},
+	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries), true},
+	{"create-2", "create with " + twoThreads, withTwoThreads((*suite).creations), true},
+	{"flood-2", "flood with " + twoThreads, withTwoThreads((*suite).flood), false},
+	{"churn-2", "churn with " + twoThreads, withTwoThreads((*suite).churn), false},
+	{"gc", "what settings of Go's garbage collector change", (*suite).collector, false},
 }
 
 const smallConns = 32
@@ -156,7 +157,7 @@ func p99AtMost(target float64) measure { return measure{name: "p99", target: tar
 
 // smallRequests compares plain Caddy and a site under load, and at half of it.
 func (s *suite) smallRequests(name string, f *fixture, site site, next source, cpu, throughput, p99 measure) error {
-	one, other, err := s.warmPair(f, plainSite(), site)
+	one, other, err := s.warmPair(f, s.otherSite(f), site)
 	if err != nil {
 		return err
 	}
@@ -191,7 +192,7 @@ func (s *suite) pollsOfMillion() error {
 	if err != nil {
 		return err
 	}
-	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
+	one, other, err := s.warmPair(f, s.otherSite(f), gateSite(f))
 	if err != nil {
 		return err
 	}
@@ -204,7 +205,7 @@ func (s *suite) underLoad(name string, next func(*fixture) source, conns int, me
 	if err != nil {
 		return err
 	}
-	one, other, err := s.warmPair(f, plainSite(), gateSite(f))
+	one, other, err := s.warmPair(f, s.otherSite(f), gateSite(f))
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ func bench(ctx context.Context) error {
 		env     = flag.String("env", "", "an environment variable of all proxies, such as GOGC=400")
 		chart   = flag.String("chart", "", "write a chart of the ratios to this file, as SVG")
 		profile = flag.String("profile", "", "write CPU profiles of both proxies to this directory")
+		against = flag.String("against", "", "a build of another version of ./cmd/caddy, to compare with in place of plain Caddy; it must read the keystore of this version")
 	)
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -76,7 +77,12 @@ func bench(ctx context.Context) error {
 	if err := leaveCore(proxyCore()); err != nil {
 		return err
 	}
-	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile}
+	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile, against: *against}
+	for _, c := range chosen {
+		if *against != "" && !c.versions {
+			return fmt.Errorf("-against: the case %s compares with something else than plain Caddy; name others with -case", c.name)
+		}
+	}
 	if *env != "" {
 		s.env = []string{*env}
 	}
@@ -89,6 +95,13 @@ func bench(ctx context.Context) error {
 	s.progress("building plain Caddy and the gate")
 	if err := buildCaddies(ctx, s.bin); err != nil {
 		return err
+	}
+	other := "Plain Caddy"
+	if *against != "" {
+		other = "Other build"
+		if err := takeBuild(*against, s.bin); err != nil {
+			return err
+		}
 	}
 	begun := time.Now()
 	var failed error
@@ -103,7 +116,7 @@ func bench(ctx context.Context) error {
 		return errors.Join(failed, err)
 	}
 	fmt.Printf("%s\n%s\nMeasured in %s, on %s, with -pairs %d -time %s.\n",
-		facts, table(s.rows), time.Since(begun).Round(time.Second), begun.Format(time.DateOnly), *pairs, *length)
+		facts, table(s.rows, other), time.Since(begun).Round(time.Second), begun.Format(time.DateOnly), *pairs, *length)
 	if *chart != "" && failed == nil {
 		return os.WriteFile(*chart, drawChart(s.rows), 0o644) //nolint:gosec // it is for everybody
 	}

@@ -54,6 +54,21 @@ func buildCaddies(ctx context.Context, dir string) error {
 	return nil
 }
 
+const otherBinary = "other"
+
+// takeBuild copies another build of the gateway to where the others are.
+func takeBuild(path, dir string) error {
+	program, err := os.ReadFile(path) //nolint:gosec // the caller of the program names the file
+	if err != nil {
+		return fmt.Errorf("-against: %w", err)
+	}
+	to := filepath.Join(dir, otherBinary)
+	if err := os.WriteFile(to, program, 0o700); err != nil { //nolint:gosec // it is run
+		return err
+	}
+	return leaveCache(to)
+}
+
 // leaveCache has a program be read from the disk when it is first started. How the
 // linker has left it in the page cache (Go's and the C compiler's do so differently)
 // would say how much of it counts as the process's memory.

@@ -120,7 +120,7 @@ func (s *suite) streamPair() (f *fixture, one, other *proxy, stop func(), err er
 	if err != nil {
 		return nil, nil, nil, nil, err
 	}
-	if one, err = s.start(plainSite(), addr); err == nil {
+	if one, err = s.start(s.otherSite(f), addr); err == nil {
 		other, err = s.start(gateSite(f), addr)
 	}
 	return f, one, other, stop, err

@@ -22,6 +22,7 @@ type suite struct {
 	keys    int           // in use
 	profile string        // a directory for CPU profiles; empty for none
 	env     []string      // of proxies to come
+	against string        // another build of the gateway; empty for plain Caddy
 	suffix  string        // of a case's name, where the proxies' environment is the case's own
 	running []*proxy
 	rows    []row
@@ -96,6 +97,7 @@ func (s *suite) compare(name string, pairs int, plain, gate func() (sample, erro
 		plains, gates = append(plains, got[0]), append(gates, got[1])
 	}
 	for _, m := range measures {
+		m = s.targetOf(m)
 		r := row{Case: name, Measure: m.name, Unit: m.unit, Pairs: pairs, Target: m.target, AtMost: m.atMost, Absolute: m.absolute}
 		var ones, others, ratios []float64
 		for i := range plains {
@@ -107,6 +109,19 @@ func (s *suite) compare(name string, pairs int, plain, gate func() (sample, erro
 		s.rows = append(s.rows, r)
 	}
 	return nil
+}
+
+// targetOf is the measure with the target that it has against another build, which is
+// to be as good as that build.
+func (s *suite) targetOf(m measure) measure {
+	switch {
+	case s.against == "" || m.absolute:
+	case m.unit == "requests/s" || m.unit == "MB/s":
+		m.target, m.atMost = 0.99, false
+	default:
+		m.target, m.atMost = 1.01, true
+	}
+	return m
 }
 
 // progress shows what is going on, in one line of a terminal.
@@ -142,6 +157,17 @@ func gateSite(f *fixture) site {
 		global: "speechgate {\n\t\tkeystore sqlite " + f.path + "\n\t}",
 		before: "speechgate amivoice {\n\t\tupstream_key " + upstreamKey + "\n\t\tmax_pending_streams 4096\n\t}",
 	}
+}
+
+// otherSite is what the gate is compared with: plain Caddy, or another build of the
+// gateway with the same configuration and keystore.
+func (s *suite) otherSite(f *fixture) site {
+	if s.against == "" {
+		return plainSite()
+	}
+	other := gateSite(f)
+	other.name, other.binary = "other", otherBinary
+	return other
 }
 
 func plainSite() site { return site{name: "plain", binary: "plain"} }
@@ -188,9 +214,9 @@ func (s *suite) stopAll() {
 }
 
 // table is the report in Markdown.
-func table(rows []row) string {
+func table(rows []row, other string) string {
 	var b strings.Builder
-	b.WriteString("| Case | Measure | Plain Caddy | Speechgate | Ratio (95 % interval) | Pairs | Target | |\n")
+	b.WriteString("| Case | Measure | " + other + " | Speechgate | Ratio (95 % interval) | Pairs | Target | |\n")
 	b.WriteString("|---|---|---:|---:|---|---:|---|---|\n")
 	for _, r := range rows {
 		plain, ratio := number(r.Plain), fmt.Sprintf("%.3f (%.3f–%.3f)", r.Ratio, r.Low, r.High)
