@@ -92,10 +92,19 @@ type Config struct {
 // audio enough to know. It is as lenient about the handshake and about masking
 // as the vendor's server, and needs HTTP/1.1. A message is at most 1 MiB.
 //
-// It reads WAV files (PCM of 8 or 16 bits, any rate, up to 8 channels) and raw
-// mono PCM of 16 bits, described by the parameter c or in the command s: LSB or
-// MSB for the byte order, then 8K, 11K, 16K, 22K, 32K, 44K or 48K. Without LSB
-// or MSB it is LSB. A command s needs such a description for a WAV file too.
+// It reads audio in the formats of the API's table (docs.amivoice.com, "Audio
+// Formats") that are not compressed. Format names, in the parameter c and in the
+// command s, are the same in any case:
+//
+//   - 8K and 16K say that the audio has a header of its own. The sandbox reads
+//     WAV files: PCM of 16 bits at 8, 11.025, 16, 22.05, 32, 44.1 or 48 kHz,
+//     mu-law and A-law at 8 kHz, mono or stereo. HTTP needs no name for them.
+//   - LSB8K, LSB11K, LSB16K, LSB22K, LSB32K, LSB44K, LSB48K, and MSB for the
+//     other byte order, are mono PCM of 16 bits without a header.
+//   - MULAW and ALAW are mono at 8 kHz without a header.
+//
+// A file's header counts for more than the name. The API reads some compressed
+// formats as well; to all of those the sandbox says that they are unsupported.
 //
 // It remembers 1,000 asynchronous jobs, without their audio. For a new one it
 // forgets the oldest that has ended, or says that it is busy if none has.

@@ -86,20 +86,20 @@ func TestRecognizeAnswersWhatItMeasured(t *testing.T) {
 func TestAnswersToTheLetter(t *testing.T) {
 	c := newClock()
 	h := NewAmiVoice(Config{Now: c.Now})
-	f := pcm{rate: 1000, channels: 1, bits: 8}
+	f := pcm{rate: 8000, channels: 1, bits: 16}
 	silence := string(wav(f, samples(f, 100, stretch{second, 0})))
 	sound := string(wav(f, samples(f, 100, stretch{200 * time.Millisecond, 0}, stretch{800 * time.Millisecond, 1})))
 	const (
-		quiet = `1.00 s of 1000 Hz mono, 8 bits, no speech; digital silence`
-		loud  = `1.00 s of 1000 Hz mono, 8 bits, 1 stretch of speech: 0.20-1.00 s; peak -0.5 dBFS, RMS -4.0 dBFS`
+		quiet = `1.00 s of 8000 Hz mono, 16 bits, no speech; digital silence`
+		loud  = `1.00 s of 8000 Hz mono, 16 bits, 1 stretch of speech: 0.20-1.00 s; peak 0.0 dBFS, RMS -4.0 dBFS`
 		token = `{"tokens":[{"written":"speech 1 (0.80 s)","spoken":"speech 1","confidence":0.9929,"starttime":200,"endtime":1000}],"confidence":0.9929,"starttime":200,"endtime":1000,"tags":[],"rulename":"","text":"%s"}`
 		tail  = `"utteranceid":"20250701/12/ID_20250701_123045","text":"%s","code":"","message":""`
 	)
 	tests := []struct{ name, path, audio, want string }{
 		{"recognized", "/v1/recognize", sound, fmt.Sprintf(`{"results":[`+token+`],`+tail+`}`, loud, loud)},
 		{"nothing recognized", "/v1/recognize", silence, fmt.Sprintf(`{"results":[{"tokens":[],"confidence":0,"starttime":0,"endtime":1000,"tags":[],"rulename":"","text":"%s"}],`+tail+`}`, quiet, quiet)},
-		{"completed", "/v2/recognitions", sound, fmt.Sprintf(`{"status":"completed","session_id":"ID","service_id":"sandbox","audio_size":1044,"audio_md5":"%x",`+tail+`,"segments":[{"results":[`+token+`],"text":"speech 1 (0.80 s)"}]}`, md5.Sum([]byte(sound)), loud, "speech 1 (0.80 s)")},
-		{"completed without speech", "/v2/recognitions", silence, fmt.Sprintf(`{"status":"completed","session_id":"ID","service_id":"sandbox","audio_size":1044,"audio_md5":"%x",`+tail+`,"segments":[]}`, md5.Sum([]byte(silence)), quiet)},
+		{"completed", "/v2/recognitions", sound, fmt.Sprintf(`{"status":"completed","session_id":"ID","service_id":"sandbox","audio_size":16044,"audio_md5":"%x",`+tail+`,"segments":[{"results":[`+token+`],"text":"speech 1 (0.80 s)"}]}`, md5.Sum([]byte(sound)), loud, "speech 1 (0.80 s)")},
+		{"completed without speech", "/v2/recognitions", silence, fmt.Sprintf(`{"status":"completed","session_id":"ID","service_id":"sandbox","audio_size":16044,"audio_md5":"%x",`+tail+`,"segments":[]}`, md5.Sum([]byte(silence)), quiet)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -125,9 +125,10 @@ func TestFailuresAreTheVendors(t *testing.T) {
 	}{
 		{"no key", "?c=16K", "", "sound", "-", "-"},
 		{"unsupported audio", "?u=k", "", "sound", "+", ""},
+		{"unsupported audio, with a format", "?u=k&c=16K", "", "sound", "+", ""},
 		{"no audio", "?u=k", "multipart/form-data; boundary=B", "--B--\r\n", "+", "+"},
-		{"just not too large", "?u=k&c=16K", "", strings.Repeat("x", 1000), "", ""},
-		{"too large", "?u=k&c=16K", "", strings.Repeat("x", 1001), "%", "%"},
+		{"just not too large", "?u=k&c=LSB16K", "", strings.Repeat("x", 1000), "", ""},
+		{"too large", "?u=k&c=LSB16K", "", strings.Repeat("x", 1001), "%", "%"},
 		{"too large and unsupported", "?u=k", "", strings.Repeat("x", 1001), "%", "%"},
 		{"too large without a key", "", "", strings.Repeat("x", 1001), "-", "-"},
 		{"cut off", "?u=k&c=16K", "multipart/form-data; boundary=B", cut, "?", "?"},

@@ -238,18 +238,18 @@ func (m measurement) text() string {
 
 // words for the layout.
 func (f pcm) words() string {
-	return fmt.Sprintf("%d Hz %s, %d bits", f.rate, channelWord(f.channels), f.bits)
+	text := fmt.Sprintf("%d Hz %s, %d bits", f.rate, channelWord(f.channels), f.bits)
+	if f.law != linear {
+		text += " " + f.law.String()
+	}
+	return text
 }
 
 func channelWord(n int) string {
-	switch n {
-	case 1:
+	if n == 1 {
 		return "mono"
-	case 2:
-		return "stereo"
-	default:
-		return fmt.Sprintf("%d channels", n)
 	}
+	return "stereo"
 }
 
 // decibels of an amplitude above 0; %.1f of it is never a negative zero.

@@ -6,57 +6,44 @@ import (
 	"errors"
 	"io"
 	"math"
-	"strings"
 )
 
 // errUnsupported says that audio is of no kind that the sandbox reads.
 var errUnsupported = errors.New("unsupported audio")
 
-// rawRates are the sampling rates that the names of raw audio formats stand for.
-var rawRates = map[string]int{
-	"8K": 8000, "11K": 11025, "16K": 16000, "22K": 22050, "32K": 32000, "44K": 44100, "48K": 48000,
-}
+// subtypeTail ends the format chunk of an extensible WAV file. The two bytes
+// before the tail are the tag that a plain WAV file has.
+var subtypeTail = []byte{0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71}
 
-// subtypePCM ends the format chunk of an extensible WAV that holds plain PCM.
-var subtypePCM = []byte{1, 0, 0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71}
-
-// measure reads audio to the end of its samples and measures it. Audio that
-// begins as a WAV file is read as one, whatever format says. Any other is raw
-// mono PCM of 16 bits as format names it: LSB16K and MSB16K (and 8K, 11K,
-// 22K, 32K, 44K, 48K) by byte order, while a bare 16K means LSB16K.
+// measure reads audio to the end of its samples and measures it. A WAV file is
+// read by its header, whatever format says. Audio without a header is read as
+// format says. Any other file, and audio without a header under 8K, 16K, an
+// unknown name or none, is errUnsupported.
 //
-// An incomplete last sample is ignored. errUnsupported is the only error: what
-// goes wrong in reading ends the audio, and is for the reader to remember.
+// An incomplete last sample is ignored. errUnsupported is the only error: a
+// failure to read ends the audio, and the reader has to remember the failure.
 func measure(r io.Reader, format string) (measurement, error) {
 	return measureWatched(r, format, nil)
 }
 
-// measureWatched does so, and tells w of speech when it has read enough to know.
+// measureWatched measures as measure does, and tells w of speech as soon as it
+// has read enough to know of it.
 func measureWatched(r io.Reader, format string, w watch) (measurement, error) {
-	var head [12]byte
-	n, _ := io.ReadFull(r, head[:])
-	if n == len(head) && string(head[:4]) == "RIFF" && string(head[8:]) == "WAVE" {
+	var room [headSize]byte
+	n, _ := io.ReadFull(r, room[:])
+	head := room[:n]
+	if isWAV(head) {
 		layout, samples, err := wavSamples(r)
 		if err != nil {
 			return measurement{}, err
 		}
 		return measureSamples(samples, layout, w), nil
 	}
-	layout, ok := rawLayout(format)
-	if !ok || n == 0 {
+	layout, raw := rawLayout(format)
+	if !raw || n == 0 || isContainer(head) {
 		return measurement{}, errUnsupported
 	}
-	return measureSamples(io.MultiReader(bytes.NewReader(head[:n]), r), layout, w), nil
-}
-
-// rawLayout is the layout that the name of a raw audio format stands for.
-func rawLayout(format string) (pcm, bool) {
-	name, bigEndian := strings.CutPrefix(format, "MSB")
-	if !bigEndian {
-		name = strings.TrimPrefix(format, "LSB")
-	}
-	rate, ok := rawRates[name]
-	return pcm{rate: rate, channels: 1, bits: 16, bigEndian: bigEndian}, ok
+	return measureSamples(io.MultiReader(bytes.NewReader(head), r), layout, w), nil
 }
 
 // wavSamples reads a WAV file, of which the first 12 bytes have been read, up
@@ -100,28 +87,41 @@ func wavSamples(r io.Reader) (pcm, io.Reader, error) {
 	}
 }
 
-// wavLayout reads a WAV file's format chunk.
-func wavLayout(chunk []byte) (pcm, bool) {
-	const plain, extensible = 1, 0xFFFE
+// The tags of a WAV file's format chunk that the API supports.
+const (
+	tagPCM        = 1
+	tagALaw       = 6
+	tagMuLaw      = 7
+	tagExtensible = 0xFFFE // the tag proper is in the subtype
+)
+
+// wavLayout reads a WAV file's format chunk. ok is whether the API supports
+// samples of this layout: PCM of 16 bits at one of the rates that format names
+// stand for, or mu-law or A-law at 8 kHz; mono or stereo.
+func wavLayout(chunk []byte) (layout pcm, ok bool) {
 	if len(chunk) < 16 {
 		return pcm{}, false
 	}
 	u16 := func(at int) int { return int(binary.LittleEndian.Uint16(chunk[at:])) }
-	switch u16(0) {
-	case plain:
-	case extensible:
-		if len(chunk) < 40 || !bytes.Equal(chunk[24:40], subtypePCM) {
+	tag := u16(0)
+	if tag == tagExtensible {
+		if len(chunk) < 40 || !bytes.Equal(chunk[26:40], subtypeTail) {
 			return pcm{}, false
 		}
-	default:
-		return pcm{}, false
+		tag = u16(24)
 	}
-	rate := binary.LittleEndian.Uint32(chunk[4:])
-	layout := pcm{rate: int(rate), channels: u16(2), bits: u16(14)}
-	ok := rate > 0 && rate <= math.MaxInt32 &&
-		layout.channels >= 1 && layout.channels <= maxChannels &&
-		(layout.bits == 8 || layout.bits == 16)
-	return layout, ok
+	layout = pcm{rate: int(binary.LittleEndian.Uint32(chunk[4:])), channels: u16(2), bits: u16(14)}
+	switch tag {
+	case tagPCM:
+		ok = layout.bits == 16 && supported(layout.rate)
+	case tagALaw, tagMuLaw:
+		layout.law = aLaw
+		if tag == tagMuLaw {
+			layout.law = muLaw
+		}
+		ok = layout.bits == 8 && layout.rate == lawRate
+	}
+	return layout, ok && (layout.channels == 1 || layout.channels == 2)
 }
 
 // measureSamples reads samples to their end and measures them. It measures what

@@ -137,7 +137,7 @@ var (
 
 func TestParseStart(t *testing.T) {
 	for text, want := range map[string]start{
-		" 16k -a-general":                            {format: "16K", engine: "-a-general"},
+		" 16k -a-general":                            {format: "16k", engine: "-a-general"},
 		" 16K \x01 authorization=k":                  {format: "16K", engine: "\x01", credentials: credentials{key: "k"}},
 		` LSB8K x a= authorization="a ""b"" c" b=""`: {format: "LSB8K", engine: "x", credentials: credentials{key: `a "b" c`}},
 		` 16K x extension={"a":"b"} authorization=k`: {format: "16K", engine: "x", credentials: credentials{key: "k"}},
@@ -170,7 +170,7 @@ func FuzzStreamCommand(f *testing.F) {
 			t.Fatalf("error %v, and the grammar matches is %v", err, parts != nil)
 		}
 		if err == nil {
-			want := start{format: strings.ToUpper(parts[1]), engine: parts[2]}
+			want := start{format: parts[1], engine: parts[2]}
 			for _, p := range pairGrammar.FindAllStringSubmatch(parts[3], -1) {
 				value := p[2]
 				if strings.HasPrefix(value, `"`) {

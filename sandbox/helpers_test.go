@@ -28,8 +28,10 @@ func samples(f pcm, freq float64, stretches ...stretch) []byte {
 			n++
 			for range f.channels {
 				switch {
-				case f.bits == 8:
-					out = append(out, byte(128+math.Round(v*127)))
+				case f.law == muLaw:
+					out = append(out, companded(muLawSamples, v*32767))
+				case f.law == aLaw:
+					out = append(out, companded(aLawSamples, v*32767))
 				case f.bigEndian:
 					out = binary.BigEndian.AppendUint16(out, uint16(int16(math.Round(v*32767))))
 				default:
@@ -39,6 +41,17 @@ func samples(f pcm, freq float64, stretches ...stretch) []byte {
 		}
 	}
 	return out
+}
+
+// companded is the byte that stands for the sample nearest to v.
+func companded(samples *[256]int64, v float64) byte {
+	nearest := 0
+	for i, sample := range samples {
+		if math.Abs(float64(sample)-v) < math.Abs(float64(samples[nearest])-v) {
+			nearest = i
+		}
+	}
+	return byte(nearest)
 }
 
 // chunk renders a RIFF chunk with the size given, and padding if that is odd.
@@ -51,7 +64,10 @@ func chunk(name string, size int, data []byte) []byte {
 	return out
 }
 
-func fmtChunk(f pcm) []byte { return chunk("fmt ", 16, fmtData(1, f)) }
+func fmtChunk(f pcm) []byte {
+	tag := map[law]uint16{linear: tagPCM, muLaw: tagMuLaw, aLaw: tagALaw}[f.law]
+	return chunk("fmt ", 16, fmtData(tag, f))
+}
 
 func fmtData(tag uint16, f pcm) []byte {
 	data := binary.LittleEndian.AppendUint16(nil, tag)

@@ -17,16 +17,17 @@ const (
 	hangover        = 250 * time.Millisecond // a shorter pause does not end a stretch of speech
 	minSpeech       = 50 * time.Millisecond  // a shorter sound is no speech
 
-	maxChannels = 8
+	maxChannels = 2
 	maxSegments = 1000 // further stretches are counted, but not kept
 	fullScale   = 1 << 15
 )
 
-// pcm is the layout of uncompressed audio.
+// pcm is the layout of samples.
 type pcm struct {
 	rate      int // sample frames per second
-	channels  int
-	bits      int  // 8 (unsigned) or 16 (signed)
+	channels  int // 1 or 2
+	bits      int // in a sample: 16 if it is linear, else 8
+	law       law
 	bigEndian bool // only for 16 bits
 }
 
@@ -134,8 +135,10 @@ func (m *meter) add(p []byte) {
 // sample is the first sample in p, on the scale of 16 bits.
 func (m *meter) sample(p []byte) int64 {
 	switch {
-	case m.bits == 8:
-		return (int64(p[0]) - 128) << 8
+	case m.law == muLaw:
+		return muLawSamples[p[0]]
+	case m.law == aLaw:
+		return aLawSamples[p[0]]
 	case m.bigEndian:
 		return int64(int16(binary.BigEndian.Uint16(p)))
 	default:

@@ -11,7 +11,7 @@ var errStart = errors.New("malformed command: want <audio_format> <engine> and a
 // start is a command s.
 type start struct {
 	credentials
-	format string // in upper case
+	format string
 	engine string
 }
 
@@ -25,7 +25,6 @@ func parseStart(text string) (start, error) {
 	if s.format, text, ok = word(text); !ok {
 		return start{}, errStart
 	}
-	s.format = strings.ToUpper(s.format) // the vendor's own examples say 16k
 	if s.engine, text, ok = word(text); !ok {
 		return start{}, errStart
 	}

@@ -91,14 +91,13 @@ func (st *stream) command() (name byte, rest []byte, err error) {
 // it is accepted carries out the session to its end.
 func (st *stream) start(rest string) error {
 	command, err := parseStart(rest)
-	_, known := rawLayout(command.format)
 	answer := "s"
 	switch {
 	case err != nil:
 		answer += " " + err.Error()
 	case !command.open(st.sandbox.key):
 		answer += " " + errKey.message
-	case !known:
+	case !isFormat(command.format):
 		answer += " " + errAudio.message
 	}
 	st.say(answer)

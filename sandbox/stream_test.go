@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-const startLibrary = "s 16K -a-general authorization=" + testKey
+const startLibrary = "s LSB16K -a-general authorization=" + testKey
 
 // tones is raw audio of 16 kHz with speech at 0.5 to 1.7 s and 2.2 to 2.5 s.
 func tones(f pcm) []byte {
@@ -39,6 +39,7 @@ func TestAStreamIsToldOfItsUtterancesToTheLetter(t *testing.T) {
 	addr := serveStreams(t, Config{Now: newClock().Now})
 	big := pcm{rate: 8000, channels: 1, bits: 16, bigEndian: true}
 	stereo := pcm{rate: 16000, channels: 2, bits: 16}
+	mu, a := pcm{rate: 8000, channels: 1, bits: 8, law: muLaw}, pcm{rate: 8000, channels: 1, bits: 8, law: aLaw}
 	for name, test := range map[string]struct {
 		format string
 		audio  []byte
@@ -48,6 +49,8 @@ func TestAStreamIsToldOfItsUtterancesToTheLetter(t *testing.T) {
 		"raw, big endian":           {"MSB8K", tones(big), "8000 Hz mono, 16 bits"},
 		"raw, format in lower case": {"lsb16k", tones(mono16k), "16000 Hz mono, 16 bits"},
 		"WAV":                       {"8K", wav(stereo, tones(stereo)), "16000 Hz stereo, 16 bits"},
+		"mu-law":                    {"mulaw", tones(mu), "8000 Hz mono, 8 bits mu-law"},
+		"A-law":                     {"ALAW", tones(a), "8000 Hz mono, 8 bits A-law"},
 		"WAV with bytes after it":   {"8K", append(wav(stereo, tones(stereo)), tones(stereo)...), "16000 Hz stereo, 16 bits"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -249,9 +252,9 @@ func TestCommandsOutOfPlaceAreAnsweredAndTheConnectionStays(t *testing.T) {
 	p.want(cannotEnd)
 	p.send(feeds([]byte("sound"), 4096), text("psound"), text("p\xFF"))
 	p.want(cannotFeed, cannotFeed, cannotFeed)
-	p.send(text("s 16K -a-general"))
+	p.send(text("s LSB16K -a-general"))
 	p.want("s")
-	p.send(text("s 16K -a-general"), text("psound"), text("s"))
+	p.send(text("s LSB16K -a-general"), text("psound"), text("s"))
 	p.want(cannotStart, cannotFeed, cannotStart)
 	p.send(feeds(tones(mono16k), 4096), text("e"))
 	if finals := toldInOrder(t, p.events()); len(finals) != 2 {
@@ -268,6 +271,10 @@ func TestAudioThatCannotBeReadEndsTheSession(t *testing.T) {
 	p = dial(t, serveStreams(t, Config{}), libraryShake)
 	p.send(text("s 16K -a-general"), feeds(riff(fmtChunk(mono16k)), 7), text("e"))
 	p.want("s", "e received unsupported audio format")
-	p.send(text("s 16K -a-general"), binaryFrame([]byte("p")), binaryFrame([]byte("psound")), text("e"), text("e"))
+	p.send(text("s LSB16K -a-general"), binaryFrame([]byte("p")), binaryFrame([]byte("psound")), text("e"), text("e"))
 	p.want("s", "e", cannotEnd)
+	for _, format := range []string{"16k", "8K"} { // formats of audio with a header
+		p.send(text("s "+format+" -a-general"), feeds(tones(mono16k)[:100], 100))
+		p.want("s", "p received unsupported audio format")
+	}
 }

@@ -58,7 +58,7 @@ func TestControlFramesAreAnsweredAnywhere(t *testing.T) {
 		}
 	}
 	wantPong("")
-	p.send(rawFrame(0x01, nil, 0, []byte("s 16K ")), rawFrame(0x89, []byte{1, 2, 3, 4}, 0, []byte("within a message")))
+	p.send(rawFrame(0x01, nil, 0, []byte("s LSB16K ")), rawFrame(0x89, []byte{1, 2, 3, 4}, 0, []byte("within a message")))
 	wantPong("within a message")
 	p.send(rawFrame(0x00, []byte{1, 2, 3, 4}, 64, []byte("-a-gen")), rawFrame(0x80, nil, 16, []byte("eral")))
 	p.want("s")
@@ -86,7 +86,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		"only claimed": {binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<62)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := dial(t, addr, libraryShake, text("s 16K -a-general"))
+			p := dial(t, addr, libraryShake, text("s LSB16K -a-general"))
 			p.want("s")
 			p.send(rawFrame(0x82, nil, 0, most))
 			p.send(frames...)
