@@ -9,6 +9,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"crypto/md5" //nolint:gosec // the protocol reports the MD5 of the audio
 	"encoding/hex"
 	"errors"
@@ -20,15 +21,17 @@ import (
 )
 
 const (
-	defaultQueueTime = 2 * time.Second
-	defaultWorkTime  = 3 * time.Second
-	defaultMaxAudio  = 1<<24 - 1 // the vendor's limit for synchronous recognition
+	defaultQueueTime   = 2 * time.Second
+	defaultWorkTime    = 3 * time.Second
+	defaultMaxAudio    = 1<<24 - 1 // the vendor's limit for synchronous recognition
+	defaultMaxJobAudio = 1<<31 - 1 // the vendor's limit for a job, "about 2.14 GB"
 
 	defaultStreamIdle = 60 * time.Second // the vendor's limit
 
-	// drainLimit is how much of a request that it will not use the sandbox
-	// reads before it answers: some clients lose the answer otherwise.
-	drainLimit = 32 << 20
+	// drainLimit is how many bytes of a request that it does not use the sandbox
+	// reads before it answers, because some clients read the answer only after
+	// they have sent everything. It is as much as a job may carry, and more.
+	drainLimit = 4 << 30
 
 	serviceID = "sandbox" // of the one account that there is
 )
@@ -65,11 +68,15 @@ type Config struct {
 	// answer, and follows no redirect.
 	Client *http.Client
 
-	// MaxAudio is how many bytes of audio a request may carry, the file header
-	// included. Default: 16,777,215. Negative: no limit. Memory does not depend
-	// on it, as audio is measured while it comes in. It does not bound what comes
-	// over a WebSocket.
+	// MaxAudio is how many bytes of audio a synchronous request may carry, the
+	// file header included. Default: 16,777,215, the API's limit. Negative: no
+	// limit. Memory does not depend on it, because audio is measured while it
+	// comes in. No limit applies to a session on a WebSocket.
 	MaxAudio int64
+
+	// MaxJobAudio is the same for the creation of an asynchronous job.
+	// Default: 2,147,483,647, the API's limit ("about 2.14 GB").
+	MaxJobAudio int64
 
 	// StreamIdle is how long the sandbox waits for a message on a WebSocket, in
 	// a session or between two, before it says so and closes the connection.
@@ -90,7 +97,8 @@ type Config struct {
 // after another, each with its own key. For each utterance it sends the events
 // S, C, U (after every half second of speech), E and A, as soon as there is
 // audio enough to know. It is as lenient about the handshake and about masking
-// as the vendor's server, and needs HTTP/1.1. A message is at most 1 MiB.
+// as the vendor's server, and needs HTTP/1.1. A message is at most 16 MiB, in any
+// number of fragments.
 //
 // It reads audio in the formats of the API's table (docs.amivoice.com, "Audio
 // Formats") that are not compressed. Format names, in the parameter c and in the
@@ -110,22 +118,24 @@ type Config struct {
 // forgets the oldest that has ended, or says that it is busy if none has.
 // No more than the first 1,000 stretches of speech in one recording are told apart.
 type AmiVoice struct {
-	key      string
-	maxAudio int64
-	idle     time.Duration // on a WebSocket; 0 is unlimited
-	now      func() time.Time
-	jobs     jobs
-	reauth   reauthenticator
+	key         string
+	maxAudio    int64         // bytes; negative is unlimited
+	maxJobAudio int64         // likewise
+	idle        time.Duration // on a WebSocket; 0 is unlimited
+	now         func() time.Time
+	jobs        jobs
+	reauth      reauthenticator
 }
 
 // NewAmiVoice returns a sandbox without any jobs. Where its jobs pause, Close has
 // to be called in the end.
 func NewAmiVoice(cfg Config) *AmiVoice {
 	s := &AmiVoice{
-		key:      cfg.Key,
-		maxAudio: cfg.MaxAudio,
-		idle:     orDefault(cfg.StreamIdle, defaultStreamIdle),
-		now:      cfg.Now,
+		key:         cfg.Key,
+		maxAudio:    cmp.Or(cfg.MaxAudio, defaultMaxAudio),
+		maxJobAudio: cmp.Or(cfg.MaxJobAudio, defaultMaxJobAudio),
+		idle:        orDefault(cfg.StreamIdle, defaultStreamIdle),
+		now:         cfg.Now,
 		jobs: jobs{
 			schedule: schedule{
 				queue: orDefault(cfg.QueueTime, defaultQueueTime),
@@ -138,9 +148,6 @@ func NewAmiVoice(cfg Config) *AmiVoice {
 	}
 	if cfg.Reauthenticate != "" && cfg.PauseAt > 0 && cfg.PauseAt < s.jobs.work {
 		s.jobs.pauseAt = cfg.PauseAt
-	}
-	if s.maxAudio == 0 {
-		s.maxAudio = defaultMaxAudio
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -160,6 +167,7 @@ func orDefault(d, standard time.Duration) time.Duration {
 
 // ServeHTTP answers one request. Anything that the protocol has no place for is not found.
 func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	allowOrigins(w.Header())
 	switch r.Method + " " + r.URL.Path {
 	case "POST /v1/recognize", "POST /v1/nolog/recognize":
 		s.recognize(w, r)
@@ -169,6 +177,10 @@ func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	drain(r)
+	if isPreflight(r) {
+		servePreflight(w)
+		return
+	}
 	if isHandshake(r) {
 		s.upgrade(w, r)
 		return
@@ -186,7 +198,7 @@ func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *AmiVoice) recognize(w http.ResponseWriter, r *http.Request) {
 	id := newSessionID()
 	setSession(w, id)
-	heard, err := s.listen(r, nil)
+	heard, err := s.listen(r, s.maxAudio, nil)
 	if err == nil && !heard.readable {
 		err = errAudio
 	}
@@ -202,7 +214,10 @@ func (s *AmiVoice) create(w http.ResponseWriter, r *http.Request) {
 	id := newSessionID()
 	setSession(w, id)
 	sum := md5.New() //nolint:gosec // as above
-	heard, err := s.listen(r, sum)
+	heard, err := s.listen(r, s.maxJobAudio, sum)
+	if err == nil && len(heard.contentID) > maxContentID {
+		err = errFatal
+	}
 	if err != nil {
 		fail(w, err)
 		return
@@ -233,7 +248,7 @@ func (s *AmiVoice) poll(w http.ResponseWriter, r *http.Request, id string) {
 		return
 	}
 	answer := jobAnswer{
-		Status: s.jobs.statusAt(&j, s.now()), SessionID: j.id, ServiceID: serviceID,
+		Status: s.jobs.statusAt(&j, s.now()), SessionID: j.id, ContentID: j.contentID, ServiceID: serviceID,
 		AudioSize: j.size, AudioMD5: j.md5,
 	}
 	switch answer.Status {
@@ -246,12 +261,16 @@ func (s *AmiVoice) poll(w http.ResponseWriter, r *http.Request, id string) {
 }
 
 // listen reads a request to recognize speech to its end. It checks the key,
-// measures the audio, and feeds it to sum unless that is nil. Audio of a kind
-// that it cannot read is no error, but not readable.
-func (s *AmiVoice) listen(r *http.Request, sum hash.Hash) (*job, error) {
+// measures the audio, of which there may be maxAudio bytes, and feeds it to sum
+// unless that is nil. Audio of a kind that it cannot read is no error: the job
+// is then not readable. A body that cannot be read is not a bad key, unless
+// there is a bad key in what was read.
+func (s *AmiVoice) listen(r *http.Request, maxAudio int64, sum hash.Hash) (*job, error) {
 	defer drain(r)
 	rec, err := readRecognition(r)
 	switch {
+	case err != nil && rec.key == "":
+		return nil, errFatal
 	case !rec.open(s.key):
 		return nil, errKey
 	case err != nil:
@@ -259,7 +278,7 @@ func (s *AmiVoice) listen(r *http.Request, sum hash.Hash) (*job, error) {
 	case rec.audio == nil:
 		return nil, errAudio
 	}
-	audio := &upload{r: rec.audio, sum: sum, max: s.maxAudio}
+	audio := &upload{r: rec.audio, sum: sum, max: maxAudio}
 	measured, err := measure(audio, rec.format)
 	_, _ = io.Copy(io.Discard, audio) // what comes after the samples counts too
 	switch {
@@ -268,7 +287,7 @@ func (s *AmiVoice) listen(r *http.Request, sum hash.Hash) (*job, error) {
 	case audio.err != nil:
 		return nil, errFatal
 	}
-	return &job{readable: err == nil, measured: measured, size: audio.size}, nil
+	return &job{contentID: rec.contentID, readable: err == nil, measured: measured, size: audio.size}, nil
 }
 
 // fail answers a request to recognize speech that cannot be met.

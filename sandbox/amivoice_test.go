@@ -128,14 +128,18 @@ func TestFailuresAreTheVendors(t *testing.T) {
 		{"unsupported audio, with a format", "?u=k&c=16K", "", "sound", "+", ""},
 		{"no audio", "?u=k", "multipart/form-data; boundary=B", "--B--\r\n", "+", "+"},
 		{"just not too large", "?u=k&c=LSB16K", "", strings.Repeat("x", 1000), "", ""},
-		{"too large", "?u=k&c=LSB16K", "", strings.Repeat("x", 1001), "%", "%"},
-		{"too large and unsupported", "?u=k", "", strings.Repeat("x", 1001), "%", "%"},
-		{"too large without a key", "", "", strings.Repeat("x", 1001), "-", "-"},
+		{"too large", "?u=k&c=LSB16K", "", strings.Repeat("x", 1001), "%", ""},
+		{"just not too large for a job", "?u=k&c=LSB16K", "", strings.Repeat("x", 2000), "%", ""},
+		{"too large for a job", "?u=k&c=LSB16K", "", strings.Repeat("x", 2001), "%", "%"},
+		{"too large and unsupported", "?u=k", "", strings.Repeat("x", 2001), "%", "%"},
+		{"too large without a key", "", "", strings.Repeat("x", 2001), "-", "-"},
 		{"cut off", "?u=k&c=16K", "multipart/form-data; boundary=B", cut, "?", "?"},
 		{"no boundary", "?u=k&c=16K", "multipart/form-data", cut, "?", "?"},
-		{"no boundary and no key", "", "multipart/form-data", cut, "-", "-"},
+		{"no boundary and no key", "", "multipart/form-data", cut, "?", "?"},
+		{"no boundary and another key", "?u=other", "multipart/form-data", cut, "-", "-"},
+		{"a name for the job that is too long", "?u=k&c=LSB16K&d=contentId%3D" + strings.Repeat("x", maxContentID+1), "", "sound", "", "?"},
 	}
-	h := NewAmiVoice(Config{Key: "k", MaxAudio: 1000})
+	h := NewAmiVoice(Config{Key: "k", MaxAudio: 1000, MaxJobAudio: 2000})
 	messages := map[string]string{"-": errKey.message, "+": "received unsupported audio format", "%": errTooLarge.message, "?": errFatal.message}
 	for _, test := range tests {
 		for path, code := range map[string]string{"/v1/recognize": test.sync, "/v2/recognitions": test.async} {
@@ -166,7 +170,7 @@ func TestOtherRequestsAreNotFound(t *testing.T) {
 	for _, request := range []string{
 		"GET /", "GET /v1/recognize", "PUT /v1/recognize", "POST /v2/recognize", "POST /v1/recognize/", "POST /v1//recognize",
 		"GET /v1/recognitions", "GET /v1/recognitions/", "GET /v3/recognitions/x", "HEAD /v1/recognitions/x",
-		"DELETE /v1/recognitions/x", "GET /v1/recognitions/x/y", "OPTIONS /v1/recognize", "GET /v1/",
+		"DELETE /v1/recognitions/x", "GET /v1/recognitions/x/y", "OPTIONS /v1/recognize", "OPTIONS /", "GET /v1/",
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		if w := do(h, method, path, "", nil); w.Code != http.StatusNotFound || !json.Valid(w.Body.Bytes()) {

@@ -76,6 +76,7 @@ type createAnswer struct {
 type jobAnswer struct {
 	Status       status `json:"status"`
 	SessionID    string `json:"session_id"`
+	ContentID    string `json:"content_id,omitempty"` // from the job's creation
 	ServiceID    string `json:"service_id"`
 	AudioSize    int64  `json:"audio_size"`
 	AudioMD5     string `json:"audio_md5"`

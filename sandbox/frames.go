@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	maxMessage = 1 << 20
-	maxControl = 125 // bytes in a control frame; the length of anything longer has a form of its own
+	maxMessage = 16 << 20 // bytes; more than a gateway lets through in a command or a frame of audio
+	maxGrowth  = 64 << 10 // bytes of a message for which memory is made before they arrive; divisible by 4, the length of a mask
+	maxControl = 125      // bytes in a control frame; the length of anything longer has a form of its own
 
 	writeTimeout = 10 * time.Second // for one message; who reads none for so long is gone
 	lingerTime   = 2 * time.Second
@@ -36,8 +37,8 @@ const (
 	closeTooBig   uint16 = 1009
 )
 
-// errClosed says that the client has closed the connection, and was answered.
-var errClosed = errors.New("the client has closed the connection")
+// errClosed says that a Close frame has been sent, and nothing more is to be said.
+var errClosed = errors.New("the connection is closed")
 
 // violation is what ends a connection that cannot be made sense of.
 type violation struct {
@@ -97,7 +98,8 @@ func readFrame(r io.Reader) (frame, error) {
 	return f, nil
 }
 
-// payload fills p with the next of the frame's payload, from its beginning.
+// payload fills p with the next of the frame's payload, of which a multiple of 4
+// bytes has been read.
 func (f frame) payload(r io.Reader, p []byte) error {
 	if _, err := io.ReadFull(r, p); err != nil {
 		return err
@@ -159,9 +161,12 @@ func (m *messages) collect() (opcode byte, err error) {
 		if f.size > uint64(m.max-at) {
 			return 0, &violation{closeTooBig, "the message is too large"}
 		}
-		m.buf = slices.Grow(m.buf, int(f.size))[:at+int(f.size)]
-		if err := f.payload(m.r, m.buf[at:]); err != nil {
-			return 0, err
+		for end := at + int(f.size); at < end; at = len(m.buf) {
+			n := min(end-at, maxGrowth)
+			m.buf = slices.Grow(m.buf, n)[:at+n]
+			if err := f.payload(m.r, m.buf[at:]); err != nil {
+				return 0, err
+			}
 		}
 		if f.final {
 			return opcode, nil

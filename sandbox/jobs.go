@@ -8,8 +8,10 @@ import (
 	"time"
 )
 
-// maxJobs is how many jobs a sandbox remembers.
-const maxJobs = 1000
+const (
+	maxJobs      = 1000    // that a sandbox remembers
+	maxContentID = 8 << 10 // bytes, since every job remembers its own
+)
 
 // status is how far a job has come.
 type status string
@@ -22,16 +24,17 @@ const (
 	statusError      status = "error"
 )
 
-// job is an asynchronous recognition. It was measured as it came in, and
-// holds no audio; what the clock decides is when it says so. But for its pause
-// it never changes once added.
+// job is an asynchronous recognition. Its audio was measured while it came in,
+// and is not kept; the clock decides when the job shows its result. After it has
+// been added, only its pause changes it.
 type job struct {
-	id       string
-	created  time.Time
-	readable bool // the audio was of a kind that the sandbox reads
-	measured measurement
-	size     int64
-	md5      string
+	id        string
+	created   time.Time
+	contentID string // the client's own name for it; may be empty
+	readable  bool   // the audio was of a kind that the sandbox reads
+	measured  measurement
+	size      int64
+	md5       string
 
 	resumed time.Time // when its pause ended; zero until then
 	refused error     // why it may not go on, if it may not

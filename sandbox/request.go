@@ -6,7 +6,6 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -15,7 +14,7 @@ import (
 
 const (
 	maxParts     = 64      // in a multipart body, up to the audio
-	maxParameter = 1 << 20 // bytes in one parameter of a multipart body
+	maxParameter = 4 << 20 // bytes in one parameter of a multipart body
 )
 
 // errMalformed says that a multipart body cannot be read.
@@ -35,15 +34,6 @@ func (c *credentials) add(key string) {
 		c.key = key
 	case c.key != key:
 		c.mixed = true
-	}
-}
-
-// addOptions notes the keys among the pairs of a d parameter.
-func (c *credentials) addOptions(d string) {
-	for pair := range strings.SplitSeq(d, " ") {
-		if value, ok := strings.CutPrefix(pair, "authorization="); ok {
-			c.add(unescape(value))
-		}
 	}
 }
 
@@ -81,16 +71,21 @@ func bearer(r *http.Request) credentials {
 // recognition is a request to recognize speech, read up to its audio.
 type recognition struct {
 	credentials
-	format string    // the parameter c
-	audio  io.Reader // nil if there is none
+	format    string    // the parameter c
+	contentID string    // the client's own name for a job, from the parameter d
+	audio     io.Reader // nil if there is none
 }
 
-// readRecognition reads a request's parameters from its query and, if its body
-// is multipart, from the parts before the audio; of two values of c the later
-// wins. Any other body is the audio itself, whatever its type is said to be.
-// With errMalformed comes what had been read.
+// readRecognition reads a request's parameters from its Authorization header,
+// its query and, if its body is multipart, from the parts before the audio. Of
+// two values of c the later wins. Any other body is the audio itself, whatever
+// type its label names. If the body is malformed, readRecognition returns
+// errMalformed and what it read before that.
+//
+// Of a part's head only the name counts. A file name, a content type and a part
+// label without a boundary change nothing.
 func readRecognition(r *http.Request) (recognition, error) {
-	var rec recognition
+	rec := recognition{credentials: bearer(r)}
 	query := r.URL.Query()
 	for name, values := range query {
 		for _, value := range values {
@@ -102,11 +97,11 @@ func readRecognition(r *http.Request) (recognition, error) {
 		rec.audio = r.Body
 		return rec, nil
 	}
-	_, params, err := mime.ParseMediaType(contentType)
-	if err != nil || params["boundary"] == "" {
+	boundary, count := parameter(contentType, "boundary")
+	if boundary == "" || count != 1 {
 		return rec, errMalformed
 	}
-	parts := multipart.NewReader(r.Body, params["boundary"])
+	parts := multipart.NewReader(r.Body, boundary)
 	for range maxParts {
 		part, err := parts.NextRawPart()
 		switch {
@@ -115,7 +110,7 @@ func readRecognition(r *http.Request) (recognition, error) {
 		case err != nil:
 			return rec, errMalformed
 		}
-		switch name := part.FormName(); name {
+		switch name, _ := parameter(part.Header.Get("Content-Disposition"), "name"); name {
 		case "a":
 			rec.audio = part
 			return rec, nil
@@ -130,15 +125,29 @@ func readRecognition(r *http.Request) (recognition, error) {
 	return rec, errMalformed
 }
 
-// parameter takes one parameter; those that the sandbox has no use for are ignored.
+// parameter takes one parameter. The sandbox ignores those that it has no use for.
 func (rec *recognition) parameter(name, value string) {
 	switch name {
 	case "u":
 		rec.add(value)
 	case "d":
-		rec.addOptions(value)
+		rec.options(value)
 	case "c":
 		rec.format = value
+	}
+}
+
+// options takes the pairs of a parameter d. A single space separates pairs; any
+// other white space is part of a value. A d without an equals sign is the name
+// of an engine.
+func (rec *recognition) options(d string) {
+	for pair := range strings.SplitSeq(d, " ") {
+		switch name, value, _ := strings.Cut(pair, "="); name {
+		case "authorization":
+			rec.add(unescape(value))
+		case "contentId":
+			rec.contentID = unescape(value)
+		}
 	}
 }
 
