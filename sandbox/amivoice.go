@@ -26,7 +26,9 @@ const (
 	defaultMaxAudio    = 1<<24 - 1 // the vendor's limit for synchronous recognition
 	defaultMaxJobAudio = 1<<31 - 1 // the vendor's limit for a job, "about 2.14 GB"
 
-	defaultStreamIdle = 60 * time.Second // the vendor's limit
+	// The vendor's limit is 60 seconds. A client that sends its command s after
+	// a minute has to be in time, so 2 seconds are for the way.
+	defaultStreamIdle = 62 * time.Second
 
 	// drainLimit is how many bytes of a request that it does not use the sandbox
 	// reads before it answers, because some clients read the answer only after
@@ -81,7 +83,8 @@ type Config struct {
 	// StreamIdle is how long the sandbox waits for a message on a WebSocket, in
 	// a session or between two, before it says so and closes the connection.
 	// The message has to have come whole by then, and Pings do not count.
-	// Default: 60 seconds. Negative: no limit.
+	// Default: 62 seconds, the API's limit of 60 and 2 for the way. Negative: no
+	// limit.
 	StreamIdle time.Duration
 
 	// Now is the clock. Default: time.Now.
@@ -98,7 +101,7 @@ type Config struct {
 // S, C, U (after every half second of speech), E and A, as soon as there is
 // audio enough to know. It is as lenient about the handshake and about masking
 // as the vendor's server, and needs HTTP/1.1. A message is at most 16 MiB, in any
-// number of fragments.
+// number of fragments. The command s may follow at once on the command e.
 //
 // It reads audio in the formats of the API's table (docs.amivoice.com, "Audio
 // Formats") that are not compressed. Format names, in the parameter c and in the

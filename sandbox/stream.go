@@ -13,7 +13,11 @@ const (
 	cannotStart = "s can't start feeding audio data to recognizer server"
 	cannotFeed  = "p can't feed audio data to recognizer server"
 	cannotEnd   = "e can't end feeding audio data to recognizer server"
-	timedOut    = "e timeout occurred while waiting for data from client"
+
+	// The API's texts for 60 seconds without data, between sessions and in one.
+	// Source: docs.amivoice.com, "Limitations".
+	timedOut          = "e timeout occurred"
+	timedOutInSession = "e timeout occurred while recognizing audio data from client"
 )
 
 // stream is a client's WebSocket, on which sessions follow one another.
@@ -31,12 +35,18 @@ func (st *stream) serve() {
 	case errors.As(err, &wrong):
 		st.bye(wrong.code, wrong.reason)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		st.say(timedOut)
-		st.bye(closeNormal, "timeout")
+		st.timeOut(timedOut)
 	}
 }
 
-// commands carries commands out while no session runs.
+// timeOut says that the client was silent for too long, and ends the connection.
+func (st *stream) timeOut(text string) {
+	st.say(text)
+	st.bye(closeNormal, "timeout")
+}
+
+// commands carries out commands while no session runs. It reads the next one
+// only after it has answered the last, so a client may send s right after e.
 func (st *stream) commands() error {
 	for {
 		name, rest, err := st.command()
@@ -124,6 +134,9 @@ func (st *stream) session(format string) error {
 	}
 	_, _ = io.Copy(io.Discard, fed) // what comes after the samples is no speech
 	switch {
+	case errors.Is(fed.err, os.ErrDeadlineExceeded):
+		st.timeOut(timedOutInSession)
+		return errClosed
 	case !errors.Is(fed.err, io.EOF):
 		return fed.err
 	case err != nil && fed.size > 0:

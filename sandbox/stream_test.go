@@ -220,6 +220,85 @@ func TestSessionsFollowOneAnother(t *testing.T) {
 	p.want("s received illegal service authorization")
 }
 
+func TestASessionMayBeginBeforeTheAnswerToTheEndOfTheLast(t *testing.T) {
+	p := dial(t, serveStreams(t, Config{Key: testKey, Now: newClock().Now}), libraryShake)
+	var all []byte
+	for range 3 {
+		all = append(all, text(startLibrary)...)
+		all = append(all, feeds(tones(mono16k), 4096)...)
+		all = append(all, text("e")...)
+	}
+	all = append(all, text("s 16K -a-general authorization=other")...)
+	go p.conn.Write(all) //nolint:errcheck // what is missing shows in the answers
+	for range 3 {
+		p.want("s")
+		if diff := cmp.Diff(toldOfTones("16000 Hz mono, 16 bits"), p.events()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	p.want("s received illegal service authorization")
+}
+
+// Clients cut a text message into fragments when it is larger than their buffer.
+// The first, the last or one between may be empty, and control frames may come
+// between them.
+func TestCommandsComeInFragments(t *testing.T) {
+	p := dial(t, serveStreams(t, Config{Key: testKey, Now: newClock().Now}), browserShake)
+	mask := []byte{0x12, 0xF0, 0x00, 0x9A}
+	start := "s LSB16K -a-general profileWords=\"" + words(1000) + "\" authorization=" + testKey
+	for name, sizes := range map[string][]int{
+		"gorilla":         {4096},
+		"JDK":             {16384},
+		"websocket-sharp": {1016},
+		"in the key":      {len(start) - 5},
+		"first is empty":  {0, 100, 70000},
+		"two are empty":   {1, 0, 0, 70000},
+		"byte by byte":    {1},
+		"last is empty":   {70000, 0},
+	} {
+		var frames []byte
+		fragments := func(command string, sizes []int) {
+			head := byte(0x01)
+			for i := 0; command != "" || i < len(sizes); i++ {
+				n := min(sizes[i%len(sizes)], len(command))
+				piece := command[:n]
+				command = command[n:]
+				if command == "" && i+1 >= len(sizes) {
+					head |= 0x80
+				}
+				frames = append(frames, rawFrame(head, mask, 0, []byte(piece))...)
+				if head = 0x00; i%7 == 0 {
+					frames = append(frames, rawFrame(0x8A, mask, 0, nil)...) // an unasked Pong
+				}
+			}
+		}
+		fragments(start, sizes)
+		frames = append(frames, feeds(tones(mono16k), 4096)...)
+		fragments("e", []int{0, 1, 0})
+		go p.conn.Write(frames) //nolint:errcheck // likewise
+		p.want("s")
+		if diff := cmp.Diff(toldOfTones("16000 Hz mono, 16 bits"), p.events()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestAClientMayConnectEarly(t *testing.T) {
+	c := Config{Key: testKey, StreamIdle: time.Minute}
+	p := dial(t, serveStreams(t, c), libraryShake)
+	for range 3 { // Pings are answered while nobody speaks
+		p.send(rawFrame(0x89, nil, 0, nil))
+		if opcode, _ := p.frame(); opcode != 10 {
+			t.Fatalf("opcode %d, want a Pong", opcode)
+		}
+	}
+	p.send(text(startLibrary))
+	p.want("s")
+	if idle := NewAmiVoice(Config{}).idle; idle <= time.Minute {
+		t.Errorf("by default a stream waits for %v: a command s after a minute is too late", idle)
+	}
+}
+
 func TestEveryStartNeedsTheKey(t *testing.T) {
 	p := dial(t, serveStreams(t, Config{Key: testKey}), libraryShake)
 	const refused = "s received illegal service authorization"
