@@ -23,14 +23,17 @@ func init() {
 
 // Sandbox is a stand-in for a speech backend, to try a gate with and to test
 // it. It speaks the API's protocol and answers with what it measures in the
-// audio that it gets, but recognizes no words. Its jobs are in memory, and gone
-// with the configuration.
+// audio that it gets, but recognizes no words. It takes keys, forms, format
+// names and amounts of audio as the API does, and lets the pages of every origin
+// call it. Of the API's audio formats it reads those without compression; to
+// all other files it says that they are unsupported. Its jobs are in memory, and
+// end with the configuration.
 type Sandbox struct {
 	// The API that it speaks: `amivoice`. Required.
 	Dialect string `json:"dialect,omitempty"`
 
-	// The key that it accepts. Placeholders are supported. Default: none, and
-	// no key is asked for.
+	// The key that it accepts, wherever the API reads one. Placeholders are
+	// supported. Default: none, and no key is asked for.
 	Key string `json:"key,omitempty"`
 
 	// How long a job waits before it starts. Default: `2s`.
