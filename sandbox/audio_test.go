@@ -265,7 +265,7 @@ func TestMeasureDoesNotDependOnHowAudioIsSplit(t *testing.T) {
 
 func FuzzMeasure(f *testing.F) {
 	slow := pcm{rate: 8000, channels: 1, bits: 8, law: muLaw} // so that a little audio is long
-	tone := samples(slow, 100, stretch{100 * time.Millisecond, 0.5}, stretch{300 * time.Millisecond, 0}, stretch{100 * time.Millisecond, 0.5})
+	tone := samples(slow, 100, stretch{60 * time.Millisecond, 0.5}, stretch{10 * time.Millisecond, 0})
 	f.Add(wav(slow, tone), "")
 	f.Add(wav(pcm{rate: 8000, channels: 2, bits: 8, law: aLaw}, tone), "8K")
 	f.Add(tone, "mulaw")

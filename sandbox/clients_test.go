@@ -133,8 +133,9 @@ func TestManyInlineWordsPass(t *testing.T) {
 		t.Errorf("in a form: key %q, audio %q, error %v", rec.key, audio, err)
 	}
 	p := dial(t, serveStreams(t, Config{Key: testKey}), libraryShake)
-	for _, bytes := range []int{100 << 10, 1 << 20, 3 << 20} {
-		p.send(text("s LSB16K -a-general profileWords=\"" + many + strings.Repeat("x", bytes) + "\" authorization=" + testKey))
+	for _, more := range []int{0, 1 << 20, 3 << 20} {
+		command := "s LSB16K -a-general profileWords=\"" + many + strings.Repeat("x", more) + "\" authorization=" + testKey
+		p.send(rawFrame(0x81, []byte{0x12, 0xF0, 0x00, 0x9A}, 0, []byte(command)))
 		p.want("s")
 		p.send(text("e"))
 		p.want("e")

@@ -95,6 +95,14 @@ func TestMessagesAreBounded(t *testing.T) {
 	}
 }
 
+func TestAMessageTakesNoMemoryBeforeItArrives(t *testing.T) {
+	claim := binary.BigEndian.AppendUint64([]byte{0x82, 127}, maxMessage)
+	m := messages{r: bytes.NewReader(append(claim, "p and no more"...)), max: maxMessage}
+	if _, _, err := m.next(); err == nil || cap(m.buf) > 2*maxGrowth {
+		t.Errorf("error %v, %d bytes held; want an error and at most %d", err, cap(m.buf), 2*maxGrowth)
+	}
+}
+
 func TestAFrameAgainstTheRulesEndsTheConnection(t *testing.T) {
 	addr := serveStreams(t, Config{})
 	for name, frame := range map[string][]byte{
