@@ -12,10 +12,11 @@ func rotateCommand() *cobra.Command {
 
 The new key has the old one's rules: account, expiry, addresses, issuance right
 and label. The old key is revoked when the overlap is over, or expires before; it
-has no grace then.
+has no grace then. So are the keys that it issued, unless children free let them
+outlive it.
 
 --overlap takes an integer and ms, s, m, h, d or w, such as 7d; 0 revokes the old
-key at once.`
+key at once, and leaves the keys that it issued.`
 	rotate.SuggestFor = []string{"renew", "replace"}
 	rotate.Flags().String("overlap", "24h", "How long the old key goes on")
 	return rotate

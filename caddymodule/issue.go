@@ -70,7 +70,8 @@ type Issue struct {
 	TimeZone string `json:"time_zone,omitempty"`
 
 	// What a key that is issued by a key may be: `narrow` lets it neither outlive
-	// its issuer nor be used from where its issuer may not; `free` lets it.
+	// its issuer (whose end may be its expiry or that of a rotation, scheduled
+	// before or after) nor be used from where its issuer may not; `free` lets it.
 	// Either way it can issue no keys itself. Default: `narrow`.
 	Children string `json:"children,omitempty"`
 

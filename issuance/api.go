@@ -156,7 +156,7 @@ func (a *API) issue(ctx context.Context, now policy.Time, client netip.Addr, sto
 	if who.key == nil {
 		k.ServiceID = call.serviceID // which may be rotated before the key is made
 	} else {
-		k.Issuer = who.key.ID
+		k.Issuer, k.OutlivesIssuer = who.key.ID, a.settings.FreeChildren
 		by.Kind, by.ID = keystore.ActorKey, k.Issuer
 	}
 	answer := a.ask(now, call, who, &k)
@@ -221,8 +221,8 @@ func (a *API) bound(who caller) *policy.Key {
 func (a *API) expiry(now policy.Time, epi string, who caller) (policy.Expiry, error) {
 	if epi == "" {
 		expires := policy.ExpiresAt(now.Add(a.settings.DefaultLifetime))
-		if issuer := a.bound(who); issuer != nil && expires.After(issuer.Expires) {
-			expires = issuer.Expires
+		if issuer := a.bound(who); issuer != nil && expires.After(issuer.End()) {
+			expires = issuer.End()
 		}
 		return expires, nil
 	}

@@ -365,3 +365,41 @@ func TestIssue_BoundsWhatIsKeptAndRepeated(t *testing.T) {
 		}
 	}
 }
+
+// TestR7_NoChildOutlivesItsIssuersScheduledEnd rotates the issuer before or after
+// the call.
+func TestR7_NoChildOutlivesItsIssuersScheduledEnd(t *testing.T) {
+	f := newFixture(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		issuer, secret := f.key(keystore.NewKey{Issuable: true, Expires: policy.ExpiresAt(start.Add(time.Hour))})
+		overlap := time.Duration(rapid.IntRange(1, 100_000).Draw(rt, "overlap")) * time.Millisecond
+		rotate := func() {
+			if _, err := f.RotateKey(t.Context(), start, operator, issuer.ID, overlap); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		before := rapid.Bool().Draw(rt, "rotate before the call")
+		if before {
+			rotate()
+		}
+		epi := rapid.SampledFrom([]string{"", "1", "50000", "100000", "200000", "3600000"}).Draw(rt, "epi")
+		got := New(settings).Issue(t.Context(), start, client, false, f, &Call{key: secret, epi: epi})
+		if !before {
+			rotate()
+		}
+		end := policy.ExpiresAt(start.Add(overlap))
+		if got.Status != http.StatusOK {
+			if asked, err := ParseExpiry(epi, start, time.UTC, 0); epi == "" || err != nil || !before || !policy.ExpiresAt(asked).After(end) {
+				rt.Fatalf("epi %q, overlap %s: refused: %s", epi, overlap, got.Text)
+			}
+			return
+		}
+		record, err := f.FindKey(t.Context(), got.Secret)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if child := record.Key(); child.End().After(end) {
+			rt.Fatalf("epi %q, overlap %s: the child ends at %s, its issuer at %s", epi, overlap, child.End(), end)
+		}
+	})
+}

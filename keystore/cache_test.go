@@ -198,7 +198,7 @@ func TestR2_NegativeEntriesFallOnIssue(t *testing.T) {
 	d := f.hash.secret(secret)
 	err = f.write(t.Context(), func(tx *txn) error {
 		k := policy.Key{ID: "key_x", AccountID: a.ID, Origin: policy.OriginInitial, Expires: policy.Never(), CreatedAt: start}
-		if err := tx.insertKey(k, d); err != nil {
+		if err := tx.insertKey(k, d, false); err != nil {
 			return err
 		}
 		return tx.changed(start, changedKey, d[:])

@@ -21,6 +21,10 @@ type NewKey struct {
 	Issuable  bool   // see policy.CheckIssue
 	Issuer    string // ID of the key that issues this one; empty where none does
 	ServiceID string // by which the account asked for it; empty where it did not
+	// OutlivesIssuer frees the key from the scheduled end of its issuer. Without it,
+	// a revocation of the issuer that [Store.RotateKey] schedules, then or later, is
+	// one of this key as well.
+	OutlivesIssuer bool
 }
 
 // prefixLen is how much of a secret is kept to recognize it by.
@@ -72,7 +76,7 @@ func (k *NewKey) key(now policy.Time, id, prefix string) policy.Key {
 
 // addKey writes and announces a new key. It comes last in a write.
 func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d digest, k NewKey) error {
-	if err := t.insertKey(key, d); err != nil {
+	if err := t.insertKey(key, d, k.OutlivesIssuer); err != nil {
 		return err
 	}
 	t.audit(now, by, action, key.AccountID, key.ID, k.detail())
@@ -182,16 +186,16 @@ func openAccount(ctx context.Context, q querier, accountID string) (policy.Accou
 
 // insertKey fails for a digest that a key has. That no key had it and was
 // pruned is certain of a secret made here; an import has to look.
-func (t *txn) insertKey(k policy.Key, d digest) error {
+func (t *txn) insertKey(k policy.Key, d digest, outlivesIssuer bool) error {
 	allow, err := json.Marshal(k.Allow.Entries())
 	if err != nil {
 		return err
 	}
 	at, expires := k.Expires.Time()
-	t.exec(`INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+	t.exec(`INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		k.ID, k.AccountID, d[:], k.Prefix, k.Origin.String(), k.Label, string(allow), k.Issuable,
-		sql.Null[string]{V: k.IssuerID, Valid: k.IssuerID != ""}, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires})
+		sql.Null[string]{V: k.IssuerID, Valid: k.IssuerID != ""}, outlivesIssuer, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires})
 	return t.err
 }
 
@@ -308,9 +312,15 @@ func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) 
 }
 
 const (
-	keyTables  = `api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest`
+	// i is the issuer whose scheduled end is one of the key as well.
+	keyTables = `api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest
+		LEFT JOIN api_keys i ON i.id = k.issuer_id AND NOT k.outlives_issuer`
+	// scheduledEnd is the first scheduled revocation: of the key, or of its issuer.
+	// SQLite's MIN is NULL where one of them is.
+	scheduledEnd = `COALESCE(MIN(k.revoke_from, i.revoke_from), k.revoke_from, i.revoke_from, 0)`
+
 	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
-		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), COALESCE(k.revoke_from, 0),
+		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), ` + scheduledEnd + `,
 		COALESCE(u.at, 0), COALESCE(k.issuer_id, '')`
 )
 

@@ -154,8 +154,14 @@ func (m *merger) checkTrail(from string) error {
 // since finds the entries of the trail that say what the backup does not know.
 const since = `SELECT subject FROM main.audit WHERE seq > $1 AND action `
 
-// endedNow is what ends a key k of account a for good, but for its expiry.
-const endedNow = `(k.deleted_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.revoke_from <= $1 OR a.closed_at IS NOT NULL)`
+// endedNow is true of a key k of account a that has ended for good by another way
+// than its expiry. The key's issuer, if the key is bound to it, is in main.
+const (
+	endedNow   = `(` + endedOnce + ` OR ` + boundTo + ` AND i.revoke_from <= $1))`
+	endedOnce  = `k.deleted_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.revoke_from <= $1 OR a.closed_at IS NOT NULL`
+	boundTo    = `EXISTS (SELECT 1 FROM main.api_keys i WHERE i.id = k.issuer_id AND NOT k.outlives_issuer`
+	endsByPlan = `(k.revoke_from IS NOT NULL OR ` + boundTo + ` AND i.revoke_from IS NOT NULL))`
+)
 
 // run merges. What is removed goes first, since names and digests are unique.
 func (m *merger) run(by Actor) error {
@@ -165,7 +171,7 @@ func (m *merger) run(by Actor) error {
 		SELECT k.digest, $1, CASE k.origin WHEN $2 THEN $3 END, CASE WHEN `+endedNow+` THEN NULL ELSE k.id END
 		FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id
 		WHERE k.id NOT IN (SELECT id FROM backup.api_keys)
-			AND (`+endedNow+` OR k.expires_at <= $1 OR k.revoke_from IS NOT NULL) ON CONFLICT DO NOTHING`,
+			AND (`+endedNow+` OR k.expires_at <= $1 OR `+endsByPlan+`) ON CONFLICT DO NOTHING`,
 		m.now, policy.OriginAPI.String(), m.now.Add(deadKept))
 	m.rows(&m.Jobs.Removed, `DELETE FROM main.jobs WHERE key_id NOT IN (SELECT id FROM backup.api_keys)`)
 	m.rows(&m.Keys.Removed, `DELETE FROM main.api_keys WHERE id NOT IN (SELECT id FROM backup.api_keys)`)
@@ -178,7 +184,7 @@ func (m *merger) run(by Actor) error {
 		m.bring()
 	}
 	m.row(&m.KeptEnded, `SELECT COUNT(*) FROM backup.api_keys k JOIN backup.accounts a ON a.id = k.account_id
-		WHERE NOT COALESCE(`+endedNow+`, FALSE) AND COALESCE(k.expires_at > $1, TRUE) AND k.id NOT IN
+		WHERE NOT COALESCE(`+endedOnce+`, FALSE) AND COALESCE(k.expires_at > $1, TRUE) AND k.id NOT IN
 			(SELECT k.id FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id WHERE NOT COALESCE(`+endedNow+`, FALSE))`, m.now)
 	m.row(&m.KeptClosed, `SELECT COUNT(*) FROM backup.accounts WHERE closed_at IS NULL
 		AND id NOT IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)`)
@@ -196,13 +202,14 @@ func (m *merger) bring() {
 			CASE WHEN b.id IN (`+since+`= $2) THEN randomblob(32) ELSE b.spw_digest END, b.created_at,
 			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $3 AND subject = b.id))
 		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq, actionAccountRotate, actionAccountClose)
-	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at,
+	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at,
 		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces`
 	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`) SELECT `+key+` FROM backup.api_keys
 		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)
 			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
 			AND id NOT IN (`+since+`IN ($2, $3, $4))
-			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
+			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)
+			AND (outlives_issuer OR COALESCE(issuer_id NOT IN (`+since+`= $4), TRUE))`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
 	// Also of keys that have not gone: the power may have failed since.
 	m.exec(`INSERT INTO main.last_uses (digest, at) SELECT digest, at FROM backup.last_uses
 		WHERE digest IN (SELECT digest FROM main.api_keys)

@@ -17,14 +17,16 @@ type Rotation struct {
 // maxOverlap is ten years.
 const maxOverlap = 10 * 8766 * time.Hour
 
-// RotateKey issues a key with the rules of another, and schedules the other's
-// revocation for the end of the overlap; without an overlap it is revoked at
-// once. The new key is the operator's, of origin console; the old one's expiry
-// stays as it is. Both belong to one tree: see RevokeTree.
+// RotateKey issues a key with the rules of the old one, and schedules the old
+// key's revocation for the end of the overlap. The keys that the old key issued
+// end at that instant too, except those issued with OutlivesIssuer. An overlap of
+// zero is a revocation at once, as [Store.RevokeKey] is, and leaves issued keys as
+// they are. The new key is the operator's, of origin console. The old key's expiry
+// stays as it is. Both belong to one tree: see [Store.RevokeTree].
 //
-// It refuses everybody but the operator and, with ErrInvalid, an overlap below
-// zero or of more than ten years, and a key that is not active or whose
-// revocation is scheduled already.
+// Only the operator may call it. ErrInvalid refuses an overlap below zero or above
+// ten years, a key that is not active, and a key whose revocation is scheduled
+// already.
 func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id string, overlap time.Duration) (r Rotation, err error) {
 	if err := operatorOnly(by, "rotating a key"); err != nil {
 		return Rotation{}, err
@@ -56,10 +58,18 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 			AccountID: old.AccountID, Origin: policy.OriginConsole, Label: old.Label,
 			Expires: old.Expires, Allow: old.Allow, Issuable: old.Issuable, Issuer: old.IssuerID,
 		}
+		if err := t.queryRow(`SELECT outlives_issuer FROM api_keys WHERE id = $1`, old.ID).Scan(&k.OutlivesIssuer); err != nil {
+			return err
+		}
 		key := k.key(now, newKeyID, secret.Reveal()[:prefixLen])
 		t.retire(now, by, &old, key.ID, overlap)
 		if err := t.changed(now, changedKey, stored); err != nil {
 			return err
+		}
+		if old.Issuable { // its children end with it
+			if err := t.changed(now, changedChildren, []byte(old.ID)); err != nil {
+				return err
+			}
 		}
 		r = Rotation{Old: old, New: key, Secret: secret}
 		if err := t.addKey(now, by, actionKeyIssue, key, d, k); err != nil {
@@ -81,7 +91,7 @@ func checkRotate(now policy.Time, k *policy.Key) error {
 	case status != "active":
 		return refuse(ErrInvalid, "key %s cannot be rotated: it is %s; issue a new key instead", k.ID, status)
 	case !k.RevokeFrom.IsZero():
-		return refuse(ErrInvalid, "key %s cannot be rotated: it has been, and is revoked from %s on; rotate its successor", k.ID, k.RevokeFrom)
+		return refuse(ErrInvalid, "key %s cannot be rotated: it, or the key that issued it, has been, and it is revoked from %s on; rotate its successor, or issue a new key", k.ID, k.RevokeFrom)
 	}
 	return nil
 }

@@ -188,7 +188,7 @@ func fillFile(b *testing.B) inUse {
 			u.secrets[i] = secretOf(random)
 			k := typicalKey(b, 3*i+1)
 			k.AccountID, k.Prefix = a.ID, "sgk_0000"
-			if err := t.insertKey(k, s.hash.secret(u.secrets[i])); err != nil {
+			if err := t.insertKey(k, s.hash.secret(u.secrets[i]), false); err != nil {
 				return err
 			}
 		}

@@ -128,7 +128,7 @@ func TestOpen_Refuses(t *testing.T) {
 			valid(t, p)
 			mustExec(t, rawDB(t, p), `INSERT INTO schema_version (version_id, is_applied) VALUES (7, 1)`)
 			return nil
-		}, "schema is version 7, and this program knows versions up to 5"},
+		}, "schema is version 7, and this program knows versions up to 6"},
 		{"a table lost", func(t *testing.T, p string) error {
 			valid(t, p)
 			mustExec(t, rawDB(t, p), `ALTER TABLE jobs RENAME TO jabs`)

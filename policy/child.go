@@ -5,13 +5,30 @@ import (
 	"strings"
 )
 
-// CheckChild says whether a key that issues another may give it this expiry and
-// these addresses. A child that is bound to its issuer ends no later than that,
-// and is good from no address that its issuer is not good from. The error names
-// what goes beyond.
+// End is the first of the key's ends that are known: its expiry, its revocation
+// (also one that is scheduled), or its deletion. The account's closing is not
+// among them.
+func (k *Key) End() Expiry {
+	end := k.Expires
+	for _, at := range [...]Time{k.RevokeFrom, k.RevokedAt, k.DeletedAt} {
+		if other := ExpiresAt(at); !at.IsZero() && end.After(other) {
+			end = other
+		}
+	}
+	return end
+}
+
+// CheckChild says whether the issuer may issue a child with this expiry and these
+// addresses. A bound child ends no later than the first of its issuer's ends, see
+// [Key.End], and is good only from addresses that its issuer is good from. The
+// error names the value that goes beyond the issuer.
 func CheckChild(issuer *Key, expires Expiry, allow AddrSet) error {
-	if end, ok := issuer.Expires.Time(); ok && expires.After(issuer.Expires) {
-		return fmt.Errorf("it would outlive the key that issues it, which expires at %s", end)
+	if first := issuer.End(); expires.After(first) {
+		how := "ends"
+		if first == issuer.Expires {
+			how = "expires"
+		}
+		return fmt.Errorf("it would outlive the key that issues it, which %s at %s", how, first)
 	}
 	if entry, outside := allow.outside(issuer.Allow); outside {
 		return fmt.Errorf("it would be good from %s, and the key that issues it is good from %s only", entry, issuer.Allow)

@@ -51,6 +51,28 @@ func TestChildIsBoundToItsIssuer(t *testing.T) {
 	}
 }
 
+func TestR7_AChildEndsWithTheFirstOfItsIssuersEnds(t *testing.T) {
+	const noon = policy.Time(1_900_000_000_000)
+	for name, issuer := range map[string]policy.Key{
+		"expiry":                            {Expires: policy.ExpiresAt(noon)},
+		"scheduled revocation":              {Expires: policy.Never(), RevokeFrom: noon},
+		"a scheduled one before the expiry": {Expires: policy.ExpiresAt(noon + 1), RevokeFrom: noon},
+		"the expiry before a scheduled one": {Expires: policy.ExpiresAt(noon), RevokeFrom: noon + 1},
+		"revocation":                        {Expires: policy.Never(), RevokedAt: noon, RevokeFrom: noon + 1},
+		"deletion":                          {Expires: policy.Never(), DeletedAt: noon},
+	} {
+		if err := policy.CheckChild(&issuer, policy.ExpiresAt(noon), policy.AddrSet{}); err != nil {
+			t.Errorf("%s: the issuer's own end is refused: %v", name, err)
+		}
+		for _, beyond := range []policy.Expiry{policy.ExpiresAt(noon + 1), policy.Never()} {
+			err := policy.CheckChild(&issuer, beyond, policy.AddrSet{})
+			if err == nil || !strings.Contains(err.Error(), noon.String()) {
+				t.Errorf("%s: %s: got %v, want an error with %s", name, beyond, err, noon)
+			}
+		}
+	}
+}
+
 // TestChildIsNeverGoodWhereItsIssuerIsNot compares with the decisions themselves.
 func TestChildIsNeverGoodWhereItsIssuerIsNot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -70,11 +92,25 @@ func TestChildIsNeverGoodWhereItsIssuerIsNot(t *testing.T) {
 			}
 			return policy.ExpiresAt(policy.Time(rapid.Int64Range(1, 9).Draw(t, label)))
 		}
-		issuer := &policy.Key{AccountOpen: true, Expires: expiry("issuer's end"), Allow: set("issuer's addresses")}
+		happening := func(label string) policy.Time { return policy.Time(rapid.Int64Range(0, 9).Draw(t, label)) }
+		issuer := &policy.Key{
+			AccountOpen: true, Expires: expiry("issuer's end"), Allow: set("issuer's addresses"),
+			RevokeFrom: happening("issuer's scheduled revocation"),
+			RevokedAt:  happening("issuer's revocation"), DeletedAt: happening("issuer's deletion"),
+		}
 		child := &policy.Key{AccountOpen: true, Expires: expiry("child's end"), Allow: set("child's addresses")}
 		if policy.CheckChild(issuer, child.Expires, child.Allow) != nil {
 			return
 		}
+		for _, at := range []policy.Time{issuer.RevokeFrom, issuer.RevokedAt, issuer.DeletedAt} {
+			if !at.IsZero() && child.Expires.After(policy.ExpiresAt(at)) {
+				t.Fatalf("the child ends at %v, and its issuer at %v", child.Expires, at)
+			}
+		}
+		if child.Expires.After(issuer.Expires) {
+			t.Fatalf("the child ends at %v, and its issuer expires at %v", child.Expires, issuer.Expires)
+		}
+		issuer.RevokedAt, issuer.DeletedAt = 0, 0 // which refuse whatever the time is
 		client := rapid.SampledFrom([]netip.Addr{
 			{},
 			netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.6"),

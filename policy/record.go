@@ -65,7 +65,7 @@ type Key struct {
 	Expires     Expiry
 	DeletedAt   Time // zero while it is not deleted
 	RevokedAt   Time // zero while it is not revoked; counts whatever the clock says
-	RevokeFrom  Time // from when it counts as revoked; zero while that is not scheduled
+	RevokeFrom  Time // when a scheduled revocation begins, of the key itself or of the issuer that it is bound to; zero for none
 	LastUsedAt  Time // approximate, to the minute; zero if never used
 }
 
