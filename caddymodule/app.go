@@ -108,6 +108,7 @@ func (a *App) storeConfig() (keystore.Config, error) {
 		Retention:    time.Duration(a.Retention),
 		CacheBytes:   a.CacheSize,
 		Clock:        now,
+		Ahead:        clock.Ahead,
 		Logger:       caddy.Log().Named(appName + ".keystore"),
 	}
 	if a.Keystore.Engine != "" && a.Keystore.Engine != "sqlite" {

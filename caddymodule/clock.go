@@ -1,10 +1,10 @@
 package caddymodule
 
-import (
-	"time"
+import "github.com/speechgate/speechgate/keystore"
 
-	"github.com/speechgate/speechgate/keystore"
-)
+// clock is the one clock of this process, across reloads: everything that asks
+// whether an instant has passed goes by it.
+var clock = keystore.SystemClock()
 
-// now is the current instant, by the one clock of this process.
-var now = keystore.NewClock(time.Now)
+// now is the current instant.
+var now = clock.Now

@@ -76,6 +76,9 @@ func openAt(cmd *cobra.Command, cfg keystore.Config, gates gates, exists bool, r
 		return err
 	}
 	s.store, s.gates = store, gates
+	if behind := store.Behind(); behind > 0 {
+		s.note("This machine's clock is %s behind the newest time in the keystore: keys that were issued since count as unknown until then. Set the clock.", behind)
+	}
 	if err := run(s); err != nil {
 		return err // on its line alone, even if a keystore was made
 	}

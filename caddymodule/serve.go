@@ -180,7 +180,11 @@ func (x *exchange) decide() verdict {
 		request.Job = &x.job
 	}
 	x.outcome = policy.Decide(x.now, key, &request)
-	return verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
+	v := verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
+	if v.reason == policy.KeyUnknown {
+		v.detail = policy.NotYet(x.now, key)
+	}
+	return v
 }
 
 // open opens the store, which must be held.

@@ -177,7 +177,7 @@ func (s *liveStream) again(admitting bool) (policy.Reason, string) {
 		outcome.Reason = policy.Allowed
 	}
 	if !outcome.Reason.OK() {
-		return outcome.Reason, ""
+		return outcome.Reason, policy.NotYet(at, &key)
 	}
 	longest := time.Duration(s.x.gate.MaxStreamTime)
 	if longest > 0 && at >= s.begun.Add(longest) {

@@ -145,6 +145,9 @@ func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, st
 	answer := Refusal(decision.Reason)
 	if key != nil {
 		answer.KeyID, answer.AccountID = key.ID, key.AccountID
+		if why := policy.NotYet(now, key); why != "" {
+			answer.Detail = why
+		}
 	}
 	return caller{}, answer
 }

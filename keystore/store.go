@@ -34,9 +34,11 @@ type Config struct {
 	// keys, three eighths those of jobs, and an eighth the digests of unknown
 	// keys. From MinCacheBytes to MaxCacheBytes; default DefaultCacheBytes.
 	CacheBytes int64
-	// Clock is the wall clock, for what the store does by itself. Default: the
-	// system's, kept from running backwards.
+	// Clock is the time by which the store acts by itself. Default: a [SystemClock].
 	Clock func() policy.Time
+	// Ahead is how far Clock is ahead of the wall clock, for the operator to be
+	// told. Default: that of the default Clock; nil with another Clock.
+	Ahead func() time.Duration
 	// Logger gets what happens in the background. Default: none.
 	Logger *zap.Logger
 	// CommandLine opens the store for one command beside a running server: it
@@ -83,6 +85,9 @@ type Store struct {
 	watchers *watchers
 
 	jobKeep atomic.Int64 // nanoseconds, see KeepJobs
+
+	behind time.Duration // see Behind
+	clock  clockWatch    // watchClock's
 
 	stop       context.CancelFunc // ends the background work
 	background sync.WaitGroup
@@ -132,11 +137,13 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 		return nil, err
 	}
 	s.state.Store(&state{db: db})
+	s.checkClock(ctx, db)
 	go s.runWriter(context.WithoutCancel(ctx))
 	bg, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	if !cfg.CommandLine {
 		s.every(bg, pollEvery, pollEvery, s.poll)
+		s.every(bg, pollEvery, pollEvery, s.watchClock)
 		s.every(bg, flushEvery, flushEvery, func(ctx context.Context) { s.flushUses(ctx, usePause) })
 		s.every(bg, pruneFirst, pruneEvery, s.pruneInBackground)
 	}
@@ -162,7 +169,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.Retention, 90*24*time.Hour)
 	setDefault(&cfg.CacheBytes, DefaultCacheBytes)
 	if cfg.Clock == nil {
-		cfg.Clock = NewClock(time.Now)
+		clock := SystemClock()
+		cfg.Clock, cfg.Ahead = clock.Now, clock.Ahead
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -53,6 +54,17 @@ type Decision struct {
 func CheckRequest(r *Request) Reason {
 	_, reason := judgeRequest(r)
 	return reason
+}
+
+// NotYet says why a key that is known counts as unknown at now: it was created at
+// a later instant, because one of two clocks was or is wrong. It is empty for
+// other keys.
+func NotYet(now Time, key *Key) string {
+	if key == nil || now >= key.CreatedAt {
+		return ""
+	}
+	behind := time.Duration(key.CreatedAt-now) * time.Millisecond
+	return fmt.Sprintf("the key was issued at %s, and by this process's clock it is %s, which is %s earlier: set the clock", key.CreatedAt, now, behind)
 }
 
 // Decide says whether key may do at now what r asks. A nil key is an unknown
