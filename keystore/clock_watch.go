@@ -41,13 +41,13 @@ func (s *Store) checkClock(ctx context.Context, db *database) {
 		zap.Stringer("clock", now), zap.Stringer("newest_in_keystore", newest), zap.Duration("behind", behind))
 }
 
-// newestTime finds by indexes when something was written last: every change but
-// that of a job is in the audit trail or the feed.
+// newestTime finds by an index when something was written last: every change
+// except a new job is in the audit trail or the feed.
 func newestTime(ctx context.Context, db *sql.DB) (newest policy.Time, err error) {
 	err = db.QueryRowContext(ctx, `SELECT MAX(
 		COALESCE((SELECT at FROM audit ORDER BY seq DESC LIMIT 1), 0),
 		COALESCE((SELECT MAX(created_at) FROM jobs), 0),
-		COALESCE((SELECT MAX(at) FROM feed), 0))`).Scan(&newest)
+		COALESCE((SELECT at FROM feed ORDER BY seq DESC LIMIT 1), 0))`).Scan(&newest)
 	return newest, err
 }
 

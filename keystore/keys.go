@@ -79,7 +79,7 @@ func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d
 	if err := t.insertKey(key, d, k.OutlivesIssuer); err != nil {
 		return err
 	}
-	t.audit(now, by, action, key.AccountID, key.ID, k.detail())
+	t.audit(now, by, action, key.AccountID, key.ID, k.detail(by))
 	return t.announce(now, changedKey, d[:])
 }
 
@@ -97,12 +97,14 @@ func (k *NewKey) check(now policy.Time) error {
 	return checkText("the key's label", k.Label)
 }
 
-func (k *NewKey) detail() string {
+// detail describes the key in the audit trail. An issuer that is the actor is named
+// there already.
+func (k *NewKey) detail(by Actor) string {
 	d := fmt.Sprintf("origin %s, expires %s, from %s", k.Origin, k.Expires, k.Allow)
 	if k.Issuable {
 		d += ", may issue keys"
 	}
-	if k.Issuer != "" {
+	if k.Issuer != "" && (by.Kind != ActorKey || by.ID != k.Issuer) {
 		d += ", issued by " + k.Issuer
 	}
 	return d
@@ -282,6 +284,20 @@ func (s *Store) Keys(ctx context.Context, accountID string) ([]policy.Key, error
 	return query(ctx, s, scanKeyOnly, `SELECT `+keyColumns+` FROM `+keyTables+`
 		WHERE k.account_id = $1 OR $1 = '' ORDER BY k.created_at, k.id`, accountID)
 }
+
+// LiveKeys counts the keys from the issuance API that an account has and that have
+// not ended at now. It stops counting at most, so that it takes no longer than that
+// many steps in an index.
+func (s *Store) LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error) {
+	n, err := query(ctx, s, func(row scanner) (n int, err error) { return n, row.Scan(&n) },
+		liveKeys, accountID, policy.OriginAPI.String(), now, most)
+	if err != nil {
+		return 0, err
+	}
+	return n[0], nil
+}
+
+const liveKeys = `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 AND origin = $2 AND ` + firstEnd + ` > $3 LIMIT $4)`
 
 // KeysIssuedBy returns the keys that the key with this ID issued, oldest first.
 func (s *Store) KeysIssuedBy(ctx context.Context, issuerID string) ([]policy.Key, error) {

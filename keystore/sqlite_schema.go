@@ -15,7 +15,7 @@ import (
 var migrationFiles embed.FS
 
 const (
-	schemaVersion = 6 // of the newest migration
+	schemaVersion = 7 // of the newest migration
 	versionTable  = "schema_version"
 	applicationID = 0x53474b53 // stands in every keystore's header: "SGKS"
 )
