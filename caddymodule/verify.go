@@ -102,6 +102,8 @@ func verifyRefusals() *dialect.Refusals {
 			answer.Status = http.StatusTooEarly
 		case policy.RequestMalformed:
 			answer.Status = http.StatusBadRequest
+		case policy.LimitReached:
+			answer.Status, answer.RetryAfter = http.StatusTooManyRequests, 5
 		case policy.StoreUnavailable:
 			answer.Status, answer.RetryAfter = http.StatusServiceUnavailable, 5
 		}

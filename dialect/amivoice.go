@@ -32,6 +32,7 @@ const (
 	amiUnavailable = "service temporarily unavailable"
 	amiUnreachable = "can't connect to recognizer server"
 	amiUnreadable  = "received unreadable request"
+	amiTooMany     = "too many requests"
 )
 
 var (
@@ -46,6 +47,10 @@ var (
 			},
 			policy.RequestMalformed: {Status: http.StatusOK, Body: amiError("?", amiUnreadable), Session: true},
 			policy.UpstreamRefused:  amiRecognitionGateway,
+			policy.LimitReached: {
+				Status: http.StatusTooManyRequests, Body: amiError("?", amiTooMany),
+				Session: true, RetryAfter: amiRetryAfter,
+			},
 		},
 		Gateway: amiRecognitionGateway,
 	}
@@ -63,6 +68,7 @@ var (
 			policy.StoreUnavailable:  amiStoreFault,
 			policy.RequestMalformed:  amiBadRequest,
 			policy.UpstreamRefused:   amiPlainGateway,
+			policy.LimitReached:      amiLimit,
 		},
 		Gateway: amiPlainGateway,
 	}
@@ -75,11 +81,13 @@ var (
 			policy.StoreUnavailable: amiStoreFault,
 			policy.RequestMalformed: amiBadRequest,
 			policy.UpstreamRefused:  amiPlainGateway,
+			policy.LimitReached:     amiLimit,
 		},
 		Gateway: amiPlainGateway,
 	}
 
 	amiPlainGateway = Answer{Status: http.StatusBadGateway, Body: `{"message":"` + amiUnreachable + `"}`}
+	amiLimit        = Answer{Status: http.StatusTooManyRequests, Body: `{"message":"` + amiTooMany + `"}`, RetryAfter: amiRetryAfter}
 	amiBadRequest   = Answer{Status: http.StatusBadRequest, Body: `{"message":"` + amiUnreadable + `"}`}
 
 	amiStoreFault = Answer{
@@ -101,6 +109,7 @@ var amiStreaming = &StreamRules{
 		policy.Throttled:        amiUnreachable,
 		policy.RequestMalformed: amiUnreadable,
 		policy.UpstreamRefused:  amiUnreachable,
+		policy.LimitReached:     amiUnreachable,
 	},
 	CutText: "p can't feed audio data to recognizer server",
 }

@@ -44,6 +44,10 @@ func wantAnswer(op policy.Operation, reason policy.Reason) dialect.Answer {
 		return dialect.Answer{Status: http.StatusBadRequest, Body: plainUnreadable}
 	case reason == policy.UpstreamRefused && upload:
 		return dialect.Answer{Status: http.StatusBadGateway, Body: recognitionGateway, Session: true}
+	case reason == policy.LimitReached && upload:
+		return dialect.Answer{Status: http.StatusTooManyRequests, Body: recognitionTooMany, Session: true, RetryAfter: 5}
+	case reason == policy.LimitReached:
+		return dialect.Answer{Status: http.StatusTooManyRequests, Body: plainTooMany, RetryAfter: 5}
 	case reason == policy.UpstreamRefused:
 		return dialect.Answer{Status: http.StatusBadGateway, Body: plainGateway}
 	case upload:

@@ -284,6 +284,8 @@ const (
 	recognitionUnavailable = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"service temporarily unavailable"}` + "\r\n"
 	recognitionGateway     = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"!","message":"can't connect to recognizer server"}` + "\r\n"
 	recognitionUnreadable  = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"received unreadable request"}` + "\r\n"
+	recognitionTooMany     = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"too many requests"}` + "\r\n"
+	plainTooMany           = `{"message":"too many requests"}`
 	plainUnreadable        = `{"message":"received unreadable request"}`
 	pollDenied             = `{"message":"received illegal service authorization"}`
 	pollNotFound           = `{"message":"not found"}`

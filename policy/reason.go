@@ -30,6 +30,7 @@ const (
 	StoreUnavailable           // the keystore cannot be read
 	RequestMalformed           // the request cannot be read, whatever its key
 	UpstreamRefused            // the backend refuses the gate's own key
+	LimitReached               // a limit of the key or the account is reached
 
 	reasons // how many there are
 )
@@ -57,6 +58,7 @@ var reasonWords = [reasons]string{
 	StoreUnavailable:    "store_unavailable",
 	RequestMalformed:    "request_malformed",
 	UpstreamRefused:     "upstream_refused",
+	LimitReached:        "limit_reached",
 }
 
 // String returns the reason's word.

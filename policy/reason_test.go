@@ -14,6 +14,7 @@ var designReasons = []string{
 	"key_unknown", "key_expired", "key_deleted", "key_revoked", "account_closed", "address_refused",
 	"address_unknown", "early_data", "operation_unlisted", "job_unknown", "job_foreign",
 	"no_issuance_right", "throttled", "store_unavailable", "request_malformed", "upstream_refused",
+	"limit_reached",
 }
 
 func TestReasons_areTheDesignsClosedSet(t *testing.T) {
