@@ -261,7 +261,7 @@ func (s *suite) churn() error {
 	defer func() { _ = store.Close() }()
 	plain, gate := plainSite(), gateSite(f)
 	plain.before = "respond " + issuePath + " sgk_00000000000000000000000000000000000000 200"
-	gate.before += "\n\tspeechgate_issue"
+	gate.before += "\n\tspeechgate_issue {\n\t\tmax_rate 10000\n\t}"
 	one, other, err := s.warmPair(f, plain, gate)
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func init() {
 // 403 | The key carries no issuance right, or asks for more than it has itself.
 // 405, 413, 415 | Not a `POST`, more than 16 KiB, not a form.
 // 425 | The request came as TLS early data, which anybody can repeat.
-// 429 | In the place of 401, from the 31st of the address within a minute on; an IPv6 address counts with its /64. What has another status is neither counted nor refused so.
+// 429 | In the place of 401, from the 31st of the address within a minute on; an IPv6 address counts with its /64. What has another status is neither counted nor refused so. Or, to a caller with valid credentials: the account has reached `max_live_keys` or `max_rate`.
 // 503 | The keystore is at fault. Call again after `Retry-After` seconds.
 //
 // Decisions are logged, counted and put into placeholders as the gate's are; the
@@ -75,6 +75,16 @@ type Issue struct {
 	// Either way it can issue no keys itself. Default: `narrow`.
 	Children string `json:"children,omitempty"`
 
+	// How many keys from this API an account may have that have not expired, so
+	// that one account cannot fill the disk. From 1 to 1,000,000,000. Default:
+	// 1,000,000, which take 340 MB in the keystore.
+	MaxLiveKeys int `json:"max_live_keys,omitempty"`
+
+	// How many keys a second an account may have issued over time, by service ID
+	// and by all its keys together. A hundred times as many may come at once. From 1
+	// to 1,000,000. Default: 100, which is 8.6 million a day, and 10,000 at once.
+	MaxRate int `json:"max_rate,omitempty"`
+
 	// The origins whose pages may call. `*` is every one; `off` sends no such
 	// headers and refuses preflight requests. Default: `*`, since a page without
 	// credentials gains nothing.
@@ -97,6 +107,14 @@ const (
 	defaultZone     = "Asia/Tokyo"
 	childrenNarrow  = "narrow"
 	childrenFree    = "free"
+
+	// One key for each user session is what the API is for. Few accounts have
+	// 8.6 million sessions a day, and all together issue some thousands of keys a
+	// second on the machine of BenchmarkIssue.
+	defaultMaxLiveKeys = 1_000_000
+	defaultMaxRate     = 100
+	mostLiveKeys       = 1_000_000_000
+	mostRate           = 1_000_000
 )
 
 // CaddyModule returns the Caddy module information.
@@ -122,6 +140,12 @@ func (i *Issue) Provision(ctx caddy.Context) error {
 	if i.TimeZone == "" {
 		i.TimeZone = defaultZone
 	}
+	if i.MaxLiveKeys == 0 {
+		i.MaxLiveKeys = defaultMaxLiveKeys
+	}
+	if i.MaxRate == 0 {
+		i.MaxRate = defaultMaxRate
+	}
 	zone, err := time.LoadLocation(i.TimeZone)
 	if err != nil || i.TimeZone == "Local" {
 		return fmt.Errorf("time_zone %q: want a time zone as the tz database names it, such as Asia/Tokyo, Europe/Berlin or UTC", i.TimeZone)
@@ -131,6 +155,8 @@ func (i *Issue) Provision(ctx caddy.Context) error {
 		MaxLifetime:     time.Duration(i.MaxLifetime),
 		Zone:            zone,
 		FreeChildren:    i.Children == childrenFree,
+		MaxLiveKeys:     i.MaxLiveKeys,
+		MaxRate:         i.MaxRate,
 	})
 	app, err := ctx.App(appName)
 	if err != nil {
@@ -151,6 +177,10 @@ func (i *Issue) Validate() error {
 		return fmt.Errorf("default_lifetime %s: want a duration of 1ms or more, such as 30s", plainDuration(i.DefaultLifetime))
 	case i.MaxLifetime > 0 && i.DefaultLifetime > i.MaxLifetime:
 		return fmt.Errorf("default_lifetime %s is longer than max_lifetime %s", plainDuration(i.DefaultLifetime), plainDuration(i.MaxLifetime))
+	case i.MaxLiveKeys < 1 || i.MaxLiveKeys > mostLiveKeys:
+		return fmt.Errorf("max_live_keys %d: want a number from 1 to %d", i.MaxLiveKeys, mostLiveKeys)
+	case i.MaxRate < 1 || i.MaxRate > mostRate:
+		return fmt.Errorf("max_rate %d: want keys a second, from 1 to %d", i.MaxRate, mostRate)
 	case i.Children != "" && i.Children != childrenNarrow && i.Children != childrenFree:
 		return fmt.Errorf("children %q: want narrow or free", i.Children)
 	}
@@ -275,6 +305,8 @@ func parseIssue(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	    max_lifetime     <duration>
 //	    time_zone        <name>
 //	    children         narrow|free
+//	    max_live_keys    <number>
+//	    max_rate         <keys a second>
 //	    cors             <origins...>|*|off
 //	    cors_headers     <names...>
 //	}
@@ -289,6 +321,8 @@ func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"max_lifetime":     positive(func(v caddy.Duration) { i.MaxLifetime = v }),
 		"time_zone":        text(&i.TimeZone),
 		"children":         text(&i.Children),
+		"max_live_keys":    number(&i.MaxLiveKeys),
+		"max_rate":         number(&i.MaxRate),
 		"cors":             i.CORS.unmarshalCaddyfile,
 		"cors_headers":     corsHeaders(&i.CORSHeaders),
 	})

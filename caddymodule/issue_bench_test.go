@@ -49,7 +49,9 @@ func BenchmarkIssue(b *testing.B) {
 		}
 	}
 	http://` + addr + ` {
-		speechgate_issue
+		speechgate_issue {
+			max_rate 1000000
+		}
 	}`)
 	if err != nil {
 		b.Fatal(err)

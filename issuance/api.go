@@ -24,6 +24,12 @@ type Settings struct {
 	// FreeChildren lets a key issue others that outlive it, or are good from
 	// where it is not.
 	FreeChildren bool
+	// MaxLiveKeys is how many keys from this API an account may have that have not
+	// ended; 0 is any number.
+	MaxLiveKeys int
+	// MaxRate is how many keys a second an account may have issued over time; 100
+	// seconds' worth may come at once. 0 is any number.
+	MaxRate int
 }
 
 // Keystore is what the API needs of a keystore.
@@ -31,6 +37,7 @@ type Keystore interface {
 	FindKey(ctx context.Context, secret policy.Secret) (keystore.Record, error)
 	FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error)
 	IssueKey(ctx context.Context, now policy.Time, by keystore.Actor, k keystore.NewKey) (policy.Key, policy.Secret, error)
+	LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error)
 	NoteUse(r *keystore.Record, now policy.Time)
 }
 
@@ -38,11 +45,16 @@ type Keystore interface {
 type API struct {
 	settings Settings
 	failures *throttle
+	quota    *quota
 }
 
 // New returns an API with these settings.
 func New(settings Settings) *API {
-	return &API{settings: settings, failures: newThrottle(throttledAddresses)}
+	return &API{
+		settings: settings,
+		failures: newThrottle(throttledAddresses),
+		quota:    newQuota(settings.MaxLiveKeys, settings.MaxRate, quotaAccounts),
+	}
 }
 
 // Answer is what becomes of a call.
@@ -164,6 +176,9 @@ func (a *API) issue(ctx context.Context, now policy.Time, client netip.Addr, sto
 	}
 	answer := a.ask(now, call, who, &k)
 	if answer == nil {
+		answer = a.withinQuota(ctx, now, store, k.AccountID)
+	}
+	if answer == nil {
 		answer = create(ctx, now, by, store, k)
 	}
 	answer.KeyID, answer.AccountID = k.Issuer, k.AccountID
@@ -231,6 +246,25 @@ func (a *API) expiry(now policy.Time, epi string, who caller) (policy.Expiry, er
 	}
 	at, err := ParseExpiry(epi, now, a.settings.Zone, a.settings.MaxLifetime)
 	return policy.ExpiresAt(at), err
+}
+
+// withinQuota refuses a key that is one too many for its account.
+func (a *API) withinQuota(ctx context.Context, now policy.Time, store Keystore, account string) *Answer {
+	over, err := a.quota.take(ctx, now, store, account)
+	if err != nil {
+		return Unavailable(err)
+	}
+	if over == (excess{}) {
+		return nil
+	}
+	text := fmt.Sprintf("The key is not issued: your account may have keys issued at %d a second, and %d at once: wait %d seconds.",
+		a.settings.MaxRate, a.settings.MaxRate*burstOf, over.retryAfter)
+	if over.live > 0 {
+		text = fmt.Sprintf("The key is not issued: your account has %d keys from here that have not expired, and may have no more: wait until some expire, and ask for shorter lifetimes.", over.live)
+	}
+	answer := refusal(http.StatusTooManyRequests, policy.LimitReached, text)
+	answer.RetryAfter = over.retryAfter
+	return answer
 }
 
 func create(ctx context.Context, now policy.Time, by keystore.Actor, store Keystore, k keystore.NewKey) *Answer {

@@ -76,17 +76,17 @@ func TestIssue_LifetimesToTheMillisecond(t *testing.T) {
 	}{
 		"the default":                              {settings, f.byService("", ""), start, start.Add(30 * time.Second)},
 		"what was asked":                           {settings, f.byService("1", ""), start, start + 1},
-		"the longest":                              {Settings{time.Second, time.Minute, time.UTC, false}, f.byService("60000", ""), start, start.Add(time.Minute)},
-		"a millisecond longer than that":           {Settings{time.Second, time.Minute, time.UTC, false}, f.byService("60001", ""), start, 0},
-		"a date longer than that":                  {Settings{time.Second, time.Minute, time.UTC, false}, f.byService("2031/01/01", ""), start, 0},
+		"the longest":                              {Settings{DefaultLifetime: time.Second, MaxLifetime: time.Minute, Zone: time.UTC, FreeChildren: false}, f.byService("60000", ""), start, start.Add(time.Minute)},
+		"a millisecond longer than that":           {Settings{DefaultLifetime: time.Second, MaxLifetime: time.Minute, Zone: time.UTC, FreeChildren: false}, f.byService("60001", ""), start, 0},
+		"a date longer than that":                  {Settings{DefaultLifetime: time.Second, MaxLifetime: time.Minute, Zone: time.UTC, FreeChildren: false}, f.byService("2031/01/01", ""), start, 0},
 		"the issuer's own":                         {settings, f.byKey("3600000", ""), start, start.Add(time.Hour)},
 		"a millisecond beyond the issuer's":        {settings, f.byKey("3600001", ""), start, 0},
-		"beyond the issuer's, which does not bind": {Settings{time.Second, 0, time.UTC, true}, f.byKey("3600001", ""), start, start + 3600001},
+		"beyond the issuer's, which does not bind": {Settings{DefaultLifetime: time.Second, MaxLifetime: 0, Zone: time.UTC, FreeChildren: true}, f.byKey("3600001", ""), start, start + 3600001},
 		"the default, cut to the issuer's":         {settings, f.byKey("", ""), start.Add(time.Hour - time.Second), start.Add(time.Hour)},
 		"the default, as long as the issuer's":     {settings, f.byKey("", ""), start.Add(time.Hour - 30*time.Second), start.Add(time.Hour)},
 		"in the last millisecond of the issuer":    {settings, f.byKey("1", ""), start.Add(time.Hour) - 1, start.Add(time.Hour)},
 		"after the issuer's end":                   {settings, f.byKey("1", ""), start.Add(time.Hour), 0},
-		"in the service's own zone":                {Settings{time.Second, 0, time.FixedZone("", 9*3600), false}, f.byService("2031/01/01", ""), start, policy.At(time.Date(2031, 1, 1, 15, 0, 0, 0, time.UTC))},
+		"in the service's own zone":                {Settings{DefaultLifetime: time.Second, MaxLifetime: 0, Zone: time.FixedZone("", 9*3600), FreeChildren: false}, f.byService("2031/01/01", ""), start, policy.At(time.Date(2031, 1, 1, 15, 0, 0, 0, time.UTC))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := New(tt.settings).Issue(t.Context(), tt.now, client, false, f, tt.call)
