@@ -116,6 +116,7 @@ func TestR17_UnreadableFeed(t *testing.T) {
 	path := newPath(t)
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))
+	_ = logs.TakeAll() // about the opening
 	_, secret := f.key(f.account().ID)
 	f.find(secret)
 	db := rawDB(t, path)

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if paths := os.Getenv(restorerEnv); paths != "" {
 		restoreForEver(paths)
 	}
+	if path := os.Getenv(openerEnv); path != "" {
+		openAsNobody(path)
+	}
 	goleak.VerifyTestMain(m)
 }
 

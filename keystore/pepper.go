@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"go.uber.org/zap"
 )
 
 var (
@@ -48,6 +50,9 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if _, err := s.readPepper(ctx, db.reader); !errors.Is(err, errPepperNew) || s.cfg.KeepPepper {
 		return err
 	}
+	if s.cfg.PepperFault != nil {
+		return s.cfg.PepperFault
+	}
 	tx, err := db.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -61,13 +66,22 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if !errors.Is(err, errPepperNew) {
 		return err
 	}
-	if err := s.addPepper(ctx, t, storeID); err != nil {
+	sealed, err := s.addPepper(ctx, t, storeID)
+	if err != nil {
 		return fmt.Errorf("adding the pepper: %w", err)
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if sealed > 0 {
+		s.log.Warn("the configured pepper was added to the keystore, for good: without it all its keys are lost, so keep it where it is backed up",
+			zap.String("store_id", storeID), zap.Int("digests", sealed))
+	}
+	return nil
 }
 
-func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) error {
+// addPepper returns how many digests got the pepper.
+func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, error) {
 	now, sealed := s.cfg.Clock(), 0
 	for _, column := range []struct{ read, write string }{
 		{`SELECT digest FROM api_keys`, `UPDATE api_keys SET digest = $1 WHERE digest = $2`},
@@ -76,7 +90,7 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) error {
 	} {
 		digests, err := queryRows(ctx, t, scanDigest, column.read)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for _, d := range digests {
 			with := s.hash.seal(d)
@@ -86,7 +100,7 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) error {
 	}
 	t.exec(`INSERT INTO meta (name, value) VALUES ('pepper_check', $1)`, s.hash.check(storeID))
 	t.audit(now, Actor{Kind: ActorStore}, actionPepperAdd, "", storeID, fmt.Sprintf("%d digests", sealed))
-	return t.changed(now, changedStore, []byte{})
+	return sealed, t.changed(now, changedStore, []byte{})
 }
 
 func scanDigest(row scanner) (d digest, err error) {

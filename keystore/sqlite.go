@@ -21,6 +21,7 @@ import (
 type database struct {
 	path   string
 	id     string        // the store's own ID
+	made   bool          // by this opening
 	file   os.FileInfo   // tells the file from another at the same path
 	aside  []os.FileInfo // the same of its -wal and -shm files
 	writer *sql.DB       // one connection
@@ -80,8 +81,9 @@ func sqliteDSN(path string, to purpose) string {
 
 var (
 	errReplaced = errors.New("another file was put in its place")
-	errGone     = errors.New("there is no file at this path")
-	errEmpty    = errors.New("the file is empty: put a keystore in its place, or restart to have one made")
+
+	errGone  error = &noStore{"there is no file at this path"}
+	errEmpty error = &noStore{"the file is empty: put a keystore in its place"}
 )
 
 // readerIdle is how long a connection is kept that no lookup needs: each has
@@ -89,7 +91,7 @@ var (
 const readerIdle = time.Minute
 
 // openDatabase opens the file, and makes it if create is set and there is none
-// or an empty one. While another process is busy making it, it waits.
+// or an empty one. While another process makes it, or keeps it locked, it waits.
 func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error) {
 	for deadline := s.mono() + lockWait; ; {
 		db, err := s.tryOpen(ctx, create)
@@ -97,7 +99,7 @@ func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error
 			return db, nil
 		}
 		if again := isBusy(err) || errors.Is(err, errReplaced); !again || s.mono() > deadline {
-			return nil, fault(fmt.Errorf("keystore %s: %w", s.cfg.Path, explain(err)))
+			return nil, fault(s.explain(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -109,7 +111,7 @@ func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error
 
 func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err error) {
 	if create {
-		if err := createFile(s.cfg.Path); err != nil {
+		if err := errors.Join(createFile(s.cfg.Path), checkAside(s.cfg.Path)); err != nil {
 			return nil, err
 		}
 	}
@@ -117,9 +119,17 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err erro
 	if err != nil {
 		return nil, err
 	}
+	if !create && file.Size() == 0 {
+		return nil, errEmpty // SQLite would throw away a log that is beside it
+	}
+	// SQLite removes the files beside the database when it fails to open it.
+	inTheWay := obstacle(s.cfg.Path)
 	db := &database{path: s.cfg.Path, file: file, watchers: s.watchers}
 	defer func() {
 		if err != nil {
+			if isAccess(err) {
+				err = withAdvice(err, inTheWay)
+			}
 			_ = db.close() // err says more
 		}
 	}()
@@ -153,6 +163,11 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (_ *database, err erro
 	}
 	if err := s.settlePepper(ctx, db); err != nil {
 		return nil, err
+	}
+	if !s.cfg.CommandLine {
+		if err := s.tryWrite(ctx, db); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.startFollowing(ctx, db); err != nil {
 		return nil, err
@@ -235,9 +250,11 @@ func checkFile(path string, commandLine bool) (os.FileInfo, error) {
 		return nil, fmt.Errorf("it is not a regular file (%s)", fi.Mode())
 	}
 	if commandLine {
-		return fi, checkOwner(fi)
+		if err := checkOwner(fi); err != nil {
+			return nil, err
+		}
 	}
-	return fi, nil
+	return fi, checkModes(path)
 }
 
 // checkPlace says whether the file that is open is still the one at the path.
@@ -298,10 +315,40 @@ func (d *database) close() error {
 	return errors.Join(errs...)
 }
 
+// explain names the file in err, and says what an operator can do about it.
+func (s *Store) explain(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err // it does so already
+	}
+	return fmt.Errorf("keystore %s: %w", s.cfg.Path, s.advise(err))
+}
+
+// advise says what an operator can do about err, unless err says so already.
+func (s *Store) advise(err error) error {
+	if done := (*advised)(nil); errors.As(err, &done) {
+		return err
+	}
+	if isAccess(err) {
+		if found := obstacle(s.cfg.Path); found != "" {
+			return withAdvice(err, found)
+		}
+	}
+	return explain(err)
+}
+
+// advised is an error with advice for an operator.
+type advised struct {
+	error
+	advice string
+}
+
+func (e *advised) Error() string { return e.error.Error() + ": " + e.advice }
+func (e *advised) Unwrap() error { return e.error }
+
 // withAdvice appends advice, if there is any, to err.
 func withAdvice(err error, advice string) error {
 	if advice == "" {
 		return err
 	}
-	return fmt.Errorf("%w: %s", err, advice)
+	return &advised{err, advice}
 }

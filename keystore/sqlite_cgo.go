@@ -4,6 +4,8 @@ package keystore
 
 import (
 	"errors"
+	"io/fs"
+	"slices"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -14,12 +16,22 @@ func isBusy(err error) bool {
 	return errors.As(err, &e) && (e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked)
 }
 
+// isAccess reports whether err says that a file cannot be opened or written,
+// which SQLite says of the file, its directory and the files beside it alike.
+func isAccess(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && slices.Contains([]sqlite3.ErrNo{sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm}, e.Code) ||
+		errors.Is(err, fs.ErrPermission)
+}
+
 // Damaged reports whether err says that a file is no database, or no longer a
 // whole one.
 func Damaged(err error) bool {
 	var e sqlite3.Error
 	return errors.As(err, &e) && (e.Code == sqlite3.ErrNotADB || e.Code == sqlite3.ErrCorrupt)
 }
+
+const noAccess = "the file cannot be opened or written: want the file, its -wal and -shm files and its directory to be readable and writable by the user that this runs as"
 
 // explain says what an operator can do about err.
 func explain(err error) error {
@@ -30,10 +42,11 @@ func explain(err error) error {
 	return withAdvice(err, map[sqlite3.ErrNo]string{
 		sqlite3.ErrNotADB:   "want a keystore made by this program, or the name of a file that does not exist",
 		sqlite3.ErrCorrupt:  "the file is damaged or cut short: restore it from a backup",
-		sqlite3.ErrReadonly: "the file cannot be written: want the file and its directory to be writable by the user that this runs as",
-		sqlite3.ErrCantOpen: "the file cannot be opened: want the file and its directory to be readable and writable by the user that this runs as",
-		sqlite3.ErrPerm:     "the file cannot be opened: want the file and its directory to be readable and writable by the user that this runs as",
-		sqlite3.ErrFull:     "the disk is full: make room",
+		sqlite3.ErrReadonly: noAccess,
+		sqlite3.ErrCantOpen: noAccess,
+		sqlite3.ErrPerm:     noAccess,
+		sqlite3.ErrFull:     "its disk is full: make room",
 		sqlite3.ErrBusy:     "another process keeps it locked: end that process, or wait for it",
+		sqlite3.ErrIoErr:    "its disk failed, or a quota or limit on the size of files was met: look at the system's log",
 	}[e.Code])
 }

@@ -124,6 +124,9 @@ func (s *Store) reopen(ctx context.Context, st *state) {
 	s.watchers.tellIf(nil) // of what was changed elsewhere
 	s.log.Warn("the keystore is available again",
 		zap.String("store_id", db.id), zap.Bool("same_store", db.id == s.lastID))
+	if err := s.logOpening(ctx, db); err != nil {
+		s.log.Error("the keystore's records cannot be counted", zap.Error(err))
+	}
 }
 
 // retire closes a database whose file has left its place.

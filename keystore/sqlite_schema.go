@@ -49,7 +49,11 @@ func (s *Store) upgrade(ctx context.Context, d *database, create bool) error {
 	}
 	// One by one, because goose's Up writes before it takes the lock.
 	for lock.version = version + 1; lock.version <= schemaVersion; lock.version++ {
-		if _, err := p.ApplyVersion(ctx, lock.version, true); err != nil && !errors.Is(err, goose.ErrAlreadyApplied) {
+		_, err := p.ApplyVersion(ctx, lock.version, true)
+		switch {
+		case err == nil:
+			d.made = d.made || lock.version == 1
+		case !errors.Is(err, goose.ErrAlreadyApplied):
 			return fmt.Errorf("upgrading its schema to version %d: %w", lock.version, err)
 		}
 	}

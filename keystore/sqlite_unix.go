@@ -11,9 +11,18 @@ import (
 // checkOwner refuses a file of another user: SQLite would make files beside it
 // that the server cannot open.
 func checkOwner(fi os.FileInfo) error {
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	if euid := os.Geteuid(); ok && int(st.Uid) != euid {
-		return fmt.Errorf("it belongs to the user with ID %d, and this command runs as %d: run it as the file's owner", st.Uid, euid)
+	owner, ok := ownerOf(fi)
+	if euid := os.Geteuid(); ok && owner != euid {
+		return fmt.Errorf("it belongs to the user with ID %d, and this command runs as %d: run it as the file's owner", owner, euid)
 	}
 	return nil
+}
+
+// ownerOf returns the user ID of a file's owner.
+func ownerOf(fi os.FileInfo) (uid int, ok bool) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(st.Uid), true
 }

@@ -25,6 +25,13 @@ type Config struct {
 	Pepper policy.Secret
 	// KeepPepper refuses a store that has no pepper instead of adding one.
 	KeepPepper bool
+	// PepperFault says why Pepper must not be given to any store. It is the error
+	// where a pepper would be added; a store that has this pepper already keeps
+	// it, because a pepper cannot be changed. Default: none.
+	PepperFault error
+	// MustExist refuses, with ErrNoStore, to make a store where there is no file
+	// or an empty one. Default: the store is made.
+	MustExist bool
 	// MaxStaleness is how long cached records are trusted when the change feed
 	// cannot be read. Default 5 seconds.
 	MaxStaleness time.Duration
@@ -132,9 +139,13 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 		pending:    map[digest]policy.Time{},
 		watchers:   newWatchers(),
 	}
-	db, err := s.openDatabase(ctx, true)
+	db, err := s.openDatabase(ctx, !cfg.MustExist)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.logOpening(ctx, db); err != nil {
+		_ = db.close() // err says more
+		return nil, fault(s.explain(err))
 	}
 	s.state.Store(&state{db: db})
 	s.checkClock(ctx, db)

@@ -203,7 +203,7 @@ func (s *Store) commit(ctx context.Context, batch []*write) {
 	}
 	for _, w := range running {
 		if w.err == nil && fatal != nil {
-			w.err = fault(fmt.Errorf("writing: %w", fatal))
+			w.err = fault(fmt.Errorf("writing: %w", s.explain(fatal)))
 		}
 		w.done <- w.err
 	}

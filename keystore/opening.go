@@ -1,0 +1,128 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"go.uber.org/zap"
+)
+
+// ErrNoStore: there is no keystore at the path, and Config.MustExist forbids to
+// make one. The file is missing, or it is empty.
+var ErrNoStore = errors.New("there is no keystore")
+
+// noStore says in which way a keystore is missing. It is an ErrNoStore.
+type noStore struct{ text string }
+
+func (e *noStore) Error() string        { return e.text }
+func (e *noStore) Is(target error) bool { return target == ErrNoStore }
+
+// Summary describes a store: what the log says of each opening.
+type Summary struct {
+	ID       string // the store's own ID, which stays the same when the file is moved
+	Schema   int64  // version of the tables
+	Accounts int    // closed ones included
+	Keys     int    // ended ones included
+	Pepper   bool   // the digests have a pepper
+	Made     bool   // this process made the store when it opened the file
+}
+
+// Summary reads what the store holds.
+func (s *Store) Summary(ctx context.Context) (Summary, error) {
+	db, err := s.database()
+	if err != nil {
+		return Summary{}, err
+	}
+	sum, err := s.summary(ctx, db)
+	if err != nil {
+		return Summary{}, fault(s.explain(fmt.Errorf("counting its records: %w", err)))
+	}
+	return sum, nil
+}
+
+func (s *Store) summary(ctx context.Context, db *database) (Summary, error) {
+	sum := Summary{ID: db.id, Schema: schemaVersion, Pepper: s.hash.peppered(), Made: db.made}
+	err := db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM api_keys)`).
+		Scan(&sum.Accounts, &sum.Keys)
+	return sum, err
+}
+
+// logOpening says which store was opened, and what an operator should know
+// about it. A command says so itself.
+func (s *Store) logOpening(ctx context.Context, db *database) error {
+	if s.cfg.CommandLine {
+		return nil
+	}
+	sum, err := s.summary(ctx, db)
+	if err != nil {
+		return err
+	}
+	if sum.Made {
+		s.log.Warn("there was no keystore at this path, and a new, empty one was made: no key is known to it", zap.String("store_id", sum.ID))
+	}
+	s.log.Info("the keystore is open", zap.String("store_id", sum.ID), zap.Int64("schema", sum.Schema),
+		zap.Int("accounts", sum.Accounts), zap.Int("keys", sum.Keys), zap.Bool("pepper", sum.Pepper))
+	if s.cfg.PepperFault != nil {
+		s.log.Warn("the keystore has this pepper already, and keeps it; no other keystore would take it", zap.NamedError("problem", s.cfg.PepperFault))
+	}
+	for _, name := range readableByOthers(s.cfg.Path) {
+		s.log.Warn("users other than the owner can read a file of the keystore, which holds accounts, addresses and digests of keys: want mode 0600",
+			zap.String("file", name), zap.String("remedy", "chmod 600 "+name))
+	}
+	return nil
+}
+
+// Check makes sure that the store can be written, by writing to it and waiting
+// for the disk, and that other users cannot write to it. The error is one
+// sentence for the operator: it names the file and the remedy. Open does the
+// same; Check is for a store that has been open for some time.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.write(ctx, func(t *txn) error { return t.tryWrite() }); err != nil {
+		return err
+	}
+	if err := checkModes(s.cfg.Path); err != nil {
+		return fault(fmt.Errorf("keystore %s: %w", s.cfg.Path, err))
+	}
+	return nil
+}
+
+// tryWrite writes the row that shows whether the store can be written.
+func (t *txn) tryWrite() error {
+	t.exec(`INSERT INTO meta (name, value) VALUES ('written', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, t.store.cfg.Clock())
+	return t.err
+}
+
+// tryWrite makes sure that the file can be written: SQLite reports some
+// obstacles, such as a full disk or an -shm file that belongs to another user,
+// only when a transaction commits. A lock of another process is waited for by
+// the caller.
+func (s *Store) tryWrite(ctx context.Context, db *database) error {
+	tx, err := db.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s}
+	if err := t.tryWrite(); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// checkAside refuses to make a store beside the log of another: SQLite would
+// throw that log away. What is in it may be all that is left of a keystore.
+func checkAside(path string) error {
+	wal := path + "-wal"
+	aside, err := os.Stat(wal)
+	if err != nil || aside.Size() == 0 {
+		return nil
+	}
+	// A process that is just making the store has a -wal file too, but only after
+	// it has written to the file itself.
+	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
+		return nil
+	}
+	return fmt.Errorf("the file is missing or empty, but %s has the latest changes of a keystore: put the file that belongs to it back, or move %s away and restore a backup", wal, wal)
+}
