@@ -3,6 +3,7 @@ package credential
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ type needle struct {
 	secret  string
 	anchor  string // a run of the secret that has one spelling; empty where it has none
 	longest int    // bytes of the secret's longest spelling
+	bounded bool   // only where no letter and no digit is next to it
 }
 
 // NewRedactor masks secret where it starts in the first limit bytes.
@@ -43,6 +45,15 @@ func NewRedactor(secret policy.Secret, limit int) *Redactor {
 		}
 	}
 	return &Redactor{of: n, left: limit}
+}
+
+// Bounded returns a redactor of the same secret that masks it only where no
+// letter and no digit stands directly before or after it. It is for whole texts
+// (Text and Whole), and for a secret so short that it could be a part of a word.
+func (r *Redactor) Bounded() *Redactor {
+	of := *r.of
+	of.bounded = true
+	return &Redactor{of: &of}
 }
 
 // Anew is a redactor of the same secret for another answer.
@@ -118,7 +129,7 @@ func (r *Redactor) mask(p []byte, limit int, last bool) (masked []byte, keep int
 		switch {
 		case open && !last:
 			return p, len(p) - i
-		case n <= 0:
+		case n <= 0, r.of.bounded && !alone(p, i, i+n):
 			i++
 			continue
 		case !copied:
@@ -138,6 +149,21 @@ func indexAny(p []byte, of string) int {
 	}
 	return slices.IndexFunc(p, func(c byte) bool { return strings.IndexByte(of, c) >= 0 })
 }
+
+// alone reports whether no letter and no digit stands directly before or after
+// p[from:to]. Those of an escape in front, such as %3D, do not count.
+func alone(p []byte, from, to int) bool {
+	if to < len(p) && isAlphanumeric(rune(p[to])) {
+		return false
+	}
+	if from == 0 || !isAlphanumeric(rune(p[from-1])) {
+		return true
+	}
+	return endsInEscape.Match(p[max(0, from-6):from])
+}
+
+// endsInEscape matches what ends in an escape of a URL or of JSON.
+var endsInEscape = regexp.MustCompile(`(%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[bfnrt])$`)
 
 // spelled is the length of the longest spelling of secret that p begins with,
 // or -1. With open, further bytes could make it a longer one.
