@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/speechgate/speechgate/credential"
 	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 func init() {
@@ -28,6 +28,9 @@ const appName = "speechgate"
 // The store is opened when the app starts, or by the first request if that
 // comes earlier; validating or adapting a configuration touches no file. It
 // stays open across reloads, with its caches, while its settings stay the same.
+//
+// Caddy's storage remembers the ID and the path of the store. A server that had
+// a store before does not start without one.
 type App struct {
 	// Where accounts, keys and jobs are kept.
 	Keystore Keystore `json:"keystore,omitzero"`
@@ -35,7 +38,8 @@ type App struct {
 	// Mixed into every digest that the keystore holds, so that a stolen copy of
 	// it is worth nothing without the pepper. It can be added to a store later,
 	// but neither changed nor removed. Placeholders are supported, and should be
-	// used: `{file./run/secrets/pepper}`. Default: none.
+	// used: `{file./run/secrets/pepper}`. It has at least 16 bytes; only a store
+	// that has a shorter one already keeps it. Default: none.
 	Pepper string `json:"pepper,omitempty"`
 
 	// How long cached records may be used while the keystore's change feed
@@ -57,22 +61,12 @@ type App struct {
 
 	ctx    caddy.Context // for the start only
 	store  *sharedStore
+	memory memory
 	logger *zap.Logger
 
 	mu       sync.Mutex
 	backends map[string]credential.Upstream // by backend name
 	jobKeep  time.Duration                  // the longest grace there is
-}
-
-// Keystore says which database holds the keys.
-type Keystore struct {
-	// The database. Default, and the only one: `sqlite`.
-	Engine string `json:"engine,omitempty"`
-
-	// SQLite's file. It is created with mode 0600, in a directory that is
-	// created with mode 0700, where they do not exist. Placeholders are
-	// supported. Default: `speechgate/keystore.db` in Caddy's data directory.
-	Path string `json:"path,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -97,7 +91,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.store, err = acquireStore(cfg)
+	if cfg.PepperFault != nil {
+		a.logger.Warn("the pepper is taken only by a keystore that has it already", zap.Error(cfg.PepperFault))
+	}
+	a.memory = memory{ctx.Storage(), a.logger}
+	a.store, err = acquireStore(cfg, a.Keystore.Create, a.memory)
 	return err
 }
 
@@ -111,9 +109,6 @@ func (a *App) storeConfig() (keystore.Config, error) {
 		Ahead:        clock.Ahead,
 		Logger:       caddy.Log().Named(appName + ".keystore"),
 	}
-	if a.Keystore.Engine != "" && a.Keystore.Engine != "sqlite" {
-		return cfg, fmt.Errorf("keystore engine %q: there is only sqlite", a.Keystore.Engine)
-	}
 	if a.MaxStaleness < 0 {
 		return cfg, fmt.Errorf("max_staleness %s: want a positive duration, such as 5s", cfg.MaxStaleness)
 	}
@@ -123,26 +118,16 @@ func (a *App) storeConfig() (keystore.Config, error) {
 	if a.CacheSize != 0 && (a.CacheSize < keystore.MinCacheBytes || a.CacheSize > keystore.MaxCacheBytes) {
 		return cfg, fmt.Errorf("cache_size %d: want a size from 1MiB to 64GiB", a.CacheSize)
 	}
-	repl := caddy.NewReplacer()
-	path := a.Keystore.Path
-	if path == "" {
-		path = DefaultKeystorePath()
+	var err error
+	if cfg.Path, err = a.Keystore.path(); err != nil {
+		return cfg, err
 	}
-	path, err := repl.ReplaceOrErr(path, true, true)
-	if err != nil {
-		return cfg, fmt.Errorf("keystore path: %w", err)
+	cfg.MustExist = a.Keystore.MustExist
+	if a.Pepper == "" {
+		return cfg, nil
 	}
-	if cfg.Path, err = filepath.Abs(path); err != nil {
-		return cfg, fmt.Errorf("keystore path %q: %w", path, err)
-	}
-	if a.Pepper != "" {
-		pepper, err := repl.ReplaceOrErr(a.Pepper, true, true)
-		if err != nil {
-			return cfg, fmt.Errorf("pepper: %w", err)
-		}
-		cfg.Pepper = policy.NewSecret(pepper)
-	}
-	return cfg, nil
+	cfg.Pepper, cfg.PepperFault, err = resolvePepper(a.Pepper)
+	return cfg, err
 }
 
 // DefaultKeystorePath is where the keystore is unless configured otherwise.
@@ -150,14 +135,23 @@ func DefaultKeystorePath() string {
 	return filepath.Join(caddy.AppDataDir(), "speechgate", "keystore.db")
 }
 
-// Start opens the store, unless a request has done so already.
+// Start opens the store, unless a request or an earlier configuration has done
+// so already: then it makes sure that the store can still be written.
 func (a *App) Start() error {
 	a.store.keepJobs(a.jobKeep)
 	a.store.hold()
 	defer a.store.release()
-	if _, err := a.store.get(); err != nil {
+	store, err := a.store.start()
+	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+	defer cancel()
+	sum, err := store.Summary(ctx)
+	if err != nil {
+		return fmt.Errorf("opening the keystore: %w", err)
+	}
+	a.memory.noteOpened(ctx, sum, a.store.cfg.Path)
 	a.warnOfNeighbours()
 	return nil
 }

@@ -41,9 +41,9 @@ func parseBlock(d *caddyfile.Dispenser, options map[string]option, repeatable ..
 		if !ok {
 			names := slices.Sorted(maps.Keys(options))
 			if meant := nearest(name, names); meant != "" {
-				return d.Errf("unknown option %q: did you mean %s?", name, meant)
+				return d.Errf("unknown option %s: did you mean %s?", shown(name), meant)
 			}
-			return d.Errf("unknown option %q: want one of %s", name, strings.Join(names, ", "))
+			return d.Errf("unknown option %s: want one of %s", shown(name), strings.Join(names, ", "))
 		}
 		if seen[name] && !slices.Contains(repeatable, name) {
 			return d.Errf("the option %s is given twice", name)
@@ -120,7 +120,9 @@ func toggle(into *bool) option {
 // Syntax:
 //
 //	speechgate {
-//	    keystore sqlite <path>
+//	    keystore sqlite <path> {
+//	        create|must_exist
+//	    }
 //	    pepper <text>
 //	    max_staleness <duration>
 //	    retention <duration>
@@ -139,7 +141,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		}
 		err := parseBlock(d, map[string]option{
 			"keystore":      app.Keystore.unmarshalCaddyfile,
-			"pepper":        text(&app.Pepper),
+			"pepper":        secret(&app.Pepper),
 			"max_staleness": positive(func(v caddy.Duration) { app.MaxStaleness = v }),
 			"retention":     positive(func(v caddy.Duration) { app.Retention = v }),
 			"cache_size":    sizeFrom(keystore.MinCacheBytes, keystore.MaxCacheBytes, "from 1MiB to 64GiB", func(v int64) { app.CacheSize = v }),
@@ -149,15 +151,6 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		}
 	}
 	return httpcaddyfile.App{Name: appName, Value: caddyconfig.JSON(app, nil)}, nil
-}
-
-func (k *Keystore) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 || args[0] != "sqlite" {
-		return d.Errf("keystore %s: want keystore sqlite <path>", strings.Join(args, " "))
-	}
-	k.Engine, k.Path = args[0], args[1]
-	return nil
 }
 
 func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -198,7 +191,7 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("want the dialect after speechgate, and nothing else: speechgate amivoice")
 	}
 	return parseBlock(d, map[string]option{
-		"upstream_key":    text(&g.UpstreamKey),
+		"upstream_key":    secret(&g.UpstreamKey),
 		"backend":         text(&g.Backend),
 		"grace":           duration(func(v caddy.Duration) { g.Grace = &v }),
 		"grace_after_end": durationOrOff(func(v caddy.Duration) { g.GraceAfterEnd = v }),

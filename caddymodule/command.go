@@ -29,7 +29,7 @@ run as the user who owns that file, which is the user who runs the server.
 The file is the one that --keystore names, else the one of the configuration
 that --config names, else speechgate/keystore.db in Caddy's data directory.
 Where the keystore has a pepper, --config is needed, because the pepper stands
-there. "account create" and "restore" make the keystore if there is none.
+there. "init", "account create" and "restore" make the keystore if there is none.
 
 What was asked for goes to standard output, everything else to standard error.
 With --json a list is one array, and everything else one object; times are in
@@ -49,7 +49,7 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
 			cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 				return oneLine(flagError(cmd, err))
 			})
-			asGroup(cmd, demoCommand(), accountCommand(), keyCommand(), jobCommand(), streamCommand(), auditCommand(), explainCommand(), backupCommand(), restoreCommand())
+			asGroup(cmd, demoCommand(), accountCommand(), keyCommand(), jobCommand(), streamCommand(), auditCommand(), explainCommand(), initCommand(), backupCommand(), restoreCommand())
 		},
 	})
 }

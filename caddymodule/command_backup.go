@@ -92,7 +92,11 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	cfg.MustExist = exists
 	if !exists {
+		if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
+			return err
+		}
 		return restoreNew(cmd, cfg, args[0])
 	}
 	err = openAt(cmd, cfg, gates, exists, func(s *session) error {

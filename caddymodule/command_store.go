@@ -50,15 +50,35 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) error 
 	if err != nil {
 		return err
 	}
-	if !exists && !create {
+	switch {
+	case exists:
+		cfg.MustExist = true // also if it goes away in this moment
+	case !create:
 		return fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
-			cfg.Path, flagKeystore, flagConfig, program+" account create")
+			cfg.Path, flagKeystore, flagConfig, program+" init")
+	default:
+		if err := mayMake(cmd, cfg); err != nil {
+			return err
+		}
 	}
 	return openAt(cmd, cfg, gates, exists, run)
 }
 
 // openAt is openStore for flags that have been read.
-func openAt(cmd *cobra.Command, cfg keystore.Config, gates gates, exists bool, run func(*session) error) (err error) {
+func openAt(cmd *cobra.Command, cfg keystore.Config, gates gates, exists bool, run func(*session) error) error {
+	return openQuietly(cmd, cfg, gates, exists, func(s *session) error {
+		if err := run(s); err != nil {
+			return err // on its line alone, even if a keystore was made
+		}
+		if !exists {
+			s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
+		}
+		return nil
+	})
+}
+
+// openQuietly is openAt for a command that says itself that a keystore was made.
+func openQuietly(cmd *cobra.Command, cfg keystore.Config, gates gates, exists bool, run func(*session) error) (err error) {
 	// Only a server adds a pepper to a keystore that is in use: its clients
 	// depend on it.
 	cfg.KeepPepper = exists
@@ -79,13 +99,7 @@ func openAt(cmd *cobra.Command, cfg keystore.Config, gates gates, exists bool, r
 	if behind := store.Behind(); behind > 0 {
 		s.note("This machine's clock is %s behind the newest time in the keystore: keys that were issued since count as unknown until then. Set the clock.", behind)
 	}
-	if err := run(s); err != nil {
-		return err // on its line alone, even if a keystore was made
-	}
-	if !exists {
-		s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
-	}
-	return nil
+	return run(s)
 }
 
 // newSession is a session without a keystore.
@@ -114,13 +128,16 @@ func storeOfFlags(cmd *cobra.Command) (keystore.Config, gates, error) {
 		return keystore.Config{}, nil, err
 	}
 	if path != "" {
-		app.Keystore.Path = "" // it may have placeholders that cannot be resolved here
+		app.Keystore = Keystore{} // it may have placeholders that cannot be resolved here
 	}
 	cfg, err := app.storeConfig()
 	if err != nil {
 		return keystore.Config{}, nil, err
 	}
 	if path != "" {
+		if err := checkPathSpelling(path, "$%s"); err != nil {
+			return keystore.Config{}, nil, fmt.Errorf("--%s %q: %w", flagKeystore, path, err)
+		}
 		if cfg.Path, err = filepath.Abs(path); err != nil {
 			return keystore.Config{}, nil, fmt.Errorf("--%s %q: %w", flagKeystore, path, err)
 		}
@@ -143,23 +160,9 @@ func textFlag(cmd *cobra.Command, name string) (string, error) {
 // named.
 func configOfFlags(cmd *cobra.Command) (*App, gates, error) {
 	app := new(App)
-	file, err := textFlag(cmd, flagConfig)
-	if err != nil {
-		return nil, nil, err
-	}
-	adapter, err := textFlag(cmd, flagAdapter)
-	if err != nil {
-		return nil, nil, err
-	}
-	if file == "" {
-		if adapter != "" {
-			return nil, nil, fmt.Errorf("--%s %s has no file to adapt: name it with --%s", flagAdapter, adapter, flagConfig)
-		}
-		return app, nil, nil
-	}
-	text, err := loadConfig(file, adapter)
-	if err != nil {
-		return nil, nil, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	file, text, err := configText(cmd)
+	if err != nil || text == nil {
+		return app, nil, err
 	}
 	var config struct {
 		Apps map[string]json.RawMessage `json:"apps"`
@@ -178,6 +181,35 @@ func configOfFlags(cmd *cobra.Command) (*App, gates, error) {
 	}
 	return app, gates, nil
 }
+
+// configText reads and adapts the configuration that the flags name; text is nil
+// if they name none. Standard input is read only once.
+func configText(cmd *cobra.Command) (file string, text []byte, err error) {
+	if file, err = textFlag(cmd, flagConfig); err != nil {
+		return "", nil, err
+	}
+	adapter, err := textFlag(cmd, flagAdapter)
+	if err != nil {
+		return "", nil, err
+	}
+	if file == "" {
+		if adapter != "" {
+			return "", nil, fmt.Errorf("--%s %s has no file to adapt: name it with --%s", flagAdapter, adapter, flagConfig)
+		}
+		return "", nil, nil
+	}
+	if text, ok := cmd.Context().Value(configKey{}).([]byte); ok {
+		return file, text, nil
+	}
+	if text, err = loadConfig(file, adapter); err != nil {
+		return "", nil, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	}
+	cmd.SetContext(context.WithValue(cmd.Context(), configKey{}, text))
+	return file, text, nil
+}
+
+// configKey is the key of the configuration's text in a command's context.
+type configKey struct{}
 
 // loadConfig reads and adapts a configuration as Caddy does. Of what Caddy logs
 // on the way only warnings are passed on.

@@ -78,6 +78,7 @@ func TestGate_UnknownKeysWriteNothingAndThrottleNobody(t *testing.T) {
 	}
 	good()
 	g.flush()
+	g.poll("job", "opens-the-store-again") // which writes to it, to see that it can
 	before := g.written()
 	if before == unused {
 		t.Fatal("the use of a good key is not written: this tests nothing")

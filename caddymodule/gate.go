@@ -47,7 +47,7 @@ type Gate struct {
 	// for none, or `pass` for the client's. Under `pass` the backend checks the
 	// key too, and its own expiry still applies. Placeholders are supported, and
 	// should be used, since they are resolved at load and shown nowhere:
-	// `{env.AMIVOICE_KEY}`. Default: `drop`.
+	// `{env.AMIVOICE_KEY}`. A key has at least 8 characters. Default: `drop`.
 	UpstreamKey string `json:"upstream_key,omitempty"`
 
 	// The namespace of job IDs, one per upstream account. Gates in front of the
@@ -210,11 +210,14 @@ func (g *Gate) provisionUpstream() error {
 		g.upstream.Mode = credential.Pass
 		return nil
 	}
-	key, err := caddy.NewReplacer().ReplaceOrErr(g.UpstreamKey, true, true)
+	key, err := resolveSecret(g.UpstreamKey)
 	if err != nil {
 		return fmt.Errorf("upstream_key: %w", err)
 	}
-	g.upstream = credential.ReplaceBy(policy.NewSecret(key))
+	if err := checkUpstreamKey(key); err != nil {
+		return fmt.Errorf("upstream_key: %w", err)
+	}
+	g.upstream = credential.ReplaceBy(key)
 	if err := credential.CheckUpstreamKey(g.upstream.Key); err != nil {
 		return fmt.Errorf("upstream_key: %w", err)
 	}

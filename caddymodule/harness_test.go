@@ -87,6 +87,7 @@ func (g *gateway) config() string {
 	text := `{
 	admin off
 	persist_config off
+	storage file_system {storage}
 	auto_https disable_redirects
 	skip_install_trust
 	log default {
@@ -118,7 +119,7 @@ func (g *gateway) config() string {
 	` + g.site + `
 }
 `
-	return strings.NewReplacer("{log}", g.logPath, "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme,
+	return strings.NewReplacer("{log}", g.logPath, "{storage}", filepath.Join(filepath.Dir(g.logPath), "storage"), "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme,
 		"{backend}", g.backend.addr()).Replace(text)
 }
 

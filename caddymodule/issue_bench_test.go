@@ -40,6 +40,7 @@ func BenchmarkIssue(b *testing.B) {
 	err := loadCaddyfile(`{
 		admin off
 		persist_config off
+		storage file_system ` + filepath.Join(dir, "storage") + `
 		auto_https disable_redirects
 		log default {
 			output discard

@@ -129,9 +129,13 @@ type upstreamKey struct {
 // this process: a backend can show its key where the proxy logs it.
 var upstreamKeys atomic.Pointer[[]upstreamKey]
 
-// maskUpstreamKey has every log filter mask this key from now on.
+// maskUpstreamKey has every log filter mask this key from now on. A short key is
+// masked where no letter and no digit is next to it.
 func maskUpstreamKey(key policy.Secret) {
 	added := upstreamKey{key, credential.NewRedactor(key, 0)}
+	if len(key.Reveal()) < unmistakable {
+		added.redactor = added.redactor.Bounded() // it could be a part of a word
+	}
 	for {
 		known := upstreamKeys.Load()
 		var keys []upstreamKey
@@ -175,7 +179,7 @@ func (f *LogFilter) maskPlain(name string, value any) any {
 	case map[string]any:
 		for key, member := range value {
 			value[key] = f.maskPlain(key, member)
-			if text, ok := member.(string); ok && isConfiguredSecret(value, key) && !strings.HasPrefix(text, "{") {
+			if text, ok := member.(string); ok && isConfiguredSecret(value, key) && !evident.MatchString(text) {
 				value[key] = credential.Masked
 			}
 		}

@@ -70,12 +70,12 @@ func (s *Sandbox) Provision(caddy.Context) error {
 	if s.Dialect != "amivoice" {
 		return fmt.Errorf("unknown sandbox %q: want amivoice", s.Dialect)
 	}
-	key, err := caddy.NewReplacer().ReplaceOrErr(s.Key, true, true)
+	key, err := resolveSecret(s.Key)
 	if err != nil {
 		return fmt.Errorf("key: %w", err)
 	}
 	s.config = sandbox.Config{
-		Key: key, QueueTime: 2 * time.Second, WorkTime: 3 * time.Second,
+		Key: key.Reveal(), QueueTime: 2 * time.Second, WorkTime: 3 * time.Second,
 		PauseAt: time.Duration(s.PauseAt), Reauthenticate: s.Reauthenticate,
 	}
 	if s.QueueTime != nil {
@@ -146,7 +146,7 @@ func (s *Sandbox) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("want the dialect after speechgate_sandbox, and nothing else: speechgate_sandbox amivoice")
 	}
 	return parseBlock(d, map[string]option{
-		"key":            text(&s.Key),
+		"key":            secret(&s.Key),
 		"queue_time":     duration(func(v caddy.Duration) { s.QueueTime = &v }),
 		"work_time":      duration(func(v caddy.Duration) { s.WorkTime = &v }),
 		"pause_at":       duration(func(v caddy.Duration) { s.PauseAt = v }),

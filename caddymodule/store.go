@@ -17,8 +17,10 @@ import (
 // let go and the last request has finished: requests outlive the configuration
 // that admitted them.
 type sharedStore struct {
-	key string
-	cfg keystore.Config
+	key    string
+	cfg    keystore.Config
+	create bool   // an empty store, even if this server had one before
+	memory memory // of the configuration that came first
 
 	open  atomic.Pointer[keystore.Store]
 	users atomic.Int64 // requests that hold it
@@ -40,10 +42,10 @@ const (
 
 // acquireStore finds the store with these settings, or makes one that is not
 // open yet.
-func acquireStore(cfg keystore.Config) (*sharedStore, error) {
+func acquireStore(cfg keystore.Config, create bool, m memory) (*sharedStore, error) {
 	key := storeKey(cfg)
 	value, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return &sharedStore{key: key, cfg: cfg}, nil
+		return &sharedStore{key: key, cfg: cfg, create: create, memory: m}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -71,6 +73,21 @@ func (s *sharedStore) get() (*keystore.Store, error) {
 	return s.openOnce()
 }
 
+// start is get for a configuration that starts: a store that is open already
+// must still be writable.
+func (s *sharedStore) start() (*keystore.Store, error) {
+	store := s.open.Load()
+	if store == nil {
+		return s.openOnce()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+	defer cancel()
+	if err := store.Check(ctx); err != nil {
+		return nil, fmt.Errorf("opening the keystore: %w", missing(err, s.memory.recall(ctx, s.cfg.Path)))
+	}
+	return store, nil
+}
+
 func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,9 +99,12 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
-	store, err := keystore.Open(ctx, s.cfg)
+	before := s.memory.recall(ctx, s.cfg.Path)
+	cfg := s.cfg
+	cfg.MustExist = cfg.MustExist || before != nil && !s.create
+	store, err := keystore.Open(ctx, cfg)
 	if err != nil {
-		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", err), time.Now()
+		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", missing(err, before)), time.Now()
 		return nil, s.failed
 	}
 	store.KeepJobs(time.Duration(s.keep.Load()))

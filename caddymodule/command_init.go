@@ -1,0 +1,150 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+func initCommand() *cobra.Command {
+	cmd := leaf("init", "Makes an empty keystore, also for a server that had another before", noArgument, initStore)
+	cmd.Long = `Makes an empty keystore where there is none.
+
+A server makes its first keystore by itself. Later it refuses to start where it
+finds none, because the path may be wrong or the disk not mounted. This command
+says that a new, empty keystore is meant.
+
+The server must be told by --config where its storage is, if it is not Caddy's
+default: the storage remembers which keystores there were.
+
+A keystore that exists stays as it is, so that the command can be repeated.`
+	cmd.SuggestFor = []string{"create", "new", "setup"}
+	return cmd
+}
+
+// initResult is a keystore in JSON.
+type initResult struct {
+	Keystore string `json:"keystore"`
+	StoreID  string `json:"store_id"`
+	Made     bool   `json:"made"`
+	Accounts int    `json:"accounts"`
+	Keys     int    `json:"keys"`
+	Pepper   bool   `json:"pepper"`
+}
+
+func initStore(cmd *cobra.Command, _ []string) error {
+	cfg, gates, err := storeOfFlags(cmd)
+	if err != nil {
+		return err
+	}
+	exists, err := checkStore(cfg.Path, cmd.CommandPath())
+	if err != nil {
+		return err
+	}
+	m, err := memoryOfFlags(cmd)
+	if err != nil {
+		return err
+	}
+	cfg.MustExist = exists // it was asked for, whatever the configuration says
+	if !exists {
+		if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
+			return err
+		}
+	}
+	return openQuietly(cmd, cfg, gates, exists, func(s *session) error {
+		sum, err := s.store.Summary(s.ctx)
+		if err != nil {
+			return err
+		}
+		m.remember(s.ctx, sum.ID, cfg.Path, s.now.Std())
+		result := initResult{cfg.Path, sum.ID, sum.Made, sum.Accounts, sum.Keys, sum.Pepper}
+		if !sum.Made {
+			return s.say(result, "There is a keystore at %s already: %s, with %s and %s.", cfg.Path, sum.ID, count(sum.Accounts, "account"), count(sum.Keys, "key"))
+		}
+		return s.say(result, "Made keystore %s at %s; it belongs to %s.", sum.ID, cfg.Path, osUser())
+	})
+}
+
+// memoryOfFlags is the memory of the storage that the configuration names, or of
+// Caddy's default.
+func memoryOfFlags(cmd *cobra.Command) (memory, error) {
+	m := memory{storage: caddy.DefaultStorage, logger: caddy.Log().Named(appName)}
+	file, text, err := configText(cmd)
+	if err != nil || text == nil {
+		return m, err
+	}
+	var config struct {
+		Storage json.RawMessage `json:"storage"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return m, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	}
+	if len(config.Storage) == 0 {
+		return m, nil
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	module, err := ctx.LoadModule(&struct {
+		Storage json.RawMessage `json:"storage" caddy:"namespace=caddy.storage inline_key=module"`
+	}{config.Storage}, "Storage")
+	if err != nil {
+		return m, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
+	}
+	converter, ok := module.(caddy.StorageConverter)
+	if !ok {
+		return m, fmt.Errorf("--%s %s: storage: the module %T is no storage", flagConfig, file, module)
+	}
+	if m.storage, err = converter.CertMagicStorage(); err != nil {
+		return m, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
+	}
+	return m, nil
+}
+
+// mayMake refuses to make a keystore that another user's server could not open,
+// one that the configuration forbids, and one in the place of a keystore that is
+// lost.
+func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
+	if cfg.MustExist {
+		return fmt.Errorf("there is no keystore at %s, and the configuration says must_exist: make it with %q", cfg.Path, program+" init")
+	}
+	if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
+		return err
+	}
+	app, _, err := configOfFlags(cmd)
+	if err != nil || app.Keystore.Create {
+		return err
+	}
+	m, err := memoryOfFlags(cmd)
+	if err != nil {
+		return err
+	}
+	if before := m.recall(cmd.Context(), cfg.Path); before != nil && before.Path == cfg.Path {
+		return fmt.Errorf("there is no keystore at %s, and there was one before, %s: mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q", cfg.Path, before, program+" init")
+	}
+	return nil
+}
+
+// checkMaker refuses to make a keystore as root in the directory of another
+// user, whose server could not open it.
+func checkMaker(path, command string) error {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		fi, err := os.Stat(dir)
+		if err != nil && dir != filepath.Dir(dir) {
+			continue // it would be made as well
+		}
+		if err != nil || os.Geteuid() != 0 {
+			return nil
+		}
+		if owner, known := ownerOf(fi); !known || owner == 0 {
+			return nil
+		}
+		return checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, nil)
+	}
+}

@@ -1,0 +1,443 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// server is Caddy with a keystore and a storage, in this process, which can be
+// started and stopped.
+type server struct {
+	*gateway
+
+	dir     string
+	storage string
+	block   string // of the keystore option
+}
+
+// newServer has not been started.
+func newServer(t *testing.T) *server {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	g := &gateway{
+		t: t, addr: freeAddr(t), scheme: "http://", backend: newBackend(t), site: defaultSite,
+		path: filepath.Join(dir, "store", "keystore.db"), logPath: filepath.Join(dir, "caddy.log"),
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	return &server{gateway: g, dir: dir, storage: filepath.Join(dir, "storage")}
+}
+
+// start loads the configuration: it starts the server, or reloads it.
+func (s *server) start() error {
+	text := strings.Replace(s.config(), "keystore sqlite "+s.path, "keystore sqlite "+s.path+s.block, 1)
+	return loadCaddyfile(strings.Replace(text, filepath.Join(s.dir, "storage"), s.storage, 1))
+}
+
+func (s *server) mustStart() {
+	s.t.Helper()
+	if err := s.start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *server) stop() {
+	s.t.Helper()
+	if err := caddy.Stop(); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, func() bool { // the keystore is closed a moment later
+		open := 0
+		stores.Range(func(any, any) bool { open++; return true })
+		_, err := os.Stat(s.path + "-wal")
+		return open == 0 && err != nil
+	})
+}
+
+// storeID is that of the store at the path.
+func (s *server) storeID() string {
+	s.t.Helper()
+	store, err := keystore.Open(s.t.Context(), keystore.Config{Path: s.path, CommandLine: true, MustExist: true})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer store.Close()
+	sum, err := store.Summary(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return sum.ID
+}
+
+// memories is what the storage remembers, by path.
+func (s *server) memories() map[string]string {
+	s.t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.storage, "speechgate", "keystores", "*"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, file := range files {
+		var r remembered
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(text, &r)
+		}
+		if err != nil {
+			s.t.Fatalf("%s: %v", file, err)
+		}
+		all[r.Path] = r.StoreID
+	}
+	return all
+}
+
+// refused starts the server, which must fail with an error that has all of this.
+func (s *server) refused(wants ...string) {
+	s.t.Helper()
+	err := s.start()
+	if err == nil {
+		s.t.Fatal("the server started")
+	}
+	for _, want := range wants {
+		if !strings.Contains(err.Error(), want) {
+			s.t.Errorf("error %q, want %q in it", err, want)
+		}
+	}
+	if _, err := os.Stat(s.path); err == nil && !strings.Contains(strings.Join(wants, " "), "empty") {
+		s.t.Errorf("there is a file at %s now", s.path)
+	}
+}
+
+const (
+	madeNew = "there was no keystore at this path, and a new, empty one was made"
+	another = "this is another keystore than this server had before"
+)
+
+// logged counts lines of the log, and forgets the log.
+func (s *server) logged(texts ...string) (counts []int) {
+	s.t.Helper()
+	log := s.log()
+	for _, text := range texts {
+		counts = append(counts, strings.Count(log, text))
+	}
+	if err := os.Truncate(s.logPath, 0); err != nil {
+		s.t.Fatal(err)
+	}
+	return counts
+}
+
+func wantCounts(t *testing.T, got []int, want ...int) {
+	t.Helper()
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("log lines %v, want %v", got, want)
+	}
+}
+
+// A server that had a keystore does not start without one: a wrong path or a disk
+// that is not mounted would make every key a bad key.
+func TestR17_VanishedKeystoreIsNotMadeAgain(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	id := s.storeID()
+	wantCounts(t, s.logged(madeNew, `"msg":"the keystore is open"`, `"store_id":"`+id+`","schema":`, another), 1, 1, 1, 0)
+	if got := s.memories(); len(got) != 1 || got[s.path] != id {
+		t.Errorf("remembered %v, want %s at %s", got, id, s.path)
+	}
+	s.stop()
+	s.mustStart()
+	wantCounts(t, s.logged(madeNew, `"msg":"the keystore is open"`, another), 0, 1, 0)
+	s.stop()
+
+	right := s.path
+	for name, wrong := range map[string]string{
+		"another name":      filepath.Join(s.dir, "store", "keystor.db"),
+		"another directory": filepath.Join(s.dir, "stores", "keystore.db"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.t, s.path = t, wrong
+			s.refused(wrong, "there is no file at this path", id+" at "+right, "speechgate init", "{ create }")
+			if entries, _ := filepath.Glob(filepath.Join(s.dir, "stores", "*")); len(entries) > 0 {
+				t.Errorf("%v were made", entries)
+			}
+		})
+	}
+	s.t, s.path = t, right
+
+	away := filepath.Join(s.dir, "away")
+	if err := os.Rename(filepath.Dir(right), away); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(right, "there is no file at this path", id)
+	if err := os.Mkdir(filepath.Dir(right), 0o700); err != nil { // as where a disk is to be mounted
+		t.Fatal(err)
+	}
+	s.refused(right, "there is no file at this path", id)
+	if err := os.WriteFile(right, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(right, "the file is empty", id)
+	if fi, err := os.Stat(right); err != nil || fi.Size() != 0 {
+		t.Errorf("the empty file is %v, %v", fi, err)
+	}
+	if err := os.RemoveAll(filepath.Dir(right)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(away, filepath.Dir(right)); err != nil {
+		t.Fatal(err)
+	}
+	s.mustStart()
+	if s.storeID() != id {
+		t.Error("another store is served")
+	}
+}
+
+// A reload that is refused leaves the old configuration in force.
+func TestR17_ReloadWithAVanishedKeystore(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	id := s.storeID()
+	s.keys = s.openStore()
+	s.account = s.newAccount("Test")
+	key, secret := s.issue(keystore.NewKey{})
+	s.recordJob("job", key, now())
+	wants := func(status int) {
+		t.Helper()
+		eventually(t, func() bool { return s.poll("job", secret).status == status })
+	}
+	wants(http.StatusOK)
+
+	right := s.path
+	s.path = filepath.Join(s.dir, "elsewhere.db")
+	s.refused(s.path, id+" at "+right)
+	wants(http.StatusOK)
+
+	s.path = right
+	away := filepath.Join(s.dir, "away")
+	if err := os.Rename(filepath.Dir(right), away); err != nil {
+		t.Fatal(err)
+	}
+	wants(http.StatusServiceUnavailable)
+	s.refused(right, "there is no file at this path", id)
+	wants(http.StatusServiceUnavailable)
+	s.block = " {\n must_exist\n }"
+	s.refused(right, "there is no file at this path", id)
+	s.block = ""
+	if err := os.Rename(away, filepath.Dir(right)); err != nil {
+		t.Fatal(err)
+	}
+	wants(http.StatusOK)
+	eventually(t, func() bool { return s.start() == nil })
+}
+
+// A reload finds out that the store cannot be written, as a start does.
+func TestR10_ReloadTriesToWrite(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	if err := os.Chmod(filepath.Dir(s.path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	err := s.start()
+	if err == nil || !strings.Contains(err.Error(), s.path) || !strings.Contains(err.Error(), "chmod go-w "+filepath.Dir(s.path)) {
+		t.Errorf("error %v", err)
+	}
+	if err := os.Chmod(filepath.Dir(s.path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.mustStart()
+}
+
+func TestKeystoreCreateAndMustExist(t *testing.T) {
+	s := newServer(t)
+	s.block = " {\n must_exist\n }"
+	s.refused(s.path, "there is no file at this path")
+	if got := s.memories(); len(got) != 0 {
+		t.Errorf("remembered %v", got)
+	}
+	s.block = ""
+	s.mustStart()
+	first, right := s.storeID(), s.path
+	s.stop()
+	_ = s.logged()
+
+	s.path, s.block = filepath.Join(s.dir, "new", "keystore.db"), " {\n create\n }"
+	s.mustStart()
+	second := s.storeID()
+	if second == first {
+		t.Fatal("it is the same store")
+	}
+	wantCounts(t, s.logged(madeNew, another, `"store_id":"`+second+`","path":"`+s.path+`","store_id_before":"`+first+`","path_before":"`+right+`"`), 1, 1, 1)
+	s.stop()
+
+	// Once it is there, it is opened as any other, and create makes nothing.
+	s.mustStart()
+	wantCounts(t, s.logged(madeNew, another), 0, 0)
+	s.stop()
+	s.block = " {\n must_exist\n }"
+	s.mustStart()
+	wantCounts(t, s.logged(madeNew, another), 0, 0)
+	if s.storeID() != second {
+		t.Error("another store is served")
+	}
+	s.stop()
+}
+
+// A store that an operator has moved, or another that is there, is opened.
+func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	first, right := s.storeID(), s.path
+	s.stop()
+	moved := filepath.Join(s.dir, "moved", "keys.db")
+	if err := os.Rename(filepath.Dir(right), filepath.Dir(moved)); err != nil {
+		t.Fatal(err)
+	}
+	s.path = filepath.Join(filepath.Dir(moved), "keystore.db")
+	_ = s.logged()
+	s.mustStart()
+	wantCounts(t, s.logged(madeNew, another), 0, 0)
+	if got := s.memories(); len(got) != 1 || got[s.path] != first {
+		t.Errorf("remembered %v, want %s at %s only", got, first, s.path)
+	}
+	s.stop()
+
+	// Another store in its place.
+	path := s.path
+	s.path = filepath.Join(s.dir, "other.db")
+	other, err := keystore.Open(t.Context(), keystore.Config{Path: s.path, CommandLine: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := s.storeID()
+	if err := os.Rename(s.path, path); err != nil {
+		t.Fatal(err)
+	}
+	s.path = path
+	s.mustStart()
+	wantCounts(t, s.logged(madeNew, another, first, `"store_id_before":"`+first+`"`), 0, 1, 1, 1)
+	if got := s.memories(); len(got) != 1 || got[path] != second {
+		t.Errorf("remembered %v", got)
+	}
+}
+
+// A storage that fails does not keep the gateway from starting.
+func TestR17_StorageThatFailsIsNoObstacle(t *testing.T) {
+	const (
+		unread  = "Caddy's storage cannot be read"
+		unsaved = "Caddy's storage cannot be written"
+		damaged = "an entry of Caddy's storage about a keystore cannot be read"
+	)
+	t.Run("no storage", func(t *testing.T) {
+		s := newServer(t)
+		if err := errors.Join(os.Mkdir(s.storage, 0o700), os.WriteFile(filepath.Join(s.storage, "speechgate"), nil, 0o600)); err != nil {
+			t.Fatal(err) // the file is where a directory is to be
+		}
+		s.mustStart()
+		s.storeID()
+		got := s.logged(unread, unsaved, madeNew)
+		if got[0] == 0 || got[1] != 1 || got[2] != 1 {
+			t.Errorf("log lines %v", got)
+		}
+	})
+	t.Run("a damaged entry", func(t *testing.T) {
+		s := newServer(t)
+		s.mustStart()
+		s.stop()
+		files, _ := filepath.Glob(filepath.Join(s.storage, "speechgate", "keystores", "*"))
+		if len(files) != 1 {
+			t.Fatalf("entries %v", files)
+		}
+		if err := os.WriteFile(files[0], []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.logged()
+		s.mustStart()
+		if got := s.logged(damaged); got[0] == 0 {
+			t.Errorf("log lines %v", got)
+		}
+		if got := s.memories(); len(got) != 1 {
+			t.Errorf("remembered %v: the entry is written again", got)
+		}
+	})
+}
+
+// What the storage keeps is no secret.
+func TestR18_MemoryHoldsNoSecret(t *testing.T) {
+	t.Setenv("TEST_PEPPER", "a-canary-of-a-pepper")
+	s := newServer(t)
+	s.global = "pepper {env.TEST_PEPPER}"
+	s.mustStart()
+	files, _ := filepath.Glob(filepath.Join(s.storage, "speechgate", "keystores", "*"))
+	if len(files) != 1 {
+		t.Fatalf("entries %v", files)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil || strings.Contains(string(text), "canary") || !strings.Contains(string(text), `"store_id"`) {
+		t.Errorf("the entry is %s, %v", text, err)
+	}
+	if strings.Contains(s.log(), "canary") {
+		t.Error("the log shows the pepper")
+	}
+}
+
+// A pepper that is a mistake is given to no store, and a store that has it
+// already goes on.
+func TestR18_MisspeltPepperIsNeverAdded(t *testing.T) {
+	for i, pepper := range []string{"{env.PEPPER", "$PEPPER", "env.PEPPER", "x", "seasoned-not-by"} {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			s := newServer(t)
+			s.mustStart() // without a pepper
+			s.stop()
+			s.global = "pepper `" + pepper + "`"
+			err := s.start()
+			if err == nil || !strings.Contains(err.Error(), "opening the keystore: ") || !strings.Contains(err.Error(), ": pepper: ") || strings.Contains(err.Error(), "seasoned") {
+				t.Errorf("error %v", err)
+			}
+			s.global = ""
+			s.mustStart() // the store has none
+			s.stop()
+			if err := os.Remove(s.path); err != nil {
+				t.Fatal(err)
+			}
+			old, err := keystore.Open(t.Context(), keystore.Config{Path: s.path, CommandLine: true, Pepper: policy.NewSecret(pepper)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := old.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s.global = "pepper `" + pepper + "`"
+			_ = s.logged()
+			s.mustStart()
+			wantCounts(t, s.logged("the keystore has this pepper already, and keeps it"), 1)
+		})
+	}
+}
+
+func TestPepperThatIsAddedIsWarnedOf(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	s.keys = s.openStore()
+	s.account = s.newAccount("Test")
+	s.issue(keystore.NewKey{})
+	s.issue(keystore.NewKey{})
+	_ = s.logged()
+	s.global = "pepper 0123456789abcdef"
+	s.mustStart()
+	wantCounts(t, s.logged("the configured pepper was added to the keystore", `"digests":3`), 1, 1)
+}
