@@ -99,9 +99,10 @@ func TestStart_WarnsOfWhatStandsAroundAGate(t *testing.T) {
 			if test.bound {
 				issueBoundKey(t, path)
 			}
-			config := strings.NewReplacer("{log}", logPath, "{path}", path, "{first}", "http://"+freeAddr(t), "{second}", "http://"+freeAddr(t)).Replace(`{
+			config := strings.NewReplacer("{storage}", dir, "{log}", logPath, "{path}", path, "{first}", "http://"+freeAddr(t), "{second}", "http://"+freeAddr(t)).Replace(`{
 	admin off
 	persist_config off
+	storage file_system {storage}
 	log default {
 		output file {log}
 	}
