@@ -103,7 +103,8 @@ var (
 var amiStreaming = &StreamRules{
 	Start: "s", Pair: "authorization", End: "e", Audio: 'p',
 	Started: "s", Failed: "p", Ended: "e",
-	Denied: amiDenied,
+	Gateway: amiUnreachable,
+	Denied:  amiDenied,
 	By: map[policy.Reason]string{
 		policy.StoreUnavailable: amiUnreachable,
 		policy.Throttled:        amiUnreachable,
@@ -111,7 +112,10 @@ var amiStreaming = &StreamRules{
 		policy.UpstreamRefused:  amiUnreachable,
 		policy.LimitReached:     amiUnreachable,
 	},
-	CutText: "p can't feed audio data to recognizer server",
+	KeyRefused: []string{"authorization", "appkey", "api key"},
+	CutText:    "p can't feed audio data to recognizer server",
+	// The vendor's answer where nothing comes for 60 seconds before a session.
+	TimedOut: "e timeout occurred",
 }
 
 // AmiVoice is the API of the AmiVoice Cloud Platform: synchronous recognition

@@ -25,11 +25,22 @@ type StreamRules struct {
 	// comes where something did.
 	Started, Failed, Ended string
 
+	// KeyRefused has what an answer to the start command contains if the backend
+	// does not accept the key, in lower case: any one of them is enough. Backends
+	// reword their texts, so that these are the parts that stay.
+	KeyRefused []string
+
+	// Gateway is the message of a start that was allowed, where the backend opens
+	// no stream.
+	Gateway string
 	// Denied is the message of every refused start that By does not name.
 	Denied string
 	By     map[policy.Reason]string
 	// CutText is the whole text that stops a client in the middle of a session.
 	CutText string
+	// TimedOut is the whole text for a client whose first start command does not
+	// come in time. It says nothing of a key.
+	TimedOut string
 }
 
 // Refusal is the text that answers a start command that is refused.
@@ -40,3 +51,7 @@ func (r *StreamRules) Refusal(reason policy.Reason) string {
 	}
 	return r.Started + " " + message
 }
+
+// Unreachable is the text that answers a start command where the backend opens no
+// stream.
+func (r *StreamRules) Unreachable() string { return r.Started + " " + r.Gateway }

@@ -15,16 +15,18 @@ import (
 // form, or comes to nothing, or ends the stream.
 func (g *Guard) frame() error {
 	in := &g.in
-	if in.timed {
+	// A control frame does not stop the clock of the command that it comes within,
+	// nor does a fragment that another one follows.
+	if in.timed && in.header.Fin && !(in.fragments == ws.OpText && in.header.OpCode.IsControl()) {
 		if in.timed = false; !g.clock.stop() {
 			return errEnded
 		}
 	}
 	var err error
-	switch in.header.OpCode {
+	switch in.kind() {
 	case ws.OpText:
 		err = g.command()
-	case ws.OpBinary, ws.OpContinuation:
+	case ws.OpBinary:
 		err = g.audio()
 	default:
 		err = g.control()
@@ -41,22 +43,27 @@ func (in *inbound) forward() {
 }
 
 // audio has a frame of audio go on as a message of its own: a backend may take
-// each frame for one, and must find in none what has not been checked.
+// each frame for one, and must find in none what has not been checked. Empty
+// fragments go nowhere.
 func (g *Guard) audio() error {
 	in := &g.in
 	h := in.header
-	first := h.OpCode == ws.OpBinary
+	first := h.Length > 0 && (h.OpCode == ws.OpBinary || in.opening)
 	if first && in.unit[in.size]^h.Mask[0] != g.cfg.Rules.Audio {
 		return g.malformed("a binary message that is no audio")
 	}
 	if !g.feeding() {
-		g.refuse(policy.CredentialMalformed, "audio before a session or after its end", parting{text: g.cfg.Rules.CutText, inRead: true})
+		g.refuse(policy.RequestMalformed, "audio before a session or after its end", parting{text: g.cfg.Rules.CutText, inRead: true})
 		return errEnded
 	}
-	in.inFragments = !h.Fin
+	in.opening = h.Length == 0 && (h.OpCode == ws.OpBinary || in.opening)
+	in.fragments = 0
+	if !h.Fin {
+		in.fragments = ws.OpBinary
+	}
 	switch {
 	case first:
-		in.unit[0] |= 0x80
+		in.unit[0] = 0x80 | byte(ws.OpBinary)
 		in.left = h.Length - 1
 		in.forward()
 	case h.Length > 0:
@@ -108,26 +115,62 @@ func (in *inbound) payload() []byte {
 	return payload
 }
 
-// command deals with a text command.
+// command takes a text command, or a fragment of one.
 func (g *Guard) command() error {
-	in, rules := &g.in, g.cfg.Rules
-	payload := in.payload()
-	if !utf8.Valid(payload) {
-		return g.malformed("a text that is no UTF-8")
+	in := &g.in
+	h := in.header
+	payload := in.unit[in.size:]
+	if h.Masked {
+		ws.Cipher(payload, h.Mask, 0)
+	}
+	if h.OpCode == ws.OpText {
+		in.first = h
+	}
+	if in.fragments == ws.OpText || !h.Fin {
+		in.text = append(in.text, payload...)
+		payload = in.text
+		if err := g.reserve(); err != nil {
+			return err
+		}
+	}
+	if !h.Fin {
+		in.fragments = ws.OpText
+		return nil
 	}
 	text := string(payload)
+	in.fragments, in.text, in.empties = 0, nil, 0
+	return g.whole(text)
+}
+
+// whole deals with a text command that has come whole.
+func (g *Guard) whole(text string) error {
+	in, rules := &g.in, g.cfg.Rules
 	switch {
+	case !utf8.ValidString(text):
+		return g.malformed("a text that is no UTF-8")
 	case text == rules.End:
 		if !g.become(ended, running, failed) {
 			return g.malformed("an end command while no session runs")
 		}
-		in.forward()
-	case text == rules.Start || strings.HasPrefix(text, rules.Start+" "):
-		return g.start(text)
-	default:
+		in.forwardText(text)
+		return nil
+	case text != rules.Start && !strings.HasPrefix(text, rules.Start+" "):
 		return g.malformed("an unknown command")
+	case g.waiting():
+		in.held = &heldStart{text: text, first: in.first}
+		return nil
 	}
-	return nil
+	return g.start(text)
+}
+
+// forwardText has a command go on in one frame, masked if the client's first
+// frame of it was.
+func (in *inbound) forwardText(text string) {
+	h := ws.Header{Fin: true, OpCode: ws.OpText, Masked: in.first.Masked, Mask: in.first.Mask, Length: int64(len(text))}
+	in.out = append(in.codec.append(in.out[:0], h), text...)
+	if h.Masked {
+		ws.Cipher(in.out[len(in.out)-len(text):], h.Mask, 0)
+	}
 }
 
 // start has a start command judged, and go on with the backend's key.
@@ -145,7 +188,7 @@ func (g *Guard) start(text string) error {
 	verdict := g.judge(&command, fault)
 	if !verdict.OK {
 		if verdict.Message == "" {
-			verdict.Message = g.refusal()
+			verdict.Message = g.refusalOf(fault)
 		}
 		if g.begin() {
 			g.part(parting{text: verdict.Message, inRead: true})
@@ -157,13 +200,9 @@ func (g *Guard) start(text string) error {
 		return errEnded
 	}
 	in.authorized.Store(true)
-	swapped := command.Swap(g.cfg.Upstream)
-	h := in.header
-	h.Length = int64(len(swapped))
-	in.out = append(in.codec.append(in.out[:0], h), swapped...)
-	if h.Masked {
-		ws.Cipher(in.out[len(in.out)-len(swapped):], h.Mask, 0)
-	}
+	g.release()
+	g.asked.Store(true)
+	in.forwardText(command.Swap(g.cfg.Upstream))
 	return nil
 }
 
@@ -180,8 +219,17 @@ func (g *Guard) judge(command *credential.Command, fault *credential.Fault) Verd
 	return verdict
 }
 
-// malformed ends the stream of a client that sends what it must not.
+// refusalOf is the text for a refusal that Authorize has not worded.
+func (g *Guard) refusalOf(fault *credential.Fault) string {
+	reason := policy.CredentialMalformed
+	if fault != nil {
+		reason = fault.Reason
+	}
+	return g.cfg.Rules.Refusal(reason)
+}
+
+// malformed ends the stream of a client that sends what cannot be read.
 func (g *Guard) malformed(detail string) error {
-	g.refuse(policy.CredentialMalformed, detail, parting{text: g.refusal(), inRead: true})
+	g.refuse(policy.RequestMalformed, detail, parting{text: g.unreadable(), inRead: true})
 	return errEnded
 }

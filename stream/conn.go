@@ -90,7 +90,7 @@ func (c *guarded) SetReadDeadline(t time.Time) error {
 	if c.g.ending.Load() { // the deadlines are the parting's
 		return nil
 	}
-	return c.g.conn.SetReadDeadline(t)
+	return c.g.setReadDeadline(t)
 }
 
 func (c *guarded) SetWriteDeadline(t time.Time) error {

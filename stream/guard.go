@@ -1,16 +1,27 @@
-// Package stream stands in the middle of a WebSocket, between the client's
-// connection and a proxy that copies bytes both ways and knows nothing of
-// frames. Live recognition bears its key in its text commands: each one is
-// held until it is whole and its key has been judged, and goes on with the
+// Package stream guards a WebSocket between a client and a proxy that copies
+// bytes both ways and knows nothing of frames. In live recognition a client's
+// text commands carry its key. The guard holds each command until the command
+// is whole and its key has been judged, and sends the command on with the
 // backend's key in place of the client's. Audio passes as it comes.
 //
-// No frame of a client reaches the backend unchecked, and none at all before
-// the first start command has been authorized. What goes on is complete
-// messages, each in one frame, so that a backend that takes every frame for a
-// message reads nothing else than one that puts messages together.
+// A stream begins before the backend knows of it: [Guard.Wrap] takes the
+// client's connection, whose handshake the caller has answered, and
+// [Guard.Await] returns when the first start command has been authorized. Only
+// then the caller connects to the backend, and hands the proxy the connection
+// that Wrap returned.
 //
-// What the frames look like is said in RFC 6455, and what is in them in a
-// [dialect.StreamRules].
+// No frame of a client reaches the backend unchecked, and no frame at all
+// before the first start command has been authorized. Clients may send a
+// message in fragments; the backend gets each message in one frame, so that a
+// backend that takes every frame for a message reads the same messages as one
+// that puts fragments together.
+//
+// A client may send the start command of its next session before the backend
+// has answered the end command of the session before. The guard holds such a
+// command until that answer, and judges it then.
+//
+// The frames are those of RFC 6455. A [dialect.StreamRules] says what is in
+// them.
 package stream
 
 import (
@@ -49,11 +60,28 @@ type Config struct {
 	Authorize func(secret policy.Secret, fault *credential.Fault) Verdict
 
 	// Refused is told why a client is sent away, where Authorize does not know
-	// of it: CredentialMissing if no start command came in time, Undecided if
-	// it was the backend that broke the protocol, CredentialMalformed for the
-	// rest. The detail quotes nothing. It is called at most once, from any
-	// goroutine. Default: none.
+	// the reason: RequestMalformed if what the client sent cannot be read, is out
+	// of turn, or did not come in time, Throttled if Reserve refused, and
+	// Undecided if the backend broke the protocol. The detail quotes nothing of
+	// what was sent. Refused is called at most once, from any goroutine.
+	// Default: none.
 	Refused func(reason policy.Reason, detail string)
+
+	// UpstreamRefused is called when the backend says that it does not accept
+	// the key that Upstream has put in. The client gets the rules' text for
+	// policy.UpstreamRefused in place of the backend's answer. Where clients'
+	// own keys pass, the backend's answer is the client's, and UpstreamRefused is
+	// never called. It is called from any goroutine. Default: none.
+	UpstreamRefused func()
+
+	// Reserve asks for leave to hold n more bytes of a client's first start
+	// command, and Release gives bytes back. They are called for what goes beyond
+	// FreeCommand bytes, until the command has been authorized or the stream has
+	// ended. Where Reserve returns false the client is sent away, as Throttled.
+	// Both are called from any goroutine. Default: there is no limit but
+	// MaxCommand.
+	Reserve func(n int) bool
+	Release func(n int)
 
 	// OnEnd is called once for each start command that Authorize has allowed,
 	// when the session that it started is over, before the client knows; no
@@ -67,17 +95,22 @@ type Config struct {
 	// Default: none.
 	OnClose func()
 
-	// CommandTime is how long after Wrap the first start command must have come
-	// whole, and how long after its first byte any later command, or control
-	// frame. Default: 10 seconds.
+	// StartTime is how long after Wrap the first start command must have come
+	// whole. Default: 60 seconds.
+	StartTime time.Duration
+
+	// CommandTime is how long after its first byte any later command, or control
+	// frame, must have come whole. Default: 30 seconds.
 	CommandTime time.Duration
 
-	// MaxCommand is how many bytes a text command may have. Default: 65,536.
+	// MaxCommand is how many bytes a text command may have, in all its fragments.
+	// Default: 1,048,576.
 	MaxCommand int
 
 	// MaxEarlyFrames is how many control frames may come before the first start
-	// command. None has more than 125 bytes of payload, so that together with
-	// MaxCommand this bounds what a client can send unauthorized. Default: 16.
+	// command. A control frame has at most 125 bytes of payload, so that
+	// MaxEarlyFrames and MaxCommand bound what a client can send unauthorized.
+	// Default: 16.
 	MaxEarlyFrames int
 
 	// MaxAudio is how many bytes a frame of audio may have, none of which is
@@ -95,8 +128,9 @@ type Config struct {
 }
 
 const (
-	defaultCommandTime    = 10 * time.Second
-	defaultMaxCommand     = 64 << 10
+	defaultStartTime      = 60 * time.Second
+	defaultCommandTime    = 30 * time.Second
+	defaultMaxCommand     = 1 << 20
 	defaultMaxEarlyFrames = 16
 	defaultMaxAudio       = 16 << 20
 	defaultFrameTime      = 500 * time.Millisecond
@@ -115,13 +149,16 @@ type Guard struct {
 	cfg     Config
 	conn    net.Conn // the client's
 	session atomic.Uint32
+	asked   atomic.Bool // the backend has not answered a start command yet
 
 	ending  atomic.Bool // it has been decided that the stream ends
 	shut    sync.Once
 	done    chan struct{} // closed when conn has been
 	settled chan struct{} // told by writes at the end of a backend's message, once ending
 
-	clock commandClock
+	clock    commandClock
+	reserved atomic.Int64 // bytes that Reserve has granted
+	wake     waker
 
 	reading sync.Mutex // held while the client's bytes are read
 	in      inbound
@@ -135,6 +172,7 @@ type Guard struct {
 
 // New returns a guard for one connection. It starts nothing.
 func New(cfg Config) *Guard {
+	orDefault(&cfg.StartTime, defaultStartTime)
 	orDefault(&cfg.CommandTime, defaultCommandTime)
 	orDefault(&cfg.MaxCommand, defaultMaxCommand)
 	orDefault(&cfg.MaxEarlyFrames, defaultMaxEarlyFrames)
@@ -153,32 +191,40 @@ func orDefault[T int | int64 | time.Duration](value *T, standard T) {
 // Wrap takes what Hijack returned, and returns what the proxy may have of it.
 // It is called once. The time for the first command begins.
 //
-// What brw has yet to write, the head of the 101, is written at once. What
-// the client sent along with its handshake is read as everything that follows
-// is: the reader that is returned has nothing in it, since a proxy sends on
-// what it finds there unread.
+// What brw has yet to write, such as the head of the 101, is written at once.
+// What the client sent along with its handshake is read like all that follows.
+// The buffers of brw are released, and brw must not be used any more: a stream
+// may wait long for its first command. The reader that is returned is empty,
+// since a proxy sends on unchecked what it finds in that reader.
 func (g *Guard) Wrap(conn net.Conn, brw *bufio.ReadWriter) (net.Conn, *bufio.ReadWriter) {
 	g.wrapping.Lock()
 	defer g.wrapping.Unlock()
 	g.conn = conn
 	g.out.init(&g.cfg)
 	if brw != nil {
-		if n := brw.Reader.Buffered(); n > 0 {
-			early, _ := brw.Peek(n)
-			g.in.keep(early)
-			_, _ = brw.Discard(n)
-		}
-		if err := brw.Flush(); err != nil {
-			g.in.err, g.out.err = err, err
-		}
+		g.drain(brw)
 	}
 	if g.ending.Load() {
 		go g.part(parting{text: g.cut})
 	} else {
-		g.clock.set(g.cfg.CommandTime, g.late)
+		g.clock.set(g.cfg.StartTime, g.late)
 	}
 	wrapped := &guarded{g}
 	return wrapped, bufio.NewReadWriter(bufio.NewReaderSize(wrapped, 1), bufio.NewWriterSize(wrapped, 1))
+}
+
+// drain takes what is in the buffers that come with a hijacked connection, and
+// lets go of the buffers.
+func (g *Guard) drain(brw *bufio.ReadWriter) {
+	if n := brw.Reader.Buffered(); n > 0 {
+		early, _ := brw.Peek(n)
+		g.in.keep(early)
+	}
+	if err := brw.Flush(); err != nil {
+		g.in.err, g.out.err = err, err
+	}
+	// net/http's server points at both for as long as the handler runs.
+	*brw.Reader, *brw.Writer = bufio.Reader{}, bufio.Writer{}
 }
 
 // Cut ends the stream with this text for the client, or that of the rules if
@@ -211,15 +257,15 @@ func (g *Guard) late() {
 	if !g.clock.strike() {
 		return
 	}
-	reason, detail := policy.CredentialMissing, "no start command in time"
 	if g.in.authorized.Load() {
-		reason, detail = policy.CredentialMalformed, "a command that has not come whole in time"
+		g.refuse(policy.RequestMalformed, "a command did not come whole in time", parting{text: g.unreadable()})
+		return
 	}
-	g.refuse(reason, detail, parting{text: g.refusal()})
+	g.refuse(policy.RequestMalformed, "no start command came in time", parting{text: g.cfg.Rules.TimedOut})
 }
 
-// refusal is the text for a refusal that nobody has worded.
-func (g *Guard) refusal() string { return g.cfg.Rules.Refusal(policy.CredentialMalformed) }
+// unreadable is the text for what cannot be read, whatever its key.
+func (g *Guard) unreadable() string { return g.cfg.Rules.Refusal(policy.RequestMalformed) }
 
 // refuse ends the stream for a reason that Authorize has not seen.
 func (g *Guard) refuse(reason policy.Reason, detail string, p parting) {
@@ -230,43 +276,4 @@ func (g *Guard) refuse(reason policy.Reason, detail string, p parting) {
 		g.cfg.Refused(reason, detail)
 	}
 	g.part(p)
-}
-
-// commandClock strikes once for each time that it is set, unless it is stopped.
-type commandClock struct {
-	mu    sync.Mutex
-	timer *time.Timer
-	on    bool
-}
-
-func (c *commandClock) set(d time.Duration, f func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.on = true
-	if c.timer == nil {
-		c.timer = time.AfterFunc(d, f)
-	} else {
-		c.timer.Reset(d)
-	}
-}
-
-// stop reports whether it was in time.
-func (c *commandClock) stop() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	was := c.on
-	c.on = false
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	return was
-}
-
-// strike reports whether the clock still runs, and stops it.
-func (c *commandClock) strike() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	was := c.on
-	c.on = false
-	return was
 }

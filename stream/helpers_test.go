@@ -27,6 +27,9 @@ const (
 	startText   = "s 16K -a-general authorization=" + clientKey
 	startSent   = "s 16K -a-general authorization=" + upstreamKey
 	denied      = "s received illegal service authorization"
+	unreadable  = "s received unreadable request"
+	unreachable = "s can't connect to recognizer server"
+	timedOut    = "e timeout occurred"
 	cutText     = "p can't feed audio data to recognizer server"
 )
 
@@ -130,6 +133,7 @@ type rig struct {
 	fromC   *bufio.Reader // what the client reads
 	fromB   *bufio.Reader // what the backend reads
 	done    chan struct{} // closed when the proxy has ended
+	hasty   bool          // the proxy does not await the first start command
 
 	mu      sync.Mutex
 	keys    []string // what Authorize saw
@@ -162,6 +166,7 @@ func (r *rig) config() stream.Config {
 		Refused:     func(reason policy.Reason, _ string) { locked(func() { r.refused = append(r.refused, reason) }) },
 		OnEnd:       func() { locked(func() { r.ends++ }) },
 		OnClose:     func() { locked(func() { r.closes++ }) },
+		StartTime:   10 * time.Second,
 		CommandTime: 10 * time.Second,
 		FrameTime:   150 * time.Millisecond,
 		PartingTime: 200 * time.Millisecond,
@@ -192,7 +197,13 @@ func socketPair(t testing.TB) (client, server *net.TCPConn) {
 // newRig starts one. What is early came in one segment with the handshake.
 func newRig(t testing.TB, change func(*stream.Config), early ...[]byte) *rig {
 	t.Helper()
-	r := &rig{t: t, done: make(chan struct{})}
+	return (&rig{t: t}).run(change, early...)
+}
+
+func (r *rig) run(change func(*stream.Config), early ...[]byte) *rig {
+	t := r.t
+	t.Helper()
+	r.done = make(chan struct{})
 	cfg := r.config()
 	if change != nil {
 		change(&cfg)
@@ -236,6 +247,9 @@ func (r *rig) proxy(inner net.Conn, back *net.TCPConn, brw *bufio.ReadWriter) {
 	conn, brw := r.guard.Wrap(inner, brw)
 	defer back.Close()
 	defer conn.Close()
+	if !r.hasty && !r.guard.Await() {
+		return
+	}
 	if err := brw.Flush(); err != nil || brw.Reader.Buffered() != 0 {
 		r.t.Errorf("%d bytes in the reader, error %v", brw.Reader.Buffered(), err)
 	}

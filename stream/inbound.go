@@ -28,12 +28,19 @@ type inbound struct {
 	taken  int    // bytes of it that have been looked at
 	pooled *[stashSize]byte
 
-	authorized  atomic.Bool // a start command has gone on, once
-	early       int         // control frames before that
-	inFragments bool        // within a message of audio that comes in pieces
-	gone        bool        // the client has sent a Close frame, after which nothing goes on
-	timed       bool        // the clock is set for unit
-	err         error       // from the client's connection; comes after the stash
+	fragments ws.OpCode // of the message that comes in fragments: text, binary, or 0 for none
+	opening   bool      // no byte of the audio that comes in fragments has come yet
+	text      []byte    // the command that comes in fragments, unmasked
+	first     ws.Header // of the command's first frame
+	empties   int       // empty fragments of the command after the first
+
+	held *heldStart // a start command that waits for the backend; nil for none
+
+	authorized atomic.Bool // a start command has gone on, once
+	early      int         // control frames before that
+	gone       bool        // the client has sent a Close frame, after which nothing goes on
+	timed      bool        // the clock is set for what has begun
+	err        error       // from the client's connection; comes after the stash
 }
 
 // stashSize is what a proxy's copying reads at once; more is allocated.
@@ -43,6 +50,10 @@ var stashes = sync.Pool{New: func() any { return new([stashSize]byte) }}
 
 // keptUnit is how large a buffer for a frame may be to be kept for the next one.
 const keptUnit = 1 << 10
+
+// maxEmpties is how many empty fragments a command may have after its first one.
+// Clients send one at the end, if at all.
+const maxEmpties = 64
 
 var errClientGone = errors.New("the client is gone, in the middle of a frame or before a start command")
 
@@ -56,11 +67,15 @@ func (g *Guard) read(p []byte) (int, error) {
 		if n, err := g.sift(p); n > 0 || err != nil {
 			return n, err
 		}
+		if g.stalled() {
+			g.waitForAnswer()
+			continue
+		}
 		if in.err != nil {
 			return 0, in.end()
 		}
 		g.timeUnit()
-		n, err := g.conn.Read(p)
+		n, err := g.readClient(p)
 		in.err = err
 		if n = g.pass(p[:n]); n > 0 {
 			return n, nil
@@ -68,13 +83,23 @@ func (g *Guard) read(p []byte) (int, error) {
 	}
 }
 
+func (g *Guard) readClient(p []byte) (int, error) {
+	if g.in.held != nil {
+		return g.readWhileHeld(p)
+	}
+	return g.conn.Read(p)
+}
+
+// leftInOrder reports whether the client has closed its half of the connection.
+func (in *inbound) leftInOrder() bool { return errors.Is(in.err, io.EOF) }
+
 // end is the error with which the reading ends. Only a client that leaves in
 // order, in between frames, may be waited for: its session's results are still
 // to come.
 func (in *inbound) end() error {
 	err := in.err
 	in.err = nil // a deadline can be set again
-	inOrder := in.authorized.Load() && in.left == 0 && len(in.unit) == 0
+	inOrder := in.authorized.Load() && in.left == 0 && len(in.unit) == 0 && in.fragments != ws.OpText
 	if errors.Is(err, io.EOF) && !inOrder {
 		return errClientGone
 	}
@@ -110,7 +135,7 @@ func (g *Guard) pass(p []byte) int {
 // audio in a session that runs, and how long its header and its payload are.
 func (g *Guard) plainAudio(b []byte) (header int, length int64, ok bool) {
 	in := &g.in
-	if len(b) < ws.MinHeaderSize || b[0] != 0x80|byte(ws.OpBinary) || in.inFragments || !g.feeding() {
+	if len(b) < ws.MinHeaderSize || b[0] != 0x80|byte(ws.OpBinary) || in.fragments != 0 || !g.feeding() {
 		return 0, 0, false
 	}
 	header = headerLen(b[1])
@@ -165,8 +190,15 @@ func (g *Guard) sift(p []byte) (n int, err error) {
 			}
 			continue
 		}
-		if in.gone {
+		switch {
+		case in.gone:
 			in.drop()
+			in.held = nil
+		case in.held != nil && !g.waiting():
+			if err := g.resume(); err != nil {
+				return 0, err
+			}
+			continue
 		}
 		rest := in.stash[in.taken:]
 		if len(rest) == 0 {
@@ -180,7 +212,15 @@ func (g *Guard) sift(p []byte) (n int, err error) {
 			n += k
 			continue
 		}
-		if err := g.collect(rest); err != nil {
+		switch {
+		case in.held == nil:
+			err = g.collect(rest)
+		case in.held.full():
+			return n, nil
+		default:
+			err = g.enqueue(rest)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -208,6 +248,9 @@ func (g *Guard) collect(rest []byte) error {
 		in.unit = append(in.unit, rest[:k]...)
 		in.taken += k
 		rest = rest[k:]
+		if err := g.reserve(); err != nil {
+			return err
+		}
 		switch {
 		case len(in.unit) < want:
 			return nil
@@ -237,51 +280,67 @@ func (g *Guard) wanted() (int, error) {
 		}
 		in.header, in.size = h, size
 	}
-	switch in.header.OpCode {
+	length := in.header.Length
+	switch in.kind() {
 	case ws.OpBinary:
-		return size + 1, nil
-	case ws.OpContinuation:
+		if in.header.OpCode == ws.OpBinary || in.opening {
+			return size + int(min(length, 1)), nil
+		}
 		return size, nil
 	}
-	return size + int(in.header.Length), nil
+	return size + int(length), nil
+}
+
+// kind is what unit is a frame of: a continuation is one of the message that it
+// continues.
+func (in *inbound) kind() ws.OpCode {
+	if in.header.OpCode == ws.OpContinuation {
+		return in.fragments
+	}
+	return in.header.OpCode
 }
 
 // What is wrong with a frame, from a client.
 var (
-	errPieces   = errors.New("a command in pieces: want one frame")
 	errTooLarge = errors.New("a command or a frame of audio that is too large")
 	errEmpty    = errors.New("an empty binary message")
+	errEmpties  = errors.New("too many empty fragments of a command")
 	errEarly    = errors.New("too many control frames before the first start command")
 )
 
 // expect says what is wrong with a frame whose header is known.
 func (g *Guard) expect(h ws.Header) error {
 	in := &g.in
-	switch h.OpCode {
-	case ws.OpText:
+	if h.OpCode.IsControl() {
+		if in.authorized.Load() {
+			return nil
+		}
+		if in.early++; in.early > g.cfg.MaxEarlyFrames {
+			return errEarly
+		}
+		return nil
+	}
+	continues := h.OpCode == ws.OpContinuation
+	if continues != (in.fragments != 0) {
+		return errNesting
+	}
+	if h.OpCode == ws.OpText || in.fragments == ws.OpText {
+		if continues && h.Length == 0 {
+			in.empties++
+		}
 		switch {
-		case in.inFragments:
-			return errNesting
-		case !h.Fin:
-			return errPieces
-		case h.Length > int64(g.cfg.MaxCommand):
+		case h.Length > int64(g.cfg.MaxCommand-len(in.text)):
 			return errTooLarge
+		case in.empties > maxEmpties:
+			return errEmpties
 		}
-	case ws.OpBinary, ws.OpContinuation:
-		switch {
-		case in.inFragments != (h.OpCode == ws.OpContinuation):
-			return errNesting
-		case h.Length == 0 && h.OpCode == ws.OpBinary:
-			return errEmpty
-		case h.Length > g.cfg.MaxAudio:
-			return errTooLarge
-		}
-	default: // a control frame
-		if !in.authorized.Load() {
-			if in.early++; in.early > g.cfg.MaxEarlyFrames {
-				return errEarly
-			}
-		}
+		return nil
+	}
+	switch {
+	case h.Length > g.cfg.MaxAudio:
+		return errTooLarge
+	case h.Length == 0 && h.Fin && (!continues || in.opening):
+		return errEmpty
 	}
 	return nil
 }
@@ -290,18 +349,30 @@ func (g *Guard) expect(h ws.Header) error {
 // is for what is held until it is whole: audio is not.
 func (g *Guard) timeUnit() {
 	in := &g.in
-	if in.timed || len(in.unit) == 0 || !in.authorized.Load() {
-		return
-	}
-	if op := ws.OpCode(in.unit[0] & 0x0f); op == ws.OpText || op.IsControl() {
+	if !in.timed && in.authorized.Load() && in.begun() {
 		in.timed = true
 		g.clock.set(g.cfg.CommandTime, g.late)
 	}
 }
 
+// begun reports whether a command or a control frame has come in part.
+func (in *inbound) begun() bool {
+	if in.fragments == ws.OpText {
+		return true
+	}
+	if len(in.unit) == 0 {
+		return false
+	}
+	op := ws.OpCode(in.unit[0] & 0x0f)
+	return op.IsControl() || op == ws.OpText && in.held == nil
+}
+
 // rest looks for a Close frame from where the reading has stopped.
 func (in *inbound) rest() *skimmer {
 	s := &skimmer{left: in.left, closed: in.gone}
+	if in.held != nil {
+		s.left = in.held.left
+	}
 	s.skim(in.unit)
 	s.skim(in.stash[in.taken:])
 	in.drop()

@@ -36,6 +36,7 @@ type outbound struct {
 	ctl    holder              // what is held of a control frame, which may come within a text
 	flow   credential.Redactor // of a text that is masked while it passes
 
+	watched  bool   // the message is a text that may refuse the gate's own key
 	learning bool   // the message is a text whose beginning is to be known
 	start    []byte // that beginning
 	enough   int    // bytes of it
@@ -57,15 +58,28 @@ func (h *holder) add(p []byte) {
 
 func (h *holder) size() int { return max(0, len(*h)-ws.MaxHeaderSize) }
 
-// frame renders what is held as one final frame, masked.
-func (h *holder) frame(c *codec, opcode ws.OpCode, r *credential.Redactor) []byte {
+// payload is what is held.
+func (h *holder) payload() []byte {
 	h.add(nil)
-	payload := (*h)[ws.MaxHeaderSize:]
-	copy(payload, r.Whole(payload))
-	header := c.append(c.spare[:0], ws.Header{Fin: true, OpCode: opcode, Length: int64(len(payload))})
+	return (*h)[ws.MaxHeaderSize:]
+}
+
+// frame renders what is held as one final frame, masked.
+func (h *holder) frame(o *outbound, opcode ws.OpCode) []byte {
+	payload := h.payload()
+	copy(payload, o.masked(payload))
+	header := o.codec.append(o.codec.spare[:0], ws.Header{Fin: true, OpCode: opcode, Length: int64(len(payload))})
 	from := ws.MaxHeaderSize - len(header)
 	copy((*h)[from:], header)
 	return (*h)[from:]
+}
+
+// masked masks keys in a message that is whole.
+func (o *outbound) masked(message []byte) []byte {
+	if o.redactor == nil {
+		return message
+	}
+	return o.redactor.Whole(message)
 }
 
 func (o *outbound) init(cfg *Config) {

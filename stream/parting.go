@@ -30,6 +30,7 @@ func (g *Guard) begin() bool {
 	}
 	_ = g.clock.stop()
 	g.endSessions()
+	g.wakeReader()
 	return true
 }
 
@@ -154,6 +155,7 @@ func (g *Guard) close(hard bool) (err error) {
 			g.cfg.OnClose()
 		}
 		close(g.done)
+		g.release()
 	})
 	return err
 }

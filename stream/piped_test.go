@@ -67,7 +67,7 @@ func newPiped(t testing.TB, change func(*stream.Config)) *piped {
 	f := &piped{script: &script{}, room: make([]byte, 32<<10)}
 	f.t = t
 	cfg := f.config()
-	cfg.CommandTime = time.Hour
+	cfg.StartTime, cfg.CommandTime = time.Hour, time.Hour
 	if change != nil {
 		change(&cfg)
 	}

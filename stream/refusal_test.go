@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	malformed = policy.CredentialMalformed
+	malformed = policy.RequestMalformed
 	judged    = policy.Undecided // by Authorize
 )
 
@@ -34,38 +34,43 @@ func TestR19_WhatIsOutOfPlaceEndsTheStream(t *testing.T) {
 		"two keys":                             {nil, text(startText + " authorization=" + clientKey), judged, denied},
 		"a key in another spelling":            {nil, text("s 16K -a-general Authorization=" + clientKey), judged, denied},
 		"a masked command with an unknown key": {nil, rawFrame(0x81, mask, 0, []byte("s authorization=OTHER")), judged, denied},
-		"a text that is no command":            {nil, text("hello"), malformed, denied},
-		"a command that only begins alike":     {nil, text("start authorization=" + clientKey), malformed, denied},
-		"an empty text":                        {nil, text(""), malformed, denied},
-		"a text that is no UTF-8":              {nil, text(startText + "\xff"), malformed, denied},
-		"a binary start":                       {nil, binaryOf(startText), malformed, denied},
-		"an empty binary message":              {nil, binaryOf(""), malformed, denied},
-		"a start in pieces":                    {nil, rawFrame(0x01, nil, 0, []byte(startText)), malformed, denied},
-		"a compressed start":                   {nil, rawFrame(0xC1, nil, 0, []byte(startText)), malformed, denied},
-		"RSV2":                                 {nil, rawFrame(0xA1, nil, 0, []byte(startText)), malformed, denied},
-		"RSV3":                                 {begun, rawFrame(0x92, nil, 0, []byte("px")), malformed, denied},
-		"a reserved opcode":                    {nil, rawFrame(0x83, nil, 0, nil), malformed, denied},
-		"a reserved control opcode":            {begun, rawFrame(0x8B, nil, 0, nil), malformed, denied},
-		"a length of 64 bits":                  {begun, []byte{0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 2, 'p', 'x'}, malformed, denied},
-		"a Ping in pieces":                     {begun, rawFrame(0x09, nil, 0, nil), malformed, denied},
-		"a Ping that is too long":              {begun, rawFrame(0x89, nil, 0, make([]byte, 126)), malformed, denied},
-		"a start that is too large":            {nil, rawFrame(0x81, nil, 0, []byte(startText+" x="+strings.Repeat("y", 64<<10))), malformed, denied},
-		"a frame of audio that is too large":   {begun, []byte{0x82, 127, 0, 0, 0, 0, 1, 0, 0, 1, 'p'}, malformed, denied},
-		"a continuation of nothing":            {begun, rawFrame(0x80, nil, 0, []byte("px")), malformed, denied},
-		"a continuation before all":            {nil, rawFrame(0x80, nil, 0, []byte(startText)), malformed, denied},
-		"an end before all":                    {nil, text("e"), malformed, denied},
+		"a text that is no command":            {nil, text("hello"), malformed, unreadable},
+		"a command that only begins alike":     {nil, text("start authorization=" + clientKey), malformed, unreadable},
+		"an empty text":                        {nil, text(""), malformed, unreadable},
+		"a text that is no UTF-8":              {nil, text(startText + "\xff"), malformed, unreadable},
+		"a binary start":                       {nil, binaryOf(startText), malformed, unreadable},
+		"an empty binary message":              {nil, binaryOf(""), malformed, unreadable},
+		"a start within a start in fragments":  {nil, rawFrame(0x01, nil, 0, []byte(startText)), malformed, unreadable},
+		"audio within a start in fragments":    {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte(startText)), audio("x")), malformed, unreadable},
+		"fragments that are too large in all":  {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte(startText+" x=")), rawFrame(0x80, nil, 0, bytes.Repeat([]byte("y"), 1<<20))), malformed, unreadable},
+		"empty fragments without an end":       {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte("s")), bytes.Repeat(rawFrame(0x00, nil, 0, nil), 65)), malformed, unreadable},
+		"fragments that are no UTF-8":          {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte(startText+" x=\xe9")), rawFrame(0x80, nil, 0, []byte("\x9f"))), malformed, unreadable},
+		"fragments with an unknown key":        {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte("s authorization=")), rawFrame(0x80, nil, 0, []byte("OTHER"))), judged, denied},
+		"fragments of audio that have nothing": {begun, slices.Concat(rawFrame(0x02, nil, 0, nil), rawFrame(0x80, nil, 0, nil)), malformed, unreadable},
+		"fragments of no audio":                {begun, slices.Concat(rawFrame(0x02, nil, 0, nil), rawFrame(0x80, nil, 0, []byte("x"))), malformed, unreadable},
+		"a compressed start":                   {nil, rawFrame(0xC1, nil, 0, []byte(startText)), malformed, unreadable},
+		"RSV2":                                 {nil, rawFrame(0xA1, nil, 0, []byte(startText)), malformed, unreadable},
+		"RSV3":                                 {begun, rawFrame(0x92, nil, 0, []byte("px")), malformed, unreadable},
+		"a reserved opcode":                    {nil, rawFrame(0x83, nil, 0, nil), malformed, unreadable},
+		"a reserved control opcode":            {begun, rawFrame(0x8B, nil, 0, nil), malformed, unreadable},
+		"a length of 64 bits":                  {begun, []byte{0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 2, 'p', 'x'}, malformed, unreadable},
+		"a Ping in pieces":                     {begun, rawFrame(0x09, nil, 0, nil), malformed, unreadable},
+		"a Ping that is too long":              {begun, rawFrame(0x89, nil, 0, make([]byte, 126)), malformed, unreadable},
+		"a start that is too large":            {nil, rawFrame(0x81, nil, 0, []byte(startText+" x="+strings.Repeat("y", 1<<20))), malformed, unreadable},
+		"a frame of audio that is too large":   {begun, []byte{0x82, 127, 0, 0, 0, 0, 1, 0, 0, 1, 'p'}, malformed, unreadable},
+		"a continuation of nothing":            {begun, rawFrame(0x80, nil, 0, []byte("px")), malformed, unreadable},
+		"a continuation before all":            {nil, rawFrame(0x80, nil, 0, []byte(startText)), malformed, unreadable},
+		"an end before all":                    {nil, text("e"), malformed, unreadable},
 		"audio before all":                     {nil, audio("x"), malformed, cutText},
 		"audio after the end":                  {ended, audio("x"), malformed, cutText},
-		"another end after the end":            {ended, text("e"), malformed, denied},
-		"a start within a session":             {begun, startFrame, malformed, denied},
-		"a start before the end is answered":   {ended, startFrame, malformed, denied},
-		"binary that is no audio":              {begun, binaryOf("x"), malformed, denied},
-		"audio in text":                        {begun, text("px"), malformed, denied},
-		"an end with a word":                   {begun, text("e now"), malformed, denied},
-		"an end in capitals":                   {begun, text("E"), malformed, denied},
-		"an empty piece of audio":              {begun, rawFrame(0x02, nil, 0, nil), malformed, denied},
-		"a command within audio in pieces":     {append(begun, rawFrame(0x02, nil, 0, []byte("p"))), text("e"), malformed, denied},
-		"audio within audio in pieces":         {append(begun, rawFrame(0x02, nil, 0, []byte("p"))), audio("x"), malformed, denied},
+		"another end after the end":            {ended, text("e"), malformed, unreadable},
+		"a start within a session":             {begun, startFrame, malformed, unreadable},
+		"binary that is no audio":              {begun, binaryOf("x"), malformed, unreadable},
+		"audio in text":                        {begun, text("px"), malformed, unreadable},
+		"an end with a word":                   {begun, text("e now"), malformed, unreadable},
+		"an end in capitals":                   {begun, text("E"), malformed, unreadable},
+		"a command within audio in pieces":     {append(begun, rawFrame(0x02, nil, 0, []byte("p"))), text("e"), malformed, unreadable},
+		"audio within audio in pieces":         {append(begun, rawFrame(0x02, nil, 0, []byte("p"))), audio("x"), malformed, unreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)
@@ -139,7 +144,7 @@ func TestControlFramesBeforeTheFirstStartStayHere(t *testing.T) {
 		}
 	})
 	t.Run("a Pong waits for the end of the backend's frame", func(t *testing.T) {
-		r := newRig(t, nil)
+		r := (&rig{t: t, hasty: true}).run(nil)
 		whole := binaryOf("in two pieces")
 		r.answer(whole[:5])
 		if _, err := r.fromC.Peek(5); err != nil {
@@ -156,18 +161,14 @@ func TestControlFramesBeforeTheFirstStartStayHere(t *testing.T) {
 		for range 16 {
 			r.wantClient(got{true, 10, false, "x"})
 		}
-		r.wantEnd(denied)
+		r.wantEnd(unreadable)
 		r.wantRefused(malformed)
 	})
 }
 
-func TestCommandsHaveToComeInTime(t *testing.T) {
-	quick := func(cfg *stream.Config) { cfg.CommandTime = 150 * time.Millisecond }
-	t.Run("nothing", func(t *testing.T) {
-		r := newRig(t, quick)
-		r.wantEnd(denied)
-		r.wantRefused(policy.CredentialMissing)
-	})
+func TestR16_CommandsHaveToComeInTime(t *testing.T) {
+	const short = 150 * time.Millisecond
+	quick := func(cfg *stream.Config) { cfg.StartTime = short }
 	drip := func(r *rig, frame []byte) {
 		for _, b := range frame {
 			if _, err := r.client.Write([]byte{b}); err != nil {
@@ -176,37 +177,48 @@ func TestCommandsHaveToComeInTime(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	t.Run("the first, drop by drop", func(t *testing.T) {
-		r := newRig(t, quick)
-		go drip(r, startFrame)
-		r.wantEnd(denied)
-		r.wantRefused(policy.CredentialMissing)
-	})
-	t.Run("Pings instead", func(t *testing.T) {
-		r := newRig(t, quick)
-		go drip(r, bytes.Repeat(rawFrame(0x8A, nil, 0, nil), 10))
-		r.wantEnd(denied)
-	})
-	for name, frame := range map[string][]byte{"a second start": startFrame, "a Ping": rawFrame(0x89, nil, 0, make([]byte, 100))} {
-		t.Run(name+", drop by drop", func(t *testing.T) {
+	for name, sent := range map[string][]byte{
+		"nothing":                              nil,
+		"the first, drop by drop":              startFrame,
+		"Pongs instead":                        bytes.Repeat(rawFrame(0x8A, nil, 0, nil), 10),
+		"fragments without an end":             bytes.Repeat(rawFrame(0x01, nil, 0, []byte("s authorization="+clientKey)), 1),
+		"empty fragments, one after the other": slices.Concat(rawFrame(0x01, nil, 0, nil), bytes.Repeat(rawFrame(0x00, nil, 0, nil), 10)),
+	} {
+		t.Run(name, func(t *testing.T) {
 			r := newRig(t, quick)
+			go drip(r, sent)
+			r.wantEnd(timedOut)
+			r.wantRefused(malformed)
+		})
+	}
+	later := func(cfg *stream.Config) { cfg.CommandTime = short }
+	long := rawFrame(0x01, nil, 0, []byte(startText))
+	for name, frame := range map[string][]byte{
+		"a second start":                    startFrame,
+		"a Ping":                            rawFrame(0x89, nil, 0, make([]byte, 100)),
+		"a second start in fragments":       slices.Concat(long, bytes.Repeat(rawFrame(0x00, nil, 0, nil), 30)),
+		"fragments and whole Pongs between": slices.Concat(long, bytes.Repeat(rawFrame(0x8A, nil, 0, nil), 30)),
+	} {
+		t.Run(name+", drop by drop", func(t *testing.T) {
+			r := newRig(t, later)
 			r.start()
 			r.send(text("e"))
 			r.wantBackend(textOf("e"))
 			r.answer(text("e"))
 			r.wantClient(textOf("e"))
-			time.Sleep(300 * time.Millisecond) // there is no hurry in between
+			time.Sleep(2 * short) // there is no hurry in between
 			go drip(r, frame)
-			r.wantEnd(denied)
+			r.wantClient(textOf(unreadable))
+			<-r.done
 			r.wantRefused(malformed)
 		})
 	}
 	t.Run("but not audio", func(t *testing.T) {
-		r := newRig(t, quick)
+		r := newRig(t, later)
 		r.start()
 		go drip(r, slices.Concat(audio("a slow one"), text("e")))
 		r.wantBackend(audioOf("a slow one"), textOf("e"))
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(2 * short)
 		r.answer(text("e"))
 		r.wantClient(textOf("e"))
 	})

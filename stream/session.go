@@ -30,6 +30,7 @@ func (g *Guard) become(to uint32, from ...uint32) bool {
 		if to == idle {
 			g.onEnd()
 			g.session.CompareAndSwap(settling, idle)
+			g.wakeReader()
 		}
 		return true
 	}
@@ -59,6 +60,7 @@ func (g *Guard) feeding() bool {
 // the longest of the words if it has so many.
 func (g *Guard) answered(start []byte) {
 	rules := g.cfg.Rules
+	g.noteAnswer(start)
 	if is, _ := answers(start, rules.Ended); is {
 		_ = g.become(idle, running, failed, ended)
 		return
@@ -70,6 +72,15 @@ func (g *Guard) answered(start []byte) {
 	}
 	if is, _ := answers(start, rules.Failed); is {
 		_ = g.become(failed, running)
+	}
+}
+
+// noteAnswer notes that the backend has answered a start command, if it has.
+func (g *Guard) noteAnswer(start []byte) {
+	for _, word := range []string{g.cfg.Rules.Started, g.cfg.Rules.Ended} {
+		if is, _ := answers(start, word); is {
+			g.asked.Store(false)
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func (w *writer) nextFrame() error {
 		return w.skip()
 	}
 	h, err := o.codec.parse(o.head)
-	if err != nil || h.Masked || !o.take(h) {
+	if err != nil || h.Masked || !o.take(h, w.g.watches()) {
 		o.left = 0 // none of it goes out
 		if err := w.skip(); err != nil {
 			return err
@@ -150,7 +150,7 @@ func (w *writer) payload() error {
 		}
 	case held:
 		h := o.holder()
-		if whole && h.size() == 0 && &o.redactor.Whole(chunk)[0] == &chunk[0] {
+		if whole && h.size() == 0 && &o.masked(chunk)[0] == &chunk[0] && !(o.watched && w.g.keyRefused(chunk)) {
 			o.fate = passes // there is no key in it
 			w.at += len(chunk)
 			break
@@ -191,7 +191,11 @@ func (w *writer) frameEnd() error {
 	if control {
 		opcode = o.header.OpCode
 	}
-	err := w.g.emit(h.frame(&o.codec, opcode, o.redactor))
+	frame := h.frame(o, opcode)
+	if o.watched && !control && w.g.keyRefused(h.payload()) {
+		frame = w.g.upstreamRefused()
+	}
+	err := w.g.emit(frame)
 	*h = reuse(*h)
 	return err
 }
@@ -207,8 +211,9 @@ func (g *Guard) learn(chunk []byte) {
 	}
 }
 
-// take decides what becomes of a frame, and reports whether it may be.
-func (o *outbound) take(h ws.Header) bool {
+// take decides what becomes of a frame, and reports whether it may be. If it is
+// watched, a text is the backend's answer to a start command.
+func (o *outbound) take(h ws.Header, watched bool) bool {
 	o.header, o.left, o.fate = h, h.Length, passes
 	if h.OpCode.IsControl() {
 		if o.redactor != nil && h.Length > 0 { // the reason of a Close frame is a text
@@ -222,9 +227,10 @@ func (o *outbound) take(h ws.Header) bool {
 	if h.OpCode != ws.OpContinuation {
 		o.learning, o.start = h.OpCode == ws.OpText, o.start[:0]
 		o.kind = h.OpCode
+		o.watched = watched && h.OpCode == ws.OpText
 	}
 	switch {
-	case o.redactor == nil, o.open && o.kind != ws.OpBinary:
+	case o.redactor == nil && !o.watched, o.open && o.kind != ws.OpBinary:
 		o.open = !h.Fin
 	case o.kind == ws.OpBinary:
 		// It is masked while it passes, each piece by itself.
@@ -241,6 +247,7 @@ func (o *outbound) take(h ws.Header) bool {
 	case h.Length == 0:
 	case h.Length <= maxHeld:
 		o.fate = held
+	case o.redactor == nil:
 	default:
 		o.fate = masked
 		o.flow = o.redactor.Anew(int(h.Length))

@@ -1,0 +1,204 @@
+package stream_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/stream"
+)
+
+// awaiting is a guard whose caller waits for the first start command, and the
+// client.
+func awaiting(t *testing.T, change func(*stream.Config), early ...[]byte) (r *rig, awaited chan bool) {
+	t.Helper()
+	r = &rig{t: t}
+	cfg := r.config()
+	if change != nil {
+		change(&cfg)
+	}
+	client, inner := socketPair(t)
+	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
+	r.client, r.fromC = client, bufio.NewReader(client)
+	r.guard = stream.New(cfg)
+	brw := bufio.NewReadWriter(bufio.NewReader(inner), bufio.NewWriter(inner))
+	if all := slices.Concat(early...); len(all) > 0 {
+		r.send(all)
+		if _, err := brw.Peek(len(all)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, _ := r.guard.Wrap(inner, brw)
+	awaited = make(chan bool, 1)
+	go func() {
+		ok := r.guard.Await()
+		if ok {
+			r.backend = conn
+		}
+		awaited <- ok
+	}()
+	t.Cleanup(r.guard.Close)
+	return r, awaited
+}
+
+func TestR21_AwaitReturnsWithAnAuthorizedStart(t *testing.T) {
+	long := startText + " x=" + strings.Repeat("y", 5000)
+	all := slices.Concat(text(long), audio("one"), rawFrame(0x89, nil, 0, nil), text("e"))
+	want := slices.Concat(text(strings.Replace(long, clientKey, upstreamKey, 1)), audio("one"), rawFrame(0x89, nil, 0, nil), text("e"))
+	for at := 0; at < len(all); at += 13 {
+		r, awaited := awaiting(t, nil, all[:min(at, 4000)])
+		r.send(all[min(at, 4000):])
+		if !<-awaited {
+			t.Fatalf("cut at %d: the stream has ended", at)
+		}
+		sent := make([]byte, len(want))
+		if _, err := io.ReadFull(r.backend, sent); err != nil || !bytes.Equal(sent, want) {
+			t.Fatalf("cut at %d: the proxy reads %.300q, %v", at, sent, err)
+		}
+	}
+}
+
+func TestR21_AwaitReturnsWhenTheStreamEnds(t *testing.T) {
+	quick := func(cfg *stream.Config) { cfg.StartTime = 50 * time.Millisecond }
+	for name, test := range map[string]struct {
+		change func(*stream.Config)
+		do     func(*rig)
+		told   []got
+	}{
+		"a key that is refused":         {nil, func(r *rig) { r.send(text("s authorization=OTHER")) }, []got{textOf(denied)}},
+		"a command that cannot be read": {nil, func(r *rig) { r.send(text("hello")) }, []got{textOf(unreadable)}},
+		"no command in time":            {quick, func(*rig) {}, []got{textOf(timedOut)}},
+		"a cut":                         {nil, func(r *rig) { r.guard.Cut("") }, []got{textOf(cutText)}},
+		"a failure":                     {nil, func(r *rig) { r.guard.Fail("s x") }, []got{textOf("s x")}},
+		"a client that goes":            {nil, func(r *rig) { r.client.Close() }, nil},
+		"one that goes in a command":    {nil, func(r *rig) { r.send(startFrame[:9]); r.client.Close() }, nil},
+		"one that closes":               {nil, func(r *rig) { r.send(rawFrame(0x88, mask, 0, []byte{3, 232})) }, []got{{true, 8, false, "\x03\xe8"}}},
+		"the caller's own wish":         {nil, func(r *rig) { r.guard.Close() }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, awaited := awaiting(t, test.change)
+			test.do(r)
+			r.wantClient(test.told...)
+			if <-awaited {
+				t.Error("the stream goes on")
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.closes != 1 || r.ends != 0 || !r.guard.Ended() {
+				t.Errorf("OnClose was called %d times, OnEnd %d times", r.closes, r.ends)
+			}
+		})
+	}
+}
+
+func TestR21_AFailureAfterTheStart(t *testing.T) {
+	r, awaited := awaiting(t, nil)
+	r.send(startFrame, audio("at once"))
+	if !<-awaited {
+		t.Fatal("the stream has ended")
+	}
+	r.guard.Fail(unreachable)
+	r.wantClient(textOf(unreachable), got{true, 8, false, "\x03\xf0"})
+	if r.over() != 1 || r.closes != 1 {
+		t.Errorf("%d sessions over, closed %d times", r.over(), r.closes)
+	}
+	if n, err := r.backend.Read(make([]byte, 10)); n > 0 || err == nil {
+		t.Errorf("the proxy reads %d bytes, %v", n, err)
+	}
+}
+
+// budget is a limit as a server has one for all its streams.
+type budget struct {
+	left atomic.Int64
+	most int64
+}
+
+func newBudget(n int64) *budget { b := &budget{most: n}; b.left.Store(n); return b }
+
+func (b *budget) into(cfg *stream.Config) {
+	cfg.Reserve = func(n int) bool {
+		if b.left.Add(-int64(n)) < 0 {
+			b.left.Add(int64(n))
+			return false
+		}
+		return true
+	}
+	cfg.Release = func(n int) { b.left.Add(int64(n)) }
+}
+
+func (b *budget) wantAllBack(t *testing.T) {
+	t.Helper()
+	if left := b.left.Load(); left != b.most {
+		t.Errorf("%d bytes of %d are left", left, b.most)
+	}
+}
+
+func TestR21_WhatIsHeldBeforeAKeyIsKnownIsReserved(t *testing.T) {
+	long := startText + " x=" + strings.Repeat("y", 200<<10)
+	for name, pieces := range map[string][][]byte{"one frame": {text(long)}, "fragments": inFragments(1, mask, long, slices.Repeat([]int{4096}, 40)...)} {
+		t.Run(name, func(t *testing.T) {
+			b := newBudget(1 << 20)
+			r, awaited := awaiting(t, b.into)
+			r.send(slices.Concat(pieces...)[:100<<10])
+			for deadline := time.Now().Add(5 * time.Second); b.left.Load() > b.most-100<<10; {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d bytes are reserved for 100 KiB", b.most-b.left.Load())
+				}
+			}
+			r.send(slices.Concat(pieces...)[100<<10:])
+			if !<-awaited {
+				t.Fatal("the stream has ended")
+			}
+			b.wantAllBack(t)
+		})
+	}
+	t.Run("given back where the client goes", func(t *testing.T) {
+		b := newBudget(1 << 20)
+		r, awaited := awaiting(t, b.into)
+		r.send(text(long)[:50<<10])
+		r.client.Close()
+		if <-awaited {
+			t.Error("the stream goes on")
+		}
+		b.wantAllBack(t)
+	})
+	t.Run("refused where nothing is left", func(t *testing.T) {
+		b := newBudget(64 << 10)
+		r, awaited := awaiting(t, b.into)
+		go r.client.Write(text(long))
+		r.wantClient(textOf(unreachable))
+		if <-awaited {
+			t.Error("the stream goes on")
+		}
+		r.wantRefused(policy.Throttled)
+		b.wantAllBack(t)
+	})
+	t.Run("free for short commands", func(t *testing.T) {
+		r, awaited := awaiting(t, newBudget(0).into)
+		r.send(startFrame)
+		if !<-awaited {
+			t.Error("the stream has ended")
+		}
+	})
+	t.Run("free after a key is known", func(t *testing.T) {
+		r, awaited := awaiting(t, newBudget(0).into)
+		r.send(startFrame)
+		<-awaited
+		go r.client.Write(slices.Concat(text("e"), text(long)))
+		want := slices.Concat(text(startSent), text("e"), text(strings.Replace(long, clientKey, upstreamKey, 1)))
+		sent := make([]byte, len(want))
+		if _, err := io.ReadFull(r.backend, sent[:len(text(startSent))+3]); err != nil {
+			t.Fatal(err)
+		}
+		r.backend.Write(text("e"))
+		if _, err := io.ReadFull(r.backend, sent[len(text(startSent))+3:]); err != nil || !bytes.Equal(sent, want) {
+			t.Errorf("the proxy reads %.300q, %v", sent, err)
+		}
+	})
+}

@@ -1,0 +1,67 @@
+package stream_test
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/stream"
+)
+
+func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
+	refusals := []string{denied, "s Received illegal Service Authorization (expired)", "s invalid API key", "s APPKEY is wrong"}
+	others := []string{"s", "s no such engine", "s can't connect to recognizer server", "s"}
+	modes := map[credential.Mode]string{credential.Replace: startSent, credential.Drop: "s 16K -a-general", credential.Pass: startText}
+	for mode, sent := range modes {
+		var told atomic.Int32
+		f := newPiped(t, func(cfg *stream.Config) {
+			cfg.Upstream.Mode = mode
+			cfg.UpstreamRefused = func() { told.Add(1) }
+		})
+		var want []got
+		answer := func(message string, pieces ...[]byte) {
+			f.feed(startFrame)
+			f.respond(pieces...)
+			want = append(want, textOf(message))
+			if message == "s" {
+				f.feed(text("e"))
+				f.respond(text("e"))
+				want = append(want, textOf("e"))
+			}
+		}
+		for _, other := range others {
+			answer(other, text(other))
+		}
+		if told.Load() != 0 {
+			t.Errorf("mode %v: another answer is taken for a refusal", mode)
+		}
+		for _, refusal := range refusals {
+			message := unreachable
+			if mode == credential.Pass {
+				message = refusal
+			}
+			answer(message, text(refusal))
+			for at := range len(text(refusal)) {
+				answer(message, text(refusal)[:at], text(refusal)[at:])
+			}
+			if mode != credential.Pass {
+				answer(message, slices.Concat(inFragments(1, nil, refusal, 1, 4, 0)...))
+			}
+		}
+		if n := int(told.Load()); mode == credential.Pass && n != 0 || mode != credential.Pass && n < len(refusals) {
+			t.Errorf("mode %v: told %d times", mode, n)
+		}
+		// What comes in a session is a result, whatever its words.
+		f.feed(startFrame)
+		f.respond(text("s"), text(`A {"text":"s authorization"}`), text("s authorization"))
+		want = append(want, textOf("s"), textOf(`A {"text":"s authorization"}`), textOf("s authorization"))
+		if got := frames(t, f.script.out.Bytes()); !slices.Equal(got, want) {
+			t.Errorf("mode %v: the client gets %+v, want %+v", mode, got, want)
+		}
+		if !strings.Contains(f.sent.String(), sent) || f.ended != nil {
+			t.Errorf("mode %v: the backend gets %.100q, %v", mode, f.sent.String(), f.ended)
+		}
+	}
+}
