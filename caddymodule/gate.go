@@ -105,11 +105,13 @@ type Gate struct {
 	// How many streams an account may have at a time. Default: no limit.
 	MaxStreamsPerAccount int `json:"max_streams_per_account,omitempty"`
 
-	// How long a stream may take to its first command, and any later command
-	// from its first byte to its last. Default: `10s`.
+	// How long after its handshake a stream's first command must have come whole.
+	// Some clients connect early and send the command when somebody speaks. Any
+	// later command has 30 seconds from its first byte to its last.
+	// Default: `60s`.
 	StartTimeout caddy.Duration `json:"start_timeout,omitempty"`
 
-	// How many bytes a command may have. Default: 65536.
+	// How many bytes a command may have. Default: 1048576.
 	MaxCommand int `json:"max_command,omitempty"`
 
 	// How many frames may come before the first command. None but control frames
@@ -128,6 +130,8 @@ type Gate struct {
 	tally    *tally
 	session  string // the API's session header, in the spelling that net/http gives it
 	logger   *zap.Logger
+
+	upstreamRefusals onceAMinute // of streams, in the log
 }
 
 // The words that stand for no key in upstream_key.
@@ -142,7 +146,8 @@ const (
 	maxMaxHead     = 16 << 20
 	defaultGrace   = 24 * time.Hour
 
-	defaultStartTimeout   = 10 * time.Second
+	defaultStartTimeout   = 60 * time.Second
+	defaultMaxCommand     = 1 << 20
 	defaultMaxEarlyFrames = 16
 	defaultMaxPending     = 64
 

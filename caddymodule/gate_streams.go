@@ -15,7 +15,7 @@ func (g *Gate) provisionStreams() {
 		g.StartTimeout = caddy.Duration(defaultStartTimeout)
 	}
 	if g.MaxCommand == 0 {
-		g.MaxCommand = defaultMaxHead
+		g.MaxCommand = defaultMaxCommand
 	}
 	if g.MaxEarlyFrames == 0 {
 		g.MaxEarlyFrames = defaultMaxEarlyFrames
@@ -33,7 +33,7 @@ func (g *Gate) validateStreams() error {
 		return fmt.Errorf("max_stream_time %s: want a duration such as 4h", time.Duration(g.MaxStreamTime))
 	}
 	if g.StartTimeout <= 0 {
-		return fmt.Errorf("start_timeout %s: want a duration such as 10s", time.Duration(g.StartTimeout))
+		return fmt.Errorf("start_timeout %s: want a duration such as 60s", time.Duration(g.StartTimeout))
 	}
 	if g.MaxCommand < minMaxHead || g.MaxCommand > maxMaxHead {
 		return fmt.Errorf("max_command %d: want a size from 1KiB to 16MiB", g.MaxCommand)

@@ -2,11 +2,15 @@ package caddymodule
 
 import (
 	"bufio"
-	"io"
+	"context"
+	"crypto/sha1" //nolint:gosec // RFC 6455 has clients check it
+	"encoding/base64"
+	"errors"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -37,20 +41,47 @@ func connectionTokens(header http.Header) (tokens []string) {
 	return tokens
 }
 
-// serveStream lets a handshake through, which bears no key. What the client then
-// sends is checked command by command.
+// serveStream answers a handshake, which carries no key, and waits for the first
+// start command. Only when that has been authorized the backend learns of the
+// stream. What the client then sends is checked command by command.
 func (x *exchange) serveStream(next caddyhttp.Handler) error {
 	found := credential.Find(x.r, x.gate.api, nil)
 	if _, fault := found.Credential(); fault != nil && fault.Reason != policy.CredentialMissing {
 		return x.refuse(fault.Reason, fault.Detail)
 	}
-	client := x.r.Context()
+	if !knownWebSocketVersion(x.r.Header) {
+		x.w.Header().Set("Sec-WebSocket-Version", webSocketVersion) // RFC 6455, section 4.4
+		return x.refuse(policy.RequestMalformed, "another Sec-WebSocket-Version than "+webSocketVersion)
+	}
 	s := newLiveStream(x)
 	defer s.end()
 	if !streams.begin(s, x.gate.MaxPendingStreams) {
 		return x.refuse(policy.Throttled, "too many streams of the address wait for their first command")
 	}
 	found.Swap(x.r, credential.Upstream{Mode: credential.Drop})
+	x.prepareHandshake(s.ctx)
+	w, err := x.upgrade(s)
+	if err != nil {
+		x.gate.logger.Error("a connection cannot become a stream", zap.Error(err), zap.String("stream_id", s.id))
+		return nil // the header of the answer has gone
+	}
+	defer s.guard.Close()
+	if s.guard.Await() {
+		s.proxy(w, next)
+	}
+	return nil // nobody else can answer on the connection
+}
+
+const webSocketVersion = "13"
+
+// knownWebSocketVersion reports whether a handshake names the version of RFC 6455
+// or none, as the vendor's libraries do.
+func knownWebSocketVersion(header http.Header) bool {
+	return !slices.ContainsFunc(header["Sec-Websocket-Version"], func(v string) bool { return v != webSocketVersion })
+}
+
+// prepareHandshake makes the handshake fit to go upstream, later.
+func (x *exchange) prepareHandshake(ctx context.Context) {
 	x.prepare()
 	header := x.r.Header
 	// The API has no subprotocols, and clients of others put keys there.
@@ -59,24 +90,58 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 	}
 	header.Set("Connection", "Upgrade")
 	header.Set("Upgrade", "websocket")
-	x.r = x.r.WithContext(s.ctx)
-	w := &streamWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: x.w}, s: s}
-	err := next.ServeHTTP(w, x.r)
-	if s.wrapped.Load() {
-		return nil
+	x.r = x.r.WithContext(ctx)
+}
+
+// upgrade answers the handshake, and puts the guard in front of the connection.
+// Everything in the answer is the gate's: the backend has not been asked.
+func (x *exchange) upgrade(s *liveStream) (*streamWriter, error) {
+	header := x.w.Header()
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", "websocket")
+	setLiteral(header, "Sec-WebSocket-Accept", acceptWebSocket(x.r.Header.Get("Sec-WebSocket-Key")))
+	x.w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, brw, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		return nil, err
 	}
-	// Whoever handles the request from here on, such as a site's routes for
-	// errors, must not open the stream past the guard.
-	dropUpgrade(header)
-	if client.Err() != nil {
-		return nil // nobody is there to be answered
+	w := &streamWriter{s: s}
+	w.conn, w.brw = s.guard.Wrap(conn, brw)
+	return w, nil
+}
+
+// acceptWebSocket is what a server answers to a client's key: RFC 6455, section
+// 4.2.2.
+func acceptWebSocket(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // the RFC says so
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// handshakeTime is how long a backend may take to change protocols, with the
+// connection to it. The client waits for the answer to its start command
+// meanwhile.
+var handshakeTime = 10 * time.Second // a variable for tests
+
+var errHandshakeTime = errors.New("the backend does not change protocols in time")
+
+// proxy has the stream proxied, and returns when it is over. Where the backend
+// does not open a stream, the client reads so in answer to its start command.
+func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
+	x := s.x
+	w.timer = time.AfterFunc(handshakeTime, func() { s.stop(errHandshakeTime) })
+	defer w.timer.Stop()
+	err := next.ServeHTTP(w, x.r)
+	if w.taken || s.guard.Ended() {
+		return
 	}
 	problem := zap.Int("status", w.status)
-	if err != nil {
+	if cause := context.Cause(s.ctx); errors.Is(cause, errHandshakeTime) {
+		problem = zap.Error(cause)
+	} else if err != nil {
 		problem = zap.Error(x.gate.masked(err))
 	}
 	x.gate.logger.Error("the backend does not open a stream", problem, zap.String("backend", x.gate.Backend), zap.String("stream_id", s.id))
-	return x.answer(x.gate.api.GatewayError(x.call))
+	s.guard.Fail(x.gate.api.Stream.Unreachable())
 }
 
 // dropUpgrade has a request ask for no other protocol any more.
@@ -90,82 +155,51 @@ func dropUpgrade(header http.Header) {
 	}
 }
 
-// streamWriter puts the guard in front of the connection when the proxy takes
-// it. Any other answer of the backend's than to change protocols is none for a
-// client that has shown no key.
+// streamWriter is what the proxy answers to. The client's handshake has been
+// answered, and so nothing of the backend's answer reaches the client. Where the
+// backend changes protocols, the proxy gets the guarded connection.
 type streamWriter struct {
-	*caddyhttp.ResponseWriterWrapper
-
 	s      *liveStream
-	status int // 0 until the header is written
+	conn   net.Conn // guarded
+	brw    *bufio.ReadWriter
+	header http.Header
+	status int         // 0 until the header is written
+	timer  *time.Timer // ends the wait for the backend
+	taken  bool        // the proxy has the connection
 }
 
-// WriteHeader passes on the change of protocols, and nothing else.
+// Header is the backend's, and goes nowhere.
+func (w *streamWriter) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	return w.header
+}
+
+// WriteHeader notes the backend's status.
 func (w *streamWriter) WriteHeader(status int) {
-	if w.status != 0 {
-		return
-	}
-	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
-		return
-	}
-	w.status = status
-	if status != http.StatusSwitchingProtocols {
-		clear(w.Header())
-		return
-	}
-	w.cleanHeader()
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// cleanHeader leaves nothing in the answer to a handshake that is not the
-// client's: no extension and no subprotocol, since none was offered, and no key.
-func (w *streamWriter) cleanHeader() {
-	header, gate := w.Header(), w.s.x.gate
-	for name, values := range header {
-		switch {
-		case strings.EqualFold(name, "Sec-WebSocket-Extensions"), strings.EqualFold(name, "Sec-WebSocket-Protocol"),
-			strings.EqualFold(name, "Set-Cookie"):
-			delete(header, name)
-		case gate.redactor != nil:
-			masked := make([]string, len(values))
-			for i, value := range values {
-				masked[i] = gate.redactor.Text(value)
-			}
-			header[name] = masked
-		}
-	}
-	if name := gate.api.SessionHeader; len(header.Values(name)) > 0 {
-		setLiteral(header, name, header.Values(name)...)
+	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
+	if w.status == 0 && !informational {
+		w.status = status
 	}
 }
 
-// Write throws away what follows another answer.
+// Write throws away what follows an answer that opens no stream.
 func (w *streamWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	return len(p), nil
 }
 
-// ReadFrom does as Write does.
-func (w *streamWriter) ReadFrom(r io.Reader) (int64, error) {
-	w.WriteHeader(http.StatusOK)
-	return io.Copy(io.Discard, r)
-}
-
-// FlushError does nothing, since nothing is written but by the guard.
+// FlushError does nothing, since there is nothing to flush.
 func (*streamWriter) FlushError() error { return nil }
 
-// Hijack takes the connection, with the guard in front.
+// Hijack hands the guarded connection over, once, if the backend has changed
+// protocols.
 func (w *streamWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.status != http.StatusSwitchingProtocols || w.s.wrapped.Swap(true) {
+	if w.status != http.StatusSwitchingProtocols || w.taken {
 		return nil, nil, http.ErrNotSupported
 	}
-	conn, brw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	conn, brw = w.s.guard.Wrap(conn, brw)
-	return conn, brw, nil
+	w.taken = true
+	w.timer.Stop()
+	return w.conn, w.brw, nil
 }
-
-// Unwrap hides the connection from those who would take it past the guard.
-func (*streamWriter) Unwrap() http.ResponseWriter { return nil }

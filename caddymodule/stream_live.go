@@ -28,9 +28,8 @@ type liveStream struct {
 
 	guard *stream.Guard
 	ctx   context.Context // of the proxied request
-	stop  context.CancelFunc
+	stop  context.CancelCauseFunc
 
-	wrapped    atomic.Bool // the guard stands in front of the connection
 	rechecking atomic.Bool // a look waits for its turn, and will see what changes until then
 	checking   sync.Mutex  // held while it is decided whether the stream may go on
 
@@ -57,28 +56,20 @@ const longestWait = policy.Time(24 * time.Hour / time.Millisecond)
 
 func newLiveStream(x *exchange) *liveStream {
 	s := &liveStream{x: x, id: newStreamID(), begun: x.now}
-	s.ctx, s.stop = context.WithCancel(x.r.Context())
+	s.ctx, s.stop = context.WithCancelCause(x.r.Context())
 	s.guard = stream.New(stream.Config{
-		Rules:          x.gate.api.Stream,
-		Upstream:       x.gate.upstream,
-		Authorize:      s.authorize,
-		Refused:        s.refused,
-		OnClose:        s.stop,
-		CommandTime:    time.Duration(x.gate.StartTimeout),
-		MaxCommand:     x.gate.MaxCommand,
-		MaxEarlyFrames: x.gate.MaxEarlyFrames,
-		PartingTime:    partingTime,
+		Rules:           x.gate.api.Stream,
+		Upstream:        x.gate.upstream,
+		Authorize:       s.authorize,
+		Refused:         s.refused,
+		UpstreamRefused: s.upstreamRefused,
+		OnClose:         func() { s.stop(nil) },
+		StartTime:       time.Duration(x.gate.StartTimeout),
+		MaxCommand:      x.gate.MaxCommand,
+		MaxEarlyFrames:  x.gate.MaxEarlyFrames,
+		PartingTime:     partingTime,
 	})
-	// A backend that does not answer the handshake holds nobody's place for ever.
-	s.timer = time.AfterFunc(time.Duration(x.gate.StartTimeout), s.unlessWrapped)
 	return s
-}
-
-// unlessWrapped ends a stream whose handshake has not been answered.
-func (s *liveStream) unlessWrapped() {
-	if !s.wrapped.Load() {
-		s.stop()
-	}
 }
 
 // authorize judges a start command.
@@ -227,7 +218,6 @@ func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 		return false
 	}
 	s.guard.Cut("")
-	s.unlessWrapped()
 	d := s.ruling(reason)
 	if reason != policy.Undecided { // which is what an operator's own word is
 		d.publish(s.x.r)
@@ -245,6 +235,17 @@ func (s *liveStream) refused(reason policy.Reason, detail string) {
 		return
 	}
 	s.report(s.ruling(reason), detail)
+}
+
+// upstreamRefused notes that the backend has refused the gate's own key.
+func (s *liveStream) upstreamRefused() {
+	d := s.ruling(policy.UpstreamRefused)
+	d.publish(s.x.r)
+	if !s.x.gate.upstreamRefusals.due(now()) {
+		return
+	}
+	s.x.gate.logger.Error("the backend refuses the gate's own key: see upstream_key",
+		append(d.logFields(), zap.String("stream_id", s.id))...)
 }
 
 // report counts and logs a refusal.
@@ -279,6 +280,6 @@ func (s *liveStream) end() {
 		s.timer.Stop()
 	}
 	s.mu.Unlock()
-	s.stop()
+	s.stop(nil)
 	streams.end(s)
 }

@@ -1,0 +1,353 @@
+package caddymodule
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/sandbox"
+)
+
+// connections is how many the backend has had.
+func (b *backend) connections() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.recorded)
+}
+
+// wantNoStreams waits until no stream is left in the index, nor counted.
+func wantNoStreams(t *testing.T) {
+	t.Helper()
+	eventually(t, func() bool {
+		streams.mu.Lock()
+		defer streams.mu.Unlock()
+		return len(streams.all)+len(streams.byKey)+len(streams.byAccount)+len(streams.waiting) == 0
+	})
+}
+
+func TestR21_NoConnectionToTheBackendWithoutAKey(t *testing.T) {
+	g := streamGateway(t, "start_timeout 300ms\nmax_early_frames 3")
+	_, expired := g.expired()
+	_, good := g.issue(keystore.NewKey{})
+	for name, test := range map[string]struct {
+		do   func(*wsClient)
+		told string
+	}{
+		"nothing":              {func(*wsClient) {}, "e timeout occurred"},
+		"an unknown key":       {func(c *wsClient) { c.start("nobody") }, refusedStart},
+		"an expired key":       {func(c *wsClient) { c.start(expired) }, refusedStart},
+		"no key":               {func(c *wsClient) { c.text("s 16K -a-general") }, refusedStart},
+		"no command":           {func(c *wsClient) { c.text("hello") }, unreadableStart},
+		"audio":                {func(c *wsClient) { _ = c.audio([]byte("x")) }, cutStream},
+		"a command in part":    {func(c *wsClient) { _, _ = c.conn.Write(wsFrame(1, false, []byte("s 16K authorization="+good))[:20]) }, "e timeout occurred"},
+		"too many Pongs":       {func(c *wsClient) { _, _ = c.conn.Write(bytes.Repeat(wsFrame(10, true, nil), 4)) }, unreadableStart},
+		"a client that leaves": {func(c *wsClient) { _ = c.conn.Close() }, ""},
+		"a Close":              {func(c *wsClient) { _, _ = c.conn.Write(wsFrame(8, true, []byte{3, 232})) }, "opcode 8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := g.dialStream("").upgraded()
+			test.do(c)
+			if test.told != "" {
+				c.want(test.told)
+			}
+			_ = c.conn.Close()
+			wantNoStreams(t)
+			if n := g.backend.connections(); n != 0 {
+				t.Errorf("the backend has had %d connections", n)
+			}
+		})
+	}
+	lines := 0
+	for line := range strings.Lines(g.log()) {
+		if strings.Contains(line, "no start command came in time") {
+			lines++
+			if !strings.Contains(line, `"reason":"request_malformed"`) {
+				t.Errorf("it is logged as %s", line)
+			}
+		}
+	}
+	if lines != 2 {
+		t.Errorf("%d streams without a command are logged", lines)
+	}
+	// A Ping is answered by the gate, and goes nowhere.
+	c := g.dialStream("").upgraded()
+	_, _ = c.conn.Write(wsFrame(9, true, []byte("x")))
+	c.want("opcode 10")
+	c.start(good)
+	c.want("s")
+	if got := g.backend.received(); g.backend.connections() != 1 || !strings.HasSuffix(got, "\r\n\r\n"+string(wsFrame(1, false, []byte("s 16K -a-general authorization="+backendKey)))) {
+		t.Errorf("the backend has had %d connections, and got %q", g.backend.connections(), got)
+	}
+}
+
+// The handshake is answered while there is no backend at all, and the start
+// command gets the API's own word for it.
+func TestR21_ABackendThatIsDead(t *testing.T) {
+	fallback, got := rawBackend(t, changes+"\r\n")
+	g := newGatewayWith(t, &gateway{
+		options: "upstream_key " + backendKey + "\nmax_streams 1",
+		// Routes for errors must not open the stream past its guard.
+		site: "reverse_proxy " + freeAddr(t) + "\nhandle_errors {\nreverse_proxy " + fallback + "\n}",
+	})
+	_, key := g.issue(keystore.NewKey{})
+	for range 2 { // the place of the first is free again
+		c := g.dialStream("").upgraded()
+		c.start(key)
+		if err := c.audio([]byte("at once")); err != nil {
+			t.Fatal(err)
+		}
+		c.want(failedStart)
+		c.want("opcode 8")
+		c.ends()
+		wantNoStreams(t)
+	}
+	if got := got(); got != "" {
+		t.Errorf("the fallback got %q", got)
+	}
+	if text := g.log(); !strings.Contains(text, `"level":"error"`) || !strings.Contains(text, "the backend does not open a stream") || strings.Contains(text, backendKey) || strings.Contains(text, key) {
+		t.Error("the log does not say what is wrong, or has a key")
+	}
+}
+
+func TestR21_ABackendThatOpensNoStream(t *testing.T) {
+	g := streamGateway(t, "")
+	_, key := g.issue(keystore.NewKey{})
+	for _, status := range []int{200, 302, 401, 404, 426, 500} {
+		g.backend.respond(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "https://backend.example/"+backendKey)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "the backend's own words "+backendKey)
+		})
+		g.backend.received()
+		c := g.dialStream("", wsFrame(1, false, []byte("s 16K x authorization="+key))...).upgraded()
+		c.want(failedStart)
+		c.want("opcode 8")
+		c.ends()
+		if strings.Contains(g.backend.received(), "authorization") {
+			t.Error("a frame reached the backend")
+		}
+		if want := fmt.Sprintf(`the backend does not open a stream","status":%d`, status); !strings.Contains(g.log(), want) {
+			t.Errorf("the log has no %q", want)
+		}
+	}
+	wantNoStreams(t)
+	if strings.Contains(g.log(), backendKey) {
+		t.Error("the log has the backend's key")
+	}
+}
+
+// A backend that never answers the handshake holds a stream for a while only, and
+// a cut ends it before.
+func TestR21_ABackendThatIsSilent(t *testing.T) {
+	silent, _ := rawBackend(t, "")
+	defer func(d time.Duration) { handshakeTime = d }(handshakeTime)
+	handshakeTime = 300 * time.Millisecond
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy " + silent})
+	key, secret := g.issue(keystore.NewKey{})
+	c := g.dialStream("").upgraded()
+	c.start(secret)
+	c.want(failedStart)
+	c.ends()
+	wantNoStreams(t)
+	if !strings.Contains(g.log(), errHandshakeTime.Error()) {
+		t.Error("the log does not say so")
+	}
+	handshakeTime = time.Hour
+	for name, end := range map[string]func(*liveStream){
+		"a cut":        func(s *liveStream) { s.cut(policy.Undecided, "") },
+		"a revocation": func(*liveStream) { g.revoke(key) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := g.dialStream("").upgraded()
+			c.start(secret)
+			eventually(t, func() bool { all := streams.list(); return len(all) == 1 && all[0].AcceptedAt != nil })
+			begun := time.Now()
+			end(streams.find(func(*liveStream) bool { return true })[0])
+			c.want(cutStream)
+			if took := time.Since(begun); took > time.Second {
+				t.Errorf("it took %s", took)
+			}
+			_ = c.conn.Close()
+			wantNoStreams(t)
+		})
+		if name == "a revocation" {
+			_, secret = g.issue(keystore.NewKey{})
+		}
+	}
+}
+
+func (g *gateway) revoke(key policy.Key) {
+	g.t.Helper()
+	if _, err := g.keys.RevokeKey(g.t.Context(), now(), operator, key.ID, ""); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// A stream that waits for its first command outlives a reload, and is cut as any
+// other.
+func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy {backend} {\nstream_close_delay 1h\n}"})
+	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: backendKey}).ServeHTTP)
+	key, secret := g.issue(keystore.NewKey{})
+	c, cut := g.dialStream("").upgraded(), g.dialStream("").upgraded()
+	eventually(t, func() bool { return len(streams.list()) == 2 })
+	g.options += "\nmax_head 32KiB"
+	g.load()
+	if all := streams.list(); len(all) != 2 || all[0].KeyID != nil || all[0].AcceptedAt != nil || *all[0].ClientIP != "127.0.0.1" {
+		t.Errorf("they are listed as %+v", all)
+	}
+	second := streams.list()[1].ID
+	streams.find(func(s *liveStream) bool { return s.id == second })[0].cut(policy.Undecided, "")
+	cut.want(cutStream)
+	c.start(secret)
+	c.want("s")
+	c.wav()
+	c.text("e")
+	c.until("e")
+	g.revoke(key)
+	c.until(cutStream)
+	c.ends()
+	t.Run("and end with the server", func(t *testing.T) {
+		c := g.dialStream("").upgraded()
+		begun := time.Now()
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took > 3*time.Second {
+			t.Errorf("the server waits %s for a stream that has shown no key", took)
+		}
+		_ = c.conn.Close()
+		wantNoStreams(t)
+	})
+}
+
+// What is in the backend's answer to the handshake is not for clients, nor for
+// the log.
+func TestR18_TheBackendsHandshakeStaysHere(t *testing.T) {
+	backend, got := rawBackend(t, changes+"Sec-WebSocket-Extensions: permessage-deflate\r\nX-Echo: a "+backendKey+"\r\nSet-Cookie: a=b\r\nX-Session-ID: 7\r\n\r\n")
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy " + backend})
+	_, key := g.issue(keystore.NewKey{})
+	c := g.dialStream("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: a\r\n")
+	var head strings.Builder
+	for line, err := "", error(nil); line != "\r\n"; head.WriteString(line) {
+		if line, err = c.reader.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := head.String()
+	for _, want := range []string{"HTTP/1.1 101 Switching Protocols\r\n", "Connection: Upgrade\r\n", "Upgrade: websocket\r\n", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in %q", want, text)
+		}
+	}
+	c.start(key)
+	c.text("e")
+	eventually(t, func() bool { return strings.Contains(g.log(), "upgrading connection") })
+	_ = c.conn.Close()
+	got()
+	if strings.Contains(g.log(), backendKey) {
+		t.Error("the log has the backend's key")
+	}
+	for _, leak := range []string{"Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol", "Set-Cookie", "X-Echo"} {
+		if strings.Contains(text, leak) {
+			t.Errorf("%q is told", leak)
+		}
+	}
+}
+
+func TestStream_Versions(t *testing.T) {
+	g := streamGateway(t, "")
+	g.dialStream("Sec-WebSocket-Version: 13\r\n").upgraded()
+	g.dialStream("").upgraded()
+	got := g.send(fmt.Sprintf(wsHandshake, g.addr, "Sec-WebSocket-Version: 7\r\n"))
+	if got.status != http.StatusBadRequest || got.header.Get("Sec-Websocket-Version") != "13" {
+		t.Errorf("version 7 is answered by %+v", got)
+	}
+}
+
+func TestR16_TheGatesOwnKeyRefused(t *testing.T) {
+	g := streamGateway(t, "")
+	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: "another"}).ServeHTTP)
+	_, key := g.issue(keystore.NewKey{})
+	before := decisionsOf(t, "upstream_refused")
+	for range 3 {
+		c := g.dialStream("").upgraded()
+		c.start(key)
+		c.want(failedStart)
+		_ = c.conn.Close()
+	}
+	if n := decisionsOf(t, "upstream_refused") - before; n != 3 {
+		t.Errorf("%v decisions are counted", n)
+	}
+	if n := strings.Count(g.log(), "the backend refuses the gate's own key"); n != 1 {
+		t.Errorf("it is logged %d times within a minute", n)
+	}
+}
+
+// decisionsOf is how many streams have been decided on for a reason.
+func decisionsOf(t *testing.T, reason string) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(decisions); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := make(map[string]string)
+			for _, label := range metric.GetLabel() {
+				labels[label.GetName()] = label.GetValue()
+			}
+			if labels["operation"] == "stream" && labels["reason"] == reason {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+func TestOnceAMinute(t *testing.T) {
+	var o onceAMinute
+	for _, step := range []struct {
+		at  policy.Time
+		due bool
+	}{{1_000, true}, {1_000, false}, {60_999, false}, {61_000, true}, {120_999, false}, {200_000, true}} {
+		if got := o.due(step.at); got != step.due {
+			t.Errorf("at %d: due is %v", step.at, got)
+		}
+	}
+}
+
+func TestR14_TheNextStartAtOnceAfterTheEnd(t *testing.T) {
+	g := streamGateway(t, "")
+	_, first := g.issue(keystore.NewKey{})
+	_, second := g.issue(keystore.NewKey{})
+	_, expired := g.expired()
+	c := g.dialStream("").upgraded()
+	for _, key := range []string{first, second} {
+		c.start(key)
+		c.wav()
+		c.text("e")
+	}
+	c.start(expired)
+	for range 2 {
+		c.want("s")
+		if events := strings.Join(c.until("e"), "\n"); !strings.Contains(events, "\nA {") {
+			t.Errorf("events %s", events)
+		}
+	}
+	c.want(refusedStart)
+	c.ends()
+}
