@@ -42,6 +42,7 @@ var cases = []benchCase{
 	{"forward-auth", "polls through the gate and through forward_auth", (*suite).forwardAuth, false},
 	{"stream", "one saturated stream", (*suite).saturatedStream, true},
 	{"streams", "500 streams at 32 KB/s", (*suite).manyStreams, true},
+	{"idle-streams", fmt.Sprintf("memory of %d streams that have sent no command", idleCount), (*suite).idleStreams, true},
 	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory, false},
 	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls), true},
 	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries), true},

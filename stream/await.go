@@ -9,7 +9,7 @@ const FreeCommand = 1 << 10
 
 // awaitBuffer is how many bytes are read at once before the first start command.
 // It is small, since the buffer waits for as long as the client does.
-const awaitBuffer = 1 << 10
+const awaitBuffer = 512
 
 // Await reads what the client sends until its first start command has been
 // authorized, and reports whether that has happened. The proxy may then read

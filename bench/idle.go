@@ -1,0 +1,86 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// idleCount streams wait for their first command. Each takes two descriptors of
+// the plain proxy, and two of this process, which may have 20,000 in many places.
+const idleCount = 9000
+
+// idleStreams compares what streams cost that have shown no key. The plain proxy
+// connects each of them to the backend, as a gate would that cannot wait.
+func (s *suite) idleStreams() error {
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	addr, stop, err := s.sink()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	other, gate := s.otherSite(f), gateSite(f)
+	for _, site := range []*site{&other, &gate} { // of which plain Caddy has no such option
+		site.before = strings.Replace(site.before, "max_pending_streams 4096", fmt.Sprintf("max_pending_streams %d\n\t\tstart_timeout 10m", 2*idleCount), 1)
+	}
+	run := func(site site) func() (sample, error) {
+		return func() (sample, error) {
+			p, err := s.start(site, addr)
+			if err != nil {
+				return nil, err
+			}
+			defer p.stop()
+			before, err := p.memory("VmRSS")
+			if err != nil {
+				return nil, err
+			}
+			// Memory that Go has never touched costs nothing yet, and so the second
+			// time counts.
+			var held float64
+			for range 2 {
+				if held, err = idle(p); err != nil {
+					return nil, err
+				}
+			}
+			return sample{"memory": (held - before) * 1024 / idleCount}, nil
+		}
+	}
+	return s.compare("idle-streams", max(1, s.pairs/8), run(other), run(gate),
+		measure{name: "memory", unit: "KiB for each of " + fmt.Sprint(idleCount) + " streams without a command", target: 0.3, atMost: true})
+}
+
+// idle opens streams that send nothing, and says what the proxy holds then.
+func idle(p *proxy) (held float64, err error) {
+	conns := make([]net.Conn, 0, idleCount)
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+		time.Sleep(time.Second) // in which the proxy lets go of them
+	}()
+	for range idleCount {
+		conn, err := dial(p.addr)
+		if err != nil {
+			return 0, err
+		}
+		conns = append(conns, conn)
+		_, _ = fmt.Fprintf(conn, "GET /v1/ HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", p.addr)
+		resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 512), nil)
+		if err != nil {
+			return 0, err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusSwitchingProtocols {
+			return 0, fmt.Errorf("stream %d: status %d", len(conns), resp.StatusCode)
+		}
+	}
+	return p.memory("VmRSS")
+}
