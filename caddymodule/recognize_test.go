@@ -44,6 +44,10 @@ var requestForms = map[string]func(g *gateway, key string) string{
 		return fmt.Sprintf("POST /v1/recognize?d=-a-general&c=16K&u=%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 			url.QueryEscape(key), g.addr, len(audio), audio)
 	},
+	"the plugins' form with the key in the header": func(g *gateway, key string) string {
+		form := g.form("/v2/recognitions", [2]string{"d", "-a-general"}, [2]string{"a", audio})
+		return strings.Replace(form, "Content-Length:", "Authorization: Bearer "+key+"\r\nContent-Length:", 1)
+	},
 	"the query's d with a raw body labelled as a form": func(g *gateway, key string) string {
 		d := url.QueryEscape("grammarFileNames=-a-general authorization=" + url.QueryEscape(key))
 		return fmt.Sprintf("POST /v1/nolog/recognize?d=%s&c=16K HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",

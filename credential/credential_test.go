@@ -154,14 +154,6 @@ func TestR1_ABearerKeyAuthenticatesAPoll(t *testing.T) {
 
 func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
 	for mode, up := range upstreams {
-		t.Run("the header on a recognition, "+mode, func(t *testing.T) {
-			r := upload("u=CLIENTKEY0123456789%2B%2F%3D", "audio/wav", "RIFF")
-			r.Header.Set("Authorization", "Bearer "+clientKey)
-			accept(t, r, up)
-			if r.Header.Values("Authorization") != nil {
-				t.Error("Authorization went upstream")
-			}
-		})
 		t.Run("the query on a poll, "+mode, func(t *testing.T) {
 			r := poll("x=1&u=CLIENTKEY0123456789%2B%2F%3D&y=2&d=a+authorization%3DCLIENTKEY0123456789%252B%252F%253D")
 			r.Header.Set("Authorization", "Bearer "+clientKey)
@@ -173,9 +165,6 @@ func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
 	}
 	t.Run("it authenticates nothing", func(t *testing.T) {
 		refuse(t, poll("u="+otherKey), policy.CredentialMissing)
-		r := upload("", "audio/wav", "RIFF")
-		r.Header.Set("Authorization", "Bearer "+clientKey)
-		refuse(t, r, policy.CredentialMissing)
 	})
 	t.Run("it is ambiguous where it differs", func(t *testing.T) {
 		r := poll("u=" + otherKey)

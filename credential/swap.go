@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
@@ -121,12 +122,17 @@ func (f *Finding) swapHeader(header http.Header, up Upstream) {
 			continue
 		}
 		switch place := f.headerPlace(each.Name); {
-		case place == nil || up.Mode == Drop:
+		case place == nil || up.Mode == Drop, up.Mode == Replace && !holdsKeyIn(header[each.Name], each.Scheme):
 			delete(header, each.Name)
 		case up.Mode == Replace:
 			header[each.Name] = []string{up.inHeader(place.Scheme)}
 		}
 	}
+}
+
+// holdsKeyIn reports whether one of a header field's values has a key.
+func holdsKeyIn(values []string, scheme string) bool {
+	return slices.ContainsFunc(values, func(value string) bool { return afterScheme(value, scheme) != "" })
 }
 
 // headerPlace is the place in this header field that the operation reads, or nil.

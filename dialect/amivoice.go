@@ -6,8 +6,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// The places of a key in the AmiVoice API, from the vendor's manual and its
-// client libraries.
+// The places of a key in the AmiVoice API, from the vendor's manual, its client
+// libraries and its plugins. The plugins send the key of a recognition or of a new
+// job in the header.
 var (
 	amiQuery     = Place{In: Query, Name: "u"}
 	amiQueryPair = Place{In: Query, Name: "d", Pair: "authorization"}
@@ -15,8 +16,8 @@ var (
 	amiPartPair  = Place{In: Part, Name: "d", Pair: "authorization"}
 	amiBearer    = Place{In: Header, Name: "Authorization", Scheme: "Bearer"}
 
-	amiFormKeys = []Place{amiQuery, amiQueryPair, amiPart, amiPartPair}
-	amiJobKeys  = []Place{amiBearer}
+	amiUploadKeys = []Place{amiQuery, amiQueryPair, amiPart, amiPartPair, amiBearer}
+	amiJobKeys    = []Place{amiBearer}
 )
 
 // amiError is the shape of every refusal of a recognition. It ends in CRLF:
@@ -133,7 +134,7 @@ var AmiVoice = &API{
 		amiStream("/v1/"),
 		amiStream("/v1/nolog/"),
 	},
-	Places: []Place{amiQuery, amiQueryPair, amiPart, amiPartPair, amiBearer},
+	Places: amiUploadKeys,
 	Audio:  "a",
 	Jobs: Jobs{
 		ID:    "sessionid",
@@ -155,7 +156,7 @@ var AmiVoice = &API{
 func amiUpload(path string, op policy.Operation) Route {
 	return Route{
 		Method: http.MethodPost, Path: path, Operation: op,
-		Keys: amiFormKeys, Refusals: amiRecognition,
+		Keys: amiUploadKeys, Refusals: amiRecognition,
 	}
 }
 

@@ -1,0 +1,78 @@
+package credential
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// uploadPaths are the operations that carry audio.
+var uploadPaths = []string{"/v1/recognize", "/v1/nolog/recognize", "/v1/recognitions", "/v2/recognitions"}
+
+// The vendor's plugins send the key of an upload in the header, and the parts d and
+// a without one.
+func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
+	form := part("d", "-a-general") + aPart + end
+	for _, test := range []struct {
+		name, query, contentType, body string
+		values                         []string // of Authorization
+		want                           policy.Reason
+		copies                         int // outside the header
+	}{
+		{"the plugins' form", "", formType, form, []string{"Bearer " + clientKey}, policy.Undecided, 0},
+		{"a raw body", "d=-a-general", "audio/wav", "RIFF", []string{"bearer " + clientKey}, policy.Undecided, 0},
+		{"the same key in the part u", "", formType, uPart + form, []string{"Bearer " + clientKey}, policy.Undecided, 1},
+		{"the same key in d", "", formType, part("d", "authorization="+escaped) + aPart + end, []string{"Bearer " + clientKey}, policy.Undecided, 1},
+		{"the same key in the query", "u=" + escaped, formType, form, []string{"Bearer " + clientKey}, policy.Undecided, 1},
+		{"the same key in every place", "u=" + escaped, formType, uPart + uPart + form, []string{"Bearer " + clientKey, "BEARER " + clientKey}, policy.Undecided, 3},
+		{"the scheme alone, and a key in u", "", formType, uPart + form, []string{"Bearer "}, policy.Undecided, 1},
+		{"an empty header, and a key in u", "", formType, uPart + form, []string{""}, policy.Undecided, 1},
+		{"another key in the part u", "", formType, evil + form, []string{"Bearer " + clientKey}, policy.CredentialAmbiguous, 0},
+		{"another key in the query", "u=" + otherKey, formType, form, []string{"Bearer " + clientKey}, policy.CredentialAmbiguous, 0},
+		{"two headers that differ", "", formType, form, []string{"Bearer " + clientKey, "Bearer " + otherKey}, policy.CredentialAmbiguous, 0},
+		{"another scheme beside u", "", formType, uPart + form, []string{"Basic Og=="}, policy.CredentialAmbiguous, 0},
+		{"another scheme", "", formType, form, []string{"Basic Og=="}, policy.CredentialMalformed, 0},
+		{"the scheme alone", "", formType, form, []string{"Bearer"}, policy.CredentialMissing, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, path := range uploadPaths {
+				request := func() *http.Request {
+					r := upload(test.query, test.contentType, test.body)
+					r.URL.Path = path
+					r.Header["Authorization"] = slices.Clone(test.values)
+					return r
+				}
+				if test.want != policy.Undecided {
+					refuse(t, request(), test.want)
+					continue
+				}
+				r := request()
+				accept(t, r, replace)
+				want := []string{"Bearer " + upstreamKey}
+				if !strings.Contains(test.values[0], clientKey) {
+					want = nil // no place gets a key that had none
+				}
+				if got := r.Header["Authorization"]; !slices.Equal(got, want) {
+					t.Errorf("%s: Authorization went upstream as %q, want %q", path, got, want)
+				}
+				sent := decodeAll(r.URL.RawQuery) + strings.ReplaceAll(decodeAll(readBody(t, r)), " ", "+")
+				if strings.Contains(sent, "CLIENTKEY") || strings.Count(sent, "UPSTREAM") != test.copies {
+					t.Errorf("%s: went upstream as %q, want the backend's key %d times", path, sent, test.copies)
+				}
+				r = request()
+				accept(t, r, drop)
+				if _, ok := r.Header["Authorization"]; ok {
+					t.Errorf("%s: Authorization was not dropped", path)
+				}
+				r = request()
+				accept(t, r, pass)
+				if got := r.Header["Authorization"]; !slices.Equal(got, test.values) {
+					t.Errorf("%s: Authorization passed as %q, want %q", path, got, test.values)
+				}
+			}
+		})
+	}
+}
