@@ -64,7 +64,7 @@ func FindCommand(text, word, name string) (Command, *Fault) {
 		keys++
 		c.token, c.value, c.secret = token, value, secret
 	}
-	if strings.Contains(quotes.String(), `\"`) && strings.Contains(fold(quotes.String()), name+"=") {
+	if strings.Contains(quotes.String(), `\"`) && countPairs(quotes.String(), name) > 0 {
 		// Where a backslash escapes a quotation mark, quoted values end elsewhere.
 		return Command{}, malformed("the pair " + name + " in a quoted value, beside a backslash before a quotation mark")
 	}
@@ -168,8 +168,7 @@ func classifyToken(text string, token, value span, name string) (key bool, fault
 		if len(open) < len(name) {
 			return false, nil
 		}
-		lax := unquote.Replace(fold(open))
-		if strings.Contains(lax, name+"=") || sameName(lax, name) {
+		if countPairs(open, name) > 0 || sameName(open, name) {
 			return false, errHidden
 		}
 		return false, nil
@@ -183,7 +182,7 @@ func classifyToken(text string, token, value span, name string) (key bool, fault
 		return false, malformed("a quotation mark in the value of the pair " + name)
 	case decodeLax(secret) != secret:
 		return false, malformed("a percent-escape in the value of the pair " + name + ", where nothing is escaped")
-	case strings.Contains(fold(secret), name+"="):
+	case countPairs(secret, name) > 0:
 		return false, errHidden
 	}
 	return true, nil
@@ -191,10 +190,3 @@ func classifyToken(text string, token, value span, name string) (key bool, fault
 
 // errHidden is a key where only some parsers find it.
 var errHidden = malformed("the pair of the key is spelled in another way, or hidden")
-
-// unquote takes out what some parsers take for quoting.
-var unquote = strings.NewReplacer(`"`, "", `'`, "", "`", "", `\`, "")
-
-// fold spells a text in the one way in which lax parsers compare names: decoded,
-// and without the case of letters, in either direction.
-func fold(text string) string { return strings.ToLower(strings.ToUpper(decodeAll(text))) }

@@ -4,23 +4,32 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
-// What a lax parser would read, where ours is strict. It decides what is
-// refused and what is masked, never what a key is.
+// This file says how the most lenient parsers read a name. Queries, forms, pairs,
+// commands and masks all ask here, so that a name is the same name for all of them.
+// A lenient reading decides what is refused and what is masked, never what a key is.
 
-// sameName reports whether a lax parser would take a for b: one that ignores
-// case, and white space and the like around a name or a second "?" before it,
-// or one that ends names at a NUL (C) or at a bracket (PHP's arrays).
-func sameName(a, b string) bool {
-	if isPlain(a) { // as nearly all are; what follows would leave it as it is
-		return strings.EqualFold(a, b)
+// sameName reports whether any parser could take raw, a name as it came, for name.
+// A parser may:
+//   - decode percent-escapes, also twice, and plus signs
+//   - ignore case as Unicode folds it: U+0131 is an i to Java and Python, U+017F an
+//     s, U+212A a k, and the full-width letters are letters to Windows
+//   - drop white space, quotation marks, brackets and a second "?" in front of the
+//     name, and white space and quotation marks behind it: qs and Rack read "[u]"
+//     and "u]" as u
+//   - end the name at a NUL (C) or a bracket (PHP's arrays)
+//   - drop characters that do not show, and bytes that are no UTF-8
+func sameName(raw, name string) bool {
+	if isPlain(raw) { // as nearly all are; what follows would leave it as it is
+		return strings.EqualFold(raw, name)
 	}
-	a = strings.TrimLeftFunc(a, func(r rune) bool { return r == '?' || isInvisible(r) })
-	if i := strings.IndexAny(a, "\x00["); i >= 0 {
-		a = a[:i]
+	read := strings.TrimLeftFunc(decodeAll(raw), func(r rune) bool { return isAround(r) || strings.ContainsRune("?![]", r) })
+	if i := strings.IndexAny(read, "\x00[]"); i >= 0 {
+		read = read[:i]
 	}
-	return strings.EqualFold(strings.TrimRightFunc(a, isInvisible), b)
+	return strings.EqualFold(fold(strings.TrimRightFunc(read, isAround)), name)
 }
 
 // isPlain reports whether a name has nothing but ASCII letters, digits, "-" and "_".
@@ -35,10 +44,113 @@ func isPlain(name string) bool {
 	return true
 }
 
-func isInvisible(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }
+// isAround reports whether some parsers drop r around a name.
+func isAround(r rune) bool {
+	return unicode.IsSpace(r) || isInvisible(r) || r == '"' || r == '\'' || r == '`' || r == '\\'
+}
 
-// decodeLax decodes the percent-escapes that there are and leaves the rest. It
-// knows IIS's %u0041 as well.
+// isInvisible reports whether some parsers drop r within a name.
+func isInvisible(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) }
+
+// fold spells a decoded text as lenient parsers compare it: in small letters, in
+// whichever of Unicode's ways they get there, and without what does not show. White
+// space of any kind becomes a space.
+func fold(text string) string {
+	if isFolded(text) {
+		return text
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case isInvisible(r):
+			return -1
+		case '\uff01' <= r && r <= '\uff5e': // the full-width forms of ASCII
+			r -= '\uff01' - '!'
+		}
+		return unicode.ToLower(unicode.ToUpper(r))
+	}, text)
+}
+
+// isFolded reports whether text is of visible ASCII without capitals.
+func isFolded(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+// unquote takes out what some parsers take for quoting.
+var unquote = strings.NewReplacer(`"`, "", `'`, "", "`", "", `\`, "")
+
+// countPairs counts the spots of text at which any parser could find name=value. The
+// name, which is given in small letters, may be escaped, quoted, in brackets, in other
+// letters, or have spaces behind it.
+func countPairs(text, name string) (n int) {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case mayHide(c):
+			return countHidden(text, name)
+		case c|0x20 == name[0] && len(text)-i >= len(name) && strings.EqualFold(text[i:i+len(name)], name):
+			if strings.HasPrefix(strings.TrimLeft(text[i+len(name):], " +]"), "=") {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// mayHide reports whether c can belong to a spelling that fold or unquote undoes.
+func mayHide(c byte) bool {
+	switch c {
+	case '%', '"', '\'', '`', '\\':
+		return true
+	}
+	return c < ' ' || c > '~'
+}
+
+// countHidden is countPairs for any text.
+func countHidden(text, name string) (n int) {
+	rest := unquote.Replace(fold(decodeAll(text)))
+	for {
+		_, after, ok := strings.Cut(rest, name)
+		if !ok {
+			return n
+		}
+		if rest = after; strings.HasPrefix(strings.TrimLeft(after, " ]"), "=") {
+			n++
+		}
+	}
+}
+
+// decodeAll decodes percent-escapes and plus signs as many times as they are escaped.
+func decodeAll(text string) string {
+	if isPlain(text) {
+		return text
+	}
+	text = strings.ReplaceAll(text, "+", " ")
+	if !strings.Contains(text, "%25") {
+		return decodeLax(text)
+	}
+	var once strings.Builder // with percent signs that were escaped, once or more
+	for {
+		before, after, ok := strings.Cut(text, "%25")
+		once.WriteString(before)
+		if !ok {
+			return decodeLax(once.String())
+		}
+		once.WriteByte('%')
+		for strings.HasPrefix(after, "25") {
+			after = after[2:]
+		}
+		text = after
+	}
+}
+
+// decodeLax decodes the percent-escapes that there are, IIS's %u0041 among them, and
+// leaves the rest.
 func decodeLax(text string) string {
 	if strings.IndexByte(text, '%') < 0 {
 		return text
@@ -50,17 +162,33 @@ func decodeLax(text string) string {
 		if !ok {
 			return out.String()
 		}
-		digits := after
-		if len(digits) >= 5 && (digits[:3] == "u00" || digits[:3] == "U00") {
-			digits = digits[3:]
-		}
-		b, err := strconv.ParseUint(digits[:min(2, len(digits))], 16, 8)
-		if err != nil || len(digits) < 2 {
+		r, n := unescape(after)
+		switch {
+		case n == 0:
 			out.WriteByte('%')
-			text = after
-			continue
+		case n == 2:
+			out.WriteByte(byte(r))
+		default:
+			out.WriteRune(r)
 		}
-		out.WriteByte(byte(b))
-		text = digits[2:]
+		text = after[n:]
 	}
+}
+
+// unescape reads the digits behind a percent sign: two, or u and four. It returns how
+// many bytes it has read, which is 0 where there is no escape.
+func unescape(digits string) (r rune, n int) {
+	if len(digits) >= 5 && digits[0]|0x20 == 'u' {
+		if v, err := strconv.ParseUint(digits[1:5], 16, 16); err == nil {
+			return rune(v), 5
+		}
+	}
+	if len(digits) < 2 {
+		return 0, 0
+	}
+	v, err := strconv.ParseUint(digits[:2], 16, 8)
+	if err != nil {
+		return 0, 0
+	}
+	return rune(v), 2
 }

@@ -7,23 +7,60 @@ import (
 	"pgregory.net/rapid"
 )
 
+func TestR19_ANameIsTheSameInEverySpellingThatAParserTakes(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		raws []string
+	}{
+		{"u", []string{
+			"u", "U", "%75", "%55", "%2575", "%252575", "%u0075", "%U0055", " u", "u ", "+u", "u+", "\tu", "u\u3000", "?u", "[u]", "u]", "[u", "]u", "[[u]]",
+			"u[]", "u[0]", "u[x][y]", "u]x", "%5Bu%5D", "%5bu", "u%5D", "u%5B%5D", "%255Bu%255D", "u\x00", "u\x00x", "u%00x", "\u00a0u", "\ufeffu", "u\u200b",
+			`"u"`, "'u'", `\u`, "\uff55", "\uff35", "%EF%BD%95", "\xffu", "u\xff", "!u",
+		}},
+		{"authorization", []string{
+			"Authorization", "AUTHORIZATION", "author\u0131zation", "author%C4%B1zation", "author%25C4%25B1zation", "AUTHOR\u0130ZATION", "author\u200bization",
+			"[authorization]", "authorization]", "\uff41uthorization", "author\u00adization", "author\xffization", "%u0061uthor%u0131zation",
+		}},
+		{"task", []string{"ta\u017fk", "tas\u212a", "TA\u017f\u212a", "ta%C5%BFk", "tas%E2%84%AA"}},
+	} {
+		for _, raw := range test.raws {
+			if !sameName(raw, test.name) {
+				t.Errorf("sameName(%q, %q) is false", raw, test.name)
+			}
+			if n := countPairs("x "+raw+"=K", test.name); n != 1 && !strings.ContainsAny(decodeAll(raw), "\x00[?!]x") {
+				t.Errorf("countPairs(%q) finds %d pairs named %s", raw+"=K", n, test.name)
+			}
+		}
+	}
+	for _, raw := range []string{"", "v", "uu", "u_", "_u", "u-", "u.x", "x[u]", "au", "%7575", "%", "%u", "%zz", "ü", "μ", "[]", "u=", "x u"} {
+		if sameName(raw, "u") {
+			t.Errorf("sameName(%q, u) is true", raw)
+		}
+	}
+}
+
 // A name that is plain, which is compared at once, is compared as any other.
 func TestR19_PlainNamesAreComparedAsAllAre(t *testing.T) {
-	name := rapid.StringOf(rapid.OneOf(
-		rapid.RuneFrom([]rune("uUdD09-_kK")),
-		rapid.RuneFrom([]rune(" ?\x00[]%\tſK\u200b\ufeff"))))
+	letters := rapid.StringOfN(rapid.RuneFrom([]rune("uUdD09-_kK")), 1, 5, -1)
+	before := rapid.StringOf(rapid.RuneFrom([]rune(" ?[]!\t'\"\\\u200b\ufeff")))
+	behind := rapid.StringOf(rapid.RuneFrom([]rune(" \t'\"\\\u200b\ufeff")))
+	tail := rapid.SampledFrom([]string{"", "[", "]", "[]", "\x00", "[x]", "]x"})
 	rapid.Check(t, func(t *rapid.T) {
-		a, b := name.Draw(t, "a"), name.Draw(t, "b")
-		if rapid.Bool().Draw(t, "alike") {
-			a = b + name.Draw(t, "behind")
+		a, b := letters.Draw(t, "a"), letters.Draw(t, "b")
+		dressed := before.Draw(t, "before") + a + behind.Draw(t, "behind") + tail.Draw(t, "tail")
+		if want := strings.EqualFold(a, b); sameName(a, b) != want || sameName(dressed, b) != want {
+			t.Fatalf("%q is %t, and %q is %t, want %t for %q", a, sameName(a, b), dressed, sameName(dressed, b), want, b)
 		}
-		// What a lax parser drops in front of a name, at its end, and behind it.
-		read := strings.TrimLeftFunc(a, func(r rune) bool { return r == '?' || isInvisible(r) })
-		read, _, _ = strings.Cut(read, "\x00")
-		read, _, _ = strings.Cut(read, "[")
-		read = strings.TrimRightFunc(read, isInvisible)
-		if want := strings.EqualFold(read, b); sameName(a, b) != want {
-			t.Fatalf("sameName(%q, %q) = %t, want %t", a, b, !want, want)
+	})
+}
+
+// A text that is counted at once is counted as any other.
+func TestR19_PlainPairsAreCountedAsAllAre(t *testing.T) {
+	piece := rapid.SampledFrom([]string{"authorization", "Authorization", "AUTHOR", "ization", "=", " ", "+", "]", "[", "a", "x=", ",", "authorizationauthorization="})
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOf(piece).Draw(t, "text"), "")
+		if quick, slow := countPairs(text, "authorization"), countHidden(text, "authorization"); quick != slow {
+			t.Fatalf("%q holds %d pairs at once, and %d as any other", text, quick, slow)
 		}
 	})
 }

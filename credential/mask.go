@@ -41,12 +41,12 @@ func MaskURI(uri string, places []dialect.Place) string {
 // elsewhere.
 func keyIn(segment string, places []dialect.Place) int {
 	name, done := 0, -1 // where the current name begins, and that of the last value
-	var lower string    // the segment, once it is asked for
+	var folded string   // the segment, once it is asked for
 	whole := func() string {
-		if lower == "" {
-			lower = strings.ToLower(decodeAll(segment))
+		if folded == "" {
+			folded = unquote.Replace(fold(decodeAll(segment)))
 		}
-		return lower
+		return folded
 	}
 	for i := 0; i < len(segment); {
 		if !maySeparate[segment[i]] {
@@ -58,7 +58,7 @@ func keyIn(segment string, places []dialect.Place) int {
 		case mark == beginsName:
 			name = i + n
 		case mark == endsName && name != done: // what follows the first "=" is a value
-			if holdsKey(decodeAll(segment[name:i]), whole, places) {
+			if holdsKey(segment[name:i], whole, places) {
 				return i + n
 			}
 			done = name
@@ -102,8 +102,8 @@ func separator(text string) (m mark, n int) {
 }
 
 // holdsKey reports whether a parameter of this name can hold a key, in one of
-// the places or misplaced. One that has pairs can if the pair's name is in whole,
-// the segment in lower case.
+// the places or misplaced. A parameter of pairs can if the pair's name is in whole,
+// the folded segment.
 func holdsKey(name string, whole func() string, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
 		if p.Pair == "" {
@@ -167,28 +167,4 @@ func ourSecret(text string) int {
 		}
 	}
 	return 0
-}
-
-// decodeAll decodes escapes of escapes as well.
-func decodeAll(text string) string {
-	if isPlain(text) {
-		return text
-	}
-	text = strings.ReplaceAll(text, "+", " ")
-	if !strings.Contains(text, "%") {
-		return text
-	}
-	var once strings.Builder // with percent signs that were escaped, once or more
-	for {
-		before, after, ok := strings.Cut(text, "%25")
-		once.WriteString(before)
-		if !ok {
-			return decodeLax(once.String())
-		}
-		once.WriteByte('%')
-		for strings.HasPrefix(after, "25") {
-			after = after[2:]
-		}
-		text = after
-	}
 }

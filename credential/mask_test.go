@@ -23,6 +23,13 @@ func TestR18_MaskURIMasksEveryPlace(t *testing.T) {
 		{"a doubly escaped u", "/?%2575=KEY", "/?%2575=REDACTED"},
 		{"a u of IIS", "/?%u0075=KEY", "/?%u0075=REDACTED"},
 		{"a u in an array", "/?u[]=KEY", "/?u[]=REDACTED"},
+		{"a u in brackets", "/?[u]=KEY", "/?[u]=REDACTED"},
+		{"a u in escaped brackets", "/?x=1&%5Bu%5D=KEY&c=1", "/?x=1&%5Bu%5D=REDACTED&c=1"},
+		{"a u before a bracket", "/?u]=KEY", "/?u]=REDACTED"},
+		{"a full-width u", "/?%EF%BD%95=KEY", "/?%EF%BD%95=REDACTED"},
+		{"d with a dotless i", "/?d=author%C4%B1zation%3DKEY", "/?d=REDACTED"},
+		{"d in brackets with a pair in quotes", "/?[d]=%22author%22ization%3DKEY", "/?[d]=REDACTED"},
+		{"a misplaced pair with a dotless i", "/?author%c4%b1zation=KEY", "/?author%c4%b1zation=REDACTED"},
 		{"a u behind a semicolon", "/?a;u=KEY", "/?a;u=REDACTED"},
 		{"a u behind two separators", "/?a=1&;u=KEY", "/?a=1&;u=REDACTED"},
 		{"a u behind a question mark", "/?a?u=KEY", "/?a?u=REDACTED"},
@@ -52,12 +59,19 @@ func TestR18_MaskURIMasksEveryPlace(t *testing.T) {
 // disguise spells a text with some of its characters escaped or in capitals.
 func disguise(t *rapid.T, text string) string {
 	var out strings.Builder
-	for _, c := range text {
+	if rapid.Bool().Draw(t, "brackets") && !strings.Contains(text, "=") {
+		text = rapid.SampledFrom([]string{"[" + text + "]", text + "]", text + "[]", "]" + text, " " + text}).Draw(t, "folded")
+	}
+	for _, c := range strings.Replace(text, "i", rapid.SampledFrom([]string{"i", "\u0131"}).Draw(t, "i"), 1) {
 		switch rapid.IntRange(0, 4).Draw(t, "disguise") {
 		case 0:
-			fmt.Fprintf(&out, "%%%02x", c)
+			for _, b := range []byte(string(c)) {
+				fmt.Fprintf(&out, "%%%02x", b)
+			}
 		case 1:
-			fmt.Fprintf(&out, "%%25%02X", c)
+			for _, b := range []byte(string(c)) {
+				fmt.Fprintf(&out, "%%25%02X", b)
+			}
 		case 2:
 			out.WriteString(strings.ToUpper(string(c)))
 		default:

@@ -37,8 +37,8 @@ func parameters(query string) iter.Seq[parameter] {
 func (f *Finding) findInQuery(query string) {
 	semicolons := strings.Contains(query, ";")
 	for p := range parameters(query) {
-		name, err := url.QueryUnescape(p.name.of(query))
-		if err != nil {
+		name := p.name.of(query)
+		if _, err := url.QueryUnescape(name); err != nil {
 			f.fail(malformed("a parameter of the query whose name has a broken percent-escape"))
 			return
 		}
@@ -62,7 +62,7 @@ func (f *Finding) findInParameter(query string, p parameter, name string, place 
 	if !sameName(name, place.Name) {
 		return
 	}
-	if p.name.of(query) != place.Name {
+	if name != place.Name {
 		f.fail(malformed("the query's parameter " + place.Name + " is spelled in another way"))
 		return
 	}
@@ -108,7 +108,7 @@ func hiddenBySemicolon(whole, name string) *Fault {
 		var part string
 		part, rest, ok = strings.Cut(rest, ";")
 		hidden, _, _ := strings.Cut(part, "=")
-		if sameName(decodeLax(strings.ReplaceAll(hidden, "+", " ")), name) {
+		if sameName(hidden, name) {
 			return malformed("the query's parameter " + name + " stands behind a semicolon")
 		}
 	}
