@@ -49,7 +49,10 @@ func TestR1_TheKeyInAForm(t *testing.T) {
 		{"u and d, different", "", evil + d + aPart + end, policy.CredentialAmbiguous},
 		{"part and query, different", "u=" + otherKey, uPart + aPart + end, policy.CredentialAmbiguous},
 		{"d and query, different", "u=" + otherKey, d + aPart + end, policy.CredentialAmbiguous},
-		{"a run of spaces in d", "", uPart + part("d", "x  y") + aPart + end, policy.CredentialMalformed},
+		{"a run of spaces in a d without a key", "", uPart + part("d", "x  y") + aPart + end, policy.Undecided},
+		{"a d of two lines without a key", "", uPart + part("d", "grammarFileNames=-a-general\r\n\tprofileWords=x\n") + aPart + end, policy.Undecided},
+		{"a run of spaces beside a key in d", "", part("d", "x  authorization="+escaped) + aPart + end, policy.CredentialMalformed},
+		{"a line feed behind a key in d", "", part("d", "authorization="+escaped+"\n") + aPart + end, policy.CredentialMalformed},
 		{"a line break in the key", "", part("u", "x\r\ny") + aPart + end, policy.CredentialMalformed},
 		{"10,000 parts", "", strings.Repeat(part("x", ""), 10_000) + uPart + aPart + end, policy.CredentialMalformed},
 	} {

@@ -16,14 +16,19 @@ type pair struct {
 	text  string // that, decoded
 }
 
-// findPairs finds the tokens with a name. It refuses what two parsers could
-// split differently, in values that hold such a token or not.
+// findPairs finds the tokens with a name. A value in which no parser could find such
+// a token is of no interest, whatever else is in it. In any other, findPairs refuses
+// what two parsers could split differently.
 func findPairs(text, name string) ([]pair, *Fault) {
+	possible := countPairs(text, name)
+	if possible == 0 {
+		return nil, checkBare(text, name)
+	}
 	if hasControl(text) {
-		return nil, malformed("a control character among name=value pairs")
+		return nil, malformed("a control character among name=value pairs that hold a key: single spaces separate them")
 	}
 	if strings.Contains(text, "  ") {
-		return nil, malformed("a run of spaces among name=value pairs, where single spaces separate them")
+		return nil, malformed("a run of spaces among name=value pairs that hold a key: single spaces separate them")
 	}
 	var found []pair
 	for start := 0; start <= len(text); {
@@ -33,9 +38,6 @@ func findPairs(text, name string) ([]pair, *Fault) {
 		}
 		token := span{start, end}
 		start = end + 1
-		if token.of(text) == name {
-			return nil, malformed("the pair " + name + " has no value, or a space before it")
-		}
 		value, ok := strings.CutPrefix(token.of(text), name)
 		if ok {
 			value, ok = strings.CutPrefix(value, "=")
@@ -51,10 +53,13 @@ func findPairs(text, name string) ([]pair, *Fault) {
 	}
 	// In other letters, escaped, behind a quote or a separator that is none for
 	// us, the name shows to some parsers. Only what was found may be there.
-	if strings.Count(strings.ToLower(decodeLax(text)), name+"=") != len(found) {
+	if possible != len(found) {
 		return nil, malformed("the pair " + name + " is spelled in another way, or hidden")
 	}
-	if len(found) > 0 && strings.Contains(text, `"`) {
+	if fault := checkBare(text, name); fault != nil {
+		return nil, fault
+	}
+	if strings.Contains(text, `"`) {
 		return nil, malformed("a quotation mark among name=value pairs that hold a key: their values are percent-encoded")
 	}
 	return found, nil
@@ -62,4 +67,15 @@ func findPairs(text, name string) ([]pair, *Fault) {
 
 func hasControl(text string) bool {
 	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// checkBare refuses the name of a pair as a token of its own: some parsers split at
+// spaces and at "=" alike, and would read the next token as its value.
+func checkBare(text, name string) *Fault {
+	for token := range strings.FieldsSeq(text) {
+		if len(token) >= len(name) && strings.IndexByte(token, '=') < 0 && sameName(token, name) {
+			return malformed("the pair " + name + " has no value")
+		}
+	}
+	return nil
 }

@@ -24,6 +24,13 @@ func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
 		{"with none", "authorization=K+/=", []string{"K+/="}},
 		{"twice", "authorization=K x authorization=L", []string{"K", "L"}},
 		{"empty", "authorization=", []string{""}},
+		{"a run of spaces, no key", "x  y", nil},
+		{"a line feed behind an engine, as of a file", "-a-general\n", nil},
+		{"two lines of a text area", "grammarFileNames=-a-general\r\nprofileWords=x", nil},
+		{"a tab and no key", "grammarFileNames=-a-general\tprofileWords=x", nil},
+		{"a NUL and no key", "x\x00y", nil},
+		{"quotes, spaces and the word, but no pair of it", `profileWords="authorization  x"`, nil},
+		{"a longer name", "authorizations=x  y", nil},
 		{"beside Japanese", "profileWords=音声 authorization=K", []string{"K"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -43,7 +50,17 @@ func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
 func TestR19_PairsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"a run of spaces":               "x  authorization=K",
-		"a run of spaces, no key":       "x  y",
+		"a line feed behind a key":      "x authorization=K\n",
+		"a line feed and a bare name":   "x\nauthorization K",
+		"a dotless i":                   "author\u0131zation=K",
+		"an escaped dotless i":          "author%C4%B1zation=K",
+		"a dotless i behind a tab":      "x\tauthor\u0131zation=K",
+		"full-width letters":            "\uff41uthorization=K",
+		"a zero-width space within":     "author\u200bization=K",
+		"brackets":                      "[authorization]=K",
+		"a quoted name":                 `'authorization'=K`,
+		"a doubly escaped letter":       "%2561uthorization=K",
+		"a plus before the equals sign": "authorization+=K",
 		"a tab":                         "x\tauthorization=K",
 		"a line break":                  "x\nauthorization=K",
 		"a NUL":                         "x\x00authorization=K",
