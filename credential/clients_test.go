@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,7 +81,7 @@ var clients = []client{
 }
 
 func TestR19_RealClientsPass(t *testing.T) {
-	for _, c := range clients {
+	for _, c := range slices.Concat(clients, stacks) {
 		t.Run(c.name, func(t *testing.T) {
 			want := map[string]string{
 				"replace": c.bytes(upstreamKey, "UPSTREAM%2FKEY%2Bwith%3Dall%26of%3Bit%2520%22%3C%3E"),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
 )
@@ -15,6 +16,7 @@ type form struct {
 	head   headReader
 	body   rewound // what goes upstream; head is not to be looked at once it is read from
 	copies []copyOf
+	audio  bool // whether the head ends where the audio begins, and not with the form
 
 	// What the slices are made of where there is one copy, as there nearly always is.
 	copyRoom   [1]copyOf
@@ -105,15 +107,13 @@ func (f *Finding) readParts(r *headReader) error {
 		if last {
 			return r.end()
 		}
-		head, err := r.partHeader(delimiter)
+		head, err := f.partHeader(r, delimiter)
 		if err != nil {
 			return err
 		}
 		if head.name == f.audio {
+			f.form.audio = true
 			return nil
-		}
-		if sameName(head.name, f.audio) {
-			return malformed("the part " + f.audio + " is spelled in another way")
 		}
 		value, err := r.content(delimiter)
 		if err != nil {
@@ -135,17 +135,17 @@ func (f *Finding) readParts(r *headReader) error {
 func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
 	for i := range f.places {
 		place := &f.places[i]
-		if place.In != dialect.Part || !sameName(head.name, place.Name) {
+		if place.In != dialect.Part || head.name != place.Name {
 			continue
 		}
-		if head.name != place.Name {
-			return malformed("the part " + place.Name + " is spelled in another way")
-		}
-		if head.file {
-			return malformed("the part " + place.Name + " is a file, where a plain value is expected")
+		if head.unsure != nil {
+			return head.unsure
 		}
 		found, text := part, string(content)
 		found.place = place
+		if head.quoted && !readsAlike(text, place) {
+			return malformed("the part " + place.Name + " is labelled quoted-printable, which some parsers decode: want no Content-Transfer-Encoding")
+		}
 		if place.Pair == "" {
 			if f.add(place, text) {
 				f.form.copies = append(f.form.copies, found)
@@ -165,6 +165,13 @@ func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
 		}
 	}
 	return nil
+}
+
+// readsAlike reports whether content that is labelled quoted-printable holds the same
+// key, or none, whether it is decoded or not.
+func readsAlike(text string, place *dialect.Place) bool {
+	return !strings.Contains(text, "=") ||
+		place.Pair != "" && countPairs(text, place.Pair) == 0 && countPairs(decodeQuoted(text), place.Pair) == 0
 }
 
 // swapForm edits the head that was read, and the lengths and digests that go

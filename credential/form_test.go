@@ -75,89 +75,202 @@ func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
 	good := uPart + aPart + end
 	disposition := "Content-Disposition: form-data; "
 	for name, body := range map[string]string{
-		"no boundary":                            "audio",
-		"an empty body":                          "",
-		"a preamble":                             "preamble\r\n" + good,
-		"two line breaks in front":               "\r\n\r\n" + good,
-		"a bare LF in front":                     "\n" + good,
-		"LF only":                                strings.ReplaceAll(good, "\r\n", "\n"),
-		"one LF in a header":                     strings.Replace(good, "\r\n\r\n", "\n\r\n", 1),
-		"a CR within a header":                   headed(disposition+"name=\"x\"\rname=\"u\"", otherKey) + good,
-		"a boundary behind a bare LF":            part("x", "y\n--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
-		"a boundary behind a bare CR":            part("x", "y\r--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
-		"a boundary within a line":               part("x", "y--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
-		"a boundary within a header":             headed(disposition+"name=\"x\"\r\nX: --B0", "") + good,
-		"a boundary at once":                     "--B0\r\n" + disposition + "name=\"u\"\r\n\r\n--B0\r\n" + good,
-		"a boundary with padding":                "--B0 \r\n" + disposition + "name=\"x\"\r\n\r\n\r\n" + good,
-		"a longer boundary":                      part("x", "y\r\n--B0X\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
-		"a last boundary with a tail":            uPart + "--B0--x\r\n" + evil,
-		"a part after the last boundary":         uPart + end + evil + aPart + end,
-		"an epilogue":                            uPart + end + "epilogue",
-		"a last boundary with a bare LF":         uPart + strings.TrimSuffix(end, "\r\n") + "\n",
-		"a last boundary with a bare CR":         uPart + strings.TrimSuffix(end, "\r\n") + "\r",
-		"no part's end":                          "--B0\r\n" + disposition + "name=\"u\"\r\n\r\n" + clientKey,
-		"no header's end":                        "--B0\r\n" + disposition + "name=\"u\"",
-		"a folded header":                        headed("Content-Disposition: form-data;\r\n name=\"u\"", otherKey) + good,
-		"a header folded by a tab":               headed("Content-Disposition: form-data;\r\n\tname=\"u\"", otherKey) + good,
-		"a folded first line":                    headed(" "+disposition+"name=\"u\"", otherKey) + good,
-		"a header without a colon":               headed(disposition+"name=\"x\"\r\nname=u", otherKey) + good,
-		"a space before the colon":               headed("Content-Disposition : form-data; name=\"u\"", otherKey) + good,
-		"a tab in a header":                      headed("Content-Disposition:\tform-data; name=\"u\"", otherKey) + good,
-		"a NUL in a header":                      headed(disposition+"name=\"u\x00x\"", otherKey) + good,
-		"a very long header":                     headed("X: "+strings.Repeat("x", 5117)+disposition+"name=\"u\"\r\n"+disposition+"name=\"x\"", otherKey) + good,
-		"two Content-Dispositions":               headed(disposition+"name=\"x\"\r\n"+disposition+"name=\"u\"", otherKey) + good,
-		"no Content-Disposition":                 headed("Content-Type: text/plain", otherKey) + good,
-		"an attachment":                          headed("Content-Disposition: attachment; name=\"u\"", otherKey) + good,
-		"no name":                                headed("Content-Disposition: form-data", otherKey) + good,
-		"an empty name":                          headed(disposition+"name=\"\"", otherKey) + good,
-		"name*":                                  headed(disposition+"name*=utf-8''u", otherKey) + good,
-		"name and name*":                         headed(disposition+"name=\"x\"; name*=utf-8''u", otherKey) + good,
-		"a name in pieces":                       headed(disposition+"name*0=\"u\"", otherKey) + good,
-		"two file names":                         headed(disposition+"name=\"x\"; filename=a; filename=b", otherKey) + good,
-		"an unknown parameter":                   headed(disposition+"name=\"x\"; *=(0", otherKey) + good,
-		"an unquoted file name that is no token": headed(disposition+"name=\"x\"; filename=a/b", otherKey) + good,
-		"two names":                              headed(disposition+"name=\"x\"; name=\"u\"", otherKey) + good,
-		"two names, in other letters":            headed(disposition+"name=\"x\"; NAME=\"u\"", otherKey) + good,
-		"a name behind a file name":              headed(disposition+"filename=\"u\"; name=\"x\"", otherKey) + good,
-		"a name within a file name":              headed(disposition+"name=\"x\"; filename=\"; name=u; \"", otherKey) + good,
-		"a name within the audio's":              headed(disposition+"name=\"a\"; filename=\"; name=u\"", otherKey) + good,
-		"another parameter's name":               headed(disposition+"name=\"x\"; xname=\"u\"", otherKey) + good,
-		"an escape in a name":                    headed(disposition+`name="\u"`, otherKey) + good,
-		"an escaped quote":                       headed(disposition+`name="x\"; name=\"u"`, otherKey) + good,
-		"a percent-escape in a name":             headed(disposition+`name="%75"`, otherKey) + good,
-		"an encoded word":                        headed(disposition+`name="=?utf-8?Q?u?="`, otherKey) + good,
-		"single quotes":                          headed(disposition+`name='u'`, otherKey) + good,
-		"single quotes in quotes":                headed(disposition+`name="'u'"`, otherKey) + good,
-		"no closing quote":                       headed(disposition+`name="u`, otherKey) + good,
-		"text behind a quote":                    headed(disposition+`name="u"x`, otherKey) + good,
-		"a space in a name":                      headed(disposition+`name=" u"`, otherKey) + good,
-		"spaces around the equals sign":          headed(disposition+`name = "u"`, otherKey) + good,
-		"an array":                               headed(disposition+`name="u[]"`, otherKey) + good,
-		"a capital u":                            headed(disposition+`name="U"`, otherKey) + good,
-		"a capital D":                            headed(disposition+`name="D"`, "authorization="+otherKey) + good,
-		"a capital A":                            headed(disposition+`name="A"`, "") + good,
-		"a name beyond ASCII":                    headed(disposition+"name=\"\uff55\"", otherKey) + good,
-		"a file name on the key":                 headed(disposition+`name="u"; filename="u.txt"`, otherKey) + aPart + end,
-		"an empty file name on the key":          headed(disposition+`name="u"; filename=""`, otherKey) + aPart + end,
-		"base64":                                 headed(disposition+"name=\"x\"\r\nContent-Transfer-Encoding: base64", "") + good,
-		"quoted-printable":                       headed(disposition+"name=\"u\"\r\nContent-Transfer-Encoding: quoted-printable", otherKey) + good,
-		"two transfer encodings":                 headed(disposition+"name=\"x\"\r\nContent-Transfer-Encoding: binary\r\nContent-Transfer-Encoding: base64", "") + good,
-		"a content encoding":                     headed(disposition+"name=\"x\"\r\nContent-Encoding: gzip", "") + good,
-		"UTF-7":                                  headed(disposition+"name=\"x\"\r\nContent-Type: text/plain; charset=utf-7", "") + good,
-		"EBCDIC":                                 headed(disposition+"name=\"x\"\r\nContent-Type: text/plain; charset=\"ibm037\"", "") + good,
-		"a charset without a semicolon":          headed(disposition+"name=\"x\"\r\nContent-Type: text/plain charset=utf-7", "") + good,
-		"a charset in pieces":                    headed(disposition+"name=\"x\"\r\nContent-Type: text/plain; charset*0=utf-7", "") + good,
-		"a part that sets the charset":           part("_charset_", "utf-7") + good,
-		"a nested form":                          headed(disposition+"name=\"x\"\r\nContent-Type: multipart/mixed; boundary=C", "--C\r\n\r\n--C--") + good,
-		"a Content-Length that is too large":     headed(disposition+"name=\"x\"\r\nContent-Length: 9", "x") + good,
-		"a Content-Length that is too small":     headed(disposition+"name=\"u\"\r\nContent-Length: 3", clientKey) + aPart + end,
-		"a Content-Length that is no number":     headed(disposition+"name=\"x\"\r\nContent-Length: +1", "x") + good,
-		"an empty Content-Length":                headed(disposition+"name=\"x\"\r\nContent-Length:", "x") + good,
-		"two Content-Lengths":                    headed(disposition+"name=\"x\"\r\nContent-Length: 1\r\nContent-Length: 9", "x") + good,
-		"a header larger than max_head":          headed(disposition+"name=\"x\"\r\n"+strings.Repeat("X: y\r\n", 1<<20/6)+"Y: z", "x") + good,
-		"a part larger than max_head":            part("x", strings.Repeat("x", 1<<20)) + good,
+		"no boundary":                        "audio",
+		"an empty body":                      "",
+		"a preamble":                         "preamble\r\n" + good,
+		"two line breaks in front":           "\r\n\r\n" + good,
+		"a bare LF in front":                 "\n" + good,
+		"LF only":                            strings.ReplaceAll(good, "\r\n", "\n"),
+		"one LF in a header":                 strings.Replace(good, "\r\n\r\n", "\n\r\n", 1),
+		"a CR within a header":               headed(disposition+"name=\"x\"\rname=\"u\"", otherKey) + good,
+		"a boundary behind a bare LF":        part("x", "y\n--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
+		"a boundary behind a bare CR":        part("x", "y\r--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
+		"a boundary within a line":           part("x", "y--B0\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
+		"a boundary within a header":         headed(disposition+"name=\"x\"\r\nX: --B0", "") + good,
+		"a boundary at once":                 "--B0\r\n" + disposition + "name=\"u\"\r\n\r\n--B0\r\n" + good,
+		"a boundary with padding":            "--B0 \r\n" + disposition + "name=\"x\"\r\n\r\n\r\n" + good,
+		"a longer boundary":                  part("x", "y\r\n--B0X\r\n"+disposition+"name=\"u\"\r\n\r\n"+otherKey) + good,
+		"a last boundary with a tail":        uPart + "--B0--x\r\n" + evil,
+		"a part after the last boundary":     uPart + end + evil + aPart + end,
+		"an epilogue":                        uPart + end + "epilogue",
+		"a last boundary with a bare LF":     uPart + strings.TrimSuffix(end, "\r\n") + "\n",
+		"a last boundary with a bare CR":     uPart + strings.TrimSuffix(end, "\r\n") + "\r",
+		"no part's end":                      "--B0\r\n" + disposition + "name=\"u\"\r\n\r\n" + clientKey,
+		"no header's end":                    "--B0\r\n" + disposition + "name=\"u\"",
+		"a folded header":                    headed("Content-Disposition: form-data;\r\n name=\"u\"", otherKey) + good,
+		"a header folded by a tab":           headed("Content-Disposition: form-data;\r\n\tname=\"u\"", otherKey) + good,
+		"a folded first line":                headed(" "+disposition+"name=\"u\"", otherKey) + good,
+		"a header without a colon":           headed(disposition+"name=\"x\"\r\nname=u", otherKey) + good,
+		"a space before the colon":           headed("Content-Disposition : form-data; name=\"u\"", otherKey) + good,
+		"a tab in a header":                  headed("Content-Disposition:\tform-data; name=\"u\"", otherKey) + good,
+		"a NUL in a header":                  headed(disposition+"name=\"u\x00x\"", otherKey) + good,
+		"a very long header":                 headed("X: "+strings.Repeat("x", 5117)+disposition+"name=\"u\"\r\n"+disposition+"name=\"x\"", otherKey) + good,
+		"two Content-Dispositions":           headed(disposition+"name=\"x\"\r\n"+disposition+"name=\"u\"", otherKey) + good,
+		"no Content-Disposition":             headed("Content-Type: text/plain", otherKey) + good,
+		"an attachment":                      headed("Content-Disposition: attachment; name=\"u\"", otherKey) + good,
+		"no name":                            headed("Content-Disposition: form-data", otherKey) + good,
+		"an empty name":                      headed(disposition+"name=\"\"", otherKey) + good,
+		"name*":                              headed(disposition+"name*=utf-8''u", otherKey) + good,
+		"name and name*":                     headed(disposition+"name=\"x\"; name*=utf-8''u", otherKey) + good,
+		"a name in pieces":                   headed(disposition+"name*0=\"u\"", otherKey) + good,
+		"two names":                          headed(disposition+"name=\"x\"; name=\"u\"", otherKey) + good,
+		"two names, in other letters":        headed(disposition+"name=\"x\"; NAME=\"u\"", otherKey) + good,
+		"a name behind a file name":          headed(disposition+"filename=\"u\"; name=\"x\"", otherKey) + good,
+		"a name within a file name":          headed(disposition+"name=\"x\"; filename=\"; name=u; \"", otherKey) + good,
+		"a name within the audio's":          headed(disposition+"name=\"a\"; filename=\"; name=u\"", otherKey) + good,
+		"another parameter's name":           headed(disposition+"name=\"x\"; xname=\"u\"", otherKey) + good,
+		"an escape in a name":                headed(disposition+`name="\u"`, otherKey) + good,
+		"an escaped quote":                   headed(disposition+`name="x\"; name=\"u"`, otherKey) + good,
+		"a percent-escape in a name":         headed(disposition+`name="%75"`, otherKey) + good,
+		"an encoded word":                    headed(disposition+`name="=?utf-8?Q?u?="`, otherKey) + good,
+		"single quotes":                      headed(disposition+`name='u'`, otherKey) + good,
+		"single quotes in quotes":            headed(disposition+`name="'u'"`, otherKey) + good,
+		"no closing quote":                   headed(disposition+`name="u`, otherKey) + good,
+		"text behind a quote":                headed(disposition+`name="u"x`, otherKey) + good,
+		"a space in a name":                  headed(disposition+`name=" u"`, otherKey) + good,
+		"spaces around the equals sign":      headed(disposition+`name = "u"`, otherKey) + good,
+		"an array":                           headed(disposition+`name="u[]"`, otherKey) + good,
+		"a capital u":                        headed(disposition+`name="U"`, otherKey) + good,
+		"a capital D":                        headed(disposition+`name="D"`, "authorization="+otherKey) + good,
+		"a capital A":                        headed(disposition+`name="A"`, "") + good,
+		"a name beyond ASCII":                headed(disposition+"name=\"\uff55\"", otherKey) + good,
+		"two transfer encodings":             headed(disposition+"name=\"x\"\r\nContent-Transfer-Encoding: binary\r\nContent-Transfer-Encoding: base64", "") + good,
+		"a part that sets the charset":       part("_charset_", "utf-7") + good,
+		"a nested form":                      headed(disposition+"name=\"x\"\r\nContent-Type: multipart/mixed; boundary=C", "--C\r\n\r\n--C--") + good,
+		"a Content-Length that is too large": headed(disposition+"name=\"x\"\r\nContent-Length: 9", "x") + good,
+		"a Content-Length that is too small": headed(disposition+"name=\"u\"\r\nContent-Length: 3", clientKey) + aPart + end,
+		"a Content-Length that is no number": headed(disposition+"name=\"x\"\r\nContent-Length: +1", "x") + good,
+		"an empty Content-Length":            headed(disposition+"name=\"x\"\r\nContent-Length:", "x") + good,
+		"two Content-Lengths":                headed(disposition+"name=\"x\"\r\nContent-Length: 1\r\nContent-Length: 9", "x") + good,
+		"a header larger than max_head":      headed(disposition+"name=\"x\"\r\n"+strings.Repeat("X: y\r\n", 1<<20/6)+"Y: z", "x") + good,
+		"a part larger than max_head":        part("x", strings.Repeat("x", 1<<20)) + good,
 	} {
 		t.Run(name, func(t *testing.T) { refuse(t, upload("", formType, body), policy.CredentialMalformed) })
+	}
+}
+
+// How content is read matters where the content can be a key. In the header of the
+// audio nothing matters but the name.
+func TestR19_WhatAPartsHeaderMayHaveDependsOnThePart(t *testing.T) {
+	const other, key, audioPart = 1, 2, 4 // where it passes
+	for _, test := range []struct {
+		name, disposition, more string
+		passes                  int
+	}{
+		{"a file name", `; filename="t.wav"`, "", other | key | audioPart},
+		{"an empty file name", `; filename=""`, "", other | key | audioPart},
+		{"two file names", `; filename=a; filename=b`, "", other | key | audioPart},
+		{"an unquoted file name that is no token", `; filename=a b/c`, "", other | key | audioPart},
+		{"an unknown parameter", `; *=(0`, "", other | key | audioPart},
+		{"a file name of a key", `; filename="u"; filename*=utf-8''d`, "", other | key | audioPart},
+		{"a file name with an equals sign", `; filename="name=太郎; size=3.wav"`, "", other | key | audioPart},
+		{"a file name with an escape", `; filename="a\"b"`, "", other | key | audioPart},
+		{"a file name that is not closed", `; filename="a`, "", other | key | audioPart},
+		{"a label of a form", "", "Content-Type: multipart/form-data; charset=utf-8", other | key | audioPart},
+		{"a tab in another field", "", "X-A:\tb", other | key | audioPart},
+		{"another field twice", "", "X-A: b\r\nX-A: c", other | key | audioPart},
+		{"binary", "", "Content-Transfer-Encoding: BINARY", other | key | audioPart},
+		{"quoted-printable", "", "Content-Transfer-Encoding: quoted-printable", other | key | audioPart},
+		{"base64", "", "Content-Transfer-Encoding: base64", other | audioPart},
+		{"a content encoding", "", "Content-Encoding: gzip", other | audioPart},
+		{"UTF-7", "", "Content-Type: text/plain; charset=utf-7", other | audioPart},
+		{"EBCDIC", "", `Content-Type: text/plain; charset="ibm037"`, other | audioPart},
+		{"a charset without a semicolon", "", "Content-Type: text/plain charset=utf-7", other | audioPart},
+		{"a charset in pieces", "", "Content-Type: text/plain; charset*0=utf-7", other | audioPart},
+		{"two transfer encodings", "", "Content-Transfer-Encoding: binary\r\nContent-Transfer-Encoding: binary", audioPart},
+		{"a form of its own", "", "Content-Type: multipart/mixed; boundary=C", audioPart},
+		{"a wrong length", "", "Content-Length: 99", audioPart},
+		{"a folded field", "", "X-A: b\r\n c", audioPart},
+		{"a line without a colon", "", "X-A", audioPart},
+		{"a NUL in a field", "", "X-A: \x00", audioPart},
+		{"a key's name within the file name", `; filename="; name=u"`, "", key},
+		{"a key's name in a single-quoted file name", `; filename='x'; name='u'`, "", key},
+		{"a key's name in another field", "", `Content-Type: text/plain; name="u"`, key},
+		{"a key's name in another field, escaped", "", `X-A: name=%22%75%22`, key},
+		{"the audio's name in another field", "", `X-A: name=A`, audioPart},
+		{"an encoded word of another name", "", `X-A: name="=?utf-8?B?6Z+z?="`, other | key | audioPart},
+		{"a name in pieces behind", `; name*0=x`, "", 0},
+		{"an encoded word behind", `; name="=?utf-8?Q?u?="`, "", key},
+		{"an encoded word of Japanese mail", "", `X-A: name="=?iso-2022-jp?B?ZA==?="`, 0},
+		{"a second disposition", "", "content-disposition: form-data; name=x", 0},
+		{"a second disposition in another spelling", "", "Content-Disposition : form-data; name=d", 0},
+		{"a boundary", "", "X-A: --B0", 0},
+	} {
+		for which, name := range map[int]string{other: "x", key: "u", audioPart: "a"} {
+			content := map[int]string{other: "x", key: ourKey, audioPart: audio}[which]
+			header := "Content-Disposition: form-data; name=\"" + name + "\"" + test.disposition
+			if test.more != "" {
+				header += "\r\n" + test.more
+			}
+			body := part("u", ourKey) + headed(header, content)
+			if which != audioPart {
+				body += aPart
+			}
+			_, secret, fault := find(t, upload("", formType, body+end), testMaxHead)
+			if passes := test.passes&which != 0; passes != (fault == nil) {
+				t.Errorf("%s in the header of part %s: %v, want it to pass: %t", test.name, name, fault, passes)
+			} else if passes && secret.Reveal() != ourKey {
+				t.Errorf("%s in the header of part %s: the key is %q", test.name, name, secret.Reveal())
+			}
+		}
+	}
+}
+
+func TestR19_AFileNameBeforeTheNameIsNoName(t *testing.T) {
+	for _, test := range []struct {
+		disposition string
+		want        policy.Reason
+	}{
+		{`filename="t.wav"; name="a"`, policy.Undecided},
+		{`filename="a"; name="a"`, policy.Undecided},
+		{`filename=my voice.wav; name=a`, policy.Undecided},
+		{`filename*=utf-8''%E9%9F%B3; filename="音"; name="a"`, policy.Undecided},
+		{"filename=\"\x95\x5c\"; name=\"a\"", policy.Undecided},
+		{"filename=\"\x95\x5c.wav\"; name=\"a\"", policy.Undecided},
+		{`filename="say \"a\".wav"; name="a"`, policy.Undecided},
+		{`filename="C:\dir\"; name="a"`, policy.Undecided},
+		{`filename="u"; name="a"`, policy.CredentialMalformed},
+		{`filename="D"; name="a"`, policy.CredentialMalformed},
+		{`filename="=?utf-8?Q?u?="; name="a"`, policy.CredentialMalformed},
+		{`filename="; name=u"; name="a"`, policy.CredentialMalformed},
+		{`filename="x\"; name=\"u\"; x=\""; name="a"`, policy.CredentialMalformed},
+		{`filename="x\"; name="c"; y="\"; name="a"`, policy.CredentialMalformed},
+		{`filename="x; name="a"`, policy.CredentialMalformed},
+		{`filename="a"`, policy.CredentialMalformed},
+		{`x; name="a"`, policy.CredentialMalformed},
+		{`name="a`, policy.CredentialMalformed},
+		{`name="a"x`, policy.CredentialMalformed},
+		{`name=`, policy.CredentialMalformed},
+	} {
+		body := uPart + headed("Content-Disposition: form-data; "+test.disposition, audio) + end
+		_, _, fault := find(t, upload("", formType, body), testMaxHead)
+		switch {
+		case test.want == policy.Undecided && fault != nil:
+			t.Errorf("%q is refused: %v", test.disposition, fault)
+		case test.want != policy.Undecided && (fault == nil || fault.Reason != test.want):
+			t.Errorf("%q: %v, want %v", test.disposition, fault, test.want)
+		}
+	}
+}
+
+// Indy labels every field quoted-printable, and most parsers do not decode.
+func TestR19_QuotedPrintableHoldsAKeyOnlyWhereItReadsAlike(t *testing.T) {
+	label := "\r\nContent-Transfer-Encoding: quoted-printable"
+	d := func(text string) string { return headed("Content-Disposition: form-data; name=\"d\""+label, text) }
+	for body, passes := range map[string]bool{
+		headed("Content-Disposition: form-data; name=\"u\""+label, ourKey): true,
+		part("u", ourKey) + d("-a-general"):                                true,
+		part("u", ourKey) + d("grammarFileNames=3D-a-general"):             true,
+		part("u", ourKey) + d("x=3D=\r\ny"):                                true,
+		part("u", ourKey) + d("authorization=3D"+ourKey):                   false,
+		part("u", ourKey) + d("author=69zation=3D"+ourKey):                 false,
+		part("u", ourKey) + d("author=\r\nization=3D"+ourKey):              false,
+		part("u", ourKey) + d("authorization="+ourKey):                     false,
+		headed("Content-Disposition: form-data; name=\"u\""+label, "K=3D"): false,
+	} {
+		if _, _, fault := find(t, upload("", formType, body+aPart+end), testMaxHead); (fault == nil) != passes {
+			t.Errorf("%q: %v, want it to pass: %t", body, fault, passes)
+		}
 	}
 }
 

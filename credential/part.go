@@ -1,168 +1,267 @@
 package credential
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 )
 
-// partHead is what a part's header says.
+// partHead is what the header of a part says.
 type partHead struct {
 	name   string
-	file   bool // it has a file name
-	length span // the value of its own Content-Length, if it has one
+	length span // the value of the part's own Content-Length, if it has one
+	// unsure says why parsers differ on the content, if they do. It matters where the
+	// content can be a key.
+	unsure *Fault
+	// quoted says that the content is labelled quoted-printable, as Indy labels every
+	// field. Some parsers decode it, and most do not.
+	quoted bool
 }
 
-// maxPartFields bounds the fields of a part's header.
-const maxPartFields = 32
+// field is one of the fields that say how a part is read. Any other field is ignored.
+type field uint8
 
-// fieldName is a field's name in lower case.
-func fieldName(name string) string {
-	for _, known := range []string{"content-disposition", "content-type"} {
-		if strings.EqualFold(name, known) {
-			return known
-		}
+const (
+	fieldOther       field = 0
+	fieldDisposition field = 1 << iota
+	fieldType
+	fieldTransferEncoding
+	fieldEncoding
+	fieldLength
+)
+
+// fieldNamed is the field with this name, in any case of letters.
+func fieldNamed(name string) field {
+	const prefix = "content-"
+	if len(name) < len(prefix) || !strings.EqualFold(name[:len(prefix)], prefix) {
+		return fieldOther
 	}
-	return strings.ToLower(name)
+	switch rest := name[len(prefix):]; {
+	case strings.EqualFold(rest, "disposition"):
+		return fieldDisposition
+	case strings.EqualFold(rest, "type"):
+		return fieldType
+	case strings.EqualFold(rest, "transfer-encoding"):
+		return fieldTransferEncoding
+	case strings.EqualFold(rest, "encoding"):
+		return fieldEncoding
+	case strings.EqualFold(rest, "length"):
+		return fieldLength
+	}
+	return fieldOther
 }
 
 // partHeader reads the header of a part, up to its empty line.
-func (r *headReader) partHeader(delimiter string) (partHead, error) {
+//
+// The name of every part must be sure: no parser may take the part for another one
+// that matters. Nothing else matters in the header of the part that holds the audio,
+// because the API reads no key from there on.
+func (f *Finding) partHeader(r *headReader, delimiter string) (partHead, error) {
 	var head partHead
-	var room [4]string // more than any client is known to send
-	seen := room[:0]
+	var loose *Fault // what only the header of the audio may have
+	var seen field
+	begin := r.pos
 	for {
 		start := r.pos
 		line, err := r.line()
-		if err != nil {
+		switch {
+		case err != nil:
 			return head, err
+		case strings.Contains(line, delimiter):
+			return head, malformed("the header of a part has a boundary in it")
 		}
 		if line == "" {
 			break
 		}
-		if line[0] == ' ' || line[0] == '\t' {
-			return head, malformed("a part's header that is folded over two lines")
-		}
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) || hasControl(value) || strings.Contains(line, delimiter) {
-			return head, malformed("a part's header that breaks the grammar")
+		if !ok || !isToken(name) || strings.IndexByte(value, 0) >= 0 {
+			if head.name == "" { // it may be about the name
+				return head, errPartLine
+			}
+			loose = errPartLine
+			continue
 		}
-		name = fieldName(name)
-		switch {
-		case slices.Contains(seen, name):
-			return head, malformed("a part's header with a field twice")
-		case len(seen) == maxPartFields:
-			return head, malformed("a part's header with more fields than any client sends")
+		field := fieldNamed(name)
+		if field != fieldOther && seen&field != 0 {
+			if field == fieldDisposition {
+				return head, errPartTwice
+			}
+			loose = errPartTwice
+			continue
 		}
-		seen = append(seen, name)
+		seen |= field
 		value = strings.Trim(value, " ")
-		if name == "content-length" {
+		switch field {
+		case fieldOther:
+		case fieldDisposition:
+			if fault := head.disposition(value); fault != nil {
+				return head, fault
+			}
+		case fieldLength:
 			from := start + strings.LastIndex(line, value)
 			head.length = span{from, from + len(value)}
-		}
-		if fault := head.field(name, value); fault != nil {
-			return head, fault
+		default:
+			if fault := head.content(field, strings.ToLower(value)); fault != nil {
+				loose = fault
+			}
 		}
 	}
 	if head.name == "" {
-		return head, malformed("a part without a name")
+		return head, malformed("a part has no Content-Disposition")
+	}
+	if fault := f.checkNames(head.name, r.buf[begin:r.pos]); fault != nil {
+		return head, fault
+	}
+	if loose != nil && head.name != f.audio {
+		return head, loose
 	}
 	return head, nil
 }
 
-// field reads one field of a part's header.
-func (h *partHead) field(name, value string) *Fault {
-	switch name {
-	case "content-disposition":
-		return h.disposition(value)
-	case "content-transfer-encoding":
-		switch strings.ToLower(value) {
-		case "binary", "8bit", "7bit": // the words for none; OkHttp sends them
+var errPartLine = malformed("the header of a part has a line that is not \"name: value\", or is folded")
+
+var errPartTwice = malformed("the header of a part has a field twice")
+
+// content reads a field that says how the content is read. The fault is one that
+// matters whatever the part's name.
+func (h *partHead) content(field field, value string) *Fault {
+	switch field {
+	case fieldTransferEncoding:
+		switch value {
+		case "", "binary", "8bit", "7bit": // the words for no encoding
+		case "quoted-printable":
+			h.quoted = true
 		default:
-			return malformed("a part with a transfer encoding")
+			h.unsure = malformed("the part of a key has a Content-Transfer-Encoding: want none, as RFC 7578 has it")
 		}
-	case "content-encoding":
-		return malformed("a part with a content encoding")
-	case "content-type":
-		return checkPartType(strings.ToLower(value))
+	case fieldEncoding:
+		h.unsure = malformed("the part of a key has a Content-Encoding: want none")
+	case fieldType:
+		// Retrofit labels plain values multipart/form-data. Without a boundary no
+		// parser can find parts in them.
+		if strings.Contains(value, "multipart") && strings.Contains(value, "boundary") {
+			return malformed("a part holds a form of its own")
+		}
+		if !plainType(value) {
+			h.unsure = malformed("the part of a key is in a charset that is not based on ASCII: want utf-8")
+		}
 	}
 	return nil
 }
 
-// checkPartType refuses a part that some parsers would not read as it stands.
-func checkPartType(value string) *Fault {
-	if strings.Contains(value, "multipart") {
-		return malformed("a form within a part of a form")
-	}
+// plainType reports whether a part's Content-Type, in small letters, leaves ASCII
+// text as it is.
+func plainType(value string) bool {
 	if !strings.Contains(value, "charset") {
-		return nil
+		return true
 	}
-	fault := malformed("a part in a charset that is not based on ASCII")
 	mediaType, rest, _ := strings.Cut(value, ";")
 	if strings.Contains(mediaType, "charset") {
-		return fault
+		return false
 	}
 	for rest != "" {
 		name, param, more, ok := nextParam(rest, isToken)
 		switch {
 		case !ok:
-			return fault
+			return false
 		case name == "charset" && plainCharset(param):
 		case strings.Contains(name+param, "charset"):
-			return fault
+			return false
 		}
 		rest = more
 	}
-	return nil
+	return true
 }
 
-// disposition reads the value of a Content-Disposition. Its name comes first,
-// as all clients send it, and nothing behind it may look like another: some
-// parsers search for the first or the last `name=`, filename= and quotes or not.
+// disposition reads the part's name from the value of its Content-Disposition.
 func (h *partHead) disposition(value string) *Fault {
-	kind, rest, _ := strings.Cut(value, ";")
+	kind, params, _ := strings.Cut(value, ";")
 	if !strings.EqualFold(strings.Trim(kind, " "), "form-data") {
-		return malformed("a part that is not form-data")
+		return malformed("a part's Content-Disposition is not form-data")
 	}
-	var fileName, encodedName bool
-	for first := true; rest != ""; first = false {
-		name, param, more, ok := nextParam(rest, isToken)
+	name, ok := nameParam(params, false)
+	if strings.Contains(params, `\"`) {
+		// A backslash escapes the quotation mark behind it for some parsers. For
+		// others it ends a Windows path, or a character of Shift_JIS.
+		escaped, too := nameParam(params, true)
+		if ok && too && name != escaped {
+			return errPartName
+		}
 		if !ok {
-			return malformed("a Content-Disposition that breaks the grammar, or has an escape")
+			name, ok = escaped, too
 		}
-		rest = more
-		switch {
-		case first && name == "name":
-			h.name = param
-			continue
-		case first, looksLikeName(param):
-		case name == "filename" && !fileName:
-			fileName = true
-			continue
-		case name == "filename*" && !encodedName:
-			encodedName = true
-			continue
-		}
-		return malformed("a part whose name does not come first, or with anything but a file name behind it")
 	}
-	h.file = fileName || encodedName
-	// An encoded word or a single quote would make another name of it.
-	if h.name == "" || strings.ContainsFunc(h.name, func(r rune) bool { return !isAlphanumeric(r) && r != '_' && r != '-' && r != '.' }) {
-		return malformed("a part whose name is not of letters, digits, hyphens, dots and underscores")
+	if !ok {
+		return errPartName
 	}
-	if strings.EqualFold(h.name, "_charset_") {
-		return malformed("a part that sets the charset of others")
-	}
+	h.name = name
 	return nil
 }
 
-func looksLikeName(value string) bool {
-	value = strings.ToLower(value)
-	return strings.Contains(value, "name=") || strings.Contains(value, "name*") || strings.Contains(value, "name =")
+var errPartName = malformed("a part's Content-Disposition has no name on which all parsers agree: want name=\"…\" without escapes")
+
+// nameParam reads the parameters of a Content-Disposition up to the first that is
+// name. With escapes, a backslash within quotation marks escapes what follows it.
+func nameParam(params string, escapes bool) (name string, ok bool) {
+	for {
+		key, rest, found := strings.Cut(strings.TrimLeft(params, " "), "=")
+		if !found || !isToken(key) {
+			return "", false
+		}
+		if strings.EqualFold(key, "name") {
+			value, after, ok := quotedOrToken(rest)
+			after = strings.TrimLeft(after, " ")
+			return value, ok && value != "" && (after == "" || after[0] == ';')
+		}
+		end := strings.IndexByte(rest, ';')
+		if quoted, is := strings.CutPrefix(rest, `"`); is {
+			n := closingQuote(quoted, escapes)
+			if n < 0 {
+				return "", false
+			}
+			rest = strings.TrimLeft(quoted[n+1:], " ")
+			end = 0
+		}
+		if end < 0 || !strings.HasPrefix(rest[end:], ";") || strings.Contains(rest[:end], `"`) {
+			return "", false
+		}
+		params = rest[end+1:]
+	}
+}
+
+// quotedOrToken cuts a value off that every parser reads alike.
+func quotedOrToken(text string) (value, rest string, ok bool) {
+	if quoted, is := strings.CutPrefix(text, `"`); is {
+		value, rest, ok = strings.Cut(quoted, `"`)
+		return value, rest, ok && !strings.Contains(value, `\`)
+	}
+	end := strings.IndexAny(text, "; ")
+	if end < 0 {
+		end = len(text)
+	}
+	return text[:end], text[end:], isToken(text[:end])
+}
+
+// closingQuote is where the quotation mark is that ends text, or -1.
+func closingQuote(text string, escapes bool) int {
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] == '"':
+			return i
+		case text[i] == '\\' && escapes:
+			i++
+		}
+	}
+	return -1
 }
 
 // lengthFits reports whether the part's own Content-Length, where there is one,
-// is that of its content.
+// is the length of its content.
 func (h partHead) lengthFits(buf []byte, content span) bool {
 	return h.length == span{} || string(buf[h.length.from:h.length.to]) == strconv.Itoa(content.to-content.from)
+}
+
+// decodeQuoted decodes quoted-printable as lenient parsers do.
+func decodeQuoted(text string) string {
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "=\r\n", ""), "=\n", "")
+	return decodeLax(strings.ReplaceAll(text, "=", "%"))
 }
