@@ -64,7 +64,7 @@ func FindCommand(text, word, name string) (Command, *Fault) {
 		keys++
 		c.token, c.value, c.secret = token, value, secret
 	}
-	if strings.Contains(quotes.String(), `\"`) && countPairs(quotes.String(), name) > 0 {
+	if strings.Contains(quotes.String(), `\"`) && holdsPair(quotes.String(), name) {
 		// Where a backslash escapes a quotation mark, quoted values end elsewhere.
 		return Command{}, malformed("the pair " + name + " in a quoted value, beside a backslash before a quotation mark")
 	}
@@ -168,7 +168,7 @@ func classifyToken(text string, token, value span, name string) (key bool, fault
 		if len(open) < len(name) {
 			return false, nil
 		}
-		if countPairs(open, name) > 0 || sameName(open, name) {
+		if holdsPair(open, name) || sameName(open, name) {
 			return false, errHidden
 		}
 		return false, nil
@@ -182,7 +182,7 @@ func classifyToken(text string, token, value span, name string) (key bool, fault
 		return false, malformed("a quotation mark in the value of the pair " + name)
 	case decodeLax(secret) != secret:
 		return false, malformed("a percent-escape in the value of the pair " + name + ", where nothing is escaped")
-	case countPairs(secret, name) > 0:
+	case holdsPair(secret, name):
 		return false, errHidden
 	}
 	return true, nil

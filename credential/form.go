@@ -171,7 +171,7 @@ func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
 // key, or none, whether it is decoded or not.
 func readsAlike(text string, place *dialect.Place) bool {
 	return !strings.Contains(text, "=") ||
-		place.Pair != "" && countPairs(text, place.Pair) == 0 && countPairs(decodeQuoted(text), place.Pair) == 0
+		place.Pair != "" && !holdsPair(text, place.Pair) && !holdsPair(decodeQuoted(text), place.Pair)
 }
 
 // swapForm edits the head that was read, and the lengths and digests that go

@@ -85,44 +85,54 @@ func isFolded(text string) bool {
 // unquote takes out what some parsers take for quoting.
 var unquote = strings.NewReplacer(`"`, "", `'`, "", "`", "", `\`, "")
 
-// countPairs counts the spots of text at which any parser could find name=value. The
-// name, which is given in small letters, may be escaped, quoted, in brackets, in other
-// letters, or have spaces behind it.
-func countPairs(text, name string) (n int) {
+// countPairs counts the spots of text at which any parser could find name=value, and
+// those at which the name is without a value. The name, which is given in small
+// letters, may be escaped, quoted, in brackets, in other letters, or have spaces
+// behind it.
+func countPairs(text, name string) (pairs, bare int) {
 	for i := range len(text) {
 		switch c := text[i]; {
-		case mayHide(c):
+		case mayHide[c]:
 			return countHidden(text, name)
 		case c|0x20 == name[0] && len(text)-i >= len(name) && strings.EqualFold(text[i:i+len(name)], name):
 			if strings.HasPrefix(strings.TrimLeft(text[i+len(name):], " +]"), "=") {
-				n++
+				pairs++
+			} else {
+				bare++
 			}
 		}
 	}
-	return n
+	return pairs, bare
 }
 
-// mayHide reports whether c can belong to a spelling that fold or unquote undoes.
-func mayHide(c byte) bool {
-	switch c {
-	case '%', '"', '\'', '`', '\\':
-		return true
+// mayHide has the bytes of spellings that fold, unquote and decodeAll undo.
+var mayHide = func() (table [256]bool) {
+	for c := range table {
+		table[c] = c < ' ' || c > '~' || strings.IndexByte("%\"'`\\", byte(c)) >= 0
 	}
-	return c < ' ' || c > '~'
-}
+	return table
+}()
 
 // countHidden is countPairs for any text.
-func countHidden(text, name string) (n int) {
+func countHidden(text, name string) (pairs, bare int) {
 	rest := unquote.Replace(fold(decodeAll(text)))
 	for {
 		_, after, ok := strings.Cut(rest, name)
 		if !ok {
-			return n
+			return pairs, bare
 		}
 		if rest = after; strings.HasPrefix(strings.TrimLeft(after, " ]"), "=") {
-			n++
+			pairs++
+		} else {
+			bare++
 		}
 	}
+}
+
+// holdsPair reports whether any parser could find name=value in text.
+func holdsPair(text, name string) bool {
+	pairs, _ := countPairs(text, name)
+	return pairs > 0
 }
 
 // decodeAll decodes percent-escapes and plus signs as many times as they are escaped.

@@ -41,13 +41,7 @@ func MaskURI(uri string, places []dialect.Place) string {
 // elsewhere.
 func keyIn(segment string, places []dialect.Place) int {
 	name, done := 0, -1 // where the current name begins, and that of the last value
-	var folded string   // the segment, once it is asked for
-	whole := func() string {
-		if folded == "" {
-			folded = unquote.Replace(fold(decodeAll(segment)))
-		}
-		return folded
-	}
+	pairs := mentions{text: segment}
 	for i := 0; i < len(segment); {
 		if !maySeparate[segment[i]] {
 			i++
@@ -58,7 +52,7 @@ func keyIn(segment string, places []dialect.Place) int {
 		case mark == beginsName:
 			name = i + n
 		case mark == endsName && name != done: // what follows the first "=" is a value
-			if holdsKey(segment[name:i], whole, places) {
+			if holdsKey(segment[name:i], &pairs, places) {
 				return i + n
 			}
 			done = name
@@ -102,16 +96,30 @@ func separator(text string) (m mark, n int) {
 }
 
 // holdsKey reports whether a parameter of this name can hold a key, in one of
-// the places or misplaced. A parameter of pairs can if the pair's name is in whole,
-// the folded segment.
-func holdsKey(name string, whole func() string, places []dialect.Place) bool {
+// the places or misplaced. A parameter of pairs can if the segment mentions the pair.
+func holdsKey(name string, pairs *mentions, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
 		if p.Pair == "" {
 			return sameName(name, p.Name)
 		}
 		return sameName(name, p.Pair) ||
-			sameName(name, p.Name) && strings.Contains(whole(), p.Pair)
+			sameName(name, p.Name) && pairs.of(p.Pair)
 	})
+}
+
+// mentions remembers whether a text mentions a pair, since it is asked at each of the
+// text's names.
+type mentions struct {
+	text, pair string // pair is the one that was asked for last
+	found      bool
+}
+
+func (m *mentions) of(pair string) bool {
+	if m.pair != pair {
+		withValue, bare := countPairs(m.text, pair)
+		m.pair, m.found = pair, withValue+bare > 0
+	}
+	return m.found
 }
 
 // maskOurs masks the secrets that this gateway makes, wherever they stand.

@@ -20,9 +20,14 @@ type pair struct {
 // a token is of no interest, whatever else is in it. In any other, findPairs refuses
 // what two parsers could split differently.
 func findPairs(text, name string) ([]pair, *Fault) {
-	possible := countPairs(text, name)
+	possible, bare := countPairs(text, name)
+	if bare > 0 {
+		if fault := checkBare(text, name); fault != nil {
+			return nil, fault
+		}
+	}
 	if possible == 0 {
-		return nil, checkBare(text, name)
+		return nil, nil
 	}
 	if hasControl(text) {
 		return nil, malformed("a control character among name=value pairs that hold a key: single spaces separate them")
@@ -55,9 +60,6 @@ func findPairs(text, name string) ([]pair, *Fault) {
 	// us, the name shows to some parsers. Only what was found may be there.
 	if possible != len(found) {
 		return nil, malformed("the pair " + name + " is spelled in another way, or hidden")
-	}
-	if fault := checkBare(text, name); fault != nil {
-		return nil, fault
 	}
 	if strings.Contains(text, `"`) {
 		return nil, malformed("a quotation mark among name=value pairs that hold a key: their values are percent-encoded")

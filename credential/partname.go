@@ -18,11 +18,11 @@ import (
 // field of the header. So each "name=" of the header counts. The file name behind the
 // name does not: a parser that took it for the name could read no upload of a browser.
 func (f *Finding) checkNames(name string, header []byte) *Fault {
-	switch {
-	case hasControl(name), strings.Contains(name, "=?"):
+	if !isPlain(name) && (hasControl(name) || strings.Contains(name, "=?")) {
 		return malformed("a part's name has a control character or an encoded word")
-	case sameName(name, "_charset_"):
-		return malformed("a part sets the charset of others")
+	}
+	if len(name) >= len(charsetPart) && sameName(name, charsetPart) {
+		return malformed("the part _charset_ sets the charset of other parts")
 	}
 	if bytes.Count(header, []byte("=")) == 1 { // as in most
 		return f.checkAlias(name, name)
@@ -53,6 +53,10 @@ func (f *Finding) checkNames(name string, header []byte) *Fault {
 		}
 	}
 }
+
+// charsetPart is the name of a part that says in which charset the others are: RFC
+// 7578, section 4.6.
+const charsetPart = "_charset_"
 
 // checkAlias refuses an alias, under which some parser could see the part of this
 // name, if it is the name of another part that matters.
