@@ -14,7 +14,8 @@ type bodyKind uint8
 const (
 	bodyRaw        bodyKind = iota // audio, or nothing: no key in it
 	bodyForm                       // multipart/form-data
-	bodyURLEncoded                 // labelled as a form, which it must not be
+	bodyURLEncoded                 // labelled as a urlencoded form, which it must not be
+	bodyJSON                       // labelled as JSON, which it must not be
 	bodyUnwanted                   // of a method that has none, and unknown length
 )
 
@@ -42,11 +43,18 @@ func (f *Finding) classifyBody(r *http.Request) {
 	switch {
 	case len(values) > 1:
 		f.fail(malformed("more than one Content-Type"))
-		return
-	case len(values) == 0 || values[0] == octets:
-		return
+	case len(values) == 0 || values[0] == "":
+		f.label = octets // Rack, CGI.pm and Python's cgi read a body without a label as a form
+	case values[0] != octets:
+		f.classifyLabel(values[0])
 	}
-	mediaType, params, _ := strings.Cut(strings.Join(values, ""), ";")
+}
+
+// classifyLabel reads a Content-Type. An upload of audio goes upstream under a label
+// of audio, or as octets: under many others one framework or another would read
+// parameters from it, and a key among them.
+func (f *Finding) classifyLabel(label string) {
+	mediaType, params, _ := strings.Cut(label, ";")
 	mediaType = strings.ToLower(strings.Trim(mediaType, " \t"))
 	all := mediaType + strings.ToLower(params)
 	switch {
@@ -55,10 +63,19 @@ func (f *Finding) classifyBody(r *http.Request) {
 	case strings.Contains(all, "multipart"), strings.Contains(all, "boundary"), strings.Contains(mediaType, ","):
 		f.fail(malformed("a Content-Type that is multipart, but not multipart/form-data"))
 	case strings.Contains(all, "urlencoded"):
-		// A backend that believes the label would take the body for a form, and
-		// a key in it for the client's.
 		f.body, f.label = bodyURLEncoded, octets
+	case !f.listed: // what an operation beyond the API's takes is not known
+	case strings.Contains(mediaType, "json"):
+		f.body, f.label = bodyJSON, octets
+	case !labelsAudio(mediaType) || strings.Contains(params, "/"):
+		f.label = octets
 	}
+}
+
+// labelsAudio reports whether no parser takes a body of this type for parameters.
+func labelsAudio(mediaType string) bool {
+	family, _, _ := strings.Cut(mediaType, "/")
+	return family == "audio" || family == "video" || mediaType == octets || mediaType == "application/ogg"
 }
 
 // errUnwanted is a body that the backend may take for a request of its own.
@@ -175,12 +192,13 @@ func isToken(s string) bool {
 // token, or one with the punctuation of a boundary in it.
 func isUnquotedBoundary(s string) bool { return isToken(s) || isBoundary(s) }
 
-// sniffLen is how much of a body that is labelled urlencoded is looked at.
+// sniffLen is how many bytes are looked at of a body that is labelled as what it must
+// not be.
 const sniffLen = 64
 
 // looksLikeForm reports whether a body that is labelled urlencoded is a form of
-// either kind, to tell its client so. Clients are known to send raw audio under
-// that label, and audio goes upstream under one that hides no form.
+// either kind, to tell its client so. Clients are known to send raw audio under that
+// label.
 func looksLikeForm(start []byte) bool {
 	for _, c := range start {
 		if c > '~' || c < ' ' && c != '\r' && c != '\n' {
@@ -188,6 +206,16 @@ func looksLikeForm(start []byte) bool {
 		}
 	}
 	return bytes.IndexByte(start, '=') > 0 || bytes.HasPrefix(bytes.TrimLeft(start, "\r\n"), []byte("--"))
+}
+
+// looksLikeJSON reports whether a body that is labelled as JSON is an object or an
+// array.
+func looksLikeJSON(start []byte) bool {
+	start = bytes.TrimLeft(start, " \t\r\n")
+	if len(start) == 0 || start[0] != '{' && start[0] != '[' {
+		return false
+	}
+	return !bytes.ContainsFunc(start, func(r rune) bool { return r < ' ' && r != '\t' && r != '\r' && r != '\n' })
 }
 
 // rewound is a body with what was read of it, in pieces, put back in front.

@@ -186,44 +186,93 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 	wav, silence := "RIFF\x24\x00\x00\x00WAVEfmt \x10\x00&u="+otherKey, strings.Repeat("U", 200)
 	for _, test := range []struct{ name, contentType, body, forwarded string }{
 		{"a WAV file", "audio/wav", wav, "audio/wav"},
+		{"a WAV file in capitals", "Audio/X-WAV", wav, "Audio/X-WAV"},
+		{"linear PCM", "audio/l16;rate=16000;channels=1", wav, "audio/l16;rate=16000;channels=1"},
 		{"a video's sound", "video/webm; codecs=opus", wav, "video/webm; codecs=opus"},
+		{"Ogg", "application/ogg", wav, "application/ogg"},
 		{"octets", "application/octet-stream", wav, "application/octet-stream"},
 		{"a WAV file labelled urlencoded", "application/x-www-form-urlencoded", wav, octets},
 		{"silence labelled urlencoded", "application/x-www-form-urlencoded; charset=utf-8", silence, octets},
 		{"a form behind a NUL labelled urlencoded", "application/x-www-form-urlencoded", "\x00&u=" + otherKey, octets},
 		{"a short body labelled urlencoded", "application/x-www-form-urlencoded", "\x01", octets},
-		{"audio without a label", "", wav, ""},
-		{"audio under another label", "audio/wav", wav, "audio/wav"},
+		{"audio without a label", "", wav, octets},
+		{"a form without a label", "", "u=" + otherKey, octets},
+		{"text without a label", "", silence, octets},
+		{"audio labelled as text", "text/plain", wav, octets},
+		{"a form labelled as text", "text/plain;charset=UTF-8", "u=" + otherKey, octets},
+		{"audio labelled as XML", "application/xml", wav, octets},
+		{"audio labelled as YAML", "application/x-yaml", wav, octets},
+		{"audio labelled as MessagePack", "application/msgpack", wav, octets},
+		{"audio labelled as JSON", "application/json", wav, octets},
+		{"audio that begins as JSON does", "application/vnd.api+json", "{\x00\x01" + wav, octets},
+		{"audio labelled as anything", "*/*", wav, octets},
+		{"audio under a word", "wav", wav, octets},
+		{"a second label in a parameter", "audio/wav; x=application/json", wav, octets},
 		{"no body, no label", "", "", ""},
+		{"no body, and a label", "text/plain", "", "text/plain"},
 	} {
 		for mode, up := range upstreams {
 			t.Run(test.name+", "+mode, func(t *testing.T) {
-				r := upload("u="+escaped, test.contentType, test.body)
-				accept(t, r, up)
-				if got := readBody(t, r); got != test.body || r.ContentLength != int64(len(test.body)) {
-					t.Errorf("the body went upstream as %q", got)
-				}
-				if got := r.Header.Get("Content-Type"); got != test.forwarded {
-					t.Errorf("Content-Type went upstream as %q", got)
+				for _, length := range []int64{int64(len(test.body)), -1} {
+					if length < 0 && test.body == "" {
+						continue
+					}
+					r := upload("u="+escaped, test.contentType, test.body)
+					r.ContentLength = length
+					accept(t, r, up)
+					if got := readBody(t, r); got != test.body || r.ContentLength != length {
+						t.Errorf("the body went upstream as %q", got)
+					}
+					if got := r.Header.Get("Content-Type"); got != test.forwarded {
+						t.Errorf("Content-Type went upstream as %q, want %q", got, test.forwarded)
+					}
 				}
 			})
 		}
 	}
-	for name, body := range map[string]string{
-		"a urlencoded form":              "u=" + otherKey + "&d=-a-general",
-		"a urlencoded form, behind CRLF": "\r\nd=-a-general&u=" + otherKey,
-		"a multipart form":               uPart + aPart + end,
+	for name, test := range map[string]struct{ contentType, body string }{
+		"a urlencoded form":              {"application/x-www-form-urlencoded", "u=" + otherKey + "&d=-a-general"},
+		"a urlencoded form, behind CRLF": {"application/x-www-form-urlencoded", "\r\nd=-a-general&u=" + otherKey},
+		"a multipart form":               {"application/x-www-form-urlencoded", uPart + aPart + end},
+		"a JSON object":                  {"application/json", `{"u":"` + otherKey + `","d":"-a-general"}`},
+		"a JSON object, over lines":      {"application/json; charset=utf-8", "\r\n {\n\t\"u\": \"" + otherKey + "\", \"d\": \"音\"}"},
+		"a JSON array":                   {"application/merge-patch+json", `[{"u":"` + otherKey + `"}]`},
 	} {
 		t.Run("told of: "+name, func(t *testing.T) {
-			refuse(t, upload("u="+escaped, "application/x-www-form-urlencoded", body), policy.CredentialMalformed)
+			refuse(t, upload("u="+escaped, test.contentType, test.body), policy.CredentialMalformed)
 		})
 	}
 	t.Run("a failing read", func(t *testing.T) {
-		r := upload("u="+escaped, "application/x-www-form-urlencoded", "")
-		r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
-		f := Find(r, api, api.Classify(http.MethodPost, "/v1/recognize").Route)
-		if err := f.ReadForm(r, testMaxHead); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("ReadForm returned %v", err)
+		for _, contentType := range []string{"application/x-www-form-urlencoded", "application/json"} {
+			r := upload("u="+escaped, contentType, "")
+			r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
+			f := Find(r, api, api.Classify(http.MethodPost, "/v1/recognize").Route)
+			if err := f.ReadForm(r, testMaxHead); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("ReadForm returned %v", err)
+			}
 		}
 	})
+}
+
+// An operation that the operator has opened by hand may take JSON or text. A body without
+// a label, and one labelled urlencoded, must not be a form there either.
+func TestR19_AnOperationBeyondTheAPIsKeepsItsLabel(t *testing.T) {
+	for contentType, want := range map[string]string{
+		"application/json": "application/json", "text/plain": "text/plain", "": octets, "application/x-www-form-urlencoded": octets,
+	} {
+		r := upload("u="+escaped, contentType, `{"words":[]}`)
+		f := Find(r, api, nil)
+		if f.NeedsForm() {
+			if err := f.ReadForm(r, testMaxHead); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, fault := f.Credential(); fault != nil {
+			t.Fatalf("%q: %v", contentType, fault)
+		}
+		f.Swap(r, replace)
+		if got := r.Header.Get("Content-Type"); got != want {
+			t.Errorf("%q went upstream as %q, want %q", contentType, got, want)
+		}
+	}
 }

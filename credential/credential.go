@@ -43,6 +43,7 @@ type Finding struct {
 	places []dialect.Place // every place of the API
 	read   []dialect.Place // where this operation's key authenticates
 	audio  string          // the part that ends the head of a form
+	listed bool            // whether the operation is one of the API's
 
 	secret   string // the one credential
 	readable bool   // a copy of it stands where the operation reads it
@@ -76,7 +77,7 @@ func (s span) of(text string) string { return text[s.from:s.to] }
 func Find(r *http.Request, api *dialect.API, route *dialect.Route) (f Finding) {
 	f.places, f.read, f.audio = api.Places, api.Places, api.Audio
 	if route != nil {
-		f.read = route.Keys
+		f.read, f.listed = route.Keys, true
 	}
 	f.findInHeader(r.Header)
 	f.findInQuery(r.URL.RawQuery)

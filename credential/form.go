@@ -32,7 +32,7 @@ var errHeadTooLarge = malformed("the form's parts before the audio are larger th
 // as a client that went away.
 func (f *Finding) ReadForm(r *http.Request, maxHead int) error {
 	switch f.body {
-	case bodyURLEncoded:
+	case bodyURLEncoded, bodyJSON:
 		return f.sniff(r)
 	case bodyUnwanted:
 		return f.expectNothing(r)
@@ -72,13 +72,16 @@ func (f *Finding) expectNothing(r *http.Request) error {
 	return nil
 }
 
-// sniff looks at the start of a body that is labelled as a urlencoded form.
+// sniff looks at the start of a body that is labelled as a urlencoded form or as JSON.
 func (f *Finding) sniff(r *http.Request) error {
 	reader := &headReader{src: r.Body, max: sniffLen}
 	err := reader.fill(sniffLen)
 	r.Body = &rewound{pieces: [][]byte{reader.buf}, ReadCloser: r.Body}
-	if looksLikeForm(reader.buf) {
+	switch {
+	case f.body == bodyURLEncoded && looksLikeForm(reader.buf):
 		f.fail(malformed("a body that is a urlencoded form: send multipart/form-data, or raw audio with the parameters in the query"))
+	case f.body == bodyJSON && looksLikeJSON(reader.buf):
+		f.fail(malformed("a body that is JSON: send multipart/form-data, or raw audio with the parameters in the query"))
 	}
 	var fault *Fault
 	if err != nil && !errors.As(err, &fault) {
