@@ -71,7 +71,7 @@ func TestR15WhatIsNotListedIsRefused(t *testing.T) {
 			fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(smuggled), smuggled),
 		} {
 			got := g.send("GET /v1/recognitions/j HTTP/1.1\r\nHost: " + g.addr + "\r\n" + bearer + framing)
-			if got.status != http.StatusUnauthorized || !strings.Contains(got.raw, "Connection: close") {
+			if got.status != http.StatusBadRequest || !strings.Contains(got.raw, "Connection: close") {
 				t.Errorf("status %d, header %v", got.status, got.header)
 			}
 		}

@@ -108,7 +108,7 @@ func TestStream_RefusesEveryReason(t *testing.T) {
 		"account_closed":       "s 16K -a-general authorization=" + closedKey,
 		"credential_missing":   "s 16K -a-general",
 		"credential_ambiguous": "s 16K -a-general authorization=" + key + " authorization=" + key,
-		"credential_malformed": "s 16K  -a-general authorization=" + key,
+		"credential_malformed": "s 16K -a-general authorization=" + key + "x",
 	} {
 		t.Run(reason, func(t *testing.T) {
 			g.backend.received()

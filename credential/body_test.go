@@ -31,7 +31,7 @@ func TestR19_ABodyIsReadAlikeInPiecesOfAnySize(t *testing.T) {
 			}
 			r = upload("", formType, form)
 			r.Body = io.NopCloser(wrap(strings.NewReader("x" + form)))
-			refuse(t, r, policy.CredentialMalformed)
+			refuse(t, r, policy.RequestMalformed)
 			if got := readBody(t, r); got != "x"+form {
 				t.Errorf("a refused body gives %q again", got)
 			}
@@ -136,7 +136,7 @@ func TestR19_NoMoreThanMaxHeadIsRead(t *testing.T) {
 			r := upload("u="+escaped, formType, "")
 			r.Body = body
 			_, _, fault := find(t, r, maxHead)
-			if fault == nil || fault.Reason != policy.CredentialMalformed || body.read > int64(maxHead) {
+			if fault == nil || fault.Reason != policy.RequestMalformed || body.read > int64(maxHead) {
 				t.Errorf("%s: %v after %d bytes of %d", name, fault, body.read, maxHead)
 			}
 		}
@@ -239,7 +239,7 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 		"a JSON array":                   {"application/merge-patch+json", `[{"u":"` + otherKey + `"}]`},
 	} {
 		t.Run("told of: "+name, func(t *testing.T) {
-			refuse(t, upload("u="+escaped, test.contentType, test.body), policy.CredentialMalformed)
+			refuse(t, upload("u="+escaped, test.contentType, test.body), policy.RequestMalformed)
 		})
 	}
 	t.Run("a failing read", func(t *testing.T) {

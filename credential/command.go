@@ -25,8 +25,9 @@ type Command struct {
 // FindCommand finds the key in a command that begins with word: the value of
 // the token with this name. The reason of a fault is CredentialMissing where
 // there is no key or an empty one, CredentialAmbiguous where there are two, be
-// they alike or not, and CredentialMalformed where the grammar is broken, or
-// another parser could find another key. A name in a quoted value is no key.
+// they alike or not, RequestMalformed where the grammar is broken, or another parser
+// could find another key, and CredentialMalformed where the key is mistyped. A name in
+// a quoted value is no key.
 func FindCommand(text, word, name string) (Command, *Fault) {
 	c := Command{text: text}
 	if fault := checkCommandText(text); fault != nil {

@@ -61,7 +61,7 @@ func TestR19_CommandsAreReadAsTheVendorWritesThem(t *testing.T) {
 }
 
 func TestR19_CommandsThatParsersReadDifferentlyAreRefused(t *testing.T) {
-	const missing, ambiguous, malformed = policy.CredentialMissing, policy.CredentialAmbiguous, policy.CredentialMalformed
+	const missing, ambiguous, malformed, mistyped = policy.CredentialMissing, policy.CredentialAmbiguous, policy.RequestMalformed, policy.CredentialMalformed
 	for _, test := range []struct {
 		text   string
 		reason policy.Reason
@@ -110,7 +110,7 @@ func TestR19_CommandsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 		{`s authorization="K`, malformed},
 		{`s authorization="K"L`, malformed},
 		{`s authorization="K""L"`, malformed},
-		{`s authorization="K L"`, malformed},
+		{`s authorization="K L"`, mistyped},
 		{`s authorization=K"L"`, malformed},
 		{`s authorization=K"`, malformed},
 		{`s x=a"b authorization=K`, malformed},
@@ -148,9 +148,9 @@ func TestR19_CommandsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 		{"s authorization=%4b", malformed},
 		{"s authorization=authorization=K", malformed},
 		{"s authorization=Kauthorization=K", malformed},
-		{"s authorization=鍵", malformed},
-		{"s authorization=sgk_0123", malformed},
-		{"s authorization=" + strings.Repeat("K", policy.MaxSecretLen+1), malformed},
+		{"s authorization=鍵", mistyped},
+		{"s authorization=sgk_0123", mistyped},
+		{"s authorization=" + strings.Repeat("K", policy.MaxSecretLen+1), mistyped},
 	} {
 		c, fault := findStart(test.text)
 		if fault == nil {

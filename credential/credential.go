@@ -21,8 +21,11 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Fault says why a request's credential cannot be judged. Detail is for the
-// operator's log and quotes nothing of the request.
+// Fault says why the key of a request cannot be judged. Its Reason is
+// RequestMalformed where the request cannot be read, CredentialMalformed where the
+// text of the key is wrong, CredentialAmbiguous for two keys that differ, and
+// CredentialMissing where there is none. Detail is for the operator's log and quotes
+// nothing of the request.
 type Fault struct { //nolint:errname // a fault of the request, which is judged as one
 	Reason policy.Reason
 	Detail string
@@ -31,12 +34,10 @@ type Fault struct { //nolint:errname // a fault of the request, which is judged 
 // Error implements error.
 func (f *Fault) Error() string { return f.Reason.String() + ": " + f.Detail }
 
+// malformed is the fault of a request that cannot be read, whatever its key.
 func malformed(detail string) *Fault {
-	return &Fault{Reason: policy.CredentialMalformed, Detail: detail}
+	return &Fault{Reason: policy.RequestMalformed, Detail: detail}
 }
-
-// errMissing is met by every form before its body is read.
-var errMissing = &Fault{Reason: policy.CredentialMissing, Detail: "the operation reads no key where the request has one, or it has none"}
 
 // Finding is what has been found in one request so far.
 type Finding struct {
@@ -45,9 +46,10 @@ type Finding struct {
 	audio  string          // the part that ends the head of a form
 	listed bool            // whether the operation is one of the API's
 
-	secret   string // the one credential
-	readable bool   // a copy of it stands where the operation reads it
-	fault    *Fault // the first that was met; none may be forgiven later
+	secret    string         // the one credential
+	readable  bool           // a copy of it is where the operation reads it
+	elsewhere *dialect.Place // where another copy is, if there is one
+	fault     *Fault         // the first that was met; none may be forgiven later
 
 	query   copyOf   // the first copy in the query; without a place where there is none
 	queries []copyOf // those that follow it, of which hardly any request has one
@@ -105,13 +107,15 @@ func (f *Finding) Unchecked() (policy.Secret, *Fault) {
 	case f.fault != nil:
 		return policy.Secret{}, f.fault
 	case !f.readable:
-		return policy.Secret{}, errMissing
+		return policy.Secret{}, f.missing()
 	}
 	return policy.SecretIn(&f.secret), nil
 }
 
 // Mistyped is the fault of a key for which [policy.CheckSecret] has this error.
-func Mistyped(err error) *Fault { return malformed("the key " + err.Error()) }
+func Mistyped(err error) *Fault {
+	return &Fault{Reason: policy.CredentialMalformed, Detail: "the key " + err.Error()}
+}
 
 // NeedsForm reports whether the body has to be looked at: it may hold a key, or
 // be another thing than it is labelled.
@@ -133,6 +137,8 @@ func (f *Finding) add(place *dialect.Place, text string) bool {
 	f.secret = text
 	if f.reads(place) {
 		f.readable = true
+	} else {
+		f.elsewhere = place
 	}
 	return true
 }

@@ -51,10 +51,10 @@ func TestR1_TheKeyInAForm(t *testing.T) {
 		{"d and query, different", "u=" + otherKey, d + aPart + end, policy.CredentialAmbiguous},
 		{"a run of spaces in a d without a key", "", uPart + part("d", "x  y") + aPart + end, policy.Undecided},
 		{"a d of two lines without a key", "", uPart + part("d", "grammarFileNames=-a-general\r\n\tprofileWords=x\n") + aPart + end, policy.Undecided},
-		{"a run of spaces beside a key in d", "", part("d", "x  authorization="+escaped) + aPart + end, policy.CredentialMalformed},
-		{"a line feed behind a key in d", "", part("d", "authorization="+escaped+"\n") + aPart + end, policy.CredentialMalformed},
+		{"a run of spaces beside a key in d", "", part("d", "x  authorization="+escaped) + aPart + end, policy.RequestMalformed},
+		{"a line feed behind a key in d", "", part("d", "authorization="+escaped+"\n") + aPart + end, policy.RequestMalformed},
 		{"a line break in the key", "", part("u", "x\r\ny") + aPart + end, policy.CredentialMalformed},
-		{"10,000 parts", "", strings.Repeat(part("x", ""), 10_000) + uPart + aPart + end, policy.CredentialMalformed},
+		{"10,000 parts", "", strings.Repeat(part("x", ""), 10_000) + uPart + aPart + end, policy.RequestMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := upload(test.query, formType, test.body)
@@ -145,7 +145,7 @@ func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
 		"a header larger than max_head":      headed(disposition+"name=\"x\"\r\n"+strings.Repeat("X: y\r\n", 1<<20/6)+"Y: z", "x") + good,
 		"a part larger than max_head":        part("x", strings.Repeat("x", 1<<20)) + good,
 	} {
-		t.Run(name, func(t *testing.T) { refuse(t, upload("", formType, body), policy.CredentialMalformed) })
+		t.Run(name, func(t *testing.T) { refuse(t, upload("", formType, body), policy.RequestMalformed) })
 	}
 }
 
@@ -229,18 +229,18 @@ func TestR19_AFileNameBeforeTheNameIsNoName(t *testing.T) {
 		{"filename=\"\x95\x5c.wav\"; name=\"a\"", policy.Undecided},
 		{`filename="say \"a\".wav"; name="a"`, policy.Undecided},
 		{`filename="C:\dir\"; name="a"`, policy.Undecided},
-		{`filename="u"; name="a"`, policy.CredentialMalformed},
-		{`filename="D"; name="a"`, policy.CredentialMalformed},
-		{`filename="=?utf-8?Q?u?="; name="a"`, policy.CredentialMalformed},
-		{`filename="; name=u"; name="a"`, policy.CredentialMalformed},
-		{`filename="x\"; name=\"u\"; x=\""; name="a"`, policy.CredentialMalformed},
-		{`filename="x\"; name="c"; y="\"; name="a"`, policy.CredentialMalformed},
-		{`filename="x; name="a"`, policy.CredentialMalformed},
-		{`filename="a"`, policy.CredentialMalformed},
-		{`x; name="a"`, policy.CredentialMalformed},
-		{`name="a`, policy.CredentialMalformed},
-		{`name="a"x`, policy.CredentialMalformed},
-		{`name=`, policy.CredentialMalformed},
+		{`filename="u"; name="a"`, policy.RequestMalformed},
+		{`filename="D"; name="a"`, policy.RequestMalformed},
+		{`filename="=?utf-8?Q?u?="; name="a"`, policy.RequestMalformed},
+		{`filename="; name=u"; name="a"`, policy.RequestMalformed},
+		{`filename="x\"; name=\"u\"; x=\""; name="a"`, policy.RequestMalformed},
+		{`filename="x\"; name="c"; y="\"; name="a"`, policy.RequestMalformed},
+		{`filename="x; name="a"`, policy.RequestMalformed},
+		{`filename="a"`, policy.RequestMalformed},
+		{`x; name="a"`, policy.RequestMalformed},
+		{`name="a`, policy.RequestMalformed},
+		{`name="a"x`, policy.RequestMalformed},
+		{`name=`, policy.RequestMalformed},
 	} {
 		body := uPart + headed("Content-Disposition: form-data; "+test.disposition, audio) + end
 		_, _, fault := find(t, upload("", formType, body), testMaxHead)
@@ -313,14 +313,14 @@ func TestR19_AContentTypeThatParsersReadDifferentlyIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := upload("u="+escaped, "", body)
 			r.Header["Content-Type"] = types
-			refuse(t, r, policy.CredentialMalformed)
+			refuse(t, r, policy.RequestMalformed)
 		})
 	}
 	t.Run("a Content-Encoding", func(t *testing.T) {
 		for _, encoding := range []string{"gzip", "identity", ""} {
 			r := upload("u="+escaped, formType, body)
 			r.Header.Set("Content-Encoding", encoding)
-			refuse(t, r, policy.CredentialMalformed)
+			refuse(t, r, policy.RequestMalformed)
 		}
 	})
 }

@@ -88,7 +88,7 @@ func TestR19_PairsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, fault := findPairs(text, "authorization")
-			if fault == nil || fault.Reason != policy.CredentialMalformed {
+			if fault == nil || fault.Reason != policy.RequestMalformed {
 				t.Errorf("findPairs(%q): %v", text, fault)
 			}
 		})

@@ -38,7 +38,7 @@ func TestABrowserStreams(t *testing.T) {
 	refused := map[string]string{ // what follows authorization=
 		"key_unknown": "nobody", "key_expired": expired, "key_revoked": revoked, "key_deleted": deleted,
 		"account_closed": ofClosed, "address_refused": bound, "credential_missing": "",
-		"credential_ambiguous": good + " authorization=" + doomed, "credential_malformed": good + "  x",
+		"credential_ambiguous": good + " authorization=" + doomed, "credential_malformed": good + "x",
 	}
 	settings, err := json.Marshal(map[string]any{
 		"gateway": p.base, "keys": map[string]string{"good": good, "doomed": doomed}, "refused": refused,

@@ -264,7 +264,7 @@ func TestLibrariesStreamThroughTheGateway(t *testing.T) {
 		{"address_refused", startWith(bound)},
 		{"credential_missing", `s 16K -a-general profileWords="x authorization=` + key + `"`},
 		{"credential_ambiguous", startWith(key) + " authorization=" + second},
-		{"credential_malformed", "s 16K  -a-general authorization=" + key},
+		{"credential_malformed", startWith(key + "x")},
 	}
 	for _, r := range refusals {
 		run(r.reason, func() {
