@@ -123,15 +123,3 @@ func certificate(t *testing.T) string {
 	}
 	return strings.Join(files, " ")
 }
-
-func TestSizeLimitKeepsItsStatus(t *testing.T) {
-	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "request_body {\n max_size 1KB\n}\n" + defaultSite})
-	_, secret := g.issue(keystore.NewKey{})
-	form := g.form("/v1/recognize", [2]string{"d", strings.Repeat("x", 2000)}, [2]string{"u", secret}, [2]string{"a", audio})
-	head, body, _ := strings.Cut(form, "\r\n\r\n")
-	head = strings.Replace(head, "Content-Length", "Transfer-Encoding: chunked\r\nX-Was", 1)
-	got := g.send(fmt.Sprintf("%s\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", head, len(body), body))
-	if got.status != http.StatusRequestEntityTooLarge {
-		t.Errorf("status %d", got.status)
-	}
-}

@@ -40,10 +40,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return x.refuse(verdict.reason, verdict.detail)
 	}
 	if found.NeedsForm() {
-		if err := found.ReadForm(r, g.MaxHead); err != nil {
-			return bodyError(err)
-		}
 		x.touched = true
+		if err := found.ReadForm(r, g.MaxHead); err != nil {
+			return x.refuseUnread(err)
+		}
 		x.now = now()
 		if verdict := x.judge(&found); !verdict.ok {
 			return x.refuse(verdict.reason, verdict.detail)
@@ -77,6 +77,7 @@ type exchange struct {
 	call    dialect.Call
 	request policy.Request // but for the job
 	touched bool           // whether the body has been read from
+	status  int            // of a refusal, in place of the dialect's; 0 for the dialect's
 
 	store   *keystore.Store // nil until a key is looked up
 	record  keystore.Record // of the key; none while there is no key, and where it was found by its ID
@@ -280,7 +281,11 @@ func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field
 		c.Write(append(append(d.logFields(), more...), zap.String("detail", detail))...)
 	}
 	dropUpgrade(x.r.Header) // for whatever stands around the gate
-	return x.answer(x.gate.api.Refusal(x.call, reason))
+	answer := x.gate.api.Refusal(x.call, reason)
+	if x.status != 0 {
+		answer.Status = x.status
+	}
+	return x.answer(answer)
 }
 
 // prepare makes the admitted request fit to go upstream: what is logged from
@@ -294,16 +299,6 @@ func (x *exchange) prepare() {
 	if reads {
 		r.Header["Accept-Encoding"] = []string{"identity"}
 	}
-}
-
-// bodyError is what Caddy is told when a request's body cannot be read. An
-// error that has a status of its own, such as that of a size limit, keeps it.
-func bodyError(err error) error {
-	var withStatus caddyhttp.HandlerError
-	if errors.As(err, &withStatus) {
-		return withStatus
-	}
-	return caddyhttp.Error(http.StatusBadRequest, err)
 }
 
 // masked hides the backend's key in an error of the next handler: a backend can
