@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,31 @@ func TestGateHoldsOverEveryHTTPVersion(t *testing.T) {
 			}
 			if status, _ := do(http.MethodGet, "/v1/recognitions/j", secret, nil); status != http.StatusOK {
 				t.Errorf("a poll: status %d", status)
+			}
+			// A request line of HTTP/1.1 would end at the space.
+			g.backend.received()
+			for _, target := range []string{"/v1/recognitions/j?x=a b", "/v1/recognize?u=" + secret + "&x= HTTP/1.1"} {
+				path, query, _ := strings.Cut(target, "?")
+				req := &http.Request{
+					Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: g.addr, Path: path, RawQuery: query},
+					Header: http.Header{"Authorization": {"Bearer " + secret}},
+				}
+				want := `{"message":"received unreadable request"}`
+				if path == "/v1/recognize" {
+					req.Method, want = http.MethodPost, unreadableBody
+				}
+				resp, err := client.Do(req.WithContext(t.Context()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusBadRequest || string(body) != want {
+					t.Errorf("%s: status %d, body %q, %v", path, resp.StatusCode, body, err)
+				}
+			}
+			if sent := g.backend.received(); sent != "" {
+				t.Errorf("the backend got %q", sent)
 			}
 			if status, _ := do(http.MethodGet, "/v1/", secret, nil); status != http.StatusNotFound {
 				t.Errorf("a stream: status %d", status)

@@ -27,6 +27,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	if reason := policy.CheckRequest(&x.request); reason != policy.Undecided {
 		return x.refuse(reason, "")
 	}
+	if !credential.FitsRequestLine(r.URL.RawQuery) {
+		x.status = http.StatusBadRequest
+		return x.refuse(policy.RequestMalformed, "the query has a space or a control character, which no request line of HTTP/1.1 can carry: want it percent-encoded")
+	}
 	// A reload can close the store of the configuration that goes.
 	g.app.store.hold()
 	defer g.app.store.release()

@@ -8,6 +8,17 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
+// FitsRequestLine reports whether a request line of HTTP/1.1 can carry a raw query. A
+// space ends the target there. Over HTTP/2 and HTTP/3 a query can have one.
+func FitsRequestLine(query string) bool {
+	for i := range len(query) {
+		if c := query[i]; c <= ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 // parameter is one name=value of a raw query.
 type parameter struct{ whole, name, value span }
 

@@ -188,3 +188,14 @@ func TestR19_EveryOtherByteOfAQueryStays(t *testing.T) {
 		}
 	})
 }
+
+func TestR19_AQueryThatNoRequestLineCanCarryIsTold(t *testing.T) {
+	for query, fits := range map[string]bool{
+		"": true, "u=K&d=a+b%20c": true, "q=音": true, "q=\xff": true, "q=~\"<>\\^`{|}": true,
+		"u=K&x=a b": false, " ": false, "x= HTTP/1.1": false, "x=\t": false, "x=\x00": false, "x=\r\n": false, "x=\x7f": false,
+	} {
+		if FitsRequestLine(query) != fits {
+			t.Errorf("FitsRequestLine(%q) = %t, want %t", query, !fits, fits)
+		}
+	}
+}
