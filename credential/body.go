@@ -91,9 +91,9 @@ func hasBody(method string) bool {
 	return true
 }
 
-// classifyForm reads the parameters of multipart/form-data. The label that goes
-// upstream has the one spelling that every parser reads alike: some search for
-// the first "boundary" there is, and some take quotation marks for part of it.
+// classifyForm reads the parameters of multipart/form-data. The client's spelling goes
+// upstream, with one exception: quotation marks around a boundary that needs none are
+// dropped, because some parsers take them for part of it.
 func (f *Finding) classifyForm(params string) {
 	var boundary, charset string
 	for rest := params; strings.Trim(rest, " \t") != ""; {
@@ -117,14 +117,31 @@ func (f *Finding) classifyForm(params string) {
 		f.fail(malformed("a Content-Type without a boundary, or with one that parsers are known to differ on"))
 		return
 	}
-	f.body, f.boundary = bodyForm, boundary
+	f.body, f.boundary, f.shortest = bodyForm, boundary, tokenPrefix(boundary)
+	quoted := strings.Contains(params, `"`+boundary+`"`)
+	f.quoted = quoted && f.shortest != boundary
+	if quoted == f.quoted && f.shortest != "" {
+		return
+	}
 	f.label = "multipart/form-data; boundary=" + boundary
-	if !isToken(boundary) {
+	if f.shortest == "" {
+		f.quoted = true
 		f.label = `multipart/form-data; boundary="` + boundary + `"`
 	}
 	if charset != "" {
 		f.label += "; charset=" + charset
 	}
+}
+
+// tokenPrefix is the longest token that s begins with: what a parser that reads tokens
+// takes for an unquoted boundary.
+func tokenPrefix(s string) string {
+	for i := range len(s) {
+		if !isToken(s[i : i+1]) {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 // isBoundary allows what RFC 2046, section 5.1.1, does, without the characters

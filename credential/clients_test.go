@@ -64,7 +64,7 @@ var clients = []client{
 		"--Zq-1_8hsKd2", `Content-Disposition: form-data; name="u"`, "Content-Type: text/plain; charset=ISO-8859-1", "Content-Transfer-Encoding: 8bit", "", "KEY",
 		"--Zq-1_8hsKd2", `Content-Disposition: form-data; name="a"; filename="t.wav"`, "Content-Type: application/octet-stream", "Content-Transfer-Encoding: binary", "", "AUDIO",
 		"--Zq-1_8hsKd2--")},
-	{name: "Spring", contentType: "multipart/form-data;charset=UTF-8;boundary=AbC-d_e", forwarded: "multipart/form-data; boundary=AbC-d_e; charset=UTF-8", body: lines(
+	{name: "Spring", contentType: "multipart/form-data;charset=UTF-8;boundary=AbC-d_e", body: lines(
 		"--AbC-d_e", `Content-Disposition: form-data; name="u"`, "Content-Type: text/plain;charset=UTF-8", "Content-Length: LENGTH", "", "KEY",
 		"--AbC-d_e", `Content-Disposition: form-data; name="a"; filename="t.wav"`, "Content-Type: audio/wav", "", "AUDIO",
 		"--AbC-d_e--")},
@@ -75,6 +75,9 @@ var clients = []client{
 	{name: "JavaMail", contentType: `multipart/form-data; boundary="----=_Part_0_1.2"`, body: lines(
 		"------=_Part_0_1.2", "Content-Transfer-Encoding: 7bit", `Content-Disposition: form-data; name="u"`, "", "KEY",
 		"------=_Part_0_1.2", `Content-Disposition: form-data; name="a"`, "", "AUDIO", "------=_Part_0_1.2--")},
+	{name: "a boundary that is no token, unquoted", contentType: "multipart/form-data; boundary=----=_Part_0:1/2", body: lines(
+		"------=_Part_0:1/2", `Content-Disposition: form-data; name="u"`, "", "KEY",
+		"------=_Part_0:1/2", `Content-Disposition: form-data; name="a"`, "", "AUDIO", "------=_Part_0:1/2--")},
 	{name: "Go's mime/multipart", contentType: "multipart/form-data; boundary=0a1b2c", body: lines(
 		"--0a1b2c", `Content-Disposition: form-data; name="u"`, "", "KEY",
 		"--0a1b2c", `Content-Disposition: form-data; name="a"; filename="t.wav"`, "Content-Type: application/octet-stream", "", "AUDIO", "--0a1b2c--")},

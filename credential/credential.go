@@ -57,6 +57,8 @@ type Finding struct {
 
 	body     bodyKind
 	boundary string
+	shortest string // what some parser takes for the boundary at least; see tokenPrefix
+	quoted   bool   // whether the boundary goes upstream in quotation marks
 	label    string // the Content-Type that goes upstream; empty for the client's
 }
 

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -42,6 +43,9 @@ func (f *Finding) ReadForm(r *http.Request, maxHead int) error {
 	form.head.begin(r.Body, maxHead)
 	f.form = form
 	err := f.readParts(&form.head)
+	if err == nil && f.quoted && bytes.Contains(form.head.buf[:form.head.pos], []byte(`--"`+f.boundary)) {
+		err = malformed("a form that has its boundary in quotation marks too, which some parsers take for part of it")
+	}
 	form.body = rewound{pieces: append(form.piecesRoom[:0], form.head.buf), head: &form.head, ReadCloser: r.Body}
 	r.Body = &form.body
 	if err == nil {
@@ -92,16 +96,20 @@ func (f *Finding) sniff(r *http.Request) error {
 
 // readParts reads part after part until the audio begins or the form ends.
 func (f *Finding) readParts(r *headReader) error {
-	delimiter := "--" + f.boundary
+	delimiter := delimiter{whole: "--" + f.boundary}
+	delimiter.shortest = delimiter.whole[:len("--")+len(f.shortest)]
+	if f.quoted { // and longer for those who take the quotation marks for part of it
+		delimiter.shortest = delimiter.whole
+	}
 	// One client library puts a line break in front of the first boundary.
-	if err := r.fill(len("\r\n") + len(delimiter)); err != nil {
+	if err := r.fill(len("\r\n") + len(delimiter.whole)); err != nil {
 		return err
 	}
 	r.skip("\r\n")
-	if !r.skip(delimiter) {
+	if !r.skip(delimiter.whole) {
 		return malformed("a body that does not begin with its boundary")
 	}
-	start := r.pos - len(delimiter)
+	start := r.pos - len(delimiter.whole)
 	for {
 		last, err := r.endOfDelimiter()
 		if err != nil {
@@ -125,7 +133,7 @@ func (f *Finding) readParts(r *headReader) error {
 		if !head.lengthFits(r.buf, value) {
 			return malformed("a part whose Content-Length is not its length")
 		}
-		next := r.pos - len(delimiter)
+		next := r.pos - len(delimiter.whole)
 		part := copyOf{whole: span{start, next}, value: value, length: head.length}
 		if err := f.findInPart(r.buf[value.from:value.to], head, part); err != nil {
 			return err

@@ -325,27 +325,52 @@ func TestR19_AContentTypeThatParsersReadDifferentlyIsRefused(t *testing.T) {
 	})
 }
 
-func TestR19_AFormGoesUpstreamUnderOneSpellingOfItsType(t *testing.T) {
-	body := uPart + aPart + end
-	for contentType, want := range map[string]string{
-		formType:                                          formType,
-		`multipart/form-data; boundary="B0"`:              formType,
-		"Multipart/Form-Data ;\tBOUNDARY=B0":              formType,
-		"multipart/form-data;boundary=B0; ":               formType,
-		`multipart/form-data;charset="utf-8";boundary=B0`: formType + "; charset=utf-8",
+func TestR19_AFormGoesUpstreamUnderTheClientsSpellingOfItsType(t *testing.T) {
+	for _, test := range []struct{ contentType, boundary, want string }{
+		{formType, "B0", formType},
+		{"Multipart/Form-Data ;\tBOUNDARY=B0", "B0", ""},
+		{"multipart/form-data;boundary=B0; ", "B0", ""},
+		{`multipart/form-data;charset="utf-8";boundary=B0`, "B0", ""},
+		{"multipart/form-data; boundary=a:b=/c", "a:b=/c", ""},
+		{`multipart/form-data; boundary="a:b=/c"`, "a:b=/c", ""},
+		{`multipart/form-data; charset=utf-8; boundary="a:b=/c"`, "a:b=/c", ""},
+		// Some parsers take quotation marks for part of the boundary.
+		{`multipart/form-data; boundary="B0"`, "B0", formType},
+		{`multipart/form-data; charset=utf-8; boundary="B0"`, "B0", formType + "; charset=utf-8"},
+		// Some take what is no token for nothing at all.
+		{"multipart/form-data; boundary=/B0", "/B0", `multipart/form-data; boundary="/B0"`},
 	} {
+		if test.want == "" {
+			test.want = test.contentType
+		}
 		for _, up := range upstreams {
-			r := upload("", contentType, body)
+			r := upload("", test.contentType, strings.ReplaceAll(uPart+aPart+end, "B0", test.boundary))
 			accept(t, r, up)
-			if got := r.Header.Get("Content-Type"); got != want {
-				t.Errorf("%q went upstream as %q", contentType, got)
+			if got := r.Header.Get("Content-Type"); got != test.want {
+				t.Errorf("%q went upstream as %q, want %q", test.contentType, got, test.want)
 			}
 		}
 	}
-	odd := strings.ReplaceAll(body, "B0", "a:b=/c")
-	r := upload("", "multipart/form-data; boundary=a:b=/c", odd)
-	accept(t, r, replace)
-	if got := r.Header.Get("Content-Type"); got != `multipart/form-data; boundary="a:b=/c"` {
-		t.Errorf("an odd boundary went upstream as %q", got)
+}
+
+// A boundary that is no token is a shorter one to some parsers, and a longer one in
+// quotation marks to others.
+func TestR19_ABoundaryWithinABoundaryIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		contentType, within string
+		passes              bool
+	}{
+		{"multipart/form-data; boundary=a:b=/c", "\r\n--a\r\n", false},
+		{"multipart/form-data; boundary=a:b=/c", "\r\n--a:b\r\n", false},
+		{"multipart/form-data; boundary=a:b=/c", "--a", false},
+		{"multipart/form-data; boundary=a:b=/c", "\r\n--b\r\n", true},
+		{`multipart/form-data; boundary="a:b=/c"`, "\r\n--a\r\n", true},
+		{`multipart/form-data; boundary="a:b=/c"`, "\r\n--\"a:b=/c\"\r\n", false},
+		{"multipart/form-data; boundary=a:b=/c", "\r\n--\"a:b=/c\"\r\n", true},
+	} {
+		body := strings.ReplaceAll(part("x", "y"+test.within+"Content-Disposition: form-data; name=\"u\"\r\n\r\n"+otherKey)+uPart+aPart+end, "B0", "a:b=/c")
+		if _, _, fault := find(t, upload("", test.contentType, body), testMaxHead); (fault == nil) != test.passes {
+			t.Errorf("%q with %q within: %v, want it to pass: %t", test.contentType, test.within, fault, test.passes)
+		}
 	}
 }

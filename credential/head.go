@@ -140,20 +140,33 @@ func (r *headReader) line() (string, error) {
 	}
 }
 
+// delimiter is what separates parts: two hyphens and the boundary.
+type delimiter struct {
+	whole string
+	// shortest is the part of whole that some parser could take for all of it.
+	shortest string
+}
+
 // content reads a part's content up to the next delimiter, and steps over that.
-func (r *headReader) content(delimiter string) (span, error) {
+func (r *headReader) content(d delimiter) (span, error) {
 	start := r.pos
 	for searched := start; ; {
-		if i := bytes.Index(r.buf[searched:], []byte(delimiter)); i >= 0 {
-			end := searched + i - len("\r\n")
-			if end < start || string(r.buf[end:end+2]) != "\r\n" {
-				// Within a line or behind a bare LF, it is a boundary to some.
-				return span{}, malformed("a boundary that does not follow a CRLF")
+		if i := bytes.Index(r.buf[searched:], []byte(d.shortest)); i >= 0 {
+			at := searched + i
+			for len(r.buf) < at+len(d.whole) {
+				if err := r.more(); err != nil {
+					return span{}, err
+				}
 			}
-			r.pos = searched + i + len(delimiter)
+			end := at - len("\r\n")
+			if end < start || string(r.buf[end:at]) != "\r\n" || string(r.buf[at:at+len(d.whole)]) != d.whole {
+				// Within a line, behind a bare LF or cut short, it is a boundary to some.
+				return span{}, malformed("a boundary that does not follow a CRLF, or is not whole")
+			}
+			r.pos = at + len(d.whole)
 			return span{start, end}, nil
 		}
-		searched = max(start, len(r.buf)-len(delimiter)+1)
+		searched = max(start, len(r.buf)-len(d.shortest)+1)
 		if err := r.more(); err != nil {
 			return span{}, err
 		}

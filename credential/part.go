@@ -55,7 +55,7 @@ func fieldNamed(name string) field {
 // The name of every part must be sure: no parser may take the part for another one
 // that matters. Nothing else matters in the header of the part that holds the audio,
 // because the API reads no key from there on.
-func (f *Finding) partHeader(r *headReader, delimiter string) (partHead, error) {
+func (f *Finding) partHeader(r *headReader, delimiter delimiter) (partHead, error) {
 	var head partHead
 	var loose *Fault // what only the header of the audio may have
 	var seen field
@@ -66,7 +66,7 @@ func (f *Finding) partHeader(r *headReader, delimiter string) (partHead, error) 
 		switch {
 		case err != nil:
 			return head, err
-		case strings.Contains(line, delimiter):
+		case strings.Contains(line, delimiter.shortest):
 			return head, malformed("the header of a part has a boundary in it")
 		}
 		if line == "" {
