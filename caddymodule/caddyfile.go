@@ -41,9 +41,9 @@ func parseBlock(d *caddyfile.Dispenser, options map[string]option, repeatable ..
 		if !ok {
 			names := slices.Sorted(maps.Keys(options))
 			if meant := nearest(name, names); meant != "" {
-				return d.Errf("unknown option %s: did you mean %s?", shown(name), meant)
+				return d.Errf("unknown option %s: did you mean %s?", shownWord(name), meant)
 			}
-			return d.Errf("unknown option %s: want one of %s", shown(name), strings.Join(names, ", "))
+			return d.Errf("unknown option %s: want one of %s", shownWord(name), strings.Join(names, ", "))
 		}
 		if seen[name] && !slices.Contains(repeatable, name) {
 			return d.Errf("the option %s is given twice", name)

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -115,7 +116,7 @@ func oneLine(err error) error {
 
 func noArgument(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("unexpected %s: %q takes flags only, see its --help", shown(args[0]), cmd.CommandPath())
+		return fmt.Errorf("unexpected %s: %q takes flags only, see its --help", shownArgument(args[0]), cmd.CommandPath())
 	}
 	return nil
 }
@@ -175,7 +176,7 @@ func checkID(id, prefix, name, list string) error {
 	if kind := kindOf(id); kind != "" {
 		is = "is " + kind
 	}
-	return fmt.Errorf("%s %s: want %s, %s…, as %q shows it", shown(id), is, name, prefix, program+" "+list)
+	return fmt.Errorf("%s %s: want %s, %s…, as %q shows it", shownArgument(id), is, name, prefix, program+" "+list)
 }
 
 // unknown adds to the error of a record that does not exist where to find those
@@ -203,10 +204,28 @@ func keyID(cmd *cobra.Command, args []string) error {
 	return checkKeyID(args[0])
 }
 
-// shown quotes what was typed where something else was expected. It may be a
-// secret, so that only the beginning of a long text is shown.
-func shown(text string) string {
-	const whole, part = 16, 4
+// wordForm is what the name of a command or an option looks like.
+var wordForm = regexp.MustCompile(`^[a-z][a-z_-]{0,23}$`)
+
+// shownWord quotes what was typed where the name of a command or an option was
+// expected: a word is shown, and anything else may be a secret.
+func shownWord(text string) string {
+	if wordForm.MatchString(text) {
+		return strconv.Quote(text)
+	}
+	return shownArgument(text)
+}
+
+// shown quotes a value that is not what was expected. It may be a secret, so that
+// only the beginning of a long text is shown.
+func shown(text string) string { return shownUpTo(16, text) }
+
+// shownArgument is shown for an argument that a secret is likely to be given as:
+// service passwords have 8 characters or more.
+func shownArgument(text string) string { return shownUpTo(7, text) }
+
+func shownUpTo(whole int, text string) string {
+	const part = 4
 	public := strings.HasPrefix(text, accountPrefix) || strings.HasPrefix(text, keyIDPrefix) || strings.HasPrefix(text, "svc_")
 	if runes := []rune(text); len(runes) > whole && !public {
 		text = string(runes[:part]) + "…"

@@ -152,6 +152,15 @@ func TestShownHidesWhatMayBeASecret(t *testing.T) {
 			t.Errorf("shown(%q) is %s, want %s", test.text, got, test.want)
 		}
 	}
+	// A service password that a person chose, where an ID or nothing belongs.
+	if got := shownArgument("sunshine"); got != `"suns…"` {
+		t.Errorf("an argument is shown as %s", got)
+	}
+	for text, want := range map[string]string{"account-list": `"account-list"`, "sunshine1": `"suns…"`, "Sunshine": `"Suns…"`, "x": `"x"`} {
+		if got := shownWord(text); got != want {
+			t.Errorf("the word %q is shown as %s, want %s", text, got, want)
+		}
+	}
 }
 
 func TestGates_graceOfAJob(t *testing.T) {

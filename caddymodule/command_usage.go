@@ -30,9 +30,9 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 		}
 	}
 	if len(meant) > 0 {
-		return fmt.Errorf("unknown command %s: did you mean %s?", shown(name), strings.Join(meant, " or "))
+		return fmt.Errorf("unknown command %s: did you mean %s?", shownWord(name), strings.Join(meant, " or "))
 	}
-	return fmt.Errorf("unknown command %s: %q is followed by one of %s", shown(name), cmd.CommandPath(), strings.Join(names, ", "))
+	return fmt.Errorf("unknown command %s: %q is followed by one of %s", shownWord(name), cmd.CommandPath(), strings.Join(names, ", "))
 }
 
 // flagError says what is wrong with a flag, and what would be right. A
@@ -57,14 +57,14 @@ func flagError(cmd *cobra.Command, err error) error {
 		if flag.Value.Type() == "int" {
 			want = "a whole number"
 		}
-		return fmt.Errorf("invalid argument %s for --%s: want %s", shown(invalid.GetValue()), flag.Name, want)
+		return fmt.Errorf("invalid argument %s for --%s: want %s", shownArgument(invalid.GetValue()), flag.Name, want)
 	}
 	return fmt.Errorf("%w: %q takes %s", err, cmd.CommandPath(), strings.Join(flagNames(cmd), ", "))
 }
 
 func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 	name := err.GetSpecifiedName()
-	flag := "--" + strings.Trim(shown(name), `"`)
+	flag := "--" + strings.Trim(shownWord(name), `"`)
 	if err.GetSpecifiedShortnames() != "" {
 		flag, name = "-"+name, ""
 	}

@@ -1,0 +1,9 @@
+//go:build unix
+
+package issuance
+
+import "syscall"
+
+// A keystore in a directory that its group can write is refused, and t.TempDir
+// goes by the umask.
+func init() { syscall.Umask(0o022) }
