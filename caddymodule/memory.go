@@ -152,6 +152,6 @@ func missing(err error, before *remembered) error {
 	if before == nil || !errors.Is(err, keystore.ErrNoStore) {
 		return err
 	}
-	return fmt.Errorf("%w; this server had another before, %s: correct the path, mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q or add { create } to the keystore option",
+	return fmt.Errorf("%w; this server had one before, %s: correct the path, mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q or add { create } to the keystore option",
 		err, before, program+" init")
 }

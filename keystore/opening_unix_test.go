@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && cgo
 
 package keystore
 
@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
 )
 
@@ -121,7 +122,7 @@ func TestR10_OpenRefusesWhatCannotBeWritten(t *testing.T) {
 		{"the directory", func(p string) error { return os.Chmod(filepath.Dir(p), 0o500) }, nil, []string{"DIR has mode 0500", "chmod 700 DIR"}},
 		{"the -wal file", beside("-wal", 0o400), nil, []string{"FILE-wal has mode 0400", "chmod 600 FILE-wal"}},
 		{"the -shm file", beside("-shm", 0o400), nil, []string{"FILE-shm has mode 0400", "chmod 600 FILE-shm"}},
-		{"a limit on the size of files", func(string) error { return nil }, []string{openerSize + "=20000"}, []string{"keystore FILE: disk I/O error", "quota or limit on the size of files"}},
+		{"a limit on the size of files", func(string) error { return nil }, []string{openerSize + "=20000"}, []string{"keystore FILE: disk I/O error", "a limit on the size of files was met"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := nobodysStore(t)
@@ -237,4 +238,17 @@ func TestR17_OpenRefusesWhatOthersCanWrite(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// SQLite reports a full disk as an I/O error where the -shm file is concerned.
+func TestExplain_FullDisk(t *testing.T) {
+	for _, err := range []error{
+		sqlite3.Error{Code: sqlite3.ErrFull},
+		sqlite3.Error{Code: sqlite3.ErrIoErr, SystemErrno: syscall.ENOSPC},
+		sqlite3.Error{Code: sqlite3.ErrIoErr, SystemErrno: syscall.EDQUOT},
+	} {
+		if got := explain(err).Error(); !strings.Contains(got, "its disk or quota is full: make room") {
+			t.Errorf("%v is explained as %q", err, got)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"syscall"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -39,14 +40,17 @@ func explain(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
+	if e.SystemErrno == syscall.ENOSPC || e.SystemErrno == syscall.EDQUOT {
+		e.Code = sqlite3.ErrFull // SQLite says so of the database only, and not of the -shm file
+	}
 	return withAdvice(err, map[sqlite3.ErrNo]string{
 		sqlite3.ErrNotADB:   "want a keystore made by this program, or the name of a file that does not exist",
 		sqlite3.ErrCorrupt:  "the file is damaged or cut short: restore it from a backup",
 		sqlite3.ErrReadonly: noAccess,
 		sqlite3.ErrCantOpen: noAccess,
 		sqlite3.ErrPerm:     noAccess,
-		sqlite3.ErrFull:     "its disk is full: make room",
+		sqlite3.ErrFull:     "its disk or quota is full: make room",
 		sqlite3.ErrBusy:     "another process keeps it locked: end that process, or wait for it",
-		sqlite3.ErrIoErr:    "its disk failed, or a quota or limit on the size of files was met: look at the system's log",
+		sqlite3.ErrIoErr:    "its disk failed, or a limit on the size of files was met: look at the system's log",
 	}[e.Code])
 }
