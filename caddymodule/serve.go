@@ -227,7 +227,7 @@ func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
 	switch {
 	case !record.Found() || x.call.JobID == "":
 		return nil, nil
-	case cached.KeyKnown && cached.JobKnown: // of the same instant
+	case cached.KeyKnown && cached.JobKnown && cached.Job.AccountID == x.holder.account: // of the same instant
 		x.job, x.hasJob = cached.Job, true
 		return nil, nil
 	}
@@ -236,7 +236,11 @@ func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
 
 // lookUpJob gets the record of the job, if there is one.
 func (x *exchange) lookUpJob(ctx context.Context) (err error) {
-	x.job, err = x.store.FindJob(ctx, x.gate.Backend, x.call.JobID)
+	if account := x.holder.account; account != "" {
+		x.job, err = x.store.FindJobFor(ctx, account, x.gate.Backend, x.call.JobID)
+	} else {
+		x.job, err = x.store.FindJob(ctx, x.gate.Backend, x.call.JobID)
+	}
 	x.hasJob = err == nil
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return fmt.Errorf("looking up the job: %w", err)

@@ -21,6 +21,39 @@ func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, er
 			return jobRecord(text).job(), nil
 		}
 	}
+	return s.loadJob(ctx, d, backend, id)
+}
+
+// FindJobFor is FindJob for a client of the account. The cache holds the jobs of all
+// accounts and no absence, so a job of another account that is in the cache would
+// be refused sooner than a job that does not exist, and the client could tell the
+// two apart. FindJobFor asks the database in both cases, once.
+func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (policy.Job, error) {
+	d := jobDigest(backend, id)
+	st := s.state.Load()
+	if !st.fresh(s.mono()) {
+		return s.loadJob(ctx, d, backend, id)
+	}
+	_, text, known := st.db.jobs.get(d)
+	if known != present {
+		return s.loadJob(ctx, d, backend, id)
+	}
+	j := jobRecord(text).job()
+	if j.AccountID == accountID {
+		return j, nil
+	}
+	// No job has this name: IDs with control characters are not recorded.
+	absent := id + "\x00"
+	switch _, err := s.loadJob(ctx, jobDigest(backend, absent), backend, absent); {
+	case err == nil || errors.Is(err, ErrNotFound):
+		return j, nil
+	default: // as of a job that does not exist
+		return policy.Job{}, err
+	}
+}
+
+// loadJob reads a job from the database.
+func (s *Store) loadJob(ctx context.Context, d digest, backend, id string) (policy.Job, error) {
 	_, text, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (none struct{}, text string, err error) {
 		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil {
