@@ -46,23 +46,6 @@ func TestR15WhatIsNotListedIsRefused(t *testing.T) {
 			}
 		})
 	}
-	for _, upgrade := range []string{
-		"Upgrade: websocket\r\n", "Upgrade: h2c\r\n", "Connection: keep-alive, Upgrade\r\n", "Upgrade: websocket, h2c\r\n",
-	} {
-		t.Run(strings.TrimSpace(upgrade), func(t *testing.T) {
-			g.t = t
-			if got := g.request("GET /v1/recognitions/j", bearer, upgrade); got.status != http.StatusNotFound {
-				t.Errorf("status %d", got.status)
-			}
-			if got := g.request("GET /v1/", bearer, upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"); got.status != http.StatusNotFound {
-				t.Errorf("a stream: status %d", got.status)
-			}
-			if sent := g.backend.received(); sent != "" {
-				t.Errorf("the backend got %q", sent)
-			}
-		})
-	}
-
 	t.Run("a body on a poll", func(t *testing.T) {
 		g.t = t
 		smuggled := "DELETE /v1/escalation HTTP/1.1\r\nHost: x\r\nX-Swallow: "
@@ -101,6 +84,116 @@ func TestR15WhatIsNotListedIsRefused(t *testing.T) {
 		}
 		if sent := g.backend.received(); sent != "" {
 			t.Errorf("the backend got %q", sent)
+		}
+	})
+}
+
+// TestR15_OnlyStreamsChangeProtocols holds that a WebSocket handshake on another path
+// is refused with a detail in the log, and that on a stream's path only the whole
+// handshake is let through.
+func TestR15_OnlyStreamsChangeProtocols(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey+"\n also_allow GET /v1/engines")
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	bearer := "Authorization: Bearer " + secret + "\r\n"
+	webSocketKey := "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	for _, test := range []struct{ path, fields, detail string }{
+		{"/v1/recognitions/j", "Upgrade: websocket\r\n", "a WebSocket handshake, and the path is not a stream's"},
+		{"/v1/engines", "Upgrade: WebSocket\r\n", "a WebSocket handshake, and the path is not a stream's"},
+		{"/v1/engines", "Upgrade: h2c, websocket/13\r\n", "a WebSocket handshake, and the path is not a stream's"},
+		{"/v1/engines", "Upgrade: h2c\r\nUpgrade: \twebsocket\r\n", "a WebSocket handshake, and the path is not a stream's"},
+		{"/v1/", "Upgrade: h2c\r\n", "the request is no WebSocket handshake"},
+		{"/v1/", "Upgrade: websocket, h2c\r\n", "the request is no WebSocket handshake"},
+		{"/v1/nolog/", "Upgrade: websocket\r\nContent-Length: 1\r\n", "the request is no WebSocket handshake"},
+		{"/v1/", "", "the request is no WebSocket handshake"},
+		{"/v1/recognize", "", "lists this path with another method"},
+		{"/v9/", "", "does not list the path"},
+	} {
+		t.Run(test.path+" "+strings.TrimSpace(test.fields), func(t *testing.T) {
+			g.t = t
+			logged := len(g.log())
+			connection := "Connection: Upgrade\r\n"
+			got := g.send("GET " + test.path + " HTTP/1.1\r\nHost: " + g.addr + "\r\n" + connection + bearer + webSocketKey + test.fields + "\r\n")
+			if got.status != http.StatusNotFound {
+				t.Errorf("status %d", got.status)
+			}
+			if sent := g.backend.received(); sent != "" {
+				t.Errorf("the backend got %q", sent)
+			}
+			if log := g.log()[logged:]; !strings.Contains(log, `"operation_unlisted"`) || !strings.Contains(log, test.detail) {
+				t.Errorf("the log has no detail %q:\n%s", test.detail, log)
+			}
+		})
+	}
+}
+
+// TestR15_OtherOffersToChangeProtocolsAreIgnored holds RFC 9110, section 7.8: a
+// server may ignore Upgrade. The field and what belongs to it go nowhere.
+func TestR15_OtherOffersToChangeProtocolsAreIgnored(t *testing.T) {
+	g := newGatewayWith(t, &gateway{
+		options: "upstream_key " + backendKey + "\n also_allow GET /v1/engines",
+		site:    "speechgate_issue\n" + defaultSite,
+	})
+	key, secret := g.issue(keystore.NewKey{Issuable: true})
+	g.recordJob("j", key, now())
+	for name, fields := range map[string]string{
+		"as the JDK's client": "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\n",
+		"TLS":                 "Connection: Upgrade\r\nUpgrade: TLS/1.0, HTTP/1.1\r\n",
+		"without Connection":  "Upgrade: h2c\r\n",
+		"without Upgrade":     "Connection: keep-alive, Upgrade\r\n",
+		"a name that is near": "Connection: Upgrade\r\nUpgrade: websocketx, x-websocket\r\n",
+		"empty":               "Connection: Upgrade\r\nUpgrade: \r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.t = t
+			bearer := func(key string) string { return "Authorization: Bearer " + key + "\r\n" + fields + "\r\n" }
+			post := func(path, key string) reply {
+				return g.send(strings.Replace(g.form(path, [2]string{"u", key}, [2]string{"a", audio}), "Connection: close\r\n", fields, 1))
+			}
+			get := func(path, key string) reply {
+				return g.send("GET " + path + " HTTP/1.1\r\nHost: " + g.addr + "\r\n" + bearer(key))
+			}
+			for _, path := range []string{"/v1/recognize", "/v1/nolog/recognize"} {
+				if got := post(path, secret); got.status != http.StatusOK || !strings.Contains(got.body, "hello") {
+					t.Errorf("%s: status %d, body %q", path, got.status, got.body)
+				}
+			}
+			for _, path := range []string{"/v1/recognitions/j", "/v1/engines"} {
+				if got := get(path, secret); got.status != http.StatusOK {
+					t.Errorf("%s: status %d", path, got.status)
+				}
+			}
+			sent := g.backend.received()
+			if head := strings.ToLower(sent); strings.Count(head, "\r\nhost: ") != 4 || strings.Contains(head, "upgrade") ||
+				strings.Contains(head, "settings") || strings.Contains(head, "websocket") {
+				t.Errorf("the backend got\n%s", sent)
+			}
+			if got := post("/v1/recognize", "nobody"); got.status != http.StatusOK || got.body != deniedBody {
+				t.Errorf("a bad key: status %d, body %q", got.status, got.body)
+			}
+			if got := get("/v1/recognitions/j", "nobody"); got.status != http.StatusUnauthorized {
+				t.Errorf("a poll with a bad key: status %d", got.status)
+			}
+			issue := func(key string) reply {
+				return g.send("POST /issue_service_authorization HTTP/1.1\r\nHost: " + g.addr + "\r\nContent-Length: 0\r\n" + bearer(key))
+			}
+			if got := issue(secret); got.status != http.StatusOK || !strings.HasPrefix(got.body, "sgk_") {
+				t.Errorf("issuing a key: status %d", got.status)
+			}
+			if got := issue("nobody"); got.status != http.StatusUnauthorized {
+				t.Errorf("issuing a key with a bad one: status %d", got.status)
+			}
+			if sent := g.backend.received(); sent != "" {
+				t.Errorf("the backend got %q", sent)
+			}
+		})
+	}
+	t.Run("a WebSocket that is no GET", func(t *testing.T) {
+		g.t = t
+		request := g.form("/v1/recognize", [2]string{"u", secret}, [2]string{"a", audio})
+		got := g.send(strings.Replace(request, "Connection: close\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\n", 1))
+		if sent := g.backend.received(); got.status != http.StatusOK || strings.Contains(strings.ToLower(sent), "upgrade") {
+			t.Errorf("status %d; the backend got\n%s", got.status, sent)
 		}
 	})
 }

@@ -25,7 +25,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	var x exchange
 	x.begin(g, w, r)
 	if reason := policy.CheckRequest(&x.request); reason != policy.Undecided {
-		return x.refuse(reason, "")
+		return x.refuse(reason, x.whyUnlisted())
 	}
 	if !credential.FitsRequestLine(r.URL.RawQuery) {
 		x.status = http.StatusBadRequest
@@ -111,8 +111,7 @@ func (x *exchange) begin(g *Gate, w http.ResponseWriter, r *http.Request) {
 }
 
 // classify reads what the request asks for. The path is the one that the next
-// handler gets. Changing protocols is for streams alone. The account is the one
-// that the path of an allowance names.
+// handler gets. The account is the one that the path of an allowance names.
 func (g *Gate) classify(r *http.Request) (call dialect.Call, account string) {
 	path := r.URL.EscapedPath()
 	call = g.api.Classify(r.Method, path)
@@ -125,17 +124,10 @@ func (g *Gate) classify(r *http.Request) (call dialect.Call, account string) {
 			call.Operation = policy.Info
 		}
 	}
-	if r.URL.Opaque != "" || r.Method == http.MethodConnect || asksUpgrade(r.Header) || call.Operation == policy.Stream {
+	if r.URL.Opaque != "" || r.Method == http.MethodConnect || offersWebSocket(r) || call.Operation == policy.Stream {
 		call.Operation = policy.Unlisted
 	}
 	return call, account
-}
-
-func asksUpgrade(header http.Header) bool {
-	if len(header["Upgrade"]) > 0 {
-		return true
-	}
-	return slices.Contains(connectionTokens(header), "upgrade")
 }
 
 // isEarlyData reports whether TLS has not yet proved who sent r.
