@@ -59,9 +59,20 @@ type App struct {
 	// 64 GiB. Default: 128 MiB, which holds some 310,000 keys and 180,000 jobs.
 	CacheSize int64 `json:"cache_size,omitempty"`
 
+	// How many bytes are read of one refused upload, and dropped, so that a client
+	// that sends everything before it reads gets the refusal. A client that sends
+	// more gets a reset in its place. From 1 MiB to 1 TiB. Default: 1 GiB.
+	MaxDrainSize int64 `json:"max_drain_size,omitempty"`
+
+	// How many refused uploads are read so at a time, in the whole process. The one
+	// that has sent nothing for the longest time makes room for the next. Default:
+	// 1024.
+	MaxDrains int `json:"max_drains,omitempty"`
+
 	ctx    caddy.Context // for the start only
 	store  *sharedStore
 	memory memory
+	drain  drainLimits
 	logger *zap.Logger
 
 	mu       sync.Mutex
@@ -85,6 +96,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.backends = make(map[string]credential.Upstream)
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	if err := a.provisionLimits(); err != nil {
 		return err
 	}
 	cfg, err := a.storeConfig()

@@ -127,6 +127,8 @@ func toggle(into *bool) option {
 //	    max_staleness <duration>
 //	    retention <duration>
 //	    cache_size <size>
+//	    max_drain_size <size>
+//	    max_drains <number>
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := new(App)
@@ -145,6 +147,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			"max_staleness": positive(func(v caddy.Duration) { app.MaxStaleness = v }),
 			"retention":     positive(func(v caddy.Duration) { app.Retention = v }),
 			"cache_size":    sizeFrom(keystore.MinCacheBytes, keystore.MaxCacheBytes, "from 1MiB to 64GiB", func(v int64) { app.CacheSize = v }),
+
+			"max_drain_size": sizeFrom(minMaxDrainSize, maxMaxDrainSize, "from 1MiB to 1TiB", func(v int64) { app.MaxDrainSize = v }),
+			"max_drains":     number(&app.MaxDrains),
 		})
 		if err != nil {
 			return nil, err

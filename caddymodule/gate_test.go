@@ -15,7 +15,7 @@ import (
 )
 
 func TestR4EarlyDataIsRefusedUnjudged(t *testing.T) {
-	gate := &Gate{Backend: "amivoice", CORS: []string{"*"}, api: dialect.AmiVoice, tally: new(tally), logger: zap.NewNop()}
+	gate := &Gate{Backend: "amivoice", CORS: []string{"*"}, api: dialect.AmiVoice, tally: new(tally), logger: zap.NewNop(), app: new(App)}
 	for _, line := range []string{"POST /v1/recognize?u=any", "POST /v1/recognitions?u=any", "GET /v1/recognitions/j"} {
 		method, target, _ := strings.Cut(line, " ")
 		r := httptest.NewRequest(method, target, nil)

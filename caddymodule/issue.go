@@ -211,8 +211,6 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		i.CORS.servePreflight(w, r, []string{http.MethodPost}, []string{"Authorization", "Content-Type"}, i.CORSHeaders)
 		return nil
 	}
-	i.app.store.hold()
-	defer i.app.store.release()
 	call := issuance.ReadCall(r)
 	answer := i.answer(r, call)
 
@@ -225,6 +223,8 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 
 // answer decides on a call.
 func (i *Issue) answer(r *http.Request, call *issuance.Call) *issuance.Answer {
+	i.app.store.hold()
+	defer i.app.store.release()
 	store, err := i.app.store.get() //nolint:contextcheck // what it opens outlives the request
 	if err != nil {
 		return issuance.Unavailable(err)
@@ -269,7 +269,8 @@ func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.C
 	if call.BodyRead() {
 		state = bodyDone
 	}
-	respond(w, r, answer.Status, body, state)
+	own := ownAnswer{answer.Status, body, state}
+	own.send(w, r, i.app.drain, i.logger)
 }
 
 // parseIssue takes a lone path for that of the API, which it would else only

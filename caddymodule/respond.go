@@ -8,24 +8,23 @@ import (
 	"strconv"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// How much of a refused upload is read, so that a client that does not look
-// for an answer before it has sent all of it gets the answer, and no reset.
-const (
-	drainBytes = 17 << 20 // 16 MiB of audio, and the form around it
-	drainTime  = 5 * time.Second
-)
-
-// answer sends one of the gate's own answers in place of the backend's.
+// answer sends one of the gate's own answers in place of the backend's. It is the
+// last thing that is done with the request.
 func (x *exchange) answer(a dialect.Answer) error {
 	x.gate.writeHeader(x.w, x.r, a)
 	state := bodyUntouched
 	if x.touched {
 		state = bodyBegun
 	}
-	respond(x.w, x.r, a.Status, a.Body, state)
+	// The client may go on sending for minutes, which must not keep the store open.
+	x.release()
+	own := ownAnswer{a.Status, a.Body, state}
+	own.send(x.w, x.r, x.gate.app.drain, x.gate.logger)
 	return nil // whatever failed, the client has gone
 }
 
@@ -38,41 +37,56 @@ const (
 	bodyDone
 )
 
-// respond sends an answer whose header is set.
-//
-// Over HTTP/1 the answer goes out at once, so that a client that listens can
-// stop sending; then an upload that has begun is read on for a while. Over
-// HTTP/2 and 3 it is read first: curl loses an answer whose stream is reset, and
-// stops reading once it has one. A client that waits for leave to send its body
-// (Expect: 100-continue) never gets it.
-func respond(w http.ResponseWriter, r *http.Request, status int, body string, state bodyState) {
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	rc := http.NewResponseController(w)
-	unread := r.ContentLength != 0 && state != bodyDone
-	waits := state == bodyUntouched && r.Header.Get("Expect") != ""
-	drains := unread && !waits
-	if r.ProtoMajor == 1 {
-		if unread {
-			// What is left of the body must never be taken for the next request.
-			w.Header().Set("Connection", "close")
-		}
-		drains = drains && rc.EnableFullDuplex() == nil
-	} else if drains {
-		drain(r.Body, rc)
-		drains = false
-	}
-	w.WriteHeader(status)
-	_, err := io.WriteString(w, body)
-	if err == nil && drains && rc.Flush() == nil {
-		drain(r.Body, rc)
-	}
+// ownAnswer is an answer of the gateway's own, in place of a backend's. Its header is
+// set already.
+type ownAnswer struct {
+	status int
+	body   string
+	state  bodyState // of the request
 }
 
-// drain reads on for a while.
-func drain(body io.Reader, rc *http.ResponseController) {
-	timer := time.AfterFunc(drainTime, func() { _ = rc.SetReadDeadline(time.Now()) })
-	defer timer.Stop()
-	_, _ = io.CopyN(io.Discard, body, drainBytes)
+// send sends the answer so that it reaches a client that has not sent its whole request
+// yet.
+//
+// Over HTTP/1 the answer goes out at once, so that a client that listens can stop
+// sending; then what the client still sends is drained. Over HTTP/2 and 3 the request
+// is drained first: curl loses an answer whose stream is reset, and stops reading once
+// it has one. A client that waits for leave to send its body (Expect: 100-continue)
+// never gets it. Over HTTP/1 such a client can send nonetheless, and has no long time
+// to begin.
+func (a ownAnswer) send(w http.ResponseWriter, r *http.Request, limits drainLimits, logger *zap.Logger) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	rc := http.NewResponseController(w)
+	unread := r.ContentLength != 0 && a.state != bodyDone
+	waits := a.state == bodyUntouched && r.Header.Get("Expect") != ""
+	drainFor := func(idle time.Duration) {
+		end, size := drains.read(r.Body, rc, idle, limits)
+		if c := logger.Check(zap.DebugLevel, "refused upload read on"); c != nil {
+			c.Write(zap.String("end", string(end)), zap.Int64("bytes", size))
+		}
+	}
+	duplex := false
+	switch {
+	case !unread:
+	case r.ProtoMajor == 1:
+		// What is left of the body must never be taken for the next request.
+		w.Header().Set("Connection", "close")
+		duplex = rc.EnableFullDuplex() == nil
+	case !waits:
+		drainFor(drainIdle)
+	}
+	w.WriteHeader(a.status)
+	_, err := io.WriteString(w, a.body)
+	if !duplex || err != nil || rc.Flush() != nil {
+		return
+	}
+	// From here on no read asks the client to continue: net/http knows that the answer
+	// has been sent.
+	if waits {
+		drainFor(drainIdleExpect)
+	} else {
+		drainFor(drainIdle)
+	}
 }
 
 // writeHeader sets the header of one of the gate's own answers.

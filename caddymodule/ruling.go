@@ -34,11 +34,13 @@ func registerMetrics(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil
 	}
-	err := registry.Register(decisions)
-	if errors.As(err, &prometheus.AlreadyRegisteredError{}) {
-		return nil
+	for _, collector := range []prometheus.Collector{decisions, drained} {
+		err := registry.Register(collector)
+		if err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // tally has the counters of a backend name's decisions, each found once.

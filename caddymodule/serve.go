@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -31,11 +30,11 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		x.status = http.StatusBadRequest
 		return x.refuse(policy.RequestMalformed, "the query has a space or a control character, which no request line of HTTP/1.1 can carry: want it percent-encoded")
 	}
-	// A reload can close the store of the configuration that goes.
-	g.app.store.hold()
-	defer g.app.store.release()
+	x.hold()
+	defer x.release()
 	if x.call.Operation == policy.Stream {
 		lasting := x // on the heap, as other requests' need not be
+		lasting.held = false
 		return lasting.serveStream(next)
 	}
 
@@ -83,7 +82,8 @@ type exchange struct {
 	touched bool           // whether the body has been read from
 	status  int            // of a refusal, in place of the dialect's; 0 for the dialect's
 
-	store   *keystore.Store // nil until a key is looked up
+	held    bool            // whether the exchange holds the gate's store
+	store   *keystore.Store // nil until a key is looked up, and once it is released
 	record  keystore.Record // of the key; none while there is no key, and where it was found by its ID
 	key     *policy.Key     // only where it was found by its ID, and has no record
 	holder  holder          // of either
@@ -108,6 +108,23 @@ func (x *exchange) begin(g *Gate, w http.ResponseWriter, r *http.Request) {
 		Grace:          g.grace,
 		UnrecordedJobs: g.unrecordedJobs(),
 	}
+}
+
+// hold keeps the store open until release: a reload can close the store of the
+// configuration that goes.
+func (x *exchange) hold() {
+	x.gate.app.store.hold()
+	x.held = true
+}
+
+// release lets go of the store, and of the records that are parts of its cache. Only
+// the first call does anything.
+func (x *exchange) release() {
+	if !x.held {
+		return
+	}
+	x.held, x.store, x.record = false, nil, keystore.Record{}
+	x.gate.app.store.release()
 }
 
 // classify reads what the request asks for. The path is the one that the next

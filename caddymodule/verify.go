@@ -166,8 +166,8 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	x.request.Client = netip.Addr{} // the job's, once that is found
 	verdict := verdict{reason: policy.CheckRequest(&x.request)}
 	if verdict.reason == policy.Undecided {
-		v.gate.app.store.hold()
-		defer v.gate.app.store.release()
+		x.hold()
+		defer x.release()
 		verdict = x.judgeJob()
 	}
 

@@ -359,7 +359,7 @@ func TestR4VerifyRefusesEarlyDataUnjudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &Verify{callers: callers, gate: &Gate{Backend: "amivoice", CORS: []string{"*"}, api: dialect.AmiVoice, tally: new(tally), logger: zap.NewNop()}}
+	v := &Verify{callers: callers, gate: &Gate{Backend: "amivoice", CORS: []string{"*"}, api: dialect.AmiVoice, tally: new(tally), logger: zap.NewNop(), app: new(App)}}
 	for from, status := range map[string]int{"192.0.2.1": http.StatusTooEarly, "192.0.2.2": http.StatusNotFound} {
 		ctx := context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: from})
 		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/verify", nil)

@@ -1,0 +1,188 @@
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Many clients do not look for an answer before they have sent everything. If the
+// server closes the connection while such a client still sends, the client gets a
+// reset in place of the answer. So the gateway reads a refused upload on, and drops
+// what it reads. This is a drain; nginx calls it a lingering close.
+
+const (
+	drainIdle       = 30 * time.Second // without a byte, after which the client has gone
+	drainIdleExpect = 2 * time.Second  // the same for a client that promised to wait, with Expect: 100-continue
+	drainCheck      = 100 * time.Millisecond
+
+	defaultMaxDrainSize = 1 << 30
+	minMaxDrainSize     = 1 << 20
+	maxMaxDrainSize     = 1 << 40
+	defaultMaxDrains    = 1024
+)
+
+// drainLimits bound the drains.
+type drainLimits struct {
+	size   int64 // bytes of one refused upload
+	number int   // drains at a time, in the process
+}
+
+// drainEnd is how a drain came to its end, as the metric's label.
+type drainEnd string
+
+const (
+	drainWhole    drainEnd = "whole"     // the client has sent everything
+	drainGone     drainEnd = "gone"      // the client has closed the connection or reset the stream
+	drainTooIdle  drainEnd = "idle"      // no byte came for too long
+	drainTooLarge drainEnd = "too_large" // more than max_drain_size bytes came
+	drainCrowded  drainEnd = "crowded"   // max_drains others came after, and this one was idle the longest
+	drainAtExit   drainEnd = "exit"      // the process exits
+)
+
+// drains are the running drains of this process. A drain outlives the configuration
+// whose gate refused the request, and holds no keystore.
+var drains = newDrainSet()
+
+// drained counts drains by their ends. Like decisions, it outlives reloads.
+var drained = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "speechgate",
+	Name:      "drained_uploads_total",
+	Help:      "Refused uploads that were read on, by how that ended: whole, gone, idle, too_large, crowded or exit.",
+}, []string{"end"})
+
+// drainSet knows the running drains, and ends those that must not go on.
+type drainSet struct {
+	started time.Time
+	exiting func() bool
+
+	mu      sync.Mutex
+	running map[*drain]struct{}
+	watched bool // whether a goroutine looks after them
+}
+
+// drain is one refused upload that is read on.
+type drain struct {
+	rc       *http.ResponseController
+	idle     time.Duration // the longest time without a byte
+	lastByte atomic.Int64  // when it came, in nanoseconds since the set was started
+	cut      drainEnd      // why the set has ended it; guarded by the set
+}
+
+func newDrainSet() *drainSet {
+	return &drainSet{started: time.Now(), exiting: caddy.Exiting, running: make(map[*drain]struct{})}
+}
+
+// read reads body to its end and drops it, for as long as bytes keep coming and the
+// limits allow it. When it returns before the end, no more can be read from the body.
+func (s *drainSet) read(body io.Reader, rc *http.ResponseController, idle time.Duration, limits drainLimits) (end drainEnd, size int64) {
+	d := &drain{rc: rc, idle: idle}
+	s.begin(d, limits.number)
+	buf := drainBuffers.Get().(*[drainBuffer]byte)
+	defer drainBuffers.Put(buf)
+	var err error
+	for err == nil && size <= limits.size {
+		var n int
+		n, err = body.Read(buf[:])
+		size += int64(n)
+		d.lastByte.Store(int64(time.Since(s.started)))
+	}
+	switch end = s.end(d); {
+	case errors.Is(err, io.EOF):
+		end = drainWhole
+	case end != "": // the error is of the deadline that ended it
+	case err == nil:
+		end = drainTooLarge
+	default:
+		end = drainGone
+	}
+	if end != drainWhole {
+		// Or net/http would read on by itself, without our limits.
+		_ = rc.SetReadDeadline(time.Now())
+	}
+	drained.WithLabelValues(string(end)).Inc()
+	return end, size
+}
+
+const drainBuffer = 8 << 10
+
+var drainBuffers = sync.Pool{New: func() any { return new([drainBuffer]byte) }}
+
+// begin takes a drain in. Where there are most already, the one that has been idle the
+// longest makes room.
+func (s *drainSet) begin(d *drain, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.lastByte.Store(int64(time.Since(s.started)))
+	var idlest *drain
+	live := 0
+	for other := range s.running {
+		if other.cut != "" {
+			continue
+		}
+		live++
+		if idlest == nil || other.lastByte.Load() < idlest.lastByte.Load() {
+			idlest = other
+		}
+	}
+	if live >= most {
+		idlest.stop(drainCrowded)
+	}
+	s.running[d] = struct{}{}
+	if !s.watched {
+		s.watched = true
+		go s.watch()
+	}
+}
+
+// end lets go of a drain, and says why the set has ended it, if the set has.
+func (s *drainSet) end(d *drain) drainEnd {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, d)
+	return d.cut
+}
+
+// stop ends a drain's reading. It is called under the set's lock, while the drain's
+// handler has not returned.
+func (d *drain) stop(why drainEnd) {
+	d.cut = why
+	_ = d.rc.SetReadDeadline(time.Now()) // supported by every server of Caddy's
+}
+
+// watch looks after the drains until there are none.
+func (s *drainSet) watch() {
+	tick := time.NewTicker(drainCheck)
+	defer tick.Stop()
+	for range tick.C {
+		if !s.check() {
+			return
+		}
+	}
+}
+
+// check ends the drains that are idle and, when the process exits, all. It reports
+// whether any is left.
+func (s *drainSet) check() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	exiting := s.exiting()
+	for d := range s.running {
+		switch idle := time.Since(s.started) - time.Duration(d.lastByte.Load()); {
+		case d.cut != "":
+		case exiting:
+			d.stop(drainAtExit)
+		case idle > d.idle:
+			d.stop(drainTooIdle)
+		}
+	}
+	s.watched = len(s.running) > 0
+	return s.watched
+}

@@ -1,0 +1,375 @@
+package caddymodule
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+)
+
+// TestR16_ARefusalReachesAClientThatSends40MBFirst holds that a client over TLS that reads
+// nothing before it has sent everything gets the refusal, and no reset.
+func TestR16_ARefusalReachesAClientThatSends40MBFirst(t *testing.T) {
+	const size = 40 << 20
+	g := newGatewayWith(t, &gateway{
+		scheme: "https://", options: "upstream_key " + backendKey,
+		site: "tls " + certificate(t) + "\nspeechgate_issue\n" + defaultSite,
+	})
+	insecure := &tls.Config{InsecureSkipVerify: true}
+	head := func(target, framing string) string {
+		return "POST " + target + " HTTP/1.1\r\nHost: " + g.addr + "\r\n" + framing + "\r\n"
+	}
+	form, _, _ := strings.Cut(g.form("/v1/recognize", [2]string{"u", "nobody"}, [2]string{"a", "END"}), "END")
+	formHead, formStart, _ := strings.Cut(form, "\r\n\r\n")
+	formHead, _, _ = strings.Cut(formHead, "Content-Length")
+	for name, request := range map[string]string{
+		"the key is in the query":    head("/v1/recognize?u=nobody", fmt.Sprintf("Content-Length: %d\r\n", size)),
+		"the body is chunked":        head("/v1/recognize?u=nobody", "Transfer-Encoding: chunked\r\n"),
+		"the key is in the form":     formHead + "Content-Type: multipart/form-data; boundary=------------------------c0ffee\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n", size+len(formStart)) + formStart,
+		"the path is unlisted":       head("/v1/unlisted", fmt.Sprintf("Content-Length: %d\r\n", size)),
+		"the issuance API":           head("/issue_service_authorization", fmt.Sprintf("Content-Length: %d\r\n", size)),
+		"it announced that it waits": head("/v1/recognize?u=nobody", fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d\r\n", size)),
+	} {
+		t.Run("over HTTP/1.1, "+name, func(t *testing.T) {
+			conn, err := tls.Dial("tcp", g.addr, insecure)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+			if _, err := io.WriteString(conn, request); err != nil {
+				t.Fatal(err)
+			}
+			var body io.Writer = conn
+			if strings.Contains(request, "chunked") {
+				body = &chunkWriter{conn}
+			}
+			if _, err := io.Copy(body, io.LimitReader(zeros{}, size)); err != nil {
+				t.Fatalf("sending the body: %v", err)
+			}
+			if strings.Contains(request, "chunked") {
+				_, _ = io.WriteString(conn, "0\r\n\r\n")
+			}
+			got := readReplyTo(t, http.MethodPost, conn)
+			switch {
+			case strings.Contains(request, "/v1/recognize"):
+				wantDenied(t, got)
+			case strings.Contains(request, "/v1/unlisted"):
+				if got.status != http.StatusNotFound || got.body != "{}" {
+					t.Errorf("status %d, body %q", got.status, got.body)
+				}
+			default:
+				if got.status != http.StatusRequestEntityTooLarge || got.body != "The body is larger than 16 KiB.\n" {
+					t.Errorf("status %d, body %q", got.status, got.body)
+				}
+			}
+			if strings.Contains(got.raw, "100 Continue") || !strings.Contains(got.raw, "Connection: close") {
+				t.Errorf("the answer's header:\n%s", got.raw)
+			}
+		})
+	}
+	overH2 := &http.Transport{TLSClientConfig: insecure, ForceAttemptHTTP2: true}
+	overH3 := &http3.Transport{TLSClientConfig: insecure}
+	t.Cleanup(func() {
+		overH2.CloseIdleConnections()
+		_ = overH3.Close()
+	})
+	for version, transport := range map[int]http.RoundTripper{2: overH2, 3: overH3} {
+		t.Run(fmt.Sprint("over HTTP/", version), func(t *testing.T) {
+			var sent atomic.Int64
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+g.addr+"/v1/recognize?u=nobody",
+				countedReader{io.LimitReader(zeros{}, size), &sent})
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := (&http.Client{Transport: transport, Timeout: 30 * time.Second}).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.ProtoMajor != version || resp.StatusCode != http.StatusOK || string(body) != deniedBody {
+				t.Errorf("over HTTP/%d: status %d, body %q, %v", resp.ProtoMajor, resp.StatusCode, body, err)
+			}
+			if sent.Load() != size {
+				t.Errorf("the answer came after %d bytes of %d, and the rest was reset", sent.Load(), size)
+			}
+		})
+	}
+}
+
+// chunkWriter writes each buffer as a chunk.
+type chunkWriter struct{ io.Writer }
+
+func (c *chunkWriter) Write(p []byte) (int, error) {
+	if _, err := fmt.Fprintf(c.Writer, "%x\r\n%s\r\n", len(p), p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+type countedReader struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c countedReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// TestR16_ADrainHoldsNoStore holds that a client that goes on sending after a refusal
+// keeps no store open: a reload with other settings closes the old one meanwhile, and the
+// client still gets its answer.
+func TestR16_ADrainHoldsNoStore(t *testing.T) {
+	for name, request := range map[string]string{
+		"the key is in the query": "POST /v1/recognize?u=nobody HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nfirst",
+		"the key is in the form": "POST /v1/recognize HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nContent-Type: multipart/form-data; boundary=B\r\n\r\n" +
+			"--B\r\nContent-Disposition: form-data; name=\"u\"\r\n\r\nnobody\r\n--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n",
+		"the issuance API": "POST /issue_service_authorization HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nfirst",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "speechgate_issue\n" + defaultSite})
+			conn := g.dial(t)
+			if _, err := io.WriteString(conn, strings.Replace(request, "Host: x", "Host: "+g.addr, 1)); err != nil {
+				t.Fatal(err)
+			}
+			reader := bufio.NewReader(conn)
+			if _, err := reader.Peek(1); err != nil {
+				t.Fatalf("the answer did not come at once: %v", err)
+			}
+			old := onlyStore(t)
+			g.global = "cache_size 64MiB"
+			g.load()
+			for deadline := time.Now().Add(10 * time.Second); old.open.Load() != nil || old.users.Load() != 0; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("the old store is open, and %d requests hold it", old.users.Load())
+				}
+				if _, err := io.WriteString(conn, "more"); err != nil {
+					t.Fatalf("the upload was cut: %v", err)
+				}
+			}
+			if n := len(running(drains)); n != 1 {
+				t.Errorf("%d drains are running, want 1", n)
+			}
+			resp, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.ReadAll(resp.Body); err != nil {
+				t.Errorf("reading the answer: %v", err)
+			}
+		})
+	}
+}
+
+// onlyStore is the one that is in use.
+func onlyStore(t *testing.T) (found *sharedStore) {
+	t.Helper()
+	stores.Range(func(_, value any) bool {
+		if found != nil {
+			t.Error("there is more than one store")
+		}
+		found = value.(*sharedStore)
+		return true
+	})
+	if found == nil {
+		t.Fatal("there is no store")
+	}
+	return found
+}
+
+func running(s *drainSet) (all []*drain) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.running {
+		all = append(all, d)
+	}
+	return all
+}
+
+// drainServer refuses everything with an answer of the gateway's own, by a set of drains
+// of its own.
+type drainServer struct {
+	*httptest.Server
+	set  *drainSet
+	ends chan drainEnd // of each drain
+}
+
+func newDrainServer(t *testing.T, idle time.Duration, limits drainLimits) *drainServer {
+	t.Helper()
+	s := &drainServer{set: newDrainSet(), ends: make(chan drainEnd, 100)}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		if err := rc.EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Connection", "close")
+		_, _ = io.WriteString(w, "refused")
+		_ = rc.Flush()
+		end, _ := s.set.read(r.Body, rc, idle, limits)
+		s.ends <- end
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// upload begins an upload and reads the answer's first byte.
+func (s *drainServer) upload(t *testing.T, size int) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	return conn
+}
+
+func (s *drainServer) wantEnd(t *testing.T, want drainEnd) {
+	t.Helper()
+	select {
+	case got := <-s.ends:
+		if got != want {
+			t.Errorf("the drain ended as %q, want %q", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("the drain goes on; want it to end as %q", want)
+	}
+}
+
+func TestR16_DrainsAreBounded(t *testing.T) {
+	limits := drainLimits{size: 1 << 20, number: 2}
+	t.Run("whole", func(t *testing.T) {
+		s := newDrainServer(t, time.Minute, limits)
+		if _, err := io.Copy(s.upload(t, 1<<20), io.LimitReader(zeros{}, 1<<20)); err != nil {
+			t.Errorf("sending just as much as is read: %v", err)
+		}
+		s.wantEnd(t, drainWhole)
+	})
+	t.Run("too large", func(t *testing.T) {
+		s := newDrainServer(t, time.Minute, limits)
+		conn := s.upload(t, 1<<30)
+		begun := time.Now()
+		if n, err := io.Copy(conn, zeros{}); err == nil || n > 64<<20 {
+			t.Errorf("%d bytes could be sent, %v", n, err)
+		}
+		s.wantEnd(t, drainTooLarge)
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("it took %v until the connection was closed", took)
+		}
+	})
+	t.Run("gone", func(t *testing.T) {
+		s := newDrainServer(t, time.Minute, limits)
+		_ = s.upload(t, 1<<20).Close()
+		s.wantEnd(t, drainGone)
+	})
+	t.Run("idle", func(t *testing.T) {
+		s := newDrainServer(t, 300*time.Millisecond, limits)
+		conn := s.upload(t, 1<<20)
+		for begun := time.Now(); time.Since(begun) < time.Second; time.Sleep(50 * time.Millisecond) {
+			if _, err := conn.Write([]byte{0}); err != nil {
+				t.Fatalf("cut while bytes keep coming: %v", err)
+			}
+		}
+		if len(s.ends) > 0 {
+			t.Fatal("the drain ended while bytes kept coming")
+		}
+		s.wantEnd(t, drainTooIdle)
+	})
+	t.Run("crowded", func(t *testing.T) {
+		s := newDrainServer(t, time.Minute, limits)
+		silent, talks := s.upload(t, 1<<20), s.upload(t, 1<<20)
+		for len(running(s.set)) < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		sent := int64(time.Since(s.set.started))
+		if _, err := talks.Write([]byte("some")); err != nil {
+			t.Fatal(err)
+		}
+		for begun := int64(time.Since(s.set.started)); ; time.Sleep(time.Millisecond) {
+			read := 0
+			for _, d := range running(s.set) {
+				if d.lastByte.Load() > sent {
+					read++
+				}
+			}
+			if read == 1 {
+				break
+			}
+			if time.Duration(int64(time.Since(s.set.started))-begun) > 5*time.Second {
+				t.Fatal("the bytes that were sent are not read")
+			}
+		}
+		third := s.upload(t, 4)
+		s.wantEnd(t, drainCrowded)
+		if _, err := io.Copy(io.Discard, silent); err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("the silent one: %v", err)
+		}
+		if _, err := third.Write([]byte("rest")); err != nil {
+			t.Error(err)
+		}
+		s.wantEnd(t, drainWhole)
+		if _, err := talks.Write([]byte("more")); err != nil {
+			t.Errorf("the one that sent lately was cut: %v", err)
+		}
+		if n := len(running(s.set)); n != 1 {
+			t.Errorf("%d drains are left, want 1", n)
+		}
+	})
+	t.Run("exit", func(t *testing.T) {
+		s := newDrainServer(t, time.Minute, limits)
+		var exiting atomic.Bool
+		s.set.exiting = exiting.Load
+		s.upload(t, 1<<20)
+		for !s.set.check() {
+			time.Sleep(time.Millisecond)
+		}
+		exiting.Store(true)
+		s.wantEnd(t, drainAtExit)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := s.Config.Shutdown(ctx); err != nil {
+			t.Errorf("the server cannot shut down: %v", err)
+		}
+	})
+}
+
+// TestR16_ADrainIsLoggedAndCounted holds that an operator can see refusals that were lost.
+func TestR16_ADrainIsLoggedAndCounted(t *testing.T) {
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, global: "max_drain_size 1MiB"})
+	conn := g.dial(t)
+	if _, err := fmt.Fprintf(conn, "POST /v1/recognize?u=nobody HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", g.addr, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(conn, zeros{}); err == nil || n < 1<<20 {
+		t.Errorf("%d bytes could be sent, %v", n, err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(g.log(), `"refused upload read on"`); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing is in the log:\n%s", g.log())
+		}
+	}
+	if !strings.Contains(g.log(), `"end":"too_large"`) {
+		t.Errorf("the log has no end:\n%s", g.log())
+	}
+}
