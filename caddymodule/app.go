@@ -69,11 +69,21 @@ type App struct {
 	// 1024.
 	MaxDrains int `json:"max_drains,omitempty"`
 
-	ctx    caddy.Context // for the start only
-	store  *sharedStore
-	memory memory
-	drain  drainLimits
-	logger *zap.Logger
+	// How much memory the heads of forms may take before they are judged, in bytes,
+	// in the whole process: `max_head` of a gate bounds one head, and this bounds all
+	// of them. Heads of up to 4 KiB are not counted, and neither are those of requests
+	// with a valid key in the query or in a header. When everything is held, the oldest
+	// head makes room for the next, and its request gets 503. A head that is counted
+	// has 30 seconds to arrive, and one more for each 8 KiB. From 1 MiB to 64 GiB.
+	// Default: 256 MiB.
+	MaxHeads int64 `json:"max_heads,omitempty"`
+
+	ctx     caddy.Context // for the start only
+	store   *sharedStore
+	history storeHistory
+	heads   memoryBudget
+	drain   drainLimits
+	logger  *zap.Logger
 
 	mu       sync.Mutex
 	backends map[string]credential.Upstream // by backend name
@@ -108,8 +118,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if cfg.PepperFault != nil {
 		a.logger.Warn("the pepper is taken only by a keystore that has it already", zap.Error(cfg.PepperFault))
 	}
-	a.memory = memory{ctx.Storage(), a.logger}
-	a.store, err = acquireStore(cfg, a.Keystore.Create, a.memory)
+	a.history = storeHistory{ctx.Storage(), a.logger}
+	a.store, err = acquireStore(cfg, a.Keystore.Create, a.history)
 	return err
 }
 
@@ -165,7 +175,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
-	a.memory.noteOpened(ctx, sum, a.store.cfg.Path)
+	a.history.noteOpened(ctx, sum, a.store.cfg.Path)
 	a.warnOfNeighbours()
 	return nil
 }

@@ -127,6 +127,7 @@ func toggle(into *bool) option {
 //	    max_staleness <duration>
 //	    retention <duration>
 //	    cache_size <size>
+//	    max_heads <size>
 //	    max_drain_size <size>
 //	    max_drains <number>
 //	}
@@ -148,6 +149,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			"retention":     positive(func(v caddy.Duration) { app.Retention = v }),
 			"cache_size":    sizeFrom(keystore.MinCacheBytes, keystore.MaxCacheBytes, "from 1MiB to 64GiB", func(v int64) { app.CacheSize = v }),
 
+			"max_heads":      sizeFrom(minMaxHeads, maxMaxHeads, "from 1MiB to 64GiB", func(v int64) { app.MaxHeads = v }),
 			"max_drain_size": sizeFrom(minMaxDrainSize, maxMaxDrainSize, "from 1MiB to 1TiB", func(v int64) { app.MaxDrainSize = v }),
 			"max_drains":     number(&app.MaxDrains),
 		})

@@ -48,7 +48,7 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	m, err := memoryOfFlags(cmd)
+	m, err := historyOfFlags(cmd)
 	if err != nil {
 		return err
 	}
@@ -72,10 +72,10 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// memoryOfFlags is the memory of the storage that the configuration names, or of
+// historyOfFlags is the history in the storage that the configuration names, or of
 // Caddy's default.
-func memoryOfFlags(cmd *cobra.Command) (memory, error) {
-	m := memory{storage: caddy.DefaultStorage, logger: caddy.Log().Named(appName)}
+func historyOfFlags(cmd *cobra.Command) (storeHistory, error) {
+	m := storeHistory{storage: caddy.DefaultStorage, logger: caddy.Log().Named(appName)}
 	file, text, err := configText(cmd)
 	if err != nil || text == nil {
 		return m, err
@@ -121,7 +121,7 @@ func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
 	if err != nil || app.Keystore.Create {
 		return err
 	}
-	m, err := memoryOfFlags(cmd)
+	m, err := historyOfFlags(cmd)
 	if err != nil {
 		return err
 	}

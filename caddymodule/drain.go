@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +101,8 @@ func (s *drainSet) read(body io.Reader, rc *http.ResponseController, idle time.D
 	case end != "": // the error is of the deadline that ended it
 	case err == nil:
 		end = drainTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded): // which the server has set, or who read before
+		end = drainTooIdle
 	default:
 		end = drainGone
 	}

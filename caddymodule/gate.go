@@ -88,7 +88,9 @@ type Gate struct {
 	CORSHeaders []string `json:"cors_headers,omitempty"`
 
 	// How much of a multipart body may come before the audio, in bytes. It is
-	// held in memory while the key is looked for. Default: 65536.
+	// held in memory while the key is looked for. What all requests may hold so is
+	// bounded by `max_heads` of the app. From 1 KiB to 16 MiB. Default: 1 MiB, which
+	// holds some 12,000 inline words.
 	MaxHead int `json:"max_head,omitempty"`
 
 	// What becomes of a live stream whose key expires: `finish` lets it go on,
@@ -141,7 +143,7 @@ const (
 )
 
 const (
-	defaultMaxHead = 64 << 10
+	defaultMaxHead = 1 << 20
 	minMaxHead     = 1 << 10
 	maxMaxHead     = 16 << 20
 	defaultGrace   = 24 * time.Hour
@@ -239,6 +241,8 @@ func (g *Gate) Validate() error {
 	switch {
 	case g.MaxHead < minMaxHead || g.MaxHead > maxMaxHead:
 		return fmt.Errorf("max_head %d: want a size from 1KiB to 16MiB", g.MaxHead)
+	case int64(g.MaxHead) > g.app.heads.most:
+		return fmt.Errorf("max_head %d is larger than max_heads %d, which bounds the heads of all requests: want one of them changed", g.MaxHead, g.app.heads.most)
 	case g.UnrecordedJobs != "" && g.UnrecordedJobs != "refuse" && g.UnrecordedJobs != "backend":
 		return fmt.Errorf("unrecorded_jobs %q: want refuse or backend", g.UnrecordedJobs)
 	case g.unrecordedJobs() && g.upstream.Mode != credential.Pass && !g.SingleAccount:

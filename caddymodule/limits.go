@@ -12,7 +12,13 @@ func (a *App) provisionLimits() error {
 	if a.drain.number == 0 {
 		a.drain.number = defaultMaxDrains
 	}
+	a.heads = memoryBudget{memory: unjudged, most: a.MaxHeads}
+	if a.heads.most == 0 {
+		a.heads.most = defaultMaxHeads
+	}
 	switch {
+	case a.heads.most < minMaxHeads || a.heads.most > maxMaxHeads:
+		return fmt.Errorf("max_heads %d: want a size from 1MiB to 64GiB", a.MaxHeads)
 	case a.drain.size < minMaxDrainSize || a.drain.size > maxMaxDrainSize:
 		return fmt.Errorf("max_drain_size %d: want a size from 1MiB to 1TiB", a.MaxDrainSize)
 	case a.drain.number < 0:

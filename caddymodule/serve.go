@@ -39,16 +39,16 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	}
 
 	found := credential.Find(r, g.api, x.call.Route)
-	if verdict := x.judge(&found); !verdict.ok && !verdict.pending {
+	verdict := x.judge(&found)
+	if !verdict.ok && !verdict.pending {
 		return x.refuse(verdict.reason, verdict.detail)
 	}
 	if found.NeedsForm() {
-		x.touched = true
-		if err := found.ReadForm(r, g.MaxHead); err != nil {
+		var err error
+		if verdict, err = x.judgeForm(&found, verdict.pending); err != nil {
 			return x.refuseUnread(err)
 		}
-		x.now = now()
-		if verdict := x.judge(&found); !verdict.ok {
+		if !verdict.ok {
 			return x.refuse(verdict.reason, verdict.detail)
 		}
 	}
@@ -180,6 +180,29 @@ func (x *exchange) judge(found *credential.Finding) verdict {
 		return verdict{reason: policy.StoreUnavailable, detail: err.Error()}
 	}
 	return x.decide()
+}
+
+// judgeForm reads the head of the form and judges again. The memory of a head counts
+// against the budget until then, unless the request has shown a valid key already.
+func (x *exchange) judgeForm(found *credential.Finding, pending bool) (verdict, error) {
+	var budget credential.Budget
+	if pending {
+		budget = &x.gate.app.heads
+	}
+	defer found.Judged()
+	x.touched = true
+	if err := found.ReadFormWithin(x.w, x.r, x.gate.MaxHead, budget); err != nil {
+		return verdict{}, err
+	}
+	x.now = now()
+	verdict := x.judge(found)
+	if !verdict.ok {
+		found.Drop(x.r)
+	}
+	if verdict.reason == policy.LimitReached {
+		x.status = http.StatusServiceUnavailable // it is the gateway that has reached its limit
+	}
+	return verdict, nil
 }
 
 // decide rests on what has been looked up.

@@ -17,10 +17,10 @@ import (
 // let go and the last request has finished: requests outlive the configuration
 // that admitted them.
 type sharedStore struct {
-	key    string
-	cfg    keystore.Config
-	create bool   // an empty store, even if this server had one before
-	memory memory // of the configuration that came first
+	key     string
+	cfg     keystore.Config
+	create  bool         // an empty store, even if this server had one before
+	history storeHistory // of the configuration that came first
 
 	open  atomic.Pointer[keystore.Store]
 	users atomic.Int64 // requests that hold it
@@ -42,10 +42,10 @@ const (
 
 // acquireStore finds the store with these settings, or makes one that is not
 // open yet.
-func acquireStore(cfg keystore.Config, create bool, m memory) (*sharedStore, error) {
+func acquireStore(cfg keystore.Config, create bool, history storeHistory) (*sharedStore, error) {
 	key := storeKey(cfg)
 	value, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return &sharedStore{key: key, cfg: cfg, create: create, memory: m}, nil
+		return &sharedStore{key: key, cfg: cfg, create: create, history: history}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (s *sharedStore) start() (*keystore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
 	if err := store.Check(ctx); err != nil {
-		return nil, fmt.Errorf("opening the keystore: %w", missing(err, s.memory.recall(ctx, s.cfg.Path)))
+		return nil, fmt.Errorf("opening the keystore: %w", missing(err, s.history.recall(ctx, s.cfg.Path)))
 	}
 	return store, nil
 }
@@ -99,7 +99,7 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
-	before := s.memory.recall(ctx, s.cfg.Path)
+	before := s.history.recall(ctx, s.cfg.Path)
 	cfg := s.cfg
 	cfg.MustExist = cfg.MustExist || before != nil && !s.create
 	store, err := keystore.Open(ctx, cfg)

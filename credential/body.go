@@ -251,6 +251,18 @@ func (r *rewound) Read(p []byte) (n int, err error) {
 	return r.ReadCloser.Read(p)
 }
 
+// drop forgets what was read before.
+func (r *rewound) drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.pieces)
+	r.pieces = nil
+	if r.head != nil {
+		r.head.release()
+		r.head = nil
+	}
+}
+
 // again gives what was read before.
 func (r *rewound) again(p []byte) (n int) {
 	r.mu.Lock()

@@ -32,6 +32,13 @@ var errHeadTooLarge = malformed("the form's parts before the audio are larger th
 // the form is kept for Credential; the error is one of reading the body, such
 // as a client that went away.
 func (f *Finding) ReadForm(r *http.Request, maxHead int) error {
+	return f.ReadFormWithin(nil, r, maxHead, nil)
+}
+
+// ReadFormWithin is [Finding.ReadForm] with a budget for heads of more than 4 KiB, unless
+// that is nil. If the budget has no room, the fault's reason is [policy.LimitReached]. The
+// caller must call Judged afterwards.
+func (f *Finding) ReadFormWithin(w http.ResponseWriter, r *http.Request, maxHead int, budget Budget) error {
 	switch f.body {
 	case bodyURLEncoded, bodyJSON:
 		return f.sniff(r)
@@ -41,6 +48,7 @@ func (f *Finding) ReadForm(r *http.Request, maxHead int) error {
 	form := new(form)
 	form.copies = form.copyRoom[:0]
 	form.head.begin(r.Body, maxHead)
+	form.head.hold.budget, form.head.hold.w = budget, w
 	f.form = form
 	err := f.readParts(&form.head)
 	if err == nil && f.quoted && bytes.Contains(form.head.buf[:form.head.pos], []byte(`--"`+f.boundary)) {

@@ -16,6 +16,7 @@ type headReader struct {
 	max int    // bytes that may be read
 
 	chunk *[headChunk]byte // what buf is made of; nil once that is longer
+	hold  hold             // what is reserved for buf beyond the chunk
 }
 
 const (
@@ -38,6 +39,7 @@ func (r *headReader) begin(src io.Reader, most int) {
 func (r *headReader) release() {
 	r.buf = nil
 	r.leaveChunk()
+	r.hold.release()
 }
 
 func (r *headReader) leaveChunk() {
@@ -58,12 +60,12 @@ func (r *headReader) more() error {
 		return errHeadTooLarge
 	}
 	n := len(r.buf)
-	if room := cap(r.buf) - n; room > 0 {
-		size = min(size, room)
-	} else {
-		r.buf = append(r.buf, make([]byte, size)...)[:n]
-		r.leaveChunk()
+	if cap(r.buf) == n {
+		if err := r.grow(); err != nil {
+			return err
+		}
 	}
+	size = min(size, cap(r.buf)-n)
 	for tries := 0; ; tries++ {
 		got, err := r.src.Read(r.buf[n : n+size])
 		r.buf = r.buf[:n+got]
@@ -73,11 +75,26 @@ func (r *headReader) more() error {
 		case errors.Is(err, io.EOF):
 			return errEnded
 		case err != nil:
+			if lost := r.hold.lost(); lost != nil {
+				return lost
+			}
 			return err
 		case tries == 100:
 			return io.ErrNoProgress
 		}
 	}
+}
+
+// grow makes buf longer by half, so that it takes little more memory than it needs, and no
+// more than max.
+func (r *headReader) grow() error {
+	size := min(max(cap(r.buf)+cap(r.buf)/2, cap(r.buf)+headChunk), r.max)
+	if err := r.hold.grow(size - r.hold.size); err != nil {
+		return err
+	}
+	r.buf = append(make([]byte, 0, size), r.buf...)
+	r.leaveChunk()
+	return nil
 }
 
 // fill reads on until n bytes lie ahead.

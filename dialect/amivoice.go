@@ -42,18 +42,19 @@ var (
 		By: map[policy.Reason]Answer{
 			policy.EarlyData:         early,
 			policy.OperationUnlisted: amiUnlisted,
-			policy.StoreUnavailable: {
-				Status: http.StatusServiceUnavailable, Body: amiError("?", amiUnavailable),
-				Session: true, RetryAfter: amiRetryAfter,
-			},
-			policy.RequestMalformed: {Status: http.StatusOK, Body: amiError("?", amiUnreadable), Session: true},
-			policy.UpstreamRefused:  amiRecognitionGateway,
+			policy.StoreUnavailable:  amiRecognitionFault,
+			policy.RequestMalformed:  {Status: http.StatusOK, Body: amiError("?", amiUnreadable), Session: true},
+			policy.UpstreamRefused:   amiRecognitionGateway,
 			policy.LimitReached: {
 				Status: http.StatusTooManyRequests, Body: amiError("?", amiTooMany),
 				Session: true, RetryAfter: amiRetryAfter,
 			},
 		},
 		Gateway: amiRecognitionGateway,
+	}
+	amiRecognitionFault = Answer{
+		Status: http.StatusServiceUnavailable, Body: amiError("?", amiUnavailable),
+		Session: true, RetryAfter: amiRetryAfter,
 	}
 	amiRecognitionGateway = Answer{Status: http.StatusBadGateway, Body: amiError("!", amiUnreachable), Session: true}
 

@@ -27,7 +27,8 @@ func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
 	want := dialect.StreamRules{
 		Start: "s", Pair: "authorization", End: "e", Audio: 'p', Started: "s", Failed: "p", Ended: "e",
 		Denied: "received illegal service authorization", By: rules.By,
-		CutText: "p can't feed audio data to recognizer server",
+		Gateway: "can't connect to recognizer server", KeyRefused: []string{"authorization", "appkey", "api key"},
+		CutText: "p can't feed audio data to recognizer server", TimedOut: "e timeout occurred",
 	}
 	if diff := cmp.Diff(want, *rules); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -30,7 +30,7 @@ const (
 	StoreUnavailable           // the keystore cannot be read
 	RequestMalformed           // the request cannot be read, whatever its key
 	UpstreamRefused            // the backend refuses the gate's own key
-	LimitReached               // a limit of the key or the account is reached
+	LimitReached               // a limit is reached: of the key, the account or the gateway
 
 	reasons // how many there are
 )

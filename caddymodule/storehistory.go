@@ -18,13 +18,13 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// memory remembers in Caddy's storage which keystores a server has had, so that
+// storeHistory remembers in Caddy's storage which keystores a server has had, so that
 // a path that is wrong, or a disk that is not mounted, is not taken for a first
 // run. It holds no secrets. There is one entry for each path, as JSON, under
 // speechgate/keystores in the storage.
 //
-// Servers that share a storage share the memory.
-type memory struct {
+// Servers that share a storage share the history.
+type storeHistory struct {
 	storage certmagic.Storage // nil remembers nothing
 	logger  *zap.Logger
 }
@@ -46,20 +46,20 @@ func (r remembered) String() string {
 }
 
 const (
-	memoryPrefix = "speechgate/keystores"
-	memoryLimit  = 10 * time.Second // for all that is asked of the storage at a time
+	historyPrefix = "speechgate/keystores"
+	historyLimit  = 10 * time.Second // for all that is asked of the storage at a time
 )
 
-func memoryKey(file string) string {
+func historyKey(file string) string {
 	sum := sha256.Sum256([]byte(file))
-	return path.Join(memoryPrefix, hex.EncodeToString(sum[:8])+".json")
+	return path.Join(historyPrefix, hex.EncodeToString(sum[:8])+".json")
 }
 
 // recall returns what is remembered of the keystore at this path, or else of the
 // one that was opened last; nil if there is none. What cannot be read is logged,
 // and counts as forgotten: the storage must not keep the gateway from starting.
-func (m memory) recall(ctx context.Context, file string) *remembered {
-	all := m.list(ctx)
+func (h storeHistory) recall(ctx context.Context, file string) *remembered {
+	all := h.list(ctx)
 	var last *remembered
 	for i := range all {
 		if all[i].Path == file {
@@ -72,29 +72,29 @@ func (m memory) recall(ctx context.Context, file string) *remembered {
 	return last
 }
 
-func (m memory) list(ctx context.Context) (all []remembered) {
-	if m.storage == nil {
+func (h storeHistory) list(ctx context.Context) (all []remembered) {
+	if h.storage == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, memoryLimit)
+	ctx, cancel := context.WithTimeout(ctx, historyLimit)
 	defer cancel()
-	keys, err := m.storage.List(ctx, memoryPrefix, false)
+	keys, err := h.storage.List(ctx, historyPrefix, false)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			m.warn("Caddy's storage cannot be read, so that it is not known which keystore this server had before", err)
+			h.warn("Caddy's storage cannot be read, so that it is not known which keystore this server had before", err)
 		}
 		return nil
 	}
 	for _, key := range keys {
 		var r remembered
-		text, err := m.storage.Load(ctx, key)
+		text, err := h.storage.Load(ctx, key)
 		if err == nil {
 			err = json.Unmarshal(text, &r)
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // another process has just removed it
 		case err != nil:
-			m.warn("an entry of Caddy's storage about a keystore cannot be read", err, zap.String("entry", key))
+			h.warn("an entry of Caddy's storage about a keystore cannot be read", err, zap.String("entry", key))
 		case r.StoreID != "" && r.Path != "":
 			all = append(all, r)
 		}
@@ -103,12 +103,12 @@ func (m memory) list(ctx context.Context) (all []remembered) {
 }
 
 // remember writes down that this server has the keystore at this path now.
-func (m memory) remember(ctx context.Context, storeID, file string, at time.Time) {
-	if m.storage == nil {
+func (h storeHistory) remember(ctx context.Context, storeID, file string, at time.Time) {
+	if h.storage == nil {
 		return
 	}
-	before := m.list(ctx)
-	ctx, cancel := context.WithTimeout(ctx, memoryLimit)
+	before := h.list(ctx)
+	ctx, cancel := context.WithTimeout(ctx, historyLimit)
 	defer cancel()
 	host, err := os.Hostname()
 	if err != nil {
@@ -116,35 +116,35 @@ func (m memory) remember(ctx context.Context, storeID, file string, at time.Time
 	}
 	text, err := json.Marshal(remembered{StoreID: storeID, Path: file, Host: host, Opened: at.UTC().Truncate(time.Second)})
 	if err == nil {
-		err = m.storage.Store(ctx, memoryKey(file), text)
+		err = h.storage.Store(ctx, historyKey(file), text)
 	}
 	if err != nil {
-		m.warn("Caddy's storage cannot be written, so that it will not be known that this server had this keystore", err, zap.String("store_id", storeID))
+		h.warn("Caddy's storage cannot be written, so that it will not be known that this server had this keystore", err, zap.String("store_id", storeID))
 		return
 	}
 	for _, r := range before {
 		if r.StoreID == storeID && r.Path != file { // it was moved
-			if err := m.storage.Delete(ctx, memoryKey(r.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				m.warn("an entry of Caddy's storage about a keystore cannot be removed", err, zap.String("path", r.Path))
+			if err := h.storage.Delete(ctx, historyKey(r.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				h.warn("an entry of Caddy's storage about a keystore cannot be removed", err, zap.String("path", r.Path))
 			}
 		}
 	}
 }
 
-func (m memory) warn(message string, err error, fields ...zap.Field) {
-	m.logger.Warn(message, append(fields, zap.Error(err))...)
+func (h storeHistory) warn(message string, err error, fields ...zap.Field) {
+	h.logger.Warn(message, append(fields, zap.Error(err))...)
 }
 
 // noteOpened remembers the keystore that is open, and warns if it is another
 // than before: then none of that one's keys is known.
-func (m memory) noteOpened(ctx context.Context, sum keystore.Summary, file string) {
-	before := m.recall(ctx, file)
+func (h storeHistory) noteOpened(ctx context.Context, sum keystore.Summary, file string) {
+	before := h.recall(ctx, file)
 	if before != nil && before.StoreID != sum.ID {
-		m.logger.Warn("this is another keystore than this server had before, whose keys are not known here",
+		h.logger.Warn("this is another keystore than this server had before, whose keys are not known here",
 			zap.String("store_id", sum.ID), zap.String("path", file),
 			zap.String("store_id_before", before.StoreID), zap.String("path_before", before.Path))
 	}
-	m.remember(ctx, sum.ID, file, time.Now())
+	h.remember(ctx, sum.ID, file, time.Now())
 }
 
 // missing explains the error of a keystore that is not there, if before is known.

@@ -1,0 +1,304 @@
+package caddymodule
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// unavailableBody answers an upload when there is no memory for its head.
+const unavailableBody = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"service temporarily unavailable"}` + "\r\n"
+
+// TestR21_AMemoryIsNeverHeldBeyondItsBound holds it for any order of events, and that
+// everything is given back in the end.
+func TestR21_AMemoryIsNeverHeldBeyondItsBound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMemory()
+		m.watched = true // the test looks after the reservations itself
+		budget := &memoryBudget{memory: m, most: 100}
+		var all []*reservation
+		cuts := make(map[*reservation]int)
+		held := make(map[*reservation]int) // as the holder knows it
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			if len(all) == 0 || rapid.IntRange(0, 2).Draw(t, "new") == 0 {
+				var r *reservation
+				r = budget.reservation(func() { cuts[r]++ })
+				if rapid.Bool().Draw(t, "old") {
+					r.begun = r.begun.Add(-time.Duration(rapid.IntRange(2, 20).Draw(t, "age")) * time.Second)
+				}
+				all = append(all, r)
+			}
+			r := rapid.SampledFrom(all).Draw(t, "which")
+			switch n := rapid.IntRange(0, 60).Draw(t, "n"); rapid.IntRange(0, 5).Draw(t, "what") {
+			case 0:
+				m.check(time.Now().Add(time.Duration(rapid.IntRange(0, 30).Draw(t, "later")) * time.Second))
+			case 1:
+				r.Release(held[r])
+				held[r] = 0
+			default:
+				if ok := r.Reserve(n); ok {
+					held[r] += n
+				} else if r.Lost() == "" && m.held+int64(n) <= 100 {
+					t.Fatalf("%d bytes are refused, and %d of 100 are held", n, m.held)
+				}
+			}
+			var sum int64
+			for r := range m.holders {
+				sum += r.held
+			}
+			if m.held != sum || m.held < 0 || m.held > 100 {
+				t.Fatalf("%d bytes are held; the holders hold %d", m.held, sum)
+			}
+			for _, r := range all {
+				if lost := r.Lost() != ""; lost != (cuts[r] == 1) || lost && r.held != 0 || !lost && r.held != int64(held[r]) {
+					t.Fatalf("a reservation of %d bytes holds %d, was cut %d times, and is lost: %v", held[r], r.held, cuts[r], lost)
+				}
+			}
+		}
+		for _, r := range all {
+			r.Release(held[r])
+		}
+		if m.held != 0 || len(m.holders) != 0 || m.check(time.Now()) {
+			t.Fatalf("in the end %d bytes are held by %d", m.held, len(m.holders))
+		}
+	})
+}
+
+// startForm begins a form whose part d has size bytes so far and does not end.
+func (g *gateway) startForm(t *testing.T, query string, size int) net.Conn {
+	t.Helper()
+	conn := g.dial(t)
+	_, err := fmt.Fprintf(conn, "POST /v1/recognize%s HTTP/1.1\r\nHost: %s\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: 100000000\r\n\r\n"+
+		"--B\r\nContent-Disposition: form-data; name=\"d\"\r\n\r\n", query, g.addr)
+	if err == nil {
+		_, err = io.Copy(conn, io.LimitReader(letters{}, int64(size)))
+	}
+	if err != nil {
+		t.Errorf("sending the form: %v", err)
+	}
+	return conn
+}
+
+type letters struct{}
+
+func (letters) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func memoryHeld(m *memory) (bytes int64, holders int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.held, len(m.holders)
+}
+
+func holdsSoon(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not: %s", what)
+		}
+	}
+}
+
+func nothingHeld() bool {
+	held, holders := memoryHeld(unjudged)
+	return held == 0 && holders == 0
+}
+
+func wantNoMemory(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if got := readReplyTo(t, http.MethodPost, conn); got.status != http.StatusServiceUnavailable ||
+		got.body != unavailableBody || got.header.Get("Retry-After") != "5" || got.header.Get("X-Session-ID") == "" {
+		t.Errorf("status %d, header %v, body %q", got.status, got.header, got.body)
+	}
+}
+
+// TestR21_SlowFormsLockNobodyOut opens more slow forms without a key than there is memory
+// for. Good keys are served meanwhile, in whatever place they are, and forms beyond the
+// bound get 503.
+func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
+	const forms, size, most = 200, 512 << 10, 8 << 20
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, global: "max_heads 8MiB"})
+	_, secret := g.issue(keystore.NewKey{})
+	before := heapInUse()
+	conns := make([]net.Conn, forms)
+	var starting sync.WaitGroup
+	for i := range conns {
+		starting.Go(func() { conns[i] = g.startForm(t, "", size) })
+	}
+	starting.Wait()
+	holdsSoon(t, "the memory is full", func() bool {
+		held, _ := memoryHeld(unjudged)
+		if held > most {
+			t.Fatalf("%d bytes are held", held)
+		}
+		return held > most-size
+	})
+	if grown := heapInUse() - before; grown > 4*most {
+		t.Errorf("%d forms of %d bytes take %d MiB", forms, size, grown>>20)
+	}
+	holdsSoon(t, "the forms are older than the time for which they are safe", func() bool {
+		unjudged.mu.Lock()
+		defer unjudged.mu.Unlock()
+		oldest := unjudged.oldest(nil)
+		return oldest != nil && time.Since(oldest.begun) > reservationSafe
+	})
+
+	words := "grammarFileNames=-a-general profileWords=" + strings.Repeat("word", 20_000) // 1,000 words
+	for name, request := range map[string]string{
+		"a large head":                    g.form("/v1/recognize", [2]string{"d", words}, [2]string{"u", secret}, [2]string{"a", audio}),
+		"a small head":                    g.form("/v1/recognize", [2]string{"d", "-a-general"}, [2]string{"u", secret}, [2]string{"a", audio}),
+		"a large head, and a key outside": g.form("/v1/recognize?u="+secret, [2]string{"d", words}, [2]string{"a", audio}),
+	} {
+		begun := time.Now()
+		if got := g.send(request); got.status != http.StatusOK || !strings.Contains(got.body, "hello") {
+			t.Errorf("%s: status %d, body %q", name, got.status, got.body)
+		}
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("%s: it took %v", name, took)
+		}
+	}
+	refused := 0
+	for _, conn := range conns {
+		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if _, err := bufio.NewReader(io.LimitReader(conn, 1)).Peek(1); err == nil {
+			refused++
+		}
+	}
+	if want := forms - most/size; refused < want {
+		t.Errorf("%d forms of %d are refused, want %d or more", refused, forms, want)
+	}
+	for range most / size { // more forms, which take the places of the oldest
+		conns = append(conns, g.startForm(t, "", size))
+	}
+	holdsSoon(t, "the log says why", func() bool {
+		log := g.log()
+		return strings.Count(log, `"reason":"limit_reached"`) >= refused && strings.Contains(log, reservationOldest)
+	})
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	holdsSoon(t, "everything is given back", nothingHeld)
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapInuse)
+}
+
+// TestR21_AFullMemoryRefusesNoKeyOutsideOfForms holds that the memory for heads concerns
+// only those who have not shown a valid key, and only large heads.
+func TestR21_AFullMemoryRefusesNoKeyOutsideOfForms(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	_, secret := g.issue(keystore.NewKey{})
+	full := (&memoryBudget{memory: unjudged, most: defaultMaxHeads}).reservation(func() { t.Error("the newest was cut") })
+	full.begun = time.Now().Add(time.Hour)
+	if !full.Reserve(defaultMaxHeads) {
+		t.Fatal("the memory is not empty")
+	}
+	t.Cleanup(func() {
+		full.Release(defaultMaxHeads)
+		if !nothingHeld() {
+			t.Error("not everything is given back")
+		}
+	})
+	large := strings.Repeat("x", 100_000)
+	for name, request := range map[string]string{
+		"in the query":      g.form("/v1/recognize?u="+secret, [2]string{"d", large}, [2]string{"a", audio}),
+		"in a small form":   g.form("/v1/recognize", [2]string{"u", secret}, [2]string{"d", large[:3000]}, [2]string{"a", audio}),
+		"behind a raw body": "POST /v1/recognize?u=" + secret + " HTTP/1.1\r\nHost: " + g.addr + "\r\nContent-Length: 100000\r\n\r\n" + large,
+	} {
+		if got := g.send(request); got.status != http.StatusOK || !strings.Contains(got.body, "hello") {
+			t.Errorf("%s: status %d, body %q", name, got.status, got.body)
+		}
+	}
+	conn := g.dial(t)
+	if _, err := io.WriteString(conn, g.form("/v1/recognize", [2]string{"u", secret}, [2]string{"d", large}, [2]string{"a", strings.Repeat("\x00", 1<<20)})); err != nil {
+		t.Fatalf("the upload was cut: %v", err)
+	}
+	wantNoMemory(t, conn)
+	if log := g.log(); !strings.Contains(log, `"reason":"limit_reached"`) || !strings.Contains(log, "the forms of other requests hold all of max_heads") {
+		t.Error("the log does not say why")
+	}
+}
+
+// TestR21_AHeadThatComesTooSlowlyIsRefused ends a form's reservation when its time is over.
+func TestR21_AHeadThatComesTooSlowlyIsRefused(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	const size = 40_000
+	conn := g.startForm(t, "", size)
+	holdsSoon(t, "the form is read", func() bool { held, _ := memoryHeld(unjudged); return held > size })
+	held, _ := memoryHeld(unjudged)
+	if held > 2*size {
+		t.Errorf("%d bytes are held for a head of %d", held, size)
+	}
+	limit := reservationTime + time.Duration(held/reservationSpeed)*time.Second
+	if unjudged.check(time.Now().Add(limit - time.Second)); nothingHeld() {
+		t.Fatal("it was refused too soon")
+	}
+	unjudged.check(time.Now().Add(limit + time.Second))
+	wantNoMemory(t, conn)
+	if log := g.log(); !strings.Contains(log, reservationSlow) {
+		t.Error("the log does not say why")
+	}
+	holdsSoon(t, "everything is given back", nothingHeld)
+}
+
+// TestR21_AFormThatBreaksOffGivesItsMemoryBack holds it for clients that go away, and for
+// forms that are refused or let through.
+func TestR21_AFormThatBreaksOffGivesItsMemoryBack(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey+"\nmax_head 64KiB")
+	_, secret := g.issue(keystore.NewKey{})
+	large := strings.Repeat("x", 30_000)
+	conn := g.startForm(t, "", 20_000)
+	holdsSoon(t, "the form is read", func() bool { held, _ := memoryHeld(unjudged); return held > 20_000 })
+	_ = conn.Close()
+	holdsSoon(t, "the memory of a client that has gone is given back", nothingHeld)
+	for name, key := range map[string]string{"a good key": secret, "a bad key": "nobody"} {
+		g.send(g.form("/v1/recognize", [2]string{"d", large}, [2]string{"u", key}, [2]string{"a", audio}))
+		if !nothingHeld() {
+			t.Errorf("%s: the memory is not given back", name)
+		}
+	}
+	wantDenied(t, g.send(g.form("/v1/recognize", [2]string{"d", strings.Repeat(large, 3)}, [2]string{"u", secret}, [2]string{"a", audio})))
+	if !nothingHeld() {
+		t.Error("the memory of a head that is too large is not given back")
+	}
+}
+
+// TestR19_LongListsOfInlineWordsFitByDefault sends a user's own words in a form: 1,000 are
+// what the vendor's manual allows, and take 81 KB.
+func TestR19_LongListsOfInlineWordsFitByDefault(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	_, secret := g.issue(keystore.NewKey{})
+	for _, number := range []int{1_000, 10_000} {
+		var d strings.Builder
+		d.WriteString("grammarFileNames=-a-general profileWords=")
+		for i := range number {
+			fmt.Fprintf(&d, "%%E5%%8D%%98%%E8%%AA%%9E%d%%20%%E3%%81%%9F%%E3%%82%%93%%E3%%81%%94%d%%7C", i, i)
+		}
+		got := g.send(g.form("/v1/recognize", [2]string{"d", d.String()}, [2]string{"u", secret}, [2]string{"a", audio}))
+		if got.status != http.StatusOK || !strings.Contains(got.body, "hello") {
+			t.Errorf("%d words, %d bytes: status %d, body %q", number, d.Len(), got.status, got.body)
+		}
+		if sent := g.backend.received(); !strings.Contains(sent, d.String()) {
+			t.Errorf("%d words did not go upstream as they are", number)
+		}
+	}
+}
