@@ -279,7 +279,10 @@ func TestR21_AFormThatBreaksOffGivesItsMemoryBack(t *testing.T) {
 			t.Errorf("%s: the memory is not given back", name)
 		}
 	}
-	wantDenied(t, g.send(g.form("/v1/recognize", [2]string{"d", strings.Repeat(large, 3)}, [2]string{"u", secret}, [2]string{"a", audio})))
+	tooLarge := g.send(g.form("/v1/recognize", [2]string{"d", strings.Repeat(large, 3)}, [2]string{"u", secret}, [2]string{"a", audio}))
+	if tooLarge.status != http.StatusOK || tooLarge.body != unreadableBody {
+		t.Errorf("a head that is too large: status %d, body %q", tooLarge.status, tooLarge.body)
+	}
 	if !nothingHeld() {
 		t.Error("the memory of a head that is too large is not given back")
 	}

@@ -81,6 +81,7 @@ type exchange struct {
 	request policy.Request // but for the job
 	touched bool           // whether the body has been read from
 	status  int            // of a refusal, in place of the dialect's; 0 for the dialect's
+	shown   policy.Reason  // what a refusal shows to the client in place of its reason; Undecided for the reason
 
 	held    bool            // whether the exchange holds the gate's store
 	store   *keystore.Store // nil until a key is looked up, and once it is released
@@ -200,7 +201,7 @@ func (x *exchange) judgeForm(found *credential.Finding, pending bool) (verdict, 
 		found.Drop(x.r)
 	}
 	if verdict.reason == policy.LimitReached {
-		x.status = http.StatusServiceUnavailable // it is the gateway that has reached its limit
+		x.shown = policy.StoreUnavailable // the limit is the gateway's, and not the key's
 	}
 	return verdict, nil
 }
@@ -321,6 +322,9 @@ func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field
 		c.Write(append(append(d.logFields(), more...), zap.String("detail", detail))...)
 	}
 	dropUpgrade(x.r.Header) // for whatever stands around the gate
+	if x.shown != policy.Undecided {
+		reason = x.shown
+	}
 	answer := x.gate.api.Refusal(x.call, reason)
 	if x.status != 0 {
 		answer.Status = x.status
