@@ -1,7 +1,6 @@
 package credential
 
 import (
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -61,6 +60,8 @@ func fold(text string) string {
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
+		case '\u3001' <= r && r <= '\u9fff': // Chinese and Japanese, which have no case
+			return r
 		case unicode.IsSpace(r):
 			return ' '
 		case isInvisible(r):
@@ -166,6 +167,7 @@ func decodeLax(text string) string {
 		return text
 	}
 	var out strings.Builder
+	out.Grow(len(text))
 	for {
 		before, after, ok := strings.Cut(text, "%")
 		out.WriteString(before)
@@ -189,16 +191,28 @@ func decodeLax(text string) string {
 // many bytes it has read, which is 0 where there is no escape.
 func unescape(digits string) (r rune, n int) {
 	if len(digits) >= 5 && digits[0]|0x20 == 'u' {
-		if v, err := strconv.ParseUint(digits[1:5], 16, 16); err == nil {
-			return rune(v), 5
+		if r, ok := hexadecimal(digits[1:5]); ok {
+			return r, 5
 		}
 	}
-	if len(digits) < 2 {
-		return 0, 0
+	if len(digits) >= 2 {
+		if r, ok := hexadecimal(digits[:2]); ok {
+			return r, 2
+		}
 	}
-	v, err := strconv.ParseUint(digits[:2], 16, 8)
-	if err != nil {
-		return 0, 0
+	return 0, 0
+}
+
+func hexadecimal(digits string) (r rune, ok bool) {
+	for i := range len(digits) {
+		switch c := digits[i]; {
+		case '0' <= c && c <= '9':
+			r = r<<4 | rune(c-'0')
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			r = r<<4 | rune(c|0x20-'a'+10)
+		default:
+			return 0, false
+		}
 	}
-	return rune(v), 2
+	return r, true
 }

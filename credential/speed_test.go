@@ -1,8 +1,10 @@
 package credential
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -165,5 +167,28 @@ func BenchmarkRedactor(b *testing.B) {
 		r := first.Anew(len(answer))
 		r.Next(answer)
 		r.Rest()
+	}
+}
+
+// BenchmarkPairs looks for a key among the inline words that the vendor advises.
+func BenchmarkPairs(b *testing.B) {
+	var words strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&words, "音声認識%d_おんせいにんしき|", i)
+	}
+	for name, d := range map[string]string{
+		"escaped":       "grammarFileNames=-a-general profileWords=" + url.PathEscape(words.String()) + " authorization=" + ourKey,
+		"raw":           "grammarFileNames=-a-general profileWords=" + words.String() + " authorization=" + ourKey,
+		"without a key": "grammarFileNames=-a-general profileWords=" + words.String(),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(d)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, fault := findPairs(d, "authorization"); fault != nil {
+					b.Fatal(fault)
+				}
+			}
+		})
 	}
 }
