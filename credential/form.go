@@ -234,9 +234,9 @@ func (f *Finding) swapForm(r *http.Request, up Upstream) {
 	f.form.body.pieces = pieces
 	if r.ContentLength >= 0 {
 		r.ContentLength += int64(length - len(read))
-		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+		r.Header["Content-Length"] = []string{strconv.FormatInt(r.ContentLength, 10)}
 	}
-	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
-		r.Header.Del(name)
+	for _, name := range [...]string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
+		delete(r.Header, name)
 	}
 }

@@ -191,19 +191,25 @@ func editPairs(raw string, m mapped, name string, replace bool, value string) st
 	return out.String()
 }
 
-// CleanHeader removes from a request that goes upstream what is no part of the
-// operation: cookies, which never authenticate; the hop-by-hop fields, which
-// could have the next hop drop fields that matter or change protocols; and the
-// fields from which frameworks take another method or path than the request's.
-// Where whole is set, the answer must come whole, whatever the client has of it
-// already.
+// CleanHeader removes from a request that goes upstream the fields that [StaysBehind]
+// names, and the trailers.
 func CleanHeader(r *http.Request, whole bool) {
 	for name := range r.Header {
-		if isForeign(name) || whole && asksForPart(name) {
+		if StaysBehind(name, whole) {
 			delete(r.Header, name)
 		}
 	}
 	r.Trailer = nil
+}
+
+// StaysBehind reports whether a field, by the name that net/http gives it, is no part
+// of the operation and so does not go upstream. Such fields are cookies, which never
+// authenticate; the hop-by-hop fields, which could have the next hop drop fields or
+// change protocols; and the fields from which frameworks take another method or path
+// than the request's. If whole is set, the backend must send the whole answer, whatever
+// the client already has of it, and the fields that ask for a part stay behind too.
+func StaysBehind(name string, whole bool) bool {
+	return isForeign(name) || whole && asksForPart(name)
 }
 
 // isForeign goes by the names that net/http gives the fields of requests.
