@@ -38,16 +38,33 @@ func (o Origins) allowed(origin string) string {
 	return ""
 }
 
-// set lets the request's origin read the answer, where it may, and of its header
-// the field that expose names. This word replaces the backend's.
+// set lets the request's origin read the answer, where it may, and in the answer's
+// header the field that expose names. It replaces what the header says of it.
 func (o Origins) set(header http.Header, r *http.Request, expose string) {
 	if o.off() {
 		return
 	}
-	for _, name := range [...]string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers"} {
-		if header[name] != nil { // as hardly any answer has it, and a look is cheaper
+	for name := range header {
+		if isCORS(name) {
 			delete(header, name)
 		}
+	}
+	o.grant(header, r, expose)
+}
+
+// isCORS reports whether a field is one that grant answers for.
+func isCORS(name string) bool {
+	switch name {
+	case "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers":
+		return true
+	}
+	return false
+}
+
+// grant is set for a header that has none of the fields.
+func (o Origins) grant(header http.Header, r *http.Request, expose string) {
+	if o.off() {
+		return
 	}
 	if !o.every() {
 		header.Add("Vary", "Origin")
@@ -89,7 +106,7 @@ func (o Origins) servePreflight(w http.ResponseWriter, r *http.Request, methods,
 	header.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
 	header.Set("Access-Control-Allow-Headers", strings.Join(fields, ", "))
 	header.Set("Access-Control-Max-Age", "600")
-	header.Set("Cache-Control", "no-store")
+	forbidCaching(header)
 	w.WriteHeader(http.StatusNoContent)
 }
 

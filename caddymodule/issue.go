@@ -249,7 +249,7 @@ func (i *Issue) log(d ruling, answer *issuance.Answer) {
 func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.Call, answer *issuance.Answer) {
 	header := w.Header()
 	header.Set("Content-Type", "text/plain")
-	header.Set("Cache-Control", "no-store")
+	forbidCaching(header)
 	header.Set("X-Content-Type-Options", "nosniff") // a refusal shows what was sent
 	if answer.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(answer.RetryAfter))

@@ -92,7 +92,7 @@ func (a ownAnswer) send(w http.ResponseWriter, r *http.Request, limits drainLimi
 // writeHeader sets the header of one of the gate's own answers.
 func (g *Gate) writeHeader(w http.ResponseWriter, r *http.Request, a dialect.Answer) {
 	header := w.Header()
-	header.Set("Cache-Control", "no-store")
+	forbidCaching(header)
 	header.Set("Content-Type", "application/json")
 	if a.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(a.RetryAfter))

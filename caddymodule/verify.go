@@ -240,7 +240,7 @@ func (x *exchange) lookUpKey(ctx context.Context, secret policy.Secret) error {
 // confirm answers that the job may go on.
 func (x *exchange) confirm() {
 	header := x.w.Header()
-	header.Set("Cache-Control", "no-store")
+	forbidCaching(header)
 	setLiteral(header, "Speechgate-Key-ID", x.holder.key)
 	setLiteral(header, "Speechgate-Account-ID", x.holder.account)
 	if x.outcome.Reason == policy.AllowedByGrace {
