@@ -182,6 +182,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    also_allow      <method> <path>
 //	    cors            <origins...>|*|off
 //	    cors_headers    <names...>
+//	    backend_errors  gate|caddy
 //	    max_head        <size>
 //
 //	    on_expiry           finish|cut
@@ -207,6 +208,7 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"also_allow":      g.unmarshalAllowance,
 		"cors":            g.CORS.unmarshalCaddyfile,
 		"cors_headers":    corsHeaders(&g.CORSHeaders),
+		"backend_errors":  text(&g.BackendErrors),
 		"max_head":        size(&g.MaxHead),
 
 		"on_expiry":           text(&g.OnExpiry),

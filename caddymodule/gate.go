@@ -87,6 +87,13 @@ type Gate struct {
 	// asks for, since tracing adds fields of its own.
 	CORSHeaders []string `json:"cors_headers,omitempty"`
 
+	// Who answers a request that the next handlers have failed to answer, as when
+	// the backend cannot be reached. With `gate`, the gate does, in the dialect's
+	// own form and with status 502. With `caddy`, the site's error routes do; they
+	// see a request without a body and without any credential. Errors below 500
+	// always go to the error routes. Default: `gate`.
+	BackendErrors string `json:"backend_errors,omitempty"`
+
 	// How much of a multipart body may come before the audio, in bytes. It is
 	// held in memory while the key is looked for. What all requests may hold so is
 	// bounded by `max_heads` of the app. From 1 KiB to 16 MiB. Default: 1 MiB, which
@@ -176,6 +183,9 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	g.Backend = g.backendName()
 	g.tally = &tally{backend: g.Backend}
 	g.grace = g.graceRule()
+	if g.BackendErrors == "" {
+		g.BackendErrors = backendErrorsGate
+	}
 	if g.MaxHead == 0 {
 		g.MaxHead = defaultMaxHead
 	}
@@ -239,6 +249,8 @@ func (g *Gate) Validate() error {
 		return err
 	}
 	switch {
+	case g.BackendErrors != backendErrorsGate && g.BackendErrors != backendErrorsCaddy:
+		return fmt.Errorf("backend_errors %q: want gate or caddy", g.BackendErrors)
 	case g.MaxHead < minMaxHead || g.MaxHead > maxMaxHead:
 		return fmt.Errorf("max_head %d: want a size from 1KiB to 16MiB", g.MaxHead)
 	case int64(g.MaxHead) > g.app.heads.most:

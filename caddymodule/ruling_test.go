@@ -1,12 +1,12 @@
 package caddymodule
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -37,7 +37,7 @@ func TestPlaceholders_AreThoseOfTheLastDecision(t *testing.T) {
 		if c.before != nil {
 			c.before(repl)
 		}
-		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), caddy.ReplacerCtxKey, repl), http.MethodGet, "/", nil)
+		r := caddyhttp.PrepareRequest(httptest.NewRequest(http.MethodGet, "/", nil), repl, nil, new(caddyhttp.Server))
 		for _, d := range c.decisions {
 			d.publish(r)
 		}

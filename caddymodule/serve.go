@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 
@@ -59,14 +60,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		defer watched.coming.Over()
 	}
 
-	found.Swap(r, g.upstream)
-	x.prepare()
-	if err := next.ServeHTTP(watched, r); err != nil {
-		watched.abandon()
-		return g.masked(err)
-	}
-	watched.finish()
-	return nil
+	x.handOver(&watched.handover, &found)
+	return watched.forward(&found, next)
 }
 
 // exchange is one request on its way through the gate, up to the backend's answer. It
@@ -79,6 +74,7 @@ type exchange struct {
 	now     policy.Time // of the decision
 	call    dialect.Call
 	request policy.Request // but for the job
+	body    io.ReadCloser  // as the client sends it
 	touched bool           // whether the body has been read from
 	status  int            // of a refusal, in place of the dialect's; 0 for the dialect's
 	shown   policy.Reason  // what a refusal shows to the client in place of its reason; Undecided for the reason
@@ -98,7 +94,7 @@ type exchange struct {
 type holder struct{ key, account string }
 
 func (x *exchange) begin(g *Gate, w http.ResponseWriter, r *http.Request) {
-	x.gate, x.w, x.r, x.now = g, w, r, now()
+	x.gate, x.w, x.r, x.now, x.body = g, w, r, now(), r.Body
 	var account string
 	x.call, account = g.classify(r)
 	x.request = policy.Request{
@@ -332,32 +328,19 @@ func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field
 	return x.answer(answer)
 }
 
-// prepare makes the admitted request fit to go upstream: what is logged from
-// here on shows no credential, and, where the gate reads the answer, that comes
-// whole and as it is.
+// prepare makes an admitted handshake fit to go upstream: later handlers log no
+// credential of it.
 func (x *exchange) prepare() {
-	r := x.r
-	reads := x.gate.reads(x.call.Operation)
-	credential.CleanHeader(r, reads)
-	r.RequestURI = credential.MaskURI(r.RequestURI, x.gate.api.Places)
-	if reads {
-		r.Header["Accept-Encoding"] = []string{"identity"}
-	}
+	credential.CleanHeader(x.r, x.gate.reads(x.call.Operation))
+	x.r.RequestURI = credential.MaskURI(x.r.RequestURI, x.gate.api.Places)
 }
 
-// masked hides the backend's key in an error of the next handler: a backend can
-// show it where the proxy quotes what it could not read.
+// masked hides the upstream key in an error of the next handler.
 func (g *Gate) masked(err error) error {
-	if g.redactor == nil || g.redactor.Text(err.Error()) == err.Error() {
+	if g.redactor == nil {
 		return err
 	}
-	shown := errors.New(g.redactor.Text(err.Error()))
-	var withStatus caddyhttp.HandlerError
-	if errors.As(err, &withStatus) {
-		withStatus.Err = shown
-		return withStatus
-	}
-	return shown
+	return maskError(err, g.redactor)
 }
 
 // Interface guards

@@ -83,8 +83,8 @@ func TestR19_UntidyFormsGoUpstreamAsTheyAre(t *testing.T) {
 	}
 }
 
-// errorRoutes show what they get, and would send it on.
-const errorRoutes = `handle_errors {
+// tellingErrorRoutes show what they get, and would send it on.
+const tellingErrorRoutes = `handle_errors {
 	header X-Route "{http.error.status_code} {http.request.uri} {http.request.header.Authorization}"
 	reverse_proxy {backend}
 }
@@ -92,7 +92,7 @@ const errorRoutes = `handle_errors {
 
 func TestR18_AnUnreadBodyReachesNoErrorRoute(t *testing.T) {
 	g := newGatewayWith(t, &gateway{
-		options: "upstream_key " + backendKey, site: "request_body {\n max_size 1KB\n}\n" + errorRoutes + defaultSite,
+		options: "upstream_key " + backendKey, site: "request_body {\n max_size 1KB\n}\n" + tellingErrorRoutes + defaultSite,
 	})
 	_, secret := g.issue(keystore.NewKey{})
 	form := g.form("/v1/recognize", [2]string{"d", strings.Repeat("x", 2000)}, [2]string{"u", secret}, [2]string{"a", audio})

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,11 +54,13 @@ type watcher struct {
 	replaced bool                // the answer is the gate's own; the rest is thrown away
 	status   int                 // 0 until the header is written
 	fields   int                 // how many that had
+	trailers bool                // that announced some
 	redactor credential.Redactor // of what comes behind the header
 	members  *dialect.Members    // what is still to be read of the answer; nil for nothing
 	reading  dialect.Members     // what members points to, so that nothing is allocated for it
 	held     *bytes.Buffer       // an answer that creates a job; nil where it streams
 	noStore  [1]string           // the values of a field, for the same reason
+	handover handover            // what the next handlers have of the request
 }
 
 // watch has the answer go through a watcher.
@@ -83,7 +86,7 @@ func (w *watcher) WriteHeader(status int) {
 		return
 	}
 	if status >= 100 && status < 200 {
-		w.cleanHeader()
+		w.maskHeader()
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
@@ -129,13 +132,14 @@ func (w *watcher) problem() string {
 }
 
 func (w *watcher) sendHeader() {
-	w.cleanHeader()
+	w.handover.takeBack() // handlers in front of the gate look at the request when an answer begins
 	header := w.header
-	w.noStore[0] = "no-store"
+	hasSession := w.cleanHeader()
+	w.noStore[0] = noStore
 	header["Cache-Control"] = w.noStore[:]
-	w.gate.CORS.set(header, w.r, w.gate.api.SessionHeader)
-	if values := header[w.gate.session]; len(values) > 0 {
-		setLiteral(header, w.gate.api.SessionHeader, values...)
+	w.gate.CORS.grant(header, w.r, w.gate.api.SessionHeader)
+	if hasSession {
+		setLiteral(header, w.gate.api.SessionHeader, header[w.gate.session]...)
 	}
 	if w.status < 400 && len(w.gate.upstream.Key.Reveal()) < unmistakable {
 		w.redactor = credential.Redactor{}
@@ -144,40 +148,53 @@ func (w *watcher) sendHeader() {
 	w.fields = len(header)
 }
 
-// cleanTrailers masks the backend's key in what has come behind the answer, if
-// anything has.
-func (w *watcher) cleanTrailers() {
-	if w.gate.redactor == nil {
-		return
+// cleanHeader removes from the header of the backend's answer what the gate's own
+// fields replace, and what would have caches keep the answer. It reports whether the
+// header has the API's session header. On a gate that swaps keys, it masks the upstream
+// key, and removes cookies, which belong to the gate's account.
+func (w *watcher) cleanHeader() (hasSession bool) {
+	header, redactor := w.header, w.gate.redactor
+	cors := !w.gate.CORS.off()
+	for name, values := range header {
+		switch {
+		case isCaching(name), cors && isCORS(name), redactor != nil && name == "Set-Cookie":
+			delete(header, name)
+			continue
+		case name == w.gate.session:
+			hasSession = true
+		case strings.HasPrefix(name, "Trailer"): // the field, or one with http.TrailerPrefix
+			w.trailers = true
+		}
+		if redactor != nil {
+			mask(header, name, values, redactor)
+		}
 	}
-	header := w.header
-	late := len(header) != w.fields || len(header["Trailer"]) > 0
-	for name := range header {
-		late = late || strings.HasPrefix(name, http.TrailerPrefix)
-	}
-	if late {
-		w.cleanHeader()
-	}
+	return hasSession
 }
 
-// cleanHeader masks the backend's key in the header. On a gate that swaps keys, the backend's cookies are the gate's.
-func (w *watcher) cleanHeader() {
+// maskHeader masks the upstream key in what is not the header of an answer: what comes
+// before it or behind it.
+func (w *watcher) maskHeader() {
 	redactor := w.gate.redactor
 	if redactor == nil {
 		return
 	}
-	header := w.header
-	for name, values := range header {
+	for name, values := range w.header {
 		if name == "Set-Cookie" {
-			delete(header, name)
+			delete(w.header, name)
 			continue
 		}
-		for i, value := range values {
-			if masked := redactor.Text(value); masked != value {
-				values = slices.Clone(values) // which Caddy may share between requests
-				values[i] = masked
-				header[name] = values
-			}
+		mask(w.header, name, values, redactor)
+	}
+}
+
+// mask masks a secret in a field. Caddy may share the values between requests.
+func mask(header http.Header, name string, values []string, redactor *credential.Redactor) {
+	for i, value := range values {
+		if masked := redactor.Text(value); masked != value {
+			values = slices.Clone(values)
+			values[i] = masked
+			header[name] = values
 		}
 	}
 }
@@ -230,8 +247,7 @@ func (*watcher) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, fmt.Errorf("the operation does not change protocols: %w", http.ErrNotSupported)
 }
 
-// abandon is called when the backend's answer has failed. What was held of it
-// goes nowhere, its header included.
+// abandon throws away what was held of a failed answer, its header included.
 func (w *watcher) abandon() {
 	if w.held != nil {
 		clear(w.header)
@@ -249,7 +265,9 @@ func (w *watcher) finish() {
 	if w.replaced {
 		return
 	}
-	w.cleanTrailers()
+	if w.trailers || len(w.header) != w.fields {
+		w.maskHeader()
+	}
 	if rest := w.redactor.Rest(); len(rest) > 0 {
 		_, _ = w.ResponseWriter.Write(rest) // the client may be gone
 	}
@@ -333,7 +351,7 @@ func (w *watcher) noteState() {
 	}
 }
 
-// replace sends one of the gate's own answers in place of the backend's.
+// replace sends one of the gate's own answers in place of the backend's, and logs why.
 func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field) {
 	w.gate.logger.Error("answer withheld", append(fields,
 		zap.String("problem", problem),
@@ -342,6 +360,12 @@ func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field)
 		zap.String("key_id", w.ruling.holder.key),
 		zap.String("account_id", w.ruling.holder.account),
 		zap.String("backend", w.gate.Backend))...)
+	w.substitute(a)
+}
+
+// substitute sends one of the gate's own answers.
+func (w *watcher) substitute(a dialect.Answer) {
+	w.handover.takeBack()
 	w.replaced = true
 	w.held, w.members = nil, nil
 	header := w.header
@@ -351,6 +375,7 @@ func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field)
 		}
 	}
 	w.gate.writeHeader(w.ResponseWriter, w.r, a)
+	header["Content-Length"] = []string{strconv.Itoa(len(a.Body))} // whole, even if the backend's answer breaks off
 	w.ResponseWriter.WriteHeader(a.Status)
 	_, _ = io.WriteString(w.ResponseWriter, a.Body) // the client may be gone
 }

@@ -1,0 +1,314 @@
+package caddymodule
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// failures are the ways in which a backend fails before it has answered.
+var failures = map[string]http.HandlerFunc{
+	"hangs up": func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_ = conn.Close()
+		}
+	},
+	"speaks no HTTP, and shows its key": func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nno header "+backendKey+"\r\n\r\n")
+			_ = conn.Close()
+		}
+	},
+}
+
+// brokenOff is half an answer.
+func brokenOff(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Length", "1000")
+	_, _ = io.WriteString(w, `{"sessionid":"half","text":"`)
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+// everyForm sends a key in every way in which clients do, with copies of it where it
+// authenticates nothing, and returns the answers.
+func (g *gateway) everyForm(key, job string) map[string]reply {
+	g.t.Helper()
+	answers := make(map[string]reply)
+	more := "Cookie: k=" + key + "\r\nReferer: https://app.example/?u=" + key + "\r\nX-Trace: sent-with-" + key + "\r\n"
+	for name, form := range requestForms {
+		answers[name] = g.send(strings.Replace(form(g, key), "\r\nHost:", "\r\n"+more+"Host:", 1))
+	}
+	answers["a poll"] = g.poll(job, key, more)
+	answers["a creation"] = g.send(strings.Replace(g.form("/v1/recognitions?u="+key, [2]string{"u", key}, [2]string{"a", audio}), "\r\nHost:", "\r\n"+more+"Host:", 1))
+	return answers
+}
+
+// errorRoutes are what a site can do with a request whose backend has failed, where
+// {other} is another backend.
+var errorRoutes = map[string]string{
+	"reverse_proxy": `reverse_proxy {other}`,
+	"rewrite": `rewrite * /failed?{query}
+		reverse_proxy {other}`,
+	"rewrite by the original": `rewrite * /failed{http.request.orig_uri}
+		reverse_proxy {other}`,
+	"forward_auth": `forward_auth {other} {
+			uri /auth
+			copy_headers X-Any
+		}
+		respond "{uri}"`,
+	"respond": `respond "{http.error.message} {uri} {query} {http.request.uri.query.u} {http.request.uri.query.d} {http.request.orig_uri} {http.request.orig_uri.query} {http.request.header.Authorization} {http.request.header.Cookie} {http.request.cookie.k} {http.request.header.Referer} {http.request.header.X-Trace} {http.request.body} {rp.header.X-Debug}"`,
+}
+
+func TestR18_ErrorRoutesSeeNeitherKey(t *testing.T) {
+	for name, routes := range errorRoutes {
+		t.Run(name, func(t *testing.T) {
+			other := newBackend(t)
+			g := newGatewayWith(t, &gateway{
+				options: "upstream_key " + backendKey + "\n backend_errors caddy",
+				site: `log_append query {query}
+					log_append original {http.request.orig_uri}
+					log_append authorization {http.request.header.Authorization}
+					log_append body "{http.request.body} "
+					handle_errors {
+						` + strings.ReplaceAll(routes, "{other}", other.addr()) + `
+					}
+					@dead header X-Backend dead
+					reverse_proxy @dead ` + freeAddr(t) + `
+					@error header X-Backend error
+					error @error 403
+					` + defaultSite,
+			})
+			key, secret := g.issue(keystore.NewKey{})
+			g.recordJob("j", key, now())
+			check := func(failure string, answers map[string]reply) {
+				t.Helper()
+				seen := other.received() + g.log()
+				for form, got := range answers {
+					seen += got.raw + got.body
+					if strings.Contains(got.body, `"code":"!"`) {
+						t.Errorf("%s, %s: the gate answered: %q", failure, form, got.body)
+					}
+				}
+				for _, hidden := range []string{secret, backendKey} {
+					if i := strings.Index(seen, hidden); i >= 0 {
+						t.Errorf("%s: a key is seen: …%q…", failure, seen[max(0, i-300):i+len(hidden)])
+					}
+				}
+			}
+			for failure, answer := range failures {
+				g.backend.respond(answer)
+				check(failure, g.everyForm(secret, "j"))
+			}
+			g.backend.respond(brokenOff)
+			check("breaks off", map[string]reply{"a creation": g.create(secret)})
+			g.backend.received()
+			for _, failure := range []string{"dead", "error"} {
+				answers := make(map[string]reply)
+				for form, request := range requestForms {
+					answers[form] = g.send(strings.Replace(request(g, secret), "\r\nHost:", "\r\nX-Backend: "+failure+"\r\nHost:", 1))
+				}
+				answers["a poll"] = g.poll("j", secret, "X-Backend: "+failure+"\r\n", "Cookie: k="+secret+"\r\n")
+				check(failure, answers)
+			}
+			if !strings.Contains(g.log(), `"query":"d=-a-general&c=16K&u=REDACTED"`) || name == "reverse_proxy" && !strings.Contains(g.log(), `"authorization":["REDACTED"]`) && !strings.Contains(g.log(), `"authorization":"REDACTED"`) {
+				t.Errorf("the log lacks the masked query or key:\n%s", g.log())
+			}
+		})
+	}
+}
+
+func TestR16_TheGateAnswersForABackendThatFails(t *testing.T) {
+	g := newGatewayWith(t, &gateway{
+		options: "upstream_key " + backendKey,
+		site: `handle_errors {
+				respond "an error route: {http.error.status_code}"
+			}
+			@dead header X-Backend dead
+			reverse_proxy @dead ` + freeAddr(t) + `
+			@error header X-Backend error
+			error @error 404
+			` + defaultSite,
+	})
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	const recognizer = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"!","message":"can't connect to recognizer server"}` + "\r\n"
+	const job = `{"message":"can't connect to recognizer server"}`
+	want := func(failure, form string, got reply) {
+		t.Helper()
+		body := recognizer
+		if form == "a poll" {
+			body = job
+		}
+		if got.status != http.StatusBadGateway || got.body != body || got.header.Get("Cache-Control") != "no-store" || got.header.Get("Content-Length") == "" {
+			t.Errorf("%s, %s: status %d, header %v, body %q", failure, form, got.status, got.header, got.body)
+		}
+		if strings.Contains(got.raw+got.body, backendKey) {
+			t.Errorf("%s, %s: the upstream key is seen", failure, form)
+		}
+	}
+	for failure, answer := range failures {
+		g.backend.respond(answer)
+		for form, got := range g.everyForm(secret, "j") {
+			want(failure, form, got)
+		}
+	}
+	g.backend.respond(brokenOff)
+	want("breaks off", "a creation", g.create(secret))
+	want("dead", "a poll", g.poll("j", secret, "X-Backend: dead\r\n"))
+	for _, text := range []string{`"msg":"backend failed"`, "connection refused", "broke off", "malformed MIME header", `"key_id":"` + key.ID + `"`} {
+		if !strings.Contains(g.log(), text) {
+			t.Errorf("the log lacks %q", text)
+		}
+	}
+	if got := g.poll("j", secret, "X-Backend: error\r\n"); got.status != http.StatusNotFound || got.body != "an error route: 404" {
+		t.Errorf("an error below 500: status %d, body %q", got.status, got.body)
+	}
+	if strings.Contains(g.log(), backendKey) || strings.Contains(g.log(), secret) {
+		t.Error("the log holds a key")
+	}
+}
+
+// A client that goes away while its backend thinks is no failure of the backend.
+func TestR16_AClientThatGoesAwayIsNoBackendFailure(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	asked := make(chan struct{})
+	g.backend.respond(func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+	})
+	conn := g.dial(t)
+	_, _ = io.WriteString(conn, "GET /v1/recognitions/j HTTP/1.1\r\nHost: "+g.addr+"\r\nAuthorization: Bearer "+secret+"\r\n\r\n")
+	<-asked
+	_ = conn.Close()
+	eventually(t, func() bool { return strings.Contains(g.log(), `"status":499`) })
+	if strings.Contains(g.log(), "backend failed") {
+		t.Errorf("the log blames the backend:\n%s", g.log())
+	}
+}
+
+// What has begun to arrive cannot be answered again. The client sees that it broke
+// off.
+func TestR16_HalfAnAnswerStaysHalf(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	g.backend.respond(brokenOff)
+	conn := g.dial(t)
+	_, _ = io.WriteString(conn, "GET /v1/recognitions/j HTTP/1.1\r\nHost: "+g.addr+"\r\nAuthorization: Bearer "+secret+"\r\n\r\n")
+	got, _ := io.ReadAll(conn)
+	if text := string(got); !strings.HasPrefix(text, "HTTP/1.1 200 OK\r\n") || !strings.HasSuffix(text, `"text":"`) || strings.Contains(text, "502") {
+		t.Errorf("the client got %q", text)
+	}
+}
+
+// Handlers in front of the gate see the client's request when the answer begins and
+// when the gate returns, with each credential masked.
+func TestR18_HandlersInFrontSeeTheClientsRequest(t *testing.T) {
+	rig := newRig(t)
+	cases := rig.cases()
+	cases["pairs"] = &gateCase{method: "POST", target: "/v1/recognize?d=x+authorization%3D" + rig.secret, body: []byte("RIFF"), answer: cases["poll"].answer}
+	for name, c := range cases {
+		for outcome, finish := range map[string]func(http.ResponseWriter) error{
+			"answers": func(w http.ResponseWriter) error {
+				w.WriteHeader(http.StatusNotFound)
+				return nil
+			},
+			"fails": func(http.ResponseWriter) error { return caddyhttp.Error(http.StatusBadGateway, io.ErrUnexpectedEOF) },
+			"breaks off": func(w http.ResponseWriter) error {
+				w.WriteHeader(http.StatusNotFound)
+				panic(http.ErrAbortHandler)
+			},
+		} {
+			t.Run(name+" "+outcome, func(t *testing.T) {
+				w := &noting{ResponseRecorder: httptest.NewRecorder()}
+				r := c.request(w)
+				w.r = r
+				r.Header.Set("Connection", "keep-alive")
+				r.Header.Set("Range", "bytes=0-1")
+				r.Header.Set("Digest", "sha-256=x")
+				want := maps.Clone(r.Header)
+				if c.authorization != "" {
+					want["Authorization"] = []string{"REDACTED"}
+				}
+				copied := r.WithContext(r.Context()) // as another handler in front of the gate can have it
+				var sent http.Header
+				err := func() (err error) {
+					defer func() { _ = recover() }()
+					return rig.gate.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+						sent = maps.Clone(r.Header)
+						if all := fmt.Sprint(r.Header, r.URL); c.body == nil && !strings.Contains(all, backendKey) {
+							t.Errorf("the next handler gets no upstream key: %s", all)
+						}
+						return finish(w)
+					}))
+				}()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if sent["Connection"] != nil || sent["Range"] != nil || !slices.Equal(sent["Accept-Encoding"], []string{"identity"}) {
+					t.Errorf("the next handler got %v", sent)
+				}
+				if outcome != "answers" {
+					delete(want, "Content-Length")
+				}
+				for where, header := range map[string]http.Header{"the request": r.Header, "a copy of the request": copied.Header, "the request at the time of the answer": w.seen} {
+					if text := fmt.Sprint(header); outcome == "answers" && text != fmt.Sprint(want) || strings.Contains(text, backendKey) || strings.Contains(text, rig.secret) {
+						t.Errorf("%s has %s, want %s", where, text, fmt.Sprint(want))
+					}
+				}
+				body, _ := io.ReadAll(r.Body)
+				if all := fmt.Sprint(r.URL, copied.URL, r.RequestURI, w.url, string(body)); strings.Contains(all, backendKey) || strings.Contains(all, rig.secret) {
+					t.Errorf("a key is seen in %s", all)
+				}
+				if strings.Contains(c.target, "&u=") && !strings.Contains(r.URL.RawQuery, "u=REDACTED") {
+					t.Errorf("the query is %q", r.URL.RawQuery)
+				}
+			})
+		}
+	}
+}
+
+// noting is a handler in front of the gate, which looks at the request when the answer
+// begins.
+type noting struct {
+	*httptest.ResponseRecorder
+
+	r    *http.Request
+	seen http.Header
+	url  string
+}
+
+func (n *noting) WriteHeader(status int) {
+	n.seen, n.url = maps.Clone(n.r.Header), n.r.URL.String()
+	n.ResponseRecorder.WriteHeader(status)
+}
+
+// A field that is written into an answer in front of the gate, as Onion-Location is,
+// shows no upstream key.
+func TestR18_DeferredFieldsShowNoKey(t *testing.T) {
+	g := newGatewayWith(t, &gateway{
+		options: "upstream_key " + backendKey,
+		site: `header >Onion-Location "http://example.onion{uri} {http.request.header.Authorization} {http.request.header.Accept-Encoding}"
+			` + defaultSite,
+	})
+	_, secret := g.issue(keystore.NewKey{})
+	got := g.request("POST /v1/recognize?c=16K&u="+secret, "Accept-Encoding: gzip\r\n")
+	if want := "http://example.onion/v1/recognize?c=16K&u=REDACTED  gzip"; got.header.Get("Onion-Location") != want {
+		t.Errorf("%q, want %q", got.header.Get("Onion-Location"), want)
+	}
+}
