@@ -51,6 +51,8 @@ var (
 			},
 		},
 		Gateway: amiRecognitionGateway,
+		// The message is being reworded. The code stays.
+		KeyRefused: KeyRefused{Status: http.StatusOK, Member: "code", Value: "-"},
 	}
 	amiRecognitionFault = Answer{
 		Status: http.StatusServiceUnavailable, Body: amiError("?", amiUnavailable),
@@ -72,7 +74,8 @@ var (
 			policy.UpstreamRefused:   amiPlainGateway,
 			policy.LimitReached:      amiLimit,
 		},
-		Gateway: amiPlainGateway,
+		Gateway:    amiPlainGateway,
+		KeyRefused: KeyRefused{Status: http.StatusUnauthorized},
 	}
 
 	// amiPlain answers handshakes and what no route fits.
@@ -86,6 +89,8 @@ var (
 			policy.LimitReached:     amiLimit,
 		},
 		Gateway: amiPlainGateway,
+		// Inferred from polls, for the operations that also_allow opens.
+		KeyRefused: KeyRefused{Status: http.StatusUnauthorized},
 	}
 
 	amiPlainGateway = Answer{Status: http.StatusBadGateway, Body: `{"message":"` + amiUnreachable + `"}`}

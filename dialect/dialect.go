@@ -7,6 +7,7 @@
 package dialect
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
 	"strings"
@@ -69,6 +70,41 @@ type Refusals struct {
 	By     map[policy.Reason]Answer
 	// Gateway says that the backend's answer could not be passed on.
 	Gateway Answer
+	// KeyRefused says how the backend itself refuses a key here. The gate then knows
+	// when its own key is refused.
+	KeyRefused KeyRefused
+}
+
+// KeyRefused describes the answer by which a backend refuses a key. The zero value
+// describes none.
+type KeyRefused struct {
+	Status int // of HTTP; 0 where the backend has no such answer
+	// Member and Value are a member of the answer's top-level JSON object, and the
+	// string that it then has. Member is empty where the status says it all.
+	Member, Value string
+}
+
+// MaxKeyRefused is the most bytes that the body of a backend's refusal of a key has.
+// A larger body is something else.
+const MaxKeyRefused = 4 << 10
+
+// Describes reports whether a whole body is a refusal of a key, which came with
+// Status. A body of which the value is not a string, or that has Member twice, is not.
+func (k *KeyRefused) Describes(body []byte) bool {
+	if k.Member == "" {
+		return true
+	}
+	// Most answers do not have the value. Only a string with an escape can hide it.
+	var room [64]byte
+	quoted := append(append(append(room[:0], '"'), k.Value...), '"')
+	if len(body) > MaxKeyRefused || !bytes.Contains(body, quoted) && bytes.IndexByte(body, '\\') < 0 {
+		return false
+	}
+	var members Members
+	members.Begin(k.Member)
+	_, _ = members.Write(body)
+	value, err := members.Get(k.Member)
+	return err == nil && value == k.Value
 }
 
 // Jobs says how jobs show in the backend's answers, which are JSON objects.
@@ -244,6 +280,9 @@ func (a *API) Refusal(c Call, reason policy.Reason) Answer {
 	}
 	return refusals.Denied
 }
+
+// KeyRefused says how the backend refuses the key of a call.
+func (a *API) KeyRefused(c Call) *KeyRefused { return &a.refusals(c).KeyRefused }
 
 // GatewayError is the answer where the backend's own cannot be passed on.
 func (a *API) GatewayError(c Call) Answer { return a.refusals(c).Gateway }
