@@ -88,7 +88,7 @@ func (w *watcher) failed(err error) error {
 }
 
 // sent reports whether a header of the backend's has gone to the client.
-func (w *watcher) sent() bool { return w.status != 0 && w.held == nil && !w.replaced }
+func (w *watcher) sent() bool { return w.status != 0 && !w.holds() && !w.replaced }
 
 // maskError hides a secret in an error of the next handlers: a proxy quotes what it
 // could not read.

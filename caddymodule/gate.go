@@ -140,7 +140,7 @@ type Gate struct {
 	session  string // the API's session header, in the spelling that net/http gives it
 	logger   *zap.Logger
 
-	upstreamRefusals onceAMinute // of streams, in the log
+	upstreamRefused onceAMinute // for lines that say so
 }
 
 // The words that stand for no key in upstream_key.

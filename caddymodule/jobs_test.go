@@ -78,8 +78,9 @@ func TestR10JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 	})
 	t.Run("an answer without an ID passes as it is", func(t *testing.T) {
 		g.t = t
-		g.backend.respondText(http.StatusOK, deniedBody)
-		if got := g.create(secret); got.status != http.StatusOK || got.body != deniedBody {
+		unsupported := strings.Replace(deniedBody, `"code":"-"`, `"code":"+"`, 1)
+		g.backend.respondText(http.StatusOK, unsupported)
+		if got := g.create(secret); got.status != http.StatusOK || got.body != unsupported {
 			t.Errorf("status %d, body %q", got.status, got.body)
 		}
 	})

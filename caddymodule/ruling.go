@@ -88,7 +88,8 @@ func (d *ruling) placeholder(name string) (any, bool) {
 	case placeholderReason:
 		return d.reason.String(), true
 	case placeholderUser:
-		return d.holder.account, d.reason.OK()
+		// A client whose request the backend refuses for the gate's key is known.
+		return d.holder.account, d.reason.OK() || d.reason == policy.UpstreamRefused
 	}
 	return nil, false
 }

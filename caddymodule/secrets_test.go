@@ -140,7 +140,7 @@ func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
 			}
 		}
 	}
-	for _, word := range []string{"adjusted config", `"reason":"key_expired"`, `"reason":"store_unavailable"`, "REDACTED", "answer withheld", "upstream roundtrip", "malformed MIME header", `"job_id":"twice"`, `"job_id":"unwritten"`} {
+	for _, word := range []string{"adjusted config", `"reason":"key_expired"`, `"reason":"store_unavailable"`, "REDACTED", "answer withheld", "backend failed", "upstream key refused", "upstream roundtrip", "malformed MIME header", `"job_id":"twice"`, `"job_id":"unwritten"`} {
 		if !strings.Contains(g.log(), word) {
 			t.Errorf("the log lacks %q: was it at debug level?", word)
 		}
@@ -169,7 +169,7 @@ func TestR18WhatTheBackendAnswersCannotLeakItsKey(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
-	for _, status := range []int{301, 302, 303, 307, 308, 304, 401, 403} {
+	for _, status := range []int{301, 302, 303, 307, 308, 304, 401} {
 		t.Run(fmt.Sprint(status, " becomes the gateway's error"), func(t *testing.T) {
 			g.t = t
 			g.backend.respond(func(w http.ResponseWriter, _ *http.Request) {
@@ -182,9 +182,9 @@ func TestR18WhatTheBackendAnswersCannotLeakItsKey(t *testing.T) {
 			}
 		})
 	}
-	t.Run("its own 404 and 500 pass, with the key masked", func(t *testing.T) {
+	t.Run("its own 403, 404 and 500 pass, with the key masked", func(t *testing.T) {
 		g.t = t
-		for _, status := range []int{404, 500} {
+		for _, status := range []int{403, 404, 500} {
 			g.backend.respondText(status, `{"message":"`+backendKey+`"}`)
 			want := `{"message":"` + strings.Repeat("*", len(backendKey)) + `"}`
 			if got := g.poll("j", secret); got.status != status || got.body != want {

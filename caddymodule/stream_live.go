@@ -241,11 +241,7 @@ func (s *liveStream) refused(reason policy.Reason, detail string) {
 func (s *liveStream) upstreamRefused() {
 	d := s.ruling(policy.UpstreamRefused)
 	d.publish(s.x.r)
-	if !s.x.gate.upstreamRefusals.due(now()) {
-		return
-	}
-	s.x.gate.logger.Error("the backend refuses the gate's own key: see upstream_key",
-		append(d.logFields(), zap.String("stream_id", s.id))...)
+	s.x.gate.logUpstreamRefused(d, zap.String("stream_id", s.id))
 }
 
 // report counts and logs a refusal.

@@ -40,9 +40,9 @@ func TestVerifyIsLoggedAndCountedAsAnyDecision(t *testing.T) {
 	g := newVerifier(t)
 	key, secret := g.expired()
 	g.recordJob("j", key, now().Add(-90*time.Minute))
-	before := counted(t, policy.AllowedByGrace)
+	before := counted(t, policy.ReadJob, policy.AllowedByGrace)
 	wantVerdict(t, g.verify("j", secret), http.StatusNoContent, policy.AllowedByGrace)
-	if after := counted(t, policy.AllowedByGrace); after != before+1 {
+	if after := counted(t, policy.ReadJob, policy.AllowedByGrace); after != before+1 {
 		t.Errorf("counted %v decisions, then %v", before, after)
 	}
 	for _, want := range []string{
@@ -58,8 +58,8 @@ func TestVerifyIsLoggedAndCountedAsAnyDecision(t *testing.T) {
 	}
 }
 
-// counted is how many jobs were read for this reason.
-func counted(t *testing.T, reason policy.Reason) float64 {
+// counted is how often the metric has counted a decision.
+func counted(t *testing.T, op policy.Operation, reason policy.Reason) float64 {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(decisions)
@@ -73,7 +73,7 @@ func counted(t *testing.T, reason policy.Reason) float64 {
 			for _, label := range metric.GetLabel() {
 				values[label.GetName()] = label.GetValue()
 			}
-			if values["backend"] == "amivoice" && values["operation"] == "read_job" && values["reason"] == reason.String() {
+			if values["backend"] == "amivoice" && values["operation"] == op.String() && values["reason"] == reason.String() {
 				return metric.GetCounter().GetValue()
 			}
 		}

@@ -61,6 +61,7 @@ type watcher struct {
 	held     *bytes.Buffer       // an answer that creates a job; nil where it streams
 	noStore  [1]string           // the values of a field, for the same reason
 	handover handover            // what the next handlers have of the request
+	look     look                // whether the answer refuses the upstream key
 }
 
 // watch has the answer go through a watcher.
@@ -91,6 +92,11 @@ func (w *watcher) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	refusal := w.keyRefused()
+	if refusal != nil && refusal.Member == "" {
+		w.refuseUpstream()
+		return
+	}
 	if problem := w.problem(); problem != "" {
 		w.replace(w.gate.api.GatewayError(w.call), problem)
 		return
@@ -100,6 +106,8 @@ func (w *watcher) WriteHeader(status int) {
 	case w.call.Operation == policy.CreateJob && status < 300:
 		w.read(jobs.ID)
 		w.held = new(bytes.Buffer)
+		return
+	case w.beginLook(refusal):
 		return
 	case w.call.Operation == policy.ReadJob && status < 300 && w.hasJob && !w.state.Ended():
 		w.read(jobs.State)
@@ -123,8 +131,6 @@ func (w *watcher) problem() string {
 	switch {
 	case swaps && w.status >= 300 && w.status < 400:
 		return "the backend redirects, and the client would follow without the backend's key"
-	case swaps && (w.status == http.StatusUnauthorized || w.status == http.StatusForbidden):
-		return "the backend refuses the gate's own key"
 	case w.gate.reads(w.call.Operation) && encoded:
 		return "the backend's answer is compressed, although the gate asked for plain text"
 	}
@@ -207,6 +213,9 @@ func (w *watcher) Write(p []byte) (int, error) {
 	if w.replaced {
 		return len(p), nil
 	}
+	if w.look.refusal != nil {
+		return w.lookAt(p)
+	}
 	if w.members != nil {
 		_, _ = w.members.Write(p)
 	}
@@ -236,7 +245,7 @@ func (w *watcher) ReadFrom(src io.Reader) (int64, error) {
 
 // FlushError flushes, unless the answer is held back.
 func (w *watcher) FlushError() error {
-	if w.held != nil {
+	if w.holds() {
 		return nil
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
@@ -249,15 +258,21 @@ func (*watcher) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // abandon throws away what was held of a failed answer, its header included.
 func (w *watcher) abandon() {
-	if w.held != nil {
+	if w.holds() {
 		clear(w.header)
 	}
 }
 
+// holds reports whether the backend's answer is held back, with its header.
+func (w *watcher) holds() bool { return w.held != nil || w.look.refusal != nil }
+
 // finish is called when the backend's answer has come whole.
 func (w *watcher) finish() {
-	if w.held != nil {
+	switch {
+	case w.held != nil:
 		w.finishCreation()
+	case w.look.refusal != nil:
+		_ = w.judge(w.look.begun) // the client may be gone
 	}
 	if w.status == 0 {
 		w.replace(w.gate.api.GatewayError(w.call), "no answer came: does a handler follow the gate?")
@@ -288,6 +303,10 @@ func (w *watcher) finishCreation() {
 	}
 	if err != nil {
 		w.replace(api.GatewayError(w.call), "reading the job's ID: "+err.Error())
+		return
+	}
+	if refusal := w.keyRefused(); id == "" && refusal != nil && refusal.Describes(w.held.Bytes()) {
+		w.refuseUpstream()
 		return
 	}
 	if id != "" {
@@ -367,7 +386,7 @@ func (w *watcher) replace(a dialect.Answer, problem string, fields ...zap.Field)
 func (w *watcher) substitute(a dialect.Answer) {
 	w.handover.takeBack()
 	w.replaced = true
-	w.held, w.members = nil, nil
+	w.held, w.members, w.look = nil, nil, look{}
 	header := w.header
 	for name := range header {
 		if name != "Alt-Svc" {
