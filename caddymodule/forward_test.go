@@ -73,12 +73,23 @@ var errorRoutes = map[string]string{
 }
 
 func TestR18_ErrorRoutesSeeNeitherKey(t *testing.T) {
+	const behindAuth = " behind forward_auth" // which hands on a copy of the request
+	routesOf := maps.Clone(errorRoutes)
 	for name, routes := range errorRoutes {
+		routesOf[name+behindAuth] = routes
+	}
+	for name, routes := range routesOf {
 		t.Run(name, func(t *testing.T) {
 			other := newBackend(t)
+			auth := ""
+			if strings.HasSuffix(name, behindAuth) {
+				allows := newBackend(t)
+				auth = "forward_auth " + allows.addr() + " {\n uri /\n}\n"
+			}
 			g := newGatewayWith(t, &gateway{
+				order:   "order forward_auth before speechgate",
 				options: "upstream_key " + backendKey + "\n backend_errors caddy",
-				site: `log_append query {query}
+				site: auth + `log_append query {query}
 					log_append original {http.request.orig_uri}
 					log_append authorization {http.request.header.Authorization}
 					log_append body "{http.request.body} "
@@ -123,7 +134,7 @@ func TestR18_ErrorRoutesSeeNeitherKey(t *testing.T) {
 				answers["a poll"] = g.poll("j", secret, "X-Backend: "+failure+"\r\n", "Cookie: k="+secret+"\r\n")
 				check(failure, answers)
 			}
-			if !strings.Contains(g.log(), `"query":"d=-a-general&c=16K&u=REDACTED"`) || name == "reverse_proxy" && !strings.Contains(g.log(), `"authorization":["REDACTED"]`) && !strings.Contains(g.log(), `"authorization":"REDACTED"`) {
+			if !strings.Contains(g.log(), `"query":"d=-a-general&c=16K&u=REDACTED"`) || strings.HasPrefix(name, "reverse_proxy") && !strings.Contains(g.log(), `"authorization":["REDACTED"]`) && !strings.Contains(g.log(), `"authorization":"REDACTED"`) {
 				t.Errorf("the log lacks the masked query or key:\n%s", g.log())
 			}
 		})
@@ -310,5 +321,44 @@ func TestR18_DeferredFieldsShowNoKey(t *testing.T) {
 	got := g.request("POST /v1/recognize?c=16K&u="+secret, "Accept-Encoding: gzip\r\n")
 	if want := "http://example.onion/v1/recognize?c=16K&u=REDACTED  gzip"; got.header.Get("Onion-Location") != want {
 		t.Errorf("%q, want %q", got.header.Get("Onion-Location"), want)
+	}
+}
+
+// In front of the gate, an auth server sees the client's key. Behind it, a 403 of the
+// auth server is not taken for the backend's.
+func TestR18_ForwardAuthBelongsInFront(t *testing.T) {
+	auth := newBackend(t)
+	for _, place := range []string{"in front", "behind"} {
+		t.Run(place, func(t *testing.T) {
+			g := newGatewayWith(t, &gateway{
+				options: "upstream_key " + backendKey,
+				order:   map[string]string{"in front": "order forward_auth before speechgate"}[place],
+				site: "forward_auth " + auth.addr() + ` {
+						uri /check
+					}
+					request_header X-Behind seen
+					reverse_proxy {backend} {
+						header_up X-Copied {http.request.header.X-Behind}
+					}`,
+			})
+			key, secret := g.issue(keystore.NewKey{})
+			g.recordJob("j", key, now())
+			auth.respondText(http.StatusNoContent, "")
+			auth.received()
+			if got := g.poll("j", secret); got.status != http.StatusOK {
+				t.Errorf("status %d, body %q", got.status, got.body)
+			}
+			asked, sent := auth.received(), g.backend.received()
+			if strings.Contains(asked, backendKey) != (place == "behind") || strings.Contains(asked, secret) != (place == "in front") {
+				t.Errorf("the auth server got\n%s", asked)
+			}
+			if !strings.Contains(sent, "Bearer "+backendKey) || !strings.Contains(sent, "X-Copied: seen") {
+				t.Errorf("the backend got\n%s", sent)
+			}
+			auth.respondText(http.StatusForbidden, "not you")
+			if got := g.poll("j", secret); got.status != http.StatusForbidden || got.body != "not you" || strings.Contains(g.log(), "upstream_refused") {
+				t.Errorf("status %d, body %q", got.status, got.body)
+			}
+		})
 	}
 }

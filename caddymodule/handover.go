@@ -165,16 +165,18 @@ func (h *handover) scrub(secret policy.Secret, upstream *credential.Redactor, pl
 	}
 
 	ctx := r.Context()
-	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.DeleteByPrefix("http.reverse_proxy.header.") // of the backend's answer, which is not masked
-	}
+	repl, _ := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	original, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if !ok {
+	if !ok || repl == nil {
 		return
 	}
+	repl.DeleteByPrefix("http.reverse_proxy.header.")                          // of the backend's answer, which is not masked
 	original.URL.RawQuery = maskedQuery(original.URL.RawQuery, "", "", places) // shared by each copy of original
 	if masked := credential.MaskURI(original.RequestURI, places); masked != original.RequestURI {
 		original.RequestURI = masked
 		*r = *r.WithContext(context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original))
+		// A handler in front of the gate, such as forward_auth, can have made r of the
+		// server's request. That one keeps its context.
+		repl.Set("http.request.orig_uri", masked)
 	}
 }

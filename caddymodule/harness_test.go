@@ -39,6 +39,7 @@ type gateway struct {
 	options string // of the gate
 	site    string // what stands in the site besides the gate
 	global  string // what stands in the speechgate global option
+	order   string // what the global options say of the order of directives
 	keys    *keystore.Store
 	account policy.Account
 }
@@ -85,6 +86,7 @@ func newGatewayWith(t *testing.T, g *gateway) *gateway {
 // config is the Caddyfile.
 func (g *gateway) config() string {
 	text := `{
+	` + g.order + `
 	admin off
 	persist_config off
 	storage file_system {storage}
