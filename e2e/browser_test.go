@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -35,7 +36,8 @@ func TestABrowserIssuesAKeyAndRecognizesWithIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings, err := json.Marshal(map[string]string{"gateway": p.base, "issuer": issuer})
+	slow := startSlowLink(t, strings.TrimPrefix(p.base, "http://"))
+	settings, err := json.Marshal(map[string]string{"gateway": p.base, "slowGateway": "http://" + slow, "issuer": issuer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,12 +82,14 @@ func TestABrowserIssuesAKeyAndRecognizesWithIt(t *testing.T) {
 		"issued":     {200, "text/plain", func(text string) bool { return isKey(text) && text != key }},
 		"again":      {200, "application/json", recognized},
 		"refused":    {403, "text/plain", func(text string) bool { return strings.HasPrefix(text, "This key may not issue keys") }},
+		"large":      {200, "application/json", func(text string) bool { return text == refusal }},
+		"slow":       {200, "application/json", func(text string) bool { return text == refusal }},
 	} {
 		if got := answers[name]; got.Status != want.status || !strings.HasPrefix(got.Type, want.kind) || !want.ok(got.Text) {
 			t.Errorf("%s: the page sees %+v, want status %d, %s", name, got, want.status, want.kind)
 		}
 	}
-	for _, name := range []string{"recognized", "created", "again"} {
+	for _, name := range []string{"recognized", "created", "again", "large", "slow"} {
 		if answers[name].Session == "" {
 			t.Errorf("%s: the page cannot read X-Session-ID", name)
 		}
@@ -96,6 +100,45 @@ func TestABrowserIssuesAKeyAndRecognizesWithIt(t *testing.T) {
 		}
 	}
 	p.kept(key, issuer, answers["issued"].Text)
+}
+
+// startSlowLink is a link to addr on which a client can send 1 MB in a second, as on a
+// phone. It returns the address of its near end.
+func startSlowLink(t *testing.T, addr string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	carry := func(near net.Conn) {
+		defer near.Close()
+		_ = near.(*net.TCPConn).SetReadBuffer(64 << 10) // or the link would take it all at once
+		far, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		defer far.Close()
+		go func() {
+			for tick := time.Tick(100 * time.Millisecond); ; <-tick {
+				if _, err := io.CopyN(far, near, 1<<20/10); err != nil {
+					_ = far.(*net.TCPConn).CloseWrite()
+					return
+				}
+			}
+		}()
+		_, _ = io.Copy(near, far)
+	}
+	go func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go carry(near)
+		}
+	}()
+	return listener.Addr().String()
 }
 
 // logged reports whether the access log has such a request.

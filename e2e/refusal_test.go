@@ -84,7 +84,13 @@ func TestR16_ARefusalReachesClientsThatSend40MB(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			cmd := client(t)
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
-			if err := cmd.Run(); err != nil {
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			// The JDK's client waits for minutes where an HTTP/2 stream is reset.
+			kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+			err := cmd.Wait()
+			if kill.Stop(); err != nil {
 				t.Fatalf("%v: %s", err, &stderr)
 			}
 			head, body := stderr.String(), stdout.String()
