@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -255,5 +257,57 @@ func startNeighbour(t *testing.T, addr string, cmd *exec.Cmd) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s does not listen: %v; its output:\n%s", cmd.Path, err, output)
 		}
+	}
+}
+
+// TestR16_AnExitWaitsForNoRefusedUpload holds that clients that go on sending cannot keep a
+// process from exiting.
+func TestR16_AnExitWaitsForNoRefusedUpload(t *testing.T) {
+	p, tlsAddr, _ := newRefuser(t)
+	plain, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	secure, err := tls.Dial("tcp", tlsAddr, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secure.Close()
+	for _, conn := range []net.Conn{plain, secure} {
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.WriteString(conn, "POST /v1/recognize?u=nobody HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\nfirst bytes"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		go func() {
+			for {
+				if _, err := conn.Write(make([]byte, 320)); err != nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+	}
+	begun := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	cmd := p.cmd
+	go func() { exited <- cmd.Wait() }()
+	select {
+	case err := <-exited:
+		p.cmd = nil
+		if err != nil {
+			t.Errorf("the process ends with %v", err)
+		}
+		t.Logf("the process exited after %v", time.Since(begun))
+	case <-time.After(15 * time.Second):
+		t.Error("the process does not exit")
 	}
 }
