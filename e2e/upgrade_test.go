@@ -149,3 +149,32 @@ func clientFile(t *testing.T, name, content string) string {
 	}
 	return file.Name()
 }
+
+// TestR15_AnOfferOfH2CIsIgnoredByAServerThatSpeaksIt holds that Caddy's option h2c changes
+// nothing about offers: a client that knows beforehand speaks HTTP/2, and one that offers it
+// is served over HTTP/1.1.
+func TestR15_AnOfferOfH2CIsIgnoredByAServerThatSpeaksIt(t *testing.T) {
+	curl := tool(t, "curl")
+	p := newProgram(t, `{
+	admin off
+	servers {
+		protocols h1 h2c
+	}
+}
+http://:8080 {
+	speechgate amivoice
+	speechgate_sandbox amivoice
+}
+`)
+	p.start()
+	_, key := p.key(p.account(), "--expires", "1h")
+	for option, version := range map[string]string{"--http2": "1.1", "--http2-prior-knowledge": "2"} {
+		for key, text := range map[string]string{key: "5.82 s of 16000 Hz mono", "nobody": "received illegal service authorization"} {
+			out, err := exec.Command(curl, "-sS", option, "-H", "Content-Type: "+clientForm, "--data-binary", "@"+clientFile(t, "form", recognitionForm(key, "u")),
+				"-w", "%{http_code} over HTTP/%{http_version}", p.base+"/v1/recognize").Output()
+			if err != nil || !strings.Contains(string(out), text) || !strings.HasSuffix(string(out), "200 over HTTP/"+version) {
+				t.Errorf("%s: %q, %v: %s", option, out, err, stderrOf(err))
+			}
+		}
+	}
+}
