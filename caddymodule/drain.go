@@ -101,7 +101,7 @@ func (s *drainSet) read(body io.Reader, rc *http.ResponseController, idle time.D
 	case end != "": // the error is of the deadline that ended it
 	case err == nil:
 		end = drainTooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded): // which the server has set, or who read before
+	case errors.Is(err, os.ErrDeadlineExceeded): // set by Caddy, or by the budget that ended the reading of the form
 		end = drainTooIdle
 	default:
 		end = drainGone
