@@ -116,7 +116,7 @@ func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id
 // CloseAccount closes an account, which ends every key of it, for good. An
 // account that is closed already is returned as it is.
 func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id string) (a policy.Account, err error) {
-	err = s.write(ctx, func(t *txn) (err error) {
+	err = s.writeEnding(ctx, func(t *txn) (err error) {
 		if a, err = readAccount(t.ctx, t, id); err != nil || !a.Open() {
 			return err
 		}

@@ -254,7 +254,7 @@ func (t *txn) revoke(now policy.Time, by Actor, k *policy.Key, reason string) {
 
 // endKey runs end on a key and announces that it changed.
 func (s *Store) endKey(ctx context.Context, now policy.Time, by Actor, id string, end func(*txn, *policy.Key) (changed bool, err error)) (key policy.Key, err error) {
-	err = s.write(ctx, func(t *txn) error {
+	err = s.writeEnding(ctx, func(t *txn) error {
 		k, stored, err := t.key(by, id)
 		if err != nil {
 			return err
@@ -328,15 +328,19 @@ func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) 
 }
 
 const (
-	// i is the issuer whose scheduled end is one of the key as well.
+	// i is the issuer, whose ends can be ends of the key as well.
 	keyTables = `api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest
-		LEFT JOIN api_keys i ON i.id = k.issuer_id AND NOT k.outlives_issuer`
-	// scheduledEnd is the first scheduled revocation: of the key, or of its issuer.
-	// SQLite's MIN is NULL where one of them is.
-	scheduledEnd = `COALESCE(MIN(k.revoke_from, i.revoke_from), k.revoke_from, i.revoke_from, 0)`
+		LEFT JOIN api_keys i ON i.id = k.issuer_id`
+	// revocation is the first one: of the key, or of all that its issuer issued.
+	// SQLite's MIN is NULL where one of its values is.
+	revocation = `COALESCE(MIN(k.revoked_at, i.children_revoked_at), k.revoked_at, i.children_revoked_at, 0)`
+	// scheduledEnd is the first scheduled revocation: of the key, or of the issuer
+	// that it is bound to.
+	scheduledEnd = `COALESCE(MIN(k.revoke_from, ` + issuersEnd + `), k.revoke_from, ` + issuersEnd + `, 0)`
+	issuersEnd   = `IIF(k.outlives_issuer, NULL, i.revoke_from)`
 
 	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
-		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), ` + scheduledEnd + `,
+		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), ` + revocation + `, ` + scheduledEnd + `,
 		COALESCE(u.at, 0), COALESCE(k.issuer_id, '')`
 )
 

@@ -97,7 +97,7 @@ func readRecord(ctx context.Context, db *database, d digest) (Record, error) {
 const (
 	// foundColumns are what a lookup needs.
 	foundColumns = `k.id, k.account_id, COALESCE(k.issuer_id, ''), COALESCE(a.closed_at, 0), k.origin, k.allow, k.issuable,
-		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), COALESCE(k.revoked_at, 0), ` + scheduledEnd + `,
+		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), ` + revocation + `, ` + scheduledEnd + `,
 		COALESCE(u.at, 0), k.digest`
 	// Compared with a plain parameter, SQLite would prepare the statement anew for
 	// every digest: it looks whether the value lets it use a partial index, such as

@@ -157,7 +157,8 @@ const since = `SELECT subject FROM main.audit WHERE seq > $1 AND action `
 // endedNow is true of a key k of account a that has ended for good by another way
 // than its expiry. The key's issuer, if the key is bound to it, is in main.
 const (
-	endedNow   = `(` + endedOnce + ` OR ` + boundTo + ` AND i.revoke_from <= $1))`
+	endedNow   = `(` + endedOnce + ` OR ` + withIssuer + ` OR ` + boundTo + ` AND i.revoke_from <= $1))`
+	withIssuer = `EXISTS (SELECT 1 FROM main.api_keys i WHERE i.id = k.issuer_id AND i.children_revoked_at IS NOT NULL)`
 	endedOnce  = `k.deleted_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.revoke_from <= $1 OR a.closed_at IS NOT NULL`
 	boundTo    = `EXISTS (SELECT 1 FROM main.api_keys i WHERE i.id = k.issuer_id AND NOT k.outlives_issuer`
 	endsByPlan = `(k.revoke_from IS NOT NULL OR ` + boundTo + ` AND i.revoke_from IS NOT NULL))`
@@ -203,7 +204,7 @@ func (m *merger) bring() {
 			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $3 AND subject = b.id))
 		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq, actionAccountRotate, actionAccountClose)
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at,
-		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces`
+		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces, children_revoked_at`
 	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`) SELECT `+key+` FROM backup.api_keys
 		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)
 			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)

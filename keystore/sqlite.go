@@ -98,6 +98,9 @@ func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error
 		if err == nil {
 			return db, nil
 		}
+		if isFull(err) && s.giveRoom() {
+			continue
+		}
 		if again := isBusy(err) || errors.Is(err, errReplaced); !again || s.mono() > deadline {
 			return nil, fault(s.explain(err))
 		}

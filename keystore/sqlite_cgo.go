@@ -25,6 +25,14 @@ func isAccess(err error) bool {
 		errors.Is(err, fs.ErrPermission)
 }
 
+// isFull reports whether err says that the disk is full, or that its quota is used
+// up. SQLite calls only some of these a full disk.
+func isFull(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.Code == sqlite3.ErrFull || e.ExtendedCode == sqlite3.ErrIoErrSHMSize ||
+		e.SystemErrno == syscall.ENOSPC || e.SystemErrno == syscall.EDQUOT)
+}
+
 // Damaged reports whether err says that a file is no database, or no longer a
 // whole one.
 func Damaged(err error) bool {

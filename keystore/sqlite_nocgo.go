@@ -12,6 +12,8 @@ func isBusy(error) bool { return false }
 
 func isAccess(error) bool { return false }
 
+func isFull(error) bool { return false }
+
 // Damaged reports whether err says that a file is no database, or no longer a
 // whole one.
 func Damaged(error) bool { return false }

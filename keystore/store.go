@@ -48,6 +48,11 @@ type Config struct {
 	Ahead func() time.Duration
 	// Logger gets what happens in the background. Default: none.
 	Logger *zap.Logger
+	// MinFree is the free space on the disk, in bytes, below which only writes that
+	// end something are made. Default: MinFreeBytes.
+	MinFree int64
+	// Reserve is the size of the reserve, in bytes. Default: ReserveBytes.
+	Reserve int64
 	// CommandLine opens the store for one command beside a running server: it
 	// caches nothing and runs nothing in the background, and refuses a file
 	// that belongs to another user.
@@ -93,6 +98,7 @@ type Store struct {
 
 	jobKeep atomic.Int64 // nanoseconds, see KeepJobs
 
+	room   room
 	behind time.Duration // see Behind
 	clock  clockWatch    // watchClock's
 
@@ -139,6 +145,7 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 		pending:    map[digest]policy.Time{},
 		watchers:   newWatchers(),
 	}
+	s.room.free = freeSpace
 	db, err := s.openDatabase(ctx, !cfg.MustExist)
 	if err != nil {
 		return nil, err
@@ -156,6 +163,7 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 		s.every(bg, pollEvery, pollEvery, s.poll)
 		s.every(bg, pollEvery, pollEvery, s.watchClock)
 		s.every(bg, flushEvery, flushEvery, func(ctx context.Context) { s.flushUses(ctx, usePause) })
+		s.every(bg, 0, reserveEvery, s.keepReserve)
 		s.every(bg, pruneFirst, pruneEvery, s.pruneInBackground)
 	}
 	return s, nil
@@ -179,6 +187,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.MaxStaleness, 5*time.Second)
 	setDefault(&cfg.Retention, 90*24*time.Hour)
 	setDefault(&cfg.CacheBytes, DefaultCacheBytes)
+	setDefault(&cfg.MinFree, MinFreeBytes)
+	setDefault(&cfg.Reserve, ReserveBytes)
 	if cfg.Clock == nil {
 		clock := SystemClock()
 		cfg.Clock, cfg.Ahead = clock.Now, clock.Ahead

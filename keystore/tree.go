@@ -2,8 +2,11 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -18,17 +21,19 @@ const uploadTime = 24 * time.Hour
 
 // RevokeTree revokes a key, as RevokeKey does, the keys whose place it took, and
 // every key that any of these issued, all as of the same instant. It returns how
-// many issued keys it ended: also those that have expired and may still read
-// their jobs, but not those that can do nothing any more.
+// many issued keys it ended: also those that have expired and may still read their
+// jobs, but not those that can do nothing any more.
 //
-// From the first moment on nothing can be issued in the tree. Should it fail on
-// the way, with an error, some keys go on, and it is to be called again.
+// All of them end in one transaction, which is as small as the revocation of one
+// key and works on a full disk. Then each issued key is marked by itself, with its
+// line in the audit trail; where the disk has no room for that, they stay unmarked
+// and ended. After another error, call RevokeTree again.
 func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, reason string) (key policy.Key, children int, err error) {
 	if err := checkText("the reason", reason); err != nil {
 		return policy.Key{}, 0, err
 	}
 	var issuers []string
-	err = s.write(ctx, func(t *txn) (err error) {
+	err = s.writeEnding(ctx, func(t *txn) (err error) {
 		key, issuers, err = t.revokeIssuers(now, by, id, reason)
 		return err
 	})
@@ -40,20 +45,40 @@ func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, r
 		why += ": " + reason
 	}
 	for _, issuer := range issuers {
-		for more := true; more; {
-			var n int
-			err := s.write(ctx, func(t *txn) (err error) {
-				n, err = t.revokeChildren(now, by, key.AccountID, issuer, why)
-				return err
-			})
-			if err != nil {
-				return policy.Key{}, 0, fmt.Errorf("key %s and %d keys that it issued are revoked, others are not: do it again: %w", id, children, err)
-			}
-			children += n
-			more = n == treeBatch
+		n, err := s.markChildren(ctx, now, by, key.AccountID, issuer, why)
+		children += n
+		if err != nil {
+			return policy.Key{}, 0, fmt.Errorf("key %s and all keys that it issued are revoked, and %d of these are marked so, others are not: do it again: %w", id, children, err)
 		}
 	}
 	return key, children, nil
+}
+
+// markChildren marks the keys that an issuer has issued, which have ended with it,
+// and returns how many there are, also of those that the disk has no room to mark.
+func (s *Store) markChildren(ctx context.Context, now policy.Time, by Actor, accountID, issuer, why string) (children int, err error) {
+	for more := true; more; {
+		var n int
+		err := s.write(ctx, func(t *txn) (err error) {
+			n, err = t.revokeChildren(now, by, accountID, issuer, why)
+			return err
+		})
+		if errors.Is(err, errNoRoom) || isFull(err) {
+			left, err := query(ctx, s, func(row scanner) (n int, err error) { return n, row.Scan(&n) },
+				`SELECT COUNT(*) FROM api_keys k WHERE `+unmarked, issuer, now.Add(-uploadTime))
+			if err != nil {
+				return children, err
+			}
+			s.log.Warn("the disk is full: keys have ended with their issuer and are not marked so", zap.String("issuer_id", issuer), zap.Int("keys", left[0]))
+			return children + left[0], nil
+		}
+		if err != nil {
+			return children, err
+		}
+		children += n
+		more = n == treeBatch
+	}
+	return children, nil
 }
 
 // revokeIssuers ends a key, and those whose place it took, one after the other.
@@ -78,6 +103,10 @@ func (t *txn) revokeIssuers(now policy.Time, by Actor, id, reason string) (key p
 				return policy.Key{}, nil, err
 			}
 		}
+		t.exec(`UPDATE api_keys SET children_revoked_at = $1 WHERE id = $2 AND children_revoked_at IS NULL`, now, issuer)
+		if err := t.changed(now, changedChildren, []byte(issuer)); err != nil {
+			return policy.Key{}, nil, err
+		}
 		// Also for a restore, of a key that was issued and is not here now.
 		t.audit(now, by, actionTreeRevoke, k.AccountID, issuer, reason)
 		if issuer == id {
@@ -87,12 +116,16 @@ func (t *txn) revokeIssuers(now policy.Time, by Actor, id, reason string) (key p
 	return key, issuers, t.err
 }
 
-// revokeChildren ends some of the keys that an issuer has issued.
+// unmarked is true of a key k of an issuer that can still do something, as far as
+// its own row says.
+const unmarked = `k.issuer_id = $1 AND k.revoked_at IS NULL AND k.deleted_at IS NULL
+	AND (k.expires_at IS NULL OR k.expires_at > $2 OR EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id))`
+
+// revokeChildren marks some of the keys that an issuer has issued.
 func (t *txn) revokeChildren(now policy.Time, by Actor, accountID, issuer, why string) (int, error) {
-	ids, err := queryRows(t.ctx, t, scanText, `UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id IN
-		(SELECT k.id FROM api_keys k WHERE k.issuer_id = $3 AND k.revoked_at IS NULL AND k.deleted_at IS NULL
-			AND (k.expires_at IS NULL OR k.expires_at > $4 OR EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)) LIMIT $5)
-		RETURNING id`, now, why, issuer, now.Add(-uploadTime), treeBatch)
+	ids, err := queryRows(t.ctx, t, scanText, `WITH some (id) AS (SELECT k.id FROM api_keys k WHERE `+unmarked+` LIMIT $3)
+		UPDATE api_keys SET revoked_at = (SELECT MIN($4, i.children_revoked_at) FROM api_keys i WHERE i.id = $1), revoked_reason = $5
+		WHERE id IN (SELECT id FROM some) RETURNING id`, issuer, now.Add(-uploadTime), treeBatch, now, why)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}

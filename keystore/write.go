@@ -25,6 +25,7 @@ type write struct {
 	run      func(*txn) error
 	expected bool        // see [Store.Expect]
 	note     bool        // see [Store.note]
+	ending   bool        // see [Store.writeEnding]
 	taken    atomic.Bool // by the writer, who then answers, or by a caller who gave up
 	err      error
 	done     chan error
@@ -43,6 +44,13 @@ func (s *Store) write(ctx context.Context, run func(*txn) error) error {
 // writeAs is write for one that was expected, if coming has not ended.
 func (s *Store) writeAs(ctx context.Context, coming *Coming, run func(*txn) error) error {
 	return s.submit(ctx, &write{run: run, expected: coming.store == s}, coming)
+}
+
+// writeEnding is write for what ends a key or an account. It is made on a full disk
+// too, where others are refused: see MinFreeBytes. Run may be called again, after a
+// transaction that did not happen.
+func (s *Store) writeEnding(ctx context.Context, run func(*txn) error) error {
+	return s.submit(ctx, &write{run: run, ending: true}, new(Coming))
 }
 
 // note is write for what may be lost with the power. A batch of notes alone does not
@@ -177,13 +185,44 @@ gathering:
 	return batch
 }
 
-// commit runs a batch in one transaction and answers each of its writes.
+// commit runs a batch in one transaction and answers each of its writes. Where the
+// disk is full, those that end something have more transactions, as long as the
+// reserve has room to give up.
 func (s *Store) commit(ctx context.Context, batch []*write) {
-	db, tx, fatal := s.begin(ctx, batch)
+	batch = s.refuseForRoom(batch)
+	for again := false; len(batch) > 0; again = true {
+		running, fatal := s.transact(ctx, batch, again)
+		full := isFull(fatal)
+		for _, w := range running {
+			if w.err == nil && fatal != nil {
+				w.err = fault(fmt.Errorf("writing: %w", s.explain(fatal)))
+			}
+			full = full || isFull(w.err)
+		}
+		batch = running[:0]
+		retry := full && s.giveRoom()
+		for _, w := range running {
+			if retry && w.ending && w.err != nil && (isFull(w.err) || fatal != nil) {
+				w.err = nil
+				batch = append(batch, w)
+				continue
+			}
+			w.done <- w.err
+		}
+		if full {
+			s.room.fullUntil.Store(int64(s.mono() + fullTrusted))
+		}
+	}
+}
+
+// transact runs a batch in one transaction, and leaves out the writes whose callers
+// have given up. The writes of a batch that runs again are taken already.
+func (s *Store) transact(ctx context.Context, batch []*write, again bool) (running []*write, fatal error) {
+	db, tx, fatal := s.begin(ctx, batch, again)
 	t := &txn{Tx: tx, ctx: ctx, store: s}
-	running := batch[:0]
+	running = batch[:0]
 	for _, w := range batch {
-		if !w.take() {
+		if !again && !w.take() {
 			continue
 		}
 		running = append(running, w)
@@ -201,12 +240,7 @@ func (s *Store) commit(ctx context.Context, batch []*write) {
 		// and to drop too much is harmless.
 		db.apply(t.changes)
 	}
-	for _, w := range running {
-		if w.err == nil && fatal != nil {
-			w.err = fault(fmt.Errorf("writing: %w", s.explain(fatal)))
-		}
-		w.done <- w.err
-	}
+	return running, fatal
 }
 
 // commit commits while checkBytes knows of it.
@@ -216,9 +250,10 @@ func (d *database) commit(tx *sql.Tx) error {
 	return tx.Commit()
 }
 
-// begin starts the transaction. It keeps trying while another process holds
-// the write lock and some caller still waits.
-func (s *Store) begin(ctx context.Context, batch []*write) (*database, *sql.Tx, error) {
+// begin starts the transaction. It keeps trying while another process holds the
+// write lock and some caller still waits. The callers of a batch that runs again
+// all do.
+func (s *Store) begin(ctx context.Context, batch []*write, again bool) (*database, *sql.Tx, error) {
 	for deadline := s.mono() + lockWait; ; {
 		db, err := s.database()
 		if err != nil {
@@ -236,7 +271,7 @@ func (s *Store) begin(ctx context.Context, batch []*write) (*database, *sql.Tx, 
 		if err == nil {
 			return db, tx, nil
 		}
-		if !isBusy(err) || s.mono() > deadline || abandoned(batch) {
+		if !isBusy(err) || s.mono() > deadline || !again && abandoned(batch) {
 			return nil, nil, err
 		}
 		select {

@@ -1,0 +1,208 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+const smallDiskEnv = "SPEECHGATE_TEST_SMALL_DISK"
+
+// onSmallDisk runs the test again in a process that has a file system of that size
+// to itself, and returns its directory there. In the first process it returns "".
+func onSmallDisk(t *testing.T, bytes int) (dir string) {
+	t.Helper()
+	if os.Getenv(smallDiskEnv) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1") //nolint:gosec // this program
+		cmd.Env = append(os.Environ(), smallDiskEnv+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, err := cmd.CombinedOutput()
+		switch {
+		case errors.Is(err, syscall.EPERM) && os.Getenv("CI") == "":
+			t.Skip("a file system of its own needs root")
+		case err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()):
+			t.Fatalf("on a small disk: %v\n%s", err, out)
+		}
+		return ""
+	}
+	dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// fillDisk writes a file until the disk is full to the last byte.
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; size /= 2 {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, size))
+		}
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, io.ErrShortWrite) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// fullDisk is a server's store on a disk that its clients have filled.
+type fullDisk struct {
+	fixture
+
+	dir, junk string
+	logs      *observer.ObservedLogs
+	issuer    policy.Key
+	children  []policy.Key
+	secrets   []policy.Secret
+}
+
+func fillThroughIssuing(t *testing.T, dir string) *fullDisk {
+	f := &fullDisk{dir: dir, junk: filepath.Join(dir, "junk")}
+	f.fixture = openStore(t, filepath.Join(dir, "store", "keystore.db"), logTo(&f.logs), func(c *Config) { c.MinFree, c.Reserve = 4<<20, 2<<20 })
+	waitFor(t, 5*time.Second, "the reserve is there", func() bool {
+		fi, err := os.Stat(f.cfg.Path + reserveSuffix)
+		return err == nil && fi.Size() == 2<<20 && fi.Mode().Perm() == 0o600
+	})
+	f.issuer, _ = f.key(f.account().ID, func(k *NewKey) { k.Issuable, k.Expires = true, policy.Never() })
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				k := NewKey{AccountID: f.issuer.AccountID, Origin: policy.OriginAPI, Issuer: f.issuer.ID, Expires: policy.ExpiresAt(start.Add(time.Hour))}
+				key, secret, err := f.IssueKey(t.Context(), start, Actor{Kind: ActorKey, ID: f.issuer.ID}, k)
+				if err != nil {
+					if !errors.Is(err, ErrUnavailable) || !errors.Is(err, errNoRoom) {
+						t.Errorf("issuing on a full disk: %v", err)
+					}
+					return
+				}
+				mu.Lock()
+				f.children, f.secrets = append(f.children, key), append(f.secrets, secret)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return f
+}
+
+func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
+	dir := onSmallDisk(t, 24<<20)
+	if dir == "" {
+		return
+	}
+	// What is there before the disk is full.
+	path := filepath.Join(dir, "store", "keystore.db")
+	var deleted, revoked policy.Key
+	var closing policy.Account
+	{
+		early := openStore(t, path, commandLine)
+		closing = early.account()
+		deleted, _ = early.key(closing.ID)
+		revoked, _ = early.key(closing.ID)
+		if err := early.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := fillThroughIssuing(t, dir)
+	if free := freeSpace(dir); free < 3<<20 {
+		t.Errorf("issuing left %d bytes", free)
+	}
+	t.Logf("%d keys were issued", len(f.children))
+	job := policy.Job{Backend: "b", ID: "late", AccountID: f.issuer.AccountID, KeyID: f.issuer.ID, CreatedAt: start}
+	if err := f.CreateJob(t.Context(), job); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a job on a full disk: %v", err)
+	}
+	if err := f.CheckRoom(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "make room") {
+		t.Errorf("before a job is created: %v", err)
+	}
+
+	fillDisk(t, f.junk) // something else takes the rest
+	if _, err := f.DeleteKey(t.Context(), start, operator, deleted.ID); err != nil {
+		t.Errorf("deleting: %v", err)
+	}
+	if _, err := f.RevokeKey(t.Context(), start, operator, revoked.ID, "leaked"); err != nil {
+		t.Errorf("revoking: %v", err)
+	}
+	for i := range 300 {
+		if _, err := f.RevokeKey(t.Context(), start, operator, f.children[i].ID, "leaked"); err != nil {
+			t.Fatalf("revoking key %d: %v", i, err)
+		}
+	}
+	if k := f.find(f.secrets[0]).Key(); k.RevokedAt != start {
+		t.Errorf("the key is %+v", k)
+	}
+	// A command opens the store on the full disk beside the server.
+	beside := openStore(t, path, commandLine)
+	if _, err := beside.CloseAccount(t.Context(), start, operator, closing.ID); err != nil {
+		t.Errorf("closing an account by a command: %v", err)
+	}
+	if _, n, err := beside.RevokeTree(t.Context(), start, operator, f.issuer.ID, "broken into"); err != nil || n != len(f.children)-300 {
+		t.Errorf("revoking all that was issued: %d keys, %v", n, err)
+	}
+	waitFor(t, 250*time.Millisecond, "the server knows", func() bool {
+		for i := range f.secrets {
+			if r := f.find(f.secrets[i]); r == nil || statusOf(r, start) != "revoked" {
+				return false
+			}
+		}
+		return true
+	})
+	last := f.children[len(f.children)-1]
+	if k, err := beside.Key(t.Context(), last.ID); err != nil || k.RevokedAt != start {
+		t.Errorf("a key that is not marked: %+v, %v", k, err)
+	}
+	if f.logs.FilterMessageSnippet("the disk is full: jobs and keys are refused").Len() == 0 {
+		t.Error("the log does not say that the disk is full")
+	}
+
+	// The disk is still full when the server is started again.
+	if err := errors.Join(beside.Close(), f.Close()); err != nil {
+		t.Logf("closing on a full disk: %v", err)
+	}
+	fillDisk(t, filepath.Join(dir, "more"))
+	f.fixture = openStore(t, path, func(c *Config) { c.MinFree, c.Reserve = 4<<20, 2<<20 })
+	if a, err := f.Account(t.Context(), closing.ID); err != nil || a.Open() {
+		t.Errorf("the account after a restart: %+v, %v", a, err)
+	}
+	if c := f.verify(nil); c.Fault != "" {
+		t.Errorf("the audit trail: %s", c.Fault)
+	}
+
+	// There is room again.
+	for _, name := range []string{f.junk, filepath.Join(dir, "more")} {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.advance(fullTrusted)
+	if free := freeSpace(dir); free < 8<<20 {
+		t.Fatalf("only %d bytes are free", free)
+	}
+	if err := f.CreateJob(t.Context(), job); err != nil {
+		t.Errorf("a job when there is room again: %v", err)
+	}
+	f.keepReserve(t.Context())
+	if fi, err := os.Stat(path + reserveSuffix); err != nil || fi.Size() != 2<<20 {
+		t.Errorf("the reserve is not whole again: %v, %v", fi, err)
+	}
+}
