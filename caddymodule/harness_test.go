@@ -58,7 +58,9 @@ func newGatewayWith(t *testing.T, g *gateway) *gateway {
 	g.t = t
 	upstreamKeys.Store(nil) // or another test's would be masked in this one's log
 	dir := t.TempDir()
-	g.path = filepath.Join(dir, "store", "keystore.db")
+	if g.path == "" {
+		g.path = filepath.Join(dir, "store", "keystore.db")
+	}
 	g.logPath = filepath.Join(dir, "caddy.log")
 	g.backend = newBackend(t)
 	g.addr = freeAddr(t)

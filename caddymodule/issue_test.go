@@ -26,7 +26,13 @@ const aPassword = "p@ss w&rd"
 
 func newIssuer(t *testing.T, options string) *issuer {
 	t.Helper()
-	i := &issuer{gateway: newGatewayWith(t, &gateway{site: "speechgate_issue {\n" + options + "\n}\n" + defaultSite})}
+	return newIssuerAt(t, options, "")
+}
+
+// newIssuerAt has the keystore at that path, if it is not empty.
+func newIssuerAt(t *testing.T, options, path string) *issuer {
+	t.Helper()
+	i := &issuer{gateway: newGatewayWith(t, &gateway{path: path, site: "speechgate_issue {\n" + options + "\n}\n" + defaultSite})}
 	account, err := i.keys.ImportAccount(t.Context(), now(), operator, "Issuer", "vendor-sid", policy.NewSecret(aPassword))
 	if err != nil {
 		t.Fatal(err)

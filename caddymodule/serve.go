@@ -215,8 +215,14 @@ func (x *exchange) decide() verdict {
 	}
 	x.outcome = policy.Decide(x.now, key, &request)
 	v := verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
-	if v.reason == policy.KeyUnknown {
+	switch {
+	case v.reason == policy.KeyUnknown:
 		v.detail = policy.NotYet(x.now, key)
+	case v.ok && request.Operation == policy.CreateJob:
+		// A job that cannot be recorded is not created, and its audio not uploaded.
+		if err := x.store.CheckRoom(); err != nil {
+			v = verdict{reason: policy.StoreUnavailable, detail: err.Error()}
+		}
 	}
 	return v
 }

@@ -1,0 +1,172 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const smallDiskEnv = "SPEECHGATE_TEST_SMALL_DISK"
+
+// onSmallDisk runs the test again in a process that has a file system of that size
+// to itself, and returns its directory there. In the first process it returns "".
+func onSmallDisk(t *testing.T, bytes int) (dir string) {
+	t.Helper()
+	if os.Getenv(smallDiskEnv) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1") //nolint:gosec // this program
+		cmd.Env = append(os.Environ(), smallDiskEnv+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, err := cmd.CombinedOutput()
+		switch {
+		case errors.Is(err, syscall.EPERM) && os.Getenv("CI") == "":
+			t.Skip("a file system of its own needs root")
+		case err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()):
+			t.Fatalf("on a small disk: %v\n%s", err, out)
+		}
+		return ""
+	}
+	dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// issueUntilRefused fills the disk through the issuance API, and returns how many
+// keys that took and the refusal.
+func (i *issuer) issueUntilRefused() (issued int64, status int, retryAfter string) {
+	i.t.Helper()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	defer client.CloseIdleConnections()
+	var count atomic.Int64
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for count.Load() < 200_000 {
+				r, err := http.NewRequest(http.MethodPost, "http://"+i.addr+issuePath, strings.NewReader(url.Values{"epi": {"1h"}}.Encode()))
+				if err != nil {
+					i.t.Error(err)
+					return
+				}
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				r.Header.Set("Authorization", "Bearer "+i.secret)
+				answer, err := client.Do(r)
+				if err != nil {
+					i.t.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, answer.Body)
+				_ = answer.Body.Close()
+				if answer.StatusCode != http.StatusOK {
+					mu.Lock()
+					status, retryAfter = answer.StatusCode, answer.Header.Get("Retry-After")
+					mu.Unlock()
+					return
+				}
+				count.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return count.Load(), status, retryAfter
+}
+
+func TestR22_AFullDiskKeepsNobodyFromEndingKeys(t *testing.T) {
+	dir := onSmallDisk(t, 34<<20)
+	if dir == "" {
+		return
+	}
+	i := newIssuerAt(t, "max_rate 1000000", filepath.Join(dir, "store", "keystore.db"))
+	waitUntil(t, "the reserve is there", func() bool {
+		fi, err := os.Stat(i.path + "-reserve")
+		return err == nil && fi.Size() == keystore.ReserveBytes
+	})
+	other := i.newAccount("Other")
+	victim, leaked := i.issue(keystore.NewKey{AccountID: other.ID})
+	deleted, _ := i.issue(keystore.NewKey{AccountID: other.ID})
+	_, mine := i.issue(keystore.NewKey{})
+	i.backend.creating("017ac8786c5b0a0504399999", `{"status":"completed"}`)
+	if got := i.create(mine); got.status != http.StatusOK {
+		t.Fatalf("a job while there is room: %d %s", got.status, got.body)
+	}
+
+	issued, status, retryAfter := i.issueUntilRefused()
+	if issued == 0 || status != http.StatusServiceUnavailable || retryAfter != "5" {
+		t.Fatalf("%d keys were issued, then status %d, Retry-After %q", issued, status, retryAfter)
+	}
+	t.Logf("%d keys were issued", issued)
+	i.backend.received() // of the job before
+	if got := i.create(mine); got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, "service temporarily unavailable") {
+		t.Errorf("a job on a full disk: %d %s", got.status, got.body)
+	}
+	if got := i.backend.received(); got != "" {
+		t.Errorf("of a job that cannot be recorded, the backend got %d bytes", len(got))
+	}
+	if !strings.Contains(i.log(), `"reason":"store_unavailable","operation":"create_job"`) {
+		t.Error("the log does not say why")
+	}
+
+	junk, err := os.Create(filepath.Join(dir, "junk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(junk, endless{})
+	_ = junk.Close()
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if got := i.poll("017ac8786c5b0a0504399999", mine); got.status != http.StatusOK {
+		t.Errorf("polling one's job on a full disk: %d %s", got.status, got.body)
+	}
+	if got := i.send(i.form("/v1/recognize", [2]string{"u", leaked}, [2]string{"d", "-a-general"}, [2]string{"a", audio})); got.status != http.StatusOK || got.body == "" {
+		t.Errorf("recognizing on a full disk: %d %s", got.status, got.body)
+	}
+	if _, err := i.keys.RevokeKey(t.Context(), now(), operator, victim.ID, "leaked"); err != nil {
+		t.Errorf("revoking: %v", err)
+	}
+	if _, err := i.keys.DeleteKey(t.Context(), now(), operator, deleted.ID); err != nil {
+		t.Errorf("deleting: %v", err)
+	}
+	if _, n, err := i.keys.RevokeTree(t.Context(), now(), operator, i.key.ID, "broken into"); err != nil || int64(n) < issued {
+		t.Errorf("revoking all that was issued: %d of %d keys, %v", n, issued, err)
+	}
+	if _, err := i.keys.CloseAccount(t.Context(), now(), operator, i.account.ID); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+	waitUntil(t, "the server refuses the keys that have ended", func() bool {
+		return i.poll("017ac8786c5b0a0504399999", mine).status == http.StatusUnauthorized &&
+			i.poll("017ac8786c5b0a0504399999", leaked).status == http.StatusUnauthorized
+	})
+	if k, err := i.keys.Key(t.Context(), victim.ID); err != nil || k.Status(now()) != "revoked" || k.Origin != policy.OriginConsole {
+		t.Errorf("the key is %+v, %v", k, err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func waitUntil(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 5 seconds: %s", what)
+		}
+	}
+}
