@@ -77,6 +77,9 @@ func (g *Guard) answered(start []byte) {
 
 // noteAnswer notes that the backend has answered a start command, if it has.
 func (g *Guard) noteAnswer(start []byte) {
+	if !g.asked.Load() {
+		return
+	}
 	for _, word := range []string{g.cfg.Rules.Started, g.cfg.Rules.Ended} {
 		if is, _ := answers(start, word); is {
 			g.asked.Store(false)

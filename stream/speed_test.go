@@ -143,3 +143,45 @@ func BenchmarkGuard_Saturated(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkGuard_Read is the guard alone, without sockets.
+func BenchmarkGuard_Read(b *testing.B) {
+	for _, size := range []int{320, 4096, 60_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			e := &endless{loop: rawFrame(0x82, mask, 0, append([]byte("p"), make([]byte, size)...))}
+			e.in = [][]byte{startFrame}
+			r := &rig{t: b}
+			conn, _ := stream.New(r.config()).Wrap(e, nil)
+			defer conn.Close()
+			p := make([]byte, 32<<10)
+			b.SetBytes(int64(len(p)))
+			for b.Loop() {
+				if _, err := conn.Read(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkGuard_Write is the same for what the backend sends.
+func BenchmarkGuard_Write(b *testing.B) {
+	e := &endless{loop: audio("x")}
+	e.in = [][]byte{startFrame}
+	r := &rig{t: b}
+	conn, _ := stream.New(r.config()).Wrap(e, nil)
+	defer conn.Close()
+	if _, err := conn.Read(make([]byte, 100)); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := conn.Write(text("s")); err != nil {
+		b.Fatal(err)
+	}
+	answers := slices.Concat(text("S 100"), text(`U {"text":"no key here"}`))
+	b.SetBytes(int64(len(answers)))
+	for b.Loop() {
+		if _, err := conn.Write(answers); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
