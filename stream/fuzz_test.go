@@ -182,6 +182,15 @@ func aClient(t *rapid.T) (sent []byte) {
 			head, inPieces = 0x02, true
 		case kind == 8:
 			payload = payload[1:] // no audio, or nothing
+		case kind == 7 && !inPieces:
+			command := rapid.SampledFrom(texts).Draw(t, "text in fragments")
+			for _, piece := range inFragments(1, rapid.SampledFrom(masks).Draw(t, "mask"), command, rapid.SliceOfN(rapid.IntRange(0, 20), 1, 4).Draw(t, "sizes")...) {
+				sent = append(sent, piece...)
+				if rapid.IntRange(0, 4).Draw(t, "a Ping between") == 0 {
+					sent = append(sent, rawFrame(0x89, mask, 0, []byte("s x"))...)
+				}
+			}
+			continue
 		case kind == 6:
 			head, payload = rapid.SampledFrom([]byte{0x89, 0x8A, 0x88}).Draw(t, "control"), []byte("s x")
 		}
@@ -214,5 +223,7 @@ func FuzzGuard(f *testing.F) {
 	f.Add(slices.Concat(text(`s x="a authorization=F" authorization=`+clientKey), rawFrame(0x82, nil, 64, []byte("p"))), []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, []byte{})
 	f.Add(slices.Concat(session, startFrame), []byte{}, []byte{})
 	f.Add(slices.Concat(startFrame, rawFrame(0x02, nil, 0, []byte("p")), text("s"), binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<40)), []byte{100, 5, 3, 3}, []byte{4, 4, 4})
+	f.Add(slices.Concat(slices.Concat(inFragments(1, mask, startText, 0, 9, 0)...), audio("x"), slices.Concat(inFragments(1, nil, "e", 0)...)), []byte{3, 9, 40}, []byte{1, 3})
+	f.Add(slices.Concat(startFrame, text("e"), startFrame, audio("x"), rawFrame(0x89, mask, 0, []byte("x")), text("e"), startFrame), []byte{100, 50, 50}, []byte{1, 3, 3, 3})
 	f.Fuzz(func(t *testing.T, client, cuts, answers []byte) { checkGuard(t, t, client, cuts, answers) })
 }

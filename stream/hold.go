@@ -93,12 +93,12 @@ func (g *Guard) resume() error {
 	return g.start(h.text)
 }
 
-// stalled reports whether a start command is held and nothing more can be read
-// meanwhile. The client may have closed its half of the connection: the results
+// stalled reports whether nothing more can be read while a start command is held.
+// The client may have closed its half of the connection: the results
 // of the session before are still to come, but not for ever.
 func (g *Guard) stalled() bool {
 	in := &g.in
-	if in.held == nil || !in.held.full() && !in.leftInOrder() {
+	if !in.held.full() && !in.leftInOrder() {
 		return false
 	}
 	if !in.timed && in.err != nil {

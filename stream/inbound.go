@@ -12,8 +12,9 @@ import (
 
 // inbound is how far the client's frames have been read.
 type inbound struct {
-	codec codec
-	left  int64 // of a payload that goes on as it comes
+	codec     codec
+	left      int64     // of a payload that goes on as it comes
+	fragments ws.OpCode // of the message that comes in fragments: text, binary, or 0 for none
 
 	// unit is the frame that is being read: its header, and as much of its
 	// payload as has to be known before any of it goes on.
@@ -28,11 +29,10 @@ type inbound struct {
 	taken  int    // bytes of it that have been looked at
 	pooled *[stashSize]byte
 
-	fragments ws.OpCode // of the message that comes in fragments: text, binary, or 0 for none
-	opening   bool      // no byte of the audio that comes in fragments has come yet
-	text      []byte    // the command that comes in fragments, unmasked
-	first     ws.Header // of the command's first frame
-	empties   int       // empty fragments of the command after the first
+	opening bool      // no byte of the audio that comes in fragments has come yet
+	text    []byte    // the command that comes in fragments, unmasked
+	first   ws.Header // of the command's first frame
+	empties int       // empty fragments of the command after the first
 
 	held *heldStart // a start command that waits for the backend; nil for none
 
@@ -67,7 +67,7 @@ func (g *Guard) read(p []byte) (int, error) {
 		if n, err := g.sift(p); n > 0 || err != nil {
 			return n, err
 		}
-		if g.stalled() {
+		if in.held != nil && g.stalled() {
 			g.waitForAnswer()
 			continue
 		}
