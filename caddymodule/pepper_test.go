@@ -1,0 +1,58 @@
+package caddymodule
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// A pepper that is a mistake is given to no store, and a store that has it
+// already goes on.
+func TestR18_MisspeltPepperIsNeverAdded(t *testing.T) {
+	for i, pepper := range []string{"{env.PEPPER", "$PEPPER", "env.PEPPER", "x", "seasoned-not-by"} {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			s := newServer(t)
+			s.mustStart() // without a pepper
+			s.stop()
+			s.global = "pepper `" + pepper + "`"
+			err := s.start()
+			if err == nil || !strings.Contains(err.Error(), "opening the keystore: ") || !strings.Contains(err.Error(), ": pepper: ") || strings.Contains(err.Error(), "seasoned") {
+				t.Errorf("error %v", err)
+			}
+			s.global = ""
+			s.mustStart() // the store has none
+			s.stop()
+			if err := os.Remove(s.path); err != nil {
+				t.Fatal(err)
+			}
+			old, err := keystore.Open(t.Context(), keystore.Config{Path: s.path, CommandLine: true, Pepper: policy.NewSecret(pepper)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := old.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s.global = "pepper `" + pepper + "`"
+			_ = s.logged()
+			s.mustStart()
+			wantCounts(t, s.logged("the keystore has this pepper already, and keeps it"), 1)
+		})
+	}
+}
+
+func TestPepperThatIsAddedIsWarnedOf(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	s.keys = s.openStore()
+	s.account = s.newAccount("Test")
+	s.issue(keystore.NewKey{})
+	s.issue(keystore.NewKey{})
+	_ = s.logged()
+	s.global = "pepper 0123456789abcdef"
+	s.mustStart()
+	wantCounts(t, s.logged("the configured pepper was added to the keystore", `"digests":3`), 1, 1)
+}
