@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -89,7 +88,7 @@ func historyOfFlags(cmd *cobra.Command) (storeHistory, error) {
 	if len(config.Storage) == 0 {
 		return m, nil
 	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: cmd.Context()})
 	defer cancel()
 	module, err := ctx.LoadModule(&struct {
 		Storage json.RawMessage `json:"storage" caddy:"namespace=caddy.storage inline_key=module"`

@@ -136,6 +136,7 @@ func (g *gateway) load() {
 }
 
 func loadCaddyfile(text string) error {
+	caddy.DefaultStorage.Path = caddy.AppDataDir() // which was not the test's when the process started
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		return err

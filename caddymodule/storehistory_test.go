@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,115 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
+	"time"
 
 	"github.com/speechgate/speechgate/keystore"
 )
-
-// server is Caddy with a keystore and a storage, in this process, which can be
-// started and stopped.
-type server struct {
-	*gateway
-
-	dir     string
-	storage string
-	block   string // of the keystore option
-}
-
-// newServer has not been started.
-func newServer(t *testing.T) *server {
-	t.Helper()
-	dir := t.TempDir()
-	t.Setenv("XDG_DATA_HOME", dir)
-	t.Setenv("XDG_CONFIG_HOME", dir)
-	g := &gateway{
-		t: t, addr: freeAddr(t), scheme: "http://", backend: newBackend(t), site: defaultSite,
-		path: filepath.Join(dir, "store", "keystore.db"), logPath: filepath.Join(dir, "caddy.log"),
-	}
-	t.Cleanup(func() { _ = caddy.Stop() })
-	return &server{gateway: g, dir: dir, storage: filepath.Join(dir, "storage")}
-}
-
-// start loads the configuration: it starts the server, or reloads it.
-func (s *server) start() error {
-	text := strings.Replace(s.config(), "keystore sqlite "+s.path, "keystore sqlite "+s.path+s.block, 1)
-	return loadCaddyfile(strings.Replace(text, filepath.Join(s.dir, "storage"), s.storage, 1))
-}
-
-func (s *server) mustStart() {
-	s.t.Helper()
-	if err := s.start(); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *server) stop() {
-	s.t.Helper()
-	if err := caddy.Stop(); err != nil {
-		s.t.Fatal(err)
-	}
-	eventually(s.t, func() bool { // the keystore is closed a moment later
-		open := 0
-		stores.Range(func(any, any) bool { open++; return true })
-		_, err := os.Stat(s.path + "-wal")
-		return open == 0 && err != nil
-	})
-}
-
-// storeID is that of the store at the path.
-func (s *server) storeID() string {
-	s.t.Helper()
-	store, err := keystore.Open(s.t.Context(), keystore.Config{Path: s.path, CommandLine: true, MustExist: true})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer store.Close()
-	sum, err := store.Summary(s.t.Context())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return sum.ID
-}
-
-// memories is what the storage remembers, by path.
-func (s *server) memories() map[string]string {
-	s.t.Helper()
-	files, err := filepath.Glob(filepath.Join(s.storage, "speechgate", "keystores", "*"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	all := map[string]string{}
-	for _, file := range files {
-		var r remembered
-		text, err := os.ReadFile(file)
-		if err == nil {
-			err = json.Unmarshal(text, &r)
-		}
-		if err != nil {
-			s.t.Fatalf("%s: %v", file, err)
-		}
-		all[r.Path] = r.StoreID
-	}
-	return all
-}
-
-// refused starts the server, which must fail with an error that has all of this.
-func (s *server) refused(wants ...string) {
-	s.t.Helper()
-	err := s.start()
-	if err == nil {
-		s.t.Fatal("the server started")
-	}
-	for _, want := range wants {
-		if !strings.Contains(err.Error(), want) {
-			s.t.Errorf("error %q, want %q in it", err, want)
-		}
-	}
-	if _, err := os.Stat(s.path); err == nil && !strings.Contains(strings.Join(wants, " "), "empty") {
-		s.t.Errorf("there is a file at %s now", s.path)
-	}
-}
 
 const (
 	madeNew = "there was no keystore at this path, and a new, empty one was made"
@@ -390,5 +284,33 @@ func TestR18_MemoryHoldsNoSecret(t *testing.T) {
 	}
 	if strings.Contains(s.log(), "canary") {
 		t.Error("the log shows the pepper")
+	}
+}
+
+// Servers that share a storage share the memory: the error says whose the
+// keystore was.
+func TestMissingKeystoreNamesTheOtherHost(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := fmt.Errorf("keystore /k.db: %w", keystore.ErrNoStore)
+	opened := time.Date(2026, 11, 28, 10, 32, 55, 0, time.UTC)
+	for before, want := range map[string]string{
+		host:    "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z: correct the path",
+		"":      "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z: correct the path",
+		"web-1": "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z by host web-1: correct the path",
+	} {
+		got := missing(gone, &remembered{StoreID: "0123", Path: "/other.db", Host: before, Opened: opened})
+		if !strings.Contains(got.Error(), want) || !errors.Is(got, keystore.ErrNoStore) {
+			t.Errorf("host %q: error %q, want %q", before, got, want)
+		}
+	}
+	full := errors.New("disk full")
+	if got := missing(full, &remembered{StoreID: "0123"}); got != full { //nolint:errorlint // the same error
+		t.Errorf("another error becomes %q", got)
+	}
+	if got := missing(gone, nil); got.Error() != gone.Error() {
+		t.Errorf("without a memory the error is %q", got)
 	}
 }

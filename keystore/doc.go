@@ -32,6 +32,14 @@
 // Last uses of keys alone need not be durable. They have a connection of their own,
 // whose commits sync nothing but for a checkpoint.
 //
+// # Opening
+//
+// [Open] makes a store where there is none, unless [Config.MustExist] forbids it.
+// It refuses a file that other users can write, or whose directory they can
+// write. A server writes a row before it serves, because SQLite reports a
+// read-only file or a full disk only then. The log has one line for each opening,
+// with the store's ID and the number of its accounts and keys.
+//
 // # Secrets
 //
 // Of a secret only SHA-256 is kept or, with a pepper, HMAC-SHA-256(pepper,
@@ -39,7 +47,7 @@
 // add nothing. Imported keys and service passwords may be weaker: against who
 // steals the file, the pepper guards them. A pepper can be given to a store that
 // has none, which is irreversible and ends the service of processes that do not
-// have it.
+// have it. [Config.PepperFault] keeps a pepper that is a mistake from being given.
 //
 // # Audit trail
 //

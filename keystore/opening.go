@@ -13,11 +13,11 @@ import (
 // make one. The file is missing, or it is empty.
 var ErrNoStore = errors.New("there is no keystore")
 
-// noStore says in which way a keystore is missing. It is an ErrNoStore.
-type noStore struct{ text string }
+// noStoreError says in which way a keystore is missing. It is an ErrNoStore.
+type noStoreError struct{ text string }
 
-func (e *noStore) Error() string        { return e.text }
-func (e *noStore) Is(target error) bool { return target == ErrNoStore }
+func (e *noStoreError) Error() string        { return e.text }
+func (e *noStoreError) Is(target error) bool { return target == ErrNoStore }
 
 // Summary describes a store: what the log says of each opening.
 type Summary struct {

@@ -79,7 +79,7 @@ func asNobody(t *testing.T, path string, env ...string) string {
 // directory that this user can reach.
 func nobodysStore(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "speechgate-test-")
+	dir, err := os.MkdirTemp("", "speechgate-test-") //nolint:usetesting // others cannot reach what is in t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,12 +52,10 @@ func checkModes(path string) error {
 }
 
 func whoWrites(fi os.FileInfo) string {
-	switch {
-	case fi.Mode().Perm()&0o002 != 0:
+	if fi.Mode().Perm()&0o002 != 0 {
 		return "all users"
-	default:
-		return "its group"
 	}
+	return "its group"
 }
 
 // directoriesOf lists the directory of path and, if path is a symbolic link, the
@@ -65,8 +63,8 @@ func whoWrites(fi os.FileInfo) string {
 func directoriesOf(path string) []string {
 	dirs := []string{filepath.Dir(path)}
 	if target, err := filepath.EvalSymlinks(path); err == nil {
-		real, err := filepath.EvalSymlinks(dirs[0])
-		if dir := filepath.Dir(target); err != nil || dir != real {
+		linked, err := filepath.EvalSymlinks(dirs[0])
+		if dir := filepath.Dir(target); err != nil || dir != linked {
 			dirs = append(dirs, dir)
 		}
 	}

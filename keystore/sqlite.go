@@ -82,8 +82,8 @@ func sqliteDSN(path string, to purpose) string {
 var (
 	errReplaced = errors.New("another file was put in its place")
 
-	errGone  error = &noStore{"there is no file at this path"}
-	errEmpty error = &noStore{"the file is empty: put a keystore in its place"}
+	errGone  error = &noStoreError{"there is no file at this path"}
+	errEmpty error = &noStoreError{"the file is empty: put a keystore in its place"}
 )
 
 // readerIdle is how long a connection is kept that no lookup needs: each has
@@ -328,7 +328,7 @@ func (s *Store) explain(err error) error {
 
 // advise says what an operator can do about err, unless err says so already.
 func (s *Store) advise(err error) error {
-	if done := (*advised)(nil); errors.As(err, &done) {
+	if done := (*advisedError)(nil); errors.As(err, &done) {
 		return err
 	}
 	if isAccess(err) {
@@ -339,19 +339,19 @@ func (s *Store) advise(err error) error {
 	return explain(err)
 }
 
-// advised is an error with advice for an operator.
-type advised struct {
+// advisedError is an error with advice for an operator.
+type advisedError struct {
 	error
 	advice string
 }
 
-func (e *advised) Error() string { return e.error.Error() + ": " + e.advice }
-func (e *advised) Unwrap() error { return e.error }
+func (e *advisedError) Error() string { return e.error.Error() + ": " + e.advice }
+func (e *advisedError) Unwrap() error { return e.error }
 
 // withAdvice appends advice, if there is any, to err.
 func withAdvice(err error, advice string) error {
 	if advice == "" {
 		return err
 	}
-	return &advised{err, advice}
+	return &advisedError{err, advice}
 }

@@ -1,0 +1,117 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// server is Caddy with a keystore and a storage, in this process, which can be
+// started and stopped.
+type server struct {
+	*gateway
+
+	dir     string
+	storage string
+	block   string // of the keystore option
+}
+
+// newServer has not been started.
+func newServer(t *testing.T) *server {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	g := &gateway{
+		t: t, addr: freeAddr(t), scheme: "http://", backend: newBackend(t), site: defaultSite,
+		path: filepath.Join(dir, "store", "keystore.db"), logPath: filepath.Join(dir, "caddy.log"),
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	return &server{gateway: g, dir: dir, storage: filepath.Join(dir, "storage")}
+}
+
+// start loads the configuration: it starts the server, or reloads it.
+func (s *server) start() error {
+	text := strings.Replace(s.config(), "keystore sqlite "+s.path, "keystore sqlite "+s.path+s.block, 1)
+	return loadCaddyfile(strings.Replace(text, filepath.Join(s.dir, "storage"), s.storage, 1))
+}
+
+func (s *server) mustStart() {
+	s.t.Helper()
+	if err := s.start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *server) stop() {
+	s.t.Helper()
+	if err := caddy.Stop(); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, func() bool { // the keystore is closed a moment later
+		open := 0
+		stores.Range(func(any, any) bool { open++; return true })
+		_, err := os.Stat(s.path + "-wal")
+		return open == 0 && err != nil
+	})
+}
+
+// storeID is that of the store at the path.
+func (s *server) storeID() string {
+	s.t.Helper()
+	store, err := keystore.Open(s.t.Context(), keystore.Config{Path: s.path, CommandLine: true, MustExist: true})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer store.Close()
+	sum, err := store.Summary(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return sum.ID
+}
+
+// memories is what the storage remembers, by path.
+func (s *server) memories() map[string]string {
+	s.t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.storage, "speechgate", "keystores", "*"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, file := range files {
+		var r remembered
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(text, &r)
+		}
+		if err != nil {
+			s.t.Fatalf("%s: %v", file, err)
+		}
+		all[r.Path] = r.StoreID
+	}
+	return all
+}
+
+// refused starts the server, which must fail with an error that has all of this.
+func (s *server) refused(wants ...string) {
+	s.t.Helper()
+	err := s.start()
+	if err == nil {
+		s.t.Fatal("the server started")
+	}
+	for _, want := range wants {
+		if !strings.Contains(err.Error(), want) {
+			s.t.Errorf("error %q, want %q in it", err, want)
+		}
+	}
+	if _, err := os.Stat(s.path); err == nil && !strings.Contains(strings.Join(wants, " "), "empty") {
+		s.t.Errorf("there is a file at %s now", s.path)
+	}
+}
