@@ -40,6 +40,8 @@ var arrows = map[string]struct {
 	"bench":       {may: []string{"keystore", "policy"}},
 	"bench/floor": {caddy: true},
 
+	"e2e/neighbours": {may: []string{""}, caddy: true},
+
 	"docs/examples/issue-key": {std: true},
 }
 

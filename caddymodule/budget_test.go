@@ -210,17 +210,7 @@ func heapInUse() int64 {
 func TestR21_AFullMemoryRefusesNoKeyOutsideOfForms(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, secret := g.issue(keystore.NewKey{})
-	full := (&memoryBudget{memory: unjudged, most: defaultMaxHeads}).reservation(func() { t.Error("the newest was cut") })
-	full.begun = time.Now().Add(time.Hour)
-	if !full.Reserve(defaultMaxHeads) {
-		t.Fatal("the memory is not empty")
-	}
-	t.Cleanup(func() {
-		full.Release(defaultMaxHeads)
-		if !nothingHeld() {
-			t.Error("not everything is given back")
-		}
-	})
+	fillMemory(t)
 	large := strings.Repeat("x", 100_000)
 	for name, request := range map[string]string{
 		"in the query":      g.form("/v1/recognize?u="+secret, [2]string{"d", large}, [2]string{"a", audio}),
@@ -237,6 +227,49 @@ func TestR21_AFullMemoryRefusesNoKeyOutsideOfForms(t *testing.T) {
 	}
 	wantNoMemory(t, conn)
 	if log := g.log(); !strings.Contains(log, `"reason":"limit_reached"`) || !strings.Contains(log, "the forms of other requests hold all of max_heads") {
+		t.Error("the log does not say why")
+	}
+}
+
+// fillMemory holds all memory for what is not judged yet, until the test ends.
+func fillMemory(t *testing.T) {
+	t.Helper()
+	full := (&memoryBudget{memory: unjudged, most: defaultMaxHeads}).reservation(func() { t.Error("the newest was cut") })
+	full.begun = time.Now().Add(time.Hour)
+	if !full.Reserve(defaultMaxHeads) {
+		t.Fatal("the memory is not empty")
+	}
+	t.Cleanup(func() {
+		full.Release(defaultMaxHeads)
+		holdsSoon(t, "everything is given back", nothingHeld)
+	})
+}
+
+// TestR21_LongStartCommandsShareTheMemoryOfForms holds that start commands count with the
+// heads of forms, and that short ones are always heard.
+func TestR21_LongStartCommandsShareTheMemoryOfForms(t *testing.T) {
+	g := streamGateway(t, "")
+	_, key := g.issue(keystore.NewKey{})
+	words := "s 16K -a-general profileWords=\"" + strings.Repeat("word", 25_000) + "\" authorization=" + key
+	c := g.dialStream("").upgraded()
+	c.text("%s", words)
+	c.want("s")
+	_ = c.conn.Close()
+
+	holdsSoon(t, "everything is given back", nothingHeld)
+	fillMemory(t)
+	c = g.dialStream("").upgraded()
+	c.start(key)
+	c.want("s")
+	_ = c.conn.Close()
+	c = g.dialStream("").upgraded()
+	frame := wsFrame(1, c.masked, []byte(words))
+	if _, err := c.conn.Write(frame[:len(frame)/2]); err != nil {
+		t.Fatal(err)
+	}
+	c.want("s can't connect to recognizer server")
+	c.ends()
+	if log := g.log(); !strings.Contains(log, `"reason":"limit_reached"`) {
 		t.Error("the log does not say why")
 	}
 }

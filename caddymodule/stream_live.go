@@ -40,6 +40,7 @@ type liveStream struct {
 	unwatch func()
 	timer   *time.Timer // strikes when time alone ends it
 	ended   bool
+	memory  *reservation // for its first start command; nil where that is short
 }
 
 // recheckFault is how long after a fault of the keystore a stream is looked at
@@ -63,6 +64,8 @@ func newLiveStream(x *exchange) *liveStream {
 		Authorize:       s.authorize,
 		Refused:         s.refused,
 		UpstreamRefused: s.upstreamRefused,
+		Reserve:         s.reserve,
+		Release:         s.unreserve,
 		OnClose:         func() { s.stop(nil) },
 		StartTime:       time.Duration(x.gate.StartTimeout),
 		MaxCommand:      x.gate.MaxCommand,
@@ -70,6 +73,28 @@ func newLiveStream(x *exchange) *liveStream {
 		PartingTime:     partingTime,
 	})
 	return s
+}
+
+// reserve asks for memory for a first start command.
+func (s *liveStream) reserve(n int) bool {
+	s.mu.Lock()
+	if s.memory == nil {
+		s.memory = s.x.gate.app.heads.reservation(func() {
+			// It is called under the lock of the memory, and an end gives memory back.
+			go s.guard.Cut(s.x.gate.api.Stream.Refusal(policy.LimitReached))
+		})
+	}
+	memory := s.memory
+	s.mu.Unlock()
+	return memory.Reserve(n)
+}
+
+// unreserve gives memory back that reserve has got.
+func (s *liveStream) unreserve(n int) {
+	s.mu.Lock()
+	memory := s.memory
+	s.mu.Unlock()
+	memory.Release(n)
 }
 
 // authorize judges a start command.

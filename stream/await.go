@@ -92,8 +92,8 @@ func (g *Guard) reserve() error {
 		return nil
 	}
 	if !g.cfg.Reserve(int(more)) {
-		g.refuse(policy.Throttled, "too many bytes of commands are held for streams that have shown no key",
-			parting{text: g.cfg.Rules.Refusal(policy.Throttled), inRead: true})
+		g.refuse(policy.LimitReached, "too many bytes of commands are held for streams that have shown no key",
+			parting{text: g.cfg.Rules.Refusal(policy.LimitReached), inRead: true})
 		return errEnded
 	}
 	g.reserved.Add(more)

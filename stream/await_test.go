@@ -176,7 +176,7 @@ func TestR21_WhatIsHeldBeforeAKeyIsKnownIsReserved(t *testing.T) {
 		if <-awaited {
 			t.Error("the stream goes on")
 		}
-		r.wantRefused(policy.Throttled)
+		r.wantRefused(policy.LimitReached)
 		b.wantAllBack(t)
 	})
 	t.Run("free for short commands", func(t *testing.T) {

@@ -61,7 +61,7 @@ type Config struct {
 
 	// Refused is told why a client is sent away, where Authorize does not know
 	// the reason: RequestMalformed if what the client sent cannot be read, is out
-	// of turn, or did not come in time, Throttled if Reserve refused, and
+	// of turn, or did not come in time, LimitReached if Reserve refused, and
 	// Undecided if the backend broke the protocol. The detail quotes nothing of
 	// what was sent. Refused is called at most once, from any goroutine.
 	// Default: none.
@@ -77,7 +77,7 @@ type Config struct {
 	// Reserve asks for leave to hold n more bytes of a client's first start
 	// command, and Release gives bytes back. They are called for what goes beyond
 	// FreeCommand bytes, until the command has been authorized or the stream has
-	// ended. Where Reserve returns false the client is sent away, as Throttled.
+	// ended. Where Reserve returns false the client is sent away, as LimitReached.
 	// Both are called from any goroutine. Default: there is no limit but
 	// MaxCommand.
 	Reserve func(n int) bool
