@@ -71,11 +71,11 @@ type App struct {
 
 	// How much memory the heads of forms may take before they are judged, in bytes,
 	// in the whole process: `max_head` of a gate bounds one head, and this bounds all
-	// of them. Heads of up to 4 KiB are not counted, and neither are those of requests
-	// with a valid key in the query or in a header. When everything is held, the oldest
-	// head makes room for the next, and its request gets 503. A head that is counted
-	// has 30 seconds to arrive, and one more for each 8 KiB. From 1 MiB to 64 GiB.
-	// Default: 256 MiB.
+	// of them. The first start command of a stream counts as a head. Heads of up to
+	// 4 KiB are not counted, and neither are those of requests with a valid key in the
+	// query or in a header. When everything is held, the oldest head makes room for the
+	// next, and its request gets 503. A head that is counted has 30 seconds to arrive,
+	// and one more for each 8 KiB. From 1 MiB to 64 GiB. Default: 256 MiB.
 	MaxHeads int64 `json:"max_heads,omitempty"`
 
 	ctx     caddy.Context // for the start only
