@@ -1,14 +1,14 @@
 // Package credential finds the API key in a request and swaps it for the
 // backend's, without parsing or holding the audio that follows.
 //
-// What it looks at is edited as text, byte for byte: queries are never decoded
-// and encoded again, and a multipart body is read up to the part that holds
-// the audio and no further. Whatever two parsers could read differently is
-// refused, because the backend's parser is not ours.
+// The package edits requests as text, byte for byte: it never decodes a query and
+// encodes it again, and it reads a multipart body up to the part that holds the audio
+// and no further. It refuses a request in which two parsers could find different keys,
+// because the backend has another parser than the gate. It refuses nothing else: real
+// clients write file names, labels and line breaks in many ways.
 //
-// The order of calls is [Find], then [Finding.ReadForm] where
-// [Finding.NeedsForm] says so, then [Finding.Credential], or [Finding.Unchecked], to
-// judge, then [Finding.Swap].
+// The order of calls is [Find], then [Finding.ReadForm] if [Finding.NeedsForm] says so,
+// then [Finding.Credential], or [Finding.Unchecked], to judge, then [Finding.Swap].
 package credential
 
 import (
@@ -89,8 +89,8 @@ func Find(r *http.Request, api *dialect.API, route *dialect.Route) (f Finding) {
 	return f
 }
 
-// Credential returns the one key that the request bears where its operation
-// reads it, or why there is none to judge.
+// Credential returns the one key that the request has where its operation reads
+// it, or why there is none to judge.
 func (f *Finding) Credential() (policy.Secret, *Fault) {
 	secret, fault := f.Unchecked()
 	if fault == nil {

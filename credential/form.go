@@ -104,20 +104,20 @@ func (f *Finding) sniff(r *http.Request) error {
 
 // readParts reads part after part until the audio begins or the form ends.
 func (f *Finding) readParts(r *headReader) error {
-	delimiter := delimiter{whole: "--" + f.boundary}
-	delimiter.shortest = delimiter.whole[:len("--")+len(f.shortest)]
+	d := delimiter{whole: "--" + f.boundary}
+	d.shortest = d.whole[:len("--")+len(f.shortest)]
 	if f.quoted { // and longer for those who take the quotation marks for part of it
-		delimiter.shortest = delimiter.whole
+		d.shortest = d.whole
 	}
 	// One client library puts a line break in front of the first boundary.
-	if err := r.fill(len("\r\n") + len(delimiter.whole)); err != nil {
+	if err := r.fill(len("\r\n") + len(d.whole)); err != nil {
 		return err
 	}
 	r.skip("\r\n")
-	if !r.skip(delimiter.whole) {
+	if !r.skip(d.whole) {
 		return malformed("a body that does not begin with its boundary")
 	}
-	start := r.pos - len(delimiter.whole)
+	start := r.pos - len(d.whole)
 	for {
 		last, err := r.endOfDelimiter()
 		if err != nil {
@@ -126,7 +126,7 @@ func (f *Finding) readParts(r *headReader) error {
 		if last {
 			return r.end()
 		}
-		head, err := f.partHeader(r, delimiter)
+		head, err := f.partHeader(r, d)
 		if err != nil {
 			return err
 		}
@@ -134,14 +134,14 @@ func (f *Finding) readParts(r *headReader) error {
 			f.form.audio = true
 			return nil
 		}
-		value, err := r.content(delimiter)
+		value, err := r.content(d)
 		if err != nil {
 			return err
 		}
 		if !head.lengthFits(r.buf, value) {
 			return malformed("a part whose Content-Length is not its length")
 		}
-		next := r.pos - len(delimiter.whole)
+		next := r.pos - len(d.whole)
 		part := copyOf{whole: span{start, next}, value: value, length: head.length}
 		if err := f.findInPart(r.buf[value.from:value.to], head, part); err != nil {
 			return err

@@ -55,7 +55,7 @@ func fieldNamed(name string) field {
 // The name of every part must be sure: no parser may take the part for another one
 // that matters. Nothing else matters in the header of the part that holds the audio,
 // because the API reads no key from there on.
-func (f *Finding) partHeader(r *headReader, delimiter delimiter) (partHead, error) {
+func (f *Finding) partHeader(r *headReader, d delimiter) (partHead, error) {
 	var head partHead
 	var loose *Fault // what only the header of the audio may have
 	var seen field
@@ -66,7 +66,7 @@ func (f *Finding) partHeader(r *headReader, delimiter delimiter) (partHead, erro
 		switch {
 		case err != nil:
 			return head, err
-		case strings.Contains(line, delimiter.shortest):
+		case strings.Contains(line, d.shortest):
 			return head, malformed("the header of a part has a boundary in it")
 		}
 		if line == "" {
@@ -80,17 +80,17 @@ func (f *Finding) partHeader(r *headReader, delimiter delimiter) (partHead, erro
 			loose = errPartLine
 			continue
 		}
-		field := fieldNamed(name)
-		if field != fieldOther && seen&field != 0 {
-			if field == fieldDisposition {
+		which := fieldNamed(name)
+		if which != fieldOther && seen&which != 0 {
+			if which == fieldDisposition {
 				return head, errPartTwice
 			}
 			loose = errPartTwice
 			continue
 		}
-		seen |= field
+		seen |= which
 		value = strings.Trim(value, " ")
-		switch field {
+		switch which {
 		case fieldOther:
 		case fieldDisposition:
 			if fault := head.disposition(value); fault != nil {
@@ -100,7 +100,7 @@ func (f *Finding) partHeader(r *headReader, delimiter delimiter) (partHead, erro
 			from := start + strings.LastIndex(line, value)
 			head.length = span{from, from + len(value)}
 		default:
-			if fault := head.content(field, strings.ToLower(value)); fault != nil {
+			if fault := head.content(which, strings.ToLower(value)); fault != nil {
 				loose = fault
 			}
 		}
@@ -123,8 +123,8 @@ var errPartTwice = malformed("the header of a part has a field twice")
 
 // content reads a field that says how the content is read. The fault is one that
 // matters whatever the part's name.
-func (h *partHead) content(field field, value string) *Fault {
-	switch field {
+func (h *partHead) content(which field, value string) *Fault {
+	switch which {
 	case fieldTransferEncoding:
 		switch value {
 		case "", "binary", "8bit", "7bit": // the words for no encoding

@@ -68,7 +68,10 @@ func (f *Finding) checkAlias(name, alias string) *Fault {
 	}
 	for i := range f.places {
 		place := &f.places[i]
-		if place.In == dialect.Part && place.Name != name && sameName(alias, place.Name) {
+		if place.In != dialect.Part || place.Name == name || len(alias) < len(place.Name) {
+			continue
+		}
+		if sameName(alias, place.Name) {
 			return malformed("the name of the part " + place.Name + " is spelled in another way, or is in another part's header")
 		}
 	}

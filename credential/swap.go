@@ -85,11 +85,10 @@ func CheckUpstreamKey(key policy.Secret) error {
 	return nil
 }
 
-// Swap replaces the copies of the client's key in r by what up says, and, in
-// every mode, gives a body the Content-Type under which all parsers read it as
-// it was read here. It edits
-// r's header, URL.RawQuery and body in place; r must be the request that Find
-// and ReadForm saw. Only after a Credential without fault.
+// Swap replaces the copies of the client's key in r by what up says. In every mode it
+// gives the body a Content-Type under which no parser finds another key in it. Swap
+// edits the header, URL.RawQuery and body of r in place; r must be the request that
+// Find and ReadForm saw. Call Swap only after a Credential without fault.
 func (f *Finding) Swap(r *http.Request, up Upstream) {
 	f.swapHeader(r.Header, up)
 	if f.query.place != nil {
