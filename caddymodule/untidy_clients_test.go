@@ -50,7 +50,7 @@ func TestR19_RealClientsUntidyFormsPass(t *testing.T) {
 				t.Skipf("there is no %s on the PATH", client.program)
 			}
 			g.backend.received()
-			out, err := exec.CommandContext(t.Context(), client.program, client.args...).CombinedOutput() //nolint:gosec // of the table above
+			out, err := exec.CommandContext(t.Context(), client.program, client.args...).CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "hello") {
 				t.Fatalf("the client got %q, %v; log:\n%s", out, err, g.log())
 			}

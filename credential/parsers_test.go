@@ -47,7 +47,7 @@ const nodePath = "/usr/share/nodejs"
 func (p foreign) read(t *testing.T, lines []string) (answers [][]seenPart) {
 	t.Helper()
 	environment := append(os.Environ(), "NODE_PATH="+os.Getenv("NODE_PATH")+":"+nodePath)
-	probe := exec.CommandContext(t.Context(), p.probe[0], p.probe[1:]...) //nolint:gosec // of the table above
+	probe := exec.CommandContext(t.Context(), p.probe[0], p.probe[1:]...)
 	probe.Env = environment
 	if err := probe.Run(); err != nil {
 		if os.Getenv("CI") != "" {
@@ -55,7 +55,7 @@ func (p foreign) read(t *testing.T, lines []string) (answers [][]seenPart) {
 		}
 		t.Skipf("%s is not installed", p.name)
 	}
-	command := exec.CommandContext(t.Context(), p.command[0], p.command[1:]...) //nolint:gosec // of the table above
+	command := exec.CommandContext(t.Context(), p.command[0], p.command[1:]...)
 	command.Env = environment
 	command.Dir = filepath.Join("testdata", "parsers")
 	command.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
