@@ -28,17 +28,18 @@ func TestR19_CommandsInFragmentsGoOnAsOneFrame(t *testing.T) {
 	at := strings.Index(long, "認") + 1 // within a character
 	inKey := strings.Index(startText, clientKey) + 3
 	for name, sizes := range map[string][]int{
-		"two":                     {20},
-		"within the key":          {inKey},
-		"an empty first one":      {0},
-		"an empty one in between": {20, 0, 0},
-		"an empty last one":       {len(long)},
-		"empty ones alone":        {0, 0, len(long), 0},
-		"within a character":      {at},
-		"as gorilla does":         slices.Repeat([]int{4096}, len(long)/4096),
-		"as websocket-sharp does": slices.Repeat([]int{1016}, len(long)/1016),
-		"as npm websocket does":   slices.Repeat([]int{16384}, len(long)/16384),
-		"byte by byte":            slices.Repeat([]int{1}, 300),
+		"two":                          {20},
+		"within the key":               {inKey},
+		"an empty first one":           {0},
+		"an empty one in between":      {20, 0, 0},
+		"an empty last one":            {len(long)},
+		"empty ones alone":             {0, 0, len(long), 0},
+		"within a character":           {at},
+		"as gorilla does":              slices.Repeat([]int{4096}, len(long)/4096),
+		"as websocket-sharp does":      slices.Repeat([]int{1016}, len(long)/1016),
+		"as npm websocket does":        slices.Repeat([]int{16384}, len(long)/16384),
+		"as many empty ones as may be": append([]int{5}, make([]int, 64)...),
+		"byte by byte":                 slices.Repeat([]int{1}, 300),
 	} {
 		for _, mask := range [][]byte{nil, mask} {
 			t.Run(name, func(t *testing.T) {

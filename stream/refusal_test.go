@@ -43,7 +43,7 @@ func TestR19_WhatIsOutOfPlaceEndsTheStream(t *testing.T) {
 		"a start within a start in fragments":  {nil, rawFrame(0x01, nil, 0, []byte(startText)), malformed, unreadable},
 		"audio within a start in fragments":    {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte(startText)), audio("x")), malformed, unreadable},
 		"fragments that are too large in all":  {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte(startText+" x=")), rawFrame(0x80, nil, 0, bytes.Repeat([]byte("y"), 1<<20))), malformed, unreadable},
-		"empty fragments without an end":       {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte("s")), bytes.Repeat(rawFrame(0x00, nil, 0, nil), 65)), malformed, unreadable},
+		"too many empty fragments":             {nil, slices.Concat(inFragments(1, nil, startText, append([]int{5}, make([]int, 65)...)...)...), malformed, unreadable},
 		"fragments that are no UTF-8":          {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte(startText+" x=\xe9")), rawFrame(0x80, nil, 0, []byte("\x9f"))), malformed, unreadable},
 		"fragments with an unknown key":        {nil, slices.Concat(rawFrame(0x01, nil, 0, []byte("s authorization=")), rawFrame(0x80, nil, 0, []byte("OTHER"))), judged, denied},
 		"fragments of audio that have nothing": {begun, slices.Concat(rawFrame(0x02, nil, 0, nil), rawFrame(0x80, nil, 0, nil)), malformed, unreadable},
@@ -207,8 +207,12 @@ func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 			r.answer(text("e"))
 			r.wantClient(textOf("e"))
 			time.Sleep(2 * short) // there is no hurry in between
+			began := time.Now()
 			go drip(r, frame)
 			r.wantClient(textOf(unreadable))
+			if took := time.Since(began); took > 4*short {
+				t.Errorf("the clock struck after %s", took)
+			}
 			<-r.done
 			r.wantRefused(malformed)
 		})
