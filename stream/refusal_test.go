@@ -192,12 +192,12 @@ func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 		})
 	}
 	later := func(cfg *stream.Config) { cfg.CommandTime = short }
-	long := rawFrame(0x01, nil, 0, []byte(startText))
-	for name, frame := range map[string][]byte{
-		"a second start":                    startFrame,
-		"a Ping":                            rawFrame(0x89, nil, 0, make([]byte, 100)),
-		"a second start in fragments":       slices.Concat(long, bytes.Repeat(rawFrame(0x00, nil, 0, nil), 30)),
-		"fragments and whole Pongs between": slices.Concat(long, bytes.Repeat(rawFrame(0x8A, nil, 0, nil), 30)),
+	first := rawFrame(0x01, nil, 0, []byte(startText))
+	for name, test := range map[string]struct{ atOnce, slowly []byte }{
+		"a second start":                    {nil, startFrame},
+		"a Ping":                            {nil, rawFrame(0x89, nil, 0, make([]byte, 100))},
+		"a second start in fragments":       {first, bytes.Repeat(rawFrame(0x00, nil, 0, nil), 30)},
+		"fragments and whole Pongs between": {first, bytes.Repeat(rawFrame(0x8A, nil, 0, nil), 30)},
 	} {
 		t.Run(name+", drop by drop", func(t *testing.T) {
 			r := newRig(t, later)
@@ -208,7 +208,8 @@ func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 			r.wantClient(textOf("e"))
 			time.Sleep(2 * short) // there is no hurry in between
 			began := time.Now()
-			go drip(r, frame)
+			r.send(test.atOnce)
+			go drip(r, test.slowly)
 			r.wantClient(textOf(unreadable))
 			if took := time.Since(began); took > 4*short {
 				t.Errorf("the clock struck after %s", took)
