@@ -1,9 +1,11 @@
 package credential
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/speechgate/speechgate/policy"
@@ -133,6 +135,57 @@ func TestR21_AFormThatCannotBeReadGivesItsMemoryBack(t *testing.T) {
 			t.Errorf("%s: %d bytes are not given back", name, b.held)
 		}
 	}
+}
+
+// TestR18_LongHeadsShareNoMemory reads long heads at a time, whose buffers go from one to
+// the next: each body must give what its own client sent.
+func TestR18_LongHeadsShareNoMemory(t *testing.T) {
+	var readers sync.WaitGroup
+	for i := range 8 {
+		readers.Go(func() {
+			for size := 3000; size < 60_000; size += 1777 {
+				body := part("d", strings.Repeat(string(rune('a'+i)), size)) + part("u", ourKey) + part("a", "audio") + "--B0--\r\n"
+				r := upload("", formType, body)
+				f, secret, fault := find(panicking{}, r, testMaxHead)
+				if fault != nil || secret.Reveal() != ourKey {
+					t.Errorf("a head of %d is refused: %v", size, fault)
+				}
+				f.Swap(r, pass)
+				if got, err := io.ReadAll(r.Body); err != nil || string(got) != body {
+					t.Errorf("a body of %d is another when it is read again, %v", size, err)
+				}
+			}
+		})
+	}
+	readers.Wait()
+}
+
+// panicking fails outside of the test's own goroutine.
+type panicking struct{}
+
+func (panicking) Helper() {}
+
+func (panicking) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+func TestBuffersHaveTheSizeThatIsAskedFor(t *testing.T) {
+	var pools bufferPools
+	for _, size := range []int{8 << 10, 64 << 10, 1 << 20, 16 << 20, 5000, 4096, 1 << 30} {
+		if size > 16<<20 {
+			if pools.of(size) != nil {
+				t.Errorf("buffers of %d bytes are kept", size)
+			}
+			continue
+		}
+		buf := pools.get(size)
+		if len(buf) != 0 || cap(buf) != size {
+			t.Errorf("a buffer of %d has %d of %d bytes", size, len(buf), cap(buf))
+		}
+		pools.put(append(buf, "used"...))
+		if again := pools.get(size); len(again) != 0 || cap(again) != size {
+			t.Errorf("a used buffer of %d has %d of %d bytes", size, len(again), cap(again))
+		}
+	}
+	pools.put(nil)
 }
 
 type nopWriter struct{ http.ResponseWriter }

@@ -37,15 +37,18 @@ func (r *headReader) begin(src io.Reader, most int) {
 
 // release gives back what was read, which nobody may look at any more.
 func (r *headReader) release() {
+	r.leaveBuffer()
 	r.buf = nil
-	r.leaveChunk()
 	r.hold.release()
 }
 
-func (r *headReader) leaveChunk() {
+// leaveBuffer gives back the memory of buf.
+func (r *headReader) leaveBuffer() {
 	if r.chunk != nil {
 		chunks.Put(r.chunk)
 		r.chunk = nil
+	} else {
+		largeBuffers.put(r.buf)
 	}
 }
 
@@ -85,15 +88,19 @@ func (r *headReader) more() error {
 	}
 }
 
-// grow makes buf longer by half, so that it takes little more memory than it needs, and no
-// more than max.
+// grow makes buf twice as long.
 func (r *headReader) grow() error {
-	size := min(max(cap(r.buf)+cap(r.buf)/2, cap(r.buf)+headChunk), r.max)
+	size := 2 * cap(r.buf)
+	if size == 0 { // nothing was begun: this reads the start of a body, and no more
+		r.buf = make([]byte, 0, min(headChunk, r.max))
+		return nil
+	}
 	if err := r.hold.grow(size - r.hold.size); err != nil {
 		return err
 	}
-	r.buf = append(make([]byte, 0, size), r.buf...)
-	r.leaveChunk()
+	longer := append(largeBuffers.get(size), r.buf...)
+	r.leaveBuffer()
+	r.buf = longer
 	return nil
 }
 
