@@ -141,7 +141,7 @@ func (g *rig) send(tb testing.TB, c *gateCase, w *quiet, r *http.Request, gated 
 		_, _ = io.Copy(io.Discard, r.Body)
 		h := w.Header()
 		h["Content-Type"] = []string{"application/json"}
-		h["Content-Length"] = []string{"152"}
+		h["Content-Length"] = []string{"151"}
 		h["Date"] = []string{"Tue, 24 Nov 2026 00:00:00 GMT"}
 		w.WriteHeader(http.StatusOK)
 		_, err := w.Write(answer)
