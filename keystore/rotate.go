@@ -91,7 +91,7 @@ func checkRotate(now policy.Time, k *policy.Key) error {
 	case status != "active":
 		return refuse(ErrInvalid, "key %s cannot be rotated: it is %s; issue a new key instead", k.ID, status)
 	case !k.RevokeFrom.IsZero():
-		return refuse(ErrInvalid, "key %s cannot be rotated: it, or the key that issued it, has been, and it is revoked from %s on; rotate its successor, or issue a new key", k.ID, k.RevokeFrom)
+		return refuse(ErrInvalid, "key %s cannot be rotated: it is revoked from %s on already, since it or the key that issued it was rotated; rotate its successor, or issue a new key", k.ID, k.RevokeFrom)
 	}
 	return nil
 }
