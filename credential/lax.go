@@ -175,10 +175,10 @@ func decodeLax(text string) string {
 			return out.String()
 		}
 		r, n := unescape(after)
-		switch {
-		case n == 0:
+		switch n {
+		case 0:
 			out.WriteByte('%')
-		case n == 2:
+		case 2:
 			out.WriteByte(byte(r))
 		default:
 			out.WriteRune(r)
