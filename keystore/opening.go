@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// ErrNoStore: there is no keystore at the path, and Config.MustExist forbids to
+// ErrNoStore says that there is no keystore at the path, and Config.MustExist forbids to
 // make one. The file is missing, or it is empty.
 var ErrNoStore = errors.New("there is no keystore")
 
