@@ -133,17 +133,12 @@ func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
 // checkMaker refuses to make a keystore as root in the directory of another
 // user, whose server could not open it.
 func checkMaker(path, command string) error {
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		fi, err := os.Stat(dir)
-		if err != nil && dir != filepath.Dir(dir) {
-			continue // it would be made as well
-		}
-		if err != nil || os.Geteuid() != 0 {
-			return nil
-		}
-		if owner, known := ownerOf(fi); !known || owner == 0 {
-			return nil
-		}
-		return checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, nil)
+	if os.Geteuid() != 0 {
+		return nil
 	}
+	dir, fi := nearestDir(path) // missing directories would be made as well
+	if fi == nil {
+		return nil
+	}
+	return checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, nil)
 }

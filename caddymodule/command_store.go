@@ -229,7 +229,7 @@ func checkStore(path, command string) (exists bool, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case errors.Is(err, fs.ErrPermission):
-		if dir, fi := closed(path); fi != nil {
+		if dir, fi := nearestDir(path); fi != nil {
 			return false, checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, err)
 		}
 		return false, fmt.Errorf("keystore: %w", err)
@@ -240,8 +240,9 @@ func checkStore(path, command string) (exists bool, err error) {
 	return fi.Size() > 0, checkOwner(fi, "the keystore "+path, command, nil)
 }
 
-// closed finds the directory that keeps this user from path.
-func closed(path string) (string, os.FileInfo) {
+// nearestDir finds the directory of path or, if it does not exist or is closed to
+// this user, the nearest one above that is not.
+func nearestDir(path string) (string, os.FileInfo) {
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		if fi, err := os.Stat(dir); err == nil {
 			return dir, fi

@@ -174,10 +174,10 @@ var noKeyWords = []string{"none", "no", "off", "false", "null", "nil", "empty", 
 // checkUpstreamWord refuses what is meant as one of the words of upstream_key.
 func checkUpstreamWord(text string) error {
 	lower := strings.ToLower(text)
-	switch {
-	case lower == upstreamDrop || lower == upstreamPass:
+	switch lower {
+	case upstreamDrop, upstreamPass:
 		return fmt.Errorf("%q is no key: want %s, in lower case", text, lower)
-	case lower == "forward" || lower == "keep" || lower == "through":
+	case "forward", "keep", "through":
 		return fmt.Errorf("%q is no key: want %s, which sends the client's key to the backend", text, upstreamPass)
 	}
 	for _, word := range noKeyWords {

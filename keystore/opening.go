@@ -115,14 +115,15 @@ func (s *Store) tryWrite(ctx context.Context, db *database) error {
 // throw that log away. What is in it may be all that is left of a keystore.
 func checkAside(path string) error {
 	wal := path + "-wal"
-	aside, err := os.Stat(wal)
-	if err != nil || aside.Size() == 0 {
-		return nil
-	}
 	// A process that is just making the store has a -wal file too, but only after
 	// it has written to the file itself.
-	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
+	if !hasContent(wal) || hasContent(path) {
 		return nil
 	}
 	return fmt.Errorf("the file is missing or empty, but %s has the latest changes of a keystore: put the file that belongs to it back, or move %s away and restore a backup", wal, wal)
+}
+
+func hasContent(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.Size() > 0
 }
