@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -54,7 +55,7 @@ func (s *suite) idleStreams() error {
 		}
 	}
 	return s.compare("idle-streams", max(1, s.pairs/8), run(other), run(gate),
-		measure{name: "memory", unit: "KiB for each of " + fmt.Sprint(idleCount) + " streams without a command", target: 0.3, atMost: true})
+		measure{name: "memory", unit: "KiB for each of " + strconv.Itoa(idleCount) + " streams without a command", target: 0.3, atMost: true})
 }
 
 // idle opens streams that send nothing, and says what the proxy holds then.

@@ -186,7 +186,8 @@ func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
 		t.Errorf("%d forms of %d are refused, want %d or more", refused, forms, want)
 	}
 	for range most / size { // more forms, which take the places of the oldest
-		conns = append(conns, g.startForm(t, "", size))
+		conn := g.startForm(t, "", size)
+		defer conn.Close()
 	}
 	holdsSoon(t, "the log says why", func() bool {
 		log := g.log()

@@ -27,7 +27,7 @@ const smallDiskEnv = "SPEECHGATE_TEST_SMALL_DISK"
 func onSmallDisk(t *testing.T, bytes int) (dir string) {
 	t.Helper()
 	if os.Getenv(smallDiskEnv) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1") //nolint:gosec // this program
+		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
 		cmd.Env = append(os.Environ(), smallDiskEnv+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 		out, err := cmd.CombinedOutput()

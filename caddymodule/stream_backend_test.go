@@ -238,9 +238,13 @@ func TestR18_TheBackendsHandshakeStaysHere(t *testing.T) {
 	_, key := g.issue(keystore.NewKey{})
 	c := g.dialStream("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: a\r\n")
 	var head strings.Builder
-	for line, err := "", error(nil); line != "\r\n"; head.WriteString(line) {
-		if line, err = c.reader.ReadString('\n'); err != nil {
+	for {
+		line, err := c.reader.ReadString('\n')
+		if err != nil {
 			t.Fatal(err)
+		}
+		if head.WriteString(line); line == "\r\n" {
+			break
 		}
 	}
 	text := head.String()

@@ -213,8 +213,14 @@ func TestR18_AFaultThatEachRequestMeetsIsLoggedOnceAMinute(t *testing.T) {
 		after time.Duration
 		want  bool
 	}{
-		{0, true}, {0, false}, {time.Second, false}, {time.Minute - time.Millisecond, false},
-		{time.Minute, true}, {time.Minute, false}, {time.Hour, true}, {time.Hour + time.Minute, true},
+		{0, true},
+		{0, false},
+		{time.Second, false},
+		{time.Minute - time.Millisecond, false},
+		{time.Minute, true},
+		{time.Minute, false},
+		{time.Hour, true},
+		{time.Hour + time.Minute, true},
 	} {
 		if got := a.due(start.Add(c.after)); got != c.want {
 			t.Errorf("after %s: %t, want %t", c.after, got, c.want)

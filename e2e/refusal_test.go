@@ -110,6 +110,7 @@ func TestR16_ARefusalReachesClientsThatSend40MB(t *testing.T) {
 // and reads only when it has sent everything, gets the refusal as the gateway wrote it: from
 // the gateway itself, and through the proxies that stand in front of many.
 func TestR16_ARefusalOutlivesSpeech(t *testing.T) {
+	t.Parallel()
 	p, _, _ := newRefuser(t)
 	gate := strings.Replace(strings.TrimPrefix(p.base, "http://"), "localhost", "127.0.0.1", 1)
 	nginx := func(options string) func(t *testing.T) string {

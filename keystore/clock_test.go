@@ -101,7 +101,7 @@ func TestR3_TheClockIsNeverSlow(t *testing.T) {
 		c := m.clock(tells)
 		wasSetBack := false
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
-			now, real := c.Now(), m.mono+m.slept
+			now, passed := c.Now(), m.mono+m.slept
 			d := time.Duration(rapid.Int64Range(0, 7_200_000).Draw(t, "ms")) * time.Millisecond
 			switch rapid.IntRange(0, 3).Draw(t, "what") {
 			case 0:
@@ -118,7 +118,7 @@ func TestR3_TheClockIsNeverSlow(t *testing.T) {
 			wall := policy.Time(m.wall / time.Millisecond)
 			// Two moves of the wall clock that the clock does not look at.
 			slack := policy.Time(2 * clockJitter / 1000)
-			if passed := policy.Time((m.mono + m.slept - real) / time.Millisecond); then < now || then+slack < now+passed && (tells || !wasSetBack) {
+			if passed := policy.Time((m.mono + m.slept - passed) / time.Millisecond); then < now || then+slack < now+passed && (tells || !wasSetBack) {
 				t.Fatalf("%d ms passed, and the clock went from %s to %s", passed, now, then)
 			}
 			if then < wall {

@@ -191,8 +191,12 @@ func TestMeasureTheBundledSpeech(t *testing.T) {
 func TestMeasureFindsTonesBetweenSilences(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := rapid.SampledFrom([]pcm{
-			{rate: 8000, bits: 8, law: muLaw}, {rate: 8000, bits: 8, law: aLaw},
-			{rate: 8000, bits: 16}, {rate: 11025, bits: 16}, {rate: 16000, bits: 16}, {rate: 22050, bits: 16},
+			{rate: 8000, bits: 8, law: muLaw},
+			{rate: 8000, bits: 8, law: aLaw},
+			{rate: 8000, bits: 16},
+			{rate: 11025, bits: 16},
+			{rate: 16000, bits: 16},
+			{rate: 22050, bits: 16},
 		}).Draw(t, "layout")
 		f.channels = rapid.IntRange(1, 2).Draw(t, "channels")
 		ms := func(from, to int, label string) time.Duration {

@@ -17,7 +17,8 @@ func (g *Guard) frame() error {
 	in := &g.in
 	// A control frame does not stop the clock of the command that it comes within,
 	// nor does a fragment that another one follows.
-	if in.timed && in.header.Fin && !(in.fragments == ws.OpText && in.header.OpCode.IsControl()) {
+	within := in.fragments == ws.OpText && in.header.OpCode.IsControl()
+	if in.timed && in.header.Fin && !within {
 		if in.timed = false; !g.clock.stop() {
 			return errEnded
 		}

@@ -150,7 +150,7 @@ func (w *writer) payload() error {
 		}
 	case held:
 		h := o.holder()
-		if whole && h.size() == 0 && &o.masked(chunk)[0] == &chunk[0] && !(o.watched && w.g.keyRefused(chunk)) {
+		if whole && h.size() == 0 && &o.masked(chunk)[0] == &chunk[0] && (!o.watched || !w.g.keyRefused(chunk)) {
 			o.fate = passes // there is no key in it
 			w.at += len(chunk)
 			break

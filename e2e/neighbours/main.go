@@ -2,10 +2,10 @@
 package main
 
 import (
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
 	_ "github.com/caddyserver/cache-handler"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
 	_ "github.com/speechgate/speechgate"
 )
 

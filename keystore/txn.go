@@ -1,0 +1,97 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// txn is the transaction of a batch, as one of its writes sees it. After an
+// error exec, audit and changed do nothing: SQLite ends the whole transaction
+// on some errors, and what followed would be committed by itself.
+type txn struct {
+	*sql.Tx
+
+	ctx      context.Context // never ends: a transaction is not interrupted
+	store    *Store
+	changes  []change
+	head     *AuditHead // of the audit trail, once it is known
+	peppered bool       // the pepper has been checked
+	parties  parties    // what issuing keys has read, and nothing has changed since
+	err      error
+}
+
+// attempt runs one write so that it fails alone. A fatal error is one that the
+// whole transaction cannot survive.
+func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
+	if t.exec("SAVEPOINT one"); t.err != nil {
+		return nil, t.err
+	}
+	before, head := len(t.changes), t.head
+	if err = run(t); err == nil {
+		err = t.err
+	}
+	if err = fault(err); err != nil {
+		t.changes, t.head, t.parties, t.err = t.changes[:before], head, parties{}, nil
+		// Where SQLite ended the transaction there is no savepoint to return
+		// to, and nothing that ran before may be kept.
+		t.exec("ROLLBACK TO one")
+	}
+	t.exec("RELEASE one")
+	return err, t.err
+}
+
+// exec runs a statement.
+func (t *txn) exec(query string, args ...any) {
+	if t.err == nil {
+		_, t.err = t.ExecContext(t.ctx, query, args...)
+	}
+}
+
+// count is exec for a statement whose number of rows matters.
+func (t *txn) count(query string, args ...any) (int64, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	res, err := t.ExecContext(t.ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (t *txn) queryRow(query string, args ...any) *sql.Row {
+	return t.QueryRowContext(t.ctx, query, args...)
+}
+
+// The kinds of changes.
+const (
+	changedKey        = "key"         // ref: the stored digest
+	changedAccount    = "account"     // ref: the account's ID
+	changedNewAccount = "account_new" // ref: the account's ID; no cache can hold anything of it
+	changedJob        = "job"         // ref: the job's digest
+	changedJobs       = "jobs"        // any number of jobs
+	changedChildren   = "children"    // ref: the ID of the key that issued them
+	changedStore      = "store"       // everything, and the pepper
+)
+
+// change is an entry of the change feed.
+type change struct {
+	kind string
+	ref  []byte
+}
+
+// changed appends to the change feed. It comes last in a write, and returns
+// the first error of all.
+func (t *txn) changed(now policy.Time, kind string, ref []byte) error {
+	t.parties = parties{}
+	return t.announce(now, kind, ref)
+}
+
+// announce is changed for what is new, and changes nothing that was read.
+func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
+	t.changes = append(t.changes, change{kind, ref})
+	t.exec(`INSERT INTO feed (at, kind, ref) VALUES ($1, $2, $3)`, now, kind, ref)
+	return t.err
+}
