@@ -26,9 +26,14 @@ func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
 	}
 	want := dialect.StreamRules{
 		Start: "s", Pair: "authorization", End: "e", Audio: 'p', Started: "s", Failed: "p", Ended: "e",
-		Denied: "received illegal service authorization", By: rules.By,
-		Gateway: "can't connect to recognizer server", KeyRefused: []string{"authorization", "appkey", "api key"},
-		CutText: "p can't feed audio data to recognizer server", TimedOut: "e timeout occurred",
+		KeyRefused: []string{"authorization", "appkey", "api key"},
+		Gateway:    "can't connect to recognizer server",
+		Denied:     "received illegal service authorization", By: rules.By,
+		CutText:  "p can't feed audio data to recognizer server",
+		TimedOut: "e timeout occurred",
+	}
+	if got := rules.Unreachable(); got != "s can't connect to recognizer server" {
+		t.Errorf("where the backend opens no stream: %q", got)
 	}
 	if diff := cmp.Diff(want, *rules); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -56,6 +61,15 @@ func TestEveryDialectsStreamCanBeRun(t *testing.T) {
 		}
 		if rules.Audio == 0 || rules.Denied == "" || !strings.HasPrefix(rules.CutText, rules.Failed+" ") {
 			t.Errorf("%s: %+v lacks a message, or the byte of audio", name, rules)
+		}
+		if rules.Gateway == "" || rules.TimedOut == "" || len(rules.KeyRefused) == 0 {
+			t.Errorf("%s: %+v lacks a message, or what tells that a key is refused", name, rules)
+		}
+		for _, word := range rules.KeyRefused {
+			answer := strings.ToLower(rules.Unreachable() + rules.Refusal(policy.RequestMalformed) + rules.TimedOut)
+			if word == "" || word != strings.ToLower(word) || strings.Contains(answer, word) {
+				t.Errorf("%s: %q does not tell that a key is refused", name, word)
+			}
 		}
 	}
 }
