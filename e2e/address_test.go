@@ -1,0 +1,94 @@
+package e2e_test
+
+import (
+	"bytes"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestR4_AClientBehindAProxyCannotChooseItsAddress runs the proxies as docs/operations.md
+// says, and sends forged fields through them. The client is 127.0.0.2, the proxies 127.0.0.1.
+func TestR4_AClientBehindAProxyCannotChooseItsAddress(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has the address 127.0.0.2 on every machine")
+	}
+	p := newProgram(t, `{
+	admin off
+	servers {
+		trusted_proxies static 127.0.0.1/32
+		trusted_proxies_strict
+	}
+}
+http://:8080 {
+	speechgate amivoice
+	speechgate_sandbox amivoice
+}
+`)
+	p.start()
+	account := p.account()
+	_, own := p.key(account, "--allow", "127.0.0.2")
+	_, forged := p.key(account, "--allow", "192.0.2.99")
+	gate := strings.Replace(strings.TrimPrefix(p.base, "http://"), "localhost", "127.0.0.1", 1)
+	for name, start := range map[string]func(t *testing.T) string{
+		"nginx that appends": func(t *testing.T) string {
+			return startNginx(t, gate, "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;")
+		},
+		"nginx that replaces": func(t *testing.T) string {
+			return startNginx(t, gate, "proxy_set_header X-Forwarded-For $remote_addr;")
+		},
+		"HAProxy with forwardfor": func(t *testing.T) string { return startHAProxy(t, gate) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := start(t)
+			for _, field := range []string{"", "192.0.2.99", "192.0.2.99, 127.0.0.1"} {
+				if body := recognizeFrom(t, "127.0.0.2", addr, own, field); !strings.Contains(body, `"code":""`) {
+					t.Errorf("X-Forwarded-For %q: the key of the client's address is refused: %s", field, body)
+				}
+				if body := recognizeFrom(t, "127.0.0.2", addr, forged, field); !strings.Contains(body, `"code":"-"`) {
+					t.Errorf("X-Forwarded-For %q: the key of the forged address is let in: %s", field, body)
+				}
+			}
+		})
+	}
+}
+
+// recognizeFrom sends a recognition from a source address and returns the answer.
+func recognizeFrom(t *testing.T, source, addr, key, forwardedFor string) string {
+	t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for _, field := range [][2]string{{"u", key}, {"d", "-a-general"}, {"c", "LSB16K"}, {"a", strings.Repeat("\x00", 3200)}} {
+		if err := form.WriteField(field[0], field[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := form.Close(); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodPost, "http://"+addr+"/v1/recognize", &body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", form.FormDataContentType())
+	if forwardedFor != "" {
+		req.Header.Set("X-Forwarded-For", forwardedFor)
+	}
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
