@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -185,15 +186,15 @@ func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
 	if want := forms - most/size; refused < want {
 		t.Errorf("%d forms of %d are refused, want %d or more", refused, forms, want)
 	}
+	var later []net.Conn
 	for range most / size { // more forms, which take the places of the oldest
-		conn := g.startForm(t, "", size)
-		defer conn.Close()
+		later = append(later, g.startForm(t, "", size))
 	}
 	holdsSoon(t, "the log says why", func() bool {
 		log := g.log()
 		return strings.Count(log, `"reason":"limit_reached"`) >= refused && strings.Contains(log, reservationOldest)
 	})
-	for _, conn := range conns {
+	for _, conn := range slices.Concat(conns, later) {
 		_ = conn.Close()
 	}
 	holdsSoon(t, "everything is given back", nothingHeld)

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -74,9 +73,6 @@ const (
 	placeholderUser      = "http.auth.user.id" // Caddy's own, in access logs as user_id
 )
 
-// varRefused is the request variable that says that a decision was a refusal.
-const varRefused = "speechgate_refused"
-
 func (d *ruling) placeholder(name string) (any, bool) {
 	switch name {
 	case placeholderKey:
@@ -103,15 +99,12 @@ func (d *ruling) publish(r *http.Request) {
 		return
 	}
 	// A placeholder is worked out when somebody asks for it. A function that does so
-	// yields to what was set before. So the placeholders are set if another handler or
-	// an earlier decision has named a user, if an earlier decision was a refusal, and
-	// for streams, whose decisions may come while others read.
+	// yields to what was set before. So the placeholders are set if this is not the
+	// first decision on the request, if another handler has named a user, and for
+	// streams, whose decisions may come while others read.
+	_, again := repl.Get(placeholderReason)
 	_, named := repl.Get(placeholderUser)
-	refused, _ := caddyhttp.GetVar(r.Context(), varRefused).(bool)
-	if !d.reason.OK() {
-		caddyhttp.SetVar(r.Context(), varRefused, true)
-	}
-	if !named && !refused && d.operation != policy.Stream {
+	if !named && !again && d.operation != policy.Stream {
 		repl.Map(d.placeholder)
 		return
 	}
