@@ -72,8 +72,8 @@ type App struct {
 	// How much memory the heads of forms may take before they are judged, in bytes,
 	// in the whole process: `max_head` of a gate bounds one head, and this bounds all
 	// of them. The first start command of a stream counts as a head. Heads of up to
-	// 4 KiB are not counted, and neither are those of requests with a valid key in the
-	// query or in a header. When everything is held, the oldest head makes room for the
+	// 4 KiB are not counted, except over HTTP/2 and 3, where every form counts with 32
+	// KiB. Requests with a valid key in the query or in a header are not counted. When everything is held, the oldest head makes room for the
 	// next, and its request gets 503. A head that is counted has 30 seconds to arrive,
 	// and one more for each 8 KiB. From 1 MiB to 64 GiB. Default: 256 MiB.
 	MaxHeads int64 `json:"max_heads,omitempty"`
@@ -116,7 +116,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if cfg.PepperFault != nil {
-		a.logger.Warn("the pepper is taken only by a keystore that has it already", zap.Error(cfg.PepperFault))
+		a.logger.Warn("the configured pepper is too weak or misspelt for a keystore that does not have it already", zap.Error(cfg.PepperFault))
 	}
 	a.history = storeHistory{ctx.Storage(), a.logger}
 	a.store, err = acquireStore(cfg, a.Keystore.Create, a.history)
@@ -165,7 +165,7 @@ func (a *App) Start() error {
 	a.store.keepJobs(a.jobKeep)
 	a.store.hold()
 	defer a.store.release()
-	store, err := a.store.start()
+	store, err := a.store.start(a.history)
 	if err != nil {
 		return err
 	}
@@ -211,8 +211,8 @@ func (a *App) keepJobs(grace time.Duration) {
 }
 
 // storeKey identifies a store in the pool by all that shapes it.
-func storeKey(cfg keystore.Config) string {
-	return fmt.Sprintf("%s|%x|%s|%s|%d", cfg.Path, sha256.Sum256([]byte(cfg.Pepper.Reveal())), cfg.MaxStaleness, cfg.Retention, cfg.CacheBytes)
+func storeKey(cfg keystore.Config, create bool) string {
+	return fmt.Sprintf("%s|%t|%x|%s|%s|%d", cfg.Path, create, sha256.Sum256([]byte(cfg.Pepper.Reveal())), cfg.MaxStaleness, cfg.Retention, cfg.CacheBytes)
 }
 
 // Interface guards

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"container/list"
 	"net/http"
 	"sync"
 	"time"
@@ -22,12 +23,13 @@ const (
 	reservationTime  = 30 * time.Second // the time that every reservation has
 	reservationSpeed = 8 << 10          // bytes for which a reservation has a second more
 	reservationCheck = 250 * time.Millisecond
+	reservationLast  = time.Second // for a read that is under way when a reservation ends
 )
 
 // The details of requests whose reservation is ended.
 const (
-	reservationOldest = "all of max_heads is held, and the head of this form was the oldest: it made room for another"
-	reservationSlow   = "the head of the form came too slowly: it has 30 seconds, and one more for each 8 KiB"
+	reservationOldest = "all of max_heads is held, and the head of this form, or this start command, was the oldest: it made room for another"
+	reservationSlow   = "the head of the form, or the start command, came too slowly: it has 30 seconds, and one more for each 8 KiB"
 )
 
 // unjudged is the memory that requests of this process hold before they are judged. It
@@ -38,11 +40,11 @@ var unjudged = newMemory()
 type memory struct {
 	mu      sync.Mutex
 	held    int64
-	holders map[*reservation]struct{}
-	watched bool // whether a goroutine looks after them
+	holders list.List // of *reservation, the oldest in front
+	watched bool      // whether a goroutine looks after them
 }
 
-func newMemory() *memory { return &memory{holders: make(map[*reservation]struct{})} }
+func newMemory() *memory { return new(memory) }
 
 // memoryBudget is one configuration's bound on a memory.
 type memoryBudget struct {
@@ -50,11 +52,14 @@ type memoryBudget struct {
 	most   int64 // bytes
 }
 
-// Begin implements [credential.Budget]. The reservation is ended by a read deadline.
+// Begin implements [credential.Budget]. A reader whose reservation is ended sees so at
+// its next read. The deadline is for a client that sends nothing any more: a read that
+// has met a deadline cannot be followed by another, and an upload must be read on for
+// its client to get the refusal.
 func (b *memoryBudget) Begin(w http.ResponseWriter) credential.Reservation {
 	rc := http.NewResponseController(w)
 	return b.reservation(func() {
-		_ = rc.SetReadDeadline(time.Now()) // supported by every server of Caddy's
+		_ = rc.SetReadDeadline(time.Now().Add(reservationLast)) // supported by every server of Caddy's
 	})
 }
 
@@ -71,8 +76,9 @@ type reservation struct {
 	cut    func()
 	begun  time.Time
 
-	held int64
-	lost string // why the budget has ended it
+	held  int64
+	place *list.Element // among the holders; nil while nothing is held
+	lost  string        // why the budget has ended it
 }
 
 // Reserve implements [credential.Reservation].
@@ -93,7 +99,9 @@ func (r *reservation) Reserve(n int) bool {
 	}
 	r.held += int64(n)
 	m.held += int64(n)
-	m.holders[r] = struct{}{}
+	if r.place == nil {
+		r.place = m.holders.PushBack(r)
+	}
 	if !m.watched {
 		m.watched = true
 		go m.watch()
@@ -117,14 +125,22 @@ func (r *reservation) Lost() string {
 	return r.lost
 }
 
-// oldest is the holder that began first, other than r.
-func (m *memory) oldest(r *reservation) (oldest *reservation) {
-	for other := range m.holders {
-		if other != r && (oldest == nil || other.begun.Before(oldest.begun)) {
-			oldest = other
-		}
+// oldest is the holder that began first, other than r; nil if there is none. It looks at
+// no others: clients can have tens of thousands of reservations.
+func (m *memory) oldest(r *reservation) *reservation {
+	e := m.holders.Front()
+	if e != nil && e == r.place {
+		e = e.Next()
 	}
-	return oldest
+	if e == nil {
+		return nil
+	}
+	return holderOf(e)
+}
+
+func holderOf(e *list.Element) *reservation {
+	r, _ := e.Value.(*reservation) // nothing else is in the list
+	return r
 }
 
 // take gives back n bytes of r, or as many as r still has.
@@ -132,8 +148,9 @@ func (m *memory) take(r *reservation, n int64) {
 	n = min(n, r.held)
 	r.held -= n
 	m.held -= n
-	if r.held == 0 {
-		delete(m.holders, r)
+	if r.held == 0 && r.place != nil {
+		m.holders.Remove(r.place)
+		r.place = nil
 	}
 }
 
@@ -159,12 +176,14 @@ func (m *memory) watch() {
 func (m *memory) check(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for r := range m.holders {
+	for e := m.holders.Front(); e != nil; {
+		r := holderOf(e)
+		e = e.Next()
 		if now.Sub(r.begun) > reservationTime+time.Duration(r.held/reservationSpeed)*time.Second {
 			m.end(r, reservationSlow)
 		}
 	}
-	m.watched = len(m.holders) > 0
+	m.watched = m.holders.Len() > 0
 	return m.watched
 }
 

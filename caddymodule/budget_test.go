@@ -55,8 +55,8 @@ func TestR21_AMemoryIsNeverHeldBeyondItsBound(t *testing.T) {
 				}
 			}
 			var sum int64
-			for r := range m.holders {
-				sum += r.held
+			for e := m.holders.Front(); e != nil; e = e.Next() {
+				sum += holderOf(e).held
 			}
 			if m.held != sum || m.held < 0 || m.held > 100 {
 				t.Fatalf("%d bytes are held; the holders hold %d", m.held, sum)
@@ -70,8 +70,8 @@ func TestR21_AMemoryIsNeverHeldBeyondItsBound(t *testing.T) {
 		for _, r := range all {
 			r.Release(held[r])
 		}
-		if m.held != 0 || len(m.holders) != 0 || m.check(time.Now()) {
-			t.Fatalf("in the end %d bytes are held by %d", m.held, len(m.holders))
+		if m.held != 0 || m.holders.Len() != 0 || m.check(time.Now()) {
+			t.Fatalf("in the end %d bytes are held by %d", m.held, m.holders.Len())
 		}
 	})
 }
@@ -102,7 +102,7 @@ func (letters) Read(p []byte) (int, error) {
 func memoryHeld(m *memory) (bytes int64, holders int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.held, len(m.holders)
+	return m.held, m.holders.Len()
 }
 
 func holdsSoon(t *testing.T, what string, ok func() bool) {
@@ -154,12 +154,8 @@ func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
 	holdsSoon(t, "the forms are older than the time for which they are safe", func() bool {
 		unjudged.mu.Lock()
 		defer unjudged.mu.Unlock()
-		for r := range unjudged.holders {
-			if time.Since(r.begun) < reservationSafe {
-				return false
-			}
-		}
-		return true
+		newest := unjudged.holders.Back()
+		return newest == nil || time.Since(holderOf(newest).begun) > reservationSafe
 	})
 
 	words := "grammarFileNames=-a-general profileWords=" + strings.Repeat("word", 20_000) // 1,000 words
@@ -274,6 +270,44 @@ func TestR21_LongStartCommandsShareTheMemoryOfForms(t *testing.T) {
 	if log := g.log(); !strings.Contains(log, `"reason":"limit_reached"`) {
 		t.Error("the log does not say why")
 	}
+}
+
+func TestR21_AStreamThatLosesItsMemoryIsLogged(t *testing.T) {
+	g := streamGateway(t, "")
+	_, key := g.issue(keystore.NewKey{})
+	words := "s 16K -a-general profileWords=\"" + strings.Repeat("word", 25_000) + "\" authorization=" + key
+	c := g.dialStream("").upgraded()
+	frame := wsFrame(1, c.masked, []byte(words))
+	if _, err := c.conn.Write(frame[:len(frame)/2]); err != nil {
+		t.Fatal(err)
+	}
+	holdsSoon(t, "the command is read", func() bool { held, _ := memoryHeld(unjudged); return held > 20_000 })
+	unjudged.check(time.Now().Add(time.Hour))
+	c.want("s can't connect to recognizer server")
+	c.ends()
+	holdsSoon(t, "the log says why", func() bool {
+		log := g.log()
+		return strings.Contains(log, `"reason":"limit_reached"`) && strings.Contains(log, reservationSlow)
+	})
+}
+
+// TestR16_ARefusalForWantOfMemoryReachesAClientThatSends takes the memory from a form whose
+// client goes on sending, and reads only then.
+func TestR16_ARefusalForWantOfMemoryReachesAClientThatSends(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	const size = 400_000
+	conn := g.startForm(t, "", size)
+	holdsSoon(t, "the form is read", func() bool { held, _ := memoryHeld(unjudged); return held > size })
+	unjudged.check(time.Now().Add(time.Hour))
+	tick := time.NewTicker(25 * time.Millisecond)
+	defer tick.Stop()
+	for range 60 { // longer than reservationLast
+		if _, err := io.WriteString(conn, strings.Repeat("x", 3200)); err != nil {
+			t.Fatalf("the upload was cut: %v", err)
+		}
+		<-tick.C
+	}
+	wantNoMemory(t, conn)
 }
 
 // TestR21_AHeadThatComesTooSlowlyIsRefused ends a form's reservation when its time is over.

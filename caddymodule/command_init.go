@@ -20,7 +20,7 @@ A server makes its first keystore by itself. Later it refuses to start where it
 finds none, because the path may be wrong or the disk not mounted. This command
 says that a new, empty keystore is meant.
 
-The server must be told by --config where its storage is, if it is not Caddy's
+Tell this command by --config where the server's storage is, if it is not Caddy's
 default: the storage remembers which keystores there were.
 
 A keystore that exists stays as it is, so that the command can be repeated.`
@@ -47,7 +47,8 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	m, err := historyOfFlags(cmd)
+	m, done, err := historyOfFlags(cmd)
+	defer done()
 	if err != nil {
 		return err
 	}
@@ -71,39 +72,41 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// historyOfFlags is the history in the storage that the configuration names, or of
-// Caddy's default.
-func historyOfFlags(cmd *cobra.Command) (storeHistory, error) {
-	m := storeHistory{storage: caddy.DefaultStorage, logger: caddy.Log().Named(appName)}
+// historyOfFlags is the history in the storage that the configuration names, or in
+// Caddy's default. The caller must call done when it does not need the history any
+// more: a storage closes its connections then.
+func historyOfFlags(cmd *cobra.Command) (m storeHistory, done func(), err error) {
+	done = func() {}
+	m = storeHistory{storage: caddy.DefaultStorage, logger: caddy.Log().Named(appName)}
 	file, text, err := configText(cmd)
 	if err != nil || text == nil {
-		return m, err
+		return m, done, err
 	}
 	var config struct {
 		Storage json.RawMessage `json:"storage"`
 	}
 	if err := json.Unmarshal(text, &config); err != nil {
-		return m, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+		return m, done, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
 	}
 	if len(config.Storage) == 0 {
-		return m, nil
+		return m, done, nil
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: cmd.Context()})
-	defer cancel()
+	done = cancel
 	module, err := ctx.LoadModule(&struct {
 		Storage json.RawMessage `json:"storage" caddy:"namespace=caddy.storage inline_key=module"`
 	}{config.Storage}, "Storage")
 	if err != nil {
-		return m, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
+		return m, done, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
 	}
 	converter, ok := module.(caddy.StorageConverter)
 	if !ok {
-		return m, fmt.Errorf("--%s %s: storage: the module %T is no storage", flagConfig, file, module)
+		return m, done, fmt.Errorf("--%s %s: storage: the module %T is no storage", flagConfig, file, module)
 	}
 	if m.storage, err = converter.CertMagicStorage(); err != nil {
-		return m, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
+		return m, done, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
 	}
-	return m, nil
+	return m, done, nil
 }
 
 // mayMake refuses to make a keystore that another user's server could not open,
@@ -120,12 +123,17 @@ func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
 	if err != nil || app.Keystore.Create {
 		return err
 	}
-	m, err := historyOfFlags(cmd)
+	m, done, err := historyOfFlags(cmd)
+	defer done()
 	if err != nil {
 		return err
 	}
-	if before := m.recall(cmd.Context(), cfg.Path); before != nil && before.Path == cfg.Path {
+	switch before := m.recall(cmd.Context(), cfg.Path); {
+	case before == nil:
+	case before.Path == cfg.Path:
 		return fmt.Errorf("there is no keystore at %s, and there was one before, %s: mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q", cfg.Path, before, program+" init")
+	default:
+		return fmt.Errorf("there is no keystore at %s, and the server here has another, %s: name it with --%s or --%s; if a new, empty keystore is meant, make it with %q", cfg.Path, before, flagConfig, flagKeystore, program+" init")
 	}
 	return nil
 }

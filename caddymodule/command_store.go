@@ -135,7 +135,7 @@ func storeOfFlags(cmd *cobra.Command) (keystore.Config, gates, error) {
 		return keystore.Config{}, nil, err
 	}
 	if path != "" {
-		if err := checkPathSpelling(path, "$%s"); err != nil {
+		if err := checkPathSpelling(path, shellVariable); err != nil {
 			return keystore.Config{}, nil, fmt.Errorf("--%s %q: %w", flagKeystore, path, err)
 		}
 		if cfg.Path, err = filepath.Abs(path); err != nil {

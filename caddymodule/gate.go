@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -140,6 +141,7 @@ type Gate struct {
 	session  string // the API's session header, in the spelling that net/http gives it
 	logger   *zap.Logger
 
+	gone            atomic.Bool // the configuration is no longer in force
 	upstreamRefused onceAMinute // for lines that say so
 }
 
@@ -243,6 +245,13 @@ func (g *Gate) provisionUpstream() error {
 	return nil
 }
 
+// Cleanup notes that the configuration is no longer in force. Requests of the
+// configuration may still be on their way.
+func (g *Gate) Cleanup() error {
+	g.gone.Store(true)
+	return nil
+}
+
 // Validate checks what was configured.
 func (g *Gate) Validate() error {
 	if err := g.validateGrace(); err != nil {
@@ -292,4 +301,6 @@ func (g *Gate) unrecordedJobs() bool { return g.UnrecordedJobs == "backend" }
 var (
 	_ caddy.Provisioner = (*Gate)(nil)
 	_ caddy.Validator   = (*Gate)(nil)
+
+	_ caddy.CleanerUpper = (*Gate)(nil)
 )

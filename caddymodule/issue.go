@@ -50,7 +50,7 @@ func init() {
 // 403 | The key carries no issuance right, or asks for more than it has itself.
 // 405, 413, 415 | Not a `POST`, more than 16 KiB, not a form.
 // 425 | The request came as TLS early data, which anybody can repeat.
-// 429 | In the place of 401, from the 31st of the address within a minute on; an IPv6 address counts with its /64. What has another status is neither counted nor refused so. Or, to a caller with valid credentials: the account has reached `max_live_keys` or `max_rate`.
+// 429 | In the place of 401, from the 31st of the address within a minute on; an IPv6 address counts with its /64. Only answers that would be 401 count, and only they become 429. Or, to a caller with valid credentials: the account has reached `max_live_keys` or `max_rate`.
 // 503 | The keystore is at fault. Call again after `Retry-After` seconds.
 //
 // Decisions are logged, counted and put into placeholders as the gate's are; the

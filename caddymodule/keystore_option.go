@@ -90,6 +90,9 @@ var (
 	bareEnvForm = regexp.MustCompile(`^env\.[A-Za-z_]\w*`)
 )
 
+// shellVariable is how a shell writes the value of an environment variable.
+const shellVariable = "$%s"
+
 // checkPathSpelling refuses what a shell would expand, and this program does not:
 // it would become a directory of that name. The format says how the value of an
 // environment variable is written instead.
@@ -101,6 +104,9 @@ func checkPathSpelling(path, variable string) error {
 		return fmt.Errorf("~ is not expanded here: want the whole path, or %s%s", fmt.Sprintf(variable, "HOME"), path[len("~"):])
 	}
 	for _, form := range []*regexp.Regexp{varForm, percentForm} {
+		if variable == shellVariable && form.MatchString(path) {
+			return fmt.Errorf("%s is not expanded here: want the whole path, or the argument without single quotes, so that the shell expands it", form.FindString(path))
+		}
 		if m := form.FindStringSubmatchIndex(path); m != nil {
 			return fmt.Errorf("%s is not expanded here: want the whole path, or %s%s%s", path[m[0]:m[1]], path[:m[0]], fmt.Sprintf(variable, path[m[2]:m[3]]), path[m[1]:])
 		}

@@ -1,20 +1,19 @@
 package caddymodule
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/credential"
 )
 
 // A configuration can be valid and yet undo what a gate does. The order of the
@@ -30,19 +29,19 @@ type neighbour struct {
 var neighbours = []neighbour{
 	{
 		before: true, is: hasID("http.handlers.cache"),
-		warning: "a cache handler comes before the gate: it can give one client's answer to another, or to one without a key; write order cache after speechgate in the global options",
+		warning: "a cache handler comes before the gate: it can give one client's answer to another, or to one without a key; put it behind the gate: write order cache after speechgate in the global options or, if both are in a route block, write it behind speechgate",
 	},
 	{
 		before: true, is: limitsByDecision,
-		warning: "a rate_limit handler whose key is a placeholder of the gate comes before the gate: the placeholder is empty there, so that all clients share one limit; write order rate_limit after speechgate in the global options",
+		warning: "a rate_limit handler whose key is a placeholder of the gate comes before the gate: the placeholder is empty there, so that all clients share one limit; put it behind the gate: write order rate_limit after speechgate in the global options or, if both are in a route block, write it behind speechgate",
 	},
 	{
 		is:      isForwardAuth,
-		warning: "a forward_auth handler comes behind the gate: the service that it asks gets the upstream key; write order forward_auth before speechgate in the global options",
+		warning: "a forward_auth handler comes behind the gate: the service that it asks gets the key that the gate sends upstream; put it in front of the gate: write order forward_auth before speechgate in the global options or, if one of them is in a handle or route block, write both into one route block, forward_auth first",
 	},
 	{
 		is:      hasID("http.handlers.waf"),
-		warning: "a WAF comes behind the gate: it sees the upstream key and can write the key into its audit log; write order coraza_waf before speechgate in the global options",
+		warning: "a WAF comes behind the gate: it sees the key that the gate sends upstream and can write the key into its audit log; put it in front of the gate: write order coraza_waf before speechgate in the global options or, if one of them is in a handle or route block, write both into one route block, coraza_waf first",
 	},
 }
 
@@ -76,7 +75,6 @@ type chain struct {
 	before []caddyhttp.MiddlewareHandler // those that a request has passed
 	found  map[string]bool               // warnings
 	guards bool                          // there is a handler of ours that goes by addresses
-	checks bool                          // there is one that goes by addresses whatever the keys
 	depth  int                           // of routes within routes
 }
 
@@ -131,25 +129,29 @@ func (c *chain) handler(h caddyhttp.MiddlewareHandler) {
 			c.routes(caddyhttp.RouteList{*route})
 		}
 		return
-	case *Gate, *Issue:
+	case *Gate, *Issue, *Verify:
 		c.guards = true
-	case *Verify:
-		c.checks = true
 	}
 	_, isGate := h.(*Gate)
 	for _, n := range neighbours {
 		switch {
 		case isGate && n.before && slices.ContainsFunc(c.before, n.is):
 			c.found[n.warning] = true
-		case !n.before && n.is(h) && slices.ContainsFunc(c.before, func(h caddyhttp.MiddlewareHandler) bool { _, ok := h.(*Gate); return ok }):
+		case !n.before && n.is(h) && slices.ContainsFunc(c.before, sendsKey):
 			c.found[n.warning] = true
 		}
 	}
 	c.before = append(c.before, h)
 }
 
+// sendsKey reports whether h is a gate that sends a key upstream.
+func sendsKey(h caddyhttp.MiddlewareHandler) bool {
+	gate, ok := h.(*Gate)
+	return ok && gate.upstream.Mode != credential.Drop
+}
+
 // warnOfNeighbours warns of what the configuration's servers have around their
-// gates. The store must be held.
+// gates.
 func (a *App) warnOfNeighbours() {
 	loaded, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -159,7 +161,7 @@ func (a *App) warnOfNeighbours() {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		c := &chain{server: servers[name], found: make(map[string]bool)}
 		c.routes(c.server.Routes)
-		if problem := a.laxProxies(c); problem != "" {
+		if problem := laxProxies(c); problem != "" {
 			c.found[problem] = true
 		}
 		for _, warning := range slices.Sorted(maps.Keys(c.found)) {
@@ -168,35 +170,15 @@ func (a *App) warnOfNeighbours() {
 	}
 }
 
-// boundKeysWithin is how long the app waits, at its start, to know whether there are
-// keys that are bound to addresses.
-const boundKeysWithin = 10 * time.Second
-
-// laxProxies says what is wrong with the trusted proxies of a server where
-// addresses decide.
-func (a *App) laxProxies(c *chain) string {
-	if !c.guards && !c.checks || c.server.TrustedProxiesStrict > 0 || !trustsProxies(c.server) {
+// laxProxies says what is wrong with the trusted proxies of a server where addresses
+// can decide.
+func laxProxies(c *chain) string {
+	if !c.guards || c.server.TrustedProxiesStrict > 0 || !trustsProxies(c.server) {
 		return ""
 	}
-	const problem = "trusted_proxies is not strict: a client behind a trusted proxy chooses its own address, as the left-most one in %s, and %s; add trusted_proxies_strict to the options of the server"
-	fields := strings.Join(c.server.ClientIPHeaders, " or ")
-	if c.checks {
-		return fmt.Sprintf(problem, fields, "speechgate_verify goes by the caller's address")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), boundKeysWithin)
-	defer cancel()
-	store, err := a.store.get()
-	if err != nil {
-		return "" // which the start reports
-	}
-	bound, err := store.HasBoundKeys(ctx)
-	switch {
-	case err != nil:
-		return fmt.Sprintf(problem, fields, "keys may be bound to addresses ("+err.Error()+")")
-	case bound:
-		return fmt.Sprintf(problem, fields, "there are keys that are bound to addresses")
-	}
-	return ""
+	return "trusted_proxies is not strict: a client behind a trusted proxy chooses its own address, as the left-most one in " +
+		strings.Join(c.server.ClientIPHeaders, " or ") +
+		", so that keys that are bound to addresses are open to everyone; add trusted_proxies_strict to the options of the server"
 }
 
 // trustsProxies reports whether a server has trusted proxies. Caddy keeps them in a

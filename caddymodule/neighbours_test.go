@@ -11,9 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 // passing has the name of another plugin's handler, and passes every request on.
@@ -56,49 +53,46 @@ const (
 	limitInFront = "a rate_limit handler whose key is a placeholder of the gate comes before the gate"
 	authBehind   = "a forward_auth handler comes behind the gate"
 	wafBehind    = "a WAF comes behind the gate"
-	laxProxies   = "trusted_proxies is not strict"
+	proxiesLax   = "trusted_proxies is not strict"
 )
 
 func TestStart_WarnsOfWhatStandsAroundAGate(t *testing.T) {
 	const forwardAuth = "forward_auth localhost:1 {\n uri /auth\n }\n"
+	const swaps = "speechgate amivoice {\n upstream_key " + backendKey + "\n }"
 	for name, test := range map[string]struct {
 		options, site string
-		bound         bool // whether a key is bound to addresses
 		want          []string
 	}{
-		"nothing around it":                  {site: "speechgate amivoice"},
-		"a cache in its usual order":         {site: "cache\n speechgate amivoice", want: []string{cacheInFront}},
-		"a cache that is put in its place":   {options: "order cache after speechgate", site: "cache\n speechgate amivoice"},
-		"a cache within a route":             {site: "route {\n cache\n speechgate amivoice\n }", want: []string{cacheInFront}},
-		"a cache behind it in a route":       {site: "route {\n speechgate amivoice\n cache\n }"},
-		"a cache for other paths":            {site: "handle /a* {\n cache\n }\n handle {\n speechgate amivoice\n }"},
-		"a cache in front of all paths":      {site: "cache\n handle /a* {\n respond 404\n }\n handle {\n speechgate amivoice\n }", want: []string{cacheInFront}},
-		"a cache in a named route":           {site: "route {\n invoke cached\n speechgate amivoice\n }", want: []string{cacheInFront}},
-		"a cache of another site":            {site: "cache\n respond 404\n }\n {second} {\n speechgate amivoice"},
-		"a rate limit for each key":          {options: "order rate_limit before speechgate", site: "rate_limit {speechgate.key_id}\n speechgate amivoice", want: []string{limitInFront}},
-		"a rate limit for each user":         {options: "order rate_limit before speechgate", site: "rate_limit {http.auth.user.id}\n speechgate amivoice", want: []string{limitInFront}},
-		"a rate limit for each address":      {options: "order rate_limit before speechgate", site: "rate_limit {client_ip}\n speechgate amivoice"},
-		"a rate limit behind it":             {options: "order rate_limit after speechgate", site: "rate_limit {speechgate.key_id}\n speechgate amivoice"},
-		"forward_auth in its usual order":    {site: forwardAuth + "speechgate amivoice", want: []string{authBehind}},
-		"forward_auth in front of it":        {options: "order forward_auth before speechgate", site: forwardAuth + "speechgate amivoice"},
-		"a WAF behind it":                    {options: "order coraza_waf after speechgate", site: "coraza_waf\n speechgate amivoice", want: []string{wafBehind}},
-		"a WAF in front of it":               {site: "coraza_waf\n speechgate amivoice"},
-		"two at once":                        {site: "cache\n" + forwardAuth + "speechgate amivoice", want: []string{authBehind, cacheInFront}},
-		"lax proxies, and a bound key":       {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate amivoice", bound: true, want: []string{laxProxies}},
-		"lax proxies, and no bound key":      {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate amivoice"},
-		"strict proxies, and a bound key":    {options: "servers {\n trusted_proxies static 10.0.0.0/8\n trusted_proxies_strict\n }", site: "speechgate amivoice", bound: true},
-		"no proxies, and a bound key":        {site: "speechgate amivoice", bound: true},
-		"lax proxies, and no gate":           {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "respond 404", bound: true},
-		"lax proxies, and speechgate_verify": {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate_verify amivoice {\n callers 10.0.0.1\n }", want: []string{laxProxies}},
+		"nothing around it":                        {site: "speechgate amivoice"},
+		"a cache in its usual order":               {site: "cache\n speechgate amivoice", want: []string{cacheInFront}},
+		"a cache that is put in its place":         {options: "order cache after speechgate", site: "cache\n speechgate amivoice"},
+		"a cache within a route":                   {site: "route {\n cache\n speechgate amivoice\n }", want: []string{cacheInFront}},
+		"a cache behind it in a route":             {site: "route {\n speechgate amivoice\n cache\n }"},
+		"a cache for other paths":                  {site: "handle /a* {\n cache\n }\n handle {\n speechgate amivoice\n }"},
+		"a cache in front of all paths":            {site: "cache\n handle /a* {\n respond 404\n }\n handle {\n speechgate amivoice\n }", want: []string{cacheInFront}},
+		"a cache in a named route":                 {site: "route {\n invoke cached\n speechgate amivoice\n }", want: []string{cacheInFront}},
+		"a cache of another site":                  {site: "cache\n respond 404\n }\n {second} {\n speechgate amivoice"},
+		"a rate limit for each key":                {options: "order rate_limit before speechgate", site: "rate_limit {speechgate.key_id}\n speechgate amivoice", want: []string{limitInFront}},
+		"a rate limit for each user":               {options: "order rate_limit before speechgate", site: "rate_limit {http.auth.user.id}\n speechgate amivoice", want: []string{limitInFront}},
+		"a rate limit for each address":            {options: "order rate_limit before speechgate", site: "rate_limit {client_ip}\n speechgate amivoice"},
+		"a rate limit behind it":                   {options: "order rate_limit after speechgate", site: "rate_limit {speechgate.key_id}\n speechgate amivoice"},
+		"forward_auth behind a gate without a key": {site: forwardAuth + "speechgate amivoice"},
+		"forward_auth in its usual order":          {site: forwardAuth + swaps, want: []string{authBehind}},
+		"forward_auth in front of it":              {options: "order forward_auth before speechgate", site: forwardAuth + "speechgate amivoice"},
+		"a WAF behind it":                          {options: "order coraza_waf after speechgate", site: "coraza_waf\n " + swaps, want: []string{wafBehind}},
+		"a WAF in front of it":                     {site: "coraza_waf\n speechgate amivoice"},
+		"two at once":                              {site: "cache\n" + forwardAuth + swaps, want: []string{authBehind, cacheInFront}},
+		"lax proxies":                              {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate amivoice", want: []string{proxiesLax}},
+		"strict proxies":                           {options: "servers {\n trusted_proxies static 10.0.0.0/8\n trusted_proxies_strict\n }", site: "speechgate amivoice"},
+		"lax proxies, and no gate":                 {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "respond 404"},
+		"lax proxies, and speechgate_issue":        {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate_issue", want: []string{proxiesLax}},
+		"lax proxies, and speechgate_verify":       {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate_verify amivoice {\n callers 10.0.0.1\n }", want: []string{proxiesLax}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			t.Setenv("XDG_DATA_HOME", dir)
 			t.Setenv("XDG_CONFIG_HOME", dir)
 			path, logPath := filepath.Join(dir, "store", "keystore.db"), filepath.Join(dir, "caddy.log")
-			if test.bound {
-				issueBoundKey(t, path)
-			}
 			config := strings.NewReplacer("{storage}", dir, "{log}", logPath, "{path}", path, "{first}", "http://"+freeAddr(t), "{second}", "http://"+freeAddr(t)).Replace(`{
 	admin off
 	persist_config off
@@ -128,7 +122,7 @@ func TestStart_WarnsOfWhatStandsAroundAGate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, warning := range []string{cacheInFront, limitInFront, authBehind, wafBehind, laxProxies} {
+			for _, warning := range []string{cacheInFront, limitInFront, authBehind, wafBehind, proxiesLax} {
 				want := 0
 				if slices.Contains(test.want, warning) {
 					want = 1
@@ -138,27 +132,5 @@ func TestStart_WarnsOfWhatStandsAroundAGate(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func issueBoundKey(t *testing.T, path string) {
-	t.Helper()
-	store, err := keystore.Open(t.Context(), keystore.Config{Path: path, Clock: now, CommandLine: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = store.Close() }()
-	account, _, err := store.CreateAccount(t.Context(), now(), operator, "Test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	allow, err := policy.ParseAddrSet("192.0.2.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := store.IssueKey(t.Context(), now(), operator, keystore.NewKey{
-		AccountID: account.ID, Origin: policy.OriginConsole, Expires: policy.Never(), Allow: allow,
-	}); err != nil {
-		t.Fatal(err)
 	}
 }

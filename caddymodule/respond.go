@@ -60,6 +60,7 @@ func (a ownAnswer) send(w http.ResponseWriter, r *http.Request, limits drainLimi
 	unread := r.ContentLength != 0 && a.state != bodyDone
 	waits := a.state == bodyUntouched && r.Header.Get("Expect") != ""
 	drainFor := func(idle time.Duration) {
+		_ = rc.SetReadDeadline(time.Time{}) // of a reservation of memory that was ended
 		end, size := drains.read(r.Body, rc, idle, limits)
 		if c := logger.Check(zap.DebugLevel, "refused upload read on"); c != nil {
 			c.Write(zap.String("end", string(end)), zap.Int64("bytes", size))

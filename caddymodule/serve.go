@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -193,6 +194,10 @@ func (x *exchange) judgeForm(found *credential.Finding, pending bool) (verdict, 
 	}
 	x.now = now()
 	verdict := x.judge(found)
+	if lost := found.Judged(); lost && verdict.ok {
+		// The head is whole and its key good: the upload goes on.
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
+	}
 	if !verdict.ok {
 		found.Drop(x.r)
 	}
@@ -216,6 +221,8 @@ func (x *exchange) decide() verdict {
 	x.outcome = policy.Decide(x.now, key, &request)
 	v := verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
 	switch {
+	case v.reason == policy.OperationUnlisted:
+		v.detail = "the path names another account than the key's"
 	case v.reason == policy.KeyUnknown:
 		v.detail = policy.NotYet(x.now, key)
 	case v.ok && request.Operation == policy.CreateJob:

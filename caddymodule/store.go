@@ -17,16 +17,16 @@ import (
 // let go and the last request has finished: requests outlive the configuration
 // that admitted them.
 type sharedStore struct {
-	key     string
-	cfg     keystore.Config
-	create  bool         // an empty store, even if this server had one before
-	history storeHistory // of the configuration that came first
+	key    string
+	cfg    keystore.Config
+	create bool // an empty store, even if this server had one before
 
 	open  atomic.Pointer[keystore.Store]
 	users atomic.Int64 // requests that hold it
 	keep  atomic.Int64 // nanoseconds, see keepJobs
 
-	mu       sync.Mutex // guards opening and closing
+	mu       sync.Mutex   // guards opening and closing
+	history  storeHistory // of the configuration that has started last
 	gone     bool
 	failed   error // why opening failed
 	failedAt time.Time
@@ -43,7 +43,7 @@ const (
 // acquireStore finds the store with these settings, or makes one that is not
 // open yet.
 func acquireStore(cfg keystore.Config, create bool, history storeHistory) (*sharedStore, error) {
-	key := storeKey(cfg)
+	key := storeKey(cfg, create)
 	value, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
 		return &sharedStore{key: key, cfg: cfg, create: create, history: history}, nil
 	})
@@ -74,8 +74,11 @@ func (s *sharedStore) get() (*keystore.Store, error) {
 }
 
 // start is get for a configuration that starts: a store that is open already
-// must still be writable.
-func (s *sharedStore) start() (*keystore.Store, error) {
+// must still be writable. Caddy closes the storage of the configuration before.
+func (s *sharedStore) start(history storeHistory) (*keystore.Store, error) {
+	s.mu.Lock()
+	s.history = history
+	s.mu.Unlock()
 	store := s.open.Load()
 	if store == nil {
 		return s.openOnce()
@@ -83,7 +86,7 @@ func (s *sharedStore) start() (*keystore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
 	if err := store.Check(ctx); err != nil {
-		return nil, fmt.Errorf("opening the keystore: %w", missing(err, s.history.recall(ctx, s.cfg.Path)))
+		return nil, fmt.Errorf("opening the keystore: %w", missing(err, history.recall(ctx, s.cfg.Path), s.cfg.MustExist))
 	}
 	return store, nil
 }
@@ -104,7 +107,7 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	cfg.MustExist = cfg.MustExist || before != nil && !s.create
 	store, err := keystore.Open(ctx, cfg)
 	if err != nil {
-		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", missing(err, before)), time.Now()
+		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", missing(err, before, s.cfg.MustExist)), time.Now()
 		return nil, s.failed
 	}
 	store.KeepJobs(time.Duration(s.keep.Load()))

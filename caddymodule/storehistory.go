@@ -123,7 +123,7 @@ func (h storeHistory) remember(ctx context.Context, storeID, file string, at tim
 		return
 	}
 	for _, r := range before {
-		if r.StoreID == storeID && r.Path != file { // it was moved
+		if r.StoreID == storeID && r.Path != file && r.Host == host { // it was moved
 			if err := h.storage.Delete(ctx, historyKey(r.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				h.warn("an entry of Caddy's storage about a keystore cannot be removed", err, zap.String("path", r.Path))
 			}
@@ -147,11 +147,19 @@ func (h storeHistory) noteOpened(ctx context.Context, sum keystore.Summary, file
 	h.remember(ctx, sum.ID, file, time.Now())
 }
 
-// missing explains the error of a keystore that is not there, if before is known.
-func missing(err error, before *remembered) error {
-	if before == nil || !errors.Is(err, keystore.ErrNoStore) {
+// missing explains the error of a keystore that is not there, if the configuration
+// says must_exist or the one before is known.
+func missing(err error, before *remembered, mustExist bool) error {
+	switch {
+	case !errors.Is(err, keystore.ErrNoStore):
+		return err
+	case mustExist && before == nil:
+		return fmt.Errorf("%w, and the configuration says must_exist: correct the path, mount the disk or restore a backup, or make a new, empty keystore with %q", err, program+" init --config <file>")
+	case mustExist:
+		return fmt.Errorf("%w, and the configuration says must_exist; this server had one before, %s: correct the path, mount the disk or restore a backup, or make a new, empty keystore with %q", err, before, program+" init --config <file>")
+	case before == nil:
 		return err
 	}
-	return fmt.Errorf("%w; this server had one before, %s: correct the path, mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q or add { create } to the keystore option",
-		err, before, program+" init")
+	return fmt.Errorf("%w; this server had one before, %s: correct the path, mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q, or write create in a block behind the path of the keystore option",
+		err, before, program+" init --config <file>")
 }

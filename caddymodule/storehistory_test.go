@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/keystore"
 )
@@ -60,7 +65,7 @@ func TestR17_VanishedKeystoreIsNotMadeAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.t, s.path = t, wrong
-			s.refused(wrong, "there is no file at this path", id+" at "+right, "speechgate init", "{ create }")
+			s.refused(wrong, "there is no file at this path", id+" at "+right, "speechgate init", "write create in a block behind the path")
 			if entries, _ := filepath.Glob(filepath.Join(s.dir, "stores", "*")); len(entries) > 0 {
 				t.Errorf("%v were made", entries)
 			}
@@ -301,16 +306,81 @@ func TestMissingKeystoreNamesTheOtherHost(t *testing.T) {
 		"":      "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z: correct the path",
 		"web-1": "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z by host web-1: correct the path",
 	} {
-		got := missing(gone, &remembered{StoreID: "0123", Path: "/other.db", Host: before, Opened: opened})
+		got := missing(gone, &remembered{StoreID: "0123", Path: "/other.db", Host: before, Opened: opened}, false)
 		if !strings.Contains(got.Error(), want) || !errors.Is(got, keystore.ErrNoStore) {
 			t.Errorf("host %q: error %q, want %q", before, got, want)
 		}
 	}
 	full := errors.New("disk full")
-	if got := missing(full, &remembered{StoreID: "0123"}); got != full { //nolint:errorlint // the same error
+	if got := missing(full, &remembered{StoreID: "0123"}, false); got != full { //nolint:errorlint // the same error
 		t.Errorf("another error becomes %q", got)
 	}
-	if got := missing(gone, nil); got.Error() != gone.Error() {
+	if got := missing(gone, nil, false); got.Error() != gone.Error() {
 		t.Errorf("without a memory the error is %q", got)
+	}
+}
+
+// The error of a lost keystore says to write create, which must count for a reload too.
+func TestR17_CreateCountsForAReload(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	if err := os.Rename(filepath.Dir(s.path), filepath.Join(s.dir, "away")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.start(); err == nil {
+		t.Fatal("a reload without the keystore succeeds")
+	}
+	s.block = " {\n create\n }"
+	if err := s.start(); err != nil {
+		t.Errorf("with create: %v", err)
+	}
+}
+
+// closingStorage is one that is no use after its Cleanup, as one with a connection is.
+type closingStorage struct {
+	certmagic.FileStorage
+	closed bool
+}
+
+func (*closingStorage) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.storage.closing", New: func() caddy.Module { return new(closingStorage) }}
+}
+
+func (s *closingStorage) CertMagicStorage() (certmagic.Storage, error) { return s, nil }
+
+func (s *closingStorage) Cleanup() error {
+	s.closed = true
+	return nil
+}
+
+func (s *closingStorage) Store(ctx context.Context, key string, value []byte) error {
+	if s.closed {
+		return errors.New("the storage is closed")
+	}
+	return s.FileStorage.Store(ctx, key, value)
+}
+
+func init() { caddy.RegisterModule(new(closingStorage)) }
+
+func TestR17_CommandsUseAStorageBeforeTheyCloseIt(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "caddy.json")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `{"storage":{"module":"closing","Path":%q}}`, dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := new(cobra.Command)
+	cmd.SetContext(t.Context())
+	cmd.Flags().String(flagConfig, file, "")
+	cmd.Flags().String(flagAdapter, "", "")
+	history, done, err := historyOfFlags(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := history.storage.Store(t.Context(), "key", []byte("value")); err != nil {
+		t.Error(err)
+	}
+	done()
+	if !history.storage.(*closingStorage).closed {
+		t.Error("the storage is not closed in the end")
 	}
 }

@@ -56,7 +56,7 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 	s := newLiveStream(x)
 	defer s.end()
 	if !streams.begin(s, x.gate.MaxPendingStreams) {
-		return x.refuse(policy.Throttled, "too many streams of the address wait for their first command")
+		return x.refuse(policy.Throttled, "as many streams of the address wait for their first command as max_pending_streams allows")
 	}
 	found.Swap(x.r, credential.Upstream{Mode: credential.Drop})
 	x.prepareHandshake(s.ctx)
@@ -128,6 +128,7 @@ var errHandshakeTime = errors.New("the backend does not change protocols in time
 // does not open a stream, the client reads so in answer to its start command.
 func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
 	x := s.x
+	s.proxied = true
 	w.timer = time.AfterFunc(handshakeTime, func() { s.stop(errHandshakeTime) })
 	defer w.timer.Stop()
 	err := next.ServeHTTP(w, x.r)

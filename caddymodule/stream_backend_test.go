@@ -68,7 +68,7 @@ func TestR21_NoConnectionToTheBackendWithoutAKey(t *testing.T) {
 	}
 	lines := 0
 	for line := range strings.Lines(g.log()) {
-		if strings.Contains(line, "no start command came in time") {
+		if strings.Contains(line, "no start command came within start_timeout") {
 			lines++
 			if !strings.Contains(line, `"reason":"request_malformed"`) {
 				t.Errorf("it is logged as %s", line)
@@ -192,8 +192,8 @@ func (g *gateway) revoke(key policy.Key) {
 	}
 }
 
-// A stream that waits for its first command outlives a reload, and is cut as any
-// other.
+// A stream that waits for its first command through a reload is listed and cut as any
+// other, and does not go to the backend of the configuration before.
 func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy {backend} {\nstream_close_delay 1h\n}"})
 	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: backendKey}).ServeHTTP)
@@ -208,6 +208,13 @@ func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
 	second := streams.list()[1].ID
 	streams.find(func(s *liveStream) bool { return s.id == second })[0].cut(policy.Undecided, "")
 	cut.want(cutStream)
+	c.start(secret)
+	c.want("s can't connect to recognizer server")
+	c.ends()
+	if sent := g.backend.received(); sent != "" {
+		t.Errorf("the backend got %q", sent)
+	}
+	c = g.dialStream("").upgraded()
 	c.start(secret)
 	c.want("s")
 	c.wav()

@@ -30,6 +30,8 @@ type liveStream struct {
 	ctx   context.Context // of the proxied request
 	stop  context.CancelCauseFunc
 
+	proxied bool // the next handlers have it; the goroutine that reads from the client asks
+
 	rechecking atomic.Bool // a look waits for its turn, and will see what changes until then
 	checking   sync.Mutex  // held while it is decided whether the stream may go on
 
@@ -81,12 +83,20 @@ func (s *liveStream) reserve(n int) bool {
 	if s.memory == nil {
 		s.memory = s.x.gate.app.heads.reservation(func() {
 			// It is called under the lock of the memory, and an end gives memory back.
-			go s.guard.Cut(s.x.gate.api.Stream.Refusal(policy.LimitReached))
+			go s.outOfMemory()
 		})
 	}
 	memory := s.memory
 	s.mu.Unlock()
 	return memory.Reserve(n)
+}
+
+// outOfMemory ends a stream whose reservation the budget has ended.
+func (s *liveStream) outOfMemory() {
+	s.mu.Lock()
+	memory := s.memory
+	s.mu.Unlock()
+	s.guard.Refuse(policy.LimitReached, memory.Lost())
 }
 
 // unreserve gives memory back that reserve has got.
@@ -99,6 +109,12 @@ func (s *liveStream) unreserve(n int) {
 
 // authorize judges a start command.
 func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) stream.Verdict {
+	if !s.proxied && s.x.gate.gone.Load() {
+		// A proxy that the reload has cleaned up would carry the stream: no later reload
+		// would end the stream, and the upstream key could be one that was replaced.
+		s.x.gate.logger.Info("a stream waited through a reload: its client has to connect again", zap.String("stream_id", s.id))
+		return stream.Verdict{Message: s.x.gate.api.Stream.Unreachable()}
+	}
 	s.x.now = now()
 	s.x.setRecord(keystore.Record{})
 	reason, detail := s.judge(secret, fault)
@@ -125,7 +141,7 @@ func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (polic
 	}
 	gate := s.x.gate
 	if !streams.accept(s, s.x.holder, gate.MaxStreamsPerKey, gate.MaxStreamsPerAccount) {
-		return policy.Throttled, "the key or its account has as many streams as it may"
+		return policy.Throttled, "the key or its account has as many streams as max_streams allows"
 	}
 	// What has changed since the lookup is not told of, so it is looked at again.
 	s.checking.Lock()

@@ -38,6 +38,7 @@ func (x *exchange) whyUnlisted() string {
 	if x.call.Operation != policy.Unlisted {
 		return ""
 	}
+	methods := api.Methods(r.URL.EscapedPath())
 	switch call := api.Classify(r.Method, r.URL.EscapedPath()); {
 	case r.Method == http.MethodConnect, r.URL.Opaque != "":
 		return "the request asks for a tunnel or a proxy (CONNECT, or a target that is no path)"
@@ -45,8 +46,10 @@ func (x *exchange) whyUnlisted() string {
 		return "the path is a stream's, and the request is no WebSocket handshake: want GET over HTTP/1.1 with Upgrade: websocket alone, Connection: Upgrade, one Sec-WebSocket-Key and no body"
 	case offersWebSocket(r):
 		return "a WebSocket handshake, and the path is not a stream's"
+	case len(methods) > 0:
+		return "the " + api.Name + " dialect lists the path with another method: " + strings.Join(methods, ", ")
 	case api.Knows(r.URL.EscapedPath()):
-		return "the " + api.Name + " dialect lists this path with another method, or a path that differs in case, in a slash or in its last segments"
+		return "the " + api.Name + " dialect lists a path that differs from this one in case, in a slash or in its last segments"
 	}
 	return "the " + api.Name + " dialect does not list the path, and no also_allow of the gate fits the method and the path"
 }

@@ -113,8 +113,12 @@ func (f *Finding) classifyForm(params string) {
 			return
 		}
 	}
-	if !isBoundary(boundary) {
-		f.fail(malformed("a Content-Type without a boundary, or with one that parsers are known to differ on"))
+	switch {
+	case boundary == "":
+		f.fail(malformed("a Content-Type multipart/form-data without a boundary: let the HTTP client write the header, with the boundary that it uses"))
+		return
+	case !isBoundary(boundary):
+		f.fail(malformed("a Content-Type with a boundary that parsers are known to differ on"))
 		return
 	}
 	f.body, f.boundary, f.shortest = bodyForm, boundary, tokenPrefix(boundary)

@@ -41,6 +41,19 @@ type hold struct {
 	size   int
 }
 
+// streamCost is about what a request costs that waits for its body over HTTP/2 or 3: its
+// goroutine, its header and what Caddy keeps of it. Over HTTP/1 a connection has one
+// request at a time, and costs as much by itself.
+const streamCost = 32 << 10
+
+// admit reserves what the request costs besides its head.
+func (h *hold) admit(r *http.Request) error {
+	if h.budget == nil || r.ProtoMajor < 2 {
+		return nil
+	}
+	return h.grow(streamCost)
+}
+
 // grow reserves n bytes more.
 func (h *hold) grow(n int) error {
 	if h.budget == nil {
@@ -79,11 +92,15 @@ func (h *hold) release() {
 }
 
 // Judged gives back what ReadFormWithin has reserved. The head of the form stays in
-// memory until it has gone upstream. It must be called however the request ends.
-func (f *Finding) Judged() {
-	if f.form != nil {
-		f.form.head.hold.release()
+// memory until it has gone upstream. Judged must be called however the request ends. It
+// reports whether the budget had ended the reservation before.
+func (f *Finding) Judged() (lost bool) {
+	if f.form == nil {
+		return false
 	}
+	h := &f.form.head.hold
+	h.release()
+	return h.lost() != nil
 }
 
 // Drop forgets the head of the form, of a request that is refused. r's body then gives

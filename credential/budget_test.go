@@ -57,6 +57,37 @@ func formOf(size int) string {
 	return part("d", strings.Repeat("x", size)) + part("u", ourKey) + part("a", "audio") + "--B0--\r\n"
 }
 
+// TestR21_ARequestThatSharesAConnectionCounts holds that a connection of HTTP/2 or 3 cannot
+// hold many requests for nothing: each counts, however short its head is.
+func TestR21_ARequestThatSharesAConnectionCounts(t *testing.T) {
+	for major, want := range map[int]int{1: 0, 2: streamCost, 3: streamCost} {
+		b := &testBudget{t: t, w: new(nopWriter), most: 1 << 20}
+		r := upload("", formType, formOf(100))
+		r.ProtoMajor = major
+		f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+		if err := f.ReadFormWithin(b.w, r, testMaxHead, b); err != nil {
+			t.Fatal(err)
+		}
+		if b.held != want {
+			t.Errorf("over HTTP/%d %d bytes are reserved, want %d", major, b.held, want)
+		}
+		if f.Judged(); b.held != 0 {
+			t.Errorf("over HTTP/%d %d bytes are not given back", major, b.held)
+		}
+	}
+	b := &testBudget{t: t, w: new(nopWriter), most: streamCost - 1}
+	r := upload("", formType, formOf(100))
+	r.ProtoMajor = 2
+	f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+	if err := f.ReadFormWithin(b.w, r, testMaxHead, b); err != nil {
+		t.Fatal(err)
+	}
+	if _, fault := f.Credential(); fault == nil || fault.Reason != policy.LimitReached {
+		t.Errorf("without memory: %v", fault)
+	}
+	f.Judged()
+}
+
 func TestR21_AHeadCountsWithTheMemoryThatItTakes(t *testing.T) {
 	for _, size := range []int{0, 100, 3000, 4096, 5000, 9000, 30_000, 60_000} {
 		body := formOf(size)

@@ -50,6 +50,7 @@ type Finding struct {
 	readable  bool           // a copy of it is where the operation reads it
 	elsewhere *dialect.Place // where another copy is, if there is one
 	fault     *Fault         // the first that was met; none may be forgiven later
+	foreign   *dialect.Place // a header whose value has another scheme than the place has; nil for none
 
 	query   copyOf   // the first copy in the query; without a place where there is none
 	queries []copyOf // those that follow it, of which hardly any request has one
@@ -108,6 +109,11 @@ func (f *Finding) Unchecked() (policy.Secret, *Fault) {
 	switch {
 	case f.fault != nil:
 		return policy.Secret{}, f.fault
+	case f.foreign != nil:
+		return policy.Secret{}, &Fault{
+			Reason: policy.CredentialMalformed,
+			Detail: "the header " + f.foreign.Name + " has another scheme than " + f.foreign.Scheme,
+		}
 	case !f.readable:
 		return policy.Secret{}, f.missing()
 	}
@@ -160,21 +166,25 @@ func (f *Finding) findInHeader(header http.Header) {
 			continue
 		}
 		for _, value := range header[place.Name] {
-			f.add(place, afterScheme(value, place.Scheme))
+			text, known := afterScheme(value, place.Scheme)
+			if !known && strings.Contains(text, " ") {
+				f.foreign = place
+			}
+			f.add(place, text)
 		}
 	}
 }
 
 // afterScheme is the key in a header's value. A value of another scheme is a
 // credential too, if not one that any operation knows, and stays whole.
-func afterScheme(value, scheme string) string {
+func afterScheme(value, scheme string) (key string, known bool) {
 	if scheme == "" {
-		return value
+		return value, true
 	}
 	if len(value) >= len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
 		if rest := value[len(scheme):]; rest == "" || rest[0] == ' ' {
-			return strings.TrimLeft(rest, " ")
+			return strings.TrimLeft(rest, " "), true
 		}
 	}
-	return value
+	return value, false
 }

@@ -50,7 +50,10 @@ func (f *Finding) ReadFormWithin(w http.ResponseWriter, r *http.Request, maxHead
 	form.head.begin(r.Body, maxHead)
 	form.head.hold.budget, form.head.hold.w = budget, w
 	f.form = form
-	err := f.readParts(&form.head)
+	err := form.head.hold.admit(r)
+	if err == nil {
+		err = f.readParts(&form.head)
+	}
 	if err == nil && f.quoted && bytes.Contains(form.head.buf[:form.head.pos], []byte(`--"`+f.boundary)) {
 		err = malformed("a form that has its boundary in quotation marks too, which some parsers take for part of it")
 	}

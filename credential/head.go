@@ -74,7 +74,7 @@ func (r *headReader) more() error {
 		r.buf = r.buf[:n+got]
 		switch {
 		case got > 0:
-			return nil
+			return r.hold.lost()
 		case errors.Is(err, io.EOF):
 			return errEnded
 		case err != nil:

@@ -131,7 +131,10 @@ func (f *Finding) swapHeader(header http.Header, up Upstream) {
 
 // holdsKeyIn reports whether one of a header field's values has a key.
 func holdsKeyIn(values []string, scheme string) bool {
-	return slices.ContainsFunc(values, func(value string) bool { return afterScheme(value, scheme) != "" })
+	return slices.ContainsFunc(values, func(value string) bool {
+		key, _ := afterScheme(value, scheme)
+		return key != ""
+	})
 }
 
 // headerPlace is the place in this header field that the operation reads, or nil.

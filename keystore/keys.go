@@ -305,19 +305,6 @@ func (s *Store) KeysIssuedBy(ctx context.Context, issuerID string) ([]policy.Key
 		WHERE k.issuer_id = $1 ORDER BY k.created_at, k.id`, issuerID)
 }
 
-// HasBoundKeys reports whether a key that has not been deleted or revoked may be
-// used from some addresses only.
-func (s *Store) HasBoundKeys(ctx context.Context) (bool, error) {
-	found, err := query(ctx, s, scanBool, `SELECT EXISTS (SELECT 1 FROM api_keys
-		WHERE allow <> '[]' AND deleted_at IS NULL AND revoked_at IS NULL)`)
-	return err == nil && found[0], err
-}
-
-func scanBool(row scanner) (is bool, err error) {
-	err = row.Scan(&is)
-	return is, err
-}
-
 // key reads a key that by may reach, and its stored digest.
 func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) {
 	k, err = scanKey(t.queryRow(`SELECT `+keyColumns+`, k.digest FROM `+keyTables+` WHERE k.id = $1`, id), &stored)

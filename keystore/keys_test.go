@@ -31,39 +31,6 @@ func addrs(t testing.TB, list string) policy.AddrSet {
 	return set
 }
 
-func TestR4_TheStoreKnowsWhetherKeysAreBoundToAddresses(t *testing.T) {
-	f := openStore(t, newPath(t))
-	a, _, err := f.CreateAccount(t.Context(), start, operator, "Test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantBound := func(when string, want bool) {
-		t.Helper()
-		if got, err := f.HasBoundKeys(t.Context()); err != nil || got != want {
-			t.Errorf("%s: %v, %v", when, got, err)
-		}
-	}
-	issue := func(allow string) policy.Key {
-		key, _, err := f.IssueKey(t.Context(), start, operator, NewKey{AccountID: a.ID, Origin: policy.OriginConsole, Expires: policy.Never(), Allow: addrs(t, allow)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return key
-	}
-	issue("")
-	wantBound("with a key for any address", false)
-	deleted, revoked := issue("192.0.2.1"), issue("2001:db8::/32")
-	wantBound("with two bound keys", true)
-	if _, err := f.DeleteKey(t.Context(), start, operator, deleted.ID); err != nil {
-		t.Fatal(err)
-	}
-	wantBound("with one of them deleted", true)
-	if _, err := f.RevokeKey(t.Context(), start, operator, revoked.ID, "test"); err != nil {
-		t.Fatal(err)
-	}
-	wantBound("with both ended", false)
-}
-
 func TestKeys_ComeBackAsIssued(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path)

@@ -39,7 +39,7 @@ const (
 )
 
 // errNoRoom says that the disk is as good as full.
-var errNoRoom = errors.New("the keystore's disk is full but for the room that revocations need: make room on it")
+var errNoRoom = errors.New("the keystore's disk is full, and the rest of it is kept for revocations: free some space")
 
 // room is what a store knows of its disk.
 type room struct {

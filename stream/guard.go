@@ -252,6 +252,13 @@ func (g *Guard) Cut(text string) {
 	}
 }
 
+// Refuse ends the stream as Cut does, with the text of the rules for this reason, and
+// tells Config.Refused. If the stream ends already, Refuse does nothing. It is called
+// after Wrap, from any goroutine.
+func (g *Guard) Refuse(reason policy.Reason, detail string) {
+	g.refuse(reason, detail, parting{text: g.cfg.Rules.Refusal(reason)})
+}
+
 // late ends a stream whose command has not come in time.
 func (g *Guard) late() {
 	if !g.clock.strike() {
@@ -261,7 +268,7 @@ func (g *Guard) late() {
 		g.refuse(policy.RequestMalformed, "a command did not come whole in time", parting{text: g.unreadable()})
 		return
 	}
-	g.refuse(policy.RequestMalformed, "no start command came in time", parting{text: g.cfg.Rules.TimedOut})
+	g.refuse(policy.RequestMalformed, "no start command came within start_timeout", parting{text: g.cfg.Rules.TimedOut})
 }
 
 // unreadable is the text for what cannot be read, whatever its key.

@@ -302,7 +302,7 @@ func (in *inbound) kind() ws.OpCode {
 
 // What is wrong with a frame, from a client.
 var (
-	errTooLarge = errors.New("a command or a frame of audio that is too large")
+	errTooLarge = errors.New("a command that is larger than max_command, or a frame of audio that is too large")
 	errEmpty    = errors.New("an empty binary message")
 	errEmpties  = errors.New("too many empty fragments of a command")
 	errEarly    = errors.New("too many control frames before the first start command")
