@@ -41,6 +41,7 @@ var cases = []benchCase{
 	{"churn", "polls while 100 keys are issued and 100 revoked per second", (*suite).churn, false},
 	{"forward-auth", "polls through the gate and through forward_auth", (*suite).forwardAuth, false},
 	{"stream", "one saturated stream", (*suite).saturatedStream, true},
+	{"stream-start", "from the handshake of a stream to the answer to its start command", (*suite).streamStarts, true},
 	{"streams", "500 streams at 32 KB/s", (*suite).manyStreams, true},
 	{"idle-streams", fmt.Sprintf("memory of %d streams that have sent no command", idleCount), (*suite).idleStreams, true},
 	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory, false},

@@ -179,6 +179,35 @@ func saturate(p *proxy, key string, chunk []byte) (megabytesPerSecond float64, e
 	return float64(sent) / time.Since(begun).Seconds() / 1e6, nil
 }
 
+// streamStarts measures how long a client waits from its handshake to the answer to its
+// start command. It opens one stream after another.
+func (s *suite) streamStarts() error {
+	f, one, other, stop, err := s.streamPair()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	next := 0
+	run := func(p *proxy) func() (sample, error) {
+		return func() (sample, error) {
+			defer s.alone(p)()
+			var waits []float64
+			for begun := time.Now(); time.Since(begun) < s.length; {
+				next++
+				opened := time.Now()
+				conn, err := openStream(p, f.keys[next%len(f.keys)])
+				if err != nil {
+					return nil, err
+				}
+				waits = append(waits, time.Since(opened).Seconds()*1e3)
+				_ = conn.Close()
+			}
+			return sample{"first answer": median(waits)}, nil
+		}
+	}
+	return s.compare("stream-start", s.pairs, run(one), run(other), measure{name: "first answer", unit: "ms"})
+}
+
 // manyStreams runs streams at the rate of live audio.
 func (s *suite) manyStreams() error {
 	f, one, other, stop, err := s.streamPair()
