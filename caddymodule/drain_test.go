@@ -284,9 +284,10 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		s.wantEnd(t, drainGone)
 	})
 	t.Run("idle", func(t *testing.T) {
-		s := newDrainServer(t, 300*time.Millisecond, limits)
+		const idle = time.Second
+		s := newDrainServer(t, idle, limits)
 		conn := s.upload(t, 1<<20)
-		for begun := time.Now(); time.Since(begun) < time.Second; time.Sleep(50 * time.Millisecond) {
+		for begun := time.Now(); time.Since(begun) < 3*idle/2; time.Sleep(idle / 20) {
 			if _, err := conn.Write([]byte{0}); err != nil {
 				t.Fatalf("cut while bytes keep coming: %v", err)
 			}
@@ -299,9 +300,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 	t.Run("crowded", func(t *testing.T) {
 		s := newDrainServer(t, time.Minute, limits)
 		silent, talks := s.upload(t, 1<<20), s.upload(t, 1<<20)
-		for len(running(s.set)) < 2 {
-			time.Sleep(time.Millisecond)
-		}
+		eventually(t, func() bool { return len(running(s.set)) == 2 })
 		sent := int64(time.Since(s.set.started))
 		if _, err := talks.Write([]byte("some")); err != nil {
 			t.Fatal(err)
@@ -341,9 +340,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		var exiting atomic.Bool
 		s.set.exiting = exiting.Load
 		s.upload(t, 1<<20)
-		for !s.set.check() {
-			time.Sleep(time.Millisecond)
-		}
+		eventually(t, s.set.check)
 		exiting.Store(true)
 		s.wantEnd(t, drainAtExit)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
