@@ -132,7 +132,7 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
 	if err := f.CreateJob(t.Context(), job); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a job on a full disk: %v", err)
 	}
-	if err := f.CheckRoom(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "make room") {
+	if err := f.CheckRoom(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "free some space") {
 		t.Errorf("before a job is created: %v", err)
 	}
 

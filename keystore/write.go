@@ -291,8 +291,10 @@ func notes(batch []*write) bool {
 	return !slices.ContainsFunc(batch, func(w *write) bool { return !w.note })
 }
 
-// apply drops what changed from the caches, and tells who watches it.
+// apply drops what changed from the caches, and tells who watches it. It looks through
+// the whole cache at most once: many looks in a row would overtake every lookup.
 func (d *database) apply(changes []change) {
+	var accounts, issuers map[string]bool
 	for _, c := range changes {
 		switch {
 		case c.kind == changedKey && len(c.ref) == len(digest{}):
@@ -301,11 +303,9 @@ func (d *database) apply(changes []change) {
 		case c.kind == changedJob && len(c.ref) == len(digest{}):
 			d.jobs.drop(digest(c.ref))
 		case c.kind == changedAccount:
-			id := string(c.ref)
-			d.dropRecords(func(r *Record) bool { _, account := r.IDs(); return account == id })
+			accounts = with(accounts, string(c.ref))
 		case c.kind == changedChildren:
-			id := string(c.ref)
-			d.dropRecords(func(r *Record) bool { return r.issuerID() == id })
+			issuers = with(issuers, string(c.ref))
 		case c.kind == changedJobs:
 			d.jobs.dropAll()
 		case c.kind == changedNewAccount:
@@ -313,6 +313,21 @@ func (d *database) apply(changes []change) {
 			d.dropCaches()
 		}
 	}
+	if len(accounts) > 0 || len(issuers) > 0 {
+		d.dropRecords(func(r *Record) bool {
+			_, account := r.IDs()
+			return accounts[account] || issuers[r.issuerID()]
+		})
+	}
+}
+
+// with adds an ID to a set that may not have been made.
+func with(set map[string]bool, id string) map[string]bool {
+	if set == nil {
+		set = make(map[string]bool)
+	}
+	set[id] = true
+	return set
 }
 
 func (d *database) dropRecords(match func(*Record) bool) {
