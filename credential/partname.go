@@ -18,13 +18,17 @@ import (
 // field of the header. So each "name=" of the header counts. The file name behind the
 // name does not: a parser that took it for the name could read no upload of a browser.
 func (f *Finding) checkNames(name string, header []byte) *Fault {
+	single := bytes.Count(header, []byte("=")) == 1 // as in most
+	if single && isLower(name) {
+		return nil // the names that matter are in lower case: this is one of them, or none
+	}
 	if !isPlain(name) && (hasControl(name) || strings.Contains(name, "=?")) {
 		return malformed("a part's name has a control character or an encoded word")
 	}
 	if len(name) >= len(charsetPart) && sameName(name, charsetPart) {
 		return malformed("the part _charset_ sets the charset of other parts")
 	}
-	if bytes.Count(header, []byte("=")) == 1 { // as in most
+	if single {
 		return f.checkAlias(name, name)
 	}
 	text := string(header)
@@ -52,6 +56,16 @@ func (f *Finding) checkNames(name string, header []byte) *Fault {
 			return fault
 		}
 	}
+}
+
+// isLower reports whether a name has nothing but the letters a to z and digits.
+func isLower(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
 }
 
 // charsetPart is the name of a part that says in which charset the others are: RFC

@@ -308,3 +308,21 @@ func TestPlaces_HeadersAreSpelledAsRequestsHaveThem(t *testing.T) {
 		}
 	}
 }
+
+// Package credential takes a part's name in lower case for what it says.
+func TestPlaces_PartsHaveNamesInLowerCase(t *testing.T) {
+	for _, name := range dialect.Names() {
+		api, _ := dialect.ByName(name)
+		names := []string{api.Audio}
+		for _, place := range api.Places {
+			if place.In == dialect.Part {
+				names = append(names, place.Name)
+			}
+		}
+		for _, part := range names {
+			if part != strings.ToLower(part) {
+				t.Errorf("%s: the part %s has a name that is not in lower case", name, part)
+			}
+		}
+	}
+}
