@@ -410,3 +410,22 @@ func TestR18_ErrorRoutesGetNoBodyAndNoCookie(t *testing.T) {
 		}
 	}
 }
+
+// An error of a later handler can quote what the client has sent.
+func TestR18_AnErrorQuotesNoKeyOfTheClient(t *testing.T) {
+	g := newGatewayWith(t, &gateway{
+		options: "upstream_key " + backendKey + "\n backend_errors caddy",
+		site: `handle_errors {
+	respond "failed: {http.error.message}"
+}
+error "cannot serve {http.request.header.X-Trace}" 502`,
+	})
+	_, secret := g.issue(keystore.NewKey{})
+	got := g.request("POST /v1/recognize?u="+secret, "X-Trace: trace-"+secret+"\r\n")
+	if got.status != http.StatusBadGateway || !strings.HasPrefix(got.body, "failed: cannot serve trace-") || strings.Contains(got.body, secret) {
+		t.Errorf("status %d, body %q", got.status, got.body)
+	}
+	if strings.Contains(g.log(), secret) {
+		t.Error("the log has the key")
+	}
+}
