@@ -72,6 +72,8 @@ func (c *guarded) CloseWrite() error {
 		<-g.done
 		return errEnded
 	}
+	g.backendDone.Store(true)
+	g.wakeReader() // which may wait for an answer
 	half, ok := g.conn.(interface{ CloseWrite() error })
 	if !ok {
 		return errors.ErrUnsupported

@@ -156,9 +156,10 @@ type Guard struct {
 	done    chan struct{} // closed when conn has been
 	settled chan struct{} // told by writes at the end of a backend's message, once ending
 
-	clock    commandClock
-	reserved atomic.Int64 // bytes that Reserve has granted
-	wake     waker
+	clock       commandClock
+	backendDone atomic.Bool  // the backend has closed its side: no answer comes any more
+	reserved    atomic.Int64 // bytes that Reserve has granted
+	wake        waker
 
 	reading sync.Mutex // held while the client's bytes are read
 	in      inbound

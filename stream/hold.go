@@ -159,7 +159,7 @@ func (g *Guard) setReadDeadline(t time.Time) error {
 // waitForAnswer returns when the end command has been answered, or the stream ends.
 func (g *Guard) waitForAnswer() {
 	changed := g.wake.channel()
-	for g.waiting() && !g.ending.Load() {
+	for g.waiting() && !g.ending.Load() && !g.backendDone.Load() {
 		select {
 		case <-changed:
 		case <-g.done:

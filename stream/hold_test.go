@@ -268,3 +268,32 @@ func TestR14_AHeldStartOverTLS(t *testing.T) {
 		read(text(startSent))
 	}
 }
+
+// TestR21_WhatIsHeldWithAStartIsBounded has a client go on sending behind a held start. It
+// must meet a connection that is no longer read from, and not the gate's memory; and the
+// stream must end when the backend closes without an answer.
+func TestR21_WhatIsHeldWithAStartIsBounded(t *testing.T) {
+	r := newRig(t, nil)
+	r.held()
+	const most = 64 << 20 // more than the buffers of sockets hold
+	frame := audio(string(make([]byte, 32<<10)))
+	_ = r.client.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	sent := 0
+	for sent < most {
+		n, err := r.client.Write(frame)
+		sent += n
+		if err != nil {
+			break
+		}
+	}
+	if sent >= most {
+		t.Errorf("%d bytes are taken while the start is held", sent)
+	}
+	_ = r.backend.Close()
+	select {
+	case <-r.done:
+	case <-time.After(10 * time.Second):
+		r.guard.Close()
+		t.Error("the stream does not end with the backend")
+	}
+}

@@ -64,6 +64,9 @@ func (g *Guard) read(p []byte) (int, error) {
 		if g.ending.Load() {
 			return 0, errEnded
 		}
+		if in.held != nil && g.backendDone.Load() {
+			return 0, io.EOF // nobody answers the session before, and so the start is never judged
+		}
 		if n, err := g.sift(p); n > 0 || err != nil {
 			return n, err
 		}
