@@ -16,7 +16,7 @@ var cachingFields = []string{
 	"CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Vercel-CDN-Cache-Control", "Netlify-Cdn-Cache-Control", "X-LiteSpeed-Cache-Control", "Surrogate-Cache-Control",
 }
 
-// No cache keeps an answer, whoever has said that it may: the backend, or a handler in
+// No cache keeps an answer, even if one has said that it may: the backend, or a handler in
 // front of the gate.
 func TestR16_NoCacheKeepsAnAnswer(t *testing.T) {
 	var fields strings.Builder

@@ -205,7 +205,7 @@ func checkUpstreamKey(key policy.Secret) error {
 	case len(value) < minUpstreamKey:
 		return fmt.Errorf("it has fewer than %d characters, which is no key: want the backend's key, or %s, which sends none", minUpstreamKey, upstreamDrop)
 	case len(value) < unmistakable && isWord(value):
-		return fmt.Errorf("it has fewer than %d characters, all of them letters, as a word that stands in logs by chance: want the backend's key, or %s, which sends none", unmistakable, upstreamDrop)
+		return fmt.Errorf("it has fewer than %d characters, all of them letters, as a word that is in logs by chance: want the backend's key, or %s, which sends none", unmistakable, upstreamDrop)
 	}
 	return nil
 }
