@@ -27,18 +27,18 @@ var arrows = map[string]struct {
 	sql   bool // imports database/sql
 	std   bool // imports the standard library only
 }{
-	".":           {may: []string{"caddymodule"}},
-	"policy":      {std: true},
-	"keystore":    {may: []string{"policy"}, sql: true},
-	"dialect":     {may: []string{"policy"}},
-	"credential":  {may: []string{"dialect", "policy"}},
-	"issuance":    {may: []string{"credential", "dialect", "keystore", "policy"}},
-	"stream":      {may: []string{"credential", "dialect", "policy"}},
-	"sandbox":     {std: true},
-	"caddymodule": {may: []string{"credential", "dialect", "issuance", "keystore", "policy", "sandbox", "stream"}, caddy: true},
-	"cmd/caddy":   {may: []string{""}, caddy: true},
-	"bench":       {may: []string{"keystore", "policy"}},
-	"bench/floor": {caddy: true},
+	".":                   {may: []string{"caddymodule"}},
+	"policy":              {std: true},
+	"keystore":            {may: []string{"policy"}, sql: true},
+	"dialect":             {may: []string{"policy"}},
+	"internal/credential": {may: []string{"dialect", "policy"}},
+	"internal/issuance":   {may: []string{"internal/credential", "dialect", "keystore", "policy"}},
+	"internal/stream":     {may: []string{"internal/credential", "dialect", "policy"}},
+	"internal/sandbox":    {std: true},
+	"caddymodule":         {may: []string{"internal/credential", "dialect", "internal/issuance", "keystore", "policy", "internal/sandbox", "internal/stream"}, caddy: true},
+	"cmd/caddy":           {may: []string{""}, caddy: true},
+	"bench":               {may: []string{"keystore", "policy"}},
+	"bench/floor":         {caddy: true},
 
 	"e2e/neighbours": {may: []string{""}, caddy: true},
 

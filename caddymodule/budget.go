@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/internal/credential"
 )
 
 // What requests hold in memory before they have shown a valid key is bounded for the

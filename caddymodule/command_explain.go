@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/dialect"
-	"github.com/speechgate/speechgate/issuance"
+	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )

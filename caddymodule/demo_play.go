@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/sandbox"
 )
 
 const (

@@ -12,8 +12,8 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/sandbox"
 )
 
 const (

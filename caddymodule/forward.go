@@ -8,7 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/internal/credential"
 )
 
 // The words of backend_errors.

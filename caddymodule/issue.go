@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/dialect"
-	"github.com/speechgate/speechgate/issuance"
+	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/policy"
 )
 

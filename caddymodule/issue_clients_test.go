@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/speechgate/speechgate/issuance"
+	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/keystore"
 )
 

@@ -15,7 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
-	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/policy"
 )
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/sandbox"
+	"github.com/speechgate/speechgate/internal/sandbox"
 )
 
 // wsClient is a client as the vendor's libraries are: no version in the

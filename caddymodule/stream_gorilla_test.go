@@ -8,8 +8,8 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/sandbox"
 )
 
 // inlineWords are as many words as the vendor's advice allows in a command.

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/sandbox"
 )
 
 // What clients are told: that a key is refused, that a command cannot be read,

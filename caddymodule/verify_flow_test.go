@@ -10,9 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/sandbox"
 )
 
 func TestR17VerifyTellsAStoreFault(t *testing.T) {

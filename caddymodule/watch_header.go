@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/internal/credential"
 )
 
 // sendHeader sends the header of the backend's answer on to the client.

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/sandbox"
 )
 
 // pageAnswer is what a page sees of an answer.

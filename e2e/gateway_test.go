@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/sandbox"
+	"github.com/speechgate/speechgate/internal/sandbox"
 )
 
 // program is the gateway as a process of its own.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/sandbox"
+	"github.com/speechgate/speechgate/internal/sandbox"
 )
 
 // TestABrowserStreams holds that a page of another origin can recognize live,

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/sandbox"
+	"github.com/speechgate/speechgate/internal/sandbox"
 )
 
 // What streams are told that are refused, and that are cut.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/speechgate/speechgate/sandbox"
+	"github.com/speechgate/speechgate/internal/sandbox"
 )
 
 // clientRequest is one that a client of another language is told to send.

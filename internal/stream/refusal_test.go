@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/stream"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/speechgate/speechgate/stream"
+	"github.com/speechgate/speechgate/internal/stream"
 )
 
 // endless is a connection that yields the same bytes over and over.

@@ -3,7 +3,7 @@ package stream
 import (
 	"github.com/gobwas/ws"
 
-	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/internal/credential"
 )
 
 // maxHeld is up to how many bytes a text of the backend's is held until it is

@@ -5,7 +5,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/policy"
 )
 

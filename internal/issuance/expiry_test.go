@@ -8,7 +8,7 @@ import (
 	"time"
 	_ "time/tzdata"
 
-	"github.com/speechgate/speechgate/issuance"
+	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/policy"
 )
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/stream"
+	"github.com/speechgate/speechgate/internal/stream"
 )
 
 // piped is a guard without a network: what the client sends is handed to it

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/stream"
+	"github.com/speechgate/speechgate/internal/stream"
 )
 
 func TestR14_ACutWorksInEveryState(t *testing.T) {

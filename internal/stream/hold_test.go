@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/stream"
+	"github.com/speechgate/speechgate/internal/stream"
 )
 
 // held has a session ended and the next one begun at once.

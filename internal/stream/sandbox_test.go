@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/sandbox"
-	"github.com/speechgate/speechgate/stream"
+	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/internal/stream"
 )
 
 // TestTheSandboxTakesWhatGoesOn has a backend with a parser of its own judge

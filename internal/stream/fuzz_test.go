@@ -11,9 +11,9 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/speechgate/speechgate/credential"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/stream"
 )
 
 // tester is a *testing.T or a *rapid.T.

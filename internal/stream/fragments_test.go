@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/speechgate/speechgate/stream"
+	"github.com/speechgate/speechgate/internal/stream"
 )
 
 // inFragments cuts a message into fragments after so many bytes each, the rest in

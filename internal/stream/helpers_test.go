@@ -13,10 +13,10 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/speechgate/speechgate/credential"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/stream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

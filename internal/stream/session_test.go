@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/speechgate/speechgate/credential"
-	"github.com/speechgate/speechgate/stream"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/stream"
 )
 
 func TestR14_EveryStartCommandIsChecked(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/policy"
-	"github.com/speechgate/speechgate/stream"
 )
 
 // awaiting is a guard whose caller waits for the first start command, and the

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/speechgate/speechgate/credential"
-	"github.com/speechgate/speechgate/stream"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/stream"
 )
 
 func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
