@@ -27,7 +27,7 @@ var errBrokeOff = errors.New("the backend's answer broke off")
 
 // forward has the next handlers answer the request through w. If they fail, the gate
 // answers the client, or Caddy does: see [Gate.BackendErrors].
-func (w *watcher) forward(found *credential.Finding, next caddyhttp.Handler) error {
+func (w *watcher) forward(found *credential.Found, next caddyhttp.Handler) error {
 	if err := w.run(found, next); err != nil {
 		return w.failed(err)
 	}
@@ -39,13 +39,13 @@ func (w *watcher) forward(found *credential.Finding, next caddyhttp.Handler) err
 // run calls the next handlers. An answer that breaks off before anything of it has
 // gone to the client is an error. After a failure, neither the request nor the error
 // holds a credential.
-func (w *watcher) run(found *credential.Finding, next caddyhttp.Handler) (err error) {
+func (w *watcher) run(found *credential.Found, next caddyhttp.Handler) (err error) {
 	returned := false
 	defer func() {
 		if returned && err == nil {
 			return
 		}
-		secret, _ := found.Unchecked()
+		secret, _ := found.UncheckedKey()
 		w.handover.scrub(secret, w.gate.redactor, w.gate.api.Places)
 		if returned {
 			err = maskError(w.gate.masked(err), credential.NewRedactor(secret, 0))

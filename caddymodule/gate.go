@@ -236,7 +236,7 @@ func (g *Gate) provisionUpstream() error {
 	if err := checkUpstreamKey(key); err != nil {
 		return fmt.Errorf("upstream_key: %w", err)
 	}
-	g.upstream = credential.ReplaceBy(key)
+	g.upstream = credential.ReplaceWith(key)
 	if err := credential.CheckUpstreamKey(g.upstream.Key); err != nil {
 		return fmt.Errorf("upstream_key: %w", err)
 	}

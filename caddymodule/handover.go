@@ -46,7 +46,7 @@ type field struct {
 // handOver makes the admitted request fit to go upstream: it swaps the key, removes
 // what is no part of the operation, and masks every credential in what later handlers
 // log. Where the gate reads the answer, it asks for the whole answer in plain text.
-func (x *exchange) handOver(h *handover, found *credential.Finding) {
+func (x *exchange) handOver(h *handover, found *credential.Found) {
 	r, places := x.r, x.gate.api.Places
 	h.r, h.header, h.url, h.body, h.length = r, r.Header, r.URL, x.body, r.ContentLength
 	h.fields = h.room[:0]
@@ -54,12 +54,12 @@ func (x *exchange) handOver(h *handover, found *credential.Finding) {
 	h.clean(reads)
 	h.mask[0] = credential.Masked
 	for i := range places {
-		if name := places[i].Name; places[i].In == dialect.Header && len(r.Header[name]) > 0 {
+		if name := places[i].Name; places[i].Location == dialect.Header && len(r.Header[name]) > 0 {
 			h.fields = append(h.fields, field{name, h.mask[:]})
 		}
 	}
 	query, uri := r.URL.RawQuery, r.RequestURI
-	found.Swap(r, x.gate.upstream)
+	found.Rewrite(r, x.gate.upstream)
 	r.RequestURI = credential.MaskURI(uri, places)
 	h.query = maskedQuery(query, uri, r.RequestURI, places)
 	r.Trailer = nil
@@ -84,7 +84,7 @@ func (h *handover) clean(reads bool) {
 			measured = true
 		case "Content-Md5", "Digest", "Content-Digest", "Repr-Digest":
 		default:
-			if !credential.StaysBehind(name, reads) {
+			if !credential.IsStripped(name, reads) {
 				continue
 			}
 			delete(h.header, name)

@@ -65,7 +65,7 @@ func (f *LogFilter) Provision(caddy.Context) error {
 	}
 	f.places = append(f.places, issuance.Places...)
 	for _, place := range f.places {
-		if place.In == dialect.Header {
+		if place.Location == dialect.Header {
 			f.headers = append(f.headers, strings.ToLower(place.Name))
 		}
 	}
@@ -134,7 +134,7 @@ var upstreamKeys atomic.Pointer[[]upstreamKey]
 func maskUpstreamKey(key policy.Secret) {
 	added := upstreamKey{key, credential.NewRedactor(key, 0)}
 	if len(key.Reveal()) < unmistakable {
-		added.redactor = added.redactor.Bounded() // it could be a part of a word
+		added.redactor = added.redactor.WholeWords() // it could be a part of a word
 	}
 	for {
 		known := upstreamKeys.Load()

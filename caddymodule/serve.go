@@ -40,7 +40,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return lasting.serveStream(next)
 	}
 
-	found := credential.Find(r, g.api, x.call.Route)
+	found := credential.Scan(r, g.api, x.call.Route)
 	verdict := x.judge(&found)
 	if !verdict.ok && !verdict.pending {
 		return x.refuse(verdict.reason, verdict.detail)
@@ -165,8 +165,8 @@ type verdict struct {
 }
 
 // judge looks up the key that was found, and the job, and decides.
-func (x *exchange) judge(found *credential.Finding) verdict {
-	secret, fault := found.Unchecked()
+func (x *exchange) judge(found *credential.Found) verdict {
+	secret, fault := found.UncheckedKey()
 	if fault != nil {
 		pending := fault.Reason == policy.CredentialMissing && !x.touched && found.FormMayHoldKey()
 		return verdict{pending: pending, reason: fault.Reason, detail: fault.Detail}
@@ -182,24 +182,24 @@ func (x *exchange) judge(found *credential.Finding) verdict {
 
 // judgeForm reads the head of the form and judges again. The memory of a head counts
 // against the budget until then, unless the request has shown a valid key already.
-func (x *exchange) judgeForm(found *credential.Finding, pending bool) (verdict, error) {
+func (x *exchange) judgeForm(found *credential.Found, pending bool) (verdict, error) {
 	var budget credential.Budget
 	if pending {
 		budget = &x.gate.app.heads
 	}
-	defer found.Judged()
+	defer found.ReleaseBudget()
 	x.touched = true
-	if err := found.ReadFormWithin(x.w, x.r, x.gate.MaxHead, budget); err != nil {
+	if err := found.ReadForm(x.w, x.r, x.gate.MaxHead, budget); err != nil {
 		return verdict{}, err
 	}
 	x.now = now()
 	verdict := x.judge(found)
-	if lost := found.Judged(); lost && verdict.ok {
+	if lost := found.ReleaseBudget(); lost && verdict.ok {
 		// The head is whole and its key good: the upload goes on.
 		_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
 	}
 	if !verdict.ok {
-		found.Drop(x.r)
+		found.DiscardForm(x.r)
 	}
 	if verdict.reason == policy.LimitReached {
 		x.shown = policy.StoreUnavailable // the limit is the gateway's, and not the key's
@@ -252,7 +252,7 @@ func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
 	if !cached.KeyKnown {
 		// Here alone, since what is cached has been checked.
 		if err := policy.CheckSecret(secret); err != nil {
-			return credential.Mistyped(err), nil
+			return credential.MalformedKey(err), nil
 		}
 		if unopened != nil {
 			return nil, unopened
@@ -344,7 +344,7 @@ func (x *exchange) refuse(reason policy.Reason, detail string, more ...zap.Field
 // prepare makes an admitted handshake fit to go upstream: later handlers log no
 // credential of it.
 func (x *exchange) prepare() {
-	credential.CleanHeader(x.r, x.gate.reads(x.call.Operation))
+	credential.StripHeader(x.r, x.gate.reads(x.call.Operation))
 	x.r.RequestURI = credential.MaskURI(x.r.RequestURI, x.gate.api.Places)
 }
 

@@ -45,8 +45,8 @@ func connectionTokens(header http.Header) (tokens []string) {
 // start command. Only when that has been authorized the backend learns of the
 // stream. What the client then sends is checked command by command.
 func (x *exchange) serveStream(next caddyhttp.Handler) error {
-	found := credential.Find(x.r, x.gate.api, nil)
-	if _, fault := found.Credential(); fault != nil && fault.Reason != policy.CredentialMissing {
+	found := credential.Scan(x.r, x.gate.api, nil)
+	if _, fault := found.Key(); fault != nil && fault.Reason != policy.CredentialMissing {
 		return x.refuse(fault.Reason, fault.Detail)
 	}
 	if !knownWebSocketVersion(x.r.Header) {
@@ -58,7 +58,7 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 	if !streams.begin(s, x.gate.MaxPendingStreams) {
 		return x.refuse(policy.Throttled, "as many streams of the address wait for their first command as max_pending_streams allows")
 	}
-	found.Swap(x.r, credential.Upstream{Mode: credential.Drop})
+	found.Rewrite(x.r, credential.Upstream{Mode: credential.Drop})
 	x.prepareHandshake(s.ctx)
 	w, err := x.upgrade(s)
 	if err != nil {

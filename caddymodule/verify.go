@@ -84,7 +84,7 @@ const jobHeader = "Speechgate-Job"
 // verifyRoute is the endpoint, as a dialect describes an operation.
 var verifyRoute = &dialect.Route{
 	Operation: policy.ReadJob,
-	Keys:      []dialect.Place{{In: dialect.Header, Name: "Authorization", Scheme: "Bearer"}},
+	Keys:      []dialect.Place{{Location: dialect.Header, Name: "Authorization", Scheme: "Bearer"}},
 	Refusals:  verifyRefusals(),
 }
 
@@ -191,8 +191,8 @@ func (x *exchange) judgeJob() verdict {
 		return verdict{reason: policy.JobUnknown, detail: "want one " + jobHeader + " header that is a job's ID"}
 	}
 	x.call.JobID = ids[0]
-	found := credential.Find(x.r, &dialect.API{Places: verifyRoute.Keys}, verifyRoute)
-	secret, fault := found.Credential()
+	found := credential.Scan(x.r, &dialect.API{Places: verifyRoute.Keys}, verifyRoute)
+	secret, fault := found.Key()
 	if fault != nil && fault.Reason != policy.CredentialMissing {
 		return verdict{reason: fault.Reason, detail: fault.Detail}
 	}

@@ -73,7 +73,7 @@ func (x *exchange) watch() *watcher {
 	}
 	w.ResponseWriter = x.w
 	if x.gate.redactor != nil {
-		w.redactor = x.gate.redactor.Anew(redactBytes)
+		w.redactor = x.gate.redactor.Clone(redactBytes)
 	}
 	return w
 }

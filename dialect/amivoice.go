@@ -10,11 +10,11 @@ import (
 // libraries and its plugins. The plugins send the key of a recognition or of a new
 // job in the header.
 var (
-	amiQuery     = Place{In: Query, Name: "u"}
-	amiQueryPair = Place{In: Query, Name: "d", Pair: "authorization"}
-	amiPart      = Place{In: Part, Name: "u"}
-	amiPartPair  = Place{In: Part, Name: "d", Pair: "authorization"}
-	amiBearer    = Place{In: Header, Name: "Authorization", Scheme: "Bearer"}
+	amiQuery     = Place{Location: Query, Name: "u"}
+	amiQueryPair = Place{Location: Query, Name: "d", SubKey: "authorization"}
+	amiPart      = Place{Location: Part, Name: "u"}
+	amiPartPair  = Place{Location: Part, Name: "d", SubKey: "authorization"}
+	amiBearer    = Place{Location: Header, Name: "Authorization", Scheme: "Bearer"}
 
 	amiUploadKeys = []Place{amiQuery, amiQueryPair, amiPart, amiPartPair, amiBearer}
 	amiJobKeys    = []Place{amiBearer}

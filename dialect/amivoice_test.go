@@ -248,12 +248,12 @@ func TestR15_KnownPathsAreThoseThatABackendCouldTakeForOne(t *testing.T) {
 
 func TestR1_WhereEachOperationsKeyIs(t *testing.T) {
 	form := []dialect.Place{
-		{In: dialect.Query, Name: "u"},
-		{In: dialect.Query, Name: "d", Pair: "authorization"},
-		{In: dialect.Part, Name: "u"},
-		{In: dialect.Part, Name: "d", Pair: "authorization"},
+		{Location: dialect.Query, Name: "u"},
+		{Location: dialect.Query, Name: "d", SubKey: "authorization"},
+		{Location: dialect.Part, Name: "u"},
+		{Location: dialect.Part, Name: "d", SubKey: "authorization"},
 	}
-	bearer := []dialect.Place{{In: dialect.Header, Name: "Authorization", Scheme: "Bearer"}}
+	bearer := []dialect.Place{{Location: dialect.Header, Name: "Authorization", Scheme: "Bearer"}}
 	upload := slices.Concat(form, bearer)
 	for _, l := range amiListed {
 		route := dialect.AmiVoice.Classify(l.method, l.path).Route
@@ -302,7 +302,7 @@ func TestPlaces_HeadersAreSpelledAsRequestsHaveThem(t *testing.T) {
 			places = append(places, route.Keys...)
 		}
 		for _, place := range places {
-			if place.In == dialect.Header && place.Name != http.CanonicalHeaderKey(place.Name) {
+			if place.Location == dialect.Header && place.Name != http.CanonicalHeaderKey(place.Name) {
 				t.Errorf("%s: header %s would never be found: want %s", name, place.Name, http.CanonicalHeaderKey(place.Name))
 			}
 		}
@@ -315,7 +315,7 @@ func TestPlaces_PartsHaveNamesInLowerCase(t *testing.T) {
 		api, _ := dialect.ByName(name)
 		names := []string{api.Audio}
 		for _, place := range api.Places {
-			if place.In == dialect.Part {
+			if place.Location == dialect.Part {
 				names = append(names, place.Name)
 			}
 		}

@@ -15,27 +15,27 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// In says which part of a request a key stands in.
-type In uint8
+// Location says which part of a request a key is in.
+type Location uint8
 
 // The parts of a request that can hold a key.
 const (
-	Header In = iota + 1 // a header field
-	Query                // a parameter of the query
-	Part                 // a part of a multipart/form-data body
+	Header Location = iota + 1 // a header field
+	Query                      // a parameter of the query
+	Part                       // a part of a multipart/form-data body
 )
 
 // Place is one spot of a request where a client may put its key.
 type Place struct {
-	In   In
-	Name string // of the header field, as net/http spells it, parameter or part
+	Location Location
+	Name     string // of the header field, as net/http spells it, parameter or part
 	// Scheme stands before the key in a header, separated by a space, in any
 	// case of letters; empty where the value is the bare key.
 	Scheme string
-	// Pair names the one among the value's name=value pairs that is the key;
+	// SubKey names the one among the value's name=value pairs that is the key;
 	// empty where the whole value is. Pairs are separated by single spaces and
 	// their values percent-encoded.
-	Pair string
+	SubKey string
 }
 
 // Route is one operation's method and path.

@@ -25,7 +25,7 @@ const octets = "application/octet-stream"
 // classifyBody reads the headers that say how the body is to be read, refuses
 // those that two parsers could read differently, and settles the Content-Type
 // that goes upstream.
-func (f *Finding) classifyBody(r *http.Request) {
+func (f *Found) classifyBody(r *http.Request) {
 	if f.audio == "" {
 		return
 	}
@@ -53,7 +53,7 @@ func (f *Finding) classifyBody(r *http.Request) {
 // classifyLabel reads a Content-Type. An upload of audio goes upstream under a label
 // of audio, or as octets: under many others one framework or another would read
 // parameters from it, and a key among them.
-func (f *Finding) classifyLabel(label string) {
+func (f *Found) classifyLabel(label string) {
 	mediaType, params, _ := strings.Cut(label, ";")
 	mediaType = strings.ToLower(strings.Trim(mediaType, " \t"))
 	all := mediaType + strings.ToLower(params)
@@ -94,7 +94,7 @@ func hasBody(method string) bool {
 // classifyForm reads the parameters of multipart/form-data. The client's spelling goes
 // upstream, with one exception: quotation marks around a boundary that needs none are
 // dropped, because some parsers take them for part of it.
-func (f *Finding) classifyForm(params string) {
+func (f *Found) classifyForm(params string) {
 	var boundary, charset string
 	for rest := params; strings.Trim(rest, " \t") != ""; {
 		var name, value string

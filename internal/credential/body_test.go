@@ -46,8 +46,8 @@ func TestR19_AnErrorInTheHeadIsOneOfReading(t *testing.T) {
 		for at := range len(uPart) + 20 {
 			r := upload("", formType, form)
 			r.Body = io.NopCloser(io.MultiReader(strings.NewReader(form[:at]), iotest.ErrReader(failure)))
-			f := Find(r, api, api.Classify(r.Method, r.URL.Path).Route)
-			if err := f.ReadForm(r, testMaxHead); !errors.Is(err, failure) {
+			f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
+			if err := f.ReadForm(nil, r, testMaxHead, nil); !errors.Is(err, failure) {
 				t.Fatalf("an error at byte %d: ReadForm returned %v", at, err)
 			} else if strings.Contains(err.Error(), "CLIENTKEY") {
 				t.Fatal("the error quotes the key")
@@ -60,8 +60,8 @@ func TestR19_AnErrorInTheHeadIsOneOfReading(t *testing.T) {
 	t.Run("a reader that gives nothing", func(t *testing.T) {
 		r := upload("", formType, "")
 		r.Body = io.NopCloser(idle{})
-		f := Find(r, api, api.Classify(r.Method, r.URL.Path).Route)
-		if err := f.ReadForm(r, testMaxHead); !errors.Is(err, io.ErrNoProgress) {
+		f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
+		if err := f.ReadForm(nil, r, testMaxHead, nil); !errors.Is(err, io.ErrNoProgress) {
 			t.Errorf("ReadForm returned %v", err)
 		}
 	})
@@ -246,8 +246,8 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 		for _, contentType := range []string{"application/x-www-form-urlencoded", "application/json"} {
 			r := upload("u="+escaped, contentType, "")
 			r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
-			f := Find(r, api, api.Classify(http.MethodPost, "/v1/recognize").Route)
-			if err := f.ReadForm(r, testMaxHead); !errors.Is(err, io.ErrUnexpectedEOF) {
+			f := Scan(r, api, api.Classify(http.MethodPost, "/v1/recognize").Route)
+			if err := f.ReadForm(nil, r, testMaxHead, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("ReadForm returned %v", err)
 			}
 		}
@@ -261,16 +261,16 @@ func TestR19_AnOperationBeyondTheAPIsKeepsItsLabel(t *testing.T) {
 		"application/json": "application/json", "text/plain": "text/plain", "": octets, "application/x-www-form-urlencoded": octets,
 	} {
 		r := upload("u="+escaped, contentType, `{"words":[]}`)
-		f := Find(r, api, nil)
+		f := Scan(r, api, nil)
 		if f.NeedsForm() {
-			if err := f.ReadForm(r, testMaxHead); err != nil {
+			if err := f.ReadForm(nil, r, testMaxHead, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, fault := f.Credential(); fault != nil {
+		if _, fault := f.Key(); fault != nil {
 			t.Fatalf("%q: %v", contentType, fault)
 		}
-		f.Swap(r, replace)
+		f.Rewrite(r, replace)
 		if got := r.Header.Get("Content-Type"); got != want {
 			t.Errorf("%q went upstream as %q, want %q", contentType, got, want)
 		}

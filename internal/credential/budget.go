@@ -91,10 +91,10 @@ func (h *hold) release() {
 	}
 }
 
-// Judged gives back what ReadFormWithin has reserved. The head of the form stays in
-// memory until it has gone upstream. Judged must be called however the request ends. It
+// ReleaseBudget gives back what ReadForm has reserved. The head of the form stays in
+// memory until it has gone upstream. ReleaseBudget must be called however the request ends. It
 // reports whether the budget had ended the reservation before.
-func (f *Finding) Judged() (lost bool) {
+func (f *Found) ReleaseBudget() (lost bool) {
 	if f.form == nil {
 		return false
 	}
@@ -103,9 +103,9 @@ func (f *Finding) Judged() (lost bool) {
 	return h.lost() != nil
 }
 
-// Drop forgets the head of the form, of a request that is refused. r's body then gives
+// DiscardForm forgets the head of the form, of a request that is refused. r's body then gives
 // what comes behind the head.
-func (f *Finding) Drop(r *http.Request) {
+func (f *Found) DiscardForm(r *http.Request) {
 	if f.form == nil {
 		return
 	}

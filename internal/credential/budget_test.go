@@ -64,28 +64,28 @@ func TestR21_ARequestThatSharesAConnectionCounts(t *testing.T) {
 		b := &testBudget{t: t, w: new(nopWriter), most: 1 << 20}
 		r := upload("", formType, formOf(100))
 		r.ProtoMajor = major
-		f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
-		if err := f.ReadFormWithin(b.w, r, testMaxHead, b); err != nil {
+		f := Scan(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+		if err := f.ReadForm(b.w, r, testMaxHead, b); err != nil {
 			t.Fatal(err)
 		}
 		if b.held != want {
 			t.Errorf("over HTTP/%d %d bytes are reserved, want %d", major, b.held, want)
 		}
-		if f.Judged(); b.held != 0 {
+		if f.ReleaseBudget(); b.held != 0 {
 			t.Errorf("over HTTP/%d %d bytes are not given back", major, b.held)
 		}
 	}
 	b := &testBudget{t: t, w: new(nopWriter), most: streamCost - 1}
 	r := upload("", formType, formOf(100))
 	r.ProtoMajor = 2
-	f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
-	if err := f.ReadFormWithin(b.w, r, testMaxHead, b); err != nil {
+	f := Scan(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+	if err := f.ReadForm(b.w, r, testMaxHead, b); err != nil {
 		t.Fatal(err)
 	}
-	if _, fault := f.Credential(); fault == nil || fault.Reason != policy.LimitReached {
+	if _, fault := f.Key(); fault == nil || fault.Reason != policy.LimitReached {
 		t.Errorf("without memory: %v", fault)
 	}
-	f.Judged()
+	f.ReleaseBudget()
 }
 
 func TestR21_AHeadCountsWithTheMemoryThatItTakes(t *testing.T) {
@@ -93,8 +93,8 @@ func TestR21_AHeadCountsWithTheMemoryThatItTakes(t *testing.T) {
 		body := formOf(size)
 		b := &testBudget{t: t, w: new(nopWriter), most: 1 << 20}
 		r := upload("", formType, body)
-		f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
-		if err := f.ReadFormWithin(b.w, r, testMaxHead, b); err != nil {
+		f := Scan(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+		if err := f.ReadForm(b.w, r, testMaxHead, b); err != nil {
 			t.Fatal(err)
 		}
 		head := &f.form.head
@@ -104,8 +104,8 @@ func TestR21_AHeadCountsWithTheMemoryThatItTakes(t *testing.T) {
 		if head.chunk == nil && cap(head.buf) > 2*len(head.buf) {
 			t.Errorf("a head of %d takes %d bytes", len(head.buf), cap(head.buf))
 		}
-		f.Judged()
-		f.Judged()
+		f.ReleaseBudget()
+		f.ReleaseBudget()
 		if b.held != 0 {
 			t.Errorf("a head of %d: %d bytes are not given back", len(head.buf), b.held)
 		}
@@ -125,19 +125,19 @@ func TestR21_AHeadWithoutMemoryIsAFault(t *testing.T) {
 			b.t, b.w = t, new(nopWriter)
 			body := formOf(50_000)
 			r := upload("", formType, body)
-			f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
-			if err := f.ReadFormWithin(b.w, r, testMaxHead, b); err != nil {
+			f := Scan(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+			if err := f.ReadForm(b.w, r, testMaxHead, b); err != nil {
 				t.Fatal(err)
 			}
-			if _, fault := f.Credential(); fault == nil || fault.Reason != policy.LimitReached || b.lost != "" && fault.Detail != b.lost {
+			if _, fault := f.Key(); fault == nil || fault.Reason != policy.LimitReached || b.lost != "" && fault.Detail != b.lost {
 				t.Errorf("the fault is %v", fault)
 			}
 			read := len(f.form.head.buf)
-			f.Drop(r)
+			f.DiscardForm(r)
 			if got, err := io.ReadAll(r.Body); err != nil || string(got) != body[read:] {
 				t.Errorf("behind the %d bytes that were read there is something else, %v", read, err)
 			}
-			if f.Judged(); b.held != 0 || f.form.head.buf != nil {
+			if f.ReleaseBudget(); b.held != 0 || f.form.head.buf != nil {
 				t.Errorf("%d bytes are not given back", b.held)
 			}
 		})
@@ -155,14 +155,14 @@ func TestR21_AFormThatCannotBeReadGivesItsMemoryBack(t *testing.T) {
 	} {
 		b := &testBudget{t: t, w: new(nopWriter), most: 1 << 20}
 		r := upload("", formType, body)
-		f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
-		if err := f.ReadFormWithin(b.w, r, testMaxHead, b); err != nil {
+		f := Scan(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+		if err := f.ReadForm(b.w, r, testMaxHead, b); err != nil {
 			t.Fatal(err)
 		}
-		if _, fault := f.Credential(); fault == nil || b.peak == 0 {
+		if _, fault := f.Key(); fault == nil || b.peak == 0 {
 			t.Errorf("%s: the fault is %v, and %d bytes were reserved", name, fault, b.peak)
 		}
-		if f.Judged(); b.held != 0 {
+		if f.ReleaseBudget(); b.held != 0 {
 			t.Errorf("%s: %d bytes are not given back", name, b.held)
 		}
 	}
@@ -181,7 +181,7 @@ func TestR18_LongHeadsShareNoMemory(t *testing.T) {
 				if fault != nil || secret.Reveal() != ourKey {
 					t.Errorf("a head of %d is refused: %v", size, fault)
 				}
-				f.Swap(r, pass)
+				f.Rewrite(r, pass)
 				if got, err := io.ReadAll(r.Body); err != nil || string(got) != body {
 					t.Errorf("a body of %d is another when it is read again, %v", size, err)
 				}

@@ -22,13 +22,13 @@ type Command struct {
 	secret string
 }
 
-// FindCommand finds the key in a command that begins with word: the value of
+// ScanCommand finds the key in a command that begins with word: the value of
 // the token with this name. The reason of a fault is CredentialMissing where
 // there is no key or an empty one, CredentialAmbiguous where there are two, be
 // they alike or not, RequestMalformed where the grammar is broken, or another parser
 // could find another key, and CredentialMalformed where the key is mistyped. A name in
 // a quoted value is no key.
-func FindCommand(text, word, name string) (Command, *Fault) {
+func ScanCommand(text, word, name string) (Command, *Fault) {
 	c := Command{text: text}
 	if fault := checkCommandText(text); fault != nil {
 		return Command{}, fault
@@ -72,18 +72,18 @@ func FindCommand(text, word, name string) (Command, *Fault) {
 	if c.secret == "" {
 		return Command{}, &Fault{Reason: policy.CredentialMissing, Detail: "the command has no pair " + name + ", or an empty one"}
 	}
-	if err := policy.CheckSecret(c.Secret()); err != nil {
-		return Command{}, Mistyped(err)
+	if err := policy.CheckSecret(c.Key()); err != nil {
+		return Command{}, MalformedKey(err)
 	}
 	return c, nil
 }
 
-// Secret is the key, without quotation marks.
-func (c *Command) Secret() policy.Secret { return policy.NewSecret(c.secret) }
+// Key is the key, without quotation marks.
+func (c *Command) Key() policy.Secret { return policy.NewSecret(c.secret) }
 
-// Swap returns the command with the client's key replaced by what up says;
+// Rewrite returns the command with the client's key replaced by what up says;
 // removed, it takes one space along. The rest stays as it is, byte for byte.
-func (c *Command) Swap(up Upstream) string {
+func (c *Command) Rewrite(up Upstream) string {
 	switch up.Mode {
 	case Pass:
 		return c.text

@@ -86,11 +86,11 @@ func checkCommand(t tester, text string) (found bool) {
 		return false
 	}
 	before, ok := tokenize(text)
-	at := slices.Index(before, "authorization="+c.Secret().Reveal())
+	at := slices.Index(before, "authorization="+c.Key().Reveal())
 	if !ok || at < 1 {
 		t.Fatalf("%q has a key for us, and none for another reader: %q", text, before)
 	}
-	out := c.Swap(ReplaceBy(policy.NewSecret(key)))
+	out := c.Rewrite(ReplaceWith(policy.NewSecret(key)))
 	after, ok := tokenize(out)
 	want := slices.Clone(before)
 	want[at] = "authorization=" + key
@@ -103,10 +103,10 @@ func checkCommand(t tester, text string) (found bool) {
 		}
 	}
 	again, fault := findStart(out)
-	if fault != nil || again.Secret().Reveal() != key {
+	if fault != nil || again.Key().Reveal() != key {
 		t.Fatalf("%q goes on as %q, which is refused: %v", text, out, fault)
 	}
-	dropped := c.Swap(Upstream{Mode: Drop})
+	dropped := c.Rewrite(Upstream{Mode: Drop})
 	if rest, ok := tokenize(dropped); !ok || !slices.Equal(rest, slices.Delete(slices.Clone(before), at, at+1)) {
 		t.Fatalf("%q goes on without its key as %q", text, dropped)
 	}

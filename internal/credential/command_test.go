@@ -8,7 +8,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func findStart(text string) (Command, *Fault) { return FindCommand(text, "s", "authorization") }
+func findStart(text string) (Command, *Fault) { return ScanCommand(text, "s", "authorization") }
 
 func TestR19_CommandsAreReadAsTheVendorWritesThem(t *testing.T) {
 	for _, test := range []struct{ text, key, swapped, dropped string }{
@@ -44,17 +44,17 @@ func TestR19_CommandsAreReadAsTheVendorWritesThem(t *testing.T) {
 		{"s 16K -a-general authorization=a=b", "a=b", "s 16K -a-general authorization=UP", "s 16K -a-general"},
 	} {
 		c, fault := findStart(test.text)
-		if fault != nil || c.Secret().Reveal() != test.key {
+		if fault != nil || c.Key().Reveal() != test.key {
 			t.Errorf("%q: %v, and the key is not %q", test.text, fault, test.key)
 			continue
 		}
-		if got := c.Swap(ReplaceBy(policy.NewSecret("UP"))); got != test.swapped {
+		if got := c.Rewrite(ReplaceWith(policy.NewSecret("UP"))); got != test.swapped {
 			t.Errorf("%q goes on as %q, want %q", test.text, got, test.swapped)
 		}
-		if got := c.Swap(Upstream{Mode: Drop}); got != test.dropped {
+		if got := c.Rewrite(Upstream{Mode: Drop}); got != test.dropped {
 			t.Errorf("%q goes on without its key as %q, want %q", test.text, got, test.dropped)
 		}
-		if got := c.Swap(Upstream{Mode: Pass}); got != test.text {
+		if got := c.Rewrite(Upstream{Mode: Pass}); got != test.text {
 			t.Errorf("%q passes as %q", test.text, got)
 		}
 	}
@@ -193,7 +193,7 @@ func TestAnUpstreamKeyOfAnyFormIsOneValue(t *testing.T) {
 		if fault != nil {
 			t.Fatal(fault)
 		}
-		tokens, ok := tokenize(c.Swap(ReplaceBy(policy.NewSecret(key))))
+		tokens, ok := tokenize(c.Rewrite(ReplaceWith(policy.NewSecret(key))))
 		if !ok || len(tokens) != 4 || tokens[2] != "authorization="+key || tokens[3] != "x=y z" {
 			t.Errorf("a key goes on as the tokens %q", tokens)
 		}

@@ -7,8 +7,8 @@
 // because the backend has another parser than the gate. It refuses nothing else: real
 // clients write file names, labels and line breaks in many ways.
 //
-// The order of calls is [Find], then [Finding.ReadForm] if [Finding.NeedsForm] says so,
-// then [Finding.Credential], or [Finding.Unchecked], to judge, then [Finding.Swap].
+// The order of calls is [Scan], then [Found.ReadForm] if [Found.NeedsForm] says so,
+// then [Found.Key] or [Found.UncheckedKey], then [Found.Rewrite].
 package credential
 
 import (
@@ -39,8 +39,8 @@ func malformed(detail string) *Fault {
 	return &Fault{Reason: policy.RequestMalformed, Detail: detail}
 }
 
-// Finding is what has been found in one request so far.
-type Finding struct {
+// Found is what has been found in one request so far.
+type Found struct {
 	places []dialect.Place // every place of the API
 	read   []dialect.Place // where this operation's key authenticates
 	audio  string          // the part that ends the head of a form
@@ -79,7 +79,7 @@ func (s span) of(text string) string { return text[s.from:s.to] }
 // Find looks through the header and the query of r for keys in the API's
 // places. The places in route.Keys are those that authenticate; a nil route
 // stands for an operation that reads its key from any place.
-func Find(r *http.Request, api *dialect.API, route *dialect.Route) (f Finding) {
+func Scan(r *http.Request, api *dialect.API, route *dialect.Route) (f Found) {
 	f.places, f.read, f.audio = api.Places, api.Places, api.Audio
 	if route != nil {
 		f.read, f.listed = route.Keys, true
@@ -90,22 +90,22 @@ func Find(r *http.Request, api *dialect.API, route *dialect.Route) (f Finding) {
 	return f
 }
 
-// Credential returns the one key that the request has where its operation reads
+// Key returns the one key that the request has where its operation reads
 // it, or why there is none to judge.
-func (f *Finding) Credential() (policy.Secret, *Fault) {
-	secret, fault := f.Unchecked()
+func (f *Found) Key() (policy.Secret, *Fault) {
+	secret, fault := f.UncheckedKey()
 	if fault == nil {
 		if err := policy.CheckSecret(secret); err != nil {
-			return policy.Secret{}, Mistyped(err)
+			return policy.Secret{}, MalformedKey(err)
 		}
 	}
 	return secret, fault
 }
 
-// Unchecked is [Finding.Credential] for those who hold the key against
+// UncheckedKey is [Found.Key] for those who hold the key against
 // [policy.CheckSecret] themselves, unless they know it. The secret is f's own: it is
 // good for as long as nothing more is found.
-func (f *Finding) Unchecked() (policy.Secret, *Fault) {
+func (f *Found) UncheckedKey() (policy.Secret, *Fault) {
 	switch {
 	case f.fault != nil:
 		return policy.Secret{}, f.fault
@@ -120,22 +120,22 @@ func (f *Finding) Unchecked() (policy.Secret, *Fault) {
 	return policy.SecretIn(&f.secret), nil
 }
 
-// Mistyped is the fault of a key for which [policy.CheckSecret] has this error.
-func Mistyped(err error) *Fault {
+// MalformedKey is the fault of a key for which [policy.CheckSecret] has this error.
+func MalformedKey(err error) *Fault {
 	return &Fault{Reason: policy.CredentialMalformed, Detail: "the key " + err.Error()}
 }
 
 // NeedsForm reports whether the body has to be looked at: it may hold a key, or
 // be another thing than it is labelled.
-func (f *Finding) NeedsForm() bool {
+func (f *Found) NeedsForm() bool {
 	return f.fault == nil && f.body != bodyRaw && f.audio != ""
 }
 
 // FormMayHoldKey reports whether a key can yet be found in the body.
-func (f *Finding) FormMayHoldKey() bool { return f.fault == nil && f.body == bodyForm }
+func (f *Found) FormMayHoldKey() bool { return f.fault == nil && f.body == bodyForm }
 
 // add takes in the text found at a place. An empty one is none.
-func (f *Finding) add(place *dialect.Place, text string) bool {
+func (f *Found) add(place *dialect.Place, text string) bool {
 	if text == "" {
 		return false
 	}
@@ -151,18 +151,18 @@ func (f *Finding) add(place *dialect.Place, text string) bool {
 	return true
 }
 
-func (f *Finding) reads(place *dialect.Place) bool { return slices.Contains(f.read, *place) }
+func (f *Found) reads(place *dialect.Place) bool { return slices.Contains(f.read, *place) }
 
-func (f *Finding) fail(fault *Fault) {
+func (f *Found) fail(fault *Fault) {
 	if f.fault == nil {
 		f.fault = fault
 	}
 }
 
-func (f *Finding) findInHeader(header http.Header) {
+func (f *Found) findInHeader(header http.Header) {
 	for i := range f.places {
 		place := &f.places[i]
-		if place.In != dialect.Header {
+		if place.Location != dialect.Header {
 			continue
 		}
 		for _, value := range header[place.Name] {

@@ -22,7 +22,7 @@ var (
 	api       = dialect.AmiVoice
 	drop      = Upstream{Mode: Drop}
 	pass      = Upstream{Mode: Pass}
-	replace   = ReplaceBy(policy.NewSecret(upstreamKey))
+	replace   = ReplaceWith(policy.NewSecret(upstreamKey))
 	upstreams = map[string]Upstream{"drop": drop, "pass": pass, "replace": replace}
 )
 
@@ -49,15 +49,15 @@ func poll(query string) *http.Request {
 }
 
 // find goes the way of a gate up to the credential.
-func find(t tester, r *http.Request, maxHead int) (*Finding, policy.Secret, *Fault) {
+func find(t tester, r *http.Request, maxHead int) (*Found, policy.Secret, *Fault) {
 	t.Helper()
-	f := Find(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
+	f := Scan(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
 	if f.NeedsForm() {
-		if err := f.ReadForm(r, maxHead); err != nil {
+		if err := f.ReadForm(nil, r, maxHead, nil); err != nil {
 			t.Fatalf("ReadForm: %v", err)
 		}
 	}
-	secret, fault := f.Credential()
+	secret, fault := f.Key()
 	return &f, secret, fault
 }
 
@@ -71,7 +71,7 @@ func accept(t tester, r *http.Request, up Upstream) {
 	if secret.Reveal() != clientKey {
 		t.Fatalf("found the key %q, want %q", secret.Reveal(), clientKey)
 	}
-	f.Swap(r, up)
+	f.Rewrite(r, up)
 }
 
 // refuse expects a reason, and that neither it nor its detail quotes anything.
@@ -182,11 +182,11 @@ func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
 func TestR1_WithoutARouteEveryHeaderAndQueryPlaceReads(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/other", nil)
 	r.Header.Set("Authorization", "Bearer "+clientKey)
-	f := Find(r, api, nil)
+	f := Scan(r, api, nil)
 	if f.NeedsForm() {
 		t.Error("an operation without audio needs no form")
 	}
-	if secret, fault := f.Credential(); fault != nil || secret.Reveal() != clientKey {
+	if secret, fault := f.Key(); fault != nil || secret.Reveal() != clientKey {
 		t.Errorf("Credential() = %q, %v", secret.Reveal(), fault)
 	}
 }

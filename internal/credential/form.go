@@ -27,18 +27,18 @@ type form struct {
 // errHeadTooLarge is met when a form's head does not end within the limit.
 var errHeadTooLarge = malformed("the form's parts before the audio are larger than max_head")
 
-// ReadForm reads the head of r's body, up to maxHead bytes, and looks for keys
-// in it. r's body then gives everything again from its first byte. A fault in
-// the form is kept for Credential; the error is one of reading the body, such
-// as a client that went away.
-func (f *Finding) ReadForm(r *http.Request, maxHead int) error {
-	return f.ReadFormWithin(nil, r, maxHead, nil)
-}
-
-// ReadFormWithin is [Finding.ReadForm] with a budget for heads of more than 4 KiB, unless
-// that is nil. If the budget has no room, the fault's reason is [policy.LimitReached]. The
-// caller must call Judged afterwards.
-func (f *Finding) ReadFormWithin(w http.ResponseWriter, r *http.Request, maxHead int, budget Budget) error {
+// ReadForm reads the head of the body of r, which is everything before the audio, and
+// scans it for keys. It reads maxHead bytes at most. Afterwards the body of r gives
+// every byte again, from the first one on.
+//
+// A head of more than 4 KiB takes memory from budget; a nil budget counts nothing. w is
+// the writer of the answer to r, which the budget gets to know. The caller must call
+// [Found.ReleaseBudget] afterwards.
+//
+// Key returns the fault of a form that cannot be accepted; its reason is
+// [policy.LimitReached] if the budget has no room. The error is one of reading, such as
+// a client that went away.
+func (f *Found) ReadForm(w http.ResponseWriter, r *http.Request, maxHead int, budget Budget) error {
 	switch f.body {
 	case bodyURLEncoded, bodyJSON:
 		return f.sniff(r)
@@ -72,7 +72,7 @@ func (f *Finding) ReadFormWithin(w http.ResponseWriter, r *http.Request, maxHead
 
 // expectNothing sees whether a body of unknown length is there at all. Over
 // HTTP/3 every request without a length looks as if it had one.
-func (f *Finding) expectNothing(r *http.Request) error {
+func (f *Found) expectNothing(r *http.Request) error {
 	reader := &headReader{src: r.Body, max: 1}
 	err := reader.fill(1)
 	var ended *Fault
@@ -88,7 +88,7 @@ func (f *Finding) expectNothing(r *http.Request) error {
 }
 
 // sniff looks at the start of a body that is labelled as a urlencoded form or as JSON.
-func (f *Finding) sniff(r *http.Request) error {
+func (f *Found) sniff(r *http.Request) error {
 	reader := &headReader{src: r.Body, max: sniffLen}
 	err := reader.fill(sniffLen)
 	r.Body = &rewound{pieces: [][]byte{reader.buf}, ReadCloser: r.Body}
@@ -106,7 +106,7 @@ func (f *Finding) sniff(r *http.Request) error {
 }
 
 // readParts reads part after part until the audio begins or the form ends.
-func (f *Finding) readParts(r *headReader) error {
+func (f *Found) readParts(r *headReader) error {
 	d := delimiter{whole: "--" + f.boundary}
 	d.shortest = d.whole[:len("--")+len(f.shortest)]
 	if f.quoted { // and longer for those who take the quotation marks for part of it
@@ -154,10 +154,10 @@ func (f *Finding) readParts(r *headReader) error {
 }
 
 // findInPart looks for keys in a part that precedes the audio.
-func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
+func (f *Found) findInPart(content []byte, head partHead, part copyOf) error {
 	for i := range f.places {
 		place := &f.places[i]
-		if place.In != dialect.Part || head.name != place.Name {
+		if place.Location != dialect.Part || head.name != place.Name {
 			continue
 		}
 		if head.unsure != nil {
@@ -168,13 +168,13 @@ func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
 		if head.quoted && !readsAlike(text, place) {
 			return malformed("the part " + place.Name + " is labelled quoted-printable, which some parsers decode: want no Content-Transfer-Encoding")
 		}
-		if place.Pair == "" {
+		if place.SubKey == "" {
 			if f.add(place, text) {
 				f.form.copies = append(f.form.copies, found)
 			}
 			continue
 		}
-		pairs, fault := findPairs(text, place.Pair)
+		pairs, fault := findPairs(text, place.SubKey)
 		if fault != nil {
 			return fault
 		}
@@ -193,12 +193,12 @@ func (f *Finding) findInPart(content []byte, head partHead, part copyOf) error {
 // key, or none, whether it is decoded or not.
 func readsAlike(text string, place *dialect.Place) bool {
 	return !strings.Contains(text, "=") ||
-		place.Pair != "" && !holdsPair(text, place.Pair) && !holdsPair(decodeQuoted(text), place.Pair)
+		place.SubKey != "" && !holdsPair(text, place.SubKey) && !holdsPair(decodeQuoted(text), place.SubKey)
 }
 
 // swapForm edits the head that was read, and the lengths and digests that go
 // with the body. What stays of the head is not copied.
-func (f *Finding) swapForm(r *http.Request, up Upstream) {
+func (f *Found) swapForm(r *http.Request, up Upstream) {
 	read := f.form.head.buf
 	pieces := f.form.piecesRoom[:0]
 	length, done := 0, 0
@@ -212,9 +212,9 @@ func (f *Finding) swapForm(r *http.Request, up Upstream) {
 		switch {
 		case fate == Pass:
 			continue
-		case c.place.Pair != "":
+		case c.place.SubKey != "":
 			text := string(read[c.value.from:c.value.to])
-			value = editPairs(text, mapped{text: text}, c.place.Pair, fate == Replace, up.inQuery())
+			value = editPairs(text, mapped{text: text}, c.place.SubKey, fate == Replace, up.inQuery())
 		case fate != Replace:
 			add(read[done:c.whole.from])
 			done = c.whole.to

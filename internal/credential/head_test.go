@@ -122,7 +122,7 @@ func TestHead_FormsAtATimeStayApart(t *testing.T) {
 					t.Errorf("the key of form %s is %q, %v", key, secret.Reveal(), fault)
 					return
 				}
-				f.Swap(r, ReplaceBy(policy.NewSecret("mine-"+key)))
+				f.Rewrite(r, ReplaceWith(policy.NewSecret("mine-"+key)))
 				want := strings.Replace(body, part("u", key), part("u", "mine-"+key), 1)
 				if random.IntN(10) == 0 {
 					_, _ = r.Body.Read(make([]byte, random.IntN(len(body)))) // some are given up half read

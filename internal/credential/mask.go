@@ -99,11 +99,11 @@ func separator(text string) (m mark, n int) {
 // the places or misplaced. A parameter of pairs can if the segment mentions the pair.
 func holdsKey(name string, pairs *mentions, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
-		if p.Pair == "" {
+		if p.SubKey == "" {
 			return sameName(name, p.Name)
 		}
-		return sameName(name, p.Pair) ||
-			sameName(name, p.Name) && pairs.of(p.Pair)
+		return sameName(name, p.SubKey) ||
+			sameName(name, p.Name) && pairs.of(p.SubKey)
 	})
 }
 

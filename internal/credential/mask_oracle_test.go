@@ -62,7 +62,7 @@ func maskSegment(segment string, places []dialect.Place) string {
 		return segment
 	}
 	whole := unquote.Replace(fold(decodeAll(segment)))
-	holdsPair := slices.ContainsFunc(places, func(p dialect.Place) bool { return p.Pair != "" && strings.Contains(whole, p.Pair) })
+	holdsPair := slices.ContainsFunc(places, func(p dialect.Place) bool { return p.SubKey != "" && strings.Contains(whole, p.SubKey) })
 	starts := nameStart.FindAllStringIndex(segment, -1)
 	at, done := 0, -1
 	for _, end := range ends {
@@ -84,9 +84,9 @@ func maskSegment(segment string, places []dialect.Place) string {
 // the places or misplaced. holdsPair says that there are pairs with one.
 func patternHoldsKey(name string, holdsPair bool, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
-		if p.Pair == "" {
+		if p.SubKey == "" {
 			return sameName(name, p.Name)
 		}
-		return sameName(name, p.Pair) || holdsPair && sameName(name, p.Name)
+		return sameName(name, p.SubKey) || holdsPair && sameName(name, p.Name)
 	})
 }

@@ -128,7 +128,7 @@ func FuzzMaskURI(f *testing.F) {
 }
 
 func TestR18_MaskURITakesOtherAPIsPlaces(t *testing.T) {
-	places := []dialect.Place{{In: dialect.Query, Name: "access_token"}}
+	places := []dialect.Place{{Location: dialect.Query, Name: "access_token"}}
 	if got := MaskURI("/?u=1&Access_Token=KEY", places); got != "/?u=1&Access_Token="+Masked {
 		t.Error(got)
 	}

@@ -11,7 +11,7 @@ import (
 var errUnread = &Fault{Reason: policy.CredentialMissing, Detail: "the form has not been read yet"}
 
 // missing says that there is no key, and which mistake of a beginner it is.
-func (f *Finding) missing() *Fault {
+func (f *Found) missing() *Fault {
 	if f.FormMayHoldKey() && f.form == nil {
 		return errUnread // every form passes here, so nothing is made up
 	}
@@ -23,7 +23,7 @@ func (f *Finding) missing() *Fault {
 }
 
 // mistake is what a client did in place of sending a key where it is read.
-func (f *Finding) mistake() string {
+func (f *Found) mistake() string {
 	switch {
 	case f.elsewhere != nil:
 		return "the key is in " + describePlace(f.elsewhere) + ", where this operation reads none"
@@ -56,7 +56,7 @@ func listPlaces(places []dialect.Place) string {
 // describePlace names a place for people.
 func describePlace(p *dialect.Place) string {
 	var of string
-	switch p.In {
+	switch p.Location {
 	case dialect.Header:
 		return strings.TrimSuffix("the header "+p.Name+": "+p.Scheme, ": ")
 	case dialect.Query:
@@ -64,8 +64,8 @@ func describePlace(p *dialect.Place) string {
 	case dialect.Part:
 		of = "the part " + p.Name
 	}
-	if p.Pair != "" {
-		return "the pair " + p.Pair + " of " + of
+	if p.SubKey != "" {
+		return "the pair " + p.SubKey + " of " + of
 	}
 	return of
 }

@@ -37,13 +37,13 @@ func TestR1_AMissingKeySaysWhichMistakeItIs(t *testing.T) {
 				test.request.Header[name] = values
 			}
 			r := test.request
-			f := Find(r, api, api.Classify(r.Method, r.URL.Path).Route)
+			f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
 			if f.FormMayHoldKey() { // as a gate does: no other body is read for a key
-				if err := f.ReadForm(r, testMaxHead); err != nil {
+				if err := f.ReadForm(nil, r, testMaxHead, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
-			_, fault := f.Credential()
+			_, fault := f.Key()
 			if fault == nil || fault.Reason != policy.CredentialMissing || fault.Detail != test.want {
 				t.Errorf("the fault is\n%v, want the detail\n%s", fault, test.want)
 			}
@@ -54,9 +54,9 @@ func TestR1_AMissingKeySaysWhichMistakeItIs(t *testing.T) {
 // Every form without a key in its header is asked for one before its body is read.
 func TestR1_AFormThatIsNotReadYetMakesNoGarbage(t *testing.T) {
 	r := upload("", formType, uPart+aPart+end)
-	f := Find(r, api, api.Classify(r.Method, r.URL.Path).Route)
+	f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, fault := f.Unchecked(); fault == nil || fault.Reason != policy.CredentialMissing {
+		if _, fault := f.UncheckedKey(); fault == nil || fault.Reason != policy.CredentialMissing {
 			t.Fatalf("the fault is %v", fault)
 		}
 	}); n > 0 {
@@ -68,8 +68,8 @@ func TestR1_AnOperationWithoutPlacesSaysSo(t *testing.T) {
 	r := upload("u="+escaped, "audio/wav", "RIFF")
 	route := *api.Classify(r.Method, r.URL.Path).Route
 	route.Keys = nil
-	f := Find(r, api, &route)
-	if _, fault := f.Credential(); fault == nil || !strings.HasSuffix(fault.Detail, ": this operation reads none at all") {
+	f := Scan(r, api, &route)
+	if _, fault := f.Key(); fault == nil || !strings.HasSuffix(fault.Detail, ": this operation reads none at all") {
 		t.Errorf("the fault is %v", fault)
 	}
 }

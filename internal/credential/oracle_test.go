@@ -138,7 +138,7 @@ func checkForwarded(t tester, query, contentType, body string) {
 		read, delimiter, behind = string(f.form.head.buf), "--"+f.boundary, len(body)-f.form.head.pos
 		before = goParts(t, contentType, f.boundary, withoutAudio(f, body[:len(body)-behind]))
 	}
-	f.Swap(r, replace)
+	f.Rewrite(r, replace)
 	out := readBody(t, r)
 	if r.ContentLength != int64(len(out)) {
 		t.Fatalf("Content-Length is %d for %d bytes", r.ContentLength, len(out))
@@ -172,14 +172,14 @@ func checkForwarded(t tester, query, contentType, body string) {
 
 // copiesIn counts the copies of key that stand in key places of the form, of which
 // read is the head, as they are.
-func copiesIn(f *Finding, read, key string) (n int) {
+func copiesIn(f *Found, read, key string) (n int) {
 	for _, c := range f.form.copies {
 		value := read[c.value.from:c.value.to]
-		if c.place.Pair == "" {
+		if c.place.SubKey == "" {
 			n += strings.Count(value, key)
 			continue
 		}
-		pairs, _ := findPairs(value, c.place.Pair)
+		pairs, _ := findPairs(value, c.place.SubKey)
 		for _, p := range pairs {
 			n += strings.Count(p.value.of(value), key)
 		}
@@ -189,7 +189,7 @@ func copiesIn(f *Finding, read, key string) (n int) {
 
 // withoutAudio is a form's head that ends in front of the audio, of which head has the
 // header. Nothing but the name matters there, and some parsers cannot read the rest.
-func withoutAudio(f *Finding, head string) string {
+func withoutAudio(f *Found, head string) string {
 	if !f.form.audio {
 		return head
 	}
@@ -249,7 +249,7 @@ func FuzzQuery(f *testing.F) {
 		if fault != nil {
 			return
 		}
-		finding.Swap(r, replace)
+		finding.Rewrite(r, replace)
 		for segment := range strings.SplitSeq(r.URL.RawQuery, "&") {
 			for piece := range strings.SplitSeq(segment, ";") {
 				name, value, _ := strings.Cut(piece, "=")

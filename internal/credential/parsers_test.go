@@ -156,7 +156,7 @@ func TestR19_NoForeignParserReadsAKeyInAQueryThatIsNotJudged(t *testing.T) {
 					if fault != nil {
 						continue
 					}
-					if f.Swap(r, replace); strings.Contains(r.URL.RawQuery, planted) {
+					if f.Rewrite(r, replace); strings.Contains(r.URL.RawQuery, planted) {
 						t.Errorf("%s reads %s in %q, and it goes upstream as %q", p.name, seen.name, queries[i], r.URL.RawQuery)
 					}
 				}
@@ -242,7 +242,7 @@ func TestR19_NoForeignParserSeesAnotherKeyInABody(t *testing.T) {
 		if fault != nil {
 			continue
 		}
-		f.Swap(r, replace)
+		f.Rewrite(r, replace)
 		out := readBody(t, r)
 		sent = append(sent, fmt.Sprintf("%q as %q", out, r.Header.Get("Content-Type")))
 		lines = append(lines, "form "+hex.EncodeToString([]byte(r.Header.Get("Content-Type")))+" "+hex.EncodeToString([]byte(out)))

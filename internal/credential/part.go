@@ -55,7 +55,7 @@ func fieldNamed(name string) field {
 // The name of every part must be sure: no parser may take the part for another one
 // that matters. Nothing else matters in the header of the part that holds the audio,
 // because the API reads no key from there on.
-func (f *Finding) partHeader(r *headReader, d delimiter) (partHead, error) {
+func (f *Found) partHeader(r *headReader, d delimiter) (partHead, error) {
 	var head partHead
 	var loose *Fault // what only the header of the audio may have
 	var seen field

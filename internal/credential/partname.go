@@ -17,7 +17,7 @@ import (
 // "filename="; after a split at each semicolon, be it within quotation marks; in every
 // field of the header. So each "name=" of the header counts. The file name behind the
 // name does not: a parser that took it for the name could read no upload of a browser.
-func (f *Finding) checkNames(name string, header []byte) *Fault {
+func (f *Found) checkNames(name string, header []byte) *Fault {
 	single := bytes.Count(header, []byte("=")) == 1 // as in most
 	if single && isLower(name) {
 		return nil // the names that matter are in lower case: this is one of them, or none
@@ -74,7 +74,7 @@ const charsetPart = "_charset_"
 
 // checkAlias refuses an alias, under which some parser could see the part of this
 // name, if it is the name of another part that matters.
-func (f *Finding) checkAlias(name, alias string) *Fault {
+func (f *Found) checkAlias(name, alias string) *Fault {
 	if strings.Contains(alias, "=?") {
 		if decoded, err := encodedWords.DecodeHeader(alias); err == nil {
 			alias = decoded
@@ -82,7 +82,7 @@ func (f *Finding) checkAlias(name, alias string) *Fault {
 	}
 	for i := range f.places {
 		place := &f.places[i]
-		if place.In != dialect.Part || place.Name == name || len(alias) < len(place.Name) {
+		if place.Location != dialect.Part || place.Name == name || len(alias) < len(place.Name) {
 			continue
 		}
 		if sameName(alias, place.Name) {

@@ -45,7 +45,7 @@ func parameters(query string) iter.Seq[parameter] {
 	}
 }
 
-func (f *Finding) findInQuery(query string) {
+func (f *Found) findInQuery(query string) {
 	semicolons := strings.Contains(query, ";")
 	for p := range parameters(query) {
 		name := p.name.of(query)
@@ -55,7 +55,7 @@ func (f *Finding) findInQuery(query string) {
 		}
 		for i := range f.places {
 			place := &f.places[i]
-			if place.In != dialect.Query {
+			if place.Location != dialect.Query {
 				continue
 			}
 			if semicolons {
@@ -69,7 +69,7 @@ func (f *Finding) findInQuery(query string) {
 	}
 }
 
-func (f *Finding) findInParameter(query string, p parameter, name string, place *dialect.Place) {
+func (f *Found) findInParameter(query string, p parameter, name string, place *dialect.Place) {
 	if !sameName(name, place.Name) {
 		return
 	}
@@ -83,13 +83,13 @@ func (f *Finding) findInParameter(query string, p parameter, name string, place 
 		return
 	}
 	found := copyOf{place: place, whole: p.whole, value: p.value}
-	if place.Pair == "" {
+	if place.SubKey == "" {
 		if f.add(place, value) {
 			f.addInQuery(found)
 		}
 		return
 	}
-	pairs, fault := findPairs(value, place.Pair)
+	pairs, fault := findPairs(value, place.SubKey)
 	if fault != nil {
 		f.fail(fault)
 		return
@@ -103,7 +103,7 @@ func (f *Finding) findInParameter(query string, p parameter, name string, place 
 	}
 }
 
-func (f *Finding) addInQuery(found copyOf) {
+func (f *Found) addInQuery(found copyOf) {
 	if f.query.place == nil {
 		f.query = found
 		return

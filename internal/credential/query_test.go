@@ -114,7 +114,7 @@ func TestR19_AHugeQueryIsEditedInLinearTime(t *testing.T) {
 		start := time.Now()
 		r := upload(query, "audio/wav", "RIFF")
 		if f, _, fault := find(t, r, testMaxHead); fault == nil {
-			f.Swap(r, replace)
+			f.Rewrite(r, replace)
 		}
 		MaskURI("/v1/recognize?"+query, api.Places)
 		if took := time.Since(start); took > 15*time.Second {
@@ -159,7 +159,7 @@ func TestR19_EveryOtherByteOfAQueryStays(t *testing.T) {
 			if secret.Reveal() != clientKey {
 				t.Fatalf("found %q", secret.Reveal())
 			}
-			f.Swap(r, up)
+			f.Rewrite(r, up)
 			if up.Mode != Pass && strings.Contains(decodeAll(r.URL.RawQuery), "CLIENTKEY") {
 				t.Fatalf("the client's key went upstream: %q", r.URL.RawQuery)
 			}

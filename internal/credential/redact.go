@@ -47,17 +47,17 @@ func NewRedactor(secret policy.Secret, limit int) *Redactor {
 	return &Redactor{of: n, left: limit}
 }
 
-// Bounded returns a redactor of the same secret that masks it only where no
+// WholeWords returns a redactor of the same secret that masks it only where no
 // letter and no digit stands directly before or after it. It is for whole texts
 // (Text and Whole), and for a secret so short that it could be a part of a word.
-func (r *Redactor) Bounded() *Redactor {
+func (r *Redactor) WholeWords() *Redactor {
 	of := *r.of
 	of.bounded = true
 	return &Redactor{of: &of}
 }
 
-// Anew is a redactor of the same secret for another answer.
-func (r *Redactor) Anew(limit int) Redactor {
+// Clone is a redactor of the same secret for another answer.
+func (r *Redactor) Clone(limit int) Redactor {
 	return Redactor{of: r.of, left: limit}
 }
 

@@ -61,7 +61,7 @@ func benchmarkSteps(b *testing.B, finding, swapping bool) {
 			const batch = 64
 			b.StopTimer()
 			for done := 0; done < b.N; done += batch {
-				requests, found := make([]*http.Request, batch), make([]*Finding, batch)
+				requests, found := make([]*http.Request, batch), make([]*Found, batch)
 				for i := range requests {
 					requests[i] = c.request()
 					if !finding {
@@ -75,8 +75,8 @@ func benchmarkSteps(b *testing.B, finding, swapping bool) {
 						found[i] = findKey(b, requests[i])
 					}
 					if swapping {
-						found[i].Swap(requests[i], replace)
-						CleanHeader(requests[i], true)
+						found[i].Rewrite(requests[i], replace)
+						StripHeader(requests[i], true)
 					}
 				}
 				b.StopTimer()
@@ -85,7 +85,7 @@ func benchmarkSteps(b *testing.B, finding, swapping bool) {
 	}
 }
 
-func findKey(tb testing.TB, r *http.Request) *Finding {
+func findKey(tb testing.TB, r *http.Request) *Found {
 	f, secret, fault := find(tb, r, testMaxHead)
 	if fault != nil || secret.Empty() {
 		tb.Fatalf("refused: %v", fault)
@@ -102,15 +102,15 @@ func TestFindingAndSwappingAllocate(t *testing.T) {
 		for range runs + 1 { // AllocsPerRun warms up with one
 			requests = append(requests, c.request())
 		}
-		found := make([]*Finding, len(requests))
+		found := make([]*Found, len(requests))
 		i := 0
 		if n := testing.AllocsPerRun(runs, func() { found[i] = findKey(t, requests[i]); i++ }); n > c.find {
 			t.Errorf("%s: %v allocations to find the key, want at most %v", c.name, n, c.find)
 		}
 		i = 0
 		if n := testing.AllocsPerRun(runs, func() {
-			found[i].Swap(requests[i], replace)
-			CleanHeader(requests[i], true)
+			found[i].Rewrite(requests[i], replace)
+			StripHeader(requests[i], true)
 			i++
 		}); n > c.swap {
 			t.Errorf("%s: %v allocations to swap it, want at most %v", c.name, n, c.swap)
@@ -127,7 +127,7 @@ func TestR19_AudioIsNotHeld(t *testing.T) {
 		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(head), rest))
 		r.ContentLength = int64(len(head)) + size
 		f := findKey(t, r)
-		f.Swap(r, replace)
+		f.Rewrite(r, replace)
 		if rest.n > headChunk {
 			t.Errorf("%d bytes of %d of audio were read ahead", rest.n, size)
 		}
@@ -164,7 +164,7 @@ func BenchmarkRedactor(b *testing.B) {
 	b.SetBytes(int64(len(answer)))
 	first := NewRedactor(key, 0)
 	for b.Loop() {
-		r := first.Anew(len(answer))
+		r := first.Clone(len(answer))
 		r.Next(answer)
 		r.Rest()
 	}

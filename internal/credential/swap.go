@@ -29,15 +29,15 @@ type Upstream struct {
 	Mode Mode
 	Key  policy.Secret // where Mode is Replace
 
-	// What ReplaceBy has made of Key, and is otherwise made for each request.
+	// What ReplaceWith has made of Key, and is otherwise made for each request.
 	bearer  policy.Secret // behind bearerScheme
 	escaped policy.Secret // for a query
 }
 
 const bearerScheme = "Bearer"
 
-// ReplaceBy is to put in key.
-func ReplaceBy(key policy.Secret) Upstream {
+// ReplaceWith is to put in key.
+func ReplaceWith(key policy.Secret) Upstream {
 	return Upstream{
 		Mode: Replace, Key: key,
 		bearer:  policy.NewSecret(bearerScheme + " " + key.Reveal()),
@@ -85,11 +85,11 @@ func CheckUpstreamKey(key policy.Secret) error {
 	return nil
 }
 
-// Swap replaces the copies of the client's key in r by what up says. In every mode it
+// Rewrite replaces the copies of the client's key in r by what up says. In every mode it
 // gives the body a Content-Type under which no parser finds another key in it. Swap
 // edits the header, URL.RawQuery and body of r in place; r must be the request that
 // Find and ReadForm saw. Call Swap only after a Credential without fault.
-func (f *Finding) Swap(r *http.Request, up Upstream) {
+func (f *Found) Rewrite(r *http.Request, up Upstream) {
 	f.swapHeader(r.Header, up)
 	if f.query.place != nil {
 		var room [2]copyOf
@@ -107,17 +107,17 @@ func (f *Finding) Swap(r *http.Request, up Upstream) {
 }
 
 // fate is what becomes of a copy at a place: left alone, replaced or removed.
-func (f *Finding) fate(place *dialect.Place, up Upstream) Mode {
+func (f *Found) fate(place *dialect.Place, up Upstream) Mode {
 	if !f.reads(place) {
 		return Drop
 	}
 	return up.Mode
 }
 
-func (f *Finding) swapHeader(header http.Header, up Upstream) {
+func (f *Found) swapHeader(header http.Header, up Upstream) {
 	for i := range f.places {
 		each := &f.places[i]
-		if each.In != dialect.Header || len(header[each.Name]) == 0 {
+		if each.Location != dialect.Header || len(header[each.Name]) == 0 {
 			continue
 		}
 		switch place := f.headerPlace(each.Name); {
@@ -138,23 +138,23 @@ func holdsKeyIn(values []string, scheme string) bool {
 }
 
 // headerPlace is the place in this header field that the operation reads, or nil.
-func (f *Finding) headerPlace(name string) *dialect.Place {
+func (f *Found) headerPlace(name string) *dialect.Place {
 	for i := range f.read {
-		if place := &f.read[i]; place.In == dialect.Header && place.Name == name {
+		if place := &f.read[i]; place.Location == dialect.Header && place.Name == name {
 			return place
 		}
 	}
 	return nil
 }
 
-func (f *Finding) swapQueryValue(raw string, place *dialect.Place, up Upstream) (value string, keep bool) {
+func (f *Found) swapQueryValue(raw string, place *dialect.Place, up Upstream) (value string, keep bool) {
 	fate := f.fate(place, up)
 	switch {
 	case fate == Pass:
 		return raw, true
-	case place.Pair != "":
+	case place.SubKey != "":
 		m := mapQueryValue(raw)
-		return editPairs(raw, m, place.Pair, fate == Replace, url.QueryEscape(up.inQuery())), true
+		return editPairs(raw, m, place.SubKey, fate == Replace, url.QueryEscape(up.inQuery())), true
 	case fate == Replace:
 		return up.inQuery(), true
 	}
@@ -193,24 +193,24 @@ func editPairs(raw string, m mapped, name string, replace bool, value string) st
 	return out.String()
 }
 
-// CleanHeader removes from a request that goes upstream the fields that [StaysBehind]
+// StripHeader removes from a request that goes upstream the fields that [IsStripped]
 // names, and the trailers.
-func CleanHeader(r *http.Request, whole bool) {
+func StripHeader(r *http.Request, whole bool) {
 	for name := range r.Header {
-		if StaysBehind(name, whole) {
+		if IsStripped(name, whole) {
 			delete(r.Header, name)
 		}
 	}
 	r.Trailer = nil
 }
 
-// StaysBehind reports whether a field, by the name that net/http gives it, is no part
+// IsStripped reports whether a field, by the name that net/http gives it, is no part
 // of the operation and so does not go upstream. Such fields are cookies, which never
 // authenticate; the hop-by-hop fields, which could have the next hop drop fields or
 // change protocols; and the fields from which frameworks take another method or path
 // than the request's. If whole is set, the backend must send the whole answer, whatever
 // the client already has of it, and the fields that ask for a part stay behind too.
-func StaysBehind(name string, whole bool) bool {
+func IsStripped(name string, whole bool) bool {
 	return isForeign(name) || whole && asksForPart(name)
 }
 

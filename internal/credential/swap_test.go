@@ -51,7 +51,7 @@ func TestR19_WhatIsNoPartOfTheOperationGoesNoFurther(t *testing.T) {
 	r.Header.Set("Authorization", "kept: Find's to judge")
 	r.Header.Set("X-Other", "kept")
 	r.Trailer = http.Header{"Authorization": nil}
-	CleanHeader(r, true)
+	StripHeader(r, true)
 	if len(r.Header) != 3 || r.Header.Get("X-Other") == "" || r.Header.Get("Authorization") == "" || r.Trailer != nil {
 		t.Errorf("these go upstream: %v, and the trailers %v", r.Header, r.Trailer)
 	}
@@ -99,7 +99,7 @@ func TestR19_TheLengthThatGoesUpstreamIsTheBodys(t *testing.T) {
 		body := uPart + part("d", "authorization="+escaped) + uPart + aPart + end
 		r := upload("", formType, body)
 		r.Header.Set("Content-Length", "1")
-		accept(t, r, ReplaceBy(policy.NewSecret(key)))
+		accept(t, r, ReplaceWith(policy.NewSecret(key)))
 		out := readBody(t, r)
 		if r.ContentLength != int64(len(out)) || r.Header.Get("Content-Length") != fmt.Sprint(len(out)) {
 			t.Errorf("Content-Length is %d and %q for %d bytes", r.ContentLength, r.Header.Get("Content-Length"), len(out))

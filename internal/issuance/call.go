@@ -15,11 +15,11 @@ import (
 const maxBody = 16 << 10
 
 // bearer is where a key with the issuance right stands.
-var bearer = dialect.Place{In: dialect.Header, Name: "Authorization", Scheme: "Bearer"}
+var bearer = dialect.Place{Location: dialect.Header, Name: "Authorization", Scheme: "Bearer"}
 
 // Places are where a caller may have put a secret, rightly or not, for logs to
 // mask.
-var Places = []dialect.Place{bearer, {In: dialect.Query, Name: "spw"}}
+var Places = []dialect.Place{bearer, {Location: dialect.Query, Name: "spw"}}
 
 // Call is a call of the API: who calls, and what is asked for.
 type Call struct {
@@ -72,8 +72,8 @@ func (c *Call) readHeader(r *http.Request) *Answer {
 	case r.ContentLength > maxBody:
 		return tooLarge()
 	}
-	found := credential.Find(r, &dialect.API{Places: []dialect.Place{bearer}}, &dialect.Route{Keys: []dialect.Place{bearer}})
-	key, fault := found.Credential()
+	found := credential.Scan(r, &dialect.API{Places: []dialect.Place{bearer}}, &dialect.Route{Keys: []dialect.Place{bearer}})
+	key, fault := found.Key()
 	switch {
 	case fault == nil:
 		c.key = key

@@ -185,7 +185,7 @@ func (g *Guard) start(text string) error {
 	if !in.authorized.Load() && !g.clock.stop() {
 		return errEnded
 	}
-	command, fault := credential.FindCommand(text, g.cfg.Rules.Start, g.cfg.Rules.Pair)
+	command, fault := credential.ScanCommand(text, g.cfg.Rules.Start, g.cfg.Rules.Pair)
 	verdict := g.judge(&command, fault)
 	if !verdict.OK {
 		if verdict.Message == "" {
@@ -203,7 +203,7 @@ func (g *Guard) start(text string) error {
 	in.authorized.Store(true)
 	g.release()
 	g.asked.Store(true)
-	in.forwardText(command.Swap(g.cfg.Upstream))
+	in.forwardText(command.Rewrite(g.cfg.Upstream))
 	return nil
 }
 
@@ -213,7 +213,7 @@ func (g *Guard) judge(command *credential.Command, fault *credential.Fault) Verd
 	}
 	var secret policy.Secret
 	if fault == nil {
-		secret = command.Secret()
+		secret = command.Key()
 	}
 	verdict := g.cfg.Authorize(secret, fault)
 	verdict.OK = verdict.OK && fault == nil

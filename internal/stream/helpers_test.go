@@ -148,7 +148,7 @@ func (r *rig) config() stream.Config {
 	locked := func(f func()) { r.mu.Lock(); defer r.mu.Unlock(); f() }
 	return stream.Config{
 		Rules:    dialect.AmiVoice.Stream,
-		Upstream: credential.ReplaceBy(policy.NewSecret(upstreamKey)),
+		Upstream: credential.ReplaceWith(policy.NewSecret(upstreamKey)),
 		Authorize: func(secret policy.Secret, fault *credential.Fault) (v stream.Verdict) {
 			locked(func() {
 				if fault != nil {

@@ -236,7 +236,7 @@ func (o *outbound) take(h ws.Header, watched bool) bool {
 		// It is masked while it passes, each piece by itself.
 		if o.open = !h.Fin; h.Length > 0 {
 			o.fate = masked
-			o.flow = o.redactor.Anew(int(h.Length))
+			o.flow = o.redactor.Clone(int(h.Length))
 		}
 	case o.pieces, !h.Fin:
 		// A key could be in two pieces: they are put together.
@@ -250,7 +250,7 @@ func (o *outbound) take(h ws.Header, watched bool) bool {
 	case o.redactor == nil:
 	default:
 		o.fate = masked
-		o.flow = o.redactor.Anew(int(h.Length))
+		o.flow = o.redactor.Clone(int(h.Length))
 	}
 	return true
 }
