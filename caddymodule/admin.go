@@ -100,7 +100,7 @@ func (*Admin) cutStreams(w http.ResponseWriter, r *http.Request) error {
 	}
 	var result cutResult
 	for _, s := range streams.find(order.means) {
-		if s.cut(policy.Undecided, "the operator's word") {
+		if s.cut(policy.CutByOperator, "the operator's word") {
 			result.Cut++
 		}
 	}

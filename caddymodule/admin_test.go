@@ -143,7 +143,7 @@ func TestAdmin_CutsAStreamAndThoseOfAKeyOrAnAccount(t *testing.T) {
 	id, _ = listed(t)[0]["stream_id"].(string)
 	cut(`{"stream_id":"`+id+`"}`, `{"cut":1}`, waits)
 	eventually(t, func() bool { return len(listed(t)) == 0 })
-	if log := g.log(); strings.Count(log, `"msg":"stream cut"`) != 6 || !strings.Contains(log, `"stream_id":"`+id+`","detail":"the operator's word"`) {
+	if log := g.log(); strings.Count(log, `"msg":"stream cut","reason":"cut_by_operator"`) != 6 || !strings.Contains(log, `"stream_id":"`+id+`","detail":"the operator's word"`) {
 		t.Errorf("the log has not six cuts, with why:\n%s", log)
 	}
 }

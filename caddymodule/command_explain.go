@@ -144,8 +144,7 @@ func (s *session) askGate(q *question, backend string, found keyAsked) (explanat
 	call, account := gate.classify(q.request())
 	e, reason := q.explain(found, &policy.Request{
 		Operation: call.Operation, PathAccount: account, Client: q.client, Job: job,
-		Grace: gate.graceRule(), UnrecordedJobs: gate.unrecordedJobs(),
-	})
+	}, gate.policyRules())
 	e.Dialect, e.Backend = &q.api.Name, gate.Backend
 	if call.JobID != "" {
 		e.JobID = &call.JobID
@@ -171,7 +170,7 @@ func (s *session) askIssuer(q *question, _ string, found keyAsked) (explanation,
 	if q.method == http.MethodPost {
 		operation = policy.IssueKey
 	}
-	e, reason := q.explain(found, &policy.Request{Operation: operation, Client: q.client})
+	e, reason := q.explain(found, &policy.Request{Operation: operation, Client: q.client}, policy.Rules{})
 	e.Backend = issueBackend
 	if !e.Allowed {
 		a := issuance.Refusal(reason)
@@ -181,15 +180,15 @@ func (s *session) askIssuer(q *question, _ string, found keyAsked) (explanation,
 }
 
 // explain goes through the rules.
-func (q *question) explain(found keyAsked, r *policy.Request) (explanation, policy.Reason) {
-	findings, decision := policy.Explain(q.at, found.key, r)
+func (q *question) explain(found keyAsked, r *policy.Request, rules policy.Rules) (explanation, policy.Reason) {
+	results, decision := policy.Explain(q.at, found.key, r, rules)
 	e := explanation{
 		At: timeText(q.at), ClientIP: q.client.String(), Method: q.method, Path: q.path.EscapedPath(), Operation: r.Operation.String(),
 	}
 	if key := found.key; key != nil {
 		e.KeyID, e.AccountID = &key.ID, &key.AccountID
 	}
-	e.Rules, decision = found.among(findings, decision)
+	e.Rules, decision = found.among(results, decision)
 	e.Allowed, e.Reason, e.Grace = decision.Reason.OK(), decision.Reason.String(), timeText(decision.GraceUntil)
 	return e, decision.Reason
 }
@@ -232,7 +231,7 @@ func (h *handlers) speaking(api *dialect.API, backend string) ([]*Gate, error) {
 func mostGraceful(candidates []*Gate, job *policy.Job) *Gate {
 	best := candidates[0]
 	for _, gate := range candidates[1:] {
-		if job != nil && gate.graceRule().Until(job) > best.graceRule().Until(job) {
+		if job != nil && gate.policyRules().Grace.Until(job) > best.policyRules().Grace.Until(job) {
 			best = gate
 		}
 	}
@@ -258,7 +257,7 @@ func (s *session) jobInQuestion(backend, id string) (*policy.Job, error) {
 // looked up.
 type keyAsked struct {
 	key     *policy.Key // nil if there is no such key
-	verdict policy.Verdict
+	outcome policy.Outcome
 	why     string
 	refused policy.Reason // Undecided if it is not
 }
@@ -268,12 +267,12 @@ type keyAsked struct {
 func (s *session) keyInQuestion(id string) (keyAsked, error) {
 	if id != "" {
 		key, err := s.store.Key(s.ctx, id)
-		return keyAsked{key: &key, verdict: policy.NotApplicable, why: "The key is named by its ID."}, unknown(err, listOfKeys)
+		return keyAsked{key: &key, outcome: policy.OutcomeNotApplicable, why: "The key is named by its ID."}, unknown(err, listOfKeys)
 	}
 	_, secrets, err := s.readSecrets()
 	switch {
 	case errors.Is(err, errNoKeys):
-		return keyAsked{verdict: policy.Refused, why: "There is no key.", refused: policy.CredentialMissing}, nil
+		return keyAsked{outcome: policy.OutcomeRefused, why: "There is no key.", refused: policy.CredentialMissing}, nil
 	case err != nil:
 		return keyAsked{}, err
 	case len(secrets) > 1:
@@ -281,9 +280,9 @@ func (s *session) keyInQuestion(id string) (keyAsked, error) {
 	}
 	if malformed := policy.CheckSecret(secrets[0]); malformed != nil {
 		why := "The key " + malformed.Error() + "."
-		return keyAsked{verdict: policy.Refused, why: why, refused: policy.CredentialMalformed}, nil //nolint:nilerr // it is no error to explain one
+		return keyAsked{outcome: policy.OutcomeRefused, why: why, refused: policy.CredentialMalformed}, nil //nolint:nilerr // it is no error to explain one
 	}
-	found := keyAsked{verdict: policy.Passed, why: "The key has the form of one."}
+	found := keyAsked{outcome: policy.OutcomePassed, why: "The key has the form of one."}
 	record, err := s.store.FindKey(s.ctx, secrets[0])
 	switch {
 	case err == nil:
@@ -297,20 +296,20 @@ func (s *session) keyInQuestion(id string) (keyAsked, error) {
 
 // among puts what is to be said of the credential in its place: after the rules
 // that need no key.
-func (c keyAsked) among(findings []policy.Finding, d policy.Decision) ([]ruleResult, policy.Decision) {
-	rules := make([]ruleResult, 0, len(findings)+1)
+func (c keyAsked) among(results []policy.RuleResult, d policy.Decision) ([]ruleResult, policy.Decision) {
+	rules := make([]ruleResult, 0, len(results)+1)
 	const before = "It was decided before."
-	for _, f := range findings {
+	for _, f := range results {
 		if f.Rule == policy.RuleKey {
-			if f.Verdict == policy.NotReached {
-				c.verdict, c.why, c.refused = policy.NotReached, before, policy.Undecided
+			if f.Outcome == policy.OutcomeNotReached {
+				c.outcome, c.why, c.refused = policy.OutcomeNotReached, before, policy.Undecided
 			}
-			rules = append(rules, ruleResult{"credential", c.verdict.String(), c.why})
+			rules = append(rules, ruleResult{"credential", c.outcome.String(), c.why})
 		}
 		if f.Rule >= policy.RuleKey && c.refused != policy.Undecided {
-			f.Verdict, f.Why, d = policy.NotReached, before, policy.Decision{Reason: c.refused}
+			f.Outcome, f.Why, d = policy.OutcomeNotReached, before, policy.Decision{Reason: c.refused}
 		}
-		rules = append(rules, ruleResult{f.Rule.String(), f.Verdict.String(), f.Why})
+		rules = append(rules, ruleResult{f.Rule.String(), f.Outcome.String(), f.Why})
 	}
 	return rules, d
 }

@@ -88,7 +88,7 @@ func (h *handlers) of(backend string) []*Gate {
 // until is when the longest grace for j ends; zero where there is none.
 func (h *handlers) until(j *policy.Job) (until policy.Time) {
 	for _, gate := range h.of(j.Backend) {
-		if rule := gate.graceRule(); rule.Window > 0 {
+		if rule := gate.policyRules().Grace; rule.Window > 0 {
 			until = max(until, rule.Until(j))
 		}
 	}

@@ -135,7 +135,7 @@ type Gate struct {
 	api      *dialect.API
 	upstream credential.Upstream
 	redactor *credential.Redactor // of the backend's key; nil where none is put in
-	grace    policy.Grace
+	rules    policy.Rules
 	app      *App
 	tally    *tally
 	session  string // the API's session header, in the spelling that net/http gives it
@@ -184,7 +184,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	g.api, g.session = api, http.CanonicalHeaderKey(api.SessionHeader)
 	g.Backend = g.backendName()
 	g.tally = &tally{backend: g.Backend}
-	g.grace = g.graceRule()
+	g.rules = g.policyRules()
 	if g.BackendErrors == "" {
 		g.BackendErrors = backendErrorsGate
 	}
@@ -211,13 +211,16 @@ func (g *Gate) backendName() string {
 	return g.Backend
 }
 
-// graceRule is the configured one or the default.
-func (g *Gate) graceRule() policy.Grace {
-	rule := policy.Grace{Window: defaultGrace, AfterEnd: time.Duration(g.GraceAfterEnd)}
-	if g.Grace != nil {
-		rule.Window = time.Duration(*g.Grace)
+// policyRules returns the gate's settings that decisions depend on, with defaults.
+func (g *Gate) policyRules() policy.Rules {
+	rules := policy.Rules{
+		Grace:          policy.Grace{Window: defaultGrace, AfterEnd: time.Duration(g.GraceAfterEnd)},
+		UnrecordedJobs: g.unrecordedJobs(),
 	}
-	return rule
+	if g.Grace != nil {
+		rules.Grace.Window = time.Duration(*g.Grace)
+	}
+	return rules
 }
 
 func (g *Gate) provisionUpstream() error {
@@ -281,16 +284,16 @@ func (g *Gate) Validate() error {
 	if err := validateCORSHeaders(g.CORSHeaders); err != nil {
 		return err
 	}
-	g.app.keepJobs(g.grace.Window)
+	g.app.keepJobs(g.rules.Grace.Window)
 	return g.app.addGate(g.Backend, g.upstream)
 }
 
 func (g *Gate) validateGrace() error {
 	switch {
-	case g.grace.Window < 0:
-		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", g.grace.Window)
-	case g.grace.AfterEnd < 0:
-		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", g.grace.AfterEnd)
+	case g.rules.Grace.Window < 0:
+		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", g.rules.Grace.Window)
+	case g.rules.Grace.AfterEnd < 0:
+		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", g.rules.Grace.AfterEnd)
 	}
 	return nil
 }

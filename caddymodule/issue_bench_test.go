@@ -164,7 +164,7 @@ func check(b *testing.B, store *keystore.Store, secret policy.Secret) {
 		return
 	}
 	key := record.Key()
-	if !policy.Decide(now(), &key, &policy.Request{Operation: policy.Recognize, Client: netip.IPv6Loopback()}).Reason.OK() {
+	if !policy.Decide(now(), &key, &policy.Request{Operation: policy.Recognize, Client: netip.IPv6Loopback()}, policy.Rules{}).Reason.OK() {
 		b.Error("a good key was refused")
 	}
 }

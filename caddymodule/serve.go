@@ -99,12 +99,10 @@ func (x *exchange) begin(g *Gate, w http.ResponseWriter, r *http.Request) {
 	var account string
 	x.call, account = g.classify(r)
 	x.request = policy.Request{
-		Operation:      x.call.Operation,
-		PathAccount:    account,
-		EarlyData:      isEarlyData(r),
-		Client:         clientIP(r),
-		Grace:          g.grace,
-		UnrecordedJobs: g.unrecordedJobs(),
+		Operation:   x.call.Operation,
+		PathAccount: account,
+		EarlyData:   isEarlyData(r),
+		Client:      clientIP(r),
 	}
 }
 
@@ -218,7 +216,7 @@ func (x *exchange) decide() verdict {
 	if x.hasJob {
 		request.Job = &x.job
 	}
-	x.outcome = policy.Decide(x.now, key, &request)
+	x.outcome = policy.Decide(x.now, key, &request, x.gate.rules)
 	v := verdict{ok: x.outcome.Reason.OK(), reason: x.outcome.Reason}
 	switch {
 	case v.reason == policy.OperationUnlisted:

@@ -56,7 +56,7 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 	s := newLiveStream(x)
 	defer s.end()
 	if !streams.begin(s, x.gate.MaxPendingStreams) {
-		return x.refuse(policy.Throttled, "as many streams of the address wait for their first command as max_pending_streams allows")
+		return x.refuse(policy.StreamLimit, "as many streams of the address wait for their first command as max_pending_streams allows")
 	}
 	found.Rewrite(x.r, credential.Upstream{Mode: credential.Drop})
 	x.prepareHandshake(s.ctx)

@@ -163,7 +163,7 @@ func TestR21_ABackendThatIsSilent(t *testing.T) {
 	}
 	handshakeTime = time.Hour
 	for name, end := range map[string]func(*liveStream){
-		"a cut":        func(s *liveStream) { s.cut(policy.Undecided, "") },
+		"a cut":        func(s *liveStream) { s.cut(policy.CutByOperator, "") },
 		"a revocation": func(*liveStream) { g.revoke(key) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
 		t.Errorf("they are listed as %+v", all)
 	}
 	second := streams.list()[1].ID
-	streams.find(func(s *liveStream) bool { return s.id == second })[0].cut(policy.Undecided, "")
+	streams.find(func(s *liveStream) bool { return s.id == second })[0].cut(policy.CutByOperator, "")
 	cut.want(cutStream)
 	c.start(secret)
 	c.want("s can't connect to recognizer server")

@@ -141,7 +141,7 @@ func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (polic
 	}
 	gate := s.x.gate
 	if !streams.accept(s, s.x.holder, gate.MaxStreamsPerKey, gate.MaxStreamsPerAccount) {
-		return policy.Throttled, "the key or its account has as many streams as max_streams allows"
+		return policy.StreamLimit, "the key or its account has as many streams as max_streams allows"
 	}
 	// What has changed since the lookup is not told of, so it is looked at again.
 	s.checking.Lock()
@@ -204,7 +204,7 @@ func (s *liveStream) again(admitting bool) (policy.Reason, string) {
 		return policy.Allowed, ""
 	}
 	request, key, then := s.x.request, fresh.Key(), record.Key()
-	outcome := policy.Decide(at, &key, &request)
+	outcome := policy.Decide(at, &key, &request, s.x.gate.rules)
 	if outcome.Reason == policy.KeyExpired && !s.x.gate.cutsOnExpiry() && !then.Expires.Passed(since) {
 		outcome.Reason = policy.Allowed
 	}
@@ -213,7 +213,7 @@ func (s *liveStream) again(admitting bool) (policy.Reason, string) {
 	}
 	longest := time.Duration(s.x.gate.MaxStreamTime)
 	if longest > 0 && at >= s.begun.Add(longest) {
-		return policy.Throttled, "the stream has lasted as long as it may"
+		return policy.StreamTooLong, "the stream has lasted as long as it may"
 	}
 	s.strikeAt(at, s.nextEnd(at, &key, longest))
 	return outcome.Reason, ""
@@ -260,9 +260,7 @@ func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	}
 	s.guard.Cut("")
 	d := s.ruling(reason)
-	if reason != policy.Undecided { // which is what an operator's own word is
-		d.publish(s.x.r)
-	}
+	d.publish(s.x.r)
 	if c := s.x.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
 		c.Write(append(d.logFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
 	}

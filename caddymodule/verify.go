@@ -141,7 +141,7 @@ func (v *Verify) Validate() error {
 	if err := v.gate.validateGrace(); err != nil {
 		return err
 	}
-	v.gate.app.keepJobs(v.gate.grace.Window)
+	v.gate.app.keepJobs(v.gate.rules.Grace.Window)
 	return nil
 }
 
@@ -149,7 +149,7 @@ func (v *Verify) Validate() error {
 func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	caller := clientIP(r)
 	x := &exchange{gate: v.gate, w: w, r: r, now: now(), request: policy.Request{
-		EarlyData: isEarlyData(r), Client: caller, Grace: v.gate.grace,
+		EarlyData: isEarlyData(r), Client: caller,
 	}}
 	if !v.callers.Contains(caller) {
 		return x.refuse(policy.OperationUnlisted, "the address is none of the callers'")

@@ -114,7 +114,9 @@ var amiStreaming = &StreamRules{
 	Denied:  amiDenied,
 	By: map[policy.Reason]string{
 		policy.StoreUnavailable: amiUnreachable,
-		policy.Throttled:        amiUnreachable,
+		policy.StreamLimit:      amiUnreachable,
+		policy.StreamTooLong:    amiUnreachable,
+		policy.CutByOperator:    amiUnreachable,
 		policy.RequestMalformed: amiUnreadable,
 		policy.UpstreamRefused:  amiUnreachable,
 		policy.LimitReached:     amiUnreachable,

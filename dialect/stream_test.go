@@ -15,7 +15,7 @@ func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
 	for _, reason := range append(refusals(), policy.Undecided, policy.Reason(200)) {
 		want := "s received illegal service authorization"
 		switch reason {
-		case policy.StoreUnavailable, policy.Throttled, policy.UpstreamRefused, policy.LimitReached:
+		case policy.StoreUnavailable, policy.UpstreamRefused, policy.LimitReached, policy.StreamLimit, policy.StreamTooLong, policy.CutByOperator:
 			want = "s can't connect to recognizer server"
 		case policy.RequestMalformed:
 			want = "s received unreadable request"

@@ -277,14 +277,14 @@ func TestLibrariesStreamThroughTheGateway(t *testing.T) {
 		l := p.stream(startWith(bound), "X-Forwarded-For: 203.0.113.7\r\n")
 		l.want("s")
 	})
-	run("throttled", func() {
+	run("stream_limit", func() {
 		for range 2 {
 			p.stream(startWith(second)).want("s")
 		}
 		l := p.stream(startWith(second))
 		l.want(failedStart)
 		l.ends()
-		p.logsRefusal("throttled")
+		p.logsRefusal("stream_limit")
 	})
 	run("store_unavailable", func() {
 		store := filepath.Join(p.dir, "data", "caddy", "speechgate", "keystore.db")

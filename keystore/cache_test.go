@@ -305,7 +305,7 @@ func TestFindKey_CachedAllocatesNothing(t *testing.T) {
 			"CheckSecret": func() error { return policy.CheckSecret(secret) },
 			"Key, Decide": func() error {
 				key := r.Key()
-				if d := policy.Decide(start, &key, request); d.Reason != policy.Allowed {
+				if d := policy.Decide(start, &key, request, policy.Rules{}); d.Reason != policy.Allowed {
 					return errors.New(d.Reason.String())
 				}
 				return nil

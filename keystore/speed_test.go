@@ -93,7 +93,7 @@ func (u *inUse) decide(secret policy.Secret, request *policy.Request) policy.Rea
 	}
 	r := &c.Key
 	key := r.Key()
-	outcome := policy.Decide(start+1, &key, request)
+	outcome := policy.Decide(start+1, &key, request, policy.Rules{})
 	if outcome.Reason.OK() {
 		u.NoteUse(r, start+1)
 	}

@@ -70,13 +70,13 @@ func TestR4_EverySpellingOfAnAddressDecidesAlike(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if d := policy.Decide(during, key, &policy.Request{Operation: policy.Recognize, Client: addr}); d.Reason != policy.Allowed {
+				if d := policy.Decide(during, key, &policy.Request{Operation: policy.Recognize, Client: addr}, policy.Rules{}); d.Reason != policy.Allowed {
 					t.Fatalf("rule %q, client %q: %v", rule, client, d.Reason)
 				}
 			}
 			for _, client := range spellings(other) {
 				addr := netip.MustParseAddr(client)
-				if d := policy.Decide(during, key, &policy.Request{Operation: policy.Recognize, Client: addr}); d.Reason != policy.AddressRefused {
+				if d := policy.Decide(during, key, &policy.Request{Operation: policy.Recognize, Client: addr}, policy.Rules{}); d.Reason != policy.AddressRefused {
 					t.Fatalf("rule %q, client %q: %v", rule, client, d.Reason)
 				}
 			}

@@ -118,7 +118,7 @@ func TestChildIsNeverGoodWhereItsIssuerIsNot(t *testing.T) {
 		}).Draw(t, "client")
 		now := policy.Time(rapid.Int64Range(0, 10).Draw(t, "now"))
 		request := &policy.Request{Operation: policy.Recognize, Client: client}
-		if policy.Decide(now, child, request).Reason.OK() && !policy.Decide(now, issuer, request).Reason.OK() {
+		if policy.Decide(now, child, request, policy.Rules{}).Reason.OK() && !policy.Decide(now, issuer, request, policy.Rules{}).Reason.OK() {
 			t.Fatalf("at %v from %v the child is good and its issuer is not", now, client)
 		}
 	})

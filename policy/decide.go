@@ -6,13 +6,43 @@ import (
 	"time"
 )
 
-// Grace says how long an expired key goes on reading the jobs it created.
-type Grace struct {
-	Window   time.Duration // from the job's creation; 0 is no grace
-	AfterEnd time.Duration // from the job's end, where that comes earlier; 0 is no such bound
+// Request holds the facts about one request. [Decide] also takes the time, the
+// key and the gate's [Rules].
+type Request struct {
+	Operation Operation
+	// EarlyData is true if the request came as TLS early data: anyone who has
+	// recorded such a request can send it again.
+	EarlyData bool
+	// Client is the client's address. The zero value is an unknown address.
+	Client netip.Addr
+	// Job is the record of the job that ReadJob or DeleteJob names. It is nil if
+	// the job is not recorded, and for other operations.
+	Job *Job
+	// PathAccount is the account ID in the path. It is empty if the path names no
+	// account. Only keys of this account may use such a path.
+	PathAccount string
 }
 
-// Until is the instant at which the grace for j ends.
+// Rules holds the settings of the gate that a decision depends on. The zero
+// value is the strictest.
+type Rules struct {
+	// Grace applies to ReadJob.
+	Grace Grace
+	// UnrecordedJobs lets a valid key read and delete jobs that have no record
+	// here. The backend then decides.
+	UnrecordedJobs bool
+}
+
+// Grace says how long an expired key may still read the jobs that it created.
+type Grace struct {
+	// Window starts at the job's creation. 0 means no grace.
+	Window time.Duration
+	// AfterEnd starts at the job's end. Grace ends with Window or with AfterEnd,
+	// whichever is earlier. 0 means that the job's end does not shorten the grace.
+	AfterEnd time.Duration
+}
+
+// Until returns the instant at which the grace for j ends.
 func (g Grace) Until(j *Job) Time {
 	until := j.CreatedAt.Add(g.Window)
 	if g.AfterEnd > 0 && !j.EndedAt.IsZero() {
@@ -21,55 +51,36 @@ func (g Grace) Until(j *Job) Time {
 	return until
 }
 
-// Request is all that a decision rests on, but the time and the key.
-type Request struct {
-	Operation Operation
-	// EarlyData is set while TLS has not proved the sender's address.
-	EarlyData bool
-	// Client is the client's address. The zero value is an unknown one.
-	Client netip.Addr
-	// Job is the record of the job that ReadJob and DeleteJob name, nil where
-	// there is none.
-	Job *Job
-	// PathAccount is the ID of the account that the path names, empty where the
-	// path names none. Only keys of this account may use such a path.
-	PathAccount string
-	// Grace applies to ReadJob.
-	Grace Grace
-	// UnrecordedJobs lets a valid key ask the backend for jobs that have no
-	// record here.
-	UnrecordedJobs bool
-}
-
-// Decision is the outcome for one request.
+// Decision is what was decided about one request, and why.
 type Decision struct {
 	Reason Reason
-	// GraceUntil is when the grace ends, where Reason is AllowedByGrace.
+	// GraceUntil is the instant at which the grace ends. It is set if Reason is
+	// AllowedByGrace.
 	GraceUntil Time
 }
 
-// CheckRequest decides what can be decided before a key is looked for: whether
-// the API has such an operation, and whether the connection can be trusted.
-// Undecided means that a key is needed.
+// CheckRequest runs the rules that need no key: the API must have the operation,
+// and the request must not come as TLS early data. It returns Undecided if the
+// key decides.
 func CheckRequest(r *Request) Reason {
-	_, reason := judgeRequest(r)
+	_, reason := checkRequest(r)
 	return reason
 }
 
-// NotYet says why a key that is known counts as unknown at now: it was created at
-// a later instant, because one of two clocks was or is wrong. It is empty for
-// other keys.
+// Decide decides whether a key may do at now what r asks for. A nil key is an
+// unknown key.
+func Decide(now Time, key *Key, r *Request, rules Rules) Decision {
+	_, d := check(now, key, r, rules)
+	return d
+}
+
+// NotYet explains why a key that exists counts as unknown: now is before its
+// creation, because one of two clocks was or is wrong. For every other key it
+// returns the empty string.
 func NotYet(now Time, key *Key) string {
 	if key == nil || now >= key.CreatedAt {
 		return ""
 	}
 	behind := time.Duration(key.CreatedAt-now) * time.Millisecond
 	return fmt.Sprintf("the key was issued at %s, and by this process's clock it is %s, which is %s earlier: set the clock", key.CreatedAt, now, behind)
-}
-
-// Decide says whether key may do at now what r asks. A nil key is an unknown
-// one.
-func Decide(now Time, key *Key, r *Request) Decision {
-	_, d := judge(now, key, r)
-	return d
 }

@@ -26,7 +26,7 @@ func TestR11_JobsBelongToTheAccount(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, unrecorded := range []bool{false, true} {
-				wantReason(t, policy.Decide(during, goodKey(), &policy.Request{Operation: tt.op, Job: tt.job, UnrecordedJobs: unrecorded}), tt.want)
+				wantReason(t, policy.Decide(during, goodKey(), &policy.Request{Operation: tt.op, Job: tt.job}, policy.Rules{UnrecordedJobs: unrecorded}), tt.want)
 			}
 		})
 	}
@@ -36,13 +36,13 @@ func TestR12_GraceIsForReadingTheKeysOwnJob(t *testing.T) {
 	grace := policy.Grace{Window: time.Hour}
 	end := during.Add(time.Hour)
 	t.Run("an expired key reads the job it created, until an hour after its creation", func(t *testing.T) {
-		d := policy.Decide(after, goodKey(), &policy.Request{Operation: policy.ReadJob, Job: ownJob(), Grace: grace})
+		d := policy.Decide(after, goodKey(), &policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.Rules{Grace: grace})
 		if want := (policy.Decision{Reason: policy.AllowedByGrace, GraceUntil: end}); d != want {
 			t.Errorf("decided %+v, want %+v", d, want)
 		}
 	})
 	t.Run("a valid key needs no grace", func(t *testing.T) {
-		wantReason(t, policy.Decide(expiry-1, goodKey(), &policy.Request{Operation: policy.ReadJob, Job: ownJob(), Grace: grace}), policy.Allowed)
+		wantReason(t, policy.Decide(expiry-1, goodKey(), &policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.Rules{Grace: grace}), policy.Allowed)
 	})
 	for _, op := range listed {
 		if op == policy.ReadJob {
@@ -50,7 +50,7 @@ func TestR12_GraceIsForReadingTheKeysOwnJob(t *testing.T) {
 		}
 		t.Run("grace is not for "+op.String(), func(t *testing.T) {
 			key := keyWith(func(k *policy.Key) { k.Issuable = true })
-			wantReason(t, policy.Decide(after, key, fullGrace(op)), policy.KeyExpired)
+			wantReason(t, policy.Decide(after, key, forOwnJob(op), generous), policy.KeyExpired)
 		})
 	}
 	restricted := func(k *policy.Key) { k.Allow = addrs(t, "192.0.2.7") }
@@ -73,26 +73,27 @@ func TestR12_GraceIsForReadingTheKeysOwnJob(t *testing.T) {
 	}
 	for _, tt := range refused {
 		t.Run("grace is not for "+tt.name, func(t *testing.T) {
-			r := fullGrace(policy.ReadJob)
+			r := forOwnJob(policy.ReadJob)
 			r.Job, r.Client = tt.job, tt.client
-			wantReason(t, policy.Decide(after, tt.key, r), tt.want)
+			wantReason(t, policy.Decide(after, tt.key, r, generous), tt.want)
 		})
 	}
 	t.Run("grace is for a bound key at an address of its rule", func(t *testing.T) {
-		wantReason(t, policy.Decide(after, keyWith(restricted), fullGrace(policy.ReadJob)), policy.AllowedByGrace)
+		wantReason(t, policy.Decide(after, keyWith(restricted), forOwnJob(policy.ReadJob), generous), policy.AllowedByGrace)
 	})
 	t.Run("grace is not for early data", func(t *testing.T) {
-		r := fullGrace(policy.ReadJob)
+		r := forOwnJob(policy.ReadJob)
 		r.EarlyData = true
-		wantReason(t, policy.Decide(after, goodKey(), r), policy.EarlyData)
+		wantReason(t, policy.Decide(after, goodKey(), r, generous), policy.EarlyData)
 	})
 	t.Run("no window is no grace, whatever the clock says", func(t *testing.T) {
 		for _, window := range []time.Duration{0, -1, -time.Hour, -1 << 63} {
 			job := ownJob()
 			for _, at := range []policy.Time{during, after, after + 1, latest} { // the last ones by a clock that was ahead
 				job.CreatedAt = at
-				r := &policy.Request{Operation: policy.ReadJob, Job: job, Grace: policy.Grace{Window: window}}
-				wantReason(t, policy.Decide(after, goodKey(), r), policy.KeyExpired)
+				r := &policy.Request{Operation: policy.ReadJob, Job: job}
+				rules := policy.Rules{Grace: policy.Grace{Window: window}}
+				wantReason(t, policy.Decide(after, goodKey(), r, rules), policy.KeyExpired)
 			}
 		}
 	})
@@ -126,8 +127,8 @@ func TestR12_TheGracesBounds(t *testing.T) {
 				if tt.until == latest && offset > 0 {
 					continue
 				}
-				r := &policy.Request{Operation: policy.ReadJob, Job: tt.job, Grace: tt.grace}
-				if d := policy.Decide(tt.until+offset, goodKey(), r); d.Reason != want {
+				r := &policy.Request{Operation: policy.ReadJob, Job: tt.job}
+				if d := policy.Decide(tt.until+offset, goodKey(), r, policy.Rules{Grace: tt.grace}); d.Reason != want {
 					t.Errorf("%+d ms from its end: %v, want %v", offset, d.Reason, want)
 				}
 			}
@@ -135,13 +136,14 @@ func TestR12_TheGracesBounds(t *testing.T) {
 	}
 	t.Run("it begins in the very millisecond of the expiry", func(t *testing.T) {
 		for offset, want := range map[policy.Time]policy.Reason{-1: policy.Allowed, 0: policy.AllowedByGrace, 1: policy.AllowedByGrace} {
-			wantReason(t, policy.Decide(expiry+offset, goodKey(), fullGrace(policy.ReadJob)), want)
+			wantReason(t, policy.Decide(expiry+offset, goodKey(), forOwnJob(policy.ReadJob), generous), want)
 		}
 	})
 	t.Run("a window that closed before the expiry leaves none", func(t *testing.T) {
-		r := &policy.Request{Operation: policy.ReadJob, Job: ownJob(), Grace: policy.Grace{Window: time.Duration(expiry-during) * time.Millisecond}}
-		wantReason(t, policy.Decide(expiry-1, goodKey(), r), policy.Allowed)
-		wantReason(t, policy.Decide(expiry, goodKey(), r), policy.KeyExpired)
+		r := &policy.Request{Operation: policy.ReadJob, Job: ownJob()}
+		rules := policy.Rules{Grace: policy.Grace{Window: time.Duration(expiry-during) * time.Millisecond}}
+		wantReason(t, policy.Decide(expiry-1, goodKey(), r, rules), policy.Allowed)
+		wantReason(t, policy.Decide(expiry, goodKey(), r, rules), policy.KeyExpired)
 	})
 }
 
@@ -163,12 +165,13 @@ func TestR13_UnrecordedJobs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := &policy.Request{Operation: tt.op, Job: tt.job, UnrecordedJobs: tt.unrecorded, Grace: policy.Grace{Window: 1 << 62}}
-			wantReason(t, policy.Decide(tt.now, goodKey(), r), tt.want)
+			r := &policy.Request{Operation: tt.op, Job: tt.job}
+			rules := policy.Rules{UnrecordedJobs: tt.unrecorded, Grace: policy.Grace{Window: 1 << 62}}
+			wantReason(t, policy.Decide(tt.now, goodKey(), r, rules), tt.want)
 		})
 	}
 	t.Run("backend: an unknown key may not ask", func(t *testing.T) {
-		wantReason(t, policy.Decide(during, nil, &policy.Request{Operation: policy.ReadJob, UnrecordedJobs: true}), policy.KeyUnknown)
+		wantReason(t, policy.Decide(during, nil, &policy.Request{Operation: policy.ReadJob}, policy.Rules{UnrecordedJobs: true}), policy.KeyUnknown)
 	})
 }
 
@@ -178,7 +181,7 @@ func TestR15_WhatIsNotListedIsRefused(t *testing.T) {
 		op := policy.Operation(i)
 		isListed := slices.Contains(listed, op)
 		for _, early := range []bool{false, true} {
-			r := &policy.Request{Operation: op, Client: inside, Job: ownJob(), UnrecordedJobs: true, EarlyData: early}
+			r := &policy.Request{Operation: op, Client: inside, Job: ownJob(), EarlyData: early}
 			want := policy.OperationUnlisted
 			if isListed && early {
 				want = policy.EarlyData
@@ -191,10 +194,10 @@ func TestR15_WhatIsNotListedIsRefused(t *testing.T) {
 			if want == policy.Undecided {
 				want = policy.Allowed
 			}
-			if got := policy.Decide(during, key, r); got.Reason != want {
+			if got := policy.Decide(during, key, r, policy.Rules{UnrecordedJobs: true}); got.Reason != want {
 				t.Errorf("operation %d, early data %v: Decide = %v, want %v", i, early, got.Reason, want)
 			}
-			if got := policy.Decide(during, nil, r); got.Reason.OK() {
+			if got := policy.Decide(during, nil, r, policy.Rules{UnrecordedJobs: true}); got.Reason.OK() {
 				t.Errorf("operation %d, early data %v: an unknown key is %v", i, early, got.Reason)
 			}
 		}
@@ -205,23 +208,23 @@ func TestR17_MissingFactsAreRefused(t *testing.T) {
 	for _, op := range append([]policy.Operation{policy.Unlisted}, listed...) {
 		t.Run("an unknown key may not "+op.String(), func(t *testing.T) {
 			for _, now := range []policy.Time{earliest, 0, during, latest} {
-				if d := policy.Decide(now, nil, fullGrace(op)); d.Reason.OK() {
+				if d := policy.Decide(now, nil, forOwnJob(op), generous); d.Reason.OK() {
 					t.Errorf("at %v: %v", now, d.Reason)
 				}
 			}
 		})
 		t.Run("the zero key may not "+op.String(), func(t *testing.T) {
 			for _, now := range []policy.Time{0, during, latest} {
-				r := fullGrace(op)
+				r := forOwnJob(op)
 				r.Job = &policy.Job{CreatedAt: during} // of no key and no account, as is the key
-				if d := policy.Decide(now, &policy.Key{}, r); d.Reason.OK() {
+				if d := policy.Decide(now, &policy.Key{}, r, generous); d.Reason.OK() {
 					t.Errorf("at %v: %v", now, d.Reason)
 				}
 			}
 		})
 	}
 	t.Run("the zero request is refused", func(t *testing.T) {
-		wantReason(t, policy.Decide(during, goodKey(), &policy.Request{}), policy.OperationUnlisted)
+		wantReason(t, policy.Decide(during, goodKey(), &policy.Request{}, policy.Rules{}), policy.OperationUnlisted)
 	})
 	t.Run("a decision that was not made is none", func(t *testing.T) {
 		if (policy.Decision{}).Reason.OK() {
@@ -233,10 +236,10 @@ func TestR17_MissingFactsAreRefused(t *testing.T) {
 func TestDecide_allocatesNothing(t *testing.T) {
 	for name, f := range benchmarks(t) {
 		t.Run("deciding on "+name, func(t *testing.T) {
-			if d := policy.Decide(f.now, f.key, f.req); d.Reason != f.want {
+			if d := policy.Decide(f.now, f.key, f.req, benchRules); d.Reason != f.want {
 				t.Fatalf("decided %v, want %v", d.Reason, f.want)
 			}
-			if n := testing.AllocsPerRun(1000, func() { sink = policy.Decide(f.now, f.key, f.req) }); n != 0 {
+			if n := testing.AllocsPerRun(1000, func() { sink = policy.Decide(f.now, f.key, f.req, benchRules) }); n != 0 {
 				t.Errorf("%v allocations", n)
 			}
 		})
@@ -248,13 +251,16 @@ func BenchmarkDecide(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				sink = policy.Decide(f.now, f.key, f.req)
+				sink = policy.Decide(f.now, f.key, f.req, benchRules)
 			}
 		})
 	}
 }
 
 var sink policy.Decision
+
+// benchRules give grace, so that the benchmarks also measure the grace window.
+var benchRules = policy.Rules{Grace: policy.Grace{Window: time.Hour, AfterEnd: time.Minute}}
 
 type benchmark struct {
 	now  policy.Time
@@ -274,7 +280,7 @@ func benchmarks(tb testing.TB) map[string]benchmark {
 	mapped := netip.MustParseAddr("::ffff:10.0.17.3")
 	zoned := netip.MustParseAddr("2001:db8:ffff::5%eth0")
 	ask := func(op policy.Operation, client netip.Addr) *policy.Request {
-		return &policy.Request{Operation: op, Client: client, Job: ownJob(), Grace: policy.Grace{Window: time.Hour, AfterEnd: time.Minute}}
+		return &policy.Request{Operation: op, Client: client, Job: ownJob()}
 	}
 	return map[string]benchmark{
 		"an open key":                              {during, goodKey(), ask(policy.Recognize, inside), policy.Allowed},

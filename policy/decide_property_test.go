@@ -15,9 +15,11 @@ type facts struct {
 	now policy.Time
 	key *policy.Key
 	req policy.Request
+
+	rules policy.Rules
 }
 
-func (f facts) decide() policy.Decision { return policy.Decide(f.now, f.key, &f.req) }
+func (f facts) decide() policy.Decision { return policy.Decide(f.now, f.key, &f.req, f.rules) }
 
 // aTime is near the instants that matter, so that the boundaries come up.
 func aTime() *rapid.Generator[policy.Time] {
@@ -70,9 +72,11 @@ func someFacts(t *testing.T) *rapid.Generator[facts] {
 		}
 		window := rapid.SampledFrom([]time.Duration{time.Hour, 50 * time.Second, 1<<63 - 1, time.Millisecond, 0}).Draw(t, "window")
 		f.req = policy.Request{
-			Operation:      rapid.SampledFrom(operations).Draw(t, "operation"),
-			EarlyData:      rarely(t, 4, "early"),
-			Client:         rapid.SampledFrom(clients).Draw(t, "client"),
+			Operation: rapid.SampledFrom(operations).Draw(t, "operation"),
+			EarlyData: rarely(t, 4, "early"),
+			Client:    rapid.SampledFrom(clients).Draw(t, "client"),
+		}
+		f.rules = policy.Rules{
 			UnrecordedJobs: rapid.Bool().Draw(t, "unrecorded"),
 			Grace: policy.Grace{
 				Window:   window,
@@ -170,7 +174,7 @@ func TestR3_WhatHappensToAKeyAllowsNothing(t *testing.T) {
 func TestR12_GraceOnlyWidensReadingTheKeysOwnJob(t *testing.T) {
 	holds(t, func(t *rapid.T, f facts) bool {
 		without := f
-		without.req.Grace = policy.Grace{}
+		without.rules.Grace = policy.Grace{}
 		with, none := f.decide(), without.decide()
 		if with == none {
 			return false
@@ -185,8 +189,8 @@ func TestR12_GraceOnlyWidensReadingTheKeysOwnJob(t *testing.T) {
 		if !f.key.Expires.Passed(f.now) {
 			t.Fatal("grace for a key that has not expired")
 		}
-		if with.GraceUntil <= f.now || with.GraceUntil > job.CreatedAt.Add(f.req.Grace.Window) {
-			t.Fatalf("grace until %v, at %v, window to %v", with.GraceUntil, f.now, job.CreatedAt.Add(f.req.Grace.Window))
+		if with.GraceUntil <= f.now || with.GraceUntil > job.CreatedAt.Add(f.rules.Grace.Window) {
+			t.Fatalf("grace until %v, at %v, window to %v", with.GraceUntil, f.now, job.CreatedAt.Add(f.rules.Grace.Window))
 		}
 		return true
 	})
@@ -194,7 +198,7 @@ func TestR12_GraceOnlyWidensReadingTheKeysOwnJob(t *testing.T) {
 
 func TestR12_NoGraceIsEverGivenWithoutAWindow(t *testing.T) {
 	holds(t, func(t *rapid.T, f facts) bool {
-		f.req.Grace.Window = 0
+		f.rules.Grace.Window = 0
 		d := f.decide()
 		if d.Reason == policy.AllowedByGrace {
 			t.Fatalf("grace until %v without a window", d.GraceUntil)
@@ -208,11 +212,11 @@ func TestR12_ALongerGraceAllowsNoLess(t *testing.T) {
 		if f.decide().Reason != policy.AllowedByGrace {
 			return false
 		}
-		f.req.Grace.Window = max(f.req.Grace.Window, time.Duration(rapid.Int64Range(0, 1<<62).Draw(t, "longer")))
+		f.rules.Grace.Window = max(f.rules.Grace.Window, time.Duration(rapid.Int64Range(0, 1<<62).Draw(t, "longer")))
 		if d := f.decide(); d.Reason != policy.AllowedByGrace {
 			t.Fatalf("with a longer window: %v", d.Reason)
 		}
-		f.req.Grace.AfterEnd = 0
+		f.rules.Grace.AfterEnd = 0
 		if d := f.decide(); d.Reason != policy.AllowedByGrace {
 			t.Fatalf("without the bound after the end: %v", d.Reason)
 		}
@@ -245,11 +249,11 @@ func TestR12_GraceForgivesExpiryWheneverItApplies(t *testing.T) {
 		key.Expires = policy.Never()
 		unexpired := f
 		unexpired.key = &key
-		end := int64(job.CreatedAt) + f.req.Grace.Window.Milliseconds()
-		if f.req.Grace.AfterEnd > 0 && job.EndedAt != 0 {
-			end = min(end, int64(job.EndedAt)+f.req.Grace.AfterEnd.Milliseconds())
+		end := int64(job.CreatedAt) + f.rules.Grace.Window.Milliseconds()
+		if f.rules.Grace.AfterEnd > 0 && job.EndedAt != 0 {
+			end = min(end, int64(job.EndedAt)+f.rules.Grace.AfterEnd.Milliseconds())
 		}
-		if unexpired.decide().Reason != policy.Allowed || int64(f.now) >= end || f.req.Grace.Window == 0 {
+		if unexpired.decide().Reason != policy.Allowed || int64(f.now) >= end || f.rules.Grace.Window == 0 {
 			return false
 		}
 		if d := f.decide(); d.Reason != policy.AllowedByGrace || int64(d.GraceUntil) != end {
@@ -297,8 +301,7 @@ func TestDecide_everyCombination(t *testing.T) {
 										for i, window := range []time.Duration{0, time.Second, time.Hour, time.Hour} {
 											f := facts{after, key, policy.Request{
 												PathAccount: []string{"", key.AccountID, "", "acc_9"}[i], Operation: op, EarlyData: early, Client: client, Job: job,
-												UnrecordedJobs: unrecorded, Grace: policy.Grace{Window: window},
-											}}
+											}, policy.Rules{UnrecordedJobs: unrecorded, Grace: policy.Grace{Window: window}}}
 											got := f.decide().Reason
 											seen[got]++
 											if want := faults(f, bound); !want[got] {
@@ -354,12 +357,12 @@ func faults(f facts, bound bool) map[policy.Reason]bool {
 	note(policy.AddressUnknown, bound && !r.Client.IsValid())
 	note(policy.AddressRefused, bound && r.Client == outside)
 	note(policy.NoIssuanceRight, r.Operation == policy.IssueKey && !k.Issuable)
-	note(policy.JobUnknown, ofJob && r.Job == nil && !r.UnrecordedJobs)
+	note(policy.JobUnknown, ofJob && r.Job == nil && !f.rules.UnrecordedJobs)
 	note(policy.JobForeign, ofJob && r.Job != nil && r.Job.AccountID != k.AccountID)
 	at, expires := k.Expires.Time()
 	if expires && f.now >= at {
 		graced := r.Operation == policy.ReadJob && r.Job != nil && r.Job.KeyID == k.ID &&
-			f.now < r.Job.CreatedAt+policy.Time(r.Grace.Window.Milliseconds())
+			f.now < r.Job.CreatedAt+policy.Time(f.rules.Grace.Window.Milliseconds())
 		if graced && len(is) == 0 {
 			return map[policy.Reason]bool{policy.AllowedByGrace: true}
 		}

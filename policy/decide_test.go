@@ -26,7 +26,7 @@ func TestR2_OneRecordIsDecidedAfreshForEveryRequest(t *testing.T) {
 		{"and good at the earlier instant", during, policy.Request{Operation: policy.Recognize, Client: inside}, policy.Allowed},
 	}
 	for _, tt := range steps {
-		t.Run(tt.name, func(t *testing.T) { wantReason(t, policy.Decide(tt.now, key, &tt.req), tt.want) })
+		t.Run(tt.name, func(t *testing.T) { wantReason(t, policy.Decide(tt.now, key, &tt.req, policy.Rules{}), tt.want) })
 	}
 }
 
@@ -47,26 +47,26 @@ func TestR3_AKeyIsValidFromCreationUpToExpiry(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, op := range []policy.Operation{policy.Recognize, policy.CreateJob, policy.Stream, policy.ListJobs, policy.Info, policy.Mint} {
-				wantReason(t, policy.Decide(tt.now, goodKey(), &policy.Request{Operation: op}), tt.want)
+				wantReason(t, policy.Decide(tt.now, goodKey(), &policy.Request{Operation: op}, policy.Rules{}), tt.want)
 			}
 		})
 	}
 	t.Run("a key without expiry is valid at the end of time", func(t *testing.T) {
 		key := keyWith(func(k *policy.Key) { k.Expires = policy.Never() })
-		wantReason(t, policy.Decide(latest, key, &policy.Request{Operation: policy.Recognize}), policy.Allowed)
+		wantReason(t, policy.Decide(latest, key, &policy.Request{Operation: policy.Recognize}, policy.Rules{}), policy.Allowed)
 	})
 	t.Run("a key without expiry too is unknown before its creation", func(t *testing.T) {
 		key := keyWith(func(k *policy.Key) { k.Expires = policy.Never() })
-		wantReason(t, policy.Decide(created-1, key, &policy.Request{Operation: policy.Recognize}), policy.KeyUnknown)
+		wantReason(t, policy.Decide(created-1, key, &policy.Request{Operation: policy.Recognize}, policy.Rules{}), policy.KeyUnknown)
 	})
 	t.Run("a key whose expiry was forgotten is expired", func(t *testing.T) {
 		key := keyWith(func(k *policy.Key) { k.Expires = policy.Expiry{} })
-		wantReason(t, policy.Decide(during, key, &policy.Request{Operation: policy.Recognize}), policy.KeyExpired)
+		wantReason(t, policy.Decide(during, key, &policy.Request{Operation: policy.Recognize}, policy.Rules{}), policy.KeyExpired)
 	})
 	t.Run("a key that was to expire at its creation was never valid", func(t *testing.T) {
 		key := keyWith(func(k *policy.Key) { k.Expires = policy.ExpiresAt(created) })
 		for _, now := range []policy.Time{created - 1, created, created + 1} {
-			if d := policy.Decide(now, key, &policy.Request{Operation: policy.Recognize}); d.Reason.OK() {
+			if d := policy.Decide(now, key, &policy.Request{Operation: policy.Recognize}, policy.Rules{}); d.Reason.OK() {
 				t.Errorf("at %+d ms: %v", now-created, d.Reason)
 			}
 		}
@@ -95,7 +95,7 @@ func TestR4_TheClientsAddressDecides(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			key := keyWith(func(k *policy.Key) { k.Allow = addrs(t, tt.allow); k.Issuable = true })
 			for _, op := range listed {
-				wantReason(t, policy.Decide(during, key, &policy.Request{Operation: op, Client: tt.client, Job: ownJob()}), tt.want)
+				wantReason(t, policy.Decide(during, key, &policy.Request{Operation: op, Client: tt.client, Job: ownJob()}, policy.Rules{}), tt.want)
 			}
 		})
 	}
@@ -109,7 +109,7 @@ func TestR4_EarlyDataIsRefusedWhateverTheKey(t *testing.T) {
 				t.Errorf("CheckRequest = %v", got)
 			}
 			for _, key := range []*policy.Key{nil, goodKey(), keyWith(func(k *policy.Key) { k.Allow = addrs(t, "192.0.2.7") })} {
-				wantReason(t, policy.Decide(during, key, r), policy.EarlyData)
+				wantReason(t, policy.Decide(during, key, r, policy.Rules{}), policy.EarlyData)
 			}
 		})
 	}
@@ -123,8 +123,8 @@ func TestR5_DecidingChangesNothing(t *testing.T) {
 	for _, op := range listed {
 		for _, now := range []policy.Time{created - 1, during, after} {
 			policy.Decide(now, key, &policy.Request{
-				Operation: op, Client: inside, Job: job, Grace: policy.Grace{Window: time.Hour, AfterEnd: time.Minute},
-			})
+				Operation: op, Client: inside, Job: job,
+			}, policy.Rules{Grace: policy.Grace{Window: time.Hour, AfterEnd: time.Minute}})
 		}
 	}
 	if key.Expires != before.Expires || key.Issuable != before.Issuable || key.Status(during) != before.Status(during) ||
@@ -156,7 +156,7 @@ func TestR6_DeletedAndRevokedKeysEndAtOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, op := range listed {
 				for _, now := range []policy.Time{created, during, after} {
-					wantReason(t, policy.Decide(now, tt.key, fullGrace(op)), tt.want)
+					wantReason(t, policy.Decide(now, tt.key, forOwnJob(op), generous), tt.want)
 				}
 			}
 		})
@@ -173,22 +173,23 @@ func TestR6_AScheduledRevocationEndsAKeyAndItsGrace(t *testing.T) {
 			if revoked {
 				want = policy.KeyRevoked
 			}
-			wantReason(t, policy.Decide(during+offset, scheduled(during), fullGrace(op)), want)
+			wantReason(t, policy.Decide(during+offset, scheduled(during), forOwnJob(op), generous), want)
 		}
 	}
-	wantReason(t, policy.Decide(after-1, scheduled(after), fullGrace(policy.ReadJob)), policy.AllowedByGrace)
-	wantReason(t, policy.Decide(after, scheduled(after), fullGrace(policy.ReadJob)), policy.KeyRevoked)
+	wantReason(t, policy.Decide(after-1, scheduled(after), forOwnJob(policy.ReadJob), generous), policy.AllowedByGrace)
+	wantReason(t, policy.Decide(after, scheduled(after), forOwnJob(policy.ReadJob), generous), policy.KeyRevoked)
 	both := scheduled(latest)
 	both.RevokedAt = latest
-	wantReason(t, policy.Decide(created, both, fullGrace(policy.Recognize)), policy.KeyRevoked)
+	wantReason(t, policy.Decide(created, both, forOwnJob(policy.Recognize), generous), policy.KeyRevoked)
 }
 
-// fullGrace is a request that grace, and every option, would let through.
-func fullGrace(op policy.Operation) *policy.Request {
-	return &policy.Request{
-		Operation: op, Client: inside, Job: ownJob(), UnrecordedJobs: true,
-		Grace: policy.Grace{Window: 1 << 62},
-	}
+// generous are the rules that let the most requests through.
+var generous = policy.Rules{UnrecordedJobs: true, Grace: policy.Grace{Window: 1 << 62}}
+
+// forOwnJob is a request that generous rules let through, also after the key's
+// expiry if the operation reads a job.
+func forOwnJob(op policy.Operation) *policy.Request {
+	return &policy.Request{Operation: op, Client: inside, Job: ownJob()}
 }
 
 func TestR7_TheIssuanceRight(t *testing.T) {
@@ -217,11 +218,11 @@ func TestR7_TheIssuanceRight(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			wantReason(t, policy.Decide(tt.now, tt.key, &policy.Request{Operation: tt.op, Client: tt.client}), tt.want)
+			wantReason(t, policy.Decide(tt.now, tt.key, &policy.Request{Operation: tt.op, Client: tt.client}, policy.Rules{}), tt.want)
 		})
 	}
 	t.Run("no grace lets an expired key issue", func(t *testing.T) {
-		wantReason(t, policy.Decide(after, issuer(same), fullGrace(policy.IssueKey)), policy.KeyExpired)
+		wantReason(t, policy.Decide(after, issuer(same), forOwnJob(policy.IssueKey), generous), policy.KeyExpired)
 	})
 }
 
@@ -237,7 +238,7 @@ func TestR9_AClosedAccountEndsItsKeysAndTheirGrace(t *testing.T) {
 		t.Run(name+" is refused, in its grace too", func(t *testing.T) {
 			for _, op := range listed {
 				for _, now := range []policy.Time{created, during, after} {
-					wantReason(t, policy.Decide(now, key, fullGrace(op)), policy.AccountClosed)
+					wantReason(t, policy.Decide(now, key, forOwnJob(op), generous), policy.AccountClosed)
 				}
 			}
 		})

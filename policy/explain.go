@@ -2,36 +2,61 @@ package policy
 
 import "fmt"
 
-// Finding is what one rule says of a request, and why.
-type Finding struct {
-	Rule    Rule
-	Verdict Verdict
-	Why     string // a sentence, with the values that count
-}
+// Outcome is the result of one rule for one request.
+type Outcome uint8
 
-// Explain is [Decide], with what every rule says on the way, in order.
-func Explain(now Time, key *Key, r *Request) ([]Finding, Decision) {
-	last, d := judge(now, key, r)
-	findings := make([]Finding, 0, rules)
-	for rule := RuleOperation; rule < rules; rule++ {
-		switch {
-		case rule > last:
-			findings = append(findings, Finding{rule, NotReached, "It was decided before."})
-		case rule == last && !d.Reason.OK():
-			findings = append(findings, Finding{rule, Refused, rule.why(now, key, r, d.Reason)})
-		case rule.applies(key, r):
-			findings = append(findings, Finding{rule, Passed, rule.why(now, key, r, Undecided)})
-		default:
-			findings = append(findings, Finding{rule, NotApplicable, rule.why(now, key, r, Undecided)})
-		}
+// The outcomes.
+const (
+	OutcomeNotReached    Outcome = iota // an earlier rule has decided
+	OutcomeNotApplicable                // the rule does not apply to such a request or key
+	OutcomePassed                       // the rule is met
+	OutcomeRefused                      // the rule is not met
+)
+
+var outcomeWords = [...]string{"not_reached", "not_applicable", "ok", "refused"}
+
+// String returns the outcome's word.
+func (o Outcome) String() string {
+	if int(o) >= len(outcomeWords) {
+		o = OutcomeNotReached
 	}
-	return findings, d
+	return outcomeWords[o]
 }
 
-// applies reports whether a rule that holds has something to say of such a
-// request and key.
-func (rule Rule) applies(key *Key, r *Request) bool {
-	switch rule {
+// RuleResult is what one rule says about one request, and why.
+type RuleResult struct {
+	Rule    RuleName
+	Outcome Outcome
+	Why     string // a sentence with the values that the outcome depends on
+}
+
+// Explain returns the decision of [Decide], and the result of every rule in
+// order.
+func Explain(now Time, key *Key, r *Request, rules Rules) ([]RuleResult, Decision) {
+	last, d := check(now, key, r, rules)
+	results := make([]RuleResult, 0, ruleCount)
+	for rule := RuleOperation; rule < ruleCount; rule++ {
+		result := RuleResult{Rule: rule, Outcome: OutcomeNotReached, Why: "It was decided before."}
+		if rule <= last {
+			result.Outcome = OutcomeNotApplicable
+			reason := Undecided
+			switch {
+			case rule == last && !d.Reason.OK():
+				result.Outcome, reason = OutcomeRefused, d.Reason
+			case rule.applies(key, r):
+				result.Outcome = OutcomePassed
+			}
+			result.Why = rule.why(now, key, r, rules, reason)
+		}
+		results = append(results, result)
+	}
+	return results, d
+}
+
+// applies reports whether a rule that is met says something about such a request
+// and key.
+func (n RuleName) applies(key *Key, r *Request) bool {
+	switch n {
 	case RuleAddress:
 		return !key.Allow.Any()
 	case RuleJob:
@@ -45,10 +70,10 @@ func (rule Rule) applies(key *Key, r *Request) bool {
 	}
 }
 
-// why says in a sentence what the rule's verdict rests on. The reason is that of
-// a refusal, and Undecided where the rule holds.
-func (rule Rule) why(now Time, key *Key, r *Request, reason Reason) string {
-	switch rule {
+// why explains the rule's outcome in a sentence. The reason is the reason of the
+// refusal, or Undecided if the rule is met.
+func (n RuleName) why(now Time, key *Key, r *Request, rules Rules, reason Reason) string {
+	switch n {
 	case RuleOperation:
 		return choose(reason != Undecided, "It is none of the operations that the gate lets through.", "The operation is "+r.Operation.String()+".")
 	case RuleEarlyData:
@@ -67,9 +92,9 @@ func (rule Rule) why(now Time, key *Key, r *Request, reason Reason) string {
 	case RuleAddress:
 		return whyAddress(key, r, reason)
 	case RuleExpiry:
-		return whyExpiry(now, key, r)
+		return whyExpiry(now, key, r, rules.Grace)
 	case RuleJob:
-		return whyJob(key, r)
+		return whyJob(key, r, rules.UnrecordedJobs)
 	case RulePath:
 		return whyPath(key, r)
 	default: // RuleIssuance
@@ -85,7 +110,8 @@ func choose(condition bool, yes, no string) string {
 	return no
 }
 
-// whenever is said of what ends a key at any instant, even one before it.
+// whenever explains an end that counts although it is later than now: a revocation
+// or a deletion ends the key at every instant.
 func whenever(now, at Time) string {
 	if now < at {
 		return ", which counts at any instant"
@@ -129,13 +155,13 @@ func whyAddress(key *Key, r *Request, reason Reason) string {
 	return fmt.Sprintf("The client's address, %s, is among those that the key may be used from: %s.", r.Client, key.Allow)
 }
 
-func whyExpiry(now Time, key *Key, r *Request) string {
+func whyExpiry(now Time, key *Key, r *Request, settings Grace) string {
 	if at, ok := key.Expires.Time(); !ok {
 		return "The key does not expire."
 	} else if !key.Expires.Passed(now) {
 		return fmt.Sprintf("The key expires at %s, which is later.", at)
 	}
-	until, lack := weighGrace(now, key, r)
+	until, lack := checkGrace(now, key, r, settings)
 	grace := ""
 	switch lack {
 	case lacksNothing:
@@ -154,11 +180,11 @@ func whyExpiry(now Time, key *Key, r *Request) string {
 	return fmt.Sprintf("The key expired at %s, and %s.", key.Expires, grace)
 }
 
-func whyJob(key *Key, r *Request) string {
+func whyJob(key *Key, r *Request, unrecordedJobs bool) string {
 	switch {
 	case !r.namesJob():
 		return "It names no job."
-	case r.Job == nil && r.UnrecordedJobs:
+	case r.Job == nil && unrecordedJobs:
 		return "The job is not recorded, and such jobs are left to the backend."
 	case r.Job == nil:
 		return "The job is not recorded, and such jobs are refused."

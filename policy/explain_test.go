@@ -26,28 +26,28 @@ var ruleOf = map[policy.Reason]string{
 
 func TestExplain_agreesWithDecide(t *testing.T) {
 	holds(t, func(t *rapid.T, f facts) bool {
-		findings, d := policy.Explain(f.now, f.key, &f.req)
+		results, d := policy.Explain(f.now, f.key, &f.req, f.rules)
 		if d != f.decide() {
 			t.Fatalf("explained %+v, decided %+v", d, f.decide())
 		}
-		if len(findings) != len(allRules) {
-			t.Fatalf("%d findings, want %d", len(findings), len(allRules))
+		if len(results) != len(allRules) {
+			t.Fatalf("%d results, want %d", len(results), len(allRules))
 		}
 		decider := ruleOf[d.Reason]
 		if d.Reason == policy.OperationUnlisted && f.req.PathAccount != "" && policy.CheckRequest(&f.req) == policy.Undecided {
 			decider = "path"
 		}
 		ended := false
-		for i, got := range findings {
+		for i, got := range results {
 			if got.Rule.String() != allRules[i] || !strings.HasSuffix(got.Why, ".") || strings.Contains(got.Why, "%!") {
-				t.Fatalf("finding %d: %v %q", i, got.Rule, got.Why)
+				t.Fatalf("result %d: %v %q", i, got.Rule, got.Why)
 			}
-			if (got.Verdict == policy.NotReached) != ended {
-				t.Fatalf("%v is %v, decided before: %v", got.Rule, got.Verdict, ended)
+			if (got.Outcome == policy.OutcomeNotReached) != ended {
+				t.Fatalf("%v is %v, decided before: %v", got.Rule, got.Outcome, ended)
 			}
-			refused := got.Verdict == policy.Refused
+			refused := got.Outcome == policy.OutcomeRefused
 			if refused != (decider == allRules[i]) {
-				t.Fatalf("%v is %v, but decided %v", got.Rule, got.Verdict, d.Reason)
+				t.Fatalf("%v is %v, but decided %v", got.Rule, got.Outcome, d.Reason)
 			}
 			ended = ended || refused || d.Reason == policy.AllowedByGrace && got.Rule == policy.RuleExpiry
 		}
@@ -57,59 +57,60 @@ func TestExplain_agreesWithDecide(t *testing.T) {
 
 func TestExplain_saysWhy(t *testing.T) {
 	tests := []struct {
-		name string
-		now  policy.Time
-		key  *policy.Key
-		req  policy.Request
-		rule policy.Rule
-		want string
+		name  string
+		now   policy.Time
+		key   *policy.Key
+		req   policy.Request
+		rules policy.Rules
+		rule  policy.RuleName
+		want  string
 	}{
-		{"an operation", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleOperation, "ok: The operation is recognize."},
-		{"an operation that is none", during, goodKey(), policy.Request{}, policy.RuleOperation, "refused: It is none of the operations that the gate lets through."},
-		{"no early data", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleEarlyData, "ok: It is not TLS early data."},
-		{"early data", during, goodKey(), policy.Request{Operation: policy.Recognize, EarlyData: true}, policy.RuleEarlyData, "refused: It came as TLS early data, which anybody may have recorded and sent again."},
-		{"a key", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleKey, "ok: The key is key_1, issued at 2023-11-14T22:13:20.000Z."},
-		{"no key", during, nil, policy.Request{Operation: policy.Recognize}, policy.RuleKey, "refused: There is no such key."},
-		{"after no key", during, nil, policy.Request{Operation: policy.Recognize}, policy.RuleExpiry, "not_reached: It was decided before."},
-		{"a key of later", created - 1, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleKey, "refused: The key key_1 was issued at 2023-11-14T22:13:20.000Z, which is later."},
-		{"an open account", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleAccount, "ok: The key's account, acc_1, is open."},
-		{"a closed account", during, keyWith(func(k *policy.Key) { k.AccountOpen = false }), policy.Request{Operation: policy.Recognize}, policy.RuleAccount, "refused: The key's account, acc_1, is closed."},
-		{"no revocation", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleRevocation, "ok: The key is not revoked."},
-		{"a revocation", after, keyWith(func(k *policy.Key) { k.RevokedAt = during }), policy.Request{Operation: policy.Recognize}, policy.RuleRevocation, "refused: The key was revoked at 2023-11-14T22:14:10.000Z."},
-		{"a later revocation", during, keyWith(func(k *policy.Key) { k.RevokedAt = expiry }), policy.Request{Operation: policy.Recognize}, policy.RuleRevocation, "refused: The key was revoked at 2023-11-14T22:15:00.000Z, which counts at any instant."},
-		{"a revocation to come", during, keyWith(func(k *policy.Key) { k.RevokeFrom = expiry }), policy.Request{Operation: policy.Recognize}, policy.RuleRevocation, "ok: The key is not revoked before 2023-11-14T22:15:00.000Z."},
-		{"a revocation that came", expiry, keyWith(func(k *policy.Key) { k.RevokeFrom = expiry }), policy.Request{Operation: policy.Recognize}, policy.RuleRevocation, "refused: The key is revoked from 2023-11-14T22:15:00.000Z on."},
-		{"no deletion", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleDeletion, "ok: The key is not deleted."},
-		{"a later deletion", during, keyWith(func(k *policy.Key) { k.DeletedAt = expiry }), policy.Request{Operation: policy.Recognize}, policy.RuleDeletion, "refused: The key was deleted at 2023-11-14T22:15:00.000Z, which counts at any instant."},
-		{"any address", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleAddress, "not_applicable: The key may be used from any address."},
-		{"an address of the rule", during, bound(t), policy.Request{Operation: policy.Recognize, Client: inside}, policy.RuleAddress, "ok: The client's address, 192.0.2.7, is among those that the key may be used from: 192.0.2.0/24,10.0.0.1."},
-		{"an address beside it", during, bound(t), policy.Request{Operation: policy.Recognize, Client: outside}, policy.RuleAddress, "refused: The client's address, 198.51.100.7, is not among those that the key may be used from: 192.0.2.0/24,10.0.0.1."},
-		{"an unknown address", during, bound(t), policy.Request{Operation: policy.Recognize, Client: netip.Addr{}}, policy.RuleAddress, "refused: The client's address is not known, and the key may only be used from 192.0.2.0/24,10.0.0.1."},
-		{"a path without an account", during, goodKey(), policy.Request{Operation: policy.Info}, policy.RulePath, "not_applicable: The path names no account."},
-		{"a path with the account", during, goodKey(), policy.Request{Operation: policy.Info, PathAccount: "acc_1"}, policy.RulePath, "ok: The path names the key's account, acc_1."},
-		{"a path with another account", during, goodKey(), policy.Request{Operation: policy.Info, PathAccount: "acc_9"}, policy.RulePath, "refused: The path names another account than the key's, acc_1."},
-		{"no expiry", after, keyWith(func(k *policy.Key) { k.Expires = policy.Never() }), policy.Request{Operation: policy.Recognize}, policy.RuleExpiry, "ok: The key does not expire."},
-		{"an expiry to come", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleExpiry, "ok: The key expires at 2023-11-14T22:15:00.000Z, which is later."},
-		{"an expiry", after, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and grace is for reading jobs only."},
-		{"no record for a grace", after, goodKey(), policy.Request{Operation: policy.ReadJob}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and there is no grace for a job that is not recorded."},
-		{"another key's job", after, goodKey(), policy.Request{Operation: policy.ReadJob, Job: siblingJob()}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and grace is for the key that created the job, which is key_2."},
-		{"no grace", after, goodKey(), policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and no grace is configured."},
-		{"a grace that is over", after, goodKey(), policy.Request{Operation: policy.ReadJob, Job: ownJob(), Grace: policy.Grace{Window: time.Second}}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and the grace for reading the job that it created ended at 2023-11-14T22:14:11.000Z."},
-		{"a grace", after, goodKey(), policy.Request{Operation: policy.ReadJob, Job: ownJob(), Grace: policy.Grace{Window: time.Hour}}, policy.RuleExpiry, "ok: The key expired at 2023-11-14T22:15:00.000Z, but it created the job, and the grace for reading that lasts until 2023-11-14T23:14:10.000Z."},
-		{"no job", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleJob, "not_applicable: It names no job."},
-		{"a job", during, goodKey(), policy.Request{Operation: policy.ReadJob, Job: siblingJob()}, policy.RuleJob, "ok: The job is of the same account, acc_1."},
-		{"a foreign job", during, goodKey(), policy.Request{Operation: policy.ReadJob, Job: foreignJob()}, policy.RuleJob, "refused: The job is of another account, acc_9."},
-		{"no record", during, goodKey(), policy.Request{Operation: policy.DeleteJob}, policy.RuleJob, "refused: The job is not recorded, and such jobs are refused."},
-		{"no record needed", during, goodKey(), policy.Request{Operation: policy.DeleteJob, UnrecordedJobs: true}, policy.RuleJob, "ok: The job is not recorded, and such jobs are left to the backend."},
-		{"no issuing", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.RuleIssuance, "not_applicable: It does not ask for a key to be issued."},
-		{"issuing", during, keyWith(func(k *policy.Key) { k.Issuable = true }), policy.Request{Operation: policy.IssueKey}, policy.RuleIssuance, "ok: The key may issue keys."},
-		{"issuing without the right", during, goodKey(), policy.Request{Operation: policy.IssueKey}, policy.RuleIssuance, "refused: The key may not issue keys."},
+		{"an operation", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleOperation, "ok: The operation is recognize."},
+		{"an operation that is none", during, goodKey(), policy.Request{}, policy.Rules{}, policy.RuleOperation, "refused: It is none of the operations that the gate lets through."},
+		{"no early data", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleEarlyData, "ok: It is not TLS early data."},
+		{"early data", during, goodKey(), policy.Request{Operation: policy.Recognize, EarlyData: true}, policy.Rules{}, policy.RuleEarlyData, "refused: It came as TLS early data, which anybody may have recorded and sent again."},
+		{"a key", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "ok: The key is key_1, issued at 2023-11-14T22:13:20.000Z."},
+		{"no key", during, nil, policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "refused: There is no such key."},
+		{"after no key", during, nil, policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleExpiry, "not_reached: It was decided before."},
+		{"a key of later", created - 1, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "refused: The key key_1 was issued at 2023-11-14T22:13:20.000Z, which is later."},
+		{"an open account", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAccount, "ok: The key's account, acc_1, is open."},
+		{"a closed account", during, keyWith(func(k *policy.Key) { k.AccountOpen = false }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAccount, "refused: The key's account, acc_1, is closed."},
+		{"no revocation", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "ok: The key is not revoked."},
+		{"a revocation", after, keyWith(func(k *policy.Key) { k.RevokedAt = during }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "refused: The key was revoked at 2023-11-14T22:14:10.000Z."},
+		{"a later revocation", during, keyWith(func(k *policy.Key) { k.RevokedAt = expiry }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "refused: The key was revoked at 2023-11-14T22:15:00.000Z, which counts at any instant."},
+		{"a revocation to come", during, keyWith(func(k *policy.Key) { k.RevokeFrom = expiry }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "ok: The key is not revoked before 2023-11-14T22:15:00.000Z."},
+		{"a revocation that came", expiry, keyWith(func(k *policy.Key) { k.RevokeFrom = expiry }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "refused: The key is revoked from 2023-11-14T22:15:00.000Z on."},
+		{"no deletion", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleDeletion, "ok: The key is not deleted."},
+		{"a later deletion", during, keyWith(func(k *policy.Key) { k.DeletedAt = expiry }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleDeletion, "refused: The key was deleted at 2023-11-14T22:15:00.000Z, which counts at any instant."},
+		{"any address", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAddress, "not_applicable: The key may be used from any address."},
+		{"an address of the rule", during, bound(t), policy.Request{Operation: policy.Recognize, Client: inside}, policy.Rules{}, policy.RuleAddress, "ok: The client's address, 192.0.2.7, is among those that the key may be used from: 192.0.2.0/24,10.0.0.1."},
+		{"an address beside it", during, bound(t), policy.Request{Operation: policy.Recognize, Client: outside}, policy.Rules{}, policy.RuleAddress, "refused: The client's address, 198.51.100.7, is not among those that the key may be used from: 192.0.2.0/24,10.0.0.1."},
+		{"an unknown address", during, bound(t), policy.Request{Operation: policy.Recognize, Client: netip.Addr{}}, policy.Rules{}, policy.RuleAddress, "refused: The client's address is not known, and the key may only be used from 192.0.2.0/24,10.0.0.1."},
+		{"a path without an account", during, goodKey(), policy.Request{Operation: policy.Info}, policy.Rules{}, policy.RulePath, "not_applicable: The path names no account."},
+		{"a path with the account", during, goodKey(), policy.Request{Operation: policy.Info, PathAccount: "acc_1"}, policy.Rules{}, policy.RulePath, "ok: The path names the key's account, acc_1."},
+		{"a path with another account", during, goodKey(), policy.Request{Operation: policy.Info, PathAccount: "acc_9"}, policy.Rules{}, policy.RulePath, "refused: The path names another account than the key's, acc_1."},
+		{"no expiry", after, keyWith(func(k *policy.Key) { k.Expires = policy.Never() }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleExpiry, "ok: The key does not expire."},
+		{"an expiry to come", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleExpiry, "ok: The key expires at 2023-11-14T22:15:00.000Z, which is later."},
+		{"an expiry", after, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and grace is for reading jobs only."},
+		{"no record for a grace", after, goodKey(), policy.Request{Operation: policy.ReadJob}, policy.Rules{}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and there is no grace for a job that is not recorded."},
+		{"another key's job", after, goodKey(), policy.Request{Operation: policy.ReadJob, Job: siblingJob()}, policy.Rules{}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and grace is for the key that created the job, which is key_2."},
+		{"no grace", after, goodKey(), policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.Rules{}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and no grace is configured."},
+		{"a grace that is over", after, goodKey(), policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.Rules{Grace: policy.Grace{Window: time.Second}}, policy.RuleExpiry, "refused: The key expired at 2023-11-14T22:15:00.000Z, and the grace for reading the job that it created ended at 2023-11-14T22:14:11.000Z."},
+		{"a grace", after, goodKey(), policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.Rules{Grace: policy.Grace{Window: time.Hour}}, policy.RuleExpiry, "ok: The key expired at 2023-11-14T22:15:00.000Z, but it created the job, and the grace for reading that lasts until 2023-11-14T23:14:10.000Z."},
+		{"no job", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleJob, "not_applicable: It names no job."},
+		{"a job", during, goodKey(), policy.Request{Operation: policy.ReadJob, Job: siblingJob()}, policy.Rules{}, policy.RuleJob, "ok: The job is of the same account, acc_1."},
+		{"a foreign job", during, goodKey(), policy.Request{Operation: policy.ReadJob, Job: foreignJob()}, policy.Rules{}, policy.RuleJob, "refused: The job is of another account, acc_9."},
+		{"no record", during, goodKey(), policy.Request{Operation: policy.DeleteJob}, policy.Rules{}, policy.RuleJob, "refused: The job is not recorded, and such jobs are refused."},
+		{"no record needed", during, goodKey(), policy.Request{Operation: policy.DeleteJob}, policy.Rules{UnrecordedJobs: true}, policy.RuleJob, "ok: The job is not recorded, and such jobs are left to the backend."},
+		{"no issuing", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleIssuance, "not_applicable: It does not ask for a key to be issued."},
+		{"issuing", during, keyWith(func(k *policy.Key) { k.Issuable = true }), policy.Request{Operation: policy.IssueKey}, policy.Rules{}, policy.RuleIssuance, "ok: The key may issue keys."},
+		{"issuing without the right", during, goodKey(), policy.Request{Operation: policy.IssueKey}, policy.Rules{}, policy.RuleIssuance, "refused: The key may not issue keys."},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			findings, _ := policy.Explain(tt.now, tt.key, &tt.req)
-			f := findings[tt.rule]
-			if got := f.Verdict.String() + ": " + f.Why; got != tt.want {
+			results, _ := policy.Explain(tt.now, tt.key, &tt.req, tt.rules)
+			r := results[tt.rule]
+			if got := r.Outcome.String() + ": " + r.Why; got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
@@ -120,11 +121,11 @@ func bound(t *testing.T) *policy.Key {
 	return keyWith(func(k *policy.Key) { k.Allow = addrs(t, "192.0.2.0/24,10.0.0.1") })
 }
 
-func TestRuleAndVerdict_wordsOfWhatIsNone(t *testing.T) {
-	if got := policy.Rule(255).String(); got != "" {
-		t.Errorf("a rule that is none prints %q", got)
+func TestRuleAndOutcome_wordsOfUnknownValues(t *testing.T) {
+	if got := policy.RuleName(255).String(); got != "" {
+		t.Errorf("an unknown rule prints %q", got)
 	}
-	if got := policy.Verdict(255).String(); got != "not_reached" {
-		t.Errorf("a verdict that is none prints %q", got)
+	if got := policy.Outcome(255).String(); got != "not_reached" {
+		t.Errorf("an unknown outcome prints %q", got)
 	}
 }

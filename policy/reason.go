@@ -1,41 +1,44 @@
 package policy
 
-// Reason says why a decision came out as it did. The same word stands in logs,
-// metrics and the audit trail; clients are never told more of it than the
+// Reason says why a decision came out as it did. Logs, metrics and the audit
+// trail show the same word. Clients learn no more of the reason than the
 // backend's own refusals tell.
 type Reason uint8
 
-// The reasons, a closed set. The zero value is not among them and prints as
-// "undecided".
+// The reasons: a closed set. The zero value, Undecided, says that no rule has
+// decided yet.
 const (
 	Undecided           Reason = iota
 	Allowed                    // the key is valid for the operation
-	AllowedByGrace             // the key expired, and reads a job that it created
-	CredentialMissing          // no key where the operation reads one
-	CredentialAmbiguous        // two keys that differ
-	CredentialMalformed        // a key, or what surrounds it, breaks the grammar
-	KeyUnknown                 // no such key
-	KeyExpired                 // the key's time is over
-	KeyDeleted                 // the account's holder deleted the key
-	KeyRevoked                 // the operator revoked the key
+	AllowedByGrace             // the key has expired, and reads a job that it created within the grace window
+	CredentialMissing          // the request has no key where the operation reads one
+	CredentialAmbiguous        // the request has two different keys
+	CredentialMalformed        // the key, or the text around the key, breaks the grammar
+	KeyUnknown                 // the keystore has no such key
+	KeyExpired                 // the key has expired
+	KeyDeleted                 // the account's owner has deleted the key
+	KeyRevoked                 // the operator has revoked the key
 	AccountClosed              // the key's account is closed
 	AddressRefused             // the key may not be used from this address
-	AddressUnknown             // the key is bound to addresses, the client's is not known
-	EarlyData                  // TLS early data, whose sender's address is not proved
+	AddressUnknown             // the key is bound to addresses, and the client's address is not known
+	EarlyData                  // the request came as TLS early data, which does not prove the sender's address
 	OperationUnlisted          // the API has no such operation
-	JobUnknown                 // no such job
-	JobForeign                 // the job of another account
+	JobUnknown                 // the job is not recorded
+	JobForeign                 // the job belongs to another account
 	NoIssuanceRight            // the key may not issue keys
-	Throttled                  // too many failing calls
+	Throttled                  // too many failing issuance calls from one address
 	StoreUnavailable           // the keystore cannot be read
 	RequestMalformed           // the request cannot be read, whatever its key
-	UpstreamRefused            // the backend refuses the gate's own key
-	LimitReached               // a limit is reached: of the key, the account or the gateway
+	UpstreamRefused            // the backend refuses the upstream key
+	LimitReached               // a memory limit of the gateway, or an issuance limit of the key or the account, is reached
+	StreamLimit                // the key, the account or the address has as many live streams as it may have
+	StreamTooLong              // the live stream has lasted as long as it may
+	CutByOperator              // the operator has cut the live stream
 
-	reasons // how many there are
+	reasonCount
 )
 
-var reasonWords = [reasons]string{
+var reasonWords = [reasonCount]string{
 	Undecided:           "undecided",
 	Allowed:             "allowed",
 	AllowedByGrace:      "allowed_by_grace",
@@ -59,11 +62,14 @@ var reasonWords = [reasons]string{
 	RequestMalformed:    "request_malformed",
 	UpstreamRefused:     "upstream_refused",
 	LimitReached:        "limit_reached",
+	StreamLimit:         "stream_limit",
+	StreamTooLong:       "stream_too_long",
+	CutByOperator:       "cut_by_operator",
 }
 
 // String returns the reason's word.
 func (r Reason) String() string {
-	if r >= reasons {
+	if r >= reasonCount {
 		r = Undecided
 	}
 	return reasonWords[r]
@@ -72,50 +78,11 @@ func (r Reason) String() string {
 // OK reports whether a decision with this reason lets the request through.
 func (r Reason) OK() bool { return r == Allowed || r == AllowedByGrace }
 
-// Reasons lists every reason, in order.
+// Reasons lists every reason except Undecided, in order.
 func Reasons() []Reason {
-	all := make([]Reason, 0, reasons-1)
-	for r := Allowed; r < reasons; r++ {
+	all := make([]Reason, 0, reasonCount-1)
+	for r := Allowed; r < reasonCount; r++ {
 		all = append(all, r)
 	}
 	return all
-}
-
-// Operation is what a request asks for, as the dialect of its API reads it.
-type Operation uint8
-
-// The operations. The zero value is Unlisted, which is always refused.
-const (
-	Unlisted  Operation = iota // nothing that the dialect lists
-	Recognize                  // synchronous recognition
-	CreateJob                  // start an asynchronous recognition
-	ReadJob                    // poll a job or fetch its result
-	DeleteJob                  // delete a job
-	Stream                     // recognition over a WebSocket
-	ListJobs                   // list jobs
-	Info                       // read what is no account's own, such as the list of models
-	Mint                       // have the backend issue a short-lived token
-	IssueKey                   // issue a key of this gateway
-	operations
-)
-
-var operationWords = [operations]string{
-	Unlisted:  "unlisted",
-	Recognize: "recognize",
-	CreateJob: "create_job",
-	ReadJob:   "read_job",
-	DeleteJob: "delete_job",
-	Stream:    "stream",
-	ListJobs:  "list_jobs",
-	Info:      "info",
-	Mint:      "mint",
-	IssueKey:  "issue_key",
-}
-
-// String returns the operation's word.
-func (o Operation) String() string {
-	if o >= operations {
-		o = Unlisted
-	}
-	return operationWords[o]
 }

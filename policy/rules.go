@@ -2,29 +2,29 @@ package policy
 
 import "net/netip"
 
-// Rule is one of the rules that a request has to pass.
-type Rule uint8
+// RuleName names one of the rules that a request has to pass.
+type RuleName uint8
 
-// The rules, in the order in which they are looked at; the first that does not
-// hold decides. What no grace forgives comes before the expiry, so that this is
-// the only reason left when grace is weighed.
+// The rules, in the order in which they are checked. The first rule that fails
+// decides. The rules that the grace window does not forgive come before the
+// expiry, so that the expiry is the only open question when grace is checked.
 const (
-	RuleOperation  Rule = iota // the API has such an operation
-	RuleEarlyData              // the sender's address is proved
-	RuleKey                    // there is such a key
-	RuleAccount                // its account is open
-	RuleRevocation             // the operator has not revoked it
-	RuleDeletion               // the account's holder has not deleted it
-	RuleAddress                // it may be used from the client's address
-	RulePath                   // the account that the path names, if any, is its account
-	RuleExpiry                 // it has not expired, or reads by grace a job that it created
-	RuleJob                    // the job is of its account
-	RuleIssuance               // it may issue keys
+	RuleOperation  RuleName = iota // the API has such an operation
+	RuleEarlyData                  // the request did not come as TLS early data
+	RuleKey                        // the keystore has such a key
+	RuleAccount                    // the key's account is open
+	RuleRevocation                 // the operator has not revoked the key
+	RuleDeletion                   // the account's owner has not deleted the key
+	RuleAddress                    // the key may be used from the client's address
+	RulePath                       // the path names no account, or the key's account
+	RuleExpiry                     // the key has not expired, or grace lets it read a job that it created
+	RuleJob                        // the job belongs to the key's account
+	RuleIssuance                   // the key may issue keys
 
-	rules // how many there are
+	ruleCount
 )
 
-var ruleWords = [rules]string{
+var ruleWords = [ruleCount]string{
 	RuleOperation:  "operation",
 	RuleEarlyData:  "early_data",
 	RuleKey:        "key",
@@ -39,79 +39,58 @@ var ruleWords = [rules]string{
 }
 
 // String returns the rule's word.
-func (rule Rule) String() string {
-	if rule >= rules {
+func (n RuleName) String() string {
+	if n >= ruleCount {
 		return ""
 	}
-	return ruleWords[rule]
+	return ruleWords[n]
 }
 
-// Verdict is what one rule says of a request.
-type Verdict uint8
-
-// The verdicts.
-const (
-	NotReached    Verdict = iota // another rule has decided before
-	NotApplicable                // it has nothing to say of such a request or key
-	Passed                       // it holds
-	Refused                      // it does not hold
-)
-
-var verdictWords = [...]string{"not_reached", "not_applicable", "ok", "refused"}
-
-// String returns the verdict's word.
-func (v Verdict) String() string {
-	if int(v) >= len(verdictWords) {
-		v = NotReached
-	}
-	return verdictWords[v]
-}
-
-// judge goes through the rules, and says which of them decided: the first that
-// does not hold, or RuleExpiry where grace makes up for it. If all hold there is
-// none, which is rules. It is one plain function because every request pays for
-// it.
-func judge(now Time, key *Key, r *Request) (Rule, Decision) {
-	if rule, reason := judgeRequest(r); reason != Undecided {
+// check runs the rules in order. It returns the decision, and the rule that
+// decided: the first rule that fails, or RuleExpiry if grace forgives the
+// expiry. If all rules pass, the rule is ruleCount. Every request pays for
+// check, so it is one plain function.
+func check(now Time, key *Key, r *Request, rules Rules) (RuleName, Decision) {
+	if rule, reason := checkRequest(r); reason != Undecided {
 		return rule, Decision{Reason: reason}
 	}
-	if rule, reason := judgeKey(now, key, r.Client); reason != Undecided {
+	if rule, reason := checkKey(now, key, r.Client); reason != Undecided {
 		return rule, Decision{Reason: reason}
 	}
 	if r.PathAccount != "" && r.PathAccount != key.AccountID {
 		return RulePath, Decision{Reason: OperationUnlisted}
 	}
 	if key.Expires.Passed(now) {
-		until, lack := weighGrace(now, key, r)
+		until, lack := checkGrace(now, key, r, rules.Grace)
 		if lack != lacksNothing {
 			return RuleExpiry, Decision{Reason: KeyExpired}
 		}
 		return RuleExpiry, Decision{Reason: AllowedByGrace, GraceUntil: until}
 	}
 	switch {
-	case r.namesJob() && r.Job == nil && !r.UnrecordedJobs:
+	case r.namesJob() && r.Job == nil && !rules.UnrecordedJobs:
 		return RuleJob, Decision{Reason: JobUnknown}
 	case r.namesJob() && r.Job != nil && r.Job.AccountID != key.AccountID:
 		return RuleJob, Decision{Reason: JobForeign}
 	case r.Operation == IssueKey && !key.Issuable:
 		return RuleIssuance, Decision{Reason: NoIssuanceRight}
 	}
-	return rules, Decision{Reason: Allowed}
+	return ruleCount, Decision{Reason: Allowed}
 }
 
-// judgeRequest goes through the rules that need no key.
-func judgeRequest(r *Request) (Rule, Reason) {
+// checkRequest runs the rules that need no key.
+func checkRequest(r *Request) (RuleName, Reason) {
 	switch {
-	case r.Operation == Unlisted || r.Operation >= operations:
+	case r.Operation == Unlisted || r.Operation >= operationCount:
 		return RuleOperation, OperationUnlisted
 	case r.EarlyData:
 		return RuleEarlyData, EarlyData
 	}
-	return rules, Undecided
+	return ruleCount, Undecided
 }
 
-// judgeKey goes through the rules about the key itself, but its expiry.
-func judgeKey(now Time, key *Key, client netip.Addr) (Rule, Reason) {
+// checkKey runs the rules about the key itself, except its expiry.
+func checkKey(now Time, key *Key, client netip.Addr) (RuleName, Reason) {
 	switch {
 	case key == nil || now < key.CreatedAt:
 		return RuleKey, KeyUnknown
@@ -122,32 +101,32 @@ func judgeKey(now Time, key *Key, client netip.Addr) (Rule, Reason) {
 	case !key.DeletedAt.IsZero():
 		return RuleDeletion, KeyDeleted
 	case key.Allow.Any():
-		return rules, Undecided
+		return ruleCount, Undecided
 	case !client.IsValid():
 		return RuleAddress, AddressUnknown
 	case !key.Allow.Contains(client):
 		return RuleAddress, AddressRefused
 	}
-	return rules, Undecided
+	return ruleCount, Undecided
 }
 
 func (r *Request) namesJob() bool { return r.Operation == ReadJob || r.Operation == DeleteJob }
 
-// graceLack is what a request lacks for the grace of an expired key.
+// graceLack is the condition for grace that a request does not meet.
 type graceLack uint8
 
 const (
 	lacksNothing graceLack = iota
-	lacksReading           // it does not read a job
+	lacksReading           // the request does not read a job
 	lacksJob               // the job is not recorded
-	lacksCreator           // the key did not create the job
-	lacksWindow            // there is no grace
-	lacksTime              // the grace is over
+	lacksCreator           // another key created the job
+	lacksWindow            // the gate gives no grace
+	lacksTime              // the grace window has ended
 )
 
-// weighGrace weighs the grace window: it opens the key's own job, for reading,
-// and nothing else.
-func weighGrace(now Time, key *Key, r *Request) (until Time, lack graceLack) {
+// checkGrace checks whether the grace window applies. Grace lets an expired key
+// read the jobs that it created, and nothing else.
+func checkGrace(now Time, key *Key, r *Request, grace Grace) (until Time, lack graceLack) {
 	j := r.Job
 	switch {
 	case r.Operation != ReadJob:
@@ -156,10 +135,10 @@ func weighGrace(now Time, key *Key, r *Request) (until Time, lack graceLack) {
 		return 0, lacksJob
 	case j.KeyID != key.ID || j.AccountID != key.AccountID:
 		return 0, lacksCreator
-	case r.Grace.Window <= 0: // also for a job from a clock ahead of ours
+	case grace.Window <= 0: // also if the job was recorded by a clock ahead of ours
 		return 0, lacksWindow
 	}
-	until = r.Grace.Until(j)
+	until = grace.Until(j)
 	if now >= until {
 		return until, lacksTime
 	}

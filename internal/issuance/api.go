@@ -149,7 +149,7 @@ func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, st
 		found := record.Key()
 		key = &found
 	}
-	decision := policy.Decide(now, key, &policy.Request{Operation: policy.IssueKey, Client: client})
+	decision := policy.Decide(now, key, &policy.Request{Operation: policy.IssueKey, Client: client}, policy.Rules{})
 	if decision.Reason.OK() {
 		store.NoteUse(&record, now)
 		return caller{account: key.AccountID, key: key}, nil

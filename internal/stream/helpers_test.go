@@ -157,8 +157,8 @@ func (r *rig) config() stream.Config {
 				}
 				r.keys = append(r.keys, secret.Reveal())
 				v.OK = strings.HasPrefix(secret.Reveal(), clientKey)
-				if secret.Reveal() == "THROTTLED" {
-					v.Message = dialect.AmiVoice.Stream.Refusal(policy.Throttled)
+				if secret.Reveal() == "LIMITED" {
+					v.Message = dialect.AmiVoice.Stream.Refusal(policy.StreamLimit)
 				}
 			})
 			return v

@@ -28,7 +28,7 @@ func TestR19_WhatIsOutOfPlaceEndsTheStream(t *testing.T) {
 		message string
 	}{
 		"an unknown key":                       {nil, text("s 16K -a-general authorization=OTHER"), judged, denied},
-		"a key that is throttled":              {nil, text("s 16K -a-general authorization=THROTTLED"), judged, "s can't connect to recognizer server"},
+		"a key at its stream limit":            {nil, text("s 16K -a-general authorization=LIMITED"), judged, "s can't connect to recognizer server"},
 		"no key":                               {nil, text("s 16K -a-general"), judged, denied},
 		"a bare start":                         {nil, text("s"), judged, denied},
 		"two keys":                             {nil, text(startText + " authorization=" + clientKey), judged, denied},

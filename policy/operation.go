@@ -1,0 +1,42 @@
+package policy
+
+// Operation is the kind of work that a request asks for. The dialect of the API
+// derives it from the method and the path.
+type Operation uint8
+
+// The operations. The zero value is Unlisted, which is always refused.
+const (
+	Unlisted  Operation = iota // the dialect does not list this operation
+	Recognize                  // synchronous recognition
+	CreateJob                  // start an asynchronous recognition
+	ReadJob                    // poll a job or fetch its result
+	DeleteJob                  // delete a job
+	Stream                     // live recognition over a WebSocket
+	ListJobs                   // list jobs
+	Info                       // read something that belongs to no account, such as the list of models
+	Mint                       // ask the backend for a short-lived token
+	IssueKey                   // issue a key of this gateway
+
+	operationCount
+)
+
+var operationWords = [operationCount]string{
+	Unlisted:  "unlisted",
+	Recognize: "recognize",
+	CreateJob: "create_job",
+	ReadJob:   "read_job",
+	DeleteJob: "delete_job",
+	Stream:    "stream",
+	ListJobs:  "list_jobs",
+	Info:      "info",
+	Mint:      "mint",
+	IssueKey:  "issue_key",
+}
+
+// String returns the operation's word.
+func (o Operation) String() string {
+	if o >= operationCount {
+		o = Unlisted
+	}
+	return operationWords[o]
+}
