@@ -239,6 +239,13 @@ func TestStream_Caps(t *testing.T) {
 		t.Errorf("a fourth that waits: %v, %v", resp, err)
 	}
 	g.dialStream("X-Forwarded-For: 203.0.113.5\r\n").upgraded()
+	log := g.log()
+	if n := strings.Count(log, `"msg":"stream cut","reason":"stream_too_long"`); n != 3 {
+		t.Errorf("%d streams were cut for stream_too_long, want 3:\n%s", n, log)
+	}
+	if n := strings.Count(log, `"msg":"refused","reason":"stream_limit"`); n != 3 {
+		t.Errorf("%d refusals for stream_limit, want 3:\n%s", n, log)
+	}
 }
 
 func TestStream_OnlyAWebSocketIsOne(t *testing.T) {
