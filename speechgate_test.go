@@ -29,7 +29,7 @@ var arrows = map[string]struct {
 }{
 	".":                   {may: []string{"caddymodule"}},
 	"policy":              {std: true},
-	"keystore":            {may: []string{"policy"}, sql: true},
+	"keystore":            {may: []string{"keystore/internal/recordcache", "policy"}, sql: true},
 	"dialect":             {may: []string{"policy"}},
 	"internal/credential": {may: []string{"dialect", "policy"}},
 	"internal/issuance":   {may: []string{"internal/credential", "dialect", "keystore", "policy"}},
@@ -39,6 +39,8 @@ var arrows = map[string]struct {
 	"cmd/caddy":           {may: []string{""}, caddy: true},
 	"bench":               {may: []string{"keystore", "policy"}},
 	"bench/floor":         {caddy: true},
+
+	"keystore/internal/recordcache": {std: true},
 
 	"e2e/neighbours": {may: []string{""}, caddy: true},
 

@@ -261,7 +261,7 @@ func (x *exchange) lookUp(secret policy.Secret) (*credential.Fault, error) {
 		}
 	}
 	if x.call.Operation == policy.Stream {
-		record = record.Detached()
+		record = record.Clone()
 	}
 	x.setRecord(record)
 	switch {

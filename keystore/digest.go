@@ -9,12 +9,13 @@ import (
 	"hash"
 	"sync"
 
+	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
 
-// digest names a record: of keys it is what is stored of the secret, of jobs a
-// hash of backend and ID.
-type digest [digestLen]byte
+// digest identifies a record. The digest of a key is the hash of its secret, which the
+// database has in place of the secret. The digest of a job is a hash of its backend and ID.
+type digest = recordcache.Digest
 
 const digestLen = sha256.Size
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -17,8 +18,8 @@ const maxJobName = 512
 func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		if _, text, known := st.db.jobs.get(d); known == present {
-			return jobRecord(text).job(), nil
+		if e := st.db.jobs.Get(d); e.State == recordcache.Present {
+			return packedJob(e.Record).job(), nil
 		}
 	}
 	return s.loadJob(ctx, d, backend, id)
@@ -34,11 +35,11 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 	if !st.fresh(s.mono()) {
 		return s.loadJob(ctx, d, backend, id)
 	}
-	_, text, known := st.db.jobs.get(d)
-	if known != present {
+	e := st.db.jobs.Get(d)
+	if e.State != recordcache.Present {
 		return s.loadJob(ctx, d, backend, id)
 	}
-	j := jobRecord(text).job()
+	j := packedJob(e.Record).job()
 	if j.AccountID == accountID {
 		return j, nil
 	}
@@ -54,18 +55,18 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 
 // loadJob reads a job from the database.
 func (s *Store) loadJob(ctx context.Context, d digest, backend, id string) (policy.Job, error) {
-	_, text, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (none struct{}, text string, err error) {
+	_, packed, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (none struct{}, packed string, err error) {
 		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil {
 			return none, "", err
 		}
-		r, err := newJobRecord(&j, d)
-		return none, string(r), err
+		p, err := packJob(&j, d)
+		return none, string(p), err
 	})
 	if err != nil {
 		return policy.Job{}, err
 	}
-	return jobRecord(text).job(), nil
+	return packedJob(packed).job(), nil
 }
 
 // CreateJob records a job. When it returns nil the record is on the disk;

@@ -121,11 +121,11 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) {
 	stale := state(f)
 	stale.State, stale.EndedAt = policy.JobProcessing, 0
 	d, dbh := jobDigest("amivoice", "j"), func() *database { db, _ := beside.database(); return db }()
-	old, err := newJobRecord(&stale, d)
+	old, err := packJob(&stale, d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dbh.jobs.put(d, dbh.jobs.generation(d), new(struct{}), string(old))
+	dbh.jobs.Put(d, dbh.jobs.Generation(d), struct{}{}, string(old))
 	if err := beside.SetJobState(t.Context(), "amivoice", "j", policy.JobFailed, start+99); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -133,18 +134,12 @@ func (f fixture) find(secret policy.Secret) *Record {
 	return &r
 }
 
-// cached lists the records that a cache holds.
-func cached(c *cache[policy.Time]) (all []Record) {
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		for j := range s.present.slots {
-			if slot := &s.present.slots[j]; slot.hits != slotFree {
-				all = append(all, Record{slot.value, s.present.texts.get(slot.text)})
-			}
-		}
-		s.mu.Unlock()
-	}
+// cached lists the records that a cache holds, by a DropIf that drops none.
+func cached(c *recordcache.Cache[policy.Time]) (all []Record) {
+	c.DropIf(func(lastUsed *policy.Time, packed string) bool {
+		all = append(all, Record{*lastUsed, packed})
+		return false
+	})
 	return all
 }
 

@@ -6,10 +6,10 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// parts reads a record's text from its beginning.
+// parts reads the fields of a packed record from its beginning.
 type parts string
 
-// next takes off the next n bytes, which stay where they are.
+// next returns the next n bytes. They share memory with the record.
 func (p *parts) next(n int) string {
 	part := (*p)[:n]
 	*p = (*p)[n:]
@@ -18,7 +18,8 @@ func (p *parts) next(n int) string {
 
 const timeLen = 8
 
-// nextTime takes off a time, or nothing where it is not set.
+// nextTime returns the next time. If set is false the record does not have it, and
+// nextTime returns zero.
 func (p *parts) nextTime(set bool) policy.Time {
 	if !set {
 		return 0
@@ -26,13 +27,17 @@ func (p *parts) nextTime(set bool) policy.Time {
 	return timeAt(p.next(timeLen), 0)
 }
 
-// timeAt is the time that stands there in the text.
-func timeAt(text string, at int) policy.Time {
-	return policy.Time(binary.BigEndian.Uint64([]byte(text[at : at+timeLen])))
+// timeAt returns the time at that offset of a packed record.
+func timeAt(packed string, at int) policy.Time {
+	return policy.Time(binary.BigEndian.Uint64([]byte(packed[at : at+timeLen])))
 }
 
-func uint32At(text string, at int) uint32 { return binary.BigEndian.Uint32([]byte(text[at : at+4])) }
+func uint32At(packed string, at int) uint32 {
+	return binary.BigEndian.Uint32([]byte(packed[at : at+4]))
+}
 
-func uint16At(text string, at int) uint16 { return binary.BigEndian.Uint16([]byte(text[at : at+2])) }
+func uint16At(packed string, at int) uint16 {
+	return binary.BigEndian.Uint16([]byte(packed[at : at+2]))
+}
 
 func appendTime(b []byte, t policy.Time) []byte { return binary.BigEndian.AppendUint64(b, uint64(t)) }

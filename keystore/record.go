@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 
+	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -37,47 +38,38 @@ func (s *Store) Cached(c *Cached, secret policy.Secret, backend, jobID string) {
 		return
 	}
 	d := s.hash.secret(secret)
-	keys := st.db.keys.shard(d)
 	if jobID == "" {
-		keys.mu.Lock()
-		defer keys.mu.Unlock()
-		c.setKey(keys.get(d))
+		c.setKey(st.db.keys.Get(d))
 		return
 	}
-	job := jobDigest(backend, jobID)
-	jobs := st.db.jobs.shard(job)
-	keys.mu.Lock()
-	defer keys.mu.Unlock()
-	jobs.mu.Lock()
-	defer jobs.mu.Unlock()
-	noted, text, known := keys.get(d)
-	if _, text, known := jobs.get(job); known == present {
-		c.Job, c.JobKnown = jobRecord(text).job(), true
+	key, job := recordcache.GetBoth(st.db.keys, d, st.db.jobs, jobDigest(backend, jobID))
+	if job.State == recordcache.Present {
+		c.Job, c.JobKnown = packedJob(job.Record).job(), true
 	}
-	c.setKey(noted, text, known)
+	c.setKey(key)
 }
 
-func (c *Cached) setKey(noted policy.Time, text string, known known) {
-	c.Key, c.KeyKnown = Record{noted, text}, known != unknown
+func (c *Cached) setKey(e recordcache.Entry[policy.Time]) {
+	c.Key, c.KeyKnown = Record{e.Value, e.Record}, e.State != recordcache.Unknown
 }
 
 func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 	if st := s.state.Load(); st.fresh(s.mono()) {
-		switch noted, text, known := st.db.keys.get(d); known {
-		case present:
-			return Record{noted, text}, nil
-		case absent:
+		switch e := st.db.keys.Get(d); e.State {
+		case recordcache.Present:
+			return Record{e.Value, e.Record}, nil
+		case recordcache.Absent:
 			return Record{}, ErrNotFound
 		}
 	}
-	noted, text, err := lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (policy.Time, string, error) {
+	lastUsed, packed, err := lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (policy.Time, string, error) {
 		r, err := readRecord(ctx, db, d)
-		return r.noted, r.text, err
+		return r.lastUsed, r.packed, err
 	})
 	if err != nil {
 		return Record{}, err
 	}
-	return Record{noted, text}, nil
+	return Record{lastUsed, packed}, nil
 }
 
 func readRecord(ctx context.Context, db *database, d digest) (Record, error) {

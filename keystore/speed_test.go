@@ -70,7 +70,7 @@ func fill(tb testing.TB, n int) inUse {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		db.keys.put(d, db.keys.generation(d), &r.noted, r.text)
+		db.keys.Put(d, db.keys.Generation(d), r.lastUsed, r.packed)
 	}
 	u := inUse{Store: s, secrets: make([]policy.Secret, n)}
 	random.Shuffle(n, func(i, j int) { texts[i], texts[j] = texts[j], texts[i] })
@@ -145,11 +145,11 @@ func BenchmarkFindJob(b *testing.B) {
 		ids[i] = fmt.Sprintf("%08x-1e2f-4a5b-8c9d-0123456789ab", i*2_654_435_761&0xffffffff)
 		j := typicalJob(ids[i])
 		d := jobDigest(j.Backend, j.ID)
-		r, err := newJobRecord(&j, d)
+		r, err := packJob(&j, d)
 		if err != nil {
 			b.Fatal(err)
 		}
-		db.jobs.put(d, db.jobs.generation(d), new(struct{}), string(r))
+		db.jobs.Put(d, db.jobs.Generation(d), struct{}{}, string(r))
 	}
 	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	b.ReportAllocs()

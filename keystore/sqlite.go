@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -29,8 +30,8 @@ type database struct {
 	reader *sql.DB       // read-only pool
 	tail   *sql.Conn     // pinned, because data_version is a connection's own; nil for the command line
 
-	keys *cache[policy.Time] // with the last use that was noted; nil for the command line, as jobs
-	jobs *cache[struct{}]
+	keys *recordcache.Cache[policy.Time] // with the last use that was noted; nil for the command line, as jobs
+	jobs *recordcache.Cache[struct{}]
 
 	watchers *watchers // the store's
 
@@ -42,8 +43,8 @@ type database struct {
 	strange    int          // looks since that it does not explain
 }
 
-func (d *database) keyCache() *cache[policy.Time] { return d.keys }
-func (d *database) jobCache() *cache[struct{}]    { return d.jobs }
+func (d *database) keyCache() *recordcache.Cache[policy.Time] { return d.keys }
+func (d *database) jobCache() *recordcache.Cache[struct{}]    { return d.jobs }
 
 // purpose is what a connection is for.
 type purpose uint8
@@ -201,8 +202,8 @@ func (s *Store) startFollowing(ctx context.Context, db *database) error {
 		return err
 	}
 	total := s.cfg.CacheBytes
-	db.keys = newCache[policy.Time](total/2, total/8)
-	db.jobs = newCache[struct{}](total*3/8, 0)
+	db.keys = recordcache.New[policy.Time](total/2, total/8)
+	db.jobs = recordcache.New[struct{}](total*3/8, 0)
 	db.freshUntil.Store(int64(now + s.cfg.MaxStaleness))
 	return nil
 }

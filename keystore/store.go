@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -259,7 +260,7 @@ var errOvertaken = errors.New("the record changes faster than it can be read")
 // lookup reads the record named d, which the cache did not have, and caches
 // it, by the rule that cache states. Whoever goes away meanwhile does not end it:
 // that would be a fault where there is none.
-func lookup[V any](ctx context.Context, s *Store, d digest, in func(*database) *cache[V], read func(context.Context, *database) (V, string, error)) (V, string, error) {
+func lookup[V any](ctx context.Context, s *Store, d digest, in func(*database) *recordcache.Cache[V], read func(context.Context, *database) (V, string, error)) (V, string, error) {
 	var none V
 	ctx = context.WithoutCancel(ctx)
 	for range lookupTries {
@@ -268,21 +269,17 @@ func lookup[V any](ctx context.Context, s *Store, d digest, in func(*database) *
 			return none, "", st.fault
 		}
 		c := in(st.db)
-		generation := c.generation(d)
+		generation := c.Generation(d)
 		v, text, err := read(ctx, st.db)
 		if s.loaded != nil {
 			s.loaded()
 		}
-		found := &v
-		if errors.Is(err, ErrNotFound) {
-			found = nil
-		}
-		switch {
+		switch absent := errors.Is(err, ErrNotFound); {
 		case s.state.Load() != st:
 			continue // another database stands there now
-		case err != nil && found != nil:
+		case err != nil && !absent:
 			return none, "", fault(err)
-		case c.put(d, generation, found, text):
+		case absent && c.PutAbsent(d, generation), !absent && c.Put(d, generation, v, text):
 			return v, text, err
 		}
 	}

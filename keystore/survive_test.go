@@ -52,7 +52,7 @@ func newCrowd(t *testing.T) *crowd {
 	}
 	for _, s := range c.stores {
 		db, _ := s.database()
-		db.keys.setBytes(shardCount*300, 0) // one or none in each shard
+		db.keys.SetLimits(16*300, 0) // one or none in each of its 16 shards
 		// Some reads last long enough for a change to overtake them.
 		s.loaded = func() {
 			if rand.IntN(2) == 0 {
@@ -76,10 +76,7 @@ func (c *crowd) pick(store int) *holder {
 	if rand.IntN(2) == 0 {
 		db, _ := c.stores[store].database()
 		d := c.stores[store].hash.secret(h.secret)
-		shard := db.keys.shard(d)
-		shard.mu.Lock()
-		shard.present.drop(d) // without a change of the generation
-		shard.mu.Unlock()
+		db.keys.Evict(d)
 	}
 	return h
 }

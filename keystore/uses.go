@@ -31,24 +31,24 @@ type use struct {
 // time take turns, and leave room for those that are not.
 func (s *Store) NoteUse(r *Record, now policy.Time) {
 	room := cap(s.uses)
-	if now < r.noted.Add(useRare) {
+	if now < r.lastUsed.Add(useRare) {
 		room /= 2
 	}
-	if now < r.noted.Add(useInterval) || len(s.uses) >= room {
+	if now < r.lastUsed.Add(useInterval) || len(s.uses) >= room {
 		return
 	}
 	d, cached := r.digest(), false
 	if st := s.state.Load(); st.fault == nil {
-		st.db.keys.edit(d, func(noted *policy.Time) {
+		st.db.keys.Update(d, func(lastUsed *policy.Time) {
 			// Another use may have been noted meanwhile.
-			if cached = true; now >= noted.Add(useInterval) && s.queueUse(d, now) {
-				*noted = now
+			if cached = true; now >= lastUsed.Add(useInterval) && s.queueUse(d, now) {
+				*lastUsed = now
 			}
-			r.noted = *noted
+			r.lastUsed = *lastUsed
 		})
 	}
 	if !cached && s.queueUse(d, now) {
-		r.noted = now
+		r.lastUsed = now
 	}
 }
 

@@ -39,9 +39,9 @@ func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
 	} {
 		r := f.find(secret)
 		if c.fresh {
-			r.noted = 0
+			r.lastUsed = 0
 			fresh, _ := f.database()
-			fresh.keys.drop(r.digest())
+			fresh.keys.Drop(r.digest())
 		}
 		for range 100 {
 			f.NoteUse(r, start.Add(c.after))

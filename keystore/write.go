@@ -298,16 +298,16 @@ func (d *database) apply(changes []change) {
 	for _, c := range changes {
 		switch {
 		case c.kind == changedKey && len(c.ref) == len(digest{}):
-			d.keys.drop(digest(c.ref))
+			d.keys.Drop(digest(c.ref))
 			d.watchers.tellKey(digest(c.ref))
 		case c.kind == changedJob && len(c.ref) == len(digest{}):
-			d.jobs.drop(digest(c.ref))
+			d.jobs.Drop(digest(c.ref))
 		case c.kind == changedAccount:
 			accounts = with(accounts, string(c.ref))
 		case c.kind == changedChildren:
 			issuers = with(issuers, string(c.ref))
 		case c.kind == changedJobs:
-			d.jobs.dropAll()
+			d.jobs.DropAll()
 		case c.kind == changedNewAccount:
 		default: // also what a newer version may write
 			d.dropCaches()
@@ -331,12 +331,12 @@ func with(set map[string]bool, id string) map[string]bool {
 }
 
 func (d *database) dropRecords(match func(*Record) bool) {
-	d.keys.dropIf(func(noted *policy.Time, text string) bool { return match(&Record{*noted, text}) })
+	d.keys.DropIf(func(lastUsed *policy.Time, packed string) bool { return match(&Record{*lastUsed, packed}) })
 	d.watchers.tellIf(match)
 }
 
 func (d *database) dropCaches() {
-	d.keys.dropAll()
-	d.jobs.dropAll()
+	d.keys.DropAll()
+	d.jobs.DropAll()
 	d.watchers.tellIf(nil)
 }

@@ -10,15 +10,18 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// jobRecord is a job as a lookup finds it: the digest, the times, lengths and state of
-// which the offsets are below, backend, ID, dialect, IDs of account and key, client.
-type jobRecord string
+// packedJob is a job in one string:
+//   - the fields of fixed length, at the offsets below
+//   - the name of the backend, the job's ID, the name of the dialect
+//   - the IDs of account and key
+//   - the client's address
+type packedJob string
 
-// Where things are in a job's record.
+// The offsets of the fields of fixed length in a packed job. The digest is at 0.
 const (
 	jobCreatedAt = digestLen
 	jobEndedAt   = jobCreatedAt + timeLen
-	jobBackendAt = jobEndedAt + timeLen // the length of that name, as what follows; the client is the rest
+	jobBackendAt = jobEndedAt + timeLen // the length of the backend's name; lengths follow
 	jobIDAt      = jobBackendAt + 2
 	jobDialectAt = jobIDAt + 2
 	jobAccountAt = jobDialectAt + 1
@@ -27,18 +30,18 @@ const (
 	jobRestAt    = jobStateAt + 1
 )
 
-func newJobRecord(j *policy.Job, d digest) (jobRecord, error) {
+func packJob(j *policy.Job, d digest) (packedJob, error) {
 	if max(len(j.Backend), len(j.ID)) > math.MaxUint16 || max(len(j.Dialect), len(j.AccountID), len(j.KeyID)) > math.MaxUint8 {
 		return "", fmt.Errorf("the record of job %.40q of backend %.40q is damaged: a name is too long", j.ID, j.Backend)
 	}
 	b := appendTime(appendTime(d[:], j.CreatedAt), j.EndedAt)
 	b = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(len(j.Backend))), uint16(len(j.ID)))
 	b = append(b, byte(len(j.Dialect)), byte(len(j.AccountID)), byte(len(j.KeyID)), byte(j.State))
-	return jobRecord(string(b) + j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client)), nil
+	return packedJob(string(b) + j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client)), nil
 }
 
-// job returns the job. Its strings are the record's own.
-func (r jobRecord) job() policy.Job {
+// job unpacks the job. Its strings share memory with the packed job.
+func (r packedJob) job() policy.Job {
 	head, rest := string(r[:jobRestAt]), parts(r[jobRestAt:])
 	j := policy.Job{CreatedAt: timeAt(head, jobCreatedAt), EndedAt: timeAt(head, jobEndedAt), State: policy.JobState(head[jobStateAt])}
 	j.Backend = rest.next(int(uint16At(head, jobBackendAt)))
@@ -50,10 +53,11 @@ func (r jobRecord) job() policy.Job {
 	return j
 }
 
-// packAddr is the bytes of an address and its zone, empty for an invalid one.
+// packAddr returns the bytes of an address, followed by its zone. It returns "" for the
+// zero Addr.
 func packAddr(a netip.Addr) string { return string(a.AsSlice()) + a.Zone() }
 
-// unpackAddr is the reverse. Only an address with a zone allocates.
+// unpackAddr is the reverse of packAddr. It allocates only for an address with a zone.
 func unpackAddr(s string) netip.Addr {
 	switch {
 	case len(s) == net.IPv4len:

@@ -3,7 +3,6 @@ package keystore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,120 +11,6 @@ import (
 
 	"github.com/speechgate/speechgate/policy"
 )
-
-// item is what the tests of the cache keep in it.
-type item struct{ value int }
-
-const someBytes = 1 << 20 // for every item and absence of a test
-
-// put files an item, or the absence of one.
-func (i *item) put(c *cache[item], d digest) bool { return c.put(d, c.generation(d), i, string(d[:])) }
-
-// look says what the cache knows.
-func look(c *cache[item], d digest) string {
-	switch v, _, known := c.get(d); known {
-	case present:
-		return fmt.Sprint(v.value)
-	case absent:
-		return "absent"
-	}
-	return "unknown"
-}
-
-func TestCache_SimilarDigestsAreApart(t *testing.T) {
-	base := digest{1, 2, 3, 31: 9}
-	first, last := base, base
-	first[0]++
-	last[31]++
-	c := newCache[item](someBytes, someBytes)
-	(&item{1}).put(c, base)
-	(*item)(nil).put(c, last)
-	for d, want := range map[digest]string{base: "1", last: "absent", first: "unknown"} {
-		if got := look(c, d); got != want {
-			t.Errorf("%x: %s, want %s", d, got, want)
-		}
-	}
-	// These are filed under one name.
-	(&item{2}).put(c, last)
-	if got := look(c, last) + look(c, base); got != "21" {
-		t.Errorf("last and base: %s", got)
-	}
-	c.drop(base)
-	if got := look(c, last) + look(c, base); got != "2unknown" {
-		t.Errorf("last, and base, which was dropped: %s", got)
-	}
-}
-
-func TestCache_GenerationRule(t *testing.T) {
-	d := digest{7}
-	value := &item{1}
-	for name, invalidate := range map[string]func(*cache[item]){
-		"drop":                    func(c *cache[item]) { c.drop(d) },
-		"dropAll":                 func(c *cache[item]) { c.dropAll() },
-		"dropIf, matching or not": func(c *cache[item]) { c.dropIf(func(*item, string) bool { return false }) },
-	} {
-		c := newCache[item](someBytes, someBytes)
-		old := c.generation(d)
-		invalidate(c)
-		if c.put(d, old, value, string(d[:])) {
-			t.Errorf("%s: what was read before it was put", name)
-		}
-		if look(c, d) != "unknown" {
-			t.Errorf("%s: what was read before it is in the cache", name)
-		}
-		if c.put(d, old, nil, "") || look(c, d) != "unknown" {
-			t.Errorf("%s: an absence that was read before it was put", name)
-		}
-		if !value.put(c, d) {
-			t.Errorf("%s: what was read after it was refused", name)
-		}
-	}
-	c := newCache[item](someBytes, 0)
-	value.put(c, d)
-	c.dropIf(func(v *item, _ string) bool { return *v != *value })
-	if look(c, d) != "1" {
-		t.Error("dropIf dropped what does not match")
-	}
-	c.dropIf(func(v *item, _ string) bool { return *v == *value })
-	if look(c, d) != "unknown" {
-		t.Error("dropIf kept what matches")
-	}
-	overtaken := 0
-	for first := range 256 {
-		g := c.generation(d)
-		c.drop(digest{byte(first), 1})
-		if !c.put(d, g, value, string(d[:])) {
-			overtaken++
-		}
-	}
-	if overtaken != 1 {
-		t.Errorf("changes to %d of 256 keys made a lookup of another read again, want 1", overtaken)
-	}
-}
-
-func TestCache_UnknownKeysPushNoRecordOut(t *testing.T) {
-	const bytes = 1 << 20
-	c := newCache[item](bytes, bytes)
-	for i := range 50 {
-		d := digest{byte(i)}
-		(&item{i}).put(c, d)
-	}
-	for i := range 100_000 {
-		(*item)(nil).put(c, digest{0: byte(i), 1: byte(i >> 8), 2: byte(i >> 16), 3: 1})
-	}
-	var absences int64
-	for i := range c.shards {
-		absences += c.shards[i].absent.taken
-	}
-	if absences > bytes || absences < bytes/2 {
-		t.Errorf("absences take %d bytes of %d", absences, bytes)
-	}
-	for i := range 50 {
-		if got := look(c, digest{byte(i)}); got != fmt.Sprint(i) {
-			t.Fatalf("record %d: %s", i, got)
-		}
-	}
-}
 
 // A lookup that read the record before a revocation, and is only now about to
 // cache it, must neither cache nor return it.
