@@ -35,6 +35,7 @@ var arrows = map[string]struct {
 	"internal/issuance":   {may: []string{"internal/credential", "dialect", "keystore", "policy"}},
 	"internal/stream":     {may: []string{"internal/credential", "dialect", "policy"}},
 	"internal/sandbox":    {std: true},
+	"internal/wstest":     {std: true},
 	"caddymodule":         {may: []string{"internal/credential", "dialect", "internal/issuance", "keystore", "policy", "internal/sandbox", "internal/stream"}, caddy: true},
 	"cmd/caddy":           {may: []string{""}, caddy: true},
 	"bench":               {may: []string{"keystore", "policy"}},

@@ -13,6 +13,8 @@ import (
 	"testing/iotest"
 
 	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 // rawForm puts parts, of which each is a head and a value, into a multipart body.
@@ -135,10 +137,10 @@ func TestManyInlineWordsPass(t *testing.T) {
 	p := dial(t, serveStreams(t, Config{Key: testKey}), libraryShake)
 	for _, more := range []int{0, 1 << 20, 3 << 20} {
 		command := "s LSB16K -a-general profileWords=\"" + many + strings.Repeat("x", more) + "\" authorization=" + testKey
-		p.send(rawFrame(0x81, []byte{0x12, 0xF0, 0x00, 0x9A}, 0, []byte(command)))
-		p.want("s")
-		p.send(text("e"))
-		p.want("e")
+		p.Send(wstest.Raw(0x81, []byte{0x12, 0xF0, 0x00, 0x9A}, 0, []byte(command)))
+		p.WantText("s")
+		p.Send(wstest.RawText("e"))
+		p.WantText("e")
 	}
 }
 

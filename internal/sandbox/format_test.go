@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 // heads are what real files of these kinds begin with, as their encoders write
@@ -57,8 +59,8 @@ func TestFilesThatTheSandboxDoesNotReadAreUnsupported(t *testing.T) {
 				if format == "" {
 					return
 				}
-				p := dial(t, addr, libraryShake, text("s "+format+" -a-general"), feeds([]byte(head+noise), 4096))
-				p.want("s", "p received unsupported audio format")
+				p := dial(t, addr, libraryShake, wstest.RawText("s "+format+" -a-general"), feeds([]byte(head+noise), 4096))
+				p.WantText("s", "p received unsupported audio format")
 			})
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 // fuzzedMax is the limit for messages that are fuzzed, which are short.
@@ -109,10 +111,10 @@ func decoded(data []byte) (lines []string) {
 func FuzzFrames(f *testing.F) {
 	mask := []byte{0xA5, 0, 0xFF, 1}
 	for _, seed := range [][]byte{
-		text("s 16K -a-general"), binaryFrame(bytes.Repeat([]byte("p"), 130)),
-		bytes.Join([][]byte{rawFrame(0x01, mask, 0, []byte("s 16K")), rawFrame(0x89, mask, 0, []byte("ping")), rawFrame(0x80, nil, 64, []byte(" x"))}, nil),
-		append(rawFrame(0x02, nil, 16, make([]byte, 200)), rawFrame(0x80, nil, 0, make([]byte, 101))...),
-		rawFrame(0x88, nil, 0, []byte{3, 232}), rawFrame(0x8A, nil, 16, nil), rawFrame(0xC1, nil, 0, nil), rawFrame(0x00, nil, 0, nil),
+		wstest.RawText("s 16K -a-general"), wstest.RawBinary(strings.Repeat("p", 130)),
+		bytes.Join([][]byte{wstest.Raw(0x01, mask, 0, []byte("s 16K")), wstest.Raw(0x89, mask, 0, []byte("ping")), wstest.Raw(0x80, nil, 64, []byte(" x"))}, nil),
+		append(wstest.Raw(0x02, nil, 16, make([]byte, 200)), wstest.Raw(0x80, nil, 0, make([]byte, 101))...),
+		wstest.Raw(0x88, nil, 0, []byte{3, 232}), wstest.Raw(0x8A, nil, 16, nil), wstest.Raw(0xC1, nil, 0, nil), wstest.Raw(0x00, nil, 0, nil),
 		{0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0},
 		{0x82, 0x7F, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF},
 	} {

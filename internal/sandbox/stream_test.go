@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 const startLibrary = "s LSB16K -a-general authorization=" + testKey
@@ -54,9 +56,9 @@ func TestAStreamIsToldOfItsUtterancesToTheLetter(t *testing.T) {
 		"WAV with bytes after it":   {"8K", append(wav(stereo, tones(stereo)), tones(stereo)...), "16000 Hz stereo, 16 bits"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := dial(t, addr, libraryShake, text("s "+test.format+" -a-general"))
-			p.want("s")
-			p.send(feeds(test.audio, 4096), text("e"))
+			p := dial(t, addr, libraryShake, wstest.RawText("s "+test.format+" -a-general"))
+			p.WantText("s")
+			p.Send(feeds(test.audio, 4096), wstest.RawText("e"))
 			if diff := cmp.Diff(toldOfTones(test.layout), p.events()); diff != "" {
 				t.Error(diff)
 			}
@@ -98,9 +100,9 @@ func TestTheLibrariesStreamTheBundledSpeech(t *testing.T) {
 	}
 	for name, shake := range map[string]string{"logging": libraryShake, "not logging": strings.Replace(libraryShake, "/v1/", "/v1/nolog/", 1)} {
 		t.Run(name, func(t *testing.T) {
-			p := dial(t, addr, shake, text(startLibrary))
-			p.want("s")
-			p.send(feeds(SpeechWAV(), 4096), text("e"))
+			p := dial(t, addr, shake, wstest.RawText(startLibrary))
+			p.WantText("s")
+			p.Send(feeds(SpeechWAV(), 4096), wstest.RawText("e"))
 			events := p.events()
 			for _, event := range events {
 				t.Log(event)
@@ -122,38 +124,38 @@ func TestABrowserStreams(t *testing.T) {
 	addr := serveStreams(t, Config{Key: testKey})
 	p := dial(t, addr, browserShake)
 	mask := []byte{0x12, 0xF0, 0x00, 0x9A}
-	p.send(rawFrame(0x81, mask, 0, []byte(startLibrary)))
-	p.want("s")
+	p.Send(wstest.Raw(0x81, mask, 0, []byte(startLibrary)))
+	p.WantText("s")
 	for audio := SpeechWAV(); len(audio) > 0; {
 		n := min(8000, len(audio))
-		p.send(rawFrame(0x82, mask, 0, append([]byte("p"), audio[:n]...)))
+		p.Send(wstest.Raw(0x82, mask, 0, append([]byte("p"), audio[:n]...)))
 		audio = audio[n:]
 	}
-	p.send(rawFrame(0x81, mask, 0, []byte("e")))
+	p.Send(wstest.Raw(0x81, mask, 0, []byte("e")))
 	if finals := toldInOrder(t, p.events()); len(finals) != 3 {
 		t.Errorf("%d utterances in three sentences", len(finals))
 	}
-	p.send(rawFrame(0x88, mask, 0, []byte{3, 232}))
-	p.wantClose(1000)
+	p.Send(wstest.Raw(0x88, mask, 0, []byte{3, 232}))
+	p.WantClose(1000)
 }
 
 func TestEventsComeWhileTheAudioDoes(t *testing.T) {
-	p := dial(t, serveStreams(t, Config{}), libraryShake, text("s LSB16K -a-general"))
-	p.want("s")
+	p := dial(t, serveStreams(t, Config{}), libraryShake, wstest.RawText("s LSB16K -a-general"))
+	p.WantText("s")
 	audio := tones(mono16k)
 	bytesIn := func(d time.Duration) int { return 2 * int(mono16k.count(d)) }
-	p.send(feeds(audio[:bytesIn(560*time.Millisecond)], 4096))
-	p.want("S 500", "C")
-	p.send(feeds(audio[bytesIn(560*time.Millisecond):bytesIn(second)], 4096))
-	if _, payload := p.frame(); !bytes.HasPrefix(payload, []byte(`U {"results":[{"tokens":[{"written":"speech 1 (0.50 s)"}`)) {
+	p.Send(feeds(audio[:bytesIn(560*time.Millisecond)], 4096))
+	p.WantText("S 500", "C")
+	p.Send(feeds(audio[bytesIn(560*time.Millisecond):bytesIn(second)], 4096))
+	if payload := p.Next().Payload; !strings.HasPrefix(payload, `U {"results":[{"tokens":[{"written":"speech 1 (0.50 s)"}`) {
 		t.Errorf("got %q", payload)
 	}
-	p.send(feeds(audio[bytesIn(second):bytesIn(2*second)], 4096))
-	if _, payload := p.frame(); !bytes.HasPrefix(payload, []byte("U ")) {
+	p.Send(feeds(audio[bytesIn(second):bytesIn(2*second)], 4096))
+	if payload := p.Next().Payload; !strings.HasPrefix(payload, "U ") {
 		t.Errorf("got %q", payload)
 	}
-	p.want("E 1700")
-	if _, payload := p.frame(); !bytes.HasPrefix(payload, []byte("A ")) {
+	p.WantText("E 1700")
+	if payload := p.Next().Payload; !strings.HasPrefix(payload, "A ") {
 		t.Errorf("got %q", payload)
 	}
 }
@@ -164,9 +166,9 @@ func TestEventsDoNotDependOnHowAudioIsCutIntoFrames(t *testing.T) {
 	p := dial(t, addr, libraryShake)
 	var want []string
 	session := func(frames ...[]byte) []string {
-		p.send(text("s 16K -a-general"))
-		p.want("s")
-		p.send(bytes.Join(frames, nil), text("e"))
+		p.Send(wstest.RawText("s 16K -a-general"))
+		p.WantText("s")
+		p.Send(bytes.Join(frames, nil), wstest.RawText("e"))
 		return p.events()
 	}
 	want = session(feeds(speech, len(speech)))
@@ -191,13 +193,13 @@ func TestEventsDoNotDependOnHowAudioIsCutIntoFrames(t *testing.T) {
 			if empty = empty && n == 0; empty {
 				final = 0 // the command's letter is still to come
 			}
-			frames = append(frames, rawFrame(final|head, masks.Draw(t, "mask"), bits.Draw(t, "bits"), piece)...)
+			frames = append(frames, wstest.Raw(final|head, masks.Draw(t, "mask"), bits.Draw(t, "bits"), piece)...)
 			head = 0x00
 			if final != 0 && len(rest) > 0 {
 				head, empty, rest = 0x02, true, append([]byte("p"), rest...)
 			}
 			if rapid.IntRange(0, 20).Draw(t, "pong") == 0 {
-				frames = append(frames, rawFrame(0x8A, nil, 0, []byte("nobody asked"))...)
+				frames = append(frames, wstest.Raw(0x8A, nil, 0, []byte("nobody asked"))...)
 			}
 		}
 		if diff := cmp.Diff(want, session(frames)); diff != "" {
@@ -209,34 +211,34 @@ func TestEventsDoNotDependOnHowAudioIsCutIntoFrames(t *testing.T) {
 func TestSessionsFollowOneAnother(t *testing.T) {
 	p := dial(t, serveStreams(t, Config{Key: testKey, Now: newClock().Now}), libraryShake)
 	for range 2 {
-		p.send(text(startLibrary))
-		p.want("s")
-		p.send(feeds(tones(mono16k), 4096), text("e"))
+		p.Send(wstest.RawText(startLibrary))
+		p.WantText("s")
+		p.Send(feeds(tones(mono16k), 4096), wstest.RawText("e"))
 		if diff := cmp.Diff(toldOfTones("16000 Hz mono, 16 bits"), p.events()); diff != "" {
 			t.Error(diff)
 		}
 	}
-	p.send(text("s 16K -a-general authorization=other"))
-	p.want("s received illegal service authorization")
+	p.Send(wstest.RawText("s 16K -a-general authorization=other"))
+	p.WantText("s received illegal service authorization")
 }
 
 func TestASessionMayBeginBeforeTheAnswerToTheEndOfTheLast(t *testing.T) {
 	p := dial(t, serveStreams(t, Config{Key: testKey, Now: newClock().Now}), libraryShake)
 	var all []byte
 	for range 3 {
-		all = append(all, text(startLibrary)...)
+		all = append(all, wstest.RawText(startLibrary)...)
 		all = append(all, feeds(tones(mono16k), 4096)...)
-		all = append(all, text("e")...)
+		all = append(all, wstest.RawText("e")...)
 	}
-	all = append(all, text("s 16K -a-general authorization=other")...)
-	go p.conn.Write(all)
+	all = append(all, wstest.RawText("s 16K -a-general authorization=other")...)
+	go p.Write(all)
 	for range 3 {
-		p.want("s")
+		p.WantText("s")
 		if diff := cmp.Diff(toldOfTones("16000 Hz mono, 16 bits"), p.events()); diff != "" {
 			t.Error(diff)
 		}
 	}
-	p.want("s received illegal service authorization")
+	p.WantText("s received illegal service authorization")
 }
 
 // Clients cut a text message into fragments when it is larger than their buffer.
@@ -266,17 +268,17 @@ func TestCommandsComeInFragments(t *testing.T) {
 				if command == "" && i+1 >= len(sizes) {
 					head |= 0x80
 				}
-				frames = append(frames, rawFrame(head, mask, 0, []byte(piece))...)
+				frames = append(frames, wstest.Raw(head, mask, 0, []byte(piece))...)
 				if head = 0x00; i%7 == 0 {
-					frames = append(frames, rawFrame(0x8A, mask, 0, nil)...) // an unasked Pong
+					frames = append(frames, wstest.Raw(0x8A, mask, 0, nil)...) // an unasked Pong
 				}
 			}
 		}
 		fragments(start, sizes)
 		frames = append(frames, feeds(tones(mono16k), 4096)...)
 		fragments("e", []int{0, 1, 0})
-		go p.conn.Write(frames)
-		p.want("s")
+		go p.Write(frames)
+		p.WantText("s")
 		if diff := cmp.Diff(toldOfTones("16000 Hz mono, 16 bits"), p.events()); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
@@ -287,13 +289,13 @@ func TestAClientMayConnectEarly(t *testing.T) {
 	c := Config{Key: testKey, StreamIdle: time.Minute}
 	p := dial(t, serveStreams(t, c), libraryShake)
 	for range 3 { // Pings are answered while nobody speaks
-		p.send(rawFrame(0x89, nil, 0, nil))
-		if opcode, _ := p.frame(); opcode != 10 {
-			t.Fatalf("opcode %d, want a Pong", opcode)
+		p.Send(wstest.Raw(0x89, nil, 0, nil))
+		if f := p.Next(); f.Opcode != wstest.OpPong {
+			t.Fatalf("got %v, want a Pong", f)
 		}
 	}
-	p.send(text(startLibrary))
-	p.want("s")
+	p.Send(wstest.RawText(startLibrary))
+	p.WantText("s")
 	if idle := NewAmiVoice(Config{}).idle; idle <= time.Minute {
 		t.Errorf("by default a stream waits for %v: a command s after a minute is too late", idle)
 	}
@@ -316,44 +318,44 @@ func TestEveryStartNeedsTheKey(t *testing.T) {
 		"s 16K  -a-general authorization=" + testKey:                                        "s " + errStart.Error(),
 		"s": "s " + errStart.Error(),
 	} {
-		p.send(text(start))
-		p.want(want)
+		p.Send(wstest.RawText(start))
+		p.WantText(want)
 		if want == "s" {
-			p.send(text("e"))
-			p.want("e")
+			p.Send(wstest.RawText("e"))
+			p.WantText("e")
 		}
 	}
 }
 
 func TestCommandsOutOfPlaceAreAnsweredAndTheConnectionStays(t *testing.T) {
 	p := dial(t, serveStreams(t, Config{}), libraryShake)
-	p.send(text("e"))
-	p.want(cannotEnd)
-	p.send(feeds([]byte("sound"), 4096), text("psound"), text("p\xFF"))
-	p.want(cannotFeed, cannotFeed, cannotFeed)
-	p.send(text("s LSB16K -a-general"))
-	p.want("s")
-	p.send(text("s LSB16K -a-general"), text("psound"), text("s"))
-	p.want(cannotStart, cannotFeed, cannotStart)
-	p.send(feeds(tones(mono16k), 4096), text("e"))
+	p.Send(wstest.RawText("e"))
+	p.WantText(cannotEnd)
+	p.Send(feeds([]byte("sound"), 4096), wstest.RawText("psound"), wstest.RawText("p\xFF"))
+	p.WantText(cannotFeed, cannotFeed, cannotFeed)
+	p.Send(wstest.RawText("s LSB16K -a-general"))
+	p.WantText("s")
+	p.Send(wstest.RawText("s LSB16K -a-general"), wstest.RawText("psound"), wstest.RawText("s"))
+	p.WantText(cannotStart, cannotFeed, cannotStart)
+	p.Send(feeds(tones(mono16k), 4096), wstest.RawText("e"))
 	if finals := toldInOrder(t, p.events()); len(finals) != 2 {
 		t.Errorf("%d utterances, want 2", len(finals))
 	}
-	p.send(binaryFrame([]byte("p")), text("e"))
-	p.want(cannotFeed, cannotEnd)
+	p.Send(wstest.RawBinary("p"), wstest.RawText("e"))
+	p.WantText(cannotFeed, cannotEnd)
 }
 
 func TestAudioThatCannotBeReadEndsTheSession(t *testing.T) {
 	p := dial(t, serveStreams(t, Config{}), libraryShake)
-	p.send(text("s 16K -a-general"), feeds(wav(pcm{rate: 8000, channels: 1, bits: 24}, make([]byte, 3000)), 100))
-	p.want("s", "p received unsupported audio format", cannotFeed)
+	p.Send(wstest.RawText("s 16K -a-general"), feeds(wav(pcm{rate: 8000, channels: 1, bits: 24}, make([]byte, 3000)), 100))
+	p.WantText("s", "p received unsupported audio format", cannotFeed)
 	p = dial(t, serveStreams(t, Config{}), libraryShake)
-	p.send(text("s 16K -a-general"), feeds(riff(fmtChunk(mono16k)), 7), text("e"))
-	p.want("s", "e received unsupported audio format")
-	p.send(text("s LSB16K -a-general"), binaryFrame([]byte("p")), binaryFrame([]byte("psound")), text("e"), text("e"))
-	p.want("s", "e", cannotEnd)
+	p.Send(wstest.RawText("s 16K -a-general"), feeds(riff(fmtChunk(mono16k)), 7), wstest.RawText("e"))
+	p.WantText("s", "e received unsupported audio format")
+	p.Send(wstest.RawText("s LSB16K -a-general"), wstest.RawBinary("p"), wstest.RawBinary("psound"), wstest.RawText("e"), wstest.RawText("e"))
+	p.WantText("s", "e", cannotEnd)
 	for _, format := range []string{"16k", "8K"} { // formats of audio with a header
-		p.send(text("s "+format+" -a-general"), feeds(tones(mono16k)[:100], 100))
-		p.want("s", "p received unsupported audio format")
+		p.Send(wstest.RawText("s "+format+" -a-general"), feeds(tones(mono16k)[:100], 100))
+		p.WantText("s", "p received unsupported audio format")
 	}
 }

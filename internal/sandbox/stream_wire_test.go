@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 func TestWhatIsNoCommandEndsTheConnection(t *testing.T) {
@@ -19,78 +21,74 @@ func TestWhatIsNoCommandEndsTheConnection(t *testing.T) {
 		says  string
 		code  uint16
 	}{
-		"unknown":         {text("x authorization=secret"), `? unknown command "x"` + want, 1002},
-		"s with a tail":   {text("start"), `? unknown command "s"` + want, 1002},
-		"e with a tail":   {text("e "), `? unknown command "e"` + want, 1002},
-		"s as binary":     {binaryFrame([]byte("s 16K -a-general")), `? unknown command "s"` + want, 1002},
-		"e as binary":     {binaryFrame([]byte("e")), `? unknown command "e"` + want, 1002},
-		"another binary":  {binaryFrame([]byte{0xFF}), `? unknown command "\xff"` + want, 1002},
-		"nothing":         {text(""), `? unknown command ""` + want, 1002},
-		"nothing, binary": {binaryFrame(nil), `? unknown command ""` + want, 1002},
-		"not UTF-8":       {text("s 16K \xFF"), "", 1007},
+		"unknown":         {wstest.RawText("x authorization=secret"), `? unknown command "x"` + want, 1002},
+		"s with a tail":   {wstest.RawText("start"), `? unknown command "s"` + want, 1002},
+		"e with a tail":   {wstest.RawText("e "), `? unknown command "e"` + want, 1002},
+		"s as binary":     {wstest.RawBinary("s 16K -a-general"), `? unknown command "s"` + want, 1002},
+		"e as binary":     {wstest.RawBinary("e"), `? unknown command "e"` + want, 1002},
+		"another binary":  {wstest.RawBinary("\xff"), `? unknown command "\xff"` + want, 1002},
+		"nothing":         {wstest.RawText(""), `? unknown command ""` + want, 1002},
+		"nothing, binary": {wstest.RawBinary(""), `? unknown command ""` + want, 1002},
+		"not UTF-8":       {wstest.RawText("s 16K \xFF"), "", 1007},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, within := range []bool{false, true} {
 				p := dial(t, addr, libraryShake)
 				if within {
-					p.send(text("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096))
-					p.want("s", "S 500", "C")
-					p.frame() // U
+					p.Send(wstest.RawText("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096))
+					p.WantText("s", "S 500", "C")
+					p.Next() // U
 				}
 				// An empty message is no command either after one that is refused.
-				p.send(text("psound"), test.frame)
-				p.want(cannotFeed)
+				p.Send(wstest.RawText("psound"), test.frame)
+				p.WantText(cannotFeed)
 				if test.says != "" {
-					p.want(test.says)
+					p.WantText(test.says)
 				}
-				p.wantClose(test.code)
+				p.WantClose(test.code)
 			}
 		})
 	}
 }
 
 func TestControlFramesAreAnsweredAnywhere(t *testing.T) {
-	p := dial(t, serveStreams(t, Config{}), libraryShake, rawFrame(0x89, nil, 0, nil))
+	p := dial(t, serveStreams(t, Config{}), libraryShake, wstest.Raw(0x89, nil, 0, nil))
 	wantPong := func(payload string) {
 		t.Helper()
-		if opcode, got := p.frame(); opcode != 10 || string(got) != payload {
-			t.Fatalf("opcode %d, %q; want a Pong of %q", opcode, got, payload)
-		}
+		p.Want(wstest.Of(true, wstest.OpPong, false, payload))
 	}
 	wantPong("")
-	p.send(rawFrame(0x01, nil, 0, []byte("s LSB16K ")), rawFrame(0x89, []byte{1, 2, 3, 4}, 0, []byte("within a message")))
+	p.Send(wstest.Raw(0x01, nil, 0, []byte("s LSB16K ")), wstest.Raw(0x89, []byte{1, 2, 3, 4}, 0, []byte("within a message")))
 	wantPong("within a message")
-	p.send(rawFrame(0x00, []byte{1, 2, 3, 4}, 64, []byte("-a-gen")), rawFrame(0x80, nil, 16, []byte("eral")))
-	p.want("s")
-	p.send(rawFrame(0x89, nil, 0, bytes.Repeat([]byte("x"), 125)), rawFrame(0x8A, nil, 0, nil), feeds(tones(mono16k), 30000), text("e"))
+	p.Send(wstest.Raw(0x00, []byte{1, 2, 3, 4}, 64, []byte("-a-gen")), wstest.Raw(0x80, nil, 16, []byte("eral")))
+	p.WantText("s")
+	p.Send(wstest.Raw(0x89, nil, 0, bytes.Repeat([]byte("x"), 125)), wstest.Raw(0x8A, nil, 0, nil), feeds(tones(mono16k), 30000), wstest.RawText("e"))
 	wantPong(strings.Repeat("x", 125))
 	toldInOrder(t, p.events())
-	p.send(rawFrame(0x88, nil, 0, append([]byte{0x0F, 0xA1}, "bye"...)))
-	p.wantClose(4001)
+	p.Send(wstest.Raw(0x88, nil, 0, append([]byte{0x0F, 0xA1}, "bye"...)))
+	p.WantClose(4001)
 
-	p = dial(t, serveStreams(t, Config{}), libraryShake, text("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096), rawFrame(0x88, nil, 0, nil))
-	p.want("s", "S 500", "C")
-	p.frame() // U
-	if opcode, payload := p.frame(); opcode != 8 || len(payload) != 0 {
-		t.Errorf("opcode %d, %q; want a Close without a code", opcode, payload)
-	}
+	p = dial(t, serveStreams(t, Config{}), libraryShake, wstest.RawText("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096), wstest.Raw(0x88, nil, 0, nil))
+	p.WantText("s", "S 500", "C")
+	p.Next() // U
+	p.Want(wstest.Of(true, wstest.OpClose, false, ""))
 }
 
 func TestMessagesAreBounded(t *testing.T) {
 	addr := serveStreams(t, Config{})
 	most := bytes.Repeat([]byte{'p'}, maxMessage)
 	for name, frames := range map[string][][]byte{
-		"binary":       {rawFrame(0x82, nil, 0, append(most, 0))},
-		"text":         {rawFrame(0x81, nil, 0, append(most, 0))},
-		"in two":       {rawFrame(0x02, nil, 0, most), rawFrame(0x80, nil, 0, []byte{0})},
+		"binary":       {wstest.Raw(0x82, nil, 0, append(most, 0))},
+		"text":         {wstest.Raw(0x81, nil, 0, append(most, 0))},
+		"in two":       {wstest.Raw(0x02, nil, 0, most), wstest.Raw(0x80, nil, 0, []byte{0})},
 		"only claimed": {binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<62)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := dial(t, addr, libraryShake, text("s LSB16K -a-general"))
-			p.want("s")
-			p.send(rawFrame(0x82, nil, 0, most))
-			p.send(frames...)
-			p.wantClose(1009)
+			p := dial(t, addr, libraryShake, wstest.RawText("s LSB16K -a-general"))
+			p.WantText("s")
+			p.Send(wstest.Raw(0x82, nil, 0, most))
+			p.Send(frames...)
+			p.WantClose(1009)
 		})
 	}
 }
@@ -106,23 +104,23 @@ func TestAMessageTakesNoMemoryBeforeItArrives(t *testing.T) {
 func TestAFrameAgainstTheRulesEndsTheConnection(t *testing.T) {
 	addr := serveStreams(t, Config{})
 	for name, frame := range map[string][]byte{
-		"compressed":          rawFrame(0xC1, nil, 0, []byte("e")),
-		"unknown opcode":      rawFrame(0x83, nil, 0, nil),
-		"unknown control":     rawFrame(0x8B, nil, 0, nil),
-		"Ping in pieces":      rawFrame(0x09, nil, 0, nil),
-		"Ping that is long":   rawFrame(0x89, nil, 0, make([]byte, 126)),
-		"half a code":         rawFrame(0x88, nil, 0, []byte{3}),
-		"nothing continued":   rawFrame(0x80, nil, 0, []byte("e")),
-		"one in another":      append(rawFrame(0x01, nil, 0, []byte("e")), text("e")...),
+		"compressed":          wstest.Raw(0xC1, nil, 0, []byte("e")),
+		"unknown opcode":      wstest.Raw(0x83, nil, 0, nil),
+		"unknown control":     wstest.Raw(0x8B, nil, 0, nil),
+		"Ping in pieces":      wstest.Raw(0x09, nil, 0, nil),
+		"Ping that is long":   wstest.Raw(0x89, nil, 0, make([]byte, 126)),
+		"half a code":         wstest.Raw(0x88, nil, 0, []byte{3}),
+		"nothing continued":   wstest.Raw(0x80, nil, 0, []byte("e")),
+		"one in another":      append(wstest.Raw(0x01, nil, 0, []byte("e")), wstest.RawText("e")...),
 		"length of 64 bits":   {0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 1},
-		"one after an answer": append(text("psound"), rawFrame(0xF1, nil, 0, nil)...),
+		"one after an answer": append(wstest.RawText("psound"), wstest.Raw(0xF1, nil, 0, nil)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := dial(t, addr, libraryShake, frame)
 			if name == "one after an answer" {
-				p.want(cannotFeed)
+				p.WantText(cannotFeed)
 			}
-			p.wantClose(1002)
+			p.WantClose(1002)
 		})
 	}
 }
@@ -130,24 +128,24 @@ func TestAFrameAgainstTheRulesEndsTheConnection(t *testing.T) {
 func TestAStreamThatFallsSilentIsEnded(t *testing.T) {
 	addr := serveStreams(t, Config{StreamIdle: 300 * time.Millisecond})
 	p := dial(t, addr, libraryShake)
-	p.want(timedOut)
-	p.wantClose(1000)
+	p.WantText(timedOut)
+	p.WantClose(1000)
 
-	p = dial(t, addr, libraryShake, text("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096))
-	p.want("s", "S 500", "C")
-	p.frame() // U
-	p.want(timedOutInSession)
-	p.wantClose(1000)
+	p = dial(t, addr, libraryShake, wstest.RawText("s LSB16K -a-general"), feeds(tones(mono16k)[:2*16000], 4096))
+	p.WantText("s", "S 500", "C")
+	p.Next() // U
+	p.WantText(timedOutInSession)
+	p.WantClose(1000)
 
 	// Half a message and Pings are no message.
-	p = dial(t, addr, libraryShake, text("s 16K -a-general"))
-	p.want("s")
-	p.send(rawFrame(0x02, nil, 0, []byte("p")))
+	p = dial(t, addr, libraryShake, wstest.RawText("s 16K -a-general"))
+	p.WantText("s")
+	p.Send(wstest.Raw(0x02, nil, 0, []byte("p")))
 	for {
-		_, _ = p.conn.Write(rawFrame(0x89, nil, 0, nil))
-		if opcode, payload := p.frame(); opcode != 10 {
-			if string(payload) != timedOutInSession {
-				t.Errorf("opcode %d, %q; want Pongs and %q", opcode, payload, timedOutInSession)
+		_, _ = p.Write(wstest.Raw(0x89, nil, 0, nil))
+		if f := p.Next(); f.Opcode != wstest.OpPong {
+			if f.Payload != timedOutInSession {
+				t.Errorf("got %v; want Pongs and %q", f, timedOutInSession)
 			}
 			break
 		}
@@ -162,20 +160,20 @@ func TestAStreamMayBeSilentForEver(t *testing.T) {
 		}
 	}
 	p := dial(t, serveStreams(t, Config{StreamIdle: -1}), libraryShake)
-	p.send(text("e"))
-	p.want(cannotEnd)
+	p.Send(wstest.RawText("e"))
+	p.WantText(cannotEnd)
 }
 
 func TestAStreamEndsWithItsClient(t *testing.T) {
 	addr := serveStreams(t, Config{})
 	for name, first := range map[string][]byte{
 		"at once":          nil,
-		"in a session":     append(text("s LSB16K -a-general"), feeds(tones(mono16k), 4096)...),
-		"within a message": append(text("s LSB16K -a-general"), rawFrame(0x82, nil, 0, tones(mono16k))[:5000]...),
+		"in a session":     append(wstest.RawText("s LSB16K -a-general"), feeds(tones(mono16k), 4096)...),
+		"within a message": append(wstest.RawText("s LSB16K -a-general"), wstest.Raw(0x82, nil, 0, tones(mono16k))[:5000]...),
 		"within a head":    {0x82, 127, 0},
 	} {
 		t.Run(name, func(*testing.T) {
-			dial(t, addr, libraryShake, first).conn.Close()
+			dial(t, addr, libraryShake, first).Close()
 		})
 	}
 }

@@ -30,7 +30,9 @@ func (g *Guard) Await() bool {
 }
 
 func (g *Guard) await() error {
-	g.reading.Lock()
+	if !g.lockReading() {
+		return errEnded
+	}
 	defer g.reading.Unlock()
 	in := &g.in
 	var buf []byte

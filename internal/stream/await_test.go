@@ -8,9 +8,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -23,9 +25,8 @@ func awaiting(t *testing.T, change func(*stream.Config), early ...[]byte) (r *ri
 	if change != nil {
 		change(&cfg)
 	}
-	client, inner := socketPair(t)
-	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
-	r.client, r.fromC = client, bufio.NewReader(client)
+	client, inner := wstest.Pipe()
+	r.client = wstest.NewPeer(t, client)
 	r.guard = stream.New(cfg)
 	brw := bufio.NewReadWriter(bufio.NewReader(inner), bufio.NewWriter(inner))
 	if all := slices.Concat(early...); len(all) > 0 {
@@ -39,7 +40,7 @@ func awaiting(t *testing.T, change func(*stream.Config), early ...[]byte) (r *ri
 	go func() {
 		ok := r.guard.Await()
 		if ok {
-			r.backend = conn
+			r.proxied = conn
 		}
 		awaited <- ok
 	}()
@@ -48,69 +49,79 @@ func awaiting(t *testing.T, change func(*stream.Config), early ...[]byte) (r *ri
 }
 
 func TestR21_AwaitReturnsWithAnAuthorizedStart(t *testing.T) {
-	long := startText + " x=" + strings.Repeat("y", 5000)
-	all := slices.Concat(text(long), audio("one"), rawFrame(0x89, nil, 0, nil), text("e"))
-	want := slices.Concat(text(strings.Replace(long, clientKey, upstreamKey, 1)), audio("one"), rawFrame(0x89, nil, 0, nil), text("e"))
-	for at := 0; at < len(all); at += 13 {
-		r, awaited := awaiting(t, nil, all[:min(at, 4000)])
-		r.send(all[min(at, 4000):])
-		if !<-awaited {
-			t.Fatalf("cut at %d: the stream has ended", at)
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		long := startText + " x=" + strings.Repeat("y", 5000)
+		all := slices.Concat(wstest.RawText(long), audio("one"), wstest.Raw(0x89, nil, 0, nil), wstest.RawText("e"))
+		want := slices.Concat(wstest.RawText(strings.Replace(long, clientKey, upstreamKey, 1)), audio("one"), wstest.Raw(0x89, nil, 0, nil), wstest.RawText("e"))
+		for at := 0; at < len(all); at += 13 {
+			r, awaited := awaiting(t, nil, all[:min(at, 4000)])
+			r.send(all[min(at, 4000):])
+			if !<-awaited {
+				t.Fatalf("cut at %d: the stream has ended", at)
+			}
+			sent := make([]byte, len(want))
+			if _, err := io.ReadFull(r.proxied, sent); err != nil || !bytes.Equal(sent, want) {
+				t.Fatalf("cut at %d: the proxy reads %.300q, %v", at, sent, err)
+			}
 		}
-		sent := make([]byte, len(want))
-		if _, err := io.ReadFull(r.backend, sent); err != nil || !bytes.Equal(sent, want) {
-			t.Fatalf("cut at %d: the proxy reads %.300q, %v", at, sent, err)
-		}
-	}
+	})
 }
 
 func TestR21_AwaitReturnsWhenTheStreamEnds(t *testing.T) {
+	t.Parallel()
 	quick := func(cfg *stream.Config) { cfg.StartTime = 50 * time.Millisecond }
 	for name, test := range map[string]struct {
 		change func(*stream.Config)
 		do     func(*rig)
-		told   []got
+		told   []wstest.Frame
 	}{
-		"a key that is refused":         {nil, func(r *rig) { r.send(text("s authorization=OTHER")) }, []got{textOf(denied)}},
-		"a command that cannot be read": {nil, func(r *rig) { r.send(text("hello")) }, []got{textOf(unreadable)}},
-		"no command in time":            {quick, func(*rig) {}, []got{textOf(timedOut)}},
-		"a cut":                         {nil, func(r *rig) { r.guard.Cut("") }, []got{textOf(cutText)}},
-		"a failure":                     {nil, func(r *rig) { r.guard.Fail("s x") }, []got{textOf("s x")}},
+		"a key that is refused":         {nil, func(r *rig) { r.send(wstest.RawText("s authorization=OTHER")) }, []wstest.Frame{wstest.Text(denied)}},
+		"a command that cannot be read": {nil, func(r *rig) { r.send(wstest.RawText("hello")) }, []wstest.Frame{wstest.Text(unreadable)}},
+		"no command in time":            {quick, func(*rig) {}, []wstest.Frame{wstest.Text(timedOut)}},
+		"a cut":                         {nil, func(r *rig) { r.guard.Cut("") }, []wstest.Frame{wstest.Text(cutText)}},
+		"a failure":                     {nil, func(r *rig) { r.guard.Fail("s x") }, []wstest.Frame{wstest.Text("s x")}},
 		"a client that goes":            {nil, func(r *rig) { r.client.Close() }, nil},
 		"one that goes in a command":    {nil, func(r *rig) { r.send(startFrame[:9]); r.client.Close() }, nil},
-		"one that closes":               {nil, func(r *rig) { r.send(rawFrame(0x88, mask, 0, []byte{3, 232})) }, []got{{true, 8, false, "\x03\xe8"}}},
+		"one that closes":               {nil, func(r *rig) { r.send(wstest.Raw(0x88, mask, 0, []byte{3, 232})) }, []wstest.Frame{wstest.Of(true, 8, false, "\x03\xe8")}},
 		"the caller's own wish":         {nil, func(r *rig) { r.guard.Close() }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, awaited := awaiting(t, test.change)
-			test.do(r)
-			r.wantClient(test.told...)
-			if <-awaited {
-				t.Error("the stream goes on")
-			}
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if r.closes != 1 || r.ends != 0 || !r.guard.Ended() {
-				t.Errorf("OnClose was called %d times, OnEnd %d times", r.closes, r.ends)
-			}
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r, awaited := awaiting(t, test.change)
+				test.do(r)
+				r.wantClient(test.told...)
+				if <-awaited {
+					t.Error("the stream goes on")
+				}
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if r.closes != 1 || r.ends != 0 || !r.guard.Ended() {
+					t.Errorf("OnClose was called %d times, OnEnd %d times", r.closes, r.ends)
+				}
+			})
 		})
 	}
 }
 
 func TestR21_AFailureAfterTheStart(t *testing.T) {
-	r, awaited := awaiting(t, nil)
-	r.send(startFrame, audio("at once"))
-	if !<-awaited {
-		t.Fatal("the stream has ended")
-	}
-	r.guard.Fail(unreachable)
-	r.wantClient(textOf(unreachable), got{true, 8, false, "\x03\xf0"})
-	if r.over() != 1 || r.closes != 1 {
-		t.Errorf("%d sessions over, closed %d times", r.over(), r.closes)
-	}
-	if n, err := r.backend.Read(make([]byte, 10)); n > 0 || err == nil {
-		t.Errorf("the proxy reads %d bytes, %v", n, err)
-	}
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, awaited := awaiting(t, nil)
+		r.send(startFrame, audio("at once"))
+		if !<-awaited {
+			t.Fatal("the stream has ended")
+		}
+		r.guard.Fail(unreachable)
+		r.wantClient(wstest.Text(unreachable), closed())
+		if r.over() != 1 || r.closes != 1 {
+			t.Errorf("%d sessions over, closed %d times", r.over(), r.closes)
+		}
+		if n, err := r.proxied.Read(make([]byte, 10)); n > 0 || err == nil {
+			t.Errorf("the proxy reads %d bytes, %v", n, err)
+		}
+	})
 }
 
 // budget is a limit as a server has one for all its streams.
@@ -140,65 +151,81 @@ func (b *budget) wantAllBack(t *testing.T) {
 }
 
 func TestR21_WhatIsHeldBeforeAKeyIsKnownIsReserved(t *testing.T) {
+	t.Parallel()
 	long := startText + " x=" + strings.Repeat("y", 200<<10)
-	for name, pieces := range map[string][][]byte{"one frame": {text(long)}, "fragments": inFragments(1, mask, long, slices.Repeat([]int{4096}, 40)...)} {
+	for name, pieces := range map[string][][]byte{"one frame": {wstest.RawText(long)}, "fragments": wstest.Fragments(1, mask, long, slices.Repeat([]int{4096}, 40)...)} {
 		t.Run(name, func(t *testing.T) {
-			b := newBudget(1 << 20)
-			r, awaited := awaiting(t, b.into)
-			r.send(slices.Concat(pieces...)[:100<<10])
-			for deadline := time.Now().Add(5 * time.Second); b.left.Load() > b.most-100<<10; {
-				if time.Now().After(deadline) {
-					t.Fatalf("%d bytes are reserved for 100 KiB", b.most-b.left.Load())
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBudget(1 << 20)
+				r, awaited := awaiting(t, b.into)
+				r.send(slices.Concat(pieces...)[:100<<10])
+				for deadline := time.Now().Add(5 * time.Second); b.left.Load() > b.most-100<<10; {
+					if time.Now().After(deadline) {
+						t.Fatalf("%d bytes are reserved for 100 KiB", b.most-b.left.Load())
+					}
 				}
-			}
-			r.send(slices.Concat(pieces...)[100<<10:])
-			if !<-awaited {
-				t.Fatal("the stream has ended")
-			}
-			b.wantAllBack(t)
+				r.send(slices.Concat(pieces...)[100<<10:])
+				if !<-awaited {
+					t.Fatal("the stream has ended")
+				}
+				b.wantAllBack(t)
+			})
 		})
 	}
 	t.Run("given back where the client goes", func(t *testing.T) {
-		b := newBudget(1 << 20)
-		r, awaited := awaiting(t, b.into)
-		r.send(text(long)[:50<<10])
-		r.client.Close()
-		if <-awaited {
-			t.Error("the stream goes on")
-		}
-		b.wantAllBack(t)
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := newBudget(1 << 20)
+			r, awaited := awaiting(t, b.into)
+			r.send(wstest.RawText(long)[:50<<10])
+			r.client.Close()
+			if <-awaited {
+				t.Error("the stream goes on")
+			}
+			b.wantAllBack(t)
+		})
 	})
 	t.Run("refused where nothing is left", func(t *testing.T) {
-		b := newBudget(64 << 10)
-		r, awaited := awaiting(t, b.into)
-		go r.client.Write(text(long))
-		r.wantClient(textOf(unreachable))
-		if <-awaited {
-			t.Error("the stream goes on")
-		}
-		r.wantRefused(policy.LimitReached)
-		b.wantAllBack(t)
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := newBudget(64 << 10)
+			r, awaited := awaiting(t, b.into)
+			go r.client.Write(wstest.RawText(long))
+			r.wantClient(wstest.Text(unreachable))
+			if <-awaited {
+				t.Error("the stream goes on")
+			}
+			r.wantRefused(policy.LimitReached)
+			b.wantAllBack(t)
+		})
 	})
 	t.Run("free for short commands", func(t *testing.T) {
-		r, awaited := awaiting(t, newBudget(0).into)
-		r.send(startFrame)
-		if !<-awaited {
-			t.Error("the stream has ended")
-		}
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			r, awaited := awaiting(t, newBudget(0).into)
+			r.send(startFrame)
+			if !<-awaited {
+				t.Error("the stream has ended")
+			}
+		})
 	})
 	t.Run("free after a key is known", func(t *testing.T) {
-		r, awaited := awaiting(t, newBudget(0).into)
-		r.send(startFrame)
-		<-awaited
-		go r.client.Write(slices.Concat(text("e"), text(long)))
-		want := slices.Concat(text(startSent), text("e"), text(strings.Replace(long, clientKey, upstreamKey, 1)))
-		sent := make([]byte, len(want))
-		if _, err := io.ReadFull(r.backend, sent[:len(text(startSent))+3]); err != nil {
-			t.Fatal(err)
-		}
-		r.backend.Write(text("e"))
-		if _, err := io.ReadFull(r.backend, sent[len(text(startSent))+3:]); err != nil || !bytes.Equal(sent, want) {
-			t.Errorf("the proxy reads %.300q, %v", sent, err)
-		}
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			r, awaited := awaiting(t, newBudget(0).into)
+			r.send(startFrame)
+			<-awaited
+			go r.client.Write(slices.Concat(wstest.RawText("e"), wstest.RawText(long)))
+			want := slices.Concat(wstest.RawText(startSent), wstest.RawText("e"), wstest.RawText(strings.Replace(long, clientKey, upstreamKey, 1)))
+			sent := make([]byte, len(want))
+			if _, err := io.ReadFull(r.proxied, sent[:len(wstest.RawText(startSent))+3]); err != nil {
+				t.Fatal(err)
+			}
+			r.proxied.Write(wstest.RawText("e"))
+			if _, err := io.ReadFull(r.proxied, sent[len(wstest.RawText(startSent))+3:]); err != nil || !bytes.Equal(sent, want) {
+				t.Errorf("the proxy reads %.300q, %v", sent, err)
+			}
+		})
 	})
 }

@@ -18,7 +18,10 @@ func (c *guarded) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	g := c.g
-	g.reading.Lock()
+	if !g.lockReading() {
+		<-g.done
+		return 0, errEnded
+	}
 	n, err := g.read(p)
 	g.reading.Unlock()
 	if g.ending.Load() || errors.Is(err, errEnded) {
@@ -26,6 +29,18 @@ func (c *guarded) Read(p []byte) (int, error) {
 		return 0, errEnded
 	}
 	return n, err
+}
+
+// lockReading reports false if the stream ends and another goroutine drains it.
+func (g *Guard) lockReading() bool {
+	if g.reading.TryLock() {
+		return true
+	}
+	if g.ending.Load() {
+		return false
+	}
+	g.reading.Lock()
+	return true
 }
 
 // Write takes what the backend sends. It fails only when the connection is gone:

@@ -1,107 +1,100 @@
 package stream_test
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
-	"net"
-	"net/http/httptest"
 	"os"
 	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobwas/ws"
 
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 func TestTheConnectionHasNoWayAroundTheGuard(t *testing.T) {
-	r := &rig{t: t}
-	_, inner := socketPair(t)
-	conn, brw := stream.New(r.config()).Wrap(inner, nil)
-	defer conn.Close()
-	if _, ok := conn.(io.ReaderFrom); ok {
-		t.Error("it has ReadFrom")
-	}
-	if _, ok := conn.(io.WriterTo); ok {
-		t.Error("it has WriteTo")
-	}
-	if brw.Reader.Buffered() != 0 || brw.Writer.Buffered() != 0 {
-		t.Error("there is something in the buffers")
-	}
-	if conn.LocalAddr().String() != inner.LocalAddr().String() || conn.RemoteAddr().String() != inner.RemoteAddr().String() {
-		t.Error("its addresses are others")
-	}
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{t: t}
+		_, inner := wstest.Pipe()
+		conn, brw := stream.New(r.config()).Wrap(inner, nil)
+		defer conn.Close()
+		if _, ok := conn.(io.ReaderFrom); ok {
+			t.Error("it has ReadFrom")
+		}
+		if _, ok := conn.(io.WriterTo); ok {
+			t.Error("it has WriteTo")
+		}
+		if brw.Reader.Buffered() != 0 || brw.Writer.Buffered() != 0 {
+			t.Error("there is something in the buffers")
+		}
+		if conn.LocalAddr().String() != inner.LocalAddr().String() || conn.RemoteAddr().String() != inner.RemoteAddr().String() {
+			t.Error("its addresses are others")
+		}
+	})
 }
 
 func TestDeadlinesOfTheProxysOwn(t *testing.T) {
-	r := &rig{t: t}
-	client, inner := socketPair(t)
-	conn, _ := stream.New(r.config()).Wrap(inner, nil)
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	p := make([]byte, 1000)
-	if _, err := conn.Read(p); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("read: %v", err)
-	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	client.Write(startFrame)
-	if n, err := conn.Read(p); err != nil || string(p[:n]) != string(text(startSent)) {
-		t.Errorf("read %q, %v", p[:n], err)
-	}
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{t: t}
+		client, inner := wstest.Pipe()
+		conn, _ := stream.New(r.config()).Wrap(inner, nil)
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		p := make([]byte, 1000)
+		if _, err := conn.Read(p); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read: %v", err)
+		}
+		if err := conn.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		client.Write(startFrame)
+		if n, err := conn.Read(p); err != nil || string(p[:n]) != string(wstest.RawText(startSent)) {
+			t.Errorf("read %q, %v", p[:n], err)
+		}
+	})
 }
 
 func TestAConnectionWithoutHalvesCannotBeHalfClosed(t *testing.T) {
+	t.Parallel()
 	f := newPiped(t, nil)
 	if err := f.conn.(interface{ CloseWrite() error }).CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("CloseWrite: %v", err)
 	}
 }
 
-// tlsPair is a pair whose connections write an alert when they are closed.
-func tlsPair(t *testing.T) (client, server *tls.Conn, socket *net.TCPConn) {
-	t.Helper()
-	certified := httptest.NewUnstartedServer(nil)
-	certified.StartTLS()
-	cfg := certified.TLS.Clone()
-	certified.Close()
-	c, s := socketPair(t)
-	client, server = tls.Client(c, &tls.Config{InsecureSkipVerify: true}), tls.Server(s, cfg)
-	go client.Handshake()
-	if err := server.Handshake(); err != nil {
-		t.Fatal(err)
-	}
-	return client, server, c
-}
-
 func TestR14_ACutOverTLS(t *testing.T) {
+	t.Parallel()
 	t.Run("of a client that reads", func(t *testing.T) {
+		t.Parallel()
 		r := &rig{t: t}
-		client, inner, _ := tlsPair(t)
+		client, inner, _ := wstest.TLSPair(t)
 		g := stream.New(r.config())
 		conn, _ := g.Wrap(inner, nil)
 		go conn.Read(make([]byte, 100))
 		g.Cut("")
 		all, err := io.ReadAll(client)
-		if want := slices.Concat(text(cutText), []byte{0x88, 2, 3, 0xf0}); err != nil || string(all) != string(want) {
+		if want := slices.Concat(wstest.RawText(cutText), []byte{0x88, 2, 3, 0xf0}); err != nil || string(all) != string(want) {
 			t.Errorf("the client gets %q, %v", all, err)
 		}
 	})
 	t.Run("of a client that does not", func(t *testing.T) {
+		t.Parallel()
 		r := &rig{t: t}
-		_, inner, _ := tlsPair(t)
+		_, inner, _ := wstest.TLSPair(t)
 		g := stream.New(r.config())
 		conn, _ := g.Wrap(inner, nil)
 		full := make(chan struct{})
 		go func() {
 			defer close(full)
-			for frame := binaryOf(string(make([]byte, 64<<10))); ; {
+			for frame := wstest.RawBinary(string(make([]byte, 64<<10))); ; {
 				if _, err := conn.Write(frame); err != nil {
 					return
 				}
@@ -122,6 +115,7 @@ func TestR14_ACutOverTLS(t *testing.T) {
 
 // TestMasksOfTheLibraryAreThoseOfTheStandard has RFC 6455, section 5.3, as the judge.
 func TestMasksOfTheLibraryAreThoseOfTheStandard(t *testing.T) {
+	t.Parallel()
 	for n := range 200 {
 		for offset := range 4 {
 			room := make([]byte, n+64)
@@ -156,7 +150,7 @@ func TestAnIdleStreamIsSmall(t *testing.T) {
 		f := newPiped(t, nil)
 		all[i], f.room = f, room
 		f.feed(startFrame, audio("some")[:3], audio("some")[3:])
-		f.respond(text("s"), text("S 100")[:3], text("S 100")[3:])
+		f.respond(wstest.RawText("s"), wstest.RawText("S 100")[:3], wstest.RawText("S 100")[3:])
 		f.sent, f.script.out, f.keys = zero.sent, zero.script.out, nil
 	}
 	if each := int64(heap()-before) / count; each > limit {

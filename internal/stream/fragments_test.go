@@ -4,25 +4,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// inFragments cuts a message into fragments after so many bytes each, the rest in
-// the last one.
-func inFragments(opcode byte, mask []byte, message string, sizes ...int) (all [][]byte) {
-	for _, n := range append(slices.Clone(sizes), len(message)) {
-		n = min(n, len(message))
-		all = append(all, rawFrame(opcode, mask, 0, []byte(message[:n])))
-		opcode, message = 0, message[n:]
-	}
-	all[len(all)-1][0] |= 0x80
-	return all
-}
-
 func TestR19_CommandsInFragmentsGoOnAsOneFrame(t *testing.T) {
+	t.Parallel()
 	long := startText + ` profileWords="` + strings.Repeat("認識|にんしき ", 3000) + `"`
 	sent := strings.Replace(long, clientKey, upstreamKey, 1)
 	at := strings.Index(long, "認") + 1 // within a character
@@ -43,83 +34,89 @@ func TestR19_CommandsInFragmentsGoOnAsOneFrame(t *testing.T) {
 	} {
 		for _, mask := range [][]byte{nil, mask} {
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				f := newPiped(t, nil)
-				f.feed(inFragments(1, mask, long, sizes...)...)
-				f.respond(text("s"))
-				f.feed(slices.Concat(inFragments(1, mask, "e", 0, 0, 1)...))
-				f.respond(text("e"))
-				f.feed(slices.Concat(inFragments(1, mask, long, sizes...)...))
+				f.feed(wstest.Fragments(1, mask, long, sizes...)...)
+				f.respond(wstest.RawText("s"))
+				f.feed(slices.Concat(wstest.Fragments(1, mask, "e", 0, 0, 1)...))
+				f.respond(wstest.RawText("e"))
+				f.feed(slices.Concat(wstest.Fragments(1, mask, long, sizes...)...))
 				masked := mask != nil
-				f.wantAll([]got{{true, 1, masked, sent}, {true, 1, masked, "e"}, {true, 1, masked, sent}})
+				f.wantAll([]wstest.Frame{wstest.Of(true, 1, masked, sent), wstest.Of(true, 1, masked, "e"), wstest.Of(true, 1, masked, sent)})
 			})
 		}
 	}
 }
 
 func TestR19_ControlFramesBetweenFragments(t *testing.T) {
-	pieces := inFragments(1, mask, startText, 5, 0)
-	ping, pong := rawFrame(0x89, mask, 0, []byte("hello")), rawFrame(0x8A, mask, 0, nil)
-	between := slices.Concat(pieces[0], ping, pong, pieces[1], ping, pieces[2])
-	r := newRig(t, nil)
-	r.send(between)
-	r.wantClient(got{true, 10, false, "hello"}, got{true, 10, false, "hello"}) // before a key is known
-	r.wantBackend(got{true, 1, true, startSent})
-	r.answer(text("s"))
-	r.wantClient(textOf("s"))
-	r.send(text("e"))
-	r.wantBackend(textOf("e"))
-	r.answer(text("e"))
-	r.wantClient(textOf("e"))
-	r.send(between)
-	passed := got{true, 9, true, "hello"}
-	r.wantBackend(passed, got{true, 10, true, ""}, passed, got{true, 1, true, startSent})
-	r.send(pieces[0], rawFrame(0x88, mask, 0, []byte{3, 232}), pieces[1], pieces[2])
-	r.wantBackend(got{true, 8, true, "\x03\xe8"})
-	r.client.Close()
-	r.wantSilence()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pieces := wstest.Fragments(1, mask, startText, 5, 0)
+		ping, pong := wstest.Raw(0x89, mask, 0, []byte("hello")), wstest.Raw(0x8A, mask, 0, nil)
+		between := slices.Concat(pieces[0], ping, pong, pieces[1], ping, pieces[2])
+		r := newRig(t, nil)
+		r.send(between)
+		r.wantClient(wstest.Of(true, 10, false, "hello"), wstest.Of(true, 10, false, "hello")) // before a key is known
+		r.wantBackend(wstest.Of(true, 1, true, startSent))
+		r.answer(wstest.RawText("s"))
+		r.wantClient(wstest.Text("s"))
+		r.send(wstest.RawText("e"))
+		r.wantBackend(wstest.Text("e"))
+		r.answer(wstest.RawText("e"))
+		r.wantClient(wstest.Text("e"))
+		r.send(between)
+		passed := wstest.Of(true, 9, true, "hello")
+		r.wantBackend(passed, wstest.Of(true, 10, true, ""), passed, wstest.Of(true, 1, true, startSent))
+		r.send(pieces[0], wstest.Raw(0x88, mask, 0, []byte{3, 232}), pieces[1], pieces[2])
+		r.wantBackend(wstest.Of(true, 8, true, "\x03\xe8"))
+		r.client.Close()
+		r.wantSilence()
+	})
 }
 
 // TestR19_EmptyFragmentsOfAudio holds that the first byte of a message is looked
 // at wherever it comes.
 func TestR19_EmptyFragmentsOfAudio(t *testing.T) {
+	t.Parallel()
 	for _, mask := range [][]byte{nil, mask} {
 		f := newPiped(t, nil)
 		f.feed(startFrame)
-		f.feed(inFragments(2, mask, "pAB", 0, 0, 2, 0)...)
-		f.feed(slices.Concat(inFragments(2, mask, "pCD", 3)...))
+		f.feed(wstest.Fragments(2, mask, "pAB", 0, 0, 2, 0)...)
+		f.feed(slices.Concat(wstest.Fragments(2, mask, "pCD", 3)...))
 		masked := mask != nil
-		f.wantAll([]got{textOf(startSent), {true, 2, masked, "pA"}, {true, 2, masked, "pB"}, {true, 2, masked, "pCD"}})
+		f.wantAll([]wstest.Frame{wstest.Text(startSent), wstest.Of(true, 2, masked, "pA"), wstest.Of(true, 2, masked, "pB"), wstest.Of(true, 2, masked, "pCD")})
 	}
 }
 
 // TestR19_FragmentsSayTheSameAsOneFrame compares, for any command, cut anywhere,
 // with control frames in any place between.
 func TestR19_FragmentsSayTheSameAsOneFrame(t *testing.T) {
+	t.Parallel()
 	commands := []string{startText, "e", "s", "s authorization=OTHER", "hello", startText + " x=日本語", startText + "\xff", ""}
 	rapid.Check(t, func(rt *rapid.T) {
 		command := rapid.SampledFrom(commands).Draw(rt, "command")
 		sizes := rapid.SliceOfN(rapid.IntRange(0, 20), 1, 8).Draw(rt, "sizes")
 		mask := rapid.SampledFrom([][]byte{nil, mask}).Draw(rt, "mask")
-		run := func(pieces [][]byte) (sent []got, said []string, ended bool) {
+		run := func(pieces [][]byte) (sent []wstest.Frame, said []string, ended bool) {
 			f := newPiped(t, func(cfg *stream.Config) { cfg.PartingTime = 1 })
 			f.feed(slices.Concat(pieces...))
 			for _, frame := range frames(t, f.sent.Bytes()) {
-				if frame.opcode < 8 {
+				if frame.Opcode < 8 {
 					sent = append(sent, frame)
 				}
 			}
 			for _, frame := range frames(t, f.script.out.Bytes()) {
-				if frame.opcode == 1 {
-					said = append(said, frame.payload)
+				if frame.Opcode == 1 {
+					said = append(said, frame.Payload)
 				}
 			}
 			return sent, said, f.ended != nil
 		}
-		whole := [][]byte{rawFrame(0x81, mask, 0, []byte(command))}
-		pieces := inFragments(1, mask, command, sizes...)
+		whole := [][]byte{wstest.Raw(0x81, mask, 0, []byte(command))}
+		pieces := wstest.Fragments(1, mask, command, sizes...)
 		if rapid.Bool().Draw(rt, "a Pong between") {
 			at := rapid.IntRange(0, len(pieces)).Draw(rt, "at")
-			pieces = slices.Insert(pieces, at, rawFrame(0x8A, mask, 0, []byte("x")))
+			pieces = slices.Insert(pieces, at, wstest.Raw(0x8A, mask, 0, []byte("x")))
 		}
 		wantSent, wantSaid, wantEnded := run(whole)
 		sent, said, ended := run(pieces)

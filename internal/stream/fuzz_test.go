@@ -13,6 +13,7 @@ import (
 
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -24,8 +25,8 @@ type tester interface {
 
 // said are what a backend may say between two pieces of a client's.
 var said = [][]byte{
-	nil, text("s"), text("s refused"), text("e"), text("e timeout"), text("p no"), text("S 1"), binaryOf("e"),
-	rawFrame(0x01, nil, 0, nil), rawFrame(0x80, nil, 0, []byte("e")), text("e")[:2], []byte("e"),
+	nil, wstest.RawText("s"), wstest.RawText("s refused"), wstest.RawText("e"), wstest.RawText("e timeout"), wstest.RawText("p no"), wstest.RawText("S 1"), wstest.RawBinary("e"),
+	wstest.Raw(0x01, nil, 0, nil), wstest.Raw(0x80, nil, 0, []byte("e")), wstest.RawText("e")[:2], []byte("e"),
 }
 
 var (
@@ -71,26 +72,26 @@ func (r *reader) check(sent []byte) {
 	r.t.Helper()
 	for len(sent) > 0 {
 		in := bytes.NewReader(sent)
-		f, err := readFrame(in)
+		f, err := wstest.ReadFrame(in)
 		if err != nil {
 			r.partial(sent)
 			return
 		}
 		sent = sent[len(sent)-in.Len():]
-		control := f.opcode >= 8
+		control := f.Opcode >= 8
 		switch {
-		case !f.fin || f.opcode == 0: // every frame is a message: strict and lax readers agree
+		case !f.Fin || f.Opcode == 0: // every frame is a message: strict and lax readers agree
 			r.t.Fatalf("a message in pieces: %+v", f)
-		case control && (!r.started || len(f.payload) > 125 || f.opcode > 10):
+		case control && (!r.started || len(f.Payload) > 125 || f.Opcode > 10):
 			r.t.Fatalf("a control frame before all, or a broken one: %+v", f)
 		case control:
-			if f.opcode == 8 && len(sent) > 0 {
+			if f.Opcode == 8 && len(sent) > 0 {
 				r.t.Fatalf("%d bytes after a Close frame", len(sent))
 			}
-		case f.opcode != 1 && f.opcode != 2, (f.opcode == 2) != strings.HasPrefix(f.payload, "p"):
+		case f.Opcode != 1 && f.Opcode != 2, (f.Opcode == 2) != strings.HasPrefix(f.Payload, "p"):
 			r.t.Fatalf("the opcode does not fit: %+v", f)
 		default:
-			r.message(f.payload)
+			r.message(f.Payload)
 		}
 	}
 }
@@ -184,10 +185,10 @@ func aClient(t *rapid.T) (sent []byte) {
 			payload = payload[1:] // no audio, or nothing
 		case kind == 7 && !inPieces:
 			command := rapid.SampledFrom(texts).Draw(t, "text in fragments")
-			for _, piece := range inFragments(1, rapid.SampledFrom(masks).Draw(t, "mask"), command, rapid.SliceOfN(rapid.IntRange(0, 20), 1, 4).Draw(t, "sizes")...) {
+			for _, piece := range wstest.Fragments(1, rapid.SampledFrom(masks).Draw(t, "mask"), command, rapid.SliceOfN(rapid.IntRange(0, 20), 1, 4).Draw(t, "sizes")...) {
 				sent = append(sent, piece...)
 				if rapid.IntRange(0, 4).Draw(t, "a Ping between") == 0 {
-					sent = append(sent, rawFrame(0x89, mask, 0, []byte("s x"))...)
+					sent = append(sent, wstest.Raw(0x89, mask, 0, []byte("s x"))...)
 				}
 			}
 			continue
@@ -196,7 +197,7 @@ func aClient(t *rapid.T) (sent []byte) {
 		}
 		head ^= rapid.SampledFrom([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x40, 0x03}).Draw(t, "odd")
 		bits := rapid.SampledFrom([]int{0, 16, 64}).Draw(t, "bits")
-		sent = append(sent, rawFrame(head, rapid.SampledFrom(masks).Draw(t, "mask"), bits, payload)...)
+		sent = append(sent, wstest.Raw(head, rapid.SampledFrom(masks).Draw(t, "mask"), bits, payload)...)
 	}
 	for range rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "damages") {
 		sent[rapid.IntRange(0, len(sent)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "by")
@@ -205,6 +206,7 @@ func aClient(t *rapid.T) (sent []byte) {
 }
 
 func TestR19_NothingUncheckedReachesTheBackend(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		for range 5 {
 			cuts := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(rt, "cuts")
@@ -215,15 +217,15 @@ func TestR19_NothingUncheckedReachesTheBackend(t *testing.T) {
 }
 
 func FuzzGuard(f *testing.F) {
-	session := slices.Concat(startFrame, audio("audio"), text("e"))
-	masked := slices.Concat(rawFrame(0x81, mask, 0, []byte(startText)), rawFrame(0x02, mask, 0, []byte("pAB")), rawFrame(0x80, mask, 16, []byte("CD")), rawFrame(0x81, mask, 0, []byte("e")))
+	session := slices.Concat(startFrame, audio("audio"), wstest.RawText("e"))
+	masked := slices.Concat(wstest.Raw(0x81, mask, 0, []byte(startText)), wstest.Raw(0x02, mask, 0, []byte("pAB")), wstest.Raw(0x80, mask, 16, []byte("CD")), wstest.Raw(0x81, mask, 0, []byte("e")))
 	f.Add(slices.Concat(session, session), []byte{57, 8, 2}, []byte{1, 0, 3})
 	f.Add(slices.Concat(masked, masked), []byte{61, 3, 3, 3, 5, 20}, []byte{1, 5, 0, 3, 3, 3})
-	f.Add(slices.Concat(rawFrame(0x89, mask, 0, []byte("x")), masked, rawFrame(0x88, nil, 0, []byte{3, 232}), session), []byte{}, []byte{3})
-	f.Add(slices.Concat(text(`s x="a authorization=F" authorization=`+clientKey), rawFrame(0x82, nil, 64, []byte("p"))), []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, []byte{})
+	f.Add(slices.Concat(wstest.Raw(0x89, mask, 0, []byte("x")), masked, wstest.Raw(0x88, nil, 0, []byte{3, 232}), session), []byte{}, []byte{3})
+	f.Add(slices.Concat(wstest.RawText(`s x="a authorization=F" authorization=`+clientKey), wstest.Raw(0x82, nil, 64, []byte("p"))), []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, []byte{})
 	f.Add(slices.Concat(session, startFrame), []byte{}, []byte{})
-	f.Add(slices.Concat(startFrame, rawFrame(0x02, nil, 0, []byte("p")), text("s"), binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<40)), []byte{100, 5, 3, 3}, []byte{4, 4, 4})
-	f.Add(slices.Concat(slices.Concat(inFragments(1, mask, startText, 0, 9, 0)...), audio("x"), slices.Concat(inFragments(1, nil, "e", 0)...)), []byte{3, 9, 40}, []byte{1, 3})
-	f.Add(slices.Concat(startFrame, text("e"), startFrame, audio("x"), rawFrame(0x89, mask, 0, []byte("x")), text("e"), startFrame), []byte{100, 50, 50}, []byte{1, 3, 3, 3})
+	f.Add(slices.Concat(startFrame, wstest.Raw(0x02, nil, 0, []byte("p")), wstest.RawText("s"), binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<40)), []byte{100, 5, 3, 3}, []byte{4, 4, 4})
+	f.Add(slices.Concat(slices.Concat(wstest.Fragments(1, mask, startText, 0, 9, 0)...), audio("x"), slices.Concat(wstest.Fragments(1, nil, "e", 0)...)), []byte{3, 9, 40}, []byte{1, 3})
+	f.Add(slices.Concat(startFrame, wstest.RawText("e"), startFrame, audio("x"), wstest.Raw(0x89, mask, 0, []byte("x")), wstest.RawText("e"), startFrame), []byte{100, 50, 50}, []byte{1, 3, 3, 3})
 	f.Fuzz(func(t *testing.T, client, cuts, answers []byte) { checkGuard(t, t, client, cuts, answers) })
 }

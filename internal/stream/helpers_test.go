@@ -2,8 +2,6 @@ package stream_test
 
 import (
 	"bufio"
-	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -33,107 +32,28 @@ const (
 	cutText     = "p can't feed audio data to recognizer server"
 )
 
-// mask is that of a client that masks.
-var mask = []byte{0x12, 0xF0, 0x00, 0x9A}
+// mask is the masking key of a client that masks.
+var mask = wstest.Mask()
 
-// rawFrame renders a frame, masked if there is a mask, with a length of 7, 16 or
-// 64 bits or, if bits is 0, of as many as it needs.
-func rawFrame(head byte, mask []byte, bits int, payload []byte) []byte {
-	n := len(payload)
-	if bits == 0 {
-		bits = 64
-		if n < 126 {
-			bits = 7
-		} else if n < 1<<16 {
-			bits = 16
-		}
-	}
-	masked := byte(0)
-	if mask != nil {
-		masked = 0x80
-	}
-	var out []byte
-	switch bits {
-	case 7:
-		out = []byte{head, masked | byte(n)}
-	case 16:
-		out = binary.BigEndian.AppendUint16([]byte{head, masked | 126}, uint16(n))
-	default:
-		out = binary.BigEndian.AppendUint64([]byte{head, masked | 127}, uint64(n))
-	}
-	out = append(out, mask...)
-	for i, b := range payload {
-		if mask != nil {
-			b ^= mask[i%4]
-		}
-		out = append(out, b)
-	}
-	return out
-}
+// audio renders a command p in one frame, and audioOf is that frame as it is read.
+func audio(p string) []byte { return wstest.RawBinary("p" + p) }
 
-func text(s string) []byte     { return rawFrame(0x81, nil, 0, []byte(s)) }
-func audio(p string) []byte    { return rawFrame(0x82, nil, 0, []byte("p"+p)) }
-func binaryOf(p string) []byte { return rawFrame(0x82, nil, 0, []byte(p)) }
+func audioOf(p string) wstest.Frame { return wstest.Binary("p" + p) }
 
-// got is a frame as another reader sees it.
-type got struct {
-	fin     bool
-	opcode  byte
-	masked  bool
-	payload string
-}
-
-func textOf(s string) got  { return got{true, 1, false, s} }
-func audioOf(s string) got { return got{true, 2, false, "p" + s} }
-
-var errFrame = errors.New("broken frame")
-
-// readFrame is a decoder of its own.
-func readFrame(r io.Reader) (f got, err error) {
-	var head [2]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return f, err
-	}
-	f.fin, f.opcode, f.masked = head[0] >= 0x80, head[0]&15, head[1] >= 0x80
-	n := uint64(head[1] & 0x7f)
-	if wide := map[uint64]int{126: 2, 127: 8}[n]; wide > 0 {
-		var b [8]byte
-		if _, err := io.ReadFull(r, b[8-wide:]); err != nil {
-			return f, errFrame
-		}
-		n = binary.BigEndian.Uint64(b[:])
-	}
-	key := make([]byte, 4)
-	if f.masked {
-		if _, err := io.ReadFull(r, key); err != nil {
-			return f, errFrame
-		}
-	}
-	if head[0]&0x70 != 0 || n > 1<<26 {
-		return f, errFrame
-	}
-	payload := make([]byte, n)
-	if _, err := io.ReadFull(r, payload); err != nil {
-		return f, errFrame
-	}
-	for i := range payload {
-		payload[i] ^= key[i%4]
-	}
-	f.payload = string(payload)
-	return f, nil
-}
+// closed is the Close frame of the gate.
+func closed() wstest.Frame { return wstest.Close(1008) }
 
 // rig is a client, a backend, and between them a guard and a proxy that copies
 // as Caddy's does.
 type rig struct {
 	t       testing.TB
 	guard   *stream.Guard
-	client  net.Conn
-	backend net.Conn
-	fromC   *bufio.Reader // what the client reads
-	fromB   *bufio.Reader // what the backend reads
+	client  *wstest.Peer
+	backend *wstest.Peer
+	proxied net.Conn      // the connection as the proxy has it
 	done    chan struct{} // closed when the proxy has ended
 	hasty   bool          // the proxy does not await the first start command
+	tcp     bool          // the connections are sockets, for a test outside of a bubble
 
 	mu      sync.Mutex
 	keys    []string // what Authorize saw
@@ -175,25 +95,6 @@ func (r *rig) config() stream.Config {
 
 const switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
-func socketPair(t testing.TB) (client, server *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close(); s.Close() })
-	return c.(*net.TCPConn), s.(*net.TCPConn)
-}
-
 // newRig starts one. What is early came in one segment with the handshake.
 func newRig(t testing.TB, change func(*stream.Config), early ...[]byte) *rig {
 	t.Helper()
@@ -209,12 +110,9 @@ func (r *rig) run(change func(*stream.Config), early ...[]byte) *rig {
 		change(&cfg)
 	}
 	r.guard = stream.New(cfg)
-	client, inner := socketPair(t)
-	backend, proxy := socketPair(t)
-	r.client, r.backend = client, backend
-	r.fromC, r.fromB = bufio.NewReader(client), bufio.NewReader(backend)
-	deadline := time.Now().Add(20 * time.Second)
-	_, _ = client.SetDeadline(deadline), backend.SetDeadline(deadline)
+	client, inner := r.pair()
+	backend, proxy := r.pair()
+	r.client, r.backend = wstest.NewPeer(t, client), wstest.NewPeer(t, backend)
 
 	brw := bufio.NewReadWriter(bufio.NewReader(inner), bufio.NewWriter(inner))
 	var all []byte
@@ -230,7 +128,7 @@ func (r *rig) run(change func(*stream.Config), early ...[]byte) *rig {
 	brw.WriteString(switching)
 	go r.proxy(inner, proxy, brw)
 	head := make([]byte, len(switching))
-	if _, err := io.ReadFull(r.fromC, head); err != nil || string(head) != switching {
+	if _, err := io.ReadFull(r.client.Reader, head); err != nil || string(head) != switching {
 		t.Fatalf("the client reads %q, %v in place of the 101", head, err)
 	}
 	t.Cleanup(func() {
@@ -241,8 +139,15 @@ func (r *rig) run(change func(*stream.Config), early ...[]byte) *rig {
 	return r
 }
 
+func (r *rig) pair() (a, b net.Conn) {
+	if r.tcp {
+		return wstest.Pair(r.t)
+	}
+	return wstest.Pipe()
+}
+
 // proxy is what Caddy's reverse proxy does after the handshake.
-func (r *rig) proxy(inner net.Conn, back *net.TCPConn, brw *bufio.ReadWriter) {
+func (r *rig) proxy(inner, back net.Conn, brw *bufio.ReadWriter) {
 	defer close(r.done)
 	conn, brw := r.guard.Wrap(inner, brw)
 	defer back.Close()
@@ -276,45 +181,20 @@ func (r *rig) proxy(inner net.Conn, back *net.TCPConn, brw *bufio.ReadWriter) {
 	back.Close()
 }
 
-func (r *rig) send(frames ...[]byte) {
-	r.t.Helper()
-	for _, f := range frames {
-		if _, err := r.client.Write(f); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-}
-
-func (r *rig) answer(frames ...[]byte) {
-	r.t.Helper()
-	for _, f := range frames {
-		if _, err := r.backend.Write(f); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-}
+func (r *rig) send(frames ...[]byte)   { r.t.Helper(); r.client.Send(frames...) }
+func (r *rig) answer(frames ...[]byte) { r.t.Helper(); r.backend.Send(frames...) }
 
 // wantBackend and wantClient read frames, one for each that is wanted.
-func (r *rig) wantBackend(frames ...got) { r.t.Helper(); r.want(r.fromB, "backend", frames) }
-func (r *rig) wantClient(frames ...got)  { r.t.Helper(); r.want(r.fromC, "client", frames) }
-
-func (r *rig) want(from *bufio.Reader, who string, frames []got) {
-	r.t.Helper()
-	for _, want := range frames {
-		f, err := readFrame(from)
-		if err != nil || f != want {
-			r.t.Fatalf("the %s gets %+.200v, %v; want %+.200v", who, f, err, want)
-		}
-	}
-}
+func (r *rig) wantBackend(frames ...wstest.Frame) { r.t.Helper(); r.backend.Want(frames...) }
+func (r *rig) wantClient(frames ...wstest.Frame)  { r.t.Helper(); r.client.Want(frames...) }
 
 // start has a session begin.
 func (r *rig) start() {
 	r.t.Helper()
-	r.send(text(startText))
-	r.wantBackend(textOf(startSent))
-	r.answer(text("s"))
-	r.wantClient(textOf("s"))
+	r.send(wstest.RawText(startText))
+	r.wantBackend(wstest.Text(startSent))
+	r.answer(wstest.RawText("s"))
+	r.wantClient(wstest.Text("s"))
 }
 
 // wantEnd holds that the client gets this text and, since it does not go, a
@@ -322,8 +202,8 @@ func (r *rig) start() {
 func (r *rig) wantEnd(message string) {
 	r.t.Helper()
 	began := time.Now()
-	r.wantClient(textOf(message), got{true, 8, false, "\x03\xf0"})
-	if rest, err := io.ReadAll(r.fromC); err != nil && !isReset(err) || len(rest) > 0 {
+	r.wantClient(wstest.Text(message), closed())
+	if rest, err := io.ReadAll(r.client.Reader); err != nil && !wstest.Ended(err) || len(rest) > 0 {
 		r.t.Errorf("the client gets %q, %v after the Close frame", rest, err)
 	}
 	r.wantSilence()
@@ -342,14 +222,10 @@ func (r *rig) wantEnd(message string) {
 	}
 }
 
-func isReset(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), "reset") || errors.Is(err, io.EOF))
-}
-
 // wantSilence holds that no byte more comes to the backend.
 func (r *rig) wantSilence() {
 	r.t.Helper()
-	if rest, err := io.ReadAll(r.fromB); err != nil && !isReset(err) || len(rest) > 0 {
+	if rest, err := io.ReadAll(r.backend.Reader); err != nil && !wstest.Ended(err) || len(rest) > 0 {
 		r.t.Fatalf("the backend gets %.200q, %v", rest, err)
 	}
 }

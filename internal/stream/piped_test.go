@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 // piped is a guard without a network: what the client sends is handed to it
@@ -115,10 +116,10 @@ func (f *piped) respond(pieces ...[]byte) {
 }
 
 // frames are those in a text, to the last byte.
-func frames(t testing.TB, b []byte) (all []got) {
+func frames(t testing.TB, b []byte) (all []wstest.Frame) {
 	t.Helper()
 	for r := bytes.NewReader(b); ; {
-		f, err := readFrame(r)
+		f, err := wstest.ReadFrame(r)
 		if errors.Is(err, io.EOF) {
 			return all
 		}
@@ -129,7 +130,7 @@ func frames(t testing.TB, b []byte) (all []got) {
 	}
 }
 
-func (f *piped) wantAll(want []got) {
+func (f *piped) wantAll(want []wstest.Frame) {
 	f.t.Helper()
 	all := frames(f.t, f.sent.Bytes())
 	if len(all) != len(want) {

@@ -5,33 +5,37 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 var stars = strings.Repeat("*", len(upstreamKey))
 
 func TestR18_TheUpstreamKeyDoesNotReachTheClient(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("x", 70_000)
 	all := slices.Concat(
-		text("s bad key "+upstreamKey), text("nothing"), text(upstreamKey+upstreamKey), text("UPSTREAMKE"), text(""),
-		rawFrame(0x81, nil, 64, []byte("in a long form "+upstreamKey)),
-		rawFrame(0x01, nil, 0, []byte("in pieces UPSTR")), rawFrame(0x89, nil, 0, []byte(upstreamKey)), rawFrame(0x00, nil, 0, nil), rawFrame(0x80, nil, 0, []byte("EAMKEY.")),
-		rawFrame(0x01, nil, 0, nil), rawFrame(0x80, nil, 0, nil),
-		rawFrame(0x01, nil, 0, nil), rawFrame(0x80, nil, 0, []byte("A hello")),
-		text(long+upstreamKey), text(upstreamKey+long+upstreamKey), text(strings.Repeat("y", 65530)+upstreamKey), text(strings.Repeat("z", 65536-len(upstreamKey))+upstreamKey),
-		rawFrame(0x88, nil, 0, []byte("\x03\xe8 "+upstreamKey)), binaryOf("binary "+upstreamKey),
-		rawFrame(0x02, nil, 0, []byte(upstreamKey)), rawFrame(0x80, nil, 0, []byte(upstreamKey)),
+		wstest.RawText("s bad key "+upstreamKey), wstest.RawText("nothing"), wstest.RawText(upstreamKey+upstreamKey), wstest.RawText("UPSTREAMKE"), wstest.RawText(""),
+		wstest.Raw(0x81, nil, 64, []byte("in a long form "+upstreamKey)),
+		wstest.Raw(0x01, nil, 0, []byte("in pieces UPSTR")), wstest.Raw(0x89, nil, 0, []byte(upstreamKey)), wstest.Raw(0x00, nil, 0, nil), wstest.Raw(0x80, nil, 0, []byte("EAMKEY.")),
+		wstest.Raw(0x01, nil, 0, nil), wstest.Raw(0x80, nil, 0, nil),
+		wstest.Raw(0x01, nil, 0, nil), wstest.Raw(0x80, nil, 0, []byte("A hello")),
+		wstest.RawText(long+upstreamKey), wstest.RawText(upstreamKey+long+upstreamKey), wstest.RawText(strings.Repeat("y", 65530)+upstreamKey), wstest.RawText(strings.Repeat("z", 65536-len(upstreamKey))+upstreamKey),
+		wstest.Raw(0x88, nil, 0, []byte("\x03\xe8 "+upstreamKey)), wstest.RawBinary("binary "+upstreamKey),
+		wstest.Raw(0x02, nil, 0, []byte(upstreamKey)), wstest.Raw(0x80, nil, 0, []byte(upstreamKey)),
 	)
-	want := []got{
-		textOf("s bad key " + stars), textOf("nothing"), textOf(stars + stars), textOf("UPSTREAMKE"), textOf(""), textOf("in a long form " + stars),
-		{true, 9, false, stars},
-		textOf("in pieces " + stars + "."), textOf(""), textOf("A hello"),
-		textOf(long + stars), textOf(stars + long + stars), textOf(strings.Repeat("y", 65530) + stars), textOf(strings.Repeat("z", 65536-len(upstreamKey)) + stars),
-		{true, 8, false, "\x03\xe8 " + stars},
-		{true, 2, false, "binary " + stars},
-		{false, 2, false, stars},
-		{true, 0, false, stars},
+	want := []wstest.Frame{
+		wstest.Text("s bad key " + stars), wstest.Text("nothing"), wstest.Text(stars + stars), wstest.Text("UPSTREAMKE"), wstest.Text(""), wstest.Text("in a long form " + stars),
+		wstest.Of(true, 9, false, stars),
+		wstest.Text("in pieces " + stars + "."), wstest.Text(""), wstest.Text("A hello"),
+		wstest.Text(long + stars), wstest.Text(stars + long + stars), wstest.Text(strings.Repeat("y", 65530) + stars), wstest.Text(strings.Repeat("z", 65536-len(upstreamKey)) + stars),
+		wstest.Of(true, 8, false, "\x03\xe8 "+stars),
+		wstest.Of(true, 2, false, "binary "+stars),
+		wstest.Of(false, 2, false, stars),
+		wstest.Of(true, 0, false, stars),
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		f := newPiped(t, nil)
@@ -54,29 +58,36 @@ func TestR18_TheUpstreamKeyDoesNotReachTheClient(t *testing.T) {
 // TestR18_TextInPiecesIsBounded holds what is decided of a text in pieces that
 // is too long to be put together.
 func TestR18_TextInPiecesIsBounded(t *testing.T) {
-	r := newRig(t, nil)
-	r.start()
-	piece := bytes.Repeat([]byte("x"), 40_000)
-	go r.backend.Write(slices.Concat(rawFrame(0x01, nil, 0, piece), rawFrame(0x00, nil, 0, piece)))
-	r.wantEnd(cutText)
-	r.wantRefused(0)
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.start()
+		piece := bytes.Repeat([]byte("x"), 40_000)
+		go r.backend.Write(slices.Concat(wstest.Raw(0x01, nil, 0, piece), wstest.Raw(0x00, nil, 0, piece)))
+		r.wantEnd(cutText)
+		r.wantRefused(0)
+	})
 }
 
 func TestABackendThatBreaksTheProtocolEndsTheStream(t *testing.T) {
+	t.Parallel()
 	for name, frame := range map[string][]byte{
-		"a masked frame": rawFrame(0x81, mask, 0, []byte("s")), "a reserved bit": rawFrame(0xC1, nil, 0, []byte("s")),
-		"a reserved opcode": rawFrame(0x83, nil, 0, nil), "a continuation of nothing": rawFrame(0x80, nil, 0, []byte("s")),
-		"a length of 64 bits": {0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0}, "a long Ping": rawFrame(0x89, nil, 0, make([]byte, 126)),
-		"a message within another": slices.Concat(rawFrame(0x01, nil, 0, nil), text("s")),
+		"a masked frame": wstest.Raw(0x81, mask, 0, []byte("s")), "a reserved bit": wstest.Raw(0xC1, nil, 0, []byte("s")),
+		"a reserved opcode": wstest.Raw(0x83, nil, 0, nil), "a continuation of nothing": wstest.Raw(0x80, nil, 0, []byte("s")),
+		"a length of 64 bits": {0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0}, "a long Ping": wstest.Raw(0x89, nil, 0, make([]byte, 126)),
+		"a message within another": slices.Concat(wstest.Raw(0x01, nil, 0, nil), wstest.RawText("s")),
 		"no frames":                []byte("HTTP/1.1 400 Bad Request\r\n\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, nil)
-			r.start()
-			r.answer(text("S 1"), frame, text("late"))
-			r.wantClient(textOf("S 1"))
-			r.wantEnd(cutText)
-			r.wantRefused(0)
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.start()
+				r.answer(wstest.RawText("S 1"), frame, wstest.RawText("late"))
+				r.wantClient(wstest.Text("S 1"))
+				r.wantEnd(cutText)
+				r.wantRefused(0)
+			})
 		})
 	}
 }

@@ -8,9 +8,11 @@ import (
 
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
+	t.Parallel()
 	refusals := []string{denied, "s Received illegal Service Authorization (expired)", "s invalid API key", "s APPKEY is wrong"}
 	others := []string{"s", "s no such engine", "s can't connect to recognizer server", "s"}
 	modes := map[credential.Mode]string{credential.Replace: startSent, credential.Drop: "s 16K -a-general", credential.Pass: startText}
@@ -20,19 +22,19 @@ func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
 			cfg.Upstream.Mode = mode
 			cfg.UpstreamRefused = func() { told.Add(1) }
 		})
-		var want []got
+		var want []wstest.Frame
 		answer := func(message string, pieces ...[]byte) {
 			f.feed(startFrame)
 			f.respond(pieces...)
-			want = append(want, textOf(message))
+			want = append(want, wstest.Text(message))
 			if message == "s" {
-				f.feed(text("e"))
-				f.respond(text("e"))
-				want = append(want, textOf("e"))
+				f.feed(wstest.RawText("e"))
+				f.respond(wstest.RawText("e"))
+				want = append(want, wstest.Text("e"))
 			}
 		}
 		for _, other := range others {
-			answer(other, text(other))
+			answer(other, wstest.RawText(other))
 		}
 		if told.Load() != 0 {
 			t.Errorf("mode %v: another answer is taken for a refusal", mode)
@@ -42,12 +44,12 @@ func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
 			if mode == credential.Pass {
 				message = refusal
 			}
-			answer(message, text(refusal))
-			for at := range len(text(refusal)) {
-				answer(message, text(refusal)[:at], text(refusal)[at:])
+			answer(message, wstest.RawText(refusal))
+			for at := range len(wstest.RawText(refusal)) {
+				answer(message, wstest.RawText(refusal)[:at], wstest.RawText(refusal)[at:])
 			}
 			if mode != credential.Pass {
-				answer(message, slices.Concat(inFragments(1, nil, refusal, 1, 4, 0)...))
+				answer(message, slices.Concat(wstest.Fragments(1, nil, refusal, 1, 4, 0)...))
 			}
 		}
 		if n := int(told.Load()); mode == credential.Pass && n != 0 || mode != credential.Pass && n < len(refusals) {
@@ -55,8 +57,8 @@ func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
 		}
 		// What comes in a session is a result, whatever its words.
 		f.feed(startFrame)
-		f.respond(text("s"), text(`A {"text":"s authorization"}`), text("s authorization"))
-		want = append(want, textOf("s"), textOf(`A {"text":"s authorization"}`), textOf("s authorization"))
+		f.respond(wstest.RawText("s"), wstest.RawText(`A {"text":"s authorization"}`), wstest.RawText("s authorization"))
+		want = append(want, wstest.Text("s"), wstest.Text(`A {"text":"s authorization"}`), wstest.Text("s authorization"))
 		if got := frames(t, f.script.out.Bytes()); !slices.Equal(got, want) {
 			t.Errorf("mode %v: the client gets %+v, want %+v", mode, got, want)
 		}

@@ -1,40 +1,26 @@
 package stream_test
 
 import (
-	"bufio"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 // TestTheSandboxTakesWhatGoesOn has a backend with a parser of its own judge
 // what goes on to it: it takes the upstream key and no other.
 func TestTheSandboxTakesWhatGoesOn(t *testing.T) {
+	t.Parallel()
 	backend := httptest.NewServer(sandbox.NewAmiVoice(sandbox.Config{Key: upstreamKey}))
 	defer backend.Close()
 	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		r := &rig{t: t, done: make(chan struct{})}
-		back, err := net.Dial("tcp", backend.Listener.Addr().String())
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		if _, err := io.WriteString(back, "GET /v1/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"); err != nil {
-			t.Error(err)
-		}
 		// The sandbox says nothing before a command, so there is nothing behind the head.
-		resp, err := http.ReadResponse(bufio.NewReader(back), nil)
-		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Errorf("%v, %v", resp, err)
-			return
-		}
+		back := wstest.Dial(t, backend.Listener.Addr().String(), wstest.LibraryHandshake("/v1/", "x")).Upgraded()
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
 		w.WriteHeader(http.StatusSwitchingProtocols)
@@ -44,36 +30,22 @@ func TestTheSandboxTakesWhatGoesOn(t *testing.T) {
 			return
 		}
 		r.guard = stream.New(r.config())
-		r.proxy(inner, back.(*net.TCPConn), brw)
+		r.proxy(inner, back.Conn, brw)
 	}))
 	defer gate.Close()
 
 	open := func(first ...[]byte) *rig {
-		conn, err := net.Dial("tcp", gate.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-		c := &rig{t: t, client: conn, fromC: bufio.NewReader(conn)}
-		out := []byte("GET /v1/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-		for _, f := range first {
-			out = append(out, f...)
-		}
-		c.send(out)
-		if resp, err := http.ReadResponse(c.fromC, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("%v, %v", resp, err)
-		}
-		return c
+		client := wstest.Dial(t, gate.Listener.Addr().String(), wstest.LibraryHandshake("/v1/", "x"), first...)
+		return &rig{t: t, client: client.Upgraded()}
 	}
 	// events reads up to the answer to e.
 	events := func(c *rig) (all []string) {
 		for {
-			f, err := readFrame(c.fromC)
+			f, err := c.client.ReadFrame()
 			if err != nil {
 				t.Fatalf("%v after %q", err, all)
 			}
-			if all = append(all, f.payload); f.payload == "e" || strings.HasPrefix(f.payload, "e ") {
+			if all = append(all, f.Payload); f.Payload == "e" || strings.HasPrefix(f.Payload, "e ") {
 				return all
 			}
 		}
@@ -88,32 +60,32 @@ func TestTheSandboxTakesWhatGoesOn(t *testing.T) {
 		"extension":  `s 16K -a-general extension={"a":"b"} authorization=` + clientKey,
 	} {
 		for _, mask := range [][]byte{nil, mask} {
-			c := open(rawFrame(0x81, mask, 0, []byte(command)))
+			c := open(wstest.Raw(0x81, mask, 0, []byte(command)))
 			for range 2 {
-				c.wantClient(textOf("s"))
+				c.wantClient(wstest.Text("s"))
 				for speech := sandbox.SpeechWAV(); len(speech) > 0; {
 					n := min(4096, len(speech))
-					c.send(rawFrame(0x82, mask, 0, append([]byte("p"), speech[:n]...)))
+					c.send(wstest.Raw(0x82, mask, 0, append([]byte("p"), speech[:n]...)))
 					speech = speech[n:]
 				}
-				c.send(rawFrame(0x81, mask, 0, []byte("e")))
+				c.send(wstest.Raw(0x81, mask, 0, []byte("e")))
 				if all := events(c); all[len(all)-1] != "e" || len(all) < 10 {
 					t.Errorf("%s: told %q", name, all)
 				}
-				c.send(rawFrame(0x81, mask, 0, []byte(command)))
+				c.send(wstest.Raw(0x81, mask, 0, []byte(command)))
 			}
-			c.wantClient(textOf("s"))
+			c.wantClient(wstest.Text("s"))
 			c.client.Close()
 		}
 	}
-	c := open(text("s 16K -a-general authorization=" + upstreamKey))
-	c.wantClient(textOf(denied))
+	c := open(wstest.RawText("s 16K -a-general authorization=" + upstreamKey))
+	c.wantClient(wstest.Text(denied))
 	// In pieces of more than 64 KiB, as a browser sends them.
-	c = open(text(startText))
-	c.wantClient(textOf("s"))
+	c = open(wstest.RawText(startText))
+	c.wantClient(wstest.Text("s"))
 	speech := sandbox.SpeechWAV()
 	at := min(len(speech)/2, 65536)
-	c.send(rawFrame(0x02, mask, 0, append([]byte("p"), speech[:at]...)), rawFrame(0x80, mask, 0, speech[at:]), text("e"))
+	c.send(wstest.Raw(0x02, mask, 0, append([]byte("p"), speech[:at]...)), wstest.Raw(0x80, mask, 0, speech[at:]), wstest.RawText("e"))
 	if all := events(c); all[len(all)-1] != "e" || len(all) < 10 {
 		t.Errorf("in pieces: told %q", all)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/stream"
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 // endless is a connection that yields the same bytes over and over.
@@ -36,12 +37,12 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	long := string(make([]byte, 4096))
 	for name, loop := range map[string][]byte{
 		"audio":            audio(long),
-		"masked audio":     rawFrame(0x82, mask, 0, []byte("p"+long)),
+		"masked audio":     wstest.Raw(0x82, mask, 0, []byte("p"+long)),
 		"small audio":      audio("x"),
 		"large audio":      audio(string(make([]byte, 200_000))),
-		"audio and Pings":  slices.Concat(audio(long), rawFrame(0x89, mask, 0, []byte("x"))),
-		"audio in pieces":  slices.Concat(rawFrame(0x02, mask, 0, []byte("p"+long)), rawFrame(0x00, mask, 0, []byte(long)), rawFrame(0x80, mask, 0, []byte(long))),
-		"an odd 4097 read": rawFrame(0x82, nil, 64, []byte("p"+long)),
+		"audio and Pings":  slices.Concat(audio(long), wstest.Raw(0x89, mask, 0, []byte("x"))),
+		"audio in pieces":  slices.Concat(wstest.Raw(0x02, mask, 0, []byte("p"+long)), wstest.Raw(0x00, mask, 0, []byte(long)), wstest.Raw(0x80, mask, 0, []byte(long))),
+		"an odd 4097 read": wstest.Raw(0x82, nil, 64, []byte("p"+long)),
 	} {
 		e := &endless{loop: loop}
 		e.in = [][]byte{startFrame}
@@ -60,7 +61,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(500, read); n >= 1 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
-		answers := slices.Concat(text("S 100"), text(`U {"text":"no key here"}`), rawFrame(0x8A, nil, 0, []byte("x")))
+		answers := slices.Concat(wstest.RawText("S 100"), wstest.RawText(`U {"text":"no key here"}`), wstest.Raw(0x8A, nil, 0, []byte("x")))
 		cut := answers[:20]
 		if n := testing.AllocsPerRun(500, func() {
 			for _, piece := range [][]byte{answers, cut, answers[len(cut):]} {
@@ -78,6 +79,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 // TestFullReadsStayFull holds that small frames come out as many at a time as
 // they came in.
 func TestFullReadsStayFull(t *testing.T) {
+	t.Parallel()
 	e := &endless{loop: audio(string(make([]byte, 4096)))}
 	e.in = [][]byte{startFrame}
 	r := &rig{t: t}
@@ -104,12 +106,12 @@ func BenchmarkGuard_Saturated(b *testing.B) {
 	for _, size := range []int{320, 4096, 60_000} {
 		for _, kind := range []string{"bare", "guarded"} {
 			b.Run(fmt.Sprint(kind, "/", size), func(b *testing.B) {
-				client, inner := socketPair(b)
-				proxy, backend := socketPair(b)
-				frame := rawFrame(0x82, mask, 0, append([]byte("p"), make([]byte, size)...))
+				client, inner := wstest.Pair(b)
+				proxy, backend := wstest.Pair(b)
+				frame := wstest.Raw(0x82, mask, 0, append([]byte("p"), make([]byte, size)...))
 				batch := bytes.Repeat(frame, 1+(128<<10)/len(frame))
 				var src net.Conn = plain{inner}
-				start := rawFrame(0x81, nil, 0, []byte("s 16K -a-general authorization="+upstreamKey))
+				start := wstest.Raw(0x81, nil, 0, []byte("s 16K -a-general authorization="+upstreamKey))
 				if kind == "guarded" {
 					r := &rig{t: b}
 					src, _ = stream.New(r.config()).Wrap(inner, nil)
@@ -127,7 +129,7 @@ func BenchmarkGuard_Saturated(b *testing.B) {
 				}()
 				b.ReportAllocs()
 				b.SetBytes(int64(len(batch)))
-				want := int64(len(batch))*int64(b.N) + int64(len(rawFrame(0x81, nil, 0, []byte(startSent))))
+				want := int64(len(batch))*int64(b.N) + int64(len(wstest.Raw(0x81, nil, 0, []byte(startSent))))
 				buf := make([]byte, 256<<10)
 				b.ResetTimer()
 				for got := int64(0); got < want; {
@@ -148,7 +150,7 @@ func BenchmarkGuard_Saturated(b *testing.B) {
 func BenchmarkGuard_Read(b *testing.B) {
 	for _, size := range []int{320, 4096, 60_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			e := &endless{loop: rawFrame(0x82, mask, 0, append([]byte("p"), make([]byte, size)...))}
+			e := &endless{loop: wstest.Raw(0x82, mask, 0, append([]byte("p"), make([]byte, size)...))}
 			e.in = [][]byte{startFrame}
 			r := &rig{t: b}
 			conn, _ := stream.New(r.config()).Wrap(e, nil)
@@ -174,10 +176,10 @@ func BenchmarkGuard_Write(b *testing.B) {
 	if _, err := conn.Read(make([]byte, 100)); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := conn.Write(text("s")); err != nil {
+	if _, err := conn.Write(wstest.RawText("s")); err != nil {
 		b.Fatal(err)
 	}
-	answers := slices.Concat(text("S 100"), text(`U {"text":"no key here"}`))
+	answers := slices.Concat(wstest.RawText("S 100"), wstest.RawText(`U {"text":"no key here"}`))
 	b.SetBytes(int64(len(answers)))
 	for b.Loop() {
 		if _, err := conn.Write(answers); err != nil {

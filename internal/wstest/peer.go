@@ -1,0 +1,180 @@
+package wstest
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// deadline is how long a test may use a connection before reads and writes fail.
+const deadline = 60 * time.Second
+
+// Peer is one end of a WebSocket connection in a test.
+type Peer struct {
+	net.Conn
+	// Reader is what the peer reads from. Read a connection through Reader, and
+	// not through Conn: Reader may have bytes in its buffer.
+	Reader *bufio.Reader
+	// Masked has SendText and SendBinary mask their frames, as a client must by
+	// RFC 6455. The libraries of AmiVoice do not.
+	Masked bool
+	// Strict has the test fail for a frame that is a fragment, is masked, or has
+	// a length in a longer form than it needs.
+	Strict bool
+
+	t testing.TB
+}
+
+// NewPeer returns a peer on a connection, with a deadline of one minute for the
+// whole test.
+func NewPeer(t testing.TB, conn net.Conn) *Peer {
+	t.Helper()
+	if err := conn.SetDeadline(time.Now().Add(deadline)); err != nil {
+		t.Fatal(err)
+	}
+	return &Peer{Conn: conn, Reader: bufio.NewReader(conn), t: t}
+}
+
+// Pair returns the two ends of a TCP connection on the loopback interface. They
+// are closed when the test ends.
+func Pair(t testing.TB) (client, server *net.TCPConn) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = c.Close(), s.Close() })
+	return c.(*net.TCPConn), s.(*net.TCPConn)
+}
+
+// Send writes frames.
+func (p *Peer) Send(frames ...[]byte) {
+	p.t.Helper()
+	for _, f := range frames {
+		if _, err := p.Write(f); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// SendText writes a text message in one frame.
+func (p *Peer) SendText(s string) { p.t.Helper(); p.Send(p.raw(OpText, []byte(s))) }
+
+// SendBinary writes a binary message in one frame. It returns the error of the
+// write: a stream that is fed may end at any time.
+func (p *Peer) SendBinary(payload []byte) error {
+	_, err := p.Write(p.raw(OpBinary, payload))
+	return err
+}
+
+func (p *Peer) raw(opcode byte, payload []byte) []byte {
+	var mask []byte
+	if p.Masked {
+		mask = Mask()
+	}
+	return Raw(Fin|opcode, mask, 0, payload)
+}
+
+// ReadFrame reads the next frame.
+func (p *Peer) ReadFrame() (Frame, error) {
+	p.t.Helper()
+	f, shortest, err := readFrame(p.Reader)
+	if err == nil && p.Strict && (!f.Fin || f.Masked || !shortest) {
+		p.t.Fatalf("got %v, length in the shortest form: %t; want it final, unmasked and no longer than it needs", f, shortest)
+	}
+	return f, err
+}
+
+// Next reads the next frame. The test fails if there is none.
+func (p *Peer) Next() Frame {
+	p.t.Helper()
+	f, err := p.ReadFrame()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return f
+}
+
+// Want reads one frame for each of frames, and compares.
+func (p *Peer) Want(frames ...Frame) {
+	p.t.Helper()
+	for _, want := range frames {
+		if f, err := p.ReadFrame(); err != nil || f != want {
+			p.t.Fatalf("got %v, %v; want %v", f, err, want)
+		}
+	}
+}
+
+// WantText reads one text message for each of messages, and compares.
+func (p *Peer) WantText(messages ...string) {
+	p.t.Helper()
+	for _, message := range messages {
+		p.Want(Text(message))
+	}
+}
+
+// WantClose reads a Close frame with this code and any reason, and then the end
+// of the connection.
+func (p *Peer) WantClose(code uint16) {
+	p.t.Helper()
+	f := p.Next()
+	if f.Opcode != OpClose || len(f.Payload) < 2 || binary.BigEndian.Uint16([]byte(f.Payload)) != code {
+		p.t.Fatalf("got %v; want a Close of %d", f, code)
+	}
+	if rest, err := io.ReadAll(p.Reader); err != nil || len(rest) > 0 {
+		p.t.Fatalf("%q and error %v after the Close", rest, err)
+	}
+}
+
+// WantEnd reads the end of the connection, which may come after a Close frame.
+// It takes a reset for an end.
+func (p *Peer) WantEnd() {
+	p.t.Helper()
+	f, err := p.ReadFrame()
+	if err == nil && f.Opcode == OpClose {
+		f, err = p.ReadFrame()
+	}
+	if !Ended(err) {
+		p.t.Errorf("the connection goes on with %v, %v", f, err)
+	}
+}
+
+// Until reads text messages up to this one, and returns those before it.
+func (p *Peer) Until(message string) (before []string) {
+	p.t.Helper()
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			p.t.Fatalf("%v, after %q; want %q", err, before, message)
+		}
+		if f == Text(message) {
+			return before
+		}
+		if f.Opcode != OpText {
+			p.t.Fatalf("got %v, after %q; want the text %q", f, before, message)
+		}
+		before = append(before, f.Payload)
+	}
+}
+
+// Ended reports whether err says that the other side has closed or reset the
+// connection.
+func Ended(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(fmt.Sprint(err), "reset")
+}
