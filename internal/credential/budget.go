@@ -2,114 +2,97 @@ package credential
 
 import (
 	"net/http"
-
-	"github.com/speechgate/speechgate/policy"
 )
 
-// Budget bounds the memory that requests hold of which nobody knows yet whether they
-// have a valid key. The caller implements it.
+// Budget limits the memory of forms whose keys have not been checked yet. The caller of
+// ReadForm implements it.
 type Budget interface {
 	// Begin makes a reservation of zero bytes for the request that w answers.
 	Begin(w http.ResponseWriter) Reservation
 }
 
-// Reservation is what one request holds of a [Budget], in bytes.
+// Reservation is the memory that one request has of a [Budget].
 type Reservation interface {
-	// Reserve takes n bytes more, or reports false and takes none.
+	// Reserve takes n more bytes. It reports false, and takes nothing, if there is no room.
 	Reserve(n int) bool
 	// Release gives n bytes back.
 	Release(n int)
-	// Lost says why the budget has ended the reservation, and with it the reading of
-	// the request. It is empty while the reservation stands.
+	// Lost returns why the budget has ended the reservation, or "" if it has not. The
+	// reading of the request ends with the reservation.
 	Lost() string
 }
 
-// limited is the fault of a form for whose head there is no memory.
-func limited(detail string) *Fault {
-	return &Fault{Reason: policy.LimitReached, Detail: detail}
-}
-
-// errNoMemory is met when the budget has no room for a form's head.
+// errNoMemory is the fault of a form for which the budget has no room.
 var errNoMemory = limited("the forms of other requests hold all of max_heads")
 
-// hold is what a headReader has reserved for the memory that it has besides its chunk,
-// which costs no more than the connection does.
-type hold struct {
-	budget Budget // nil where nothing is counted
-	w      http.ResponseWriter
-	taken  Reservation
-	size   int
+// headMemory is the memory that a headReader has reserved. The first chunk needs no
+// reservation, because it takes no more memory than the connection does.
+type headMemory struct {
+	budget      Budget // nil if nothing is counted
+	w           http.ResponseWriter
+	reservation Reservation // nil until bytes are reserved
+	size        int
 }
 
-// streamCost is about what a request costs that waits for its body over HTTP/2 or 3: its
-// goroutine, its header and what Caddy keeps of it. Over HTTP/1 a connection has one
-// request at a time, and costs as much by itself.
+// streamCost is about the memory of a request that waits for its body over HTTP/2 or
+// HTTP/3: its goroutine, its header and what Caddy keeps of it. Over HTTP/1, a
+// connection has one request at a time, so the connections limit this memory.
 const streamCost = 32 << 10
 
-// admit reserves what the request costs besides its head.
-func (h *hold) admit(r *http.Request) error {
-	if h.budget == nil || r.ProtoMajor < 2 {
+// reserveForStream reserves streamCost for a request over HTTP/2 or HTTP/3.
+func (m *headMemory) reserveForStream(r *http.Request) error {
+	if m.budget == nil || r.ProtoMajor < 2 {
 		return nil
 	}
-	return h.grow(streamCost)
+	return m.reserve(streamCost)
 }
 
-// grow reserves n bytes more.
-func (h *hold) grow(n int) error {
-	if h.budget == nil {
+// reserve reserves n more bytes.
+func (m *headMemory) reserve(n int) error {
+	if m.budget == nil {
 		return nil
 	}
-	if h.taken == nil {
-		h.taken = h.budget.Begin(h.w)
+	if m.reservation == nil {
+		m.reservation = m.budget.Begin(m.w)
 	}
-	if !h.taken.Reserve(n) {
-		if err := h.lost(); err != nil {
+	if !m.reservation.Reserve(n) {
+		if err := m.lost(); err != nil {
 			return err
 		}
 		return errNoMemory
 	}
-	h.size += n
+	m.size += n
 	return nil
 }
 
-// lost is the fault of a reservation that the budget has ended; nil while it stands.
-func (h *hold) lost() error {
-	if h.taken == nil {
+// lost returns the fault of a reservation that the budget has ended, or nil.
+func (m *headMemory) lost() error {
+	if m.reservation == nil {
 		return nil
 	}
-	if why := h.taken.Lost(); why != "" {
+	if why := m.reservation.Lost(); why != "" {
 		return limited(why)
 	}
 	return nil
 }
 
 // release gives back what is reserved.
-func (h *hold) release() {
-	if h.size > 0 {
-		h.taken.Release(h.size)
-		h.size = 0
+func (m *headMemory) release() {
+	if m.size > 0 {
+		m.reservation.Release(m.size)
+		m.size = 0
 	}
 }
 
 // ReleaseBudget gives back what ReadForm has reserved. The head of the form stays in
-// memory until it has gone upstream. ReleaseBudget must be called however the request ends. It
-// reports whether the budget had ended the reservation before.
+// memory until it has been sent to the backend. The caller must call ReleaseBudget
+// however the request ends; further calls do nothing. It reports whether the budget had
+// ended the reservation.
 func (f *Found) ReleaseBudget() (lost bool) {
 	if f.form == nil {
 		return false
 	}
-	h := &f.form.head.hold
-	h.release()
-	return h.lost() != nil
-}
-
-// DiscardForm forgets the head of the form, of a request that is refused. r's body then gives
-// what comes behind the head.
-func (f *Found) DiscardForm(r *http.Request) {
-	if f.form == nil {
-		return
-	}
-	f.form.copies = nil
-	f.form.body.drop()
-	r.Body = f.form.body.ReadCloser
+	m := &f.form.head.memory
+	m.release()
+	return m.lost() != nil
 }

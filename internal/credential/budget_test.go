@@ -202,7 +202,7 @@ func TestBuffersHaveTheSizeThatIsAskedFor(t *testing.T) {
 	var pools bufferPools
 	for _, size := range []int{8 << 10, 64 << 10, 1 << 20, 16 << 20, 5000, 4096, 1 << 30} {
 		if size > 16<<20 {
-			if pools.of(size) != nil {
+			if pools.pool(size) != nil {
 				t.Errorf("buffers of %d bytes are kept", size)
 			}
 			continue

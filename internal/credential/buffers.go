@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// bufferPools keep the buffers that long heads have outgrown or left, for others. Without
-// them the garbage of heads that grow would take more memory than the heads themselves.
+// bufferPools keep the buffers of large heads for other heads. Without them, the garbage
+// of heads that grow would take more memory than the heads.
 type bufferPools [13]sync.Pool // by how often headChunk is doubled: up to 16 MiB, the largest max_head
 
 var largeBuffers bufferPools
 
-// of is the pool of a size, which is twice, four times … as much as headChunk; nil where
-// there is none.
-func (p *bufferPools) of(size int) *sync.Pool {
+// pool returns the pool of buffers of this size, or nil if there is none. The sizes are
+// 2, 4, 8 … times headChunk.
+func (p *bufferPools) pool(size int) *sync.Pool {
 	class := bits.Len(uint(size)/headChunk) - 1
 	if class < 1 || class >= len(p) || size != headChunk<<class {
 		return nil
@@ -21,9 +21,9 @@ func (p *bufferPools) of(size int) *sync.Pool {
 	return &p[class]
 }
 
-// get returns an empty buffer of that capacity.
+// get returns an empty buffer of this capacity.
 func (p *bufferPools) get(size int) []byte {
-	if pool := p.of(size); pool != nil {
+	if pool := p.pool(size); pool != nil {
 		if buf, ok := pool.Get().(*[]byte); ok {
 			return (*buf)[:0]
 		}
@@ -31,10 +31,10 @@ func (p *bufferPools) get(size int) []byte {
 	return make([]byte, 0, size)
 }
 
-// put gives a buffer back, which nobody may look at any more.
+// put gives back a buffer, which must not be used any more.
 func (p *bufferPools) put(buf []byte) {
-	if pool := p.of(cap(buf)); pool != nil {
-		kept := buf // on the heap, as buf need not be
+	if pool := p.pool(cap(buf)); pool != nil {
+		kept := buf // a copy that escapes to the heap, so that buf does not
 		pool.Put(&kept)
 	}
 }

@@ -1,7 +1,6 @@
 package credential
 
 import (
-	"crypto/subtle"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -9,25 +8,28 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// A text command of live recognition is a word and tokens, each after a single
-// space. A token that is name="value" goes up to the quotation mark that is not
-// doubled, any other up to the next space. Nothing is percent-encoded. This is
-// the grammar of AmiVoice's command s.
+// The locator for text commands on a WebSocket.
+//
+// A command is a word, followed by tokens. A single space is before each token. A token
+// name="value" ends at the first quotation mark that is not doubled. Any other token ends
+// at the next space. Nothing is percent-encoded. This is the grammar of AmiVoice's
+// command s.
 
-// Command is a text command and the one key in it.
+// Command is a text command with one key in it.
 type Command struct {
-	text   string
-	token  span // of the key: its name=value
-	value  span // what follows its "=", quotation marks included
-	secret string
+	text  string
+	token span // the token with the key: name=value
+	value span // the value, with its quotation marks
+	key   string
 }
 
-// ScanCommand finds the key in a command that begins with word: the value of
-// the token with this name. The reason of a fault is CredentialMissing where
-// there is no key or an empty one, CredentialAmbiguous where there are two, be
-// they alike or not, RequestMalformed where the grammar is broken, or another parser
-// could find another key, and CredentialMalformed where the key is mistyped. A name in
-// a quoted value is no key.
+// ScanCommand finds the key in a command that begins with word. The key is the value of
+// the token that is called name. A name within a quoted value does not count.
+//
+// The reason of a fault is CredentialMissing if there is no key, or an empty one;
+// CredentialAmbiguous if there are two, even if they are the same; CredentialMalformed if
+// the text of the key is wrong; and RequestMalformed if the grammar is broken, or if
+// another parser could find another key.
 func ScanCommand(text, word, name string) (Command, *Fault) {
 	c := Command{text: text}
 	if fault := checkCommandText(text); fault != nil {
@@ -37,7 +39,7 @@ func ScanCommand(text, word, name string) (Command, *Fault) {
 		return Command{}, malformed("a command that does not begin with the word " + word)
 	}
 	keys := 0
-	var quotes strings.Builder // the quoted values
+	var quotedValues strings.Builder
 	for at := len(word); at < len(text); {
 		token, value, fault := nextToken(text, at+1)
 		if fault != nil {
@@ -45,31 +47,30 @@ func ScanCommand(text, word, name string) (Command, *Fault) {
 		}
 		at = token.to
 		if strings.HasPrefix(value.of(text), `"`) {
-			quotes.WriteString(value.of(text) + " ")
+			quotedValues.WriteString(value.of(text) + " ")
 		}
-		key, fault := classifyToken(text, token, value, name)
+		isKey, fault := classifyToken(text, token, value, name)
 		switch {
 		case fault != nil:
 			return Command{}, fault
-		case !key:
+		case !isKey:
 			continue
 		}
-		secret := strings.Trim(value.of(text), `"`)
+		key := strings.Trim(value.of(text), `"`)
 		if keys > 0 {
-			detail := "the pair " + name + " twice"
-			if subtle.ConstantTimeCompare([]byte(secret), []byte(c.secret)) != 1 {
-				detail = "two keys that differ"
+			if !sameKey(key, c.key) {
+				return Command{}, errTwoKeys
 			}
-			return Command{}, &Fault{Reason: policy.CredentialAmbiguous, Detail: detail}
+			return Command{}, &Fault{Reason: policy.CredentialAmbiguous, Detail: "the pair " + name + " twice"}
 		}
 		keys++
-		c.token, c.value, c.secret = token, value, secret
+		c.token, c.value, c.key = token, value, key
 	}
-	if strings.Contains(quotes.String(), `\"`) && holdsPair(quotes.String(), name) {
-		// Where a backslash escapes a quotation mark, quoted values end elsewhere.
+	if strings.Contains(quotedValues.String(), `\"`) && hasPair(quotedValues.String(), name) {
+		// For a parser in which a backslash escapes a quotation mark, the values end elsewhere.
 		return Command{}, malformed("the pair " + name + " in a quoted value, beside a backslash before a quotation mark")
 	}
-	if c.secret == "" {
+	if c.key == "" {
 		return Command{}, &Fault{Reason: policy.CredentialMissing, Detail: "the command has no pair " + name + ", or an empty one"}
 	}
 	if err := policy.CheckSecret(c.Key()); err != nil {
@@ -78,24 +79,24 @@ func ScanCommand(text, word, name string) (Command, *Fault) {
 	return c, nil
 }
 
-// Key is the key, without quotation marks.
-func (c *Command) Key() policy.Secret { return policy.NewSecret(c.secret) }
+// Key returns the key, without quotation marks.
+func (c *Command) Key() policy.Secret { return policy.NewSecret(c.key) }
 
-// Rewrite returns the command with the client's key replaced by what up says;
-// removed, it takes one space along. The rest stays as it is, byte for byte.
+// Rewrite returns the command after it has done with the client's key what up says. A key
+// that is removed takes one space with it. All other bytes stay as they are.
 func (c *Command) Rewrite(up Upstream) string {
 	switch up.Mode {
 	case Pass:
 		return c.text
 	case Replace:
-		return c.text[:c.value.from] + quotePair(up.Key) + c.text[c.value.to:]
+		return c.text[:c.value.from] + commandValue(up.Key) + c.text[c.value.to:]
 	case Drop:
 	}
 	return c.text[:c.token.from-1] + c.text[c.token.to:]
 }
 
-// quotePair writes a key as the value of a pair. Most need no quotation marks.
-func quotePair(key policy.Secret) string {
+// commandValue writes a key as the value of a token. Most keys need no quotation marks.
+func commandValue(key policy.Secret) string {
 	text := key.Reveal()
 	if !strings.Contains(text, `"`) {
 		return text
@@ -113,9 +114,9 @@ func checkCommandText(text string) *Fault {
 	return nil
 }
 
-// nextToken reads the token that starts at from, and where the value after its
-// "=" is; the value is empty at the token's end if there is no "=". Only the
-// last token may be empty, as after a space at the command's end.
+// nextToken reads the token that starts at from. value is what follows the first "=" of
+// the token, and empty if there is no "=". Only the last token may be empty, after a
+// space at the end of the command.
 func nextToken(text string, from int) (token, value span, fault *Fault) {
 	rest := text[from:]
 	end := strings.IndexByte(rest, ' ')
@@ -143,7 +144,7 @@ func nextToken(text string, from int) (token, value span, fault *Fault) {
 		if !strings.HasPrefix(text[to:], `"`) {
 			break
 		}
-		to++ // a doubled one stands for itself
+		to++ // a doubled quotation mark is one in the value
 	}
 	if to < len(text) && text[to] != ' ' {
 		return span{}, span{}, malformed("text after a closing quotation mark in a command, where a space or the end should be")
@@ -151,43 +152,43 @@ func nextToken(text string, from int) (token, value span, fault *Fault) {
 	return span{from, to}, span{start, to}, nil
 }
 
-// classifyToken says whether a token is the key. It refuses one in which other
-// parsers could find a key that is not there, or another one, or none.
-func classifyToken(text string, token, value span, name string) (key bool, fault *Fault) {
+// classifyToken reports whether a token is the key. It refuses a token in which another
+// parser could find a key that is not there, find another key, or miss the key.
+func classifyToken(text string, token, value span, name string) (isKey bool, fault *Fault) {
 	whole, written := token.of(text), value.of(text)
 	quoted := strings.HasPrefix(written, `"`)
-	open := whole // what is not within quotation marks
+	unquoted := whole // what is not within the quotation marks
 	if quoted {
-		open = text[token.from:value.from]
+		unquoted = text[token.from:value.from]
 	}
-	if strings.Count(open, `"`)%2 != 0 {
-		// Those who take a quotation mark anywhere for the start of a quoted
-		// text would read on beyond the token.
+	if strings.Count(unquoted, `"`)%2 != 0 {
+		// A parser in which a quotation mark opens a quoted text anywhere would read past
+		// the end of the token.
 		return false, malformed("a quotation mark in a token that is not closed before its end")
 	}
 	if !strings.HasPrefix(whole, name+"=") {
-		if len(open) < len(name) {
+		if len(unquoted) < len(name) {
 			return false, nil
 		}
-		if holdsPair(open, name) || sameName(open, name) {
-			return false, errHidden
+		if hasPair(unquoted, name) || sameName(unquoted, name) {
+			return false, errHiddenPair
 		}
 		return false, nil
 	}
-	secret := written
+	key := written
 	if quoted {
-		secret = written[1 : len(written)-1]
+		key = written[1 : len(written)-1]
 	}
 	switch {
-	case strings.Contains(secret, `"`):
+	case strings.Contains(key, `"`):
 		return false, malformed("a quotation mark in the value of the pair " + name)
-	case decodeLax(secret) != secret:
+	case decodePercent(key) != key:
 		return false, malformed("a percent-escape in the value of the pair " + name + ", where nothing is escaped")
-	case holdsPair(secret, name):
-		return false, errHidden
+	case hasPair(key, name):
+		return false, errHiddenPair
 	}
 	return true, nil
 }
 
-// errHidden is a key where only some parsers find it.
-var errHidden = malformed("the pair of the key is spelled in another way, or hidden")
+// errHiddenPair is the fault of a key that only some parsers find.
+var errHiddenPair = malformed("the pair of the key is spelled in another way, or hidden")

@@ -67,7 +67,7 @@ func shellTokens(text string) (tokens []string) {
 func keysIn(tokens []string) (keys []string) {
 	for _, token := range tokens {
 		name, value, ok := strings.Cut(token, "=")
-		if name = strings.ToLower(decodeLax(name)); ok && strings.TrimSpace(name) == "authorization" {
+		if name = strings.ToLower(decodePercent(name)); ok && strings.TrimSpace(name) == "authorization" {
 			keys = append(keys, value)
 		}
 		if strings.HasPrefix(name, "authorization=") {

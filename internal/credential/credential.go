@@ -1,190 +1,156 @@
-// Package credential finds the API key in a request and swaps it for the
-// backend's, without parsing or holding the audio that follows.
+// Package credential finds the API key in a request and rewrites the request for the
+// backend. The client's key is replaced with the upstream key, removed, or left as it is.
 //
-// The package edits requests as text, byte for byte: it never decodes a query and
-// encodes it again, and it reads a multipart body up to the part that holds the audio
-// and no further. It refuses a request in which two parsers could find different keys,
-// because the backend has another parser than the gate. It refuses nothing else: real
-// clients write file names, labels and line breaks in many ways.
+// # Where a key can be
 //
-// The order of calls is [Scan], then [Found.ReadForm] if [Found.NeedsForm] says so,
-// then [Found.Key] or [Found.UncheckedKey], then [Found.Rewrite].
+// The dialect lists the places in which clients of its API put their keys. Each kind of
+// place has a locator: one file, with a function that scans and a function that rewrites.
+//
+//	header.go   a header field, with or without a scheme such as Bearer
+//	query.go    a parameter of the query
+//	part.go     a part of a multipart/form-data body, before the audio
+//	command.go  a text command on a WebSocket
+//
+// The value of a parameter or a part is either the key, or a list of name=value pairs,
+// one of which is the key (subkey.go).
+//
+// An operation reads its key from some of the places ([dialect.Route].Keys). A key in any
+// other place authenticates nothing. Such a key is still compared with the others, and
+// it is always removed.
+//
+// # One key
+//
+// A request may have its key in several places, or several times in one place. Two keys
+// are the same if all their bytes are equal after decoding: percent-escapes and plus
+// signs in a query, percent-escapes in a pair. An empty value is no key. Two keys that
+// differ are refused as CredentialAmbiguous. A command may have its key only once.
+//
+// # What is refused
+//
+// The backend has another parser than the gateway. The package therefore refuses, as
+// RequestMalformed, a request in which two parsers could find different keys:
+//   - a name that only some parsers take for the name of a key, such as "U", "%75" or
+//     "u[]" (lenient.go)
+//   - name=value pairs and commands that can be split in two ways (subkey.go, command.go)
+//   - a form whose boundary, parts or names can be read in two ways (contenttype.go,
+//     headreader.go, partheader.go, partname.go)
+//   - a form or JSON under a label that the API does not read (contenttype.go)
+//
+// The package refuses nothing else, because real clients write file names, labels and
+// line breaks in many ways.
+//
+// # The order of calls
+//
+//  1. [Scan] reads the header and the query.
+//  2. [Found.ReadForm] reads the head of the body, which is everything before the audio.
+//     Call it if [Found.NeedsForm] reports true. It needs a limit and a memory budget.
+//     Call [Found.ReleaseBudget] when the key has been checked.
+//  3. [Found.Key] or [Found.UncheckedKey] returns the key, or why there is none. Both can
+//     be called before ReadForm too, to refuse a bad key before the body is read.
+//  4. [Found.Rewrite] changes the request.
+//
+// A command on a WebSocket has the same steps in small: [ScanCommand], [Command.Key],
+// [Command.Rewrite].
+//
+// The package changes requests as text, byte for byte. It does not decode a query to
+// encode it again, and it reads a multipart body up to the audio and no further.
+// [MaskURI] and [Redactor] hide keys in logs and in answers.
 package credential
 
 import (
-	"crypto/subtle"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Fault says why the key of a request cannot be judged. Its Reason is
-// RequestMalformed where the request cannot be read, CredentialMalformed where the
-// text of the key is wrong, CredentialAmbiguous for two keys that differ, and
-// CredentialMissing where there is none. Detail is for the operator's log and quotes
-// nothing of the request.
-type Fault struct { //nolint:errname // a fault of the request, which is judged as one
-	Reason policy.Reason
-	Detail string
-}
-
-// Error implements error.
-func (f *Fault) Error() string { return f.Reason.String() + ": " + f.Detail }
-
-// malformed is the fault of a request that cannot be read, whatever its key.
-func malformed(detail string) *Fault {
-	return &Fault{Reason: policy.RequestMalformed, Detail: detail}
-}
-
-// Found is what has been found in one request so far.
+// Found is what Scan and ReadForm have found in one request.
 type Found struct {
-	places []dialect.Place // every place of the API
-	read   []dialect.Place // where this operation's key authenticates
-	audio  string          // the part that ends the head of a form
-	listed bool            // whether the operation is one of the API's
+	places    []dialect.Place // every place of the API
+	read      []dialect.Place // the places from which the operation reads its key
+	audioPart string          // the name of the part with the audio; empty if no body has a key
+	isRoute   bool            // the operation is one of the API's routes
 
-	secret    string         // the one credential
-	readable  bool           // a copy of it is where the operation reads it
-	elsewhere *dialect.Place // where another copy is, if there is one
-	fault     *Fault         // the first that was met; none may be forgiven later
-	foreign   *dialect.Place // a header whose value has another scheme than the place has; nil for none
+	key           string         // the key; empty if there is none
+	authenticates bool           // the key is in one of the read places
+	unreadPlace   *dialect.Place // another place that has the key; nil if there is none
+	otherScheme   *dialect.Place // a header field whose value has another scheme; nil if there is none
+	fault         *Fault         // the first fault; nil if there is none
 
-	query   copyOf   // the first copy in the query; without a place where there is none
-	queries []copyOf // those that follow it, of which hardly any request has one
-	form    *form    // the head of the body, once read
+	inQuery     occurrence   // the first occurrence in the query; its place is nil if there is none
+	moreInQuery []occurrence // further occurrences, which few requests have
+	form        *form        // nil until ReadForm
 
-	body     bodyKind
-	boundary string
-	shortest string // what some parser takes for the boundary at least; see tokenPrefix
-	quoted   bool   // whether the boundary goes upstream in quotation marks
-	label    string // the Content-Type that goes upstream; empty for the client's
+	body             bodyKind
+	boundary         string
+	shortestBoundary string // see tokenPrefix
+	quotesBoundary   bool   // the boundary is in quotation marks in contentType
+	contentType      string // the Content-Type for the backend; empty to keep the client's
 }
 
-// copyOf is one copy of the credential in a text.
-type copyOf struct {
-	place *dialect.Place
-	whole span // what goes when the copy is removed: a parameter or a part
-	value span // the parameter's or part's value
-	// length is the value of the part's own Content-Length, if it has one.
-	length span
-}
-
-type span struct{ from, to int }
-
-func (s span) of(text string) string { return text[s.from:s.to] }
-
-// Find looks through the header and the query of r for keys in the API's
-// places. The places in route.Keys are those that authenticate; a nil route
-// stands for an operation that reads its key from any place.
+// Scan looks for keys in the header and the query of r, in the places of the API. The
+// places in route.Keys authenticate the operation. Without a route, all places do.
 func Scan(r *http.Request, api *dialect.API, route *dialect.Route) (f Found) {
-	f.places, f.read, f.audio = api.Places, api.Places, api.Audio
+	f.places, f.read, f.audioPart = api.Places, api.Places, api.Audio
 	if route != nil {
-		f.read, f.listed = route.Keys, true
+		f.read, f.isRoute = route.Keys, true
 	}
-	f.findInHeader(r.Header)
-	f.findInQuery(r.URL.RawQuery)
+	f.scanHeader(r.Header)
+	f.scanQuery(r.URL.RawQuery)
 	f.classifyBody(r)
 	return f
 }
 
-// Key returns the one key that the request has where its operation reads
-// it, or why there is none to judge.
+// NeedsForm reports whether ReadForm has to be called: the body can have a key in it, or
+// can be something else than its Content-Type says.
+func (f *Found) NeedsForm() bool {
+	return f.fault == nil && f.body != bodyRaw && f.audioPart != ""
+}
+
+// FormMayHoldKey reports whether ReadForm can find a key in the body.
+func (f *Found) FormMayHoldKey() bool { return f.fault == nil && f.body == bodyForm }
+
+// Key returns the key of the request, or the reason why there is no key to look up. The
+// characters and the checksum of the key have been checked with [policy.CheckSecret].
 func (f *Found) Key() (policy.Secret, *Fault) {
-	secret, fault := f.UncheckedKey()
+	key, fault := f.UncheckedKey()
 	if fault == nil {
-		if err := policy.CheckSecret(secret); err != nil {
+		if err := policy.CheckSecret(key); err != nil {
 			return policy.Secret{}, MalformedKey(err)
 		}
 	}
-	return secret, fault
+	return key, fault
 }
 
-// UncheckedKey is [Found.Key] for those who hold the key against
-// [policy.CheckSecret] themselves, unless they know it. The secret is f's own: it is
-// good for as long as nothing more is found.
+// UncheckedKey is Key without [policy.CheckSecret]. It is for a caller that first looks
+// for the key in a cache: a key in the cache has been checked before. The key shares the
+// memory of f and is valid until ReadForm is called.
 func (f *Found) UncheckedKey() (policy.Secret, *Fault) {
 	switch {
 	case f.fault != nil:
 		return policy.Secret{}, f.fault
-	case f.foreign != nil:
+	case f.otherScheme != nil:
 		return policy.Secret{}, &Fault{
 			Reason: policy.CredentialMalformed,
-			Detail: "the header " + f.foreign.Name + " has another scheme than " + f.foreign.Scheme,
+			Detail: "the header " + f.otherScheme.Name + " has another scheme than " + f.otherScheme.Scheme,
 		}
-	case !f.readable:
+	case !f.authenticates:
 		return policy.Secret{}, f.missing()
 	}
-	return policy.SecretIn(&f.secret), nil
+	return policy.SecretIn(&f.key), nil
 }
 
-// MalformedKey is the fault of a key for which [policy.CheckSecret] has this error.
-func MalformedKey(err error) *Fault {
-	return &Fault{Reason: policy.CredentialMalformed, Detail: "the key " + err.Error()}
-}
-
-// NeedsForm reports whether the body has to be looked at: it may hold a key, or
-// be another thing than it is labelled.
-func (f *Found) NeedsForm() bool {
-	return f.fault == nil && f.body != bodyRaw && f.audio != ""
-}
-
-// FormMayHoldKey reports whether a key can yet be found in the body.
-func (f *Found) FormMayHoldKey() bool { return f.fault == nil && f.body == bodyForm }
-
-// add takes in the text found at a place. An empty one is none.
-func (f *Found) add(place *dialect.Place, text string) bool {
-	if text == "" {
-		return false
+// Rewrite does with every occurrence of the client's key in r what up says. It changes
+// the header, URL.RawQuery, the body and their lengths in place. In every mode, the body
+// gets a Content-Type under which no parser finds another key in it.
+//
+// r is the request that Scan and ReadForm got. Call Rewrite only if Key or UncheckedKey
+// returned no fault.
+func (f *Found) Rewrite(r *http.Request, up Upstream) {
+	f.rewriteHeader(r.Header, up)
+	f.rewriteQuery(r.URL, up)
+	f.rewriteForm(r, up)
+	if f.contentType != "" && r.ContentLength != 0 {
+		r.Header.Set("Content-Type", f.contentType)
 	}
-	if f.secret != "" && subtle.ConstantTimeCompare([]byte(f.secret), []byte(text)) != 1 {
-		f.fail(&Fault{Reason: policy.CredentialAmbiguous, Detail: "two keys that differ"})
-	}
-	f.secret = text
-	if f.reads(place) {
-		f.readable = true
-	} else {
-		f.elsewhere = place
-	}
-	return true
-}
-
-func (f *Found) reads(place *dialect.Place) bool { return slices.Contains(f.read, *place) }
-
-func (f *Found) fail(fault *Fault) {
-	if f.fault == nil {
-		f.fault = fault
-	}
-}
-
-func (f *Found) findInHeader(header http.Header) {
-	for i := range f.places {
-		place := &f.places[i]
-		if place.Location != dialect.Header {
-			continue
-		}
-		for _, value := range header[place.Name] {
-			text, known := afterScheme(value, place.Scheme)
-			if !known && strings.Contains(text, " ") {
-				f.foreign = place
-			}
-			f.add(place, text)
-		}
-	}
-}
-
-// afterScheme is the key in a header's value. A value of another scheme is a
-// credential too, if not one that any operation knows, and stays whole.
-func afterScheme(value, scheme string) (key string, known bool) {
-	if scheme == "" {
-		return value, true
-	}
-	if len(value) >= len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
-		if rest := value[len(scheme):]; rest == "" || rest[0] == ' ' {
-			return strings.TrimLeft(rest, " "), true
-		}
-	}
-	return value, false
 }

@@ -8,24 +8,24 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Masked stands in logs where a credential was.
+// Masked replaces a credential in logs.
 const Masked = "REDACTED"
 
-// MaskURI masks every place of a URI where one of the places can hold a key,
-// and every secret of this gateway's own. It is for logs: it takes a broken
-// URI as well, and rather masks too much than too little.
+// MaskURI masks every value of a URI that can be a key, in one of the places, and every
+// secret that a gateway of this project makes. It is for logs. It accepts a broken URI,
+// and if in doubt it masks.
 func MaskURI(uri string, places []dialect.Place) string {
 	if strings.IndexByte(uri, '=') < 0 && strings.IndexByte(uri, '%') < 0 && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
-		return uri // the path of a poll, for one
+		return uri // such as the path of a poll
 	}
-	var room [256]byte
-	out := room[:0]
+	var array [256]byte
+	out := array[:0]
 	rest, more := uri, true
 	for more {
 		var segment string
 		segment, rest, more = strings.Cut(rest, "&")
-		if end := keyIn(segment, places); end >= 0 {
-			out = append(append(out, segment[:end]...), Masked...)
+		if start := keyStart(segment, places); start >= 0 {
+			out = append(append(out, segment[:start]...), Masked...)
 		} else {
 			out = append(out, segment...)
 		}
@@ -33,26 +33,25 @@ func MaskURI(uri string, places []dialect.Place) string {
 			out = append(out, '&')
 		}
 	}
-	return maskOurs(string(out))
+	return maskOwnSecrets(string(out))
 }
 
-// keyIn is where in a segment the first value begins that can be a key, or -1.
-// All that follows is masked: a key may itself hold what separates parameters
-// elsewhere.
-func keyIn(segment string, places []dialect.Place) int {
-	name, done := 0, -1 // where the current name begins, and that of the last value
-	pairs := mentions{text: segment}
+// keyStart returns where in a segment the first value starts that can be a key, or -1.
+// The whole rest of the segment is masked, because a key can have separators in it.
+func keyStart(segment string, places []dialect.Place) int {
+	name, done := 0, -1 // the start of the current name, and of the last name that has a value
+	pairs := pairMemo{text: segment}
 	for i := 0; i < len(segment); {
-		if !maySeparate[segment[i]] {
+		if !startsSeparator[segment[i]] {
 			i++
 			continue
 		}
-		mark, n := separator(segment[i:])
+		kind, n := readSeparator(segment[i:])
 		switch {
-		case mark == beginsName:
+		case kind == beforeName:
 			name = i + n
-		case mark == endsName && name != done: // what follows the first "=" is a value
-			if holdsKey(segment[name:i], &pairs, places) {
+		case kind == afterName && name != done: // a second "=" is part of the value
+			if canHoldKey(segment[name:i], &pairs, places) {
 				return i + n
 			}
 			done = name
@@ -62,68 +61,70 @@ func keyIn(segment string, places []dialect.Place) int {
 	return -1
 }
 
-// mark is what a separator does, for one parser or another.
-type mark uint8
+// separatorKind says what a separator is for some parser.
+type separatorKind uint8
 
 const (
-	noMark     mark = iota
-	beginsName      // behind it a parameter's name can begin: ? ; # &
-	endsName        // in front of it the name ends, if a value follows: =
+	noSeparator separatorKind = iota
+	beforeName                // a parameter can start after it: ? ; # &
+	afterName                 // the name ends before it, and a value follows: =
 )
 
-// maySeparate has the bytes with which a separator can begin.
-var maySeparate = [256]bool{'%': true, '?': true, ';': true, '#': true, '=': true}
+// startsSeparator has the bytes with which a separator, escaped or not, can start.
+var startsSeparator = [256]bool{'%': true, '?': true, ';': true, '#': true, '=': true}
 
-// separator reads the separator, escaped or not, that text begins with.
-func separator(text string) (m mark, n int) {
+// readSeparator reads the separator, escaped or not, at the start of text. n is its
+// length.
+func readSeparator(text string) (kind separatorKind, n int) {
 	c, n := text[0], 1
 	if c == '%' && len(text) >= 3 {
 		high, low := text[1], text[2]
 		switch {
 		case high == '3' && low|0x20 == 'f', high == '3' && low|0x20 == 'b', high == '2' && (low == '3' || low == '6'):
-			return beginsName, 3
+			return beforeName, 3
 		case high == '3' && low|0x20 == 'd':
-			return endsName, 3
+			return afterName, 3
 		}
 	}
 	switch c {
 	case '?', ';', '#':
-		return beginsName, n
+		return beforeName, n
 	case '=':
-		return endsName, n
+		return afterName, n
 	}
-	return noMark, 1
+	return noSeparator, 1
 }
 
-// holdsKey reports whether a parameter of this name can hold a key, in one of
-// the places or misplaced. A parameter of pairs can if the segment mentions the pair.
-func holdsKey(name string, pairs *mentions, places []dialect.Place) bool {
+// canHoldKey reports whether the value of a parameter can be a key, in one of the places
+// or put in the query by mistake. A place with a sub-key can hold one only if the segment
+// mentions the sub-key.
+func canHoldKey(name string, pairs *pairMemo, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
 		if p.SubKey == "" {
 			return sameName(name, p.Name)
 		}
 		return sameName(name, p.SubKey) ||
-			sameName(name, p.Name) && pairs.of(p.SubKey)
+			sameName(name, p.Name) && pairs.mention(p.SubKey)
 	})
 }
 
-// mentions remembers whether a text mentions a pair, since it is asked at each of the
-// text's names.
-type mentions struct {
-	text, pair string // pair is the one that was asked for last
+// pairMemo remembers whether a text mentions a pair, because the same question comes for
+// each name in the text.
+type pairMemo struct {
+	text, name string // name is the pair of the last question
 	found      bool
 }
 
-func (m *mentions) of(pair string) bool {
-	if m.pair != pair {
-		withValue, bare := countPairs(m.text, pair)
-		m.pair, m.found = pair, withValue+bare > 0
+func (m *pairMemo) mention(name string) bool {
+	if m.name != name {
+		withValue, bare := countPairs(m.text, name)
+		m.name, m.found = name, withValue+bare > 0
 	}
 	return m.found
 }
 
-// maskOurs masks the secrets that this gateway makes, wherever they stand.
-func maskOurs(text string) string {
+// maskOwnSecrets masks the secrets that this project makes, wherever they are in a text.
+func maskOwnSecrets(text string) string {
 	var out strings.Builder
 	done := 0
 	for i := 0; i < len(text); {
@@ -132,7 +133,7 @@ func maskOurs(text string) string {
 			break
 		}
 		i += next
-		n := ourSecret(text[i:])
+		n := ownSecretLen(text[i:])
 		if n == 0 {
 			i++
 			continue
@@ -149,9 +150,9 @@ func maskOurs(text string) string {
 	return out.String()
 }
 
-// ourSecret is the length of a secret of ours that text begins with, whole or
-// not and with its underscore escaped or not; 0 where there is none.
-func ourSecret(text string) int {
+// ownSecretLen returns the length of the secret of this project at the start of text, or
+// 0 if there is none. The secret may be cut short, and its underscore may be escaped.
+func ownSecretLen(text string) int {
 	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
 		word, _ := strings.CutSuffix(prefix, "_")
 		rest, ok := strings.CutPrefix(text, word)

@@ -61,7 +61,7 @@ func maskSegment(segment string, places []dialect.Place) string {
 	if len(ends) == 0 {
 		return segment
 	}
-	whole := unquote.Replace(fold(decodeAll(segment)))
+	whole := quoteRemover.Replace(fold(decodeAll(segment)))
 	holdsPair := slices.ContainsFunc(places, func(p dialect.Place) bool { return p.SubKey != "" && strings.Contains(whole, p.SubKey) })
 	starts := nameStart.FindAllStringIndex(segment, -1)
 	at, done := 0, -1

@@ -113,7 +113,7 @@ func FuzzMaskURI(f *testing.F) {
 		if fault != nil {
 			return
 		}
-		for _, c := range append(finding.queries, finding.query) {
+		for _, c := range append(finding.moreInQuery, finding.inQuery) {
 			if c.place == nil {
 				continue
 			}

@@ -7,13 +7,14 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// errUnread is met by every form whose body has not been read yet.
+// errUnread is the fault of every form before ReadForm.
 var errUnread = &Fault{Reason: policy.CredentialMissing, Detail: "the form has not been read yet"}
 
-// missing says that there is no key, and which mistake of a beginner it is.
+// missing returns the fault of a request without a key. Its detail tells common mistakes
+// apart.
 func (f *Found) missing() *Fault {
 	if f.FormMayHoldKey() && f.form == nil {
-		return errUnread // every form passes here, so nothing is made up
+		return errUnread // for every form, so without garbage
 	}
 	where := "want it in " + listPlaces(f.read)
 	if len(f.read) == 0 {
@@ -22,22 +23,22 @@ func (f *Found) missing() *Fault {
 	return &Fault{Reason: policy.CredentialMissing, Detail: f.mistake() + ": " + where}
 }
 
-// mistake is what a client did in place of sending a key where it is read.
+// mistake says what the client did instead of sending a key in a read place.
 func (f *Found) mistake() string {
 	switch {
-	case f.elsewhere != nil:
-		return "the key is in " + describePlace(f.elsewhere) + ", where this operation reads none"
+	case f.unreadPlace != nil:
+		return "the key is in " + describePlace(f.unreadPlace) + ", where this operation reads none"
 	case f.body == bodyURLEncoded:
 		return "the request has no key where one is read, and its body is labelled application/x-www-form-urlencoded, in which none is read (send multipart/form-data)"
 	case f.body == bodyJSON:
 		return "the request has no key where one is read, and its body is labelled as JSON, in which none is read (send multipart/form-data)"
-	case f.form != nil && f.form.audio:
-		return "the form has no key before the part " + f.audio + ", and none is read from there on (send the audio last)"
+	case f.form != nil && f.form.hasAudio:
+		return "the form has no key before the part " + f.audioPart + ", and none is read from there on (send the audio last)"
 	}
 	return "the request has no key"
 }
 
-// listPlaces names places for people.
+// listPlaces names places for the operator.
 func listPlaces(places []dialect.Place) string {
 	var text strings.Builder
 	for i := range places {
@@ -53,19 +54,19 @@ func listPlaces(places []dialect.Place) string {
 	return text.String()
 }
 
-// describePlace names a place for people.
+// describePlace names a place for the operator.
 func describePlace(p *dialect.Place) string {
-	var of string
+	var whole string
 	switch p.Location {
 	case dialect.Header:
 		return strings.TrimSuffix("the header "+p.Name+": "+p.Scheme, ": ")
 	case dialect.Query:
-		of = "the query's " + p.Name
+		whole = "the query's " + p.Name
 	case dialect.Part:
-		of = "the part " + p.Name
+		whole = "the part " + p.Name
 	}
 	if p.SubKey != "" {
-		return "the pair " + p.SubKey + " of " + of
+		return "the pair " + p.SubKey + " of " + whole
 	}
-	return of
+	return whole
 }

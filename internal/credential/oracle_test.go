@@ -88,7 +88,7 @@ var lenient = strings.NewReplacer("\u0131", "i", "\u017f", "s", "\u212a", "k", "
 
 // readName is the name that a careless parser of queries and forms reads.
 func readName(raw string) string {
-	name := decodeLax(strings.ReplaceAll(raw, "+", " "))
+	name := decodePercent(strings.ReplaceAll(raw, "+", " "))
 	name, _, _ = strings.Cut(strings.TrimLeft(strings.TrimSpace(name), "?[] "), "\x00")
 	if i := strings.IndexAny(name, "[]"); i >= 0 {
 		name = name[:i]
@@ -173,7 +173,7 @@ func checkForwarded(t tester, query, contentType, body string) {
 // copiesIn counts the copies of key that stand in key places of the form, of which
 // read is the head, as they are.
 func copiesIn(f *Found, read, key string) (n int) {
-	for _, c := range f.form.copies {
+	for _, c := range f.form.occurrences {
 		value := read[c.value.from:c.value.to]
 		if c.place.SubKey == "" {
 			n += strings.Count(value, key)
@@ -190,7 +190,7 @@ func copiesIn(f *Found, read, key string) (n int) {
 // withoutAudio is a form's head that ends in front of the audio, of which head has the
 // header. Nothing but the name matters there, and some parsers cannot read the rest.
 func withoutAudio(f *Found, head string) string {
-	if !f.form.audio {
+	if !f.form.hasAudio {
 		return head
 	}
 	delimiter := "--" + f.boundary

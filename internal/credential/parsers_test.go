@@ -186,7 +186,7 @@ func TestR19_NoForeignParserReadsAPairThatIsNotJudged(t *testing.T) {
 				for range answer {
 					read++
 					found, fault := findPairs(values[i], "authorization")
-					if fault == nil && (len(found) != 1 || found[0].text != planted) {
+					if fault == nil && (len(found) != 1 || found[0].key != planted) {
 						t.Errorf("%s reads a key in %q, and the gate reads %v", p.name, values[i], found)
 					}
 					uri := "/v1/recognize?d=" + url.QueryEscape(values[i])

@@ -9,18 +9,19 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// checkNames refuses a part that some parser could take for another part that
-// matters: for a key's, or for the audio. name is the part's name, and header all
-// lines of its header.
+// checkNames refuses a part that some parser could take for another part that matters:
+// the part of a key, or the audio. name is the name of the part, and header is all of its
+// header.
 //
-// Parsers look for the name in many ways: at the first "name=" there is, be it that of
-// "filename="; after a split at each semicolon, be it within quotation marks; in every
-// field of the header. So each "name=" of the header counts. The file name behind the
-// name does not: a parser that took it for the name could read no upload of a browser.
+// Parsers look for the name in many ways: at the first "name=", even if it is the end of
+// "filename="; after each semicolon, even within quotation marks; in every field of the
+// header. So checkNames looks at each "name=" of the header. It does not look at the file
+// name after the name: a parser that took this one for the name could read no upload of a
+// browser.
 func (f *Found) checkNames(name string, header []byte) *Fault {
-	single := bytes.Count(header, []byte("=")) == 1 // as in most
-	if single && isLower(name) {
-		return nil // the names that matter are in lower case: this is one of them, or none
+	single := bytes.Count(header, []byte("=")) == 1 // as in most headers
+	if single && isLowerAlphanumeric(name) {
+		return nil // the name is exactly that of a place, or of no place: those are in lower case too
 	}
 	if !isPlain(name) && (hasControl(name) || strings.Contains(name, "=?")) {
 		return malformed("a part's name has a control character or an encoded word")
@@ -32,34 +33,34 @@ func (f *Found) checkNames(name string, header []byte) *Fault {
 		return f.checkAlias(name, name)
 	}
 	text := string(header)
-	named := false
+	afterName := false
 	for at := 0; ; at++ {
 		next := strings.IndexByte(text[at:], '=')
 		if next < 0 {
 			return f.checkAlias(name, name)
 		}
 		at += next
-		word := wordBefore(text[:at])
+		param := paramNameBefore(text[:at])
 		switch {
-		case !endsInName(word):
+		case !endsInName(param):
 			continue
-		case isFileName(word):
-			if named {
+		case isFileName(param):
+			if afterName {
 				continue
 			}
-		case strings.Contains(word, "*"):
+		case strings.Contains(param, "*"):
 			return malformed("a part's name is in more than one form: want name=\"…\" alone")
 		default:
-			named = true
+			afterName = true
 		}
-		if fault := f.checkAlias(name, valueAhead(text[at+1:])); fault != nil {
+		if fault := f.checkAlias(name, shortestValue(text[at+1:])); fault != nil {
 			return fault
 		}
 	}
 }
 
-// isLower reports whether a name has nothing but the letters a to z and digits.
-func isLower(name string) bool {
+// isLowerAlphanumeric reports whether a name has only the letters a to z and digits.
+func isLowerAlphanumeric(name string) bool {
 	for i := range len(name) {
 		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
 			return false
@@ -68,12 +69,12 @@ func isLower(name string) bool {
 	return true
 }
 
-// charsetPart is the name of a part that says in which charset the others are: RFC
-// 7578, section 4.6.
+// charsetPart is the name of a part that says in which charset the other parts are (RFC
+// 7578, section 4.6).
 const charsetPart = "_charset_"
 
-// checkAlias refuses an alias, under which some parser could see the part of this
-// name, if it is the name of another part that matters.
+// checkAlias refuses an alias that is the name of a place or of the audio. An alias is a
+// text that some parser could take for the name of this part.
 func (f *Found) checkAlias(name, alias string) *Fault {
 	if strings.Contains(alias, "=?") {
 		if decoded, err := encodedWords.DecodeHeader(alias); err == nil {
@@ -89,40 +90,38 @@ func (f *Found) checkAlias(name, alias string) *Fault {
 			return malformed("the name of the part " + place.Name + " is spelled in another way, or is in another part's header")
 		}
 	}
-	if f.audio != name && sameName(alias, f.audio) {
-		return malformed("the name of the part " + f.audio + " is spelled in another way, or is in another part's header")
+	if f.audioPart != name && sameName(alias, f.audioPart) {
+		return malformed("the name of the part " + f.audioPart + " is spelled in another way, or is in another part's header")
 	}
 	return nil
 }
 
-// encodedWords decodes the encoded words of RFC 2047, in which mail libraries write
-// file names. ASCII, of which keys' names are, is itself in the charsets of mail.
+// encodedWords decodes encoded words (RFC 2047), in which mail libraries write file
+// names. The names of places are ASCII, which is the same in every charset of mail.
 var encodedWords = mime.WordDecoder{
 	CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil },
 }
 
-// wordBefore is the parameter's name in front of an equals sign.
-func wordBefore(text string) string {
+// paramNameBefore returns the name of the parameter that ends text.
+func paramNameBefore(text string) string {
 	text = strings.TrimRight(text, " \t")
 	return text[strings.LastIndexAny(text, " \t\r\n;,:\"'\\=")+1:]
 }
 
-// endsInName reports whether a parameter's name is or ends in "name", "name*" or
-// "name*0*".
-func endsInName(word string) bool {
-	word = strings.TrimRight(word, "*0123456789")
-	return len(word) >= len("name") && strings.EqualFold(word[len(word)-len("name"):], "name")
+// endsInName reports whether a parameter's name ends in "name", "name*" or "name*0*".
+func endsInName(param string) bool {
+	param = strings.TrimRight(param, "*0123456789")
+	return len(param) >= len("name") && strings.EqualFold(param[len(param)-len("name"):], "name")
 }
 
-// isFileName reports whether a parameter's name is that of a file's name.
-func isFileName(word string) bool {
-	const want = "filename"
-	return len(word) >= len(want) && strings.EqualFold(word[:len(want)], want)
+// isFileName reports whether a parameter's name begins with "filename".
+func isFileName(param string) bool {
+	const prefix = "filename"
+	return len(param) >= len(prefix) && strings.EqualFold(param[:len(prefix)], prefix)
 }
 
-// valueAhead is the least that a parser could take for the value that text begins
-// with.
-func valueAhead(text string) string {
+// shortestValue returns the shortest value that some parser reads at the start of text.
+func shortestValue(text string) string {
 	text = strings.TrimLeft(text, " \t\"'\\")
 	if end := strings.IndexAny(text, "\"';, \t\r\n\\\x00"); end >= 0 {
 		text = text[:end]

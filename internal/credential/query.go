@@ -8,8 +8,11 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// FitsRequestLine reports whether a request line of HTTP/1.1 can carry a raw query. A
-// space ends the target there. Over HTTP/2 and HTTP/3 a query can have one.
+// The locator for parameters of the query.
+
+// FitsRequestLine reports whether a request line of HTTP/1.1 can have this raw query. A
+// space or a control character would end the request target. Over HTTP/2 and HTTP/3 a
+// query can have both.
 func FitsRequestLine(query string) bool {
 	for i := range len(query) {
 		if c := query[i]; c <= ' ' || c == 0x7f {
@@ -45,7 +48,8 @@ func parameters(query string) iter.Seq[parameter] {
 	}
 }
 
-func (f *Found) findInQuery(query string) {
+// scanQuery adds the key of every parameter that is a place of the API.
+func (f *Found) scanQuery(query string) {
 	semicolons := strings.Contains(query, ";")
 	for p := range parameters(query) {
 		name := p.name.of(query)
@@ -59,17 +63,18 @@ func (f *Found) findInQuery(query string) {
 				continue
 			}
 			if semicolons {
-				if fault := hiddenBySemicolon(p.whole.of(query), place.Name); fault != nil {
+				if fault := checkSemicolons(p.whole.of(query), place.Name); fault != nil {
 					f.fail(fault)
 					continue
 				}
 			}
-			f.findInParameter(query, p, name, place)
+			f.scanParameter(query, p, name, place)
 		}
 	}
 }
 
-func (f *Found) findInParameter(query string, p parameter, name string, place *dialect.Place) {
+// scanParameter adds the key of a parameter if it is this place.
+func (f *Found) scanParameter(query string, p parameter, name string, place *dialect.Place) {
 	if !sameName(name, place.Name) {
 		return
 	}
@@ -82,43 +87,30 @@ func (f *Found) findInParameter(query string, p parameter, name string, place *d
 		f.fail(malformed("the query's parameter " + place.Name + " has a broken percent-escape"))
 		return
 	}
-	found := copyOf{place: place, whole: p.whole, value: p.value}
-	if place.SubKey == "" {
-		if f.add(place, value) {
-			f.addInQuery(found)
-		}
-		return
-	}
-	pairs, fault := findPairs(value, place.SubKey)
+	hasKey, fault := f.addValue(place, value)
 	if fault != nil {
 		f.fail(fault)
-		return
-	}
-	held := false
-	for _, pair := range pairs {
-		held = f.add(place, pair.text) || held
-	}
-	if held {
-		f.addInQuery(found)
+	} else if hasKey {
+		f.addToQuery(occurrence{place: place, whole: p.whole, value: p.value})
 	}
 }
 
-func (f *Found) addInQuery(found copyOf) {
-	if f.query.place == nil {
-		f.query = found
+func (f *Found) addToQuery(o occurrence) {
+	if f.inQuery.place == nil {
+		f.inQuery = o
 		return
 	}
-	f.queries = append(f.queries, found)
+	f.moreInQuery = append(f.moreInQuery, o)
 }
 
-// hiddenBySemicolon refuses a parameter that shows only to parsers that split
-// queries at ";" as well.
-func hiddenBySemicolon(whole, name string) *Fault {
+// checkSemicolons refuses a parameter in which a parser that splits queries at ";" too
+// would find another parameter with the name of a key.
+func checkSemicolons(whole, name string) *Fault {
 	_, rest, ok := strings.Cut(whole, ";")
 	for ok {
-		var part string
-		part, rest, ok = strings.Cut(rest, ";")
-		hidden, _, _ := strings.Cut(part, "=")
+		var piece string
+		piece, rest, ok = strings.Cut(rest, ";")
+		hidden, _, _ := strings.Cut(piece, "=")
 		if sameName(hidden, name) {
 			return malformed("the query's parameter " + name + " stands behind a semicolon")
 		}
@@ -126,60 +118,51 @@ func hiddenBySemicolon(whole, name string) *Fault {
 	return nil
 }
 
-// editQuery rewrites the parameters that hold a copy, given in their order, and
-// leaves every other byte as it is. edit returns a parameter's new value, or
-// false to remove it, with the "&" that then separates nothing.
-func editQuery(query string, copies []copyOf, edit func(copyOf) (value string, keep bool)) string {
-	var room [256]byte
-	out, done := room[:0], 0 // in query
-	for _, c := range copies {
-		if value, keep := edit(c); keep {
-			out = append(append(out, query[done:c.value.from]...), value...)
-			done = c.value.to
+// rewriteQuery rewrites the parameters that have the key.
+func (f *Found) rewriteQuery(u *url.URL, up Upstream) {
+	if f.inQuery.place == nil {
+		return
+	}
+	var array [2]occurrence
+	all := append(append(array[:0], f.inQuery), f.moreInQuery...)
+	u.RawQuery = editQuery(u.RawQuery, all, func(o occurrence) (string, bool) {
+		return f.newQueryValue(o.value.of(u.RawQuery), o.place, up)
+	})
+}
+
+// newQueryValue returns the new value of a parameter that has the key, or false if the
+// parameter is to be removed.
+func (f *Found) newQueryValue(raw string, place *dialect.Place, up Upstream) (value string, keep bool) {
+	mode := f.modeAt(place, up)
+	switch {
+	case mode == Pass:
+		return raw, true
+	case place.SubKey != "":
+		return editPairs(raw, decodeWithOffsets(raw), place.SubKey, mode == Replace, url.QueryEscape(up.inQuery())), true
+	case mode == Replace:
+		return up.inQuery(), true
+	}
+	return "", false
+}
+
+// editQuery edits the parameters of these occurrences, which are in the order of the
+// query, and leaves every other byte as it is. edit returns the new value of a
+// parameter, or false to remove the parameter together with one "&".
+func editQuery(query string, all []occurrence, edit func(occurrence) (value string, keep bool)) string {
+	var array [256]byte
+	out, done := array[:0], 0 // done is how much of query is in out
+	for _, o := range all {
+		if value, keep := edit(o); keep {
+			out = append(append(out, query[done:o.value.from]...), value...)
+			done = o.value.to
 			continue
 		}
-		out = append(out, query[done:c.whole.from]...)
-		if done = c.whole.to; done < len(query) {
+		out = append(out, query[done:o.whole.from]...)
+		if done = o.whole.to; done < len(query) {
 			done++
 		} else if len(out) > 0 {
 			out = out[:len(out)-1]
 		}
 	}
 	return string(append(out, query[done:]...))
-}
-
-// mapped is a text decoded from a raw one, with the place there from which each of
-// its bytes came.
-type mapped struct {
-	text string
-	from []int // len(text)+1 offsets; nil where the text was not encoded
-}
-
-// mapQueryValue decodes a value that is known to decode.
-func mapQueryValue(raw string) mapped {
-	var text strings.Builder
-	var from []int
-	for i := 0; i < len(raw); i++ {
-		from = append(from, i)
-		switch raw[i] {
-		case '+':
-			text.WriteByte(' ')
-		case '%':
-			b, _ := url.QueryUnescape(raw[i : i+3])
-			text.WriteString(b)
-			i += 2
-		default:
-			text.WriteByte(raw[i])
-		}
-	}
-	return mapped{text.String(), append(from, len(raw))}
-}
-
-func (m mapped) raw(s span) span { return span{m.at(s.from), m.at(s.to)} }
-
-func (m mapped) at(i int) int {
-	if m.from == nil {
-		return i
-	}
-	return m.from[i]
 }

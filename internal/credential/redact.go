@@ -10,24 +10,24 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Redactor masks one secret in what passes through it, in every spelling that
-// an answer may give it. The mask is as long as what it covers, so lengths stay
-// true. The zero value masks nothing.
+// Redactor masks one secret in a text that passes through it, in every spelling that an
+// answer may use. It replaces the secret with as many "*", so that the length stays the
+// same. The zero value masks nothing. A Redactor is for one goroutine.
 type Redactor struct {
-	of   *needle
-	left int    // bytes at which a secret may still start
-	held []byte // the end of the last piece, from where a secret may have started
+	needle *needle
+	left   int    // a secret is masked if it starts within this many bytes
+	held   []byte // the end of the last piece, from where a secret may have started
 }
 
-// needle is a secret that is looked for, which the redactors of many answers share.
+// needle is the secret to look for. The redactors of many answers share it.
 type needle struct {
-	secret  string
-	anchor  string // a run of the secret that has one spelling; empty where it has none
-	longest int    // bytes of the secret's longest spelling
-	bounded bool   // only where no letter and no digit is next to it
+	secret     string
+	anchor     string // the longest run of the secret that has only one spelling; can be empty
+	longest    int    // the bytes of the secret's longest spelling
+	wholeWords bool   // mask the secret only without a letter or digit next to it
 }
 
-// NewRedactor masks secret where it starts in the first limit bytes.
+// NewRedactor returns a Redactor that masks secret if it starts in the first limit bytes.
 func NewRedactor(secret policy.Secret, limit int) *Redactor {
 	n := &needle{secret: secret.Reveal()}
 	run := 0
@@ -44,26 +44,26 @@ func NewRedactor(secret policy.Secret, limit int) *Redactor {
 			n.anchor = n.secret[i+1-run : i+1]
 		}
 	}
-	return &Redactor{of: n, left: limit}
+	return &Redactor{needle: n, left: limit}
 }
 
-// WholeWords returns a redactor of the same secret that masks it only where no
-// letter and no digit stands directly before or after it. It is for whole texts
-// (Text and Whole), and for a secret so short that it could be a part of a word.
+// WholeWords returns a Redactor of the same secret that masks it only if no letter and no
+// digit is directly before or after it. Use it with Text and Whole, for a secret so short
+// that it can be part of a word.
 func (r *Redactor) WholeWords() *Redactor {
-	of := *r.of
-	of.bounded = true
-	return &Redactor{of: &of}
+	n := *r.needle
+	n.wholeWords = true
+	return &Redactor{needle: &n}
 }
 
-// Clone is a redactor of the same secret for another answer.
+// Clone returns a Redactor of the same secret for another answer, with a limit of its own.
 func (r *Redactor) Clone(limit int) Redactor {
-	return Redactor{of: r.of, left: limit}
+	return Redactor{needle: r.needle, left: limit}
 }
 
-// Next masks the next piece. What it returns is p itself where nothing had to
-// change, and may lack the last bytes, which come with the next piece or with
-// Rest. It does not change p.
+// Next returns the next piece of the text, masked. It does not change p, and returns p
+// itself if there is nothing to mask. Some bytes at the end of p may come with the next
+// piece or with Rest instead.
 func (r *Redactor) Next(p []byte) []byte {
 	if r.left <= 0 {
 		return p
@@ -79,57 +79,56 @@ func (r *Redactor) Next(p []byte) []byte {
 	return p[:len(p)-keep]
 }
 
-// Rest returns what was held back, at the end of the answer.
+// Rest returns, at the end of the text, the bytes that Next held back.
 func (r *Redactor) Rest() []byte {
 	held, _ := r.mask(r.held, r.left, true)
 	r.held = nil
 	return held
 }
 
-// Text masks a text that is whole. It returns text itself where nothing had to
-// change.
+// Text masks a whole text. It returns text itself if there is nothing to mask.
 func (r *Redactor) Text(text string) string {
-	if r.of == nil || !strings.Contains(text, r.of.anchor) {
+	if r.needle == nil || !strings.Contains(text, r.needle.anchor) {
 		return text
 	}
 	return string(r.Whole([]byte(text)))
 }
 
-// Whole masks a text that is whole, whatever has been masked before. It returns
-// p itself where nothing had to change, and does not change p.
+// Whole masks a whole text, independent of Next. It does not change p, and returns p
+// itself if there is nothing to mask.
 func (r *Redactor) Whole(p []byte) []byte {
 	masked, _ := r.mask(p, len(p), true)
 	return masked
 }
 
-// mask masks the secrets that start in the first limit bytes of p, in a copy if
-// there are any. Unless p is the last piece, it leaves alone what may be the
-// start of a secret, and returns how many bytes at the end that is.
+// mask masks the secrets that start in the first limit bytes of p, in a copy of p if there
+// are any. If p is not the last piece, the last keep bytes may be the start of a secret;
+// mask leaves them as they are.
 func (r *Redactor) mask(p []byte, limit int, last bool) (masked []byte, keep int) {
-	if r.of == nil || r.of.secret == "" {
+	if r.needle == nil || r.needle.secret == "" {
 		return p, 0
 	}
 	i := 0
-	if !bytes.Contains(p, []byte(r.of.anchor)) {
-		// There is no whole secret, and at the end at most a part of one.
+	if !bytes.Contains(p, []byte(r.needle.anchor)) {
+		// p has no whole secret, and at most the start of a secret at its end.
 		if last {
 			return p, 0
 		}
-		i = max(0, len(p)-r.of.longest)
+		i = max(0, len(p)-r.needle.longest)
 	}
 	copied := false
-	starts := spellingStarts[r.of.secret[0]]
+	starts := spellingStarts[r.needle.secret[0]]
 	for {
 		next := indexAny(p[i:max(i, min(len(p), limit))], starts)
 		if next < 0 {
 			break
 		}
 		i += next
-		n, open := spelled(p[i:], r.of.secret)
+		n, open := spellingLen(p[i:], r.needle.secret)
 		switch {
 		case open && !last:
 			return p, len(p) - i
-		case n <= 0, r.of.bounded && !alone(p, i, i+n):
+		case n <= 0, r.needle.wholeWords && !isWholeWord(p, i, i+n):
 			i++
 			continue
 		case !copied:
@@ -141,18 +140,18 @@ func (r *Redactor) mask(p []byte, limit int, last bool) (masked []byte, keep int
 	return p, 0
 }
 
-// indexAny is where the first of these bytes is, or -1. It is bytes.IndexAny for
-// bytes that are no text.
-func indexAny(p []byte, of string) int {
-	if len(of) == 1 {
-		return bytes.IndexByte(p, of[0])
+// indexAny returns the index of the first of these bytes in p, or -1. bytes.IndexAny
+// would look for runes.
+func indexAny(p []byte, set string) int {
+	if len(set) == 1 {
+		return bytes.IndexByte(p, set[0])
 	}
-	return slices.IndexFunc(p, func(c byte) bool { return strings.IndexByte(of, c) >= 0 })
+	return slices.IndexFunc(p, func(c byte) bool { return strings.IndexByte(set, c) >= 0 })
 }
 
-// alone reports whether no letter and no digit stands directly before or after
-// p[from:to]. Those of an escape in front, such as %3D, do not count.
-func alone(p []byte, from, to int) bool {
+// isWholeWord reports whether no letter and no digit is directly before or after
+// p[from:to]. The letters and digits of an escape before it, such as %3D, do not count.
+func isWholeWord(p []byte, from, to int) bool {
 	if to < len(p) && isAlphanumeric(rune(p[to])) {
 		return false
 	}
@@ -162,12 +161,12 @@ func alone(p []byte, from, to int) bool {
 	return endsInEscape.Match(p[max(0, from-6):from])
 }
 
-// endsInEscape matches what ends in an escape of a URL or of JSON.
+// endsInEscape matches a text that ends in an escape of a URL or of JSON.
 var endsInEscape = regexp.MustCompile(`(%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[bfnrt])$`)
 
-// spelled is the length of the longest spelling of secret that p begins with,
-// or -1. With open, further bytes could make it a longer one.
-func spelled(p []byte, secret string) (n int, open bool) {
+// spellingLen returns the length of the longest spelling of secret at the start of p, or
+// -1. open means that more bytes after p could make a longer one.
+func spellingLen(p []byte, secret string) (n int, open bool) {
 	if secret == "" {
 		return 0, false
 	}
@@ -177,7 +176,7 @@ func spelled(p []byte, secret string) (n int, open bool) {
 			open = open || len(p) < len(s) && strings.HasPrefix(s, string(p))
 			continue
 		}
-		rest, more := spelled(p[len(s):], secret[1:])
+		rest, more := spellingLen(p[len(s):], secret[1:])
 		open = open || more
 		if rest >= 0 {
 			n = max(n, len(s)+rest)
@@ -186,9 +185,9 @@ func spelled(p []byte, secret string) (n int, open bool) {
 	return n, open
 }
 
-// spellings are the ways in which answers spell a character of a key: as it is,
-// or escaped for a URL (once, or twice as in a pair), for JSON or for HTML.
-// Encoders differ in which characters they escape, so each one counts alone.
+// spellings has, for each byte, the ways in which answers spell it: as it is, or escaped
+// for a URL (once, or twice as in a pair), for JSON or for HTML. Encoders escape different
+// characters, so each byte of a secret may have any spelling.
 var spellings = func() (table [256][]string) {
 	html := map[byte]string{'&': "&amp;", '<': "&lt;", '>': "&gt;", '"': "&quot;", '\'': "&apos;"}
 	for i := range table {
@@ -212,7 +211,7 @@ var spellings = func() (table [256][]string) {
 	return table
 }()
 
-// spellingStarts are the first characters of the spellings of a character.
+// spellingStarts has, for each byte, the first bytes of its spellings.
 var spellingStarts = func() (table [256]string) {
 	for i, forms := range spellings {
 		for _, form := range forms {

@@ -7,43 +7,43 @@ import (
 	"sync"
 )
 
-// headReader reads a multipart body no further than it is asked to, and keeps
-// what it has read.
+// headReader reads the head of a multipart body, and keeps all that it has read. It reads
+// a body no further than it is asked to.
 type headReader struct {
 	src io.Reader
 	buf []byte // all that was read
-	pos int    // how far it is understood
-	max int    // bytes that may be read
+	pos int    // how much of buf has been parsed
+	max int    // the most bytes that buf may have
 
-	chunk *[headChunk]byte // what buf is made of; nil once that is longer
-	hold  hold             // what is reserved for buf beyond the chunk
+	chunk  *[headChunk]byte // the memory of buf; nil if buf has become larger
+	memory headMemory       // the reservation for a larger buf
 }
 
 const (
-	headChunk = 4096 // as net/http reads: with less, a short form would go upstream in more writes
-	// maxLine bounds a line of a part's header: PHP reads one that exceeds its
-	// buffer of 5 KiB as several.
+	headChunk = 4096 // as net/http reads: with less, a short form would reach the backend in more writes
+	// maxLine is the longest line of a part's header. PHP reads a line that is longer
+	// than its buffer of 5 KiB as several lines.
 	maxLine = 4096
 )
 
-// chunks are for heads to be read into: nearly all fit into one.
+// chunks are buffers for heads. Most heads fit into one.
 var chunks = sync.Pool{New: func() any { return new([headChunk]byte) }}
 
-// begin takes a chunk, which release gives back.
+// begin takes a chunk. release gives it back.
 func (r *headReader) begin(src io.Reader, most int) {
 	r.chunk = chunks.Get().(*[headChunk]byte)
 	r.src, r.max, r.buf = src, most, r.chunk[:0]
 }
 
-// release gives back what was read, which nobody may look at any more.
+// release gives back buf, which must not be used any more, and its reservation.
 func (r *headReader) release() {
-	r.leaveBuffer()
+	r.releaseBuffer()
 	r.buf = nil
-	r.hold.release()
+	r.memory.release()
 }
 
-// leaveBuffer gives back the memory of buf.
-func (r *headReader) leaveBuffer() {
+// releaseBuffer gives back the memory of buf.
+func (r *headReader) releaseBuffer() {
 	if r.chunk != nil {
 		chunks.Put(r.chunk)
 		r.chunk = nil
@@ -52,11 +52,14 @@ func (r *headReader) leaveBuffer() {
 	}
 }
 
-// errEnded is met at the end of the body. It is a fault: a form ends in its own
-// way.
+// errHeadTooLarge is the fault of a form whose head is larger than the limit.
+var errHeadTooLarge = malformed("the form's parts before the audio are larger than max_head")
+
+// errEnded is returned at the end of the body. It is a fault, because a form ends with
+// its last boundary and not with the body.
 var errEnded = malformed("a body that ends before its form does")
 
-// more reads on, at least one byte.
+// more reads at least one more byte.
 func (r *headReader) more() error {
 	size := min(headChunk, r.max-len(r.buf))
 	if size <= 0 {
@@ -74,11 +77,11 @@ func (r *headReader) more() error {
 		r.buf = r.buf[:n+got]
 		switch {
 		case got > 0:
-			return r.hold.lost()
+			return r.memory.lost()
 		case errors.Is(err, io.EOF):
 			return errEnded
 		case err != nil:
-			if lost := r.hold.lost(); lost != nil {
+			if lost := r.memory.lost(); lost != nil {
 				return lost
 			}
 			return err
@@ -88,23 +91,23 @@ func (r *headReader) more() error {
 	}
 }
 
-// grow makes buf twice as long.
+// grow doubles the capacity of buf.
 func (r *headReader) grow() error {
 	size := 2 * cap(r.buf)
-	if size == 0 { // nothing was begun: this reads the start of a body, and no more
+	if size == 0 { // without begin: only the first bytes of a body are read
 		r.buf = make([]byte, 0, min(headChunk, r.max))
 		return nil
 	}
-	if err := r.hold.grow(size - r.hold.size); err != nil {
+	if err := r.memory.reserve(size - r.memory.size); err != nil {
 		return err
 	}
 	longer := append(largeBuffers.get(size), r.buf...)
-	r.leaveBuffer()
+	r.releaseBuffer()
 	r.buf = longer
 	return nil
 }
 
-// fill reads on until n bytes lie ahead.
+// fill reads until there are n bytes that have not been parsed.
 func (r *headReader) fill(n int) error {
 	for len(r.buf)-r.pos < n {
 		if err := r.more(); err != nil {
@@ -114,7 +117,7 @@ func (r *headReader) fill(n int) error {
 	return nil
 }
 
-// skip steps over text if it comes next.
+// skip moves past text if text is next.
 func (r *headReader) skip(text string) bool {
 	if !bytes.HasPrefix(r.buf[r.pos:], []byte(text)) {
 		return false
@@ -123,8 +126,8 @@ func (r *headReader) skip(text string) bool {
 	return true
 }
 
-// endOfDelimiter reads what follows a boundary: a line break before a part, or
-// two hyphens after the last.
+// endOfDelimiter reads what follows a boundary: a line break before a part, or two
+// hyphens after the last part.
 func (r *headReader) endOfDelimiter() (last bool, err error) {
 	if err := r.fill(2); err != nil {
 		return false, err
@@ -138,7 +141,7 @@ func (r *headReader) endOfDelimiter() (last bool, err error) {
 	return false, nil
 }
 
-// line reads a line that ends in CRLF and returns it without.
+// line reads a line that ends in CRLF, and returns the line without the CRLF.
 func (r *headReader) line() (string, error) {
 	for searched := r.pos; ; {
 		end := len(r.buf)
@@ -164,14 +167,15 @@ func (r *headReader) line() (string, error) {
 	}
 }
 
-// delimiter is what separates parts: two hyphens and the boundary.
+// delimiter separates parts: two hyphens and the boundary.
 type delimiter struct {
 	whole string
-	// shortest is the part of whole that some parser could take for all of it.
+	// shortest is the shortest prefix of whole that some parser takes for the delimiter.
 	shortest string
 }
 
-// content reads a part's content up to the next delimiter, and steps over that.
+// content reads the content of a part up to the next delimiter, and moves past the
+// delimiter.
 func (r *headReader) content(d delimiter) (span, error) {
 	start := r.pos
 	for searched := start; ; {
@@ -184,7 +188,7 @@ func (r *headReader) content(d delimiter) (span, error) {
 			}
 			end := at - len("\r\n")
 			if end < start || string(r.buf[end:at]) != "\r\n" || string(r.buf[at:at+len(d.whole)]) != d.whole {
-				// Within a line, behind a bare LF or cut short, it is a boundary to some.
+				// Some parsers accept a delimiter within a line, after a bare LF, or cut short.
 				return span{}, malformed("a boundary that does not follow a CRLF, or is not whole")
 			}
 			r.pos = at + len(d.whole)
@@ -197,10 +201,10 @@ func (r *headReader) content(d delimiter) (span, error) {
 	}
 }
 
-// end reads what follows the last boundary, which is nothing but line breaks.
-// Some parsers, PHP's among them, would find further parts there; others, Go's
-// among them, do not take it for the last where a bare LF follows.
-func (r *headReader) end() error {
+// epilogue reads what follows the last boundary: only line breaks, up to the end of the
+// body. Some parsers, such as PHP's, would find more parts there. Others, such as Go's,
+// do not accept a last boundary before a bare LF.
+func (r *headReader) epilogue() error {
 	for {
 		for r.skip("\r\n") {
 		}

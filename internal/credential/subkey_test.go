@@ -39,7 +39,7 @@ func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
 				t.Fatalf("found %v, %v", found, fault)
 			}
 			for i, p := range found {
-				if p.text != test.keys[i] || p.token.of(test.text) != "authorization="+p.value.of(test.text) {
+				if p.key != test.keys[i] || p.token.of(test.text) != "authorization="+p.value.of(test.text) {
 					t.Errorf("pair %d is %+v", i, p)
 				}
 			}
@@ -104,23 +104,23 @@ func FuzzPairs(f *testing.F) {
 		if fault != nil {
 			return
 		}
-		swapped := editPairs(text, mapped{text: text}, "authorization", true, "NEW")
+		swapped := editPairs(text, decodedWithOffsets{text: text}, "authorization", true, "NEW")
 		again, fault := findPairs(swapped, "authorization")
 		if fault != nil || len(again) != len(found) {
 			t.Fatalf("%q became %q: %v", text, swapped, fault)
 		}
 		for i, p := range again {
-			if (p.text == "") != (found[i].text == "") || p.text != "" && p.text != "NEW" {
+			if (p.key == "") != (found[i].key == "") || p.key != "" && p.key != "NEW" {
 				t.Fatalf("%q became %q", text, swapped)
 			}
 		}
-		dropped := editPairs(text, mapped{text: text}, "authorization", false, "")
+		dropped := editPairs(text, decodedWithOffsets{text: text}, "authorization", false, "")
 		again, fault = findPairs(dropped, "authorization")
 		if fault != nil {
 			t.Fatalf("%q was left as %q: %v", text, dropped, fault)
 		}
 		for _, p := range again {
-			if p.text != "" {
+			if p.key != "" {
 				t.Fatalf("%q was left as %q", text, dropped)
 			}
 		}

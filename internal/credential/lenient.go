@@ -6,32 +6,31 @@ import (
 	"unicode/utf8"
 )
 
-// This file says how the most lenient parsers read a name. Queries, forms, pairs,
-// commands and masks all ask here, so that a name is the same name for all of them.
-// A lenient reading decides what is refused and what is masked, never what a key is.
+// This file reads names as the most lenient parsers do. Queries, forms, pairs, commands
+// and masks all use it, so that a name is the same name everywhere. A lenient reading
+// decides what is refused and what is masked. It never decides what the key is.
 
-// sameName reports whether any parser could take raw, a name as it came, for name.
-// A parser may:
+// sameName reports whether some parser could take raw, a name as it came, for name. A
+// parser may:
 //   - decode percent-escapes, also twice, and plus signs
-//   - ignore case as Unicode folds it: U+0131 is an i to Java and Python, U+017F an
-//     s, U+212A a k, and the full-width letters are letters to Windows
-//   - drop white space, quotation marks, brackets and a second "?" in front of the
-//     name, and white space and quotation marks behind it: qs and Rack read "[u]"
-//     and "u]" as u
-//   - end the name at a NUL (C) or a bracket (PHP's arrays)
-//   - drop characters that do not show, and bytes that are no UTF-8
+//   - ignore case as Unicode does: U+0131 is an i to Java and Python, U+017F is an s,
+//     U+212A is a k, and the full-width letters are letters to Windows
+//   - drop white space, quotation marks, brackets and a second "?" before the name, and
+//     white space and quotation marks after it: qs and Rack read "[u]" and "u]" as u
+//   - end the name at a NUL (C) or at a bracket (PHP's arrays)
+//   - drop invisible characters, and bytes that are not UTF-8
 func sameName(raw, name string) bool {
-	if isPlain(raw) { // as nearly all are; what follows would leave it as it is
+	if isPlain(raw) { // as most names are; the rest of this function would not change it
 		return strings.EqualFold(raw, name)
 	}
-	read := strings.TrimLeftFunc(decodeAll(raw), func(r rune) bool { return isAround(r) || strings.ContainsRune("?![]", r) })
+	read := strings.TrimLeftFunc(decodeAll(raw), func(r rune) bool { return isTrimmed(r) || strings.ContainsRune("?![]", r) })
 	if i := strings.IndexAny(read, "\x00[]"); i >= 0 {
 		read = read[:i]
 	}
-	return strings.EqualFold(fold(strings.TrimRightFunc(read, isAround)), name)
+	return strings.EqualFold(fold(strings.TrimRightFunc(read, isTrimmed)), name)
 }
 
-// isPlain reports whether a name has nothing but ASCII letters, digits, "-" and "_".
+// isPlain reports whether a name has only ASCII letters, digits, "-" and "_".
 func isPlain(name string) bool {
 	for i := range len(name) {
 		switch c := name[i]; {
@@ -43,17 +42,17 @@ func isPlain(name string) bool {
 	return true
 }
 
-// isAround reports whether some parsers drop r around a name.
-func isAround(r rune) bool {
+// isTrimmed reports whether some parsers drop r before and after a name.
+func isTrimmed(r rune) bool {
 	return unicode.IsSpace(r) || isInvisible(r) || r == '"' || r == '\'' || r == '`' || r == '\\'
 }
 
 // isInvisible reports whether some parsers drop r within a name.
 func isInvisible(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) }
 
-// fold spells a decoded text as lenient parsers compare it: in small letters, in
-// whichever of Unicode's ways they get there, and without what does not show. White
-// space of any kind becomes a space.
+// fold spells a decoded text as lenient parsers compare it: in lower case, in each of the
+// ways that Unicode has for it, and without invisible characters. Any white space becomes
+// a space.
 func fold(text string) string {
 	if isFolded(text) {
 		return text
@@ -73,7 +72,8 @@ func fold(text string) string {
 	}, text)
 }
 
-// isFolded reports whether text is of visible ASCII without capitals.
+// isFolded reports whether text has only visible ASCII characters and spaces, and no
+// capital letters.
 func isFolded(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c > '~' || 'A' <= c && c <= 'Z' {
@@ -83,18 +83,17 @@ func isFolded(text string) bool {
 	return true
 }
 
-// unquote takes out what some parsers take for quoting.
-var unquote = strings.NewReplacer(`"`, "", `'`, "", "`", "", `\`, "")
+// quoteRemover removes what some parsers take for quoting.
+var quoteRemover = strings.NewReplacer(`"`, "", `'`, "", "`", "", `\`, "")
 
-// countPairs counts the spots of text at which any parser could find name=value, and
-// those at which the name is without a value. The name, which is given in small
-// letters, may be escaped, quoted, in brackets, in other letters, or have spaces
-// behind it.
+// countPairs counts the positions of text at which some parser could find name=value, and
+// the positions at which the name has no value. name is in lower case. In text, the name
+// may be escaped, quoted, in brackets, in other letters, or have spaces after it.
 func countPairs(text, name string) (pairs, bare int) {
 	for i := range len(text) {
 		switch c := text[i]; {
-		case mayHide[c]:
-			return countHidden(text, name)
+		case needsDecoding[c]:
+			return countDecodedPairs(text, name)
 		case c|0x20 == name[0] && len(text)-i >= len(name) && strings.EqualFold(text[i:i+len(name)], name):
 			if strings.HasPrefix(strings.TrimLeft(text[i+len(name):], " +]"), "=") {
 				pairs++
@@ -106,17 +105,17 @@ func countPairs(text, name string) (pairs, bare int) {
 	return pairs, bare
 }
 
-// mayHide has the bytes of spellings that fold, unquote and decodeAll undo.
-var mayHide = func() (table [256]bool) {
+// needsDecoding has the bytes that decodeAll, fold and quoteRemover change or remove.
+var needsDecoding = func() (table [256]bool) {
 	for c := range table {
 		table[c] = c < ' ' || c > '~' || strings.IndexByte("%\"'`\\", byte(c)) >= 0
 	}
 	return table
 }()
 
-// countHidden is countPairs for any text.
-func countHidden(text, name string) (pairs, bare int) {
-	rest := unquote.Replace(fold(decodeAll(text)))
+// countDecodedPairs is countPairs for any text. It is slower.
+func countDecodedPairs(text, name string) (pairs, bare int) {
+	rest := quoteRemover.Replace(fold(decodeAll(text)))
 	for {
 		_, after, ok := strings.Cut(rest, name)
 		if !ok {
@@ -130,27 +129,27 @@ func countHidden(text, name string) (pairs, bare int) {
 	}
 }
 
-// holdsPair reports whether any parser could find name=value in text.
-func holdsPair(text, name string) bool {
+// hasPair reports whether some parser could find name=value in text.
+func hasPair(text, name string) bool {
 	pairs, _ := countPairs(text, name)
 	return pairs > 0
 }
 
-// decodeAll decodes percent-escapes and plus signs as many times as they are escaped.
+// decodeAll decodes percent-escapes and plus signs, as many times as they are escaped.
 func decodeAll(text string) string {
 	if isPlain(text) {
 		return text
 	}
 	text = strings.ReplaceAll(text, "+", " ")
 	if !strings.Contains(text, "%25") {
-		return decodeLax(text)
+		return decodePercent(text)
 	}
-	var once strings.Builder // with percent signs that were escaped, once or more
+	var once strings.Builder // text, with each escaped percent sign decoded
 	for {
 		before, after, ok := strings.Cut(text, "%25")
 		once.WriteString(before)
 		if !ok {
-			return decodeLax(once.String())
+			return decodePercent(once.String())
 		}
 		once.WriteByte('%')
 		for strings.HasPrefix(after, "25") {
@@ -160,9 +159,9 @@ func decodeAll(text string) string {
 	}
 }
 
-// decodeLax decodes the percent-escapes that there are, IIS's %u0041 among them, and
-// leaves the rest.
-func decodeLax(text string) string {
+// decodePercent decodes percent-escapes, and %u0041 as IIS does. It leaves what is no
+// escape.
+func decodePercent(text string) string {
 	if strings.IndexByte(text, '%') < 0 {
 		return text
 	}
@@ -174,7 +173,7 @@ func decodeLax(text string) string {
 		if !ok {
 			return out.String()
 		}
-		r, n := unescape(after)
+		r, n := readEscape(after)
 		switch n {
 		case 0:
 			out.WriteByte('%')
@@ -187,23 +186,23 @@ func decodeLax(text string) string {
 	}
 }
 
-// unescape reads the digits behind a percent sign: two, or u and four. It returns how
-// many bytes it has read, which is 0 where there is no escape.
-func unescape(digits string) (r rune, n int) {
+// readEscape reads the digits after a percent sign: two, or u and four. n is how many
+// bytes it has read, and 0 if there is no escape.
+func readEscape(digits string) (r rune, n int) {
 	if len(digits) >= 5 && digits[0]|0x20 == 'u' {
-		if r, ok := hexadecimal(digits[1:5]); ok {
+		if r, ok := parseHex(digits[1:5]); ok {
 			return r, 5
 		}
 	}
 	if len(digits) >= 2 {
-		if r, ok := hexadecimal(digits[:2]); ok {
+		if r, ok := parseHex(digits[:2]); ok {
 			return r, 2
 		}
 	}
 	return 0, 0
 }
 
-func hexadecimal(digits string) (r rune, ok bool) {
+func parseHex(digits string) (r rune, ok bool) {
 	for i := range len(digits) {
 		switch c := digits[i]; {
 		case '0' <= c && c <= '9':

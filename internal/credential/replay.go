@@ -1,0 +1,58 @@
+package credential
+
+import (
+	"io"
+	"sync"
+)
+
+// replayBody is a request body that gives the bytes that were read from it again, in
+// pieces, and then the rest.
+type replayBody struct {
+	mu     sync.Mutex // a proxy that sends a request again can have two readers; neither may see a released buffer
+	pieces [][]byte   // not yet given
+	head   *headReader
+	io.ReadCloser
+}
+
+// Read gives the bytes that were read before, and only when they are used up it reads
+// on, so that it does not wait for bytes that it does not need.
+func (r *replayBody) Read(p []byte) (n int, err error) {
+	if n = r.replay(p); n > 0 || len(p) == 0 {
+		return n, nil
+	}
+	return r.ReadCloser.Read(p)
+}
+
+// replay copies the bytes that were read before, and releases the head after the last.
+func (r *replayBody) replay(p []byte) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.pieces) > 0 && n < len(p) {
+		done := copy(p[n:], r.pieces[0])
+		n += done
+		if r.pieces[0] = r.pieces[0][done:]; len(r.pieces[0]) == 0 {
+			r.pieces[0], r.pieces = nil, r.pieces[1:] // no pointer to a released buffer stays
+		}
+	}
+	if len(r.pieces) == 0 {
+		r.releaseHead()
+	}
+	return n
+}
+
+// discard forgets the bytes that were read before.
+func (r *replayBody) discard() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.pieces)
+	r.pieces = nil
+	r.releaseHead()
+}
+
+// releaseHead releases the buffer to which pieces pointed, once.
+func (r *replayBody) releaseHead() {
+	if r.head != nil {
+		r.head.release()
+		r.head = nil
+	}
+}
