@@ -95,9 +95,9 @@ type Issue struct {
 	// asks for, since tracing adds fields of its own.
 	CORSHeaders []string `json:"cors_headers,omitempty"`
 
-	api    *issuance.API
-	app    *App
-	logger *zap.Logger
+	authority *issuance.Authority
+	app       *App
+	logger    *zap.Logger
 }
 
 const (
@@ -150,7 +150,7 @@ func (i *Issue) Provision(ctx caddy.Context) error {
 	if err != nil || i.TimeZone == "Local" {
 		return fmt.Errorf("time_zone %q: want a time zone as the tz database names it, such as Asia/Tokyo, Europe/Berlin or UTC", i.TimeZone)
 	}
-	i.api = issuance.New(issuance.Settings{
+	i.authority = issuance.New(issuance.Settings{
 		DefaultLifetime: time.Duration(i.DefaultLifetime),
 		MaxLifetime:     time.Duration(i.MaxLifetime),
 		Zone:            zone,
@@ -211,7 +211,7 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		i.CORS.servePreflight(w, r, []string{http.MethodPost}, []string{"Authorization", "Content-Type"}, i.CORSHeaders)
 		return nil
 	}
-	call := issuance.ReadCall(r)
+	call := issuance.ReadKeyRequest(r)
 	answer := i.answer(r, call)
 
 	d := ruling{issueTally, policy.IssueKey, answer.Reason, holder{answer.KeyID, answer.AccountID}, clientIP(r)}
@@ -222,7 +222,7 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 }
 
 // answer decides on a call.
-func (i *Issue) answer(r *http.Request, call *issuance.Call) *issuance.Answer {
+func (i *Issue) answer(r *http.Request, call *issuance.KeyRequest) *issuance.Result {
 	i.app.store.hold()
 	defer i.app.store.release()
 	store, err := i.app.store.get() //nolint:contextcheck // what it opens outlives the request
@@ -230,10 +230,10 @@ func (i *Issue) answer(r *http.Request, call *issuance.Call) *issuance.Answer {
 		return issuance.Unavailable(err)
 	}
 	// A caller that goes away is no fault of the store's.
-	return i.api.Issue(context.WithoutCancel(r.Context()), now(), clientIP(r), isEarlyData(r), store, call)
+	return i.authority.Issue(context.WithoutCancel(r.Context()), now(), clientIP(r), isEarlyData(r), store, call)
 }
 
-func (i *Issue) log(d ruling, answer *issuance.Answer) {
+func (i *Issue) log(d ruling, answer *issuance.Result) {
 	level, message := zap.InfoLevel, "refused"
 	switch {
 	case answer.Reason.OK():
@@ -246,7 +246,7 @@ func (i *Issue) log(d ruling, answer *issuance.Answer) {
 	}
 }
 
-func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.Call, answer *issuance.Answer) {
+func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.KeyRequest, answer *issuance.Result) {
 	header := w.Header()
 	header.Set("Content-Type", "text/plain")
 	forbidCaching(header)

@@ -112,7 +112,7 @@ func TestIssue_RefusesEarlyData(t *testing.T) {
 	before := i.count()
 	app := &App{}
 	app.store = sharedStoreOf(t, i.path)
-	module := &Issue{Path: issuePath, api: issuance.New(issuance.Settings{DefaultLifetime: time.Minute, Zone: time.UTC}), app: app, logger: zap.NewNop()}
+	module := &Issue{Path: issuePath, authority: issuance.New(issuance.Settings{DefaultLifetime: time.Minute, Zone: time.UTC}), app: app, logger: zap.NewNop()}
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, issuePath, nil)
 	r.Header.Set("Authorization", "Bearer "+i.secret)
 	r.TLS = &tls.ConnectionState{HandshakeComplete: false}

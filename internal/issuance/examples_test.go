@@ -31,9 +31,9 @@ func TestIssue_ExamplesOfErrorsAreAccepted(t *testing.T) {
 	} {
 		for _, zone := range []*time.Location{time.UTC, time.FixedZone("", 9*3600), time.FixedZone("", -11*3600)} {
 			t.Run(fmt.Sprint(longest, zone), func(t *testing.T) {
-				api := New(Settings{DefaultLifetime: time.Millisecond, MaxLifetime: longest, Zone: zone})
+				authority := New(Settings{DefaultLifetime: time.Millisecond, MaxLifetime: longest, Zone: zone})
 				for _, epi := range []string{"1h30m", "1.5h", "0", "2020/01/01", "31/2/3", "2031-02-03 10:00", " ", "9999999999999999", "1000w", "2040/01/01"} {
-					got := api.Issue(t.Context(), start, client, false, f, f.byService(epi, ""))
+					got := authority.Issue(t.Context(), start, client, false, f, f.byService(epi, ""))
 					if got.Status == http.StatusOK && longest == 0 {
 						continue // what is long is right there
 					}
@@ -42,7 +42,7 @@ func TestIssue_ExamplesOfErrorsAreAccepted(t *testing.T) {
 						t.Fatalf("epi %s: %d %s, with examples %q", epi, got.Status, got.Text, right)
 					}
 					for _, example := range right {
-						if again := api.Issue(t.Context(), start, client, false, f, f.byService(example, "")); again.Status != http.StatusOK {
+						if again := authority.Issue(t.Context(), start, client, false, f, f.byService(example, "")); again.Status != http.StatusOK {
 							t.Errorf("%s shows %s, and of that says %s", got.Text, example, again.Text)
 						}
 					}
@@ -60,13 +60,13 @@ func TestIssue_SaysHowLongKeysLive(t *testing.T) {
 		90 * time.Second:        `epi "2040/02/03": that is longer than keys live here: want 90s at most, such as 90s or 2030/03/17 17:48:10Z.`,
 		1500 * time.Millisecond: `epi "2040/02/03": that is longer than keys live here: want 1500 milliseconds at most, such as 1500 or 2030/03/17 17:46:41.500Z.`,
 	} {
-		api := New(Settings{DefaultLifetime: time.Millisecond, MaxLifetime: longest, Zone: time.UTC})
-		if got := api.Issue(t.Context(), start, client, false, f, f.byService("2040/02/03", "")); got.Text != want || got.Status != http.StatusBadRequest {
+		authority := New(Settings{DefaultLifetime: time.Millisecond, MaxLifetime: longest, Zone: time.UTC})
+		if got := authority.Issue(t.Context(), start, client, false, f, f.byService("2040/02/03", "")); got.Text != want || got.Status != http.StatusBadRequest {
 			t.Errorf("%d %s, want %s", got.Status, got.Text, want)
 		}
 	}
-	api := New(Settings{DefaultLifetime: time.Millisecond, MaxLifetime: time.Hour, Zone: time.UTC})
-	got := api.Issue(t.Context(), start, client, false, f, f.byService("2020/01/01", ""))
+	authority := New(Settings{DefaultLifetime: time.Millisecond, MaxLifetime: time.Hour, Zone: time.UTC})
+	got := authority.Issue(t.Context(), start, client, false, f, f.byService("2020/01/01", ""))
 	const want = `epi "2020/01/01": that is 2020/01/02 00:00:00.000+00:00, which is past: ` +
 		"want milliseconds from now (60000), a number of s, m, h, d or w from now (30s) or an instant (2030/03/17 18:46:00Z), and 1h at most."
 	if got.Text != want {

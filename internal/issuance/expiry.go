@@ -10,7 +10,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// units are in milliseconds. Digits alone are milliseconds already.
+// units are the units of a time from now, in milliseconds. A number without a unit
+// is in milliseconds.
 var units = map[string]int64{
 	"":  1,
 	"s": 1000,
@@ -27,26 +28,27 @@ var (
 		`( ?(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?))?)?\z`)
 )
 
-// ParseExpiry reads the epi of a call, which is one of
+// ParseExpiry reads the form field epi, which asks for an expiry. It is one of
 //
 //   - digits: milliseconds from now (60000);
 //   - digits and one of s, m, h, d (24 hours) and w (7 days): a time from now (30s);
 //   - a date (2031/02/03 or 2031-02-03), which lasts to its end in zone. Day 00
 //     is the last day of the month before;
-//   - a date, a space or T, and a time of day with seconds and, if need be, three
-//     digits of milliseconds (2031/02/03 10:00:00.000). Then may follow, behind a
-//     space or not, a time zone: Z, +09, +0900 or +09:00. Without one it is zone.
+//   - a date, a space or T, and a time of day with seconds and optionally three
+//     digits of milliseconds (2031/02/03 10:00:00.000). A time zone can follow, with
+//     or without a space before it: Z, +09, +0900 or +09:00. Without a time zone,
+//     zone counts.
 //
-// A local time that comes twice as a clock is set back is the first of the two;
-// one that is left out as it is set forward is the moment at which that happens.
-// Zone must not be nil.
+// If clocks are set back, a local time can come twice: the first of the two counts.
+// If clocks are set forward, a local time can be left out: the instant at which the
+// clocks are set counts. Zone must not be nil.
 //
-// The expiry comes after now, before the year 10000 in UTC, and no later than
-// longest from now; a longest of 0 is no bound, and any other is a millisecond or
-// more. Anything else is an error of one sentence, which shows the text, says what
-// is wrong with it, and what would be right: each of its examples would be read. A
-// text with a key or a service password in it is not shown. The time beside an
-// error is zero.
+// The expiry must come after now, before the year 10000 in UTC, and no later than
+// longest after now. A longest of 0 means no limit; otherwise longest must be a
+// millisecond or more. For every other text ParseExpiry returns an error of one
+// sentence. The sentence shows the text, says what is wrong with it, and gives
+// examples that would be accepted. It does not show a text that contains a key or a
+// service password. With an error, the returned time is zero.
 func ParseExpiry(text string, now policy.Time, zone *time.Location, longest time.Duration) (policy.Time, error) {
 	at, err := readExpiry(text, now, zone)
 	want := limits{now, zone, longest}
@@ -64,10 +66,10 @@ func ParseExpiry(text string, now policy.Time, zone *time.Location, longest time
 	return 0, fmt.Errorf("epi %s: %w: want %s", shown(text), err, want.forms())
 }
 
-// FormatExpiry spells t so that [ParseExpiry] reads the same instant in any
-// zone: 2031/02/03 10:00:00.000+09:00. Where the zone's clock differs from UTC
-// by what cannot be spelled (seconds, or a day) or shows a year of more than four
-// digits, it is spelled in UTC, with +00:00. Zone must not be nil.
+// FormatExpiry formats t so that [ParseExpiry] reads the same instant, whatever its
+// zone is: 2031/02/03 10:00:00.000+09:00. It uses UTC, with +00:00, if the offset of
+// zone cannot be written (it has seconds, or is a day or more), or if the year in
+// zone does not have four digits. Zone must not be nil.
 func FormatExpiry(t policy.Time, zone *time.Location) string {
 	local := t.Std().In(zone)
 	_, offset := local.Zone()
@@ -78,7 +80,7 @@ func FormatExpiry(t policy.Time, zone *time.Location) string {
 	return local.Format("2006/01/02 15:04:05.000-07:00")
 }
 
-// maxShown bounds what an error shows of a text, in bytes.
+// maxShown is how many bytes of a text an error shows at most.
 const maxShown = 60
 
 func shown(text string) string {
@@ -110,15 +112,16 @@ func readSpan(digits string, unit int64, now policy.Time) (policy.Time, error) {
 		return 0, errZero
 	}
 	at := now + policy.Time(n*unit)
-	if at < now { // it wrapped round
+	if at < now { // the sum has overflowed
 		return 0, errFar
 	}
 	return at, nil
 }
 
-// readInstant reads what instantForm found: year, month and day in 1 to 3; a
-// time of day, if any, in 4, with hour, minute, second and milliseconds in 5 to
-// 8; its zone, if any, in 9, with sign, hours and minutes in 10 to 12.
+// readInstant reads the groups of instantForm: 1 to 3 are year, month and day; 4 is
+// the time of day, if there is one, and 5 to 8 are its hour, minute, second and
+// milliseconds; 9 is the time zone, if there is one, and 10 to 12 are its sign,
+// hours and minutes.
 func readInstant(m []string, zone *time.Location) (policy.Time, error) {
 	var n [13]int
 	for _, i := range []int{1, 2, 3, 5, 6, 7, 8, 11, 12} {
@@ -140,7 +143,7 @@ func readInstant(m []string, zone *time.Location) (policy.Time, error) {
 	if m[4] == "" {
 		day++
 	}
-	// time.Date takes day 0 for the last of the month before, as epi does.
+	// Day 0 is the last day of the month before, for time.Date as for epi.
 	wall := time.Date(year, month, day, n[5], n[6], n[7], n[8]*int(time.Millisecond), time.UTC)
 	if m[9] == "" {
 		return whenShown(wall, zone), nil
@@ -152,7 +155,7 @@ func readInstant(m []string, zone *time.Location) (policy.Time, error) {
 	return policy.At(wall.Add(-offset)), nil
 }
 
-// number reads digits that a form has counted; none are zero.
+// number reads a few digits. No digits are 0.
 func number(digits string) int {
 	n := 0
 	for _, c := range []byte(digits) {
@@ -161,10 +164,11 @@ func number(digits string) int {
 	return n
 }
 
-// whenShown is the first instant at which the clocks of zone show wall or later.
-// time.Date leaves open which one it takes where clocks are set.
+// whenShown returns the first instant at which the clocks of zone show wall, or a
+// later time. It does not use time.Date: when clocks are set, time.Date does not
+// guarantee which of two instants it returns.
 func whenShown(wall time.Time, zone *time.Location) policy.Time {
-	from := wall.Add(-48 * time.Hour).In(zone) // no clock is ahead of UTC by that
+	from := wall.Add(-48 * time.Hour).In(zone) // no zone is 48 hours ahead of UTC
 	for {
 		_, offset := from.Zone()
 		_, end := from.ZoneBounds()
@@ -173,7 +177,7 @@ func whenShown(wall time.Time, zone *time.Location) policy.Time {
 			at = from
 		}
 		if !end.IsZero() && !end.After(from) {
-			end = from.Add(time.Hour) // the bounds leave out the last day of leap years to come
+			end = from.Add(time.Hour) // ZoneBounds is wrong on the last day of future leap years: go on hour by hour
 		}
 		if end.IsZero() || at.Before(end) {
 			return policy.At(at)

@@ -10,17 +10,17 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// exampleAfter is how far examples lie ahead where nothing bounds them.
+// exampleAfter is how far after now an example expires if lifetimes are not limited.
 const exampleAfter = 30 * 24 * time.Hour
 
-// limits are what an expiry has to be, beside well spelled.
+// limits are the limits of an expiry, from which the examples in errors are made.
 type limits struct {
 	now     policy.Time
 	zone    *time.Location
-	longest time.Duration // 0 for any
+	longest time.Duration // 0 means no limit
 }
 
-// end is the last expiry that may be asked for.
+// end returns the latest expiry that may be asked for.
 func (l limits) end() policy.Time {
 	if l.longest == 0 {
 		return math.MaxInt64
@@ -28,13 +28,13 @@ func (l limits) end() policy.Time {
 	return l.now.Add(l.longest)
 }
 
-// allows reports whether an epi would be read.
+// allows reports whether an epi would be accepted.
 func (l limits) allows(epi string) bool {
 	at, err := readExpiry(epi, l.now, l.zone)
 	return err == nil && at > l.now && at <= min(l.end(), policy.LastTime)
 }
 
-// atMost says how long a key may live, with examples.
+// atMost says how long a key may live, and gives examples.
 func (l limits) atMost() string {
 	digits, span := spellSpan(l.longest)
 	if span == "" {
@@ -43,7 +43,7 @@ func (l limits) atMost() string {
 	return fmt.Sprintf("%s at most, such as %s or %s", span, span, l.instant())
 }
 
-// forms says how an epi is spelled, with examples.
+// forms lists the forms of an epi, with examples.
 func (l limits) forms() string {
 	longest, longestSpan := spellSpan(l.longest)
 	digits, span := l.first("60000", longest), l.first("30s", longestSpan, "1s")
@@ -64,7 +64,7 @@ func (l limits) forms() string {
 	return text + ", and " + longestSpan + " at most"
 }
 
-// first is the first of them that would be read, or none.
+// first returns the first epi that would be accepted, or the empty string.
 func (l limits) first(epis ...string) string {
 	for _, epi := range epis {
 		if l.allows(epi) {
@@ -74,12 +74,13 @@ func (l limits) first(epis ...string) string {
 	return ""
 }
 
-// date is an example, unless no date is sure to end in time.
+// date returns an example of a date. It returns the empty string if the end of every
+// date can be too late.
 func (l limits) date() string {
 	if l.longest > 0 && l.longest < 48*time.Hour {
 		return ""
 	}
-	for ahead := l.ahead(); ahead >= 0; ahead -= 24 * time.Hour { // it ends when its day does
+	for ahead := l.ahead(); ahead >= 0; ahead -= 24 * time.Hour { // a date expires at the end of its day
 		if date := l.now.Add(ahead).Std().Format("2006/01/02"); l.allows(date) {
 			return date
 		}
@@ -87,7 +88,7 @@ func (l limits) date() string {
 	return ""
 }
 
-// instant is an example, as round as can be.
+// instant returns an example of an instant, with as many zeros as the limits allow.
 func (l limits) instant() string {
 	at := l.now.Add(l.ahead()).Std()
 	for _, form := range []struct {
@@ -101,7 +102,7 @@ func (l limits) instant() string {
 	return at.Format("2006/01/02 15:04:05.000Z")
 }
 
-// ahead is how far examples lie ahead.
+// ahead returns how far after now an example expires.
 func (l limits) ahead() time.Duration {
 	if l.longest == 0 {
 		return exampleAfter
@@ -109,8 +110,8 @@ func (l limits) ahead() time.Duration {
 	return min(exampleAfter, l.longest)
 }
 
-// spellSpan spells a time from now, rounded down, in milliseconds and, if it has
-// one, with a unit.
+// spellSpan writes a time from now, rounded down to the millisecond: as
+// milliseconds, and with a unit. The span is empty if no unit fits.
 func spellSpan(d time.Duration) (digits, span string) {
 	ms := d.Milliseconds()
 	digits = strconv.FormatInt(ms, 10)

@@ -5,7 +5,7 @@ import (
 	"regexp"
 )
 
-// What can be wrong with an epi.
+// The mistakes in an epi.
 var (
 	errFar      = errors.New("that is beyond the year 9999")
 	errZero     = errors.New("that is no time at all: the key would expire as it is issued")
@@ -34,8 +34,8 @@ var (
 	errNoTime   = errors.New("that is no time")
 )
 
-// mistakes tells what is wrong with a text that has none of the forms. The first
-// that fits is the one.
+// mistakes names the mistake in a text that has none of the forms. The first form
+// that matches counts.
 var mistakes = []struct {
 	form  *regexp.Regexp
 	cause error

@@ -10,30 +10,32 @@ import (
 )
 
 const (
-	// burstOf is how many seconds' worth of keys an account may have issued at once.
-	burstOf = 100
+	// burstSeconds is how many seconds' worth of keys an account may have issued at
+	// once.
+	burstSeconds = 100
 
 	// longestRetry bounds Retry-After, in seconds.
 	longestRetry = 60
 
-	// countedFor is how long a count of an account's keys is gone by. It grows with
-	// each key that is issued here, and is high by those that have ended since.
-	countedFor = policy.Time(time.Minute / time.Millisecond)
+	// countMaxAge is how long a count of an account's live keys is used. The count
+	// grows with each key that is issued here. It does not fall when a key ends, so
+	// an old count can be too high.
+	countMaxAge = policy.Time(time.Minute / time.Millisecond)
 
-	// countedAtLimit is the same where the count has reached the limit.
-	countedAtLimit = policy.Time(time.Second / time.Millisecond)
+	// countMaxAgeAtLimit is the same if the count has reached the limit.
+	countMaxAgeAtLimit = policy.Time(time.Second / time.Millisecond)
 
-	// quotaAccounts is how many accounts the gateway keeps count of.
+	// quotaAccounts is how many accounts the gateway counts.
 	quotaAccounts = 16_384
 )
 
-// quota bounds what one account can have issued: how many keys a second, and how
-// many that have not ended. Keys that an account asks for itself and keys that its
-// keys ask for count together.
+// quota limits the keys that one account can have issued: keys a second, and live
+// keys. Requests with the account's service password and requests with the
+// account's keys count together.
 //
-// It keeps count of a limited number of accounts, and forgets the account that was
-// silent for longest for the next one to come. That account begins with a whole
-// burst again.
+// A quota counts a limited number of accounts. To make room for another account, it
+// forgets the account whose last request is longest ago. A forgotten account can
+// have a whole burst issued again.
 //
 // It is safe for concurrent use.
 type quota struct {
@@ -43,41 +45,43 @@ type quota struct {
 
 	mu       sync.Mutex
 	accounts map[string]*list.Element
-	order    *list.List // of *usage, the longest silent in front
+	order    *list.List // of *usage; the account whose last request is longest ago is in front
 }
 
-// usage is what one account has had issued.
+// usage counts the keys that one account has had issued.
 type usage struct {
 	account string
 
 	mu      sync.Mutex
-	due     int64 // microseconds: when all that was issued is paid for by the rate
-	live    int   // keys that have not ended, at the most
-	counted policy.Time
-	known   bool
+	due     int64       // the theoretical arrival time of GCRA, in microseconds since 1970: from then on the rate allows the next key without a burst
+	live    int         // an upper bound for the number of live keys
+	counted policy.Time // when live was read from the keystore
+	known   bool        // whether live has been read from the keystore
 }
 
 func newQuota(maxLive, maxRate, limit int) *quota {
 	return &quota{maxLive: maxLive, maxRate: maxRate, limit: limit, accounts: make(map[string]*list.Element), order: list.New()}
 }
 
-// excess says why a key is one too many. The zero value is none.
+// excess says which limit the next key would exceed. The zero value means that the
+// key is within the limits.
 type excess struct {
 	retryAfter int // seconds, from 1 to 60
-	live       int // how many keys there are, where they are too many; 0 where the rate is
+	live       int // the number of live keys if there are too many; 0 if the rate is too high
 }
 
-// take takes one key of the account's quota. The error is the store's.
-func (q *quota) take(ctx context.Context, now policy.Time, store Keystore, account string) (excess, error) {
+// take counts one key for the account, if the key is within the limits. An error is
+// an error of the store.
+func (q *quota) take(ctx context.Context, now policy.Time, store Store, account string) (excess, error) {
 	u := q.usage(account)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	wait, due := q.pay(u, now)
+	wait, due := q.schedule(u, now)
 	if wait > 0 {
 		return excess{retryAfter: wait}, nil
 	}
 	if q.maxLive > 0 {
-		if err := q.count(ctx, now, store, u); err != nil {
+		if err := q.refreshLive(ctx, now, store, u); err != nil {
 			return excess{}, err
 		}
 		if u.live >= q.maxLive {
@@ -89,26 +93,27 @@ func (q *quota) take(ctx context.Context, now policy.Time, store Keystore, accou
 	return excess{}, nil
 }
 
-// pay returns how many seconds the rate has the next key wait, or when it is paid
-// for then.
-func (q *quota) pay(u *usage, now policy.Time) (wait int, due int64) {
+// schedule returns how many seconds the next key has to wait for the rate. If it
+// does not have to wait, schedule returns the account's new due instant.
+func (q *quota) schedule(u *usage, now policy.Time) (wait int, due int64) {
 	if q.maxRate <= 0 {
 		return 0, 0
 	}
 	const second = int64(time.Second / time.Microsecond)
 	at, each := int64(now)*1000, second/int64(q.maxRate)
 	due = max(u.due, at) + max(each, 1)
-	over := due - at - burstOf*second
+	over := due - at - burstSeconds*second
 	if over <= 0 {
 		return 0, due
 	}
 	return int(min((over+second-1)/second, longestRetry)), 0
 }
 
-// count brings the number of the account's keys up to date, where it is old.
-func (q *quota) count(ctx context.Context, now policy.Time, store Keystore, u *usage) error {
+// refreshLive reads the number of live keys from the store if the last count is too
+// old.
+func (q *quota) refreshLive(ctx context.Context, now policy.Time, store Store, u *usage) error {
 	age := now - u.counted
-	if u.known && age < countedFor && (u.live < q.maxLive || age < countedAtLimit) {
+	if u.known && age < countMaxAge && (u.live < q.maxLive || age < countMaxAgeAtLimit) {
 		return nil
 	}
 	live, err := store.LiveKeys(ctx, u.account, now, q.maxLive)
@@ -119,7 +124,7 @@ func (q *quota) count(ctx context.Context, now policy.Time, store Keystore, u *u
 	return nil
 }
 
-// usage is that of the account, which has been heard of now.
+// usage returns the account's usage, and moves the account to the back of the order.
 func (q *quota) usage(account string) *usage {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -138,6 +143,6 @@ func (q *quota) usage(account string) *usage {
 }
 
 func usageOf(e *list.Element) *usage {
-	u, _ := e.Value.(*usage) // nothing else is in the list
+	u, _ := e.Value.(*usage) // the list holds nothing else
 	return u
 }

@@ -19,7 +19,7 @@ import (
 
 // counting is a keystore that counts what it is asked for, and has so many live keys.
 type counting struct {
-	Keystore
+	Store
 	live, asked atomic.Int64
 	err         error
 }
@@ -46,11 +46,11 @@ func TestR20_TheRateIsHeldAndNoCallBelowItIsRefused(t *testing.T) {
 			} else if over.retryAfter < 1 || over.retryAfter > 60 || over.live != 0 {
 				t.Fatalf("refused with %+v", over)
 			}
-			most := rate*burstOf + int(int64(now-begun)*int64(rate)/1000) + 1
+			most := rate*burstSeconds + int(int64(now-begun)*int64(rate)/1000) + 1
 			if issued > most {
 				t.Fatalf("%d keys within %d ms, want %d at most", issued, now-begun, most)
 			}
-			if over.retryAfter > 0 && issued < rate*burstOf {
+			if over.retryAfter > 0 && issued < rate*burstSeconds {
 				t.Fatalf("refused after %d keys, fewer than the burst", issued)
 			}
 		}
@@ -59,7 +59,7 @@ func TestR20_TheRateIsHeldAndNoCallBelowItIsRefused(t *testing.T) {
 
 func TestR20_RetryAfterIsLongEnough(t *testing.T) {
 	q := newQuota(0, 1, 8)
-	for i := range burstOf {
+	for i := range burstSeconds {
 		if over, _ := q.take(t.Context(), start, nil, "acc_1"); over != (excess{}) {
 			t.Fatalf("key %d: %+v", i, over)
 		}
@@ -123,8 +123,8 @@ func TestR20_TheQuotaIsExactUnderConcurrency(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := issued.Load(); n != 3*burstOf {
-		t.Errorf("%d keys, want %d", n, 3*burstOf)
+	if n := issued.Load(); n != 3*burstSeconds {
+		t.Errorf("%d keys, want %d", n, 3*burstSeconds)
 	}
 }
 
@@ -144,28 +144,28 @@ func TestR20_IssuingStopsAtTheLimits(t *testing.T) {
 	f := newFixture(t)
 	limited := settings
 	limited.MaxLiveKeys, limited.MaxRate = 3, 1
-	api := New(limited)
+	authority := New(limited)
 	for i := range 3 {
 		call := f.byKey("60000", "")
 		if i == 1 {
 			call = f.byService("60000", "")
 		}
-		if got := api.Issue(t.Context(), start, client, false, f, call); got.Status != http.StatusOK {
+		if got := authority.Issue(t.Context(), start, client, false, f, call); got.Status != http.StatusOK {
 			t.Fatalf("key %d: %d %s", i, got.Status, got.Text)
 		}
 	}
-	for name, call := range map[string]*Call{"by key": f.byKey("", ""), "by service": f.byService("", "")} {
-		got := api.Issue(t.Context(), start.Add(30*time.Second), client, false, f, call)
+	for name, call := range map[string]*KeyRequest{"by key": f.byKey("", ""), "by service": f.byService("", "")} {
+		got := authority.Issue(t.Context(), start.Add(30*time.Second), client, false, f, call)
 		if got.Status != http.StatusTooManyRequests || got.Reason != policy.LimitReached || got.RetryAfter != 60 || got.AccountID != f.account.ID ||
 			!got.Secret.Empty() || !strings.Contains(got.Text, "3 keys") {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 	// A call that would be refused anyway says why, and costs nothing.
-	if got := api.Issue(t.Context(), start, client, false, f, f.byKey("soon", "")); got.Status != http.StatusBadRequest {
+	if got := authority.Issue(t.Context(), start, client, false, f, f.byKey("soon", "")); got.Status != http.StatusBadRequest {
 		t.Errorf("a mistake: %+v", got)
 	}
-	if got := api.Issue(t.Context(), start.Add(time.Minute), client, false, f, f.byKey("", "")); got.Status != http.StatusOK {
+	if got := authority.Issue(t.Context(), start.Add(time.Minute), client, false, f, f.byKey("", "")); got.Status != http.StatusOK {
 		t.Errorf("after they expired: %+v", got)
 	}
 	if n, err := f.LiveKeys(t.Context(), f.account.ID, start, 100); err != nil || n != 3+1 {
@@ -177,10 +177,10 @@ func TestR20_IssuingStopsAtTheRate(t *testing.T) {
 	f := newFixture(t)
 	limited := settings
 	limited.MaxRate = 1
-	api := New(limited)
+	authority := New(limited)
 	refused := 0
-	for range burstOf + 5 {
-		got := api.Issue(t.Context(), start, client, false, f, f.byKey("", ""))
+	for range burstSeconds + 5 {
+		got := authority.Issue(t.Context(), start, client, false, f, f.byKey("", ""))
 		if got.Status == http.StatusTooManyRequests {
 			refused++
 			if got.Reason != policy.LimitReached || got.RetryAfter != 1 || !strings.Contains(got.Text, "at 1 a second") {
@@ -189,6 +189,6 @@ func TestR20_IssuingStopsAtTheRate(t *testing.T) {
 		}
 	}
 	if refused != 5 {
-		t.Errorf("%d of %d calls were refused, want 5", refused, burstOf+5)
+		t.Errorf("%d of %d calls were refused, want 5", refused, burstSeconds+5)
 	}
 }

@@ -9,32 +9,34 @@ import (
 )
 
 const (
-	// failuresAllowed is how many failing calls an address has in a window.
+	// failuresAllowed is how many failing requests of one address get their own
+	// refusal in a window.
 	failuresAllowed = 30
 
 	// failureWindow is how long a window lasts, in milliseconds.
 	failureWindow = 60_000
 
-	// clockSlack is how far calls that run side by side may lie apart, in
-	// milliseconds. More, and the clock was set back.
+	// clockSlack is how far apart the instants of concurrent requests can be, in
+	// milliseconds. If an instant is further back, the clock was set back.
 	clockSlack = 1000
 
-	// throttledAddresses is how many addresses the gateway keeps count of.
+	// throttledAddresses is how many addresses the gateway counts.
 	throttledAddresses = 16_384
 )
 
-// throttle counts failing calls by the client's address. An IPv4 address counts
-// by itself, an IPv6 address with its /64, which is what one client has; a mapped
-// IPv4 address is the one that it carries. Calls of unknown addresses count
-// together.
+// throttle counts failing requests by client address. See [policy.NetworkOf] for
+// the addresses that count together. Requests from unknown addresses count
+// together, too.
 //
-// A minute begins with an address's first failing call. Within it, that many
-// failing calls as are allowed have their own answers, and the others are to wait
-// until it is over. A call that does not fail is none of the throttle's matter.
+// A window of one minute begins with an address's first failing request. The first
+// 30 failing requests in the window get their own refusals. Further failing
+// requests have to wait until the window ends. Requests that do not fail are not
+// counted and never have to wait.
 //
-// It keeps count of a limited number of addresses, and forgets the one whose
-// minute began first for the next one to come. Nobody is refused wrongly by
-// that, but who has more addresses than the limit is not slowed down.
+// A throttle counts a limited number of addresses. To make room for another
+// address, it forgets the address whose window began first. Forgetting never
+// refuses a request wrongly, but a client with more addresses than the limit is not
+// slowed down.
 //
 // It is safe for concurrent use.
 type throttle struct {
@@ -42,7 +44,7 @@ type throttle struct {
 
 	mu      sync.Mutex
 	windows map[netip.Prefix]*list.Element
-	order   *list.List // of *window, the one that began first in front
+	order   *list.List // of *window; the window that began first is in front
 }
 
 type window struct {
@@ -51,15 +53,17 @@ type window struct {
 	count int
 }
 
-// newThrottle keeps count of up to limit addresses, and of one at least.
+// newThrottle returns a throttle that counts up to limit addresses, and at least
+// one.
 func newThrottle(limit int) *throttle {
 	return &throttle{limit: max(limit, 1), windows: make(map[netip.Prefix]*list.Element), order: list.New()}
 }
 
-// fail notes a failing call and returns zero if it is still allowed, or the
-// seconds, from 1 to 60, after which the next one is. Take now when the call has
-// failed, not when it began: a now that lies before the minute begins a new one,
-// so that a clock that is set back locks nobody out.
+// fail counts a failing request. It returns 0 if the request may have its own
+// refusal, and otherwise the seconds, from 1 to 60, until the window ends. The
+// caller reads the clock when the request fails, not when the request begins. If
+// now is before the window by more than clockSlack, a new window begins, so that a
+// clock that is set back locks nobody out.
 func (t *throttle) fail(addr netip.Addr, now policy.Time) (retryAfter int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,7 +77,7 @@ func (t *throttle) fail(addr netip.Addr, now policy.Time) (retryAfter int) {
 	return (left + 999) / 1000
 }
 
-// window is the one that key has at now.
+// window returns the window of key at now.
 func (t *throttle) window(key netip.Prefix, now policy.Time) *window {
 	if e, ok := t.windows[key]; ok {
 		w := windowOf(e)
@@ -92,8 +96,8 @@ func (t *throttle) window(key netip.Prefix, now policy.Time) *window {
 	return w
 }
 
-// over reports whether now is in no minute of the window's. The differences are
-// taken as unsigned, for they can be larger than the signed numbers go.
+// over reports whether now is outside the window. The differences are unsigned
+// because a signed difference of two extreme instants overflows.
 func (w *window) over(now policy.Time) bool {
 	if now < w.start {
 		return uint64(w.start-now) > clockSlack
@@ -102,6 +106,6 @@ func (w *window) over(now policy.Time) bool {
 }
 
 func windowOf(e *list.Element) *window {
-	w, _ := e.Value.(*window) // nothing else is in the list
+	w, _ := e.Value.(*window) // the list holds nothing else
 	return w
 }

@@ -60,17 +60,19 @@ func (f *fixture) key(k keystore.NewKey) (policy.Key, policy.Secret) {
 
 var settings = Settings{DefaultLifetime: 30 * time.Second, Zone: time.UTC}
 
-func (f *fixture) byKey(epi, ipa string) *Call { return &Call{key: f.secret, epi: epi, ipa: ipa} }
+func (f *fixture) byKey(epi, ipa string) *KeyRequest {
+	return &KeyRequest{key: f.secret, epi: epi, ipa: ipa}
+}
 
-func (f *fixture) byService(epi, ipa string) *Call {
-	return &Call{serviceID: f.account.ServiceID, password: f.password, epi: epi, ipa: ipa}
+func (f *fixture) byService(epi, ipa string) *KeyRequest {
+	return &KeyRequest{serviceID: f.account.ServiceID, password: f.password, epi: epi, ipa: ipa}
 }
 
 func TestIssue_LifetimesToTheMillisecond(t *testing.T) {
 	f := newFixture(t)
 	for name, tt := range map[string]struct {
 		settings Settings
-		call     *Call
+		call     *KeyRequest
 		now      policy.Time
 		want     policy.Time // 0 if refused
 	}{
@@ -126,8 +128,8 @@ func TestIssue_NoKeyFromWhatEndedMeanwhile(t *testing.T) {
 			return err
 		},
 	} {
-		for how, call := range map[string]func(f *fixture) *Call{
-			"key": func(f *fixture) *Call { return f.byKey("1s", "") }, "service": func(f *fixture) *Call { return f.byService("1s", "") },
+		for how, call := range map[string]func(f *fixture) *KeyRequest{
+			"key": func(f *fixture) *KeyRequest { return f.byKey("1s", "") }, "service": func(f *fixture) *KeyRequest { return f.byService("1s", "") },
 		} {
 			if name == "the issuer" && how == "service" {
 				continue
@@ -163,16 +165,16 @@ func (broken) FindService(context.Context, string, policy.Secret) (policy.Accoun
 
 func TestIssue_FaultIsNeitherRefusalNorFailure(t *testing.T) {
 	f := newFixture(t)
-	api := New(settings)
+	authority := New(settings)
 	for range 2 * failuresAllowed {
-		for _, call := range []*Call{f.byKey("", ""), f.byService("", "")} {
-			got := api.Issue(t.Context(), start, client, false, broken{f.Store}, call)
+		for _, call := range []*KeyRequest{f.byKey("", ""), f.byService("", "")} {
+			got := authority.Issue(t.Context(), start, client, false, broken{f.Store}, call)
 			if got.Status != http.StatusServiceUnavailable || got.RetryAfter == 0 || got.Reason != policy.StoreUnavailable || strings.Contains(got.Text, "fire") {
 				t.Fatalf("got %+v", got)
 			}
 		}
 	}
-	if got := api.Issue(t.Context(), start, client, false, f, &Call{key: policy.NewSecret("wrong")}); got.Status != http.StatusUnauthorized {
+	if got := authority.Issue(t.Context(), start, client, false, f, &KeyRequest{key: policy.NewSecret("wrong")}); got.Status != http.StatusUnauthorized {
 		t.Errorf("faults count as the caller's failures: %+v", got)
 	}
 }
@@ -193,7 +195,7 @@ func TestIssue_ChildIsNeverMoreThanItsIssuer(t *testing.T) {
 		}
 		issuer, secret := f.key(k)
 		now := start.Add(time.Duration(rapid.Int64Range(0, 7200).Draw(t, "now")) * time.Second)
-		call := &Call{key: secret, epi: rapid.SampledFrom(lifetimes).Draw(t, "epi"), ipa: rapid.SampledFrom(lists).Draw(t, "ipa")}
+		call := &KeyRequest{key: secret, epi: rapid.SampledFrom(lifetimes).Draw(t, "epi"), ipa: rapid.SampledFrom(lists).Draw(t, "ipa")}
 		got := New(settings).Issue(t.Context(), now, client, false, f, call)
 		if got.Status != http.StatusOK {
 			if !got.Secret.Empty() || got.Text == "" || got.Reason.OK() {
@@ -212,19 +214,19 @@ func TestIssue_ChildIsNeverMoreThanItsIssuer(t *testing.T) {
 
 func TestIssue_ThrottlesByTheClientsAddress(t *testing.T) {
 	f := newFixture(t)
-	api := New(settings)
-	wrong := &Call{serviceID: f.account.ServiceID, password: policy.NewSecret("wrong-password")}
+	authority := New(settings)
+	wrong := &KeyRequest{serviceID: f.account.ServiceID, password: policy.NewSecret("wrong-password")}
 	for range failuresAllowed {
-		api.Issue(t.Context(), start, client, false, f, wrong)
+		authority.Issue(t.Context(), start, client, false, f, wrong)
 	}
-	got := api.Issue(t.Context(), start+1, client, false, f, wrong)
+	got := authority.Issue(t.Context(), start+1, client, false, f, wrong)
 	if got.Status != http.StatusTooManyRequests || got.RetryAfter != 60 || got.Reason != policy.Throttled || got.Detail != "would be key_unknown" {
 		t.Errorf("got %+v", got)
 	}
-	if got := api.Issue(t.Context(), start+1, client, false, f, f.byService("", "")); got.Status != http.StatusOK {
+	if got := authority.Issue(t.Context(), start+1, client, false, f, f.byService("", "")); got.Status != http.StatusOK {
 		t.Errorf("the right password gets %+v", got)
 	}
-	if got := api.Issue(t.Context(), start.Add(time.Minute), client, false, f, wrong); got.Status != http.StatusUnauthorized {
+	if got := authority.Issue(t.Context(), start.Add(time.Minute), client, false, f, wrong); got.Status != http.StatusUnauthorized {
 		t.Errorf("a minute later %+v", got)
 	}
 }
@@ -233,21 +235,21 @@ func TestIssue_ThrottlesByTheClientsAddress(t *testing.T) {
 func TestIssue_ThrottlesNothingButWrongCredentials(t *testing.T) {
 	f := newFixture(t)
 	_, plain := f.key(keystore.NewKey{Expires: policy.Never()})
-	read := func(method, contentType, body string) *Call {
+	read := func(method, contentType, body string) *KeyRequest {
 		r := httptest.NewRequestWithContext(t.Context(), method, "/issue_service_authorization", strings.NewReader(body))
 		r.Header.Set("Content-Type", contentType)
-		return ReadCall(r)
+		return ReadKeyRequest(r)
 	}
 	const form = "application/x-www-form-urlencoded"
 	for name, tt := range map[string]struct {
-		call   *Call
+		call   *KeyRequest
 		early  bool
-		store  Keystore
+		store  Store
 		status int
 	}{
 		"a field twice":          {read("POST", form, "sid=a&sid=b"), false, f, http.StatusBadRequest},
 		"a mistaken epi":         {f.byKey("soon", ""), false, f, http.StatusBadRequest},
-		"no right":               {&Call{key: plain}, false, f, http.StatusForbidden},
+		"no right":               {&KeyRequest{key: plain}, false, f, http.StatusForbidden},
 		"more than the issuer's": {f.byKey("2h", ""), false, f, http.StatusForbidden},
 		"no POST":                {read("GET", form, ""), false, f, http.StatusMethodNotAllowed},
 		"a large body":           {read("POST", form, strings.Repeat("x", maxBody+1)), false, f, http.StatusRequestEntityTooLarge},
@@ -256,15 +258,15 @@ func TestIssue_ThrottlesNothingButWrongCredentials(t *testing.T) {
 		"a store at fault":       {f.byKey("", ""), false, broken{f.Store}, http.StatusServiceUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			api := New(settings)
-			issue := func() int { return api.Issue(t.Context(), start, client, tt.early, tt.store, tt.call).Status }
+			authority := New(settings)
+			issue := func() int { return authority.Issue(t.Context(), start, client, tt.early, tt.store, tt.call).Status }
 			for range 2 * failuresAllowed {
 				if got := issue(); got != tt.status {
 					t.Fatalf("status %d, want %d", got, tt.status)
 				}
 			}
 			wrong := func() int {
-				return api.Issue(t.Context(), start, client, false, f, &Call{key: policy.NewSecret("wrong")}).Status
+				return authority.Issue(t.Context(), start, client, false, f, &KeyRequest{key: policy.NewSecret("wrong")}).Status
 			}
 			for n := range failuresAllowed {
 				if got := wrong(); got != http.StatusUnauthorized {
@@ -290,13 +292,13 @@ func TestIssue_TimeTellsNoServiceID(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	known := &Call{serviceID: f.account.ServiceID, password: policy.NewSecret("wrong-password-1")}
-	unknown := &Call{serviceID: "svc_" + strings.Repeat("x", 20), password: policy.NewSecret("wrong-password-1")}
+	known := &KeyRequest{serviceID: f.account.ServiceID, password: policy.NewSecret("wrong-password-1")}
+	unknown := &KeyRequest{serviceID: "svc_" + strings.Repeat("x", 20), password: policy.NewSecret("wrong-password-1")}
 	var times [2][]time.Duration
 	for n := range 4000 {
 		class := n % 2
 		begun := time.Now()
-		if got, _ := New(settings).authenticate(t.Context(), start, client, f, []*Call{known, unknown}[class]); got.account != "" {
+		if got, _ := New(settings).authenticate(t.Context(), start, client, f, []*KeyRequest{known, unknown}[class]); got.account != "" {
 			t.Fatal("authenticated")
 		}
 		times[class] = append(times[class], time.Since(begun))
@@ -319,7 +321,7 @@ func FuzzReadCall(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/issue_service_authorization", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		c := ReadCall(r)
+		c := ReadKeyRequest(r)
 		if c.fault != nil {
 			if c.fault.Text == "" || c.fault.Status < 400 || c.fault.Reason.OK() {
 				t.Fatalf("refused with %+v", c.fault)
@@ -343,12 +345,12 @@ func FuzzReadCall(f *testing.F) {
 
 func TestIssue_BoundsWhatIsKeptAndRepeated(t *testing.T) {
 	f := newFixture(t)
-	api := New(settings)
-	if got := api.Issue(t.Context(), start, client, false, f, f.byService("", strings.Repeat("192.0.2.1 ", maxAddresses))); got.Status != http.StatusOK {
+	authority := New(settings)
+	if got := authority.Issue(t.Context(), start, client, false, f, f.byService("", strings.Repeat("192.0.2.1 ", maxAddresses))); got.Status != http.StatusOK {
 		t.Errorf("as many addresses as there may be: %+v", got)
 	}
 	for _, ipa := range []string{strings.Repeat("192.0.2.1 ", maxAddresses+1), strings.Repeat("\x00", 5000), strings.Repeat("é", 5000)} {
-		if got := api.Issue(t.Context(), start, client, false, f, f.byService("", ipa)); got.Status != http.StatusBadRequest || len(got.Text) > 500 || !utf8.ValidString(got.Text) {
+		if got := authority.Issue(t.Context(), start, client, false, f, f.byService("", ipa)); got.Status != http.StatusBadRequest || len(got.Text) > 500 || !utf8.ValidString(got.Text) {
 			t.Errorf("%d bytes of ipa: %d with %d bytes of text", len(ipa), got.Status, len(got.Text))
 		}
 	}
@@ -358,9 +360,9 @@ func TestIssue_BoundsWhatIsKeptAndRepeated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, call := range []*Call{{epi: password}, {ipa: password}} {
+	for _, call := range []*KeyRequest{{epi: password}, {ipa: password}} {
 		call.serviceID, call.password = a.ServiceID, policy.NewSecret(password)
-		if got := api.Issue(t.Context(), start, client, false, f, call); got.Status != http.StatusBadRequest || strings.Contains(got.Text+got.Detail, "hunter2") {
+		if got := authority.Issue(t.Context(), start, client, false, f, call); got.Status != http.StatusBadRequest || strings.Contains(got.Text+got.Detail, "hunter2") {
 			t.Errorf("the text tells the password: %+v", got)
 		}
 	}
@@ -383,7 +385,7 @@ func TestR7_NoChildOutlivesItsIssuersScheduledEnd(t *testing.T) {
 			rotate()
 		}
 		epi := rapid.SampledFrom([]string{"", "1", "50000", "100000", "200000", "3600000"}).Draw(rt, "epi")
-		got := New(settings).Issue(t.Context(), start, client, false, f, &Call{key: secret, epi: epi})
+		got := New(settings).Issue(t.Context(), start, client, false, f, &KeyRequest{key: secret, epi: epi})
 		if !before {
 			rotate()
 		}

@@ -11,59 +11,62 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// maxBody bounds a call's body, in bytes.
+// maxBody is the largest body of a request, in bytes.
 const maxBody = 16 << 10
 
-// bearer is where a key with the issuance right stands.
+// bearer is the place of a key that authenticates the caller.
 var bearer = dialect.Place{Location: dialect.Header, Name: "Authorization", Scheme: "Bearer"}
 
-// Places are where a caller may have put a secret, rightly or not, for logs to
-// mask.
+// Places are the places where a caller may have put a secret, including the query,
+// where no secret belongs. Logs mask them.
 var Places = []dialect.Place{bearer, {Location: dialect.Query, Name: "spw"}}
 
-// Call is a call of the API: who calls, and what is asked for.
-type Call struct {
-	key       policy.Secret // either this
-	serviceID string        // or these two
+// KeyRequest is a request for a key: the caller's credentials, and the expiry and
+// the addresses that are asked for.
+type KeyRequest struct {
+	key       policy.Secret // either the key
+	serviceID string        // or the service ID and the service password
 	password  policy.Secret
 
-	epi, ipa string
-	fault    *Answer // why it is none
+	epi, ipa string  // the form fields for expiry and addresses, as sent
+	fault    *Result // the refusal of a request that cannot be read; nil otherwise
 	bodyRead bool
 }
 
-// BodyRead reports whether the whole body has been read, if there is one.
-func (c *Call) BodyRead() bool { return c.bodyRead }
+// BodyRead reports whether the whole body has been read. It is true for a request
+// without a body.
+func (k *KeyRequest) BodyRead() bool { return k.bodyRead }
 
-// ReadCall reads a call, which is for [API.Issue] to answer, even if it is
-// none. It reads no more than 16 KiB of the body, and nothing of it where the
-// header is reason enough to refuse.
-func ReadCall(r *http.Request) *Call {
-	c := new(Call)
-	if c.fault = c.readHeader(r); c.fault != nil {
-		return c
+// ReadKeyRequest reads a request for a key. If the request cannot be read, or has
+// no credentials, [Authority.Issue] refuses it. ReadKeyRequest reads at most 16 KiB
+// of the body, and does not read the body if the header is already a reason to
+// refuse.
+func ReadKeyRequest(r *http.Request) *KeyRequest {
+	k := new(KeyRequest)
+	if k.fault = k.readHeader(r); k.fault != nil {
+		return k
 	}
-	if c.bodyRead = r.Body == nil || r.ContentLength == 0; c.bodyRead {
-		c.fault = c.checkCredentials()
-		return c
+	if k.bodyRead = r.Body == nil || r.ContentLength == 0; k.bodyRead {
+		k.fault = k.checkCredentials()
+		return k
 	}
-	if c.fault = checkForm(r.Header); c.fault != nil {
-		return c
+	if k.fault = checkForm(r.Header); k.fault != nil {
+		return k
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	c.bodyRead = err == nil && len(body) <= maxBody
+	k.bodyRead = err == nil && len(body) <= maxBody
 	switch {
-	case c.bodyRead:
-		c.fault = c.takeForm(string(body))
+	case k.bodyRead:
+		k.fault = k.readForm(string(body))
 	case err == nil:
-		c.fault = tooLarge()
+		k.fault = tooLarge()
 	default:
-		c.fault = refusal(http.StatusBadRequest, policy.CredentialMalformed, "The body did not arrive whole.")
+		k.fault = refusal(http.StatusBadRequest, policy.CredentialMalformed, "The body did not arrive whole.")
 	}
-	return c
+	return k
 }
 
-func (c *Call) readHeader(r *http.Request) *Answer {
+func (k *KeyRequest) readHeader(r *http.Request) *Result {
 	switch {
 	case r.Method != http.MethodPost:
 		return Refusal(policy.OperationUnlisted)
@@ -76,7 +79,7 @@ func (c *Call) readHeader(r *http.Request) *Answer {
 	key, fault := found.Key()
 	switch {
 	case fault == nil:
-		c.key = key
+		k.key = key
 	case fault.Reason == policy.CredentialAmbiguous:
 		return refusal(http.StatusBadRequest, fault.Reason, "There are two Authorization headers that differ: send one.")
 	case fault.Reason != policy.CredentialMissing:
@@ -85,8 +88,8 @@ func (c *Call) readHeader(r *http.Request) *Answer {
 	return nil
 }
 
-// checkForm says whether the body is a form.
-func checkForm(header http.Header) *Answer {
+// checkForm refuses a body that is not a form.
+func checkForm(header http.Header) *Result {
 	types := header.Values("Content-Type")
 	if len(types) == 1 && len(header.Values("Content-Encoding")) == 0 {
 		if kind, _, err := mime.ParseMediaType(types[0]); err == nil && kind == "application/x-www-form-urlencoded" {
@@ -96,14 +99,14 @@ func checkForm(header http.Header) *Answer {
 	return refusal(http.StatusUnsupportedMediaType, policy.CredentialMalformed, "Send the body as a plain form: Content-Type application/x-www-form-urlencoded.")
 }
 
-func tooLarge() *Answer {
+func tooLarge() *Result {
 	return refusal(http.StatusRequestEntityTooLarge, policy.CredentialMalformed, "The body is larger than 16 KiB.")
 }
 
-// takeForm takes the fields that the API knows. Others are ignored.
-func (c *Call) takeForm(body string) *Answer {
+// readForm reads the fields that the API knows and ignores all others.
+func (k *KeyRequest) readForm(body string) *Result {
 	form, err := url.ParseQuery(body)
-	if err != nil { // which would quote the body
+	if err != nil { // the error quotes the body, so the answer does not show it
 		return refusal(http.StatusBadRequest, policy.CredentialMalformed, "The body is no form: every value is percent-encoded, and & stands between fields.")
 	}
 	field := func(name string) string {
@@ -117,18 +120,18 @@ func (c *Call) takeForm(body string) *Answer {
 			return refusal(http.StatusBadRequest, policy.CredentialAmbiguous, "The field "+name+" is given twice: send it once.")
 		}
 	}
-	c.serviceID, c.password = field("sid"), policy.NewSecret(field("spw"))
-	c.epi, c.ipa = field("epi"), field("ipa")
-	return c.checkCredentials()
+	k.serviceID, k.password = field("sid"), policy.NewSecret(field("spw"))
+	k.epi, k.ipa = field("epi"), field("ipa")
+	return k.checkCredentials()
 }
 
-// checkCredentials says whether there is one way to know who calls.
-func (c *Call) checkCredentials() *Answer {
-	service := c.serviceID != "" || !c.password.Empty()
+// checkCredentials refuses a request that has no credentials, or two.
+func (k *KeyRequest) checkCredentials() *Result {
+	service := k.serviceID != "" || !k.password.Empty()
 	switch {
-	case !c.key.Empty() && service:
+	case !k.key.Empty() && service:
 		return refusal(http.StatusBadRequest, policy.CredentialAmbiguous, "There are two credentials: send sid and spw, or an Authorization header, and not both.")
-	case c.key.Empty() && (c.serviceID == "" || c.password.Empty()):
+	case k.key.Empty() && (k.serviceID == "" || k.password.Empty()):
 		return Refusal(policy.CredentialMissing)
 	}
 	return nil

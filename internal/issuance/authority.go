@@ -1,0 +1,272 @@
+package issuance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Settings say which keys can be issued.
+type Settings struct {
+	// DefaultLifetime is the lifetime of a key if the request asks for none.
+	DefaultLifetime time.Duration
+	// MaxLifetime is the longest lifetime that a request can ask for; 0 means no
+	// limit.
+	MaxLifetime time.Duration
+	// Zone is the time zone of times that name none.
+	Zone *time.Location
+	// FreeChildren lets a child key outlive its issuer, and be used from addresses
+	// that its issuer may not be used from.
+	FreeChildren bool
+	// MaxLiveKeys is how many keys issued through this API an account may have that
+	// have not ended; 0 means no limit.
+	MaxLiveKeys int
+	// MaxRate is how many keys a second an account may have issued on average. It
+	// may have 100 seconds' worth issued at once. 0 means no limit.
+	MaxRate int
+}
+
+// Store is the part of the keystore that the API needs.
+type Store interface {
+	FindKey(ctx context.Context, secret policy.Secret) (keystore.Record, error)
+	FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error)
+	IssueKey(ctx context.Context, now policy.Time, by keystore.Actor, k keystore.NewKey) (policy.Key, policy.Secret, error)
+	LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error)
+	NoteUse(r *keystore.Record, now policy.Time)
+}
+
+// Authority answers requests for keys. It is safe for concurrent use.
+type Authority struct {
+	settings Settings
+	failures *throttle
+	quota    *quota
+}
+
+// New returns an Authority with these settings.
+func New(settings Settings) *Authority {
+	return &Authority{
+		settings: settings,
+		failures: newThrottle(throttledAddresses),
+		quota:    newQuota(settings.MaxLiveKeys, settings.MaxRate, quotaAccounts),
+	}
+}
+
+// caller is an authenticated caller.
+type caller struct {
+	account string
+	key     *policy.Key // nil if the caller sent a service ID and a service password
+}
+
+// Issue answers a request that arrived from client at now. EarlyData is true if
+// the request came as TLS early data, which does not prove the client's address.
+//
+// All callers without valid credentials get the same refusal, whatever is wrong
+// with their credentials. An address may get 30 of these refusals a minute, and is
+// told to wait after that. Callers with valid credentials never have to wait for
+// this reason, even at the same address.
+func (a *Authority) Issue(ctx context.Context, now policy.Time, client netip.Addr, earlyData bool, store Store, req *KeyRequest) *Result {
+	if earlyData {
+		return refusal(http.StatusTooEarly, policy.EarlyData, "The call came as TLS early data, which anybody can repeat: send it again.")
+	}
+	who, result := a.authenticate(ctx, now, client, store, req)
+	if result == nil {
+		result = a.issue(ctx, now, client, store, req, who)
+	}
+	if result.Status != http.StatusUnauthorized {
+		return result
+	}
+	if wait := a.failures.fail(client, now); wait > 0 {
+		return throttled(result, wait)
+	}
+	return result
+}
+
+// throttled returns the answer that replaces one unauthorized answer too many.
+func throttled(replaced *Result, wait int) *Result {
+	result := refusal(http.StatusTooManyRequests, policy.Throttled,
+		fmt.Sprintf("Too many calls from your address came without valid credentials: wait %d seconds. Calls with valid ones are answered all the same.", wait))
+	result.RetryAfter = wait
+	result.Detail = "would be " + replaced.Reason.String()
+	result.KeyID, result.AccountID = replaced.KeyID, replaced.AccountID
+	return result
+}
+
+// authenticate returns the caller, or the refusal of a caller who cannot be
+// authenticated.
+func (a *Authority) authenticate(ctx context.Context, now policy.Time, client netip.Addr, store Store, req *KeyRequest) (caller, *Result) {
+	switch {
+	case req.fault != nil:
+		return caller{}, req.fault
+	case req.key.Empty():
+		return authenticateService(ctx, store, req)
+	}
+	return authenticateKey(ctx, now, client, store, req)
+}
+
+func authenticateService(ctx context.Context, store Store, req *KeyRequest) (caller, *Result) {
+	account, err := store.FindService(ctx, req.serviceID, req.password)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return caller{}, unauthorized(policy.KeyUnknown, "no account has this service ID and service password")
+	case err != nil:
+		return caller{}, Unavailable(err)
+	case !account.Open():
+		result := unauthorized(policy.AccountClosed, "")
+		result.AccountID = account.ID
+		return caller{}, result
+	}
+	return caller{account: account.ID}, nil
+}
+
+func authenticateKey(ctx context.Context, now policy.Time, client netip.Addr, store Store, req *KeyRequest) (caller, *Result) {
+	record, err := store.FindKey(ctx, req.key)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return caller{}, Unavailable(err)
+	}
+	var key *policy.Key
+	if record.Found() {
+		found := record.Key()
+		key = &found
+	}
+	decision := policy.Decide(now, key, &policy.Request{Operation: policy.IssueKey, Client: client}, policy.Rules{})
+	if decision.Reason.OK() {
+		store.NoteUse(&record, now)
+		return caller{account: key.AccountID, key: key}, nil
+	}
+	result := Refusal(decision.Reason)
+	if key != nil {
+		result.KeyID, result.AccountID = key.ID, key.AccountID
+		if why := policy.NotYet(now, key); why != "" {
+			result.Detail = why
+		}
+	}
+	return caller{}, result
+}
+
+// issue issues the key that an authenticated caller asks for.
+func (a *Authority) issue(ctx context.Context, now policy.Time, client netip.Addr, store Store, req *KeyRequest, who caller) *Result {
+	by := keystore.Actor{Kind: keystore.ActorAccount, ID: who.account, From: client}
+	k := keystore.NewKey{AccountID: who.account, Origin: policy.OriginAPI}
+	if who.key == nil {
+		// The service ID can be rotated before the key is written. The keystore then
+		// refuses the key.
+		k.ServiceID = req.serviceID
+	} else {
+		k.Issuer, k.OutlivesIssuer = who.key.ID, a.settings.FreeChildren
+		by.Kind, by.ID = keystore.ActorKey, k.Issuer
+	}
+	result := a.fillIn(now, req, who, &k)
+	if result == nil {
+		result = a.withinQuota(ctx, now, store, k.AccountID)
+	}
+	if result == nil {
+		result = create(ctx, now, by, store, k)
+	}
+	result.KeyID, result.AccountID = k.Issuer, k.AccountID
+	return result
+}
+
+// fillIn sets the expiry and the addresses that the request asks for. It returns a
+// refusal if the request asks for something that the caller cannot have.
+func (a *Authority) fillIn(now policy.Time, req *KeyRequest, who caller, k *keystore.NewKey) *Result {
+	var err error
+	if k.Expires, err = a.expiry(now, req.epi, who); err != nil {
+		return badRequest(req, err.Error())
+	}
+	if k.Allow, err = policy.ParseAddrSet(req.ipa); err != nil {
+		return badRequest(req, "ipa: "+shortened(err.Error()))
+	}
+	if n := len(k.Allow.Entries()); n > maxAddresses {
+		return badRequest(req, fmt.Sprintf("ipa: it has %d entries: want %d at most, such as a block in place of its addresses", n, maxAddresses))
+	}
+	issuer := a.boundTo(who)
+	if issuer == nil {
+		return nil
+	}
+	if k.Allow.Any() {
+		k.Allow = issuer.Allow
+	}
+	if err := policy.CheckChild(issuer, k.Expires, k.Allow); err != nil {
+		result := badRequest(req, "The key is not issued: "+err.Error())
+		result.Status, result.Reason = http.StatusForbidden, policy.NoIssuanceRight
+		return result
+	}
+	return nil
+}
+
+// maxAddresses limits the entries of ipa: the keystore stores every entry with the
+// key, and a second time in the audit trail.
+const maxAddresses = 100
+
+// shortened cuts an error text that repeats a part of the request.
+func shortened(text string) string {
+	const most = 400
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "..."
+}
+
+// boundTo returns the key whose expiry and addresses limit the new key. It returns
+// nil if no key does.
+func (a *Authority) boundTo(who caller) *policy.Key {
+	if a.settings.FreeChildren {
+		return nil
+	}
+	return who.key
+}
+
+// expiry reads epi. An empty epi asks for the default lifetime, or for the rest of
+// the issuer's lifetime if that is shorter.
+func (a *Authority) expiry(now policy.Time, epi string, who caller) (policy.Expiry, error) {
+	if epi == "" {
+		expires := policy.ExpiresAt(now.Add(a.settings.DefaultLifetime))
+		if issuer := a.boundTo(who); issuer != nil && expires.After(issuer.End()) {
+			expires = issuer.End()
+		}
+		return expires, nil
+	}
+	at, err := ParseExpiry(epi, now, a.settings.Zone, a.settings.MaxLifetime)
+	return policy.ExpiresAt(at), err
+}
+
+// withinQuota refuses the key if the account has used up its quota.
+func (a *Authority) withinQuota(ctx context.Context, now policy.Time, store Store, account string) *Result {
+	over, err := a.quota.take(ctx, now, store, account)
+	if err != nil {
+		return Unavailable(err)
+	}
+	if over == (excess{}) {
+		return nil
+	}
+	text := fmt.Sprintf("The key is not issued: your account may have keys issued at %d a second, and %d at once: wait %d seconds.",
+		a.settings.MaxRate, a.settings.MaxRate*burstSeconds, over.retryAfter)
+	if over.live > 0 {
+		text = fmt.Sprintf("The key is not issued: your account has %d keys from here that have not expired, and may have no more: wait until some expire, and ask for shorter lifetimes.", over.live)
+	}
+	result := refusal(http.StatusTooManyRequests, policy.LimitReached, text)
+	result.RetryAfter = over.retryAfter
+	return result
+}
+
+func create(ctx context.Context, now policy.Time, by keystore.Actor, store Store, k keystore.NewKey) *Result {
+	// If the caller goes away before the answer arrives, nobody knows the key, and
+	// it expires unused.
+	key, secret, err := store.IssueKey(ctx, now, by, k)
+	switch {
+	case errors.Is(err, keystore.ErrUnavailable):
+		return Unavailable(err)
+	case errors.Is(err, keystore.ErrAccountClosed):
+		return unauthorized(policy.AccountClosed, err.Error())
+	case err != nil: // the caller's key or service ID ended after it was checked
+		return unauthorized(policy.KeyRevoked, err.Error())
+	}
+	return &Result{Status: http.StatusOK, Reason: policy.Allowed, Secret: secret, Key: key, Detail: strings.Join(k.Allow.Warnings(), "; ")}
+}
