@@ -9,16 +9,15 @@ import (
 )
 
 // AddrSet is the set of addresses that a key may be used from. The zero value
-// is every address: a key without an address rule.
+// contains every address: a key without an address rule.
 //
-// Addresses that map IPv4 into IPv6 (::ffff:a.b.c.d) count as the IPv4 address
-// that they carry.
+// An IPv4-mapped IPv6 address (::ffff:a.b.c.d) counts as the IPv4 address in it.
 //
-// It is two strings, so that many can be held without work for the garbage
-// collector; see [AddrSet.Parts].
+// An AddrSet consists of two strings, so that a cache can hold many sets without
+// work for the garbage collector; see [AddrSet.Parts].
 type AddrSet struct {
-	entries string // as written, canonically spelled, joined by commas
-	ranges  string // what they come to, see packRanges
+	entries string // the entries in canonical form, joined by commas
+	ranges  string // the addresses of all entries, see packRanges
 }
 
 // addrRange is an inclusive range within one family.
@@ -26,10 +25,10 @@ type addrRange struct{ from, to netip.Addr }
 
 // ParseAddrSet reads a list of single addresses (192.0.2.7), CIDR blocks
 // (192.0.2.0/24, 2001:db8::/32) and inclusive ranges (192.0.2.10-192.0.2.20),
-// separated by commas or white space. An empty list is the set of all
-// addresses; a comma with nothing beside it is a mistake, so that no slip of
-// the pen opens a key to everybody. The error names the entry, or the list, what
-// is wrong with it and, where that can be guessed, what was meant.
+// separated by commas or white space. An empty list is the set of all addresses. A
+// list with a comma and an empty entry is an error, so that a typing mistake does
+// not open a key to every address. The error names the entry or the list, says what
+// is wrong, and says what was probably meant if that can be guessed.
 func ParseAddrSet(list string) (AddrSet, error) {
 	var entries []string
 	for piece := range strings.SplitSeq(list, ",") {
@@ -47,7 +46,7 @@ func ParseAddrSet(list string) (AddrSet, error) {
 	return NewAddrSet(entries)
 }
 
-// checkSpacedRange finds a range whose ends stand apart.
+// checkSpacedRange refuses a range that has spaces around its hyphen.
 func checkSpacedRange(words []string) error {
 	for i, word := range words {
 		from, to := i, i+1
@@ -65,7 +64,7 @@ func checkSpacedRange(words []string) error {
 	return nil
 }
 
-// NewAddrSet is ParseAddrSet for entries that stand apart already.
+// NewAddrSet is [ParseAddrSet] for a list that is already split into entries.
 func NewAddrSet(entries []string) (AddrSet, error) {
 	spelled := make([]string, len(entries))
 	ranges := make([]addrRange, len(entries))
@@ -79,11 +78,11 @@ func NewAddrSet(entries []string) (AddrSet, error) {
 	return AddrSet{strings.Join(spelled, ","), packRanges(merge(ranges))}, nil
 }
 
-// Any reports whether the set holds every address because no rule was given.
+// Any reports whether s is the set of all addresses, from an empty list.
 func (s AddrSet) Any() bool { return s.entries == "" && s.ranges == "" }
 
-// Entries lists what the set was made from, canonically spelled. It is never
-// nil.
+// Entries returns the entries that s was made from, in canonical form. It never
+// returns nil.
 func (s AddrSet) Entries() []string {
 	if s.entries == "" {
 		return []string{}
@@ -91,7 +90,7 @@ func (s AddrSet) Entries() []string {
 	return strings.Split(s.entries, ",")
 }
 
-// String joins the entries with commas, or says "any".
+// String returns the entries joined by commas, or "any".
 func (s AddrSet) String() string {
 	if s.Any() {
 		return "any"
@@ -99,7 +98,7 @@ func (s AddrSet) String() string {
 	return s.entries
 }
 
-// Warnings names entries that are allowed but seldom meant.
+// Warnings describes entries that are allowed but are probably a mistake.
 func (s AddrSet) Warnings() []string {
 	var warnings []string
 	for e := range strings.SplitSeq(s.entries, ",") {
@@ -110,17 +109,18 @@ func (s AddrSet) Warnings() []string {
 	return warnings
 }
 
-// NetworkOf is what counts as one client where clients are counted by address: an
-// IPv4 address by itself, mapped into IPv6 or not, and an IPv6 address with its
-// /64, which is what one client has. It is invalid for an invalid address, so
-// that unknown clients count together.
+// NetworkOf returns the network that counts as one client when clients are counted
+// by address. For an IPv4 address, mapped into IPv6 or not, it is the address
+// itself. For an IPv6 address it is the /64, because one client usually has a whole
+// /64. For an invalid address it is the invalid prefix, so that all unknown clients
+// count together.
 func NetworkOf(a netip.Addr) netip.Prefix {
 	a = a.Unmap()
 	bits := 64
 	if a.Is4() {
 		bits = 32
 	}
-	network, _ := a.Prefix(bits) // fails for an invalid address only
+	network, _ := a.Prefix(bits) // fails only if the address is invalid
 	return network
 }
 
@@ -208,7 +208,7 @@ func leadingZero(text string) bool {
 	})
 }
 
-// lastOf is the last address of a block.
+// lastOf returns the last address of a block.
 func lastOf(p netip.Prefix) netip.Addr {
 	bytes := p.Addr().AsSlice()
 	for i := p.Bits(); i < len(bytes)*8; i++ {
@@ -218,8 +218,8 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return last
 }
 
-// merge sorts ranges and joins those that overlap or touch, so that a search
-// needs to look at one neighbour only.
+// merge sorts the ranges, and joins ranges that overlap or touch. A search then
+// needs to look at one range only.
 func merge(ranges []addrRange) []addrRange {
 	slices.SortFunc(ranges, func(a, b addrRange) int { return a.from.Compare(b.from) })
 	out := ranges[:0]

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// End is the first of the key's ends that are known: its expiry, its revocation
-// (also one that is scheduled), or its deletion. The account's closing is not
-// among them.
+// End returns the earliest known end of the key: its expiry, its revocation (also a
+// scheduled revocation), or its deletion. It does not include the closing of the
+// account.
 func (k *Key) End() Expiry {
 	end := k.Expires
 	for _, at := range [...]Time{k.RevokeFrom, k.RevokedAt, k.DeletedAt} {
@@ -18,10 +18,10 @@ func (k *Key) End() Expiry {
 	return end
 }
 
-// CheckChild says whether the issuer may issue a child with this expiry and these
-// addresses. A bound child ends no later than the first of its issuer's ends, see
-// [Key.End], and is good only from addresses that its issuer is good from. The
-// error names the value that goes beyond the issuer.
+// CheckChild checks whether the issuer may issue a child key with this expiry and
+// these addresses. The child key must not end later than its issuer, see [Key.End],
+// and must not be usable from an address that the issuer is not usable from. The
+// error names the value that exceeds the issuer's.
 func CheckChild(issuer *Key, expires Expiry, allow AddrSet) error {
 	if first := issuer.End(); expires.After(first) {
 		how := "ends"
@@ -36,7 +36,7 @@ func CheckChild(issuer *Key, expires Expiry, allow AddrSet) error {
 	return nil
 }
 
-// outside names what of s is not in other.
+// outside returns the first entry of s that is not inside other.
 func (s AddrSet) outside(other AddrSet) (entry string, ok bool) {
 	if other.Any() {
 		return "", false

@@ -1,10 +1,11 @@
 // Package policy decides who may do what, when and from where.
 //
-// It is pure: it reads no clock, no file and no network, and imports the
-// standard library only. Whoever calls it gathers the facts (which operation,
-// which key, from which address, for which job, at what instant) and gets back
-// one [Decision] with one [Reason].
+// The package is pure: it reads no clock, no file and no network, and imports only
+// the standard library. The caller gathers the facts of a [Request] (operation,
+// client address, job), the instant, the [Key], and the gate's [Rules]. [Decide]
+// returns one [Decision] with one [Reason], and [Explain] also returns the result
+// of every rule.
 //
-// Everything fails closed: the zero value of every type here is the one that
-// is refused.
+// Everything fails closed: the zero value of a type is refused, or is the strictest
+// setting.
 package policy

@@ -5,16 +5,18 @@ import (
 	"net/netip"
 )
 
-// How ranges are packed: how many are of IPv4, in four bytes, then those and
-// then the ones of IPv6, each its first and its last address. All numbers are
-// big-endian; the ranges of a family are sorted and disjoint.
+// The packed form of ranges: the number of IPv4 ranges in four bytes, then the IPv4
+// ranges, then the IPv6 ranges. Each range is its first address and its last
+// address. All numbers are big-endian. The ranges of a family are sorted and
+// disjoint.
 const (
 	countLen   = 4
 	v4RangeLen = 2 * 4
 	v6RangeLen = 2 * 16
 )
 
-// packRanges packs what merge has merged. No ranges are the empty string.
+// packRanges packs ranges that merge has merged. It packs no ranges into the empty
+// string.
 func packRanges(merged []addrRange) string {
 	if len(merged) == 0 {
 		return ""
@@ -32,8 +34,8 @@ func packRanges(merged []addrRange) string {
 	return string(packed)
 }
 
-// splitRanges takes the two families apart. What packRanges has not made is no
-// ranges at all, so that nothing is in them.
+// splitRanges splits packed ranges by family. If packRanges cannot have made the
+// string, it returns no ranges, so that no address is in them.
 func splitRanges(packed string) (v4, v6 string) {
 	if len(packed) < countLen {
 		return "", ""
@@ -46,17 +48,17 @@ func splitRanges(packed string) (v4, v6 string) {
 	return packed[:n], packed[n:]
 }
 
-// Parts takes the set apart, into its entries and its ranges, for who keeps
-// many: the two are shared with the set, and mean nothing to others.
-// [AddrSetOf] is the reverse.
+// Parts returns the two strings of the set, its entries and its packed ranges, for
+// storage in a cache. The strings share their memory with the set. Only [AddrSetOf]
+// can read them.
 func (s AddrSet) Parts() (entries, ranges string) { return s.entries, s.ranges }
 
-// AddrSetOf puts a set together from its Parts, and allocates nothing. Parts
-// that do not belong together never make the set of all addresses.
+// AddrSetOf returns the set with these Parts, without an allocation. It never
+// returns the set of all addresses for two parts that do not belong together.
 func AddrSetOf(entries, ranges string) AddrSet { return AddrSet{entries, ranges} }
 
-// Contains reports whether a is in the set. An invalid address is in no set
-// but that of all addresses.
+// Contains reports whether a is in the set. An invalid address is only in the set
+// of all addresses.
 func (s AddrSet) Contains(a netip.Addr) bool {
 	if s.Any() {
 		return true
@@ -76,8 +78,8 @@ func (s AddrSet) Contains(a netip.Addr) bool {
 	return false
 }
 
-// holds reports whether the whole of r is in s. What touches has been joined, so
-// that it would be in one range.
+// holds reports whether all addresses of r are in s. Ranges that touch are merged,
+// so all of r must be in one range.
 func (s AddrSet) holds(r addrRange) bool {
 	v4, v6 := splitRanges(s.ranges)
 	if r.from.Is4() {
@@ -88,7 +90,7 @@ func (s AddrSet) holds(r addrRange) bool {
 	return ok && !end.less(v6Number(r.to))
 }
 
-// end4 is where the last range ends that begins at a or before.
+// end4 returns the end of the last range that begins at or before a.
 func end4(ranges string, a uint32) (end uint32, ok bool) {
 	low, high := 0, len(ranges)/v4RangeLen
 	for low < high {
@@ -104,6 +106,7 @@ func end4(ranges string, a uint32) (end uint32, ok bool) {
 	return uint32At(ranges, low*v4RangeLen-v4RangeLen/2), true
 }
 
+// end6 is end4 for IPv6.
 func end6(ranges string, a number) (end number, ok bool) {
 	low, high := 0, len(ranges)/v6RangeLen
 	for low < high {
@@ -124,7 +127,7 @@ func v4Number(a netip.Addr) uint32 {
 	return binary.BigEndian.Uint32(b[:])
 }
 
-// number is an IPv6 address as one.
+// number is an IPv6 address as a number of 128 bits.
 type number struct{ high, low uint64 }
 
 func v6Number(a netip.Addr) number {

@@ -8,7 +8,7 @@ import (
 
 // Account is a customer of the speech service.
 type Account struct {
-	ID        string // public, acc_…
+	ID        string // acc_…; not secret
 	Name      string // the operator's name for it
 	ServiceID string // identifies the account to the issuance API
 	CreatedAt Time
@@ -18,13 +18,13 @@ type Account struct {
 // Open reports whether the account is open.
 func (a Account) Open() bool { return a.ClosedAt.IsZero() }
 
-// Origin says where a key came from.
+// Origin says how a key was created.
 type Origin uint8
 
-// The origins. The zero value is none of them.
+// The origins. The zero value is not an origin.
 const (
 	_             Origin = iota
-	OriginInitial        // came with the account, or was imported
+	OriginInitial        // created with the account, or imported
 	OriginConsole        // issued on the console or by the operator
 	OriginAPI            // issued through the issuance API
 )
@@ -39,7 +39,7 @@ func (o Origin) String() string {
 	return originWords[o]
 }
 
-// ParseOrigin is the reverse of String.
+// ParseOrigin returns the origin with this word.
 func ParseOrigin(word string) (Origin, error) {
 	for i, w := range originWords {
 		if w == word && i > 0 {
@@ -49,28 +49,28 @@ func ParseOrigin(word string) (Origin, error) {
 	return 0, fmt.Errorf("unknown key origin %q: want initial, console or api", word)
 }
 
-// Key is an API key as the keystore knows it: everything but the secret.
-// Expires, Allow and Issuable are fixed when the key is issued.
+// Key is the keystore's record of an API key: everything except the secret.
+// Expires, Allow and Issuable never change after the key is issued.
 type Key struct {
-	ID          string // public, key_…
+	ID          string // key_…; not secret
 	AccountID   string
 	AccountOpen bool // whether the account was open when the record was read
 	Origin      Origin
 	Label       string
-	Prefix      string // the secret's first characters, to recognize it by
+	Prefix      string // the first characters of the secret, by which people recognize it
 	Allow       AddrSet
-	Issuable    bool   // carries the issuance right
-	IssuerID    string // of the key that issued this one; empty where none did
+	Issuable    bool   // whether the key may issue keys
+	IssuerID    string // the ID of the key that issued this key; empty if no key did
 	CreatedAt   Time
 	Expires     Expiry
-	DeletedAt   Time // zero while it is not deleted
-	RevokedAt   Time // zero while it is not revoked; counts whatever the clock says
-	RevokeFrom  Time // when a scheduled revocation begins, of the key itself or of the issuer that it is bound to; zero for none
-	LastUsedAt  Time // approximate, to the minute; zero if never used
+	DeletedAt   Time // zero if the key is not deleted
+	RevokedAt   Time // zero if the key is not revoked; otherwise the key is revoked at every instant, also before RevokedAt
+	RevokeFrom  Time // the start of a scheduled revocation of this key, or of the issuer that this key is bound to; zero if none is scheduled
+	LastUsedAt  Time // accurate to about a minute; zero if the key was never used
 }
 
-// RevokedSince is the instant since which the key is revoked at now; zero if
-// it is not.
+// RevokedSince returns the instant since which the key is revoked, or zero if the
+// key is not revoked at now.
 func (k *Key) RevokedSince(now Time) Time {
 	switch scheduled := k.RevokeFrom; {
 	case scheduled.IsZero() || now < scheduled:
@@ -82,7 +82,8 @@ func (k *Key) RevokedSince(now Time) Time {
 	}
 }
 
-// Status is a key's state for people: active, expired, deleted or revoked.
+// Status returns the key's state as a word for people: active, expired, deleted or
+// revoked.
 func (k *Key) Status(now Time) string {
 	switch {
 	case !k.RevokedSince(now).IsZero() || !k.AccountOpen:
@@ -95,7 +96,8 @@ func (k *Key) Status(now Time) string {
 	return "active"
 }
 
-// CheckIssue says whether a key of this origin may be issued as asked.
+// CheckIssue refuses the issuance right for a key of an origin that may not carry
+// it.
 func CheckIssue(o Origin, issuable bool) error {
 	if issuable && o != OriginConsole {
 		return fmt.Errorf("a key of origin %s cannot carry the issuance right: only keys issued on the console or by the operator can", o)
@@ -103,8 +105,7 @@ func CheckIssue(o Origin, issuable bool) error {
 	return nil
 }
 
-// CheckDelete says whether the account's holder may delete a key of this
-// origin.
+// CheckDelete checks whether the account's owner may delete a key of this origin.
 func CheckDelete(o Origin) error {
 	switch o {
 	case OriginConsole:
@@ -116,12 +117,12 @@ func CheckDelete(o Origin) error {
 	}
 }
 
-// JobState is how far a job has come, as last seen in the backend's answers.
+// JobState is the state of a job, as last seen in the backend's answers.
 type JobState uint8
 
 // The states. Completed and Failed are final.
 const (
-	JobUnseen     JobState = iota // created, not polled yet, or in words the dialect does not know
+	JobUnseen     JobState = iota // created, and not polled yet; or the dialect does not know the state's word
 	JobQueued                     // waiting
 	JobStarted                    // about to run
 	JobProcessing                 // running
@@ -139,7 +140,7 @@ func (s JobState) String() string {
 	return jobStateWords[s]
 }
 
-// ParseJobState is the reverse of String; a word it does not know is JobUnseen.
+// ParseJobState returns the state with this word, or JobUnseen for an unknown word.
 func ParseJobState(word string) JobState {
 	for i, w := range jobStateWords {
 		if w == word {
@@ -154,13 +155,13 @@ func (s JobState) Ended() bool { return s == JobCompleted || s == JobFailed }
 
 // Job is an asynchronous recognition that passed through the gateway.
 type Job struct {
-	Backend   string // the namespace of ID
-	ID        string // the backend's
+	Backend   string // the name of the backend; job IDs are unique within one backend
+	ID        string // as the backend has issued it
 	Dialect   string
 	AccountID string
 	KeyID     string     // the key that created it
-	Client    netip.Addr // the address it was created from; invalid if it was not known
-	CreatedAt Time       // the instant of the decision that admitted the creation
+	Client    netip.Addr // the address that created the job; invalid if it was not known
+	CreatedAt Time       // the instant of the decision that allowed the creation
 	State     JobState
-	EndedAt   Time // when the gate saw it end; zero if it has not
+	EndedAt   Time // when the gate saw the job's end; zero before
 }

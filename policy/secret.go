@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Secret is a string that must not be seen: an API key, a service password, a
-// pepper. However it is printed, logged or marshalled, it shows as REDACTED;
-// only Reveal gives the text. It is held behind a pointer because fmt prints
-// the fields of a struct that it may not call methods on.
+// Secret is a string that must not be shown: an API key, a service password, a
+// pepper. Printing, logging and marshalling a Secret all give REDACTED. Only Reveal
+// returns the text. The text is behind a pointer, because fmt calls no methods on
+// unexported struct fields and would print a plain string.
 type Secret struct{ text *string }
 
 const redacted = "REDACTED"
@@ -19,8 +19,7 @@ const redacted = "REDACTED"
 // NewSecret wraps text.
 func NewSecret(text string) Secret { return Secret{&text} }
 
-// SecretIn wraps the text that is in *text, for as long as it is: this allocates
-// nothing.
+// SecretIn wraps *text without an allocation. The Secret changes when *text does.
 func SecretIn(text *string) Secret { return Secret{text} }
 
 // Reveal returns the text itself.
@@ -31,16 +30,18 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// Empty reports whether there is no text; an empty credential counts as none.
+// Empty reports whether the text is empty. An empty credential counts as a missing
+// credential.
 func (s Secret) Empty() bool { return s.Reveal() == "" }
 
-// String implements fmt.Stringer.
+// String implements fmt.Stringer. It returns REDACTED.
 func (Secret) String() string { return redacted }
 
-// Format implements fmt.Formatter, so that no verb reaches the text.
+// Format implements fmt.Formatter. It writes REDACTED for every verb.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalText implements encoding.TextMarshaler, and with it JSON's encoding.
+// MarshalText implements encoding.TextMarshaler, which encoding/json also uses. It
+// returns REDACTED.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Prefixes of the secrets that this gateway makes.
@@ -54,13 +55,13 @@ const (
 	checksumLen = 6
 	ourLen      = len(KeyPrefix) + randomLen + checksumLen
 	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	// MaxSecretLen bounds a client's credential, in bytes. Longer ones are
-	// malformed.
+	// MaxSecretLen is the longest credential of a client, in bytes. A longer
+	// credential is malformed.
 	MaxSecretLen = 1024
 )
 
-// GenerateSecret makes a secret from random: prefix, 32 random base62
-// characters (190 bits) and a checksum of what precedes it. It fails only when
+// GenerateSecret generates a secret: the prefix, 32 base62 characters from random
+// (190 bits), and a checksum of the text before it. It returns an error only if
 // random does.
 func GenerateSecret(prefix string, random io.Reader) (Secret, error) {
 	text, err := RandomText(randomLen, random)
@@ -74,8 +75,8 @@ func GenerateSecret(prefix string, random io.Reader) (Secret, error) {
 
 // RandomText returns n base62 characters from random, each equally likely.
 func RandomText(n int, random io.Reader) (string, error) {
-	// 62 does not divide 256: bytes from the last, incomplete run are thrown
-	// away, or the first characters of the alphabet would come more often.
+	// 62 does not divide 256, so the bytes from 248 on are discarded. Otherwise the
+	// first characters of the alphabet would come more often than the others.
 	const limit = 256 - 256%len(base62)
 	out := make([]byte, 0, n)
 	buf := make([]byte, n+n/4)
@@ -93,7 +94,7 @@ func RandomText(n int, random io.Reader) (string, error) {
 }
 
 func checksum(body string) (digits [checksumLen]byte) {
-	// As crc32.ChecksumIEEE, to which every call would have to allocate the bytes.
+	// This is crc32.ChecksumIEEE for a string, without an allocation for the bytes.
 	sum := ^uint32(0)
 	for i := range len(body) {
 		sum = crc32.IEEETable[byte(sum)^body[i]] ^ sum>>8
@@ -106,16 +107,17 @@ func checksum(body string) (digits [checksumLen]byte) {
 	return digits
 }
 
-// What can be wrong with the text of a credential.
+// The errors of [CheckSecret].
 var (
 	ErrSecretChecksum = errors.New("has the form of a Speechgate key, but its checksum is wrong: it was mistyped or cut off")
 	ErrSecretChars    = errors.New("has a space, a control character or a character beyond ASCII: only the visible ASCII characters may stand in a key")
 	ErrSecretLength   = fmt.Errorf("is longer than %d bytes", MaxSecretLen)
 )
 
-// CheckSecret says whether s can be a credential at all, so that a mistyped one
-// costs no lookup. Imported keys have any form; ours carry a checksum. The
-// error is one of those above, and never quotes s.
+// CheckSecret checks whether s can be a credential, so that a mistyped key costs no
+// lookup. A key that this gateway has issued has a checksum; an imported key can
+// have any form. The error is ErrSecretChecksum, ErrSecretChars or ErrSecretLength,
+// and never quotes s.
 func CheckSecret(s Secret) error {
 	text := s.Reveal()
 	if len(text) > MaxSecretLen {
@@ -132,8 +134,8 @@ func CheckSecret(s Secret) error {
 	return nil
 }
 
-// HoldsSecret reports whether a secret that this gateway made stands anywhere
-// in text, such as in the reason for revoking it.
+// HoldsSecret reports whether text contains a secret that this gateway has
+// generated. An operator could paste a key into the reason for its revocation.
 func HoldsSecret(text string) bool {
 	for i := range max(0, len(text)-ourLen+1) {
 		if isOurs(text[i : i+ourLen]) {
@@ -143,11 +145,13 @@ func HoldsSecret(text string) bool {
 	return false
 }
 
-// hasForm reports whether text begins as our secrets do.
+// hasForm reports whether text has the prefix of a secret of this gateway.
 func hasForm(text string) bool {
 	return strings.HasPrefix(text, KeyPrefix) || strings.HasPrefix(text, ServicePasswordPrefix)
 }
 
+// isOurs reports whether text is a secret of this gateway: prefix, length and
+// checksum are right.
 func isOurs(text string) bool {
 	if len(text) != ourLen || !hasForm(text) {
 		return false
