@@ -61,9 +61,11 @@ func wantAnswer(op policy.Operation, reason policy.Reason) dialect.Answer {
 }
 
 func TestR16_RefusalsLookLikeTheBackends(t *testing.T) {
+	t.Parallel()
 	for name, call := range calls() {
 		for _, reason := range refusals() {
 			t.Run(fmt.Sprintf("%s refused for %v", name, reason), func(t *testing.T) {
+				t.Parallel()
 				if diff := cmp.Diff(wantAnswer(call.Operation, reason), dialect.AmiVoice.Refusal(call, reason)); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
@@ -76,6 +78,7 @@ func TestR16_RefusalsLookLikeTheBackends(t *testing.T) {
 }
 
 func TestR16_ClientsAreNotToldWhichRuleRefused(t *testing.T) {
+	t.Parallel()
 	alike := []policy.Reason{
 		policy.CredentialMissing, policy.CredentialAmbiguous, policy.CredentialMalformed, policy.KeyUnknown, policy.KeyExpired,
 		policy.KeyDeleted, policy.KeyRevoked, policy.AccountClosed, policy.AddressRefused, policy.AddressUnknown,
@@ -90,6 +93,7 @@ func TestR16_ClientsAreNotToldWhichRuleRefused(t *testing.T) {
 }
 
 func TestR16_NoAnswerGivesItsReasonAway(t *testing.T) {
+	t.Parallel()
 	for name, call := range calls() {
 		for _, reason := range refusals() {
 			answer := dialect.AmiVoice.Refusal(call, reason)
@@ -101,6 +105,7 @@ func TestR16_NoAnswerGivesItsReasonAway(t *testing.T) {
 }
 
 func TestR11_AForeignJobAnswersLikeAnUnknownOne(t *testing.T) {
+	t.Parallel()
 	for name, call := range calls() {
 		if diff := cmp.Diff(dialect.AmiVoice.Refusal(call, policy.JobUnknown), dialect.AmiVoice.Refusal(call, policy.JobForeign)); diff != "" {
 			t.Errorf("%s (-unknown +foreign):\n%s", name, diff)
@@ -109,6 +114,7 @@ func TestR11_AForeignJobAnswersLikeAnUnknownOne(t *testing.T) {
 }
 
 func TestR17_AStoreFaultIs503WithRetryAfter(t *testing.T) {
+	t.Parallel()
 	for name, call := range calls() {
 		answer := dialect.AmiVoice.Refusal(call, policy.StoreUnavailable)
 		if answer.Status != http.StatusServiceUnavailable || answer.RetryAfter <= 0 {
@@ -121,6 +127,7 @@ func TestR17_AStoreFaultIs503WithRetryAfter(t *testing.T) {
 }
 
 func TestR18_TheGatewayErrorIsTheDialects(t *testing.T) {
+	t.Parallel()
 	for name, call := range calls() {
 		want := dialect.Answer{Status: http.StatusBadGateway, Body: plainGateway}
 		if call.Operation == policy.Recognize || call.Operation == policy.CreateJob {
@@ -134,6 +141,7 @@ func TestR18_TheGatewayErrorIsTheDialects(t *testing.T) {
 
 // TestR16_EveryDialectsAnswersAreWellFormed holds for dialects to come, too.
 func TestR16_EveryDialectsAnswersAreWellFormed(t *testing.T) {
+	t.Parallel()
 	for _, name := range dialect.Names() {
 		api, _ := dialect.ByName(name)
 		all := []dialect.Call{{}}
@@ -164,6 +172,7 @@ func TestR16_EveryDialectsAnswersAreWellFormed(t *testing.T) {
 }
 
 func TestR12_TheJobStatesOfThePolls(t *testing.T) {
+	t.Parallel()
 	want := map[string]policy.JobState{
 		"queued": policy.JobQueued, "started": policy.JobStarted, "processing": policy.JobProcessing,
 		"completed": policy.JobCompleted, "error": policy.JobFailed,
@@ -177,6 +186,7 @@ func TestR12_TheJobStatesOfThePolls(t *testing.T) {
 }
 
 func TestR15_WhatABrowserMaySend(t *testing.T) {
+	t.Parallel()
 	if diff := cmp.Diff([]string{"Authorization", "Content-Type"}, dialect.AmiVoice.RequestHeaders); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

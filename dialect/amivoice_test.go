@@ -16,6 +16,7 @@ import (
 const job = "017ac8786c5b0a0504399999"
 
 func TestByName(t *testing.T) {
+	t.Parallel()
 	if diff := cmp.Diff([]string{"amivoice"}, dialect.Names()); diff != "" {
 		t.Errorf("Names (-want +got):\n%s", diff)
 	}
@@ -66,8 +67,10 @@ func unlisted(t *testing.T, method, path string) {
 }
 
 func TestR15_EveryListedOperationIsRead(t *testing.T) {
+	t.Parallel()
 	for _, want := range amiListed {
 		t.Run(want.method+" "+want.path, func(t *testing.T) {
+			t.Parallel()
 			got := dialect.AmiVoice.Classify(want.method, want.path)
 			if got.Operation != want.op || got.JobID != want.job || got.Route == nil {
 				t.Fatalf("%+v, want %v of job %q", got, want.op, want.job)
@@ -83,6 +86,7 @@ func TestR15_EveryListedOperationIsRead(t *testing.T) {
 }
 
 func TestR15_EveryOtherMethodIsUnlisted(t *testing.T) {
+	t.Parallel()
 	for _, want := range amiListed {
 		for _, method := range methods {
 			if method != want.method {
@@ -96,6 +100,7 @@ func TestR15_EveryOtherMethodIsUnlisted(t *testing.T) {
 }
 
 func TestR15_EveryOtherPathIsUnlisted(t *testing.T) {
+	t.Parallel()
 	paths := []string{
 		"", "/", "*", "/v1", "/v2", "/v2/", "/v3/recognitions", "/v3/recognitions/" + job, "/issue_service_authorization",
 		"/v1/recognizer", "/v1/recognize2", "/v1/recognition", "/v1/nolog", "/v2/recognize", "/v2/nolog/recognize", "/v1/nolog/recognitions",
@@ -137,6 +142,7 @@ func TestR15_EveryOtherPathIsUnlisted(t *testing.T) {
 }
 
 func TestR19_JobIDs(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, id string
 		ok       bool
@@ -171,6 +177,7 @@ func TestR19_JobIDs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if got := dialect.ValidJobID(tt.id); got != tt.ok {
 				t.Errorf("ValidJobID is %v, want %v", got, tt.ok)
 			}
@@ -186,6 +193,7 @@ func TestR19_JobIDs(t *testing.T) {
 		})
 	}
 	t.Run("every byte is either unreserved or refused", func(t *testing.T) {
+		t.Parallel()
 		const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~"
 		for c := range 256 {
 			id := "a" + string([]byte{byte(c)}) + "b"
@@ -197,6 +205,7 @@ func TestR19_JobIDs(t *testing.T) {
 }
 
 func TestR19_WhatIsListedIsThePathItself(t *testing.T) {
+	t.Parallel()
 	pieces := []string{"/", "v1", "v2", "nolog", "recognize", "recognitions", job, ".", "..", "%2e", "%2F", ";x", "//", "a", "?", "", "é"}
 	listed := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -226,6 +235,7 @@ func TestR19_WhatIsListedIsThePathItself(t *testing.T) {
 }
 
 func TestR15_KnownPathsAreThoseThatABackendCouldTakeForOne(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]bool{
 		"/v1/recognize": true, "/v1/recognize/": true, "/V1/Recognize": true, "/v1/recognitions": true, "/v1/recognitions/": true,
 		"/v1/recognitions/j": true, "/v1/recognitions/j/": true, "/v1/recognitions/j/more": true, "/V2/recognitions/J": true,
@@ -247,6 +257,7 @@ func TestR15_KnownPathsAreThoseThatABackendCouldTakeForOne(t *testing.T) {
 }
 
 func TestR1_WhereEachOperationsKeyIs(t *testing.T) {
+	t.Parallel()
 	form := []dialect.Place{
 		{Location: dialect.Query, Name: "u"},
 		{Location: dialect.Query, Name: "d", SubKey: "authorization"},
@@ -295,6 +306,7 @@ const (
 )
 
 func TestPlaces_HeadersAreSpelledAsRequestsHaveThem(t *testing.T) {
+	t.Parallel()
 	for _, name := range dialect.Names() {
 		api, _ := dialect.ByName(name)
 		places := slices.Clone(api.Places)
@@ -311,6 +323,7 @@ func TestPlaces_HeadersAreSpelledAsRequestsHaveThem(t *testing.T) {
 
 // Package credential takes a part's name in lower case for what it says.
 func TestPlaces_PartsHaveNamesInLowerCase(t *testing.T) {
+	t.Parallel()
 	for _, name := range dialect.Names() {
 		api, _ := dialect.ByName(name)
 		names := []string{api.Audio}

@@ -146,6 +146,7 @@ func agrees(t interface{ Fatalf(string, ...any) }, text []byte, names []string, 
 }
 
 func TestR10_MembersAreThoseOfEncodingJSON(t *testing.T) {
+	t.Parallel()
 	names := []string{"sessionid", "text"}
 	kinds := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
@@ -185,6 +186,7 @@ func TestR10_MembersAreThoseOfEncodingJSON(t *testing.T) {
 // TestR10_PiecesDoNotMatter reads damaged objects, too: however they are cut,
 // the outcome is one.
 func TestR10_PiecesDoNotMatter(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := []byte(anObject(2).Draw(t, "object"))
 		for range rapid.IntRange(0, 3).Draw(t, "damages") {

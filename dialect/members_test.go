@@ -26,6 +26,7 @@ func read(text string, n int, names ...string) *dialect.Members {
 }
 
 func TestR10_MembersOfAnAnswer(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("a", 1000)
 	tests := []struct {
 		name, text, want string
@@ -95,6 +96,7 @@ func TestR10_MembersOfAnAnswer(t *testing.T) {
 	for _, tt := range tests {
 		for _, n := range []int{1, 2, 3, 7, 1 << 20} {
 			t.Run(fmt.Sprintf("%s, in pieces of %d", tt.name, n), func(t *testing.T) {
+				t.Parallel()
 				got, err := read(tt.text, n, "sessionid").Get("sessionid")
 				if got != tt.want || !errors.Is(err, tt.err) || (err == nil) != (tt.err == nil) {
 					t.Errorf("got %q, %v, want %q, %v", got, err, tt.want, tt.err)
@@ -107,6 +109,7 @@ func TestR10_MembersOfAnAnswer(t *testing.T) {
 // TestR10_WhatIsNotJSONYieldsNoMember wants an error from a broken object, never
 // a value that a client's parser could read otherwise.
 func TestR10_WhatIsNotJSONYieldsNoMember(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{
 		`{"sessionid" "x"}`, `{"sessionid","x"}`, `{"sessionid","x":"y"}`, `{"sessionid"}`, `{"sessionid":}`, `{"sessionid"::"x"}`,
 		`{"a" "sessionid":"x"}`, `{"a":1 "sessionid":"x"}`, `{"a":"b" "sessionid":"x"}`, `{"a":"b":"sessionid":"x"}`,
@@ -127,6 +130,7 @@ func TestR10_WhatIsNotJSONYieldsNoMember(t *testing.T) {
 }
 
 func TestR10_ATruncatedAnswerYieldsWhatCameWhole(t *testing.T) {
+	t.Parallel()
 	const text = `{"text":"a","sessionid":"abc","status":"queued"}`
 	seen := strings.Index(text, `"abc"`) + len(`"abc"`)
 	for n := range len(text) + 1 {
@@ -141,6 +145,7 @@ func TestR10_ATruncatedAnswerYieldsWhatCameWhole(t *testing.T) {
 }
 
 func TestR10_SeveralMembers(t *testing.T) {
+	t.Parallel()
 	m := read(`{"status":"queued","x":{"status":"error"},"sessionid":"abc","other":"o"}`, 4, "sessionid", "status", "absent")
 	for name, want := range map[string]string{"sessionid": "abc", "status": "queued", "absent": ""} {
 		if got, err := m.Get(name); got != want || err != nil {
@@ -148,6 +153,7 @@ func TestR10_SeveralMembers(t *testing.T) {
 		}
 	}
 	t.Run("an error with one is an error with all, for good", func(t *testing.T) {
+		t.Parallel()
 		m := read(`{"status":"queued","sessionid":1,`, 4, "sessionid", "status")
 		_, _ = io.WriteString(m, `"more":"x"}`)
 		for _, name := range []string{"sessionid", "status"} {
@@ -157,6 +163,7 @@ func TestR10_SeveralMembers(t *testing.T) {
 		}
 	})
 	t.Run("one that was not asked for is no member that is absent", func(t *testing.T) {
+		t.Parallel()
 		for _, m := range []*dialect.Members{m, new(dialect.Members)} {
 			if got, err := m.Get("other"); got != "" || !errors.Is(err, dialect.ErrMemberAsked) {
 				t.Errorf("%q, %v", got, err)
@@ -164,6 +171,7 @@ func TestR10_SeveralMembers(t *testing.T) {
 		}
 	})
 	t.Run("nothing that was not asked for is looked at", func(t *testing.T) {
+		t.Parallel()
 		if got, err := read(`{"status":1,"status":2,"other":"o"}`, 4, "other").Get("other"); got != "o" || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}

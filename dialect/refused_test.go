@@ -9,6 +9,7 @@ import (
 )
 
 func TestR16_ARefusalOfAKeyIsKnownByItsCode(t *testing.T) {
+	t.Parallel()
 	refusal := AmiVoice.KeyRefused(AmiVoice.Classify("POST", "/v1/recognize"))
 	for body, want := range map[string]bool{
 		amiError("-", amiDenied):                               true,
@@ -37,6 +38,7 @@ func TestR16_ARefusalOfAKeyIsKnownByItsCode(t *testing.T) {
 
 // What encoding/json reads from an answer is what counts.
 func TestR16_ARefusalIsWhatOtherParsersReadAsOne(t *testing.T) {
+	t.Parallel()
 	refusal := KeyRefused{Status: 200, Member: "code", Value: "-"}
 	rapid.Check(t, func(t *rapid.T) {
 		code := rapid.SampledFrom([]string{"-", "", "+", "--", " -", `"-"`, "‐", "-\n"}).Draw(t, "code")

@@ -11,6 +11,7 @@ import (
 )
 
 func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
+	t.Parallel()
 	rules := dialect.AmiVoice.Stream
 	for _, reason := range append(refusals(), policy.Undecided, policy.Reason(200)) {
 		want := "s received illegal service authorization"
@@ -42,6 +43,7 @@ func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
 
 // TestEveryDialectsStreamCanBeRun holds for dialects to come, too.
 func TestEveryDialectsStreamCanBeRun(t *testing.T) {
+	t.Parallel()
 	for _, name := range dialect.Names() {
 		api, _ := dialect.ByName(name)
 		rules := api.Stream

@@ -42,6 +42,7 @@ func spellings(a netip.Addr) []string {
 }
 
 func TestR4_EverySpellingOfAnAddressDecidesAlike(t *testing.T) {
+	t.Parallel()
 	anAddr := rapid.Custom(func(t *rapid.T) netip.Addr {
 		if rapid.Bool().Draw(t, "IPv4") {
 			return netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "bytes")))
@@ -166,6 +167,7 @@ func aNumber(v4 bool) *rapid.Generator[*big.Int] {
 }
 
 func TestR4_AddrSetIsTheUnionOfItsEntries(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var texts []string
 		var blocks []block

@@ -13,6 +13,7 @@ import (
 )
 
 func TestR4_AKeyMayNameAnyMixOfAddresses(t *testing.T) {
+	t.Parallel()
 	s := addrs(t, "192.0.2.7, 198.51.100.0/30\n2001:db8::/127\t203.0.113.250-203.0.113.252,2001:db8::ff-2001:db8::101\r\n10.0.0.0/8")
 	wantEntries := []string{
 		"192.0.2.7", "198.51.100.0/30", "2001:db8::/127", "203.0.113.250-203.0.113.252", "2001:db8::ff-2001:db8::101", "10.0.0.0/8",
@@ -46,6 +47,7 @@ func TestR4_AKeyMayNameAnyMixOfAddresses(t *testing.T) {
 }
 
 func TestR4_AnEmptyRuleIsEveryAddress(t *testing.T) {
+	t.Parallel()
 	for _, list := range []string{"", " ", "\t\r\n"} {
 		s := addrs(t, list)
 		if !s.Any() || !s.Contains(outside) || !s.Contains(netip.Addr{}) || s.String() != "any" || len(s.Warnings()) != 0 {
@@ -61,6 +63,7 @@ func TestR4_AnEmptyRuleIsEveryAddress(t *testing.T) {
 }
 
 func TestR4_EntriesAreSpelledCanonically(t *testing.T) {
+	t.Parallel()
 	for written, want := range map[string]string{
 		"192.0.2.7":                     "192.0.2.7",
 		"::ffff:192.0.2.7":              "192.0.2.7",
@@ -87,6 +90,7 @@ func TestR4_EntriesAreSpelledCanonically(t *testing.T) {
 }
 
 func TestR4_MistakesAreRefused(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, entry string
 		says        []string // beside the entry, quoted
@@ -145,6 +149,7 @@ func TestR4_MistakesAreRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name+" is refused", func(t *testing.T) {
+			t.Parallel()
 			for _, list := range []string{tt.entry, "192.0.2.99," + tt.entry, tt.entry + " 192.0.2.99"} {
 				s, err := policy.ParseAddrSet(list)
 				wantError(t, err, append(tt.says, fmt.Sprintf("%q", tt.entry))...)
@@ -160,14 +165,17 @@ func TestR4_MistakesAreRefused(t *testing.T) {
 }
 
 func TestR4_EmptyPiecesAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, list := range []string{",", " , ", ",,", "192.0.2.7,", ",192.0.2.7", "192.0.2.7,,192.0.2.8", "192.0.2.7, ,192.0.2.8"} {
 		t.Run(fmt.Sprintf("%q is refused", list), func(t *testing.T) {
+			t.Parallel()
 			_, err := policy.ParseAddrSet(list)
 			wantError(t, err, fmt.Sprintf("addresses %q: ", list), "comma too many")
 		})
 	}
 	for _, entries := range [][]string{{""}, {" "}, {"192.0.2.7", ""}, {" 192.0.2.7"}, {"192.0.2.7,192.0.2.8"}} {
 		t.Run(fmt.Sprintf("the entries %q are refused", entries), func(t *testing.T) {
+			t.Parallel()
 			_, err := policy.NewAddrSet(entries)
 			wantError(t, err, fmt.Sprintf("%q", entries[len(entries)-1]))
 		})
@@ -175,11 +183,13 @@ func TestR4_EmptyPiecesAreRefused(t *testing.T) {
 }
 
 func TestR4_RangesHaveNoSpaces(t *testing.T) {
+	t.Parallel()
 	for _, list := range []string{
 		"192.0.2.1 - 192.0.2.9", "192.0.2.1- 192.0.2.9", "192.0.2.1 -192.0.2.9", "192.0.2.1\t-\n192.0.2.9",
 		"10.0.0.1 192.0.2.1 - 192.0.2.9 10.0.0.2", "10.0.0.1,192.0.2.1 - 192.0.2.9",
 	} {
 		t.Run(list, func(t *testing.T) {
+			t.Parallel()
 			s, err := policy.ParseAddrSet(list)
 			wantError(t, err, `address "192.0.2.1`, "no spaces around its hyphen", "want 192.0.2.1-192.0.2.9")
 			if len(s.Entries()) != 0 {
@@ -196,6 +206,7 @@ func TestR4_RangesHaveNoSpaces(t *testing.T) {
 }
 
 func TestR4_EverybodyIsAllowedAndWarnedOf(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		list string
 		warn []string // what each warning begins with
@@ -210,6 +221,7 @@ func TestR4_EverybodyIsAllowedAndWarnedOf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.list, func(t *testing.T) {
+			t.Parallel()
 			got := addrs(t, tt.list).Warnings()
 			if !slices.EqualFunc(got, tt.warn, strings.HasPrefix) {
 				t.Errorf("warnings %q, want ones of %q", got, tt.warn)

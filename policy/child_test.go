@@ -11,6 +11,7 @@ import (
 )
 
 func TestChildIsBoundToItsIssuer(t *testing.T) {
+	t.Parallel()
 	const noon = policy.Time(1_900_000_000_000)
 	never, at, before, after := policy.Never(), policy.ExpiresAt(noon), policy.ExpiresAt(noon-1), policy.ExpiresAt(noon+1)
 	for name, tt := range map[string]struct {
@@ -39,6 +40,7 @@ func TestChildIsBoundToItsIssuer(t *testing.T) {
 		"a mapped address is the plain one": {never, never, "192.0.2.0/24", "::ffff:192.0.2.7", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			issuer := &policy.Key{Expires: tt.issuerExpires, Allow: addrs(t, tt.issuerAllow)}
 			err := policy.CheckChild(issuer, tt.expires, addrs(t, tt.allow))
 			switch {
@@ -52,6 +54,7 @@ func TestChildIsBoundToItsIssuer(t *testing.T) {
 }
 
 func TestR7_AChildEndsWithTheFirstOfItsIssuersEnds(t *testing.T) {
+	t.Parallel()
 	const noon = policy.Time(1_900_000_000_000)
 	for name, issuer := range map[string]policy.Key{
 		"expiry":                            {Expires: policy.ExpiresAt(noon)},
@@ -75,6 +78,7 @@ func TestR7_AChildEndsWithTheFirstOfItsIssuersEnds(t *testing.T) {
 
 // TestChildIsNeverGoodWhereItsIssuerIsNot compares with the decisions themselves.
 func TestChildIsNeverGoodWhereItsIssuerIsNot(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		set := func(label string) policy.AddrSet {
 			entries := rapid.SliceOfN(rapid.SampledFrom([]string{

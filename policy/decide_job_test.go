@@ -10,6 +10,7 @@ import (
 )
 
 func TestR11_JobsBelongToTheAccount(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		op   policy.Operation
@@ -25,6 +26,7 @@ func TestR11_JobsBelongToTheAccount(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			for _, unrecorded := range []bool{false, true} {
 				wantReason(t, policy.Decide(during, goodKey(), &policy.Request{Operation: tt.op, Job: tt.job}, policy.Rules{UnrecordedJobs: unrecorded}), tt.want)
 			}
@@ -33,15 +35,18 @@ func TestR11_JobsBelongToTheAccount(t *testing.T) {
 }
 
 func TestR12_GraceIsForReadingTheKeysOwnJob(t *testing.T) {
+	t.Parallel()
 	grace := policy.Grace{Window: time.Hour}
 	end := during.Add(time.Hour)
 	t.Run("an expired key reads the job it created, until an hour after its creation", func(t *testing.T) {
+		t.Parallel()
 		d := policy.Decide(after, goodKey(), &policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.Rules{Grace: grace})
 		if want := (policy.Decision{Reason: policy.AllowedByGrace, GraceUntil: end}); d != want {
 			t.Errorf("decided %+v, want %+v", d, want)
 		}
 	})
 	t.Run("a valid key needs no grace", func(t *testing.T) {
+		t.Parallel()
 		wantReason(t, policy.Decide(expiry-1, goodKey(), &policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.Rules{Grace: grace}), policy.Allowed)
 	})
 	for _, op := range listed {
@@ -49,6 +54,7 @@ func TestR12_GraceIsForReadingTheKeysOwnJob(t *testing.T) {
 			continue
 		}
 		t.Run("grace is not for "+op.String(), func(t *testing.T) {
+			t.Parallel()
 			key := keyWith(func(k *policy.Key) { k.Issuable = true })
 			wantReason(t, policy.Decide(after, key, forOwnJob(op), generous), policy.KeyExpired)
 		})
@@ -73,20 +79,24 @@ func TestR12_GraceIsForReadingTheKeysOwnJob(t *testing.T) {
 	}
 	for _, tt := range refused {
 		t.Run("grace is not for "+tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := forOwnJob(policy.ReadJob)
 			r.Job, r.Client = tt.job, tt.client
 			wantReason(t, policy.Decide(after, tt.key, r, generous), tt.want)
 		})
 	}
 	t.Run("grace is for a bound key at an address of its rule", func(t *testing.T) {
+		t.Parallel()
 		wantReason(t, policy.Decide(after, keyWith(restricted), forOwnJob(policy.ReadJob), generous), policy.AllowedByGrace)
 	})
 	t.Run("grace is not for early data", func(t *testing.T) {
+		t.Parallel()
 		r := forOwnJob(policy.ReadJob)
 		r.EarlyData = true
 		wantReason(t, policy.Decide(after, goodKey(), r, generous), policy.EarlyData)
 	})
 	t.Run("no window is no grace, whatever the clock says", func(t *testing.T) {
+		t.Parallel()
 		for _, window := range []time.Duration{0, -1, -time.Hour, -1 << 63} {
 			job := ownJob()
 			for _, at := range []policy.Time{during, after, after + 1, latest} { // the last ones by a clock that was ahead
@@ -100,6 +110,7 @@ func TestR12_GraceIsForReadingTheKeysOwnJob(t *testing.T) {
 }
 
 func TestR12_TheGracesBounds(t *testing.T) {
+	t.Parallel()
 	ended := func(at policy.Time) *policy.Job {
 		j := ownJob()
 		j.State, j.EndedAt = policy.JobCompleted, at
@@ -120,6 +131,7 @@ func TestR12_TheGracesBounds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if got := tt.grace.Until(tt.job); got != tt.until {
 				t.Errorf("Until = %v, want %v", got, tt.until)
 			}
@@ -135,11 +147,13 @@ func TestR12_TheGracesBounds(t *testing.T) {
 		})
 	}
 	t.Run("it begins in the very millisecond of the expiry", func(t *testing.T) {
+		t.Parallel()
 		for offset, want := range map[policy.Time]policy.Reason{-1: policy.Allowed, 0: policy.AllowedByGrace, 1: policy.AllowedByGrace} {
 			wantReason(t, policy.Decide(expiry+offset, goodKey(), forOwnJob(policy.ReadJob), generous), want)
 		}
 	})
 	t.Run("a window that closed before the expiry leaves none", func(t *testing.T) {
+		t.Parallel()
 		r := &policy.Request{Operation: policy.ReadJob, Job: ownJob()}
 		rules := policy.Rules{Grace: policy.Grace{Window: time.Duration(expiry-during) * time.Millisecond}}
 		wantReason(t, policy.Decide(expiry-1, goodKey(), r, rules), policy.Allowed)
@@ -148,6 +162,7 @@ func TestR12_TheGracesBounds(t *testing.T) {
 }
 
 func TestR13_UnrecordedJobs(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name       string
 		op         policy.Operation
@@ -165,17 +180,20 @@ func TestR13_UnrecordedJobs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := &policy.Request{Operation: tt.op, Job: tt.job}
 			rules := policy.Rules{UnrecordedJobs: tt.unrecorded, Grace: policy.Grace{Window: 1 << 62}}
 			wantReason(t, policy.Decide(tt.now, goodKey(), r, rules), tt.want)
 		})
 	}
 	t.Run("backend: an unknown key may not ask", func(t *testing.T) {
+		t.Parallel()
 		wantReason(t, policy.Decide(during, nil, &policy.Request{Operation: policy.ReadJob}, policy.Rules{UnrecordedJobs: true}), policy.KeyUnknown)
 	})
 }
 
 func TestR15_WhatIsNotListedIsRefused(t *testing.T) {
+	t.Parallel()
 	key := keyWith(func(k *policy.Key) { k.Issuable, k.Expires = true, policy.Never() })
 	for i := range 256 {
 		op := policy.Operation(i)
@@ -205,8 +223,10 @@ func TestR15_WhatIsNotListedIsRefused(t *testing.T) {
 }
 
 func TestR17_MissingFactsAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, op := range append([]policy.Operation{policy.Unlisted}, listed...) {
 		t.Run("an unknown key may not "+op.String(), func(t *testing.T) {
+			t.Parallel()
 			for _, now := range []policy.Time{earliest, 0, during, latest} {
 				if d := policy.Decide(now, nil, forOwnJob(op), generous); d.Reason.OK() {
 					t.Errorf("at %v: %v", now, d.Reason)
@@ -214,6 +234,7 @@ func TestR17_MissingFactsAreRefused(t *testing.T) {
 			}
 		})
 		t.Run("the zero key may not "+op.String(), func(t *testing.T) {
+			t.Parallel()
 			for _, now := range []policy.Time{0, during, latest} {
 				r := forOwnJob(op)
 				r.Job = &policy.Job{CreatedAt: during} // of no key and no account, as is the key
@@ -224,9 +245,11 @@ func TestR17_MissingFactsAreRefused(t *testing.T) {
 		})
 	}
 	t.Run("the zero request is refused", func(t *testing.T) {
+		t.Parallel()
 		wantReason(t, policy.Decide(during, goodKey(), &policy.Request{}, policy.Rules{}), policy.OperationUnlisted)
 	})
 	t.Run("a decision that was not made is none", func(t *testing.T) {
+		t.Parallel()
 		if (policy.Decision{}).Reason.OK() {
 			t.Error("the zero decision allows")
 		}

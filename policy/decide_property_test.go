@@ -126,6 +126,7 @@ func holds(t *testing.T, property func(t *rapid.T, f facts) (applied bool)) {
 }
 
 func TestR3_WhatIsDeniedStaysDenied(t *testing.T) {
+	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		if f.now < f.key.CreatedAt || f.decide().Reason.OK() {
 			return false
@@ -140,6 +141,7 @@ func TestR3_WhatIsDeniedStaysDenied(t *testing.T) {
 }
 
 func TestR3_WhatHappensToAKeyAllowsNothing(t *testing.T) {
+	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		if f.decide().Reason.OK() {
 			return false
@@ -172,6 +174,7 @@ func TestR3_WhatHappensToAKeyAllowsNothing(t *testing.T) {
 }
 
 func TestR12_GraceOnlyWidensReadingTheKeysOwnJob(t *testing.T) {
+	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		without := f
 		without.rules.Grace = policy.Grace{}
@@ -197,6 +200,7 @@ func TestR12_GraceOnlyWidensReadingTheKeysOwnJob(t *testing.T) {
 }
 
 func TestR12_NoGraceIsEverGivenWithoutAWindow(t *testing.T) {
+	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		f.rules.Grace.Window = 0
 		d := f.decide()
@@ -208,6 +212,7 @@ func TestR12_NoGraceIsEverGivenWithoutAWindow(t *testing.T) {
 }
 
 func TestR12_ALongerGraceAllowsNoLess(t *testing.T) {
+	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		if f.decide().Reason != policy.AllowedByGrace {
 			return false
@@ -225,6 +230,7 @@ func TestR12_ALongerGraceAllowsNoLess(t *testing.T) {
 }
 
 func TestR12_NothingButExpiryIsForgiven(t *testing.T) {
+	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		if f.decide().Reason != policy.AllowedByGrace {
 			return false
@@ -240,6 +246,7 @@ func TestR12_NothingButExpiryIsForgiven(t *testing.T) {
 }
 
 func TestR12_GraceForgivesExpiryWheneverItApplies(t *testing.T) {
+	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		job := f.req.Job
 		if f.req.Operation != policy.ReadJob || job == nil || job.KeyID != f.key.ID || !f.key.Expires.Passed(f.now) {
@@ -268,6 +275,7 @@ func TestR12_GraceForgivesExpiryWheneverItApplies(t *testing.T) {
 // a request is allowed if nothing is wrong, and otherwise the reason names
 // something that is.
 func TestDecide_everyCombination(t *testing.T) {
+	t.Parallel()
 	rule := addrs(t, "192.0.2.0/24")
 	expiries := []policy.Expiry{policy.Never(), policy.ExpiresAt(expiry), policy.ExpiresAt(during + 1)}
 	keys := []func(*policy.Key){

@@ -10,6 +10,7 @@ import (
 )
 
 func TestR2_OneRecordIsDecidedAfreshForEveryRequest(t *testing.T) {
+	t.Parallel()
 	key := keyWith(func(k *policy.Key) { k.Allow = addrs(t, "192.0.2.0/24") })
 	// The order matters: a verdict that stuck would show in the next line.
 	steps := []struct {
@@ -26,11 +27,15 @@ func TestR2_OneRecordIsDecidedAfreshForEveryRequest(t *testing.T) {
 		{"and good at the earlier instant", during, policy.Request{Operation: policy.Recognize, Client: inside}, policy.Allowed},
 	}
 	for _, tt := range steps {
-		t.Run(tt.name, func(t *testing.T) { wantReason(t, policy.Decide(tt.now, key, &tt.req, policy.Rules{}), tt.want) })
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			wantReason(t, policy.Decide(tt.now, key, &tt.req, policy.Rules{}), tt.want)
+		})
 	}
 }
 
 func TestR3_AKeyIsValidFromCreationUpToExpiry(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		now  policy.Time
@@ -46,24 +51,29 @@ func TestR3_AKeyIsValidFromCreationUpToExpiry(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			for _, op := range []policy.Operation{policy.Recognize, policy.CreateJob, policy.Stream, policy.ListJobs, policy.Info, policy.Mint} {
 				wantReason(t, policy.Decide(tt.now, goodKey(), &policy.Request{Operation: op}, policy.Rules{}), tt.want)
 			}
 		})
 	}
 	t.Run("a key without expiry is valid at the end of time", func(t *testing.T) {
+		t.Parallel()
 		key := keyWith(func(k *policy.Key) { k.Expires = policy.Never() })
 		wantReason(t, policy.Decide(latest, key, &policy.Request{Operation: policy.Recognize}, policy.Rules{}), policy.Allowed)
 	})
 	t.Run("a key without expiry too is unknown before its creation", func(t *testing.T) {
+		t.Parallel()
 		key := keyWith(func(k *policy.Key) { k.Expires = policy.Never() })
 		wantReason(t, policy.Decide(created-1, key, &policy.Request{Operation: policy.Recognize}, policy.Rules{}), policy.KeyUnknown)
 	})
 	t.Run("a key whose expiry was forgotten is expired", func(t *testing.T) {
+		t.Parallel()
 		key := keyWith(func(k *policy.Key) { k.Expires = policy.Expiry{} })
 		wantReason(t, policy.Decide(during, key, &policy.Request{Operation: policy.Recognize}, policy.Rules{}), policy.KeyExpired)
 	})
 	t.Run("a key that was to expire at its creation was never valid", func(t *testing.T) {
+		t.Parallel()
 		key := keyWith(func(k *policy.Key) { k.Expires = policy.ExpiresAt(created) })
 		for _, now := range []policy.Time{created - 1, created, created + 1} {
 			if d := policy.Decide(now, key, &policy.Request{Operation: policy.Recognize}, policy.Rules{}); d.Reason.OK() {
@@ -74,6 +84,7 @@ func TestR3_AKeyIsValidFromCreationUpToExpiry(t *testing.T) {
 }
 
 func TestR4_TheClientsAddressDecides(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		allow  string
@@ -93,6 +104,7 @@ func TestR4_TheClientsAddressDecides(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			key := keyWith(func(k *policy.Key) { k.Allow = addrs(t, tt.allow); k.Issuable = true })
 			for _, op := range listed {
 				wantReason(t, policy.Decide(during, key, &policy.Request{Operation: op, Client: tt.client, Job: ownJob()}, policy.Rules{}), tt.want)
@@ -102,8 +114,10 @@ func TestR4_TheClientsAddressDecides(t *testing.T) {
 }
 
 func TestR4_EarlyDataIsRefusedWhateverTheKey(t *testing.T) {
+	t.Parallel()
 	for _, op := range listed {
 		t.Run(op.String()+" in early data is refused", func(t *testing.T) {
+			t.Parallel()
 			r := &policy.Request{Operation: op, EarlyData: true, Client: inside, Job: ownJob()}
 			if got := policy.CheckRequest(r); got != policy.EarlyData {
 				t.Errorf("CheckRequest = %v", got)
@@ -116,6 +130,7 @@ func TestR4_EarlyDataIsRefusedWhateverTheKey(t *testing.T) {
 }
 
 func TestR5_DecidingChangesNothing(t *testing.T) {
+	t.Parallel()
 	key := keyWith(func(k *policy.Key) { k.Allow = addrs(t, "192.0.2.7,192.0.2.0/24,10.0.0.1-10.0.0.9") })
 	before, entries := *key, key.Allow.Entries()
 	job := ownJob()
@@ -132,6 +147,7 @@ func TestR5_DecidingChangesNothing(t *testing.T) {
 		t.Errorf("key or job changed: %+v, %+v", key, job)
 	}
 	t.Run("what Entries gave away is a copy", func(t *testing.T) {
+		t.Parallel()
 		got := key.Allow.Entries()
 		got[0] = "0.0.0.0/0"
 		if !slices.Equal(key.Allow.Entries(), entries) || key.Allow.Contains(outside) {
@@ -141,6 +157,7 @@ func TestR5_DecidingChangesNothing(t *testing.T) {
 }
 
 func TestR6_DeletedAndRevokedKeysEndAtOnce(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		key  *policy.Key
@@ -154,6 +171,7 @@ func TestR6_DeletedAndRevokedKeysEndAtOnce(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			for _, op := range listed {
 				for _, now := range []policy.Time{created, during, after} {
 					wantReason(t, policy.Decide(now, tt.key, forOwnJob(op), generous), tt.want)
@@ -164,6 +182,7 @@ func TestR6_DeletedAndRevokedKeysEndAtOnce(t *testing.T) {
 }
 
 func TestR6_AScheduledRevocationEndsAKeyAndItsGrace(t *testing.T) {
+	t.Parallel()
 	scheduled := func(at policy.Time) *policy.Key {
 		return keyWith(func(k *policy.Key) { k.RevokeFrom, k.Issuable = at, true })
 	}
@@ -193,6 +212,7 @@ func forOwnJob(op policy.Operation) *policy.Request {
 }
 
 func TestR7_TheIssuanceRight(t *testing.T) {
+	t.Parallel()
 	issuer := func(change func(*policy.Key)) *policy.Key {
 		return keyWith(func(k *policy.Key) { k.Issuable = true; change(k) })
 	}
@@ -218,15 +238,18 @@ func TestR7_TheIssuanceRight(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			wantReason(t, policy.Decide(tt.now, tt.key, &policy.Request{Operation: tt.op, Client: tt.client}, policy.Rules{}), tt.want)
 		})
 	}
 	t.Run("no grace lets an expired key issue", func(t *testing.T) {
+		t.Parallel()
 		wantReason(t, policy.Decide(after, issuer(same), forOwnJob(policy.IssueKey), generous), policy.KeyExpired)
 	})
 }
 
 func TestR9_AClosedAccountEndsItsKeysAndTheirGrace(t *testing.T) {
+	t.Parallel()
 	keys := map[string]*policy.Key{
 		"a valid key":                 goodKey(),
 		"a key without expiry":        keyWith(func(k *policy.Key) { k.Expires = policy.Never() }),
@@ -236,6 +259,7 @@ func TestR9_AClosedAccountEndsItsKeysAndTheirGrace(t *testing.T) {
 	for name, key := range keys {
 		key.AccountOpen = false
 		t.Run(name+" is refused, in its grace too", func(t *testing.T) {
+			t.Parallel()
 			for _, op := range listed {
 				for _, now := range []policy.Time{created, during, after} {
 					wantReason(t, policy.Decide(now, key, forOwnJob(op), generous), policy.AccountClosed)

@@ -25,6 +25,7 @@ var ruleOf = map[policy.Reason]string{
 }
 
 func TestExplain_agreesWithDecide(t *testing.T) {
+	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		results, d := policy.Explain(f.now, f.key, &f.req, f.rules)
 		if d != f.decide() {
@@ -56,6 +57,7 @@ func TestExplain_agreesWithDecide(t *testing.T) {
 }
 
 func TestExplain_saysWhy(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		now   policy.Time
@@ -108,6 +110,7 @@ func TestExplain_saysWhy(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			results, _ := policy.Explain(tt.now, tt.key, &tt.req, tt.rules)
 			r := results[tt.rule]
 			if got := r.Outcome.String() + ": " + r.Why; got != tt.want {
@@ -122,6 +125,7 @@ func bound(t *testing.T) *policy.Key {
 }
 
 func TestRuleAndOutcome_wordsOfUnknownValues(t *testing.T) {
+	t.Parallel()
 	if got := policy.RuleName(255).String(); got != "" {
 		t.Errorf("an unknown rule prints %q", got)
 	}

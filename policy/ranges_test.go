@@ -12,6 +12,7 @@ import (
 )
 
 func TestR4_ASetPutTogetherFromItsPartsIsTheSame(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var texts []string
 		var blocks []block
@@ -41,6 +42,7 @@ func TestR4_ASetPutTogetherFromItsPartsIsTheSame(t *testing.T) {
 
 // What is damaged holds fewer addresses or none, never every one.
 func TestR17_PartsThatDoNotBelongTogetherAreNoOpenDoor(t *testing.T) {
+	t.Parallel()
 	entries, ranges := addrs(t, "192.0.2.0/24,2001:db8::/32").Parts()
 	tooMany := binary.BigEndian.AppendUint32(nil, 1<<29) // eight times this is 0 in 32 bits
 	inV6 := netip.MustParseAddr("2001:db8::1")
@@ -109,6 +111,7 @@ func TestAllocs_AddrSetAndSecret(t *testing.T) {
 }
 
 func TestR4_AZoneIsNoPartOfAnAddress(t *testing.T) {
+	t.Parallel()
 	s := addrs(t, "fe80::/10")
 	if !s.Contains(netip.MustParseAddr("fe80::1%eth0")) || s.Contains(netip.MustParseAddr("fec0::1%eth0")) {
 		t.Error("a client's zone counts")

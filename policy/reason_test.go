@@ -19,6 +19,7 @@ var allReasons = []string{
 }
 
 func TestReasons_areAClosedSetInOrder(t *testing.T) {
+	t.Parallel()
 	var words []string
 	for _, r := range policy.Reasons() {
 		words = append(words, r.String())
@@ -29,6 +30,7 @@ func TestReasons_areAClosedSetInOrder(t *testing.T) {
 }
 
 func TestReasons_everyValueHasOneWordOrIsUndecided(t *testing.T) {
+	t.Parallel()
 	of := map[string]int{}
 	for r := range 256 {
 		of[policy.Reason(r).String()]++
@@ -44,6 +46,7 @@ func TestReasons_everyValueHasOneWordOrIsUndecided(t *testing.T) {
 }
 
 func TestR17_OnlyTheTwoAllowancesAreOK(t *testing.T) {
+	t.Parallel()
 	for i := range 256 {
 		r := policy.Reason(i)
 		want := r == policy.Allowed || r == policy.AllowedByGrace
@@ -54,6 +57,7 @@ func TestR17_OnlyTheTwoAllowancesAreOK(t *testing.T) {
 }
 
 func TestOperations_haveTheirWords(t *testing.T) {
+	t.Parallel()
 	want := map[policy.Operation]string{
 		policy.Unlisted: "unlisted", policy.Recognize: "recognize", policy.CreateJob: "create_job",
 		policy.ReadJob: "read_job", policy.DeleteJob: "delete_job", policy.Stream: "stream",

@@ -8,7 +8,9 @@ import (
 )
 
 func TestR6_DeletionByOrigin(t *testing.T) {
+	t.Parallel()
 	t.Run("a key issued on the console can be deleted", func(t *testing.T) {
+		t.Parallel()
 		if err := policy.CheckDelete(policy.OriginConsole); err != nil {
 			t.Error(err)
 		}
@@ -25,12 +27,14 @@ func TestR6_DeletionByOrigin(t *testing.T) {
 	}
 	for _, tt := range refused {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			wantError(t, policy.CheckDelete(tt.origin), tt.says...)
 		})
 	}
 }
 
 func TestR7_OnlyConsoleKeysCarryTheIssuanceRight(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name     string
 		origin   policy.Origin
@@ -48,6 +52,7 @@ func TestR7_OnlyConsoleKeysCarryTheIssuanceRight(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			err := policy.CheckIssue(tt.origin, tt.issuable)
 			if tt.ok && err != nil {
 				t.Errorf("refused: %v", err)
@@ -60,6 +65,7 @@ func TestR7_OnlyConsoleKeysCarryTheIssuanceRight(t *testing.T) {
 }
 
 func TestOrigin_wordsGoBothWays(t *testing.T) {
+	t.Parallel()
 	for word, origin := range map[string]policy.Origin{
 		"initial": policy.OriginInitial, "console": policy.OriginConsole, "api": policy.OriginAPI,
 	} {
@@ -83,6 +89,7 @@ func TestOrigin_wordsGoBothWays(t *testing.T) {
 }
 
 func TestR9_StatusOfAKeyOfAClosedAccount(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		key  *policy.Key
@@ -103,6 +110,7 @@ func TestR9_StatusOfAKeyOfAClosedAccount(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if got := tt.key.Status(tt.now); got != tt.want {
 				t.Errorf("Status = %q, want %q", got, tt.want)
 			}
@@ -111,6 +119,7 @@ func TestR9_StatusOfAKeyOfAClosedAccount(t *testing.T) {
 }
 
 func TestKey_revokedSinceWhatCameFirst(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name                  string
 		revoked, scheduled    policy.Time
@@ -124,6 +133,7 @@ func TestKey_revokedSinceWhatCameFirst(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			key := keyWith(func(k *policy.Key) { k.RevokedAt, k.RevokeFrom = tt.revoked, tt.scheduled })
 			for now, want := range map[policy.Time]policy.Time{during - 1: tt.before, during: tt.at, during + 1: tt.following} {
 				if got := key.RevokedSince(now); got != want {
@@ -135,6 +145,7 @@ func TestKey_revokedSinceWhatCameFirst(t *testing.T) {
 }
 
 func TestR9_AnAccountIsOpenUntilItIsClosed(t *testing.T) {
+	t.Parallel()
 	if !(policy.Account{CreatedAt: created}).Open() {
 		t.Error("an account with no closing time is not open")
 	}
@@ -144,6 +155,7 @@ func TestR9_AnAccountIsOpenUntilItIsClosed(t *testing.T) {
 }
 
 func TestJobState_words(t *testing.T) {
+	t.Parallel()
 	want := map[string]struct {
 		state policy.JobState
 		ended bool

@@ -23,6 +23,7 @@ import (
 )
 
 func TestR18_ErrorsDoNotQuoteTheSecret(t *testing.T) {
+	t.Parallel()
 	good := newSecret(t, policy.KeyPrefix, 7)
 	for _, text := range []string{good[:41], good + " ", good + "\x00", strings.Repeat(good, 30), "sgk_" + good} {
 		err := check(text)
@@ -126,6 +127,7 @@ func outputs[S any](t *testing.T, s S) map[string]string {
 }
 
 func TestR18_ASecretIsPrintedNowhere(t *testing.T) {
+	t.Parallel()
 	text := newSecret(t, policy.KeyPrefix, 9)
 	for name, out := range outputs(t, policy.NewSecret(text)) {
 		if leak := leaked(out, text); leak != "" {
@@ -146,8 +148,10 @@ func TestR18_ASecretIsPrintedNowhere(t *testing.T) {
 }
 
 func TestR18_ASecretShowsAsRedacted(t *testing.T) {
+	t.Parallel()
 	for name, s := range map[string]policy.Secret{"a secret": policy.NewSecret("hunter2hunter2"), "an empty one": policy.NewSecret(""), "the zero value": {}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 				if got := fmt.Sprintf(verb, s); got != "REDACTED" {
 					t.Errorf("%s gives %q", verb, got)
@@ -168,6 +172,7 @@ func TestR18_ASecretShowsAsRedacted(t *testing.T) {
 }
 
 func TestSecret_revealsItsText(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		secret policy.Secret
@@ -181,6 +186,7 @@ func TestSecret_revealsItsText(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if got := tt.secret.Reveal(); got != tt.text {
 				t.Errorf("Reveal = %q", got)
 			}
@@ -209,9 +215,11 @@ func (f *failing) Read(p []byte) (int, error) {
 }
 
 func TestR8_SecretsFailWhenRandomnessDoes(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{0, 1, 31} {
 		for _, cause := range []error{errReader, io.EOF} {
 			t.Run(fmt.Sprintf("%v after %d bytes", cause, n), func(t *testing.T) {
+				t.Parallel()
 				s, err := policy.GenerateSecret(policy.ServicePasswordPrefix, &failing{n, cause})
 				if err == nil || !s.Empty() {
 					t.Fatalf("got a secret of %d characters, error %v", len(s.Reveal()), err)
@@ -230,6 +238,7 @@ func TestR8_SecretsFailWhenRandomnessDoes(t *testing.T) {
 		}
 	}
 	t.Run("an error after bytes that had to be thrown away", func(t *testing.T) {
+		t.Parallel()
 		// 0xff is beyond the last whole run of 62, so the first reading yields
 		// nothing and the second fails.
 		_, err := policy.RandomText(32, io.MultiReader(bytes.NewReader(bytes.Repeat([]byte{0xff}, 40)), &failing{0, errReader}))
@@ -238,6 +247,7 @@ func TestR8_SecretsFailWhenRandomnessDoes(t *testing.T) {
 		}
 	})
 	t.Run("a reader that gives one byte at a time is good enough", func(t *testing.T) {
+		t.Parallel()
 		s, err := policy.GenerateSecret(policy.KeyPrefix, iotestOneByte{random(3)})
 		if err != nil || s.Reveal() != newSecret(t, policy.KeyPrefix, 3) {
 			t.Errorf("error %v, or another secret", err)
@@ -250,7 +260,9 @@ type iotestOneByte struct{ io.Reader }
 func (r iotestOneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(1, len(p))]) }
 
 func TestSecret_charactersAreEquallyLikely(t *testing.T) {
+	t.Parallel()
 	t.Run("every byte below 248 is one of 62, each four times, and the others none", func(t *testing.T) {
+		t.Parallel()
 		var counts [256]int
 		for b := range 256 {
 			// The byte comes first; should it be thrown away, zeros follow.
@@ -272,6 +284,7 @@ func TestSecret_charactersAreEquallyLikely(t *testing.T) {
 		}
 	})
 	t.Run("in a long text they come about equally often", func(t *testing.T) {
+		t.Parallel()
 		const n = 62 * 2000
 		text, err := policy.RandomText(n, random(5))
 		if err != nil || len(text) != n {
@@ -286,6 +299,7 @@ func TestSecret_charactersAreEquallyLikely(t *testing.T) {
 		}
 	})
 	t.Run("any length is exact", func(t *testing.T) {
+		t.Parallel()
 		rapid.Check(t, func(t *rapid.T) {
 			n := rapid.IntRange(0, 300).Draw(t, "n")
 			text, err := policy.RandomText(n, random(byte(n)))
@@ -297,6 +311,7 @@ func TestSecret_charactersAreEquallyLikely(t *testing.T) {
 }
 
 func TestR18_SecretsAreFoundInText(t *testing.T) {
+	t.Parallel()
 	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
 		secret, err := policy.GenerateSecret(prefix, rand.NewChaCha8([32]byte{1}))
 		if err != nil {

@@ -42,12 +42,14 @@ func sealed(body string) string {
 }
 
 func TestSecret_hasTheDesignsForm(t *testing.T) {
+	t.Parallel()
 	forms := map[string]*regexp.Regexp{
 		policy.KeyPrefix:             regexp.MustCompile(`^sgk_[0-9A-Za-z]{38}$`),
 		policy.ServicePasswordPrefix: regexp.MustCompile(`^sgs_[0-9A-Za-z]{38}$`),
 	}
 	for prefix, form := range forms {
 		t.Run("a secret with "+prefix, func(t *testing.T) {
+			t.Parallel()
 			seen := map[string]bool{}
 			for seed := range 200 {
 				text := newSecret(t, prefix, byte(seed))
@@ -68,6 +70,7 @@ func TestSecret_hasTheDesignsForm(t *testing.T) {
 		})
 	}
 	t.Run("the checksum keeps its leading zeros", func(t *testing.T) {
+		t.Parallel()
 		// About one in five begins with 0, so 200 secrets have some.
 		zeros := 0
 		for seed := range 200 {
@@ -80,6 +83,7 @@ func TestSecret_hasTheDesignsForm(t *testing.T) {
 		}
 	})
 	t.Run("a secret whose checksum zlib worked out is accepted", func(t *testing.T) {
+		t.Parallel()
 		if err := check("sgk_000000000000000000000000000000003DUITA"); err != nil { // CRC-32 0xafb282d8
 			t.Error(err)
 		}
@@ -87,9 +91,11 @@ func TestSecret_hasTheDesignsForm(t *testing.T) {
 }
 
 func TestSecret_everyMistypedOneIsRefused(t *testing.T) {
+	t.Parallel()
 	for seed := range 3 {
 		text := newSecret(t, policy.KeyPrefix, byte(seed))
 		t.Run(fmt.Sprintf("every other character at every place (%d)", seed), func(t *testing.T) {
+			t.Parallel()
 			for i := len(policy.KeyPrefix); i < len(text); i++ {
 				for c := range 256 {
 					if byte(c) == text[i] {
@@ -107,6 +113,7 @@ func TestSecret_everyMistypedOneIsRefused(t *testing.T) {
 			}
 		})
 		t.Run(fmt.Sprintf("every two characters that changed places (%d)", seed), func(t *testing.T) {
+			t.Parallel()
 			for i := len(policy.KeyPrefix); i < len(text); i++ {
 				for j := i + 1; j < len(text); j++ {
 					b := []byte(text)
@@ -121,6 +128,7 @@ func TestSecret_everyMistypedOneIsRefused(t *testing.T) {
 			}
 		})
 		t.Run(fmt.Sprintf("every one cut off at its end (%d)", seed), func(t *testing.T) {
+			t.Parallel()
 			for n := len(policy.KeyPrefix); n < len(text); n++ {
 				if err := check(text[:n]); !errors.Is(err, policy.ErrSecretChecksum) {
 					t.Fatalf("%q: %v", text[:n], err)
@@ -128,6 +136,7 @@ func TestSecret_everyMistypedOneIsRefused(t *testing.T) {
 			}
 		})
 		t.Run(fmt.Sprintf("every one with a character more or less (%d)", seed), func(t *testing.T) {
+			t.Parallel()
 			for i := len(policy.KeyPrefix); i <= len(text); i++ {
 				if i < len(text) {
 					if err := check(text[:i] + text[i+1:]); !errors.Is(err, policy.ErrSecretChecksum) {
@@ -141,6 +150,7 @@ func TestSecret_everyMistypedOneIsRefused(t *testing.T) {
 		})
 	}
 	t.Run("a right checksum on a body of another length", func(t *testing.T) {
+		t.Parallel()
 		for _, n := range []int{0, 31, 33, 100} {
 			text := sealed("sgk_" + strings.Repeat("a", n))
 			if err := check(text); !errors.Is(err, policy.ErrSecretChecksum) {
@@ -149,6 +159,7 @@ func TestSecret_everyMistypedOneIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("a key whose prefix became that of a password, and the reverse", func(t *testing.T) {
+		t.Parallel()
 		key, password := newSecret(t, "sgk_", 1), newSecret(t, "sgs_", 1)
 		for _, text := range []string{"sgs_" + key[4:], "sgk_" + password[4:]} {
 			if err := check(text); !errors.Is(err, policy.ErrSecretChecksum) {
@@ -159,6 +170,7 @@ func TestSecret_everyMistypedOneIsRefused(t *testing.T) {
 }
 
 func TestSecret_importedOnesHaveAnyForm(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, text string
 		want       error
@@ -182,12 +194,14 @@ func TestSecret_importedOnesHaveAnyForm(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if err := check(tt.text); !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
 				t.Errorf("%v, want %v", err, tt.want)
 			}
 		})
 	}
 	t.Run("every byte is either visible ASCII or refused", func(t *testing.T) {
+		t.Parallel()
 		for c := range 256 {
 			visible := '!' <= c && c <= '~'
 			if err := check("a" + string([]byte{byte(c)})); (err == nil) != visible {

@@ -17,6 +17,7 @@ const (
 )
 
 func TestTime_Add(t *testing.T) {
+	t.Parallel()
 	const ms = time.Millisecond
 	tests := []struct {
 		name string
@@ -41,6 +42,7 @@ func TestTime_Add(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if got := tt.at.Add(tt.d); got != tt.want {
 				t.Errorf("%d + %v = %d, want %d", int64(tt.at), tt.d, int64(got), int64(tt.want))
 			}
@@ -49,6 +51,7 @@ func TestTime_Add(t *testing.T) {
 }
 
 func TestTime_AddIsFlooredAndClamped(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		at := rapid.Int64().Draw(t, "at")
 		d := rapid.Int64().Draw(t, "d")
@@ -68,6 +71,7 @@ func TestTime_AddIsFlooredAndClamped(t *testing.T) {
 }
 
 func TestTime_AtIsTheMillisecondItFallsInto(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		std  time.Time
@@ -81,6 +85,7 @@ func TestTime_AtIsTheMillisecondItFallsInto(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if got := policy.At(tt.std); got != tt.want {
 				t.Errorf("At = %d, want %d", int64(got), int64(tt.want))
 			}
@@ -89,6 +94,7 @@ func TestTime_AtIsTheMillisecondItFallsInto(t *testing.T) {
 }
 
 func TestTime_printsAndGoesBack(t *testing.T) {
+	t.Parallel()
 	at := policy.Time(1_700_000_000_007)
 	if got, want := at.String(), "2023-11-14T22:13:20.007Z"; got != want {
 		t.Errorf("String = %q, want %q", got, want)
@@ -102,7 +108,9 @@ func TestTime_printsAndGoesBack(t *testing.T) {
 }
 
 func TestR3_NeverIsItsOwnValue(t *testing.T) {
+	t.Parallel()
 	t.Run("never does not pass, at the end of time either", func(t *testing.T) {
+		t.Parallel()
 		for _, now := range []policy.Time{earliest, 0, after, latest} {
 			if policy.Never().Passed(now) {
 				t.Errorf("never has passed at %d", int64(now))
@@ -110,11 +118,13 @@ func TestR3_NeverIsItsOwnValue(t *testing.T) {
 		}
 	})
 	t.Run("never has no instant", func(t *testing.T) {
+		t.Parallel()
 		if at, ok := policy.Never().Time(); ok {
 			t.Errorf("never is at %v", at)
 		}
 	})
 	t.Run("never is neither the zero value, nor an expiry at zero, nor a far date", func(t *testing.T) {
+		t.Parallel()
 		for _, e := range []policy.Expiry{{}, policy.ExpiresAt(0), policy.ExpiresAt(latest)} {
 			if e == policy.Never() {
 				t.Errorf("%v equals never", e)
@@ -128,11 +138,13 @@ func TestR3_NeverIsItsOwnValue(t *testing.T) {
 		}
 	})
 	t.Run("the zero value has passed", func(t *testing.T) {
+		t.Parallel()
 		if !(policy.Expiry{}).Passed(created) || !(policy.Expiry{}).Passed(0) {
 			t.Error("the zero expiry is still to come")
 		}
 	})
 	t.Run("each prints as what it is", func(t *testing.T) {
+		t.Parallel()
 		if got := policy.Never().String(); got != "never" {
 			t.Errorf("never prints %q", got)
 		}
@@ -146,6 +158,7 @@ func TestR3_NeverIsItsOwnValue(t *testing.T) {
 }
 
 func TestR3_ExpiryPassesAtItsMillisecond(t *testing.T) {
+	t.Parallel()
 	e := policy.ExpiresAt(expiry)
 	if at, ok := e.Time(); !ok || at != expiry {
 		t.Errorf("Time = %v, %v", at, ok)

@@ -69,6 +69,7 @@ func (f *fixture) byService(epi, ipa string) *KeyRequest {
 }
 
 func TestIssue_LifetimesToTheMillisecond(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for name, tt := range map[string]struct {
 		settings Settings
@@ -91,6 +92,7 @@ func TestIssue_LifetimesToTheMillisecond(t *testing.T) {
 		"in the service's own zone":                {Settings{DefaultLifetime: time.Second, MaxLifetime: 0, Zone: time.FixedZone("", 9*3600), FreeChildren: false}, f.byService("2031/01/01", ""), start, policy.At(time.Date(2031, 1, 1, 15, 0, 0, 0, time.UTC))},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got := New(tt.settings).Issue(t.Context(), tt.now, client, false, f, tt.call)
 			if tt.want == 0 {
 				if got.Status == http.StatusOK || got.Text == "" || !got.Secret.Empty() {
@@ -118,6 +120,7 @@ func (b between) IssueKey(ctx context.Context, now policy.Time, by keystore.Acto
 }
 
 func TestIssue_NoKeyFromWhatEndedMeanwhile(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(f *fixture) error{
 		"the issuer": func(f *fixture) error {
 			_, err := f.RevokeKey(f.t.Context(), start, operator, f.issuer.ID, "")
@@ -135,6 +138,7 @@ func TestIssue_NoKeyFromWhatEndedMeanwhile(t *testing.T) {
 				continue
 			}
 			t.Run(name+" by "+how, func(t *testing.T) {
+				t.Parallel()
 				f := newFixture(t)
 				store := between{f.Store, func() {
 					if err := end(f); err != nil {
@@ -164,6 +168,7 @@ func (broken) FindService(context.Context, string, policy.Secret) (policy.Accoun
 }
 
 func TestIssue_FaultIsNeitherRefusalNorFailure(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	authority := New(settings)
 	for range 2 * failuresAllowed {
@@ -181,6 +186,7 @@ func TestIssue_FaultIsNeitherRefusalNorFailure(t *testing.T) {
 
 // Whatever is asked, a child of a key is never more than its issuer.
 func TestIssue_ChildIsNeverMoreThanItsIssuer(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	lists := []string{"", "192.0.2.0/24", "192.0.2.7", "192.0.2.0/24,2001:db8::/32", "192.0.0.0/16", "0.0.0.0/0", "192.0.2.5-192.0.2.9", "nonsense", " ", ","}
 	lifetimes := []string{"", "1", "1m", "1h", "2h", "1w", "2030-03-17", "9999/12/31", "nonsense", "0"}
@@ -213,6 +219,7 @@ func TestIssue_ChildIsNeverMoreThanItsIssuer(t *testing.T) {
 }
 
 func TestIssue_ThrottlesByTheClientsAddress(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	authority := New(settings)
 	wrong := &KeyRequest{serviceID: f.account.ServiceID, password: policy.NewSecret("wrong-password")}
@@ -233,6 +240,7 @@ func TestIssue_ThrottlesByTheClientsAddress(t *testing.T) {
 
 // Only what would be answered with 401 is counted, and only that is throttled.
 func TestIssue_ThrottlesNothingButWrongCredentials(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	_, plain := f.key(keystore.NewKey{Expires: policy.Never()})
 	read := func(method, contentType, body string) *KeyRequest {
@@ -258,6 +266,7 @@ func TestIssue_ThrottlesNothingButWrongCredentials(t *testing.T) {
 		"a store at fault":       {f.byKey("", ""), false, broken{f.Store}, http.StatusServiceUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			authority := New(settings)
 			issue := func() int { return authority.Issue(t.Context(), start, client, tt.early, tt.store, tt.call).Status }
 			for range 2 * failuresAllowed {
@@ -286,6 +295,7 @@ func TestIssue_ThrottlesNothingButWrongCredentials(t *testing.T) {
 // A wrong password takes as long whether or not there is the service ID. It is
 // so by construction; this would show a shortcut that someone adds.
 func TestIssue_TimeTellsNoServiceID(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for range 200 {
 		if _, _, err := f.CreateAccount(t.Context(), start, operator, "Other"); err != nil {
@@ -344,6 +354,7 @@ func FuzzReadCall(f *testing.F) {
 }
 
 func TestIssue_BoundsWhatIsKeptAndRepeated(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	authority := New(settings)
 	if got := authority.Issue(t.Context(), start, client, false, f, f.byService("", strings.Repeat("192.0.2.1 ", maxAddresses))); got.Status != http.StatusOK {
@@ -371,6 +382,7 @@ func TestIssue_BoundsWhatIsKeptAndRepeated(t *testing.T) {
 // TestR7_NoChildOutlivesItsIssuersScheduledEnd rotates the issuer before or after
 // the call.
 func TestR7_NoChildOutlivesItsIssuersScheduledEnd(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		issuer, secret := f.key(keystore.NewKey{Issuable: true, Expires: policy.ExpiresAt(start.Add(time.Hour))})

@@ -24,6 +24,7 @@ func examplesIn(text string) (found []string) {
 
 // What a refusal shows as right is right, however short keys live.
 func TestIssue_ExamplesOfErrorsAreAccepted(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, longest := range []time.Duration{
 		0, time.Millisecond, 999 * time.Millisecond, time.Second, 1500 * time.Millisecond, 30 * time.Second, 59 * time.Second, time.Minute,
@@ -31,6 +32,7 @@ func TestIssue_ExamplesOfErrorsAreAccepted(t *testing.T) {
 	} {
 		for _, zone := range []*time.Location{time.UTC, time.FixedZone("", 9*3600), time.FixedZone("", -11*3600)} {
 			t.Run(fmt.Sprint(longest, zone), func(t *testing.T) {
+				t.Parallel()
 				authority := New(Settings{DefaultLifetime: time.Millisecond, MaxLifetime: longest, Zone: zone})
 				for _, epi := range []string{"1h30m", "1.5h", "0", "2020/01/01", "31/2/3", "2031-02-03 10:00", " ", "9999999999999999", "1000w", "2040/01/01"} {
 					got := authority.Issue(t.Context(), start, client, false, f, f.byService(epi, ""))
@@ -53,6 +55,7 @@ func TestIssue_ExamplesOfErrorsAreAccepted(t *testing.T) {
 }
 
 func TestIssue_SaysHowLongKeysLive(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for longest, want := range map[time.Duration]string{
 		24 * time.Hour:          `epi "2040/02/03": that is longer than keys live here: want 24h at most, such as 24h or 2030/03/18 17:00:00Z.`,
@@ -75,6 +78,7 @@ func TestIssue_SaysHowLongKeysLive(t *testing.T) {
 }
 
 func TestParseExpiry_ExamplesAreReadAtAnyTime(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		now := policy.Time(rapid.Int64Range(0, int64(policy.LastTime)/2).Draw(t, "now"))
 		longest := time.Duration(rapid.OneOf(rapid.Int64Range(1, 1e5), rapid.Int64Range(1, 1e10)).Draw(t, "longest")) * time.Millisecond

@@ -34,6 +34,7 @@ func checkError(t testing.TB, err error, text string) {
 }
 
 func TestParseExpiry_ErrorsShowWhatWouldBeRight(t *testing.T) {
+	t.Parallel()
 	_, err := issuance.ParseExpiry("1h30m", start, tokyo, 0)
 	want := `epi "1h30m": a time from now has one unit only, the smaller one if need be: ` +
 		"want milliseconds from now (60000), a number of s, m, h, d or w from now (30s), a date (2030/01/31) or an instant (2030/01/31 00:00:00Z)"
@@ -48,6 +49,7 @@ func TestParseExpiry_ErrorsShowWhatWouldBeRight(t *testing.T) {
 }
 
 func TestParseExpiry_WhatIsPastIsShownAsItCanBeRead(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		z := aZone().Draw(t, "zone")
 		at := policy.Time(rapid.Int64Range(0, int64(start)).Draw(t, "at"))
@@ -64,6 +66,7 @@ func TestParseExpiry_WhatIsPastIsShownAsItCanBeRead(t *testing.T) {
 }
 
 func TestParseExpiry_ErrorsShowNoSecretAndLittleElse(t *testing.T) {
+	t.Parallel()
 	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
 		secret := aSecret(t, prefix)
 		for _, text := range []string{secret, "30s" + secret, strings.Repeat("x", 40) + secret + "x", "2031/02/03 10:00:00" + secret} {
@@ -96,6 +99,7 @@ func aZone() *rapid.Generator[*time.Location] {
 }
 
 func TestFormatExpiry(t *testing.T) {
+	t.Parallel()
 	at := policy.At(time.Date(2031, 2, 3, 1, 0, 0, 0, time.UTC))
 	tests := []struct {
 		name string
@@ -117,6 +121,7 @@ func TestFormatExpiry(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if got := issuance.FormatExpiry(tt.at, tt.zone); got != tt.want {
 				t.Errorf("%v is spelled %q, want %q", tt.at, got, tt.want)
 			}
@@ -125,6 +130,7 @@ func TestFormatExpiry(t *testing.T) {
 }
 
 func TestFormatExpiry_IsReadAsTheSameInstantInAnyZone(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		at := policy.Time(rapid.Int64Range(0, int64(last)).Draw(t, "at"))
 		now := policy.Time(rapid.Int64Range(math.MinInt64, int64(at)-1).Draw(t, "now"))
@@ -157,6 +163,7 @@ func span(now policy.Time, n *big.Int, unit string) (policy.Time, bool) {
 }
 
 func TestParseExpiry_TimesFromNowAreSums(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		now := policy.Time(rapid.OneOf(rapid.Int64(), rapid.Int64Range(0, int64(last))).Draw(t, "now"))
 		unit := rapid.SampledFrom([]string{"", "s", "m", "h", "d", "w"}).Draw(t, "unit")
@@ -171,6 +178,7 @@ func TestParseExpiry_TimesFromNowAreSums(t *testing.T) {
 }
 
 func TestParseExpiry_InstantsAreWhatTheStandardLibraryReads(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		aDigit := func(what string, to int) string { return fmt.Sprintf("%02d", rapid.IntRange(0, to).Draw(t, what)) }
 		date := fmt.Sprintf("%04d-%s-%s", rapid.IntRange(1900, 9999).Draw(t, "year"), aDigit("month", 14), aDigit("day", 32))
@@ -231,6 +239,7 @@ func TestParseExpiry_InstantsAreWhatTheStandardLibraryReads(t *testing.T) {
 }
 
 func TestParseExpiry_ALocalTimeIsTheFirstMomentAtWhichClocksShowIt(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		z := aZone().Draw(t, "zone")
 		wall := time.UnixMilli(rapid.Int64Range(-3e12, 5e12).Draw(t, "wall")).UTC()

@@ -37,6 +37,7 @@ func aSecret(t *testing.T, prefix string) string {
 }
 
 func TestParseExpiry_WhatIsDocumentedIsRead(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, text, want string }{
 		{"digits", "60000", "2030-01-01T00:01:00.000Z"},
 		{"a millisecond", "1", "2030-01-01T00:00:00.001Z"},
@@ -100,6 +101,7 @@ func TestParseExpiry_WhatIsDocumentedIsRead(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			got, err := issuance.ParseExpiry(tt.text, start, tokyo, 0)
 			if err != nil || got.String() != tt.want {
 				t.Errorf("%q is %v, %v, want %s", tt.text, got, err, tt.want)
@@ -109,6 +111,7 @@ func TestParseExpiry_WhatIsDocumentedIsRead(t *testing.T) {
 }
 
 func TestParseExpiry_ADayEndsWhereItEndsInTheZone(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, zone, text, want string }{
 		{"the day before clocks are set forward", "America/New_York", "2031/03/08", "2031-03-09T05:00:00.000Z"},
 		{"the day of 23 hours", "America/New_York", "2031/03/09", "2031-03-10T04:00:00.000Z"},
@@ -134,6 +137,7 @@ func TestParseExpiry_ADayEndsWhereItEndsInTheZone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			got, err := issuance.ParseExpiry(tt.text, math.MinInt64, zone(tt.zone), 0)
 			if err != nil || got.String() != tt.want {
 				t.Errorf("%q in %s is %v, %v, want %s", tt.text, tt.zone, got, err, tt.want)
@@ -143,6 +147,7 @@ func TestParseExpiry_ADayEndsWhereItEndsInTheZone(t *testing.T) {
 }
 
 func TestParseExpiry_MistakesAreNamed(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, text, says string }{
 		{"nothing", "", "that is empty"},
 		{"a space", " ", "nothing but space"},
@@ -266,6 +271,7 @@ func TestParseExpiry_MistakesAreNamed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			at, err := issuance.ParseExpiry(tt.text, start, tokyo, 0)
 			if err == nil || at != 0 {
 				t.Fatalf("%q is %v, %v", tt.text, at, err)

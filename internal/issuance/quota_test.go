@@ -30,6 +30,7 @@ func (c *counting) LiveKeys(_ context.Context, _ string, _ policy.Time, most int
 }
 
 func TestR20_TheRateIsHeldAndNoCallBelowItIsRefused(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		rate := rapid.IntRange(1, 20).Draw(t, "rate")
 		q := newQuota(0, rate, 8)
@@ -58,6 +59,7 @@ func TestR20_TheRateIsHeldAndNoCallBelowItIsRefused(t *testing.T) {
 }
 
 func TestR20_RetryAfterIsLongEnough(t *testing.T) {
+	t.Parallel()
 	q := newQuota(0, 1, 8)
 	for i := range burstSeconds {
 		if over, _ := q.take(t.Context(), start, nil, "acc_1"); over != (excess{}) {
@@ -80,6 +82,7 @@ func TestR20_RetryAfterIsLongEnough(t *testing.T) {
 }
 
 func TestR20_LiveKeysAreCountedSeldomAndNeverExceeded(t *testing.T) {
+	t.Parallel()
 	q, store := newQuota(10, 0, 8), new(counting)
 	store.live.Store(7)
 	for i := range 3 {
@@ -110,6 +113,7 @@ func TestR20_LiveKeysAreCountedSeldomAndNeverExceeded(t *testing.T) {
 }
 
 func TestR20_TheQuotaIsExactUnderConcurrency(t *testing.T) {
+	t.Parallel()
 	q, store := newQuota(500, 3, 8), new(counting)
 	var issued atomic.Int64
 	var wg sync.WaitGroup
@@ -129,6 +133,7 @@ func TestR20_TheQuotaIsExactUnderConcurrency(t *testing.T) {
 }
 
 func TestR20_TheQuotaTakesBoundedMemory(t *testing.T) {
+	t.Parallel()
 	q := newQuota(0, 1, 4)
 	for i := range 1000 {
 		if over, _ := q.take(t.Context(), start, nil, "acc_"+strconv.Itoa(i)); over != (excess{}) {
@@ -141,6 +146,7 @@ func TestR20_TheQuotaTakesBoundedMemory(t *testing.T) {
 }
 
 func TestR20_IssuingStopsAtTheLimits(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	limited := settings
 	limited.MaxLiveKeys, limited.MaxRate = 3, 1
@@ -174,6 +180,7 @@ func TestR20_IssuingStopsAtTheLimits(t *testing.T) {
 }
 
 func TestR20_IssuingStopsAtTheRate(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	limited := settings
 	limited.MaxRate = 1

@@ -36,6 +36,7 @@ func wantWait(t rapid.TB, th *throttle, addr netip.Addr, now policy.Time, want i
 }
 
 func TestThrottle_ThirtyFailingCallsAMinuteAreAllowed(t *testing.T) {
+	t.Parallel()
 	th := newThrottle(throttledAddresses)
 	for i := range policy.Time(30) {
 		wantWait(t, th, client, noon+i*1000, 0)
@@ -56,6 +57,7 @@ func TestThrottle_ThirtyFailingCallsAMinuteAreAllowed(t *testing.T) {
 }
 
 func TestThrottle_AMinuteBeginsWithTheFirstFailingCall(t *testing.T) {
+	t.Parallel()
 	th := newThrottle(throttledAddresses)
 	wantWait(t, th, client, noon, 0)
 	wantWait(t, th, client, noon+90_000, 0) // begins another
@@ -67,6 +69,7 @@ func TestThrottle_AMinuteBeginsWithTheFirstFailingCall(t *testing.T) {
 }
 
 func TestThrottle_ClientsCountByThemselves(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, one, other string
 		shared           bool
@@ -85,6 +88,7 @@ func TestThrottle_ClientsCountByThemselves(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			one, _ := netip.ParseAddr(tt.one)
 			other, _ := netip.ParseAddr(tt.other)
 			th := newThrottle(throttledAddresses)
@@ -100,6 +104,7 @@ func TestThrottle_ClientsCountByThemselves(t *testing.T) {
 }
 
 func TestThrottle_AClockThatIsSetBackLocksNobodyOut(t *testing.T) {
+	t.Parallel()
 	for _, back := range []policy.Time{1001, 60_000, 3_600_000, noon, math.MaxInt64} {
 		th := newThrottle(throttledAddresses)
 		spend(t, th, client, noon)
@@ -116,6 +121,7 @@ func TestThrottle_AClockThatIsSetBackLocksNobodyOut(t *testing.T) {
 }
 
 func TestThrottle_CallsThatOvertakeEachOtherCountInOneMinute(t *testing.T) {
+	t.Parallel()
 	th := newThrottle(throttledAddresses)
 	for i := range policy.Time(failuresAllowed) {
 		wantWait(t, th, client, noon-i, 0)
@@ -140,6 +146,7 @@ func checkSize(t rapid.TB, th *throttle) {
 }
 
 func TestThrottle_AMillionAddressesTakeNoMoreRoom(t *testing.T) {
+	t.Parallel()
 	th := newThrottle(throttledAddresses)
 	for n := range uint32(1_000_000) {
 		if wait := th.fail(v4(n), noon+policy.Time(n/100)); wait != 0 {
@@ -157,6 +164,7 @@ func TestThrottle_AMillionAddressesTakeNoMoreRoom(t *testing.T) {
 }
 
 func TestThrottle_TheMinuteThatBeganFirstIsForgottenFirst(t *testing.T) {
+	t.Parallel()
 	th := newThrottle(2)
 	spend(t, th, v4(1), noon)
 	spend(t, th, v4(2), noon+1)
@@ -170,6 +178,7 @@ func TestThrottle_TheMinuteThatBeganFirstIsForgottenFirst(t *testing.T) {
 }
 
 func TestThrottle_AMinuteThatIsOverGoesFirst(t *testing.T) {
+	t.Parallel()
 	th := newThrottle(2)
 	th.fail(v4(1), noon)
 	spend(t, th, v4(2), noon+1000)
@@ -181,6 +190,7 @@ func TestThrottle_AMinuteThatIsOverGoesFirst(t *testing.T) {
 }
 
 func TestThrottle_KeepsCountOfOneAddressAtLeast(t *testing.T) {
+	t.Parallel()
 	for _, limit := range []int{-1, 0, 1} {
 		th := newThrottle(limit)
 		spend(t, th, client, noon)
@@ -191,6 +201,7 @@ func TestThrottle_KeepsCountOfOneAddressAtLeast(t *testing.T) {
 }
 
 func TestThrottle_CallsSideBySideAreAllCounted(t *testing.T) {
+	t.Parallel()
 	th := newThrottle(throttledAddresses)
 	const clients, callers, calls = 8, 8, 50
 	var allowed [clients]atomic.Int64
@@ -215,6 +226,7 @@ func TestThrottle_CallsSideBySideAreAllCounted(t *testing.T) {
 }
 
 func TestThrottle_IsAsANaiveOne(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		type naive struct {
 			key   string
@@ -262,6 +274,7 @@ func TestThrottle_IsAsANaiveOne(t *testing.T) {
 }
 
 func TestThrottle_WhateverTheClockDoesWaitsAreShort(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		th := newThrottle(rapid.IntRange(0, 3).Draw(t, "limit"))
 		for range rapid.IntRange(1, 100).Draw(t, "steps") {

@@ -54,6 +54,7 @@ func decode(t *testing.T, body []byte, into any) {
 }
 
 func TestRecognizeAnswersWhatItMeasured(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{Key: "k", Now: newClock().Now})
 	sound := wav(mono16k, samples(mono16k, 440, stretch{500 * time.Millisecond, 0}, stretch{second, 0.5},
 		stretch{500 * time.Millisecond, 0}, stretch{420 * time.Millisecond, 0.5}, stretch{580 * time.Millisecond, 0}))
@@ -84,6 +85,7 @@ func TestRecognizeAnswersWhatItMeasured(t *testing.T) {
 }
 
 func TestAnswersToTheLetter(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	h := NewAmiVoice(Config{Now: c.Now})
 	f := pcm{rate: 8000, channels: 1, bits: 16}
@@ -103,6 +105,7 @@ func TestAnswersToTheLetter(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			w := do(h, http.MethodPost, test.path, "audio/wav", strings.NewReader(test.audio))
 			id := w.Header()["X-Session-ID"][0]
 			if test.path == "/v2/recognitions" {
@@ -118,6 +121,7 @@ func TestAnswersToTheLetter(t *testing.T) {
 }
 
 func TestFailuresAreTheVendors(t *testing.T) {
+	t.Parallel()
 	cut := "--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nRIFF"
 	tests := []struct {
 		name, query, contentType, body string
@@ -144,6 +148,7 @@ func TestFailuresAreTheVendors(t *testing.T) {
 	for _, test := range tests {
 		for path, code := range map[string]string{"/v1/recognize": test.sync, "/v2/recognitions": test.async} {
 			t.Run(test.name+path, func(t *testing.T) {
+				t.Parallel()
 				body := strings.NewReader(test.body)
 				w := do(h, http.MethodPost, path+test.query, test.contentType, body)
 				if w.Code != http.StatusOK || len(w.Header()["X-Session-ID"]) != 1 || body.Len() != 0 {
@@ -166,6 +171,7 @@ func TestFailuresAreTheVendors(t *testing.T) {
 }
 
 func TestOtherRequestsAreNotFound(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{})
 	for _, request := range []string{
 		"GET /", "GET /v1/recognize", "PUT /v1/recognize", "POST /v2/recognize", "POST /v1/recognize/", "POST /v1//recognize",
@@ -193,6 +199,7 @@ func createJob(t *testing.T, h http.Handler, path string, audio []byte) string {
 }
 
 func TestAJobWalksThroughItsStates(t *testing.T) {
+	t.Parallel()
 	sum := md5.Sum(SpeechWAV())
 	steps := []struct {
 		wait   time.Duration
@@ -240,6 +247,7 @@ func TestAJobWalksThroughItsStates(t *testing.T) {
 }
 
 func TestAJobOfUnsupportedAudioEndsInError(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	h := NewAmiVoice(Config{Key: "k", QueueTime: -1, WorkTime: time.Second, Now: c.Now})
 	id := createJob(t, h, "/v2/recognitions", []byte("no sound"))
@@ -254,6 +262,7 @@ func TestAJobOfUnsupportedAudioEndsInError(t *testing.T) {
 }
 
 func TestPollsNeedABearerKeyAndAKnownJob(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{Key: "k"})
 	path := "/v1/recognitions/" + createJob(t, h, "/v1/recognitions", SpeechWAV())
 	for name, w := range map[string]*httptest.ResponseRecorder{
@@ -273,6 +282,7 @@ func TestPollsNeedABearerKeyAndAKnownJob(t *testing.T) {
 }
 
 func TestJobsAreBounded(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	h := NewAmiVoice(Config{Now: c.Now})
 	h.jobs.max = 3

@@ -24,6 +24,7 @@ var (
 const second = time.Second
 
 func TestMeasureReadsTheAudioItGets(t *testing.T) {
+	t.Parallel()
 	tone := samples(mono16k, 440, stretch{second, 0.5})
 	stereo44 := pcm{rate: 44100, channels: 2, bits: 16}
 	mu, a := pcm{rate: 8000, channels: 1, bits: 8, law: muLaw}, pcm{rate: 8000, channels: 2, bits: 8, law: aLaw}
@@ -93,6 +94,7 @@ func TestMeasureReadsTheAudioItGets(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			got, err := measure(bytes.NewReader(test.audio), test.format)
 			if !errors.Is(err, test.err) {
 				t.Fatalf("error %v, want %v", err, test.err)
@@ -113,6 +115,7 @@ func TestMeasureReadsTheAudioItGets(t *testing.T) {
 }
 
 func TestMeasureHearsNoSpeechInNoise(t *testing.T) {
+	t.Parallel()
 	noise := func(amplitude float64) []byte {
 		random := rand.New(rand.NewPCG(1, 2))
 		var out []byte
@@ -137,6 +140,7 @@ func TestMeasureHearsNoSpeechInNoise(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			got, err := measure(bytes.NewReader(test.audio), "")
 			if err != nil || got.stretches != 0 || len(got.segments) != 0 {
 				t.Errorf("%s (error %v)", got.text(), err)
@@ -146,6 +150,7 @@ func TestMeasureHearsNoSpeechInNoise(t *testing.T) {
 }
 
 func TestMeasureFindsSpeechAboveNoise(t *testing.T) {
+	t.Parallel()
 	audio := samples(mono16k, 440, stretch{second, 0}, stretch{second, 0.2}, stretch{second, 0})
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := 0; i < len(audio); i += 2 {
@@ -159,6 +164,7 @@ func TestMeasureFindsSpeechAboveNoise(t *testing.T) {
 }
 
 func TestMeasureKeepsABoundedNumberOfStretches(t *testing.T) {
+	t.Parallel()
 	f := pcm{rate: 8000, channels: 1, bits: 8, law: muLaw}
 	one := samples(f, 100, stretch{100 * time.Millisecond, 0.9}, stretch{300 * time.Millisecond, 0})
 	got, err := measure(bytes.NewReader(wav(f, bytes.Repeat(one, maxSegments+7))), "")
@@ -171,6 +177,7 @@ func TestMeasureKeepsABoundedNumberOfStretches(t *testing.T) {
 }
 
 func TestMeasureTheBundledSpeech(t *testing.T) {
+	t.Parallel()
 	got, err := measure(bytes.NewReader(SpeechWAV()), "")
 	if err != nil {
 		t.Fatal(err)
@@ -189,6 +196,7 @@ func TestMeasureTheBundledSpeech(t *testing.T) {
 }
 
 func TestMeasureFindsTonesBetweenSilences(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := rapid.SampledFrom([]pcm{
 			{rate: 8000, bits: 8, law: muLaw},
@@ -250,6 +258,7 @@ func (r *splitReader) Read(p []byte) (int, error) {
 }
 
 func TestMeasureDoesNotDependOnHowAudioIsSplit(t *testing.T) {
+	t.Parallel()
 	speech := SpeechWAV()[:60000]
 	want, err := measure(bytes.NewReader(speech), "")
 	if err != nil {

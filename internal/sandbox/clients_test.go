@@ -49,8 +49,10 @@ var partHeads = map[string]string{
 }
 
 func TestPartsAreReadAsHTTPStacksWriteThem(t *testing.T) {
+	t.Parallel()
 	for name, head := range partHeads {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var parts [][2]string
 			for _, p := range []part{{"u", testKey}, {"d", "-a-general"}, {"c", "lsb16k"}, {"a", "\x00sound\r\n--not the boundary"}} {
 				parts = append(parts, [2]string{fmt.Sprintf(head, p.name), p.value})
@@ -64,6 +66,7 @@ func TestPartsAreReadAsHTTPStacksWriteThem(t *testing.T) {
 }
 
 func TestBoundariesAreReadAsHTTPStacksWriteThem(t *testing.T) {
+	t.Parallel()
 	for contentType, boundary := range map[string]string{
 		"multipart/form-data;boundary=B":                                          "B",
 		"multipart/form-data; charset=utf-8; boundary=B":                          "B",
@@ -81,6 +84,7 @@ func TestBoundariesAreReadAsHTTPStacksWriteThem(t *testing.T) {
 }
 
 func TestAKeyInTheHeaderAuthenticatesRecognitionAndCreation(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{Key: testKey})
 	const inHeader = "Bearer " + testKey
 	tests := []struct {
@@ -123,6 +127,7 @@ func words(n int) string {
 }
 
 func TestManyInlineWordsPass(t *testing.T) {
+	t.Parallel()
 	many := words(5000)
 	d := "grammarFileNames=-a-general profileWords=" + url.PathEscape(many)
 	if len(d) < 300<<10 {
@@ -145,6 +150,7 @@ func TestManyInlineWordsPass(t *testing.T) {
 }
 
 func TestWhiteSpaceInOptionsIsPartOfAValue(t *testing.T) {
+	t.Parallel()
 	for _, d := range []string{"-a-general\n", "-a-general\r\n", "grammarFileNames=-a-general\nprofileId=x", "a\tb", "grammarFileNames=-a-general  keepFillerToken=1", " ", ""} {
 		rec, audio, err := read("u=KEY%2B%2F%3Dabc", "multipart/form-data; boundary=B", bytes.NewReader(rawForm(
 			[2]string{`Content-Disposition: form-data; name="d"`, d}, [2]string{`Content-Disposition: form-data; name="a"`, "sound"})))
@@ -155,6 +161,7 @@ func TestWhiteSpaceInOptionsIsPartOfAValue(t *testing.T) {
 }
 
 func TestAJobKeepsTheNameThatItsClientGaveIt(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{})
 	for d, want := range map[string]string{
 		"grammarFileNames=-a-general contentId=call-17%20%2F%E8%A1%A8 loggingOptOut=True": `"content_id":"call-17 /表",`,
@@ -174,9 +181,10 @@ func TestAJobKeepsTheNameThatItsClientGaveIt(t *testing.T) {
 }
 
 func TestAJobMayBeLargerThanASynchronousRequest(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{Key: "k", QueueTime: -1, WorkTime: -1})
 	server := httptest.NewServer(h)
-	defer server.Close()
+	t.Cleanup(server.Close)
 	second := samples(mono16k, 440, stretch{second, 0.5})
 	const seconds = 20 << 20 / 32000
 	post := func(path, key string) string {
@@ -208,6 +216,7 @@ func TestAJobMayBeLargerThanASynchronousRequest(t *testing.T) {
 }
 
 func TestParameterFindsWhatWasWritten(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		value := rapid.StringMatching(`[ -~\x{3000}-\x{9FFF}]{0,20}`).Filter(func(s string) bool {
 			quoted := strings.ReplaceAll(s, " ", "")
@@ -245,6 +254,7 @@ func FuzzParameter(f *testing.F) {
 }
 
 func TestFormsDoNotDependOnHowTheyAreSplit(t *testing.T) {
+	t.Parallel()
 	for name, head := range partHeads {
 		body := rawForm([2]string{fmt.Sprintf(head, "u"), testKey}, [2]string{fmt.Sprintf(head, "a"), "sound"})
 		rec, audio, err := read("", "multipart/form-data; boundary=B", iotest.OneByteReader(bytes.NewReader(body)))

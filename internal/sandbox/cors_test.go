@@ -9,8 +9,9 @@ import (
 )
 
 func TestPagesOfOtherOriginsMayAskAndRead(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(NewAmiVoice(Config{Key: "k"}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	ask := func(method, path string, header http.Header) *http.Response {
 		t.Helper()
 		r, err := http.NewRequest(method, server.URL+path, bytes.NewReader(nil))

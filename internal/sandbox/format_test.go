@@ -43,6 +43,7 @@ var untagged = map[string]string{
 }
 
 func TestFilesThatTheSandboxDoesNotReadAreUnsupported(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{Key: "k"})
 	addr := serveStreams(t, Config{})
 	noise := strings.Repeat("\x12\xF3\x7A\x00\x99", 5000)
@@ -50,6 +51,7 @@ func TestFilesThatTheSandboxDoesNotReadAreUnsupported(t *testing.T) {
 	check := func(name, head string, formats ...string) {
 		for _, format := range formats {
 			t.Run(name+" as "+format, func(t *testing.T) {
+				t.Parallel()
 				parts := []part{{"u", "k"}, {"d", "-a-general"}, {"c", format}, {"a", head + noise}}
 				contentType, body := form(t, parts...)
 				w := do(h, http.MethodPost, "/v1/recognize", contentType, bytes.NewReader(body))
@@ -73,6 +75,7 @@ func TestFilesThatTheSandboxDoesNotReadAreUnsupported(t *testing.T) {
 }
 
 func TestRawAudioIsNotTakenForAFile(t *testing.T) {
+	t.Parallel()
 	for name, head := range untagged {
 		for _, format := range []string{"LSB16K", "MSB8K", "mulaw", "alaw"} {
 			if _, err := measure(strings.NewReader(head+"\x00\x00"), format); err != nil {
@@ -89,6 +92,7 @@ func TestRawAudioIsNotTakenForAFile(t *testing.T) {
 }
 
 func TestFormatNamesAreTheSameInAnyCase(t *testing.T) {
+	t.Parallel()
 	known := []string{
 		"8K", "16K", "MULAW", "ALAW",
 		"LSB8K", "LSB11K", "LSB16K", "LSB22K", "LSB32K", "LSB44K", "LSB48K",
@@ -110,6 +114,7 @@ func TestFormatNamesAreTheSameInAnyCase(t *testing.T) {
 }
 
 func TestHTTPReadsFormatNamesInAnyCase(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{})
 	mu := pcm{rate: 8000, channels: 1, bits: 8, law: muLaw}
 	for _, test := range []struct {
@@ -130,6 +135,7 @@ func TestHTTPReadsFormatNamesInAnyCase(t *testing.T) {
 }
 
 func TestCompandedSamplesAreThoseOfG711(t *testing.T) {
+	t.Parallel()
 	for b, want := range map[byte][2]int64{ // mu-law and A-law, on the scale of 16 bits
 		0x00: {-32124, -5504}, 0x80: {32124, 5504}, 0x7F: {0, -848}, 0xFF: {0, 848},
 		0xD5: {716, 8}, 0x55: {-716, -8}, 0x2A: {-5372, -32256}, 0xAA: {5372, 32256},

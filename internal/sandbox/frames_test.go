@@ -138,6 +138,7 @@ var (
 )
 
 func TestParseStart(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]start{
 		" 16k -a-general":                            {format: "16k", engine: "-a-general"},
 		" 16K \x01 authorization=k":                  {format: "16K", engine: "\x01", credentials: credentials{key: "k"}},

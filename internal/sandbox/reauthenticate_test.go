@@ -54,6 +54,7 @@ func wantStatus(t *testing.T, h http.Handler, id string, want status) (problem s
 }
 
 func TestAJobPausesUntilItIsAuthenticatedAgain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		answer := make(chan int)
 		var begun time.Time
@@ -83,6 +84,7 @@ func TestAJobPausesUntilItIsAuthenticatedAgain(t *testing.T) {
 }
 
 func TestTheJobThatIsAskedAboutIsNamed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var named []string
 		h := pausing(func(r *http.Request) (*http.Response, error) {
@@ -100,6 +102,7 @@ func TestTheJobThatIsAskedAboutIsNamed(t *testing.T) {
 }
 
 func TestAJobThatIsRefusedEndsInAnErrorThatSaysWhy(t *testing.T) {
+	t.Parallel()
 	const begins = "the job paused and could not be authenticated again: "
 	for name, test := range map[string]struct {
 		code         int
@@ -111,6 +114,7 @@ func TestAJobThatIsRefusedEndsInAnErrorThatSaysWhy(t *testing.T) {
 		"by a redirection": {http.StatusFound, "", begins + "302 Found"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				calls := 0
 				h := pausing(func(*http.Request) (*http.Response, error) {
@@ -131,6 +135,7 @@ func TestAJobThatIsRefusedEndsInAnErrorThatSaysWhy(t *testing.T) {
 }
 
 func TestWhatMayPassIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	tests := map[string]asked{
 		"503":        func(*http.Request) (*http.Response, error) { return answering(503, "store_unavailable"), nil },
 		"no answer":  func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") },
@@ -139,6 +144,7 @@ func TestWhatMayPassIsAskedAgain(t *testing.T) {
 	for name, fault := range tests {
 		for _, last := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					calls := 0
 					h := pausing(func(r *http.Request) (*http.Response, error) {
@@ -169,10 +175,12 @@ func TestWhatMayPassIsAskedAgain(t *testing.T) {
 
 // The end of a synctest bubble holds that no goroutine is left.
 func TestCloseEndsAllAsking(t *testing.T) {
+	t.Parallel()
 	for name, after := range map[string]time.Duration{
 		"before the pause": time.Second, "during the question": 3 * time.Second, "between two questions": 4250 * time.Millisecond,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := pausing(func(r *http.Request) (*http.Response, error) {
 					select {
@@ -195,6 +203,7 @@ func TestCloseEndsAllAsking(t *testing.T) {
 }
 
 func TestJobsThatPausedAreNotForgotten(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var stuck atomic.Value // the job that is never confirmed
 		h := pausing(func(r *http.Request) (*http.Response, error) {
@@ -219,6 +228,7 @@ func TestJobsThatPausedAreNotForgotten(t *testing.T) {
 }
 
 func TestAPauseWithinTheFirstTenthIsProcessing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := NewAmiVoice(Config{
 			QueueTime: -1, WorkTime: 10 * time.Second, PauseAt: 100 * time.Millisecond, Reauthenticate: "http://gateway.example/",
@@ -236,12 +246,14 @@ func TestAPauseWithinTheFirstTenthIsProcessing(t *testing.T) {
 }
 
 func TestJobsPauseOnlyWhereTheyCanBeAuthenticated(t *testing.T) {
+	t.Parallel()
 	for name, cfg := range map[string]Config{
 		"no URL":             {PauseAt: time.Second},
 		"no pause":           {Reauthenticate: "http://gateway.example/"},
 		"a pause at the end": {PauseAt: 3 * time.Second, Reauthenticate: "http://gateway.example/"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := NewAmiVoice(cfg)
 				id := createJob(t, h, "/v2/recognitions", SpeechWAV())
@@ -253,6 +265,7 @@ func TestJobsPauseOnlyWhereTheyCanBeAuthenticated(t *testing.T) {
 }
 
 func TestRedirectionsAreNotFollowed(t *testing.T) {
+	t.Parallel()
 	var paths []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if paths = append(paths, r.URL.Path); r.URL.Path == "/verify" {
@@ -261,7 +274,7 @@ func TestRedirectionsAreNotFollowed(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	to, err := url.JoinPath(server.URL, "verify")
 	if err != nil {
 		t.Fatal(err)

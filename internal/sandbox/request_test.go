@@ -28,6 +28,7 @@ func read(query, contentType string, body io.Reader) (recognition, string, error
 }
 
 func TestCredentialsInMultipart(t *testing.T) {
+	t.Parallel()
 	a := part{"a", "sound"}
 	tests := []struct {
 		name  string
@@ -58,6 +59,7 @@ func TestCredentialsInMultipart(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			contentType, body := form(t, test.parts...)
 			rec, audio, err := read(test.query, contentType, bytes.NewReader(body))
 			if err != nil || audio != "sound" {
@@ -74,6 +76,7 @@ func TestCredentialsInMultipart(t *testing.T) {
 }
 
 func TestCredentialsAndFormatOfARawBody(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, query, contentType string
 		open                     bool
@@ -92,6 +95,7 @@ func TestCredentialsAndFormatOfARawBody(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			rec, audio, err := read(test.query, test.contentType, strings.NewReader("u=KEY%2B%2F%3Dabc"))
 			if err != nil || audio != "u=KEY%2B%2F%3Dabc" {
 				t.Fatalf("audio %q, error %v", audio, err)
@@ -104,6 +108,7 @@ func TestCredentialsAndFormatOfARawBody(t *testing.T) {
 }
 
 func TestReadRecognitionOfBrokenMultipart(t *testing.T) {
+	t.Parallel()
 	const head = "--B\r\nContent-Disposition: form-data; name=\"u\"\r\n\r\nk\r\n--B\r\n"
 	tests := []struct {
 		name, contentType, body string
@@ -120,6 +125,7 @@ func TestReadRecognitionOfBrokenMultipart(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			rec, _, err := read("", test.contentType, strings.NewReader(test.body))
 			if (err != nil) != test.fails {
 				t.Errorf("error %v", err)
@@ -132,6 +138,7 @@ func TestReadRecognitionOfBrokenMultipart(t *testing.T) {
 }
 
 func TestBearer(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		values []string
@@ -148,6 +155,7 @@ func TestBearer(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			keys := bearer(&http.Request{Header: http.Header{"Authorization": test.values}})
 			if got := keys.open(testKey); got != test.open {
 				t.Errorf("open is %v", got)

@@ -38,6 +38,7 @@ func toldOfTones(layout string) []string {
 }
 
 func TestAStreamIsToldOfItsUtterancesToTheLetter(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{Now: newClock().Now})
 	big := pcm{rate: 8000, channels: 1, bits: 16, bigEndian: true}
 	stereo := pcm{rate: 16000, channels: 2, bits: 16}
@@ -56,6 +57,7 @@ func TestAStreamIsToldOfItsUtterancesToTheLetter(t *testing.T) {
 		"WAV with bytes after it":   {"8K", append(wav(stereo, tones(stereo)), tones(stereo)...), "16000 Hz stereo, 16 bits"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := dial(t, addr, libraryShake, wstest.RawText("s "+test.format+" -a-general"))
 			p.WantText("s")
 			p.Send(feeds(test.audio, 4096), wstest.RawText("e"))
@@ -93,6 +95,7 @@ func toldInOrder(t *testing.T, events []string) (finals []syncAnswer) {
 }
 
 func TestTheLibrariesStreamTheBundledSpeech(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{Key: testKey})
 	want, err := measure(bytes.NewReader(SpeechWAV()), "")
 	if err != nil {
@@ -100,6 +103,7 @@ func TestTheLibrariesStreamTheBundledSpeech(t *testing.T) {
 	}
 	for name, shake := range map[string]string{"logging": libraryShake, "not logging": strings.Replace(libraryShake, "/v1/", "/v1/nolog/", 1)} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := dial(t, addr, shake, wstest.RawText(startLibrary))
 			p.WantText("s")
 			p.Send(feeds(SpeechWAV(), 4096), wstest.RawText("e"))
@@ -121,6 +125,7 @@ func TestTheLibrariesStreamTheBundledSpeech(t *testing.T) {
 }
 
 func TestABrowserStreams(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{Key: testKey})
 	p := dial(t, addr, browserShake)
 	mask := []byte{0x12, 0xF0, 0x00, 0x9A}
@@ -140,6 +145,7 @@ func TestABrowserStreams(t *testing.T) {
 }
 
 func TestEventsComeWhileTheAudioDoes(t *testing.T) {
+	t.Parallel()
 	p := dial(t, serveStreams(t, Config{}), libraryShake, wstest.RawText("s LSB16K -a-general"))
 	p.WantText("s")
 	audio := tones(mono16k)
@@ -161,6 +167,7 @@ func TestEventsComeWhileTheAudioDoes(t *testing.T) {
 }
 
 func TestEventsDoNotDependOnHowAudioIsCutIntoFrames(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{Now: newClock().Now})
 	speech := SpeechWAV()[:60000]
 	p := dial(t, addr, libraryShake)
@@ -209,6 +216,7 @@ func TestEventsDoNotDependOnHowAudioIsCutIntoFrames(t *testing.T) {
 }
 
 func TestSessionsFollowOneAnother(t *testing.T) {
+	t.Parallel()
 	p := dial(t, serveStreams(t, Config{Key: testKey, Now: newClock().Now}), libraryShake)
 	for range 2 {
 		p.Send(wstest.RawText(startLibrary))
@@ -223,6 +231,7 @@ func TestSessionsFollowOneAnother(t *testing.T) {
 }
 
 func TestASessionMayBeginBeforeTheAnswerToTheEndOfTheLast(t *testing.T) {
+	t.Parallel()
 	p := dial(t, serveStreams(t, Config{Key: testKey, Now: newClock().Now}), libraryShake)
 	var all []byte
 	for range 3 {
@@ -245,6 +254,7 @@ func TestASessionMayBeginBeforeTheAnswerToTheEndOfTheLast(t *testing.T) {
 // The first, the last or one between may be empty, and control frames may come
 // between them.
 func TestCommandsComeInFragments(t *testing.T) {
+	t.Parallel()
 	p := dial(t, serveStreams(t, Config{Key: testKey, Now: newClock().Now}), browserShake)
 	mask := []byte{0x12, 0xF0, 0x00, 0x9A}
 	start := "s LSB16K -a-general profileWords=\"" + words(1000) + "\" authorization=" + testKey
@@ -286,6 +296,7 @@ func TestCommandsComeInFragments(t *testing.T) {
 }
 
 func TestAClientMayConnectEarly(t *testing.T) {
+	t.Parallel()
 	c := Config{Key: testKey, StreamIdle: time.Minute}
 	p := dial(t, serveStreams(t, c), libraryShake)
 	for range 3 { // Pings are answered while nobody speaks
@@ -302,6 +313,7 @@ func TestAClientMayConnectEarly(t *testing.T) {
 }
 
 func TestEveryStartNeedsTheKey(t *testing.T) {
+	t.Parallel()
 	p := dial(t, serveStreams(t, Config{Key: testKey}), libraryShake)
 	const refused = "s received illegal service authorization"
 	for start, want := range map[string]string{
@@ -328,6 +340,7 @@ func TestEveryStartNeedsTheKey(t *testing.T) {
 }
 
 func TestCommandsOutOfPlaceAreAnsweredAndTheConnectionStays(t *testing.T) {
+	t.Parallel()
 	p := dial(t, serveStreams(t, Config{}), libraryShake)
 	p.Send(wstest.RawText("e"))
 	p.WantText(cannotEnd)
@@ -346,6 +359,7 @@ func TestCommandsOutOfPlaceAreAnsweredAndTheConnectionStays(t *testing.T) {
 }
 
 func TestAudioThatCannotBeReadEndsTheSession(t *testing.T) {
+	t.Parallel()
 	p := dial(t, serveStreams(t, Config{}), libraryShake)
 	p.Send(wstest.RawText("s 16K -a-general"), feeds(wav(pcm{rate: 8000, channels: 1, bits: 24}, make([]byte, 3000)), 100))
 	p.WantText("s", "p received unsupported audio format", cannotFeed)

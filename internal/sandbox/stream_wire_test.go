@@ -14,6 +14,7 @@ import (
 )
 
 func TestWhatIsNoCommandEndsTheConnection(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{})
 	const want = `: want s or e as text, or p as binary`
 	for name, test := range map[string]struct {
@@ -32,6 +33,7 @@ func TestWhatIsNoCommandEndsTheConnection(t *testing.T) {
 		"not UTF-8":       {wstest.RawText("s 16K \xFF"), "", 1007},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for _, within := range []bool{false, true} {
 				p := dial(t, addr, libraryShake)
 				if within {
@@ -52,6 +54,7 @@ func TestWhatIsNoCommandEndsTheConnection(t *testing.T) {
 }
 
 func TestControlFramesAreAnsweredAnywhere(t *testing.T) {
+	t.Parallel()
 	p := dial(t, serveStreams(t, Config{}), libraryShake, wstest.Raw(0x89, nil, 0, nil))
 	wantPong := func(payload string) {
 		t.Helper()
@@ -75,6 +78,7 @@ func TestControlFramesAreAnsweredAnywhere(t *testing.T) {
 }
 
 func TestMessagesAreBounded(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{})
 	most := bytes.Repeat([]byte{'p'}, maxMessage)
 	for name, frames := range map[string][][]byte{
@@ -84,6 +88,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		"only claimed": {binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<62)},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := dial(t, addr, libraryShake, wstest.RawText("s LSB16K -a-general"))
 			p.WantText("s")
 			p.Send(wstest.Raw(0x82, nil, 0, most))
@@ -94,6 +99,7 @@ func TestMessagesAreBounded(t *testing.T) {
 }
 
 func TestAMessageTakesNoMemoryBeforeItArrives(t *testing.T) {
+	t.Parallel()
 	claim := binary.BigEndian.AppendUint64([]byte{0x82, 127}, maxMessage)
 	m := messages{r: bytes.NewReader(append(claim, "p and no more"...)), max: maxMessage}
 	if _, _, err := m.next(); err == nil || cap(m.buf) > 2*maxGrowth {
@@ -102,6 +108,7 @@ func TestAMessageTakesNoMemoryBeforeItArrives(t *testing.T) {
 }
 
 func TestAFrameAgainstTheRulesEndsTheConnection(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{})
 	for name, frame := range map[string][]byte{
 		"compressed":          wstest.Raw(0xC1, nil, 0, []byte("e")),
@@ -116,6 +123,7 @@ func TestAFrameAgainstTheRulesEndsTheConnection(t *testing.T) {
 		"one after an answer": append(wstest.RawText("psound"), wstest.Raw(0xF1, nil, 0, nil)...),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := dial(t, addr, libraryShake, frame)
 			if name == "one after an answer" {
 				p.WantText(cannotFeed)
@@ -126,6 +134,7 @@ func TestAFrameAgainstTheRulesEndsTheConnection(t *testing.T) {
 }
 
 func TestAStreamThatFallsSilentIsEnded(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{StreamIdle: 300 * time.Millisecond})
 	p := dial(t, addr, libraryShake)
 	p.WantText(timedOut)
@@ -154,6 +163,7 @@ func TestAStreamThatFallsSilentIsEnded(t *testing.T) {
 }
 
 func TestAStreamMayBeSilentForEver(t *testing.T) {
+	t.Parallel()
 	for idle, want := range map[time.Duration]time.Duration{0: 62 * time.Second, -1: 0, 5: 5} {
 		if got := NewAmiVoice(Config{StreamIdle: idle}).idle; got != want {
 			t.Errorf("StreamIdle %d: waits for %v, want %v", idle, got, want)
@@ -165,6 +175,7 @@ func TestAStreamMayBeSilentForEver(t *testing.T) {
 }
 
 func TestAStreamEndsWithItsClient(t *testing.T) {
+	t.Parallel()
 	addr := serveStreams(t, Config{})
 	for name, first := range map[string][]byte{
 		"at once":          nil,
@@ -179,8 +190,9 @@ func TestAStreamEndsWithItsClient(t *testing.T) {
 }
 
 func TestHandshakesThatAreNone(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(NewAmiVoice(Config{}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	for name, test := range map[string]struct {
 		old, new string
 		want     string
@@ -200,6 +212,7 @@ func TestHandshakesThatAreNone(t *testing.T) {
 		"the path of a poll": {"/v1/", "/v1/recognitions/x", "404 Not Found"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			request := strings.Replace(libraryShake, test.old, test.new, 1)
 			request = strings.Replace(request, "Connection: upgrade", "Connection: upgrade, close", 1)
 			if !strings.Contains(request, "close") {

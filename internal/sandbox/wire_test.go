@@ -48,8 +48,9 @@ func exchange(t *testing.T, addr string, request []byte) string {
 }
 
 func TestTheLibrariesRequestOnTheWire(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(NewAmiVoice(Config{Key: testKey}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	addr := server.Listener.Addr().String()
 	tests := []struct{ name, d, want string }{
 		{"right key", "grammarFileNames=-a-general authorization=KEY%2B%2F%3Dabc", `"text":"5.82 s of 16000 Hz mono, 16 bits, 3 stretches of speech: `},
@@ -57,6 +58,7 @@ func TestTheLibrariesRequestOnTheWire(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			var b bytes.Buffer
 			b.WriteString("POST /v1/recognize HTTP/1.1\r\nHost: " + addr + "\r\nConnection: close\r\n" +
 				"User-Agent: Hrp/1.0.05 Python/3.11.7 (linux)\r\nTransfer-Encoding: chunked\r\n" +
@@ -77,8 +79,9 @@ func TestTheLibrariesRequestOnTheWire(t *testing.T) {
 }
 
 func TestAWrongKeyOnALargeUploadIsAnsweredOnTheSameConnection(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(NewAmiVoice(Config{Key: "k"}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -104,10 +107,11 @@ func TestAWrongKeyOnALargeUploadIsAnsweredOnTheSameConnection(t *testing.T) {
 }
 
 func TestManyClientsAtOnce(t *testing.T) {
+	t.Parallel()
 	h := NewAmiVoice(Config{Key: testKey, QueueTime: -1, WorkTime: -1})
 	h.jobs.max = 20
 	server := httptest.NewServer(h)
-	defer server.Close()
+	t.Cleanup(server.Close)
 	body := libraryBody("authorization=KEY%2B%2F%3Dabc", SpeechWAV()[:20000])
 	var clients sync.WaitGroup
 	for range 8 {
