@@ -6,9 +6,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// The places of a key in the AmiVoice API, from the vendor's manual, its client
-// libraries and its plugins. The plugins send the key of a recognition or of a new
-// job in the header.
+// The places of a key in the AmiVoice API. Sources: the vendor's manual, client
+// libraries and plugins. The plugins send the key of a recognition or of a new job in
+// the header.
 var (
 	amiQuery     = Place{Location: Query, Name: "u"}
 	amiQueryPair = Place{Location: Query, Name: "d", SubKey: "authorization"}
@@ -20,8 +20,8 @@ var (
 	amiJobKeys    = []Place{amiBearer}
 )
 
-// amiError is the shape of every refusal of a recognition. It ends in CRLF:
-// without, some client libraries print nothing.
+// amiError returns the body of a refused recognition. It ends in CRLF: some client
+// libraries print nothing without it.
 func amiError(code, message string) string {
 	return `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"` + code +
 		`","message":"` + message + `"}` + "\r\n"
@@ -51,7 +51,7 @@ var (
 			},
 		},
 		Gateway: amiRecognitionGateway,
-		// The message is being reworded. The code stays.
+		// The vendor changes the wording of the message. The code does not change.
 		KeyRefused: KeyRefused{Status: http.StatusOK, Member: "code", Value: "-"},
 	}
 	amiRecognitionFault = Answer{
@@ -60,7 +60,7 @@ var (
 	}
 	amiRecognitionGateway = Answer{Status: http.StatusBadGateway, Body: amiError("!", amiUnreachable), Session: true}
 
-	// A job of another account answers as one that does not exist.
+	// A job of another account has the same answer as a job that does not exist.
 	amiJobNotFound = Answer{Status: http.StatusNotFound, Body: `{"message":"not found"}`}
 	amiJob         = &Refusals{
 		Denied: Answer{Status: http.StatusUnauthorized, Body: `{"message":"` + amiDenied + `"}`},
@@ -78,7 +78,7 @@ var (
 		KeyRefused: KeyRefused{Status: http.StatusUnauthorized},
 	}
 
-	// amiPlain answers handshakes and what no route fits.
+	// amiPlain answers handshakes, and requests that match no route.
 	amiPlain = Refusals{
 		Denied: amiUnlisted,
 		By: map[policy.Reason]Answer{
@@ -89,7 +89,7 @@ var (
 			policy.LimitReached:     amiLimit,
 		},
 		Gateway: amiPlainGateway,
-		// Inferred from polls, for the operations that also_allow opens.
+		// This is for the operations that also_allow opens. It is inferred from polls.
 		KeyRefused: KeyRefused{Status: http.StatusUnauthorized},
 	}
 
@@ -105,8 +105,8 @@ var (
 	amiUnlisted = Answer{Status: http.StatusNotFound, Body: `{}`}
 )
 
-// amiStreaming is from the vendor's manual of its WebSocket interface. A client
-// that is fed a message of p in the middle of a session stops at once.
+// amiStreaming is from the vendor's manual of its WebSocket interface. A client that
+// receives a p message in the middle of a session stops at once.
 var amiStreaming = &StreamRules{
 	Start: "s", Pair: "authorization", End: "e", Audio: 'p',
 	Started: "s", Failed: "p", Ended: "e",
@@ -123,13 +123,13 @@ var amiStreaming = &StreamRules{
 	},
 	KeyRefused: []string{"authorization", "appkey", "api key"},
 	CutText:    "p can't feed audio data to recognizer server",
-	// The vendor's answer where nothing comes for 60 seconds before a session.
+	// The vendor sends this if no command arrives for 60 seconds before a session.
 	TimedOut: "e timeout occurred",
 }
 
 // AmiVoice is the API of the AmiVoice Cloud Platform: synchronous recognition
-// on acp-api.amivoice.com, asynchronous on acp-api-async.amivoice.com. Clients
-// of both fit one gate, since the paths differ.
+// on acp-api.amivoice.com, asynchronous recognition on acp-api-async.amivoice.com.
+// The paths differ, so that clients of both can use one gate.
 var AmiVoice = &API{
 	Name: "amivoice",
 	Routes: []Route{
@@ -175,8 +175,7 @@ func amiPoll(path string) Route {
 	}
 }
 
-// amiStream is a WebSocket, whose key comes in its messages and not in the
-// handshake.
+// amiStream is a WebSocket. The key comes in a message, not in the handshake.
 func amiStream(path string) Route {
 	return Route{
 		Method: http.MethodGet, Path: path, Operation: policy.Stream,

@@ -1,9 +1,9 @@
-// Package dialect says what each speech API looks like on the wire: which
-// operations it has, where clients put their keys, where job IDs and job
-// states stand in its answers, and how it says no.
+// Package dialect describes what each speech API looks like on the wire: its
+// operations, the places where clients put their keys, the job IDs and job states
+// in its answers, and its refusals.
 //
-// An [API] is data. What reads it is the same for every API, so that another
-// one is another table and no other code.
+// An [API] is data. The code that reads the data is the same for every API, so a
+// new API is a new table and needs no new code.
 package dialect
 
 import (
@@ -25,76 +25,82 @@ const (
 	Part                       // a part of a multipart/form-data body
 )
 
-// Place is one spot of a request where a client may put its key.
+// Place is a place in a request where a client may put its key.
 type Place struct {
 	Location Location
-	Name     string // of the header field, as net/http spells it, parameter or part
-	// Scheme stands before the key in a header, separated by a space, in any
-	// case of letters; empty where the value is the bare key.
+	// Name is the name of the header field in net/http's canonical form, or the name
+	// of the parameter or part.
+	Name string
+	// Scheme is the authentication scheme before the key in a header field, such as
+	// Bearer. A space separates them. Upper and lower case are the same. Scheme is
+	// empty if the value is the key itself.
 	Scheme string
-	// SubKey names the one among the value's name=value pairs that is the key;
-	// empty where the whole value is. Pairs are separated by single spaces and
-	// their values percent-encoded.
+	// SubKey is the name of the name=value pair that holds the key, if the value
+	// consists of such pairs. Single spaces separate the pairs, and their values are
+	// percent-encoded. SubKey is empty if the whole value is the key.
 	SubKey string
 }
 
-// Route is one operation's method and path.
+// Route is the method and the path of one operation.
 type Route struct {
 	Method string
-	// Path is compared segment by segment with the path as it goes upstream,
-	// escapes and all. The segment {job} stands for any job ID.
+	// Path is compared with the escaped path that goes upstream. The segment {job}
+	// matches any job ID.
 	Path      string
 	Operation policy.Operation
-	// Keys are the places where the backend reads the key of this operation.
-	// A key elsewhere counts when keys are compared, and is removed, but
-	// authenticates nothing.
+	// Keys are the places where the backend reads the key of this operation. A key
+	// in another place of the API must be the same key. It is removed, and does not
+	// authenticate the request.
 	Keys []Place
-	// Refusals are the answers for this operation.
+	// Refusals are the answers to refused requests for this operation.
 	Refusals *Refusals
 }
 
-// Answer is a response in the backend's own form.
+// Answer is an answer of the gate in the form that the backend uses.
 type Answer struct {
 	Status int
 	Body   string // JSON
-	// Session asks for a session ID in the API's session header.
+	// Session adds the API's session header, with a new session ID.
 	Session bool
-	// RetryAfter is in seconds; 0 sends no such header.
+	// RetryAfter is the value of Retry-After in seconds; 0 sends no such header.
 	RetryAfter int
 }
 
 // Refusals are the answers of a group of operations.
 type Refusals struct {
-	// Denied answers every reason that By does not name.
+	// By has the answers for some reasons.
+	By map[policy.Reason]Answer
+	// Denied is the answer for every reason that is not in By.
 	Denied Answer
-	By     map[policy.Reason]Answer
-	// Gateway says that the backend's answer could not be passed on.
+	// Gateway is the answer if the backend's answer cannot be passed on.
 	Gateway Answer
-	// KeyRefused says how the backend itself refuses a key here. The gate then knows
-	// when its own key is refused.
+	// KeyRefused describes how the backend refuses a key. With it the gate recognizes
+	// that the backend refuses the upstream key.
 	KeyRefused KeyRefused
 }
 
-// KeyRefused describes the answer by which a backend refuses a key. The zero value
-// describes none.
+// KeyRefused describes the answer with which a backend refuses a key. The zero value
+// describes no answer.
 type KeyRefused struct {
-	Status int // of HTTP; 0 where the backend has no such answer
-	// Member and Value are a member of the answer's top-level JSON object, and the
-	// string that it then has. Member is empty where the status says it all.
+	Status int // of HTTP; 0 if the backend has no such answer
+	// Member is a member of the answer's top-level JSON object, and Value is the
+	// string in that member. Member is empty if the status alone tells.
 	Member, Value string
 }
 
-// MaxKeyRefused is the most bytes that the body of a backend's refusal of a key has.
-// A larger body is something else.
+// MaxKeyRefused is the largest body of a backend's refusal of a key, in bytes. An
+// answer with a larger body is not such a refusal.
 const MaxKeyRefused = 4 << 10
 
-// Describes reports whether a whole body is a refusal of a key, which came with
-// Status. A body of which the value is not a string, or that has Member twice, is not.
+// Describes reports whether body is the body of a refusal of a key. Body must be the
+// whole body of an answer with k.Status. If Member is not a string, or comes twice,
+// the body is not such a refusal.
 func (k *KeyRefused) Describes(body []byte) bool {
 	if k.Member == "" {
 		return true
 	}
-	// Most answers do not have the value. Only a string with an escape can hide it.
+	// Most answers do not contain the value, and are not parsed. The value can be
+	// hidden only by an escape.
 	var room [64]byte
 	quoted := append(append(append(room[:0], '"'), k.Value...), '"')
 	if len(body) > MaxKeyRefused || !bytes.Contains(body, quoted) && bytes.IndexByte(body, '\\') < 0 {
@@ -107,47 +113,48 @@ func (k *KeyRefused) Describes(body []byte) bool {
 	return err == nil && value == k.Value
 }
 
-// Jobs says how jobs show in the backend's answers, which are JSON objects.
+// Jobs says where job IDs and job states are in the backend's answers, which are
+// JSON objects.
 type Jobs struct {
-	ID     string                     // the member of a creation's answer that is the job's ID
-	State  string                     // the member of a poll's answer that is the job's state
-	States map[string]policy.JobState // the words for it
+	ID     string                     // the member with the job's ID, in the answer to a creation
+	State  string                     // the member with the job's state, in the answer to a poll
+	States map[string]policy.JobState // the backend's words for the states
 }
 
 // API describes one speech API.
 type API struct {
 	Name   string
-	Routes []Route // the first that fits counts; an operation that none fits is refused
-	Places []Place // every place where the API's clients may put a key
-	// Audio names the multipart part that holds the audio. The backend reads no
-	// key from it on. Empty where no body holds a key.
+	Routes []Route // the first route that matches counts; a request that matches no route is refused
+	Places []Place // every place where a client of the API may put a key
+	// Audio is the name of the multipart part that holds the audio. The backend reads
+	// no key from this part on. Audio is empty if no body holds a key.
 	Audio string
 	Jobs  Jobs
-	// Stream says how the operation Stream runs; nil where the key of a stream
-	// comes in its handshake, or there are no streams.
+	// Stream describes live streams. It is nil if the key of a stream is in its
+	// handshake, or if the API has no live streams.
 	Stream *StreamRules
-	// Unlisted answers what no route fits.
+	// Unlisted are the answers to requests that match no route.
 	Unlisted Refusals
-	// SessionHeader carries the ID of a session in answers, in this very
-	// spelling: some clients search for the bytes.
+	// SessionHeader is the name of the answer's header field with the session ID. It
+	// is sent in exactly this spelling, because some clients search for the bytes.
 	SessionHeader string
-	// RequestHeaders are those that a browser's client needs to send.
+	// RequestHeaders are the header fields that a client in a browser needs to send.
 	RequestHeaders []string
 }
 
-// Call is a request as the API reads it.
+// Call is the meaning of a request's method and path in an API.
 type Call struct {
 	Operation policy.Operation
-	Route     *Route // nil where the operation is unlisted
+	Route     *Route // nil if the operation is Unlisted
 	JobID     string // of ReadJob and DeleteJob
 }
 
-// apis are the dialects there are.
+// apis are the dialects by name.
 var apis = map[string]*API{
 	AmiVoice.Name: AmiVoice,
 }
 
-// Names lists the dialects in order.
+// Names returns the names of all dialects, sorted.
 func Names() []string {
 	names := make([]string, 0, len(apis))
 	for name := range apis {
@@ -157,15 +164,15 @@ func Names() []string {
 	return names
 }
 
-// ByName returns the dialect of that name.
+// ByName returns the dialect with this name.
 func ByName(name string) (*API, bool) {
 	api, ok := apis[name]
 	return api, ok
 }
 
-// Classify reads a request's method and path. The path is the escaped form
-// that goes upstream: an escape, a dot segment or a doubled slash fits no
-// route.
+// Classify returns what a request with this method and path asks for. The path is
+// the escaped path that goes upstream. A path with an escape, a dot segment or a
+// doubled slash matches no route.
 func (a *API) Classify(method, escapedPath string) Call {
 	for i := range a.Routes {
 		route := &a.Routes[i]
@@ -179,8 +186,9 @@ func (a *API) Classify(method, escapedPath string) Call {
 	return Call{}
 }
 
-// Knows reports whether a path is one of the API's, or one that a lax backend
-// could take for one: in another case, with a slash too many, or below a job.
+// Knows reports whether a path belongs to the API, or whether a lenient backend could
+// read it as a path of the API: a path in another case, with another slash at its
+// end, or below a job.
 func (a *API) Knows(escapedPath string) bool {
 	path := strings.ToLower(strings.TrimRight(escapedPath, "/"))
 	for _, route := range a.Routes {
@@ -192,8 +200,7 @@ func (a *API) Knows(escapedPath string) bool {
 	return false
 }
 
-// Paths lists the paths of the API's routes. Where a route has a job's ID, it is
-// "job".
+// Paths returns the paths of the API's routes, with the job ID "job".
 func (a *API) Paths() []string {
 	paths := make([]string, len(a.Routes))
 	for i, route := range a.Routes {
@@ -202,7 +209,7 @@ func (a *API) Paths() []string {
 	return paths
 }
 
-// CleanPath reports whether every parser reads the same path in this one: it
+// CleanPath reports whether every parser reads this path in the same way: the path
 // begins with a slash and has no escapes, wildcards, dot segments or doubled
 // slashes.
 func CleanPath(path string) bool {
@@ -219,8 +226,8 @@ func CleanPath(path string) bool {
 	return true
 }
 
-// Methods lists the methods that the API has for a path; none where the path
-// is not its.
+// Methods returns the methods that the API has for a path. It returns none for a
+// path that the API does not have.
 func (a *API) Methods(escapedPath string) []string {
 	var methods []string
 	for _, route := range a.Routes {
@@ -236,7 +243,7 @@ const (
 	maxJobIDLen = 128
 )
 
-// matchPath compares a path with a pattern, which has at most one job segment.
+// matchPath compares a path with a pattern. A pattern has at most one segment {job}.
 func matchPath(pattern, path string) (jobID string, ok bool) {
 	before, after, hasJob := strings.Cut(pattern, jobSegment)
 	if !hasJob {
@@ -249,13 +256,13 @@ func matchPath(pattern, path string) (jobID string, ok bool) {
 	return jobID, ValidJobID(jobID)
 }
 
-// ValidJobID reports whether id can be a job's ID: 1 to 128 characters that a
-// URL's path carries unescaped, and no dot segment. IDs in other forms fit no
-// route, and are not accepted from the backend.
+// ValidJobID reports whether id can be a job's ID: 1 to 128 characters that need no
+// escape in the path of a URL, and not a dot segment. Another ID matches no route,
+// and is not accepted from the backend.
 func ValidJobID(id string) bool { return len(id) <= maxJobIDLen && cleanSegment(id, "") }
 
-// cleanSegment reports whether a path's segment has unreserved characters only,
-// or those of more.
+// cleanSegment reports whether all characters of a path segment are unreserved
+// characters of RFC 3986, or in more.
 func cleanSegment(segment, more string) bool {
 	if segment == "" || segment == "." || segment == ".." {
 		return false
@@ -272,7 +279,7 @@ func cleanSegment(segment, more string) bool {
 	return true
 }
 
-// Refusal is the answer to a refused call.
+// Refusal returns the answer to a refused call.
 func (a *API) Refusal(c Call, reason policy.Reason) Answer {
 	refusals := a.refusals(c)
 	if answer, ok := refusals.By[reason]; ok {
@@ -281,10 +288,11 @@ func (a *API) Refusal(c Call, reason policy.Reason) Answer {
 	return refusals.Denied
 }
 
-// KeyRefused says how the backend refuses the key of a call.
+// KeyRefused describes how the backend refuses the key of a call.
 func (a *API) KeyRefused(c Call) *KeyRefused { return &a.refusals(c).KeyRefused }
 
-// GatewayError is the answer where the backend's own cannot be passed on.
+// GatewayError returns the answer to a call if the backend's answer cannot be passed
+// on.
 func (a *API) GatewayError(c Call) Answer { return a.refusals(c).Gateway }
 
 func (a *API) refusals(c Call) *Refusals {
@@ -294,5 +302,5 @@ func (a *API) refusals(c Call) *Refusals {
 	return c.Route.Refusals
 }
 
-// early answers TLS early data, whatever the API: RFC 8470, section 5.2.
+// early is the answer to TLS early data, in every API: RFC 8470, section 5.2.
 var early = Answer{Status: http.StatusTooEarly, Body: `{}`}

@@ -6,38 +6,39 @@ import (
 	"strings"
 )
 
-// Members reads named string members at the top level of a JSON object while
-// the object passes, in constant memory: it takes any number of pieces of any
-// size, and keeps nothing but the members it was asked for. It is no validator,
-// but an object whose names and values do not alternate yields an error: one
-// parser could read it otherwise than the next. [Members.Begin] comes first.
+// Members reads string members at the top level of a JSON object while the object
+// passes through the gate. It uses constant memory: it takes any number of pieces of
+// any size, and keeps only the members that [Members.Begin] names. Call Begin first.
+//
+// Members is not a validator. But if names and values do not alternate, it returns an
+// error, because two parsers could read such an object in two ways.
 type Members struct {
-	members []member // those that were asked for
+	members []member // the members that Begin names
 	err     error
 
 	depth   int
-	inText  bool // within a string
-	escaped bool // the last character was an unfinished escape's backslash
-	next    next // what comes next at the top level
-	done    bool // the object has ended, or there was none
-	early   bool
+	inText  bool // inside a string
+	escaped bool // the last character was the backslash of an escape
+	next    next // what may come next at the top level
+	done    bool // the object has ended, or the text is not an object
+	early   bool // see StopEarly
 
-	capture []byte  // the string being read, with its quotes, where it matters
-	keep    bool    // whether capture is being filled
-	current *member // whose value comes next; nil where it is not asked for
+	capture []byte // the string that is being read, with its quotes, if keep is set
+	keep    bool
+	current *member // the member whose value comes next; nil if Begin does not name it
 
-	one  [1]member // what members is made of where there is one
-	room [40]byte  // and capture, while it is short
+	one  [1]member // the memory of members if there is only one
+	room [40]byte  // the memory of capture while it is short
 }
 
-// next is what may come at the top level of the object.
+// next is what may come next at the top level of the object.
 type next uint8
 
 const (
-	nextName  next = iota // a member's name, or the end
-	nextColon             // after a name
-	nextValue             // after a colon
-	nextComma             // or the rest of a number or word, or the end
+	nextName  next = iota // a name, or the end of the object
+	nextColon             // a colon
+	nextValue             // a value
+	nextComma             // a comma, the rest of a number or a word, or the end of the object
 )
 
 type member struct {
@@ -46,9 +47,10 @@ type member struct {
 	seen  bool
 }
 
-const maxMember = 1024 // bytes of a name or value, with its escapes
+// maxMember is the longest name or value, in bytes with escapes.
+const maxMember = 1024
 
-// Errors of Members.
+// The errors of [Members.Get].
 var (
 	ErrMemberTwice = errors.New("the answer has the member twice")
 	ErrMemberText  = errors.New("the member is not a string, or too long")
@@ -57,8 +59,7 @@ var (
 	ErrMemberAsked = errors.New("the member was not asked for")
 )
 
-// Begin has the members of these names read, of an object of which nothing has
-// passed yet.
+// Begin starts the reading of an object, and names the members to keep.
 func (m *Members) Begin(names ...string) {
 	*m = Members{}
 	m.members, m.capture = m.one[:0], m.room[:0]
@@ -67,14 +68,14 @@ func (m *Members) Begin(names ...string) {
 	}
 }
 
-// StopEarly has reading end with the first member that was asked for, and what
-// comes behind it count for nothing.
+// StopEarly ends the reading after the first member that Begin names. The rest of
+// the object is ignored, also if it is broken.
 func (m *Members) StopEarly() { m.early = true }
 
-// Get returns the member's value, empty until it has been seen whole. The
-// error is set for good once a member that was asked for came twice or was no
-// string, or the object was broken. It is ErrMemberAsked of a name that was not
-// among those of Begin.
+// Get returns the member's value. The value is empty until the whole value has been
+// read. Once a member that Begin names comes twice or is not a string, or the object
+// is broken, Get always returns an error. It returns ErrMemberAsked for a name that
+// Begin does not name.
 func (m *Members) Get(name string) (string, error) {
 	if m.err != nil {
 		return "", m.err
@@ -87,8 +88,8 @@ func (m *Members) Get(name string) (string, error) {
 	return "", ErrMemberAsked
 }
 
-// Write reads the next piece. It never fails; the result is there to make
-// Members an io.Writer.
+// Write reads the next piece of the object. It never returns an error. Members is an
+// io.Writer.
 func (m *Members) Write(p []byte) (int, error) {
 	for i := 0; i < len(p) && !m.done; {
 		if m.inText {
@@ -101,14 +102,14 @@ func (m *Members) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// text reads on within a string, up to its end or an escape, and returns how far
-// that was.
+// text reads a piece of a string, up to the string's end or an escape, and returns
+// the number of bytes.
 func (m *Members) text(p []byte) (n int) {
 	for !m.escaped && n < len(p) && p[n] != '"' && p[n] != '\\' {
 		n++
 	}
 	ends := false
-	if n < len(p) { // with the character at which it stopped
+	if n < len(p) { // the quote, the backslash or the escaped character
 		ends = !m.escaped && p[n] == '"'
 		m.escaped = !m.escaped && p[n] == '\\'
 		n++
@@ -129,7 +130,8 @@ func (m *Members) text(p []byte) (n int) {
 	return n
 }
 
-// tooLong gives a string up: as a name it can be none that was asked for.
+// tooLong stops keeping a string that is too long. If the string is a name, Begin does
+// not name it.
 func (m *Members) tooLong() {
 	m.keep = false
 	if m.current != nil {
@@ -137,7 +139,7 @@ func (m *Members) tooLong() {
 	}
 }
 
-// endText takes in a name or a value that has been read.
+// endText handles a name or a value that has been read to its end.
 func (m *Members) endText() {
 	m.keep = false
 	text := m.capture[1 : len(m.capture)-1]
@@ -168,8 +170,8 @@ func (m *Members) endText() {
 	}
 }
 
-// isPlain reports whether what stands between quotes is the string itself:
-// visible ASCII without escapes, as nearly all names and states are.
+// isPlain reports whether a string needs no decoding: it is visible ASCII without
+// escapes, like nearly all names and states.
 func isPlain(text []byte) bool {
 	for _, c := range text {
 		if c < ' ' || c > '~' || c == '\\' {
@@ -179,11 +181,11 @@ func isPlain(text []byte) bool {
 	return true
 }
 
-// structure reads a character between strings.
+// structure reads a character that is not in a string.
 func (m *Members) structure(c byte) {
 	switch {
 	case c == ' ', c == '\t', c == '\r', c == '\n':
-	case m.depth == 0: // anything but an object has no members
+	case m.depth == 0: // only an object has members
 		m.depth, m.done = 1, c != '{'
 	case m.depth == 1:
 		m.topLevel(c)
@@ -196,7 +198,7 @@ func (m *Members) structure(c byte) {
 	}
 }
 
-// topLevel reads a character between the object's names and values.
+// topLevel reads a character at the top level of the object that is not in a string.
 func (m *Members) topLevel(c byte) {
 	switch {
 	case c == '"' && (m.next == nextName || m.next == nextValue):
@@ -212,7 +214,7 @@ func (m *Members) topLevel(c byte) {
 		m.done = true
 	case strings.IndexByte(`":,]}`, c) >= 0, m.next == nextName, m.next == nextColon:
 		m.fail(ErrMemberJSON)
-	case m.next == nextValue: // of another kind than a string
+	case m.next == nextValue: // a value that is not a string
 		if m.current != nil {
 			m.fail(ErrMemberText)
 			return
