@@ -183,7 +183,8 @@ func TestAStreamEndsWithItsClient(t *testing.T) {
 		"within a message": append(wstest.RawText("s LSB16K -a-general"), wstest.Raw(0x82, nil, 0, tones(mono16k))[:5000]...),
 		"within a head":    {0x82, 127, 0},
 	} {
-		t.Run(name, func(*testing.T) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dial(t, addr, libraryShake, first).Close()
 		})
 	}
