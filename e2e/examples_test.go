@@ -37,7 +37,7 @@ func compiled(t *testing.T, tool, file string) *exec.Cmd {
 }
 
 func TestThePageQuotesItsExamplesByteForByte(t *testing.T) {
-	page, err := os.ReadFile("../docs/issuing.md")
+	page, err := os.ReadFile("../docs/issuing-programs.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestThePageQuotesItsExamplesByteForByte(t *testing.T) {
 			t.Fatal(err)
 		}
 		if quoted := "\n```" + example.language + "\n" + string(text) + "```\n"; !strings.Contains(string(page), quoted) {
-			t.Errorf("docs/issuing.md does not quote %s as it is", example.file)
+			t.Errorf("docs/issuing-programs.md does not quote %s as it is", example.file)
 		}
 	}
 }
