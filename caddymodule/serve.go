@@ -57,8 +57,8 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	watched := x.watch()
 	x.admit(&watched.ruling)
 	if x.call.Operation == policy.CreateJob {
-		watched.coming = x.store.Expect()
-		defer watched.coming.Over()
+		watched.reserved = x.store.ReserveWrite()
+		defer watched.reserved.Release()
 	}
 
 	x.handOver(&watched.handover, &found)

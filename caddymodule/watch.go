@@ -47,9 +47,9 @@ type watcher struct {
 	admitted policy.Time
 	ruling   ruling
 	store    *keystore.Store
-	hasJob   bool            // whether there is a record of the job
-	state    policy.JobState // in it
-	coming   keystore.Coming // the record of the job that the request creates
+	hasJob   bool                 // whether there is a record of the job
+	state    policy.JobState      // in it
+	reserved keystore.Reservation // the record of the job that the request creates
 
 	replaced bool                // the answer is the gate's own; the rest is thrown away
 	status   int                 // 0 until the header is written
@@ -268,7 +268,7 @@ func isObject(text []byte) bool {
 func (w *watcher) record(id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordWithin)
 	defer cancel()
-	return w.store.CreateExpectedJob(ctx, &w.coming, policy.Job{
+	return w.store.CreateReservedJob(ctx, &w.reserved, policy.Job{
 		Backend:   w.gate.Backend,
 		ID:        id,
 		Dialect:   w.gate.api.Name,

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -168,11 +169,8 @@ func query[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), 
 	return all, fault(err)
 }
 
-// querier is what *sql.DB, *sql.Conn and *sql.Tx have in common.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
+// querier reads from a pool, a connection or a transaction.
+type querier = engine.Querier
 
 func queryRows[T any](ctx context.Context, q querier, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
 	rows, err := q.QueryContext(ctx, text, args...)

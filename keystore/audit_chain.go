@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -73,11 +74,7 @@ func lastHead(ctx context.Context, q querier) (h AuditHead, err error) {
 const chainVersion = 3
 
 // chainAudit gives hashes to the entries from before there were any.
-func (s *Store) chainAudit(ctx context.Context, q interface {
-	querier
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-},
-) error {
+func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	storeID, err := s.readPepper(ctx, q)
 	if err != nil && !errors.Is(err, errPepperNew) {
 		return err

@@ -145,8 +145,8 @@ func TestBackup_Refuses(t *testing.T) {
 }
 
 // What comes to the name while the copy is made is not overwritten.
-func TestPlace_OverwritesNothing(t *testing.T) {
-	for name, place := range map[string]func(temp, path string) error{"link": place, "claim": claim} {
+func TestMoveInto_OverwritesNothing(t *testing.T) {
+	for name, move := range map[string]func(temp, path string) error{"link": moveInto, "claim": claim} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "path")
@@ -155,7 +155,7 @@ func TestPlace_OverwritesNothing(t *testing.T) {
 				if err := os.WriteFile(temp, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				if err := place(temp, path); text == "old" && err != nil {
+				if err := move(temp, path); text == "old" && err != nil {
 					t.Fatal(err)
 				} else if text == "new" {
 					wantIs(t, err, os.ErrExist)

@@ -11,20 +11,19 @@ import (
 )
 
 const (
-	// clockLeap is how far the clock has to leap before those who wait for an
-	// instant are told.
+	// clockLeap is the shortest leap of the clock of which watchers are notified.
 	clockLeap = 50 * time.Millisecond
-	// clockSlack is by how much clocks may differ before the operator is told:
-	// those of two machines that share a disk do, a little.
+	// clockSlack is how much two clocks may differ before the operator is told. The
+	// clocks of two machines that share a disk always differ a little.
 	clockSlack = 2 * time.Second
 )
 
-// Behind returns by how much the clock was behind the newest time in the store
-// when the store was opened; zero where it was not. What was written at a later
-// time does not count yet: such keys are unknown until the clock gets there.
+// Behind returns how far the clock was behind the newest time in the store when
+// the store was opened; zero if it was not behind. Keys that were issued at a later
+// time count as unknown until the clock reaches that time.
 func (s *Store) Behind() time.Duration { return s.behind }
 
-// checkClock compares the clock with what was written in the past.
+// checkClock compares the clock with the newest time in the store.
 func (s *Store) checkClock(ctx context.Context, db *database) {
 	now := s.cfg.Clock()
 	newest, err := newestTime(ctx, db.reader)
@@ -41,8 +40,8 @@ func (s *Store) checkClock(ctx context.Context, db *database) {
 		zap.Stringer("clock", now), zap.Stringer("newest_in_keystore", newest), zap.Duration("behind", behind))
 }
 
-// newestTime finds by an index when something was written last: every change
-// except a new job is in the audit trail or the feed.
+// newestTime finds, by indexes, the newest time at which anything was written.
+// Every change except a new job is in the audit trail or the feed.
 func newestTime(ctx context.Context, db *sql.DB) (newest policy.Time, err error) {
 	err = db.QueryRowContext(ctx, `SELECT MAX(
 		COALESCE((SELECT at FROM audit ORDER BY seq DESC LIMIT 1), 0),
@@ -51,37 +50,43 @@ func newestTime(ctx context.Context, db *sql.DB) (newest policy.Time, err error)
 	return newest, err
 }
 
-// clockWatch is what watchClock saw last.
+// clockWatch finds leaps of the process's clock. Only its goroutine, which calls
+// look, uses its state.
 type clockWatch struct {
-	lead  time.Duration // of the clock, before the monotonic one; what watchClock saw last
-	known bool
-	ahead bool // of the wall clock
+	clock func() policy.Time
+	ahead func() time.Duration // of the wall clock; may be nil
+	mono  func() time.Duration
+	log   *zap.Logger
+	leapt func() // called when the clock has leapt forward
+
+	lead    time.Duration // of the clock over the monotonic clock, at the last look
+	looked  bool          // lead is known
+	isAhead bool          // the log says that the process is ahead of the wall clock
 }
 
-// watchClock looks whether the clock has leapt, because the wall clock was set
-// forward or the machine was suspended: timers have not, and whoever waits for an
-// instant has to look again. It tells the operator when the process is ahead of
-// the wall clock.
-func (s *Store) watchClock(context.Context) {
-	w := &s.clock
-	now := s.cfg.Clock()
-	lead := time.Duration(now)*time.Millisecond - s.mono()
-	if w.known && lead > w.lead+clockLeap {
-		s.log.Info("the clock leapt forward", zap.Stringer("now", now), zap.Duration("by", lead-w.lead))
-		s.watchers.tellIf(nil)
+// look finds out whether the clock has leapt forward, because the wall clock was
+// set or the machine was suspended. Timers have not leapt, so everyone who waits for
+// an instant must look at the clock again. It tells the operator when the process is
+// ahead of the wall clock.
+func (w *clockWatch) look() {
+	now := w.clock()
+	lead := time.Duration(now)*time.Millisecond - w.mono()
+	if w.looked && lead > w.lead+clockLeap {
+		w.log.Info("the clock leapt forward", zap.Stringer("now", now), zap.Duration("by", lead-w.lead))
+		w.leapt()
 	}
-	w.lead, w.known = lead, true
-	if s.cfg.Ahead == nil {
+	w.lead, w.looked = lead, true
+	if w.ahead == nil {
 		return
 	}
-	switch by := s.cfg.Ahead(); {
-	case by > clockSlack && !w.ahead:
-		w.ahead = true
-		s.log.Warn("the wall clock was set back: this process goes on from where it was, so that no expired key is good again; "+
+	switch by := w.ahead(); {
+	case by > clockSlack && !w.isAhead:
+		w.isAhead = true
+		w.log.Warn("the wall clock was set back: this process goes on from where it was, so that no expired key is good again; "+
 			"if the wall clock is right now, restart the process to go by it",
 			zap.Stringer("now", now), zap.Stringer("wall_clock", now.Add(-by)), zap.Duration("ahead", by))
-	case by <= clockSlack && w.ahead:
-		w.ahead = false
-		s.log.Info("the wall clock has caught up with this process", zap.Stringer("now", now))
+	case by <= clockSlack && w.isAhead:
+		w.isAhead = false
+		w.log.Info("the wall clock has caught up with this process", zap.Stringer("now", now))
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
 
 // The kinds of errors, for errors.Is. Everything that is none of the others is
@@ -17,6 +20,9 @@ var (
 	ErrAccountClosed = errors.New("account is closed")
 	// ErrInvalid: what was asked for breaks a rule. Nothing was changed.
 	ErrInvalid = errors.New("not allowed")
+	// ErrNoStore: there is no keystore at the path, or an empty file, and
+	// Config.MustExist forbids to make one.
+	ErrNoStore = engine.ErrNoStore
 	// ErrUnavailable: the store cannot be read or written. Whether a write
 	// that failed so has happened is not known.
 	ErrUnavailable = errors.New("keystore unavailable")
@@ -49,3 +55,7 @@ func fault(err error) error {
 func gaveUp(ctx context.Context) error {
 	return fmt.Errorf("%w: waiting to write: %w", ErrUnavailable, ctx.Err())
 }
+
+// Damaged reports whether err says that the file of a keystore or of a backup is
+// not a database, or is damaged.
+func Damaged(err error) bool { return sqlite.Damaged(err) }

@@ -71,8 +71,8 @@ func TestReadFeed(t *testing.T) {
 	}
 	check("all was pruned, behind", 5, "0 6 false <nil>")
 	check("all was pruned, up to date", 6, "0 6 true <nil>")
-	mustExec(t, db, `INSERT INTO feed (seq, at, kind, ref) VALUES ($1, 1, 'key', x'')`, 6+feedBatch+1)
-	check("too many", 6, fmt.Sprint("0 ", 6+feedBatch+1, " false <nil>"))
+	mustExec(t, db, `INSERT INTO feed (seq, at, kind, ref) VALUES ($1, 1, 'key', x'')`, 6+maxBehind+1)
+	check("too many", 6, fmt.Sprint("0 ", 6+maxBehind+1, " false <nil>"))
 }
 
 // A reader that missed some changes drops everything.
@@ -143,7 +143,7 @@ func TestR17_UnreadableFeed(t *testing.T) {
 
 	mustExec(t, db, `ALTER TABLE keys_away RENAME TO api_keys`)
 	mustExec(t, db, `ALTER TABLE feed_away RENAME TO feed`)
-	waitFor(t, time.Second, "the feed is back", func() bool { return f.state.Load().fresh(f.Store.mono()) })
+	waitFor(t, time.Second, "the feed is back", func() bool { return f.fresh(f.state.Load()) })
 	if f.find(secret) == nil || logs.Len() != 2 {
 		t.Errorf("after the feed came back: %d log lines", logs.Len())
 	}

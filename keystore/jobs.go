@@ -17,8 +17,8 @@ const maxJobName = 512
 // a fault of the store. That a job is absent is never remembered.
 func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
-	if st := s.state.Load(); st.fresh(s.mono()) {
-		if e := st.db.jobs.Get(d); e.State == recordcache.Present {
+	if s.fresh(s.state.Load()) {
+		if e := s.cache.jobs.Get(d); e.State == recordcache.Present {
 			return packedJob(e.Record).job(), nil
 		}
 	}
@@ -31,11 +31,10 @@ func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, er
 // two apart. FindJobFor asks the database in both cases, once.
 func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
-	st := s.state.Load()
-	if !st.fresh(s.mono()) {
+	if !s.fresh(s.state.Load()) {
 		return s.loadJob(ctx, d, backend, id)
 	}
-	e := st.db.jobs.Get(d)
+	e := s.cache.jobs.Get(d)
 	if e.State != recordcache.Present {
 		return s.loadJob(ctx, d, backend, id)
 	}
@@ -55,7 +54,7 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 
 // loadJob reads a job from the database.
 func (s *Store) loadJob(ctx context.Context, d digest, backend, id string) (policy.Job, error) {
-	_, packed, err := lookup(ctx, s, d, (*database).jobCache, func(ctx context.Context, db *database) (none struct{}, packed string, err error) {
+	_, packed, err := lookup(ctx, s, d, s.cache.jobs, func(ctx context.Context, db *database) (none struct{}, packed string, err error) {
 		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil {
 			return none, "", err
@@ -72,15 +71,16 @@ func (s *Store) loadJob(ctx context.Context, d digest, backend, id string) (poli
 // CreateJob records a job. When it returns nil the record is on the disk;
 // ErrJobExists says that the backend gave out an ID for the second time.
 func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
-	return s.CreateExpectedJob(ctx, new(Coming), j)
+	return s.CreateReservedJob(ctx, new(Reservation), j)
 }
 
-// CreateExpectedJob is [Store.CreateJob] for a job that [Store.Expect] has announced.
-func (s *Store) CreateExpectedJob(ctx context.Context, coming *Coming, j policy.Job) error {
+// CreateReservedJob is [Store.CreateJob] for a job that [Store.ReserveWrite] has
+// announced.
+func (s *Store) CreateReservedJob(ctx context.Context, r *Reservation, j policy.Job) error {
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
-	return s.writeAs(ctx, coming, func(t *txn) error {
+	return s.writeReserved(ctx, r, func(t *txn) error {
 		n, err := t.count(`INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id, backend) DO NOTHING`,
 			j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt))

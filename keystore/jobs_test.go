@@ -120,12 +120,12 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) {
 	// Another process that has not heard of the end does not undo it either.
 	stale := state(f)
 	stale.State, stale.EndedAt = policy.JobProcessing, 0
-	d, dbh := jobDigest("amivoice", "j"), func() *database { db, _ := beside.database(); return db }()
+	d, jobs := jobDigest("amivoice", "j"), beside.cache.jobs
 	old, err := packJob(&stale, d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dbh.jobs.Put(d, dbh.jobs.Generation(d), struct{}{}, string(old))
+	jobs.Put(d, jobs.Generation(d), struct{}{}, string(old))
 	if err := beside.SetJobState(t.Context(), "amivoice", "j", policy.JobFailed, start+99); err != nil {
 		t.Fatal(err)
 	}

@@ -38,8 +38,7 @@ func TestR2_LookupOvertakenByRevocation(t *testing.T) {
 func TestR2_LookupOvertakenForEverFails(t *testing.T) {
 	f := openStore(t, newPath(t))
 	_, secret := f.key(f.account().ID)
-	db, _ := f.database()
-	f.loaded = func() { db.dropCaches() }
+	f.loaded = func() { f.dropAll() }
 	_, err := f.FindKey(t.Context(), secret)
 	wantIs(t, err, ErrUnavailable)
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/speechgate/speechgate/keystore/internal/recordcache"
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -161,7 +162,7 @@ func waitFor(t *testing.T, within time.Duration, what string, ok func() bool) {
 // rawDB is another program's connection to the file.
 func rawDB(t *testing.T, path string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite3", sqliteDSN(path, writing))
+	db, err := sql.Open("sqlite3", sqlite.DSN(path, sqlite.Write))
 	if err != nil {
 		t.Fatal(err)
 	}

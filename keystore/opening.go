@@ -2,22 +2,12 @@ package keystore
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 
 	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
-
-// ErrNoStore says that there is no keystore at the path, and Config.MustExist forbids to
-// make one. The file is missing, or it is empty.
-var ErrNoStore = errors.New("there is no keystore")
-
-// noStoreError says in which way a keystore is missing. It is an ErrNoStore.
-type noStoreError struct{ text string }
-
-func (e *noStoreError) Error() string        { return e.text }
-func (e *noStoreError) Is(target error) bool { return target == ErrNoStore }
 
 // Summary describes a store: what the log says of each opening.
 type Summary struct {
@@ -43,7 +33,7 @@ func (s *Store) Summary(ctx context.Context) (Summary, error) {
 }
 
 func (s *Store) summary(ctx context.Context, db *database) (Summary, error) {
-	sum := Summary{ID: db.id, Schema: schemaVersion, Pepper: s.hash.peppered(), Made: db.made}
+	sum := Summary{ID: db.id, Schema: engine.SchemaVersion, Pepper: s.hash.peppered(), Made: db.Made()}
 	err := db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM api_keys)`).
 		Scan(&sum.Accounts, &sum.Keys)
 	return sum, err
@@ -67,7 +57,8 @@ func (s *Store) logOpening(ctx context.Context, db *database) error {
 	if s.cfg.PepperFault != nil {
 		s.log.Warn("the keystore has this pepper already, and keeps it; no other keystore would take it", zap.NamedError("problem", s.cfg.PepperFault))
 	}
-	for _, name := range readableByOthers(s.cfg.Path) {
+	readable, _ := s.engine.CheckAccess() // Open has checked which users can write
+	for _, name := range readable {
 		s.log.Warn("users other than the owner can read a file of the keystore, which holds accounts, addresses and digests of keys: want mode 0600",
 			zap.String("file", name), zap.String("remedy", "chmod 600 "+name))
 	}
@@ -82,7 +73,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if err := s.write(ctx, func(t *txn) error { return t.tryWrite() }); err != nil {
 		return err
 	}
-	if err := checkModes(s.cfg.Path); err != nil {
+	if _, err := s.engine.CheckAccess(); err != nil {
 		return fault(fmt.Errorf("keystore %s: %w", s.cfg.Path, err))
 	}
 	return nil
@@ -99,7 +90,7 @@ func (t *txn) tryWrite() error {
 // only when a transaction commits. A lock of another process is waited for by
 // the caller.
 func (s *Store) tryWrite(ctx context.Context, db *database) error {
-	tx, err := db.writer.BeginTx(ctx, nil)
+	tx, err := db.Begin(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -108,22 +99,5 @@ func (s *Store) tryWrite(ctx context.Context, db *database) error {
 	if err := t.tryWrite(); err != nil {
 		return err
 	}
-	return tx.Commit()
-}
-
-// checkAside refuses to make a store beside the log of another: SQLite would
-// throw that log away. What is in it may be all that is left of a keystore.
-func checkAside(path string) error {
-	wal := path + "-wal"
-	// A process that is just making the store has a -wal file too, but only after
-	// it has written to the file itself.
-	if !hasContent(wal) || hasContent(path) {
-		return nil
-	}
-	return fmt.Errorf("the file is missing or empty, but %s has the latest changes of a keystore: put the file that belongs to it back, or move %s away and restore a backup", wal, wal)
-}
-
-func hasContent(path string) bool {
-	fi, err := os.Stat(path)
-	return err == nil && fi.Size() > 0
+	return db.Commit(tx)
 }

@@ -44,6 +44,10 @@ func (s *Store) checkPepper(t *txn) (err error) {
 	return err
 }
 
+func isPepper(err error) bool {
+	return errors.Is(err, errPepperMissing) || errors.Is(err, errPepperWrong) || errors.Is(err, errPepperNew)
+}
+
 // settlePepper adds the pepper of this process to a store that has none, if it
 // may, and refuses any other difference.
 func (s *Store) settlePepper(ctx context.Context, db *database) error {
@@ -53,7 +57,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if s.cfg.PepperFault != nil {
 		return s.cfg.PepperFault
 	}
-	tx, err := db.writer.BeginTx(ctx, nil)
+	tx, err := db.Begin(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -70,7 +74,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if err != nil {
 		return fmt.Errorf("adding the pepper: %w", err)
 	}
-	if err := tx.Commit(); err != nil {
+	if err := db.Commit(tx); err != nil {
 		return err
 	}
 	if sealed > 0 {

@@ -11,7 +11,12 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// How long what ends by itself is kept.
+const (
+	pruneFirst = time.Minute // after the opening, so that the start is not slowed
+	pruneEvery = time.Hour
+)
+
+// How long records are kept.
 const (
 	jobsKept  = 8 * 24 * time.Hour   // from their creation, at the least
 	jobSlack  = 24 * time.Hour       // beyond that of KeepJobs, for clocks that differ
@@ -145,7 +150,7 @@ func (s *Store) pruneFeed(ctx context.Context, now policy.Time) (more bool, err 
 	err = s.write(ctx, func(t *txn) error {
 		// Numbers run with time, but for clocks that differ: what is pruned is
 		// a stretch of them, so that "pruned up to" says it all.
-		f, err := readFeedState(ctx, t)
+		f, err := readFeedPosition(ctx, t)
 		if err != nil {
 			return err
 		}

@@ -34,15 +34,15 @@ type Cached struct {
 func (s *Store) Cached(c *Cached, secret policy.Secret, backend, jobID string) {
 	*c = Cached{}
 	st := s.state.Load()
-	if len(secret.Reveal()) > policy.MaxSecretLen || !st.fresh(s.mono()) || st.db.keys == nil {
+	if len(secret.Reveal()) > policy.MaxSecretLen || !s.fresh(st) || s.cache.keys == nil {
 		return
 	}
 	d := s.hash.secret(secret)
 	if jobID == "" {
-		c.setKey(st.db.keys.Get(d))
+		c.setKey(s.cache.keys.Get(d))
 		return
 	}
-	key, job := recordcache.GetBoth(st.db.keys, d, st.db.jobs, jobDigest(backend, jobID))
+	key, job := recordcache.GetBoth(s.cache.keys, d, s.cache.jobs, jobDigest(backend, jobID))
 	if job.State == recordcache.Present {
 		c.Job, c.JobKnown = packedJob(job.Record).job(), true
 	}
@@ -54,15 +54,15 @@ func (c *Cached) setKey(e recordcache.Entry[policy.Time]) {
 }
 
 func (s *Store) find(ctx context.Context, d digest) (Record, error) {
-	if st := s.state.Load(); st.fresh(s.mono()) {
-		switch e := st.db.keys.Get(d); e.State {
+	if s.fresh(s.state.Load()) {
+		switch e := s.cache.keys.Get(d); e.State {
 		case recordcache.Present:
 			return Record{e.Value, e.Record}, nil
 		case recordcache.Absent:
 			return Record{}, ErrNotFound
 		}
 	}
-	lastUsed, packed, err := lookup(ctx, s, d, (*database).keyCache, func(ctx context.Context, db *database) (policy.Time, string, error) {
+	lastUsed, packed, err := lookup(ctx, s, d, s.cache.keys, func(ctx context.Context, db *database) (policy.Time, string, error) {
 		r, err := readRecord(ctx, db, d)
 		return r.lastUsed, r.packed, err
 	})

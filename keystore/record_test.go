@@ -53,7 +53,7 @@ func TestR2_WhatIsCachedIsWhatLookupsFind(t *testing.T) {
 	if r := f.find(secret); look(secret, "").Key != *r || !isEnded(r) {
 		t.Errorf("after a revocation %+v is found, and %+v cached", r, look(secret, "").Key)
 	}
-	f.state.Load().db.freshUntil.Store(0)
+	f.feed.until.Store(0)
 	known("the feed is lost", look(secret, "j1"), false, false)
 	f = openStore(t, newPath(t), commandLine)
 	known("for a command", look(secret, "j1"), false, false)

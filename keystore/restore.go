@@ -2,13 +2,13 @@ package keystore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -83,7 +83,7 @@ func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return Restored{}, err
 	}
-	for _, name := range append(asideOf(cfg.Path), cfg.Path) {
+	for _, name := range append(sqlite.Beside(cfg.Path), cfg.Path) {
 		if _, err := os.Lstat(name); err == nil {
 			return Restored{}, refuse(ErrInvalid, "%s is in the way, and may belong to another keystore: move it away first", name)
 		}
@@ -91,17 +91,16 @@ func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from
 	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o700); err != nil {
 		return Restored{}, fault(fmt.Errorf("keystore %s: its directory cannot be made: %w", cfg.Path, err))
 	}
-	s := &Store{cfg: cfg, log: cfg.Logger, hash: newHasher(cfg.Pepper), mono: monotonic()}
-	b, err := s.openBackup(ctx, from)
+	b, err := newStore(cfg, monotonic()).openBackup(ctx, from)
 	if err != nil {
 		return Restored{}, err
 	}
 	defer removeTemp(b.temp)
 	r, err = b.sign(ctx, now, by)
 	if err := errors.Join(err, b.close()); err != nil {
-		return Restored{}, fault(fmt.Errorf("keystore %s: %w", cfg.Path, explain(err)))
+		return Restored{}, fault(fmt.Errorf("keystore %s: %w", cfg.Path, b.reader.engine.Advise(err)))
 	}
-	if err := errors.Join(syncFile(b.temp), place(b.temp, cfg.Path)); err != nil {
+	if err := moveInto(b.temp, cfg.Path); err != nil {
 		return Restored{}, fault(fmt.Errorf("keystore %s: putting the backup in its place: %w", cfg.Path, err))
 	}
 	return r, nil
@@ -140,13 +139,14 @@ func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err err
 	if b.head.Seq, err = readBackup(ctx, temp); err != nil {
 		return nil, fault(b.unusable(err))
 	}
-	b.reader = &Store{cfg: s.cfg, log: s.log, hash: s.hash, mono: s.mono}
-	b.reader.cfg.Path, b.reader.cfg.CommandLine, b.reader.cfg.KeepPepper = temp, true, false // it is nobody's yet
+	cfg := s.cfg
+	cfg.Path, cfg.CommandLine, cfg.KeepPepper = temp, true, false // no other process uses the copy
+	b.reader = newStore(cfg, s.mono)
 	if b.db, err = b.reader.tryOpen(ctx, false); err != nil {
 		return nil, b.unusable(err)
 	}
 	if b.head, err = headAt(ctx, b.db.reader, b.db.id, b.head.Seq); err != nil {
-		_ = b.db.close() // err says more
+		_ = b.db.Close() // err says more
 		return nil, b.unusable(err)
 	}
 	return b, nil
@@ -154,7 +154,7 @@ func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err err
 
 // close leaves the copy in one file.
 func (b *backup) close() error {
-	if err := b.db.close(); err != nil {
+	if err := b.db.Close(); err != nil {
 		return err
 	}
 	if fi, err := os.Stat(b.temp + "-wal"); err == nil && fi.Size() > 0 { //nolint:gosec // the store named the file
@@ -187,8 +187,8 @@ func checkBackup(from, store string) error {
 	if own, err := os.Stat(store); err == nil && os.SameFile(own, fi) {
 		return refuse(ErrInvalid, "%s is the keystore itself: want a backup of it", from)
 	}
-	for _, name := range asideOf(from) {
-		if aside, err := os.Stat(name); err == nil && aside.Size() > 0 {
+	for _, name := range sqlite.Beside(from) {
+		if aside, err := os.Stat(name); err == nil && aside.Size() > 0 { //nolint:gosec // the operator names the file
 			return refuse(ErrInvalid, "%s is beside it, so %s is in use, or a part only: want a file that \"backup\" made, which stands alone", name, from)
 		}
 	}
@@ -213,19 +213,19 @@ func copyFile(from, to string) (err error) {
 // readBackup makes sure that a copy is a whole keystore before anything writes
 // to it, and returns the number of its last audit entry.
 func readBackup(ctx context.Context, path string) (seq int64, err error) {
-	db, err := sql.Open("sqlite3", aloneURI(path))
+	db, err := sqlite.OpenCopy(path)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = db.Close() }()
-	version, err := readVersion(ctx, db)
+	version, err := sqlite.ReadVersion(ctx, db)
 	switch {
 	case err != nil:
 		return 0, err
 	case version == 0:
 		return 0, errors.New("it is empty: want a file that \"backup\" made")
 	}
-	if err := checkWhole(ctx, db); err != nil {
+	if err := sqlite.CheckIntegrity(ctx, db); err != nil {
 		return 0, err
 	}
 	err = db.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) FROM audit`).Scan(&seq)
@@ -252,7 +252,7 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 	if err != nil {
 		return r, err
 	}
-	tx, err := b.db.writer.BeginTx(ctx, nil)
+	tx, err := b.db.Begin(ctx, false)
 	if err != nil {
 		return r, err
 	}
@@ -262,5 +262,5 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 	if err := t.changed(now, changedStore, []byte{}); err != nil {
 		return r, err
 	}
-	return r, tx.Commit()
+	return r, b.db.Commit(tx)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -69,7 +70,7 @@ func TestRestore_Killed(t *testing.T) {
 		if c := f.verify(nil); c.Fault != "" {
 			t.Errorf("the audit trail: %s", c.Fault)
 		}
-		if err := checkWhole(t.Context(), rawDB(t, path)); err != nil {
+		if err := sqlite.CheckIntegrity(t.Context(), rawDB(t, path)); err != nil {
 			t.Error(err)
 		}
 		if keys, err := f.Keys(t.Context(), ""); err != nil || len(keys) != few.Keys && len(keys) != many.Keys {

@@ -3,7 +3,6 @@ package keystore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"os"
 
@@ -12,22 +11,17 @@ import (
 
 // merge does what Restore says.
 func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Actor, b *backup) (r Restored, err error) {
-	// SQLite attaches no file within a transaction, and attaches it to the one
-	// connection.
-	conn, err := db.writer.Conn(ctx)
-	if err != nil {
-		return r, err
-	}
-	defer func() { _ = conn.Close() }() // it goes back to the pool
-	if _, err := conn.ExecContext(ctx, `ATTACH DATABASE $1 AS backup`, aloneURI(b.temp)); err != nil {
-		return r, err
-	}
-	defer func() {
-		_, detachErr := conn.ExecContext(context.WithoutCancel(ctx), `DETACH DATABASE backup`)
-		err = errors.Join(err, detachErr)
-	}()
+	err = db.Attach(ctx, b.temp, func(begin func(context.Context) (*sql.Tx, error)) error {
+		r, err = s.mergeAttached(ctx, db, begin, now, by, b)
+		return err
+	})
+	return r, err
+}
+
+// mergeAttached merges the backup, which is attached to the transactions of begin.
+func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc, now policy.Time, by Actor, b *backup) (r Restored, err error) {
 	name := s.cfg.Path + ".before-restore-" + now.Std().Format(beforeTime)
-	tx, before, err := s.beginMerge(ctx, db, conn, name)
+	tx, before, err := s.beginMerge(ctx, begin, name)
 	if err != nil {
 		return r, err
 	}
@@ -51,39 +45,42 @@ func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Act
 		return r, err
 	}
 	r.Before = before.Path // from here on it may be needed
-	err = db.commit(tx)
-	db.apply(m.changes) // also after an error, as in commit
+	err = db.Commit(tx)
+	s.apply(m.changes) // also after an error, as in groupCommit.transact
 	if err != nil {
 		return r, fmt.Errorf("writing: %w", err)
 	}
 	return m.Restored, nil
 }
 
-// copiesAside is how often what there is before a restore is copied while others
-// may write. After that, they wait for it.
-const copiesAside = 3
+// beginFunc begins a transaction to which the backup is attached.
+type beginFunc = func(context.Context) (*sql.Tx, error)
 
-// beginMerge copies what there is into a new file, and takes the write lock
-// while nothing has changed since.
-func (s *Store) beginMerge(ctx context.Context, db *database, conn *sql.Conn, name string) (*sql.Tx, Copy, error) {
+// unlockedCopies is how many times a restore copies the store while other
+// processes may write. After that it takes the write lock first.
+const unlockedCopies = 3
+
+// beginMerge copies the store, as it is before the restore, into a new file, and
+// begins a transaction. It tries again if the store has changed in between.
+func (s *Store) beginMerge(ctx context.Context, begin beginFunc, name string) (*sql.Tx, Copy, error) {
 	for try := 1; ; try++ {
 		var before Copy
 		var err error
-		if try <= copiesAside {
+		if try <= unlockedCopies {
 			if before, err = s.Backup(ctx, name); err != nil {
 				return nil, Copy{}, err
 			}
 		}
-		tx, err := s.lockMerge(ctx, db, conn)
+		tx, err := s.lockMerge(ctx, begin)
 		if err != nil {
 			_ = os.Remove(before.Path)
 			return nil, Copy{}, err
 		}
 		at, err := readPosition(ctx, tx)
 		switch {
-		case err == nil && try <= copiesAside && at == before.position:
+		case err == nil && try <= unlockedCopies && at == before.position:
 			return tx, before, nil
-		case err == nil && try > copiesAside:
+		case err == nil && try > unlockedCopies:
 			before, err = s.Backup(ctx, name)
 			if err == nil {
 				return tx, before, nil
@@ -97,14 +94,11 @@ func (s *Store) beginMerge(ctx context.Context, db *database, conn *sql.Conn, na
 	}
 }
 
-// lockMerge waits for the write lock as begin does.
-func (s *Store) lockMerge(ctx context.Context, db *database, conn *sql.Conn) (*sql.Tx, error) {
+// lockMerge waits for the write lock, as groupCommit.begin does.
+func (s *Store) lockMerge(ctx context.Context, begin beginFunc) (*sql.Tx, error) {
 	for deadline := s.mono() + lockWait; ; {
-		if err := db.checkPlace(); err != nil {
-			return nil, err
-		}
-		tx, err := conn.BeginTx(ctx, nil)
-		if err == nil || !isBusy(err) || s.mono() > deadline {
+		tx, err := begin(ctx)
+		if err == nil || !s.engine.Busy(err) || s.mono() > deadline {
 			return tx, err
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
 
 // What is refused changes nothing, and leaves nothing beside the store.
@@ -54,7 +56,7 @@ func TestRestore_Refuses(t *testing.T) {
 	}
 	f.key(a.ID)
 	diverged := filepath.Join(dir, "diverged")
-	if err := vacuumInto(t.Context(), path, diverged); err != nil {
+	if err := sqlite.VacuumInto(t.Context(), path, diverged); err != nil {
 		t.Fatal(err)
 	}
 	{ // the same store went another way elsewhere

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -149,7 +150,7 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	scheduled, scheduledSecret := f.key(a.ID, never)
 	freeKey, free := f.key(b.ID, never)
 	f.NoteUse(f.find(free), start.Add(time.Minute))
-	f.flushUses(t.Context(), 0)
+	f.uses.flush(t.Context(), 0)
 	_, orphan := f.key(closing.ID, never)
 	job := f.job(scheduled, "j")
 	full := f.backup()
@@ -305,7 +306,7 @@ func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 	makeVersion1(t, path, plain.secret(secret), plain.secret(gone))
 	mustExec(t, rawDB(t, path), `UPDATE accounts SET spw_digest = zeroblob(32)`)
 	old := filepath.Join(t.TempDir(), "old.db")
-	if err := vacuumInto(t.Context(), path, old); err != nil {
+	if err := sqlite.VacuumInto(t.Context(), path, old); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(old)
@@ -359,7 +360,7 @@ func TestRestore_KeepsTheLaterLastUse(t *testing.T) {
 	later, another := f.key(a.ID)
 	use := func(secret policy.Secret, at policy.Time) {
 		f.NoteUse(f.find(secret), at)
-		f.flushUses(t.Context(), 0)
+		f.uses.flush(t.Context(), 0)
 	}
 	backedUp, since := start.Add(time.Hour), start.Add(2*time.Hour)
 	use(secret, backedUp)

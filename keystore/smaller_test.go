@@ -16,8 +16,9 @@ func TestIssueKey_CostsLittleOnTheDisk(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	issuer, _ := f.key(f.account().ID, func(k *NewKey) { k.Issuable = true })
+	db := rawDB(t, path)
 	size := func() int64 {
-		if _, err := f.state.Load().db.writer.ExecContext(t.Context(), `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
+		if _, err := db.ExecContext(t.Context(), `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
 			t.Fatal(err)
 		}
 		fi, err := os.Stat(path)

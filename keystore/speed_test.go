@@ -60,7 +60,6 @@ func fill(tb testing.TB, n int) inUse {
 	tb.Cleanup(func() { _ = s.Close() })
 	random := rand.New(rand.NewPCG(1, 2))
 	texts := make([]string, n)
-	db, _ := s.database()
 	for i := range texts {
 		secret := secretOf(random)
 		texts[i] = secret.Reveal()
@@ -70,7 +69,7 @@ func fill(tb testing.TB, n int) inUse {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		db.keys.Put(d, db.keys.Generation(d), r.lastUsed, r.packed)
+		s.cache.keys.Put(d, s.cache.keys.Generation(d), r.lastUsed, r.packed)
 	}
 	u := inUse{Store: s, secrets: make([]policy.Secret, n)}
 	random.Shuffle(n, func(i, j int) { texts[i], texts[j] = texts[j], texts[i] })
@@ -116,8 +115,7 @@ func BenchmarkDecision(b *testing.B) {
 				}
 			})
 			plain := make(map[digest]*Record, n)
-			db, _ := u.database()
-			for _, r := range cached(db.keys) {
+			for _, r := range cached(u.cache.keys) {
 				plain[r.digest()] = &r
 			}
 			b.Run("plain-map", func(b *testing.B) {
@@ -139,7 +137,6 @@ func BenchmarkFindJob(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.Close() })
-	db, _ := s.database()
 	ids := make([]string, 100_000)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("%08x-1e2f-4a5b-8c9d-0123456789ab", i*2_654_435_761&0xffffffff)
@@ -149,7 +146,7 @@ func BenchmarkFindJob(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		db.jobs.Put(d, db.jobs.Generation(d), struct{}{}, string(r))
+		s.cache.jobs.Put(d, s.cache.jobs.Generation(d), struct{}{}, string(r))
 	}
 	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	b.ReportAllocs()

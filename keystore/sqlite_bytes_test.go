@@ -27,7 +27,7 @@ func TestFileOverwrittenInPlaceIsNotTrusted(t *testing.T) {
 			f := openStore(t, path, logTo(&logs))
 			_, secret := f.key(f.account().ID)
 			f.find(secret)
-			ruined, _ := f.database()
+			old, _ := f.database()
 			time.Sleep(2 * pollEvery)                                // what was written before has been seen
 			if err := os.WriteFile(path, bytes, 0o600); err != nil { // as cp does
 				t.Fatal(err)
@@ -44,7 +44,7 @@ func TestFileOverwrittenInPlaceIsNotTrusted(t *testing.T) {
 				_, err := f.FindKey(t.Context(), secret)
 				return errors.Is(err, ErrNotFound)
 			})
-			if err := ruined.close(); err != nil {
+			if err := old.Close(); err != nil {
 				t.Log(err) // SQLite may find the file damaged
 			}
 		})
@@ -65,7 +65,7 @@ func TestCheckpointsAreNoOverwriting(t *testing.T) {
 	f := openStore(t, path)
 	a := f.account()
 	db := rawDB(t, path)
-	for begun := time.Now(); time.Since(begun) < time.Duration(3*strangeLooks)*pollEvery; {
+	for begun := time.Now(); time.Since(begun) < 3*time.Second; {
 		_, secret := f.key(a.ID)
 		for _, mode := range []string{"PASSIVE", "TRUNCATE"} {
 			if _, err := db.ExecContext(t.Context(), "PRAGMA wal_checkpoint("+mode+")"); err != nil {
@@ -75,45 +75,5 @@ func TestCheckpointsAreNoOverwriting(t *testing.T) {
 				t.Fatal("the store is gone")
 			}
 		}
-	}
-}
-
-// Looks count, and not the time between them, in which a machine may have slept; and
-// while this process commits, the file may differ however long the disk takes.
-func TestSlowCheckpointIsNoOverwriting(t *testing.T) {
-	f := openStore(t, newPath(t))
-	f.stop() // this test looks itself
-	f.background.Wait()
-	db, err := f.database()
-	if err != nil {
-		t.Fatal(err)
-	}
-	look := func() error {
-		seen, err := db.look(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return db.checkBytes(t.Context(), seen)
-	}
-	if err := look(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(db.path, time.Time{}, time.Now().Add(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	db.committing.Store(true)
-	for range 2 * strangeLooks {
-		if err := look(); err != nil {
-			t.Fatalf("while the writer commits: %v", err)
-		}
-	}
-	db.committing.Store(false)
-	for n := range strangeLooks {
-		if err := look(); err != nil {
-			t.Fatalf("at look %d: %v", n, err)
-		}
-	}
-	if err := look(); !errors.Is(err, errOverwritten) {
-		t.Fatalf("after %d looks: got %v, want %v", strangeLooks, err, errOverwritten)
 	}
 }

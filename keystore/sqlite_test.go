@@ -16,23 +16,6 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestDSN(t *testing.T) {
-	for _, c := range []struct {
-		path string
-		to   purpose
-		want string
-	}{
-		{"/var/lib/k.db", writing, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=FULL&_txlock=immediate&mode=rw"},
-		{"/var/lib/k.db", noting, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=NORMAL&_txlock=immediate&mode=rw"},
-		{"/var/lib/k.db", reading, "file:/var/lib/k.db?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
-		{"/a b?mode=memory#x%41", reading, "file:/a%20b%3Fmode=memory%23x%2541?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
-	} {
-		if got := sqliteDSN(c.path, c.to); got != c.want {
-			t.Errorf("sqliteDSN(%q, %d)\n got %s\nwant %s", c.path, c.to, got, c.want)
-		}
-	}
-}
-
 func TestOpen_OddFileNames(t *testing.T) {
 	for _, name := range []string{"a?mode=memory", "b#c", "d%41", "e f&_query_only=on", "日本;g=h"} {
 		path := filepath.Join(t.TempDir(), name)
@@ -41,26 +24,6 @@ func TestOpen_OddFileNames(t *testing.T) {
 		if fi, err := os.Stat(path); err != nil || fi.Size() == 0 {
 			t.Errorf("%q: the file is not there: %v", name, err)
 		}
-	}
-}
-
-func TestOpen_Pragmas(t *testing.T) {
-	f := openStore(t, newPath(t))
-	db, _ := f.database()
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
-		var got string
-		if err := db.writer.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
-			t.Errorf("%s is %q, %v; want %q", pragma, got, err, want)
-		}
-	}
-	for pragma, want := range map[string]string{"synchronous": "1", "foreign_keys": "1", "wal_autocheckpoint": "4000"} {
-		var got string
-		if err := db.noter.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
-			t.Errorf("of last uses, %s is %q, %v; want %q", pragma, got, err, want)
-		}
-	}
-	if _, err := db.reader.Exec(`DELETE FROM accounts`); err == nil {
-		t.Error("the read-only pool writes")
 	}
 }
 

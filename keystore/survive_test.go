@@ -51,8 +51,7 @@ func newCrowd(t *testing.T) *crowd {
 		}
 	}
 	for _, s := range c.stores {
-		db, _ := s.database()
-		db.keys.SetLimits(16*300, 0) // one or none in each of its 16 shards
+		s.cache.keys.SetLimits(16*300, 0) // one or none in each of its 16 shards
 		// Some reads last long enough for a change to overtake them.
 		s.loaded = func() {
 			if rand.IntN(2) == 0 {
@@ -74,9 +73,8 @@ func (c *crowd) pick(store int) *holder {
 		return c.holders[rand.IntN(len(c.holders))]
 	}
 	if rand.IntN(2) == 0 {
-		db, _ := c.stores[store].database()
 		d := c.stores[store].hash.secret(h.secret)
-		db.keys.Evict(d)
+		c.stores[store].cache.keys.Evict(d)
 	}
 	return h
 }
@@ -146,9 +144,8 @@ func (c *crowd) allEnded(s fixture) bool {
 
 // settled compares what a store has cached with the database.
 func (c *crowd) settled(s fixture) bool {
-	db, _ := s.database()
 	n := 0
-	for _, r := range cached(db.keys) {
+	for _, r := range cached(s.cache.keys) {
 		id, _ := r.IDs()
 		k, err := s.Key(c.t.Context(), id)
 		if err != nil {

@@ -65,23 +65,6 @@ func (t *txn) queryRow(query string, args ...any) *sql.Row {
 	return t.QueryRowContext(t.ctx, query, args...)
 }
 
-// The kinds of changes.
-const (
-	changedKey        = "key"         // ref: the stored digest
-	changedAccount    = "account"     // ref: the account's ID
-	changedNewAccount = "account_new" // ref: the account's ID; no cache can hold anything of it
-	changedJob        = "job"         // ref: the job's digest
-	changedJobs       = "jobs"        // any number of jobs
-	changedChildren   = "children"    // ref: the ID of the key that issued them
-	changedStore      = "store"       // everything, and the pepper
-)
-
-// change is an entry of the change feed.
-type change struct {
-	kind string
-	ref  []byte
-}
-
 // changed appends to the change feed. It comes last in a write, and returns
 // the first error of all.
 func (t *txn) changed(now policy.Time, kind string, ref []byte) error {

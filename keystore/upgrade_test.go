@@ -19,7 +19,7 @@ func makeVersion1(t *testing.T, path string, digests ...digest) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	initial, err := migrationFiles.ReadFile("migrations/00001_initial.sql")
+	initial, err := os.ReadFile("internal/sqlite/migrations/00001_initial.sql")
 	if err != nil {
 		t.Fatal(err)
 	}

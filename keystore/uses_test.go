@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -40,13 +41,12 @@ func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
 		r := f.find(secret)
 		if c.fresh {
 			r.lastUsed = 0
-			fresh, _ := f.database()
-			fresh.keys.Drop(r.digest())
+			f.cache.keys.Drop(r.digest())
 		}
 		for range 100 {
 			f.NoteUse(r, start.Add(c.after))
 		}
-		f.flushUses(t.Context(), 0)
+		f.uses.flush(t.Context(), 0)
 		if got, writes := used(), count(t, db, `SELECT COUNT(*) FROM writes`); got != start.Add(c.want) || writes != c.writes {
 			t.Errorf("after %s: last used at %s in %d writes, want %s in %d", c.after, got, writes, start.Add(c.want), c.writes)
 		}
@@ -67,15 +67,15 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 	f := openStore(t, newPath(t))
 	release := f.hold()
 	defer release()
-	for i := range 3 * maxPendingUses {
+	for i := range 3 * maxUses {
 		r, err := newRecord(&policy.Key{ID: strconv.Itoa(i)}, digest{byte(i), byte(i >> 8), byte(i >> 16)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.NoteUse(&r, start)
 	}
-	if n := len(f.uses); n != maxPendingUses {
-		t.Errorf("%d uses are noted, want no more than %d", n, maxPendingUses)
+	if n := len(f.uses.queue); n != maxUses {
+		t.Errorf("%d uses are noted, want no more than %d", n, maxUses)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestNoteUse_WithoutRoom(t *testing.T) {
 	_, seldom := f.key(a.ID)
 	db := rawDB(t, path)
 	written := func(at policy.Time) int {
-		f.flushUses(t.Context(), 0)
+		f.uses.flush(t.Context(), 0)
 		return count(t, db, `SELECT COUNT(*) FROM last_uses WHERE at = $1`, at)
 	}
 	f.NoteUse(f.find(often), start)
@@ -98,8 +98,8 @@ func TestNoteUse_WithoutRoom(t *testing.T) {
 	}
 
 	now := start.Add(2 * useInterval)
-	for len(f.uses) < maxPendingUses/2 {
-		f.queueUse(digest{}, now)
+	for len(f.uses.queue) < maxUses/2 {
+		f.uses.add(digest{}, now)
 	}
 	f.NoteUse(f.find(often), now)
 	f.NoteUse(f.find(seldom), now)
@@ -113,8 +113,8 @@ func TestNoteUse_WithoutRoom(t *testing.T) {
 	}
 
 	now = start.Add(useRare + 3*useInterval)
-	for len(f.uses) < maxPendingUses/2 {
-		f.queueUse(digest{}, now)
+	for len(f.uses.queue) < maxUses/2 {
+		f.uses.add(digest{}, now)
 	}
 	f.NoteUse(f.find(seldom), now)
 	if n := written(now); n != 1 {
@@ -122,7 +122,7 @@ func TestNoteUse_WithoutRoom(t *testing.T) {
 	}
 
 	now = now.Add(useRare + useInterval)
-	for f.queueUse(digest{}, now) {
+	for f.uses.add(digest{}, now) {
 	}
 	f.NoteUse(f.find(seldom), now)
 	if n := written(now); n != 0 {
@@ -135,21 +135,26 @@ func TestNoteUse_WithoutRoom(t *testing.T) {
 	}
 }
 
-// Last uses need not be durable, and nothing waits for the disk because of them.
-func TestNoteUse_IsWrittenAside(t *testing.T) {
+// Last uses need not be durable: they are written without the durable connection.
+func TestNoteUse_IsRelaxed(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path)
 	_, secret := f.key(f.account().ID)
 	f.NoteUse(f.find(secret), start.Add(time.Hour))
 	db, _ := f.database()
-	durable, err := db.writer.Conn(t.Context()) // the only one
+	backup, err := f.Backup(t.Context(), filepath.Join(t.TempDir(), "backup.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = durable.Close() }()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	f.flushUses(ctx, 0)
+	// Attach takes the only durable connection.
+	if err := db.Attach(t.Context(), backup.Path, func(beginFunc) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		f.uses.flush(ctx, 0)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM last_uses`); n != 1 {
 		t.Error("the last use was not written without the durable connection")
 	}
@@ -183,7 +188,7 @@ func TestNoteUse_GoesWithItsKey(t *testing.T) {
 	f.NoteUse(f.find(secret), used)
 	gone := f.find(passing)
 	f.NoteUse(gone, used)
-	f.flushUses(t.Context(), 0)
+	f.uses.flush(t.Context(), 0)
 	db := rawDB(t, path)
 	if n := count(t, db, `SELECT COUNT(*) FROM last_uses`); n != 2 {
 		t.Fatalf("%d last uses are written, want 2", n)
@@ -194,8 +199,8 @@ func TestNoteUse_GoesWithItsKey(t *testing.T) {
 	}
 	f.NoteUse(gone, start.Add(100*day))
 	f.NoteUse(f.find(secret), start.Add(2*time.Minute)) // in the same batch
-	f.flushUses(t.Context(), 0)
-	if len(f.pending) != 0 {
+	f.uses.flush(t.Context(), 0)
+	if len(f.uses.pending) != 0 {
 		t.Error("the use of a key that is gone is never done with")
 	}
 	if n := count(t, db, `SELECT COUNT(*) FROM last_uses`); n != 1 {

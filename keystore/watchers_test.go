@@ -98,7 +98,7 @@ func TestWatch_EndsWithCancel(t *testing.T) {
 	if _, err := f.RevokeKey(t.Context(), start, operator, k.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	if told.Load() != 0 || len(f.watchers.all) != 0 || len(f.watchers.by) != 0 {
+	if told.Load() != 0 || len(f.watchers.all) != 0 || len(f.watchers.byKey) != 0 {
 		t.Errorf("told %d times, %d watchers left", told.Load(), len(f.watchers.all))
 	}
 }

@@ -12,14 +12,14 @@ import (
 
 // transaction has a write wait for the writer; its transaction comes once that is
 // committed.
-func (f fixture) transaction() <-chan *sql.Tx { return f.transactionAs(new(Coming)) }
+func (f fixture) transaction() <-chan *sql.Tx { return f.transactionAs(new(Reservation)) }
 
 // transactionAs has one wait that was expected.
-func (f fixture) transactionAs(coming *Coming) <-chan *sql.Tx {
+func (f fixture) transactionAs(coming *Reservation) <-chan *sql.Tx {
 	var tx *sql.Tx
-	w := &write{run: func(t *txn) error { tx = t.Tx; return nil }, expected: coming.store != nil, done: make(chan error, 1)}
-	coming.store = nil
-	f.queue <- w
+	w := &write{run: func(t *txn) error { tx = t.Tx; return nil }, reserved: coming.commits != nil, done: make(chan error, 1)}
+	coming.commits = nil
+	f.commits.queue <- w
 	done := make(chan *sql.Tx, 1)
 	go func() {
 		if err := <-w.done; err != nil {
@@ -47,17 +47,17 @@ func (f fixture) taken() {
 	f.t.Helper()
 	looks := 0
 	waitFor(f.t, 10*time.Second, "the writer has what waits", func() bool {
-		if len(f.queue) == 0 {
+		if len(f.commits.queue) == 0 {
 			looks++
 		}
 		return looks == 3
 	})
 }
 
-func TestGather_WritesShareTheTransactionOfThoseThatAreExpected(t *testing.T) {
+func TestGroupCommit_WritesShareTheTransactionOfThoseThatAreExpected(t *testing.T) {
 	f := openStore(t, newPath(t))
-	f.gatherIn = time.Hour
-	coming := f.Expect()
+	f.commits.maxDelay = time.Hour
+	coming := f.ReserveWrite()
 	first := f.transaction()
 	f.taken()
 	second := f.transaction()
@@ -70,64 +70,64 @@ func TestGather_WritesShareTheTransactionOfThoseThatAreExpected(t *testing.T) {
 	if within(t, "the one that was expected", third) != tx {
 		t.Error("what was expected has a transaction of its own")
 	}
-	coming.Over() // also after it has come
-	if n := f.coming.Load(); n != 0 {
+	coming.Release() // also after it has come
+	if n := f.commits.reserved.Load(); n != 0 {
 		t.Errorf("%d writes are expected, and none will come", n)
 	}
 }
 
-func TestGather_NobodyWaitsForWhatWillNotCome(t *testing.T) {
+func TestGroupCommit_NobodyWaitsForWhatWillNotCome(t *testing.T) {
 	f := openStore(t, newPath(t))
-	f.gatherIn = time.Hour
+	f.commits.maxDelay = time.Hour
 	within(t, "what is not expected", f.transaction())
-	for range inVain { // whatever the last one has left behind
-		coming := f.Expect()
+	for range maxMisses { // whatever the last one has left behind
+		coming := f.ReserveWrite()
 		waiting := f.transaction()
 		f.taken()
-		coming.Over()
-		coming.Over()
+		coming.Release()
+		coming.Release()
 		within(t, "what waited for a write that will not come", waiting)
 	}
-	new(Coming).Over() // of a request that writes nothing
+	new(Reservation).Release() // of a request that writes nothing
 }
 
-func TestGather_FewWaitInVain(t *testing.T) {
+func TestGroupCommit_FewWaitInVain(t *testing.T) {
 	f := openStore(t, newPath(t))
-	slow := f.Expect()
+	slow := f.ReserveWrite()
 	inVainOnce := func() {
-		f.gatherIn = time.Millisecond
+		f.commits.maxDelay = time.Millisecond
 		within(t, "what has waited long enough", f.transaction())
-		f.gatherIn = time.Hour
+		f.commits.maxDelay = time.Hour
 	}
-	for range inVain - 1 {
+	for range maxMisses - 1 {
 		inVainOnce()
 	}
 	waiting := f.transaction()
 	f.taken()
-	coming := f.Expect()
+	coming := f.ReserveWrite()
 	expected := f.transactionAs(&coming)
-	slow.Over()
+	slow.Release()
 	within(t, "what has not waited in vain", waiting)
 	within(t, "what was expected", expected)
-	slow = f.Expect()
+	slow = f.ReserveWrite()
 	inVainOnce() // the first since
 	waiting = f.transaction()
 	f.taken()
 	mustWait(t, waiting)
-	slow.Over()
+	slow.Release()
 	within(t, "what waited, since few have in vain", waiting) // as it has, too
 
-	slow = f.Expect()
-	for range inVain - 2 {
+	slow = f.ReserveWrite()
+	for range maxMisses - 2 {
 		inVainOnce()
 	}
-	for range gatherNo {
+	for range skipDelays {
 		within(t, "what comes where some have waited in vain", f.transaction())
 	}
 	waiting = f.transaction()
 	f.taken()
 	mustWait(t, waiting)
-	slow.Over()
+	slow.Release()
 	within(t, "what waited again", waiting)
 }
 
@@ -142,9 +142,9 @@ func mustWait(t *testing.T, waiting <-chan *sql.Tx) {
 	}
 }
 
-func TestGather_AJobThatWasExpectedIsExpectedNoMore(t *testing.T) {
+func TestGroupCommit_AJobThatWasExpectedIsExpectedNoMore(t *testing.T) {
 	f := openStore(t, newPath(t))
-	f.gatherIn = time.Hour
+	f.commits.maxDelay = time.Hour
 	k, _ := f.key(f.account().ID)
 	j := policy.Job{Backend: "b", ID: "j", AccountID: k.AccountID, KeyID: k.ID, CreatedAt: start}
 	gone, cancel := context.WithCancel(t.Context())
@@ -153,22 +153,22 @@ func TestGather_AJobThatWasExpectedIsExpectedNoMore(t *testing.T) {
 		ctx  context.Context
 		want error
 	}{{t.Context(), nil}, {t.Context(), ErrJobExists}, {gone, context.Canceled}} {
-		coming := f.Expect()
-		if err := f.CreateExpectedJob(c.ctx, &coming, j); !errors.Is(err, c.want) {
+		coming := f.ReserveWrite()
+		if err := f.CreateReservedJob(c.ctx, &coming, j); !errors.Is(err, c.want) {
 			t.Errorf("creating the job: %v, want %v", err, c.want)
 		}
-		coming.Over()
-		if n := f.coming.Load(); n != 0 {
+		coming.Release()
+		if n := f.commits.reserved.Load(); n != 0 {
 			t.Errorf("%d writes are expected, and none will come", n)
 		}
 	}
 }
 
-func TestGather_ClosingWaitsForNobody(t *testing.T) {
+func TestGroupCommit_ClosingWaitsForNobody(t *testing.T) {
 	f := openStore(t, newPath(t))
-	f.gatherIn = time.Hour
-	coming := f.Expect()
-	defer coming.Over()
+	f.commits.maxDelay = time.Hour
+	coming := f.ReserveWrite()
+	defer coming.Release()
 	waiting := f.transaction()
 	f.taken()
 	if err := f.Close(); err != nil {

@@ -63,7 +63,7 @@ func (s *Store) markChildren(ctx context.Context, now policy.Time, by Actor, acc
 			n, err = t.revokeChildren(now, by, accountID, issuer, why)
 			return err
 		})
-		if errors.Is(err, errNoRoom) || isFull(err) {
+		if errors.Is(err, errNoRoom) || s.engine.Full(err) {
 			left, err := query(ctx, s, func(row scanner) (n int, err error) { return n, row.Scan(&n) },
 				`SELECT COUNT(*) FROM api_keys k WHERE `+unmarked, issuer, now.Add(-uploadTime))
 			if err != nil {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package keystore
+package sqlite
 
 import (
 	"errors"
@@ -17,20 +17,20 @@ const (
 	readByOthers     = 0o044
 )
 
-// checkModes refuses a keystore that users other than its owner can write:
-// they could lift restrictions, or put another keystore in its place. SQLite
-// trusts the files beside the database by their names, so the directory must be
-// the owner's alone, even if it is sticky like /tmp: anyone could put a -wal
-// file there before SQLite does. The directories above are not looked at.
+// checkModes refuses a keystore that users other than its owner can write. Such
+// users could lift restrictions, or put another keystore in its place. SQLite
+// trusts the files beside the database by their names, so only the owner may be
+// able to write the directory, even if it is sticky like /tmp: any user could put
+// a -wal file there before SQLite does. The directories above are not checked.
 func checkModes(path string) error {
-	for _, name := range append([]string{path}, besideIt(path)...) {
+	for _, name := range append([]string{path}, besideTarget(path)...) {
 		fi, err := os.Stat(name)
 		if err != nil {
 			continue // it need not exist
 		}
 		if fi.Mode().Perm()&writableByOthers != 0 {
 			return fmt.Errorf("%s can be written by %s (mode %04o), who could let themselves in: want it to be the owner's alone, chmod 600 %s",
-				name, whoWrites(fi), fi.Mode().Perm(), name)
+				name, writers(fi), fi.Mode().Perm(), name)
 		}
 	}
 	for _, dir := range directoriesOf(path) {
@@ -43,23 +43,25 @@ func checkModes(path string) error {
 		}
 		if fi.Mode()&os.ModeSticky != 0 {
 			return fmt.Errorf("its directory %s can be written by %s (mode %04o and sticky), who could put files beside it that SQLite reads: want a directory of its own, such as %s",
-				dir, whoWrites(fi), fi.Mode().Perm(), filepath.Join(dir, "speechgate", filepath.Base(path)))
+				dir, writers(fi), fi.Mode().Perm(), filepath.Join(dir, "speechgate", filepath.Base(path)))
 		}
 		return fmt.Errorf("its directory %s can be written by %s (mode %04o), who could put another keystore in its place: want chmod go-w %s, or a directory of its own, such as %s",
-			dir, whoWrites(fi), fi.Mode().Perm(), dir, filepath.Join(dir, "speechgate", filepath.Base(path)))
+			dir, writers(fi), fi.Mode().Perm(), dir, filepath.Join(dir, "speechgate", filepath.Base(path)))
 	}
 	return nil
 }
 
-func whoWrites(fi os.FileInfo) string {
+// writers names the users that can write the file, besides its owner.
+func writers(fi os.FileInfo) string {
 	if fi.Mode().Perm()&0o002 != 0 {
 		return "all users"
 	}
 	return "its group"
 }
 
-// directoriesOf lists the directory of path and, if path is a symbolic link, the
-// directory of its target, where SQLite keeps the files beside the database.
+// directoriesOf returns the directory of path. If path is a symbolic link, it also
+// returns the directory of the target, where SQLite keeps the files beside the
+// database.
 func directoriesOf(path string) []string {
 	dirs := []string{filepath.Dir(path)}
 	if target, err := filepath.EvalSymlinks(path); err == nil {
@@ -71,18 +73,19 @@ func directoriesOf(path string) []string {
 	return dirs
 }
 
-// besideIt lists the files that SQLite keeps beside the database.
-func besideIt(path string) []string {
+// besideTarget names the files that SQLite keeps beside the database, whose path may be
+// a symbolic link.
+func besideTarget(path string) []string {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	return []string{path + "-wal", path + "-shm", path + "-journal"}
+	return Beside(path)
 }
 
-// readableByOthers lists the files of the keystore that its group or all users
+// readableByOthers returns the files of the keystore that its group or all users
 // can read.
 func readableByOthers(path string) (names []string) {
-	for _, name := range append([]string{path}, besideIt(path)...) {
+	for _, name := range append([]string{path}, besideTarget(path)...) {
 		if fi, err := os.Stat(name); err == nil && fi.Mode().Perm()&readByOthers != 0 {
 			names = append(names, name)
 		}
@@ -90,10 +93,10 @@ func readableByOthers(path string) (names []string) {
 	return names
 }
 
-// obstacle finds out why this process cannot write the keystore, and returns
-// what is in the way and the remedy. It returns "" if it finds nothing.
-func obstacle(path string) string {
-	files := slices.DeleteFunc(append([]string{path}, besideIt(path)...), func(name string) bool {
+// findObstacle finds out why this process cannot write the keystore. It returns
+// the cause and the remedy, or "" if it finds nothing.
+func findObstacle(path string) string {
+	files := slices.DeleteFunc(append([]string{path}, besideTarget(path)...), func(name string) bool {
 		_, err := os.Lstat(name)
 		return errors.Is(err, os.ErrNotExist)
 	})

@@ -1,6 +1,6 @@
 //go:build unix
 
-package keystore
+package sqlite
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// checkOwner refuses a file of another user: SQLite would make files beside it
-// that the server cannot open.
+// checkOwner refuses a file of another user. SQLite would create files beside it,
+// owned by this user, which the server could not open.
 func checkOwner(fi os.FileInfo) error {
 	owner, ok := ownerOf(fi)
 	if euid := os.Geteuid(); ok && owner != euid {
@@ -18,7 +18,7 @@ func checkOwner(fi os.FileInfo) error {
 	return nil
 }
 
-// ownerOf returns the user ID of a file's owner.
+// ownerOf returns the user ID of a file's owner, if the system tells it.
 func ownerOf(fi os.FileInfo) (uid int, ok bool) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {

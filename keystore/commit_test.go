@@ -63,7 +63,7 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, time.Second, "all wait", func() bool { return len(f.queue) == len(errs) })
+	waitFor(t, time.Second, "all wait", func() bool { return len(f.commits.queue) == len(errs) })
 	release()
 	wg.Wait()
 	for i, want := range []error{nil, ErrInvalid, ErrUnavailable} {
@@ -103,7 +103,7 @@ func TestGroupCommit_FatalError(t *testing.T) {
 			}
 			errs[i] = f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: strconv.Itoa(i), AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
 		})
-		waitFor(t, time.Second, "it waits", func() bool { return len(f.queue) == i+1 })
+		waitFor(t, time.Second, "it waits", func() bool { return len(f.commits.queue) == i+1 })
 	}
 	release()
 	wg.Wait()
@@ -281,16 +281,16 @@ func TestR10_AcknowledgedJobsSurviveKill(t *testing.T) {
 	}
 }
 
-// What need not be durable waits for the disk where something else of its batch must
-// be, and only there.
-func TestNote_SharesADurableBatch(t *testing.T) {
+// A relaxed write waits for the disk only if another write of its batch must be
+// durable.
+func TestWriteRelaxed_SharesADurableBatch(t *testing.T) {
 	f := openStore(t, newPath(t))
 	const normal, full = 1, 2 // of https://www.sqlite.org/pragma.html#pragma_synchronous
 	var level int
 	ask := func(t *txn) error { return t.queryRow(`PRAGMA synchronous`).Scan(&level) }
 	for _, c := range []struct {
-		notes []bool
-		want  int
+		relaxed []bool
+		want    int
 	}{
 		{[]bool{true}, normal},
 		{[]bool{false}, full},
@@ -299,21 +299,21 @@ func TestNote_SharesADurableBatch(t *testing.T) {
 		{[]bool{false, true}, full},
 	} {
 		var batch []*write
-		for _, note := range c.notes {
-			batch = append(batch, &write{run: ask, note: note, done: make(chan error, 1)})
+		for _, relaxed := range c.relaxed {
+			batch = append(batch, &write{run: ask, relaxed: relaxed, done: make(chan error, 1)})
 		}
 		level = 0
-		f.commit(t.Context(), batch)
+		f.commits.commit(t.Context(), batch)
 		for _, w := range batch {
 			if err := <-w.done; err != nil {
 				t.Fatal(err)
 			}
 		}
 		if level != c.want {
-			t.Errorf("notes %v: committed with synchronous %d, want %d", c.notes, level, c.want)
+			t.Errorf("relaxed %v: committed with synchronous %d, want %d", c.relaxed, level, c.want)
 		}
 	}
-	for want, submit := range map[int]func(context.Context, func(*txn) error) error{normal: f.note, full: f.write} {
+	for want, submit := range map[int]func(context.Context, func(*txn) error) error{normal: f.writeRelaxed, full: f.write} {
 		if err := submit(t.Context(), ask); err != nil || level != want {
 			t.Errorf("synchronous %d, %v; want %d", level, err, want)
 		}

@@ -194,14 +194,14 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.advance(fullTrusted)
+	f.advance(fullFor)
 	if free := freeSpace(dir); free < 8<<20 {
 		t.Fatalf("only %d bytes are free", free)
 	}
 	if err := f.CreateJob(t.Context(), job); err != nil {
 		t.Errorf("a job when there is room again: %v", err)
 	}
-	f.keepReserve(t.Context())
+	f.room.keepReserve()
 	if fi, err := os.Stat(path + reserveSuffix); err != nil || fi.Size() != 2<<20 {
 		t.Errorf("the reserve is not whole again: %v, %v", fi, err)
 	}

@@ -1,0 +1,73 @@
+package keystore
+
+import "github.com/speechgate/speechgate/policy"
+
+// The kinds of changes in the change feed.
+const (
+	changedKey        = "key"         // ref: the stored digest
+	changedAccount    = "account"     // ref: the account's ID
+	changedNewAccount = "account_new" // ref: the account's ID; no cache can hold a record of it
+	changedJob        = "job"         // ref: the job's digest
+	changedJobs       = "jobs"        // any number of jobs; no ref
+	changedChildren   = "children"    // the keys that a key has issued; ref: the ID of that key
+	changedStore      = "store"       // any record, or the pepper; no ref
+)
+
+// change is an entry of the change feed.
+type change struct {
+	kind string
+	ref  []byte
+}
+
+// apply drops the changed records from the caches, and notifies their watchers.
+// It goes through the whole cache at most once for all changes, because each such
+// pass makes the lookups under way read again.
+func (s *Store) apply(changes []change) {
+	var accounts, issuers map[string]bool
+	for _, c := range changes {
+		switch {
+		case c.kind == changedKey && len(c.ref) == len(digest{}):
+			s.cache.keys.Drop(digest(c.ref))
+			s.watchers.notifyKey(digest(c.ref))
+		case c.kind == changedJob && len(c.ref) == len(digest{}):
+			s.cache.jobs.Drop(digest(c.ref))
+		case c.kind == changedAccount:
+			accounts = add(accounts, string(c.ref))
+		case c.kind == changedChildren:
+			issuers = add(issuers, string(c.ref))
+		case c.kind == changedJobs:
+			s.cache.jobs.DropAll()
+		case c.kind == changedNewAccount:
+		default: // also a kind that a newer version has added
+			s.dropAll()
+		}
+	}
+	if len(accounts) > 0 || len(issuers) > 0 {
+		s.dropKeys(func(r *Record) bool {
+			_, account := r.IDs()
+			return accounts[account] || issuers[r.issuerID()]
+		})
+	}
+}
+
+// add adds an ID to a set, and makes the set if it is nil.
+func add(set map[string]bool, id string) map[string]bool {
+	if set == nil {
+		set = make(map[string]bool)
+	}
+	set[id] = true
+	return set
+}
+
+// dropKeys drops the records of keys that match, and notifies their watchers.
+func (s *Store) dropKeys(match func(*Record) bool) {
+	s.cache.keys.DropIf(func(lastUsed *policy.Time, packed string) bool { return match(&Record{*lastUsed, packed}) })
+	s.watchers.notifyIf(match)
+}
+
+// dropAll drops all records, and notifies all watchers.
+func (s *Store) dropAll() {
+	s.cache.keys.DropAll()
+	s.cache.jobs.DropAll()
+	s.watchers.notifyAll()
+}

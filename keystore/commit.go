@@ -1,0 +1,107 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// lockWait is how long a transaction waits for the write lock of another process.
+const lockWait = 10 * time.Second
+
+// commit runs a batch in one transaction and sends each write its result. If
+// the disk is full, the reserve file gives up space and the ending writes of the
+// batch run again, in a new transaction, until the reserve is empty.
+func (c *groupCommit) commit(ctx context.Context, batch []*write) {
+	room := c.store.room
+	batch = room.refuse(batch)
+	for again := false; len(batch) > 0; again = true {
+		running, fatal := c.transact(ctx, batch, again)
+		full := c.store.engine.Full(fatal)
+		for _, w := range running {
+			if w.err == nil && fatal != nil {
+				w.err = fault(fmt.Errorf("writing: %w", c.store.explain(fatal)))
+			}
+			full = full || c.store.engine.Full(w.err)
+		}
+		batch = running[:0]
+		retry := full && room.give()
+		for _, w := range running {
+			if retry && w.ending && w.err != nil && (c.store.engine.Full(w.err) || fatal != nil) {
+				w.err = nil
+				batch = append(batch, w)
+				continue
+			}
+			w.done <- w.err
+		}
+		if full {
+			room.foundFull()
+		}
+	}
+}
+
+// transact runs a batch in one transaction. It leaves out the writes whose
+// callers have given up. again says that the batch has run before: all its
+// writes are claimed.
+func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) (running []*write, fatal error) {
+	db, tx, fatal := c.begin(ctx, batch, again)
+	t := &txn{Tx: tx, ctx: ctx, store: c.store}
+	running = batch[:0]
+	for _, w := range batch {
+		if !again && !w.claim() {
+			continue
+		}
+		running = append(running, w)
+		if fatal == nil {
+			w.err, fatal = t.attempt(w.run)
+		}
+	}
+	if tx != nil {
+		if fatal == nil {
+			fatal = db.Commit(tx)
+		} else {
+			_ = tx.Rollback() // fatal says more than this error would
+		}
+		// Also after a failed commit: the engine may have committed
+		// nevertheless, and dropping too much is harmless.
+		c.store.apply(t.changes)
+	}
+	return running, fatal
+}
+
+// begin starts the transaction of a batch. While another process holds the
+// write lock, it tries again, up to lockWait, as long as a caller waits. The
+// callers of a batch that runs again all wait.
+func (c *groupCommit) begin(ctx context.Context, batch []*write, again bool) (*database, *sql.Tx, error) {
+	s := c.store
+	for deadline := s.mono() + lockWait; ; {
+		db, err := s.database()
+		if err != nil {
+			return nil, nil, err
+		}
+		tx, err := db.Begin(ctx, allRelaxed(batch))
+		if err == nil {
+			return db, tx, nil
+		}
+		if !s.engine.Busy(err) || s.mono() > deadline || !again && allGaveUp(batch) {
+			return nil, nil, err
+		}
+		select {
+		case <-c.closing:
+			return nil, nil, ErrClosed
+		default:
+		}
+	}
+}
+
+// allGaveUp reports whether no caller waits for the batch any more.
+func allGaveUp(batch []*write) bool {
+	return !slices.ContainsFunc(batch, func(w *write) bool { return !w.claimed.Load() })
+}
+
+// allRelaxed reports whether no write of the batch must be durable.
+func allRelaxed(batch []*write) bool {
+	return !slices.ContainsFunc(batch, func(w *write) bool { return !w.relaxed })
+}

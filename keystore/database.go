@@ -1,0 +1,132 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+)
+
+// database is an open database.
+type database struct {
+	engine.Database
+
+	reader *sql.DB // its Reader
+	id     string  // the store's own ID
+}
+
+// state is what lookups work on: a database, or the reason why none is open.
+type state struct {
+	db    *database
+	fault error
+}
+
+// database returns the open database, for reads that bypass the caches.
+func (s *Store) database() (*database, error) {
+	st := s.state.Load()
+	return st.db, st.fault
+}
+
+// openDatabase opens the database. If create is set, it makes one where there is
+// none, or an empty file. While another process creates the database, or holds its
+// lock, it tries again, up to lockWait.
+func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error) {
+	for deadline := s.mono() + lockWait; ; {
+		db, err := s.tryOpen(ctx, create)
+		if err == nil {
+			return db, nil
+		}
+		if s.engine.Full(err) && s.room.give() {
+			continue
+		}
+		if again := s.engine.Busy(err) || errors.Is(err, engine.ErrReplaced); !again || s.mono() > deadline {
+			return nil, fault(s.explain(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fault(fmt.Errorf("keystore %s: opening: %w", s.cfg.Path, ctx.Err()))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
+	db := new(database)
+	var now time.Duration
+	opened, err := s.engine.Open(ctx, engine.Setup{
+		Create: create,
+		Migrated: func(ctx context.Context, conn engine.Conn, version int64) error {
+			if version != chainVersion {
+				return nil
+			}
+			return s.chainAudit(ctx, conn)
+		},
+		Prepare: func(ctx context.Context, opened engine.Database) error {
+			db.Database, db.reader = opened, opened.Reader()
+			if err := s.settlePepper(ctx, db); err != nil {
+				return err
+			}
+			if !s.cfg.CommandLine {
+				if err := s.tryWrite(ctx, db); err != nil {
+					return err
+				}
+			}
+			// Before anything is cached, note the position of the feed.
+			now = s.mono()
+			p, err := readFeedPosition(ctx, db.reader)
+			db.id, s.feed.seen = p.storeID, p.last
+			return err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	db.Database = opened
+	if !s.cfg.CommandLine {
+		s.feed.trust(now)
+	}
+	return db, nil
+}
+
+// takeDown makes the store unavailable, because its database is lost.
+func (f *feedFollower) takeDown(ctx context.Context, st *state, why error) {
+	s := f.store
+	s.state.Store(&state{fault: fault(fmt.Errorf("keystore %s: %w", s.cfg.Path, why))})
+	s.dropAll()
+	s.log.Error("the keystore is unavailable", zap.String("store_id", st.db.id), zap.Error(why))
+	f.lastID = st.db.id
+	st.db.Retire(ctx, why)
+}
+
+// reopen tries whether there is a valid database again.
+func (f *feedFollower) reopen(ctx context.Context, st *state) {
+	s := f.store
+	db, err := s.openDatabase(ctx, false)
+	if err != nil {
+		if ctx.Err() == nil && err.Error() != st.fault.Error() {
+			s.state.Store(&state{fault: err})
+			s.log.Error("the keystore stays unavailable", zap.Error(err))
+		}
+		return
+	}
+	s.state.Store(&state{db: db})
+	s.watchers.notifyAll() // another process may have changed any record
+	s.log.Warn("the keystore is available again",
+		zap.String("store_id", db.id), zap.Bool("same_store", db.id == f.lastID))
+	if err := s.logOpening(ctx, db); err != nil {
+		s.log.Error("the keystore's records cannot be counted", zap.Error(err))
+	}
+}
+
+// explain names the keystore in err, and says what an operator can do about it.
+func (s *Store) explain(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err // it does so already
+	}
+	return fmt.Errorf("keystore %s: %w", s.cfg.Path, s.engine.Advise(err))
+}

@@ -1,0 +1,229 @@
+package keystore
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	queueLen   = 1024                 // writes in the queue; further callers block until there is space
+	maxBatch   = 256                  // writes in one transaction
+	maxDelay   = 2 * time.Millisecond // how long a batch waits for reserved writes
+	maxMisses  = 3                    // after so many waits in a row that gained nothing, batches are skipped
+	skipDelays = 16                   // how many batches then commit without a wait
+)
+
+// groupCommit makes writes durable. One goroutine, run, takes the writes from
+// the queue and commits many of them in one transaction, so that they share one
+// fsync. A commit costs much more than the statements of a write.
+//
+// On a busy core the writer often sees only the first of many writes that are
+// about to come. Callers therefore announce a write with [Store.ReserveWrite].
+// While there are reservations, the writer waits up to maxDelay for the reserved
+// writes. A reserved write can take long, for example if the client still sends
+// the audio of a job. So after maxMisses waits in a row that gained no write,
+// the writer commits the next skipDelays batches without waiting. After these,
+// one more wait without a gain is enough for the next skipDelays.
+type groupCommit struct {
+	store    *Store
+	queue    chan *write
+	reserved atomic.Int64  // reservations that were neither used nor released
+	released chan struct{} // has an element when the last reservation was released
+	maxDelay time.Duration // tests change it
+	closing  chan struct{} // closed by close: run returns after the batch under way
+	done     chan struct{} // closed when run has returned
+
+	// Only run's goroutine uses these:
+	misses int // waits in a row that gained no write
+	skip   int // batches to commit without a wait
+}
+
+func newGroupCommit(s *Store) *groupCommit {
+	return &groupCommit{
+		store:    s,
+		queue:    make(chan *write, queueLen),
+		released: make(chan struct{}, 1),
+		maxDelay: maxDelay,
+		closing:  make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+}
+
+// write is one caller's write on its way through the queue.
+type write struct {
+	run      func(*txn) error
+	reserved bool        // see [Store.ReserveWrite]
+	relaxed  bool        // see [Store.writeRelaxed]
+	ending   bool        // see [Store.writeEnding]
+	claimed  atomic.Bool // by the writer, which then sends the result, or by a caller that gave up
+	err      error
+	done     chan error // receives the result; buffered
+}
+
+// claim reports whether the caller is the first to claim the write.
+func (w *write) claim() bool { return w.claimed.CompareAndSwap(false, true) }
+
+// Reservation announces one write to the group commit, see [Store.ReserveWrite].
+// The zero value announces nothing.
+type Reservation struct{ commits *groupCommit }
+
+// ReserveWrite announces a write, so that writes which are ready earlier wait
+// for it, up to 2 ms, and share its transaction. Pass the reservation to
+// [Store.CreateReservedJob]. Call Release in every case.
+func (s *Store) ReserveWrite() Reservation {
+	s.commits.reserved.Add(1)
+	return Reservation{s.commits}
+}
+
+// Release ends a reservation that was not used. It does nothing after a write
+// has used the reservation, and nothing on the second call.
+func (r *Reservation) Release() {
+	c := r.commits
+	if r.commits = nil; c == nil || c.reserved.Add(-1) > 0 {
+		return
+	}
+	select {
+	case c.released <- struct{}{}:
+	default: // the writer has not yet received the element of an earlier release
+	}
+}
+
+// write executes run in a transaction. It returns when the transaction is
+// durable and the caches of this process have dropped the changed records. If
+// ctx ends before run begins, the write is given up. Once run has begun, write
+// waits for its end.
+func (s *Store) write(ctx context.Context, run func(*txn) error) error {
+	return s.commits.submit(ctx, &write{run: run}, new(Reservation))
+}
+
+// writeReserved is write for a write that was announced, if the reservation was
+// not released.
+func (s *Store) writeReserved(ctx context.Context, r *Reservation, run func(*txn) error) error {
+	return s.commits.submit(ctx, &write{run: run, reserved: r.commits == s.commits}, r)
+}
+
+// writeEnding is write for the end of a key or an account. It also works on a
+// full disk, where other writes are refused: see MinFreeBytes. Run is called
+// again if its transaction failed because the disk was full.
+func (s *Store) writeEnding(ctx context.Context, run func(*txn) error) error {
+	return s.commits.submit(ctx, &write{run: run, ending: true}, new(Reservation))
+}
+
+// writeRelaxed is write for data that a loss of power may take away. A batch of
+// relaxed writes does not wait for the disk, except when the engine makes a
+// checkpoint.
+func (s *Store) writeRelaxed(ctx context.Context, run func(*txn) error) error {
+	return s.commits.submit(ctx, &write{run: run, relaxed: true}, new(Reservation))
+}
+
+// submit puts a write into the queue, and waits for its result.
+func (c *groupCommit) submit(ctx context.Context, w *write, r *Reservation) error {
+	if ctx.Err() != nil {
+		return gaveUp(ctx)
+	}
+	w.done = make(chan error, 1)
+	select {
+	case c.queue <- w:
+		if w.reserved {
+			r.commits = nil // used: the writer counts it down
+		}
+	case <-ctx.Done():
+		return gaveUp(ctx)
+	case <-c.done:
+		return ErrClosed
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		if w.claim() {
+			return gaveUp(ctx)
+		}
+	case <-c.done:
+		if w.claim() {
+			return ErrClosed
+		}
+	}
+	return <-w.done
+}
+
+// run is the writer: it commits batches until close.
+func (c *groupCommit) run(ctx context.Context) {
+	defer close(c.done)
+	for {
+		select {
+		case <-c.closing:
+			return // callers that still wait return by c.done
+		case w := <-c.queue:
+			c.commit(ctx, c.collect(w))
+		}
+	}
+}
+
+// close ends the writer, and returns when the batch under way is committed.
+func (c *groupCommit) close() {
+	close(c.closing)
+	<-c.done
+}
+
+// collect makes a batch of first, the writes in the queue and the reserved
+// writes that come within maxDelay.
+func (c *groupCommit) collect(first *write) []*write {
+	batch := c.add(nil, first)
+	mayWait := c.skip == 0
+	if !mayWait {
+		c.skip--
+	}
+	var timeout <-chan time.Time // nil until the first wait
+	var before int               // writes in the batch at the first wait
+collecting:
+	for len(batch) < maxBatch {
+		select {
+		case w := <-c.queue:
+			batch = c.add(batch, w)
+			continue
+		default:
+		}
+		if !mayWait || c.reserved.Load() <= 0 {
+			break
+		}
+		if timeout == nil {
+			timer := time.NewTimer(c.maxDelay)
+			defer timer.Stop()
+			timeout, before = timer.C, len(batch)
+		}
+		select {
+		case w := <-c.queue:
+			batch = c.add(batch, w)
+		case <-c.released:
+		case <-timeout:
+			break collecting
+		case <-c.closing:
+			break collecting
+		}
+	}
+	if timeout != nil {
+		c.countMiss(len(batch) == before)
+	}
+	return batch
+}
+
+// add appends a write to a batch. Its reservation is used up.
+func (c *groupCommit) add(batch []*write, w *write) []*write {
+	if w.reserved {
+		c.reserved.Add(-1)
+	}
+	return append(batch, w)
+}
+
+// countMiss counts the waits in a row that gained no write.
+func (c *groupCommit) countMiss(miss bool) {
+	if !miss {
+		c.misses = 0
+		return
+	}
+	if c.misses++; c.misses >= maxMisses {
+		c.skip = skipDelays
+	}
+}

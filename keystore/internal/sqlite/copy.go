@@ -1,0 +1,81 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+)
+
+// Export implements [engine.Database].
+func (d *DB) Export(ctx context.Context, path string) error {
+	if err := VacuumInto(ctx, d.path, path); err != nil {
+		return explain(err)
+	}
+	return d.checkPlace() // another file may be at the path now
+}
+
+// VacuumInto copies the database file from, as it is at one instant, into the
+// empty file to. It has a connection of its own: the connections of the pools are
+// in use, or must not write at all.
+func VacuumInto(ctx context.Context, from, to string) error {
+	q := url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}}
+	db, err := sql.Open("sqlite3", fileURI(from, q))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // it has written nothing
+	_, err = db.ExecContext(ctx, `VACUUM INTO $1`, fileURI(to, nil))
+	return err
+}
+
+// Attach implements [engine.Database].
+func (d *DB) Attach(ctx context.Context, path string, use func(begin func(context.Context) (*sql.Tx, error)) error) (err error) {
+	// SQLite attaches a file to one connection, and not within a transaction.
+	conn, err := d.writer.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // it goes back to the pool
+	if _, err := conn.ExecContext(ctx, `ATTACH DATABASE $1 AS backup`, aloneURI(path)); err != nil {
+		return err
+	}
+	defer func() {
+		_, detachErr := conn.ExecContext(context.WithoutCancel(ctx), `DETACH DATABASE backup`)
+		err = errors.Join(err, detachErr)
+	}()
+	return use(func(ctx context.Context) (*sql.Tx, error) {
+		if err := d.checkPlace(); err != nil {
+			return nil, err
+		}
+		return conn.BeginTx(ctx, nil)
+	})
+}
+
+// OpenCopy opens a file that no process writes to, for reading. It makes no files
+// beside it.
+func OpenCopy(path string) (*sql.DB, error) { return sql.Open("sqlite3", aloneURI(path)) }
+
+// CheckIntegrity lets SQLite check every page of a database.
+func CheckIntegrity(ctx context.Context, q engine.Querier) error {
+	var result string
+	if err := q.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&result); err != nil {
+		return err
+	}
+	if result != "ok" {
+		return fmt.Errorf("it is damaged: %s", result)
+	}
+	return nil
+}
+
+// SyncDir makes the names in a directory survive a loss of power.
+func SyncDir(path string) {
+	if dir, err := os.Open(path); err == nil { //nolint:gosec // the operator named it
+		_ = dir.Sync() // some systems cannot
+		_ = dir.Close()
+	}
+}

@@ -1,0 +1,122 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// DB is one open SQLite file.
+type DB struct {
+	engine  *Engine
+	path    string
+	made    bool          // by this Open
+	file    os.FileInfo   // identifies the file among others at the same path
+	beside  []os.FileInfo // identify its -wal and -shm files
+	writer  *sql.DB       // one connection; durable
+	relaxed *sql.DB       // one connection; commits do not wait for the disk; closed while idle
+	reader  *sql.DB       // read-only pool
+
+	committing atomic.Bool // a transaction is being committed
+	follower   follower    // Follow's
+}
+
+// readerIdle is how long the pool keeps a connection that no lookup needs. Each
+// connection has memory of SQLite.
+const readerIdle = time.Minute
+
+// connect opens the pools. They connect when they are used.
+func (d *DB) connect() (err error) {
+	if d.reader, err = sql.Open("sqlite3", DSN(d.path, Read)); err != nil {
+		return err
+	}
+	// With only one connection for each processor, many lookups at once would
+	// spend their time on passing connections on.
+	readers := max(16, 4*runtime.GOMAXPROCS(0))
+	d.reader.SetMaxOpenConns(readers)
+	d.reader.SetMaxIdleConns(readers)
+	d.reader.SetConnMaxIdleTime(readerIdle)
+	if d.writer, err = sql.Open("sqlite3", DSN(d.path, Write)); err != nil {
+		return err
+	}
+	d.writer.SetMaxOpenConns(1)
+	if d.relaxed, err = sql.Open("sqlite3", DSN(d.path, WriteRelaxed)); err != nil {
+		return err
+	}
+	d.relaxed.SetMaxOpenConns(1)
+	return nil
+}
+
+// prepareRelaxed makes commits of the relaxed connection checkpoint, which waits
+// for the disk, less often than after the usual 1,000 pages.
+func (d *DB) prepareRelaxed(ctx context.Context) error {
+	_, err := d.relaxed.ExecContext(ctx, `PRAGMA wal_autocheckpoint = 4000`)
+	return err
+}
+
+// probe makes sure that the tables can be read and the file can be written. SQLite
+// reports a read-only file only when a transaction begins.
+func (d *DB) probe(ctx context.Context) error {
+	tx, err := d.writer.BeginTx(ctx, nil)
+	switch {
+	case err == nil:
+		_ = tx.Rollback() // nothing was written
+	case !isBusy(err): // a process that waits for the lock could write
+		return err
+	}
+	var n int
+	return d.reader.QueryRowContext(ctx, `SELECT
+		(SELECT COUNT(*) FROM (SELECT * FROM accounts LIMIT 1)) + (SELECT COUNT(*) FROM (SELECT * FROM api_keys LIMIT 1)) +
+		(SELECT COUNT(*) FROM (SELECT * FROM jobs LIMIT 1)) + (SELECT COUNT(*) FROM (SELECT * FROM dead_digests LIMIT 1)) +
+		(SELECT COUNT(*) FROM (SELECT * FROM audit LIMIT 1)) + (SELECT COUNT(*) FROM (SELECT * FROM feed LIMIT 1)) +
+		(SELECT COUNT(*) FROM (SELECT * FROM last_uses LIMIT 1))`).Scan(&n)
+}
+
+// Begin implements [engine.Database]. It checks the place first, because a write
+// into a file that is no longer at the path would be lost.
+func (d *DB) Begin(ctx context.Context, relaxed bool) (*sql.Tx, error) {
+	if err := d.checkPlace(); err != nil {
+		return nil, err
+	}
+	conn := d.writer
+	if relaxed {
+		conn = d.relaxed
+	}
+	return conn.BeginTx(ctx, nil)
+}
+
+// Commit implements [engine.Database].
+func (d *DB) Commit(tx *sql.Tx) error {
+	d.committing.Store(true)
+	defer d.committing.Store(false)
+	return tx.Commit()
+}
+
+// Reader implements [engine.Database].
+func (d *DB) Reader() *sql.DB { return d.reader }
+
+// Made implements [engine.Database].
+func (d *DB) Made() bool { return d.made }
+
+// Close implements [engine.Database].
+func (d *DB) Close() error {
+	var errs []error
+	if conn := d.follower.conn; conn != nil {
+		errs = append(errs, conn.Close())
+	}
+	for _, pool := range []*sql.DB{d.reader, d.relaxed} {
+		if pool != nil {
+			errs = append(errs, pool.Close())
+		}
+	}
+	// The writer is last: the last connection of all removes the -wal file, and a
+	// read-only connection could not.
+	if d.writer != nil {
+		errs = append(errs, d.writer.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,52 @@
+package sqlite
+
+import (
+	"net/url"
+	"path/filepath"
+)
+
+// Purpose is what a connection is for.
+type Purpose uint8
+
+// The purposes.
+const (
+	Read         Purpose = iota
+	Write                // each commit waits for the disk
+	WriteRelaxed         // a commit can be lost with the power, and damages nothing then
+)
+
+// DSN returns the data source name for the file at an absolute path. It sets
+// everything that must hold on every connection of a pool.
+func DSN(path string, purpose Purpose) string {
+	q := url.Values{
+		"_foreign_keys":    {"on"},
+		"_stmt_cache_size": {"64"},
+	}
+	if purpose == Read {
+		q.Set("mode", "ro")
+		q.Set("_query_only", "on")
+		q.Set("_busy_timeout", "5000")
+		return fileURI(path, q)
+	}
+	q.Set("mode", "rw") // never creates the file: SQLite would let other users read it
+	q.Set("_journal_mode", "WAL")
+	q.Set("_synchronous", "FULL")
+	if purpose == WriteRelaxed {
+		q.Set("_synchronous", "NORMAL") // with a -wal file, SQLite then syncs for checkpoints only
+	}
+	q.Set("_txlock", "immediate")
+	q.Set("_busy_timeout", "250") // the group commit tries again, so that it can be stopped
+	return fileURI(path, q)
+}
+
+// fileURI names a file for SQLite.
+func fileURI(path string, q url.Values) string {
+	u := url.URL{Path: filepath.ToSlash(path)}
+	return "file:" + u.EscapedPath() + "?" + q.Encode()
+}
+
+// aloneURI names a file that nothing writes to. SQLite then makes no files
+// beside it.
+func aloneURI(path string) string {
+	return fileURI(path, url.Values{"mode": {"ro"}, "immutable": {"1"}})
+}

@@ -1,0 +1,74 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+)
+
+// retireLimit bounds the last checkpoint of a file that is no longer at its path.
+const retireLimit = 2 * time.Second
+
+// follower is the state of Follow between two calls.
+type follower struct {
+	conn    *sql.Conn // for Follow alone, because data_version belongs to a connection
+	storeID string
+	version int64     // data_version when read last returned nil
+	file    fileState // the last state that SQLite's own writes explain
+	strange int       // calls since then that found a state they do not explain
+}
+
+// startFollowing notes the state of the file. It is called before anything is
+// cached.
+func (d *DB) startFollowing(ctx context.Context) (err error) {
+	f := &d.follower
+	if f.conn, err = d.reader.Conn(ctx); err != nil {
+		return err
+	}
+	if err := f.conn.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&f.storeID); err != nil {
+		return err
+	}
+	f.file, err = d.readState(ctx)
+	return err
+}
+
+// Follow implements [engine.Database].
+func (d *DB) Follow(ctx context.Context, read func(engine.Querier) error) error {
+	if err := d.checkPlace(); err != nil {
+		return err
+	}
+	state, err := d.readState(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.checkOverwritten(ctx, state); err != nil {
+		return err
+	}
+	f := &d.follower
+	if state.version == f.version {
+		return nil
+	}
+	if err := read(f.conn); err != nil {
+		return err
+	}
+	f.version = state.version
+	return nil
+}
+
+// Retire implements [engine.Database].
+func (d *DB) Retire(ctx context.Context, why error) {
+	if errors.Is(why, errOverwritten) {
+		d.engine.overwritten = d
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, retireLimit)
+	defer cancel()
+	// Move the -wal file's contents into the old file, wherever that is now. A
+	// -wal file that is left behind would be taken for the new file's.
+	_, _ = d.writer.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	_ = d.Close() // no one could do anything about the error
+	d.removeBeside()
+}
