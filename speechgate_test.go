@@ -18,9 +18,8 @@ import (
 
 const module = "github.com/speechgate/speechgate"
 
-// arrows are the direct imports that each package may have: of this module's
-// packages those that are named, and of others all but those that belong to
-// another package.
+// arrows says what each package may import: of this module, the named packages; of
+// other modules, everything except Caddy and database/sql, which need a flag.
 var arrows = map[string]struct {
 	may   []string
 	caddy bool // imports Caddy
