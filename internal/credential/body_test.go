@@ -14,6 +14,7 @@ import (
 )
 
 func TestR19_ABodyIsReadAlikeInPiecesOfAnySize(t *testing.T) {
+	t.Parallel()
 	form := uPart + part("d", "x authorization="+escaped) + aPart + end
 	for name, wrap := range map[string]func(io.Reader) io.Reader{
 		"at once":                   func(r io.Reader) io.Reader { return r },
@@ -22,6 +23,7 @@ func TestR19_ABodyIsReadAlikeInPiecesOfAnySize(t *testing.T) {
 		"with its end in one piece": iotest.DataErrReader,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := upload("", formType, form)
 			r.Body = io.NopCloser(wrap(strings.NewReader(form)))
 			accept(t, r, replace)
@@ -40,6 +42,7 @@ func TestR19_ABodyIsReadAlikeInPiecesOfAnySize(t *testing.T) {
 }
 
 func TestR19_AnErrorInTheHeadIsOneOfReading(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("the client went away")
 	form := uPart + aPart + end
 	for _, failure := range []error{broken, io.ErrUnexpectedEOF} {
@@ -58,6 +61,7 @@ func TestR19_AnErrorInTheHeadIsOneOfReading(t *testing.T) {
 		}
 	}
 	t.Run("a reader that gives nothing", func(t *testing.T) {
+		t.Parallel()
 		r := upload("", formType, "")
 		r.Body = io.NopCloser(idle{})
 		f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
@@ -122,6 +126,7 @@ func TestR19_TheAudioIsNeitherReadNorHeld(t *testing.T) {
 }
 
 func TestR19_NoMoreThanMaxHeadIsRead(t *testing.T) {
+	t.Parallel()
 	for _, maxHead := range []int{64, 4096, 5000, 64 << 10} {
 		for name, head := range map[string]string{
 			"a part that never ends":   "--B0\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n",
@@ -151,6 +156,7 @@ func TestR19_NoMoreThanMaxHeadIsRead(t *testing.T) {
 }
 
 func TestR19_BodyDigestsGoWhereTheBodyChanged(t *testing.T) {
+	t.Parallel()
 	digests := []string{"Content-MD5", "Digest", "Content-Digest", "Repr-Digest"}
 	for name, test := range map[string]struct {
 		query, body string
@@ -165,6 +171,7 @@ func TestR19_BodyDigestsGoWhereTheBodyChanged(t *testing.T) {
 		"query and the body": {"u=" + escaped, uPart + aPart + end, replace, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := upload(test.query, formType, test.body)
 			for _, digest := range digests {
 				r.Header.Set(digest, "x")
@@ -183,6 +190,7 @@ func TestR19_BodyDigestsGoWhereTheBodyChanged(t *testing.T) {
 }
 
 func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
+	t.Parallel()
 	wav, silence := "RIFF\x24\x00\x00\x00WAVEfmt \x10\x00&u="+otherKey, strings.Repeat("U", 200)
 	for _, test := range []struct{ name, contentType, body, forwarded string }{
 		{"a WAV file", "audio/wav", wav, "audio/wav"},
@@ -213,6 +221,7 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 	} {
 		for mode, up := range upstreams {
 			t.Run(test.name+", "+mode, func(t *testing.T) {
+				t.Parallel()
 				for _, length := range []int64{int64(len(test.body)), -1} {
 					if length < 0 && test.body == "" {
 						continue
@@ -239,10 +248,12 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 		"a JSON array":                   {"application/merge-patch+json", `[{"u":"` + otherKey + `"}]`},
 	} {
 		t.Run("told of: "+name, func(t *testing.T) {
+			t.Parallel()
 			refuse(t, upload("u="+escaped, test.contentType, test.body), policy.RequestMalformed)
 		})
 	}
 	t.Run("a failing read", func(t *testing.T) {
+		t.Parallel()
 		for _, contentType := range []string{"application/x-www-form-urlencoded", "application/json"} {
 			r := upload("u="+escaped, contentType, "")
 			r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
@@ -257,6 +268,7 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 // An operation that the operator has opened by hand may take JSON or text. A body without
 // a label, and one labelled urlencoded, must not be a form there either.
 func TestR19_AnOperationBeyondTheAPIsKeepsItsLabel(t *testing.T) {
+	t.Parallel()
 	for contentType, want := range map[string]string{
 		"application/json": "application/json", "text/plain": "text/plain", "": octets, "application/x-www-form-urlencoded": octets,
 	} {

@@ -60,6 +60,7 @@ func formOf(size int) string {
 // TestR21_ARequestThatSharesAConnectionCounts holds that a connection of HTTP/2 or 3 cannot
 // hold many requests for nothing: each counts, however short its head is.
 func TestR21_ARequestThatSharesAConnectionCounts(t *testing.T) {
+	t.Parallel()
 	for major, want := range map[int]int{1: 0, 2: streamCost, 3: streamCost} {
 		b := &testBudget{t: t, w: new(nopWriter), most: 1 << 20}
 		r := upload("", formType, formOf(100))
@@ -89,6 +90,7 @@ func TestR21_ARequestThatSharesAConnectionCounts(t *testing.T) {
 }
 
 func TestR21_AHeadCountsWithTheMemoryThatItTakes(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{0, 100, 3000, 4096, 5000, 9000, 30_000, 60_000} {
 		body := formOf(size)
 		b := &testBudget{t: t, w: new(nopWriter), most: 1 << 20}
@@ -116,12 +118,14 @@ func TestR21_AHeadCountsWithTheMemoryThatItTakes(t *testing.T) {
 }
 
 func TestR21_AHeadWithoutMemoryIsAFault(t *testing.T) {
+	t.Parallel()
 	for name, b := range map[string]*testBudget{
 		"nothing is left":          {most: 0},
 		"a little is left":         {most: 20_000},
 		"the reservation is ended": {most: 1 << 20, lostWhen: 20_000},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b.t, b.w = t, new(nopWriter)
 			body := formOf(50_000)
 			r := upload("", formType, body)
@@ -147,6 +151,7 @@ func TestR21_AHeadWithoutMemoryIsAFault(t *testing.T) {
 // TestR21_AFormThatCannotBeReadGivesItsMemoryBack holds it for every way in which the
 // reading of a form can end.
 func TestR21_AFormThatCannotBeReadGivesItsMemoryBack(t *testing.T) {
+	t.Parallel()
 	for name, body := range map[string]string{
 		"it breaks off":   formOf(50_000)[:40_000],
 		"it is too large": formOf(2 * testMaxHead),
@@ -171,6 +176,7 @@ func TestR21_AFormThatCannotBeReadGivesItsMemoryBack(t *testing.T) {
 // TestR18_LongHeadsShareNoMemory reads long heads at a time, whose buffers go from one to
 // the next: each body must give what its own client sent.
 func TestR18_LongHeadsShareNoMemory(t *testing.T) {
+	t.Parallel()
 	var readers sync.WaitGroup
 	for i := range 8 {
 		readers.Go(func() {
@@ -199,6 +205,7 @@ func (panicking) Helper() {}
 func (panicking) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 func TestBuffersHaveTheSizeThatIsAskedFor(t *testing.T) {
+	t.Parallel()
 	var pools bufferPools
 	for _, size := range []int{8 << 10, 64 << 10, 1 << 20, 16 << 20, 5000, 4096, 1 << 30} {
 		if size > 16<<20 {

@@ -84,8 +84,10 @@ var clients = []client{
 }
 
 func TestR19_RealClientsPass(t *testing.T) {
+	t.Parallel()
 	for _, c := range slices.Concat(clients, stacks) {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			want := map[string]string{
 				"replace": c.bytes(upstreamKey, "UPSTREAM%2FKEY%2Bwith%3Dall%26of%3Bit%2520%22%3C%3E"),
 				"pass":    c.bytes(clientKey, escaped),

@@ -114,6 +114,7 @@ func checkCommand(t tester, text string) (found bool) {
 }
 
 func TestR19_NoReaderSeesAnotherKeyInACommand(t *testing.T) {
+	t.Parallel()
 	pieces := []string{
 		" ", " ", " ", "authorization=", "authorization=K", "Authorization=L", `"`, `""`, `\`, "=", "x=", `x="`, `" `, "16K", "-a-general",
 		"音声", "%3D", "%61", "+", `extension={"a":"b"}`, "\t", "\u3000", "profileWords=", "authorization", ",", "L",

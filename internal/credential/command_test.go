@@ -11,6 +11,7 @@ import (
 func findStart(text string) (Command, *Fault) { return ScanCommand(text, "s", "authorization") }
 
 func TestR19_CommandsAreReadAsTheVendorWritesThem(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ text, key, swapped, dropped string }{
 		{"s 16K -a-general authorization=K", "K", "s 16K -a-general authorization=UP", "s 16K -a-general"},
 		{"s LSB16K -a-general authorization=K+/==", "K+/==", "s LSB16K -a-general authorization=UP", "s LSB16K -a-general"},
@@ -61,6 +62,7 @@ func TestR19_CommandsAreReadAsTheVendorWritesThem(t *testing.T) {
 }
 
 func TestR19_CommandsThatParsersReadDifferentlyAreRefused(t *testing.T) {
+	t.Parallel()
 	const missing, ambiguous, malformed, mistyped = policy.CredentialMissing, policy.CredentialAmbiguous, policy.RequestMalformed, policy.CredentialMalformed
 	for _, test := range []struct {
 		text   string
@@ -164,6 +166,7 @@ func TestR19_CommandsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 }
 
 func TestR18_AFaultOfACommandQuotesNothingOfIt(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"s x=VERYSECRET  ", `s authorization=VERY"SECRET"`, "s authorization=VERYSECRET authorization=VERYSECRET2", "VERYSECRET"} {
 		if _, fault := findStart(text); fault == nil || strings.Contains(fault.Error(), "SECRET") {
 			t.Errorf("the fault of a command quotes it: %v", fault)
@@ -188,6 +191,7 @@ func TestAReadingOfACommandIsLinear(t *testing.T) {
 }
 
 func TestAnUpstreamKeyOfAnyFormIsOneValue(t *testing.T) {
+	t.Parallel()
 	for _, key := range []string{"UP", `U"P`, `"UP`, `"`, `"UP"`, `UP""`, "U=P", `{"U":"P"}`} {
 		c, fault := findStart(`s 16K authorization=K x="y z"`)
 		if fault != nil {

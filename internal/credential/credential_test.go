@@ -101,6 +101,7 @@ func readBody(t tester, r *http.Request) string {
 }
 
 func TestR1_ABearerKeyAuthenticatesAPoll(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		values []string
@@ -124,6 +125,7 @@ func TestR1_ABearerKeyAuthenticatesAPoll(t *testing.T) {
 		{"too long", []string{"Bearer " + strings.Repeat("x", policy.MaxSecretLen+1)}, policy.CredentialMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			request := func() *http.Request {
 				r := poll("")
 				r.Header["Authorization"] = test.values
@@ -153,8 +155,10 @@ func TestR1_ABearerKeyAuthenticatesAPoll(t *testing.T) {
 }
 
 func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
+	t.Parallel()
 	for mode, up := range upstreams {
 		t.Run("the query on a poll, "+mode, func(t *testing.T) {
+			t.Parallel()
 			r := poll("x=1&u=CLIENTKEY0123456789%2B%2F%3D&y=2&d=a+authorization%3DCLIENTKEY0123456789%252B%252F%253D")
 			r.Header.Set("Authorization", "Bearer "+clientKey)
 			accept(t, r, up)
@@ -164,9 +168,11 @@ func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
 		})
 	}
 	t.Run("it authenticates nothing", func(t *testing.T) {
+		t.Parallel()
 		refuse(t, poll("u="+otherKey), policy.CredentialMissing)
 	})
 	t.Run("it is ambiguous where it differs", func(t *testing.T) {
+		t.Parallel()
 		r := poll("u=" + otherKey)
 		r.Header.Set("Authorization", "Bearer "+clientKey)
 		refuse(t, r, policy.CredentialAmbiguous)
@@ -180,6 +186,7 @@ func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
 }
 
 func TestR1_WithoutARouteEveryHeaderAndQueryPlaceReads(t *testing.T) {
+	t.Parallel()
 	r := httptest.NewRequest(http.MethodPost, "/other", nil)
 	r.Header.Set("Authorization", "Bearer "+clientKey)
 	f := Scan(r, api, nil)

@@ -25,6 +25,7 @@ var (
 )
 
 func TestR1_TheKeyInAForm(t *testing.T) {
+	t.Parallel()
 	d := part("d", "-a-general authorization="+escaped)
 	for _, test := range []struct {
 		name, query, body string
@@ -57,6 +58,7 @@ func TestR1_TheKeyInAForm(t *testing.T) {
 		{"10,000 parts", "", strings.Repeat(part("x", ""), 10_000) + uPart + aPart + end, policy.RequestMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			r := upload(test.query, formType, test.body)
 			if test.want != policy.Undecided {
 				refuse(t, r, test.want)
@@ -72,6 +74,7 @@ func TestR1_TheKeyInAForm(t *testing.T) {
 }
 
 func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
+	t.Parallel()
 	good := uPart + aPart + end
 	disposition := "Content-Disposition: form-data; "
 	for name, body := range map[string]string{
@@ -145,13 +148,17 @@ func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
 		"a header larger than max_head":      headed(disposition+"name=\"x\"\r\n"+strings.Repeat("X: y\r\n", 1<<20/6)+"Y: z", "x") + good,
 		"a part larger than max_head":        part("x", strings.Repeat("x", 1<<20)) + good,
 	} {
-		t.Run(name, func(t *testing.T) { refuse(t, upload("", formType, body), policy.RequestMalformed) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			refuse(t, upload("", formType, body), policy.RequestMalformed)
+		})
 	}
 }
 
 // How content is read matters where the content can be a key. In the header of the
 // audio nothing matters but the name.
 func TestR19_WhatAPartsHeaderMayHaveDependsOnThePart(t *testing.T) {
+	t.Parallel()
 	const other, key, audioPart = 1, 2, 4 // where it passes
 	for _, test := range []struct {
 		name, disposition, more string
@@ -217,6 +224,7 @@ func TestR19_WhatAPartsHeaderMayHaveDependsOnThePart(t *testing.T) {
 }
 
 func TestR19_AFileNameBeforeTheNameIsNoName(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		disposition string
 		want        policy.Reason
@@ -255,6 +263,7 @@ func TestR19_AFileNameBeforeTheNameIsNoName(t *testing.T) {
 
 // Indy labels every field quoted-printable, and most parsers do not decode.
 func TestR19_QuotedPrintableHoldsAKeyOnlyWhereItReadsAlike(t *testing.T) {
+	t.Parallel()
 	label := "\r\nContent-Transfer-Encoding: quoted-printable"
 	d := func(text string) string { return headed("Content-Disposition: form-data; name=\"d\""+label, text) }
 	for body, passes := range map[string]bool{
@@ -275,6 +284,7 @@ func TestR19_QuotedPrintableHoldsAKeyOnlyWhereItReadsAlike(t *testing.T) {
 }
 
 func TestR19_AContentTypeThatParsersReadDifferentlyIsRefused(t *testing.T) {
+	t.Parallel()
 	body := uPart + aPart + end
 	for name, types := range map[string][]string{
 		"no boundary":                  {"multipart/form-data"},
@@ -311,12 +321,14 @@ func TestR19_AContentTypeThatParsersReadDifferentlyIsRefused(t *testing.T) {
 		"no semicolon":                 {"multipart/form-data boundary=B0"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := upload("u="+escaped, "", body)
 			r.Header["Content-Type"] = types
 			refuse(t, r, policy.RequestMalformed)
 		})
 	}
 	t.Run("a Content-Encoding", func(t *testing.T) {
+		t.Parallel()
 		for _, encoding := range []string{"gzip", "identity", ""} {
 			r := upload("u="+escaped, formType, body)
 			r.Header.Set("Content-Encoding", encoding)
@@ -326,6 +338,7 @@ func TestR19_AContentTypeThatParsersReadDifferentlyIsRefused(t *testing.T) {
 }
 
 func TestR19_AFormGoesUpstreamUnderTheClientsSpellingOfItsType(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ contentType, boundary, want string }{
 		{formType, "B0", formType},
 		{"Multipart/Form-Data ;\tBOUNDARY=B0", "B0", ""},
@@ -356,6 +369,7 @@ func TestR19_AFormGoesUpstreamUnderTheClientsSpellingOfItsType(t *testing.T) {
 // A boundary that is no token is a shorter one to some parsers, and a longer one in
 // quotation marks to others.
 func TestR19_ABoundaryWithinABoundaryIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		contentType, within string
 		passes              bool

@@ -15,6 +15,7 @@ var uploadPaths = []string{"/v1/recognize", "/v1/nolog/recognize", "/v1/recognit
 // The vendor's plugins send the key of an upload in the header, and the parts d and
 // a without one.
 func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
+	t.Parallel()
 	form := part("d", "-a-general") + aPart + end
 	for _, test := range []struct {
 		name, query, contentType, body string
@@ -38,6 +39,7 @@ func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
 		{"the scheme alone", "", formType, form, []string{"Bearer"}, policy.CredentialMissing, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			for _, path := range uploadPaths {
 				request := func() *http.Request {
 					r := upload(test.query, test.contentType, test.body)

@@ -16,6 +16,7 @@ import (
 // What is read of one head and then left alone, or read on, keeps its bytes while the
 // next one is read, and gives its memory back but once.
 func TestHead_MemoryIsNobodyElsesUntilItIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
 	begin := func(key string) (body io.Reader, want string) {
 		want = part("u", key) + part("a", strings.Repeat(key, 50)) + end
 		r := upload("", formType, want)
@@ -66,6 +67,7 @@ func (r *lockedReader) Read(p []byte) (int, error) {
 // A proxy that begins anew can read a body from two places at a time. Each byte goes
 // to one of them, and the race detector sees to it that none is released meanwhile.
 func TestHead_TwoReadersShareAForm(t *testing.T) {
+	t.Parallel()
 	for i := range 100 {
 		key := fmt.Sprintf("key-%d", i)
 		body := part("u", key) + part("a", strings.Repeat(key, 500)) + end
@@ -104,6 +106,7 @@ func TestHead_TwoReadersShareAForm(t *testing.T) {
 // Heads share memory, one after the other. Whatever their lengths, the pieces in
 // which they come and those in which they are read on, none has a byte of another's.
 func TestHead_FormsAtATimeStayApart(t *testing.T) {
+	t.Parallel()
 	var clients sync.WaitGroup
 	for client := range 8 {
 		clients.Go(func() {

@@ -8,6 +8,7 @@ import (
 )
 
 func TestR19_ANameIsTheSameInEverySpellingThatAParserTakes(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		raws []string
@@ -41,6 +42,7 @@ func TestR19_ANameIsTheSameInEverySpellingThatAParserTakes(t *testing.T) {
 
 // A name that is plain, which is compared at once, is compared as any other.
 func TestR19_PlainNamesAreComparedAsAllAre(t *testing.T) {
+	t.Parallel()
 	letters := rapid.StringOfN(rapid.RuneFrom([]rune("uUdD09-_kK")), 1, 5, -1)
 	before := rapid.StringOf(rapid.RuneFrom([]rune(" ?[]!\t'\"\\\u200b\ufeff")))
 	behind := rapid.StringOf(rapid.RuneFrom([]rune(" \t'\"\\\u200b\ufeff")))
@@ -56,6 +58,7 @@ func TestR19_PlainNamesAreComparedAsAllAre(t *testing.T) {
 
 // A text that is counted at once is counted as any other.
 func TestR19_PlainPairsAreCountedAsAllAre(t *testing.T) {
+	t.Parallel()
 	piece := rapid.SampledFrom([]string{"authorization", "Authorization", "AUTHOR", "ization", "=", " ", "+", "]", "[", "a", "x=", ",", "authorizationauthorization="})
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(rapid.SliceOf(piece).Draw(t, "text"), "")

@@ -13,6 +13,7 @@ import (
 )
 
 func TestR18_MaskURIMasksWhatPatternsFind(t *testing.T) {
+	t.Parallel()
 	piece := rapid.OneOf(
 		rapid.SampledFrom([]string{
 			"&", "=", ";", "?", "#", "%3F", "%3b", "%23", "%26", "%3D", "%3d", "%253d", "%2526", "%", "%3", "+", " ", "[]",

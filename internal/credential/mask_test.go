@@ -11,6 +11,7 @@ import (
 )
 
 func TestR18_MaskURIMasksEveryPlace(t *testing.T) {
+	t.Parallel()
 	ours := "sgk_abcdefghijklmnopqrstuvwxyz012345ABCDEF"
 	for _, test := range []struct{ name, uri, want string }{
 		{"nothing to mask", "/v1/recognize?d=-a-general&c=16K", "/v1/recognize?d=-a-general&c=16K"},
@@ -49,6 +50,7 @@ func TestR18_MaskURIMasksEveryPlace(t *testing.T) {
 		{"nothing", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			if got := MaskURI(test.uri, api.Places); got != test.want {
 				t.Errorf("MaskURI(%q) = %q, want %q", test.uri, got, test.want)
 			}
@@ -82,6 +84,7 @@ func disguise(t *rapid.T, text string) string {
 }
 
 func TestR18_NoPlaceOfAURILeaks(t *testing.T) {
+	t.Parallel()
 	noise := rapid.StringMatching(`[a-z0-9=&;%?#/+]{0,12}`)
 	inside := rapid.StringMatching(`([a-z0-9=;?#/+]|%zz|%%zz){0,8}`) // a value, with broken escapes
 	rapid.Check(t, func(t *rapid.T) {
@@ -128,6 +131,7 @@ func FuzzMaskURI(f *testing.F) {
 }
 
 func TestR18_MaskURITakesOtherAPIsPlaces(t *testing.T) {
+	t.Parallel()
 	places := []dialect.Place{{Location: dialect.Query, Name: "access_token"}}
 	if got := MaskURI("/?u=1&Access_Token=KEY", places); got != "/?u=1&Access_Token="+Masked {
 		t.Error(got)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestR1_AMissingKeySaysWhichMistakeItIs(t *testing.T) {
+	t.Parallel()
 	const (
 		places    = "want it in the query's u, the pair authorization of the query's d, the part u, the pair authorization of the part d or the header Authorization: Bearer"
 		multipart = " (send multipart/form-data): "
@@ -33,6 +34,7 @@ func TestR1_AMissingKeySaysWhichMistakeItIs(t *testing.T) {
 		{"the query's d in a poll", poll("d=authorization%3D" + doubled), nil, "the key is in the pair authorization of the query's d, where this operation reads none: want it in the header Authorization: Bearer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			for name, values := range test.header {
 				test.request.Header[name] = values
 			}
@@ -65,6 +67,7 @@ func TestR1_AFormThatIsNotReadYetMakesNoGarbage(t *testing.T) {
 }
 
 func TestR1_AnOperationWithoutPlacesSaysSo(t *testing.T) {
+	t.Parallel()
 	r := upload("u="+escaped, "audio/wav", "RIFF")
 	route := *api.Classify(r.Method, r.URL.Path).Route
 	route.Keys = nil

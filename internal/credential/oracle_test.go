@@ -198,6 +198,7 @@ func withoutAudio(f *Found, head string) string {
 }
 
 func TestR19_NoParserSeesAnotherKeyInAForm(t *testing.T) {
+	t.Parallel()
 	pieces := []string{
 		uPart, evil, aPart, end, part("d", "x authorization="+escaped), part("d", "authorization="+otherKey), part("x", "y"),
 		"--B0", "--", "\r\n", "\n", "\r", "--B0\r\n", "--B0--", " ", "\t", "Content-Disposition: form-data; name=\"u\"", "\r\n\r\n",

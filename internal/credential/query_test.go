@@ -17,6 +17,7 @@ const (
 )
 
 func TestR19_TheQueryIsEditedAsText(t *testing.T) {
+	t.Parallel()
 	up, upTwice := url.QueryEscape(upstreamKey), url.QueryEscape(url.QueryEscape(upstreamKey))
 	many := strings.Repeat("p=1&", 10_000)
 	for _, test := range []struct{ name, query, replaced, dropped string }{
@@ -43,6 +44,7 @@ func TestR19_TheQueryIsEditedAsText(t *testing.T) {
 		{"in d, around another", "d=authorization=" + doubled + "+x+authorization=" + doubled, "d=authorization=" + upTwice + "+x+authorization=" + upTwice, "d=x"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			for _, want := range []struct {
 				up    Upstream
 				query string
@@ -58,6 +60,7 @@ func TestR19_TheQueryIsEditedAsText(t *testing.T) {
 }
 
 func TestR19_TheVendorsExampleOfAQueryIsRead(t *testing.T) {
+	t.Parallel()
 	r := upload("d=grammarFileNames%3D-a-general%20authorization%3DKEY%252B%252F%253Dabc&c=16K", "", "RIFF")
 	if _, secret, fault := find(t, r, testMaxHead); fault != nil || secret.Reveal() != "KEY+/=abc" {
 		t.Errorf("found %q, %v", secret.Reveal(), fault)
@@ -65,6 +68,7 @@ func TestR19_TheVendorsExampleOfAQueryIsRead(t *testing.T) {
 }
 
 func TestR19_AQueryThatParsersReadDifferentlyIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, query string
 		want        policy.Reason
@@ -102,13 +106,17 @@ func TestR19_AQueryThatParsersReadDifferentlyIsRefused(t *testing.T) {
 		{"a broken escape in d", "d=%zz&u=" + escaped, policy.RequestMalformed},
 		{"a tab in d", "d=a%09authorization=" + otherKey + "&u=" + escaped, policy.RequestMalformed},
 	} {
-		t.Run(test.name, func(t *testing.T) { refuse(t, upload(test.query, "audio/wav", "RIFF"), test.want) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			refuse(t, upload(test.query, "audio/wav", "RIFF"), test.want)
+		})
 	}
 }
 
 // Servers allow a query of a megabyte. It must cost neither memory nor time that
 // grows faster than itself.
 func TestR19_AHugeQueryIsEditedInLinearTime(t *testing.T) {
+	t.Parallel()
 	for _, piece := range []string{"u=K&", "&", ";", "d=authorization=K&", ";d=", "=", "?u", "%3Fd%3D"} {
 		query := strings.Repeat(piece, 256<<10/len(piece))
 		start := time.Now()
@@ -147,6 +155,7 @@ func genQuery(t *rapid.T) (segments []string, held []bool) {
 }
 
 func TestR19_EveryOtherByteOfAQueryStays(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		segments, held := genQuery(t)
 		query := strings.Join(segments, "&")
@@ -190,6 +199,7 @@ func TestR19_EveryOtherByteOfAQueryStays(t *testing.T) {
 }
 
 func TestR19_AQueryThatNoRequestLineCanCarryIsTold(t *testing.T) {
+	t.Parallel()
 	for query, fits := range map[string]bool{
 		"": true, "u=K&d=a+b%20c": true, "q=音": true, "q=\xff": true, "q=~\"<>\\^`{|}": true,
 		"u=K&x=a b": false, " ": false, "x= HTTP/1.1": false, "x=\t": false, "x=\x00": false, "x=\r\n": false, "x=\x7f": false,

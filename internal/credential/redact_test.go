@@ -25,6 +25,7 @@ func redactAll(secret string, limit int, pieces ...string) string {
 }
 
 func TestR18_ASecretIsMaskedInEverySpelling(t *testing.T) {
+	t.Parallel()
 	const secret = `Up/+=%&"\'<k`
 	for _, spelling := range []string{
 		secret,
@@ -49,6 +50,7 @@ func TestR18_ASecretIsMaskedInEverySpelling(t *testing.T) {
 }
 
 func TestR18_TheRedactorsLimitIsWhereASecretMayStart(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		limit  int
 		pieces []string
@@ -72,6 +74,7 @@ func TestR18_TheRedactorsLimitIsWhereASecretMayStart(t *testing.T) {
 }
 
 func TestR18_TheZeroRedactorMasksNothing(t *testing.T) {
+	t.Parallel()
 	var zero Redactor
 	p := []byte("text")
 	if got := zero.Next(p); &got[0] != &p[0] || len(got) != 4 || len(zero.Rest()) != 0 || zero.Text("text") != "text" {
@@ -110,6 +113,7 @@ func checkSplit(t tester, secret, text string, limit int, cuts []int) {
 }
 
 func TestR18_AnySplitIsMaskedAsTheWhole(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		secret := rapid.SampledFrom([]string{"ab", "abab", "a+b", "%25%", `a\/`, "&amp;", "a&b", "%2B"}).Draw(t, "secret")
 		piece := rapid.SampledFrom([]string{"a", "b", "ab", "%", "25", "2B", "+", `\`, "/", "&", "amp;", "x", secret, url.QueryEscape(secret), url.QueryEscape(url.QueryEscape(secret))})

@@ -8,6 +8,7 @@ import (
 )
 
 func TestR18_BoundedRedactorLeavesWordsAlone(t *testing.T) {
+	t.Parallel()
 	r := NewRedactor(policy.NewSecret("proxy.v2"), 0).WholeWords()
 	for text, masked := range map[string]bool{
 		"proxy.v2": true, "u=proxy.v2&": true, "%3dproxy.v2": true, "%20proxy%2ev2%20": true, `\u003dproxy.v2`: true, `\tproxy.v2`: true, "あproxy.v2あ": true,

@@ -120,6 +120,7 @@ func TestFindingAndSwappingAllocate(t *testing.T) {
 
 // TestR19_AudioIsNotHeld holds that what is read of an upload does not grow with it.
 func TestR19_AudioIsNotHeld(t *testing.T) {
+	t.Parallel()
 	head := part("u", ourKey) + "--B0\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"
 	for _, size := range []int64{1 << 10, 1 << 20, 1 << 30} {
 		rest := &counting{Reader: io.LimitReader(zeros{}, size)}

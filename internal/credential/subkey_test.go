@@ -8,6 +8,7 @@ import (
 )
 
 func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, text string
 		keys       []string
@@ -34,6 +35,7 @@ func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
 		{"beside Japanese", "profileWords=音声 authorization=K", []string{"K"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			found, fault := findPairs(test.text, "authorization")
 			if fault != nil || len(found) != len(test.keys) {
 				t.Fatalf("found %v, %v", found, fault)
@@ -48,6 +50,7 @@ func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
 }
 
 func TestR19_PairsThatParsersReadDifferentlyAreRefused(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"a run of spaces":               "x  authorization=K",
 		"a line feed behind a key":      "x authorization=K\n",
@@ -87,6 +90,7 @@ func TestR19_PairsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 		"a pair within another's value": "x=authorization=K",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			_, fault := findPairs(text, "authorization")
 			if fault == nil || fault.Reason != policy.RequestMalformed {
 				t.Errorf("findPairs(%q): %v", text, fault)

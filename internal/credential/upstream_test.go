@@ -12,6 +12,7 @@ import (
 )
 
 func TestR18_AnUpstreamKeyThatNoPlaceCanCarryIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		key string
 		ok  bool
@@ -28,6 +29,7 @@ func TestR18_AnUpstreamKeyThatNoPlaceCanCarryIsRefused(t *testing.T) {
 		"too long":        {strings.Repeat("CANARY", policy.MaxSecretLen), false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			err := CheckUpstreamKey(policy.NewSecret(test.key))
 			if (err == nil) != test.ok {
 				t.Errorf("CheckUpstreamKey: %v", err)
@@ -40,6 +42,7 @@ func TestR18_AnUpstreamKeyThatNoPlaceCanCarryIsRefused(t *testing.T) {
 }
 
 func TestR19_WhatIsNoPartOfTheOperationGoesNoFurther(t *testing.T) {
+	t.Parallel()
 	r := upload("", "audio/wav", "RIFF")
 	for _, name := range []string{
 		"Cookie", "Connection", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive", "Upgrade", "HTTP2-Settings", "TE", "Trailer",
@@ -59,6 +62,7 @@ func TestR19_WhatIsNoPartOfTheOperationGoesNoFurther(t *testing.T) {
 
 // Whatever is wrong with a request, what is said of it quotes nothing of it.
 func TestR18_NoFaultQuotesTheRequest(t *testing.T) {
+	t.Parallel()
 	const canary = "CaNaRy"
 	queries := []string{"u=%zz" + canary, "u=" + canary + "&u=2", "u=" + canary + "%00", "%zz" + canary + "=1", canary + ";u=1", "d=" + canary + "++x", "d=authorization=%zz" + canary, "d=%22" + canary + "%22+authorization=1", "U=" + canary}
 	types := []string{"multipart/" + canary, "multipart/form-data; " + canary, "multipart/form-data; boundary=" + canary + " x", "multipart/form-data; boundary=B0; charset=" + canary, formType}
@@ -95,6 +99,7 @@ func TestR18_NoFaultQuotesTheRequest(t *testing.T) {
 // A refused request must leave nothing behind in what follows it on the
 // connection: the length that goes upstream is that of the bytes.
 func TestR19_TheLengthThatGoesUpstreamIsTheBodys(t *testing.T) {
+	t.Parallel()
 	for _, key := range []string{"k", upstreamKey, strings.Repeat("k", policy.MaxSecretLen)} {
 		body := uPart + part("d", "authorization="+escaped) + uPart + aPart + end
 		r := upload("", formType, body)
