@@ -41,7 +41,7 @@ func TestR19_ABodyIsReadAlikeInPiecesOfAnySize(t *testing.T) {
 	}
 }
 
-func TestR19_AnErrorInTheHeadIsOneOfReading(t *testing.T) {
+func TestR19_AnErrorInTheHeadIsAReadingError(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the client went away")
 	form := uPart + aPart + end
@@ -75,7 +75,7 @@ type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
 
-// endless is a body that counts what is read of it, and whether it was closed.
+// endless is a body that counts the bytes read from it, and notes whether it was closed.
 type endless struct {
 	head   io.Reader
 	left   int64
@@ -97,7 +97,7 @@ func (e *endless) Read(p []byte) (n int, err error) {
 
 func (e *endless) Close() error { e.closed = true; return nil }
 
-func TestR19_TheAudioIsNeitherReadNorHeld(t *testing.T) {
+func TestR19_TheAudioIsNotReadIntoMemory(t *testing.T) {
 	const gigabyte = 1 << 30
 	head := uPart + part("d", "-a-general") + "--B0\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"
 	body := &endless{head: strings.NewReader(head), left: gigabyte}
@@ -155,7 +155,7 @@ func TestR19_NoMoreThanMaxHeadIsRead(t *testing.T) {
 	}
 }
 
-func TestR19_BodyDigestsGoWhereTheBodyChanged(t *testing.T) {
+func TestR19_DigestsOfAChangedBodyAreRemoved(t *testing.T) {
 	t.Parallel()
 	digests := []string{"Content-MD5", "Digest", "Content-Digest", "Repr-Digest"}
 	for name, test := range map[string]struct {
@@ -265,9 +265,9 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 	})
 }
 
-// An operation that the operator has opened by hand may take JSON or text. A body without
-// a label, and one labelled urlencoded, must not be a form there either.
-func TestR19_AnOperationBeyondTheAPIsKeepsItsLabel(t *testing.T) {
+// An operation that the operator has allowed (also_allow) may take JSON or text. A body
+// without a label, or with the label urlencoded, must still not be read as a form.
+func TestR19_AnAllowedOperationKeepsItsContentType(t *testing.T) {
 	t.Parallel()
 	for contentType, want := range map[string]string{
 		"application/json": "application/json", "text/plain": "text/plain", "": octets, "application/x-www-form-urlencoded": octets,

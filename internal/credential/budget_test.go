@@ -11,12 +11,12 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// testBudget is one for a single request.
+// testBudget is a Budget for one request.
 type testBudget struct {
 	t        *testing.T
 	w        http.ResponseWriter
 	most     int
-	lostWhen int // bytes at which the reservation is ended; 0 for never
+	lostWhen int // the budget ends the reservation at this many bytes; 0 means never
 
 	begun, held, peak int
 	lost              string
@@ -52,13 +52,13 @@ func (b *testBudget) Release(n int) {
 
 func (b *testBudget) Lost() string { return b.lost }
 
-// formOf is a form with a part d of that size before the key.
+// formOf returns a form with a part d of this size before the key.
 func formOf(size int) string {
 	return part("d", strings.Repeat("x", size)) + part("u", ourKey) + part("a", "audio") + "--B0--\r\n"
 }
 
-// TestR21_ARequestThatSharesAConnectionCounts holds that a connection of HTTP/2 or 3 cannot
-// hold many requests for nothing: each counts, however short its head is.
+// Over HTTP/2 and HTTP/3, many requests can share a connection. Each of them counts,
+// however short its head is.
 func TestR21_ARequestThatSharesAConnectionCounts(t *testing.T) {
 	t.Parallel()
 	for major, want := range map[int]int{1: 0, 2: streamCost, 3: streamCost} {
@@ -89,7 +89,7 @@ func TestR21_ARequestThatSharesAConnectionCounts(t *testing.T) {
 	f.ReleaseBudget()
 }
 
-func TestR21_AHeadCountsWithTheMemoryThatItTakes(t *testing.T) {
+func TestR21_AHeadReservesItsMemory(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 100, 3000, 4096, 5000, 9000, 30_000, 60_000} {
 		body := formOf(size)
@@ -148,9 +148,8 @@ func TestR21_AHeadWithoutMemoryIsAFault(t *testing.T) {
 	}
 }
 
-// TestR21_AFormThatCannotBeReadGivesItsMemoryBack holds it for every way in which the
-// reading of a form can end.
-func TestR21_AFormThatCannotBeReadGivesItsMemoryBack(t *testing.T) {
+// The memory is given back in every way in which the reading of a form can end.
+func TestR21_AFormThatCannotBeReadReleasesItsMemory(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
 		"it breaks off":   formOf(50_000)[:40_000],
@@ -173,8 +172,8 @@ func TestR21_AFormThatCannotBeReadGivesItsMemoryBack(t *testing.T) {
 	}
 }
 
-// TestR18_LongHeadsShareNoMemory reads long heads at a time, whose buffers go from one to
-// the next: each body must give what its own client sent.
+// Long heads are read at the same time, and their buffers are used again. Each body must
+// give what its own client sent.
 func TestR18_LongHeadsShareNoMemory(t *testing.T) {
 	t.Parallel()
 	var readers sync.WaitGroup
@@ -197,14 +196,14 @@ func TestR18_LongHeadsShareNoMemory(t *testing.T) {
 	readers.Wait()
 }
 
-// panicking fails outside of the test's own goroutine.
+// panicking is a tester for goroutines other than that of the test.
 type panicking struct{}
 
 func (panicking) Helper() {}
 
 func (panicking) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
-func TestBuffersHaveTheSizeThatIsAskedFor(t *testing.T) {
+func TestR21_BuffersHaveTheRequestedSize(t *testing.T) {
 	t.Parallel()
 	var pools bufferPools
 	for _, size := range []int{8 << 10, 64 << 10, 1 << 20, 16 << 20, 5000, 4096, 1 << 30} {

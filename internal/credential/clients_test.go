@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// client is a request as an HTTP library sends it, with KEY for the key, DKEY
-// for its form in d and AUDIO for the audio.
+// client is a request as an HTTP library sends it. KEY is replaced with the key, DKEY with
+// the key as it is written in d, and AUDIO with the audio.
 type client struct {
 	name, contentType, body string
-	forwarded               string // the Content-Type that goes upstream, if not the same
+	forwarded               string // the Content-Type for the backend, if it is another one
 }
 
 const audio = "RIFF\x24\x00\x00\x00WAVEfmt \x00\r\n--\r\n\xff"
@@ -85,7 +85,7 @@ var clients = []client{
 
 func TestR19_RealClientsPass(t *testing.T) {
 	t.Parallel()
-	for _, c := range slices.Concat(clients, stacks) {
+	for _, c := range slices.Concat(clients, httpStacks) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			want := map[string]string{

@@ -10,8 +10,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// tokenize is another reading of a command: character by character, and with
-// the values as they are meant.
+// tokenize is another parser of commands. It reads character by character, and returns the
+// tokens without quoting.
 func tokenize(text string) (tokens []string, ok bool) {
 	var token []rune
 	const (
@@ -45,7 +45,7 @@ func tokenize(text string) (tokens []string, ok bool) {
 	return tokens, state == plain && len(token) == 0
 }
 
-// shellTokens is a reading in which a quotation mark anywhere opens or closes.
+// shellTokens is a parser in which every quotation mark opens or closes a quoted text.
 func shellTokens(text string) (tokens []string) {
 	var token strings.Builder
 	inside := false
@@ -63,7 +63,7 @@ func shellTokens(text string) (tokens []string) {
 	return append(tokens, token.String())
 }
 
-// keysIn are the values that a reader who ignores case finds among tokens.
+// keysIn returns the keys that a parser which ignores case finds in tokens.
 func keysIn(tokens []string) (keys []string) {
 	for _, token := range tokens {
 		name, value, ok := strings.Cut(token, "=")
@@ -77,8 +77,8 @@ func keysIn(tokens []string) (keys []string) {
 	return keys
 }
 
-// checkCommand holds that no reading of a command that goes on has another key
-// than the backend's, and that nothing else has changed in it.
+// checkCommand checks that no parser finds another key than the upstream key in a
+// rewritten command, and that nothing else in it has changed.
 func checkCommand(t tester, text string) (found bool) {
 	const key = "UPSTREAM"
 	c, fault := findStart(text)

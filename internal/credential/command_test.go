@@ -174,9 +174,9 @@ func TestR18_AFaultOfACommandQuotesNothingOfIt(t *testing.T) {
 	}
 }
 
-// TestAReadingOfACommandIsLinear counts what is allocated, since that was once
-// the whole rest of a command for each of its tokens.
-func TestAReadingOfACommandIsLinear(t *testing.T) {
+// An earlier version copied the rest of the command for each token, so this test counts
+// the bytes allocated.
+func TestR21_ReadingACommandIsLinear(t *testing.T) {
 	const size, perByte = 64 << 10, 100
 	for _, token := range []string{" x", ` x=""`, ` x="a""b"`, " abcdefghijklmn", " %25%25%25%25%25", ` x="\"" authorization="`} {
 		text := "s" + strings.Repeat(token, size/len(token))
@@ -190,7 +190,7 @@ func TestAReadingOfACommandIsLinear(t *testing.T) {
 	}
 }
 
-func TestAnUpstreamKeyOfAnyFormIsOneValue(t *testing.T) {
+func TestR19_AnUpstreamKeyOfAnyFormIsOneToken(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"UP", `U"P`, `"UP`, `"`, `"UP"`, `UP""`, "U=P", `{"U":"P"}`} {
 		c, fault := findStart(`s 16K authorization=K x="y z"`)

@@ -32,7 +32,7 @@ type tester interface {
 	Fatalf(format string, args ...any)
 }
 
-// upload is a recognition; the query is set as text, so that it may be broken.
+// upload returns a recognition request. The query may be broken.
 func upload(query, contentType, body string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/v1/recognize", strings.NewReader(body))
 	r.URL.RawQuery = query
@@ -48,7 +48,7 @@ func poll(query string) *http.Request {
 	return r
 }
 
-// find goes the way of a gate up to the credential.
+// find makes the calls that a gate makes, up to Key.
 func find(t tester, r *http.Request, maxHead int) (*Found, policy.Secret, *Fault) {
 	t.Helper()
 	f := Scan(r, api, api.Classify(r.Method, r.URL.EscapedPath()).Route)
@@ -61,7 +61,7 @@ func find(t tester, r *http.Request, maxHead int) (*Found, policy.Secret, *Fault
 	return &f, secret, fault
 }
 
-// accept finds the client's key and swaps it.
+// accept expects the client's key, and rewrites it.
 func accept(t tester, r *http.Request, up Upstream) {
 	t.Helper()
 	f, secret, fault := find(t, r, testMaxHead)
@@ -74,7 +74,7 @@ func accept(t tester, r *http.Request, up Upstream) {
 	f.Rewrite(r, up)
 }
 
-// refuse expects a reason, and that neither it nor its detail quotes anything.
+// refuse expects a fault with this reason, whose detail quotes no key.
 func refuse(t tester, r *http.Request, want policy.Reason) {
 	t.Helper()
 	_, _, fault := find(t, r, testMaxHead)
@@ -105,7 +105,7 @@ func TestR1_ABearerKeyAuthenticatesAPoll(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		values []string
-		want   policy.Reason // Undecided where the key is found
+		want   policy.Reason // Undecided if the key is found
 	}{
 		{"as it should be", []string{"Bearer " + clientKey}, policy.Undecided},
 		{"in small letters", []string{"bearer " + clientKey}, policy.Undecided},
@@ -185,7 +185,7 @@ func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
 	})
 }
 
-func TestR1_WithoutARouteEveryHeaderAndQueryPlaceReads(t *testing.T) {
+func TestR1_WithoutARouteEveryPlaceAuthenticates(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequest(http.MethodPost, "/other", nil)
 	r.Header.Set("Authorization", "Bearer "+clientKey)

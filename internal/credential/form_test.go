@@ -14,7 +14,7 @@ func part(name, value string) string {
 	return "--B0\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n"
 }
 
-// headed is a part with a header of one's own.
+// headed returns a part with this header.
 func headed(header, value string) string { return "--B0\r\n" + header + "\r\n\r\n" + value + "\r\n" }
 
 var (
@@ -155,11 +155,11 @@ func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
 	}
 }
 
-// How content is read matters where the content can be a key. In the header of the
-// audio nothing matters but the name.
+// How a content is read matters only if the content can be a key. In the header of the
+// audio, only the name matters.
 func TestR19_WhatAPartsHeaderMayHaveDependsOnThePart(t *testing.T) {
 	t.Parallel()
-	const other, key, audioPart = 1, 2, 4 // where it passes
+	const other, key, audioPart = 1, 2, 4 // in which part it is accepted
 	for _, test := range []struct {
 		name, disposition, more string
 		passes                  int
@@ -223,7 +223,7 @@ func TestR19_WhatAPartsHeaderMayHaveDependsOnThePart(t *testing.T) {
 	}
 }
 
-func TestR19_AFileNameBeforeTheNameIsNoName(t *testing.T) {
+func TestR19_AFileNameBeforeTheNameIsNotTheName(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		disposition string
@@ -261,8 +261,8 @@ func TestR19_AFileNameBeforeTheNameIsNoName(t *testing.T) {
 	}
 }
 
-// Indy labels every field quoted-printable, and most parsers do not decode.
-func TestR19_QuotedPrintableHoldsAKeyOnlyWhereItReadsAlike(t *testing.T) {
+// The Indy library labels every part quoted-printable, and most parsers do not decode it.
+func TestR19_QuotedPrintableHasAKeyOnlyIfItReadsAlike(t *testing.T) {
 	t.Parallel()
 	label := "\r\nContent-Transfer-Encoding: quoted-printable"
 	d := func(text string) string { return headed("Content-Disposition: form-data; name=\"d\""+label, text) }
@@ -350,7 +350,7 @@ func TestR19_AFormGoesUpstreamUnderTheClientsSpellingOfItsType(t *testing.T) {
 		// Some parsers take quotation marks for part of the boundary.
 		{`multipart/form-data; boundary="B0"`, "B0", formType},
 		{`multipart/form-data; charset=utf-8; boundary="B0"`, "B0", formType + "; charset=utf-8"},
-		// Some take what is no token for nothing at all.
+		// Some parsers read an empty boundary if the first character is no token character.
 		{"multipart/form-data; boundary=/B0", "/B0", `multipart/form-data; boundary="/B0"`},
 	} {
 		if test.want == "" {
@@ -366,8 +366,8 @@ func TestR19_AFormGoesUpstreamUnderTheClientsSpellingOfItsType(t *testing.T) {
 	}
 }
 
-// A boundary that is no token is a shorter one to some parsers, and a longer one in
-// quotation marks to others.
+// If a boundary is no token, some parsers read a shorter one, and others a longer one with
+// quotation marks.
 func TestR19_ABoundaryWithinABoundaryIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

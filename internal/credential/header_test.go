@@ -9,11 +9,11 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// uploadPaths are the operations that carry audio.
+// uploadPaths are the paths of the operations with audio.
 var uploadPaths = []string{"/v1/recognize", "/v1/nolog/recognize", "/v1/recognitions", "/v2/recognitions"}
 
-// The vendor's plugins send the key of an upload in the header, and the parts d and
-// a without one.
+// The vendor's plugins send the key of an upload in the header, and a form with the parts
+// d and a.
 func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
 	t.Parallel()
 	form := part("d", "-a-general") + aPart + end
@@ -55,7 +55,7 @@ func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
 				accept(t, r, replace)
 				want := []string{"Bearer " + upstreamKey}
 				if !strings.Contains(test.values[0], clientKey) {
-					want = nil // no place gets a key that had none
+					want = nil // a place without a key gets no upstream key
 				}
 				if got := r.Header["Authorization"]; !slices.Equal(got, want) {
 					t.Errorf("%s: Authorization went upstream as %q, want %q", path, got, want)

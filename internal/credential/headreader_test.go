@@ -13,9 +13,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// What is read of one head and then left alone, or read on, keeps its bytes while the
-// next one is read, and gives its memory back but once.
-func TestHead_MemoryIsNobodyElsesUntilItIsReadToItsEnd(t *testing.T) {
+// A head keeps its bytes while other heads are read, even if its body is read later or
+// never. Its memory is given back once.
+func TestR18_ABufferIsUsedAgainOnlyAfterItIsReadToItsEnd(t *testing.T) {
 	t.Parallel()
 	begin := func(key string) (body io.Reader, want string) {
 		want = part("u", key) + part("a", strings.Repeat(key, 50)) + end
@@ -52,7 +52,7 @@ func TestHead_MemoryIsNobodyElsesUntilItIsReadToItsEnd(t *testing.T) {
 	}
 }
 
-// lockedReader is, as net/http's bodies are, for several readers.
+// lockedReader can have several readers, as a body of net/http can.
 type lockedReader struct {
 	mu sync.Mutex
 	io.Reader
@@ -64,9 +64,9 @@ func (r *lockedReader) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// A proxy that begins anew can read a body from two places at a time. Each byte goes
-// to one of them, and the race detector sees to it that none is released meanwhile.
-func TestHead_TwoReadersShareAForm(t *testing.T) {
+// A proxy that sends a request again can have two readers of one body. Each byte goes to
+// one of them. The race detector finds a buffer that is released too early.
+func TestR18_TwoReadersOfAFormGetEachByteOnce(t *testing.T) {
 	t.Parallel()
 	for i := range 100 {
 		key := fmt.Sprintf("key-%d", i)
@@ -103,9 +103,9 @@ func TestHead_TwoReadersShareAForm(t *testing.T) {
 	}
 }
 
-// Heads share memory, one after the other. Whatever their lengths, the pieces in
-// which they come and those in which they are read on, none has a byte of another's.
-func TestHead_FormsAtATimeStayApart(t *testing.T) {
+// Heads use the same buffers, one after the other. No body may have a byte of another one,
+// whatever the length of the heads, and in whatever pieces they are read.
+func TestR18_FormsReadAtTheSameTimeShareNoMemory(t *testing.T) {
 	t.Parallel()
 	var clients sync.WaitGroup
 	for client := range 8 {
@@ -128,7 +128,7 @@ func TestHead_FormsAtATimeStayApart(t *testing.T) {
 				f.Rewrite(r, ReplaceWith(policy.NewSecret("mine-"+key)))
 				want := strings.Replace(body, part("u", key), part("u", "mine-"+key), 1)
 				if random.IntN(10) == 0 {
-					_, _ = r.Body.Read(make([]byte, random.IntN(len(body)))) // some are given up half read
+					_, _ = r.Body.Read(make([]byte, random.IntN(len(body)))) // some clients go away in the middle
 					continue
 				}
 				var got bytes.Buffer

@@ -1,9 +1,9 @@
 package credential
 
-// stacks are what HTTP stacks send when applications use them in usual but untidy
-// ways: file names in other charsets, labels of a form on its parts, fields in another
-// order. Those of curl, Node.js and Go were recorded.
-var stacks = []client{
+// httpStacks are forms that HTTP libraries send when applications use them in usual but
+// untidy ways: file names in other charsets, the label of a form on its parts, fields in
+// another order. The forms of curl, Node.js and Go were recorded.
+var httpStacks = []client{
 	{name: "Retrofit's RequestBody of multipart/form-data", contentType: "multipart/form-data; boundary=e7f2a1b0-34aa", body: lines(
 		"--e7f2a1b0-34aa", `Content-Disposition: form-data; name="u"`, "Content-Transfer-Encoding: binary", "Content-Type: multipart/form-data; charset=utf-8", "Content-Length: LENGTH", "", "KEY",
 		"--e7f2a1b0-34aa", `Content-Disposition: form-data; name="d"`, "Content-Type: multipart/form-data", "Content-Length: DLEN", "", "-a-general authorization=DKEY",

@@ -30,33 +30,30 @@ func TestR18_MaskURIMasksWhatPatternsFind(t *testing.T) {
 	})
 }
 
-// ours are the secrets that this gateway makes, wherever they stand.
-var ours = regexp.MustCompile(`(` + anyUnderscore(policy.KeyPrefix) + `|` + anyUnderscore(policy.ServicePasswordPrefix) + `)[0-9A-Za-z%]+`)
+// ownSecrets finds the secrets that this project makes.
+var ownSecrets = regexp.MustCompile(`(` + anyUnderscore(policy.KeyPrefix) + `|` + anyUnderscore(policy.ServicePasswordPrefix) + `)[0-9A-Za-z%]+`)
 
 func anyUnderscore(prefix string) string { return strings.ReplaceAll(prefix, "_", "(?:_|%5[Ff])") }
 
-// nameStart finds where a parameter's name can start, for one parser or another.
+// nameStart finds where a parameter's name can start for some parser.
 var nameStart = regexp.MustCompile(`[?;#]|%3[FfBb]|%2[36]`)
 
-// nameEnd finds where it ends, if a value follows.
+// nameEnd finds where the name ends, if a value follows.
 var nameEnd = regexp.MustCompile(`=|%3[Dd]`)
 
-// maskByPattern is MaskURI by regular expressions: it masks every place of a URI where one of the places can hold a key,
-// and every secret of this gateway's own. It is for logs: it takes a broken
-// URI as well, and rather masks too much than too little.
+// maskByPattern does the same as MaskURI, with regular expressions.
 func maskByPattern(uri string, places []dialect.Place) string {
 	if !strings.ContainsAny(uri, "=%") && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
-		return uri // the path of a poll, for one
+		return uri // such as the path of a poll
 	}
 	segments := strings.Split(uri, "&")
 	for i, segment := range segments {
 		segments[i] = maskSegment(segment, places)
 	}
-	return ours.ReplaceAllString(strings.Join(segments, "&"), Masked)
+	return ownSecrets.ReplaceAllString(strings.Join(segments, "&"), Masked)
 }
 
-// maskSegment masks from the first value that can be a key on. A key may itself
-// hold what separates parameters elsewhere.
+// maskSegment masks the first value that can be a key, and the rest of the segment.
 func maskSegment(segment string, places []dialect.Place) string {
 	ends := nameEnd.FindAllStringIndex(segment, -1)
 	if len(ends) == 0 {
@@ -70,7 +67,7 @@ func maskSegment(segment string, places []dialect.Place) string {
 		for len(starts) > 0 && starts[0][1] <= end[0] { // the last one before it
 			at, starts = starts[0][1], starts[1:]
 		}
-		if at == done { // what follows the first "=" is a value
+		if at == done { // a second "=" is part of the value
 			continue
 		}
 		done = at
@@ -81,8 +78,8 @@ func maskSegment(segment string, places []dialect.Place) string {
 	return segment
 }
 
-// patternHoldsKey reports whether a parameter of this name can hold a key, in one of
-// the places or misplaced. holdsPair says that there are pairs with one.
+// patternHoldsKey reports whether the value of a parameter with this name can be a key.
+// holdsPair says that the segment mentions a sub-key.
 func patternHoldsKey(name string, holdsPair bool, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
 		if p.SubKey == "" {

@@ -102,7 +102,7 @@ func TestR18_NoPlaceOfAURILeaks(t *testing.T) {
 	})
 }
 
-// FuzzMaskURI asserts that what Find takes for a key never survives.
+// FuzzMaskURI checks that a key that Scan finds in a query is masked.
 func FuzzMaskURI(f *testing.F) {
 	for _, seed := range []string{"u=KEYKEYKEY", "a;u=1&u=KEYKEYKEY", "d=x+authorization%3DKEYKEYKEY", "u=KEY;KEY?KEY", "d=authorization=KEYKEYKEY+x"} {
 		f.Add(seed)
@@ -112,11 +112,11 @@ func FuzzMaskURI(f *testing.F) {
 		if again := MaskURI(masked, api.Places); again != masked {
 			t.Fatalf("%q is masked as %q and then as %q", query, masked, again)
 		}
-		finding, secret, fault := find(t, upload(query, "audio/wav", ""), testMaxHead)
+		found, secret, fault := find(t, upload(query, "audio/wav", ""), testMaxHead)
 		if fault != nil {
 			return
 		}
-		for _, c := range append(finding.moreInQuery, finding.inQuery) {
+		for _, c := range append(found.moreInQuery, found.inQuery) {
 			if c.place == nil {
 				continue
 			}

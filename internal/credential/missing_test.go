@@ -40,7 +40,7 @@ func TestR1_AMissingKeySaysWhichMistakeItIs(t *testing.T) {
 			}
 			r := test.request
 			f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
-			if f.FormMayHoldKey() { // as a gate does: no other body is read for a key
+			if f.FormMayHoldKey() { // as a gate does
 				if err := f.ReadForm(nil, r, testMaxHead, nil); err != nil {
 					t.Fatal(err)
 				}
@@ -53,8 +53,8 @@ func TestR1_AMissingKeySaysWhichMistakeItIs(t *testing.T) {
 	}
 }
 
-// Every form without a key in its header is asked for one before its body is read.
-func TestR1_AFormThatIsNotReadYetMakesNoGarbage(t *testing.T) {
+// A gate asks for the key of every form before it reads the body.
+func TestR1_AFormThatIsNotReadYetAllocatesNothing(t *testing.T) {
 	r := upload("", formType, uPart+aPart+end)
 	f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
 	if n := testing.AllocsPerRun(100, func() {

@@ -18,8 +18,8 @@ import (
 // seenPart is a part as another parser reads it.
 type seenPart struct{ name, value string }
 
-// goParts reads what Go's own parser makes of a form's parts before the audio. Go knows
-// boundaries that are no token only in quotation marks.
+// goParts returns the parts before the audio as Go's own parser reads them. Go reads a
+// boundary that is no token only in quotation marks.
 func goParts(t tester, contentType, boundary, body string) []seenPart {
 	if _, params, err := mime.ParseMediaType(contentType); err == nil && params["boundary"] != boundary {
 		t.Fatalf("Go reads another boundary in %q than %q", contentType, boundary)
@@ -48,28 +48,28 @@ func goParts(t tester, contentType, boundary, body string) []seenPart {
 }
 
 var (
-	laxBoundary = regexp.MustCompile(`(?i)boundary\s*=\s*"?([^";,\s]+)`)
-	laxName     = regexp.MustCompile(`(?i)name\*?\s*=\s*["']?([^"';]*)`)
-	laxLine     = regexp.MustCompile(`\r\n|\n|\r`)
+	lenientBoundary = regexp.MustCompile(`(?i)boundary\s*=\s*"?([^";,\s]+)`)
+	lenientName     = regexp.MustCompile(`(?i)name\*?\s*=\s*["']?([^"';]*)`)
+	lenientLine     = regexp.MustCompile(`\r\n|\n|\r`)
 )
 
-// laxParts reads a form as carelessly as parsers in the wild: boundaries at any
-// spot, any line break, folded headers, preambles, parts behind the last
-// boundary, the first name that any pattern finds, in any case and spelling.
-func laxParts(contentType, body string) []seenPart {
-	m := laxBoundary.FindStringSubmatch(contentType)
+// lenientParts reads a form as the most lenient parsers do: boundaries anywhere, any line
+// break, folded headers, preambles, parts after the last boundary, and the first name that
+// a pattern finds, in any case and spelling.
+func lenientParts(contentType, body string) []seenPart {
+	m := lenientBoundary.FindStringSubmatch(contentType)
 	if m == nil {
 		return nil
 	}
 	var parts []seenPart
 	for _, piece := range strings.Split(body, "--"+m[1])[1:] {
 		piece = strings.TrimLeft(piece, "-")
-		lines := laxLine.Split(piece, -1)
+		lines := lenientLine.Split(piece, -1)
 		header, i := "", 1
 		for ; i < len(lines) && strings.Trim(lines[i], " \t") != ""; i++ {
 			header += " " + lines[i]
 		}
-		m := laxName.FindStringSubmatch(header)
+		m := lenientName.FindStringSubmatch(header)
 		if m == nil {
 			continue
 		}
@@ -83,22 +83,22 @@ func laxParts(contentType, body string) []seenPart {
 	return parts
 }
 
-// lenient undoes what parsers in the wild undo in a name.
-var lenient = strings.NewReplacer("\u0131", "i", "\u017f", "s", "\u212a", "k", "\u200b", "", "\ufeff", "", `"`, "", "'", "")
+// lenientNames decodes what lenient parsers decode in a name.
+var lenientNames = strings.NewReplacer("\u0131", "i", "\u017f", "s", "\u212a", "k", "\u200b", "", "\ufeff", "", `"`, "", "'", "")
 
-// readName is the name that a careless parser of queries and forms reads.
+// readName returns the name that a lenient parser of queries and forms reads.
 func readName(raw string) string {
 	name := decodePercent(strings.ReplaceAll(raw, "+", " "))
 	name, _, _ = strings.Cut(strings.TrimLeft(strings.TrimSpace(name), "?[] "), "\x00")
 	if i := strings.IndexAny(name, "[]"); i >= 0 {
 		name = name[:i]
 	}
-	return strings.ToLower(strings.TrimSpace(lenient.Replace(name)))
+	return strings.ToLower(strings.TrimSpace(lenientNames.Replace(name)))
 }
 
-var laxPair = regexp.MustCompile(`(?i)authorization\s*=\s*([^\s"]+)`)
+var lenientPair = regexp.MustCompile(`(?i)authorization\s*=\s*([^\s"]+)`)
 
-// checkParts asserts that another parser sees no key but the backend's.
+// checkParts checks that another parser reads no key except the upstream key.
 func checkParts(t tester, parser string, parts []seenPart) {
 	for _, p := range parts {
 		switch p.name {
@@ -107,8 +107,8 @@ func checkParts(t tester, parser string, parts []seenPart) {
 				t.Fatalf("%s sees the key %q", parser, p.value)
 			}
 		case "d":
-			found := laxPair.FindAllStringSubmatch(p.value, -1)
-			if hidden := laxPair.FindAllString(lenient.Replace(decodeAll(p.value)), -1); len(hidden) != len(found) {
+			found := lenientPair.FindAllStringSubmatch(p.value, -1)
+			if hidden := lenientPair.FindAllString(lenientNames.Replace(decodeAll(p.value)), -1); len(hidden) != len(found) {
 				t.Fatalf("%s sees %d keys in %q once it is decoded, and %d before", parser, len(hidden), p.value, len(found))
 			}
 			for _, m := range found {
@@ -120,8 +120,8 @@ func checkParts(t tester, parser string, parts []seenPart) {
 	}
 }
 
-// checkForwarded sends a request through and asserts, if it is accepted, that
-// no parser sees anything but the backend's key, and that nothing else changed.
+// checkForwarded rewrites a request that is accepted. It checks that every parser reads
+// only the upstream key, and that nothing else has changed.
 func checkForwarded(t tester, query, contentType, body string) {
 	r := upload(query, contentType, body)
 	f, secret, fault := find(t, r, testMaxHead)
@@ -131,9 +131,9 @@ func checkForwarded(t tester, query, contentType, body string) {
 		}
 		return
 	}
-	var read, delimiter string // the form's head, which is gone once the body is read
+	var read, delimiter string // read is the head of the form, which reading the body releases
 	var before []seenPart
-	behind := 0 // what of the body is behind the audio's header
+	behind := 0 // the bytes of the body after the audio's header
 	if f.form != nil {
 		read, delimiter, behind = string(f.form.head.buf), "--"+f.boundary, len(body)-f.form.head.pos
 		before = goParts(t, contentType, f.boundary, withoutAudio(f, body[:len(body)-behind]))
@@ -153,7 +153,7 @@ func checkForwarded(t tester, query, contentType, body string) {
 	head := out[:len(out)-behind]
 	parts := goParts(t, label, f.boundary, withoutAudio(f, head))
 	checkParts(t, "Go's parser", parts)
-	checkParts(t, "a lax parser", laxParts(label, head+"\r\n"+delimiter+"--"))
+	checkParts(t, "a lenient parser", lenientParts(label, head+"\r\n"+delimiter+"--"))
 	if len(parts) != len(before) {
 		t.Fatalf("%d parts became %d", len(before), len(parts))
 	}
@@ -170,8 +170,8 @@ func checkForwarded(t tester, query, contentType, body string) {
 	}
 }
 
-// copiesIn counts the copies of key that stand in key places of the form, of which
-// read is the head, as they are.
+// copiesIn counts how often the key, unescaped, is in places of the form. read is the head
+// of the form.
 func copiesIn(f *Found, read, key string) (n int) {
 	for _, c := range f.form.occurrences {
 		value := read[c.value.from:c.value.to]
@@ -187,8 +187,8 @@ func copiesIn(f *Found, read, key string) (n int) {
 	return n
 }
 
-// withoutAudio is a form's head that ends in front of the audio, of which head has the
-// header. Nothing but the name matters there, and some parsers cannot read the rest.
+// withoutAudio returns the head of a form without the header of the audio. Only the name
+// matters in this header, and some parsers cannot read the rest of it.
 func withoutAudio(f *Found, head string) string {
 	if !f.form.hasAudio {
 		return head
@@ -208,7 +208,7 @@ func TestR19_NoParserSeesAnotherKeyInAForm(t *testing.T) {
 	types := []string{formType, `multipart/form-data; boundary="B0"`, "multipart/form-data; boundary=B1; boundary=B0", "multipart/form-data;charset=utf-8;boundary=B0", "multipart/form-data; boundary=B", "multipart/form-data; boundary=B0=1", `multipart/form-data; boundary="B0=1"`}
 	rapid.Check(t, func(t *rapid.T) {
 		body := strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 1, 14).Draw(t, "pieces"), "")
-		if rapid.Bool().Draw(t, "sound") { // most mutations of a sound form are refused at once
+		if rapid.Bool().Draw(t, "sound") { // otherwise most bodies are refused at once
 			sound := uPart + part("x", "y") + part("d", "z authorization="+escaped) + aPart + end
 			at := rapid.IntRange(0, len(sound)).Draw(t, "at")
 			if rapid.Bool().Draw(t, "odd") {
@@ -222,7 +222,7 @@ func TestR19_NoParserSeesAnotherKeyInAForm(t *testing.T) {
 }
 
 func FuzzForwarded(f *testing.F) {
-	for _, c := range slices.Concat(clients, stacks) {
+	for _, c := range slices.Concat(clients, httpStacks) {
 		f.Add("", c.contentType, []byte(c.bytes(clientKey, escaped)))
 	}
 	for _, body := range []string{uPart + evil + aPart + end, uPart + end + evil, "\r\n" + uPart + aPart + end, uPart + part("x", "y\n--B0\n") + aPart, headed("Content-Disposition: form-data; name=u\r\nContent-Length: 22", clientKey) + aPart} {
@@ -239,18 +239,18 @@ func FuzzForwarded(f *testing.F) {
 	})
 }
 
-// FuzzQuery asserts that no reading of a forwarded query shows another key.
+// FuzzQuery checks that no parser reads another key in a rewritten query.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{"u=" + escaped, "a;u=x&u=y", "%75=x&u=y", "U=x&u=y", "?u=x&u=y", "u[]=x&u=y", "u%00=x&u=y", "d=x+authorization=y", "d=x%20authorization%3Dy&u=y", "&&u=x&&", "u=%zz", "u=x;y", "[u]=x&u=y", "u]=x&u=y", "d=author%C4%B1zation%3Dx&u=y", "d=a%0Ab&u=y"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
 		r := upload(query, "audio/wav", "RIFF")
-		finding, _, fault := find(t, r, testMaxHead)
+		found, _, fault := find(t, r, testMaxHead)
 		if fault != nil {
 			return
 		}
-		finding.Rewrite(r, replace)
+		found.Rewrite(r, replace)
 		for segment := range strings.SplitSeq(r.URL.RawQuery, "&") {
 			for piece := range strings.SplitSeq(segment, ";") {
 				name, value, _ := strings.Cut(piece, "=")
@@ -260,7 +260,7 @@ func FuzzQuery(f *testing.F) {
 					t.Fatalf("%q went upstream as %q, with the key %q", query, r.URL.RawQuery, value)
 				}
 				if name == "d" {
-					checkParts(t, "a lax parser", []seenPart{{"d", value}})
+					checkParts(t, "a lenient parser", []seenPart{{"d", value}})
 				}
 			}
 		}

@@ -239,7 +239,7 @@ func forwardedForms(t *testing.T) (forms []forwardedForm) {
 	t.Helper()
 	type body struct{ query, contentType, text string }
 	var bodies []body
-	for _, c := range slices.Concat(clients, stacks) {
+	for _, c := range slices.Concat(clients, httpStacks) {
 		bodies = append(bodies, body{"", c.contentType, c.bytes(clientKey, escaped)})
 	}
 	for _, contentType := range []string{

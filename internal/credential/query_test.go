@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	escaped = "CLIENTKEY0123456789%2B%2F%3D"       // clientKey, once
-	doubled = "CLIENTKEY0123456789%252B%252F%253D" // and twice
+	escaped = "CLIENTKEY0123456789%2B%2F%3D"       // clientKey, escaped once
+	doubled = "CLIENTKEY0123456789%252B%252F%253D" // clientKey, escaped twice
 )
 
 func TestR19_TheQueryIsEditedAsText(t *testing.T) {
@@ -113,8 +113,7 @@ func TestR19_AQueryThatParsersReadDifferentlyIsRefused(t *testing.T) {
 	}
 }
 
-// Servers allow a query of a megabyte. It must cost neither memory nor time that
-// grows faster than itself.
+// Servers accept a query of a megabyte. Its cost in time and memory must be linear.
 func TestR19_AHugeQueryIsEditedInLinearTime(t *testing.T) {
 	t.Parallel()
 	for _, piece := range []string{"u=K&", "&", ";", "d=authorization=K&", ";d=", "=", "?u", "%3Fd%3D"} {
@@ -131,7 +130,7 @@ func TestR19_AHugeQueryIsEditedInLinearTime(t *testing.T) {
 	}
 }
 
-// genQuery draws the segments of a query, some of which hold the key.
+// genQuery draws the segments of a query, and which of them have the key.
 func genQuery(t *rapid.T) (segments []string, held []bool) {
 	plain := rapid.StringMatching(`(|[a-ce-tv-z]{1,3}|x%[0-9a-f]{2})(=[a-zA-Z0-9%+.=/?;]*)?`).Filter(func(s string) bool {
 		name, _, _ := strings.Cut(s, "=")
@@ -198,7 +197,7 @@ func TestR19_EveryOtherByteOfAQueryStays(t *testing.T) {
 	})
 }
 
-func TestR19_AQueryThatNoRequestLineCanCarryIsTold(t *testing.T) {
+func TestR19_AQueryThatNoRequestLineCanHaveIsRecognized(t *testing.T) {
 	t.Parallel()
 	for query, fits := range map[string]bool{
 		"": true, "u=K&d=a+b%20c": true, "q=音": true, "q=\xff": true, "q=~\"<>\\^`{|}": true,

@@ -7,7 +7,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestR18_BoundedRedactorLeavesWordsAlone(t *testing.T) {
+func TestR18_WholeWordsLeavesLongerWordsAlone(t *testing.T) {
 	t.Parallel()
 	r := NewRedactor(policy.NewSecret("proxy.v2"), 0).WholeWords()
 	for text, masked := range map[string]bool{

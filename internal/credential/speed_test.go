@@ -11,7 +11,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// ourKey has the form of the keys that this gateway issues.
+// ourKey has the form of a key that this project makes.
 var ourKey = func() string {
 	secret, err := policy.GenerateSecret(policy.KeyPrefix, strings.NewReader(strings.Repeat("\x07\x21\x30\x41\x99", 100)))
 	if err != nil {
@@ -20,12 +20,12 @@ var ourKey = func() string {
 	return secret.Reveal()
 }()
 
-// speedCase is a kind of request, with how many allocations it may cost to find
-// its key and to swap it.
+// speedCase is a kind of request, and the most allocations that finding its key (Scan to
+// Key) and Rewrite may take.
 type speedCase struct {
-	name       string
-	request    func() *http.Request
-	find, swap float64
+	name          string
+	request       func() *http.Request
+	find, rewrite float64
 }
 
 func speedCases() []speedCase {
@@ -48,13 +48,13 @@ func speedCases() []speedCase {
 	}
 }
 
-// BenchmarkFind finds the key, and BenchmarkSwap swaps it, in requests that are
-// made anew outside the time that counts.
-func BenchmarkFind(b *testing.B) { benchmarkSteps(b, true, false) }
+// BenchmarkScan measures Scan, ReadForm and Key, and BenchmarkRewrite measures Rewrite. The
+// time to make the requests does not count.
+func BenchmarkScan(b *testing.B) { benchmarkSteps(b, true, false) }
 
-func BenchmarkSwap(b *testing.B) { benchmarkSteps(b, false, true) }
+func BenchmarkRewrite(b *testing.B) { benchmarkSteps(b, false, true) }
 
-func benchmarkSteps(b *testing.B, finding, swapping bool) {
+func benchmarkSteps(b *testing.B, finding, rewriting bool) {
 	for _, c := range speedCases() {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -74,7 +74,7 @@ func benchmarkSteps(b *testing.B, finding, swapping bool) {
 					if finding {
 						found[i] = findKey(b, requests[i])
 					}
-					if swapping {
+					if rewriting {
 						found[i].Rewrite(requests[i], replace)
 						StripHeader(requests[i], true)
 					}
@@ -93,9 +93,8 @@ func findKey(tb testing.TB, r *http.Request) *Found {
 	return f
 }
 
-// TestFindingAndSwappingAllocate holds how much garbage the steps make. None of it
-// grows with the audio.
-func TestFindingAndSwappingAllocate(t *testing.T) {
+// The allocations of a request do not grow with the audio.
+func TestR19_AllocationsPerRequestAreFew(t *testing.T) {
 	for _, c := range speedCases() {
 		const runs = 100
 		var requests []*http.Request
@@ -112,14 +111,14 @@ func TestFindingAndSwappingAllocate(t *testing.T) {
 			found[i].Rewrite(requests[i], replace)
 			StripHeader(requests[i], true)
 			i++
-		}); n > c.swap {
-			t.Errorf("%s: %v allocations to swap it, want at most %v", c.name, n, c.swap)
+		}); n > c.rewrite {
+			t.Errorf("%s: %v allocations to rewrite it, want at most %v", c.name, n, c.rewrite)
 		}
 	}
 }
 
-// TestR19_AudioIsNotHeld holds that what is read of an upload does not grow with it.
-func TestR19_AudioIsNotHeld(t *testing.T) {
+// The bytes that are read ahead of an upload do not grow with the audio.
+func TestR19_NoMoreIsReadOfALongerUpload(t *testing.T) {
 	t.Parallel()
 	head := part("u", ourKey) + "--B0\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"
 	for _, size := range []int64{1 << 10, 1 << 20, 1 << 30} {
@@ -171,7 +170,7 @@ func BenchmarkRedactor(b *testing.B) {
 	}
 }
 
-// BenchmarkPairs looks for a key among the inline words that the vendor advises.
+// BenchmarkPairs looks for a key among as many inline words as the vendor advises.
 func BenchmarkPairs(b *testing.B) {
 	var words strings.Builder
 	for i := range 1000 {

@@ -41,7 +41,7 @@ func TestR18_AnUpstreamKeyThatNoPlaceCanCarryIsRefused(t *testing.T) {
 	}
 }
 
-func TestR19_WhatIsNoPartOfTheOperationGoesNoFurther(t *testing.T) {
+func TestR19_FieldsThatAreNoPartOfTheOperationAreStripped(t *testing.T) {
 	t.Parallel()
 	r := upload("", "audio/wav", "RIFF")
 	for _, name := range []string{
@@ -51,7 +51,7 @@ func TestR19_WhatIsNoPartOfTheOperationGoesNoFurther(t *testing.T) {
 		r.Header.Add(name, "Authorization")
 		r.Header.Add(name, "X-Other")
 	}
-	r.Header.Set("Authorization", "kept: Find's to judge")
+	r.Header.Set("Authorization", "kept for Rewrite")
 	r.Header.Set("X-Other", "kept")
 	r.Trailer = http.Header{"Authorization": nil}
 	StripHeader(r, true)
@@ -60,7 +60,7 @@ func TestR19_WhatIsNoPartOfTheOperationGoesNoFurther(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a request, what is said of it quotes nothing of it.
+// A fault quotes nothing of the request, whatever is wrong with it.
 func TestR18_NoFaultQuotesTheRequest(t *testing.T) {
 	t.Parallel()
 	const canary = "CaNaRy"
@@ -96,9 +96,9 @@ func TestR18_NoFaultQuotesTheRequest(t *testing.T) {
 	}
 }
 
-// A refused request must leave nothing behind in what follows it on the
-// connection: the length that goes upstream is that of the bytes.
-func TestR19_TheLengthThatGoesUpstreamIsTheBodys(t *testing.T) {
+// With a wrong Content-Length, the backend would take the rest of a body for the next
+// request on the connection.
+func TestR19_TheForwardedLengthIsThatOfTheBody(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"k", upstreamKey, strings.Repeat("k", policy.MaxSecretLen)} {
 		body := uPart + part("d", "authorization="+escaped) + uPart + aPart + end

@@ -6,7 +6,7 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 
-/** Reads names as Java's own methods compare them. See parsers_test.go for the lines. */
+/** Reads names as Java's own methods compare them. otherparsers_test.go describes the lines. */
 class Parse {
     static String hex(String text) {
         return HexFormat.of().formatHex(text.getBytes(StandardCharsets.UTF_8));

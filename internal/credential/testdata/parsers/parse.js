@@ -1,4 +1,4 @@
-// Reads queries as qs, which Express uses, does. See parsers_test.go for the lines.
+// Reads queries as qs, which Express uses, does. otherparsers_test.go describes the lines.
 const qs = require('qs');
 const hex = (text) => Buffer.from(String(text)).toString('hex');
 const flatten = (value) => (value !== null && typeof value === 'object' ? Object.values(value).flatMap(flatten) : [value]);

@@ -1,4 +1,4 @@
-<?php // Reads queries as PHP does. See parsers_test.go for the lines.
+<?php // Reads queries as PHP does. otherparsers_test.go describes the lines.
 function flatten($value) {
     return is_array($value) ? array_merge([], ...array_map('flatten', array_values($value))) : [(string)$value];
 }

@@ -1,4 +1,4 @@
-# Reads requests as CGI.pm does. See parsers_test.go for the lines.
+# Reads requests as CGI.pm does. otherparsers_test.go describes the lines.
 use strict;
 use warnings;
 no warnings qw(once);

@@ -1,4 +1,4 @@
-"""Reads requests as Python's standard library does. See parsers_test.go for the lines."""
+"""Reads requests as Python's standard library does. otherparsers_test.go describes the lines."""
 import io
 import sys
 import warnings

@@ -1,4 +1,4 @@
-# Reads requests as Rack does. See parsers_test.go for the lines.
+# Reads requests as Rack does. otherparsers_test.go describes the lines.
 require "rack"
 require "stringio"
 
