@@ -66,7 +66,7 @@ func (x *exchange) serveStream(next caddyhttp.Handler) error {
 		return nil // the header of the answer has gone
 	}
 	defer s.guard.Close()
-	if s.guard.Await() {
+	if s.guard.WaitAuthorized() {
 		s.proxy(w, next)
 	}
 	return nil // nobody else can answer on the connection

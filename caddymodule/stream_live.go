@@ -61,9 +61,11 @@ func newLiveStream(x *exchange) *liveStream {
 	s := &liveStream{x: x, id: newStreamID(), begun: x.now}
 	s.ctx, s.stop = context.WithCancelCause(x.r.Context())
 	s.guard = stream.New(stream.Config{
-		Rules:           x.gate.api.Stream,
-		Upstream:        x.gate.upstream,
-		Authorize:       s.authorize,
+		Protocol: stream.NewCommands(stream.CommandsConfig{
+			Rules:     x.gate.api.Stream,
+			Upstream:  x.gate.upstream,
+			Authorize: s.authorize,
+		}),
 		Refused:         s.refused,
 		UpstreamRefused: s.upstreamRefused,
 		Reserve:         s.reserve,

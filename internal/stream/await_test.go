@@ -11,14 +11,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/policy"
 )
 
 // awaiting is a guard whose caller waits for the first start command, and the
 // client.
-func awaiting(t *testing.T, change func(*stream.Config), early ...[]byte) (r *rig, awaited chan bool) {
+func awaiting(t *testing.T, change func(*settings), early ...[]byte) (r *rig, awaited chan bool) {
 	t.Helper()
 	r = &rig{t: t}
 	cfg := r.config()
@@ -27,7 +26,7 @@ func awaiting(t *testing.T, change func(*stream.Config), early ...[]byte) (r *ri
 	}
 	client, inner := wstest.Pipe()
 	r.client = wstest.NewPeer(t, client)
-	r.guard = stream.New(cfg)
+	r.guard = cfg.guard()
 	brw := bufio.NewReadWriter(bufio.NewReader(inner), bufio.NewWriter(inner))
 	if all := slices.Concat(early...); len(all) > 0 {
 		r.send(all)
@@ -38,7 +37,7 @@ func awaiting(t *testing.T, change func(*stream.Config), early ...[]byte) (r *ri
 	conn, _ := r.guard.Wrap(inner, brw)
 	awaited = make(chan bool, 1)
 	go func() {
-		ok := r.guard.Await()
+		ok := r.guard.WaitAuthorized()
 		if ok {
 			r.proxied = conn
 		}
@@ -70,9 +69,9 @@ func TestR21_AwaitReturnsWithAnAuthorizedStart(t *testing.T) {
 
 func TestR21_AwaitReturnsWhenTheStreamEnds(t *testing.T) {
 	t.Parallel()
-	quick := func(cfg *stream.Config) { cfg.StartTime = 50 * time.Millisecond }
+	quick := func(cfg *settings) { cfg.StartTime = 50 * time.Millisecond }
 	for name, test := range map[string]struct {
-		change func(*stream.Config)
+		change func(*settings)
 		do     func(*rig)
 		told   []wstest.Frame
 	}{
@@ -132,7 +131,7 @@ type budget struct {
 
 func newBudget(n int64) *budget { b := &budget{most: n}; b.left.Store(n); return b }
 
-func (b *budget) into(cfg *stream.Config) {
+func (b *budget) into(cfg *settings) {
 	cfg.Reserve = func(n int) bool {
 		if b.left.Add(-int64(n)) < 0 {
 			b.left.Add(int64(n))

@@ -8,35 +8,33 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// guarded is the client's connection as the proxy sees it. It has no method by
+// guardedConn is the client's connection as the proxy sees it. It has no method by
 // which bytes could get around the guard, such as ReadFrom.
-type guarded struct{ g *Guard }
+type guardedConn struct{ g *Guard }
 
 // Read returns what may go on to the backend.
-func (c *guarded) Read(p []byte) (int, error) {
+func (c *guardedConn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	g := c.g
-	if !g.lockReading() {
+	if !g.reading.TryLock() && !g.lockReading() {
 		<-g.done
 		return 0, errEnded
 	}
-	n, err := g.read(p)
+	n, err := g.in.read(p)
 	g.reading.Unlock()
-	if g.ending.Load() || errors.Is(err, errEnded) {
+	if g.closing.started() || err != nil && errors.Is(err, errEnded) {
 		<-g.done
 		return 0, errEnded
 	}
 	return n, err
 }
 
-// lockReading reports false if the stream ends and another goroutine drains it.
+// lockReading has the caller own the clientReader. It returns false if the stream
+// ends: the closing goroutine has then taken the reader over, or soon does.
 func (g *Guard) lockReading() bool {
-	if g.reading.TryLock() {
-		return true
-	}
-	if g.ending.Load() {
+	if g.closing.started() {
 		return false
 	}
 	g.reading.Lock()
@@ -44,8 +42,8 @@ func (g *Guard) lockReading() bool {
 }
 
 // Write takes what the backend sends. It fails only when the connection is gone:
-// what the backend sends while the stream ends is thrown away.
-func (c *guarded) Write(p []byte) (int, error) {
+// what the backend sends while the stream ends is dropped.
+func (c *guardedConn) Write(p []byte) (int, error) {
 	g := c.g
 	select {
 	case <-g.done:
@@ -53,13 +51,13 @@ func (c *guarded) Write(p []byte) (int, error) {
 	default:
 	}
 	g.writing.Lock()
-	n, err := g.write(p)
+	n, err := g.out.write(p)
 	g.writing.Unlock()
 	switch {
 	case errors.Is(err, errBroken):
-		g.refuse(policy.Undecided, err.Error(), parting{text: g.cfg.Rules.CutText})
-	case g.ending.Load():
-		// The deadline that the parting sets may have hit a write of ours.
+		g.refuse(policy.Undecided, err.Error(), g.protocol.Cut(), false)
+	case g.closing.started():
+		// The deadline that closing sets may have hit a write of the proxy.
 		select {
 		case <-g.done:
 			return n, errEnded
@@ -71,19 +69,19 @@ func (c *guarded) Write(p []byte) (int, error) {
 }
 
 // Close closes the connection. If the stream is just being ended, it waits for that.
-func (c *guarded) Close() error {
+func (c *guardedConn) Close() error {
 	g := c.g
-	if !g.begin() {
+	if !g.startClose(eventClose) {
 		<-g.done
 		return nil
 	}
-	return g.close(false)
+	return g.closeConn(actionClose)
 }
 
 // CloseWrite tells the client that the backend has nothing more to say.
-func (c *guarded) CloseWrite() error {
+func (c *guardedConn) CloseWrite() error {
 	g := c.g
-	if g.ending.Load() {
+	if g.closing.started() {
 		<-g.done
 		return errEnded
 	}
@@ -96,22 +94,25 @@ func (c *guarded) CloseWrite() error {
 	return half.CloseWrite()
 }
 
-func (c *guarded) LocalAddr() net.Addr  { return c.g.conn.LocalAddr() }
-func (c *guarded) RemoteAddr() net.Addr { return c.g.conn.RemoteAddr() }
+func (c *guardedConn) LocalAddr() net.Addr  { return c.g.conn.LocalAddr() }
+func (c *guardedConn) RemoteAddr() net.Addr { return c.g.conn.RemoteAddr() }
 
-func (c *guarded) SetDeadline(t time.Time) error {
+func (c *guardedConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-func (c *guarded) SetReadDeadline(t time.Time) error {
-	if c.g.ending.Load() { // the deadlines are the parting's
+// SetReadDeadline does nothing while the stream ends: the deadlines are then those of
+// closing.
+func (c *guardedConn) SetReadDeadline(t time.Time) error {
+	if c.g.closing.started() {
 		return nil
 	}
 	return c.g.setReadDeadline(t)
 }
 
-func (c *guarded) SetWriteDeadline(t time.Time) error {
-	if c.g.ending.Load() {
+// SetWriteDeadline does nothing while the stream ends.
+func (c *guardedConn) SetWriteDeadline(t time.Time) error {
+	if c.g.closing.started() {
 		return nil
 	}
 	return c.g.conn.SetWriteDeadline(t)

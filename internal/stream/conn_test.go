@@ -10,9 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gobwas/ws"
-
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -21,7 +18,7 @@ func TestTheConnectionHasNoWayAroundTheGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t}
 		_, inner := wstest.Pipe()
-		conn, brw := stream.New(r.config()).Wrap(inner, nil)
+		conn, brw := r.config().guard().Wrap(inner, nil)
 		defer conn.Close()
 		if _, ok := conn.(io.ReaderFrom); ok {
 			t.Error("it has ReadFrom")
@@ -43,7 +40,7 @@ func TestDeadlinesOfTheProxysOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t}
 		client, inner := wstest.Pipe()
-		conn, _ := stream.New(r.config()).Wrap(inner, nil)
+		conn, _ := r.config().guard().Wrap(inner, nil)
 		defer conn.Close()
 		if err := conn.SetDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 			t.Fatal(err)
@@ -76,7 +73,7 @@ func TestR14_ACutOverTLS(t *testing.T) {
 		t.Parallel()
 		r := &rig{t: t}
 		client, inner, _ := wstest.TLSPair(t)
-		g := stream.New(r.config())
+		g := r.config().guard()
 		conn, _ := g.Wrap(inner, nil)
 		go conn.Read(make([]byte, 100))
 		g.Cut("")
@@ -89,7 +86,7 @@ func TestR14_ACutOverTLS(t *testing.T) {
 		t.Parallel()
 		r := &rig{t: t}
 		_, inner, _ := wstest.TLSPair(t)
-		g := stream.New(r.config())
+		g := r.config().guard()
 		conn, _ := g.Wrap(inner, nil)
 		full := make(chan struct{})
 		go func() {
@@ -111,27 +108,6 @@ func TestR14_ACutOverTLS(t *testing.T) {
 			t.Errorf("it took %v", d)
 		}
 	})
-}
-
-// TestMasksOfTheLibraryAreThoseOfTheStandard has RFC 6455, section 5.3, as the judge.
-func TestMasksOfTheLibraryAreThoseOfTheStandard(t *testing.T) {
-	t.Parallel()
-	for n := range 200 {
-		for offset := range 4 {
-			room := make([]byte, n+64)
-			for i := range room {
-				room[i] = byte(i * 7)
-			}
-			want := slices.Clone(room)
-			for i := range n {
-				want[32+i] ^= mask[(i+offset)%4]
-			}
-			ws.Cipher(room[32:32+n], [4]byte(mask), offset)
-			if !slices.Equal(room, want) {
-				t.Fatalf("%d bytes at %d come out wrong", n, offset)
-			}
-		}
-	}
 }
 
 func TestAnIdleStreamIsSmall(t *testing.T) {

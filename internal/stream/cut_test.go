@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -61,7 +60,7 @@ func TestR14_ACutBeforeWrap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t}
-		g := stream.New(r.config())
+		g := r.config().guard()
 		g.Cut("p own words")
 		client, inner := wstest.Pipe()
 		conn, _ := g.Wrap(inner, nil)
@@ -160,7 +159,7 @@ func TestR14_ACutOfAClientThatDoesNotRead(t *testing.T) {
 func TestR14_ACutOfABackendThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, tcp: true}
-	r.run(func(cfg *stream.Config) { cfg.OnClose = func() { r.backend.Close() } })
+	r.run(func(cfg *settings) { cfg.OnClose = func() { r.backend.Close() } })
 	r.start()
 	full := make(chan struct{})
 	go func() {
@@ -186,7 +185,7 @@ func TestAServersShutdownClosesTheStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t}
-		g := stream.New(r.config())
+		g := r.config().guard()
 		client, inner := wstest.Pipe()
 		conn, _ := g.Wrap(inner, nil)
 		reading := make(chan error)

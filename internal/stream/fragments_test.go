@@ -8,7 +8,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -98,7 +97,7 @@ func TestR19_FragmentsSayTheSameAsOneFrame(t *testing.T) {
 		sizes := rapid.SliceOfN(rapid.IntRange(0, 20), 1, 8).Draw(rt, "sizes")
 		mask := rapid.SampledFrom([][]byte{nil, mask}).Draw(rt, "mask")
 		run := func(pieces [][]byte) (sent []wstest.Frame, said []string, ended bool) {
-			f := newPiped(t, func(cfg *stream.Config) { cfg.PartingTime = 1 })
+			f := newPiped(t, func(cfg *settings) { cfg.PartingTime = 1 })
 			f.feed(slices.Concat(pieces...))
 			for _, frame := range frames(t, f.sent.Bytes()) {
 				if frame.Opcode < 8 {

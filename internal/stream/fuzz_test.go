@@ -126,7 +126,7 @@ func (r *reader) partial(b []byte) {
 func checkGuard(t tester, tb testing.TB, client, cuts, answers []byte) {
 	t.Helper()
 	allowed := 0
-	f := newPiped(tb, func(cfg *stream.Config) {
+	f := newPiped(tb, func(cfg *settings) {
 		cfg.Authorize = func(secret policy.Secret, fault *credential.Fault) stream.Verdict {
 			ok := fault == nil && strings.HasPrefix(secret.Reveal(), "CLIENT")
 			if ok {

@@ -64,44 +64,59 @@ type rig struct {
 }
 
 // config is one that takes clientKey and those that begin with it, and is quick.
-func (r *rig) config() stream.Config {
+func (r *rig) config() settings {
 	locked := func(f func()) { r.mu.Lock(); defer r.mu.Unlock(); f() }
-	return stream.Config{
-		Rules:    dialect.AmiVoice.Stream,
-		Upstream: credential.ReplaceWith(policy.NewSecret(upstreamKey)),
-		Authorize: func(secret policy.Secret, fault *credential.Fault) (v stream.Verdict) {
-			locked(func() {
-				if fault != nil {
-					r.faults = append(r.faults, fault.Reason)
-					return
-				}
-				r.keys = append(r.keys, secret.Reveal())
-				v.OK = strings.HasPrefix(secret.Reveal(), clientKey)
-				if secret.Reveal() == "LIMITED" {
-					v.Message = dialect.AmiVoice.Stream.Refusal(policy.StreamLimit)
-				}
-			})
-			return v
+	return settings{
+		CommandsConfig: stream.CommandsConfig{
+			Rules:    dialect.AmiVoice.Stream,
+			Upstream: credential.ReplaceWith(policy.NewSecret(upstreamKey)),
+			Authorize: func(secret policy.Secret, fault *credential.Fault) (v stream.Verdict) {
+				locked(func() {
+					if fault != nil {
+						r.faults = append(r.faults, fault.Reason)
+						return
+					}
+					r.keys = append(r.keys, secret.Reveal())
+					v.OK = strings.HasPrefix(secret.Reveal(), clientKey)
+					if secret.Reveal() == "LIMITED" {
+						v.Message = dialect.AmiVoice.Stream.Refusal(policy.StreamLimit)
+					}
+				})
+				return v
+			},
+			OnEnd: func() { locked(func() { r.ends++ }) },
 		},
-		Refused:     func(reason policy.Reason, _ string) { locked(func() { r.refused = append(r.refused, reason) }) },
-		OnEnd:       func() { locked(func() { r.ends++ }) },
-		OnClose:     func() { locked(func() { r.closes++ }) },
-		StartTime:   10 * time.Second,
-		CommandTime: 10 * time.Second,
-		FrameTime:   150 * time.Millisecond,
-		PartingTime: 200 * time.Millisecond,
+		Config: stream.Config{
+			Refused:     func(reason policy.Reason, _ string) { locked(func() { r.refused = append(r.refused, reason) }) },
+			OnClose:     func() { locked(func() { r.closes++ }) },
+			StartTime:   10 * time.Second,
+			CommandTime: 10 * time.Second,
+			FrameTime:   150 * time.Millisecond,
+			PartingTime: 200 * time.Millisecond,
+		},
 	}
+}
+
+// settings are those of a guard and of its protocol.
+type settings struct {
+	stream.Config
+	stream.CommandsConfig
+}
+
+func (s settings) guard() *stream.Guard {
+	s.Protocol = stream.NewCommands(s.CommandsConfig)
+	return stream.New(s.Config)
 }
 
 const switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
 // newRig starts one. What is early came in one segment with the handshake.
-func newRig(t testing.TB, change func(*stream.Config), early ...[]byte) *rig {
+func newRig(t testing.TB, change func(*settings), early ...[]byte) *rig {
 	t.Helper()
 	return (&rig{t: t}).run(change, early...)
 }
 
-func (r *rig) run(change func(*stream.Config), early ...[]byte) *rig {
+func (r *rig) run(change func(*settings), early ...[]byte) *rig {
 	t := r.t
 	t.Helper()
 	r.done = make(chan struct{})
@@ -109,7 +124,7 @@ func (r *rig) run(change func(*stream.Config), early ...[]byte) *rig {
 	if change != nil {
 		change(&cfg)
 	}
-	r.guard = stream.New(cfg)
+	r.guard = cfg.guard()
 	client, inner := r.pair()
 	backend, proxy := r.pair()
 	r.client, r.backend = wstest.NewPeer(t, client), wstest.NewPeer(t, backend)
@@ -152,7 +167,7 @@ func (r *rig) proxy(inner, back net.Conn, brw *bufio.ReadWriter) {
 	conn, brw := r.guard.Wrap(inner, brw)
 	defer back.Close()
 	defer conn.Close()
-	if !r.hasty && !r.guard.Await() {
+	if !r.hasty && !r.guard.WaitAuthorized() {
 		return
 	}
 	if err := brw.Flush(); err != nil || brw.Reader.Buffered() != 0 {

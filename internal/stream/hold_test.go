@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -211,7 +210,7 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 	t.Run("a client that half-closes, before a backend that never answers", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, func(cfg *stream.Config) { cfg.CommandTime = 100 * time.Millisecond })
+			r := newRig(t, func(cfg *settings) { cfg.CommandTime = 100 * time.Millisecond })
 			r.held()
 			r.client.Conn.(*wstest.PipeConn).CloseWrite()
 			<-r.done
@@ -247,7 +246,7 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := &rig{t: t}
 			client, inner := wstest.Pipe()
-			conn, _ := stream.New(r.config()).Wrap(inner, nil)
+			conn, _ := r.config().guard().Wrap(inner, nil)
 			defer conn.Close()
 			client.Write(slices.Concat(startFrame, wstest.RawText("e"), startFrame))
 			p := make([]byte, 1000)
@@ -281,7 +280,7 @@ func TestR14_AHeldStartOverTLS(t *testing.T) {
 	t.Parallel()
 	client, server, _ := wstest.TLSPair(t)
 	r := &rig{t: t}
-	conn, _ := stream.New(r.config()).Wrap(server, nil)
+	conn, _ := r.config().guard().Wrap(server, nil)
 	defer conn.Close()
 	go io.Copy(io.Discard, client)
 	write := func(b ...byte) {

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -64,7 +63,7 @@ func (s *script) SetDeadline(time.Time) error       { return nil }
 func (s *script) SetWriteDeadline(time.Time) error  { return nil }
 func (s *script) SetReadDeadline(t time.Time) error { s.expired = !t.IsZero(); return nil }
 
-func newPiped(t testing.TB, change func(*stream.Config)) *piped {
+func newPiped(t testing.TB, change func(*settings)) *piped {
 	f := &piped{script: &script{}, room: make([]byte, 32<<10)}
 	f.t = t
 	cfg := f.config()
@@ -72,7 +71,7 @@ func newPiped(t testing.TB, change func(*stream.Config)) *piped {
 	if change != nil {
 		change(&cfg)
 	}
-	f.guard = stream.New(cfg)
+	f.guard = cfg.guard()
 	f.conn, _ = f.guard.Wrap(f.script, nil)
 	t.Cleanup(func() { f.conn.Close() })
 	return f

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -108,7 +107,7 @@ func TestR19_WhatIsOutOfPlaceEndsTheStream(t *testing.T) {
 func TestTheZeroVerdictAndNoJudgeRefuse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(cfg *stream.Config) { cfg.Authorize = nil })
+		r := newRig(t, func(cfg *settings) { cfg.Authorize = nil })
 		r.send(startFrame)
 		r.wantEnd(denied)
 	})
@@ -120,7 +119,7 @@ func TestAClientThatGoesAfterItsRefusalIsNotWaitedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(cfg *stream.Config) { cfg.PartingTime = 10 * time.Second })
+				r := newRig(t, func(cfg *settings) { cfg.PartingTime = 10 * time.Second })
 				r.send(wstest.RawText("s authorization=OTHER"), audio("still"), wstest.Raw(0x82, mask, 64, make([]byte, 5000)))
 				r.wantClient(wstest.Text(denied))
 				began := time.Now()
@@ -194,7 +193,7 @@ func TestControlFramesBeforeTheFirstStartStayHere(t *testing.T) {
 func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 	t.Parallel()
 	const short = 150 * time.Millisecond
-	quick := func(cfg *stream.Config) { cfg.StartTime = short }
+	quick := func(cfg *settings) { cfg.StartTime = short }
 	// drip sends a byte every 20 ms, until the connection is closed.
 	drip := func(r *rig, frame []byte) {
 		var dripping sync.WaitGroup
@@ -225,7 +224,7 @@ func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 			})
 		})
 	}
-	later := func(cfg *stream.Config) { cfg.CommandTime = short }
+	later := func(cfg *settings) { cfg.CommandTime = short }
 	first := wstest.Raw(0x01, nil, 0, []byte(startText))
 	for name, test := range map[string]struct{ atOnce, slowly []byte }{
 		"a second start":                    {nil, startFrame},

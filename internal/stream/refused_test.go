@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/credential"
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -18,7 +17,7 @@ func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
 	modes := map[credential.Mode]string{credential.Replace: startSent, credential.Drop: "s 16K -a-general", credential.Pass: startText}
 	for mode, sent := range modes {
 		var told atomic.Int32
-		f := newPiped(t, func(cfg *stream.Config) {
+		f := newPiped(t, func(cfg *settings) {
 			cfg.Upstream.Mode = mode
 			cfg.UpstreamRefused = func() { told.Add(1) }
 		})

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -29,7 +28,7 @@ func TestTheSandboxTakesWhatGoesOn(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		r.guard = stream.New(r.config())
+		r.guard = r.config().guard()
 		r.proxy(inner, back.Conn, brw)
 	}))
 	defer gate.Close()

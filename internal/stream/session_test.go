@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 
 	"github.com/speechgate/speechgate/internal/credential"
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -172,7 +171,7 @@ func TestAnswersAreKnownHoweverTheyAreCut(t *testing.T) {
 			slices.Concat(wstest.Raw(0x01, nil, 0, nil), wstest.Raw(0x89, nil, 0, []byte("s x")), wstest.Raw(0x80, nil, 0, []byte("e"))),
 		} {
 			for at := range len(answer) {
-				f := newPiped(t, func(cfg *stream.Config) { cfg.Upstream.Mode = mode })
+				f := newPiped(t, func(cfg *settings) { cfg.Upstream.Mode = mode })
 				f.feed(wstest.RawText(startText), wstest.RawText("e"))
 				f.respond(wstest.RawText("s"), wstest.RawText("S 1"), wstest.RawText("ee"), wstest.RawBinary("e"), wstest.RawText("E"), wstest.RawText(""), wstest.RawText(" e"))
 				if f.ends != 0 {
@@ -225,7 +224,7 @@ func TestAKeyThatPassesOrIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for mode, want := range map[credential.Mode]string{credential.Pass: startText, credential.Drop: "s 16K -a-general"} {
-			r := newRig(t, func(cfg *stream.Config) { cfg.Upstream = credential.Upstream{Mode: mode} })
+			r := newRig(t, func(cfg *settings) { cfg.Upstream = credential.Upstream{Mode: mode} })
 			r.send(wstest.Raw(0x81, mask, 0, []byte(startText)))
 			r.wantBackend(wstest.Of(true, 1, true, want))
 			r.answer(wstest.RawText("s "+upstreamKey), wstest.Raw(0x01, nil, 0, []byte("s")), wstest.Raw(0x80, nil, 0, nil))

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -48,7 +47,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 		e.in = [][]byte{startFrame}
 		r := &rig{t: t}
 		cfg := r.config()
-		conn, _ := stream.New(cfg).Wrap(e, nil)
+		conn, _ := cfg.guard().Wrap(e, nil)
 		p := make([]byte, 32<<10)
 		read := func() {
 			if _, err := conn.Read(p); err != nil {
@@ -83,7 +82,7 @@ func TestFullReadsStayFull(t *testing.T) {
 	e := &endless{loop: audio(string(make([]byte, 4096)))}
 	e.in = [][]byte{startFrame}
 	r := &rig{t: t}
-	conn, _ := stream.New(r.config()).Wrap(e, nil)
+	conn, _ := r.config().guard().Wrap(e, nil)
 	defer conn.Close()
 	p := make([]byte, 32<<10)
 	total, calls := 0, 1000
@@ -114,7 +113,7 @@ func BenchmarkGuard_Saturated(b *testing.B) {
 				start := wstest.Raw(0x81, nil, 0, []byte("s 16K -a-general authorization="+upstreamKey))
 				if kind == "guarded" {
 					r := &rig{t: b}
-					src, _ = stream.New(r.config()).Wrap(inner, nil)
+					src, _ = r.config().guard().Wrap(inner, nil)
 					start = startFrame
 				}
 				go func() {
@@ -153,7 +152,7 @@ func BenchmarkGuard_Read(b *testing.B) {
 			e := &endless{loop: wstest.Raw(0x82, mask, 0, append([]byte("p"), make([]byte, size)...))}
 			e.in = [][]byte{startFrame}
 			r := &rig{t: b}
-			conn, _ := stream.New(r.config()).Wrap(e, nil)
+			conn, _ := r.config().guard().Wrap(e, nil)
 			defer conn.Close()
 			p := make([]byte, 32<<10)
 			b.SetBytes(int64(len(p)))
@@ -171,7 +170,7 @@ func BenchmarkGuard_Write(b *testing.B) {
 	e := &endless{loop: audio("x")}
 	e.in = [][]byte{startFrame}
 	r := &rig{t: b}
-	conn, _ := stream.New(r.config()).Wrap(e, nil)
+	conn, _ := r.config().guard().Wrap(e, nil)
 	defer conn.Close()
 	if _, err := conn.Read(make([]byte, 100)); err != nil {
 		b.Fatal(err)

@@ -1,0 +1,352 @@
+package stream
+
+import (
+	"bytes"
+	"errors"
+	"unicode/utf8"
+
+	"github.com/speechgate/speechgate/internal/stream/wsframe"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// maxEmpties is how many empty fragments a buffered message may have after its first
+// one. Clients send one at the end, if at all.
+const maxEmpties = 64
+
+// The errors of a frame from a client.
+var (
+	errNesting  = errors.New("a message within another, or a continuation of nothing")
+	errTooLarge = errors.New("a command that is larger than max_command, or a frame of audio that is too large")
+	errEmpty    = errors.New("an empty binary message")
+	errEmpties  = errors.New("too many empty fragments of a command")
+	errEarly    = errors.New("too many control frames before the first start command")
+)
+
+// frameKind is how a frame is dealt with.
+type frameKind uint8
+
+const (
+	kindControl frameKind = iota
+	kindText              // buffered until the message is whole
+	kindAudio             // forwarded after a look at its first byte
+	kindOpaque            // forwarded without a look
+)
+
+// buffering reports whether a message that is buffered has come in part.
+func (r *clientReader) buffering() bool {
+	return r.fragments == wsframe.Text && r.textAction == Buffer
+}
+
+// kind of the frame that is being read. A continuation is of the kind of its message.
+func (r *clientReader) kind() frameKind {
+	opcode := r.header.Opcode
+	if opcode == wsframe.Continuation {
+		opcode = r.fragments
+	}
+	switch {
+	case opcode.IsControl():
+		return kindControl
+	case opcode == wsframe.Text && r.textAction == Buffer:
+		return kindText
+	case opcode == wsframe.Binary && r.g.shape.CheckAudio:
+		return kindAudio
+	}
+	return kindOpaque
+}
+
+// readFrame adds to frame from what is buffered. When frame has what must be known,
+// readFrame deals with it.
+func (r *clientReader) readFrame(rest []byte) error {
+	for {
+		want, err := r.wanted()
+		if err != nil {
+			return err
+		}
+		k := min(want-len(r.frame), len(rest))
+		r.frame = append(r.frame, rest[:k]...)
+		r.consumed += k
+		rest = rest[k:]
+		if err := r.reserve(); err != nil {
+			return err
+		}
+		switch {
+		case len(r.frame) < want:
+			return nil
+		case r.headerSize > 0 && k == 0:
+			return r.handleFrame()
+		}
+	}
+}
+
+// wanted is how many bytes there must be in frame to get on.
+func (r *clientReader) wanted() (int, error) {
+	size := wsframe.HeaderSize(r.frame)
+	if len(r.frame) < size {
+		return size, nil
+	}
+	if r.headerSize == 0 {
+		h, err := wsframe.Parse(r.frame)
+		if err == nil {
+			err = r.checkHeader(h)
+		}
+		if err != nil {
+			return 0, r.malformed(err.Error())
+		}
+		r.header, r.headerSize = h, size
+	}
+	length := r.header.Length
+	switch r.kind() {
+	case kindAudio:
+		if r.header.Opcode == wsframe.Binary || r.noAudioYet {
+			return size + int(min(length, 1)), nil
+		}
+		return size, nil
+	case kindOpaque:
+		return size, nil
+	}
+	return size + int(length), nil
+}
+
+// checkHeader says what is wrong with a frame whose header is known.
+func (r *clientReader) checkHeader(h wsframe.Header) error {
+	cfg := &r.g.cfg
+	if h.Opcode.IsControl() {
+		if r.authorized.Load() {
+			return nil
+		}
+		if r.early++; r.early > cfg.MaxEarlyFrames {
+			return errEarly
+		}
+		return nil
+	}
+	continues := h.Opcode == wsframe.Continuation
+	if continues != (r.fragments != 0) {
+		return errNesting
+	}
+	if h.Opcode == wsframe.Text {
+		r.textAction = r.g.protocol.Accepts(wsframe.Text)
+	}
+	if (h.Opcode == wsframe.Text || r.fragments == wsframe.Text) && r.textAction == Buffer {
+		if continues && h.Length == 0 {
+			r.empties++
+		}
+		switch {
+		case h.Length > int64(cfg.MaxCommand-len(r.text)):
+			return errTooLarge
+		case r.empties > maxEmpties:
+			return errEmpties
+		}
+		return nil
+	}
+	switch {
+	case h.Length > cfg.MaxAudio:
+		return errTooLarge
+	case r.g.shape.CheckAudio && h.Length == 0 && h.Fin && (!continues || r.noAudioYet):
+		return errEmpty
+	}
+	return nil
+}
+
+// handleFrame deals with the client's frame: the frame goes on, perhaps in another
+// form, or is dropped, or ends the stream.
+func (r *clientReader) handleFrame() error {
+	kind := r.kind()
+	// A control frame does not stop the clock of the message that it comes within, nor
+	// does a fragment that another one follows.
+	unfinished := kind == kindControl && r.buffering() || kind == kindText && !r.header.Fin
+	if r.timed && !unfinished {
+		if r.timed = false; !r.g.clock.stop() {
+			return errEnded
+		}
+	}
+	var err error
+	switch kind {
+	case kindText:
+		err = r.handleText()
+	case kindAudio:
+		err = r.handleAudio()
+	case kindOpaque:
+		err = r.handleOpaque()
+	case kindControl:
+		err = r.handleControl()
+	}
+	if err == nil { // what ends the stream stays, to be scanned from its beginning
+		r.frame, r.headerSize = reuse(r.frame), 0
+	}
+	return err
+}
+
+// forward has frame go on as it came.
+func (r *clientReader) forward() {
+	r.frame, r.out = r.out[:0], r.frame
+}
+
+// handleAudio has a frame of audio go on as a message of its own: a backend may take
+// each frame for a message, and must find in none what has not been checked. Empty
+// fragments are dropped.
+func (r *clientReader) handleAudio() error {
+	h := r.header
+	first := h.Length > 0 && (h.Opcode == wsframe.Binary || r.noAudioYet)
+	if first && r.frame[r.headerSize]^h.Mask[0] != r.g.shape.Audio {
+		return r.malformed("a binary message that is no audio")
+	}
+	if r.g.protocol.Accepts(wsframe.Binary) != Forward {
+		return r.outOfTurn()
+	}
+	r.noAudioYet = h.Length == 0 && (h.Opcode == wsframe.Binary || r.noAudioYet)
+	r.fragments = 0
+	if !h.Fin {
+		r.fragments = wsframe.Binary
+	}
+	switch {
+	case first:
+		r.frame[0] = wsframe.Fin | byte(wsframe.Binary)
+		r.payloadLeft = h.Length - 1
+		r.forward()
+	case h.Length > 0:
+		r.payloadLeft = h.Length
+		r.out = r.ownMessage(r.out[:0], h)
+	}
+	return nil
+}
+
+// ownMessage appends the header of a continuation's payload as a message of its own,
+// and the byte that audio begins with. That byte moves the payload by one, and a
+// masking key that is turned by one leaves the payload's bytes as they are.
+func (r *clientReader) ownMessage(out []byte, h wsframe.Header) []byte {
+	own := wsframe.Header{Fin: true, Opcode: wsframe.Binary, Masked: h.Masked, Length: h.Length + 1}
+	for i, b := range h.Mask {
+		own.Mask[(i+1)%len(own.Mask)] = b
+	}
+	out = wsframe.Append(out, own)
+	return append(out, r.g.shape.Audio^own.Mask[0])
+}
+
+// handleOpaque has a frame go on as it comes.
+func (r *clientReader) handleOpaque() error {
+	h := r.header
+	if h.Opcode != wsframe.Continuation && r.g.protocol.Accepts(h.Opcode) != Forward {
+		return r.outOfTurn()
+	}
+	switch {
+	case h.Fin:
+		r.fragments = 0
+	case h.Opcode != wsframe.Continuation:
+		r.fragments = h.Opcode
+	}
+	r.payloadLeft = h.Length
+	r.forward()
+	return nil
+}
+
+// handleControl answers a control frame before the stream has been authorized, and
+// has it go on after that.
+func (r *clientReader) handleControl() error {
+	g := r.g
+	authorized := r.authorized.Load()
+	isClose := r.header.Opcode == wsframe.Close
+	switch {
+	case authorized:
+		r.closed = isClose
+		r.forward()
+	case isClose:
+		if g.startClose(eventStartClose) {
+			g.closeGracefully(Farewell{Close: wsframe.CloseReply(r.payload()), CloseAtOnce: true}, true)
+		}
+		return errEnded
+	case r.header.Opcode == wsframe.Ping:
+		g.pong(r.payload())
+	}
+	return nil
+}
+
+// payload is a copy of the frame's payload, unmasked.
+func (r *clientReader) payload() []byte {
+	payload := bytes.Clone(r.frame[r.headerSize:])
+	if r.header.Masked {
+		wsframe.Mask(payload, r.header.Mask, 0)
+	}
+	return payload
+}
+
+// handleText takes a text message that is buffered, or a fragment of one.
+func (r *clientReader) handleText() error {
+	h := r.header
+	payload := r.frame[r.headerSize:]
+	if h.Masked {
+		wsframe.Mask(payload, h.Mask, 0)
+	}
+	if h.Opcode == wsframe.Text {
+		r.first = h
+	}
+	if r.fragments == wsframe.Text || !h.Fin {
+		r.text = append(r.text, payload...)
+		payload = r.text
+		if err := r.reserve(); err != nil {
+			return err
+		}
+	}
+	if !h.Fin {
+		r.fragments = wsframe.Text
+		return nil
+	}
+	text := string(payload)
+	r.fragments, r.text, r.empties = 0, nil, 0
+	if !utf8.ValidString(text) {
+		return r.malformed("a text that is no UTF-8")
+	}
+	return r.take(text)
+}
+
+// take has the Protocol decide on a whole text message.
+func (r *clientReader) take(text string) error {
+	g := r.g
+	// Until the stream is authorized, the clock runs for this message.
+	authorized := r.authorized.Load()
+	if !authorized && !g.clock.stop() {
+		return errEnded
+	}
+	switch step := g.protocol.FromClient(text); step.Action {
+	case Forward:
+		if !authorized {
+			r.authorized.Store(true)
+			g.release()
+		}
+		r.forwardText(step.Text)
+		return nil
+	case Wait:
+		r.pipelined = &pipelinedMessage{text: text, first: r.first}
+		return nil
+	default:
+		switch {
+		case step.Reason != policy.Undecided:
+			g.refuse(step.Reason, step.Detail, step.Farewell, true)
+		case g.startClose(eventStartClose):
+			g.closeGracefully(step.Farewell, true)
+		}
+		return errEnded
+	}
+}
+
+// forwardText has a message go on in one frame, masked if the client's first frame
+// of the message was masked.
+func (r *clientReader) forwardText(text string) {
+	h := wsframe.Header{Fin: true, Opcode: wsframe.Text, Masked: r.first.Masked, Mask: r.first.Mask, Length: int64(len(text))}
+	r.out = append(wsframe.Append(r.out[:0], h), text...)
+	if h.Masked {
+		wsframe.Mask(r.out[len(r.out)-len(text):], h.Mask, 0)
+	}
+}
+
+// malformed ends the stream of a client that sends what cannot be read.
+func (r *clientReader) malformed(detail string) error {
+	r.g.refuse(policy.RequestMalformed, detail, r.g.protocol.Refusal(policy.RequestMalformed), true)
+	return errEnded
+}
+
+// outOfTurn ends the stream of a client that sends a message which the Protocol does
+// not accept now.
+func (r *clientReader) outOfTurn() error {
+	r.g.refuse(policy.RequestMalformed, "audio before a session or after its end", r.g.protocol.Cut(), true)
+	return errEnded
+}

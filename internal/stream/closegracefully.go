@@ -1,0 +1,215 @@
+package stream
+
+import (
+	"net"
+	"time"
+
+	"github.com/speechgate/speechgate/internal/stream/wsframe"
+)
+
+const (
+	closeFrameTime = 50 * time.Millisecond // to write a Close frame that the client may not read
+	drainBuffer    = 2 << 10
+)
+
+// startClose takes the stream out of the state open. It returns true for one caller,
+// which then ends the stream: by closeGracefully after eventStartClose, by closeConn
+// after eventClose.
+func (g *Guard) startClose(event closeEvent) bool {
+	if g.closing.on(event) == actionNone {
+		return false
+	}
+	_ = g.clock.stop()
+	g.protocol.End()
+	g.wakeReader()
+	return true
+}
+
+// closer does the actions of the closing state machine for one stream.
+type closer struct {
+	g          *Guard
+	farewell   Farewell
+	limit      time.Time             // when PartingTime is over
+	ownsReader bool                  // this goroutine has locked Guard.reading
+	found      *wsframe.CloseScanner // of what the client sends; nil until it is drained
+}
+
+// closeGracefully runs the state machine from stateFinishing to stateClosed.
+// ownsReader says that the caller is the goroutine that reads from the client.
+// Whatever blocks on the way, the connection is closed in the end.
+func (g *Guard) closeGracefully(f Farewell, ownsReader bool) {
+	c := &closer{g: g, farewell: f, ownsReader: ownsReader, limit: time.Now().Add(g.cfg.PartingTime)}
+	// The backstop is later than all that is timed by itself, which may be late on a
+	// busy machine.
+	backstop := time.AfterFunc(g.cfg.PartingTime+4*closeFrameTime, func() {
+		if action := g.closing.on(eventOverdue); action != actionNone {
+			_ = g.closeConn(action)
+		}
+	})
+	defer backstop.Stop()
+	if !ownsReader {
+		defer func() {
+			if c.ownsReader {
+				g.reading.Unlock()
+			}
+		}()
+	}
+	for action := actionFinishMessage; action != actionNone; {
+		if action == actionClose || action == actionAbort {
+			_ = g.closeConn(action)
+			return
+		}
+		action = g.closing.on(c.do(action))
+	}
+}
+
+func (c *closer) do(action closeAction) closeEvent {
+	switch action {
+	case actionFinishMessage:
+		return c.finishMessage()
+	case actionSendFinal:
+		return c.sendFinalMessage()
+	case actionDrain:
+		return c.drainUntilPeerCloses()
+	case actionSendClose:
+		return c.sendClose()
+	default:
+		return c.awaitEnd()
+	}
+}
+
+// finishMessage waits for the end of the backend's message that has begun.
+func (c *closer) finishMessage() closeEvent {
+	g := c.g
+	limit := time.Now().Add(g.cfg.FrameTime)
+	if limit.After(c.limit) {
+		limit = c.limit
+	}
+	_ = g.conn.SetWriteDeadline(limit) // a write that blocks comes to an end
+	timer := time.NewTimer(time.Until(limit))
+	defer timer.Stop()
+	for {
+		g.writing.Lock()
+		within, err := g.out.inMessage(), g.out.err
+		g.writing.Unlock()
+		switch {
+		case err != nil:
+			return eventFailed
+		case !within:
+			return eventBoundary
+		}
+		select {
+		case <-g.atMessageBoundary:
+		case <-g.done:
+			return eventFailed
+		case <-timer.C:
+			return eventTimeout
+		}
+	}
+}
+
+// sendFinalMessage writes the farewell. The state machine has left stateOpen, so that
+// the proxy writes nothing after the boundary.
+func (c *closer) sendFinalMessage() closeEvent {
+	var frames []byte
+	if c.farewell.Text != "" {
+		frames = wsframe.Final(wsframe.Text, []byte(c.farewell.Text))
+	}
+	sent := eventSent
+	if c.farewell.CloseAtOnce {
+		frames, sent = append(frames, c.farewell.Close...), eventSentClose
+	}
+	if c.write(frames, c.limit) != nil {
+		return eventFailed
+	}
+	return sent
+}
+
+// sendClose writes the farewell's Close frame.
+func (c *closer) sendClose() closeEvent {
+	if c.write(c.farewell.Close, time.Now().Add(closeFrameTime)) != nil {
+		return eventFailed
+	}
+	return eventSent
+}
+
+func (c *closer) write(frames []byte, limit time.Time) error {
+	g := c.g
+	_ = g.conn.SetWriteDeadline(limit)
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	if g.out.err != nil {
+		return g.out.err
+	}
+	_, err := g.conn.Write(frames)
+	return err
+}
+
+// takeReader has this goroutine own the clientReader, and drops what is buffered.
+func (c *closer) takeReader() {
+	if c.found != nil {
+		return
+	}
+	g := c.g
+	if !c.ownsReader {
+		_ = g.conn.SetReadDeadline(time.Unix(1, 0)) // a read comes back
+		g.reading.Lock()
+		c.ownsReader = true
+	}
+	_ = g.conn.SetReadDeadline(c.limit)
+	c.found = g.in.scanRest()
+}
+
+// drainUntilPeerCloses drops what the client sends, until a Close frame or the end.
+func (c *closer) drainUntilPeerCloses() closeEvent {
+	c.takeReader()
+	buf := make([]byte, drainBuffer)
+	for !c.found.Scan(nil) {
+		n, err := c.g.conn.Read(buf)
+		c.found.Scan(buf[:n])
+		switch {
+		case err == nil:
+		case isTimeout(err):
+			return eventTimeout
+		default:
+			return eventPeerGone
+		}
+	}
+	return eventPeerClosed
+}
+
+// awaitEnd drops what the client sends, until the client closes the connection.
+func (c *closer) awaitEnd() closeEvent {
+	c.takeReader()
+	buf := make([]byte, drainBuffer)
+	for {
+		_, err := c.g.conn.Read(buf)
+		switch {
+		case err == nil:
+		case isTimeout(err):
+			return eventTimeout
+		default:
+			return eventPeerGone
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := err.(net.Error) //nolint:errorlint // connections return it bare
+	return ok && timeout.Timeout()
+}
+
+// closeConn closes the connection. The caller has moved the state machine to
+// stateClosed, so that closeConn is called once.
+func (g *Guard) closeConn(action closeAction) error {
+	if layer, ok := g.conn.(interface{ NetConn() net.Conn }); ok && action == actionAbort {
+		_ = layer.NetConn().Close()
+	}
+	err := g.conn.Close()
+	if g.cfg.OnClose != nil {
+		g.cfg.OnClose()
+	}
+	close(g.done)
+	g.release()
+	return err
+}

@@ -1,0 +1,109 @@
+package stream
+
+import "sync/atomic"
+
+// closeState is how far the end of a stream has come. The package comment has the
+// table of transitions, and says what each state is for.
+type closeState uint32
+
+const (
+	stateOpen closeState = iota
+	stateFinishing
+	stateTelling
+	stateDraining
+	stateAnswering
+	stateDismissing
+	stateLeaving
+	stateClosed
+)
+
+// closeEvent is what happens to a stream that ends.
+type closeEvent uint8
+
+const (
+	eventStartClose closeEvent = iota // the guard, its caller or the client ends the stream
+	eventClose                        // the proxy or the caller closes the connection
+	eventBoundary                     // the backend's message has ended
+	eventSent                         // the action's frame has been written
+	eventSentClose                    // the final message has been written, with a Close frame
+	eventFailed                       // the action's frame cannot be written
+	eventPeerClosed                   // the client has sent a Close frame
+	eventPeerGone                     // the client has closed the connection
+	eventTimeout                      // the time of the state is over
+	eventOverdue                      // an action blocks for longer than any of its deadlines
+)
+
+// closeAction is what a transition has the closing goroutine do.
+type closeAction uint8
+
+const (
+	actionNone closeAction = iota // the event changes nothing
+	actionFinishMessage
+	actionSendFinal
+	actionDrain
+	actionSendClose
+	actionAwaitEnd
+	actionClose
+	actionAbort
+)
+
+// transition is a row of the table.
+type transition struct {
+	state  closeState
+	event  closeEvent
+	next   closeState
+	action closeAction
+}
+
+// transitions are the rows of the package comment's table, except that of
+// eventOverdue.
+var transitions = [...]transition{
+	{stateOpen, eventStartClose, stateFinishing, actionFinishMessage},
+	{stateOpen, eventClose, stateClosed, actionClose},
+	{stateFinishing, eventBoundary, stateTelling, actionSendFinal},
+	{stateFinishing, eventTimeout, stateClosed, actionAbort},
+	{stateFinishing, eventFailed, stateClosed, actionAbort},
+	{stateTelling, eventSent, stateDraining, actionDrain},
+	{stateTelling, eventSentClose, stateLeaving, actionAwaitEnd},
+	{stateTelling, eventFailed, stateClosed, actionAbort},
+	{stateDraining, eventPeerClosed, stateAnswering, actionSendClose},
+	{stateDraining, eventPeerGone, stateClosed, actionClose},
+	{stateDraining, eventTimeout, stateDismissing, actionSendClose},
+	{stateAnswering, eventSent, stateLeaving, actionAwaitEnd},
+	{stateAnswering, eventFailed, stateClosed, actionClose},
+	{stateDismissing, eventSent, stateClosed, actionClose},
+	{stateDismissing, eventFailed, stateClosed, actionAbort},
+	{stateLeaving, eventPeerGone, stateClosed, actionClose},
+	{stateLeaving, eventTimeout, stateClosed, actionClose},
+}
+
+// next looks an event up in the table.
+func next(state closeState, event closeEvent) (closeState, closeAction) {
+	if event == eventOverdue && state != stateClosed {
+		return stateClosed, actionAbort
+	}
+	for _, t := range transitions {
+		if t.state == state && t.event == event {
+			return t.next, t.action
+		}
+	}
+	return state, actionNone
+}
+
+// closing is the state machine of one stream.
+type closing struct{ state atomic.Uint32 }
+
+// started reports whether the stream ends or has ended.
+func (c *closing) started() bool { return closeState(c.state.Load()) != stateOpen }
+
+// on moves to the next state, and returns what the caller has to do. Only one caller
+// gets the action of a transition.
+func (c *closing) on(event closeEvent) closeAction {
+	for {
+		state := closeState(c.state.Load())
+		to, action := next(state, event)
+		if action == actionNone || c.state.CompareAndSwap(uint32(state), uint32(to)) {
+			return action
+		}
+	}
+}

@@ -1,0 +1,262 @@
+package stream
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/stream/wsframe"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Verdict is what becomes of a start command. The zero value refuses it.
+type Verdict struct {
+	OK bool
+	// Message is the whole text that tells the client of a refusal. Default: the text
+	// of the rules for a key that is denied.
+	Message string
+}
+
+// CommandsConfig configures Commands.
+type CommandsConfig struct {
+	// Rules of the API. There is no default.
+	Rules *dialect.StreamRules
+
+	// Upstream is what goes on in place of the clients' keys. If Upstream replaces
+	// keys, its key is masked in what the backend sends.
+	Upstream credential.Upstream
+
+	// Authorize judges one start command. It is called once for each command, from
+	// the goroutine that reads from the client, and nothing more is read meanwhile.
+	// A command with a fault has no secret, and is refused whatever the verdict says.
+	// Default: refuses all.
+	Authorize func(secret policy.Secret, fault *credential.Fault) Verdict
+
+	// OnEnd is called once for each start command that Authorize has allowed, when
+	// the session that it started is over, before the client knows. No start command
+	// is judged before the OnEnd of the one before. OnEnd is called from any
+	// goroutine, and must not block. Default: none.
+	OnEnd func()
+}
+
+// Commands is the Protocol of an API whose key is in text commands: AmiVoice.
+//
+// Sessions follow one another on a connection. A start command, with a key of its
+// own, begins a session, and an end command ends it. A client may send the start
+// command of its next session before the backend has answered the end command:
+// such a command waits for that answer, and is judged then.
+type Commands struct {
+	cfg       CommandsConfig
+	beginning int // of an answer: bytes of the longest word, and one more
+	session   atomic.Uint32
+	asked     atomic.Bool // the backend has not answered a start command yet
+}
+
+// NewCommands returns the protocol of one stream.
+func NewCommands(cfg CommandsConfig) *Commands {
+	c := &Commands{cfg: cfg}
+	for _, word := range []string{cfg.Rules.Started, cfg.Rules.Failed, cfg.Rules.Ended} {
+		c.beginning = max(c.beginning, len(word)+1)
+	}
+	return c
+}
+
+var _ Protocol = (*Commands)(nil)
+
+// The states of a connection's sessions, which follow one another.
+const (
+	sessionIdle     uint32 = iota // no session: the next command is a start command
+	sessionRunning                // a start command has gone on
+	sessionFailed                 // the backend has said that audio failed; it may take a new start command
+	sessionEnded                  // the end command has gone on, and is not answered yet
+	sessionSettling               // a session is over, and OnEnd is being called
+	sessionOver                   // the stream ends
+)
+
+// Shape implements Protocol.
+func (c *Commands) Shape() Shape {
+	s := Shape{Audio: c.cfg.Rules.Audio, CheckAudio: true, Beginning: c.beginning, TimedOut: farewell(c.cfg.Rules.TimedOut)}
+	if c.cfg.Upstream.Mode == credential.Replace {
+		s.Secret = c.cfg.Upstream.Key
+	}
+	return s
+}
+
+// closePolicyViolation follows the text of a farewell.
+var closePolicyViolation = wsframe.CloseFrame(wsframe.PolicyViolation, "")
+
+// farewell says a text, and closes when the client has gone or had its time: a lone
+// Close frame would hang some of the vendor's libraries, which take every frame for
+// a message. After the text it is harmless.
+func farewell(text string) Farewell { return Farewell{Text: text, Close: closePolicyViolation} }
+
+// Refusal implements Protocol.
+func (c *Commands) Refusal(reason policy.Reason) Farewell {
+	return farewell(c.cfg.Rules.Refusal(reason))
+}
+
+// Cut implements Protocol.
+func (c *Commands) Cut() Farewell { return farewell(c.cfg.Rules.CutText) }
+
+// Accepts implements Protocol. Audio passes while a session runs.
+func (c *Commands) Accepts(opcode wsframe.Opcode) Action {
+	if opcode == wsframe.Text {
+		return Buffer
+	}
+	if state := c.session.Load(); state == sessionRunning || state == sessionFailed {
+		return Forward
+	}
+	return Refuse
+}
+
+// FromClient implements Protocol.
+func (c *Commands) FromClient(text string) Step {
+	rules := c.cfg.Rules
+	switch {
+	case text == rules.End:
+		if !c.become(sessionEnded, sessionRunning, sessionFailed) {
+			return c.malformed("an end command while no session runs")
+		}
+		return Step{Action: Forward, Text: text}
+	case text != rules.Start && !strings.HasPrefix(text, rules.Start+" "):
+		return c.malformed("an unknown command")
+	case c.Waiting():
+		return Step{Action: Wait}
+	}
+	return c.start(text)
+}
+
+func (c *Commands) malformed(detail string) Step {
+	return Step{Reason: policy.RequestMalformed, Detail: detail, Farewell: c.Refusal(policy.RequestMalformed)}
+}
+
+// start judges a start command, and puts the upstream key into it.
+func (c *Commands) start(text string) Step {
+	_ = c.become(sessionIdle, sessionFailed)
+	if c.session.Load() != sessionIdle {
+		return c.malformed("a start command before the end of the session that runs")
+	}
+	command, fault := credential.ScanCommand(text, c.cfg.Rules.Start, c.cfg.Rules.Pair)
+	verdict := c.judge(&command, fault)
+	if !verdict.OK {
+		if verdict.Message != "" {
+			return Step{Farewell: farewell(verdict.Message)}
+		}
+		reason := policy.CredentialMalformed
+		if fault != nil {
+			reason = fault.Reason
+		}
+		return Step{Farewell: c.Refusal(reason)}
+	}
+	if !c.become(sessionRunning, sessionIdle) { // the stream has ended meanwhile
+		c.onEnd()
+		return Step{}
+	}
+	c.asked.Store(true)
+	return Step{Action: Forward, Text: command.Rewrite(c.cfg.Upstream)}
+}
+
+func (c *Commands) judge(command *credential.Command, fault *credential.Fault) Verdict {
+	if c.cfg.Authorize == nil {
+		return Verdict{}
+	}
+	var secret policy.Secret
+	if fault == nil {
+		secret = command.Key()
+	}
+	verdict := c.cfg.Authorize(secret, fault)
+	verdict.OK = verdict.OK && fault == nil
+	return verdict
+}
+
+// Waiting implements Protocol: the backend has still to answer an end command.
+func (c *Commands) Waiting() bool {
+	state := c.session.Load()
+	return state == sessionEnded || state == sessionSettling
+}
+
+// Watching implements Protocol. Where clients' own keys pass, the answer is about
+// the client's key.
+func (c *Commands) Watching() bool { return c.cfg.Upstream.Mode != credential.Pass && c.asked.Load() }
+
+// FromBackend implements Protocol.
+func (c *Commands) FromBackend(beginning []byte) (answered bool) {
+	rules := c.cfg.Rules
+	started, message := answers(beginning, rules.Started)
+	ended, _ := answers(beginning, rules.Ended)
+	if (started || ended) && c.asked.Load() {
+		c.asked.Store(false)
+	}
+	switch {
+	case ended:
+		return c.become(sessionIdle, sessionRunning, sessionFailed, sessionEnded)
+	case message:
+		// In the state sessionEnded, the answer to the end command is still to come.
+		return c.become(sessionIdle, sessionRunning, sessionFailed)
+	}
+	if failed, _ := answers(beginning, rules.Failed); failed {
+		_ = c.become(sessionFailed, sessionRunning)
+	}
+	return false
+}
+
+// answers reports whether an answer begins with this word, and whether a message
+// follows the word.
+func answers(beginning []byte, word string) (is, message bool) {
+	if len(beginning) < len(word) || string(beginning[:len(word)]) != word {
+		return false, false
+	}
+	message = len(beginning) > len(word) && beginning[len(word)] == ' '
+	return message || len(beginning) == len(word), message
+}
+
+// RefusesKey implements Protocol.
+func (c *Commands) RefusesKey(answer []byte) bool {
+	rules := c.cfg.Rules
+	if _, message := answers(answer, rules.Started); !message {
+		return false
+	}
+	answer = bytes.ToLower(answer[len(rules.Started):])
+	return slices.ContainsFunc(rules.KeyRefused, func(word string) bool { return bytes.Contains(answer, []byte(word)) })
+}
+
+// End implements Protocol.
+func (c *Commands) End() {
+	switch c.session.Swap(sessionOver) {
+	case sessionRunning, sessionFailed, sessionEnded:
+		c.onEnd()
+	}
+}
+
+// become moves from one of the states to another, and reports whether the session
+// was in one of them.
+func (c *Commands) become(to uint32, from ...uint32) bool {
+	for {
+		state := c.session.Load()
+		if !slices.Contains(from, state) {
+			return false
+		}
+		next := to
+		if to == sessionIdle {
+			// A goroutine that sees no session must find that OnEnd has been called.
+			next = sessionSettling
+		}
+		if !c.session.CompareAndSwap(state, next) {
+			continue
+		}
+		if to == sessionIdle {
+			c.onEnd()
+			c.session.CompareAndSwap(sessionSettling, sessionIdle)
+		}
+		return true
+	}
+}
+
+func (c *Commands) onEnd() {
+	if c.cfg.OnEnd != nil {
+		c.cfg.OnEnd()
+	}
+}
