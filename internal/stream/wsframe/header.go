@@ -32,8 +32,10 @@ func (o Opcode) isReserved() bool { return o > Binary && o < Close || o > Pong }
 const (
 	// Fin is the bit of a header's first byte that ends a message.
 	Fin = 0x80
-	// MinHeaderSize and MaxHeaderSize are how many bytes a header has.
+	// MinHeaderSize is how many bytes a header has at least: 2.
 	MinHeaderSize = 2
+	// MaxHeaderSize is how many bytes a header has at most, with a length of 64 bits
+	// and a masking key: 14.
 	MaxHeaderSize = 14
 	// MaxControlPayload is how many bytes of payload a control frame may have.
 	MaxControlPayload = 125
