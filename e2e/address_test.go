@@ -15,6 +15,7 @@ import (
 // TestR4_AClientBehindAProxyCannotChooseItsAddress runs the proxies as docs/operations.md
 // says, and sends forged fields through them. The client is 127.0.0.2, the proxies 127.0.0.1.
 func TestR4_AClientBehindAProxyCannotChooseItsAddress(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has the address 127.0.0.2 on every machine")
 	}
@@ -45,6 +46,7 @@ http://:8080 {
 		"HAProxy with forwardfor": func(t *testing.T) string { return startHAProxy(t, gate) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			addr := start(t)
 			for _, field := range []string{"", "192.0.2.99", "192.0.2.99, 127.0.0.1"} {
 				if body := recognizeFrom(t, "127.0.0.2", addr, own, field); !strings.Contains(body, `"code":""`) {

@@ -29,6 +29,7 @@ type pageAnswer struct {
 // TestABrowserIssuesAKeyAndRecognizesWithIt holds that a page of another origin
 // can do what the vendor's JavaScript client does, with the browser as the judge.
 func TestABrowserIssuesAKeyAndRecognizesWithIt(t *testing.T) {
+	t.Parallel()
 	browser := tool(t, "chromium", "chromium-browser", "google-chrome")
 	p, account := newExample(t)
 	_, issuer := p.key(account, "--expires", "1h", "--issuable")

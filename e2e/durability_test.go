@@ -13,6 +13,7 @@ import (
 
 // A key whose answer has come is there, whatever happens to the process then.
 func TestIssuedKeysSurviveKill(t *testing.T) {
+	t.Parallel()
 	p := newProgram(t, `{
 	admin off
 }

@@ -37,6 +37,7 @@ func compiled(t *testing.T, tool, file string) *exec.Cmd {
 }
 
 func TestThePageQuotesItsExamplesByteForByte(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../docs/issuing-programs.md")
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,8 @@ func TestThePageQuotesItsExamplesByteForByte(t *testing.T) {
 
 // TestTheExamplesHandOutKeysThatRecognizeSpeech runs each example as a user of
 // it would, and in every way in which it can be asked.
-func TestTheExamplesHandOutKeysThatRecognizeSpeech(t *testing.T) {
+func TestTheExamplesHandOutKeysThatRecognizeSpeech(t *testing.T) { //nolint:tparallel // the subtests use one program in turns
+	t.Parallel()
 	p, account := newExample(t)
 	for _, example := range examples {
 		t.Run(example.file, func(t *testing.T) {
@@ -101,7 +103,8 @@ func TestTheExamplesHandOutKeysThatRecognizeSpeech(t *testing.T) {
 }
 
 // TestTheExamplesSendThePasswordNowhereElse leads them away from the gateway.
-func TestTheExamplesSendThePasswordNowhereElse(t *testing.T) {
+func TestTheExamplesSendThePasswordNowhereElse(t *testing.T) { //nolint:tparallel // the subtests use one program in turns
+	t.Parallel()
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		t.Error("a redirect was followed")
 		_, _ = io.WriteString(w, "sgk_not-a-key")
@@ -127,11 +130,7 @@ func TestTheExamplesSendThePasswordNowhereElse(t *testing.T) {
 // wantIssued checks the account's newest key.
 func (p *program) wantIssued(account string, allow []any) {
 	p.t.Helper()
-	cmd := p.command("speechgate", "--json", "key", "list", "--account", account)
-	out, err := cmd.Output()
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	out := p.printed("key", "list", "--account", account)
 	var keys []struct {
 		Origin    string    `json:"origin"`
 		Allow     []any     `json:"allow"`

@@ -2,223 +2,21 @@ package e2e_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 )
 
-// program is the gateway as a process of its own.
-type program struct {
-	t      *testing.T
-	binary string // the program; caddy unless it says otherwise
-	dir    string // its home
-	config string
-	base   string // of the gate's URLs
-	cmd    *exec.Cmd
-	output *safeBuffer
-}
-
-type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// newProgram prepares a gateway with this Caddyfile, whose ports 8080, of the
-// gate, and 8081 become free ones.
-func newProgram(t *testing.T, caddyfile string) *program {
-	t.Helper()
-	p := &program{t: t, binary: "caddy", dir: t.TempDir()}
-	gate, other := port(t), port(t)
-	p.base = "http://localhost:" + gate
-	caddyfile = strings.NewReplacer(":8080", ":"+gate, ":8081", ":"+other,
-		"admin localhost:2019", "admin off").Replace(caddyfile)
-	p.config = filepath.Join(p.dir, "Caddyfile")
-	if err := os.WriteFile(p.config, []byte(caddyfile), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.kill)
-	return p
-}
-
-func port(t *testing.T) string {
-	t.Helper()
-	free, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return free
-}
-
-func (p *program) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(p.binary, args...)
-	cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir+"/data", "XDG_CONFIG_HOME="+p.dir+"/config")
-	return cmd
-}
-
-// start runs the gateway and waits until it answers.
-func (p *program) start() {
-	p.t.Helper()
-	p.output = new(safeBuffer)
-	p.cmd = p.command("run", "--config", p.config)
-	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.eventually("the gateway answers", func() bool {
-		resp, err := http.Get(p.base + "/")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusNotFound
-	})
-}
-
-// kill is kill -9.
-func (p *program) kill() {
-	if p.cmd == nil {
-		return
-	}
-	_ = p.cmd.Process.Signal(syscall.SIGKILL)
-	_ = p.cmd.Wait()
-	p.cmd = nil
-}
-
-func (p *program) eventually(what string, ok func() bool) {
-	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	p.t.Fatalf("waited in vain until %s; the gateway's output:\n%s", what, p.output)
-}
-
-// run runs a command of the command line and returns the object that it prints,
-// if any.
-func (p *program) run(args ...string) map[string]any {
-	p.t.Helper()
-	object := make(map[string]any)
-	if out := p.printed(args...); len(bytes.TrimSpace(out)) > 0 {
-		p.decode(out, &object)
-	}
-	return object
-}
-
-// runList runs a command that prints a list.
-func (p *program) runList(args ...string) (list []map[string]any) {
-	p.t.Helper()
-	p.decode(p.printed(args...), &list)
-	return list
-}
-
-// printed is a command's standard output, in JSON.
-func (p *program) printed(args ...string) []byte {
-	p.t.Helper()
-	var stderr bytes.Buffer
-	cmd := p.command(append([]string{"speechgate", "--json"}, args...)...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		p.t.Fatalf("%v: %v: %s", args, err, &stderr)
-	}
-	return out
-}
-
-func (p *program) decode(out []byte, into any) {
-	p.t.Helper()
-	if err := json.Unmarshal(out, into); err != nil {
-		p.t.Fatalf("%q is no JSON: %v", out, err)
-	}
-}
-
-func (p *program) account() string {
-	p.t.Helper()
-	return p.run("account", "create", "--name", "Test")["account_id"].(string)
-}
-
-func (p *program) key(account string, args ...string) (id, secret string) {
-	p.t.Helper()
-	key := p.run(append([]string{"key", "issue", "--account", account}, args...)...)
-	return key["key_id"].(string), key["key"].(string)
-}
-
-// post sends a recording as a form with the key in part u.
-func (p *program) post(path, key string, header ...string) (int, map[string]any) {
-	p.t.Helper()
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	for _, field := range [][2]string{{"u", key}, {"d", "-a-general"}} {
-		if err := form.WriteField(field[0], field[1]); err != nil {
-			p.t.Fatal(err)
-		}
-	}
-	part, err := form.CreateFormFile("a", "speech.wav")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if _, err := part.Write(sandbox.SpeechWAV()); err != nil {
-		p.t.Fatal(err)
-	}
-	if err := form.Close(); err != nil {
-		p.t.Fatal(err)
-	}
-	return p.do(http.MethodPost, path, &body, append(header, "Content-Type", form.FormDataContentType())...)
-}
-
-func (p *program) poll(job, key string, header ...string) (int, map[string]any) {
-	p.t.Helper()
-	return p.do(http.MethodGet, "/v1/recognitions/"+job, nil, append(header, "Authorization", "Bearer "+key)...)
-}
-
-func (p *program) do(method, path string, body io.Reader, header ...string) (int, map[string]any) {
-	p.t.Helper()
-	req, err := http.NewRequest(method, p.base+path, body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer := make(map[string]any)
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		p.t.Fatalf("status %d, and no JSON: %v", resp.StatusCode, err)
-	}
-	return resp.StatusCode, answer
-}
-
-func TestExampleRecognizesSpeechInEveryForm(t *testing.T) {
+func TestExampleRecognizesSpeechInEveryForm(t *testing.T) { //nolint:tparallel // the subtests use one program in turns
+	t.Parallel()
 	example, err := os.ReadFile("../Caddyfile.example")
 	if err != nil {
 		t.Fatal(err)
@@ -287,6 +85,7 @@ func TestExampleRecognizesSpeechInEveryForm(t *testing.T) {
 }
 
 func TestR12GraceHoldsAfterKillAndRestart(t *testing.T) {
+	t.Parallel()
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		if r.Method == http.MethodPost {

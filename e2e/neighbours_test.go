@@ -63,6 +63,7 @@ http://localhost:8080 {
 }
 
 func TestR16_ACacheBehindTheGateAnswersForNoOtherKey(t *testing.T) {
+	t.Parallel()
 	p, served := newCached(t, "order cache after speechgate")
 	p.start()
 	mine, theirs := p.account(), p.account()
@@ -103,6 +104,7 @@ func TestR16_ACacheBehindTheGateAnswersForNoOtherKey(t *testing.T) {
 }
 
 func TestStart_WarnsOfTheCacheInItsUsualOrder(t *testing.T) {
+	t.Parallel()
 	p, _ := newCached(t, "")
 	p.start()
 	p.eventually("the gateway warns", func() bool {

@@ -18,9 +18,6 @@ import (
 	"time"
 )
 
-// refusal is what a client gets whose key is unknown, as the API writes it.
-const refusal = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"-","message":"received illegal service authorization"}` + "\r\n"
-
 // newRefuser is a gateway at an HTTP and an HTTPS address, and the file of its CA.
 func newRefuser(t *testing.T) (p *program, tlsAddr, ca string) {
 	t.Helper()
@@ -52,6 +49,7 @@ http://:8080, https://localhost:8081 {
 // TestR16_ARefusalReachesClientsThatSend40MB holds that clients over TLS read the refusal as
 // it was written, whatever they are still sending.
 func TestR16_ARefusalReachesClientsThatSend40MB(t *testing.T) {
+	t.Parallel()
 	curl := tool(t, "curl")
 	_, addr, ca := newRefuser(t)
 	const size = 40 << 20
@@ -59,7 +57,7 @@ func TestR16_ARefusalReachesClientsThatSend40MB(t *testing.T) {
 	const path = "/v1/recognize?u=nobody"
 	java := func(version string) func(*testing.T) *exec.Cmd {
 		return func(t *testing.T) *exec.Cmd {
-			return exec.Command(tool(t, "java"), filepath.Join("testdata", "clients", "Upload.java"), "https://"+addr+path, fmt.Sprint(size), ca, version)
+			return javaCommand(t, "Upload.java", "https://"+addr+path, fmt.Sprint(size), ca, version)
 		}
 	}
 	byCurl := func(version string) func(*testing.T) *exec.Cmd {
@@ -83,6 +81,7 @@ func TestR16_ARefusalReachesClientsThatSend40MB(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var stdout, stderr bytes.Buffer
 			cmd := client(t)
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -178,92 +177,10 @@ func TestR16_ARefusalOutlivesSpeech(t *testing.T) {
 	}
 }
 
-// startNginx starts an nginx in front of the gateway, with what docs/operations.md says that
-// it needs, and returns its address.
-func startNginx(t *testing.T, gate, options string) string {
-	t.Helper()
-	addr := "127.0.0.1:" + port(t)
-	dir := t.TempDir()
-	config := clientFile(t, "nginx", `
-daemon off;
-master_process off;
-pid `+dir+`/pid;
-error_log stderr;
-events {}
-http {
-	access_log off;
-	client_body_temp_path `+dir+`/body;
-	proxy_temp_path `+dir+`/proxy;
-	fastcgi_temp_path `+dir+`/fastcgi;
-	uwsgi_temp_path `+dir+`/uwsgi;
-	scgi_temp_path `+dir+`/scgi;
-	server {
-		listen `+addr+`;
-		client_max_body_size 0;
-		location / {
-			proxy_pass http://`+gate+`;
-			`+options+`
-		}
-	}
-}
-`)
-	startNeighbour(t, addr, exec.Command(tool(t, "nginx", "/usr/sbin/nginx"), "-p", dir, "-c", config))
-	return addr
-}
-
-func startHAProxy(t *testing.T, gate string) string {
-	t.Helper()
-	addr := "127.0.0.1:" + port(t)
-	config := clientFile(t, "haproxy", `
-global
-	h1-case-adjust x-session-id X-Session-ID
-defaults
-	mode http
-	timeout connect 5s
-	timeout client 60s
-	timeout server 60s
-frontend in
-	bind `+addr+`
-	option h1-case-adjust-bogus-client
-	default_backend gate
-backend gate
-	option forwardfor
-	server gate `+gate+`
-`)
-	startNeighbour(t, addr, exec.Command(tool(t, "haproxy", "/usr/sbin/haproxy"), "-db", "-f", config))
-	return addr
-}
-
-// startNeighbour runs another server until the test ends, and waits until it listens.
-func startNeighbour(t *testing.T, addr string, cmd *exec.Cmd) {
-	t.Helper()
-	output := new(safeBuffer)
-	cmd.Stdout, cmd.Stderr = output, output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("the output of %s:\n%s", cmd.Path, output)
-		}
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v; its output:\n%s", cmd.Path, err, output)
-		}
-	}
-}
-
 // TestR16_AnExitWaitsForNoRefusedUpload holds that clients that go on sending cannot keep a
 // process from exiting.
 func TestR16_AnExitWaitsForNoRefusedUpload(t *testing.T) {
+	t.Parallel()
 	p, tlsAddr, _ := newRefuser(t)
 	plain, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
 	if err != nil {

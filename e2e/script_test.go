@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -161,19 +160,6 @@ func runAny(ts *testscript.TestScript, args []string) (stdout, stderr string, st
 		status = exit.ExitCode()
 	}
 	return ts.ReadFile("stdout"), ts.ReadFile("stderr"), status
-}
-
-// freePort returns a port that nothing listens on.
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		return "", err
-	}
-	return port, listener.Close()
 }
 
 func capture(ts *testscript.TestScript, neg bool, args []string) {

@@ -14,9 +14,17 @@ import (
 	"github.com/speechgate/speechgate/internal/sandbox"
 )
 
+// pageStream is what a page sees of a stream.
+type pageStream struct {
+	Messages   []string `json:"messages"`
+	Extensions *string  `json:"extensions"`
+	Code       int      `json:"code"`
+}
+
 // TestABrowserStreams holds that a page of another origin can recognize live,
 // and learns why it cannot, with the browser as the judge.
 func TestABrowserStreams(t *testing.T) {
+	t.Parallel()
 	browser := tool(t, "chromium", "chromium-browser", "google-chrome")
 	p, _ := newStreamProgram(t, "")
 	account := p.account()
@@ -55,9 +63,7 @@ func TestABrowserStreams(t *testing.T) {
 	})
 	mux.HandleFunc("GET /speech.wav", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(sandbox.SpeechWAV()) })
 	mux.HandleFunc("POST /revoke", func(http.ResponseWriter, *http.Request) {
-		if out, err := p.command("speechgate", "key", "revoke", doomedID).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
+		p.run("key", "revoke", doomedID)
 		ended <- time.Now()
 	})
 	mux.HandleFunc("POST /stopped", func(http.ResponseWriter, *http.Request) { stopped <- time.Now() })

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,11 +10,11 @@ import (
 // TestTheJDKStreams has java.net.http's WebSocket send commands as it does: in
 // fragments, where they are longer than 16 KiB.
 func TestTheJDKStreams(t *testing.T) {
-	java := tool(t, "java")
+	t.Parallel()
 	p, _ := newStreamProgram(t, "")
 	_, key := p.key(p.account())
 	url := strings.Replace(p.base, "http://localhost", "ws://127.0.0.1", 1) + "/v1/"
-	cmd := exec.Command(java, filepath.Join("testdata", "clients", "Stream.java"), url, key, filepath.Join("..", "sandbox", "speech.wav"))
+	cmd := javaCommand(t, "Stream.java", url, key, filepath.Join("..", "internal", "sandbox", "speech.wav"))
 	cmd.WaitDelay = time.Minute
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -3,9 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,21 +13,17 @@ import (
 // clientRequest is one that a client of another language is told to send.
 type clientRequest struct{ method, path, contentType, key, file string }
 
-const (
-	clientBoundary  = "1234567890ABCDEFGHIJ"
-	clientForm      = "multipart/form-data;boundary=" + clientBoundary
-	unauthorized401 = "401 -\n{\"message\":\"received illegal service authorization\"}"
-)
-
 // TestR15_ClientsThatOfferH2CAreServed holds that the JDK's HTTP client and curl --http2,
 // which offer h2c with every cleartext request, get what other clients get: for each
 // operation, with good keys and bad ones.
 func TestR15_ClientsThatOfferH2CAreServed(t *testing.T) {
+	t.Parallel()
 	for name, exchange := range map[string]func(t *testing.T, base string, requests []clientRequest) []string{
 		"the JDK's client": javaExchange,
 		"curl":             curlExchange,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p, account := newExample(t)
 			_, issuer := p.key(account, "--expires", "1h", "--issuable")
 			created, _ := p.post("/v2/recognitions", issuer)
@@ -80,11 +74,11 @@ func TestR15_ClientsThatOfferH2CAreServed(t *testing.T) {
 
 func javaExchange(t *testing.T, base string, requests []clientRequest) []string {
 	t.Helper()
-	args := []string{filepath.Join("testdata", "clients", "Exchange.java")}
+	var args []string
 	for _, r := range requests {
 		args = append(args, fmt.Sprint(r.method, " ", base+r.path, " ", r.contentType, " ", r.key, " ", r.file))
 	}
-	out, err := exec.Command(tool(t, "java"), args...).Output()
+	out, err := javaCommand(t, "Exchange.java", args...).Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, stderrOf(err))
 	}
@@ -120,40 +114,11 @@ func curlExchange(t *testing.T, base string, requests []clientRequest) (answers 
 	return answers
 }
 
-func stderrOf(err error) []byte {
-	if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // Output returns it so
-		return exit.Stderr
-	}
-	return nil
-}
-
-// recognitionForm is a form with a recording, and the key in this part.
-func recognitionForm(key, part string) string {
-	var b strings.Builder
-	for _, field := range [][2]string{{part, key}, {"d", "-a-general"}, {"a", string(sandbox.SpeechWAV())}} {
-		b.WriteString("--" + clientBoundary + "\r\nContent-Disposition: form-data; name=\"" + field[0] + "\"\r\n\r\n" + field[1] + "\r\n")
-	}
-	return b.String() + "--" + clientBoundary + "--\r\n"
-}
-
-// clientFile is a file that lasts as long as the test.
-func clientFile(t *testing.T, name, content string) string {
-	t.Helper()
-	file, err := os.CreateTemp(t.TempDir(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if _, err := file.WriteString(content); err != nil {
-		t.Fatal(err)
-	}
-	return file.Name()
-}
-
 // TestR15_AnOfferOfH2CIsIgnoredByAServerThatSpeaksIt holds that Caddy's option h2c changes
 // nothing about offers: a client that knows beforehand speaks HTTP/2, and one that offers it
 // is served over HTTP/1.1.
 func TestR15_AnOfferOfH2CIsIgnoredByAServerThatSpeaksIt(t *testing.T) {
+	t.Parallel()
 	curl := tool(t, "curl")
 	p := newProgram(t, `{
 	admin off

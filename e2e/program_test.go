@@ -1,0 +1,211 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// program is the gateway as a process of its own.
+type program struct {
+	t      *testing.T
+	binary string // the program; caddy unless it says otherwise
+	dir    string // its home
+	config string
+	base   string // of the gate's URLs
+	cmd    *exec.Cmd
+	output *safeBuffer
+}
+
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// newProgram prepares a gateway with this Caddyfile, whose ports 8080, of the
+// gate, and 8081 become free ones.
+func newProgram(t *testing.T, caddyfile string) *program {
+	t.Helper()
+	p := &program{t: t, binary: "caddy", dir: t.TempDir()}
+	gate, other := port(t), port(t)
+	p.base = "http://localhost:" + gate
+	caddyfile = strings.NewReplacer(":8080", ":"+gate, ":8081", ":"+other,
+		"admin localhost:2019", "admin off").Replace(caddyfile)
+	p.config = filepath.Join(p.dir, "Caddyfile")
+	if err := os.WriteFile(p.config, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// newExample is a running Caddyfile.example that knows an account by its service
+// ID and service password.
+func newExample(t *testing.T) (p *program, account string) {
+	t.Helper()
+	example, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = newProgram(t, string(example))
+	p.start()
+	return p, p.importAccount()
+}
+
+func port(t *testing.T) string {
+	t.Helper()
+	free, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return free
+}
+
+// nextPort counts the ports that freePort has tried.
+var nextPort atomic.Uint32
+
+// freePort returns a port that nothing listens on, and never the same port twice. The
+// ports are below those that the system gives out by itself, so that no connection
+// takes one before a server listens on it.
+func freePort() (string, error) {
+	const first, count = 12_000, 20_000
+	start := uint32(os.Getpid()) * 97 // so that test processes seldom try the same ports
+	for range 100 {
+		port := strconv.Itoa(int(first + (start+nextPort.Add(1))%count))
+		listener, err := net.Listen("tcp", ":"+port)
+		if err == nil {
+			return port, listener.Close()
+		}
+	}
+	return "", errors.New("none of 100 ports is free")
+}
+
+func (p *program) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(p.binary, args...)
+	cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir+"/data", "XDG_CONFIG_HOME="+p.dir+"/config")
+	return cmd
+}
+
+// start runs the gateway and waits until it has opened its keystore.
+func (p *program) start() {
+	p.t.Helper()
+	p.output = new(safeBuffer)
+	p.cmd = p.command("run", "--config", p.config)
+	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.eventually("the gateway and its keystore answer", func() bool {
+		req, err := http.NewRequest(http.MethodGet, p.base+"/v2/recognitions/unknown", nil)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer nobody")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusUnauthorized
+	})
+}
+
+// kill is kill -9.
+func (p *program) kill() {
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	_ = p.cmd.Wait()
+	p.cmd = nil
+}
+
+func (p *program) eventually(what string, ok func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	p.t.Fatalf("waited in vain until %s; the gateway's output:\n%s", what, p.output)
+}
+
+// run runs "caddy speechgate" with these arguments on the program's keystore, and
+// returns the object that it prints, if any.
+func (p *program) run(args ...string) map[string]any {
+	p.t.Helper()
+	object := make(map[string]any)
+	if out := p.printed(args...); len(bytes.TrimSpace(out)) > 0 {
+		p.decode(out, &object)
+	}
+	return object
+}
+
+// runList is run for a command that prints a list.
+func (p *program) runList(args ...string) (list []map[string]any) {
+	p.t.Helper()
+	p.decode(p.printed(args...), &list)
+	return list
+}
+
+// printed returns what a command prints on standard output, in JSON. The command runs
+// in the test's process. The gateway is another process, as it is for an operator.
+func (p *program) printed(args ...string) []byte {
+	p.t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := newCaddyCommand()
+	cmd.SetArgs(append([]string{"speechgate", "--json", "--keystore", p.store()}, args...))
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	if err := cmd.Execute(); err != nil {
+		p.t.Fatalf("%v: %v: %s", args, err, &stderr)
+	}
+	return stdout.Bytes()
+}
+
+// store is the keystore's file.
+func (p *program) store() string {
+	return filepath.Join(p.dir, "data", "caddy", "speechgate", "keystore.db")
+}
+
+func (p *program) decode(out []byte, into any) {
+	p.t.Helper()
+	if err := json.Unmarshal(out, into); err != nil {
+		p.t.Fatalf("%q is no JSON: %v", out, err)
+	}
+}
+
+func (p *program) account() string {
+	p.t.Helper()
+	return p.run("account", "create", "--name", "Test")["account_id"].(string)
+}
+
+func (p *program) key(account string, args ...string) (id, secret string) {
+	p.t.Helper()
+	key := p.run(append([]string{"key", "issue", "--account", account}, args...)...)
+	return key["key_id"].(string), key["key"].(string)
+}

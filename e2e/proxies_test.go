@@ -1,0 +1,91 @@
+package e2e_test
+
+import (
+	"net"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// startNginx starts an nginx in front of the gateway, with what docs/operations.md says that
+// it needs, and returns its address.
+func startNginx(t *testing.T, gate, options string) string {
+	t.Helper()
+	addr := "127.0.0.1:" + port(t)
+	dir := t.TempDir()
+	config := clientFile(t, "nginx", `
+daemon off;
+master_process off;
+pid `+dir+`/pid;
+error_log stderr;
+events {}
+http {
+	access_log off;
+	client_body_temp_path `+dir+`/body;
+	proxy_temp_path `+dir+`/proxy;
+	fastcgi_temp_path `+dir+`/fastcgi;
+	uwsgi_temp_path `+dir+`/uwsgi;
+	scgi_temp_path `+dir+`/scgi;
+	server {
+		listen `+addr+`;
+		client_max_body_size 0;
+		location / {
+			proxy_pass http://`+gate+`;
+			`+options+`
+		}
+	}
+}
+`)
+	startNeighbour(t, addr, exec.Command(tool(t, "nginx", "/usr/sbin/nginx"), "-p", dir, "-c", config))
+	return addr
+}
+
+func startHAProxy(t *testing.T, gate string) string {
+	t.Helper()
+	addr := "127.0.0.1:" + port(t)
+	config := clientFile(t, "haproxy", `
+global
+	h1-case-adjust x-session-id X-Session-ID
+defaults
+	mode http
+	timeout connect 5s
+	timeout client 60s
+	timeout server 60s
+frontend in
+	bind `+addr+`
+	option h1-case-adjust-bogus-client
+	default_backend gate
+backend gate
+	option forwardfor
+	server gate `+gate+`
+`)
+	startNeighbour(t, addr, exec.Command(tool(t, "haproxy", "/usr/sbin/haproxy"), "-db", "-f", config))
+	return addr
+}
+
+// startNeighbour runs another server until the test ends, and waits until it listens.
+func startNeighbour(t *testing.T, addr string, cmd *exec.Cmd) {
+	t.Helper()
+	output := new(safeBuffer)
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("the output of %s:\n%s", cmd.Path, output)
+		}
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not listen: %v; its output:\n%s", cmd.Path, err, output)
+		}
+	}
+}
