@@ -1,11 +1,11 @@
-// Package sandbox is a stand-in speech backend, to try a gateway with and to
-// test it. It recognizes no words. It reads the audio that it is sent,
-// measures it, and answers with what it measured (how long, of what form, how
-// loud, and where there is speech) in the shape of the API that it stands for,
-// so that an answer shows that the audio arrived whole.
+// Package sandbox is a speech backend for demos and tests of a gateway. It
+// recognizes no words. It measures the audio that it receives, and answers with the
+// measurement (length, format, loudness, and where there is speech) in the form of a
+// real API. So an answer shows that the audio has arrived whole.
 //
-// It is strict where the API that it stands for is, above all about the key:
-// where one may be, and how a refusal looks.
+// The sandbox is as strict as the real API, above all about the key: where the key
+// may be, and what a refusal looks like. It shares no code with the gateway, so that
+// it is a second opinion on the protocol.
 package sandbox
 
 import (
@@ -26,65 +26,65 @@ const (
 	defaultMaxAudio    = 1<<24 - 1 // the vendor's limit for synchronous recognition
 	defaultMaxJobAudio = 1<<31 - 1 // the vendor's limit for a job, "about 2.14 GB"
 
-	// The vendor's limit is 60 seconds. A client that sends its command s after
-	// a minute has to be in time, so 2 seconds are for the way.
+	// The vendor's limit is 60 seconds. A client that sends its command s after exactly
+	// a minute must be in time, so 2 seconds are added for the network.
 	defaultStreamIdle = 62 * time.Second
 
-	// drainLimit is how many bytes of a request that it does not use the sandbox
-	// reads before it answers, because some clients read the answer only after
-	// they have sent everything. It is as much as a job may carry, and more.
+	// drainLimit is how many unused bytes of a request the sandbox reads before it
+	// answers. Some clients read the answer only after they have sent the whole
+	// request. The limit is more than the audio of a job.
 	drainLimit = 4 << 30
 
-	serviceID = "sandbox" // of the one account that there is
+	serviceID = "sandbox" // the service ID of the only account
 )
 
-// Config of a sandbox. The zero value is one that works.
+// Config is the configuration of a sandbox. The zero value works.
 type Config struct {
-	// Key is the API key that the sandbox accepts. If it is empty, keys are not
-	// looked at: any request is accepted, with whatever key or none.
+	// Key is the API key that the sandbox accepts. If Key is empty, the sandbox accepts
+	// every request, with any key or without a key.
 	Key string
 
 	// QueueTime is how long an asynchronous job stays queued.
-	// Default: 2 seconds. Negative: no time at all.
+	// Default: 2 seconds. Negative: the job is not queued.
 	QueueTime time.Duration
 
-	// WorkTime is how long a job then takes, of which it is "started" for the
+	// WorkTime is how long a job takes after the queue. The job is "started" for the
 	// first tenth, and "processing" for the rest.
-	// Default: 3 seconds. Negative: no time at all.
+	// Default: 3 seconds. Negative: the job takes no time.
 	WorkTime time.Duration
 
-	// PauseAt is how far into its work a job pauses, as it may under congestion,
-	// until it has been authenticated again. It is "processing" all the while.
-	// Default, and for all that is not less than WorkTime: it does not pause.
+	// PauseAt is how long a job works before it pauses, as under congestion, until it
+	// has been authenticated again. A paused job is "processing".
+	// Default, and if PauseAt is not less than WorkTime: jobs do not pause.
 	PauseAt time.Duration
 
-	// Reauthenticate is the URL that is asked whether a job that has paused may
-	// go on: GET, with the job's ID as Speechgate-Job, and no key, since the
-	// sandbox does not keep what it was sent. 204 lets the job go on. After a
-	// 503, or where nobody answers, it asks again, 5 times in all within some
-	// seconds; after that, and after any other answer, the job ends in an error.
-	// Default: none, and jobs do not pause.
+	// Reauthenticate is the URL of a verify endpoint. The sandbox asks there whether a
+	// paused job may go on: with GET, the job's ID in Speechgate-Job, and no key,
+	// because the sandbox does not store keys. After 204 the job goes on. After 503, or
+	// without an answer, the sandbox asks again, up to 5 times within some seconds.
+	// After the fifth time, and after any other answer, the job ends in an error.
+	// Default: empty, and jobs do not pause.
 	Reauthenticate string
 
-	// Client is what it asks with. Default: one that waits 10 seconds for the
+	// Client sends these requests. Default: a client that waits 10 seconds for the
 	// answer, and follows no redirect.
 	Client *http.Client
 
-	// MaxAudio is how many bytes of audio a synchronous request may carry, the
-	// file header included. Default: 16,777,215, the API's limit. Negative: no
-	// limit. Memory does not depend on it, because audio is measured while it
-	// comes in. No limit applies to a session on a WebSocket.
+	// MaxAudio is how many bytes of audio a synchronous request may have, with the file
+	// header. Default: 16,777,215, the API's limit. Negative: no limit. Memory does not
+	// depend on MaxAudio, because audio is measured while it arrives. A session on a
+	// WebSocket has no limit.
 	MaxAudio int64
 
-	// MaxJobAudio is the same for the creation of an asynchronous job.
+	// MaxJobAudio is the same limit for the creation of an asynchronous job.
 	// Default: 2,147,483,647, the API's limit ("about 2.14 GB").
 	MaxJobAudio int64
 
-	// StreamIdle is how long the sandbox waits for a message on a WebSocket, in
-	// a session or between two, before it says so and closes the connection.
-	// The message has to have come whole by then, and Pings do not count.
-	// Default: 62 seconds, the API's limit of 60 and 2 for the way. Negative: no
-	// limit.
+	// StreamIdle is how long the sandbox waits for a message on a WebSocket, in a
+	// session or between two sessions. After that it sends an error and closes the
+	// connection. The whole message must arrive within this time. Pings do not count.
+	// Default: 62 seconds, which are the API's limit of 60 and 2 for the network.
+	// Negative: no limit.
 	StreamIdle time.Duration
 
 	// Now is the clock. Default: time.Now.
@@ -94,44 +94,44 @@ type Config struct {
 // AmiVoice is an http.Handler that speaks the protocol of the AmiVoice Cloud
 // Platform, synchronous (/v1/recognize, /v1/nolog/recognize), asynchronous
 // (/v1/recognitions, /v2/recognitions; both versions know the same jobs) and
-// over a WebSocket (/v1/, /v1/nolog/). It may serve requests concurrently.
+// over a WebSocket (/v1/, /v1/nolog/). It is safe for concurrent requests.
 //
-// A WebSocket takes the commands s, p and e, and any number of sessions one
-// after another, each with its own key. For each utterance it sends the events
-// S, C, U (after every half second of speech), E and A, as soon as there is
-// audio enough to know. It is as lenient about the handshake and about masking
-// as the vendor's server, and needs HTTP/1.1. A message is at most 16 MiB, in any
-// number of fragments. The command s may follow at once on the command e.
+// A WebSocket takes the commands s, p and e, and any number of sessions one after
+// another. Each session has its own key. For each utterance the sandbox sends the
+// events S, C, U (after every half second of speech), E and A, as soon as enough
+// audio has arrived. It is as lenient about the handshake and about masking as the
+// vendor's server, and needs HTTP/1.1. A message has at most 16 MiB, in any number of
+// fragments. The command s may follow the command e at once.
 //
-// It reads audio in the formats of the API's table (docs.amivoice.com, "Audio
-// Formats") that are not compressed. Format names, in the parameter c and in the
-// command s, are the same in any case:
+// The sandbox reads the uncompressed formats of the API's table (docs.amivoice.com,
+// "Audio Formats"). A format name is in the parameter c or in the command s. Upper
+// and lower case are the same:
 //
-//   - 8K and 16K say that the audio has a header of its own. The sandbox reads
-//     WAV files: PCM of 16 bits at 8, 11.025, 16, 22.05, 32, 44.1 or 48 kHz,
-//     mu-law and A-law at 8 kHz, mono or stereo. HTTP needs no name for them.
+//   - 8K and 16K say that the audio has a file header. The sandbox reads WAV files:
+//     PCM of 16 bits at 8, 11.025, 16, 22.05, 32, 44.1 or 48 kHz, mu-law and A-law at
+//     8 kHz, mono or stereo. A request over HTTP needs no format name for them.
 //   - LSB8K, LSB11K, LSB16K, LSB22K, LSB32K, LSB44K, LSB48K, and MSB for the
 //     other byte order, are mono PCM of 16 bits without a header.
 //   - MULAW and ALAW are mono at 8 kHz without a header.
 //
-// A file's header counts for more than the name. The API reads some compressed
-// formats as well; to all of those the sandbox says that they are unsupported.
+// If a file header and the format name differ, the header counts. The API also reads
+// some compressed formats. The sandbox answers that they are unsupported.
 //
-// It remembers 1,000 asynchronous jobs, without their audio. For a new one it
-// forgets the oldest that has ended, or says that it is busy if none has.
-// No more than the first 1,000 stretches of speech in one recording are told apart.
+// The sandbox remembers 1,000 asynchronous jobs, without their audio. To make room for
+// a new job it forgets the oldest job that has ended. If no job has ended, it answers
+// that it is busy. It lists the first 1,000 stretches of speech of a recording.
 type AmiVoice struct {
 	key         string
 	maxAudio    int64         // bytes; negative is unlimited
-	maxJobAudio int64         // likewise
+	maxJobAudio int64         // bytes; negative is unlimited
 	idle        time.Duration // on a WebSocket; 0 is unlimited
 	now         func() time.Time
 	jobs        jobs
 	reauth      reauthenticator
 }
 
-// NewAmiVoice returns a sandbox without any jobs. Where its jobs pause, Close has
-// to be called in the end.
+// NewAmiVoice returns a sandbox without jobs. If its jobs pause, the caller must call
+// Close in the end.
 func NewAmiVoice(cfg Config) *AmiVoice {
 	s := &AmiVoice{
 		key:         cfg.Key,
@@ -158,7 +158,7 @@ func NewAmiVoice(cfg Config) *AmiVoice {
 	return s
 }
 
-// Close stops asking about jobs. Those that have paused stay so.
+// Close stops the requests to the verify endpoint. Paused jobs stay paused.
 func (s *AmiVoice) Close() { s.reauth.stop() }
 
 func orDefault(d, standard time.Duration) time.Duration {
@@ -168,7 +168,8 @@ func orDefault(d, standard time.Duration) time.Duration {
 	return max(d, 0)
 }
 
-// ServeHTTP answers one request. Anything that the protocol has no place for is not found.
+// ServeHTTP answers one request. A request that the protocol does not know is answered
+// with 404.
 func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	allowOrigins(w.Header())
 	switch r.Method + " " + r.URL.Path {
@@ -197,7 +198,7 @@ func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	write(w, http.StatusNotFound, noteAnswer{Message: "not found"})
 }
 
-// recognize answers synchronously.
+// recognize answers a synchronous request.
 func (s *AmiVoice) recognize(w http.ResponseWriter, r *http.Request) {
 	id := newSessionID()
 	setSession(w, id)
@@ -212,7 +213,7 @@ func (s *AmiVoice) recognize(w http.ResponseWriter, r *http.Request) {
 	write(w, http.StatusOK, newSyncAnswer(id, s.now(), heard.measured))
 }
 
-// create makes a job. What is wrong with its audio shows in the job, later.
+// create creates a job. If its audio is unsupported, a later poll says so.
 func (s *AmiVoice) create(w http.ResponseWriter, r *http.Request) {
 	id := newSessionID()
 	setSession(w, id)
@@ -237,7 +238,7 @@ func (s *AmiVoice) create(w http.ResponseWriter, r *http.Request) {
 	write(w, http.StatusOK, createAnswer{SessionID: id, Text: "..."})
 }
 
-// poll tells how far a job has come, and its results once it has ended.
+// poll answers with the state of a job, and with its result if it has ended.
 func (s *AmiVoice) poll(w http.ResponseWriter, r *http.Request, id string) {
 	keys := bearer(r)
 	if !keys.open(s.key) {
@@ -263,11 +264,10 @@ func (s *AmiVoice) poll(w http.ResponseWriter, r *http.Request, id string) {
 	write(w, http.StatusOK, answer)
 }
 
-// listen reads a request to recognize speech to its end. It checks the key,
-// measures the audio, of which there may be maxAudio bytes, and feeds it to sum
-// unless that is nil. Audio of a kind that it cannot read is no error: the job
-// is then not readable. A body that cannot be read is not a bad key, unless
-// there is a bad key in what was read.
+// listen reads a recognition request to its end. It checks the key, measures up to
+// maxAudio bytes of audio, and writes the audio to sum if sum is not nil. Unsupported
+// audio is not an error: the job is then not readable. If the body is malformed,
+// listen checks the key that comes before the malformed part, if there is one.
 func (s *AmiVoice) listen(r *http.Request, maxAudio int64, sum hash.Hash) (*job, error) {
 	defer drain(r)
 	rec, err := readRecognition(r)
@@ -283,7 +283,7 @@ func (s *AmiVoice) listen(r *http.Request, maxAudio int64, sum hash.Hash) (*job,
 	}
 	audio := &upload{r: rec.audio, sum: sum, max: maxAudio}
 	measured, err := measure(audio, rec.format)
-	_, _ = io.Copy(io.Discard, audio) // what comes after the samples counts too
+	_, _ = io.Copy(io.Discard, audio) // the bytes after the samples count too
 	switch {
 	case errors.Is(audio.err, errTooLarge):
 		return nil, errTooLarge
@@ -293,14 +293,14 @@ func (s *AmiVoice) listen(r *http.Request, maxAudio int64, sum hash.Hash) (*job,
 	return &job{contentID: rec.contentID, readable: err == nil, measured: measured, size: audio.size}, nil
 }
 
-// fail answers a request to recognize speech that cannot be met.
+// fail answers a recognition request with an error.
 func fail(w http.ResponseWriter, err error) {
 	f := errFatal
 	errors.As(err, &f)
 	write(w, http.StatusOK, newFailedAnswer(f))
 }
 
-// drain reads what is left of a request's body, within limits.
+// drain reads the rest of a request's body, up to drainLimit bytes.
 func drain(r *http.Request) {
 	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, drainLimit))
 }

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// listed is how many stretches of speech a text names.
+// listed is how many stretches of speech a text lists.
 const listed = 20
 
-// failure is why the sandbox will not recognize something, in the vendor's terms.
+// failure is an error of the API: the vendor's code and message.
 type failure struct{ code, message string }
 
 func (f *failure) Error() string { return f.message }
@@ -26,7 +26,8 @@ var (
 	errFatal    = &failure{"?", "fatal error occurred"}
 )
 
-// token, result, syncAnswer and the rest are the protocol's JSON; times are milliseconds.
+// token, result, syncAnswer and the other structs are the protocol's JSON. Times are
+// in milliseconds.
 type token struct {
 	Written    string  `json:"written"`
 	Spoken     string  `json:"spoken"`
@@ -53,7 +54,7 @@ type syncAnswer struct {
 	Message     string   `json:"message"`
 }
 
-// failedAnswer has no utterance, and nothing in its one result.
+// failedAnswer is the answer to a failed recognition. Its only result is empty.
 type failedAnswer struct {
 	Results []failedResult `json:"results"`
 	Text    string         `json:"text"`
@@ -76,7 +77,7 @@ type createAnswer struct {
 type jobAnswer struct {
 	Status       status `json:"status"`
 	SessionID    string `json:"session_id"`
-	ContentID    string `json:"content_id,omitempty"` // from the job's creation
+	ContentID    string `json:"content_id,omitempty"` // as sent when the job was created
 	ServiceID    string `json:"service_id"`
 	AudioSize    int64  `json:"audio_size"`
 	AudioMD5     string `json:"audio_md5"`
@@ -97,7 +98,7 @@ type jobSegment struct {
 	Text    string   `json:"text"`
 }
 
-// interimAnswer is the result so far of an utterance that is still going on.
+// interimAnswer is the result of an utterance that has not ended yet.
 type interimAnswer struct {
 	Results []interimResult `json:"results"`
 	Text    string          `json:"text"`
@@ -112,13 +113,13 @@ type interimToken struct {
 	Written string `json:"written"`
 }
 
-// noteAnswer is the body of an answer that the protocol leaves undocumented.
+// noteAnswer is the body of an answer that the vendor does not document.
 type noteAnswer struct {
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message"`
 }
 
-// write answers in JSON ended by CRLF, without which some clients print nothing.
+// write answers with JSON and CRLF: some clients print nothing without the CRLF.
 func write(w http.ResponseWriter, code int, body any) {
 	text, err := encode(body)
 	if err != nil {
@@ -138,7 +139,7 @@ func encode(body any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
 }
 
-// setSession names the session in the spelling that clients search for.
+// setSession sets the session header in exactly the spelling that clients search for.
 func setSession(w http.ResponseWriter, id string) {
 	w.Header()["X-Session-ID"] = []string{id}
 }
@@ -171,7 +172,7 @@ func newJobResult(id string, now time.Time, m measurement) *jobResult {
 	return out
 }
 
-// result of the one token.
+// result returns a result with t as its only token.
 func (t token) result(text string) result {
 	return result{
 		Tokens: []token{t}, Confidence: t.Confidence, StartTime: t.StartTime, EndTime: t.EndTime,
@@ -189,7 +190,7 @@ func newToken(i int, s segment) token {
 	}
 }
 
-// utteranceID is of the vendor's form: day, hour, session and time.
+// utteranceID returns an ID of the vendor's form: day, hour, session and time.
 func utteranceID(id string, now time.Time) string {
 	now = now.UTC()
 	return now.Format("20060102/15/") + id + now.Format("_20060102_150405")
@@ -197,7 +198,7 @@ func utteranceID(id string, now time.Time) string {
 
 func rounded(x float64) float64 { return math.Round(x*1e4) / 1e4 }
 
-// confidence is that of all the stretches, each by its length.
+// confidence returns the mean confidence of all stretches, weighted by length.
 func (m measurement) confidence() float64 {
 	var sum, length float64
 	for _, s := range m.segments {
@@ -207,7 +208,7 @@ func (m measurement) confidence() float64 {
 	return rounded(sum / length)
 }
 
-// text puts the measurement into words.
+// text describes the measurement in words.
 func (m measurement) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%.2f s of %s, ", m.duration.Seconds(), m.words())
@@ -237,7 +238,7 @@ func (m measurement) text() string {
 	return b.String()
 }
 
-// words for the layout.
+// words describes the layout.
 func (f pcm) words() string {
 	text := fmt.Sprintf("%d Hz %s, %d bits", f.rate, channelWord(f.channels), f.bits)
 	if f.law != linear {
@@ -253,7 +254,7 @@ func channelWord(n int) string {
 	return "stereo"
 }
 
-// decibels of an amplitude above 0; %.1f of it is never a negative zero.
+// decibels returns the level of an amplitude above 0. Its %.1f is never "-0.0".
 func decibels(amplitude float64) float64 {
 	if db := 20 * math.Log10(amplitude); db <= -0.05 {
 		return db

@@ -8,26 +8,26 @@ import (
 	"math"
 )
 
-// errUnsupported says that audio is of no kind that the sandbox reads.
+// errUnsupported says that the sandbox cannot read the format of the audio.
 var errUnsupported = errors.New("unsupported audio")
 
-// subtypeTail ends the format chunk of an extensible WAV file. The two bytes
-// before the tail are the tag that a plain WAV file has.
+// subtypeTail is the end of the format chunk of an extensible WAV file. The two bytes
+// before it are the format tag of a plain WAV file.
 var subtypeTail = []byte{0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71}
 
-// measure reads audio to the end of its samples and measures it. A WAV file is
-// read by its header, whatever format says. Audio without a header is read as
-// format says. Any other file, and audio without a header under 8K, 16K, an
-// unknown name or none, is errUnsupported.
+// measure reads audio to the end of its samples, and measures it. For a WAV file the
+// header says the layout, and format is ignored. For audio without a header, format
+// says the layout. For any other file, and for audio without a header whose format is
+// 8K, 16K, unknown or empty, measure returns errUnsupported.
 //
-// An incomplete last sample is ignored. errUnsupported is the only error: a
-// failure to read ends the audio, and the reader has to remember the failure.
+// measure ignores an incomplete last sample. It returns no other error: a read error
+// ends the audio, and the reader must remember the error.
 func measure(r io.Reader, format string) (measurement, error) {
 	return measureWatched(r, format, nil)
 }
 
-// measureWatched measures as measure does, and tells w of speech as soon as it
-// has read enough to know of it.
+// measureWatched is measure, and calls w for each event of speech as soon as enough
+// audio has been read.
 func measureWatched(r io.Reader, format string, w watch) (measurement, error) {
 	var room [headSize]byte
 	n, _ := io.ReadFull(r, room[:])
@@ -46,10 +46,10 @@ func measureWatched(r io.Reader, format string, w watch) (measurement, error) {
 	return measureSamples(io.MultiReader(bytes.NewReader(head), r), layout, w), nil
 }
 
-// wavSamples reads a WAV file, of which the first 12 bytes have been read, up
-// to its samples. Of the sizes in it, the file's is not used at all, and the
-// data's not if it is 0 or 0xFFFFFFFF, as in a file written to a pipe: the
-// samples then go on to the end. They end there too if a size is too large.
+// wavSamples reads a WAV file up to its samples. The first 12 bytes have already been
+// read. wavSamples ignores the size of the file in the header. It also ignores a data
+// size of 0 or 0xFFFFFFFF, as in a file that was written to a pipe: the samples then
+// end with the file. They also end with the file if the data size is too large.
 func wavSamples(r io.Reader) (pcm, io.Reader, error) {
 	var layout pcm
 	for {
@@ -80,7 +80,7 @@ func wavSamples(r io.Reader) (pcm, io.Reader, error) {
 			}
 			read = int64(n)
 		}
-		// A chunk of odd size is followed by a byte of padding.
+		// A byte of padding follows a chunk of odd size.
 		if _, err := io.CopyN(io.Discard, r, size+size%2-read); err != nil {
 			return pcm{}, nil, errUnsupported
 		}
@@ -92,12 +92,12 @@ const (
 	tagPCM        = 1
 	tagALaw       = 6
 	tagMuLaw      = 7
-	tagExtensible = 0xFFFE // the tag proper is in the subtype
+	tagExtensible = 0xFFFE // the actual tag is in the subtype
 )
 
-// wavLayout reads a WAV file's format chunk. ok is whether the API supports
-// samples of this layout: PCM of 16 bits at one of the rates that format names
-// stand for, or mu-law or A-law at 8 kHz; mono or stereo.
+// wavLayout reads the format chunk of a WAV file. OK is true if the API supports the
+// layout: PCM of 16 bits at a rate that has a format name, or mu-law or A-law at
+// 8 kHz; mono or stereo.
 func wavLayout(chunk []byte) (layout pcm, ok bool) {
 	if len(chunk) < 16 {
 		return pcm{}, false
@@ -124,14 +124,14 @@ func wavLayout(chunk []byte) (layout pcm, ok bool) {
 	return layout, ok && (layout.channels == 1 || layout.channels == 2)
 }
 
-// measureSamples reads samples to their end and measures them. It measures what
-// there is before it waits for more.
+// measureSamples reads samples to their end, and measures them. It measures all samples
+// that have arrived before it waits for more.
 func measureSamples(r io.Reader, layout pcm, w watch) measurement {
 	m := newMeter(layout)
 	m.watch = w
 	block := layout.block()
 	buf := make([]byte, 32<<10/block*block)
-	held := 0 // bytes of a block that is not whole yet
+	held := 0 // bytes of an incomplete block
 	for {
 		n, err := r.Read(buf[held:])
 		n += held

@@ -5,15 +5,14 @@ import (
 	"strings"
 )
 
-// allowOrigins lets pages of every origin read an answer and the session's ID in
-// its header. The vendor's JavaScript library calls the API across origins.
+// allowOrigins lets pages of every origin read an answer and its session header. The
+// vendor's JavaScript library calls the API across origins.
 func allowOrigins(header http.Header) {
 	header.Set("Access-Control-Allow-Origin", "*")
 	header.Set("Access-Control-Expose-Headers", "X-Session-ID")
 }
 
-// isPreflight reports whether r asks what a page of another origin may send to
-// a path of the API.
+// isPreflight reports whether r is a CORS preflight request for a path of the API.
 func isPreflight(r *http.Request) bool {
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
@@ -26,8 +25,8 @@ func isPreflight(r *http.Request) bool {
 	return strings.HasPrefix(path, "/v1/recognitions/") || strings.HasPrefix(path, "/v2/recognitions/")
 }
 
-// servePreflight allows the methods of the API, and the header fields that its
-// requests need.
+// servePreflight allows the API's methods, and the header fields that its requests
+// need.
 func servePreflight(w http.ResponseWriter) {
 	header := w.Header()
 	header.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")

@@ -6,21 +6,20 @@ import (
 	"time"
 )
 
-// interimEvery is how much longer an utterance has become from one interim
-// result to the next.
+// interimEvery is how much speech there is between two interim results.
 const interimEvery = 500 * time.Millisecond
 
-// utterances tells a client of the speech in a session, while that comes in.
+// utterances sends the events of the speech in a session while the audio arrives.
 type utterances struct {
-	id  string // of the session
+	id  string // the session's ID
 	now func() time.Time
 	say func(string)
 
-	ended int           // utterances
-	due   time.Duration // the length at which there is another interim result
+	ended int           // the number of utterances that have ended
+	due   time.Duration // the length of the utterance at which the next interim result is sent
 }
 
-// hear is a watch.
+// hear sends the events of one moment. It is a watch.
 func (u *utterances) hear(layout pcm, what moment, s segment) {
 	switch what {
 	case speechBegins:
@@ -47,7 +46,8 @@ func (u *utterances) result(name string, body any) {
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// newInterimAnswer ends in a token of dots, as the vendor's do.
+// newInterimAnswer returns an interim result. Its last token is dots, as in the
+// vendor's interim results.
 func newInterimAnswer(i int, s segment) interimAnswer {
 	const more = "..."
 	written := newToken(i, s).Written
@@ -57,7 +57,8 @@ func newInterimAnswer(i int, s segment) interimAnswer {
 	}}}
 }
 
-// newUtteranceAnswer is a synchronous answer to one utterance.
+// newUtteranceAnswer returns the result of one utterance, in the form of a synchronous
+// answer.
 func newUtteranceAnswer(id string, now time.Time, layout pcm, i int, s segment) syncAnswer {
 	t := newToken(i, s)
 	text := fmt.Sprintf("%s: %.2f-%.2f s of %s", t.Written, s.start.Seconds(), s.end.Seconds(), layout.words())

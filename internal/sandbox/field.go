@@ -2,14 +2,14 @@ package sandbox
 
 import "strings"
 
-// parameter returns the first parameter of that name in the value of a header
-// field, such as Content-Disposition, and how many there are.
+// parameter returns the first parameter with this name in the value of a header field,
+// such as Content-Disposition, and the number of parameters with this name.
 //
-// It reads what HTTP stacks write, not only what RFC 2045 allows: a boundary with
-// an equals sign and no quotation marks, a Windows path, a file name in Shift_JIS,
-// where the second byte of a character may be a backslash. A quoted value
-// therefore ends at the first quotation mark that a semicolon or the end
-// follows, and a backslash stands for itself.
+// It reads everything that HTTP stacks write, which is more than RFC 2045 allows: a
+// boundary with an equals sign and without quotation marks, a Windows path, a file
+// name in Shift_JIS, where the second byte of a character can be a backslash. So a
+// quoted value ends at the first quotation mark before a semicolon or the end, and a
+// backslash does not escape anything.
 func parameter(field, name string) (value string, count int) {
 	_, rest, _ := strings.Cut(field, ";")
 	for rest != "" {
@@ -33,7 +33,7 @@ func parameter(field, name string) (value string, count int) {
 	return value, count
 }
 
-// parameterValue cuts a parameter's value off, and the semicolon after it.
+// parameterValue returns a parameter's value, and the text after its semicolon.
 func parameterValue(text string) (value, rest string) {
 	if quoted, ok := strings.CutPrefix(text, `"`); ok {
 		for at := range len(quoted) {

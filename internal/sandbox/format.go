@@ -2,8 +2,8 @@ package sandbox
 
 import "strings"
 
-// rates are the sampling rates that the API supports for PCM, by the word for
-// each in a format name. Source: docs.amivoice.com, "Audio Formats".
+// rates are the sampling rates that the API supports for PCM, by their words in format
+// names. Source: docs.amivoice.com, "Audio Formats".
 var rates = map[string]int{
 	"8K": 8000, "11K": 11025, "16K": 16000, "22K": 22050, "32K": 32000, "44K": 44100, "48K": 48000,
 }
@@ -21,9 +21,9 @@ func supported(rate int) bool {
 	return false
 }
 
-// rawLayout returns the layout that a format name gives to audio without a
-// header: LSB or MSB for the byte order of 16-bit PCM and a rate (LSB16K), MULAW
-// or ALAW. Such audio is mono. Names are the same in any case.
+// rawLayout returns the layout that a format name says for audio without a header: LSB
+// or MSB for the byte order of 16-bit PCM and a rate (LSB16K), MULAW or ALAW. Such
+// audio is mono. Upper and lower case are the same.
 func rawLayout(format string) (layout pcm, ok bool) {
 	name := strings.ToUpper(format)
 	switch name {
@@ -42,14 +42,14 @@ func rawLayout(format string) (layout pcm, ok bool) {
 	return layout, layout.rate > 0
 }
 
-// isFormat reports whether the API knows a format name: one for audio without a
-// header, or 8K or 16K, which say that the audio has a header of its own.
+// isFormat reports whether the API knows a format name: a name for audio without a
+// header, or 8K or 16K for audio with a header.
 func isFormat(format string) bool {
 	_, raw := rawLayout(format)
 	return raw || strings.EqualFold(format, "8K") || strings.EqualFold(format, "16K")
 }
 
-// headSize is how many bytes of audio isWAV and isContainer look at.
+// headSize is how many bytes of audio isWAV and isContainer need.
 const headSize = 12
 
 // isWAV reports whether audio that begins with head is a WAV file.
@@ -57,10 +57,10 @@ func isWAV(head []byte) bool {
 	return len(head) == headSize && string(head[:4]) == "RIFF" && string(head[8:]) == "WAVE"
 }
 
-// magics are the bytes that files other than WAV begin with; a question mark
-// stands for any byte. Each has four bytes or more, so that audio without a
-// header does not begin with them by chance. MPEG and ADTS frames without a tag
-// are not among them, because only 12 bits mark them.
+// magics are the first bytes of files other than WAV. A question mark matches any byte.
+// Each magic has four bytes or more, so that audio without a header does not begin with
+// it by chance. MPEG and ADTS frames without a tag are not in the list, because only 12
+// of their bits are fixed.
 var magics = []struct{ file, head string }{
 	{"Ogg (Opus, Speex, Vorbis)", "OggS\x00"},
 	{"FLAC", "fLaC"},
@@ -78,9 +78,9 @@ var magics = []struct{ file, head string }{
 	{"ASF, WMA", "\x30\x26\xB2\x75\x8E\x66\xCF\x11"},
 }
 
-// isContainer reports whether audio that begins with head is a file of a kind
-// that the sandbox does not read. The API takes a file's header for true even
-// where a format name says that there is none.
+// isContainer reports whether audio that begins with head is a file that the sandbox
+// does not read. The API also reads a file's header if the format name says that there
+// is no header.
 func isContainer(head []byte) bool {
 	for _, m := range magics {
 		if hasMagic(head, m.head) {
@@ -102,8 +102,8 @@ func hasMagic(head []byte, magic string) bool {
 	return true
 }
 
-// isID3 reports whether audio begins with an ID3v2 tag, as most MP3 files do.
-// The tag's name has three bytes only, so the version and the size count too.
+// isID3 reports whether audio begins with an ID3v2 tag, as most MP3 files do. The name
+// of the tag has only three bytes, so isID3 also checks the version and the size.
 func isID3(head []byte) bool {
 	return len(head) >= 10 && string(head[:3]) == "ID3" && head[3] < 0x10 && head[4] < 0xFF && head[5]&0x0F == 0 &&
 		(head[6]|head[7]|head[8]|head[9])&0x80 == 0

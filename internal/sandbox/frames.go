@@ -12,10 +12,10 @@ import (
 
 const (
 	maxMessage = 16 << 20 // bytes; more than a gateway lets through in a command or a frame of audio
-	maxGrowth  = 64 << 10 // bytes of a message for which memory is made before they arrive; divisible by 4, the length of a mask
-	maxControl = 125      // bytes in a control frame; the length of anything longer has a form of its own
+	maxGrowth  = 64 << 10 // the bytes of a message that are allocated before they arrive; divisible by 4, the length of a mask
+	maxControl = 125      // bytes in a control frame; a larger frame has an extended length
 
-	writeTimeout = 10 * time.Second // for one message; who reads none for so long is gone
+	writeTimeout = 10 * time.Second // for one message; a client that reads nothing for so long is gone
 	lingerTime   = 2 * time.Second
 )
 
@@ -29,7 +29,7 @@ const (
 	opPong         byte = 0xA
 )
 
-// The codes of RFC 6455 that the sandbox closes a connection with.
+// The status codes of RFC 6455 that the sandbox sends in a Close frame.
 const (
 	closeNormal   uint16 = 1000
 	closeProtocol uint16 = 1002
@@ -37,10 +37,10 @@ const (
 	closeTooBig   uint16 = 1009
 )
 
-// errClosed says that a Close frame has been sent, and nothing more is to be said.
+// errClosed says that a Close frame has been sent. No message may follow it.
 var errClosed = errors.New("the connection is closed")
 
-// violation is what ends a connection that cannot be made sense of.
+// violation is a violation of the protocol by the client. It ends the connection.
 type violation struct {
 	code   uint16
 	reason string
@@ -48,18 +48,18 @@ type violation struct {
 
 func (v *violation) Error() string { return v.reason }
 
-// frame is what a frame says of its payload.
+// frame is the head of a frame.
 type frame struct {
 	final  bool
 	opcode byte
-	mask   [4]byte // of zeros if there is none, which comes to the same
+	mask   [4]byte // zeros if the frame is not masked
 	size   uint64
 }
 
 func (f frame) isControl() bool { return f.opcode >= opClose }
 
-// readFrame reads a frame up to its payload. Masked or not is all the same, and
-// so is a length in a longer form than it needs.
+// readFrame reads the head of a frame. It accepts frames without a mask, and lengths in
+// a longer form than needed.
 func readFrame(r io.Reader) (frame, error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -98,8 +98,8 @@ func readFrame(r io.Reader) (frame, error) {
 	return f, nil
 }
 
-// payload fills p with the next of the frame's payload, of which a multiple of 4
-// bytes has been read.
+// payload fills p with the next bytes of the frame's payload. The number of bytes that
+// were read before must be a multiple of 4.
 func (f frame) payload(r io.Reader, p []byte) error {
 	if _, err := io.ReadFull(r, p); err != nil {
 		return err
@@ -112,16 +112,16 @@ func (f frame) payload(r io.Reader, p []byte) error {
 	return nil
 }
 
-// messages are what the frames in r make up.
+// messages reads messages from the frames in r.
 type messages struct {
 	r       io.Reader
 	max     int                                     // bytes in a message
-	control func(opcode byte, payload []byte) error // takes the control frames; an error of its ends the messages
+	control func(opcode byte, payload []byte) error // receives the control frames; an error ends the messages
 	buf     []byte
 }
 
-// next returns a message, text or binary, which is good until the next one.
-// It is never io.EOF that ends them.
+// next returns a text or binary message. The message is valid until the next call. The
+// error is never io.EOF.
 func (m *messages) next() (opcode byte, message []byte, err error) {
 	opcode, err = m.collect()
 	if errors.Is(err, io.EOF) {
@@ -130,7 +130,7 @@ func (m *messages) next() (opcode byte, message []byte, err error) {
 	return opcode, m.buf, err
 }
 
-// collect puts the frames of the next message together in buf.
+// collect collects the frames of the next message in buf.
 func (m *messages) collect() (opcode byte, err error) {
 	m.buf = m.buf[:0]
 	for {
@@ -174,15 +174,15 @@ func (m *messages) collect() (opcode byte, err error) {
 	}
 }
 
-// wire is a WebSocket that has been agreed on. Only one goroutine may use it.
+// wire is a WebSocket after the handshake. It is not safe for concurrent use.
 type wire struct {
 	messages
 	conn   net.Conn
-	idle   time.Duration // for how long a message may keep it waiting; 0 is for ever
-	closed bool          // nothing can be said any more
+	idle   time.Duration // how long read waits for a message; 0 is unlimited
+	closed bool          // nothing can be sent any more
 }
 
-// read returns the next message, which is good until the next one.
+// read returns the next message. The message is valid until the next call.
 func (c *wire) read() (opcode byte, message []byte, err error) {
 	if c.idle > 0 {
 		if err := c.conn.SetReadDeadline(time.Now().Add(c.idle)); err != nil {
@@ -222,7 +222,8 @@ func (c *wire) write(opcode byte, payload []byte) {
 	c.closed = c.closed || opcode == opClose
 }
 
-// send puts bytes on the wire, or closes it: what comes from there is then an error.
+// send writes bytes to the connection. If that fails it closes the connection, so that
+// the next read returns an error.
 func (c *wire) send(p []byte) {
 	if c.closed {
 		return
@@ -237,8 +238,8 @@ func (c *wire) send(p []byte) {
 	}
 }
 
-// bye sends a Close frame, and reads on for a moment: a connection that is
-// closed with bytes unread is reset, and the client may lose what was said last.
+// bye sends a Close frame and then reads for a moment. If a connection is closed with
+// unread bytes, the kernel resets it, and the client can lose the last message.
 func (c *wire) bye(code uint16, reason string) {
 	c.write(opClose, append(binary.BigEndian.AppendUint16(nil, code), reason...))
 	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {

@@ -1,7 +1,7 @@
 package sandbox
 
 import (
-	"crypto/sha1" //nolint:gosec // RFC 6455 says so
+	"crypto/sha1" //nolint:gosec // RFC 6455 requires SHA-1
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -10,16 +10,17 @@ import (
 	"time"
 )
 
-// handshakeSalt is what RFC 6455 has a server append to a client's key.
+// handshakeSalt is the text that a server appends to the client's key: RFC 6455,
+// section 1.3.
 const handshakeSalt = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// isHandshake reports whether a request asks for a WebSocket where there is one.
+// isHandshake reports whether a request is a WebSocket handshake for a path of the API.
 func isHandshake(r *http.Request) bool {
 	return r.Method == http.MethodGet && (r.URL.Path == "/v1/" || r.URL.Path == "/v1/nolog/") &&
 		lists(r.Header.Values("Connection"), "upgrade") && lists(r.Header.Values("Upgrade"), "websocket")
 }
 
-// lists reports whether the values of a header that is a list name an item.
+// lists reports whether a header field with a list of values has this item.
 func lists(values []string, item string) bool {
 	for _, value := range values {
 		for field := range strings.SplitSeq(value, ",") {
@@ -31,9 +32,9 @@ func lists(values []string, item string) bool {
 	return false
 }
 
-// upgrade answers a handshake, and serves the WebSocket to its end. As with the
-// vendor's server the client need not name the protocol's version, and what it
-// offers besides (extensions, subprotocols) is not taken up.
+// upgrade answers a handshake, and serves the WebSocket to its end. As with the vendor's
+// server, the client need not name the protocol's version. The sandbox accepts no
+// extensions and no subprotocols.
 func (s *AmiVoice) upgrade(w http.ResponseWriter, r *http.Request) {
 	keys := r.Header.Values("Sec-WebSocket-Key")
 	notVersion := func(v string) bool { return v != "13" }
@@ -58,13 +59,13 @@ func (s *AmiVoice) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	// The server's deadlines are for requests.
+	// The deadlines of the HTTP server do not apply to a WebSocket.
 	if conn.SetDeadline(time.Time{}) != nil {
 		return
 	}
 	sum := sha1.Sum([]byte(keys[0] + handshakeSalt)) //nolint:gosec // as above
 	c := &wire{conn: conn, idle: s.idle}
-	// The first frames may have come with the handshake.
+	// The first frames may have arrived with the handshake.
 	c.messages = messages{r: buffered.Reader, max: maxMessage, control: c.control}
 	c.send([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: " + base64.StdEncoding.EncodeToString(sum[:]) + "\r\n\r\n"))

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	maxJobs      = 1000    // that a sandbox remembers
-	maxContentID = 8 << 10 // bytes, since every job remembers its own
+	maxJobs      = 1000    // how many jobs a sandbox remembers
+	maxContentID = 8 << 10 // bytes; limited because each job stores its content ID
 )
 
-// status is how far a job has come.
+// status is the state of a job, in the API's words.
 type status string
 
 const (
@@ -24,23 +24,23 @@ const (
 	statusError      status = "error"
 )
 
-// job is an asynchronous recognition. Its audio was measured while it came in,
-// and is not kept; the clock decides when the job shows its result. After it has
-// been added, only its pause changes it.
+// job is an asynchronous recognition. Its audio was measured while it arrived, and is
+// not stored. The clock decides when the job shows its result. After a job has been
+// added, only the end of its pause changes it.
 type job struct {
 	id        string
 	created   time.Time
-	contentID string // the client's own name for it; may be empty
-	readable  bool   // the audio was of a kind that the sandbox reads
+	contentID string // the client's name for the job; may be empty
+	readable  bool   // whether the sandbox could read the audio's format
 	measured  measurement
 	size      int64
 	md5       string
 
-	resumed time.Time // when its pause ended; zero until then
-	refused error     // why it may not go on, if it may not
+	resumed time.Time // the end of its pause; zero before
+	refused error     // why the job may not go on; nil if it may
 }
 
-// problem says why the job ends in an error.
+// problem returns the reason why the job ended in an error.
 func (j *job) problem() string {
 	if j.refused != nil {
 		return "the job paused and could not be authenticated again: " + j.refused.Error()
@@ -48,14 +48,14 @@ func (j *job) problem() string {
 	return errAudio.message
 }
 
-// schedule is how long a job takes, and how far into its work it pauses, which
-// is 0 if it does not.
+// schedule says how long a job is queued and works, and how long it works before it
+// pauses. A pauseAt of 0 means that it does not pause.
 type schedule struct{ queue, work, pauseAt time.Duration }
 
 func (s schedule) pauses() bool { return s.pauseAt > 0 }
 
-// worked is how long the job has been worked on at now; less than nothing while
-// it waits.
+// worked returns how long the job has worked at now, without its pause. It is negative
+// while the job is queued.
 func (s schedule) worked(j *job, now time.Time) time.Duration {
 	worked := now.Sub(j.created) - s.queue
 	switch {
@@ -67,8 +67,8 @@ func (s schedule) worked(j *job, now time.Time) time.Duration {
 	return s.pauseAt + now.Sub(j.resumed)
 }
 
-// statusAt is how far the job has come at now: queued, then started for a
-// tenth of the work's time, then processing, then ended.
+// statusAt returns the state of the job at now: queued, then started for a tenth of the
+// work time, then processing, then ended.
 func (s schedule) statusAt(j *job, now time.Time) status {
 	started := s.work / 10
 	if s.pauses() {
@@ -90,7 +90,7 @@ func (s schedule) statusAt(j *job, now time.Time) status {
 	}
 }
 
-// jobs are the jobs of a sandbox, at most max of them.
+// jobs are the jobs of a sandbox, at most max jobs.
 type jobs struct {
 	schedule
 	max int
@@ -100,8 +100,8 @@ type jobs struct {
 	ages []*job // oldest first
 }
 
-// add remembers a job, created at now. If there are too many it forgets the
-// oldest that has ended for that, or reports false if none has.
+// add adds a job, created at now. If there are too many jobs, add removes the oldest
+// job that has ended. If no job has ended, it returns false.
 func (js *jobs) add(j *job, now time.Time) bool {
 	js.mu.Lock()
 	defer js.mu.Unlock()
@@ -122,7 +122,7 @@ func (js *jobs) add(j *job, now time.Time) bool {
 	return true
 }
 
-// find returns the job of that ID as it is now.
+// find returns a copy of the job with this ID.
 func (js *jobs) find(id string) (j job, ok bool) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
@@ -133,7 +133,7 @@ func (js *jobs) find(id string) (j job, ok bool) {
 	return j, ok
 }
 
-// resume ends a job's pause, and with an error the job.
+// resume ends the pause of a job. If refused is not nil, the job ends in an error.
 func (js *jobs) resume(id string, now time.Time, refused error) {
 	js.mu.Lock()
 	defer js.mu.Unlock()

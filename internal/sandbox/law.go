@@ -1,6 +1,6 @@
 package sandbox
 
-// law is how a sample is coded.
+// law is the coding of a sample.
 type law int
 
 const (
@@ -11,8 +11,8 @@ const (
 
 func (l law) String() string { return [...]string{"linear", "mu-law", "A-law"}[l] }
 
-// muLawSamples and aLawSamples hold the sample that each byte stands for, on the
-// scale of 16 bits.
+// muLawSamples and aLawSamples are the samples that each byte decodes to, on the scale
+// of 16 bits.
 var muLawSamples, aLawSamples = lawTable(muLawSample), lawTable(aLawSample)
 
 func lawTable(sample func(byte) int64) *[256]int64 {
@@ -23,9 +23,9 @@ func lawTable(sample func(byte) int64) *[256]int64 {
 	return &table
 }
 
-// muLawSample decodes a byte of mu-law: all bits are inverted; then there are a
-// sign, three bits of exponent and four of mantissa. A bias of 33 is on a
-// magnitude of 14 bits.
+// muLawSample decodes a byte of mu-law. All bits are inverted. The bits are a sign,
+// three bits of exponent and four bits of mantissa. The magnitude has 14 bits and a
+// bias of 33.
 func muLawSample(b byte) int64 {
 	b = ^b
 	magnitude := (int64(b&0x0F)<<1+33)<<(b>>4&7) - 33
@@ -35,9 +35,9 @@ func muLawSample(b byte) int64 {
 	return magnitude << 2
 }
 
-// aLawSample decodes a byte of A-law: every other bit is inverted; then there
-// are a sign, three bits of exponent and four of mantissa, for a magnitude of 13
-// bits. The steps of the two lowest exponents are the same.
+// aLawSample decodes a byte of A-law. Every second bit is inverted. The bits are a
+// sign, three bits of exponent and four bits of mantissa. The magnitude has 13 bits.
+// The steps of the two lowest exponents are the same.
 func aLawSample(b byte) int64 {
 	b ^= 0x55
 	magnitude := int64(b&0x0F)<<1 + 1

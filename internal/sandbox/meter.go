@@ -6,19 +6,20 @@ import (
 	"time"
 )
 
-// How speech is told from background noise. Levels are amplitudes, full scale
-// being 1; a frame's level is its RMS without its mean, in its loudest channel.
+// How the meter distinguishes speech from background noise. Levels are amplitudes, and
+// full scale is 1. The level of a frame is the RMS of its loudest channel, without the
+// channel's mean.
 const (
 	overFloor    = 4     // speech is at least 12 dB above the noise floor,
-	minThreshold = 0.005 // at least -46 dBFS, whatever the floor,
-	maxThreshold = 0.04  // and everything above -28 dBFS is speech
+	minThreshold = 0.005 // it is at least -46 dBFS,
+	maxThreshold = 0.04  // and every sound above -28 dBFS is speech
 
 	framesPerSecond = 100                    // a frame lasts 10 ms
 	hangover        = 250 * time.Millisecond // a shorter pause does not end a stretch of speech
-	minSpeech       = 50 * time.Millisecond  // a shorter sound is no speech
+	minSpeech       = 50 * time.Millisecond  // a shorter sound is not speech
 
 	maxChannels = 2
-	maxSegments = 1000 // further stretches are counted, but not kept
+	maxSegments = 1000 // further stretches are counted, and not stored
 	fullScale   = 1 << 15
 )
 
@@ -26,67 +27,66 @@ const (
 type pcm struct {
 	rate      int // sample frames per second
 	channels  int // 1 or 2
-	bits      int // in a sample: 16 if it is linear, else 8
+	bits      int // in a sample: 16 if law is linear, otherwise 8
 	law       law
 	bigEndian bool // only for 16 bits
 }
 
-// block is the size in bytes of one sample of every channel.
+// block returns the size in bytes of one sample of every channel.
 func (f pcm) block() int { return f.channels * f.bits / 8 }
 
-// at is the time of the sample frame with that index.
+// at returns the time of the sample frame with this index.
 func (f pcm) at(index int64) time.Duration {
 	rate := int64(f.rate)
 	whole, rest := index/rate, index%rate
 	return time.Duration(whole)*time.Second + time.Duration(rest*int64(time.Second)/rate)
 }
 
-// count is the number of sample frames in d.
+// count returns the number of sample frames in d.
 func (f pcm) count(d time.Duration) int64 { return int64(f.rate) * int64(d) / int64(time.Second) }
 
 // segment is one stretch of speech.
 type segment struct {
 	start, end time.Duration
-	// confidence says how clearly the speech stood out from the background:
-	// the mean over its sounding frames of 1 - threshold/level.
+	// confidence says how much louder the speech is than the background: the mean of
+	// 1 - threshold/level over the sounding frames.
 	confidence float64
 }
 
-// length of the stretch, short pauses included.
+// length returns the length of the stretch, with its short pauses.
 func (s segment) length() time.Duration { return s.end - s.start }
 
-// measurement is what there is to say about a piece of audio.
+// measurement is the result of measuring audio.
 type measurement struct {
 	pcm
 	duration  time.Duration
 	peak      float64   // largest amplitude, 0 to 1
 	rms       float64   // over all channels, 0 to 1
-	stretches int       // of speech
-	segments  []segment // the first maxSegments of them
+	stretches int       // the number of stretches of speech
+	segments  []segment // the first maxSegments stretches
 }
 
-// moment is something that happens to a stretch of speech.
+// moment is an event in a stretch of speech.
 type moment int
 
 const (
-	speechBegins moment = iota // once it is long enough to be speech
-	speechGoesOn               // with every sounding frame
-	speechEnds                 // once the pause after it is long enough, or the audio ends
+	speechBegins moment = iota // the sound is long enough to be speech
+	speechGoesOn               // another sounding frame
+	speechEnds                 // the pause is long enough, or the audio has ended
 )
 
-// watch is told of speech as it is found: for each stretch that it begins, goes
-// on and ends, with what there is of it so far. When it is told depends on the
-// audio only, and not on how that is split.
+// watch is called for each event in a stretch of speech, with the stretch so far. The
+// calls depend only on the audio, not on the sizes in which it arrives.
 type watch func(layout pcm, what moment, s segment)
 
-// meter measures audio as it passes, in memory that does not grow with it
-// (but for the stretches of speech, up to maxSegments).
+// meter measures audio while it arrives. Its memory does not grow with the audio,
+// except for up to maxSegments stretches of speech.
 type meter struct {
 	pcm
 	frame int   // sample frames in a frame
 	watch watch // may be nil
 
-	samples int64 // sample frames seen
+	samples int64 // the number of sample frames so far
 	peak    int64
 	squares float64
 
@@ -96,9 +96,9 @@ type meter struct {
 
 	floor     noiseFloor
 	open      bool
-	begun     bool  // the open stretch is long enough to be speech
+	begun     bool  // whether the open stretch is long enough to be speech
 	from, to  int64 // the open stretch, in sample frames
-	sounding  int64 // of it, without its pauses
+	sounding  int64 // the sample frames of the open stretch, without its pauses
 	clearness float64
 	frames    int
 	stretches int
@@ -109,11 +109,12 @@ func newMeter(f pcm) *meter {
 	return &meter{pcm: f, frame: max(1, f.rate/framesPerSecond), floor: newNoiseFloor()}
 }
 
-// add takes the next audio, which must be whole blocks; what is over is ignored.
+// add measures the next audio, in whole blocks. It ignores bytes of an incomplete last
+// block.
 func (m *meter) add(p []byte) {
 	size, block := m.bits/8, m.block()
 	for len(p) >= block {
-		n := min(len(p)/block, m.frame-m.n) // no more than completes the frame
+		n := min(len(p)/block, m.frame-m.n) // up to the end of the frame
 		for c := range m.channels {
 			sum, sum2, peak := m.sum[c], m.sum2[c], m.peak
 			for at := c * size; at < n*block; at += block {
@@ -132,7 +133,7 @@ func (m *meter) add(p []byte) {
 	}
 }
 
-// sample is the first sample in p, on the scale of 16 bits.
+// sample returns the first sample in p, on the scale of 16 bits.
 func (m *meter) sample(p []byte) int64 {
 	switch {
 	case m.law == muLaw:
@@ -146,7 +147,7 @@ func (m *meter) sample(p []byte) int64 {
 	}
 }
 
-// endFrame judges the frame just filled, and starts the next.
+// endFrame decides whether the frame is speech, and starts the next frame.
 func (m *meter) endFrame() {
 	if m.n == 0 {
 		return
@@ -167,7 +168,7 @@ func (m *meter) endFrame() {
 	m.n, m.sum, m.sum2 = 0, [maxChannels]int64{}, [maxChannels]int64{}
 }
 
-// sound adds a sounding frame to the open stretch, or opens one.
+// sound adds a sounding frame to the open stretch. If no stretch is open, it opens one.
 func (m *meter) sound(from, to int64, clearness float64) {
 	if !m.open {
 		m.open, m.begun, m.from, m.sounding, m.clearness, m.frames = true, false, from, 0, 0, 0
@@ -198,7 +199,7 @@ func (m *meter) endStretch() {
 	m.tell(speechEnds)
 }
 
-// stretch is what there is of the open stretch.
+// stretch returns the open stretch so far.
 func (m *meter) stretch() segment {
 	return segment{start: m.at(m.from), end: m.at(m.to), confidence: m.clearness / float64(m.frames)}
 }
@@ -209,8 +210,8 @@ func (m *meter) tell(what moment) {
 	}
 }
 
-// end returns the measurement. A last frame that is less than half full is
-// too short to be judged, and counts for the duration, peak and RMS only.
+// end returns the measurement. A last frame that is less than half full is too short to
+// be speech. It counts only for duration, peak and RMS.
 func (m *meter) end() measurement {
 	if m.n*2 < m.frame {
 		for c := range m.channels {
@@ -230,10 +231,10 @@ func (m *meter) end() measurement {
 	return out
 }
 
-// noiseFloor follows the background noise: the level of the quietest frame of
-// the last ten seconds. Speech has pauses, so that is a frame without speech.
+// noiseFloor is the level of the background noise: the level of the quietest frame of
+// the last ten seconds. Speech has pauses, so the quietest frame has no speech.
 type noiseFloor struct {
-	minima [10]float64 // of one second each
+	minima [10]float64 // the minimum of each of the last ten seconds
 	at, n  int
 }
 
@@ -245,7 +246,7 @@ func newNoiseFloor() noiseFloor {
 	return f
 }
 
-// after returns the noise floor after a frame of that level.
+// after returns the noise floor after a frame with this level.
 func (f *noiseFloor) after(level float64) float64 {
 	if f.n == framesPerSecond {
 		f.at, f.n = (f.at+1)%len(f.minima), 0

@@ -11,14 +11,14 @@ import (
 const (
 	askTimeout = 10 * time.Second
 	askTries   = 5
-	askBackoff = 100 * time.Millisecond // after the first try; then twice as long each time
+	askBackoff = 100 * time.Millisecond // the wait after the first try; it doubles after each try
 )
 
-// reauthenticator asks, of a job that has paused, whether it may go on.
+// reauthenticator asks a verify endpoint whether a paused job may go on.
 type reauthenticator struct {
 	url    string
 	client *http.Client
-	ctx    context.Context // ends all asking
+	ctx    context.Context // ends all requests
 	stop   context.CancelFunc
 }
 
@@ -27,7 +27,7 @@ func newReauthenticator(cfg Config) reauthenticator {
 	if a.client == nil {
 		a.client = &http.Client{
 			Timeout: askTimeout,
-			// Whoever redirects has not said that the job may go on.
+			// A redirect is not a permission for the job to go on.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
@@ -47,8 +47,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ask returns nil if the job may go on, and otherwise why not. What may pass is
-// asked again.
+// ask returns nil if the job may go on, and otherwise the reason why it may not. After
+// an error that can be temporary, ask tries again.
 func (a *reauthenticator) ask(id string) error {
 	backoff := askBackoff
 	for try := 1; ; try++ {
@@ -69,7 +69,7 @@ func (a *reauthenticator) askOnce(id string) (again bool, err error) {
 		return false, err
 	}
 	req.Header.Set("Speechgate-Job", id)
-	req.Close = true // questions are rare, and no connection outlives the sandbox
+	req.Close = true // these requests are rare, and no connection may outlive the sandbox
 	resp, err := a.client.Do(req)
 	if err != nil {
 		return true, err
@@ -84,7 +84,7 @@ func (a *reauthenticator) askOnce(id string) (again bool, err error) {
 	return false, errors.New(describe(resp))
 }
 
-// describe says what was answered: the status, and the reason if there is one.
+// describe returns the status of an answer, and its reason if there is one.
 func describe(resp *http.Response) string {
 	text := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	if reason := resp.Header.Get("Speechgate-Reason"); reason != "" {
@@ -93,7 +93,8 @@ func describe(resp *http.Response) string {
 	return text
 }
 
-// reauthenticate waits until the job pauses, and lets it go on or end.
+// reauthenticate waits until the job pauses, asks the verify endpoint, and lets the job
+// go on or end.
 func (s *AmiVoice) reauthenticate(id string) {
 	a := &s.reauth
 	if sleep(a.ctx, s.jobs.queue+s.jobs.pauseAt) != nil {

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	maxParts     = 64      // in a multipart body, up to the audio
-	maxParameter = 4 << 20 // bytes in one parameter of a multipart body
+	maxParts     = 64      // the most parts of a multipart body, up to the audio
+	maxParameter = 4 << 20 // the most bytes of one parameter in a multipart body
 )
 
 // errMalformed says that a multipart body cannot be read.
 var errMalformed = errors.New("malformed multipart body")
 
-// credentials are the keys that a request carries.
+// credentials are the keys in a request.
 type credentials struct {
 	key   string
-	mixed bool // there are several different ones
+	mixed bool // whether there are several different keys
 }
 
-// add notes a key. An empty one is none.
+// add adds a key. It ignores an empty key.
 func (c *credentials) add(key string) {
 	switch {
 	case key == "":
@@ -37,19 +37,19 @@ func (c *credentials) add(key string) {
 	}
 }
 
-// open reports whether the credentials are the wanted key, and nothing else.
-// If none is wanted, anything goes.
+// open reports whether the credentials are the wanted key and no other key. If want is
+// empty, open returns true.
 func (c *credentials) open(want string) bool {
 	if want == "" {
 		return true
 	}
-	// Comparing digests hides the length of the wanted key too.
+	// The comparison of digests also hides the length of the wanted key.
 	got, wanted := sha256.Sum256([]byte(c.key)), sha256.Sum256([]byte(want))
 	return subtle.ConstantTimeCompare(got[:], wanted[:]) == 1 && !c.mixed
 }
 
-// unescape decodes the value of a pair in d, in which a plus sign stands for
-// itself. Some clients do not encode it, so what is no encoding is left alone.
+// unescape decodes the value of a pair in d. A plus sign is not a space. Some clients do
+// not encode the value, so a value that cannot be decoded stays as it is.
 func unescape(value string) string {
 	if decoded, err := url.PathUnescape(value); err == nil {
 		return decoded
@@ -57,7 +57,7 @@ func unescape(value string) string {
 	return value
 }
 
-// bearer finds the keys in a request's Authorization headers.
+// bearer returns the keys in a request's Authorization header fields.
 func bearer(r *http.Request) credentials {
 	var c credentials
 	for _, value := range r.Header.Values("Authorization") {
@@ -68,22 +68,22 @@ func bearer(r *http.Request) credentials {
 	return c
 }
 
-// recognition is a request to recognize speech, read up to its audio.
+// recognition is a recognition request, read up to its audio.
 type recognition struct {
 	credentials
 	format    string    // the parameter c
-	contentID string    // the client's own name for a job, from the parameter d
-	audio     io.Reader // nil if there is none
+	contentID string    // the client's name for the job, from the parameter d
+	audio     io.Reader // nil if the request has no audio
 }
 
-// readRecognition reads a request's parameters from its Authorization header,
-// its query and, if its body is multipart, from the parts before the audio. Of
-// two values of c the later wins. Any other body is the audio itself, whatever
-// type its label names. If the body is malformed, readRecognition returns
-// errMalformed and what it read before that.
+// readRecognition reads the parameters of a request: from the Authorization header, from
+// the query and, if the body is multipart, from the parts before the audio. If c comes
+// twice, the last value counts. If the body is not multipart, the whole body is the
+// audio, whatever its content type is. If the body is malformed, readRecognition returns
+// errMalformed and the parameters before the malformed part.
 //
-// Of a part's head only the name counts. A file name, a content type and a part
-// label without a boundary change nothing.
+// Only the name in a part's header counts. A file name and a content type change
+// nothing.
 func readRecognition(r *http.Request) (recognition, error) {
 	rec := recognition{credentials: bearer(r)}
 	query := r.URL.Query()
@@ -125,7 +125,7 @@ func readRecognition(r *http.Request) (recognition, error) {
 	return rec, errMalformed
 }
 
-// parameter takes one parameter. The sandbox ignores those that it has no use for.
+// parameter reads one parameter. It ignores parameters that the sandbox does not use.
 func (rec *recognition) parameter(name, value string) {
 	switch name {
 	case "u":
@@ -137,9 +137,9 @@ func (rec *recognition) parameter(name, value string) {
 	}
 }
 
-// options takes the pairs of a parameter d. A single space separates pairs; any
-// other white space is part of a value. A d without an equals sign is the name
-// of an engine.
+// options reads the pairs of a parameter d. A single space separates pairs. Any other
+// white space is part of a value. A pair without an equals sign is the name of an
+// engine.
 func (rec *recognition) options(d string) {
 	for pair := range strings.SplitSeq(d, " ") {
 		switch name, value, _ := strings.Cut(pair, "="); name {
@@ -151,11 +151,11 @@ func (rec *recognition) options(d string) {
 	}
 }
 
-// upload is the audio of a request on its way through: counted, hashed, cut
-// off at a limit, and with the error that ended it remembered.
+// upload reads the audio of a request. It counts and hashes the audio, ends it at a
+// limit, and remembers the error that ended it.
 type upload struct {
 	r    io.Reader
-	sum  hash.Hash // of all that was read; may be nil
+	sum  hash.Hash // the hash of all audio that was read; may be nil
 	max  int64     // bytes; negative is unlimited
 	size int64
 	err  error

@@ -8,9 +8,9 @@ import (
 //go:embed speech.wav
 var speechWAV []byte
 
-// SpeechWAV returns a copy of a short recording to try a speech API with:
-// 5.8 s of synthetic English, 16 kHz, mono, 16 bits, 186,240 bytes.
-// The voice says "Good morning. This is a short recording. Thank you for
+// SpeechWAV returns a copy of a short recording for trying a speech API: 5.8 s of
+// synthetic English, 16 kHz, mono, 16 bits, 186,240 bytes.
+// The voice says: "Good morning. This is a short recording. Thank you for
 // listening." It was made with eSpeak NG 1.51 and SoX 14.4.2:
 //
 //	espeak-ng -v en-us -s 150 -g 2 -w a.wav "Good morning. This is a short recording. Thank you for listening."

@@ -5,20 +5,21 @@ import (
 	"strings"
 )
 
-// errStart says what is wrong with a command s, which may hold a key.
+// errStart is the error of a malformed command s. It quotes nothing, because the command
+// can contain a key.
 var errStart = errors.New("malformed command: want <audio_format> <engine> and any number of <key>=<value>")
 
-// start is a command s.
+// start is a command s, which starts a session.
 type start struct {
 	credentials
 	format string
 	engine string
 }
 
-// parseStart reads what follows the letter of a command s: an audio format, an
-// engine and pairs, each after one space. A value in quotation marks goes up to
-// the next one that is not doubled, any other value up to the next space.
-// Nothing is decoded.
+// parseStart reads the text after the letter of a command s: an audio format, an engine
+// and pairs, each after one space. A value in quotation marks ends at the next quotation
+// mark that is not doubled. Any other value ends at the next space. Values are not
+// decoded.
 func parseStart(text string) (start, error) {
 	var s start
 	var ok bool
@@ -40,8 +41,8 @@ func parseStart(text string) (start, error) {
 	return s, nil
 }
 
-// word cuts off a space and what follows it up to the next one, in which there
-// are no quotation marks.
+// word reads a space and the word after it, up to the next space. A word has no
+// quotation marks.
 func word(text string) (w, rest string, ok bool) {
 	text, ok = strings.CutPrefix(text, " ")
 	end := strings.IndexByte(text+" ", ' ')
@@ -49,7 +50,7 @@ func word(text string) (w, rest string, ok bool) {
 	return w, rest, ok && w != "" && !strings.Contains(w, `"`)
 }
 
-// pair cuts off a space and a name, an equals sign and a value.
+// pair reads a space, a name, an equals sign and a value.
 func pair(text string) (name, value, rest string, ok bool) {
 	text, spaced := strings.CutPrefix(text, " ")
 	name, text, ok = strings.Cut(text, "=")

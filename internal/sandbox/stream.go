@@ -8,19 +8,19 @@ import (
 	"unicode/utf8"
 )
 
-// What the sandbox has to say to commands out of place.
+// The answers to commands that come at the wrong time.
 const (
 	cannotStart = "s can't start feeding audio data to recognizer server"
 	cannotFeed  = "p can't feed audio data to recognizer server"
 	cannotEnd   = "e can't end feeding audio data to recognizer server"
 
-	// The API's texts for 60 seconds without data, between sessions and in one.
+	// The API's texts for 60 seconds without data, between sessions and in a session.
 	// Source: docs.amivoice.com, "Limitations".
 	timedOut          = "e timeout occurred"
 	timedOutInSession = "e timeout occurred while recognizing audio data from client"
 )
 
-// stream is a client's WebSocket, on which sessions follow one another.
+// stream is the WebSocket of a client. Sessions follow one another on it.
 type stream struct {
 	*wire
 	sandbox *AmiVoice
@@ -28,7 +28,7 @@ type stream struct {
 
 func (st *stream) say(text string) { st.write(opText, []byte(text)) }
 
-// serve has the client's commands carried out until there are no more.
+// serve runs the client's commands until the connection ends.
 func (st *stream) serve() {
 	var wrong *violation
 	switch err := st.commands(); {
@@ -39,14 +39,15 @@ func (st *stream) serve() {
 	}
 }
 
-// timeOut says that the client was silent for too long, and ends the connection.
+// timeOut sends the text for a client that was silent for too long, and ends the
+// connection.
 func (st *stream) timeOut(text string) {
 	st.say(text)
 	st.bye(closeNormal, "timeout")
 }
 
-// commands carries out commands while no session runs. It reads the next one
-// only after it has answered the last, so a client may send s right after e.
+// commands runs the commands outside a session. It reads the next command after it has
+// answered the last one, so a client may send s right after e.
 func (st *stream) commands() error {
 	for {
 		name, rest, err := st.command()
@@ -66,8 +67,8 @@ func (st *stream) commands() error {
 	}
 }
 
-// command reads the next command: s or e, or p with its audio. A p that is text
-// is refused here, whatever runs. The rest is good until the next command.
+// command reads the next command: s, e, or p with its audio. It refuses a p that is text.
+// The rest is valid until the next command.
 func (st *stream) command() (name byte, rest []byte, err error) {
 	for {
 		opcode, message, err := st.read()
@@ -91,14 +92,14 @@ func (st *stream) command() (name byte, rest []byte, err error) {
 		case opcode == opText && name == 'e' && len(rest) == 0:
 			return name, nil, nil
 		}
-		// No more of it is said again than its first byte: there may be a key in it.
+		// The answer quotes only the first byte, because the command can contain a key.
 		st.say(fmt.Sprintf("? unknown command %q: want s or e as text, or p as binary", message[:min(len(message), 1)]))
 		return 0, nil, &violation{closeProtocol, "unknown command"}
 	}
 }
 
-// start answers a command s, of which rest is what follows that letter, and if
-// it is accepted carries out the session to its end.
+// start answers a command s and, if it accepts the command, runs the session to its end.
+// Rest is the text after the letter s.
 func (st *stream) start(rest string) error {
 	command, err := parseStart(rest)
 	answer := "s"
@@ -117,12 +118,12 @@ func (st *stream) start(rest string) error {
 	return st.session(command.format)
 }
 
-// session measures the audio that is fed until the command e, and tells of the
-// speech in it. With audio that it cannot read it ends before.
+// session measures the audio up to the command e, and sends the events of its speech. If
+// the audio's format is unsupported, the session ends early.
 func (st *stream) session(format string) error {
 	fed := &feed{stream: st}
 	told := utterances{id: newSessionID(), now: st.sandbox.now, say: func(text string) {
-		// The end of a connection ends no utterance.
+		// If the connection ends, no events are sent for its last utterance.
 		if fed.err == nil || errors.Is(fed.err, io.EOF) {
 			st.say(text)
 		}
@@ -132,7 +133,7 @@ func (st *stream) session(format string) error {
 		st.say("p " + errAudio.message)
 		return nil
 	}
-	_, _ = io.Copy(io.Discard, fed) // what comes after the samples is no speech
+	_, _ = io.Copy(io.Discard, fed) // the bytes after the samples are not audio
 	switch {
 	case errors.Is(fed.err, os.ErrDeadlineExceeded):
 		st.timeOut(timedOutInSession)
@@ -147,12 +148,12 @@ func (st *stream) session(format string) error {
 	return nil
 }
 
-// feed is the audio of a session: what its commands p carry, up to the command e.
+// feed is the audio of a session, from its commands p, up to the command e.
 type feed struct {
 	stream *stream
-	left   []byte // of the last command
+	left   []byte // the unread audio of the last command p
 	size   int64
-	err    error // what ended it: io.EOF if that was the command e
+	err    error // the error that ended the feed: io.EOF after the command e
 }
 
 func (f *feed) Read(p []byte) (int, error) {
@@ -168,7 +169,7 @@ func (f *feed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// audio returns what the next command p carries, or io.EOF at the command e.
+// audio returns the audio of the next command p, or io.EOF at the command e.
 func (st *stream) audio() ([]byte, error) {
 	for {
 		name, rest, err := st.command()
