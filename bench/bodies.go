@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// uploadMemory has 64 uploads under way at once, each pair in processes of its
-// own, since a heap that has grown stays.
+// uploadMemory runs 64 uploads at once. Each pair has new processes, because a heap that
+// has grown does not shrink.
 func (s *suite) uploadMemory() error {
 	const uploads, size = 64, 10 << 20
 	f, err := s.small()
@@ -29,7 +29,7 @@ func (s *suite) uploadMemory() error {
 				return nil, err
 			}
 			defer p.stop()
-			// Each client sends one: none is asked again once the time is over.
+			// Each client sends one request, because the time of the run is over after that.
 			if _, err := s.play(p, plan{conns: uploads, next: once(request), classes: []class{answered}, length: time.Nanosecond}); err != nil {
 				return nil, err
 			}
@@ -42,8 +42,8 @@ func (s *suite) uploadMemory() error {
 		measure{name: "peak memory", unit: "MiB", target: 1.1, atMost: true})
 }
 
-// firstByte sends the start of an upload, and then nothing for a while, to see
-// when that start is at the backend.
+// firstByte sends the start of an upload, and then nothing for a while. It measures when
+// the start arrives at the backend.
 func (s *suite) firstByte() error {
 	f, err := s.small()
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *suite) firstByte() error {
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {
 			defer s.alone(p)()
-			time.Sleep(20 * time.Millisecond) // until the machine idles
+			time.Sleep(20 * time.Millisecond) // so that the machine is idle
 			conn, err := dial(p.addr)
 			if err != nil {
 				return nil, err
@@ -110,7 +110,7 @@ func (s *suite) firstByte() error {
 	return nil
 }
 
-// slowBackend tells when the first byte of a request's body comes.
+// slowBackend reports when the first byte of a request's body arrives.
 func slowBackend(ctx context.Context, conn net.Conn, arrived chan<- time.Time) {
 	defer func() { _ = conn.Close() }()
 	var got []byte
@@ -133,8 +133,8 @@ func slowBackend(ctx context.Context, conn net.Conn, arrived chan<- time.Time) {
 	}
 }
 
-// forwardAuth compares the gate with Caddy's forward_auth and a service that
-// holds the keys in a map, and does not run on the proxy's core.
+// forwardAuth compares the gate with Caddy's forward_auth and a service that holds the
+// keys in a map. The service does not run on the proxy's core.
 func (s *suite) forwardAuth() error {
 	f, err := s.small()
 	if err != nil {

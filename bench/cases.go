@@ -14,11 +14,11 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// benchCase is one that can be chosen by its name.
+// benchCase is a case that can be chosen by its name.
 type benchCase struct {
 	name, about string
 	run         func(*suite) error
-	versions    bool // two versions of the gate can be compared so, too
+	versions    bool // whether the case can also compare two versions of the gate
 }
 
 var cases = []benchCase{
@@ -55,11 +55,11 @@ var cases = []benchCase{
 
 const smallConns = 32
 
-// churnRate is that of requests, per second.
+// churnRate is the rate of requests in the case churn, per second.
 const churnRate = 6000
 
-// twoThreads has Go run two threads on the proxies' core, where it would run one, and
-// let everything wait for the collector and for the disk.
+// twoThreads lets Go run two threads on the proxies' core. With one thread, all requests
+// would wait for the garbage collector and for the disk.
 const twoThreads = "GOMAXPROCS=2"
 
 func withTwoThreads(run func(*suite) error) func(*suite) error {
@@ -70,7 +70,8 @@ func withTwoThreads(run func(*suite) error) func(*suite) error {
 	}
 }
 
-// closed compares the two under as much load as they take.
+// closed compares both under full load: each client sends its next request when it has
+// an answer.
 func (s *suite) closed(name string, one, other *proxy, next source, conns int, measures ...measure) error {
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {
@@ -90,10 +91,10 @@ func (s *suite) closed(name string, one, other *proxy, next source, conns int, m
 	})
 }
 
-// rateOf is a part of the rate at which a proxy under full load answers a plan.
+// rateOf returns a fraction of the rate at which a proxy answers a plan under full load.
 func (s *suite) rateOf(p *proxy, load plan, part float64) (float64, error) {
 	load.length = s.length
-	var most []float64 // of some runs, since near full load much hangs on a few percent
+	var most []float64 // the rates of several runs: near full load, latency depends on a few percent
 	for range min(5, s.pairs) {
 		r, err := s.play(p, load)
 		if err != nil {
@@ -104,7 +105,8 @@ func (s *suite) rateOf(p *proxy, load plan, part float64) (float64, error) {
 	return part * median(most), nil
 }
 
-// atRate compares the latencies of class 0 of a plan, whose requests come at a rate.
+// atRate compares the latencies of class 0 of a plan. Its requests come at a constant
+// rate.
 func (s *suite) atRate(name string, one, other *proxy, p plan, m measure) error {
 	p.length = 2 * s.length
 	run := func(target *proxy) func() (sample, error) {
@@ -120,7 +122,7 @@ func (s *suite) atRate(name string, one, other *proxy, p plan, m measure) error 
 	return s.compare(fmt.Sprintf("%s, %.0f requests/s", name, p.rate), s.pairs, run(one), run(other), m, cpuAtMost(0))
 }
 
-// warm has the gate look up every key in use.
+// warm sends a request with every key in use, so that the gate has looked up all keys.
 func (s *suite) warm(p *proxy, f *fixture) error {
 	n := 0
 	next := func(buf []byte) ([]byte, int) {
@@ -136,7 +138,7 @@ func (s *suite) warm(p *proxy, f *fixture) error {
 	return nil
 }
 
-// warmPair starts both, and has each seen load.
+// warmPair starts both, and puts load on each.
 func (s *suite) warmPair(f *fixture, plain, gate site) (one, other *proxy, err error) {
 	if one, other, err = s.both(plain, gate); err != nil {
 		return nil, nil, err
@@ -157,7 +159,7 @@ func throughputAtLeast(target float64) measure {
 
 func p99AtMost(target float64) measure { return measure{name: "p99", target: target, atMost: true} }
 
-// smallRequests compares plain Caddy and a site under load, and at half of it.
+// smallRequests compares plain Caddy and a site under full load and under half load.
 func (s *suite) smallRequests(name string, f *fixture, site site, next source, cpu, throughput, p99 measure) error {
 	one, other, err := s.warmPair(f, s.otherSite(f), site)
 	if err != nil {
@@ -201,7 +203,7 @@ func (s *suite) pollsOfMillion() error {
 	return s.closed("poll-million", one, other, f.poll, smallConns, cpuAtMost(1.08), throughputAtLeast(0))
 }
 
-// underLoad is closed with both warmed up.
+// underLoad is closed after warmPair.
 func (s *suite) underLoad(name string, next func(*fixture) source, conns int, measures ...measure) error {
 	f, err := s.small()
 	if err != nil {
@@ -229,8 +231,8 @@ func (s *suite) creations() error {
 	return s.underLoad("create", next, 64, throughputAtLeast(0.8), cpuAtMost(0))
 }
 
-// flood has unknown keys refused between good polls. The plain proxy refuses by
-// a header.
+// flood sends requests with unknown keys between good polls. The plain proxy refuses
+// these requests by a header field.
 func (s *suite) flood() error {
 	f, err := s.small()
 	if err != nil {
@@ -249,7 +251,7 @@ func (s *suite) flood() error {
 	return s.atRate("flood", one, other, mix, p99AtMost(1.5))
 }
 
-// churn has keys issued through the gate, and others revoked by another process.
+// churn issues keys through the gate, while another process revokes other keys.
 func (s *suite) churn() error {
 	const perSecond = 100
 	f, err := s.small()
@@ -293,8 +295,8 @@ func (s *suite) churn() error {
 	return errors.Join(err, revoking)
 }
 
-// revoke revokes keys at a rate, several at a time where one takes long, until stop
-// is called, which says how many it has revoked.
+// revoke revokes keys at a rate until stop is called. If one revocation takes long,
+// several run at once. Stop returns the number of revoked keys.
 func revoke(ctx context.Context, store *keystore.Store, victims []string, perSecond float64) (stop func() (int, error)) {
 	done, next := make(chan struct{}), make(chan string)
 	var workers sync.WaitGroup
@@ -318,7 +320,7 @@ func revoke(ctx context.Context, store *keystore.Store, victims []string, perSec
 		for sent, stopped := 0, false; !stopped && sent < len(victims); {
 			select {
 			case <-done:
-				stopped = true // when those that are due have been revoked yet
+				stopped = true // the revocations that are due still run
 			case <-tick.C:
 			}
 			for float64(sent) < perSecond*time.Since(begun).Seconds() && sent < len(victims) {

@@ -16,8 +16,8 @@ const (
 	chartTop   = 64
 )
 
-// drawChart shows the ratios with their intervals, around plain Caddy's line. Those
-// of the collector's settings are the gate's to itself, and left out.
+// drawChart draws the ratios with their intervals, around a line for plain Caddy. It leaves
+// out the settings of the garbage collector, which compare the gate with itself.
 func drawChart(rows []row) []byte {
 	var shown []row
 	low, high := 0.9, 1.1
@@ -68,7 +68,7 @@ func drawChart(rows []row) []byte {
 	return []byte(b.String())
 }
 
-// ticks are some round values from low to high.
+// ticks returns a few round values from low to high.
 func ticks(low, high float64) []float64 {
 	step := 0.1
 	for _, larger := range []float64{0.2, 0.5, 1, 2, 5} {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// floorOf has no targets: what it costs is the floor under those of polls or, for
-// "floor-query", of recognitions with the key in the query.
+// floorOf measures the floor: the least that a check of the key costs, for polls or, in
+// the case "floor-query", for recognitions with the key in the query. It has no targets.
 func floorOf(name string) func(*suite) error {
 	return func(s *suite) error {
 		f, err := s.small()
@@ -28,7 +28,8 @@ func floorOf(name string) func(*suite) error {
 	}
 }
 
-// floorSite is a floor that knows the keys of f and, but for "floor", its jobs.
+// floorSite is a floor that knows the keys of f and, except in the case "floor", its
+// jobs.
 func (s *suite) floorSite(name string, f *fixture) (site, error) {
 	args := []string{filepath.Join(s.dir, "secrets"), upstreamKey}
 	files := map[string][]string{args[0]: f.keys}
@@ -47,7 +48,8 @@ func (s *suite) floorSite(name string, f *fixture) (site, error) {
 	return site{name: name, binary: "floor", key: upstreamKey, before: "bench_floor * " + strings.Join(args, " ")}, nil
 }
 
-// slowPolls is churn without its changes: how late polls are at that rate anyway.
+// slowPolls is churn without changes to keys. It shows how late polls are at this rate
+// in any case.
 func (s *suite) slowPolls() error {
 	f, err := s.small()
 	if err != nil {

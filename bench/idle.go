@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// idleCount streams wait for their first command. Each takes two descriptors of
-// the plain proxy, and two of this process, which may have 20,000 in many places.
+// idleCount is how many streams wait for their first command. Each stream needs two file
+// descriptors of the plain proxy and two of this process. Many systems allow 20,000.
 const idleCount = 9000
 
-// idleStreams compares what streams cost that have shown no key. The plain proxy
-// connects each of them to the backend, as a gate would that cannot wait.
+// idleStreams compares the cost of streams that have sent no key yet. The plain proxy
+// connects each stream to the backend, as a gate that cannot wait would do.
 func (s *suite) idleStreams() error {
 	f, err := s.small()
 	if err != nil {
@@ -29,7 +29,7 @@ func (s *suite) idleStreams() error {
 	}
 	defer stop()
 	other, gate := s.otherSite(f), gateSite(f)
-	for _, site := range []*site{&other, &gate} { // of which plain Caddy has no such option
+	for _, site := range []*site{&other, &gate} { // plain Caddy has no such option
 		site.before = strings.Replace(site.before, "max_pending_streams 4096", fmt.Sprintf("max_pending_streams %d\n\t\tstart_timeout 10m", 2*idleCount), 1)
 	}
 	run := func(site site) func() (sample, error) {
@@ -43,8 +43,8 @@ func (s *suite) idleStreams() error {
 			if err != nil {
 				return nil, err
 			}
-			// Memory that Go has never touched costs nothing yet, and so the second
-			// time counts.
+			// Memory that Go has never used is not resident yet, so the second time
+			// counts.
 			var held float64
 			for range 2 {
 				if held, err = idle(p); err != nil {
@@ -58,14 +58,14 @@ func (s *suite) idleStreams() error {
 		measure{name: "memory", unit: "KiB for each of " + strconv.Itoa(idleCount) + " streams without a command", target: 0.3, atMost: true})
 }
 
-// idle opens streams that send nothing, and says what the proxy holds then.
+// idle opens streams that send nothing, and returns the memory of the proxy.
 func idle(p *proxy) (held float64, err error) {
 	conns := make([]net.Conn, 0, idleCount)
 	defer func() {
 		for _, conn := range conns {
 			_ = conn.Close()
 		}
-		time.Sleep(time.Second) // in which the proxy lets go of them
+		time.Sleep(time.Second) // the proxy closes the streams
 	}()
 	for range idleCount {
 		conn, err := dial(p.addr)

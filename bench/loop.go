@@ -15,36 +15,35 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// loop plays the clients of a proxy and the backend behind it, in one thread and
-// on non-blocking sockets, so that it costs little and nothing in it waits for
-// anything but the proxy.
+// loop is the clients of a proxy and the backend behind the proxy, in one thread and with
+// non-blocking sockets. So it costs little CPU time, and waits only for the proxy.
 type loop struct {
 	poll     int
 	listener int
-	addr     string // of the backend
+	addr     string // the backend's address
 	socks    []*sock
 	events   []unix.EpollEvent
 	scratch  []byte
 	backend  backend
 	run      *run // nil while nothing is sent
-	waits    bool // for something to happen
+	waits    bool // whether a turn waits for events
 	err      error
 }
 
-// sock is a connection, of a client or to the backend.
+// sock is a connection of a client or a connection to the backend.
 type sock struct {
 	fd      int
 	client  bool
-	in      []byte // what came of a message whose head is not complete
-	body    int    // bytes of the message's body that are still to come
-	head    []byte // the message's head, while its body is on its way
-	keyed   bool   // whether the backend has seen its key in the message
-	out     []byte // what is still to be written of writing
+	in      []byte // the bytes of a message with an incomplete head
+	body    int    // the bytes of the message's body that have not arrived yet
+	head    []byte // the message's head, while its body arrives
+	keyed   bool   // whether the backend has found its key in the message
+	out     []byte // the part of writing that is not written yet
 	writing []byte // the buffer behind out
-	waiting bool   // whether epoll tells when there is room to write
+	waiting bool   // whether epoll reports when the socket is writable
 
-	busy  bool          // a client whose answer has not come
-	due   time.Duration // when its request was due, since the run began
+	busy  bool          // whether the client waits for an answer
+	due   time.Duration // when its request was due, since the start of the run
 	class int
 }
 
@@ -94,7 +93,7 @@ func (l *loop) fail(err error) {
 	}
 }
 
-// add takes a connected socket in.
+// add adds a connected socket.
 func (l *loop) add(fd int, client bool) *sock {
 	for len(l.socks) <= fd {
 		l.socks = append(l.socks, nil)
@@ -132,9 +131,9 @@ func (l *loop) close(s *sock) {
 	_ = unix.Close(s.fd)
 }
 
-// turn handles what has happened. It does not wait for anything to happen: it
-// would oversleep, and the proxy would pay for waking it up, the more often the
-// slower it is. Only where something else needs the core, it waits.
+// turn handles the events that have happened, and does not wait for events. If it waited,
+// it would sleep too long, and the proxy would pay for waking it up. It waits only if
+// another thread needs the core.
 func (l *loop) turn() {
 	ms := 0
 	if l.waits {
@@ -144,7 +143,7 @@ func (l *loop) turn() {
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		l.fail(err)
 	}
-	if n == 0 && !l.waits { // for whoever else has work on this core
+	if n == 0 && !l.waits { // another thread may use this core
 		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 	for _, e := range l.events[:max(n, 0)] {
@@ -173,7 +172,7 @@ func (l *loop) accept() {
 	}
 }
 
-// send writes a message that fits into what is kept for the socket.
+// send writes a message that fits into the socket's buffer.
 func (l *loop) send(s *sock, message []byte) {
 	s.writing = message
 	s.out = message
@@ -202,7 +201,8 @@ func (l *loop) flush(s *sock) {
 	}
 }
 
-// lost closes a connection that has ended. The backend's may, a client's not.
+// lost closes a connection that has ended. A connection to the backend may end; a
+// connection of a client may not.
 func (l *loop) lost(s *sock, err error) {
 	if s.client {
 		l.fail(fmt.Errorf("the proxy closed a client's connection: %w", err))
@@ -212,7 +212,7 @@ func (l *loop) lost(s *sock, err error) {
 
 var errEnd = errors.New("end of file")
 
-// read takes in what has come, and handles each whole message in it.
+// read reads the bytes that have arrived, and handles each whole message.
 func (l *loop) read(s *sock) {
 	n, err := unix.Read(s.fd, l.scratch)
 	switch {
@@ -229,7 +229,7 @@ func (l *loop) read(s *sock) {
 	for len(got) > 0 && l.socks[s.fd] == s {
 		if s.body > 0 {
 			take := min(s.body, len(got))
-			if !s.client && !s.keyed { // the form's head comes first
+			if !s.client && !s.keyed { // the form head comes first
 				s.keyed = bytes.Contains(got[:take], l.backend.key)
 				l.checkForeign(s, got[:take])
 			}
@@ -239,7 +239,7 @@ func (l *loop) read(s *sock) {
 			}
 			continue
 		}
-		if len(s.in) > 0 { // seldom: a head in several pieces
+		if len(s.in) > 0 { // rare: the head arrives in several pieces
 			s.in = append(s.in, got...)
 			got = bytes.Clone(s.in)
 			s.in = s.in[:0]
@@ -264,15 +264,14 @@ func (l *loop) read(s *sock) {
 	}
 }
 
-// checkForeign sees that no client's key has come to a backend with a key of its
-// own.
+// checkForeign fails if a client's key has reached a backend that has its own key.
 func (l *loop) checkForeign(s *sock, text []byte) {
 	if !s.client && len(l.backend.key) > 0 && bytes.Contains(text, []byte(policy.KeyPrefix)) {
 		l.fail(errors.New("the backend has got a client's key"))
 	}
 }
 
-// message handles a message that has come whole.
+// message handles a whole message.
 func (l *loop) message(s *sock) {
 	if !s.client {
 		if !s.keyed {

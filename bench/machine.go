@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machineFacts says on what was measured.
+// machineFacts describes the machine.
 func machineFacts(dir string) (string, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -65,7 +65,7 @@ func procField(file, name string) (string, error) {
 	return "unknown", nil
 }
 
-// syncTime is how long the disk takes to keep what was written.
+// syncTime returns how long an fsync takes.
 func syncTime(dir string) (time.Duration, error) {
 	f, err := os.Create(filepath.Join(dir, "sync")) //nolint:gosec // the caller of the program names the directory
 	if err != nil {

@@ -1,16 +1,16 @@
 //go:build linux
 
-// Command bench measures what the gate costs, against the same Caddy with the
-// same settings in front of the same backend, without the gate.
+// Command bench measures the cost of the gate. It compares the gate with the same Caddy,
+// with the same settings and the same backend, without the gate.
 //
 //	go run ./bench
 //
-// It builds both, runs each on one core of its own, and has them take turns in
-// short runs, so that what disturbs the machine disturbs both: each figure is
-// the median of the ratios of such pairs, with an interval that holds the true
-// median with at least 95 % confidence. Clients and backend are one event loop on
-// the other cores. Where latency is measured, requests come at a constant rate,
-// and one that has to wait for its turn has been late since it was due.
+// It builds both and runs them in turns on one core, in short runs. So a disturbance of
+// the machine disturbs both. Each figure is the median of the ratios of such pairs of
+// runs, with an interval that contains the true median with at least 95 % confidence.
+// Clients and backend are one event loop on the other cores. If a case measures latency,
+// its requests come at a constant rate, and a request's latency begins when the request
+// is due, even if it is sent later.
 //
 // The report goes to standard output in Markdown.
 package main
@@ -107,7 +107,7 @@ func bench(ctx context.Context) error {
 	var failed error
 	for _, c := range chosen {
 		if failed = s.runCase(c); failed != nil {
-			break // what has been measured is shown
+			break // the report shows the cases that have been measured
 		}
 	}
 	s.progress("")
@@ -123,7 +123,7 @@ func bench(ctx context.Context) error {
 	return failed
 }
 
-// runCase runs a case in front of a backend of its own.
+// runCase runs a case with a new backend.
 func (s *suite) runCase(c benchCase) (err error) {
 	defer s.stopAll()
 	if s.loop, err = newLoop(backend{created: s.created}); err != nil {

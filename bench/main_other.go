@@ -1,7 +1,7 @@
 //go:build !linux
 
-// Command bench measures what the gate costs. It pins processes to cores and
-// reads the kernel's accounts of them, for which it needs Linux.
+// Command bench measures the cost of the gate. It needs Linux, because it pins processes
+// to cores and reads the kernel's statistics of processes.
 package main
 
 import (

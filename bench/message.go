@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// field returns the value of a field in a message's head, which is in the
-// spelling that Go's net/http writes.
+// field returns the value of a header field. The name is in the spelling that Go's
+// net/http writes.
 func field(head []byte, name string) []byte {
 	for rest := head; ; {
 		i := bytes.Index(rest, []byte(name))
@@ -25,9 +25,9 @@ func field(head []byte, name string) []byte {
 	}
 }
 
-// contentLength is the length of the body behind a head. Chunked bodies are not
-// read: neither the clients here nor the backend send any, and a proxy that makes
-// one of a body with a length has changed the request.
+// contentLength returns the length of the body after a head. It does not support chunked
+// bodies: neither the clients nor the backend send them, and a proxy that turns a body
+// with a length into a chunked body has changed the request.
 func contentLength(head []byte) (int, error) {
 	if value := field(head, "Transfer-Encoding"); value != nil {
 		return 0, fmt.Errorf("a body of transfer encoding %q, where one with a length was expected: %.300q", value, head)
@@ -43,7 +43,7 @@ func contentLength(head []byte) (int, error) {
 	return n, nil
 }
 
-// status is the status of an answer's head, 0 where there is none.
+// status returns the status of an answer's head, or 0 if the head has none.
 func status(head []byte) int {
 	if len(head) < len("HTTP/1.1 200") || !bytes.HasPrefix(head, []byte("HTTP/1.1 ")) {
 		return 0
@@ -55,10 +55,10 @@ func status(head []byte) int {
 	return n
 }
 
-// backend is what stands behind the proxies: a speech API that does no work.
+// backend is the backend behind the proxies: a speech API that does no work.
 type backend struct {
-	key     []byte // that each request must have; empty behind the plain proxy
-	created int    // jobs so far
+	key     []byte // the key that each request must have; empty behind the plain proxy
+	created int    // the number of jobs so far
 }
 
 const (
@@ -66,8 +66,8 @@ const (
 	textBody = `{"results":[{"tokens":[],"confidence":0.9,"starttime":0,"endtime":1000,"tags":[],"rulename":"","text":"hello"}],"utteranceid":"20261101/00/0123456789abcdef01234567_20261101_000000","text":"hello","code":"","message":""}` + "\r\n"
 )
 
-// backendField begins a line of the backend's answers. The gate keeps its spelling,
-// and plain Caddy does not.
+// backendField is the beginning of a header line in the backend's answers. The gate keeps
+// the spelling of the name, and plain Caddy does not.
 const backendField = "X-Session-I"
 
 // answer appends the answer to a request to buf.

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// decision runs the benchmark of decisions, which has no plain Caddy to compare
-// with: its floor is a plain map of the same records.
+// decision runs the Go benchmark of decisions. It is not compared with plain Caddy: its
+// floor is a plain map of the same records.
 func (s *suite) decision() error {
 	s.progress("decision: go test -bench")
 	cmd := exec.CommandContext(s.ctx, "go", "test", "-tags="+tags, "github.com/speechgate/speechgate/keystore", "-run", "^$", "-bench", "^BenchmarkDecision$", "-benchtime", "2s")
@@ -49,7 +49,7 @@ func (s *suite) decision() error {
 	return nil
 }
 
-// startAndMemory starts the proxies anew for each pair.
+// startAndMemory starts new proxies for each pair.
 func (s *suite) startAndMemory() error {
 	many, err := s.large()
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *suite) startAndMemory() error {
 
 const collectorCase = "gc:"
 
-// collector compares the gate with itself under other settings.
+// collector compares the gate with itself under other settings of the garbage collector.
 func (s *suite) collector() error {
 	f, err := s.small()
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *suite) collector() error {
 
 const profileTime = 10 * time.Second
 
-// profiles writes where the proxies' time goes under load, if that is wanted.
+// profiles writes CPU profiles of the proxies under load, if the user wants them.
 func (s *suite) profiles(name string, proxies []*proxy, load func(*proxy) error) error {
 	if s.profile == "" {
 		return nil

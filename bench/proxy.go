@@ -18,25 +18,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// proxy is a Caddy in a process of its own, on a core of its own.
+// proxy is a process that runs Caddy, on a core for proxies only.
 type proxy struct {
 	name string
 	addr string
-	// admin is the address of Caddy's own endpoint, for profiles.
+	// admin is the address of Caddy's admin endpoint, for profiles.
 	admin string
-	// key is what its backend must find in each request.
+	// key is the key that the backend must find in each request.
 	key string
 
 	cmd    *exec.Cmd
 	exited chan struct{}
-	out    string // the file with its output
+	out    string // the file with the process's output
 }
 
-// tags are those of README's build: no storage drivers that nothing uses.
+// tags are the build tags of the documented build: they leave out unused storage drivers.
 const tags = "nobadger,nomysql,nopgx"
 
-// buildCaddies builds the gateway, Caddy's own main package at the very version
-// that the gateway is built with, and the floor.
+// buildCaddies builds the gateway, Caddy's main package in the version that the gateway
+// uses, and the floor.
 func buildCaddies(ctx context.Context, dir string) error {
 	for name, pkg := range map[string]string{
 		"gate":  "github.com/speechgate/speechgate/cmd/caddy",
@@ -56,7 +56,7 @@ func buildCaddies(ctx context.Context, dir string) error {
 
 const otherBinary = "other"
 
-// takeBuild copies another build of the gateway to where the others are.
+// takeBuild copies another build of the gateway to the directory of the other programs.
 func takeBuild(path, dir string) error {
 	program, err := os.ReadFile(path) //nolint:gosec // the caller of the program names the file
 	if err != nil {
@@ -69,9 +69,9 @@ func takeBuild(path, dir string) error {
 	return leaveCache(to)
 }
 
-// leaveCache has a program be read from the disk when it is first started. How the
-// linker has left it in the page cache (Go's and the C compiler's do so differently)
-// would say how much of it counts as the process's memory.
+// leaveCache removes a program from the page cache, so that its first start reads it from
+// the disk. Otherwise the process's memory would depend on the linker: Go's and the C
+// compiler's leave the program in the page cache in different ways.
 func leaveCache(path string) error {
 	file, err := os.Open(path) //nolint:gosec // a program that was just built
 	if err != nil {
@@ -88,12 +88,12 @@ func leaveCache(path string) error {
 type site struct {
 	name   string
 	binary string // gate, plain or floor
-	global string // options
-	before string // directives in front of reverse_proxy
+	global string // global options
+	before string // directives before reverse_proxy
 	key    string
 }
 
-// start runs Caddy with a site in front of a backend, and waits until it listens.
+// start starts Caddy with a site for a backend, and waits until it listens.
 func (s *suite) start(site site, backend string) (*proxy, error) {
 	dir, err := os.MkdirTemp(s.dir, site.name+"-")
 	if err != nil {
@@ -169,19 +169,19 @@ func (p *proxy) stop() {
 	<-p.exited
 }
 
-// cpu is the time that the process has had on a core, by the kernel's own clock
-// of it. What kernel threads do for it is not in it.
+// cpu returns the CPU time of the process, by the kernel's clock for the process. It does
+// not include the time of kernel threads that work for the process.
 func (p *proxy) cpu() time.Duration {
 	var t unix.Timespec
-	// The clock's number is that of clock_getcpuclockid(3).
+	// The clock's number is computed as in clock_getcpuclockid(3).
 	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|2), &t); err != nil {
-		return 0 // the process has ended, which its clients notice
+		return 0 // the process has ended; its clients report that
 	}
 	return time.Duration(t.Nano())
 }
 
-// memory is a field of the process's status, in MiB: VmRSS is what it holds,
-// VmHWM the most that it has held.
+// memory returns a field of the process's status, in MiB: VmRSS is its resident memory,
+// VmHWM is the peak of its resident memory.
 func (p *proxy) memory(field string) (float64, error) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
 	if err != nil {
@@ -196,10 +196,10 @@ func (p *proxy) memory(field string) (float64, error) {
 	return kib / 1024, err
 }
 
-// The proxy has the last core, and everything else the others.
+// The proxy runs on the last core, and everything else on the other cores.
 func proxyCore() int { return runtime.NumCPU() - 1 }
 
-// onCore calls start such that what it starts runs on one core.
+// onCore calls start. A process that start starts runs on one core.
 func onCore(core int, start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -230,7 +230,7 @@ func leaveCore(core int) error {
 	if err != nil {
 		return err
 	}
-	for _, thread := range threads { // later ones are these ones' children
+	for _, thread := range threads { // later threads are children of these threads, and inherit the setting
 		id, err := strconv.Atoi(thread.Name())
 		if err != nil {
 			return err

@@ -14,7 +14,7 @@ const hostLine = "Host: bench.example.com\r\nUser-Agent: bench\r\nAccept: */*\r\
 
 func pick[T any](of []T) T { return of[rand.IntN(len(of))] } //nolint:gosec // nothing secret is drawn
 
-// poll reads some job with some key.
+// poll reads a random job with a random key.
 func (f *fixture) poll(buf []byte) ([]byte, int) {
 	return pollWith(buf, pick(f.jobs), pick(f.keys)), 0
 }
@@ -27,7 +27,7 @@ func pollWith(buf []byte, job, key string) []byte {
 	return append(buf, "\r\n\r\n"...)
 }
 
-// query recognizes a snippet of audio, with the key in the query.
+// query recognizes a short piece of audio, with the key in the query.
 func (f *fixture) query(buf []byte) ([]byte, int) {
 	const audio = 320
 	buf = append(buf[:0], "POST /v1/recognize?d=-a-general&c=16K&u="...)
@@ -44,8 +44,8 @@ func part(name, value string) string {
 	return "--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value
 }
 
-// form is an upload of so many bytes of audio, with the key in the part u or in
-// the pairs of d.
+// form is an upload with this many bytes of audio. The key is in the part u, or in a pair
+// of the part d.
 func form(path, in, key string, audio int) []byte {
 	head := part("d", "-a-general\r\n")
 	if in == "u" {
@@ -62,8 +62,8 @@ func form(path, in, key string, audio int) []byte {
 	return []byte(b.String())
 }
 
-// forms are uploads with some key each: the form is made once, and each request
-// has another key in it.
+// forms are uploads with random keys. The form is made once, and each request has another
+// key in it.
 func (f *fixture) forms(path, in string, audio int) source {
 	key := f.keys[0]
 	template := form(path, in, key, audio)
@@ -77,13 +77,13 @@ func (f *fixture) forms(path, in string, audio int) source {
 	}
 }
 
-// once is the same request again and again.
+// once sends the same request again and again.
 func once(request []byte) source {
 	return func([]byte) ([]byte, int) { return request, 0 }
 }
 
-// flooded is a good poll after so many with keys that nobody has. The field in
-// these is for the plain proxy, which refuses by it.
+// flooded sends a good poll after this many polls with unknown keys. The polls with
+// unknown keys have a header field by which the plain proxy refuses them.
 func (f *fixture) flooded(bad int) source {
 	n := 0
 	return func(buf []byte) ([]byte, int) {
@@ -102,7 +102,7 @@ func (f *fixture) flooded(bad int) source {
 
 const floodField = "X-Bench-Flood"
 
-// issued is an issue of a key after so many polls.
+// issued issues a key after this many polls.
 func (f *fixture) issued(polls int) source {
 	const form = "epi=60000"
 	n := 0

@@ -9,35 +9,36 @@ import (
 	"time"
 )
 
-// source makes the next request in buf, which holds the connection's last one,
-// and says which class of requests it is: an index of a plan's classes.
+// source writes the next request into buf, and returns its class: an index into the
+// plan's classes. Buf holds the last request of the connection.
 type source func(buf []byte) (request []byte, class int)
 
-// plan says what is sent in a run.
+// plan says which requests a run sends.
 type plan struct {
-	addr    string // of the proxy
+	addr    string // the proxy's address
 	conns   int
 	next    source
 	classes []class
 	length  time.Duration
-	// rate is in requests per second, sent at their due times whatever becomes
-	// of those before; 0 sends the next one when an answer has come.
+	// rate is in requests per second. Requests are sent when they are due, even if
+	// earlier requests have no answer yet. 0 sends the next request when an answer has
+	// arrived.
 	rate float64
-	// together leaves the other proxy running: stopped in the middle of a write it
-	// would hold the keystore's lock.
+	// together lets the other proxy run too: a process that is stopped in the middle of
+	// a write would hold the keystore's lock.
 	together bool
 }
 
-// class says how requests of one kind are answered.
+// class says how requests of one class are answered.
 type class struct {
 	status  int
-	backend bool // by the backend, and not by the proxy
+	backend bool // whether the backend answers, and not the proxy
 }
 
 // answered is the class of requests that the proxy lets through.
 var answered = class{status: 200, backend: true}
 
-// run is one run on its way.
+// run is the state of one run.
 type run struct {
 	plan
 
@@ -45,27 +46,27 @@ type run struct {
 	begun time.Time
 	conns []*sock
 	idle  []*sock
-	sent  int // requests at a rate, of which some may wait for a connection
+	sent  int // the number of requests that were due; some may still wait for a connection
 
-	done      int // answers that came in time
+	done      int // the number of answers in time
 	latencies [][]time.Duration
 	ended     bool
 }
 
-// result is what came of a run.
+// result is the result of a run.
 type result struct {
 	requests  int
-	cpu       time.Duration // of the proxy
+	cpu       time.Duration // the proxy's CPU time
 	latencies [][]time.Duration
 	took      time.Duration
 }
 
 func (r *result) perSecond() float64 { return float64(r.requests) / r.took.Seconds() }
 
-// microseconds of the proxy's own CPU time for a request.
+// microseconds returns the proxy's CPU time for one request.
 func (r *result) cpuEach() float64 { return float64(r.cpu.Nanoseconds()) / 1e3 / float64(r.requests) }
 
-// percentile of the latencies of a class, in microseconds.
+// percentile returns a percentile of the latencies of a class, in microseconds.
 func (r *result) percentile(class int, p float64) float64 {
 	all := r.latencies[class]
 	if len(all) == 0 {
@@ -75,7 +76,7 @@ func (r *result) percentile(class int, p float64) float64 {
 	return float64(all[min(len(all)-1, int(p*float64(len(all))))].Nanoseconds()) / 1e3
 }
 
-// play runs a plan against a proxy, whose CPU time cpu tells.
+// play runs a plan against a proxy. Cpu returns the proxy's CPU time.
 func (l *loop) play(p plan, cpu func() time.Duration) (*result, error) {
 	r := &run{plan: p, loop: l}
 	for range p.classes {
@@ -107,7 +108,7 @@ func (l *loop) play(p plan, cpu func() time.Duration) (*result, error) {
 	}
 	done := &result{requests: r.done, took: time.Since(r.begun), cpu: cpu() - before}
 	r.ended = true
-	// What was due is sent yet, and counts, however late it is.
+	// Requests that were due in the run are still sent, and count, however late they are.
 	for late := time.Now(); l.err == nil && (r.behind() || r.outstanding()); {
 		l.turn()
 		r.pace()
@@ -119,12 +120,12 @@ func (l *loop) play(p plan, cpu func() time.Duration) (*result, error) {
 	return done, l.err
 }
 
-// outstanding reports whether an answer has not come.
+// outstanding reports whether an answer is missing.
 func (r *run) outstanding() bool {
 	return slices.ContainsFunc(r.conns, func(s *sock) bool { return s.busy })
 }
 
-// nextDue is when the next request at a rate is due.
+// nextDue returns when the next request is due.
 func (r *run) nextDue() time.Duration {
 	return time.Duration(float64(r.sent) / r.rate * float64(time.Second))
 }
@@ -141,7 +142,7 @@ func (r *run) start() {
 	}
 }
 
-// pace sends what is due. What finds no free connection stays due.
+// pace sends the requests that are due. A request without a free connection stays due.
 func (r *run) pace() {
 	if r.rate == 0 {
 		return
@@ -165,7 +166,7 @@ func (r *run) ask(s *sock, due time.Duration) {
 	r.loop.send(s, request)
 }
 
-// answered notes an answer, and has the client go on.
+// answered records an answer. The client can then send its next request.
 func (r *run) answered(s *sock) {
 	now := time.Since(r.begun)
 	if want := r.classes[s.class]; status(s.head) != want.status || want.backend != bytes.Contains(s.head, []byte(backendField)) {

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// median of values, which it sorts.
+// median returns the median of values, and sorts them.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -17,17 +17,17 @@ func median(values []float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// interval is a confidence interval of the median of what values are a sample
-// of: at least 95 %, whatever the distribution, since each value is as likely
-// below the median as above. Fewer than six values cannot give one, and yield
-// their whole range.
+// interval returns a confidence interval for the median of the distribution that values
+// are a sample of. The confidence is at least 95 % for every distribution, because each
+// value is as likely below the median as above it. For fewer than six values there is no
+// such interval, and interval returns their whole range.
 func interval(values []float64) (low, high float64) {
 	if len(values) == 0 {
 		return math.NaN(), math.NaN()
 	}
 	slices.Sort(values)
 	n := len(values)
-	// The chance that at most k values are below the median.
+	// The probability that at most k values are below the median.
 	chance, k := math.Pow(0.5, float64(n)), 0
 	below := chance
 	for {

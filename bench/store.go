@@ -20,18 +20,19 @@ const jobCount = 10_000
 // fixture is a keystore, and the secrets of keys in it.
 type fixture struct {
 	path    string
-	keys    []string // those in use
-	jobs    []string // IDs of jobs of the keys' account
+	keys    []string // the secrets of the keys in use
+	jobs    []string // the IDs of jobs of the keys' account
 	account string
 	issuer  string   // a key that may issue others
-	victims []string // IDs of keys that are not in use, to be revoked
+	victims []string // the IDs of unused keys, which are revoked during a case
 }
 
 var operator = keystore.Actor{Kind: keystore.ActorOperator, ID: "bench"}
 
 func now() policy.Time { return policy.At(time.Now()) }
 
-// fill makes a keystore with all keys, of which the first inUse are kept here.
+// fill creates a keystore with this many keys. The fixture has the secrets of the first
+// inUse keys.
 func fill(ctx context.Context, dir string, all, inUse int, progress func(string, ...any)) (*fixture, error) {
 	f := &fixture{path: filepath.Join(dir, fmt.Sprintf("keystore-%d.db", all))}
 	for _, end := range []string{"", "-wal", "-shm"} {
@@ -41,7 +42,7 @@ func fill(ctx context.Context, dir string, all, inUse int, progress func(string,
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = store.Close() }() //nolint:contextcheck // to close needs none
+	defer func() { _ = store.Close() }() //nolint:contextcheck // Close needs no context
 	account, _, err := store.CreateAccount(ctx, now(), operator, "Bench")
 	if err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func (f *fixture) addJobs(ctx context.Context, store *keystore.Store, creator po
 	var mu sync.Mutex
 	var failed error
 	var clients sync.WaitGroup
-	for part := range 256 { // as many share a transaction
+	for part := range 256 { // these keys share a transaction
 		clients.Go(func() {
 			for i := part; i < jobCount; i += 256 {
 				err := store.CreateJob(ctx, policy.Job{
@@ -107,10 +108,10 @@ func (f *fixture) addJobs(ctx context.Context, store *keystore.Store, creator po
 	return failed
 }
 
-// jobID is no ID that the backend of the benchmark gives a new job.
+// jobID returns an ID that the benchmark's backend never gives to a new job.
 func jobID(i int) string { return fmt.Sprintf("bench%019d", i) }
 
-// fastRandom is for keys that protect nothing.
+// fastRandom is a fast random source for keys that protect nothing.
 type fastRandom struct{}
 
 func (fastRandom) Read(p []byte) (int, error) {

@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	streamBytes = 256 << 20 // through one stream in a run
+	streamBytes = 256 << 20 // the bytes through one stream in a run
 	streamCount = 500
-	streamRate  = 32 << 10 // bytes per second of each
+	streamRate  = 32 << 10 // bytes per second and stream
 )
 
-// sink is a backend that accepts every start and throws the audio away. When the
-// client ends the session, it says so once it has read all.
+// sink is a backend that accepts every start command and discards the audio. It answers
+// the end command when it has read all audio.
 func (s *suite) sink() (addr string, stop func(), err error) {
 	listener, err := new(net.ListenConfig).Listen(s.ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -52,13 +52,13 @@ func swallow(conn net.Conn) {
 	}
 	_, _ = conn.Write([]byte{0x81, 1, 's'})
 	buf := make([]byte, 64<<10)
-	const kept = 2 // of the bytes before, in front of those that come
+	const kept = 2 // the number of earlier bytes before the new bytes
 	for {
 		n, err := reader.Read(buf[kept:])
 		if err != nil {
 			return
 		}
-		// The end command is the last three bytes of all.
+		// The end command is the last three bytes of the connection.
 		end := buf[n-1 : n+kept]
 		ended := string(end) == "\x81\x01e"
 		copy(buf, end[1:])
@@ -80,7 +80,7 @@ func frameHead(r *bufio.Reader) (length int, opcode byte) {
 	return length, first & 0xf
 }
 
-// openStream begins a stream, and returns once it is accepted.
+// openStream opens a stream, and returns when the start command is accepted.
 func openStream(p *proxy, key string) (net.Conn, error) {
 	conn, err := dial(p.addr)
 	if err != nil {
@@ -101,7 +101,7 @@ func openStream(p *proxy, key string) (net.Conn, error) {
 	return conn, nil
 }
 
-// audioFrames are frames of audio of this size, many in one slice.
+// audioFrames returns many frames with this many bytes of audio, in one slice.
 func audioFrames(size, total int) []byte {
 	frame := append([]byte{0x82, 126, byte(size >> 8), byte(size), 'p'}, make([]byte, size-1)...)
 	var all []byte
@@ -126,7 +126,7 @@ func (s *suite) streamPair() (f *fixture, one, other *proxy, stop func(), err er
 	return f, one, other, stop, err
 }
 
-// saturatedStream sends as much as goes through one stream.
+// saturatedStream sends audio through one stream as fast as the stream takes it.
 func (s *suite) saturatedStream() error {
 	f, one, other, stop, err := s.streamPair()
 	if err != nil {

@@ -12,34 +12,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// suite is what the cases share.
+// suite is the state that all cases share.
 type suite struct {
 	ctx     context.Context
-	dir     string // where everything is made
-	bin     string // the two Caddys
+	dir     string // the directory for all files
+	bin     string // the directory of the programs
 	pairs   int
-	length  time.Duration // of a run
-	keys    int           // in use
+	length  time.Duration // the length of a run
+	keys    int           // the number of keys in use
 	profile string        // a directory for CPU profiles; empty for none
-	env     []string      // of proxies to come
+	env     []string      // the environment of the next proxies
 	against string        // another build of the gateway; empty for plain Caddy
-	suffix  string        // of a case's name, where the proxies' environment is the case's own
+	suffix  string        // the suffix of the case's name, if the case sets the proxies' environment
 	running []*proxy
 	rows    []row
 
 	some, many *fixture
 	loop       *loop
-	created    int // jobs, of which no two have one ID
+	created    int // the number of jobs that were created; each has its own ID
 }
 
 // row is a line of the report.
 type row struct {
 	Case, Measure, Unit string
-	Plain, Gate         float64 // medians of the runs
-	Ratio, Low, High    float64 // median of the pairs' ratios, and its interval
+	Plain, Gate         float64 // the medians of the runs
+	Ratio, Low, High    float64 // the median of the pairs' ratios, and its interval
 	Pairs               int
-	// Target bounds Ratio or, if Absolute, Gate; from above if AtMost, else from
-	// below. 0 is none.
+	// Target is the limit of Ratio or, if Absolute, of Gate: an upper limit if AtMost,
+	// otherwise a lower limit. 0 is no limit.
 	Target           float64
 	AtMost, Absolute bool
 }
@@ -59,10 +59,10 @@ func (r *row) Met() bool {
 	return value >= r.Target
 }
 
-// sample is what one run measured, by the name of the measure.
+// sample holds the values that one run has measured, by the names of the measures.
 type sample map[string]float64
 
-// measure is one that runs take, with its target.
+// measure is a value that each run measures, with its target.
 type measure struct {
 	name, unit string
 	target     float64
@@ -70,8 +70,8 @@ type measure struct {
 	absolute   bool
 }
 
-// compare interleaves runs of both, and adds a row for each measure. The first
-// of a pair is now the one and now the other.
+// compare runs both in turns, and adds a row for each measure. The order within a pair
+// alternates.
 func (s *suite) compare(name string, pairs int, plain, gate func() (sample, error), measures ...measure) error {
 	name += s.suffix
 	var plains, gates []sample
@@ -111,12 +111,12 @@ func (s *suite) compare(name string, pairs int, plain, gate func() (sample, erro
 	return nil
 }
 
-// targetOf is the measure with the target that it has against another build, which is
-// to be as good as that build.
+// targetOf returns the measure with its target against another build: to be as good as
+// the other build.
 func (s *suite) targetOf(m measure) measure {
 	switch {
 	case s.against == "" || m.absolute:
-	case m.name == "p99", m.name == "first answer": // which differs more between two runs of one build
+	case m.name == "p99", m.name == "first answer": // these differ more between two runs of one build
 		m.target = 0
 	case m.unit == "requests/s" || m.unit == "MB/s":
 		m.target, m.atMost = 0.99, false
@@ -126,15 +126,15 @@ func (s *suite) targetOf(m measure) measure {
 	return m
 }
 
-// progress shows what is going on, in one line of a terminal.
+// progress shows the current case and run in one line of a terminal.
 func (*suite) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "\r\x1b[K%s", fmt.Sprintf(format, args...))
 }
 
-// victims are keys that are there to be revoked.
+// victims is how many keys are there to be revoked.
 const victims = 50_000
 
-// small is a keystore whose keys are all in use, but for the victims.
+// small is a keystore whose keys are all in use, except the victims.
 func (s *suite) small() (f *fixture, err error) {
 	if s.some == nil {
 		s.some, err = fill(s.ctx, s.dir, s.keys+victims, s.keys, s.progress)
@@ -142,7 +142,7 @@ func (s *suite) small() (f *fixture, err error) {
 	return s.some, err
 }
 
-// large is one with a million keys, of which as many are in use.
+// large is a keystore with a million keys. As many keys are in use as in small.
 func (s *suite) large() (f *fixture, err error) {
 	if s.many == nil {
 		s.many, err = fill(s.ctx, s.dir, max(1_000_000, s.keys), s.keys, s.progress)
@@ -152,7 +152,7 @@ func (s *suite) large() (f *fixture, err error) {
 
 const upstreamKey = "the-backends-own-key-0123456789"
 
-// gateSite is the gate on a keystore.
+// gateSite is a site with the gate and a keystore.
 func gateSite(f *fixture) site {
 	return site{
 		name: "gate", binary: "gate", key: upstreamKey,
@@ -161,8 +161,8 @@ func gateSite(f *fixture) site {
 	}
 }
 
-// otherSite is what the gate is compared with: plain Caddy, or another build of the
-// gateway with the same configuration and keystore.
+// otherSite is the site that the gate is compared with: plain Caddy, or another build of
+// the gateway with the same configuration and keystore.
 func (s *suite) otherSite(f *fixture) site {
 	if s.against == "" {
 		return plainSite()
@@ -182,12 +182,12 @@ func (s *suite) both(plain, gate site) (one, other *proxy, err error) {
 	return one, other, err
 }
 
-// alone stops all proxies but one, which shares its core with them, until release
-// is called.
+// alone stops all proxies except one until release is called. All proxies share one
+// core.
 func (s *suite) alone(p *proxy) (release func()) {
 	for _, other := range s.running {
 		if other != p {
-			_ = other.cmd.Process.Signal(unix.SIGSTOP) // of one that has ended, for one
+			_ = other.cmd.Process.Signal(unix.SIGSTOP) // an error means, for example, that the process has ended
 		}
 	}
 	return func() {
@@ -215,7 +215,7 @@ func (s *suite) stopAll() {
 	s.running = nil
 }
 
-// table is the report in Markdown.
+// table returns the report in Markdown.
 func table(rows []row, other string) string {
 	var b strings.Builder
 	b.WriteString("| Case | Measure | " + other + " | Speechgate | Ratio (95 % interval) | Pairs | Target | |\n")
@@ -258,7 +258,7 @@ func (r *row) outcome() string {
 	return "**missed**"
 }
 
-// number shows four digits of a value.
+// number formats a value with four digits.
 func number(v float64) string {
 	switch {
 	case v >= 1000:

@@ -1,15 +1,13 @@
-// Command floor is Caddy with the least that checks a key: a digest, a look into a
-// map, a comparison of the client's address, and the backend's key in the place of
-// the client's. What it costs is the floor under every gate inside Caddy.
+// Command floor is Caddy with the cheapest possible check of a key: a digest, a lookup in
+// a map, a comparison of the client's address, and the upstream key in place of the
+// client's key. Its cost is the floor under every gate inside Caddy.
 //
-// Given jobs, it does the least that knows them as well: another look into a map, and
-// answers that pass through a writer that keeps them out of caches, and looks for the
-// backend's key and for the job's state in what comes in one piece. A key in the query
-// is that of no job.
+// With jobs, it also does the least that a gate must do about jobs: a second lookup in a
+// map, and a writer that forbids caching of the answers and searches each piece for the
+// upstream key and for the job's state. A request with its key in the query has no job.
 //
-// Given "cost" as well, it takes about the time of the gate, its garbage, and as much of
-// the heap for the collector to go by, for nothing: what it then adds to latencies is
-// what such costs add, whatever they are for.
+// With "cost", it also uses about as much time, garbage and heap as the gate, for nothing.
+// The latency that this adds is the latency that such costs add in any case.
 package main
 
 import (
@@ -42,31 +40,32 @@ func main() {
 
 // floor lets requests through whose key is in a file.
 type floor struct {
-	Secrets  string `json:"secrets"`  // a file with one in each line
-	Upstream string `json:"upstream"` // the backend's own key
-	Jobs     string `json:"jobs"`     // a file with an ID in each line; none for keys alone
-	Cost     string `json:"cost"`     // "cost" to cost what the gate does
+	Secrets  string `json:"secrets"`  // a file with a secret in each line
+	Upstream string `json:"upstream"` // the upstream key
+	Jobs     string `json:"jobs"`     // a file with a job ID in each line; empty to check keys only
+	Cost     string `json:"cost"`     // "cost" to cost as much as the gate
 
 	keys    map[[sha256.Size]byte]allowed
 	jobs    map[[sha256.Size]byte]allowed
 	allowed []netip.Prefix
-	ballast []byte // which nobody reads
+	ballast []byte // nobody reads it
 }
 
-// What the gate costs beyond this, as its benchmark showed with 100,000 keys in use.
+// The costs of the gate beyond the floor, measured with 100,000 keys in use.
 const (
-	costHeap    = 11 << 20               // bytes that its records take more
-	costTime    = 2500 * time.Nanosecond // for each request, and its garbage besides
-	costObjects = 3                      // for each request
+	costHeap    = 11 << 20               // more bytes for records
+	costTime    = 2500 * time.Nanosecond // more time for each request, without the garbage
+	costObjects = 3                      // more objects for each request
 )
 
-// garbage is of the size of a small thing that lives for a request.
+// garbage has the size of a small object that lives for one request.
 type garbage struct {
 	next *garbage
 	_    [112]byte
 }
 
-// allowed is a rule's number. Records with pointers would be the collector's work.
+// allowed is the number of an address rule. Records with pointers would be work for the
+// garbage collector.
 type allowed uint8
 
 // CaddyModule implements [caddy.Module].
@@ -99,7 +98,7 @@ func (f *floor) Provision(caddy.Context) (err error) {
 }
 
 func read(name string) (map[[sha256.Size]byte]allowed, error) {
-	file, err := os.Open(name) //nolint:gosec // of the benchmark's own configuration
+	file, err := os.Open(name) //nolint:gosec // the benchmark's configuration names the file
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +115,13 @@ func read(name string) (map[[sha256.Size]byte]allowed, error) {
 func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	secret, inHeader := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	query := r.URL.RawQuery
-	if !inHeader { // then it is the last parameter
+	if !inHeader { // the key is the last parameter of the query
 		query, secret, _ = strings.Cut(query, "u=")
 		query += "u=" + f.Upstream
 	}
 	rule, known := f.keys[sha256.Sum256([]byte(secret))]
 	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	client, _ := netip.ParseAddr(text) // what does not parse is in no prefix
+	client, _ := netip.ParseAddr(text) // an address that does not parse is in no prefix
 	if !known || !f.allowed[rule].Contains(client) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return nil
@@ -143,15 +142,15 @@ func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	return next.ServeHTTP(watched, r)
 }
 
-// answer is one on its way to the client.
+// answer is an answer to the client.
 type answer struct {
 	caddyhttp.ResponseWriterWrapper
 	key   []byte
 	ended bool
-	spent *garbage // which nobody reads
+	spent *garbage // nobody reads it
 }
 
-// spend takes what the gate would take more.
+// spend uses the time and the garbage that the gate would use.
 func (f *floor) spend() (all *garbage) {
 	if f.Cost == "" {
 		return nil
@@ -179,14 +178,14 @@ func (a *answer) WriteHeader(status int) {
 }
 
 func (a *answer) Write(p []byte) (int, error) {
-	a.ended = a.ended || bytes.Contains(p, []byte(`"status":"completed"`)) // what counts is the look
+	a.ended = a.ended || bytes.Contains(p, []byte(`"status":"completed"`)) // only the search counts
 	if bytes.Contains(p, a.key) {
 		return 0, errors.New("the answer has the backend's key")
 	}
 	return a.ResponseWriter.Write(p)
 }
 
-// ReadFrom is Write, which must see every byte.
+// ReadFrom calls Write, which must see every byte.
 func (a *answer) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{a}, src)
 }
