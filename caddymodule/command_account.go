@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -119,7 +120,9 @@ func (s *session) printPassword(a policy.Account, password policy.Secret) error 
 
 func listAccounts(cmd *cobra.Command, _ []string) error {
 	return withStore(cmd, func(s *session) error {
-		all, err := s.store.Accounts(s.ctx)
+		all, err := allPages(func(cursor string) ([]policy.Account, string, error) {
+			return s.store.Accounts(s.ctx, keystore.AccountList{Limit: listPage, Cursor: cursor})
+		})
 		if err != nil {
 			return err
 		}
@@ -184,12 +187,6 @@ func closeAccount(cmd *cobra.Command, args []string) error {
 
 // activeKeys counts an account's active keys.
 func (s *session) activeKeys(accountID string) (int, error) {
-	keys, err := s.store.Keys(s.ctx, accountID)
-	active := 0
-	for _, k := range keys {
-		if k.Status(s.now) == keyActive {
-			active++
-		}
-	}
-	return active, err
+	active, err := s.keys(keyFilter{account: accountID, status: keyActive})
+	return len(active), err
 }

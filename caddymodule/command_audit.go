@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 // auditLimit is how many entries are shown where nothing is said.
@@ -84,25 +83,22 @@ func showAudit(cmd *cobra.Command, _ []string) error {
 		return err
 	case limit < 0 || limit == math.MaxInt:
 		return fmt.Errorf("--limit %d: want the number of entries, or 0 for all", limit)
-	case limit == 0:
-		limit = math.MaxInt - 1
 	}
 	return withStore(cmd, func(s *session) error {
 		if err := s.checkAccount(account); err != nil {
 			return err
 		}
-		var from policy.Time
+		list := keystore.AuditList{AccountID: account, Limit: limit}
 		if since != "" {
-			if from, err = parseSince(since, s.now); err != nil {
+			if list.Since, err = parseSince(since, s.now); err != nil {
 				return err
 			}
 		}
-		all, err := s.store.Audit(s.ctx, account, from, limit+1) // one more, to see whether there are more
+		all, next, err := s.store.Audit(s.ctx, list)
 		if err != nil {
 			return err
 		}
-		if len(all) > limit {
-			all = all[:limit]
+		if next != "" {
 			s.note("There are older entries: --limit shows more.")
 		}
 		slices.Reverse(all)

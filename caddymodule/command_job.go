@@ -71,7 +71,9 @@ func listJobs(cmd *cobra.Command, _ []string) error {
 		if err := s.checkAccount(account); err != nil {
 			return err
 		}
-		all, err := s.store.Jobs(s.ctx, account)
+		all, err := allPages(func(cursor string) ([]policy.Job, string, error) {
+			return s.store.Jobs(s.ctx, keystore.JobList{AccountID: account, Limit: listPage, Cursor: cursor})
+		})
 		if err != nil {
 			return err
 		}

@@ -11,13 +11,13 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// keyFilter says which keys to list; what is zero does not matter.
+// keyFilter is what the flags of "key list" say. Fields that are zero select all keys.
 type keyFilter struct {
 	account  string
 	status   string
 	issuer   string
-	expiring time.Duration // active, and expire within it
-	unused   time.Duration // active, older, and not used within it
+	expiring time.Duration // active keys that expire within this time
+	unused   time.Duration // active keys that are older and were not used for this time
 }
 
 func keyFilterOfFlags(cmd *cobra.Command) (f keyFilter, err error) {
@@ -47,7 +47,7 @@ func keyFilterOfFlags(cmd *cobra.Command) (f keyFilter, err error) {
 	return f, nil
 }
 
-// onlyActive is the flag by which only active keys are meant, if one is.
+// onlyActive returns the name of a flag in use that selects active keys only; "" for none.
 func (f keyFilter) onlyActive() string {
 	switch {
 	case f.expiring > 0:
@@ -58,18 +58,16 @@ func (f keyFilter) onlyActive() string {
 	return ""
 }
 
-// fits reports whether the key is one of those at now.
-func (f keyFilter) fits(k policy.Key, now policy.Time) bool {
-	status := k.Status(now)
-	switch {
-	case f.account != "" && k.AccountID != f.account,
-		f.status != "" && status != f.status,
-		f.onlyActive() != "" && status != keyActive,
-		f.expiring > 0 && !k.Expires.Passed(now.Add(f.expiring)),
-		f.unused > 0 && max(k.CreatedAt, k.LastUsedAt) > now.Add(-f.unused):
-		return false
+// list returns the list of the keys that the filter selects at now.
+func (f keyFilter) list(now policy.Time) keystore.KeyList {
+	list := keystore.KeyList{AccountID: f.account, IssuerID: f.issuer, Status: f.status, Now: now}
+	if f.expiring > 0 {
+		list.ExpiresBy = now.Add(f.expiring)
 	}
-	return true
+	if f.unused > 0 {
+		list.UnusedSince = now.Add(-f.unused)
+	}
+	return list
 }
 
 func listKeys(cmd *cobra.Command, _ []string) error {
@@ -102,32 +100,47 @@ func listKeys(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// keys returns the keys that the filter fits, oldest first.
+// keys returns the keys that the filter selects, oldest first.
 func (s *session) keys(filter keyFilter) ([]policy.Key, error) {
-	all, err := s.candidates(filter)
-	if err != nil {
-		return nil, err
-	}
-	var fitting []policy.Key
-	for _, k := range all {
-		if filter.fits(k, s.now) {
-			fitting = append(fitting, k)
-		}
-	}
-	return fitting, nil
-}
-
-func (s *session) candidates(filter keyFilter) ([]policy.Key, error) {
-	if filter.issuer == "" {
-		return s.store.Keys(s.ctx, filter.account)
-	}
-	all, err := s.store.KeysIssuedBy(s.ctx, filter.issuer)
-	if err != nil || len(all) > 0 {
+	list := filter.list(s.now)
+	all, err := allPages(func(cursor string) ([]policy.Key, string, error) {
+		list.Limit, list.Cursor = listPage, cursor
+		return s.store.Keys(s.ctx, list)
+	})
+	if err != nil || len(all) > 0 || filter.issuer == "" {
 		return all, err
 	}
-	// An issuer can have been pruned, and its keys remain.
-	if _, err := s.store.Key(s.ctx, filter.issuer); errors.Is(err, keystore.ErrNotFound) {
-		return nil, unknown(err, listOfKeys)
+	return nil, s.checkIssuer(filter.issuer)
+}
+
+// checkIssuer returns an error if there is no such key and no key that it issued: an
+// issuer can have been pruned while its keys remain.
+func (s *session) checkIssuer(id string) error {
+	issued, _, err := s.store.Keys(s.ctx, keystore.KeyList{IssuerID: id, Limit: 1})
+	if err != nil || len(issued) > 0 {
+		return err
 	}
-	return nil, err
+	if _, err := s.store.Key(s.ctx, id); errors.Is(err, keystore.ErrNotFound) {
+		return unknown(err, listOfKeys)
+	}
+	return nil
+}
+
+// listPage is how many entries are read from the store at a time. Each page costs the
+// store a look at all keys, so small pages would make a long list slow.
+const listPage = 100_000
+
+// allPages reads a whole list, page by page.
+func allPages[T any](read func(cursor string) (page []T, next string, err error)) (all []T, err error) {
+	for cursor := ""; ; {
+		page, next, err := read(cursor)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if next == "" {
+			return all, nil
+		}
+		cursor = next
+	}
 }

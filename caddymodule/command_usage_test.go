@@ -1,13 +1,15 @@
 package caddymodule
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/keystore"
 )
 
 func TestNearest(t *testing.T) {
@@ -102,39 +104,41 @@ func TestParseSince(t *testing.T) {
 	}
 }
 
-func TestKeyFilter(t *testing.T) {
-	at := func(d time.Duration) policy.Time { return expiryNow.Add(d) }
-	key := func(created, used policy.Time, expires policy.Expiry) policy.Key {
-		return policy.Key{AccountID: "acc_1", AccountOpen: true, CreatedAt: created, LastUsedAt: used, Expires: expires}
-	}
-	tests := []struct {
-		name   string
+func TestKeyFilter_SelectsByTimesFromNow(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
 		filter keyFilter
-		key    policy.Key
-		want   bool
+		want   keystore.KeyList
 	}{
-		{"everything", keyFilter{}, key(at(-1), 0, policy.Never()), true},
-		{"another account", keyFilter{account: "acc_2"}, key(at(-1), 0, policy.Never()), false},
-		{"expires within", keyFilter{expiring: time.Hour}, key(at(-1), 0, policy.ExpiresAt(at(time.Hour))), true},
-		{"expires after", keyFilter{expiring: time.Hour}, key(at(-1), 0, policy.ExpiresAt(at(time.Hour)+1)), false},
-		{"never expires", keyFilter{expiring: time.Hour}, key(at(-1), 0, policy.Never()), false},
-		{"has expired", keyFilter{expiring: time.Hour}, key(at(-time.Hour), 0, policy.ExpiresAt(at(-1))), false},
-		{"not used for so long", keyFilter{unused: time.Hour}, key(at(-day30), at(-time.Hour), policy.Never()), true},
-		{"used within", keyFilter{unused: time.Hour}, key(at(-day30), at(-time.Hour)+1, policy.Never()), false},
-		{"never used, and old", keyFilter{unused: time.Hour}, key(at(-time.Hour), 0, policy.Never()), true},
-		{"never used, and young", keyFilter{unused: time.Hour}, key(at(-time.Hour)+1, 0, policy.Never()), false},
-		{"not used, and expired", keyFilter{unused: time.Hour}, key(at(-day30), 0, policy.ExpiresAt(at(-1))), false},
-		{"both", keyFilter{unused: time.Hour, expiring: time.Hour}, key(at(-day30), 0, policy.ExpiresAt(at(time.Minute))), true},
-		{"one of both", keyFilter{unused: time.Hour, expiring: time.Hour}, key(at(-day30), 0, policy.Never()), false},
-		{"active", keyFilter{status: "active"}, key(at(-1), 0, policy.Never()), true},
-		{"not active", keyFilter{status: "expired"}, key(at(-1), 0, policy.Never()), false},
+		{keyFilter{}, keystore.KeyList{}},
+		{keyFilter{account: "acc_1", issuer: "key_1", status: "expired"}, keystore.KeyList{AccountID: "acc_1", IssuerID: "key_1", Status: "expired"}},
+		{keyFilter{expiring: time.Hour}, keystore.KeyList{ExpiresBy: expiryNow.Add(time.Hour)}},
+		{keyFilter{unused: day30}, keystore.KeyList{UnusedSince: expiryNow.Add(-day30)}},
+	} {
+		test.want.Now = expiryNow
+		if got := test.filter.list(expiryNow); got != test.want {
+			t.Errorf("%+v: got %+v, want %+v", test.filter, got, test.want)
+		}
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			if got := test.filter.fits(test.key, expiryNow); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
-			}
-		})
+}
+
+func TestAllPages_ReadsUntilThereIsNoNextPage(t *testing.T) {
+	t.Parallel()
+	pages := map[string][]int{"": {1, 2}, "a": {}, "b": {3}}
+	next := map[string]string{"": "a", "a": "b"}
+	all, err := allPages(func(cursor string) ([]int, string, error) { return pages[cursor], next[cursor], nil })
+	if !slices.Equal(all, []int{1, 2, 3}) || err != nil {
+		t.Errorf("got %v, %v", all, err)
+	}
+	fails := errors.New("the second page fails")
+	all, err = allPages(func(cursor string) ([]int, string, error) {
+		if cursor != "" {
+			return nil, "", fails
+		}
+		return []int{1}, "a", nil
+	})
+	if all != nil || !errors.Is(err, fails) {
+		t.Errorf("got %v, %v; want no entries, and the error", all, err)
 	}
 }
 

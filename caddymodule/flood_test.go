@@ -46,14 +46,14 @@ func (g *gateway) written() string {
 		}
 		fmt.Fprintf(&all, "file%s %d %x\n", suffix, len(bytes), sha256.Sum256(bytes))
 	}
-	keys, err := g.keys.Keys(g.t.Context(), "")
+	keys, _, err := g.keys.Keys(g.t.Context(), keystore.KeyList{})
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	for _, key := range keys {
 		fmt.Fprintf(&all, "key %s last used at %s\n", key.ID, key.LastUsedAt)
 	}
-	entries, err := g.keys.Audit(g.t.Context(), "", 0, 1000)
+	entries, _, err := g.keys.Audit(g.t.Context(), keystore.AuditList{Limit: 1000})
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -157,7 +157,7 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 	if got.status != http.StatusOK {
 		t.Errorf("the request that ran across the reloads: status %d, body %q", got.status, got.body)
 	}
-	jobs, err := g.keys.Jobs(t.Context(), g.account.ID)
+	jobs, _, err := g.keys.Jobs(t.Context(), keystore.JobList{AccountID: g.account.ID})
 	if err != nil || int64(len(jobs)) != ids.Load()+1 {
 		t.Errorf("%d jobs are recorded (%v), and the backend made %d", len(jobs)-1, err, ids.Load())
 	}
@@ -199,7 +199,7 @@ func TestR2KeyRevokedWhileRequestsRunIsRefusedOnTheNext(t *testing.T) {
 
 	// The store that the gate itself uses: its own writes count at once.
 	store := runningStore(t)
-	keys, err := store.Keys(t.Context(), g.account.ID)
+	keys, _, err := store.Keys(t.Context(), keystore.KeyList{AccountID: g.account.ID})
 	if err != nil {
 		t.Fatal(err)
 	}

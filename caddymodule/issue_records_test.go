@@ -30,7 +30,7 @@ func TestIssue_TellsNoSecrets(t *testing.T) {
 		}
 	}
 	log := i.log()
-	audit, err := i.keys.Audit(t.Context(), "", 0, 1000)
+	audit, _, err := i.keys.Audit(t.Context(), keystore.AuditList{Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestIssue_AuditTrailSaysWho(t *testing.T) {
 	if i.count() != before+2 {
 		t.Fatal("not two keys")
 	}
-	entries, err := i.keys.Audit(t.Context(), i.account.ID, 0, 2)
+	entries, _, err := i.keys.Audit(t.Context(), keystore.AuditList{AccountID: i.account.ID, Limit: 2})
 	if err != nil || len(entries) != 2 {
 		t.Fatal(entries, err)
 	}

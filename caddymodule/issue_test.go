@@ -77,7 +77,7 @@ func (i *issuer) issued(got reply) policy.Key {
 // count is how many keys there are.
 func (i *issuer) count() int {
 	i.t.Helper()
-	keys, err := i.keys.Keys(i.t.Context(), "")
+	keys, _, err := i.keys.Keys(i.t.Context(), keystore.KeyList{})
 	if err != nil {
 		i.t.Fatal(err)
 	}

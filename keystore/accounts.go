@@ -138,11 +138,6 @@ func (s *Store) Account(ctx context.Context, id string) (policy.Account, error) 
 	return one(all, err, "account", id)
 }
 
-// Accounts returns every account, oldest first.
-func (s *Store) Accounts(ctx context.Context) ([]policy.Account, error) {
-	return query(ctx, s, scanAccount, `SELECT `+accountColumns+` FROM accounts ORDER BY created_at, id`)
-}
-
 func readAccount(ctx context.Context, q querier, id string) (policy.Account, error) {
 	a, err := scanAccount(q.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id))
 	if errors.Is(err, sql.ErrNoRows) {

@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -55,13 +54,6 @@ const (
 	actionAuditPrune    = "audit_prune"   // subject: the head of what was pruned
 	actionStoreRestore  = "store_restore" // subject: the head of the backup
 )
-
-// Audit returns the newest entries of the audit trail, newest first: of one
-// account, or of all where accountID is empty, and none from before since.
-func (s *Store) Audit(ctx context.Context, accountID string, since policy.Time, limit int) ([]AuditEntry, error) {
-	return query(ctx, s, scanAudit, `SELECT `+auditColumns+`
-		FROM audit WHERE (account_id = $1 OR $1 = '') AND at >= $2 ORDER BY seq DESC LIMIT $3`, accountID, since, limit)
-}
 
 const (
 	auditColumns = `seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail`

@@ -73,7 +73,7 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 			}
 		}
 	}
-	if jobs, _ := f.Jobs(t.Context(), ""); len(jobs) != 11 {
+	if jobs, _, _ := f.Jobs(t.Context(), JobList{}); len(jobs) != 11 {
 		t.Errorf("%d jobs, want 11", len(jobs))
 	}
 	db := rawDB(t, path)
@@ -112,10 +112,10 @@ func TestGroupCommit_FatalError(t *testing.T) {
 			t.Errorf("write %d: %v", i, err)
 		}
 	}
-	if jobs, _ := f.Jobs(t.Context(), ""); len(jobs) != 0 {
+	if jobs, _, _ := f.Jobs(t.Context(), JobList{}); len(jobs) != 0 {
 		t.Errorf("%d jobs were written", len(jobs))
 	}
-	if a, _ := f.Accounts(t.Context()); a[0].Name != "Example K.K." {
+	if a, _, _ := f.Accounts(t.Context(), AccountList{}); a[0].Name != "Example K.K." {
 		t.Error("a statement was committed by itself")
 	}
 	f.job(key, "next") // and the writer goes on

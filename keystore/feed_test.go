@@ -178,7 +178,7 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 		if err := f.Prune(t.Context(), now); err != nil {
 			t.Fatal(err)
 		}
-		keys, err := f.Keys(t.Context(), "")
+		keys, _, err := f.Keys(t.Context(), KeyList{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 	if ids[expired.ID] || ids[orphan.ID] || f.find(expiredSecret) != nil {
 		t.Error("a pruned key is still found")
 	}
-	if accounts, _ := f.Accounts(t.Context()); len(accounts) != 2 {
+	if accounts, _, _ := f.Accounts(t.Context(), AccountList{}); len(accounts) != 2 {
 		t.Error("a closed account is gone")
 	}
 	// Jobs outlive the grace, and their keys with them.
@@ -220,7 +220,7 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 		t.Errorf("importing a pruned key: %+v, %v", imported, err)
 	}
 	left(start.Add(422 * day))
-	if entries, _ := f.Audit(t.Context(), "", 0, 100); len(entries) != 1 || entries[0].Action != actionAuditPrune {
+	if entries, _, _ := f.Audit(t.Context(), AuditList{Limit: 100}); len(entries) != 1 || entries[0].Action != actionAuditPrune {
 		t.Errorf("audit entries after 422 days: %v, want the one about those that went", entries)
 	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM dead_digests`); n != 5 {
@@ -241,7 +241,7 @@ func TestPrune_JobsNeverBefore8Days(t *testing.T) {
 		if err := f.Prune(t.Context(), start.Add(c.after)); err != nil {
 			t.Fatal(err)
 		}
-		if jobs, err := f.Jobs(t.Context(), ""); err != nil || len(jobs) != c.want {
+		if jobs, _, err := f.Jobs(t.Context(), JobList{}); err != nil || len(jobs) != c.want {
 			t.Errorf("after %s %d jobs are left, %v; want %d", c.after, len(jobs), err, c.want)
 		}
 	}

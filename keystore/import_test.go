@@ -253,7 +253,7 @@ func TestImport_Refuses(t *testing.T) {
 			wantIs(t, err, c.kind)
 		}
 	}
-	if keys, _ := f.Keys(t.Context(), ""); len(keys) != 0 {
+	if keys, _, _ := f.Keys(t.Context(), KeyList{}); len(keys) != 0 {
 		t.Errorf("%d keys were imported", len(keys))
 	}
 }
@@ -318,7 +318,7 @@ func TestImport_CutOff(t *testing.T) {
 	if len(got) != importBatch {
 		t.Errorf("%d results, want the %d of the first transaction", len(got), importBatch)
 	}
-	if keys, _ := f.Keys(t.Context(), ""); len(keys) != importBatch {
+	if keys, _, _ := f.Keys(t.Context(), KeyList{}); len(keys) != importBatch {
 		t.Errorf("%d keys, want %d", len(keys), importBatch)
 	}
 	mustExec(t, rawDB(t, path), `DROP TRIGGER full`)

@@ -125,16 +125,6 @@ func (s *Store) Job(ctx context.Context, backend, id string) (policy.Job, error)
 	return one(all, err, "job", id)
 }
 
-// Jobs returns the jobs of an account, or every job where accountID is empty,
-// oldest first.
-func (s *Store) Jobs(ctx context.Context, accountID string) ([]policy.Job, error) {
-	if accountID == "" {
-		return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs ORDER BY created_at, backend, id`)
-	}
-	return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs
-		WHERE key_id IN (SELECT id FROM api_keys WHERE account_id = $1) ORDER BY created_at, backend, id`, accountID)
-}
-
 // JobsByID returns the jobs of that ID, of whichever backend.
 func (s *Store) JobsByID(ctx context.Context, id string) ([]policy.Job, error) {
 	return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs WHERE id = $1 ORDER BY backend`, id)

@@ -52,7 +52,7 @@ func TestR10_AJobIDIsRecordedOnce(t *testing.T) {
 	if jobs, err := f.JobsByID(t.Context(), "same"); err != nil || len(jobs) != 2 {
 		t.Errorf("jobs by ID: %v, %v", jobs, err)
 	}
-	if jobs, err := f.Jobs(t.Context(), b.ID); err != nil || len(jobs) != 1 || jobs[0].Backend != "another" {
+	if jobs, _, err := f.Jobs(t.Context(), JobList{AccountID: b.ID}); err != nil || len(jobs) != 1 || jobs[0].Backend != "another" {
 		t.Errorf("jobs of the account: %v, %v", jobs, err)
 	}
 }

@@ -278,13 +278,6 @@ func (s *Store) Key(ctx context.Context, id string) (policy.Key, error) {
 	return one(all, err, "key", id)
 }
 
-// Keys returns the keys of an account, or every key where accountID is empty,
-// oldest first.
-func (s *Store) Keys(ctx context.Context, accountID string) ([]policy.Key, error) {
-	return query(ctx, s, scanKeyOnly, `SELECT `+keyColumns+` FROM `+keyTables+`
-		WHERE k.account_id = $1 OR $1 = '' ORDER BY k.created_at, k.id`, accountID)
-}
-
 // LiveKeys counts the keys from the issuance API that an account has and that have
 // not ended at now. It stops counting at most, so that it takes no longer than that
 // many steps in an index.
@@ -298,12 +291,6 @@ func (s *Store) LiveKeys(ctx context.Context, accountID string, now policy.Time,
 }
 
 const liveKeys = `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 AND origin = $2 AND ` + firstEnd + ` > $3 LIMIT $4)`
-
-// KeysIssuedBy returns the keys that the key with this ID issued, oldest first.
-func (s *Store) KeysIssuedBy(ctx context.Context, issuerID string) ([]policy.Key, error) {
-	return query(ctx, s, scanKeyOnly, `SELECT `+keyColumns+` FROM `+keyTables+`
-		WHERE k.issuer_id = $1 ORDER BY k.created_at, k.id`, issuerID)
-}
 
 // key reads a key that by may reach, and its stored digest.
 func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) {

@@ -72,10 +72,10 @@ func TestKeys_ComeBackAsIssued(t *testing.T) {
 			}
 		}
 	}
-	if keys, err := f.Keys(t.Context(), a.ID); err != nil || len(keys) != 3 {
+	if keys, _, err := f.Keys(t.Context(), KeyList{AccountID: a.ID}); err != nil || len(keys) != 3 {
 		t.Errorf("keys of the account: %v, %v", keys, err)
 	}
-	if keys, err := f.Keys(t.Context(), "acc_other"); err != nil || len(keys) != 0 {
+	if keys, _, err := f.Keys(t.Context(), KeyList{AccountID: "acc_other"}); err != nil || len(keys) != 0 {
 		t.Errorf("keys of another account: %v, %v", keys, err)
 	}
 	if _, err := f.Key(t.Context(), "key_none"); err == nil || err.Error() != `there is no key "key_none"` {
@@ -125,7 +125,7 @@ func TestIssueKey_Refuses(t *testing.T) {
 		}
 		wantIs(t, err, c.kind)
 	}
-	if keys, _ := f.Keys(t.Context(), ""); len(keys) != 3 {
+	if keys, _, _ := f.Keys(t.Context(), KeyList{}); len(keys) != 3 {
 		t.Errorf("%d keys, want the 3 that were issued", len(keys))
 	}
 	child, _ := f.key(a.ID, func(k *NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID })
@@ -223,7 +223,7 @@ func TestR9_ClosingAnAccountEndsEveryKey(t *testing.T) {
 
 func actions(t *testing.T, f fixture, accountID, action string) (found []AuditEntry) {
 	t.Helper()
-	entries, err := f.Audit(t.Context(), accountID, 0, 1000)
+	entries, _, err := f.Audit(t.Context(), AuditList{AccountID: accountID, Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,12 +243,12 @@ func TestAudit_SaysWhoDidWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.account()
-	got, err := f.Audit(t.Context(), a.ID, 0, 1)
+	got, _, err := f.Audit(t.Context(), AuditList{AccountID: a.ID, Limit: 1})
 	want := []AuditEntry{{Seq: 3, At: start + 1, Actor: operator, Action: "key_revoke", AccountID: a.ID, Subject: key.ID, Detail: "leaked on a forum"}}
 	if diff := cmp.Diff(want, got, cmpPolicy); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if all, err := f.Audit(t.Context(), "", 0, 100); err != nil || len(all) != 4 {
+	if all, _, err := f.Audit(t.Context(), AuditList{Limit: 100}); err != nil || len(all) != 4 {
 		t.Errorf("%d entries, %v; want 4", len(all), err)
 	}
 }
@@ -322,7 +322,7 @@ func TestDamagedRows_AreFaults(t *testing.T) {
 		mustExec(t, db, `UPDATE api_keys SET `+set)
 		_, err := f.FindKey(t.Context(), secret)
 		wantIs(t, err, ErrUnavailable)
-		if _, err := f.Keys(t.Context(), ""); err == nil || strings.Contains(set, "allow") && !strings.Contains(err.Error(), key.ID) {
+		if _, _, err := f.Keys(t.Context(), KeyList{}); err == nil || strings.Contains(set, "allow") && !strings.Contains(err.Error(), key.ID) {
 			t.Errorf("%s: error %v does not name the key", set, err)
 		}
 		mustExec(t, db, `UPDATE api_keys SET (allow, origin, expires_at, created_at) = (SELECT allow, origin, expires_at, created_at FROM saved)`)

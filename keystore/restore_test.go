@@ -111,7 +111,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 	if _, err := f.FindService(t.Context(), now.ServiceID, next); err != nil {
 		t.Errorf("the new service password: %v", err)
 	}
-	entries, err := f.Audit(t.Context(), "", 0, 1)
+	entries, _, err := f.Audit(t.Context(), AuditList{Limit: 1})
 	if err != nil || entries[0].Action != actionStoreRestore || entries[0].Subject != b.Head.String() || entries[0].Actor != operator ||
 		entries[0].Detail != "keys: 0 restored, 3 removed, 5 kept ended; accounts: 0 restored, 1 removed, 1 kept closed; jobs: 0 restored, 0 removed" {
 		t.Errorf("the last entry is %+v, %v", entries, err)

@@ -103,7 +103,7 @@ func TestRotateKey_Refuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, _ := f.Keys(t.Context(), "")
+	before, _, _ := f.Keys(t.Context(), KeyList{})
 	for _, c := range []struct {
 		name, id string
 		by       Actor
@@ -127,7 +127,7 @@ func TestRotateKey_Refuses(t *testing.T) {
 		}
 		wantIs(t, err, c.kind)
 	}
-	if after, _ := f.Keys(t.Context(), ""); cmp.Diff(before, after, cmpPolicy) != "" {
+	if after, _, _ := f.Keys(t.Context(), KeyList{}); cmp.Diff(before, after, cmpPolicy) != "" {
 		t.Error("a refused rotation changed something")
 	}
 }
@@ -167,14 +167,14 @@ func TestPrune_CountsFromTheScheduledRevocation(t *testing.T) {
 	wantResults(t, f.imports(Import{AccountID: old.AccountID, Secrets: []policy.Secret{secret}}), ImportDead)
 }
 
-func TestKeysIssuedBy(t *testing.T) {
+func TestKeys_OfAnIssuer(t *testing.T) {
 	f := openStore(t, newPath(t))
 	a := f.account()
 	issuer, _ := f.key(a.ID, func(k *NewKey) { k.Issuable = true })
 	f.key(a.ID)
 	child, _ := f.key(a.ID, func(k *NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID })
-	for id, want := range map[string][]policy.Key{issuer.ID: {child}, child.ID: {}, "": {}} {
-		got, err := f.KeysIssuedBy(t.Context(), id)
+	for id, want := range map[string][]policy.Key{issuer.ID: {child}, child.ID: {}, "key_none": {}} {
+		got, _, err := f.Keys(t.Context(), KeyList{IssuerID: id})
 		if diff := cmp.Diff(want, got, cmpPolicy); err != nil || diff != "" {
 			t.Errorf("of %q: %v (-want +got):\n%s", id, err, diff)
 		}
@@ -231,7 +231,7 @@ func TestAudit_Since(t *testing.T) {
 		}
 	}
 	for since, want := range map[time.Duration]int{-time.Hour: 5, 0: 5, 1: 5, time.Millisecond: 4, 4 * time.Hour: 1, 5 * time.Hour: 0} {
-		if got, err := f.Audit(t.Context(), "", start.Add(since), 100); err != nil || len(got) != want {
+		if got, _, err := f.Audit(t.Context(), AuditList{Since: start.Add(since), Limit: 100}); err != nil || len(got) != want {
 			t.Errorf("since %s: %d entries, %v; want %d", since, len(got), err, want)
 		}
 	}

@@ -236,7 +236,7 @@ func BenchmarkFindKeyUnknown(b *testing.B) {
 // BenchmarkCreateJob records jobs durably, of one client and of many at a time.
 func BenchmarkCreateJob(b *testing.B) {
 	u := fillFile(b)
-	accounts, err := u.Accounts(b.Context())
+	accounts, _, err := u.Accounts(b.Context(), AccountList{})
 	if err != nil {
 		b.Fatal(err)
 	}

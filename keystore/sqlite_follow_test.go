@@ -49,7 +49,7 @@ func TestFileRemovedOrInvalid(t *testing.T) {
 
 	replaceFile(t, away, path)
 	waitFor(t, time.Second, "the file is back", func() bool { return !unavailable() })
-	if accounts, err := f.Accounts(t.Context()); err != nil || len(accounts) != 1 {
+	if accounts, _, err := f.Accounts(t.Context(), AccountList{}); err != nil || len(accounts) != 1 {
 		t.Errorf("accounts after the file came back: %v, %v", accounts, err)
 	}
 }

@@ -1,0 +1,147 @@
+package keystore
+
+import (
+	"context"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// AccountList says which accounts [Store.Accounts] returns. The zero value is all.
+type AccountList struct {
+	// Limit is the most accounts to return. Default: all.
+	Limit int
+	// Cursor continues the list after another page: the next that the call before
+	// returned. Default: the list's beginning.
+	Cursor string
+}
+
+// Accounts returns a page of the accounts, oldest first, and the cursor of the next
+// page, which is empty after the last page. Paging neither repeats nor skips an account,
+// and shows accounts that are created meanwhile. ErrInvalid if the cursor is not one of
+// this list.
+func (s *Store) Accounts(ctx context.Context, list AccountList) (page []policy.Account, next string, err error) {
+	q := listQuery{name: "a", limit: list.Limit, cursor: list.Cursor}
+	q.orderBy("created_at", "id")
+	return readPage(ctx, s, &q, `SELECT `+accountColumns+` FROM accounts`, scanAccount,
+		func(a *policy.Account) listPosition { return listPosition{int64(a.CreatedAt), []string{a.ID}} })
+}
+
+// KeyList says which keys [Store.Keys] returns: those that all fields select. The zero
+// value is all keys.
+type KeyList struct {
+	// AccountID selects the keys of an account. Default: of all.
+	AccountID string
+	// IssuerID selects the keys that the key with this ID issued. Default: no matter
+	// how they were issued.
+	IssuerID string
+	// Status selects the keys whose [policy.Key.Status] at Now is this word. Default: all.
+	Status string
+	// ExpiresBy selects the keys that are active at Now and expire at this time or
+	// earlier. Default: no matter when they expire.
+	ExpiresBy policy.Time
+	// UnusedSince selects the keys that are active at Now, and were neither created nor
+	// used after this time. Default: no matter when they were used.
+	UnusedSince policy.Time
+	// Now is the time for Status, ExpiresBy and UnusedSince. Default: the clock of the
+	// Store's Config.
+	Now policy.Time
+
+	// Limit is the most keys to return. Default: all.
+	Limit int
+	// Cursor continues the list after another page: the next that the call before
+	// returned. Default: the list's beginning.
+	Cursor string
+}
+
+// Keys returns a page of the keys, oldest first, and the cursor of the next page, which
+// is empty after the last page. Paging neither repeats nor skips a key, and shows keys
+// that are issued meanwhile. ErrInvalid if the cursor is not one of this list.
+func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next string, err error) {
+	now := list.Now
+	if now.IsZero() {
+		now = s.cfg.Clock()
+	}
+	q := listQuery{name: "k", limit: list.Limit, cursor: list.Cursor}
+	if list.AccountID != "" {
+		q.where(`k.account_id = ?`, list.AccountID)
+	}
+	if list.IssuerID != "" {
+		q.where(`k.issuer_id = ?`, list.IssuerID)
+	}
+	if list.Status != "" {
+		q.where(keyStatus+` = ?`, now, now, list.Status)
+	}
+	if !list.ExpiresBy.IsZero() {
+		q.where(keyStatus+` = 'active' AND k.expires_at <= ?`, now, now, list.ExpiresBy)
+	}
+	if !list.UnusedSince.IsZero() {
+		q.where(keyStatus+` = 'active' AND MAX(k.created_at, COALESCE(u.at, 0)) <= ?`, now, now, list.UnusedSince)
+	}
+	q.orderBy("k.created_at", "k.id")
+	return readPage(ctx, s, &q, `SELECT `+keyColumns+` FROM `+keyTables, scanKeyOnly,
+		func(k *policy.Key) listPosition { return listPosition{int64(k.CreatedAt), []string{k.ID}} })
+}
+
+// keyStatus is [policy.Key.Status] in SQL. Its two parameters are the time.
+const keyStatus = `CASE
+	WHEN a.closed_at > 0 OR ` + revocation + ` > 0 OR ` + scheduledEnd + ` BETWEEN 1 AND ? THEN 'revoked'
+	WHEN k.deleted_at > 0 THEN 'deleted'
+	WHEN k.expires_at <= ? THEN 'expired'
+	ELSE 'active' END`
+
+// JobList says which jobs [Store.Jobs] returns. The zero value is all.
+type JobList struct {
+	// AccountID selects the jobs of an account's keys. Default: of all.
+	AccountID string
+
+	// Limit is the most jobs to return. Default: all.
+	Limit int
+	// Cursor continues the list after another page: the next that the call before
+	// returned. Default: the list's beginning.
+	Cursor string
+}
+
+// Jobs returns a page of the jobs, oldest first, and the cursor of the next page, which
+// is empty after the last page. Paging neither repeats nor skips a job, and shows jobs
+// that are created meanwhile. ErrInvalid if the cursor is not one of this list.
+func (s *Store) Jobs(ctx context.Context, list JobList) (page []policy.Job, next string, err error) {
+	q := listQuery{name: "j", limit: list.Limit, cursor: list.Cursor}
+	if list.AccountID != "" {
+		q.where(`key_id IN (SELECT id FROM api_keys WHERE account_id = ?)`, list.AccountID)
+	}
+	q.orderBy("created_at", "backend", "id")
+	return readPage(ctx, s, &q, `SELECT `+jobColumns+` FROM jobs`, scanJob,
+		func(j *policy.Job) listPosition { return listPosition{int64(j.CreatedAt), []string{j.Backend, j.ID}} })
+}
+
+// AuditList says which entries of the audit trail [Store.Audit] returns: those that all
+// fields select. The zero value is all entries.
+type AuditList struct {
+	// AccountID selects the entries of an account. Default: all.
+	AccountID string
+	// Since selects the entries of this time or later. Default: all.
+	Since policy.Time
+
+	// Limit is the most entries to return. Default: all.
+	Limit int
+	// Cursor continues the list after another page: the next that the call before
+	// returned. Default: the newest entry.
+	Cursor string
+}
+
+// Audit returns a page of the audit trail, newest first, and the cursor of the next
+// page, which is empty after the last page. Paging neither repeats nor skips an entry,
+// and does not show entries that are added meanwhile. ErrInvalid if the cursor is not
+// one of this list.
+func (s *Store) Audit(ctx context.Context, list AuditList) (page []AuditEntry, next string, err error) {
+	q := listQuery{name: "e", limit: list.Limit, cursor: list.Cursor, descending: true}
+	if list.AccountID != "" {
+		q.where(`account_id = ?`, list.AccountID)
+	}
+	if !list.Since.IsZero() {
+		q.where(`at >= ?`, list.Since)
+	}
+	q.orderBy("seq")
+	return readPage(ctx, s, &q, `SELECT `+auditColumns+` FROM audit`, scanAudit,
+		func(e *AuditEntry) listPosition { return listPosition{e.Seq, nil} })
+}
