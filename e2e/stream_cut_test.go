@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 // TestOtherProcessesCutStreams cuts as an operator does.
@@ -13,21 +15,21 @@ func TestOtherProcessesCutStreams(t *testing.T) {
 	account, other := p.account(), p.account()
 	_, bystander := p.key(other)
 	free := p.stream(startWith(bystander))
-	free.want("s")
+	free.WantText("s")
 
 	// begin opens streams that are fed until they stop, and one that idles.
 	begin := func(keys ...string) (all []*library) {
 		t.Helper()
 		for _, key := range keys {
 			l := p.stream(startWith(key))
-			l.want("s")
+			l.WantText("s")
 			go l.goOn()
 			all = append(all, l)
 		}
 		idle := p.stream(startWith(keys[0]))
-		idle.want("s")
-		idle.text("e")
-		idle.want("e")
+		idle.WantText("s")
+		idle.SendText("e")
+		idle.WantText("e")
 		return append(all, idle)
 	}
 	// cut checks that all of these are cut in the second after a command has ended,
@@ -42,8 +44,8 @@ func TestOtherProcessesCutStreams(t *testing.T) {
 		for _, l := range all {
 			go func() {
 				for {
-					got, err := l.read()
-					if err != nil || got == cutText {
+					f, err := l.ReadFrame()
+					if err != nil || f == wstest.Text(cutText) {
 						l.stop()
 						cuts <- seen{time.Now(), err}
 						return
@@ -60,14 +62,14 @@ func TestOtherProcessesCutStreams(t *testing.T) {
 			}
 		}
 		for _, l := range all {
-			l.ends()
+			l.WantEnd()
 		}
 		return result
 	}
 
 	id, key := p.key(account)
 	cut(begin(key), "key", "revoke", id, "--reason", "leaked")
-	p.stream(startWith(key)).want(deniedStart)
+	p.stream(startWith(key)).WantText(deniedStart)
 	id, key = p.key(account)
 	cut(begin(key), "key", "delete", id)
 
@@ -81,7 +83,7 @@ func TestOtherProcessesCutStreams(t *testing.T) {
 	}
 	// The key is as good as it was.
 	one := p.stream(startWith(key))
-	one.want("s")
+	one.WantText("s")
 	var listed map[string]any
 	p.eventually("the streams that were cut are gone", func() bool {
 		all := p.runList("stream", "list", "--address", admin)
@@ -98,6 +100,6 @@ func TestOtherProcessesCutStreams(t *testing.T) {
 	cut(begin(key), "account", "close", account, "--yes")
 
 	free.feed()
-	recognized(t, free.until("e"))
+	recognized(t, free.Until("e"))
 	p.kept(key, colleague, bystander)
 }

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/speechgate/speechgate/internal/wstest"
 )
 
 // newStreamProgram is Caddyfile.example with these options of the gate, and with
@@ -55,20 +57,20 @@ func TestLibrariesStreamThroughTheGateway(t *testing.T) {
 	}
 	run("to the final result", func() {
 		l := p.stream(startWith(key))
-		l.want("s")
+		l.WantText("s")
 		l.feed()
-		recognized(p.t, l.until("e"))
+		recognized(p.t, l.Until("e"))
 	})
 	run("with one key after the other", func() {
 		l := p.stream(startWith(key))
 		for _, next := range []string{second, expired} {
-			l.want("s")
+			l.WantText("s")
 			l.feed()
-			recognized(p.t, l.until("e"))
-			l.text(startWith(next))
+			recognized(p.t, l.Until("e"))
+			l.SendText(startWith(next))
 		}
-		l.want(deniedStart)
-		l.ends()
+		l.WantText(deniedStart)
+		l.WantEnd()
 	})
 	refusals := []struct{ reason, command string }{
 		{"key_unknown", startWith("nobody")},
@@ -84,21 +86,21 @@ func TestLibrariesStreamThroughTheGateway(t *testing.T) {
 	for _, r := range refusals {
 		run(r.reason, func() {
 			l := p.stream(r.command)
-			l.want(deniedStart)
+			l.WantText(deniedStart)
 			p.logsRefusal(r.reason)
 		})
 	}
 	run("from the address that a key is bound to", func() {
 		l := p.stream(startWith(bound), "X-Forwarded-For: 203.0.113.7\r\n")
-		l.want("s")
+		l.WantText("s")
 	})
 	run("stream_limit", func() {
 		for range 2 {
-			p.stream(startWith(second)).want("s")
+			p.stream(startWith(second)).WantText("s")
 		}
 		l := p.stream(startWith(second))
-		l.want(failedStart)
-		l.ends()
+		l.WantText(failedStart)
+		l.WantEnd()
 		p.logsRefusal("stream_limit")
 	})
 	run("store_unavailable", func() {
@@ -108,9 +110,9 @@ func TestLibrariesStreamThroughTheGateway(t *testing.T) {
 		}
 		p.eventually("the gateway notices", func() bool {
 			l := p.stream(startWith(key))
-			got, err := l.read()
-			_ = l.conn.Close()
-			return err == nil && got == failedStart
+			f, err := l.ReadFrame()
+			_ = l.Close()
+			return err == nil && f == wstest.Text(failedStart)
 		})
 		p.logsRefusal("store_unavailable")
 	})
