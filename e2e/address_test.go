@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestR4_AClientBehindAProxyCannotChooseItsAddress runs the proxies as docs/operations.md
+// TestR4_AClientBehindAProxyCannotChooseItsAddress runs the proxies as docs/proxies.md
 // says, and sends forged fields through them. The client is 127.0.0.2, the proxies 127.0.0.1.
 func TestR4_AClientBehindAProxyCannotChooseItsAddress(t *testing.T) {
 	t.Parallel()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// startNginx starts an nginx in front of the gateway, with what docs/operations.md says that
+// startNginx starts an nginx in front of the gateway, with what docs/proxies.md says that
 // it needs, and returns its address.
 func startNginx(t *testing.T, gate, options string) string {
 	t.Helper()
