@@ -1,12 +1,12 @@
 // This program hands keys of 60 seconds to the users of an application.
 //
-// It needs the standard library and nothing else. These come from the
-// environment:
+// It needs the standard library and nothing else. It reads these environment
+// variables:
 //
 //	SPEECHGATE_URL  where the gateway is, such as https://asr.example.com
 //	SPEECHGATE_SID  the account's service ID
-//	SPEECHGATE_SPW  and its service password
-//	BIND_KEYS       "yes" for keys that are good from the user's address only
+//	SPEECHGATE_SPW  the account's service password
+//	BIND_KEYS       "yes" for keys that are valid from the user's address only
 //	HOST, PORT      where to listen; 127.0.0.1 and 8000 if they are not set
 package main
 
@@ -44,28 +44,28 @@ func required(name string) string {
 
 func isLoggedIn(r *http.Request) bool {
 	// ===================== YOUR LOGIN CHECK GOES HERE =====================
-	// Whoever passes it gets a key. This stand-in knows one session, that of the
-	// environment variable SESSION, and nobody if there is none.
+	// Everyone who passes it gets a key. This placeholder accepts one session, from
+	// the environment variable SESSION. Without the variable it accepts nobody.
 	session := os.Getenv("SESSION")
 	cookie, err := r.Cookie("session")
 	return session != "" && err == nil && cookie.Value == session
 }
 
 func addressOfUser(r *http.Request) (string, error) {
-	// Behind a proxy of yours this is the proxy's address: take the user's from
-	// the header in which the proxy writes it.
+	// Behind your proxy, this is the proxy's address: then read the user's address
+	// from the header that the proxy writes.
 	address, _, err := net.SplitHostPort(r.RemoteAddr)
 	return address, err
 }
 
 var client = &http.Client{
 	Timeout: 10 * time.Second,
-	// The password is for the gateway alone.
+	// The password is for the gateway only.
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// issueKey has the gateway issue a key that is good from address, or from any if
-// it is empty.
+// issueKey asks the gateway for a key that is valid from address only, or from any
+// address if it is empty.
 func issueKey(ctx context.Context, address string) (string, error) {
 	form := url.Values{
 		"sid": {serviceID},
@@ -108,7 +108,7 @@ func handle(w http.ResponseWriter, r *http.Request) {
 		key, err = issueKey(r.Context(), address)
 	}
 	if err != nil {
-		// The gateway's line says what is wrong, which is not for users.
+		// The gateway's answer says what is wrong. It is not for users.
 		log.Print("no key: ", err)
 		http.Error(w, "no key at the moment", http.StatusBadGateway)
 		return

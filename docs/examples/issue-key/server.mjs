@@ -1,11 +1,11 @@
 // Hands keys of 60 seconds to the users of an application.
 //
-// It needs Node.js 18 or later and nothing else. These come from the environment:
+// It needs Node.js 18 or later and nothing else. It reads these environment variables:
 //
 //   SPEECHGATE_URL  where the gateway is, such as https://asr.example.com
 //   SPEECHGATE_SID  the account's service ID
-//   SPEECHGATE_SPW  and its service password
-//   BIND_KEYS       "yes" for keys that are good from the user's address only
+//   SPEECHGATE_SPW  the account's service password
+//   BIND_KEYS       "yes" for keys that are valid from the user's address only
 //   HOST, PORT      where to listen; 127.0.0.1 and 8000 if they are not set
 
 import { createServer } from "node:http";
@@ -24,27 +24,27 @@ function required(name) {
 
 function isLoggedIn(request) {
   // ===================== YOUR LOGIN CHECK GOES HERE =====================
-  // Whoever passes it gets a key. This stand-in knows one session, that of the
-  // environment variable SESSION, and nobody if there is none.
+  // Everyone who passes it gets a key. This placeholder accepts one session, from
+  // the environment variable SESSION. Without the variable it accepts nobody.
   const session = process.env.SESSION ?? "";
   const cookies = (request.headers.cookie ?? "").split("; ");
   return session !== "" && cookies.includes(`session=${session}`);
 }
 
 function addressOfUser(request) {
-  // Behind a proxy of yours this is the proxy's address: take the user's from
-  // the header in which the proxy writes it.
+  // Behind your proxy, this is the proxy's address: then read the user's address
+  // from the header that the proxy writes.
   return request.socket.remoteAddress;
 }
 
-// issueKey has the gateway issue a key that is good from address, or from any if
-// it is empty.
+// issueKey asks the gateway for a key that is valid from address only, or from any
+// address if it is empty.
 async function issueKey(address) {
   const answer = await fetch(`${gateway}/issue_service_authorization`, {
     method: "POST",
-    // As application/x-www-form-urlencoded, which fetch says by itself.
+    // fetch sends it as application/x-www-form-urlencoded.
     body: new URLSearchParams({ sid: serviceID, spw: servicePassword, epi: String(lifetime), ipa: address }),
-    redirect: "error", // the password is for the gateway alone
+    redirect: "error", // the password is for the gateway only
     signal: AbortSignal.timeout(10_000),
   });
   const text = await answer.text();
@@ -62,7 +62,7 @@ async function handle(request, response) {
   try {
     reply(200, await issueKey(bindKeys ? addressOfUser(request) : ""));
   } catch (error) {
-    // The gateway's line says what is wrong, which is not for users.
+    // The gateway's answer says what is wrong. It is not for users.
     console.error("no key:", error.message, error.cause ?? "");
     reply(502, "no key at the moment\n");
   }

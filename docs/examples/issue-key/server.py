@@ -1,11 +1,11 @@
 """Hands keys of 60 seconds to the users of an application.
 
-It needs Python 3.9 or later and nothing else. These come from the environment:
+It needs Python 3.9 or later and nothing else. It reads these environment variables:
 
     SPEECHGATE_URL  where the gateway is, such as https://asr.example.com
     SPEECHGATE_SID  the account's service ID
-    SPEECHGATE_SPW  and its service password
-    BIND_KEYS       "yes" for keys that are good from the user's address only
+    SPEECHGATE_SPW  the account's service password
+    BIND_KEYS       "yes" for keys that are valid from the user's address only
     HOST, PORT      where to listen; 127.0.0.1 and 8000 if they are not set
 """
 
@@ -25,29 +25,29 @@ LIFETIME = 60_000  # milliseconds
 
 def is_logged_in(request):
     # ===================== YOUR LOGIN CHECK GOES HERE =====================
-    # Whoever passes it gets a key. This stand-in knows one session, that of the
-    # environment variable SESSION, and nobody if there is none.
+    # Everyone who passes it gets a key. This placeholder accepts one session, from
+    # the environment variable SESSION. Without the variable it accepts nobody.
     session = os.environ.get("SESSION", "")
     cookies = request.headers.get("Cookie", "").split("; ")
     return session != "" and "session=" + session in cookies
 
 
 def address_of_user(request):
-    # Behind a proxy of yours this is the proxy's address: take the user's from
-    # the header in which the proxy writes it.
+    # Behind your proxy, this is the proxy's address: then read the user's address
+    # from the header that the proxy writes.
     return request.client_address[0]
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *args):
-        return None  # which makes it an error: the password is for the gateway alone
+        return None  # makes it an error: the password is for the gateway only
 
 
 gateway = urllib.request.build_opener(NoRedirects)
 
 
 def issue_key(address):
-    """Has the gateway issue a key that is good from address, or from any if empty."""
+    """Asks the gateway for a key that is valid from address only, or from any if empty."""
     fields = {"sid": SERVICE_ID, "spw": SERVICE_PASSWORD, "epi": LIFETIME, "ipa": address}
     call = urllib.request.Request(
         GATEWAY + "/issue_service_authorization",
@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             key = issue_key(address_of_user(self) if BIND_KEYS else "")
         except urllib.error.HTTPError as error:
-            # The gateway's line says what is wrong, which is not for users.
+            # The gateway's answer says what is wrong. It is not for users.
             print("no key:", error.code, error.read().decode(), file=sys.stderr)
             self.answer(502, "no key at the moment\n")
         except OSError as error:
