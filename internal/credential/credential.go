@@ -14,6 +14,11 @@
 // The value of a parameter or a part is either the key, or a list of name=value pairs,
 // one of which is the key (subkey.go).
 //
+// A new kind of place gets a [dialect.Location], a file here, one line in [Scan] and one
+// in [Found.Rewrite]. Its scan function calls addKey for each key (occurrence.go). Its
+// rewrite function asks modeAt what to do with the key at a place. describePlace
+// (missing.go) names the place in a fault.
+//
 // An operation reads its key from some of the places ([dialect.Route].Keys). A key in any
 // other place authenticates nothing. Such a key is still compared with the others, and
 // it is always removed.
@@ -147,9 +152,9 @@ func (f *Found) UncheckedKey() (policy.Secret, *Fault) {
 // r is the request that Scan and ReadForm got. Call Rewrite only if Key or UncheckedKey
 // returned no fault.
 func (f *Found) Rewrite(r *http.Request, up Upstream) {
-	f.rewriteHeader(r.Header, up)
-	f.rewriteQuery(r.URL, up)
-	f.rewriteForm(r, up)
+	f.rewriteHeader(r.Header, &up)
+	f.rewriteQuery(r.URL, &up)
+	f.rewriteForm(r, &up)
 	if f.contentType != "" && r.ContentLength != 0 {
 		r.Header.Set("Content-Type", f.contentType)
 	}

@@ -10,7 +10,8 @@ import (
 
 // The locator for header fields.
 
-// scanHeader adds the key of every header field that is a place of the API.
+// scanHeader adds the key of every header field that is a place of the API. Several places
+// can have the same field, each with another scheme.
 func (f *Found) scanHeader(header http.Header) {
 	for i := range f.places {
 		place := &f.places[i]
@@ -19,16 +20,22 @@ func (f *Found) scanHeader(header http.Header) {
 		}
 		for _, value := range header[place.Name] {
 			key, ok := afterScheme(value, place.Scheme)
-			if !ok && strings.Contains(key, " ") {
-				f.otherScheme = place
+			if !ok {
+				if f.schemePlace(place.Name, value) != nil {
+					continue // that place adds it
+				}
+				key = value // a credential too, although no operation reads it
+				if strings.Contains(value, " ") {
+					f.otherScheme = place
+				}
 			}
 			f.addKey(place, key)
 		}
 	}
 }
 
-// afterScheme returns the key in a header value. A value with another scheme is returned
-// whole, with false: it is a credential too, although no operation reads it.
+// afterScheme returns what follows the scheme in a value, or false if the value has
+// another scheme.
 func afterScheme(value, scheme string) (key string, ok bool) {
 	if scheme == "" {
 		return value, true
@@ -38,19 +45,33 @@ func afterScheme(value, scheme string) (key string, ok bool) {
 			return strings.TrimLeft(rest, " "), true
 		}
 	}
-	return value, false
+	return "", false
 }
 
-// rewriteHeader rewrites every header field that is a place of the API. A field without
-// a key gets no upstream key.
-func (f *Found) rewriteHeader(header http.Header, up Upstream) {
+// schemePlace returns the place of this header field whose scheme a value has, or nil.
+func (f *Found) schemePlace(name, value string) *dialect.Place {
+	for i := range f.places {
+		place := &f.places[i]
+		if place.Location == dialect.Header && place.Name == name {
+			if _, ok := afterScheme(value, place.Scheme); ok {
+				return place
+			}
+		}
+	}
+	return nil
+}
+
+// rewriteHeader rewrites every header field that is a place of the API. The upstream key
+// gets the scheme of the first place of the field that the operation reads. A field
+// without a key gets no upstream key.
+func (f *Found) rewriteHeader(header http.Header, up *Upstream) {
 	for i := range f.places {
 		each := &f.places[i]
 		if each.Location != dialect.Header || len(header[each.Name]) == 0 {
 			continue
 		}
 		switch place := f.readHeaderPlace(each.Name); {
-		case place == nil || up.Mode == Drop, up.Mode == Replace && !hasKey(header[each.Name], each.Scheme):
+		case place == nil || up.Mode == Drop, up.Mode == Replace && !f.hasKey(each, header[each.Name]):
 			delete(header, each.Name)
 		case up.Mode == Replace:
 			header[each.Name] = []string{up.inHeader(place.Scheme)}
@@ -58,10 +79,17 @@ func (f *Found) rewriteHeader(header http.Header, up Upstream) {
 	}
 }
 
-// hasKey reports whether one of a header field's values has a key.
-func hasKey(values []string, scheme string) bool {
+// hasKey reports whether one of the values of a place's header field has a key, with
+// whatever scheme.
+func (f *Found) hasKey(place *dialect.Place, values []string) bool {
 	return slices.ContainsFunc(values, func(value string) bool {
-		key, _ := afterScheme(value, scheme)
+		key, ok := afterScheme(value, place.Scheme)
+		if !ok {
+			key = value
+			if other := f.schemePlace(place.Name, value); other != nil {
+				key, _ = afterScheme(value, other.Scheme)
+			}
+		}
 		return key != ""
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -76,5 +77,57 @@ func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The clients of one API can use several schemes in one field, such as Deepgram's.
+func TestR1_AFieldCanHaveSeveralSchemes(t *testing.T) {
+	t.Parallel()
+	places := []dialect.Place{
+		{Location: dialect.Header, Name: "Authorization", Scheme: "Token"},
+		{Location: dialect.Header, Name: "Authorization", Scheme: "Bearer"},
+	}
+	for _, test := range []struct {
+		name   string
+		values []string
+		read   []dialect.Place
+		want   policy.Reason // Undecided if the key is found
+		sent   []string      // what Replace sends
+	}{
+		{"the first", []string{"token " + clientKey}, places, policy.Undecided, []string{"Token " + upstreamKey}},
+		{"the second", []string{"Bearer " + clientKey}, places, policy.Undecided, []string{"Token " + upstreamKey}},
+		{"both, the same key", []string{"Bearer " + clientKey, "Token " + clientKey}, places, policy.Undecided, []string{"Token " + upstreamKey}},
+		{"the second, where only that is read", []string{"Bearer " + clientKey}, places[1:], policy.Undecided, []string{"Bearer " + upstreamKey}},
+		{"the first, where only the second is read", []string{"Token " + clientKey}, places[1:], policy.CredentialMissing, nil},
+		{"both, different keys", []string{"Bearer " + clientKey, "Token " + otherKey}, places, policy.CredentialAmbiguous, nil},
+		{"a third", []string{"Basic " + clientKey}, places, policy.CredentialMalformed, nil},
+		{"no key", []string{"Bearer "}, places, policy.CredentialMissing, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := poll("")
+			r.Header["Authorization"] = test.values
+			f := Scan(r, &dialect.API{Places: places}, &dialect.Route{Keys: test.read})
+			secret, fault := f.Key()
+			if test.want != policy.Undecided {
+				if fault == nil || fault.Reason != test.want {
+					t.Errorf("%v, want %v", fault, test.want)
+				}
+				return
+			}
+			if fault != nil || secret.Reveal() != clientKey {
+				t.Fatalf("the key is %q, %v", secret.Reveal(), fault)
+			}
+			if f.Rewrite(r, replace); !slices.Equal(r.Header["Authorization"], test.sent) {
+				t.Errorf("Authorization went upstream as %q, want %q", r.Header["Authorization"], test.sent)
+			}
+		})
+	}
+	r := poll("u=K")
+	r.Header["Authorization"] = []string{"Bearer "}
+	withQuery := append([]dialect.Place{{Location: dialect.Query, Name: "u"}}, places...)
+	f := Scan(r, &dialect.API{Places: withQuery}, &dialect.Route{Keys: withQuery})
+	if f.Rewrite(r, replace); len(r.Header["Authorization"]) != 0 {
+		t.Errorf("a field without a key went upstream as %q", r.Header["Authorization"])
 	}
 }

@@ -52,7 +52,7 @@ func sameKey(a, b string) bool {
 func (f *Found) reads(place *dialect.Place) bool { return slices.Contains(f.read, *place) }
 
 // modeAt returns what Rewrite does with the key at this place.
-func (f *Found) modeAt(place *dialect.Place, up Upstream) Mode {
+func (f *Found) modeAt(place *dialect.Place, up *Upstream) Mode {
 	if !f.reads(place) {
 		return Drop
 	}

@@ -52,7 +52,7 @@ func decodeQuotedPrintable(text string) string {
 // rewriteForm rewrites the parts that have the key, the lengths of these parts and of the
 // body, and removes the digests of the body. It copies only what changes: the new body
 // is made of pieces of the head that was read.
-func (f *Found) rewriteForm(r *http.Request, up Upstream) {
+func (f *Found) rewriteForm(r *http.Request, up *Upstream) {
 	if f.form == nil {
 		return
 	}

@@ -119,7 +119,7 @@ func checkSemicolons(whole, name string) *Fault {
 }
 
 // rewriteQuery rewrites the parameters that have the key.
-func (f *Found) rewriteQuery(u *url.URL, up Upstream) {
+func (f *Found) rewriteQuery(u *url.URL, up *Upstream) {
 	if f.inQuery.place == nil {
 		return
 	}
@@ -132,7 +132,7 @@ func (f *Found) rewriteQuery(u *url.URL, up Upstream) {
 
 // newQueryValue returns the new value of a parameter that has the key, or false if the
 // parameter is to be removed.
-func (f *Found) newQueryValue(raw string, place *dialect.Place, up Upstream) (value string, keep bool) {
+func (f *Found) newQueryValue(raw string, place *dialect.Place, up *Upstream) (value string, keep bool) {
 	mode := f.modeAt(place, up)
 	switch {
 	case mode == Pass:
