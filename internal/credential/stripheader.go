@@ -22,13 +22,23 @@ func StripHeader(r *http.Request, wholeAnswer bool) {
 //     requests (RFC 9110, sections 13 and 14). The gateway then reads the answer, and
 //     needs all of it.
 func IsStripped(name string, wholeAnswer bool) bool {
+	return isNoPartOfOperation(name) || wholeAnswer && asksForPart(name)
+}
+
+func isNoPartOfOperation(name string) bool {
 	switch name {
 	case "Cookie", "Connection", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive",
 		"Upgrade", "Http2-Settings", "Te", "Trailer",
 		"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
 		return true
+	}
+	return false
+}
+
+func asksForPart(name string) bool {
+	switch name {
 	case "Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since":
-		return wholeAnswer
+		return true
 	}
 	return false
 }
