@@ -26,25 +26,62 @@ var arrows = map[string]struct {
 	sql   bool // imports database/sql
 	std   bool // imports the standard library only
 }{
-	".":                       {may: []string{"caddymodule"}},
-	"policy":                  {std: true},
-	"keystore":                {may: []string{"keystore/internal/engine", "keystore/internal/recordcache", "keystore/internal/sqlite", "policy"}, sql: true},
-	"dialect":                 {may: []string{"policy"}},
-	"internal/credential":     {may: []string{"dialect", "policy"}},
-	"internal/issuance":       {may: []string{"internal/credential", "dialect", "keystore", "policy"}},
-	"internal/stream":         {may: []string{"internal/credential", "dialect", "policy", "internal/stream/wsframe"}},
-	"internal/stream/wsframe": {std: true},
-	"internal/sandbox":        {std: true},
-	"internal/wstest":         {std: true},
-	"caddymodule":             {may: []string{"internal/credential", "dialect", "internal/issuance", "keystore", "policy", "internal/sandbox", "internal/stream"}, caddy: true},
-	"cmd/caddy":               {may: []string{""}, caddy: true},
-	"bench":                   {may: []string{"keystore", "policy"}},
-	"bench/floor":             {caddy: true},
+	".":      {may: []string{"caddymodule"}},
+	"policy": {std: true},
 
+	"keystore":                      {may: []string{"keystore/internal/engine", "keystore/internal/recordcache", "keystore/internal/sqlite", "policy"}, sql: true},
 	"keystore/internal/engine":      {std: true, sql: true},
 	"keystore/internal/recordcache": {std: true},
 	"keystore/internal/sqlite":      {may: []string{"keystore/internal/engine"}, sql: true},
 
+	"dialect": {may: []string{"policy"}},
+
+	"internal/words":          {may: []string{"policy"}},
+	"internal/credential":     {may: []string{"dialect", "policy"}},
+	"internal/stream":         {may: []string{"dialect", "internal/credential", "internal/stream/wsframe", "policy"}},
+	"internal/stream/wsframe": {std: true},
+	"internal/issuance":       {may: []string{"dialect", "internal/credential", "keystore", "policy"}},
+	"internal/headbudget":     {may: []string{"internal/credential"}},
+	"internal/drain":          {caddy: true}, // it asks whether the process exits
+	"internal/sandbox":        {std: true},
+	"internal/wstest":         {std: true},
+
+	"caddymodule/options":    {may: []string{"internal/words", "policy"}, caddy: true},
+	"caddymodule/handler":    {may: []string{"caddymodule/options", "internal/drain", "policy"}, caddy: true},
+	"caddymodule/livestream": {may: []string{"caddymodule/handler", "policy"}},
+	"caddymodule/app": {may: []string{
+		"caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
+		"internal/credential", "internal/drain", "internal/headbudget", "keystore", "policy",
+	}, caddy: true},
+
+	"caddymodule/gate": {may: []string{
+		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "caddymodule/logfilter", "caddymodule/options",
+		"dialect", "internal/credential", "internal/headbudget", "internal/stream", "internal/words", "keystore", "policy",
+	}, caddy: true},
+	"caddymodule/issue": {may: []string{
+		"caddymodule/app", "caddymodule/handler", "caddymodule/options", "dialect", "internal/issuance", "policy",
+	}, caddy: true},
+	"caddymodule/admin": {may: []string{
+		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/words", "policy",
+	}, caddy: true},
+	"caddymodule/logfilter":      {may: []string{"caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
+	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox"}, caddy: true},
+
+	"internal/command": {may: []string{
+		"caddymodule/admin", "caddymodule/app", "caddymodule/gate", "caddymodule/issue",
+		"dialect", "internal/credential", "internal/issuance", "internal/words", "keystore", "policy",
+	}, caddy: true},
+	"internal/demo": {may: []string{
+		"caddymodule/app", "caddymodule/issue", "dialect", "internal/command", "internal/sandbox", "keystore", "policy",
+	}, caddy: true},
+
+	"caddymodule": {may: []string{
+		"caddymodule/admin", "caddymodule/gate", "caddymodule/issue", "caddymodule/logfilter", "caddymodule/sandboxbackend",
+		"internal/command", "internal/demo",
+	}, caddy: true},
+	"cmd/caddy":      {may: []string{""}, caddy: true},
+	"bench":          {may: []string{"keystore", "policy"}},
+	"bench/floor":    {caddy: true},
 	"e2e/neighbours": {may: []string{""}, caddy: true},
 
 	"docs/examples/issue-key": {std: true},
@@ -69,7 +106,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			case inModule && !slices.Contains(rule.may, own):
 				t.Errorf("package %s imports %s, against the direction of the arrows", dir, path)
 			case strings.HasPrefix(path, "github.com/caddyserver/caddy") && !rule.caddy:
-				t.Errorf("package %s imports %s: only caddymodule and main packages know Caddy", dir, path)
+				t.Errorf("package %s imports %s: the packages below caddymodule, the command line and main packages know Caddy", dir, path)
 			case path == "database/sql" && !rule.sql:
 				t.Errorf("package %s imports database/sql: only keystore and its engines do", dir)
 			case rule.std && strings.Contains(strings.Split(path, "/")[0], "."):

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/speechgate/speechgate/caddymodule/admin"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -20,7 +21,11 @@ const cutText = "p can't feed audio data to recognizer server"
 // answer, or the error's text.
 func askAdmin(t *testing.T, method, path, body string) (status int, answer string) {
 	t.Helper()
-	for _, route := range new(Admin).Routes() {
+	provisioned := new(admin.Admin)
+	if err := provisioned.Provision(caddy.ActiveContext()); err != nil {
+		t.Fatal(err)
+	}
+	for _, route := range provisioned.Routes() {
 		if route.Pattern != path {
 			continue
 		}
@@ -44,7 +49,7 @@ func askAdmin(t *testing.T, method, path, body string) (status int, answer strin
 // listed are the live streams as the admin API lists them.
 func listed(t *testing.T) (list []map[string]any) {
 	t.Helper()
-	status, answer := askAdmin(t, http.MethodGet, adminStreams, "")
+	status, answer := askAdmin(t, http.MethodGet, admin.StreamsPath, "")
 	if err := json.Unmarshal([]byte(answer), &list); err != nil || status != http.StatusOK {
 		t.Fatalf("status %d, %q: %v", status, answer, err)
 	}
@@ -63,7 +68,7 @@ func TestAdmin_IsAModuleOfCaddys(t *testing.T) {
 
 func TestAdmin_ListsLiveStreams(t *testing.T) {
 	g := streamGateway(t, "backend trial")
-	if status, answer := askAdmin(t, http.MethodGet, adminStreams, ""); status != http.StatusOK || answer != "[]" {
+	if status, answer := askAdmin(t, http.MethodGet, admin.StreamsPath, ""); status != http.StatusOK || answer != "[]" {
 		t.Errorf("without streams: %d %s", status, answer)
 	}
 	key, secret := g.issue(keystore.NewKey{})
@@ -116,7 +121,7 @@ func TestAdmin_CutsAStreamAndThoseOfAKeyOrAnAccount(t *testing.T) {
 	}
 	cut := func(order, want string, gone ...*wsClient) {
 		t.Helper()
-		if status, answer := askAdmin(t, http.MethodPost, adminCut, order); status != http.StatusOK || answer != want {
+		if status, answer := askAdmin(t, http.MethodPost, admin.CutPath, order); status != http.StatusOK || answer != want {
 			t.Errorf("%s: %d %s, want %s", order, status, answer, want)
 		}
 		for _, c := range gone {
@@ -149,28 +154,29 @@ func TestAdmin_CutsAStreamAndThoseOfAKeyOrAnAccount(t *testing.T) {
 }
 
 func TestAdmin_RefusesWhatItCannotMakeSenseOf(t *testing.T) {
+	newGateway(t, "upstream_key "+backendKey)
 	const oneOf = "want one of stream_id, key_id and account_id"
 	for name, test := range map[string]struct {
 		method, path, body string
 		status             int
 		want               string
 	}{
-		"cut by GET":         {http.MethodGet, adminCut, "", http.StatusMethodNotAllowed, "method GET: want POST"},
-		"list by POST":       {http.MethodPost, adminStreams, "{}", http.StatusMethodNotAllowed, "method POST: want GET"},
-		"list by DELETE":     {http.MethodDelete, adminStreams, "", http.StatusMethodNotAllowed, "method DELETE: want GET"},
-		"no body":            {http.MethodPost, adminCut, "", http.StatusBadRequest, "the body: EOF"},
-		"no JSON":            {http.MethodPost, adminCut, "key_id=key_x", http.StatusBadRequest, "the body: invalid character"},
-		"no object":          {http.MethodPost, adminCut, `["str_x"]`, http.StatusBadRequest, "the body: json: cannot unmarshal array"},
-		"something after it": {http.MethodPost, adminCut, `{"key_id":"key_x"} {}`, http.StatusBadRequest, "the body: want one object, and nothing after it"},
-		"an unknown member":  {http.MethodPost, adminCut, `{"key":"key_x"}`, http.StatusBadRequest, `the body: json: unknown field "key"`},
-		"a number":           {http.MethodPost, adminCut, `{"key_id":1}`, http.StatusBadRequest, "the body: json: cannot unmarshal number"},
-		"half an object":     {http.MethodPost, adminCut, `{"key_id":"key_x"`, http.StatusBadRequest, "the body: unexpected EOF"},
-		"too large":          {http.MethodPost, adminCut, `{"key_id":"` + strings.Repeat("x", 5000) + `"}`, http.StatusBadRequest, "the body: http: request body too large"},
-		"none":               {http.MethodPost, adminCut, `{}`, http.StatusBadRequest, oneOf},
-		"null":               {http.MethodPost, adminCut, `null`, http.StatusBadRequest, oneOf},
-		"empty":              {http.MethodPost, adminCut, `{"stream_id":""}`, http.StatusBadRequest, oneOf},
-		"two":                {http.MethodPost, adminCut, `{"stream_id":"str_x","key_id":"key_x"}`, http.StatusBadRequest, oneOf},
-		"all":                {http.MethodPost, adminCut, `{"stream_id":"str_x","key_id":"key_x","account_id":"acc_x"}`, http.StatusBadRequest, oneOf},
+		"cut by GET":         {http.MethodGet, admin.CutPath, "", http.StatusMethodNotAllowed, "method GET: want POST"},
+		"list by POST":       {http.MethodPost, admin.StreamsPath, "{}", http.StatusMethodNotAllowed, "method POST: want GET"},
+		"list by DELETE":     {http.MethodDelete, admin.StreamsPath, "", http.StatusMethodNotAllowed, "method DELETE: want GET"},
+		"no body":            {http.MethodPost, admin.CutPath, "", http.StatusBadRequest, "the body: EOF"},
+		"no JSON":            {http.MethodPost, admin.CutPath, "key_id=key_x", http.StatusBadRequest, "the body: invalid character"},
+		"no object":          {http.MethodPost, admin.CutPath, `["str_x"]`, http.StatusBadRequest, "the body: json: cannot unmarshal array"},
+		"something after it": {http.MethodPost, admin.CutPath, `{"key_id":"key_x"} {}`, http.StatusBadRequest, "the body: want one object, and nothing after it"},
+		"an unknown member":  {http.MethodPost, admin.CutPath, `{"key":"key_x"}`, http.StatusBadRequest, `the body: json: unknown field "key"`},
+		"a number":           {http.MethodPost, admin.CutPath, `{"key_id":1}`, http.StatusBadRequest, "the body: json: cannot unmarshal number"},
+		"half an object":     {http.MethodPost, admin.CutPath, `{"key_id":"key_x"`, http.StatusBadRequest, "the body: unexpected EOF"},
+		"too large":          {http.MethodPost, admin.CutPath, `{"key_id":"` + strings.Repeat("x", 5000) + `"}`, http.StatusBadRequest, "the body: http: request body too large"},
+		"none":               {http.MethodPost, admin.CutPath, `{}`, http.StatusBadRequest, oneOf},
+		"null":               {http.MethodPost, admin.CutPath, `null`, http.StatusBadRequest, oneOf},
+		"empty":              {http.MethodPost, admin.CutPath, `{"stream_id":""}`, http.StatusBadRequest, oneOf},
+		"two":                {http.MethodPost, admin.CutPath, `{"stream_id":"str_x","key_id":"key_x"}`, http.StatusBadRequest, oneOf},
+		"all":                {http.MethodPost, admin.CutPath, `{"stream_id":"str_x","key_id":"key_x","account_id":"acc_x"}`, http.StatusBadRequest, oneOf},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, answer := askAdmin(t, test.method, test.path, test.body)

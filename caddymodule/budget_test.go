@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -13,68 +13,15 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
+	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/keystore"
 )
 
 // unavailableBody answers an upload when there is no memory for its head.
 const unavailableBody = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"service temporarily unavailable"}` + "\r\n"
 
-// TestR21_AMemoryIsNeverHeldBeyondItsBound holds it for any order of events, and that
-// everything is given back in the end.
-func TestR21_AMemoryIsNeverHeldBeyondItsBound(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		m := newMemory()
-		m.watched = true // the test looks after the reservations itself
-		budget := &memoryBudget{memory: m, most: 100}
-		var all []*reservation
-		cuts := make(map[*reservation]int)
-		held := make(map[*reservation]int) // as the holder knows it
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			if len(all) == 0 || rapid.IntRange(0, 2).Draw(t, "new") == 0 {
-				var r *reservation
-				r = budget.reservation(func() { cuts[r]++ })
-				if rapid.Bool().Draw(t, "old") {
-					r.begun = r.begun.Add(-time.Duration(rapid.IntRange(2, 20).Draw(t, "age")) * time.Second)
-				}
-				all = append(all, r)
-			}
-			r := rapid.SampledFrom(all).Draw(t, "which")
-			switch n := rapid.IntRange(0, 60).Draw(t, "n"); rapid.IntRange(0, 5).Draw(t, "what") {
-			case 0:
-				m.check(time.Now().Add(time.Duration(rapid.IntRange(0, 30).Draw(t, "later")) * time.Second))
-			case 1:
-				r.Release(held[r])
-				held[r] = 0
-			default:
-				if ok := r.Reserve(n); ok {
-					held[r] += n
-				} else if r.Lost() == "" && m.held+int64(n) <= 100 {
-					t.Fatalf("%d bytes are refused, and %d of 100 are held", n, m.held)
-				}
-			}
-			var sum int64
-			for e := m.holders.Front(); e != nil; e = e.Next() {
-				sum += holderOf(e).held
-			}
-			if m.held != sum || m.held < 0 || m.held > 100 {
-				t.Fatalf("%d bytes are held; the holders hold %d", m.held, sum)
-			}
-			for _, r := range all {
-				if lost := r.Lost() != ""; lost != (cuts[r] == 1) || lost && r.held != 0 || !lost && r.held != int64(held[r]) {
-					t.Fatalf("a reservation of %d bytes holds %d, was cut %d times, and is lost: %v", held[r], r.held, cuts[r], lost)
-				}
-			}
-		}
-		for _, r := range all {
-			r.Release(held[r])
-		}
-		if m.held != 0 || m.holders.Len() != 0 || m.check(time.Now()) {
-			t.Fatalf("in the end %d bytes are held by %d", m.held, m.holders.Len())
-		}
-	})
-}
+// slowHead is what the log says about a head that came too slowly.
+const slowHead = "the head of the form, or the start command, came too slowly: it has 30 seconds, and one more for each 8 KiB"
 
 // startForm begins a form whose part d has size bytes so far and does not end. A form that
 // is cut before cannot be sent whole.
@@ -99,12 +46,6 @@ func (letters) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func memoryHeld(m *memory) (bytes int64, holders int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.held, m.holders.Len()
-}
-
 func holdsSoon(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
@@ -114,9 +55,18 @@ func holdsSoon(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func nothingHeld() bool {
-	held, holders := memoryHeld(unjudged)
-	return held == 0 && holders == 0
+// heads is the memory that the heads of forms take.
+func (g *gateway) heads() *headbudget.Memory { return g.app().HeadBudget().Memory }
+
+// headBytes is how much of it is held.
+func (g *gateway) headBytes() int64 {
+	held, _ := g.heads().Held()
+	return held
+}
+
+func (g *gateway) nothingHeld() bool {
+	held, requests := g.heads().Held()
+	return held == 0 && requests == 0
 }
 
 func wantNoMemory(t *testing.T, conn net.Conn) {
@@ -141,8 +91,9 @@ func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
 		starting.Go(func() { conns[i] = g.startForm(t, "", size) })
 	}
 	starting.Wait()
+	started := time.Now()
 	holdsSoon(t, "forms are held", func() bool {
-		held, _ := memoryHeld(unjudged)
+		held := g.headBytes()
 		if held > most {
 			t.Fatalf("%d bytes are held", held)
 		}
@@ -152,10 +103,7 @@ func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
 		t.Errorf("%d forms of %d bytes take %d MiB", forms, size, grown>>20)
 	}
 	holdsSoon(t, "the forms are older than the time for which they are safe", func() bool {
-		unjudged.mu.Lock()
-		defer unjudged.mu.Unlock()
-		newest := unjudged.holders.Back()
-		return newest == nil || time.Since(holderOf(newest).begun) > reservationSafe
+		return time.Since(started) > time.Second
 	})
 
 	words := "grammarFileNames=-a-general profileWords=" + strings.Repeat("word", 20_000) // 1,000 words
@@ -188,12 +136,12 @@ func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
 	}
 	holdsSoon(t, "the log says why", func() bool {
 		log := g.log()
-		return strings.Count(log, `"reason":"limit_reached"`) >= refused && strings.Contains(log, reservationOldest)
+		return strings.Count(log, `"reason":"limit_reached"`) >= refused && strings.Contains(log, "all of max_heads is held, and the head of this form, or this start command, was the oldest: it made room for another")
 	})
 	for _, conn := range slices.Concat(conns, later) {
 		_ = conn.Close()
 	}
-	holdsSoon(t, "everything is given back", nothingHeld)
+	holdsSoon(t, "everything is given back", g.nothingHeld)
 }
 
 func heapInUse() int64 {
@@ -208,7 +156,7 @@ func heapInUse() int64 {
 func TestR21_AFullMemoryRefusesNoKeyOutsideOfForms(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, secret := g.issue(keystore.NewKey{})
-	fillMemory(t)
+	fillMemory(t, g)
 	large := strings.Repeat("x", 100_000)
 	for name, request := range map[string]string{
 		"in the query":      g.form("/v1/recognize?u="+secret, [2]string{"d", large}, [2]string{"a", audio}),
@@ -230,16 +178,15 @@ func TestR21_AFullMemoryRefusesNoKeyOutsideOfForms(t *testing.T) {
 }
 
 // fillMemory holds all memory for what is not judged yet, until the test ends.
-func fillMemory(t *testing.T) {
+func fillMemory(t *testing.T, g *gateway) {
 	t.Helper()
-	full := (&memoryBudget{memory: unjudged, most: defaultMaxHeads}).reservation(func() { t.Error("the newest was cut") })
-	full.begun = time.Now().Add(time.Hour)
-	if !full.Reserve(defaultMaxHeads) {
+	full := (&headbudget.Budget{Memory: g.heads(), Max: headbudget.DefaultLimit}).NewReservation(time.Now().Add(time.Hour), func() { t.Error("the newest was cut") })
+	if !full.Reserve(headbudget.DefaultLimit) {
 		t.Fatal("the memory is not empty")
 	}
 	t.Cleanup(func() {
-		full.Release(defaultMaxHeads)
-		holdsSoon(t, "everything is given back", nothingHeld)
+		full.Release(headbudget.DefaultLimit)
+		holdsSoon(t, "everything is given back", g.nothingHeld)
 	})
 }
 
@@ -254,8 +201,8 @@ func TestR21_LongStartCommandsShareTheMemoryOfForms(t *testing.T) {
 	c.want("s")
 	_ = c.conn.Close()
 
-	holdsSoon(t, "everything is given back", nothingHeld)
-	fillMemory(t)
+	holdsSoon(t, "everything is given back", g.nothingHeld)
+	fillMemory(t, g)
 	c = g.dialStream("").upgraded()
 	c.start(key)
 	c.want("s")
@@ -281,13 +228,13 @@ func TestR21_AStreamThatLosesItsMemoryIsLogged(t *testing.T) {
 	if _, err := c.conn.Write(frame[:len(frame)/2]); err != nil {
 		t.Fatal(err)
 	}
-	holdsSoon(t, "the command is read", func() bool { held, _ := memoryHeld(unjudged); return held > 20_000 })
-	unjudged.check(time.Now().Add(time.Hour))
+	holdsSoon(t, "the command is read", func() bool { return g.headBytes() > 20_000 })
+	g.heads().Expire(time.Now().Add(time.Hour))
 	c.want("s can't connect to recognizer server")
 	c.ends()
 	holdsSoon(t, "the log says why", func() bool {
 		log := g.log()
-		return strings.Contains(log, `"reason":"limit_reached"`) && strings.Contains(log, reservationSlow)
+		return strings.Contains(log, `"reason":"limit_reached"`) && strings.Contains(log, slowHead)
 	})
 }
 
@@ -297,8 +244,8 @@ func TestR16_ARefusalForWantOfMemoryReachesAClientThatSends(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	const size = 400_000
 	conn := g.startForm(t, "", size)
-	holdsSoon(t, "the form is read", func() bool { held, _ := memoryHeld(unjudged); return held > size })
-	unjudged.check(time.Now().Add(time.Hour))
+	holdsSoon(t, "the form is read", func() bool { return g.headBytes() > size })
+	g.heads().Expire(time.Now().Add(time.Hour))
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	for range 60 { // longer than reservationLast
@@ -315,21 +262,21 @@ func TestR21_AHeadThatComesTooSlowlyIsRefused(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	const size = 40_000
 	conn := g.startForm(t, "", size)
-	holdsSoon(t, "the form is read", func() bool { held, _ := memoryHeld(unjudged); return held > size })
-	held, _ := memoryHeld(unjudged)
+	holdsSoon(t, "the form is read", func() bool { return g.headBytes() > size })
+	held := g.headBytes()
 	if held > 2*size {
 		t.Errorf("%d bytes are held for a head of %d", held, size)
 	}
-	limit := reservationTime + time.Duration(held/reservationSpeed)*time.Second
-	if unjudged.check(time.Now().Add(limit - time.Second)); nothingHeld() {
+	limit := 30*time.Second + time.Duration(held/(8<<10))*time.Second
+	if g.heads().Expire(time.Now().Add(limit - time.Second)); g.nothingHeld() {
 		t.Fatal("it was refused too soon")
 	}
-	unjudged.check(time.Now().Add(limit + time.Second))
+	g.heads().Expire(time.Now().Add(limit + time.Second))
 	wantNoMemory(t, conn)
-	if log := g.log(); !strings.Contains(log, reservationSlow) {
+	if log := g.log(); !strings.Contains(log, slowHead) {
 		t.Error("the log does not say why")
 	}
-	holdsSoon(t, "everything is given back", nothingHeld)
+	holdsSoon(t, "everything is given back", g.nothingHeld)
 }
 
 // TestR21_AFormThatBreaksOffGivesItsMemoryBack holds it for clients that go away, and for
@@ -339,12 +286,12 @@ func TestR21_AFormThatBreaksOffGivesItsMemoryBack(t *testing.T) {
 	_, secret := g.issue(keystore.NewKey{})
 	large := strings.Repeat("x", 30_000)
 	conn := g.startForm(t, "", 20_000)
-	holdsSoon(t, "the form is read", func() bool { held, _ := memoryHeld(unjudged); return held > 20_000 })
+	holdsSoon(t, "the form is read", func() bool { return g.headBytes() > 20_000 })
 	_ = conn.Close()
-	holdsSoon(t, "the memory of a client that has gone is given back", nothingHeld)
+	holdsSoon(t, "the memory of a client that has gone is given back", g.nothingHeld)
 	for name, key := range map[string]string{"a good key": secret, "a bad key": "nobody"} {
 		g.send(g.form("/v1/recognize", [2]string{"d", large}, [2]string{"u", key}, [2]string{"a", audio}))
-		if !nothingHeld() {
+		if !g.nothingHeld() {
 			t.Errorf("%s: the memory is not given back", name)
 		}
 	}
@@ -352,7 +299,7 @@ func TestR21_AFormThatBreaksOffGivesItsMemoryBack(t *testing.T) {
 	if tooLarge.status != http.StatusOK || tooLarge.body != unreadableBody {
 		t.Errorf("a head that is too large: status %d, body %q", tooLarge.status, tooLarge.body)
 	}
-	if !nothingHeld() {
+	if !g.nothingHeld() {
 		t.Error("the memory of a head that is too large is not given back")
 	}
 }

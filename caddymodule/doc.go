@@ -1,5 +1,9 @@
-// Package caddymodule holds the Caddy modules: the app that owns the keystore,
-// the gate, the issuance API, the authentication of jobs again, the sandbox
-// backend, the log filter and the command line. It wires the other packages
-// together; nothing is decided, parsed or stored here.
+// Package caddymodule registers what Caddy sees of the gateway: the modules, the
+// directives with their order, and the command line. Importing the package is enough.
+//
+// Each module has a package below this one: the app that owns the keystore (app), the
+// gate and the verify endpoint (gate), the issuance API (issue), the admin API (admin),
+// the log filter (logfilter) and the sandbox backend (sandboxbackend). The packages
+// options, handler and livestream hold what several modules share. They wire other
+// packages together: they decide, parse and store nothing themselves.
 package caddymodule

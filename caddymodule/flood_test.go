@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"crypto/sha256"
@@ -8,30 +8,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// flush has the server write all that it has left to write: it closes the store,
-// which the next request opens again.
-func (g *gateway) flush() {
+// stop stops the server, which writes all that it has left to write.
+func (g *gateway) stop() {
 	g.t.Helper()
-	flushed := false
-	stores.Range(func(_, value any) bool {
-		shared := value.(*sharedStore)
-		if shared.cfg.Path != g.path {
-			return true
-		}
-		if store := shared.open.Swap(nil); store != nil {
-			flushed = true
-			if err := store.Close(); err != nil {
-				g.t.Error(err)
-			}
-		}
-		return true
-	})
-	if !flushed {
-		g.t.Fatal("the server has no store open")
+	store := serverStore(g.t)
+	if err := caddy.Stop(); err != nil {
+		g.t.Fatal(err)
 	}
+	eventually(g.t, func() bool { return isClosed(g.t, store) })
 }
 
 // written is what the store has: all of its files' bytes, and the records that
@@ -77,8 +66,8 @@ func TestGate_UnknownKeysWriteNothingAndThrottleNobody(t *testing.T) {
 		}
 	}
 	good()
-	g.flush()
-	g.poll("job", "opens-the-store-again") // which writes to it, to see that it can
+	g.stop()
+	g.load() // which writes to the store, to see that it can
 	before := g.written()
 	if before == unused {
 		t.Fatal("the use of a good key is not written: this tests nothing")
@@ -92,10 +81,11 @@ func TestGate_UnknownKeysWriteNothingAndThrottleNobody(t *testing.T) {
 			t.Fatalf("unknown key %d recognizes: %q", n, got.body)
 		}
 	}
-	g.flush()
+	g.stop()
 	if after := g.written(); after != before {
 		t.Errorf("unknown keys were written about:\n%s\nbefore\n%s", after, before)
 	}
+	g.load()
 	for range 5 {
 		good() // from the same address
 	}

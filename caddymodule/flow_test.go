@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -145,7 +145,7 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 	if lost.Load()*10 > done.Load() {
 		t.Errorf("%d connections were lost, and %d requests answered", lost.Load(), done.Load())
 	}
-	time.Sleep(2 * closeDelay) // by then the stores that can go have gone
+	time.Sleep(2 * time.Second) // by then the stores that can go have gone
 	if _, err := io.WriteString(late, lateForm[sentBefore:]); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestR2KeyRevokedWhileRequestsRunIsRefusedOnTheNext(t *testing.T) {
 	<-running
 
 	// The store that the gate itself uses: its own writes count at once.
-	store := runningStore(t)
+	store := serverStore(t)
 	keys, _, err := store.Keys(t.Context(), keystore.KeyList{AccountID: g.account.ID})
 	if err != nil {
 		t.Fatal(err)
@@ -211,23 +211,4 @@ func TestR2KeyRevokedWhileRequestsRunIsRefusedOnTheNext(t *testing.T) {
 	if got := <-admitted; got.body != "done" {
 		t.Errorf("the request that had been admitted: status %d, body %q", got.status, got.body)
 	}
-}
-
-func runningStore(t *testing.T) *keystore.Store {
-	t.Helper()
-	var found *sharedStore
-	stores.Range(func(_, value any) bool {
-		found = value.(*sharedStore)
-		return true
-	})
-	if found == nil {
-		t.Fatal("no store is open")
-	}
-	found.hold()
-	t.Cleanup(found.release)
-	store, err := found.get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
 }

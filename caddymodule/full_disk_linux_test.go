@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"errors"
@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/caddymodule/issue"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -59,7 +60,7 @@ func (i *issuer) issueUntilRefused() (issued int64, status int, retryAfter strin
 	for range 16 {
 		wg.Go(func() {
 			for count.Load() < 200_000 {
-				r, err := http.NewRequest(http.MethodPost, "http://"+i.addr+issuePath, strings.NewReader(url.Values{"epi": {"1h"}}.Encode()))
+				r, err := http.NewRequest(http.MethodPost, "http://"+i.addr+issue.DefaultPath, strings.NewReader(url.Values{"epi": {"1h"}}.Encode()))
 				if err != nil {
 					i.t.Error(err)
 					return

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -21,6 +21,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard" // the modules of the configurations
 
+	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -41,6 +43,7 @@ type gateway struct {
 	global  string // what stands in the speechgate global option
 	order   string // what the global options say of the order of directives
 	keys    *keystore.Store
+	live    *livestream.Registry // of this server; reloads leave it as it is
 	account policy.Account
 }
 
@@ -56,7 +59,6 @@ func newGateway(t *testing.T, options string) *gateway {
 func newGatewayWith(t *testing.T, g *gateway) *gateway {
 	t.Helper()
 	g.t = t
-	upstreamKeys.Store(nil) // or another test's would be masked in this one's log
 	dir := t.TempDir()
 	if g.path == "" {
 		g.path = filepath.Join(dir, "store", "keystore.db")
@@ -127,12 +129,42 @@ func (g *gateway) config() string {
 		"{backend}", g.backend.addr()).Replace(text)
 }
 
+// app is the app of the configuration that runs.
+func (g *gateway) app() *app.App {
+	g.t.Helper()
+	return runningApp(g.t)
+}
+
+func runningApp(tb testing.TB) *app.App {
+	tb.Helper()
+	running, err := app.Of(caddy.ActiveContext())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return running
+}
+
+// serverStore is the store of the configuration that runs, opened. A reload can close
+// it.
+func serverStore(tb testing.TB) *keystore.Store {
+	tb.Helper()
+	running := runningApp(tb)
+	running.AcquireStore()
+	defer running.ReleaseStore()
+	store, err := running.Store()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return store
+}
+
 // load starts Caddy, or reloads it.
 func (g *gateway) load() {
 	g.t.Helper()
 	if err := loadCaddyfile(g.config()); err != nil {
 		g.t.Fatalf("loading the configuration: %v", err)
 	}
+	g.live = g.app().Streams()
 }
 
 func loadCaddyfile(text string) error {
@@ -154,6 +186,9 @@ func (g *gateway) openStore() *keystore.Store {
 	g.t.Cleanup(func() { _ = store.Close() })
 	return store
 }
+
+// now is the instant by the clock of the system, as the gateway's is.
+var now = keystore.SystemClock().Now
 
 var operator = keystore.Actor{Kind: "operator", ID: "test"}
 

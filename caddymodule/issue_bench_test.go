@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/speechgate/speechgate/caddymodule/issue"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -58,7 +59,7 @@ func BenchmarkIssue(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = caddy.Stop() }()
-	store := openStoreAt(b, path)
+	store := serverStore(b)
 	for _, secret := range keys { // as they are in use
 		check(b, store, secret)
 	}
@@ -141,22 +142,6 @@ func (randomBytes) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// openStoreAt is the running configuration's own store.
-func openStoreAt(b *testing.B, path string) *keystore.Store {
-	b.Helper()
-	var found *keystore.Store
-	stores.Range(func(_, value any) bool {
-		if s := value.(*sharedStore); s.cfg.Path == path {
-			found = s.open.Load()
-		}
-		return true
-	})
-	if found == nil {
-		b.Fatal("the configuration has no open store")
-	}
-	return found
-}
-
 func check(b *testing.B, store *keystore.Store, secret policy.Secret) {
 	record, err := store.FindKey(context.Background(), secret)
 	if err != nil {
@@ -190,7 +175,7 @@ func percentile99(times []time.Duration) time.Duration {
 }
 
 func mint(b *testing.B, client *http.Client, addr, issuer string) {
-	r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+addr+issuePath, strings.NewReader("epi=60000"))
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+addr+issue.DefaultPath, strings.NewReader("epi=60000"))
 	if err != nil {
 		b.Error(err)
 		return

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"crypto/tls"
@@ -7,12 +7,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
-	"github.com/speechgate/speechgate/internal/issuance"
+	"github.com/speechgate/speechgate/caddymodule/issue"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -110,10 +109,11 @@ func TestIssue_CORS(t *testing.T) {
 func TestIssue_RefusesEarlyData(t *testing.T) {
 	i := newIssuer(t, "")
 	before := i.count()
-	app := &App{}
-	app.store = sharedStoreOf(t, i.path)
-	module := &Issue{Path: issuePath, authority: issuance.New(issuance.Settings{DefaultLifetime: time.Minute, Zone: time.UTC}), app: app, logger: zap.NewNop()}
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, issuePath, nil)
+	module := &issue.Issue{Path: issue.DefaultPath}
+	if err := module.Provision(caddy.ActiveContext()); err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, issue.DefaultPath, nil)
 	r.Header.Set("Authorization", "Bearer "+i.secret)
 	r.TLS = &tls.ConnectionState{HandshakeComplete: false}
 	w := httptest.NewRecorder()
@@ -123,15 +123,4 @@ func TestIssue_RefusesEarlyData(t *testing.T) {
 	if i.count() != before {
 		t.Error("a key was made")
 	}
-}
-
-// sharedStoreOf holds a store that is open for the test.
-func sharedStoreOf(t *testing.T, path string) *sharedStore {
-	t.Helper()
-	s := &sharedStore{cfg: keystore.Config{Path: path, Clock: now}}
-	if _, err := s.get(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.drain(0, 0) })
-	return s
 }

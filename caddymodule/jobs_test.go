@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -93,7 +93,7 @@ func TestR10JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 		"two IDs":                          `{"sessionid":"first","sessionid":"second"}`,
 		"an ID that is no string":          `{"sessionid":17}`,
 		"an ID that a path cannot carry":   `{"sessionid":"a/../b"}`,
-		"an answer larger than the buffer": `{"text":"` + strings.Repeat("x", maxCreation) + `","sessionid":"late"}`,
+		"an answer larger than the buffer": `{"text":"` + strings.Repeat("x", 64<<10) + `","sessionid":"late"}`,
 	} {
 		t.Run(name+" is the gateway's error", func(t *testing.T) {
 			g.t = t

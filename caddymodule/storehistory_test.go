@@ -1,7 +1,6 @@
-package caddymodule
+package caddymodule_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,11 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/certmagic"
-	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/keystore"
 )
@@ -292,34 +286,6 @@ func TestR18_MemoryHoldsNoSecret(t *testing.T) {
 	}
 }
 
-// Servers that share a storage share the memory: the error says whose the
-// keystore was.
-func TestMissingKeystoreNamesTheOtherHost(t *testing.T) {
-	host, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := fmt.Errorf("keystore /k.db: %w", keystore.ErrNoStore)
-	opened := time.Date(2026, 11, 28, 10, 32, 55, 0, time.UTC)
-	for before, want := range map[string]string{
-		host:    "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z: correct the path",
-		"":      "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z: correct the path",
-		"web-1": "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z by host web-1: correct the path",
-	} {
-		got := missing(gone, &remembered{StoreID: "0123", Path: "/other.db", Host: before, Opened: opened}, false)
-		if !strings.Contains(got.Error(), want) || !errors.Is(got, keystore.ErrNoStore) {
-			t.Errorf("host %q: error %q, want %q", before, got, want)
-		}
-	}
-	full := errors.New("disk full")
-	if got := missing(full, &remembered{StoreID: "0123"}, false); got != full { //nolint:errorlint // the same error
-		t.Errorf("another error becomes %q", got)
-	}
-	if got := missing(gone, nil, false); got.Error() != gone.Error() {
-		t.Errorf("without a memory the error is %q", got)
-	}
-}
-
 // The error of a lost keystore says to write create, which must count for a reload too.
 func TestR17_CreateCountsForAReload(t *testing.T) {
 	s := newServer(t)
@@ -333,54 +299,5 @@ func TestR17_CreateCountsForAReload(t *testing.T) {
 	s.block = " {\n create\n }"
 	if err := s.start(); err != nil {
 		t.Errorf("with create: %v", err)
-	}
-}
-
-// closingStorage is one that is no use after its Cleanup, as one with a connection is.
-type closingStorage struct {
-	certmagic.FileStorage
-	closed bool
-}
-
-func (*closingStorage) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "caddy.storage.closing", New: func() caddy.Module { return new(closingStorage) }}
-}
-
-func (s *closingStorage) CertMagicStorage() (certmagic.Storage, error) { return s, nil }
-
-func (s *closingStorage) Cleanup() error {
-	s.closed = true
-	return nil
-}
-
-func (s *closingStorage) Store(ctx context.Context, key string, value []byte) error {
-	if s.closed {
-		return errors.New("the storage is closed")
-	}
-	return s.FileStorage.Store(ctx, key, value)
-}
-
-func init() { caddy.RegisterModule(new(closingStorage)) }
-
-func TestR17_CommandsUseAStorageBeforeTheyCloseIt(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "caddy.json")
-	if err := os.WriteFile(file, fmt.Appendf(nil, `{"storage":{"module":"closing","Path":%q}}`, dir), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := new(cobra.Command)
-	cmd.SetContext(t.Context())
-	cmd.Flags().String(flagConfig, file, "")
-	cmd.Flags().String(flagAdapter, "", "")
-	history, done, err := historyOfFlags(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := history.storage.Store(t.Context(), "key", []byte("value")); err != nil {
-		t.Error(err)
-	}
-	done()
-	if !history.storage.(*closingStorage).closed {
-		t.Error("the storage is not closed in the end")
 	}
 }

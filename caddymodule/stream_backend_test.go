@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -24,14 +24,18 @@ func (b *backend) connections() int {
 	return len(b.recorded)
 }
 
-// wantNoStreams waits until no stream is left in the index, nor counted.
-func wantNoStreams(t *testing.T) {
+// streams are the live streams.
+func (g *gateway) streams() []livestream.Snapshot { return g.live.List() }
+
+// wantNoStreams waits until no stream is left.
+func (g *gateway) wantNoStreams(t *testing.T) {
 	t.Helper()
-	eventually(t, func() bool {
-		streams.mu.Lock()
-		defer streams.mu.Unlock()
-		return len(streams.all)+len(streams.byKey)+len(streams.byAccount)+len(streams.waiting) == 0
-	})
+	eventually(t, func() bool { return len(g.streams()) == 0 })
+}
+
+// cutStreams cuts the streams that match, as an operator does.
+func (g *gateway) cutStreams(match func(*livestream.Snapshot) bool) {
+	g.live.CutIf(match)
 }
 
 func TestR21_NoConnectionToTheBackendWithoutAKey(t *testing.T) {
@@ -60,7 +64,7 @@ func TestR21_NoConnectionToTheBackendWithoutAKey(t *testing.T) {
 				c.want(test.told)
 			}
 			_ = c.conn.Close()
-			wantNoStreams(t)
+			g.wantNoStreams(t)
 			if n := g.backend.connections(); n != 0 {
 				t.Errorf("the backend has had %d connections", n)
 			}
@@ -108,7 +112,7 @@ func TestR21_ABackendThatIsDead(t *testing.T) {
 		c.want(failedStart)
 		c.want("opcode 8")
 		c.ends()
-		wantNoStreams(t)
+		g.wantNoStreams(t)
 	}
 	if got := got(); got != "" {
 		t.Errorf("the fallback got %q", got)
@@ -139,7 +143,7 @@ func TestR21_ABackendThatOpensNoStream(t *testing.T) {
 			t.Errorf("the log has no %q", want)
 		}
 	}
-	wantNoStreams(t)
+	g.wantNoStreams(t)
 	if strings.Contains(g.log(), backendKey) {
 		t.Error("the log has the backend's key")
 	}
@@ -149,35 +153,32 @@ func TestR21_ABackendThatOpensNoStream(t *testing.T) {
 // a cut ends it before.
 func TestR21_ABackendThatIsSilent(t *testing.T) {
 	silent, _ := rawBackend(t, "")
-	defer func(d time.Duration) { handshakeTime = d }(handshakeTime)
-	handshakeTime = 300 * time.Millisecond
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy " + silent})
 	key, secret := g.issue(keystore.NewKey{})
 	c := g.dialStream("").upgraded()
 	c.start(secret)
 	c.want(failedStart)
 	c.ends()
-	wantNoStreams(t)
-	if !strings.Contains(g.log(), errHandshakeTime.Error()) {
+	g.wantNoStreams(t)
+	if !strings.Contains(g.log(), "the backend does not change protocols in time") {
 		t.Error("the log does not say so")
 	}
-	handshakeTime = time.Hour
-	for name, end := range map[string]func(*liveStream){
-		"a cut":        func(s *liveStream) { s.cut(policy.CutByOperator, "") },
-		"a revocation": func(*liveStream) { g.revoke(key) },
+	for name, end := range map[string]func(){
+		"a cut":        func() { g.cutStreams(func(*livestream.Snapshot) bool { return true }) },
+		"a revocation": func() { g.revoke(key) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := g.dialStream("").upgraded()
 			c.start(secret)
-			eventually(t, func() bool { all := streams.list(); return len(all) == 1 && all[0].AcceptedAt != nil })
+			eventually(t, func() bool { all := g.streams(); return len(all) == 1 && !all[0].Accepted.IsZero() })
 			begun := time.Now()
-			end(streams.find(func(*liveStream) bool { return true })[0])
+			end()
 			c.want(cutStream)
 			if took := time.Since(begun); took > time.Second {
 				t.Errorf("it took %s", took)
 			}
 			_ = c.conn.Close()
-			wantNoStreams(t)
+			g.wantNoStreams(t)
 		})
 		if name == "a revocation" {
 			_, secret = g.issue(keystore.NewKey{})
@@ -199,14 +200,14 @@ func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
 	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: backendKey}).ServeHTTP)
 	key, secret := g.issue(keystore.NewKey{})
 	c, cut := g.dialStream("").upgraded(), g.dialStream("").upgraded()
-	eventually(t, func() bool { return len(streams.list()) == 2 })
+	eventually(t, func() bool { return len(g.streams()) == 2 })
 	g.options += "\nmax_head 32KiB"
 	g.load()
-	if all := streams.list(); len(all) != 2 || all[0].KeyID != nil || all[0].AcceptedAt != nil || *all[0].ClientIP != "127.0.0.1" {
+	if all := g.streams(); len(all) != 2 || all[0].Owner.KeyID != "" || !all[0].Accepted.IsZero() || all[0].Client.String() != "127.0.0.1" {
 		t.Errorf("they are listed as %+v", all)
 	}
-	second := streams.list()[1].ID
-	streams.find(func(s *liveStream) bool { return s.id == second })[0].cut(policy.CutByOperator, "")
+	second := g.streams()[1].ID
+	g.cutStreams(func(s *livestream.Snapshot) bool { return s.ID == second })
 	cut.want(cutStream)
 	c.start(secret)
 	c.want("s can't connect to recognizer server")
@@ -233,7 +234,7 @@ func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
 			t.Errorf("the server waits %s for a stream that has shown no key", took)
 		}
 		_ = c.conn.Close()
-		wantNoStreams(t)
+		g.wantNoStreams(t)
 	})
 }
 
@@ -289,14 +290,14 @@ func TestR16_TheGatesOwnKeyRefused(t *testing.T) {
 	g := streamGateway(t, "")
 	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: "another"}).ServeHTTP)
 	_, key := g.issue(keystore.NewKey{})
-	before := decisionsOf(t, "upstream_refused")
+	before := counted(t, policy.Stream, policy.UpstreamRefused)
 	for range 3 {
 		c := g.dialStream("").upgraded()
 		c.start(key)
 		c.want(failedStart)
 		_ = c.conn.Close()
 	}
-	if n := decisionsOf(t, "upstream_refused") - before; n != 3 {
+	if n := counted(t, policy.Stream, policy.UpstreamRefused) - before; n != 3 {
 		t.Errorf("%v decisions are counted", n)
 	}
 	errors := 0
@@ -308,51 +309,4 @@ func TestR16_TheGatesOwnKeyRefused(t *testing.T) {
 	if errors != 1 {
 		t.Errorf("%d errors are logged within a minute, want 1", errors)
 	}
-}
-
-// decisionsOf is how many streams have been decided on for a reason.
-func decisionsOf(t *testing.T, reason string) float64 {
-	t.Helper()
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(decisions); err != nil {
-		t.Fatal(err)
-	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			labels := make(map[string]string)
-			for _, label := range metric.GetLabel() {
-				labels[label.GetName()] = label.GetValue()
-			}
-			if labels["operation"] == "stream" && labels["reason"] == reason {
-				return metric.GetCounter().GetValue()
-			}
-		}
-	}
-	return 0
-}
-
-func TestR14_TheNextStartAtOnceAfterTheEnd(t *testing.T) {
-	g := streamGateway(t, "")
-	_, first := g.issue(keystore.NewKey{})
-	_, second := g.issue(keystore.NewKey{})
-	_, expired := g.expired()
-	c := g.dialStream("").upgraded()
-	for _, key := range []string{first, second} {
-		c.start(key)
-		c.wav()
-		c.text("e")
-	}
-	c.start(expired)
-	for range 2 {
-		c.want("s")
-		if events := strings.Join(c.until("e"), "\n"); !strings.Contains(events, "\nA {") {
-			t.Errorf("events %s", events)
-		}
-	}
-	c.want(refusedStart)
-	c.ends()
 }

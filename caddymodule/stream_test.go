@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -178,9 +178,9 @@ func TestR14_LiveStreamsAreCut(t *testing.T) {
 			}
 			bystander.text("e")
 			bystander.until("e")
-			eventually(t, func() bool { return len(streams.list()) == 1 })
+			eventually(t, func() bool { return len(g.streams()) == 1 })
 			_ = bystander.conn.Close()
-			eventually(t, func() bool { return len(streams.list()) == 0 })
+			eventually(t, func() bool { return len(g.streams()) == 0 })
 		})
 	}
 }
@@ -229,7 +229,7 @@ func TestStream_Caps(t *testing.T) {
 	begin(two, full)
 	first.want("p can't feed audio data to recognizer server") // its time is over
 	first.ends()
-	eventually(t, func() bool { return len(streams.list()) == 0 })
+	eventually(t, func() bool { return len(g.streams()) == 0 })
 
 	for range 3 {
 		g.dialStream("").upgraded()

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bufio"
@@ -203,27 +203,5 @@ func TestR16_LargeResultsStream(t *testing.T) {
 			}
 			_ = resp.Body.Close()
 		})
-	}
-}
-
-func TestR18_AFaultThatEachRequestMeetsIsLoggedOnceAMinute(t *testing.T) {
-	var a onceAMinute
-	start := policy.Time(1_800_000_000_000)
-	for _, c := range []struct {
-		after time.Duration
-		want  bool
-	}{
-		{0, true},
-		{0, false},
-		{time.Second, false},
-		{time.Minute - time.Millisecond, false},
-		{time.Minute, true},
-		{time.Minute, false},
-		{time.Hour, true},
-		{time.Hour + time.Minute, true},
-	} {
-		if got := a.due(start.Add(c.after)); got != c.want {
-			t.Errorf("after %s: %t, want %t", c.after, got, c.want)
-		}
 	}
 }

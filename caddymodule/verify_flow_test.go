@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
@@ -61,9 +61,8 @@ func TestVerifyIsLoggedAndCountedAsAnyDecision(t *testing.T) {
 // counted is how often the metric has counted a decision.
 func counted(t *testing.T, op policy.Operation, reason policy.Reason) float64 {
 	t.Helper()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(decisions)
-	families, err := registry.Gather()
+	running := caddy.ActiveContext()
+	families, err := running.GetMetricsRegistry().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,13 +81,10 @@ func counted(t *testing.T, op policy.Operation, reason policy.Reason) float64 {
 }
 
 func TestVerifysGraceKeepsJobs(t *testing.T) {
-	newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: strings.Replace(verifySite, "grace 24h", "grace 30d", 1)})
-	stores.Range(func(_, value any) bool {
-		if keep := time.Duration(value.(*sharedStore).keep.Load()); keep != 30*24*time.Hour {
-			t.Errorf("jobs are kept for %s", keep)
-		}
-		return false
-	})
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: strings.Replace(verifySite, "grace 24h", "grace 30d", 1)})
+	if grace := g.app().LongestGrace(); grace != 30*24*time.Hour {
+		t.Errorf("jobs are kept for %s", grace)
+	}
 }
 
 func TestR12JobThatPausesGoesOnUnderGraceAndEndsAfterRevocation(t *testing.T) {

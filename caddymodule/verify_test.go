@@ -1,21 +1,15 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
-
-	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -350,24 +344,6 @@ func TestVerifyAnswersGETAndPOST(t *testing.T) {
 		wantVerdict(t, got, http.StatusMethodNotAllowed, policy.OperationUnlisted)
 		if got.header.Get("Allow") != "GET, POST" {
 			t.Errorf("%s: Allow is %q", method, got.header.Get("Allow"))
-		}
-	}
-}
-
-func TestR4VerifyRefusesEarlyDataUnjudged(t *testing.T) {
-	callers, err := policy.ParseAddrSet("192.0.2.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := &Verify{callers: callers, gate: &Gate{Backend: "amivoice", CORS: []string{"*"}, api: dialect.AmiVoice, tally: new(tally), logger: zap.NewNop(), app: new(App)}}
-	for from, status := range map[string]int{"192.0.2.1": http.StatusTooEarly, "192.0.2.2": http.StatusNotFound} {
-		ctx := context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: from})
-		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/verify", nil)
-		r.TLS = &tls.ConnectionState{HandshakeComplete: false}
-		r.Header.Set("Speechgate-Job", "j")
-		w := httptest.NewRecorder()
-		if err := v.ServeHTTP(w, r, nil); err != nil || w.Code != status || w.Header().Get("Cache-Control") != "no-store" {
-			t.Errorf("from %s: status %d, %v", from, w.Code, err)
 		}
 	}
 }

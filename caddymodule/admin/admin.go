@@ -1,0 +1,160 @@
+// Package admin is the gateway's part of Caddy's admin API.
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/caddymodule/livestream"
+	"github.com/speechgate/speechgate/internal/words"
+)
+
+func init() {
+	caddy.RegisterModule(new(Admin))
+}
+
+// Admin is the gateway's part of Caddy's admin API, below `/speechgate/`.
+//
+// Request | Meaning
+// --------|--------
+// `GET /speechgate/streams` | An array of the live streams, oldest first: `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
+// `POST /speechgate/streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id`; the answer has as `cut` how many there were.
+type Admin struct {
+	streams *livestream.Registry
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.speechgate",
+		New: func() caddy.Module { return new(Admin) },
+	}
+}
+
+const (
+	StreamsPath  = "/speechgate/streams"
+	CutPath      = "/speechgate/streams/cut"
+	maxAdminBody = 4 << 10
+)
+
+// Provision finds the streams of the server.
+func (a *Admin) Provision(ctx caddy.Context) error {
+	a.streams = app.StreamsOf(ctx.Storage())
+	return nil
+}
+
+// Routes are those of the admin API.
+func (a *Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: StreamsPath, Handler: caddy.AdminHandlerFunc(a.listStreams)},
+		{Pattern: CutPath, Handler: caddy.AdminHandlerFunc(a.cutStreams)},
+	}
+}
+
+func (a *Admin) listStreams(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return notThisMethod(w, r, http.MethodGet)
+	}
+	return writeJSON(w, describe(a.streams.List()))
+}
+
+// StreamInfo describes a live stream.
+type StreamInfo struct {
+	ID         string  `json:"stream_id"`
+	KeyID      *string `json:"key_id"`
+	AccountID  *string `json:"account_id"`
+	Backend    string  `json:"backend"`
+	ClientIP   *string `json:"client_ip"`
+	BegunAt    string  `json:"begun_at"`
+	AcceptedAt *string `json:"accepted_at"`
+}
+
+func describe(all []livestream.Snapshot) []StreamInfo {
+	infos := make([]StreamInfo, len(all))
+	for i, s := range all {
+		infos[i] = StreamInfo{ID: s.ID, Backend: s.Backend, BegunAt: s.Begun.String(), AcceptedAt: words.TimeText(s.Accepted)}
+		if owner := s.Owner; owner != (handler.Identity{}) {
+			infos[i].KeyID, infos[i].AccountID = &owner.KeyID, &owner.AccountID
+		}
+		if s.Client.IsValid() {
+			text := s.Client.String()
+			infos[i].ClientIP = &text
+		}
+	}
+	return infos
+}
+
+// CutOrder says which streams to cut: one, or those of a key or an account.
+type CutOrder struct {
+	StreamID  string `json:"stream_id,omitempty"`
+	KeyID     string `json:"key_id,omitempty"`
+	AccountID string `json:"account_id,omitempty"`
+}
+
+// Given is how many IDs the order has, of which it should have one.
+func (o *CutOrder) Given() (n int) {
+	for _, id := range []string{o.StreamID, o.KeyID, o.AccountID} {
+		if id != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// matches reports whether s is one of the streams to cut.
+func (o *CutOrder) matches(s *livestream.Snapshot) bool {
+	return o.StreamID != "" && s.ID == o.StreamID ||
+		o.KeyID != "" && s.Owner.KeyID == o.KeyID ||
+		o.AccountID != "" && s.Owner.AccountID == o.AccountID
+}
+
+// CutResult says how many were cut.
+type CutResult struct {
+	Cut int `json:"cut"`
+}
+
+func (a *Admin) cutStreams(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return notThisMethod(w, r, http.MethodPost)
+	}
+	var order CutOrder
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAdminBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&order); err != nil {
+		return badAdmin(fmt.Errorf("the body: %w", err))
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return badAdmin(errors.New("the body: want one object, and nothing after it"))
+	}
+	if order.Given() != 1 {
+		return badAdmin(errors.New("want one of stream_id, key_id and account_id"))
+	}
+	return writeJSON(w, CutResult{Cut: a.streams.CutIf(order.matches)})
+}
+
+func writeJSON(w http.ResponseWriter, value any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(value)
+}
+
+func notThisMethod(w http.ResponseWriter, r *http.Request, want string) error {
+	w.Header().Set("Allow", want)
+	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method %s: want %s", r.Method, want)}
+}
+
+func badAdmin(err error) error {
+	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = (*Admin)(nil)
+	_ caddy.Provisioner = (*Admin)(nil)
+)

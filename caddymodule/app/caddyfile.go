@@ -1,0 +1,58 @@
+package app
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/speechgate/speechgate/caddymodule/options"
+	"github.com/speechgate/speechgate/internal/drain"
+	"github.com/speechgate/speechgate/internal/headbudget"
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// parseGlobalOption sets up the app. Blocks that repeat are merged.
+//
+// Syntax:
+//
+//	speechgate {
+//	    keystore sqlite <path> {
+//	        create|must_exist
+//	    }
+//	    pepper <text>
+//	    max_staleness <duration>
+//	    retention <duration>
+//	    cache_size <size>
+//	    max_heads <size>
+//	    max_drain_size <size>
+//	    max_drains <number>
+//	}
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	app := new(App)
+	if earlier, ok := existing.(httpcaddyfile.App); ok {
+		if err := caddy.StrictUnmarshalJSON(earlier.Value, app); err != nil {
+			return nil, err
+		}
+	}
+	for d.Next() {
+		if d.NextArg() {
+			return nil, d.ArgErr()
+		}
+		err := options.ParseBlock(d, map[string]options.Option{
+			"keystore":      app.Keystore.unmarshalCaddyfile,
+			"pepper":        options.Secret(&app.Pepper),
+			"max_staleness": options.PositiveDuration(func(v caddy.Duration) { app.MaxStaleness = v }),
+			"retention":     options.PositiveDuration(func(v caddy.Duration) { app.Retention = v }),
+			"cache_size":    options.SizeFrom(keystore.MinCacheBytes, keystore.MaxCacheBytes, "from 1MiB to 64GiB", func(v int64) { app.CacheSize = v }),
+
+			"max_heads":      options.SizeFrom(headbudget.MinLimit, headbudget.MaxLimit, "from 1MiB to 64GiB", func(v int64) { app.MaxHeads = v }),
+			"max_drain_size": options.SizeFrom(drain.LeastMaxSize, drain.MostMaxSize, "from 1MiB to 1TiB", func(v int64) { app.MaxDrainSize = v }),
+			"max_drains":     options.Number(&app.MaxDrains),
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return httpcaddyfile.App{Name: Name, Value: caddyconfig.JSON(app, nil)}, nil
+}

@@ -1,0 +1,40 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// Servers that share a storage share the memory: the error says whose the
+// keystore was.
+func TestMissingKeystoreNamesTheOtherHost(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := fmt.Errorf("keystore /k.db: %w", keystore.ErrNoStore)
+	opened := time.Date(2026, 11, 28, 10, 32, 55, 0, time.UTC)
+	for before, want := range map[string]string{
+		host:    "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z: correct the path",
+		"":      "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z: correct the path",
+		"web-1": "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z by host web-1: correct the path",
+	} {
+		got := missing(gone, &Remembered{StoreID: "0123", Path: "/other.db", Host: before, Opened: opened}, false)
+		if !strings.Contains(got.Error(), want) || !errors.Is(got, keystore.ErrNoStore) {
+			t.Errorf("host %q: error %q, want %q", before, got, want)
+		}
+	}
+	full := errors.New("disk full")
+	if got := missing(full, &Remembered{StoreID: "0123"}, false); got != full { //nolint:errorlint // the same error
+		t.Errorf("another error becomes %q", got)
+	}
+	if got := missing(gone, nil, false); got.Error() != gone.Error() {
+		t.Errorf("without a memory the error is %q", got)
+	}
+}

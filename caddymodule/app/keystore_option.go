@@ -1,0 +1,121 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/speechgate/speechgate/caddymodule/options"
+)
+
+// KeystoreConfig says which database holds the keys.
+type KeystoreConfig struct {
+	// The database. Default, and the only one: `sqlite`.
+	Engine string `json:"engine,omitempty"`
+
+	// SQLite's file. It is created with mode 0600, in a directory that is
+	// created with mode 0700, where they do not exist. Caddy expands neither `~`
+	// nor `$HOME`; placeholders are supported, such as `{env.HOME}`. Default:
+	// `speechgate/keystore.db` in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+
+	// Says that an empty keystore is meant: it is made where there is none, even
+	// if this server had a keystore before. Remove it after the first start.
+	// Default: the first keystore of a server is made, and no second one.
+	Create bool `json:"create,omitempty"`
+
+	// Never makes a keystore: starting without one is an error. Default: not set.
+	MustExist bool `json:"must_exist,omitempty"`
+}
+
+// errKeystoreSyntax shows no argument: a data source name can hold a password.
+const errKeystoreSyntax = "keystore: want keystore sqlite <path>"
+
+func (k *KeystoreConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) > 0 && args[0] != "sqlite" && engineForm.MatchString(args[0]):
+		return d.Errf("keystore %s: there is no such engine; want keystore sqlite <path>", args[0])
+	case len(args) != 2 || args[0] != "sqlite" || args[1] == "":
+		return d.Errf(errKeystoreSyntax)
+	}
+	k.Engine, k.Path = args[0], args[1]
+	return options.ParseBlock(d, map[string]options.Option{
+		"create":     options.Toggle(&k.Create),
+		"must_exist": options.Toggle(&k.MustExist),
+	})
+}
+
+var engineForm = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+
+// path resolves the configured path, or the default.
+func (k *KeystoreConfig) path() (string, error) {
+	switch {
+	case k.Engine != "" && k.Engine != "sqlite" && engineForm.MatchString(k.Engine):
+		return "", fmt.Errorf("keystore engine %q: there is only sqlite", k.Engine)
+	case k.Engine != "" && k.Engine != "sqlite":
+		return "", errors.New("keystore engine: there is only sqlite")
+	case k.Create && k.MustExist:
+		return "", errors.New("keystore: create and must_exist contradict each other: want one of them, or none")
+	case k.Path == "":
+		return filepath.Abs(DefaultKeystorePath())
+	}
+	if err := CheckPathSpelling(k.Path, "{env.%s}"); err != nil {
+		return "", fmt.Errorf("keystore path %q: %w", k.Path, err)
+	}
+	if err := options.CheckBraces(k.Path); err != nil {
+		return "", fmt.Errorf("keystore path %q: %w", k.Path, err)
+	}
+	path, err := caddy.NewReplacer().ReplaceOrErr(k.Path, true, true)
+	if err != nil {
+		return "", fmt.Errorf("keystore path: %w", err)
+	}
+	if err := CheckPathSpelling(path, "{env.%s}"); err != nil {
+		return "", fmt.Errorf("keystore path %q, as %q: %w", k.Path, path, err)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("keystore path %q: %w", path, err)
+	}
+	return abs, nil
+}
+
+var (
+	tildeForm   = regexp.MustCompile(`^~([^/\\]*)([/\\]|$)`)
+	varForm     = regexp.MustCompile(`\{?\$\{?([A-Za-z_]\w*)\}?`)
+	percentForm = regexp.MustCompile(`%([A-Za-z_]\w*)%`)
+	bareEnvForm = regexp.MustCompile(`^env\.[A-Za-z_]\w*`)
+)
+
+// ShellVariable is how a shell writes the value of an environment variable.
+const ShellVariable = "$%s"
+
+// CheckPathSpelling refuses what a shell would expand, and this program does not:
+// it would become a directory of that name. The format says how the value of an
+// environment variable is written instead.
+func CheckPathSpelling(path, variable string) error {
+	if m := tildeForm.FindStringSubmatch(path); m != nil {
+		if m[1] != "" {
+			return fmt.Errorf("~%s is not expanded here: want the whole path, such as /home/%s%s", m[1], m[1], path[len("~"+m[1]):])
+		}
+		return fmt.Errorf("~ is not expanded here: want the whole path, or %s%s", fmt.Sprintf(variable, "HOME"), path[len("~"):])
+	}
+	for _, form := range []*regexp.Regexp{varForm, percentForm} {
+		if variable == ShellVariable && form.MatchString(path) {
+			return fmt.Errorf("%s is not expanded here: want the whole path, or the argument without single quotes, so that the shell expands it", form.FindString(path))
+		}
+		if m := form.FindStringSubmatchIndex(path); m != nil {
+			return fmt.Errorf("%s is not expanded here: want the whole path, or %s%s%s", path[m[0]:m[1]], path[:m[0]], fmt.Sprintf(variable, path[m[2]:m[3]]), path[m[1]:])
+		}
+	}
+	if bareEnvForm.MatchString(path) {
+		name, rest, _ := strings.Cut(path, "/")
+		return fmt.Errorf("%s has no braces: want the whole path, or {%s}/%s", name, name, rest)
+	}
+	return nil
+}

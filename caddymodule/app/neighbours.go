@@ -1,0 +1,192 @@
+package app
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"go.uber.org/zap"
+)
+
+// A configuration can be valid and yet undo what a gate does. The order of the
+// handlers shows it. The app looks at the order when it starts, and warns.
+
+// neighbour is a kind of handler that is wrong on one side of a gate.
+type neighbour struct {
+	before  bool // wrong in front of the gate; else wrong behind it
+	is      func(caddyhttp.MiddlewareHandler) bool
+	warning string
+}
+
+var neighbours = []neighbour{
+	{
+		before: true, is: hasID("http.handlers.cache"),
+		warning: "a cache handler comes before the gate: it can give one client's answer to another, or to one without a key; put it behind the gate: write order cache after speechgate in the global options or, if both are in a route block, write it behind speechgate",
+	},
+	{
+		before: true, is: limitsByDecision,
+		warning: "a rate_limit handler whose key is a placeholder of the gate comes before the gate: the placeholder is empty there, so that all clients share one limit; put it behind the gate: write order rate_limit after speechgate in the global options or, if both are in a route block, write it behind speechgate",
+	},
+	{
+		is:      isForwardAuth,
+		warning: "a forward_auth handler comes behind the gate: the service that it asks gets the key that the gate sends upstream; put it in front of the gate: write order forward_auth before speechgate in the global options or, if one of them is in a handle or route block, write both into one route block, forward_auth first",
+	},
+	{
+		is:      hasID("http.handlers.waf"),
+		warning: "a WAF comes behind the gate: it sees the key that the gate sends upstream and can write the key into its audit log; put it in front of the gate: write order coraza_waf before speechgate in the global options or, if one of them is in a handle or route block, write both into one route block, coraza_waf first",
+	},
+}
+
+func hasID(id string) func(caddyhttp.MiddlewareHandler) bool {
+	return func(h caddyhttp.MiddlewareHandler) bool {
+		module, ok := h.(caddy.Module)
+		return ok && string(module.CaddyModule().ID) == id
+	}
+}
+
+// limitsByDecision reports whether h is a rate limit whose keys depend on what a
+// gate decides.
+func limitsByDecision(h caddyhttp.MiddlewareHandler) bool {
+	if !hasID("http.handlers.rate_limit")(h) {
+		return false
+	}
+	config, err := json.Marshal(h)
+	return err == nil && (strings.Contains(string(config), "{speechgate.") || strings.Contains(string(config), "{http.auth.user.id}"))
+}
+
+// isForwardAuth reports whether h is what the forward_auth directive becomes: a
+// proxy that sends a GET of its own and acts on the response.
+func isForwardAuth(h caddyhttp.MiddlewareHandler) bool {
+	proxy, ok := h.(*reverseproxy.Handler)
+	return ok && proxy.Rewrite != nil && proxy.Rewrite.Method == http.MethodGet && len(proxy.HandleResponse) > 0
+}
+
+// chain is how far the handlers of a server have been looked through.
+type chain struct {
+	server *caddyhttp.Server
+	before []caddyhttp.MiddlewareHandler // those that a request has passed
+	found  map[string]bool               // warnings
+	guards bool                          // there is a handler of ours that goes by addresses
+	depth  int                           // of routes within routes
+}
+
+// maxRouteDepth bounds routes that invoke themselves.
+const maxRouteDepth = 64
+
+// routes looks through routes in the order in which a request passes them. Routes
+// of one group exclude each other, and a terminal route is the last one.
+func (c *chain) routes(list caddyhttp.RouteList) {
+	if c.depth++; c.depth > maxRouteDepth {
+		return
+	}
+	defer func() { c.depth-- }()
+	groups := make(map[string][]caddyhttp.MiddlewareHandler) // passed in routes of the group
+	for i := range list {
+		route := &list[i]
+		entered := c.before
+		c.before = slices.Clip(c.without(entered, groups[route.Group]))
+		start := len(c.before)
+		for _, h := range route.Handlers {
+			c.handler(h)
+		}
+		passed := slices.Clone(c.before[start:])
+		c.before = slices.Clip(entered)
+		if route.Terminal {
+			continue
+		}
+		c.before = append(c.before, passed...)
+		if route.Group != "" {
+			groups[route.Group] = append(groups[route.Group], passed...)
+		}
+	}
+}
+
+// without returns handlers without those of others.
+func (*chain) without(handlers, others []caddyhttp.MiddlewareHandler) []caddyhttp.MiddlewareHandler {
+	if len(others) == 0 {
+		return handlers
+	}
+	return slices.DeleteFunc(slices.Clone(handlers), func(h caddyhttp.MiddlewareHandler) bool {
+		return slices.Contains(others, h)
+	})
+}
+
+func (c *chain) handler(h caddyhttp.MiddlewareHandler) {
+	switch h := h.(type) {
+	case *caddyhttp.Subroute:
+		c.routes(h.Routes)
+		return
+	case *caddyhttp.Invoke:
+		if route := c.server.NamedRoutes[h.Name]; route != nil {
+			c.routes(caddyhttp.RouteList{*route})
+		}
+		return
+	case addressRuled:
+		c.guards = true
+	}
+	_, isGate := h.(keySender)
+	for _, n := range neighbours {
+		switch {
+		case isGate && n.before && slices.ContainsFunc(c.before, n.is):
+			c.found[n.warning] = true
+		case !n.before && n.is(h) && slices.ContainsFunc(c.before, sendsKey):
+			c.found[n.warning] = true
+		}
+	}
+	c.before = append(c.before, h)
+}
+
+// addressRuled is a handler of this gateway. It goes by the address of a client.
+type addressRuled interface{ RulesByAddress() }
+
+// keySender is a gate. SendsKey reports whether the gate sends a key upstream.
+type keySender interface{ SendsKey() bool }
+
+func sendsKey(h caddyhttp.MiddlewareHandler) bool {
+	gate, ok := h.(keySender)
+	return ok && gate.SendsKey()
+}
+
+// warnOfNeighbours warns of what the configuration's servers have around their
+// gates.
+func (a *App) warnOfNeighbours() {
+	loaded, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return // there are no servers
+	}
+	servers := loaded.(*caddyhttp.App).Servers
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		c := &chain{server: servers[name], found: make(map[string]bool)}
+		c.routes(c.server.Routes)
+		if problem := laxProxies(c); problem != "" {
+			c.found[problem] = true
+		}
+		for _, warning := range slices.Sorted(maps.Keys(c.found)) {
+			a.logger.Warn(warning, zap.String("server", name))
+		}
+	}
+}
+
+// laxProxies says what is wrong with the trusted proxies of a server where addresses
+// can decide.
+func laxProxies(c *chain) string {
+	if !c.guards || c.server.TrustedProxiesStrict > 0 || !trustsProxies(c.server) {
+		return ""
+	}
+	return "trusted_proxies is not strict: a client behind a trusted proxy chooses its own address, as the left-most one in " +
+		strings.Join(c.server.ClientIPHeaders, " or ") +
+		", so that keys that are bound to addresses are open to everyone; add trusted_proxies_strict to the options of the server"
+}
+
+// trustsProxies reports whether a server has trusted proxies. Caddy keeps them in a
+// field that it does not export, and frees their configuration.
+func trustsProxies(server *caddyhttp.Server) bool {
+	ranges := reflect.ValueOf(server).Elem().FieldByName("trustedProxies")
+	return ranges.IsValid() && !ranges.IsNil()
+}

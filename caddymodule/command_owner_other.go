@@ -1,8 +1,0 @@
-//go:build !unix
-
-package caddymodule
-
-import "os"
-
-// ownerOf does not know who owns a file here.
-func ownerOf(os.FileInfo) (uid int, ok bool) { return 0, false }

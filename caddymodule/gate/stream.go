@@ -1,0 +1,207 @@
+package gate
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha1" //nolint:gosec // RFC 6455 has clients check it
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// asksWebSocket reports whether r asks for a WebSocket and for nothing else, on
+// a connection of its own: HTTP/2 and 3 have another way, which is not listed.
+func asksWebSocket(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && r.Method == http.MethodGet && r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
+		len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") &&
+		slices.Equal(connectionTokens(r.Header), []string{"upgrade"}) &&
+		len(r.Header["Sec-Websocket-Key"]) == 1
+}
+
+// connectionTokens are those of the Connection header, but for keep-alive,
+// which says nothing.
+func connectionTokens(header http.Header) (tokens []string) {
+	for _, value := range header["Connection"] {
+		for token := range strings.SplitSeq(value, ",") {
+			if token = strings.ToLower(strings.TrimSpace(token)); token != "" && token != "keep-alive" {
+				tokens = append(tokens, token)
+			}
+		}
+	}
+	return tokens
+}
+
+// serveStream answers a handshake, which carries no key, and waits for the first
+// start command. Only when that has been authorized the backend learns of the
+// stream. What the client then sends is checked command by command.
+func (x *gatedRequest) serveStream(next caddyhttp.Handler) error {
+	found := credential.Scan(x.r, x.gate.api, nil)
+	if _, fault := found.Key(); fault != nil && fault.Reason != policy.CredentialMissing {
+		return x.refuse(fault.Reason, fault.Detail)
+	}
+	if !knownWebSocketVersion(x.r.Header) {
+		x.w.Header().Set("Sec-WebSocket-Version", webSocketVersion) // RFC 6455, section 4.4
+		return x.refuse(policy.RequestMalformed, "another Sec-WebSocket-Version than "+webSocketVersion)
+	}
+	s := newLiveStream(x)
+	defer s.end()
+	if !s.register() {
+		return x.refuse(policy.StreamLimit, "as many streams of the address wait for their first command as max_pending_streams allows")
+	}
+	found.Rewrite(x.r, credential.Upstream{Mode: credential.Drop})
+	x.prepareHandshake(s.ctx)
+	w, err := x.upgrade(s)
+	if err != nil {
+		x.gate.logger.Error("a connection cannot become a stream", zap.Error(err), zap.String("stream_id", s.id))
+		return nil // the header of the answer has gone
+	}
+	defer s.guard.Close()
+	if s.guard.WaitAuthorized() {
+		s.proxy(w, next)
+	}
+	return nil // nobody else can answer on the connection
+}
+
+const webSocketVersion = "13"
+
+// knownWebSocketVersion reports whether a handshake names the version of RFC 6455
+// or none, as the vendor's libraries do.
+func knownWebSocketVersion(header http.Header) bool {
+	return !slices.ContainsFunc(header["Sec-Websocket-Version"], func(v string) bool { return v != webSocketVersion })
+}
+
+// prepareHandshake makes the handshake fit to go upstream, later.
+func (x *gatedRequest) prepareHandshake(ctx context.Context) {
+	x.prepare()
+	header := x.r.Header
+	// The API has no subprotocols, and clients of others put keys there.
+	for _, name := range []string{"Sec-Websocket-Extensions", "Sec-Websocket-Protocol", "Accept-Encoding", "Referer"} {
+		header.Del(name)
+	}
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", "websocket")
+	x.r = x.r.WithContext(ctx)
+}
+
+// upgrade answers the handshake, and puts the guard in front of the connection.
+// Everything in the answer is the gate's: the backend has not been asked.
+func (x *gatedRequest) upgrade(s *liveStream) (*streamWriter, error) {
+	header := x.w.Header()
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", "websocket")
+	handler.SetLiteral(header, "Sec-WebSocket-Accept", acceptWebSocket(x.r.Header.Get("Sec-WebSocket-Key")))
+	x.w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, brw, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		return nil, err
+	}
+	w := &streamWriter{s: s}
+	w.conn, w.brw = s.guard.Wrap(conn, brw)
+	return w, nil
+}
+
+// acceptWebSocket is what a server answers to a client's key: RFC 6455, section
+// 4.2.2.
+func acceptWebSocket(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // the RFC says so
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// handshakeTime is how long a backend may take to change protocols, with the
+// connection to it. The client waits for the answer to its start command
+// meanwhile.
+var handshakeTime = 10 * time.Second // a variable for tests
+
+var errHandshakeTime = errors.New("the backend does not change protocols in time")
+
+// proxy has the stream proxied, and returns when it is over. Where the backend
+// does not open a stream, the client reads so in answer to its start command.
+func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
+	x := s.x
+	s.proxied = true
+	w.timer = time.AfterFunc(handshakeTime, func() { s.stop(errHandshakeTime) })
+	defer w.timer.Stop()
+	err := next.ServeHTTP(w, x.r)
+	if w.taken || s.guard.Ended() {
+		return
+	}
+	problem := zap.Int("status", w.status)
+	if cause := context.Cause(s.ctx); errors.Is(cause, errHandshakeTime) {
+		problem = zap.Error(cause)
+	} else if err != nil {
+		problem = zap.Error(x.gate.masked(err))
+	}
+	x.gate.logger.Error("the backend does not open a stream", problem, zap.String("backend", x.gate.Backend), zap.String("stream_id", s.id))
+	s.guard.Fail(x.gate.api.Stream.Unreachable())
+}
+
+// dropUpgrade has a request ask for no other protocol any more.
+func dropUpgrade(header http.Header) {
+	const webSocket = "Sec-WebSocket-"
+	for name := range header {
+		if strings.EqualFold(name, "Upgrade") || strings.EqualFold(name, "Connection") ||
+			len(name) >= len(webSocket) && strings.EqualFold(name[:len(webSocket)], webSocket) {
+			delete(header, name)
+		}
+	}
+}
+
+// streamWriter is what the proxy answers to. The client's handshake has been
+// answered, and so nothing of the backend's answer reaches the client. Where the
+// backend changes protocols, the proxy gets the guarded connection.
+type streamWriter struct {
+	s      *liveStream
+	conn   net.Conn // guarded
+	brw    *bufio.ReadWriter
+	header http.Header
+	status int         // 0 until the header is written
+	timer  *time.Timer // ends the wait for the backend
+	taken  bool        // the proxy has the connection
+}
+
+// Header is the backend's, and goes nowhere.
+func (w *streamWriter) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	return w.header
+}
+
+// WriteHeader notes the backend's status.
+func (w *streamWriter) WriteHeader(status int) {
+	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
+	if w.status == 0 && !informational {
+		w.status = status
+	}
+}
+
+// Write throws away what follows an answer that opens no stream.
+func (w *streamWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return len(p), nil
+}
+
+// FlushError does nothing, since there is nothing to flush.
+func (*streamWriter) FlushError() error { return nil }
+
+// Hijack hands the guarded connection over, once, if the backend has changed
+// protocols.
+func (w *streamWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.status != http.StatusSwitchingProtocols || w.taken {
+		return nil, nil, http.ErrNotSupported
+	}
+	w.taken = true
+	w.timer.Stop()
+	return w.conn, w.brw, nil
+}

@@ -1,0 +1,55 @@
+package gate
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// offersWebSocket reports whether r could become a WebSocket: a GET that offers
+// the protocol, alone or among others (RFC 6455, section 4.1). On a path that is
+// no stream the request is refused, because its client waits for a tunnel, and a
+// plain answer would leave the client waiting.
+//
+// A server may ignore every other offer (RFC 9110, section 7.8), and the gate
+// does: the request is judged as if the field were not there, and the field is
+// not sent upstream. The JDK's HTTP client and `curl --http2` offer h2c with
+// every cleartext request.
+func offersWebSocket(r *http.Request) bool {
+	if r.Method != http.MethodGet {
+		return false
+	}
+	for _, value := range r.Header["Upgrade"] {
+		for offer := range strings.SplitSeq(value, ",") {
+			name, _, _ := strings.Cut(offer, "/") // a version may follow the name
+			if strings.EqualFold(strings.TrimSpace(name), "websocket") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// whyUnlisted tells the operator why no operation fits the request. It is empty
+// where one does.
+func (x *gatedRequest) whyUnlisted() string {
+	r, api := x.r, x.gate.api
+	if x.call.Operation != policy.Unlisted {
+		return ""
+	}
+	methods := api.Methods(r.URL.EscapedPath())
+	switch call := api.Classify(r.Method, r.URL.EscapedPath()); {
+	case r.Method == http.MethodConnect, r.URL.Opaque != "":
+		return "the request asks for a tunnel or a proxy (CONNECT, or a target that is no path)"
+	case call.Operation == policy.Stream:
+		return "the path is a stream's, and the request is no WebSocket handshake: want GET over HTTP/1.1 with Upgrade: websocket alone, Connection: Upgrade, one Sec-WebSocket-Key and no body"
+	case offersWebSocket(r):
+		return "a WebSocket handshake, and the path is not a stream's"
+	case len(methods) > 0:
+		return "the " + api.Name + " dialect lists the path with another method: " + strings.Join(methods, ", ")
+	case api.Knows(r.URL.EscapedPath()):
+		return "the " + api.Name + " dialect lists a path that differs from this one in case, in a slash or in its last segments"
+	}
+	return "the " + api.Name + " dialect does not list the path, and no also_allow of the gate fits the method and the path"
+}

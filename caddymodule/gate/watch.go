@@ -1,0 +1,337 @@
+package gate
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	maxCreation  = 64 << 10               // bytes of an answer that creates a job
+	redactBytes  = 64 << 10               // bytes of an answer in which the backend's key is masked
+	recordWithin = 10 * time.Second       // for a new job, whose client waits
+	noteWithin   = 250 * time.Millisecond // for a job's state, whose client need not
+)
+
+// responseInterceptor is the backend's answer on its way to the client. It streams, but
+// for the answer that creates a job, which is held until the job is recorded.
+type responseInterceptor struct {
+	caddyhttp.ResponseWriterWrapper
+	header http.Header // as the wrapped writer has it, behind some layers of its own
+
+	// Of the exchange.
+	gate     *Gate
+	r        *http.Request
+	call     dialect.Call
+	admitted policy.Time
+	ruling   handler.DecisionRecord
+	store    *keystore.Store
+	hasJob   bool                 // whether there is a record of the job
+	state    policy.JobState      // in it
+	reserved keystore.Reservation // the record of the job that the request creates
+
+	replaced bool                // the answer is the gate's own; the rest is thrown away
+	status   int                 // 0 until the header is written
+	fields   int                 // how many that had
+	trailers bool                // that announced some
+	redactor credential.Redactor // of what comes behind the header
+	members  *dialect.Members    // what is still to be read of the answer; nil for nothing
+	reading  dialect.Members     // what members points to, so that nothing is allocated for it
+	held     *bytes.Buffer       // an answer that creates a job; nil where it streams
+	noStore  [1]string           // the values of a field, for the same reason
+	handover handover            // what the next handlers have of the request
+	look     look                // whether the answer refuses the upstream key
+}
+
+// watch has the answer go through a watcher.
+func (x *gatedRequest) watch() *responseInterceptor {
+	w := &responseInterceptor{
+		header: x.w.Header(),
+		gate:   x.gate, r: x.r, call: x.call, admitted: x.now, ruling: *x.ruling(x.outcome.Reason), store: x.store,
+		hasJob: x.hasJob, state: x.job.State,
+	}
+	w.ResponseWriter = x.w
+	if x.gate.redactor != nil {
+		w.redactor = x.gate.redactor.Clone(redactBytes)
+	}
+	return w
+}
+
+// Header is what goes with the answer.
+func (w *responseInterceptor) Header() http.Header { return w.header }
+
+// WriteHeader looks at the answer's status and header.
+func (w *responseInterceptor) WriteHeader(status int) {
+	if w.status != 0 {
+		return
+	}
+	if status >= 100 && status < 200 {
+		w.maskHeader()
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.status = status
+	refusal := w.keyRefused()
+	if refusal != nil && refusal.Member == "" {
+		w.refuseUpstream()
+		return
+	}
+	if problem := w.problem(); problem != "" {
+		w.replace(w.gate.api.GatewayError(w.call), problem)
+		return
+	}
+	jobs := w.gate.api.Jobs
+	switch {
+	case w.call.Operation == policy.CreateJob && status < 300:
+		w.read(jobs.ID)
+		w.held = new(bytes.Buffer)
+		return
+	case w.beginLook(refusal):
+		return
+	case w.call.Operation == policy.ReadJob && status < 300 && w.hasJob && !w.state.Ended():
+		w.read(jobs.State)
+		w.members.StopEarly()
+	}
+	w.sendHeader()
+}
+
+// read has a member of the answer read as it passes.
+func (w *responseInterceptor) read(member string) {
+	w.members = &w.reading
+	w.members.Begin(member)
+}
+
+// problem says why an answer cannot be passed on.
+func (w *responseInterceptor) problem() string {
+	swaps := w.gate.redactor != nil
+	encoded := slices.ContainsFunc(w.header["Content-Encoding"], func(encoding string) bool {
+		return encoding != "" && !strings.EqualFold(encoding, "identity")
+	})
+	switch {
+	case swaps && w.status >= 300 && w.status < 400:
+		return "the backend redirects, and the client would follow without the backend's key"
+	case w.gate.reads(w.call.Operation) && encoded:
+		return "the backend's answer is compressed, although the gate asked for plain text"
+	}
+	return ""
+}
+
+// Write passes on what the backend writes.
+func (w *responseInterceptor) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.replaced {
+		return len(p), nil
+	}
+	if w.look.refusal != nil {
+		return w.lookAt(p)
+	}
+	if w.members != nil {
+		_, _ = w.members.Write(p)
+	}
+	if w.held != nil {
+		if w.held.Len()+len(p) > maxCreation {
+			w.replace(w.gate.api.GatewayError(w.call), "the backend's answer to a job's creation is larger than 64 KiB")
+			return len(p), nil
+		}
+		return w.held.Write(p)
+	}
+	w.noteState()
+	if err := w.send(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (w *responseInterceptor) send(p []byte) error {
+	_, err := w.ResponseWriter.Write(w.redactor.Next(p))
+	return err
+}
+
+// ReadFrom copies through Write, which must see every byte.
+func (w *responseInterceptor) ReadFrom(src io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{w}, src)
+}
+
+// FlushError flushes, unless the answer is held back.
+func (w *responseInterceptor) FlushError() error {
+	if w.holds() {
+		return nil
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Hijack refuses: no operation that is let through changes protocols.
+func (*responseInterceptor) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, fmt.Errorf("the operation does not change protocols: %w", http.ErrNotSupported)
+}
+
+// abandon throws away what was held of a failed answer, its header included.
+func (w *responseInterceptor) abandon() {
+	if w.holds() {
+		clear(w.header)
+	}
+}
+
+// holds reports whether the backend's answer is held back, with its header.
+func (w *responseInterceptor) holds() bool { return w.held != nil || w.look.refusal != nil }
+
+// finish is called when the backend's answer has come whole.
+func (w *responseInterceptor) finish() {
+	switch {
+	case w.held != nil:
+		w.finishCreation()
+	case w.look.refusal != nil:
+		_ = w.judge(w.look.begun) // the client may be gone
+	}
+	if w.status == 0 {
+		w.replace(w.gate.api.GatewayError(w.call), "no answer came: does a handler follow the gate?")
+	}
+	if w.replaced {
+		return
+	}
+	if w.trailers || len(w.header) != w.fields {
+		w.maskHeader()
+	}
+	if rest := w.redactor.Rest(); len(rest) > 0 {
+		_, _ = w.ResponseWriter.Write(rest) // the client may be gone
+	}
+}
+
+// finishCreation records the job, and lets the client see its ID only then. An
+// answer without an ID has created none.
+func (w *responseInterceptor) finishCreation() {
+	api := w.gate.api
+	id, err := w.members.Get(api.Jobs.ID)
+	switch {
+	case err == nil && !isObject(w.held.Bytes()):
+		err = dialect.ErrMemberJSON
+	case err == nil && id != "" && !dialect.ValidJobID(id):
+		err = errors.New("the job's ID has characters that a path cannot carry, or is too long")
+	case w.gate.redactor != nil && w.gate.redactor.Text(id) != id:
+		err = errors.New("the job's ID holds the backend's key")
+	}
+	if err != nil {
+		w.replace(api.GatewayError(w.call), "reading the job's ID: "+err.Error())
+		return
+	}
+	if refusal := w.keyRefused(); id == "" && refusal != nil && refusal.Describes(w.held.Bytes()) {
+		w.refuseUpstream()
+		return
+	}
+	if id != "" {
+		switch err := w.record(id); {
+		case errors.Is(err, keystore.ErrJobExists):
+			w.replace(api.GatewayError(w.call), "the backend gave a job an ID that is recorded already", zap.String("job_id", id))
+			return
+		case err != nil:
+			w.replace(api.Refusal(w.call, policy.StoreUnavailable), "recording a job: "+err.Error(), zap.String("job_id", id))
+			return
+		}
+	}
+	answer := w.held.Bytes()
+	w.held, w.members = nil, nil
+	w.sendHeader()
+	_ = w.send(answer) // the client may be gone
+}
+
+// isObject reports whether text is one whole JSON object: in anything else a
+// client could find an ID that the gate has not.
+func isObject(text []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) && json.Valid(text)
+}
+
+// record writes the job down. It goes on when the client has gone: the job has
+// been created.
+func (w *responseInterceptor) record(id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordWithin)
+	defer cancel()
+	return w.store.CreateReservedJob(ctx, &w.reserved, policy.Job{
+		Backend:   w.gate.Backend,
+		ID:        id,
+		Dialect:   w.gate.api.Name,
+		AccountID: w.ruling.Owner.AccountID,
+		KeyID:     w.ruling.Owner.KeyID,
+		Client:    w.ruling.Client,
+		CreatedAt: w.admitted,
+	})
+}
+
+// noteState records a job's new state as soon as it can be read, before the
+// client can. Where that fails the client gets its answer nonetheless.
+func (w *responseInterceptor) noteState() {
+	if w.members == nil {
+		return
+	}
+	word, err := w.members.Get(w.gate.api.Jobs.State)
+	if err == nil && word == "" {
+		return
+	}
+	w.members = nil
+	state := w.gate.api.Jobs.States[word]
+	if err != nil || state == w.state {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), noteWithin)
+	defer cancel()
+	if err := w.store.SetJobState(ctx, w.gate.Backend, w.call.JobID, state, w.gate.app.Now()); err != nil {
+		w.gate.logger.Error("recording a job's state",
+			zap.String("job_id", w.call.JobID), zap.Stringer("state", state), zap.Error(err))
+	}
+}
+
+// replace sends one of the gate's own answers in place of the backend's, and logs why.
+func (w *responseInterceptor) replace(a dialect.Answer, problem string, fields ...zap.Field) {
+	w.gate.logger.Error("answer withheld", append(fields,
+		zap.String("problem", problem),
+		zap.Int("backend_status", w.status),
+		zap.Stringer("operation", w.call.Operation),
+		zap.String("key_id", w.ruling.Owner.KeyID),
+		zap.String("account_id", w.ruling.Owner.AccountID),
+		zap.String("backend", w.gate.Backend))...)
+	w.substitute(a)
+}
+
+// substitute sends one of the gate's own answers.
+func (w *responseInterceptor) substitute(a dialect.Answer) {
+	w.handover.takeBack()
+	w.replaced = true
+	w.held, w.members, w.look = nil, nil, look{}
+	header := w.header
+	for name := range header {
+		if name != "Alt-Svc" {
+			delete(header, name)
+		}
+	}
+	w.gate.writeHeader(w.ResponseWriter, w.r, a)
+	header["Content-Length"] = []string{strconv.Itoa(len(a.Body))} // whole, even if the backend's answer breaks off
+	w.ResponseWriter.WriteHeader(a.Status)
+	_, _ = io.WriteString(w.ResponseWriter, a.Body) // the client may be gone
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*responseInterceptor)(nil)
+	_ io.ReaderFrom       = (*responseInterceptor)(nil)
+	_ http.Hijacker       = (*responseInterceptor)(nil)
+)

@@ -1,0 +1,175 @@
+package handler
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/speechgate/speechgate/caddymodule/options"
+)
+
+// corsOff leaves cross-origin matters to the backend.
+const corsOff = "off"
+
+// Origins are those whose pages may read answers: a list, or "*" for every one,
+// or "off". None is every one.
+type Origins []string
+
+func (o Origins) every() bool { return len(o) == 0 || o[0] == "*" }
+
+func (o Origins) Off() bool { return len(o) > 0 && o[0] == corsOff }
+
+// allowed is what Access-Control-Allow-Origin says to an origin, empty for
+// nothing.
+func (o Origins) allowed(origin string) string {
+	switch {
+	case origin == "" || o.Off():
+		return ""
+	case o.every():
+		return "*"
+	case slices.Contains(o, origin):
+		return origin
+	}
+	return ""
+}
+
+// Set lets the request's origin read the answer, where it may, and in the answer's
+// header the field that expose names. It replaces what the header says of it.
+func (o Origins) Set(header http.Header, r *http.Request, expose string) {
+	if o.Off() {
+		return
+	}
+	for name := range header {
+		if IsCORSField(name) {
+			delete(header, name)
+		}
+	}
+	o.Grant(header, r, expose)
+}
+
+// IsCORSField reports whether a field is one that grant answers for.
+func IsCORSField(name string) bool {
+	switch name {
+	case "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers":
+		return true
+	}
+	return false
+}
+
+// Grant is set for a header that has none of the fields.
+func (o Origins) Grant(header http.Header, r *http.Request, expose string) {
+	if o.Off() {
+		return
+	}
+	if !o.every() {
+		header.Add("Vary", "Origin")
+	}
+	if len(r.Header["Origin"]) == 0 {
+		return
+	}
+	if allowed := o.allowed(r.Header.Get("Origin")); allowed != "" {
+		header.Set("Access-Control-Allow-Origin", allowed)
+		if expose != "" {
+			header.Set("Access-Control-Expose-Headers", expose)
+		}
+	}
+}
+
+// PreflightMethod is the method that r asks leave for; empty if it is no preflight
+// request of an origin that may have an answer.
+func (o Origins) PreflightMethod(r *http.Request) (method string) {
+	if r.Method != http.MethodOptions || o.allowed(r.Header.Get("Origin")) == "" {
+		return ""
+	}
+	return r.Header.Get("Access-Control-Request-Method")
+}
+
+// ServePreflight allows requests of these methods, with the header fields that the
+// API's clients send and those of more; if more is empty, with every field that the
+// preflight request asks for.
+func (o Origins) ServePreflight(w http.ResponseWriter, r *http.Request, methods, fields, more []string) {
+	if len(more) == 0 {
+		more = askedFields(r.Header)
+	}
+	for _, name := range more {
+		if !containsField(fields, name) {
+			fields = append(slices.Clone(fields), name)
+		}
+	}
+	header := w.Header()
+	o.Set(header, r, "")
+	header.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
+	header.Set("Access-Control-Allow-Headers", strings.Join(fields, ", "))
+	header.Set("Access-Control-Max-Age", "600")
+	ForbidCaching(header)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// askedFields are the names of the header fields that a preflight request asks for.
+func askedFields(header http.Header) (names []string) {
+	for _, list := range header["Access-Control-Request-Headers"] {
+		for name := range strings.SplitSeq(list, ",") {
+			if name = strings.Trim(name, " \t"); isFieldName(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// isFieldName reports whether name is a token (RFC 9110, section 5.6.2). "*" is
+// none here: in Access-Control-Allow-Headers it means every field.
+func isFieldName(name string) bool { return name != "*" && httpguts.ValidHeaderFieldName(name) }
+
+func containsField(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) })
+}
+
+// CORSHeaders reads the option cors_headers: one name or more.
+func CORSHeaders(into *[]string) options.Option {
+	return func(d *caddyfile.Dispenser) error {
+		if *into = d.RemainingArgs(); len(*into) == 0 {
+			return d.Errf("cors_headers: want the names of header fields, such as cors_headers traceparent baggage; without the option a page may send every field")
+		}
+		return nil
+	}
+}
+
+func ValidateCORSHeaders(names []string) error {
+	for _, name := range names {
+		if !isFieldName(name) {
+			return fmt.Errorf("cors_headers %q: want the name of a header field, such as traceparent, and one word for each", name)
+		}
+	}
+	return nil
+}
+
+func (o Origins) Validate() error {
+	for _, origin := range o {
+		if (origin == "*" || origin == corsOff) && len(o) > 1 {
+			return fmt.Errorf("cors: %q stands alone or not at all", origin)
+		}
+		if origin != "*" && origin != corsOff && !isOrigin(origin) {
+			return fmt.Errorf("cors %q: want an origin such as https://app.example.com, or *, or off", origin)
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile takes the option without origins for one with every origin.
+func (o *Origins) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if *o = d.RemainingArgs(); len(*o) == 0 {
+		*o = Origins{"*"}
+	}
+	return nil
+}
+
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.Scheme+"://"+u.Host == text
+}

@@ -1,0 +1,64 @@
+package handler
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Metrics counts what a server decides. It outlives the registries of the
+// configurations that it is registered with.
+type Metrics struct {
+	decisions *prometheus.CounterVec
+}
+
+func NewMetrics() *Metrics {
+	return &Metrics{prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "speechgate",
+		Name:      "decisions_total",
+		Help:      "Requests decided, by backend name, operation and reason.",
+	}, []string{"backend", "operation", "reason"})}
+}
+
+// Register adds the metrics, and others, to the registry of a configuration.
+func (m *Metrics) Register(registry *prometheus.Registry, others ...prometheus.Collector) error {
+	for _, collector := range append(others, m.decisions) {
+		err := registry.Register(collector)
+		if err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+			return err
+		}
+	}
+	return nil
+}
+
+// CountersOf returns the counters of a backend name.
+func (m *Metrics) CountersOf(backend string) *DecisionCounters {
+	return &DecisionCounters{backend: backend, all: m.decisions}
+}
+
+// DecisionCounters counts the decisions on one backend name. It asks the metric for
+// each counter once.
+type DecisionCounters struct {
+	backend string
+	all     *prometheus.CounterVec
+	known   [1 << 4][1 << 5]atomic.Pointer[prometheus.Counter] // by operation and reason
+}
+
+func (c *DecisionCounters) count(op policy.Operation, reason policy.Reason) {
+	if int(op) >= len(c.known) || int(reason) >= len(c.known[0]) {
+		c.all.WithLabelValues(c.backend, op.String(), reason.String()).Inc()
+		return
+	}
+	place := &c.known[op][reason]
+	counter := place.Load()
+	if counter == nil {
+		found := c.all.WithLabelValues(c.backend, op.String(), reason.String())
+		counter = &found
+		place.Store(counter)
+	}
+	(*counter).Inc()
+}

@@ -1,0 +1,273 @@
+// Package logfilter is the Caddy log filter that masks keys.
+package logfilter
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/logging"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/speechgate/speechgate/caddymodule/options"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/issuance"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func init() {
+	caddy.RegisterModule(new(LogFilter))
+}
+
+// LogFilter is a filter for fields of log entries that masks every place where
+// a client of any of the dialects can put a key: in URIs, in headers, and in
+// any text, each secret that this gateway has made and each backend's key that a
+// gate puts in. It takes fields of text and whole objects, such as `request`,
+// which it goes through.
+//
+// It belongs on the default logger, because access logs are not the only ones
+// that show requests:
+//
+//	log {
+//	    format filter {
+//	        request      speechgate
+//	        resp_headers speechgate
+//	        headers      speechgate
+//	        uri          speechgate
+//	        error        speechgate
+//	        http         speechgate
+//	    }
+//	}
+type LogFilter struct {
+	places  []dialect.Place
+	headers []string // in lower case
+}
+
+// CaddyModule returns the Caddy module information.
+func (*LogFilter) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "caddy.logging.encoders.filter.speechgate",
+		New: func() caddy.Module { return new(LogFilter) },
+	}
+}
+
+// Provision gathers the places. Cookies are none, and masked for their own
+// sake where log_credentials is on.
+func (f *LogFilter) Provision(caddy.Context) error {
+	f.headers = []string{"cookie", "set-cookie", "proxy-authorization"}
+	for _, name := range dialect.Names() {
+		api, _ := dialect.ByName(name)
+		f.places = append(f.places, api.Places...)
+	}
+	f.places = append(f.places, issuance.Places...)
+	for _, place := range f.places {
+		if place.Location == dialect.Header {
+			f.headers = append(f.headers, strings.ToLower(place.Name))
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the filter, which has no options.
+//
+// Syntax:
+//
+//	<field> speechgate
+func (*LogFilter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// Filter masks the field.
+func (f *LogFilter) Filter(field zapcore.Field) zapcore.Field {
+	switch field.Type {
+	case zapcore.StringType:
+		field.String = f.mask(field.Key, field.String)
+	case zapcore.ObjectMarshalerType:
+		if object, ok := field.Interface.(zapcore.ObjectMarshaler); ok {
+			return zap.Object(field.Key, maskedObject{f, object})
+		}
+	case zapcore.ArrayMarshalerType:
+		if array, ok := field.Interface.(zapcore.ArrayMarshaler); ok {
+			return zap.Array(field.Key, maskedArray{f, field.Key, array})
+		}
+	case zapcore.ReflectType:
+		return zap.Reflect(field.Key, f.maskValue(field.Key, field.Interface))
+	case zapcore.ErrorType:
+		if err, ok := field.Interface.(error); ok {
+			return zap.String(field.Key, f.mask(field.Key, err.Error()))
+		}
+	}
+	return field
+}
+
+func (f *LogFilter) mask(name, text string) string {
+	if slices.Contains(f.headers, strings.ToLower(name)) {
+		return credential.Masked
+	}
+	if known := upstreamKeys.Load(); known != nil {
+		for _, key := range *known {
+			text = key.redactor.Text(text)
+		}
+	}
+	return credential.MaskURI(text, f.places)
+}
+
+type upstreamKey struct {
+	key      policy.Secret
+	redactor *credential.Redactor
+}
+
+// upstreamKeys are the backends' keys of every gate that was ever configured in
+// this process: a backend can show its key where the proxy logs it.
+var upstreamKeys atomic.Pointer[[]upstreamKey]
+
+// MaskUpstreamKey has every log filter mask this key from now on. A short key is
+// masked where no letter and no digit is next to it.
+func MaskUpstreamKey(key policy.Secret) {
+	added := upstreamKey{key, credential.NewRedactor(key, 0)}
+	if len(key.Reveal()) < options.MinKeyLenToMaskEverywhere {
+		added.redactor = added.redactor.WholeWords() // it could be a part of a word
+	}
+	for {
+		known := upstreamKeys.Load()
+		var keys []upstreamKey
+		if known != nil {
+			keys = *known
+		}
+		if slices.ContainsFunc(keys, func(k upstreamKey) bool { return k.key.Reveal() == key.Reveal() }) {
+			return
+		}
+		more := append(slices.Clone(keys), added)
+		if upstreamKeys.CompareAndSwap(known, &more) {
+			return
+		}
+	}
+}
+
+// maskValue masks the text in a value that logs as JSON, such as a part of the
+// configuration. One that does not marshal is left out.
+func (f *LogFilter) maskValue(name string, value any) any {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil
+	}
+	var plain any
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	if dec.Decode(&plain) != nil {
+		return nil
+	}
+	return f.maskPlain(name, plain)
+}
+
+func (f *LogFilter) maskPlain(name string, value any) any {
+	switch value := value.(type) {
+	case string:
+		return f.mask(name, value)
+	case []any:
+		for i, element := range value {
+			value[i] = f.maskPlain(name, element)
+		}
+	case map[string]any:
+		for key, member := range value {
+			value[key] = f.maskPlain(key, member)
+			if text, ok := member.(string); ok && isConfiguredSecret(value, key) && !options.EvidentPlaceholder.MatchString(text) {
+				value[key] = credential.Masked
+			}
+		}
+	}
+	return value
+}
+
+// isConfiguredSecret reports whether this member of this object is a secret in
+// the configuration of one of our modules. Caddy logs configurations before it
+// sets the modules up.
+func isConfiguredSecret(object map[string]any, name string) bool {
+	switch name {
+	case "upstream_key":
+		return object[name] != options.UpstreamDrop && object[name] != options.UpstreamPass
+	case "key":
+		return object["handler"] == "speechgate_sandbox"
+	case "pepper":
+		return true
+	}
+	return false
+}
+
+// maskedObject masks an object's fields as they are encoded.
+type maskedObject struct {
+	filter *LogFilter
+	object zapcore.ObjectMarshaler
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (m maskedObject) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	return m.object.MarshalLogObject(maskingEncoder{enc, m.filter})
+}
+
+type maskingEncoder struct {
+	zapcore.ObjectEncoder
+	filter *LogFilter
+}
+
+func (e maskingEncoder) AddString(key, value string) {
+	e.ObjectEncoder.AddString(key, e.filter.mask(key, value))
+}
+
+func (e maskingEncoder) AddByteString(key string, value []byte) {
+	e.AddString(key, string(value))
+}
+
+func (e maskingEncoder) AddObject(key string, object zapcore.ObjectMarshaler) error {
+	return e.ObjectEncoder.AddObject(key, maskedObject{e.filter, object})
+}
+
+func (e maskingEncoder) AddReflected(key string, value any) error {
+	return e.ObjectEncoder.AddReflected(key, e.filter.maskValue(key, value))
+}
+
+func (e maskingEncoder) AddArray(key string, array zapcore.ArrayMarshaler) error {
+	return e.ObjectEncoder.AddArray(key, maskedArray{e.filter, key, array})
+}
+
+// maskedArray masks an array's elements as they are encoded.
+type maskedArray struct {
+	filter *LogFilter
+	key    string
+	array  zapcore.ArrayMarshaler
+}
+
+// MarshalLogArray implements zapcore.ArrayMarshaler.
+func (m maskedArray) MarshalLogArray(enc zapcore.ArrayEncoder) error {
+	return m.array.MarshalLogArray(maskingArrayEncoder{enc, m})
+}
+
+type maskingArrayEncoder struct {
+	zapcore.ArrayEncoder
+	masked maskedArray
+}
+
+func (e maskingArrayEncoder) AppendObject(object zapcore.ObjectMarshaler) error {
+	return e.ArrayEncoder.AppendObject(maskedObject{e.masked.filter, object})
+}
+
+func (e maskingArrayEncoder) AppendString(value string) {
+	e.ArrayEncoder.AppendString(e.masked.filter.mask(e.masked.key, value))
+}
+
+// Interface guards
+var (
+	_ logging.LogFieldFilter = (*LogFilter)(nil)
+	_ caddy.Provisioner      = (*LogFilter)(nil)
+	_ caddyfile.Unmarshaler  = (*LogFilter)(nil)
+)

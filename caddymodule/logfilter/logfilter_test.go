@@ -1,0 +1,36 @@
+package logfilter
+
+import (
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// A short upstream key is masked where it stands alone, and does not garble
+// words that it is a part of.
+func TestR18_ShortUpstreamKeysAreMaskedAlone(t *testing.T) {
+	MaskUpstreamKey(policy.NewSecret("proxy.v2"))
+	filter := new(LogFilter)
+	if err := filter.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	const mask = "********"
+	for text, want := range map[string]string{
+		"proxy.v2":                         mask,
+		"key=proxy.v2&x":                   "key=" + mask + "&x",
+		`{"u":"proxy.v2"}`:                 `{"u":"` + mask + `"}`,
+		"Bearer proxy.v2":                  "Bearer " + mask,
+		"x%3Dproxy%2Ev2":                   "x%3D**********",
+		`\nproxy.v2`:                       `\n` + mask,
+		"reverseproxy.v2":                  "reverseproxy.v2",
+		"proxy.v22":                        "proxy.v22",
+		"http.handlers.reverse_proxy.v2ok": "http.handlers.reverse_proxy.v2ok",
+		"proxy.v22 proxy.v2":               "proxy.v22 " + mask,
+	} {
+		if got := filter.mask("text", text); got != want {
+			t.Errorf("%q is logged as %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package options
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Secret reads an option's one argument, which may be a secret: no error shows
+// the value.
+func Secret(into *string) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		args := d.RemainingArgs()
+		switch {
+		case len(args) > 1:
+			return d.Errf("%s: want one value after %s, and there are %d, which are not shown because they may be secrets", name, name, len(args))
+		case len(args) == 0 || args[0] == "":
+			return d.Errf("%s: want one value after %s", name, name)
+		}
+		*into = args[0]
+		return nil
+	}
+}
+
+// The words of upstream_key that are no key.
+const (
+	UpstreamDrop = "drop" // the backend gets no key
+	UpstreamPass = "pass" // the backend gets the client's key
+)
+
+// Lengths of configured secrets, in bytes.
+const (
+	minPepper      = 16
+	minUpstreamKey = 8
+
+	// MinKeyLenToMaskEverywhere is the length from which an upstream key does not
+	// occur in a transcript by chance. A key of this length is masked in every
+	// answer; a shorter one is masked in errors only.
+	MinKeyLenToMaskEverywhere = 16
+)
+
+// EvidentPlaceholder matches a text that is evidently a placeholder, which errors may show.
+var EvidentPlaceholder = regexp.MustCompile(`^\{(env\.[A-Za-z_][A-Za-z0-9_]*|file\.[A-Za-z0-9_./\\: -]+)\}$`)
+
+// ResolveSecret resolves the placeholders in the value of an option. Errors show
+// no part of a value, except for what is evidently a placeholder.
+func ResolveSecret(text string) (policy.Secret, error) {
+	if err := CheckBraces(text); err != nil {
+		return policy.Secret{}, err
+	}
+	return replaceSecret(text)
+}
+
+func replaceSecret(text string) (policy.Secret, error) {
+	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	switch {
+	case err == nil:
+		return policy.NewSecret(value), nil
+	case shellForm.MatchString(text):
+		return policy.Secret{}, checkMeant(text)
+	case EvidentPlaceholder.MatchString(text):
+		return policy.Secret{}, fmt.Errorf("%s is not set, is empty or cannot be read: set it in the environment of the server, or make the file readable", text)
+	}
+	return policy.Secret{}, errors.New("it has a placeholder that is empty or that Caddy does not know: want one such as {env.NAME} or {file./run/secrets/name}; a brace that belongs to the value is written with a backslash before it")
+}
+
+// CheckBraces refuses braces that do not belong to a placeholder. Caddy would
+// leave them as they are.
+func CheckBraces(text string) error {
+	open := -1
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\' && i+1 < len(text) && (text[i+1] == '{' || text[i+1] == '}'):
+			i++
+		case c == '{' && open >= 0:
+			return errors.New("it has two opening braces in a row: want one placeholder, such as {env.NAME}")
+		case c == '{':
+			open = i
+		case c == '}' && open < 0:
+			return braceError("it has a closing brace too many", text)
+		case c == '}':
+			open = -1
+		}
+	}
+	if open >= 0 {
+		return braceError("its placeholder has no closing brace", text)
+	}
+	return nil
+}
+
+// braceError shows the placeholder that was meant, if it is evident.
+func braceError(problem, text string) error {
+	if meant := "{" + strings.Trim(text, "{}") + "}"; EvidentPlaceholder.MatchString(meant) {
+		return fmt.Errorf("%s: want %s", problem, meant)
+	}
+	return fmt.Errorf("%s: want a placeholder such as {env.NAME}; a brace that belongs to the value is written with a backslash before it", problem)
+}
+
+// The forms of what is meant as a placeholder, or as something to fill in.
+var (
+	shellForm   = regexp.MustCompile(`^(\$[A-Za-z_]\w*|\$\{[A-Za-z_]\w*\}|\{\$[A-Za-z_]\w*\}|%[A-Za-z_]\w*%)$`)
+	bareForm    = regexp.MustCompile(`^(env|file)[.:].`)
+	envNameForm = regexp.MustCompile(`^[A-Z]+(_[A-Z]+)+$`)
+	bracketForm = regexp.MustCompile(`^(<.*>|\[.*\])$`)
+	fillInForm  = regexp.MustCompile(`(?i)^(change[-_ ]?(me|it|this)[\w-]*|replace[-_ ]?(me|this)[\w-]*|to-?do|your[-_][\w-]*|my[-_ ]?(api|app|upstream)?[-_ ]?(key|secret|pepper)|(api|app|upstream|backend|amivoice)?[-_ ]?(key|appkey|secret|pepper|password)|x{3,}|\.{3,}|\*{3,}|example|placeholder|secret)$`)
+	shouted     = regexp.MustCompile(`^\W*[A-Z][A-Z0-9_]*\W*$`)
+	quotedForm  = regexp.MustCompile(`^("(.*)"|'(.*)')$`)
+)
+
+// checkMeant refuses a value that is a mistake in the spelling of a placeholder,
+// or a text that somebody was to replace.
+func checkMeant(value string) error {
+	switch {
+	case strings.HasPrefix(value, "\ufeff"):
+		return errors.New("it begins with a byte order mark, which an editor puts into files: save the file without")
+	case !utf8.ValidString(value):
+		return nil // random bytes are nobody's typo
+	case strings.TrimSpace(value) != value:
+		return errors.New("it begins or ends with a space or a line break: want the value alone, without an empty line after it")
+	case quotedForm.MatchString(value):
+		return errors.New("it has quotation marks around it, which are part of the value in files and in Docker's --env-file: remove them")
+	case EvidentPlaceholder.MatchString(value):
+		return fmt.Errorf("it is the text %s and not what this stands for: Caddy resolves placeholders in its configuration only, once", value)
+	case bracketForm.MatchString(value):
+		return errors.New("it has brackets around it, as documentation writes what is to be replaced: want the value itself")
+	case shellForm.MatchString(value):
+		name := strings.Trim(value, "${}%")
+		if !shouted.MatchString(value) {
+			name = "NAME"
+		}
+		return fmt.Errorf("it is written as a variable of the shell, which Caddy does not expand: want {env.%s}", name)
+	case bareForm.MatchString(value):
+		if meant := "{" + strings.Replace(value, ":", ".", 1) + "}"; EvidentPlaceholder.MatchString(meant) {
+			return fmt.Errorf("its placeholder has no braces: want %s", meant)
+		}
+		return errors.New("its placeholder has no braces: want {env.NAME} or {file./run/secrets/name}")
+	case envNameForm.MatchString(value):
+		return fmt.Errorf("it is the name of an environment variable: want {env.%s}", value)
+	case fillInForm.MatchString(value):
+		return errors.New("it is a text that is to be replaced by the value itself")
+	}
+	return nil
+}
+
+// checkPepper says why a pepper must not be given to a keystore. What is wrong
+// is an error only where the pepper would be added: a keystore that has it
+// already can have no other.
+func checkPepper(pepper policy.Secret) error {
+	value := pepper.Reveal()
+	if err := checkMeant(value); err != nil {
+		return err
+	}
+	if len(value) < minPepper {
+		return fmt.Errorf("it has fewer than %d bytes, and could be guessed: want a random text, as \"openssl rand -hex 32\" prints it", minPepper)
+	}
+	return nil
+}
+
+// ResolvePepper resolves the configured pepper. The fault says why no keystore
+// may be given it.
+func ResolvePepper(text string) (pepper policy.Secret, fault, err error) {
+	if pepper, err = replaceSecret(text); err != nil {
+		return policy.Secret{}, nil, fmt.Errorf("pepper: %w", err)
+	}
+	// Earlier versions took any text for a pepper, a misspelt placeholder too.
+	if fault = CheckBraces(text); fault == nil {
+		fault = checkPepper(pepper)
+	}
+	if fault != nil {
+		fault = fmt.Errorf("pepper: %w", fault)
+	}
+	return pepper, fault, nil
+}
+
+var noKeyWords = []string{"none", "no", "off", "false", "null", "nil", "empty", "remove", "delete", "-"}
+
+// checkUpstreamWord refuses what is meant as one of the words of upstream_key.
+func checkUpstreamWord(text string) error {
+	lower := strings.ToLower(text)
+	switch lower {
+	case UpstreamDrop, UpstreamPass:
+		return fmt.Errorf("%q is no key: want %s, in lower case", text, lower)
+	case "forward", "keep", "through":
+		return fmt.Errorf("%q is no key: want %s, which sends the client's key to the backend", text, UpstreamPass)
+	}
+	for _, word := range noKeyWords {
+		if lower == word {
+			return fmt.Errorf("%q is no key: want %s, which sends no key to the backend", text, UpstreamDrop)
+		}
+	}
+	return nil
+}
+
+// CheckUpstreamKey refuses what cannot be a backend's key, or would be seen in
+// logs by chance.
+func CheckUpstreamKey(key policy.Secret) error {
+	value := key.Reveal()
+	if err := checkUpstreamWord(value); err != nil {
+		return err
+	}
+	if scheme, _, ok := strings.Cut(value, " "); ok && (strings.EqualFold(scheme, "bearer") || strings.EqualFold(scheme, "token")) {
+		return fmt.Errorf("it begins with the word %s: want the key alone", scheme)
+	}
+	if err := checkMeant(value); err != nil {
+		return err
+	}
+	switch {
+	case len(value) < minUpstreamKey:
+		return fmt.Errorf("it has fewer than %d characters, which is no key: want the backend's key, or %s, which sends none", minUpstreamKey, UpstreamDrop)
+	case len(value) < MinKeyLenToMaskEverywhere && isWord(value):
+		return fmt.Errorf("it has fewer than %d characters, all of them letters, as a word that is in logs by chance: want the backend's key, or %s, which sends none", MinKeyLenToMaskEverywhere, UpstreamDrop)
+	}
+	return nil
+}
+
+// isWord reports whether text is letters of one case only.
+func isWord(text string) bool {
+	lower, upper := true, true
+	for i := range len(text) {
+		lower = lower && text[i] >= 'a' && text[i] <= 'z'
+		upper = upper && text[i] >= 'A' && text[i] <= 'Z'
+	}
+	return lower || upper
+}

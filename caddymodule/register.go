@@ -1,0 +1,26 @@
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	_ "github.com/speechgate/speechgate/caddymodule/admin"          // the admin API
+	_ "github.com/speechgate/speechgate/caddymodule/gate"           // speechgate, speechgate_verify
+	_ "github.com/speechgate/speechgate/caddymodule/issue"          // speechgate_issue
+	_ "github.com/speechgate/speechgate/caddymodule/logfilter"      // the log filter
+	_ "github.com/speechgate/speechgate/caddymodule/sandboxbackend" // speechgate_sandbox
+	"github.com/speechgate/speechgate/internal/command"
+	"github.com/speechgate/speechgate/internal/demo"
+)
+
+func init() {
+	// A gate comes after the directives that rewrite a request, because it judges the
+	// path that goes upstream. It comes before all others that ask who the client is.
+	// The verify endpoint and the issuance API come before the gate: their paths belong
+	// to no API, and the gate would refuse them.
+	httpcaddyfile.RegisterDirectiveOrder("speechgate_verify", httpcaddyfile.Before, "basic_auth")
+	httpcaddyfile.RegisterDirectiveOrder("speechgate_issue", httpcaddyfile.Before, "basic_auth")
+	httpcaddyfile.RegisterDirectiveOrder("speechgate", httpcaddyfile.Before, "basic_auth")
+	httpcaddyfile.RegisterDirectiveOrder("speechgate_sandbox", httpcaddyfile.After, "file_server")
+
+	command.Register(demo.Command())
+}

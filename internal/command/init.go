@@ -1,0 +1,154 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/internal/words"
+	"github.com/speechgate/speechgate/keystore"
+)
+
+func initCommand() *cobra.Command {
+	cmd := Leaf("init", "Makes an empty keystore, also for a server that had another before", NoArgument, initStore)
+	cmd.Long = `Makes an empty keystore where there is none.
+
+A server makes its first keystore by itself. Later it refuses to start where it
+finds none, because the path may be wrong or the disk not mounted. This command
+says that a new, empty keystore is meant.
+
+Tell this command by --config where the server's storage is, if it is not Caddy's
+default: the storage remembers which keystores there were.
+
+A keystore that exists stays as it is, so that the command can be repeated.`
+	cmd.SuggestFor = []string{"create", "new", "setup"}
+	return cmd
+}
+
+// initResult is a keystore in JSON.
+type initResult struct {
+	Keystore string `json:"keystore"`
+	StoreID  string `json:"store_id"`
+	Made     bool   `json:"made"`
+	Accounts int    `json:"accounts"`
+	Keys     int    `json:"keys"`
+	Pepper   bool   `json:"pepper"`
+}
+
+func initStore(cmd *cobra.Command, _ []string) error {
+	cfg, gates, err := storeOfFlags(cmd)
+	if err != nil {
+		return err
+	}
+	exists, err := checkStore(cfg.Path, cmd.CommandPath())
+	if err != nil {
+		return err
+	}
+	m, done, err := historyOfFlags(cmd)
+	defer done()
+	if err != nil {
+		return err
+	}
+	cfg.MustExist = exists // it was asked for, whatever the configuration says
+	if !exists {
+		if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
+			return err
+		}
+	}
+	return openQuietly(cmd, cfg, gates, exists, func(s *session) error {
+		sum, err := s.store.Summary(s.ctx)
+		if err != nil {
+			return err
+		}
+		m.Remember(s.ctx, sum.ID, cfg.Path, s.now.Std())
+		result := initResult{cfg.Path, sum.ID, sum.Made, sum.Accounts, sum.Keys, sum.Pepper}
+		if !sum.Made {
+			return s.say(result, "There is a keystore at %s already: %s, with %s and %s.", cfg.Path, sum.ID, words.Count(sum.Accounts, "account"), words.Count(sum.Keys, "key"))
+		}
+		return s.say(result, "Made keystore %s at %s; it belongs to %s.", sum.ID, cfg.Path, osUser())
+	})
+}
+
+// historyOfFlags is the history in the storage that the configuration names, or in
+// Caddy's default. The caller must call done when it does not need the history any
+// more: a storage closes its connections then.
+func historyOfFlags(cmd *cobra.Command) (m app.History, done func(), err error) {
+	done = func() {}
+	m = app.History{Storage: caddy.DefaultStorage, Logger: caddy.Log().Named(app.Name)}
+	file, text, err := configText(cmd)
+	if err != nil || text == nil {
+		return m, done, err
+	}
+	var config struct {
+		Storage json.RawMessage `json:"storage"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return m, done, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	}
+	if len(config.Storage) == 0 {
+		return m, done, nil
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: cmd.Context()})
+	done = cancel
+	module, err := ctx.LoadModule(&struct {
+		Storage json.RawMessage `json:"storage" caddy:"namespace=caddy.storage inline_key=module"`
+	}{config.Storage}, "Storage")
+	if err != nil {
+		return m, done, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
+	}
+	converter, ok := module.(caddy.StorageConverter)
+	if !ok {
+		return m, done, fmt.Errorf("--%s %s: storage: the module %T is no storage", flagConfig, file, module)
+	}
+	if m.Storage, err = converter.CertMagicStorage(); err != nil {
+		return m, done, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
+	}
+	return m, done, nil
+}
+
+// mayMake refuses to make a keystore that another user's server could not open,
+// one that the configuration forbids, and one in the place of a keystore that is
+// lost.
+func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
+	if cfg.MustExist {
+		return fmt.Errorf("there is no keystore at %s, and the configuration says must_exist: make it with %q", cfg.Path, app.Program+" init")
+	}
+	if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
+		return err
+	}
+	settings, _, err := configOfFlags(cmd)
+	if err != nil || settings.Keystore.Create {
+		return err
+	}
+	m, done, err := historyOfFlags(cmd)
+	defer done()
+	if err != nil {
+		return err
+	}
+	switch before := m.Recall(cmd.Context(), cfg.Path); {
+	case before == nil:
+	case before.Path == cfg.Path:
+		return fmt.Errorf("there is no keystore at %s, and there was one before, %s: mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q", cfg.Path, before, app.Program+" init")
+	default:
+		return fmt.Errorf("there is no keystore at %s, and the server here has another, %s: name it with --%s or --%s; if a new, empty keystore is meant, make it with %q", cfg.Path, before, flagConfig, flagKeystore, app.Program+" init")
+	}
+	return nil
+}
+
+// checkMaker refuses to make a keystore as root in the directory of another
+// user, whose server could not open it.
+func checkMaker(path, command string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	dir, fi := nearestDir(path) // missing directories would be made as well
+	if fi == nil {
+		return nil
+	}
+	return checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, nil)
+}

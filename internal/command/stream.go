@@ -1,0 +1,202 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/caddymodule/admin"
+	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/internal/words"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	flagAddress   = "address"
+	streamPrefix  = "str_"
+	listOfStreams = "stream list"
+)
+
+func streamCommand() *cobra.Command {
+	list := Leaf("list", "Lists the live streams, oldest first", NoArgument, listStreams)
+	cut := Leaf("cut <stream ID>|--key <key ID>|--account <account ID>", "Cuts a live stream, or those of a key or an account", cobra.MaximumNArgs(1), cutStreams)
+	cut.SuggestFor = []string{"end", "close", "stop", "kill"}
+	cut.Flags().String("key", "", "Cut the streams of the key with this ID")
+	cut.Flags().String("account", "", "Cut the streams of the account with this ID")
+	streams := group("stream", "Lists and cuts live streams", list, cut)
+	streams.Long = `Lists and cuts live streams.
+
+These commands ask the running server, through Caddy's admin API: at --address,
+else where the configuration that --config names has it, else at localhost:2019.
+They read no keystore.
+
+To cut a stream does not end its key: the client may begin another. "key revoke",
+"key delete" and "account close" cut the streams of what they end by themselves,
+and need no admin API for it.`
+	for _, cmd := range []*cobra.Command{list, cut} {
+		cmd.Flags().String(flagAddress, "", "The address of the running server's admin API, such as localhost:2019")
+	}
+	return streams
+}
+
+func listStreams(cmd *cobra.Command, _ []string) error {
+	var all []admin.StreamInfo
+	if err := askServer(cmd, http.MethodGet, admin.StreamsPath, nil, &all); err != nil {
+		return err
+	}
+	s, err := serverSession(cmd)
+	if err != nil {
+		return err
+	}
+	return printAll(
+		s, all, func(i admin.StreamInfo) admin.StreamInfo { return i }, "There are no live streams.",
+		[]string{"STREAM ID", "KEY ID", "ACCOUNT ID", "BACKEND", "CLIENT", "BEGUN", "ACCEPTED"},
+		func(i admin.StreamInfo) []string {
+			return []string{
+				i.ID, orDash(textOf(i.KeyID)), orDash(textOf(i.AccountID)), i.Backend,
+				orDash(textOf(i.ClientIP)), toSecond(i.BegunAt), orDash(toSecond(textOf(i.AcceptedAt))),
+			}
+		},
+	)
+}
+
+func textOf(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
+}
+
+// toSecond shortens an instant for people.
+func toSecond(text string) string {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return text // empty, or another server's
+	}
+	return shortTime(policy.At(at), text)
+}
+
+// cutOrderOf reads which streams are to be cut.
+func cutOrderOf(cmd *cobra.Command, args []string) (order admin.CutOrder, err error) {
+	if order.KeyID, err = textFlag(cmd, "key"); err != nil {
+		return order, err
+	}
+	if order.AccountID, err = accountFlag(cmd); err != nil {
+		return order, err
+	}
+	if len(args) > 0 {
+		order.StreamID = args[0]
+	}
+	if given := order.Given(); given != 1 {
+		return order, fmt.Errorf("want one of a stream's ID, --key and --account, and got %s", howMany(given))
+	}
+	if order.KeyID != "" {
+		if err := checkKeyID(order.KeyID); err != nil {
+			return order, fmt.Errorf("--key %w", err)
+		}
+	}
+	if order.StreamID != "" {
+		return order, checkID(order.StreamID, streamPrefix, "a stream ID", listOfStreams)
+	}
+	return order, nil
+}
+
+func howMany(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
+}
+
+func cutStreams(cmd *cobra.Command, args []string) error {
+	order, err := cutOrderOf(cmd, args)
+	if err != nil {
+		return err
+	}
+	var result admin.CutResult
+	if err := askServer(cmd, http.MethodPost, admin.CutPath, order, &result); err != nil {
+		return err
+	}
+	if order.StreamID != "" && result.Cut == 0 {
+		return fmt.Errorf("there is no live stream %q: %q shows those there are", order.StreamID, app.Program+" "+listOfStreams)
+	}
+	s, err := serverSession(cmd)
+	if err != nil {
+		return err
+	}
+	return s.say(result, "Cut %s.", words.Count(result.Cut, "stream"))
+}
+
+// serverSession prints for a command that works on no keystore.
+func serverSession(cmd *cobra.Command) (*session, error) {
+	asJSON, err := cmd.Flags().GetBool(flagJSON)
+	return &session{ctx: cmd.Context(), json: asJSON, out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()}, err
+}
+
+// adminAddress is where the running server's admin API is.
+func adminAddress(cmd *cobra.Command) (string, error) {
+	address, err := textFlag(cmd, flagAddress)
+	if err != nil || address != "" {
+		return address, err
+	}
+	file, err := textFlag(cmd, flagConfig)
+	if err != nil {
+		return "", err
+	}
+	adapter, err := textFlag(cmd, flagAdapter)
+	if err != nil {
+		return "", err
+	}
+	if file == "" {
+		return caddy.DefaultAdminListen, nil
+	}
+	text, err := loadConfig(file, adapter)
+	if err != nil {
+		return "", fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	}
+	var config struct {
+		Admin caddy.AdminConfig `json:"admin"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return "", fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	}
+	switch {
+	case config.Admin.Disabled:
+		return "", fmt.Errorf("--%s %s: it switches the admin API off, which this command needs: \"key revoke\" and \"account close\" work without", flagConfig, file)
+	case config.Admin.Listen == "":
+		return caddy.DefaultAdminListen, nil
+	}
+	return config.Admin.Listen, nil
+}
+
+// askServer asks the running server's admin API.
+func askServer(cmd *cobra.Command, method, path string, body, answer any) error {
+	address, err := adminAddress(cmd)
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	header := make(http.Header)
+	if body != nil {
+		header.Set("Content-Type", "application/json")
+		if err := json.NewEncoder(&text).Encode(body); err != nil {
+			return err
+		}
+	}
+	resp, err := caddycmd.AdminAPIRequest(address, method, path, header, &text)
+	if err != nil {
+		return fmt.Errorf("asking the server at %s: %w; name another with --%s or --%s", address, err, flagAddress, flagConfig)
+	}
+	defer func() { _ = resp.Body.Close() }() // it has been read
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("the answer of the server at %s: %w", address, err)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/speechgate/speechgate/internal/words"
+)
+
+// unknownCommand says which command may have been meant: one that is spelled
+// much the same, or is called so in one of the groups.
+func unknownCommand(cmd *cobra.Command, name string) error {
+	var meant, names []string
+	for _, suggestion := range cmd.SuggestionsFor(name) {
+		meant = append(meant, strconv.Quote(cmd.CommandPath()+" "+suggestion))
+	}
+	for _, c := range cmd.Commands() {
+		if !c.IsAvailableCommand() {
+			continue
+		}
+		names = append(names, c.Name())
+		for _, sub := range c.Commands() {
+			if sub.Name() == name {
+				meant = append(meant, strconv.Quote(sub.CommandPath()))
+			}
+		}
+	}
+	if len(meant) > 0 {
+		return fmt.Errorf("unknown command %s: did you mean %s?", words.QuoteWord(name), strings.Join(meant, " or "))
+	}
+	return fmt.Errorf("unknown command %s: %q is followed by one of %s", words.QuoteWord(name), cmd.CommandPath(), strings.Join(names, ", "))
+}
+
+// flagError says what is wrong with a flag, and what would be right. A
+// misspelled subcommand shows first by flags that its group does not have, and
+// is then what is wrong.
+func flagError(cmd *cobra.Command, err error) error {
+	var (
+		unknown *pflag.NotExistError
+		missing *pflag.ValueRequiredError
+		invalid *pflag.InvalidValueError
+	)
+	switch {
+	case cmd.HasSubCommands() && cmd.Flags().NArg() > 0:
+		return unknownCommand(cmd, cmd.Flags().Arg(0))
+	case errors.As(err, &unknown):
+		return unknownFlag(cmd, unknown)
+	case errors.As(err, &missing):
+		return fmt.Errorf("flag needs an argument: --%s: %q takes %s", missing.GetFlag().Name, cmd.CommandPath(), usageOf(missing.GetFlag()))
+	case errors.As(err, &invalid):
+		flag := invalid.GetFlag()
+		want := "true or false"
+		if flag.Value.Type() == "int" {
+			want = "a whole number"
+		}
+		return fmt.Errorf("invalid argument %s for --%s: want %s", words.QuoteArgument(invalid.GetValue()), flag.Name, want)
+	}
+	return fmt.Errorf("%w: %q takes %s", err, cmd.CommandPath(), strings.Join(flagNames(cmd), ", "))
+}
+
+func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
+	name := err.GetSpecifiedName()
+	flag := "--" + strings.Trim(words.QuoteWord(name), `"`)
+	if err.GetSpecifiedShortnames() != "" {
+		flag, name = "-"+name, ""
+	}
+	names := flagNames(cmd)
+	if meant := words.Nearest("--"+name, names); meant != "" {
+		return fmt.Errorf("unknown flag: %s: did you mean %s?", flag, meant)
+	}
+	return fmt.Errorf("unknown flag: %s: %q takes %s", flag, cmd.CommandPath(), strings.Join(names, ", "))
+}
+
+// flagNames lists the flags that a command takes.
+func flagNames(cmd *cobra.Command) (names []string) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return names
+}
+
+// usageOf shows a flag with the kind of its value.
+func usageOf(flag *pflag.Flag) string {
+	kind, usage := pflag.UnquoteUsage(flag)
+	return fmt.Sprintf("--%s <%s>, %s", flag.Name, kind, usage)
+}
+
+// choiceFlag returns the value of a flag that takes one of a few words; empty if
+// it is left out.
+func choiceFlag(cmd *cobra.Command, name string, choices []string) (string, error) {
+	value, err := textFlag(cmd, name)
+	if err != nil || value == "" || slices.Contains(choices, value) {
+		return value, err
+	}
+	if meant := words.Nearest(value, choices); meant != "" {
+		return "", fmt.Errorf("--%s %s: did you mean %s?", name, words.Quote(value), meant)
+	}
+	return "", fmt.Errorf("--%s %s: want %s", name, words.Quote(value), words.Alternatives(choices))
+}

@@ -1,0 +1,163 @@
+// Package demo is the demonstration that `caddy speechgate demo` shows.
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed" // for the demo's configuration
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/internal/command"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+//go:embed demo.caddyfile
+var demoCaddyfile string
+
+// How long things last in the demo. The job pauses, and is authenticated again,
+// after its key has expired and before the grace ends.
+const (
+	demoKeyLife = 3 * time.Second
+	demoGrace   = 10 * time.Second
+)
+
+func Command() *cobra.Command {
+	var once bool
+	cmd := command.Leaf("demo [--once]", "Shows in a dozen seconds what the gateway does", command.NoArgument, func(cmd *cobra.Command, _ []string) error {
+		// SIGPIPE among them, so that the keystore is thrown away then as well.
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+		defer stop()
+		return runDemo(ctx, newStage(cmd.OutOrStdout()), once)
+	})
+	cmd.Long = `Starts a gate, and a sandbox backend behind it, on free ports of this machine
+with a keystore that is thrown away, and shows step by step what the gateway
+does: each request, its answer, and why. It stays up afterwards, to be tried by
+hand, until Ctrl-C.
+
+With --once it ends by itself. The exit status is 0 only if every step came out
+right.`
+	cmd.Flags().BoolVar(&once, "once", false, "End by itself")
+	return cmd
+}
+
+// demo is a running demonstration.
+type demo struct {
+	*stage
+	dir   string
+	clock *keystore.Clock
+	gate  string // URL
+	store *keystore.Store
+	log   *logTail
+
+	serviceID string // of the demo's account
+	password  policy.Secret
+}
+
+var errDemo = errors.New("a step of the demo did not come out right; see above")
+
+func runDemo(ctx context.Context, s *stage, once bool) (err error) {
+	dir, err := os.MkdirTemp("", "speechgate-demo-")
+	if err != nil {
+		return fmt.Errorf("making a directory for the demo: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	s.over = func() bool { return ctx.Err() != nil }
+	d := &demo{stage: s, dir: dir, clock: keystore.SystemClock()}
+	defer d.stop() //nolint:contextcheck // it ends what is running after Ctrl-C, too
+	if err := d.start(ctx); err != nil {
+		return fmt.Errorf("starting the demo: %w", err)
+	}
+	secret, err := d.play(ctx)
+	switch {
+	case s.ended() && once:
+		return errors.New("the demo was interrupted")
+	case s.ended():
+		return nil
+	case err != nil:
+		return err
+	case !once:
+		d.goOn(secret)
+		<-ctx.Done()
+	}
+	if d.failed {
+		return errDemo
+	}
+	return nil
+}
+
+// start runs Caddy in this process.
+func (d *demo) start(ctx context.Context) error {
+	ports, err := freePorts(ctx, 3)
+	if err != nil {
+		return err
+	}
+	backendKey, err := randomSecret()
+	if err != nil {
+		return err
+	}
+	d.gate = "http://localhost:" + ports[0]
+	logPath := filepath.Join(d.dir, "caddy.log")
+	if err := os.WriteFile(logPath, nil, 0o600); err != nil {
+		return err
+	}
+	text := strings.NewReplacer("{dir}", d.dir, "{gate}", ports[0], "{sandbox}", ports[1], "{verify}", ports[2],
+		"{backend_key}", backendKey.Reveal(), "{grace}", demoGrace.String()).Replace(demoCaddyfile)
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
+	if err != nil {
+		return err
+	}
+	// What Caddy has to say before the log file is set up is not for the stage.
+	_, logger, _ := caddy.BufferedLog()
+	defer caddy.UnbufferDefaultLogger(logger)
+	if err := caddy.Load(config, true); err != nil {
+		return err
+	}
+	if d.log, err = openLogTail(logPath); err != nil {
+		return err
+	}
+	d.store, err = keystore.Open(ctx, keystore.Config{Path: filepath.Join(d.dir, "keystore.db"), Clock: d.clock.Now, CommandLine: true})
+	return err
+}
+
+// stop ends what start began, as far as it came.
+func (d *demo) stop() {
+	if d.store != nil {
+		_ = d.store.Close()
+	}
+	_ = caddy.Stop()
+	if d.log != nil {
+		_ = d.log.Close()
+	}
+}
+
+func randomSecret() (policy.Secret, error) {
+	return policy.GenerateSecret("demo-backend-", rand.Reader)
+}
+
+// freePorts finds ports on which nobody listens.
+func freePorts(ctx context.Context, n int) ([]string, error) {
+	var ports []string
+	for range n {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("finding a free port: %w", err)
+		}
+		defer func() { _ = listener.Close() }()
+		ports = append(ports, strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
+	}
+	return ports, nil
+}

@@ -1,0 +1,327 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/speechgate/speechgate/caddymodule/issue"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	demoWait   = 20 * time.Second // for what takes a second or few
+	demoRevoke = time.Second
+)
+
+// play goes through the steps and returns a key that is good at the end.
+func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
+	d.print("%s", d.paint(bold, "Speechgate: a gate for the API keys of a speech-recognition API"))
+	d.print("The gate listens on %s. Behind it stands a sandbox, a backend that\nmeasures speech instead of recognizing it, and has a key of its own.", d.gate)
+
+	by := keystore.Actor{Kind: keystore.ActorOperator, ID: "demo"}
+	d.title("An account, and keys with different rules")
+	account, password, err := d.store.CreateAccount(ctx, d.clock.Now(), by, "Demo")
+	if err != nil {
+		return good, err
+	}
+	d.serviceID, d.password = account.ServiceID, password
+	d.say("Account %s, made as \"caddy speechgate account create\" makes one.", account.ID)
+	issue := func(what string, k keystore.NewKey) (policy.Key, policy.Secret) {
+		if err != nil {
+			return policy.Key{}, policy.Secret{}
+		}
+		k.AccountID, k.Origin = account.ID, policy.OriginConsole
+		var key policy.Key
+		var secret policy.Secret
+		if key, secret, err = d.store.IssueKey(ctx, d.clock.Now(), by, k); err == nil {
+			d.print("    %s  %s", secret.Reveal(), what)
+		}
+		return key, secret
+	}
+	elsewhere, err := policy.ParseAddrSet("203.0.113.0/24")
+	if err != nil {
+		return good, err
+	}
+	hour := policy.ExpiresAt(d.clock.Now().Add(time.Hour))
+	_, good = issue("good for an hour, from anywhere", keystore.NewKey{Expires: hour})
+	_, bound := issue("good for an hour, from 203.0.113.0/24 only", keystore.NewKey{Expires: hour, Allow: elsewhere})
+	doomed, leaked := issue("good for an hour, until it leaks", keystore.NewKey{Expires: hour})
+	speaker, spoken := issue("good for an hour, for live recognition", keystore.NewKey{Expires: hour})
+	if err != nil {
+		return good, err
+	}
+
+	d.title("Synchronous recognition with a good key")
+	d.expect(d.recognize(ctx, good), "5.82 s of 16000 Hz", policy.Allowed,
+		"known, unexpired, from an allowed address. The backend got its own key, not this one.")
+
+	d.title("The same with a key that nobody issued")
+	d.expect(d.recognize(ctx, policy.NewSecret("not-a-key")), `"code":"-"`, policy.KeyUnknown,
+		"the backend never saw the request. The refusal is its own, to the byte, so that\n       every client of the API understands it.")
+
+	d.title("The same with a key for another address")
+	d.expect(d.recognize(ctx, bound), `"code":"-"`, policy.AddressRefused,
+		"you are not in 203.0.113.0/24. The client is not told which rule it was; the log is.")
+
+	d.title("An asynchronous job, with a key that lives for " + demoKeyLife.String())
+	born := d.clock.Now()
+	_, brief := issue("good for "+demoKeyLife.String(), keystore.NewKey{Expires: policy.ExpiresAt(born.Add(demoKeyLife))})
+	if err != nil {
+		return good, err
+	}
+	created := d.form(ctx, "/v2/recognitions", brief)
+	job := member(created.body, dialect.AmiVoice.Jobs.ID)
+	d.expect(created, `"sessionid"`, policy.Allowed, "the job is on record, and on the disk, before you see its ID.")
+	d.expect(d.poll(ctx, job, brief), `"status"`, policy.Allowed, "the key is still good.")
+
+	d.title("Its key expires while the job runs")
+	d.wait(ctx, "waiting for the key to expire", demoWait, func() bool { return d.clock.Now() >= born.Add(demoKeyLife) })
+	d.expect(d.recognize(ctx, brief), `"code":"-"`, policy.KeyExpired, "an expired key begins nothing new.")
+	d.expect(d.poll(ctx, job, brief), `"status"`, policy.AllowedByGrace,
+		"but it may read the job that it created, for "+demoGrace.String()+" from the job's creation.")
+
+	d.title("The backend pauses the job, and authenticates it again")
+	var again decision
+	d.wait(ctx, "waiting for the backend to ask", demoWait, func() bool {
+		for _, line := range d.log.decisions() {
+			if strings.HasSuffix(line.Logger, verifyLogger) {
+				again = line
+			}
+		}
+		return again.Reason != ""
+	})
+	d.sent("GET /   Speechgate-Job: " + job + "   (the backend to the gateway)")
+	d.got("204 Speechgate-Reason: " + again.Reason)
+	d.check(again.Reason == policy.AllowedByGrace.String(), again.Reason+": without grace, hours of queueing would have been for nothing.")
+	d.wait(ctx, "waiting for the job to end", demoWait, func() bool { return strings.Contains(d.pollQuietly(ctx, job, good), `"completed"`) })
+	d.expect(d.poll(ctx, job, brief), `"status":"completed"`, policy.AllowedByGrace, "the result, with the key that has expired.")
+
+	d.title("The window ends")
+	d.wait(ctx, "waiting for the grace to end", demoWait, func() bool { return d.clock.Now() >= born.Add(demoGrace+time.Second) })
+	d.expect(d.poll(ctx, job, brief), "illegal service authorization", policy.KeyExpired, "grace has an end.")
+	d.expect(d.poll(ctx, job, good), `"status":"completed"`, policy.Allowed, "any good key of the account reads the job nonetheless.")
+
+	d.title("A key leaks, and is revoked")
+	d.expect(d.recognize(ctx, leaked), "5.82 s", policy.Allowed, "before.")
+	if _, err := d.store.RevokeKey(ctx, d.clock.Now(), by, doomed.ID, "leaked"); err != nil {
+		return good, err
+	}
+	revoked := d.clock.Now()
+	gone := d.wait(ctx, "waiting for the revocation to count", demoRevoke, func() bool {
+		return strings.Contains(d.recognizeQuietly(ctx, leaked), `"code":"-"`)
+	})
+	d.check(gone, fmt.Sprintf("it counted within %s, without a reload.", time.Duration(d.clock.Now()-revoked)*time.Millisecond))
+	d.expect(d.recognize(ctx, leaked), `"code":"-"`, policy.KeyRevoked, "after.")
+
+	d.title("An application's server has a key issued, for one of its users")
+	asked := d.issue(ctx, policy.Secret{}, "30s")
+	d.expectFrom(issueLogger, asked, policy.KeyPrefix, policy.Allowed,
+		"the account's service ID and password stay on the server. What the\n       user's machine gets is a key that is good for 30s.")
+	child := policy.NewSecret(asked.body)
+	d.expect(d.recognize(ctx, child), "5.82 s", policy.Allowed, "it is good at once.")
+	d.expectFrom(issueLogger, d.issue(ctx, child, "1w"), "may not issue keys", policy.NoIssuanceRight,
+		"it gets no other key, and so no longer life.")
+
+	d.playStream(ctx, good)
+	return good, d.playCut(ctx, spoken, func() error {
+		_, err := d.store.RevokeKey(ctx, d.clock.Now(), by, speaker.ID, "leaked")
+		return err
+	})
+}
+
+// issue asks for a key at the issuance API, with the account's service ID and
+// password or, where there is one, a key.
+func (d *demo) issue(ctx context.Context, by policy.Secret, lifetime string) demoReply {
+	fields := url.Values{"epi": {lifetime}}
+	who := "Authorization: Bearer " + brief(by)
+	if by.Empty() {
+		fields.Set("sid", d.serviceID)
+		fields.Set("spw", d.password.Reveal())
+		who = fmt.Sprintf("sid=%s  spw=%s", d.serviceID, brief(d.password))
+	}
+	d.sent(fmt.Sprintf("POST %s   %s  epi=%s", issue.DefaultPath, who, lifetime))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.gate+issue.DefaultPath, strings.NewReader(fields.Encode()))
+	if err != nil {
+		return demoReply{body: err.Error()}
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if !by.Empty() {
+		req.Header.Set("Authorization", "Bearer "+by.Reveal())
+	}
+	return d.do(req, nil)
+}
+
+// goOn prints what can be tried by hand.
+func (d *demo) goOn(good policy.Secret) {
+	wav := filepath.Join(d.dir, "speech.wav")
+	if err := os.WriteFile(wav, sandbox.SpeechWAV(), 0o600); err != nil {
+		d.print("%v", err)
+		return
+	}
+	d.print("\n%s", d.paint(bold, "Go on by hand"))
+	d.print("    KEY=%s", good.Reveal())
+	d.print("    curl %s/v1/recognize -F u=$KEY -F d=-a-general -F 'a=@%s'", d.gate, wav)
+	d.print("    curl %s/v2/recognitions -F u=$KEY -F d=-a-general -F 'a=@%s'", d.gate, wav)
+	d.print("    curl %s/v2/recognitions/SESSIONID -H \"Authorization: Bearer $KEY\"", d.gate)
+	d.print("    curl %s%s -d sid=%s -d spw=%s -d epi=60000", d.gate, issue.DefaultPath, d.serviceID, d.password.Reveal())
+	d.print("    caddy speechgate --keystore %s key list", filepath.Join(d.dir, "keystore.db"))
+	d.print("\nCtrl-C ends it, and throws the keystore away.")
+}
+
+// demoReply is an answer of the gate, or of the issuance API.
+type demoReply struct {
+	status int
+	body   string
+}
+
+// How the loggers of those who decide end.
+const (
+	gateLogger   = "handlers.speechgate"
+	issueLogger  = "handlers.speechgate_issue"
+	verifyLogger = "handlers.speechgate_verify"
+)
+
+// expect shows an answer of the gate.
+func (d *demo) expect(got demoReply, contains string, reason policy.Reason, why string) {
+	d.expectFrom(gateLogger, got, contains, reason, why)
+}
+
+// expectFrom shows an answer, and says whether it is the one that should have
+// come, for the reason that it should have.
+func (d *demo) expectFrom(logger string, got demoReply, contains string, reason policy.Reason, why string) {
+	d.got(fmt.Sprintf("%d %s", got.status, abridged(got.body)))
+	decided := ""
+	for _, entry := range d.log.decisions() {
+		if strings.HasSuffix(entry.Logger, logger) {
+			decided = entry.Reason
+		}
+	}
+	if decided != reason.String() || !strings.Contains(got.body, contains) {
+		d.check(false, fmt.Sprintf("decided as %q; this should have been %q, with an answer that has %q", decided, reason, contains))
+		return
+	}
+	d.check(true, reason.String()+": "+why)
+}
+
+// abridged is an answer on one line: the whole of a short one, and of a long one
+// the members that matter.
+func abridged(body string) string {
+	const most = 140
+	body = strings.TrimSpace(body)
+	if len(body) <= most {
+		return body
+	}
+	var kept []string
+	for _, name := range []string{"status", "text"} {
+		if text := member(body, name); text != "" {
+			kept = append(kept, fmt.Sprintf("%q:%q", name, text))
+		}
+	}
+	if len(kept) == 0 {
+		return body[:most] + "…"
+	}
+	return "{… " + strings.Join(kept, ", … ") + ", …}"
+}
+
+func (d *demo) recognize(ctx context.Context, key policy.Secret) demoReply {
+	return d.form(ctx, "/v1/recognize", key)
+}
+
+// form sends the recording as curl does, and shows that.
+func (d *demo) form(ctx context.Context, path string, key policy.Secret) demoReply {
+	d.sent(fmt.Sprintf("POST %s   u=%s  d=-a-general  a=@speech.wav", path, brief(key)))
+	return d.do(d.formRequest(ctx, path, key))
+}
+
+func (d *demo) recognizeQuietly(ctx context.Context, key policy.Secret) string {
+	return d.do(d.formRequest(ctx, "/v1/recognize", key)).body
+}
+
+func (d *demo) formRequest(ctx context.Context, path string, key policy.Secret) (*http.Request, error) {
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for _, field := range [][2]string{{"u", key.Reveal()}, {"d", "-a-general"}} {
+		if err := form.WriteField(field[0], field[1]); err != nil {
+			return nil, err
+		}
+	}
+	audio, err := form.CreateFormFile("a", "speech.wav")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := audio.Write(sandbox.SpeechWAV()); err != nil {
+		return nil, err
+	}
+	if err := form.Close(); err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.gate+path, &body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", form.FormDataContentType())
+	return req, nil
+}
+
+func (d *demo) poll(ctx context.Context, job string, key policy.Secret) demoReply {
+	d.sent(fmt.Sprintf("GET /v2/recognitions/%s   Authorization: Bearer %s", job, brief(key)))
+	return d.do(d.pollRequest(ctx, job, key))
+}
+
+func (d *demo) pollQuietly(ctx context.Context, job string, key policy.Secret) string {
+	return d.do(d.pollRequest(ctx, job, key)).body
+}
+
+func (d *demo) pollRequest(ctx context.Context, job string, key policy.Secret) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.gate+"/v2/recognitions/"+job, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+key.Reveal())
+	return req, nil
+}
+
+// do sends a request. What goes wrong shows as the answer.
+func (d *demo) do(req *http.Request, err error) demoReply {
+	if err != nil {
+		return demoReply{body: err.Error()}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return demoReply{body: err.Error()}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return demoReply{status: resp.StatusCode, body: err.Error()}
+	}
+	return demoReply{status: resp.StatusCode, body: string(body)}
+}
+
+// brief is enough of a key to recognize it by.
+func brief(key policy.Secret) string {
+	text := key.Reveal()
+	return text[:min(8, len(text))] + "…"
+}
+
+func member(object, name string) string {
+	var members map[string]any
+	if json.Unmarshal([]byte(object), &members) != nil {
+		return ""
+	}
+	text, _ := members[name].(string)
+	return text
+}

@@ -1,0 +1,219 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	demoFrame      = 4096                   // bytes of audio in a frame, as the API's clients send it
+	demoFrameEvery = 20 * time.Millisecond  // faster than anyone speaks: a frame has 128 ms of speech
+	demoBefore     = 500 * time.Millisecond // into the stream when its key is revoked
+	demoStreamTime = 10 * time.Second       // for all that is waited for on a stream
+)
+
+// demoStream is the demo's end of a live stream.
+type demoStream struct {
+	d    *demo
+	conn net.Conn
+	err  error // the first one; what comes after it does nothing
+}
+
+// stream opens one, and shows that.
+func (d *demo) stream(ctx context.Context) *demoStream {
+	d.sent("GET /v1/   Upgrade: websocket   (a handshake has no key)")
+	dialer := ws.Dialer{Timeout: demoStreamTime}
+	conn, early, _, err := dialer.Dial(ctx, strings.Replace(d.gate, "http", "ws", 1)+"/v1/")
+	s := &demoStream{d: d, conn: conn, err: err}
+	if err == nil {
+		if early != nil {
+			ws.PutReader(early) // a server says nothing before a start command
+		}
+		s.err = conn.SetDeadline(time.Now().Add(demoStreamTime))
+	}
+	d.got(s.orError("101 Switching Protocols"))
+	return s
+}
+
+func (s *demoStream) orError(text string) string {
+	if s.err != nil {
+		return s.err.Error()
+	}
+	return text
+}
+
+// close ends it, and waits for the gate to be done with it.
+func (s *demoStream) close() {
+	if s.conn == nil {
+		return
+	}
+	_ = s.conn.Close()
+	for begun := time.Now(); s.live() > 0 && time.Since(begun) < demoRevoke; {
+		time.Sleep(demoFrameEvery)
+	}
+}
+
+// live returns how many live streams the gateway has.
+func (*demoStream) live() int {
+	a, err := app.Of(caddy.ActiveContext())
+	if err != nil {
+		return 0
+	}
+	return len(a.Streams().List())
+}
+
+// text sends a command.
+func (s *demoStream) text(command string) {
+	if s.err == nil {
+		s.err = wsutil.WriteClientText(s.conn, []byte(command))
+	}
+}
+
+// audio sends a frame of it.
+func (s *demoStream) audio(piece []byte) error {
+	return wsutil.WriteClientBinary(s.conn, append([]byte{dialect.AmiVoice.Stream.Audio}, piece...))
+}
+
+// answer reads the next message; empty once there is none.
+func (s *demoStream) answer() string {
+	if s.err != nil {
+		return ""
+	}
+	var text []byte
+	text, s.err = wsutil.ReadServerText(s.conn)
+	return string(text)
+}
+
+// start sends a start command, and shows it. It says whether the answer is the
+// one that should have come, for the reason that it should have.
+func (s *demoStream) start(key policy.Secret, want string, reason policy.Reason, why string) {
+	rules := dialect.AmiVoice.Stream
+	command := rules.Start + " 16K -a-general " + rules.Pair + "="
+	s.d.sent(command + brief(key))
+	s.text(command + key.Reveal())
+	answer := s.answer()
+	s.d.got(s.orError(answer))
+	s.d.checkStream(answer == want, "", reason, why)
+}
+
+// checkStream says whether a stream came out right, which the log must bear out.
+func (d *demo) checkStream(right bool, detail string, reason policy.Reason, why string) {
+	decided := ""
+	for begun := time.Now(); decided != reason.String() && time.Since(begun) < demoRevoke; time.Sleep(demoFrameEvery) {
+		for _, entry := range d.log.decisions() {
+			if strings.HasSuffix(entry.Logger, gateLogger) {
+				decided = entry.Reason
+			}
+		}
+	}
+	if !right || decided != reason.String() {
+		d.check(false, fmt.Sprintf("%sdecided as %q; this should have been %q", detail, decided, reason))
+		return
+	}
+	d.check(true, reason.String()+": "+why)
+}
+
+// until reads messages up to one that begins like this, and returns it with the
+// final results before it.
+func (s *demoStream) until(prefix string) (last string, results []string) {
+	for s.err == nil {
+		message := s.answer()
+		if strings.HasPrefix(message, "A ") {
+			results = append(results, message)
+		}
+		if strings.HasPrefix(message, prefix) {
+			return message, results
+		}
+	}
+	return s.err.Error(), results
+}
+
+// playStream streams the recording to its final result.
+func (d *demo) playStream(ctx context.Context, key policy.Secret) {
+	rules := dialect.AmiVoice.Stream
+	d.title("Live recognition, over a WebSocket")
+	s := d.stream(ctx)
+	defer s.close()
+	s.start(key, rules.Started, policy.Allowed, "the key is in the start command. The backend got that with its own key.")
+	frames := 0
+	for piece := range slices.Chunk(sandbox.SpeechWAV(), demoFrame) {
+		if s.err == nil {
+			s.err = s.audio(piece)
+			frames++
+		}
+	}
+	s.text(rules.End)
+	d.sent(fmt.Sprintf("%d frames of audio, speech.wav, and then e", frames))
+	end, results := s.until(rules.Ended)
+	d.results(results)
+	d.got(end)
+	d.check(end == rules.Ended && len(results) == 3 && strings.Contains(results[2], "3.65-5.15 s of 16000 Hz"),
+		"to the final result. Every further start command on the connection is judged anew.")
+}
+
+// results shows final results.
+func (d *demo) results(all []string) {
+	for _, result := range all {
+		d.got("A " + abridged(strings.TrimPrefix(result, "A ")))
+	}
+}
+
+// playCut has a key revoked while its holder speaks.
+func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() error) error {
+	rules := dialect.AmiVoice.Stream
+	d.title("A key is revoked in the middle of its stream")
+	s := d.stream(ctx)
+	defer s.close()
+	s.start(key, rules.Started, policy.Allowed, "before.")
+	d.sent("frames of audio, on and on")
+	feeding, stop := context.WithCancel(ctx)
+	defer stop()
+	if s.err == nil {
+		go s.feed(feeding)
+	}
+	var revoked policy.Time
+	failed := make(chan error, 1)
+	time.AfterFunc(demoBefore, func() {
+		revoked = d.clock.Now()
+		failed <- revoke()
+	})
+	cut, results := s.until(rules.Failed + " ")
+	at := d.clock.Now()
+	stop()
+	if err := <-failed; err != nil {
+		return err
+	}
+	d.results(results)
+	d.got(cut)
+	took := time.Duration(at-revoked) * time.Millisecond
+	d.checkStream(cut == rules.CutText && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
+		fmt.Sprintf("cut %s after the revocation, in the API's own words, at which\n       every client stops.", took))
+	s.close()
+	again := d.stream(ctx)
+	defer again.close()
+	again.start(key, rules.Refusal(policy.KeyRevoked), policy.KeyRevoked, "after.")
+	return nil
+}
+
+// feed sends audio until it is stopped.
+func (s *demoStream) feed(ctx context.Context) {
+	for piece := range slices.Chunk(slices.Repeat(sandbox.SpeechWAV(), 20), demoFrame) {
+		if ctx.Err() != nil || s.audio(piece) != nil {
+			return
+		}
+		time.Sleep(demoFrameEvery)
+	}
+}
