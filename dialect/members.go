@@ -52,11 +52,11 @@ const maxMember = 1024
 
 // The errors of [Members.Get].
 var (
-	ErrMemberTwice = errors.New("the answer has the member twice")
-	ErrMemberText  = errors.New("the member is not a string, or too long")
-	ErrMemberCase  = errors.New("the answer has the member in another case, which some parsers take for it")
+	errMemberTwice = errors.New("the answer has the member twice")
+	errMemberText  = errors.New("the member is not a string, or too long")
+	errMemberCase  = errors.New("the answer has the member in another case, which some parsers take for it")
 	ErrMemberJSON  = errors.New("the answer is not well-formed JSON")
-	ErrMemberAsked = errors.New("the member was not asked for")
+	errMemberAsked = errors.New("the member was not asked for")
 )
 
 // Begin starts the reading of an object, and names the members to keep.
@@ -74,7 +74,7 @@ func (m *Members) StopEarly() { m.early = true }
 
 // Get returns the member's value. The value is empty until the whole value has been
 // read. Once a member that Begin names comes twice or is not a string, or the object
-// is broken, Get always returns an error. It returns ErrMemberAsked for a name that
+// is broken, Get always returns an error. It also returns an error for a name that
 // Begin does not name.
 func (m *Members) Get(name string) (string, error) {
 	if m.err != nil {
@@ -85,7 +85,7 @@ func (m *Members) Get(name string) (string, error) {
 			return m.members[i].value, nil
 		}
 	}
-	return "", ErrMemberAsked
+	return "", errMemberAsked
 }
 
 // Write reads the next piece of the object. It never returns an error. Members is an
@@ -135,7 +135,7 @@ func (m *Members) text(p []byte) (n int) {
 func (m *Members) tooLong() {
 	m.keep = false
 	if m.current != nil {
-		m.fail(ErrMemberText)
+		m.fail(errMemberText)
 	}
 }
 
@@ -146,14 +146,14 @@ func (m *Members) endText() {
 	if !isPlain(text) {
 		var decoded string
 		if json.Unmarshal(m.capture, &decoded) != nil {
-			m.fail(ErrMemberText)
+			m.fail(errMemberText)
 			return
 		}
 		text = []byte(decoded)
 	}
 	if m.current != nil {
 		if m.current.seen {
-			m.fail(ErrMemberTwice)
+			m.fail(errMemberTwice)
 			return
 		}
 		m.current.value, m.current.seen = string(text), true
@@ -165,7 +165,7 @@ func (m *Members) endText() {
 		case name == string(text):
 			m.current = &m.members[i]
 		case strings.EqualFold(name, string(text)):
-			m.fail(ErrMemberCase)
+			m.fail(errMemberCase)
 		}
 	}
 }
@@ -216,7 +216,7 @@ func (m *Members) topLevel(c byte) {
 		m.fail(ErrMemberJSON)
 	case m.next == nextValue: // a value that is not a string
 		if m.current != nil {
-			m.fail(ErrMemberText)
+			m.fail(errMemberText)
 			return
 		}
 		m.next = nextComma

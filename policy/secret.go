@@ -109,27 +109,27 @@ func checksum(body string) (digits [checksumLen]byte) {
 
 // The errors of [CheckSecret].
 var (
-	ErrSecretChecksum = errors.New("has the form of a Speechgate key, but its checksum is wrong: it was mistyped or cut off")
-	ErrSecretChars    = errors.New("has a space, a control character or a character beyond ASCII: only the visible ASCII characters may stand in a key")
-	ErrSecretLength   = fmt.Errorf("is longer than %d bytes", MaxSecretLen)
+	errSecretChecksum = errors.New("has the form of a Speechgate key, but its checksum is wrong: it was mistyped or cut off")
+	errSecretChars    = errors.New("has a space, a control character or a character beyond ASCII: only the visible ASCII characters may stand in a key")
+	errSecretLength   = fmt.Errorf("is longer than %d bytes", MaxSecretLen)
 )
 
 // CheckSecret checks whether s can be a credential, so that a mistyped key costs no
 // lookup. A key that this gateway has issued has a checksum; an imported key can
-// have any form. The error is ErrSecretChecksum, ErrSecretChars or ErrSecretLength,
-// and never quotes s.
+// have any form. The error says what is wrong: the checksum, a character or the length.
+// It never quotes s.
 func CheckSecret(s Secret) error {
 	text := s.Reveal()
 	if len(text) > MaxSecretLen {
-		return ErrSecretLength
+		return errSecretLength
 	}
 	for i := range len(text) {
 		if c := text[i]; c <= ' ' || c > '~' {
-			return ErrSecretChars
+			return errSecretChars
 		}
 	}
 	if hasForm(text) && !isOurs(text) {
-		return ErrSecretChecksum
+		return errSecretChecksum
 	}
 	return nil
 }
