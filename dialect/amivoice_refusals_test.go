@@ -14,7 +14,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// calls are one call of every operation, by a name for the tests.
+// calls returns one call of every operation, by a name for the tests.
 func calls() map[string]dialect.Call {
 	all := map[string]dialect.Call{"an unlisted call": dialect.AmiVoice.Classify("DELETE", "/v1/recognitions/"+job)}
 	for _, l := range amiListed {
@@ -139,7 +139,7 @@ func TestR18_TheGatewayErrorIsTheDialects(t *testing.T) {
 	}
 }
 
-// TestR16_EveryDialectsAnswersAreWellFormed holds for dialects to come, too.
+// TestR16_EveryDialectsAnswersAreWellFormed also covers future dialects.
 func TestR16_EveryDialectsAnswersAreWellFormed(t *testing.T) {
 	t.Parallel()
 	for _, name := range dialect.Names() {
@@ -185,7 +185,7 @@ func TestR12_TheJobStatesOfThePolls(t *testing.T) {
 	}
 }
 
-func TestR15_WhatABrowserMaySend(t *testing.T) {
+func TestR15_TheMethodsAndHeadersOfABrowser(t *testing.T) {
 	t.Parallel()
 	if diff := cmp.Diff([]string{"Authorization", "Content-Type"}, dialect.AmiVoice.RequestHeaders); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -42,7 +42,7 @@ type listedCall struct {
 	job          string
 }
 
-// amiListed is what the protocol lists, and nothing else.
+// amiListed are all operations of the protocol.
 var amiListed = []listedCall{
 	{"POST", "/v1/recognize", policy.Recognize, ""},
 	{"POST", "/v1/nolog/recognize", policy.Recognize, ""},
@@ -119,14 +119,14 @@ func TestR15_EveryOtherPathIsUnlisted(t *testing.T) {
 			strings.Replace(p, "1/", "1%2f", 1), strings.Replace(p, "1/", "1%2F", 1), strings.Replace(p, "1/", "1/%2e/", 1), strings.Replace(p, "1/", "1\\", 1), strings.Replace(p, "1/", "1%5C", 1),
 			strings.Replace(p, "recogni", "%72ecogni", 1), strings.Replace(p, "recogni", "Recogni", 1),
 		)
-		if listed.op != policy.ReadJob { // there a dot is part of the ID
+		if listed.op != policy.ReadJob { // a dot can be a part of a job ID
 			paths = append(paths, p+".", p+"~", p+"_", p+"-")
 		}
 	}
 	tried := 0
 	for _, path := range paths {
 		if slices.ContainsFunc(amiListed, func(l listedCall) bool { return l.path == path }) {
-			continue // a replacement that found nothing to replace
+			continue // there was nothing to replace
 		}
 		tried++
 		for _, method := range methods {
@@ -204,7 +204,7 @@ func TestR19_JobIDs(t *testing.T) {
 	})
 }
 
-func TestR19_WhatIsListedIsThePathItself(t *testing.T) {
+func TestR19_OnlyTheExactPathIsListed(t *testing.T) {
 	t.Parallel()
 	pieces := []string{"/", "v1", "v2", "nolog", "recognize", "recognitions", job, ".", "..", "%2e", "%2F", ";x", "//", "a", "?", "", "é"}
 	listed := 0
@@ -220,7 +220,7 @@ func TestR19_WhatIsListedIsThePathItself(t *testing.T) {
 				continue
 			}
 			listed++
-			// The route and the ID give the path back, byte for byte.
+			// The route and the ID make the same path again, byte for byte.
 			if again := strings.Replace(call.Route.Path, "{job}", call.JobID, 1); again != path || call.Route.Method != method {
 				t.Fatalf("%s %q was read as %s %q", method, path, call.Route.Method, again)
 			}
@@ -289,8 +289,8 @@ func TestR1_WhereEachOperationsKeyIs(t *testing.T) {
 	}
 }
 
-// The answers of amivoice-protocol.md, byte for byte. What it leaves open (the
-// bodies of the polls' errors and of 5xx) is pinned here as it was chosen.
+// The answers of the vendor's manual, byte for byte. The manual does not say the bodies
+// of the polls' errors and of 5xx, so these are this project's choice.
 const (
 	recognitionDenied      = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"-","message":"received illegal service authorization"}` + "\r\n"
 	recognitionUnavailable = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"service temporarily unavailable"}` + "\r\n"
@@ -321,7 +321,7 @@ func TestPlaces_HeadersAreSpelledAsRequestsHaveThem(t *testing.T) {
 	}
 }
 
-// Package credential takes a part's name in lower case for what it says.
+// Package credential compares a part's name with names in lower case.
 func TestPlaces_PartsHaveNamesInLowerCase(t *testing.T) {
 	t.Parallel()
 	for _, name := range dialect.Names() {

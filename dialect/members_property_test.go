@@ -16,8 +16,8 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// someJSON is a random value as text, with random white space and escapes.
-// Names are few, so that the one asked for comes up at every depth.
+// someJSON is a random JSON value, with random white space and escapes. There are few
+// names, so that the wanted name comes at every depth.
 func someJSON(depth int) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		kinds := 4
@@ -71,8 +71,8 @@ func anObject(depth int) *rapid.Generator[string] {
 	})
 }
 
-// topLevel is what encoding/json reads at the top level of an object, one value
-// after the other for a name that comes more than once.
+// topLevel returns the members that encoding/json reads at the top level of an object. A
+// name that comes more than once has several values.
 func topLevel(text []byte) (map[string][]any, bool) {
 	if !json.Valid(text) {
 		return nil, false
@@ -104,7 +104,7 @@ func topLevel(text []byte) (map[string][]any, bool) {
 	return all, true
 }
 
-// agrees compares what Members read of an object with what encoding/json did.
+// agrees compares the members that Members and encoding/json read from an object.
 func agrees(t interface{ Fatalf(string, ...any) }, text []byte, names []string, m *dialect.Members) {
 	all, ok := topLevel(text)
 	if !ok {
@@ -183,8 +183,8 @@ func TestR10_MembersAreThoseOfEncodingJSON(t *testing.T) {
 	}
 }
 
-// TestR10_PiecesDoNotMatter reads damaged objects, too: however they are cut,
-// the outcome is one.
+// TestR10_PiecesDoNotMatter also reads damaged objects. The result does not depend on
+// the pieces.
 func TestR10_PiecesDoNotMatter(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -225,7 +225,7 @@ func FuzzMembers(f *testing.F) {
 	})
 }
 
-// allocated is how many allocations reading text costs.
+// allocated returns the number of allocations for reading text.
 func allocated(text []byte) float64 {
 	return testing.AllocsPerRun(3, func() {
 		m := new(dialect.Members)
@@ -266,8 +266,8 @@ func TestR10_MemoryDoesNotGrowWithTheAnswer(t *testing.T) {
 		})
 	}
 	t.Run("many members leave nothing behind", func(t *testing.T) {
-		// Names are decoded one by one, so allocations grow with their number,
-		// but not what is kept.
+		// Each name is decoded, so the number of allocations grows with the number of
+		// names. The memory that is held does not grow.
 		var text bytes.Buffer
 		text.WriteString("{")
 		for i := range 20_000 {

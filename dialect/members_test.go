@@ -11,7 +11,7 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// read gives the members of text, which comes in pieces of n bytes.
+// read writes text in pieces of n bytes, and returns its members.
 func read(text string, n int, names ...string) *dialect.Members {
 	m := new(dialect.Members)
 	m.Begin(names...)
@@ -106,9 +106,9 @@ func TestR10_MembersOfAnAnswer(t *testing.T) {
 	}
 }
 
-// TestR10_WhatIsNotJSONYieldsNoMember wants an error from a broken object, never
-// a value that a client's parser could read otherwise.
-func TestR10_WhatIsNotJSONYieldsNoMember(t *testing.T) {
+// TestR10_BrokenJSONYieldsNoMember: a broken object yields an error, and never a value
+// that a client's parser could read in another way.
+func TestR10_BrokenJSONYieldsNoMember(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		`{"sessionid" "x"}`, `{"sessionid","x"}`, `{"sessionid","x":"y"}`, `{"sessionid"}`, `{"sessionid":}`, `{"sessionid"::"x"}`,
@@ -129,7 +129,7 @@ func TestR10_WhatIsNotJSONYieldsNoMember(t *testing.T) {
 	}
 }
 
-func TestR10_ATruncatedAnswerYieldsWhatCameWhole(t *testing.T) {
+func TestR10_ATruncatedAnswerYieldsItsWholeMembers(t *testing.T) {
 	t.Parallel()
 	const text = `{"text":"a","sessionid":"abc","status":"queued"}`
 	seen := strings.Index(text, `"abc"`) + len(`"abc"`)

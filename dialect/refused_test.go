@@ -13,7 +13,7 @@ func TestR16_ARefusalOfAKeyIsKnownByItsCode(t *testing.T) {
 	refusal := AmiVoice.KeyRefused(AmiVoice.Classify("POST", "/v1/recognize"))
 	for body, want := range map[string]bool{
 		amiError("-", amiDenied):                               true,
-		amiError("-", "the API key is not valid"):              true, // the text is being reworded
+		amiError("-", "the API key is not valid"):              true, // the vendor changes the wording
 		`{"code":"-"}`:                                         true,
 		"\r\n {\n  \"message\": \"x\",\n  \"code\" : \"-\"\n}": true,
 		`{"code":"\u002d"}`:                                    true,
@@ -36,8 +36,8 @@ func TestR16_ARefusalOfAKeyIsKnownByItsCode(t *testing.T) {
 	}
 }
 
-// What encoding/json reads from an answer is what counts.
-func TestR16_ARefusalIsWhatOtherParsersReadAsOne(t *testing.T) {
+// encoding/json is the second implementation.
+func TestR16_OtherParsersReadTheSameRefusals(t *testing.T) {
 	t.Parallel()
 	refusal := KeyRefused{Status: 200, Member: "code", Value: "-"}
 	rapid.Check(t, func(t *rapid.T) {

@@ -36,7 +36,7 @@ func readState(tb testing.TB, answer []byte) string {
 	return state
 }
 
-// TestMembers_allocatesLittle: the reader, and the state.
+// The two allocations are the reader and the state.
 func TestMembers_allocatesLittle(t *testing.T) {
 	answer := []byte(pollAnswer)
 	if n := testing.AllocsPerRun(100, func() { readState(t, answer) }); n > 2 {

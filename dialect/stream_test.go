@@ -41,7 +41,7 @@ func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
 	}
 }
 
-// TestEveryDialectsStreamCanBeRun holds for dialects to come, too.
+// TestEveryDialectsStreamCanBeRun also covers future dialects.
 func TestEveryDialectsStreamCanBeRun(t *testing.T) {
 	t.Parallel()
 	for _, name := range dialect.Names() {

@@ -54,7 +54,7 @@ func TestR4_EverySpellingOfAnAddressDecidesAlike(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := anAddr.Draw(t, "address")
 		if a.IsUnspecified() {
-			return // refused, and tested above
+			return // refused: another test covers it
 		}
 		other := a.Next()
 		if !other.IsValid() {
@@ -85,8 +85,8 @@ func TestR4_EverySpellingOfAnAddressDecidesAlike(t *testing.T) {
 	})
 }
 
-// block is what one entry means, worked out apart from the code under test:
-// plain integers of one family.
+// block is the meaning of one entry, computed without the code under test: a range of
+// integers of one family.
 type block struct {
 	v4     bool
 	lo, hi *big.Int
@@ -109,7 +109,7 @@ func addrOf(v4 bool, n *big.Int) netip.Addr {
 }
 
 // anEntry is an entry near 10.0.0.0 or 2001:db8::, or at an end of its family,
-// with what it means. The corner is small, so that entries meet.
+// with its meaning. The addresses are few, so that entries overlap.
 func anEntry() *rapid.Generator[entry] {
 	return rapid.Custom(func(t *rapid.T) entry {
 		v4 := rapid.Bool().Draw(t, "IPv4")
@@ -207,7 +207,7 @@ func TestR4_AddrSetIsTheUnionOfItsEntries(t *testing.T) {
 	})
 }
 
-// checkRoundTrip wants that a set, written and read again, is the same.
+// checkRoundTrip checks that a set is the same after it is written and read again.
 func checkRoundTrip(t interface{ Fatalf(string, ...any) }, s policy.AddrSet) {
 	again, err := policy.ParseAddrSet(s.String())
 	if err != nil {

@@ -153,7 +153,7 @@ func TestR4_MistakesAreRefused(t *testing.T) {
 			for _, list := range []string{tt.entry, "192.0.2.99," + tt.entry, tt.entry + " 192.0.2.99"} {
 				s, err := policy.ParseAddrSet(list)
 				wantError(t, err, append(tt.says, fmt.Sprintf("%q", tt.entry))...)
-				// What came of it must not be used: it would be every address.
+				// The returned set must not be used: it contains every address.
 				if len(s.Entries()) != 0 {
 					t.Errorf("%q: entries %q beside the error", list, s.Entries())
 				}
@@ -205,7 +205,7 @@ func TestR4_RangesHaveNoSpaces(t *testing.T) {
 	}
 }
 
-func TestR4_EverybodyIsAllowedAndWarnedOf(t *testing.T) {
+func TestR4_ABlockOfAllAddressesGivesAWarning(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		list string

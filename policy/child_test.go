@@ -10,7 +10,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestChildIsBoundToItsIssuer(t *testing.T) {
+func TestR7_AChildKeyIsBoundToItsIssuer(t *testing.T) {
 	t.Parallel()
 	const noon = policy.Time(1_900_000_000_000)
 	never, at, before, after := policy.Never(), policy.ExpiresAt(noon), policy.ExpiresAt(noon-1), policy.ExpiresAt(noon+1)
@@ -53,7 +53,7 @@ func TestChildIsBoundToItsIssuer(t *testing.T) {
 	}
 }
 
-func TestR7_AChildEndsWithTheFirstOfItsIssuersEnds(t *testing.T) {
+func TestR7_AChildKeyEndsWithTheEarliestEndOfItsIssuer(t *testing.T) {
 	t.Parallel()
 	const noon = policy.Time(1_900_000_000_000)
 	for name, issuer := range map[string]policy.Key{
@@ -76,8 +76,8 @@ func TestR7_AChildEndsWithTheFirstOfItsIssuersEnds(t *testing.T) {
 	}
 }
 
-// TestChildIsNeverGoodWhereItsIssuerIsNot compares with the decisions themselves.
-func TestChildIsNeverGoodWhereItsIssuerIsNot(t *testing.T) {
+// TestR7_AChildKeyIsNeverValidWhereItsIssuerIsNot compares with the decisions themselves.
+func TestR7_AChildKeyIsNeverValidWhereItsIssuerIsNot(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		set := func(label string) policy.AddrSet {
@@ -114,7 +114,7 @@ func TestChildIsNeverGoodWhereItsIssuerIsNot(t *testing.T) {
 		if child.Expires.After(issuer.Expires) {
 			t.Fatalf("the child ends at %v, and its issuer expires at %v", child.Expires, issuer.Expires)
 		}
-		issuer.RevokedAt, issuer.DeletedAt = 0, 0 // which refuse whatever the time is
+		issuer.RevokedAt, issuer.DeletedAt = 0, 0 // a revocation and a deletion refuse at every instant
 		client := rapid.SampledFrom([]netip.Addr{
 			{},
 			netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.6"),

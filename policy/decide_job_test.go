@@ -192,7 +192,7 @@ func TestR13_UnrecordedJobs(t *testing.T) {
 	})
 }
 
-func TestR15_WhatIsNotListedIsRefused(t *testing.T) {
+func TestR15_AnUnlistedOperationIsRefused(t *testing.T) {
 	t.Parallel()
 	key := keyWith(func(k *policy.Key) { k.Issuable, k.Expires = true, policy.Never() })
 	for i := range 256 {
@@ -237,7 +237,7 @@ func TestR17_MissingFactsAreRefused(t *testing.T) {
 			t.Parallel()
 			for _, now := range []policy.Time{0, during, latest} {
 				r := forOwnJob(op)
-				r.Job = &policy.Job{CreatedAt: during} // of no key and no account, as is the key
+				r.Job = &policy.Job{CreatedAt: during} // without a key and an account, like the key
 				if d := policy.Decide(now, &policy.Key{}, r, generous); d.Reason.OK() {
 					t.Errorf("at %v: %v", now, d.Reason)
 				}

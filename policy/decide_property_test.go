@@ -10,7 +10,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// facts are all that one decision rests on.
+// facts are the arguments of one decision.
 type facts struct {
 	now policy.Time
 	key *policy.Key
@@ -21,7 +21,7 @@ type facts struct {
 
 func (f facts) decide() policy.Decision { return policy.Decide(f.now, f.key, &f.req, f.rules) }
 
-// aTime is near the instants that matter, so that the boundaries come up.
+// aTime returns instants near the boundaries.
 func aTime() *rapid.Generator[policy.Time] {
 	return rapid.Custom(func(t *rapid.T) policy.Time {
 		base := rapid.SampledFrom([]policy.Time{created, during, expiry, after}).Draw(t, "near")
@@ -29,13 +29,13 @@ func aTime() *rapid.Generator[policy.Time] {
 	})
 }
 
-// rarely is true in fewer than one of n cases. Rapid prefers what is small and
-// what comes first, so the cases that let a request through do so below.
+// rarely is true in fewer than one of n cases. Rapid prefers small values and first
+// values, so the values that let a request through come first.
 func rarely(t *rapid.T, n int, label string) bool {
 	return rapid.IntRange(0, n-1).Draw(t, label) == n-1
 }
 
-// aHappening is an instant that mostly has not come.
+// aHappening is an instant, and mostly zero.
 func aHappening() *rapid.Generator[policy.Time] {
 	return rapid.Custom(func(t *rapid.T) policy.Time {
 		if rarely(t, 4, "happened") {
@@ -106,13 +106,13 @@ func someFacts(t *testing.T) *rapid.Generator[facts] {
 	})
 }
 
-// holds checks a property on random facts. The property reports whether the
-// facts were of the kind that it is about; some must be, or it says nothing.
+// holds checks a property on random facts. The property reports whether it applies to
+// the facts. It must apply sometimes, or the test proves nothing.
 func holds(t *testing.T, property func(t *rapid.T, f facts) (applied bool)) {
 	t.Helper()
 	some, applied := someFacts(t), 0
 	rapid.Check(t, func(t *rapid.T) {
-		// Many draws for one check: what the properties are about is rare.
+		// Each check draws many facts, because a property applies to few of them.
 		for range 40 {
 			if property(t, some.Draw(t, "facts")) {
 				applied++
@@ -125,7 +125,7 @@ func holds(t *testing.T, property func(t *rapid.T, f facts) (applied bool)) {
 	}
 }
 
-func TestR3_WhatIsDeniedStaysDenied(t *testing.T) {
+func TestR3_ARefusedRequestStaysRefusedLater(t *testing.T) {
 	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		if f.now < f.key.CreatedAt || f.decide().Reason.OK() {
@@ -140,7 +140,7 @@ func TestR3_WhatIsDeniedStaysDenied(t *testing.T) {
 	})
 }
 
-func TestR3_WhatHappensToAKeyAllowsNothing(t *testing.T) {
+func TestR3_NoEventInAKeysLifeAllowsARefusedRequest(t *testing.T) {
 	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		if f.decide().Reason.OK() {
@@ -229,7 +229,7 @@ func TestR12_ALongerGraceAllowsNoLess(t *testing.T) {
 	})
 }
 
-func TestR12_NothingButExpiryIsForgiven(t *testing.T) {
+func TestR12_GraceForgivesOnlyTheExpiry(t *testing.T) {
 	t.Parallel()
 	holds(t, func(t *rapid.T, f facts) bool {
 		if f.decide().Reason != policy.AllowedByGrace {
@@ -270,10 +270,9 @@ func TestR12_GraceForgivesExpiryWheneverItApplies(t *testing.T) {
 	})
 }
 
-// TestDecide_everyCombination goes through every combination of facts and holds
-// the decision against the rules, written down once more as a list of faults:
-// a request is allowed if nothing is wrong, and otherwise the reason names
-// something that is.
+// TestDecide_everyCombination compares the decisions for all combinations of facts with
+// a second implementation of the rules, a list of faults: a request without a fault is
+// allowed, and the reason of a refusal is one of the request's faults.
 func TestDecide_everyCombination(t *testing.T) {
 	t.Parallel()
 	rule := addrs(t, "192.0.2.0/24")
@@ -341,8 +340,7 @@ func TestDecide_everyCombination(t *testing.T) {
 	}
 }
 
-// faults is the set of reasons that are true of f: the refusals that apply or,
-// where there is none, the allowance.
+// faults returns all reasons to refuse f or, if there are none, the allowance.
 func faults(f facts, bound bool) map[policy.Reason]bool {
 	k, r := f.key, f.req
 	is := map[policy.Reason]bool{}

@@ -9,10 +9,10 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestR2_OneRecordIsDecidedAfreshForEveryRequest(t *testing.T) {
+func TestR2_EveryRequestIsDecidedFromTheRecordAgain(t *testing.T) {
 	t.Parallel()
 	key := keyWith(func(k *policy.Key) { k.Allow = addrs(t, "192.0.2.0/24") })
-	// The order matters: a verdict that stuck would show in the next line.
+	// The order matters: if a decision were stored, the next line would show it.
 	steps := []struct {
 		name string
 		now  policy.Time

@@ -16,7 +16,7 @@ var allRules = []string{
 	"operation", "early_data", "key", "account", "revocation", "deletion", "address", "path", "expiry", "job", "issuance",
 }
 
-// ruleOf says which rule gives a reason.
+// ruleOf returns the rule that gives a reason.
 var ruleOf = map[policy.Reason]string{
 	policy.OperationUnlisted: "operation", policy.EarlyData: "early_data", policy.KeyUnknown: "key",
 	policy.AccountClosed: "account", policy.KeyRevoked: "revocation", policy.KeyDeleted: "deletion",

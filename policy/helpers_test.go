@@ -7,7 +7,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// The instants of the tests: a key's life in one order.
+// The instants of a key's life, in order.
 const (
 	created policy.Time = 1_700_000_000_000
 	during  policy.Time = created + 50_000

@@ -11,7 +11,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestR4_ASetPutTogetherFromItsPartsIsTheSame(t *testing.T) {
+func TestR4_ASetFromItsPartsIsTheSameSet(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var texts []string
@@ -40,8 +40,8 @@ func TestR4_ASetPutTogetherFromItsPartsIsTheSame(t *testing.T) {
 	})
 }
 
-// What is damaged holds fewer addresses or none, never every one.
-func TestR17_PartsThatDoNotBelongTogetherAreNoOpenDoor(t *testing.T) {
+// A damaged set contains fewer addresses or none. It never contains every address.
+func TestR17_DamagedPartsNeverAllowEveryAddress(t *testing.T) {
 	t.Parallel()
 	entries, ranges := addrs(t, "192.0.2.0/24,2001:db8::/32").Parts()
 	tooMany := binary.BigEndian.AppendUint32(nil, 1<<29) // eight times this is 0 in 32 bits
@@ -110,7 +110,7 @@ func TestAllocs_AddrSetAndSecret(t *testing.T) {
 	}
 }
 
-func TestR4_AZoneIsNoPartOfAnAddress(t *testing.T) {
+func TestR4_TheZoneOfAnAddressIsIgnored(t *testing.T) {
 	t.Parallel()
 	s := addrs(t, "fe80::/10")
 	if !s.Contains(netip.MustParseAddr("fe80::1%eth0")) || s.Contains(netip.MustParseAddr("fec0::1%eth0")) {

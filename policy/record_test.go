@@ -118,7 +118,7 @@ func TestR9_StatusOfAKeyOfAClosedAccount(t *testing.T) {
 	}
 }
 
-func TestKey_revokedSinceWhatCameFirst(t *testing.T) {
+func TestKey_isRevokedSinceTheEarlierRevocation(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name                  string
@@ -187,7 +187,7 @@ func TestJobState_words(t *testing.T) {
 	}
 }
 
-// wantError checks that err is there and says every one of these.
+// wantError checks that err is not nil and contains all of these texts.
 func wantError(t *testing.T, err error, says ...string) {
 	t.Helper()
 	if err == nil {

@@ -36,8 +36,8 @@ func TestR18_ErrorsDoNotQuoteTheSecret(t *testing.T) {
 	}
 }
 
-// leaked returns what of the secret out gives away: any six characters of it in
-// a row, bare or in one of the usual disguises.
+// leaked returns a part of the secret that is in out: any six characters in a row, as
+// plain text or in a usual encoding.
 func leaked(out, secret string) string {
 	const run = 6
 	for i := 0; i+run <= len(secret); i++ {
@@ -72,7 +72,7 @@ func holding[S any](s S) holder[S] {
 	return h
 }
 
-// shapes are the ways in which a value can come to be printed.
+// shapes are the structures in which a value can be printed.
 func shapes[S any](s S) map[string]any {
 	h := holding(s)
 	return map[string]any{
@@ -82,7 +82,7 @@ func shapes[S any](s S) map[string]any {
 	}
 }
 
-// outputs prints s in every way that the standard library and zap know.
+// outputs prints s in all ways of the standard library and of zap.
 func outputs[S any](t *testing.T, s S) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -134,8 +134,8 @@ func TestR18_ASecretIsPrintedNowhere(t *testing.T) {
 			t.Errorf("%s: %q in %q", name, leak, out)
 		}
 	}
-	// The same with a bare string must leak nearly everywhere, or the test
-	// above looks for nothing.
+	// A plain string must leak almost everywhere. Otherwise the test above would find
+	// nothing.
 	caught, all := 0, outputs(t, text)
 	for _, out := range all {
 		if leaked(out, text) != "" {
@@ -199,7 +199,7 @@ func TestSecret_revealsItsText(t *testing.T) {
 
 var errReader = errors.New("no entropy")
 
-// failing gives n bytes and then an error.
+// failing returns n bytes and then an error.
 type failing struct {
 	n   int
 	err error
@@ -239,8 +239,7 @@ func TestR8_SecretsFailWhenRandomnessDoes(t *testing.T) {
 	}
 	t.Run("an error after bytes that had to be thrown away", func(t *testing.T) {
 		t.Parallel()
-		// 0xff is beyond the last whole run of 62, so the first reading yields
-		// nothing and the second fails.
+		// 0xff is discarded, so the first read yields nothing and the second read fails.
 		_, err := policy.RandomText(32, io.MultiReader(bytes.NewReader(bytes.Repeat([]byte{0xff}, 40)), &failing{0, errReader}))
 		if !errors.Is(err, errReader) {
 			t.Errorf("error %v", err)
@@ -265,7 +264,7 @@ func TestSecret_charactersAreEquallyLikely(t *testing.T) {
 		t.Parallel()
 		var counts [256]int
 		for b := range 256 {
-			// The byte comes first; should it be thrown away, zeros follow.
+			// The byte comes first. If it is discarded, zeros follow.
 			src := io.MultiReader(bytes.NewReader([]byte{byte(b)}), bytes.NewReader(make([]byte, 16)))
 			text, err := policy.RandomText(1, src)
 			if err != nil {
@@ -291,8 +290,8 @@ func TestSecret_charactersAreEquallyLikely(t *testing.T) {
 			t.Fatalf("%d characters, %v", len(text), err)
 		}
 		for i := range len(digits62) {
-			// 2000 expected, standard deviation 45; without the throwing away,
-			// the first eight would come 2400 times or more.
+			// 2000 are expected, with a standard deviation of 45. If no bytes were discarded,
+			// the first eight characters would come 2400 times or more.
 			if c := strings.Count(text, digits62[i:i+1]); c < 1750 || c > 2250 {
 				t.Errorf("%q comes %d times, want about 2000", digits62[i], c)
 			}

@@ -29,8 +29,7 @@ func newSecret(t testing.TB, prefix string, seed byte) string {
 
 func check(text string) error { return policy.CheckSecret(policy.NewSecret(text)) }
 
-// sealed puts body's checksum after it, as design.md describes it, not as the
-// code computes it.
+// sealed appends body's checksum, by code that differs from the code under test.
 func sealed(body string) string {
 	sum := crc32.ChecksumIEEE([]byte(body))
 	tail := ""
@@ -41,7 +40,7 @@ func sealed(body string) string {
 	return body + tail
 }
 
-func TestSecret_hasTheDesignsForm(t *testing.T) {
+func TestSecret_hasPrefixRandomTextAndChecksum(t *testing.T) {
 	t.Parallel()
 	forms := map[string]*regexp.Regexp{
 		policy.KeyPrefix:             regexp.MustCompile(`^sgk_[0-9A-Za-z]{38}$`),
@@ -71,7 +70,7 @@ func TestSecret_hasTheDesignsForm(t *testing.T) {
 	}
 	t.Run("the checksum keeps its leading zeros", func(t *testing.T) {
 		t.Parallel()
-		// About one in five begins with 0, so 200 secrets have some.
+		// About one checksum in five begins with 0, so 200 secrets include some.
 		zeros := 0
 		for seed := range 200 {
 			if text := newSecret(t, policy.KeyPrefix, byte(seed)); text[36] == '0' {

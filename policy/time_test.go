@@ -70,7 +70,7 @@ func TestTime_AddIsFlooredAndClamped(t *testing.T) {
 	})
 }
 
-func TestTime_AtIsTheMillisecondItFallsInto(t *testing.T) {
+func TestTime_AtRoundsDownToTheMillisecond(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string

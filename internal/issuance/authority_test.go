@@ -23,7 +23,7 @@ const start = noon // 2030-03-17T17:46:40Z
 
 var operator = keystore.Actor{Kind: keystore.ActorOperator, ID: "test"}
 
-// fixture is a keystore with an account, and a key of it that may issue others.
+// fixture is a keystore with an account, and a key of the account that may issue keys.
 type fixture struct {
 	*keystore.Store
 	t        testing.TB
@@ -107,8 +107,8 @@ func TestIssue_LifetimesToTheMillisecond(t *testing.T) {
 	}
 }
 
-// between is a keystore in which something happens after a caller was
-// recognized and before the key is made.
+// between is a keystore that changes after the caller is authenticated and before the
+// key is issued.
 type between struct {
 	*keystore.Store
 	then func()
@@ -119,7 +119,7 @@ func (b between) IssueKey(ctx context.Context, now policy.Time, by keystore.Acto
 	return b.Store.IssueKey(ctx, now, by, k)
 }
 
-func TestIssue_NoKeyFromWhatEndedMeanwhile(t *testing.T) {
+func TestIssue_NoKeyForACallerWhoseCredentialsHaveJustEnded(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(f *fixture) error{
 		"the issuer": func(f *fixture) error {
@@ -156,7 +156,7 @@ func TestIssue_NoKeyFromWhatEndedMeanwhile(t *testing.T) {
 
 var errDisk = errors.New("disk on fire")
 
-// broken is a keystore at fault.
+// broken is a keystore that returns an error.
 type broken struct{ *keystore.Store }
 
 func (broken) FindKey(context.Context, policy.Secret) (keystore.Record, error) {
@@ -167,7 +167,7 @@ func (broken) FindService(context.Context, string, policy.Secret) (policy.Accoun
 	return policy.Account{}, errDisk
 }
 
-func TestIssue_FaultIsNeitherRefusalNorFailure(t *testing.T) {
+func TestIssue_AStoreErrorIsNotCountedAsAFailingRequest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	authority := New(settings)
@@ -184,8 +184,8 @@ func TestIssue_FaultIsNeitherRefusalNorFailure(t *testing.T) {
 	}
 }
 
-// Whatever is asked, a child of a key is never more than its issuer.
-func TestIssue_ChildIsNeverMoreThanItsIssuer(t *testing.T) {
+// A child key never exceeds its issuer, whatever the request asks for.
+func TestIssue_AChildKeyNeverExceedsItsIssuer(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	lists := []string{"", "192.0.2.0/24", "192.0.2.7", "192.0.2.0/24,2001:db8::/32", "192.0.0.0/16", "0.0.0.0/0", "192.0.2.5-192.0.2.9", "nonsense", " ", ","}
@@ -238,7 +238,7 @@ func TestIssue_ThrottlesByTheClientsAddress(t *testing.T) {
 	}
 }
 
-// Only what would be answered with 401 is counted, and only that is throttled.
+// Only requests that would be answered with 401 are counted, and only they are throttled.
 func TestIssue_ThrottlesNothingButWrongCredentials(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -292,9 +292,9 @@ func TestIssue_ThrottlesNothingButWrongCredentials(t *testing.T) {
 	}
 }
 
-// A wrong password takes as long whether or not there is the service ID. It is
-// so by construction; this would show a shortcut that someone adds.
-func TestIssue_TimeTellsNoServiceID(t *testing.T) {
+// A wrong password takes the same time for a known and for an unknown service ID. The
+// code is the same for both; this test would find a shortcut that somebody adds.
+func TestIssue_TimingDoesNotRevealServiceIDs(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for range 200 {
@@ -320,8 +320,7 @@ func TestIssue_TimeTellsNoServiceID(t *testing.T) {
 	}
 }
 
-// FuzzReadCall: whatever the body is, it is read as Go's own form parser reads
-// it, or refused.
+// FuzzReadCall: every body is refused, or is read as Go's form parser reads it.
 func FuzzReadCall(f *testing.F) {
 	for _, body := range []string{
 		"", "sid=a&spw=p%40ss%20w%26rd&epi=60000", "sid=a&sid=b", "epi=1;ipa=2", "%zz", "sid=%00&spw=\xff", "=&=&&", "sid", "a=b&sid=c&spw=d&ipa=1+2",
@@ -353,7 +352,7 @@ func FuzzReadCall(f *testing.F) {
 	})
 }
 
-func TestIssue_BoundsWhatIsKeptAndRepeated(t *testing.T) {
+func TestIssue_LimitsAddressesAndErrorTexts(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	authority := New(settings)
@@ -365,7 +364,7 @@ func TestIssue_BoundsWhatIsKeptAndRepeated(t *testing.T) {
 			t.Errorf("%d bytes of ipa: %d with %d bytes of text", len(ipa), got.Status, len(got.Text))
 		}
 	}
-	// A password that quoting changes is not shown either.
+	// A password with characters that quoting changes is not shown either.
 	password := `hunter2pass word"q\x`
 	a, err := f.ImportAccount(t.Context(), start, operator, "Imported", "sid", policy.NewSecret(password))
 	if err != nil {

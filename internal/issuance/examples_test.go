@@ -14,7 +14,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// examplesIn are what a text shows as an epi that would be right.
+// examplesIn returns the examples in an error text.
 func examplesIn(text string) (found []string) {
 	for _, m := range regexp.MustCompile(`\(([^)]*)\)|such as (\S+) or ([0-9/]+ [0-9:.]+Z)`).FindAllStringSubmatch(text, -1) {
 		found = append(found, m[1:]...)
@@ -22,7 +22,7 @@ func examplesIn(text string) (found []string) {
 	return slices.DeleteFunc(found, func(s string) bool { return s == "" })
 }
 
-// What a refusal shows as right is right, however short keys live.
+// The examples in a refusal are accepted, however short the longest lifetime is.
 func TestIssue_ExamplesOfErrorsAreAccepted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// checkError wants one line that shows the text, cut where it is long, and the
-// forms.
+// checkError checks that an error is one line with the text, which is cut if it is long,
+// and with the forms.
 func checkError(t testing.TB, err error, text string) {
 	t.Helper()
 	begin := "epi " + strconv.Quote(text) + ": "
@@ -48,7 +48,7 @@ func TestParseExpiry_ErrorsShowWhatWouldBeRight(t *testing.T) {
 	}
 }
 
-func TestParseExpiry_WhatIsPastIsShownAsItCanBeRead(t *testing.T) {
+func TestParseExpiry_AnErrorShowsAPastInstantInAReadableForm(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		z := aZone().Draw(t, "zone")
@@ -142,13 +142,13 @@ func TestFormatExpiry_IsReadAsTheSameInstantInAnyZone(t *testing.T) {
 	})
 }
 
-// unitSeconds are another opinion on the units.
+// unitSeconds is a second list of the units.
 var unitSeconds = map[string]*big.Rat{
 	"": big.NewRat(1, 1000), "s": big.NewRat(1, 1), "m": big.NewRat(60, 1), "h": big.NewRat(3600, 1),
 	"d": big.NewRat(86_400, 1), "w": big.NewRat(604_800, 1),
 }
 
-// span is now and n units, if the years and the numbers go as far.
+// span returns now plus n units, if that is within the range of years and numbers.
 func span(now policy.Time, n *big.Int, unit string) (policy.Time, bool) {
 	ms := new(big.Rat).Mul(new(big.Rat).SetInt(n), unitSeconds[unit])
 	ms.Mul(ms, big.NewRat(1000, 1))
@@ -225,7 +225,7 @@ func TestParseExpiry_InstantsAreWhatTheStandardLibraryReads(t *testing.T) {
 			want = want.AddDate(0, 0, 1)
 		}
 		if date[8:] == "00" {
-			return // is in the table, and nothing that time.Parse knows
+			return // another test has it, and time.Parse does not know it
 		}
 		now := policy.At(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))
 		got, err := issuance.ParseExpiry(text, now, time.FixedZone("", 9*60*60), 0)
@@ -300,7 +300,7 @@ func FuzzParseExpiry(f *testing.F) {
 			t.Fatalf("%q at %v is %v", text, now, at)
 		}
 		if at.Std().Year() < 1 {
-			return // FormatExpiry has no spelling for the years before
+			return // FormatExpiry cannot write earlier years
 		}
 		if again, err := issuance.ParseExpiry(issuance.FormatExpiry(at, in), now, time.UTC, 0); err != nil || again != at {
 			t.Errorf("%q is %v, which is spelled %q, which is %v, %v", text, at, issuance.FormatExpiry(at, in), again, err)

@@ -26,7 +26,7 @@ func zone(name string) *time.Location {
 	return z
 }
 
-// aSecret has the form of one, checksum and all.
+// aSecret has the form of a secret, with a right checksum.
 func aSecret(t *testing.T, prefix string) string {
 	t.Helper()
 	secret, err := policy.GenerateSecret(prefix, rand.Reader)
@@ -36,7 +36,7 @@ func aSecret(t *testing.T, prefix string) string {
 	return secret.Reveal()
 }
 
-func TestParseExpiry_WhatIsDocumentedIsRead(t *testing.T) {
+func TestParseExpiry_EveryDocumentedFormIsRead(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, text, want string }{
 		{"digits", "60000", "2030-01-01T00:01:00.000Z"},

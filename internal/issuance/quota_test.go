@@ -17,7 +17,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// counting is a keystore that counts what it is asked for, and has so many live keys.
+// counting is a keystore that counts calls, and has this many live keys.
 type counting struct {
 	Store
 	live, asked atomic.Int64
@@ -36,7 +36,7 @@ func TestR20_TheRateIsHeldAndNoCallBelowItIsRefused(t *testing.T) {
 		q := newQuota(0, rate, 8)
 		now, begun, issued := start, start, 0
 		for range rapid.IntRange(1, 300).Draw(t, "calls") {
-			// Mostly as fast as the rate, sometimes all at once, sometimes after a rest.
+			// Mostly at the rate, sometimes many at once, sometimes after a pause.
 			now += policy.Time(rapid.SampledFrom([]int{0, 0, 0, 1, 1000 / rate, 1000, 200_000}).Draw(t, "wait"))
 			over, err := q.take(context.Background(), now, nil, "acc_1")
 			if err != nil {
@@ -81,7 +81,7 @@ func TestR20_RetryAfterIsLongEnough(t *testing.T) {
 	}
 }
 
-func TestR20_LiveKeysAreCountedSeldomAndNeverExceeded(t *testing.T) {
+func TestR20_LiveKeysAreCountedRarelyAndNeverExceeded(t *testing.T) {
 	t.Parallel()
 	q, store := newQuota(10, 0, 8), new(counting)
 	store.live.Store(7)
@@ -132,7 +132,7 @@ func TestR20_TheQuotaIsExactUnderConcurrency(t *testing.T) {
 	}
 }
 
-func TestR20_TheQuotaTakesBoundedMemory(t *testing.T) {
+func TestR20_TheQuotasMemoryIsLimited(t *testing.T) {
 	t.Parallel()
 	q := newQuota(0, 1, 4)
 	for i := range 1000 {
@@ -167,7 +167,7 @@ func TestR20_IssuingStopsAtTheLimits(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	// A call that would be refused anyway says why, and costs nothing.
+	// A request that is refused for another reason says that reason, and uses no quota.
 	if got := authority.Issue(t.Context(), start, client, false, f, f.byKey("soon", "")); got.Status != http.StatusBadRequest {
 		t.Errorf("a mistake: %+v", got)
 	}

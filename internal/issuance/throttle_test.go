@@ -18,7 +18,7 @@ const noon policy.Time = 1_900_000_000_000
 
 var client = netip.MustParseAddr("192.0.2.7")
 
-// spend makes as many failing calls as are allowed.
+// spend makes the failing requests that are allowed.
 func spend(t rapid.TB, th *throttle, addr netip.Addr, now policy.Time) {
 	t.Helper()
 	for i := range failuresAllowed {
@@ -49,7 +49,7 @@ func TestThrottle_ThirtyFailingCallsAMinuteAreAllowed(t *testing.T) {
 	} {
 		wantWait(t, th, client, noon+tt.at, tt.wait)
 	}
-	// The minute that began with the first is over, to the millisecond.
+	// The window that began with the first request ends at exactly this millisecond.
 	spend(t, th, client, noon+60_000)
 	wantWait(t, th, client, noon+60_000, 60)
 	wantWait(t, th, client, noon+119_999, 1)
@@ -60,7 +60,7 @@ func TestThrottle_AMinuteBeginsWithTheFirstFailingCall(t *testing.T) {
 	t.Parallel()
 	th := newThrottle(throttledAddresses)
 	wantWait(t, th, client, noon, 0)
-	wantWait(t, th, client, noon+90_000, 0) // begins another
+	wantWait(t, th, client, noon+90_000, 0) // begins another window
 	for range failuresAllowed - 1 {
 		wantWait(t, th, client, noon+149_999, 0)
 	}
@@ -131,13 +131,13 @@ func TestThrottle_CallsThatOvertakeEachOtherCountInOneMinute(t *testing.T) {
 	wantWait(t, th, client, noon+59_000, 0)
 }
 
-// v4 is the n-th address.
+// v4 returns the n-th address.
 func v4(n uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n)))
 }
 
-// checkSize wants that the throttle keeps count of few enough addresses, and
-// that its parts agree.
+// checkSize checks that the throttle counts no more addresses than its limit, and that its
+// parts agree.
 func checkSize(t rapid.TB, th *throttle) {
 	t.Helper()
 	if n := len(th.windows); n > th.limit || n != th.order.Len() {
@@ -145,7 +145,7 @@ func checkSize(t rapid.TB, th *throttle) {
 	}
 }
 
-func TestThrottle_AMillionAddressesTakeNoMoreRoom(t *testing.T) {
+func TestThrottle_AMillionAddressesTakeNoMoreMemory(t *testing.T) {
 	t.Parallel()
 	th := newThrottle(throttledAddresses)
 	for n := range uint32(1_000_000) {
@@ -168,28 +168,28 @@ func TestThrottle_TheMinuteThatBeganFirstIsForgottenFirst(t *testing.T) {
 	th := newThrottle(2)
 	spend(t, th, v4(1), noon)
 	spend(t, th, v4(2), noon+1)
-	wantWait(t, th, v4(1), noon+2, 60) // lasts no longer for being used
-	wantWait(t, th, v4(3), noon+3, 0)  // takes the place of 1
+	wantWait(t, th, v4(1), noon+2, 60) // a request does not make the window longer
+	wantWait(t, th, v4(3), noon+3, 0)  // replaces address 1
 	wantWait(t, th, v4(2), noon+3, 60)
-	spend(t, th, v4(1), noon+4) // takes the place of 2
+	spend(t, th, v4(1), noon+4) // replaces address 2
 	wantWait(t, th, v4(1), noon+4, 60)
 	wantWait(t, th, v4(2), noon+4, 0)
 	checkSize(t, th)
 }
 
-func TestThrottle_AMinuteThatIsOverGoesFirst(t *testing.T) {
+func TestThrottle_AnEndedWindowIsForgottenFirst(t *testing.T) {
 	t.Parallel()
 	th := newThrottle(2)
 	th.fail(v4(1), noon)
 	spend(t, th, v4(2), noon+1000)
-	th.fail(v4(1), noon+60_000) // began anew, so that of 2 is older
+	th.fail(v4(1), noon+60_000) // a new window, so the window of address 2 is older
 	spend(t, th, v4(1), noon+120_000)
-	th.fail(v4(3), noon+120_000) // takes the place of 2, which is over
+	th.fail(v4(3), noon+120_000) // replaces address 2, whose window has ended
 	wantWait(t, th, v4(1), noon+120_000, 60)
 	checkSize(t, th)
 }
 
-func TestThrottle_KeepsCountOfOneAddressAtLeast(t *testing.T) {
+func TestThrottle_CountsAtLeastOneAddress(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{-1, 0, 1} {
 		th := newThrottle(limit)
@@ -200,7 +200,7 @@ func TestThrottle_KeepsCountOfOneAddressAtLeast(t *testing.T) {
 	}
 }
 
-func TestThrottle_CallsSideBySideAreAllCounted(t *testing.T) {
+func TestThrottle_ConcurrentRequestsAreAllCounted(t *testing.T) {
 	t.Parallel()
 	th := newThrottle(throttledAddresses)
 	const clients, callers, calls = 8, 8, 50
@@ -225,7 +225,7 @@ func TestThrottle_CallsSideBySideAreAllCounted(t *testing.T) {
 	}
 }
 
-func TestThrottle_IsAsANaiveOne(t *testing.T) {
+func TestThrottle_AgreesWithANaiveModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		type naive struct {

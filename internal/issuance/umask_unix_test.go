@@ -4,6 +4,6 @@ package issuance
 
 import "syscall"
 
-// A keystore in a directory that its group can write is refused, and t.TempDir
-// goes by the umask.
+// The keystore refuses a directory that its group can write. The umask says whether
+// t.TempDir makes such a directory.
 func init() { syscall.Umask(0o022) }

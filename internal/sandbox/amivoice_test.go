@@ -21,7 +21,7 @@ import (
 
 const refusal = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"-","message":"received illegal service authorization"}` + "\r\n"
 
-// clock is one that only a test moves.
+// clock is a clock that only the test moves.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -84,7 +84,7 @@ func TestRecognizeAnswersWhatItMeasured(t *testing.T) {
 	}
 }
 
-func TestAnswersToTheLetter(t *testing.T) {
+func TestAnswersByteForByte(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	h := NewAmiVoice(Config{Now: c.Now})
@@ -185,7 +185,7 @@ func TestOtherRequestsAreNotFound(t *testing.T) {
 	}
 }
 
-// createJob makes a job of a recording and returns its ID.
+// createJob creates a job with a recording, and returns the job's ID.
 func createJob(t *testing.T, h http.Handler, path string, audio []byte) string {
 	t.Helper()
 	contentType, body := form(t, part{"d", "grammarFileNames=-a-general authorization=k"}, part{"a", string(audio)})

@@ -23,7 +23,7 @@ var (
 
 const second = time.Second
 
-func TestMeasureReadsTheAudioItGets(t *testing.T) {
+func TestMeasureReadsEverySupportedFormat(t *testing.T) {
 	t.Parallel()
 	tone := samples(mono16k, 440, stretch{second, 0.5})
 	stereo44 := pcm{rate: 44100, channels: 2, bits: 16}
@@ -240,7 +240,7 @@ func TestMeasureFindsTonesBetweenSilences(t *testing.T) {
 	})
 }
 
-// splitReader hands out data in pieces of the sizes given, over and over.
+// splitReader returns data in pieces of these sizes, over and over.
 type splitReader struct {
 	data  []byte
 	sizes []int
@@ -277,7 +277,7 @@ func TestMeasureDoesNotDependOnHowAudioIsSplit(t *testing.T) {
 }
 
 func FuzzMeasure(f *testing.F) {
-	slow := pcm{rate: 8000, channels: 1, bits: 8, law: muLaw} // so that a little audio is long
+	slow := pcm{rate: 8000, channels: 1, bits: 8, law: muLaw} // so that few bytes of audio are long
 	tone := samples(slow, 100, stretch{60 * time.Millisecond, 0.5}, stretch{10 * time.Millisecond, 0})
 	f.Add(wav(slow, tone), "")
 	f.Add(wav(pcm{rate: 8000, channels: 2, bits: 8, law: aLaw}, tone), "8K")

@@ -17,7 +17,7 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// rawForm puts parts, of which each is a head and a value, into a multipart body.
+// rawForm makes a multipart body from parts. Each part is a header and a value.
 func rawForm(parts ...[2]string) []byte {
 	var b bytes.Buffer
 	for _, p := range parts {

@@ -9,8 +9,8 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// heads are what real files of these kinds begin with, as their encoders write
-// them. Only the first bytes count, so the rest of the file is left out.
+// heads are the first bytes of real files, as encoders write them. The sandbox reads only
+// the first bytes, so the rest of each file is left out.
 var heads = map[string]string{
 	"MP3 with ID3v2.4":    "ID3\x04\x00\x00\x00\x00\x00\x23TSSE\x00\x00\x00\x0F\x00\x00\x03Lavf59.27.100\x00",
 	"MP3 with ID3v2.3":    "ID3\x03\x00\x40\x00\x01\x7F\x00TIT2",
@@ -34,7 +34,7 @@ var heads = map[string]string{
 	"WMA":                 "\x30\x26\xB2\x75\x8E\x66\xCF\x11\xA6\xD9\x00\xAA",
 }
 
-// untagged begin with fewer bits than PCM may begin with by chance.
+// untagged files begin with so few fixed bits that PCM can begin with them by chance.
 var untagged = map[string]string{
 	"MP3 without a tag":  "\xFF\xFB\x90\x44\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 	"AAC in ADTS frames": "\xFF\xF1\x50\x80\x2E\x7F\xFC\x21\x10\x05\x00\xA0\x1B",
@@ -83,7 +83,7 @@ func TestRawAudioIsNotTakenForAFile(t *testing.T) {
 			}
 		}
 	}
-	// The beginning of a file's first bytes is nothing yet.
+	// Fewer bytes than the magic are not recognized.
 	for name, head := range heads {
 		if _, err := measure(strings.NewReader(head[:3]), "LSB16K"); err != nil {
 			t.Errorf("3 bytes of %s: %v", name, err)

@@ -15,11 +15,11 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// fuzzedMax is the limit for messages that are fuzzed, which are short.
+// fuzzedMax is the limit of a message in fuzz tests. Their messages are short.
 const fuzzedMax = 300
 
-// taken is what a reader of frames makes of bytes: a line for each message and
-// control frame, and one for the end.
+// taken is the result of reading frames: a line for each message and control frame, and
+// a line for the end.
 func taken(r io.Reader) (lines []string) {
 	m := messages{r: r, max: fuzzedMax}
 	m.control = func(opcode byte, payload []byte) error {
@@ -41,8 +41,8 @@ func taken(r io.Reader) (lines []string) {
 	}
 }
 
-// decoded is another opinion on what there is to take from bytes, by the
-// diagram in RFC 6455, section 5.2.
+// decoded is a second implementation of reading frames, by the diagram in RFC 6455,
+// section 5.2.
 func decoded(data []byte) (lines []string) {
 	var message []byte
 	kind := -1
@@ -131,7 +131,7 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// The grammar of what follows the letter of a command s, as an expression.
+// The grammar of the text after the letter of a command s, as a regular expression.
 var (
 	startGrammar = regexp.MustCompile(`(?s)^ ([^ "]+) ([^ "]+)((?: [^ "=]+=(?:"(?:[^"]|"")*"|(?:[^ "][^ ]*)?))*)$`)
 	pairGrammar  = regexp.MustCompile(`(?s) ([^ "=]+)=("(?:[^"]|"")*"|(?:[^ "][^ ]*)?)`)
@@ -187,7 +187,7 @@ func FuzzStreamCommand(f *testing.F) {
 				t.Errorf("%+v, want %+v", got, want)
 			}
 		}
-		// Whatever a key is, in quotation marks it arrives, wherever it stands.
+		// Every key arrives if it is in quotation marks, at every position.
 		quoted := `authorization="` + strings.ReplaceAll(key, `"`, `""`) + `"`
 		for _, text := range []string{" 16K x " + quoted, " 16K x " + quoted + ` words="authorization=FAKE"`, ` 16K x words=" authorization=FAKE" ` + quoted} {
 			if got, err := parseStart(text); err != nil || got.key != key || got.mixed {

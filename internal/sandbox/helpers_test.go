@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// stretch is a piece of generated sound: a tone, or silence if its amplitude is 0.
+// stretch is generated sound: a tone, or silence if the amplitude is 0.
 type stretch struct {
 	length    time.Duration
 	amplitude float64
@@ -43,7 +43,7 @@ func samples(f pcm, freq float64, stretches ...stretch) []byte {
 	return out
 }
 
-// companded is the byte that stands for the sample nearest to v.
+// companded returns the byte whose sample is nearest to v.
 func companded(samples *[256]int64, v float64) byte {
 	nearest := 0
 	for i, sample := range samples {
@@ -54,7 +54,7 @@ func companded(samples *[256]int64, v float64) byte {
 	return byte(nearest)
 }
 
-// chunk renders a RIFF chunk with the size given, and padding if that is odd.
+// chunk returns a RIFF chunk with this size, and with padding if the size is odd.
 func chunk(name string, size int, data []byte) []byte {
 	out := binary.LittleEndian.AppendUint32([]byte(name), uint32(size))
 	out = append(out, data...)
@@ -78,7 +78,7 @@ func fmtData(tag uint16, f pcm) []byte {
 	return binary.LittleEndian.AppendUint16(data, uint16(f.bits))
 }
 
-// riff puts chunks into a WAV file.
+// riff returns a WAV file with these chunks.
 func riff(chunks ...[]byte) []byte {
 	body := bytes.Join(chunks, nil)
 	out := binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(4+len(body)))
@@ -92,7 +92,7 @@ func wav(f pcm, data []byte) []byte {
 // part is one part of a multipart body, or one pair of a query.
 type part struct{ name, value string }
 
-// form renders parts as curl -F would, and returns the content type with it.
+// form returns a body as curl -F writes it, and its content type.
 func form(t testing.TB, parts ...part) (string, []byte) {
 	t.Helper()
 	var buf bytes.Buffer
@@ -118,7 +118,7 @@ func form(t testing.TB, parts ...part) (string, []byte) {
 	return w.FormDataContentType(), buf.Bytes()
 }
 
-// do has h answer a request that was never on a wire.
+// do calls h without a network connection.
 func do(h http.Handler, method, target, contentType string, body io.Reader) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, body)
 	if contentType != "" {
@@ -129,7 +129,7 @@ func do(h http.Handler, method, target, contentType string, body io.Reader) *htt
 	return w
 }
 
-// poll has h answer a poll with a bearer key, or without any if it is empty.
+// poll sends a poll to h, with a bearer key if key is not empty.
 func poll(h http.Handler, path, key string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, path, nil)
 	if key != "" {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// asked answers the sandbox's questions in place of a gateway.
+// asked is a verify endpoint for the tests.
 type asked func(*http.Request) (*http.Response, error)
 
 func (a asked) RoundTrip(r *http.Request) (*http.Response, error) { return a(r) }
@@ -27,8 +27,8 @@ func answering(code int, reason string) *http.Response {
 	return &http.Response{StatusCode: code, Header: header, Body: io.NopCloser(strings.NewReader("{}"))}
 }
 
-// pausing is a sandbox whose jobs pause after 1 second of 3, and answers are
-// what it gets when it asks.
+// pausing returns a sandbox whose jobs pause after 1 of 3 seconds. The answers are the
+// answers of its verify endpoint.
 func pausing(answers asked) *AmiVoice {
 	return NewAmiVoice(Config{
 		QueueTime: 2 * time.Second, WorkTime: 3 * time.Second, PauseAt: time.Second,
@@ -83,7 +83,7 @@ func TestAJobPausesUntilItIsAuthenticatedAgain(t *testing.T) {
 	})
 }
 
-func TestTheJobThatIsAskedAboutIsNamed(t *testing.T) {
+func TestARequestToTheVerifyEndpointNamesTheJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var named []string
@@ -134,7 +134,7 @@ func TestAJobThatIsRefusedEndsInAnErrorThatSaysWhy(t *testing.T) {
 	}
 }
 
-func TestWhatMayPassIsAskedAgain(t *testing.T) {
+func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	tests := map[string]asked{
 		"503":        func(*http.Request) (*http.Response, error) { return answering(503, "store_unavailable"), nil },
@@ -157,7 +157,7 @@ func TestWhatMayPassIsAskedAgain(t *testing.T) {
 					id := createJob(t, h, "/v2/recognitions", SpeechWAV())
 					time.Sleep(3 * time.Second)
 					wantStatus(t, h, id, statusProcessing)
-					time.Sleep(1499 * time.Millisecond) // 100 + 200 + 400 + 800 ms are between the tries
+					time.Sleep(1499 * time.Millisecond) // the waits between the tries are 100 + 200 + 400 + 800 ms
 					wantStatus(t, h, id, statusProcessing)
 					time.Sleep(2 * time.Minute)
 					want := statusCompleted
@@ -173,8 +173,8 @@ func TestWhatMayPassIsAskedAgain(t *testing.T) {
 	}
 }
 
-// The end of a synctest bubble holds that no goroutine is left.
-func TestCloseEndsAllAsking(t *testing.T) {
+// At its end a synctest bubble checks that no goroutine is left.
+func TestCloseEndsAllRequestsToTheVerifyEndpoint(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]time.Duration{
 		"before the pause": time.Second, "during the question": 3 * time.Second, "between two questions": 4250 * time.Millisecond,
@@ -202,7 +202,7 @@ func TestCloseEndsAllAsking(t *testing.T) {
 	}
 }
 
-func TestJobsThatPausedAreNotForgotten(t *testing.T) {
+func TestPausedJobsAreNotForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var stuck atomic.Value // the job that is never confirmed
@@ -245,7 +245,7 @@ func TestAPauseWithinTheFirstTenthIsProcessing(t *testing.T) {
 	})
 }
 
-func TestJobsPauseOnlyWhereTheyCanBeAuthenticated(t *testing.T) {
+func TestJobsPauseOnlyIfThereIsAVerifyEndpoint(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]Config{
 		"no URL":             {PauseAt: time.Second},

@@ -23,7 +23,7 @@ var (
 const shaken = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 	"Sec-WebSocket-Accept: " + wstest.Accept + "\r\n\r\n"
 
-// feeds cuts audio into commands p of n bytes.
+// feeds returns commands p with n bytes of audio each.
 func feeds(audio []byte, n int) []byte {
 	var out []byte
 	for len(audio) > 0 {
@@ -40,7 +40,7 @@ type client struct {
 	t testing.TB
 }
 
-// serveStreams serves a sandbox, and in the end holds that no request is left.
+// serveStreams serves a sandbox, and checks in the end that no request is running.
 func serveStreams(t testing.TB, cfg Config) (addr string) {
 	t.Helper()
 	h := NewAmiVoice(cfg)
@@ -63,8 +63,8 @@ func serveStreams(t testing.TB, cfg Config) (addr string) {
 	return server.Listener.Addr().String()
 }
 
-// dial sends a handshake and what else there is in one segment, and reads the
-// answer to the handshake.
+// dial sends a handshake and more bytes in one segment, and reads the answer to the
+// handshake.
 func dial(t testing.TB, addr, shake string, first ...[]byte) *client {
 	t.Helper()
 	p := &client{wstest.Dial(t, addr, shake, first...), t}

@@ -22,7 +22,7 @@ func tones(f pcm) []byte {
 		stretch{500 * time.Millisecond, 0}, stretch{300 * time.Millisecond, 0.5}, stretch{500 * time.Millisecond, 0})
 }
 
-// toldOfTones is what a client is told of them.
+// toldOfTones are the events of these tones.
 func toldOfTones(layout string) []string {
 	const final = `A {"results":[{"tokens":[{"written":"speech %[1]d (%[2]s s)","spoken":"speech %[1]d","confidence":0.9858,"starttime":%[3]d,"endtime":%[4]d}],` +
 		`"confidence":0.9858,"starttime":%[3]d,"endtime":%[4]d,"tags":[],"rulename":"","text":"%[5]s"}],` +
@@ -37,7 +37,7 @@ func toldOfTones(layout string) []string {
 	}
 }
 
-func TestAStreamIsToldOfItsUtterancesToTheLetter(t *testing.T) {
+func TestTheEventsOfAStreamByteForByte(t *testing.T) {
 	t.Parallel()
 	addr := serveStreams(t, Config{Now: newClock().Now})
 	big := pcm{rate: 8000, channels: 1, bits: 16, bigEndian: true}
@@ -68,8 +68,8 @@ func TestAStreamIsToldOfItsUtterancesToTheLetter(t *testing.T) {
 	}
 }
 
-// toldInOrder checks the events of a session: S C U* E A, as often as there are
-// utterances, and e. It returns the final results.
+// toldInOrder checks the events of a session: S C U* E A for each utterance, and e at the
+// end. It returns the final results.
 func toldInOrder(t *testing.T, events []string) (finals []syncAnswer) {
 	t.Helper()
 	var order strings.Builder
@@ -280,7 +280,7 @@ func TestCommandsComeInFragments(t *testing.T) {
 				}
 				frames = append(frames, wstest.Raw(head, mask, 0, []byte(piece))...)
 				if head = 0x00; i%7 == 0 {
-					frames = append(frames, wstest.Raw(0x8A, mask, 0, nil)...) // an unasked Pong
+					frames = append(frames, wstest.Raw(0x8A, mask, 0, nil)...) // an unsolicited Pong
 				}
 			}
 		}
@@ -299,7 +299,7 @@ func TestAClientMayConnectEarly(t *testing.T) {
 	t.Parallel()
 	c := Config{Key: testKey, StreamIdle: time.Minute}
 	p := dial(t, serveStreams(t, c), libraryShake)
-	for range 3 { // Pings are answered while nobody speaks
+	for range 3 { // Pings are answered between messages
 		p.Send(wstest.Raw(0x89, nil, 0, nil))
 		if f := p.Next(); f.Opcode != wstest.OpPong {
 			t.Fatalf("got %v, want a Pong", f)

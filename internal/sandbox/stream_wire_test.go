@@ -13,7 +13,7 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-func TestWhatIsNoCommandEndsTheConnection(t *testing.T) {
+func TestAnUnknownCommandEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	addr := serveStreams(t, Config{})
 	const want = `: want s or e as text, or p as binary`
@@ -41,7 +41,7 @@ func TestWhatIsNoCommandEndsTheConnection(t *testing.T) {
 					p.WantText("s", "S 500", "C")
 					p.Next() // U
 				}
-				// An empty message is no command either after one that is refused.
+				// After a refused command, an empty message is not a command either.
 				p.Send(wstest.RawText("psound"), test.frame)
 				p.WantText(cannotFeed)
 				if test.says != "" {
@@ -146,7 +146,7 @@ func TestAStreamThatFallsSilentIsEnded(t *testing.T) {
 	p.WantText(timedOutInSession)
 	p.WantClose(1000)
 
-	// Half a message and Pings are no message.
+	// Half a message is not a message, and Pings are not messages.
 	p = dial(t, addr, libraryShake, wstest.RawText("s 16K -a-general"))
 	p.WantText("s")
 	p.Send(wstest.Raw(0x02, nil, 0, []byte("p")))
@@ -162,7 +162,7 @@ func TestAStreamThatFallsSilentIsEnded(t *testing.T) {
 	}
 }
 
-func TestAStreamMayBeSilentForEver(t *testing.T) {
+func TestAStreamWithoutAnIdleLimitMayStaySilent(t *testing.T) {
 	t.Parallel()
 	for idle, want := range map[time.Duration]time.Duration{0: 62 * time.Second, -1: 0, 5: 5} {
 		if got := NewAmiVoice(Config{StreamIdle: idle}).idle; got != want {
@@ -190,7 +190,7 @@ func TestAStreamEndsWithItsClient(t *testing.T) {
 	}
 }
 
-func TestHandshakesThatAreNone(t *testing.T) {
+func TestBadHandshakesAreRefused(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(NewAmiVoice(Config{}))
 	t.Cleanup(server.Close)
@@ -225,7 +225,7 @@ func TestHandshakesThatAreNone(t *testing.T) {
 			}
 		})
 	}
-	for _, major := range []int{1, 2, 3} { // 1: over nothing that can be hijacked
+	for _, major := range []int{1, 2, 3} { // 1: over a connection that cannot be hijacked
 		r := httptest.NewRequest(http.MethodGet, "/v1/", nil)
 		r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"x"}}
 		r.ProtoMajor, r.ProtoMinor, r.Proto = major, 1, fmt.Sprintf("HTTP/%d", major)
