@@ -32,6 +32,8 @@ var arrows = map[string]struct {
 	"keystore":                      {may: []string{"keystore/internal/engine", "keystore/internal/recordcache", "keystore/internal/sqlite", "policy"}, sql: true},
 	"keystore/internal/engine":      {std: true, sql: true},
 	"keystore/internal/recordcache": {std: true},
+	"internal/testutil":             {std: true},
+	"keystore/keystoretest":         {may: []string{"keystore", "policy"}},
 	"keystore/internal/sqlite":      {may: []string{"keystore/internal/engine"}, sql: true},
 
 	"dialect": {may: []string{"policy"}},

@@ -44,8 +44,10 @@ func wantWhole(t *testing.T, c AuditCheck, entries int) {
 }
 
 func TestAudit_IsChained(t *testing.T) {
+	t.Parallel()
 	for name, options := range map[string][]func(*Config){"plain": nil, "peppered": {withPepper("salt")}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f, path := trail(t, options...)
 			entries := 5 + len(options) // and the pepper's own
 			c := f.verify(nil)
@@ -100,6 +102,7 @@ func TestAudit_IsChained(t *testing.T) {
 // A trail that is written anew by whoever can write the file, but has no
 // pepper.
 func TestAudit_ForgedWithoutThePepper(t *testing.T) {
+	t.Parallel()
 	forge := func(t *testing.T, path string, from int64, hash hasher) {
 		t.Helper()
 		db := rawDB(t, path)
@@ -128,6 +131,7 @@ func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 		}
 	}
 	t.Run("peppered", func(t *testing.T) {
+		t.Parallel()
 		f, path := trail(t, withPepper("salt"))
 		for seq := int64(6); seq > 0; seq-- {
 			forge(t, path, seq, hasher{})
@@ -145,6 +149,7 @@ func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 		}
 	})
 	t.Run("pepper added later", func(t *testing.T) {
+		t.Parallel()
 		f, path := trail(t)
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
@@ -157,6 +162,7 @@ func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 		}
 	})
 	t.Run("without a pepper only a kept head shows it", func(t *testing.T) {
+		t.Parallel()
 		f, path := trail(t)
 		kept := f.verify(nil).Head
 		forge(t, path, 2, hasher{})
@@ -168,6 +174,7 @@ func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 }
 
 func TestAudit_ChainOutlivesPruning(t *testing.T) {
+	t.Parallel()
 	f, path := trail(t, withPepper("salt"))
 	old := f.verify(nil).Head
 	later := start.Add(auditKept)
@@ -204,8 +211,10 @@ func TestAudit_ChainOutlivesPruning(t *testing.T) {
 }
 
 func TestAudit_ChainedOnUpgrade(t *testing.T) {
+	t.Parallel()
 	for name, pepper := range map[string]string{"plain": "", "peppered": "salt"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			path := newPath(t)
 			makeVersion1(t, path)
 			db := rawDB(t, path)
@@ -257,6 +266,7 @@ func TestAudit_ChainedOnUpgrade(t *testing.T) {
 
 // A write that fails takes its entries out of the chain again.
 func TestAudit_FailedWriteLeavesNoLink(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	a := f.account()
 	for i := range 20 {
@@ -276,6 +286,7 @@ func TestAudit_FailedWriteLeavesNoLink(t *testing.T) {
 
 // Two entries that differ never have the same hash, however their texts are cut.
 func TestAuditHead_KeepsFieldsApart(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		entry := func(label string) AuditEntry {
 			from := rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("::1")})
@@ -295,6 +306,7 @@ func TestAuditHead_KeepsFieldsApart(t *testing.T) {
 }
 
 func TestParseAuditHead(t *testing.T) {
+	t.Parallel()
 	head := AuditHead{Seq: 42, Hash: firstHead("store").Hash}
 	if again, err := ParseAuditHead(head.String()); err != nil || again != head {
 		t.Errorf("got %v, %v", again, err)
@@ -307,6 +319,7 @@ func TestParseAuditHead(t *testing.T) {
 }
 
 func TestAudit_VerifyIsOfOneState(t *testing.T) {
+	t.Parallel()
 	f, _ := trail(t)
 	done := make(chan struct{})
 	go func() {
@@ -330,6 +343,7 @@ func TestAudit_VerifyIsOfOneState(t *testing.T) {
 // Who changes the times of entries, so that the store prunes them, does not get
 // rid of them unseen.
 func TestAudit_PruningRemovesNoEvidence(t *testing.T) {
+	t.Parallel()
 	f, path := trail(t, withPepper("salt"))
 	db := rawDB(t, path)
 	mustExec(t, db, `CREATE TABLE saved AS SELECT * FROM audit`)
@@ -359,6 +373,7 @@ func TestAudit_PruningRemovesNoEvidence(t *testing.T) {
 
 // A process that does not know of the pepper yet writes no entry without it.
 func TestAudit_NoEntryUnderAnotherPepper(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	k, _ := f.key(f.account().ID)

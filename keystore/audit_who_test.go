@@ -10,6 +10,7 @@ import (
 
 // Every act is on record: who, from where, when, on what.
 func TestAudit_SaysWhoFromWhereWhenAndWhat(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	by := Actor{Kind: ActorOperator, ID: "alice", From: netip.MustParseAddr("198.51.100.9")}
 	at := start.Add(time.Minute)

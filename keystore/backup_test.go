@@ -41,8 +41,10 @@ func wantFiles(t *testing.T, dir string, names ...string) {
 }
 
 func TestBackup_StandsAlone(t *testing.T) {
+	t.Parallel()
 	for name, options := range map[string][]func(*Config){"plain": nil, "peppered": {withPepper("salt")}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := openStore(t, newPath(t), options...)
 			key, secret := f.key(f.account().ID)
 			f.job(key, "j")
@@ -69,6 +71,7 @@ func TestBackup_StandsAlone(t *testing.T) {
 // Each copy is one state: an account is never there without the key that was
 // made in the same transaction, nor half of a batch of them.
 func TestBackup_WhileOthersWrite(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f, other := openStore(t, path), openStore(t, path)
 	var stop atomic.Bool
@@ -110,6 +113,7 @@ func TestBackup_WhileOthersWrite(t *testing.T) {
 }
 
 func TestBackup_Refuses(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	dir := t.TempDir()
@@ -146,8 +150,10 @@ func TestBackup_Refuses(t *testing.T) {
 
 // What comes to the name while the copy is made is not overwritten.
 func TestMoveInto_OverwritesNothing(t *testing.T) {
+	t.Parallel()
 	for name, move := range map[string]func(temp, path string) error{"link": moveInto, "claim": claim} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			path := filepath.Join(dir, "path")
 			for _, text := range []string{"old", "new"} {

@@ -44,7 +44,7 @@ func putTypical(t *testing.T, c *recordcache.Cache[policy.Time], n int) {
 	}
 }
 
-func TestCache_AKeyTakesLittleMemory(t *testing.T) {
+func TestCache_AKeyTakesLittleMemory(t *testing.T) { //nolint:paralleltest // measures allocations
 	const n = 100_000
 	before := liveBytes()
 	c := recordcache.New[policy.Time](n*400, 0)

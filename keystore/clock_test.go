@@ -33,6 +33,7 @@ func (m *machine) clock(tells bool) *Clock {
 }
 
 func TestR3_TheClockGoesOnWhateverTheWallClockDoes(t *testing.T) {
+	t.Parallel()
 	type step func(*machine)
 	set := func(d time.Duration) step { return func(m *machine) { m.set(d) } }
 	run := func(d time.Duration) step { return func(m *machine) { m.run(d) } }
@@ -56,6 +57,7 @@ func TestR3_TheClockGoesOnWhateverTheWallClockDoes(t *testing.T) {
 	} {
 		for _, tells := range []bool{true, false} {
 			t.Run(name+choose(tells, "", ", blind"), func(t *testing.T) {
+				t.Parallel()
 				m := newMachine()
 				c := m.clock(tells)
 				last := c.Now()
@@ -95,6 +97,7 @@ func choose(condition bool, yes, no string) string {
 // TestR3_TheClockIsNeverSlow holds what a key's life rests on, whatever happens to
 // the machine.
 func TestR3_TheClockIsNeverSlow(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine()
 		tells := rapid.Bool().Draw(t, "the system tells of suspensions")
@@ -132,6 +135,7 @@ func TestR3_TheClockIsNeverSlow(t *testing.T) {
 }
 
 func TestR3_TheSystemsClockIsTheWallClock(t *testing.T) {
+	t.Parallel()
 	c := SystemClock()
 	before := policy.At(time.Now())
 	now := c.Now()
@@ -147,6 +151,7 @@ func TestR3_TheSystemsClockIsTheWallClock(t *testing.T) {
 // A key of 30 seconds is over after 30 seconds, although the wall clock was set
 // back, and stays so when it is set forward and back.
 func TestR3_AKeyEndsWhenTheWallClockIsSetBack(t *testing.T) {
+	t.Parallel()
 	m := newMachine()
 	c := m.clock(true)
 	f := openStore(t, newPath(t), func(cfg *Config) { cfg.Clock = c.Now; cfg.CommandLine = true })
@@ -169,6 +174,7 @@ func TestR3_AKeyEndsWhenTheWallClockIsSetBack(t *testing.T) {
 }
 
 func TestR3_ALeapTellsThoseWhoWaitForAnInstant(t *testing.T) {
+	t.Parallel()
 	var wall atomic.Int64
 	var logs *observer.ObservedLogs
 	f := openStore(t, newPath(t), logTo(&logs), func(cfg *Config) {
@@ -191,6 +197,7 @@ func TestR3_ALeapTellsThoseWhoWaitForAnInstant(t *testing.T) {
 }
 
 func TestR3_TheOperatorIsToldOfAWallClockThatWasSetBack(t *testing.T) {
+	t.Parallel()
 	var logs *observer.ObservedLogs
 	var ahead atomic.Int64
 	f := openStore(t, newPath(t), logTo(&logs), commandLine, func(cfg *Config) {
@@ -211,6 +218,7 @@ func TestR3_TheOperatorIsToldOfAWallClockThatWasSetBack(t *testing.T) {
 }
 
 func TestOpen_WarnsOfAClockBehindTheStore(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()
@@ -247,6 +255,7 @@ func TestOpen_WarnsOfAClockBehindTheStore(t *testing.T) {
 }
 
 func TestNotYet_SaysWhyAKnownKeyIsUnknown(t *testing.T) {
+	t.Parallel()
 	key := &policy.Key{CreatedAt: start.Add(time.Hour)}
 	got := policy.NotYet(start, key)
 	for _, want := range []string{start.String(), start.Add(time.Hour).String(), "1h0m0s"} {

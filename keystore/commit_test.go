@@ -34,6 +34,7 @@ func (f fixture) hold() (release func()) {
 }
 
 func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	key, _ := f.key(f.account().ID)
@@ -85,6 +86,7 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 // SQLite ends the whole transaction on errors such as a full disk. Then
 // nothing of the batch may be acknowledged.
 func TestGroupCommit_FatalError(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	key, _ := f.key(f.account().ID)
 	release := f.hold()
@@ -122,6 +124,7 @@ func TestGroupCommit_FatalError(t *testing.T) {
 }
 
 func TestWrite_CallerGivesUp(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	release := f.hold()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -152,6 +155,7 @@ func (ending) Err() error                        { return nil }
 func (ending) Value(any) any                     { return nil }
 
 func TestLockedDatabase_ReadsGoOn(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	key, secret := f.key(f.account().ID)
@@ -184,6 +188,7 @@ func TestLockedDatabase_ReadsGoOn(t *testing.T) {
 }
 
 func TestClose_AnswersEveryWrite(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	key, _ := f.key(f.account().ID)
 	var wg sync.WaitGroup
@@ -237,6 +242,7 @@ func writeForEver(env string) {
 // A process that is killed while it writes has written what it acknowledged,
 // and leaves a store that goes on.
 func TestR10_AcknowledgedJobsSurviveKill(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	key, secret := f.key(f.account().ID)
@@ -284,6 +290,7 @@ func TestR10_AcknowledgedJobsSurviveKill(t *testing.T) {
 // A relaxed write waits for the disk only if another write of its batch must be
 // durable.
 func TestWriteRelaxed_SharesADurableBatch(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	const normal, full = 1, 2 // of https://www.sqlite.org/pragma.html#pragma_synchronous
 	var level int

@@ -2,10 +2,8 @@ package keystore
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,37 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
-
-const smallDiskEnv = "SPEECHGATE_TEST_SMALL_DISK"
-
-// onSmallDisk runs the test again in a process that has a file system of that size
-// to itself, and returns its directory there. In the first process it returns "".
-func onSmallDisk(t *testing.T, bytes int) (dir string) {
-	t.Helper()
-	if os.Getenv(smallDiskEnv) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
-		cmd.Env = append(os.Environ(), smallDiskEnv+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-		out, err := cmd.CombinedOutput()
-		switch {
-		case errors.Is(err, syscall.EPERM) && os.Getenv("CI") == "":
-			t.Skip("a file system of its own needs root")
-		case err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()):
-			t.Fatalf("on a small disk: %v\n%s", err, out)
-		}
-		return ""
-	}
-	dir = t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	return dir
-}
 
 // fillDisk writes a file until the disk is full to the last byte.
 func fillDisk(t *testing.T, path string) {
@@ -105,8 +78,8 @@ func fillThroughIssuing(t *testing.T, dir string) *fullDisk {
 	return f
 }
 
-func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
-	dir := onSmallDisk(t, 24<<20)
+func TestR22_EndingWorksOnAFullDisk(t *testing.T) { //nolint:paralleltest // measures time
+	dir := testutil.SmallDisk(t, 24<<20)
 	if dir == "" {
 		return
 	}
@@ -204,5 +177,48 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
 	f.room.keepReserve()
 	if fi, err := os.Stat(path + reserveSuffix); err != nil || fi.Size() != 2<<20 {
 		t.Errorf("the reserve is not whole again: %v, %v", fi, err)
+	}
+}
+
+// A disk counts as full for fullFor after a write has found it full, also if its free
+// space says otherwise, as with a quota.
+func TestDiskRoom_IsFullForAWhileAfterAFailedWrite(t *testing.T) {
+	t.Parallel()
+	var now time.Duration
+	r := newDiskRoom(Config{Path: newPath(t), MinFree: 1, Logger: zap.NewNop()}, func() time.Duration { return now })
+	r.free = func(string) int64 { return 1 << 40 }
+	if err := r.check(); err != nil {
+		t.Fatalf("before: %v", err)
+	}
+	r.foundFull()
+	for now = 0; now < fullFor; now += fullFor / 5 {
+		if err := r.check(); !errors.Is(err, errNoRoom) {
+			t.Errorf("%s after the write: %v, want %v", now, err, errNoRoom)
+		}
+	}
+	if now = fullFor; r.check() != nil {
+		t.Errorf("%s after the write, the disk still counts as full", now)
+	}
+}
+
+// A reserve that cannot be made whole is removed: a part of it would only take space.
+func TestDiskRoom_LeavesNoHalfMadeReserve(t *testing.T) {
+	t.Parallel()
+	dir := testutil.SmallDisk(t, 1<<20)
+	if dir == "" {
+		return
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	r := newDiskRoom(Config{Path: filepath.Join(dir, "keystore.db"), Reserve: 2 << 20, Logger: zap.New(core)}, monotonic())
+	r.free = func(string) int64 { return spaceUnknown } // as on systems that do not tell it
+	if err := os.WriteFile(r.reserve, make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.keepReserve()
+	if _, err := os.Lstat(r.reserve); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a part of the reserve is there: %v", err)
+	}
+	if n := logs.FilterMessageSnippet("no room can be kept in reserve").Len(); n != 1 {
+		t.Errorf("%d warnings, want 1", n)
 	}
 }

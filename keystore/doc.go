@@ -1,76 +1,97 @@
-// Package keystore keeps accounts, keys, jobs and the audit trail in SQLite,
-// and finds keys and jobs fast enough to stand in every request's way.
+// Package keystore keeps accounts, keys, jobs and the audit trail in a database.
+// It finds keys and jobs fast enough to be asked for every request.
+//
+// # What a Store is made of
+//
+//	engine     opens the database (SQLite, behind the interface of internal/engine)
+//	cache      records of keys and jobs (internal/recordcache)
+//	commits    group commit: the one goroutine that writes
+//	feed       polls the change feed, every 100 ms
+//	uses       writes last-used times, every 5 s
+//	watchers   callbacks of the callers that keep a record for long, such as streams
+//	room       keeps disk space for revocations, every minute
+//	clock      looks for leaps of the clock, every 100 ms
+//
+// A store that is opened for the command line has the first three only, and its
+// cache is empty.
 //
 // # Reading
 //
-// [Store.FindKey] and [Store.FindJob] answer from a cache of records (never of
-// verdicts), filed under the digest of the whole secret or job name. Every
-// mutation appends to a change feed in its own transaction. A process drops
-// what it changed before the call that changed it returns; what another
-// process changed, it drops within 250 milliseconds, and a lookup that was
-// under way at that moment reads again. If the feed cannot be read for
-// [Config.MaxStaleness], lookups go to the database, and fail if that does.
+// [Store.FindKey] and [Store.FindJob] answer from a cache of records. The cache
+// never holds decisions. The name of a record is a SHA-256 digest: of the whole
+// secret, or of backend and job ID. A key's record takes some 220 bytes, and the
+// cache keeps as many records as fit into [Config.CacheBytes].
 //
-// Records are kept packed, some 220 bytes for a key with all that it takes to find
-// it, and as many as fit into [Config.CacheBytes].
-//
-// A database file that is replaced or removed underneath a running store is
-// noticed as fast. A valid one is opened in place; until there is one, every
-// call fails. Replace the file by renaming one complete file over it: bytes that
-// are copied into the open file damage it, and once that is noticed, which takes
-// a second or two, every call fails until another file is renamed over it.
+// Every change of a record adds an entry to a change feed, in the same transaction.
+// A store drops the records that it changes before the call returns. A store that
+// another process has changed reads the feed, and drops them within 250
+// milliseconds. A lookup that was reading such a record reads it again. If the feed
+// cannot be read for [Config.MaxStaleness], lookups go to the database, and fail if
+// it cannot be read either.
 //
 // # Writing
 //
-// One goroutine writes. It takes what is queued into one transaction, so that
-// many requests share one fsync; each write stands or falls alone. For writes that
-// [Store.Expect] has announced it waits up to 2 ms; where three transactions in a
-// row have waited in vain, sixteen do not, and after these one is enough for as
-// many more. When a call returns without error, its effect survives the loss of
-// power.
+// Group commit: one goroutine writes. It takes the writes in its queue into one
+// transaction, so that they share one fsync. Each write succeeds or fails alone. When
+// a call returns without error, its effect survives a loss of power.
 //
-// Last uses of keys alone need not be durable. They have a connection of their own,
-// whose commits sync nothing but for a checkpoint.
+// If a caller has announced a write with [Store.ReserveWrite], the writer waits up to
+// 2 ms, so that the announced write shares the transaction of the writes that are
+// ready. After three waits in a row that gained nothing, it commits the next sixteen
+// batches without waiting. After those, one more such wait is enough for the next
+// sixteen.
+//
+// Last-used times need not survive a loss of power. Their commits do not wait for the
+// disk, except for a checkpoint.
 //
 // # Opening
 //
-// [Open] makes a store where there is none, unless [Config.MustExist] forbids it.
-// It refuses a file that other users can write, or whose directory they can
-// write. A server writes a row before it serves, because SQLite reports a
-// read-only file or a full disk only then. The log has one line for each opening,
-// with the store's ID and the number of its accounts and keys.
+// [Open] creates a store if there is none, unless [Config.MustExist] forbids it. It
+// refuses a file or directory that other users can write. A server writes a row
+// before it serves, because SQLite reports a read-only file or a full disk only then.
+// The log has one line for each opening, with the store's ID and the number of its
+// accounts and keys.
+//
+// A running store notices within 250 milliseconds that its file was removed or
+// replaced. It opens a valid file that was put in its place; until there is one, every
+// call fails. Replace the file by renaming one complete file over it. Do not copy
+// bytes into the open file: they damage it. The store notices the damage within two
+// seconds, and then every call fails until another file is renamed over it.
 //
 // # Secrets
 //
-// Of a secret only SHA-256 is kept or, with a pepper, HMAC-SHA-256(pepper,
-// SHA-256). The secrets made here are random, of 190 bits, so a slow hash would
-// add nothing. Imported keys and service passwords may be weaker: against who
-// steals the file, the pepper guards them. A pepper can be given to a store that
-// has none, which is irreversible and ends the service of processes that do not
-// have it. [Config.PepperFault] keeps a pepper that is a mistake from being given.
+// The store has no secrets, only digests of them: SHA-256 or, with a pepper,
+// HMAC-SHA-256(pepper, SHA-256). Secrets that are generated here have 190 random bits,
+// so a slow hash would add nothing. Imported keys and service passwords may be weaker:
+// the pepper protects them if the file is stolen.
+//
+// A pepper can be added to a store that has none. This cannot be undone, and processes
+// without the pepper can no longer use the store. [Config.PepperFault] keeps a
+// mistaken pepper from being added.
 //
 // # Audit trail
 //
-// Each entry has a hash made of the entry and the hash before it, keyed by the
-// pepper if there is one. [Store.VerifyAudit] finds the first entry that was
-// changed or removed, and what was cut off at the end if it is given a head that
-// was noted elsewhere. Whoever can write the file, and has the pepper, can write
-// the trail anew; only a head kept elsewhere shows that.
+// Each entry has a hash of the entry and of the hash before it, keyed by the pepper if
+// there is one. [Store.VerifyAudit] finds the first entry that was changed or removed.
+// It finds entries that were cut off at the end if it gets a head that was noted
+// elsewhere. A person who can write the file and has the pepper can write the whole
+// trail again; only a head that was noted elsewhere shows that.
 //
 // # Backup
 //
-// [Store.Backup] copies one state of the store into a file that stands alone.
-// [Store.Restore] merges such a file into the store, so that nothing comes back
-// which ended since; running servers follow by the change feed. [RestoreNew]
-// puts it where there is no store, and knows nothing of what ended since.
+// [Store.Backup] copies one state of the store into a file that needs no other file.
+// [Store.Restore] merges such a file into the store. A key or account that has ended
+// since the backup does not come back. Running servers follow by the change feed.
+// [RestoreNew] puts a backup where there is no store; then nothing is known of what
+// has ended since.
 //
 // # Retention
 //
-//   - keys: Config.Retention after they expired, were deleted or revoked, or
-//     their account closed, and not before the last of their jobs. Their
-//     digests are kept so that no such key comes back: for ever, and those of
-//     keys from the issuance API, which are many, for 400 days more.
-//   - jobs: Config.Retention, 8 days, or what KeepJobs says and a day, whichever
-//     is longest, after their creation.
-//   - audit trail: 400 days. Change feed: 1 hour. Accounts: for ever.
+//   - Keys: Config.Retention after they expired, were deleted or revoked, or their
+//     account was closed, and not before their last job is removed. Their digests are
+//     kept, so that such a key never comes back: for ever, or 400 days longer for the
+//     many keys of the issuance API.
+//   - Jobs: the longest of Config.Retention, 8 days, and KeepJobs plus one day, after
+//     their creation.
+//   - Audit trail: 400 days. Change feed: 1 hour. Accounts: for ever.
 package keystore

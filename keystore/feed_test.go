@@ -12,29 +12,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// What another process writes counts here within 250 ms.
-func TestR2_AnotherProcessesChangesCount(t *testing.T) {
-	path := newPath(t)
-	f, command := openStore(t, path), openStore(t, path, commandLine)
-	a := command.account()
-	for range 5 {
-		key, secret := command.key(a.ID)
-		if f.find(secret) == nil || command.find(secret) == nil {
-			t.Fatal("not found")
-		}
-		if _, err := command.RevokeKey(t.Context(), start, operator, key.ID, ""); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, 250*time.Millisecond, "the revocation counts", func() bool {
-			return !f.find(secret).Key().RevokedAt.IsZero()
-		})
-		if command.find(secret).Key().RevokedAt.IsZero() {
-			t.Error("the command line caches")
-		}
-	}
-}
-
 func TestReadFeed(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	for range 5 {
@@ -77,6 +56,7 @@ func TestReadFeed(t *testing.T) {
 
 // A reader that missed some changes drops everything.
 func TestFeedGap(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	_, secret := f.key(f.account().ID)
@@ -102,6 +82,7 @@ func TestFeedGap(t *testing.T) {
 
 // A newer version may write kinds of changes that this one does not know.
 func TestFeed_UnknownKindDropsEverything(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	_, secret := f.key(f.account().ID)
@@ -113,6 +94,7 @@ func TestFeed_UnknownKindDropsEverything(t *testing.T) {
 }
 
 func TestR17_UnreadableFeed(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))
@@ -150,6 +132,7 @@ func TestR17_UnreadableFeed(t *testing.T) {
 }
 
 func TestPrune_KeysAndJobs(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, func(c *Config) { c.Retention = 10 * day })
 	f.KeepJobs(99 * day)
@@ -229,6 +212,7 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 }
 
 func TestPrune_JobsNeverBefore8Days(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t), func(c *Config) { c.Retention = time.Millisecond })
 	key, _ := f.key(f.account().ID)
 	for i := range 2*pruneBatch + 1 {
@@ -248,6 +232,7 @@ func TestPrune_JobsNeverBefore8Days(t *testing.T) {
 }
 
 func TestConfig_Defaults(t *testing.T) {
+	t.Parallel()
 	cfg, err := Config{Path: "relative/keystore.db"}.withDefaults()
 	if err != nil || cfg.MaxStaleness != 5*time.Second || cfg.Retention != 90*day || cfg.CacheBytes != 128<<20 || cfg.Path[0] != '/' {
 		t.Errorf("%+v, %v", cfg, err)

@@ -55,6 +55,7 @@ func (f fixture) taken() {
 }
 
 func TestGroupCommit_WritesShareTheTransactionOfThoseThatAreExpected(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	f.commits.maxDelay = time.Hour
 	coming := f.ReserveWrite()
@@ -77,6 +78,7 @@ func TestGroupCommit_WritesShareTheTransactionOfThoseThatAreExpected(t *testing.
 }
 
 func TestGroupCommit_NobodyWaitsForWhatWillNotCome(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	f.commits.maxDelay = time.Hour
 	within(t, "what is not expected", f.transaction())
@@ -92,6 +94,7 @@ func TestGroupCommit_NobodyWaitsForWhatWillNotCome(t *testing.T) {
 }
 
 func TestGroupCommit_FewWaitInVain(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	slow := f.ReserveWrite()
 	inVainOnce := func() {
@@ -143,6 +146,7 @@ func mustWait(t *testing.T, waiting <-chan *sql.Tx) {
 }
 
 func TestGroupCommit_AJobThatWasExpectedIsExpectedNoMore(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	f.commits.maxDelay = time.Hour
 	k, _ := f.key(f.account().ID)
@@ -165,6 +169,7 @@ func TestGroupCommit_AJobThatWasExpectedIsExpectedNoMore(t *testing.T) {
 }
 
 func TestGroupCommit_ClosingWaitsForNobody(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	f.commits.maxDelay = time.Hour
 	coming := f.ReserveWrite()

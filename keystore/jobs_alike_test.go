@@ -11,6 +11,7 @@ import (
 // TestR11_AForeignJobCostsWhatAnUnknownOneDoes counts the queries, which are what
 // takes time.
 func TestR11_AForeignJobCostsWhatAnUnknownOneDoes(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	own, _ := f.key(f.account().ID)
 	other, _ := f.key(f.account().ID)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 // A lookup that read the record before a revocation, and is only now about to
 // cache it, must neither cache nor return it.
 func TestR2_LookupOvertakenByRevocation(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	key, secret := f.key(f.account().ID)
 	reads := 0
@@ -36,6 +36,7 @@ func TestR2_LookupOvertakenByRevocation(t *testing.T) {
 }
 
 func TestR2_LookupOvertakenForEverFails(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	_, secret := f.key(f.account().ID)
 	f.loaded = func() { f.dropAll() }
@@ -45,6 +46,7 @@ func TestR2_LookupOvertakenForEverFails(t *testing.T) {
 
 // A lookup that read from a file which was replaced meanwhile reads the new one.
 func TestR2_LookupOvertakenByReplacement(t *testing.T) {
+	t.Parallel()
 	path, other := newPath(t), newPath(t)
 	f := openStore(t, path)
 	_, secret := f.key(f.account().ID)
@@ -68,6 +70,7 @@ func TestR2_LookupOvertakenByReplacement(t *testing.T) {
 }
 
 func TestR2_NegativeEntriesFallOnIssue(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	a := f.account()
 	secret, err := policy.GenerateSecret(policy.KeyPrefix, &counting{})
@@ -106,78 +109,7 @@ func (c *counting) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestR2_SimilarSecretsDoNotCrossHit(t *testing.T) {
-	f := openStore(t, newPath(t))
-	_, secret := f.key(f.account().ID)
-	f.find(secret)
-	text := secret.Reveal()
-	for _, other := range []string{text[:len(text)-1], text + "x", "x" + text, text[:len(text)-1] + "~", "~" + text[1:], text + "\x00", ""} {
-		for range 2 {
-			if r := f.find(policy.NewSecret(other)); r != nil {
-				t.Errorf("%d characters like the key's found key %s", len(other), r.Key().ID)
-			}
-		}
-	}
-}
-
-// Whoever asks after a revocation has returned sees it, whatever goes on.
-func TestR2_RevokedKeyNeverSurvives(t *testing.T) {
-	f := openStore(t, newPath(t))
-	a := f.account()
-	type subject struct {
-		id      string
-		secret  policy.Secret
-		revoked atomic.Bool
-	}
-	subjects := make([]*subject, 64)
-	for i := range subjects {
-		k, secret := f.key(a.ID)
-		subjects[i] = &subject{id: k.ID, secret: secret}
-	}
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for {
-				for _, s := range subjects {
-					before := s.revoked.Load()
-					r, err := f.FindKey(t.Context(), s.secret)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					if before && r.Key().RevokedAt.IsZero() {
-						t.Error("a revoked key was found unrevoked")
-						return
-					}
-				}
-				select {
-				case <-done:
-					return
-				default:
-				}
-			}
-		})
-	}
-	for i, s := range subjects {
-		if i%8 == 0 {
-			f.key(a.ID) // issuing goes on
-		}
-		if _, err := f.RevokeKey(t.Context(), start, operator, s.id, ""); err != nil {
-			t.Error(err)
-		}
-		s.revoked.Store(true)
-	}
-	close(done)
-	wg.Wait()
-	for _, s := range subjects {
-		if r := f.find(s.secret); r.Key().RevokedAt.IsZero() {
-			t.Error("a revoked key survived in the cache")
-		}
-	}
-}
-
-func TestFindKey_CachedAllocatesNothing(t *testing.T) {
+func TestFindKey_CachedAllocatesNothing(t *testing.T) { //nolint:paralleltest // measures allocations
 	for _, pepper := range []string{"", "pepper"} {
 		f := openStore(t, newPath(t), withPepper(pepper))
 		k, secret := f.key(f.account().ID, func(k *NewKey) { k.Allow = addrs(t, "192.0.2.0/24,2001:db8::/32") })
@@ -221,7 +153,7 @@ func TestFindKey_CachedAllocatesNothing(t *testing.T) {
 
 // A lookup that misses prepares no statement: that would take longer than to run
 // it, and allocate twice as much.
-func TestFindKey_MissPreparesNothing(t *testing.T) {
+func TestFindKey_MissPreparesNothing(t *testing.T) { //nolint:paralleltest // measures allocations
 	f := openStore(t, newPath(t), commandLine)
 	_, secret := f.key(f.account().ID)
 	d := f.hash.secret(secret)

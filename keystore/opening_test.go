@@ -15,6 +15,7 @@ import (
 )
 
 func TestR17_MustExistMakesNoStore(t *testing.T) {
+	t.Parallel()
 	mustExist := func(c *Config) { c.MustExist = true }
 	for _, c := range []struct {
 		name string
@@ -39,6 +40,7 @@ func TestR17_MustExistMakesNoStore(t *testing.T) {
 		}, "the file is empty"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			path := filepath.Join(t.TempDir(), "dir", "keystore.db")
 			if err := c.make(path); err != nil {
 				t.Fatal(err)
@@ -65,6 +67,7 @@ func TestR17_MustExistMakesNoStore(t *testing.T) {
 // What SQLite has not yet moved out of its log into a file that is gone may be
 // all that is left of a keystore.
 func TestR17_NoStoreIsMadeBesideTheLogOfAnother(t *testing.T) {
+	t.Parallel()
 	for _, empty := range []bool{false, true} {
 		path := newPath(t)
 		if empty {
@@ -85,6 +88,7 @@ func TestR17_NoStoreIsMadeBesideTheLogOfAnother(t *testing.T) {
 }
 
 func TestOpeningIsLogged(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))
@@ -132,6 +136,7 @@ func TestOpeningIsLogged(t *testing.T) {
 }
 
 func TestR18_FaultyPepperIsNeverAdded(t *testing.T) {
+	t.Parallel()
 	fault := errors.New("it is too short")
 	faulty := func(c *Config) { c.PepperFault = fault }
 	for _, before := range []bool{false, true} {
@@ -170,6 +175,7 @@ func TestR18_FaultyPepperIsNeverAdded(t *testing.T) {
 
 // Check says of a store that is open what opening it would say.
 func TestR10_CheckWritesToTheStore(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	if err := f.Check(t.Context()); err != nil {

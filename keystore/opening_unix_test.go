@@ -109,6 +109,7 @@ func nobodysStore(t *testing.T) string {
 // first job has been created at the backend. The error names the file that is in
 // the way, and the remedy.
 func TestR10_OpenRefusesWhatCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		spoil func(path string) error
@@ -124,6 +125,7 @@ func TestR10_OpenRefusesWhatCannotBeWritten(t *testing.T) {
 		{"a limit on the size of files", func(string) error { return nil }, []string{openerSize + "=20000"}, []string{"keystore FILE: disk I/O error", "a limit on the size of files was met"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			path := nobodysStore(t)
 			if err := c.spoil(path); err != nil {
 				t.Fatal(err)
@@ -155,6 +157,7 @@ func beside(suffix string, mode os.FileMode) func(string) error {
 }
 
 func TestR10_OpenRefusesAnotherUsersFile(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Log("only root can give a file away, so the file is root's own")
 		got := asNobody(t, "/etc/passwd")
@@ -175,6 +178,7 @@ func TestR10_OpenRefusesAnotherUsersFile(t *testing.T) {
 // Users other than the owner who can write the keystore, or put files beside it,
 // could let themselves in.
 func TestR17_OpenRefusesWhatOthersCanWrite(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		mode map[string]os.FileMode // by what comes behind the path; "." is the directory
@@ -192,6 +196,7 @@ func TestR17_OpenRefusesWhatOthersCanWrite(t *testing.T) {
 		{"a directory like /tmp", map[string]os.FileMode{".": os.ModeSticky | 0o777}, "who could put files beside it that SQLite reads"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			path := filepath.Join(t.TempDir(), "keystore.db")
 			first := openStore(t, path)
 			if err := first.Close(); err != nil {
@@ -227,6 +232,7 @@ func TestR17_OpenRefusesWhatOthersCanWrite(t *testing.T) {
 	}
 
 	t.Run("the directory of a link's target", func(t *testing.T) {
+		t.Parallel()
 		dir := t.TempDir()
 		path, target := filepath.Join(dir, "keystore.db"), filepath.Join(dir, "open", "other.db")
 		first := openStore(t, target)

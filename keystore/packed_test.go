@@ -19,6 +19,7 @@ func anInstant() *rapid.Generator[policy.Time] {
 }
 
 func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
+	t.Parallel()
 	lists := []string{"", "192.0.2.7", "10.0.0.0/8,2001:db8::/32", "::/0", strings.TrimSuffix(strings.Repeat("192.0.2.10-192.0.2.20,", 500), ",")}
 	rapid.Check(t, func(t *rapid.T) {
 		allow, err := policy.ParseAddrSet(rapid.SampledFrom(lists).Draw(t, "allow"))
@@ -52,6 +53,7 @@ func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
 
 // What does not fit is damaged, and never cut to what fits.
 func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("x", math.MaxUint8+1)
 	for _, k := range []policy.Key{{ID: long}, {AccountID: long}, {IssuerID: long}} {
 		if _, err := newRecord(&k, digest{}); err == nil {
@@ -67,6 +69,7 @@ func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
 }
 
 func TestJobRecord_SaysWhatTheJobWas(t *testing.T) {
+	t.Parallel()
 	for _, addr := range []netip.Addr{
 		{},
 		netip.IPv4Unspecified(), netip.IPv6Unspecified(), client, netip.AddrFrom16(client.As16()),

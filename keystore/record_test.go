@@ -11,6 +11,7 @@ import (
 // What is known without the database is what lookups find, and no more than they have
 // found.
 func TestR2_WhatIsCachedIsWhatLookupsFind(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	key, secret := f.key(f.account().ID)
 	want := f.job(key, "j1")

@@ -33,6 +33,7 @@ func restoreForEver(env string) {
 // A process that is killed while it restores leaves the store as it was before
 // or as it is after, beside a server that writes.
 func TestRestore_Killed(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()

@@ -137,6 +137,7 @@ func (w *world) restoreFrom(path string) (before string) {
 // service password good that was not before, and takes none away that the
 // backup has. What it takes away is in the file that it leaves.
 func TestRestore_RevivesNothing(t *testing.T) {
+	t.Parallel()
 	root, runs := t.TempDir(), 0
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
@@ -230,6 +231,7 @@ func (d *deaths) watch(what string) {
 // Through any number of restores, of any backups in any order, what ended is
 // never good again.
 func TestRestore_EndsAreForEver(t *testing.T) {
+	t.Parallel()
 	root, runs := t.TempDir(), 0
 	rapid.Check(t, func(t *rapid.T) {
 		runs++

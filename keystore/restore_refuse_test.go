@@ -12,6 +12,7 @@ import (
 
 // What is refused changes nothing, and leaves nothing beside the store.
 func TestRestore_Refuses(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, withPepper("salt"))
 	a := f.account()
@@ -126,6 +127,7 @@ func copyInto(from, to string) error {
 
 // An error on the way undoes all, and takes the file away that is of no use.
 func TestRestore_RollsBack(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	b := f.backup()

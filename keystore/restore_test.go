@@ -39,6 +39,7 @@ func (f fixture) status(secret policy.Secret, now policy.Time) string {
 }
 
 func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t), commandLine, func(c *Config) { c.Retention = day })
 	a, closing := f.account(), f.account()
 	rotated, password, err := f.CreateAccount(t.Context(), start, operator, "Rotated")
@@ -138,6 +139,7 @@ const keyActive = "active"
 
 // Whatever another restore took away, what ended before it stays ended.
 func TestRestore_ThroughAnotherRestore(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t), commandLine)
 	a := f.account()
 	empty := f.backup()
@@ -194,6 +196,7 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 // A key, and a service ID, that another restore took away can have become
 // somebody else's, and its account may be closed.
 func TestRestore_TakenMeanwhile(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	a, closing := f.account(), f.account()
@@ -239,6 +242,7 @@ func TestRestore_TakenMeanwhile(t *testing.T) {
 // The trail of the last 400 days says what ended; of an older backup nobody
 // knows.
 func TestRestore_OlderThanTheTrail(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	never := func(k *NewKey) { k.Expires, k.Origin = policy.Never(), policy.OriginAPI }
@@ -261,45 +265,8 @@ func TestRestore_OlderThanTheTrail(t *testing.T) {
 	}
 }
 
-func TestRestore_RunningServerFollows(t *testing.T) {
-	path := newPath(t)
-	server, command := openStore(t, path), openStore(t, path, commandLine)
-	a := command.account()
-	_, kept := command.key(a.ID)
-	b := command.backup()
-	_, secret := command.key(a.ID)
-	if server.find(secret) == nil || server.find(kept) == nil {
-		t.Fatal("not found")
-	}
-	r := command.restore(b.Path, later)
-	waitFor(t, 250*time.Millisecond, "the key is gone", func() bool { return server.find(secret) == nil })
-	if server.find(kept) == nil {
-		t.Error("the other key is gone too")
-	}
-	command.restore(r.Before, later+1)
-	waitFor(t, 250*time.Millisecond, "the key is back", func() bool { return server.find(secret) != nil })
-	// It is the same file: what the server writes is not lost.
-	_, mine := server.key(a.ID)
-	if command.find(mine) == nil {
-		t.Error("the server writes elsewhere")
-	}
-}
-
-// A server restores too, and goes on.
-func TestRestore_InAServer(t *testing.T) {
-	f := openStore(t, newPath(t))
-	b := f.backup()
-	a := f.account()
-	_, secret := f.key(a.ID)
-	f.find(secret)
-	f.restore(b.Path, later)
-	if f.find(secret) != nil {
-		t.Error("the cache was not dropped")
-	}
-	f.key(f.account().ID)
-}
-
 func TestRestore_OlderSchemaAndPepper(t *testing.T) {
+	t.Parallel()
 	secret, gone := policy.NewSecret("one"), policy.NewSecret("two")
 	plain := newHasher(policy.Secret{})
 	path := newPath(t)
@@ -353,6 +320,7 @@ func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 
 // The last uses of some seconds are lost with the power, and a backup may have them.
 func TestRestore_KeepsTheLaterLastUse(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	a := f.account()

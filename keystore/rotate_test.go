@@ -10,78 +10,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestRotateKey_SuccessorHasTheSameRules(t *testing.T) {
-	path := newPath(t)
-	f, beside := openStore(t, path), openStore(t, path)
-	a := f.account()
-	issuer, _ := f.key(a.ID, func(k *NewKey) { k.Issuable = true })
-	for _, edit := range []func(*NewKey){
-		func(k *NewKey) { k.Label, k.Issuable, k.Allow = "the app", true, addrs(t, "192.0.2.0/24 2001:db8::1") },
-		func(k *NewKey) { k.Origin, k.Expires = policy.OriginInitial, policy.Never() },
-		func(k *NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID },
-	} {
-		old, secret := f.key(a.ID, edit)
-		f.find(secret)
-		beside.find(secret)
-		r, err := f.RotateKey(t.Context(), start+1, operator, old.ID, time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := policy.Key{
-			ID: r.New.ID, AccountID: a.ID, AccountOpen: true, Origin: policy.OriginConsole, Label: old.Label,
-			Prefix: r.Secret.Reveal()[:8], Allow: old.Allow, Issuable: old.Issuable, IssuerID: old.IssuerID,
-			CreatedAt: start + 1, Expires: old.Expires,
-		}
-		if diff := cmp.Diff(want, r.New, cmpPolicy); diff != "" || r.New.ID == old.ID {
-			t.Errorf("successor, answered (-want +got):\n%s", diff)
-		}
-		if diff := cmp.Diff(want, f.find(r.Secret).Key(), cmpFound); diff != "" {
-			t.Errorf("successor, found (-want +got):\n%s", diff)
-		}
-		end := start.Add(time.Hour) + 1
-		old.RevokeFrom = end
-		byID, err := f.Key(t.Context(), old.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for what, got := range map[string]policy.Key{"answered": r.Old, "by ID": byID} {
-			if diff := cmp.Diff(old, got, cmpPolicy); diff != "" {
-				t.Errorf("old key, %s (-want +got):\n%s", what, diff)
-			}
-		}
-		if diff := cmp.Diff(old, f.find(secret).Key(), cmpFound); diff != "" {
-			t.Errorf("old key, found (-want +got):\n%s", diff)
-		}
-		waitFor(t, 250*time.Millisecond, "another process knows when the key ends", func() bool {
-			return beside.find(secret).Key().RevokeFrom == end
-		})
-		if rows := actions(t, f, a.ID, "key_rotate"); rows[0].Subject != old.ID || rows[0].Detail != "replaced by "+r.New.ID+", revoked from "+end.String()+" on" {
-			t.Errorf("the audit trail has %+v", rows[0])
-		}
-		if rows := actions(t, f, a.ID, "key_issue"); rows[0].Subject != r.New.ID {
-			t.Errorf("the audit trail has %+v", rows[0])
-		}
-	}
-}
-
-func TestRotateKey_WithoutOverlapRevokesAtOnce(t *testing.T) {
-	f := openStore(t, newPath(t))
-	old, secret := f.key(f.account().ID)
-	r, err := f.RotateKey(t.Context(), start, operator, old.ID, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for what, k := range map[string]policy.Key{"answered": r.Old, "found": f.find(secret).Key()} {
-		if k.RevokedAt != start || !k.RevokeFrom.IsZero() || k.Status(start) != "revoked" {
-			t.Errorf("%s: %+v", what, k)
-		}
-	}
-	if statusOf(f.find(r.Secret), start) != "active" {
-		t.Error("the successor cannot be used")
-	}
-}
-
 func TestRotateKey_Refuses(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	a, closed := f.account(), f.account()
 	good, _ := f.key(a.ID)
@@ -132,42 +62,8 @@ func TestRotateKey_Refuses(t *testing.T) {
 	}
 }
 
-func TestRevokeKey_EndsAScheduledOneAtOnce(t *testing.T) {
-	f := openStore(t, newPath(t))
-	old, secret := f.key(f.account().ID)
-	if _, err := f.RotateKey(t.Context(), start, operator, old.ID, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.RevokeKey(t.Context(), start+1, operator, old.ID, "leaked"); err != nil {
-		t.Fatal(err)
-	}
-	if k := f.find(secret).Key(); k.RevokedAt != start+1 || k.Status(start) != "revoked" {
-		t.Errorf("the key is %+v", k)
-	}
-}
-
-func TestPrune_CountsFromTheScheduledRevocation(t *testing.T) {
-	path := newPath(t)
-	f := openStore(t, path, func(c *Config) { c.Retention = 10 * day })
-	old, secret := f.key(f.account().ID, func(k *NewKey) { k.Expires = policy.Never() })
-	if _, err := f.RotateKey(t.Context(), start, operator, old.ID, day); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		after time.Duration
-		kept  bool
-	}{{11*day - 1, true}, {11 * day, false}} {
-		if err := f.Prune(t.Context(), start.Add(c.after)); err != nil {
-			t.Fatal(err)
-		}
-		if kept := f.find(secret) != nil; kept != c.kept {
-			t.Errorf("after %s: kept %v, want %v", c.after, kept, c.kept)
-		}
-	}
-	wantResults(t, f.imports(Import{AccountID: old.AccountID, Secrets: []policy.Secret{secret}}), ImportDead)
-}
-
 func TestKeys_OfAnIssuer(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	a := f.account()
 	issuer, _ := f.key(a.ID, func(k *NewKey) { k.Issuable = true })
@@ -182,6 +78,7 @@ func TestKeys_OfAnIssuer(t *testing.T) {
 }
 
 func TestR8_RotateAccount(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, withPepper("salt of the earth"))
 	a, first, err := f.CreateAccount(t.Context(), start, operator, "Example K.K.")
@@ -221,38 +118,4 @@ func TestR8_RotateAccount(t *testing.T) {
 	}
 	_, _, err = f.RotateAccount(t.Context(), start+3, operator, a.ID)
 	wantIs(t, err, ErrAccountClosed)
-}
-
-func TestAudit_Since(t *testing.T) {
-	f := openStore(t, newPath(t))
-	for i := range 5 {
-		if _, _, err := f.CreateAccount(t.Context(), start.Add(time.Duration(i)*time.Hour), operator, "x"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for since, want := range map[time.Duration]int{-time.Hour: 5, 0: 5, 1: 5, time.Millisecond: 4, 4 * time.Hour: 1, 5 * time.Hour: 0} {
-		if got, _, err := f.Audit(t.Context(), AuditList{Since: start.Add(since), Limit: 100}); err != nil || len(got) != want {
-			t.Errorf("since %s: %d entries, %v; want %d", since, len(got), err, want)
-		}
-	}
-}
-
-func TestR18_SecretsAreRefusedAsText(t *testing.T) {
-	f := openStore(t, newPath(t))
-	a, password, err := f.CreateAccount(t.Context(), start, operator, "x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, secret := f.key(a.ID)
-	for _, text := range []string{secret.Reveal(), "found " + secret.Reveal() + " on a forum", password.Reveal()} {
-		_, _, nameErr := f.CreateAccount(t.Context(), start, operator, text)
-		_, _, labelErr := f.IssueKey(t.Context(), start, operator, NewKey{AccountID: a.ID, Origin: policy.OriginConsole, Expires: policy.Never(), Label: text})
-		_, reasonErr := f.RevokeKey(t.Context(), start, operator, key.ID, text)
-		for what, err := range map[string]error{"name": nameErr, "label": labelErr, "reason": reasonErr} {
-			wantIs(t, err, ErrInvalid)
-			if err == nil || strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), "which is a secret") {
-				t.Errorf("%s: error %v", what, err)
-			}
-		}
-	}
 }

@@ -13,6 +13,7 @@ import (
 // An issued key costs its row, four indexes, and its lines in the audit trail and
 // the feed: 605 bytes, of which the feed's are free again after an hour.
 func TestIssueKey_CostsLittleOnTheDisk(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	issuer, _ := f.key(f.account().ID, func(k *NewKey) { k.Issuable = true })
@@ -53,6 +54,7 @@ func TestIssueKey_CostsLittleOnTheDisk(t *testing.T) {
 }
 
 func TestIssueKey_TheTrailNamesTheIssuerOnce(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	a := f.account()
 	issuer, _ := f.key(a.ID, func(k *NewKey) { k.Issuable = true })
@@ -72,6 +74,7 @@ func TestIssueKey_TheTrailNamesTheIssuerOnce(t *testing.T) {
 }
 
 func TestLiveKeys_CountsWhatHasNotEnded(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	a, other := f.account(), f.account()
 	issuer, _ := f.key(a.ID, func(k *NewKey) { k.Issuable = true })

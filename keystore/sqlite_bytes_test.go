@@ -10,6 +10,7 @@ import (
 )
 
 func TestFileOverwrittenInPlaceIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	other := newPath(t)
 	g := openStore(t, other)
 	g.key(g.account().ID)
@@ -22,6 +23,7 @@ func TestFileOverwrittenInPlaceIsNotTrusted(t *testing.T) {
 	}
 	for name, bytes := range map[string][]byte{"another store": store, "nothing": nil, "garbage": []byte("garbage, and more of it")} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			path := newPath(t)
 			var logs *observer.ObservedLogs
 			f := openStore(t, path, logTo(&logs))
@@ -60,7 +62,7 @@ func copyOf(t *testing.T, store []byte) string {
 	return path
 }
 
-func TestCheckpointsAreNoOverwriting(t *testing.T) {
+func TestCheckpointsAreNoOverwriting(t *testing.T) { //nolint:paralleltest // measures time
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()

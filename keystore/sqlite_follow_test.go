@@ -12,6 +12,7 @@ import (
 )
 
 func TestFileRemovedOrInvalid(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))
@@ -57,6 +58,7 @@ func TestFileRemovedOrInvalid(t *testing.T) {
 // A write never goes to a file that is no longer there, not even before the
 // poll notices.
 func TestFileRemoved_WritesFailAtOnce(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	if err := os.Remove(path); err != nil {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestOpen_OddFileNames(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"a?mode=memory", "b#c", "d%41", "e f&_query_only=on", "日本;g=h"} {
 		path := filepath.Join(t.TempDir(), name)
 		f := openStore(t, path)
@@ -28,6 +29,7 @@ func TestOpen_OddFileNames(t *testing.T) {
 }
 
 func TestOpen_OwnerOnly(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new", "dirs")
 	path := filepath.Join(dir, "keystore.db")
 	openStore(t, path).account()
@@ -48,6 +50,7 @@ func TestOpen_OwnerOnly(t *testing.T) {
 }
 
 func TestOpen_EmptyFileIsNew(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -58,6 +61,7 @@ func TestOpen_EmptyFileIsNew(t *testing.T) {
 // What is no keystore is refused in one line that names the file, and is left
 // as it is.
 func TestOpen_Refuses(t *testing.T) {
+	t.Parallel()
 	valid := func(t *testing.T, path string) {
 		f := openStore(t, path)
 		f.key(f.account().ID)
@@ -104,6 +108,7 @@ func TestOpen_Refuses(t *testing.T) {
 		}, "no such table: last_uses"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			path := filepath.Join(t.TempDir(), "dir", "keystore.db")
 			if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), c.make(t, path)); err != nil {
 				t.Fatal(err)
@@ -125,6 +130,7 @@ func TestOpen_Refuses(t *testing.T) {
 }
 
 func TestOpen_CommandLineRefusesAnotherUsersFile(t *testing.T) {
+	t.Parallel()
 	path, owner := "/etc/passwd", 0 // only root can give a file away
 	if os.Geteuid() == 0 {
 		path, owner = newPath(t), 12345
@@ -142,6 +148,7 @@ func TestOpen_CommandLineRefusesAnotherUsersFile(t *testing.T) {
 // Many processes may start on a new file at once. SQLite keeps locks by file,
 // so stores of one process stand for them.
 func TestOpen_ManyAtOnceOnANewFile(t *testing.T) {
+	t.Parallel()
 	for range 5 {
 		path := newPath(t)
 		ids := make([]string, 8)
@@ -173,6 +180,7 @@ func TestOpen_ManyAtOnceOnANewFile(t *testing.T) {
 }
 
 func TestOpen_ContextEnds(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	_ = openStore(t, path).Close()
 	db := rawDB(t, path)
@@ -189,6 +197,7 @@ func TestOpen_ContextEnds(t *testing.T) {
 }
 
 func TestClose_IsIdempotentAndFinal(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	key, secret := f.key(f.account().ID)
 	f.find(secret)
@@ -206,6 +215,7 @@ func TestClose_IsIdempotentAndFinal(t *testing.T) {
 }
 
 func TestPepper(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	var dead policy.Secret
 	f := openStore(t, path)
@@ -267,6 +277,7 @@ func replaceFile(t *testing.T, from, path string) {
 }
 
 func TestFileReplaced(t *testing.T) {
+	t.Parallel()
 	path, other := newPath(t), newPath(t)
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))

@@ -166,7 +166,7 @@ func (c *crowd) settled(s fixture) bool {
 // However often records are pushed out and read again, and whatever read was under
 // way, no lookup that begins after a key ended finds it live: at once in the
 // process that ended it, and within 250 ms in another.
-func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) {
+func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) { //nolint:paralleltest // measures time
 	c := newCrowd(t)
 	done := make(chan struct{})
 	var lookups, changes sync.WaitGroup

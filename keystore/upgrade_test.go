@@ -40,6 +40,7 @@ func makeVersion1(t *testing.T, path string, digests ...digest) {
 }
 
 func TestUpgrade_FromVersion1(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	secret, other := policy.NewSecret("one"), policy.NewSecret("two")
 	plain := newHasher(policy.Secret{})
@@ -97,6 +98,7 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 // A server of version 1 may go on running on the upgraded file: what it reads
 // and writes is still there.
 func TestUpgrade_Version1GoesOn(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	makeVersion1(t, path, digest{1})
 	db := rawDB(t, path)
@@ -123,6 +125,7 @@ func TestUpgrade_Version1GoesOn(t *testing.T) {
 }
 
 func TestKeepPepper_AddsNone(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	keep := func(c *Config) { c.KeepPepper = true }
 	f := openStore(t, path)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	key, secret := f.key(f.account().ID)
@@ -64,6 +65,7 @@ func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
 }
 
 func TestNoteUse_NeverWaits(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	release := f.hold()
 	defer release()
@@ -82,6 +84,7 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 // What finds no room is not given up for a minute, and keys that are in use all the
 // time leave some: a key that is seldom used must not pass for an unused one.
 func TestNoteUse_WithoutRoom(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()
@@ -137,6 +140,7 @@ func TestNoteUse_WithoutRoom(t *testing.T) {
 
 // Last uses need not be durable: they are written without the durable connection.
 func TestNoteUse_IsRelaxed(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	_, secret := f.key(f.account().ID)
@@ -161,6 +165,7 @@ func TestNoteUse_IsRelaxed(t *testing.T) {
 }
 
 func TestNoteUse_ClosingWritesAll(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()
@@ -179,6 +184,7 @@ func TestNoteUse_ClosingWritesAll(t *testing.T) {
 
 // A last use goes where its key goes, and a use of a key that is gone is none.
 func TestNoteUse_GoesWithItsKey(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()

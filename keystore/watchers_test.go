@@ -18,6 +18,7 @@ func (f fixture) watch(secret policy.Secret) (told *atomic.Int64, r *Record, can
 }
 
 func TestWatch_TellsOfWhatEndsAKey(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(f, other fixture, k policy.Key) error{
 		"revoked": func(f, _ fixture, k policy.Key) error {
 			_, err := f.RevokeKey(f.t.Context(), start, operator, k.ID, "")
@@ -45,6 +46,7 @@ func TestWatch_TellsOfWhatEndsAKey(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			path := newPath(t)
 			other := openStore(t, path, commandLine)
 			a, b := other.account(), other.account()
@@ -75,6 +77,7 @@ func TestWatch_TellsOfWhatEndsAKey(t *testing.T) {
 }
 
 func TestWatch_TellsWhereItIsNotKnownWhatChanged(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
 	_, secret := f.key(f.account().ID)
@@ -90,6 +93,7 @@ func TestWatch_TellsWhereItIsNotKnownWhatChanged(t *testing.T) {
 }
 
 func TestWatch_EndsWithCancel(t *testing.T) {
+	t.Parallel()
 	f := openStore(t, newPath(t))
 	k, secret := f.key(f.account().ID)
 	told, _, cancel := f.watch(secret)

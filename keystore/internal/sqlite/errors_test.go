@@ -12,6 +12,7 @@ import (
 
 // SQLite reports a full disk as an I/O error where the -shm file is concerned.
 func TestExplain_FullDisk(t *testing.T) {
+	t.Parallel()
 	for _, err := range []error{
 		sqlite3.Error{Code: sqlite3.ErrFull},
 		sqlite3.Error{Code: sqlite3.ErrIoErr, SystemErrno: syscall.ENOSPC},

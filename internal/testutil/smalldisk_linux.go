@@ -1,0 +1,42 @@
+// Package testutil has helpers for the tests of several packages.
+package testutil
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// smallDiskEnv is set in the process that SmallDisk starts.
+const smallDiskEnv = "SPEECHGATE_TEST_SMALL_DISK"
+
+// SmallDisk runs the calling test again in a process of its own, in which a new file
+// system of that many bytes is mounted, and returns its directory there. In the first
+// process it returns "" when the other process has passed: the test must then return.
+// It skips the test if mounting needs root, except in CI.
+func SmallDisk(t *testing.T, bytes int) (dir string) {
+	t.Helper()
+	if os.Getenv(smallDiskEnv) == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1") //nolint:gosec // the test binary runs itself
+		cmd.Env = append(os.Environ(), smallDiskEnv+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, err := cmd.CombinedOutput()
+		switch {
+		case errors.Is(err, syscall.EPERM) && os.Getenv("CI") == "":
+			t.Skip("a file system of its own needs root")
+		case err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()):
+			t.Fatalf("on a small disk: %v\n%s", err, out)
+		}
+		return ""
+	}
+	dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
