@@ -89,6 +89,25 @@ func TestEveryReasonHasARow(t *testing.T) {
 	}
 }
 
+// TestTheArchitecturePageNamesEveryPackage holds that docs/architecture.md has each
+// package of the module.
+func TestTheArchitecturePageNamesEveryPackage(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range packageImports(t) {
+		switch dir {
+		case ".", "e2e/neighbours", "docs/examples/issue-key":
+			continue
+		}
+		if !strings.Contains(string(text), "`"+dir+"`") {
+			t.Errorf("docs/architecture.md does not name the package %s", dir)
+		}
+	}
+}
+
 // markdownPages returns the text of every Markdown file of the repository, by
 // its path with slashes.
 func markdownPages(t *testing.T) map[string]string {
