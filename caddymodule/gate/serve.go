@@ -151,7 +151,7 @@ type verdict struct {
 func (x *gatedRequest) judge(found *credential.Found) verdict {
 	secret, fault := found.UncheckedKey()
 	if fault != nil {
-		pending := fault.Reason == policy.CredentialMissing && !x.touched && found.FormMayHoldKey()
+		pending := fault.Reason == policy.CredentialMissing && found.FormMayHoldKey()
 		return verdict{pending: pending, reason: fault.Reason, detail: fault.Detail}
 	}
 	switch fault, err := x.lookUp(secret); {

@@ -97,7 +97,7 @@ func (e *endless) Read(p []byte) (n int, err error) {
 
 func (e *endless) Close() error { e.closed = true; return nil }
 
-func TestR19_TheAudioIsNotReadIntoMemory(t *testing.T) {
+func TestR19_TheAudioIsNotReadIntoMemory(t *testing.T) { //nolint:paralleltest // it reads the memory statistics of the process
 	const gigabyte = 1 << 30
 	head := uPart + part("d", "-a-general") + "--B0\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"
 	body := &endless{head: strings.NewReader(head), left: gigabyte}

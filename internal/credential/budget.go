@@ -1,8 +1,6 @@
 package credential
 
-import (
-	"net/http"
-)
+import "net/http"
 
 // Budget limits the memory of forms whose keys have not been checked yet. The caller of
 // ReadForm implements it.
@@ -86,8 +84,8 @@ func (m *headMemory) release() {
 
 // ReleaseBudget gives back what ReadForm has reserved. The head of the form stays in
 // memory until it has been sent to the backend. The caller must call ReleaseBudget
-// however the request ends; further calls do nothing. It reports whether the budget had
-// ended the reservation.
+// however the request ends, and may call it several times. It reports whether the budget
+// has ended the reservation.
 func (f *Found) ReleaseBudget() (lost bool) {
 	if f.form == nil {
 		return false

@@ -176,7 +176,7 @@ func TestR18_AFaultOfACommandQuotesNothingOfIt(t *testing.T) {
 
 // An earlier version copied the rest of the command for each token, so this test counts
 // the bytes allocated.
-func TestR21_ReadingACommandIsLinear(t *testing.T) {
+func TestR21_ReadingACommandIsLinear(t *testing.T) { //nolint:paralleltest // it reads the memory statistics of the process
 	const size, perByte = 64 << 10, 100
 	for _, token := range []string{" x", ` x=""`, ` x="a""b"`, " abcdefghijklmn", " %25%25%25%25%25", ` x="\"" authorization="`} {
 		text := "s" + strings.Repeat(token, size/len(token))

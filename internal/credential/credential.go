@@ -112,8 +112,11 @@ func (f *Found) NeedsForm() bool {
 	return f.fault == nil && f.body != bodyRaw && f.audioPart != ""
 }
 
-// FormMayHoldKey reports whether ReadForm can find a key in the body.
-func (f *Found) FormMayHoldKey() bool { return f.fault == nil && f.body == bodyForm }
+// FormMayHoldKey reports whether ReadForm has not been called yet and can find a key. A
+// key that is missing can then still come.
+func (f *Found) FormMayHoldKey() bool {
+	return f.fault == nil && f.body == bodyForm && f.form == nil
+}
 
 // Key returns the key of the request, or the reason why there is no key to look up. The
 // characters and the checksum of the key have been checked with [policy.CheckSecret].

@@ -13,7 +13,7 @@ var errUnread = &Fault{Reason: policy.CredentialMissing, Detail: "the form has n
 // missing returns the fault of a request without a key. Its detail tells common mistakes
 // apart.
 func (f *Found) missing() *Fault {
-	if f.FormMayHoldKey() && f.form == nil {
+	if f.FormMayHoldKey() {
 		return errUnread // for every form, so without garbage
 	}
 	where := "want it in " + listPlaces(f.read)

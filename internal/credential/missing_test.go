@@ -54,7 +54,7 @@ func TestR1_AMissingKeySaysWhichMistakeItIs(t *testing.T) {
 }
 
 // A gate asks for the key of every form before it reads the body.
-func TestR1_AFormThatIsNotReadYetAllocatesNothing(t *testing.T) {
+func TestR1_AFormThatIsNotReadYetAllocatesNothing(t *testing.T) { //nolint:paralleltest // it counts allocations
 	r := upload("", formType, uPart+aPart+end)
 	f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
 	if n := testing.AllocsPerRun(100, func() {

@@ -85,7 +85,7 @@ func TestR18_TheZeroRedactorMasksNothing(t *testing.T) {
 	}
 }
 
-func TestR18_ATextWithoutTheSecretIsNotCopied(t *testing.T) {
+func TestR18_ATextWithoutTheSecretIsNotCopied(t *testing.T) { //nolint:paralleltest // it counts allocations
 	r := NewRedactor(policy.NewSecret("SECRET"), 1<<20)
 	p := bytes.Repeat([]byte("xSECRE "), 100)
 	if allocs := testing.AllocsPerRun(10, func() { r.Next(p) }); allocs > 0 {

@@ -94,7 +94,7 @@ func findKey(tb testing.TB, r *http.Request) *Found {
 }
 
 // The allocations of a request do not grow with the audio.
-func TestR19_AllocationsPerRequestAreFew(t *testing.T) {
+func TestR19_AllocationsPerRequestAreFew(t *testing.T) { //nolint:paralleltest // it counts allocations
 	for _, c := range speedCases() {
 		const runs = 100
 		var requests []*http.Request
