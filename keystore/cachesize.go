@@ -1,6 +1,7 @@
 package keystore
 
-// The bounds of Config.CacheBytes, and what it is where it is not set.
+// The bounds and the default of [Config.CacheBytes]. docs/performance.md says how many
+// keys and jobs the default holds.
 const (
 	MinCacheBytes     = 1 << 20
 	MaxCacheBytes     = 64 << 30

@@ -2,9 +2,14 @@ package keystore
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"os"
 	"reflect"
+	"regexp"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/speechgate/speechgate/keystore/internal/recordcache"
@@ -44,45 +49,94 @@ func putTypical(t *testing.T, c *recordcache.Cache[policy.Time], n int) {
 	}
 }
 
-func TestCache_AKeyTakesLittleMemory(t *testing.T) { //nolint:paralleltest // measures allocations
-	const n = 100_000
-	before := liveBytes()
-	c := recordcache.New[policy.Time](n*400, 0)
-	putTypical(t, c, n)
-	each := (liveBytes() - before) / n
-	records, counted := c.Size()
-	if counted /= n; records != n {
-		t.Fatalf("%d records are cached, want %d", records, n)
-	}
-	t.Logf("a key takes %d bytes, and is counted as %d", each, counted)
-	if each > 180 {
-		t.Errorf("a key takes %d bytes, want at most 180", each)
-	}
-	// A third is for what is dead among the texts, and for lists that a full cache has.
-	if counted < each || counted > each*4/3 {
-		t.Errorf("a key takes %d bytes, and is counted as %d", each, counted)
-	}
-	runtime.KeepAlive(c)
-
-	before = liveBytes()
-	jobs := recordcache.New[struct{}](n*600, 0)
+// putTypicalJobs caches the records of n typical jobs.
+func putTypicalJobs(t *testing.T, c *recordcache.Cache[struct{}], n int) {
+	t.Helper()
 	for i := range n {
 		j := typicalJob(fmt.Sprintf("%036d", i))
 		d := jobDigest(j.Backend, j.ID)
-		r, err := packJob(&j, d)
+		p, err := packJob(&j, d)
 		if err != nil {
 			t.Fatal(err)
 		}
-		jobs.Put(d, jobs.Generation(d), struct{}{}, string(r))
+		c.Put(d, c.Generation(d), struct{}{}, string(p))
 	}
-	if each = (liveBytes() - before) / n; each > 230 {
-		t.Errorf("a job takes %d bytes, want at most 230", each)
+}
+
+// perRecord is what one record of a cache takes, in bytes.
+type perRecord struct {
+	heap    float64 // of the Go heap
+	counted float64 // of the cache's limit, which also covers the unused space of a full cache
+}
+
+// measure fills a cache of its own with n records.
+func measure[V any](t *testing.T, n int, fill func(*testing.T, *recordcache.Cache[V], int)) perRecord {
+	t.Helper()
+	before := liveBytes()
+	c := recordcache.New[V](int64(n)*600, 0)
+	fill(t, c, n)
+	heap := liveBytes() - before
+	records, counted := c.Size()
+	if records != n {
+		t.Fatalf("%d records are cached, want %d", records, n)
 	}
-	_, counted = jobs.Size()
-	counted /= n
-	t.Logf("a job takes %d bytes, and is counted as %d", each, counted)
-	if counted < each || counted > each*4/3 {
-		t.Errorf("a job takes %d bytes, and is counted as %d", each, counted)
+	runtime.KeepAlive(c)
+	return perRecord{float64(heap) / float64(n), float64(counted) / float64(n)}
+}
+
+// addressBytes returns what an entry in a key's list of addresses adds to its record.
+// format makes an address of a number up to 99.
+func addressBytes(t *testing.T, format string) float64 {
+	t.Helper()
+	const n = 40
+	length := func(allow string) int {
+		k := typicalKey(t, 1)
+		k.Allow = addrs(t, allow)
+		r, err := newRecord(&k, digest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(r.packed)
 	}
-	runtime.KeepAlive(jobs)
+	var list strings.Builder
+	for i := range n {
+		fmt.Fprintf(&list, format+",", 10+2*i)
+	}
+	return float64(length(strings.TrimSuffix(list.String(), ","))-length("")) / n
+}
+
+// docs/performance.md tells how much memory cached records take. No other page or
+// comment tells it, so that the figures cannot differ. This test measures the heap, so
+// it does not run in parallel.
+func TestCache_TakesWhatTheDocsSay(t *testing.T) { //nolint:paralleltest // measures the heap
+	const n = 100_000
+	key, job := measure(t, n, putTypical), measure(t, n, putTypicalJobs)
+	t.Logf("a key takes %.0f bytes, and is counted as %.0f; a job %.0f and %.0f", key.heap, key.counted, job.heap, job.counted)
+	for what, r := range map[string]perRecord{"a key": key, "a job": job} {
+		// A full cache has unused space in its chunks and lists: a third at most.
+		if r.counted < r.heap || r.counted > r.heap*4/3 {
+			t.Errorf("%s takes %.0f bytes, and is counted as %.0f", what, r.heap, r.counted)
+		}
+	}
+	if key.heap > 180 || job.heap > 230 {
+		t.Errorf("a key takes %.0f bytes and a job %.0f, want at most 180 and 230", key.heap, job.heap)
+	}
+	text, err := os.ReadFile("../docs/performance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := regexp.MustCompile(`([\d,]+) bytes for a key in use, some ([\d,]+) more for each allowed IPv4 address and ([\d,]+) for each IPv6 address, and ([\d,]+) for a job. ` +
+		"The default `cache_size` of 128 MiB holds some ([\\d,]+) keys and ([\\d,]+) jobs").FindSubmatch(text)
+	if told == nil {
+		t.Fatal("docs/performance.md does not tell what a cached record takes, or in other words than this test knows")
+	}
+	for i, measured := range []float64{
+		key.heap, addressBytes(t, "203.0.113.%d"), addressBytes(t, "2001:db8::%d"), job.heap,
+		DefaultCacheBytes / 2 / key.counted, DefaultCacheBytes * 3 / 8 / job.counted,
+	} {
+		figure, err := strconv.ParseFloat(strings.ReplaceAll(string(told[i+1]), ",", ""), 64)
+		if err != nil || math.Abs(figure-measured) > measured/10 {
+			t.Errorf("docs/performance.md says %s, and %.0f was measured", told[i+1], measured)
+		}
+	}
 }

@@ -19,8 +19,9 @@
 //
 // [Store.FindKey] and [Store.FindJob] answer from a cache of records. The cache
 // never holds decisions. The name of a record is a SHA-256 digest: of the whole
-// secret, or of backend and job ID. A key's record takes some 220 bytes, and the
-// cache keeps as many records as fit into [Config.CacheBytes].
+// secret, or of backend and job ID. The cache keeps as many records as fit into
+// [Config.CacheBytes]. Package internal/recordcache explains why no lookup caches a
+// record that changed since it was read.
 //
 // Every change of a record adds an entry to a change feed, in the same transaction.
 // A store drops the records that it changes before the call returns. A store that

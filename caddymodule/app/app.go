@@ -65,12 +65,11 @@ type App struct {
 	// and their grace window. Default: `90d`.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
-	// How much memory the records may take that are kept in memory, in bytes:
-	// half of it those of keys, three eighths those of jobs, and an eighth the
-	// digests of unknown keys. A key takes about 210 bytes, more with a list of
-	// addresses, and a job about 280; what has not been asked for lately goes
-	// first, and is read from the keystore when it is needed again. From 1 MiB to
-	// 64 GiB. Default: 128 MiB, which holds some 310,000 keys and 180,000 jobs.
+	// How much memory cached records may take, in bytes: half of it the records of
+	// keys, three eighths those of jobs, and an eighth the digests of unknown keys.
+	// A full cache removes records that no request needed lately; they are read from
+	// the keystore when they are needed again. docs/performance.md says how many keys
+	// and jobs that is. From 1 MiB to 64 GiB. Default: 128 MiB.
 	CacheSize int64 `json:"cache_size,omitempty"`
 
 	// How many bytes are read of one refused upload, and dropped, so that a client
