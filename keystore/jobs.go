@@ -13,8 +13,8 @@ import (
 // maxJobName bounds a job's backend name and ID, in bytes each.
 const maxJobName = 512
 
-// FindJob returns a job. The error is ErrNotFound if there is none, and otherwise
-// a fault of the store. That a job is absent is never remembered.
+// FindJob returns a job. The error is ErrNotFound if there is no such job. Any other
+// error means that the store failed. The cache does not remember absent jobs.
 func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
 	if s.fresh(s.state.Load()) {
@@ -25,10 +25,10 @@ func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, er
 	return s.loadJob(ctx, d, backend, id)
 }
 
-// FindJobFor is FindJob for a client of the account. The cache holds the jobs of all
-// accounts and no absence, so a job of another account that is in the cache would
-// be refused sooner than a job that does not exist, and the client could tell the
-// two apart. FindJobFor asks the database in both cases, once.
+// FindJobFor is [Store.FindJob] for a client of the account. A cached job of another
+// account would be refused faster than a job that does not exist, because the cache does
+// not remember absent jobs. The client could tell the two cases apart by time. FindJobFor
+// therefore reads the database once in both cases.
 func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
 	if !s.fresh(s.state.Load()) {
@@ -47,7 +47,7 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 	switch _, err := s.loadJob(ctx, jobDigest(backend, absent), backend, absent); {
 	case err == nil || errors.Is(err, ErrNotFound):
 		return j, nil
-	default: // as of a job that does not exist
+	default: // the error that a job gets that does not exist
 		return policy.Job{}, err
 	}
 }

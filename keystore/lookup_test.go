@@ -11,8 +11,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// A lookup that read the record before a revocation, and is only now about to
-// cache it, must neither cache nor return it.
+// A lookup that read the record before a revocation and caches it afterwards must
+// neither cache nor return it.
 func TestR2_LookupOvertakenByRevocation(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
@@ -25,7 +25,7 @@ func TestR2_LookupOvertakenByRevocation(t *testing.T) {
 			}
 		}
 	}
-	for range 2 { // the second answer is the cache's
+	for range 2 { // the second time from the cache
 		if r := f.find(secret); r == nil || r.Key().RevokedAt != start {
 			t.Errorf("found %+v, want it revoked", r)
 		}
@@ -44,7 +44,7 @@ func TestR2_LookupOvertakenForEverFails(t *testing.T) {
 	wantIs(t, err, ErrUnavailable)
 }
 
-// A lookup that read from a file which was replaced meanwhile reads the new one.
+// A lookup that read a file which is replaced meanwhile reads the new file.
 func TestR2_LookupOvertakenByReplacement(t *testing.T) {
 	t.Parallel()
 	path, other := newPath(t), newPath(t)
@@ -98,7 +98,7 @@ func TestR2_NegativeEntriesFallOnIssue(t *testing.T) {
 	}
 }
 
-// counting is a source of bytes that are all in use, and known.
+// counting is a reader of the bytes 1, 2, 3 and so on.
 type counting struct{ n byte }
 
 func (c *counting) Read(p []byte) (int, error) {
@@ -151,8 +151,8 @@ func TestFindKey_CachedAllocatesNothing(t *testing.T) { //nolint:paralleltest //
 	}
 }
 
-// A lookup that misses prepares no statement: that would take longer than to run
-// it, and allocate twice as much.
+// A lookup that misses the cache prepares no statement. Preparing would take longer than
+// running the statement, and allocate twice as much.
 func TestFindKey_MissPreparesNothing(t *testing.T) { //nolint:paralleltest // measures allocations
 	f := openStore(t, newPath(t), commandLine)
 	_, secret := f.key(f.account().ID)

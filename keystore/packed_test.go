@@ -51,7 +51,7 @@ func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
 	})
 }
 
-// What does not fit is damaged, and never cut to what fits.
+// A name that is too long for a record is an error. It is never cut.
 func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", math.MaxUint8+1)
@@ -68,7 +68,7 @@ func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
 	}
 }
 
-func TestJobRecord_SaysWhatTheJobWas(t *testing.T) {
+func TestPackedJob_SaysWhatTheJobWas(t *testing.T) {
 	t.Parallel()
 	for _, addr := range []netip.Addr{
 		{},

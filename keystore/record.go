@@ -10,27 +10,28 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// FindKey returns the record of the key whose secret this is. The error is
-// ErrNotFound if no key has it, and otherwise a fault of the store.
+// FindKey returns the record of the key that has this secret. The error is ErrNotFound
+// if no key has it. Any other error means that the store failed.
 //
-// Keys that ended are found too: whether one may be used is for
-// [policy.Decide] to say. The secret is to have stood up to [policy.CheckSecret], which
-// spares mistyped ones the lookup.
+// FindKey also returns keys that ended: [policy.Decide] says whether a key may be used.
+// Call [policy.CheckSecret] first: it finds most mistyped secrets without a lookup.
 func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (Record, error) {
 	return s.find(ctx, s.hash.secret(secret))
 }
 
-// Cached is what a store knows without asking its database.
+// Cached is what the cache knows about a secret and a job.
 type Cached struct {
-	Key      Record // none while it is not known, and where there is known to be none
+	Key      Record // the zero Record if KeyKnown is false, or if no key has the secret
 	KeyKnown bool
-	Job      policy.Job // zero while it is not known
+	Job      policy.Job // the zero Job if JobKnown is false
 	JobKnown bool
 }
 
-// Cached says of a secret, and of a job where an ID is given, what [Store.FindKey]
-// and [Store.FindJob] say, as far as that is known. It looks for both at the same
-// time: each lookup waits for memory that is far away.
+// Cached sets c to what [Store.FindKey] and [Store.FindJob] would return, as far as the
+// cache knows it. It does not read the database. An empty jobID asks for no job.
+//
+// Cached looks for key and job at the same time, which is faster than one after the
+// other: each waits for distant memory.
 func (s *Store) Cached(c *Cached, secret policy.Secret, backend, jobID string) {
 	*c = Cached{}
 	st := s.state.Load()
@@ -87,13 +88,13 @@ func readRecord(ctx context.Context, db *database, d digest) (Record, error) {
 }
 
 const (
-	// foundColumns are what a lookup needs.
+	// foundColumns are the columns that a lookup needs.
 	foundColumns = `k.id, k.account_id, COALESCE(k.issuer_id, ''), COALESCE(a.closed_at, 0), k.origin, k.allow, k.issuable,
 		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), ` + revocation + `, ` + scheduledEnd + `,
 		COALESCE(u.at, 0), k.digest`
-	// Compared with a plain parameter, SQLite would prepare the statement anew for
-	// every digest: it looks whether the value lets it use a partial index, such as
-	// api_keys_issuer.
+	// keyByDigest compares the digest with (SELECT $1). With a plain $1, SQLite would
+	// prepare the statement again for every digest: it checks whether the value allows
+	// a partial index, such as api_keys_issuer.
 	keyByDigest = `SELECT ` + foundColumns + ` FROM ` + keyTables + ` WHERE k.digest = (SELECT $1)`
 )
 

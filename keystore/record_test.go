@@ -8,9 +8,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// What is known without the database is what lookups find, and no more than they have
-// found.
-func TestR2_WhatIsCachedIsWhatLookupsFind(t *testing.T) {
+// Cached returns what lookups find, and only what they have found before.
+func TestR2_CachedReturnsWhatLookupsFind(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	key, secret := f.key(f.account().ID)

@@ -12,15 +12,15 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// inUse is a cached store with many keys, of which a third has an address rule.
+// inUse is a store with many cached keys. One third of them has a list of addresses.
 type inUse struct {
 	*Store
-	secrets []policy.Secret // one after the other in memory, in no order of the records'
+	secrets []policy.Secret // end to end in memory, in another order than the records
 }
 
 var client = netip.MustParseAddr("192.0.2.77")
 
-// secretOf is the secret of key i, in the form of ours.
+// secretOf returns a random secret, as keys have that are issued here.
 func secretOf(random *rand.Rand) policy.Secret {
 	secret, err := policy.GenerateSecret(policy.KeyPrefix, source{random})
 	if err != nil {
@@ -38,7 +38,7 @@ func (s source) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// typicalKey is key i of those that are in use.
+// typicalKey returns key i of a store.
 func typicalKey(tb testing.TB, i int) policy.Key {
 	k := policy.Key{
 		ID: fmt.Sprintf("key_%020d", i), AccountID: fmt.Sprintf("acc_%020d", i%1000), AccountOpen: true,
@@ -84,7 +84,7 @@ func fill(tb testing.TB, n int) inUse {
 	return u
 }
 
-// decide is what a request costs, from its secret to the verdict.
+// decide does what a request needs, from its secret to the decision.
 func (u *inUse) decide(secret policy.Secret, request *policy.Request) policy.Reason {
 	var c Cached
 	if u.Cached(&c, secret, "", ""); !c.KeyKnown {
@@ -99,8 +99,8 @@ func (u *inUse) decide(secret policy.Secret, request *policy.Request) policy.Rea
 	return outcome.Reason
 }
 
-// BenchmarkDecision decides on keys in random order. Plain-map is the floor under
-// it, of the same records: a hash and a look into a map.
+// BenchmarkDecision decides on keys in random order. plain-map is the least that it
+// could take: a hash, and a lookup of the same records in a map.
 func BenchmarkDecision(b *testing.B) {
 	for _, n := range []int{100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
@@ -166,7 +166,7 @@ func typicalJob(id string) policy.Job {
 
 const keysOnDisk = 50_000
 
-// fillFile makes keys in the database, and a cache that holds few of them.
+// fillFile makes a store with many keys in its database and few in its cache.
 func fillFile(b *testing.B) inUse {
 	b.Helper()
 	s, _, err := tryStore(b.TempDir()+"/k.db", func(c *Config) { c.CacheBytes = MinCacheBytes })
@@ -210,8 +210,8 @@ func BenchmarkFindKeyMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkFindKeyUnknown looks for keys that there are not: ever new ones, and
-// one whose absence is known.
+// BenchmarkFindKeyUnknown looks up secrets that no key has: a new one each time, and one
+// that the cache knows to be absent.
 func BenchmarkFindKeyUnknown(b *testing.B) {
 	u := fillFile(b)
 	for _, clients := range []int{1, 64} {
@@ -233,7 +233,7 @@ func BenchmarkFindKeyUnknown(b *testing.B) {
 	})
 }
 
-// BenchmarkCreateJob records jobs durably, of one client and of many at a time.
+// BenchmarkCreateJob records jobs durably, for one client and for many at a time.
 func BenchmarkCreateJob(b *testing.B) {
 	u := fillFile(b)
 	accounts, _, err := u.Accounts(b.Context(), AccountList{})
@@ -251,7 +251,7 @@ func BenchmarkCreateJob(b *testing.B) {
 	}
 }
 
-// atOnce has that many clients call b.N times in all.
+// atOnce runs that many clients, which call b.N times altogether.
 func atOnce(b *testing.B, clients int, call func() error) {
 	b.Helper()
 	b.ReportAllocs()

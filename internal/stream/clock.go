@@ -5,18 +5,17 @@ import (
 	"time"
 )
 
-// commandClock limits how long a message may take to come whole. It calls its function
-// once each time it is set, unless it is stopped first.
+// commandClock strikes once each time it is set, unless it is stopped first.
 type commandClock struct {
-	mu      sync.Mutex
-	timer   *time.Timer
-	running bool
+	mu    sync.Mutex
+	timer *time.Timer
+	on    bool
 }
 
 func (c *commandClock) set(d time.Duration, f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.running = true
+	c.on = true
 	if c.timer == nil {
 		c.timer = time.AfterFunc(d, f)
 	} else {
@@ -24,27 +23,23 @@ func (c *commandClock) set(d time.Duration, f func()) {
 	}
 }
 
-// stop reports whether the clock was still running. If not, the function has been
-// called, or is just about to be.
+// stop reports whether it was in time.
 func (c *commandClock) stop() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	was := c.on
+	c.on = false
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	return c.end()
+	return was
 }
 
-// strike is called by the clock's function, and reports whether the clock is still
-// running: stop may have been called at the same time.
+// strike reports whether the clock still runs, and stops it.
 func (c *commandClock) strike() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.end()
-}
-
-func (c *commandClock) end() bool {
-	was := c.running
-	c.running = false
+	was := c.on
+	c.on = false
 	return was
 }
