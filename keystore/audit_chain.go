@@ -17,17 +17,17 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// AuditHead names an entry of the audit trail, and stands for all up to it: its
-// hash is made of the entry and the hash of the one before.
+// AuditHead identifies the audit trail up to one entry. Its hash is that of the entry
+// and the hash before it, so it covers all entries up to this one.
 type AuditHead struct {
 	Seq  int64
 	Hash [sha256.Size]byte
 }
 
-// String spells the head as ParseAuditHead reads it.
+// String returns the head as "number:hash", which ParseAuditHead reads.
 func (h AuditHead) String() string { return fmt.Sprintf("%d:%x", h.Seq, h.Hash) }
 
-// ParseAuditHead reads what String spells.
+// ParseAuditHead reads the text that String returns.
 func ParseAuditHead(text string) (h AuditHead, err error) {
 	seq, sum, _ := strings.Cut(text, ":")
 	h.Seq, err = strconv.ParseInt(seq, 10, 64)
@@ -39,25 +39,25 @@ func ParseAuditHead(text string) (h AuditHead, err error) {
 	return h, nil
 }
 
-// firstHead stands before the first entry. It binds the trail to its store.
+// firstHead is the head before the first entry. It binds the trail to its store.
 func firstHead(storeID string) AuditHead {
 	return AuditHead{Hash: sha256.Sum256([]byte("speechgate audit trail\x00" + storeID))}
 }
 
-// next is the head after e, whose Seq it sets.
+// next sets e.Seq and returns the head after e.
 func (h AuditHead) next(hash hasher, e *AuditEntry) AuditHead {
 	e.Seq = h.Seq + 1
 	buf := append([]byte("speechgate audit entry\x00"), h.Hash[:]...)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(e.Seq))
 	buf = binary.BigEndian.AppendUint64(buf, uint64(e.At))
 	for _, text := range []string{e.Actor.Kind, e.Actor.ID, addrText(e.Actor.From), e.Action, e.AccountID, e.Subject, e.Detail} {
-		// The length in front keeps the texts apart.
+		// The length before each text keeps the texts apart.
 		buf = append(binary.AppendUvarint(buf, uint64(len(text))), text...)
 	}
 	return AuditHead{e.Seq, hash.sum(buf)}
 }
 
-// lastHead is where the trail stands.
+// lastHead returns the head of the trail.
 func lastHead(ctx context.Context, q querier) (h AuditHead, err error) {
 	var hash []byte
 	err = q.QueryRowContext(ctx, `SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1`).Scan(&h.Seq, &hash)
@@ -66,14 +66,14 @@ func lastHead(ctx context.Context, q querier) (h AuditHead, err error) {
 		err = q.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&storeID)
 		return firstHead(storeID), err
 	}
-	copy(h.Hash[:], hash) // a damaged one is for VerifyAudit to find
+	copy(h.Hash[:], hash) // VerifyAudit finds a damaged hash
 	return h, err
 }
 
-// chainVersion is the version of the schema that brought the hashes.
+// chainVersion is the version of the schema that added the hashes.
 const chainVersion = 3
 
-// chainAudit gives hashes to the entries from before there were any.
+// chainAudit gives hashes to the entries that were made before chainVersion.
 func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	storeID, err := s.readPepper(ctx, q)
 	if err != nil && !errors.Is(err, errPepperNew) {
@@ -98,32 +98,31 @@ func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	// So that what was written before this instant can be told from what the
-	// chain has held from the first.
+	// This entry tells apart the entries that got their hash now from those that had
+	// one from the beginning.
 	e := AuditEntry{At: s.cfg.Clock(), Actor: Actor{Kind: ActorStore}, Action: actionAuditChain, Subject: strconv.FormatInt(head.Seq, 10)}
 	head = head.next(hash, &e)
 	_, err = q.ExecContext(ctx, insertAudit, e.Seq, e.At, e.Actor.Kind, e.Actor.ID, "", e.Action, "", e.Subject, "", head.Hash[:])
 	return err
 }
 
-// addsPepper reports whether e is the entry from which on the hashes are keyed.
+// addsPepper reports whether e is the entry from which the hashes are keyed.
 func (e *AuditEntry) addsPepper() bool {
 	return e.Actor.Kind == ActorStore && e.Action == actionPepperAdd
 }
 
-// AuditCheck is what VerifyAudit found.
+// AuditCheck is the result of VerifyAudit.
 type AuditCheck struct {
-	Entries int       // how many are whole, from the first on
-	First   int64     // number of the first entry that should be there
+	Entries int       // how many entries are whole, counted from the first
+	First   int64     // number of the first entry that must be there
 	Head    AuditHead // after the last of them
-	// Fault says what is wrong with the entry after them; empty where nothing is.
+	// Fault says what is wrong with the next entry; empty if nothing is wrong.
 	Fault string
 }
 
-// VerifyAudit goes through the audit trail, and finds the first entry that was
-// changed or removed. kept is a head that was noted earlier, which has to be
-// part of the trail; nil for none. An error says that the trail could not be
-// looked through.
+// VerifyAudit reads the audit trail and finds the first entry that was changed or
+// removed. kept is a head that was noted earlier and must be part of the trail; it may
+// be nil. An error says that the trail could not be read.
 func (s *Store) VerifyAudit(ctx context.Context, kept *AuditHead) (c AuditCheck, err error) {
 	db, err := s.database()
 	if err != nil {
@@ -141,11 +140,11 @@ type auditVerifier struct {
 	ctx       context.Context
 	tx        *sql.Tx
 	hash      hasher
-	keyedFrom int64 // the entry from which on the hashes are keyed
+	keyedFrom int64 // number of the entry from which the hashes are keyed
 	kept      *AuditHead
 
-	until policy.Time // stop before the first entry from after it; 0 for no such end
-	most  int         // stop after so many entries; 0 for no such end
+	until policy.Time // stop before the first entry that is newer; 0 means no limit
+	most  int         // stop after so many entries; 0 means no limit
 	last  policy.Time // the time of the last entry
 }
 
@@ -165,8 +164,8 @@ func (v *auditVerifier) verify(db *sql.DB) (AuditCheck, error) {
 	return v.AuditCheck, err
 }
 
-// begin finds where the trail begins: at its first entry, or after what the
-// store has pruned, which a later entry says.
+// begin finds where the trail begins: at entry 1, or after the entries that were
+// pruned, which a later entry states.
 func (v *auditVerifier) begin() error {
 	var storeID string
 	err := v.tx.QueryRowContext(v.ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&storeID)
@@ -196,8 +195,8 @@ func (v *auditVerifier) begin() error {
 	return nil
 }
 
-// checkBeginning finds a trail of which all is gone, or its beginning, by what
-// there would have to be an entry of.
+// checkBeginning finds a trail without any entry, or without its beginning, by facts
+// for which there must be an entry.
 func (v *auditVerifier) checkBeginning() error {
 	var accounts bool
 	err := v.tx.QueryRowContext(v.ctx, `SELECT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)`).Scan(&accounts)
@@ -215,8 +214,8 @@ func (v *auditVerifier) checkBeginning() error {
 // errPruneEntry says that an entry about pruning was changed.
 var errPruneEntry = errors.New("an entry about pruning was changed")
 
-// prunedHead is the head of what was pruned from the trail, which an entry in it
-// says; zero where nothing was.
+// prunedHead returns the head of the pruned part of the trail, which an entry states;
+// zero if nothing was pruned.
 func prunedHead(ctx context.Context, q querier) (h AuditHead, err error) {
 	var subject string
 	err = q.QueryRowContext(ctx, `SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,
@@ -238,7 +237,7 @@ func (v *auditVerifier) run() error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }() // rows.Err says what there is to say
+	defer func() { _ = rows.Close() }() // rows.Err returns the error
 	for v.Fault == "" && rows.Next() {
 		var stored []byte
 		e, err := scanAudit(appending{rows, []any{&stored}})
@@ -280,8 +279,8 @@ func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
 	v.checkKept()
 }
 
-// duePrune finds a pruning that came before its time: of entries whose times were
-// changed first.
+// duePrune finds an entry about pruning that is too early. Someone may have changed
+// the times of entries first, to have them pruned.
 func (v *auditVerifier) duePrune(e *AuditEntry) bool {
 	text, ok := strings.CutPrefix(e.Detail, prunedUpTo)
 	last, err := time.Parse(time.RFC3339, text)
@@ -292,12 +291,12 @@ func (v *auditVerifier) duePrune(e *AuditEntry) bool {
 	return true
 }
 
-// prunedUpTo begins the detail of an entry about pruning; the time of the last
-// entry that went follows.
+// prunedUpTo is the beginning of the detail of an entry about pruning. The time of the
+// last pruned entry follows.
 const prunedUpTo = "the entries up to "
 
-// checkKept compares with the head that was noted, where the trail has come to
-// it.
+// checkKept compares the trail with the head that was noted, if it has reached the
+// number of that head.
 func (v *auditVerifier) checkKept() {
 	if v.kept == nil || v.kept.Seq != v.Head.Seq || v.kept.Hash == v.Head.Hash {
 		return
@@ -305,7 +304,8 @@ func (v *auditVerifier) checkKept() {
 	v.Fault = fmt.Sprintf("entry %d is not the one that the head was noted of: it, or one before it, was written anew, or the head is another keystore's", v.kept.Seq)
 }
 
-// appending scans a row's columns into what it is asked to and then more.
+// appending is a scanner that scans further columns, after those it is asked for, into
+// more.
 type appending struct {
 	scanner
 
@@ -314,19 +314,18 @@ type appending struct {
 
 func (a appending) Scan(dest ...any) error { return a.scanner.Scan(append(dest, a.more...)...) }
 
-// errTrail stops pruning: what it removes must be whole, or it would remove the
+// errTrail stops pruning. Only whole entries are pruned, because damaged ones are
 // evidence.
 var errTrail = errors.New("the audit trail is not whole, and is not pruned: see \"audit verify\"")
 
-// pruneAudit removes entries from the front of the trail, and says so at its
-// end.
+// pruneAudit removes the oldest entries of the trail, and adds an entry that says so.
 func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err error) {
 	db, err := s.database()
 	if err != nil {
 		return false, err
 	}
-	// The look at the chain runs beside the writer. What it has seen whole is
-	// removed only as it was then.
+	// The chain is verified outside of the writer's transaction. The transaction
+	// removes the entries only if their head is still the same.
 	v := &auditVerifier{ctx: ctx, hash: s.hash, until: now.Add(-auditKept), most: auditBatch}
 	c, err := v.verify(db.reader)
 	switch {
@@ -341,7 +340,7 @@ func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err
 		if head, err := headAt(t.ctx, t, "", c.Head.Seq); err != nil || head != c.Head {
 			return err
 		}
-		// First the entry, which links to what may go.
+		// First the new entry, because its hash includes the hash before it.
 		t.audit(now, Actor{Kind: ActorStore}, actionAuditPrune, "", c.Head.String(), prunedUpTo+v.last.String())
 		t.exec(`DELETE FROM audit WHERE seq <= $1`, c.Head.Seq)
 		return t.err

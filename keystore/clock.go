@@ -11,42 +11,42 @@ import (
 // Clock is the time of this process. It starts with the wall clock, and then
 // follows these rules:
 //
-//   - It never goes slower than the monotonic clock, which nobody can set, and
-//     which counts the time that the machine is suspended.
-//   - It is never behind the wall clock. A wall clock that is set forward takes it
-//     along: keys expire as the wall clock says.
-//   - A wall clock that is set back is not followed. The process stays ahead of it
-//     until the wall clock has caught up or the process ends. So an instant that
-//     has passed in this process stays passed: nothing that has expired becomes
-//     valid again, and no key lives longer than it was issued for.
+//   - It never goes slower than the monotonic clock, which no one can set, plus the
+//     time in which the machine is suspended.
+//   - It is never behind the wall clock. If the wall clock is set forward, it follows:
+//     keys expire as the wall clock says.
+//   - If the wall clock is set back, it does not follow. The process stays ahead until
+//     the wall clock has caught up, or the process ends. So an instant that has passed
+//     in this process stays passed: no expired key becomes valid again, and no key
+//     lives longer than it was issued for.
 //
 // A Clock may be used concurrently.
 type Clock struct {
 	read func() (wall, mono int64)
-	// slept is how long the machine was suspended, where the monotonic clock does
-	// not count it and the system tells. Nil: each leap of the wall clock may have
-	// been a suspension, and takes the process along.
+	// slept returns how long the machine was suspended, if the monotonic clock does
+	// not count that time and the system tells it. If slept is nil, each leap of the
+	// wall clock may have been a suspension, and the process follows it.
 	slept func() int64
 
 	// All in microseconds.
-	lead atomic.Int64 // the process's time less the monotonic clock's
-	seen atomic.Int64 // the wall clock less the monotonic clock, when look saw it last
+	lead atomic.Int64 // the process's time minus the monotonic clock
+	seen atomic.Int64 // the wall clock minus the monotonic clock, at the last call of adjust
 
 	mu    sync.Mutex
-	sleep int64 // how long the machine was suspended, as far as it counts
-	base  int64 // the most that the wall clock has been before mono and sleep together
+	sleep int64 // how long the machine was suspended; short suspensions are ignored
+	base  int64 // the largest value of the wall clock minus mono and sleep
 }
 
 // In microseconds.
 const (
-	// clockJitter is what two readings of the system's clocks may differ by because
-	// the process was interrupted in between.
+	// clockJitter is the largest difference between two readings of the system's clocks
+	// that is ignored: the process may be interrupted between the readings.
 	clockJitter = 5000
-	// shortestSleep is the shortest suspension that counts as one.
+	// shortestSleep is the shortest suspension that counts.
 	shortestSleep = 1000
 )
 
-// SystemClock returns a clock that goes by the system's.
+// SystemClock returns a Clock of the system's clocks.
 func SystemClock() *Clock {
 	start := time.Now()
 	return newClock(func() (wall, mono int64) {
@@ -73,14 +73,14 @@ func (c *Clock) Now() policy.Time {
 	offset := wall - mono
 	lead, moved := c.lead.Load(), offset-c.seen.Load()
 	if offset > lead || moved > clockJitter || moved < -clockJitter {
-		lead = c.look(offset)
+		lead = c.adjust(offset)
 	}
 	return instant(mono + lead)
 }
 
-// look takes in that the wall clock has moved against the monotonic one: it was
+// adjust is called when the wall clock has moved against the monotonic clock: it was
 // set, or the machine was suspended.
-func (c *Clock) look(offset int64) (lead int64) {
+func (c *Clock) adjust(offset int64) (lead int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.slept != nil {
@@ -97,15 +97,15 @@ func (c *Clock) look(offset int64) (lead int64) {
 	return lead
 }
 
-// Ahead is how far this process is ahead of the wall clock, because that was set
-// back.
+// Ahead returns how far this process is ahead of the wall clock; more than zero if the
+// wall clock was set back.
 func (c *Clock) Ahead() time.Duration {
 	now := c.Now()
 	wall, _ := c.read()
 	return max(time.Duration(now-instant(wall))*time.Millisecond, 0)
 }
 
-// instant is the millisecond that so many microseconds since 1970 fall into.
+// instant rounds microseconds since 1970 down to milliseconds.
 func instant(micros int64) policy.Time {
 	ms := micros / 1000
 	if micros%1000 < 0 {

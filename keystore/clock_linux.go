@@ -2,10 +2,10 @@ package keystore
 
 import "golang.org/x/sys/unix"
 
-// systemSleep returns what tells, in microseconds, how long the machine has been
-// suspended since it was started: Go's monotonic clock is CLOCK_MONOTONIC, which
-// stands still meanwhile, and CLOCK_BOOTTIME goes on (clock_gettime(2)). It is nil
-// where the kernel does not tell.
+// systemSleep returns a function that tells, in microseconds, how long the machine was
+// suspended since its start. Go's monotonic clock is CLOCK_MONOTONIC, which does not
+// count that time; CLOCK_BOOTTIME counts it (clock_gettime(2)). systemSleep returns
+// nil if the kernel does not tell.
 func systemSleep() func() int64 {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
@@ -13,11 +13,11 @@ func systemSleep() func() int64 {
 	}
 	read := func(id int32) (micros int64) {
 		var ts unix.Timespec
-		_ = unix.ClockGettime(id, &ts) // what has worked once works
+		_ = unix.ClockGettime(id, &ts) // it has worked before
 		return ts.Nano() / 1000
 	}
 	return func() (slept int64) {
-		// An interruption between the two readings would count as less sleep.
+		// An interruption between the two readings would make the result too small.
 		for range 100 {
 			boot := read(unix.CLOCK_BOOTTIME)
 			slept = boot - read(unix.CLOCK_MONOTONIC)

@@ -2,6 +2,6 @@
 
 package keystore
 
-// systemSleep is nil: whether the monotonic clock counts suspensions differs from
-// system to system, so each leap of the wall clock counts as one, see [Clock].
+// systemSleep returns nil: on these systems it is not known whether the monotonic clock
+// counts suspensions, so each leap of the wall clock counts as one. See [Clock].
 func systemSleep() func() int64 { return nil }

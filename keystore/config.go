@@ -13,45 +13,45 @@ import (
 
 // Config says which store to open, and how.
 type Config struct {
-	// Path is the database file. The file and missing directories are made,
-	// for the owner's eyes only.
+	// Path is the database file. The file and missing directories are created, and
+	// only their owner can read them.
 	Path string
-	// Pepper goes into every digest. Empty is none. Given to a store that has
-	// none, it is added to it, irreversibly.
+	// Pepper goes into every digest. Empty means no pepper. If the store has no
+	// pepper, this one is added to it, which cannot be undone.
 	Pepper policy.Secret
-	// KeepPepper refuses a store that has no pepper instead of adding one.
+	// KeepPepper makes Open fail where Pepper would be added to the store.
 	KeepPepper bool
-	// PepperFault says why Pepper must not be given to any store. It is the error
-	// where a pepper would be added; a store that has this pepper already keeps
-	// it, because a pepper cannot be changed. Default: none.
+	// PepperFault says why Pepper must not be added to any store: Open returns it
+	// where Pepper would be added. A store that has this pepper already can still be
+	// opened, because a pepper cannot be changed. Default: nil.
 	PepperFault error
-	// MustExist refuses, with ErrNoStore, to make a store where there is no file
-	// or an empty one. Default: the store is made.
+	// MustExist makes Open return ErrNoStore if there is no file, or an empty one.
+	// Default: the store is created.
 	MustExist bool
 	// MaxStaleness is how long cached records are trusted when the change feed
 	// cannot be read. Default 5 seconds.
 	MaxStaleness time.Duration
 	// Retention is how long ended keys and jobs are kept. Default 90 days.
 	Retention time.Duration
-	// CacheBytes is how much memory cached records may take: half of it those of
-	// keys, three eighths those of jobs, and an eighth the digests of unknown
-	// keys. From MinCacheBytes to MaxCacheBytes; default DefaultCacheBytes.
+	// CacheBytes is how much memory cached records may take: half of it for keys,
+	// three eighths for jobs, and an eighth for the digests of unknown keys. From
+	// MinCacheBytes to MaxCacheBytes; default DefaultCacheBytes.
 	CacheBytes int64
-	// Clock is the time by which the store acts by itself. Default: a [SystemClock].
+	// Clock is the time for the background work. Default: a [SystemClock].
 	Clock func() policy.Time
-	// Ahead is how far Clock is ahead of the wall clock, for the operator to be
-	// told. Default: that of the default Clock; nil with another Clock.
+	// Ahead is how far Clock is ahead of the wall clock. The log tells the operator.
+	// Default: that of the default Clock; nil with another Clock.
 	Ahead func() time.Duration
-	// Logger gets what happens in the background. Default: none.
+	// Logger gets the events of the background work. Default: no log.
 	Logger *zap.Logger
-	// MinFree is the free space on the disk, in bytes, below which only writes that
-	// end something are made. Default: MinFreeBytes.
+	// MinFree is how many bytes of the disk are kept free for writes that end a key
+	// or an account: with less, other writes are refused. Default: MinFreeBytes.
 	MinFree int64
-	// Reserve is the size of the reserve, in bytes. Default: ReserveBytes.
+	// Reserve is the size, in bytes, of the reserve file beside the database, which
+	// gives up its space to such writes. Default: ReserveBytes.
 	Reserve int64
-	// CommandLine opens the store for one command beside a running server: it
-	// caches nothing and runs nothing in the background, and refuses a file
-	// that belongs to another user.
+	// CommandLine opens the store for one command beside a running server. The store
+	// caches nothing, has no background work, and refuses a file of another user.
 	CommandLine bool
 }
 

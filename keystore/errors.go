@@ -9,7 +9,7 @@ import (
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
 
-// The kinds of errors, for errors.Is. Everything that is none of the others is
+// The kinds of errors, for errors.Is. Every error that has no other kind is an
 // ErrUnavailable.
 var (
 	// ErrNotFound: there is no such key, account or job.
@@ -18,20 +18,20 @@ var (
 	ErrJobExists = errors.New("job is recorded already")
 	// ErrAccountClosed: the account is closed for good.
 	ErrAccountClosed = errors.New("account is closed")
-	// ErrInvalid: what was asked for breaks a rule. Nothing was changed.
+	// ErrInvalid: the call breaks a rule. Nothing was changed.
 	ErrInvalid = errors.New("not allowed")
 	// ErrNoStore: there is no keystore at the path, or an empty file, and
 	// Config.MustExist forbids to make one.
 	ErrNoStore = engine.ErrNoStore
-	// ErrUnavailable: the store cannot be read or written. Whether a write
-	// that failed so has happened is not known.
+	// ErrUnavailable: the store cannot be read or written. A write that returns it may
+	// have happened nevertheless.
 	ErrUnavailable = errors.New("keystore unavailable")
 	// ErrClosed: the store was closed. It is an ErrUnavailable.
 	ErrClosed = fmt.Errorf("%w: it was closed", ErrUnavailable)
 )
 
-// refusal is an answer of the store, as opposed to a fault: a sentence for
-// people, and the kind that programs ask for.
+// refusal is an error that answers the call, and not a failure of the store. It has a
+// sentence for people, and a kind for programs.
 type refusal struct {
 	kind error
 	text string
@@ -44,7 +44,7 @@ func refuse(kind error, format string, args ...any) error {
 	return &refusal{kind, fmt.Sprintf(format, args...)}
 }
 
-// fault marks err as ErrUnavailable unless it is an answer.
+// fault marks err as ErrUnavailable, unless err is a refusal or ErrNotFound.
 func fault(err error) error {
 	if r := (*refusal)(nil); err == nil || errors.As(err, &r) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound) {
 		return err

@@ -11,53 +11,53 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Import says which keys, issued elsewhere, an account takes over. They become
-// keys of origin initial, all with the same rules.
+// Import describes keys that were issued elsewhere and become keys of an account.
+// They get the origin initial and the same rules.
 type Import struct {
 	AccountID string
 	Label     string // for people: up to 200 bytes, printable
 	Expires   policy.Expiry
 	Allow     policy.AddrSet
 	Secrets   []policy.Secret
-	// Digests says that Secrets are the SHA-256 of secrets, in hexadecimal.
+	// Digests says that Secrets are SHA-256 digests of secrets, in hexadecimal.
 	Digests bool
 	// DryRun writes nothing.
 	DryRun bool
 }
 
-// ImportResult is what became of one secret of an import.
+// ImportResult says what an import did with one secret.
 type ImportResult uint8
 
-// The results. Only those of ImportNew and ImportKnown can be used.
+// The results. Only the keys of ImportNew and ImportKnown can be used.
 const (
 	_               ImportResult = iota
-	ImportNew                    // it is a key now
-	ImportKnown                  // it was one of this account already, and is active
-	ImportDead                   // it was a key that ended, which never comes back
+	ImportNew                    // it has become a key
+	ImportKnown                  // it is an active key of this account already
+	ImportDead                   // it was a key that has ended; such a key never comes back
 	ImportTaken                  // it is a key of another account
-	ImportMalformed              // it can be no key
+	ImportMalformed              // it cannot be a key
 )
 
-// Imported is what became of one secret of an import.
+// Imported is the result of one secret of an import.
 type Imported struct {
 	Result ImportResult
-	// Key is the key of an ImportNew, without an ID if that was a dry run, or
-	// the one that an ImportKnown was before.
+	// Key is the new key of an ImportNew, without an ID after a dry run, or the
+	// existing key of an ImportKnown.
 	Key policy.Key
-	// Why says of the others why they were not taken, without the secret.
+	// Why says why a secret of another result was not imported. It does not contain
+	// the secret.
 	Why string
 }
 
-// importBatch is how many secrets go in one transaction, so that no request's
-// write waits long behind it.
+// importBatch is how many secrets are imported in one transaction, so that no write
+// of a request waits long.
 const importBatch = 200
 
-// ImportKeys imports keys, and says in order what became of each secret. The
-// rules of a key that is known stay as they are, so that an import can be
-// repeated. If it fails on the way, with an error, the results are those of the
-// secrets before.
+// ImportKeys imports keys. It returns a result for each secret, in the same order. A
+// key that the account has already keeps its rules, so an import can be repeated.
+// After an error, the results are those of the secrets before the failed batch.
 //
-// It refuses what IssueKey does, and everybody but the operator.
+// Only the operator may import keys. The rules of IssueKey apply.
 func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Import) ([]Imported, error) {
 	k := NewKey{AccountID: im.AccountID, Origin: policy.OriginInitial, Label: im.Label, Expires: im.Expires, Allow: im.Allow}
 	if err := operatorOnly(by, "importing keys"); err != nil {
@@ -79,7 +79,7 @@ func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Im
 		batch := im.Secrets[len(results):min(len(results)+importBatch, len(im.Secrets))]
 		var done []Imported
 		if im.DryRun {
-			done, err = run.look(ctx, db.reader, batch)
+			done, err = run.preview(ctx, db.reader, batch)
 			err = fault(err)
 		} else {
 			err = s.write(ctx, func(t *txn) (err error) {
@@ -95,7 +95,7 @@ func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Im
 	return results, nil
 }
 
-// importRun is an import on its way.
+// importRun is the state of one import.
 type importRun struct {
 	*Store
 
@@ -103,7 +103,7 @@ type importRun struct {
 	key  NewKey
 	now  policy.Time
 	by   Actor
-	made map[digest]policy.Key // by this run, which may get a secret twice
+	made map[digest]policy.Key // by this run; a secret can be in an import twice
 }
 
 // batch imports some secrets in one transaction.
@@ -134,8 +134,8 @@ func (run *importRun) batch(t *txn, secrets []policy.Secret) ([]Imported, error)
 	return done, nil
 }
 
-// look says what batch would do.
-func (run *importRun) look(ctx context.Context, q querier, secrets []policy.Secret) ([]Imported, error) {
+// preview returns the results that batch would have.
+func (run *importRun) preview(ctx context.Context, q querier, secrets []policy.Secret) ([]Imported, error) {
 	done := make([]Imported, len(secrets))
 	for i, secret := range secrets {
 		d, result, err := run.one(ctx, q, secret)
@@ -150,7 +150,7 @@ func (run *importRun) look(ctx context.Context, q querier, secrets []policy.Secr
 	return done, nil
 }
 
-// one says what is to become of a secret, and what its digest is.
+// one returns the digest of a secret, and its result.
 func (run *importRun) one(ctx context.Context, q querier, secret policy.Secret) (digest, Imported, error) {
 	d, prefix, why := run.digest(secret)
 	if why != "" {
@@ -178,7 +178,8 @@ func (run *importRun) one(ctx context.Context, q querier, secret policy.Secret) 
 	return d, Imported{Result: ImportKnown, Key: key}, nil
 }
 
-// digest returns what is to be stored of a secret, or why it can be no key.
+// digest returns the digest and the prefix to store for a secret, or why the secret
+// cannot be a key.
 func (run *importRun) digest(secret policy.Secret) (d digest, prefix, why string) {
 	text := secret.Reveal()
 	if run.im.Digests {
@@ -196,6 +197,6 @@ func (run *importRun) digest(secret policy.Secret) (d digest, prefix, why string
 	case strings.HasPrefix(text, policy.ServicePasswordPrefix):
 		return d, "", "it is a service password, and not a key"
 	}
-	// A foreign key may be short: most of it must stay unknown.
+	// A key from elsewhere may be short, and most of it must stay secret.
 	return run.hash.secret(secret), text[:min(prefixLen, len(text)/4)], ""
 }

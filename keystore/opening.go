@@ -9,17 +9,17 @@ import (
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
-// Summary describes a store: what the log says of each opening.
+// Summary describes a store. The log has it for each opening.
 type Summary struct {
 	ID       string // the store's own ID, which stays the same when the file is moved
 	Schema   int64  // version of the tables
 	Accounts int    // closed ones included
 	Keys     int    // ended ones included
 	Pepper   bool   // the digests have a pepper
-	Made     bool   // this process made the store when it opened the file
+	Made     bool   // this process created the store
 }
 
-// Summary reads what the store holds.
+// Summary counts the records of the store.
 func (s *Store) Summary(ctx context.Context) (Summary, error) {
 	db, err := s.database()
 	if err != nil {
@@ -39,8 +39,8 @@ func (s *Store) summary(ctx context.Context, db *database) (Summary, error) {
 	return sum, err
 }
 
-// logOpening says which store was opened, and what an operator should know
-// about it. A command says so itself.
+// logOpening logs which store was opened, and what an operator should know about it.
+// Commands print that themselves.
 func (s *Store) logOpening(ctx context.Context, db *database) error {
 	if s.cfg.CommandLine {
 		return nil
@@ -65,10 +65,10 @@ func (s *Store) logOpening(ctx context.Context, db *database) error {
 	return nil
 }
 
-// Check makes sure that the store can be written, by writing to it and waiting
-// for the disk, and that other users cannot write to it. The error is one
-// sentence for the operator: it names the file and the remedy. Open does the
-// same; Check is for a store that has been open for some time.
+// Check makes sure that the store can be written, by a durable write, and that other
+// users cannot write to it. The error is one sentence for the operator: it names the
+// file and the remedy. Open does the same; Check is for a store that has been open for
+// some time.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.write(ctx, func(t *txn) error { return t.tryWrite() }); err != nil {
 		return err
@@ -85,10 +85,9 @@ func (t *txn) tryWrite() error {
 	return t.err
 }
 
-// tryWrite makes sure that the file can be written: SQLite reports some
-// obstacles, such as a full disk or an -shm file that belongs to another user,
-// only when a transaction commits. A lock of another process is waited for by
-// the caller.
+// tryWrite makes sure that the database can be written. SQLite reports some problems,
+// such as a full disk or an -shm file that belongs to another user, only when a
+// transaction commits. The caller waits for locks of other processes.
 func (s *Store) tryWrite(ctx context.Context, db *database) error {
 	tx, err := db.Begin(ctx, false)
 	if err != nil {

@@ -34,8 +34,8 @@ func (s *Store) readPepper(ctx context.Context, q querier) (storeID string, err 
 	return storeID, errPepperWrong
 }
 
-// checkPepper guards writes that store digests: those of the wrong pepper
-// would never be found again.
+// checkPepper guards writes that store digests. A digest with the wrong pepper would
+// never be found again.
 func (s *Store) checkPepper(t *txn) (err error) {
 	if !t.peppered {
 		_, err = s.readPepper(t.ctx, t)
@@ -44,12 +44,13 @@ func (s *Store) checkPepper(t *txn) (err error) {
 	return err
 }
 
+// isPepper reports whether err says that the peppers of store and process differ.
 func isPepper(err error) bool {
 	return errors.Is(err, errPepperMissing) || errors.Is(err, errPepperWrong) || errors.Is(err, errPepperNew)
 }
 
-// settlePepper adds the pepper of this process to a store that has none, if it
-// may, and refuses any other difference.
+// settlePepper adds the pepper of this process to a store that has none, if the
+// configuration allows it. Any other difference is an error.
 func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if _, err := s.readPepper(ctx, db.reader); !errors.Is(err, errPepperNew) || s.cfg.KeepPepper {
 		return err
@@ -84,7 +85,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	return nil
 }
 
-// addPepper returns how many digests got the pepper.
+// addPepper seals every digest in the store with the pepper, and returns their number.
 func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, error) {
 	now, sealed := s.cfg.Clock(), 0
 	for _, column := range []struct{ read, write string }{

@@ -18,21 +18,22 @@ const (
 
 // How long records are kept.
 const (
-	jobsKept  = 8 * 24 * time.Hour   // from their creation, at the least
-	jobSlack  = 24 * time.Hour       // beyond that of KeepJobs, for clocks that differ
-	feedKept  = time.Hour            // a reader behind by more drops everything
-	auditKept = 400 * 24 * time.Hour // a year, and time to look at it
+	jobsKept  = 8 * 24 * time.Hour   // after their creation, at least
+	jobSlack  = 24 * time.Hour       // added to the time of KeepJobs, because clocks differ
+	feedKept  = time.Hour            // a follower that is behind by more drops all records
+	auditKept = 400 * 24 * time.Hour // a year, and some time to read it
 	deadKept  = 400 * 24 * time.Hour // the digests of pruned keys from the issuance API
 )
 
-// pruneBatch is how many rows go in one transaction, so that no request's
-// write waits long behind it.
+// How many rows are removed in one transaction, so that no write of a request waits
+// long.
 const (
 	pruneBatch = 200
-	auditBatch = 1000 // cheaper, being a stretch
+	auditBatch = 1000 // consecutive rows, which are cheaper to remove
 )
 
-// firstEnd is when a key ends, spelled as in the index that finds it.
+// firstEnd is when a key ends. The expression must be the same as in the indexes
+// api_keys_ended and api_keys_account.
 const firstEnd = `MIN(
 	COALESCE(expires_at, 9223372036854775807), COALESCE(deleted_at, 9223372036854775807),
 	COALESCE(revoked_at, 9223372036854775807), COALESCE(revoke_from, 9223372036854775807))`
@@ -43,10 +44,10 @@ func (s *Store) pruneInBackground(ctx context.Context) {
 	}
 }
 
-// Prune removes what the retention times in the package's description no
-// longer keep at now. A running store does so by itself every hour.
+// Prune removes the records whose retention is over at now: see Retention in the
+// package comment. A server's store calls it every hour.
 func (s *Store) Prune(ctx context.Context, now policy.Time) error {
-	// Jobs go first: a key stays as long as a job of it does.
+	// Jobs first, because a key is kept as long as it has a job.
 	for _, prune := range []func(context.Context, policy.Time) (more bool, err error){
 		s.pruneJobs, s.pruneKeys, s.pruneDigests, s.pruneFeed, s.pruneAudit,
 	} {
@@ -60,8 +61,8 @@ func (s *Store) Prune(ctx context.Context, now policy.Time) error {
 	return nil
 }
 
-// KeepJobs has no job pruned within d of its creation, the longest grace of any
-// gate, or within 8 days. A reload can change it.
+// KeepJobs keeps every job for at least d after its creation: the longest grace
+// window of any gate. A reload can change d.
 func (s *Store) KeepJobs(d time.Duration) { s.jobKeep.Store(int64(d)) }
 
 func (s *Store) pruneJobs(ctx context.Context, now policy.Time) (more bool, err error) {
@@ -78,8 +79,8 @@ func (s *Store) pruneJobs(ctx context.Context, now policy.Time) (more bool, err 
 }
 
 func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err error) {
-	// The search may be long, so it runs beside the writer. What has ended
-	// stays ended, and the writer looks again at the jobs.
+	// The search may take long, so it does not run in the writer's transaction. A
+	// key that has ended stays ended, and the DELETE checks again for jobs.
 	type ended struct {
 		id, origin string
 		digest     []byte
@@ -120,8 +121,8 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 	return len(keys) == pruneBatch && pruned > 0, err
 }
 
-// endedKeys finds keys that ended by themselves or with their
-// account, both by an index.
+// endedKeys finds keys that have ended, or whose account is closed. Both searches
+// use an index.
 const endedKeys = `SELECT k.id, k.digest, k.origin FROM api_keys k
 	WHERE ` + firstEnd + ` <= $1 AND ` + unneeded + `
 	UNION ALL
@@ -129,13 +130,14 @@ const endedKeys = `SELECT k.id, k.digest, k.origin FROM api_keys k
 	WHERE k.account_id IN (SELECT id FROM accounts WHERE closed_at <= $1) AND ` + unneeded + `
 	LIMIT $2`
 
-// unneeded is true of a key k without jobs, and without keys that it issued:
-// these are found by it.
+// unneeded is true for a key k that has no jobs and has issued no keys. Issued keys
+// read their issuer's row.
 const unneeded = `NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
 	AND NOT EXISTS (SELECT 1 FROM api_keys c WHERE c.issuer_id = k.id)`
 
-// pruneDigests forgets keys of which there were many, and which nobody keeps a
-// list of to import again. Digests of other keys are kept for ever.
+// pruneDigests removes the digests of pruned keys from the issuance API. These keys
+// are many, and no one keeps a list of them to import again. The digests of other keys
+// are kept for ever.
 func (s *Store) pruneDigests(ctx context.Context, now policy.Time) (more bool, err error) {
 	err = s.write(ctx, func(t *txn) error {
 		n, err := t.count(`DELETE FROM dead_digests WHERE digest IN
@@ -148,8 +150,8 @@ func (s *Store) pruneDigests(ctx context.Context, now policy.Time) (more bool, e
 
 func (s *Store) pruneFeed(ctx context.Context, now policy.Time) (more bool, err error) {
 	err = s.write(ctx, func(t *txn) error {
-		// Numbers run with time, but for clocks that differ: what is pruned is
-		// a stretch of them, so that "pruned up to" says it all.
+		// Remove the entries up to one number, so that this number alone says what
+		// was pruned. Numbers mostly follow time, except when clocks differ.
 		f, err := readFeedPosition(ctx, t)
 		if err != nil {
 			return err

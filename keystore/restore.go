@@ -12,20 +12,20 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Restored says what a restore did.
+// Restored is the result of a restore.
 type Restored struct {
 	Keys, Accounts, Jobs Tally
-	// KeptEnded and KeptClosed are how many keys and accounts the backup alone
-	// would have brought back: they ended since.
+	// KeptEnded and KeptClosed are how many keys and accounts of the backup were not
+	// brought back, because they have ended since.
 	KeptEnded, KeptClosed int
 	// Backup is the head of the backup's audit trail.
 	Backup AuditHead
-	// Before is a backup of what there was before; empty where there was
-	// nothing.
+	// Before is the path of a backup of the store as it was before; empty if there
+	// was no store.
 	Before string
 }
 
-// Tally is what came and went.
+// Tally counts records.
 type Tally struct{ Restored, Removed int }
 
 func (r *Restored) detail() string {
@@ -33,19 +33,22 @@ func (r *Restored) detail() string {
 		r.Keys.Restored, r.Keys.Removed, r.KeptEnded, r.Accounts.Restored, r.Accounts.Removed, r.KeptClosed, r.Jobs.Restored, r.Jobs.Removed)
 }
 
-// beforeTime is the layout of the instant in the name of what there was before.
+// beforeTime is the layout of the time in the name of the backup that a restore makes.
 const beforeTime = "20060102T150405.000Z"
 
 // Restore makes the store what it was when the backup in the file from was made,
-// except that nothing comes back which ended since. What both have stays as it
-// is now, with later ends, service IDs and passwords. What the backup does not
-// have is removed; it is in a backup that is made beside the store first. What
-// only the backup has is brought back, unless it is of a key or account that
-// ended, or the audit trail does not reach back to the backup. The trail itself
-// stays.
+// except that nothing comes back that has ended since:
 //
-// It happens in one transaction, beside running servers. It is the operator's
-// act, and refuses with ErrInvalid what is no backup of this store.
+//   - A record that both have stays as it is now, with later ends, service IDs and
+//     passwords.
+//   - A record that only the store has is removed. A backup that is made beside the
+//     store first has it.
+//   - A record that only the backup has is brought back, unless its key or account
+//     has ended, or the audit trail does not reach back to the backup.
+//   - The audit trail stays.
+//
+// All this happens in one transaction, beside running servers. Only the operator may
+// call Restore. The error is ErrInvalid if the file is not a backup of this store.
 func (s *Store) Restore(ctx context.Context, now policy.Time, by Actor, from string) (Restored, error) {
 	if err := operatorOnly(by, actRestore); err != nil {
 		return Restored{}, err
@@ -72,10 +75,10 @@ func (s *Store) Restore(ctx context.Context, now policy.Time, by Actor, from str
 	return r, nil
 }
 
-// RestoreNew puts the backup in the file from where the configuration has its
-// store, and there is none. Nothing is known then of what ended since the
-// backup. It is the operator's act, and refuses with ErrInvalid what is no
-// backup, and a place that is taken.
+// RestoreNew puts the backup in the file from at the path of the configuration, where
+// there must be no store. Keys that have ended since the backup come back, because
+// nothing is known of their end. Only the operator may call RestoreNew. The error is
+// ErrInvalid if the file is not a backup, or the path is taken.
 func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string) (r Restored, err error) {
 	if err := operatorOnly(by, actRestore); err != nil {
 		return Restored{}, err
@@ -113,12 +116,12 @@ type backup struct {
 	from   string // the file
 	temp   string // the copy
 	db     *database
-	reader *Store    // what the copy was opened with
-	head   AuditHead // of the file, which the copy goes beyond when it gets a pepper
+	reader *Store    // opened the copy
+	head   AuditHead // of the file; the copy has one more entry if it got a pepper
 }
 
-// openBackup makes a private copy of the backup beside the store, and brings it
-// to this program's schema and pepper.
+// openBackup makes a private copy of the backup beside the store, and gives it this
+// program's schema and pepper.
 func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err error) {
 	if err := checkBackup(from, s.cfg.Path); err != nil {
 		return nil, err
@@ -152,7 +155,7 @@ func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err err
 	return b, nil
 }
 
-// close leaves the copy in one file.
+// close closes the copy, and checks that one file has all of it.
 func (b *backup) close() error {
 	if err := b.db.Close(); err != nil {
 		return err
@@ -163,7 +166,7 @@ func (b *backup) close() error {
 	return nil
 }
 
-// unusable is the error of a backup that cannot be used.
+// unusable explains why the backup cannot be used.
 func (b *backup) unusable(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fault(err)
@@ -174,7 +177,7 @@ func (b *backup) unusable(err error) error {
 	return refuse(ErrInvalid, "%s cannot be restored: %v", b.from, err)
 }
 
-// checkBackup looks at the file from outside.
+// checkBackup checks the file without opening it.
 func checkBackup(from, store string) error {
 	fi, err := os.Stat(from) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -183,7 +186,7 @@ func checkBackup(from, store string) error {
 	if !fi.Mode().IsRegular() {
 		return refuse(ErrInvalid, "%s is no regular file (%s): want one that \"backup\" made", from, fi.Mode())
 	}
-	// Opening a file that SQLite has open, and closing it, drops SQLite's locks.
+	// If a process opens and closes a file that SQLite has open, SQLite loses its locks.
 	if own, err := os.Stat(store); err == nil && os.SameFile(own, fi) {
 		return refuse(ErrInvalid, "%s is the keystore itself: want a backup of it", from)
 	}
@@ -195,7 +198,7 @@ func checkBackup(from, store string) error {
 	return nil
 }
 
-// copyFile copies into a file that there is.
+// copyFile copies into an existing file.
 func copyFile(from, to string) (err error) {
 	in, err := os.Open(from) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -210,8 +213,8 @@ func copyFile(from, to string) (err error) {
 	return errors.Join(err, out.Close())
 }
 
-// readBackup makes sure that a copy is a whole keystore before anything writes
-// to it, and returns the number of its last audit entry.
+// readBackup makes sure that a copy is a whole keystore, before anything writes to the
+// copy. It returns the number of the last audit entry.
 func readBackup(ctx context.Context, path string) (seq int64, err error) {
 	db, err := sqlite.OpenCopy(path)
 	if err != nil {
@@ -232,7 +235,7 @@ func readBackup(ctx context.Context, path string) (seq int64, err error) {
 	return seq, err
 }
 
-// headAt is where the trail stood after an entry.
+// headAt returns the head of the trail after entry seq.
 func headAt(ctx context.Context, q querier, storeID string, seq int64) (h AuditHead, err error) {
 	if seq == 0 {
 		return firstHead(storeID), nil
@@ -244,7 +247,7 @@ func headAt(ctx context.Context, q querier, storeID string, seq int64) (h AuditH
 	return h, err
 }
 
-// sign says in the copy's own trail that it was restored.
+// sign adds an entry about the restore to the copy's own trail.
 func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restored, err error) {
 	r.Backup = b.head
 	err = b.db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM api_keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM jobs)`).

@@ -104,7 +104,7 @@ func (s *Store) lockMerge(ctx context.Context, begin beginFunc) (*sql.Tx, error)
 	}
 }
 
-// merger is a restore on its way, in a transaction on the store with the backup
+// merger is a restore in progress: a transaction on the store, with the backup
 // attached.
 type merger struct {
 	*txn
@@ -112,10 +112,10 @@ type merger struct {
 
 	now    policy.Time
 	backup AuditHead
-	blind  bool // entries since the backup were pruned: what ended since is not known
+	blind  bool // entries since the backup were pruned, so later ends are not known
 }
 
-// checkTrail makes sure that the backup's trail is a part of the store's.
+// checkTrail makes sure that the backup's trail is the beginning of the store's.
 func (m *merger) checkTrail(from string) error {
 	last, err := lastHead(m.ctx, m)
 	if err != nil {
@@ -145,11 +145,11 @@ func (m *merger) checkTrail(from string) error {
 	return nil
 }
 
-// since finds the entries of the trail that say what the backup does not know.
+// since selects the entries of the trail that are newer than the backup.
 const since = `SELECT subject FROM main.audit WHERE seq > $1 AND action `
 
-// endedNow is true of a key k of account a that has ended for good by another way
-// than its expiry. The key's issuer, if the key is bound to it, is in main.
+// endedNow is true for a key k of account a that has ended for good, and not only
+// expired. If the key is bound to its issuer, the issuer's row is in main.
 const (
 	endedNow   = `(` + endedOnce + ` OR ` + withIssuer + ` OR ` + boundTo + ` AND i.revoke_from <= $1))`
 	withIssuer = `EXISTS (SELECT 1 FROM main.api_keys i WHERE i.id = k.issuer_id AND i.children_revoked_at IS NOT NULL)`
@@ -158,10 +158,11 @@ const (
 	endsByPlan = `(k.revoke_from IS NOT NULL OR ` + boundTo + ` AND i.revoke_from IS NOT NULL))`
 )
 
-// run merges. What is removed goes first, since names and digests are unique.
+// run merges. It removes records first, because names and digests are unique.
 func (m *merger) run(by Actor) error {
-	// What has ended is dead. What has expired, or is to be revoked, can come back
-	// by another restore, which is what it was, but not by an import.
+	// The digest of a key that has ended is dead for ever. A key that has expired, or
+	// whose revocation is scheduled, can come back by another restore, as the same
+	// key, but not by an import.
 	m.exec(`INSERT INTO dead_digests (digest, at, forget_at, key_id)
 		SELECT k.digest, $1, CASE k.origin WHEN $2 THEN $3 END, CASE WHEN `+endedNow+` THEN NULL ELSE k.id END
 		FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id
@@ -172,7 +173,7 @@ func (m *merger) run(by Actor) error {
 	m.rows(&m.Keys.Removed, `DELETE FROM main.api_keys WHERE id NOT IN (SELECT id FROM backup.api_keys)`)
 	m.rows(&m.Accounts.Removed, `DELETE FROM main.accounts WHERE id NOT IN (SELECT id FROM backup.accounts)
 		AND id NOT IN (SELECT account_id FROM main.api_keys) AND id NOT IN (SELECT account_id FROM main.jobs)`)
-	// Where it was imported again after 400 days, a digest is not dead any more.
+	// A digest that was forgotten after 400 days and imported again is not dead.
 	m.exec(`INSERT INTO main.dead_digests (digest, at, forget_at, key_id) SELECT digest, at, forget_at, key_id FROM backup.dead_digests
 		WHERE COALESCE(forget_at > $1, TRUE) AND digest NOT IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`, m.now)
 	if !m.blind {
@@ -187,11 +188,11 @@ func (m *merger) run(by Actor) error {
 	return m.changed(m.now, changedStore, []byte{})
 }
 
-// bring brings back what only the backup has: another restore removed it, or
-// pruning, of which the trail and the dead digests tell.
+// bring brings back the records that only the backup has. Another restore has removed
+// them, or pruning; the trail and the dead digests say which.
 func (m *merger) bring() {
-	// A service password that was rotated since must not work again, so such an
-	// account has none until it is rotated once more.
+	// A service password that was rotated since must not work again. Such an account
+	// gets a random digest, so it has no password until it is rotated again.
 	m.rows(&m.Accounts.Restored, `INSERT INTO main.accounts (id, name, service_id, spw_digest, created_at, closed_at)
 		SELECT b.id, b.name, b.service_id,
 			CASE WHEN b.id IN (`+since+`= $2) THEN randomblob(32) ELSE b.spw_digest END, b.created_at,
@@ -205,7 +206,7 @@ func (m *merger) bring() {
 			AND id NOT IN (`+since+`IN ($2, $3, $4))
 			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)
 			AND (outlives_issuer OR COALESCE(issuer_id NOT IN (`+since+`= $4), TRUE))`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
-	// Also of keys that have not gone: the power may have failed since.
+	// Also for keys that were not removed: a loss of power may have lost their uses.
 	m.exec(`INSERT INTO main.last_uses (digest, at) SELECT digest, at FROM backup.last_uses
 		WHERE digest IN (SELECT digest FROM main.api_keys)
 		ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE last_uses.at < excluded.at`)
@@ -216,7 +217,7 @@ func (m *merger) bring() {
 		ON CONFLICT (id, backend) DO NOTHING`)
 }
 
-// rows is exec for a statement of which the number of rows is reported.
+// rows is exec for a statement whose number of rows is part of the result.
 func (m *merger) rows(n *int, query string, args ...any) {
 	if m.err == nil {
 		var affected int64

@@ -11,23 +11,23 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// treeBatch is how many children are ended in one transaction, so that no
-// request's write waits long behind it.
+// treeBatch is how many children are marked in one transaction, so that no write of a
+// request waits long.
 const treeBatch = 500
 
-// uploadTime is the longest that a job can be on its way: a key that expired
-// within it may yet turn out to have created one.
+// uploadTime is the longest time in which a request creates a job. A key that expired
+// less than this ago may still get a job.
 const uploadTime = 24 * time.Hour
 
-// RevokeTree revokes a key, as RevokeKey does, the keys whose place it took, and
-// every key that any of these issued, all as of the same instant. It returns how
-// many issued keys it ended: also those that have expired and may still read their
-// jobs, but not those that can do nothing any more.
+// RevokeTree revokes a key, as RevokeKey does, its predecessors in rotations, and
+// every key that any of these has issued, all as of the same instant. It returns how
+// many issued keys it has ended. An expired key counts if it may still read its jobs;
+// a key that cannot do anything any more does not count.
 //
-// All of them end in one transaction, which is as small as the revocation of one
-// key and works on a full disk. Then each issued key is marked by itself, with its
-// line in the audit trail; where the disk has no room for that, they stay unmarked
-// and ended. After another error, call RevokeTree again.
+// All keys end in one transaction. It is as small as the revocation of one key, and
+// works on a full disk. After it, each issued key is marked as revoked, with an entry
+// in the audit trail. If the disk has no space for that, the keys have ended but are
+// not marked. After any other error, call RevokeTree again.
 func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, reason string) (key policy.Key, children int, err error) {
 	if err := checkText("the reason", reason); err != nil {
 		return policy.Key{}, 0, err
@@ -54,8 +54,8 @@ func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, r
 	return key, children, nil
 }
 
-// markChildren marks the keys that an issuer has issued, which have ended with it,
-// and returns how many there are, also of those that the disk has no room to mark.
+// markChildren marks the keys that an issuer has issued, and that have ended with it.
+// It returns their number, including those that the disk has no space to mark.
 func (s *Store) markChildren(ctx context.Context, now policy.Time, by Actor, accountID, issuer, why string) (children int, err error) {
 	for more := true; more; {
 		var n int
@@ -81,7 +81,7 @@ func (s *Store) markChildren(ctx context.Context, now policy.Time, by Actor, acc
 	return children, nil
 }
 
-// revokeIssuers ends a key, and those whose place it took, one after the other.
+// revokeIssuers ends a key and its predecessors in rotations.
 func (t *txn) revokeIssuers(now policy.Time, by Actor, id, reason string) (key policy.Key, issuers []string, err error) {
 	if key, _, err = t.key(by, id); err != nil {
 		return policy.Key{}, nil, err
@@ -107,7 +107,7 @@ func (t *txn) revokeIssuers(now policy.Time, by Actor, id, reason string) (key p
 		if err := t.changed(now, changedChildren, []byte(issuer)); err != nil {
 			return policy.Key{}, nil, err
 		}
-		// Also for a restore, of a key that was issued and is not here now.
+		// A restore reads this entry, for keys that were issued and are not here now.
 		t.audit(now, by, actionTreeRevoke, k.AccountID, issuer, reason)
 		if issuer == id {
 			key = k
@@ -116,12 +116,12 @@ func (t *txn) revokeIssuers(now policy.Time, by Actor, id, reason string) (key p
 	return key, issuers, t.err
 }
 
-// unmarked is true of a key k of an issuer that can still do something, as far as
-// its own row says.
+// unmarked is true for a key k of the issuer that could still be used, according to
+// its own row.
 const unmarked = `k.issuer_id = $1 AND k.revoked_at IS NULL AND k.deleted_at IS NULL
 	AND (k.expires_at IS NULL OR k.expires_at > $2 OR EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id))`
 
-// revokeChildren marks some of the keys that an issuer has issued.
+// revokeChildren marks up to treeBatch keys that an issuer has issued.
 func (t *txn) revokeChildren(now policy.Time, by Actor, accountID, issuer, why string) (int, error) {
 	ids, err := queryRows(t.ctx, t, scanText, `WITH some (id) AS (SELECT k.id FROM api_keys k WHERE `+unmarked+` LIMIT $3)
 		UPDATE api_keys SET revoked_at = (SELECT MIN($4, i.children_revoked_at) FROM api_keys i WHERE i.id = $1), revoked_reason = $5

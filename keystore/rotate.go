@@ -8,25 +8,25 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Rotation is a key and the one that takes its place.
+// Rotation is a key and its successor.
 type Rotation struct {
 	Old, New policy.Key
-	Secret   policy.Secret // of the new one, shown here and never again
+	Secret   policy.Secret // of the new key; shown here and never again
 }
 
 // maxOverlap is ten years.
 const maxOverlap = 10 * 8766 * time.Hour
 
-// RotateKey issues a key with the rules of the old one, and schedules the old
-// key's revocation for the end of the overlap. The keys that the old key issued
-// end at that instant too, except those issued with OutlivesIssuer. An overlap of
-// zero is a revocation at once, as [Store.RevokeKey] is, and leaves issued keys as
-// they are. The new key is the operator's, of origin console. The old key's expiry
-// stays as it is. Both belong to one tree: see [Store.RevokeTree].
+// RotateKey issues a key with the rules of the old key, and schedules the revocation
+// of the old key for the end of the overlap. The keys that the old key has issued end
+// at that instant too, except those issued with OutlivesIssuer. An overlap of zero
+// revokes the old key at once, as [Store.RevokeKey] does, and does not end the keys
+// that it has issued. The new key has the origin console. The old key keeps its
+// expiry. Both keys belong to one tree: see [Store.RevokeTree].
 //
-// Only the operator may call it. ErrInvalid refuses an overlap below zero or above
-// ten years, a key that is not active, and a key whose revocation is scheduled
-// already.
+// Only the operator may call it. The error is ErrInvalid for an overlap below zero or
+// above ten years, for a key that is not active, and for a key whose revocation is
+// scheduled already.
 func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id string, overlap time.Duration) (r Rotation, err error) {
 	if err := operatorOnly(by, "rotating a key"); err != nil {
 		return Rotation{}, err
@@ -96,7 +96,7 @@ func checkRotate(now policy.Time, k *policy.Key) error {
 	return nil
 }
 
-// retire ends a key in favor of its successor when the overlap is over.
+// retire schedules the revocation of a key that has a successor.
 func (t *txn) retire(now policy.Time, by Actor, k *policy.Key, successor string, overlap time.Duration) {
 	reason := "replaced by " + successor
 	if overlap == 0 {
@@ -110,7 +110,7 @@ func (t *txn) retire(now policy.Time, by Actor, k *policy.Key, successor string,
 	t.audit(now, by, actionKeyRotate, k.AccountID, k.ID, reason+", revoked from "+k.RevokeFrom.String()+" on")
 }
 
-// operatorOnly refuses everybody but the operator.
+// operatorOnly refuses every actor except the operator.
 func operatorOnly(by Actor, what string) error {
 	if by.Kind != ActorOperator {
 		return refuse(ErrInvalid, "%s is for the operator only", what)

@@ -13,12 +13,12 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// FindService returns the account with this service ID and service password,
-// which may be closed. The error is ErrNotFound where there is no such pair,
-// and otherwise a fault of the store.
+// FindService returns the account with this service ID and service password. The
+// account may be closed. The error is ErrNotFound if no account has both, and
+// otherwise an ErrUnavailable.
 //
-// It looks for the pair, by the password's digest first: a wrong password takes
-// the same way, and the same time, whether or not there is the service ID.
+// The query searches by the digest of the password. So a wrong password takes the
+// same time whether or not the service ID exists.
 func (s *Store) FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error) {
 	db, err := s.database()
 	if err != nil {
@@ -41,13 +41,13 @@ func (s *Store) FindService(ctx context.Context, serviceID string, password poli
 // findService keeps the planner from searching by the service ID.
 const findService = `SELECT ` + accountColumns + `, spw_digest FROM accounts WHERE spw_digest = $1 AND service_id || '' = $2`
 
-// Bounds of a service ID and password that come from elsewhere.
+// Limits of an imported service ID and service password.
 const (
 	maxServiceID   = 200
-	minServicePass = 8 // less can be guessed
+	minServicePass = 8 // shorter ones can be guessed
 )
 
-// checkService says whether these can be an account's.
+// checkService refuses a service ID or service password that an account cannot have.
 func checkService(id string, password policy.Secret) error {
 	text := password.Reveal()
 	switch {
@@ -63,7 +63,7 @@ func checkService(id string, password policy.Secret) error {
 	return nil
 }
 
-// newService makes a service ID and a service password.
+// newService generates a service ID and a service password.
 func newService() (id string, password policy.Secret, err error) {
 	if id, err = newID("svc_"); err != nil {
 		return "", policy.Secret{}, err

@@ -7,23 +7,23 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// txn is the transaction of a batch, as one of its writes sees it. After an
-// error exec, audit and changed do nothing: SQLite ends the whole transaction
-// on some errors, and what followed would be committed by itself.
+// txn is the transaction of a batch, as one of its writes sees it. After an error,
+// exec, audit and changed do nothing. SQLite ends the whole transaction on some
+// errors, and a statement after that would be committed by itself.
 type txn struct {
 	*sql.Tx
 
-	ctx      context.Context // never ends: a transaction is not interrupted
+	ctx      context.Context // never ends, because a transaction is not interrupted
 	store    *Store
 	changes  []change
-	head     *AuditHead // of the audit trail, once it is known
+	head     *AuditHead // of the audit trail; nil until the first entry
 	peppered bool       // the pepper has been checked
-	parties  parties    // what issuing keys has read, and nothing has changed since
+	parties  parties    // the accounts and issuers that were read and have not changed since
 	err      error
 }
 
-// attempt runs one write so that it fails alone. A fatal error is one that the
-// whole transaction cannot survive.
+// attempt runs one write in a savepoint, so that the write fails alone. A fatal
+// error ends the whole transaction.
 func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 	if t.exec("SAVEPOINT one"); t.err != nil {
 		return nil, t.err
@@ -34,8 +34,8 @@ func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 	}
 	if err = fault(err); err != nil {
 		t.changes, t.head, t.parties, t.err = t.changes[:before], head, parties{}, nil
-		// Where SQLite ended the transaction there is no savepoint to return
-		// to, and nothing that ran before may be kept.
+		// If SQLite has ended the transaction, there is no savepoint to return to:
+		// that is a fatal error, and no earlier write may be kept.
 		t.exec("ROLLBACK TO one")
 	}
 	t.exec("RELEASE one")
@@ -65,14 +65,15 @@ func (t *txn) queryRow(query string, args ...any) *sql.Row {
 	return t.QueryRowContext(t.ctx, query, args...)
 }
 
-// changed appends to the change feed. It comes last in a write, and returns
-// the first error of all.
+// changed appends to the change feed. Call it last in a write: it returns the first
+// error of the write.
 func (t *txn) changed(now policy.Time, kind string, ref []byte) error {
 	t.parties = parties{}
 	return t.announce(now, kind, ref)
 }
 
-// announce is changed for what is new, and changes nothing that was read.
+// announce is changed for a new record, which does not change any record that the
+// transaction has read.
 func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
 	t.changes = append(t.changes, change{kind, ref})
 	t.exec(`INSERT INTO feed (at, kind, ref) VALUES ($1, $2, $3)`, now, kind, ref)
