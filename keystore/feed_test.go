@@ -118,14 +118,17 @@ func TestR17_UnreadableFeed(t *testing.T) {
 	if errors.Is(err, ErrNotFound) {
 		t.Error("a fault is taken for an unknown key")
 	}
-	time.Sleep(3 * pollEvery)
+	f.takeOverPolling()
+	for range 3 {
+		f.feed.poll(t.Context())
+	}
 	if n := logs.Len(); n != 1 {
 		t.Errorf("%d log lines for one loss", n)
 	}
 
 	mustExec(t, db, `ALTER TABLE keys_away RENAME TO api_keys`)
 	mustExec(t, db, `ALTER TABLE feed_away RENAME TO feed`)
-	waitFor(t, time.Second, "the feed is back", func() bool { return f.fresh(f.state.Load()) })
+	waitFor(t, time.Second, "the feed is back", func() bool { f.feed.poll(t.Context()); return f.fresh(f.state.Load()) })
 	if f.find(secret) == nil || logs.Len() != 2 {
 		t.Errorf("after the feed came back: %d log lines", logs.Len())
 	}

@@ -50,6 +50,22 @@ type fixture struct {
 
 func (f fixture) advance(d time.Duration) { f.mono.Add(int64(d)) }
 
+// takeOverPolling ends the background work, so that the test polls by itself.
+func (f fixture) takeOverPolling() {
+	f.stop()
+	f.background.Wait()
+}
+
+// waitForPoll waits until a poll of the background work has begun and succeeded after
+// this call.
+func (f fixture) waitForPoll() {
+	f.t.Helper()
+	for range 2 { // the first one may have begun before
+		last := f.feed.until.Load()
+		waitFor(f.t, 5*time.Second, "a poll succeeds", func() bool { return f.feed.until.Load() != last })
+	}
+}
+
 func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "keystore.db") }
 
 // openStore opens path and closes it when the test ends.

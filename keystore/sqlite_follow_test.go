@@ -41,15 +41,19 @@ func TestFileRemovedOrInvalid(t *testing.T) {
 	_, _, err := f.CreateAccount(t.Context(), start, operator, "nowhere")
 	wantIs(t, err, ErrUnavailable)
 	lines := logs.Len()
-	for range 5 { // polls
-		time.Sleep(pollEvery / 2)
+	f.takeOverPolling()
+	for range 5 {
+		f.feed.poll(t.Context())
 	}
 	if n := logs.Len(); n != lines {
 		t.Errorf("%d more log lines while nothing changed", n-lines)
 	}
 
 	replaceFile(t, away, path)
-	waitFor(t, time.Second, "the file is back", func() bool { return !unavailable() })
+	f.feed.poll(t.Context())
+	if unavailable() {
+		t.Error("the file is back, and is not served")
+	}
 	if accounts, _, err := f.Accounts(t.Context(), AccountList{}); err != nil || len(accounts) != 1 {
 		t.Errorf("accounts after the file came back: %v, %v", accounts, err)
 	}
