@@ -76,7 +76,7 @@ func TestAdmin_ListsLiveStreams(t *testing.T) {
 	eventually(t, func() bool { return len(listed(t)) == 1 })
 	runs := g.dialStream("").upgraded()
 	runs.start(secret)
-	runs.want("s")
+	runs.WantText("s")
 	list := listed(t)
 	if len(list) != 2 {
 		t.Fatalf("the list is %v", list)
@@ -100,9 +100,9 @@ func TestAdmin_ListsLiveStreams(t *testing.T) {
 	if times[0]["begun_at"] == nil || times[0]["accepted_at"] != nil || times[1]["begun_at"] == nil || times[1]["accepted_at"] == nil {
 		t.Errorf("the times are %v", times)
 	}
-	_ = runs.conn.Close()
+	_ = runs.Close()
 	eventually(t, func() bool { return len(listed(t)) == 1 })
-	_ = waits.conn.Close()
+	_ = waits.Close()
 	eventually(t, func() bool { return len(listed(t)) == 0 })
 }
 
@@ -112,21 +112,21 @@ func TestAdmin_CutsAStreamAndThoseOfAKeyOrAnAccount(t *testing.T) {
 	key, secret := g.issue(keystore.NewKey{AccountID: account.ID})
 	_, colleague := g.issue(keystore.NewKey{AccountID: account.ID})
 	_, stranger := g.issue(keystore.NewKey{})
-	begin := func(secret string) *wsClient {
+	begin := func(secret string) *streamClient {
 		t.Helper()
 		c := g.dialStream("").upgraded()
 		c.start(secret)
-		c.want("s")
+		c.WantText("s")
 		return c
 	}
-	cut := func(order, want string, gone ...*wsClient) {
+	cut := func(order, want string, gone ...*streamClient) {
 		t.Helper()
 		if status, answer := askAdmin(t, http.MethodPost, admin.CutPath, order); status != http.StatusOK || answer != want {
 			t.Errorf("%s: %d %s, want %s", order, status, answer, want)
 		}
 		for _, c := range gone {
-			c.want(cutText)
-			_ = c.conn.Close()
+			c.WantText(cutText)
+			_ = c.Close()
 		}
 	}
 	stays := begin(stranger)
@@ -142,7 +142,7 @@ func TestAdmin_CutsAStreamAndThoseOfAKeyOrAnAccount(t *testing.T) {
 	waits := g.dialStream("").upgraded()
 	stays.wav() // it lives on
 	stays.text("e")
-	stays.until("e")
+	stays.Until("e")
 	cut(`{"stream_id":"`+id+`"}`, `{"cut":1}`, stays)
 	eventually(t, func() bool { return len(listed(t)) == 1 })
 	id, _ = listed(t)[0]["stream_id"].(string)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/headbudget"
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -198,22 +199,22 @@ func TestR21_LongStartCommandsShareTheMemoryOfForms(t *testing.T) {
 	words := "s 16K -a-general profileWords=\"" + strings.Repeat("word", 25_000) + "\" authorization=" + key
 	c := g.dialStream("").upgraded()
 	c.text("%s", words)
-	c.want("s")
-	_ = c.conn.Close()
+	c.WantText("s")
+	_ = c.Close()
 
 	holdsSoon(t, "everything is given back", g.nothingHeld)
 	fillMemory(t, g)
 	c = g.dialStream("").upgraded()
 	c.start(key)
-	c.want("s")
-	_ = c.conn.Close()
+	c.WantText("s")
+	_ = c.Close()
 	c = g.dialStream("").upgraded()
-	frame := wsFrame(1, c.masked, []byte(words))
-	if _, err := c.conn.Write(frame[:len(frame)/2]); err != nil {
+	frame := wstest.RawText(words)
+	if _, err := c.Write(frame[:len(frame)/2]); err != nil {
 		t.Fatal(err)
 	}
-	c.want("s can't connect to recognizer server")
-	c.ends()
+	c.WantText("s can't connect to recognizer server")
+	c.WantEndOrReset()
 	if log := g.log(); !strings.Contains(log, `"reason":"limit_reached"`) {
 		t.Error("the log does not say why")
 	}
@@ -224,14 +225,14 @@ func TestR21_AStreamThatLosesItsMemoryIsLogged(t *testing.T) {
 	_, key := g.issue(keystore.NewKey{})
 	words := "s 16K -a-general profileWords=\"" + strings.Repeat("word", 25_000) + "\" authorization=" + key
 	c := g.dialStream("").upgraded()
-	frame := wsFrame(1, c.masked, []byte(words))
-	if _, err := c.conn.Write(frame[:len(frame)/2]); err != nil {
+	frame := wstest.RawText(words)
+	if _, err := c.Write(frame[:len(frame)/2]); err != nil {
 		t.Fatal(err)
 	}
 	holdsSoon(t, "the command is read", func() bool { return g.headBytes() > 20_000 })
 	g.heads().Expire(time.Now().Add(time.Hour))
-	c.want("s can't connect to recognizer server")
-	c.ends()
+	c.WantText("s can't connect to recognizer server")
+	c.WantEndOrReset()
 	holdsSoon(t, "the log says why", func() bool {
 		log := g.log()
 		return strings.Contains(log, `"reason":"limit_reached"`) && strings.Contains(log, slowHead)

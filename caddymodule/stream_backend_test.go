@@ -13,6 +13,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -43,27 +44,37 @@ func TestR21_NoConnectionToTheBackendWithoutAKey(t *testing.T) {
 	_, expired := g.expired()
 	_, good := g.issue(keystore.NewKey{})
 	for name, test := range map[string]struct {
-		do   func(*wsClient)
+		do   func(*streamClient)
 		told string
 	}{
-		"nothing":              {func(*wsClient) {}, "e timeout occurred"},
-		"an unknown key":       {func(c *wsClient) { c.start("nobody") }, refusedStart},
-		"an expired key":       {func(c *wsClient) { c.start(expired) }, refusedStart},
-		"no key":               {func(c *wsClient) { c.text("s 16K -a-general") }, refusedStart},
-		"no command":           {func(c *wsClient) { c.text("hello") }, unreadableStart},
-		"audio":                {func(c *wsClient) { _ = c.audio([]byte("x")) }, cutStream},
-		"a command in part":    {func(c *wsClient) { _, _ = c.conn.Write(wsFrame(1, false, []byte("s 16K authorization="+good))[:20]) }, "e timeout occurred"},
-		"too many Pongs":       {func(c *wsClient) { _, _ = c.conn.Write(bytes.Repeat(wsFrame(10, true, nil), 4)) }, unreadableStart},
-		"a client that leaves": {func(c *wsClient) { _ = c.conn.Close() }, ""},
-		"a Close":              {func(c *wsClient) { _, _ = c.conn.Write(wsFrame(8, true, []byte{3, 232})) }, "opcode 8"},
+		"nothing":        {func(*streamClient) {}, "e timeout occurred"},
+		"an unknown key": {func(c *streamClient) { c.start("nobody") }, refusedStart},
+		"an expired key": {func(c *streamClient) { c.start(expired) }, refusedStart},
+		"no key":         {func(c *streamClient) { c.text("s 16K -a-general") }, refusedStart},
+		"no command":     {func(c *streamClient) { c.text("hello") }, unreadableStart},
+		"audio":          {func(c *streamClient) { _ = c.audio([]byte("x")) }, cutStream},
+		"a command in part": {func(c *streamClient) {
+			_, _ = c.Write(wstest.RawText("s 16K authorization=" + good)[:20])
+		}, "e timeout occurred"},
+		"too many Pongs": {func(c *streamClient) {
+			_, _ = c.Write(bytes.Repeat(wstest.Raw(wstest.Fin|wstest.OpPong, wstest.Mask(), 0, nil), 4))
+		}, unreadableStart},
+		"a client that leaves": {func(c *streamClient) { _ = c.Close() }, ""},
+		"a Close": {func(c *streamClient) {
+			_, _ = c.Write(wstest.Raw(wstest.Fin|wstest.OpClose, wstest.Mask(), 0, []byte{3, 232}))
+		}, "a Close"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := g.dialStream("").upgraded()
 			test.do(c)
-			if test.told != "" {
-				c.want(test.told)
+			switch test.told {
+			case "":
+			case "a Close":
+				c.WantOpcode(wstest.OpClose)
+			default:
+				c.WantText(test.told)
 			}
-			_ = c.conn.Close()
+			_ = c.Close()
 			g.wantNoStreams(t)
 			if n := g.backend.connections(); n != 0 {
 				t.Errorf("the backend has had %d connections", n)
@@ -84,11 +95,11 @@ func TestR21_NoConnectionToTheBackendWithoutAKey(t *testing.T) {
 	}
 	// A Ping is answered by the gate, and goes nowhere.
 	c := g.dialStream("").upgraded()
-	_, _ = c.conn.Write(wsFrame(9, true, []byte("x")))
-	c.want("opcode 10")
+	_, _ = c.Write(wstest.Raw(wstest.Fin|wstest.OpPing, wstest.Mask(), 0, []byte("x")))
+	c.WantOpcode(wstest.OpPong)
 	c.start(good)
-	c.want("s")
-	if got := g.backend.received(); g.backend.connections() != 1 || !strings.HasSuffix(got, "\r\n\r\n"+string(wsFrame(1, false, []byte("s 16K -a-general authorization="+backendKey)))) {
+	c.WantText("s")
+	if got := g.backend.received(); g.backend.connections() != 1 || !strings.HasSuffix(got, "\r\n\r\n"+string(wstest.RawText("s 16K -a-general authorization="+backendKey))) {
 		t.Errorf("the backend has had %d connections, and got %q", g.backend.connections(), got)
 	}
 }
@@ -109,9 +120,9 @@ func TestR21_ABackendThatIsDead(t *testing.T) {
 		if err := c.audio([]byte("at once")); err != nil {
 			t.Fatal(err)
 		}
-		c.want(failedStart)
-		c.want("opcode 8")
-		c.ends()
+		c.WantText(failedStart)
+		c.WantOpcode(wstest.OpClose)
+		c.WantEndOrReset()
 		g.wantNoStreams(t)
 	}
 	if got := got(); got != "" {
@@ -132,10 +143,10 @@ func TestR21_ABackendThatOpensNoStream(t *testing.T) {
 			_, _ = io.WriteString(w, "the backend's own words "+backendKey)
 		})
 		g.backend.received()
-		c := g.dialStream("", wsFrame(1, false, []byte("s 16K x authorization="+key))...).upgraded()
-		c.want(failedStart)
-		c.want("opcode 8")
-		c.ends()
+		c := g.dialStream("", wstest.RawText("s 16K x authorization="+key)...).upgraded()
+		c.WantText(failedStart)
+		c.WantOpcode(wstest.OpClose)
+		c.WantEndOrReset()
 		if strings.Contains(g.backend.received(), "authorization") {
 			t.Error("a frame reached the backend")
 		}
@@ -157,8 +168,8 @@ func TestR21_ABackendThatIsSilent(t *testing.T) {
 	key, secret := g.issue(keystore.NewKey{})
 	c := g.dialStream("").upgraded()
 	c.start(secret)
-	c.want(failedStart)
-	c.ends()
+	c.WantText(failedStart)
+	c.WantEndOrReset()
 	g.wantNoStreams(t)
 	if !strings.Contains(g.log(), "the backend does not change protocols in time") {
 		t.Error("the log does not say so")
@@ -173,11 +184,11 @@ func TestR21_ABackendThatIsSilent(t *testing.T) {
 			eventually(t, func() bool { all := g.streams(); return len(all) == 1 && !all[0].Accepted.IsZero() })
 			begun := time.Now()
 			end()
-			c.want(cutStream)
+			c.WantText(cutStream)
 			if took := time.Since(begun); took > time.Second {
 				t.Errorf("it took %s", took)
 			}
-			_ = c.conn.Close()
+			_ = c.Close()
 			g.wantNoStreams(t)
 		})
 		if name == "a revocation" {
@@ -208,22 +219,22 @@ func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
 	}
 	second := g.streams()[1].ID
 	g.cutStreams(func(s *livestream.Snapshot) bool { return s.ID == second })
-	cut.want(cutStream)
+	cut.WantText(cutStream)
 	c.start(secret)
-	c.want("s can't connect to recognizer server")
-	c.ends()
+	c.WantText("s can't connect to recognizer server")
+	c.WantEndOrReset()
 	if sent := g.backend.received(); sent != "" {
 		t.Errorf("the backend got %q", sent)
 	}
 	c = g.dialStream("").upgraded()
 	c.start(secret)
-	c.want("s")
+	c.WantText("s")
 	c.wav()
 	c.text("e")
-	c.until("e")
+	c.Until("e")
 	g.revoke(key)
-	c.until(cutStream)
-	c.ends()
+	c.Until(cutStream)
+	c.WantEndOrReset()
 	t.Run("and end with the server", func(t *testing.T) {
 		c := g.dialStream("").upgraded()
 		begun := time.Now()
@@ -233,7 +244,7 @@ func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
 		if took := time.Since(begun); took > 3*time.Second {
 			t.Errorf("the server waits %s for a stream that has shown no key", took)
 		}
-		_ = c.conn.Close()
+		_ = c.Close()
 		g.wantNoStreams(t)
 	})
 }
@@ -247,7 +258,7 @@ func TestR18_TheBackendsHandshakeStaysHere(t *testing.T) {
 	c := g.dialStream("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: a\r\n")
 	var head strings.Builder
 	for {
-		line, err := c.reader.ReadString('\n')
+		line, err := c.Reader.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,7 +275,7 @@ func TestR18_TheBackendsHandshakeStaysHere(t *testing.T) {
 	c.start(key)
 	c.text("e")
 	eventually(t, func() bool { return strings.Contains(g.log(), "upgrading connection") })
-	_ = c.conn.Close()
+	_ = c.Close()
 	got()
 	if strings.Contains(g.log(), backendKey) {
 		t.Error("the log has the backend's key")
@@ -280,7 +291,7 @@ func TestStream_Versions(t *testing.T) {
 	g := streamGateway(t, "")
 	g.dialStream("Sec-WebSocket-Version: 13\r\n").upgraded()
 	g.dialStream("").upgraded()
-	got := g.send(fmt.Sprintf(wsHandshake, g.addr, "Sec-WebSocket-Version: 7\r\n"))
+	got := g.send(g.handshake("Sec-WebSocket-Version: 7\r\n"))
 	if got.status != http.StatusBadRequest || got.header.Get("Sec-Websocket-Version") != "13" {
 		t.Errorf("version 7 is answered by %+v", got)
 	}
@@ -294,8 +305,8 @@ func TestR16_TheGatesOwnKeyRefused(t *testing.T) {
 	for range 3 {
 		c := g.dialStream("").upgraded()
 		c.start(key)
-		c.want(failedStart)
-		_ = c.conn.Close()
+		c.WantText(failedStart)
+		_ = c.Close()
 	}
 	if n := counted(t, policy.Stream, policy.UpstreamRefused) - before; n != 3 {
 		t.Errorf("%v decisions are counted", n)

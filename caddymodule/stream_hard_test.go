@@ -63,7 +63,7 @@ func TestR14_FarEndsCostNothing(t *testing.T) {
 	_, secret := g.issue(keystore.NewKey{Expires: policy.ExpiresAt(253_402_300_799_999)})
 	c := g.dialStream("").upgraded()
 	c.start(secret)
-	c.want("s")
+	c.WantText("s")
 	cpu := func() time.Duration {
 		var use syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {

@@ -1,10 +1,6 @@
 package caddymodule_test
 
 import (
-	"bufio"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -12,6 +8,7 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -36,20 +33,20 @@ func streamGateway(t *testing.T, options string) *gateway {
 func TestStream_RecognizesToTheFinalResult(t *testing.T) {
 	g := streamGateway(t, "")
 	_, key := g.issue(keystore.NewKey{})
-	for name, masked := range map[string]bool{"unmasked": false, "masked": true} {
+	for name, mask := range map[string][]byte{"unmasked": nil, "masked": wstest.Mask()} {
 		t.Run(name, func(t *testing.T) {
 			command := []byte("s 16K -a-general profileWords=\"x authorization=FAKE\" authorization=" + key + " resultUpdatedInterval=500")
-			c := g.dialStream("", wsFrame(1, masked, command)...).upgraded()
-			c.masked = masked
-			c.want("s")
+			c := g.dialStream("", wstest.Raw(wstest.Fin|wstest.OpText, mask, 0, command)...).upgraded()
+			c.Masked = mask != nil
+			c.WantText("s")
 			c.wav()
 			c.text("e")
-			events := strings.Join(c.until("e"), "\n")
+			events := strings.Join(c.Until("e"), "\n")
 			if !strings.Contains(events, "\nA {") || !strings.Contains(events, "S ") || !strings.Contains(events, "of 16000 Hz") {
 				t.Errorf("events %s", events)
 			}
 			got := g.backend.received()
-			if strings.Contains(got, key) || !strings.Contains(got, "FAKE") && !masked {
+			if strings.Contains(got, key) || !strings.Contains(got, "FAKE") && mask == nil {
 				t.Error("the backend got the client's key, or another command")
 			}
 			if head, _, _ := strings.Cut(got, "\r\n\r\n"); strings.Contains(head, "Extensions") || strings.Contains(head, "Cookie") {
@@ -67,15 +64,15 @@ func TestStream_EveryStartIsChecked(t *testing.T) {
 	c := g.dialStream("").upgraded()
 	for _, key := range []string{first, second} {
 		c.start(key)
-		c.want("s")
+		c.WantText("s")
 		c.wav()
 		c.text("e")
-		c.until("e")
+		c.Until("e")
 	}
 	g.backend.received()
 	c.start(expired)
-	c.want(refusedStart)
-	c.ends()
+	c.WantText(refusedStart)
+	c.WantEndOrReset()
 	if got := g.backend.received(); strings.Contains(got, "authorization") {
 		t.Errorf("after the refusal the backend got %q", got)
 	}
@@ -114,8 +111,8 @@ func TestStream_RefusesEveryReason(t *testing.T) {
 			g.backend.received()
 			c := g.dialStream("").upgraded()
 			c.text("%s", command)
-			c.want(refusedStart)
-			c.ends()
+			c.WantText(refusedStart)
+			c.WantEndOrReset()
 			_, after, _ := strings.Cut(g.backend.received(), "\r\n\r\n")
 			if strings.Contains(after, "s 16K") {
 				t.Errorf("the backend got %q", after)
@@ -126,7 +123,7 @@ func TestStream_RefusesEveryReason(t *testing.T) {
 	// From its own address the bound key is good.
 	c := g.dialStream("X-Forwarded-For: 203.0.113.5\r\n").upgraded()
 	c.start(bound)
-	c.want("s")
+	c.WantText("s")
 }
 
 func TestR14_LiveStreamsAreCut(t *testing.T) {
@@ -151,13 +148,13 @@ func TestR14_LiveStreamsAreCut(t *testing.T) {
 			_, other := g.issue(keystore.NewKey{})
 			c, idle, bystander := g.dialStream("").upgraded(), g.dialStream("").upgraded(), g.dialStream("").upgraded()
 			c.start(secret)
-			c.want("s")
+			c.WantText("s")
 			idle.start(secret)
-			idle.want("s")
+			idle.WantText("s")
 			idle.text("e")
-			idle.want("e")
+			idle.WantText("e")
 			bystander.start(other)
-			bystander.want("s")
+			bystander.WantText("s")
 			if err := c.audio(sandbox.SpeechWAV()[:4096]); err != nil {
 				t.Fatal(err)
 			}
@@ -166,20 +163,20 @@ func TestR14_LiveStreamsAreCut(t *testing.T) {
 			if err := end(g, key); err != nil {
 				t.Fatal(err)
 			}
-			c.until("p can't feed audio data to recognizer server")
+			c.Until("p can't feed audio data to recognizer server")
 			if took := time.Since(begun); took > time.Second {
 				t.Errorf("it took %s", took)
 			}
-			c.ends()
-			idle.want("p can't feed audio data to recognizer server")
-			idle.ends()
+			c.WantEndOrReset()
+			idle.WantText("p can't feed audio data to recognizer server")
+			idle.WantEndOrReset()
 			if err := bystander.audio(sandbox.SpeechWAV()); err != nil {
 				t.Error(err)
 			}
 			bystander.text("e")
-			bystander.until("e")
+			bystander.Until("e")
 			eventually(t, func() bool { return len(g.streams()) == 1 })
-			_ = bystander.conn.Close()
+			_ = bystander.Close()
 			eventually(t, func() bool { return len(g.streams()) == 0 })
 		})
 	}
@@ -192,19 +189,19 @@ func TestR14_OnExpiry(t *testing.T) {
 			_, secret := g.issue(keystore.NewKey{Expires: policy.ExpiresAt(now().Add(time.Second))})
 			c := g.dialStream("").upgraded()
 			c.start(secret)
-			c.want("s")
+			c.WantText("s")
 			if cut {
-				c.want("p can't feed audio data to recognizer server")
-				c.ends()
+				c.WantText("p can't feed audio data to recognizer server")
+				c.WantEndOrReset()
 				return
 			}
 			eventually(t, func() bool { return g.poll("j", secret).status == http.StatusUnauthorized })
 			c.wav()
 			c.text("e")
-			c.until("e")
+			c.Until("e")
 			// The next start is judged by itself.
 			c.start(secret)
-			c.want(refusedStart)
+			c.WantText(refusedStart)
 		})
 	}
 }
@@ -214,11 +211,11 @@ func TestStream_Caps(t *testing.T) {
 	account := g.newAccount("Busy")
 	_, one := g.issue(keystore.NewKey{AccountID: account.ID})
 	_, two := g.issue(keystore.NewKey{AccountID: account.ID})
-	begin := func(key, want string) *wsClient {
+	begin := func(key, want string) *streamClient {
 		t.Helper()
 		c := g.dialStream("").upgraded()
 		c.start(key)
-		c.want(want)
+		c.WantText(want)
 		return c
 	}
 	const full = "s can't connect to recognizer server"
@@ -227,15 +224,15 @@ func TestStream_Caps(t *testing.T) {
 	begin(one, full)
 	begin(two, "s")
 	begin(two, full)
-	first.want("p can't feed audio data to recognizer server") // its time is over
-	first.ends()
+	first.WantText("p can't feed audio data to recognizer server") // its time is over
+	first.WantEndOrReset()
 	eventually(t, func() bool { return len(g.streams()) == 0 })
 
 	for range 3 {
 		g.dialStream("").upgraded()
 	}
 	c := g.dialStream("")
-	if resp, err := http.ReadResponse(c.reader, nil); err != nil || resp.StatusCode == http.StatusSwitchingProtocols {
+	if resp, err := http.ReadResponse(c.Reader, nil); err != nil || resp.StatusCode == http.StatusSwitchingProtocols {
 		t.Errorf("a fourth that waits: %v, %v", resp, err)
 	}
 	g.dialStream("X-Forwarded-For: 203.0.113.5\r\n").upgraded()
@@ -281,19 +278,11 @@ func TestStream_OnlyAWebSocketIsOne(t *testing.T) {
 func TestStream_HandshakeGoesOnCleaned(t *testing.T) {
 	g := streamGateway(t, "")
 	_, key := g.issue(keystore.NewKey{})
-	request := strings.Replace(fmt.Sprintf(wsHandshake, g.addr, "Authorization: Bearer "+key+"\r\nCookie: a=b\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Version: 13\r\n"),
+	request := strings.Replace(g.handshake("Authorization: Bearer "+key+"\r\nCookie: a=b\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Version: 13\r\n"),
 		"/v1/ ", "/v1/?u="+key+"&x=1 ", 1)
-	conn, err := net.Dial("tcp", g.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	c := &wsClient{t: t, conn: conn, reader: bufio.NewReader(conn)}
-	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatal(err)
-	}
+	c := &streamClient{wstest.Dial(t, g.addr, request), t}
 	c.upgraded().start(key)
-	c.want("s")
+	c.WantText("s")
 	got := g.backend.received()
 	for _, leak := range []string{key, "Cookie", "Authorization", "permessage"} {
 		if strings.Contains(got, leak) {
@@ -314,19 +303,19 @@ func TestStream_SurvivesReloadUnderControl(t *testing.T) {
 	key, secret := g.issue(keystore.NewKey{})
 	c := g.dialStream("").upgraded()
 	c.start(secret)
-	c.want("s")
+	c.WantText("s")
 	g.options += "\nmax_head 32KiB"
 	g.load()
 	c.wav()
 	c.text("e")
-	c.until("e")
+	c.Until("e")
 	c.start(secret)
-	c.want("s")
+	c.WantText("s")
 	if _, err := g.keys.RevokeKey(t.Context(), now(), operator, key.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	c.want("p can't feed audio data to recognizer server")
-	c.ends()
+	c.WantText("p can't feed audio data to recognizer server")
+	c.WantEndOrReset()
 }
 
 func TestStream_StoreFault(t *testing.T) {
@@ -334,7 +323,7 @@ func TestStream_StoreFault(t *testing.T) {
 	_, secret := g.issue(keystore.NewKey{})
 	c := g.dialStream("").upgraded()
 	c.start(secret)
-	c.want("s")
+	c.WantText("s")
 	if err := os.WriteFile(g.path+".new", []byte("this is no database, and long enough to be looked at as one"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -345,9 +334,9 @@ func TestStream_StoreFault(t *testing.T) {
 	// Who is in goes on; nobody comes in.
 	c.wav()
 	c.text("e")
-	c.until("e")
+	c.Until("e")
 	late := g.dialStream("").upgraded()
 	late.start(secret)
-	late.want("s can't connect to recognizer server")
-	late.ends()
+	late.WantText("s can't connect to recognizer server")
+	late.WantEndOrReset()
 }

@@ -127,6 +127,14 @@ func (p *Peer) WantText(messages ...string) {
 	}
 }
 
+// WantOpcode reads a frame with this opcode and any payload.
+func (p *Peer) WantOpcode(opcode byte) {
+	p.t.Helper()
+	if f, err := p.ReadFrame(); err != nil || f.Opcode != opcode {
+		p.t.Fatalf("got %v, %v; want opcode %d", f, err, opcode)
+	}
+}
+
 // WantClose reads a Close frame with this code and any reason, and then the end
 // of the connection.
 func (p *Peer) WantClose(code uint16) {
