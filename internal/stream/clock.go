@@ -5,17 +5,18 @@ import (
 	"time"
 )
 
-// commandClock strikes once each time it is set, unless it is stopped first.
+// commandClock limits how long a message may take to come whole. It calls its function
+// once each time it is set, unless it is stopped first.
 type commandClock struct {
-	mu    sync.Mutex
-	timer *time.Timer
-	on    bool
+	mu      sync.Mutex
+	timer   *time.Timer
+	running bool
 }
 
 func (c *commandClock) set(d time.Duration, f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.on = true
+	c.running = true
 	if c.timer == nil {
 		c.timer = time.AfterFunc(d, f)
 	} else {
@@ -23,23 +24,27 @@ func (c *commandClock) set(d time.Duration, f func()) {
 	}
 }
 
-// stop reports whether it was in time.
+// stop reports whether the clock was still running. If not, the function has been
+// called, or is just about to be.
 func (c *commandClock) stop() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was := c.on
-	c.on = false
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	return was
+	return c.end()
 }
 
-// strike reports whether the clock still runs, and stops it.
+// strike is called by the clock's function, and reports whether the clock is still
+// running: stop may have been called at the same time.
 func (c *commandClock) strike() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was := c.on
-	c.on = false
+	return c.end()
+}
+
+func (c *commandClock) end() bool {
+	was := c.running
+	c.running = false
 	return was
 }

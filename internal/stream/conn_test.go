@@ -61,7 +61,7 @@ func TestDeadlinesOfTheProxysOwn(t *testing.T) {
 
 func TestAConnectionWithoutHalvesCannotBeHalfClosed(t *testing.T) {
 	t.Parallel()
-	f := newPiped(t, nil)
+	f := newScripted(t, nil)
 	if err := f.conn.(interface{ CloseWrite() error }).CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("CloseWrite: %v", err)
 	}
@@ -112,7 +112,7 @@ func TestR14_ACutOverTLS(t *testing.T) {
 
 func TestAnIdleStreamIsSmall(t *testing.T) {
 	const count, limit = 1000, 4 << 10
-	all := make([]*piped, count)
+	all := make([]*scripted, count)
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -123,7 +123,7 @@ func TestAnIdleStreamIsSmall(t *testing.T) {
 	room := make([]byte, 32<<10)
 	before := heap()
 	for i := range all {
-		f := newPiped(t, nil)
+		f := newScripted(t, nil)
 		all[i], f.room = f, room
 		f.feed(startFrame, audio("some")[:3], audio("some")[3:])
 		f.respond(wstest.RawText("s"), wstest.RawText("S 100")[:3], wstest.RawText("S 100")[3:])
@@ -137,4 +137,4 @@ func TestAnIdleStreamIsSmall(t *testing.T) {
 	runtime.KeepAlive(all)
 }
 
-var zero = piped{script: &script{}}
+var zero = scripted{script: &script{}}

@@ -36,7 +36,7 @@ func TestR14_ACutWorksInEveryState(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, nil)
 				before(r)
-				time.Sleep(20 * time.Millisecond)
+				synctest.Wait()
 				var all sync.WaitGroup
 				for range 4 {
 					all.Go(func() { r.guard.Cut("") })
@@ -87,7 +87,7 @@ func TestR14_ACutWithinAFrameOfTheBackends(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.guard.Cut("")
-			time.Sleep(30 * time.Millisecond)
+			synctest.Wait()
 			r.answer(append(bytes.Clone(whole[5:]), wstest.RawText("late")...))
 			r.wantClient(wstest.Of(true, 2, false, "in two pieces"))
 			r.wantEnd(cutText)
@@ -101,7 +101,7 @@ func TestR14_ACutWithinAFrameOfTheBackends(t *testing.T) {
 			r.answer(wstest.Raw(0x02, nil, 0, []byte("one")))
 			r.wantClient(wstest.Of(false, 2, false, "one"))
 			r.guard.Cut("")
-			time.Sleep(30 * time.Millisecond)
+			synctest.Wait()
 			r.answer(wstest.Raw(0x80, nil, 0, []byte("two")), wstest.RawBinary("late"))
 			r.wantClient(wstest.Of(true, 0, false, "two"))
 			r.wantEnd(cutText)
@@ -154,8 +154,8 @@ func TestR14_ACutOfAClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// TestR14_ACutOfABackendThatDoesNotRead has the proxy blocked in its write, where
-// only OnClose reaches it.
+// In TestR14_ACutOfABackendThatDoesNotRead, the proxy blocks in its write, and only
+// OnClose reaches the proxy.
 func TestR14_ACutOfABackendThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, tcp: true}

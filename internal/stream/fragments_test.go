@@ -34,7 +34,7 @@ func TestR19_CommandsInFragmentsGoOnAsOneFrame(t *testing.T) {
 		for _, mask := range [][]byte{nil, mask} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				f := newPiped(t, nil)
+				f := newScripted(t, nil)
 				f.feed(wstest.Fragments(1, mask, long, sizes...)...)
 				f.respond(wstest.RawText("s"))
 				f.feed(slices.Concat(wstest.Fragments(1, mask, "e", 0, 0, 1)...))
@@ -73,12 +73,12 @@ func TestR19_ControlFramesBetweenFragments(t *testing.T) {
 	})
 }
 
-// TestR19_EmptyFragmentsOfAudio holds that the first byte of a message is looked
-// at wherever it comes.
+// TestR19_EmptyFragmentsOfAudio checks that the guard looks at the first byte of a
+// message, in whichever fragment it comes.
 func TestR19_EmptyFragmentsOfAudio(t *testing.T) {
 	t.Parallel()
 	for _, mask := range [][]byte{nil, mask} {
-		f := newPiped(t, nil)
+		f := newScripted(t, nil)
 		f.feed(startFrame)
 		f.feed(wstest.Fragments(2, mask, "pAB", 0, 0, 2, 0)...)
 		f.feed(slices.Concat(wstest.Fragments(2, mask, "pCD", 3)...))
@@ -87,8 +87,8 @@ func TestR19_EmptyFragmentsOfAudio(t *testing.T) {
 	}
 }
 
-// TestR19_FragmentsSayTheSameAsOneFrame compares, for any command, cut anywhere,
-// with control frames in any place between.
+// TestR19_FragmentsSayTheSameAsOneFrame sends a command in one frame and in fragments,
+// with control frames between them, and compares what comes of the two.
 func TestR19_FragmentsSayTheSameAsOneFrame(t *testing.T) {
 	t.Parallel()
 	commands := []string{startText, "e", "s", "s authorization=OTHER", "hello", startText + " x=日本語", startText + "\xff", ""}
@@ -97,7 +97,7 @@ func TestR19_FragmentsSayTheSameAsOneFrame(t *testing.T) {
 		sizes := rapid.SliceOfN(rapid.IntRange(0, 20), 1, 8).Draw(rt, "sizes")
 		mask := rapid.SampledFrom([][]byte{nil, mask}).Draw(rt, "mask")
 		run := func(pieces [][]byte) (sent []wstest.Frame, said []string, ended bool) {
-			f := newPiped(t, func(cfg *settings) { cfg.PartingTime = 1 })
+			f := newScripted(t, func(cfg *settings) { cfg.PartingTime = 1 })
 			f.feed(slices.Concat(pieces...))
 			for _, frame := range frames(t, f.sent.Bytes()) {
 				if frame.Opcode < 8 {

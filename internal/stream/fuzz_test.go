@@ -23,7 +23,7 @@ type tester interface {
 	Fatalf(format string, args ...any)
 }
 
-// said are what a backend may say between two pieces of a client's.
+// said are the messages that a backend may send between two pieces of the client.
 var said = [][]byte{
 	nil, wstest.RawText("s"), wstest.RawText("s refused"), wstest.RawText("e"), wstest.RawText("e timeout"), wstest.RawText("p no"), wstest.RawText("S 1"), wstest.RawBinary("e"),
 	wstest.Raw(0x01, nil, 0, nil), wstest.Raw(0x80, nil, 0, []byte("e")), wstest.RawText("e")[:2], []byte("e"),
@@ -35,14 +35,15 @@ var (
 	anyPair     = regexp.MustCompile(`(?i)authorization\s*(=|%3d)`)
 )
 
-// reader is a backend that must find nothing but what was authorized.
+// reader is a backend that fails the test if it finds what was not authorized.
 type reader struct {
 	t                tester
 	allowed, starts  int
 	session, started bool
 }
 
-// message reads one. Lax readers look at its first byte and at no opcode.
+// message reads a message as a lenient backend does: by its first byte, whatever the
+// opcode.
 func (r *reader) message(payload string) {
 	r.t.Helper()
 	bare := quotedValue.ReplaceAllString(payload, "=")
@@ -67,7 +68,7 @@ func (r *reader) message(payload string) {
 	}
 }
 
-// check reads all that has come to the backend.
+// check reads everything that has come to the backend.
 func (r *reader) check(sent []byte) {
 	r.t.Helper()
 	for len(sent) > 0 {
@@ -80,7 +81,7 @@ func (r *reader) check(sent []byte) {
 		sent = sent[len(sent)-in.Len():]
 		control := f.Opcode >= 8
 		switch {
-		case !f.Fin || f.Opcode == 0: // every frame is a message: strict and lax readers agree
+		case !f.Fin || f.Opcode == 0: // each frame is a message: strict and lenient backends agree
 			r.t.Fatalf("a message in pieces: %+v", f)
 		case control && (!r.started || len(f.Payload) > 125 || f.Opcode > 10):
 			r.t.Fatalf("a control frame before all, or a broken one: %+v", f)
@@ -96,8 +97,8 @@ func (r *reader) check(sent []byte) {
 	}
 }
 
-// partial is a frame that has not come whole since the stream has ended: audio,
-// or what had been authorized.
+// partial checks the part of a frame that has come before the stream ended. It must be
+// audio, or a frame that had been authorized.
 func (r *reader) partial(b []byte) {
 	r.t.Helper()
 	if b[0] == 0x81 && (r.starts < r.allowed || r.session) || b[0] > 0x87 && r.started {
@@ -121,12 +122,12 @@ func (r *reader) partial(b []byte) {
 	}
 }
 
-// checkGuard has a client send these bytes, cut into pieces, and a backend say
-// something after each; and holds that nothing unchecked has come through.
+// checkGuard sends these bytes from a client, cut into pieces, and a message from the
+// backend after each piece. It checks that nothing unchecked comes through.
 func checkGuard(t tester, tb testing.TB, client, cuts, answers []byte) {
 	t.Helper()
 	allowed := 0
-	f := newPiped(tb, func(cfg *settings) {
+	f := newScripted(tb, func(cfg *settings) {
 		cfg.Authorize = func(secret policy.Secret, fault *credential.Fault) stream.Verdict {
 			ok := fault == nil && strings.HasPrefix(secret.Reveal(), "CLIENT")
 			if ok {
@@ -161,7 +162,7 @@ func checkGuard(t tester, tb testing.TB, client, cuts, answers []byte) {
 	}
 }
 
-// aClient is a client that mostly does what it may.
+// aClient returns the bytes of a client that mostly keeps to the protocol.
 func aClient(t *rapid.T) (sent []byte) {
 	texts := []string{
 		startText, startText, startText, "e", "e", "s authorization=OTHER", `s x="a authorization=F" authorization=` + clientKey, "s", "x", startText + "\xff",
@@ -182,7 +183,7 @@ func aClient(t *rapid.T) (sent []byte) {
 		case kind == 5:
 			head, inPieces = 0x02, true
 		case kind == 8:
-			payload = payload[1:] // no audio, or nothing
+			payload = payload[1:] // without the letter of audio, or empty
 		case kind == 7 && !inPieces:
 			command := rapid.SampledFrom(texts).Draw(t, "text in fragments")
 			for _, piece := range wstest.Fragments(1, rapid.SampledFrom(masks).Draw(t, "mask"), command, rapid.SliceOfN(rapid.IntRange(0, 20), 1, 4).Draw(t, "sizes")...) {

@@ -40,11 +40,11 @@ func audio(p string) []byte { return wstest.RawBinary("p" + p) }
 
 func audioOf(p string) wstest.Frame { return wstest.Binary("p" + p) }
 
-// closed is the Close frame of the gate.
+// closed is the Close frame that follows a final message.
 func closed() wstest.Frame { return wstest.Close(1008) }
 
-// rig is a client, a backend, and between them a guard and a proxy that copies
-// as Caddy's does.
+// rig is a client, a backend, and between them a guard and a proxy. The proxy copies
+// as Caddy's reverse proxy does.
 type rig struct {
 	t       testing.TB
 	guard   *stream.Guard
@@ -52,7 +52,7 @@ type rig struct {
 	backend *wstest.Peer
 	proxied net.Conn      // the connection as the proxy has it
 	done    chan struct{} // closed when the proxy has ended
-	hasty   bool          // the proxy does not await the first start command
+	hasty   bool          // the proxy does not call WaitAuthorized
 	tcp     bool          // the connections are sockets, for a test outside of a bubble
 
 	mu      sync.Mutex
@@ -63,7 +63,8 @@ type rig struct {
 	closes  int
 }
 
-// config is one that takes clientKey and those that begin with it, and is quick.
+// config returns settings with short times. They authorize clientKey, and keys that
+// begin with it.
 func (r *rig) config() settings {
 	locked := func(f func()) { r.mu.Lock(); defer r.mu.Unlock(); f() }
 	return settings{
@@ -97,20 +98,22 @@ func (r *rig) config() settings {
 	}
 }
 
-// settings are those of a guard and of its protocol.
+// settings configure a guard and its protocol.
 type settings struct {
 	stream.Config
 	stream.CommandsConfig
 }
 
 func (s settings) guard() *stream.Guard {
-	s.Protocol = stream.NewCommands(s.CommandsConfig)
+	if s.Protocol == nil {
+		s.Protocol = stream.NewCommands(s.CommandsConfig)
+	}
 	return stream.New(s.Config)
 }
 
 const switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
-// newRig starts one. What is early came in one segment with the handshake.
+// newRig starts a rig. The bytes of early come in one segment with the handshake.
 func newRig(t testing.TB, change func(*settings), early ...[]byte) *rig {
 	t.Helper()
 	return (&rig{t: t}).run(change, early...)
@@ -199,11 +202,11 @@ func (r *rig) proxy(inner, back net.Conn, brw *bufio.ReadWriter) {
 func (r *rig) send(frames ...[]byte)   { r.t.Helper(); r.client.Send(frames...) }
 func (r *rig) answer(frames ...[]byte) { r.t.Helper(); r.backend.Send(frames...) }
 
-// wantBackend and wantClient read frames, one for each that is wanted.
+// wantBackend and wantClient read a frame for each of frames, and compare.
 func (r *rig) wantBackend(frames ...wstest.Frame) { r.t.Helper(); r.backend.Want(frames...) }
 func (r *rig) wantClient(frames ...wstest.Frame)  { r.t.Helper(); r.client.Want(frames...) }
 
-// start has a session begin.
+// start begins a session.
 func (r *rig) start() {
 	r.t.Helper()
 	r.send(wstest.RawText(startText))
@@ -212,8 +215,8 @@ func (r *rig) start() {
 	r.wantClient(wstest.Text("s"))
 }
 
-// wantEnd holds that the client gets this text and, since it does not go, a
-// Close frame, and that all is torn down and no byte more has come to the backend.
+// wantEnd checks how a stream ends. The client gets this text and, since it does not
+// close, a Close frame. Both connections are closed, and the backend gets nothing more.
 func (r *rig) wantEnd(message string) {
 	r.t.Helper()
 	began := time.Now()
@@ -237,7 +240,7 @@ func (r *rig) wantEnd(message string) {
 	}
 }
 
-// wantSilence holds that no byte more comes to the backend.
+// wantSilence checks that the backend gets nothing more.
 func (r *rig) wantSilence() {
 	r.t.Helper()
 	if rest, err := io.ReadAll(r.backend.Reader); err != nil && !wstest.Ended(err) || len(rest) > 0 {
@@ -245,14 +248,14 @@ func (r *rig) wantSilence() {
 	}
 }
 
-// over is how many sessions are.
+// over returns how many sessions are over.
 func (r *rig) over() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.ends
 }
 
-// wantRefused holds for what reason the client has been sent away.
+// wantRefused checks the reason that Config.Refused got.
 func (r *rig) wantRefused(reason policy.Reason) {
 	r.t.Helper()
 	r.mu.Lock()

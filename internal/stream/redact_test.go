@@ -38,7 +38,7 @@ func TestR18_TheUpstreamKeyDoesNotReachTheClient(t *testing.T) {
 		wstest.Of(true, 0, false, stars),
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		f := newPiped(t, nil)
+		f := newScripted(t, nil)
 		rest := all
 		for len(rest) > 0 {
 			n := min(len(rest), rapid.SampledFrom([]int{1, 2, 3, 5, 11, 17, 40, 200, 4096, 32768, 1 << 20}).Draw(rt, "n"))
@@ -55,8 +55,8 @@ func TestR18_TheUpstreamKeyDoesNotReachTheClient(t *testing.T) {
 	})
 }
 
-// TestR18_TextInPiecesIsBounded holds what is decided of a text in pieces that
-// is too long to be put together.
+// TestR18_TextInPiecesIsBounded sends a text in fragments that is too long to be put
+// together. The stream must end.
 func TestR18_TextInPiecesIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

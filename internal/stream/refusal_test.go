@@ -86,7 +86,7 @@ func TestR19_WhatIsOutOfPlaceEndsTheStream(t *testing.T) {
 						t.Fatal(err, f)
 					}
 				}
-				// What follows it must not get through either.
+				// The frames after it must not get through either.
 				go r.client.Write(slices.Concat(test.frame, startFrame, audio("x")))
 				r.wantEnd(test.message)
 				if test.reason == judged {
@@ -171,7 +171,7 @@ func TestControlFramesBeforeTheFirstStartStayHere(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.send(wstest.Raw(0x89, nil, 0, []byte("x")), wstest.Raw(0x89, nil, 0, []byte("y")))
-			time.Sleep(50 * time.Millisecond)
+			synctest.Wait()
 			r.answer(whole[5:])
 			r.wantClient(wstest.Of(true, 2, false, "in two pieces"), wstest.Of(true, 10, false, "y"))
 		})
@@ -241,7 +241,7 @@ func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 				r.wantBackend(wstest.Text("e"))
 				r.answer(wstest.RawText("e"))
 				r.wantClient(wstest.Text("e"))
-				time.Sleep(2 * short) // there is no hurry in between
+				time.Sleep(2 * short) // no clock runs between two sessions
 				began := time.Now()
 				r.send(test.atOnce)
 				drip(r, test.slowly)
@@ -279,7 +279,7 @@ func TestAClientThatVanishesTakesTheBackendAlong(t *testing.T) {
 				r := newRig(t, nil)
 				if before != nil {
 					r.send(before)
-					time.Sleep(20 * time.Millisecond)
+					synctest.Wait()
 				}
 				r.client.Close()
 				<-r.done

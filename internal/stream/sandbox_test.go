@@ -10,15 +10,15 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// TestTheSandboxTakesWhatGoesOn has a backend with a parser of its own judge
-// what goes on to it: it takes the upstream key and no other.
+// In TestTheSandboxTakesWhatGoesOn, the backend is the sandbox, which has a parser of its
+// own. It accepts the upstream key only.
 func TestTheSandboxTakesWhatGoesOn(t *testing.T) {
 	t.Parallel()
 	backend := httptest.NewServer(sandbox.NewAmiVoice(sandbox.Config{Key: upstreamKey}))
 	defer backend.Close()
 	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		r := &rig{t: t, done: make(chan struct{})}
-		// The sandbox says nothing before a command, so there is nothing behind the head.
+		// The sandbox sends nothing before it gets a command.
 		back := wstest.Dial(t, backend.Listener.Addr().String(), wstest.LibraryHandshake("/v1/", "x")).Upgraded()
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
@@ -79,7 +79,7 @@ func TestTheSandboxTakesWhatGoesOn(t *testing.T) {
 	}
 	c := open(wstest.RawText("s 16K -a-general authorization=" + upstreamKey))
 	c.wantClient(wstest.Text(denied))
-	// In pieces of more than 64 KiB, as a browser sends them.
+	// In fragments of more than 64 KiB, as a browser sends them.
 	c = open(wstest.RawText(startText))
 	c.wantClient(wstest.Text("s"))
 	speech := sandbox.SpeechWAV()

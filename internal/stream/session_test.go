@@ -73,8 +73,8 @@ func TestR19_WhatCameWithTheHandshakeIsChecked(t *testing.T) {
 	})
 }
 
-// TestR19_FramesAreReadHoweverTheyAreCut sends a session in every form of
-// length, masked and not, cut at every byte.
+// TestR19_FramesAreReadHoweverTheyAreCut sends a session with each form of the length,
+// masked and unmasked, cut at every byte.
 func TestR19_FramesAreReadHoweverTheyAreCut(t *testing.T) {
 	t.Parallel()
 	for _, bits := range []int{7, 16, 64} {
@@ -98,11 +98,11 @@ func TestR19_FramesAreReadHoweverTheyAreCut(t *testing.T) {
 					wstest.Of(true, 1, masked, "e"),
 				}
 				for at := range len(all) {
-					f := newPiped(t, nil)
+					f := newScripted(t, nil)
 					f.feed(all[:at], all[at:])
 					f.wantAll(want)
 				}
-				f := newPiped(t, nil)
+				f := newScripted(t, nil)
 				for _, b := range all {
 					f.feed([]byte{b})
 				}
@@ -171,7 +171,7 @@ func TestAnswersAreKnownHoweverTheyAreCut(t *testing.T) {
 			slices.Concat(wstest.Raw(0x01, nil, 0, nil), wstest.Raw(0x89, nil, 0, []byte("s x")), wstest.Raw(0x80, nil, 0, []byte("e"))),
 		} {
 			for at := range len(answer) {
-				f := newPiped(t, func(cfg *settings) { cfg.Upstream.Mode = mode })
+				f := newScripted(t, func(cfg *settings) { cfg.Upstream.Mode = mode })
 				f.feed(wstest.RawText(startText), wstest.RawText("e"))
 				f.respond(wstest.RawText("s"), wstest.RawText("S 1"), wstest.RawText("ee"), wstest.RawBinary("e"), wstest.RawText("E"), wstest.RawText(""), wstest.RawText(" e"))
 				if f.ends != 0 {

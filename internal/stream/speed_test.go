@@ -11,7 +11,7 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// endless is a connection that yields the same bytes over and over.
+// endless is a connection from which the same bytes come again and again.
 type endless struct {
 	script
 	loop []byte
@@ -75,8 +75,8 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// TestFullReadsStayFull holds that small frames come out as many at a time as
-// they came in.
+// TestFullReadsStayFull checks that one read returns many small frames, if one read of
+// the client's connection does.
 func TestFullReadsStayFull(t *testing.T) {
 	t.Parallel()
 	e := &endless{loop: audio(string(make([]byte, 4096)))}
@@ -98,7 +98,7 @@ func TestFullReadsStayFull(t *testing.T) {
 	}
 }
 
-// plain is a connection without the methods that let a copy take a shortcut.
+// plain hides ReadFrom and WriteTo, with which a copy would go past the guard's buffer.
 type plain struct{ net.Conn }
 
 func BenchmarkGuard_Saturated(b *testing.B) {
@@ -145,7 +145,7 @@ func BenchmarkGuard_Saturated(b *testing.B) {
 	}
 }
 
-// BenchmarkGuard_Read is the guard alone, without sockets.
+// BenchmarkGuard_Read is the guard alone, without sockets, for what the client sends.
 func BenchmarkGuard_Read(b *testing.B) {
 	for _, size := range []int{320, 4096, 60_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
@@ -165,7 +165,7 @@ func BenchmarkGuard_Read(b *testing.B) {
 	}
 }
 
-// BenchmarkGuard_Write is the same for what the backend sends.
+// BenchmarkGuard_Write is the guard alone, for what the backend sends.
 func BenchmarkGuard_Write(b *testing.B) {
 	e := &endless{loop: audio("x")}
 	e.in = [][]byte{startFrame}

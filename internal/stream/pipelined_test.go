@@ -11,7 +11,7 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// held has a session ended and the next one begun at once.
+// held ends a session, and sends the next start command before the backend answers.
 func (r *rig) held(after ...[]byte) {
 	r.t.Helper()
 	r.start()
@@ -19,7 +19,7 @@ func (r *rig) held(after ...[]byte) {
 	r.wantBackend(wstest.Text("e"))
 }
 
-// keysSeen is how many keys have been judged.
+// keysSeen returns how many keys have been judged.
 func (r *rig) keysSeen() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,7 +100,7 @@ func TestR14_HeldStartsAreReadHoweverTheyAreCut(t *testing.T) {
 	want := []wstest.Frame{wstest.Text(startSent), wstest.Text("e"), wstest.Of(true, 9, true, "ping"), wstest.Of(true, 1, true, startSent), wstest.Of(true, 2, true, "pAB"), wstest.Text("e")}
 	for at := range len(later) {
 		for answered := range 3 {
-			f := newPiped(t, nil)
+			f := newScripted(t, nil)
 			f.feed(startFrame)
 			f.respond(wstest.RawText("s"))
 			f.feed(slices.Concat(wstest.RawText("e"), later[:at]))
@@ -117,13 +117,13 @@ func TestR14_HeldStartsAreReadHoweverTheyAreCut(t *testing.T) {
 			case 2:
 				f.respond(wstest.RawText("e"))
 			}
-			f.feed(wstest.Raw(0x8A, mask, 0, nil)) // a read, in which the held command goes on
+			f.feed(wstest.Raw(0x8A, mask, 0, nil)) // in this read, the command that waited goes on
 			sent := frames(t, f.sent.Bytes())
 			sent = slices.DeleteFunc(sent, func(g wstest.Frame) bool { return g.Opcode == 10 })
 			data := func(all []wstest.Frame) []wstest.Frame {
 				return slices.DeleteFunc(slices.Clone(all), func(g wstest.Frame) bool { return g.Opcode > 8 })
 			}
-			// A Ping may overtake what is held, and nothing else may.
+			// Only a Ping may overtake what waits.
 			if !slices.Equal(data(sent), data(want)) || len(sent) != len(want) {
 				t.Fatalf("cut at %d: the backend gets %+v", at, sent)
 			}
@@ -171,7 +171,7 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 				r.start()
 				go r.client.Write(slices.Concat(wstest.RawText("e"), startFrame, after))
 				r.wantBackend(wstest.Text("e"))
-				time.Sleep(50 * time.Millisecond)
+				synctest.Wait()
 				r.guard.Cut("")
 				r.wantClient(wstest.Text(cutText))
 				r.wantSilence()
@@ -198,7 +198,7 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 			r := newRig(t, nil)
 			r.held(audio("x"), wstest.RawText("e"))
 			r.client.Conn.(*wstest.PipeConn).CloseWrite()
-			time.Sleep(20 * time.Millisecond)
+			synctest.Wait()
 			r.answer(wstest.RawText("e"))
 			r.wantClient(wstest.Text("e"))
 			r.wantBackend(wstest.Text(startSent), audioOf("x"), wstest.Text("e"))
@@ -231,7 +231,7 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 				r.client.Write(wstest.RawText("e"))
 			}()
 			r.wantBackend(wstest.Text("e"))
-			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
 			r.answer(wstest.RawText("e"))
 			r.wantClient(wstest.Text("e"))
 			r.wantBackend(wstest.Text(startSent))
@@ -274,8 +274,8 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 	})
 }
 
-// TestR14_AHeldStartOverTLS holds that the interruption of a read does no harm to
-// a connection with records.
+// TestR14_AHeldStartOverTLS checks that TLS survives the interruption of a read, which
+// can come in the middle of a record.
 func TestR14_AHeldStartOverTLS(t *testing.T) {
 	t.Parallel()
 	client, server, _ := wstest.TLSPair(t)
@@ -311,15 +311,15 @@ func TestR14_AHeldStartOverTLS(t *testing.T) {
 	}
 }
 
-// TestR21_WhatIsHeldWithAStartIsBounded has a client go on sending behind a held start. It
-// must meet a connection that is no longer read from, and not the gate's memory; and the
+// In TestR21_WhatIsHeldWithAStartIsBounded, a client goes on sending behind a start
+// command that waits. The guard must stop reading, so that the client's writes block. The
 // stream must end when the backend closes without an answer.
 func TestR21_WhatIsHeldWithAStartIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		r.held()
-		const most = 64 << 20 // more than the buffers of sockets hold
+		const most = 64 << 20 // more than all buffers on the way hold
 		frame := audio(string(make([]byte, 32<<10)))
 		_ = r.client.SetWriteDeadline(time.Now().Add(2 * time.Second))
 		sent := 0

@@ -15,8 +15,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// awaiting is a guard whose caller waits for the first start command, and the
-// client.
+// awaiting returns a client, and a guard whose caller waits for the first start command.
+// The channel gets what WaitAuthorized returns.
 func awaiting(t *testing.T, change func(*settings), early ...[]byte) (r *rig, awaited chan bool) {
 	t.Helper()
 	r = &rig{t: t}
@@ -123,7 +123,7 @@ func TestR21_AFailureAfterTheStart(t *testing.T) {
 	})
 }
 
-// budget is a limit as a server has one for all its streams.
+// budget is the memory for the first commands of all streams.
 type budget struct {
 	left atomic.Int64
 	most int64

@@ -17,7 +17,7 @@ func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
 	modes := map[credential.Mode]string{credential.Replace: startSent, credential.Drop: "s 16K -a-general", credential.Pass: startText}
 	for mode, sent := range modes {
 		var told atomic.Int32
-		f := newPiped(t, func(cfg *settings) {
+		f := newScripted(t, func(cfg *settings) {
 			cfg.Upstream.Mode = mode
 			cfg.UpstreamRefused = func() { told.Add(1) }
 		})
@@ -54,7 +54,7 @@ func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
 		if n := int(told.Load()); mode == credential.Pass && n != 0 || mode != credential.Pass && n < len(refusals) {
 			t.Errorf("mode %v: told %d times", mode, n)
 		}
-		// What comes in a session is a result, whatever its words.
+		// A text within a session is a result, whatever its words.
 		f.feed(startFrame)
 		f.respond(wstest.RawText("s"), wstest.RawText(`A {"text":"s authorization"}`), wstest.RawText("s authorization"))
 		want = append(want, wstest.Text("s"), wstest.Text(`A {"text":"s authorization"}`), wstest.Text("s authorization"))

@@ -12,21 +12,21 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// piped is a guard without a network: what the client sends is handed to it
-// piece by piece, and what comes out is kept.
-type piped struct {
+// scripted is a guard without a network. The test hands it what the client sends, piece
+// by piece, and scripted keeps what comes out.
+type scripted struct {
 	rig
 	script *script
 	conn   net.Conn
 	ended  error
-	sent   bytes.Buffer // what has come to the backend
+	sent   bytes.Buffer // to the backend
 	room   []byte
 }
 
-// script is a client's connection whose reads yield what has been put in.
+// script is a client's connection. Its reads return the pieces of in.
 type script struct {
 	in      [][]byte
-	out     bytes.Buffer // what has come to the client
+	out     bytes.Buffer // to the client
 	closed  bool
 	expired bool
 }
@@ -63,8 +63,8 @@ func (s *script) SetDeadline(time.Time) error       { return nil }
 func (s *script) SetWriteDeadline(time.Time) error  { return nil }
 func (s *script) SetReadDeadline(t time.Time) error { s.expired = !t.IsZero(); return nil }
 
-func newPiped(t testing.TB, change func(*settings)) *piped {
-	f := &piped{script: &script{}, room: make([]byte, 32<<10)}
+func newScripted(t testing.TB, change func(*settings)) *scripted {
+	f := &scripted{script: &script{}, room: make([]byte, 32<<10)}
 	f.t = t
 	cfg := f.config()
 	cfg.StartTime, cfg.CommandTime = time.Hour, time.Hour
@@ -77,8 +77,9 @@ func newPiped(t testing.TB, change func(*settings)) *piped {
 	return f
 }
 
-// feed hands pieces over, and reads as the proxy does until there is nothing more.
-func (f *piped) feed(pieces ...[]byte) {
+// feed sends pieces from the client. After each piece it reads as the proxy does, until
+// nothing more comes.
+func (f *scripted) feed(pieces ...[]byte) {
 	f.t.Helper()
 	for _, piece := range pieces {
 		if len(piece) == 0 {
@@ -99,8 +100,8 @@ func (f *piped) feed(pieces ...[]byte) {
 	}
 }
 
-// respond hands over what the backend sends.
-func (f *piped) respond(pieces ...[]byte) {
+// respond writes pieces as the proxy does when the backend sends them.
+func (f *scripted) respond(pieces ...[]byte) {
 	f.t.Helper()
 	for _, piece := range pieces {
 		whole := bytes.Clone(piece)
@@ -114,7 +115,7 @@ func (f *piped) respond(pieces ...[]byte) {
 	}
 }
 
-// frames are those in a text, to the last byte.
+// frames reads the frames of which b consists.
 func frames(t testing.TB, b []byte) (all []wstest.Frame) {
 	t.Helper()
 	for r := bytes.NewReader(b); ; {
@@ -129,7 +130,7 @@ func frames(t testing.TB, b []byte) (all []wstest.Frame) {
 	}
 }
 
-func (f *piped) wantAll(want []wstest.Frame) {
+func (f *scripted) wantAll(want []wstest.Frame) {
 	f.t.Helper()
 	all := frames(f.t, f.sent.Bytes())
 	if len(all) != len(want) {
