@@ -2,12 +2,10 @@ package caddymodule_test
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,36 +15,10 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/caddymodule/issue"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
-
-const smallDiskEnv = "SPEECHGATE_TEST_SMALL_DISK"
-
-// onSmallDisk runs the test again in a process that has a file system of that size
-// to itself, and returns its directory there. In the first process it returns "".
-func onSmallDisk(t *testing.T, bytes int) (dir string) {
-	t.Helper()
-	if os.Getenv(smallDiskEnv) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
-		cmd.Env = append(os.Environ(), smallDiskEnv+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-		out, err := cmd.CombinedOutput()
-		switch {
-		case errors.Is(err, syscall.EPERM) && os.Getenv("CI") == "":
-			t.Skip("a file system of its own needs root")
-		case err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()):
-			t.Fatalf("on a small disk: %v\n%s", err, out)
-		}
-		return ""
-	}
-	dir = t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	return dir
-}
 
 // issueUntilRefused fills the disk through the issuance API, and returns how many
 // keys that took and the refusal.
@@ -89,7 +61,7 @@ func (i *issuer) issueUntilRefused() (issued int64, status int, retryAfter strin
 }
 
 func TestR22_AFullDiskKeepsNobodyFromEndingKeys(t *testing.T) {
-	dir := onSmallDisk(t, 34<<20)
+	dir := testutil.SmallDisk(t, 34<<20)
 	if dir == "" {
 		return
 	}
