@@ -90,6 +90,7 @@ var arrows = map[string]struct {
 }
 
 func TestImportsPointOneWay(t *testing.T) {
+	t.Parallel()
 	imports := packageImports(t)
 	for dir := range arrows {
 		if len(imports[dir]) == 0 && dir != "policy" {
@@ -164,6 +165,7 @@ type xcaddyBuilder struct {
 }
 
 func TestXcaddyBuildsWhatGoModSays(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("xcaddy.json")
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 // The interval of 95 % holds the true median of what a sample was drawn from
 // that often, and little more.
 func TestInterval_HoldsTheMedian(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{6, 11, 40} {
 		const trials = 4000
@@ -42,6 +43,7 @@ func TestInterval_HoldsTheMedian(t *testing.T) {
 }
 
 func TestMessage_FieldsAreFoundWhereTheyAre(t *testing.T) {
+	t.Parallel()
 	head := []byte("POST /v1/recognize?Content-Length: 9 HTTP/1.1\r\nX-Content-Length: 7\r\nContent-Length: 12\r\n\r\n")
 	if n, err := contentLength(head); n != 12 || err != nil {
 		t.Errorf("length %d, %v", n, err)
@@ -62,6 +64,7 @@ func TestMessage_FieldsAreFoundWhereTheyAre(t *testing.T) {
 }
 
 func TestForm_HasTheKeyAndItsLength(t *testing.T) {
+	t.Parallel()
 	for _, in := range []string{"u", "d"} {
 		request := form("/v1/recognize", in, "KEY", 100)
 		head, body, _ := strings.Cut(string(request), "\r\n\r\n")
@@ -73,6 +76,7 @@ func TestForm_HasTheKeyAndItsLength(t *testing.T) {
 }
 
 func TestReport_SaysWhetherTargetsAreMet(t *testing.T) {
+	t.Parallel()
 	rows := []row{
 		{Case: "a", Measure: "CPU", Unit: "µs", Plain: 40, Gate: 44, Ratio: 1.1, Low: 1, High: 1.2, Pairs: 40, Target: 1.05, AtMost: true},
 		{Case: "b", Measure: "throughput", Unit: "requests/s", Plain: 1000, Gate: 990, Ratio: 0.99, Low: 0.97, High: 1, Pairs: 40, Target: 0.95},
@@ -105,6 +109,7 @@ func TestReport_SaysWhetherTargetsAreMet(t *testing.T) {
 }
 
 func TestChoose_NamesAreThoseOfTheList(t *testing.T) {
+	t.Parallel()
 	if all, err := choose("all"); err != nil || len(all) != len(cases) {
 		t.Errorf("%d cases, %v", len(all), err)
 	}

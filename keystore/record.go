@@ -61,6 +61,7 @@ func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 			return Record{e.Value, e.Record}, nil
 		case recordcache.Absent:
 			return Record{}, ErrNotFound
+		case recordcache.Unknown: // the database knows
 		}
 	}
 	lastUsed, packed, err := lookup(ctx, s, d, s.cache.keys, func(ctx context.Context, db *database) (policy.Time, string, error) {

@@ -35,7 +35,7 @@ type RuleResult struct {
 func Explain(now Time, key *Key, r *Request, rules Rules) ([]RuleResult, Decision) {
 	last, d := check(now, key, r, rules)
 	results := make([]RuleResult, 0, ruleCount)
-	for rule := RuleOperation; rule < ruleCount; rule++ {
+	for rule := range ruleCount {
 		result := RuleResult{Rule: rule, Outcome: OutcomeNotReached, Why: "It was decided before."}
 		if rule <= last {
 			result.Outcome = OutcomeNotApplicable

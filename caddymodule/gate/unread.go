@@ -13,8 +13,7 @@ import (
 // would get a request that holds the client's key and has not been judged. An error
 // with a status of its own keeps that status, such as the 413 of request_body.
 func (x *gatedRequest) refuseUnread(err error) error {
-	var own caddyhttp.HandlerError
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
 		x.status = own.StatusCode
 	}
 	return x.refuse(policy.RequestMalformed, err.Error())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -191,10 +192,8 @@ func checkUpstreamWord(text string) error {
 	case "forward", "keep", "through":
 		return fmt.Errorf("%q is no key: want %s, which sends the client's key to the backend", text, UpstreamPass)
 	}
-	for _, word := range noKeyWords {
-		if lower == word {
-			return fmt.Errorf("%q is no key: want %s, which sends no key to the backend", text, UpstreamDrop)
-		}
+	if slices.Contains(noKeyWords, lower) {
+		return fmt.Errorf("%q is no key: want %s, which sends no key to the backend", text, UpstreamDrop)
 	}
 	return nil
 }

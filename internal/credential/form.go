@@ -37,6 +37,7 @@ func (f *Found) ReadForm(w http.ResponseWriter, r *http.Request, maxHead int, bu
 		return f.sniffBody(r)
 	case bodyUnexpected:
 		return f.expectNoBody(r)
+	case bodyRaw, bodyForm: // read below
 	}
 	form := new(form)
 	form.occurrences = form.occurrenceArray[:0]

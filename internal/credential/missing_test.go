@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -35,9 +36,7 @@ func TestR1_AMissingKeySaysWhichMistakeItIs(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for name, values := range test.header {
-				test.request.Header[name] = values
-			}
+			maps.Copy(test.request.Header, test.header)
 			r := test.request
 			f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
 			if f.FormMayHoldKey() { // as a gate does

@@ -67,7 +67,7 @@ func (p otherParser) read(t *testing.T, lines []string) (answers [][]seenPart) {
 	}
 	for line := range strings.Lines(string(out)) {
 		var answer []seenPart
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			name, value, _ := strings.Cut(word, "=")
 			answer = append(answer, seenPart{unhex(t, name), unhex(t, value)})
 		}

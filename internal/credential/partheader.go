@@ -145,6 +145,7 @@ func (h *partHeader) readContentField(field partField, value string) *Fault {
 		if !hasASCIICharset(value) {
 			h.unclear = malformed("the part of a key is in a charset that is not based on ASCII: want utf-8")
 		}
+	case fieldOther, fieldDisposition, fieldLength: // these change no value
 	}
 	return nil
 }

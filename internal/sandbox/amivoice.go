@@ -260,6 +260,7 @@ func (s *AmiVoice) poll(w http.ResponseWriter, r *http.Request, id string) {
 		answer.jobResult = newJobResult(j.id, j.created, j.measured)
 	case statusError:
 		answer.ErrorMessage = j.problem()
+	case statusQueued, statusStarted, statusProcessing: // no result yet
 	}
 	write(w, http.StatusOK, answer)
 }

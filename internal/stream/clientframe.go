@@ -103,8 +103,9 @@ func (r *clientReader) wanted() (int, error) {
 		return size, nil
 	case kindOpaque:
 		return size, nil
+	default: // all of a command or a control frame
+		return size + int(length), nil
 	}
-	return size + int(length), nil
 }
 
 // checkHeader says what is wrong with a frame whose header is known.

@@ -24,9 +24,9 @@ func TestSlot_HasNoPointers(t *testing.T) {
 	walk = func(what reflect.Type) bool {
 		switch kind := what.Kind(); kind {
 		case reflect.Struct:
-			for i := range what.NumField() {
-				if !walk(what.Field(i).Type) {
-					t.Errorf("%s.%s has a pointer", what, what.Field(i).Name)
+			for field := range what.Fields() {
+				if !walk(field.Type) {
+					t.Errorf("%s.%s has a pointer", what, field.Name)
 				}
 			}
 			return true
