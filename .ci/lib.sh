@@ -1,0 +1,63 @@
+# What .ci/run and .ci/nightly share. Source it from the root of the repository.
+set -euo pipefail
+
+# The tags leave out storage drivers of Caddy's that nothing here uses, which
+# saves a third of the build.
+export GOFLAGS="${GOFLAGS:-} -tags=nobadger,nomysql,nopgx"
+export CGO_ENABLED=1
+# With CI set, a test that lacks a program fails. Without it, the test is skipped.
+export CI=1
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+
+# step runs a function under a headline, and says how long it took.
+step() {
+	printf '\n== %s\n' "$1"
+	local begun=$SECONDS
+	"${@:2}"
+	printf '== took %d s\n' $((SECONDS - begun))
+}
+
+has() { for name; do command -v "$name" && return; done; }
+
+# programs installs what tests run: browsers, clients, proxies and other languages.
+programs() {
+	local packages=()
+	has chromium chromium-browser google-chrome || packages+=(chromium)
+	has curl || packages+=(curl)
+	has haproxy || packages+=(haproxy)
+	has java || packages+=(default-jdk-headless)
+	has nginx || packages+=(nginx-light)
+	has node || packages+=(nodejs)
+	has php || packages+=(php-cli)
+	has python3 || packages+=(python3)
+	has ruby || packages+=(ruby)
+	perl -MCGI -e 1 2>/dev/null || packages+=(perl libcgi-pm-perl)
+	NODE_PATH=/usr/share/nodejs node -e 'require("qs")' 2>/dev/null || packages+=(node-qs)
+	ruby -e 'require "rack"' 2>/dev/null || packages+=(ruby-rack)
+	[ ${#packages[@]} -gt 0 ] || return 0
+	command -v apt-get >/dev/null || { echo "install ${packages[*]}: there is no apt-get here to do it" >&2; return 1; }
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${packages[@]}"
+}
+
+# neighbours builds the gateway with the plugins that tests run beside.
+neighbours() {
+	(cd e2e/neighbours && go vet . && go build -o "$tools/neighbours" .)
+	export SPEECHGATE_NEIGHBOURS="$tools/neighbours"
+}
+
+# fuzz runs each fuzz target for this long.
+fuzz() {
+	local package target
+	for package in $(go list ./...); do
+		for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+			echo "$package $target"
+			# Go's fuzzer can fail for its own deadline, when its time is up on a busy
+			# machine. An input that fails is kept, and fails the second time as well.
+			fuzz_target "$package" "$target" "$1" || fuzz_target "$package" "$target" "$1"
+		done
+	done
+}
+
+fuzz_target() { go test -run '^$' -fuzz "^$2\$" -fuzztime "$3" "$1"; }
