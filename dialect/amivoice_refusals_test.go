@@ -192,7 +192,7 @@ func TestR15_TheMethodsAndHeadersOfABrowser(t *testing.T) {
 	}
 }
 
-func TestClassify_allocatesNothing(t *testing.T) {
+func TestClassify_allocatesNothing(t *testing.T) { //nolint:paralleltest // measures allocations
 	for _, l := range amiListed {
 		if n := testing.AllocsPerRun(200, func() { sink = dialect.AmiVoice.Classify(l.method, l.path) }); n != 0 {
 			t.Errorf("%s %s: %v allocations", l.method, l.path, n)

@@ -236,7 +236,7 @@ func allocated(text []byte) float64 {
 	})
 }
 
-func TestR10_MemoryDoesNotGrowWithTheAnswer(t *testing.T) {
+func TestR10_MemoryDoesNotGrowWithTheAnswer(t *testing.T) { //nolint:paralleltest // measures memory
 	wide := func(n int) string { return strings.Repeat(`[{"sessionid":"y"},`, n) + strings.Repeat(`0]`, n) }
 	for name, of := range map[string]func(n int) string{
 		"a long value":            func(n int) string { return `{"text":"` + strings.Repeat("a", n) + `","sessionid":"x"}` },

@@ -37,7 +37,7 @@ func readState(tb testing.TB, answer []byte) string {
 }
 
 // The two allocations are the reader and the state.
-func TestMembers_allocatesLittle(t *testing.T) {
+func TestMembers_allocatesLittle(t *testing.T) { //nolint:paralleltest // measures allocations
 	answer := []byte(pollAnswer)
 	if n := testing.AllocsPerRun(100, func() { readState(t, answer) }); n > 2 {
 		t.Errorf("%v allocations", n)

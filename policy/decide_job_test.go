@@ -256,7 +256,7 @@ func TestR17_MissingFactsAreRefused(t *testing.T) {
 	})
 }
 
-func TestDecide_allocatesNothing(t *testing.T) {
+func TestDecide_allocatesNothing(t *testing.T) { //nolint:paralleltest // measures allocations
 	for name, f := range benchmarks(t) {
 		t.Run("deciding on "+name, func(t *testing.T) {
 			if d := policy.Decide(f.now, f.key, f.req, benchRules); d.Reason != f.want {

@@ -79,7 +79,7 @@ func TestR17_DamagedPartsNeverAllowEveryAddress(t *testing.T) {
 	}
 }
 
-func TestAllocs_AddrSetAndSecret(t *testing.T) {
+func TestAllocs_AddrSetAndSecret(t *testing.T) { //nolint:paralleltest // measures allocations
 	s := addrs(t, "10.0.0.0/8,192.0.2.1,192.0.2.7,2001:db8::/32,2001:db8:1::1-2001:db8:1::9,fe80::/10")
 	mapped, zoned := netip.AddrFrom16(inside.As16()), netip.MustParseAddr("fe80::1%eth0")
 	entries, ranges := s.Parts()

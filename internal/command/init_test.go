@@ -39,7 +39,7 @@ func (s *closingStorage) Store(ctx context.Context, key string, value []byte) er
 
 func init() { caddy.RegisterModule(new(closingStorage)) }
 
-func TestR17_CommandsUseAStorageBeforeTheyCloseIt(t *testing.T) {
+func TestR17_CommandsUseAStorageBeforeTheyCloseIt(t *testing.T) { //nolint:paralleltest // sets Caddy's default storage
 	dir := t.TempDir()
 	file := filepath.Join(dir, "caddy.json")
 	if err := os.WriteFile(file, fmt.Appendf(nil, `{"storage":{"module":"closing","Path":%q}}`, dir), 0o600); err != nil {

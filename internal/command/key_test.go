@@ -15,6 +15,7 @@ import (
 var expiryNow = policy.At(time.Date(2026, 11, 23, 10, 20, 30, 456e6, time.UTC))
 
 func TestParseExpiry(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ text, want string }{
 		// times from now
 		{"1ms", "2026-11-23T10:20:30.457Z"},
@@ -42,6 +43,7 @@ func TestParseExpiry(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.text, func(t *testing.T) {
+			t.Parallel()
 			got, err := parseExpiry(test.text, expiryNow)
 			if err != nil {
 				t.Fatal(err)
@@ -54,6 +56,7 @@ func TestParseExpiry(t *testing.T) {
 }
 
 func TestParseExpiryRefuses(t *testing.T) {
+	t.Parallel()
 	const (
 		past     = "which is past"
 		negative = "that is negative"
@@ -111,6 +114,7 @@ func TestParseExpiryRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.text, func(t *testing.T) {
+			t.Parallel()
 			got, err := parseExpiry(test.text, expiryNow)
 			if err == nil {
 				t.Fatalf("got %s, want an error", got)
@@ -127,6 +131,7 @@ func TestParseExpiryRefuses(t *testing.T) {
 
 // The examples that an error gives have to be right ones.
 func TestParseExpiryErrorsShowRightExamples(t *testing.T) {
+	t.Parallel()
 	_, err := parseExpiry("soon", expiryNow)
 	if err == nil {
 		t.Fatal("soon was accepted")
@@ -142,6 +147,7 @@ func TestParseExpiryErrorsShowRightExamples(t *testing.T) {
 }
 
 func TestShownHidesWhatMayBeASecret(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ text, want string }{
 		{"acount", `"acount"`},
 		{"key_0123456789abcdefghij", `"key_0123456789abcdefghij"`},
@@ -166,6 +172,7 @@ func TestShownHidesWhatMayBeASecret(t *testing.T) {
 }
 
 func TestGates_graceOfAJob(t *testing.T) {
+	t.Parallel()
 	found, err := gatesOf([]byte(`{"servers": {"srv0": {"routes": [
 		{"handle": [{"handler": "subroute", "routes": [
 			{"handle": [{"handler": "speechgate", "dialect": "amivoice", "grace": 3600000000000}]},
@@ -192,6 +199,7 @@ func TestGates_graceOfAJob(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			job := policy.Job{Backend: test.backend, CreatedAt: created}
 			if test.ended > 0 {
 				job.EndedAt = created.Add(test.ended)
@@ -208,6 +216,7 @@ func TestGates_graceOfAJob(t *testing.T) {
 }
 
 func TestGates_whereKeysAreIssued(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		config string // of the HTTP app; empty if none is named
 		paths  []string
@@ -221,6 +230,7 @@ func TestGates_whereKeysAreIssued(t *testing.T) {
 		"in a handler's box": {`[{"handler": "speechgate_issue", "path": "/a", "handle": [{"handler": "speechgate_issue", "path": "/b"}]}]`, []string{"/a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var found gates
 			if tt.config != "" {
 				var err error

@@ -13,6 +13,7 @@ import (
 )
 
 func TestSpanFlag(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		text string
 		want time.Duration
@@ -34,6 +35,7 @@ func TestSpanFlag(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.text, func(t *testing.T) {
+			t.Parallel()
 			cmd := new(cobra.Command)
 			cmd.Flags().String("overlap", "24h", "")
 			if err := cmd.Flags().Set("overlap", test.text); err != nil {
@@ -48,6 +50,7 @@ func TestSpanFlag(t *testing.T) {
 }
 
 func TestParseSince(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ text, want, why string }{
 		{"1h", "2026-11-23T09:20:30.456Z", ""},
 		{"0s", "2026-11-23T10:20:30.456Z", ""},
@@ -64,6 +67,7 @@ func TestParseSince(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.text, func(t *testing.T) {
+			t.Parallel()
 			got, err := parseSince(test.text, expiryNow)
 			if test.why == "" && (err != nil || got.String() != test.want) {
 				t.Errorf("got %s, %v; want %s", got, err, test.want)

@@ -80,8 +80,10 @@ func (s *drainServer) wantEnd(t *testing.T, want End) {
 }
 
 func TestR16_DrainsAreBounded(t *testing.T) {
+	t.Parallel()
 	limits := Limits{MaxSize: 1 << 20, MaxNumber: 2}
 	t.Run("whole", func(t *testing.T) {
+		t.Parallel()
 		s := newDrainServer(t, time.Minute, limits)
 		if _, err := io.Copy(s.upload(t, 1<<20), io.LimitReader(zeros{}, 1<<20)); err != nil {
 			t.Errorf("sending just as much as is read: %v", err)
@@ -89,6 +91,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		s.wantEnd(t, Whole)
 	})
 	t.Run("too large", func(t *testing.T) {
+		t.Parallel()
 		s := newDrainServer(t, time.Minute, limits)
 		conn := s.upload(t, 1<<30)
 		begun := time.Now()
@@ -101,11 +104,13 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		}
 	})
 	t.Run("gone", func(t *testing.T) {
+		t.Parallel()
 		s := newDrainServer(t, time.Minute, limits)
 		_ = s.upload(t, 1<<20).Close()
 		s.wantEnd(t, Gone)
 	})
 	t.Run("idle", func(t *testing.T) {
+		t.Parallel()
 		const idle = time.Second
 		s := newDrainServer(t, idle, limits)
 		conn := s.upload(t, 1<<20)
@@ -120,6 +125,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		s.wantEnd(t, TooIdle)
 	})
 	t.Run("crowded", func(t *testing.T) {
+		t.Parallel()
 		s := newDrainServer(t, time.Minute, limits)
 		silent, talks := s.upload(t, 1<<20), s.upload(t, 1<<20)
 		eventually(t, func() bool { return len(running(s.set)) == 2 })
@@ -158,6 +164,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		}
 	})
 	t.Run("exit", func(t *testing.T) {
+		t.Parallel()
 		s := newDrainServer(t, time.Minute, limits)
 		var exiting atomic.Bool
 		s.set.exiting = exiting.Load

@@ -10,6 +10,7 @@ import (
 // TestR21_AMemoryIsNeverHeldBeyondItsBound holds it for any order of events, and that
 // everything is given back in the end.
 func TestR21_AMemoryIsNeverHeldBeyondItsBound(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := NewMemory()
 		m.watched = true // the test looks after the reservations itself

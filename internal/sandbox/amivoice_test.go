@@ -311,7 +311,7 @@ func TestJobsAreBounded(t *testing.T) {
 	}
 }
 
-func TestMemoryDoesNotGrowWithTheAudio(t *testing.T) {
+func TestMemoryDoesNotGrowWithTheAudio(t *testing.T) { //nolint:paralleltest // measures memory
 	h := NewAmiVoice(Config{MaxAudio: -1, QueueTime: -1, WorkTime: -1})
 	const size = 24 << 20
 	sound := samples(mono16k, 440, stretch{time.Second, 0.5})

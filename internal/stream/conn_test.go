@@ -110,7 +110,7 @@ func TestR14_ACutOverTLS(t *testing.T) {
 	})
 }
 
-func TestAnIdleStreamIsSmall(t *testing.T) {
+func TestAnIdleStreamIsSmall(t *testing.T) { //nolint:paralleltest // measures memory
 	const count, limit = 1000, 4 << 10
 	all := make([]*scripted, count)
 	heap := func() uint64 {

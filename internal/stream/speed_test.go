@@ -32,7 +32,7 @@ func (e *endless) Read(p []byte) (n int, err error) {
 
 func (*endless) Write(p []byte) (int, error) { return len(p), nil }
 
-func TestForwardingAllocatesNothing(t *testing.T) {
+func TestForwardingAllocatesNothing(t *testing.T) { //nolint:paralleltest // measures allocations
 	long := string(make([]byte, 4096))
 	for name, loop := range map[string][]byte{
 		"audio":            audio(long),

@@ -3,6 +3,7 @@ package words
 import "testing"
 
 func TestNearest(t *testing.T) {
+	t.Parallel()
 	words := []string{"--account", "--allow", "--expires", "--label", "--issued-by"}
 	tests := []struct{ typed, want string }{
 		{"--acount", "--account"},
@@ -24,6 +25,7 @@ func TestNearest(t *testing.T) {
 }
 
 func TestAlternatives(t *testing.T) {
+	t.Parallel()
 	for want, words := range map[string][]string{"": nil, "a": {"a"}, "a or b": {"a", "b"}, "a, b or c": {"a", "b", "c"}} {
 		if got := Alternatives(words); got != want {
 			t.Errorf("got %q, want %q", got, want)
