@@ -39,8 +39,8 @@ type gateway struct {
 	path    string // of the keystore
 	logPath string // of the default logger's output, which is at debug level
 	options string // of the gate
-	site    string // what stands in the site besides the gate
-	global  string // what stands in the speechgate global option
+	site    string // the rest of the site, besides the gate
+	global  string // the block of the global option speechgate
 	order   string // what the global options say of the order of directives
 	keys    *keystore.Store
 	live    *livestream.Registry // of this server; reloads leave it as it is

@@ -44,8 +44,8 @@ func TestIssue_ThrottlesWrongCredentialsOnly(t *testing.T) {
 	if a, b := wrong("2001:db8::ffff").status, wrong("2001:db8:0:1::1").status; a != 429 || b != 401 {
 		t.Errorf("in the same /64 %d, in the next %d", a, b)
 	}
-	// Right credentials are answered, whoever has failed from there, and so is
-	// what is wrong with anything but credentials.
+	// Callers with valid credentials get a key although others at the same address have
+	// failed. Other mistakes than wrong credentials are answered, too.
 	i.issued(i.call("sid=vendor-sid&spw=p%40ss%20w%26rd", from("198.51.100.1")))
 	i.issued(i.byKey("", from("198.51.100.1")))
 	if got := i.byKey("epi=0", from("198.51.100.1")); got.status != 400 {

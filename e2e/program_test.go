@@ -93,7 +93,7 @@ var nextPort atomic.Uint32
 // takes one before a server listens on it.
 func freePort() (string, error) {
 	const first, count = 12_000, 20_000
-	start := uint32(os.Getpid()) * 97 // so that test processes seldom try the same ports
+	start := uint32(os.Getpid()) * 97 // so that test processes rarely try the same ports
 	for range 100 {
 		port := strconv.Itoa(int(first + (start+nextPort.Add(1))%count))
 		listener, err := net.Listen("tcp", ":"+port)

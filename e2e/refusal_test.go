@@ -107,7 +107,7 @@ func TestR16_ARefusalReachesClientsThatSend40MB(t *testing.T) {
 
 // TestR16_ARefusalOutlivesSpeech holds that a client that sends as fast as somebody speaks,
 // and reads only when it has sent everything, gets the refusal as the gateway wrote it: from
-// the gateway itself, and through the proxies that stand in front of many.
+// the gateway itself, and through the proxies that many gateways run behind.
 func TestR16_ARefusalOutlivesSpeech(t *testing.T) {
 	t.Parallel()
 	p, _, _ := newRefuser(t)

@@ -12,7 +12,7 @@ import (
 
 // The kinds of actors.
 const (
-	ActorOperator = "operator" // whoever runs the gateway
+	ActorOperator = "operator" // the person who runs the gateway
 	ActorAccount  = "account"  // an account's holder; ID is the account's
 	ActorKey      = "key"      // a key with the issuance right; ID is the key's
 	ActorStore    = "store"    // the keystore itself

@@ -99,8 +99,8 @@ func TestAudit_IsChained(t *testing.T) {
 	}
 }
 
-// A trail that is written anew by whoever can write the file, but has no
-// pepper.
+// Somebody who can write the file, and does not have the pepper, has written the trail
+// again.
 func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 	t.Parallel()
 	forge := func(t *testing.T, path string, from int64, hash hasher) {

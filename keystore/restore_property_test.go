@@ -63,7 +63,7 @@ func (w *world) issue(accountID string) {
 	}
 	k.Issuable = k.Origin == policy.OriginConsole
 	key, secret, err := w.IssueKey(w.t.Context(), w.now, operator, k)
-	if err == nil { // it is none where the account is closed
+	if err == nil { // a closed account gets no key
 		w.keys, w.secrets = append(w.keys, key.ID), append(w.secrets, secret)
 	}
 }

@@ -118,7 +118,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 		t.Errorf("the last entry is %+v, %v", entries, err)
 	}
 
-	// What there was before is in its file, and comes back, but for what ended.
+	// The data from before the restore is in its file, and comes back, except ended keys.
 	r = f.restore(r.Before, later+1)
 	if r.Keys != (Tally{2, 0}) || r.Accounts != (Tally{1, 0}) {
 		t.Errorf("got %+v", r)

@@ -11,7 +11,7 @@ import (
 )
 
 // An issued key costs its row, four indexes, and its lines in the audit trail and
-// the feed: 605 bytes, of which the feed's are free again after an hour.
+// the feed: 605 bytes. The bytes of the feed are free again after an hour.
 func TestIssueKey_CostsLittleOnTheDisk(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -47,7 +47,7 @@ func newUseRecorder(write func(context.Context, func(*txn) error) error) *useRec
 // NoteUse notes that the key was used at now, to the minute. It never waits and
 // never fails. A use that finds space is written within half a minute, and by
 // Close. If more keys are in use than can be written each minute, the busy keys
-// take turns, and leave half of the queue to keys that are used seldom.
+// take turns, and leave half of the queue to keys that are used rarely.
 func (s *Store) NoteUse(r *Record, now policy.Time) {
 	u := s.uses
 	space := cap(u.queue)

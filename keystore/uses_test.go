@@ -82,7 +82,7 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 }
 
 // What finds no room is not given up for a minute, and keys that are in use all the
-// time leave some: a key that is seldom used must not pass for an unused one.
+// time leave some: a key that is rarely used must not pass for an unused one.
 func TestNoteUse_WithoutRoom(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -98,7 +98,7 @@ type CutOrder struct {
 	AccountID string `json:"account_id,omitempty"`
 }
 
-// Given is how many IDs the order has, of which it should have one.
+// Given returns how many IDs the order has. A valid order has one.
 func (o *CutOrder) Given() (n int) {
 	for _, id := range []string{o.StreamID, o.KeyID, o.AccountID} {
 		if id != "" {

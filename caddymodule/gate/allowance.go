@@ -127,7 +127,7 @@ func (a *Allowance) validate(api *dialect.API) error {
 }
 
 // isMethod reports whether a gate can let requests of this method through. A
-// method is a token of RFC 9110, of which those in use are letters and hyphens.
+// method is a token of RFC 9110. The methods in use are letters and hyphens.
 func isMethod(method string) bool {
 	return method != "" && method != http.MethodConnect &&
 		!strings.ContainsFunc(method, func(r rune) bool { return (r < 'A' || r > 'Z') && r != '-' })

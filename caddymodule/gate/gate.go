@@ -35,8 +35,8 @@ func init() {
 //
 // What the API does not list is refused, whatever the method.
 //
-// Placeholders, set for requests that are let through and, but for
-// `{http.auth.user.id}`, for those refused:
+// Placeholders, set for requests that are let through and for refused requests.
+// `{http.auth.user.id}` is set only for requests that are let through:
 //
 // Placeholder | Description
 // ------------|------------
@@ -129,8 +129,8 @@ type Gate struct {
 	// How many bytes a command may have. Default: 1048576.
 	MaxCommand int `json:"max_command,omitempty"`
 
-	// How many frames may come before the first command. None but control frames
-	// can, of up to 125 bytes each. Default: 16.
+	// How many frames may come before the first command. Only control frames can, with
+	// up to 125 bytes each. Default: 16.
 	MaxEarlyFrames int `json:"max_early_frames,omitempty"`
 
 	// How many streams of one client address, or one IPv6 network of 64 bits, may

@@ -66,15 +66,15 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 }
 
 // gatedRequest is one request on its way through the gate, up to the backend's answer. It
-// is large, and stands on the stack of ServeHTTP, which nothing of it must outlive, but
-// for that of a stream.
+// is large, and is on the stack of ServeHTTP: no reference to it may outlive ServeHTTP,
+// except for a stream.
 type gatedRequest struct {
 	gate    *Gate
 	w       http.ResponseWriter
 	r       *http.Request
 	now     policy.Time // of the decision
 	call    dialect.Call
-	request policy.Request // but for the job
+	request policy.Request // without the job
 	body    io.ReadCloser  // as the client sends it
 	touched bool           // whether the body has been read from
 	status  int            // of a refusal, in place of the dialect's; 0 for the dialect's

@@ -29,8 +29,8 @@ func asksWebSocket(r *http.Request) bool {
 		len(r.Header["Sec-Websocket-Key"]) == 1
 }
 
-// connectionTokens are those of the Connection header, but for keep-alive,
-// which says nothing.
+// connectionTokens returns the tokens of the Connection header, except keep-alive, which
+// has no meaning here.
 func connectionTokens(header http.Header) (tokens []string) {
 	for _, value := range header["Connection"] {
 		for token := range strings.SplitSeq(value, ",") {

@@ -11,7 +11,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// look is an answer of which it is not yet known whether it refuses the upstream key.
+// look is an answer that may refuse the upstream key.
 // The answer is held back, header and all, until it is whole or is too large for a
 // refusal.
 type look struct {

@@ -214,7 +214,8 @@ func (x *gatedRequest) lookUpJobAndKey(secret policy.Secret) error {
 	if err := x.open(); err != nil {
 		return err
 	}
-	// A backend that goes away is no fault of the store's.
+	// If the backend goes away, the lookup goes on: its end would look like an error of
+	// the store.
 	ctx := context.WithoutCancel(x.r.Context())
 	if err := x.lookUpJob(ctx); err != nil || !x.hasJob {
 		return err

@@ -32,8 +32,8 @@ const (
 	noteWithin   = 250 * time.Millisecond // for a job's state, whose client need not
 )
 
-// responseInterceptor is the backend's answer on its way to the client. It streams, but
-// for the answer that creates a job, which is held until the job is recorded.
+// responseInterceptor passes the backend's answer to the client. It streams the answer,
+// except the answer that creates a job, which it holds until the job is recorded.
 type responseInterceptor struct {
 	caddyhttp.ResponseWriterWrapper
 	header http.Header // as the wrapped writer has it, behind some layers of its own

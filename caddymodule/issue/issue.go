@@ -234,7 +234,8 @@ func (i *Issue) answer(r *http.Request, call *issuance.KeyRequest) *issuance.Res
 	if err != nil {
 		return issuance.Unavailable(err)
 	}
-	// A caller that goes away is no fault of the store's.
+	// If the caller goes away, the call goes on: its end would look like an error of the
+	// store.
 	return i.authority.Issue(context.WithoutCancel(r.Context()), i.app.Now(), handler.ClientIP(r), handler.IsEarlyData(r), store, call)
 }
 

@@ -17,12 +17,11 @@ import (
 	"github.com/speechgate/speechgate/internal/words"
 )
 
-// Option reads the arguments of one option, of which d's cursor is at the
-// name.
+// Option reads the arguments of one option. The cursor of d is at the option's name.
 type Option func(d *caddyfile.Dispenser) error
 
-// ParseBlock reads the block of options at the cursor, each at most once but
-// for those in repeatable.
+// ParseBlock reads the block of options at the cursor. Each option comes at most once,
+// except the options in repeatable.
 func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ...string) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {

@@ -265,8 +265,8 @@ type keyAsked struct {
 	refused policy.Reason // Undecided if it is not
 }
 
-// keyInQuestion finds the key with that ID or, where there is none, the one that
-// stands on standard input.
+// keyInQuestion finds the key with this ID or, if id is empty, the key from standard
+// input.
 func (s *session) keyInQuestion(id string) (keyAsked, error) {
 	if id != "" {
 		key, err := s.store.Key(s.ctx, id)

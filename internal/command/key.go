@@ -57,7 +57,7 @@ What --expires, --allow and --issuable say stays for the key's whole life.
 		issue, importCommand(), list, show, rotateCommand(), del, revoke)
 }
 
-// ruleFlags adds the flags that say what keys of which account can do.
+// ruleFlags adds the flags for the account, and for the rules of its keys.
 func ruleFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("account", "", "ID of the account that the key is for")

@@ -108,7 +108,7 @@ func shortExpiry(e policy.Expiry) string {
 	return shortTime(at, at.String())
 }
 
-// orDash stands in for an empty cell.
+// orDash returns text, or a dash for an empty cell.
 func orDash(text string) string {
 	if text == "" {
 		return "-"

@@ -18,7 +18,7 @@ var (
 	spanForm  = regexp.MustCompile(`^(-?)([0-9]+)(ms|s|m|h|d|w)$`)
 	dateForm  = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 	clockForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}`)
-	// RFC 3339, of which time.Parse takes more than there is.
+	// RFC 3339. time.Parse also accepts texts that are not RFC 3339.
 	instantForm = regexp.MustCompile(`^[0-9-]{10}T[0-9:]{8}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
 )
 

@@ -11,8 +11,8 @@
 //	part.go     a part of a multipart/form-data body, before the audio
 //	command.go  a text command on a WebSocket
 //
-// The value of a parameter or a part is either the key, or a list of name=value pairs,
-// one of which is the key (subkey.go).
+// The value of a parameter or a part is either the key, or a list of name=value pairs;
+// the key is then in one of the pairs (subkey.go).
 //
 // A new kind of place gets a [dialect.Location], a file here, one line in [Scan] and one
 // in [Found.Rewrite]. Its scan function calls addKey for each key (occurrence.go). Its

@@ -54,8 +54,8 @@ func partFieldNamed(name string) partField {
 // readPartHeader reads the header of a part, up to its empty line.
 //
 // The name of every part must be clear: no parser may take the part for another part that
-// matters. In the header of the audio nothing but the name matters, because the API reads
-// no key after it.
+// matters. In the header of the audio only the name matters, because the API reads no key after
+// it.
 func (f *Found) readPartHeader(r *headReader, d delimiter) (partHeader, error) {
 	var header partHeader
 	var tolerable *Fault // a fault that only the audio's header may have

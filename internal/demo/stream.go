@@ -109,7 +109,7 @@ func (s *demoStream) start(key policy.Secret, want string, reason policy.Reason,
 	s.d.checkStream(answer == want, "", reason, why)
 }
 
-// checkStream says whether a stream came out right, which the log must bear out.
+// checkStream checks the result of a stream, and that the log says the same.
 func (d *demo) checkStream(right bool, detail string, reason policy.Reason, why string) {
 	decided := ""
 	for begun := time.Now(); decided != reason.String() && time.Since(begun) < demoRevoke; time.Sleep(demoFrameEvery) {

@@ -45,7 +45,7 @@ type Memory struct {
 	watched bool      // whether a goroutine looks after them
 }
 
-// NewMemory returns a memory of which nothing is reserved.
+// NewMemory returns a memory without reservations.
 func NewMemory() *Memory { return new(Memory) }
 
 // Held returns how many bytes are reserved, and by how many requests.

@@ -88,8 +88,8 @@ func (r *clientReader) resume() error {
 }
 
 // stalled reports whether nothing more can be read while a message waits. The client
-// may have closed its half of the connection: the results of the session before are
-// still to come, but not for ever.
+// may have closed its half of the connection: the results of the session before have
+// not come yet, but they must not take an unlimited time.
 func (r *clientReader) stalled() bool {
 	if !r.pipelined.full() && !r.halfClosed() {
 		return false

@@ -34,7 +34,7 @@ type Cache[V any] struct {
 	shards [shardCount]shard[V] // by the first byte of the digest
 }
 
-// shardCount is large enough that many cores seldom wait for each other, and small
+// shardCount is large enough that many cores rarely wait for each other, and small
 // enough that all shard headers stay in a core's cache.
 const shardCount = 16
 
