@@ -90,9 +90,9 @@
 //
 //   - Keys: Config.Retention after they expired, were deleted or revoked, or their
 //     account was closed, and not before their last job is removed. Their digests are
-//     kept, so that such a key never comes back: for ever, or 400 days longer for the
+//     kept, so that such a key never comes back: without end, or 400 days longer for the
 //     many keys of the issuance API.
 //   - Jobs: the longest of Config.Retention, 8 days, and KeepJobs plus one day, after
 //     their creation.
-//   - Audit trail: 400 days. Change feed: 1 hour. Accounts: for ever.
+//   - Audit trail: 400 days. Change feed: 1 hour. Accounts: without end.
 package keystore

@@ -45,7 +45,7 @@ func testR2SimilarSecretsDoNotCrossHit(t *testing.T, place Place) {
 	}
 }
 
-// Whoever asks after a revocation has returned sees it, whatever goes on.
+// A lookup that begins after a revocation has returned sees the revocation.
 func testR2RevokedKeyNeverSurvives(t *testing.T, place Place) {
 	f := openStore(t, place(t))
 	a := f.account()
