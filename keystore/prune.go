@@ -137,7 +137,7 @@ const unneeded = `NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key_id = k.id)
 
 // pruneDigests removes the digests of pruned keys from the issuance API. These keys
 // are many, and no one keeps a list of them to import again. The digests of other keys
-// are kept for ever.
+// are kept without end.
 func (s *Store) pruneDigests(ctx context.Context, now policy.Time) (more bool, err error) {
 	err = s.write(ctx, func(t *txn) error {
 		n, err := t.count(`DELETE FROM dead_digests WHERE digest IN

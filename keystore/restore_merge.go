@@ -160,7 +160,7 @@ const (
 
 // run merges. It removes records first, because names and digests are unique.
 func (m *merger) run(by Actor) error {
-	// The digest of a key that has ended is dead for ever. A key that has expired, or
+	// The digest of a key that has ended stays dead. A key that has expired, or
 	// whose revocation is scheduled, can come back by another restore, as the same
 	// key, but not by an import.
 	m.exec(`INSERT INTO dead_digests (digest, at, forget_at, key_id)
