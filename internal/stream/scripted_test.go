@@ -115,7 +115,7 @@ func (f *scripted) respond(pieces ...[]byte) {
 	}
 }
 
-// frames reads the frames of which b consists.
+// frames reads the frames in b.
 func frames(t testing.TB, b []byte) (all []wstest.Frame) {
 	t.Helper()
 	for r := bytes.NewReader(b); ; {
