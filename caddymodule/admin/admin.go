@@ -38,6 +38,7 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// The paths of the admin API.
 const (
 	StreamsPath  = "/speechgate/streams"
 	CutPath      = "/speechgate/streams/cut"

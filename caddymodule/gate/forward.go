@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // The words of backend_errors.
@@ -25,14 +26,32 @@ const statusClientGone = 499
 // backend has not finished.
 var errBrokeOff = errors.New("the backend's answer broke off")
 
-// forward has the next handlers answer the request through w. If they fail, the gate
-// answers the client, or Caddy does: see [Gate.BackendErrors].
-func (w *responseInterceptor) forward(found *credential.Found, next caddyhttp.Handler) error {
+// forward has the next handlers answer an admitted request.
+func (x *gatedRequest) forward(found *credential.Found, f *facts, d *decision, next caddyhttp.Handler) error {
+	w := x.intercept(f, d)
+	f.store.NoteUse(&f.record, d.at)
+	x.gate.reportAdmitted(x.r, &w.record)
+	if x.call.Operation == policy.CreateJob {
+		w.reserved = f.store.ReserveWrite()
+		defer w.reserved.Release()
+	}
+	x.prepareUpstream(&w.upstream, found)
+	return w.serve(found, next)
+}
+
+// reads reports whether the gate has to read the backend's answer to the operation.
+func (g *Gate) reads(op policy.Operation) bool {
+	return g.upstream.Mode == credential.Replace || op == policy.CreateJob || op == policy.ReadJob
+}
+
+// serve has the next handlers answer through w. If they fail, the gate answers the
+// client, or Caddy does: see [Gate.BackendErrors].
+func (w *responseInterceptor) serve(found *credential.Found, next caddyhttp.Handler) error {
 	if err := w.run(found, next); err != nil {
 		return w.failed(err)
 	}
-	w.handover.end()
-	w.finish()
+	w.upstream.finish()
+	w.complete()
 	return nil
 }
 
@@ -46,7 +65,7 @@ func (w *responseInterceptor) run(found *credential.Found, next caddyhttp.Handle
 			return
 		}
 		secret, _ := found.UncheckedKey()
-		w.handover.scrub(secret, w.gate.redactor, w.gate.api.Places)
+		w.upstream.scrub(secret, w.gate.redactor, w.gate.api.Places)
 		if returned {
 			err = maskError(w.gate.masked(err), credential.NewRedactor(secret, 0))
 			return
@@ -79,12 +98,20 @@ func (w *responseInterceptor) failed(err error) error {
 	case w.replaced:
 		return nil // the client has the gate's answer, and the log the reason
 	case gone, status < 500, w.sent(), w.gate.BackendErrors == backendErrorsCaddy:
-		w.abandon()
+		w.discard()
 		return err
 	}
-	w.gate.logger.Error("backend failed", append(w.ruling.LogFields(), zap.Int("status", status), zap.Error(err))...)
+	w.gate.logger.Error("backend failed", append(w.record.LogFields(), zap.Int("status", status), zap.Error(err))...)
 	w.substitute(w.gate.api.GatewayError(w.call))
 	return nil
+}
+
+// masked hides the upstream key in an error of the next handlers.
+func (g *Gate) masked(err error) error {
+	if g.redactor == nil {
+		return err
+	}
+	return maskError(err, g.redactor)
 }
 
 // sent reports whether a header of the backend's has gone to the client.

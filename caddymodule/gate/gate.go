@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
@@ -16,8 +15,6 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
-	"github.com/speechgate/speechgate/internal/words"
-	"github.com/speechgate/speechgate/policy"
 )
 
 func init() {
@@ -137,17 +134,15 @@ type Gate struct {
 	// wait for their first command at a time. Default: 64.
 	MaxPendingStreams int `json:"max_pending_streams,omitempty"`
 
+	decider
+
 	api      *dialect.API
 	upstream credential.Upstream
-	redactor *credential.Redactor // of the backend's key; nil where none is put in
-	rules    policy.Rules
-	app      *app.App
-	counters *handler.DecisionCounters
-	session  string // the API's session header, in the spelling that net/http gives it
-	logger   *zap.Logger
+	redactor *credential.Redactor // masks the upstream key; nil if the gate has none
+	session  string               // the API's session header, in the spelling of net/http
 
 	gone            atomic.Bool         // the configuration is no longer in force
-	upstreamRefused handler.OnceAMinute // for lines that say so
+	upstreamRefused handler.OnceAMinute // for the log
 }
 
 const (
@@ -175,14 +170,12 @@ func (*Gate) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the configuration.
 func (g *Gate) Provision(ctx caddy.Context) error {
-	g.logger = ctx.Logger()
-	api, ok := dialect.ByName(g.Dialect)
-	if !ok {
-		return fmt.Errorf("unknown dialect %q: want %s", g.Dialect, words.Alternatives(dialect.Names()))
+	var err error
+	if g.api, err = g.dialectAPI(); err != nil {
+		return err
 	}
-	g.api, g.session = api, http.CanonicalHeaderKey(api.SessionHeader)
+	g.session = http.CanonicalHeaderKey(g.api.SessionHeader)
 	g.Backend = g.BackendName()
-	g.rules = g.PolicyRules()
 	if g.BackendErrors == "" {
 		g.BackendErrors = backendErrorsGate
 	}
@@ -193,11 +186,11 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if err := g.provisionUpstream(); err != nil {
 		return err
 	}
-	var err error
-	if g.app, err = app.Of(ctx); err != nil {
+	shared, err := app.Of(ctx)
+	if err != nil {
 		return err
 	}
-	g.counters = g.app.CountersOf(g.Backend)
+	g.decider = newDecider(shared, g.Backend, g.PolicyRules(), ctx.Logger())
 	return nil
 }
 
@@ -235,7 +228,7 @@ func (g *Gate) Cleanup() error {
 
 // Validate checks what was configured.
 func (g *Gate) Validate() error {
-	if err := g.validateGrace(); err != nil {
+	if err := validateGrace(g.rules.Grace); err != nil {
 		return err
 	}
 	switch {
@@ -264,16 +257,6 @@ func (g *Gate) Validate() error {
 	}
 	g.app.KeepJobs(g.rules.Grace.Window)
 	return g.app.AddGate(g.Backend, g.upstream)
-}
-
-func (g *Gate) validateGrace() error {
-	switch {
-	case g.rules.Grace.Window < 0:
-		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", g.rules.Grace.Window)
-	case g.rules.Grace.AfterEnd < 0:
-		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", g.rules.Grace.AfterEnd)
-	}
-	return nil
 }
 
 // RulesByAddress marks a handler whose decisions depend on the client's address.

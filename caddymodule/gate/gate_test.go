@@ -35,7 +35,8 @@ func TestR4VerifyRefusesEarlyDataUnjudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &Verify{callers: callers, gate: newRig(t).gate}
+	gate := newRig(t).gate
+	v := &Verify{callers: callers, decider: gate.decider, api: gate.api}
 	for from, status := range map[string]int{"192.0.2.1": http.StatusTooEarly, "192.0.2.2": http.StatusNotFound} {
 		ctx := context.WithValue(t.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: from})
 		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/verify", nil)

@@ -3,7 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
-	"sync"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -18,46 +18,51 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// liveStream is a client's connection, from its handshake to its end. It is held
-// to the key of the start command that was accepted last.
+// liveStream is a client's WebSocket, from its handshake to its end. It is bound to the
+// key of the start command that was accepted last.
+//
+// Start commands, changes of the key, the timer and an operator's cut come from different
+// goroutines. Each is an event. The event that runs owns the fields below events.
 type liveStream struct {
-	x     *gatedRequest // of the handshake
+	gate  *Gate
+	r     *http.Request // the handshake
+	asked policy.Request
 	id    string
 	begun policy.Time
 
-	guard *stream.Guard
-	ctx   context.Context // of the proxied request
-	stop  context.CancelCauseFunc
+	guard   *stream.Guard
+	ctx     context.Context // of the proxied request
+	stop    context.CancelCauseFunc
+	memory  atomic.Pointer[headbudget.Reservation] // for the first start command; nil if that is short
+	proxied bool                                   // the next handlers have the stream; set before they read
 
-	proxied bool // the next handlers have it; the goroutine that reads from the client asks
+	recheckWaits atomic.Bool // a recheck is in the queue, and will see what changes until it runs
+	events       eventQueue
 
-	rechecking atomic.Bool // a look waits for its turn, and will see what changes until then
-	checking   sync.Mutex  // held while it is decided whether the stream may go on
-
-	mu      sync.Mutex
-	store   *keystore.Store
-	record  keystore.Record // of the key; none before there is one
-	since   policy.Time     // when its command was accepted
-	unwatch func()
-	timer   *time.Timer // strikes when time alone ends it
-	ended   bool
-	memory  *headbudget.Reservation // for its first start command; nil where that is short
+	store    *keystore.Store
+	record   keystore.Record  // of the key; empty before the first accepted command
+	owner    handler.Identity // of the key
+	accepted policy.Time      // when the last start command was accepted
+	unwatch  func()
+	timer    *time.Timer // rechecks the stream when time alone may end it
+	ended    bool
 }
 
-// recheckFault is how long after a fault of the keystore a stream is looked at
-// again.
-const recheckFault = 200 * time.Millisecond
+const (
+	// recheckAfterFault is the time between two rechecks while the keystore has a fault.
+	recheckAfterFault = 200 * time.Millisecond
 
-// partingTime is how long a client that is sent away has to go: with the time
-// until a change is heard of, it is less than a second.
-const partingTime = 600 * time.Millisecond
+	// partingTime is how long a client that is sent away has to close the connection. With
+	// the time until a change is known, it is less than a second.
+	partingTime = 600 * time.Millisecond
 
-// longestWait bounds the clock of a stream; after it the stream is looked at, and
-// the clock set again.
-const longestWait = policy.Time(24 * time.Hour / time.Millisecond)
+	// longestTimer bounds the timer. When it ends, the stream is rechecked and the timer
+	// set again.
+	longestTimer = policy.Time(24 * time.Hour / time.Millisecond)
+)
 
 func newLiveStream(x *gatedRequest) *liveStream {
-	s := &liveStream{x: x, id: "str_" + handler.NewSessionID(), begun: x.now} // the ID is for people
+	s := &liveStream{gate: x.gate, r: x.r, asked: x.facts, id: "str_" + handler.NewSessionID(), begun: x.at} // people read the ID
 	s.ctx, s.stop = context.WithCancelCause(x.r.Context())
 	s.guard = stream.New(stream.Config{
 		Protocol: stream.NewCommands(stream.CommandsConfig{
@@ -67,8 +72,8 @@ func newLiveStream(x *gatedRequest) *liveStream {
 		}),
 		Refused:         s.refused,
 		UpstreamRefused: s.upstreamRefused,
-		Reserve:         s.reserve,
-		Release:         s.unreserve,
+		Reserve:         func(n int) bool { return s.reservation().Reserve(n) },
+		Release:         func(n int) { s.reservation().Release(n) },
 		OnClose:         func() { s.stop(nil) },
 		StartTime:       time.Duration(x.gate.StartTimeout),
 		MaxCommand:      x.gate.MaxCommand,
@@ -78,156 +83,143 @@ func newLiveStream(x *gatedRequest) *liveStream {
 	return s
 }
 
-// register adds the stream to the registry, unless too many of its network wait for
-// their first command.
+// register adds the stream to the registry, unless too many streams of its network wait
+// for their first command.
 func (s *liveStream) register() bool {
-	return s.x.gate.app.Streams().Begin(livestream.Snapshot{ID: s.id, Backend: s.x.gate.Backend, Client: s.x.request.Client, Begun: s.begun},
-		s.x.gate.MaxPendingStreams, func() bool { return s.cut(policy.CutByOperator, "the operator's word") })
+	snapshot := livestream.Snapshot{ID: s.id, Backend: s.gate.Backend, Client: s.asked.Client, Begun: s.begun}
+	return s.gate.app.Streams().Begin(snapshot, s.gate.MaxPendingStreams, func() (cut bool) {
+		s.events.do(func() { cut = s.cut(policy.CutByOperator, "the operator's word") })
+		return cut
+	})
 }
 
-// reserve asks for memory for a first start command.
-func (s *liveStream) reserve(n int) bool {
-	s.mu.Lock()
-	if s.memory == nil {
-		s.memory = s.x.gate.app.HeadBudget().NewReservation(time.Now(), func() {
-			// It is called under the lock of the memory, and an end gives memory back.
-			go s.outOfMemory()
-		})
+// reservation is the memory of the first start command. It begins when it is first used.
+func (s *liveStream) reservation() *headbudget.Reservation {
+	if r := s.memory.Load(); r != nil {
+		return r
 	}
-	memory := s.memory
-	s.mu.Unlock()
-	return memory.Reserve(n)
+	s.memory.CompareAndSwap(nil, s.gate.app.HeadBudget().NewReservation(time.Now(), func() {
+		// The head budget calls this with its lock held, and a stream that ends gives memory back.
+		go func() { s.guard.Refuse(policy.LimitReached, s.memory.Load().Lost()) }()
+	}))
+	return s.memory.Load()
 }
 
-// outOfMemory ends a stream whose reservation the budget has ended.
-func (s *liveStream) outOfMemory() {
-	s.mu.Lock()
-	memory := s.memory
-	s.mu.Unlock()
-	s.guard.Refuse(policy.LimitReached, memory.Lost())
-}
-
-// unreserve gives memory back that reserve has got.
-func (s *liveStream) unreserve(n int) {
-	s.mu.Lock()
-	memory := s.memory
-	s.mu.Unlock()
-	memory.Release(n)
-}
-
-// authorize judges a start command.
-func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) stream.Verdict {
-	if !s.proxied && s.x.gate.gone.Load() {
-		// A proxy that the reload has cleaned up would carry the stream: no later reload
-		// would end the stream, and the upstream key could be one that was replaced.
-		s.x.gate.logger.Info("a stream waited through a reload: its client has to connect again", zap.String("stream_id", s.id))
-		return stream.Verdict{Message: s.x.gate.api.Stream.Unreachable()}
+// authorize judges a start command. The goroutine that reads from the client calls it.
+func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (verdict stream.Verdict) {
+	if !s.proxied && s.gate.gone.Load() {
+		// The proxy that would carry the stream was cleaned up by the reload: no later reload
+		// would end the stream, and the upstream key may have been replaced.
+		s.gate.logger.Info("a stream waited through a reload: its client has to connect again", zap.String("stream_id", s.id))
+		return stream.Verdict{Message: s.gate.api.Stream.Unreachable()}
 	}
-	s.x.now = s.x.gate.app.Now()
-	s.x.setRecord(keystore.Record{})
-	reason, detail := s.judge(secret, fault)
-	if !reason.OK() {
-		s.report(s.x.ruling(reason), detail)
-		return stream.Verdict{Message: s.x.gate.api.Stream.Refusal(reason)}
-	}
-	s.x.admit(s.x.ruling(reason))
-	return stream.Verdict{OK: true}
+	s.events.do(func() {
+		f, d := s.decide(secret, fault)
+		record := s.decisionRecord(f.owner, d.Reason)
+		if !d.Reason.OK() {
+			s.gate.reportRefused(s.r, record, d.detail, zap.String("stream_id", s.id))
+			verdict.Message = s.gate.api.Stream.Refusal(d.Reason)
+			return
+		}
+		f.store.NoteUse(&f.record, d.at)
+		s.gate.reportAdmitted(s.r, record)
+		verdict.OK = true
+	})
+	return verdict
 }
 
-func (s *liveStream) judge(secret policy.Secret, fault *credential.Fault) (policy.Reason, string) {
+// decide decides on a start command, and binds the stream to the key of an accepted one.
+func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f facts, d decision) {
 	if fault != nil {
-		return fault.Reason, fault.Detail
+		return f, faulty(fault)
 	}
-	switch fault, err := s.x.lookUp(secret); {
+	at := s.gate.app.Now()
+	switch fault, err := s.gate.lookUp(s.ctx, secret, "", &f); {
 	case fault != nil:
-		return fault.Reason, fault.Detail
+		return f, faulty(fault)
 	case err != nil:
-		return policy.StoreUnavailable, err.Error()
+		return f, unavailable(err)
 	}
-	if verdict := s.x.decide(); !verdict.ok {
-		return verdict.reason, verdict.detail
+	f.record = f.record.Clone() // the stream keeps it for longer than a request
+	if d = s.gate.decide(at, &f, &s.asked); !d.Reason.OK() {
+		return f, d
 	}
-	gate := s.x.gate
-	if !s.x.gate.app.Streams().Accept(s.id, s.x.holder, s.x.now, gate.MaxStreamsPerKey, gate.MaxStreamsPerAccount) {
-		return policy.StreamLimit, "the key or its account has as many streams as max_streams allows"
+	if !s.gate.app.Streams().Accept(s.id, f.owner, at, s.gate.MaxStreamsPerKey, s.gate.MaxStreamsPerAccount) {
+		d.Reason, d.detail = policy.StreamLimit, "the key or its account has as many streams as max_streams allows"
+		return f, d
 	}
-	// What has changed since the lookup is not told of, so it is looked at again.
-	s.checking.Lock()
-	defer s.checking.Unlock()
-	s.hold(s.x.record)
-	return s.again(true)
+	s.watchKey(&f, at)
+	// A change between the lookup and the watch is not told. So the stream is checked again.
+	d.Reason, d.detail = s.check(admitting)
+	return f, d
 }
 
-// hold has the stream hear of changes to its key, and of no other's.
-func (s *liveStream) hold(record keystore.Record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// watchKey binds the stream to a key: it hears of changes of this key and of no other.
+func (s *liveStream) watchKey(f *facts, at policy.Time) {
 	if s.unwatch != nil {
 		s.unwatch()
 		s.unwatch = nil
 	}
-	s.store, s.record, s.since = s.x.store, record, s.x.now
+	s.store, s.record, s.owner, s.accepted = f.store, f.record, f.owner, at
 	if !s.ended {
-		s.unwatch = s.store.Watch(&record, s.changed)
+		s.unwatch = s.store.Watch(&s.record, s.recheckSoon)
 	}
 }
 
-// changed has the stream looked at again, soon.
-func (s *liveStream) changed() {
-	if s.rechecking.CompareAndSwap(false, true) {
-		go s.recheck()
+// recheckSoon has the stream rechecked, once for all changes until then.
+func (s *liveStream) recheckSoon() {
+	if s.recheckWaits.CompareAndSwap(false, true) {
+		s.events.post(func() {
+			s.recheckWaits.Store(false)
+			if reason, detail := s.check(running); !reason.OK() {
+				s.cut(reason, detail)
+			}
+		})
 	}
 }
 
-// recheck cuts the stream if it may not go on.
-func (s *liveStream) recheck() {
-	s.checking.Lock()
-	defer s.checking.Unlock()
-	s.rechecking.Store(false) // a change from here on is looked at once more
-	if reason, detail := s.again(false); !reason.OK() {
-		s.cut(reason, detail)
-	}
-}
+// checkMode says what a check is for.
+type checkMode uint8
 
-// again decides on the record as it is by now, and sets the clock for when that
-// may change by itself. One at a time does, or an older look would undo what a
-// newer one has seen.
-func (s *liveStream) again(admitting bool) (policy.Reason, string) {
-	s.mu.Lock()
-	store, record, since, ended := s.store, s.record, s.since, s.ended
-	s.mu.Unlock()
-	if ended || !record.Found() {
+const (
+	admitting checkMode = iota // a start command waits: a fault of the store refuses it
+	running                    // the stream has been admitted: it goes on until it is known that it must not
+)
+
+// check decides on the record as it is now, and sets the timer for when time alone may
+// change the decision.
+func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
+	if s.ended || !s.record.Found() {
 		return policy.Allowed, "" // there is nothing to end
 	}
-	at := s.x.gate.app.Now()
-	fresh, err := store.Reread(context.Background(), &record)
+	at := s.gate.app.Now()
+	fresh, err := s.store.Reread(context.Background(), &s.record)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return policy.KeyUnknown, "the key's record is gone"
-	case err != nil && admitting:
+	case err != nil && mode == admitting:
 		return policy.StoreUnavailable, err.Error()
 	case err != nil:
-		// A stream that has been admitted goes on until it is known that it must not.
-		s.strikeAt(at, at.Add(recheckFault))
+		s.setTimer(at, at.Add(recheckAfterFault))
 		return policy.Allowed, ""
 	}
-	request, key, then := s.x.request, fresh.Key(), record.Key()
-	outcome := policy.Decide(at, &key, &request, s.x.gate.rules)
-	if outcome.Reason == policy.KeyExpired && !s.x.gate.cutsOnExpiry() && !then.Expires.Passed(since) {
+	key, keyThen := fresh.Key(), s.record.Key()
+	outcome := policy.Decide(at, &key, &s.asked, s.gate.rules)
+	if outcome.Reason == policy.KeyExpired && !s.gate.cutsOnExpiry() && !keyThen.Expires.Passed(s.accepted) {
 		outcome.Reason = policy.Allowed
 	}
 	if !outcome.Reason.OK() {
 		return outcome.Reason, policy.NotYet(at, &key)
 	}
-	longest := time.Duration(s.x.gate.MaxStreamTime)
+	longest := time.Duration(s.gate.MaxStreamTime)
 	if longest > 0 && at >= s.begun.Add(longest) {
 		return policy.StreamTooLong, "the stream has lasted as long as it may"
 	}
-	s.strikeAt(at, s.nextEnd(at, &key, longest))
+	s.setTimer(at, s.nextEnd(at, &key, longest))
 	return outcome.Reason, ""
 }
 
-// nextEnd is when time alone ends the stream; zero where it does not.
+// nextEnd is when time alone ends the stream; zero if it does not.
 func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Duration) (end policy.Time) {
 	earlier := func(t policy.Time) {
 		if t > at && (end.IsZero() || t < end) {
@@ -235,7 +227,7 @@ func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Durat
 		}
 	}
 	earlier(key.RevokeFrom)
-	if expires, ok := key.Expires.Time(); ok && s.x.gate.cutsOnExpiry() {
+	if expires, ok := key.Expires.Time(); ok && s.gate.cutsOnExpiry() {
 		earlier(expires)
 	}
 	if longest > 0 {
@@ -244,85 +236,67 @@ func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Durat
 	return end
 }
 
-// strikeAt sets the clock.
-func (s *liveStream) strikeAt(at, end policy.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// setTimer sets the timer; an end of zero only stops it.
+func (s *liveStream) setTimer(at, end policy.Time) {
 	if s.timer != nil {
 		s.timer.Stop()
 		s.timer = nil
 	}
 	if !s.ended && !end.IsZero() {
-		s.timer = time.AfterFunc(time.Duration(min(end-at, longestWait))*time.Millisecond, s.recheck)
+		s.timer = time.AfterFunc(time.Duration(min(end-at, longestTimer))*time.Millisecond, s.recheckSoon)
 	}
 }
 
-// cut ends the stream in the middle, and reports whether it had not ended before.
+// cut ends the stream, and reports whether it had not ended before.
 func (s *liveStream) cut(reason policy.Reason, detail string) bool {
-	s.mu.Lock()
-	ended := s.ended
-	s.ended = true
-	s.mu.Unlock()
-	if ended {
+	if s.ended {
 		return false
 	}
+	s.ended = true
 	s.guard.Cut("")
-	d := s.ruling(reason)
-	d.Report(s.x.r)
-	if c := s.x.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
-		c.Write(append(d.LogFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
+	record := s.decisionRecord(s.owner, reason)
+	record.Report(s.r)
+	if c := s.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
+		c.Write(append(record.LogFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
 	}
 	return true
 }
 
-// refused notes that the guard has sent the client away.
+// refused reports that the guard has sent the client away.
 func (s *liveStream) refused(reason policy.Reason, detail string) {
 	if reason == policy.Undecided {
-		s.x.gate.logger.Error("a stream was ended", zap.String("stream_id", s.id), zap.String("detail", detail))
+		s.gate.logger.Error("a stream was ended", zap.String("stream_id", s.id), zap.String("detail", detail))
 		return
 	}
-	s.report(s.ruling(reason), detail)
+	s.events.do(func() {
+		s.gate.reportRefused(s.r, s.decisionRecord(s.owner, reason), detail, zap.String("stream_id", s.id))
+	})
 }
 
-// upstreamRefused notes that the backend has refused the gate's own key.
+// upstreamRefused reports that the backend has refused the upstream key.
 func (s *liveStream) upstreamRefused() {
-	d := s.ruling(policy.UpstreamRefused)
-	d.Report(s.x.r)
-	s.x.gate.logUpstreamRefused(d, zap.String("stream_id", s.id))
+	s.events.do(func() {
+		record := s.decisionRecord(s.owner, policy.UpstreamRefused)
+		record.Report(s.r)
+		s.gate.logUpstreamRefused(record, zap.String("stream_id", s.id))
+	})
 }
 
-// report counts and logs a refusal.
-func (s *liveStream) report(d *handler.DecisionRecord, detail string) {
-	d.Report(s.x.r)
-	level := zap.InfoLevel
-	if d.Reason == policy.StoreUnavailable {
-		level = zap.ErrorLevel
-	}
-	if c := s.x.gate.logger.Check(level, "refused"); c != nil {
-		c.Write(append(d.LogFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
-	}
+func (s *liveStream) decisionRecord(owner handler.Identity, reason policy.Reason) *handler.DecisionRecord {
+	return &handler.DecisionRecord{Counters: s.gate.counters, Operation: policy.Stream, Reason: reason, Owner: owner, Client: s.asked.Client}
 }
 
-// ruling is one on this stream, of the key that it has.
-func (s *liveStream) ruling(reason policy.Reason) *handler.DecisionRecord {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := &handler.DecisionRecord{Counters: s.x.gate.counters, Operation: policy.Stream, Reason: reason, Client: s.x.request.Client}
-	d.Owner.KeyID, d.Owner.AccountID = s.record.IDs()
-	return d
-}
-
-// end lets go of all that the stream holds.
+// end releases all that the stream holds.
 func (s *liveStream) end() {
-	s.mu.Lock()
-	s.ended = true
-	if s.unwatch != nil {
-		s.unwatch()
-	}
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	s.mu.Unlock()
+	s.events.do(func() {
+		s.ended = true
+		if s.unwatch != nil {
+			s.unwatch()
+		}
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+	})
 	s.stop(nil)
-	s.x.gate.app.Streams().End(s.id)
+	s.gate.app.Streams().End(s.id)
 }

@@ -1,8 +1,11 @@
 package gate
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -29,3 +32,22 @@ func (g *Gate) PolicyRules() policy.Rules {
 // admitsUnrecordedJobs reports whether a valid key may ask the backend for a job that has
 // no record here.
 func (g *Gate) admitsUnrecordedJobs() bool { return g.UnrecordedJobs == "backend" }
+
+// dialectAPI returns the API that the dialect names.
+func (g *Gate) dialectAPI() (*dialect.API, error) {
+	api, ok := dialect.ByName(g.Dialect)
+	if !ok {
+		return nil, fmt.Errorf("unknown dialect %q: want %s", g.Dialect, words.Alternatives(dialect.Names()))
+	}
+	return api, nil
+}
+
+func validateGrace(grace policy.Grace) error {
+	switch {
+	case grace.Window < 0:
+		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", grace.Window)
+	case grace.AfterEnd < 0:
+		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", grace.AfterEnd)
+	}
+	return nil
+}

@@ -42,26 +42,31 @@ func connectionTokens(header http.Header) (tokens []string) {
 	return tokens
 }
 
-// serveStream answers a handshake, which carries no key, and waits for the first
-// start command. Only when that has been authorized the backend learns of the
-// stream. What the client then sends is checked command by command.
-func (x *gatedRequest) serveStream(next caddyhttp.Handler) error {
+// serveStream answers a handshake, which carries no key, and waits for the first start
+// command. The backend does not learn of the stream before the command is authorized. Then
+// the proxy carries the stream, and the guard checks each command of the client.
+func (x gatedRequest) serveStream(next caddyhttp.Handler) error {
+	refuse := func(reason policy.Reason, detail string) error {
+		return x.refuse(&facts{}, &decision{Decision: policy.Decision{Reason: reason}, detail: detail})
+	}
 	found := credential.Scan(x.r, x.gate.api, nil)
 	if _, fault := found.Key(); fault != nil && fault.Reason != policy.CredentialMissing {
-		return x.refuse(fault.Reason, fault.Detail)
+		return refuse(fault.Reason, fault.Detail)
 	}
 	if !knownWebSocketVersion(x.r.Header) {
 		x.w.Header().Set("Sec-WebSocket-Version", webSocketVersion) // RFC 6455, section 4.4
-		return x.refuse(policy.RequestMalformed, "another Sec-WebSocket-Version than "+webSocketVersion)
+		return refuse(policy.RequestMalformed, "another Sec-WebSocket-Version than "+webSocketVersion)
 	}
-	s := newLiveStream(x)
+	x.gate.app.AcquireStore()
+	defer x.gate.app.ReleaseStore()
+	s := newLiveStream(&x)
 	defer s.end()
 	if !s.register() {
-		return x.refuse(policy.StreamLimit, "as many streams of the address wait for their first command as max_pending_streams allows")
+		return refuse(policy.StreamLimit, "as many streams of the address wait for their first command as max_pending_streams allows")
 	}
-	found.Rewrite(x.r, credential.Upstream{Mode: credential.Drop})
-	x.prepareHandshake(s.ctx)
-	w, err := x.upgrade(s)
+	found.Rewrite(s.r, credential.Upstream{Mode: credential.Drop})
+	s.prepareHandshake()
+	w, err := s.upgrade(x.w)
 	if err != nil {
 		x.gate.logger.Error("a connection cannot become a stream", zap.Error(err), zap.String("stream_id", s.id))
 		return nil // the header of the answer has gone
@@ -81,28 +86,30 @@ func knownWebSocketVersion(header http.Header) bool {
 	return !slices.ContainsFunc(header["Sec-Websocket-Version"], func(v string) bool { return v != webSocketVersion })
 }
 
-// prepareHandshake makes the handshake fit to go upstream, later.
-func (x *gatedRequest) prepareHandshake(ctx context.Context) {
-	x.prepare()
-	header := x.r.Header
-	// The API has no subprotocols, and clients of others put keys there.
+// prepareHandshake makes the handshake fit to go upstream, later. No later handler can log
+// a credential of it.
+func (s *liveStream) prepareHandshake() {
+	credential.StripHeader(s.r, s.gate.reads(policy.Stream))
+	s.r.RequestURI = credential.MaskURI(s.r.RequestURI, s.gate.api.Places)
+	header := s.r.Header
+	// The API has no subprotocols, and clients of other APIs put keys there.
 	for _, name := range []string{"Sec-Websocket-Extensions", "Sec-Websocket-Protocol", "Accept-Encoding", "Referer"} {
 		header.Del(name)
 	}
 	header.Set("Connection", "Upgrade")
 	header.Set("Upgrade", "websocket")
-	x.r = x.r.WithContext(ctx)
+	s.r = s.r.WithContext(s.ctx)
 }
 
-// upgrade answers the handshake, and puts the guard in front of the connection.
-// Everything in the answer is the gate's: the backend has not been asked.
-func (x *gatedRequest) upgrade(s *liveStream) (*streamWriter, error) {
-	header := x.w.Header()
+// upgrade answers the handshake, and puts the guard in front of the connection. The whole
+// answer is one of the gate, since the backend has not been asked.
+func (s *liveStream) upgrade(client http.ResponseWriter) (*streamWriter, error) {
+	header := client.Header()
 	header.Set("Connection", "Upgrade")
 	header.Set("Upgrade", "websocket")
-	handler.SetLiteral(header, "Sec-WebSocket-Accept", acceptWebSocket(x.r.Header.Get("Sec-WebSocket-Key")))
-	x.w.WriteHeader(http.StatusSwitchingProtocols)
-	conn, brw, err := http.NewResponseController(x.w).Hijack()
+	handler.SetLiteral(header, "Sec-WebSocket-Accept", acceptWebSocket(s.r.Header.Get("Sec-WebSocket-Key")))
+	client.WriteHeader(http.StatusSwitchingProtocols)
+	conn, brw, err := http.NewResponseController(client).Hijack()
 	if err != nil {
 		return nil, err
 	}
@@ -118,21 +125,19 @@ func acceptWebSocket(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// handshakeTime is how long a backend may take to change protocols, with the
-// connection to it. The client waits for the answer to its start command
-// meanwhile.
-var handshakeTime = 10 * time.Second // a variable for tests
+// handshakeTime is how long a backend may take to accept a connection and to change
+// protocols. Meanwhile the client waits for the answer to its start command.
+const handshakeTime = 10 * time.Second
 
 var errHandshakeTime = errors.New("the backend does not change protocols in time")
 
 // proxy has the stream proxied, and returns when it is over. Where the backend
 // does not open a stream, the client reads so in answer to its start command.
 func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
-	x := s.x
 	s.proxied = true
 	w.timer = time.AfterFunc(handshakeTime, func() { s.stop(errHandshakeTime) })
 	defer w.timer.Stop()
-	err := next.ServeHTTP(w, x.r)
+	err := next.ServeHTTP(w, s.r)
 	if w.taken || s.guard.Ended() {
 		return
 	}
@@ -140,10 +145,10 @@ func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
 	if cause := context.Cause(s.ctx); errors.Is(cause, errHandshakeTime) {
 		problem = zap.Error(cause)
 	} else if err != nil {
-		problem = zap.Error(x.gate.masked(err))
+		problem = zap.Error(s.gate.masked(err))
 	}
-	x.gate.logger.Error("the backend does not open a stream", problem, zap.String("backend", x.gate.Backend), zap.String("stream_id", s.id))
-	s.guard.Fail(x.gate.api.Stream.Unreachable())
+	s.gate.logger.Error("the backend does not open a stream", problem, zap.String("backend", s.gate.Backend), zap.String("stream_id", s.id))
+	s.guard.Fail(s.gate.api.Stream.Unreachable())
 }
 
 // dropUpgrade has a request ask for no other protocol any more.

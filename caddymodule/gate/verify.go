@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
@@ -77,8 +78,10 @@ type Verify struct {
 	// is earlier; 0 for no such limit. Default: `0`.
 	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
 
+	decider
+
 	callers policy.AddrSet
-	gate    *Gate // one that judges, logs and counts polls by the same rules
+	api     *dialect.API
 }
 
 const jobHeader = "Speechgate-Job"
@@ -131,8 +134,17 @@ func (v *Verify) Provision(ctx caddy.Context) error {
 	for _, warning := range v.callers.Warnings() {
 		ctx.Logger().Warn("callers: " + warning)
 	}
-	v.gate = &Gate{Dialect: v.Dialect, Backend: v.Backend, Grace: v.Grace, GraceAfterEnd: v.GraceAfterEnd}
-	return v.gate.Provision(ctx)
+	// The defaults and the checks are those of a gate.
+	settings := &Gate{Dialect: v.Dialect, Backend: v.Backend, Grace: v.Grace, GraceAfterEnd: v.GraceAfterEnd}
+	if v.api, err = settings.dialectAPI(); err != nil {
+		return err
+	}
+	shared, err := app.Of(ctx)
+	if err != nil {
+		return err
+	}
+	v.decider = newDecider(shared, settings.BackendName(), settings.PolicyRules(), ctx.Logger())
+	return nil
 }
 
 // Validate checks what was configured.
@@ -140,116 +152,133 @@ func (v *Verify) Validate() error {
 	if v.callers.Any() {
 		return errors.New("callers: want the addresses of the backends that may ask, such as callers 10.0.0.5 10.1.0.0/16")
 	}
-	if err := v.gate.validateGrace(); err != nil {
+	if err := validateGrace(v.rules.Grace); err != nil {
 		return err
 	}
-	v.gate.app.KeepJobs(v.gate.rules.Grace.Window)
+	v.app.KeepJobs(v.rules.Grace.Window)
 	return nil
+}
+
+// jobQuery is the question of a backend whether a job may go on. It does not change.
+type jobQuery struct {
+	caller netip.Addr
+	call   dialect.Call
+	jobID  string // empty if the request names no job, or none that can exist
 }
 
 // ServeHTTP decides whether a job may go on.
 func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	caller := handler.ClientIP(r)
-	x := &gatedRequest{gate: v.gate, w: w, r: r, now: v.gate.app.Now(), request: policy.Request{
-		EarlyData: handler.IsEarlyData(r), Client: caller,
-	}}
-	if !v.callers.Contains(caller) {
-		return x.refuse(policy.OperationUnlisted, "the address is none of the callers'")
+	q := jobQuery{caller: handler.ClientIP(r)}
+	if !v.callers.Contains(q.caller) {
+		return v.refuse(w, r, &q, &handler.DecisionRecord{
+			Counters: v.counters, Operation: policy.Unlisted, Reason: policy.OperationUnlisted, Client: q.caller,
+		}, "the address is none of the callers'")
 	}
-	r.Header.Del("Origin") // no page is a backend, and none may read what follows
-
-	x.call.Route = verifyRoute
+	r.Header.Del("Origin") // a backend is not a page, and no page may read the answer
+	q.call.Route = verifyRoute
 	if r.Method == http.MethodGet || r.Method == http.MethodPost {
-		x.call.Operation = verifyRoute.Operation
+		q.call.Operation = verifyRoute.Operation
 	} else {
 		w.Header().Set("Allow", "GET, POST")
 	}
-	x.request.Operation = x.call.Operation
-	x.request.Client = netip.Addr{} // the job's, once that is found
-	verdict := verdict{reason: policy.CheckRequest(&x.request)}
-	if verdict.reason == policy.Undecided {
-		x.hold()
-		defer x.release()
-		verdict = x.judgeJob()
+	if ids := r.Header.Values(jobHeader); len(ids) == 1 && dialect.ValidJobID(ids[0]) {
+		q.jobID = ids[0]
 	}
+	var f facts
+	f.acquireStore(v.app)
+	defer f.releaseStore()
+	d := v.decideQuery(r, &q, &f)
 
-	asked := []zap.Field{zap.String("job_id", x.call.JobID), zap.Stringer("caller", caller)}
-	handler.SetLiteral(w.Header(), "Speechgate-Reason", verdict.reason.String())
-	if !verdict.ok {
-		if x.gate.api.Refusal(x.call, verdict.reason).Status == http.StatusUnauthorized {
+	record := &handler.DecisionRecord{Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: f.job.Client}
+	asked := []zap.Field{zap.String("job_id", q.jobID), zap.Stringer("caller", q.caller)}
+	handler.SetLiteral(w.Header(), "Speechgate-Reason", d.Reason.String())
+	if !d.Reason.OK() {
+		if v.api.Refusal(q.call, d.Reason).Status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 		}
-		return x.refuse(verdict.reason, verdict.detail, asked...)
+		f.releaseStore()
+		return v.refuse(w, r, &q, record, d.detail, asked...)
 	}
-	x.admitted(x.ruling(verdict.reason), asked...)
-	x.confirm()
+	v.reportAdmitted(r, record, asked...)
+	confirm(w, &f, &d)
 	return nil
 }
 
-// judgeJob decides as on a poll of the job that is asked about.
-func (x *gatedRequest) judgeJob() verdict {
-	ids := x.r.Header.Values(jobHeader)
-	if len(ids) != 1 || !dialect.ValidJobID(ids[0]) {
-		return verdict{reason: policy.JobUnknown, detail: "want one " + jobHeader + " header that is a job's ID"}
+// decideQuery decides as the gate decides on a poll of the job with the same key.
+func (v *Verify) decideQuery(r *http.Request, q *jobQuery, f *facts) decision {
+	asked := policy.Request{Operation: q.call.Operation, EarlyData: handler.IsEarlyData(r)}
+	if reason := policy.CheckRequest(&asked); reason != policy.Undecided {
+		return decision{Decision: policy.Decision{Reason: reason}}
 	}
-	x.call.JobID = ids[0]
-	found := credential.Scan(x.r, &dialect.API{Places: verifyRoute.Keys}, verifyRoute)
+	if q.jobID == "" {
+		return decision{Decision: policy.Decision{Reason: policy.JobUnknown}, detail: "want one " + jobHeader + " header that is a job's ID"}
+	}
+	found := credential.Scan(r, &dialect.API{Places: verifyRoute.Keys}, verifyRoute)
 	secret, fault := found.Key()
 	if fault != nil && fault.Reason != policy.CredentialMissing {
-		return verdict{reason: fault.Reason, detail: fault.Detail}
+		return faulty(fault)
 	}
-	if err := x.lookUpJobAndKey(secret); err != nil {
-		return verdict{reason: policy.StoreUnavailable, detail: err.Error()}
+	if err := v.lookUpJobAndKey(r.Context(), secret, q.jobID, f); err != nil {
+		return unavailable(err)
 	}
-	if !x.hasJob {
-		// Nobody knows whose key and which address there are to judge.
-		return verdict{reason: policy.JobUnknown}
+	if !f.hasJob {
+		// No key and no address are known that could be judged.
+		return decision{Decision: policy.Decision{Reason: policy.JobUnknown}}
 	}
-	return x.decide()
+	asked.Client = f.job.Client
+	return v.decide(v.app.Now(), f, &asked)
 }
 
-// lookUpJobAndKey gets the records of the job and of the key, which is the job's
-// own unless there is a secret.
-func (x *gatedRequest) lookUpJobAndKey(secret policy.Secret) error {
-	if err := x.open(); err != nil {
+// lookUpJobAndKey finds the records of the job and of the key. Without a secret, the key
+// is the one that created the job.
+func (v *Verify) lookUpJobAndKey(ctx context.Context, secret policy.Secret, jobID string, f *facts) error {
+	if err := f.openStore(v.app); err != nil { //nolint:contextcheck // what it opens outlives the request
 		return err
 	}
-	// If the backend goes away, the lookup goes on: its end would look like an error of
-	// the store.
-	ctx := context.WithoutCancel(x.r.Context())
-	if err := x.lookUpJob(ctx); err != nil || !x.hasJob {
+	ctx = context.WithoutCancel(ctx) // a backend that goes away must not look like a fault of the store
+	if err := v.lookUpJob(ctx, jobID, f); err != nil || !f.hasJob {
 		return err
 	}
-	x.request.Client = x.job.Client
-	if err := x.lookUpKey(ctx, secret); err != nil && !errors.Is(err, keystore.ErrNotFound) {
+	if err := f.lookUpKeyOfJob(ctx, secret); err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return fmt.Errorf("looking up the key: %w", err)
 	}
 	return nil
 }
 
-func (x *gatedRequest) lookUpKey(ctx context.Context, secret policy.Secret) error {
+func (f *facts) lookUpKeyOfJob(ctx context.Context, secret policy.Secret) error {
 	if secret.Empty() {
-		key, err := x.store.Key(ctx, x.job.KeyID)
+		key, err := f.store.Key(ctx, f.job.KeyID)
 		if err == nil {
-			x.key, x.holder = &key, handler.Identity{KeyID: key.ID, AccountID: key.AccountID}
+			f.key, f.owner = &key, handler.Identity{KeyID: key.ID, AccountID: key.AccountID}
 		}
 		return err
 	}
-	record, err := x.store.FindKey(ctx, secret)
-	x.setRecord(record)
+	record, err := f.store.FindKey(ctx, secret)
+	f.setRecord(record)
 	return err
 }
 
+// refuse answers with the reason, except to a caller that may not ask.
+func (v *Verify) refuse(w http.ResponseWriter, r *http.Request, q *jobQuery, record *handler.DecisionRecord, detail string, more ...zap.Field) error {
+	v.reportRefused(r, record, detail, more...)
+	dropUpgrade(r.Header)
+	answer := v.api.Refusal(q.call, record.Reason)
+	writeAnswerHeader(w, r, answer, nil, v.api.SessionHeader)
+	own := handler.OwnAnswer{Status: answer.Status, Body: answer.Body}
+	own.Send(w, r, v.app.Drains(), v.logger)
+	return nil // if the answer cannot be sent, the caller has gone
+}
+
 // confirm answers that the job may go on.
-func (x *gatedRequest) confirm() {
-	header := x.w.Header()
+func confirm(w http.ResponseWriter, f *facts, d *decision) {
+	header := w.Header()
 	handler.ForbidCaching(header)
-	handler.SetLiteral(header, "Speechgate-Key-ID", x.holder.KeyID)
-	handler.SetLiteral(header, "Speechgate-Account-ID", x.holder.AccountID)
-	if x.outcome.Reason == policy.AllowedByGrace {
-		handler.SetLiteral(header, "Speechgate-Grace-Until", x.outcome.GraceUntil.String())
+	handler.SetLiteral(header, "Speechgate-Key-ID", f.owner.KeyID)
+	handler.SetLiteral(header, "Speechgate-Account-ID", f.owner.AccountID)
+	if d.Reason == policy.AllowedByGrace {
+		handler.SetLiteral(header, "Speechgate-Grace-Until", d.GraceUntil.String())
 	}
-	x.w.WriteHeader(http.StatusNoContent)
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func parseVerify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {

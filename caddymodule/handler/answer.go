@@ -16,10 +16,11 @@ import (
 // BodyState is how far a request's body has been read.
 type BodyState uint8
 
+// The states of a body.
 const (
-	BodyUntouched BodyState = iota
-	BodyBegun
-	BodyDone
+	BodyUntouched BodyState = iota // nothing of it has been read
+	BodyBegun                      // a part of it has been read
+	BodyDone                       // all of it has been read
 )
 
 // OwnAnswer is an answer of the gateway's own, in place of a backend's. Its header is

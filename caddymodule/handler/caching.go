@@ -5,6 +5,7 @@ import (
 	"strings"
 )
 
+// NoStore is the value of Cache-Control that forbids caches to keep an answer.
 const NoStore = "no-store"
 
 // ForbidCaching has no cache keep an answer: RFC 9111, section 5.2.2.5. It removes

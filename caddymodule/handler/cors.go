@@ -22,6 +22,7 @@ type Origins []string
 
 func (o Origins) every() bool { return len(o) == 0 || o[0] == "*" }
 
+// Off reports whether cross-origin matters are left to the backend.
 func (o Origins) Off() bool { return len(o) > 0 && o[0] == corsOff }
 
 // allowed is what Access-Control-Allow-Origin says to an origin, empty for
@@ -140,6 +141,7 @@ func CORSHeaders(into *[]string) options.Option {
 	}
 }
 
+// ValidateCORSHeaders checks the names of header fields that pages may send.
 func ValidateCORSHeaders(names []string) error {
 	for _, name := range names {
 		if !isFieldName(name) {
@@ -149,6 +151,7 @@ func ValidateCORSHeaders(names []string) error {
 	return nil
 }
 
+// Validate checks that each is an origin, and that "*" or "off" is the only one.
 func (o Origins) Validate() error {
 	for _, origin := range o {
 		if (origin == "*" || origin == corsOff) && len(o) > 1 {

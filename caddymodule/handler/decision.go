@@ -74,6 +74,7 @@ func (d *DecisionRecord) Report(r *http.Request) {
 	}
 }
 
+// LogFields are the fields of the decision in a log entry.
 func (d *DecisionRecord) LogFields() []zap.Field {
 	client := ""
 	if d.Client.IsValid() {

@@ -15,6 +15,7 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 }
 
+// NewMetrics returns metrics that are registered nowhere yet.
 func NewMetrics() *Metrics {
 	return &Metrics{prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",

@@ -106,8 +106,11 @@ type Issue struct {
 }
 
 const (
-	DefaultPath     = "/issue_service_authorization"
-	BackendName     = "issuance" // in the place of a backend name
+	// DefaultPath is the path of the API if no other is configured.
+	DefaultPath = "/issue_service_authorization"
+	// BackendName is in the place of a backend name in the metrics and the log.
+	BackendName = "issuance"
+
 	defaultLifetime = 30 * time.Second
 	defaultZone     = "Asia/Tokyo"
 	childrenNarrow  = "narrow"

@@ -13,10 +13,6 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// streams is the registry of this process. It outlives the configuration whose
-// gate let a stream in.
-var streams = NewRegistry()
-
 // Registry knows the live streams of the process, and counts them. It holds
 // snapshots: the state of a stream belongs to the gate that serves the stream.
 type Registry struct {
@@ -45,6 +41,7 @@ type Snapshot struct {
 	Accepted policy.Time      // of the last start command; zero before the first
 }
 
+// NewRegistry returns a registry without streams.
 func NewRegistry() *Registry {
 	return &Registry{
 		streams:   make(map[string]*entry),

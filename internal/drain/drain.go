@@ -18,16 +18,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Many clients do not look for an answer before they have sent everything. If the
-// server closes the connection while such a client still sends, the client gets a
-// reset in place of the answer. So the gateway reads a refused upload on, and drops
-// what it reads. This is a drain; nginx calls it a lingering close.
-
+// A drain ends when no byte has come for this time.
 const (
-	Idle       = 30 * time.Second // without a byte, after which the client has gone
-	IdleExpect = 2 * time.Second  // the same for a client that promised to wait, with Expect: 100-continue
-	checkEvery = 100 * time.Millisecond
+	Idle       = 30 * time.Second
+	IdleExpect = 2 * time.Second // of a client that promised to wait (Expect: 100-continue)
 
+	checkEvery = 100 * time.Millisecond
+)
+
+// The limits that a configuration can set: the bytes of one drain, and the number of
+// drains.
+const (
 	DefaultMaxSize   = 1 << 30
 	LeastMaxSize     = 1 << 20
 	MostMaxSize      = 1 << 40
@@ -46,13 +47,18 @@ type Limited struct {
 	Limits Limits
 }
 
+// Read reads body to its end and drops it, for as long as bytes keep coming and the
+// limits allow it. Idle is the longest time without a byte. Read returns how the drain
+// ended and how many bytes it has read. If it returns before the end of the body, no
+// more can be read from the body.
 func (d Limited) Read(body io.Reader, rc *http.ResponseController, idle time.Duration) (end End, size int64) {
 	return d.Set.read(body, rc, idle, d.Limits)
 }
 
-// End is how a drain came to its end, as the metric's label.
+// End is how a drain ended. The metric has it as a label.
 type End string
 
+// The ends of a drain.
 const (
 	Whole    End = "whole"     // the client has sent everything
 	Gone     End = "gone"      // the client has closed the connection or reset the stream
@@ -83,6 +89,7 @@ type drain struct {
 	cut      End           // why the set has ended it; guarded by the set
 }
 
+// NewSet returns a set without drains.
 func NewSet() *Set {
 	ended := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",

@@ -11,13 +11,12 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// look is an answer that may refuse the upstream key.
-// The answer is held back, header and all, until it is whole or is too large for a
-// refusal.
-type look struct {
-	refusal *dialect.KeyRefused // nil where there is nothing to look for
-	length  int                 // of the whole body; -1 where it is not known
-	begun   []byte
+// refusalCheck checks whether an answer of the backend refuses the upstream key. The
+// answer is held back, with its header, until it is whole or too large for a refusal.
+type refusalCheck struct {
+	refusal *dialect.KeyRefused // how such an answer looks; nil if nothing is checked
+	length  int                 // of the whole body; -1 if it is not known
+	body    []byte              // what has come of it
 }
 
 // keyRefused is how the backend refuses the gate's key, if it can have refused with
@@ -32,74 +31,74 @@ func (w *responseInterceptor) keyRefused() *dialect.KeyRefused {
 	return nil
 }
 
-// beginLook reports whether the answer must be looked at before it can go on. A body
+// startRefusalCheck reports whether the answer must be checked before it can go on. A body
 // of a known length that is too large for a refusal goes on at once, and so does one
 // that is compressed.
-func (w *responseInterceptor) beginLook(refusal *dialect.KeyRefused) bool {
+func (w *responseInterceptor) startRefusalCheck(refusal *dialect.KeyRefused) bool {
 	if refusal == nil || len(w.header["Content-Encoding"]) > 0 {
 		return false
 	}
-	w.look.length = -1
+	w.check.length = -1
 	if values := w.header["Content-Length"]; len(values) > 0 {
 		if n, err := strconv.Atoi(values[0]); err == nil {
-			w.look.length = n
+			w.check.length = n
 		}
 	}
-	if w.look.length > dialect.MaxKeyRefused {
+	if w.check.length > dialect.MaxKeyRefused {
 		return false
 	}
-	w.look.refusal = refusal
+	w.check.refusal = refusal
 	return true
 }
 
-// lookAt takes the next piece of an answer that is held back.
-func (w *responseInterceptor) lookAt(p []byte) (int, error) {
-	l := &w.look
-	switch size := len(l.begun) + len(p); {
+// checkRefusal takes the next piece of an answer that is held back.
+func (w *responseInterceptor) checkRefusal(p []byte) (int, error) {
+	c := &w.check
+	switch size := len(c.body) + len(p); {
 	case size > dialect.MaxKeyRefused:
-		if err := w.endLook(); err != nil {
+		if err := w.passRefusalCheck(); err != nil {
 			return 0, err
 		}
 		return w.Write(p)
-	case size != l.length:
-		l.begun = append(l.begun, p...)
+	case size != c.length:
+		c.body = append(c.body, p...)
 		return len(p), nil
-	case len(l.begun) > 0:
-		l.begun = append(l.begun, p...)
-		return len(p), w.judge(l.begun)
+	case len(c.body) > 0:
+		c.body = append(c.body, p...)
+		return len(p), w.finishRefusalCheck(c.body)
 	}
-	return len(p), w.judge(p) // in one piece, as nearly all of them come
+	return len(p), w.finishRefusalCheck(p) // in one piece, as nearly all of them come
 }
 
-// judge sends an answer that is whole on to the client, unless it refuses the
+// finishRefusalCheck sends an answer that is whole on to the client, unless it refuses the
 // upstream key.
-func (w *responseInterceptor) judge(body []byte) error {
-	if w.look.refusal.Describes(body) {
+func (w *responseInterceptor) finishRefusalCheck(body []byte) error {
+	if w.check.refusal.Describes(body) {
 		w.refuseUpstream()
 		return nil
 	}
-	w.look.begun = body
-	return w.endLook()
+	w.check.body = body
+	return w.passRefusalCheck()
 }
 
-// endLook sends on what was held back. What follows streams.
-func (w *responseInterceptor) endLook() error {
-	begun := w.look.begun
-	w.look = look{}
+// passRefusalCheck sends on what was held back. What follows streams.
+func (w *responseInterceptor) passRefusalCheck() error {
+	body := w.check.body
+	w.check = refusalCheck{}
 	w.sendHeader()
-	if len(begun) == 0 {
+	if len(body) == 0 {
 		return nil
 	}
-	return w.send(begun)
+	return w.send(body)
 }
 
 // refuseUpstream answers a client whose key is good, and whose request the backend has
 // refused for the gate's own key. The request has been counted as admitted; the refusal
 // counts in addition.
 func (w *responseInterceptor) refuseUpstream() {
-	w.ruling.Reason = policy.UpstreamRefused
-	w.ruling.Report(w.r)
-	w.gate.logUpstreamRefused(&w.ruling, zap.Int("backend_status", w.status))
+	w.record.Reason = policy.UpstreamRefused
+	w.record.Report(w.r)
+	w.gate.logUpstreamRefused(&w.record, zap.Int("backend_status", w.status))
 	w.substitute(w.gate.api.Refusal(w.call, policy.UpstreamRefused))
 }
 

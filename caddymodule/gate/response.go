@@ -3,9 +3,6 @@ package gate
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -25,15 +21,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-const (
-	maxCreation  = 64 << 10               // bytes of an answer that creates a job
-	redactBytes  = 64 << 10               // bytes of an answer in which the backend's key is masked
-	recordWithin = 10 * time.Second       // for a new job, whose client waits
-	noteWithin   = 250 * time.Millisecond // for a job's state, whose client need not
-)
-
-// responseInterceptor passes the backend's answer to the client. It streams the answer,
-// except the answer that creates a job, which it holds until the job is recorded.
+// responseInterceptor passes the backend's answer on to the client. The answer streams.
+// Only two kinds are held back: an answer that creates a job, until the job is recorded,
+// and an answer that may refuse the upstream key, until this is known.
 type responseInterceptor struct {
 	caddyhttp.ResponseWriterWrapper
 	header http.Header // as the wrapped writer has it, behind some layers of its own
@@ -43,7 +33,7 @@ type responseInterceptor struct {
 	r        *http.Request
 	call     dialect.Call
 	admitted policy.Time
-	ruling   handler.DecisionRecord
+	record   handler.DecisionRecord
 	store    *keystore.Store
 	hasJob   bool                 // whether there is a record of the job
 	state    policy.JobState      // in it
@@ -58,16 +48,16 @@ type responseInterceptor struct {
 	reading  dialect.Members     // what members points to, so that nothing is allocated for it
 	held     *bytes.Buffer       // an answer that creates a job; nil where it streams
 	noStore  [1]string           // the values of a field, for the same reason
-	handover handover            // what the next handlers have of the request
-	look     look                // whether the answer refuses the upstream key
+	upstream upstreamRequest     // the request as the next handlers have it
+	check    refusalCheck        // whether the answer refuses the upstream key
 }
 
-// watch has the answer go through a watcher.
-func (x *gatedRequest) watch() *responseInterceptor {
+// intercept has the answer to an admitted request go through a responseInterceptor.
+func (x *gatedRequest) intercept(f *facts, d *decision) *responseInterceptor {
 	w := &responseInterceptor{
 		header: x.w.Header(),
-		gate:   x.gate, r: x.r, call: x.call, admitted: x.now, ruling: *x.ruling(x.outcome.Reason), store: x.store,
-		hasJob: x.hasJob, state: x.job.State,
+		gate:   x.gate, r: x.r, call: x.call, admitted: d.at, record: *x.record(f, d.Reason), store: f.store,
+		hasJob: f.hasJob, state: f.job.State,
 	}
 	w.ResponseWriter = x.w
 	if x.gate.redactor != nil {
@@ -105,7 +95,7 @@ func (w *responseInterceptor) WriteHeader(status int) {
 		w.read(jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
-	case w.beginLook(refusal):
+	case w.startRefusalCheck(refusal):
 		return
 	case w.call.Operation == policy.ReadJob && status < 300 && w.hasJob && !w.state.Ended():
 		w.read(jobs.State)
@@ -143,8 +133,8 @@ func (w *responseInterceptor) Write(p []byte) (int, error) {
 	if w.replaced {
 		return len(p), nil
 	}
-	if w.look.refusal != nil {
-		return w.lookAt(p)
+	if w.check.refusal != nil {
+		return w.checkRefusal(p)
 	}
 	if w.members != nil {
 		_, _ = w.members.Write(p)
@@ -186,23 +176,23 @@ func (*responseInterceptor) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, fmt.Errorf("the operation does not change protocols: %w", http.ErrNotSupported)
 }
 
-// abandon throws away what was held of a failed answer, its header included.
-func (w *responseInterceptor) abandon() {
+// discard throws away what was held of a failed answer, its header included.
+func (w *responseInterceptor) discard() {
 	if w.holds() {
 		clear(w.header)
 	}
 }
 
 // holds reports whether the backend's answer is held back, with its header.
-func (w *responseInterceptor) holds() bool { return w.held != nil || w.look.refusal != nil }
+func (w *responseInterceptor) holds() bool { return w.held != nil || w.check.refusal != nil }
 
-// finish is called when the backend's answer has come whole.
-func (w *responseInterceptor) finish() {
+// complete is called when the backend's answer has come whole.
+func (w *responseInterceptor) complete() {
 	switch {
 	case w.held != nil:
 		w.finishCreation()
-	case w.look.refusal != nil:
-		_ = w.judge(w.look.begun) // the client may be gone
+	case w.check.refusal != nil:
+		_ = w.finishRefusalCheck(w.check.body) // the client may be gone
 	}
 	if w.status == 0 {
 		w.replace(w.gate.api.GatewayError(w.call), "no answer came: does a handler follow the gate?")
@@ -218,112 +208,30 @@ func (w *responseInterceptor) finish() {
 	}
 }
 
-// finishCreation records the job, and lets the client see its ID only then. An
-// answer without an ID has created none.
-func (w *responseInterceptor) finishCreation() {
-	api := w.gate.api
-	id, err := w.members.Get(api.Jobs.ID)
-	switch {
-	case err == nil && !isObject(w.held.Bytes()):
-		err = dialect.ErrMemberJSON
-	case err == nil && id != "" && !dialect.ValidJobID(id):
-		err = errors.New("the job's ID has characters that a path cannot carry, or is too long")
-	case w.gate.redactor != nil && w.gate.redactor.Text(id) != id:
-		err = errors.New("the job's ID holds the backend's key")
-	}
-	if err != nil {
-		w.replace(api.GatewayError(w.call), "reading the job's ID: "+err.Error())
-		return
-	}
-	if refusal := w.keyRefused(); id == "" && refusal != nil && refusal.Describes(w.held.Bytes()) {
-		w.refuseUpstream()
-		return
-	}
-	if id != "" {
-		switch err := w.record(id); {
-		case errors.Is(err, keystore.ErrJobExists):
-			w.replace(api.GatewayError(w.call), "the backend gave a job an ID that is recorded already", zap.String("job_id", id))
-			return
-		case err != nil:
-			w.replace(api.Refusal(w.call, policy.StoreUnavailable), "recording a job: "+err.Error(), zap.String("job_id", id))
-			return
-		}
-	}
-	answer := w.held.Bytes()
-	w.held, w.members = nil, nil
-	w.sendHeader()
-	_ = w.send(answer) // the client may be gone
-}
-
-// isObject reports whether text is one whole JSON object: in anything else a
-// client could find an ID that the gate has not.
-func isObject(text []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) && json.Valid(text)
-}
-
-// record writes the job down. It goes on when the client has gone: the job has
-// been created.
-func (w *responseInterceptor) record(id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordWithin)
-	defer cancel()
-	return w.store.CreateReservedJob(ctx, &w.reserved, policy.Job{
-		Backend:   w.gate.Backend,
-		ID:        id,
-		Dialect:   w.gate.api.Name,
-		AccountID: w.ruling.Owner.AccountID,
-		KeyID:     w.ruling.Owner.KeyID,
-		Client:    w.ruling.Client,
-		CreatedAt: w.admitted,
-	})
-}
-
-// noteState records a job's new state as soon as it can be read, before the
-// client can. Where that fails the client gets its answer nonetheless.
-func (w *responseInterceptor) noteState() {
-	if w.members == nil {
-		return
-	}
-	word, err := w.members.Get(w.gate.api.Jobs.State)
-	if err == nil && word == "" {
-		return
-	}
-	w.members = nil
-	state := w.gate.api.Jobs.States[word]
-	if err != nil || state == w.state {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), noteWithin)
-	defer cancel()
-	if err := w.store.SetJobState(ctx, w.gate.Backend, w.call.JobID, state, w.gate.app.Now()); err != nil {
-		w.gate.logger.Error("recording a job's state",
-			zap.String("job_id", w.call.JobID), zap.Stringer("state", state), zap.Error(err))
-	}
-}
-
 // replace sends one of the gate's own answers in place of the backend's, and logs why.
 func (w *responseInterceptor) replace(a dialect.Answer, problem string, fields ...zap.Field) {
 	w.gate.logger.Error("answer withheld", append(fields,
 		zap.String("problem", problem),
 		zap.Int("backend_status", w.status),
 		zap.Stringer("operation", w.call.Operation),
-		zap.String("key_id", w.ruling.Owner.KeyID),
-		zap.String("account_id", w.ruling.Owner.AccountID),
+		zap.String("key_id", w.record.Owner.KeyID),
+		zap.String("account_id", w.record.Owner.AccountID),
 		zap.String("backend", w.gate.Backend))...)
 	w.substitute(a)
 }
 
 // substitute sends one of the gate's own answers.
 func (w *responseInterceptor) substitute(a dialect.Answer) {
-	w.handover.takeBack()
+	w.upstream.restore()
 	w.replaced = true
-	w.held, w.members, w.look = nil, nil, look{}
+	w.held, w.members, w.check = nil, nil, refusalCheck{}
 	header := w.header
 	for name := range header {
 		if name != "Alt-Svc" {
 			delete(header, name)
 		}
 	}
-	w.gate.writeHeader(w.ResponseWriter, w.r, a)
+	writeAnswerHeader(w.ResponseWriter, w.r, a, w.gate.CORS, w.gate.api.SessionHeader)
 	header["Content-Length"] = []string{strconv.Itoa(len(a.Body))} // whole, even if the backend's answer breaks off
 	w.ResponseWriter.WriteHeader(a.Status)
 	_, _ = io.WriteString(w.ResponseWriter, a.Body) // the client may be gone

@@ -12,7 +12,7 @@ import (
 
 // sendHeader sends the header of the backend's answer on to the client.
 func (w *responseInterceptor) sendHeader() {
-	w.handover.takeBack() // handlers in front of the gate look at the request when an answer begins
+	w.upstream.restore() // handlers in front of the gate look at the request when an answer begins
 	header := w.header
 	hasSession := w.cleanHeader()
 	w.noStore[0] = handler.NoStore

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -52,4 +53,24 @@ func (x *gatedRequest) whyUnlisted() string {
 		return "the " + api.Name + " dialect lists a path that differs from this one in case, in a slash or in its last segments"
 	}
 	return "the " + api.Name + " dialect does not list the path, and no also_allow of the gate fits the method and the path"
+}
+
+// Classify reads what the request asks for. The path is the one that the next
+// handler gets. The account is the one that the path of an allowance names.
+func (g *Gate) Classify(api *dialect.API, r *http.Request) (call dialect.Call, account string) {
+	path := r.URL.EscapedPath()
+	call = api.Classify(r.Method, path)
+	if call.Operation == policy.Stream && asksWebSocket(r) {
+		return call, ""
+	}
+	if call.Route == nil && len(g.AlsoAllow) > 0 {
+		var ok bool
+		if account, ok = g.allowance(api, r.Method, path); ok {
+			call.Operation = policy.Info
+		}
+	}
+	if r.URL.Opaque != "" || r.Method == http.MethodConnect || offersWebSocket(r) || call.Operation == policy.Stream {
+		call.Operation = policy.Unlisted
+	}
+	return call, account
 }

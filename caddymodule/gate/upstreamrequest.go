@@ -15,24 +15,25 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// handover is what the gate changes in a request while the next handlers have it.
-// Handlers in front of the gate share the request's header and URL. They get the
-// client's fields back, with each credential masked, when the answer begins.
+// upstreamRequest is the request as the next handlers have it, and what it takes to give
+// the request of the client back. Handlers in front of the gate share the header and the
+// URL with it. They get the client's fields back, with each credential masked, when the
+// answer begins.
 //
 // The gate changes the shared header and takes the changes back. A second header
 // would be simpler, but Caddy's placeholders read the request that the server made:
 // a field that `request_header` sets behind the gate must be in that one.
-type handover struct {
-	r      *http.Request
-	header http.Header // r's, as handlers in front of the gate have it
-	url    *url.URL    // likewise
-	fields []field     // of the client's header, as they come back
-	query  string      // the client's, masked
-	body   io.ReadCloser
-	length int64
-	over   bool // the client's fields are back
+type upstreamRequest struct {
+	r        *http.Request
+	header   http.Header // r's, as handlers in front of the gate have it
+	url      *url.URL    // likewise
+	fields   []field     // of the client's header, as they come back
+	query    string      // the client's, masked
+	body     io.ReadCloser
+	length   int64
+	restored bool // the client's fields are back
 
-	room     [3]field // what fields is made of, so that nothing is allocated for it
+	room     [3]field // backs fields, so that nothing is allocated for them
 	mask     [1]string
 	identity [1]string
 }
@@ -43,38 +44,39 @@ type field struct {
 	values []string
 }
 
-// handOver makes the admitted request fit to go upstream: it swaps the key, removes
-// what is no part of the operation, and masks every credential in what later handlers
-// log. Where the gate reads the answer, it asks for the whole answer in plain text.
-func (x *gatedRequest) handOver(h *handover, found *credential.Found) {
+// prepareUpstream makes an admitted request fit to go upstream: it rewrites the key,
+// removes fields that do not belong to the operation, and masks every credential in what
+// later handlers log. If the gate reads the answer, it asks the backend for the whole
+// answer in plain text.
+func (x *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.Found) {
 	r, places := x.r, x.gate.api.Places
-	h.r, h.header, h.url, h.body, h.length = r, r.Header, r.URL, x.body, r.ContentLength
-	h.fields = h.room[:0]
+	u.r, u.header, u.url, u.body, u.length = r, r.Header, r.URL, x.body, r.ContentLength
+	u.fields = u.room[:0]
 	reads := x.gate.reads(x.call.Operation)
-	h.clean(reads)
-	h.mask[0] = credential.Masked
+	u.clean(reads)
+	u.mask[0] = credential.Masked
 	for i := range places {
 		if name := places[i].Name; places[i].Location == dialect.Header && len(r.Header[name]) > 0 {
-			h.fields = append(h.fields, field{name, h.mask[:]})
+			u.fields = append(u.fields, field{name, u.mask[:]})
 		}
 	}
 	query, uri := r.URL.RawQuery, r.RequestURI
 	found.Rewrite(r, x.gate.upstream)
 	r.RequestURI = credential.MaskURI(uri, places)
-	h.query = maskedQuery(query, uri, r.RequestURI, places)
+	u.query = maskedQuery(query, uri, r.RequestURI, places)
 	r.Trailer = nil
 	if reads {
-		h.identity[0] = "identity"
-		r.Header["Accept-Encoding"] = h.identity[:]
+		u.identity[0] = "identity"
+		r.Header["Accept-Encoding"] = u.identity[:]
 	}
 }
 
 // clean removes the fields that do not go upstream, and notes the client's fields
 // before they change.
-func (h *handover) clean(reads bool) {
-	body := h.length != 0
+func (u *upstreamRequest) clean(reads bool) {
+	body := u.length != 0
 	plain, typed, measured := !reads, !body, !body
-	for name, values := range h.header {
+	for name, values := range u.header {
 		switch name {
 		case "Accept-Encoding":
 			plain = true
@@ -87,19 +89,19 @@ func (h *handover) clean(reads bool) {
 			if !credential.IsStripped(name, reads) {
 				continue
 			}
-			delete(h.header, name)
+			delete(u.header, name)
 		}
-		h.fields = append(h.fields, field{name, values})
+		u.fields = append(u.fields, field{name, values})
 	}
-	h.absent(plain, "Accept-Encoding")
-	h.absent(typed, "Content-Type")
-	h.absent(measured, "Content-Length")
+	u.absent(plain, "Accept-Encoding")
+	u.absent(typed, "Content-Type")
+	u.absent(measured, "Content-Length")
 }
 
 // absent notes that the client has not sent a field that the gate can add.
-func (h *handover) absent(seen bool, name string) {
+func (u *upstreamRequest) absent(seen bool, name string) {
 	if !seen {
-		h.fields = append(h.fields, field{name: name})
+		u.fields = append(u.fields, field{name: name})
 	}
 }
 
@@ -116,37 +118,37 @@ func maskedQuery(query, uri, maskedURI string, places []dialect.Place) string {
 	return credential.MaskURI("?"+query, places)[1:]
 }
 
-// takeBack puts the client's header and query back, with each credential masked. It
+// restore puts the client's header and query back, with each credential masked. It
 // is called when the answer begins, at the latest when the next handlers return.
-func (h *handover) takeBack() {
-	if h.over {
+func (u *upstreamRequest) restore() {
+	if u.restored {
 		return
 	}
-	h.over = true
-	for _, f := range h.fields {
+	u.restored = true
+	for _, f := range u.fields {
 		if f.values == nil {
-			delete(h.header, f.name)
+			delete(u.header, f.name)
 			continue
 		}
-		h.header[f.name] = f.values
+		u.header[f.name] = f.values
 	}
-	h.r.Header, h.r.URL.RawQuery, h.url.RawQuery = h.header, h.query, h.query
+	u.r.Header, u.r.URL.RawQuery, u.url.RawQuery = u.header, u.query, u.query
 }
 
-// end is called when the next handlers have returned. The body is then what the
-// client sent and nobody has read.
-func (h *handover) end() {
-	h.takeBack()
-	h.r.Body, h.r.ContentLength = h.body, h.length
+// finish is called when the next handlers have returned. It restores the request with the
+// body that the client sent.
+func (u *upstreamRequest) finish() {
+	u.restore()
+	u.r.Body, u.r.ContentLength = u.body, u.length
 }
 
-// scrub is end for a request whose answer has failed, which handlers in front of the
+// scrub is finish for a request whose answer has failed, which handlers in front of the
 // gate and a site's error routes can send elsewhere or print. It leaves neither the
 // client's credentials nor a body. Caddy puts the original URL back before an error
 // route; scrub masks that URL too.
-func (h *handover) scrub(secret policy.Secret, upstream *credential.Redactor, places []dialect.Place) {
-	h.end()
-	r := h.r
+func (u *upstreamRequest) scrub(secret policy.Secret, upstream *credential.Redactor, places []dialect.Place) {
+	u.finish()
+	r := u.r
 	r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
 	r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
 	for _, name := range []string{"Cookie", "Proxy-Authorization", "Content-Length", "Expect"} {

@@ -1,0 +1,104 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	maxCreation  = 64 << 10               // bytes of an answer that creates a job
+	redactBytes  = 64 << 10               // bytes of an answer in which the backend's key is masked
+	recordWithin = 10 * time.Second       // for a new job, whose client waits
+	noteWithin   = 250 * time.Millisecond // for a job's state, whose client need not
+)
+
+// finishCreation records the job, and lets the client see its ID only then. An
+// answer without an ID has created none.
+func (w *responseInterceptor) finishCreation() {
+	api := w.gate.api
+	id, err := w.members.Get(api.Jobs.ID)
+	switch {
+	case err == nil && !isObject(w.held.Bytes()):
+		err = dialect.ErrMemberJSON
+	case err == nil && id != "" && !dialect.ValidJobID(id):
+		err = errors.New("the job's ID has characters that a path cannot carry, or is too long")
+	case w.gate.redactor != nil && w.gate.redactor.Text(id) != id:
+		err = errors.New("the job's ID holds the backend's key")
+	}
+	if err != nil {
+		w.replace(api.GatewayError(w.call), "reading the job's ID: "+err.Error())
+		return
+	}
+	if refusal := w.keyRefused(); id == "" && refusal != nil && refusal.Describes(w.held.Bytes()) {
+		w.refuseUpstream()
+		return
+	}
+	if id != "" {
+		switch err := w.recordJob(id); {
+		case errors.Is(err, keystore.ErrJobExists):
+			w.replace(api.GatewayError(w.call), "the backend gave a job an ID that is recorded already", zap.String("job_id", id))
+			return
+		case err != nil:
+			w.replace(api.Refusal(w.call, policy.StoreUnavailable), "recording a job: "+err.Error(), zap.String("job_id", id))
+			return
+		}
+	}
+	answer := w.held.Bytes()
+	w.held, w.members = nil, nil
+	w.sendHeader()
+	_ = w.send(answer) // the client may be gone
+}
+
+// isObject reports whether text is one whole JSON object: in anything else a
+// client could find an ID that the gate has not.
+func isObject(text []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) && json.Valid(text)
+}
+
+// recordJob writes the job down. It goes on when the client has gone: the job has
+// been created.
+func (w *responseInterceptor) recordJob(id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordWithin)
+	defer cancel()
+	return w.store.CreateReservedJob(ctx, &w.reserved, policy.Job{
+		Backend:   w.gate.Backend,
+		ID:        id,
+		Dialect:   w.gate.api.Name,
+		AccountID: w.record.Owner.AccountID,
+		KeyID:     w.record.Owner.KeyID,
+		Client:    w.record.Client,
+		CreatedAt: w.admitted,
+	})
+}
+
+// noteState records a job's new state as soon as it can be read, before the
+// client can. Where that fails the client gets its answer nonetheless.
+func (w *responseInterceptor) noteState() {
+	if w.members == nil {
+		return
+	}
+	word, err := w.members.Get(w.gate.api.Jobs.State)
+	if err == nil && word == "" {
+		return
+	}
+	w.members = nil
+	state := w.gate.api.Jobs.States[word]
+	if err != nil || state == w.state {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), noteWithin)
+	defer cancel()
+	if err := w.store.SetJobState(ctx, w.gate.Backend, w.call.JobID, state, w.gate.app.Now()); err != nil {
+		w.gate.logger.Error("recording a job's state",
+			zap.String("job_id", w.call.JobID), zap.Stringer("state", state), zap.Error(err))
+	}
+}
