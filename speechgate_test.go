@@ -43,6 +43,7 @@ var arrows = map[string]struct {
 	"internal/stream":         {may: []string{"dialect", "internal/credential", "internal/stream/wsframe", "policy"}},
 	"internal/stream/wsframe": {std: true},
 	"internal/issuance":       {may: []string{"dialect", "internal/credential", "keystore", "policy"}},
+	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/words", "keystore", "policy"}},
 	"internal/headbudget":     {may: []string{"internal/credential"}},
 	"internal/drain":          {caddy: true}, // it asks whether the process exits
 	"internal/sandbox":        {std: true},
@@ -71,7 +72,7 @@ var arrows = map[string]struct {
 
 	"internal/command": {may: []string{
 		"caddymodule/admin", "caddymodule/app", "caddymodule/gate", "caddymodule/issue",
-		"dialect", "internal/credential", "internal/issuance", "internal/words", "keystore", "policy",
+		"dialect", "internal/credential", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"internal/demo": {may: []string{
 		"caddymodule/app", "caddymodule/issue", "dialect", "internal/command", "internal/sandbox", "keystore", "policy",

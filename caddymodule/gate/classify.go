@@ -2,6 +2,7 @@ package gate
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
@@ -55,9 +56,9 @@ func (x *gatedRequest) whyUnlisted() string {
 	return "the " + api.Name + " dialect does not list the path, and no also_allow of the gate fits the method and the path"
 }
 
-// Classify reads what the request asks for. The path is the one that the next
+// classify reads what the request asks for. The path is the one that the next
 // handler gets. The account is the one that the path of an allowance names.
-func (g *Gate) Classify(api *dialect.API, r *http.Request) (call dialect.Call, account string) {
+func (g *Gate) classify(api *dialect.API, r *http.Request) (call dialect.Call, account string) {
 	path := r.URL.EscapedPath()
 	call = api.Classify(r.Method, path)
 	if call.Operation == policy.Stream && asksWebSocket(r) {
@@ -73,4 +74,20 @@ func (g *Gate) Classify(api *dialect.API, r *http.Request) (call dialect.Call, a
 		call.Operation = policy.Unlisted
 	}
 	return call, account
+}
+
+// ClassifyPath returns the operation that a request with this method and path asks for,
+// and the account that the path names, if any. A request for a live stream counts as a
+// WebSocket handshake. The gate does not need to be provisioned. If its dialect is
+// unknown, the operation is unlisted.
+func (g *Gate) ClassifyPath(method string, path *url.URL) (call dialect.Call, account string) {
+	api, ok := dialect.ByName(g.Dialect)
+	if !ok {
+		return call, ""
+	}
+	r := &http.Request{Method: method, URL: path, ProtoMajor: 1, ProtoMinor: 1}
+	if api.Classify(method, path.EscapedPath()).Operation == policy.Stream {
+		r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {""}}
+	}
+	return g.classify(api, r)
 }

@@ -52,7 +52,7 @@ type gatedRequest struct {
 }
 
 func (g *Gate) newRequest(w http.ResponseWriter, r *http.Request) gatedRequest {
-	call, account := g.Classify(g.api, r)
+	call, account := g.classify(g.api, r)
 	return gatedRequest{gate: g, w: w, r: r, at: g.app.Now(), call: call, body: r.Body, facts: policy.Request{
 		Operation:   call.Operation,
 		PathAccount: account,

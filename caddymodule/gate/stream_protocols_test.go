@@ -22,7 +22,7 @@ func TestStream_ExtendedConnectIsUnlisted(t *testing.T) {
 		r.Header.Set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
 		for _, method := range []string{http.MethodConnect, http.MethodGet} {
 			r.Method = method
-			if call, _ := g.Classify(g.api, r); call.Operation != policy.Unlisted {
+			if call, _ := g.classify(g.api, r); call.Operation != policy.Unlisted {
 				t.Errorf("%s over HTTP/%d is %s", method, major, call.Operation)
 			}
 		}

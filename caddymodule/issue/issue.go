@@ -108,8 +108,6 @@ type Issue struct {
 const (
 	// DefaultPath is the path of the API if no other is configured.
 	DefaultPath = "/issue_service_authorization"
-	// BackendName is in the place of a backend name in the metrics and the log.
-	BackendName = "issuance"
 
 	defaultLifetime = 30 * time.Second
 	defaultZone     = "Asia/Tokyo"
@@ -169,7 +167,7 @@ func (i *Issue) Provision(ctx caddy.Context) error {
 	if i.app, err = app.Of(ctx); err != nil {
 		return err
 	}
-	i.counters = i.app.CountersOf(BackendName)
+	i.counters = i.app.CountersOf(issuance.BackendName)
 	return nil
 }
 

@@ -1,15 +1,13 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/words"
-	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 func accountCommand() *cobra.Command {
@@ -24,115 +22,99 @@ standard input; at a terminal, you are asked for it.`
 
 	list := Leaf("list", "Lists the accounts, oldest first", NoArgument, listAccounts)
 
-	show := Leaf("show <account ID>", "Shows an account", accountID, showAccount)
+	show := Leaf("show <account ID>", "Shows an account", oneID(manage.KindAccount), showAccount)
 
-	end := Leaf("close <account ID> --yes", "Closes an account for good, and ends all its keys", accountID, closeAccount)
+	end := Leaf("close <account ID> --yes", "Closes an account for good, and ends all its keys", oneID(manage.KindAccount), closeAccount)
 	end.Flags().Bool("yes", false, "Close it, without asking back")
-
 	end.SuggestFor = []string{"delete", "remove"}
 
-	rotate := Leaf("rotate <account ID>", "Gives an account a new service ID and password, shown once; the old ones end at once", accountID, rotateAccount)
+	rotate := Leaf("rotate <account ID>", "Gives an account a new service ID and password, shown once; the old ones end at once", oneID(manage.KindAccount), rotateAccount)
 
 	return group("account", "Creates, lists, shows, rotates and closes accounts", create, list, show, rotate, end)
 }
 
-// accountResult is an account in JSON.
-type accountResult struct {
-	AccountID       string  `json:"account_id"`
-	Name            string  `json:"name"`
-	ServiceID       string  `json:"service_id"`
-	ServicePassword string  `json:"service_password,omitempty"` // when it is made
-	Status          string  `json:"status"`
-	CreatedAt       *string `json:"created_at"`
-}
-
-func accountAsJSON(a policy.Account) accountResult {
-	return accountResult{
-		AccountID: a.ID,
-		Name:      a.Name,
-		ServiceID: a.ServiceID,
-		Status:    accountStatus(a),
-		CreatedAt: words.TimeText(a.CreatedAt),
-	}
-}
-
-func accountStatus(a policy.Account) string {
-	if a.Open() {
-		return "open"
-	}
-	return "closed"
-}
-
 func createAccount(cmd *cobra.Command, _ []string) error {
-	name, err := textFlag(cmd, "name")
-	if err != nil {
+	var n manage.NewAccount
+	if err := textFlags(cmd, flagInto{"name", &n.Name}, flagInto{"service-id", &n.ServiceID}); err != nil {
 		return err
 	}
-	if name == "" {
-		return errors.New(`--name is missing: want the customer's name, such as --name "Example Corp."`)
-	}
-	serviceID, err := textFlag(cmd, "service-id")
-	if err != nil {
+	if err := n.Validate(); err != nil {
 		return err
 	}
-	if serviceID != "" {
-		return takeOverAccount(cmd, name, serviceID)
+	if n.ServiceID != "" {
+		return takeOverAccount(cmd, n)
 	}
 	return openStore(cmd, true, func(s *session) error {
-		a, password, err := s.store.CreateAccount(s.ctx, s.now, s.by, name)
+		a, err := s.manager.CreateAccount(s.ctx, n)
 		if err != nil {
 			return err
 		}
-		if err := s.printPassword(a, password); err != nil {
+		if err := s.printPassword(a); err != nil {
 			return fmt.Errorf("account %s was created, but its service password is lost: %w; get another with %q", a.ID, err, app.Program+" account rotate "+a.ID)
 		}
 		return nil
 	})
 }
 
+// takeOverAccount creates an account with the service ID and the service password that
+// the customer has elsewhere.
+func takeOverAccount(cmd *cobra.Command, n manage.NewAccount) (err error) {
+	if err := checkInput(cmd); err != nil {
+		return err
+	}
+	if n.ServicePassword, err = readPassword(cmd); err != nil {
+		return err
+	}
+	return openStore(cmd, true, func(s *session) error {
+		a, err := s.manager.CreateAccount(s.ctx, n)
+		if err != nil {
+			return err
+		}
+		return s.print(a, accountRows(a)...)
+	})
+}
+
 func rotateAccount(cmd *cobra.Command, args []string) error {
 	return withStore(cmd, func(s *session) error {
-		a, password, err := s.store.RotateAccount(s.ctx, s.now, s.by, args[0])
+		a, err := s.manager.RotateAccount(s.ctx, args[0])
 		if err != nil {
-			return unknown(err, listOfAccounts)
+			return err
 		}
-		if err := s.printPassword(a, password); err != nil {
+		if err := s.printPassword(a); err != nil {
 			return fmt.Errorf("account %s was rotated, but its service password is lost: %w; rotate it again", a.ID, err)
 		}
 		return nil
 	})
 }
 
-// printPassword shows an account with its service password, once.
-func (s *session) printPassword(a policy.Account, password policy.Secret) error {
-	result := accountAsJSON(a)
-	result.ServicePassword = password.Reveal()
-	err := s.print(
-		result,
-		[]string{"Account ID", a.ID},
-		[]string{"Name", a.Name},
-		[]string{"Service ID", a.ServiceID},
-		[]string{"Service password", password.Reveal()},
-	)
-	if err == nil {
-		s.note("Keep the service password: it is not shown again.")
+// printPassword shows an account with its service password.
+func (s *session) printPassword(a manage.Account) error {
+	rows := append(accountRows(a), []string{"Service password", a.ServicePassword.Reveal()})
+	if err := s.print(a, rows...); err != nil {
+		return err
 	}
-	return err
+	s.note("Keep the service password: it is not shown again.")
+	return nil
+}
+
+// accountRows show a new account to people.
+func accountRows(a manage.Account) [][]string {
+	return [][]string{{"Account ID", a.ID}, {"Name", a.Name}, {"Service ID", a.ServiceID}}
 }
 
 func listAccounts(cmd *cobra.Command, _ []string) error {
 	return withStore(cmd, func(s *session) error {
-		all, err := allPages(func(cursor string) ([]policy.Account, string, error) {
-			return s.store.Accounts(s.ctx, keystore.AccountList{Limit: listPage, Cursor: cursor})
+		all, err := manage.All(func(page manage.Page) (manage.List[manage.Account], error) {
+			return s.manager.Accounts(s.ctx, page)
 		})
 		if err != nil {
 			return err
 		}
 		return printAll(
-			s, all, accountAsJSON, "There are no accounts.",
+			s, all, "There are no accounts.",
 			[]string{"ACCOUNT ID", "SERVICE ID", "STATUS", "CREATED", "NAME"},
-			func(a policy.Account) []string {
-				return []string{a.ID, a.ServiceID, accountStatus(a), shortTime(a.CreatedAt, "-"), a.Name}
+			func(a manage.Account) []string {
+				return []string{a.ID, a.ServiceID, a.Status, shortTime(a.CreatedAt, "-"), a.Name}
 			},
 		)
 	})
@@ -140,22 +122,18 @@ func listAccounts(cmd *cobra.Command, _ []string) error {
 
 func showAccount(cmd *cobra.Command, args []string) error {
 	return withStore(cmd, func(s *session) error {
-		a, err := s.store.Account(s.ctx, args[0])
+		a, err := s.manager.Account(s.ctx, args[0])
 		if err != nil {
-			return unknown(err, listOfAccounts)
+			return err
 		}
-		status := accountStatus(a)
+		status := a.Status
 		if !a.Open() {
 			status += " at " + shortTime(a.ClosedAt, "")
 		}
-		return s.print(
-			accountAsJSON(a),
-			[]string{"Account ID", a.ID},
-			[]string{"Name", a.Name},
-			[]string{"Service ID", a.ServiceID},
+		return s.print(a, append(accountRows(a),
 			[]string{"Status", status},
 			[]string{"Created", shortTime(a.CreatedAt, "-")},
-		)
+		)...)
 	})
 }
 
@@ -165,30 +143,13 @@ func closeAccount(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	return withStore(cmd, func(s *session) error {
-		a, err := s.store.Account(s.ctx, args[0])
-		if err != nil {
-			return unknown(err, listOfAccounts)
-		}
-		if !a.Open() {
-			return s.say(accountAsJSON(a), "Account %s is closed already, since %s.", a.ID, shortTime(a.ClosedAt, ""))
-		}
-		active, err := s.activeKeys(a.ID)
-		if err != nil {
+		a, err := s.manager.CloseAccount(s.ctx, args[0], yes)
+		switch {
+		case err != nil:
 			return err
+		case a.Already:
+			return s.say(a, "Account %s is closed already, since %s.", a.ID, shortTime(a.ClosedAt, ""))
 		}
-		if !yes {
-			return fmt.Errorf("account %s (%q) is not closed yet: that would end its %s at once and for good, with their streams and grace windows; add --yes to do it",
-				a.ID, a.Name, words.Count(active, "active key"))
-		}
-		if a, err = s.store.CloseAccount(s.ctx, s.now, s.by, a.ID); err != nil {
-			return err
-		}
-		return s.say(accountAsJSON(a), "Closed account %s, and ended its %s.", a.ID, words.Count(active, "active key"))
+		return s.say(a, "Closed account %s, and ended its %s.", a.ID, words.Count(a.ActiveKeys, "active key"))
 	})
-}
-
-// activeKeys counts an account's active keys.
-func (s *session) activeKeys(accountID string) (int, error) {
-	active, err := s.keys(keyFilter{account: accountID, status: keyActive})
-	return len(active), err
 }

@@ -1,17 +1,14 @@
 package command
 
 import (
-	"fmt"
-	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/speechgate/speechgate/internal/words"
-	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/internal/manage"
 )
 
-// auditLimit is how many entries are shown where nothing is said.
+// auditLimit is the default of --limit.
 const auditLimit = 100
 
 func auditCommand() *cobra.Command {
@@ -33,97 +30,48 @@ removed.`
 	return audit
 }
 
-// noSubcommand is noArgument for a command that has subcommands too.
-func noSubcommand(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return unknownCommand(cmd, args[0])
-	}
-	return nil
-}
-
-// auditResult is an entry of the audit trail in JSON.
-type auditResult struct {
-	Seq       int64   `json:"seq"`
-	At        *string `json:"at"`
-	ActorKind string  `json:"actor_kind"`
-	ActorID   string  `json:"actor_id"`
-	ActorIP   *string `json:"actor_ip"`
-	Action    string  `json:"action"`
-	AccountID *string `json:"account_id"`
-	Subject   string  `json:"subject"`
-	Detail    string  `json:"detail"`
-}
-
-func auditAsJSON(e keystore.AuditEntry) auditResult {
-	result := auditResult{
-		Seq: e.Seq, At: words.TimeText(e.At), ActorKind: e.Actor.Kind, ActorID: e.Actor.ID,
-		Action: e.Action, Subject: e.Subject, Detail: e.Detail,
-	}
-	if e.Actor.From.IsValid() {
-		text := e.Actor.From.String()
-		result.ActorIP = &text
-	}
-	if e.AccountID != "" {
-		result.AccountID = &e.AccountID
-	}
-	return result
-}
-
 func showAudit(cmd *cobra.Command, _ []string) error {
-	account, err := accountFlag(cmd)
+	var q manage.AuditQuery
+	err := textFlags(cmd, flagInto{"account", &q.AccountID}, flagInto{"since", &q.Since})
 	if err != nil {
 		return err
 	}
-	since, err := textFlag(cmd, "since")
-	if err != nil {
+	if q.Limit, err = cmd.Flags().GetInt("limit"); err != nil {
 		return err
 	}
-	limit, err := cmd.Flags().GetInt("limit")
-	switch {
-	case err != nil:
+	if err := q.Validate(); err != nil {
 		return err
-	case limit < 0 || limit == math.MaxInt:
-		return fmt.Errorf("--limit %d: want the number of entries, or 0 for all", limit)
 	}
 	return withStore(cmd, func(s *session) error {
-		if err := s.checkAccount(account); err != nil {
-			return err
-		}
-		list := keystore.AuditList{AccountID: account, Limit: limit}
-		if since != "" {
-			if list.Since, err = parseSince(since, s.now); err != nil {
-				return err
-			}
-		}
-		all, next, err := s.store.Audit(s.ctx, list)
+		newest, err := s.manager.Audit(s.ctx, q)
 		if err != nil {
 			return err
 		}
-		if next != "" {
+		if newest.Next != "" {
 			s.note("There are older entries: --limit shows more.")
 		}
-		slices.Reverse(all)
+		slices.Reverse(newest.Items)
 		return printAll(
-			s, all, auditAsJSON, "There are no entries.",
+			s, newest.Items, "There are no entries.",
 			[]string{"AT", "WHO", "ACTION", "ACCOUNT ID", "SUBJECT", "DETAIL"},
-			func(e keystore.AuditEntry) []string {
+			func(e manage.AuditEntry) []string {
 				return []string{
-					shortTime(e.At, "-"), who(e.Actor), e.Action,
-					orDash(e.AccountID), orDash(e.Subject), orDash(e.Detail),
+					shortTime(e.At, "-"), who(e), e.Action,
+					orDash(string(e.AccountID)), orDash(e.Subject), orDash(e.Detail),
 				}
 			},
 		)
 	})
 }
 
-// who names an actor.
-func who(a keystore.Actor) string {
-	text := a.Kind
-	if a.ID != "" {
-		text += " " + a.ID
+// who names the actor of an entry.
+func who(e manage.AuditEntry) string {
+	text := e.ActorKind
+	if e.ActorID != "" {
+		text += " " + e.ActorID
 	}
-	if a.From.IsValid() {
-		text += " from " + a.From.String()
+	if e.ActorIP != "" {
+		text += " from " + string(e.ActorIP)
 	}
 	return text
 }

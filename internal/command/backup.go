@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 )
@@ -33,55 +34,21 @@ ended since.`
 	return restore
 }
 
-func oneFile(cmd *cobra.Command, args []string) error {
-	switch {
-	case len(args) != 1:
-		return fmt.Errorf("%s: want one file, as in %q", words.Count(len(args), "argument"), cmd.UseLine())
-	case args[0] == "":
-		return fmt.Errorf("the file's name is empty: want one, as in %q", cmd.UseLine())
-	}
-	return nil
-}
-
-// backupResult is a backup in JSON.
-type backupResult struct {
-	File      string `json:"file"`
-	Bytes     int64  `json:"bytes"`
-	Keys      int    `json:"keys"`
-	Accounts  int    `json:"accounts"`
-	Jobs      int    `json:"jobs"`
-	AuditHead string `json:"audit_head"`
-}
-
 func backupStore(cmd *cobra.Command, args []string) error {
 	return withStore(cmd, func(s *session) error {
-		c, err := s.store.Backup(s.ctx, args[0])
+		b, err := s.manager.Backup(s.ctx, args[0])
 		if err != nil {
 			return err
 		}
 		err = s.say(
-			backupResult{c.Path, c.Bytes, c.Keys, c.Accounts, c.Jobs, c.Head.String()},
-			"Backed up %s, %s and %s to %s (%d bytes); the audit trail's head is %s.",
-			words.Count(c.Accounts, "account"), words.Count(c.Keys, "key"), words.Count(c.Jobs, "job"), c.Path, c.Bytes, c.Head,
+			b, "Backed up %s, %s and %s to %s (%d bytes); the audit trail's head is %s.",
+			words.Count(b.Accounts, "account"), words.Count(b.Keys, "key"), words.Count(b.Jobs, "job"), b.File, b.Bytes, b.AuditHead,
 		)
 		if err == nil {
 			s.note("The backup has no secrets but their digests, and it has names and addresses: keep it private. A pepper is not in it: keep that as well, and apart.")
 		}
 		return err
 	})
-}
-
-// restoreResult is a restore in JSON.
-type restoreResult struct {
-	KeysRestored       int     `json:"keys_restored"`
-	KeysRemoved        int     `json:"keys_removed"`
-	KeysKeptEnded      int     `json:"keys_kept_ended"`
-	AccountsRestored   int     `json:"accounts_restored"`
-	AccountsRemoved    int     `json:"accounts_removed"`
-	AccountsKeptClosed int     `json:"accounts_kept_closed"`
-	JobsRestored       int     `json:"jobs_restored"`
-	JobsRemoved        int     `json:"jobs_removed"`
-	Before             *string `json:"before"`
 }
 
 func restoreStore(cmd *cobra.Command, args []string) error {
@@ -101,7 +68,7 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 		return restoreNew(cmd, cfg, args[0])
 	}
 	err = openAt(cmd, cfg, gates, exists, func(s *session) error {
-		r, err := s.store.Restore(s.ctx, s.now, s.by, args[0])
+		r, err := s.manager.Restore(s.ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -113,13 +80,13 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// restoreNew restores where there is no keystore.
+// restoreNew restores a backup where there is no keystore.
 func restoreNew(cmd *cobra.Command, cfg keystore.Config, from string) error {
 	s, err := newSession(cmd)
 	if err != nil {
 		return err
 	}
-	r, err := keystore.RestoreNew(s.ctx, cfg, s.now, s.by, from)
+	r, err := manage.RestoreNew(s.ctx, cfg, currentTime(), operator(), from)
 	if err != nil {
 		return err
 	}
@@ -131,21 +98,13 @@ func restoreNew(cmd *cobra.Command, cfg keystore.Config, from string) error {
 	return nil
 }
 
-func (s *session) printRestored(r keystore.Restored) error {
-	result := restoreResult{
-		KeysRestored: r.Keys.Restored, KeysRemoved: r.Keys.Removed, KeysKeptEnded: r.KeptEnded,
-		AccountsRestored: r.Accounts.Restored, AccountsRemoved: r.Accounts.Removed, AccountsKeptClosed: r.KeptClosed,
-		JobsRestored: r.Jobs.Restored, JobsRemoved: r.Jobs.Removed,
-	}
-	if r.Before != "" {
-		result.Before = &r.Before
-	}
+func (s *session) printRestored(r manage.Restored) error {
 	err := s.print(
-		result,
-		[]string{"Keys", fmt.Sprintf("%d restored, %d removed, %d ended since and stay so", r.Keys.Restored, r.Keys.Removed, r.KeptEnded)},
-		[]string{"Accounts", fmt.Sprintf("%d restored, %d removed, %d closed since and stay so", r.Accounts.Restored, r.Accounts.Removed, r.KeptClosed)},
-		[]string{"Jobs", fmt.Sprintf("%d restored, %d removed", r.Jobs.Restored, r.Jobs.Removed)},
-		[]string{"Before", orDash(r.Before)},
+		r,
+		[]string{"Keys", fmt.Sprintf("%d restored, %d removed, %d ended since and stay so", r.KeysRestored, r.KeysRemoved, r.KeysKeptEnded)},
+		[]string{"Accounts", fmt.Sprintf("%d restored, %d removed, %d closed since and stay so", r.AccountsRestored, r.AccountsRemoved, r.AccountsKeptClosed)},
+		[]string{"Jobs", fmt.Sprintf("%d restored, %d removed", r.JobsRestored, r.JobsRemoved)},
+		[]string{"Before", orDash(string(r.Before))},
 	)
 	if err == nil && r.Before != "" {
 		s.note("What there was before is in the last file named: restoring that brings back what was removed and had not ended.")

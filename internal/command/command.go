@@ -3,7 +3,6 @@ package command
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -11,9 +10,6 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/internal/credential"
-	"github.com/speechgate/speechgate/internal/words"
-	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 // Register adds the command to Caddy's command line. The others are subcommands from
@@ -58,14 +54,6 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
 	})
 }
 
-// Flags that every command takes.
-const (
-	flagKeystore = "keystore"
-	flagConfig   = "config"
-	flagAdapter  = "adapter"
-	flagJSON     = "json"
-)
-
 // group makes a command that only holds others.
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: name + " <command>", Short: short}
@@ -93,9 +81,9 @@ func Leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command,
 	return &cobra.Command{
 		Use:   use,
 		Short: short,
-		Args:  args,
+		Args:  func(cmd *cobra.Command, given []string) error { return inFlagNames(args(cmd, given)) },
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return oneLine(run(cmd, args))
+			return oneLine(inFlagNames(run(cmd, args)))
 		},
 		DisableFlagsInUseLine: true,
 	}
@@ -112,94 +100,4 @@ func oneLine(err error) error {
 		return errors.New(text)
 	}
 	return err
-}
-
-func NoArgument(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("unexpected %s: %q takes flags only, see its --help", words.QuoteArgument(args[0]), cmd.CommandPath())
-	}
-	return nil
-}
-
-func oneArgument(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("%s: want one ID, as in %q", words.Count(len(args), "argument"), cmd.UseLine())
-	}
-	return nil
-}
-
-// idKinds are what people may take for one another, by how they begin.
-var idKinds = []struct{ prefix, name string }{
-	{accountPrefix, "an account ID"},
-	{keyIDPrefix, "a key ID"},
-	{"svc_", "a service ID"},
-	{policy.KeyPrefix, "an API key itself, which is a secret"},
-	{policy.ServicePasswordPrefix, "a service password, which is a secret"},
-}
-
-const (
-	accountPrefix = "acc_"
-	keyIDPrefix   = "key_"
-)
-
-// The commands that show which IDs there are.
-const (
-	listOfAccounts = "account list"
-	listOfKeys     = "key list"
-	listOfJobs     = "job list"
-)
-
-// kindOf says what text looks like; empty if like nothing that we give out.
-func kindOf(text string) string {
-	for _, kind := range idKinds {
-		if strings.HasPrefix(text, kind.prefix) {
-			return kind.name
-		}
-	}
-	return ""
-}
-
-func checkAccountID(id string) error {
-	return checkID(id, accountPrefix, "an account ID", listOfAccounts)
-}
-
-func checkKeyID(id string) error {
-	return checkID(id, keyIDPrefix, "a key ID", listOfKeys)
-}
-
-// checkID refuses what cannot be an ID with this prefix.
-func checkID(id, prefix, name, list string) error {
-	if strings.HasPrefix(id, prefix) {
-		return nil
-	}
-	is := "is not " + name
-	if kind := kindOf(id); kind != "" {
-		is = "is " + kind
-	}
-	return fmt.Errorf("%s %s: want %s, %s…, as %q shows it", words.QuoteArgument(id), is, name, prefix, app.Program+" "+list)
-}
-
-// unknown adds to the error of a record that does not exist where to find those
-// that do.
-func unknown(err error, list string) error {
-	if errors.Is(err, keystore.ErrNotFound) {
-		return fmt.Errorf("%w: %q shows those there are", err, app.Program+" "+list)
-	}
-	return err
-}
-
-// accountID checks the one argument of a command.
-func accountID(cmd *cobra.Command, args []string) error {
-	if err := oneArgument(cmd, args); err != nil {
-		return err
-	}
-	return checkAccountID(args[0])
-}
-
-// keyID checks the one argument of a command.
-func keyID(cmd *cobra.Command, args []string) error {
-	if err := oneArgument(cmd, args); err != nil {
-		return err
-	}
-	return checkKeyID(args[0])
 }

@@ -5,26 +5,22 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/speechgate/speechgate/caddymodule/gate"
 	"github.com/speechgate/speechgate/caddymodule/issue"
-	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/internal/manage"
 )
 
-// gates are those of a configuration; nil where none is named.
-type gates = *handlers
-
-// handlers are what of a configuration decides on requests.
-type handlers struct {
-	gates   map[string][]*gate.Gate // by backend name
-	issuers []*issue.Issue
+// defaultGates are the gates if no configuration is named: every gate has default
+// settings, and the issuance API has its default path.
+func defaultGates() manage.GateConfigs {
+	return manage.GateConfigs{Fallback: defaultGate, IssuePaths: []string{issue.DefaultPath}}
 }
 
-// gatesOf finds the gates, and what issues keys beside them, anywhere in the HTTP
-// app's configuration.
-func gatesOf(httpApp json.RawMessage) (gates, error) {
-	found := &handlers{gates: make(map[string][]*gate.Gate)}
+// gatesOf finds the gates and the issuance APIs anywhere in the configuration of the
+// HTTP app.
+func gatesOf(httpApp json.RawMessage) (manage.GateConfigs, error) {
+	found := manage.GateConfigs{Fallback: defaultGate}
 	if httpApp == nil {
 		return found, nil
 	}
@@ -32,34 +28,36 @@ func gatesOf(httpApp json.RawMessage) (gates, error) {
 	dec := json.NewDecoder(bytes.NewReader(httpApp))
 	dec.UseNumber() // durations are whole nanoseconds
 	if err := dec.Decode(&config); err != nil {
-		return nil, err
+		return found, err
 	}
-	return found, found.collect(config)
+	return found, collectHandlers(config, &found)
 }
 
-func (h *handlers) collect(config any) error {
+// collectHandlers adds the handlers in a part of a configuration to found. It does not
+// look into a handler that it has found.
+func collectHandlers(config any, found *manage.GateConfigs) error {
 	switch node := config.(type) {
 	case []any:
 		for _, child := range node {
-			if err := h.collect(child); err != nil {
+			if err := collectHandlers(child, found); err != nil {
 				return err
 			}
 		}
 	case map[string]any:
 		switch node["handler"] {
 		case "speechgate":
-			gate := new(gate.Gate)
-			err := decodeHandler(node, gate)
-			backend := gate.BackendName()
-			h.gates[backend] = append(h.gates[backend], gate)
+			g := new(gate.Gate)
+			err := decodeHandler(node, g)
+			found.Gates = append(found.Gates, configOf(g))
 			return err
 		case "speechgate_issue":
-			issuer := new(issue.Issue)
-			h.issuers = append(h.issuers, issuer)
-			return decodeHandler(node, issuer)
+			i := new(issue.Issue)
+			err := decodeHandler(node, i)
+			found.IssuePaths = append(found.IssuePaths, cmp.Or(i.Path, issue.DefaultPath))
+			return err
 		}
 		for _, child := range node {
-			if err := h.collect(child); err != nil {
+			if err := collectHandlers(child, found); err != nil {
 				return err
 			}
 		}
@@ -78,30 +76,11 @@ func decodeHandler(node map[string]any, into any) error {
 	return nil
 }
 
-// of returns the gates of a backend; where none is configured, one with every
-// default.
-func (h *handlers) of(backend string) []*gate.Gate {
-	if h != nil && h.gates[backend] != nil {
-		return h.gates[backend]
-	}
-	return []*gate.Gate{{Backend: backend}}
+func configOf(g *gate.Gate) manage.GateConfig {
+	return manage.GateConfig{Dialect: g.Dialect, Backend: g.BackendName(), Rules: g.PolicyRules(), Classify: g.ClassifyPath}
 }
 
-// until is when the longest grace for j ends; zero where there is none.
-func (h *handlers) until(j *policy.Job) (until policy.Time) {
-	for _, gate := range h.of(j.Backend) {
-		if rule := gate.PolicyRules().Grace; rule.Window > 0 {
-			until = max(until, rule.Until(j))
-		}
-	}
-	return until
-}
-
-// issues reports whether a path is one at which keys are issued; where no
-// configuration is named, the default one.
-func (h *handlers) issues(path string) bool {
-	if h == nil {
-		return path == issue.DefaultPath
-	}
-	return slices.ContainsFunc(h.issuers, func(i *issue.Issue) bool { return cmp.Or(i.Path, issue.DefaultPath) == path })
+// defaultGate is a gate with default settings.
+func defaultGate(dialect, backend string) manage.GateConfig {
+	return configOf(&gate.Gate{Dialect: dialect, Backend: backend})
 }

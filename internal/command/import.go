@@ -1,17 +1,12 @@
 package command
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/words"
-	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 func importCommand() *cobra.Command {
@@ -25,36 +20,10 @@ never comes back.
 
 The exit status is 1 if any line was not taken.
 ` + expiresHelp
-	ruleFlags(imp)
+	newKeyFlags(imp)
 	imp.Flags().Bool("digest", false, "The lines are SHA-256 digests of keys, in hexadecimal")
 	imp.Flags().Bool("dry-run", false, "Say what would be imported, and write nothing")
 	return imp
-}
-
-// importResult is an import in JSON.
-type importResult struct {
-	AccountID string        `json:"account_id"`
-	DryRun    bool          `json:"dry_run"`
-	Imported  []importedKey `json:"imported"`
-	Known     int           `json:"known"`
-	Differing []int         `json:"known_differing"` // lines of known keys that have other rules
-	Dead      []notTaken    `json:"dead"`
-	Taken     []notTaken    `json:"taken"`
-	Malformed []notTaken    `json:"malformed"`
-}
-
-// importedKey is a key with the line that it stood on. In a dry run it has no
-// ID.
-type importedKey struct {
-	Line  int     `json:"line"`
-	KeyID *string `json:"key_id"` // in place of keyResult's
-	keyResult
-}
-
-// notTaken is a line that became no key.
-type notTaken struct {
-	Line int    `json:"line"`
-	Why  string `json:"why"`
 }
 
 func importKeys(cmd *cobra.Command, _ []string) error {
@@ -70,141 +39,47 @@ func importKeys(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	return withStore(cmd, func(s *session) error {
-		k, err := newKeyOfFlags(cmd, s.now)
+		rules, err := newKeyOfFlags(cmd)
 		if err != nil {
 			return err
 		}
-		lines, secrets, err := s.readSecrets()
+		n := manage.NewKeys{NewKey: rules, Digests: digests, DryRun: dry}
+		if err := n.Validate(s.manager.Now); err != nil {
+			return err
+		}
+		lines, err := s.readKeyLines()
 		if err != nil {
 			return err
 		}
-		results, err := s.store.ImportKeys(s.ctx, s.now, s.by, keystore.Import{
-			AccountID: k.AccountID, Label: k.Label, Expires: k.Expires, Allow: k.Allow,
-			Secrets: secrets, Digests: digests, DryRun: dry,
-		})
-		switch {
-		case err != nil && len(results) > 0:
-			return fmt.Errorf("the first %s of %d are done, and then: %w; repeat the import", words.Count(len(results), "key"), len(secrets), err)
-		case err != nil:
-			return unknown(err, listOfAccounts)
+		result, err := s.manager.ImportKeys(s.ctx, n, lines)
+		if err != nil {
+			return err
 		}
-		return s.report(k, dry, lines, results)
+		return s.printImport(result)
 	})
 }
 
-// report says what became of an import's lines, which is an error if any was
-// not taken.
-func (s *session) report(k keystore.NewKey, dry bool, lines []int, results []keystore.Imported) error {
-	sum := importResult{
-		AccountID: k.AccountID, DryRun: dry, Imported: []importedKey{}, Differing: []int{},
-		Dead: []notTaken{}, Taken: []notTaken{}, Malformed: []notTaken{},
-	}
-	var rows [][]string
-	for i, r := range results {
-		line, not := lines[i], notTaken{lines[i], r.Why}
-		what := ""
-		switch r.Result {
-		case keystore.ImportNew:
-			sum.Imported = append(sum.Imported, s.importedAsJSON(line, r.Key))
-		case keystore.ImportKnown:
-			sum.Known++
-			if r.Key.Expires != k.Expires || r.Key.Allow.String() != k.Allow.String() {
-				sum.Differing = append(sum.Differing, line)
-			}
-		case keystore.ImportDead:
-			sum.Dead, what = append(sum.Dead, not), "dead"
-		case keystore.ImportTaken:
-			sum.Taken, what = append(sum.Taken, not), "taken"
-		default:
-			sum.Malformed, what = append(sum.Malformed, not), "malformed"
-		}
-		if what != "" {
-			rows = append(rows, []string{fmt.Sprintf("line %d: %s: %s", line, what, r.Why)})
-		}
-	}
+// printImport shows what became of the lines. A line that was not taken is an error.
+func (s *session) printImport(result *manage.ImportResult) error {
+	notTaken := result.NotTaken()
 	done := "Imported"
-	if dry {
+	if result.DryRun {
 		done = "Would import"
 	}
-	text := fmt.Sprintf("%s %s into account %s; %d known already, %d not taken.",
-		done, words.Count(len(sum.Imported), "key"), k.AccountID, sum.Known, len(rows))
-	if err := s.print(sum, append([][]string{{text}}, rows...)...); err != nil {
+	rows := [][]string{{fmt.Sprintf("%s %s into account %s; %d known already, %d not taken.",
+		done, words.Count(len(result.Imported), "key"), result.AccountID, result.Known, len(notTaken))}}
+	for _, line := range notTaken {
+		rows = append(rows, []string{fmt.Sprintf("line %d: %s: %s", line.Line, line.What, line.Why)})
+	}
+	if err := s.print(result, rows...); err != nil {
 		return err
 	}
-	s.warnOfAllow(k.Allow)
-	if n := len(sum.Differing); n > 0 {
-		s.note("Warning: of those known already, %d had another expiry or other addresses, and keep them; the first is on line %d.", n, sum.Differing[0])
+	s.warnOfAllow(result.Warnings)
+	if n := len(result.Differing); n > 0 {
+		s.note("Warning: of those known already, %d had another expiry or other addresses, and keep them; the first is on line %d.", n, result.Differing[0])
 	}
-	if len(rows) > 0 {
-		return fmt.Errorf("%d of %s not taken", len(rows), words.Count(len(results), "key"))
+	if len(notTaken) > 0 {
+		return fmt.Errorf("%d of %s not taken", len(notTaken), words.Count(result.Lines, "key"))
 	}
 	return nil
-}
-
-func (s *session) importedAsJSON(line int, k policy.Key) importedKey {
-	result := importedKey{Line: line, keyResult: s.keyAsJSON(k)}
-	if k.ID != "" {
-		result.KeyID = &k.ID
-	}
-	return result
-}
-
-// maxInput bounds what is read from standard input: some 250,000 keys.
-const maxInput = 16 << 20
-
-var (
-	errTerminal = errors.New("standard input is a terminal, which shows what is typed: give the key from a file or a pipe")
-	errNoKeys   = errors.New("standard input is empty: want one key a line")
-	errTooLong  = fmt.Errorf("standard input is longer than %d MiB: divide it", maxInput>>20)
-)
-
-// checkInput refuses a configuration that comes from where keys are to come
-// from.
-func checkInput(cmd *cobra.Command) error {
-	file, err := cmd.Flags().GetString(flagConfig)
-	if err == nil && file == "-" {
-		err = fmt.Errorf("--%s - reads standard input, as this does: name a file", flagConfig)
-	}
-	return err
-}
-
-// readSecrets reads the lines of standard input that are not empty, and their
-// numbers.
-func (s *session) readSecrets() (lines []int, secrets []policy.Secret, err error) {
-	if isTerminal(s.in) {
-		return nil, nil, errTerminal
-	}
-	text, err := io.ReadAll(io.LimitReader(s.in, maxInput+1))
-	switch {
-	case err != nil:
-		return nil, nil, fmt.Errorf("standard input: %w", err)
-	case len(text) > maxInput:
-		return nil, nil, errTooLong
-	}
-	number := 0
-	for line := range strings.SplitSeq(strings.TrimPrefix(string(text), "\ufeff"), "\n") {
-		number++
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, number)
-			secrets = append(secrets, policy.NewSecret(line))
-		}
-	}
-	if len(secrets) == 0 {
-		return nil, nil, errNoKeys
-	}
-	return lines, secrets, nil
-}
-
-// isTerminal reports whether r is a character device that shows what is typed.
-func isTerminal(r io.Reader) bool {
-	file, ok := r.(*os.File)
-	if !ok {
-		return false
-	}
-	fi, err := file.Stat()
-	if err != nil || fi.Mode()&os.ModeCharDevice == 0 {
-		return false
-	}
-	null, err := os.Stat(os.DevNull)
-	return err != nil || !os.SameFile(fi, null)
 }

@@ -61,11 +61,11 @@ func initStore(cmd *cobra.Command, _ []string) error {
 		}
 	}
 	return openQuietly(cmd, cfg, gates, exists, func(s *session) error {
-		sum, err := s.store.Summary(s.ctx)
+		sum, err := s.manager.Store.Summary(s.ctx)
 		if err != nil {
 			return err
 		}
-		m.Remember(s.ctx, sum.ID, cfg.Path, s.now.Std())
+		m.Remember(s.ctx, sum.ID, cfg.Path, s.manager.Now.Std())
 		result := initResult{cfg.Path, sum.ID, sum.Made, sum.Accounts, sum.Keys, sum.Pepper}
 		if !sum.Made {
 			return s.say(result, "There is a keystore at %s already: %s, with %s and %s.", cfg.Path, sum.ID, words.Count(sum.Accounts, "account"), words.Count(sum.Keys, "key"))

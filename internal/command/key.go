@@ -1,16 +1,13 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/words"
-	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 const expiresHelp = `
@@ -30,236 +27,178 @@ func keyCommand() *cobra.Command {
 What --expires, --allow and --issuable say stays for the key's whole life.
 ` + expiresHelp
 	issue.SuggestFor = []string{"create", "new", "add", "make", "generate"}
-	ruleFlags(issue)
+	newKeyFlags(issue)
 	issue.Flags().Bool("issuable", false, "Let the key issue keys through the issuance API")
 
-	list := Leaf("list [flags]", "Lists the keys, oldest first", NoArgument, listKeys)
-	list.Long = `Lists the keys, oldest first: those that all flags fit.
-
---expiring and --unused take an integer and ms, s, m, h, d or w, such as 14d.`
-	list.Flags().String("account", "", "List the keys of this account only")
-	list.Flags().String("status", "", "List the keys of this status only: "+words.Alternatives(keyStatuses))
-	list.Flags().String("expiring", "", "List the active keys only that expire within this time")
-	list.Flags().String("unused", "", "List the active keys only that were not used for this time, and are older")
-	list.Flags().String("issued-by", "", "List the keys only that the key with this ID issued")
-
-	show := Leaf("show <key ID>", "Shows a key, but not the secret", keyID, showKey)
-
-	del := Leaf("delete <key ID>", "Deletes a key as its account's holder can; refuses those that came with the account or from the issuance API", keyID, deleteKey)
-	del.SuggestFor = []string{"remove", "rm"}
-
-	revoke := Leaf("revoke <key ID> [flags]", "Revokes a key, whatever its origin", keyID, revokeKey)
-	revoke.SuggestFor = []string{"disable", "block"}
-	revoke.Flags().String("reason", "", "Why, for the audit trail")
-	revoke.Flags().Bool("with-children", false, "Revoke the keys as well that it issued through the issuance API")
+	show := Leaf("show <key ID>", "Shows a key, but not the secret", oneID(manage.KindKey), showKey)
 
 	return group("key", "Issues, imports, lists, shows, rotates and ends API keys",
-		issue, importCommand(), list, show, rotateCommand(), del, revoke)
+		issue, importCommand(), listKeysCommand(), show, rotateCommand(), deleteCommand(), revokeCommand())
 }
 
-// ruleFlags adds the flags for the account, and for the rules of its keys.
-func ruleFlags(cmd *cobra.Command) {
+// newKeyFlags adds the flags that say what new keys can do, and for which account.
+func newKeyFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("account", "", "ID of the account that the key is for")
-	flags.String("expires", "never", "When the key expires")
+	flags.String("expires", manage.Never, "When the key expires")
 	flags.StringArray("allow", nil, "The addresses that the key may be used from; can be repeated (default any)")
 	flags.String("label", "", "What the key is for, for people")
 }
 
-// keyResult is a key in JSON.
-type keyResult struct {
-	KeyID      string   `json:"key_id"`
-	Key        string   `json:"key,omitempty"` // when it is issued
-	AccountID  string   `json:"account_id"`
-	Origin     string   `json:"origin"`
-	Label      string   `json:"label"`
-	ExpiresAt  *string  `json:"expires_at"`
-	Allow      []string `json:"allow"`
-	Issuable   bool     `json:"issuable"`
-	Status     string   `json:"status"`
-	CreatedAt  *string  `json:"created_at"`
-	LastUsedAt *string  `json:"last_used_at"`
-	RevokeFrom *string  `json:"revoke_from"`
-	IssuerID   *string  `json:"issuer_id"`
-}
-
-// keyActive is the status of a key that can be used.
-const keyActive = "active"
-
-var keyStatuses = []string{keyActive, "expired", "deleted", "revoked"}
-
-func (s *session) keyAsJSON(k policy.Key) keyResult {
-	result := keyResult{
-		KeyID:      k.ID,
-		AccountID:  k.AccountID,
-		Origin:     k.Origin.String(),
-		Label:      k.Label,
-		ExpiresAt:  expiryText(k.Expires),
-		Allow:      k.Allow.Entries(),
-		Issuable:   k.Issuable,
-		Status:     k.Status(s.now),
-		CreatedAt:  words.TimeText(k.CreatedAt),
-		LastUsedAt: words.TimeText(k.LastUsedAt),
-		RevokeFrom: words.TimeText(k.RevokeFrom),
+// newKeyOfFlags reads the flags of newKeyFlags.
+func newKeyOfFlags(cmd *cobra.Command) (n manage.NewKey, err error) {
+	if n.AccountID, err = textFlag(cmd, "account"); err != nil {
+		return n, err
 	}
-	if k.IssuerID != "" {
-		result.IssuerID = &k.IssuerID
+	if n.Expires, err = cmd.Flags().GetString("expires"); err != nil {
+		return n, err
 	}
-	return result
+	if n.Allow, err = cmd.Flags().GetStringArray("allow"); err != nil {
+		return n, err
+	}
+	if len(n.Allow) == 0 && cmd.Flags().Changed("allow") {
+		n.Allow = []string{""} // pflag returns no element for one that is empty
+	}
+	n.Label, err = cmd.Flags().GetString("label")
+	return n, err
 }
 
 func issueKey(cmd *cobra.Command, _ []string) error {
 	return withStore(cmd, func(s *session) error {
-		k, err := newKeyOfFlags(cmd, s.now)
+		n, err := newKeyOfFlags(cmd)
 		if err != nil {
 			return err
 		}
-		if k.Issuable, err = cmd.Flags().GetBool("issuable"); err != nil {
+		if n.Issuable, err = cmd.Flags().GetBool("issuable"); err != nil {
 			return err
 		}
-		key, secret, err := s.store.IssueKey(s.ctx, s.now, s.by, k)
+		k, err := s.manager.IssueKey(s.ctx, n)
 		if err != nil {
-			return unknown(err, listOfAccounts)
+			return err
 		}
-		result := s.keyAsJSON(key)
-		result.Key = secret.Reveal()
-		if err := s.print(result, newKeyRows(key, secret)...); err != nil {
-			return fmt.Errorf("key %s was issued, but the key itself is lost: %w; delete it and issue another", key.ID, err)
+		if err := s.print(k, newKeyRows(k)...); err != nil {
+			return fmt.Errorf("key %s was issued, but the key itself is lost: %w; delete it and issue another", k.ID, err)
 		}
-		s.warnOfAllow(key.Allow)
+		s.warnOfAllow(k.Warnings)
 		s.note("Keep this key: it is not shown again.")
 		return nil
 	})
 }
 
-// newKeyRows show a key that was issued just now, to people.
-func newKeyRows(key policy.Key, secret policy.Secret) [][]string {
+// newKeyRows show a new key to people.
+func newKeyRows(k manage.Key) [][]string {
 	return [][]string{
-		{"Key", secret.Reveal()},
-		{"Key ID", key.ID},
-		{"Account ID", key.AccountID},
-		{"Label", orDash(key.Label)},
-		{"Expires", shortExpiry(key.Expires)},
-		{"Allowed from", allowedFrom(key)},
-		{"May issue keys", yesNo(key.Issuable)},
+		{"Key", k.Secret.Reveal()},
+		{"Key ID", k.ID},
+		{"Account ID", k.AccountID},
+		{"Label", orDash(k.Label)},
+		{"Expires", shortExpiry(k.ExpiresAt)},
+		{"Allowed from", allowedFrom(k)},
+		{"May issue keys", yesNo(k.Issuable)},
 	}
 }
 
-func (s *session) warnOfAllow(allow policy.AddrSet) {
-	for _, warning := range allow.Warnings() {
+func (s *session) warnOfAllow(warnings []string) {
+	for _, warning := range warnings {
 		s.note("Warning: --allow %s.", warning)
 	}
 }
 
-// newKeyOfFlags reads which account's keys are to be made at now, and what they
-// can do.
-func newKeyOfFlags(cmd *cobra.Command, now policy.Time) (k keystore.NewKey, err error) {
-	k.Origin = policy.OriginConsole // the operator's
-	if k.AccountID, err = accountFlag(cmd); err != nil {
-		return k, err
-	}
-	if k.AccountID == "" {
-		return k, fmt.Errorf("--account is missing: want the account's ID, as %q shows it", app.Program+" "+listOfAccounts)
-	}
-	expires, err := cmd.Flags().GetString("expires")
-	if err != nil {
-		return k, err
-	}
-	if k.Expires, err = parseExpiry(expires, now); err != nil {
-		return k, err
-	}
-	allow, err := cmd.Flags().GetStringArray("allow")
-	if err != nil {
-		return k, err
-	}
-	if k.Allow, err = policy.ParseAddrSet(strings.Join(allow, ",")); err != nil {
-		return k, fmt.Errorf("--allow: %w", err)
-	}
-	if k.Allow.Any() && cmd.Flags().Changed("allow") {
-		return k, errors.New("--allow is empty: leave it out to allow any address")
-	}
-	k.Label, err = cmd.Flags().GetString("label")
-	return k, err
-}
-
-// accountFlag returns the account that --account names; empty if it is left
-// out.
-func accountFlag(cmd *cobra.Command) (string, error) {
-	id, err := textFlag(cmd, "account")
-	if err != nil || id == "" {
-		return "", err
-	}
-	if err := checkAccountID(id); err != nil {
-		return "", fmt.Errorf("--account %w", err)
-	}
-	return id, nil
-}
-
-// checkAccount says whether the account exists that a list is of, if of one.
-func (s *session) checkAccount(id string) error {
-	if id == "" {
-		return nil
-	}
-	_, err := s.store.Account(s.ctx, id)
-	return unknown(err, listOfAccounts)
-}
-
 func showKey(cmd *cobra.Command, args []string) error {
 	return withStore(cmd, func(s *session) error {
-		k, err := s.store.Key(s.ctx, args[0])
+		k, err := s.manager.Key(s.ctx, args[0])
 		if err != nil {
-			return unknown(err, listOfKeys)
+			return err
 		}
 		return s.print(
-			s.keyAsJSON(k),
+			k,
 			[]string{"Key ID", k.ID},
 			[]string{"Begins with", k.Prefix},
 			[]string{"Account ID", k.AccountID},
-			[]string{"Origin", k.Origin.String()},
+			[]string{"Origin", k.Origin},
 			[]string{"Label", orDash(k.Label)},
-			[]string{"Status", longStatus(k, s.now)},
-			[]string{"Expires", shortExpiry(k.Expires)},
+			[]string{"Status", longStatus(k)},
+			[]string{"Expires", shortExpiry(k.ExpiresAt)},
 			[]string{"Allowed from", allowedFrom(k)},
 			[]string{"May issue keys", yesNo(k.Issuable)},
-			[]string{"Issued by", orDash(k.IssuerID)},
+			[]string{"Issued by", orDash(string(k.IssuerID))},
 			[]string{"Created", shortTime(k.CreatedAt, "-")},
 			[]string{"Last used", shortTime(k.LastUsedAt, "never")},
 		)
 	})
 }
 
-// longStatus is the status with what made it so.
-func longStatus(k policy.Key, now policy.Time) string {
-	status := k.Status(now)
-	switch since := k.RevokedSince(now); {
-	case !since.IsZero():
-		return status + " at " + shortTime(since, "")
+// longStatus is the status, and what made it so.
+func longStatus(k manage.Key) string {
+	switch {
+	case !k.EndedAt.IsZero():
+		return k.Status + " at " + shortTime(k.EndedAt, "")
 	case !k.AccountOpen:
-		return status + ", because its account is closed"
-	case !k.DeletedAt.IsZero():
-		return status + " at " + shortTime(k.DeletedAt, "")
+		return k.Status + ", because its account is closed"
 	case !k.RevokeFrom.IsZero():
-		return status + ", to be revoked at " + shortTime(k.RevokeFrom, "")
+		return k.Status + ", to be revoked at " + shortTime(k.RevokeFrom, "")
 	}
-	return status
+	return k.Status
 }
 
-func allowedFrom(k policy.Key) string {
-	if k.Allow.Any() {
+func allowedFrom(k manage.Key) string {
+	if len(k.Allow) == 0 {
 		return "any address"
 	}
-	return strings.Join(k.Allow.Entries(), ", ")
+	return strings.Join(k.Allow, ", ")
+}
+
+func deleteCommand() *cobra.Command {
+	del := Leaf("delete <key ID>", "Deletes a key as its account's holder can; refuses those that came with the account or from the issuance API", oneID(manage.KindKey), deleteKey)
+	del.SuggestFor = []string{"remove", "rm"}
+	return del
 }
 
 func deleteKey(cmd *cobra.Command, args []string) error {
 	return withStore(cmd, func(s *session) error {
-		k, err := s.store.DeleteKey(s.ctx, s.now, s.by, args[0])
+		k, err := s.manager.DeleteKey(s.ctx, args[0])
+		switch {
+		case err != nil:
+			return err
+		case k.Already:
+			return s.say(k, "Key %s is deleted already, since %s.", k.ID, shortTime(k.At, ""))
+		}
+		return s.say(k, "Deleted key %s.", k.ID)
+	})
+}
+
+func revokeCommand() *cobra.Command {
+	revoke := Leaf("revoke <key ID> [flags]", "Revokes a key, whatever its origin", oneID(manage.KindKey), revokeKey)
+	revoke.SuggestFor = []string{"disable", "block"}
+	revoke.Flags().String("reason", "", "Why, for the audit trail")
+	revoke.Flags().Bool("with-children", false, "Revoke the keys as well that it issued through the issuance API")
+	return revoke
+}
+
+func revokeKey(cmd *cobra.Command, args []string) error {
+	var r manage.Revocation
+	var err error
+	if r.Reason, err = cmd.Flags().GetString("reason"); err != nil {
+		return err
+	}
+	if r.WithChildren, err = cmd.Flags().GetBool("with-children"); err != nil {
+		return err
+	}
+	return withStore(cmd, func(s *session) error {
+		k, err := s.manager.RevokeKey(s.ctx, args[0], r)
 		if err != nil {
-			return unknown(err, listOfKeys)
+			return err
 		}
-		if k.DeletedAt != s.now {
-			return s.say(s.keyAsJSON(k), "Key %s is deleted already, since %s.", k.ID, shortTime(k.DeletedAt, ""))
+		switch {
+		case k.Children == nil && k.Already:
+			return s.say(k, "Key %s is revoked already, since %s.", k.ID, shortTime(k.At, ""))
+		case k.Children == nil:
+			return s.say(k, "Revoked key %s.", k.ID)
 		}
-		return s.say(s.keyAsJSON(k), "Deleted key %s.", k.ID)
+		issued := words.Count(*k.Children, "key") + " that it issued"
+		if k.Already {
+			return s.say(k, "Key %s is revoked already, since %s; revoked %s.", k.ID, shortTime(k.At, ""), issued)
+		}
+		return s.say(k, "Revoked key %s, and %s.", k.ID, issued)
 	})
 }

@@ -8,11 +8,10 @@ import (
 	"text/tabwriter"
 	"unicode"
 
-	"github.com/speechgate/speechgate/policy"
+	"github.com/speechgate/speechgate/internal/manage"
 )
 
-// print writes the result: value as JSON, or the rows for people, with their
-// cells aligned.
+// print writes the result: value as JSON or, for people, rows of aligned cells.
 func (s *session) print(value any, rows ...[]string) error {
 	var out bytes.Buffer
 	if s.json {
@@ -33,7 +32,7 @@ func (s *session) print(value any, rows ...[]string) error {
 			return err
 		}
 	}
-	// In one piece, so that a secret is written whole or the error says so.
+	// One write, so that the error says if a secret was not written whole.
 	if _, err := s.out.Write(out.Bytes()); err != nil {
 		return fmt.Errorf("the result cannot be written: %w", err)
 	}
@@ -45,30 +44,33 @@ func (s *session) say(value any, format string, args ...any) error {
 	return s.print(value, []string{fmt.Sprintf(format, args...)})
 }
 
-// note writes a sentence that is no result.
+// note writes a sentence to standard error. It is not a part of the result.
 func (s *session) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.err, format+"\n", args...) // where this cannot be written, nothing can be said
+	_, _ = fmt.Fprintf(s.err, format+"\n", args...) // there is no other place to report an error of this
 }
 
-// printAll writes a list. Where it is empty, people read none instead, which is
-// no result.
-func printAll[T, J any](s *session, all []T, asJSON func(T) J, none string, header []string, row func(T) []string) error {
-	values := make([]J, len(all))
+// printAll writes a list. For an empty list, people read the sentence none on standard
+// error, because it is not a result.
+func printAll[T any](s *session, all []T, none string, header []string, row func(T) []string) error {
+	if all == nil {
+		all = []T{} // in JSON, an array
+	}
 	rows := make([][]string, 0, len(all)+1)
 	if len(all) > 0 {
 		rows = append(rows, header)
 	} else if !s.json {
 		s.note("%s", none)
 	}
-	for i, v := range all {
-		values[i] = asJSON(v)
-		rows = append(rows, row(v))
+	if !s.json {
+		for _, v := range all {
+			rows = append(rows, row(v))
+		}
 	}
-	return s.print(values, rows...)
+	return s.print(all, rows...)
 }
 
-// printable returns cells that cannot disturb the terminal or the table,
-// whatever a backend chose to call a job.
+// printable replaces what could disturb the terminal or the table. A backend can give a
+// job any ID.
 func printable(cells []string) []string {
 	clean := make([]string, len(cells))
 	for i, cell := range cells {
@@ -82,17 +84,9 @@ func printable(cells []string) []string {
 	return clean
 }
 
-// expiryText is an expiry for JSON, null if there is none.
-func expiryText(e policy.Expiry) *string {
-	if _, ok := e.Time(); !ok {
-		return nil
-	}
-	text := e.String()
-	return &text
-}
-
-// shortTime is an instant for people, to the second.
-func shortTime(t policy.Time, never string) string {
+// shortTime is an instant for people, to the second. If it never happened, the text is
+// never.
+func shortTime(t manage.Time, never string) string {
 	if t.IsZero() {
 		return never
 	}
@@ -100,15 +94,15 @@ func shortTime(t policy.Time, never string) string {
 }
 
 // shortExpiry is an expiry for people, to the second.
-func shortExpiry(e policy.Expiry) string {
+func shortExpiry(e manage.Expiry) string {
 	at, ok := e.Time()
 	if !ok {
-		return "never"
+		return manage.Never
 	}
-	return shortTime(at, at.String())
+	return shortTime(manage.Time{Time: at}, at.String())
 }
 
-// orDash returns text, or a dash for an empty cell.
+// orDash returns the text of a cell, which shows a dash if it is empty.
 func orDash(text string) string {
 	if text == "" {
 		return "-"

@@ -4,10 +4,12 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/internal/manage"
 )
 
 func rotateCommand() *cobra.Command {
-	rotate := Leaf("rotate <key ID> [--overlap <time>]", "Issues a key in place of another, which goes on for a while", keyID, rotateKey)
+	rotate := Leaf("rotate <key ID> [--overlap <time>]", "Issues a key in place of another, which goes on for a while", oneID(manage.KindKey), rotateKey)
 	rotate.Long = `Issues a key in place of another, and shows it, once.
 
 The new key has the old one's rules: account, expiry, addresses, issuance right
@@ -22,30 +24,24 @@ key at once, and leaves the keys that it issued.`
 	return rotate
 }
 
-// rotateResult is the new key in JSON, with the old one.
-type rotateResult struct {
-	keyResult
-
-	Replaces keyResult `json:"replaces"`
-}
-
 func rotateKey(cmd *cobra.Command, args []string) error {
-	overlap, err := spanFlag(cmd, "overlap")
+	overlap, err := textFlag(cmd, "overlap")
 	if err != nil {
 		return err
 	}
+	if err := manage.CheckOverlap(overlap); err != nil {
+		return err
+	}
 	return withStore(cmd, func(s *session) error {
-		r, err := s.store.RotateKey(s.ctx, s.now, s.by, args[0], overlap)
+		k, err := s.manager.RotateKey(s.ctx, args[0], overlap)
 		if err != nil {
-			return unknown(err, listOfKeys)
+			return err
 		}
-		result := rotateResult{s.keyAsJSON(r.New), s.keyAsJSON(r.Old)}
-		result.Key = r.Secret.Reveal()
-		rows := append(newKeyRows(r.New, r.Secret), []string{"Replaces", r.Old.ID + ", " + longStatus(r.Old, s.now)})
-		if err := s.print(result, rows...); err != nil {
-			return fmt.Errorf("key %s was issued in place of %s, but the key itself is lost: %w; rotate the new one", r.New.ID, r.Old.ID, err)
+		rows := append(newKeyRows(k.Key), []string{"Replaces", k.Replaces.ID + ", " + longStatus(k.Replaces)})
+		if err := s.print(k, rows...); err != nil {
+			return fmt.Errorf("key %s was issued in place of %s, but the key itself is lost: %w; rotate the new one", k.ID, k.Replaces.ID, err)
 		}
-		s.warnOfAllow(r.New.Allow)
+		s.warnOfAllow(k.Warnings)
 		s.note("Keep this key: it is not shown again.")
 		return nil
 	})

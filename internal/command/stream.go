@@ -14,15 +14,12 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/admin"
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
 
-const (
-	flagAddress   = "address"
-	streamPrefix  = "str_"
-	listOfStreams = "stream list"
-)
+const flagAddress = "address"
 
 func streamCommand() *cobra.Command {
 	list := Leaf("list", "Lists the live streams, oldest first", NoArgument, listStreams)
@@ -51,12 +48,12 @@ func listStreams(cmd *cobra.Command, _ []string) error {
 	if err := askServer(cmd, http.MethodGet, admin.StreamsPath, nil, &all); err != nil {
 		return err
 	}
-	s, err := serverSession(cmd)
+	s, err := newSession(cmd)
 	if err != nil {
 		return err
 	}
 	return printAll(
-		s, all, func(i admin.StreamInfo) admin.StreamInfo { return i }, "There are no live streams.",
+		s, all, "There are no live streams.",
 		[]string{"STREAM ID", "KEY ID", "ACCOUNT ID", "BACKEND", "CLIENT", "BEGUN", "ACCEPTED"},
 		func(i admin.StreamInfo) []string {
 			return []string{
@@ -80,16 +77,18 @@ func toSecond(text string) string {
 	if err != nil {
 		return text // empty, or another server's
 	}
-	return shortTime(policy.At(at), text)
+	return shortTime(manage.Time{Time: policy.At(at)}, text)
 }
 
-// cutOrderOf reads which streams are to be cut.
+// cutOrderOf reads which streams to cut.
 func cutOrderOf(cmd *cobra.Command, args []string) (order admin.CutOrder, err error) {
-	if order.KeyID, err = textFlag(cmd, "key"); err != nil {
+	if err := textFlags(cmd, flagInto{"key", &order.KeyID}, flagInto{"account", &order.AccountID}); err != nil {
 		return order, err
 	}
-	if order.AccountID, err = accountFlag(cmd); err != nil {
-		return order, err
+	if order.AccountID != "" {
+		if err := manage.CheckID("account_id", manage.KindAccount, order.AccountID); err != nil {
+			return order, err
+		}
 	}
 	if len(args) > 0 {
 		order.StreamID = args[0]
@@ -97,13 +96,11 @@ func cutOrderOf(cmd *cobra.Command, args []string) (order admin.CutOrder, err er
 	if given := order.Given(); given != 1 {
 		return order, fmt.Errorf("want one of a stream's ID, --key and --account, and got %s", howMany(given))
 	}
-	if order.KeyID != "" {
-		if err := checkKeyID(order.KeyID); err != nil {
-			return order, fmt.Errorf("--key %w", err)
-		}
-	}
-	if order.StreamID != "" {
-		return order, checkID(order.StreamID, streamPrefix, "a stream ID", listOfStreams)
+	switch {
+	case order.KeyID != "":
+		return order, manage.CheckID("key", manage.KindKey, order.KeyID)
+	case order.StreamID != "":
+		return order, manage.CheckID("", manage.KindStream, order.StreamID)
 	}
 	return order, nil
 }
@@ -125,19 +122,13 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if order.StreamID != "" && result.Cut == 0 {
-		return fmt.Errorf("there is no live stream %q: %q shows those there are", order.StreamID, app.Program+" "+listOfStreams)
+		return fmt.Errorf("there is no live stream %q: %q shows those there are", order.StreamID, app.Program+" stream list")
 	}
-	s, err := serverSession(cmd)
+	s, err := newSession(cmd)
 	if err != nil {
 		return err
 	}
 	return s.say(result, "Cut %s.", words.Count(result.Cut, "stream"))
-}
-
-// serverSession prints for a command that works on no keystore.
-func serverSession(cmd *cobra.Command) (*session, error) {
-	asJSON, err := cmd.Flags().GetBool(flagJSON)
-	return &session{ctx: cmd.Context(), json: asJSON, out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()}, err
 }
 
 // adminAddress is where the running server's admin API is.

@@ -3,7 +3,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -91,17 +90,4 @@ func flagNames(cmd *cobra.Command) (names []string) {
 func usageOf(flag *pflag.Flag) string {
 	kind, usage := pflag.UnquoteUsage(flag)
 	return fmt.Sprintf("--%s <%s>, %s", flag.Name, kind, usage)
-}
-
-// choiceFlag returns the value of a flag that takes one of a few words; empty if
-// it is left out.
-func choiceFlag(cmd *cobra.Command, name string, choices []string) (string, error) {
-	value, err := textFlag(cmd, name)
-	if err != nil || value == "" || slices.Contains(choices, value) {
-		return value, err
-	}
-	if meant := words.Nearest(value, choices); meant != "" {
-		return "", fmt.Errorf("--%s %s: did you mean %s?", name, words.Quote(value), meant)
-	}
-	return "", fmt.Errorf("--%s %s: want %s", name, words.Quote(value), words.Alternatives(choices))
 }

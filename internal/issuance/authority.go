@@ -13,6 +13,10 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
+// BackendName is in the place of a backend name in the metrics, the log and
+// explanations.
+const BackendName = "issuance"
+
 // Settings say which keys can be issued.
 type Settings struct {
 	// DefaultLifetime is the lifetime of a key if the request asks for none.

@@ -2,7 +2,7 @@ package words
 
 import "testing"
 
-func TestNearest(t *testing.T) {
+func TestNearest_FindsTheWordThatWasMeant(t *testing.T) {
 	t.Parallel()
 	words := []string{"--account", "--allow", "--expires", "--label", "--issued-by"}
 	tests := []struct{ typed, want string }{
@@ -24,11 +24,36 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-func TestAlternatives(t *testing.T) {
+func TestAlternatives_JoinsAsASentenceDoes(t *testing.T) {
 	t.Parallel()
 	for want, words := range map[string][]string{"": nil, "a": {"a"}, "a or b": {"a", "b"}, "a, b or c": {"a", "b", "c"}} {
 		if got := Alternatives(words); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestQuote_HidesWhatMayBeASecret(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ text, want string }{
+		{"acount", `"acount"`},
+		{"key_0123456789abcdefghij", `"key_0123456789abcdefghij"`},
+		{"sgk_0123456789abcdefghijklmnopqrstuvABCDEF", `"sgk_…"`},
+		{"0123456789abcdef0123456789abcdef", `"0123…"`},
+		{"two\nlines", `"two\nlines"`},
+	}
+	for _, test := range tests {
+		if got := Quote(test.text); got != test.want {
+			t.Errorf("Quote(%q) is %s, want %s", test.text, got, test.want)
+		}
+	}
+	// A service password that a person chose, where an ID or nothing belongs.
+	if got := QuoteArgument("sunshine"); got != `"suns…"` {
+		t.Errorf("an argument is shown as %s", got)
+	}
+	for text, want := range map[string]string{"account-list": `"account-list"`, "sunshine1": `"suns…"`, "Sunshine": `"Suns…"`, "x": `"x"`} {
+		if got := QuoteWord(text); got != want {
+			t.Errorf("the word %q is shown as %s, want %s", text, got, want)
 		}
 	}
 }

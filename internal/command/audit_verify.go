@@ -1,13 +1,12 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
-	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/internal/manage"
 )
 
 func verifyAuditCommand() *cobra.Command {
@@ -23,45 +22,28 @@ as well whether entries were cut off at the end, or all written anew.`
 	return verify
 }
 
-// verifyResult is a look through the audit trail in JSON.
-type verifyResult struct {
-	Entries int     `json:"entries"`
-	First   int64   `json:"first"`
-	Head    string  `json:"head"`
-	Fault   *string `json:"fault"`
-}
-
 func verifyAudit(cmd *cobra.Command, _ []string) error {
-	text, err := textFlag(cmd, "head")
+	head, err := textFlag(cmd, "head")
 	if err != nil {
 		return err
 	}
-	var kept *keystore.AuditHead
-	if text != "" {
-		head, err := keystore.ParseAuditHead(text)
-		if err != nil {
-			return fmt.Errorf("--%w", err)
-		}
-		kept = &head
-	}
-	return withStore(cmd, func(s *session) error {
-		c, err := s.store.VerifyAudit(s.ctx, kept)
-		switch {
-		case errors.Is(err, keystore.ErrInvalid):
-			return fmt.Errorf("--head %s: %w", text, err)
-		case err != nil:
+	var keptSeq int64
+	if head != "" {
+		if keptSeq, err = manage.CheckHead(head); err != nil {
 			return err
 		}
-		result := verifyResult{Entries: c.Entries, First: c.First, Head: c.Head.String()}
-		if c.Fault != "" {
-			result.Fault = &c.Fault
+	}
+	return withStore(cmd, func(s *session) error {
+		c, err := s.manager.VerifyAudit(s.ctx, head)
+		if err != nil {
+			return err
 		}
 		if s.json || c.Fault == "" {
 			err = s.print(
-				result,
+				c,
 				[]string{"Entries", strconv.Itoa(c.Entries)},
 				[]string{"First", strconv.FormatInt(c.First, 10)},
-				[]string{"Head", c.Head.String()},
+				[]string{"Head", c.Head},
 			)
 		}
 		switch {
@@ -69,10 +51,10 @@ func verifyAudit(cmd *cobra.Command, _ []string) error {
 			return err
 		case c.Fault != "":
 			return fmt.Errorf("the audit trail is not whole: %s", c.Fault)
-		case kept == nil:
+		case head == "":
 			s.note("The entries are whole, as far as they go. Keep the head elsewhere: --head with it shows later what was cut off or written anew.")
 		default:
-			s.note("The entries are whole, and those up to entry %d are those that the head was noted of.", kept.Seq)
+			s.note("The entries are whole, and those up to entry %d are those that the head was noted of.", keptSeq)
 		}
 		return nil
 	})

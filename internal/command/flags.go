@@ -1,0 +1,87 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/words"
+)
+
+// Flags that every command takes.
+const (
+	flagKeystore = "keystore"
+	flagConfig   = "config"
+	flagAdapter  = "adapter"
+	flagJSON     = "json"
+)
+
+// textFlag returns a flag's value. A flag that is given and empty is refused: its value
+// mostly comes from an unset variable of the shell, and must not count as left out.
+func textFlag(cmd *cobra.Command, name string) (string, error) {
+	value, err := cmd.Flags().GetString(name)
+	if err == nil && value == "" && cmd.Flags().Changed(name) {
+		err = fmt.Errorf("--%s is empty: give it a value, or leave it out", name)
+	}
+	return value, err
+}
+
+// textFlags reads several flags with textFlag, into the variable of each.
+func textFlags(cmd *cobra.Command, flags ...flagInto) (err error) {
+	for _, f := range flags {
+		if *f.into, err = textFlag(cmd, f.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flagInto is a flag, and the variable for its value.
+type flagInto struct {
+	name string
+	into *string
+}
+
+// NoArgument refuses every argument.
+func NoArgument(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected %s: %q takes flags only, see its --help", words.QuoteArgument(args[0]), cmd.CommandPath())
+	}
+	return nil
+}
+
+// noSubcommand is NoArgument for a command that has subcommands too.
+func noSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return nil
+}
+
+func oneArgument(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s: want one ID, as in %q", words.Count(len(args), "argument"), cmd.UseLine())
+	}
+	return nil
+}
+
+func oneFile(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) != 1:
+		return fmt.Errorf("%s: want one file, as in %q", words.Count(len(args), "argument"), cmd.UseLine())
+	case args[0] == "":
+		return fmt.Errorf("the file's name is empty: want one, as in %q", cmd.UseLine())
+	}
+	return nil
+}
+
+// oneID returns a check of arguments: one ID of a kind.
+func oneID(kind manage.Kind) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := oneArgument(cmd, args); err != nil {
+			return err
+		}
+		return manage.CheckID("", kind, args[0])
+	}
+}

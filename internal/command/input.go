@@ -1,0 +1,87 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/policy"
+)
+
+var (
+	errTerminal     = errors.New("standard input is a terminal, which shows what is typed: give the key from a file or a pipe")
+	errNoPassword   = errors.New("standard input is empty: want the service password")
+	errManyLines    = errors.New("standard input has more than one line: want the service password alone")
+	errLongPassword = fmt.Errorf("standard input is longer than a service password of %d bytes can be: want that alone", policy.MaxSecretLen)
+)
+
+// checkInput refuses --config - for a command that reads something else from standard
+// input.
+func checkInput(cmd *cobra.Command) error {
+	file, err := cmd.Flags().GetString(flagConfig)
+	if err == nil && file == "-" {
+		err = fmt.Errorf("--%s - reads standard input, as this does: name a file", flagConfig)
+	}
+	return err
+}
+
+// readKeyLines reads the lines of standard input, which are keys.
+func (s *session) readKeyLines() ([]manage.KeyLine, error) {
+	if isTerminal(s.in) {
+		return nil, errTerminal
+	}
+	text, err := io.ReadAll(io.LimitReader(s.in, manage.MaxKeyText+1))
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	return manage.ParseKeyLines(string(text))
+}
+
+// isTerminal reports whether r is a character device that shows what is typed.
+func isTerminal(r io.Reader) bool {
+	file, ok := r.(*os.File)
+	if !ok {
+		return false
+	}
+	fi, err := file.Stat()
+	if err != nil || fi.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(fi, null)
+}
+
+// readPassword reads a service password, one line, from standard input. A terminal does
+// not show what is typed.
+func readPassword(cmd *cobra.Command) (policy.Secret, error) {
+	var none policy.Secret
+	in := cmd.InOrStdin()
+	var text []byte
+	var err error
+	if file, ok := in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		_, _ = fmt.Fprint(cmd.ErrOrStderr(), "Service password: ") // without the prompt, people can still type
+		text, err = term.ReadPassword(int(file.Fd()))
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr())
+	} else {
+		text, err = io.ReadAll(io.LimitReader(in, policy.MaxSecretLen+3)) // with the end of the line, and a byte too many
+	}
+	if err != nil {
+		return none, fmt.Errorf("standard input: %w", err)
+	}
+	line := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	switch {
+	case line == "":
+		return none, errNoPassword
+	case strings.ContainsAny(line, "\r\n"):
+		return none, errManyLines
+	case len(line) > policy.MaxSecretLen:
+		return none, errLongPassword
+	}
+	return policy.NewSecret(line), nil
+}

@@ -1,0 +1,56 @@
+package command
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/words"
+)
+
+func listKeysCommand() *cobra.Command {
+	list := Leaf("list [flags]", "Lists the keys, oldest first", NoArgument, listKeys)
+	list.Long = `Lists the keys, oldest first: those that all flags fit.
+
+--expiring and --unused take an integer and ms, s, m, h, d or w, such as 14d.`
+	list.Flags().String("account", "", "List the keys of this account only")
+	list.Flags().String("status", "", "List the keys of this status only: "+words.Alternatives(manage.KeyStatuses()))
+	list.Flags().String("expiring", "", "List the active keys only that expire within this time")
+	list.Flags().String("unused", "", "List the active keys only that were not used for this time, and are older")
+	list.Flags().String("issued-by", "", "List the keys only that the key with this ID issued")
+	return list
+}
+
+func listKeys(cmd *cobra.Command, _ []string) error {
+	var q manage.KeyQuery
+	err := textFlags(cmd, flagInto{"account", &q.AccountID}, flagInto{"status", &q.Status},
+		flagInto{"issued-by", &q.IssuedBy}, flagInto{"expiring", &q.Expiring}, flagInto{"unused", &q.Unused})
+	if err != nil {
+		return err
+	}
+	if err := q.Validate(); err != nil {
+		return err
+	}
+	none := "There are no keys."
+	if q != (manage.KeyQuery{AccountID: q.AccountID}) {
+		none = "There are no such keys."
+	}
+	return withStore(cmd, func(s *session) error {
+		all, err := manage.All(func(page manage.Page) (manage.List[manage.Key], error) {
+			q.Page = page
+			return s.manager.Keys(s.ctx, q)
+		})
+		if err != nil {
+			return err
+		}
+		return printAll(
+			s, all, none,
+			[]string{"KEY ID", "ACCOUNT ID", "ORIGIN", "STATUS", "EXPIRES", "LAST USED", "LABEL"},
+			func(k manage.Key) []string {
+				return []string{
+					k.ID, k.AccountID, k.Origin, k.Status,
+					shortExpiry(k.ExpiresAt), shortTime(k.LastUsedAt, "never"), orDash(k.Label),
+				}
+			},
+		)
+	})
+}

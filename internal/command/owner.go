@@ -1,0 +1,90 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+)
+
+// checkStore checks the owner of the keystore's file before SQLite opens it. SQLite would
+// make files beside it, which the owner's server could not open.
+func checkStore(path, command string) (exists bool, err error) {
+	fi, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case errors.Is(err, fs.ErrPermission):
+		if dir, fi := nearestDir(path); fi != nil {
+			return false, checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, err)
+		}
+		return false, fmt.Errorf("keystore: %w", err)
+	case err != nil:
+		return false, fmt.Errorf("keystore: %w", err)
+	}
+	// A keystore can be made in an empty file.
+	return fi.Size() > 0, checkOwner(fi, "the keystore "+path, command, nil)
+}
+
+// nearestDir returns the directory of path. If the directory does not exist, or this user
+// cannot see it, nearestDir returns the nearest directory above that this user can see.
+func nearestDir(path string) (string, os.FileInfo) {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if fi, err := os.Stat(dir); err == nil {
+			return dir, fi
+		}
+		if dir == filepath.Dir(dir) {
+			return "", nil
+		}
+	}
+}
+
+// checkOwner refuses to run as another user than the owner of the file that fi
+// describes. If this user is the owner, it returns fallback.
+func checkOwner(fi os.FileInfo, what, command string, fallback error) error {
+	owner, known := ownerOf(fi)
+	me := os.Geteuid()
+	if !known || owner == me {
+		return fallback
+	}
+	name, sudo := userName(owner), userName(owner)
+	if name == strconv.Itoa(owner) {
+		sudo = "'#" + name + "'" // as sudo takes a user without a name
+	}
+	return fmt.Errorf("%s belongs to user %s, and this command runs as %s: run it as the owner, sudo -u %s %s …",
+		what, name, userName(me), sudo, command)
+}
+
+// operatorName names the person who runs the command, as far as the system tells. A
+// command runs as the keystore's owner, and the variable SUDO_USER says for whom.
+func operatorName(name, sudoUser string) string {
+	if sudoUser != name && nameForm.MatchString(sudoUser) {
+		name += " for " + sudoUser
+	}
+	return name
+}
+
+// nameForm is what a user name looks like.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$`)
+
+// osUser returns the name of the user who runs the command, or the user's ID if there is
+// no name.
+func osUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return strconv.Itoa(os.Getuid())
+}
+
+// userName returns a user's name, or the ID if there is no name.
+func userName(uid int) string {
+	id := strconv.Itoa(uid)
+	if u, err := user.LookupId(id); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return id
+}

@@ -1,0 +1,121 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// AuditEntry is an entry of the audit trail in a result.
+type AuditEntry struct {
+	Seq       int64  `json:"seq"`
+	At        Time   `json:"at"`
+	ActorKind string `json:"actor_kind"`
+	ActorID   string `json:"actor_id"`
+	ActorIP   OrNull `json:"actor_ip"`
+	Action    string `json:"action"`
+	AccountID OrNull `json:"account_id"`
+	Subject   string `json:"subject"`
+	Detail    string `json:"detail"`
+}
+
+func auditEntryOf(e keystore.AuditEntry) AuditEntry {
+	result := AuditEntry{
+		Seq: e.Seq, At: Time{e.At}, ActorKind: e.Actor.Kind, ActorID: e.Actor.ID,
+		Action: e.Action, AccountID: OrNull(e.AccountID), Subject: e.Subject, Detail: e.Detail,
+	}
+	if e.Actor.From.IsValid() {
+		result.ActorIP = OrNull(e.Actor.From.String())
+	}
+	return result
+}
+
+// AuditQuery asks for the entries of the audit trail that all its fields select. The
+// zero value selects all entries.
+type AuditQuery struct {
+	Page
+
+	// AccountID selects the entries of an account.
+	AccountID string `json:"account_id"`
+	// Since selects the entries from an instant on: a time ago (7d), a date, which
+	// counts from its beginning in UTC, or an instant in RFC 3339.
+	Since string `json:"since"`
+}
+
+// Validate refuses what is wrong, except Since, without a look at the keystore.
+func (q *AuditQuery) Validate() error {
+	if err := checkIDIfAny("account_id", KindAccount, q.AccountID); err != nil {
+		return err
+	}
+	return q.check()
+}
+
+// Audit returns a part of the audit trail, newest first.
+func (m *Manager) Audit(ctx context.Context, q AuditQuery) (List[AuditEntry], error) {
+	if err := q.Validate(); err != nil {
+		return List[AuditEntry]{}, err
+	}
+	if err := m.checkAccount(ctx, q.AccountID); err != nil {
+		return List[AuditEntry]{}, err
+	}
+	accountID, err := m.scope(q.AccountID)
+	if err != nil {
+		return List[AuditEntry]{}, err
+	}
+	var since policy.Time
+	if q.Since != "" {
+		if since, err = parseSince(q.Since, m.Now); err != nil {
+			return List[AuditEntry]{}, err
+		}
+	}
+	records, next, err := m.Store.Audit(ctx, keystore.AuditList{AccountID: accountID, Since: since, Limit: q.Limit, Cursor: q.Cursor})
+	return listOf(records, next, err, auditEntryOf)
+}
+
+// AuditCheck is what [Manager.VerifyAudit] found.
+type AuditCheck struct {
+	Entries int    `json:"entries"` // how many entries are whole, from the first on
+	First   int64  `json:"first"`   // the number of the first entry
+	Head    string `json:"head"`    // the chain head after the whole entries
+	Fault   OrNull `json:"fault"`   // what is wrong with the next entry, if anything
+}
+
+// CheckHead refuses a text that is not a chain head. It returns the number of the
+// head's entry.
+func CheckHead(text string) (seq int64, err error) {
+	head, err := parseHead(text)
+	return head.Seq, err
+}
+
+func parseHead(text string) (keystore.AuditHead, error) {
+	head, err := keystore.ParseAuditHead(text)
+	if err != nil {
+		return head, wrong("head", "%s", strings.TrimPrefix(err.Error(), "head"))
+	}
+	return head, nil
+}
+
+// VerifyAudit goes through the audit trail, and finds the first entry that was changed
+// or removed. Head is a chain head that an earlier call returned, which must be part of
+// the trail; empty for none. It is for the operator only.
+func (m *Manager) VerifyAudit(ctx context.Context, head string) (AuditCheck, error) {
+	if err := m.operatorOnly(); err != nil {
+		return AuditCheck{}, err
+	}
+	var kept *keystore.AuditHead
+	if head != "" {
+		parsed, err := parseHead(head)
+		if err != nil {
+			return AuditCheck{}, err
+		}
+		kept = &parsed
+	}
+	c, err := m.Store.VerifyAudit(ctx, kept)
+	if errors.Is(err, keystore.ErrInvalid) {
+		err = wrong("head", " %s: %v", head, err)
+	}
+	return AuditCheck{Entries: c.Entries, First: c.First, Head: c.Head.String(), Fault: OrNull(c.Fault)}, err
+}

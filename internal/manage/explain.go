@@ -1,0 +1,241 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/issuance"
+	"github.com/speechgate/speechgate/internal/words"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// ExplainRequest asks what would be decided on a request to the gateway, and why.
+type ExplainRequest struct {
+	// KeyID names the request's key.
+	KeyID string `json:"key_id"`
+	// Key is the request's key itself. If KeyID is empty as well, the request has no
+	// key.
+	Key policy.Secret `json:"-"`
+	// ClientIP is the client's address. Required.
+	ClientIP string `json:"client_ip"`
+	// At is the instant of the request, in RFC 3339. Default: now.
+	At string `json:"at"`
+	// Method is the request's method, in capitals. Required.
+	Method string `json:"method"`
+	// Path is the request's path, escaped, without the query. Required.
+	Path string `json:"path"`
+	// Dialect is the name of the API that the gate speaks. Required.
+	Dialect string `json:"dialect"`
+	// Backend is the gate's backend name. Default: the name of the only backend that is
+	// configured, or the name of the API.
+	Backend string `json:"backend"`
+}
+
+// Validate refuses what is wrong at now without a look at the keystore.
+func (r *ExplainRequest) Validate(now policy.Time) error {
+	_, err := r.parse(now)
+	return err
+}
+
+// explainRequest is an ExplainRequest after it was parsed.
+type explainRequest struct {
+	client netip.Addr
+	at     policy.Time
+	method string
+	path   *url.URL
+	api    *dialect.API
+}
+
+func (r *ExplainRequest) parse(now policy.Time) (q explainRequest, err error) {
+	if err := checkIDIfAny("key_id", KindKey, r.KeyID); err != nil {
+		return q, err
+	}
+	for _, required := range []struct{ name, value, want string }{
+		{"client_ip", r.ClientIP, "the client's address, such as 192.0.2.7"},
+		{"method", r.Method, "the request's method, such as POST"},
+		{"path", r.Path, "the request's path, such as /v1/recognize"},
+		{"dialect", r.Dialect, "the API's name, such as " + dialect.AmiVoice.Name},
+	} {
+		if required.value == "" {
+			return q, wrong(required.name, " is missing: want %s", required.want)
+		}
+	}
+	if q.client, err = parseClientIP(r.ClientIP); err != nil {
+		return q, err
+	}
+	if q.method = r.Method; strings.Trim(q.method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+		return q, wrong("method", " %s: want a method in capitals, such as GET or POST", words.Quote(q.method))
+	}
+	if q.path, err = parsePath(r.Path); err != nil {
+		return q, err
+	}
+	if err := oneOf("dialect", r.Dialect, dialect.Names()); err != nil {
+		return q, err
+	}
+	q.api, _ = dialect.ByName(r.Dialect)
+	q.at = now
+	if r.At != "" {
+		q.at, err = parseAt(r.At, now)
+	}
+	return q, err
+}
+
+// parseClientIP reads one address. An IPv4 address in IPv6 form becomes IPv4.
+func parseClientIP(text string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(text)
+	if err == nil {
+		return addr.Unmap(), nil
+	}
+	if withPort, err := netip.ParseAddrPort(text); err == nil {
+		return addr, wrong("client_ip", " %s: want the address without the port, %s", words.Quote(text), withPort.Addr())
+	}
+	return addr, wrong("client_ip", " %s: want one address, such as 192.0.2.7 or 2001:db8::7", words.Quote(text))
+}
+
+// parsePath reads an escaped path without a query.
+func parsePath(text string) (*url.URL, error) {
+	path, err := url.ParseRequestURI(text)
+	if err != nil || !strings.HasPrefix(text, "/") || strings.ContainsAny(text, "?#") {
+		return nil, wrong("path", " %s: want a path that begins with a slash, without query, such as /v1/recognize", words.Quote(text))
+	}
+	return path, nil
+}
+
+// Explanation says what would be decided, and why.
+type Explanation struct {
+	At         Time        `json:"at"`
+	KeyID      OrNull      `json:"key_id"` // null if there is no such key
+	AccountID  OrNull      `json:"account_id"`
+	ClientIP   string      `json:"client_ip"`
+	Method     string      `json:"method"`
+	Path       string      `json:"path"`
+	Dialect    OrNull      `json:"dialect"` // null if the issuance API decides
+	Backend    string      `json:"backend"`
+	Operation  string      `json:"operation"`
+	JobID      OrNull      `json:"job_id"`
+	Rules      []RuleShown `json:"rules"` // in the order in which they are checked
+	Allowed    bool        `json:"allowed"`
+	Reason     string      `json:"reason"`
+	GraceUntil Time        `json:"grace_until"`
+	Answer     *Refusal    `json:"answer"` // null if the request is allowed
+}
+
+// RuleShown is what one rule says about the request.
+type RuleShown struct {
+	Rule    string `json:"rule"`
+	Verdict string `json:"verdict"` // ok, refused, not_applicable or not_reached
+	Why     string `json:"why"`
+}
+
+// Refusal is what the client of a refused request sees.
+type Refusal struct {
+	Status     int    `json:"status"`
+	RetryAfter int    `json:"retry_after,omitempty"` // seconds
+	Body       string `json:"body"`
+}
+
+// Explain says what the gateway would decide on a request, and why. It changes
+// nothing. It is for the operator only, because the reason of a refusal can name the
+// account of a job.
+func (m *Manager) Explain(ctx context.Context, r ExplainRequest) (*Explanation, error) {
+	if err := m.operatorOnly(); err != nil {
+		return nil, err
+	}
+	q, err := r.parse(m.Now)
+	if err != nil {
+		return nil, err
+	}
+	found, err := m.findKey(ctx, r.KeyID, r.Key)
+	if err != nil {
+		return nil, err
+	}
+	if m.Gates.issueAt(q.path.EscapedPath()) {
+		return q.explainIssuance(found), nil
+	}
+	return m.explainGate(ctx, &q, r.Backend, found)
+}
+
+// explainGate explains what the gate of a backend decides.
+func (m *Manager) explainGate(ctx context.Context, q *explainRequest, backend string, found foundKey) (*Explanation, error) {
+	candidates, err := m.Gates.candidates(q.api, backend)
+	if err != nil {
+		return nil, err
+	}
+	call, _ := candidates[0].Classify(q.method, q.path)
+	job, err := m.findJob(ctx, candidates[0].Backend, call.JobID)
+	if err != nil {
+		return nil, err
+	}
+	gate := longestGrace(candidates, job)
+	call, account := gate.Classify(q.method, q.path)
+	e, reason := q.explain(found, &policy.Request{
+		Operation: call.Operation, PathAccount: account, Client: q.client, Job: job,
+	}, gate.Rules)
+	e.Dialect, e.Backend, e.JobID = OrNull(q.api.Name), gate.Backend, OrNull(call.JobID)
+	if !e.Allowed {
+		e.Answer = q.refusal(call, reason)
+	}
+	return e, nil
+}
+
+// findJob returns the record of a job; nil if there is none.
+func (m *Manager) findJob(ctx context.Context, backend, id string) (*policy.Job, error) {
+	if id == "" {
+		return nil, nil
+	}
+	job, err := m.Store.FindJob(ctx, backend, id)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &job, nil
+}
+
+// switchingProtocols is the status of the answer to a handshake. A stream's start
+// command comes after it, and its refusal is a message on the stream.
+const switchingProtocols = 101
+
+// refusal returns the answer to a refused request.
+func (q *explainRequest) refusal(call dialect.Call, reason policy.Reason) *Refusal {
+	if call.Operation == policy.Stream {
+		return &Refusal{Status: switchingProtocols, Body: q.api.Stream.Refusal(reason)}
+	}
+	a := q.api.Refusal(call, reason)
+	return &Refusal{a.Status, a.RetryAfter, a.Body}
+}
+
+// explainIssuance explains what the issuance API decides on a call by a key.
+func (q *explainRequest) explainIssuance(found foundKey) *Explanation {
+	operation := policy.Unlisted
+	if q.method == "POST" {
+		operation = policy.IssueKey
+	}
+	e, reason := q.explain(found, &policy.Request{Operation: operation, Client: q.client}, policy.Rules{})
+	e.Backend = issuance.BackendName
+	if !e.Allowed {
+		a := issuance.Refusal(reason)
+		e.Answer = &Refusal{a.Status, a.RetryAfter, a.Text + "\n"}
+	}
+	return e
+}
+
+// explain runs the rules.
+func (q *explainRequest) explain(found foundKey, r *policy.Request, rules policy.Rules) (*Explanation, policy.Reason) {
+	results, decision := policy.Explain(q.at, found.key, r, rules)
+	e := &Explanation{
+		At: Time{q.at}, ClientIP: q.client.String(), Method: q.method, Path: q.path.EscapedPath(), Operation: r.Operation.String(),
+	}
+	if key := found.key; key != nil {
+		e.KeyID, e.AccountID = OrNull(key.ID), OrNull(key.AccountID)
+	}
+	e.Rules, decision = found.insert(results, decision)
+	e.Allowed, e.Reason, e.GraceUntil = decision.Reason.OK(), decision.Reason.String(), Time{decision.GraceUntil}
+	return e, decision.Reason
+}

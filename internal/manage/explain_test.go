@@ -1,0 +1,81 @@
+package manage
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestManager_ExplainSaysWhichRuleDecides(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account := newAccount(t, m, "One")
+	key := newKey(t, m, NewKey{AccountID: account.ID, Expires: "1h", Allow: []string{"192.0.2.0/24"}})
+	issuer := newKey(t, m, NewKey{AccountID: account.ID, Issuable: true})
+	job := policy.Job{ID: "j", Backend: "amivoice", Dialect: "amivoice", AccountID: account.ID, KeyID: key.ID, CreatedAt: noon}
+	if err := m.Store.CreateJob(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	later := noon.Add(90 * time.Minute).String()
+	for name, test := range map[string]struct {
+		change func(*ExplainRequest)
+		rule   string // the rule that refuses; empty if the request is allowed
+		reason policy.Reason
+		status int
+	}{
+		"a good key":          {func(*ExplainRequest) {}, "", policy.Allowed, 0},
+		"the key itself":      {func(r *ExplainRequest) { r.KeyID, r.Key = "", key.Secret.Secret }, "", policy.Allowed, 0},
+		"another address":     {func(r *ExplainRequest) { r.ClientIP = "10.0.0.1" }, "address", policy.AddressRefused, 200},
+		"an IPv4 in IPv6":     {func(r *ExplainRequest) { r.ClientIP = "::ffff:192.0.2.7" }, "", policy.Allowed, 0},
+		"a later instant":     {func(r *ExplainRequest) { r.At = later }, "expiry", policy.KeyExpired, 200},
+		"grace, the longest":  {func(r *ExplainRequest) { r.At, r.Method, r.Path = later, "GET", "/v2/recognitions/j" }, "", policy.AllowedByGrace, 0},
+		"a backend of no job": {func(r *ExplainRequest) { r.Backend, r.Method, r.Path = "none", "GET", "/v2/recognitions/j" }, "job", policy.JobUnknown, 404},
+		"no key":              {func(r *ExplainRequest) { r.KeyID = "" }, "credential", policy.CredentialMissing, 200},
+		"a mistyped key":      {func(r *ExplainRequest) { r.KeyID, r.Key = "", policy.NewSecret("sgk_mistyped") }, "credential", policy.CredentialMalformed, 200},
+		"an unknown key":      {func(r *ExplainRequest) { r.KeyID, r.Key = "", policy.NewSecret("the-key-of-somebody") }, "key", policy.KeyUnknown, 200},
+		"no operation":        {func(r *ExplainRequest) { r.Path = "/nowhere" }, "operation", policy.OperationUnlisted, 404},
+		"a stream":            {func(r *ExplainRequest) { r.Method, r.Path, r.ClientIP = "GET", "/v1/", "10.0.0.1" }, "address", policy.AddressRefused, 101},
+		"an issuance call":    {func(r *ExplainRequest) { r.KeyID, r.Path = issuer.ID, "/issue" }, "", policy.Allowed, 0},
+		"no issuance right":   {func(r *ExplainRequest) { r.Path = "/issue" }, "issuance", policy.NoIssuanceRight, 403},
+		"not a POST":          {func(r *ExplainRequest) { r.Method, r.Path = "GET", "/issue" }, "operation", policy.OperationUnlisted, 405},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := ExplainRequest{KeyID: key.ID, ClientIP: "192.0.2.7", Method: "POST", Path: "/v1/recognize", Dialect: "amivoice", Backend: "amivoice"}
+			test.change(&r)
+			e := must(m.Explain(t.Context(), r))(t)
+			if e.Reason != test.reason.String() || e.Allowed != (test.rule == "") || (e.Answer == nil) != e.Allowed {
+				t.Fatalf("got %+v", e)
+			}
+			if !e.Allowed && e.Answer.Status != test.status {
+				t.Errorf("the client sees %d, want %d", e.Answer.Status, test.status)
+			}
+			checkRules(t, e, test.rule)
+			if text := string(must(json.Marshal(e))(t)); strings.Contains(text, "sgk_") {
+				t.Errorf("the explanation shows the key: %s", text)
+			}
+		})
+	}
+}
+
+// checkRules wants the rule that refuses, the rules before it not to refuse, and the
+// rules after it not to be reached.
+func checkRules(t *testing.T, e *Explanation, refuses string) {
+	t.Helper()
+	refused := false
+	for _, r := range e.Rules {
+		switch {
+		case refused && r.Verdict != "not_reached",
+			!refused && (r.Verdict == "refused") != (r.Rule == refuses),
+			r.Why == "":
+			t.Errorf("the rule %s is %s: %s", r.Rule, r.Verdict, r.Why)
+		}
+		refused = refused || r.Rule == refuses
+	}
+	if refused != (refuses != "") {
+		t.Errorf("no rule is %q", refuses)
+	}
+}

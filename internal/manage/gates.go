@@ -1,0 +1,101 @@
+package manage
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/words"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// GateConfig is what decisions depend on in the configuration of one gate.
+type GateConfig struct {
+	Dialect string // the API's name
+	Backend string // the backend name
+	Rules   policy.Rules
+	// Classify returns the operation that a request asks for, and the account that its
+	// path names, if any.
+	Classify func(method string, path *url.URL) (call dialect.Call, account string)
+}
+
+// GateConfigs is what decides on requests in the configuration of one gateway.
+type GateConfigs struct {
+	// Gates are the configured gates.
+	Gates []GateConfig
+	// Fallback returns a gate with default settings, for a backend that has no
+	// configured gate. If only the grace matters, the dialect is empty. Required.
+	Fallback func(dialect, backend string) GateConfig
+	// IssuePaths are the escaped paths of the issuance API.
+	IssuePaths []string
+}
+
+// graceUntil returns the end of the longest grace for a job; zero if there is none.
+func (c *GateConfigs) graceUntil(j *policy.Job) (until policy.Time) {
+	for _, gate := range c.of(j.Backend) {
+		if gate.Rules.Grace.Window > 0 {
+			until = max(until, gate.Rules.Grace.Until(j))
+		}
+	}
+	return until
+}
+
+// of returns the gates of a backend, or the fallback.
+func (c *GateConfigs) of(backend string) (gates []GateConfig) {
+	for _, gate := range c.Gates {
+		if gate.Backend == backend {
+			gates = append(gates, gate)
+		}
+	}
+	if gates == nil {
+		gates = append(gates, c.Fallback("", backend))
+	}
+	return gates
+}
+
+// candidates returns the gates that can decide on a request: those of one backend that
+// speak the API, or the fallback. If backend is empty, there must be only one backend.
+func (c *GateConfigs) candidates(api *dialect.API, backend string) ([]GateConfig, error) {
+	byBackend := make(map[string][]GateConfig)
+	var names []string
+	for _, gate := range c.Gates {
+		if gate.Dialect != api.Name {
+			continue
+		}
+		if byBackend[gate.Backend] == nil {
+			names = append(names, gate.Backend)
+		}
+		byBackend[gate.Backend] = append(byBackend[gate.Backend], gate)
+	}
+	slices.Sort(names)
+	switch {
+	case len(names) == 0 && backend == "":
+		backend = api.Name
+	case len(names) == 1 && backend == "":
+		backend = names[0]
+	case backend == "":
+		return nil, wrongIn("backend", "the configuration has several backends: choose one with %s, of %s", field("backend"), strings.Join(names, ", "))
+	case len(names) > 0 && byBackend[backend] == nil:
+		return nil, wrong("backend", " %s: the configuration has no such backend: want %s", words.Quote(backend), words.Alternatives(names))
+	}
+	if byBackend[backend] == nil {
+		return []GateConfig{c.Fallback(api.Name, backend)}, nil
+	}
+	return byBackend[backend], nil
+}
+
+// longestGrace returns the candidate with the longest grace for a job; the first one if
+// there is no job.
+func longestGrace(candidates []GateConfig, job *policy.Job) GateConfig {
+	best := candidates[0]
+	for _, gate := range candidates[1:] {
+		if job != nil && gate.Rules.Grace.Until(job) > best.Rules.Grace.Until(job) {
+			best = gate
+		}
+	}
+	return best
+}
+
+// issueAt reports whether the issuance API is at a path.
+func (c *GateConfigs) issueAt(path string) bool { return slices.Contains(c.IssuePaths, path) }

@@ -1,0 +1,133 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/speechgate/speechgate/internal/words"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Job is a recorded job in a result.
+type Job struct {
+	ID         string `json:"job_id"`
+	AccountID  string `json:"account_id"`
+	KeyID      string `json:"key_id"`
+	Backend    string `json:"backend"`
+	Dialect    string `json:"dialect"`
+	ClientIP   OrNull `json:"client_ip"`
+	CreatedAt  Time   `json:"created_at"`
+	State      string `json:"state"`
+	EndedAt    Time   `json:"ended_at"`
+	GraceUntil Time   `json:"grace_until"` // by the longest grace of the backend's gates
+}
+
+func (m *Manager) jobOf(j policy.Job) Job {
+	result := Job{
+		ID:         j.ID,
+		AccountID:  j.AccountID,
+		KeyID:      j.KeyID,
+		Backend:    j.Backend,
+		Dialect:    j.Dialect,
+		CreatedAt:  Time{j.CreatedAt},
+		State:      j.State.String(),
+		EndedAt:    Time{j.EndedAt},
+		GraceUntil: Time{m.Gates.graceUntil(&j)},
+	}
+	if j.Client.IsValid() {
+		result.ClientIP = OrNull(j.Client.String())
+	}
+	return result
+}
+
+// JobQuery asks for recorded jobs. The zero value selects all jobs.
+type JobQuery struct {
+	Page
+
+	// AccountID selects the jobs of an account's keys.
+	AccountID string `json:"account_id"`
+}
+
+// Validate refuses what is wrong without a look at the keystore.
+func (q *JobQuery) Validate() error {
+	if err := checkIDIfAny("account_id", KindAccount, q.AccountID); err != nil {
+		return err
+	}
+	return q.check()
+}
+
+// Jobs returns a part of the list of recorded jobs, oldest first.
+func (m *Manager) Jobs(ctx context.Context, q JobQuery) (List[Job], error) {
+	if err := q.Validate(); err != nil {
+		return List[Job]{}, err
+	}
+	if err := m.checkAccount(ctx, q.AccountID); err != nil {
+		return List[Job]{}, err
+	}
+	accountID, err := m.scope(q.AccountID)
+	if err != nil {
+		return List[Job]{}, err
+	}
+	records, next, err := m.Store.Jobs(ctx, keystore.JobList{AccountID: accountID, Limit: q.Limit, Cursor: q.Cursor})
+	return listOf(records, next, err, m.jobOf)
+}
+
+// Job returns a recorded job. Several backends can have a job with the same ID; backend
+// chooses one, and can otherwise be empty.
+func (m *Manager) Job(ctx context.Context, id, backend string) (Job, error) {
+	jobs, err := m.jobs(ctx, id, backend)
+	switch {
+	case err != nil && !errors.Is(err, keystore.ErrNotFound):
+		return Job{}, err
+	case len(jobs) == 0:
+		return Job{}, noJob(id, backend)
+	case len(jobs) > 1:
+		names := make([]string, len(jobs))
+		for i, j := range jobs {
+			names[i] = j.Backend
+		}
+		return Job{}, wrongIn("backend", "job %q exists on %d backends: choose one with %s, of %s", id, len(jobs), field("backend"), strings.Join(names, ", "))
+	}
+	return m.jobOf(jobs[0]), nil
+}
+
+// jobs returns the jobs with an ID that the actor reaches.
+func (m *Manager) jobs(ctx context.Context, id, backend string) (jobs []policy.Job, err error) {
+	var all []policy.Job
+	if backend == "" {
+		all, err = m.Store.JobsByID(ctx, id)
+	} else {
+		all = make([]policy.Job, 1)
+		all[0], err = m.Store.Job(ctx, backend, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range all {
+		if m.reaches(j.AccountID) {
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs, nil
+}
+
+// noJob says that a job is not recorded. The text can be another ID, or even a secret.
+func noJob(id, backend string) error {
+	if found := lookalike(id); found != "" {
+		return wrong("job_id", " %s is %s: want a job ID%s", words.Quote(id), found, list{KindJob, ", as %s shows it"})
+	}
+	on := ""
+	if backend != "" {
+		on = fmt.Sprintf(" of backend %q", backend)
+	}
+	return &missingJobError{fmt.Sprintf("there is no record of a job %q%s: it may have been pruned, or not created through this gateway", id, on)}
+}
+
+// missingJobError says that a job is not recorded. It is a [keystore.ErrNotFound].
+type missingJobError struct{ text string }
+
+func (e *missingJobError) Error() string   { return e.text }
+func (*missingJobError) Is(err error) bool { return err == keystore.ErrNotFound }

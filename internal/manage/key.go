@@ -1,0 +1,230 @@
+package manage
+
+import (
+	"context"
+	"strings"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Key is an API key in a result.
+type Key struct {
+	ID         string    `json:"key_id"`
+	Secret     ShownOnce `json:"key,omitzero"` // of a new key
+	AccountID  string    `json:"account_id"`
+	Origin     string    `json:"origin"` // initial, console or api
+	Label      string    `json:"label"`
+	ExpiresAt  Expiry    `json:"expires_at"`
+	Allow      []string  `json:"allow"` // addresses, blocks and ranges; empty for any address
+	Issuable   bool      `json:"issuable"`
+	Status     string    `json:"status"` // active, expired, deleted or revoked
+	CreatedAt  Time      `json:"created_at"`
+	LastUsedAt Time      `json:"last_used_at"` // accurate to a minute
+	RevokeFrom Time      `json:"revoke_from"`
+	IssuerID   OrNull    `json:"issuer_id"`
+
+	Prefix      string   `json:"-"` // the first characters of the secret
+	EndedAt     Time     `json:"-"` // the revocation or the deletion that Status tells of, if any
+	AccountOpen bool     `json:"-"`
+	Warnings    []string `json:"-"` // of Allow, such as a block that holds every address
+}
+
+func (m *Manager) keyOf(k policy.Key) Key {
+	result := Key{
+		ID:         k.ID,
+		AccountID:  k.AccountID,
+		Origin:     k.Origin.String(),
+		Label:      k.Label,
+		ExpiresAt:  Expiry{k.Expires},
+		Allow:      k.Allow.Entries(),
+		Issuable:   k.Issuable,
+		Status:     k.Status(m.Now),
+		CreatedAt:  Time{k.CreatedAt},
+		LastUsedAt: Time{k.LastUsedAt},
+		RevokeFrom: Time{k.RevokeFrom},
+		IssuerID:   OrNull(k.IssuerID),
+
+		Prefix:      k.Prefix,
+		EndedAt:     Time{k.RevokedSince(m.Now)},
+		AccountOpen: k.AccountOpen,
+		Warnings:    k.Allow.Warnings(),
+	}
+	if result.EndedAt.IsZero() && k.AccountOpen {
+		result.EndedAt = Time{k.DeletedAt}
+	}
+	return result
+}
+
+// NewKey asks for a key. A key has its expiry, its addresses and its issuance right for
+// its whole life.
+type NewKey struct {
+	// AccountID is the account that the key is for. Required.
+	AccountID string `json:"account_id"`
+	// Label says what the key is for, for people: up to 200 bytes, printable.
+	Label string `json:"label"`
+	// Expires is a time from now (30d), a date, which lasts to its end in UTC, an
+	// instant in RFC 3339, or [Never]. Required.
+	Expires string `json:"expires"`
+	// Allow holds the addresses that the key may be used from: single addresses, CIDR
+	// blocks and ranges, several in one text with commas. Default: any address.
+	Allow []string `json:"allow"`
+	// Issuable lets the key issue keys through the issuance API.
+	Issuable bool `json:"issuable"`
+}
+
+// Validate refuses what is wrong at now without a look at the keystore.
+func (n *NewKey) Validate(now policy.Time) error {
+	_, err := n.parse(now)
+	return err
+}
+
+func (n *NewKey) parse(now policy.Time) (k keystore.NewKey, err error) {
+	k = keystore.NewKey{AccountID: n.AccountID, Origin: policy.OriginConsole, Label: n.Label, Issuable: n.Issuable}
+	if n.AccountID == "" {
+		return k, wrong("account_id", " is missing: want the account's ID%s", list{KindAccount, ", as %s shows it"})
+	}
+	if err := CheckID("account_id", KindAccount, n.AccountID); err != nil {
+		return k, err
+	}
+	if k.Expires, err = parseExpiry(n.Expires, now); err != nil {
+		return k, err
+	}
+	if k.Allow, err = policy.ParseAddrSet(strings.Join(n.Allow, ",")); err != nil {
+		return k, wrong("allow", ": %v", err)
+	}
+	if k.Allow.Any() && len(n.Allow) > 0 {
+		return k, wrong("allow", " is empty: leave it out to allow any address")
+	}
+	return k, nil
+}
+
+// IssueKey issues a key. The result has its secret.
+func (m *Manager) IssueKey(ctx context.Context, n NewKey) (Key, error) {
+	k, err := n.parse(m.Now)
+	if err != nil {
+		return Key{}, err
+	}
+	if !m.reaches(k.AccountID) {
+		return Key{}, absent(KindAccount, k.AccountID)
+	}
+	key, secret, err := m.Store.IssueKey(ctx, m.Now, m.Actor, k)
+	if err != nil {
+		return Key{}, notFound(err, KindAccount)
+	}
+	return m.newKey(key, secret), nil
+}
+
+func (m *Manager) newKey(k policy.Key, secret policy.Secret) Key {
+	result := m.keyOf(k)
+	result.Secret = ShownOnce{secret}
+	return result
+}
+
+// Key returns a key.
+func (m *Manager) Key(ctx context.Context, id string) (Key, error) {
+	if err := CheckID("key_id", KindKey, id); err != nil {
+		return Key{}, err
+	}
+	k, err := m.key(ctx, id)
+	return m.keyOf(k), err
+}
+
+// key returns the record of a key that the actor reaches.
+func (m *Manager) key(ctx context.Context, id string) (policy.Key, error) {
+	k, err := m.Store.Key(ctx, id)
+	if err == nil && !m.reaches(k.AccountID) {
+		return policy.Key{}, absent(KindKey, id)
+	}
+	return k, notFound(err, KindKey)
+}
+
+// RotatedKey is a new key, with the key that it replaces.
+type RotatedKey struct {
+	Key
+
+	Replaces Key `json:"replaces"`
+}
+
+// RotateKey issues a key with the rules of another key, and returns its secret. The
+// other key is revoked after the overlap, a span such as 24h, or 0 for at once. It is
+// for the operator only.
+func (m *Manager) RotateKey(ctx context.Context, id, overlap string) (RotatedKey, error) {
+	if err := m.operatorOnly(); err != nil {
+		return RotatedKey{}, err
+	}
+	if err := CheckID("key_id", KindKey, id); err != nil {
+		return RotatedKey{}, err
+	}
+	span, err := parseSpanOf("overlap", overlap)
+	if err != nil {
+		return RotatedKey{}, err
+	}
+	r, err := m.Store.RotateKey(ctx, m.Now, m.Actor, id, span)
+	if err != nil {
+		return RotatedKey{}, notFound(err, KindKey)
+	}
+	return RotatedKey{Key: m.newKey(r.New, r.Secret), Replaces: m.keyOf(r.Old)}, nil
+}
+
+// CheckOverlap refuses a text that is not an overlap of [Manager.RotateKey].
+func CheckOverlap(text string) error {
+	_, err := parseSpanOf("overlap", text)
+	return err
+}
+
+// EndedKey is a key that was deleted or revoked.
+type EndedKey struct {
+	Key
+
+	// Children is how many keys that it issued were revoked; nil if they were not to be
+	// revoked.
+	Children *int `json:"children_revoked,omitempty"`
+
+	At      Time `json:"-"` // the deletion or the revocation
+	Already bool `json:"-"` // the key was ended so before
+}
+
+// DeleteKey deletes a key, as its account's holder can: it refuses keys that came with
+// the account or from the issuance API.
+func (m *Manager) DeleteKey(ctx context.Context, id string) (EndedKey, error) {
+	if err := CheckID("key_id", KindKey, id); err != nil {
+		return EndedKey{}, err
+	}
+	k, err := m.Store.DeleteKey(ctx, m.Now, m.Actor, id)
+	if err != nil {
+		return EndedKey{}, notFound(err, KindKey)
+	}
+	return EndedKey{Key: m.keyOf(k), At: Time{k.DeletedAt}, Already: k.DeletedAt != m.Now}, nil
+}
+
+// Revocation says how to revoke a key.
+type Revocation struct {
+	// Reason is for the audit trail: up to 200 bytes, printable.
+	Reason string `json:"reason"`
+	// WithChildren revokes the keys as well that the key issued.
+	WithChildren bool `json:"with_children"`
+}
+
+// RevokeKey revokes a key, no matter where it came from. It is for the operator only.
+func (m *Manager) RevokeKey(ctx context.Context, id string, r Revocation) (EndedKey, error) {
+	if err := m.operatorOnly(); err != nil {
+		return EndedKey{}, err
+	}
+	if err := CheckID("key_id", KindKey, id); err != nil {
+		return EndedKey{}, err
+	}
+	var k policy.Key
+	var children *int
+	var err error
+	if r.WithChildren {
+		children = new(int)
+		k, *children, err = m.Store.RevokeTree(ctx, m.Now, m.Actor, id, r.Reason)
+	} else {
+		k, err = m.Store.RevokeKey(ctx, m.Now, m.Actor, id, r.Reason)
+	}
+	if err != nil {
+		return EndedKey{}, notFound(err, KindKey)
+	}
+	return EndedKey{Key: m.keyOf(k), Children: children, At: Time{k.RevokedAt}, Already: k.RevokedAt != m.Now}, nil
+}

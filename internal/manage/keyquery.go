@@ -1,0 +1,124 @@
+package manage
+
+import (
+	"context"
+	"errors"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// StatusActive is the status of a key that can be used.
+const StatusActive = "active"
+
+// KeyStatuses returns the words for the status of a key.
+func KeyStatuses() []string { return []string{StatusActive, "expired", "deleted", "revoked"} }
+
+// KeyQuery asks for the keys that all its fields select. The zero value selects all
+// keys.
+type KeyQuery struct {
+	Page
+
+	// AccountID selects the keys of an account.
+	AccountID string `json:"account_id"`
+	// Status selects the keys of one of the [KeyStatuses].
+	Status string `json:"status"`
+	// IssuedBy selects the keys that the key with this ID issued.
+	IssuedBy string `json:"issued_by"`
+	// Expiring selects the active keys that expire within this span, such as 14d.
+	Expiring string `json:"expiring"`
+	// Unused selects the active keys that were not used for this span, and are older.
+	Unused string `json:"unused"`
+}
+
+// Validate refuses what is wrong without a look at the keystore.
+func (q *KeyQuery) Validate() error {
+	_, err := q.parse(0)
+	return err
+}
+
+// parse returns the list of the store that the query asks for at now.
+func (q *KeyQuery) parse(now policy.Time) (keystore.KeyList, error) {
+	l := keystore.KeyList{
+		AccountID: q.AccountID, IssuerID: q.IssuedBy, Status: q.Status, Now: now,
+		Limit: q.Limit, Cursor: q.Cursor,
+	}
+	if err := checkIDIfAny("account_id", KindAccount, q.AccountID); err != nil {
+		return l, err
+	}
+	if q.Status != "" {
+		if err := oneOf("status", q.Status, KeyStatuses()); err != nil {
+			return l, err
+		}
+	}
+	if err := checkIDIfAny("issued_by", KindKey, q.IssuedBy); err != nil {
+		return l, err
+	}
+	expiring, err := parsePositiveSpan("expiring", q.Expiring)
+	if err != nil {
+		return l, err
+	}
+	unused, err := parsePositiveSpan("unused", q.Unused)
+	if err != nil {
+		return l, err
+	}
+	onlyActive := field("expiring")
+	if expiring == 0 {
+		onlyActive = "unused"
+	}
+	if q.Status != "" && q.Status != StatusActive && (expiring > 0 || unused > 0) {
+		return l, wrong("status", " %s and %s: no key is both, since the latter lists active keys", q.Status, onlyActive)
+	}
+	if expiring > 0 {
+		l.ExpiresBy = now.Add(expiring)
+	}
+	if unused > 0 {
+		l.UnusedSince = now.Add(-unused)
+	}
+	return l, q.check()
+}
+
+// Keys returns a part of the list of keys, oldest first.
+func (m *Manager) Keys(ctx context.Context, q KeyQuery) (List[Key], error) {
+	l, err := q.parse(m.Now)
+	if err != nil {
+		return List[Key]{}, err
+	}
+	if err := m.checkAccount(ctx, q.AccountID); err != nil {
+		return List[Key]{}, err
+	}
+	if l.AccountID, err = m.scope(q.AccountID); err != nil {
+		return List[Key]{}, err
+	}
+	records, next, err := m.Store.Keys(ctx, l)
+	if err == nil && len(records) == 0 && q.IssuedBy != "" {
+		err = m.checkIssuer(ctx, q.IssuedBy)
+	}
+	return listOf(records, next, err, m.keyOf)
+}
+
+// checkAccount refuses an account that does not exist, as the account of a list.
+func (m *Manager) checkAccount(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	_, err := m.account(ctx, id)
+	return err
+}
+
+// checkIssuer refuses a key that does not exist and has issued no key. The store can
+// have pruned an issuer while its keys remain.
+func (m *Manager) checkIssuer(ctx context.Context, id string) error {
+	accountID, err := m.scope("")
+	if err != nil {
+		return err
+	}
+	issued, _, err := m.Store.Keys(ctx, keystore.KeyList{AccountID: accountID, IssuerID: id, Limit: 1})
+	if err != nil || len(issued) > 0 {
+		return err
+	}
+	if _, err := m.key(ctx, id); errors.Is(err, keystore.ErrNotFound) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+// Package manage is what people can ask of a keystore, and what they can change in it:
+// accounts, keys, jobs, the audit trail, and explanations of decisions.
+//
+// An interface for people, such as the command line, fills a request with texts as
+// people write them, calls a method of a [Manager], and shows the result. The package
+// checks every field of a request, so an interface has no checks of its own. A mistake
+// is a [FieldError], which names the field; [Text] returns its message with the names
+// that the interface has for fields and lists. JSON of the results is the same in every
+// interface.
+package manage
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Manager works on a keystore for one actor at one instant.
+//
+// An actor of the kind [keystore.ActorAccount] reaches only its own account: records of
+// other accounts do not exist for it. Some methods are for the operator only.
+type Manager struct {
+	// Store is the open keystore.
+	Store *keystore.Store
+	// Actor is written to the audit trail.
+	Actor keystore.Actor
+	// Now is the instant of every change, and the instant for which statuses are shown.
+	Now policy.Time
+	// Gates are the gates whose decisions [Manager.Explain] explains, and whose grace
+	// the jobs show.
+	Gates GateConfigs
+}
+
+// ErrOperatorOnly refuses a call of an actor other than the operator.
+var ErrOperatorOnly = errors.New("only the operator may do this")
+
+// operatorOnly refuses every actor except the operator.
+func (m *Manager) operatorOnly() error {
+	if m.Actor.Kind != keystore.ActorOperator {
+		return ErrOperatorOnly
+	}
+	return nil
+}
+
+// reaches reports whether the records of an account exist for the actor.
+func (m *Manager) reaches(accountID string) bool {
+	return m.Actor.Kind == keystore.ActorOperator ||
+		m.Actor.Kind == keystore.ActorAccount && m.Actor.ID == accountID
+}
+
+// scope limits a list to what the actor reaches. The operator reaches every account.
+func (m *Manager) scope(accountID string) (string, error) {
+	if accountID == "" && m.Actor.Kind == keystore.ActorAccount {
+		accountID = m.Actor.ID
+	}
+	if accountID == "" {
+		return "", m.operatorOnly()
+	}
+	if !m.reaches(accountID) {
+		return "", absent(KindAccount, accountID)
+	}
+	return accountID, nil
+}
+
+// absent is the error of the keystore for a record that does not exist.
+func absent(kind Kind, id string) error {
+	return &NotFoundError{Kind: kind, err: fmt.Errorf("there is no %s %q", kind, id)}
+}

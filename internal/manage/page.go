@@ -1,0 +1,67 @@
+package manage
+
+import (
+	"errors"
+	"math"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// Page says which part of a list to return.
+type Page struct {
+	// Limit is the most entries to return. Default: all.
+	Limit int `json:"limit"`
+	// Cursor continues the list after another part: [List.Next] of that part. Default:
+	// the list's beginning.
+	Cursor string `json:"cursor"`
+}
+
+// List is a part of a list.
+type List[T any] struct {
+	Items []T `json:"items"`
+	// Next is the cursor of the next part. It is null after the last part.
+	Next OrNull `json:"next"`
+}
+
+// check refuses a limit that is not a number of entries.
+func (p Page) check() error {
+	if p.Limit < 0 || p.Limit == math.MaxInt {
+		return wrong("limit", " %d: want the number of entries, or 0 for all", p.Limit)
+	}
+	return nil
+}
+
+// listOf makes a list of what a method of the store returned. The store refuses nothing
+// in a list except its cursor.
+func listOf[R, T any](records []R, next string, err error, result func(R) T) (List[T], error) {
+	if errors.Is(err, keystore.ErrInvalid) {
+		return List[T]{}, wrong("cursor", ": want one that this list returned")
+	}
+	if err != nil {
+		return List[T]{}, err
+	}
+	items := make([]T, len(records))
+	for i, r := range records {
+		items[i] = result(r)
+	}
+	return List[T]{Items: items, Next: OrNull(next)}, nil
+}
+
+// wholeListPage is how many entries [All] reads at a time. The store looks at all keys
+// for each part of a list, so small parts would make a long list slow.
+const wholeListPage = 100_000
+
+// All returns the whole list that read returns in parts.
+func All[T any](read func(Page) (List[T], error)) (all []T, err error) {
+	for page := (Page{Limit: wholeListPage}); ; {
+		part, err := read(page)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, part.Items...)
+		if part.Next == "" {
+			return all, nil
+		}
+		page.Cursor = string(part.Next)
+	}
+}

@@ -1,0 +1,141 @@
+package manage
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestManager_ClosingAnAccountNeedsConfirmation(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account := newAccount(t, m, "One")
+	for range 2 {
+		newKey(t, m, NewKey{AccountID: account.ID})
+	}
+	_, err := m.CloseAccount(t.Context(), account.ID, false)
+	want := "account " + account.ID + ` ("One") is not closed yet: that would end its 2 active keys at once and for good, with their streams and grace windows; add <confirm> to do it`
+	if err == nil || Text(err, listNames{}) != want {
+		t.Errorf("got the error %v, want %s", err, want)
+	}
+	if a := must(m.Account(t.Context(), account.ID))(t); !a.Open() {
+		t.Fatal("the account was closed without confirmation")
+	}
+	c := must(m.CloseAccount(t.Context(), account.ID, true))(t)
+	if c.Already || c.ActiveKeys != 2 || c.Status != "closed" || c.ClosedAt.Time != noon {
+		t.Errorf("got %+v", c)
+	}
+	if c = must(m.CloseAccount(t.Context(), account.ID, false))(t); !c.Already || c.ClosedAt.Time != noon {
+		t.Errorf("closed again: %+v", c)
+	}
+}
+
+func TestManager_AccountsHaveTheirPasswordOnlyOnce(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	made := newAccount(t, m, "One")
+	rotated := must(m.RotateAccount(t.Context(), made.ID))(t)
+	if made.ServicePassword.Empty() || rotated.ServicePassword.Empty() || made.ServiceID == rotated.ServiceID {
+		t.Errorf("got %+v and %+v", made, rotated)
+	}
+	elsewhere := must(m.CreateAccount(t.Context(), NewAccount{Name: "Two", ServiceID: "sid-2", ServicePassword: policy.NewSecret("password-2")}))(t)
+	if elsewhere.ServiceID != "sid-2" || !elsewhere.ServicePassword.Empty() {
+		t.Errorf("got %+v", elsewhere)
+	}
+	all := must(All(func(page Page) (List[Account], error) { return m.Accounts(t.Context(), page) }))(t)
+	if len(all) != 2 || !all[0].ServicePassword.Empty() || all[0].ServiceID != rotated.ServiceID && all[1].ServiceID != rotated.ServiceID {
+		t.Errorf("got %+v", all)
+	}
+}
+
+func TestManager_AJobOfSeveralBackendsNeedsABackend(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	key := newKey(t, m, NewKey{AccountID: newAccount(t, m, "One").ID})
+	for _, backend := range []string{"amivoice", "none"} {
+		job := policy.Job{ID: "j", Backend: backend, Dialect: "amivoice", AccountID: key.AccountID, KeyID: key.ID, CreatedAt: noon}
+		if err := m.Store.CreateJob(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := m.Job(t.Context(), "j", "")
+	if want := `job "j" exists on 2 backends: choose one with <backend>, of amivoice, none`; err == nil || Text(err, listNames{}) != want {
+		t.Errorf("got the error %v, want %s", err, want)
+	}
+	if j := must(m.Job(t.Context(), "j", "amivoice"))(t); j.GraceUntil.Time != noon.Add(2*time.Hour) {
+		t.Errorf("got %+v", j)
+	}
+	if j := must(m.Job(t.Context(), "j", "none"))(t); !j.GraceUntil.IsZero() || j.ClientIP != "" {
+		t.Errorf("got %+v", j)
+	}
+	if _, err := m.Job(t.Context(), "none", ""); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("a job without a record: %v", err)
+	}
+}
+
+func TestManager_AuditShowsTheNewestEntriesFirst(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account := newAccount(t, m, "One")
+	m.Now = noon.Add(time.Hour)
+	key := newKey(t, m, NewKey{AccountID: account.ID})
+
+	all := must(m.Audit(t.Context(), AuditQuery{AccountID: account.ID}))(t)
+	if len(all.Items) != 2 || all.Items[0].Subject != key.ID || all.Items[1].Subject != account.ID || all.Items[0].ActorID != "ada" || all.Items[0].ActorIP != "" {
+		t.Errorf("got %+v", all.Items)
+	}
+	late := must(m.Audit(t.Context(), AuditQuery{Since: "30m"}))(t)
+	if len(late.Items) != 1 || late.Items[0].Subject != key.ID {
+		t.Errorf("since 30 minutes: %+v", late.Items)
+	}
+	newest := must(m.Audit(t.Context(), AuditQuery{Page: Page{Limit: 1}}))(t)
+	if len(newest.Items) != 1 || newest.Next == "" {
+		t.Errorf("with a limit of 1: %+v", newest)
+	}
+
+	c := must(m.VerifyAudit(t.Context(), ""))(t)
+	if c.Entries != 2 || c.First != 1 || c.Fault != "" {
+		t.Errorf("got %+v", c)
+	}
+	if seq := must(CheckHead(c.Head))(t); seq != 2 {
+		t.Errorf("the head is of entry %d", seq)
+	}
+	if again := must(m.VerifyAudit(t.Context(), c.Head))(t); again != c {
+		t.Errorf("with the head: %+v", again)
+	}
+	if c = must(m.VerifyAudit(t.Context(), "2:"+strings.Repeat("0", 64)))(t); c.Fault == "" {
+		t.Error("a head that is not of this trail was accepted")
+	}
+}
+
+func TestManager_ARestoreBringsBackWhatABackupHas(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account := newAccount(t, m, "One")
+	kept := newKey(t, m, NewKey{AccountID: account.ID})
+	file := filepath.Join(t.TempDir(), "backup.db")
+	b := must(m.Backup(t.Context(), file))(t)
+	if b.File != file || b.Keys != 1 || b.Accounts != 1 || b.Bytes == 0 || b.AuditHead == "" {
+		t.Errorf("got %+v", b)
+	}
+	removed := newKey(t, m, NewKey{AccountID: account.ID})
+	r := must(m.Restore(t.Context(), file))(t)
+	if r.KeysRemoved != 1 || r.Before == "" {
+		t.Errorf("got %+v", r)
+	}
+	must(m.Key(t.Context(), kept.ID))(t)
+	if _, err := m.Key(t.Context(), removed.ID); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("the key that was issued since: %v", err)
+	}
+
+	other := filepath.Join(t.TempDir(), "new.db")
+	fresh := must(RestoreNew(t.Context(), keystore.Config{Path: other, CommandLine: true}, noon, m.Actor, file))(t)
+	if fresh.Before != "" || fresh.KeysRestored != 1 {
+		t.Errorf("got %+v", fresh)
+	}
+}
