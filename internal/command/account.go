@@ -97,7 +97,7 @@ func (s *session) printPassword(a manage.Account) error {
 	return nil
 }
 
-// accountRows show a new account to people.
+// accountRows returns an account as rows for people.
 func accountRows(a manage.Account) [][]string {
 	return [][]string{{"Account ID", a.ID}, {"Name", a.Name}, {"Service ID", a.ServiceID}}
 }

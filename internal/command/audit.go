@@ -64,7 +64,7 @@ func showAudit(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// who names the actor of an entry.
+// who returns the name of an entry's actor.
 func who(e manage.AuditEntry) string {
 	text := e.ActorKind
 	if e.ActorID != "" {

@@ -1,4 +1,5 @@
-// Package command is the command line, `caddy speechgate`.
+// Package command is the command line, `caddy speechgate`: flags, standard input, and
+// output as text or JSON. Package manage does the work and checks the values of flags.
 package command
 
 import (
@@ -12,8 +13,8 @@ import (
 	"github.com/speechgate/speechgate/internal/credential"
 )
 
-// Register adds the command to Caddy's command line. The others are subcommands from
-// other packages, which come first in its help.
+// Register adds the command to Caddy's command line. The argument others are subcommands
+// of other packages. They come first in the help.
 func Register(others ...*cobra.Command) {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  app.Name,
@@ -54,16 +55,15 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
 	})
 }
 
-// group makes a command that only holds others.
+// group returns a command that only has subcommands.
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: name + " <command>", Short: short}
 	asGroup(cmd, commands...)
 	return cmd
 }
 
-// asGroup has cmd print its help when it is called without a subcommand, and
-// refuse a subcommand that does not exist, which cobra would take for a call
-// for help.
+// asGroup adds subcommands to cmd. Without a subcommand, cmd prints its help. It refuses
+// a subcommand that does not exist; cobra would print the help.
 func asGroup(cmd *cobra.Command, commands ...*cobra.Command) {
 	cmd.AddCommand(commands...)
 	cmd.DisableFlagsInUseLine = true
@@ -76,7 +76,8 @@ func asGroup(cmd *cobra.Command, commands ...*cobra.Command) {
 	}
 }
 
-// Leaf makes a command that does something.
+// Leaf returns a command without subcommands. Its errors are one line, and have the names
+// of flags.
 func Leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command, []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,
@@ -89,8 +90,8 @@ func Leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command,
 	}
 }
 
-// oneLine makes errors of others fit on the one line that an error has, and
-// quotes no secret that was typed where something else belongs.
+// oneLine makes an error of another package one line, and masks secrets in it. People can
+// type a secret in any place.
 func oneLine(err error) error {
 	if err == nil {
 		return nil

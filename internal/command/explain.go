@@ -70,7 +70,8 @@ func explainRequest(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// explainRequestOfFlags also reports whether the key is on standard input.
+// explainRequestOfFlags reads the flags. It also reports whether the key is on standard
+// input.
 func explainRequestOfFlags(cmd *cobra.Command) (r manage.ExplainRequest, fromInput bool, err error) {
 	err = textFlags(cmd, flagInto{"key-id", &r.KeyID}, flagInto{"ip", &r.ClientIP}, flagInto{"method", &r.Method},
 		flagInto{"path", &r.Path}, flagInto{"dialect", &r.Dialect}, flagInto{"at", &r.At}, flagInto{"backend", &r.Backend})
@@ -91,7 +92,7 @@ func explainRequestOfFlags(cmd *cobra.Command) (r manage.ExplainRequest, fromInp
 	return r, false, nil
 }
 
-// explanationRows show an explanation to people.
+// explanationRows returns an explanation as rows for people.
 func explanationRows(e *manage.Explanation) [][]string {
 	decides, sees := []string{"API", e.Backend}, "a new key, if epi and ipa are right"
 	if e.Dialect != "" {

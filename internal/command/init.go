@@ -30,7 +30,7 @@ A keystore that exists stays as it is, so that the command can be repeated.`
 	return cmd
 }
 
-// initResult is a keystore in JSON.
+// initResult is the result of init in JSON.
 type initResult struct {
 	Keystore string `json:"keystore"`
 	StoreID  string `json:"store_id"`
@@ -54,7 +54,7 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	cfg.MustExist = exists // it was asked for, whatever the configuration says
+	cfg.MustExist = exists // init makes a keystore even if the configuration says must_exist
 	if !exists {
 		if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
 			return err
@@ -74,9 +74,9 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// historyOfFlags is the history in the storage that the configuration names, or in
-// Caddy's default. The caller must call done when it does not need the history any
-// more: a storage closes its connections then.
+// historyOfFlags returns the history of keystores. It is in the storage of the
+// configuration, or in Caddy's default storage. The caller must call done when it no
+// longer needs the history, because the storage then closes its connections.
 func historyOfFlags(cmd *cobra.Command) (m app.History, done func(), err error) {
 	done = func() {}
 	m = app.History{Storage: caddy.DefaultStorage, Logger: caddy.Log().Named(app.Name)}
@@ -111,9 +111,9 @@ func historyOfFlags(cmd *cobra.Command) (m app.History, done func(), err error) 
 	return m, done, nil
 }
 
-// mayMake refuses to make a keystore that another user's server could not open,
-// one that the configuration forbids, and one in the place of a keystore that is
-// lost.
+// mayMake refuses to make a keystore in three cases: the configuration forbids it,
+// another user's server could not open the keystore, or the history has another
+// keystore, which can be lost.
 func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
 	if cfg.MustExist {
 		return fmt.Errorf("there is no keystore at %s, and the configuration says must_exist: make it with %q", cfg.Path, app.Program+" init")
@@ -140,13 +140,13 @@ func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
 	return nil
 }
 
-// checkMaker refuses to make a keystore as root in the directory of another
-// user, whose server could not open it.
+// checkMaker refuses to make a keystore as root in the directory of another user. The
+// user's server could not open the keystore.
 func checkMaker(path, command string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	dir, fi := nearestDir(path) // missing directories would be made as well
+	dir, fi := nearestDir(path) // the store would make missing directories
 	if fi == nil {
 		return nil
 	}

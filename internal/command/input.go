@@ -65,11 +65,11 @@ func readPassword(cmd *cobra.Command) (policy.Secret, error) {
 	var text []byte
 	var err error
 	if file, ok := in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		_, _ = fmt.Fprint(cmd.ErrOrStderr(), "Service password: ") // without the prompt, people can still type
+		_, _ = fmt.Fprint(cmd.ErrOrStderr(), "Service password: ") // people can type without a prompt
 		text, err = term.ReadPassword(int(file.Fd()))
 		_, _ = fmt.Fprintln(cmd.ErrOrStderr())
 	} else {
-		text, err = io.ReadAll(io.LimitReader(in, policy.MaxSecretLen+3)) // with the end of the line, and a byte too many
+		text, err = io.ReadAll(io.LimitReader(in, policy.MaxSecretLen+3)) // room for the end of the line, and for one byte too many
 	}
 	if err != nil {
 		return none, fmt.Errorf("standard input: %w", err)

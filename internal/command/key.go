@@ -36,7 +36,7 @@ What --expires, --allow and --issuable say stays for the key's whole life.
 		issue, importCommand(), listKeysCommand(), show, rotateCommand(), deleteCommand(), revokeCommand())
 }
 
-// newKeyFlags adds the flags that say what new keys can do, and for which account.
+// newKeyFlags adds the flags for the account of new keys, and for their rules.
 func newKeyFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("account", "", "ID of the account that the key is for")
@@ -57,7 +57,7 @@ func newKeyOfFlags(cmd *cobra.Command) (n manage.NewKey, err error) {
 		return n, err
 	}
 	if len(n.Allow) == 0 && cmd.Flags().Changed("allow") {
-		n.Allow = []string{""} // pflag returns no element for one that is empty
+		n.Allow = []string{""} // for --allow "" pflag returns no element
 	}
 	n.Label, err = cmd.Flags().GetString("label")
 	return n, err
@@ -85,7 +85,7 @@ func issueKey(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// newKeyRows show a new key to people.
+// newKeyRows returns a new key as rows for people.
 func newKeyRows(k manage.Key) [][]string {
 	return [][]string{
 		{"Key", k.Secret.Reveal()},
@@ -128,7 +128,7 @@ func showKey(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// longStatus is the status, and what made it so.
+// longStatus returns the status of a key, with the time or the cause of its end.
 func longStatus(k manage.Key) string {
 	switch {
 	case !k.EndedAt.IsZero():

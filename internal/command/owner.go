@@ -53,7 +53,7 @@ func checkOwner(fi os.FileInfo, what, command string, fallback error) error {
 	}
 	name, sudo := userName(owner), userName(owner)
 	if name == strconv.Itoa(owner) {
-		sudo = "'#" + name + "'" // as sudo takes a user without a name
+		sudo = "'#" + name + "'" // the form in which sudo takes a user ID
 	}
 	return fmt.Errorf("%s belongs to user %s, and this command runs as %s: run it as the owner, sudo -u %s %s …",
 		what, name, userName(me), sudo, command)

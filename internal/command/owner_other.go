@@ -4,5 +4,5 @@ package command
 
 import "os"
 
-// ownerOf does not know who owns a file here.
+// ownerOf does not know the owner of a file on this system.
 func ownerOf(os.FileInfo) (uid int, ok bool) { return 0, false }

@@ -46,14 +46,14 @@ func (s *session) say(value any, format string, args ...any) error {
 
 // note writes a sentence to standard error. It is not a part of the result.
 func (s *session) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.err, format+"\n", args...) // there is no other place to report an error of this
+	_, _ = fmt.Fprintf(s.err, format+"\n", args...) // there is no other place for the error
 }
 
-// printAll writes a list. For an empty list, people read the sentence none on standard
-// error, because it is not a result.
+// printAll writes a list. If the list is empty and not JSON, printAll writes the sentence
+// none to standard error.
 func printAll[T any](s *session, all []T, none string, header []string, row func(T) []string) error {
 	if all == nil {
-		all = []T{} // in JSON, an array
+		all = []T{} // [] in JSON, not null
 	}
 	rows := make([][]string, 0, len(all)+1)
 	if len(all) > 0 {
@@ -84,8 +84,8 @@ func printable(cells []string) []string {
 	return clean
 }
 
-// shortTime is an instant for people, to the second. If it never happened, the text is
-// never.
+// shortTime returns an instant for people, to the second. It returns never if the instant
+// never happened.
 func shortTime(t manage.Time, never string) string {
 	if t.IsZero() {
 		return never
@@ -93,7 +93,7 @@ func shortTime(t manage.Time, never string) string {
 	return t.Std().Format("2006-01-02T15:04:05Z")
 }
 
-// shortExpiry is an expiry for people, to the second.
+// shortExpiry returns an expiry for people, to the second.
 func shortExpiry(e manage.Expiry) string {
 	at, ok := e.Time()
 	if !ok {
@@ -102,7 +102,7 @@ func shortExpiry(e manage.Expiry) string {
 	return shortTime(manage.Time{Time: at}, at.String())
 }
 
-// orDash returns the text of a cell, which shows a dash if it is empty.
+// orDash returns text, or a dash if text is empty.
 func orDash(text string) string {
 	if text == "" {
 		return "-"

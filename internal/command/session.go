@@ -17,7 +17,7 @@ import (
 // session is one run of a command.
 type session struct {
 	ctx     context.Context
-	manager *manage.Manager // has the open keystore
+	manager *manage.Manager // nil for a command without a keystore
 	json    bool
 	in      io.Reader
 	out     io.Writer // for the result
@@ -42,7 +42,7 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) error 
 	}
 	switch {
 	case exists:
-		cfg.MustExist = true // also if the file is removed at this moment
+		cfg.MustExist = true // the file can be removed before it is opened
 	case !create:
 		return fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
 			cfg.Path, flagKeystore, flagConfig, app.Program+" init")
@@ -58,7 +58,7 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) error 
 func openAt(cmd *cobra.Command, cfg keystore.Config, gates manage.GateConfigs, exists bool, run func(*session) error) error {
 	return openQuietly(cmd, cfg, gates, exists, func(s *session) error {
 		if err := run(s); err != nil {
-			return err // the error is alone on standard error, even if a keystore was made
+			return err // an error is the only line on standard error
 		}
 		if !exists {
 			s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
@@ -69,8 +69,8 @@ func openAt(cmd *cobra.Command, cfg keystore.Config, gates manage.GateConfigs, e
 
 // openQuietly is openAt for a command that says itself that a keystore was made.
 func openQuietly(cmd *cobra.Command, cfg keystore.Config, gates manage.GateConfigs, exists bool, run func(*session) error) (err error) {
-	// Only a server adds a pepper to a keystore that is in use: clients depend on the
-	// server.
+	// Only a server adds a pepper to a keystore that is in use: after it, no server
+	// without the pepper can check keys.
 	cfg.KeepPepper = exists
 	store, err := keystore.Open(cmd.Context(), cfg)
 	if err != nil {

@@ -71,11 +71,11 @@ func textOf(text *string) string {
 	return *text
 }
 
-// toSecond shortens an instant for people.
+// toSecond returns an instant of the admin API for people, to the second.
 func toSecond(text string) string {
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return text // empty, or another server's
+		return text // empty, or an answer of another server
 	}
 	return shortTime(manage.Time{Time: policy.At(at)}, text)
 }
@@ -131,7 +131,7 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 	return s.say(result, "Cut %s.", words.Count(result.Cut, "stream"))
 }
 
-// adminAddress is where the running server's admin API is.
+// adminAddress returns the address of the running server's admin API.
 func adminAddress(cmd *cobra.Command) (string, error) {
 	address, err := textFlag(cmd, flagAddress)
 	if err != nil || address != "" {
@@ -167,7 +167,7 @@ func adminAddress(cmd *cobra.Command) (string, error) {
 	return config.Admin.Listen, nil
 }
 
-// askServer asks the running server's admin API.
+// askServer sends a request to the running server's admin API, and decodes the answer.
 func askServer(cmd *cobra.Command, method, path string, body, answer any) error {
 	address, err := adminAddress(cmd)
 	if err != nil {
@@ -185,7 +185,7 @@ func askServer(cmd *cobra.Command, method, path string, body, answer any) error 
 	if err != nil {
 		return fmt.Errorf("asking the server at %s: %w; name another with --%s or --%s", address, err, flagAddress, flagConfig)
 	}
-	defer func() { _ = resp.Body.Close() }() // it has been read
+	defer func() { _ = resp.Body.Close() }() // the answer was read
 	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
 		return fmt.Errorf("the answer of the server at %s: %w", address, err)
 	}

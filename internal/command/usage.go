@@ -12,8 +12,8 @@ import (
 	"github.com/speechgate/speechgate/internal/words"
 )
 
-// unknownCommand says which command may have been meant: one that is spelled
-// much the same, or is called so in one of the groups.
+// unknownCommand returns the error for a subcommand that does not exist. It suggests
+// subcommands with a similar name, and subcommands of groups with the same name.
 func unknownCommand(cmd *cobra.Command, name string) error {
 	var meant, names []string
 	for _, suggestion := range cmd.SuggestionsFor(name) {
@@ -36,9 +36,9 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return fmt.Errorf("unknown command %s: %q is followed by one of %s", words.QuoteWord(name), cmd.CommandPath(), strings.Join(names, ", "))
 }
 
-// flagError says what is wrong with a flag, and what would be right. A
-// misspelled subcommand shows first by flags that its group does not have, and
-// is then what is wrong.
+// flagError returns the error for a wrong flag, and says what would be right. If a
+// subcommand is misspelled, pflag first finds flags that the group does not have. The
+// error then is about the subcommand.
 func flagError(cmd *cobra.Command, err error) error {
 	var (
 		unknown *pflag.NotExistError
@@ -76,7 +76,7 @@ func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 	return fmt.Errorf("unknown flag: %s: %q takes %s", flag, cmd.CommandPath(), strings.Join(names, ", "))
 }
 
-// flagNames lists the flags that a command takes.
+// flagNames returns the flags of a command.
 func flagNames(cmd *cobra.Command) (names []string) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Name != "help" {
@@ -86,7 +86,7 @@ func flagNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// usageOf shows a flag with the kind of its value.
+// usageOf returns a flag with the kind of its value, and its usage.
 func usageOf(flag *pflag.Flag) string {
 	kind, usage := pflag.UnquoteUsage(flag)
 	return fmt.Sprintf("--%s <%s>, %s", flag.Name, kind, usage)

@@ -1,4 +1,5 @@
-// Package demo is the demonstration that `caddy speechgate demo` shows.
+// Package demo is the demonstration `caddy speechgate demo`: it runs a gateway and a
+// backend in this process, sends requests, and checks the answers and the log.
 package demo
 
 import (
@@ -28,20 +29,21 @@ import (
 //go:embed demo.caddyfile
 var demoCaddyfile string
 
-// How long things last in the demo. The job pauses, and is authenticated again,
-// after its key has expired and before the grace ends.
+// The times of the demo. The job pauses, and the backend authenticates it again, after
+// its key has expired and before the grace ends.
 const (
 	demoKeyLife = 3 * time.Second
 	demoGrace   = 10 * time.Second
 )
 
+// Command returns the command `caddy speechgate demo`.
 func Command() *cobra.Command {
 	var once bool
 	cmd := command.Leaf("demo [--once]", "Shows in a dozen seconds what the gateway does", command.NoArgument, func(cmd *cobra.Command, _ []string) error {
-		// SIGPIPE among them, so that the keystore is thrown away then as well.
+		// With SIGPIPE, the demo also removes its keystore if nobody reads its output.
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 		defer stop()
-		return runDemo(ctx, newStage(cmd.OutOrStdout()), once)
+		return runDemo(ctx, newStage(cmd.OutOrStdout(), os.Getenv), once)
 	})
 	cmd.Long = `Starts a gate, and a sandbox backend behind it, on free ports of this machine
 with a keystore that is thrown away, and shows step by step what the gateway
@@ -77,7 +79,7 @@ func runDemo(ctx context.Context, s *stage, once bool) (err error) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	s.over = func() bool { return ctx.Err() != nil }
 	d := &demo{stage: s, dir: dir, clock: keystore.SystemClock()}
-	defer d.stop() //nolint:contextcheck // it ends what is running after Ctrl-C, too
+	defer d.stop() //nolint:contextcheck // it must run after Ctrl-C
 	if err := d.start(ctx); err != nil {
 		return fmt.Errorf("starting the demo: %w", err)
 	}
@@ -120,7 +122,7 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What Caddy has to say before the log file is set up is not for the stage.
+	// Caddy logs to standard error until its log file is open. The demo does not show it.
 	_, logger, _ := caddy.BufferedLog()
 	defer caddy.UnbufferDefaultLogger(logger)
 	if err := caddy.Load(config, true); err != nil {
@@ -133,7 +135,7 @@ func (d *demo) start(ctx context.Context) error {
 	return err
 }
 
-// stop ends what start began, as far as it came.
+// stop ends everything that start has started.
 func (d *demo) stop() {
 	if d.store != nil {
 		_ = d.store.Close()
@@ -148,7 +150,7 @@ func randomSecret() (policy.Secret, error) {
 	return policy.GenerateSecret("demo-backend-", rand.Reader)
 }
 
-// freePorts finds ports on which nobody listens.
+// freePorts returns ports that no program listens on.
 func freePorts(ctx context.Context, n int) ([]string, error) {
 	var ports []string
 	for range n {

@@ -1,14 +1,8 @@
 package demo
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"mime/multipart"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,11 +16,11 @@ import (
 )
 
 const (
-	demoWait   = 20 * time.Second // for what takes a second or few
-	demoRevoke = time.Second
+	demoWait   = 20 * time.Second // the longest wait for a step
+	demoRevoke = time.Second      // the longest time until a revocation counts
 )
 
-// play goes through the steps and returns a key that is good at the end.
+// play runs the steps. It returns a key that is still good at the end.
 func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 	d.print("%s", d.paint(bold, "Speechgate: a gate for the API keys of a speech-recognition API"))
 	d.print("The gate listens on %s. Behind it stands a sandbox, a backend that\nmeasures speech instead of recognizing it, and has a key of its own.", d.gate)
@@ -142,29 +136,7 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 	})
 }
 
-// issue asks for a key at the issuance API, with the account's service ID and
-// password or, where there is one, a key.
-func (d *demo) issue(ctx context.Context, by policy.Secret, lifetime string) demoReply {
-	fields := url.Values{"epi": {lifetime}}
-	who := "Authorization: Bearer " + brief(by)
-	if by.Empty() {
-		fields.Set("sid", d.serviceID)
-		fields.Set("spw", d.password.Reveal())
-		who = fmt.Sprintf("sid=%s  spw=%s", d.serviceID, brief(d.password))
-	}
-	d.sent(fmt.Sprintf("POST %s   %s  epi=%s", issue.DefaultPath, who, lifetime))
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.gate+issue.DefaultPath, strings.NewReader(fields.Encode()))
-	if err != nil {
-		return demoReply{body: err.Error()}
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if !by.Empty() {
-		req.Header.Set("Authorization", "Bearer "+by.Reveal())
-	}
-	return d.do(req, nil)
-}
-
-// goOn prints what can be tried by hand.
+// goOn prints commands that people can run against the demo.
 func (d *demo) goOn(good policy.Secret) {
 	wav := filepath.Join(d.dir, "speech.wav")
 	if err := os.WriteFile(wav, sandbox.SpeechWAV(), 0o600); err != nil {
@@ -181,26 +153,20 @@ func (d *demo) goOn(good policy.Secret) {
 	d.print("\nCtrl-C ends it, and throws the keystore away.")
 }
 
-// demoReply is an answer of the gate, or of the issuance API.
-type demoReply struct {
-	status int
-	body   string
-}
-
-// How the loggers of those who decide end.
+// The ends of the names of the loggers that log decisions.
 const (
 	gateLogger   = "handlers.speechgate"
 	issueLogger  = "handlers.speechgate_issue"
 	verifyLogger = "handlers.speechgate_verify"
 )
 
-// expect shows an answer of the gate.
+// expect is expectFrom for an answer of the gate.
 func (d *demo) expect(got demoReply, contains string, reason policy.Reason, why string) {
 	d.expectFrom(gateLogger, got, contains, reason, why)
 }
 
-// expectFrom shows an answer, and says whether it is the one that should have
-// come, for the reason that it should have.
+// expectFrom shows an answer, and checks it: it must contain a text, and the logger must
+// have logged the reason.
 func (d *demo) expectFrom(logger string, got demoReply, contains string, reason policy.Reason, why string) {
 	d.got(fmt.Sprintf("%d %s", got.status, abridged(got.body)))
 	decided := ""
@@ -216,8 +182,8 @@ func (d *demo) expectFrom(logger string, got demoReply, contains string, reason 
 	d.check(true, reason.String()+": "+why)
 }
 
-// abridged is an answer on one line: the whole of a short one, and of a long one
-// the members that matter.
+// abridged returns an answer for one line: a short answer whole, and the members status
+// and text of a long answer.
 func abridged(body string) string {
 	const most = 140
 	body = strings.TrimSpace(body)
@@ -234,94 +200,4 @@ func abridged(body string) string {
 		return body[:most] + "…"
 	}
 	return "{… " + strings.Join(kept, ", … ") + ", …}"
-}
-
-func (d *demo) recognize(ctx context.Context, key policy.Secret) demoReply {
-	return d.form(ctx, "/v1/recognize", key)
-}
-
-// form sends the recording as curl does, and shows that.
-func (d *demo) form(ctx context.Context, path string, key policy.Secret) demoReply {
-	d.sent(fmt.Sprintf("POST %s   u=%s  d=-a-general  a=@speech.wav", path, brief(key)))
-	return d.do(d.formRequest(ctx, path, key))
-}
-
-func (d *demo) recognizeQuietly(ctx context.Context, key policy.Secret) string {
-	return d.do(d.formRequest(ctx, "/v1/recognize", key)).body
-}
-
-func (d *demo) formRequest(ctx context.Context, path string, key policy.Secret) (*http.Request, error) {
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	for _, field := range [][2]string{{"u", key.Reveal()}, {"d", "-a-general"}} {
-		if err := form.WriteField(field[0], field[1]); err != nil {
-			return nil, err
-		}
-	}
-	audio, err := form.CreateFormFile("a", "speech.wav")
-	if err != nil {
-		return nil, err
-	}
-	if _, err := audio.Write(sandbox.SpeechWAV()); err != nil {
-		return nil, err
-	}
-	if err := form.Close(); err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.gate+path, &body)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", form.FormDataContentType())
-	return req, nil
-}
-
-func (d *demo) poll(ctx context.Context, job string, key policy.Secret) demoReply {
-	d.sent(fmt.Sprintf("GET /v2/recognitions/%s   Authorization: Bearer %s", job, brief(key)))
-	return d.do(d.pollRequest(ctx, job, key))
-}
-
-func (d *demo) pollQuietly(ctx context.Context, job string, key policy.Secret) string {
-	return d.do(d.pollRequest(ctx, job, key)).body
-}
-
-func (d *demo) pollRequest(ctx context.Context, job string, key policy.Secret) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.gate+"/v2/recognitions/"+job, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+key.Reveal())
-	return req, nil
-}
-
-// do sends a request. What goes wrong shows as the answer.
-func (d *demo) do(req *http.Request, err error) demoReply {
-	if err != nil {
-		return demoReply{body: err.Error()}
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return demoReply{body: err.Error()}
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return demoReply{status: resp.StatusCode, body: err.Error()}
-	}
-	return demoReply{status: resp.StatusCode, body: string(body)}
-}
-
-// brief is enough of a key to recognize it by.
-func brief(key policy.Secret) string {
-	text := key.Reveal()
-	return text[:min(8, len(text))] + "…"
-}
-
-func member(object, name string) string {
-	var members map[string]any
-	if json.Unmarshal([]byte(object), &members) != nil {
-		return ""
-	}
-	text, _ := members[name].(string)
-	return text
 }

@@ -1,9 +1,7 @@
 package demo
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -16,23 +14,25 @@ import (
 // stage prints the demo's steps, with colour and a spinner on a terminal.
 type stage struct {
 	out    io.Writer
-	live   bool // a terminal
+	live   bool // out is a terminal
 	color  bool
 	step   int
 	failed bool
-	over   func() bool // whether somebody has ended the show; nil for never
-	broken bool        // whether what was printed got lost
+	over   func() bool // reports whether somebody has ended the demo; nil for never
+	broken bool        // a write to out has failed
 }
 
-// ended reports whether the show goes on for nobody.
+// ended reports whether nobody watches any more.
 func (s *stage) ended() bool { return s.broken || s.over != nil && s.over() }
 
-func newStage(out io.Writer) *stage {
+// newStage returns a stage that prints to out. The variables NO_COLOR and TERM say
+// whether a terminal gets colour.
+func newStage(out io.Writer, getenv func(string) string) *stage {
 	s := &stage{out: out}
 	if file, ok := out.(*os.File); ok {
 		s.live = term.IsTerminal(int(file.Fd()))
 	}
-	s.color = s.live && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	s.color = s.live && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 	return s
 }
 
@@ -59,22 +59,22 @@ func (s *stage) print(format string, args ...any) {
 	s.broken = err != nil
 }
 
-// title begins a step.
+// title prints the title of the next step.
 func (s *stage) title(text string) {
 	s.step++
 	s.print("\n%s", s.paint(bold, fmt.Sprintf("%2d. %s", s.step, text)))
 }
 
-// say explains, in lines of its own.
+// say prints an explanation.
 func (s *stage) say(format string, args ...any) {
 	s.print("    %s", s.paint(dim, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n    ")))
 }
 
-// sent and got show a request in one line, and its answer.
+// sent prints a request, and got prints its answer.
 func (s *stage) sent(request string) { s.print("    %s %s", s.paint(cyan, "->"), request) }
 func (s *stage) got(answer string)   { s.print("    %s %s", s.paint(cyan, "<-"), answer) }
 
-// check says whether a step came out right, and why it came out as it did.
+// check prints whether a step came out right, and why.
 func (s *stage) check(ok bool, why string) {
 	if ok {
 		s.print("    %s %s", s.paint(green, "ok"), why)
@@ -86,8 +86,8 @@ func (s *stage) check(ok bool, why string) {
 
 const spinTick = 100 * time.Millisecond
 
-// wait waits until ok, and shows that it does. It reports whether that came
-// about in time.
+// wait waits until ok returns true, and shows that it waits. It reports whether ok
+// returned true in time.
 func (s *stage) wait(ctx context.Context, what string, atMost time.Duration, ok func() bool) bool {
 	if !s.live {
 		s.print("    .. %s", what)
@@ -113,46 +113,4 @@ func (s *stage) wait(ctx context.Context, what string, atMost time.Duration, ok 
 		_, _ = io.WriteString(s.out, "\r"+strings.Repeat(" ", len(what)+20)+"\r")
 	}
 	return came
-}
-
-// logTail reads what Caddy logs.
-type logTail struct {
-	file   *os.File
-	reader *bufio.Reader
-	part   string // a line that has not come whole
-}
-
-func openLogTail(path string) (*logTail, error) {
-	file, err := os.Open(path) //nolint:gosec // the demo's own file
-	if err != nil {
-		return nil, err
-	}
-	return &logTail{file: file, reader: bufio.NewReader(file)}, nil
-}
-
-// Close closes the file.
-func (l *logTail) Close() error { return l.file.Close() }
-
-// decision is a line of the log in which a gate says what it decided.
-type decision struct {
-	Logger    string `json:"logger"`
-	Reason    string `json:"reason"`
-	Operation string `json:"operation"`
-}
-
-// decisions are those that were logged since the last call.
-func (l *logTail) decisions() []decision {
-	var found []decision
-	for {
-		text, err := l.reader.ReadString('\n')
-		l.part += text
-		if err != nil {
-			return found
-		}
-		var d decision
-		if json.Unmarshal([]byte(l.part), &d) == nil && d.Reason != "" {
-			found = append(found, d)
-		}
-		l.part = ""
-	}
 }

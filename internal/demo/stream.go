@@ -19,20 +19,20 @@ import (
 )
 
 const (
-	demoFrame      = 4096                   // bytes of audio in a frame, as the API's clients send it
-	demoFrameEvery = 20 * time.Millisecond  // faster than anyone speaks: a frame has 128 ms of speech
-	demoBefore     = 500 * time.Millisecond // into the stream when its key is revoked
-	demoStreamTime = 10 * time.Second       // for all that is waited for on a stream
+	demoFrame      = 4096                   // bytes of audio in a frame, as many as the API's clients send
+	demoFrameEvery = 20 * time.Millisecond  // faster than speech: a frame has 128 ms of it
+	demoBefore     = 500 * time.Millisecond // from the start of the stream to the revocation of its key
+	demoStreamTime = 10 * time.Second       // the longest time of a stream
 )
 
-// demoStream is the demo's end of a live stream.
+// demoStream is the client of a live stream.
 type demoStream struct {
 	d    *demo
 	conn net.Conn
-	err  error // the first one; what comes after it does nothing
+	err  error // the first error; after it, the methods do nothing
 }
 
-// stream opens one, and shows that.
+// stream opens a live stream, and shows the handshake.
 func (d *demo) stream(ctx context.Context) *demoStream {
 	d.sent("GET /v1/   Upgrade: websocket   (a handshake has no key)")
 	dialer := ws.Dialer{Timeout: demoStreamTime}
@@ -40,7 +40,7 @@ func (d *demo) stream(ctx context.Context) *demoStream {
 	s := &demoStream{d: d, conn: conn, err: err}
 	if err == nil {
 		if early != nil {
-			ws.PutReader(early) // a server says nothing before a start command
+			ws.PutReader(early) // a server sends nothing before a start command
 		}
 		s.err = conn.SetDeadline(time.Now().Add(demoStreamTime))
 	}
@@ -55,7 +55,7 @@ func (s *demoStream) orError(text string) string {
 	return text
 }
 
-// close ends it, and waits for the gate to be done with it.
+// close closes the connection, and waits until the gate has no live stream.
 func (s *demoStream) close() {
 	if s.conn == nil {
 		return
@@ -75,19 +75,19 @@ func (*demoStream) live() int {
 	return len(a.Streams().List())
 }
 
-// text sends a command.
+// text sends a text message: a command.
 func (s *demoStream) text(command string) {
 	if s.err == nil {
 		s.err = wsutil.WriteClientText(s.conn, []byte(command))
 	}
 }
 
-// audio sends a frame of it.
+// audio sends a frame of audio.
 func (s *demoStream) audio(piece []byte) error {
 	return wsutil.WriteClientBinary(s.conn, append([]byte{dialect.AmiVoice.Stream.Audio}, piece...))
 }
 
-// answer reads the next message; empty once there is none.
+// answer reads the next message. It is empty after an error.
 func (s *demoStream) answer() string {
 	if s.err != nil {
 		return ""
@@ -97,8 +97,8 @@ func (s *demoStream) answer() string {
 	return string(text)
 }
 
-// start sends a start command, and shows it. It says whether the answer is the
-// one that should have come, for the reason that it should have.
+// start sends a start command, and shows it. It checks the answer, and the reason in the
+// log.
 func (s *demoStream) start(key policy.Secret, want string, reason policy.Reason, why string) {
 	rules := dialect.AmiVoice.Stream
 	command := rules.Start + " 16K -a-general " + rules.Pair + "="
@@ -126,7 +126,7 @@ func (d *demo) checkStream(right bool, detail string, reason policy.Reason, why 
 	d.check(true, reason.String()+": "+why)
 }
 
-// until reads messages up to one that begins like this, and returns it with the
+// until reads messages until one begins with prefix. It returns this message, and the
 // final results before it.
 func (s *demoStream) until(prefix string) (last string, results []string) {
 	for s.err == nil {
@@ -141,7 +141,7 @@ func (s *demoStream) until(prefix string) (last string, results []string) {
 	return s.err.Error(), results
 }
 
-// playStream streams the recording to its final result.
+// playStream is the step of a stream that lasts to its final result.
 func (d *demo) playStream(ctx context.Context, key policy.Secret) {
 	rules := dialect.AmiVoice.Stream
 	d.title("Live recognition, over a WebSocket")
@@ -164,14 +164,14 @@ func (d *demo) playStream(ctx context.Context, key policy.Secret) {
 		"to the final result. Every further start command on the connection is judged anew.")
 }
 
-// results shows final results.
+// results prints final results.
 func (d *demo) results(all []string) {
 	for _, result := range all {
 		d.got("A " + abridged(strings.TrimPrefix(result, "A ")))
 	}
 }
 
-// playCut has a key revoked while its holder speaks.
+// playCut is the step of a key that is revoked during its stream.
 func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() error) error {
 	rules := dialect.AmiVoice.Stream
 	d.title("A key is revoked in the middle of its stream")
@@ -208,7 +208,7 @@ func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() err
 	return nil
 }
 
-// feed sends audio until it is stopped.
+// feed sends audio until ctx is done.
 func (s *demoStream) feed(ctx context.Context) {
 	for piece := range slices.Chunk(slices.Repeat(sandbox.SpeechWAV(), 20), demoFrame) {
 		if ctx.Err() != nil || s.audio(piece) != nil {

@@ -3,6 +3,7 @@ package manage
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/speechgate/speechgate/internal/words"
@@ -126,10 +127,8 @@ func (e *NotFoundError) text(names Names) string {
 
 // oneOf refuses a value that is not one of a few words.
 func oneOf(name, value string, choices []string) error {
-	for _, choice := range choices {
-		if value == choice {
-			return nil
-		}
+	if slices.Contains(choices, value) {
+		return nil
 	}
 	if meant := words.Nearest(value, choices); meant != "" {
 		return wrong(name, " %s: did you mean %s?", words.Quote(value), meant)

@@ -1,5 +1,5 @@
-// Package words helps to write messages for people: the word that was probably meant,
-// lists of alternatives, and quoted values that may be secrets.
+// Package words helps to write messages for people: suggestions for misspelled words,
+// lists of alternatives, quoted values that can be secrets, counts and times.
 package words
 
 import (
@@ -11,11 +11,12 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// wordForm is what the name of a command or an option looks like.
+// wordForm matches the names of commands and options.
 var wordForm = regexp.MustCompile(`^[a-z][a-z_-]{0,23}$`)
 
-// QuoteWord quotes what was typed where the name of a command or an option was
-// expected: a word is shown, and anything else may be a secret.
+// QuoteWord quotes a text that was given in place of the name of a command or an option.
+// It shows a word whole. Any other text can be a secret, and is masked as by
+// [QuoteArgument].
 func QuoteWord(text string) string {
 	if wordForm.MatchString(text) {
 		return strconv.Quote(text)
@@ -23,24 +24,27 @@ func QuoteWord(text string) string {
 	return QuoteArgument(text)
 }
 
-// Quote quotes a value that is not what was expected. It may be a secret, so that
-// only the beginning of a long text is shown.
-func Quote(text string) string { return shownUpTo(16, text) }
+// Quote quotes a value that is wrong. The value can be a secret, so Quote shows only the
+// first 4 characters of a text with more than 16 characters. It shows public IDs whole.
+func Quote(text string) string { return masked(16, text) }
 
-// QuoteArgument is shown for an argument that a secret is likely to be given as:
-// service passwords have 8 characters or more.
-func QuoteArgument(text string) string { return shownUpTo(7, text) }
+// QuoteArgument is [Quote] for an argument, in whose place people type secrets. It shows
+// only the first 4 characters of a text with more than 7 characters: a service password
+// has 8 characters or more.
+func QuoteArgument(text string) string { return masked(7, text) }
 
-func shownUpTo(whole int, text string) string {
+// masked quotes a text. It shows the first characters only if the text has more than
+// longest characters.
+func masked(longest int, text string) string {
 	const part = 4
 	public := strings.HasPrefix(text, "acc_") || strings.HasPrefix(text, "key_") || strings.HasPrefix(text, "svc_")
-	if runes := []rune(text); len(runes) > whole && !public {
+	if runes := []rune(text); len(runes) > longest && !public {
 		text = string(runes[:part]) + "…"
 	}
 	return strconv.Quote(text)
 }
 
-// Alternatives joins words as a sentence does.
+// Alternatives joins words as a sentence does: a, b or c.
 func Alternatives(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
@@ -49,8 +53,8 @@ func Alternatives(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// Nearest returns the word that a misspelled one was likely meant to be; empty
-// where none is near.
+// Nearest returns the word that is most like a misspelled word. It returns an empty
+// string if more than two letters differ from every word.
 func Nearest(misspelled string, words []string) string {
 	const tolerated = 2
 	best, found := tolerated+1, ""
@@ -62,8 +66,8 @@ func Nearest(misspelled string, words []string) string {
 	return found
 }
 
-// editDistance counts the letters to insert, remove or change, or neighbours to
-// swap, that make b of a.
+// editDistance returns how many edits turn a into b. An edit inserts, removes or changes
+// one letter, or swaps two neighbours.
 func editDistance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
@@ -88,7 +92,8 @@ func editDistance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-// TimeText is an instant for JSON, null if it never happened.
+// TimeText returns an instant for JSON. It returns nil, which is null in JSON, if the
+// instant never happened.
 func TimeText(t policy.Time) *string {
 	if t.IsZero() {
 		return nil
@@ -97,7 +102,7 @@ func TimeText(t policy.Time) *string {
 	return &text
 }
 
-// Count says how many there are of what a regular noun names.
+// Count returns a number with a regular noun: 1 key, 2 keys.
 func Count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
