@@ -47,6 +47,22 @@ neighbours() {
 	export SPEECHGATE_NEIGHBOURS="$tools/neighbours"
 }
 
+# modules checks that a build of Caddy has each of our modules.
+modules() {
+	local want
+	want=$(sort <<-END
+		admin.api.speechgate
+		caddy.logging.encoders.filter.speechgate
+		http.handlers.speechgate
+		http.handlers.speechgate_issue
+		http.handlers.speechgate_sandbox
+		http.handlers.speechgate_verify
+		speechgate
+	END
+	)
+	diff <(echo "$want") <("$1" list-modules | grep speechgate | sort)
+}
+
 # fuzz runs each fuzz target for this long.
 fuzz() {
 	local package target
