@@ -23,6 +23,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -425,10 +426,9 @@ func (c *recordingConn) Read(p []byte) (int, error) {
 // freeAddr is an address on which nobody listens.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := testutil.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return "127.0.0.1:" + port
 }

@@ -3,19 +3,17 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 // program is the gateway as a process of its own.
@@ -78,30 +76,11 @@ func newExample(t *testing.T) (p *program, account string) {
 
 func port(t *testing.T) string {
 	t.Helper()
-	free, err := freePort()
+	free, err := testutil.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return free
-}
-
-// nextPort counts the ports that freePort has tried.
-var nextPort atomic.Uint32
-
-// freePort returns a port that nothing listens on, and never the same port twice. The
-// ports are below those that the system gives out by itself, so that no connection
-// takes one before a server listens on it.
-func freePort() (string, error) {
-	const first, count = 12_000, 20_000
-	start := uint32(os.Getpid()) * 97 // so that test processes rarely try the same ports
-	for range 100 {
-		port := strconv.Itoa(int(first + (start+nextPort.Add(1))%count))
-		listener, err := net.Listen("tcp", ":"+port)
-		if err == nil {
-			return port, listener.Close()
-		}
-	}
-	return "", errors.New("none of 100 ports is free")
 }
 
 func (p *program) command(args ...string) *exec.Cmd {

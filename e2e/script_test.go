@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 // TestCommandLine runs the scripts of testdata/script. Besides testscript's own
@@ -52,7 +54,7 @@ func TestCommandLine(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: scripts,
 		Setup: func(env *testscript.Env) error {
-			port, err := freePort()
+			port, err := testutil.FreePort()
 			if err != nil {
 				return err
 			}

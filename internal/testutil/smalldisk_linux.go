@@ -1,4 +1,3 @@
-// Package testutil has helpers for the tests of several packages.
 package testutil
 
 import (
