@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -297,6 +300,26 @@ func TestResults_HaveNullInJSONWhereThereIsNothing(t *testing.T) {
 	if want := `{"account_id":"acc_1","name":"","service_id":"","status":"open","created_at":"2026-11-23T10:20:30.456Z"}`; err != nil || string(text) != want {
 		t.Errorf("got %s, %v; want %s", text, err, want)
 	}
+}
+
+func TestOrNull_IsTheSameInJSONAsAString(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"a&b<c>", "\u2028", "\xff", `"\`, "\x7f"})).Filter(func(s string) bool { return s != "" }).Draw(t, "text")
+		for _, escapeHTML := range []bool{false, true} {
+			var got, want bytes.Buffer
+			for value, out := range map[any]*bytes.Buffer{OrNull(text): &got, text: &want} {
+				enc := json.NewEncoder(out)
+				enc.SetEscapeHTML(escapeHTML)
+				if err := enc.Encode(value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got.String() != want.String() {
+				t.Fatalf("%q is %s, and as a string %s", text, got.String(), want.String())
+			}
+		}
+	})
 }
 
 func TestSecrets_OnlyJSONShowsThem(t *testing.T) {

@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/speechgate/speechgate/policy"
@@ -13,9 +14,9 @@ type Time struct{ policy.Time }
 // MarshalJSON implements json.Marshaler.
 func (t Time) MarshalJSON() ([]byte, error) {
 	if t.IsZero() {
-		return json.Marshal(nil)
+		return null, nil
 	}
-	return json.Marshal(t.String())
+	return quote(t.String())
 }
 
 // Expiry is an expiry in a result. In JSON it is like a [Time], or null if the key does
@@ -25,9 +26,9 @@ type Expiry struct{ policy.Expiry }
 // MarshalJSON implements json.Marshaler.
 func (e Expiry) MarshalJSON() ([]byte, error) {
 	if _, ok := e.Time(); !ok {
-		return json.Marshal(nil)
+		return null, nil
 	}
-	return json.Marshal(e.String())
+	return quote(e.String())
 }
 
 // OrNull is a text in a result. In JSON it is null if it is empty.
@@ -36,9 +37,9 @@ type OrNull string
 // MarshalJSON implements json.Marshaler.
 func (t OrNull) MarshalJSON() ([]byte, error) {
 	if t == "" {
-		return json.Marshal(nil)
+		return null, nil
 	}
-	return json.Marshal(string(t))
+	return quote(string(t))
 }
 
 // ShownOnce is a secret that was just made. JSON shows its text; everything else prints
@@ -46,4 +47,31 @@ func (t OrNull) MarshalJSON() ([]byte, error) {
 type ShownOnce struct{ policy.Secret }
 
 // MarshalJSON implements json.Marshaler.
-func (s ShownOnce) MarshalJSON() ([]byte, error) { return json.Marshal(s.Reveal()) }
+func (s ShownOnce) MarshalJSON() ([]byte, error) { return quote(s.Reveal()) }
+
+// null is JSON for nothing. Nobody changes it.
+var null = []byte("null")
+
+// quote returns a text in JSON. It leaves HTML characters as they are: the encoder that
+// calls MarshalJSON escapes them if it should.
+func quote(text string) ([]byte, error) {
+	if plain(text) {
+		quoted := append(make([]byte, 0, len(text)+2), '"')
+		return append(append(quoted, text...), '"'), nil
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(text)
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
+}
+
+// plain reports whether JSON escapes no character of a text.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}

@@ -58,7 +58,11 @@ func All[T any](read func(Page) (List[T], error)) (all []T, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, part.Items...)
+		if all == nil {
+			all = part.Items // mostly the only part
+		} else {
+			all = append(all, part.Items...)
+		}
 		if part.Next == "" {
 			return all, nil
 		}

@@ -237,6 +237,22 @@ func TestParseExpiry_ReadsBackEveryInstantThatItCanShow(t *testing.T) {
 	})
 }
 
+func TestParseExpiry_ADateLastsToItsEndInUTC(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		days := rapid.IntRange(0, 365*7000).Draw(t, "days")
+		day := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC).AddDate(0, 0, days)
+		got, err := parseExpiry(day.Format(time.DateOnly), noon)
+		if want := policy.At(day.Add(24 * time.Hour)); err != nil || got != policy.ExpiresAt(want) {
+			t.Fatalf("%s is %s, %v; want %s", day.Format(time.DateOnly), got, err, want)
+		}
+		since, err := parseSince(day.AddDate(0, 0, -days-days%1000).Format(time.DateOnly), noon)
+		if err != nil || since > noon || since%(24*60*60*1000) != 0 {
+			t.Fatalf("since %s, %v", since, err)
+		}
+	})
+}
+
 func TestParseSince_CountsSpansBackFromNow(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
