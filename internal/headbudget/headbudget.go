@@ -1,9 +1,10 @@
 // Package headbudget bounds the memory that requests hold before they have shown a valid
 // key: the heads of forms, and the first start commands of streams.
 //
-// The bound is for the whole process. When all of it is held, a new request takes the
-// place of the oldest one. So clients that are slow on purpose cannot lock out others: to
-// keep their place, they would have to send as fast as all other clients together.
+// The bound is for the whole process. If all of it is held, the oldest reservation is ended
+// to make room for a new request. So clients that are slow on purpose cannot lock out
+// others: to keep their reservations, they would have to send as fast as all other clients
+// together.
 package headbudget
 
 import (
@@ -23,26 +24,50 @@ const (
 )
 
 const (
-	reservationSafe  = time.Second      // the time in which a reservation is not ended for another
-	reservationTime  = 30 * time.Second // the time that every reservation has
-	reservationSpeed = 8 << 10          // bytes for which a reservation has a second more
-	reservationCheck = 250 * time.Millisecond
-	reservationLast  = time.Second // for a read that is under way when a reservation ends
+	minTime        = time.Second      // no reservation is ended earlier to make room
+	maxTime        = 30 * time.Second // a reservation is ended after maxTime …
+	bytesPerSecond = 8 << 10          // … and one more second for each bytesPerSecond
+	readTime       = time.Second      // for the read that is under way when a reservation ends
+	expireEvery    = 250 * time.Millisecond
 )
 
-// The details of requests whose reservation is ended.
+// The details of a request whose reservation has ended.
 const (
-	reservationOldest = "all of max_heads is held, and the head of this form, or this start command, was the oldest: it made room for another"
-	reservationSlow   = "the head of the form, or the start command, came too slowly: it has 30 seconds, and one more for each 8 KiB"
+	detailOldest = "all of max_heads is held, and the head of this form, or this start command, was the oldest: it made room for another"
+	detailSlow   = "the head of the form, or the start command, came too slowly: it has 30 seconds, and one more for each 8 KiB"
 )
 
-// Memory counts what the requests of a process have reserved, and which requests. It
-// outlives the configuration whose gate reads a request.
+// Budget is the bound that one configuration sets on a memory.
+type Budget struct {
+	Memory *Memory
+	Max    int64 // bytes
+}
+
+// Begin implements [credential.Budget]. When the reservation ends, the reader sees it at its
+// next read. The read deadline, a second later, is for a client that sends nothing more: it
+// is not set at once, because nothing can be read after a deadline has passed, and the rest
+// of an upload must be read so that its client gets the refusal.
+func (b *Budget) Begin(w http.ResponseWriter) credential.Reservation {
+	rc := http.NewResponseController(w)
+	return b.NewReservation(time.Now(), func() {
+		_ = rc.SetReadDeadline(time.Now().Add(readTime)) // all servers of Caddy support deadlines
+	})
+}
+
+// NewReservation returns a reservation of zero bytes that began at begun. The budget calls
+// onEnd once, with its lock held, when it ends the reservation. The function makes the
+// holder stop reading. It must not wait for the holder, and must not call a method of the
+// reservation.
+func (b *Budget) NewReservation(begun time.Time, onEnd func()) *Reservation {
+	return &Reservation{budget: b, onEnd: onEnd, begun: begun}
+}
+
+// Memory holds the reservations of a process. It does not end with a configuration.
 type Memory struct {
-	mu      sync.Mutex
-	held    int64
-	holders list.List // of *reservation, the oldest in front
-	watched bool      // whether a goroutine looks after them
+	mu       sync.Mutex
+	held     int64     // bytes
+	holders  list.List // of *reservation with at least one byte, the oldest first
+	expiring bool      // a goroutine runs expireUntilEmpty
 }
 
 // NewMemory returns a memory without reservations.
@@ -55,39 +80,15 @@ func (m *Memory) Held() (bytes int64, requests int) {
 	return m.held, m.holders.Len()
 }
 
-// Budget is one configuration's bound on a memory.
-type Budget struct {
-	Memory *Memory
-	Max    int64 // bytes
-}
-
-// Begin implements [credential.Budget]. A reader whose reservation is ended sees so at
-// its next read. The deadline is for a client that sends nothing any more: a read that
-// has met a deadline cannot be followed by another, and an upload must be read on for
-// its client to get the refusal.
-func (b *Budget) Begin(w http.ResponseWriter) credential.Reservation {
-	rc := http.NewResponseController(w)
-	return b.NewReservation(time.Now(), func() {
-		_ = rc.SetReadDeadline(time.Now().Add(reservationLast)) // supported by every server of Caddy's
-	})
-}
-
-// NewReservation makes one that is ended by cut, which must have the holder stop reading and
-// must not wait for it.
-func (b *Budget) NewReservation(begun time.Time, cut func()) *Reservation {
-	return &Reservation{budget: b, cut: cut, begun: begun}
-}
-
-// Reservation is what one request holds of a memory. What is mutable is guarded by the
-// memory's lock.
+// Reservation is the memory that one request holds. Memory.mu guards the fields that change.
 type Reservation struct {
 	budget *Budget
-	cut    func()
+	onEnd  func()
 	begun  time.Time
 
-	held  int64
-	place *list.Element // among the holders; nil while nothing is held
-	lost  string        // why the budget has ended it
+	held    int64         // bytes
+	element *list.Element // in Memory.holders; nil while nothing is held
+	ended   string        // why the budget has ended the reservation; "" if it has not
 }
 
 // Reserve implements [credential.Reservation].
@@ -96,24 +97,24 @@ func (r *Reservation) Reserve(n int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	for r.lost == "" && m.held+int64(n) > r.budget.Max {
-		oldest := m.oldest(r)
-		if oldest == nil || now.Sub(oldest.begun) < reservationSafe {
+	for r.ended == "" && m.held+int64(n) > r.budget.Max {
+		oldest := m.oldestExcept(r)
+		if oldest == nil || now.Sub(oldest.begun) < minTime {
 			return false
 		}
-		m.end(oldest, reservationOldest)
+		m.end(oldest, detailOldest)
 	}
-	if r.lost != "" {
+	if r.ended != "" {
 		return false
 	}
 	r.held += int64(n)
 	m.held += int64(n)
-	if r.place == nil {
-		r.place = m.holders.PushBack(r)
+	if r.element == nil {
+		r.element = m.holders.PushBack(r)
 	}
-	if !m.watched {
-		m.watched = true
-		go m.watch()
+	if !m.expiring {
+		m.expiring = true
+		go m.expireUntilEmpty()
 	}
 	return true
 }
@@ -123,7 +124,7 @@ func (r *Reservation) Release(n int) {
 	m := r.budget.Memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.take(r, int64(n))
+	m.release(r, int64(n))
 }
 
 // Lost implements [credential.Reservation].
@@ -131,14 +132,15 @@ func (r *Reservation) Lost() string {
 	m := r.budget.Memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return r.lost
+	return r.ended
 }
 
-// oldest is the holder that began first, other than r; nil if there is none. It looks at
-// no others: clients can have tens of thousands of reservations.
-func (m *Memory) oldest(r *Reservation) *Reservation {
+// oldestExcept returns the holder that is first in the list, or the second if r is the
+// first; nil if there is none. It does not walk the list, because clients can have tens of
+// thousands of reservations.
+func (m *Memory) oldestExcept(r *Reservation) *Reservation {
 	e := m.holders.Front()
-	if e != nil && e == r.place {
+	if e != nil && e == r.element {
 		e = e.Next()
 	}
 	if e == nil {
@@ -148,31 +150,31 @@ func (m *Memory) oldest(r *Reservation) *Reservation {
 }
 
 func holderOf(e *list.Element) *Reservation {
-	r, _ := e.Value.(*Reservation) // nothing else is in the list
+	r, _ := e.Value.(*Reservation) // the list has no other values
 	return r
 }
 
-// take gives back n bytes of r, or as many as r still has.
-func (m *Memory) take(r *Reservation, n int64) {
+// release gives back n bytes of r, or all bytes of r if they are fewer.
+func (m *Memory) release(r *Reservation, n int64) {
 	n = min(n, r.held)
 	r.held -= n
 	m.held -= n
-	if r.held == 0 && r.place != nil {
-		m.holders.Remove(r.place)
-		r.place = nil
+	if r.held == 0 && r.element != nil {
+		m.holders.Remove(r.element)
+		r.element = nil
 	}
 }
 
-// end ends a reservation. Its holder drops the memory as soon as its read returns.
+// end ends a reservation. The holder frees its memory when its read returns.
 func (m *Memory) end(r *Reservation, why string) {
-	r.lost = why
-	m.take(r, r.held)
-	r.cut()
+	r.ended = why
+	m.release(r, r.held)
+	r.onEnd()
 }
 
-// watch looks after the reservations until there are none.
-func (m *Memory) watch() {
-	tick := time.NewTicker(reservationCheck)
+// expireUntilEmpty calls Expire until there are no reservations.
+func (m *Memory) expireUntilEmpty() {
+	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
 	for now := range tick.C {
 		if !m.Expire(now) {
@@ -181,20 +183,20 @@ func (m *Memory) watch() {
 	}
 }
 
-// Expire ends the reservations whose time is over at now, and reports whether any is
-// left. The memory calls it by itself while it holds something.
+// Expire ends the reservations that are too old at now, and reports whether there are others.
+// While something is held, the memory calls Expire itself, four times a second.
 func (m *Memory) Expire(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for e := m.holders.Front(); e != nil; {
 		r := holderOf(e)
 		e = e.Next()
-		if now.Sub(r.begun) > reservationTime+time.Duration(r.held/reservationSpeed)*time.Second {
-			m.end(r, reservationSlow)
+		if now.Sub(r.begun) > maxTime+time.Duration(r.held/bytesPerSecond)*time.Second {
+			m.end(r, detailSlow)
 		}
 	}
-	m.watched = m.holders.Len() > 0
-	return m.watched
+	m.expiring = m.holders.Len() > 0
+	return m.expiring
 }
 
 // Interface guards
