@@ -76,8 +76,8 @@ func (s *server) storeID() string {
 	return sum.ID
 }
 
-// memories is what the storage remembers, by path.
-func (s *server) memories() map[string]string {
+// history returns the store IDs of the entries in Caddy's storage, by path.
+func (s *server) history() map[string]string {
 	s.t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.storage, "speechgate", "keystores", "*"))
 	if err != nil {
@@ -85,15 +85,15 @@ func (s *server) memories() map[string]string {
 	}
 	all := map[string]string{}
 	for _, file := range files {
-		var r app.Remembered
+		var entry app.HistoryEntry
 		text, err := os.ReadFile(file)
 		if err == nil {
-			err = json.Unmarshal(text, &r)
+			err = json.Unmarshal(text, &entry)
 		}
 		if err != nil {
 			s.t.Fatalf("%s: %v", file, err)
 		}
-		all[r.Path] = r.StoreID
+		all[entry.Path] = entry.StoreID
 	}
 	return all
 }

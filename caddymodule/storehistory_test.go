@@ -44,7 +44,7 @@ func TestR17_VanishedKeystoreIsNotMadeAgain(t *testing.T) {
 	s.mustStart()
 	id := s.storeID()
 	wantCounts(t, s.logged(madeNew, `"msg":"the keystore is open"`, `"store_id":"`+id+`","schema":`, another), 1, 1, 1, 0)
-	if got := s.memories(); len(got) != 1 || got[s.path] != id {
+	if got := s.history(); len(got) != 1 || got[s.path] != id {
 		t.Errorf("remembered %v, want %s at %s", got, id, s.path)
 	}
 	s.stop()
@@ -154,7 +154,7 @@ func TestKeystoreCreateAndMustExist(t *testing.T) {
 	s := newServer(t)
 	s.block = " {\n must_exist\n }"
 	s.refused(s.path, "there is no file at this path")
-	if got := s.memories(); len(got) != 0 {
+	if got := s.history(); len(got) != 0 {
 		t.Errorf("remembered %v", got)
 	}
 	s.block = ""
@@ -199,7 +199,7 @@ func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 	_ = s.logged()
 	s.mustStart()
 	wantCounts(t, s.logged(madeNew, another), 0, 0)
-	if got := s.memories(); len(got) != 1 || got[s.path] != first {
+	if got := s.history(); len(got) != 1 || got[s.path] != first {
 		t.Errorf("remembered %v, want %s at %s only", got, first, s.path)
 	}
 	s.stop()
@@ -221,7 +221,7 @@ func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 	s.path = path
 	s.mustStart()
 	wantCounts(t, s.logged(madeNew, another, first, `"store_id_before":"`+first+`"`), 0, 1, 1, 1)
-	if got := s.memories(); len(got) != 1 || got[path] != second {
+	if got := s.history(); len(got) != 1 || got[path] != second {
 		t.Errorf("remembered %v", got)
 	}
 }
@@ -261,7 +261,7 @@ func TestR17_StorageThatFailsIsNoObstacle(t *testing.T) {
 		if got := s.logged(damaged); got[0] == 0 {
 			t.Errorf("log lines %v", got)
 		}
-		if got := s.memories(); len(got) != 1 {
+		if got := s.history(); len(got) != 1 {
 			t.Errorf("remembered %v: the entry is written again", got)
 		}
 	})

@@ -1,5 +1,5 @@
 // Package app is the Caddy app that owns what the gates of a configuration share: the
-// keystore, the limits of the process, and the state that outlives a reload.
+// keystore, the limits of the process, and the state that survives a reload.
 package app
 
 import (
@@ -32,76 +32,77 @@ func init() {
 // Name is the ID of the app, and the name of its global option.
 const Name = "speechgate"
 
-// Program is how people call the command line.
+// Program is what a user types before a command of the command line.
 const Program = "caddy " + Name
 
-// App owns the keystore that every gate of a configuration shares: accounts,
-// API keys, jobs and the audit trail. A configuration without it gets one with
-// every default.
+// App owns the keystore that all gates of a configuration share: accounts, API
+// keys, jobs and the audit trail. A configuration without this app gets one with
+// the defaults.
 //
-// The store is opened when the app starts, or by the first request if that
-// comes earlier; validating or adapting a configuration touches no file. It
-// stays open across reloads, with its caches, while its settings stay the same.
+// The keystore is opened when the app starts, or by the first request if a request
+// comes earlier. Adapting or validating a configuration touches no file. The
+// keystore stays open across reloads, with its caches, while its settings do not
+// change.
 //
-// Caddy's storage remembers the ID and the path of the store. A server that had
-// a store before does not start without one.
+// The app writes the ID and the path of the keystore into Caddy's storage. A server
+// that had a keystore before does not start without one.
 type App struct {
-	// Where accounts, keys and jobs are kept.
+	// The database of accounts, keys and jobs.
 	Keystore KeystoreConfig `json:"keystore,omitzero"`
 
-	// Mixed into every digest that the keystore holds, so that a stolen copy of
-	// it is worth nothing without the pepper. It can be added to a store later,
-	// but neither changed nor removed. Placeholders are supported, and should be
-	// used: `{file./run/secrets/pepper}`. It has at least 16 bytes; only a store
-	// that has a shorter one already keeps it. Default: none.
+	// A secret that every digest in the keystore depends on, so that a stolen copy
+	// of the keystore is useless without the pepper. It can be added to a keystore
+	// later, but it cannot be changed or removed. Use a placeholder, such as
+	// `{file./run/secrets/pepper}`. At least 16 bytes, except in a keystore that has
+	// a shorter pepper already. Default: none.
 	Pepper string `json:"pepper,omitempty"`
 
-	// How long cached records may be used while the keystore's change feed
-	// cannot be read. After that every request asks the keystore, and gets 503
-	// if that fails. Default: `5s`.
+	// How long cached records may be used while the change feed of the keystore
+	// cannot be read. After this time every request reads the keystore, and gets
+	// 503 if the keystore cannot be read. Default: `5s`.
 	MaxStaleness caddy.Duration `json:"max_staleness,omitempty"`
 
-	// How long keys are kept after they ended. Jobs are kept for at least 8 days
-	// and their grace window. Default: `90d`.
+	// How long the keystore keeps a key after the key has ended. It keeps a job for
+	// at least 8 days plus the grace window. Default: `90d`.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
-	// How much memory cached records may take, in bytes: half of it the records of
-	// keys, three eighths those of jobs, and an eighth the digests of unknown keys.
-	// A full cache removes records that no request needed lately; they are read from
-	// the keystore when they are needed again. docs/performance.md says how many keys
-	// and jobs that is. From 1 MiB to 64 GiB. Default: 128 MiB.
+	// How much memory cached records may take, in bytes: half is for the records of
+	// keys, three eighths for the records of jobs, and an eighth for the digests of
+	// unknown keys. A full cache removes records that no request needed lately; they
+	// are read from the keystore when a request needs them again. docs/performance.md
+	// says how many keys and jobs fit. From 1 MiB to 64 GiB. Default: 128 MiB.
 	CacheSize int64 `json:"cache_size,omitempty"`
 
-	// How many bytes are read of one refused upload, and dropped, so that a client
-	// that sends everything before it reads gets the refusal. A client that sends
-	// more gets a reset in its place. From 1 MiB to 1 TiB. Default: 1 GiB.
+	// How many bytes of one refused upload the server reads and drops, so that a
+	// client that sends everything before it reads gets the refusal. A client that
+	// sends more gets a connection reset instead. From 1 MiB to 1 TiB. Default: 1 GiB.
 	MaxDrainSize int64 `json:"max_drain_size,omitempty"`
 
-	// How many refused uploads are read so at a time, in the whole process. The one
-	// that has sent nothing for the longest time makes room for the next. Default:
-	// 1024.
+	// How many refused uploads the process reads at a time. One more ends the upload
+	// that has sent nothing for the longest time. Default: 1024.
 	MaxDrains int `json:"max_drains,omitempty"`
 
-	// How much memory the heads of forms may take before they are judged, in bytes,
-	// in the whole process: `max_head` of a gate bounds one head, and this bounds all
-	// of them. The first start command of a stream counts as a head. Heads of up to
-	// 4 KiB are not counted, except over HTTP/2 and 3, where every form counts with 32
-	// KiB. Requests with a valid key in the query or in a header are not counted. When everything is held, the oldest head makes room for the
-	// next, and its request gets 503. A head that is counted has 30 seconds to arrive,
-	// and one more for each 8 KiB. From 1 MiB to 64 GiB. Default: 256 MiB.
+	// How much memory the heads of forms may take while their keys are not checked
+	// yet, in bytes, in the whole process: `max_head` of a gate limits one head, and
+	// this limits all heads together. The first start command of a stream counts as a
+	// head. Heads of up to 4 KiB do not count, except over HTTP/2 and HTTP/3, where
+	// every form counts as 32 KiB. Requests with a valid key in the query or in a
+	// header do not count. If all of this memory is in use, a new head ends the oldest
+	// one, whose request gets 503. A head that counts has 30 seconds to arrive, and one
+	// more second for each 8 KiB. From 1 MiB to 64 GiB. Default: 256 MiB.
 	MaxHeads int64 `json:"max_heads,omitempty"`
 
-	ctx     caddy.Context // for the start only
+	ctx     caddy.Context // for Start
 	process *process
 	store   *sharedStore
 	history History
 	heads   headbudget.Budget
-	drain   drain.Limits
+	drains  drain.Limits
 	logger  *zap.Logger
 
 	mu       sync.Mutex
 	backends map[string]credential.Upstream // by backend name
-	jobKeep  time.Duration                  // the longest grace there is
+	jobKeep  time.Duration                  // the longest grace window of the gates
 }
 
 // CaddyModule returns the Caddy module information.
@@ -112,7 +113,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision takes hold of the store, without opening it.
+// Provision checks the configuration, and finds or makes the shared store. It does not open
+// the store.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.backends = make(map[string]credential.Upstream)
@@ -136,7 +138,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return err
 }
 
-// StoreConfig resolves the placeholders and the defaults.
+// StoreConfig returns the settings of the keystore, with placeholders and defaults resolved.
+// An error shows no secret.
 func (a *App) StoreConfig() (keystore.Config, error) {
 	cfg := keystore.Config{
 		MaxStaleness: time.Duration(a.MaxStaleness),
@@ -165,13 +168,13 @@ func (a *App) StoreConfig() (keystore.Config, error) {
 	return cfg, err
 }
 
-// DefaultKeystorePath is where the keystore is unless configured otherwise.
-func DefaultKeystorePath() string {
+// defaultKeystorePath is the path of the keystore if no other is configured.
+func defaultKeystorePath() string {
 	return filepath.Join(caddy.AppDataDir(), "speechgate", "keystore.db")
 }
 
-// Start opens the store, unless a request or an earlier configuration has done
-// so already: then it makes sure that the store can still be written.
+// Start opens the store. If a request or an earlier configuration has opened it already,
+// Start checks that the store can still be written.
 func (a *App) Start() error {
 	a.store.keepJobs(a.jobKeep)
 	a.store.acquire()
@@ -186,37 +189,38 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
-	a.history.noteOpened(ctx, sum, a.store.cfg.Path)
+	a.history.recordOpened(ctx, sum, a.store.cfg.Path)
 	a.warnOfNeighbours()
 	return nil
 }
 
-// Stop does nothing: requests of this configuration may still be running.
+// Stop does nothing, because requests of this configuration may still be running.
 func (*App) Stop() error { return nil }
 
-// Cleanup lets go of the store.
+// Cleanup drops the reference of this configuration to the store.
 func (a *App) Cleanup() error {
 	if a.store == nil {
 		return nil
 	}
-	return a.store.letGo()
+	return a.store.dropReference()
 }
 
-// AcquireStore keeps the keystore open until ReleaseStore is called, once: a reload can
-// close the keystore of the configuration that goes. It opens nothing.
+// AcquireStore keeps the keystore open until ReleaseStore is called. A reload can close a
+// keystore that nobody has acquired. AcquireStore does not open the keystore. Call
+// ReleaseStore once for each AcquireStore.
 func (a *App) AcquireStore() { a.store.acquire() }
 
-// ReleaseStore ends what AcquireStore began.
+// ReleaseStore releases the keystore, which AcquireStore has acquired.
 func (a *App) ReleaseStore() { a.store.release() }
 
 // Store returns the keystore, and opens it if it is not open. The caller must have
 // called AcquireStore. The error says why the keystore cannot be opened.
 func (a *App) Store() (*keystore.Store, error) { return a.store.get() }
 
-// Now is the current instant, by the clock of the process.
+// Now returns the current instant of the clock of the process.
 func (a *App) Now() policy.Time { return a.process.clock.Now() }
 
-// Streams is the registry of the live streams.
+// Streams returns the registry of the live streams.
 func (a *App) Streams() *livestream.Registry { return a.process.streams }
 
 // CountersOf returns the counters of the decisions on a backend name.
@@ -224,15 +228,18 @@ func (a *App) CountersOf(backend string) *handler.DecisionCounters {
 	return a.process.metrics.CountersOf(backend)
 }
 
-// HeadBudget is the memory that the heads of forms may take before the key in them is
-// judged.
+// HeadBudget returns the budget for heads of forms and for start commands whose key has not
+// been checked yet.
 func (a *App) HeadBudget() *headbudget.Budget { return &a.heads }
 
-// Drains reads refused uploads on, within the limits of the configuration.
-func (a *App) Drains() drain.Limited { return drain.Limited{Set: a.process.drains, Limits: a.drain} }
+// Drainer returns what reads the rest of refused uploads, within the limits of the
+// configuration.
+func (a *App) Drainer() drain.Drainer {
+	return drain.Drainer{Set: a.process.drains, Limits: a.drains}
+}
 
-// AddGate checks what the gates of one backend name must agree on, which is the upstream
-// key.
+// AddGate tells the app the upstream key of a gate. It returns an error if another gate with
+// the same backend name has a different upstream key.
 func (a *App) AddGate(backend string, up credential.Upstream) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -244,34 +251,35 @@ func (a *App) AddGate(backend string, up credential.Upstream) error {
 	return nil
 }
 
-// LongestGrace is the longest grace window of the configuration, for which the records of
-// jobs are kept at least.
+// LongestGrace returns the longest grace window of the configuration. The keystore keeps the
+// records of jobs for at least as long.
 func (a *App) LongestGrace() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.jobKeep
 }
 
-// KeepJobs has the records of jobs kept for at least a grace of that length.
+// KeepJobs makes the keystore keep the records of jobs for at least this grace window. It
+// counts from the start of the app.
 func (a *App) KeepJobs(grace time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.jobKeep = max(a.jobKeep, grace)
 }
 
-// storeKey identifies a store in the pool by all that shapes it.
+// storeKey returns the key of a store in the pool. It contains every setting of the store.
 func storeKey(cfg keystore.Config, create bool) string {
 	return fmt.Sprintf("%s|%t|%x|%s|%s|%d", cfg.Path, create, sha256.Sum256([]byte(cfg.Pepper.Reveal())), cfg.MaxStaleness, cfg.Retention, cfg.CacheBytes)
 }
 
-// Of returns the app of the configuration that ctx is of. A configuration that does not
-// name the app gets one with every default.
+// Of returns the app of the configuration of ctx. If the configuration has no app, Caddy makes
+// one with the defaults.
 func Of(ctx caddy.Context) (*App, error) {
 	loaded, err := ctx.App(Name)
 	if err != nil {
 		return nil, fmt.Errorf("getting the %s app: %w", Name, err)
 	}
-	return loaded.(*App), nil //nolint:forcetypeassert // the ID is the App's
+	return loaded.(*App), nil //nolint:forcetypeassert // Name is the ID of App
 }
 
 // Interface guards

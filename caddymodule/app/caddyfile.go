@@ -12,7 +12,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// parseGlobalOption sets up the app. Blocks that repeat are merged.
+// parseGlobalOption reads the global option into an App. Several blocks are merged into one.
 //
 // Syntax:
 //
@@ -47,7 +47,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			"cache_size":    options.SizeFrom(keystore.MinCacheBytes, keystore.MaxCacheBytes, "from 1MiB to 64GiB", func(v int64) { app.CacheSize = v }),
 
 			"max_heads":      options.SizeFrom(headbudget.MinLimit, headbudget.MaxLimit, "from 1MiB to 64GiB", func(v int64) { app.MaxHeads = v }),
-			"max_drain_size": options.SizeFrom(drain.LeastMaxSize, drain.MostMaxSize, "from 1MiB to 1TiB", func(v int64) { app.MaxDrainSize = v }),
+			"max_drain_size": options.SizeFrom(drain.MinMaxSize, drain.MaxMaxSize, "from 1MiB to 1TiB", func(v int64) { app.MaxDrainSize = v }),
 			"max_drains":     options.Number(&app.MaxDrains),
 		})
 		if err != nil {

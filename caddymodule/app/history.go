@@ -18,36 +18,37 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// History remembers in Caddy's storage which keystores a server has had, so that
-// a path that is wrong, or a disk that is not mounted, is not taken for a first
-// run. It holds no secrets. There is one entry for each path, as JSON, under
+// History is the list of the keystores that a server has had. It is in Caddy's storage, so
+// that a server with a wrong path, or with a disk that is not mounted, is not treated as a
+// new server. It contains no secrets. Each path has an entry, as JSON, under
 // speechgate/keystores in the storage.
 //
 // Servers that share a storage share the history.
 type History struct {
-	Storage certmagic.Storage // nil remembers nothing
+	Storage certmagic.Storage // if nil, the history is empty
 	Logger  *zap.Logger
 }
 
-// Remembered is a keystore that a server had.
-type Remembered struct {
+// HistoryEntry is a keystore that a server had.
+type HistoryEntry struct {
 	StoreID string    `json:"store_id"`
 	Path    string    `json:"path"`
-	Host    string    `json:"host,omitempty"` // whose server opened it last
-	Opened  time.Time `json:"opened"`         // for the last time
+	Host    string    `json:"host,omitempty"` // of the server that opened the keystore last
+	Opened  time.Time `json:"opened"`         // the last time
 }
 
-func (r Remembered) String() string {
-	text := fmt.Sprintf("keystore %s at %s, opened on %s", r.StoreID, r.Path, r.Opened.UTC().Format(time.RFC3339))
-	if host, err := os.Hostname(); r.Host != "" && (err != nil || host != r.Host) {
-		text += " by host " + r.Host
+// String describes the keystore for an error message.
+func (e HistoryEntry) String() string {
+	text := fmt.Sprintf("keystore %s at %s, opened on %s", e.StoreID, e.Path, e.Opened.UTC().Format(time.RFC3339))
+	if host, err := os.Hostname(); e.Host != "" && (err != nil || host != e.Host) {
+		text += " by host " + e.Host
 	}
 	return text
 }
 
 const (
 	historyPrefix = "speechgate/keystores"
-	historyLimit  = 10 * time.Second // for all that is asked of the storage at a time
+	historyLimit  = 10 * time.Second // for one method of History
 )
 
 func historyKey(file string) string {
@@ -55,12 +56,13 @@ func historyKey(file string) string {
 	return path.Join(historyPrefix, hex.EncodeToString(sum[:8])+".json")
 }
 
-// Recall returns what is remembered of the keystore at this path, or else of the
-// one that was opened last; nil if there is none. What cannot be read is logged,
-// and counts as forgotten: the storage must not keep the gateway from starting.
-func (h History) Recall(ctx context.Context, file string) *Remembered {
+// Previous returns the entry of the keystore at this path. If there is none, it returns the
+// entry of the keystore that was opened last; nil if the history is empty. An entry that
+// cannot be read is logged and skipped, because an error of the storage must not keep the
+// gateway from starting.
+func (h History) Previous(ctx context.Context, file string) *HistoryEntry {
 	all := h.list(ctx)
-	var last *Remembered
+	var last *HistoryEntry
 	for i := range all {
 		if all[i].Path == file {
 			return &all[i]
@@ -72,7 +74,7 @@ func (h History) Recall(ctx context.Context, file string) *Remembered {
 	return last
 }
 
-func (h History) list(ctx context.Context) (all []Remembered) {
+func (h History) list(ctx context.Context) (all []HistoryEntry) {
 	if h.Storage == nil {
 		return nil
 	}
@@ -86,24 +88,25 @@ func (h History) list(ctx context.Context) (all []Remembered) {
 		return nil
 	}
 	for _, key := range keys {
-		var r Remembered
+		var entry HistoryEntry
 		text, err := h.Storage.Load(ctx, key)
 		if err == nil {
-			err = json.Unmarshal(text, &r)
+			err = json.Unmarshal(text, &entry)
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // another process has just removed it
 		case err != nil:
 			h.warn("an entry of Caddy's storage about a keystore cannot be read", err, zap.String("entry", key))
-		case r.StoreID != "" && r.Path != "":
-			all = append(all, r)
+		case entry.StoreID != "" && entry.Path != "":
+			all = append(all, entry)
 		}
 	}
 	return all
 }
 
-// Remember writes down that this server has the keystore at this path now.
-func (h History) Remember(ctx context.Context, storeID, file string, at time.Time) {
+// Record writes the entry of the keystore that this server has now. It removes the entry of
+// the same keystore at another path. An error of the storage is logged.
+func (h History) Record(ctx context.Context, storeID, file string, at time.Time) {
 	if h.Storage == nil {
 		return
 	}
@@ -114,7 +117,7 @@ func (h History) Remember(ctx context.Context, storeID, file string, at time.Tim
 	if err != nil {
 		host = ""
 	}
-	text, err := json.Marshal(Remembered{StoreID: storeID, Path: file, Host: host, Opened: at.UTC().Truncate(time.Second)})
+	text, err := json.Marshal(HistoryEntry{StoreID: storeID, Path: file, Host: host, Opened: at.UTC().Truncate(time.Second)})
 	if err == nil {
 		err = h.Storage.Store(ctx, historyKey(file), text)
 	}
@@ -122,10 +125,10 @@ func (h History) Remember(ctx context.Context, storeID, file string, at time.Tim
 		h.warn("Caddy's storage cannot be written, so that it will not be known that this server had this keystore", err, zap.String("store_id", storeID))
 		return
 	}
-	for _, r := range before {
-		if r.StoreID == storeID && r.Path != file && r.Host == host { // it was moved
-			if err := h.Storage.Delete(ctx, historyKey(r.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				h.warn("an entry of Caddy's storage about a keystore cannot be removed", err, zap.String("path", r.Path))
+	for _, entry := range before {
+		if entry.StoreID == storeID && entry.Path != file && entry.Host == host { // the file was moved
+			if err := h.Storage.Delete(ctx, historyKey(entry.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				h.warn("an entry of Caddy's storage about a keystore cannot be removed", err, zap.String("path", entry.Path))
 			}
 		}
 	}
@@ -135,21 +138,22 @@ func (h History) warn(message string, err error, fields ...zap.Field) {
 	h.Logger.Warn(message, append(fields, zap.Error(err))...)
 }
 
-// noteOpened remembers the keystore that is open, and warns if it is another
-// than before: then none of that one's keys is known.
-func (h History) noteOpened(ctx context.Context, sum keystore.Summary, file string) {
-	before := h.Recall(ctx, file)
+// recordOpened records the keystore that has been opened. It logs a warning if the server had
+// another keystore before, whose keys are unknown now.
+func (h History) recordOpened(ctx context.Context, sum keystore.Summary, file string) {
+	before := h.Previous(ctx, file)
 	if before != nil && before.StoreID != sum.ID {
 		h.Logger.Warn("this is another keystore than this server had before, whose keys are not known here",
 			zap.String("store_id", sum.ID), zap.String("path", file),
 			zap.String("store_id_before", before.StoreID), zap.String("path_before", before.Path))
 	}
-	h.Remember(ctx, sum.ID, file, time.Now())
+	h.Record(ctx, sum.ID, file, time.Now())
 }
 
-// missing explains the error of a keystore that is not there, if the configuration
-// says must_exist or the one before is known.
-func missing(err error, before *Remembered, mustExist bool) error {
+// explainMissing tells the operator what to do about a keystore that does not exist, if the
+// configuration says must_exist or the server had a keystore before. It returns other errors
+// as they are.
+func explainMissing(err error, before *HistoryEntry, mustExist bool) error {
 	switch {
 	case !errors.Is(err, keystore.ErrNoStore):
 		return err

@@ -11,9 +11,9 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// Servers that share a storage share the memory: the error says whose the
-// keystore was.
-func TestMissingKeystoreNamesTheOtherHost(t *testing.T) {
+// Servers that share a storage share the history, so the error names the host of the other
+// server.
+func TestMissingKeystore_ErrorNamesTheOtherHost(t *testing.T) {
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -25,16 +25,16 @@ func TestMissingKeystoreNamesTheOtherHost(t *testing.T) {
 		"":      "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z: correct the path",
 		"web-1": "keystore 0123 at /other.db, opened on 2026-11-28T10:32:55Z by host web-1: correct the path",
 	} {
-		got := missing(gone, &Remembered{StoreID: "0123", Path: "/other.db", Host: before, Opened: opened}, false)
+		got := explainMissing(gone, &HistoryEntry{StoreID: "0123", Path: "/other.db", Host: before, Opened: opened}, false)
 		if !strings.Contains(got.Error(), want) || !errors.Is(got, keystore.ErrNoStore) {
 			t.Errorf("host %q: error %q, want %q", before, got, want)
 		}
 	}
 	full := errors.New("disk full")
-	if got := missing(full, &Remembered{StoreID: "0123"}, false); got != full { //nolint:errorlint // the same error
+	if got := explainMissing(full, &HistoryEntry{StoreID: "0123"}, false); got != full { //nolint:errorlint // the same error
 		t.Errorf("another error becomes %q", got)
 	}
-	if got := missing(gone, nil, false); got.Error() != gone.Error() {
-		t.Errorf("without a memory the error is %q", got)
+	if got := explainMissing(gone, nil, false); got.Error() != gone.Error() {
+		t.Errorf("with an empty history the error is %q", got)
 	}
 }

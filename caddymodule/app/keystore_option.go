@@ -13,27 +13,27 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/options"
 )
 
-// KeystoreConfig says which database holds the keys.
+// KeystoreConfig is the option keystore: which database has the keys.
 type KeystoreConfig struct {
-	// The database. Default, and the only one: `sqlite`.
+	// The database engine. `sqlite` is the only one, and the default.
 	Engine string `json:"engine,omitempty"`
 
-	// SQLite's file. It is created with mode 0600, in a directory that is
-	// created with mode 0700, where they do not exist. Caddy expands neither `~`
-	// nor `$HOME`; placeholders are supported, such as `{env.HOME}`. Default:
-	// `speechgate/keystore.db` in Caddy's data directory.
+	// The file of SQLite. If it does not exist, it is created with mode 0600, and
+	// its directory with mode 0700. Caddy does not expand `~` or `$HOME`; use a
+	// placeholder, such as `{env.HOME}`. Default: `speechgate/keystore.db` in Caddy's
+	// data directory.
 	Path string `json:"path,omitempty"`
 
-	// Says that an empty keystore is meant: it is made where there is none, even
-	// if this server had a keystore before. Remove it after the first start.
-	// Default: the first keystore of a server is made, and no second one.
+	// Creates an empty keystore if there is none at the path, even if this server had
+	// a keystore before. Remove the option after the first start. Default: only the
+	// first keystore of a server is created.
 	Create bool `json:"create,omitempty"`
 
-	// Never makes a keystore: starting without one is an error. Default: not set.
+	// Never creates a keystore: starting without one is an error. Default: not set.
 	MustExist bool `json:"must_exist,omitempty"`
 }
 
-// errKeystoreSyntax shows no argument: a data source name can hold a password.
+// errKeystoreSyntax shows no argument, because a data source name can contain a password.
 const errKeystoreSyntax = "keystore: want keystore sqlite <path>"
 
 func (k *KeystoreConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -53,7 +53,8 @@ func (k *KeystoreConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 var engineForm = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 
-// path resolves the configured path, or the default.
+// path returns the absolute path of the keystore, with placeholders and the default
+// resolved.
 func (k *KeystoreConfig) path() (string, error) {
 	switch {
 	case k.Engine != "" && k.Engine != "sqlite" && engineForm.MatchString(k.Engine):
@@ -63,7 +64,7 @@ func (k *KeystoreConfig) path() (string, error) {
 	case k.Create && k.MustExist:
 		return "", errors.New("keystore: create and must_exist contradict each other: want one of them, or none")
 	case k.Path == "":
-		return filepath.Abs(DefaultKeystorePath())
+		return filepath.Abs(defaultKeystorePath())
 	}
 	if err := CheckPathSpelling(k.Path, "{env.%s}"); err != nil {
 		return "", fmt.Errorf("keystore path %q: %w", k.Path, err)
@@ -92,12 +93,14 @@ var (
 	bareEnvForm = regexp.MustCompile(`^env\.[A-Za-z_]\w*`)
 )
 
-// ShellVariable is how a shell writes the value of an environment variable.
+// ShellVariable is the format of an environment variable in a shell. It is an argument of
+// CheckPathSpelling.
 const ShellVariable = "$%s"
 
-// CheckPathSpelling refuses what a shell would expand, and this program does not:
-// it would become a directory of that name. The format says how the value of an
-// environment variable is written instead.
+// CheckPathSpelling refuses a path that a shell would expand, such as ~/keystore.db: this
+// program does not expand it, and would make a directory with the name ~. The argument
+// variable is the format of an environment variable for the text of the error: ShellVariable
+// or "{env.%s}".
 func CheckPathSpelling(path, variable string) error {
 	if m := tildeForm.FindStringSubmatch(path); m != nil {
 		if m[1] != "" {

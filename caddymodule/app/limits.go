@@ -7,15 +7,15 @@ import (
 	"github.com/speechgate/speechgate/internal/headbudget"
 )
 
-// provisionLimits resolves what bounds the requests of clients that have shown no valid
-// key, for the process as a whole.
+// provisionLimits sets and checks the limits of the whole process on requests without a
+// valid key: how much of refused uploads is read, and the memory of heads.
 func (a *App) provisionLimits() error {
-	a.drain = drain.Limits{MaxSize: a.MaxDrainSize, MaxNumber: a.MaxDrains}
-	if a.drain.MaxSize == 0 {
-		a.drain.MaxSize = drain.DefaultMaxSize
+	a.drains = drain.Limits{MaxSize: a.MaxDrainSize, MaxNumber: a.MaxDrains}
+	if a.drains.MaxSize == 0 {
+		a.drains.MaxSize = drain.DefaultMaxSize
 	}
-	if a.drain.MaxNumber == 0 {
-		a.drain.MaxNumber = drain.DefaultMaxNumber
+	if a.drains.MaxNumber == 0 {
+		a.drains.MaxNumber = drain.DefaultMaxNumber
 	}
 	a.heads = headbudget.Budget{Memory: a.process.heads, Max: a.MaxHeads}
 	if a.heads.Max == 0 {
@@ -24,9 +24,9 @@ func (a *App) provisionLimits() error {
 	switch {
 	case a.heads.Max < headbudget.MinLimit || a.heads.Max > headbudget.MaxLimit:
 		return fmt.Errorf("max_heads %d: want a size from 1MiB to 64GiB", a.MaxHeads)
-	case a.drain.MaxSize < drain.LeastMaxSize || a.drain.MaxSize > drain.MostMaxSize:
+	case a.drains.MaxSize < drain.MinMaxSize || a.drains.MaxSize > drain.MaxMaxSize:
 		return fmt.Errorf("max_drain_size %d: want a size from 1MiB to 1TiB", a.MaxDrainSize)
-	case a.drain.MaxNumber < 0:
+	case a.drains.MaxNumber < 0:
 		return fmt.Errorf("max_drains %d: want a number above zero", a.MaxDrains)
 	}
 	return nil

@@ -14,12 +14,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// A configuration can be valid and yet undo what a gate does. The order of the
-// handlers shows it. The app looks at the order when it starts, and warns.
+// A valid configuration can undo the work of a gate, if handlers are in the wrong order. The
+// app checks the order when it starts, and logs warnings.
 
-// neighbour is a kind of handler that is wrong on one side of a gate.
+// neighbour is a kind of handler that must not be on one side of a gate.
 type neighbour struct {
-	before  bool // wrong in front of the gate; else wrong behind it
+	before  bool // it must not be in front of the gate; if false, not behind it
 	is      func(caddyhttp.MiddlewareHandler) bool
 	warning string
 }
@@ -50,8 +50,7 @@ func hasID(id string) func(caddyhttp.MiddlewareHandler) bool {
 	}
 }
 
-// limitsByDecision reports whether h is a rate limit whose keys depend on what a
-// gate decides.
+// limitsByDecision reports whether h is a rate limit with a placeholder that a gate sets.
 func limitsByDecision(h caddyhttp.MiddlewareHandler) bool {
 	if !hasID("http.handlers.rate_limit")(h) {
 		return false
@@ -60,37 +59,37 @@ func limitsByDecision(h caddyhttp.MiddlewareHandler) bool {
 	return err == nil && (strings.Contains(string(config), "{speechgate.") || strings.Contains(string(config), "{http.auth.user.id}"))
 }
 
-// isForwardAuth reports whether h is what the forward_auth directive becomes: a
-// proxy that sends a GET of its own and acts on the response.
+// isForwardAuth reports whether h is the handler of the forward_auth directive: a proxy that
+// changes the method to GET and handles the response itself.
 func isForwardAuth(h caddyhttp.MiddlewareHandler) bool {
 	proxy, ok := h.(*reverseproxy.Handler)
 	return ok && proxy.Rewrite != nil && proxy.Rewrite.Method == http.MethodGet && len(proxy.HandleResponse) > 0
 }
 
-// chain is how far the handlers of a server have been looked through.
+// chain walks the handlers of a server in the order in which a request passes them.
 type chain struct {
-	server *caddyhttp.Server
-	before []caddyhttp.MiddlewareHandler // those that a request has passed
-	found  map[string]bool               // warnings
-	guards bool                          // there is a handler of ours that goes by addresses
-	depth  int                           // of routes within routes
+	server    *caddyhttp.Server
+	before    []caddyhttp.MiddlewareHandler // the handlers that a request has passed
+	warnings  map[string]bool
+	byAddress bool // there is an addressRuled handler
+	depth     int  // of routes within routes
 }
 
-// maxRouteDepth bounds routes that invoke themselves.
+// maxRouteDepth limits routes that invoke themselves.
 const maxRouteDepth = 64
 
-// routes looks through routes in the order in which a request passes them. Routes
-// of one group exclude each other, and a terminal route is the last one.
+// routes walks a list of routes. A request enters only one route of a group, and no route
+// after a terminal one.
 func (c *chain) routes(list caddyhttp.RouteList) {
 	if c.depth++; c.depth > maxRouteDepth {
 		return
 	}
 	defer func() { c.depth-- }()
-	groups := make(map[string][]caddyhttp.MiddlewareHandler) // passed in routes of the group
+	groups := make(map[string][]caddyhttp.MiddlewareHandler) // the handlers of the routes of a group
 	for i := range list {
 		route := &list[i]
 		entered := c.before
-		c.before = slices.Clip(c.without(entered, groups[route.Group]))
+		c.before = slices.Clip(without(entered, groups[route.Group]))
 		start := len(c.before)
 		for _, h := range route.Handlers {
 			c.handler(h)
@@ -107,8 +106,8 @@ func (c *chain) routes(list caddyhttp.RouteList) {
 	}
 }
 
-// without returns handlers without those of others.
-func (*chain) without(handlers, others []caddyhttp.MiddlewareHandler) []caddyhttp.MiddlewareHandler {
+// without returns the handlers that are not in others.
+func without(handlers, others []caddyhttp.MiddlewareHandler) []caddyhttp.MiddlewareHandler {
 	if len(others) == 0 {
 		return handlers
 	}
@@ -128,21 +127,22 @@ func (c *chain) handler(h caddyhttp.MiddlewareHandler) {
 		}
 		return
 	case addressRuled:
-		c.guards = true
+		c.byAddress = true
 	}
 	_, isGate := h.(keySender)
 	for _, n := range neighbours {
 		switch {
 		case isGate && n.before && slices.ContainsFunc(c.before, n.is):
-			c.found[n.warning] = true
+			c.warnings[n.warning] = true
 		case !n.before && n.is(h) && slices.ContainsFunc(c.before, sendsKey):
-			c.found[n.warning] = true
+			c.warnings[n.warning] = true
 		}
 	}
 	c.before = append(c.before, h)
 }
 
-// addressRuled is a handler of this gateway. It goes by the address of a client.
+// addressRuled is a handler of this gateway whose decisions depend on the address of the
+// client.
 type addressRuled interface{ RulesByAddress() }
 
 // keySender is a gate. SendsKey reports whether the gate sends a key upstream.
@@ -153,8 +153,8 @@ func sendsKey(h caddyhttp.MiddlewareHandler) bool {
 	return ok && gate.SendsKey()
 }
 
-// warnOfNeighbours warns of what the configuration's servers have around their
-// gates.
+// warnOfNeighbours logs a warning for each handler that is on the wrong side of a gate, and
+// for each server whose trusted proxies are not strict.
 func (a *App) warnOfNeighbours() {
 	loaded, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -162,21 +162,21 @@ func (a *App) warnOfNeighbours() {
 	}
 	servers := loaded.(*caddyhttp.App).Servers
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
-		c := &chain{server: servers[name], found: make(map[string]bool)}
+		c := &chain{server: servers[name], warnings: make(map[string]bool)}
 		c.routes(c.server.Routes)
-		if problem := laxProxies(c); problem != "" {
-			c.found[problem] = true
+		if warning := c.proxyWarning(); warning != "" {
+			c.warnings[warning] = true
 		}
-		for _, warning := range slices.Sorted(maps.Keys(c.found)) {
+		for _, warning := range slices.Sorted(maps.Keys(c.warnings)) {
 			a.logger.Warn(warning, zap.String("server", name))
 		}
 	}
 }
 
-// laxProxies says what is wrong with the trusted proxies of a server where addresses
-// can decide.
-func laxProxies(c *chain) string {
-	if !c.guards || c.server.TrustedProxiesStrict > 0 || !trustsProxies(c.server) {
+// proxyWarning returns a warning if decisions depend on addresses and the trusted proxies of
+// the server are not strict.
+func (c *chain) proxyWarning() string {
+	if !c.byAddress || c.server.TrustedProxiesStrict > 0 || !trustsProxies(c.server) {
 		return ""
 	}
 	return "trusted_proxies is not strict: a client behind a trusted proxy chooses its own address, as the left-most one in " +
@@ -184,8 +184,8 @@ func laxProxies(c *chain) string {
 		", so that keys that are bound to addresses are open to everyone; add trusted_proxies_strict to the options of the server"
 }
 
-// trustsProxies reports whether a server has trusted proxies. Caddy keeps them in a
-// field that it does not export, and frees their configuration.
+// trustsProxies reports whether a server has trusted proxies. Caddy has them in an unexported
+// field, and drops their configuration after loading.
 func trustsProxies(server *caddyhttp.Server) bool {
 	ranges := reflect.ValueOf(server).Elem().FieldByName("trustedProxies")
 	return ranges.IsValid() && !ranges.IsNil()

@@ -15,31 +15,31 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// process is what the configurations of one server share, one after the other: a
-// reload replaces the configuration, and none of what is here.
+// process is the state of one server that survives reloads: each configuration takes it over
+// from the configuration before.
 type process struct {
 	clock   *keystore.Clock      // says whether an instant has passed
 	stores  *caddy.UsagePool     // the open keystores, by their settings
 	streams *livestream.Registry // the live streams
-	heads   *headbudget.Memory   // what forms hold in memory before their keys are judged
-	drains  *drain.Set           // the refused uploads that are read on
+	heads   *headbudget.Memory   // of requests whose keys have not been checked yet
+	drains  *drain.Set           // the refused uploads that are being read
 	metrics *handler.Metrics
 }
 
-// processes holds a *process for each server, by the name of the server's storage.
-// Caddy runs one server in a process; tests run several, each with a storage of its
-// own. An entry is never removed: a server that is configured without the gateway for
-// a while must not lose its clock.
+// processes holds a *process for each server, by the name of the server's storage. Caddy
+// runs one server in a process. Tests run several servers, each with its own storage. An
+// entry is never removed, because a server must keep its clock even if it runs without the
+// gateway for a while.
 var processes sync.Map
 
-// processOf returns the process that uses a storage.
+// processOf returns the process of the server that uses a storage.
 func processOf(storage certmagic.Storage) *process {
 	name := ""
 	if named, ok := storage.(fmt.Stringer); ok {
 		name = named.String()
 	}
 	if p, ok := processes.Load(name); ok {
-		return p.(*process) //nolint:forcetypeassert // nothing else is in the map
+		return p.(*process) //nolint:forcetypeassert // the map has no other values
 	}
 	p, _ := processes.LoadOrStore(name, newProcess())
 	return p.(*process)
@@ -59,7 +59,7 @@ func newProcess() *process {
 // StreamsOf returns the live streams of the server that uses a storage.
 func StreamsOf(storage certmagic.Storage) *livestream.Registry { return processOf(storage).streams }
 
-// register adds the metrics of the process to a configuration's registry.
+// register adds the metrics of the process to the registry of a configuration.
 func (p *process) register(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil

@@ -12,37 +12,37 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// sharedStore is a keystore that several configurations hold, one after the
-// other or at once. It opens on first use and closes when the last of them has
-// let go and the last request has finished: requests outlive the configuration
-// that admitted them.
+// sharedStore is a keystore that several configurations share, one after the other or at the
+// same time. It is opened when it is first used. It is closed when no configuration refers to
+// it and no request uses it, because a request can run longer than the configuration that
+// admitted it.
 type sharedStore struct {
 	pool   *caddy.UsagePool
 	key    string
 	cfg    keystore.Config
-	create bool // an empty store, even if this server had one before
+	create bool // create an empty store even if this server had one before
 
 	open  atomic.Pointer[keystore.Store]
-	users atomic.Int64 // requests that hold it
+	users atomic.Int64 // the number of acquire calls without their release
 	keep  atomic.Int64 // nanoseconds, see keepJobs
 
-	mu       sync.Mutex // guards opening and closing
-	history  History    // of the configuration that has started last
-	gone     bool
-	failed   error // why opening failed
-	failedAt time.Time
+	mu           sync.Mutex // for the fields below, and held while the store is opened
+	history      History    // of the configuration that started last
+	unreferenced bool       // no configuration refers to the store
+	failed       error      // why opening failed; nil if it has not
+	failedAt     time.Time
 }
 
 const (
-	openRetry  = time.Second            // between two tries to open a store that fails to
-	closeDelay = time.Second            // for requests on their way to the gate
-	drainTick  = 100 * time.Millisecond // between two looks at who still holds it
-	exitDrain  = 5 * time.Second        // how long a process that exits waits
-	openWithin = 30 * time.Second
+	openRetry  = time.Second            // after opening has failed, until the next try
+	closeDelay = time.Second            // before a store is closed: for requests on their way to the gate
+	usersCheck = 100 * time.Millisecond // between two checks whether requests use the store
+	exitWait   = 5 * time.Second        // how long a process that exits waits for requests
+	openWithin = 30 * time.Second       // how long opening may take
 )
 
-// acquireStore finds the store with these settings, or makes one that is not
-// open yet.
+// acquireStore returns the store with these settings from the pool, with one reference more.
+// If there is none, it adds one that is not open yet.
 func acquireStore(pool *caddy.UsagePool, cfg keystore.Config, create bool, history History) (*sharedStore, error) {
 	key := storeKey(cfg, create)
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
@@ -54,14 +54,13 @@ func acquireStore(pool *caddy.UsagePool, cfg keystore.Config, create bool, histo
 	return value.(*sharedStore), nil
 }
 
-// letGo ends one configuration's hold.
-func (s *sharedStore) letGo() error {
+// dropReference drops the reference of a configuration. The last one closes the store.
+func (s *sharedStore) dropReference() error {
 	_, err := s.pool.Delete(s.key)
 	return err
 }
 
-// acquire keeps the store from being closed until release is called, once. It
-// opens nothing.
+// acquire keeps the store open until release is called, once. It does not open the store.
 func (s *sharedStore) acquire() { s.users.Add(1) }
 
 func (s *sharedStore) release() { s.users.Add(-1) }
@@ -74,8 +73,9 @@ func (s *sharedStore) get() (*keystore.Store, error) {
 	return s.openOnce()
 }
 
-// start is get for a configuration that starts: a store that is open already
-// must still be writable. Caddy closes the storage of the configuration before.
+// start is get for a configuration that starts. If the store is open already, start checks
+// that it can still be written. The store uses the history of this configuration from now
+// on, because Caddy closes the storage of the configuration before.
 func (s *sharedStore) start(history History) (*keystore.Store, error) {
 	s.mu.Lock()
 	s.history = history
@@ -87,7 +87,7 @@ func (s *sharedStore) start(history History) (*keystore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
 	if err := store.Check(ctx); err != nil {
-		return nil, fmt.Errorf("opening the keystore: %w", missing(err, history.Recall(ctx, s.cfg.Path), s.cfg.MustExist))
+		return nil, fmt.Errorf("opening the keystore: %w", explainMissing(err, history.Previous(ctx, s.cfg.Path), s.cfg.MustExist))
 	}
 	return store, nil
 }
@@ -103,25 +103,26 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
-	before := s.history.Recall(ctx, s.cfg.Path)
+	before := s.history.Previous(ctx, s.cfg.Path)
 	cfg := s.cfg
 	cfg.MustExist = cfg.MustExist || before != nil && !s.create
 	store, err := keystore.Open(ctx, cfg)
 	if err != nil {
-		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", missing(err, before, s.cfg.MustExist)), time.Now()
+		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", explainMissing(err, before, s.cfg.MustExist)), time.Now()
 		return nil, s.failed
 	}
 	store.KeepJobs(time.Duration(s.keep.Load()))
 	s.failed = nil
 	s.open.Store(store)
-	if s.gone {
-		// For a request that came to its gate after the configuration had gone.
-		go func() { _ = s.drain(0, 0) }()
+	if s.unreferenced {
+		// A request has reached its gate after the configuration was replaced.
+		go func() { _ = s.closeWhenUnused(0, 0) }()
 	}
 	return store, nil
 }
 
-// keepJobs has job records kept for at least d, the longest grace there is.
+// keepJobs makes the store keep the records of jobs for at least d, the longest grace window
+// of the configuration.
 func (s *sharedStore) keepJobs(d time.Duration) {
 	s.keep.Store(int64(d))
 	if store := s.open.Load(); store != nil {
@@ -129,29 +130,28 @@ func (s *sharedStore) keepJobs(d time.Duration) {
 	}
 }
 
-// Destruct closes the store once no request holds it. A process that exits
-// waits for that; a reload does not.
+// Destruct closes the store when no request uses it. A process that exits waits for this; a
+// reload does not. The pool calls Destruct when the last reference is dropped.
 func (s *sharedStore) Destruct() error {
 	s.mu.Lock()
-	s.gone = true
+	s.unreferenced = true
 	s.mu.Unlock()
 	if caddy.Exiting() {
-		return s.drain(0, exitDrain)
+		return s.closeWhenUnused(0, exitWait)
 	}
-	go func() { _ = s.drain(closeDelay, 0) }()
+	go func() { _ = s.closeWhenUnused(closeDelay, 0) }()
 	return nil
 }
 
-// drain takes the store out of use, after a while in which requests on their
-// way still find it, and closes it once nobody holds it or, unless that is 0,
-// atMost is over.
-func (s *sharedStore) drain(after, atMost time.Duration) error {
+// closeWhenUnused takes the store out of use after a delay, waits until no request uses it,
+// and closes it. If atMost is not 0, the wait lasts at most that long.
+func (s *sharedStore) closeWhenUnused(after, atMost time.Duration) error {
 	time.Sleep(after)
 	store := s.open.Swap(nil)
 	if store == nil {
 		return nil
 	}
-	tick := time.NewTicker(drainTick)
+	tick := time.NewTicker(usersCheck)
 	defer tick.Stop()
 	for begun := time.Now(); s.users.Load() > 0 && (atMost == 0 || time.Since(begun) < atMost); {
 		<-tick.C

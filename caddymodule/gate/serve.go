@@ -91,7 +91,7 @@ func (x *gatedRequest) refuse(f *facts, d *decision) error {
 	f.releaseStore()
 	writeAnswerHeader(x.w, x.r, answer, x.gate.CORS, x.gate.api.SessionHeader)
 	own := handler.OwnAnswer{Status: answer.Status, Body: answer.Body, State: d.body}
-	own.Send(x.w, x.r, x.gate.app.Drains(), x.gate.logger)
+	own.Send(x.w, x.r, x.gate.app.Drainer(), x.gate.logger)
 	return nil // if the answer cannot be sent, the client has gone
 }
 

@@ -265,7 +265,7 @@ func (v *Verify) refuse(w http.ResponseWriter, r *http.Request, q *jobQuery, rec
 	answer := v.api.Refusal(q.call, record.Reason)
 	writeAnswerHeader(w, r, answer, nil, v.api.SessionHeader)
 	own := handler.OwnAnswer{Status: answer.Status, Body: answer.Body}
-	own.Send(w, r, v.app.Drains(), v.logger)
+	own.Send(w, r, v.app.Drainer(), v.logger)
 	return nil // if the answer cannot be sent, the caller has gone
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/speechgate/speechgate/internal/drain"
 )
 
-// BodyState is how far a request's body has been read.
+// BodyState says how much of the body of a request has been read.
 type BodyState uint8
 
 // The states of a body.
@@ -23,31 +23,30 @@ const (
 	BodyDone                       // all of it has been read
 )
 
-// OwnAnswer is an answer of the gateway's own, in place of a backend's. Its header is
-// set already.
+// OwnAnswer is an answer of the gateway itself. The header is not part of it: the caller sets
+// the header before Send.
 type OwnAnswer struct {
 	Status int
 	Body   string
-	State  BodyState // of the request
+	State  BodyState // of the body of the request
 }
 
-// Send sends the answer so that it reaches a client that has not sent its whole request
-// yet.
+// Send sends the answer so that it reaches a client that has not sent its whole request yet.
 //
-// Over HTTP/1 the answer goes out at once, so that a client that listens can stop
-// sending; then what the client still sends is drained. Over HTTP/2 and 3 the request
-// is drained first: curl loses an answer whose stream is reset, and stops reading once
-// it has one. A client that waits for leave to send its body (Expect: 100-continue)
-// never gets it. Over HTTP/1 such a client can send nonetheless, and has no long time
-// to begin.
-func (a OwnAnswer) Send(w http.ResponseWriter, r *http.Request, drains drain.Limited, logger *zap.Logger) {
+// Over HTTP/1 the answer goes out at once, so that a client that listens can stop sending.
+// Then Send drains the rest of the request. Over HTTP/2 and HTTP/3 Send drains the request
+// first: curl loses an answer if the stream is reset, and stops reading when it has an
+// answer. A client that asks whether it may send its body (Expect: 100-continue) is not
+// told to continue. Over HTTP/1 such a client may send nevertheless, and must begin within
+// [drain.IdleExpect].
+func (a OwnAnswer) Send(w http.ResponseWriter, r *http.Request, drainer drain.Drainer, logger *zap.Logger) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.Body)))
 	rc := http.NewResponseController(w)
 	unread := r.ContentLength != 0 && a.State != BodyDone
 	waits := a.State == BodyUntouched && r.Header.Get("Expect") != ""
-	drainFor := func(idle time.Duration) {
-		_ = rc.SetReadDeadline(time.Time{}) // of a reservation of memory that was ended
-		end, size := drains.Read(r.Body, rc, idle)
+	drainRest := func(idle time.Duration) {
+		_ = rc.SetReadDeadline(time.Time{}) // the head budget sets one when it ends a reservation
+		end, size := drainer.Drain(r.Body, rc, idle)
 		if c := logger.Check(zap.DebugLevel, "refused upload read on"); c != nil {
 			c.Write(zap.String("end", string(end)), zap.Int64("bytes", size))
 		}
@@ -56,33 +55,34 @@ func (a OwnAnswer) Send(w http.ResponseWriter, r *http.Request, drains drain.Lim
 	switch {
 	case !unread:
 	case r.ProtoMajor == 1:
-		// What is left of the body must never be taken for the next request.
+		// The rest of the body must never be read as the next request.
 		w.Header().Set("Connection", "close")
 		duplex = rc.EnableFullDuplex() == nil
 	case !waits:
-		drainFor(drain.Idle)
+		drainRest(drain.Idle)
 	}
 	w.WriteHeader(a.Status)
 	_, err := io.WriteString(w, a.Body)
 	if !duplex || err != nil || rc.Flush() != nil {
 		return
 	}
-	// From here on no read asks the client to continue: net/http knows that the answer
-	// has been sent.
+	// The answer has been sent, so net/http does not send 100 Continue when the body is read.
 	if waits {
-		drainFor(drain.IdleExpect)
+		drainRest(drain.IdleExpect)
 	} else {
-		drainFor(drain.Idle)
+		drainRest(drain.Idle)
 	}
 }
 
-// SetLiteral sets a header field whose spelling must stay as it is.
+// SetLiteral sets a header field with exactly this spelling of the name. [http.Header.Set]
+// changes the case of letters.
 func SetLiteral(header http.Header, name string, values ...string) {
 	header.Del(name)
 	header[name] = values
 }
 
-// NewSessionID looks like the backend's: 24 hexadecimal digits.
+// NewSessionID returns a random session ID of 24 hexadecimal digits, like those of the
+// backend.
 func NewSessionID() string {
 	var id [12]byte
 	_, _ = rand.Read(id[:]) // never fails

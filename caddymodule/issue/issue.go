@@ -277,7 +277,7 @@ func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.K
 		state = handler.BodyDone
 	}
 	own := handler.OwnAnswer{Status: answer.Status, Body: body, State: state}
-	own.Send(w, r, i.app.Drains(), i.logger)
+	own.Send(w, r, i.app.Drainer(), i.logger)
 }
 
 // parseIssue takes a lone path for that of the API, which it would else only

@@ -65,7 +65,7 @@ func initStore(cmd *cobra.Command, _ []string) error {
 		if err != nil {
 			return err
 		}
-		m.Remember(s.ctx, sum.ID, cfg.Path, s.manager.Now.Std())
+		m.Record(s.ctx, sum.ID, cfg.Path, s.manager.Now.Std())
 		result := initResult{cfg.Path, sum.ID, sum.Made, sum.Accounts, sum.Keys, sum.Pepper}
 		if !sum.Made {
 			return s.say(result, "There is a keystore at %s already: %s, with %s and %s.", cfg.Path, sum.ID, words.Count(sum.Accounts, "account"), words.Count(sum.Keys, "key"))
@@ -130,7 +130,7 @@ func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
 	if err != nil {
 		return err
 	}
-	switch before := m.Recall(cmd.Context(), cfg.Path); {
+	switch before := m.Previous(cmd.Context(), cfg.Path); {
 	case before == nil:
 	case before.Path == cfg.Path:
 		return fmt.Errorf("there is no keystore at %s, and there was one before, %s: mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q", cfg.Path, before, app.Program+" init")

@@ -1,4 +1,4 @@
-// Package drain reads a refused upload on, and drops what it reads.
+// Package drain reads the rest of a refused upload, and drops it.
 //
 // Many clients do not look for an answer before they have sent everything. If the server
 // closes the connection while such a client still sends, the client gets a reset in place
@@ -20,73 +20,73 @@ import (
 
 // A drain ends when no byte has come for this time.
 const (
-	Idle       = 30 * time.Second
-	IdleExpect = 2 * time.Second // of a client that promised to wait (Expect: 100-continue)
-
-	checkEvery = 100 * time.Millisecond
+	// Idle is for most clients.
+	Idle = 30 * time.Second
+	// IdleExpect is for a client that promised to wait (Expect: 100-continue).
+	IdleExpect = 2 * time.Second
 )
 
-// The limits that a configuration can set: the bytes of one drain, and the number of
-// drains.
+// Bounds and defaults of [Limits].
 const (
-	DefaultMaxSize   = 1 << 30
-	LeastMaxSize     = 1 << 20
-	MostMaxSize      = 1 << 40
+	DefaultMaxSize   = 1 << 30 // bytes
+	MinMaxSize       = 1 << 20 // bytes: the smallest MaxSize
+	MaxMaxSize       = 1 << 40 // bytes: the largest MaxSize
 	DefaultMaxNumber = 1024
 )
 
-// Limits bound the drains.
+// Limits are the limits that a configuration sets.
 type Limits struct {
 	MaxSize   int64 // bytes of one refused upload
 	MaxNumber int   // drains at a time, in the process
 }
 
-// Limited are the drains of a process, with the limits of one configuration.
-type Limited struct {
+// Drainer drains uploads within the limits of one configuration.
+type Drainer struct {
 	Set    *Set
 	Limits Limits
 }
 
-// Read reads body to its end and drops it, for as long as bytes keep coming and the
-// limits allow it. Idle is the longest time without a byte. Read returns how the drain
-// ended and how many bytes it has read. If it returns before the end of the body, no
-// more can be read from the body.
-func (d Limited) Read(body io.Reader, rc *http.ResponseController, idle time.Duration) (end End, size int64) {
-	return d.Set.read(body, rc, idle, d.Limits)
+// Drain reads body to its end and drops it, while bytes keep coming and the limits allow
+// it. Idle is the longest time without a byte. Drain returns how the drain ended and how
+// many bytes it read. If the drain ended before the end of the body, nothing more can be
+// read from the body.
+func (d Drainer) Drain(body io.Reader, rc *http.ResponseController, idle time.Duration) (end End, size int64) {
+	return d.Set.drain(body, rc, idle, d.Limits)
 }
 
-// End is how a drain ended. The metric has it as a label.
+// End is how a drain ended. It is a label of the metric and a field of the log.
 type End string
 
-// The ends of a drain.
 const (
-	Whole    End = "whole"     // the client has sent everything
-	Gone     End = "gone"      // the client has closed the connection or reset the stream
-	TooIdle  End = "idle"      // no byte came for too long
-	TooLarge End = "too_large" // more than max_drain_size bytes came
-	Crowded  End = "crowded"   // max_drains others came after, and this one was idle the longest
-	AtExit   End = "exit"      // the process exits
+	whole    End = "whole"     // the client has sent everything
+	gone     End = "gone"      // the client has closed the connection or reset the stream
+	tooIdle  End = "idle"      // no byte came for too long
+	tooLarge End = "too_large" // more than max_drain_size bytes came
+	crowded  End = "crowded"   // there were max_drains others, and this drain was idle the longest
+	atExit   End = "exit"      // the process exits
 )
 
-// Set knows the running drains of a process, and ends those that must not go on.
-// A drain outlives the configuration whose gate refused the request, and holds no
-// keystore.
+// Set holds the running drains of a process. It stops a drain that is idle for too long,
+// the one that is idle the longest if there are too many, and all when the process exits.
+//
+// A drain does not end with the configuration whose gate refused the request, and it does
+// not keep a keystore open.
 type Set struct {
-	Ended   *prometheus.CounterVec // the drains that have ended, by how
+	Ended   *prometheus.CounterVec // the drains that have ended, by End
 	started time.Time
 	exiting func() bool
 
-	mu      sync.Mutex
-	running map[*drain]struct{}
-	watched bool // whether a goroutine looks after them
+	mu       sync.Mutex
+	running  map[*upload]struct{}
+	checking bool // a goroutine runs checkUntilEmpty
 }
 
-// drain is one refused upload that is read on.
-type drain struct {
+// upload is a refused upload whose rest is read.
+type upload struct {
 	rc       *http.ResponseController
 	idle     time.Duration // the longest time without a byte
-	lastByte atomic.Int64  // when it came, in nanoseconds since the set was started
-	cut      End           // why the set has ended it; guarded by the set
+	lastByte atomic.Int64  // when the last byte came, in nanoseconds since Set.started
+	stopped  End           // why the set has stopped the drain, or ""; Set.mu guards it
 }
 
 // NewSet returns a set without drains.
@@ -97,14 +97,12 @@ func NewSet() *Set {
 		Name:      "drained_uploads_total",
 		Help:      "Refused uploads that were read on, by how that ended: whole, gone, idle, too_large, crowded or exit.",
 	}, []string{"end"})
-	return &Set{Ended: ended, started: time.Now(), exiting: caddy.Exiting, running: make(map[*drain]struct{})}
+	return &Set{Ended: ended, started: time.Now(), exiting: caddy.Exiting, running: make(map[*upload]struct{})}
 }
 
-// read reads body to its end and drops it, for as long as bytes keep coming and the
-// limits allow it. When it returns before the end, no more can be read from the body.
-func (s *Set) read(body io.Reader, rc *http.ResponseController, idle time.Duration, limits Limits) (end End, size int64) {
-	d := &drain{rc: rc, idle: idle}
-	s.begin(d, limits.MaxNumber)
+func (s *Set) drain(body io.Reader, rc *http.ResponseController, idle time.Duration, limits Limits) (end End, size int64) {
+	u := &upload{rc: rc, idle: idle}
+	s.add(u, limits.MaxNumber)
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
 	var err error
@@ -112,21 +110,21 @@ func (s *Set) read(body io.Reader, rc *http.ResponseController, idle time.Durati
 		var n int
 		n, err = body.Read(buf[:])
 		size += int64(n)
-		d.lastByte.Store(int64(time.Since(s.started)))
+		u.lastByte.Store(int64(time.Since(s.started)))
 	}
-	switch end = s.end(d); {
+	switch end = s.remove(u); {
 	case errors.Is(err, io.EOF):
-		end = Whole
-	case end != "": // the error is of the deadline that ended it
+		end = whole
+	case end != "": // the set has stopped the drain, and err is that of the deadline
 	case err == nil:
-		end = TooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded): // set by Caddy, or by the budget that ended the reading of the form
-		end = TooIdle
+		end = tooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded): // of Caddy, or of the head budget
+		end = tooIdle
 	default:
-		end = Gone
+		end = gone
 	}
-	if end != Whole {
-		// Or net/http would read on by itself, without our limits.
+	if end != whole {
+		// Without a deadline in the past, net/http would read on, without our limits.
 		_ = rc.SetReadDeadline(time.Now())
 	}
 	s.Ended.WithLabelValues(string(end)).Inc()
@@ -137,50 +135,52 @@ const bufferSize = 8 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// begin takes a drain in. Where there are most already, the one that has been idle the
-// longest makes room.
-func (s *Set) begin(d *drain, most int) {
+// add adds a drain. If there are maxNumber others, the one that has been idle the longest
+// is stopped.
+func (s *Set) add(u *upload, maxNumber int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d.lastByte.Store(int64(time.Since(s.started)))
-	var idlest *drain
-	live := 0
+	u.lastByte.Store(int64(time.Since(s.started)))
+	var idlest *upload
+	others := 0
 	for other := range s.running {
-		if other.cut != "" {
+		if other.stopped != "" {
 			continue
 		}
-		live++
+		others++
 		if idlest == nil || other.lastByte.Load() < idlest.lastByte.Load() {
 			idlest = other
 		}
 	}
-	if live >= most {
-		idlest.stop(Crowded)
+	if others >= maxNumber {
+		idlest.stop(crowded)
 	}
-	s.running[d] = struct{}{}
-	if !s.watched {
-		s.watched = true
-		go s.watch()
+	s.running[u] = struct{}{}
+	if !s.checking {
+		s.checking = true
+		go s.checkUntilEmpty()
 	}
 }
 
-// end lets go of a drain, and says why the set has ended it, if the set has.
-func (s *Set) end(d *drain) End {
+// remove removes a drain. It returns why the set has stopped the drain, or "".
+func (s *Set) remove(u *upload) End {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.running, d)
-	return d.cut
+	delete(s.running, u)
+	return u.stopped
 }
 
-// stop ends a drain's reading. It is called under the set's lock, while the drain's
-// handler has not returned.
-func (d *drain) stop(why End) {
-	d.cut = why
-	_ = d.rc.SetReadDeadline(time.Now()) // supported by every server of Caddy's
+// stop makes the next read of the upload fail. Set.mu is locked, so the handler of the
+// request has not returned and rc is valid.
+func (u *upload) stop(why End) {
+	u.stopped = why
+	_ = u.rc.SetReadDeadline(time.Now()) // all servers of Caddy support deadlines
 }
 
-// watch looks after the drains until there are none.
-func (s *Set) watch() {
+const checkEvery = 100 * time.Millisecond
+
+// checkUntilEmpty checks the drains until there are none.
+func (s *Set) checkUntilEmpty() {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	for range tick.C {
@@ -190,21 +190,21 @@ func (s *Set) watch() {
 	}
 }
 
-// check ends the drains that are idle and, when the process exits, all. It reports
-// whether any is left.
+// check stops drains that have been idle for too long and, when the process exits, all
+// drains. It reports whether there are drains.
 func (s *Set) check() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	exiting := s.exiting()
-	for d := range s.running {
-		switch idle := time.Since(s.started) - time.Duration(d.lastByte.Load()); {
-		case d.cut != "":
+	for u := range s.running {
+		switch idle := time.Since(s.started) - time.Duration(u.lastByte.Load()); {
+		case u.stopped != "":
 		case exiting:
-			d.stop(AtExit)
-		case idle > d.idle:
-			d.stop(TooIdle)
+			u.stop(atExit)
+		case idle > u.idle:
+			u.stop(tooIdle)
 		}
 	}
-	s.watched = len(s.running) > 0
-	return s.watched
+	s.checking = len(s.running) > 0
+	return s.checking
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-func running(s *Set) (all []*drain) {
+func running(s *Set) (all []*upload) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for d := range s.running {
@@ -23,8 +23,8 @@ func running(s *Set) (all []*drain) {
 	return all
 }
 
-// drainServer refuses everything with an answer of the gateway's own, by a set of drains
-// of its own.
+// drainServer refuses every request, and drains the upload with a set that no other server
+// uses.
 type drainServer struct {
 	*httptest.Server
 	set  *Set
@@ -42,14 +42,14 @@ func newDrainServer(t *testing.T, idle time.Duration, limits Limits) *drainServe
 		w.Header().Set("Connection", "close")
 		_, _ = io.WriteString(w, "refused")
 		_ = rc.Flush()
-		end, _ := s.set.read(r.Body, rc, idle, limits)
+		end, _ := s.set.drain(r.Body, rc, idle, limits)
 		s.ends <- end
 	}))
 	t.Cleanup(s.Close)
 	return s
 }
 
-// upload begins an upload and reads the answer's first byte.
+// upload begins an upload and reads the first byte of the answer.
 func (s *drainServer) upload(t *testing.T, size int) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -88,7 +88,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		if _, err := io.Copy(s.upload(t, 1<<20), io.LimitReader(zeros{}, 1<<20)); err != nil {
 			t.Errorf("sending just as much as is read: %v", err)
 		}
-		s.wantEnd(t, Whole)
+		s.wantEnd(t, whole)
 	})
 	t.Run("too large", func(t *testing.T) {
 		t.Parallel()
@@ -98,16 +98,16 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		if n, err := io.Copy(conn, zeros{}); err == nil || n > 64<<20 {
 			t.Errorf("%d bytes could be sent, %v", n, err)
 		}
-		s.wantEnd(t, TooLarge)
+		s.wantEnd(t, tooLarge)
 		if took := time.Since(begun); took > 5*time.Second {
-			t.Errorf("it took %v until the connection was closed", took)
+			t.Errorf("the connection was closed after %v", took)
 		}
 	})
 	t.Run("gone", func(t *testing.T) {
 		t.Parallel()
 		s := newDrainServer(t, time.Minute, limits)
 		_ = s.upload(t, 1<<20).Close()
-		s.wantEnd(t, Gone)
+		s.wantEnd(t, gone)
 	})
 	t.Run("idle", func(t *testing.T) {
 		t.Parallel()
@@ -122,7 +122,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		if len(s.ends) > 0 {
 			t.Fatal("the drain ended while bytes kept coming")
 		}
-		s.wantEnd(t, TooIdle)
+		s.wantEnd(t, tooIdle)
 	})
 	t.Run("crowded", func(t *testing.T) {
 		t.Parallel()
@@ -148,16 +148,16 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 			}
 		}
 		third := s.upload(t, 4)
-		s.wantEnd(t, Crowded)
+		s.wantEnd(t, crowded)
 		if _, err := io.Copy(io.Discard, silent); err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset") {
-			t.Errorf("the silent one: %v", err)
+			t.Errorf("the client that sent nothing: %v", err)
 		}
 		if _, err := third.Write([]byte("rest")); err != nil {
 			t.Error(err)
 		}
-		s.wantEnd(t, Whole)
+		s.wantEnd(t, whole)
 		if _, err := talks.Write([]byte("more")); err != nil {
-			t.Errorf("the one that sent lately was cut: %v", err)
+			t.Errorf("the client that sent a moment ago was cut: %v", err)
 		}
 		if n := len(running(s.set)); n != 1 {
 			t.Errorf("%d drains are left, want 1", n)
@@ -171,7 +171,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		s.upload(t, 1<<20)
 		eventually(t, s.set.check)
 		exiting.Store(true)
-		s.wantEnd(t, AtExit)
+		s.wantEnd(t, atExit)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := s.Config.Shutdown(ctx); err != nil {
@@ -192,7 +192,7 @@ func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("it does not come true")
+			t.Fatal("the condition does not become true within 10 s")
 		}
 	}
 }
