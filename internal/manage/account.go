@@ -125,8 +125,8 @@ func (m *Manager) account(ctx context.Context, id string) (policy.Account, error
 type ClosedAccount struct {
 	Account
 
-	ActiveKeys int  `json:"-"` // how many keys the closing ended
-	Already    bool `json:"-"` // the account was closed before
+	ActiveKeys int  `json:"-"` // how many active keys ended with the account
+	Already    bool `json:"-"` // an earlier call has closed the account
 }
 
 // CloseAccount closes an account for good, which ends all its keys. Without

@@ -25,7 +25,8 @@ type GateConfigs struct {
 	// Gates are the configured gates.
 	Gates []GateConfig
 	// Fallback returns a gate with default settings, for a backend that has no
-	// configured gate. If only the grace matters, the dialect is empty. Required.
+	// configured gate. If only the grace matters, the dialect is empty. Default: such a
+	// backend has no gate, so its jobs have no grace.
 	Fallback func(dialect, backend string) GateConfig
 	// IssuePaths are the escaped paths of the issuance API.
 	IssuePaths []string
@@ -41,14 +42,14 @@ func (c *GateConfigs) graceUntil(j *policy.Job) (until policy.Time) {
 	return until
 }
 
-// of returns the gates of a backend, or the fallback.
+// of returns the gates of a backend, or the fallback, if there is one.
 func (c *GateConfigs) of(backend string) (gates []GateConfig) {
 	for _, gate := range c.Gates {
 		if gate.Backend == backend {
 			gates = append(gates, gate)
 		}
 	}
-	if gates == nil {
+	if gates == nil && c.Fallback != nil {
 		gates = append(gates, c.Fallback("", backend))
 	}
 	return gates
@@ -79,10 +80,13 @@ func (c *GateConfigs) candidates(api *dialect.API, backend string) ([]GateConfig
 	case len(names) > 0 && byBackend[backend] == nil:
 		return nil, wrong("backend", " %s: the configuration has no such backend: want %s", words.Quote(backend), words.Alternatives(names))
 	}
-	if byBackend[backend] == nil {
-		return []GateConfig{c.Fallback(api.Name, backend)}, nil
+	switch {
+	case byBackend[backend] != nil:
+		return byBackend[backend], nil
+	case c.Fallback == nil:
+		return nil, wrong("backend", " %s: no gate of this backend is configured", words.Quote(backend))
 	}
-	return byBackend[backend], nil
+	return []GateConfig{c.Fallback(api.Name, backend)}, nil
 }
 
 // longestGrace returns the candidate with the longest grace for a job; the first one if

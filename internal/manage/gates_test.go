@@ -64,6 +64,9 @@ func TestGateConfigs_GraceOfAJobIsTheLongestOfItsBackend(t *testing.T) {
 			if got := gates.graceUntil(&job); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
+			if got := new(GateConfigs).graceUntil(&job); got != 0 {
+				t.Errorf("without gates, the grace ends at %s", got)
+			}
 		})
 	}
 }
@@ -73,6 +76,7 @@ func TestGateConfigs_CandidatesAreOfOneBackend(t *testing.T) {
 	several := someGates()
 	one := GateConfigs{Gates: several.Gates[:2], Fallback: several.Fallback}
 	none := GateConfigs{Fallback: several.Fallback}
+	bare := GateConfigs{}
 	foreign := GateConfigs{Gates: []GateConfig{{Dialect: "another", Backend: "elsewhere"}}, Fallback: several.Fallback}
 	for _, test := range []struct {
 		name    string
@@ -88,6 +92,7 @@ func TestGateConfigs_CandidatesAreOfOneBackend(t *testing.T) {
 		{"none is configured, and one is chosen", none, "mine", "mine", 1, ""},
 		{"only gates of another API", foreign, "", "amivoice", 1, ""},
 		{"several", several, "", "", 0, "the configuration has several backends: choose one with backend, of amivoice, none"},
+		{"without a fallback", bare, "", "", 0, `backend "amivoice": no gate of this backend is configured`},
 		{"one that is not configured", several, "third", "", 0, `backend "third": the configuration has no such backend: want amivoice or none`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -60,8 +60,8 @@ type ImportResult struct {
 	Taken     []LineNotKey  `json:"taken"`           // keys of other accounts
 	Malformed []LineNotKey  `json:"malformed"`       // texts that cannot be keys
 
-	Lines    int      `json:"-"` // how many there were
-	Warnings []string `json:"-"` // of the addresses of all the keys
+	Lines    int      `json:"-"` // how many lines there were
+	Warnings []string `json:"-"` // about the addresses of the keys
 }
 
 // ImportedKey is a key with its line. In a dry run it has no ID.

@@ -25,9 +25,9 @@ type Key struct {
 	IssuerID   OrNull    `json:"issuer_id"`
 
 	Prefix      string   `json:"-"` // the first characters of the secret
-	EndedAt     Time     `json:"-"` // the revocation or the deletion that Status tells of, if any
-	AccountOpen bool     `json:"-"`
-	Warnings    []string `json:"-"` // of Allow, such as a block that holds every address
+	EndedAt     Time     `json:"-"` // when the key was revoked or deleted; zero if only its account was closed
+	AccountOpen bool     `json:"-"` // whether the key's account is open
+	Warnings    []string `json:"-"` // about Allow: for example, a block holds every address
 }
 
 func (m *Manager) keyOf(k policy.Key) Key {
@@ -177,12 +177,12 @@ func CheckOverlap(text string) error {
 type EndedKey struct {
 	Key
 
-	// Children is how many keys that it issued were revoked; nil if they were not to be
-	// revoked.
+	// Children is how many keys that this key issued were revoked with it. It is nil
+	// without [Revocation.WithChildren].
 	Children *int `json:"children_revoked,omitempty"`
 
-	At      Time `json:"-"` // the deletion or the revocation
-	Already bool `json:"-"` // the key was ended so before
+	At      Time `json:"-"` // when the key was deleted or revoked
+	Already bool `json:"-"` // an earlier call has deleted or revoked the key
 }
 
 // DeleteKey deletes a key, as its account's holder can: it refuses keys that came with

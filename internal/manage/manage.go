@@ -28,8 +28,8 @@ type Manager struct {
 	Actor keystore.Actor
 	// Now is the instant of every change, and the instant for which statuses are shown.
 	Now policy.Time
-	// Gates are the gates whose decisions [Manager.Explain] explains, and whose grace
-	// the jobs show.
+	// Gates are the configured gates: [Manager.Explain] explains their decisions, and
+	// [Job] has the end of their grace. Default: none.
 	Gates GateConfigs
 }
 

@@ -237,6 +237,34 @@ func TestManager_MistakesNameTheField(t *testing.T) {
 	}
 }
 
+func TestManager_ASecretInPlaceOfAnIDIsNotShown(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	ctx := t.Context()
+	for _, secret := range []string{"sgk_0123456789abcdefghijklmnopqrstuvABCDEF", "sgs_0123456789abcdefghijklmnopqrstuvABCDEF"} {
+		for name, call := range map[string]func() error{
+			"Account":       func() error { _, err := m.Account(ctx, secret); return err },
+			"RotateAccount": func() error { _, err := m.RotateAccount(ctx, secret); return err },
+			"CloseAccount":  func() error { _, err := m.CloseAccount(ctx, secret, true); return err },
+			"IssueKey":      func() error { _, err := m.IssueKey(ctx, NewKey{AccountID: secret, Expires: Never}); return err },
+			"Key":           func() error { _, err := m.Key(ctx, secret); return err },
+			"RotateKey":     func() error { _, err := m.RotateKey(ctx, secret, "1h"); return err },
+			"DeleteKey":     func() error { _, err := m.DeleteKey(ctx, secret); return err },
+			"RevokeKey":     func() error { _, err := m.RevokeKey(ctx, secret, Revocation{}); return err },
+			"Keys":          func() error { _, err := m.Keys(ctx, KeyQuery{AccountID: secret}); return err },
+			"Jobs":          func() error { _, err := m.Jobs(ctx, JobQuery{AccountID: secret}); return err },
+			"Job":           func() error { _, err := m.Job(ctx, secret, ""); return err },
+			"Audit":         func() error { _, err := m.Audit(ctx, AuditQuery{AccountID: secret}); return err },
+			"Explain":       func() error { _, err := m.Explain(ctx, ExplainRequest{KeyID: secret}); return err },
+		} {
+			err := call()
+			if wrong := (*FieldError)(nil); !errors.As(err, &wrong) || strings.Contains(err.Error(), secret[4:]) || !strings.Contains(err.Error(), "which is a secret") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
 // listNames are names for the tests of Text.
 type listNames struct{}
 
