@@ -12,26 +12,26 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// Allowance is an operation that the dialect does not list.
+// Allowance is an entry of also_allow: a request that is allowed although the dialect does not
+// list it.
 type Allowance struct {
-	// The request's method, in capitals, such as `GET`.
+	// The method of the request, in capitals, such as `GET`.
 	Method string `json:"method,omitempty"`
 
-	// The request's path, as it goes upstream. The last segment may be `*`, which
-	// is any one segment of letters, digits and `-._~:`. One other segment may be
-	// `{speechgate.account_id}`, which is the ID of the key's account and no other:
+	// The path of the request, as it goes upstream. The last segment may be `*`: any
+	// one segment of letters, digits and `-._~:`. One segment may be
+	// `{speechgate.account_id}`: the ID of the account of the request's key, such as in
 	// `/profilewords/-a-general/{speechgate.account_id}`.
 	Path string `json:"path,omitempty"`
 }
 
 const (
-	freeSegment    = "*"
+	anySegment     = "*"
 	accountSegment = "{" + handler.PlaceholderAccount + "}"
 )
 
-// match reports whether a request of this method and path is the allowance's. It
-// returns the segment that must be the account of the key, if the allowance has
-// one.
+// match reports whether the allowance fits a method and a path. If the allowance has a segment
+// for the account, match returns this segment of the path.
 func (a *Allowance) match(method, path string) (account string, ok bool) {
 	if method != a.Method {
 		return "", false
@@ -43,7 +43,7 @@ func (a *Allowance) match(method, path string) (account string, ok bool) {
 		switch {
 		case wantMore != hasMore:
 			return "", false
-		case want == freeSegment, want == accountSegment:
+		case want == anySegment, want == accountSegment:
 			if segment == "" || !dialect.CleanPath("/"+segment) {
 				return "", false
 			}
@@ -60,19 +60,19 @@ func (a *Allowance) match(method, path string) (account string, ok bool) {
 	}
 }
 
-// allowance finds the first allowance that a request fits. The account is that of
-// Allowance.match.
+// allowance reports whether an allowance opens a path for a method. The account is that of
+// [Allowance.match], for the first allowance that fits.
 func (g *Gate) allowance(api *dialect.API, method, path string) (account string, ok bool) {
 	for i := range g.AlsoAllow {
 		if account, ok = g.AlsoAllow[i].match(method, path); ok {
-			// A free segment must not open what the dialect knows.
+			// "*" must not open a path that the dialect knows.
 			return account, !api.Knows(path)
 		}
 	}
 	return "", false
 }
 
-// allowedMethods are the methods of the allowances that a path fits.
+// allowedMethods returns the methods that allowances open a path for.
 func (g *Gate) allowedMethods(path string) (methods []string) {
 	for i := range g.AlsoAllow {
 		method := g.AlsoAllow[i].Method
@@ -96,8 +96,8 @@ func (a *Allowance) validate(api *dialect.API) error {
 	if !isMethod(a.Method) {
 		return fmt.Errorf("also_allow %q %q: want one method in capitals, such as GET, and a line for each", a.Method, a.Path)
 	}
-	// Whether the rest is a clean path shows once the two words are segments like
-	// others.
+	// The rest of the path is checked with two plain words in place of the two special
+	// segments.
 	segments := strings.Split(a.Path, "/")
 	accounts := 0
 	for i, segment := range segments {
@@ -105,7 +105,7 @@ func (a *Allowance) validate(api *dialect.API) error {
 		case accountSegment:
 			accounts++
 			segments[i] = "account"
-		case freeSegment:
+		case anySegment:
 			if i == len(segments)-1 {
 				segments[i] = "free"
 			}
@@ -115,9 +115,9 @@ func (a *Allowance) validate(api *dialect.API) error {
 	case accounts > 1:
 		return fmt.Errorf("also_allow %s %q: %s comes twice: want it once at most", a.Method, a.Path, accountSegment)
 	case !dialect.CleanPath(strings.Join(segments, "/")):
-		return fmt.Errorf("also_allow %s %q: want a path that begins with a slash, without dot segments, doubled slashes or escapes; its last segment may be %s, and one may be %s", a.Method, a.Path, freeSegment, accountSegment)
+		return fmt.Errorf("also_allow %s %q: want a path that begins with a slash, without dot segments, doubled slashes or escapes; its last segment may be %s, and one may be %s", a.Method, a.Path, anySegment, accountSegment)
 	}
-	lower := Allowance{a.Method, strings.ToLower(a.Path)} // as a lax backend reads it
+	lower := Allowance{a.Method, strings.ToLower(a.Path)} // some backends ignore case
 	for _, path := range api.Paths() {
 		if _, opens := lower.match(a.Method, strings.TrimRight(path, "/")); opens || api.Knows(a.Path) {
 			return fmt.Errorf("also_allow %s %s: the %s dialect knows this path, and what it does not list there stays refused", a.Method, a.Path, api.Name)
@@ -126,8 +126,8 @@ func (a *Allowance) validate(api *dialect.API) error {
 	return nil
 }
 
-// isMethod reports whether a gate can let requests of this method through. A
-// method is a token of RFC 9110. The methods in use are letters and hyphens.
+// isMethod reports whether an allowance can have this method: capital letters and hyphens,
+// like every method in use. CONNECT asks for a tunnel.
 func isMethod(method string) bool {
 	return method != "" && method != http.MethodConnect &&
 		!strings.ContainsFunc(method, func(r rune) bool { return (r < 'A' || r > 'Z') && r != '-' })

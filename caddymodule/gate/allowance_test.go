@@ -10,15 +10,15 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// TestR15AFreeSegmentOpensNothingThatTheDialectKnows holds for any pattern that a
-// configuration may have.
-func TestR15AFreeSegmentOpensNothingThatTheDialectKnows(t *testing.T) {
+// For any pattern that a configuration can have, "*" opens only paths that the dialect does
+// not know.
+func TestR15_AnySegmentOpensNothingThatTheDialectKnows(t *testing.T) {
 	api := dialect.AmiVoice
-	words := []string{"v1", "V2", "nolog", "recognize", "recognitions", "job", "x", freeSegment, accountSegment, ""}
+	words := []string{"v1", "V2", "nolog", "recognize", "recognitions", "job", "x", anySegment, accountSegment, ""}
 	segments := rapid.SampledFrom(words)
 	opened := 0
 	rapid.Check(t, func(t *rapid.T) {
-		pattern := append(rapid.SliceOfN(segments, 0, 3).Draw(t, "pattern"), freeSegment)
+		pattern := append(rapid.SliceOfN(segments, 0, 3).Draw(t, "pattern"), anySegment)
 		a := Allowance{"GET", "/" + strings.Join(pattern, "/")}
 		if a.validate(api) != nil {
 			return
@@ -27,7 +27,7 @@ func TestR15AFreeSegmentOpensNothingThatTheDialectKnows(t *testing.T) {
 		for range 20 {
 			filled := slices.Clone(pattern)
 			for i, segment := range filled {
-				if segment == freeSegment || segment == accountSegment {
+				if segment == anySegment || segment == accountSegment {
 					filled[i] = segments.Draw(t, "segment")
 				}
 			}

@@ -8,8 +8,8 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// writeAnswerHeader sets the header fields of an answer of the gateway itself, for the
-// origins that may read it.
+// writeAnswerHeader sets the header fields of an answer of the gateway itself. Pages of the
+// origins in cors may read the answer.
 func writeAnswerHeader(w http.ResponseWriter, r *http.Request, a dialect.Answer, cors handler.Origins, sessionHeader string) {
 	header := w.Header()
 	handler.ForbidCaching(header)

@@ -22,7 +22,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return gate, nil
 }
 
-// UnmarshalCaddyfile sets up the gate.
+// UnmarshalCaddyfile reads the directive speechgate.
 //
 // Syntax:
 //

@@ -9,15 +9,14 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// offersWebSocket reports whether r could become a WebSocket: a GET that offers
-// the protocol, alone or among others (RFC 6455, section 4.1). On a path that is
-// no stream the request is refused, because its client waits for a tunnel, and a
-// plain answer would leave the client waiting.
+// offersWebSocket reports whether r offers to become a WebSocket: it is a GET whose Upgrade
+// field names the protocol, alone or with others (RFC 6455, section 4.1). On a path that is
+// not a stream, the gate refuses such a request: the client expects a WebSocket, and would
+// wait after a plain answer.
 //
-// A server may ignore every other offer (RFC 9110, section 7.8), and the gate
-// does: the request is judged as if the field were not there, and the field is
-// not sent upstream. The JDK's HTTP client and `curl --http2` offer h2c with
-// every cleartext request.
+// The gate ignores offers of other protocols, as RFC 9110, section 7.8, allows: it decides as
+// if the Upgrade field were absent, and does not send the field upstream. The HTTP client of
+// the JDK and curl --http2 offer h2c in every cleartext request.
 func offersWebSocket(r *http.Request) bool {
 	if r.Method != http.MethodGet {
 		return false
@@ -33,11 +32,11 @@ func offersWebSocket(r *http.Request) bool {
 	return false
 }
 
-// whyUnlisted tells the operator why no operation fits the request. It is empty
-// where one does.
-func (x *gatedRequest) whyUnlisted() string {
-	r, api := x.r, x.gate.api
-	if x.call.Operation != policy.Unlisted {
+// whyUnlisted returns, for the log, why the request is not an operation of the API; "" if it
+// is one.
+func (req *gatedRequest) whyUnlisted() string {
+	r, api := req.r, req.gate.api
+	if req.call.Operation != policy.Unlisted {
 		return ""
 	}
 	methods := api.Methods(r.URL.EscapedPath())
@@ -56,8 +55,9 @@ func (x *gatedRequest) whyUnlisted() string {
 	return "the " + api.Name + " dialect does not list the path, and no also_allow of the gate fits the method and the path"
 }
 
-// classify reads what the request asks for. The path is the one that the next
-// handler gets. The account is the one that the path of an allowance names.
+// classify returns which operation a request asks for, by its method and path. The path is the
+// path that the next handler gets. If an allowance fits, and has a segment for the account,
+// classify also returns this segment: it must be the ID of the key's account.
 func (g *Gate) classify(api *dialect.API, r *http.Request) (call dialect.Call, account string) {
 	path := r.URL.EscapedPath()
 	call = api.Classify(r.Method, path)

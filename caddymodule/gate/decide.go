@@ -9,56 +9,59 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// decide looks for the key, first in the header and the query. A bad key there is refused
-// before the body is read, even if the form has a second key. If there is no key, or the
-// operation reads a form, decide reads the head of the form and decides again.
-func (x *gatedRequest) decide(found *credential.Found, f *facts) decision {
-	d := x.decideByKey(found, f, x.at)
+// decide decides by the key in the header or the query. If that key is bad, the request is
+// refused before the body is read, even if the form has a second key. If there is no key
+// there, or if the body has to be checked too, decide reads the head of the form and decides
+// again.
+func (req *gatedRequest) decide(found *credential.Found, f *facts) decision {
+	d := req.decideByKey(found, f, req.at)
 	if refused := !d.Reason.OK() && !d.needsBody; refused || !found.NeedsForm() {
 		return d
 	}
-	return x.decideByForm(found, f, d.needsBody)
+	return req.decideByForm(found, f, !d.needsBody)
 }
 
-// decideByKey decides by the key that has been found so far.
-func (x *gatedRequest) decideByKey(found *credential.Found, f *facts, at policy.Time) decision {
+// decideByKey decides by the key that has been found so far, at the instant at.
+func (req *gatedRequest) decideByKey(found *credential.Found, f *facts, at policy.Time) decision {
 	secret, fault := found.UncheckedKey()
 	if fault != nil {
-		d := faulty(fault)
+		d := badKey(fault)
 		d.needsBody = fault.Reason == policy.CredentialMissing && found.FormMayHoldKey()
 		return d
 	}
-	switch fault, err := x.gate.lookUp(x.r.Context(), secret, x.call.JobID, f); {
+	switch fault, err := req.gate.lookUp(req.r.Context(), secret, req.call.JobID, f); {
 	case fault != nil:
-		return faulty(fault)
+		return badKey(fault)
 	case err != nil:
 		return unavailable(err)
 	}
-	return x.gate.decide(at, f, &x.facts)
+	return req.gate.decide(at, f, &req.asked)
 }
 
-// decideByForm reads the head of the form and decides. The memory of a head counts against
-// the head budget until the decision, unless the request has shown a valid key before.
-func (x *gatedRequest) decideByForm(found *credential.Found, f *facts, keyless bool) decision {
+// decideByForm reads the head of the form and decides. The memory of the head counts in the
+// head budget until the decision, unless the request has a valid key in the header or the
+// query (keyFound).
+func (req *gatedRequest) decideByForm(found *credential.Found, f *facts, keyFound bool) decision {
 	var budget credential.Budget
-	if keyless {
-		budget = x.gate.app.HeadBudget()
+	if !keyFound {
+		budget = req.gate.app.HeadBudget()
 	}
 	defer found.ReleaseBudget()
-	if err := found.ReadForm(x.w, x.r, x.gate.MaxHead, budget); err != nil {
+	if err := found.ReadForm(req.w, req.r, req.gate.MaxHead, budget); err != nil {
 		return unreadable(err)
 	}
-	d := x.decideByKey(found, f, x.gate.app.Now())
+	d := req.decideByKey(found, f, req.gate.app.Now())
 	d.body = handler.BodyBegun
 	if lost := found.ReleaseBudget(); lost && d.Reason.OK() {
-		// The head is whole and its key is good: the upload goes on.
-		_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{})
+		// The head is complete and its key is good, so the upload goes on. The head budget
+		// has set a deadline.
+		_ = http.NewResponseController(req.w).SetReadDeadline(time.Time{})
 	}
 	if !d.Reason.OK() {
-		found.DiscardForm(x.r)
+		found.DiscardForm(req.r)
 	}
 	if d.Reason == policy.LimitReached {
-		d.shownAs = policy.StoreUnavailable // the limit is one of the gateway, not of the key
+		d.shownAs = policy.StoreUnavailable // the gateway has reached a limit, not the key
 	}
 	return d
 }

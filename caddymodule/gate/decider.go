@@ -15,8 +15,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// decider decides on requests for one backend name, and reports its decisions. A gate,
-// its live streams and the verify endpoint decide with it.
+// decider looks up records and decides on requests for one backend name, and it reports the
+// decisions. The gate, its live streams and the verify endpoint use it.
 type decider struct {
 	app      *app.App
 	backend  string // backend name
@@ -29,37 +29,36 @@ func newDecider(a *app.App, backend string, rules policy.Rules, logger *zap.Logg
 	return decider{app: a, backend: backend, rules: rules, counters: a.CountersOf(backend), logger: logger}
 }
 
-// facts are the records that a decision depends on. A record can be a part of the
-// store's cache, so the store stays open as long as facts are used.
+// facts are the records that a decision depends on. A record can point into the cache of the
+// store, so the store must be acquired while facts are used.
 type facts struct {
-	lease  *app.App // whose store is acquired; nil if none is
-	store  *keystore.Store
-	record keystore.Record  // of the key; empty if there is none
-	key    *policy.Key      // in place of record, if the key was found by its ID
-	owner  handler.Identity // of the key; empty if there is none
-	job    policy.Job       // that the request names
-	hasJob bool
+	acquired *app.App // releaseStore releases its store; nil if there is nothing to release
+	store    *keystore.Store
+	record   keystore.Record  // of the key; empty if the key is unknown
+	key      *policy.Key      // in place of record, if the key was found by its ID
+	owner    handler.Identity // of the key; empty if the key is unknown
+	job      policy.Job       // the job that the request names, if hasJob
+	hasJob   bool
 }
 
-// acquireStore keeps the store open until releaseStore is called. A reload can close the
-// store of the configuration that goes.
+// acquireStore keeps the store open until releaseStore is called. Without it, a reload can
+// close the store.
 func (f *facts) acquireStore(a *app.App) {
 	a.AcquireStore()
-	f.lease = a
+	f.acquired = a
 }
 
-// releaseStore drops the records and releases the store. Only the first call does
-// anything.
+// releaseStore drops the records and releases the store. Later calls do nothing.
 func (f *facts) releaseStore() {
-	if f.lease == nil {
+	if f.acquired == nil {
 		return
 	}
-	lease := f.lease
-	f.lease, f.store, f.record = nil, nil, keystore.Record{}
-	lease.ReleaseStore()
+	a := f.acquired
+	f.acquired, f.store, f.record = nil, nil, keystore.Record{}
+	a.ReleaseStore()
 }
 
-// openStore sets the store, which must be acquired.
+// openStore sets the store, and opens it if necessary. The store must be acquired.
 func (f *facts) openStore(a *app.App) (err error) {
 	f.store, err = a.Store()
 	return err
@@ -70,44 +69,44 @@ func (f *facts) setRecord(record keystore.Record) {
 	f.owner.KeyID, f.owner.AccountID = record.IDs()
 }
 
-// decision is the outcome for one request, and how it is told.
+// decision is the decision on one request, and how the client and the log are told.
 type decision struct {
 	policy.Decision
 
 	at        policy.Time
-	detail    string            // for the operator's log
-	needsBody bool              // there is no key yet, and the body may have one
-	shownAs   policy.Reason     // what the client is told in place of Reason; Undecided for Reason
-	status    int               // of the answer, in place of the dialect's; 0 for the dialect's
-	body      handler.BodyState // how far the body has been read
+	detail    string            // for the log
+	needsBody bool              // no key has been found yet, and the body may have one
+	shownAs   policy.Reason     // the client is answered for this reason; Undecided: for Reason
+	status    int               // of the answer; 0: the status of the dialect
+	body      handler.BodyState // how much of the body has been read
 }
 
-// faulty is the decision on a request whose key cannot be judged.
-func faulty(fault *credential.Fault) decision {
+// badKey is the decision on a request without a key that can be looked up.
+func badKey(fault *credential.Fault) decision {
 	return decision{Decision: policy.Decision{Reason: fault.Reason}, detail: fault.Detail}
 }
 
-// unavailable is the decision when the store cannot be asked.
+// unavailable is the decision if the store returns an error.
 func unavailable(err error) decision {
 	return decision{Decision: policy.Decision{Reason: policy.StoreUnavailable}, detail: err.Error()}
 }
 
-// lookUp finds the records of the key and of the job, if the request names one. The fault
-// is one of the secret, the error one of the store.
+// lookUp finds the record of the key and, if jobID is not empty, of the job. A fault says that
+// the text of the key is wrong. The error is an error of the store.
 func (d *decider) lookUp(ctx context.Context, secret policy.Secret, jobID string, f *facts) (*credential.Fault, error) {
-	unopened := f.openStore(d.app) //nolint:contextcheck // what it opens outlives the request
+	openErr := f.openStore(d.app) //nolint:contextcheck // the store stays open after the request
 	var cached keystore.Cached
-	if unopened == nil {
+	if openErr == nil {
 		f.store.Cached(&cached, secret, d.backend, jobID)
 	}
 	record := cached.Key
 	if !cached.KeyKnown {
-		// A cached secret has been checked before.
+		// A secret in the cache has passed this check before.
 		if err := policy.CheckSecret(secret); err != nil {
 			return credential.MalformedKey(err), nil
 		}
-		if unopened != nil {
-			return nil, unopened
+		if openErr != nil {
+			return nil, openErr
 		}
 		var err error
 		if record, err = f.store.FindKey(ctx, secret); err != nil && !errors.Is(err, keystore.ErrNotFound) {
@@ -118,15 +117,15 @@ func (d *decider) lookUp(ctx context.Context, secret policy.Secret, jobID string
 	switch {
 	case !record.Found() || jobID == "":
 		return nil, nil
-	case cached.KeyKnown && cached.JobKnown && cached.Job.AccountID == f.owner.AccountID: // both were read at one instant
+	case cached.KeyKnown && cached.JobKnown && cached.Job.AccountID == f.owner.AccountID: // the cache has both as of one instant
 		f.job, f.hasJob = cached.Job, true
 		return nil, nil
 	}
 	return nil, d.lookUpJob(ctx, jobID, f)
 }
 
-// lookUpJob finds the record of a job. A job of another account than the key's is as
-// quickly found as one that is not recorded.
+// lookUpJob finds the record of a job. Finding a job of another account takes as long as
+// finding that a job has no record, so that the time tells a client nothing.
 func (d *decider) lookUpJob(ctx context.Context, jobID string, f *facts) (err error) {
 	if account := f.owner.AccountID; account != "" {
 		f.job, err = f.store.FindJobFor(ctx, account, d.backend, jobID)
@@ -140,7 +139,7 @@ func (d *decider) lookUpJob(ctx context.Context, jobID string, f *facts) (err er
 	return nil
 }
 
-// decide decides by the facts.
+// decide decides on a request at the instant at. It adds the job of the facts to the request.
 func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decision {
 	key := f.key
 	if f.record.Found() {
@@ -158,7 +157,7 @@ func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decisi
 	case outcome.Reason == policy.KeyUnknown:
 		outcome.detail = policy.NotYet(at, key)
 	case outcome.Reason.OK() && request.Operation == policy.CreateJob:
-		// A job that cannot be recorded must not be created, and its audio not uploaded.
+		// If the job cannot be recorded, the backend must not create it.
 		if err := f.store.CheckRoom(); err != nil {
 			return unavailable(err)
 		}
@@ -166,7 +165,7 @@ func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decisi
 	return outcome
 }
 
-// reportAdmitted counts and logs a request that is let through.
+// reportAdmitted counts and logs an admitted request, and sets its placeholders.
 func (d *decider) reportAdmitted(r *http.Request, record *handler.DecisionRecord, more ...zap.Field) {
 	record.Report(r)
 	if c := d.logger.Check(zap.DebugLevel, "admitted"); c != nil {
@@ -174,7 +173,7 @@ func (d *decider) reportAdmitted(r *http.Request, record *handler.DecisionRecord
 	}
 }
 
-// reportRefused counts and logs a request that is refused.
+// reportRefused counts and logs a refused request, and sets its placeholders.
 func (d *decider) reportRefused(r *http.Request, record *handler.DecisionRecord, detail string, more ...zap.Field) {
 	record.Report(r)
 	level := zap.InfoLevel

@@ -1,8 +1,9 @@
-// Package gate is the gate, the handler in front of a speech API that decides whether a
-// request may use its key, and the verify endpoint, where a backend asks whether a job
-// may go on.
+// Package gate has two Caddy handlers. The gate is in front of a speech API: it checks the key
+// of each request, and forwards the request or refuses it. The verify endpoint is for the
+// backend, which asks whether a paused job may go on.
 //
-// Start reading at [Gate.ServeHTTP], which is a request's way from end to end. The way
-// of a stream is serveStream in stream.go; what happens to a stream later is in
-// livestream.go.
+// Start reading at [Gate.ServeHTTP] in serve.go, which has the steps of a request from end to
+// end. A stream begins in serveStream (stream.go). Its later events, such as the next start
+// command or a revocation of its key, are in livestream.go. The verify endpoint, in verify.go,
+// decides with the same decider (decider.go).
 package gate

@@ -2,16 +2,16 @@ package gate
 
 import "sync"
 
-// eventQueue runs functions one at a time, in the order in which they come. Whatever only
-// these functions use needs no lock. The queue has a goroutine only while a function
-// runs, because nothing happens to most streams for most of the time.
+// eventQueue runs functions one at a time, in the order in which they were added. A value that
+// only these functions use needs no lock. The queue has a goroutine only while it runs a
+// function, because most streams have no events for most of the time.
 type eventQueue struct {
 	mu      sync.Mutex
 	running bool
 	waiting []func()
 }
 
-// post has f run later, and returns at once.
+// post adds f, and returns at once.
 func (q *eventQueue) post(f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -22,15 +22,14 @@ func (q *eventQueue) post(f func()) {
 	}
 }
 
-// do runs f and returns when f has returned. It must not be called by a function that
-// the queue runs.
+// do adds f, and returns when f has returned. A function that the queue runs must not call do.
 func (q *eventQueue) do(f func()) {
 	q.mu.Lock()
 	if !q.running {
 		q.running = true
 		q.mu.Unlock()
-		defer q.pass()
-		f() // the caller waits anyway
+		defer q.runWaiting()
+		f() // on this goroutine, because the caller waits anyway
 		return
 	}
 	done := make(chan struct{})
@@ -42,8 +41,8 @@ func (q *eventQueue) do(f func()) {
 	<-done
 }
 
-// pass has a goroutine run what waits.
-func (q *eventQueue) pass() {
+// runWaiting starts a goroutine if functions wait.
+func (q *eventQueue) runWaiting() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.running = len(q.waiting) > 0; q.running {
@@ -51,7 +50,7 @@ func (q *eventQueue) pass() {
 	}
 }
 
-// run runs what waits, until nothing waits.
+// run runs the waiting functions until there are none.
 func (q *eventQueue) run() {
 	for {
 		q.mu.Lock()

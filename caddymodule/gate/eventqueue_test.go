@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Every event runs once, no two at a time, and those of one goroutine in their order.
+// Every event runs once, one at a time. The events of one goroutine run in their order.
 func TestEventQueue_RunsOneEventAtATime(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -12,53 +12,53 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// The words of backend_errors.
+// The values of backend_errors.
 const (
 	backendErrorsGate  = "gate"
 	backendErrorsCaddy = "caddy"
 )
 
-// statusClientGone is the status that reverse_proxy gives to a request whose client
-// has closed the connection. The status is nginx's; no standard has one.
+// statusClientGone is the status of the error that reverse_proxy returns if the client has
+// closed the connection. The number comes from nginx; it is not in a standard.
 const statusClientGone = 499
 
-// errBrokeOff stands for the panic by which reverse_proxy ends an answer that the
-// backend has not finished.
+// errBrokeOff replaces the panic with which reverse_proxy ends an answer that the backend has
+// not finished.
 var errBrokeOff = errors.New("the backend's answer broke off")
 
-// forward has the next handlers answer an admitted request.
-func (x *gatedRequest) forward(found *credential.Found, f *facts, d *decision, next caddyhttp.Handler) error {
-	w := x.intercept(f, d)
+// forward sends an admitted request to the next handlers, and their answer to the client.
+func (req *gatedRequest) forward(found *credential.Found, f *facts, d *decision, next caddyhttp.Handler) error {
+	w := req.intercept(f, d)
 	f.store.NoteUse(&f.record, d.at)
-	x.gate.reportAdmitted(x.r, &w.record)
-	if x.call.Operation == policy.CreateJob {
+	req.gate.reportAdmitted(req.r, &w.record)
+	if req.call.Operation == policy.CreateJob {
 		w.reserved = f.store.ReserveWrite()
 		defer w.reserved.Release()
 	}
-	x.prepareUpstream(&w.upstream, found)
+	req.prepareUpstream(&w.upstream, found)
 	return w.serve(found, next)
 }
 
-// reads reports whether the gate has to read the backend's answer to the operation.
-func (g *Gate) reads(op policy.Operation) bool {
+// readsAnswer reports whether the gate has to read the backend's answer to an operation.
+func (g *Gate) readsAnswer(op policy.Operation) bool {
 	return g.upstream.Mode == credential.Replace || op == policy.CreateJob || op == policy.ReadJob
 }
 
-// serve has the next handlers answer through w. If they fail, the gate answers the
-// client, or Caddy does: see [Gate.BackendErrors].
+// serve calls the next handlers, which answer through w. If they fail, the gate or Caddy
+// answers: see [Gate.BackendErrors].
 func (w *responseInterceptor) serve(found *credential.Found, next caddyhttp.Handler) error {
-	if err := w.run(found, next); err != nil {
-		return w.failed(err)
+	if err := w.callNext(found, next); err != nil {
+		return w.answerFailure(err)
 	}
 	w.upstream.finish()
 	w.complete()
 	return nil
 }
 
-// run calls the next handlers. An answer that breaks off before anything of it has
-// gone to the client is an error. After a failure, neither the request nor the error
-// holds a credential.
-func (w *responseInterceptor) run(found *credential.Found, next caddyhttp.Handler) (err error) {
+// callNext calls the next handlers. It returns an error if the answer breaks off before any
+// byte of it has gone to the client. After an error, neither the request nor the error
+// contains a credential.
+func (w *responseInterceptor) callNext(found *credential.Found, next caddyhttp.Handler) (err error) {
 	returned := false
 	defer func() {
 		if returned && err == nil {
@@ -70,10 +70,10 @@ func (w *responseInterceptor) run(found *credential.Found, next caddyhttp.Handle
 			err = maskError(w.gate.masked(err), credential.NewRedactor(secret, 0))
 			return
 		}
-		switch thrown := recover(); {
-		case thrown == nil: // the goroutine exits
-		case thrown != http.ErrAbortHandler || w.sent(): //nolint:errorlint // net/http compares the value too
-			panic(thrown)
+		switch value := recover(); {
+		case value == nil: // runtime.Goexit, not a panic
+		case value != http.ErrAbortHandler || w.sent(): //nolint:errorlint // net/http compares the value too
+			panic(value)
 		default:
 			err = caddyhttp.Error(http.StatusBadGateway, errBrokeOff)
 		}
@@ -83,11 +83,11 @@ func (w *responseInterceptor) run(found *credential.Found, next caddyhttp.Handle
 	return err
 }
 
-// failed answers a request that the next handlers have failed to answer, or returns
-// the error for Caddy to answer. Caddy gets what is no failure of a backend: an error
-// below 500, such as a body that is too large, and a client that went away. Caddy also
-// gets what nobody can answer any more, since the header has gone out.
-func (w *responseInterceptor) failed(err error) error {
+// answerFailure answers a request after an error of the next handlers, or returns the error to
+// Caddy. It returns an error that is not a failure of the backend: one with a status below
+// 500, such as for a body that is too large, and the error of a client that went away. It
+// also returns the error if the header of the answer has been sent.
+func (w *responseInterceptor) answerFailure(err error) error {
 	status := http.StatusInternalServerError
 	var withStatus caddyhttp.HandlerError
 	if errors.As(err, &withStatus) && withStatus.StatusCode != 0 {
@@ -96,7 +96,7 @@ func (w *responseInterceptor) failed(err error) error {
 	gone := status == statusClientGone || errors.Is(w.r.Context().Err(), context.Canceled)
 	switch {
 	case w.replaced:
-		return nil // the client has the gate's answer, and the log the reason
+		return nil // the client has an answer of the gate, and the log has the reason
 	case gone, status < 500, w.sent(), w.gate.BackendErrors == backendErrorsCaddy:
 		w.discard()
 		return err
@@ -106,7 +106,7 @@ func (w *responseInterceptor) failed(err error) error {
 	return nil
 }
 
-// masked hides the upstream key in an error of the next handlers.
+// masked masks the upstream key in an error of the next handlers.
 func (g *Gate) masked(err error) error {
 	if g.redactor == nil {
 		return err
@@ -114,11 +114,11 @@ func (g *Gate) masked(err error) error {
 	return maskError(err, g.redactor)
 }
 
-// sent reports whether a header of the backend's has gone to the client.
-func (w *responseInterceptor) sent() bool { return w.status != 0 && !w.holds() && !w.replaced }
+// sent reports whether the header of the backend's answer has gone to the client.
+func (w *responseInterceptor) sent() bool { return w.status != 0 && !w.isHeld() && !w.replaced }
 
-// maskError hides a secret in an error of the next handlers: a proxy quotes what it
-// could not read.
+// maskError masks a secret in an error of the next handlers: a proxy quotes an answer that it
+// cannot parse.
 func maskError(err error, redactor *credential.Redactor) error {
 	text := redactor.Text(err.Error())
 	if text == err.Error() {
@@ -127,7 +127,7 @@ func maskError(err error, redactor *credential.Redactor) error {
 	var withStatus caddyhttp.HandlerError
 	if errors.As(err, &withStatus) && withStatus.Err != nil {
 		withStatus.Err = errors.New(redactor.Text(withStatus.Err.Error()))
-		return withStatus // not wrapped: Caddy asks for the type itself
+		return withStatus // not wrapped, because Caddy asserts the type
 	}
 	return errors.New(text)
 }

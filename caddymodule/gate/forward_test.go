@@ -13,8 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Handlers in front of the gate see the client's request when the answer begins and
-// when the gate returns, with each credential masked.
+// When the answer begins, and when the gate returns, handlers in front of the gate see the
+// request as the client sent it, with every credential masked.
 func TestR18_HandlersInFrontSeeTheClientsRequest(t *testing.T) {
 	rig := newRig(t)
 	cases := rig.cases()
@@ -80,8 +80,7 @@ func TestR18_HandlersInFrontSeeTheClientsRequest(t *testing.T) {
 	}
 }
 
-// noting is a handler in front of the gate, which looks at the request when the answer
-// begins.
+// noting is a handler in front of the gate. It notes the request when the answer begins.
 type noting struct {
 	*httptest.ResponseRecorder
 

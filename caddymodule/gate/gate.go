@@ -21,116 +21,118 @@ func init() {
 	caddy.RegisterModule(new(Gate))
 }
 
-// Gate is an API-key gate in front of a speech-recognition API. It reads each
-// request as that API's dialect does, finds the key in it wherever the API's
-// clients put it, decides whether the key may be used, and either swaps it for
-// the backend's own and lets the request through, or refuses it as the backend
-// itself would.
+// Gate checks API keys in front of a speech-recognition API. It finds the key of a
+// request in every place where clients of the API put it, and decides whether the key
+// may be used. If so, the gate replaces the key with the upstream key and forwards the
+// request. If not, the gate refuses the request with the answer that the API itself
+// would give.
 //
-// The key of an asynchronous job goes on reading that job for a grace window
-// after it expires, and nothing else.
+// After a key has expired, it can still read the asynchronous jobs that it created, for
+// a grace window. It can do nothing else.
 //
-// What the API does not list is refused, whatever the method.
+// A request that the API does not list is refused, with any method.
 //
-// Placeholders, set for requests that are let through and for refused requests.
-// `{http.auth.user.id}` is set only for requests that are let through:
+// The gate sets these placeholders for every request on which it decides. It sets
+// `{http.auth.user.id}` only for requests that it lets through:
 //
 // Placeholder | Description
 // ------------|------------
 // `{http.auth.user.id}` | The ID of the key's account
 // `{speechgate.account_id}` | The same
 // `{speechgate.key_id}` | The key's public ID
-// `{speechgate.operation}` | What was asked for: `recognize`, `create_job`, `read_job`, …
-// `{speechgate.reason}` | Why it was decided so: `allowed`, `key_expired`, …
+// `{speechgate.operation}` | What the request asks for: `recognize`, `create_job`, `read_job`, …
+// `{speechgate.reason}` | The reason of the decision: `allowed`, `key_expired`, …
 type Gate struct {
 	// The API that the clients speak: `amivoice`. Required.
 	Dialect string `json:"dialect,omitempty"`
 
-	// What the backend gets in place of the client's key: its own key, or `drop`
-	// for none, or `pass` for the client's. Under `pass` the backend checks the
-	// key too, and its own expiry still applies. Placeholders are supported, and
-	// should be used, since they are resolved at load and shown nowhere:
-	// `{env.AMIVOICE_KEY}`. A key has at least 8 characters. Default: `drop`.
+	// The key that the backend gets in place of the client's key. `drop` sends no
+	// key, and `pass` sends the client's key, which the backend then checks itself.
+	// Use a placeholder, such as `{env.AMIVOICE_KEY}`: it is resolved when the
+	// configuration is loaded, and its value is never shown. A key has at least 8
+	// characters. Default: `drop`.
 	UpstreamKey string `json:"upstream_key,omitempty"`
 
-	// The namespace of job IDs, one per upstream account. Gates in front of the
-	// same upstream account share it. Default: the dialect's name.
+	// The namespace of job IDs: one for each upstream account. Gates in front of the
+	// same upstream account have the same name here. Default: the name of the dialect.
 	Backend string `json:"backend,omitempty"`
 
-	// How long after a job's creation the expired key that created it may still
-	// read it; 0 for not at all. Default: `24h`.
+	// The grace window: how long after the creation of a job the key that created
+	// it may read it although the key has expired. 0 is no grace. Default: `24h`.
 	Grace *caddy.Duration `json:"grace,omitempty"`
 
-	// How long after the gate has seen a job end that grace goes on, where this
-	// is earlier; 0 for no such limit. Default: `0`.
+	// How long the grace lasts after the gate has seen the end of the job, if this is
+	// earlier than the end of the grace window. 0 is no such limit. Default: `0`.
 	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
 
-	// What becomes of reads of jobs that were not created through this gateway:
-	// `refuse` answers as if there were no such job; `backend` lets a valid key
-	// through and leaves it to the backend. A gate that replaces keys cannot use
-	// `backend` unless `single_account` is set. Default: `refuse`.
+	// What the gate does when a client reads a job that has no record here. `refuse`
+	// answers that the job does not exist. `backend` forwards the request of a valid
+	// key, and the backend decides; it needs `upstream_key pass` or `single_account`.
+	// Default: `refuse`.
 	UnrecordedJobs string `json:"unrecorded_jobs,omitempty"`
 
-	// States that all clients are one account, so that reading one another's
-	// jobs is no harm.
+	// Says that all clients belong to one account, so that each may read the jobs of
+	// the others. Default: not set.
 	SingleAccount bool `json:"single_account,omitempty"`
 
-	// Operations beyond the dialect's that a valid key may use. They cannot be on
-	// a path that the dialect knows. The first one that a request fits counts.
+	// More requests that a valid key may make, besides those that the dialect lists.
+	// A path that the dialect knows is refused here. The first entry that fits a
+	// request counts.
 	AlsoAllow []Allowance `json:"also_allow,omitempty"`
 
 	// The origins whose pages may read answers. The gate answers their preflight
-	// requests itself. `*` is every origin; `off` leaves cross-origin matters to
-	// the backend and refuses preflights. Default: `*`, since a page without a
-	// key gains nothing.
+	// requests itself. `*` is every origin. `off` leaves CORS to the backend, and
+	// refuses preflight requests. Default: `*`, because a page without a key can do
+	// nothing.
 	CORS handler.Origins `json:"cors,omitempty"`
 
-	// The header fields that pages of other origins may send, besides those that
-	// the API's own clients send. Default: every field that a preflight request
-	// asks for, since tracing adds fields of its own.
+	// The header fields that pages of other origins may send, besides the fields that
+	// clients of the API send. Default: every field that a preflight request asks for,
+	// because tracing libraries add fields.
 	CORSHeaders []string `json:"cors_headers,omitempty"`
 
-	// Who answers a request that the next handlers have failed to answer, as when
-	// the backend cannot be reached. With `gate`, the gate does, in the dialect's
-	// own form and with status 502. With `caddy`, the site's error routes do; they
-	// see a request without a body and without any credential. Errors below 500
-	// always go to the error routes. Default: `gate`.
+	// Who answers if the next handlers return an error, such as when the backend
+	// cannot be reached. `gate`: the gate answers in the form of the API, with status
+	// 502. `caddy`: the error routes of the site answer; they get the request without
+	// its body and without credentials. Errors with a status below 500 always go to
+	// the error routes. Default: `gate`.
 	BackendErrors string `json:"backend_errors,omitempty"`
 
-	// How much of a multipart body may come before the audio, in bytes. It is
-	// held in memory while the key is looked for. What all requests may hold so is
-	// bounded by `max_heads` of the app. From 1 KiB to 16 MiB. Default: 1 MiB, which
-	// holds some 12,000 inline words.
+	// How many bytes of a multipart body may come before the audio. The gate holds
+	// them in memory while it looks for the key. The global option `max_heads` limits
+	// this memory for all requests together. From 1 KiB to 16 MiB. Default: 1 MiB,
+	// which is enough for some 12,000 inline words.
 	MaxHead int `json:"max_head,omitempty"`
 
-	// What becomes of a live stream whose key expires: `finish` lets it go on,
-	// `cut` ends it. A key that is revoked or deleted, and an account that is
-	// closed, end their streams at once. Default: `finish`.
+	// What happens to a live stream whose key expires: `finish` lets it go on, `cut`
+	// ends it. When a key is revoked or deleted, or an account is closed, their streams
+	// end at once. Default: `finish`.
 	OnExpiry string `json:"on_expiry,omitempty"`
 
-	// How long a stream may last, from its handshake. Default: no limit.
+	// How long a live stream may last, from its handshake. Default: no limit.
 	MaxStreamTime caddy.Duration `json:"max_stream_time,omitempty"`
 
-	// How many streams a key may have at a time. Default: no limit.
+	// How many live streams a key may have at a time. Default: no limit.
 	MaxStreamsPerKey int `json:"max_streams_per_key,omitempty"`
 
-	// How many streams an account may have at a time. Default: no limit.
+	// How many live streams an account may have at a time. Default: no limit.
 	MaxStreamsPerAccount int `json:"max_streams_per_account,omitempty"`
 
-	// How long after its handshake a stream's first command must have come whole.
-	// Some clients connect early and send the command when somebody speaks. Any
-	// later command has 30 seconds from its first byte to its last.
+	// The time from the handshake of a live stream to the last byte of its first
+	// command. Some clients connect early, and send the command when somebody speaks.
+	// Each later command has 30 seconds from its first byte to its last.
 	// Default: `60s`.
 	StartTimeout caddy.Duration `json:"start_timeout,omitempty"`
 
-	// How many bytes a command may have. Default: 1048576.
+	// How many bytes a command of a live stream may have. From 1 KiB to 16 MiB.
+	// Default: 1048576.
 	MaxCommand int `json:"max_command,omitempty"`
 
-	// How many frames may come before the first command. Only control frames can, with
-	// up to 125 bytes each. Default: 16.
+	// How many control frames of a live stream may come before its first command.
+	// Default: 16.
 	MaxEarlyFrames int `json:"max_early_frames,omitempty"`
 
-	// How many streams of one client address, or one IPv6 network of 64 bits, may
+	// How many live streams of one client address, or of one IPv6 /64 network, may
 	// wait for their first command at a time. Default: 64.
 	MaxPendingStreams int `json:"max_pending_streams,omitempty"`
 
@@ -139,9 +141,9 @@ type Gate struct {
 	api      *dialect.API
 	upstream credential.Upstream
 	redactor *credential.Redactor // masks the upstream key; nil if the gate has none
-	session  string               // the API's session header, in the spelling of net/http
+	session  string               // the session header of the API, in the spelling of net/http
 
-	gone            atomic.Bool         // the configuration is no longer in force
+	unloaded        atomic.Bool         // another configuration has replaced this one
 	upstreamRefused handler.OnceAMinute // for the log
 }
 
@@ -168,7 +170,7 @@ func (*Gate) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the configuration.
+// Provision resolves defaults and placeholders, and gets the app.
 func (g *Gate) Provision(ctx caddy.Context) error {
 	var err error
 	if g.api, err = g.dialectAPI(); err != nil {
@@ -219,14 +221,14 @@ func (g *Gate) provisionUpstream() error {
 	return nil
 }
 
-// Cleanup notes that the configuration is no longer in force. Requests of the
-// configuration may still be on their way.
+// Cleanup notes that another configuration has replaced this one. Requests of this
+// configuration may still be running.
 func (g *Gate) Cleanup() error {
-	g.gone.Store(true)
+	g.unloaded.Store(true)
 	return nil
 }
 
-// Validate checks what was configured.
+// Validate checks the configuration.
 func (g *Gate) Validate() error {
 	if err := validateGrace(g.rules.Grace); err != nil {
 		return err
@@ -259,10 +261,11 @@ func (g *Gate) Validate() error {
 	return g.app.AddGate(g.Backend, g.upstream)
 }
 
-// RulesByAddress marks a handler whose decisions depend on the client's address.
+// RulesByAddress marks a handler whose decisions depend on the address of the client. The app
+// looks for this method.
 func (*Gate) RulesByAddress() {}
 
-// SendsKey reports whether the gate sends a key upstream: its own or the client's.
+// SendsKey reports whether the gate sends a key upstream: the upstream key or the client's.
 func (g *Gate) SendsKey() bool { return g.upstream.Mode != credential.Drop }
 
 // Interface guards

@@ -26,8 +26,8 @@ var (
 	operator = keystore.Actor{Kind: keystore.ActorOperator, ID: "test"}
 )
 
-// rig is a gate without a server around it: requests are made as Caddy's server
-// would, and a handler answers in the backend's place.
+// rig is a gate without a server. Its requests are like those of Caddy's server, and a handler
+// answers in place of the backend.
 type rig struct {
 	gate   *Gate
 	path   string // of the keystore
@@ -81,7 +81,7 @@ func newRig(tb testing.TB) *rig {
 	return &rig{gate, path, secret.Reveal()}
 }
 
-// quiet is a client that throws its answer away.
+// quiet is a client that drops its answer.
 type quiet struct {
 	header http.Header
 	status int
@@ -119,7 +119,7 @@ func (g *rig) cases() map[string]*gateCase {
 	}
 }
 
-// request makes what Caddy's server would make.
+// request makes a request as Caddy's server does.
 func (c *gateCase) request(w http.ResponseWriter) *http.Request {
 	r := httptest.NewRequest(c.method, c.target, bytes.NewReader(c.body))
 	r.RemoteAddr = "192.0.2.7:1234"
@@ -137,7 +137,7 @@ func (c *gateCase) request(w http.ResponseWriter) *http.Request {
 	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
 }
 
-// serve makes a request and sends it through the gate, or past it.
+// serve makes a request and sends it through the gate or, for comparison, to the backend only.
 func (g *rig) serve(tb testing.TB, c *gateCase, gated bool) {
 	w := &quiet{header: make(http.Header)}
 	g.send(tb, c, w, c.request(w), gated)
@@ -167,8 +167,8 @@ func (g *rig) send(tb testing.TB, c *gateCase, w *quiet, r *http.Request, gated 
 	}
 }
 
-// BenchmarkGate is what the gate adds to a request: compare with "bare", which
-// makes and answers the same request without it.
+// BenchmarkGate measures a request through the gate. Compare it with "bare", which makes and answers
+// the same request without the gate.
 func BenchmarkGate(b *testing.B) {
 	g := newRig(b)
 	for name, c := range g.cases() {
@@ -183,11 +183,10 @@ func BenchmarkGate(b *testing.B) {
 	}
 }
 
-// BenchmarkGateCold is what the gate adds to a request that finds nothing of it in the
-// nearer caches of the core, as within a proxy that has done other things since the
-// last one; in a loop all is at hand. The figure is cold-ns/op, without the making of
-// the request; the slowest fifth, which other processes and the garbage collector
-// have held up, is left out.
+// BenchmarkGateCold measures the gate with cold caches of the core, as in a proxy that has done
+// other work since the last request. In a loop, the caches would be warm. The result is cold-ns/op.
+// It does not include making the request, nor the slowest fifth of the requests, which other
+// processes and the garbage collector have delayed.
 func BenchmarkGateCold(b *testing.B) {
 	g := newRig(b)
 	others := make([]byte, 1<<20) // what a core keeps near, of many
@@ -217,9 +216,9 @@ func BenchmarkGateCold(b *testing.B) {
 	}
 }
 
-// TestGateMakesLittleGarbage holds what the gate adds to a request, whatever the
-// size of the audio or of the store.
-func TestGateMakesLittleGarbage(t *testing.T) {
+// TestGate_MakesLittleGarbage limits the allocations of the gate for a request. They do not depend on
+// the size of the audio or of the store.
+func TestGate_MakesLittleGarbage(t *testing.T) {
 	g := newRig(t)
 	most := map[string]float64{"poll": 6, "query": 6, "form-u": 20, "form-d": 24} // with a few that the race detector adds
 	for name, c := range g.cases() {

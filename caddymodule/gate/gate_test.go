@@ -13,7 +13,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestR4EarlyDataIsRefusedUnjudged(t *testing.T) {
+func TestR4_EarlyDataIsRefusedBeforeTheKeyIsChecked(t *testing.T) {
 	gate := newRig(t).gate
 	for _, line := range []string{"POST /v1/recognize?u=any", "POST /v1/recognitions?u=any", "GET /v1/recognitions/j"} {
 		method, target, _ := strings.Cut(line, " ")
@@ -30,7 +30,7 @@ func TestR4EarlyDataIsRefusedUnjudged(t *testing.T) {
 	}
 }
 
-func TestR4VerifyRefusesEarlyDataUnjudged(t *testing.T) {
+func TestR4_VerifyRefusesEarlyDataBeforeTheJobIsLookedUp(t *testing.T) {
 	callers, err := policy.ParseAddrSet("192.0.2.1")
 	if err != nil {
 		t.Fatal(err)

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	maxCreation  = 64 << 10               // bytes of an answer that creates a job
-	redactBytes  = 64 << 10               // bytes of an answer in which the backend's key is masked
-	recordWithin = 10 * time.Second       // for a new job, whose client waits
-	noteWithin   = 250 * time.Millisecond // for a job's state, whose client need not
+	maxCreation       = 64 << 10               // bytes of an answer that creates a job
+	redactBytes       = 64 << 10               // bytes of an answer in which the upstream key is masked
+	recordJobWithin   = 10 * time.Second       // the client needs the record
+	recordStateWithin = 250 * time.Millisecond // the client does not need the record
 )
 
-// finishCreation records the job, and lets the client see its ID only then. An
-// answer without an ID has created none.
+// finishCreation records a new job, and then sends the answer with its ID to the client. An
+// answer without an ID has not created a job.
 func (w *responseInterceptor) finishCreation() {
 	api := w.gate.api
 	id, err := w.members.Get(api.Jobs.ID)
@@ -58,16 +58,16 @@ func (w *responseInterceptor) finishCreation() {
 	_ = w.send(answer) // the client may be gone
 }
 
-// isObject reports whether text is one whole JSON object: in anything else a
-// client could find an ID that the gate has not.
+// isObject reports whether text is one complete JSON object. In other text, a client could
+// find an ID that the gate has not found.
 func isObject(text []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{")) && json.Valid(text)
 }
 
-// recordJob writes the job down. It goes on when the client has gone: the job has
-// been created.
+// recordJob writes the record of a new job. It goes on if the client goes away, because the
+// backend has created the job.
 func (w *responseInterceptor) recordJob(id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordJobWithin)
 	defer cancel()
 	return w.store.CreateReservedJob(ctx, &w.reserved, policy.Job{
 		Backend:   w.gate.Backend,
@@ -80,9 +80,10 @@ func (w *responseInterceptor) recordJob(id string) error {
 	})
 }
 
-// noteState records a job's new state as soon as it can be read, before the
-// client can. Where that fails the client gets its answer nonetheless.
-func (w *responseInterceptor) noteState() {
+// recordState records the new state of a job as soon as it has been read from the answer,
+// before the client gets this part of the answer. If the record cannot be written, the client
+// gets the answer nevertheless.
+func (w *responseInterceptor) recordState() {
 	if w.members == nil {
 		return
 	}
@@ -95,7 +96,7 @@ func (w *responseInterceptor) noteState() {
 	if err != nil || state == w.state {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), noteWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordStateWithin)
 	defer cancel()
 	if err := w.store.SetJobState(ctx, w.gate.Backend, w.call.JobID, state, w.gate.app.Now()); err != nil {
 		w.gate.logger.Error("recording a job's state",

@@ -10,9 +10,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// BenchmarkForeignJob polls a foreign job and an unknown one, within the process. Both
-// must take as long: a foreign job that is answered from the cache takes a fifth of the
-// time. Package keystore holds by a test that both cost one query.
+// BenchmarkForeignJob polls a job of another account and an unknown job, within the process. Both must
+// take the same time; if the cache answered for the job of another account, it would take a fifth. A
+// test of package keystore checks that both cost one query.
 func BenchmarkForeignJob(b *testing.B) {
 	g := newRig(b)
 	polls := g.cases()["poll"]

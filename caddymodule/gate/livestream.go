@@ -18,11 +18,12 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// liveStream is a client's WebSocket, from its handshake to its end. It is bound to the
-// key of the start command that was accepted last.
+// liveStream is the WebSocket of a client, from its handshake to its end. It runs on the key of
+// the start command that was accepted last.
 //
-// Start commands, changes of the key, the timer and an operator's cut come from different
-// goroutines. Each is an event. The event that runs owns the fields below events.
+// Start commands, changes of the key, the timer and a cut by an operator come from different
+// goroutines. Each is an event, and the queue runs one event at a time. Only the event that
+// runs uses the fields below events.
 type liveStream struct {
 	gate  *Gate
 	r     *http.Request // the handshake
@@ -33,41 +34,41 @@ type liveStream struct {
 	guard   *stream.Guard
 	ctx     context.Context // of the proxied request
 	stop    context.CancelCauseFunc
-	memory  atomic.Pointer[headbudget.Reservation] // for the first start command; nil if that is short
-	proxied bool                                   // the next handlers have the stream; set before they read
+	memory  atomic.Pointer[headbudget.Reservation] // of the first start command; nil if the command is short
+	proxied bool                                   // the next handlers have been called; set before they read
 
-	recheckWaits atomic.Bool // a recheck is in the queue, and will see what changes until it runs
+	recheckWaits atomic.Bool // a recheck is in the queue; it will see all changes until it runs
 	events       eventQueue
 
 	store    *keystore.Store
-	record   keystore.Record  // of the key; empty before the first accepted command
+	record   keystore.Record  // of the key; empty before the first accepted start command
 	owner    handler.Identity // of the key
 	accepted policy.Time      // when the last start command was accepted
-	unwatch  func()
-	timer    *time.Timer // rechecks the stream when time alone may end it
+	unwatch  func()           // stops watching the key; nil if no key is watched
+	timer    *time.Timer      // rechecks the stream at the next instant at which it may have to end
 	ended    bool
 }
 
 const (
-	// recheckAfterFault is the time between two rechecks while the keystore has a fault.
+	// recheckAfterFault is the time between two rechecks while the keystore returns errors.
 	recheckAfterFault = 200 * time.Millisecond
 
-	// partingTime is how long a client that is sent away has to close the connection. With
-	// the time until a change is known, it is less than a second.
+	// partingTime is how long a client has to close the connection after a cut or a refusal.
+	// Together with the 250 ms until a change is known, it is less than a second.
 	partingTime = 600 * time.Millisecond
 
-	// longestTimer bounds the timer. When it ends, the stream is rechecked and the timer
-	// set again.
+	// longestTimer is the longest time of the timer. After it, the stream is rechecked and
+	// the timer is set again.
 	longestTimer = policy.Time(24 * time.Hour / time.Millisecond)
 )
 
-func newLiveStream(x *gatedRequest) *liveStream {
-	s := &liveStream{gate: x.gate, r: x.r, asked: x.facts, id: "str_" + handler.NewSessionID(), begun: x.at} // people read the ID
-	s.ctx, s.stop = context.WithCancelCause(x.r.Context())
+func newLiveStream(req *gatedRequest) *liveStream {
+	s := &liveStream{gate: req.gate, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
+	s.ctx, s.stop = context.WithCancelCause(req.r.Context())
 	s.guard = stream.New(stream.Config{
 		Protocol: stream.NewCommands(stream.CommandsConfig{
-			Rules:     x.gate.api.Stream,
-			Upstream:  x.gate.upstream,
+			Rules:     req.gate.api.Stream,
+			Upstream:  req.gate.upstream,
 			Authorize: s.authorize,
 		}),
 		Refused:         s.refused,
@@ -75,16 +76,16 @@ func newLiveStream(x *gatedRequest) *liveStream {
 		Reserve:         func(n int) bool { return s.reservation().Reserve(n) },
 		Release:         func(n int) { s.reservation().Release(n) },
 		OnClose:         func() { s.stop(nil) },
-		StartTime:       time.Duration(x.gate.StartTimeout),
-		MaxCommand:      x.gate.MaxCommand,
-		MaxEarlyFrames:  x.gate.MaxEarlyFrames,
+		StartTime:       time.Duration(req.gate.StartTimeout),
+		MaxCommand:      req.gate.MaxCommand,
+		MaxEarlyFrames:  req.gate.MaxEarlyFrames,
 		PartingTime:     partingTime,
 	})
 	return s
 }
 
-// register adds the stream to the registry, unless too many streams of its network wait
-// for their first command.
+// register adds the stream to the registry. It returns false if too many streams of the
+// client's network wait for their first command.
 func (s *liveStream) register() bool {
 	snapshot := livestream.Snapshot{ID: s.id, Backend: s.gate.Backend, Client: s.asked.Client, Begun: s.begun}
 	return s.gate.app.Streams().Begin(snapshot, s.gate.MaxPendingStreams, func() (cut bool) {
@@ -93,23 +94,25 @@ func (s *liveStream) register() bool {
 	})
 }
 
-// reservation is the memory of the first start command. It begins when it is first used.
+// reservation returns the memory reservation of the first start command, and makes it at the
+// first call.
 func (s *liveStream) reservation() *headbudget.Reservation {
 	if r := s.memory.Load(); r != nil {
 		return r
 	}
 	s.memory.CompareAndSwap(nil, s.gate.app.HeadBudget().NewReservation(time.Now(), func() {
-		// The head budget calls this with its lock held, and a stream that ends gives memory back.
+		// On another goroutine, because the head budget holds its lock here, and a stream
+		// that ends releases memory.
 		go func() { s.guard.Refuse(policy.LimitReached, s.memory.Load().Lost()) }()
 	}))
 	return s.memory.Load()
 }
 
-// authorize judges a start command. The goroutine that reads from the client calls it.
+// authorize decides on a start command. The goroutine that reads from the client calls it.
 func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (verdict stream.Verdict) {
-	if !s.proxied && s.gate.gone.Load() {
-		// The proxy that would carry the stream was cleaned up by the reload: no later reload
-		// would end the stream, and the upstream key may have been replaced.
+	if !s.proxied && s.gate.unloaded.Load() {
+		// The reload has cleaned up the proxy of this configuration, so that a later reload
+		// would not end the stream. The upstream key may have changed, too.
 		s.gate.logger.Info("a stream waited through a reload: its client has to connect again", zap.String("stream_id", s.id))
 		return stream.Verdict{Message: s.gate.api.Stream.Unreachable()}
 	}
@@ -128,19 +131,19 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 	return verdict
 }
 
-// decide decides on a start command, and binds the stream to the key of an accepted one.
+// decide decides on a start command. If it is accepted, the stream runs on its key from now on.
 func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f facts, d decision) {
 	if fault != nil {
-		return f, faulty(fault)
+		return f, badKey(fault)
 	}
 	at := s.gate.app.Now()
 	switch fault, err := s.gate.lookUp(s.ctx, secret, "", &f); {
 	case fault != nil:
-		return f, faulty(fault)
+		return f, badKey(fault)
 	case err != nil:
 		return f, unavailable(err)
 	}
-	f.record = f.record.Clone() // the stream keeps it for longer than a request
+	f.record = f.record.Clone() // because the stream keeps it for a long time
 	if d = s.gate.decide(at, &f, &s.asked); !d.Reason.OK() {
 		return f, d
 	}
@@ -149,12 +152,12 @@ func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f fa
 		return f, d
 	}
 	s.watchKey(&f, at)
-	// A change between the lookup and the watch is not told. So the stream is checked again.
+	// The watch does not report a change between the lookup and the watch, so check again.
 	d.Reason, d.detail = s.check(admitting)
 	return f, d
 }
 
-// watchKey binds the stream to a key: it hears of changes of this key and of no other.
+// watchKey sets the key of the stream, and watches its record in place of the record before.
 func (s *liveStream) watchKey(f *facts, at policy.Time) {
 	if s.unwatch != nil {
 		s.unwatch()
@@ -166,7 +169,7 @@ func (s *liveStream) watchKey(f *facts, at policy.Time) {
 	}
 }
 
-// recheckSoon has the stream rechecked, once for all changes until then.
+// recheckSoon adds a recheck to the queue, unless one waits already.
 func (s *liveStream) recheckSoon() {
 	if s.recheckWaits.CompareAndSwap(false, true) {
 		s.events.post(func() {
@@ -182,15 +185,15 @@ func (s *liveStream) recheckSoon() {
 type checkMode uint8
 
 const (
-	admitting checkMode = iota // a start command waits: a fault of the store refuses it
-	running                    // the stream has been admitted: it goes on until it is known that it must not
+	admitting checkMode = iota // of a start command: if the store returns an error, it is refused
+	running                    // of a running stream: if the store returns an error, it goes on
 )
 
-// check decides on the record as it is now, and sets the timer for when time alone may
-// change the decision.
+// check decides by the current record of the key. It sets the timer to the next instant at
+// which the decision may change without a change of the record.
 func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 	if s.ended || !s.record.Found() {
-		return policy.Allowed, "" // there is nothing to end
+		return policy.Allowed, "" // there is nothing to cut
 	}
 	at := s.gate.app.Now()
 	fresh, err := s.store.Reread(context.Background(), &s.record)
@@ -219,7 +222,8 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 	return outcome.Reason, ""
 }
 
-// nextEnd is when time alone ends the stream; zero if it does not.
+// nextEnd returns the first instant later than at when the stream may have to end, even if the
+// record does not change; zero if there is none.
 func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Duration) (end policy.Time) {
 	earlier := func(t policy.Time) {
 		if t > at && (end.IsZero() || t < end) {
@@ -236,7 +240,7 @@ func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Durat
 	return end
 }
 
-// setTimer sets the timer; an end of zero only stops it.
+// setTimer sets the timer to the instant end. If end is zero, it only stops the timer.
 func (s *liveStream) setTimer(at, end policy.Time) {
 	if s.timer != nil {
 		s.timer.Stop()
@@ -247,7 +251,7 @@ func (s *liveStream) setTimer(at, end policy.Time) {
 	}
 }
 
-// cut ends the stream, and reports whether it had not ended before.
+// cut ends the stream. It returns false if the stream had ended before.
 func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	if s.ended {
 		return false
@@ -262,7 +266,7 @@ func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	return true
 }
 
-// refused reports that the guard has sent the client away.
+// refused reports that the guard has refused the stream or ended it after an error.
 func (s *liveStream) refused(reason policy.Reason, detail string) {
 	if reason == policy.Undecided {
 		s.gate.logger.Error("a stream was ended", zap.String("stream_id", s.id), zap.String("detail", detail))
@@ -286,7 +290,7 @@ func (s *liveStream) decisionRecord(owner handler.Identity, reason policy.Reason
 	return &handler.DecisionRecord{Counters: s.gate.counters, Operation: policy.Stream, Reason: reason, Owner: owner, Client: s.asked.Client}
 }
 
-// end releases all that the stream holds.
+// end releases everything that the stream holds.
 func (s *liveStream) end() {
 	s.events.do(func() {
 		s.ended = true

@@ -6,9 +6,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// answersPreflight answers a preflight request for an operation that the dialect
-// lists or also_allow opens, and reports whether r is one. Such a request goes
-// nowhere.
+// answersPreflight answers a preflight request (CORS) for an operation that the dialect lists
+// or also_allow opens. It returns false if r is not such a request.
 func (g *Gate) answersPreflight(w http.ResponseWriter, r *http.Request) bool {
 	method := g.CORS.PreflightMethod(r)
 	if method == "" {

@@ -11,16 +11,17 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// refusalCheck checks whether an answer of the backend refuses the upstream key. The
-// answer is held back, with its header, until it is whole or too large for a refusal.
+// refusalCheck checks whether an answer of the backend refuses the upstream key. The gate
+// holds the answer with its header until the answer is complete, or is too large to be a
+// refusal.
 type refusalCheck struct {
-	refusal *dialect.KeyRefused // how such an answer looks; nil if nothing is checked
-	length  int                 // of the whole body; -1 if it is not known
-	body    []byte              // what has come of it
+	refusal *dialect.KeyRefused // what a refusal looks like; nil if the answer is not checked
+	length  int                 // of the whole body; -1 if it is unknown
+	body    []byte              // the part that has come
 }
 
-// keyRefused is how the backend refuses the gate's key, if it can have refused with
-// this status; nil on a gate that passes the client's key.
+// keyRefused returns what a refusal of the upstream key looks like, if the status of the
+// answer is that of a refusal. It returns nil if the gate sends the client's key.
 func (w *responseInterceptor) keyRefused() *dialect.KeyRefused {
 	if w.gate.upstream.Mode == credential.Pass {
 		return nil
@@ -31,9 +32,9 @@ func (w *responseInterceptor) keyRefused() *dialect.KeyRefused {
 	return nil
 }
 
-// startRefusalCheck reports whether the answer must be checked before it can go on. A body
-// of a known length that is too large for a refusal goes on at once, and so does one
-// that is compressed.
+// startRefusalCheck reports whether the answer must be checked before the client gets it. An
+// answer is not checked if it is compressed, or if its Content-Length is too large for a
+// refusal.
 func (w *responseInterceptor) startRefusalCheck(refusal *dialect.KeyRefused) bool {
 	if refusal == nil || len(w.header["Content-Encoding"]) > 0 {
 		return false
@@ -51,7 +52,7 @@ func (w *responseInterceptor) startRefusalCheck(refusal *dialect.KeyRefused) boo
 	return true
 }
 
-// checkRefusal takes the next piece of an answer that is held back.
+// checkRefusal gets the next bytes of an answer that is held.
 func (w *responseInterceptor) checkRefusal(p []byte) (int, error) {
 	c := &w.check
 	switch size := len(c.body) + len(p); {
@@ -67,11 +68,11 @@ func (w *responseInterceptor) checkRefusal(p []byte) (int, error) {
 		c.body = append(c.body, p...)
 		return len(p), w.finishRefusalCheck(c.body)
 	}
-	return len(p), w.finishRefusalCheck(p) // in one piece, as nearly all of them come
+	return len(p), w.finishRefusalCheck(p) // nearly all answers come in one piece
 }
 
-// finishRefusalCheck sends an answer that is whole on to the client, unless it refuses the
-// upstream key.
+// finishRefusalCheck checks a complete answer. It sends the answer to the client, unless the
+// answer refuses the upstream key.
 func (w *responseInterceptor) finishRefusalCheck(body []byte) error {
 	if w.check.refusal.Describes(body) {
 		w.refuseUpstream()
@@ -81,7 +82,7 @@ func (w *responseInterceptor) finishRefusalCheck(body []byte) error {
 	return w.passRefusalCheck()
 }
 
-// passRefusalCheck sends on what was held back. What follows streams.
+// passRefusalCheck sends the held bytes to the client. The rest of the answer streams.
 func (w *responseInterceptor) passRefusalCheck() error {
 	body := w.check.body
 	w.check = refusalCheck{}
@@ -92,9 +93,9 @@ func (w *responseInterceptor) passRefusalCheck() error {
 	return w.send(body)
 }
 
-// refuseUpstream answers a client whose key is good, and whose request the backend has
-// refused for the gate's own key. The request has been counted as admitted; the refusal
-// counts in addition.
+// refuseUpstream answers a request that the backend has refused because of the upstream key.
+// The client's key is good. The request has been counted as admitted, and the refusal is
+// counted in addition.
 func (w *responseInterceptor) refuseUpstream() {
 	w.record.Reason = policy.UpstreamRefused
 	w.record.Report(w.r)
@@ -102,8 +103,8 @@ func (w *responseInterceptor) refuseUpstream() {
 	w.substitute(w.gate.api.Refusal(w.call, policy.UpstreamRefused))
 }
 
-// logUpstreamRefused says that the backend has refused the gate's own key: as an error
-// once a minute, since every request can meet it.
+// logUpstreamRefused logs that the backend has refused the upstream key. Once a minute the
+// level is error. Otherwise it is info, because this can happen to every request.
 func (g *Gate) logUpstreamRefused(d *handler.DecisionRecord, more ...zap.Field) {
 	detail := "the backend refuses upstream_key: it is wrong, has expired, or is bound to other addresses"
 	if g.upstream.Mode == credential.Drop {

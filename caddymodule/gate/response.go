@@ -21,55 +21,57 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// responseInterceptor passes the backend's answer on to the client. The answer streams.
-// Only two kinds are held back: an answer that creates a job, until the job is recorded,
-// and an answer that may refuse the upstream key, until this is known.
+// responseInterceptor is the ResponseWriter of the next handlers. It reads the backend's answer
+// on the way to the client. An answer streams, with two exceptions: an answer that creates a
+// job is held until the job is recorded, and an answer that may refuse the upstream key is
+// held until this is known.
 type responseInterceptor struct {
 	caddyhttp.ResponseWriterWrapper
-	header http.Header // as the wrapped writer has it, behind some layers of its own
+	header http.Header // of ResponseWriter, which would look for it in several layers
 
-	// Of the exchange.
 	gate     *Gate
 	r        *http.Request
 	call     dialect.Call
 	admitted policy.Time
 	record   handler.DecisionRecord
 	store    *keystore.Store
-	hasJob   bool                 // whether there is a record of the job
-	state    policy.JobState      // in it
-	reserved keystore.Reservation // the record of the job that the request creates
+	hasJob   bool                 // the job of the request has a record
+	state    policy.JobState      // in the record of the job
+	reserved keystore.Reservation // of the write that will record a new job
+	upstream upstreamRequest      // the request as the next handlers get it
 
-	replaced bool                // the answer is the gate's own; the rest is thrown away
 	status   int                 // 0 until the header is written
-	fields   int                 // how many that had
-	trailers bool                // that announced some
-	redactor credential.Redactor // of what comes behind the header
-	members  *dialect.Members    // what is still to be read of the answer; nil for nothing
-	reading  dialect.Members     // what members points to, so that nothing is allocated for it
-	held     *bytes.Buffer       // an answer that creates a job; nil where it streams
-	noStore  [1]string           // the values of a field, for the same reason
-	upstream upstreamRequest     // the request as the next handlers have it
+	replaced bool                // the gate has answered; the rest of the backend's answer is dropped
+	fields   int                 // the number of header fields that were sent
+	trailers bool                // the header announces trailers
+	redactor credential.Redactor // masks the upstream key in the body
 	check    refusalCheck        // whether the answer refuses the upstream key
+	members  *dialect.Members    // reads members from the body; nil if nothing is read any more
+	held     *bytes.Buffer       // the body of an answer that creates a job; nil if the answer streams
+
+	membersBuf dialect.Members // members points to it: this saves an allocation
+	noStore    [1]string       // the values of Cache-Control: this saves an allocation
 }
 
-// intercept has the answer to an admitted request go through a responseInterceptor.
-func (x *gatedRequest) intercept(f *facts, d *decision) *responseInterceptor {
+// intercept returns the responseInterceptor for the answer to an admitted request.
+func (req *gatedRequest) intercept(f *facts, d *decision) *responseInterceptor {
 	w := &responseInterceptor{
-		header: x.w.Header(),
-		gate:   x.gate, r: x.r, call: x.call, admitted: d.at, record: *x.record(f, d.Reason), store: f.store,
+		header: req.w.Header(),
+		gate:   req.gate, r: req.r, call: req.call, admitted: d.at, record: *req.record(f, d.Reason), store: f.store,
 		hasJob: f.hasJob, state: f.job.State,
 	}
-	w.ResponseWriter = x.w
-	if x.gate.redactor != nil {
-		w.redactor = x.gate.redactor.Clone(redactBytes)
+	w.ResponseWriter = req.w
+	if req.gate.redactor != nil {
+		w.redactor = req.gate.redactor.Clone(redactBytes)
 	}
 	return w
 }
 
-// Header is what goes with the answer.
+// Header returns the header of the answer.
 func (w *responseInterceptor) Header() http.Header { return w.header }
 
-// WriteHeader looks at the answer's status and header.
+// WriteHeader decides by the status and the header whether the answer streams, is held, or is
+// replaced by an answer of the gate.
 func (w *responseInterceptor) WriteHeader(status int) {
 	if w.status != 0 {
 		return
@@ -92,40 +94,40 @@ func (w *responseInterceptor) WriteHeader(status int) {
 	jobs := w.gate.api.Jobs
 	switch {
 	case w.call.Operation == policy.CreateJob && status < 300:
-		w.read(jobs.ID)
+		w.readMember(jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
 	case w.startRefusalCheck(refusal):
 		return
 	case w.call.Operation == policy.ReadJob && status < 300 && w.hasJob && !w.state.Ended():
-		w.read(jobs.State)
+		w.readMember(jobs.State)
 		w.members.StopEarly()
 	}
 	w.sendHeader()
 }
 
-// read has a member of the answer read as it passes.
-func (w *responseInterceptor) read(member string) {
-	w.members = &w.reading
+// readMember makes Write look for a member of the JSON body.
+func (w *responseInterceptor) readMember(member string) {
+	w.members = &w.membersBuf
 	w.members.Begin(member)
 }
 
-// problem says why an answer cannot be passed on.
+// problem returns why the client must not get the answer; "" if it may.
 func (w *responseInterceptor) problem() string {
-	swaps := w.gate.redactor != nil
+	hasUpstreamKey := w.gate.redactor != nil
 	encoded := slices.ContainsFunc(w.header["Content-Encoding"], func(encoding string) bool {
 		return encoding != "" && !strings.EqualFold(encoding, "identity")
 	})
 	switch {
-	case swaps && w.status >= 300 && w.status < 400:
+	case hasUpstreamKey && w.status >= 300 && w.status < 400:
 		return "the backend redirects, and the client would follow without the backend's key"
-	case w.gate.reads(w.call.Operation) && encoded:
+	case w.gate.readsAnswer(w.call.Operation) && encoded:
 		return "the backend's answer is compressed, although the gate asked for plain text"
 	}
 	return ""
 }
 
-// Write passes on what the backend writes.
+// Write sends the next bytes of the backend's answer to the client, or holds them.
 func (w *responseInterceptor) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -146,7 +148,7 @@ func (w *responseInterceptor) Write(p []byte) (int, error) {
 		}
 		return w.held.Write(p)
 	}
-	w.noteState()
+	w.recordState()
 	if err := w.send(p); err != nil {
 		return 0, err
 	}
@@ -158,41 +160,41 @@ func (w *responseInterceptor) send(p []byte) error {
 	return err
 }
 
-// ReadFrom copies through Write, which must see every byte.
+// ReadFrom copies src with Write, which must see every byte.
 func (w *responseInterceptor) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{w}, src)
 }
 
-// FlushError flushes, unless the answer is held back.
+// FlushError flushes the answer. While the answer is held, it does nothing.
 func (w *responseInterceptor) FlushError() error {
-	if w.holds() {
+	if w.isHeld() {
 		return nil
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Hijack refuses: no operation that is let through changes protocols.
+// Hijack returns an error: operations other than streams do not change protocols.
 func (*responseInterceptor) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, fmt.Errorf("the operation does not change protocols: %w", http.ErrNotSupported)
 }
 
-// discard throws away what was held of a failed answer, its header included.
+// discard drops the header of a failed answer that is held.
 func (w *responseInterceptor) discard() {
-	if w.holds() {
+	if w.isHeld() {
 		clear(w.header)
 	}
 }
 
-// holds reports whether the backend's answer is held back, with its header.
-func (w *responseInterceptor) holds() bool { return w.held != nil || w.check.refusal != nil }
+// isHeld reports whether the backend's answer is held, with its header.
+func (w *responseInterceptor) isHeld() bool { return w.held != nil || w.check.refusal != nil }
 
-// complete is called when the backend's answer has come whole.
+// complete ends the answer to the client after the whole answer of the backend has come.
 func (w *responseInterceptor) complete() {
 	switch {
 	case w.held != nil:
 		w.finishCreation()
 	case w.check.refusal != nil:
-		_ = w.finishRefusalCheck(w.check.body) // the client may be gone
+		_ = w.finishRefusalCheck(w.check.body) // an error says that the client has gone
 	}
 	if w.status == 0 {
 		w.replace(w.gate.api.GatewayError(w.call), "no answer came: does a handler follow the gate?")
@@ -204,11 +206,11 @@ func (w *responseInterceptor) complete() {
 		w.maskHeader()
 	}
 	if rest := w.redactor.Rest(); len(rest) > 0 {
-		_, _ = w.ResponseWriter.Write(rest) // the client may be gone
+		_, _ = w.ResponseWriter.Write(rest) // an error says that the client has gone
 	}
 }
 
-// replace sends one of the gate's own answers in place of the backend's, and logs why.
+// replace sends an answer of the gate in place of the backend's, and logs why.
 func (w *responseInterceptor) replace(a dialect.Answer, problem string, fields ...zap.Field) {
 	w.gate.logger.Error("answer withheld", append(fields,
 		zap.String("problem", problem),
@@ -220,7 +222,7 @@ func (w *responseInterceptor) replace(a dialect.Answer, problem string, fields .
 	w.substitute(a)
 }
 
-// substitute sends one of the gate's own answers.
+// substitute sends an answer of the gate in place of the backend's.
 func (w *responseInterceptor) substitute(a dialect.Answer) {
 	w.upstream.restore()
 	w.replaced = true
@@ -232,9 +234,9 @@ func (w *responseInterceptor) substitute(a dialect.Answer) {
 		}
 	}
 	writeAnswerHeader(w.ResponseWriter, w.r, a, w.gate.CORS, w.gate.api.SessionHeader)
-	header["Content-Length"] = []string{strconv.Itoa(len(a.Body))} // whole, even if the backend's answer breaks off
+	header["Content-Length"] = []string{strconv.Itoa(len(a.Body))} // so that it is complete even if the backend's answer breaks off
 	w.ResponseWriter.WriteHeader(a.Status)
-	_, _ = io.WriteString(w.ResponseWriter, a.Body) // the client may be gone
+	_, _ = io.WriteString(w.ResponseWriter, a.Body) // an error says that the client has gone
 }
 
 // Interface guards

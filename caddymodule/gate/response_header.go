@@ -10,9 +10,9 @@ import (
 	"github.com/speechgate/speechgate/internal/credential"
 )
 
-// sendHeader sends the header of the backend's answer on to the client.
+// sendHeader sends the header of the backend's answer to the client.
 func (w *responseInterceptor) sendHeader() {
-	w.upstream.restore() // handlers in front of the gate look at the request when an answer begins
+	w.upstream.restore() // handlers in front of the gate look at the request when the answer begins
 	header := w.header
 	hasSession := w.cleanHeader()
 	w.noStore[0] = handler.NoStore
@@ -28,10 +28,10 @@ func (w *responseInterceptor) sendHeader() {
 	w.fields = len(header)
 }
 
-// cleanHeader removes from the header of the backend's answer what the gate's own
-// fields replace, and what would have caches keep the answer. It reports whether the
-// header has the API's session header. On a gate that swaps keys, it masks the upstream
-// key, and removes cookies, which belong to the gate's account.
+// cleanHeader removes from the header of the backend's answer the fields that the gate sets
+// itself, and the fields that let caches keep the answer. If the gate has an upstream key,
+// cleanHeader masks it, and removes Set-Cookie, because cookies belong to the account of the
+// upstream key. It reports whether the header has the session header of the API.
 func (w *responseInterceptor) cleanHeader() (hasSession bool) {
 	header, redactor := w.header, w.gate.redactor
 	cors := !w.gate.CORS.Off()
@@ -42,7 +42,7 @@ func (w *responseInterceptor) cleanHeader() (hasSession bool) {
 			continue
 		case name == w.gate.session:
 			hasSession = true
-		case strings.HasPrefix(name, "Trailer"): // the field, or one with http.TrailerPrefix
+		case strings.HasPrefix(name, "Trailer"): // Trailer, or a field with http.TrailerPrefix
 			w.trailers = true
 		}
 		if redactor != nil {
@@ -52,8 +52,8 @@ func (w *responseInterceptor) cleanHeader() (hasSession bool) {
 	return hasSession
 }
 
-// maskHeader masks the upstream key in what is not the header of an answer: what comes
-// before it or behind it.
+// maskHeader masks the upstream key, and removes cookies, in the header of an informational
+// answer (1xx) and in the trailers.
 func (w *responseInterceptor) maskHeader() {
 	redactor := w.gate.redactor
 	if redactor == nil {
@@ -68,7 +68,8 @@ func (w *responseInterceptor) maskHeader() {
 	}
 }
 
-// mask masks a secret in a field. Caddy may share the values between requests.
+// mask masks a secret in a field. It copies the values before it changes them, because Caddy
+// may share them between requests.
 func mask(header http.Header, name string, values []string, redactor *credential.Redactor) {
 	for i, value := range values {
 		if masked := redactor.Text(value); masked != value {

@@ -13,11 +13,11 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// ServeHTTP decides on a request. It forwards the request to the next handlers, or
-// refuses it in the form of the API.
+// ServeHTTP decides on a request. It forwards the request to the next handlers, or refuses it
+// in the form of the API.
 //
-// A request becomes a [gatedRequest] (what it asks for), then facts (the records of its
-// key and job), then a decision. None of these values changes after it is made.
+// Each step makes a value: a [gatedRequest] is what the request asks for, [facts] are the
+// records of its key and its job, and a [decision] is the result.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if g.answersPreflight(w, r) {
 		return nil
@@ -40,20 +40,20 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	return req.forward(&found, &f, &d, next)
 }
 
-// gatedRequest is what one request asks of the gate. It does not change.
+// gatedRequest is what one request asks for. Its fields do not change.
 type gatedRequest struct {
 	gate  *Gate
 	w     http.ResponseWriter
 	r     *http.Request
 	at    policy.Time // when the request came
 	call  dialect.Call
-	facts policy.Request // without the job
-	body  io.ReadCloser  // as the client sends it
+	asked policy.Request // without the job, which is looked up later
+	body  io.ReadCloser  // of the client, before the gate wraps it
 }
 
 func (g *Gate) newRequest(w http.ResponseWriter, r *http.Request) gatedRequest {
 	call, account := g.classify(g.api, r)
-	return gatedRequest{gate: g, w: w, r: r, at: g.app.Now(), call: call, body: r.Body, facts: policy.Request{
+	return gatedRequest{gate: g, w: w, r: r, at: g.app.Now(), call: call, body: r.Body, asked: policy.Request{
 		Operation:   call.Operation,
 		PathAccount: account,
 		EarlyData:   handler.IsEarlyData(r),
@@ -61,12 +61,12 @@ func (g *Gate) newRequest(w http.ResponseWriter, r *http.Request) gatedRequest {
 	}}
 }
 
-// check decides what needs no key. Its reason is Undecided if a key is needed.
-func (x *gatedRequest) check() decision {
-	if reason := policy.CheckRequest(&x.facts); reason != policy.Undecided {
-		return decision{Decision: policy.Decision{Reason: reason}, detail: x.whyUnlisted()}
+// check refuses a request that no key allows. The reason is Undecided if the key decides.
+func (req *gatedRequest) check() decision {
+	if reason := policy.CheckRequest(&req.asked); reason != policy.Undecided {
+		return decision{Decision: policy.Decision{Reason: reason}, detail: req.whyUnlisted()}
 	}
-	if !credential.FitsRequestLine(x.r.URL.RawQuery) {
+	if !credential.FitsRequestLine(req.r.URL.RawQuery) {
 		return decision{
 			Decision: policy.Decision{Reason: policy.RequestMalformed}, status: http.StatusBadRequest,
 			detail: "the query has a space or a control character, which no request line of HTTP/1.1 can carry: want it percent-encoded",
@@ -75,39 +75,39 @@ func (x *gatedRequest) check() decision {
 	return decision{}
 }
 
-// refuse answers in the form of the API, and reports the refusal. It releases the store
-// first, because the client may go on sending for minutes.
-func (x *gatedRequest) refuse(f *facts, d *decision) error {
-	x.gate.reportRefused(x.r, x.record(f, d.Reason), d.detail)
-	dropUpgrade(x.r.Header) // no handler around the gate may wait for another protocol
+// refuse reports a refusal, and answers in the form of the API. It releases the store before
+// it answers, because the client may go on sending for minutes.
+func (req *gatedRequest) refuse(f *facts, d *decision) error {
+	req.gate.reportRefused(req.r, req.record(f, d.Reason), d.detail)
+	dropUpgrade(req.r.Header) // so that no handler in front of the gate waits for another protocol
 	reason := d.Reason
 	if d.shownAs != policy.Undecided {
 		reason = d.shownAs
 	}
-	answer := x.gate.api.Refusal(x.call, reason)
+	answer := req.gate.api.Refusal(req.call, reason)
 	if d.status != 0 {
 		answer.Status = d.status
 	}
 	f.releaseStore()
-	writeAnswerHeader(x.w, x.r, answer, x.gate.CORS, x.gate.api.SessionHeader)
+	writeAnswerHeader(req.w, req.r, answer, req.gate.CORS, req.gate.api.SessionHeader)
 	own := handler.OwnAnswer{Status: answer.Status, Body: answer.Body, State: d.body}
-	own.Send(x.w, x.r, x.gate.app.Drainer(), x.gate.logger)
+	own.Send(req.w, req.r, req.gate.app.Drainer(), req.gate.logger)
 	return nil // if the answer cannot be sent, the client has gone
 }
 
-// record is the record of a decision on the request.
-func (x *gatedRequest) record(f *facts, reason policy.Reason) *handler.DecisionRecord {
-	return &handler.DecisionRecord{Counters: x.gate.counters, Operation: x.call.Operation, Reason: reason, Owner: f.owner, Client: x.facts.Client}
+// record returns the record of a decision on the request.
+func (req *gatedRequest) record(f *facts, reason policy.Reason) *handler.DecisionRecord {
+	return &handler.DecisionRecord{Counters: req.gate.counters, Operation: req.call.Operation, Reason: reason, Owner: f.owner, Client: req.asked.Client}
 }
 
-// unreadable is the decision on a request whose body cannot be read, because the client
-// has gone, sends too slowly, or sends too much. The gate answers by itself: an error
-// route would get a request with the client's key, before the key has been judged. An
-// error that has a status of its own keeps it, such as the 413 of request_body.
+// unreadable is the decision on a request whose body cannot be read: the client has gone, or
+// sends too slowly or too much. The gate answers itself, because an error route would get the
+// request with a key that has not been checked. If the error has a status, such as 413 of
+// request_body, the answer has this status.
 func unreadable(err error) decision {
 	d := decision{Decision: policy.Decision{Reason: policy.RequestMalformed}, detail: err.Error(), body: handler.BodyBegun}
-	if own := (caddyhttp.HandlerError{}); errors.As(err, &own) {
-		d.status = own.StatusCode
+	if withStatus := (caddyhttp.HandlerError{}); errors.As(err, &withStatus) {
+		d.status = withStatus.StatusCode
 	}
 	return d
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// BackendName returns the backend name: the configured one, or that of the dialect.
+// BackendName returns the configured backend name or, by default, the name of the dialect.
 func (g *Gate) BackendName() string {
 	if g.Backend == "" {
 		return g.Dialect
@@ -29,11 +29,10 @@ func (g *Gate) PolicyRules() policy.Rules {
 	return rules
 }
 
-// admitsUnrecordedJobs reports whether a valid key may ask the backend for a job that has
-// no record here.
+// admitsUnrecordedJobs reports whether a valid key may read a job that has no record here.
 func (g *Gate) admitsUnrecordedJobs() bool { return g.UnrecordedJobs == "backend" }
 
-// dialectAPI returns the API that the dialect names.
+// dialectAPI returns the API with the configured name.
 func (g *Gate) dialectAPI() (*dialect.API, error) {
 	api, ok := dialect.ByName(g.Dialect)
 	if !ok {

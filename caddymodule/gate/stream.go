@@ -20,8 +20,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// asksWebSocket reports whether r asks for a WebSocket and for nothing else, on
-// a connection of its own: HTTP/2 and 3 have another way, which is not listed.
+// asksWebSocket reports whether r is a complete WebSocket handshake over HTTP/1.1, which offers
+// no other protocol. HTTP/2 and HTTP/3 have other handshakes, which the gate refuses.
 func asksWebSocket(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && r.Method == http.MethodGet && r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
 		len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") &&
@@ -29,8 +29,8 @@ func asksWebSocket(r *http.Request) bool {
 		len(r.Header["Sec-Websocket-Key"]) == 1
 }
 
-// connectionTokens returns the tokens of the Connection header, except keep-alive, which
-// has no meaning here.
+// connectionTokens returns the tokens of the Connection field, except keep-alive, which does
+// not matter here.
 func connectionTokens(header http.Header) (tokens []string) {
 	for _, value := range header["Connection"] {
 		for token := range strings.SplitSeq(value, ",") {
@@ -42,57 +42,57 @@ func connectionTokens(header http.Header) (tokens []string) {
 	return tokens
 }
 
-// serveStream answers a handshake, which carries no key, and waits for the first start
-// command. The backend does not learn of the stream before the command is authorized. Then
-// the proxy carries the stream, and the guard checks each command of the client.
-func (x gatedRequest) serveStream(next caddyhttp.Handler) error {
+// serveStream answers a handshake, which has no key, and waits for the first start command. It
+// connects to the backend after the command has been authorized. Then the proxy copies the
+// stream, and the guard checks each command of the client.
+func (req gatedRequest) serveStream(next caddyhttp.Handler) error {
 	refuse := func(reason policy.Reason, detail string) error {
-		return x.refuse(&facts{}, &decision{Decision: policy.Decision{Reason: reason}, detail: detail})
+		return req.refuse(&facts{}, &decision{Decision: policy.Decision{Reason: reason}, detail: detail})
 	}
-	found := credential.Scan(x.r, x.gate.api, nil)
+	found := credential.Scan(req.r, req.gate.api, nil)
 	if _, fault := found.Key(); fault != nil && fault.Reason != policy.CredentialMissing {
 		return refuse(fault.Reason, fault.Detail)
 	}
-	if !knownWebSocketVersion(x.r.Header) {
-		x.w.Header().Set("Sec-WebSocket-Version", webSocketVersion) // RFC 6455, section 4.4
+	if !knownWebSocketVersion(req.r.Header) {
+		req.w.Header().Set("Sec-WebSocket-Version", webSocketVersion) // RFC 6455, section 4.4
 		return refuse(policy.RequestMalformed, "another Sec-WebSocket-Version than "+webSocketVersion)
 	}
-	x.gate.app.AcquireStore()
-	defer x.gate.app.ReleaseStore()
-	s := newLiveStream(&x)
+	req.gate.app.AcquireStore()
+	defer req.gate.app.ReleaseStore()
+	s := newLiveStream(&req)
 	defer s.end()
 	if !s.register() {
 		return refuse(policy.StreamLimit, "as many streams of the address wait for their first command as max_pending_streams allows")
 	}
 	found.Rewrite(s.r, credential.Upstream{Mode: credential.Drop})
 	s.prepareHandshake()
-	w, err := s.upgrade(x.w)
+	w, err := s.upgrade(req.w)
 	if err != nil {
-		x.gate.logger.Error("a connection cannot become a stream", zap.Error(err), zap.String("stream_id", s.id))
-		return nil // the header of the answer has gone
+		req.gate.logger.Error("a connection cannot become a stream", zap.Error(err), zap.String("stream_id", s.id))
+		return nil // the header of the answer has been sent
 	}
 	defer s.guard.Close()
 	if s.guard.WaitAuthorized() {
 		s.proxy(w, next)
 	}
-	return nil // nobody else can answer on the connection
+	return nil // the connection is no longer HTTP
 }
 
 const webSocketVersion = "13"
 
-// knownWebSocketVersion reports whether a handshake names the version of RFC 6455
-// or none, as the vendor's libraries do.
+// knownWebSocketVersion reports whether a handshake has the version of RFC 6455, or no version,
+// like the handshakes of AmiVoice's libraries.
 func knownWebSocketVersion(header http.Header) bool {
 	return !slices.ContainsFunc(header["Sec-Websocket-Version"], func(v string) bool { return v != webSocketVersion })
 }
 
-// prepareHandshake makes the handshake fit to go upstream, later. No later handler can log
-// a credential of it.
+// prepareHandshake changes the request so that it can go upstream later. It masks every
+// credential that a later handler could log.
 func (s *liveStream) prepareHandshake() {
-	credential.StripHeader(s.r, s.gate.reads(policy.Stream))
+	credential.StripHeader(s.r, s.gate.readsAnswer(policy.Stream))
 	s.r.RequestURI = credential.MaskURI(s.r.RequestURI, s.gate.api.Places)
 	header := s.r.Header
-	// The API has no subprotocols, and clients of other APIs put keys there.
+	// The API has no subprotocols. Clients of other APIs send keys in that field.
 	for _, name := range []string{"Sec-Websocket-Extensions", "Sec-Websocket-Protocol", "Accept-Encoding", "Referer"} {
 		header.Del(name)
 	}
@@ -101,8 +101,8 @@ func (s *liveStream) prepareHandshake() {
 	s.r = s.r.WithContext(s.ctx)
 }
 
-// upgrade answers the handshake, and puts the guard in front of the connection. The whole
-// answer is one of the gate, since the backend has not been asked.
+// upgrade answers the handshake, and wraps the connection in the guard. The gate makes the
+// whole answer, because the backend has not been asked yet.
 func (s *liveStream) upgrade(client http.ResponseWriter) (*streamWriter, error) {
 	header := client.Header()
 	header.Set("Connection", "Upgrade")
@@ -118,27 +118,27 @@ func (s *liveStream) upgrade(client http.ResponseWriter) (*streamWriter, error) 
 	return w, nil
 }
 
-// acceptWebSocket is what a server answers to a client's key: RFC 6455, section
-// 4.2.2.
+// acceptWebSocket returns the value of Sec-WebSocket-Accept for a client's Sec-WebSocket-Key
+// (RFC 6455, section 4.2.2).
 func acceptWebSocket(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // the RFC says so
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// handshakeTime is how long a backend may take to accept a connection and to change
-// protocols. Meanwhile the client waits for the answer to its start command.
+// handshakeTime is how long a backend may take to accept a connection and to change protocols.
+// The client waits for the answer to its start command during this time.
 const handshakeTime = 10 * time.Second
 
 var errHandshakeTime = errors.New("the backend does not change protocols in time")
 
-// proxy has the stream proxied, and returns when it is over. Where the backend
-// does not open a stream, the client reads so in answer to its start command.
+// proxy calls the next handlers, which copy the stream until it ends. If the backend does not
+// open a stream, proxy says so in the answer to the start command.
 func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
 	s.proxied = true
 	w.timer = time.AfterFunc(handshakeTime, func() { s.stop(errHandshakeTime) })
 	defer w.timer.Stop()
 	err := next.ServeHTTP(w, s.r)
-	if w.taken || s.guard.Ended() {
+	if w.hijacked || s.guard.Ended() {
 		return
 	}
 	problem := zap.Int("status", w.status)
@@ -151,7 +151,7 @@ func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
 	s.guard.Fail(s.gate.api.Stream.Unreachable())
 }
 
-// dropUpgrade has a request ask for no other protocol any more.
+// dropUpgrade removes the fields with which a request asks for another protocol.
 func dropUpgrade(header http.Header) {
 	const webSocket = "Sec-WebSocket-"
 	for name := range header {
@@ -162,20 +162,20 @@ func dropUpgrade(header http.Header) {
 	}
 }
 
-// streamWriter is what the proxy answers to. The client's handshake has been
-// answered, and so nothing of the backend's answer reaches the client. Where the
-// backend changes protocols, the proxy gets the guarded connection.
+// streamWriter is the ResponseWriter of the proxy. The handshake of the client has been
+// answered before, so the backend's answer does not go to the client. If the backend changes
+// protocols, the proxy gets the guarded connection.
 type streamWriter struct {
-	s      *liveStream
-	conn   net.Conn // guarded
-	brw    *bufio.ReadWriter
-	header http.Header
-	status int         // 0 until the header is written
-	timer  *time.Timer // ends the wait for the backend
-	taken  bool        // the proxy has the connection
+	s        *liveStream
+	conn     net.Conn // guarded
+	brw      *bufio.ReadWriter
+	header   http.Header
+	status   int         // 0 until the header is written
+	timer    *time.Timer // ends the wait for the backend
+	hijacked bool        // the proxy has the connection
 }
 
-// Header is the backend's, and goes nowhere.
+// Header returns a header that is not sent.
 func (w *streamWriter) Header() http.Header {
 	if w.header == nil {
 		w.header = make(http.Header)
@@ -183,7 +183,7 @@ func (w *streamWriter) Header() http.Header {
 	return w.header
 }
 
-// WriteHeader notes the backend's status.
+// WriteHeader notes the status of the backend's answer.
 func (w *streamWriter) WriteHeader(status int) {
 	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
 	if w.status == 0 && !informational {
@@ -191,22 +191,22 @@ func (w *streamWriter) WriteHeader(status int) {
 	}
 }
 
-// Write throws away what follows an answer that opens no stream.
+// Write drops the body of an answer that does not open a stream.
 func (w *streamWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	return len(p), nil
 }
 
-// FlushError does nothing, since there is nothing to flush.
+// FlushError does nothing, because nothing is sent.
 func (*streamWriter) FlushError() error { return nil }
 
-// Hijack hands the guarded connection over, once, if the backend has changed
-// protocols.
+// Hijack returns the guarded connection, if the backend has changed protocols. A second call
+// returns an error.
 func (w *streamWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.status != http.StatusSwitchingProtocols || w.taken {
+	if w.status != http.StatusSwitchingProtocols || w.hijacked {
 		return nil, nil, http.ErrNotSupported
 	}
-	w.taken = true
+	w.hijacked = true
 	w.timer.Stop()
 	return w.conn, w.brw, nil
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// The same over HTTP/2 (RFC 8441), which Go's server does not offer by itself.
+// An extended CONNECT (RFC 8441, RFC 9220) is unlisted. Go's server does not offer it over
+// HTTP/2, so the test calls classify.
 func TestStream_ExtendedConnectIsUnlisted(t *testing.T) {
 	g := &Gate{api: dialect.AmiVoice}
 	for _, major := range []int{2, 3} {

@@ -50,8 +50,8 @@ func (g *Gate) validateStreams() error {
 
 func (g *Gate) cutsOnExpiry() bool { return g.OnExpiry == expiryCut }
 
-// unmarshalMaxStreams reads the limit of a key and, if it is given, that of an
-// account.
+// unmarshalMaxStreams reads the limit of a key and, if there is a second argument, the limit of
+// an account.
 func (g *Gate) unmarshalMaxStreams(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	limits := []*int{&g.MaxStreamsPerKey, &g.MaxStreamsPerAccount}

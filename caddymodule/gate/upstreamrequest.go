@@ -15,44 +15,44 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// upstreamRequest is the request as the next handlers have it, and what it takes to give
-// the request of the client back. Handlers in front of the gate share the header and the
-// URL with it. They get the client's fields back, with each credential masked, when the
-// answer begins.
+// upstreamRequest changes a request for the next handlers, and later restores it for the
+// handlers in front of the gate, which share its header and its URL. When the answer begins,
+// these handlers see the fields of the client again, with every credential masked.
 //
-// The gate changes the shared header and takes the changes back. A second header
-// would be simpler, but Caddy's placeholders read the request that the server made:
-// a field that `request_header` sets behind the gate must be in that one.
+// The gate changes the shared header and undoes the changes. A second header would be simpler,
+// but Caddy's placeholders read the request that the server made: a field that request_header
+// sets behind the gate must be in the shared header.
 type upstreamRequest struct {
 	r        *http.Request
-	header   http.Header // r's, as handlers in front of the gate have it
-	url      *url.URL    // likewise
-	fields   []field     // of the client's header, as they come back
-	query    string      // the client's, masked
-	body     io.ReadCloser
-	length   int64
-	restored bool // the client's fields are back
+	header   http.Header   // of r, shared with the handlers in front of the gate
+	url      *url.URL      // of r, shared like header
+	fields   []field       // to restore in header
+	query    string        // to restore, masked
+	body     io.ReadCloser // to restore
+	length   int64         // to restore
+	restored bool          // header and url are restored
 
-	room     [3]field // backs fields, so that nothing is allocated for them
-	mask     [1]string
-	identity [1]string
+	// Backing arrays of fields and of field values: they save allocations.
+	fieldsBuf [3]field
+	mask      [1]string
+	identity  [1]string
 }
 
-// field is a header field. It has no values where the client sent none.
+// field is a header field. Its values are nil if the client did not send the field.
 type field struct {
 	name   string
 	values []string
 }
 
-// prepareUpstream makes an admitted request fit to go upstream: it rewrites the key,
-// removes fields that do not belong to the operation, and masks every credential in what
-// later handlers log. If the gate reads the answer, it asks the backend for the whole
-// answer in plain text.
-func (x *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.Found) {
-	r, places := x.r, x.gate.api.Places
-	u.r, u.header, u.url, u.body, u.length = r, r.Header, r.URL, x.body, r.ContentLength
-	u.fields = u.room[:0]
-	reads := x.gate.reads(x.call.Operation)
+// prepareUpstream changes an admitted request so that it can go upstream: it rewrites the key,
+// removes fields that do not go upstream, and masks every credential that later handlers
+// could log. If the gate reads the answer, prepareUpstream asks the backend for an answer
+// without compression.
+func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.Found) {
+	r, places := req.r, req.gate.api.Places
+	u.r, u.header, u.url, u.body, u.length = r, r.Header, r.URL, req.body, r.ContentLength
+	u.fields = u.fieldsBuf[:0]
+	reads := req.gate.readsAnswer(req.call.Operation)
 	u.clean(reads)
 	u.mask[0] = credential.Masked
 	for i := range places {
@@ -61,7 +61,7 @@ func (x *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.Fou
 		}
 	}
 	query, uri := r.URL.RawQuery, r.RequestURI
-	found.Rewrite(r, x.gate.upstream)
+	found.Rewrite(r, req.gate.upstream)
 	r.RequestURI = credential.MaskURI(uri, places)
 	u.query = maskedQuery(query, uri, r.RequestURI, places)
 	r.Trailer = nil
@@ -71,8 +71,8 @@ func (x *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.Fou
 	}
 }
 
-// clean removes the fields that do not go upstream, and notes the client's fields
-// before they change.
+// clean removes the fields that do not go upstream. It notes the fields that it removes, and
+// those that prepareUpstream or the next handlers can change, so that restore can undo this.
 func (u *upstreamRequest) clean(reads bool) {
 	body := u.length != 0
 	plain, typed, measured := !reads, !body, !body
@@ -93,20 +93,20 @@ func (u *upstreamRequest) clean(reads bool) {
 		}
 		u.fields = append(u.fields, field{name, values})
 	}
-	u.absent(plain, "Accept-Encoding")
-	u.absent(typed, "Content-Type")
-	u.absent(measured, "Content-Length")
+	u.noteAbsent(plain, "Accept-Encoding")
+	u.noteAbsent(typed, "Content-Type")
+	u.noteAbsent(measured, "Content-Length")
 }
 
-// absent notes that the client has not sent a field that the gate can add.
-func (u *upstreamRequest) absent(seen bool, name string) {
+// noteAbsent notes that the client has not sent a field, unless seen.
+func (u *upstreamRequest) noteAbsent(seen bool, name string) {
 	if !seen {
 		u.fields = append(u.fields, field{name: name})
 	}
 }
 
-// maskedQuery masks the credentials in a query. In most requests the query is the end
-// of the URI, which is masked already.
+// maskedQuery returns a query with every credential masked. In most requests the query is the
+// end of the URI, so that the end of maskedURI is the result.
 func maskedQuery(query, uri, maskedURI string, places []dialect.Place) string {
 	if query == "" {
 		return ""
@@ -118,8 +118,8 @@ func maskedQuery(query, uri, maskedURI string, places []dialect.Place) string {
 	return credential.MaskURI("?"+query, places)[1:]
 }
 
-// restore puts the client's header and query back, with each credential masked. It
-// is called when the answer begins, at the latest when the next handlers return.
+// restore restores the header and the query of the client, with every credential masked. It is
+// called when the answer begins, and at the latest when the next handlers return.
 func (u *upstreamRequest) restore() {
 	if u.restored {
 		return
@@ -135,17 +135,17 @@ func (u *upstreamRequest) restore() {
 	u.r.Header, u.r.URL.RawQuery, u.url.RawQuery = u.header, u.query, u.query
 }
 
-// finish is called when the next handlers have returned. It restores the request with the
-// body that the client sent.
+// finish restores the request, and its body too. It is called after the next handlers have
+// returned.
 func (u *upstreamRequest) finish() {
 	u.restore()
 	u.r.Body, u.r.ContentLength = u.body, u.length
 }
 
-// scrub is finish for a request whose answer has failed, which handlers in front of the
-// gate and a site's error routes can send elsewhere or print. It leaves neither the
-// client's credentials nor a body. Caddy puts the original URL back before an error
-// route; scrub masks that URL too.
+// scrub is finish for a request whose next handlers have failed: it also removes the body and
+// masks every credential, because handlers in front of the gate and error routes can print
+// the request or send it elsewhere. Caddy restores the original URL before an error route, so
+// scrub masks that URL too.
 func (u *upstreamRequest) scrub(secret policy.Secret, upstream *credential.Redactor, places []dialect.Place) {
 	u.finish()
 	r := u.r
@@ -172,13 +172,14 @@ func (u *upstreamRequest) scrub(secret policy.Secret, upstream *credential.Redac
 	if !ok || repl == nil {
 		return
 	}
-	repl.DeleteByPrefix("http.reverse_proxy.header.")                          // of the backend's answer, which is not masked
-	original.URL.RawQuery = maskedQuery(original.URL.RawQuery, "", "", places) // shared by each copy of original
+	repl.DeleteByPrefix("http.reverse_proxy.header.")                          // fields of the backend's answer, which are not masked
+	original.URL.RawQuery = maskedQuery(original.URL.RawQuery, "", "", places) // all copies of original share the URL
 	if masked := credential.MaskURI(original.RequestURI, places); masked != original.RequestURI {
 		original.RequestURI = masked
 		*r = *r.WithContext(context.WithValue(ctx, caddyhttp.OriginalRequestCtxKey, original))
-		// A handler in front of the gate, such as forward_auth, can have made r of the
-		// server's request. That one keeps its context.
+		// A handler in front of the gate, such as forward_auth, can have replaced the request
+		// of the server by r. The request of the server keeps its context, so set the
+		// placeholder too.
 		repl.Set("http.request.orig_uri", masked)
 	}
 }

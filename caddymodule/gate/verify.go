@@ -28,54 +28,53 @@ func init() {
 	httpcaddyfile.RegisterHandlerDirective("speechgate_verify", parseVerify)
 }
 
-// Verify is where a backend asks whether one of its jobs may go on, such as one
-// that it paused under congestion and starts again. It is the end of the chain:
-// no handler after it runs.
+// Verify is the endpoint where a backend asks whether a job may go on, such as a job
+// that it paused under congestion. It answers every request: no handler after it runs.
 //
-// The backend sends `GET` or `POST` with the job's ID as `Speechgate-Job` and,
-// where it holds the client's key, that key as `Authorization: Bearer`. A
-// backend behind a gate that swaps keys holds only the gate's, sends none, and
-// asks about the key that created the job.
+// The backend sends `GET` or `POST` with the ID of the job in `Speechgate-Job`. If it
+// has the client's key, it sends the key as `Authorization: Bearer`. A backend behind a
+// gate with an upstream key does not have the client's key: it sends no key, and the
+// answer is about the key that created the job.
 //
-// The answer is that to a poll of the job with that key, from the address that
-// created the job; an expired key has the same grace. Where the asker itself
-// sits does not matter to it, but it has to be one of the callers: to others
-// there is nothing here.
+// The endpoint decides like the gate on a poll of the job with this key, from the
+// address of the client that created the job. An expired key has the same grace window.
+// The address of the caller itself must be in `callers`, and does not matter otherwise.
 //
 // Status | Meaning
 // -------|--------
-// 204 | It may go on. `Speechgate-Key-ID` and `Speechgate-Account-ID` name whose the job is and `Speechgate-Grace-Until`, if it is by grace, how long that lasts.
-// 401 | The key may not be used: it has expired, was revoked, …
-// 404 | There is no record of the job, or it is another account's. The same where `Speechgate-Job` is missing, comes twice, or can be no job's ID.
-// 405 | The method is neither `GET` nor `POST`.
+// 204 | The job may go on. `Speechgate-Key-ID` and `Speechgate-Account-ID` are its key and its account. If the key is in its grace window, `Speechgate-Grace-Until` is the end of the window.
+// 401 | The key may not be used: it has expired, it was revoked, …
+// 404 | The job has no record or belongs to another account; or `Speechgate-Job` is missing, comes twice, or cannot be the ID of a job.
+// 405 | The method is not `GET` or `POST`.
 // 425 | The request came as TLS early data, which anybody can repeat.
-// 503 | The keystore is at fault. Ask again after `Retry-After` seconds.
+// 503 | The keystore returned an error. Ask again after `Retry-After` seconds.
 //
-// Each has the reason as `Speechgate-Reason`, and refusals also as
-// `{"reason":"key_expired"}`. Those who are no callers get 404 and `{}`, as for
-// any path that the API does not have.
+// Each answer has the reason in `Speechgate-Reason`. A refusal also has it in its body:
+// `{"reason":"key_expired"}`. A client that is not in `callers` gets 404 and `{}`, like
+// for every path that the API does not have.
 //
-// Decisions are logged, counted and put into placeholders as the gate's are; the
-// operation is `read_job`, and `client_ip` is the address that was judged.
+// Decisions are logged, counted and put into placeholders like those of the gate. The
+// operation is `read_job`, and `client_ip` is the address of the client that created the
+// job.
 type Verify struct {
-	// The API that the job was created through: `amivoice`. Required.
+	// The API that the job was created with: `amivoice`. Required.
 	Dialect string `json:"dialect,omitempty"`
 
-	// Who may ask: addresses, CIDR blocks and ranges such as
-	// `10.0.0.5-10.0.0.9`. An asker's address is the one that Caddy finds, by
-	// its `trusted_proxies`. Required.
+	// The addresses that may ask: single addresses, CIDR blocks, and ranges such as
+	// `10.0.0.5-10.0.0.9`. The address of a request is the one that Caddy finds, by its
+	// `trusted_proxies`. Required.
 	Callers []string `json:"callers,omitempty"`
 
-	// The namespace of job IDs, as on the gate that the jobs came through.
-	// Default: the dialect's name.
+	// The namespace of job IDs: the `backend` of the gate that the jobs were created
+	// through. Default: the name of the dialect.
 	Backend string `json:"backend,omitempty"`
 
-	// How long after a job's creation it may go on with the expired key that
-	// created it; 0 for not at all. Default: `24h`.
+	// The grace window: how long after its creation a job may go on although the key
+	// that created it has expired. 0 is no grace. Default: `24h`.
 	Grace *caddy.Duration `json:"grace,omitempty"`
 
-	// How long after the gate has seen a job end that grace goes on, where this
-	// is earlier; 0 for no such limit. Default: `0`.
+	// How long the grace lasts after the gate has seen the end of the job, if this is
+	// earlier than the end of the grace window. 0 is no such limit. Default: `0`.
 	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
 
 	decider
@@ -86,14 +85,15 @@ type Verify struct {
 
 const jobHeader = "Speechgate-Job"
 
-// verifyRoute is the endpoint, as a dialect describes an operation.
+// verifyRoute describes the endpoint like an operation of a dialect.
 var verifyRoute = &dialect.Route{
 	Operation: policy.ReadJob,
 	Keys:      []dialect.Place{{Location: dialect.Header, Name: "Authorization", Scheme: "Bearer"}},
 	Refusals:  verifyRefusals(),
 }
 
-// verifyRefusals tell the reason, since callers are trusted.
+// verifyRefusals returns the answers to refused requests. They tell the reason, because callers
+// are trusted.
 func verifyRefusals() *dialect.Refusals {
 	refusals := &dialect.Refusals{By: make(map[policy.Reason]dialect.Answer)}
 	for _, reason := range policy.Reasons() {
@@ -125,7 +125,7 @@ func (*Verify) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the configuration.
+// Provision resolves defaults, and gets the app.
 func (v *Verify) Provision(ctx caddy.Context) error {
 	var err error
 	if v.callers, err = policy.ParseAddrSet(strings.Join(v.Callers, " ")); err != nil {
@@ -134,7 +134,7 @@ func (v *Verify) Provision(ctx caddy.Context) error {
 	for _, warning := range v.callers.Warnings() {
 		ctx.Logger().Warn("callers: " + warning)
 	}
-	// The defaults and the checks are those of a gate.
+	// The defaults are those of a gate.
 	settings := &Gate{Dialect: v.Dialect, Backend: v.Backend, Grace: v.Grace, GraceAfterEnd: v.GraceAfterEnd}
 	if v.api, err = settings.dialectAPI(); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (v *Verify) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Validate checks what was configured.
+// Validate checks the configuration.
 func (v *Verify) Validate() error {
 	if v.callers.Any() {
 		return errors.New("callers: want the addresses of the backends that may ask, such as callers 10.0.0.5 10.1.0.0/16")
@@ -159,11 +159,11 @@ func (v *Verify) Validate() error {
 	return nil
 }
 
-// jobQuery is the question of a backend whether a job may go on. It does not change.
+// jobQuery is the question of a backend whether a job may go on.
 type jobQuery struct {
 	caller netip.Addr
 	call   dialect.Call
-	jobID  string // empty if the request names no job, or none that can exist
+	jobID  string // empty if the request has no valid job ID
 }
 
 // ServeHTTP decides whether a job may go on.
@@ -204,7 +204,7 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	return nil
 }
 
-// decideQuery decides as the gate decides on a poll of the job with the same key.
+// decideQuery decides like the gate on a poll of the job with the same key.
 func (v *Verify) decideQuery(r *http.Request, q *jobQuery, f *facts) decision {
 	asked := policy.Request{Operation: q.call.Operation, EarlyData: handler.IsEarlyData(r)}
 	if reason := policy.CheckRequest(&asked); reason != policy.Undecided {
@@ -216,26 +216,26 @@ func (v *Verify) decideQuery(r *http.Request, q *jobQuery, f *facts) decision {
 	found := credential.Scan(r, &dialect.API{Places: verifyRoute.Keys}, verifyRoute)
 	secret, fault := found.Key()
 	if fault != nil && fault.Reason != policy.CredentialMissing {
-		return faulty(fault)
+		return badKey(fault)
 	}
 	if err := v.lookUpJobAndKey(r.Context(), secret, q.jobID, f); err != nil {
 		return unavailable(err)
 	}
 	if !f.hasJob {
-		// No key and no address are known that could be judged.
+		// Without the job, there is no key and no client address to decide by.
 		return decision{Decision: policy.Decision{Reason: policy.JobUnknown}}
 	}
 	asked.Client = f.job.Client
 	return v.decide(v.app.Now(), f, &asked)
 }
 
-// lookUpJobAndKey finds the records of the job and of the key. Without a secret, the key
-// is the one that created the job.
+// lookUpJobAndKey finds the records of the job and of the key. If the secret is empty, it finds
+// the key that created the job.
 func (v *Verify) lookUpJobAndKey(ctx context.Context, secret policy.Secret, jobID string, f *facts) error {
-	if err := f.openStore(v.app); err != nil { //nolint:contextcheck // what it opens outlives the request
+	if err := f.openStore(v.app); err != nil { //nolint:contextcheck // the store stays open after the request
 		return err
 	}
-	ctx = context.WithoutCancel(ctx) // a backend that goes away must not look like a fault of the store
+	ctx = context.WithoutCancel(ctx) // a backend that goes away must not look like an error of the store
 	if err := v.lookUpJob(ctx, jobID, f); err != nil || !f.hasJob {
 		return err
 	}
@@ -258,7 +258,8 @@ func (f *facts) lookUpKeyOfJob(ctx context.Context, secret policy.Secret) error 
 	return err
 }
 
-// refuse answers with the reason, except to a caller that may not ask.
+// refuse reports a refusal, and answers with the reason. A client that is not one of the
+// callers gets an answer without a reason.
 func (v *Verify) refuse(w http.ResponseWriter, r *http.Request, q *jobQuery, record *handler.DecisionRecord, detail string, more ...zap.Field) error {
 	v.reportRefused(r, record, detail, more...)
 	dropUpgrade(r.Header)
@@ -286,7 +287,7 @@ func parseVerify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return v, v.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// UnmarshalCaddyfile sets up the endpoint.
+// UnmarshalCaddyfile reads the directive speechgate_verify.
 //
 // Syntax:
 //
@@ -314,7 +315,8 @@ func (v *Verify) unmarshalCallers(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// RulesByAddress marks a handler whose decisions depend on the client's address.
+// RulesByAddress marks a handler whose decisions depend on the address of the client. The app
+// looks for this method.
 func (*Verify) RulesByAddress() {}
 
 // Interface guards
