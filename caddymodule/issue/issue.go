@@ -1,4 +1,5 @@
-// Package issue is the Caddy handler of the issuance API.
+// Package issue is the Caddy handler of the issuance API, where applications get short-lived
+// keys.
 package issue
 
 import (
@@ -11,14 +12,11 @@ import (
 	_ "time/tzdata" // for machines that have no time zones
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
-	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/policy"
@@ -26,77 +24,78 @@ import (
 
 func init() {
 	caddy.RegisterModule(new(Issue))
-	httpcaddyfile.RegisterDirective("speechgate_issue", parseIssue)
 }
 
-// Issue is the issuance API: where applications get short-lived keys to hand to
-// their users' machines, instead of an account's own. It answers every request
-// for its path, whatever the method; others it passes on.
+// Issue is the issuance API, where applications get short-lived keys. An application
+// gives such a key to the machine of a user, so that the machine does not need a key of
+// the account. The API answers every request for its path, with any method. Requests
+// for other paths go to the next handler.
 //
-// A call is a `POST` with a form as its body (`application/x-www-form-urlencoded`,
-// up to 16 KiB). Who calls is told by the account's service ID and service
-// password, as the fields `sid` and `spw`, or by a key that carries the issuance
-// right, as `Authorization: Bearer`; never both. Two more fields say what the new
-// key can do:
+// A call is a `POST` with a form as its body (`application/x-www-form-urlencoded`, up to
+// 16 KiB). The credentials are either the service ID and the service password of the
+// account, in the fields `sid` and `spw`, or a key with the issuance right, as
+// `Authorization: Bearer`. A call with both is refused. Two more fields describe the new
+// key:
 //
 // Field | Meaning
 // ------|--------
-// `epi` | When it expires: milliseconds from now (`60000`), a time from now (`30s`, `5m`, `1h`, `2d`, `1w`), a date, which lasts to its end (`2031/02/03`), or an instant (`2031/02/03 10:00:00`, with or without milliseconds and time zone). Default: `default_lifetime`.
-// `ipa` | The addresses that it may be used from: single ones, CIDR blocks and ranges, with spaces or commas between them. Default: any or, with `children narrow`, those of the key that calls.
+// `epi` | When the key expires: milliseconds from now (`60000`), a time from now (`30s`, `5m`, `1h`, `2d`, `1w`), the end of a date (`2031/02/03`), or an instant (`2031/02/03 10:00:00`, with or without milliseconds and time zone). Default: `default_lifetime`.
+// `ipa` | The addresses from which the key may be used: single addresses, CIDR blocks and ranges, separated by spaces or commas. Default: all or, with `children narrow`, those of the key that calls.
 //
-// The answer is the key alone, as `text/plain`. A call that is refused gets a
-// line that says why:
+// The answer is only the key, as `text/plain`. A refused call gets a line with the
+// reason:
 //
 // Status | Meaning
 // -------|--------
-// 400 | The form, or a value in it, is not as it should be, or there are two credentials. The text says what would be right.
-// 401 | The credentials are missing, unknown, wrong, ended, or not good from the caller's address: one answer for all but the first.
-// 403 | The key carries no issuance right, or asks for more than it has itself.
+// 400 | The form or a value in it is wrong, or there are two credentials. The text says what would be right.
+// 401 | The credentials are missing, unknown, wrong, no longer valid, or not valid from the address of the caller. The answer is the same in all cases except the first.
+// 403 | The key has no issuance right, or asks for more than it may do itself.
 // 405, 413, 415 | Not a `POST`, more than 16 KiB, not a form.
 // 425 | The request came as TLS early data, which anybody can repeat.
-// 429 | In the place of 401, from the 31st of the address within a minute on; an IPv6 address counts with its /64. Only answers that would be 401 count, and only they become 429. Or, to a caller with valid credentials: the account has reached `max_live_keys` or `max_rate`.
-// 503 | The keystore is at fault. Call again after `Retry-After` seconds.
+// 429 | For an address with 30 answers of 401 within a minute: in place of each further 401. The addresses of an IPv6 /64 count together. For a caller with valid credentials: the account has reached `max_live_keys` or `max_rate`.
+// 503 | The keystore returned an error. Call again after `Retry-After` seconds.
 //
-// Decisions are logged, counted and put into placeholders as the gate's are; the
-// operation is `issue_key`, the backend name `issuance`.
+// Decisions are logged, counted and put into placeholders like those of the gate. The
+// operation is `issue_key`, and the backend name is `issuance`.
 type Issue struct {
 	// The path of the API. Default: `/issue_service_authorization`.
 	Path string `json:"path,omitempty"`
 
-	// How long a key lives for which nothing is asked. Default: `30s`.
+	// The lifetime of a key if the call does not say it. Default: `30s`, or
+	// `max_lifetime` if that is shorter.
 	DefaultLifetime caddy.Duration `json:"default_lifetime,omitempty"`
 
-	// The longest that a key can be asked to live. Default: no limit.
+	// The longest lifetime that a call may ask for. Default: no limit.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 
-	// The time zone of times in `epi` that do not say theirs, as the tz database
-	// names it. Default: `Asia/Tokyo`.
+	// The time zone of dates and instants in `epi` without a time zone. Its name in the
+	// tz database. Default: `Asia/Tokyo`.
 	TimeZone string `json:"time_zone,omitempty"`
 
-	// What a key that is issued by a key may be: `narrow` lets it neither outlive
-	// its issuer (whose end may be its expiry or that of a rotation, scheduled
-	// before or after) nor be used from where its issuer may not; `free` lets it.
-	// Either way it can issue no keys itself. Default: `narrow`.
+	// What a key that was issued by another key may do. `narrow`: it ends when its issuer
+	// ends, by expiry or by a rotation, and it can be used only from addresses from which
+	// its issuer can be used. `free`: it has neither limit. In both cases it cannot issue
+	// keys. Default: `narrow`.
 	Children string `json:"children,omitempty"`
 
-	// How many keys from this API an account may have that have not expired, so
-	// that one account cannot fill the disk. From 1 to 1,000,000,000. Default:
-	// 1,000,000, which take 340 MB in the keystore.
+	// How many unexpired keys from this API an account may have, so that one account
+	// cannot fill the disk. From 1 to 1,000,000,000. Default: 1,000,000, which take 340 MB
+	// in the keystore.
 	MaxLiveKeys int `json:"max_live_keys,omitempty"`
 
-	// How many keys a second an account may have issued over time, by service ID
-	// and by all its keys together. A hundred times as many may come at once. From 1
-	// to 1,000,000. Default: 100, which is 8.6 million a day, and 10,000 at once.
+	// How many keys a second an account may get on average, by its service ID and by all
+	// its keys together. A burst may have a hundred times as many. From 1 to 1,000,000.
+	// Default: 100, which is 8.6 million a day, and 10,000 in a burst.
 	MaxRate int `json:"max_rate,omitempty"`
 
-	// The origins whose pages may call. `*` is every one; `off` sends no such
-	// headers and refuses preflight requests. Default: `*`, since a page without
-	// credentials gains nothing.
+	// The origins whose pages may call. `*` is every origin. `off` sends no CORS headers,
+	// and refuses preflight requests. Default: `*`, because a page without credentials can
+	// do nothing.
 	CORS handler.Origins `json:"cors,omitempty"`
 
-	// The header fields that pages of other origins may send, besides
-	// Authorization and Content-Type. Default: every field that a preflight request
-	// asks for, since tracing adds fields of its own.
+	// The header fields that pages of other origins may send, besides Authorization and
+	// Content-Type. Default: every field that a preflight request asks for, because tracing
+	// libraries add fields.
 	CORSHeaders []string `json:"cors_headers,omitempty"`
 
 	authority *issuance.Authority
@@ -114,9 +113,8 @@ const (
 	childrenNarrow  = "narrow"
 	childrenFree    = "free"
 
-	// One key for each user session is what the API is for. Few accounts have
-	// 8.6 million sessions a day, and all together issue some thousands of keys a
-	// second on the machine of BenchmarkIssue.
+	// The API is for one key in each user session, and few accounts have 8.6 million sessions
+	// a day. The machine of BenchmarkIssue issues some thousands of keys a second.
 	defaultMaxLiveKeys = 1_000_000
 	defaultMaxRate     = 100
 	mostLiveKeys       = 1_000_000_000
@@ -131,7 +129,7 @@ func (*Issue) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the configuration.
+// Provision resolves defaults, and gets the app.
 func (i *Issue) Provision(ctx caddy.Context) error {
 	i.logger = ctx.Logger()
 	if i.Path == "" {
@@ -171,7 +169,7 @@ func (i *Issue) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Validate checks what was configured.
+// Validate checks the configuration.
 func (i *Issue) Validate() error {
 	switch {
 	case !dialect.CleanPath(i.Path):
@@ -200,7 +198,7 @@ func (i *Issue) Validate() error {
 	return i.CORS.Validate()
 }
 
-// plainDuration spells a duration as a configuration can: 100us.
+// plainDuration returns a duration in the spelling of a configuration, such as 100us.
 func plainDuration(d caddy.Duration) string {
 	return strings.ReplaceAll(time.Duration(d).String(), "µ", "u")
 }
@@ -231,12 +229,12 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 func (i *Issue) answer(r *http.Request, call *issuance.KeyRequest) *issuance.Result {
 	i.app.AcquireStore()
 	defer i.app.ReleaseStore()
-	store, err := i.app.Store() //nolint:contextcheck // what it opens outlives the request
+	store, err := i.app.Store() //nolint:contextcheck // the store stays open after the request
 	if err != nil {
 		return issuance.Unavailable(err)
 	}
-	// If the caller goes away, the call goes on: its end would look like an error of the
-	// store.
+	// If the caller goes away, the call goes on. A cancelled call would look like an error of
+	// the store.
 	return i.authority.Issue(context.WithoutCancel(r.Context()), i.app.Now(), handler.ClientIP(r), handler.IsEarlyData(r), store, call)
 }
 
@@ -257,7 +255,7 @@ func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.K
 	header := w.Header()
 	header.Set("Content-Type", "text/plain")
 	handler.ForbidCaching(header)
-	header.Set("X-Content-Type-Options", "nosniff") // a refusal shows what was sent
+	header.Set("X-Content-Type-Options", "nosniff") // a refusal quotes the request
 	if answer.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(answer.RetryAfter))
 	}
@@ -280,70 +278,8 @@ func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.K
 	own.Send(w, r, i.app.Drainer(), i.logger)
 }
 
-// parseIssue takes a lone path for that of the API, which it would else only
-// match.
-func parseIssue(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
-	i := new(Issue)
-	h.Next()
-	if h.NextArg() && strings.HasPrefix(h.Val(), "/") {
-		i.Path = h.Val()
-	}
-	h.Reset()
-	h.Next()
-	matcher, err := h.ExtractMatcherSet()
-	if err != nil {
-		return nil, err
-	}
-	if i.Path != "" {
-		matcher = nil
-	}
-	if err := i.UnmarshalCaddyfile(h.Dispenser); err != nil {
-		return nil, err
-	}
-	return h.NewRoute(matcher, i), nil
-}
-
-// UnmarshalCaddyfile sets up the API.
-//
-// Syntax:
-//
-//	speechgate_issue [<matcher>|<path>] {
-//	    path             <path>
-//	    default_lifetime <duration>
-//	    max_lifetime     <duration>
-//	    time_zone        <name>
-//	    children         narrow|free
-//	    max_live_keys    <number>
-//	    max_rate         <keys a second>
-//	    cors             <origins...>|*|off
-//	    cors_headers     <names...>
-//	}
-func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return options.ParseBlock(d, map[string]options.Option{
-		"path":             i.unmarshalPath,
-		"default_lifetime": options.PositiveDuration(func(v caddy.Duration) { i.DefaultLifetime = v }),
-		"max_lifetime":     options.PositiveDuration(func(v caddy.Duration) { i.MaxLifetime = v }),
-		"time_zone":        options.Text(&i.TimeZone),
-		"children":         options.Text(&i.Children),
-		"max_live_keys":    options.Number(&i.MaxLiveKeys),
-		"max_rate":         options.Number(&i.MaxRate),
-		"cors":             i.CORS.UnmarshalCaddyfile,
-		"cors_headers":     handler.CORSHeaders(&i.CORSHeaders),
-	})
-}
-
-func (i *Issue) unmarshalPath(d *caddyfile.Dispenser) error {
-	if i.Path != "" {
-		return d.Errf("the path is given twice: %s stands behind speechgate_issue already", i.Path)
-	}
-	return options.Text(&i.Path)(d)
-}
-
-// RulesByAddress marks a handler whose decisions depend on the client's address.
+// RulesByAddress marks a handler whose decisions depend on the address of the client. The app
+// looks for this method.
 func (*Issue) RulesByAddress() {}
 
 // Interface guards
@@ -351,5 +287,4 @@ var (
 	_ caddy.Provisioner           = (*Issue)(nil)
 	_ caddy.Validator             = (*Issue)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Issue)(nil)
-	_ caddyfile.Unmarshaler       = (*Issue)(nil)
 )
