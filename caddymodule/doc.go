@@ -1,9 +1,9 @@
-// Package caddymodule registers what Caddy sees of the gateway: the modules, the
-// directives with their order, and the command line. Importing the package is enough.
+// Package caddymodule registers the gateway with Caddy: the modules, the directives and their
+// order, and the command line. Import the package for this effect.
 //
-// Each module has a package below this one: the app that owns the keystore (app), the
-// gate and the verify endpoint (gate), the issuance API (issue), the admin API (admin),
-// the log filter (logfilter) and the sandbox backend (sandboxbackend). The packages
-// options, handler and livestream hold what several modules share. They wire other
-// packages together: they decide, parse and store nothing themselves.
+// Each module has a package below this one: the app that owns the keystore (app), the gate
+// and the verify endpoint (gate), the issuance API (issue), the admin API (admin), the log
+// filter (logfilter) and the sandbox backend (sandboxbackend). The packages options, handler
+// and livestream have what several modules share. These packages wire other packages
+// together. The rules, the parsers and the storage are in the other packages.
 package caddymodule

@@ -13,10 +13,9 @@ import (
 )
 
 func init() {
-	// A gate comes after the directives that rewrite a request, because it judges the
-	// path that goes upstream. It comes before all others that ask who the client is.
-	// The verify endpoint and the issuance API come before the gate: their paths belong
-	// to no API, and the gate would refuse them.
+	// The gate comes after the directives that rewrite a request, because it decides by the
+	// path that goes upstream. It comes before the directives that authenticate. The verify
+	// endpoint and the issuance API come before the gate, which would refuse their paths.
 	httpcaddyfile.RegisterDirectiveOrder("speechgate_verify", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("speechgate_issue", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("speechgate", httpcaddyfile.Before, "basic_auth")

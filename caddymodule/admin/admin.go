@@ -1,4 +1,4 @@
-// Package admin is the gateway's part of Caddy's admin API.
+// Package admin adds the live streams to Caddy's admin API.
 package admin
 
 import (
@@ -20,12 +20,12 @@ func init() {
 	caddy.RegisterModule(new(Admin))
 }
 
-// Admin is the gateway's part of Caddy's admin API, below `/speechgate/`.
+// Admin lists and cuts live streams in Caddy's admin API, below `/speechgate/`.
 //
 // Request | Meaning
 // --------|--------
 // `GET /speechgate/streams` | An array of the live streams, oldest first: `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
-// `POST /speechgate/streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id`; the answer has as `cut` how many there were.
+// `POST /speechgate/streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id`. The answer has the number of streams that were cut as `cut`.
 type Admin struct {
 	streams *livestream.Registry
 }
@@ -40,18 +40,21 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 
 // The paths of the admin API.
 const (
-	StreamsPath  = "/speechgate/streams"
-	CutPath      = "/speechgate/streams/cut"
-	maxAdminBody = 4 << 10
+	// StreamsPath answers GET with an array of StreamInfo.
+	StreamsPath = "/speechgate/streams"
+	// CutPath takes a CutOrder with POST, and answers with a CutResult.
+	CutPath = "/speechgate/streams/cut"
 )
 
-// Provision finds the streams of the server.
+const maxOrderSize = 4 << 10 // bytes of a CutOrder
+
+// Provision gets the registry of the live streams.
 func (a *Admin) Provision(ctx caddy.Context) error {
 	a.streams = app.StreamsOf(ctx.Storage())
 	return nil
 }
 
-// Routes are those of the admin API.
+// Routes returns the routes of the admin API.
 func (a *Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: StreamsPath, Handler: caddy.AdminHandlerFunc(a.listStreams)},
@@ -61,19 +64,19 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 
 func (a *Admin) listStreams(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
-		return notThisMethod(w, r, http.MethodGet)
+		return wrongMethod(w, r, http.MethodGet)
 	}
 	return writeJSON(w, describe(a.streams.List()))
 }
 
-// StreamInfo describes a live stream.
+// StreamInfo is the JSON of a live stream. Instants are in RFC 3339.
 type StreamInfo struct {
 	ID         string  `json:"stream_id"`
-	KeyID      *string `json:"key_id"`
-	AccountID  *string `json:"account_id"`
-	Backend    string  `json:"backend"`
-	ClientIP   *string `json:"client_ip"`
-	BegunAt    string  `json:"begun_at"`
+	KeyID      *string `json:"key_id"`     // nil before the first accepted start command
+	AccountID  *string `json:"account_id"` // nil before the first accepted start command
+	Backend    string  `json:"backend"`    // backend name of the gate
+	ClientIP   *string `json:"client_ip"`  // nil if it is unknown
+	BegunAt    string  `json:"begun_at"`   // the instant of the handshake
 	AcceptedAt *string `json:"accepted_at"`
 }
 
@@ -92,14 +95,14 @@ func describe(all []livestream.Snapshot) []StreamInfo {
 	return infos
 }
 
-// CutOrder says which streams to cut: one, or those of a key or an account.
+// CutOrder says which streams to cut: one stream, or those of a key or of an account.
 type CutOrder struct {
 	StreamID  string `json:"stream_id,omitempty"`
 	KeyID     string `json:"key_id,omitempty"`
 	AccountID string `json:"account_id,omitempty"`
 }
 
-// Given returns how many IDs the order has. A valid order has one.
+// Given returns how many IDs the order has. A valid order has exactly one.
 func (o *CutOrder) Given() (n int) {
 	for _, id := range []string{o.StreamID, o.KeyID, o.AccountID} {
 		if id != "" {
@@ -109,33 +112,33 @@ func (o *CutOrder) Given() (n int) {
 	return n
 }
 
-// matches reports whether s is one of the streams to cut.
+// matches reports whether the order is to cut s.
 func (o *CutOrder) matches(s *livestream.Snapshot) bool {
 	return o.StreamID != "" && s.ID == o.StreamID ||
 		o.KeyID != "" && s.Owner.KeyID == o.KeyID ||
 		o.AccountID != "" && s.Owner.AccountID == o.AccountID
 }
 
-// CutResult says how many were cut.
+// CutResult says how many streams were cut.
 type CutResult struct {
 	Cut int `json:"cut"`
 }
 
 func (a *Admin) cutStreams(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
-		return notThisMethod(w, r, http.MethodPost)
+		return wrongMethod(w, r, http.MethodPost)
 	}
 	var order CutOrder
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAdminBody))
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrderSize))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&order); err != nil {
-		return badAdmin(fmt.Errorf("the body: %w", err))
+		return badRequest(fmt.Errorf("the body: %w", err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return badAdmin(errors.New("the body: want one object, and nothing after it"))
+		return badRequest(errors.New("the body: want one object, and nothing after it"))
 	}
 	if order.Given() != 1 {
-		return badAdmin(errors.New("want one of stream_id, key_id and account_id"))
+		return badRequest(errors.New("want one of stream_id, key_id and account_id"))
 	}
 	return writeJSON(w, CutResult{Cut: a.streams.CutIf(order.matches)})
 }
@@ -145,12 +148,12 @@ func writeJSON(w http.ResponseWriter, value any) error {
 	return json.NewEncoder(w).Encode(value)
 }
 
-func notThisMethod(w http.ResponseWriter, r *http.Request, want string) error {
+func wrongMethod(w http.ResponseWriter, r *http.Request, want string) error {
 	w.Header().Set("Allow", want)
 	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method %s: want %s", r.Method, want)}
 }
 
-func badAdmin(err error) error {
+func badRequest(err error) error {
 	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 }
 

@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// NoStore is the value of Cache-Control that forbids caches to keep an answer.
+// NoStore is the value of Cache-Control that forbids caches to store an answer.
 const NoStore = "no-store"
 
-// ForbidCaching has no cache keep an answer: RFC 9111, section 5.2.2.5. It removes
-// what the backend or a handler in front of the gate has set for a cache that heeds
-// other fields.
+// ForbidCaching forbids caches to store an answer (RFC 9111, section 5.2.2.5). It removes the
+// other fields with which the backend, or a handler in front of the gate, controls caches.
 func ForbidCaching(header http.Header) {
 	for name := range header {
 		if IsCachingField(name) {
@@ -20,10 +19,10 @@ func ForbidCaching(header http.Header) {
 	header["Cache-Control"] = []string{NoStore}
 }
 
-// IsCachingField reports whether a field can have a cache keep an answer in spite of
-// Cache-Control: the fields of RFC 9213 (CDN-Cache-Control and others that end so),
-// of the Edge Architecture Specification, of nginx and of Akamai, and the older ones
-// of RFC 9111. Age makes sense only in an answer that a cache has kept.
+// IsCachingField reports whether a field can make a cache store an answer although
+// Cache-Control forbids it. Such fields are in RFC 9213 (CDN-Cache-Control, and other names
+// that end in -Cache-Control), in the Edge Architecture Specification, in nginx and Akamai,
+// and in RFC 9111. Age is one of them, because it says that a cache has stored the answer.
 func IsCachingField(name string) bool {
 	switch name {
 	case "Age", "Expires", "Pragma", "Surrogate-Control", "X-Accel-Expires", "Edge-Control":

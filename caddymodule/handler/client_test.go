@@ -9,7 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-func TestUnknownClientAddressIsNoAddress(t *testing.T) {
+func TestClientIP_IsInvalidIfTheAddressIsUnknown(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "2001:DB8::1": "2001:db8::1",
 		"": "invalid IP", "@": "invalid IP", "192.0.2.7:80": "invalid IP",

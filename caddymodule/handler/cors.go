@@ -13,20 +13,20 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/options"
 )
 
-// corsOff leaves cross-origin matters to the backend.
+// corsOff is the option that leaves CORS to the backend.
 const corsOff = "off"
 
-// Origins are those whose pages may read answers: a list, or "*" for every one,
-// or "off". None is every one.
+// Origins are the origins whose pages may read answers. The only entry can also be "*", which
+// is every origin, or "off", which leaves CORS to the backend. An empty list is every origin.
 type Origins []string
 
 func (o Origins) every() bool { return len(o) == 0 || o[0] == "*" }
 
-// Off reports whether cross-origin matters are left to the backend.
+// Off reports whether CORS is left to the backend.
 func (o Origins) Off() bool { return len(o) > 0 && o[0] == corsOff }
 
-// allowed is what Access-Control-Allow-Origin says to an origin, empty for
-// nothing.
+// allowed returns the value of Access-Control-Allow-Origin for an origin; "" for an origin
+// that is not allowed.
 func (o Origins) allowed(origin string) string {
 	switch {
 	case origin == "" || o.Off():
@@ -39,8 +39,8 @@ func (o Origins) allowed(origin string) string {
 	return ""
 }
 
-// Set lets the request's origin read the answer, where it may, and in the answer's
-// header the field that expose names. It replaces what the header says of it.
+// Set sets the CORS fields of an answer to r, and removes those that the header has. If the
+// origin of r is allowed, its page may read the answer, and the header field named expose.
 func (o Origins) Set(header http.Header, r *http.Request, expose string) {
 	if o.Off() {
 		return
@@ -53,7 +53,7 @@ func (o Origins) Set(header http.Header, r *http.Request, expose string) {
 	o.Grant(header, r, expose)
 }
 
-// IsCORSField reports whether a field is one that grant answers for.
+// IsCORSField reports whether a field is one of the fields that Grant sets.
 func IsCORSField(name string) bool {
 	switch name {
 	case "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers":
@@ -62,7 +62,7 @@ func IsCORSField(name string) bool {
 	return false
 }
 
-// Grant is set for a header that has none of the fields.
+// Grant is Set for a header without CORS fields.
 func (o Origins) Grant(header http.Header, r *http.Request, expose string) {
 	if o.Off() {
 		return
@@ -81,8 +81,8 @@ func (o Origins) Grant(header http.Header, r *http.Request, expose string) {
 	}
 }
 
-// PreflightMethod is the method that r asks leave for; empty if it is no preflight
-// request of an origin that may have an answer.
+// PreflightMethod returns the method that a preflight request asks for. It returns "" if r is
+// not a preflight request, or if its origin is not allowed.
 func (o Origins) PreflightMethod(r *http.Request) (method string) {
 	if r.Method != http.MethodOptions || o.allowed(r.Header.Get("Origin")) == "" {
 		return ""
@@ -90,9 +90,9 @@ func (o Origins) PreflightMethod(r *http.Request) (method string) {
 	return r.Header.Get("Access-Control-Request-Method")
 }
 
-// ServePreflight allows requests of these methods, with the header fields that the
-// API's clients send and those of more; if more is empty, with every field that the
-// preflight request asks for.
+// ServePreflight answers a preflight request. It allows the methods, and the header fields in
+// fields and more. If more is empty, it allows every field that the preflight request asks
+// for.
 func (o Origins) ServePreflight(w http.ResponseWriter, r *http.Request, methods, fields, more []string) {
 	if len(more) == 0 {
 		more = askedFields(r.Header)
@@ -111,7 +111,7 @@ func (o Origins) ServePreflight(w http.ResponseWriter, r *http.Request, methods,
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// askedFields are the names of the header fields that a preflight request asks for.
+// askedFields returns the names of the header fields that a preflight request asks for.
 func askedFields(header http.Header) (names []string) {
 	for _, list := range header["Access-Control-Request-Headers"] {
 		for name := range strings.SplitSeq(list, ",") {
@@ -123,15 +123,15 @@ func askedFields(header http.Header) (names []string) {
 	return names
 }
 
-// isFieldName reports whether name is a token (RFC 9110, section 5.6.2). "*" is
-// none here: in Access-Control-Allow-Headers it means every field.
+// isFieldName reports whether name is a token (RFC 9110, section 5.6.2), except "*", which
+// means every field in Access-Control-Allow-Headers.
 func isFieldName(name string) bool { return name != "*" && httpguts.ValidHeaderFieldName(name) }
 
 func containsField(names []string, name string) bool {
 	return slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) })
 }
 
-// CORSHeaders reads the option cors_headers: one name or more.
+// CORSHeaders reads the option cors_headers, which has one name or more.
 func CORSHeaders(into *[]string) options.Option {
 	return func(d *caddyfile.Dispenser) error {
 		if *into = d.RemainingArgs(); len(*into) == 0 {
@@ -151,7 +151,7 @@ func ValidateCORSHeaders(names []string) error {
 	return nil
 }
 
-// Validate checks that each is an origin, and that "*" or "off" is the only one.
+// Validate checks that each entry is an origin, or that "*" or "off" is the only entry.
 func (o Origins) Validate() error {
 	for _, origin := range o {
 		if (origin == "*" || origin == corsOff) && len(o) > 1 {
@@ -164,7 +164,7 @@ func (o Origins) Validate() error {
 	return nil
 }
 
-// UnmarshalCaddyfile takes the option without origins for one with every origin.
+// UnmarshalCaddyfile reads the option cors. Without arguments, it is every origin.
 func (o *Origins) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if *o = d.RemainingArgs(); len(*o) == 0 {
 		*o = Origins{"*"}

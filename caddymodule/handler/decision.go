@@ -10,26 +10,31 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Identity says whose a request or a stream is, by the public ID of the key and the
-// ID of the key's account. Both are empty while there is no key.
-type Identity struct{ KeyID, AccountID string }
+// Identity is the key of a request or a stream, and the account of the key. Both fields are
+// empty if there is no known key.
+type Identity struct {
+	KeyID     string // the public ID
+	AccountID string
+}
 
-// DecisionRecord is a decision as it is counted, logged and put into placeholders.
+// DecisionRecord is a decision for the metric, the log and the placeholders.
 type DecisionRecord struct {
-	Counters  *DecisionCounters // of the gate's backend name
+	Counters  *DecisionCounters // of the backend name
 	Operation policy.Operation
 	Reason    policy.Reason
 	Owner     Identity
-	Client    netip.Addr
+	Client    netip.Addr // invalid if it is unknown
 }
 
 // The placeholders of a decision.
 const (
+	// PlaceholderAccount is the placeholder for the ID of the key's account.
+	PlaceholderAccount = "speechgate.account_id"
+
 	placeholderKey       = "speechgate.key_id"
-	PlaceholderAccount   = "speechgate.account_id"
 	placeholderOperation = "speechgate.operation"
 	placeholderReason    = "speechgate.reason"
-	placeholderUser      = "http.auth.user.id" // Caddy's own, in access logs as user_id
+	placeholderUser      = "http.auth.user.id" // of Caddy; user_id in access logs
 )
 
 func (d *DecisionRecord) placeholder(name string) (any, bool) {
@@ -43,24 +48,24 @@ func (d *DecisionRecord) placeholder(name string) (any, bool) {
 	case placeholderReason:
 		return d.Reason.String(), true
 	case placeholderUser:
-		// A client whose request the backend refuses for the gate's key is known.
+		// If the backend refuses the upstream key, the client's key is known and good.
 		return d.Owner.AccountID, d.Reason.OK() || d.Reason == policy.UpstreamRefused
 	}
 	return nil, false
 }
 
-// Report counts the decision and sets the placeholders, which go on to show what d
-// is.
+// Report counts the decision and sets the placeholders. Later changes of d can change the
+// placeholders, until Report is called again.
 func (d *DecisionRecord) Report(r *http.Request) {
 	d.Counters.count(d.Operation, d.Reason)
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
 	}
-	// A placeholder is worked out when somebody asks for it. A function that does so
-	// yields to what was set before. So the placeholders are set if this is not the
-	// first decision on the request, if another handler has named a user, and for
-	// streams, whose decisions may come while others read.
+	// A function makes a placeholder only when somebody reads it, so it is cheap. But a value
+	// or a function that was set before comes first, and a function must not run while another
+	// goroutine changes d. So values are set if this is not the first decision on the request,
+	// if another handler has set the user, and for streams.
 	_, again := repl.Get(placeholderReason)
 	_, named := repl.Get(placeholderUser)
 	if !named && !again && d.Operation != policy.Stream {
@@ -74,7 +79,7 @@ func (d *DecisionRecord) Report(r *http.Request) {
 	}
 }
 
-// LogFields are the fields of the decision in a log entry.
+// LogFields returns the fields of the decision for a log entry.
 func (d *DecisionRecord) LogFields() []zap.Field {
 	client := ""
 	if d.Client.IsValid() {

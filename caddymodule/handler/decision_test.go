@@ -11,8 +11,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// The last decision on a request is the one that its placeholders show.
-func TestPlaceholders_AreThoseOfTheLastDecision(t *testing.T) {
+// The placeholders of a request show the last decision on it.
+func TestPlaceholders_ShowTheLastDecision(t *testing.T) {
 	counters := NewMetrics().CountersOf("test")
 	allowed := DecisionRecord{Counters: counters, Operation: policy.Recognize, Reason: policy.Allowed, Owner: Identity{"key_1", "acc_1"}}
 	other := DecisionRecord{Counters: counters, Operation: policy.ReadJob, Reason: policy.AllowedByGrace, Owner: Identity{"key_2", "acc_2"}}

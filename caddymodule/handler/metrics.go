@@ -9,13 +9,13 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Metrics counts what a server decides. It outlives the registries of the
-// configurations that it is registered with.
+// Metrics counts the decisions of a server. It survives reloads: each configuration has a
+// registry, and Metrics is registered with all of them.
 type Metrics struct {
 	decisions *prometheus.CounterVec
 }
 
-// NewMetrics returns metrics that are registered nowhere yet.
+// NewMetrics returns metrics without decisions, which are not registered yet.
 func NewMetrics() *Metrics {
 	return &Metrics{prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",
@@ -25,7 +25,8 @@ func NewMetrics() *Metrics {
 	}, []string{"backend", "operation", "reason"})}
 }
 
-// Register adds the metrics, and others, to the registry of a configuration.
+// Register adds the metrics, and other collectors, to the registry of a configuration. It is no
+// error if the registry has them already.
 func (m *Metrics) Register(registry *prometheus.Registry, others ...prometheus.Collector) error {
 	for _, collector := range append(others, m.decisions) {
 		err := registry.Register(collector)
@@ -36,13 +37,13 @@ func (m *Metrics) Register(registry *prometheus.Registry, others ...prometheus.C
 	return nil
 }
 
-// CountersOf returns the counters of a backend name.
+// CountersOf returns the counters for a backend name.
 func (m *Metrics) CountersOf(backend string) *DecisionCounters {
 	return &DecisionCounters{backend: backend, all: m.decisions}
 }
 
-// DecisionCounters counts the decisions on one backend name. It asks the metric for
-// each counter once.
+// DecisionCounters counts the decisions on requests for one backend name. It looks each counter
+// up once, because looking up by labels is slow.
 type DecisionCounters struct {
 	backend string
 	all     *prometheus.CounterVec
@@ -54,12 +55,12 @@ func (c *DecisionCounters) count(op policy.Operation, reason policy.Reason) {
 		c.all.WithLabelValues(c.backend, op.String(), reason.String()).Inc()
 		return
 	}
-	place := &c.known[op][reason]
-	counter := place.Load()
+	cell := &c.known[op][reason]
+	counter := cell.Load()
 	if counter == nil {
 		found := c.all.WithLabelValues(c.backend, op.String(), reason.String())
 		counter = &found
-		place.Store(counter)
+		cell.Store(counter)
 	}
 	(*counter).Inc()
 }

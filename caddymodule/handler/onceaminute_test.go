@@ -7,7 +7,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestR18_AFaultThatEachRequestMeetsIsLoggedOnceAMinute(t *testing.T) {
+func TestR18_AnErrorOfEveryRequestIsLoggedOnceAMinute(t *testing.T) {
 	var a OnceAMinute
 	start := policy.Time(1_800_000_000_000)
 	for _, c := range []struct {

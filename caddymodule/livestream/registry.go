@@ -1,6 +1,6 @@
 // Package livestream is the registry of the live streams of a server. It limits how many
-// streams a key, an account and a network may have, and it lists and cuts streams for
-// the admin API.
+// streams a key, an account and a network may have. It lists and cuts streams for the admin
+// API.
 package livestream
 
 import (
@@ -13,32 +13,32 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Registry knows the live streams of the process, and counts them. It holds
-// snapshots: the state of a stream belongs to the gate that serves the stream.
+// Registry has a snapshot of each live stream, and counts the streams. The stream itself
+// belongs to the gate that serves it.
 type Registry struct {
 	mu        sync.Mutex
-	last      uint64 // the number that was given out last
-	streams   map[string]*entry
-	byKey     map[string]int       // how many streams each key has, by the key's ID
-	byAccount map[string]int       // how many streams each account has
-	waiting   map[netip.Prefix]int // how many streams of each network have shown no key yet
+	last      uint64               // number of the stream that began last
+	streams   map[string]*entry    // by stream ID
+	byKey     map[string]int       // number of streams by key ID
+	byAccount map[string]int       // number of streams by account ID
+	waiting   map[netip.Prefix]int // number of streams without an accepted start command, by network
 }
 
 // entry is one live stream.
 type entry struct {
 	snapshot Snapshot
-	number   uint64 // in the order in which the streams began
+	number   uint64 // a stream that began later has a larger number
 	cut      func() bool
 }
 
-// Snapshot is what the registry tells about a live stream.
+// Snapshot describes a live stream at one instant.
 type Snapshot struct {
 	ID       string
 	Backend  string     // backend name of the gate
-	Client   netip.Addr // invalid where it is unknown
+	Client   netip.Addr // invalid if it is unknown
 	Begun    policy.Time
-	Owner    handler.Identity // of the key of the last start command; zero before the first
-	Accepted policy.Time      // of the last start command; zero before the first
+	Owner    handler.Identity // of the key of the last accepted start command; zero before the first
+	Accepted policy.Time      // when this start command was accepted; zero before the first
 }
 
 // NewRegistry returns a registry without streams.
@@ -51,9 +51,9 @@ func NewRegistry() *Registry {
 	}
 }
 
-// Begin adds a stream that has shown no key yet. It adds none, and returns false,
-// if maxWaiting streams of the client's network wait for their first command. Cut
-// must end the stream, and report whether the stream had not ended before.
+// Begin adds a stream without an accepted start command. If maxWaiting streams of the client's
+// network have none either, Begin adds nothing and returns false. The function cut must end
+// the stream, and return false if the stream had ended before.
 func (r *Registry) Begin(s Snapshot, maxWaiting int, cut func() bool) bool {
 	network := policy.NetworkOf(s.Client)
 	r.mu.Lock()
@@ -67,9 +67,9 @@ func (r *Registry) Begin(s Snapshot, maxWaiting int, cut func() bool) bool {
 	return true
 }
 
-// Accept gives a stream to an owner. It changes nothing, and returns false, if the
-// stream has ended, or if the key or its account has as many streams as it may
-// have; 0 is no limit.
+// Accept sets the owner of a stream. It changes nothing and returns false if the stream has
+// ended, if the key has perKey streams already, or if the account has perAccount. A limit of
+// 0 is no limit.
 func (r *Registry) Accept(id string, owner handler.Identity, at policy.Time, perKey, perAccount int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,7 +89,7 @@ func (r *Registry) Accept(id string, owner handler.Identity, at policy.Time, per
 	return true
 }
 
-// uncount takes a stream out of the counts.
+// uncount removes a stream from the counts.
 func (r *Registry) uncount(e *entry) {
 	if e.snapshot.Owner == (handler.Identity{}) {
 		decrement(r.waiting, policy.NetworkOf(e.snapshot.Client))
@@ -105,7 +105,7 @@ func decrement[K comparable](counts map[K]int, key K) {
 	}
 }
 
-// End removes a stream. Only the first call for a stream does anything.
+// End removes a stream. It does nothing if the stream has been removed before.
 func (r *Registry) End(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -127,8 +127,8 @@ func (r *Registry) List() []Snapshot {
 	return all
 }
 
-// CutIf cuts the streams that match, and returns how many of them had not ended
-// before.
+// CutIf cuts the streams for which match returns true. It returns how many of them had not
+// ended before.
 func (r *Registry) CutIf(match func(*Snapshot) bool) (cut int) {
 	for _, e := range r.find(match) {
 		if e.cut() {

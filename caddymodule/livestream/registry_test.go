@@ -12,9 +12,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// TestR21_TheRegistryCountsEachStreamOnce holds for any order of events: the counts are
-// those of the streams that are listed, no limit is exceeded, and nothing is left when all
-// streams have ended.
+// For any order of events, the counts are those of the listed streams, no limit is exceeded,
+// and nothing is left when all streams have ended.
 func TestR21_TheRegistryCountsEachStreamOnce(t *testing.T) {
 	t.Parallel()
 	clients := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), {}}

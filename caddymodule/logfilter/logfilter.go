@@ -1,4 +1,4 @@
-// Package logfilter is the Caddy log filter that masks keys.
+// Package logfilter is a filter for Caddy's logs that masks keys.
 package logfilter
 
 import (
@@ -25,14 +25,13 @@ func init() {
 	caddy.RegisterModule(new(LogFilter))
 }
 
-// LogFilter is a filter for fields of log entries that masks every place where
-// a client of any of the dialects can put a key: in URIs, in headers, and in
-// any text, each secret that this gateway has made and each backend's key that a
-// gate puts in. It takes fields of text and whole objects, such as `request`,
-// which it goes through.
+// LogFilter masks keys in fields of log entries. It masks every place in URIs and headers
+// where a client of any dialect can put a key. In all text, it masks the secrets that this
+// gateway has made, and the upstream keys of the gates. A field can be a text or an
+// object, such as `request`.
 //
-// It belongs on the default logger, because access logs are not the only ones
-// that show requests:
+// Use it on the default logger, because access logs are not the only logs that show
+// requests:
 //
 //	log {
 //	    format filter {
@@ -46,7 +45,7 @@ func init() {
 //	}
 type LogFilter struct {
 	places  []dialect.Place
-	headers []string // in lower case
+	headers []string // fields to mask as a whole, in lower case
 }
 
 // CaddyModule returns the Caddy module information.
@@ -57,8 +56,8 @@ func (*LogFilter) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision gathers the places. Cookies are none, and masked for their own
-// sake where log_credentials is on.
+// Provision collects the places of keys from all dialects. Cookies never have a key, but they
+// are masked too, because Caddy logs them if log_credentials is set.
 func (f *LogFilter) Provision(caddy.Context) error {
 	f.headers = []string{"cookie", "set-cookie", "proxy-authorization"}
 	for _, name := range dialect.Names() {
@@ -74,7 +73,7 @@ func (f *LogFilter) Provision(caddy.Context) error {
 	return nil
 }
 
-// UnmarshalCaddyfile sets up the filter, which has no options.
+// UnmarshalCaddyfile reads the filter, which has no options.
 //
 // Syntax:
 //
@@ -87,7 +86,7 @@ func (*LogFilter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Filter masks the field.
+// Filter masks keys in the field.
 func (f *LogFilter) Filter(field zapcore.Field) zapcore.Field {
 	switch field.Type {
 	case zapcore.StringType:
@@ -127,16 +126,17 @@ type upstreamKey struct {
 	redactor *credential.Redactor
 }
 
-// upstreamKeys are the backends' keys of every gate that was ever configured in
-// this process: a backend can show its key where the proxy logs it.
+// upstreamKeys are the upstream keys of all gates that this process has ever had. They are
+// masked because a backend can send the key in an answer, and the proxy can log it.
 var upstreamKeys atomic.Pointer[[]upstreamKey]
 
-// MaskUpstreamKey has every log filter mask this key from now on. A short key is
-// masked where no letter and no digit is next to it.
+// MaskUpstreamKey makes every log filter mask this key from now on. A key of fewer than
+// options.MinKeyLenToMaskEverywhere bytes is masked only as a whole word, where no letter and
+// no digit is next to it.
 func MaskUpstreamKey(key policy.Secret) {
 	added := upstreamKey{key, credential.NewRedactor(key, 0)}
 	if len(key.Reveal()) < options.MinKeyLenToMaskEverywhere {
-		added.redactor = added.redactor.WholeWords() // it could be a part of a word
+		added.redactor = added.redactor.WholeWords() // a part of another word is not the key
 	}
 	for {
 		known := upstreamKeys.Load()
@@ -154,8 +154,8 @@ func MaskUpstreamKey(key policy.Secret) {
 	}
 }
 
-// maskValue masks the text in a value that logs as JSON, such as a part of the
-// configuration. One that does not marshal is left out.
+// maskValue masks the text in a value that is logged as JSON, such as a part of the
+// configuration. It returns nil if the value cannot be marshalled.
 func (f *LogFilter) maskValue(name string, value any) any {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -181,7 +181,7 @@ func (f *LogFilter) maskPlain(name string, value any) any {
 	case map[string]any:
 		for key, member := range value {
 			value[key] = f.maskPlain(key, member)
-			if text, ok := member.(string); ok && isConfiguredSecret(value, key) && !options.EvidentPlaceholder.MatchString(text) {
+			if text, ok := member.(string); ok && isConfiguredSecret(value, key) && !options.IsEvidentPlaceholder(text) {
 				value[key] = credential.Masked
 			}
 		}
@@ -189,9 +189,8 @@ func (f *LogFilter) maskPlain(name string, value any) any {
 	return value
 }
 
-// isConfiguredSecret reports whether this member of this object is a secret in
-// the configuration of one of our modules. Caddy logs configurations before it
-// sets the modules up.
+// isConfiguredSecret reports whether a member of an object is a secret in the configuration of
+// a module of the gateway. Caddy logs the configuration before the modules are provisioned.
 func isConfiguredSecret(object map[string]any, name string) bool {
 	switch name {
 	case "upstream_key":
@@ -204,7 +203,7 @@ func isConfiguredSecret(object map[string]any, name string) bool {
 	return false
 }
 
-// maskedObject masks an object's fields as they are encoded.
+// maskedObject masks the fields of an object when they are encoded.
 type maskedObject struct {
 	filter *LogFilter
 	object zapcore.ObjectMarshaler
@@ -240,7 +239,7 @@ func (e maskingEncoder) AddArray(key string, array zapcore.ArrayMarshaler) error
 	return e.ObjectEncoder.AddArray(key, maskedArray{e.filter, key, array})
 }
 
-// maskedArray masks an array's elements as they are encoded.
+// maskedArray masks the elements of an array when they are encoded.
 type maskedArray struct {
 	filter *LogFilter
 	key    string

@@ -8,9 +8,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// A short upstream key is masked where it stands alone, and does not garble
-// words that it is a part of.
-func TestR18_ShortUpstreamKeysAreMaskedAlone(t *testing.T) {
+// A short upstream key is masked as a whole word, and not as a part of another word.
+func TestR18_ShortUpstreamKeysAreMaskedAsWholeWords(t *testing.T) {
 	MaskUpstreamKey(policy.NewSecret("proxy.v2"))
 	filter := new(LogFilter)
 	if err := filter.Provision(caddy.Context{}); err != nil {

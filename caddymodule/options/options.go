@@ -1,5 +1,5 @@
-// Package options reads the options of the modules from a Caddyfile: durations, sizes,
-// numbers, and values that may be secrets.
+// Package options reads the options of the modules from a Caddyfile: texts, durations, sizes,
+// numbers, and secrets.
 package options
 
 import (
@@ -17,11 +17,12 @@ import (
 	"github.com/speechgate/speechgate/internal/words"
 )
 
-// Option reads the arguments of one option. The cursor of d is at the option's name.
+// Option reads the arguments of one option. The cursor of d is at the name of the option. An
+// error says what is wrong and what would be right.
 type Option func(d *caddyfile.Dispenser) error
 
-// ParseBlock reads the block of options at the cursor. Each option comes at most once,
-// except the options in repeatable.
+// ParseBlock reads the block of options at the cursor. An unknown option is an error, and so is
+// an option that comes twice, unless it is in repeatable.
 func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ...string) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -45,7 +46,7 @@ func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ..
 	return nil
 }
 
-// Text reads an option's one argument.
+// Text reads an option with one argument.
 func Text(into *string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -58,16 +59,17 @@ func Text(into *string) Option {
 	}
 }
 
-// Duration reads an option's one argument, a duration that may be 0.
+// Duration reads an option with one argument: a duration of 0 or more.
 func Duration(set func(caddy.Duration)) Option { return durationFrom(0, "", set) }
 
-// PositiveDuration reads an option's one argument, a duration that may not be 0.
+// PositiveDuration reads an option with one argument: a duration of more than 0.
 func PositiveDuration(set func(caddy.Duration)) Option { return durationFrom(1, "", set) }
 
-// DurationOrOff reads an option's one argument, a duration or "off", which is 0.
+// DurationOrOff reads an option with one argument: a duration of 0 or more, or "off", which
+// is 0.
 func DurationOrOff(set func(caddy.Duration)) Option { return durationFrom(0, "off", set) }
 
-// durationForm is that of durations, however long they are.
+// durationForm matches durations, also those that are too long for a time.Duration.
 var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|h|d))+$`)
 
 func durationFrom(least time.Duration, zero string, set func(caddy.Duration)) Option {
@@ -104,7 +106,7 @@ func Toggle(into *bool) Option {
 	}
 }
 
-// Number reads an option's one argument, a number above zero.
+// Number reads an option with one argument: a number above zero.
 func Number(into *int) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -121,13 +123,13 @@ func Number(into *int) Option {
 	}
 }
 
-// Size reads an option's one argument, a number of bytes from 1 KiB to 16 MiB.
+// Size reads an option with one argument: a number of bytes from 1 KiB to 16 MiB.
 func Size(into *int) Option {
 	return SizeFrom(1<<10, 16<<20, "from 1KiB to 16MiB", func(bytes int64) { *into = int(bytes) })
 }
 
-// SizeFrom reads an option's one argument, a number of bytes within bounds, which
-// are also spelled.
+// SizeFrom reads an option with one argument: a number of bytes from least to most. The text
+// bounds says this in the error, such as "from 1KiB to 16MiB".
 func SizeFrom(least, most uint64, bounds string, set func(bytes int64)) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()

@@ -14,8 +14,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Secret reads an option's one argument, which may be a secret: no error shows
-// the value.
+// Secret reads an option with one argument that can be a secret. No error shows the value.
 func Secret(into *string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -31,7 +30,7 @@ func Secret(into *string) Option {
 	}
 }
 
-// The words of upstream_key that are no key.
+// The values of upstream_key that are not a key.
 const (
 	UpstreamDrop = "drop" // the backend gets no key
 	UpstreamPass = "pass" // the backend gets the client's key
@@ -42,17 +41,20 @@ const (
 	minPepper      = 16
 	minUpstreamKey = 8
 
-	// MinKeyLenToMaskEverywhere is the length from which an upstream key does not
-	// occur in a transcript by chance. A key of this length is masked in every
-	// answer; a shorter one is masked in errors only.
+	// MinKeyLenToMaskEverywhere is the shortest length of an upstream key that is masked in
+	// the body of every answer, because it cannot be in a transcript by chance. A shorter key
+	// is masked only in the bodies of answers with an error status.
 	MinKeyLenToMaskEverywhere = 16
 )
 
-// EvidentPlaceholder matches a text that is evidently a placeholder, which errors may show.
-var EvidentPlaceholder = regexp.MustCompile(`^\{(env\.[A-Za-z_][A-Za-z0-9_]*|file\.[A-Za-z0-9_./\\: -]+)\}$`)
+// IsEvidentPlaceholder reports whether a text is clearly a placeholder and not a secret. An error
+// or a log may show such a text.
+func IsEvidentPlaceholder(text string) bool { return placeholderForm.MatchString(text) }
 
-// ResolveSecret resolves the placeholders in the value of an option. Errors show
-// no part of a value, except for what is evidently a placeholder.
+var placeholderForm = regexp.MustCompile(`^\{(env\.[A-Za-z_][A-Za-z0-9_]*|file\.[A-Za-z0-9_./\\: -]+)\}$`)
+
+// ResolveSecret resolves the placeholders in the value of an option. An error shows no part of
+// the value, except an evident placeholder.
 func ResolveSecret(text string) (policy.Secret, error) {
 	if err := CheckBraces(text); err != nil {
 		return policy.Secret{}, err
@@ -67,14 +69,14 @@ func replaceSecret(text string) (policy.Secret, error) {
 		return policy.NewSecret(value), nil
 	case shellForm.MatchString(text):
 		return policy.Secret{}, checkMeant(text)
-	case EvidentPlaceholder.MatchString(text):
+	case IsEvidentPlaceholder(text):
 		return policy.Secret{}, fmt.Errorf("%s is not set, is empty or cannot be read: set it in the environment of the server, or make the file readable", text)
 	}
 	return policy.Secret{}, errors.New("it has a placeholder that is empty or that Caddy does not know: want one such as {env.NAME} or {file./run/secrets/name}; a brace that belongs to the value is written with a backslash before it")
 }
 
-// CheckBraces refuses braces that do not belong to a placeholder. Caddy would
-// leave them as they are.
+// CheckBraces refuses braces that do not belong to a placeholder. Caddy would keep them as a
+// part of the value.
 func CheckBraces(text string) error {
 	open := -1
 	for i := 0; i < len(text); i++ {
@@ -97,15 +99,16 @@ func CheckBraces(text string) error {
 	return nil
 }
 
-// braceError shows the placeholder that was meant, if it is evident.
+// braceError shows the placeholder that the operator probably meant, if it is evident.
 func braceError(problem, text string) error {
-	if meant := "{" + strings.Trim(text, "{}") + "}"; EvidentPlaceholder.MatchString(meant) {
+	if meant := "{" + strings.Trim(text, "{}") + "}"; IsEvidentPlaceholder(meant) {
 		return fmt.Errorf("%s: want %s", problem, meant)
 	}
 	return fmt.Errorf("%s: want a placeholder such as {env.NAME}; a brace that belongs to the value is written with a backslash before it", problem)
 }
 
-// The forms of what is meant as a placeholder, or as something to fill in.
+// Texts that are a mistake: a misspelt placeholder, or an example that the operator was to
+// replace.
 var (
 	shellForm   = regexp.MustCompile(`^(\$[A-Za-z_]\w*|\$\{[A-Za-z_]\w*\}|\{\$[A-Za-z_]\w*\}|%[A-Za-z_]\w*%)$`)
 	bareForm    = regexp.MustCompile(`^(env|file)[.:].`)
@@ -116,19 +119,19 @@ var (
 	quotedForm  = regexp.MustCompile(`^("(.*)"|'(.*)')$`)
 )
 
-// checkMeant refuses a value that is a mistake in the spelling of a placeholder,
-// or a text that somebody was to replace.
+// checkMeant refuses a value that is probably not the secret that the operator meant: a misspelt
+// placeholder, or an example that the operator was to replace.
 func checkMeant(value string) error {
 	switch {
 	case strings.HasPrefix(value, "\ufeff"):
 		return errors.New("it begins with a byte order mark, which an editor puts into files: save the file without")
 	case !utf8.ValidString(value):
-		return nil // random bytes are nobody's typo
+		return nil // random bytes are not a mistake
 	case strings.TrimSpace(value) != value:
 		return errors.New("it begins or ends with a space or a line break: want the value alone, without an empty line after it")
 	case quotedForm.MatchString(value):
 		return errors.New("it has quotation marks around it, which are part of the value in files and in Docker's --env-file: remove them")
-	case EvidentPlaceholder.MatchString(value):
+	case IsEvidentPlaceholder(value):
 		return fmt.Errorf("it is the text %s and not what this stands for: Caddy resolves placeholders in its configuration only, once", value)
 	case bracketForm.MatchString(value):
 		return errors.New("it has brackets around it, as documentation writes what is to be replaced: want the value itself")
@@ -139,7 +142,7 @@ func checkMeant(value string) error {
 		}
 		return fmt.Errorf("it is written as a variable of the shell, which Caddy does not expand: want {env.%s}", name)
 	case bareForm.MatchString(value):
-		if meant := "{" + strings.Replace(value, ":", ".", 1) + "}"; EvidentPlaceholder.MatchString(meant) {
+		if meant := "{" + strings.Replace(value, ":", ".", 1) + "}"; IsEvidentPlaceholder(meant) {
 			return fmt.Errorf("its placeholder has no braces: want %s", meant)
 		}
 		return errors.New("its placeholder has no braces: want {env.NAME} or {file./run/secrets/name}")
@@ -151,9 +154,8 @@ func checkMeant(value string) error {
 	return nil
 }
 
-// checkPepper says why a pepper must not be given to a keystore. What is wrong
-// is an error only where the pepper would be added: a keystore that has it
-// already can have no other.
+// checkPepper returns why a pepper must not be added to a keystore. It is not an error of the
+// configuration, because a keystore that has this pepper already cannot change it.
 func checkPepper(pepper policy.Secret) error {
 	value := pepper.Reveal()
 	if err := checkMeant(value); err != nil {
@@ -165,13 +167,14 @@ func checkPepper(pepper policy.Secret) error {
 	return nil
 }
 
-// ResolvePepper resolves the configured pepper. The fault says why no keystore
-// may be given it.
+// ResolvePepper resolves the configured pepper. If fault is not nil, the pepper must not be added
+// to a keystore, and fault says why; a keystore that has this pepper already can be opened. No
+// error shows the pepper.
 func ResolvePepper(text string) (pepper policy.Secret, fault, err error) {
 	if pepper, err = replaceSecret(text); err != nil {
 		return policy.Secret{}, nil, fmt.Errorf("pepper: %w", err)
 	}
-	// Earlier versions took any text for a pepper, a misspelt placeholder too.
+	// Earlier versions accepted any text as a pepper, even a misspelt placeholder.
 	if fault = CheckBraces(text); fault == nil {
 		fault = checkPepper(pepper)
 	}
@@ -181,9 +184,10 @@ func ResolvePepper(text string) (pepper policy.Secret, fault, err error) {
 	return pepper, fault, nil
 }
 
+// noKeyWords are texts with which an operator probably means UpstreamDrop.
 var noKeyWords = []string{"none", "no", "off", "false", "null", "nil", "empty", "remove", "delete", "-"}
 
-// checkUpstreamWord refuses what is meant as one of the words of upstream_key.
+// checkUpstreamWord refuses a text that probably means UpstreamDrop or UpstreamPass.
 func checkUpstreamWord(text string) error {
 	lower := strings.ToLower(text)
 	switch lower {
@@ -198,8 +202,8 @@ func checkUpstreamWord(text string) error {
 	return nil
 }
 
-// CheckUpstreamKey refuses what cannot be a backend's key, or would be seen in
-// logs by chance.
+// CheckUpstreamKey refuses a text that is probably not a key of a backend, and a key that would
+// be in logs by chance, such as a word. An error does not show the key.
 func CheckUpstreamKey(key policy.Secret) error {
 	value := key.Reveal()
 	if err := checkUpstreamWord(value); err != nil {
@@ -220,7 +224,7 @@ func CheckUpstreamKey(key policy.Secret) error {
 	return nil
 }
 
-// isWord reports whether text is letters of one case only.
+// isWord reports whether all characters of text are letters of the same case.
 func isWord(text string) bool {
 	lower, upper := true, true
 	for i := range len(text) {

@@ -10,8 +10,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// What real backends give out as keys is taken, from wherever it comes.
-func TestR18_RealUpstreamKeysAreTaken(t *testing.T) {
+// Keys like those of real backends are accepted.
+func TestR18_RealUpstreamKeysAreAccepted(t *testing.T) {
 	for _, key := range []string{
 		"0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
 		"8a6f8d2c-97a1-4e4e-9b2b-6b1d0c1f2e3d",
@@ -78,7 +78,7 @@ func TestR18_MisspeltSecretsAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%q: error %v, want one with %q that shows no secret", c.text, err, c.want)
 		}
-		// Of a pepper, it is the reason why no keystore may be given it.
+		// As a pepper, the text is a fault or an error, and not both.
 		if _, fault, err := ResolvePepper(c.text); (fault == nil) == (err == nil) {
 			t.Errorf("%q as a pepper: fault %v, error %v, want one of them", c.text, fault, err)
 		}
@@ -103,10 +103,10 @@ func TestR18_MisspeltSecretsAreRefused(t *testing.T) {
 	}
 }
 
-// placeholderForm matches a placeholder within an error.
-var placeholderForm = regexp.MustCompile(`\{(env\.[A-Za-z_][A-Za-z0-9_]*|file\.[A-Za-z0-9_./\\: -]+)\}`)
+// placeholderInError matches a placeholder within an error.
+var placeholderInError = regexp.MustCompile(`\{(env\.[A-Za-z_][A-Za-z0-9_]*|file\.[A-Za-z0-9_./\\: -]+)\}`)
 
-// No error shows a secret, however it is misspelt.
+// No error shows a secret, in any misspelling.
 func TestR18_NoErrorShowsAConfiguredSecret(t *testing.T) {
 	const canary = "ca9naRy"
 	part := rapid.SampledFrom([]string{"{", "}", "$", "%", "env.", "file.", "<", ">", "'", "\"", " ", "\\", "Bearer ", "drop", "", "\n"})
@@ -119,8 +119,8 @@ func TestR18_NoErrorShowsAConfiguredSecret(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), canary) {
 				continue
 			}
-			// The name of a placeholder is no secret.
-			if shown := placeholderForm.ReplaceAllString(err.Error(), ""); strings.Contains(shown, canary) {
+			// The name of a placeholder is not a secret.
+			if shown := placeholderInError.ReplaceAllString(err.Error(), ""); strings.Contains(shown, canary) {
 				t.Fatalf("%q: %v", text, err)
 			}
 		}

@@ -1,5 +1,5 @@
-// Package sandboxbackend is the Caddy handler that serves the sandbox, a backend to try a
-// gate with.
+// Package sandboxbackend is the Caddy handler that serves the sandbox: a backend with which
+// people try a gate.
 package sandboxbackend
 
 import (
@@ -23,36 +23,35 @@ func init() {
 	httpcaddyfile.RegisterHandlerDirective("speechgate_sandbox", parseSandbox)
 }
 
-// Sandbox is a stand-in for a speech backend, to try a gate with and to test
-// it. It speaks the API's protocol and answers with what it measures in the
-// audio that it gets, but recognizes no words. It takes keys, forms, format
-// names and amounts of audio as the API does, and lets the pages of every origin
-// call it. Of the API's audio formats it reads those without compression; to
-// all other files it says that they are unsupported. Its jobs are in memory, and
-// end with the configuration.
+// Sandbox is a replacement for a speech backend, with which a gate can be tried and
+// tested. It speaks the protocol of the API. It recognizes no words, and answers with
+// what it measures in the audio. It accepts keys, forms, format names and amounts of
+// audio like the API, and pages of every origin may call it. It reads the audio formats
+// of the API that have no compression, and answers that all other files are
+// unsupported. Its jobs are in memory, and end with the configuration.
 type Sandbox struct {
-	// The API that it speaks: `amivoice`. Required.
+	// The API of the sandbox: `amivoice`. Required.
 	Dialect string `json:"dialect,omitempty"`
 
-	// The key that it accepts, wherever the API reads one. Placeholders are
-	// supported. Default: none, and no key is asked for.
+	// The key that the sandbox accepts, in every place where the API reads a key.
+	// Placeholders are supported. Default: none, and requests need no key.
 	Key string `json:"key,omitempty"`
 
 	// How long a job waits before it starts. Default: `2s`.
 	QueueTime *caddy.Duration `json:"queue_time,omitempty"`
 
-	// How long a job then runs. Default: `3s`.
+	// How long a job runs after it has started. Default: `3s`.
 	WorkTime *caddy.Duration `json:"work_time,omitempty"`
 
-	// How far into its work a job pauses, to be authenticated again, as it may
-	// with the real backend under congestion. Less than `work_time`. Needs
-	// `reauthenticate`. Default: `0`, and jobs do not pause.
+	// How long after its start a job pauses to be authenticated again, as a job of the
+	// real backend may under congestion. Less than `work_time`. Needs `reauthenticate`.
+	// Default: `0`, and jobs do not pause.
 	PauseAt caddy.Duration `json:"pause_at,omitempty"`
 
-	// The URL that is asked whether a job that has paused may go on, such as
-	// that of a `speechgate_verify`. 204 lets it go on; after a 503, or where
-	// nobody answers, it is asked again a few times; after any other answer the
-	// job ends in an error that names it. Default: none.
+	// The URL that the sandbox asks whether a paused job may go on, such as the URL of
+	// a `speechgate_verify`. After 204 the job goes on. After 503, or without an answer,
+	// the sandbox asks again a few times. After any other answer, the job ends with an
+	// error that names the answer. Default: none.
 	Reauthenticate string `json:"reauthenticate,omitempty"`
 
 	config  sandbox.Config
@@ -67,7 +66,7 @@ func (*Sandbox) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision sets up the backend.
+// Provision resolves defaults and placeholders, and makes the backend.
 func (s *Sandbox) Provision(caddy.Context) error {
 	if s.Dialect != "amivoice" {
 		return fmt.Errorf("unknown sandbox %q: want amivoice", s.Dialect)
@@ -90,7 +89,7 @@ func (s *Sandbox) Provision(caddy.Context) error {
 	return nil
 }
 
-// orNone spells a configured 0 as the sandbox does, to which 0 is the default.
+// orNone converts a configured 0. In sandbox.Config, 0 is the default, and -1 is no time.
 func orNone(d caddy.Duration) time.Duration {
 	if d == 0 {
 		return -1
@@ -98,7 +97,7 @@ func orNone(d caddy.Duration) time.Duration {
 	return time.Duration(d)
 }
 
-// Validate checks what was configured.
+// Validate checks the configuration.
 func (s *Sandbox) Validate() error {
 	if (s.PauseAt != 0) != (s.Reauthenticate != "") {
 		return errors.New("pause_at and reauthenticate: want both or neither, since a job that pauses waits for its authentication")
@@ -112,7 +111,7 @@ func (s *Sandbox) Validate() error {
 	return nil
 }
 
-// Cleanup ends what goes on without a request.
+// Cleanup ends the jobs of the backend.
 func (s *Sandbox) Cleanup() error {
 	if s.backend != nil {
 		s.backend.Close()
@@ -120,7 +119,7 @@ func (s *Sandbox) Cleanup() error {
 	return nil
 }
 
-// ServeHTTP answers as the backend would.
+// ServeHTTP answers like the backend.
 func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	s.backend.ServeHTTP(w, r)
 	return nil
@@ -131,7 +130,7 @@ func parseSandbox(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	return s, s.UnmarshalCaddyfile(h.Dispenser)
 }
 
-// UnmarshalCaddyfile sets up the sandbox.
+// UnmarshalCaddyfile reads the directive speechgate_sandbox.
 //
 // Syntax:
 //
