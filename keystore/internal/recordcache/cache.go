@@ -57,8 +57,8 @@ func New[V any](recordBytes, absenceBytes int64) *Cache[V] {
 	return c
 }
 
-// SetLimits changes the limits that [New] set. A lower limit takes effect with the
-// next Put.
+// SetLimits changes the limits that [New] set, in bytes. A lower limit takes effect with
+// the next Put. Except for New, only tests call it.
 func (c *Cache[V]) SetLimits(recordBytes, absenceBytes int64) {
 	for i := range c.shards {
 		s := &c.shards[i]
@@ -78,7 +78,7 @@ func (c *Cache[V]) Get(d Digest) Entry[V] {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.get(d)
+	return s.get(&d)
 }
 
 // GetBoth returns what two different caches know about one digest each, at the same
@@ -95,11 +95,12 @@ func GetBoth[V, W any](c1 *Cache[V], d1 Digest, c2 *Cache[W], d2 Digest) (Entry[
 	defer s1.mu.Unlock()
 	s2.mu.Lock()
 	defer s2.mu.Unlock()
-	return s1.get(d1), s2.get(d2)
+	return s1.get(&d1), s2.get(&d2)
 }
 
-// get must be called with mu held.
-func (s *shard[V]) get(d Digest) (e Entry[V]) {
+// get must be called with mu held. It takes the digest by pointer, as table.get does, so
+// that a lookup copies the digest once.
+func (s *shard[V]) get(d *Digest) (e Entry[V]) {
 	if value, record := s.present.get(d); value != nil {
 		return Entry[V]{Present, *value, record}
 	}
@@ -118,7 +119,7 @@ func (c *Cache[V]) Update(d Digest, change func(*V)) {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if value, _ := s.present.get(d); value != nil {
+	if value, _ := s.present.get(&d); value != nil {
 		change(value)
 	}
 }
@@ -226,8 +227,8 @@ func (s *shard[V]) nextGenerations() {
 	}
 }
 
-// Evict removes the record of d without a new generation, as a full cache does to
-// make room. Tests use it to make lookups read the database.
+// Evict removes the record of d without a new generation, as a full cache does to make
+// space. Tests call it so that the next lookup reads the database.
 func (c *Cache[V]) Evict(d Digest) {
 	s := c.shard(d)
 	s.mu.Lock()
@@ -236,6 +237,7 @@ func (c *Cache[V]) Evict(d Digest) {
 }
 
 // Size returns how many records are cached, and how many bytes of the limit they use.
+// Tests call it.
 func (c *Cache[V]) Size() (records int, bytes int64) {
 	if c == nil {
 		return 0, 0

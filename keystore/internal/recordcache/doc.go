@@ -38,9 +38,9 @@
 // [Cache.PutAbsent]. If the last call returns false, the lookup must not use its
 // result either. A change must follow this order: commit, [Cache.Drop], return.
 //
-// A cache has 256 generations, one for each first byte of a digest. A change therefore
-// also repeats one in 256 of the other lookups that are reading at that moment, which
-// costs them one more read.
+// A cache has 256 generations, one for each first byte of a digest. Digests with the same
+// first byte share a generation. So a change also makes one in 256 of the other lookups
+// that are reading at that moment read a second time.
 //
 // # Memory
 //

@@ -2,8 +2,9 @@ package recordcache
 
 import "encoding/binary"
 
-// doorkeeper decides which new entries a full table admits: those that were refused
-// once before, lately. Keys that are used once do not evict keys that are used often.
+// doorkeeper decides which new entries a full table admits: an entry that the table
+// refused a short time ago. So keys that are used once do not evict keys that are used
+// often.
 //
 // It remembers refused digests by a tag of 32 bits, each at one place of an array. If
 // two digests share place and tag, the second is admitted at once, which does no harm.
@@ -17,13 +18,13 @@ type doorkeeper struct {
 // remembers about as many digests as the table has slots.
 func (k *doorkeeper) admits(d Digest, slots, capacity int) bool {
 	if len(k.tags) < slots {
-		k.tags = make([]uint32, capacity) // the forgotten digests are refused once more
+		k.tags = make([]uint32, capacity) // forgets all digests, so each is refused once more
 	}
 	if len(k.tags) == 0 {
 		return true
 	}
 	place := &k.tags[binary.LittleEndian.Uint32(d[9:])%uint32(len(k.tags))]
-	tag := binary.LittleEndian.Uint32(d[13:]) | 1 // never that of an empty place
+	tag := binary.LittleEndian.Uint32(d[13:]) | 1 // never 0, which is an empty place
 	if *place == tag {
 		*place = 0
 		return true

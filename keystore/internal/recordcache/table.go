@@ -75,8 +75,8 @@ func (t *table[V]) slot(i uint32) *slot[V] { return &t.slots[i-1] }
 
 // get returns the value and the record of d; nil if there is none. The pointer is valid
 // until the next call of another method.
-func (t *table[V]) get(d Digest) (*V, string) {
-	i := t.find(&d)
+func (t *table[V]) get(d *Digest) (*V, string) {
+	i := t.find(d)
 	if i == 0 {
 		return nil, ""
 	}

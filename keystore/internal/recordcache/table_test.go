@@ -46,7 +46,7 @@ func TestTable_FindsWhatWasPutWithinItsLimit(t *testing.T) {
 			}
 			checkTable(t, &table)
 			for d, want := range last {
-				if found, record := table.get(d); found != nil {
+				if found, record := table.get(&d); found != nil {
 					if record != want || Digest(*found) != d {
 						t.Fatalf("found %q, and %q was put last", record, want)
 					}
@@ -97,13 +97,18 @@ func TestTable_AdmitsOnTheSecondRequest(t *testing.T) {
 	table := table[named]{seed: randomSeed()}
 	const capacity = 1000
 	table.limit = capacity * table.cost(len(Digest{}))
+	get := func(i int) *named {
+		d := digestOf(i)
+		found, _ := table.get(&d)
+		return found
+	}
 	put := func(i int) {
 		d := digestOf(i)
 		table.put(d, named(d), string(d[:]))
 	}
 	kept := func(from, to int) (n int) {
 		for i := from; i < to; i++ {
-			if found, _ := table.get(digestOf(i)); found != nil {
+			if get(i) != nil {
 				n++
 			}
 		}
@@ -123,7 +128,7 @@ func TestTable_AdmitsOnTheSecondRequest(t *testing.T) {
 	}
 	for range 20 { // other keys come into use
 		for i := capacity; i < capacity*3/2; i++ {
-			if found, _ := table.get(digestOf(i)); found == nil {
+			if get(i) == nil {
 				put(i)
 			}
 		}
