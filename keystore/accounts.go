@@ -17,9 +17,9 @@ func scanAccount(row scanner) (a policy.Account, err error) {
 	return a, err
 }
 
-// CreateAccount makes an account with a service ID and a service password,
-// which is shown here and never again. The name is for people: 1 to 200 bytes,
-// printable.
+// CreateAccount makes an account with a new service ID and a new service password. It
+// returns the password; no other call does. The name is for people: 1 to 200 bytes of
+// printable UTF-8. ErrInvalid if the name is not.
 func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, name string) (policy.Account, policy.Secret, error) {
 	serviceID, password, err := newService()
 	if err != nil {
@@ -32,10 +32,10 @@ func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, na
 	return a, password, nil
 }
 
-// ImportAccount makes an account with the service ID (1 to 200 visible ASCII
-// characters) and service password (8 to 1024 bytes) that it has elsewhere. It
-// is the operator's act, and refuses with ErrInvalid what is none, and a
-// service ID that another account has.
+// ImportAccount makes an account that keeps the service ID and service password that it
+// has at another gateway. Only the operator may call it. The ID is 1 to 200 visible
+// ASCII characters, and the password is 8 to 1024 bytes. ErrInvalid if one of them is
+// not, or if another account has the service ID.
 func (s *Store) ImportAccount(ctx context.Context, now policy.Time, by Actor, name, serviceID string, password policy.Secret) (policy.Account, error) {
 	if err := operatorOnly(by, "importing an account"); err != nil {
 		return policy.Account{}, err
@@ -76,10 +76,10 @@ func (s *Store) createAccount(ctx context.Context, now policy.Time, by Actor, na
 	return policy.Account{ID: id, Name: name, ServiceID: serviceID, CreatedAt: now}, nil
 }
 
-// RotateAccount gives an account a new service ID and a new service password,
-// which is shown here and never again; the old ones end at once. It is the
-// operator's act: others are refused, with ErrInvalid, as is a closed account,
-// with ErrAccountClosed.
+// RotateAccount gives an account a new service ID and a new service password. It returns
+// the password; no other call does. The old ID and password end at once. The error is
+// ErrInvalid if the actor is not the operator, and ErrAccountClosed if the account is
+// closed.
 func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id string) (a policy.Account, password policy.Secret, err error) {
 	none := func(err error) (policy.Account, policy.Secret, error) {
 		return policy.Account{}, policy.Secret{}, err
@@ -114,8 +114,8 @@ func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id
 	return a, password, nil
 }
 
-// CloseAccount closes an account, which ends every key of it, for good. An
-// account that is closed already is returned as it is.
+// CloseAccount closes an account for good, which ends all its keys. If the account is
+// closed already, nothing changes. ErrNotFound if there is no such account.
 func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id string) (a policy.Account, err error) {
 	err = s.writeEnding(ctx, func(t *txn) (err error) {
 		if a, err = readAccount(t.ctx, t, id); err != nil || !a.Open() {
@@ -132,7 +132,7 @@ func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id 
 	return a, nil
 }
 
-// Account returns an account, or ErrNotFound.
+// Account returns an account. The error is ErrNotFound if there is no such account.
 func (s *Store) Account(ctx context.Context, id string) (policy.Account, error) {
 	all, err := query(ctx, s, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id)
 	return one(all, err, "account", id)
@@ -172,7 +172,7 @@ func queryRows[T any](ctx context.Context, q querier, scan func(scanner) (T, err
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // rows.Err says what there is to say
+	defer func() { _ = rows.Close() }() // rows.Err returns the error
 	all := []T{}
 	for rows.Next() {
 		v, err := scan(rows)

@@ -13,17 +13,17 @@ import (
 // The kinds of actors.
 const (
 	ActorOperator = "operator" // the person who runs the gateway
-	ActorAccount  = "account"  // an account's holder; ID is the account's
-	ActorKey      = "key"      // a key with the issuance right; ID is the key's
-	ActorStore    = "store"    // the keystore itself
+	ActorAccount  = "account"  // the holder of an account; the ID is the account's
+	ActorKey      = "key"      // a key with the issuance right; the ID is the key's
+	actorStore    = "store"    // the keystore itself
 )
 
-// Actor says who does something, for the audit trail. An actor of kind
-// ActorAccount reaches the keys of that account only: others are not found.
+// Actor says who makes a change. The audit trail has it. For an actor of kind
+// ActorAccount, keys of other accounts are not found.
 type Actor struct {
 	Kind string
 	ID   string
-	From netip.Addr // where the call came from; invalid if from this machine
+	From netip.Addr // the client's address; the zero Addr for a command on this machine
 }
 
 // AuditEntry is a line of the audit trail.
@@ -31,13 +31,13 @@ type AuditEntry struct {
 	Seq       int64
 	At        policy.Time
 	Actor     Actor
-	Action    string // one of the words below
-	AccountID string // empty where the action is no account's
-	Subject   string // ID of what was acted on
-	Detail    string
+	Action    string // such as "key_issue"
+	AccountID string // empty if the action belongs to no account
+	Subject   string // ID of the account or key that was changed, or as the action says
+	Detail    string // for people
 }
 
-// The actions. A restore goes by some of them.
+// The actions. A restore reads some of them.
 const (
 	actionAccountCreate = "account_create"
 	actionAccountRotate = "account_rotate"
@@ -47,11 +47,11 @@ const (
 	actionKeyRotate     = "key_rotate"
 	actionKeyDelete     = "key_delete"
 	actionKeyRevoke     = "key_revoke"
-	actionTreeRevoke    = "key_revoke_tree" // all that the key issued
+	actionTreeRevoke    = "key_revoke_tree" // all keys that the key issued
 	actionKeyPrune      = "key_prune"
 	actionPepperAdd     = "pepper_add"
-	actionAuditChain    = "audit_chain"   // subject: the last entry that got its hash then
-	actionAuditPrune    = "audit_prune"   // subject: the head of what was pruned
+	actionAuditChain    = "audit_chain"   // subject: number of the last entry that got its hash then
+	actionAuditPrune    = "audit_prune"   // subject: the head of the last pruned entry
 	actionStoreRestore  = "store_restore" // subject: the head of the backup
 )
 
@@ -69,7 +69,7 @@ func scanAudit(row scanner) (e AuditEntry, err error) {
 	return e, err
 }
 
-// audit appends to the audit trail. Entries are chained by their hashes.
+// audit appends an entry to the audit trail.
 func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detail string) {
 	if t.err != nil {
 		return
@@ -89,14 +89,15 @@ func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detai
 	}
 	e := AuditEntry{At: now, Actor: by, Action: action, AccountID: accountID, Subject: subject, Detail: detail}
 	head := t.head.next(t.store.hash, &e)
-	t.exec(insertAudit, e.Seq, e.At, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail, head.Hash[:])
+	t.exec(insertAudit, e.Seq, e.At, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail, head.hash[:])
 	t.head = &head
 }
 
-// maxText bounds names, labels and reasons, in bytes.
+// maxText is the longest name, label or reason, in bytes.
 const maxText = 200
 
-// checkText refuses what cannot be shown on one line, or must not be.
+// checkText refuses a text that is too long, cannot be shown on one line, or has a
+// secret in it.
 func checkText(what, text string) error {
 	if len(text) > maxText {
 		return refuse(ErrInvalid, "%s has %d bytes: want %d at most", what, len(text), maxText)

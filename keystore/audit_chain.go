@@ -17,37 +17,38 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// AuditHead identifies the audit trail up to one entry. Its hash is that of the entry
-// and the hash before it, so it covers all entries up to this one.
+// AuditHead identifies the audit trail up to one entry. Its hash covers the entry and
+// the hash before it, and so all entries up to this one. Compare heads with ==.
 type AuditHead struct {
-	Seq  int64
-	Hash [sha256.Size]byte
+	Seq  int64 // number of the entry, from 1; 0 before the first entry
+	hash [sha256.Size]byte
 }
 
 // String returns the head as "number:hash", which ParseAuditHead reads.
-func (h AuditHead) String() string { return fmt.Sprintf("%d:%x", h.Seq, h.Hash) }
+func (h AuditHead) String() string { return fmt.Sprintf("%d:%x", h.Seq, h.hash) }
 
-// ParseAuditHead reads the text that String returns.
+// ParseAuditHead reads the text that [AuditHead.String] returns. The error says what is
+// wrong with the text.
 func ParseAuditHead(text string) (h AuditHead, err error) {
 	seq, sum, _ := strings.Cut(text, ":")
 	h.Seq, err = strconv.ParseInt(seq, 10, 64)
 	hash, hexErr := hex.DecodeString(sum)
-	if err != nil || hexErr != nil || h.Seq < 0 || len(hash) != len(h.Hash) {
+	if err != nil || hexErr != nil || h.Seq < 0 || len(hash) != len(h.hash) {
 		return AuditHead{}, fmt.Errorf("head %q: want a number, a colon and 64 hexadecimal digits, as \"audit verify\" prints them", text)
 	}
-	copy(h.Hash[:], hash)
+	copy(h.hash[:], hash)
 	return h, nil
 }
 
 // firstHead is the head before the first entry. It binds the trail to its store.
 func firstHead(storeID string) AuditHead {
-	return AuditHead{Hash: sha256.Sum256([]byte("speechgate audit trail\x00" + storeID))}
+	return AuditHead{hash: sha256.Sum256([]byte("speechgate audit trail\x00" + storeID))}
 }
 
 // next sets e.Seq and returns the head after e.
 func (h AuditHead) next(hash hasher, e *AuditEntry) AuditHead {
 	e.Seq = h.Seq + 1
-	buf := append([]byte("speechgate audit entry\x00"), h.Hash[:]...)
+	buf := append([]byte("speechgate audit entry\x00"), h.hash[:]...)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(e.Seq))
 	buf = binary.BigEndian.AppendUint64(buf, uint64(e.At))
 	for _, text := range []string{e.Actor.Kind, e.Actor.ID, addrText(e.Actor.From), e.Action, e.AccountID, e.Subject, e.Detail} {
@@ -66,7 +67,7 @@ func lastHead(ctx context.Context, q querier) (h AuditHead, err error) {
 		err = q.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&storeID)
 		return firstHead(storeID), err
 	}
-	copy(h.Hash[:], hash) // VerifyAudit finds a damaged hash
+	copy(h.hash[:], hash) // VerifyAudit finds a damaged hash
 	return h, err
 }
 
@@ -79,7 +80,7 @@ func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	if err != nil && !errors.Is(err, errPepperNew) {
 		return err
 	}
-	entries, err := queryRows(ctx, q, scanAudit, `SELECT `+auditColumns+` FROM audit WHERE hash = x'' ORDER BY seq`)
+	entries, err := queryRows(ctx, q, scanAudit, `SELECT `+auditColumns+` FROM audit WHERE length(hash) = 0 ORDER BY seq`)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 		}
 		head.Seq = e.Seq - 1
 		head = head.next(hash, e)
-		if _, err := q.ExecContext(ctx, `UPDATE audit SET hash = $1 WHERE seq = $2`, head.Hash[:], e.Seq); err != nil {
+		if _, err := q.ExecContext(ctx, `UPDATE audit SET hash = $1 WHERE seq = $2`, head.hash[:], e.Seq); err != nil {
 			return err
 		}
 	}
@@ -100,29 +101,30 @@ func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	}
 	// This entry tells apart the entries that got their hash now from those that had
 	// one from the beginning.
-	e := AuditEntry{At: s.cfg.Clock(), Actor: Actor{Kind: ActorStore}, Action: actionAuditChain, Subject: strconv.FormatInt(head.Seq, 10)}
+	e := AuditEntry{At: s.cfg.Clock(), Actor: Actor{Kind: actorStore}, Action: actionAuditChain, Subject: strconv.FormatInt(head.Seq, 10)}
 	head = head.next(hash, &e)
-	_, err = q.ExecContext(ctx, insertAudit, e.Seq, e.At, e.Actor.Kind, e.Actor.ID, "", e.Action, "", e.Subject, "", head.Hash[:])
+	_, err = q.ExecContext(ctx, insertAudit, e.Seq, e.At, e.Actor.Kind, e.Actor.ID, "", e.Action, "", e.Subject, "", head.hash[:])
 	return err
 }
 
 // addsPepper reports whether e is the entry from which the hashes are keyed.
 func (e *AuditEntry) addsPepper() bool {
-	return e.Actor.Kind == ActorStore && e.Action == actionPepperAdd
+	return e.Actor.Kind == actorStore && e.Action == actionPepperAdd
 }
 
 // AuditCheck is the result of VerifyAudit.
 type AuditCheck struct {
 	Entries int       // how many entries are whole, counted from the first
-	First   int64     // number of the first entry that must be there
-	Head    AuditHead // after the last of them
-	// Fault says what is wrong with the next entry; empty if nothing is wrong.
+	First   int64     // number of the first entry that must be there: 1, if nothing was pruned
+	Head    AuditHead // after the last whole entry
+	// Fault says what is wrong with the next entry. It is empty if nothing is wrong.
 	Fault string
 }
 
 // VerifyAudit reads the audit trail and finds the first entry that was changed or
 // removed. kept is a head that was noted earlier and must be part of the trail; it may
-// be nil. An error says that the trail could not be read.
+// be nil. The error is ErrInvalid if the entry of kept has been pruned. Any other error
+// means that the trail could not be read.
 func (s *Store) VerifyAudit(ctx context.Context, kept *AuditHead) (c AuditCheck, err error) {
 	db, err := s.database()
 	if err != nil {
@@ -165,7 +167,7 @@ func (v *auditVerifier) verify(db *sql.DB) (AuditCheck, error) {
 }
 
 // begin finds where the trail begins: at entry 1, or after the entries that were
-// pruned, which a later entry states.
+// pruned. A later entry says which were.
 func (v *auditVerifier) begin() error {
 	var storeID string
 	err := v.tx.QueryRowContext(v.ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&storeID)
@@ -187,7 +189,7 @@ func (v *auditVerifier) begin() error {
 		return refuse(ErrInvalid, "the head is that of entry %d, which has been pruned since: give a newer one, or none", v.kept.Seq)
 	}
 	err = v.tx.QueryRowContext(v.ctx, `SELECT COALESCE(MIN(seq), 0) FROM audit WHERE action = $1 AND actor_kind = $2`,
-		actionPepperAdd, ActorStore).Scan(&v.keyedFrom)
+		actionPepperAdd, actorStore).Scan(&v.keyedFrom)
 	if err != nil {
 		return err
 	}
@@ -195,8 +197,8 @@ func (v *auditVerifier) begin() error {
 	return nil
 }
 
-// checkBeginning finds a trail without any entry, or without its beginning, by facts
-// for which there must be an entry.
+// checkBeginning finds a trail without any entry, or without its beginning. It knows
+// changes that must have an entry.
 func (v *auditVerifier) checkBeginning() error {
 	var accounts bool
 	err := v.tx.QueryRowContext(v.ctx, `SELECT EXISTS (SELECT 1 FROM accounts) AND NOT EXISTS (SELECT 1 FROM audit)`).Scan(&accounts)
@@ -214,12 +216,12 @@ func (v *auditVerifier) checkBeginning() error {
 // errPruneEntry says that an entry about pruning was changed.
 var errPruneEntry = errors.New("an entry about pruning was changed")
 
-// prunedHead returns the head of the pruned part of the trail, which an entry states;
-// zero if nothing was pruned.
+// prunedHead returns the head of the pruned part of the trail, which an entry has. It
+// returns the zero head if nothing was pruned.
 func prunedHead(ctx context.Context, q querier) (h AuditHead, err error) {
 	var subject string
 	err = q.QueryRowContext(ctx, `SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,
-		actionAuditPrune, ActorStore).Scan(&subject)
+		actionAuditPrune, actorStore).Scan(&subject)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return AuditHead{}, nil
@@ -267,11 +269,11 @@ func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
 		hash = hasher{}
 	}
 	next := v.Head.next(hash, e)
-	if subtle.ConstantTimeCompare(next.Hash[:], stored) != 1 {
-		v.Fault = fmt.Sprintf("entry %d (%s of %s) was changed, or its hash, or those before it were written anew", e.Seq, e.Action, e.At)
+	if subtle.ConstantTimeCompare(next.hash[:], stored) != 1 {
+		v.Fault = fmt.Sprintf("entry %d (%s of %s) was changed, or its hash, or those before it were rewritten", e.Seq, e.Action, e.At)
 		return
 	}
-	if e.Actor.Kind == ActorStore && e.Action == actionAuditPrune && !v.duePrune(e) {
+	if e.Actor.Kind == actorStore && e.Action == actionAuditPrune && !v.duePrune(e) {
 		return
 	}
 	v.Head, v.last = next, e.At
@@ -279,8 +281,8 @@ func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
 	v.checkKept()
 }
 
-// duePrune finds an entry about pruning that is too early. Someone may have changed
-// the times of entries first, to have them pruned.
+// duePrune reports whether an entry about pruning is not too early. An attacker may
+// have changed the times of entries first, so that they were pruned.
 func (v *auditVerifier) duePrune(e *AuditEntry) bool {
 	text, ok := strings.CutPrefix(e.Detail, prunedUpTo)
 	last, err := time.Parse(time.RFC3339, text)
@@ -298,14 +300,14 @@ const prunedUpTo = "the entries up to "
 // checkKept compares the trail with the head that was noted, if it has reached the
 // number of that head.
 func (v *auditVerifier) checkKept() {
-	if v.kept == nil || v.kept.Seq != v.Head.Seq || v.kept.Hash == v.Head.Hash {
+	if v.kept == nil || v.kept.Seq != v.Head.Seq || v.kept.hash == v.Head.hash {
 		return
 	}
-	v.Fault = fmt.Sprintf("entry %d is not the one that the head was noted of: it, or one before it, was written anew, or the head is another keystore's", v.kept.Seq)
+	v.Fault = fmt.Sprintf("entry %d is not the one that the head was noted of: it, or one before it, was rewritten, or the head is another keystore's", v.kept.Seq)
 }
 
-// appending is a scanner that scans further columns, after those it is asked for, into
-// more.
+// appending is a scanner of rows that have additional columns at the end, which it scans
+// into more.
 type appending struct {
 	scanner
 
@@ -314,8 +316,7 @@ type appending struct {
 
 func (a appending) Scan(dest ...any) error { return a.scanner.Scan(append(dest, a.more...)...) }
 
-// errTrail stops pruning. Only whole entries are pruned, because damaged ones are
-// evidence.
+// errTrail stops pruning. Damaged entries are not pruned, because they are evidence.
 var errTrail = errors.New("the audit trail is not whole, and is not pruned: see \"audit verify\"")
 
 // pruneAudit removes the oldest entries of the trail, and adds an entry that says so.
@@ -341,7 +342,7 @@ func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err
 			return err
 		}
 		// First the new entry, because its hash includes the hash before it.
-		t.audit(now, Actor{Kind: ActorStore}, actionAuditPrune, "", c.Head.String(), prunedUpTo+v.last.String())
+		t.audit(now, Actor{Kind: actorStore}, actionAuditPrune, "", c.Head.String(), prunedUpTo+v.last.String())
 		t.exec(`DELETE FROM audit WHERE seq <= $1`, c.Head.Seq)
 		return t.err
 	})

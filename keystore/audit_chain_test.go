@@ -117,7 +117,7 @@ func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 			if err := db.QueryRow(`SELECT seq, hash FROM audit WHERE seq = $1`, from-1).Scan(&head.Seq, &before); err != nil {
 				t.Fatal(err)
 			}
-			copy(head.Hash[:], before)
+			copy(head.hash[:], before)
 		} else {
 			var id string
 			if err := db.QueryRow(`SELECT value FROM meta WHERE name = 'store_id'`).Scan(&id); err != nil {
@@ -127,7 +127,7 @@ func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 		}
 		for i := range entries {
 			head = head.next(hash, &entries[i])
-			mustExec(t, db, `UPDATE audit SET hash = $1 WHERE seq = $2`, head.Hash[:], head.Seq)
+			mustExec(t, db, `UPDATE audit SET hash = $1 WHERE seq = $2`, head.hash[:], head.Seq)
 		}
 	}
 	t.Run("peppered", func(t *testing.T) {
@@ -224,7 +224,7 @@ func TestAudit_ChainedOnUpgrade(t *testing.T) {
 					if pepper == "" {
 						continue
 					}
-					kind = ActorStore
+					kind = actorStore
 				}
 				mustExec(t, db, `INSERT INTO audit (seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail)
 					VALUES ($1, 1, $2, 'root', '', $3, '', '', '')`, i+1, kind, action)
@@ -307,7 +307,7 @@ func TestAuditHead_KeepsFieldsApart(t *testing.T) {
 
 func TestParseAuditHead(t *testing.T) {
 	t.Parallel()
-	head := AuditHead{Seq: 42, Hash: firstHead("store").Hash}
+	head := AuditHead{Seq: 42, hash: firstHead("store").hash}
 	if again, err := ParseAuditHead(head.String()); err != nil || again != head {
 		t.Errorf("got %v, %v", again, err)
 	}
@@ -359,7 +359,7 @@ func TestAudit_PruningRemovesNoEvidence(t *testing.T) {
 	mustExec(t, db, `INSERT INTO audit SELECT * FROM saved`)
 	err := f.write(t.Context(), func(tx *txn) error {
 		head, err := headAt(tx.ctx, tx, "", 3)
-		tx.audit(start, Actor{Kind: ActorStore}, actionAuditPrune, "", head.String(), prunedUpTo+start.String())
+		tx.audit(start, Actor{Kind: actorStore}, actionAuditPrune, "", head.String(), prunedUpTo+start.String())
 		tx.exec(`DELETE FROM audit WHERE seq <= 3`)
 		return err
 	})

@@ -15,7 +15,7 @@ import (
 // Copy describes a backup.
 type Copy struct {
 	Path     string // absolute path of the file
-	Bytes    int64
+	Bytes    int64  // size of the file
 	Accounts int
 	Keys     int
 	Jobs     int
@@ -24,10 +24,10 @@ type Copy struct {
 	position position
 }
 
-// position identifies a state of a store: two copies with the same position differ
-// in nothing that matters.
+// position identifies a state of a store. Two copies with the same position have the same
+// records, except for last-used times.
 type position struct {
-	feed, audit, job int64 // the number of the last one
+	feed, audit, job int64 // the numbers of the last rows
 }
 
 func readPosition(ctx context.Context, q querier) (p position, err error) {
@@ -36,10 +36,11 @@ func readPosition(ctx context.Context, q querier) (p position, err error) {
 	return p, err
 }
 
-// Backup copies the store, as it is at one instant, into a new file at path, which
-// only its owner can read. The file is an SQLite database without other files beside
-// it. Reads and writes go on meanwhile. If the path is taken, the error is
-// ErrInvalid. When Backup returns without error, the copy survives a loss of power.
+// Backup copies the store, as it is at one instant, into a new file at path, which only
+// its owner can read. The file is an SQLite database without other files beside it.
+// Reads and writes go on meanwhile. The error is ErrInvalid if there is a file at path,
+// or if the file cannot be written. When Backup returns without error, the copy survives
+// a loss of power.
 func (s *Store) Backup(ctx context.Context, path string) (c Copy, err error) {
 	db, err := s.database()
 	if err != nil {
@@ -69,8 +70,8 @@ func (s *Store) Backup(ctx context.Context, path string) (c Copy, err error) {
 	return c, nil
 }
 
-// checkTarget refuses a path that is taken, and the paths of the files that SQLite
-// keeps beside the store.
+// checkTarget refuses the path of an existing file, and the paths of the files that
+// SQLite keeps beside the store.
 func (s *Store) checkTarget(path string) (string, error) {
 	if path == "" {
 		return "", refuse(ErrInvalid, "the backup has no name: want that of a new file")

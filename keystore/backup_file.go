@@ -24,9 +24,9 @@ func removeTemp(path string) {
 	}
 }
 
-// moveInto gives the file temp the name path, if that is free, and makes it survive
-// a loss of power. If path is taken, the error is fs.ErrExist. A rename alone would
-// overwrite a file that was made at path meanwhile.
+// moveInto gives the file temp the name path, and makes the file survive a loss of power.
+// The error is fs.ErrExist if there is a file at path. A rename alone would overwrite a
+// file that another process has just made there.
 func moveInto(temp, path string) error {
 	return errors.Join(syncFile(temp), link(temp, path))
 }
@@ -40,6 +40,7 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// link gives the file temp the additional name path.
 func link(temp, path string) error {
 	err := os.Link(temp, path)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -51,7 +52,7 @@ func link(temp, path string) error {
 	return err
 }
 
-// claim is link for file systems without links.
+// claim is link for file systems without hard links.
 func claim(temp, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the file
 	if err != nil {

@@ -1,9 +1,9 @@
 package keystore
 
-// The bounds and the default of [Config.CacheBytes]. docs/performance.md says how many
-// keys and jobs the default holds.
+// The bounds and the default of [Config.CacheBytes], in bytes. docs/performance.md says
+// how many keys and jobs the default holds.
 const (
 	MinCacheBytes     = 1 << 20
 	MaxCacheBytes     = 64 << 30
-	DefaultCacheBytes = 128 << 20
+	defaultCacheBytes = 128 << 20
 )

@@ -132,7 +132,7 @@ func TestCache_TakesWhatTheDocsSay(t *testing.T) { //nolint:paralleltest // meas
 	}
 	for i, measured := range []float64{
 		key.heap, addressBytes(t, "203.0.113.%d"), addressBytes(t, "2001:db8::%d"), job.heap,
-		DefaultCacheBytes / 2 / key.counted, DefaultCacheBytes * 3 / 8 / job.counted,
+		defaultCacheBytes / 2 / key.counted, defaultCacheBytes * 3 / 8 / job.counted,
 	} {
 		figure, err := strconv.ParseFloat(strings.ReplaceAll(string(told[i+1]), ",", ""), 64)
 		if err != nil || math.Abs(figure-measured) > measured/10 {

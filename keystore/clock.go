@@ -8,17 +8,17 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Clock is the time of this process. It starts with the wall clock, and then
+// Clock is the time of this process. It starts with the time of the wall clock, and then
 // follows these rules:
 //
 //   - It never goes slower than the monotonic clock, which no one can set, plus the
 //     time in which the machine is suspended.
-//   - It is never behind the wall clock. If the wall clock is set forward, it follows:
-//     keys expire as the wall clock says.
-//   - If the wall clock is set back, it does not follow. The process stays ahead until
-//     the wall clock has caught up, or the process ends. So an instant that has passed
-//     in this process stays passed: no expired key becomes valid again, and no key
-//     lives longer than it was issued for.
+//   - It is never behind the wall clock. If the wall clock is set forward, the Clock
+//     follows: keys expire as the wall clock says.
+//   - If the wall clock is set back, the Clock does not follow. It stays ahead until the
+//     wall clock has caught up, or the process ends. So an instant that has passed in
+//     this process stays passed: no expired key becomes valid again, and no key lives
+//     longer than its expiry allows.
 //
 // A Clock may be used concurrently.
 type Clock struct {
@@ -29,18 +29,18 @@ type Clock struct {
 	slept func() int64
 
 	// All in microseconds.
-	lead atomic.Int64 // the process's time minus the monotonic clock
-	seen atomic.Int64 // the wall clock minus the monotonic clock, at the last call of adjust
+	offset     atomic.Int64 // this Clock minus the monotonic clock
+	wallOffset atomic.Int64 // the wall clock minus the monotonic clock, at the last call of adjust
 
 	mu    sync.Mutex
 	sleep int64 // how long the machine was suspended; short suspensions are ignored
-	base  int64 // the largest value of the wall clock minus mono and sleep
+	base  int64 // the largest value of the wall clock minus the monotonic clock minus sleep
 }
 
 // In microseconds.
 const (
 	// clockJitter is the largest difference between two readings of the system's clocks
-	// that is ignored: the process may be interrupted between the readings.
+	// that is ignored. The process may be interrupted between the readings.
 	clockJitter = 5000
 	// shortestSleep is the shortest suspension that counts.
 	shortestSleep = 1000
@@ -62,43 +62,43 @@ func newClock(read func() (wall, mono int64), slept func() int64) *Clock {
 		c.sleep = slept()
 	}
 	c.base = wall - mono - c.sleep
-	c.seen.Store(wall - mono)
-	c.lead.Store(wall - mono)
+	c.wallOffset.Store(wall - mono)
+	c.offset.Store(wall - mono)
 	return c
 }
 
-// Now is the current instant.
+// Now returns the current time.
 func (c *Clock) Now() policy.Time {
 	wall, mono := c.read()
-	offset := wall - mono
-	lead, moved := c.lead.Load(), offset-c.seen.Load()
-	if offset > lead || moved > clockJitter || moved < -clockJitter {
-		lead = c.adjust(offset)
+	wallOffset := wall - mono
+	offset, moved := c.offset.Load(), wallOffset-c.wallOffset.Load()
+	if wallOffset > offset || moved > clockJitter || moved < -clockJitter {
+		offset = c.adjust(wallOffset)
 	}
-	return instant(mono + lead)
+	return instant(mono + offset)
 }
 
-// adjust is called when the wall clock has moved against the monotonic clock: it was
-// set, or the machine was suspended.
-func (c *Clock) adjust(offset int64) (lead int64) {
+// adjust returns the new offset of the Clock. It is called when the wall clock has moved
+// against the monotonic clock: it was set, or the machine was suspended.
+func (c *Clock) adjust(wallOffset int64) (offset int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.slept != nil {
 		if slept := c.slept(); slept >= c.sleep+shortestSleep {
 			c.sleep = slept
 		}
-	} else if leap := offset - c.seen.Load(); leap > clockJitter {
+	} else if leap := wallOffset - c.wallOffset.Load(); leap > clockJitter {
 		c.sleep += leap
 	}
-	c.base = max(c.base, offset-c.sleep)
-	lead = max(c.lead.Load(), c.base+c.sleep)
-	c.seen.Store(offset)
-	c.lead.Store(lead)
-	return lead
+	c.base = max(c.base, wallOffset-c.sleep)
+	offset = max(c.offset.Load(), c.base+c.sleep)
+	c.wallOffset.Store(wallOffset)
+	c.offset.Store(offset)
+	return offset
 }
 
-// Ahead returns how far this process is ahead of the wall clock; more than zero if the
-// wall clock was set back.
+// Ahead returns how far the Clock is ahead of the wall clock. It is more than zero after
+// the wall clock was set back.
 func (c *Clock) Ahead() time.Duration {
 	now := c.Now()
 	wall, _ := c.read()

@@ -2,10 +2,10 @@ package keystore
 
 import "golang.org/x/sys/unix"
 
-// systemSleep returns a function that tells, in microseconds, how long the machine was
+// systemSleep returns a function that returns, in microseconds, how long the machine was
 // suspended since its start. Go's monotonic clock is CLOCK_MONOTONIC, which does not
-// count that time; CLOCK_BOOTTIME counts it (clock_gettime(2)). systemSleep returns
-// nil if the kernel does not tell.
+// count suspensions. CLOCK_BOOTTIME counts them (clock_gettime(2)). systemSleep returns
+// nil if the kernel has no CLOCK_BOOTTIME.
 func systemSleep() func() int64 {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {

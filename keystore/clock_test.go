@@ -185,7 +185,7 @@ func TestR3_ALeapTellsThoseWhoWaitForAnInstant(t *testing.T) {
 	_, secret := f.key(f.account().ID)
 	var told atomic.Int64
 	defer f.Watch(f.find(secret), func() { told.Add(1) })()
-	f.clock.look()
+	f.clock.check()
 	if told.Load() != 0 {
 		t.Error("told of a clock that runs")
 	}
@@ -205,7 +205,7 @@ func TestR3_TheOperatorIsToldOfAWallClockThatWasSetBack(t *testing.T) {
 	})
 	for _, by := range []time.Duration{0, time.Second, time.Hour, time.Hour, 0} {
 		ahead.Store(int64(by))
-		f.clock.look()
+		f.clock.check()
 	}
 	warnings := logs.FilterMessageSnippet("the wall clock was set back").All()
 	if len(warnings) != 1 || warnings[0].ContextMap()["ahead"] != time.Hour || warnings[0].ContextMap()["now"] != start.String() ||

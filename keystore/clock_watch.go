@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// clockLeap is the shortest leap of the clock that watchers are notified about.
+	// clockLeap is the shortest leap of the clock of which watchers are notified.
 	clockLeap = 50 * time.Millisecond
-	// clockSlack is how much two clocks may differ before the operator is told. The
-	// clocks of two machines that share a disk always differ a little.
+	// clockSlack is how much two clocks may differ before the log warns the operator.
+	// The clocks of two machines that share a disk always differ a little.
 	clockSlack = 2 * time.Second
 )
 
 // Behind returns how far the clock was behind the newest time in the store when
-// the store was opened; zero if it was not behind. Keys that were issued at a later
-// time count as unknown until the clock reaches that time.
+// the store was opened. It returns zero if the clock was not behind. Keys that were
+// issued at a later time count as unknown until the clock reaches that time.
 func (s *Store) Behind() time.Duration { return s.behind }
 
 // checkClock compares the clock with the newest time in the store.
@@ -40,18 +40,19 @@ func (s *Store) checkClock(ctx context.Context, db *database) {
 		zap.Stringer("clock", now), zap.Stringer("newest_in_keystore", newest), zap.Duration("behind", behind))
 }
 
-// newestTime finds, by indexes, the newest time at which anything was written.
+// newestTime returns the newest time at which anything was written. It uses indexes.
 // Every change except a new job is in the audit trail or the feed.
 func newestTime(ctx context.Context, db *sql.DB) (newest policy.Time, err error) {
-	err = db.QueryRowContext(ctx, `SELECT MAX(
+	var audit, job, feed policy.Time
+	err = db.QueryRowContext(ctx, `SELECT
 		COALESCE((SELECT at FROM audit ORDER BY seq DESC LIMIT 1), 0),
 		COALESCE((SELECT MAX(created_at) FROM jobs), 0),
-		COALESCE((SELECT at FROM feed ORDER BY seq DESC LIMIT 1), 0))`).Scan(&newest)
-	return newest, err
+		COALESCE((SELECT at FROM feed ORDER BY seq DESC LIMIT 1), 0)`).Scan(&audit, &job, &feed)
+	return max(audit, job, feed), err
 }
 
-// clockWatch finds leaps of the process's clock. Only its goroutine, which calls
-// look, uses its state.
+// clockWatch finds leaps of the process's clock. Only the goroutine that calls check uses
+// its state.
 type clockWatch struct {
 	clock func() policy.Time
 	ahead func() time.Duration // of the wall clock; may be nil
@@ -59,23 +60,23 @@ type clockWatch struct {
 	log   *zap.Logger
 	leapt func() // called when the clock has leapt forward
 
-	lead    time.Duration // of the clock over the monotonic clock, at the last look
-	looked  bool          // lead is known
+	checked bool          // check has run before
+	offset  time.Duration // the clock minus the monotonic clock, at the last check
 	isAhead bool          // the log says that the process is ahead of the wall clock
 }
 
-// look finds out whether the clock has leapt forward, because the wall clock was
-// set or the machine was suspended. Timers have not leapt, so everyone who waits for
-// an instant must look at the clock again. It tells the operator when the process is
-// ahead of the wall clock.
-func (w *clockWatch) look() {
+// check finds out whether the clock has leapt forward, because the wall clock was set or
+// the machine was suspended. Timers do not leap, so a goroutine that waits for an instant
+// must read the clock again. check also tells the operator when the process is ahead of
+// the wall clock.
+func (w *clockWatch) check() {
 	now := w.clock()
-	lead := time.Duration(now)*time.Millisecond - w.mono()
-	if w.looked && lead > w.lead+clockLeap {
-		w.log.Info("the clock leapt forward", zap.Stringer("now", now), zap.Duration("by", lead-w.lead))
+	offset := time.Duration(now)*time.Millisecond - w.mono()
+	if w.checked && offset > w.offset+clockLeap {
+		w.log.Info("the clock leapt forward", zap.Stringer("now", now), zap.Duration("by", offset-w.offset))
 		w.leapt()
 	}
-	w.lead, w.looked = lead, true
+	w.offset, w.checked = offset, true
 	if w.ahead == nil {
 		return
 	}

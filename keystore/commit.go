@@ -42,9 +42,8 @@ func (c *groupCommit) commit(ctx context.Context, batch []*write) {
 	}
 }
 
-// transact runs a batch in one transaction. It leaves out the writes whose
-// callers have given up. again says that the batch has run before: all its
-// writes are claimed.
+// transact runs a batch in one transaction. It leaves out the writes whose callers have
+// given up. again is set if the batch has run before, so that all its writes are claimed.
 func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) (running []*write, fatal error) {
 	db, tx, fatal := c.begin(ctx, batch, again)
 	t := &txn{Tx: tx, ctx: ctx, store: c.store}

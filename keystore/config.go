@@ -16,43 +16,41 @@ type Config struct {
 	// Path is the database file. The file and missing directories are created, and
 	// only their owner can read them.
 	Path string
-	// Pepper goes into every digest. Empty means no pepper. If the store has no
-	// pepper, this one is added to it, which cannot be undone.
+	// Pepper goes into every digest. Default: no pepper. If the store has no pepper,
+	// this pepper is added to the store, which cannot be undone.
 	Pepper policy.Secret
-	// KeepPepper makes Open fail where Pepper would be added to the store.
+	// KeepPepper makes Open fail if Pepper would be added to the store.
 	KeepPepper bool
-	// PepperFault says why Pepper must not be added to any store: Open returns it
-	// where Pepper would be added. A store that has this pepper already can still be
-	// opened, because a pepper cannot be changed. Default: nil.
+	// PepperFault says why Pepper must not be added to any store. Open returns
+	// PepperFault if Pepper would be added. A store that has this pepper already can
+	// still be opened, because a pepper cannot be changed. Default: nil.
 	PepperFault error
 	// MustExist makes Open return ErrNoStore if there is no file, or an empty one.
 	// Default: the store is created.
 	MustExist bool
 	// MaxStaleness is how long cached records are trusted when the change feed
-	// cannot be read. Default 5 seconds.
+	// cannot be read. Default: 5 seconds.
 	MaxStaleness time.Duration
-	// Retention is how long ended keys and jobs are kept. Default 90 days.
+	// Retention is how long ended keys and jobs are kept. Default: 90 days.
 	Retention time.Duration
-	// CacheBytes is how much memory cached records may take: half of it for keys,
-	// three eighths for jobs, and an eighth for the digests of unknown keys. From
-	// MinCacheBytes to MaxCacheBytes; default DefaultCacheBytes.
+	// CacheBytes is how much memory cached records may take, in bytes: one half for
+	// keys, three eighths for jobs, and one eighth for the digests of unknown keys. From
+	// MinCacheBytes to MaxCacheBytes. Default: 128 MiB.
 	CacheBytes int64
 	// Clock is the time for the background work. Default: a [SystemClock].
 	Clock func() policy.Time
-	// Ahead is how far Clock is ahead of the wall clock. The log tells the operator.
-	// Default: that of the default Clock; nil with another Clock.
+	// Ahead returns how far Clock is ahead of the wall clock. The log tells the
+	// operator. Default: the Ahead of the default Clock; nil if Clock is set.
 	Ahead func() time.Duration
 	// Logger gets the events of the background work. Default: no log.
 	Logger *zap.Logger
-	// MinFree is how many bytes of the disk are kept free for writes that end a key
-	// or an account: with less, other writes are refused. Default: MinFreeBytes.
-	MinFree int64
-	// Reserve is the size, in bytes, of the reserve file beside the database, which
-	// gives up its space to such writes. Default: ReserveBytes.
-	Reserve int64
 	// CommandLine opens the store for one command beside a running server. The store
 	// caches nothing, has no background work, and refuses a file of another user.
 	CommandLine bool
+
+	// Only tests set these. See diskRoom.
+	minFree int64 // bytes of the disk that are kept free. Default: minFreeBytes
+	reserve int64 // bytes of the reserve. Default: ReserveBytes
 }
 
 func (cfg Config) withDefaults() (Config, error) {
@@ -72,9 +70,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	setDefault(&cfg.MaxStaleness, 5*time.Second)
 	setDefault(&cfg.Retention, 90*24*time.Hour)
-	setDefault(&cfg.CacheBytes, DefaultCacheBytes)
-	setDefault(&cfg.MinFree, MinFreeBytes)
-	setDefault(&cfg.Reserve, ReserveBytes)
+	setDefault(&cfg.CacheBytes, defaultCacheBytes)
+	setDefault(&cfg.minFree, minFreeBytes)
+	setDefault(&cfg.reserve, ReserveBytes)
 	if cfg.Clock == nil {
 		clock := SystemClock()
 		cfg.Clock, cfg.Ahead = clock.Now, clock.Ahead

@@ -20,7 +20,7 @@ type database struct {
 	id     string  // the store's own ID
 }
 
-// state is what lookups work on: a database, or the reason why none is open.
+// state is the open database, or the reason why no database is open.
 type state struct {
 	db    *database
 	fault error
@@ -32,9 +32,9 @@ func (s *Store) database() (*database, error) {
 	return st.db, st.fault
 }
 
-// openDatabase opens the database. If create is set, it makes one where there is
-// none, or an empty file. While another process creates the database, or holds its
-// lock, it tries again, up to lockWait.
+// openDatabase opens the database. If create is set, it creates a database that does not
+// exist. While another process creates the database, or holds its lock, openDatabase
+// tries again, up to lockWait.
 func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error) {
 	for deadline := s.mono() + lockWait; ; {
 		db, err := s.tryOpen(ctx, create)
@@ -57,7 +57,7 @@ func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error
 
 func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 	db := new(database)
-	var now time.Duration
+	var now time.Duration // when the position of the feed was read
 	opened, err := s.engine.Open(ctx, engine.Setup{
 		Create: create,
 		Migrated: func(ctx context.Context, conn engine.Conn, version int64) error {
@@ -76,10 +76,10 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 					return err
 				}
 			}
-			// Before anything is cached, note the position of the feed.
+			// Note the position of the feed before anything is cached.
 			now = s.mono()
 			p, err := readFeedPosition(ctx, db.reader)
-			db.id, s.feed.seen = p.storeID, p.last
+			db.id, s.feed.seq = p.storeID, p.last
 			return err
 		},
 	})
@@ -99,7 +99,7 @@ func (f *feedFollower) takeDown(ctx context.Context, st *state, why error) {
 	s.state.Store(&state{fault: fault(fmt.Errorf("keystore %s: %w", s.cfg.Path, why))})
 	s.dropAll()
 	s.log.Error("the keystore is unavailable", zap.String("store_id", st.db.id), zap.Error(why))
-	f.lastID = st.db.id
+	f.lostID = st.db.id
 	st.db.Retire(ctx, why)
 }
 
@@ -117,7 +117,7 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 	s.state.Store(&state{db: db})
 	s.watchers.notifyAll() // another process may have changed any record
 	s.log.Warn("the keystore is available again",
-		zap.String("store_id", db.id), zap.Bool("same_store", db.id == f.lastID))
+		zap.String("store_id", db.id), zap.Bool("same_store", db.id == f.lostID))
 	if err := s.logOpening(ctx, db); err != nil {
 		s.log.Error("the keystore's records cannot be counted", zap.Error(err))
 	}

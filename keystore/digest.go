@@ -13,8 +13,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// digest identifies a record. The digest of a key is the hash of its secret, which the
-// database has in place of the secret. The digest of a job is a hash of its backend and ID.
+// digest identifies a record. The digest of a key is the hash of its secret. The database
+// has this digest instead of the secret. The digest of a job is a hash of its backend and
+// ID.
 type digest = recordcache.Digest
 
 const digestLen = sha256.Size
@@ -24,8 +25,7 @@ type hasher struct {
 	macs *sync.Pool // of *macState; nil without a pepper
 }
 
-// macState keeps what an HMAC needs together, so that a lookup allocates
-// nothing.
+// macState is an HMAC and the space for its result, so that a lookup allocates nothing.
 type macState struct {
 	mac hash.Hash
 	buf digest
@@ -62,7 +62,7 @@ func (h hasher) seal(d digest) digest {
 	return m.buf
 }
 
-// sum hashes data that is no secret, with the pepper if there is one.
+// sum hashes data that is not a secret, with the pepper if there is one.
 func (h hasher) sum(data []byte) digest {
 	if !h.peppered() {
 		return sha256.Sum256(data)
@@ -75,8 +75,8 @@ func (h hasher) sum(data []byte) digest {
 	return m.buf
 }
 
-// check is the value by which a store knows its pepper. It is bound to the
-// store, so that two stores do not show that they share one.
+// check returns the value by which a store recognizes its pepper. The value depends on
+// the store's ID, so that two stores with the same pepper have different values.
 func (h hasher) check(storeID string) string {
 	m := h.macs.Get().(*macState)
 	defer h.macs.Put(m)
@@ -85,8 +85,8 @@ func (h hasher) check(storeID string) string {
 	return hex.EncodeToString(m.mac.Sum(nil))
 }
 
-// accepts reports whether this hasher's digests are those of a store with the
-// check value (empty for a store without a pepper).
+// accepts reports whether this hasher makes the digests of a store with this check
+// value, which is empty for a store without a pepper.
 func (h hasher) accepts(check, storeID string) bool {
 	if !h.peppered() || check == "" {
 		return !h.peppered() && check == ""
@@ -94,7 +94,8 @@ func (h hasher) accepts(check, storeID string) bool {
 	return subtle.ConstantTimeCompare([]byte(check), []byte(h.check(storeID))) == 1
 }
 
-// jobDigest names a job. The length in front keeps backend and ID apart.
+// jobDigest returns the digest of a job. The length at the beginning separates backend
+// and ID.
 func jobDigest(backend, id string) digest {
 	buf := make([]byte, 0, 256)
 	buf = binary.AppendUvarint(buf, uint64(len(backend)))

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// MinFreeBytes is the default of Config.MinFree.
-	MinFreeBytes = 16 << 20
-	// ReserveBytes is the default of Config.Reserve. Ending a key takes some 50 KB,
-	// and SQLite's log mostly uses the same space again.
+	// minFreeBytes is the disk space that is kept free for ending writes, in bytes.
+	minFreeBytes = 16 << 20
+	// ReserveBytes is the size of the reserve file, in bytes. Ending a key takes some
+	// 50 KB, and SQLite's log mostly uses the same space again.
 	ReserveBytes = 8 << 20
 
 	reserveStep   = 1 << 20          // what the reserve gives up at a time
@@ -33,12 +33,12 @@ var errNoRoom = errors.New("the keystore's disk is full, and the rest of it is k
 // diskRoom keeps space on the keystore's disk for revocations: on a full disk, keys
 // can still be revoked and deleted, and accounts closed.
 //
-//   - If less than Config.MinFree is free, only such ending writes are made. Other
-//     writes are refused before they begin.
-//   - The reserve, a file beside the keystore whose name ends in -reserve, takes
-//     Config.Reserve bytes of the disk. If another program has filled the disk and an
-//     ending write fails, the reserve gives up a part of its space, and the write
-//     runs again. A server makes the reserve whole again when there is space.
+//   - If less than minFree is free, only such ending writes are made. Other writes
+//     are refused before they begin.
+//   - The reserve is a file beside the keystore whose name ends in -reserve. It only
+//     takes up space. If another program has filled the disk and an ending write
+//     fails, the reserve gives up a part of its space, and the write runs again. A
+//     server makes the reserve whole again when there is space.
 type diskRoom struct {
 	dir     string // the keystore's
 	reserve string // path of the reserve
@@ -49,15 +49,15 @@ type diskRoom struct {
 	free    func(dir string) int64 // tests change it
 
 	fullUntil atomic.Int64 // on the monotonic clock, after a write found the disk full
-	low       atomic.Bool  // what the log said last
+	low       atomic.Bool  // the log says that the disk is full
 }
 
 func newDiskRoom(cfg Config, mono func() time.Duration) *diskRoom {
 	return &diskRoom{
 		dir:     filepath.Dir(cfg.Path),
 		reserve: cfg.Path + reserveSuffix,
-		size:    cfg.Reserve,
-		minFree: cfg.MinFree,
+		size:    cfg.reserve,
+		minFree: cfg.minFree,
 		mono:    mono,
 		log:     cfg.Logger,
 		free:    freeSpace,
@@ -93,12 +93,12 @@ func (r *diskRoom) check() error {
 	return nil
 }
 
-// foundFull notes that a write has found the disk full. The disk then counts as
-// full for a while, also if its free space says otherwise, as with a quota.
+// foundFull notes that a write has found the disk full. The disk then counts as full
+// for a while, even if it has free space: a quota may be full.
 func (r *diskRoom) foundFull() { r.fullUntil.Store(int64(r.mono() + fullFor)) }
 
-// refuse answers the writes of a batch that end nothing, if there is no space for
-// them, and returns the others.
+// refuse returns the writes of a batch that may run. If there is no space, these are
+// the ending writes, and the others get their error.
 func (r *diskRoom) refuse(batch []*write) []*write {
 	ends := func(w *write) bool { return w.ending }
 	if !slices.ContainsFunc(batch, func(w *write) bool { return !ends(w) }) {

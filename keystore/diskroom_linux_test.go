@@ -49,7 +49,7 @@ type fullDisk struct {
 
 func fillThroughIssuing(t *testing.T, dir string) *fullDisk {
 	f := &fullDisk{dir: dir, junk: filepath.Join(dir, "junk")}
-	f.fixture = openStore(t, filepath.Join(dir, "store", "keystore.db"), logTo(&f.logs), func(c *Config) { c.MinFree, c.Reserve = 4<<20, 2<<20 })
+	f.fixture = openStore(t, filepath.Join(dir, "store", "keystore.db"), logTo(&f.logs), func(c *Config) { c.minFree, c.reserve = 4<<20, 2<<20 })
 	waitFor(t, 5*time.Second, "the reserve is there", func() bool {
 		fi, err := os.Stat(f.cfg.Path + reserveSuffix)
 		return err == nil && fi.Size() == 2<<20 && fi.Mode().Perm() == 0o600
@@ -153,7 +153,7 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) { //nolint:paralleltest // mea
 		t.Logf("closing on a full disk: %v", err)
 	}
 	fillDisk(t, filepath.Join(dir, "more"))
-	f.fixture = openStore(t, path, func(c *Config) { c.MinFree, c.Reserve = 4<<20, 2<<20 })
+	f.fixture = openStore(t, path, func(c *Config) { c.minFree, c.reserve = 4<<20, 2<<20 })
 	if a, err := f.Account(t.Context(), closing.ID); err != nil || a.Open() {
 		t.Errorf("the account after a restart: %+v, %v", a, err)
 	}
@@ -185,7 +185,7 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) { //nolint:paralleltest // mea
 func TestDiskRoom_IsFullForAWhileAfterAFailedWrite(t *testing.T) {
 	t.Parallel()
 	var now time.Duration
-	r := newDiskRoom(Config{Path: newPath(t), MinFree: 1, Logger: zap.NewNop()}, func() time.Duration { return now })
+	r := newDiskRoom(Config{Path: newPath(t), minFree: 1, Logger: zap.NewNop()}, func() time.Duration { return now })
 	r.free = func(string) int64 { return 1 << 40 }
 	if err := r.check(); err != nil {
 		t.Fatalf("before: %v", err)
@@ -209,7 +209,7 @@ func TestDiskRoom_LeavesNoHalfMadeReserve(t *testing.T) {
 		return
 	}
 	core, logs := observer.New(zap.WarnLevel)
-	r := newDiskRoom(Config{Path: filepath.Join(dir, "keystore.db"), Reserve: 2 << 20, Logger: zap.New(core)}, monotonic())
+	r := newDiskRoom(Config{Path: filepath.Join(dir, "keystore.db"), reserve: 2 << 20, Logger: zap.New(core)}, monotonic())
 	r.free = func(string) int64 { return spaceUnknown } // as on systems that do not tell it
 	if err := os.WriteFile(r.reserve, make([]byte, 4096), 0o600); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ var (
 	// ErrInvalid: the call breaks a rule. Nothing was changed.
 	ErrInvalid = errors.New("not allowed")
 	// ErrNoStore: there is no keystore at the path, or an empty file, and
-	// Config.MustExist forbids to make one.
+	// Config.MustExist forbids that one is made.
 	ErrNoStore = engine.ErrNoStore
 	// ErrUnavailable: the store cannot be read or written. A write that returns it may
 	// have happened nevertheless.
@@ -30,8 +30,8 @@ var (
 	ErrClosed = fmt.Errorf("%w: it was closed", ErrUnavailable)
 )
 
-// refusal is an error that answers the call, and not a failure of the store. It has a
-// sentence for people, and a kind for programs.
+// refusal is the error of a call that breaks a rule. The store itself works. A refusal
+// has a sentence for people, and a kind for programs.
 type refusal struct {
 	kind error
 	text string
@@ -52,6 +52,7 @@ func fault(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
+// gaveUp is the error of a write whose ctx ended before the write began.
 func gaveUp(ctx context.Context) error {
 	return fmt.Errorf("%w: waiting to write: %w", ErrUnavailable, ctx.Err())
 }

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	pollEvery = 100 * time.Millisecond // so a change of another process counts within 250 ms
+	pollEvery = 100 * time.Millisecond // a change of another process must count within 250 ms
 	pollLimit = 2 * time.Second        // the longest that one poll may take
-	maxBehind = 10_000                 // a follower that is behind by more changes drops all records
+	maxBehind = 10_000                 // a process that is behind by more changes drops all its cached records
 )
 
 // feedFollower applies to this process what other processes change. Its
@@ -32,9 +32,9 @@ type feedFollower struct {
 	until atomic.Int64
 
 	// Only the goroutine that polls uses these, and Open before it starts:
-	seen   int64  // number of the last change that was applied
-	lost   bool   // the last poll failed, and the log says so
-	lastID string // ID of the store that was open last
+	seq    int64  // number of the last change that was applied
+	failed bool   // the last poll failed, and the log says so
+	lostID string // ID of the store that takeDown closed
 }
 
 // fresh reports whether cached records may be trusted at now.
@@ -45,7 +45,7 @@ func (f *feedFollower) trust(now time.Duration) {
 	f.until.Store(int64(now + f.store.cfg.MaxStaleness))
 }
 
-// poll looks once at the database and its change feed.
+// poll checks the database, and applies the new changes of the feed.
 func (f *feedFollower) poll(ctx context.Context) {
 	s := f.store
 	st := s.state.Load()
@@ -70,19 +70,19 @@ func (f *feedFollower) poll(ctx context.Context) {
 // log says when the feed becomes unreadable, and when it is readable again.
 func (f *feedFollower) log(err error) {
 	switch {
-	case err != nil && !f.lost:
+	case err != nil && !f.failed:
 		f.store.log.Error("the keystore's change feed cannot be read; cached records are trusted a little longer",
 			zap.Duration("max_staleness", f.store.cfg.MaxStaleness), zap.Error(err))
-	case err == nil && f.lost:
+	case err == nil && f.failed:
 		f.store.log.Info("the keystore's change feed can be read again")
 	}
-	f.lost = err != nil
+	f.failed = err != nil
 }
 
 // apply applies the changes that q has and this process has not seen.
 func (f *feedFollower) apply(ctx context.Context, db *database, q querier) error {
 	s := f.store
-	changes, at, complete, err := readFeed(ctx, q, f.seen)
+	changes, at, complete, err := readFeed(ctx, q, f.seq)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (f *feedFollower) apply(ctx context.Context, db *database, q querier) error
 			return err
 		}
 	}
-	f.seen = at.last
+	f.seq = at.last
 	return nil
 }
 
@@ -126,21 +126,21 @@ func readFeedPosition(ctx context.Context, q querier) (p feedPosition, err error
 	return p, nil
 }
 
-// readFeed returns the changes after number seen, and the position to continue
-// from. complete is false if some of these changes were pruned, or there are more
-// than maxBehind: then any record may have changed.
-func readFeed(ctx context.Context, q querier, seen int64) (changes []change, p feedPosition, complete bool, err error) {
+// readFeed returns the changes after number seq, and the position to continue from.
+// complete is false if some of these changes were pruned, or there are more than
+// maxBehind: then any record may have changed.
+func readFeed(ctx context.Context, q querier, seq int64) (changes []change, p feedPosition, complete bool, err error) {
 	if p, err = readFeedPosition(ctx, q); err != nil {
 		return nil, p, false, err
 	}
 	switch {
-	case seen == p.last:
+	case seq == p.last:
 		return nil, p, true, nil
-	case seen < p.pruned, seen > p.last, p.last-seen > maxBehind:
+	case seq < p.pruned, seq > p.last, p.last-seq > maxBehind:
 		return nil, p, false, nil
 	}
 	changes, err = queryRows(ctx, q, func(row scanner) (c change, err error) {
 		return c, row.Scan(&c.kind, &c.ref)
-	}, `SELECT kind, ref FROM feed WHERE seq > $1 AND seq <= $2 ORDER BY seq`, seen, p.last)
+	}, `SELECT kind, ref FROM feed WHERE seq > $1 AND seq <= $2 ORDER BY seq`, seq, p.last)
 	return changes, p, true, err
 }

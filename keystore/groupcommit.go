@@ -104,7 +104,7 @@ func (s *Store) writeReserved(ctx context.Context, r *Reservation, run func(*txn
 }
 
 // writeEnding is write for the end of a key or an account. It also works on a
-// full disk, where other writes are refused: see MinFreeBytes. Run is called
+// full disk, where other writes are refused: see diskRoom. run is called
 // again if its transaction failed because the disk was full.
 func (s *Store) writeEnding(ctx context.Context, run func(*txn) error) error {
 	return s.commits.submit(ctx, &write{run: run, ending: true}, new(Reservation))

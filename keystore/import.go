@@ -15,7 +15,7 @@ import (
 // They get the origin initial and the same rules.
 type Import struct {
 	AccountID string
-	Label     string // for people: up to 200 bytes, printable
+	Label     string // for people: up to 200 bytes of printable UTF-8
 	Expires   policy.Expiry
 	Allow     policy.AddrSet
 	Secrets   []policy.Secret
@@ -31,26 +31,26 @@ type ImportResult uint8
 // The results. Only the keys of ImportNew and ImportKnown can be used.
 const (
 	_               ImportResult = iota
-	ImportNew                    // it has become a key
-	ImportKnown                  // it is an active key of this account already
-	ImportDead                   // it was a key that has ended; such a key never comes back
-	ImportTaken                  // it is a key of another account
-	ImportMalformed              // it cannot be a key
+	ImportNew                    // the secret has become a key
+	ImportKnown                  // an active key of this account has the secret already
+	ImportDead                   // a key that has ended had the secret; it never comes back
+	ImportTaken                  // a key of another account has the secret
+	ImportMalformed              // the secret cannot be a key
 )
 
 // Imported is the result of one secret of an import.
 type Imported struct {
 	Result ImportResult
-	// Key is the new key of an ImportNew, without an ID after a dry run, or the
-	// existing key of an ImportKnown.
+	// Key is the new key for ImportNew, and the existing key for ImportKnown. After a
+	// dry run, a new key has no ID.
 	Key policy.Key
-	// Why says why a secret of another result was not imported. It does not contain
-	// the secret.
+	// Why says, for the other results, why the secret was not imported. It does not
+	// contain the secret.
 	Why string
 }
 
-// importBatch is how many secrets are imported in one transaction, so that no write
-// of a request waits long.
+// importBatch is how many secrets are imported in one transaction. It is small so that
+// the writes of requests do not wait long.
 const importBatch = 200
 
 // ImportKeys imports keys. It returns a result for each secret, in the same order. A
@@ -71,7 +71,7 @@ func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Im
 		return nil, err
 	}
 	if _, err := openAccount(ctx, db.reader, k.AccountID); err != nil {
-		return nil, fault(err) // also where there is nothing to import
+		return nil, fault(err) // also if there is nothing to import
 	}
 	run := &importRun{Store: s, im: im, key: k, now: now, by: by, made: map[digest]policy.Key{}}
 	results := make([]Imported, 0, len(im.Secrets))
@@ -103,7 +103,7 @@ type importRun struct {
 	key  NewKey
 	now  policy.Time
 	by   Actor
-	made map[digest]policy.Key // by this run; a secret can be in an import twice
+	made map[digest]policy.Key // keys that this run made; an import can name a secret twice
 }
 
 // batch imports some secrets in one transaction.
@@ -197,6 +197,6 @@ func (run *importRun) digest(secret policy.Secret) (d digest, prefix, why string
 	case strings.HasPrefix(text, policy.ServicePasswordPrefix):
 		return d, "", "it is a service password, and not a key"
 	}
-	// A key from elsewhere may be short, and most of it must stay secret.
+	// An imported key may be short. Keep a quarter of it at most.
 	return run.hash.secret(secret), text[:min(prefixLen, len(text)/4)], ""
 }

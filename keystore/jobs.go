@@ -10,7 +10,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// maxJobName bounds a job's backend name and ID, in bytes each.
+// maxJobName is the longest backend name, and the longest job ID, in bytes.
 const maxJobName = 512
 
 // FindJob returns a job. The error is ErrNotFound if there is no such job. Any other
@@ -42,12 +42,12 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 	if j.AccountID == accountID {
 		return j, nil
 	}
-	// No job has this name: IDs with control characters are not recorded.
+	// No job has this ID: IDs with control characters are not recorded.
 	absent := id + "\x00"
 	switch _, err := s.loadJob(ctx, jobDigest(backend, absent), backend, absent); {
 	case err == nil || errors.Is(err, ErrNotFound):
 		return j, nil
-	default: // the error that a job gets that does not exist
+	default: // the same error as for a job that does not exist
 		return policy.Job{}, err
 	}
 }
@@ -68,8 +68,9 @@ func (s *Store) loadJob(ctx context.Context, d digest, backend, id string) (poli
 	return packedJob(packed).job(), nil
 }
 
-// CreateJob records a job. When it returns nil the record is on the disk;
-// ErrJobExists says that the backend gave out an ID for the second time.
+// CreateJob records a job. When it returns nil, the record is on the disk. The error is
+// ErrJobExists if the backend used the ID before, and ErrInvalid if the job has no
+// CreatedAt, or if its Backend or ID is empty or longer than 512 bytes.
 func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
 	return s.CreateReservedJob(ctx, new(Reservation), j)
 }
@@ -91,10 +92,9 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *Reservation, j policy.
 	})
 }
 
-// SetJobState records how far the gate saw a job come. An ended state is final,
-// its time is that of the first such call, and JobUnseen says nothing new.
-// Where nothing changes nothing is written. ErrNotFound if there is no such
-// job.
+// SetJobState records the state of a job that the gate saw. An ended state is final, and
+// now becomes the time when the job ended. JobUnseen changes nothing. ErrNotFound if
+// there is no such job.
 func (s *Store) SetJobState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) error {
 	j, err := s.FindJob(ctx, backend, id)
 	if err != nil || !advances(&j, state) {
@@ -115,17 +115,19 @@ func (s *Store) SetJobState(ctx context.Context, backend, id string, state polic
 	})
 }
 
+// advances reports whether the state is news about the job.
 func advances(j *policy.Job, state policy.JobState) bool {
 	return state != policy.JobUnseen && state != j.State && !j.State.Ended()
 }
 
-// Job returns the record of a job past the cache, or ErrNotFound.
+// Job returns a job, as FindJob does, but always reads the database. ErrNotFound if there
+// is no such job.
 func (s *Store) Job(ctx context.Context, backend, id string) (policy.Job, error) {
 	all, err := query(ctx, s, scanJob, jobByName, backend, id)
 	return one(all, err, "job", id)
 }
 
-// JobsByID returns the jobs of that ID, of whichever backend.
+// JobsByID returns the jobs of all backends that have this ID.
 func (s *Store) JobsByID(ctx context.Context, id string) ([]policy.Job, error) {
 	return query(ctx, s, scanJob, `SELECT `+jobColumns+` FROM jobs WHERE id = $1 ORDER BY backend`, id)
 }

@@ -15,27 +15,29 @@ import (
 type NewKey struct {
 	AccountID string
 	Origin    policy.Origin
-	Label     string // for people: up to 200 bytes, printable
+	Label     string // for people: up to 200 bytes of printable UTF-8
 	Expires   policy.Expiry
 	Allow     policy.AddrSet
-	Issuable  bool   // see policy.CheckIssue
-	Issuer    string // ID of the key that issues this one; empty where none does
-	ServiceID string // by which the account asked for it; empty where it did not
-	// OutlivesIssuer frees the key from the scheduled end of its issuer. Without it,
-	// a revocation of the issuer that [Store.RotateKey] schedules, then or later, is
-	// one of this key as well.
+	Issuable  bool   // the key may issue keys: see policy.CheckIssue
+	Issuer    string // ID of the key that issues this key; empty if no key does
+	ServiceID string // the service ID with which the account asked; empty if it did not
+	// OutlivesIssuer frees the key from the scheduled end of its issuer. Without it, the
+	// key ends with its issuer when [Store.RotateKey] schedules the issuer's revocation,
+	// also if the rotation comes after the issuing.
 	OutlivesIssuer bool
 }
 
-// prefixLen is how much of a secret is kept to recognize it by.
+// prefixLen is how many bytes of a secret are kept, so that people can recognize it.
 const prefixLen = len(policy.KeyPrefix) + 4
 
-// IssueKey makes a key and returns its secret, which is shown here and never
-// again. It refuses, with ErrNotFound, ErrAccountClosed or ErrInvalid and a
-// sentence that says why: an account that does not exist or is closed, an
-// expiry that is not after now, an issuance right that the origin cannot carry,
-// a label that is too long or cannot be printed, and an issuer of another
-// account or that may not issue at now.
+// IssueKey makes a key, and returns the key and its secret; no other call returns the
+// secret. The errors say why in one sentence:
+//
+//   - ErrNotFound: there is no such account or issuer.
+//   - ErrAccountClosed: the account is closed.
+//   - ErrInvalid: the expiry is not after now, the origin cannot carry the issuance
+//     right, the label is too long or cannot be printed, or the issuer is a key of
+//     another account or may not issue keys at now.
 func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKey) (policy.Key, policy.Secret, error) {
 	none := func(err error) (policy.Key, policy.Secret, error) { return policy.Key{}, policy.Secret{}, err }
 	if err := k.check(now); err != nil {
@@ -74,7 +76,7 @@ func (k *NewKey) key(now policy.Time, id, prefix string) policy.Key {
 	}
 }
 
-// addKey writes and announces a new key. It comes last in a write.
+// addKey writes and announces a new key. Call it last in a write.
 func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d digest, k NewKey) error {
 	if err := t.insertKey(key, d, k.OutlivesIssuer); err != nil {
 		return err
@@ -83,7 +85,7 @@ func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d
 	return t.announce(now, changedKey, d[:])
 }
 
-// check refuses what needs no look at the store.
+// check checks the rules that need no read of the store.
 func (k *NewKey) check(now policy.Time) error {
 	if _, err := policy.ParseOrigin(k.Origin.String()); err != nil {
 		return refuse(ErrInvalid, "%v", err)
@@ -97,8 +99,8 @@ func (k *NewKey) check(now policy.Time) error {
 	return checkText("the key's label", k.Label)
 }
 
-// detail describes the key in the audit trail. An issuer that is the actor is named
-// there already.
+// detail describes the key in the audit trail. It leaves out an issuer that is the
+// actor, because the entry names the actor.
 func (k *NewKey) detail(by Actor) string {
 	d := fmt.Sprintf("origin %s, expires %s, from %s", k.Origin, k.Expires, k.Allow)
 	if k.Issuable {
@@ -110,8 +112,8 @@ func (k *NewKey) detail(by Actor) string {
 	return d
 }
 
-// checkIssue looks at the account and the issuer as they are now: what the
-// caller read of them may be over.
+// checkIssue checks the account and the issuer in the transaction. They may have changed
+// since the caller read them.
 func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 	if by.Kind == ActorAccount && by.ID != k.AccountID {
 		return notFound("account", k.AccountID)
@@ -134,15 +136,15 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 	return nil
 }
 
-// parties are the accounts and keys in whose names a transaction issues keys:
-// many of a batch have the same.
+// parties caches the accounts and issuers for which a transaction issues keys. Many
+// keys of a batch have the same.
 type parties struct {
-	open    map[string]string     // service IDs of accounts that were found open, by ID
-	issuers map[string]policy.Key // by ID
+	open    map[string]string     // the service IDs of open accounts, by account ID
+	issuers map[string]policy.Key // by key ID
 }
 
-// check refuses an account that is not open, and one that has another service ID
-// now than the one that it asked by, if any.
+// check refuses an account that is not open, or whose service ID is not the one with
+// which it asked. An empty serviceID matches every account.
 func (p *parties) check(t *txn, accountID, serviceID string) error {
 	current, known := p.open[accountID]
 	if !known {
@@ -186,8 +188,8 @@ func openAccount(ctx context.Context, q querier, accountID string) (policy.Accou
 	return a, err
 }
 
-// insertKey fails for a digest that a key has. That no key had it and was
-// pruned is certain of a secret made here; an import has to look.
+// insertKey fails if a key has the digest already. It does not look for a pruned key
+// with the digest: a secret that was generated here is new, and an import calls isPruned.
 func (t *txn) insertKey(k policy.Key, d digest, outlivesIssuer bool) error {
 	allow, err := json.Marshal(k.Allow.Entries())
 	if err != nil {
@@ -207,9 +209,9 @@ func isPruned(ctx context.Context, q querier, d digest) (dead bool, err error) {
 	return dead, err
 }
 
-// DeleteKey is the account holder's act: it ends a key of origin console at
-// once. For the others the error (ErrInvalid) says why not. A key that is
-// deleted already is returned as it is.
+// DeleteKey ends a key of origin console at once, for the account holder. Keys of other
+// origins cannot be deleted: the error is ErrInvalid and says why. If the key is deleted
+// already, nothing changes. ErrNotFound if there is no such key.
 func (s *Store) DeleteKey(ctx context.Context, now policy.Time, by Actor, id string) (policy.Key, error) {
 	return s.endKey(ctx, now, by, id, func(t *txn, k *policy.Key) (changed bool, err error) {
 		if err := policy.CheckDelete(k.Origin); err != nil {
@@ -225,8 +227,9 @@ func (s *Store) DeleteKey(ctx context.Context, now policy.Time, by Actor, id str
 	})
 }
 
-// RevokeKey is the operator's act: it ends any key at once. The reason, up to
-// 200 bytes, is kept. A key that is revoked already is returned as it is.
+// RevokeKey ends any key at once, for the operator. The store keeps the reason, up to 200
+// bytes of printable UTF-8; ErrInvalid if it is not. If the key is revoked already,
+// nothing changes. ErrNotFound if there is no such key.
 func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, reason string) (policy.Key, error) {
 	if err := checkText("the reason", reason); err != nil {
 		return policy.Key{}, err
@@ -272,15 +275,14 @@ func (s *Store) endKey(ctx context.Context, now policy.Time, by Actor, id string
 	return key, nil
 }
 
-// Key returns a key by its ID, or ErrNotFound.
+// Key returns a key by its ID. The error is ErrNotFound if there is no such key.
 func (s *Store) Key(ctx context.Context, id string) (policy.Key, error) {
 	all, err := query(ctx, s, scanKeyOnly, `SELECT `+keyColumns+` FROM `+keyTables+` WHERE k.id = $1`, id)
 	return one(all, err, "key", id)
 }
 
-// LiveKeys counts the keys from the issuance API that an account has and that have
-// not ended at now. It stops counting at most, so that it takes no longer than that
-// many steps in an index.
+// LiveKeys counts the account's keys from the issuance API that have not ended at now.
+// It stops counting at most keys, so its time does not grow with the number of keys.
 func (s *Store) LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error) {
 	n, err := query(ctx, s, func(row scanner) (n int, err error) { return n, row.Scan(&n) },
 		liveKeys, accountID, policy.OriginAPI.String(), now, most)
@@ -290,9 +292,10 @@ func (s *Store) LiveKeys(ctx context.Context, accountID string, now policy.Time,
 	return n[0], nil
 }
 
-const liveKeys = `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 AND origin = $2 AND ` + firstEnd + ` > $3 LIMIT $4)`
+const liveKeys = `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 AND origin = $2 AND ` + firstEnd + ` > $3 LIMIT $4) AS live`
 
-// key reads a key that by may reach, and its stored digest.
+// key reads a key and its stored digest. Other accounts' keys are not found for an
+// actor that is an account.
 func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) {
 	k, err = scanKey(t.queryRow(`SELECT `+keyColumns+`, k.digest FROM `+keyTables+` WHERE k.id = $1`, id), &stored)
 	if errors.Is(err, sql.ErrNoRows) || (err == nil && by.Kind == ActorAccount && by.ID != k.AccountID) {
@@ -302,16 +305,17 @@ func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) 
 }
 
 const (
-	// i is the issuer, whose ends can be ends of the key as well.
+	// i is the issuer. Its end can end the key too.
 	keyTables = `api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest
 		LEFT JOIN api_keys i ON i.id = k.issuer_id`
-	// revocation is the first one: of the key, or of all that its issuer issued.
-	// SQLite's MIN is NULL where one of its values is.
-	revocation = `COALESCE(MIN(k.revoked_at, i.children_revoked_at), k.revoked_at, i.children_revoked_at, 0)`
-	// scheduledEnd is the first scheduled revocation: of the key, or of the issuer
-	// that it is bound to.
-	scheduledEnd = `COALESCE(MIN(k.revoke_from, ` + issuersEnd + `), k.revoke_from, ` + issuersEnd + `, 0)`
-	issuersEnd   = `IIF(k.outlives_issuer, NULL, i.revoke_from)`
+	// revocation is the time of the first revocation, of the key itself or of all keys
+	// of its issuer; 0 if there is none.
+	revocation = `CASE WHEN i.children_revoked_at < k.revoked_at THEN i.children_revoked_at
+		ELSE COALESCE(k.revoked_at, i.children_revoked_at, 0) END`
+	// scheduledEnd is the time of the first scheduled revocation, of the key itself or
+	// of the issuer to which it is bound; 0 if there is none.
+	scheduledEnd = `CASE WHEN NOT k.outlives_issuer AND i.revoke_from < COALESCE(k.revoke_from, i.revoke_from + 1)
+		THEN i.revoke_from ELSE COALESCE(k.revoke_from, 0) END`
 
 	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
 		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), ` + revocation + `, ` + scheduledEnd + `,
@@ -320,7 +324,7 @@ const (
 
 func scanKeyOnly(row scanner) (policy.Key, error) { return scanKey(row) }
 
-// scanKey reads keyColumns, and what follows them into more.
+// scanKey reads keyColumns, and the columns after them into more.
 func scanKey(row scanner, more ...any) (k policy.Key, err error) {
 	var raw rawKey
 	dest := append([]any{
@@ -333,15 +337,15 @@ func scanKey(row scanner, more ...any) (k policy.Key, err error) {
 	return raw.complete(k)
 }
 
-// rawKey is what of a row needs to be made sense of.
+// rawKey has the columns of a key that must be parsed.
 type rawKey struct {
 	closed        policy.Time
 	origin, allow string
 	expires       sql.Null[int64]
 }
 
-// complete fills in the rest of a key. A row that it cannot make sense of is an
-// error, never a key with fewer restrictions.
+// complete parses the columns and sets the rest of k. If it cannot parse a column, it
+// returns an error, and never a key with fewer restrictions.
 func (raw *rawKey) complete(k policy.Key) (policy.Key, error) {
 	var err error
 	k.AccountOpen = raw.closed.IsZero()

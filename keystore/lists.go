@@ -75,7 +75,7 @@ func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next
 		q.where(keyStatus+` = 'active' AND k.expires_at <= ?`, now, now, list.ExpiresBy)
 	}
 	if !list.UnusedSince.IsZero() {
-		q.where(keyStatus+` = 'active' AND MAX(k.created_at, COALESCE(u.at, 0)) <= ?`, now, now, list.UnusedSince)
+		q.where(keyStatus+` = 'active' AND k.created_at <= ? AND COALESCE(u.at, 0) <= ?`, now, now, list.UnusedSince, list.UnusedSince)
 	}
 	q.orderBy("k.created_at", "k.id")
 	return readPage(ctx, s, &q, `SELECT `+keyColumns+` FROM `+keyTables, scanKeyOnly,

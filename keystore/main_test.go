@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/speechgate/speechgate/keystore/internal/recordcache"
-	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -175,15 +174,21 @@ func waitFor(t *testing.T, within time.Duration, what string, ok func() bool) {
 	}
 }
 
-// rawDB is another program's connection to the file.
+// rawDB opens the file as another program does.
 func rawDB(t *testing.T, path string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite3", sqlite.DSN(path, sqlite.Write))
+	db, err := sql.Open("sqlite3", "file:"+path+"?mode=rw&_journal_mode=WAL&_foreign_keys=on&_txlock=immediate&_busy_timeout=250")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	return db
+}
+
+// vacuumInto copies the store at the path from into a new file.
+func vacuumInto(t *testing.T, from, to string) {
+	t.Helper()
+	mustExec(t, rawDB(t, from), `VACUUM INTO $1`, to)
 }
 
 func mustExec(t *testing.T, db *sql.DB, query string, args ...any) {

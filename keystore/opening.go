@@ -39,8 +39,8 @@ func (s *Store) summary(ctx context.Context, db *database) (Summary, error) {
 	return sum, err
 }
 
-// logOpening logs which store was opened, and what an operator should know about it.
-// Commands print that themselves.
+// logOpening logs which store was opened, and warns the operator of problems. A command
+// prints the same itself.
 func (s *Store) logOpening(ctx context.Context, db *database) error {
 	if s.cfg.CommandLine {
 		return nil

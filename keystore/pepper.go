@@ -34,8 +34,8 @@ func (s *Store) readPepper(ctx context.Context, q querier) (storeID string, err 
 	return storeID, errPepperWrong
 }
 
-// checkPepper guards writes that store digests. A digest with the wrong pepper would
-// never be found again.
+// checkPepper returns an error if the pepper of store and process differ. Each write
+// that stores a digest calls it: a digest with the wrong pepper would never be found.
 func (s *Store) checkPepper(t *txn) (err error) {
 	if !t.peppered {
 		_, err = s.readPepper(t.ctx, t)
@@ -104,7 +104,7 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, err
 		sealed += len(digests)
 	}
 	t.exec(`INSERT INTO meta (name, value) VALUES ('pepper_check', $1)`, s.hash.check(storeID))
-	t.audit(now, Actor{Kind: ActorStore}, actionPepperAdd, "", storeID, fmt.Sprintf("%d digests", sealed))
+	t.audit(now, Actor{Kind: actorStore}, actionPepperAdd, "", storeID, fmt.Sprintf("%d digests", sealed))
 	return sealed, t.changed(now, changedStore, []byte{})
 }
 

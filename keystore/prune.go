@@ -20,13 +20,13 @@ const (
 const (
 	jobsKept  = 8 * 24 * time.Hour   // after their creation, at least
 	jobSlack  = 24 * time.Hour       // added to the time of KeepJobs, because clocks differ
-	feedKept  = time.Hour            // a follower that is behind by more drops all records
+	feedKept  = time.Hour            // a process that is behind by more drops all its cached records
 	auditKept = 400 * 24 * time.Hour // a year, and some time to read it
 	deadKept  = 400 * 24 * time.Hour // the digests of pruned keys from the issuance API
 )
 
-// How many rows are removed in one transaction, so that no write of a request waits
-// long.
+// How many rows are removed in one transaction. The numbers are small so that the writes
+// of requests do not wait long.
 const (
 	pruneBatch = 200
 	auditBatch = 1000 // consecutive rows, which are cheaper to remove
@@ -115,7 +115,7 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 		if pruned == 0 {
 			return nil
 		}
-		t.audit(now, Actor{Kind: ActorStore}, actionKeyPrune, "", "", fmt.Sprintf("%d keys", pruned))
+		t.audit(now, Actor{Kind: actorStore}, actionKeyPrune, "", "", fmt.Sprintf("%d keys", pruned))
 		return t.err
 	})
 	return len(keys) == pruneBatch && pruned > 0, err
@@ -157,7 +157,7 @@ func (s *Store) pruneFeed(ctx context.Context, now policy.Time) (more bool, err 
 			return err
 		}
 		var upTo int64
-		err = t.queryRow(`SELECT COALESCE(MAX(seq), 0) FROM (SELECT seq FROM feed WHERE at <= $1 AND seq <= $2)`,
+		err = t.queryRow(`SELECT COALESCE(MAX(seq), 0) FROM (SELECT seq FROM feed WHERE at <= $1 AND seq <= $2) AS old`,
 			now.Add(-feedKept), f.pruned+pruneBatch).Scan(&upTo)
 		if err != nil || upTo <= f.pruned {
 			return err

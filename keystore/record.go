@@ -31,7 +31,7 @@ type Cached struct {
 // cache knows it. It does not read the database. An empty jobID asks for no job.
 //
 // Cached looks for key and job at the same time, which is faster than one after the
-// other: each waits for distant memory.
+// other, because each lookup waits for memory.
 func (s *Store) Cached(c *Cached, secret policy.Secret, backend, jobID string) {
 	*c = Cached{}
 	st := s.state.Load()
@@ -61,7 +61,7 @@ func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 			return Record{e.Value, e.Record}, nil
 		case recordcache.Absent:
 			return Record{}, ErrNotFound
-		case recordcache.Unknown: // the database knows
+		case recordcache.Unknown: // read the database
 		}
 	}
 	lastUsed, packed, err := lookup(ctx, s, d, s.cache.keys, func(ctx context.Context, db *database) (policy.Time, string, error) {

@@ -15,17 +15,17 @@ import (
 // Restored is the result of a restore.
 type Restored struct {
 	Keys, Accounts, Jobs Tally
-	// KeptEnded and KeptClosed are how many keys and accounts of the backup were not
-	// brought back, because they have ended since.
+	// KeptEnded and KeptClosed are how many keys and accounts have ended since the
+	// backup, and therefore did not come back.
 	KeptEnded, KeptClosed int
-	// Backup is the head of the backup's audit trail.
-	Backup AuditHead
 	// Before is the path of a backup of the store as it was before; empty if there
 	// was no store.
 	Before string
+
+	backup AuditHead // of the backup's audit trail
 }
 
-// Tally counts records.
+// Tally counts the records of one kind that a restore has brought back and removed.
 type Tally struct{ Restored, Removed int }
 
 func (r *Restored) detail() string {
@@ -39,10 +39,10 @@ const beforeTime = "20060102T150405.000Z"
 // Restore makes the store what it was when the backup in the file from was made,
 // except that nothing comes back that has ended since:
 //
-//   - A record that both have stays as it is now, with later ends, service IDs and
-//     passwords.
-//   - A record that only the store has is removed. A backup that is made beside the
-//     store first has it.
+//   - A record that both have stays as it is now. So later ends, service IDs and
+//     passwords stay.
+//   - A record that only the store has is removed. Restore first makes a backup beside
+//     the store, which still has the record.
 //   - A record that only the backup has is brought back, unless its key or account
 //     has ended, or the audit trail does not reach back to the backup.
 //   - The audit trail stays.
@@ -117,7 +117,7 @@ type backup struct {
 	temp   string // the copy
 	db     *database
 	reader *Store    // opened the copy
-	head   AuditHead // of the file; the copy has one more entry if it got a pepper
+	head   AuditHead // of the file's audit trail; the copy has one more entry if a pepper was added
 }
 
 // openBackup makes a private copy of the backup beside the store, and gives it this
@@ -243,13 +243,13 @@ func headAt(ctx context.Context, q querier, storeID string, seq int64) (h AuditH
 	h.Seq = seq
 	var hash []byte
 	err = q.QueryRowContext(ctx, `SELECT hash FROM audit WHERE seq = $1`, seq).Scan(&hash)
-	copy(h.Hash[:], hash)
+	copy(h.hash[:], hash)
 	return h, err
 }
 
 // sign adds an entry about the restore to the copy's own trail.
 func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restored, err error) {
-	r.Backup = b.head
+	r.backup = b.head
 	err = b.db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM api_keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM jobs)`).
 		Scan(&r.Keys.Restored, &r.Accounts.Restored, &r.Jobs.Restored)
 	if err != nil {

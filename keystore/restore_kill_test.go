@@ -88,7 +88,7 @@ func TestRestore_Killed(t *testing.T) {
 			t.Errorf("%s can be read by others", name)
 		}
 	}
-	if r := f.restore(many.Path, policy.At(time.Now())); r.Backup != many.Head {
+	if r := f.restore(many.Path, policy.At(time.Now())); r.backup != many.Head {
 		t.Errorf("got %+v", r)
 	}
 }

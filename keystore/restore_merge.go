@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"os"
@@ -9,7 +10,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// merge does what Restore says.
+// merge merges the backup into the store, as Restore says.
 func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Actor, b *backup) (r Restored, err error) {
 	err = db.Attach(ctx, b.temp, func(begin func(context.Context) (*sql.Tx, error)) error {
 		r, err = s.mergeAttached(ctx, db, begin, now, by, b)
@@ -33,7 +34,7 @@ func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc
 	}()
 	m := &merger{
 		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s},
-		now: now, backup: b.head, Restored: Restored{Backup: b.head, Before: before.Path},
+		now: now, Restored: Restored{backup: b.head, Before: before.Path},
 	}
 	if err := s.checkPepper(m.txn); err != nil {
 		return r, err
@@ -44,7 +45,7 @@ func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc
 	if err := m.run(by); err != nil {
 		return r, err
 	}
-	r.Before = before.Path // from here on it may be needed
+	r.Before = before.Path // keep the copy: the commit may change the store
 	err = db.Commit(tx)
 	s.apply(m.changes) // also after an error, as in groupCommit.transact
 	if err != nil {
@@ -104,15 +105,14 @@ func (s *Store) lockMerge(ctx context.Context, begin beginFunc) (*sql.Tx, error)
 	}
 }
 
-// merger is a restore in progress: a transaction on the store, with the backup
-// attached.
+// merger is a restore that is running: a transaction on the store, to which the backup
+// is attached.
 type merger struct {
 	*txn
 	Restored
 
-	now    policy.Time
-	backup AuditHead
-	blind  bool // entries since the backup were pruned, so later ends are not known
+	now   policy.Time
+	blind bool // entries since the backup were pruned, so it is not known which keys have ended since
 }
 
 // checkTrail makes sure that the backup's trail is the beginning of the store's.
@@ -148,8 +148,8 @@ func (m *merger) checkTrail(from string) error {
 // since selects the entries of the trail that are newer than the backup.
 const since = `SELECT subject FROM main.audit WHERE seq > $1 AND action `
 
-// endedNow is true for a key k of account a that has ended for good, and not only
-// expired. If the key is bound to its issuer, the issuer's row is in main.
+// endedNow is true for a key k of account a that has ended for good. A key that has only
+// expired can come back. The issuer i is looked up in main.
 const (
 	endedNow   = `(` + endedOnce + ` OR ` + withIssuer + ` OR ` + boundTo + ` AND i.revoke_from <= $1))`
 	withIssuer = `EXISTS (SELECT 1 FROM main.api_keys i WHERE i.id = k.issuer_id AND i.children_revoked_at IS NOT NULL)`
@@ -173,11 +173,11 @@ func (m *merger) run(by Actor) error {
 	m.rows(&m.Keys.Removed, `DELETE FROM main.api_keys WHERE id NOT IN (SELECT id FROM backup.api_keys)`)
 	m.rows(&m.Accounts.Removed, `DELETE FROM main.accounts WHERE id NOT IN (SELECT id FROM backup.accounts)
 		AND id NOT IN (SELECT account_id FROM main.api_keys) AND id NOT IN (SELECT account_id FROM main.jobs)`)
-	// A digest that was forgotten after 400 days and imported again is not dead.
+	// A digest that was forgotten after 400 days, and then imported again, is not dead.
 	m.exec(`INSERT INTO main.dead_digests (digest, at, forget_at, key_id) SELECT digest, at, forget_at, key_id FROM backup.dead_digests
 		WHERE COALESCE(forget_at > $1, TRUE) AND digest NOT IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`, m.now)
 	if !m.blind {
-		m.bring()
+		m.bringBack()
 	}
 	m.row(&m.KeptEnded, `SELECT COUNT(*) FROM backup.api_keys k JOIN backup.accounts a ON a.id = k.account_id
 		WHERE NOT COALESCE(`+endedOnce+`, FALSE) AND COALESCE(k.expires_at > $1, TRUE) AND k.id NOT IN
@@ -188,16 +188,18 @@ func (m *merger) run(by Actor) error {
 	return m.changed(m.now, changedStore, []byte{})
 }
 
-// bring brings back the records that only the backup has. Another restore has removed
-// them, or pruning; the trail and the dead digests say which.
-func (m *merger) bring() {
+// bringBack brings back the records that only the backup has. An earlier restore or
+// pruning has removed them.
+func (m *merger) bringBack() {
 	// A service password that was rotated since must not work again. Such an account
-	// gets a random digest, so it has no password until it is rotated again.
+	// gets the digest of no password, so it has no password until the next rotation.
+	var none digest
+	_, _ = rand.Read(none[:]) // never fails
 	m.rows(&m.Accounts.Restored, `INSERT INTO main.accounts (id, name, service_id, spw_digest, created_at, closed_at)
 		SELECT b.id, b.name, b.service_id,
-			CASE WHEN b.id IN (`+since+`= $2) THEN randomblob(32) ELSE b.spw_digest END, b.created_at,
-			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $3 AND subject = b.id))
-		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq, actionAccountRotate, actionAccountClose)
+			CASE WHEN b.id IN (`+since+`= $2) THEN $3 ELSE b.spw_digest END, b.created_at,
+			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $4 AND subject = b.id))
+		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq, actionAccountRotate, none[:], actionAccountClose)
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at,
 		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces, children_revoked_at`
 	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`) SELECT `+key+` FROM backup.api_keys
@@ -206,7 +208,7 @@ func (m *merger) bring() {
 			AND id NOT IN (`+since+`IN ($2, $3, $4))
 			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)
 			AND (outlives_issuer OR COALESCE(issuer_id NOT IN (`+since+`= $4), TRUE))`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
-	// Also for keys that were not removed: a loss of power may have lost their uses.
+	// Also for keys that both have: a loss of power may have lost their uses here.
 	m.exec(`INSERT INTO main.last_uses (digest, at) SELECT digest, at FROM backup.last_uses
 		WHERE digest IN (SELECT digest FROM main.api_keys)
 		ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE last_uses.at < excluded.at`)
@@ -217,7 +219,7 @@ func (m *merger) bring() {
 		ON CONFLICT (id, backend) DO NOTHING`)
 }
 
-// rows is exec for a statement whose number of rows is part of the result.
+// rows runs a statement and sets n to the number of its rows.
 func (m *merger) rows(n *int, query string, args ...any) {
 	if m.err == nil {
 		var affected int64
@@ -226,7 +228,7 @@ func (m *merger) rows(n *int, query string, args ...any) {
 	}
 }
 
-// row reads a number.
+// row reads one number into n.
 func (m *merger) row(n *int, query string, args ...any) {
 	if m.err == nil {
 		m.err = m.queryRow(query, args...).Scan(n)

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
 
 // What is refused changes nothing, and leaves nothing beside the store.
@@ -57,9 +55,7 @@ func TestRestore_Refuses(t *testing.T) {
 	}
 	f.key(a.ID)
 	diverged := filepath.Join(dir, "diverged")
-	if err := sqlite.VacuumInto(t.Context(), path, diverged); err != nil {
-		t.Fatal(err)
-	}
+	vacuumInto(t, path, diverged)
 	{ // the same store went another way elsewhere
 		d := openStore(t, diverged, withPepper("salt"))
 		d.key(a.ID)

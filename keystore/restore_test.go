@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -93,7 +92,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 
 	r := f.restore(b.Path, later)
 	// Removed are the two late keys and the one that replaced another.
-	if r.Keys != (Tally{0, 3}) || r.KeptEnded != 5 || r.Accounts != (Tally{0, 1}) || r.KeptClosed != 1 || r.Backup != b.Head {
+	if r.Keys != (Tally{0, 3}) || r.KeptEnded != 5 || r.Accounts != (Tally{0, 1}) || r.KeptClosed != 1 || r.backup != b.Head {
 		t.Errorf("got %+v", r)
 	}
 	for name, secret := range secrets {
@@ -273,9 +272,7 @@ func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 	makeVersion1(t, path, plain.secret(secret), plain.secret(gone))
 	mustExec(t, rawDB(t, path), `UPDATE accounts SET spw_digest = zeroblob(32)`)
 	old := filepath.Join(t.TempDir(), "old.db")
-	if err := sqlite.VacuumInto(t.Context(), path, old); err != nil {
-		t.Fatal(err)
-	}
+	vacuumInto(t, path, old)
 	before, err := os.ReadFile(old)
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +284,7 @@ func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 	check := func(f fixture) {
 		t.Helper()
 		r := f.restore(old, later)
-		if f.status(secret, later) != keyActive || r.Backup.Seq != 0 {
+		if f.status(secret, later) != keyActive || r.backup.Seq != 0 {
 			t.Errorf("got %+v", r)
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// treeBatch is how many children are marked in one transaction, so that no write of a
-// request waits long.
+// treeBatch is how many children are marked in one transaction. It is small so that the
+// writes of requests do not wait long.
 const treeBatch = 500
 
 // uploadTime is the longest time in which a request creates a job. A key that expired
@@ -123,9 +123,10 @@ const unmarked = `k.issuer_id = $1 AND k.revoked_at IS NULL AND k.deleted_at IS 
 
 // revokeChildren marks up to treeBatch keys that an issuer has issued.
 func (t *txn) revokeChildren(now policy.Time, by Actor, accountID, issuer, why string) (int, error) {
-	ids, err := queryRows(t.ctx, t, scanText, `WITH some (id) AS (SELECT k.id FROM api_keys k WHERE `+unmarked+` LIMIT $3)
-		UPDATE api_keys SET revoked_at = (SELECT MIN($4, i.children_revoked_at) FROM api_keys i WHERE i.id = $1), revoked_reason = $5
-		WHERE id IN (SELECT id FROM some) RETURNING id`, issuer, now.Add(-uploadTime), treeBatch, now, why)
+	ids, err := queryRows(t.ctx, t, scanText, `WITH children (id) AS (SELECT k.id FROM api_keys k WHERE `+unmarked+` LIMIT $3)
+		UPDATE api_keys SET revoked_at = (SELECT CASE WHEN i.children_revoked_at < $4 THEN i.children_revoked_at ELSE $4 END
+			FROM api_keys i WHERE i.id = $1), revoked_reason = $5
+		WHERE id IN (SELECT id FROM children) RETURNING id`, issuer, now.Add(-uploadTime), treeBatch, now, why)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}

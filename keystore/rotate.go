@@ -11,10 +11,10 @@ import (
 // Rotation is a key and its successor.
 type Rotation struct {
 	Old, New policy.Key
-	Secret   policy.Secret // of the new key; shown here and never again
+	Secret   policy.Secret // of the new key; no other call returns it
 }
 
-// maxOverlap is ten years.
+// maxOverlap is the longest overlap, ten years.
 const maxOverlap = 10 * 8766 * time.Hour
 
 // RotateKey issues a key with the rules of the old key, and schedules the revocation

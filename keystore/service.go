@@ -14,11 +14,11 @@ import (
 )
 
 // FindService returns the account with this service ID and service password. The
-// account may be closed. The error is ErrNotFound if no account has both, and
-// otherwise an ErrUnavailable.
+// account may be closed. The error is ErrNotFound if no account has both. Any other error
+// is an ErrUnavailable.
 //
-// The query searches by the digest of the password. So a wrong password takes the
-// same time whether or not the service ID exists.
+// The query searches by the digest of the password. So a wrong password takes the same
+// time whether or not the service ID exists.
 func (s *Store) FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error) {
 	db, err := s.database()
 	if err != nil {
@@ -38,13 +38,14 @@ func (s *Store) FindService(ctx context.Context, serviceID string, password poli
 	return a, nil
 }
 
-// findService keeps the planner from searching by the service ID.
+// findService searches by the digest of the password. The concatenation keeps the
+// database from using the index of service IDs.
 const findService = `SELECT ` + accountColumns + `, spw_digest FROM accounts WHERE spw_digest = $1 AND service_id || '' = $2`
 
-// Limits of an imported service ID and service password.
+// Limits of an imported service ID and service password, in bytes.
 const (
 	maxServiceID   = 200
-	minServicePass = 8 // shorter ones can be guessed
+	minServicePass = 8 // a shorter password can be guessed
 )
 
 // checkService refuses a service ID or service password that an account cannot have.

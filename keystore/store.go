@@ -18,9 +18,9 @@ import (
 
 // Store is an open keystore. Its methods may be called concurrently.
 //
-// A store is made of parts, each with a file and fields of its own. Most parts
-// have a goroutine. The goroutines share the state pointer, the caches and the
-// watchers, which have locks of their own.
+// A store has several parts. Each part is a type in a file of its own, and most parts
+// have a goroutine. The goroutines share the state pointer, the caches and the watchers,
+// which may be used concurrently.
 type Store struct {
 	cfg    Config
 	log    *zap.Logger
@@ -37,7 +37,7 @@ type Store struct {
 	room     *diskRoom     // keeps space on the disk for revocations
 	clock    *clockWatch   // finds leaps of the clock
 
-	behind  time.Duration // see Behind
+	behind  time.Duration // set by Open: see Behind
 	jobKeep atomic.Int64  // nanoseconds, see KeepJobs
 	loaded  func()        // called between the read of a record and its caching; tests only
 
@@ -50,7 +50,7 @@ type Store struct {
 // caches hold records by digest. With Config.CommandLine they are nil, and
 // nothing is cached.
 type caches struct {
-	keys *recordcache.Cache[policy.Time] // with the last use that was noted
+	keys *recordcache.Cache[policy.Time] // the value is the last use of the key
 	jobs *recordcache.Cache[struct{}]
 }
 
@@ -104,8 +104,7 @@ func newStore(cfg Config, mono func() time.Duration) *Store {
 	return s
 }
 
-// start starts the goroutines. With Config.CommandLine there is only the one that
-// writes.
+// start starts the goroutines. With Config.CommandLine it starts the writer only.
 func (s *Store) start(ctx context.Context) {
 	go s.commits.run(ctx)
 	ctx, s.stop = context.WithCancel(ctx)
@@ -113,7 +112,7 @@ func (s *Store) start(ctx context.Context) {
 		return
 	}
 	s.every(ctx, pollEvery, pollEvery, s.feed.poll)
-	s.every(ctx, pollEvery, pollEvery, func(context.Context) { s.clock.look() })
+	s.every(ctx, pollEvery, pollEvery, func(context.Context) { s.clock.check() })
 	s.every(ctx, useEvery, useEvery, func(ctx context.Context) { s.uses.flush(ctx, usePause) })
 	s.every(ctx, 0, reserveEvery, func(context.Context) { s.room.keepReserve() })
 	s.every(ctx, pruneFirst, pruneEvery, s.pruneInBackground)
@@ -176,9 +175,9 @@ const lookupTries = 16
 var errOvertaken = errors.New("the record changes faster than it can be read")
 
 // lookup reads the record with digest d, which the cache does not have, and
-// caches it. If the record may have changed during the read, it reads again: see
-// the generation rule of package recordcache. A caller that goes away meanwhile does not end the read,
-// because its error would count as a fault of the store.
+// caches it. If the record may have changed during the read, lookup reads it again: see
+// the generation rule of package recordcache. If the caller goes away, the read goes on,
+// because its error would count as a failure of the store.
 func lookup[V any](ctx context.Context, s *Store, d digest, c *recordcache.Cache[V], read func(context.Context, *database) (V, string, error)) (V, string, error) {
 	var none V
 	ctx = context.WithoutCancel(ctx)

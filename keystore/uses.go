@@ -13,8 +13,8 @@ import (
 // is no space for them.
 const (
 	useInterval = time.Minute            // a key's last use is written at most this often
-	useRare     = time.Hour              // the second half of the queue is for keys without a use in this time
-	maxUses     = 4096                   // uses in the queue; a use without space is noted at the key's next use
+	useRare     = time.Hour              // the second half of the queue is for keys that were not used in this time
+	maxUses     = 4096                   // uses in the queue; if it is full, the key's next use is noted instead
 	useBatch    = 32                     // uses in one transaction, which takes a fifth of a millisecond
 	usePause    = 100 * time.Millisecond // between two transactions, for the writes of requests
 	useEvery    = 5 * time.Second        // between two runs of the background flush
@@ -90,7 +90,7 @@ func (u *useRecorder) flush(ctx context.Context, pause time.Duration) {
 		for d, at := range u.pending {
 			uses = append(uses, use{d, at})
 		}
-		// In the order of the table, so that each transaction changes few pages.
+		// Sort as the table is sorted, so that each transaction changes few pages.
 		slices.SortFunc(uses, func(a, b use) int { return bytes.Compare(a.digest[:], b.digest[:]) })
 		for batch := range slices.Chunk(uses, useBatch) {
 			if u.write(ctx, func(t *txn) error { return writeUses(t, batch) }) != nil {

@@ -34,8 +34,8 @@ func (s *Store) Watch(r *Record, changed func()) (cancel func()) {
 	return func() { s.watchers.remove(w) }
 }
 
-// Reread returns the record as it is now. The error is ErrNotFound if the key
-// was pruned, and otherwise an ErrUnavailable.
+// Reread returns the record as it is now. The error is ErrNotFound if the key was
+// pruned. Any other error is an ErrUnavailable.
 func (s *Store) Reread(ctx context.Context, r *Record) (Record, error) {
 	return s.find(ctx, r.digest())
 }

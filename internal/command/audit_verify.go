@@ -16,7 +16,7 @@ the first that was changed or removed. The exit status is 1 if there is one.
 
 It prints the trail's head, which stands for all entries up to now. Keep it where
 whoever can write the keystore cannot, and give it with --head later: that shows
-as well whether entries were cut off at the end, or all written anew.`
+as well whether entries were cut off at the end, or all rewritten.`
 	verify.SuggestFor = []string{"check"}
 	verify.Flags().String("head", "", "A head that this printed earlier, to compare with")
 	return verify
@@ -52,7 +52,7 @@ func verifyAudit(cmd *cobra.Command, _ []string) error {
 		case c.Fault != "":
 			return fmt.Errorf("the audit trail is not whole: %s", c.Fault)
 		case head == "":
-			s.note("The entries are whole, as far as they go. Keep the head elsewhere: --head with it shows later what was cut off or written anew.")
+			s.note("The entries are whole, as far as they go. Keep the head elsewhere: --head with it shows later what was cut off or rewritten.")
 		default:
 			s.note("The entries are whole, and those up to entry %d are those that the head was noted of.", keptSeq)
 		}

@@ -1,20 +1,37 @@
-// Package engine is the seam between the keystore and the database that holds
-// its tables. SQLite (package sqlite beside this one) is the first engine.
+// Package engine is the interface between the keystore and the database that holds its
+// tables. SQLite (package sqlite beside this one) is the first engine.
 //
-// The keystore has the SQL of accounts, keys, jobs, the audit trail and the
-// change feed, and the rules. An engine has all that differs between databases:
-// how one is opened, migrated, locked, followed, copied and closed, and what its
-// errors mean.
+// The keystore has the rules, and the SQL of accounts, keys, jobs, the audit trail and the
+// change feed. An engine does everything that differs between databases: it opens,
+// migrates, locks, follows, copies and closes a database, and knows what its errors mean.
 //
-// Most SQL of the keystore is the same for SQLite and PostgreSQL: parameters are
-// $1, $2, …, times are integers in milliseconds, digests are byte strings, and
-// inserts that may conflict say ON CONFLICT. These texts are SQLite's, and need a
-// second form for another engine:
+// # SQL
 //
-//   - MIN(a, b) of two values, which is LEAST elsewhere and treats NULL otherwise
-//     (revocation, scheduledEnd, firstEnd, revokeChildren), and IIF (issuersEnd)
-//   - the schemas main and backup, randomblob and rowid of a restore
-//   - MAX of several values in newestTime
+// The SQL of the keystore is written for SQLite and PostgreSQL. Parameters are $1, $2, …,
+// first used in this order, because SQLite numbers them by their first use. Times are
+// integers in milliseconds. Digests are byte strings. Flags are used as conditions, and
+// never compared with a number. Texts that are sorted need the order of their bytes
+// (COLLATE "C" in PostgreSQL), because list cursors compare them.
+//
+// These texts work with SQLite only, and need a second form for another engine:
+//
+//   - firstEnd: MIN of several values is LEAST in PostgreSQL. The text must be the same as
+//     in the indexes of the migrations.
+//   - keyByDigest and insertUse: (SELECT $n) avoids a slow path of SQLite. PostgreSQL does
+//     not know the type of such a parameter, as of any parameter in a list of selected
+//     columns (insertUse, and the dead digests and random digests of a restore).
+//   - readPosition and the restore: the schemas main and backup, and rowid.
+//
+// # What else assumes SQLite
+//
+//   - Backup, Restore and RestoreNew of the keystore work on SQLite files, with the
+//     functions of package sqlite (OpenCopy, ReadVersion, CheckIntegrity, Beside). A
+//     backup is an SQLite file whatever the engine is. Open of the keystore chooses the
+//     engine in newStore.
+//   - The keystore's diskRoom watches the disk of Config.Path. It is of no use for a
+//     database on another machine.
+//   - The keystore retries a transaction if Begin returns a Busy error, and not if a
+//     statement or Commit does. In SQLite, Begin takes the write lock.
 package engine
 
 import (
@@ -27,45 +44,49 @@ import (
 // engine counts its migrations up to this number.
 const SchemaVersion = 7
 
-// Engine is a kind of database and the place of one: what a store knows before
-// its database is open, and while it is not.
+// Engine opens one database, which may not exist yet. It also has the methods that a store
+// needs while the database is not open.
 type Engine interface {
-	// Open opens the database and brings its schema to SchemaVersion. It does not
-	// wait for a lock of another process: see Busy. Open and Database.Retire are
-	// called by one goroutine at a time.
+	// Open opens the database and brings its schema to SchemaVersion. If another process
+	// holds a lock, Open fails at once with an error for which Busy is true. Open and
+	// Database.Retire are called by one goroutine at a time.
 	Open(ctx context.Context, setup Setup) (Database, error)
 	// CheckAccess returns an error if users other than the owner can write the
 	// database, and the names of files that other users can read.
 	CheckAccess() (readable []string, err error)
-	// Busy reports whether err says that another process held a lock. The call can
-	// be made again.
+	// Busy reports whether err says that another process held a lock. The caller can try
+	// again.
 	Busy(err error) bool
 	// Full reports whether err says that the disk or a quota is full.
 	Full(err error) bool
-	// Advise adds to err what an operator can do about it, unless err says so.
+	// Advise adds to err what an operator can do about it, unless err says it already.
 	Advise(err error) error
 }
 
 // Setup says how a database is opened.
 type Setup struct {
-	// Create makes a database if there is none. Otherwise the error is ErrNoStore.
+	// Create lets Open create a database that does not exist. If Create is false, the
+	// error is then ErrNoStore.
 	Create bool
 	// Migrated runs after each migration, in its transaction.
 	Migrated func(ctx context.Context, conn Conn, version int64) error
-	// Prepare runs when the schema is right, before Open returns.
+	// Prepare runs when the schema has SchemaVersion, before Open returns.
 	Prepare func(ctx context.Context, db Database) error
 }
 
-// Database is one open database. Its methods may be called concurrently, except
-// Follow and Retire, which belong to the goroutine that polls.
+// Database is one open database. Its methods may be called concurrently, except Follow and
+// Retire, which only the goroutine that polls calls.
 type Database interface {
-	// Begin starts a transaction that writes. It fails if the database is no
-	// longer in its place: see IsLost. A relaxed transaction may be lost with the
-	// power, and does not wait for the disk.
+	// Begin starts a transaction that writes. The transactions of all processes run one
+	// after another: each sees what the one before has committed. So the numbers of the
+	// change feed and of the audit trail follow the order of the commits, and no reader
+	// of the feed misses an entry. Begin fails if the database is no longer in its place:
+	// see IsLost. A relaxed transaction does not wait for the disk, and a loss of power
+	// may undo it.
 	Begin(ctx context.Context, relaxed bool) (*sql.Tx, error)
 	// Commit commits a transaction of Begin or Attach.
 	Commit(tx *sql.Tx) error
-	// Reader is for reads. Writing with it fails.
+	// Reader returns a pool for reads. Writes with it fail.
 	Reader() *sql.DB
 	// Follow checks that the database is still in its place and whole. It calls
 	// read if another connection may have written since the last call of Follow
@@ -77,10 +98,10 @@ type Database interface {
 	// Attach calls use while the tables of the copy at path can be read as the
 	// schema "backup". begin is Begin for a durable transaction that sees them.
 	Attach(ctx context.Context, path string, use func(begin func(context.Context) (*sql.Tx, error)) error) error
-	// Made reports whether Open has made this database.
+	// Made reports whether Open has created this database.
 	Made() bool
-	// Retire closes a database that is lost. why is the error of Follow, or what
-	// else was found.
+	// Retire closes a database that is lost, or whose pepper is not the process's. why
+	// is the error that says so.
 	Retire(ctx context.Context, why error)
 	// Close closes the database. Queries under way finish.
 	Close() error
@@ -98,7 +119,7 @@ type Conn interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// ErrNoStore says that there is no keystore in this place.
+// ErrNoStore says that there is no keystore at the engine's place.
 var ErrNoStore = errors.New("there is no keystore")
 
 // NoStore returns an ErrNoStore with a text of its own.
@@ -107,8 +128,7 @@ func NoStore(text string) error { return &lostError{text, ErrNoStore} }
 // Lost returns an error for which IsLost is true.
 func Lost(text string) error { return &lostError{text: text} }
 
-// ErrReplaced says that another database is in the place of the one that was
-// opened.
+// ErrReplaced says that another database is now at the place of the one that was opened.
 var ErrReplaced = Lost("another file was put in its place")
 
 // IsLost reports whether err says that the database that was opened is gone,

@@ -26,7 +26,7 @@ func checkModes(path string) error {
 	for _, name := range append([]string{path}, besideTarget(path)...) {
 		fi, err := os.Stat(name)
 		if err != nil {
-			continue // it need not exist
+			continue // the file may be missing
 		}
 		if fi.Mode().Perm()&writableByOthers != 0 {
 			return fmt.Errorf("%s can be written by %s (mode %04o), who could let themselves in: want it to be the owner's alone, chmod 600 %s",

@@ -12,17 +12,17 @@ import (
 )
 
 // Export implements [engine.Database].
-func (d *DB) Export(ctx context.Context, path string) error {
-	if err := VacuumInto(ctx, d.path, path); err != nil {
+func (d *database) Export(ctx context.Context, path string) error {
+	if err := vacuumInto(ctx, d.path, path); err != nil {
 		return explain(err)
 	}
 	return d.checkPlace() // another file may be at the path now
 }
 
-// VacuumInto copies the database file from, as it is at one instant, into the
-// empty file to. It has a connection of its own: the connections of the pools are
-// in use, or must not write at all.
-func VacuumInto(ctx context.Context, from, to string) error {
+// vacuumInto copies the database file from, as it is at one instant, into the empty file
+// to. It opens a connection of its own: the writer's connection is in use, and the pool
+// of readers must not write.
+func vacuumInto(ctx context.Context, from, to string) error {
 	q := url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}}
 	db, err := sql.Open("sqlite3", fileURI(from, q))
 	if err != nil {
@@ -34,14 +34,14 @@ func VacuumInto(ctx context.Context, from, to string) error {
 }
 
 // Attach implements [engine.Database].
-func (d *DB) Attach(ctx context.Context, path string, use func(begin func(context.Context) (*sql.Tx, error)) error) (err error) {
+func (d *database) Attach(ctx context.Context, path string, use func(begin func(context.Context) (*sql.Tx, error)) error) (err error) {
 	// SQLite attaches a file to one connection, and not within a transaction.
 	conn, err := d.writer.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // it goes back to the pool
-	if _, err := conn.ExecContext(ctx, `ATTACH DATABASE $1 AS backup`, aloneURI(path)); err != nil {
+	if _, err := conn.ExecContext(ctx, `ATTACH DATABASE $1 AS backup`, immutableURI(path)); err != nil {
 		return err
 	}
 	defer func() {
@@ -58,9 +58,10 @@ func (d *DB) Attach(ctx context.Context, path string, use func(begin func(contex
 
 // OpenCopy opens a file that no process writes to, for reading. It makes no files
 // beside it.
-func OpenCopy(path string) (*sql.DB, error) { return sql.Open("sqlite3", aloneURI(path)) }
+func OpenCopy(path string) (*sql.DB, error) { return sql.Open("sqlite3", immutableURI(path)) }
 
-// CheckIntegrity lets SQLite check every page of a database.
+// CheckIntegrity lets SQLite check every page of a database. The error says what is
+// damaged.
 func CheckIntegrity(ctx context.Context, q engine.Querier) error {
 	var result string
 	if err := q.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&result); err != nil {
@@ -75,7 +76,7 @@ func CheckIntegrity(ctx context.Context, q engine.Querier) error {
 // SyncDir makes the names in a directory survive a loss of power.
 func SyncDir(path string) {
 	if dir, err := os.Open(path); err == nil { //nolint:gosec // the operator named it
-		_ = dir.Sync() // some systems cannot
+		_ = dir.Sync() // some systems cannot sync a directory
 		_ = dir.Close()
 	}
 }

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// DB is one open SQLite file.
-type DB struct {
+// database is one open SQLite file.
+type database struct {
 	engine  *Engine
 	path    string
-	made    bool          // by this Open
+	made    bool          // Open has created it
 	file    os.FileInfo   // identifies the file among others at the same path
 	beside  []os.FileInfo // identify its -wal and -shm files
 	writer  *sql.DB       // one connection; durable
@@ -22,7 +22,7 @@ type DB struct {
 	reader  *sql.DB       // read-only pool
 
 	committing atomic.Bool // a transaction is being committed
-	follower   follower    // Follow's
+	follower   follower    // the state of Follow
 }
 
 // readerIdle is how long the pool keeps a connection that no lookup needs. Each
@@ -30,37 +30,37 @@ type DB struct {
 const readerIdle = time.Minute
 
 // connect opens the pools. They connect when they are used.
-func (d *DB) connect() (err error) {
-	if d.reader, err = sql.Open("sqlite3", DSN(d.path, Read)); err != nil {
+func (d *database) connect() (err error) {
+	if d.reader, err = sql.Open("sqlite3", dsn(d.path, purposeRead)); err != nil {
 		return err
 	}
-	// With only one connection for each processor, many lookups at once would
-	// spend their time on passing connections on.
+	// With one connection for each processor, many concurrent lookups would spend their
+	// time waiting for connections.
 	readers := max(16, 4*runtime.GOMAXPROCS(0))
 	d.reader.SetMaxOpenConns(readers)
 	d.reader.SetMaxIdleConns(readers)
 	d.reader.SetConnMaxIdleTime(readerIdle)
-	if d.writer, err = sql.Open("sqlite3", DSN(d.path, Write)); err != nil {
+	if d.writer, err = sql.Open("sqlite3", dsn(d.path, purposeWrite)); err != nil {
 		return err
 	}
 	d.writer.SetMaxOpenConns(1)
-	if d.relaxed, err = sql.Open("sqlite3", DSN(d.path, WriteRelaxed)); err != nil {
+	if d.relaxed, err = sql.Open("sqlite3", dsn(d.path, purposeWriteRelaxed)); err != nil {
 		return err
 	}
 	d.relaxed.SetMaxOpenConns(1)
 	return nil
 }
 
-// prepareRelaxed makes commits of the relaxed connection checkpoint, which waits
-// for the disk, less often than after the usual 1,000 pages.
-func (d *DB) prepareRelaxed(ctx context.Context) error {
+// prepareRelaxed makes the relaxed connection checkpoint after 4,000 pages instead of
+// 1,000, because a checkpoint waits for the disk.
+func (d *database) prepareRelaxed(ctx context.Context) error {
 	_, err := d.relaxed.ExecContext(ctx, `PRAGMA wal_autocheckpoint = 4000`)
 	return err
 }
 
 // probe makes sure that the tables can be read and the file can be written. SQLite
 // reports a read-only file only when a transaction begins.
-func (d *DB) probe(ctx context.Context) error {
+func (d *database) probe(ctx context.Context) error {
 	tx, err := d.writer.BeginTx(ctx, nil)
 	switch {
 	case err == nil:
@@ -78,7 +78,7 @@ func (d *DB) probe(ctx context.Context) error {
 
 // Begin implements [engine.Database]. It checks the place first, because a write
 // into a file that is no longer at the path would be lost.
-func (d *DB) Begin(ctx context.Context, relaxed bool) (*sql.Tx, error) {
+func (d *database) Begin(ctx context.Context, relaxed bool) (*sql.Tx, error) {
 	if err := d.checkPlace(); err != nil {
 		return nil, err
 	}
@@ -90,20 +90,20 @@ func (d *DB) Begin(ctx context.Context, relaxed bool) (*sql.Tx, error) {
 }
 
 // Commit implements [engine.Database].
-func (d *DB) Commit(tx *sql.Tx) error {
+func (d *database) Commit(tx *sql.Tx) error {
 	d.committing.Store(true)
 	defer d.committing.Store(false)
 	return tx.Commit()
 }
 
 // Reader implements [engine.Database].
-func (d *DB) Reader() *sql.DB { return d.reader }
+func (d *database) Reader() *sql.DB { return d.reader }
 
 // Made implements [engine.Database].
-func (d *DB) Made() bool { return d.made }
+func (d *database) Made() bool { return d.made }
 
 // Close implements [engine.Database].
-func (d *DB) Close() error {
+func (d *database) Close() error {
 	var errs []error
 	if conn := d.follower.conn; conn != nil {
 		errs = append(errs, conn.Close())

@@ -5,24 +5,24 @@ import (
 	"path/filepath"
 )
 
-// Purpose is what a connection is for.
-type Purpose uint8
+// purpose is what a connection is for.
+type purpose uint8
 
 // The purposes.
 const (
-	Read         Purpose = iota
-	Write                // each commit waits for the disk
-	WriteRelaxed         // a commit can be lost with the power, and damages nothing then
+	purposeRead         purpose = iota
+	purposeWrite                // each commit waits for the disk
+	purposeWriteRelaxed         // a loss of power can lose a commit, and damages nothing
 )
 
-// DSN returns the data source name for the file at an absolute path. It sets
-// everything that must hold on every connection of a pool.
-func DSN(path string, purpose Purpose) string {
+// dsn returns the data source name for the file at an absolute path. It has all settings
+// that every connection of a pool must have.
+func dsn(path string, purpose purpose) string {
 	q := url.Values{
 		"_foreign_keys":    {"on"},
 		"_stmt_cache_size": {"64"},
 	}
-	if purpose == Read {
+	if purpose == purposeRead {
 		q.Set("mode", "ro")
 		q.Set("_query_only", "on")
 		q.Set("_busy_timeout", "5000")
@@ -31,7 +31,7 @@ func DSN(path string, purpose Purpose) string {
 	q.Set("mode", "rw") // never creates the file: SQLite would let other users read it
 	q.Set("_journal_mode", "WAL")
 	q.Set("_synchronous", "FULL")
-	if purpose == WriteRelaxed {
+	if purpose == purposeWriteRelaxed {
 		q.Set("_synchronous", "NORMAL") // with a -wal file, SQLite then syncs for checkpoints only
 	}
 	q.Set("_txlock", "immediate")
@@ -45,8 +45,8 @@ func fileURI(path string, q url.Values) string {
 	return "file:" + u.EscapedPath() + "?" + q.Encode()
 }
 
-// aloneURI names a file that nothing writes to. SQLite then makes no files
-// beside it.
-func aloneURI(path string) string {
+// immutableURI names a file that no process writes to. SQLite then makes no files beside
+// it.
+func immutableURI(path string) string {
 	return fileURI(path, url.Values{"mode": {"ro"}, "immutable": {"1"}})
 }

@@ -44,7 +44,7 @@ func Damaged(err error) bool {
 
 const noAccess = "the file cannot be opened or written: want the file, its -wal and -shm files and its directory to be readable and writable by the user that this runs as"
 
-// explain adds to err what an operator can do about it, by the code of the error.
+// explain adds to err what an operator can do about it. It knows this by the error's code.
 func explain(err error) error {
 	var e sqlite3.Error
 	if !errors.As(err, &e) {

@@ -10,7 +10,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// SQLite reports a full disk as an I/O error where the -shm file is concerned.
+// SQLite reports a full disk as an I/O error if it was writing the -shm file.
 func TestExplain_FullDisk(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{

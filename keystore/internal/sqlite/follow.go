@@ -14,16 +14,16 @@ const retireLimit = 2 * time.Second
 
 // follower is the state of Follow between two calls.
 type follower struct {
-	conn    *sql.Conn // for Follow alone, because data_version belongs to a connection
-	storeID string
-	version int64     // data_version when read last returned nil
-	file    fileState // the last state that SQLite's own writes explain
-	strange int       // calls since then that found a state they do not explain
+	conn        *sql.Conn // for Follow alone, because data_version belongs to a connection
+	storeID     string
+	version     int64     // data_version when read last returned nil
+	file        fileState // the last state that SQLite's own writes explain
+	unexplained int       // calls since then that found a state that SQLite's writes do not explain
 }
 
 // startFollowing notes the state of the file. It is called before anything is
 // cached.
-func (d *DB) startFollowing(ctx context.Context) (err error) {
+func (d *database) startFollowing(ctx context.Context) (err error) {
 	f := &d.follower
 	if f.conn, err = d.reader.Conn(ctx); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (d *DB) startFollowing(ctx context.Context) (err error) {
 }
 
 // Follow implements [engine.Database].
-func (d *DB) Follow(ctx context.Context, read func(engine.Querier) error) error {
+func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) error {
 	if err := d.checkPlace(); err != nil {
 		return err
 	}
@@ -59,16 +59,16 @@ func (d *DB) Follow(ctx context.Context, read func(engine.Querier) error) error 
 }
 
 // Retire implements [engine.Database].
-func (d *DB) Retire(ctx context.Context, why error) {
+func (d *database) Retire(ctx context.Context, why error) {
 	if errors.Is(why, errOverwritten) {
 		d.engine.overwritten = d
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, retireLimit)
 	defer cancel()
-	// Move the -wal file's contents into the old file, wherever that is now. A
-	// -wal file that is left behind would be taken for the new file's.
+	// Move the contents of the -wal file into the old file, wherever that file is now.
+	// SQLite would use a -wal file that stays here for the next file at this path.
 	_, _ = d.writer.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
-	_ = d.Close() // no one could do anything about the error
+	_ = d.Close() // the database is lost anyway
 	d.removeBeside()
 }

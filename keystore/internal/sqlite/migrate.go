@@ -21,9 +21,9 @@ const (
 	applicationID = 0x53474b53 // "SGKS", in the header of every keystore file
 )
 
-// migrate brings the schema to engine.SchemaVersion. It refuses files that are no
-// keystores, and files with a newer schema.
-func (d *DB) migrate(ctx context.Context, setup engine.Setup) error {
+// migrate brings the schema to engine.SchemaVersion. It refuses a file that is not a
+// keystore, and a file with a newer schema.
+func (d *database) migrate(ctx context.Context, setup engine.Setup) error {
 	version, err := ReadVersion(ctx, d.reader)
 	switch {
 	case err != nil:
@@ -48,7 +48,7 @@ func (d *DB) migrate(ctx context.Context, setup engine.Setup) error {
 	if err != nil {
 		return err
 	}
-	// One by one, because goose's Up writes before it takes the lock.
+	// Apply the versions one by one, because goose's Up writes before it takes the lock.
 	for lock.version = version + 1; lock.version <= engine.SchemaVersion; lock.version++ {
 		_, err := p.ApplyVersion(ctx, lock.version, true)
 		switch {
@@ -61,7 +61,8 @@ func (d *DB) migrate(ctx context.Context, setup engine.Setup) error {
 	return nil
 }
 
-// ReadVersion returns the version of the schema; 0 for a file without tables.
+// ReadVersion returns the version of the schema; 0 for a file without tables. It fails for
+// a database that is not a keystore.
 func ReadVersion(ctx context.Context, q engine.Querier) (version int64, err error) {
 	var id, tables int64
 	if err := q.QueryRowContext(ctx, `SELECT COUNT(*) FROM sqlite_master`).Scan(&tables); err != nil || tables == 0 {

@@ -8,28 +8,28 @@ import (
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
-// errOverwritten says that another program wrote into the open file. It is final:
-// the -wal file belongs to the old contents, and SQLite would mix the two.
+// errOverwritten says that another program wrote into the open file. The file must not be
+// used again: the -wal file belongs to the old contents, and SQLite would mix the two.
 var errOverwritten = engine.Lost("its bytes were overwritten while it was in use, which damages it: put a keystore in its place by renaming one over it")
 
-// maxStrange is how many calls of Follow in a row may find the file changed in a
-// way that SQLite's own writes do not explain. A checkpoint under way is explained
-// when it is done. The limit is a number of calls, a second's worth, because time
-// also passes while a machine is suspended in the middle of a checkpoint.
-const maxStrange = 10
+// maxUnexplained is how many calls of Follow in a row may find the file changed in a way
+// that SQLite's own writes do not explain. The end of a checkpoint explains the changes
+// that it made before. The limit is a number of calls, which take about a second, and not
+// a time, because a machine can be suspended in the middle of a checkpoint.
+const maxUnexplained = 10
 
-// fileState is what changes when the file's bytes change.
+// fileState changes when the file's bytes change.
 type fileState struct {
 	info         os.FileInfo
-	frames       int64 // in the -wal file
-	checkpointed int64 // frames that the file itself has already
+	frames       int64 // number of frames in the -wal file
+	checkpointed int64 // number of these that a checkpoint has moved to the file itself
 	version      int64 // data_version
 }
 
-// readState reads the file's state. It looks at the file last: a checkpoint in
-// between then shows as a change of the file, which the next state explains. In
-// the other order, no later state would explain it.
-func (d *DB) readState(ctx context.Context) (f fileState, err error) {
+// readState reads the file's state. It calls Stat last. If a checkpoint runs in between,
+// the state has the changed file with the old counts, and the next state explains the
+// change. In the other order, no later state would explain it.
+func (d *database) readState(ctx context.Context) (f fileState, err error) {
 	conn := d.follower.conn
 	if err := conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&f.version); err != nil {
 		return f, err
@@ -42,10 +42,10 @@ func (d *DB) readState(ctx context.Context) (f fileState, err error) {
 	return f, err
 }
 
-// checkOverwritten finds out whether another program than SQLite wrote to the
-// file. SQLite writes to it only when it moves frames there from the -wal file,
-// and reports how many frames it has moved.
-func (d *DB) checkOverwritten(ctx context.Context, state fileState) error {
+// checkOverwritten finds out whether a program other than SQLite wrote to the file. SQLite
+// writes to the file only when it moves frames there from the -wal file, and it reports
+// how many frames it has moved.
+func (d *database) checkOverwritten(ctx context.Context, state fileState) error {
 	f := &d.follower
 	last := f.file
 	same := state.info.Size() == last.info.Size() && state.info.ModTime().Equal(last.info.ModTime())
@@ -58,20 +58,20 @@ func (d *DB) checkOverwritten(ctx context.Context, state fileState) error {
 			return err
 		}
 	case d.committing.Load():
-		return nil // the commit may include a checkpoint, which takes long on a slow disk
-	case f.strange == maxStrange:
+		return nil // the commit may include a checkpoint, which is slow on a slow disk
+	case f.unexplained == maxUnexplained:
 		return errOverwritten
 	default:
-		f.strange++
+		f.unexplained++
 		return nil
 	}
-	f.file, f.strange = state, 0
+	f.file, f.unexplained = state, 0
 	return nil
 }
 
-// checkReadable reads the file on a connection that has cached nothing of it.
-func (d *DB) checkReadable(ctx context.Context) error {
-	db, err := sql.Open("sqlite3", DSN(d.path, Read))
+// checkReadable reads the file on a new connection, which has no cache.
+func (d *database) checkReadable(ctx context.Context) error {
+	db, err := sql.Open("sqlite3", dsn(d.path, purposeRead))
 	if err != nil {
 		return err
 	}

@@ -4,5 +4,5 @@ package sqlite
 
 import "os"
 
-// checkOwner accepts every file: the system tells no owner.
+// checkOwner accepts every file, because the system does not report owners.
 func checkOwner(os.FileInfo) error { return nil }

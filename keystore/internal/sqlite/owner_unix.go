@@ -18,7 +18,8 @@ func checkOwner(fi os.FileInfo) error {
 	return nil
 }
 
-// ownerOf returns the user ID of a file's owner, if the system tells it.
+// ownerOf returns the user ID of a file's owner. ok is false if the system does not report
+// it.
 func ownerOf(fi os.FileInfo) (uid int, ok bool) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {

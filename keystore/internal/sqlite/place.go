@@ -17,9 +17,9 @@ var (
 	errEmpty = engine.NoStore("the file is empty: put a keystore in its place")
 )
 
-// creating keeps the stores of this process from opening a file that another
-// store of this process is creating: when a process closes a file, it loses all
-// its locks on the file, also those of SQLite's connections.
+// creating is held while a store of this process creates a file. No other store of this
+// process may open the file then: when a process closes a file, it loses all its locks on
+// the file, also the locks of SQLite's connections.
 var creating sync.Mutex
 
 // createFile creates an empty file and missing directories, if there is no file.
@@ -27,7 +27,7 @@ func createFile(path string) error {
 	creating.Lock()
 	defer creating.Unlock()
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return nil // checkFile looks closer
+		return nil // checkFile checks what is there
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("its directory cannot be made: %w", err)
@@ -42,14 +42,13 @@ func createFile(path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	// The name must survive a loss of power, as the contents do.
+	// The file's name must survive a loss of power, as its contents do.
 	SyncDir(filepath.Dir(path))
 	return nil
 }
 
-// checkNoOrphanLog refuses to make a store beside the log of another, because
-// SQLite would delete that log. Its contents may be all that is left of a
-// keystore.
+// checkNoOrphanLog refuses to create a store beside the -wal file of a missing database,
+// because SQLite would delete the -wal file. It may be all that is left of a keystore.
 func checkNoOrphanLog(path string) error {
 	wal := path + "-wal"
 	// A process that is creating the store has a -wal file too, but only after it
@@ -65,7 +64,7 @@ func hasContent(path string) bool {
 	return err == nil && fi.Size() > 0
 }
 
-// checkFile looks at the file without opening it.
+// checkFile checks the file without opening it.
 func checkFile(path string, commandLine bool) (os.FileInfo, error) {
 	fi, err := os.Stat(path)
 	switch {
@@ -87,7 +86,7 @@ func checkFile(path string, commandLine bool) (os.FileInfo, error) {
 }
 
 // checkPlace returns an error if the open file is no longer the one at the path.
-func (d *DB) checkPlace() error {
+func (d *database) checkPlace() error {
 	fi, err := os.Stat(d.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -106,7 +105,7 @@ func Beside(path string) []string {
 }
 
 // noteBeside notes which -wal and -shm files belong to this database.
-func (d *DB) noteBeside() {
+func (d *database) noteBeside() {
 	for _, suffix := range []string{"-wal", "-shm"} {
 		if fi, err := os.Stat(d.path + suffix); err == nil {
 			d.beside = append(d.beside, fi)
@@ -114,9 +113,9 @@ func (d *DB) noteBeside() {
 	}
 }
 
-// removeBeside removes the -wal and -shm files of this database. SQLite would
-// take them for those of the next file at the path.
-func (d *DB) removeBeside() {
+// removeBeside removes the -wal and -shm files of this database. SQLite would use them
+// for the next file at the path.
+func (d *database) removeBeside() {
 	for _, suffix := range []string{"-wal", "-shm"} {
 		fi, err := os.Stat(d.path + suffix)
 		if err == nil && slices.ContainsFunc(d.beside, func(old os.FileInfo) bool { return os.SameFile(old, fi) }) {

@@ -3,7 +3,7 @@
 //
 // # Connections
 //
-// A [DB] has a read-only pool, one connection for durable writes (synchronous =
+// A database has a read-only pool, one connection for durable writes (synchronous =
 // FULL) and one for relaxed writes (NORMAL). A server also has one read-only
 // connection for Follow alone, because PRAGMA data_version belongs to a
 // connection.
@@ -18,8 +18,8 @@
 //
 // # Errors
 //
-// SQLite reports a read-only file, a foreign owner and a full disk late and in few
-// words. [Engine.Advise] looks for the cause and names the remedy.
+// SQLite reports a read-only file, a foreign owner and a full disk late, and without the
+// cause. [Engine.Advise] looks for the cause and names the remedy.
 package sqlite
 
 import (
@@ -31,14 +31,14 @@ import (
 
 var (
 	_ engine.Engine   = (*Engine)(nil)
-	_ engine.Database = (*DB)(nil)
+	_ engine.Database = (*database)(nil)
 )
 
 // Engine opens the keystore in the SQLite file at a path.
 type Engine struct {
 	path        string
 	commandLine bool
-	overwritten *DB // its file was overwritten; open, because closing it would write to the file
+	overwritten *database // a database whose file was overwritten; still open, because closing it would write to the file
 }
 
 // New returns the engine for the file at an absolute path. A command line opens
@@ -67,12 +67,12 @@ func (e *Engine) Open(ctx context.Context, setup engine.Setup) (_ engine.Databas
 		return nil, err
 	}
 	if !setup.Create && file.Size() == 0 {
-		return nil, errEmpty // opened, SQLite would delete the log that may be beside it
+		return nil, errEmpty // SQLite would open it, and delete a -wal file beside it
 	}
-	// SQLite removes the files beside the database if it fails to open it, so look
-	// at them before.
+	// Look for obstacles first: SQLite removes the files beside the database if it fails
+	// to open the database.
 	inTheWay := findObstacle(e.path)
-	d := &DB{engine: e, path: e.path, file: file}
+	d := &database{engine: e, path: e.path, file: file}
 	defer func() {
 		if err != nil {
 			if isAccess(err) {

@@ -12,7 +12,7 @@ import (
 )
 
 // open makes a new database and closes it when the test ends.
-func open(t *testing.T) *DB {
+func open(t *testing.T) *database {
 	t.Helper()
 	opened, err := New(filepath.Join(t.TempDir(), "keystore.db"), false).Open(t.Context(), engine.Setup{
 		Create:   true,
@@ -27,23 +27,23 @@ func open(t *testing.T) *DB {
 			t.Errorf("closing: %v", err)
 		}
 	})
-	return opened.(*DB)
+	return opened.(*database)
 }
 
 func TestDSN(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		path    string
-		purpose Purpose
+		purpose purpose
 		want    string
 	}{
-		{"/var/lib/k.db", Write, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=FULL&_txlock=immediate&mode=rw"},
-		{"/var/lib/k.db", WriteRelaxed, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=NORMAL&_txlock=immediate&mode=rw"},
-		{"/var/lib/k.db", Read, "file:/var/lib/k.db?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
-		{"/a b?mode=memory#x%41", Read, "file:/a%20b%3Fmode=memory%23x%2541?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
+		{"/var/lib/k.db", purposeWrite, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=FULL&_txlock=immediate&mode=rw"},
+		{"/var/lib/k.db", purposeWriteRelaxed, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=NORMAL&_txlock=immediate&mode=rw"},
+		{"/var/lib/k.db", purposeRead, "file:/var/lib/k.db?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
+		{"/a b?mode=memory#x%41", purposeRead, "file:/a%20b%3Fmode=memory%23x%2541?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
 	} {
-		if got := DSN(c.path, c.purpose); got != c.want {
-			t.Errorf("DSN(%q, %d)\n got %s\nwant %s", c.path, c.purpose, got, c.want)
+		if got := dsn(c.path, c.purpose); got != c.want {
+			t.Errorf("dsn(%q, %d)\n got %s\nwant %s", c.path, c.purpose, got, c.want)
 		}
 	}
 }
@@ -68,7 +68,7 @@ func TestOpen_Pragmas(t *testing.T) {
 	}
 }
 
-// A relaxed write does not wait for a durable one that is only being prepared.
+// A relaxed write does not wait for a durable transaction that has not written yet.
 func TestBegin_RelaxedHasAConnectionOfItsOwn(t *testing.T) {
 	t.Parallel()
 	db := open(t)
@@ -88,9 +88,9 @@ func TestBegin_RelaxedHasAConnectionOfItsOwn(t *testing.T) {
 	}
 }
 
-// The limit is a number of calls, not the time between them, in which a machine may
-// have slept. While this process commits, the file may differ for as long as the disk
-// takes.
+// The limit is a number of calls, and not a time, because a machine may be suspended.
+// While this process commits, the file may differ for any time, because the disk may be
+// slow.
 func TestFollow_SlowCheckpointIsNotOverwriting(t *testing.T) {
 	t.Parallel()
 	db := open(t)
@@ -104,18 +104,18 @@ func TestFollow_SlowCheckpointIsNotOverwriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	db.committing.Store(true)
-	for range 2 * maxStrange {
+	for range 2 * maxUnexplained {
 		if err := follow(); err != nil {
 			t.Fatalf("while the writer commits: %v", err)
 		}
 	}
 	db.committing.Store(false)
-	for n := range maxStrange {
+	for n := range maxUnexplained {
 		if err := follow(); err != nil {
 			t.Fatalf("at call %d: %v", n, err)
 		}
 	}
 	if err := follow(); !errors.Is(err, errOverwritten) || !engine.IsLost(err) {
-		t.Fatalf("after %d calls: got %v, want %v", maxStrange, err, errOverwritten)
+		t.Fatalf("after %d calls: got %v, want %v", maxUnexplained, err, errOverwritten)
 	}
 }
