@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// clockLeap is the shortest leap of the clock of which watchers are notified.
+	// clockLeap is the shortest leap of the clock that notifies watchers.
 	clockLeap = 50 * time.Millisecond
 	// clockSlack is how much two clocks may differ before the log warns the operator.
 	// The clocks of two machines that share a disk always differ a little.
