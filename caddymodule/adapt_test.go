@@ -18,9 +18,8 @@ var update = flag.Bool("update", false, "write what came out into the golden fil
 
 const goldenSeparator = "\n----------\n"
 
-// TestAdapt holds what Caddyfiles become, or the error that they lead to when
-// they are adapted and, without touching the disk, validated. A golden file is
-// a Caddyfile, a line of hyphens, and the JSON or the error.
+// TestAdapt adapts and validates Caddyfiles, without touching the disk. A golden file is a
+// Caddyfile, a line of hyphens, and the JSON or the error.
 func TestAdapt(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", filepath.Join(t.TempDir(), "must-not-be-made"))
 	t.Setenv("BACKEND_KEY", "from-the-environment")
@@ -65,8 +64,8 @@ func adaptAndValidate(t *testing.T, caddyfile string) string {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&cfg); err != nil {
-		// How Caddy came to the module differs: apps and servers are set up in no
-		// particular order.
+		// The beginning of the error varies, because Caddy provisions apps and servers in a
+		// random order.
 		return caddyPrefix.ReplaceAllString(err.Error(), "$1: ")
 	}
 	var pretty bytes.Buffer

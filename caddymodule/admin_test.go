@@ -17,8 +17,8 @@ import (
 
 const cutText = "p can't feed audio data to recognizer server"
 
-// askAdmin asks the admin API as Caddy does, and returns the status and the
-// answer, or the error's text.
+// askAdmin calls the admin API as Caddy does. It returns the status, and the answer or the text
+// of the error.
 func askAdmin(t *testing.T, method, path, body string) (status int, answer string) {
 	t.Helper()
 	provisioned := new(admin.Admin)
@@ -46,7 +46,7 @@ func askAdmin(t *testing.T, method, path, body string) (status int, answer strin
 	return 0, ""
 }
 
-// listed are the live streams as the admin API lists them.
+// listed returns the live streams from the admin API.
 func listed(t *testing.T) (list []map[string]any) {
 	t.Helper()
 	status, answer := askAdmin(t, http.MethodGet, admin.StreamsPath, "")
@@ -56,7 +56,7 @@ func listed(t *testing.T) (list []map[string]any) {
 	return list
 }
 
-func TestAdmin_IsAModuleOfCaddys(t *testing.T) {
+func TestAdmin_IsACaddyModule(t *testing.T) {
 	info, err := caddy.GetModule("admin.api.speechgate")
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestAdmin_ListsLiveStreams(t *testing.T) {
 	eventually(t, func() bool { return len(listed(t)) == 0 })
 }
 
-func TestAdmin_CutsAStreamAndThoseOfAKeyOrAnAccount(t *testing.T) {
+func TestAdmin_CutsOneStreamOrAllOfAKeyOrAnAccount(t *testing.T) {
 	g := streamGateway(t, "")
 	account := g.newAccount("Other")
 	key, secret := g.issue(keystore.NewKey{AccountID: account.ID})
@@ -153,7 +153,7 @@ func TestAdmin_CutsAStreamAndThoseOfAKeyOrAnAccount(t *testing.T) {
 	}
 }
 
-func TestAdmin_RefusesWhatItCannotMakeSenseOf(t *testing.T) {
+func TestAdmin_RefusesInvalidRequests(t *testing.T) {
 	newGateway(t, "upstream_key "+backendKey)
 	const oneOf = "want one of stream_id, key_id and account_id"
 	for name, test := range map[string]struct {

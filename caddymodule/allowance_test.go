@@ -8,7 +8,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-func TestR15AlsoAllowOpensAFamilyOfPaths(t *testing.T) {
+func TestR15_AlsoAllowOpensAFamilyOfPaths(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey+`
 		also_allow GET /profilewords/-a-general/{speechgate.account_id}
 		also_allow POST /profilewords/-a-general/{speechgate.account_id}

@@ -18,14 +18,14 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// unavailableBody answers an upload when there is no memory for its head.
+// unavailableBody is the answer to an upload if there is no memory for its head.
 const unavailableBody = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"service temporarily unavailable"}` + "\r\n"
 
-// slowHead is what the log says about a head that came too slowly.
+// slowHead is the detail in the log about a head that came too slowly.
 const slowHead = "the head of the form, or the start command, came too slowly: it has 30 seconds, and one more for each 8 KiB"
 
-// startForm begins a form whose part d has size bytes so far and does not end. A form that
-// is cut before cannot be sent whole.
+// startForm sends the beginning of a form: size bytes of its part d, which does not end. The
+// gateway can end the connection meanwhile.
 func (g *gateway) startForm(t *testing.T, query string, size int) net.Conn {
 	t.Helper()
 	conn := g.dial(t)
@@ -56,10 +56,10 @@ func holdsSoon(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// heads is the memory that the heads of forms take.
+// heads returns the memory that the heads of forms share.
 func (g *gateway) heads() *headbudget.Memory { return g.app().HeadBudget().Memory }
 
-// headBytes is how much of it is held.
+// headBytes returns how many bytes the heads of forms hold.
 func (g *gateway) headBytes() int64 {
 	held, _ := g.heads().Held()
 	return held
@@ -78,9 +78,8 @@ func wantNoMemory(t *testing.T, conn net.Conn) {
 	}
 }
 
-// TestR21_SlowFormsLockNobodyOut opens more slow forms without a key than there is memory
-// for. Good keys are served meanwhile, in whatever place they are, and forms beyond the
-// bound get 503.
+// Slow forms without a key need more memory than there is. Requests with good keys are served
+// meanwhile, in every place of a key, and the forms beyond the bound get 503.
 func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
 	const forms, size, most = 200, 512 << 10, 8 << 20
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, global: "max_heads 8MiB"})
@@ -132,7 +131,7 @@ func TestR21_SlowFormsLockNobodyOut(t *testing.T) {
 		t.Errorf("%d forms of %d are refused, want %d or more", refused, forms, want)
 	}
 	var later []net.Conn
-	for range most / size { // more forms, which take the places of the oldest
+	for range most / size { // these forms end the oldest reservations
 		later = append(later, g.startForm(t, "", size))
 	}
 	holdsSoon(t, "the log says why", func() bool {
@@ -152,8 +151,8 @@ func heapInUse() int64 {
 	return int64(stats.HeapInuse)
 }
 
-// TestR21_AFullMemoryRefusesNoKeyOutsideOfForms holds that the memory for heads concerns
-// only those who have not shown a valid key, and only large heads.
+// If the memory for heads is full, only requests with a large head and without a valid key
+// outside of it are refused.
 func TestR21_AFullMemoryRefusesNoKeyOutsideOfForms(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, secret := g.issue(keystore.NewKey{})
@@ -178,7 +177,7 @@ func TestR21_AFullMemoryRefusesNoKeyOutsideOfForms(t *testing.T) {
 	}
 }
 
-// fillMemory holds all memory for what is not judged yet, until the test ends.
+// fillMemory reserves the whole memory for heads until the test ends.
 func fillMemory(t *testing.T, g *gateway) {
 	t.Helper()
 	full := (&headbudget.Budget{Memory: g.heads(), Max: headbudget.DefaultLimit}).NewReservation(time.Now().Add(time.Hour), func() { t.Error("the newest was cut") })
@@ -191,8 +190,7 @@ func fillMemory(t *testing.T, g *gateway) {
 	})
 }
 
-// TestR21_LongStartCommandsShareTheMemoryOfForms holds that start commands count with the
-// heads of forms, and that short ones are always heard.
+// Long start commands count in the memory for heads. Short start commands are always read.
 func TestR21_LongStartCommandsShareTheMemoryOfForms(t *testing.T) {
 	g := streamGateway(t, "")
 	_, key := g.issue(keystore.NewKey{})
@@ -239,9 +237,9 @@ func TestR21_AStreamThatLosesItsMemoryIsLogged(t *testing.T) {
 	})
 }
 
-// TestR16_ARefusalForWantOfMemoryReachesAClientThatSends takes the memory from a form whose
-// client goes on sending, and reads only then.
-func TestR16_ARefusalForWantOfMemoryReachesAClientThatSends(t *testing.T) {
+// The reservation of a form ends while its client goes on sending. The client reads the answer
+// afterwards.
+func TestR16_ARefusalWithoutMemoryReachesAClientThatSends(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	const size = 400_000
 	conn := g.startForm(t, "", size)
@@ -249,7 +247,7 @@ func TestR16_ARefusalForWantOfMemoryReachesAClientThatSends(t *testing.T) {
 	g.heads().Expire(time.Now().Add(time.Hour))
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
-	for range 60 { // longer than reservationLast
+	for range 60 { // longer than the deadline for the last read
 		if _, err := io.WriteString(conn, strings.Repeat("x", 3200)); err != nil {
 			t.Fatalf("the upload was cut: %v", err)
 		}
@@ -258,7 +256,6 @@ func TestR16_ARefusalForWantOfMemoryReachesAClientThatSends(t *testing.T) {
 	wantNoMemory(t, conn)
 }
 
-// TestR21_AHeadThatComesTooSlowlyIsRefused ends a form's reservation when its time is over.
 func TestR21_AHeadThatComesTooSlowlyIsRefused(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	const size = 40_000
@@ -280,9 +277,9 @@ func TestR21_AHeadThatComesTooSlowlyIsRefused(t *testing.T) {
 	holdsSoon(t, "everything is given back", g.nothingHeld)
 }
 
-// TestR21_AFormThatBreaksOffGivesItsMemoryBack holds it for clients that go away, and for
-// forms that are refused or let through.
-func TestR21_AFormThatBreaksOffGivesItsMemoryBack(t *testing.T) {
+// A form gives its memory back if its client goes away, if it is refused, and if it is let
+// through.
+func TestR21_AFormGivesItsMemoryBack(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey+"\nmax_head 64KiB")
 	_, secret := g.issue(keystore.NewKey{})
 	large := strings.Repeat("x", 30_000)
@@ -305,8 +302,8 @@ func TestR21_AFormThatBreaksOffGivesItsMemoryBack(t *testing.T) {
 	}
 }
 
-// TestR19_LongListsOfInlineWordsFitByDefault sends a user's own words in a form: 1,000 are
-// what the vendor's manual allows, and take 81 KB.
+// The manual of the API allows 1,000 inline words in a form, which take 81 KB. Ten times as many
+// fit by default.
 func TestR19_LongListsOfInlineWordsFitByDefault(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, secret := g.issue(keystore.NewKey{})

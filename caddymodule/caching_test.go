@@ -9,16 +9,15 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// cachingFields are the fields by which a cache can keep an answer, or by which it says
-// that it has.
+// cachingFields are the fields that make a cache store an answer, and Age, by which a cache says
+// that it has stored the answer.
 var cachingFields = []string{
 	"Age", "Expires", "Pragma", "Surrogate-Control", "X-Accel-Expires", "Edge-Control",
 	"CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Vercel-CDN-Cache-Control", "Netlify-Cdn-Cache-Control", "X-LiteSpeed-Cache-Control", "Surrogate-Cache-Control",
 }
 
-// No cache keeps an answer, even if one has said that it may: the backend, or a handler in
-// front of the gate.
-func TestR16_NoCacheKeepsAnAnswer(t *testing.T) {
+// No cache stores an answer, even if the backend or a handler in front of the gate allows it.
+func TestR16_NoCacheStoresAnAnswer(t *testing.T) {
 	var fields strings.Builder
 	for _, name := range cachingFields {
 		fields.WriteString("header " + name + " max-age=60\n")

@@ -11,9 +11,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// A key from later than now is refused as an unknown one is, and the log tells the
-// operator the two apart.
-func TestR3_TheLogSaysThatAKeyIsFromLater(t *testing.T) {
+// A key that was issued later than now is refused like an unknown key. The log tells the operator
+// the difference.
+func TestR3_TheLogSaysThatAKeyWasIssuedLaterThanNow(t *testing.T) {
 	i := newIssuer(t, "")
 	later := now().Add(time.Hour)
 	key, secret := i.issueAt(later, keystore.NewKey{Issuable: true, Expires: policy.Never()})
@@ -37,7 +37,7 @@ func TestR3_TheLogSaysThatAKeyIsFromLater(t *testing.T) {
 	}
 }
 
-// validUnknown is the text of a key that no store has.
+// validUnknown is the text of a key that is in no store.
 func validUnknown(t *testing.T) string {
 	t.Helper()
 	secret, err := policy.GenerateSecret(policy.KeyPrefix, rand.Reader)

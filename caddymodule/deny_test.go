@@ -10,13 +10,13 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// request is one without a body, from its request line and headers.
+// request returns a request without a body, with this request line and these headers.
 func (g *gateway) request(line string, headers ...string) reply {
 	g.t.Helper()
 	return g.send(line + " HTTP/1.1\r\nHost: " + g.addr + "\r\nConnection: close\r\n" + strings.Join(headers, "") + "\r\n")
 }
 
-func TestR15WhatIsNotListedIsRefused(t *testing.T) {
+func TestR15_WhatIsNotListedIsRefused(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey+"\n also_allow GET /v1/engines\n also_allow POST /v1/words")
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
@@ -88,9 +88,8 @@ func TestR15WhatIsNotListedIsRefused(t *testing.T) {
 	})
 }
 
-// TestR15_OnlyStreamsChangeProtocols holds that a WebSocket handshake on another path
-// is refused with a detail in the log, and that on a stream's path only the whole
-// handshake is let through.
+// A WebSocket handshake on another path than a stream's is refused, with a detail in the log. On
+// the path of a stream, only a complete handshake is let through.
 func TestR15_OnlyStreamsChangeProtocols(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey+"\n also_allow GET /v1/engines")
 	key, secret := g.issue(keystore.NewKey{})
@@ -127,8 +126,8 @@ func TestR15_OnlyStreamsChangeProtocols(t *testing.T) {
 	}
 }
 
-// TestR15_OtherOffersToChangeProtocolsAreIgnored holds RFC 9110, section 7.8: a
-// server may ignore Upgrade. The field and what belongs to it go nowhere.
+// A server may ignore Upgrade (RFC 9110, section 7.8). The gate does not send the field upstream,
+// nor the fields that belong to it.
 func TestR15_OtherOffersToChangeProtocolsAreIgnored(t *testing.T) {
 	g := newGatewayWith(t, &gateway{
 		options: "upstream_key " + backendKey + "\n also_allow GET /v1/engines",
@@ -188,7 +187,7 @@ func TestR15_OtherOffersToChangeProtocolsAreIgnored(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a WebSocket that is no GET", func(t *testing.T) {
+	t.Run("a WebSocket that is not a GET", func(t *testing.T) {
 		g.t = t
 		request := g.form("/v1/recognize", [2]string{"u", secret}, [2]string{"a", audio})
 		got := g.send(strings.Replace(request, "Connection: close\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\n", 1))
@@ -198,7 +197,7 @@ func TestR15_OtherOffersToChangeProtocolsAreIgnored(t *testing.T) {
 	})
 }
 
-func TestR15PreflightsAreAnsweredByTheGate(t *testing.T) {
+func TestR15_PreflightsAreAnsweredByTheGate(t *testing.T) {
 	preflight := []string{"Origin: https://app.example.com\r\n", "Access-Control-Request-Method: POST\r\n", "Access-Control-Request-Headers: authorization\r\n"}
 	for name, test := range map[string]struct{ options, allowed string }{
 		"by default to every origin":  {"", "*"},
@@ -250,7 +249,7 @@ func TestR15PreflightsAreAnsweredByTheGate(t *testing.T) {
 	}
 }
 
-func TestR15PreflightsAllowTheFieldsThatPagesSend(t *testing.T) {
+func TestR15_PreflightsAllowTheFieldsThatPagesSend(t *testing.T) {
 	const tracing = "authorization, traceparent,baggage,sentry-trace , x-datadog-trace-id"
 	for name, test := range map[string]struct{ options, asked, want string }{
 		"every field that is asked for":         {"", tracing, "Authorization, Content-Type, traceparent, baggage, sentry-trace, x-datadog-trace-id"},
@@ -272,7 +271,7 @@ func TestR15PreflightsAllowTheFieldsThatPagesSend(t *testing.T) {
 	}
 }
 
-func TestR4AddressIsWhatCaddyFinds(t *testing.T) {
+func TestR4_AddressIsTheOneThatCaddyFinds(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, secret := g.issue(keystore.NewKey{Allow: g.allow("203.0.113.9, 2001:db8::/32, 198.51.100.10-198.51.100.20")})
 	for header, allowed := range map[string]bool{
@@ -312,7 +311,7 @@ func TestR4AddressIsWhatCaddyFinds(t *testing.T) {
 	}
 }
 
-func TestR17StoreFaultIsNoRefusal(t *testing.T) {
+func TestR17_ErrorOfTheStoreIsNotARefusedKey(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())

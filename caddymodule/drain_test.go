@@ -17,8 +17,8 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// TestR16_ARefusalReachesAClientThatSends40MBFirst holds that a client over TLS that reads
-// nothing before it has sent everything gets the refusal, and no reset.
+// A client over TLS that reads nothing before it has sent everything gets the refusal, and not a
+// connection reset.
 func TestR16_ARefusalReachesAClientThatSends40MBFirst(t *testing.T) {
 	const size = 40 << 20
 	g := newGatewayWith(t, &gateway{
@@ -129,10 +129,9 @@ func (c countedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestR16_ADrainHoldsNoStore holds that a client that goes on sending after a refusal
-// keeps no store open: a reload with other settings closes the old one meanwhile, and the
-// client still gets its answer.
-func TestR16_ADrainHoldsNoStore(t *testing.T) {
+// A client that goes on sending after a refusal does not keep the store open: a reload with other
+// settings closes the old store meanwhile, and the client still gets its answer.
+func TestR16_ADrainKeepsNoStoreOpen(t *testing.T) {
 	for name, request := range map[string]string{
 		"the key is in the query": "POST /v1/recognize?u=nobody HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nfirst",
 		"the key is in the form": "POST /v1/recognize HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nContent-Type: multipart/form-data; boundary=B\r\n\r\n" +
@@ -179,7 +178,7 @@ func isClosed(t *testing.T, store *keystore.Store) bool {
 	return errors.Is(err, keystore.ErrClosed)
 }
 
-// TestR16_ADrainIsLoggedAndCounted holds that an operator can see refusals that were lost.
+// The log and the metric show an operator how many clients did not get their refusal.
 func TestR16_ADrainIsLoggedAndCounted(t *testing.T) {
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, global: "max_drain_size 1MiB"})
 	conn := g.dial(t)

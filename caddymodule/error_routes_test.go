@@ -8,7 +8,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// Fields of the backend's answer are not masked, and so error routes must not see them.
+// Fields of the backend's answer are not masked, so error routes must not see them.
 func TestR18_ErrorRoutesSeeNoFieldOfTheBackend(t *testing.T) {
 	g := newGatewayWith(t, &gateway{
 		options: "upstream_key " + backendKey + "\n backend_errors caddy",
@@ -56,7 +56,7 @@ func TestR18_ErrorRoutesGetNoBodyAndNoCookie(t *testing.T) {
 	}
 }
 
-// An error of a later handler can quote what the client has sent.
+// An error of a later handler can quote the request.
 func TestR18_AnErrorQuotesNoKeyOfTheClient(t *testing.T) {
 	g := newGatewayWith(t, &gateway{
 		options: "upstream_key " + backendKey + "\n backend_errors caddy",

@@ -13,7 +13,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// stop stops the server, which writes all that it has left to write.
+// stop stops the server, which finishes its writes.
 func (g *gateway) stop() {
 	g.t.Helper()
 	store := serverStore(g.t)
@@ -23,8 +23,8 @@ func (g *gateway) stop() {
 	eventually(g.t, func() bool { return isClosed(g.t, store) })
 }
 
-// written is what the store has: all of its files' bytes, and the records that
-// requests could leave something in.
+// written is the content of a store: the bytes of its files, and the records that requests can
+// change.
 func (g *gateway) written() string {
 	g.t.Helper()
 	var all strings.Builder
@@ -50,7 +50,7 @@ func (g *gateway) written() string {
 	return all.String()
 }
 
-// A flood of unknown keys costs the store no write, and the good keys nothing.
+// A flood of unknown keys causes no write, and good keys are not throttled.
 func TestGate_UnknownKeysWriteNothingAndThrottleNobody(t *testing.T) {
 	g := newGateway(t, "")
 	key, secret := g.issue(keystore.NewKey{})

@@ -97,8 +97,8 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 	form := func(path string) string {
 		return g.form(path, [2]string{"u", secret}, [2]string{"a", audio})
 	}
-	// Its key comes after the reloads. It is first, so that the gate has it when
-	// the next one has reached the backend.
+	// The key of this request comes after the reloads. The request is sent first, so that the
+	// gate has it when the next one has reached the backend.
 	late := g.dial(t)
 	lateForm := form("/v1/recognitions")
 	const sentBefore = 400
@@ -123,8 +123,9 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 				}
 				answer, err := g.try(request)
 				if err != nil && answer == "" {
-					// Connections that the kernel has accepted for the listener that
-					// goes are lost in plain Caddy as well. The request was not read.
+					// The kernel had accepted the connection for the old listener. Caddy
+					// without the gate loses such connections, too. The request was not
+					// read.
 					lost.Add(1)
 					continue
 				}
@@ -137,7 +138,7 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 		})
 	}
 	for i := range 10 {
-		// Settings of the store among them: then the old one closes under way.
+		// Some reloads change settings of the store, so that the old store is closed meanwhile.
 		g.global = fmt.Sprintf("max_staleness %ds", 5+i%2)
 		g.load()
 		at := done.Load()
@@ -167,7 +168,7 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 	}
 }
 
-// try is send for connections that may break.
+// try is send for a connection that may break.
 func (g *gateway) try(request string) (string, error) {
 	conn, err := net.Dial("tcp", g.addr)
 	if err != nil {
@@ -185,7 +186,7 @@ func (g *gateway) try(request string) (string, error) {
 	return string(answer), err
 }
 
-func TestR2KeyRevokedWhileRequestsRunIsRefusedOnTheNext(t *testing.T) {
+func TestR2_KeyRevokedWhileRequestsRunIsRefusedOnTheNext(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, secret := g.issue(keystore.NewKey{})
 	running := make(chan struct{})
@@ -201,7 +202,7 @@ func TestR2KeyRevokedWhileRequestsRunIsRefusedOnTheNext(t *testing.T) {
 	go func() { admitted <- g.send(request) }()
 	<-running
 
-	// The store that the gate itself uses: its own writes count at once.
+	// The store of the gate itself, because its writes have an effect at once.
 	store := serverStore(t)
 	keys, _, err := store.Keys(t.Context(), keystore.KeyList{AccountID: g.account.ID})
 	if err != nil {

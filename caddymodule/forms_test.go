@@ -14,10 +14,10 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// Forms of many clients pass at a time, some refused, some given up in the middle,
-// and some answered by a backend that has not read them: each of those that arrive
-// has its own bytes and the backend's key.
-func TestR1_FormsOfManyClientsGoUpstreamApart(t *testing.T) {
+// Many clients send forms at a time. Some forms are refused, some break off, and some are answered
+// by a backend that has not read them. Each form that arrives has the bytes of one client and the
+// upstream key.
+func TestR1_FormsOfManyClientsAreNotMixed(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	g.backend.forget.Store(true)
 	g.backend.respond(func(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +65,7 @@ func TestR1_FormsOfManyClientsGoUpstreamApart(t *testing.T) {
 	clients.Wait()
 }
 
-// exchangeBytes sends a request, and returns the answer's body if it waits for it.
+// exchangeBytes sends a request. If it waits for the answer, it returns the body.
 func exchangeBytes(addr, request string, waits bool) (body string, err error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// failures are the ways in which a backend fails before it has answered.
+// failures are the ways in which a backend can fail before it answers.
 var failures = map[string]http.HandlerFunc{
 	"hangs up": func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -37,8 +37,8 @@ func brokenOff(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// everyForm sends a key in every way in which clients do, with copies of it where it
-// authenticates nothing, and returns the answers.
+// everyForm sends a key in every way in which clients send it, with copies in places that do not
+// authenticate, and returns the answers.
 func (g *gateway) everyForm(key, job string) map[string]reply {
 	g.t.Helper()
 	answers := make(map[string]reply)
@@ -51,8 +51,8 @@ func (g *gateway) everyForm(key, job string) map[string]reply {
 	return answers
 }
 
-// errorRoutes are what a site can do with a request whose backend has failed, where
-// {other} is another backend.
+// errorRoutes are the things that a site can do with a request whose backend has failed. {other} is
+// another backend.
 var errorRoutes = map[string]string{
 	"reverse_proxy": `reverse_proxy {other}`,
 	"rewrite": `rewrite * /failed?{query}
@@ -187,8 +187,8 @@ func TestR16_TheGateAnswersForABackendThatFails(t *testing.T) {
 	}
 }
 
-// A client that goes away while its backend thinks is no failure of the backend.
-func TestR16_AClientThatGoesAwayIsNoBackendFailure(t *testing.T) {
+// If a client goes away while the backend works, the backend has not failed.
+func TestR16_AClientThatGoesAwayIsNotABackendFailure(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
@@ -207,9 +207,9 @@ func TestR16_AClientThatGoesAwayIsNoBackendFailure(t *testing.T) {
 	}
 }
 
-// What has begun to arrive cannot be answered again. The client sees that it broke
-// off.
-func TestR16_HalfAnAnswerStaysHalf(t *testing.T) {
+// If the client has got a part of an answer, the answer cannot be replaced. The client sees that the
+// answer broke off.
+func TestR16_AnAnswerThatHasBegunIsNotReplaced(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
@@ -222,8 +222,8 @@ func TestR16_HalfAnAnswerStaysHalf(t *testing.T) {
 	}
 }
 
-// A field that is written into an answer in front of the gate, as Onion-Location is,
-// shows no upstream key.
+// A handler in front of the gate can write a placeholder of the request into the answer, such as
+// in Onion-Location. The field does not show the upstream key.
 func TestR18_DeferredFieldsShowNoKey(t *testing.T) {
 	g := newGatewayWith(t, &gateway{
 		options: "upstream_key " + backendKey,
@@ -237,9 +237,9 @@ func TestR18_DeferredFieldsShowNoKey(t *testing.T) {
 	}
 }
 
-// In front of the gate, an auth server sees the client's key. Behind it, a 403 of the
-// auth server is not taken for the backend's.
-func TestR18_ForwardAuthBelongsInFront(t *testing.T) {
+// In front of the gate, an auth server sees the client's key. Behind the gate, a 403 of the auth
+// server is not mistaken for a 403 of the backend.
+func TestR18_ForwardAuthBelongsInFrontOfTheGate(t *testing.T) {
 	auth := newBackend(t)
 	for _, place := range []string{"in front", "behind"} {
 		t.Run(place, func(t *testing.T) {

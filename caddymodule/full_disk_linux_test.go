@@ -20,8 +20,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// issueUntilRefused fills the disk through the issuance API, and returns how many
-// keys that took and the refusal.
+// issueUntilRefused fills the disk with keys from the issuance API. It returns the number of keys,
+// and the refusal.
 func (i *issuer) issueUntilRefused() (issued int64, status int, retryAfter string) {
 	i.t.Helper()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
@@ -60,7 +60,7 @@ func (i *issuer) issueUntilRefused() (issued int64, status int, retryAfter strin
 	return count.Load(), status, retryAfter
 }
 
-func TestR22_AFullDiskKeepsNobodyFromEndingKeys(t *testing.T) {
+func TestR22_KeysCanBeEndedOnAFullDisk(t *testing.T) {
 	dir := testutil.SmallDisk(t, 34<<20)
 	if dir == "" {
 		return

@@ -1,19 +1,11 @@
 package caddymodule_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,21 +22,21 @@ import (
 
 const backendKey = "backend-key-0123456789abcdef"
 
-// gateway is Caddy with a gate, in this process, in front of a backend that
-// records every byte it gets. Only one can run at a time.
+// gateway is Caddy in this process, with a gate in front of a backend that records every byte. Only
+// one gateway can run at a time.
 type gateway struct {
 	t       *testing.T
 	addr    string // of the gate
-	scheme  string // of the site; http:// unless it says otherwise
+	scheme  string // of the site; http:// by default
 	backend *backend
 	path    string // of the keystore
 	logPath string // of the default logger's output, which is at debug level
 	options string // of the gate
-	site    string // the rest of the site, besides the gate
-	global  string // the block of the global option speechgate
-	order   string // what the global options say of the order of directives
+	site    string // the rest of the site, after the gate
+	global  string // lines of the global option speechgate
+	order   string // lines of the global options about the order of directives
 	keys    *keystore.Store
-	live    *livestream.Registry // of this server; reloads leave it as it is
+	live    *livestream.Registry // of this server, across reloads
 	account policy.Account
 }
 
@@ -73,7 +65,7 @@ func newGatewayWith(t *testing.T, g *gateway) *gateway {
 	if g.scheme == "" {
 		g.scheme = "http://"
 	} else {
-		g.addr = strings.Replace(g.addr, "127.0.0.1", "localhost", 1) // TLS goes by names
+		g.addr = strings.Replace(g.addr, "127.0.0.1", "localhost", 1) // TLS needs a name
 	}
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("XDG_CONFIG_HOME", dir)
@@ -88,7 +80,7 @@ func newGatewayWith(t *testing.T, g *gateway) *gateway {
 	return g
 }
 
-// config is the Caddyfile.
+// config returns the Caddyfile.
 func (g *gateway) config() string {
 	text := `{
 	` + g.order + `
@@ -130,7 +122,7 @@ func (g *gateway) config() string {
 		"{backend}", g.backend.addr()).Replace(text)
 }
 
-// app is the app of the configuration that runs.
+// app returns the app of the running configuration.
 func (g *gateway) app() *app.App {
 	g.t.Helper()
 	return runningApp(g.t)
@@ -145,8 +137,8 @@ func runningApp(tb testing.TB) *app.App {
 	return running
 }
 
-// serverStore is the store of the configuration that runs, opened. A reload can close
-// it.
+// serverStore returns the store of the running configuration, and opens it if necessary. A reload can
+// close the store.
 func serverStore(tb testing.TB) *keystore.Store {
 	tb.Helper()
 	running := runningApp(tb)
@@ -169,7 +161,7 @@ func (g *gateway) load() {
 }
 
 func loadCaddyfile(text string) error {
-	caddy.DefaultStorage.Path = caddy.AppDataDir() // which was not the test's when the process started
+	caddy.DefaultStorage.Path = caddy.AppDataDir() // the default is from the start of the process, before the test set XDG_DATA_HOME
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		return err
@@ -177,7 +169,7 @@ func loadCaddyfile(text string) error {
 	return caddy.Load(config, true)
 }
 
-// openStore opens the keystore as another process would.
+// openStore opens the keystore like another process.
 func (g *gateway) openStore() *keystore.Store {
 	g.t.Helper()
 	store, err := keystore.Open(context.Background(), keystore.Config{Path: g.path, Clock: now, CommandLine: true})
@@ -188,7 +180,7 @@ func (g *gateway) openStore() *keystore.Store {
 	return store
 }
 
-// now is the instant by the clock of the system, as the gateway's is.
+// now returns the current instant of the system's clock, like the clock of the gateway.
 var now = keystore.SystemClock().Now
 
 var operator = keystore.Actor{Kind: "operator", ID: "test"}
@@ -202,14 +194,13 @@ func (g *gateway) newAccount(name string) policy.Account {
 	return account
 }
 
-// issue makes a key of the gateway's account. What is zero in k gets a default:
-// no expiry, any address.
+// issue issues a key of the gateway's account. Zero fields of k get a default: no expiry, any address.
 func (g *gateway) issue(k keystore.NewKey) (policy.Key, string) {
 	g.t.Helper()
 	return g.issueAt(now(), k)
 }
 
-// issueAt makes a key as it was made at another time.
+// issueAt issues a key as of another instant.
 func (g *gateway) issueAt(at policy.Time, k keystore.NewKey) (policy.Key, string) {
 	g.t.Helper()
 	if k.AccountID == "" {
@@ -228,7 +219,7 @@ func (g *gateway) issueAt(at policy.Time, k keystore.NewKey) (policy.Key, string
 	return key, secret.Reveal()
 }
 
-// expired makes a key that has expired an hour ago.
+// expired issues a key that expired an hour ago.
 func (g *gateway) expired() (policy.Key, string) {
 	g.t.Helper()
 	return g.issueAt(now().Add(-2*time.Hour), keystore.NewKey{Expires: policy.ExpiresAt(now().Add(-time.Hour))})
@@ -243,7 +234,7 @@ func (g *gateway) allow(list string) policy.AddrSet {
 	return set
 }
 
-// recordJob writes down a job that the key created at another time.
+// recordJob records a job that the key created at another instant.
 func (g *gateway) recordJob(id string, key policy.Key, created policy.Time) {
 	g.t.Helper()
 	err := g.keys.CreateJob(context.Background(), policy.Job{
@@ -255,7 +246,7 @@ func (g *gateway) recordJob(id string, key policy.Key, created policy.Time) {
 	}
 }
 
-// log is all that was logged so far.
+// log returns the whole log.
 func (g *gateway) log() string {
 	g.t.Helper()
 	text, err := os.ReadFile(g.logPath)
@@ -265,165 +256,7 @@ func (g *gateway) log() string {
 	return string(text)
 }
 
-// reply is an answer as it came over the wire.
-type reply struct {
-	status int
-	header http.Header
-	raw    string // status line and header
-	body   string
-}
-
-// send writes a request's bytes on a connection of its own and reads the
-// answer.
-func (g *gateway) send(request string) reply {
-	g.t.Helper()
-	conn, err := net.Dial("tcp", g.addr)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	go func() { _, _ = io.WriteString(conn, request) }()
-	method, _, _ := strings.Cut(request, " ")
-	return readReplyTo(g.t, method, conn)
-}
-
-func readReply(t *testing.T, conn io.Reader) reply {
-	t.Helper()
-	return readReplyTo(t, http.MethodGet, conn)
-}
-
-// readReplyTo knows that an answer to HEAD has no body.
-func readReplyTo(t *testing.T, method string, conn io.Reader) reply {
-	t.Helper()
-	var raw bytes.Buffer
-	reader := bufio.NewReader(io.TeeReader(conn, &raw))
-	resp, err := http.ReadResponse(reader, &http.Request{Method: method})
-	if err != nil {
-		t.Fatalf("reading the answer: %v (got %q)", err, raw.String())
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatalf("reading the answer's body: %v", err)
-	}
-	head, _, _ := strings.Cut(raw.String(), "\r\n\r\n")
-	return reply{status: resp.StatusCode, header: resp.Header, raw: head, body: string(body)}
-}
-
-// poll asks for a job.
-func (g *gateway) poll(id, key string, headers ...string) reply {
-	g.t.Helper()
-	return g.send("GET /v1/recognitions/" + id + " HTTP/1.1\r\nHost: " + g.addr + "\r\nAuthorization: Bearer " + key +
-		"\r\n" + strings.Join(headers, "") + "Connection: close\r\n\r\n")
-}
-
-// form is a multipart request as curl sends it.
-func (g *gateway) form(path string, parts ...[2]string) string {
-	const boundary = "------------------------c0ffee"
-	var body strings.Builder
-	for _, part := range parts {
-		body.WriteString("--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + part[0] + "\"")
-		if part[0] == "a" {
-			body.WriteString("; filename=\"speech.wav\"\r\nContent-Type: application/octet-stream")
-		}
-		body.WriteString("\r\n\r\n" + part[1] + "\r\n")
-	}
-	body.WriteString("--" + boundary + "--\r\n")
-	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\nContent-Type: multipart/form-data; boundary=%s\r\nConnection: close\r\n\r\n%s",
-		path, g.addr, body.Len(), boundary, body.String())
-}
-
-// backend is a stand-in that records what it gets.
-type backend struct {
-	listener net.Listener
-	answer   atomic.Pointer[http.HandlerFunc]
-	server   *http.Server
-	forget   atomic.Bool // record no more
-
-	mu       sync.Mutex
-	recorded []*bytes.Buffer // by connection
-}
-
-func newBackend(t *testing.T) *backend {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &backend{listener: listener}
-	b.respond(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		_, _ = io.WriteString(w, `{"results":[],"text":"hello","code":"","message":""}`+"\r\n")
-	})
-	b.server = &http.Server{
-		ReadHeaderTimeout: time.Minute,
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*b.answer.Load())(w, r) }),
-	}
-	go func() { _ = b.server.Serve(recordingListener{listener, b}) }()
-	t.Cleanup(func() { _ = b.server.Close() })
-	return b
-}
-
-func (b *backend) addr() string { return b.listener.Addr().String() }
-
-// respond sets what the backend answers from now on.
-func (b *backend) respond(h http.HandlerFunc) { b.answer.Store(&h) }
-
-// respondText answers everything with this.
-func (b *backend) respondText(status int, body string) {
-	b.respond(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, body)
-	})
-}
-
-// received is every byte that came in since the last call.
-func (b *backend) received() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var all strings.Builder
-	for _, conn := range b.recorded {
-		all.Write(conn.Bytes())
-		conn.Reset()
-	}
-	return all.String()
-}
-
-type recordingListener struct {
-	net.Listener
-	b *backend
-}
-
-func (l recordingListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	buf := new(bytes.Buffer)
-	l.b.mu.Lock()
-	l.b.recorded = append(l.b.recorded, buf)
-	l.b.mu.Unlock()
-	return &recordingConn{Conn: conn, b: l.b, buf: buf}, nil
-}
-
-type recordingConn struct {
-	net.Conn
-	b   *backend
-	buf *bytes.Buffer
-}
-
-func (c *recordingConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if !c.b.forget.Load() {
-		c.b.mu.Lock()
-		c.buf.Write(p[:n])
-		c.b.mu.Unlock()
-	}
-	return n, err
-}
-
-// freeAddr is an address on which nobody listens.
+// freeAddr returns an address on which no process listens.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	port, err := testutil.FreePort()

@@ -26,9 +26,9 @@ const (
 	benchClients = 64
 )
 
-// BenchmarkIssue has 64 clients issue keys over HTTP, durably, while other keys
-// are checked as the gate does. It reports keys per second, and how the 99th
-// percentile of the checks compares with that of the same checks alone.
+// BenchmarkIssue lets 64 clients issue keys over HTTP while other keys are checked as the gate does.
+// The keys are durable when they are counted. The benchmark reports keys per second, and the 99th
+// percentile of the checks, in comparison with the same checks alone.
 //
 //	go test ./caddymodule -run '^$' -bench '^BenchmarkIssue$' -benchtime 20000x
 func BenchmarkIssue(b *testing.B) {
@@ -102,7 +102,7 @@ func BenchmarkIssue(b *testing.B) {
 	b.ReportMetric(float64(percentile99(meanwhile))/float64(alone), "p99-ratio")
 }
 
-// fillStore makes a keystore with many keys, and one that may issue others.
+// fillStore makes a keystore with many keys, and one key that may issue others.
 func fillStore(b *testing.B, path string) (keys []policy.Secret, issuer string) {
 	b.Helper()
 	store, err := keystore.Open(b.Context(), keystore.Config{Path: path, Clock: now, CommandLine: true})
@@ -154,8 +154,8 @@ func check(b *testing.B, store *keystore.Store, secret policy.Secret) {
 	}
 }
 
-// checkEvery checks random keys, some every 50 microseconds, and times each but the
-// first of those: that one waits for a core to wake up.
+// checkEvery checks random keys, a few every 50 microseconds. It times all except the first of
+// them, which waits for a core to wake up.
 func checkEvery(b *testing.B, store *keystore.Store, keys []policy.Secret, long time.Duration) (times []time.Duration) {
 	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(50 * time.Microsecond) {
 		check(b, store, keys[rand.IntN(len(keys))])

@@ -44,8 +44,8 @@ func TestIssue_ThrottlesWrongCredentialsOnly(t *testing.T) {
 	if a, b := wrong("2001:db8::ffff").status, wrong("2001:db8:0:1::1").status; a != 429 || b != 401 {
 		t.Errorf("in the same /64 %d, in the next %d", a, b)
 	}
-	// Callers with valid credentials get a key although others at the same address have
-	// failed. Other mistakes than wrong credentials are answered, too.
+	// A caller with valid credentials gets a key although others at the same address have
+	// failed. Other mistakes than wrong credentials are not throttled.
 	i.issued(i.call("sid=vendor-sid&spw=p%40ss%20w%26rd", from("198.51.100.1")))
 	i.issued(i.byKey("", from("198.51.100.1")))
 	if got := i.byKey("epi=0", from("198.51.100.1")); got.status != 400 {
@@ -59,7 +59,7 @@ func TestIssue_ThrottlesWrongCredentialsOnly(t *testing.T) {
 			}
 		}
 	}
-	// The gate throttles nobody.
+	// The gate throttles no one.
 	_, good := i.issue(keystore.NewKey{})
 	if got := i.send(strings.Replace(i.form("/v1/recognize", [2]string{"u", good}, [2]string{"a", "RIFF"}), "Connection", "X-Forwarded-For: 198.51.100.1\r\nConnection", 1)); !strings.Contains(got.body, "hello") {
 		t.Errorf("the gate answers %q", got.body)

@@ -7,7 +7,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-func TestR20_AnAccountIssuesNoMoreThanItMay(t *testing.T) {
+func TestR20_AnAccountHasAtMostMaxLiveKeys(t *testing.T) {
 	i := newIssuer(t, "max_live_keys 3\nmax_rate 1000")
 	for range 3 {
 		i.issued(i.byKey("epi=60000"))
@@ -21,14 +21,14 @@ func TestR20_AnAccountIssuesNoMoreThanItMay(t *testing.T) {
 	if n := strings.Count(i.log(), `"msg":"refused","reason":"limit_reached","operation":"issue_key"`); n != 2 {
 		t.Errorf("the log says so %d times", n)
 	}
-	// Another account is not affected, and nor is the command line.
+	// Another account is not affected, and the command line is not affected.
 	other := i.newAccount("Other")
 	_, secret := i.issue(keystore.NewKey{AccountID: other.ID, Issuable: true})
 	i.issued(i.call("epi=60000", bearerLine(secret)))
 	i.issue(keystore.NewKey{})
 }
 
-func TestR20_AnAccountIssuesNoFasterThanItMay(t *testing.T) {
+func TestR20_AnAccountIssuesAtMostMaxRate(t *testing.T) {
 	i := newIssuer(t, "max_rate 1")
 	statuses := map[int]int{}
 	for range 110 {
@@ -38,7 +38,7 @@ func TestR20_AnAccountIssuesNoFasterThanItMay(t *testing.T) {
 			t.Errorf("Retry-After %q", retry)
 		}
 	}
-	// A few seconds may have passed meanwhile, with a key each.
+	// A few seconds may have passed meanwhile, and each allows one key more.
 	if statuses[200] < 100 || statuses[429] == 0 || statuses[200]+statuses[429] != 110 {
 		t.Errorf("the calls were answered with %v", statuses)
 	}

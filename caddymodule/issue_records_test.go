@@ -13,7 +13,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-func TestIssue_TellsNoSecrets(t *testing.T) {
+func TestIssue_LogsNoSecrets(t *testing.T) {
 	i := newIssuer(t, "")
 	_, plain := i.issue(keystore.NewKey{})
 	secrets := []string{aPassword, url.QueryEscape(aPassword), "p%40ss%20w%26rd", i.secret, plain}
@@ -80,9 +80,9 @@ func TestIssue_AuditTrailSaysWho(t *testing.T) {
 	}
 }
 
-func TestIssue_StoreFault(t *testing.T) {
+func TestIssue_AnErrorOfTheStoreIs503(t *testing.T) {
 	i := newIssuer(t, "")
-	// Not a keystore, put in its place as one is.
+	// This file is not a keystore. It replaces the keystore like a restored backup.
 	if err := os.WriteFile(i.path+".new", []byte("not a keystore"), 0o600); err != nil {
 		t.Fatal(err)
 	}

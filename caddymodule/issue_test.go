@@ -13,7 +13,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// issuer is a gateway with the issuance API, and credentials for it.
+// issuer is a gateway with the issuance API, and credentials for the API.
 type issuer struct {
 	*gateway
 
@@ -29,7 +29,7 @@ func newIssuer(t *testing.T, options string) *issuer {
 	return newIssuerAt(t, options, "")
 }
 
-// newIssuerAt has the keystore at that path, if it is not empty.
+// newIssuerAt is newIssuer with the keystore at this path. If the path is empty, it chooses one.
 func newIssuerAt(t *testing.T, options, path string) *issuer {
 	t.Helper()
 	i := &issuer{gateway: newGatewayWith(t, &gateway{path: path, site: "speechgate_issue {\n" + options + "\n}\n" + defaultSite})}
@@ -61,7 +61,7 @@ func (i *issuer) byKey(fields string, headers ...string) reply {
 
 func bearerLine(key string) string { return "Authorization: Bearer " + key + "\r\n" }
 
-// issued returns the record of the key in an answer, which must be one.
+// issued returns the record of the key in an answer, which must be a key.
 func (i *issuer) issued(got reply) policy.Key {
 	i.t.Helper()
 	if got.status != http.StatusOK || !regexp.MustCompile(`^sgk_[0-9A-Za-z]{38}$`).MatchString(got.body) {
@@ -74,7 +74,7 @@ func (i *issuer) issued(got reply) policy.Key {
 	return record.Key()
 }
 
-// count is how many keys there are.
+// count returns the number of keys.
 func (i *issuer) count() int {
 	i.t.Helper()
 	keys, _, err := i.keys.Keys(i.t.Context(), keystore.KeyList{})
@@ -84,8 +84,7 @@ func (i *issuer) count() int {
 	return len(keys)
 }
 
-// refused checks that a call was refused with this status and text, and that no
-// key was made.
+// refused checks that a call was refused with this status and text, and that no key was issued.
 func (i *issuer) refused(name string, before int, got reply, status int, text string) {
 	i.t.Helper()
 	if got.status != status || !strings.Contains(got.body, text) {
@@ -102,7 +101,7 @@ func (i *issuer) refused(name string, before int, got reply, status int, text st
 func TestIssue_AnswersWithTheBareKey(t *testing.T) {
 	i := newIssuer(t, "")
 	for name, got := range map[string]reply{
-		// As the vendor's JavaScript client spells it.
+		// As the JavaScript client of AmiVoice sends it.
 		"service ID and password": i.call("sid=vendor-sid&spw=p%40ss%20w%26rd&epi=60000"),
 		"key":                     i.byKey("epi=60000"),
 		"with a plus for a space": i.call("sid=vendor-sid&spw=p%40ss+w%26rd&epi=60000"),
@@ -119,7 +118,7 @@ func TestIssue_AnswersWithTheBareKey(t *testing.T) {
 			if key.AccountID != i.account.ID || key.Origin != policy.OriginAPI || key.Issuable || at != key.CreatedAt.Add(time.Minute) || !key.Allow.Any() {
 				t.Errorf("the key is %+v", key)
 			}
-			// It is good at once, through the gate.
+			// The gate accepts the key at once.
 			if got := i.send(i.form("/v1/recognize", [2]string{"u", got.body}, [2]string{"a", "RIFF"})); !strings.Contains(got.body, "hello") {
 				t.Errorf("recognition answers %q", got.body)
 			}
@@ -128,7 +127,7 @@ func TestIssue_AnswersWithTheBareKey(t *testing.T) {
 	if got := i.backend.received(); strings.Contains(got, "issue_service") || !strings.Contains(got, "/v1/recognize") {
 		t.Errorf("the backend got %q, want recognitions and no call", got)
 	}
-	// With nothing asked and nothing sent, it lives for 30 seconds.
+	// Without epi, the key lives for 30 seconds.
 	key := i.issued(i.send("POST /issue_service_authorization HTTP/1.1\r\nHost: " + i.addr + "\r\nConnection: close\r\nContent-Length: 0\r\n" + bearerLine(i.secret) + "\r\n"))
 	if at, _ := key.Expires.Time(); at != key.CreatedAt.Add(30*time.Second) {
 		t.Errorf("by default it lives until %s, from %s", at, key.CreatedAt)
@@ -209,7 +208,7 @@ func TestIssue_RefusesCredentials(t *testing.T) {
 		t.Errorf("from its own address a key issues %d %q", got.status, got.body)
 	}
 
-	// The answers to what may be guessed are one, to the byte.
+	// All answers to guessed credentials are the same, byte for byte.
 	same := []reply{
 		i.call("sid=vendor-sid&spw=wrong-password"), i.call("sid=nobody&spw=wrong-password"),
 		i.call("sid=" + closed.ServiceID + "&spw=" + closedPassword.Reveal()), i.call("", bearerLine("nobodys-key")), i.call("", bearerLine(revoked)),
@@ -272,7 +271,7 @@ func TestIssue_BoundsTheBody(t *testing.T) {
 	} {
 		i.refused(name, before, i.send(head+header+"Content-Length: 9\r\n\r\nepi=60000"), 415, "application/x-www-form-urlencoded")
 	}
-	// A body that is read leaves the connection open for the next call.
+	// After a body that has been read, the connection stays open for the next call.
 	if got := i.send(head + form + "Content-Length: 9\r\n\r\nepi=60000"); got.header.Get("Connection") == "close" || got.status != 200 {
 		t.Errorf("%d, Connection %q", got.status, got.header.Get("Connection"))
 	}

@@ -90,13 +90,13 @@ func TestIssue_Children(t *testing.T) {
 				t.Errorf("without ipa it is good from %s, want %s", key.Allow, want)
 			}
 
-			// The default lifetime gives way to the issuer's end.
+			// The default lifetime is shortened to the end of the issuer.
 			brief := policy.ExpiresAt(now().Add(20 * time.Second))
 			_, secret = i.issue(keystore.NewKey{Issuable: true, Expires: brief})
 			if key := i.issued(by("")); (key.Expires == brief) == free {
 				t.Errorf("without epi it lives until %s, its issuer until %s", key.Expires, brief)
 			}
-			// Service ID and password bind nobody.
+			// A key that was issued by service ID and password has no such limit.
 			if key := i.issued(i.byService("&epi=52w&ipa=192.0.2.1")); key.IssuerID != "" {
 				t.Errorf("issuer %q", key.IssuerID)
 			}
@@ -104,7 +104,7 @@ func TestIssue_Children(t *testing.T) {
 	}
 }
 
-func TestIssue_ChildrenEndWithTheirTree(t *testing.T) {
+func TestIssue_ChildrenEndWithTheirIssuer(t *testing.T) {
 	i := newIssuer(t, "")
 	child := i.byKey("epi=1h").body
 	recognizes := func() bool {

@@ -21,7 +21,7 @@ const (
 	jobDenied   = `{"message":"received illegal service authorization"}`
 )
 
-// creating answers creations with this job ID, and polls with this body.
+// creating makes the backend answer creations with this job ID, and polls with this body.
 func (b *backend) creating(id, poll string) {
 	b.respond(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -46,7 +46,7 @@ func (g *gateway) wantPoll(id, key string, status int, body string) {
 	}
 }
 
-func TestR10JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
+func TestR10_JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	key, secret := g.issue(keystore.NewKey{})
 	const id = "017ac8786c5b0a0504399999"
@@ -118,7 +118,7 @@ func TestR10JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 	})
 }
 
-// lockStore keeps everybody else from writing to the keystore.
+// lockStore locks the database, so that nobody else can write to the keystore.
 func (g *gateway) lockStore() (unlock func()) {
 	g.t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+g.path+"?_txlock=exclusive")
@@ -135,7 +135,7 @@ func (g *gateway) lockStore() (unlock func()) {
 	}
 }
 
-func TestR11JobsBelongToTheAccount(t *testing.T) {
+func TestR11_JobsBelongToTheAccount(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	creator, _ := g.issue(keystore.NewKey{})
 	_, colleague := g.issue(keystore.NewKey{})
@@ -172,7 +172,7 @@ func TestR11JobsBelongToTheAccount(t *testing.T) {
 	}
 }
 
-func TestR12GraceOpensTheKeysOwnJobAndNothingElse(t *testing.T) {
+func TestR12_GraceOpensTheKeysOwnJobAndNothingElse(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey+"\n grace 24h\n grace_after_end 1h")
 	hour := time.Hour
 	made := now().Add(-30 * hour)
@@ -232,8 +232,7 @@ func TestR12GraceOpensTheKeysOwnJobAndNothingElse(t *testing.T) {
 	})
 }
 
-// eventually waits for what another process's change brings about, which may
-// take 250 ms.
+// eventually waits for the effect of a change by another process, which may take 250 ms.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
@@ -244,7 +243,7 @@ func eventually(t *testing.T, ok func() bool) {
 	t.Error("it did not come about")
 }
 
-func TestR13UnrecordedJobs(t *testing.T) {
+func TestR13_UnrecordedJobs(t *testing.T) {
 	const answer = `{"status":"completed"}`
 	t.Run("are unknown by default", func(t *testing.T) {
 		g := newGateway(t, "upstream_key "+backendKey)

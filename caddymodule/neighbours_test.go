@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// passing has the name of another plugin's handler, and passes every request on.
+// passing has the ID of a handler of another plugin, and calls the next handler for every request.
 type passing struct {
 	id  caddy.ModuleID
 	Key string `json:"key,omitempty"`
@@ -56,7 +56,7 @@ const (
 	proxiesLax   = "trusted_proxies is not strict"
 )
 
-func TestStart_WarnsOfWhatStandsAroundAGate(t *testing.T) {
+func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
 	const forwardAuth = "forward_auth localhost:1 {\n uri /auth\n }\n"
 	const swaps = "speechgate amivoice {\n upstream_key " + backendKey + "\n }"
 	for name, test := range map[string]struct {

@@ -10,8 +10,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// A pepper that is a mistake is given to no store, and a store that has it
-// already goes on.
+// A misspelt pepper is not added to a store. A store that has it already can be opened.
 func TestR18_MisspeltPepperIsNeverAdded(t *testing.T) {
 	for i, pepper := range []string{"{env.PEPPER", "$PEPPER", "env.PEPPER", "x", "seasoned-not-by"} {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
@@ -44,7 +43,7 @@ func TestR18_MisspeltPepperIsNeverAdded(t *testing.T) {
 	}
 }
 
-func TestPepperThatIsAddedIsWarnedOf(t *testing.T) {
+func TestPepper_AddingItIsLoggedAsAWarning(t *testing.T) {
 	s := newServer(t)
 	s.mustStart()
 	s.keys = s.openStore()

@@ -87,7 +87,7 @@ func TestGateHoldsOverEveryHTTPVersion(t *testing.T) {
 			if status, _ := do(http.MethodGet, "/v1/recognitions/j", secret, nil); status != http.StatusOK {
 				t.Errorf("a poll: status %d", status)
 			}
-			// A request line of HTTP/1.1 would end at the space.
+			// In HTTP/1.1 the request line would end at the space.
 			g.backend.received()
 			for _, target := range []string{"/v1/recognitions/j?x=a b", "/v1/recognize?u=" + secret + "&x= HTTP/1.1"} {
 				path, query, _ := strings.Cut(target, "?")
@@ -119,7 +119,7 @@ func TestGateHoldsOverEveryHTTPVersion(t *testing.T) {
 	}
 }
 
-// certificate makes one for localhost, and returns the names of its two files.
+// certificate makes a certificate for localhost, and returns the names of its two files.
 func certificate(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

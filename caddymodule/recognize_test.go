@@ -16,13 +16,13 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// deniedBody is the vendor's refusal of a recognition, to the byte.
+// deniedBody is the refusal of a recognition by AmiVoice, byte for byte.
 const deniedBody = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"-","message":"received illegal service authorization"}` + "\r\n"
 
-// audio stands for a recording. It holds what a parser could stumble over.
+// audio is used as a recording. It contains bytes that could confuse a parser.
 const audio = "RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00--1234567890ABCDEFGHIJ\r\n\r\n\x00\xff&u=x"
 
-// requestForms are the ways in which clients put a key into a recognition.
+// requestForms are the ways in which clients send a key with a recognition.
 var requestForms = map[string]func(g *gateway, key string) string{
 	"curl's form with u": func(g *gateway, key string) string {
 		return g.form("/v1/recognize", [2]string{"u", key}, [2]string{"d", "-a-general"}, [2]string{"a", audio})
@@ -55,7 +55,7 @@ var requestForms = map[string]func(g *gateway, key string) string{
 	},
 }
 
-func TestR1EveryPlaceOfAKeyIsReadAndSwapped(t *testing.T) {
+func TestR1_EveryPlaceOfAKeyIsReadAndSwapped(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, key := g.issue(keystore.NewKey{})
 	for name, form := range requestForms {
@@ -74,7 +74,7 @@ func TestR1EveryPlaceOfAKeyIsReadAndSwapped(t *testing.T) {
 			if n := strings.Count(sent, backendKey); n != 1 {
 				t.Errorf("the backend got its key %d times, want once:\n%s", n, sent)
 			}
-			// Every other byte of query and body is as the client sent it.
+			// All other bytes of the query and the body are as the client sent them.
 			wantTarget := strings.ReplaceAll(target(request), key, backendKey)
 			if target(sent) != wantTarget {
 				t.Errorf("target %q, want %q", target(sent), wantTarget)
@@ -90,12 +90,12 @@ func TestR1EveryPlaceOfAKeyIsReadAndSwapped(t *testing.T) {
 	}
 }
 
-// target is the request line's second word.
+// target returns the second word of the request line.
 func target(request string) string {
 	return strings.Split(request, " ")[1]
 }
 
-// body is a request's body, chunks joined.
+// body returns the body of a request, with its chunks joined.
 func body(t *testing.T, request string) string {
 	t.Helper()
 	head, rest, ok := strings.Cut(request, "\r\n\r\n")
@@ -120,7 +120,7 @@ func body(t *testing.T, request string) string {
 	}
 }
 
-func TestR16RecognitionIsRefusedAsTheVendorRefuses(t *testing.T) {
+func TestR16_RecognitionIsRefusedInTheFormOfTheAPI(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, good := g.issue(keystore.NewKey{})
 	_, expired := g.expired()

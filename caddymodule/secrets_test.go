@@ -13,13 +13,12 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// TestR18NoSecretIsLeftAnywhere runs every refusal and every fault with marked
-// keys, at debug level, and looks through all that was logged, answered and
-// stored.
-func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
+// After every kind of refusal and error with marked keys, at debug level, no secret is in the log,
+// in an answer or in the store.
+func TestR18_NoSecretIsLeftAnywhere(t *testing.T) {
 	g := newGatewayWith(t, &gateway{
 		options: "upstream_key " + backendKey + "\n grace_after_end 1h",
-		// What comes before and after the gate logs as well.
+		// Handlers in front of the gate and behind it write to the log, too.
 		site: `rewrite /old/* /v1/recognize?{query}
 			@dead path /v1/nolog/recognize
 			reverse_proxy @dead 127.0.0.1:1
@@ -59,7 +58,7 @@ func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
 	}
 	all()
 
-	// A backend that shows its key wherever it can.
+	// A backend that shows the upstream key in every place.
 	leak := `{"status":"error","message":"bad key ` + backendKey + `"}`
 	for _, status := range []int{200, 201, 302, 400, 401, 403, 404, 500} {
 		for _, gzipped := range []string{"", "gzip"} {
@@ -96,7 +95,7 @@ func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
 		answers.Write(broken)
 	}
 	poll()
-	// One that speaks no HTTP, which the proxy quotes in its error.
+	// A backend that does not speak HTTP. The proxy quotes its answer in an error.
 	g.backend.respond(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -107,7 +106,7 @@ func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
 		_ = conn.Close()
 	})
 	poll()
-	// One that gives its key for a job's ID, and one that gives an ID twice.
+	// A backend that sends the upstream key as the ID of a job, and one that sends an ID twice.
 	for _, id := range []string{backendKey, "twice", "twice"} {
 		g.backend.creating(id, "")
 		keep(g.create(good))
@@ -147,7 +146,7 @@ func TestR18NoSecretIsLeftAnywhere(t *testing.T) {
 	}
 }
 
-// storeBytes is every byte of the keystore's files.
+// storeBytes returns all bytes of the files of the keystore.
 func (g *gateway) storeBytes() string {
 	g.t.Helper()
 	files, err := filepath.Glob(g.path + "*")
@@ -165,7 +164,7 @@ func (g *gateway) storeBytes() string {
 	return all.String()
 }
 
-func TestR18WhatTheBackendAnswersCannotLeakItsKey(t *testing.T) {
+func TestR18_AnswersOfTheBackendDoNotShowTheUpstreamKey(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
@@ -203,7 +202,7 @@ func TestR18WhatTheBackendAnswersCannotLeakItsKey(t *testing.T) {
 	})
 }
 
-func TestR19WhatGoesUpstreamIsClean(t *testing.T) {
+func TestR19_OnlyKnownFieldsGoUpstream(t *testing.T) {
 	for mode, authorization := range map[string]string{"drop": "", "pass": "client", backendKey: backendKey} {
 		t.Run("upstream_key "+mode, func(t *testing.T) {
 			g := newGateway(t, "upstream_key "+mode)
@@ -269,7 +268,7 @@ func TestR19WhatGoesUpstreamIsClean(t *testing.T) {
 func TestPlaceholdersNameTheKeyAndTheDecision(t *testing.T) {
 	g := newGatewayWith(t, &gateway{
 		options: "upstream_key " + backendKey,
-		// Deferred, so that it is filled in when the answer is written.
+		// Deferred, so that the placeholders are resolved when the answer is written.
 		site: `header >X-Seen "{http.auth.user.id} {speechgate.account_id} {speechgate.key_id} {speechgate.operation} {speechgate.reason}"
 			` + defaultSite,
 	})

@@ -13,8 +13,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// server is Caddy with a keystore and a storage, in this process, which can be
-// started and stopped.
+// server is Caddy in this process, with a keystore and a storage. It can be started and stopped.
 type server struct {
 	*gateway
 
@@ -23,7 +22,7 @@ type server struct {
 	block   string // of the keystore option
 }
 
-// newServer has not been started.
+// newServer returns a server that has not been started.
 func newServer(t *testing.T) *server {
 	t.Helper()
 	dir := t.TempDir()
@@ -37,7 +36,7 @@ func newServer(t *testing.T) *server {
 	return &server{gateway: g, dir: dir, storage: filepath.Join(dir, "storage")}
 }
 
-// start loads the configuration: it starts the server, or reloads it.
+// start loads the configuration. It starts the server, or reloads it.
 func (s *server) start() error {
 	text := strings.Replace(s.config(), "keystore sqlite "+s.path, "keystore sqlite "+s.path+s.block, 1)
 	return loadCaddyfile(strings.Replace(text, filepath.Join(s.dir, "storage"), s.storage, 1))
@@ -61,7 +60,7 @@ func (s *server) stop() {
 	})
 }
 
-// storeID is that of the store at the path.
+// storeID returns the ID of the store at the path.
 func (s *server) storeID() string {
 	s.t.Helper()
 	store, err := keystore.Open(s.t.Context(), keystore.Config{Path: s.path, CommandLine: true, MustExist: true})
@@ -98,7 +97,7 @@ func (s *server) history() map[string]string {
 	return all
 }
 
-// refused starts the server, which must fail with an error that has all of this.
+// refused starts the server, which must fail with an error that contains all of these texts.
 func (s *server) refused(wants ...string) {
 	s.t.Helper()
 	err := s.start()

@@ -17,7 +17,7 @@ const (
 	another = "this is another keystore than this server had before"
 )
 
-// logged counts lines of the log, and forgets the log.
+// logged counts lines of the log, and then empties the log.
 func (s *server) logged(texts ...string) (counts []int) {
 	s.t.Helper()
 	log := s.log()
@@ -37,8 +37,8 @@ func wantCounts(t *testing.T, got []int, want ...int) {
 	}
 }
 
-// A server that had a keystore does not start without one: a wrong path or a disk
-// that is not mounted would make every key a bad key.
+// A server that had a keystore does not start without one. If it started with an empty keystore
+// after a wrong path or without a mounted disk, all keys would be unknown.
 func TestR17_VanishedKeystoreIsNotMadeAgain(t *testing.T) {
 	s := newServer(t)
 	s.mustStart()
@@ -95,7 +95,7 @@ func TestR17_VanishedKeystoreIsNotMadeAgain(t *testing.T) {
 	}
 }
 
-// A reload that is refused leaves the old configuration in force.
+// After a reload that is refused, the old configuration goes on.
 func TestR17_ReloadWithAVanishedKeystore(t *testing.T) {
 	s := newServer(t)
 	s.mustStart()
@@ -133,7 +133,7 @@ func TestR17_ReloadWithAVanishedKeystore(t *testing.T) {
 	eventually(t, func() bool { return s.start() == nil })
 }
 
-// A reload finds out that the store cannot be written, as a start does.
+// Like a start, a reload checks that the store can be written.
 func TestR10_ReloadTriesToWrite(t *testing.T) {
 	s := newServer(t)
 	s.mustStart()
@@ -172,7 +172,7 @@ func TestKeystoreCreateAndMustExist(t *testing.T) {
 	wantCounts(t, s.logged(madeNew, another, `"store_id":"`+second+`","path":"`+s.path+`","store_id_before":"`+first+`","path_before":"`+right+`"`), 1, 1, 1)
 	s.stop()
 
-	// Once it is there, it is opened as any other, and create makes nothing.
+	// A keystore that exists is opened, and create has no effect.
 	s.mustStart()
 	wantCounts(t, s.logged(madeNew, another), 0, 0)
 	s.stop()
@@ -185,7 +185,7 @@ func TestKeystoreCreateAndMustExist(t *testing.T) {
 	s.stop()
 }
 
-// A store that an operator has moved, or another that is there, is opened.
+// A store that an operator has moved is opened, and so is another store at the path.
 func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 	s := newServer(t)
 	s.mustStart()
@@ -204,7 +204,7 @@ func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 	}
 	s.stop()
 
-	// Another store in its place.
+	// Another store at the same path.
 	path := s.path
 	s.path = filepath.Join(s.dir, "other.db")
 	other, err := keystore.Open(t.Context(), keystore.Config{Path: s.path, CommandLine: true})
@@ -226,8 +226,8 @@ func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 	}
 }
 
-// A storage that fails does not keep the gateway from starting.
-func TestR17_StorageThatFailsIsNoObstacle(t *testing.T) {
+// If Caddy's storage fails, the gateway starts nevertheless.
+func TestR17_StartsIfTheStorageFails(t *testing.T) {
 	const (
 		unread  = "Caddy's storage cannot be read"
 		unsaved = "Caddy's storage cannot be written"
@@ -267,8 +267,8 @@ func TestR17_StorageThatFailsIsNoObstacle(t *testing.T) {
 	})
 }
 
-// What the storage keeps is no secret.
-func TestR18_MemoryHoldsNoSecret(t *testing.T) {
+// The history in the storage contains no secret.
+func TestR18_HistoryHoldsNoSecret(t *testing.T) {
 	t.Setenv("TEST_PEPPER", "a-canary-of-a-pepper")
 	s := newServer(t)
 	s.global = "pepper {env.TEST_PEPPER}"
@@ -286,8 +286,9 @@ func TestR18_MemoryHoldsNoSecret(t *testing.T) {
 	}
 }
 
-// The error of a lost keystore says to write create, which must count for a reload too.
-func TestR17_CreateCountsForAReload(t *testing.T) {
+// The error about a missing keystore tells the operator to write create. This must work with a
+// reload, too.
+func TestR17_CreateWorksWithAReload(t *testing.T) {
 	s := newServer(t)
 	s.mustStart()
 	if err := os.Rename(filepath.Dir(s.path), filepath.Join(s.dir, "away")); err != nil {

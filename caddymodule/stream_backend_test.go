@@ -18,23 +18,23 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// connections is how many the backend has had.
+// connections returns how many connections the backend has had.
 func (b *backend) connections() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.recorded)
 }
 
-// streams are the live streams.
+// streams returns the live streams.
 func (g *gateway) streams() []livestream.Snapshot { return g.live.List() }
 
-// wantNoStreams waits until no stream is left.
+// wantNoStreams waits until there are no live streams.
 func (g *gateway) wantNoStreams(t *testing.T) {
 	t.Helper()
 	eventually(t, func() bool { return len(g.streams()) == 0 })
 }
 
-// cutStreams cuts the streams that match, as an operator does.
+// cutStreams cuts the streams that match, like an operator.
 func (g *gateway) cutStreams(match func(*livestream.Snapshot) bool) {
 	g.live.CutIf(match)
 }
@@ -93,7 +93,7 @@ func TestR21_NoConnectionToTheBackendWithoutAKey(t *testing.T) {
 	if lines != 2 {
 		t.Errorf("%d streams without a command are logged", lines)
 	}
-	// A Ping is answered by the gate, and goes nowhere.
+	// The gate answers a Ping itself, and does not forward it.
 	c := g.dialStream("").upgraded()
 	_, _ = c.Write(wstest.Raw(wstest.Fin|wstest.OpPing, wstest.Mask(), 0, []byte("x")))
 	c.WantOpcode(wstest.OpPong)
@@ -104,13 +104,13 @@ func TestR21_NoConnectionToTheBackendWithoutAKey(t *testing.T) {
 	}
 }
 
-// The handshake is answered while there is no backend at all, and the start
-// command gets the API's own word for it.
+// If there is no backend, the handshake is answered nevertheless. The start command gets the error
+// message of the API.
 func TestR21_ABackendThatIsDead(t *testing.T) {
 	fallback, got := rawBackend(t, changes+"\r\n")
 	g := newGatewayWith(t, &gateway{
 		options: "upstream_key " + backendKey + "\nmax_streams 1",
-		// Routes for errors must not open the stream past its guard.
+		// Error routes must not open the stream without its guard.
 		site: "reverse_proxy " + freeAddr(t) + "\nhandle_errors {\nreverse_proxy " + fallback + "\n}",
 	})
 	_, key := g.issue(keystore.NewKey{})
@@ -160,8 +160,7 @@ func TestR21_ABackendThatOpensNoStream(t *testing.T) {
 	}
 }
 
-// A backend that never answers the handshake holds a stream for a while only, and
-// a cut ends it before.
+// If a backend does not answer the handshake, the stream ends after a while. A cut ends it earlier.
 func TestR21_ABackendThatIsSilent(t *testing.T) {
 	silent, _ := rawBackend(t, "")
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy " + silent})
@@ -204,9 +203,9 @@ func (g *gateway) revoke(key policy.Key) {
 	}
 }
 
-// A stream that waits for its first command through a reload is listed and cut as any
-// other, and does not go to the backend of the configuration before.
-func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
+// A stream can wait for its first command while the configuration is reloaded. It is listed and cut
+// like any other, and does not go to the backend of the old configuration.
+func TestR21_WaitingStreamsAreListedAndCut(t *testing.T) {
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy {backend} {\nstream_close_delay 1h\n}"})
 	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: backendKey}).ServeHTTP)
 	key, secret := g.issue(keystore.NewKey{})
@@ -249,9 +248,8 @@ func TestR21_StreamsThatWaitAreUnderControl(t *testing.T) {
 	})
 }
 
-// What is in the backend's answer to the handshake is not for clients, nor for
-// the log.
-func TestR18_TheBackendsHandshakeStaysHere(t *testing.T) {
+// The backend's answer to the handshake is shown to no client, and is not logged.
+func TestR18_TheBackendsHandshakeIsNotShown(t *testing.T) {
 	backend, got := rawBackend(t, changes+"Sec-WebSocket-Extensions: permessage-deflate\r\nX-Echo: a "+backendKey+"\r\nSet-Cookie: a=b\r\nX-Session-ID: 7\r\n\r\n")
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy " + backend})
 	_, key := g.issue(keystore.NewKey{})
@@ -297,7 +295,7 @@ func TestStream_Versions(t *testing.T) {
 	}
 }
 
-func TestR16_TheGatesOwnKeyRefused(t *testing.T) {
+func TestR16_ARefusedUpstreamKeyOnAStream(t *testing.T) {
 	g := streamGateway(t, "")
 	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: "another"}).ServeHTTP)
 	_, key := g.issue(keystore.NewKey{})

@@ -9,19 +9,19 @@ import (
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
-// streamClient is a client as the vendor's libraries are: no version in the handshake,
-// no masks, one frame one message.
+// streamClient is a client like AmiVoice's libraries: its handshake has no version, its frames have
+// no masks, and each message is one frame.
 type streamClient struct {
 	*wstest.Peer
 	t *testing.T
 }
 
-// handshake is that of a client of g.
+// handshake returns the handshake of a client of g.
 func (g *gateway) handshake(headers ...string) string {
 	return wstest.LibraryHandshake("/v1/", g.addr, headers...)
 }
 
-// dialStream opens a connection, with bytes in the same segment as the handshake.
+// dialStream opens a connection, and sends more bytes in the same segment as the handshake.
 func (g *gateway) dialStream(headers string, early ...byte) *streamClient {
 	g.t.Helper()
 	return &streamClient{wstest.Dial(g.t, g.addr, g.handshake(headers), early), g.t}
@@ -46,7 +46,7 @@ func (c *streamClient) start(key string) {
 
 func (c *streamClient) audio(p []byte) error { return c.SendBinary(append([]byte{'p'}, p...)) }
 
-// wav sends a recording as the libraries do.
+// wav sends a recording like the libraries.
 func (c *streamClient) wav() {
 	c.t.Helper()
 	for piece := range slices.Chunk(sandbox.SpeechWAV(), 4096) {

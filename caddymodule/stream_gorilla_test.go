@@ -12,7 +12,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// inlineWords are as many words as the vendor's advice allows in a command.
+// inlineWords are as many inline words as the documentation of the API allows in a command.
 func inlineWords(n int) string {
 	var words strings.Builder
 	for i := range n {
@@ -21,8 +21,8 @@ func inlineWords(n int) string {
 	return `"` + strings.TrimSuffix(words.String(), "|") + `"`
 }
 
-// gorilla/websocket sends a message that is longer than its write buffer in
-// fragments, as NextWriter does where its writer is flushed.
+// gorilla/websocket sends a message in fragments if it is longer than the write buffer. NextWriter
+// also does so when its writer is flushed.
 func TestStream_GorillaSendsFragments(t *testing.T) {
 	g := streamGateway(t, "")
 	_, key := g.issue(keystore.NewKey{})

@@ -14,8 +14,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// rawBackend answers each connection's handshake with these bytes, and keeps what
-// comes after it.
+// rawBackend answers the handshake of each connection with these bytes, and keeps the bytes that
+// come after the handshake.
 func rawBackend(t *testing.T, answer string) (addr string, got func() string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,8 +57,8 @@ func rawBackend(t *testing.T, answer string) (addr string, got func() string) {
 
 const changes = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
 
-// An end that is far away does not keep the clock busy.
-func TestR14_FarEndsCostNothing(t *testing.T) {
+// If a stream ends far in the future, the timer does not recheck it all the time.
+func TestR14_AFarExpiryCausesNoRechecks(t *testing.T) {
 	g := streamGateway(t, "on_expiry cut")
 	_, secret := g.issue(keystore.NewKey{Expires: policy.ExpiresAt(253_402_300_799_999)})
 	c := g.dialStream("").upgraded()

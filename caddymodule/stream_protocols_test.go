@@ -11,8 +11,8 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// A WebSocket over HTTP/3 is an extended CONNECT (RFC 9220), which has no
-// connection that a guard could be put in front of.
+// A WebSocket over HTTP/3 is an extended CONNECT (RFC 9220). It has no connection that the guard
+// could wrap, so the gate refuses it.
 func TestStream_ExtendedConnectIsRefused(t *testing.T) {
 	g := newGatewayWith(t, &gateway{
 		scheme: "https://", options: "upstream_key " + backendKey,

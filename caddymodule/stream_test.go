@@ -13,8 +13,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// What clients are told: that a key is refused, that a command cannot be read,
-// that the backend opens no stream, and that a stream is cut.
+// The messages to clients: the key is refused, the command cannot be read, the backend opens no
+// stream, and the stream is cut.
 const (
 	refusedStart    = "s received illegal service authorization"
 	unreadableStart = "s received unreadable request"
@@ -22,7 +22,7 @@ const (
 	cutStream       = "p can't feed audio data to recognizer server"
 )
 
-// streamGateway is a gateway that swaps keys, in front of a sandbox.
+// streamGateway returns a gateway with an upstream key, in front of a sandbox.
 func streamGateway(t *testing.T, options string) *gateway {
 	t.Helper()
 	g := newGateway(t, "upstream_key "+backendKey+"\n"+options)
@@ -120,7 +120,7 @@ func TestStream_RefusesEveryReason(t *testing.T) {
 			eventually(t, func() bool { return strings.Contains(g.log(), `"reason":"`+reason+`","operation":"stream"`) })
 		})
 	}
-	// From its own address the bound key is good.
+	// A key that is bound to this address is good.
 	c := g.dialStream("X-Forwarded-For: 203.0.113.5\r\n").upgraded()
 	c.start(bound)
 	c.WantText("s")
@@ -158,7 +158,7 @@ func TestR14_LiveStreamsAreCut(t *testing.T) {
 			if err := c.audio(sandbox.SpeechWAV()[:4096]); err != nil {
 				t.Fatal(err)
 			}
-			// From another process, as the command line is.
+			// Another process writes the change, like the command line.
 			begun := time.Now()
 			if err := end(g, key); err != nil {
 				t.Fatal(err)
@@ -199,14 +199,14 @@ func TestR14_OnExpiry(t *testing.T) {
 			c.wav()
 			c.text("e")
 			c.Until("e")
-			// The next start is judged by itself.
+			// The next start command is decided on its own.
 			c.start(secret)
 			c.WantText(refusedStart)
 		})
 	}
 }
 
-func TestStream_Caps(t *testing.T) {
+func TestStream_MaxStreams(t *testing.T) {
 	g := streamGateway(t, "max_streams 2 3\nmax_stream_time 400ms\nmax_pending_streams 3")
 	account := g.newAccount("Busy")
 	_, one := g.issue(keystore.NewKey{AccountID: account.ID})
@@ -245,7 +245,7 @@ func TestStream_Caps(t *testing.T) {
 	}
 }
 
-func TestStream_OnlyAWebSocketIsOne(t *testing.T) {
+func TestStream_NeedsACompleteHandshake(t *testing.T) {
 	g := streamGateway(t, "")
 	for name, request := range map[string]string{
 		"h2c":             "GET /v1/ HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
@@ -275,7 +275,7 @@ func TestStream_OnlyAWebSocketIsOne(t *testing.T) {
 	}
 }
 
-func TestStream_HandshakeGoesOnCleaned(t *testing.T) {
+func TestStream_HandshakeGoesUpstreamWithoutCredentials(t *testing.T) {
 	g := streamGateway(t, "")
 	_, key := g.issue(keystore.NewKey{})
 	request := strings.Replace(g.handshake("Authorization: Bearer "+key+"\r\nCookie: a=b\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Version: 13\r\n"),
@@ -297,7 +297,7 @@ func TestStream_HandshakeGoesOnCleaned(t *testing.T) {
 	}
 }
 
-func TestStream_SurvivesReloadUnderControl(t *testing.T) {
+func TestStream_SurvivesAReloadAndCanBeCut(t *testing.T) {
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy {backend} {\nstream_close_delay 1h\n}"})
 	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: backendKey}).ServeHTTP)
 	key, secret := g.issue(keystore.NewKey{})
@@ -318,7 +318,7 @@ func TestStream_SurvivesReloadUnderControl(t *testing.T) {
 	c.WantEndOrReset()
 }
 
-func TestStream_StoreFault(t *testing.T) {
+func TestStream_GoesOnIfTheStoreFails(t *testing.T) {
 	g := streamGateway(t, "")
 	_, secret := g.issue(keystore.NewKey{})
 	c := g.dialStream("").upgraded()
@@ -331,7 +331,7 @@ func TestStream_StoreFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, func() bool { return g.poll("j", secret).status == http.StatusServiceUnavailable })
-	// Who is in goes on; nobody comes in.
+	// The accepted stream goes on; new streams are refused.
 	c.wav()
 	c.text("e")
 	c.Until("e")

@@ -4,6 +4,6 @@ package caddymodule_test
 
 import "syscall"
 
-// A keystore in a directory that its group can write is refused, and t.TempDir
-// goes by the umask.
+// A keystore in a directory that the group can write is refused. t.TempDir makes directories with
+// the mode that the umask allows.
 func init() { syscall.Umask(0o022) }

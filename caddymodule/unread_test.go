@@ -12,10 +12,10 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// unreadableBody is the answer to a recognition that cannot be read, to the byte.
+// unreadableBody is the answer to a recognition that cannot be read, byte for byte.
 const unreadableBody = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"?","message":"received unreadable request"}` + "\r\n"
 
-func TestR16_WhatCannotBeReadIsNotABadKey(t *testing.T) {
+func TestR16_AnUnreadableRequestIsNotABadKey(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey+"\n max_head 1KiB")
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
@@ -64,8 +64,8 @@ func TestR16_WhatCannotBeReadIsNotABadKey(t *testing.T) {
 	})
 }
 
-// A form that Retrofit labels twice, and whose file has a name in Shift_JIS, arrives as
-// it was sent.
+// A form with two Content-Type fields of Retrofit, and with a file name in Shift_JIS, arrives as it
+// was sent.
 func TestR19_UntidyFormsGoUpstreamAsTheyAre(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	_, secret := g.issue(keystore.NewKey{})
@@ -83,7 +83,7 @@ func TestR19_UntidyFormsGoUpstreamAsTheyAre(t *testing.T) {
 	}
 }
 
-// tellingErrorRoutes show what they get, and would send it on.
+// tellingErrorRoutes log the request that they get, and forward it.
 const tellingErrorRoutes = `handle_errors {
 	header X-Route "{http.error.status_code} {http.request.uri} {http.request.header.Authorization}"
 	reverse_proxy {backend}

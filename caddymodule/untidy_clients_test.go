@@ -11,9 +11,8 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// Real clients send a form with what they put around a key: file names with backslashes
-// and quotation marks, in UTF-8 and Windows-31J, line breaks in d, files in place of
-// values.
+// Real clients send forms with file names with backslashes and quotation marks, in UTF-8 and
+// Windows-31J, with line breaks in d, and with files in place of values.
 func TestR19_RealClientsUntidyFormsPass(t *testing.T) {
 	dir := t.TempDir()
 	sound, engine := filepath.Join(dir, "\"音\\声\".wav"), filepath.Join(dir, "d.txt")

@@ -16,8 +16,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// respondPieces answers with these pieces of a body, each flushed, under this length or,
-// where it is negative, in chunks.
+// respondPieces makes the backend answer with these pieces of a body, and flush each. The answer has
+// this Content-Length or, if it is negative, it is chunked.
 func (b *backend) respondPieces(status, length int, pieces ...string) {
 	b.respond(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -33,8 +33,9 @@ func (b *backend) respondPieces(status, length int, pieces ...string) {
 	})
 }
 
-// The client's key is good: nothing may tell the client that it is not.
-func TestR16_ARefusedUpstreamKeyIsTheGatewaysFault(t *testing.T) {
+// If the backend refuses the upstream key, the answer must not tell the client that its own key is
+// bad.
+func TestR16_ARefusedUpstreamKeyIsAGatewayError(t *testing.T) {
 	const withheld = `{"results":[{"tokens":[],"tags":[],"rulename":"","text":""}],"text":"","code":"!","message":"can't connect to recognizer server"}` + "\r\n"
 	reworded := strings.Replace(deniedBody, "received illegal service authorization", "received illegal API key", 1)
 	for mode, detail := range map[string]string{backendKey: "refuses upstream_key", "drop": "set upstream_key"} {
@@ -113,7 +114,7 @@ func TestR16_ARefusedUpstreamKeyIsTheGatewaysFault(t *testing.T) {
 	}
 }
 
-func TestR16_OnlyTheBackendsOwnRefusalIsOne(t *testing.T) {
+func TestR16_OtherErrorsOfTheBackendPass(t *testing.T) {
 	results := map[string]string{
 		"a result":           `{"results":[{"tokens":[{"written":"-","code":"-"}],"text":"-"}],"text":"-","code":"","message":""}` + "\r\n",
 		"another refusal":    strings.Replace(deniedBody, `"code":"-"`, `"code":"+"`, 1),
@@ -163,7 +164,7 @@ func TestR16_OnlyTheBackendsOwnRefusalIsOne(t *testing.T) {
 	})
 }
 
-// A result that is too large for a refusal goes on as it comes.
+// A result that is too large to be a refusal streams to the client.
 func TestR16_LargeResultsStream(t *testing.T) {
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy {backend} {\nflush_interval -1\n}"})
 	_, secret := g.issue(keystore.NewKey{})

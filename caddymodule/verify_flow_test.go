@@ -15,11 +15,11 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestR17VerifyTellsAStoreFault(t *testing.T) {
+func TestR17_VerifyAnswers503ForAnErrorOfTheStore(t *testing.T) {
 	g := newVerifier(t)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
-	wantVerdict(t, g.verify("j", secret), http.StatusNoContent, policy.Allowed)
+	wantAnswer(t, g.verify("j", secret), http.StatusNoContent, policy.Allowed)
 	if err := os.WriteFile(g.path+".new", []byte("this is no database, and long enough to be looked at as one"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -29,19 +29,19 @@ func TestR17VerifyTellsAStoreFault(t *testing.T) {
 	eventually(t, func() bool { return g.verify("j", secret).status == http.StatusServiceUnavailable })
 	for _, key := range []string{"", secret} {
 		got := g.verify("j", key)
-		wantVerdict(t, got, http.StatusServiceUnavailable, policy.StoreUnavailable)
+		wantAnswer(t, got, http.StatusServiceUnavailable, policy.StoreUnavailable)
 		if got.header.Get("Retry-After") != "5" {
 			t.Errorf("header %v", got.header)
 		}
 	}
 }
 
-func TestVerifyIsLoggedAndCountedAsAnyDecision(t *testing.T) {
+func TestVerify_IsLoggedAndCountedLikeTheGate(t *testing.T) {
 	g := newVerifier(t)
 	key, secret := g.expired()
 	g.recordJob("j", key, now().Add(-90*time.Minute))
 	before := counted(t, policy.ReadJob, policy.AllowedByGrace)
-	wantVerdict(t, g.verify("j", secret), http.StatusNoContent, policy.AllowedByGrace)
+	wantAnswer(t, g.verify("j", secret), http.StatusNoContent, policy.AllowedByGrace)
 	if after := counted(t, policy.ReadJob, policy.AllowedByGrace); after != before+1 {
 		t.Errorf("counted %v decisions, then %v", before, after)
 	}
@@ -58,7 +58,7 @@ func TestVerifyIsLoggedAndCountedAsAnyDecision(t *testing.T) {
 	}
 }
 
-// counted is how often the metric has counted a decision.
+// counted returns how often the metric has counted a decision.
 func counted(t *testing.T, op policy.Operation, reason policy.Reason) float64 {
 	t.Helper()
 	running := caddy.ActiveContext()
@@ -80,14 +80,14 @@ func counted(t *testing.T, op policy.Operation, reason policy.Reason) float64 {
 	return 0
 }
 
-func TestVerifysGraceKeepsJobs(t *testing.T) {
+func TestVerify_ItsGraceWindowKeepsJobs(t *testing.T) {
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: strings.Replace(verifySite, "grace 24h", "grace 30d", 1)})
 	if grace := g.app().LongestGrace(); grace != 30*24*time.Hour {
 		t.Errorf("jobs are kept for %s", grace)
 	}
 }
 
-func TestR12JobThatPausesGoesOnUnderGraceAndEndsAfterRevocation(t *testing.T) {
+func TestR12_JobThatPausesGoesOnUnderGraceAndEndsAfterRevocation(t *testing.T) {
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: `
 	speechgate_verify /verify amivoice {
 		callers 127.0.0.1

@@ -14,7 +14,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// verifySite asks about jobs at /verify, from this machine and some others.
+// verifySite has the verify endpoint at /verify. This machine and some others are its callers.
 // 127.0.0.1 is a trusted proxy, and 127.0.0.2 is not.
 const verifySite = `
 	speechgate_verify /verify amivoice {
@@ -37,7 +37,7 @@ func newVerifier(t *testing.T) *gateway {
 	return newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: verifySite})
 }
 
-// verify asks about a job, and with a key unless that is empty.
+// verify asks about a job, with a key unless the key is empty.
 func (g *gateway) verify(id, key string, headers ...string) reply {
 	g.t.Helper()
 	headers = append(headers, "Speechgate-Job: "+id+"\r\n")
@@ -47,8 +47,8 @@ func (g *gateway) verify(id, key string, headers ...string) reply {
 	return g.request("GET /verify", headers...)
 }
 
-// wantVerdict checks all that a caller is told.
-func wantVerdict(t *testing.T, got reply, status int, reason policy.Reason) {
+// wantAnswer checks the whole answer to a caller.
+func wantAnswer(t *testing.T, got reply, status int, reason policy.Reason) {
 	t.Helper()
 	body := `{"reason":"` + reason.String() + `"}`
 	if status == http.StatusNoContent {
@@ -65,7 +65,7 @@ func wantVerdict(t *testing.T, got reply, status int, reason policy.Reason) {
 	}
 }
 
-// recordJobFrom is recordJob for a job that came from another address.
+// recordJobFrom is recordJob for a job of a client with another address.
 func (g *gateway) recordJobFrom(client, id string, key policy.Key) {
 	g.t.Helper()
 	job := policy.Job{
@@ -79,7 +79,7 @@ func (g *gateway) recordJobFrom(client, id string, key policy.Key) {
 	}
 }
 
-func TestR12VerifyGivesTheJobItsGrace(t *testing.T) {
+func TestR12_VerifyGivesTheJobItsGrace(t *testing.T) {
 	g := newVerifier(t)
 	const hour = time.Hour
 	made := now().Add(-30 * hour)
@@ -109,8 +109,8 @@ func TestR12VerifyGivesTheJobItsGrace(t *testing.T) {
 	} {
 		t.Run(id, func(t *testing.T) {
 			g.t = t
-			wantVerdict(t, g.verify(id, ""), test.status, test.reason)
-			wantVerdict(t, g.verify(id, test.secret), test.status, test.reason)
+			wantAnswer(t, g.verify(id, ""), test.status, test.reason)
+			wantAnswer(t, g.verify(id, test.secret), test.status, test.reason)
 		})
 	}
 	g.t = t
@@ -128,14 +128,14 @@ func TestR12VerifyGivesTheJobItsGrace(t *testing.T) {
 			t.Errorf("there is no %q in\n%s", line, got.raw)
 		}
 	}
-	wantVerdict(t, g.verify("inside", otherExpired), http.StatusUnauthorized, policy.KeyExpired)
-	wantVerdict(t, g.verify("inside", validSecret), http.StatusNoContent, policy.Allowed)
+	wantAnswer(t, g.verify("inside", otherExpired), http.StatusUnauthorized, policy.KeyExpired)
+	wantAnswer(t, g.verify("inside", validSecret), http.StatusNoContent, policy.Allowed)
 	if sent := g.backend.received(); sent != "" {
 		t.Errorf("the next handler ran: the backend got %q", sent)
 	}
 }
 
-func TestR12VerifyRefusesOnceTheKeyEnds(t *testing.T) {
+func TestR12_VerifyRefusesOnceTheKeyEnds(t *testing.T) {
 	ends := map[string]struct {
 		reason policy.Reason
 		end    func(g *gateway, key policy.Key) error
@@ -158,33 +158,33 @@ func TestR12VerifyRefusesOnceTheKeyEnds(t *testing.T) {
 			g := newVerifier(t)
 			key, secret := g.expired()
 			g.recordJob("j", key, now().Add(-90*time.Minute))
-			wantVerdict(t, g.verify("j", secret), http.StatusNoContent, policy.AllowedByGrace)
+			wantAnswer(t, g.verify("j", secret), http.StatusNoContent, policy.AllowedByGrace)
 			if err := test.end(g, key); err != nil {
 				t.Fatal(err)
 			}
-			wantVerdict(t, g.verify("j", ""), http.StatusUnauthorized, test.reason) // past the cache
+			wantAnswer(t, g.verify("j", ""), http.StatusUnauthorized, test.reason) // past the cache
 			eventually(t, func() bool { return g.verify("j", secret).status == http.StatusUnauthorized })
-			wantVerdict(t, g.verify("j", secret), http.StatusUnauthorized, test.reason)
+			wantAnswer(t, g.verify("j", secret), http.StatusUnauthorized, test.reason)
 		})
 	}
 }
 
-func TestR11VerifyKnowsWhoseTheJobIs(t *testing.T) {
+func TestR11_VerifyKnowsWhoseTheJobIs(t *testing.T) {
 	g := newVerifier(t)
 	creator, _ := g.issue(keystore.NewKey{})
 	_, colleague := g.issue(keystore.NewKey{})
 	other := g.newAccount("Other")
 	_, stranger := g.issue(keystore.NewKey{AccountID: other.ID})
 	g.recordJob("j", creator, now())
-	wantVerdict(t, g.verify("j", colleague), http.StatusNoContent, policy.Allowed)
-	wantVerdict(t, g.verify("j", stranger), http.StatusNotFound, policy.JobForeign)
-	wantVerdict(t, g.verify("k", ""), http.StatusNotFound, policy.JobUnknown)
-	wantVerdict(t, g.verify("k", colleague), http.StatusNotFound, policy.JobUnknown)
+	wantAnswer(t, g.verify("j", colleague), http.StatusNoContent, policy.Allowed)
+	wantAnswer(t, g.verify("j", stranger), http.StatusNotFound, policy.JobForeign)
+	wantAnswer(t, g.verify("k", ""), http.StatusNotFound, policy.JobUnknown)
+	wantAnswer(t, g.verify("k", colleague), http.StatusNotFound, policy.JobUnknown)
 
-	wantVerdict(t, g.request("GET /trial", "Speechgate-Job: j\r\n"), http.StatusNotFound, policy.JobUnknown) // of another backend
+	wantAnswer(t, g.request("GET /trial", "Speechgate-Job: j\r\n"), http.StatusNotFound, policy.JobUnknown) // of another backend
 }
 
-func TestVerifyIsThereForCallersOnly(t *testing.T) {
+func TestVerify_AnswersOnlyCallers(t *testing.T) {
 	g := newVerifier(t)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
@@ -216,7 +216,7 @@ func TestVerifyIsThereForCallersOnly(t *testing.T) {
 	}
 }
 
-func TestVerifyTellsPagesNothing(t *testing.T) {
+func TestVerify_AllowsNoCrossOriginRequests(t *testing.T) {
 	g := newVerifier(t)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
@@ -228,7 +228,7 @@ func TestVerifyTellsPagesNothing(t *testing.T) {
 	}
 }
 
-// requestFrom is request from another address of this machine.
+// requestFrom sends a request from another address of this machine.
 func (g *gateway) requestFrom(source, line string, headers ...string) reply {
 	g.t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
@@ -246,7 +246,7 @@ func (g *gateway) requestFrom(source, line string, headers ...string) reply {
 	return readReply(g.t, conn)
 }
 
-func TestR4VerifyJudgesTheAddressOfTheJob(t *testing.T) {
+func TestR4_VerifyChecksTheAddressOfTheJobsClient(t *testing.T) {
 	g := newVerifier(t)
 	bound, secret := g.issue(keystore.NewKey{Allow: g.allow("203.0.113.7")})
 	free, _ := g.issue(keystore.NewKey{})
@@ -262,28 +262,28 @@ func TestR4VerifyJudgesTheAddressOfTheJob(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g.t = t
 			for _, key := range []string{"", secret} {
-				wantVerdict(t, g.verify("from-its-own", key, forged), http.StatusNoContent, policy.Allowed)
-				wantVerdict(t, g.verify("from-another", key, forged), http.StatusUnauthorized, policy.AddressRefused)
-				wantVerdict(t, g.verify("from-nowhere", key, forged), http.StatusUnauthorized, policy.AddressUnknown)
+				wantAnswer(t, g.verify("from-its-own", key, forged), http.StatusNoContent, policy.Allowed)
+				wantAnswer(t, g.verify("from-another", key, forged), http.StatusUnauthorized, policy.AddressRefused)
+				wantAnswer(t, g.verify("from-nowhere", key, forged), http.StatusUnauthorized, policy.AddressUnknown)
 			}
-			wantVerdict(t, g.verify("free-from-nowhere", "", forged), http.StatusNoContent, policy.Allowed)
+			wantAnswer(t, g.verify("free-from-nowhere", "", forged), http.StatusNoContent, policy.Allowed)
 		})
 	}
 	if !strings.Contains(g.log(), `"client_ip":"203.0.113.8","backend":"amivoice","job_id":"from-another","caller":"127.0.0.1"`) {
-		t.Error("the address that was judged is not in the log")
+		t.Error("the address of the client that created the job is not in the log")
 	}
 
 	t.Run("a caller's own address cannot be forged", func(t *testing.T) {
 		g.t = t
 		job := "Speechgate-Job: free-from-nowhere\r\n"
-		wantVerdict(t, g.requestFrom("127.0.0.2", "GET /verify", job, "X-Forwarded-For: 198.51.100.1\r\n"), http.StatusNoContent, policy.Allowed)
+		wantAnswer(t, g.requestFrom("127.0.0.2", "GET /verify", job, "X-Forwarded-For: 198.51.100.1\r\n"), http.StatusNoContent, policy.Allowed)
 		if got := g.requestFrom("127.0.0.3", "GET /verify", job, "X-Forwarded-For: 127.0.0.1\r\n"); got.status != http.StatusNotFound || got.body != `{}` {
 			t.Errorf("from another than a caller: status %d, body %q", got.status, got.body)
 		}
 	})
 }
 
-func TestVerifyReadsOneJobAndOneKey(t *testing.T) {
+func TestVerify_ReadsOneJobAndOneKey(t *testing.T) {
 	g := newVerifier(t)
 	key, secret := g.issue(keystore.NewKey{})
 	_, other := g.issue(keystore.NewKey{})
@@ -313,7 +313,7 @@ func TestVerifyReadsOneJobAndOneKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g.t = t
 			got := g.request("GET /verify?u=from-the-query", test.headers)
-			wantVerdict(t, got, test.status, test.reason)
+			wantAnswer(t, got, test.status, test.reason)
 			if test.status == 204 && got.header.Get("Speechgate-Key-Id") != key.ID {
 				t.Errorf("names key %q, want %q", got.header.Get("Speechgate-Key-Id"), key.ID)
 			}
@@ -328,20 +328,20 @@ func TestVerifyReadsOneJobAndOneKey(t *testing.T) {
 	}
 }
 
-func TestVerifyAnswersGETAndPOST(t *testing.T) {
+func TestVerify_AnswersGETAndPOST(t *testing.T) {
 	g := newVerifier(t)
 	key, _ := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
 	const job = "Speechgate-Job: j\r\n"
-	wantVerdict(t, g.request("POST /verify", job), http.StatusNoContent, policy.Allowed)
-	wantVerdict(t, g.send("POST /verify HTTP/1.1\r\nHost: "+g.addr+"\r\nConnection: close\r\n"+job+
+	wantAnswer(t, g.request("POST /verify", job), http.StatusNoContent, policy.Allowed)
+	wantAnswer(t, g.send("POST /verify HTTP/1.1\r\nHost: "+g.addr+"\r\nConnection: close\r\n"+job+
 		"Content-Type: multipart/form-data\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nbody"), http.StatusNoContent, policy.Allowed)
 	for _, method := range []string{"HEAD", "PUT", "DELETE", "OPTIONS", "get"} {
 		got := g.request(method+" /verify", job)
 		if method == "HEAD" && got.body == "" {
 			got.body = `{"reason":"operation_unlisted"}`
 		}
-		wantVerdict(t, got, http.StatusMethodNotAllowed, policy.OperationUnlisted)
+		wantAnswer(t, got, http.StatusMethodNotAllowed, policy.OperationUnlisted)
 		if got.header.Get("Allow") != "GET, POST" {
 			t.Errorf("%s: Allow is %q", method, got.header.Get("Allow"))
 		}
