@@ -66,7 +66,7 @@ func TestR10_JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 		t.Errorf("recorded as %+v", job)
 	}
 
-	t.Run("a clash of IDs is an error, and the log names the job", func(t *testing.T) {
+	t.Run("an ID that another job has is an error, and the log names the job", func(t *testing.T) {
 		g.t = t
 		got := g.create(secret)
 		if got.status != http.StatusBadGateway || strings.Contains(got.body, id) {
@@ -103,7 +103,7 @@ func TestR10_JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a record that cannot be written is the server's error", func(t *testing.T) {
+	t.Run("a record that cannot be written is an error of the server", func(t *testing.T) {
 		g.t = t
 		g.backend.creating("unwritten", "")
 		unlock := g.lockStore()
@@ -251,7 +251,7 @@ func TestR13_UnrecordedJobs(t *testing.T) {
 		g.backend.respondText(http.StatusOK, answer)
 		g.wantPoll("older", key, http.StatusNotFound, jobNotFound)
 	})
-	t.Run("are the backend's where it tells clients apart", func(t *testing.T) {
+	t.Run("go to the backend with unrecorded_jobs backend", func(t *testing.T) {
 		g := newGateway(t, "upstream_key pass\n unrecorded_jobs backend")
 		_, key := g.issue(keystore.NewKey{})
 		other := g.newAccount("Other")

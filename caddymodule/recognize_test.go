@@ -209,7 +209,7 @@ func TestRefusalByHeaderAndQueryReadsNoBody(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	head := "POST /v1/recognize?u=nobody&d=x HTTP/1.1\r\nHost: " + g.addr + "\r\nContent-Length: 1000000\r\n"
 
-	t.Run("a client that waits for leave uploads nothing", func(t *testing.T) {
+	t.Run("a client that waits for 100 Continue uploads nothing", func(t *testing.T) {
 		conn := g.dial(t)
 		if _, err := io.WriteString(conn, head+"Expect: 100-continue\r\n\r\n"); err != nil {
 			t.Fatal(err)
@@ -220,7 +220,7 @@ func TestRefusalByHeaderAndQueryReadsNoBody(t *testing.T) {
 			t.Error("it was asked to go on")
 		}
 	})
-	t.Run("nor does one whose label says that no key can be in the body", func(t *testing.T) {
+	t.Run("a client whose Content-Type allows no key in the body uploads nothing", func(t *testing.T) {
 		conn := g.dial(t)
 		if _, err := io.WriteString(conn, "POST /v1/recognize?d=x HTTP/1.1\r\nHost: "+g.addr+
 			"\r\nContent-Length: 1000000\r\nContent-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n\r\n"); err != nil {
@@ -232,7 +232,7 @@ func TestRefusalByHeaderAndQueryReadsNoBody(t *testing.T) {
 			t.Error("it was asked to go on")
 		}
 	})
-	t.Run("a client that is slow to send has its answer at once", func(t *testing.T) {
+	t.Run("a client that sends slowly gets the answer at once", func(t *testing.T) {
 		conn := g.dial(t)
 		if _, err := io.WriteString(conn, head+"\r\nfirst bytes"); err != nil {
 			t.Fatal(err)
@@ -240,7 +240,7 @@ func TestRefusalByHeaderAndQueryReadsNoBody(t *testing.T) {
 		_ = conn.SetReadDeadline(time.Now().Add(3 * time.Second)) // less than the drain's 5 s
 		wantDenied(t, readReply(t, conn))
 	})
-	t.Run("a client that sends all of it first gets the answer and no reset", func(t *testing.T) {
+	t.Run("a client that sends the whole body first gets the answer and no reset", func(t *testing.T) {
 		const size = 12 << 20
 		conn := g.dial(t)
 		if _, err := fmt.Fprintf(conn, "POST /v1/recognize?u=nobody HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", g.addr, size); err != nil {
@@ -251,7 +251,7 @@ func TestRefusalByHeaderAndQueryReadsNoBody(t *testing.T) {
 		}
 		wantDenied(t, readReply(t, conn))
 	})
-	t.Run("a form whose key is refused is drained as well", func(t *testing.T) {
+	t.Run("a form with a refused key is drained", func(t *testing.T) {
 		const size = 12 << 20
 		request := g.form("/v1/recognize", [2]string{"u", "nobody"}, [2]string{"a", strings.Repeat("\x00", size)})
 		conn := g.dial(t)

@@ -181,7 +181,7 @@ func TestR18_AnswersOfTheBackendDoNotShowTheUpstreamKey(t *testing.T) {
 			}
 		})
 	}
-	t.Run("its own 403, 404 and 500 pass, with the key masked", func(t *testing.T) {
+	t.Run("403, 404 and 500 of the backend pass, with the key masked", func(t *testing.T) {
 		g.t = t
 		for _, status := range []int{403, 404, 500} {
 			g.backend.respondText(status, `{"message":"`+backendKey+`"}`)
@@ -191,7 +191,7 @@ func TestR18_AnswersOfTheBackendDoNotShowTheUpstreamKey(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a gate that passes keys leaves the backend's answers alone", func(t *testing.T) {
+	t.Run("a gate with upstream_key pass does not change the answers of the backend", func(t *testing.T) {
 		g := newGateway(t, "upstream_key pass")
 		key, secret := g.issue(keystore.NewKey{})
 		g.recordJob("j", key, now())
@@ -228,7 +228,7 @@ func TestR19_OnlyKnownFieldsGoUpstream(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a key where the operation reads none counts, and is removed", func(t *testing.T) {
+	t.Run("a key in a place that the operation does not read counts, and is removed", func(t *testing.T) {
 		g := newGateway(t, "upstream_key "+backendKey)
 		key, secret := g.issue(keystore.NewKey{})
 		g.recordJob("j", key, now())
@@ -250,7 +250,7 @@ func TestR19_OnlyKnownFieldsGoUpstream(t *testing.T) {
 			t.Errorf("the backend got\n%s", sent)
 		}
 	})
-	t.Run("every copy of a key is swapped", func(t *testing.T) {
+	t.Run("every copy of a key is replaced", func(t *testing.T) {
 		g := newGateway(t, "upstream_key "+backendKey)
 		_, secret := g.issue(keystore.NewKey{})
 		line := "POST /v1/recognize?u=" + secret

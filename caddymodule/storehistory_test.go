@@ -45,7 +45,7 @@ func TestR17_VanishedKeystoreIsNotMadeAgain(t *testing.T) {
 	id := s.storeID()
 	wantCounts(t, s.logged(madeNew, `"msg":"the keystore is open"`, `"store_id":"`+id+`","schema":`, another), 1, 1, 1, 0)
 	if got := s.history(); len(got) != 1 || got[s.path] != id {
-		t.Errorf("remembered %v, want %s at %s", got, id, s.path)
+		t.Errorf("the history has %v, want %s at %s", got, id, s.path)
 	}
 	s.stop()
 	s.mustStart()
@@ -155,7 +155,7 @@ func TestKeystoreCreateAndMustExist(t *testing.T) {
 	s.block = " {\n must_exist\n }"
 	s.refused(s.path, "there is no file at this path")
 	if got := s.history(); len(got) != 0 {
-		t.Errorf("remembered %v", got)
+		t.Errorf("the history has %v", got)
 	}
 	s.block = ""
 	s.mustStart()
@@ -200,7 +200,7 @@ func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 	s.mustStart()
 	wantCounts(t, s.logged(madeNew, another), 0, 0)
 	if got := s.history(); len(got) != 1 || got[s.path] != first {
-		t.Errorf("remembered %v, want %s at %s only", got, first, s.path)
+		t.Errorf("the history has %v, want %s at %s only", got, first, s.path)
 	}
 	s.stop()
 
@@ -222,7 +222,7 @@ func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 	s.mustStart()
 	wantCounts(t, s.logged(madeNew, another, first, `"store_id_before":"`+first+`"`), 0, 1, 1, 1)
 	if got := s.history(); len(got) != 1 || got[path] != second {
-		t.Errorf("remembered %v", got)
+		t.Errorf("the history has %v", got)
 	}
 }
 
@@ -262,7 +262,7 @@ func TestR17_StartsIfTheStorageFails(t *testing.T) {
 			t.Errorf("log lines %v", got)
 		}
 		if got := s.history(); len(got) != 1 {
-			t.Errorf("remembered %v: the entry is written again", got)
+			t.Errorf("the history has %v: the entry is written again", got)
 		}
 	})
 }

@@ -234,7 +234,7 @@ func TestR21_WaitingStreamsAreListedAndCut(t *testing.T) {
 	g.revoke(key)
 	c.Until(cutStream)
 	c.WantEndOrReset()
-	t.Run("and end with the server", func(t *testing.T) {
+	t.Run("they end with the server", func(t *testing.T) {
 		c := g.dialStream("").upgraded()
 		begun := time.Now()
 		if err := caddy.Stop(); err != nil {

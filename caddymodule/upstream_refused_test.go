@@ -144,7 +144,7 @@ func TestR16_OtherErrorsOfTheBackendPass(t *testing.T) {
 		t.Error("the log blames the upstream key")
 	}
 
-	t.Run("a gate that passes keys", func(t *testing.T) {
+	t.Run("a gate with upstream_key pass", func(t *testing.T) {
 		g := newGateway(t, "upstream_key pass")
 		key, secret := g.issue(keystore.NewKey{})
 		g.recordJob("j", key, now())

@@ -273,7 +273,7 @@ func TestR4_VerifyChecksTheAddressOfTheJobsClient(t *testing.T) {
 		t.Error("the address of the client that created the job is not in the log")
 	}
 
-	t.Run("a caller's own address cannot be forged", func(t *testing.T) {
+	t.Run("the address of a caller cannot be forged", func(t *testing.T) {
 		g.t = t
 		job := "Speechgate-Job: free-from-nowhere\r\n"
 		wantAnswer(t, g.requestFrom("127.0.0.2", "GET /verify", job, "X-Forwarded-For: 198.51.100.1\r\n"), http.StatusNoContent, policy.Allowed)

@@ -1,8 +1,11 @@
 package gate
 
 import (
+	"errors"
 	"net/http"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/internal/credential"
@@ -62,6 +65,18 @@ func (req *gatedRequest) decideByForm(found *credential.Found, f *facts, keyFoun
 	}
 	if d.Reason == policy.LimitReached {
 		d.shownAs = policy.StoreUnavailable // the gateway has reached a limit, not the key
+	}
+	return d
+}
+
+// unreadable is the decision on a request whose body cannot be read: the client has gone, or
+// sends too slowly or too much. The gate answers itself, because an error route would get the
+// request with a key that has not been checked. If the error has a status, such as 413 of
+// request_body, the answer has this status.
+func unreadable(err error) decision {
+	d := decision{Decision: policy.Decision{Reason: policy.RequestMalformed}, detail: err.Error(), body: handler.BodyBegun}
+	if withStatus := (caddyhttp.HandlerError{}); errors.As(err, &withStatus) {
+		d.status = withStatus.StatusCode
 	}
 	return d
 }

@@ -55,7 +55,7 @@ func (w *responseInterceptor) finishCreation() {
 	answer := w.held.Bytes()
 	w.held, w.members = nil, nil
 	w.sendHeader()
-	_ = w.send(answer) // the client may be gone
+	_ = w.send(answer) // an error says that the client has gone
 }
 
 // isObject reports whether text is one complete JSON object. In other text, a client could

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"errors"
 	"io"
 	"net/http"
 
@@ -61,7 +60,8 @@ func (g *Gate) newRequest(w http.ResponseWriter, r *http.Request) gatedRequest {
 	}}
 }
 
-// check refuses a request that no key allows. The reason is Undecided if the key decides.
+// check refuses a request that is refused with every key, such as one that the API does not list.
+// If the decision depends on the key, the reason is Undecided.
 func (req *gatedRequest) check() decision {
 	if reason := policy.CheckRequest(&req.asked); reason != policy.Undecided {
 		return decision{Decision: policy.Decision{Reason: reason}, detail: req.whyUnlisted()}
@@ -98,18 +98,6 @@ func (req *gatedRequest) refuse(f *facts, d *decision) error {
 // record returns the record of a decision on the request.
 func (req *gatedRequest) record(f *facts, reason policy.Reason) *handler.DecisionRecord {
 	return &handler.DecisionRecord{Counters: req.gate.counters, Operation: req.call.Operation, Reason: reason, Owner: f.owner, Client: req.asked.Client}
-}
-
-// unreadable is the decision on a request whose body cannot be read: the client has gone, or
-// sends too slowly or too much. The gate answers itself, because an error route would get the
-// request with a key that has not been checked. If the error has a status, such as 413 of
-// request_body, the answer has this status.
-func unreadable(err error) decision {
-	d := decision{Decision: policy.Decision{Reason: policy.RequestMalformed}, detail: err.Error(), body: handler.BodyBegun}
-	if withStatus := (caddyhttp.HandlerError{}); errors.As(err, &withStatus) {
-		d.status = withStatus.StatusCode
-	}
-	return d
 }
 
 // Interface guards
