@@ -45,13 +45,13 @@ var arrows = map[string]struct {
 	"internal/issuance":       {may: []string{"dialect", "internal/credential", "keystore", "policy"}},
 	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/words", "keystore", "policy"}},
 	"internal/headbudget":     {may: []string{"internal/credential"}},
-	"internal/drain":          {caddy: true}, // it asks whether the process exits
+	"internal/drain":          {},
 	"internal/sandbox":        {std: true},
 	"internal/wstest":         {std: true},
 
 	"caddymodule/options":    {may: []string{"internal/words", "policy"}, caddy: true},
 	"caddymodule/handler":    {may: []string{"caddymodule/options", "internal/drain", "policy"}, caddy: true},
-	"caddymodule/livestream": {may: []string{"caddymodule/handler", "policy"}},
+	"caddymodule/livestream": {may: []string{"policy"}},
 	"caddymodule/app": {may: []string{
 		"caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
 		"internal/credential", "internal/drain", "internal/headbudget", "keystore", "policy",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -29,6 +30,11 @@ func TestMain(m *testing.M) {
 	}
 	if path := os.Getenv(openerEnv); path != "" {
 		openAsNobody(path)
+	}
+	flag.Parse()
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		// Each input makes stores and restores them. The nightly tests have 1,000 inputs.
+		_ = checks.Value.Set("40")
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -165,3 +165,10 @@ type Job struct {
 	State     JobState
 	EndedAt   Time // when the gate saw the job's end; zero before
 }
+
+// Identity says whose a request or a live stream is: the key, and the account of the key.
+// Both fields are empty if there is no known key.
+type Identity struct {
+	KeyID     string // the public ID
+	AccountID string
+}

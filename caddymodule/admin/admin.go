@@ -11,9 +11,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
-	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/internal/words"
+	"github.com/speechgate/speechgate/policy"
 )
 
 func init() {
@@ -84,7 +84,7 @@ func describe(all []livestream.Snapshot) []StreamInfo {
 	infos := make([]StreamInfo, len(all))
 	for i, s := range all {
 		infos[i] = StreamInfo{ID: s.ID, Backend: s.Backend, BegunAt: s.Begun.String(), AcceptedAt: words.TimeText(s.Accepted)}
-		if owner := s.Owner; owner != (handler.Identity{}) {
+		if owner := s.Owner; owner != (policy.Identity{}) {
 			infos[i].KeyID, infos[i].AccountID = &owner.KeyID, &owner.AccountID
 		}
 		if s.Client.IsValid() {

@@ -51,7 +51,7 @@ func newProcess() *process {
 		stores:  caddy.NewUsagePool(),
 		streams: livestream.NewRegistry(),
 		heads:   headbudget.NewMemory(),
-		drains:  drain.NewSet(),
+		drains:  drain.NewSet(caddy.Exiting),
 		metrics: handler.NewMetrics(),
 	}
 }

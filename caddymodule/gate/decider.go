@@ -34,10 +34,10 @@ func newDecider(a *app.App, backend string, rules policy.Rules, logger *zap.Logg
 type facts struct {
 	acquired *app.App // releaseStore releases its store; nil if there is nothing to release
 	store    *keystore.Store
-	record   keystore.Record  // of the key; empty if the key is unknown
-	key      *policy.Key      // in place of record, if the key was found by its ID
-	owner    handler.Identity // of the key; empty if the key is unknown
-	job      policy.Job       // the job that the request names, if hasJob
+	record   keystore.Record // of the key; empty if the key is unknown
+	key      *policy.Key     // in place of record, if the key was found by its ID
+	owner    policy.Identity // of the key; empty if the key is unknown
+	job      policy.Job      // the job that the request names, if hasJob
 	hasJob   bool
 }
 

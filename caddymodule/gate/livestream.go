@@ -41,11 +41,11 @@ type liveStream struct {
 	events       eventQueue
 
 	store    *keystore.Store
-	record   keystore.Record  // of the key; empty before the first accepted start command
-	owner    handler.Identity // of the key
-	accepted policy.Time      // when the last start command was accepted
-	unwatch  func()           // stops watching the key; nil if no key is watched
-	timer    *time.Timer      // rechecks the stream at the next instant at which it may have to end
+	record   keystore.Record // of the key; empty before the first accepted start command
+	owner    policy.Identity // of the key
+	accepted policy.Time     // when the last start command was accepted
+	unwatch  func()          // stops watching the key; nil if no key is watched
+	timer    *time.Timer     // rechecks the stream at the next instant at which it may have to end
 	ended    bool
 }
 
@@ -286,7 +286,7 @@ func (s *liveStream) upstreamRefused() {
 	})
 }
 
-func (s *liveStream) decisionRecord(owner handler.Identity, reason policy.Reason) *handler.DecisionRecord {
+func (s *liveStream) decisionRecord(owner policy.Identity, reason policy.Reason) *handler.DecisionRecord {
 	return &handler.DecisionRecord{Counters: s.gate.counters, Operation: policy.Stream, Reason: reason, Owner: owner, Client: s.asked.Client}
 }
 

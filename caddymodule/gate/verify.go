@@ -249,7 +249,7 @@ func (f *facts) lookUpKeyOfJob(ctx context.Context, secret policy.Secret) error 
 	if secret.Empty() {
 		key, err := f.store.Key(ctx, f.job.KeyID)
 		if err == nil {
-			f.key, f.owner = &key, handler.Identity{KeyID: key.ID, AccountID: key.AccountID}
+			f.key, f.owner = &key, policy.Identity{KeyID: key.ID, AccountID: key.AccountID}
 		}
 		return err
 	}

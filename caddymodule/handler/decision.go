@@ -10,19 +10,12 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Identity is the key of a request or a stream, and the account of the key. Both fields are
-// empty if there is no known key.
-type Identity struct {
-	KeyID     string // the public ID
-	AccountID string
-}
-
 // DecisionRecord is a decision for the metric, the log and the placeholders.
 type DecisionRecord struct {
 	Counters  *DecisionCounters // of the backend name
 	Operation policy.Operation
 	Reason    policy.Reason
-	Owner     Identity
+	Owner     policy.Identity
 	Client    netip.Addr // invalid if it is unknown
 }
 

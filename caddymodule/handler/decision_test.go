@@ -14,9 +14,9 @@ import (
 // The placeholders of a request show the last decision on it.
 func TestPlaceholders_ShowTheLastDecision(t *testing.T) {
 	counters := NewMetrics().CountersOf("test")
-	allowed := DecisionRecord{Counters: counters, Operation: policy.Recognize, Reason: policy.Allowed, Owner: Identity{"key_1", "acc_1"}}
-	other := DecisionRecord{Counters: counters, Operation: policy.ReadJob, Reason: policy.AllowedByGrace, Owner: Identity{"key_2", "acc_2"}}
-	refused := DecisionRecord{Counters: counters, Operation: policy.Recognize, Reason: policy.KeyExpired, Owner: Identity{"key_3", "acc_3"}}
+	allowed := DecisionRecord{Counters: counters, Operation: policy.Recognize, Reason: policy.Allowed, Owner: policy.Identity{KeyID: "key_1", AccountID: "acc_1"}}
+	other := DecisionRecord{Counters: counters, Operation: policy.ReadJob, Reason: policy.AllowedByGrace, Owner: policy.Identity{KeyID: "key_2", AccountID: "acc_2"}}
+	refused := DecisionRecord{Counters: counters, Operation: policy.Recognize, Reason: policy.KeyExpired, Owner: policy.Identity{KeyID: "key_3", AccountID: "acc_3"}}
 	const text = "{speechgate.reason} {speechgate.key_id} {http.auth.user.id}"
 	for name, c := range map[string]struct {
 		before    func(*caddy.Replacer)

@@ -217,7 +217,7 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 
 	d := handler.DecisionRecord{
 		Counters: i.counters, Operation: policy.IssueKey, Reason: answer.Reason,
-		Owner: handler.Identity{KeyID: answer.KeyID, AccountID: answer.AccountID}, Client: handler.ClientIP(r),
+		Owner: policy.Identity{KeyID: answer.KeyID, AccountID: answer.AccountID}, Client: handler.ClientIP(r),
 	}
 	d.Report(r)
 	i.log(d, answer)

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -37,8 +36,8 @@ type Snapshot struct {
 	Backend  string     // backend name of the gate
 	Client   netip.Addr // invalid if it is unknown
 	Begun    policy.Time
-	Owner    handler.Identity // of the key of the last accepted start command; zero before the first
-	Accepted policy.Time      // when this start command was accepted; zero before the first
+	Owner    policy.Identity // of the key of the last accepted start command; zero before the first
+	Accepted policy.Time     // when this start command was accepted; zero before the first
 }
 
 // NewRegistry returns a registry without streams.
@@ -70,7 +69,7 @@ func (r *Registry) Begin(s Snapshot, maxWaiting int, cut func() bool) bool {
 // Accept sets the owner of a stream. It changes nothing and returns false if the stream has
 // ended, if the key has perKey streams already, or if the account has perAccount. A limit of
 // 0 is no limit.
-func (r *Registry) Accept(id string, owner handler.Identity, at policy.Time, perKey, perAccount int) bool {
+func (r *Registry) Accept(id string, owner policy.Identity, at policy.Time, perKey, perAccount int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.streams[id]
@@ -91,7 +90,7 @@ func (r *Registry) Accept(id string, owner handler.Identity, at policy.Time, per
 
 // uncount removes a stream from the counts.
 func (r *Registry) uncount(e *entry) {
-	if e.snapshot.Owner == (handler.Identity{}) {
+	if e.snapshot.Owner == (policy.Identity{}) {
 		decrement(r.waiting, policy.NetworkOf(e.snapshot.Client))
 		return
 	}

@@ -8,7 +8,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -29,7 +28,7 @@ func TestR21_TheRegistryCountsEachStreamOnce(t *testing.T) {
 				s := Snapshot{ID: fmt.Sprint("str_", begun), Client: rapid.SampledFrom(clients).Draw(t, "client")}
 				waiting := 0
 				for _, other := range r.List() {
-					if other.Owner == (handler.Identity{}) && policy.NetworkOf(other.Client) == policy.NetworkOf(s.Client) {
+					if other.Owner == (policy.Identity{}) && policy.NetworkOf(other.Client) == policy.NetworkOf(s.Client) {
 						waiting++
 					}
 				}
@@ -42,7 +41,7 @@ func TestR21_TheRegistryCountsEachStreamOnce(t *testing.T) {
 					continue
 				}
 				key := rapid.IntRange(1, 4).Draw(t, "key")
-				owner := handler.Identity{KeyID: fmt.Sprint("key_", key), AccountID: fmt.Sprint("acc_", key%2)}
+				owner := policy.Identity{KeyID: fmt.Sprint("key_", key), AccountID: fmt.Sprint("acc_", key%2)}
 				r.Accept(rapid.SampledFrom(ids).Draw(t, "stream"), owner, 1, perKey, perAccount)
 			case 2:
 				if len(ids) > 0 {
@@ -51,7 +50,7 @@ func TestR21_TheRegistryCountsEachStreamOnce(t *testing.T) {
 			}
 			keys, accounts := make(map[string]int), make(map[string]int)
 			for _, s := range r.List() {
-				if s.Owner != (handler.Identity{}) {
+				if s.Owner != (policy.Identity{}) {
 					keys[s.Owner.KeyID]++
 					accounts[s.Owner.AccountID]++
 				}

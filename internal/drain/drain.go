@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -89,15 +88,16 @@ type upload struct {
 	stopped  End           // why the set has stopped the drain, or ""; Set.mu guards it
 }
 
-// NewSet returns a set without drains.
-func NewSet() *Set {
+// NewSet returns a set without drains. It asks exiting whether the process exits, which
+// ends every drain.
+func NewSet(exiting func() bool) *Set {
 	ended := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",
 		Subsystem: "speechgate",
 		Name:      "drained_uploads_total",
 		Help:      "Refused uploads that were read on, by how that ended: whole, gone, idle, too_large, crowded or exit.",
 	}, []string{"end"})
-	return &Set{Ended: ended, started: time.Now(), exiting: caddy.Exiting, running: make(map[*upload]struct{})}
+	return &Set{Ended: ended, started: time.Now(), exiting: exiting, running: make(map[*upload]struct{})}
 }
 
 func (s *Set) drain(body io.Reader, rc *http.ResponseController, idle time.Duration, limits Limits) (end End, size int64) {

@@ -33,7 +33,7 @@ type drainServer struct {
 
 func newDrainServer(t *testing.T, idle time.Duration, limits Limits) *drainServer {
 	t.Helper()
-	s := &drainServer{set: NewSet(), ends: make(chan End, 100)}
+	s := &drainServer{set: NewSet(func() bool { return false }), ends: make(chan End, 100)}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		if err := rc.EnableFullDuplex(); err != nil {
