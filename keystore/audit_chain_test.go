@@ -26,7 +26,7 @@ func trail(t *testing.T, options ...func(*Config)) (f fixture, path string) {
 	return f, path
 }
 
-// verify checks the trail, and that what is whole is so for its length.
+// verify checks the trail.
 func (f fixture) verify(kept *AuditHead) AuditCheck {
 	f.t.Helper()
 	c, err := f.VerifyAudit(f.t.Context(), kept)
@@ -49,7 +49,7 @@ func TestAudit_IsChained(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, path := trail(t, options...)
-			entries := 5 + len(options) // and the pepper's own
+			entries := 5 + len(options) // with a pepper, one more entry
 			c := f.verify(nil)
 			wantWhole(t, c, entries)
 			wantWhole(t, f.verify(&c.Head), entries)
@@ -87,7 +87,7 @@ func TestAudit_IsChained(t *testing.T) {
 					t.Errorf("after removing entry %d: %+v", seq, c)
 				}
 			}
-			// What is cut off at the end shows against a head alone.
+			// Only a head that was noted shows that entries were cut off at the end.
 			mustExec(t, db, `DELETE FROM audit`)
 			if c := f.verify(nil); c.Fault == "" {
 				t.Error("an empty trail is taken for whole, though there are accounts")
@@ -99,8 +99,7 @@ func TestAudit_IsChained(t *testing.T) {
 	}
 }
 
-// Somebody who can write the file, and does not have the pepper, has written the trail
-// again.
+// An attacker who can write the file, and does not have the pepper, rewrites the trail.
 func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 	t.Parallel()
 	forge := func(t *testing.T, path string, from int64, hash hasher) {
@@ -139,7 +138,7 @@ func TestAudit_ForgedWithoutThePepper(t *testing.T) {
 				t.Errorf("forged from %d on: %+v", seq, c)
 			}
 		}
-		f.account() // the store goes on, and does not heal it
+		f.account() // a new entry does not repair the chain
 		if c := f.verify(nil); c.Entries != 0 || c.Fault == "" {
 			t.Errorf("the store has sealed what was forged: %+v", c)
 		}
@@ -185,7 +184,7 @@ func TestAudit_ChainOutlivesPruning(t *testing.T) {
 		if err := f.Prune(t.Context(), later); err != nil {
 			t.Fatal(err)
 		}
-		// The later one, the keys' pruning, and the trail's own.
+		// The later entry, the entry about pruned keys, and the one about pruned entries.
 		c := f.verify(&old)
 		wantWhole(t, c, 3)
 		if c.First != old.Seq+1 {
@@ -201,7 +200,7 @@ func TestAudit_ChainOutlivesPruning(t *testing.T) {
 		t.Errorf("a head of what is gone: %v", err)
 	}
 
-	// Who removes entries from the front cannot pass it off as pruning.
+	// Removing entries from the front is not taken for pruning.
 	f.account()
 	f.account()
 	mustExec(t, rawDB(t, path), `DELETE FROM audit WHERE seq <= $1`, kept.Seq+1)
@@ -249,7 +248,7 @@ func TestAudit_ChainedOnUpgrade(t *testing.T) {
 			if pepper != "" {
 				want = 3
 			}
-			want++ // the entry about the others
+			want++ // the entry about the new hashes
 			wantWhole(t, f.verify(nil), want)
 			f.account()
 			wantWhole(t, f.verify(nil), want+1)
@@ -284,7 +283,7 @@ func TestAudit_FailedWriteLeavesNoLink(t *testing.T) {
 	wantWhole(t, f.verify(nil), 1+13)
 }
 
-// Two entries that differ never have the same hash, however their texts are cut.
+// Two different entries never have the same hash, even if their texts joined are the same.
 func TestAuditHead_KeepsFieldsApart(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -318,7 +317,7 @@ func TestParseAuditHead(t *testing.T) {
 	}
 }
 
-func TestAudit_VerifyIsOfOneState(t *testing.T) {
+func TestAudit_VerifyReadsOneState(t *testing.T) {
 	t.Parallel()
 	f, _ := trail(t)
 	done := make(chan struct{})
@@ -340,8 +339,8 @@ func TestAudit_VerifyIsOfOneState(t *testing.T) {
 	}
 }
 
-// Who changes the times of entries, so that the store prunes them, does not get
-// rid of them unseen.
+// An attacker who changes the times of entries, so that the store prunes them, is found
+// out.
 func TestAudit_PruningRemovesNoEvidence(t *testing.T) {
 	t.Parallel()
 	f, path := trail(t, withPepper("salt"))
@@ -354,7 +353,7 @@ func TestAudit_PruningRemovesNoEvidence(t *testing.T) {
 	if n := count(t, db, `SELECT COUNT(*) FROM audit`); n != 6 {
 		t.Errorf("%d entries are left", n)
 	}
-	// An honest store does not prune before the time, and is not believed to.
+	// A store does not prune entries before their time, so such an entry is a forgery.
 	mustExec(t, db, `DELETE FROM audit`)
 	mustExec(t, db, `INSERT INTO audit SELECT * FROM saved`)
 	err := f.write(t.Context(), func(tx *txn) error {
@@ -371,7 +370,7 @@ func TestAudit_PruningRemovesNoEvidence(t *testing.T) {
 	}
 }
 
-// A process that does not know of the pepper yet writes no entry without it.
+// A process that was opened before the pepper was added writes no entry without it.
 func TestAudit_NoEntryUnderAnotherPepper(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

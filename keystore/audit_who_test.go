@@ -8,7 +8,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Every act is on record: who, from where, when, on what.
+// The audit trail has an entry for every change: who, from where, when, and what.
 func TestAudit_SaysWhoFromWhereWhenAndWhat(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
@@ -67,7 +67,7 @@ func TestAudit_SaysWhoFromWhereWhenAndWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEntry(t, f, actionAccountClose, at, by, a.ID)
-	wantWhole(t, f.verify(nil), 4+1+1+2+1+2+1+1) // what was there, and rotating writes two
+	wantWhole(t, f.verify(nil), 4+1+1+2+1+2+1+1) // the entries of trail, and one for each change; a rotation has two
 }
 
 func wantEntry(t *testing.T, f fixture, action string, at policy.Time, by Actor, subject string) {

@@ -22,7 +22,7 @@ func (f fixture) backup() Copy {
 	return c
 }
 
-// wantFiles makes sure that nothing else is left in a directory.
+// wantFiles makes sure that a directory has these files and no others.
 func wantFiles(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -31,7 +31,7 @@ func wantFiles(t *testing.T, dir string, names ...string) {
 	}
 	got := []string{}
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), reserveSuffix) { // which a server makes when it gets to it
+		if !strings.HasSuffix(e.Name(), reserveSuffix) { // the server may have made the reserve
 			got = append(got, e.Name())
 		}
 	}
@@ -58,7 +58,7 @@ func TestBackup_StandsAlone(t *testing.T) {
 			}
 			wantFiles(t, filepath.Dir(c.Path), "backup.db")
 
-			// Without what is beside it, it is the store.
+			// The file alone is a whole store.
 			g := openStore(t, c.Path, options...)
 			if g.find(secret) == nil {
 				t.Error("a key is not found in the copy")
@@ -68,8 +68,8 @@ func TestBackup_StandsAlone(t *testing.T) {
 	}
 }
 
-// Each copy is one state: an account is never there without the key that was
-// made in the same transaction, nor half of a batch of them.
+// Each copy has one state of the store. It never has an account without the key of the
+// same transaction, or a part of a batch.
 func TestBackup_WhileOthersWrite(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -148,7 +148,7 @@ func TestBackup_Refuses(t *testing.T) {
 	wantFiles(t, dir, "link", "taken")
 }
 
-// What comes to the name while the copy is made is not overwritten.
+// A file that another process makes at the path meanwhile is not overwritten.
 func TestMoveInto_OverwritesNothing(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]func(temp, path string) error{"link": moveInto, "claim": claim} {

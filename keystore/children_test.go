@@ -7,7 +7,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-func TestUpgrade_ChildrenFromBeforeAreBound(t *testing.T) {
+func TestUpgrade_OlderChildrenAreBound(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	plain := newHasher(policy.Secret{})

@@ -22,8 +22,8 @@ func (m *machine) run(d time.Duration)     { m.wall, m.mono = m.wall+d, m.mono+d
 func (m *machine) suspend(d time.Duration) { m.wall, m.slept = m.wall+d, m.slept+d }
 func (m *machine) set(by time.Duration)    { m.wall += by }
 
-// clock is a process that begins now. Tells says whether the system tells how long
-// it was suspended.
+// clock returns the Clock of a process that starts now. tells says whether the system
+// reports how long the machine was suspended.
 func (m *machine) clock(tells bool) *Clock {
 	slept := func() int64 { return m.slept.Microseconds() }
 	if !tells {
@@ -41,7 +41,7 @@ func TestR3_TheClockGoesOnWhateverTheWallClockDoes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		steps     []step
 		want      time.Duration // since the beginning
-		wantBlind time.Duration // where the system does not tell of suspensions
+		wantBlind time.Duration // if the system does not report suspensions
 		ahead     time.Duration
 	}{
 		"it runs":                               {[]step{run(time.Minute)}, time.Minute, time.Minute, 0},
@@ -94,8 +94,7 @@ func choose(condition bool, yes, no string) string {
 	return no
 }
 
-// TestR3_TheClockIsNeverSlow holds what a key's life rests on, whatever happens to
-// the machine.
+// No key lives longer than its expiry allows, whatever happens to the machine's clocks.
 func TestR3_TheClockIsNeverSlow(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -119,7 +118,7 @@ func TestR3_TheClockIsNeverSlow(t *testing.T) {
 			}
 			then := c.Now()
 			wall := policy.Time(m.wall / time.Millisecond)
-			// Two moves of the wall clock that the clock does not look at.
+			// Two moves of the wall clock between which the Clock is not read.
 			slack := policy.Time(2 * clockJitter / 1000)
 			if passed := policy.Time((m.mono + m.slept - passed) / time.Millisecond); then < now || then+slack < now+passed && (tells || !wasSetBack) {
 				t.Fatalf("%d ms passed, and the clock went from %s to %s", passed, now, then)
@@ -148,8 +147,8 @@ func TestR3_TheSystemsClockIsTheWallClock(t *testing.T) {
 	}
 }
 
-// A key of 30 seconds is over after 30 seconds, although the wall clock was set
-// back, and stays so when it is set forward and back.
+// A key that lives for 30 seconds has expired after 30 seconds, even if the wall clock was
+// set back. It stays expired when the wall clock is set forward and back.
 func TestR3_AKeyEndsWhenTheWallClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	m := newMachine()
@@ -173,7 +172,7 @@ func TestR3_AKeyEndsWhenTheWallClockIsSetBack(t *testing.T) {
 	}
 }
 
-func TestR3_ALeapTellsThoseWhoWaitForAnInstant(t *testing.T) {
+func TestR3_ALeapNotifiesWatchers(t *testing.T) {
 	t.Parallel()
 	var wall atomic.Int64
 	var logs *observer.ObservedLogs
@@ -196,7 +195,7 @@ func TestR3_ALeapTellsThoseWhoWaitForAnInstant(t *testing.T) {
 	}
 }
 
-func TestR3_TheOperatorIsToldOfAWallClockThatWasSetBack(t *testing.T) {
+func TestR3_TheLogTellsOfAWallClockThatWasSetBack(t *testing.T) {
 	t.Parallel()
 	var logs *observer.ObservedLogs
 	var ahead atomic.Int64
@@ -244,7 +243,7 @@ func TestOpen_WarnsOfAClockBehindTheStore(t *testing.T) {
 			t.Errorf("the warning has %v", fields)
 		}
 	}
-	// A job is newer than all in the audit trail.
+	// A job is newer than every entry of the audit trail.
 	late := openStore(t, path)
 	if err := late.CreateJob(t.Context(), policy.Job{Backend: "b", ID: "j", AccountID: a.ID, KeyID: k.ID, CreatedAt: start.Add(time.Hour)}); err != nil {
 		t.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// hold keeps the writer busy until release is called, so that what is written
-// meanwhile becomes one batch.
+// hold keeps the writer busy until release is called, so that the writes of the meantime
+// become one batch.
 func (f fixture) hold() (release func()) {
 	f.t.Helper()
 	running, held := make(chan struct{}), make(chan struct{})
@@ -59,7 +59,7 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 				errs[i] = f.write(t.Context(), func(tx *txn) error {
 					tx.exec(`INSERT INTO no_such_table VALUES (1)`)
 					tx.exec(`UPDATE accounts SET name = 'after an error'`)
-					return nil // the error is not forgotten
+					return nil // the txn remembers the error
 				})
 			}
 		})
@@ -83,8 +83,8 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 	}
 }
 
-// SQLite ends the whole transaction on errors such as a full disk. Then
-// nothing of the batch may be acknowledged.
+// SQLite ends the whole transaction on errors such as a full disk. Then no write of the
+// batch may succeed.
 func TestGroupCommit_FatalError(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
@@ -120,7 +120,7 @@ func TestGroupCommit_FatalError(t *testing.T) {
 	if a, _, _ := f.Accounts(t.Context(), AccountList{}); a[0].Name != "Example K.K." {
 		t.Error("a statement was committed by itself")
 	}
-	f.job(key, "next") // and the writer goes on
+	f.job(key, "next") // the writer goes on
 }
 
 func TestWrite_CallerGivesUp(t *testing.T) {
@@ -138,7 +138,7 @@ func TestWrite_CallerGivesUp(t *testing.T) {
 	if ran {
 		t.Error("a write ran after its caller gave up")
 	}
-	// One that runs is waited for.
+	// A caller waits for a write that runs.
 	end := make(ending)
 	err = f.write(end, func(*txn) error { end <- struct{}{}; return nil })
 	if err != nil {
@@ -214,7 +214,7 @@ func TestClose_AnswersEveryWrite(t *testing.T) {
 
 const writerEnv = "KEYSTORE_TEST_WRITER" // path and key of a process that writes until it is killed
 
-// writeForEver creates jobs and prints the ID of each that was acknowledged.
+// writeForEver creates jobs, and prints the ID of each job that CreateJob has recorded.
 func writeForEver(env string) {
 	path, keyAndAccount, _ := strings.Cut(env, "\n")
 	keyID, accountID, _ := strings.Cut(keyAndAccount, "\n")
@@ -239,8 +239,8 @@ func writeForEver(env string) {
 	wg.Wait()
 }
 
-// A process that is killed while it writes has written what it acknowledged,
-// and leaves a store that goes on.
+// A process is killed while it writes. All jobs that it has acknowledged are in the store,
+// and the store can be used.
 func TestR10_AcknowledgedJobsSurviveKill(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

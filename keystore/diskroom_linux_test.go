@@ -83,7 +83,7 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) { //nolint:paralleltest // mea
 	if dir == "" {
 		return
 	}
-	// What is there before the disk is full.
+	// Records from before the disk is full.
 	path := filepath.Join(dir, "store", "keystore.db")
 	var deleted, revoked policy.Key
 	var closing policy.Account
@@ -109,7 +109,7 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) { //nolint:paralleltest // mea
 		t.Errorf("before a job is created: %v", err)
 	}
 
-	fillDisk(t, f.junk) // something else takes the rest
+	fillDisk(t, f.junk) // another program takes the rest
 	if _, err := f.DeleteKey(t.Context(), start, operator, deleted.ID); err != nil {
 		t.Errorf("deleting: %v", err)
 	}
@@ -180,8 +180,8 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) { //nolint:paralleltest // mea
 	}
 }
 
-// A disk counts as full for fullFor after a write has found it full, also if its free
-// space says otherwise, as with a quota.
+// After a write has found the disk full, it counts as full for fullFor, even if it has free
+// space: a quota may be full.
 func TestDiskRoom_IsFullForAWhileAfterAFailedWrite(t *testing.T) {
 	t.Parallel()
 	var now time.Duration

@@ -6,8 +6,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Many children are ended in many transactions, so that others can write
-// between them.
+// Many children are marked in many transactions, so that other writes can run in between.
 func TestRevokeTree_InBatches(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))

@@ -55,7 +55,7 @@ func TestReadFeed(t *testing.T) {
 }
 
 // A reader that missed some changes drops everything.
-func TestFeedGap(t *testing.T) {
+func TestFeed_AGapDropsEverything(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
@@ -139,7 +139,7 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path, func(c *Config) { c.Retention = 10 * day })
 	f.KeepJobs(99 * day)
-	f.KeepJobs(20 * day) // a reload made the grace shorter
+	f.KeepJobs(20 * day) // a reload makes the grace window shorter
 	a, closed := f.account(), f.account()
 	expires := func(e policy.Expiry) func(*NewKey) { return func(k *NewKey) { k.Expires = e } }
 	never, _ := f.key(a.ID, expires(policy.Never()))
@@ -187,7 +187,7 @@ func TestPrune_KeysAndJobs(t *testing.T) {
 	if accounts, _, _ := f.Accounts(t.Context(), AccountList{}); len(accounts) != 2 {
 		t.Error("a closed account is gone")
 	}
-	// Jobs outlive the grace, and their keys with them.
+	// Jobs are kept longer than the grace window, and their keys as long as the jobs.
 	if ids := left(start.Add(21*day - 1)); !ids[withJob.ID] {
 		t.Error("the job's key is gone before the job")
 	}

@@ -10,15 +10,15 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// transaction has a write wait for the writer; its transaction comes once that is
-// committed.
-func (f fixture) transaction() <-chan *sql.Tx { return f.transactionAs(new(Reservation)) }
+// submitWrite puts a write into the writer's queue. The channel receives the write's
+// transaction when that is committed.
+func (f fixture) submitWrite() <-chan *sql.Tx { return f.submitReserved(new(Reservation)) }
 
-// transactionAs has one wait that was expected.
-func (f fixture) transactionAs(coming *Reservation) <-chan *sql.Tx {
+// submitReserved is submitWrite for a write that was reserved.
+func (f fixture) submitReserved(reserved *Reservation) <-chan *sql.Tx {
 	var tx *sql.Tx
-	w := &write{run: func(t *txn) error { tx = t.Tx; return nil }, reserved: coming.commits != nil, done: make(chan error, 1)}
-	coming.commits = nil
+	w := &write{run: func(t *txn) error { tx = t.Tx; return nil }, reserved: reserved.commits != nil, done: make(chan error, 1)}
+	reserved.commits = nil
 	f.commits.queue <- w
 	done := make(chan *sql.Tx, 1)
 	go func() {
@@ -30,7 +30,8 @@ func (f fixture) transactionAs(coming *Reservation) <-chan *sql.Tx {
 	return done
 }
 
-func within(t *testing.T, what string, done <-chan *sql.Tx) *sql.Tx {
+// committed returns the transaction of a write when it is committed.
+func committed(t *testing.T, what string, done <-chan *sql.Tx) *sql.Tx {
 	t.Helper()
 	select {
 	case tx := <-done:
@@ -41,111 +42,111 @@ func within(t *testing.T, what string, done <-chan *sql.Tx) *sql.Tx {
 	}
 }
 
-// taken waits until the writer has the writes that were begun and, unless the machine
-// is very busy, waits for more.
-func (f fixture) taken() {
+// waitForWriter waits until the writer has taken all writes from the queue. On a machine
+// that is not very busy, the writer then waits for reserved writes.
+func (f fixture) waitForWriter() {
 	f.t.Helper()
-	looks := 0
-	waitFor(f.t, 10*time.Second, "the writer has what waits", func() bool {
+	empty := 0
+	waitFor(f.t, 10*time.Second, "the writer has taken the writes from the queue", func() bool {
 		if len(f.commits.queue) == 0 {
-			looks++
+			empty++
 		}
-		return looks == 3
+		return empty == 3
 	})
 }
 
-func TestGroupCommit_WritesShareTheTransactionOfThoseThatAreExpected(t *testing.T) {
+func TestGroupCommit_WritesWaitForAReservedWrite(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	f.commits.maxDelay = time.Hour
-	coming := f.ReserveWrite()
-	first := f.transaction()
-	f.taken()
-	second := f.transaction()
-	f.taken()
-	third := f.transactionAs(&coming)
-	tx := within(t, "the first", first)
-	if within(t, "the second", second) != tx {
-		t.Error("two writes have a transaction each, although a third was expected")
+	reserved := f.ReserveWrite()
+	first := f.submitWrite()
+	f.waitForWriter()
+	second := f.submitWrite()
+	f.waitForWriter()
+	third := f.submitReserved(&reserved)
+	tx := committed(t, "the first", first)
+	if committed(t, "the second", second) != tx {
+		t.Error("two writes have a transaction each, although a third is reserved")
 	}
-	if within(t, "the one that was expected", third) != tx {
-		t.Error("what was expected has a transaction of its own")
+	if committed(t, "the reserved write", third) != tx {
+		t.Error("the reserved write has a transaction of its own")
 	}
-	coming.Release() // also after it has come
+	reserved.Release() // does nothing: the write has used the reservation
 	if n := f.commits.reserved.Load(); n != 0 {
-		t.Errorf("%d writes are expected, and none will come", n)
+		t.Errorf("%d reservations are left, want none", n)
 	}
 }
 
-func TestGroupCommit_NobodyWaitsForWhatWillNotCome(t *testing.T) {
+func TestGroupCommit_NoWriteWaitsForAReleasedReservation(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	f.commits.maxDelay = time.Hour
-	within(t, "what is not expected", f.transaction())
-	for range maxMisses { // whatever the last one has left behind
-		coming := f.ReserveWrite()
-		waiting := f.transaction()
-		f.taken()
-		coming.Release()
-		coming.Release()
-		within(t, "what waited for a write that will not come", waiting)
+	committed(t, "a write without a reservation", f.submitWrite())
+	for range maxMisses { // also if the round before has left an element in released
+		reserved := f.ReserveWrite()
+		waiting := f.submitWrite()
+		f.waitForWriter()
+		reserved.Release()
+		reserved.Release()
+		committed(t, "a write that waited for a released reservation", waiting)
 	}
-	new(Reservation).Release() // of a request that writes nothing
+	new(Reservation).Release() // the zero value
 }
 
-func TestGroupCommit_FewWaitInVain(t *testing.T) {
+func TestGroupCommit_SkipsWaitsAfterThreeMisses(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	slow := f.ReserveWrite()
-	inVainOnce := func() {
+	missOnce := func() { // a wait that gains no write
 		f.commits.maxDelay = time.Millisecond
-		within(t, "what has waited long enough", f.transaction())
+		committed(t, "a write that has waited for maxDelay", f.submitWrite())
 		f.commits.maxDelay = time.Hour
 	}
 	for range maxMisses - 1 {
-		inVainOnce()
+		missOnce()
 	}
-	waiting := f.transaction()
-	f.taken()
-	coming := f.ReserveWrite()
-	expected := f.transactionAs(&coming)
+	waiting := f.submitWrite()
+	f.waitForWriter()
+	reserved := f.ReserveWrite()
+	gain := f.submitReserved(&reserved)
 	slow.Release()
-	within(t, "what has not waited in vain", waiting)
-	within(t, "what was expected", expected)
+	committed(t, "a write whose wait gained a write", waiting)
+	committed(t, "the reserved write", gain)
 	slow = f.ReserveWrite()
-	inVainOnce() // the first since
-	waiting = f.transaction()
-	f.taken()
+	missOnce() // the first since the gain
+	waiting = f.submitWrite()
+	f.waitForWriter()
 	mustWait(t, waiting)
 	slow.Release()
-	within(t, "what waited, since few have in vain", waiting) // as it has, too
+	committed(t, "a write that waited after one miss", waiting) // which is the second miss
 
 	slow = f.ReserveWrite()
 	for range maxMisses - 2 {
-		inVainOnce()
+		missOnce()
 	}
 	for range skipDelays {
-		within(t, "what comes where some have waited in vain", f.transaction())
+		committed(t, "a write that skips the wait", f.submitWrite())
 	}
-	waiting = f.transaction()
-	f.taken()
+	waiting = f.submitWrite()
+	f.waitForWriter()
 	mustWait(t, waiting)
 	slow.Release()
-	within(t, "what waited again", waiting)
+	committed(t, "a write that waits again", waiting)
 }
 
-// mustWait looks whether a write that the writer has is still waiting. Where that is
-// wrong it can be overlooked, in the moment before the write is done.
+// mustWait fails the test if a write is committed that must wait for a reserved write. It
+// can overlook a commit that comes a few milliseconds later.
 func mustWait(t *testing.T, waiting <-chan *sql.Tx) {
 	t.Helper()
 	select {
 	case <-waiting:
-		t.Error("nothing waits any more for a write that is expected")
+		t.Error("a write does not wait for a reserved write")
 	case <-time.After(5 * time.Millisecond):
 	}
 }
 
-func TestGroupCommit_AJobThatWasExpectedIsExpectedNoMore(t *testing.T) {
+func TestGroupCommit_CreatingAJobUsesItsReservation(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	f.commits.maxDelay = time.Hour
@@ -157,27 +158,27 @@ func TestGroupCommit_AJobThatWasExpectedIsExpectedNoMore(t *testing.T) {
 		ctx  context.Context
 		want error
 	}{{t.Context(), nil}, {t.Context(), ErrJobExists}, {gone, context.Canceled}} {
-		coming := f.ReserveWrite()
-		if err := f.CreateReservedJob(c.ctx, &coming, j); !errors.Is(err, c.want) {
+		reserved := f.ReserveWrite()
+		if err := f.CreateReservedJob(c.ctx, &reserved, j); !errors.Is(err, c.want) {
 			t.Errorf("creating the job: %v, want %v", err, c.want)
 		}
-		coming.Release()
+		reserved.Release()
 		if n := f.commits.reserved.Load(); n != 0 {
-			t.Errorf("%d writes are expected, and none will come", n)
+			t.Errorf("%d reservations are left, want none", n)
 		}
 	}
 }
 
-func TestGroupCommit_ClosingWaitsForNobody(t *testing.T) {
+func TestGroupCommit_ClosingDoesNotWaitForReservations(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	f.commits.maxDelay = time.Hour
-	coming := f.ReserveWrite()
-	defer coming.Release()
-	waiting := f.transaction()
-	f.taken()
+	reserved := f.ReserveWrite()
+	defer reserved.Release()
+	waiting := f.submitWrite()
+	f.waitForWriter()
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
-	within(t, "what had begun before", waiting)
+	committed(t, "the write under way", waiting)
 }

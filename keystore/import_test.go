@@ -23,7 +23,7 @@ func secrets(texts ...string) []policy.Secret {
 	return all
 }
 
-// imports runs an import, of keys that do not expire where nothing is said.
+// imports runs an import. Without an expiry, the keys do not expire.
 func (f fixture) imports(im Import) []Imported {
 	f.t.Helper()
 	if im.Expires == (policy.Expiry{}) {
@@ -69,7 +69,7 @@ func TestImport_IsRepeatable(t *testing.T) {
 	im.Allow, im.Label = policy.AddrSet{}, "again"
 	again := f.imports(im)
 	wantResults(t, again, ImportKnown, ImportKnown, ImportKnown)
-	// R5: what they may do stays as it was.
+	// R5: the keys keep their rules.
 	if k := f.find(im.Secrets[0]).Key(); k.Allow.String() != "192.0.2.1" || again[0].Key.Label != "" || again[0].Key.Allow.String() != "192.0.2.1" {
 		t.Errorf("a known key is now %+v", k)
 	}
@@ -173,7 +173,7 @@ func TestImport_DryRunSaysTheSameAndWritesNothing(t *testing.T) {
 	}
 }
 
-// An import that is cut off says how far it came, and goes on when repeated.
+// An import that fails in the middle returns the results so far. It can be repeated.
 func TestImport_CutOff(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -51,7 +51,7 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) { //nolint:paralleltest // measu
 		}
 	}
 	waitFor(t, 250*time.Millisecond, "another process sees the end", func() bool { return state(beside).EndedAt == start+4 })
-	// Another process that has not heard of the end does not undo it either.
+	// Another process, whose cache has the old state, does not undo the end either.
 	stale := state(f)
 	stale.State, stale.EndedAt = policy.JobProcessing, 0
 	d, jobs := jobDigest("amivoice", "j"), beside.cache.jobs

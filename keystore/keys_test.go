@@ -51,8 +51,8 @@ func TestR18_NoSecretInTheFiles(t *testing.T) {
 	}
 	_, secret := f.key(f.account().ID)
 	for _, name := range []string{path, path + "-wal"} {
-		// Closing the file drops SQLite's locks on it; nothing follows that
-		// would need them.
+		// Closing the file drops SQLite's locks on it. Nothing after this needs the
+		// locks.
 		raw, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -65,8 +65,8 @@ func TestR18_NoSecretInTheFiles(t *testing.T) {
 	}
 }
 
-// A row that cannot be read is a fault, never a key with fewer restrictions.
-func TestDamagedRows_AreFaults(t *testing.T) {
+// A row that cannot be parsed is an error, and never a key with fewer restrictions.
+func TestR17_DamagedRowsAreErrors(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)

@@ -35,7 +35,7 @@ func TestR2_LookupOvertakenByRevocation(t *testing.T) {
 	}
 }
 
-func TestR2_LookupOvertakenForEverFails(t *testing.T) {
+func TestR2_LookupFailsIfChangesNeverStop(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	_, secret := f.key(f.account().ID)

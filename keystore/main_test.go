@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 var operator = Actor{Kind: ActorOperator, ID: "root", From: netip.MustParseAddr("192.0.2.1")}
 
-// start is when the tests' clocks begin.
+// start is the time at which the tests' clocks begin.
 const start policy.Time = 1_800_000_000_000
 
 const day = 24 * time.Hour
@@ -143,7 +143,7 @@ func (f fixture) job(k policy.Key, id string) policy.Job {
 	return j
 }
 
-// find returns the record; nil if there is none.
+// find returns the record of the key with this secret; nil if there is none.
 func (f fixture) find(secret policy.Secret) *Record {
 	f.t.Helper()
 	r, err := f.FindKey(f.t.Context(), secret)
@@ -156,7 +156,7 @@ func (f fixture) find(secret policy.Secret) *Record {
 	return &r
 }
 
-// cached lists the records that a cache holds, by a DropIf that drops none.
+// cached returns the records of a cache. It uses a DropIf that drops none.
 func cached(c *recordcache.Cache[policy.Time]) (all []Record) {
 	c.DropIf(func(lastUsed *policy.Time, packed string) bool {
 		all = append(all, Record{*lastUsed, packed})

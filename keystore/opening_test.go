@@ -64,8 +64,8 @@ func TestR17_MustExistMakesNoStore(t *testing.T) {
 	openStore(t, path, mustExist)
 }
 
-// What SQLite has not yet moved out of its log into a file that is gone may be
-// all that is left of a keystore.
+// The database file is missing, and its -wal file has changes. The -wal file may be all
+// that is left of a keystore.
 func TestR17_NoStoreIsMadeBesideTheLogOfAnother(t *testing.T) {
 	t.Parallel()
 	for _, empty := range []bool{false, true} {
@@ -156,7 +156,7 @@ func TestR18_FaultyPepperIsNeverAdded(t *testing.T) {
 		}
 	}
 
-	// A store that has it already must go on: a pepper cannot be changed.
+	// A store that has this pepper already can be opened: a pepper cannot be changed.
 	path := newPath(t)
 	old := openStore(t, path, withPepper("x"))
 	_, secret := old.key(old.account().ID)
@@ -173,7 +173,7 @@ func TestR18_FaultyPepperIsNeverAdded(t *testing.T) {
 	}
 }
 
-// Check says of a store that is open what opening it would say.
+// Check returns the errors that Open would return.
 func TestR10_CheckWritesToTheStore(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -18,16 +18,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openerEnv has the test binary open the store at this path as a server would,
-// and print the error. The process is a user of its own, because root can write
-// every file.
+// openerEnv makes the test binary open the store at this path as a server does, and print
+// the error. The process runs as the user nobody, because root can write every file.
 const (
 	openerEnv  = "SPEECHGATE_TEST_OPEN"
 	openerSize = "SPEECHGATE_TEST_FILE_SIZE" // limit on the size of files, in bytes
 	nobody     = 65534
 )
 
-func init() { syscall.Umask(0o022) } // t.TempDir goes by it
+func init() { syscall.Umask(0o022) } // for the modes of t.TempDir
 
 func openAsNobody(path string) {
 	if os.Geteuid() == 0 {
@@ -105,9 +104,9 @@ func nobodysStore(t *testing.T) string {
 	return path
 }
 
-// A store that cannot be written is refused when it is opened, and not when the
-// first job has been created at the backend. The error names the file that is in
-// the way, and the remedy.
+// Open refuses a store that cannot be written. Otherwise the error would come only after
+// the first job has been created at the backend. The error names the file that is the
+// cause, and the remedy.
 func TestR10_OpenRefusesWhatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -141,7 +140,7 @@ func TestR10_OpenRefusesWhatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// beside makes a file beside the store as SQLite would.
+// beside makes a file beside the store, as SQLite does.
 func beside(suffix string, mode os.FileMode) func(string) error {
 	return func(path string) error {
 		if err := os.WriteFile(path+suffix, nil, 0o600); err != nil {
@@ -175,13 +174,13 @@ func TestR10_OpenRefusesAnotherUsersFile(t *testing.T) {
 	}
 }
 
-// Users other than the owner who can write the keystore, or put files beside it,
-// could let themselves in.
+// Other users who can write the keystore, or put files beside it, could give themselves
+// access.
 func TestR17_OpenRefusesWhatOthersCanWrite(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
-		mode map[string]os.FileMode // by what comes behind the path; "." is the directory
+		mode map[string]os.FileMode // by the suffix of the path; "." is the directory
 		want string                 // "" opens
 	}{
 		{"as it is made", map[string]os.FileMode{".": 0o700, "": 0o600}, ""},

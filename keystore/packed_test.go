@@ -18,7 +18,7 @@ func anInstant() *rapid.Generator[policy.Time] {
 	})
 }
 
-func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
+func TestRecord_UnpacksThePackedKey(t *testing.T) {
 	t.Parallel()
 	lists := []string{"", "192.0.2.7", "10.0.0.0/8,2001:db8::/32", "::/0", strings.TrimSuffix(strings.Repeat("192.0.2.10-192.0.2.20,", 500), ",")}
 	rapid.Check(t, func(t *rapid.T) {
@@ -52,7 +52,7 @@ func TestRecord_SaysWhatTheKeyWas(t *testing.T) {
 }
 
 // A name that is too long for a record is an error. It is never cut.
-func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
+func TestR17_NamesThatDoNotFitARecordAreErrors(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", math.MaxUint8+1)
 	for _, k := range []policy.Key{{ID: long}, {AccountID: long}, {IssuerID: long}} {
@@ -68,7 +68,7 @@ func TestR17_WhatDoesNotFitARecordIsRefused(t *testing.T) {
 	}
 }
 
-func TestPackedJob_SaysWhatTheJobWas(t *testing.T) {
+func TestPackedJob_UnpacksThePackedJob(t *testing.T) {
 	t.Parallel()
 	for _, addr := range []netip.Addr{
 		{},

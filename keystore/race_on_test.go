@@ -2,5 +2,5 @@
 
 package keystore
 
-// raceEnabled: the race detector allocates by itself.
+// raceEnabled: the race detector allocates memory, so tests do not count allocations.
 const raceEnabled = true

@@ -17,8 +17,7 @@ import (
 
 const restorerEnv = "KEYSTORE_TEST_RESTORER" // store and backups of a process that restores until it is killed
 
-// restoreForEver restores one backup after the other, and prints a line before
-// each.
+// restoreForEver restores the backups in turns, and prints a line before each restore.
 func restoreForEver(env string) {
 	paths := strings.Split(env, "\n")
 	s, err := Open(context.Background(), Config{Path: paths[0], CommandLine: true})
@@ -30,8 +29,8 @@ func restoreForEver(env string) {
 	os.Exit(1)
 }
 
-// A process that is killed while it restores leaves the store as it was before
-// or as it is after, beside a server that writes.
+// A process is killed while it restores, beside a server that writes. The store is then
+// either as before the restore or as after it.
 func TestRestore_Killed(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -59,7 +58,7 @@ func TestRestore_Killed(t *testing.T) {
 				t.Fatalf("the other process: %q", lines.Text())
 			}
 		}
-		f.job(k, fmt.Sprint(round)) // the server goes on meanwhile
+		f.job(k, fmt.Sprint(round)) // the server writes meanwhile
 		time.Sleep(time.Duration(round) * 3 * time.Millisecond)
 		_ = child.Process.Kill() // SIGKILL
 		for lines.Scan() {
@@ -78,7 +77,7 @@ func TestRestore_Killed(t *testing.T) {
 			t.Errorf("%d keys, %v; want %d or %d", len(keys), err, few.Keys, many.Keys)
 		}
 	}
-	// What is left beside it is in nobody's way.
+	// The files that are left beside the store do no harm.
 	left, err := filepath.Glob(path + ".tmp-*")
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// world is a store that things happen to, and what was handed out of it.
+// world is a store that the test changes at random, and the keys and service passwords
+// that the store has issued.
 type world struct {
 	*Store
 	t        *rapid.T
@@ -68,7 +69,7 @@ func (w *world) issue(accountID string) {
 	}
 }
 
-// step has something happen. What a rule forbids does not.
+// step makes a random change. It ignores the error of a change that a rule forbids.
 func (w *world) step() {
 	ctx := w.t.Context()
 	w.now += policy.Time(rapid.Int64Range(1, 1000).Draw(w.t, "ms"))
@@ -95,7 +96,7 @@ func (w *world) step() {
 		_, _, _ = w.RevokeTree(ctx, w.now, operator, w.key(), "")
 	case 7:
 		w.now = w.now.Add(time.Duration(rapid.IntRange(1, 250).Draw(w.t, "days")) * day)
-		if rapid.Bool().Draw(w.t, "prune") { // and else the next time
+		if rapid.Bool().Draw(w.t, "prune") { // otherwise in a later step
 			w.must(w.Prune(ctx, w.now))
 		}
 	case 8:
@@ -107,7 +108,7 @@ func (w *world) step() {
 	}
 }
 
-// good returns which keys, and which service passwords, are good.
+// good returns the active keys, and the service passwords that are valid.
 func (w *world) good() (keys, passwords map[string]bool) {
 	keys, passwords = map[string]bool{}, map[string]bool{}
 	for i, secret := range w.secrets {
@@ -133,9 +134,9 @@ func (w *world) restoreFrom(path string) (before string) {
 	return r.Before
 }
 
-// Whatever happens before and after a backup, restoring it makes no key and no
-// service password good that was not before, and takes none away that the
-// backup has. What it takes away is in the file that it leaves.
+// The store changes at random before and after a backup. Restoring the backup makes no key
+// and no service password valid that was not valid before, and removes none that the
+// backup has. The file that the restore makes has the removed records.
 func TestRestore_RevivesNothing(t *testing.T) {
 	t.Parallel()
 	root, runs := t.TempDir(), 0
@@ -181,12 +182,12 @@ func TestRestore_RevivesNothing(t *testing.T) {
 		if fmt.Sprint(keysNow) != fmt.Sprint(keys) || fmt.Sprint(passwordsNow) != fmt.Sprint(passwords) {
 			t.Errorf("good before: %v %v; after both restores: %v %v", keys, passwords, keysNow, passwordsNow)
 		}
-		w.must(w.Prune(t.Context(), w.now.Add(500*day))) // trips over nothing that was left
+		w.must(w.Prune(t.Context(), w.now.Add(500*day))) // pruning works after restores
 	})
 }
 
-// deaths is when each key and service password ended, as the store said while
-// it had them. Whatever is restored, from then on they are refused.
+// deaths has the time at which each key and service password ended, according to the store.
+// From that time on they must be refused, whatever is restored.
 type deaths struct {
 	*world
 	keys, passwords map[string]policy.Time
@@ -198,13 +199,13 @@ func (d *deaths) note(ends map[string]policy.Time, id string, at policy.Time) {
 	}
 }
 
-// watch compares what the store says with what it said before.
+// watch compares the store's answers with its earlier answers.
 func (d *deaths) watch(what string) {
 	d.t.Helper()
 	for i, secret := range d.secrets {
 		r, err := d.FindKey(d.t.Context(), secret)
 		if err != nil {
-			continue // it is not there, and may come back
+			continue // the store does not have the key now; a restore may bring it back
 		}
 		id := d.world.keys[i]
 		if end, ended := d.keys[id]; ended && end <= d.now && statusOf(&r, d.now) == keyActive {
@@ -228,8 +229,8 @@ func (d *deaths) watch(what string) {
 	}
 }
 
-// Through any number of restores, of any backups in any order, what ended is
-// never good again.
+// Any backups are restored in any order. A key or service password that has ended is never
+// valid again.
 func TestRestore_EndsAreForEver(t *testing.T) {
 	t.Parallel()
 	root, runs := t.TempDir(), 0

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What is refused changes nothing, and leaves nothing beside the store.
+// A restore that is refused changes nothing, and leaves no file beside the store.
 func TestRestore_Refuses(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -56,7 +56,7 @@ func TestRestore_Refuses(t *testing.T) {
 	f.key(a.ID)
 	diverged := filepath.Join(dir, "diverged")
 	vacuumInto(t, path, diverged)
-	{ // the same store went another way elsewhere
+	{ // a copy of the store that has changed in another way
 		d := openStore(t, diverged, withPepper("salt"))
 		d.key(a.ID)
 		if err := d.Close(); err != nil {
@@ -107,7 +107,7 @@ func TestRestore_Refuses(t *testing.T) {
 		t.Error("the store was changed")
 	}
 	wantFiles(t, filepath.Dir(path), "keystore.db", "keystore.db-shm", "keystore.db-wal")
-	// And a link to a good one is as good.
+	// A link to a backup can be restored too.
 	if err := os.Symlink(good.Path, filepath.Join(dir, "fine")); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,8 @@ func copyInto(from, to string) error {
 	return copyFile(from, to)
 }
 
-// An error on the way undoes all, and takes the file away that is of no use.
+// An error in the middle of a restore undoes all changes, and removes the copy from before
+// the restore.
 func TestRestore_RollsBack(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

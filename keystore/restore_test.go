@@ -14,7 +14,7 @@ import (
 // later is when the tests restore.
 const later = start + 1000
 
-// restore must succeed.
+// restore restores a backup, and checks the audit trail.
 func (f fixture) restore(from string, now policy.Time) Restored {
 	f.t.Helper()
 	r, err := f.Restore(f.t.Context(), now, operator, from)
@@ -27,7 +27,7 @@ func (f fixture) restore(from string, now policy.Time) Restored {
 	return r
 }
 
-// status is that of the key with this secret; empty where there is none.
+// status returns the status of the key with this secret; "" if there is no such key.
 func (f fixture) status(secret policy.Secret, now policy.Time) string {
 	f.t.Helper()
 	r := f.find(secret)
@@ -82,7 +82,8 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 	if f.find(secrets["pruned"]) != nil {
 		t.Fatal("nothing was pruned")
 	}
-	// Of what was made since, some has ended, and is dead; the rest may come back.
+	// Keys that were issued since: those that have ended stay dead, and the others may come
+	// back.
 	late := f.account()
 	_, lateSecret := f.key(late.ID, never)
 	lateEnded, lateEndedSecret := f.key(late.ID, never)
@@ -91,7 +92,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 	}
 
 	r := f.restore(b.Path, later)
-	// Removed are the two late keys and the one that replaced another.
+	// The restore removed the two late keys, and the key that replaced another.
 	if r.Keys != (Tally{0, 3}) || r.KeptEnded != 5 || r.Accounts != (Tally{0, 1}) || r.KeptClosed != 1 || r.backup != b.Head {
 		t.Errorf("got %+v", r)
 	}
@@ -117,7 +118,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 		t.Errorf("the last entry is %+v, %v", entries, err)
 	}
 
-	// The data from before the restore is in its file, and comes back, except ended keys.
+	// The copy from before the restore brings its records back, except ended keys.
 	r = f.restore(r.Before, later+1)
 	if r.Keys != (Tally{2, 0}) || r.Accounts != (Tally{1, 0}) {
 		t.Errorf("got %+v", r)
@@ -136,7 +137,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 
 const keyActive = "active"
 
-// Whatever another restore took away, what ended before it stays ended.
+// A key that ended before another restore removed its record stays ended.
 func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t), commandLine)
@@ -180,7 +181,7 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	if again, err := f.Account(t.Context(), closing.ID); err != nil || again.Open() {
 		t.Errorf("the closed account is %+v, %v", again, err)
 	}
-	// The later file knows of the schedule.
+	// The later backup has the scheduled revocation.
 	if r = f.restore(removed.Before, later+2); r.Jobs.Restored != 1 {
 		t.Errorf("restored %+v", r)
 	}
@@ -192,8 +193,8 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	}
 }
 
-// A key, and a service ID, that another restore took away can have become
-// somebody else's, and its account may be closed.
+// Another restore has removed a key and an account. Meanwhile another account has got the
+// key and the service ID, or the account was closed.
 func TestRestore_TakenMeanwhile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -238,8 +239,8 @@ func TestRestore_TakenMeanwhile(t *testing.T) {
 	}
 }
 
-// The trail of the last 400 days says what ended; of an older backup nobody
-// knows.
+// The audit trail has the ends of the last 400 days. If the backup is older, later ends are
+// not known.
 func TestRestore_OlderThanTheTrail(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -297,7 +298,7 @@ func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 	}
 	wantFiles(t, filepath.Dir(old), "old.db")
 
-	// The same where there is no store: it gets schema and pepper.
+	// RestoreNew also upgrades the schema and adds the pepper.
 	cfg := Config{Path: filepath.Join(t.TempDir(), "dir", "new.db"), CommandLine: true, Pepper: policy.NewSecret("salt")}
 	r, err := RestoreNew(t.Context(), cfg, later, operator, old)
 	if err != nil || r.Keys.Restored != 2 || r.Accounts.Restored != 1 || r.Before != "" {
@@ -315,7 +316,7 @@ func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 	}
 }
 
-// The last uses of some seconds are lost with the power, and a backup may have them.
+// A loss of power can lose the last uses of some seconds. A backup may have them.
 func TestRestore_KeepsTheLaterLastUse(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

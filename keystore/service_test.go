@@ -8,9 +8,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// One way for an unknown service ID and a wrong password: nothing is found by
-// the password's digest, and the service ID is never looked at alone.
-func TestFindService_OneWayToNo(t *testing.T) {
+// An unknown service ID and a wrong password take the same query: it searches by the digest
+// of the password, and never by the service ID alone.
+func TestFindService_SearchesByThePassword(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
@@ -23,7 +23,7 @@ func TestFindService_OneWayToNo(t *testing.T) {
 	}
 }
 
-// child makes one of a key as the issuance API does.
+// child issues a key in the name of another key, as the issuance API does.
 func (f fixture) child(issuer policy.Key, edit ...func(*NewKey)) (policy.Key, policy.Secret) {
 	f.t.Helper()
 	return f.key(issuer.AccountID, append([]func(*NewKey){func(k *NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID }}, edit...)...)
@@ -53,7 +53,7 @@ func TestPrune_SearchesByIndex(t *testing.T) {
 	}
 }
 
-// Keys of the issuance API are many: after a time not even their digests stay.
+// The issuance API makes many keys. After some time not even their digests are kept.
 func TestPrune_ForgetsKeysOfTheIssuanceAPI(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -85,9 +85,9 @@ func TestPrune_ForgetsKeysOfTheIssuanceAPI(t *testing.T) {
 	}
 }
 
-// Keys that share a transaction share what is read of their issuer, until
-// something changes.
-func TestIssueKey_HeedsWhatItsTransactionChanged(t *testing.T) {
+// Keys of one transaction share the cached record of their issuer, until a write of the
+// transaction changes a record.
+func TestIssueKey_SeesTheChangesOfItsTransaction(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(tx *txn, k policy.Key) error{
 		"the issuer is revoked": func(tx *txn, k policy.Key) error {

@@ -10,8 +10,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// An issued key costs its row, four indexes, and its lines in the audit trail and
-// the feed: 605 bytes. The bytes of the feed are free again after an hour.
+// An issued key takes 605 bytes: its row, four indexes, and its entries in the audit trail
+// and the feed. The space in the feed is free again after an hour.
 func TestIssueKey_CostsLittleOnTheDisk(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -73,7 +73,7 @@ func TestIssueKey_TheTrailNamesTheIssuerOnce(t *testing.T) {
 	}
 }
 
-func TestLiveKeys_CountsWhatHasNotEnded(t *testing.T) {
+func TestLiveKeys_CountsKeysThatHaveNotEnded(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	a, other := f.account(), f.account()
@@ -98,7 +98,7 @@ func TestLiveKeys_CountsWhatHasNotEnded(t *testing.T) {
 	}
 }
 
-// planOf is how SQLite runs a query.
+// planOf returns SQLite's plan for a query.
 func (f fixture) planOf(query string, args ...any) string {
 	f.t.Helper()
 	rows, err := f.state.Load().db.reader.QueryContext(f.t.Context(), `EXPLAIN QUERY PLAN `+query, args...)

@@ -20,7 +20,7 @@ type inUse struct {
 
 var client = netip.MustParseAddr("192.0.2.77")
 
-// secretOf returns a random secret, as keys have that are issued here.
+// secretOf returns a random secret in the format of issued keys.
 func secretOf(random *rand.Rand) policy.Secret {
 	secret, err := policy.GenerateSecret(policy.KeyPrefix, source{random})
 	if err != nil {
@@ -99,8 +99,8 @@ func (u *inUse) decide(secret policy.Secret, request *policy.Request) policy.Rea
 	return outcome.Reason
 }
 
-// BenchmarkDecision decides on keys in random order. plain-map is the least that it
-// could take: a hash, and a lookup of the same records in a map.
+// BenchmarkDecision decides on keys in random order. plain-map is the lower bound: a hash,
+// and a lookup of the same records in a Go map.
 func BenchmarkDecision(b *testing.B) {
 	for _, n := range []int{100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
@@ -251,7 +251,7 @@ func BenchmarkCreateJob(b *testing.B) {
 	}
 }
 
-// atOnce runs that many clients, which call b.N times altogether.
+// atOnce runs many clients at once, which share b.N calls.
 func atOnce(b *testing.B, clients int, call func() error) {
 	b.Helper()
 	b.ReportAllocs()

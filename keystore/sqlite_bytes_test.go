@@ -30,7 +30,7 @@ func TestFileOverwrittenInPlaceIsNotTrusted(t *testing.T) {
 			_, secret := f.key(f.account().ID)
 			f.find(secret)
 			old, _ := f.database()
-			f.waitForPoll()                                          // it has seen the writes so far
+			f.waitForPoll()                                          // the poll has seen the writes so far
 			if err := os.WriteFile(path, bytes, 0o600); err != nil { // as cp does
 				t.Fatal(err)
 			}

@@ -59,8 +59,7 @@ func TestFileRemovedOrInvalid(t *testing.T) {
 	}
 }
 
-// A write never goes to a file that is no longer there, not even before the
-// poll notices.
+// A write fails if the file is no longer at its path, also before a poll has noticed.
 func TestFileRemoved_WritesFailAtOnce(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

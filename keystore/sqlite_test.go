@@ -58,8 +58,8 @@ func TestOpen_EmptyFileIsNew(t *testing.T) {
 	openStore(t, path).account()
 }
 
-// What is no keystore is refused in one line that names the file, and is left
-// as it is.
+// Open refuses a file that is not a keystore, and does not change it. The error is one line
+// that names the file.
 func TestOpen_Refuses(t *testing.T) {
 	t.Parallel()
 	valid := func(t *testing.T, path string) {
@@ -145,8 +145,8 @@ func TestOpen_CommandLineRefusesAnotherUsersFile(t *testing.T) {
 	}
 }
 
-// Many processes may start on a new file at once. SQLite keeps locks by file,
-// so stores of one process stand for them.
+// Many processes may start on a new file at once. Stores of one process behave alike,
+// because SQLite locks between connections.
 func TestOpen_ManyAtOnceOnANewFile(t *testing.T) {
 	t.Parallel()
 	for range 5 {
@@ -289,8 +289,8 @@ func TestFileReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// A reader keeps the old -wal file from being emptied: it must not be taken
-	// for the new file's.
+	// A reader keeps SQLite from emptying the old -wal file. The new file must not get
+	// this -wal file.
 	db, _ := f.database()
 	reading, err := db.reader.BeginTx(t.Context(), nil)
 	if err != nil {

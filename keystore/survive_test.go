@@ -12,11 +12,11 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// holder is a key that lookups find in two stores all the time.
-type holder struct {
+// sharedKey is a key that goroutines look up in two stores all the time.
+type sharedKey struct {
 	id, account string
 	secret      policy.Secret
-	ended       [2]atomic.Int64 // since when each store must find it ended; 0 while it has not
+	ended       [2]atomic.Int64 // the time from which each store must find it ended; 0 before that
 }
 
 func isEnded(r *Record) bool {
@@ -24,14 +24,14 @@ func isEnded(r *Record) bool {
 	return !k.RevokedAt.IsZero() || !k.AccountOpen
 }
 
-// crowd is two stores of one file, as of two processes, with caches that hold few
-// of their keys, so that records come and go all the time.
+// crowd is two stores of one file, as two processes have them. Their caches are too small
+// for the keys, so that records are evicted and read again all the time.
 type crowd struct {
-	t       *testing.T
-	begun   time.Time
-	stores  [2]fixture
-	holders []*holder
-	next    [2]atomic.Pointer[holder] // that each store is about to end, or has just ended
+	t      *testing.T
+	begun  time.Time
+	stores [2]fixture
+	keys   []*sharedKey
+	next   [2]atomic.Pointer[sharedKey] // the key that each store is about to end, or has just ended
 }
 
 const (
@@ -47,7 +47,7 @@ func newCrowd(t *testing.T) *crowd {
 		a := c.stores[0].account()
 		for range crowdKeys {
 			k, secret := c.stores[0].key(a.ID)
-			c.holders = append(c.holders, &holder{id: k.ID, account: a.ID, secret: secret})
+			c.keys = append(c.keys, &sharedKey{id: k.ID, account: a.ID, secret: secret})
 		}
 	}
 	for _, s := range c.stores {
@@ -62,15 +62,15 @@ func newCrowd(t *testing.T) *crowd {
 	return c
 }
 
-// now is the time of the test, in nanoseconds.
+// now returns the time since the test began, in nanoseconds.
 func (c *crowd) now() int64 { return int64(time.Since(c.begun)) }
 
-// pick returns any key, and half of the time one that is about to end, now and
-// then pushed out of the store's cache as by others.
-func (c *crowd) pick(store int) *holder {
+// pick returns a random key. Half of the time it prefers a key that is about to end, and
+// sometimes evicts that key first.
+func (c *crowd) pick(store int) *sharedKey {
 	h := c.next[rand.IntN(2)].Load()
 	if h == nil || rand.IntN(2) == 0 {
-		return c.holders[rand.IntN(len(c.holders))]
+		return c.keys[rand.IntN(len(c.keys))]
 	}
 	if rand.IntN(2) == 0 {
 		d := c.stores[store].hash.secret(h.secret)
@@ -79,7 +79,7 @@ func (c *crowd) pick(store int) *holder {
 	return h
 }
 
-// find finds a key, now and then in the way in which requests do.
+// find looks up a key, half of the time as requests do.
 func (c *crowd) find(store int, secret policy.Secret) (Record, error) {
 	if rand.IntN(2) == 0 {
 		var known Cached
@@ -117,24 +117,24 @@ func (c *crowd) lookUp(store int, done <-chan struct{}) {
 }
 
 // end marks keys that a store has ended.
-func (c *crowd) end(store int, ended ...*holder) {
+func (c *crowd) end(store int, ended ...*sharedKey) {
 	for _, h := range ended {
 		h.ended[store].Store(c.now())
 		h.ended[1-store].Store(c.now() + int64(crowdNoticeTime))
 	}
 }
 
-// latest is when the last of the ends has to count.
+// latest returns the time from which both stores must find all ended keys ended.
 func (c *crowd) latest() (at int64) {
-	for _, h := range c.holders {
+	for _, h := range c.keys {
 		at = max(at, h.ended[0].Load(), h.ended[1].Load())
 	}
 	return at
 }
 
-// allEnded reports whether a store finds every key ended that is.
+// allEnded reports whether a store finds exactly the ended keys ended.
 func (c *crowd) allEnded(s fixture) bool {
-	for _, h := range c.holders {
+	for _, h := range c.keys {
 		if isEnded(s.find(h.secret)) != (h.ended[0].Load() != 0) {
 			return false
 		}
@@ -142,7 +142,7 @@ func (c *crowd) allEnded(s fixture) bool {
 	return true
 }
 
-// settled compares what a store has cached with the database.
+// settled reports whether the records that a store has cached are those of the database.
 func (c *crowd) settled(s fixture) bool {
 	n := 0
 	for _, r := range cached(s.cache.keys) {
@@ -157,15 +157,15 @@ func (c *crowd) settled(s fixture) bool {
 		}
 		n++
 	}
-	if n == 0 || n > len(c.holders)/2 {
-		c.t.Errorf("%d of %d records are cached, where some have to go for others", n, len(c.holders))
+	if n == 0 || n > len(c.keys)/2 {
+		c.t.Errorf("%d of %d records are cached, where some have to go for others", n, len(c.keys))
 	}
 	return true
 }
 
-// However often records are pushed out and read again, and whatever read was under
-// way, no lookup that begins after a key ended finds it live: at once in the
-// process that ended it, and within 250 ms in another.
+// Records are evicted and read again while keys end. A lookup that begins after a key has
+// ended finds the key ended: at once in the process that ended it, and after 250 ms in
+// another.
 func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) { //nolint:paralleltest // measures time
 	c := newCrowd(t)
 	done := make(chan struct{})
@@ -173,7 +173,7 @@ func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) { //nolint:
 	for i := range 4 {
 		lookups.Go(func() { c.lookUp(i%2, done) })
 	}
-	byAccount := func(account int) []*holder { return c.holders[account*crowdKeys:][:crowdKeys] }
+	byAccount := func(account int) []*sharedKey { return c.keys[account*crowdKeys:][:crowdKeys] }
 	for store := range c.stores {
 		changes.Go(func() {
 			s := c.stores[store]

@@ -95,8 +95,8 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	}
 }
 
-// A server of version 1 may go on running on the upgraded file: what it reads
-// and writes is still there.
+// A server of schema version 1 may go on running on the upgraded file. The tables that it
+// reads and writes are still there.
 func TestUpgrade_Version1GoesOn(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

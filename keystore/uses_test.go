@@ -81,9 +81,9 @@ func TestNoteUse_NeverWaits(t *testing.T) {
 	}
 }
 
-// What finds no room is not given up for a minute, and keys that are in use all the
-// time leave some: a key that is rarely used must not pass for an unused one.
-func TestNoteUse_WithoutRoom(t *testing.T) {
+// A use that found no space is noted at the next request. Keys in constant use leave space
+// for keys that are rarely used, so that these do not look unused.
+func TestNoteUse_WithoutSpace(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
@@ -138,7 +138,7 @@ func TestNoteUse_WithoutRoom(t *testing.T) {
 	}
 }
 
-// Last uses need not be durable: they are written without the durable connection.
+// Last uses need not be durable, so the relaxed connection writes them.
 func TestNoteUse_IsRelaxed(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -182,8 +182,8 @@ func TestNoteUse_ClosingWritesAll(t *testing.T) {
 	}
 }
 
-// A last use goes where its key goes, and a use of a key that is gone is none.
-func TestNoteUse_GoesWithItsKey(t *testing.T) {
+// The last use of a key is removed with the key. A use of a removed key is not written.
+func TestNoteUse_IsRemovedWithItsKey(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)

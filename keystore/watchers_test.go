@@ -9,7 +9,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// watch counts what a watcher of the key is told.
+// watch counts the notifications of a watcher of the key.
 func (f fixture) watch(secret policy.Secret) (told *atomic.Int64, r *Record, cancel func()) {
 	f.t.Helper()
 	told = new(atomic.Int64)
@@ -17,7 +17,7 @@ func (f fixture) watch(secret policy.Secret) (told *atomic.Int64, r *Record, can
 	return told, r, f.Watch(r, func() { told.Add(1) })
 }
 
-func TestWatch_TellsOfWhatEndsAKey(t *testing.T) {
+func TestWatch_NotifiesOfTheEndOfAKey(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(f, other fixture, k policy.Key) error{
 		"revoked": func(f, _ fixture, k policy.Key) error {
@@ -56,7 +56,7 @@ func TestWatch_TellsOfWhatEndsAKey(t *testing.T) {
 				k, secret = other.child(root)
 			}
 			_, strangers := other.key(b.ID)
-			f := openStore(t, path) // to which none of this is a change
+			f := openStore(t, path) // opened after the setup, so it sees only the changes below
 			told, r, cancel := f.watch(secret)
 			defer cancel()
 			toldOther, _, cancelOther := f.watch(strangers)
@@ -76,7 +76,7 @@ func TestWatch_TellsOfWhatEndsAKey(t *testing.T) {
 	}
 }
 
-func TestWatch_TellsWhereItIsNotKnownWhatChanged(t *testing.T) {
+func TestWatch_NotifiesIfAnyRecordMayHaveChanged(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)

@@ -9,7 +9,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Credentials that were rotated while a call waited issue nothing.
+// A service ID that was rotated while a call waited issues no key.
 func testIssueKeyNotByARotatedServiceID(t *testing.T, place Place) {
 	f := openStore(t, place(t))
 	a := f.account()
@@ -93,7 +93,7 @@ func testImportAccount(t *testing.T, place Place) {
 	if got, err := f.FindService(t.Context(), "vendor-sid", password); err != nil || got.ID != a.ID {
 		t.Errorf("found %+v, %v", got, err)
 	}
-	// Two accounts may have one password, as far as they know.
+	// Two accounts may have the same password.
 	b, err := f.ImportAccount(t.Context(), start, operator, "Other", "other-sid", password)
 	if err != nil {
 		t.Fatal(err)

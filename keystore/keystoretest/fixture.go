@@ -97,7 +97,7 @@ var cmpPolicy = cmp.Options{
 // cmpFound is cmpPolicy for the keys of records, which have no label and no prefix.
 var cmpFound = cmp.Options{cmpPolicy, cmpopts.IgnoreFields(policy.Key{}, "Label", "Prefix")}
 
-// verify checks the trail, and that what is whole is so for its length.
+// verify checks the audit trail.
 func (f fixture) verify(kept *keystore.AuditHead) keystore.AuditCheck {
 	f.t.Helper()
 	c, err := f.VerifyAudit(f.t.Context(), kept)
@@ -117,12 +117,6 @@ func (f fixture) backup() keystore.Copy {
 	return c
 }
 
-// boundChild issues a key in the name of issuer.
-func (f fixture) boundChild(issuer policy.Key, edit ...func(*keystore.NewKey)) (policy.Key, policy.Secret) {
-	f.t.Helper()
-	return f.key(issuer.AccountID, append([]func(*keystore.NewKey){func(k *keystore.NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID }}, edit...)...)
-}
-
 // secrets wraps texts.
 func secrets(texts ...string) []policy.Secret {
 	all := make([]policy.Secret, len(texts))
@@ -132,7 +126,7 @@ func secrets(texts ...string) []policy.Secret {
 	return all
 }
 
-// imports runs an import, of keys that do not expire where nothing is said.
+// imports runs an import. Without an expiry, the keys do not expire.
 func (f fixture) imports(im keystore.Import) []keystore.Imported {
 	f.t.Helper()
 	if im.Expires == (policy.Expiry{}) {
@@ -227,7 +221,7 @@ func wantIs(t *testing.T, err, target error) {
 	}
 }
 
-// restore must succeed.
+// restore restores a backup, and checks the audit trail.
 func (f fixture) restore(from string, now policy.Time) keystore.Restored {
 	f.t.Helper()
 	r, err := f.Restore(f.t.Context(), now, operator, from)
@@ -240,7 +234,7 @@ func (f fixture) restore(from string, now policy.Time) keystore.Restored {
 	return r
 }
 
-// child makes one of a key as the issuance API does.
+// child issues a key in the name of another key, as the issuance API does.
 func (f fixture) child(issuer policy.Key, edit ...func(*keystore.NewKey)) (policy.Key, policy.Secret) {
 	f.t.Helper()
 	return f.key(issuer.AccountID, append([]func(*keystore.NewKey){func(k *keystore.NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID }}, edit...)...)

@@ -60,7 +60,7 @@ func testImportKeysCanBeUsed(t *testing.T, place Place) {
 	}
 }
 
-func testImportRefusesWhatIsNoKey(t *testing.T, place Place) {
+func testImportRefusesMalformedSecrets(t *testing.T, place Place) {
 	f := openStore(t, place(t))
 	a := f.account()
 	ours, _ := policy.GenerateSecret(policy.KeyPrefix, rand.Reader)

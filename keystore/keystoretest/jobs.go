@@ -70,6 +70,6 @@ func testCreateJobRefuses(t *testing.T, place Place) {
 		edit(&j)
 		wantIs(t, f.CreateJob(t.Context(), j), keystore.ErrInvalid)
 	}
-	// A key or an account that is not there, such as after the file was replaced.
+	// A key that does not exist, as after the file was replaced.
 	wantIs(t, f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: "j", AccountID: key.AccountID, KeyID: "key_none", CreatedAt: start}), keystore.ErrUnavailable)
 }

@@ -219,7 +219,7 @@ func testAuditSaysWhoDidWhat(t *testing.T, place Place) {
 	}
 }
 
-// Text is data: it comes back as it was given, and does nothing else.
+// Names, labels and IDs with SQL in them come back unchanged.
 func testTextIsNeverSQL(t *testing.T, place Place) {
 	f := openStore(t, place(t))
 	for _, evil := range []string{`'; DROP TABLE api_keys; --`, `" OR ""="`, `$1`, `?1`, `%s`, `\`, `{{.}}`, `a'||'b`} {

@@ -1,5 +1,5 @@
-// Package keystoretest is the contract of the keystore: what a Store does, whichever
-// engine holds its tables. Every engine runs the suite on real databases:
+// Package keystoretest tests the contract of the keystore: what a Store does with every
+// engine. Each engine runs the suite on real databases:
 //
 //	func TestContract(t *testing.T) {
 //		keystoretest.Run(t, func(t *testing.T) keystore.Config {
@@ -7,9 +7,8 @@
 //		})
 //	}
 //
-// The tests use only what package keystore exports. Tests of one engine's own
-// behaviour, such as that of a file which is replaced, are beside that engine or in
-// package keystore.
+// The tests use only what package keystore exports. Tests of one engine, such as of a file
+// that is replaced, are beside the engine or in package keystore.
 package keystoretest
 
 import (
@@ -88,7 +87,7 @@ var contract = []struct {
 	{"Import_KeysCanBeUsed", testImportKeysCanBeUsed, parallel},
 	{"Import_ManyTakeSeconds", testImportManyTakeSeconds, parallel},
 	{"Import_Refuses", testImportRefuses, parallel},
-	{"Import_RefusesWhatIsNoKey", testImportRefusesWhatIsNoKey, parallel},
+	{"Import_RefusesMalformedSecrets", testImportRefusesMalformedSecrets, parallel},
 	{"R2_NegativeEntriesFallOnImport", testR2NegativeEntriesFallOnImport, timed},
 
 	{"Prune_CountsFromTheScheduledRevocation", testPruneCountsFromTheScheduledRevocation, parallel},
@@ -102,7 +101,7 @@ var contract = []struct {
 	{"GroupCommit_ReservedWritesAreDurable", testGroupCommitReservedWritesAreDurable, parallel},
 	{"GroupCommit_AReleasedReservationDelaysNoOne", testGroupCommitAReleasedReservationDelaysNoOne, parallel},
 	{"NoteUse_SurvivesClosing", testNoteUseSurvivesClosing, parallel},
-	{"Watch_HearsOfAnotherProcess", testWatchHearsOfAnotherProcess, parallel},
+	{"Watch_NotifiesOfAnotherProcess", testWatchNotifiesOfAnotherProcess, parallel},
 	{"Prune_KeepsEndedKeysDead", testPruneKeepsEndedKeysDead, parallel},
 	{"Close_IsFinal", testCloseIsFinal, parallel},
 }

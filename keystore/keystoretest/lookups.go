@@ -9,7 +9,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// What another process writes counts here within 250 ms.
+// A change of another process counts here within 250 ms.
 func testR2AnotherProcessesChangesCount(t *testing.T, place Place) {
 	path := place(t)
 	f, command := openStore(t, path), openStore(t, path, commandLine)

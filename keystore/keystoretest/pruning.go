@@ -8,7 +8,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// An issuer's record stays while it is needed to end its children.
+// The record of an issuer is kept as long as it has issued keys, because they end with it.
 func testPruneKeepsIssuers(t *testing.T, place Place) {
 	f := openStore(t, place(t), func(c *keystore.Config) { c.Retention = time.Hour })
 	root, _ := f.key(f.account().ID, func(k *keystore.NewKey) { k.Issuable = true })

@@ -18,11 +18,11 @@ func testR7ARotationScheduledLaterEndsTheChildrenToo(t *testing.T, place Place) 
 	a := f.account()
 	issuer, _ := f.key(a.ID, func(k *keystore.NewKey) { k.Issuable, k.Expires = true, policy.Never() })
 	other, _ := f.key(a.ID, func(k *keystore.NewKey) { k.Issuable = true })
-	_, bound := f.boundChild(issuer)
-	_, free := f.boundChild(issuer, func(k *keystore.NewKey) { k.OutlivesIssuer = true })
-	_, foreign := f.boundChild(other)
+	_, bound := f.child(issuer)
+	_, free := f.child(issuer, func(k *keystore.NewKey) { k.OutlivesIssuer = true })
+	_, foreign := f.child(other)
 	var told atomic.Int64
-	for _, s := range []fixture{f, beside} { // both have them in their caches
+	for _, s := range []fixture{f, beside} { // both cache the keys
 		r := s.find(bound)
 		s.find(free)
 		s.find(foreign)
@@ -43,7 +43,7 @@ func testR7ARotationScheduledLaterEndsTheChildrenToo(t *testing.T, place Place) 
 			t.Errorf("%s ends at %s", name, got)
 		}
 	}
-	// The record for people agrees with the record of decisions.
+	// Key and FindKey return the same end.
 	k, err := f.Key(t.Context(), f.find(bound).Key().ID)
 	if err != nil || k.RevokeFrom != end || k.Status(end-1) != "active" || k.Status(end) != "revoked" {
 		t.Errorf("the child is %+v, %v", k, err)
@@ -54,7 +54,7 @@ func testR7ASuccessorOfAChildIsBoundAsTheChildWas(t *testing.T, place Place) {
 	f := openStore(t, place(t))
 	issuer, _ := f.key(f.account().ID, func(k *keystore.NewKey) { k.Issuable = true })
 	for _, free := range []bool{false, true} {
-		child, _ := f.boundChild(issuer, func(k *keystore.NewKey) { k.OutlivesIssuer = free })
+		child, _ := f.child(issuer, func(k *keystore.NewKey) { k.OutlivesIssuer = free })
 		r, err := f.RotateKey(t.Context(), start, operator, child.ID, time.Minute)
 		if err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func testR7ASuccessorOfAChildIsBoundAsTheChildWas(t *testing.T, place Place) {
 	}
 }
 
-// testR7NoBoundChildOutlivesAScheduledEnd plays issues and rotations in any order.
+// testR7NoBoundChildOutlivesAScheduledEnd issues and rotates keys in any order.
 func testR7NoBoundChildOutlivesAScheduledEnd(t *testing.T, place Place) {
 	store := openStore(t, place(t))
 	rapid.Check(t, func(rt *rapid.T) {

@@ -34,12 +34,12 @@ func testRevokeTreeEndsEveryChildAtOnce(t *testing.T, place Place) {
 		t.Errorf("the child's record %+v, want issuer %s, and no issuance right", r.Key(), root.ID)
 	}
 
-	// One of them was revoked before, and stays as it was.
+	// One child was revoked before. Its revocation does not change.
 	early := start.Add(time.Second)
 	if _, err := f.RevokeKey(t.Context(), early, operator, children[0].ID, "early"); err != nil {
 		t.Fatal(err)
 	}
-	now := start.Add(48 * time.Hour) // the second has expired, and has grace
+	now := start.Add(48 * time.Hour) // the second child has expired, and may read its job
 	f.job(children[1], "job")
 	useless, uselessSecret := f.child(root)
 	key, n, err := f.RevokeTree(t.Context(), now, operator, root.ID, "leaked")
@@ -56,8 +56,8 @@ func testRevokeTreeEndsEveryChildAtOnce(t *testing.T, place Place) {
 		}
 		waitFor(t, time.Second, "the other process's cache heeds it", func() bool { return elsewhere.find(secret).Key().RevokedAt == want })
 	}
-	// A key that can do nothing any more ends with its issuer too, and neither counts
-	// nor has a line in the audit trail.
+	// A key that cannot do anything any more ends with its issuer too. It does not count,
+	// and has no entry in the audit trail.
 	if r := f.find(uselessSecret); r.Key().RevokedAt != now || r.Key().ID != useless.ID {
 		t.Errorf("a key that can do nothing any more is %+v", r.Key())
 	}
@@ -73,7 +73,8 @@ func testRevokeTreeEndsEveryChildAtOnce(t *testing.T, place Place) {
 		t.Errorf("audit entries of %v, want of %v", subjects, want)
 	}
 
-	// Again, for children that came by a clock behind: the key itself stays as it was.
+	// The second time, for children that a process with a slow clock issued: the key's own
+	// revocation does not change.
 	if _, n, err := f.RevokeTree(t.Context(), now+1, operator, root.ID, ""); err != nil || n != 0 {
 		t.Errorf("the second time: %d children, %v", n, err)
 	}

@@ -26,7 +26,7 @@ func testNoteUseSurvivesClosing(t *testing.T, place Place) {
 
 // A watcher is notified of a change that another process makes, and Reread returns
 // the record with the change.
-func testWatchHearsOfAnotherProcess(t *testing.T, place Place) {
+func testWatchNotifiesOfAnotherProcess(t *testing.T, place Place) {
 	cfg := place(t)
 	f, other := openStore(t, cfg), openStore(t, cfg, commandLine)
 	k, secret := f.key(f.account().ID)
