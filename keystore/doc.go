@@ -75,23 +75,23 @@
 // Each entry has a hash of the entry and of the hash before it, keyed by the pepper if
 // there is one. [Store.VerifyAudit] finds the first entry that was changed or removed.
 // It finds entries that were cut off at the end if it gets a head that was noted
-// elsewhere. A person who can write the file and has the pepper can write the whole
-// trail again; only a head that was noted elsewhere shows that.
+// elsewhere. An attacker who can write the file and has the pepper can rewrite the whole
+// trail. Only a head that was noted elsewhere shows this.
 //
 // # Backup
 //
 // [Store.Backup] copies one state of the store into a file that needs no other file.
 // [Store.Restore] merges such a file into the store. A key or account that has ended
 // since the backup does not come back. Running servers follow by the change feed.
-// [RestoreNew] puts a backup where there is no store; then nothing is known of what
-// has ended since.
+// [RestoreNew] puts a backup where there is no store. Keys that have ended since the
+// backup then come back, because nothing is known of their end.
 //
 // # Retention
 //
 //   - Keys: Config.Retention after they expired, were deleted or revoked, or their
-//     account was closed, and not before their last job is removed. Their digests are
-//     kept, so that such a key never comes back: without end, or 400 days longer for the
-//     many keys of the issuance API.
+//     account was closed, but at least as long as they have a job or an issued key.
+//   - Digests of removed keys: without end, so that such a key never comes back. The
+//     digests of the many keys from the issuance API: 400 days after the key.
 //   - Jobs: the longest of Config.Retention, 8 days, and KeepJobs plus one day, after
 //     their creation.
 //   - Audit trail: 400 days. Change feed: 1 hour. Accounts: without end.

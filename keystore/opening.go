@@ -9,17 +9,16 @@ import (
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
-// Summary describes a store. The log has it for each opening.
+// Summary describes a store. A server logs it when it opens the store.
 type Summary struct {
 	ID       string // the store's own ID, which stays the same when the file is moved
-	Schema   int64  // version of the tables
-	Accounts int    // closed ones included
-	Keys     int    // ended ones included
-	Pepper   bool   // the digests have a pepper
+	Accounts int    // number of accounts, with the closed ones
+	Keys     int    // number of keys, with the ended ones
+	Pepper   bool   // the store has a pepper
 	Made     bool   // this process created the store
 }
 
-// Summary counts the records of the store.
+// Summary counts the records of the store. Any error is an ErrUnavailable.
 func (s *Store) Summary(ctx context.Context) (Summary, error) {
 	db, err := s.database()
 	if err != nil {
@@ -33,7 +32,7 @@ func (s *Store) Summary(ctx context.Context) (Summary, error) {
 }
 
 func (s *Store) summary(ctx context.Context, db *database) (Summary, error) {
-	sum := Summary{ID: db.id, Schema: engine.SchemaVersion, Pepper: s.hash.peppered(), Made: db.Made()}
+	sum := Summary{ID: db.id, Pepper: s.hash.peppered(), Made: db.Made()}
 	err := db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM api_keys)`).
 		Scan(&sum.Accounts, &sum.Keys)
 	return sum, err
@@ -52,7 +51,7 @@ func (s *Store) logOpening(ctx context.Context, db *database) error {
 	if sum.Made {
 		s.log.Warn("there was no keystore at this path, and a new, empty one was made: no key is known to it", zap.String("store_id", sum.ID))
 	}
-	s.log.Info("the keystore is open", zap.String("store_id", sum.ID), zap.Int64("schema", sum.Schema),
+	s.log.Info("the keystore is open", zap.String("store_id", sum.ID), zap.Int64("schema", engine.SchemaVersion),
 		zap.Int("accounts", sum.Accounts), zap.Int("keys", sum.Keys), zap.Bool("pepper", sum.Pepper))
 	if s.cfg.PepperFault != nil {
 		s.log.Warn("the keystore has this pepper already, and keeps it; no other keystore would take it", zap.NamedError("problem", s.cfg.PepperFault))
@@ -65,10 +64,9 @@ func (s *Store) logOpening(ctx context.Context, db *database) error {
 	return nil
 }
 
-// Check makes sure that the store can be written, by a durable write, and that other
-// users cannot write to it. The error is one sentence for the operator: it names the
-// file and the remedy. Open does the same; Check is for a store that has been open for
-// some time.
+// Check makes a durable write, and makes sure that other users cannot write the store. The
+// error is one sentence for the operator: it names the file and the remedy. Open checks
+// the same; Check is for a store that has been open for some time.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.write(ctx, func(t *txn) error { return t.tryWrite() }); err != nil {
 		return err

@@ -10,13 +10,16 @@ import (
 	"testing"
 )
 
-// smallDiskEnv is set in the process that SmallDisk starts.
+// smallDiskEnv is set in the second process of SmallDisk.
 const smallDiskEnv = "SPEECHGATE_TEST_SMALL_DISK"
 
-// SmallDisk runs the calling test again in a process of its own, in which a new file
-// system of that many bytes is mounted, and returns its directory there. In the first
-// process it returns "" when the other process has passed: the test must then return.
-// It skips the test if mounting needs root, except in CI.
+// SmallDisk gives a test a new file system of the given size. It runs the calling test again
+// in a second process, where the file system is mounted.
+//
+// In the second process, SmallDisk returns the directory of the file system. In the first
+// process, it waits for the second one, and returns "" if the test has passed there: the
+// test must then return. If mounting is not permitted, SmallDisk skips the test, except
+// in CI.
 func SmallDisk(t *testing.T, bytes int) (dir string) {
 	t.Helper()
 	if os.Getenv(smallDiskEnv) == "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,6 +93,7 @@ func testRevokeTreeRacesWithIssuing(t *testing.T, place Place) {
 	a := f.account()
 	root, _ := f.key(a.ID, func(k *keystore.NewKey) { k.Issuable = true })
 	done := make(chan []policy.Secret)
+	var total atomic.Int64 // issued children
 	for range 4 {
 		go func() {
 			var issued []policy.Secret
@@ -104,10 +106,11 @@ func testRevokeTreeRacesWithIssuing(t *testing.T, place Place) {
 				}
 				f.find(secret) // cached
 				issued = append(issued, secret)
+				total.Add(1)
 			}
 		}()
 	}
-	time.Sleep(20 * time.Millisecond)
+	waitFor(t, 10*time.Second, "some children are issued", func() bool { return total.Load() >= 20 })
 	if _, _, err := f.RevokeTree(t.Context(), start, operator, root.ID, ""); err != nil {
 		t.Fatal(err)
 	}
