@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/speechgate/speechgate/caddymodule/admin"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/internal/wstest"
@@ -318,4 +319,35 @@ func TestR16_ARefusedUpstreamKeyOnAStream(t *testing.T) {
 	if errors != 1 {
 		t.Errorf("%d errors are logged within a minute, want 1", errors)
 	}
+}
+
+// A reload to another storage, or one that fails, leaves the live streams under control.
+func TestR22_StreamsOutliveAReloadToAnotherStorage(t *testing.T) {
+	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey + "\nmax_streams 1", site: "reverse_proxy {backend} {\nstream_close_delay 1h\n}"})
+	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: backendKey}).ServeHTTP)
+	key, secret := g.issue(keystore.NewKey{})
+	first := g.dialStream("").upgraded()
+	first.start(secret)
+	first.WantText("s")
+	for name, reload := range map[string]func(string) error{
+		"fails":    func(config string) error { return loadCaddyfile(strings.Replace(config, backendKey, "none", 1)) },
+		"succeeds": loadCaddyfile,
+	} {
+		err := reload(strings.Replace(g.config(), "/storage", "/another-storage-that-"+name, 1))
+		if (err != nil) != (name == "fails") {
+			t.Fatalf("a reload that %s: %v", name, err)
+		}
+		if all := listed(t); len(all) != 1 || all[0]["key_id"] != key.ID {
+			t.Errorf("after a reload that %s, %v are listed", name, all)
+		}
+		second := g.dialStream("").upgraded()
+		second.start(secret)
+		second.WantText("s can't connect to recognizer server")
+		second.WantEndOrReset()
+	}
+	if status, answer := askAdmin(t, http.MethodPost, admin.CutPath, `{"key_id":"`+key.ID+`"}`); status != http.StatusOK || answer != `{"cut":1}` {
+		t.Errorf("status %d, %s", status, answer)
+	}
+	first.WantText(cutStream)
+	first.WantEndOrReset()
 }

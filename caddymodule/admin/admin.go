@@ -49,8 +49,8 @@ const (
 const maxOrderSize = 4 << 10 // bytes of a CutOrder
 
 // Provision gets the registry of the live streams.
-func (a *Admin) Provision(ctx caddy.Context) error {
-	a.streams = app.StreamsOf(ctx.Storage())
+func (a *Admin) Provision(caddy.Context) error {
+	a.streams = app.Streams()
 	return nil
 }
 

@@ -118,7 +118,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.backends = make(map[string]credential.Upstream)
-	a.process = processOf(ctx.Storage())
+	a.process = theProcess()
 	if err := a.process.register(ctx.GetMetricsRegistry()); err != nil {
 		return err
 	}

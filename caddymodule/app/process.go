@@ -1,11 +1,9 @@
 package app
 
 import (
-	"fmt"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/certmagic"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
@@ -15,8 +13,8 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// process is the state of one server that survives reloads: each configuration takes it over
-// from the configuration before.
+// process is the state that survives every reload: each configuration takes it over from
+// the configuration before.
 type process struct {
 	clock   *keystore.Clock      // says whether an instant has passed
 	stores  *caddy.UsagePool     // the open keystores, by their settings
@@ -26,26 +24,11 @@ type process struct {
 	metrics *handler.Metrics
 }
 
-// processes holds a *process for each server, by the name of the server's storage. Caddy
-// runs one server in a process. Tests run several servers, each with its own storage. An
-// entry is never removed, because a server must keep its clock even if it runs without the
-// gateway for a while.
-var processes sync.Map
-
-// processOf returns the process of the server that uses a storage.
-func processOf(storage certmagic.Storage) *process {
-	name := ""
-	if named, ok := storage.(fmt.Stringer); ok {
-		name = named.String()
-	}
-	if p, ok := processes.Load(name); ok {
-		return p.(*process) //nolint:forcetypeassert // the map has no other values
-	}
-	p, _ := processes.LoadOrStore(name, newProcess())
-	return p.(*process)
-}
-
-func newProcess() *process {
+// theProcess returns the state of this process. Caddy gives the modules of a configuration
+// nothing of the configuration before, so the state is in a variable of the package. No
+// other package has one: all get the state from the App. It is never thrown away, because
+// the clock must not go back even if the server runs without the gateway for a while.
+var theProcess = sync.OnceValue(func() *process {
 	return &process{
 		clock:   keystore.SystemClock(),
 		stores:  caddy.NewUsagePool(),
@@ -54,10 +37,10 @@ func newProcess() *process {
 		drains:  drain.NewSet(caddy.Exiting),
 		metrics: handler.NewMetrics(),
 	}
-}
+})
 
-// StreamsOf returns the live streams of the server that uses a storage.
-func StreamsOf(storage certmagic.Storage) *livestream.Registry { return processOf(storage).streams }
+// Streams returns the live streams of this process, of all configurations.
+func Streams() *livestream.Registry { return theProcess().streams }
 
 // register adds the metrics of the process to the registry of a configuration.
 func (p *process) register(registry *prometheus.Registry) error {

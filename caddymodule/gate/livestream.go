@@ -38,6 +38,7 @@ type liveStream struct {
 	proxied bool                                   // the next handlers have been called; set before they read
 
 	recheckWaits atomic.Bool // a recheck is in the queue; it will see all changes until it runs
+	ended        atomic.Bool // the stream is over: a cut must not wait for an event
 	events       eventQueue
 
 	store    *keystore.Store
@@ -46,7 +47,6 @@ type liveStream struct {
 	accepted policy.Time     // when the last start command was accepted
 	unwatch  func()          // stops watching the key; nil if no key is watched
 	timer    *time.Timer     // rechecks the stream at the next instant at which it may have to end
-	ended    bool
 }
 
 const (
@@ -88,10 +88,7 @@ func newLiveStream(req *gatedRequest) *liveStream {
 // client's network wait for their first command.
 func (s *liveStream) register() bool {
 	snapshot := livestream.Snapshot{ID: s.id, Backend: s.gate.Backend, Client: s.asked.Client, Begun: s.begun}
-	return s.gate.app.Streams().Begin(snapshot, s.gate.MaxPendingStreams, func() (cut bool) {
-		s.events.do(func() { cut = s.cut(policy.CutByOperator, "the operator's word") })
-		return cut
-	})
+	return s.gate.app.Streams().Begin(snapshot, s.gate.MaxPendingStreams, func() bool { return s.cut(policy.CutByOperator, "the operator's word") })
 }
 
 // reservation returns the memory reservation of the first start command, and makes it at the
@@ -116,8 +113,11 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 		s.gate.logger.Info("a stream waited through a reload: its client has to connect again", zap.String("stream_id", s.id))
 		return stream.Verdict{Message: s.gate.api.Stream.Unreachable()}
 	}
+	f, d := s.decide(secret, fault)
 	s.events.do(func() {
-		f, d := s.decide(secret, fault)
+		if d.Reason.OK() {
+			s.accept(&f, &d)
+		}
 		record := s.decisionRecord(f.owner, d.Reason)
 		if !d.Reason.OK() {
 			s.gate.reportRefused(s.r, record, d.detail, zap.String("stream_id", s.id))
@@ -131,7 +131,8 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 	return verdict
 }
 
-// decide decides on a start command. If it is accepted, the stream runs on its key from now on.
+// decide decides on a start command. It uses no field that an event owns, so that no event
+// waits for the keystore meanwhile.
 func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f facts, d decision) {
 	if fault != nil {
 		return f, badKey(fault)
@@ -144,17 +145,19 @@ func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f fa
 		return f, unavailable(err)
 	}
 	f.record = f.record.Clone() // because the stream keeps it for a long time
-	if d = s.gate.decide(at, &f, &s.asked); !d.Reason.OK() {
-		return f, d
-	}
-	if !s.gate.app.Streams().Accept(s.id, f.owner, at, s.gate.MaxStreamsPerKey, s.gate.MaxStreamsPerAccount) {
+	return f, s.gate.decide(at, &f, &s.asked)
+}
+
+// accept has the stream run on the key of a start command, unless a limit or a change of
+// the key refuses the command now.
+func (s *liveStream) accept(f *facts, d *decision) {
+	if !s.gate.app.Streams().Accept(s.id, f.owner, d.at, s.gate.MaxStreamsPerKey, s.gate.MaxStreamsPerAccount) {
 		d.Reason, d.detail = policy.StreamLimit, "the key or its account has as many streams as max_streams allows"
-		return f, d
+		return
 	}
-	s.watchKey(&f, at)
+	s.watchKey(f, d.at)
 	// The watch does not report a change between the lookup and the watch, so check again.
 	d.Reason, d.detail = s.check(admitting)
-	return f, d
 }
 
 // watchKey sets the key of the stream, and watches its record in place of the record before.
@@ -164,7 +167,7 @@ func (s *liveStream) watchKey(f *facts, at policy.Time) {
 		s.unwatch = nil
 	}
 	s.store, s.record, s.owner, s.accepted = f.store, f.record, f.owner, at
-	if !s.ended {
+	if !s.ended.Load() {
 		s.unwatch = s.store.Watch(&s.record, s.recheckSoon)
 	}
 }
@@ -192,7 +195,7 @@ const (
 // check decides by the current record of the key. It sets the timer to the next instant at
 // which the decision may change without a change of the record.
 func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
-	if s.ended || !s.record.Found() {
+	if s.ended.Load() || !s.record.Found() {
 		return policy.Allowed, "" // there is nothing to cut
 	}
 	at := s.gate.app.Now()
@@ -246,40 +249,43 @@ func (s *liveStream) setTimer(at, end policy.Time) {
 		s.timer.Stop()
 		s.timer = nil
 	}
-	if !s.ended && !end.IsZero() {
+	if !s.ended.Load() && !end.IsZero() {
 		s.timer = time.AfterFunc(time.Duration(min(end-at, longestTimer))*time.Millisecond, s.recheckSoon)
 	}
 }
 
-// cut ends the stream. It returns false if the stream had ended before.
+// cut ends the stream. It returns false if the stream had ended before. It waits for no
+// event, because an event can wait for the keystore.
 func (s *liveStream) cut(reason policy.Reason, detail string) bool {
-	if s.ended {
+	if s.ended.Swap(true) {
 		return false
 	}
-	s.ended = true
+	s.events.post(func() { // before the cut, so that the report comes before the stream's end
+		record := s.decisionRecord(s.owner, reason)
+		record.Report(s.r)
+		if c := s.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
+			c.Write(append(record.LogFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
+		}
+	})
 	s.guard.Cut("")
-	record := s.decisionRecord(s.owner, reason)
-	record.Report(s.r)
-	if c := s.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
-		c.Write(append(record.LogFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
-	}
 	return true
 }
 
-// refused reports that the guard has refused the stream or ended it after an error.
+// refused reports that the guard has refused the stream or ended it after an error. The
+// guard closes the connection when refused has returned.
 func (s *liveStream) refused(reason policy.Reason, detail string) {
 	if reason == policy.Undecided {
 		s.gate.logger.Error("a stream was ended", zap.String("stream_id", s.id), zap.String("detail", detail))
 		return
 	}
-	s.events.do(func() {
+	s.events.post(func() {
 		s.gate.reportRefused(s.r, s.decisionRecord(s.owner, reason), detail, zap.String("stream_id", s.id))
 	})
 }
 
 // upstreamRefused reports that the backend has refused the upstream key.
 func (s *liveStream) upstreamRefused() {
-	s.events.do(func() {
+	s.events.post(func() {
 		record := s.decisionRecord(s.owner, policy.UpstreamRefused)
 		record.Report(s.r)
 		s.gate.logUpstreamRefused(record, zap.String("stream_id", s.id))
@@ -292,8 +298,8 @@ func (s *liveStream) decisionRecord(owner policy.Identity, reason policy.Reason)
 
 // end releases everything that the stream holds.
 func (s *liveStream) end() {
+	s.ended.Store(true)
 	s.events.do(func() {
-		s.ended = true
 		if s.unwatch != nil {
 			s.unwatch()
 		}

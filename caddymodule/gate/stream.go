@@ -98,7 +98,6 @@ func (s *liveStream) prepareHandshake() {
 	}
 	header.Set("Connection", "Upgrade")
 	header.Set("Upgrade", "websocket")
-	s.r = s.r.WithContext(s.ctx)
 }
 
 // upgrade answers the handshake, and wraps the connection in the guard. The gate makes the
@@ -137,7 +136,7 @@ func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
 	s.proxied = true
 	w.timer = time.AfterFunc(handshakeTime, func() { s.stop(errHandshakeTime) })
 	defer w.timer.Stop()
-	err := next.ServeHTTP(w, s.r)
+	err := next.ServeHTTP(w, s.r.WithContext(s.ctx))
 	if w.hijacked || s.guard.Ended() {
 		return
 	}

@@ -1,0 +1,101 @@
+package gate
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/caddymodule/livestream"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// newTestStream returns a stream whose gate has no app: only its end can be tested.
+func newTestStream(t *testing.T) *liveStream {
+	t.Helper()
+	g := &Gate{api: dialect.AmiVoice}
+	g.counters, g.logger = handler.NewMetrics().CountersOf("amivoice"), zap.NewNop()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/", nil)
+	return newLiveStream(&gatedRequest{gate: g, r: r})
+}
+
+// holdEvents has an event run until the test ends, as one that waits for a keystore that
+// does not answer.
+func holdEvents(t *testing.T, s *liveStream) {
+	t.Helper()
+	began, release := make(chan struct{}), make(chan struct{})
+	s.events.post(func() {
+		close(began)
+		<-release
+	})
+	<-began
+	t.Cleanup(func() {
+		close(release)
+		s.events.do(func() {})
+	})
+}
+
+func wantSoon(t *testing.T, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatalf("still not: %s", what)
+	}
+}
+
+func TestR22_ACutDoesNotWaitForTheKeystore(t *testing.T) {
+	t.Parallel()
+	s := newTestStream(t)
+	holdEvents(t, s)
+	wantSoon(t, "the cut returns", func() {
+		if !s.cut(policy.CutByOperator, "") {
+			t.Error("the stream had ended before")
+		}
+	})
+	if !s.guard.Ended() {
+		t.Error("the stream has not ended")
+	}
+	if s.cut(policy.CutByOperator, "") {
+		t.Error("a second cut counts too")
+	}
+}
+
+func TestR21_ARefusalDoesNotWaitForTheKeystore(t *testing.T) {
+	t.Parallel()
+	s := newTestStream(t)
+	client, server := net.Pipe()
+	s.guard.Wrap(server, nil)
+	go func() { _, _ = io.Copy(io.Discard, client) }()
+	holdEvents(t, s)
+	wantSoon(t, "the refusal closes the connection", func() { s.guard.Refuse(policy.LimitReached, "no memory") })
+}
+
+// An operator can cut a stream while its handshake is prepared. The race detector looks.
+func TestR22_ACutDuringTheHandshake(t *testing.T) {
+	t.Parallel()
+	s := newTestStream(t)
+	streams := livestream.NewRegistry()
+	streams.Begin(livestream.Snapshot{ID: s.id}, 1, func() bool { return s.cut(policy.CutByOperator, "") })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if n := streams.CutIf(func(*livestream.Snapshot) bool { return true }); n != 1 {
+			t.Errorf("%d streams were cut", n)
+		}
+	}()
+	s.prepareHandshake()
+	<-done
+	s.events.do(func() {}) // after the report
+}
