@@ -182,9 +182,10 @@ func TestR3_ALeapNotifiesWatchers(t *testing.T) {
 		cfg.Ahead = func() time.Duration { return 0 }
 	})
 	_, secret := f.key(f.account().ID)
+	f.waitForPoll() // the entry of the new key in the feed notifies watchers too
 	var told atomic.Int64
 	defer f.Watch(f.find(secret), func() { told.Add(1) })()
-	f.clock.check()
+	f.waitForPoll()
 	if told.Load() != 0 {
 		t.Error("told of a clock that runs")
 	}
