@@ -58,7 +58,7 @@ var arrows = map[string]struct {
 	}, caddy: true},
 
 	"caddymodule/gate": {may: []string{
-		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "caddymodule/logfilter", "caddymodule/options",
+		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
 		"dialect", "internal/credential", "internal/headbudget", "internal/stream", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{
@@ -67,7 +67,7 @@ var arrows = map[string]struct {
 	"caddymodule/admin": {may: []string{
 		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/words", "policy",
 	}, caddy: true},
-	"caddymodule/logfilter":      {may: []string{"caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
+	"caddymodule/logfilter":      {may: []string{"caddymodule/app", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
 	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox"}, caddy: true},
 
 	"internal/command": {may: []string{

@@ -13,8 +13,8 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// process is the state that survives every reload: each configuration takes it over from
-// the configuration before.
+// process is the state of this process. All configurations use the same value, so that the
+// state survives every reload.
 type process struct {
 	clock   *keystore.Clock      // says whether an instant has passed
 	stores  *caddy.UsagePool     // the open keystores, by their settings
@@ -22,12 +22,14 @@ type process struct {
 	heads   *headbudget.Memory   // of requests whose keys have not been checked yet
 	drains  *drain.Set           // the refused uploads that are being read
 	metrics *handler.Metrics
+
+	upstreamKeys UpstreamKeyMask // masks the keys in log entries
 }
 
-// theProcess returns the state of this process. Caddy gives the modules of a configuration
-// nothing of the configuration before, so the state is in a variable of the package. No
-// other package has one: all get the state from the App. It is never thrown away, because
-// the clock must not go back even if the server runs without the gateway for a while.
+// theProcess returns the state of this process. Caddy passes nothing from one configuration
+// to the next, so the state is in a variable of the package, the only one of the gateway:
+// other packages get the state from here. The state is never discarded, because the clock
+// must not go back even if the server runs without the gateway for a while.
 var theProcess = sync.OnceValue(func() *process {
 	return &process{
 		clock:   keystore.SystemClock(),

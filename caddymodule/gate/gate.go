@@ -11,7 +11,6 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
-	"github.com/speechgate/speechgate/caddymodule/logfilter"
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
@@ -217,7 +216,7 @@ func (g *Gate) provisionUpstream() error {
 		return fmt.Errorf("upstream_key: %w", err)
 	}
 	g.redactor = credential.NewRedactor(g.upstream.Key, 0)
-	logfilter.MaskUpstreamKey(g.upstream.Key)
+	app.MaskedUpstreamKeys().Add(g.upstream.Key)
 	return nil
 }
 

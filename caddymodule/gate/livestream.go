@@ -21,9 +21,11 @@ import (
 // liveStream is the WebSocket of a client, from its handshake to its end. It runs on the key of
 // the start command that was accepted last.
 //
-// Start commands, changes of the key, the timer and a cut by an operator come from different
-// goroutines. Each is an event, and the queue runs one event at a time. Only the event that
-// runs uses the fields below events.
+// Start commands, changes of the key, and the timer come from different goroutines. Each adds
+// a function to the queue, which runs one at a time. Only the function that runs uses the
+// fields below events. Two things do not wait in the queue, because they must not wait for
+// the keystore: the lookup of a start command (decide), and a cut. A cut only sets ended and
+// tells the guard; its report is a function in the queue.
 type liveStream struct {
 	gate  *Gate
 	r     *http.Request // the handshake

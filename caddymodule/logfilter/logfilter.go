@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -14,11 +13,11 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/issuance"
-	"github.com/speechgate/speechgate/policy"
 )
 
 func init() {
@@ -44,6 +43,8 @@ func init() {
 //	    }
 //	}
 type LogFilter struct {
+	upstreamKeys *app.UpstreamKeyMask
+
 	places  []dialect.Place
 	headers []string // fields to mask as a whole, in lower case
 }
@@ -59,6 +60,7 @@ func (*LogFilter) CaddyModule() caddy.ModuleInfo {
 // Provision collects the places of keys from all dialects. Cookies never have a key, but they
 // are masked too, because Caddy logs them if log_credentials is set.
 func (f *LogFilter) Provision(caddy.Context) error {
+	f.upstreamKeys = app.MaskedUpstreamKeys()
 	f.headers = []string{"cookie", "set-cookie", "proxy-authorization"}
 	for _, name := range dialect.Names() {
 		api, _ := dialect.ByName(name)
@@ -113,45 +115,7 @@ func (f *LogFilter) mask(name, text string) string {
 	if slices.Contains(f.headers, strings.ToLower(name)) {
 		return credential.Masked
 	}
-	if known := upstreamKeys.Load(); known != nil {
-		for _, key := range *known {
-			text = key.redactor.Text(text)
-		}
-	}
-	return credential.MaskURI(text, f.places)
-}
-
-type upstreamKey struct {
-	key      policy.Secret
-	redactor *credential.Redactor
-}
-
-// upstreamKeys are the upstream keys of all gates that this process has ever had. They are
-// masked because a backend can send the key in an answer, and the proxy can log it.
-var upstreamKeys atomic.Pointer[[]upstreamKey]
-
-// MaskUpstreamKey makes every log filter mask this key from now on. A key of fewer than
-// options.MinKeyLenToMaskEverywhere bytes is masked only as a whole word, where no letter and
-// no digit is next to it.
-func MaskUpstreamKey(key policy.Secret) {
-	added := upstreamKey{key, credential.NewRedactor(key, 0)}
-	if len(key.Reveal()) < options.MinKeyLenToMaskEverywhere {
-		added.redactor = added.redactor.WholeWords() // a part of another word is not the key
-	}
-	for {
-		known := upstreamKeys.Load()
-		var keys []upstreamKey
-		if known != nil {
-			keys = *known
-		}
-		if slices.ContainsFunc(keys, func(k upstreamKey) bool { return k.key.Reveal() == key.Reveal() }) {
-			return
-		}
-		more := append(slices.Clone(keys), added)
-		if upstreamKeys.CompareAndSwap(known, &more) {
-			return
-		}
-	}
+	return credential.MaskURI(f.upstreamKeys.Mask(text), f.places)
 }
 
 // maskValue masks the text in a value that is logged as JSON, such as a part of the

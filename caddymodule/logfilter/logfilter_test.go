@@ -5,16 +5,18 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/policy"
 )
 
 // A short upstream key is masked as a whole word, and not as a part of another word.
 func TestR18_ShortUpstreamKeysAreMaskedAsWholeWords(t *testing.T) {
-	MaskUpstreamKey(policy.NewSecret("proxy.v2"))
 	filter := new(LogFilter)
 	if err := filter.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
+	filter.upstreamKeys = new(app.UpstreamKeyMask)
+	filter.upstreamKeys.Add(policy.NewSecret("proxy.v2"))
 	const mask = "********"
 	for text, want := range map[string]string{
 		"proxy.v2":                         mask,
