@@ -64,21 +64,21 @@ type write struct {
 // claim reports whether the caller is the first to claim the write.
 func (w *write) claim() bool { return w.claimed.CompareAndSwap(false, true) }
 
-// Reservation announces one write to the group commit, see [Store.ReserveWrite].
+// WriteReservation announces one write to the group commit, see [Store.ReserveWrite].
 // The zero value announces nothing.
-type Reservation struct{ commits *groupCommit }
+type WriteReservation struct{ commits *groupCommit }
 
 // ReserveWrite announces a write, so that writes which are ready earlier wait
 // for it, up to 2 ms, and share its transaction. Pass the reservation to
 // [Store.CreateReservedJob]. Call Release in every case.
-func (s *Store) ReserveWrite() Reservation {
+func (s *Store) ReserveWrite() WriteReservation {
 	s.commits.reserved.Add(1)
-	return Reservation{s.commits}
+	return WriteReservation{s.commits}
 }
 
 // Release ends a reservation that was not used. It does nothing after a write
 // has used the reservation, and nothing on the second call.
-func (r *Reservation) Release() {
+func (r *WriteReservation) Release() {
 	c := r.commits
 	if r.commits = nil; c == nil || c.reserved.Add(-1) > 0 {
 		return
@@ -94,12 +94,12 @@ func (r *Reservation) Release() {
 // ctx ends before run begins, the write is given up. Once run has begun, write
 // waits for its end.
 func (s *Store) write(ctx context.Context, run func(*txn) error) error {
-	return s.commits.submit(ctx, &write{run: run}, new(Reservation))
+	return s.commits.submit(ctx, &write{run: run}, new(WriteReservation))
 }
 
 // writeReserved is write for a write that was announced, if the reservation was
 // not released.
-func (s *Store) writeReserved(ctx context.Context, r *Reservation, run func(*txn) error) error {
+func (s *Store) writeReserved(ctx context.Context, r *WriteReservation, run func(*txn) error) error {
 	return s.commits.submit(ctx, &write{run: run, reserved: r.commits == s.commits}, r)
 }
 
@@ -107,18 +107,18 @@ func (s *Store) writeReserved(ctx context.Context, r *Reservation, run func(*txn
 // full disk, where other writes are refused: see diskRoom. run is called
 // again if its transaction failed because the disk was full.
 func (s *Store) writeEnding(ctx context.Context, run func(*txn) error) error {
-	return s.commits.submit(ctx, &write{run: run, ending: true}, new(Reservation))
+	return s.commits.submit(ctx, &write{run: run, ending: true}, new(WriteReservation))
 }
 
 // writeRelaxed is write for data that a loss of power may take away. A batch of
 // relaxed writes does not wait for the disk, except when the engine makes a
 // checkpoint.
 func (s *Store) writeRelaxed(ctx context.Context, run func(*txn) error) error {
-	return s.commits.submit(ctx, &write{run: run, relaxed: true}, new(Reservation))
+	return s.commits.submit(ctx, &write{run: run, relaxed: true}, new(WriteReservation))
 }
 
 // submit puts a write into the queue, and waits for its result.
-func (c *groupCommit) submit(ctx context.Context, w *write, r *Reservation) error {
+func (c *groupCommit) submit(ctx context.Context, w *write, r *WriteReservation) error {
 	if ctx.Err() != nil {
 		return gaveUp(ctx)
 	}

@@ -12,10 +12,10 @@ import (
 
 // submitWrite puts a write into the writer's queue. The channel receives the write's
 // transaction when that is committed.
-func (f fixture) submitWrite() <-chan *sql.Tx { return f.submitReserved(new(Reservation)) }
+func (f fixture) submitWrite() <-chan *sql.Tx { return f.submitReserved(new(WriteReservation)) }
 
 // submitReserved is submitWrite for a write that was reserved.
-func (f fixture) submitReserved(reserved *Reservation) <-chan *sql.Tx {
+func (f fixture) submitReserved(reserved *WriteReservation) <-chan *sql.Tx {
 	var tx *sql.Tx
 	w := &write{run: func(t *txn) error { tx = t.Tx; return nil }, reserved: reserved.commits != nil, done: make(chan error, 1)}
 	reserved.commits = nil
@@ -91,7 +91,7 @@ func TestGroupCommit_NoWriteWaitsForAReleasedReservation(t *testing.T) {
 		reserved.Release()
 		committed(t, "a write that waited for a released reservation", waiting)
 	}
-	new(Reservation).Release() // the zero value
+	new(WriteReservation).Release() // the zero value
 }
 
 func TestGroupCommit_SkipsWaitsAfterThreeMisses(t *testing.T) {

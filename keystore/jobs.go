@@ -72,12 +72,12 @@ func (s *Store) loadJob(ctx context.Context, d digest, backend, id string) (poli
 // ErrJobExists if the backend used the ID before, and ErrInvalid if the job has no
 // CreatedAt, or if its Backend or ID is empty or longer than 512 bytes.
 func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
-	return s.CreateReservedJob(ctx, new(Reservation), j)
+	return s.CreateReservedJob(ctx, new(WriteReservation), j)
 }
 
 // CreateReservedJob is [Store.CreateJob] for a job that [Store.ReserveWrite] has
 // announced.
-func (s *Store) CreateReservedJob(ctx context.Context, r *Reservation, j policy.Job) error {
+func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j policy.Job) error {
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}

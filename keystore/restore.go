@@ -14,7 +14,7 @@ import (
 
 // Restored is the result of a restore.
 type Restored struct {
-	Keys, Accounts, Jobs Tally
+	Keys, Accounts, Jobs RestoreCount
 	// KeptEnded and KeptClosed are how many keys and accounts have ended since the
 	// backup, and therefore did not come back.
 	KeptEnded, KeptClosed int
@@ -25,8 +25,8 @@ type Restored struct {
 	backup AuditHead // of the backup's audit trail
 }
 
-// Tally counts the records of one kind that a restore has brought back and removed.
-type Tally struct{ Restored, Removed int }
+// RestoreCount counts the records of one kind that a restore has brought back and removed.
+type RestoreCount struct{ Restored, Removed int }
 
 func (r *Restored) detail() string {
 	return fmt.Sprintf("keys: %d restored, %d removed, %d kept ended; accounts: %d restored, %d removed, %d kept closed; jobs: %d restored, %d removed",

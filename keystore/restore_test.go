@@ -93,7 +93,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 
 	r := f.restore(b.Path, later)
 	// The restore removed the two late keys, and the key that replaced another.
-	if r.Keys != (Tally{0, 3}) || r.KeptEnded != 5 || r.Accounts != (Tally{0, 1}) || r.KeptClosed != 1 || r.backup != b.Head {
+	if r.Keys != (RestoreCount{0, 3}) || r.KeptEnded != 5 || r.Accounts != (RestoreCount{0, 1}) || r.KeptClosed != 1 || r.backup != b.Head {
 		t.Errorf("got %+v", r)
 	}
 	for name, secret := range secrets {
@@ -120,7 +120,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 
 	// The copy from before the restore brings its records back, except ended keys.
 	r = f.restore(r.Before, later+1)
-	if r.Keys != (Tally{2, 0}) || r.Accounts != (Tally{1, 0}) {
+	if r.Keys != (RestoreCount{2, 0}) || r.Accounts != (RestoreCount{1, 0}) {
 		t.Errorf("got %+v", r)
 	}
 	if s := f.status(lateSecret, later); s != keyActive {
@@ -225,7 +225,7 @@ func TestRestore_TakenMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := f.restore(full, later+1)
-	if r.Keys != (Tally{1, 1}) || r.Accounts != (Tally{1, 1}) || r.KeptEnded != 1 {
+	if r.Keys != (RestoreCount{1, 1}) || r.Accounts != (RestoreCount{1, 1}) || r.KeptEnded != 1 {
 		t.Errorf("got %+v", r)
 	}
 	if found, err := f.FindService(t.Context(), "their-sid", password); err != nil || found.ID != first.ID {
@@ -260,7 +260,7 @@ func TestRestore_OlderThanTheTrail(t *testing.T) {
 		t.Fatal("the digest is still known")
 	}
 	r := f.restore(b.Path, start.Add(601*day))
-	if f.find(secret) != nil || f.find(kept) == nil || r.Keys != (Tally{}) || r.KeptEnded != 1 {
+	if f.find(secret) != nil || f.find(kept) == nil || r.Keys != (RestoreCount{}) || r.KeptEnded != 1 {
 		t.Errorf("got %+v", r)
 	}
 }

@@ -37,7 +37,7 @@ type responseInterceptor struct {
 	store    *keystore.Store
 	hasJob   bool                 // the job of the request has a record
 	state    policy.JobState      // in the record of the job
-	reserved keystore.Reservation // of the write that will record a new job
+	reserved keystore.WriteReservation // of the write that will record a new job
 	upstream upstreamRequest      // the request as the next handlers get it
 
 	status   int                 // 0 until the header is written
