@@ -70,8 +70,8 @@ func withTwoThreads(run func(*suite) error) func(*suite) error {
 	}
 }
 
-// closed compares both under full load: each client sends its next request when it has
-// an answer.
+// closed compares two proxies under full load: each client sends its next request when the
+// answer to the one before has arrived.
 func (s *suite) closed(name string, one, other *proxy, next source, conns int, measures ...measure) error {
 	run := func(p *proxy) func() (sample, error) {
 		return func() (sample, error) {

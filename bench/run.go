@@ -24,8 +24,8 @@ type plan struct {
 	// earlier requests have no answer yet. 0 sends the next request when an answer has
 	// arrived.
 	rate float64
-	// together lets the other proxy run too: a process that is stopped in the middle of
-	// a write would hold the keystore's lock.
+	// together lets the other proxy run at the same time. Otherwise it is stopped, and a
+	// process that is stopped in a write holds the keystore's lock.
 	together bool
 }
 

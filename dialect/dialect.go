@@ -48,9 +48,9 @@ type Route struct {
 	// matches any job ID.
 	Path      string
 	Operation policy.Operation
-	// Keys are the places where the backend reads the key of this operation. A key
-	// in another place of the API must be the same key. It is removed, and does not
-	// authenticate the request.
+	// Keys are the places where the backend reads the key of this operation. A key in
+	// another place of the API must be equal to it. The gate removes that second key, and
+	// does not accept it alone.
 	Keys []Place
 	// Refusals are the answers to refused requests for this operation.
 	Refusals *Refusals
@@ -83,8 +83,8 @@ type Refusals struct {
 // describes no answer.
 type KeyRefused struct {
 	Status int // of HTTP; 0 if the backend has no such answer
-	// Member is a member of the answer's top-level JSON object, and Value is the
-	// string in that member. Member is empty if the status alone tells.
+	// Member is a member of the answer's top-level JSON object, and Value is the string in
+	// that member. Member is empty if the status alone shows the refusal.
 	Member, Value string
 }
 

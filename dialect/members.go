@@ -72,10 +72,10 @@ func (m *Members) Begin(names ...string) {
 // the object is ignored, also if it is broken.
 func (m *Members) StopEarly() { m.early = true }
 
-// Get returns the member's value. The value is empty until the whole value has been
-// read. Once a member that Begin names comes twice or is not a string, or the object
-// is broken, Get always returns an error. It also returns an error for a name that
-// Begin does not name.
+// Get returns the value of a member; it is empty until the whole value has been read. Get
+// returns an error for a name that Begin does not name. It returns an error for every name
+// from the moment at which the object is broken, or a named member is not a string or
+// comes a second time.
 func (m *Members) Get(name string) (string, error) {
 	if m.err != nil {
 		return "", m.err

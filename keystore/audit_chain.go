@@ -99,8 +99,8 @@ func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	// This entry tells apart the entries that got their hash now from those that had
-	// one from the beginning.
+	// This entry marks a boundary: the entries before it got their hashes now, and the
+	// entries after it have them from the beginning.
 	e := AuditEntry{At: s.cfg.Clock(), Actor: Actor{Kind: actorStore}, Action: actionAuditChain, Subject: strconv.FormatInt(head.Seq, 10)}
 	head = head.next(hash, &e)
 	_, err = q.ExecContext(ctx, insertAudit, e.Seq, e.At, e.Actor.Kind, e.Actor.ID, "", e.Action, "", e.Subject, "", head.hash[:])
@@ -216,8 +216,8 @@ func (v *auditVerifier) checkBeginning() error {
 // errPruneEntry says that an entry about pruning was changed.
 var errPruneEntry = errors.New("an entry about pruning was changed")
 
-// prunedHead returns the head of the pruned part of the trail, which an entry has. It
-// returns the zero head if nothing was pruned.
+// prunedHead returns the chain head of the entries that were pruned. The newest entry
+// about pruning contains it. If nothing was pruned, prunedHead returns the zero head.
 func prunedHead(ctx context.Context, q querier) (h AuditHead, err error) {
 	var subject string
 	err = q.QueryRowContext(ctx, `SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,

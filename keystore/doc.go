@@ -12,8 +12,7 @@
 //	room       keeps disk space for revocations, every minute
 //	clock      looks for leaps of the clock, every 100 ms
 //
-// A store that is opened for the command line has the first three only, and its
-// cache is empty.
+// A store that is opened for the command line has only the engine and the group commit.
 //
 // # Reading
 //

@@ -7,11 +7,15 @@ import (
 )
 
 const (
-	queueLen   = 1024                 // writes in the queue; further callers block until there is space
-	maxBatch   = 256                  // writes in one transaction
-	maxDelay   = 2 * time.Millisecond // how long a batch waits for reserved writes
-	maxMisses  = 3                    // after so many waits in a row that gained nothing, batches are skipped
-	skipDelays = 16                   // how many batches then commit without a wait
+	queueLen = 1024                 // writes in the queue; further callers block until there is space
+	maxBatch = 256                  // writes in one transaction
+	maxDelay = 2 * time.Millisecond // how long a batch waits for reserved writes
+
+	// After maxMisses waits in a row that gained no write, the writer stops waiting for a
+	// while.
+	maxMisses = 3
+	// skipDelays is how many batches it then commits without waiting.
+	skipDelays = 16
 )
 
 // groupCommit makes writes durable. One goroutine, run, takes the writes from

@@ -53,9 +53,10 @@ type KeyList struct {
 	Cursor string
 }
 
-// Keys returns a page of the keys, oldest first, and the cursor of the next page, which
-// is empty after the last page. Paging neither repeats nor skips a key, and shows keys
-// that are issued meanwhile. ErrInvalid if the cursor is not one of this list.
+// Keys returns a page of the keys, oldest first, and the cursor of the next page, which is
+// empty after the last page. Paging neither repeats nor skips a key, and shows keys that
+// are issued meanwhile. The error is ErrInvalid if the cursor does not come from this
+// list.
 func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next string, err error) {
 	now := list.Now
 	if now.IsZero() {
@@ -101,9 +102,10 @@ type JobList struct {
 	Cursor string
 }
 
-// Jobs returns a page of the jobs, oldest first, and the cursor of the next page, which
-// is empty after the last page. Paging neither repeats nor skips a job, and shows jobs
-// that are created meanwhile. ErrInvalid if the cursor is not one of this list.
+// Jobs returns a page of the jobs, oldest first, and the cursor of the next page, which is
+// empty after the last page. Paging neither repeats nor skips a job, and shows jobs that
+// are created meanwhile. The error is ErrInvalid if the cursor does not come from this
+// list.
 func (s *Store) Jobs(ctx context.Context, list JobList) (page []policy.Job, next string, err error) {
 	q := listQuery{name: "j", limit: list.Limit, cursor: list.Cursor}
 	if list.AccountID != "" {

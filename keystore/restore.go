@@ -36,8 +36,8 @@ func (r *Restored) detail() string {
 // beforeTime is the layout of the time in the name of the backup that a restore makes.
 const beforeTime = "20060102T150405.000Z"
 
-// Restore makes the store what it was when the backup in the file from was made,
-// except that nothing comes back that has ended since:
+// Restore brings the store back to the state of a backup. from is the path of the backup.
+// A key or account that has ended since the backup does not come back. In detail:
 //
 //   - A record that both have stays as it is now. So later ends, service IDs and
 //     passwords stay.

@@ -29,8 +29,10 @@ type Store struct {
 	engine engine.Engine        // opens the database
 	state  atomic.Pointer[state]
 
-	cache    caches        // the records that were read from the database
-	commits  *groupCommit  // the only goroutine that writes
+	cache caches // the records that were read from the database
+	// commits is the only goroutine that runs the writes of callers. Opening and a restore
+	// have a transaction of their own.
+	commits  *groupCommit
 	feed     *feedFollower // applies what other processes change
 	uses     *useRecorder  // writes last-used times
 	watchers *watchers     // are notified of changes

@@ -110,8 +110,8 @@ func choose(condition bool, yes, no string) string {
 	return no
 }
 
-// whenever explains an end that counts although it is later than now: a revocation
-// or a deletion ends the key at every instant.
+// whenever returns an addition to the sentence about a revocation or deletion that is
+// dated later than now. The key counts as ended all the same.
 func whenever(now, at Time) string {
 	if now < at {
 		return ", which counts at any instant"

@@ -55,10 +55,10 @@ func (d *DecisionRecord) Report(r *http.Request) {
 	if !ok {
 		return
 	}
-	// A function makes a placeholder only when somebody reads it, so it is cheap. But a value
-	// or a function that was set before comes first, and a function must not run while another
-	// goroutine changes d. So values are set if this is not the first decision on the request,
-	// if another handler has set the user, and for streams.
+	// The usual way is cheap: a function that computes a placeholder when it is read. The
+	// way with values is for three cases. On a second decision, or if another handler has
+	// set the user, the replacer would return what was set before. On a stream, the
+	// function could run while another goroutine changes d.
 	_, again := repl.Get(placeholderReason)
 	_, named := repl.Get(placeholderUser)
 	if !named && !again && d.Operation != policy.Stream {

@@ -6,8 +6,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// OnceAMinute limits a log message that every request could cause to one a minute. The zero
-// value is ready for use.
+// OnceAMinute limits how often a message is logged: once a minute, even if every request
+// causes the message. The zero value is ready for use.
 type OnceAMinute struct{ next atomic.Int64 }
 
 const minute = policy.Time(60_000)

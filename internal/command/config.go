@@ -103,8 +103,8 @@ func configText(cmd *cobra.Command) (file string, text []byte, err error) {
 // configKey is the key of the configuration's text in a command's context.
 type configKey struct{}
 
-// loadConfig reads and adapts a configuration as Caddy does. It passes on warnings of
-// Caddy's log, and nothing below.
+// loadConfig reads and adapts a configuration as Caddy does. Of Caddy's log it shows only
+// warnings and errors.
 func loadConfig(file, adapter string) ([]byte, error) {
 	_, logger, buffer := caddy.BufferedLog()
 	defer caddy.UnbufferDefaultLogger(logger)

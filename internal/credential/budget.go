@@ -82,10 +82,10 @@ func (m *headMemory) release() {
 	}
 }
 
-// ReleaseBudget gives back what ReadForm has reserved. The head of the form stays in
-// memory until it has been sent to the backend. The caller must call ReleaseBudget
-// however the request ends, and may call it several times. It reports whether the budget
-// has ended the reservation.
+// ReleaseBudget gives back the memory that ReadForm has reserved. Call it however the
+// request ends; later calls give back nothing. The bytes of the head stay in memory until
+// they have been sent to the backend. lost is true if the budget took the reservation away
+// before.
 func (f *Found) ReleaseBudget() (lost bool) {
 	if f.form == nil {
 		return false

@@ -9,7 +9,7 @@ import "github.com/speechgate/speechgate/policy"
 //   - CredentialAmbiguous: there are two keys that differ
 //   - CredentialMalformed: the text of the key is wrong, or its scheme
 //   - LimitReached: the budget has no memory for the form
-type Fault struct { //nolint:errname // the package judges requests: a Fault is its verdict
+type Fault struct { //nolint:errname // a Fault is a result of the check, not a failure
 	Reason policy.Reason
 	Detail string // for the operator's log; quotes nothing of the request
 }

@@ -143,8 +143,9 @@ func (f *Found) expectNoBody(r *http.Request) error {
 // sniffLen is how many bytes sniffBody reads.
 const sniffLen = 64
 
-// sniffBody refuses a body that is a urlencoded form or JSON, as its label says. Clients
-// are known to send raw audio under these labels.
+// sniffBody looks at a body that is labelled as a urlencoded form or as JSON. It refuses a
+// body that looks like its label, because the key could be in it. Another body passes:
+// some clients send raw audio under these labels.
 func (f *Found) sniffBody(r *http.Request) error {
 	reader := &headReader{src: r.Body, max: sniffLen}
 	err := reader.fill(sniffLen)

@@ -50,9 +50,9 @@ func isTrimmed(r rune) bool {
 // isInvisible reports whether some parsers drop r within a name.
 func isInvisible(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) }
 
-// fold spells a decoded text as lenient parsers compare it: in lower case, in each of the
-// ways that Unicode has for it, and without invisible characters. Any white space becomes
-// a space.
+// fold changes a decoded text to the form in which lenient parsers compare names: lower
+// case by every rule of Unicode, without invisible characters, and with a space for any
+// white space.
 func fold(text string) string {
 	if isFolded(text) {
 		return text
@@ -159,8 +159,8 @@ func decodeAll(text string) string {
 	}
 }
 
-// decodePercent decodes percent-escapes, and %u0041 as IIS does. It leaves what is no
-// escape.
+// decodePercent decodes percent-escapes, and %u0041 as IIS does. Other text stays as it
+// is.
 func decodePercent(text string) string {
 	if strings.IndexByte(text, '%') < 0 {
 		return text

@@ -36,8 +36,8 @@ func MaskURI(uri string, places []dialect.Place) string {
 	return maskOwnSecrets(string(out))
 }
 
-// keyStart returns where in a segment the first value starts that can be a key, or -1.
-// The whole rest of the segment is masked, because a key can have separators in it.
+// keyStart returns the position of the first value in a segment that can be a key, or -1.
+// The rest of the segment from there is masked, because a key can contain separators.
 func keyStart(segment string, places []dialect.Place) int {
 	name, done := 0, -1 // the start of the current name, and of the last name that has a value
 	pairs := pairMemo{text: segment}
@@ -95,9 +95,10 @@ func readSeparator(text string) (kind separatorKind, n int) {
 	return noSeparator, 1
 }
 
-// canHoldKey reports whether the value of a parameter can be a key, in one of the places
-// or put in the query by mistake. A place with a sub-key can hold one only if the segment
-// mentions the sub-key.
+// canHoldKey reports whether the value of a query parameter with this name can be a key.
+// Any place counts, because clients put keys of other places into the query by mistake. If
+// the place has a sub-key, a parameter with the sub-key's name counts too, and one with
+// the place's name counts only if the segment mentions the sub-key.
 func canHoldKey(name string, pairs *pairMemo, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
 		if p.SubKey == "" {

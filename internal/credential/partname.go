@@ -73,8 +73,8 @@ func isLowerAlphanumeric(name string) bool {
 // 7578, section 4.6).
 const charsetPart = "_charset_"
 
-// checkAlias refuses an alias that is the name of a place or of the audio. An alias is a
-// text that some parser could take for the name of this part.
+// checkAlias refuses a part if some parser could take it for another part: one that has a
+// key, or the audio. alias is a text that some parser could take for this part's name.
 func (f *Found) checkAlias(name, alias string) *Fault {
 	if strings.Contains(alias, "=?") {
 		if decoded, err := encodedWords.DecodeHeader(alias); err == nil {

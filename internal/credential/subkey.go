@@ -31,9 +31,8 @@ func (f *Found) addValue(place *dialect.Place, value string) (hasKey bool, fault
 	return hasKey, fault
 }
 
-// findPairs finds the pairs with this name. It accepts every text in which no parser
-// could find such a pair. In any other text, it refuses what two parsers could split
-// differently.
+// findPairs finds the pairs with this name. It refuses a text that two parsers could split
+// differently, unless no parser could find such a pair in it.
 func findPairs(text, name string) ([]pair, *Fault) {
 	possible, bare := countPairs(text, name)
 	if bare > 0 {

@@ -183,8 +183,8 @@ func (m *Memory) expireUntilEmpty() {
 	}
 }
 
-// Expire ends the reservations that are too old at now, and reports whether there are others.
-// While something is held, the memory calls Expire itself, four times a second.
+// Expire ends the reservations that are too old at now, and reports whether any are left.
+// expireUntilEmpty calls it four times a second while there are reservations.
 func (m *Memory) Expire(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

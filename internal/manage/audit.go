@@ -98,9 +98,9 @@ func parseHead(text string) (keystore.AuditHead, error) {
 	return head, nil
 }
 
-// VerifyAudit goes through the audit trail, and finds the first entry that was changed
-// or removed. Head is a chain head that an earlier call returned, which must be part of
-// the trail; empty for none. It is for the operator only.
+// VerifyAudit goes through the audit trail, and finds the first entry that was changed or
+// removed. If head is not empty, it is a head that an earlier call returned, and the trail
+// must contain it. VerifyAudit is for the operator only.
 func (m *Manager) VerifyAudit(ctx context.Context, head string) (AuditCheck, error) {
 	if err := m.operatorOnly(); err != nil {
 		return AuditCheck{}, err

@@ -12,13 +12,13 @@ import (
 
 // Names are the words of one interface for people, for what error messages mention.
 type Names interface {
-	// Field returns the name of a request's field: on the command line, "--expires"
-	// for expires. The argument is the field's name in JSON. An empty name is left out
-	// of the message.
+	// Field returns how messages name a field of a request: on the command line,
+	// "--expires" for expires. The argument is the field's name in JSON. If Field returns
+	// "", the message does not name the field.
 	Field(name string) string
-	// List returns what shows the list of a kind of records: on the command line,
-	// "caddy speechgate key list", with quotation marks. If it is empty, the message
-	// does not mention the list.
+	// List returns what lists the records of a kind: on the command line,
+	// "caddy speechgate key list", with quotation marks. If List returns "", the message
+	// does not mention a list.
 	List(of Kind) string
 }
 

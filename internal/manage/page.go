@@ -11,8 +11,8 @@ import (
 type Page struct {
 	// Limit is the most entries to return. Default: all.
 	Limit int `json:"limit"`
-	// Cursor continues the list after another part: [List.Next] of that part. Default:
-	// the list's beginning.
+	// Cursor is where the part begins: the [List.Next] of the part before. Default: the
+	// beginning of the list.
 	Cursor string `json:"cursor"`
 }
 

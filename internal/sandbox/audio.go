@@ -20,8 +20,8 @@ var subtypeTail = []byte{0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0
 // says the layout. For any other file, and for audio without a header whose format is
 // 8K, 16K, unknown or empty, measure returns errUnsupported.
 //
-// measure ignores an incomplete last sample. It returns no other error: a read error
-// ends the audio, and the reader must remember the error.
+// measure ignores an incomplete last sample. It returns no other error: a read error ends
+// the audio like its end does, and r has to keep the error for the caller.
 func measure(r io.Reader, format string) (measurement, error) {
 	return measureWatched(r, format, nil)
 }

@@ -177,14 +177,14 @@ func (r *clientReader) handleFrame() error {
 	return err
 }
 
-// forward has frame go on as it came.
+// forward passes the frame on as it is in r.frame.
 func (r *clientReader) forward() {
 	r.frame, r.out = r.out[:0], r.frame
 }
 
-// handleAudio has a frame of audio go on as a message of its own: a backend may take
-// each frame for a message, and must find in none what has not been checked. Empty
-// fragments are dropped.
+// handleAudio forwards a frame of audio as a message of its own: a backend may take each
+// frame for a message, so every frame must begin with the byte for audio. Empty fragments
+// are dropped.
 func (r *clientReader) handleAudio() error {
 	h := r.header
 	first := h.Length > 0 && (h.Opcode == wsframe.Binary || r.noAudioYet)
@@ -211,9 +211,9 @@ func (r *clientReader) handleAudio() error {
 	return nil
 }
 
-// ownMessage appends the header of a continuation's payload as a message of its own,
-// and the byte that audio begins with. That byte moves the payload by one, and a
-// masking key that is turned by one leaves the payload's bytes as they are.
+// ownMessage appends a header that makes a continuation a message of its own, and the byte
+// for audio. The byte moves the payload by one position. So the masking key is rotated by
+// one, and the payload's bytes stay as they are.
 func (r *clientReader) ownMessage(out []byte, h wsframe.Header) []byte {
 	own := wsframe.Header{Fin: true, Opcode: wsframe.Binary, Masked: h.Masked, Length: h.Length + 1}
 	for i, b := range h.Mask {

@@ -107,8 +107,9 @@ func (r *clientReader) end() error {
 	return err
 }
 
-// fastPath goes through what has just been read into p. It returns how many bytes
-// from the beginning may go on where they are, and keeps the rest in the buffer.
+// fastPath checks the bytes that have just been read into p. It returns how many of them,
+// from the beginning, the proxy may send to the backend without a copy. It puts the rest
+// into the buffer, or drops the rest if the client has sent a Close frame.
 func (r *clientReader) fastPath(p []byte) int {
 	at := 0
 	if len(r.frame) == 0 && !r.closed {
@@ -245,8 +246,8 @@ func reuse(b []byte) []byte {
 	return b[:0]
 }
 
-// startClock sets the clock for a message or a control frame that has begun. The
-// clock is for what is buffered until it is whole: audio is not.
+// startClock starts the clock when a control frame or a message that is buffered has
+// begun, so that it comes whole in time. Audio is not buffered, and has no clock.
 func (r *clientReader) startClock() {
 	if !r.timed && r.authorized.Load() && r.begun() {
 		r.timed = true

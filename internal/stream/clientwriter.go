@@ -6,9 +6,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// maxBuffered is up to how many bytes a text of the backend is buffered until it is
-// whole. Secrets in a longer text are masked while it passes; a text that comes in
-// fragments may not be longer.
+// maxBuffered is the longest text of the backend that is buffered until it is whole, in
+// bytes. In a longer text, secrets are masked as it passes. A fragmented text may not be
+// longer.
 const maxBuffered = 64 << 10
 
 // clientWriter passes on the frames of the backend to the client. It belongs to the
@@ -141,8 +141,8 @@ func (w *clientWriter) admit(h wsframe.Header, watched bool) bool {
 	return true
 }
 
-// learn takes in the beginning of a text: before the client sees the text, since what
-// the client does next depends on it.
+// learn collects the beginning of a text. This happens before the client gets the text,
+// because the Protocol's state must be current when the client reacts.
 func (w *clientWriter) learn(chunk []byte) {
 	enough := w.g.shape.Beginning
 	w.beginning = append(w.beginning, chunk[:min(len(chunk), enough-len(w.beginning))]...)

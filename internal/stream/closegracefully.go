@@ -34,9 +34,9 @@ type closer struct {
 	found      *wsframe.CloseScanner // of what the client sends; nil until it is drained
 }
 
-// closeGracefully runs the state machine from stateFinishing to stateClosed.
-// ownsReader says that the caller is the goroutine that reads from the client.
-// Whatever blocks on the way, the connection is closed in the end.
+// closeGracefully runs the state machine from stateFinishing to stateClosed. ownsReader
+// says that the caller is the goroutine that reads from the client. The connection is
+// closed in the end, even if a step blocks.
 func (g *Guard) closeGracefully(f Farewell, ownsReader bool) {
 	c := &closer{g: g, farewell: f, ownsReader: ownsReader, limit: time.Now().Add(g.cfg.PartingTime)}
 	// The backstop is later than all that is timed by itself, which may be late on a

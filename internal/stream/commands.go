@@ -88,9 +88,9 @@ func (c *Commands) Shape() Shape {
 // closePolicyViolation follows the text of a farewell.
 var closePolicyViolation = wsframe.CloseFrame(wsframe.PolicyViolation, "")
 
-// farewell says a text, and closes when the client has gone or had its time: a lone
-// Close frame would hang some of the vendor's libraries, which take every frame for
-// a message. After the text it is harmless.
+// farewell returns a text to send at the end. The Close frame comes later, because some of
+// the vendor's libraries take every frame for a message and hang on a Close frame alone.
+// After the text the Close frame is harmless.
 func farewell(text string) Farewell { return Farewell{Text: text, Close: closePolicyViolation} }
 
 // Refusal implements Protocol.
@@ -133,7 +133,7 @@ func (c *Commands) malformed(detail string) Step {
 	return Step{Reason: policy.RequestMalformed, Detail: detail, Farewell: c.Refusal(policy.RequestMalformed)}
 }
 
-// start judges a start command, and puts the upstream key into it.
+// start decides on a start command, and puts the upstream key into it.
 func (c *Commands) start(text string) Step {
 	_ = c.become(sessionIdle, sessionFailed)
 	if c.session.Load() != sessionIdle {

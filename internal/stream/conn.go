@@ -31,8 +31,8 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lockReading has the caller own the clientReader. It returns false if the stream
-// ends: the closing goroutine has then taken the reader over, or soon does.
+// lockReading makes the caller the owner of the clientReader. It returns false if the
+// stream ends: the closing goroutine has then taken the reader over, or soon does.
 func (g *Guard) lockReading() bool {
 	if g.closing.started() {
 		return false

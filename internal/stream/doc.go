@@ -1,9 +1,9 @@
 // Package stream guards a WebSocket between a client and a proxy that copies bytes
 // both ways and knows nothing of frames.
 //
-// In live recognition, a client's messages carry its key. A [Guard] buffers such a
-// message until the message is whole and the key has been judged, and forwards it
-// with the upstream key in place of the client's. Audio is forwarded as it comes.
+// In live recognition, a client's messages carry its key. A [Guard] buffers such a message
+// until it is whole. If the key is accepted, the Guard forwards the message with the
+// upstream key in place of the client's key. Audio is forwarded as it comes.
 //
 // A stream begins before the backend knows of it: [Guard.Wrap] takes the client's
 // connection, after the caller has answered the handshake, and
@@ -49,22 +49,27 @@
 //
 // What the states are for:
 //
-//   - A stream that is open passes bytes both ways. From then on, no byte of the
-//     client goes on, and messages of the backend that have not begun are dropped.
-//   - finishing gives the backend's message that has begun Config.FrameTime to end.
-//     There is no place for a message of the guard inside it.
-//   - draining reads and drops what the client still sends: a connection that is
-//     closed with bytes unread is reset, and the client may lose the final message.
+//   - open passes bytes both ways. After open, no byte of the client goes to the backend,
+//     and messages of the backend that have not begun are dropped.
+//   - finishing gives the backend's message that has begun Config.FrameTime to end. There
+//     is no place for a message of the guard inside it.
+//   - telling writes the final message.
+//   - draining reads and drops what the client still sends: a connection that is closed
+//     with bytes unread is reset, and the client may lose the final message.
 //     Config.PartingTime after startClose, the client gets a Close frame and the
 //     connection is closed.
+//   - answering and dismissing write a Close frame: answering after the client's Close
+//     frame, dismissing after the time is over.
+//   - leaving waits for the client to close the connection.
 //   - abort closes the socket under TLS, which would wait for the client to take the
 //     last alert.
 //
 // # Goroutines
 //
-// The proxy's goroutine that reads from the client owns the clientReader, and the
-// one that writes to the client owns the clientWriter. A goroutine that closes the
-// stream takes the reader over, to drain it. What they share is the state of closing
-// (one atomic word), the state of the Protocol, and Guard.wake, with which the
-// writer interrupts the reader when a message that waits may be judged.
+// The proxy's goroutine that reads from the client owns the clientReader, and the one that
+// writes to the client owns the clientWriter. A goroutine that closes the stream takes the
+// reader over, to drain it. The goroutines share the state of closing (one atomic word),
+// the state of the Protocol, and Guard.wake. With Guard.wake, the goroutine that writes to
+// the client interrupts the goroutine that reads from it: after the backend's answer, a
+// waiting message can be decided on.
 package stream

@@ -17,11 +17,12 @@ type Config struct {
 	// stream only. There is no default.
 	Protocol Protocol
 
-	// Refused is told why a client is sent away, where the Protocol does not know the
-	// reason: RequestMalformed if what the client sent cannot be read, is out of turn,
-	// or did not come in time, LimitReached if Reserve refused, and Undecided if the
-	// backend broke the protocol. The detail quotes nothing of what was sent. Refused
-	// is called at most once, from any goroutine. Default: none.
+	// Refused is called when a stream is refused, unless the Protocol has reported the
+	// refusal itself. The reason is that of a Step or of Guard.Refuse, RequestMalformed
+	// (the client's bytes cannot be read, come at the wrong time or come too late),
+	// LimitReached (Reserve returned false), or Undecided (the backend broke the
+	// protocol). detail contains nothing that was sent. Refused is called at most once,
+	// from any goroutine. Default: none.
 	Refused func(reason policy.Reason, detail string)
 
 	// UpstreamRefused is called when the backend says that it does not accept the
@@ -61,8 +62,8 @@ type Config struct {
 	// Default: 16.
 	MaxEarlyFrames int
 
-	// MaxAudio is how many bytes a frame may have that is forwarded as it comes. None
-	// of them is buffered. Default: 16,777,216.
+	// MaxAudio is the largest frame that is forwarded without buffering, in bytes.
+	// Default: 16,777,216.
 	MaxAudio int64
 
 	// FrameTime is how long the end of a stream waits for the end of a message of the
@@ -70,8 +71,8 @@ type Config struct {
 	// message of the guard. Default: 500 milliseconds.
 	FrameTime time.Duration
 
-	// PartingTime is how long it is from a refusal or a cut until both sides are torn
-	// down, if the client has not gone before. Default: 900 milliseconds.
+	// PartingTime is how long the client has to close the connection after a refusal or a
+	// cut. Then the guard closes both sides. Default: 900 milliseconds.
 	PartingTime time.Duration
 }
 

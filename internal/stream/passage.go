@@ -2,8 +2,8 @@ package stream
 
 import "github.com/speechgate/speechgate/internal/stream/wsframe"
 
-// passage is a slice that the proxy writes, on its way to the client. It is written in
-// as few pieces as possible.
+// passage is one Write of the proxy: bytes of the backend for the client. It goes to the
+// client in as few writes as possible.
 type passage struct {
 	w     *clientWriter
 	p     []byte
@@ -49,7 +49,7 @@ func (w *clientWriter) write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// flush writes what passes, up to the given place.
+// flush writes the bytes before the position to that have not been written.
 func (s *passage) flush(to int) error {
 	from := s.from
 	s.from = max(to, from)
@@ -101,8 +101,8 @@ func (s *passage) nextFrame() error {
 	return nil
 }
 
-// skip writes what passes before the frame, and leaves out what has been looked at of
-// the frame itself.
+// skip writes the bytes before the current frame, and drops the bytes of the frame that
+// have been read.
 func (s *passage) skip() error {
 	err := s.flush(s.frame)
 	s.from, s.frame = s.at, s.at

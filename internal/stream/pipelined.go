@@ -7,9 +7,9 @@ import (
 	"github.com/speechgate/speechgate/internal/stream/wsframe"
 )
 
-// maxQueued is how many bytes are kept behind a message that waits: two seconds of
-// audio at 16 kHz and 16 bits. Then nothing more is read from the client until the
-// message has been judged.
+// maxQueued is how many bytes are kept behind a message that waits: two seconds of audio
+// at 16 kHz and 16 bits. Beyond that, nothing more is read from the client until the
+// message has been decided on.
 const maxQueued = 64 << 10
 
 // pipelinedMessage is a text message that waits for an answer of the backend, and
@@ -70,8 +70,8 @@ func (r *clientReader) queue(rest []byte) error {
 	return nil
 }
 
-// resume has the message judged that has waited, and what came after it read as if it
-// came now.
+// resume gives the waiting message to the Protocol, and reads the bytes after it as if
+// they came now.
 func (r *clientReader) resume() error {
 	m := r.pipelined
 	if r.timed {
@@ -101,8 +101,8 @@ func (r *clientReader) stalled() bool {
 	return true
 }
 
-// waker lets the goroutine that writes to the client interrupt the one that reads
-// from it: after the backend's answer, a message that waits can be judged.
+// waker lets the goroutine that writes to the client interrupt the goroutine that reads
+// from it. After the backend's answer, a waiting message can be decided on.
 type waker struct {
 	mu       sync.Mutex
 	reading  bool          // a read may be interrupted

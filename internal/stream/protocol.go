@@ -16,9 +16,9 @@ type Protocol interface {
 	// Shape is what is the same for every stream of the API. New asks once.
 	Shape() Shape
 
-	// Accepts says what becomes of a message of the client that begins, and of each
-	// of its fragments: Forward, Buffer (a text only) or Refuse. It is asked for each
-	// frame, so that it has to be fast.
+	// Accepts returns the action for a message of the client that begins, and for each of
+	// its fragments: Forward, Buffer (a text only) or Refuse. It is called for each frame,
+	// so it must be fast.
 	Accepts(opcode wsframe.Opcode) Action
 
 	// FromClient takes a whole text message of the client, which is valid UTF-8, and
@@ -82,7 +82,7 @@ type Shape struct {
 	TimedOut Farewell
 }
 
-// Action is what becomes of a message, or of the payload of a frame.
+// Action says what to do with a message, or with the payload of a frame.
 type Action uint8
 
 // The actions. The zero value refuses.
@@ -94,7 +94,7 @@ const (
 	redact                // pass the payload on as it comes, with the secret masked
 )
 
-// Step is what becomes of a whole text message of the client.
+// Step says what to do with a whole text message of the client.
 type Step struct {
 	Action Action
 	// Text is what the backend gets, where Action is Forward.

@@ -138,8 +138,8 @@ func (c *PipeConn) CloseWrite() error {
 	return nil
 }
 
-// Close implements [net.Conn]. The other end is reset, and loses what it has not
-// read, if this end has bytes that it has not read.
+// Close implements [net.Conn]. If this end has unread bytes, the connection is reset, as
+// TCP does it: the other end loses the bytes that it has not read.
 func (c *PipeConn) Close() error {
 	c.in.mu.Lock()
 	unread := len(c.in.buf) > 0

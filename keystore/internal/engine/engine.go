@@ -95,8 +95,9 @@ type Database interface {
 	// Export copies the database, as it is at one instant, into the empty file at
 	// path. The copy is an SQLite database.
 	Export(ctx context.Context, path string) error
-	// Attach calls use while the tables of the copy at path can be read as the
-	// schema "backup". begin is Begin for a durable transaction that sees them.
+	// Attach makes the tables of the copy at path readable as the schema "backup", and
+	// calls use. begin starts a durable transaction that can read these tables. When use
+	// returns, the copy is detached.
 	Attach(ctx context.Context, path string, use func(begin func(context.Context) (*sql.Tx, error)) error) error
 	// Made reports whether Open has created this database.
 	Made() bool
