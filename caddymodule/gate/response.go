@@ -35,10 +35,10 @@ type responseInterceptor struct {
 	admitted policy.Time
 	record   handler.DecisionRecord
 	store    *keystore.Store
-	hasJob   bool                 // the job of the request has a record
-	state    policy.JobState      // in the record of the job
+	hasJob   bool                      // the job of the request has a record
+	state    policy.JobState           // in the record of the job
 	reserved keystore.WriteReservation // of the write that will record a new job
-	upstream upstreamRequest      // the request as the next handlers get it
+	upstream upstreamRequest           // the request as the next handlers get it
 
 	status   int                 // 0 until the header is written
 	replaced bool                // the gate has answered; the rest of the backend's answer is dropped
