@@ -51,7 +51,7 @@ func (f *Found) ReadForm(w http.ResponseWriter, r *http.Request, maxHead int, bu
 	if err == nil && f.quotesBoundary && bytes.Contains(form.head.buf[:form.head.pos], []byte(`--"`+f.boundary)) {
 		err = malformed("a form that has its boundary in quotation marks too, which some parsers take for part of it")
 	}
-	form.body = replayBody{pieces: append(form.pieceArray[:0], form.head.buf), head: &form.head, ReadCloser: r.Body}
+	form.body = replayBody{pieces: append(form.pieceArray[:0], form.head.buf), head: &form.head, eof: form.head.eof, ReadCloser: r.Body}
 	r.Body = &form.body
 	if err == nil {
 		return nil
@@ -149,7 +149,7 @@ const sniffLen = 64
 func (f *Found) sniffBody(r *http.Request) error {
 	reader := &headReader{src: r.Body, max: sniffLen}
 	err := reader.fill(sniffLen)
-	r.Body = &replayBody{pieces: [][]byte{reader.buf}, ReadCloser: r.Body}
+	r.Body = &replayBody{pieces: [][]byte{reader.buf}, eof: reader.eof, ReadCloser: r.Body}
 	switch {
 	case f.body == bodyURLEncoded && looksLikeForm(reader.buf):
 		f.fail(malformed("a body that is a urlencoded form: send multipart/form-data, or raw audio with the parameters in the query"))

@@ -14,6 +14,7 @@ type headReader struct {
 	buf []byte // all that was read
 	pos int    // how much of buf has been parsed
 	max int    // the most bytes that buf may have
+	eof bool   // src has ended with the last bytes of buf
 
 	chunk  *[headChunk]byte // the memory of buf; nil if buf has become larger
 	memory headMemory       // the reservation for a larger buf
@@ -77,8 +78,10 @@ func (r *headReader) more() error {
 		r.buf = r.buf[:n+got]
 		switch {
 		case got > 0:
+			r.eof = errors.Is(err, io.EOF)
 			return r.memory.lost()
 		case errors.Is(err, io.EOF):
+			r.eof = true
 			return errEnded
 		case err != nil:
 			if lost := r.memory.lost(); lost != nil {

@@ -11,14 +11,20 @@ type replayBody struct {
 	mu     sync.Mutex // a proxy that sends a request again can have two readers; neither may see a released buffer
 	pieces [][]byte   // not yet given
 	head   *headReader
+	eof    bool // nothing follows the pieces
 	io.ReadCloser
 }
 
 // Read gives the bytes that were read before, and only when they are used up it reads
-// on, so that it does not wait for bytes that it does not need.
+// on, so that it does not wait for bytes that it does not need. A body that has ended is not
+// read again: net/http's transport reads once more after the last byte, perhaps when the
+// handler has returned and the access log counts the bytes.
 func (r *replayBody) Read(p []byte) (n int, err error) {
 	if n = r.replay(p); n > 0 || len(p) == 0 {
 		return n, nil
+	}
+	if r.eof {
+		return 0, io.EOF
 	}
 	return r.ReadCloser.Read(p)
 }

@@ -1,0 +1,63 @@
+package credential
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/speechgate/speechgate/dialect"
+)
+
+// endsWithData is a body that ends with its last bytes, as one of net/http with a
+// Content-Length does. It counts the reads that come after its end.
+type endsWithData struct {
+	rest  string
+	after int
+}
+
+func (b *endsWithData) Read(p []byte) (n int, err error) {
+	if b.rest == "" {
+		b.after++
+		return 0, io.EOF
+	}
+	n = copy(p, b.rest)
+	if b.rest = b.rest[n:]; b.rest == "" {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (*endsWithData) Close() error { return nil }
+
+// A transport reads once more after the last byte, on a goroutine of its own. The server may
+// look at the body at that moment, so that the read must not reach it.
+func TestR1_ABodyThatHasEndedIsNotReadAgain(t *testing.T) {
+	t.Parallel()
+	for contentType, text := range map[string]string{
+		"multipart/form-data; boundary=B":   "--B\r\nContent-Disposition: form-data; name=\"u\"\r\n\r\nkey\r\n--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\naudio\r\n--B--\r\n",
+		"application/x-www-form-urlencoded": "\x00\x01audio",
+	} {
+		body := &endsWithData{rest: text}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/recognize", nil)
+		r.Header.Set("Content-Type", contentType)
+		r.Body, r.ContentLength = body, int64(len(text))
+		call := dialect.AmiVoice.Classify(r.Method, r.URL.Path)
+		found := Scan(r, dialect.AmiVoice, call.Route)
+		if !found.NeedsForm() {
+			t.Fatalf("%s: the body is not read", contentType)
+		}
+		if err := found.ReadForm(httptest.NewRecorder(), r, 1<<20, nil); err != nil {
+			t.Fatalf("%s: %v", contentType, err)
+		}
+		body.after = 0 // ReadForm may look for more
+		got, err := io.ReadAll(r.Body)
+		if n, again := r.Body.Read(make([]byte, 8)); n != 0 || again != io.EOF { //nolint:errorlint // the contract of io.Reader
+			t.Errorf("%s: after the end, %d bytes, %v", contentType, n, again)
+		}
+		if err != nil || len(got) == 0 || !strings.Contains(string(got), "audio") || body.after != 0 {
+			t.Errorf("%s: got %q, %v; the body is read %d times after its end", contentType, got, err, body.after)
+		}
+	}
+}
