@@ -53,7 +53,7 @@ func TestR1_ABodyThatHasEndedIsNotReadAgain(t *testing.T) {
 		}
 		body.after = 0 // ReadForm may look for more
 		got, err := io.ReadAll(r.Body)
-		if n, again := r.Body.Read(make([]byte, 8)); n != 0 || again != io.EOF { //nolint:errorlint // the contract of io.Reader
+		if n, again := r.Body.Read(make([]byte, 8)); n != 0 || again != io.EOF {
 			t.Errorf("%s: after the end, %d bytes, %v", contentType, n, again)
 		}
 		if err != nil || len(got) == 0 || !strings.Contains(string(got), "audio") || body.after != 0 {
