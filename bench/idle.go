@@ -4,12 +4,15 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // idleCount is how many streams wait for their first command. Each stream needs two file
@@ -39,33 +42,28 @@ func (s *suite) idleStreams() error {
 				return nil, err
 			}
 			defer p.stop()
-			before, err := p.memory("VmRSS")
+			before, err := p.liveMemory()
 			if err != nil {
 				return nil, err
 			}
-			// Memory that Go has never used is not resident yet, so the second time
-			// counts.
-			var held float64
-			for range 2 {
-				if held, err = idle(p); err != nil {
-					return nil, err
-				}
+			held, err := idle(p)
+			if err != nil {
+				return nil, err
 			}
-			return sample{"memory": (held - before) * 1024 / idleCount}, nil
+			return sample{"memory": (held - before) / 1024 / idleCount}, nil
 		}
 	}
 	return s.compare("idle-streams", max(1, s.pairs/8), run(other), run(gate),
 		measure{name: "memory", unit: "KiB for each of " + strconv.Itoa(idleCount) + " streams without a command", target: 0.3, atMost: true})
 }
 
-// idle opens streams that send nothing, and returns the memory of the proxy.
-func idle(p *proxy) (held float64, err error) {
+// idle opens streams that send nothing, and returns the live memory of the proxy.
+func idle(p *proxy) (live float64, err error) {
 	conns := make([]net.Conn, 0, idleCount)
 	defer func() {
 		for _, conn := range conns {
 			_ = conn.Close()
 		}
-		time.Sleep(time.Second) // the proxy closes the streams
 	}()
 	for range idleCount {
 		conn, err := dial(p.addr)
@@ -83,5 +81,43 @@ func idle(p *proxy) (held float64, err error) {
 			return 0, fmt.Errorf("stream %d: status %d", len(conns), resp.StatusCode)
 		}
 	}
-	return p.memory("VmRSS")
+	return p.liveMemory()
+}
+
+// liveMemory returns the bytes of the heap and of the stacks that the proxy uses after
+// garbage collections. Resident memory would include garbage, whose amount depends on the
+// phase of the garbage collector.
+func (p *proxy) liveMemory() (float64, error) {
+	for range 2 { // the second collection frees what finalizers held
+		if _, err := p.get("/debug/pprof/heap?gc=1"); err != nil {
+			return 0, err
+		}
+	}
+	text, err := p.get("/debug/vars")
+	if err != nil {
+		return 0, err
+	}
+	var vars struct {
+		MemStats *runtime.MemStats `json:"memstats"`
+	}
+	if err := json.Unmarshal(text, &vars); err != nil {
+		return 0, err
+	}
+	if vars.MemStats == nil {
+		return 0, errors.New("the admin endpoint does not tell memory statistics")
+	}
+	return float64(vars.MemStats.HeapAlloc + vars.MemStats.StackInuse), nil
+}
+
+// get returns the answer of the proxy's admin endpoint.
+func (p *proxy) get(path string) ([]byte, error) {
+	resp, err := http.Get("http://" + p.admin + path) //nolint:noctx // the suite's context ends the proxy
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the admin endpoint answers %s to %s", resp.Status, path)
+	}
+	return io.ReadAll(resp.Body)
 }

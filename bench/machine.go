@@ -43,7 +43,7 @@ func machineFacts(dir string) (string, error) {
 	}
 	return fmt.Sprintf(`| | |
 |---|---|
-| Processor | %s, %d cores, of which the proxy has one |
+| Processor | %s, %d cores; the proxy has one of them |
 | Memory | %s |
 | System | Linux %s, %s |
 | Go | %s |

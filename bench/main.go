@@ -43,7 +43,7 @@ func bench(ctx context.Context) error {
 	var (
 		names   = flag.String("case", "all", "the cases to run, separated by commas; see -list")
 		list    = flag.Bool("list", false, "list the cases and end")
-		pairs   = flag.Int("pairs", 40, "pairs of runs for each case; those that start processes anew run fewer")
+		pairs   = flag.Int("pairs", 40, "pairs of runs for each case; cases that start new processes run fewer")
 		length  = flag.Duration("time", time.Second, "length of a run")
 		dir     = flag.String("dir", "", "where keystores are made: a directory on the disk that is to be measured (default: one for temporary files)")
 		keys    = flag.Int("keys", 100_000, "keys in use")

@@ -38,8 +38,8 @@ type row struct {
 	Plain, Gate         float64 // the medians of the runs
 	Ratio, Low, High    float64 // the median of the pairs' ratios, and its interval
 	Pairs               int
-	// Target is the limit of Ratio or, if Absolute, of Gate: an upper limit if AtMost,
-	// otherwise a lower limit. 0 is no limit.
+	// Target is the limit of Ratio, or of Gate if Absolute is true. It is an upper limit
+	// if AtMost is true, otherwise a lower limit. 0 means no limit.
 	Target           float64
 	AtMost, Absolute bool
 }

@@ -46,7 +46,7 @@
 //
 // # Opening
 //
-// [Open] creates a store if there is none, unless [Config.MustExist] forbids it. It
+// [Open] creates a store if no file exists, unless [Config.MustExist] forbids it. It
 // refuses a file or directory that other users can write. A server writes a row
 // before it serves, because SQLite reports a read-only file or a full disk only then.
 // The log has one line for each opening, with the store's ID and the number of its

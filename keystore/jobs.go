@@ -151,7 +151,7 @@ func scanJob(row scanner) (j policy.Job, err error) {
 		return policy.Job{}, err
 	}
 	if j.State = policy.ParseJobState(state); j.State.String() != state {
-		err = fmt.Errorf("state %q is none", state)
+		err = fmt.Errorf("unknown job state %q", state)
 	}
 	if err == nil {
 		j.Client, err = scanAddr(client)

@@ -309,11 +309,11 @@ const (
 	keyTables = `api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest
 		LEFT JOIN api_keys i ON i.id = k.issuer_id`
 	// revocation is the time of the first revocation, of the key itself or of all keys
-	// of its issuer; 0 if there is none.
+	// of its issuer; 0 if both are not revoked.
 	revocation = `CASE WHEN i.children_revoked_at < k.revoked_at THEN i.children_revoked_at
 		ELSE COALESCE(k.revoked_at, i.children_revoked_at, 0) END`
 	// scheduledEnd is the time of the first scheduled revocation, of the key itself or
-	// of the issuer to which it is bound; 0 if there is none.
+	// of the issuer to which it is bound; 0 without a schedule.
 	scheduledEnd = `CASE WHEN NOT k.outlives_issuer AND i.revoke_from < COALESCE(k.revoke_from, i.revoke_from + 1)
 		THEN i.revoke_from ELSE COALESCE(k.revoke_from, 0) END`
 

@@ -94,7 +94,7 @@ func (r Record) Clone() Record {
 	return r
 }
 
-// Key returns the key without its label and prefix, or the zero Key if there is none.
+// Key returns the key without its label and prefix, or the zero Key if the record was not found.
 // Its strings share memory with the record, so Key allocates nothing.
 func (r *Record) Key() policy.Key {
 	if !r.Found() {

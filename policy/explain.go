@@ -75,7 +75,7 @@ func (n RuleName) applies(key *Key, r *Request) bool {
 func (n RuleName) why(now Time, key *Key, r *Request, rules Rules, reason Reason) string {
 	switch n {
 	case RuleOperation:
-		return choose(reason != Undecided, "It is none of the operations that the gate lets through.", "The operation is "+r.Operation.String()+".")
+		return choose(reason != Undecided, "The gate does not let this operation through.", "The operation is "+r.Operation.String()+".")
 	case RuleEarlyData:
 		return choose(reason != Undecided, "It came as TLS early data, which anybody may have recorded and sent again.", "It is not TLS early data.")
 	case RuleKey:

@@ -68,7 +68,7 @@ func TestExplain_saysWhy(t *testing.T) {
 		want  string
 	}{
 		{"an operation", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleOperation, "ok: The operation is recognize."},
-		{"an operation that is none", during, goodKey(), policy.Request{}, policy.Rules{}, policy.RuleOperation, "refused: It is none of the operations that the gate lets through."},
+		{"an unlisted operation", during, goodKey(), policy.Request{}, policy.Rules{}, policy.RuleOperation, "refused: The gate does not let this operation through."},
 		{"no early data", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleEarlyData, "ok: It is not TLS early data."},
 		{"early data", during, goodKey(), policy.Request{Operation: policy.Recognize, EarlyData: true}, policy.Rules{}, policy.RuleEarlyData, "refused: It came as TLS early data, which anybody may have recorded and sent again."},
 		{"a key", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "ok: The key is key_1, issued at 2023-11-14T22:13:20.000Z."},

@@ -24,7 +24,7 @@ type KeystoreConfig struct {
 	// data directory.
 	Path string `json:"path,omitempty"`
 
-	// Creates an empty keystore if there is none at the path, even if this server had
+	// Creates an empty keystore if no file exists at the path, even if this server had
 	// a keystore before. Remove the option after the first start. Default: only the
 	// first keystore of a server is created.
 	Create bool `json:"create,omitempty"`

@@ -42,7 +42,7 @@ const (
 )
 
 // acquireStore returns the store with these settings from the pool, with one reference more.
-// If there is none, it adds one that is not open yet.
+// If the process has no such store, it adds one that is not open yet.
 func acquireStore(pool *caddy.UsagePool, cfg keystore.Config, create bool, history History) (*sharedStore, error) {
 	key := storeKey(cfg, create)
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {

@@ -56,7 +56,7 @@ func historyKey(file string) string {
 	return path.Join(historyPrefix, hex.EncodeToString(sum[:8])+".json")
 }
 
-// Previous returns the entry of the keystore at this path. If there is none, it returns the
+// Previous returns the entry of the keystore at this path. If the history has no such entry, it returns the
 // entry of the keystore that was opened last; nil if the history is empty. An entry that
 // cannot be read is logged and skipped, because an error of the storage must not keep the
 // gateway from starting.

@@ -228,7 +228,7 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 }
 
 // nextEnd returns the first instant later than at when the stream may have to end, even if the
-// record does not change; zero if there is none.
+// record does not change; zero if no record limits it.
 func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Duration) (end policy.Time) {
 	earlier := func(t policy.Time) {
 		if t > at && (end.IsZero() || t < end) {

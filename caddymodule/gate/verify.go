@@ -172,7 +172,7 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	if !v.callers.Contains(q.caller) {
 		return v.refuse(w, r, &q, &handler.DecisionRecord{
 			Counters: v.counters, Operation: policy.Unlisted, Reason: policy.OperationUnlisted, Client: q.caller,
-		}, "the address is none of the callers'")
+		}, "the address does not belong to the callers")
 	}
 	r.Header.Del("Origin") // a backend is not a page, and no page may read the answer
 	q.call.Route = verifyRoute

@@ -36,9 +36,9 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return fmt.Errorf("unknown command %s: %q is followed by one of %s", words.QuoteWord(name), cmd.CommandPath(), strings.Join(names, ", "))
 }
 
-// flagError returns the error for a wrong flag, and says what would be right. If a
-// subcommand is misspelled, pflag first finds flags that the group does not have. The
-// error then is about the subcommand.
+// flagError returns the error for a wrong flag, and says what would be right. If cmd has
+// subcommands and a misspelled subcommand comes before the flag, pflag complains about the
+// flag, which cmd does not have. flagError then returns the error for the subcommand.
 func flagError(cmd *cobra.Command, err error) error {
 	var (
 		unknown *pflag.NotExistError

@@ -11,7 +11,7 @@ type bufferPools [13]sync.Pool // by how often headChunk is doubled: up to 16 Mi
 
 var largeBuffers bufferPools
 
-// pool returns the pool of buffers of this size, or nil if there is none. The sizes are
+// pool returns the pool of buffers of this size, or nil if no pool has this size. The sizes are
 // 2, 4, 8 … times headChunk.
 func (p *bufferPools) pool(size int) *sync.Pool {
 	class := bits.Len(uint(size)/headChunk) - 1

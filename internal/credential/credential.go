@@ -76,13 +76,13 @@ type Found struct {
 	audioPart string          // the name of the part with the audio; empty if no body has a key
 	isRoute   bool            // the operation is one of the API's routes
 
-	key           string         // the key; empty if there is none
+	key           string         // the key; empty if none was found
 	authenticates bool           // the key is in one of the read places
-	unreadPlace   *dialect.Place // another place that has the key; nil if there is none
-	otherScheme   *dialect.Place // a header field whose value has another scheme; nil if there is none
-	fault         *Fault         // the first fault; nil if there is none
+	unreadPlace   *dialect.Place // another place that has the key; nil if no other place has it
+	otherScheme   *dialect.Place // a header field whose value has another scheme; nil if no field has
+	fault         *Fault         // the first fault; nil without a fault
 
-	inQuery     occurrence   // the first occurrence in the query; its place is nil if there is none
+	inQuery     occurrence   // the first occurrence in the query; its place is nil without an occurrence
 	moreInQuery []occurrence // further occurrences, which few requests have
 	form        *form        // nil until ReadForm
 

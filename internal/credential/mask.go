@@ -152,7 +152,7 @@ func maskOwnSecrets(text string) string {
 }
 
 // ownSecretLen returns the length of the secret of this project at the start of text, or
-// 0 if there is none. The secret may be cut short, and its underscore may be escaped.
+// 0 without a secret. The secret may be cut short, and its underscore may be escaped.
 func ownSecretLen(text string) int {
 	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
 		word, _ := strings.CutSuffix(prefix, "_")

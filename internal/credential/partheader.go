@@ -122,8 +122,9 @@ var errPartLine = malformed("the header of a part has a line that is not \"name:
 
 var errPartTwice = malformed("the header of a part has a field twice")
 
-// readContentField reads a field that says how the content is read. It returns a fault
-// that matters for every part but the audio.
+// readContentField reads Content-Transfer-Encoding, Content-Encoding or Content-Type.
+// value is in lower case. The fault that it returns refuses every part except the audio.
+// A fault that matters only if the part can be a key is kept in h.unclear.
 func (h *partHeader) readContentField(field partField, value string) *Fault {
 	switch field {
 	case fieldTransferEncoding:

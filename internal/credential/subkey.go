@@ -70,8 +70,9 @@ func findPairs(text, name string) ([]pair, *Fault) {
 		}
 		found = append(found, pair{token, span{token.to - len(value), token.to}, key})
 	}
-	// Some parsers also find a name in other letters, an escaped name, and a name after a
-	// quotation mark or another separator. All that they find must be in found.
+	// possible also counts names that only lenient parsers find: in upper case or in
+	// full-width letters, escaped, or after a quotation mark or another separator. If
+	// possible differs from the number of pairs, two parsers can see different keys.
 	if possible != len(found) {
 		return nil, malformed("the pair " + name + " is spelled in another way, or hidden")
 	}

@@ -161,7 +161,7 @@ func (d *demo) playStream(ctx context.Context, key policy.Secret) {
 	d.results(results)
 	d.got(end)
 	d.check(end == rules.Ended && len(results) == 3 && strings.Contains(results[2], "3.65-5.15 s of 16000 Hz"),
-		"to the final result. Every further start command on the connection is judged anew.")
+		"to the final result. The gate decides again on every further start command of the connection.")
 }
 
 // results prints final results.

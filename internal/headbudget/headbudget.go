@@ -136,7 +136,7 @@ func (r *Reservation) Lost() string {
 }
 
 // oldestExcept returns the holder that is first in the list, or the second if r is the
-// first; nil if there is none. It does not walk the list, because clients can have tens of
+// first; nil if the list is empty. It does not walk the list, because clients can have tens of
 // thousands of reservations.
 func (m *Memory) oldestExcept(r *Reservation) *Reservation {
 	e := m.holders.Front()

@@ -183,7 +183,7 @@ func (m *Manager) explainGate(ctx context.Context, q *explainRequest, backend st
 	return e, nil
 }
 
-// findJob returns the record of a job; nil if there is none.
+// findJob returns the record of a job; nil if the store has no such job.
 func (m *Manager) findJob(ctx context.Context, backend, id string) (*policy.Job, error) {
 	if id == "" {
 		return nil, nil

@@ -32,7 +32,7 @@ type GateConfigs struct {
 	IssuePaths []string
 }
 
-// graceUntil returns the end of the longest grace for a job; zero if there is none.
+// graceUntil returns the end of the longest grace for a job; zero if no gate gives grace.
 func (c *GateConfigs) graceUntil(j *policy.Job) (until policy.Time) {
 	for _, gate := range c.of(j.Backend) {
 		if gate.Rules.Grace.Window > 0 {
@@ -55,8 +55,12 @@ func (c *GateConfigs) of(backend string) (gates []GateConfig) {
 	return gates
 }
 
-// candidates returns the gates that can decide on a request: those of one backend that
-// speak the API, or the fallback. If backend is empty, there must be only one backend.
+// candidates returns the gates that can decide on a request: the configured gates that
+// speak the API and have this backend. If no configured gate speaks the API, it returns
+// the gate that c.Fallback makes, or an error if Fallback is nil.
+//
+// An empty backend means the only backend of these gates, or api.Name if no gate speaks
+// the API. Several backends are an error then.
 func (c *GateConfigs) candidates(api *dialect.API, backend string) ([]GateConfig, error) {
 	byBackend := make(map[string][]GateConfig)
 	var names []string

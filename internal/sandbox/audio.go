@@ -15,13 +15,15 @@ var errUnsupported = errors.New("unsupported audio")
 // before it are the format tag of a plain WAV file.
 var subtypeTail = []byte{0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71}
 
-// measure reads audio to the end of its samples, and measures it. For a WAV file the
-// header says the layout, and format is ignored. For audio without a header, format
-// says the layout. For any other file, and for audio without a header whose format is
-// 8K, 16K, unknown or empty, measure returns errUnsupported.
+// measure reads audio to the end of its samples, and measures it. The header of a WAV file
+// gives the layout, and format is ignored. For audio without a header, format must name
+// the layout, such as LSB16K. The names 8K and 16K are for audio with a header.
 //
-// measure ignores an incomplete last sample. It returns no other error: a read error ends
-// the audio like its end does, and r has to keep the error for the caller.
+// The only error is errUnsupported: for a WAV file that is broken or has a layout that the
+// API does not support, for any other file, for empty audio, and for a format that names
+// no layout. measure does not return a read error: it takes the error for the end of the
+// audio. A caller that must know the error keeps it in r. An incomplete last sample is
+// ignored.
 func measure(r io.Reader, format string) (measurement, error) {
 	return measureWatched(r, format, nil)
 }

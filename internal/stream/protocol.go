@@ -17,14 +17,14 @@ type Protocol interface {
 	Shape() Shape
 
 	// Accepts returns the action for a message of the client that begins, and for each of
-	// its fragments: Forward, Buffer (a text only) or Refuse. It is called for each frame,
+	// its fragments: Forward, Buffer (only for a text) or Refuse. It is called for each frame,
 	// so it must be fast.
 	Accepts(opcode wsframe.Opcode) Action
 
 	// FromClient takes a whole text message of the client, which is valid UTF-8, and
-	// says what becomes of it: Forward, Wait or Refuse. After Wait, what the client
-	// sends is kept until Waiting returns false, and FromClient then gets the same
-	// text again.
+	// says what happens to the message: Forward, Wait or Refuse. After Wait, the stream
+	// keeps what the client sends until Waiting returns false. FromClient then gets the
+	// same text again.
 	FromClient(text string) Step
 
 	// Waiting reports whether a message of the client must wait for the backend.
@@ -74,7 +74,7 @@ type Shape struct {
 	Beginning int
 
 	// Secret must not reach the client: it is masked in what the backend sends.
-	// Empty if there is none.
+	// Empty if no text is sent.
 	Secret policy.Secret
 
 	// TimedOut ends a stream whose first message has not come within

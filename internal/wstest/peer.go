@@ -99,7 +99,7 @@ func (p *Peer) ReadFrame() (Frame, error) {
 	return f, err
 }
 
-// Next reads the next frame. The test fails if there is none.
+// Next reads the next frame. The test fails if no frame comes.
 func (p *Peer) Next() Frame {
 	p.t.Helper()
 	f, err := p.ReadFrame()

@@ -74,7 +74,7 @@ func (f fixture) key(accountID string, edit ...func(*keystore.NewKey)) (policy.K
 	return key, secret
 }
 
-// find returns the record of a key; nil if there is none.
+// find returns the record of a key; nil if the store has no such key.
 func (f fixture) find(secret policy.Secret) *keystore.Record {
 	f.t.Helper()
 	r, err := f.FindKey(f.t.Context(), secret)

@@ -73,7 +73,7 @@ func (*table[V]) cost(recordLen int) int64 {
 // slot returns slot number i, from 1.
 func (t *table[V]) slot(i uint32) *slot[V] { return &t.slots[i-1] }
 
-// get returns the value and the record of d; nil if there is none. The pointer is valid
+// get returns the value and the record of d; nil if the table does not have d. The pointer is valid
 // until the next call of another method.
 func (t *table[V]) get(d *Digest) (*V, string) {
 	i := t.find(d)
@@ -87,7 +87,7 @@ func (t *table[V]) get(d *Digest) (*V, string) {
 	return &s.value, t.arena.get(s.record)
 }
 
-// find returns the number of d's slot; 0 if there is none.
+// find returns the number of d's slot; 0 if the table does not have d.
 func (t *table[V]) find(d *Digest) uint32 {
 	if len(t.buckets) == 0 {
 		return 0

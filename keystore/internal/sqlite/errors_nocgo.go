@@ -16,8 +16,7 @@ func isAccess(error) bool { return false }
 
 func isFull(error) bool { return false }
 
-// Damaged reports whether err says that a file is not an SQLite database, or is
-// damaged.
+// Damaged returns false: without cgo, no file is opened.
 func Damaged(error) bool { return false }
 
 func explain(err error) error {
