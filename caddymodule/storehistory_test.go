@@ -133,6 +133,26 @@ func TestR17_ReloadWithAVanishedKeystore(t *testing.T) {
 	eventually(t, func() bool { return s.start() == nil })
 }
 
+// A configuration that is refused at a reload opens no listener, so no client connects to it.
+// Caddy starts its apps in a random order, so the test tries several reloads.
+func TestR17_RefusedReloadServesNobody(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	id := s.storeID()
+	running := func() int { return strings.Count(s.log(), `"msg":"server running"`) }
+	before := running()
+	if before == 0 {
+		t.Fatal("the log does not say that a server runs")
+	}
+	s.path = filepath.Join(s.dir, "elsewhere.db")
+	for range 8 {
+		s.refused(s.path, id)
+	}
+	if n := running(); n != before {
+		t.Errorf("%d refused reloads started a server", n-before)
+	}
+}
+
 // Like a start, a reload checks that the store can be written.
 func TestR10_ReloadTriesToWrite(t *testing.T) {
 	s := newServer(t)

@@ -114,7 +114,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision checks the configuration, and finds or makes the shared store. It does not open
-// the store.
+// the store, except at a reload. At a reload it also checks the store: Caddy starts the apps
+// in a random order, so that a configuration that Start refuses may already have accepted
+// connections of clients.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.backends = make(map[string]credential.Upstream)
@@ -135,7 +137,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	cfg.Clock, cfg.Ahead = a.process.clock.Now, a.process.clock.Ahead
 	a.history = History{ctx.Storage(), a.logger}
 	a.store, err = acquireStore(a.process.stores, cfg, a.Keystore.Create, a.history)
-	return err
+	if err != nil || !a.process.started.Load() {
+		return err
+	}
+	a.store.acquire()
+	defer a.store.release()
+	return a.store.checkReload(a.history)
 }
 
 // StoreConfig returns the settings of the keystore, with placeholders and defaults resolved.
@@ -190,6 +197,7 @@ func (a *App) Start() error {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
 	a.history.recordOpened(ctx, sum, a.store.cfg.Path)
+	a.process.started.Store(true)
 	a.warnOfNeighbours()
 	return nil
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ type process struct {
 	streams *livestream.Registry // the live streams
 	heads   *headbudget.Memory   // of requests whose keys have not been checked yet
 	drains  *drain.Set           // the refused uploads that are being read
+	started atomic.Bool          // a configuration has started, so the next one is a reload
 	metrics *handler.Metrics
 
 	upstreamKeys UpstreamKeyMask // masks the keys in log entries

@@ -2,7 +2,10 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,13 +76,18 @@ func (s *sharedStore) get() (*keystore.Store, error) {
 	return s.openOnce()
 }
 
-// start is get for a configuration that starts. If the store is open already, start checks
-// that it can still be written. The store uses the history of this configuration from now
-// on, because Caddy closes the storage of the configuration before.
+// start is check for a configuration that starts. The store uses the history of this
+// configuration from now on, because Caddy closes the storage of the configuration before.
 func (s *sharedStore) start(history History) (*keystore.Store, error) {
 	s.mu.Lock()
 	s.history = history
 	s.mu.Unlock()
+	return s.check(history)
+}
+
+// check opens the store. If the store is open already, check only checks that it can be
+// written.
+func (s *sharedStore) check(history History) (*keystore.Store, error) {
 	store := s.open.Load()
 	if store == nil {
 		return s.openOnce()
@@ -90,6 +98,26 @@ func (s *sharedStore) start(history History) (*keystore.Store, error) {
 		return nil, fmt.Errorf("opening the keystore: %w", explainMissing(err, history.Previous(ctx, s.cfg.Path), s.cfg.MustExist))
 	}
 	return store, nil
+}
+
+// checkReload is check for a configuration that has not started. It creates no file, because
+// Caddy may refuse the configuration for another reason.
+func (s *sharedStore) checkReload(history History) error {
+	if _, err := os.Stat(s.cfg.Path); errors.Is(err, fs.ErrNotExist) {
+		ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+		defer cancel()
+		if !s.mustExist(history.Previous(ctx, s.cfg.Path)) {
+			return nil // Start creates the file
+		}
+	}
+	_, err := s.check(history)
+	return err
+}
+
+// mustExist reports whether opening must not create the store. before is the keystore that
+// this server had; nil if it had no keystore.
+func (s *sharedStore) mustExist(before *HistoryEntry) bool {
+	return s.cfg.MustExist || before != nil && !s.create
 }
 
 func (s *sharedStore) openOnce() (*keystore.Store, error) {
@@ -105,7 +133,7 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	defer cancel()
 	before := s.history.Previous(ctx, s.cfg.Path)
 	cfg := s.cfg
-	cfg.MustExist = cfg.MustExist || before != nil && !s.create
+	cfg.MustExist = s.mustExist(before)
 	store, err := keystore.Open(ctx, cfg)
 	if err != nil {
 		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", explainMissing(err, before, s.cfg.MustExist)), time.Now()
