@@ -62,7 +62,7 @@ var arrows = map[string]struct {
 		"dialect", "internal/credential", "internal/headbudget", "internal/stream", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{
-		"caddymodule/app", "caddymodule/handler", "caddymodule/options", "dialect", "internal/issuance", "policy",
+		"caddymodule/app", "caddymodule/handler", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy",
 	}, caddy: true},
 	"caddymodule/admin": {may: []string{
 		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/words", "policy",

@@ -88,6 +88,59 @@ func TestR15_WhatIsNotListedIsRefused(t *testing.T) {
 	})
 }
 
+// The log says which request the API does not list. A key in the path, as of a client that
+// forgot the question mark, is not in the log, and neither is the query.
+func TestR15_TheLogHasMethodAndPathOfUnlistedRequests(t *testing.T) {
+	g := newGatewayWith(t, &gateway{
+		options: "upstream_key " + backendKey + "\n also_allow GET /profilewords/-a-general/{speechgate.account_id}",
+		site:    "speechgate_issue\n" + defaultSite,
+	})
+	_, secret := g.issue(keystore.NewKey{})
+	const foreign = "5f2b8c0d9e7a4b6c8d1e3f5a7b9c2d4e" // a key of another form than the gateway's
+	bearer := "Authorization: Bearer " + secret + "\r\n"
+	for request, want := range map[string]string{
+		"GET /v1/engines?u=" + foreign:                       `"method":"GET","path":"/v1/engines","detail"`,
+		"DELETE /v1/recognize":                               `"method":"DELETE","path":"/v1/recognize","detail"`,
+		"POST /v1/recognize/" + foreign:                      `"method":"POST","path":"/v1/recognize/REDACTED","detail"`,
+		"POST /v1/recognize/u=" + secret:                     `"method":"POST","path":"/v1/recognize/REDACTED","detail"`,
+		"POST /v1/recognize&u=" + foreign:                    `"method":"POST","path":"/v1/REDACTED","detail"`,
+		"GET /v1/recognitions/" + secret + "/x":              `"method":"GET","path":"/v1/recognitions/REDACTED/x","detail"`,
+		"GET /" + backendKey:                                 `"method":"GET","path":"/REDACTED","detail"`,
+		"GET /profilewords/-a-general/acc_abcdefghij0123456": `"method":"GET","path":"/profilewords/-a-general/REDACTED","detail"`,
+		strings.ToUpper(foreign) + " /v1/engines":            `"method":"REDACTED","path":"/v1/engines","detail"`,
+		"PUT /issue_service_authorization":                   `"method":"PUT","path":"/issue_service_authorization","detail"`,
+	} {
+		t.Run(request, func(t *testing.T) {
+			g.t = t
+			logged := len(g.log())
+			g.request(request, bearer)
+			log := g.log()[logged:]
+			refused := false
+			for line := range strings.Lines(log) {
+				if strings.Contains(line, `"msg":"refused"`) {
+					refused = true
+					if !strings.Contains(line, want) || !strings.Contains(line, `"reason":"operation_unlisted"`) {
+						t.Errorf("want %s in the line\n%s", want, line)
+					}
+					for _, key := range []string{secret, foreign, strings.ToUpper(foreign), backendKey} {
+						if strings.Contains(line, key) {
+							t.Errorf("a key is in the line\n%s", line)
+						}
+					}
+				}
+			}
+			if !refused {
+				t.Errorf("no refusal is in the log\n%s", log)
+			}
+		})
+	}
+	logged := len(g.log())
+	g.request("GET /v2/recognitions/0123456789abcdef0123456789abcdef", bearer)
+	if log := g.log()[logged:]; !strings.Contains(log, `"reason":"job_unknown"`) || strings.Contains(log, `"path":`) {
+		t.Errorf("a refusal for another reason has no path; the log:\n%s", log)
+	}
+}
+
 // A WebSocket handshake on another path than a stream's is refused, with a detail in the log. On
 // the path of a stream, only a complete handshake is let through.
 func TestR15_OnlyStreamsChangeProtocols(t *testing.T) {

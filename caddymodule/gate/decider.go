@@ -10,6 +10,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -19,14 +20,15 @@ import (
 // decisions. The gate, its live streams and the verify endpoint use it.
 type decider struct {
 	app      *app.App
-	backend  string // backend name
+	backend  string          // backend name
+	places   []dialect.Place // every place where a client may put its key
 	rules    policy.Rules
 	counters *handler.DecisionCounters
 	logger   *zap.Logger
 }
 
-func newDecider(a *app.App, backend string, rules policy.Rules, logger *zap.Logger) decider {
-	return decider{app: a, backend: backend, rules: rules, counters: a.CountersOf(backend), logger: logger}
+func newDecider(a *app.App, api *dialect.API, backend string, rules policy.Rules, logger *zap.Logger) decider {
+	return decider{app: a, backend: backend, places: api.Places, rules: rules, counters: a.CountersOf(backend), logger: logger}
 }
 
 // facts are the records that a decision depends on. A record can point into the cache of the
@@ -173,7 +175,8 @@ func (d *decider) reportAdmitted(r *http.Request, record *handler.DecisionRecord
 	}
 }
 
-// reportRefused counts and logs a refused request, and sets its placeholders.
+// reportRefused counts and logs a refused request, and sets its placeholders. The log has the
+// method and the path of a request that is not listed, without keys.
 func (d *decider) reportRefused(r *http.Request, record *handler.DecisionRecord, detail string, more ...zap.Field) {
 	record.Report(r)
 	level := zap.InfoLevel
@@ -181,6 +184,10 @@ func (d *decider) reportRefused(r *http.Request, record *handler.DecisionRecord,
 		level = zap.ErrorLevel
 	}
 	if c := d.logger.Check(level, "refused"); c != nil {
+		if record.Reason == policy.OperationUnlisted {
+			path := app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), d.places))
+			more = append(more, zap.String("method", credential.MaskMethod(r.Method)), zap.String("path", path))
+		}
 		c.Write(append(append(record.LogFields(), more...), zap.String("detail", detail))...)
 	}
 }

@@ -191,7 +191,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	g.decider = newDecider(shared, g.Backend, g.PolicyRules(), ctx.Logger())
+	g.decider = newDecider(shared, g.api, g.Backend, g.PolicyRules(), ctx.Logger())
 	return nil
 }
 

@@ -143,7 +143,7 @@ func (v *Verify) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	v.decider = newDecider(shared, settings.BackendName(), settings.PolicyRules(), ctx.Logger())
+	v.decider = newDecider(shared, v.api, settings.BackendName(), settings.PolicyRules(), ctx.Logger())
 	return nil
 }
 

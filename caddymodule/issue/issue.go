@@ -18,6 +18,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -220,7 +221,7 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 		Owner: policy.Identity{KeyID: answer.KeyID, AccountID: answer.AccountID}, Client: handler.ClientIP(r),
 	}
 	d.Report(r)
-	i.log(d, answer)
+	i.log(r, d, answer)
 	i.respond(w, r, call, answer)
 	return nil
 }
@@ -238,7 +239,7 @@ func (i *Issue) answer(r *http.Request, call *issuance.KeyRequest) *issuance.Res
 	return i.authority.Issue(context.WithoutCancel(r.Context()), i.app.Now(), handler.ClientIP(r), handler.IsEarlyData(r), store, call)
 }
 
-func (i *Issue) log(d handler.DecisionRecord, answer *issuance.Result) {
+func (i *Issue) log(r *http.Request, d handler.DecisionRecord, answer *issuance.Result) {
 	level, message := zap.InfoLevel, "refused"
 	switch {
 	case answer.Reason.OK():
@@ -247,7 +248,11 @@ func (i *Issue) log(d handler.DecisionRecord, answer *issuance.Result) {
 		level = zap.ErrorLevel
 	}
 	if c := i.logger.Check(level, message); c != nil {
-		c.Write(append(d.LogFields(), zap.String("issued_key_id", answer.Key.ID), zap.String("detail", answer.Detail))...)
+		fields := append(d.LogFields(), zap.String("issued_key_id", answer.Key.ID))
+		if answer.Reason == policy.OperationUnlisted {
+			fields = append(fields, zap.String("method", credential.MaskMethod(r.Method)), zap.String("path", i.Path))
+		}
+		c.Write(append(fields, zap.String("detail", answer.Detail))...)
 	}
 }
 
