@@ -200,7 +200,7 @@ func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() err
 	d.got(cut)
 	took := time.Duration(at-revoked) * time.Millisecond
 	d.checkStream(cut == rules.CutText && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
-		fmt.Sprintf("cut %s after the revocation, in the API's own words, at which\n       every client stops.", took))
+		fmt.Sprintf("cut %s after the revocation, in the API's own words.\n       The connection is closed 0.6 s later if the client does not stop.", took))
 	s.close()
 	again := d.stream(ctx)
 	defer again.close()
