@@ -25,7 +25,7 @@ var commandProcess sync.Mutex
 // a command that runs in this process: add a new one here.
 var commandVariables = []string{
 	"HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "SUDO_USER",
-	"WORK", "STORE", "GATE_PORT", "PEPPER",
+	"WORK", "STORE", "GATE_PORT", "PEPPER", "STORE_NAME", "SPEECHGATE_CONFIG", "SPEECHGATE_KEYSTORE",
 }
 
 // speechgate is the script command of that name. It runs "caddy speechgate" in this
@@ -101,7 +101,12 @@ func enter(ts *testscript.TestScript) func() {
 	ts.Check(os.Chdir(ts.MkAbs(".")))
 	environment := os.Environ()
 	for _, name := range commandVariables {
-		ts.Check(os.Setenv(name, ts.Getenv(name)))
+		// In a script, "env NAME=" unsets a variable.
+		if value := ts.Getenv(name); value != "" {
+			ts.Check(os.Setenv(name, value))
+		} else {
+			ts.Check(os.Unsetenv(name))
+		}
 	}
 	return func() {
 		ts.Check(os.Chdir(before))

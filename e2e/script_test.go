@@ -33,6 +33,7 @@ import (
 //	                          Every letter and digit of a random ID or secret is
 //	                          an x in both, every digit of a time of this century
 //	                          a 0, and $VARIABLES in the file are expanded
+//	only stdout|stderr LINE   compares the last command's output with one line
 //	expand FILE               replaces $VARIABLES in a file
 //	asks KEY STATUS           reads an unknown job from the gate at $GATE_PORT
 //	                          until the answer has this status
@@ -40,7 +41,8 @@ import (
 //	record key|job|use …      writes to a keystore what no command can write
 //	spoil FILE SQL            writes to a keystore as another program would
 //
-// and the condition [root]. Commands that wait do so for 5 seconds at most.
+// and the condition [root]. $STORE is the default keystore, and $USED is the line on
+// standard error by which a command says that it used that keystore. Commands that wait do so for 5 seconds at most.
 //
 // "exec caddy" runs the program in a process of its own. Use it for a server, for
 // "sh -c", for a terminal (ttyin), and where Caddy's logger writes to standard error.
@@ -67,7 +69,9 @@ func TestCommandLine(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
-			env.Setenv("STORE", filepath.Join(env.WorkDir, "data", "caddy", "speechgate", "keystore.db"))
+			store := filepath.Join(env.WorkDir, "data", "caddy", "speechgate", "keystore.db")
+			env.Setenv("STORE", store)
+			env.Setenv("USED", fmt.Sprintf("Keystore: %s (the default of user %s).", store, me.Username))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -77,6 +81,7 @@ func TestCommandLine(t *testing.T) {
 			"fails":      fails,
 			"gone":       gone,
 			"golden":     golden,
+			"only":       only,
 			"record":     record,
 			"speechgate": speechgate,
 			"spoil":      spoil,
@@ -210,5 +215,14 @@ func golden(ts *testscript.TestScript, neg bool, args []string) {
 	want := masked(os.Expand(ts.ReadFile(args[1]), ts.Getenv))
 	if got != want {
 		ts.Fatalf("%s is\n%s\nbut %s wants\n%s", args[0], got, args[1], want)
+	}
+}
+
+func only(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: only stdout|stderr LINE")
+	}
+	if got := ts.ReadFile(args[0]); got != args[1]+"\n" {
+		ts.Fatalf("%s is\n%s\nand not only\n%s", args[0], got, args[1])
 	}
 }

@@ -110,7 +110,7 @@ func CheckPathSpelling(path, variable string) error {
 	}
 	for _, form := range []*regexp.Regexp{varForm, percentForm} {
 		if variable == ShellVariable && form.MatchString(path) {
-			return fmt.Errorf("%s is not expanded here: want the whole path, or the argument without single quotes, so that the shell expands it", form.FindString(path))
+			return fmt.Errorf("%s is not expanded here: want the whole path, or the value without single quotes, so that the shell expands it", form.FindString(path))
 		}
 		if m := form.FindStringSubmatchIndex(path); m != nil {
 			return fmt.Errorf("%s is not expanded here: want the whole path, or %s%s%s", path[m[0]:m[1]], path[:m[0]], fmt.Sprintf(variable, path[m[2]:m[3]]), path[m[1]:])

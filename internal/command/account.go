@@ -44,7 +44,7 @@ func createAccount(cmd *cobra.Command, _ []string) error {
 	if n.ServiceID != "" {
 		return takeOverAccount(cmd, n)
 	}
-	return openStore(cmd, true, func(s *session) error {
+	return createStore(cmd, func(s *session) error {
 		a, err := s.manager.CreateAccount(s.ctx, n)
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ func takeOverAccount(cmd *cobra.Command, n manage.NewAccount) (err error) {
 	if n.ServicePassword, err = readPassword(cmd); err != nil {
 		return err
 	}
-	return openStore(cmd, true, func(s *session) error {
+	return createStore(cmd, func(s *session) error {
 		a, err := s.manager.CreateAccount(s.ctx, n)
 		if err != nil {
 			return err
@@ -75,7 +75,7 @@ func takeOverAccount(cmd *cobra.Command, n manage.NewAccount) (err error) {
 }
 
 func rotateAccount(cmd *cobra.Command, args []string) error {
-	return withStore(cmd, func(s *session) error {
+	return changeStore(cmd, func(s *session) error {
 		a, err := s.manager.RotateAccount(s.ctx, args[0])
 		if err != nil {
 			return err
@@ -142,7 +142,7 @@ func closeAccount(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return withStore(cmd, func(s *session) error {
+	return changeStore(cmd, func(s *session) error {
 		a, err := s.manager.CloseAccount(s.ctx, args[0], yes)
 		switch {
 		case err != nil:

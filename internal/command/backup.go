@@ -35,7 +35,7 @@ ended since.`
 }
 
 func backupStore(cmd *cobra.Command, args []string) error {
-	return withStore(cmd, func(s *session) error {
+	return changeStore(cmd, func(s *session) error {
 		b, err := s.manager.Backup(s.ctx, args[0])
 		if err != nil {
 			return err
@@ -52,28 +52,28 @@ func backupStore(cmd *cobra.Command, args []string) error {
 }
 
 func restoreStore(cmd *cobra.Command, args []string) error {
-	cfg, gates, err := storeOfFlags(cmd)
+	t, err := targetOf(cmd)
 	if err != nil {
 		return err
 	}
-	exists, err := checkStore(cfg.Path, cmd.CommandPath())
+	exists, err := checkStore(t, cmd.CommandPath())
 	if err != nil {
 		return err
 	}
-	cfg.MustExist = exists
+	t.MustExist = exists
 	if !exists {
-		if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
+		if err := checkMaker(t, cmd.CommandPath()); err != nil {
 			return err
 		}
-		return restoreNew(cmd, cfg, args[0])
+		return restoreNew(cmd, t, args[0])
 	}
-	err = openAt(cmd, cfg, gates, exists, func(s *session) error {
+	err = openAt(cmd, t, exists, tellingStore(func(s *session) error {
 		r, err := s.manager.Restore(s.ctx, args[0])
 		if err != nil {
 			return err
 		}
 		return s.printRestored(r)
-	})
+	}))
 	if keystore.Damaged(err) {
 		return fmt.Errorf("%w; nothing was restored: to put the backup in its place, move it away with its -wal and -shm files and repeat this, after which keys that ended since the backup are good again", err)
 	}
@@ -81,19 +81,19 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 }
 
 // restoreNew restores a backup where there is no keystore.
-func restoreNew(cmd *cobra.Command, cfg keystore.Config, from string) error {
+func restoreNew(cmd *cobra.Command, t target, from string) error {
 	s, err := newSession(cmd)
 	if err != nil {
 		return err
 	}
-	r, err := manage.RestoreNew(s.ctx, cfg, currentTime(), operator(), from)
+	r, err := manage.RestoreNew(s.ctx, t.Config, currentTime(), operator(), from)
 	if err != nil {
 		return err
 	}
 	if err := s.printRestored(r); err != nil {
 		return err
 	}
-	s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
+	s.note("A new keystore was made at %s; it belongs to %s.", t, osUser())
 	s.note("Warning: there was no keystore to carry anything over from: keys and accounts that ended after the backup, and service passwords that were replaced, are good again; end them once more.")
 	return nil
 }

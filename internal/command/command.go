@@ -27,10 +27,18 @@ The commands work on the keystore's file, whether a server is running on it or
 not; a running server heeds every change within a quarter of a second. They must
 run as the user who owns that file, which is the user who runs the server.
 
-The file is the one that --keystore names, else the one of the configuration
-that --config names, else speechgate/keystore.db in Caddy's data directory.
-Where the keystore has a pepper, --config is needed, because the pepper stands
-there. "init", "account create" and "restore" make the keystore if there is none.
+The first of these names the keystore's file:
+  --keystore <file>
+  --config <file>, Caddy's configuration
+  the environment variable SPEECHGATE_KEYSTORE, a path
+  the environment variable SPEECHGATE_CONFIG, the path of a configuration
+  ./Caddyfile, if it has speechgate in it
+  the default: speechgate/keystore.db in the data directory that Caddy has for
+  the user who runs the command
+The configuration also has the pepper, the gates and the admin address: it is that
+of --config, else SPEECHGATE_CONFIG, else ./Caddyfile. A command that writes says
+on standard error which keystore it used. "init", "account create" and "restore"
+make the keystore if there is none.
 
 What was asked for goes to standard output, everything else to standard error.
 With --json a list is one array, and everything else one object; times are in
@@ -43,9 +51,10 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
   $ caddy speechgate explain --key-id key_… --ip 192.0.2.7 --method POST --path /v1/recognize
   $ caddy speechgate job show 0123456789abcdef`
 			flags := cmd.PersistentFlags()
-			flags.String(flagKeystore, "", "The keystore's file")
-			flags.StringP(flagConfig, "c", "", "Caddy's configuration, which says where the keystore is, and its pepper")
-			flags.StringP(flagAdapter, "a", "", "Name of the config adapter to apply to --config")
+			flags.String(flagKeystore, "", "The keystore's file (default $"+envKeystore+", else that of the configuration)")
+			flags.StringP(flagConfig, "c", "", "Caddy's configuration, which says where the keystore is, and its pepper (default $"+envConfig+", else ./"+localFile+")")
+			flags.StringP(flagAdapter, "a", "", "Name of the config adapter to apply to the configuration")
+			flags.StringSlice(flagEnvFile, nil, "A file of environment variables for the configuration, as of caddy run; can be repeated")
 			flags.Bool(flagJSON, false, "Print JSON")
 			cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 				return oneLine(flagError(cmd, err))

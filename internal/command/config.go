@@ -3,8 +3,10 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"path/filepath"
+	"io/fs"
+	"os"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -13,102 +15,175 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/internal/manage"
-	"github.com/speechgate/speechgate/keystore"
 )
 
-// storeOfFlags finds the keystore that the flags name, and the gates of the
-// configuration. A pepper always comes from the configuration.
-func storeOfFlags(cmd *cobra.Command) (keystore.Config, manage.GateConfigs, error) {
-	var none manage.GateConfigs
-	path, err := textFlag(cmd, flagKeystore)
-	if err != nil {
-		return keystore.Config{}, none, err
-	}
-	settings, gates, err := configOfFlags(cmd)
-	if err != nil {
-		return keystore.Config{}, none, err
-	}
-	if path != "" {
-		settings.Keystore = app.KeystoreConfig{} // its placeholders may be unknown here
-	}
-	cfg, err := settings.StoreConfig()
-	if err != nil {
-		return keystore.Config{}, none, err
-	}
-	if path != "" {
-		if err := app.CheckPathSpelling(path, app.ShellVariable); err != nil {
-			return keystore.Config{}, none, fmt.Errorf("--%s %q: %w", flagKeystore, path, err)
-		}
-		if cfg.Path, err = filepath.Abs(path); err != nil {
-			return keystore.Config{}, none, fmt.Errorf("--%s %q: %w", flagKeystore, path, err)
-		}
-	}
-	cfg.CommandLine = true
-	return cfg, gates, nil
+// Environment variables that the commands read.
+const (
+	envConfig   = "SPEECHGATE_CONFIG"
+	envKeystore = "SPEECHGATE_KEYSTORE"
+)
+
+// localFile is the configuration that `caddy run` loads if no other is named.
+const localFile = "Caddyfile"
+
+// configuration is Caddy's configuration, for one command.
+type configuration struct {
+	// text is the configuration in JSON; nil if there is none.
+	text []byte
+	// source is how messages name the configuration: "--config FILE",
+	// "SPEECHGATE_CONFIG FILE" or "./Caddyfile". It is empty if there is none.
+	source string
+	// flag is true if the flag --config names the configuration.
+	flag bool
+	// variable is the value of SPEECHGATE_CONFIG, if it names the configuration.
+	variable string
+	// passedOver says why the command does not use ./Caddyfile, which is there. It is
+	// empty if the command uses ./Caddyfile, and if it did not look for one.
+	passedOver string
 }
 
-// configOfFlags reads the app and the gates from the configuration that the flags name.
-// Without a configuration, both have default settings.
-func configOfFlags(cmd *cobra.Command) (*app.App, manage.GateConfigs, error) {
+// configKey is the key of the configuration in a command's context.
+type configKey struct{}
+
+// configOf finds and adapts the configuration of a command: that of --config, else that
+// of SPEECHGATE_CONFIG, else ./Caddyfile, else none. It reads standard input only once
+// for a command.
+func configOf(cmd *cobra.Command) (configuration, error) {
+	if found, ok := cmd.Context().Value(configKey{}).(configuration); ok {
+		return found, nil
+	}
+	found, err := findConfig(cmd)
+	if err == nil {
+		cmd.SetContext(context.WithValue(cmd.Context(), configKey{}, found))
+	}
+	return found, err
+}
+
+func findConfig(cmd *cobra.Command) (configuration, error) {
+	var none configuration
+	if err := loadEnvFiles(cmd); err != nil {
+		return none, err
+	}
+	var file, adapter string
+	if err := textFlags(cmd, flagInto{flagConfig, &file}, flagInto{flagAdapter, &adapter}); err != nil {
+		return none, err
+	}
+	if file != "" {
+		c, err := loadFrom("--"+flagConfig, file, adapter)
+		c.flag = true
+		return c, err
+	}
+	file, err := textOfEnv(envConfig)
+	switch {
+	case err != nil:
+		return none, err
+	case file == "-":
+		return none, fmt.Errorf("%s is -: want a file; only --%s can name standard input", envConfig, flagConfig)
+	case file != "":
+		c, err := loadFrom(envConfig, file, adapter)
+		c.variable = file
+		return c, err
+	case adapter != "":
+		return none, fmt.Errorf("--%s %s has no file to adapt: name it with --%s or %s", flagAdapter, adapter, flagConfig, envConfig)
+	}
+	return localConfig()
+}
+
+// textOfEnv returns the value of an environment variable, and "" if it is not set. A
+// variable that is set and empty is refused, as a flag is.
+func textOfEnv(name string) (string, error) {
+	value, set := os.LookupEnv(name)
+	switch {
+	case set && value == "":
+		return "", fmt.Errorf("%s is set and empty: give it a value, or unset it", name)
+	case value == "-":
+		return value, nil
+	}
+	if err := app.CheckPathSpelling(value, app.ShellVariable); err != nil {
+		return "", fmt.Errorf("%s %q: %w", name, value, err)
+	}
+	return value, nil
+}
+
+// loadFrom reads and adapts a configuration that a flag or a variable names.
+func loadFrom(by, file, adapter string) (configuration, error) {
+	source := by + " " + file
+	text, err := loadConfig(file, adapter, func([]byte) bool { return true })
+	if err != nil {
+		return configuration{}, fmt.Errorf("%s: %w", source, err)
+	}
+	return configuration{text: text, source: source}, nil
+}
+
+// localConfig reads ./Caddyfile, as `caddy run` does. A Caddyfile without the gateway is
+// passed over: it is of another server. A Caddyfile with a mistake is an error, because
+// it can be the gateway's.
+func localConfig() (configuration, error) {
+	const source = "./" + localFile
+	switch _, err := os.Stat(localFile); {
+	case errors.Is(err, fs.ErrNotExist):
+		return configuration{}, nil
+	case errors.Is(err, fs.ErrPermission): // of the directory: Stat does not open the file
+		return configuration{passedOver: "this user cannot look for " + source + " here"}, nil
+	}
+	text, err := loadConfig(localFile, "", hasGateway)
+	switch {
+	case err != nil:
+		return configuration{}, fmt.Errorf("%s: %w; to use another configuration, name it with --%s", source, err, flagConfig)
+	case !hasGateway(text):
+		return configuration{passedOver: source + " has no speechgate in it"}, nil
+	}
+	return configuration{text: text, source: source}, nil
+}
+
+// loadConfig reads and adapts a configuration as Caddy does. Of Caddy's log it shows only
+// warnings and errors, and nothing if the configuration is fine and not used.
+func loadConfig(file, adapter string, used func(config []byte) bool) ([]byte, error) {
+	_, logger, buffer := caddy.BufferedLog()
+	defer caddy.UnbufferDefaultLogger(logger)
+	config, _, _, err := caddycmd.LoadConfig(file, adapter)
+	shown := zap.NewNop()
+	if err != nil || used(config) {
+		shown = logger.WithOptions(zap.IncreaseLevel(zap.WarnLevel))
+	}
+	buffer.FlushTo(shown)
+	return config, err
+}
+
+// decode reads the top level of the configuration, or a part of it, into v. Without a
+// configuration, v stays as it is.
+func (c configuration) decode(v any) error {
+	if c.text == nil {
+		return nil
+	}
+	if err := json.Unmarshal(c.text, v); err != nil {
+		return fmt.Errorf("%s: %w", c.source, err)
+	}
+	return nil
+}
+
+// settings returns the app and the gates of the configuration. Without a configuration,
+// both have default settings.
+func (c configuration) settings() (*app.App, manage.GateConfigs, error) {
 	var none manage.GateConfigs
 	settings := new(app.App)
-	file, text, err := configText(cmd)
-	if err != nil || text == nil {
-		return settings, defaultGates(), err
+	if c.text == nil {
+		return settings, defaultGates(), nil
 	}
 	var config struct {
 		Apps map[string]json.RawMessage `json:"apps"`
 	}
-	if err := json.Unmarshal(text, &config); err != nil {
-		return nil, none, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	if err := c.decode(&config); err != nil {
+		return nil, none, err
 	}
 	if block := config.Apps[app.Name]; block != nil {
 		if err := caddy.StrictUnmarshalJSON(block, settings); err != nil {
-			return nil, none, fmt.Errorf("--%s %s: the %s app: %w", flagConfig, file, app.Name, err)
+			return nil, none, fmt.Errorf("%s: the %s app: %w", c.source, app.Name, err)
 		}
 	}
 	gates, err := gatesOf(config.Apps["http"])
 	if err != nil {
-		return nil, none, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+		return nil, none, fmt.Errorf("%s: %w", c.source, err)
 	}
 	return settings, gates, nil
-}
-
-// configText reads and adapts the configuration that the flags name. If they name none,
-// text is nil. It reads standard input only once for a command.
-func configText(cmd *cobra.Command) (file string, text []byte, err error) {
-	if file, err = textFlag(cmd, flagConfig); err != nil {
-		return "", nil, err
-	}
-	adapter, err := textFlag(cmd, flagAdapter)
-	if err != nil {
-		return "", nil, err
-	}
-	if file == "" {
-		if adapter != "" {
-			return "", nil, fmt.Errorf("--%s %s has no file to adapt: name it with --%s", flagAdapter, adapter, flagConfig)
-		}
-		return "", nil, nil
-	}
-	if text, ok := cmd.Context().Value(configKey{}).([]byte); ok {
-		return file, text, nil
-	}
-	if text, err = loadConfig(file, adapter); err != nil {
-		return "", nil, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
-	}
-	cmd.SetContext(context.WithValue(cmd.Context(), configKey{}, text))
-	return file, text, nil
-}
-
-// configKey is the key of the configuration's text in a command's context.
-type configKey struct{}
-
-// loadConfig reads and adapts a configuration as Caddy does. Of Caddy's log it shows only
-// warnings and errors.
-func loadConfig(file, adapter string) ([]byte, error) {
-	_, logger, buffer := caddy.BufferedLog()
-	defer caddy.UnbufferDefaultLogger(logger)
-	config, _, _, err := caddycmd.LoadConfig(file, adapter)
-	buffer.FlushTo(logger.WithOptions(zap.IncreaseLevel(zap.WarnLevel)))
-	return config, err
 }

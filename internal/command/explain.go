@@ -21,9 +21,8 @@ func explainCommand() *cobra.Command {
 which the rules are looked at. Nothing is sent, and nothing is changed.
 
 The key is named by its ID, or is the one line of standard input. Grace and what
-else a gate can have are those of the backend's gate in the configuration that
---config names, and without one the default; of several gates it is the one with
-the longest grace. A path at which the configuration has speechgate_issue, or its
+else a gate can have are those of the backend's gate in the configuration, and
+without one the default; of several gates it is the one with the longest grace. A path at which the configuration has speechgate_issue, or its
 default path without one, is the issuance API's: a call by that key is explained,
 but for what epi and ipa ask.
 

@@ -14,6 +14,7 @@ const (
 	flagKeystore = "keystore"
 	flagConfig   = "config"
 	flagAdapter  = "adapter"
+	flagEnvFile  = "envfile"
 	flagJSON     = "json"
 )
 

@@ -5,7 +5,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/gate"
 	"github.com/speechgate/speechgate/caddymodule/issue"
 	"github.com/speechgate/speechgate/internal/manage"
@@ -48,7 +51,7 @@ func collectHandlers(config any, found *manage.GateConfigs) error {
 		case "speechgate":
 			g := new(gate.Gate)
 			err := decodeHandler(node, g)
-			found.Gates = append(found.Gates, configOf(g))
+			found.Gates = append(found.Gates, gateConfigOf(g))
 			return err
 		case "speechgate_issue":
 			i := new(issue.Issue)
@@ -65,6 +68,36 @@ func collectHandlers(config any, found *manage.GateConfigs) error {
 	return nil
 }
 
+// hasGateway reports whether a configuration has the app or a handler of the gateway, so
+// that its server has a keystore. The sandbox has none.
+func hasGateway(text []byte) bool {
+	var config struct {
+		Apps map[string]any `json:"apps"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return false
+	}
+	return config.Apps[app.Name] != nil || hasGatewayHandler(config.Apps["http"])
+}
+
+func hasGatewayHandler(config any) bool {
+	switch node := config.(type) {
+	case []any:
+		return slices.ContainsFunc(node, hasGatewayHandler)
+	case map[string]any:
+		name, _ := node["handler"].(string)
+		if (name == app.Name || strings.HasPrefix(name, app.Name+"_")) && name != "speechgate_sandbox" {
+			return true
+		}
+		for _, child := range node {
+			if hasGatewayHandler(child) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func decodeHandler(node map[string]any, into any) error {
 	text, err := json.Marshal(node)
 	if err != nil {
@@ -76,11 +109,11 @@ func decodeHandler(node map[string]any, into any) error {
 	return nil
 }
 
-func configOf(g *gate.Gate) manage.GateConfig {
+func gateConfigOf(g *gate.Gate) manage.GateConfig {
 	return manage.GateConfig{Dialect: g.Dialect, Backend: g.BackendName(), Rules: g.PolicyRules(), Classify: g.ClassifyPath}
 }
 
 // defaultGate is a gate with default settings.
 func defaultGate(dialect, backend string) manage.GateConfig {
-	return configOf(&gate.Gate{Dialect: dialect, Backend: backend})
+	return gateConfigOf(&gate.Gate{Dialect: dialect, Backend: backend})
 }

@@ -38,7 +38,7 @@ func importKeys(cmd *cobra.Command, _ []string) error {
 	if err := checkInput(cmd); err != nil {
 		return err
 	}
-	return withStore(cmd, func(s *session) error {
+	return changeStore(cmd, func(s *session) error {
 		rules, err := newKeyOfFlags(cmd)
 		if err != nil {
 			return err
@@ -79,6 +79,7 @@ func (s *session) printImport(result *manage.ImportResult) error {
 		s.note("Warning: of those known already, %d had another expiry or other addresses, and keep them; the first is on line %d.", n, result.Differing[0])
 	}
 	if len(notTaken) > 0 {
+		s.noteStore() // the other keys were imported
 		return fmt.Errorf("%d of %s not taken", len(notTaken), words.Count(result.Lines, "key"))
 	}
 	return nil

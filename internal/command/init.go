@@ -11,7 +11,6 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/internal/words"
-	"github.com/speechgate/speechgate/keystore"
 )
 
 func initCommand() *cobra.Command {
@@ -22,7 +21,7 @@ A server makes its first keystore by itself. Later it refuses to start where it
 finds none, because the path may be wrong or the disk not mounted. This command
 says that a new, empty keystore is meant.
 
-Tell this command by --config where the server's storage is, if it is not Caddy's
+The configuration says where the server's storage is, if it is not Caddy's
 default: the storage remembers which keystores there were.
 
 A keystore that exists stays as it is, so that the command can be repeated.`
@@ -41,54 +40,55 @@ type initResult struct {
 }
 
 func initStore(cmd *cobra.Command, _ []string) error {
-	cfg, gates, err := storeOfFlags(cmd)
+	t, err := targetOf(cmd)
 	if err != nil {
 		return err
 	}
-	exists, err := checkStore(cfg.Path, cmd.CommandPath())
+	exists, err := checkStore(t, cmd.CommandPath())
 	if err != nil {
 		return err
 	}
-	m, done, err := historyOfFlags(cmd)
+	m, done, err := historyOf(cmd)
 	defer done()
 	if err != nil {
 		return err
 	}
-	cfg.MustExist = exists // init makes a keystore even if the configuration says must_exist
+	t.MustExist = exists // init makes a keystore even if the configuration says must_exist
 	if !exists {
-		if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
+		if err := checkMaker(t, cmd.CommandPath()); err != nil {
 			return err
 		}
 	}
-	return openQuietly(cmd, cfg, gates, exists, func(s *session) error {
+	return openAt(cmd, t, exists, func(s *session) error {
 		sum, err := s.manager.Store.Summary(s.ctx)
 		if err != nil {
 			return err
 		}
-		m.Record(s.ctx, sum.ID, cfg.Path, s.manager.Now.Std())
-		result := initResult{cfg.Path, sum.ID, sum.Made, sum.Accounts, sum.Keys, sum.Pepper}
+		m.Record(s.ctx, sum.ID, t.Path, s.manager.Now.Std())
+		result := initResult{t.Path, sum.ID, sum.Made, sum.Accounts, sum.Keys, sum.Pepper}
+		s.note("Keystore: %s.", t)
 		if !sum.Made {
-			return s.say(result, "There is a keystore at %s already: %s, with %s and %s.", cfg.Path, sum.ID, words.Count(sum.Accounts, "account"), words.Count(sum.Keys, "key"))
+			return s.say(result, "There is a keystore at %s already: %s, with %s and %s.", t.Path, sum.ID, words.Count(sum.Accounts, "account"), words.Count(sum.Keys, "key"))
 		}
-		return s.say(result, "Made keystore %s at %s; it belongs to %s.", sum.ID, cfg.Path, osUser())
+		return s.say(result, "Made keystore %s at %s; it belongs to %s.", sum.ID, t.Path, osUser())
 	})
 }
 
-// historyOfFlags returns the history of keystores. It is in the storage of the
-// configuration, or in Caddy's default storage. The caller must call done when it no
-// longer needs the history, because the storage then closes its connections.
-func historyOfFlags(cmd *cobra.Command) (m app.History, done func(), err error) {
+// historyOf returns the history of keystores. It is in the storage of the configuration,
+// or in Caddy's default storage. The caller must call done when it no longer needs the
+// history, because the storage then closes its connections.
+func historyOf(cmd *cobra.Command) (m app.History, done func(), err error) {
 	done = func() {}
 	m = app.History{Storage: caddy.DefaultStorage, Logger: caddy.Log().Named(app.Name)}
-	file, text, err := configText(cmd)
-	if err != nil || text == nil {
+	c, err := configOf(cmd)
+	if err != nil {
 		return m, done, err
 	}
 	var config struct {
 		Storage json.RawMessage `json:"storage"`
 	}
-	if err := json.Unmarshal(text, &config); err != nil {
-		return m, done, fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	if err := c.decode(&config); err != nil {
+		return m, done, err
 	}
 	if len(config.Storage) == 0 {
 		return m, done, nil
@@ -99,14 +99,14 @@ func historyOfFlags(cmd *cobra.Command) (m app.History, done func(), err error) 
 		Storage json.RawMessage `json:"storage" caddy:"namespace=caddy.storage inline_key=module"`
 	}{config.Storage}, "Storage")
 	if err != nil {
-		return m, done, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
+		return m, done, fmt.Errorf("%s: storage: %w", c.source, err)
 	}
 	converter, ok := module.(caddy.StorageConverter)
 	if !ok {
-		return m, done, fmt.Errorf("--%s %s: storage: the module %T is no storage", flagConfig, file, module)
+		return m, done, fmt.Errorf("%s: storage: the module %T is no storage", c.source, module)
 	}
 	if m.Storage, err = converter.CertMagicStorage(); err != nil {
-		return m, done, fmt.Errorf("--%s %s: storage: %w", flagConfig, file, err)
+		return m, done, fmt.Errorf("%s: storage: %w", c.source, err)
 	}
 	return m, done, nil
 }
@@ -114,41 +114,37 @@ func historyOfFlags(cmd *cobra.Command) (m app.History, done func(), err error) 
 // mayMake refuses to make a keystore in three cases: the configuration forbids it,
 // another user's server could not open the keystore, or the history has another
 // keystore, which can be lost.
-func mayMake(cmd *cobra.Command, cfg keystore.Config) error {
-	if cfg.MustExist {
-		return fmt.Errorf("there is no keystore at %s, and the configuration says must_exist: make it with %q", cfg.Path, app.Program+" init")
+func mayMake(cmd *cobra.Command, t target) error {
+	if t.MustExist {
+		return fmt.Errorf("there is no keystore at %s, and the configuration says must_exist: make it with %q", t, app.Program+" init")
 	}
-	if err := checkMaker(cfg.Path, cmd.CommandPath()); err != nil {
+	if err := checkMaker(t, cmd.CommandPath()); err != nil || t.create {
 		return err
 	}
-	settings, _, err := configOfFlags(cmd)
-	if err != nil || settings.Keystore.Create {
-		return err
-	}
-	m, done, err := historyOfFlags(cmd)
+	m, done, err := historyOf(cmd)
 	defer done()
 	if err != nil {
 		return err
 	}
-	switch before := m.Previous(cmd.Context(), cfg.Path); {
+	switch before := m.Previous(cmd.Context(), t.Path); {
 	case before == nil:
-	case before.Path == cfg.Path:
-		return fmt.Errorf("there is no keystore at %s, and there was one before, %s: mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q", cfg.Path, before, app.Program+" init")
+	case before.Path == t.Path:
+		return fmt.Errorf("there is no keystore at %s, and there was one before, %s: mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q", t, before, app.Program+" init")
 	default:
-		return fmt.Errorf("there is no keystore at %s, and the server here has another, %s: name it with --%s or --%s; if a new, empty keystore is meant, make it with %q", cfg.Path, before, flagConfig, flagKeystore, app.Program+" init")
+		return fmt.Errorf("there is no keystore at %s, and the server here has another, %s: name it with --%s or --%s; if a new, empty keystore is meant, make it with %q", t, before, flagConfig, flagKeystore, app.Program+" init")
 	}
 	return nil
 }
 
 // checkMaker refuses to make a keystore as root in the directory of another user. The
 // user's server could not open the keystore.
-func checkMaker(path, command string) error {
+func checkMaker(t target, command string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	dir, fi := nearestDir(path) // the store would make missing directories
+	dir, fi := nearestDir(t.Path) // the store would make missing directories
 	if fi == nil {
 		return nil
 	}
-	return checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, nil)
+	return checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(t.Path), command, t, nil)
 }

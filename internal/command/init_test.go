@@ -49,7 +49,7 @@ func TestR17_CommandsUseAStorageBeforeTheyCloseIt(t *testing.T) { //nolint:paral
 	cmd.SetContext(t.Context())
 	cmd.Flags().String(flagConfig, file, "")
 	cmd.Flags().String(flagAdapter, "", "")
-	history, done, err := historyOfFlags(cmd)
+	history, done, err := historyOf(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}

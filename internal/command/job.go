@@ -12,7 +12,7 @@ const graceHelp = `
 
 The grace window of a job is how long the key that created it goes on reading it
 after the key expired. It is counted with the longest grace of the job's backend
-in the configuration that --config names, and without one with the default, 24h.`
+in the configuration, and without one with the default, 24h.`
 
 func jobCommand() *cobra.Command {
 	list := Leaf("list [--account <account ID>]", "Lists the recorded jobs, oldest first", NoArgument, listJobs)

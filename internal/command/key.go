@@ -64,7 +64,7 @@ func newKeyOfFlags(cmd *cobra.Command) (n manage.NewKey, err error) {
 }
 
 func issueKey(cmd *cobra.Command, _ []string) error {
-	return withStore(cmd, func(s *session) error {
+	return changeStore(cmd, func(s *session) error {
 		n, err := newKeyOfFlags(cmd)
 		if err != nil {
 			return err
@@ -155,7 +155,7 @@ func deleteCommand() *cobra.Command {
 }
 
 func deleteKey(cmd *cobra.Command, args []string) error {
-	return withStore(cmd, func(s *session) error {
+	return changeStore(cmd, func(s *session) error {
 		k, err := s.manager.DeleteKey(s.ctx, args[0])
 		switch {
 		case err != nil:
@@ -184,7 +184,7 @@ func revokeKey(cmd *cobra.Command, args []string) error {
 	if r.WithChildren, err = cmd.Flags().GetBool("with-children"); err != nil {
 		return err
 	}
-	return withStore(cmd, func(s *session) error {
+	return changeStore(cmd, func(s *session) error {
 		k, err := s.manager.RevokeKey(s.ctx, args[0], r)
 		if err != nil {
 			return err

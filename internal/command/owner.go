@@ -13,21 +13,22 @@ import (
 
 // checkStore checks the owner of the keystore's file before SQLite opens it. SQLite would
 // make files beside it, which the owner's server could not open.
-func checkStore(path, command string) (exists bool, err error) {
+func checkStore(t target, command string) (exists bool, err error) {
+	path := t.Path
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case errors.Is(err, fs.ErrPermission):
 		if dir, fi := nearestDir(path); fi != nil {
-			return false, checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, err)
+			return false, checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(path), command, t, err)
 		}
 		return false, fmt.Errorf("keystore: %w", err)
 	case err != nil:
 		return false, fmt.Errorf("keystore: %w", err)
 	}
 	// A keystore can be made in an empty file.
-	return fi.Size() > 0, checkOwner(fi, "the keystore "+path, command, nil)
+	return fi.Size() > 0, checkOwner(fi, "the keystore "+path, command, t, nil)
 }
 
 // nearestDir returns the directory of path. If the directory does not exist, or this user
@@ -45,7 +46,7 @@ func nearestDir(path string) (string, os.FileInfo) {
 
 // checkOwner refuses to run as another user than the owner of the file that fi
 // describes. If this user is the owner, it returns fallback.
-func checkOwner(fi os.FileInfo, what, command string, fallback error) error {
+func checkOwner(fi os.FileInfo, what, command string, t target, fallback error) error {
 	owner, known := ownerOf(fi)
 	me := os.Geteuid()
 	if !known || owner == me {
@@ -55,8 +56,8 @@ func checkOwner(fi os.FileInfo, what, command string, fallback error) error {
 	if name == strconv.Itoa(owner) {
 		sudo = "'#" + name + "'" // the form in which sudo takes a user ID
 	}
-	return fmt.Errorf("%s belongs to user %s, and this command runs as %s: run it as the owner, sudo -u %s %s …",
-		what, name, userName(me), sudo, command)
+	return fmt.Errorf("%s belongs to user %s, and this command runs as %s: run it as the owner, sudo -u %s %s %s…",
+		what, name, userName(me), sudo, command, t.flags)
 }
 
 // operatorName names the person who runs the command, as far as the system tells. A

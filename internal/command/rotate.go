@@ -32,7 +32,7 @@ func rotateKey(cmd *cobra.Command, args []string) error {
 	if err := manage.CheckOverlap(overlap); err != nil {
 		return err
 	}
-	return withStore(cmd, func(s *session) error {
+	return changeStore(cmd, func(s *session) error {
 		k, err := s.manager.RotateKey(s.ctx, args[0], overlap)
 		if err != nil {
 			return err

@@ -18,61 +18,81 @@ import (
 type session struct {
 	ctx     context.Context
 	manager *manage.Manager // nil for a command without a keystore
+	target  target          // the keystore
+	existed bool            // whether the keystore was there before the command
 	json    bool
 	in      io.Reader
 	out     io.Writer // for the result
 	err     io.Writer // for everything else
 }
 
-// withStore runs a command on the keystore, which must exist.
+// withStore runs a command that only reads the keystore, which must exist.
 func withStore(cmd *cobra.Command, run func(*session) error) error {
 	return openStore(cmd, false, run)
+}
+
+// changeStore runs a command that writes to the keystore, which must exist.
+func changeStore(cmd *cobra.Command, run func(*session) error) error {
+	return openStore(cmd, false, tellingStore(run))
+}
+
+// createStore is changeStore for a command that makes a keystore if there is none.
+func createStore(cmd *cobra.Command, run func(*session) error) error {
+	return openStore(cmd, true, tellingStore(run))
+}
+
+// tellingStore returns run with a note that says which keystore the command used. A
+// command that fails gives no note: an error is the only line on standard error.
+func tellingStore(run func(*session) error) func(*session) error {
+	return func(s *session) error {
+		if err := run(s); err != nil {
+			return err
+		}
+		s.noteStore()
+		return nil
+	}
+}
+
+// noteStore says which keystore the command used.
+func (s *session) noteStore() {
+	if s.existed {
+		s.note("Keystore: %s.", s.target)
+	} else {
+		s.note("A new keystore was made at %s; it belongs to %s.", s.target, osUser())
+	}
 }
 
 // openStore runs a command on the keystore. If create is true and there is no keystore,
 // openStore makes one.
 func openStore(cmd *cobra.Command, create bool, run func(*session) error) error {
-	cfg, gates, err := storeOfFlags(cmd)
+	t, err := targetOf(cmd)
 	if err != nil {
 		return err
 	}
-	exists, err := checkStore(cfg.Path, cmd.CommandPath())
+	exists, err := checkStore(t, cmd.CommandPath())
 	if err != nil {
 		return err
 	}
 	switch {
 	case exists:
-		cfg.MustExist = true // the file can be removed before it is opened
+		t.MustExist = true // the file can be removed before it is opened
 	case !create:
 		return fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
-			cfg.Path, flagKeystore, flagConfig, app.Program+" init")
+			t, flagKeystore, flagConfig, app.Program+" init")
 	default:
-		if err := mayMake(cmd, cfg); err != nil {
+		if err := mayMake(cmd, t); err != nil {
 			return err
 		}
 	}
-	return openAt(cmd, cfg, gates, exists, run)
+	return openAt(cmd, t, exists, run)
 }
 
-// openAt is openStore for flags that were read before.
-func openAt(cmd *cobra.Command, cfg keystore.Config, gates manage.GateConfigs, exists bool, run func(*session) error) error {
-	return openQuietly(cmd, cfg, gates, exists, func(s *session) error {
-		if err := run(s); err != nil {
-			return err // an error is the only line on standard error
-		}
-		if !exists {
-			s.note("A new keystore was made at %s; it belongs to %s.", cfg.Path, osUser())
-		}
-		return nil
-	})
-}
-
-// openQuietly is openAt for a command that says itself that a keystore was made.
-func openQuietly(cmd *cobra.Command, cfg keystore.Config, gates manage.GateConfigs, exists bool, run func(*session) error) (err error) {
+// openAt is openStore for a keystore that was found before.
+func openAt(cmd *cobra.Command, t target, exists bool, run func(*session) error) (err error) {
 	// Only a server adds a pepper to a keystore that is in use: after it, no server
 	// without the pepper can check keys.
-	cfg.KeepPepper = exists
-	store, err := keystore.Open(cmd.Context(), cfg)
+	t.KeepPepper = exists
+	store, err := keystore.Open(cmd.Context(), t.Config)
 	if err != nil {
 		return err
 	}
@@ -85,7 +105,8 @@ func openQuietly(cmd *cobra.Command, cfg keystore.Config, gates manage.GateConfi
 	if err != nil {
 		return err
 	}
-	s.manager = &manage.Manager{Store: store, Actor: operator(), Now: currentTime(), Gates: gates}
+	s.target, s.existed = t, exists
+	s.manager = &manage.Manager{Store: store, Actor: operator(), Now: currentTime(), Gates: t.gates}
 	if behind := store.Behind(); behind > 0 {
 		s.note("This machine's clock is %s behind the newest time in the keystore: keys that were issued since count as unknown until then. Set the clock.", behind)
 	}

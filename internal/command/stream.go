@@ -31,7 +31,7 @@ func streamCommand() *cobra.Command {
 	streams.Long = `Lists and cuts live streams.
 
 These commands ask the running server, through Caddy's admin API: at --address,
-else where the configuration that --config names has it, else at localhost:2019.
+else where the configuration has it, else at localhost:2019.
 They read no keystore.
 
 To cut a stream does not end its key: the client may begin another. "key revoke",
@@ -137,30 +137,19 @@ func adminAddress(cmd *cobra.Command) (string, error) {
 	if err != nil || address != "" {
 		return address, err
 	}
-	file, err := textFlag(cmd, flagConfig)
+	c, err := configOf(cmd)
 	if err != nil {
 		return "", err
-	}
-	adapter, err := textFlag(cmd, flagAdapter)
-	if err != nil {
-		return "", err
-	}
-	if file == "" {
-		return caddy.DefaultAdminListen, nil
-	}
-	text, err := loadConfig(file, adapter)
-	if err != nil {
-		return "", fmt.Errorf("--%s %s: %w", flagConfig, file, err)
 	}
 	var config struct {
 		Admin caddy.AdminConfig `json:"admin"`
 	}
-	if err := json.Unmarshal(text, &config); err != nil {
-		return "", fmt.Errorf("--%s %s: %w", flagConfig, file, err)
+	if err := c.decode(&config); err != nil {
+		return "", err
 	}
 	switch {
 	case config.Admin.Disabled:
-		return "", fmt.Errorf("--%s %s: it switches the admin API off, which this command needs: \"key revoke\" and \"account close\" work without", flagConfig, file)
+		return "", fmt.Errorf("%s: it switches the admin API off, which this command needs: \"key revoke\" and \"account close\" work without", c.source)
 	case config.Admin.Listen == "":
 		return caddy.DefaultAdminListen, nil
 	}
