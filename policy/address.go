@@ -187,18 +187,24 @@ func parsePrefix(entry string) (addrRange, string, error) {
 
 func parseAddr(text string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(text)
-	withPort, portErr := netip.ParseAddrPort(text)
-	switch {
-	case err != nil && leadingZero(text):
-		return a, errors.New("an IPv4 number has a leading zero, which some programs read as octal; write it without")
-	case err != nil && portErr == nil:
-		return a, fmt.Errorf("a client's port is never the same; write %s without it", withPort.Addr().WithZone(""))
-	case err != nil:
-		return a, errNotAddress
-	case a.Zone() != "":
+	if err != nil {
+		return a, mistakeIn(text)
+	}
+	if a.Zone() != "" {
 		return a, fmt.Errorf("a zone has a meaning on one machine only; write %s", a.WithZone(""))
 	}
 	return a.Unmap(), nil
+}
+
+// mistakeIn says what is wrong with a text that is no address.
+func mistakeIn(text string) error {
+	if leadingZero(text) {
+		return errors.New("an IPv4 number has a leading zero, which some programs read as octal; write it without")
+	}
+	if withPort, err := netip.ParseAddrPort(text); err == nil {
+		return fmt.Errorf("a client's port is never the same; write %s without it", withPort.Addr().WithZone(""))
+	}
+	return errNotAddress
 }
 
 func leadingZero(text string) bool {
@@ -224,8 +230,8 @@ func merge(ranges []addrRange) []addrRange {
 	slices.SortFunc(ranges, func(a, b addrRange) int { return a.from.Compare(b.from) })
 	out := ranges[:0]
 	for _, r := range ranges {
-		if n := len(out); n > 0 && out[n-1].to.BitLen() == r.from.BitLen() &&
-			(r.from.Compare(out[n-1].to) <= 0 || out[n-1].to.Next() == r.from) {
+		// Every IPv4 address sorts before every IPv6 address, and the last one has no next.
+		if n := len(out); n > 0 && (r.from.Compare(out[n-1].to) <= 0 || out[n-1].to.Next() == r.from) {
 			if out[n-1].to.Less(r.to) {
 				out[n-1].to = r.to
 			}

@@ -54,6 +54,7 @@ func TestR17_DamagedPartsNeverAllowEveryAddress(t *testing.T) {
 		"a count alone":              {entries, ranges[:4]},
 		"without its count":          {entries, ranges[4:]},
 		"another count":              {entries, "\x00\x00\x00\x02" + ranges[4:]},
+		"a count beyond the ranges":  {entries, "\x00\x00\x00\x09" + ranges[4:]}, // with it, whole IPv6 ranges seem to be left
 		"a count beyond all bounds":  {entries, string(tooMany) + ranges[4:]},
 		"the greatest count":         {entries, "\xff\xff\xff\xff" + ranges[4:]},
 		"text in place of ranges":    {entries, entries},
@@ -75,6 +76,19 @@ func TestR17_DamagedPartsNeverAllowEveryAddress(t *testing.T) {
 		s.Warnings()
 		if parts[1] != ranges && policy.CheckChild(keyWith(func(k *policy.Key) { k.Allow = s }), policy.ExpiresAt(during), addrs(t, "192.0.2.7")) == nil {
 			t.Errorf("%s: a child is within it", name)
+		}
+	}
+}
+
+// A set with entries that cannot be read is within no set that has a limit.
+func TestR17_AChildWithDamagedEntriesIsRefused(t *testing.T) {
+	t.Parallel()
+	issuer := keyWith(func(k *policy.Key) { k.Allow = addrs(t, "0.0.0.0/0,::/0") })
+	_, ranges := addrs(t, "192.0.2.7").Parts()
+	for _, entries := range []string{"nonsense", "192.0.2.7,", "192.0.2.7,nonsense"} {
+		err := policy.CheckChild(issuer, policy.ExpiresAt(during), policy.AddrSetOf(entries, ranges))
+		if err == nil {
+			t.Errorf("%q is within the issuer's addresses", entries)
 		}
 	}
 }

@@ -141,6 +141,8 @@ func TestR4_MistakesAreRefused(t *testing.T) {
 		{"a wildcard", "192.0.2.*", []string{"192.0.2.7"}},
 		{"three numbers", "192.0.2", []string{"192.0.2.7"}},
 		{"a number", "3232235521", []string{"192.0.2.7"}},
+		{"a number with a leading zero", "010", []string{"192.0.2.7"}},
+		{"three numbers, one with a leading zero", "192.0.02", []string{"192.0.2.7"}},
 		{"a hexadecimal number", "0xc0.0.2.1", []string{"192.0.2.7"}},
 		{"a number too large", "192.0.2.256", []string{"192.0.2.7"}},
 		{"other digits", "１９２.0.2.7", []string{"192.0.2.7"}},
@@ -238,5 +240,22 @@ func TestR4_ABlockOfAllAddressesGivesAWarning(t *testing.T) {
 	}
 	if s := addrs(t, "::/0"); s.Contains(outside) || !s.Contains(netip.MustParseAddr("2001:db8::1")) || s.Any() {
 		t.Error("::/0 is every IPv6 address, and no other")
+	}
+}
+
+func TestNetworkOf_isOneClient(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"192.0.2.7":                     "192.0.2.7/32",
+		"::ffff:192.0.2.7":              "192.0.2.7/32",
+		"2001:db8:1:2:ffff:ffff:ffff:1": "2001:db8:1:2::/64",
+		"fe80::1%eth0":                  "fe80::/64",
+	} {
+		if got := policy.NetworkOf(netip.MustParseAddr(address)).String(); got != want {
+			t.Errorf("the network of %s is %s, want %s", address, got, want)
+		}
+	}
+	if got := policy.NetworkOf(netip.Addr{}); got != (netip.Prefix{}) {
+		t.Errorf("the network of an unknown address is %v", got)
 	}
 }

@@ -268,3 +268,17 @@ func TestR9_AClosedAccountEndsItsKeysAndTheirGrace(t *testing.T) {
 		})
 	}
 }
+
+func TestR3_AKeyOfLaterSaysWhyItIsUnknown(t *testing.T) {
+	t.Parallel()
+	const want = "the key was issued at 2023-11-14T22:13:20.000Z, and by this process's clock it is 2023-11-14T22:13:18.500Z, which is 1.5s earlier: set the clock"
+	if got := policy.NotYet(created-1500, goodKey()); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got := policy.NotYet(created, goodKey()); got != "" {
+		t.Errorf("from its creation on: %s", got)
+	}
+	if got := policy.NotYet(created, nil); got != "" {
+		t.Errorf("an unknown key: %s", got)
+	}
+}

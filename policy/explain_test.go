@@ -75,6 +75,7 @@ func TestExplain_saysWhy(t *testing.T) {
 		{"no key", during, nil, policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "refused: There is no such key."},
 		{"after no key", during, nil, policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleExpiry, "not_reached: It was decided before."},
 		{"a key of later", created - 1, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "refused: The key key_1 was issued at 2023-11-14T22:13:20.000Z, which is later."},
+		{"a key of now", created, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "ok: The key is key_1, issued at 2023-11-14T22:13:20.000Z."},
 		{"an open account", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAccount, "ok: The key's account, acc_1, is open."},
 		{"a closed account", during, keyWith(func(k *policy.Key) { k.AccountOpen = false }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAccount, "refused: The key's account, acc_1, is closed."},
 		{"no revocation", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "ok: The key is not revoked."},
@@ -83,6 +84,7 @@ func TestExplain_saysWhy(t *testing.T) {
 		{"a revocation to come", during, keyWith(func(k *policy.Key) { k.RevokeFrom = expiry }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "ok: The key is not revoked before 2023-11-14T22:15:00.000Z."},
 		{"a revocation that came", expiry, keyWith(func(k *policy.Key) { k.RevokeFrom = expiry }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "refused: The key is revoked from 2023-11-14T22:15:00.000Z on."},
 		{"no deletion", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleDeletion, "ok: The key is not deleted."},
+		{"a deletion", during, keyWith(func(k *policy.Key) { k.DeletedAt = during }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleDeletion, "refused: The key was deleted at 2023-11-14T22:14:10.000Z."},
 		{"a later deletion", during, keyWith(func(k *policy.Key) { k.DeletedAt = expiry }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleDeletion, "refused: The key was deleted at 2023-11-14T22:15:00.000Z, which counts at any instant."},
 		{"any address", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAddress, "not_applicable: The key may be used from any address."},
 		{"an address of the rule", during, bound(t), policy.Request{Operation: policy.Recognize, Client: inside}, policy.Rules{}, policy.RuleAddress, "ok: The client's address, 192.0.2.7, is among those that the key may be used from: 192.0.2.0/24,10.0.0.1."},
@@ -104,6 +106,8 @@ func TestExplain_saysWhy(t *testing.T) {
 		{"a foreign job", during, goodKey(), policy.Request{Operation: policy.ReadJob, Job: foreignJob()}, policy.Rules{}, policy.RuleJob, "refused: The job is of another account, acc_9."},
 		{"no record", during, goodKey(), policy.Request{Operation: policy.DeleteJob}, policy.Rules{}, policy.RuleJob, "refused: The job is not recorded, and such jobs are refused."},
 		{"no record needed", during, goodKey(), policy.Request{Operation: policy.DeleteJob}, policy.Rules{UnrecordedJobs: true}, policy.RuleJob, "ok: The job is not recorded, and such jobs are left to the backend."},
+		{"a job with a record, where none is needed", during, goodKey(), policy.Request{Operation: policy.ReadJob, Job: siblingJob()}, policy.Rules{UnrecordedJobs: true}, policy.RuleJob, "ok: The job is of the same account, acc_1."},
+		{"a foreign job, where no record is needed", during, goodKey(), policy.Request{Operation: policy.ReadJob, Job: foreignJob()}, policy.Rules{UnrecordedJobs: true}, policy.RuleJob, "refused: The job is of another account, acc_9."},
 		{"no issuing", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleIssuance, "not_applicable: It does not ask for a key to be issued."},
 		{"issuing", during, keyWith(func(k *policy.Key) { k.Issuable = true }), policy.Request{Operation: policy.IssueKey}, policy.Rules{}, policy.RuleIssuance, "ok: The key may issue keys."},
 		{"issuing without the right", during, goodKey(), policy.Request{Operation: policy.IssueKey}, policy.Rules{}, policy.RuleIssuance, "refused: The key may not issue keys."},
@@ -126,10 +130,14 @@ func bound(t *testing.T) *policy.Key {
 
 func TestRuleAndOutcome_wordsOfUnknownValues(t *testing.T) {
 	t.Parallel()
-	if got := policy.RuleName(255).String(); got != "" {
-		t.Errorf("an unknown rule prints %q", got)
+	for i := len(allRules); i < 256; i++ {
+		if got := policy.RuleName(i).String(); got != "" {
+			t.Errorf("rule %d, which does not exist, prints %q", i, got)
+		}
 	}
-	if got := policy.Outcome(255).String(); got != "not_reached" {
-		t.Errorf("an unknown outcome prints %q", got)
+	for i := int(policy.OutcomeRefused) + 1; i < 256; i++ {
+		if got := policy.Outcome(i).String(); got != "not_reached" {
+			t.Errorf("outcome %d, which does not exist, prints %q", i, got)
+		}
 	}
 }
