@@ -195,7 +195,7 @@ func TestR21_WhatIsHeldBeforeAKeyIsKnownIsReserved(t *testing.T) {
 			if <-awaited {
 				t.Error("the stream goes on")
 			}
-			r.wantRefused(policy.LimitReached)
+			r.wantRefused(policy.LimitReached, "too many bytes of commands are held for streams that have shown no key")
 			b.wantAllBack(t)
 		})
 	})

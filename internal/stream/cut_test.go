@@ -5,11 +5,15 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
+	"github.com/speechgate/speechgate/policy"
 )
 
 func TestR14_ACutWorksInEveryState(t *testing.T) {
@@ -53,6 +57,81 @@ func TestR14_ACutWorksInEveryState(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// In TestR14_ACutWhileAStartIsJudged, the keystore accepts a start command after the
+// stream has been cut. No session may begin.
+func TestR14_ACutWhileAStartIsJudged(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]func(r *rig){
+		"the first": func(*rig) {},
+		"a later one": func(r *rig) {
+			r.start()
+			r.send(wstest.RawText("e"))
+			r.wantBackend(wstest.Text("e"))
+			r.answer(wstest.RawText("e"))
+			r.wantClient(wstest.Text("e"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				judging, judged := make(chan struct{}), make(chan struct{})
+				var slow atomic.Bool
+				r := newRig(t, func(cfg *settings) {
+					judge := cfg.Authorize
+					cfg.Authorize = func(secret policy.Secret, fault *credential.Fault) stream.Verdict {
+						if slow.Load() {
+							close(judging)
+							<-judged
+						}
+						return judge(secret, fault)
+					}
+				})
+				before(r)
+				over := r.over()
+				slow.Store(true)
+				r.send(startFrame, audio("x"))
+				<-judging
+				r.guard.Cut("")
+				r.wantClient(wstest.Text(cutText))
+				close(judged)
+				r.wantClient(closed())
+				r.wantSilence()
+				<-r.done
+				if n := r.over() - over; n != 1 {
+					t.Errorf("%d sessions over, want that of the start command", n)
+				}
+			})
+		})
+	}
+}
+
+// TestR14_ACutDoesNotWaitForTheKeystore cuts a stream while the keystore does not answer.
+func TestR14_ACutDoesNotWaitForTheKeystore(t *testing.T) {
+	t.Parallel()
+	judging, closedConn := make(chan struct{}), make(chan struct{})
+	r := (&rig{t: t, tcp: true}).run(func(cfg *settings) {
+		cfg.Authorize = func(policy.Secret, *credential.Fault) stream.Verdict {
+			close(judging)
+			<-closedConn
+			return stream.Verdict{OK: true}
+		}
+		cfg.OnClose = func() { close(closedConn) }
+	})
+	r.send(startFrame)
+	<-judging
+	began := time.Now()
+	r.guard.Cut("")
+	r.wantClient(wstest.Text(cutText))
+	if rest, err := io.ReadAll(r.client.Reader); err != nil && !wstest.Ended(err) || len(rest) > 0 {
+		t.Errorf("the client gets %q, %v", rest, err)
+	}
+	r.wantSilence()
+	<-r.done
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
 

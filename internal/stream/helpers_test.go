@@ -57,8 +57,9 @@ type rig struct {
 
 	mu      sync.Mutex
 	keys    []string // what Authorize saw
-	faults  []policy.Reason
+	faults  []string // what Authorize saw in place of a key
 	refused []policy.Reason
+	details []string // what Config.Refused got beside the reason
 	ends    int
 	closes  int
 }
@@ -74,7 +75,7 @@ func (r *rig) config() settings {
 			Authorize: func(secret policy.Secret, fault *credential.Fault) (v stream.Verdict) {
 				locked(func() {
 					if fault != nil {
-						r.faults = append(r.faults, fault.Reason)
+						r.faults = append(r.faults, fault.Error())
 						return
 					}
 					r.keys = append(r.keys, secret.Reveal())
@@ -88,7 +89,9 @@ func (r *rig) config() settings {
 			OnEnd: func() { locked(func() { r.ends++ }) },
 		},
 		Config: stream.Config{
-			Refused:     func(reason policy.Reason, _ string) { locked(func() { r.refused = append(r.refused, reason) }) },
+			Refused: func(reason policy.Reason, detail string) {
+				locked(func() { r.refused, r.details = append(r.refused, reason), append(r.details, detail) })
+			},
 			OnClose:     func() { locked(func() { r.closes++ }) },
 			StartTime:   10 * time.Second,
 			CommandTime: 10 * time.Second,
@@ -255,12 +258,12 @@ func (r *rig) over() int {
 	return r.ends
 }
 
-// wantRefused checks the reason that Config.Refused got.
-func (r *rig) wantRefused(reason policy.Reason) {
+// wantRefused checks the reason and the detail that Config.Refused got.
+func (r *rig) wantRefused(reason policy.Reason, detail string) {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.refused) != 1 || r.refused[0] != reason {
-		r.t.Errorf("refused for %v, want %v", r.refused, reason)
+	if len(r.refused) != 1 || r.refused[0] != reason || r.details[0] != detail {
+		r.t.Errorf("refused for %v %q, want %v %q", r.refused, r.details, reason, detail)
 	}
 }

@@ -214,7 +214,7 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 			r.held()
 			r.client.Conn.(*wstest.PipeConn).CloseWrite()
 			<-r.done
-			r.wantRefused(malformed)
+			r.wantRefused(malformed, commandTooLate)
 		})
 	})
 	t.Run("more audio than is held", func(t *testing.T) {

@@ -101,9 +101,9 @@ func TestAnAPICanRefuseRightAfterTheUpgrade(t *testing.T) {
 		refusal := stream.Farewell{Text: `{"message_type":"auth_error"}`, Close: wsframe.CloseFrame(1008, ""), CloseAtOnce: true}
 		p := &plainProtocol{refusal: map[policy.Reason]stream.Farewell{policy.KeyUnknown: refusal}}
 		r := newProtocolRig(t, p, nil)
-		r.guard.Refuse(policy.KeyUnknown, "")
+		r.guard.Refuse(policy.KeyUnknown, "the key is unknown")
 		r.wantClient(wstest.Text(refusal.Text), closed())
-		r.wantRefused(policy.KeyUnknown)
+		r.wantRefused(policy.KeyUnknown, "the key is unknown")
 		r.wantSilence()
 	})
 }
@@ -174,7 +174,7 @@ func TestAnAPIWithItsKeyInTheFirstMessageNeedsNoLayerBelow(t *testing.T) {
 			r := start(t)
 			r.send(wstest.RawBinary("audio"))
 			r.wantClient(wstest.Text(cut.Text), wstest.Close(1000))
-			r.wantRefused(malformed)
+			r.wantRefused(malformed, outOfTurn)
 		})
 	})
 }

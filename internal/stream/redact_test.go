@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/speechgate/speechgate/internal/wstest"
+	"github.com/speechgate/speechgate/policy"
 )
 
 var stars = strings.Repeat("*", len(upstreamKey))
@@ -65,7 +66,7 @@ func TestR18_TextInPiecesIsBounded(t *testing.T) {
 		piece := bytes.Repeat([]byte("x"), 40_000)
 		go r.backend.Write(slices.Concat(wstest.Raw(0x01, nil, 0, piece), wstest.Raw(0x00, nil, 0, piece)))
 		r.wantEnd(cutText)
-		r.wantRefused(0)
+		r.wantRefused(policy.Undecided, "the backend does not speak the WebSocket protocol")
 	})
 }
 
@@ -86,7 +87,7 @@ func TestABackendThatBreaksTheProtocolEndsTheStream(t *testing.T) {
 				r.answer(wstest.RawText("S 1"), frame, wstest.RawText("late"))
 				r.wantClient(wstest.Text("S 1"))
 				r.wantEnd(cutText)
-				r.wantRefused(0)
+				r.wantRefused(policy.Undecided, "the backend does not speak the WebSocket protocol")
 			})
 		})
 	}

@@ -13,10 +13,30 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
+const malformed = policy.RequestMalformed
+
+// What Config.Refused is told of a client's bytes.
 const (
-	malformed = policy.RequestMalformed
-	judged    = policy.Undecided // by Authorize
+	reserved       = "a frame with a reserved bit or opcode: no extension has been agreed on"
+	brokenPing     = "a control frame in fragments, or of more than 125 bytes"
+	hugeLength     = "a frame with a length of more than 63 bits"
+	nested         = "a message within another, or a continuation of nothing"
+	tooLarge       = "a command that is larger than max_command, or a frame of audio that is too large"
+	empty          = "an empty binary message"
+	tooManyEmpty   = "too many empty fragments of a command"
+	tooManyEarly   = "too many control frames before the first start command"
+	noAudio        = "a binary message that is no audio"
+	noUTF8         = "a text that is no UTF-8"
+	noSession      = "an end command while no session runs"
+	unknownCommand = "an unknown command"
+	twoSessions    = "a start command before the end of the session that runs"
+	outOfTurn      = "audio before a session or after its end"
+	startTooLate   = "no start command came within start_timeout"
+	commandTooLate = "a command did not come whole in time"
 )
+
+// judged precedes what Authorize saw of a command, a key or a fault.
+const judged = "judged: "
 
 var startFrame = wstest.RawText(startText)
 
@@ -27,53 +47,58 @@ func TestR19_WhatIsOutOfPlaceEndsTheStream(t *testing.T) {
 	for name, test := range map[string]struct {
 		before  [][]byte
 		frame   []byte
-		reason  policy.Reason
+		why     string
 		message string
 	}{
-		"an unknown key":                       {nil, wstest.RawText("s 16K -a-general authorization=OTHER"), judged, denied},
-		"a key at its stream limit":            {nil, wstest.RawText("s 16K -a-general authorization=LIMITED"), judged, "s can't connect to recognizer server"},
-		"no key":                               {nil, wstest.RawText("s 16K -a-general"), judged, denied},
-		"a bare start":                         {nil, wstest.RawText("s"), judged, denied},
-		"two keys":                             {nil, wstest.RawText(startText + " authorization=" + clientKey), judged, denied},
-		"a key in another spelling":            {nil, wstest.RawText("s 16K -a-general Authorization=" + clientKey), judged, unreadable},
-		"a masked command with an unknown key": {nil, wstest.Raw(0x81, mask, 0, []byte("s authorization=OTHER")), judged, denied},
-		"a text that is no command":            {nil, wstest.RawText("hello"), malformed, unreadable},
-		"a command that only begins alike":     {nil, wstest.RawText("start authorization=" + clientKey), malformed, unreadable},
-		"an empty text":                        {nil, wstest.RawText(""), malformed, unreadable},
-		"a text that is no UTF-8":              {nil, wstest.RawText(startText + "\xff"), malformed, unreadable},
-		"a binary start":                       {nil, wstest.RawBinary(startText), malformed, unreadable},
-		"an empty binary message":              {nil, wstest.RawBinary(""), malformed, unreadable},
-		"a start within a start in fragments":  {nil, wstest.Raw(0x01, nil, 0, []byte(startText)), malformed, unreadable},
-		"audio within a start in fragments":    {nil, slices.Concat(wstest.Raw(0x01, nil, 0, []byte(startText)), audio("x")), malformed, unreadable},
-		"fragments that are too large in all":  {nil, slices.Concat(wstest.Raw(0x01, nil, 0, []byte(startText+" x=")), wstest.Raw(0x80, nil, 0, bytes.Repeat([]byte("y"), 1<<20))), malformed, unreadable},
-		"too many empty fragments":             {nil, slices.Concat(wstest.Fragments(1, nil, startText, append([]int{5}, make([]int, 65)...)...)...), malformed, unreadable},
-		"fragments that are no UTF-8":          {nil, slices.Concat(wstest.Raw(0x01, nil, 0, []byte(startText+" x=\xe9")), wstest.Raw(0x80, nil, 0, []byte("\x9f"))), malformed, unreadable},
-		"fragments with an unknown key":        {nil, slices.Concat(wstest.Raw(0x01, nil, 0, []byte("s authorization=")), wstest.Raw(0x80, nil, 0, []byte("OTHER"))), judged, denied},
-		"fragments of audio that have nothing": {begun, slices.Concat(wstest.Raw(0x02, nil, 0, nil), wstest.Raw(0x80, nil, 0, nil)), malformed, unreadable},
-		"fragments of no audio":                {begun, slices.Concat(wstest.Raw(0x02, nil, 0, nil), wstest.Raw(0x80, nil, 0, []byte("x"))), malformed, unreadable},
-		"a compressed start":                   {nil, wstest.Raw(0xC1, nil, 0, []byte(startText)), malformed, unreadable},
-		"RSV2":                                 {nil, wstest.Raw(0xA1, nil, 0, []byte(startText)), malformed, unreadable},
-		"RSV3":                                 {begun, wstest.Raw(0x92, nil, 0, []byte("px")), malformed, unreadable},
-		"a reserved opcode":                    {nil, wstest.Raw(0x83, nil, 0, nil), malformed, unreadable},
-		"a reserved control opcode":            {begun, wstest.Raw(0x8B, nil, 0, nil), malformed, unreadable},
-		"a length of 64 bits":                  {begun, []byte{0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 2, 'p', 'x'}, malformed, unreadable},
-		"a Ping in pieces":                     {begun, wstest.Raw(0x09, nil, 0, nil), malformed, unreadable},
-		"a Ping that is too long":              {begun, wstest.Raw(0x89, nil, 0, make([]byte, 126)), malformed, unreadable},
-		"a start that is too large":            {nil, wstest.Raw(0x81, nil, 0, []byte(startText+" x="+strings.Repeat("y", 1<<20))), malformed, unreadable},
-		"a frame of audio that is too large":   {begun, []byte{0x82, 127, 0, 0, 0, 0, 1, 0, 0, 1, 'p'}, malformed, unreadable},
-		"a continuation of nothing":            {begun, wstest.Raw(0x80, nil, 0, []byte("px")), malformed, unreadable},
-		"a continuation before all":            {nil, wstest.Raw(0x80, nil, 0, []byte(startText)), malformed, unreadable},
-		"an end before all":                    {nil, wstest.RawText("e"), malformed, unreadable},
-		"audio before all":                     {nil, audio("x"), malformed, cutText},
-		"audio after the end":                  {ended, audio("x"), malformed, cutText},
-		"another end after the end":            {ended, wstest.RawText("e"), malformed, unreadable},
-		"a start within a session":             {begun, startFrame, malformed, unreadable},
-		"binary that is no audio":              {begun, wstest.RawBinary("x"), malformed, unreadable},
-		"audio in text":                        {begun, wstest.RawText("px"), malformed, unreadable},
-		"an end with a word":                   {begun, wstest.RawText("e now"), malformed, unreadable},
-		"an end in capitals":                   {begun, wstest.RawText("E"), malformed, unreadable},
-		"a command within audio in pieces":     {append(begun, wstest.Raw(0x02, nil, 0, []byte("p"))), wstest.RawText("e"), malformed, unreadable},
-		"audio within audio in pieces":         {append(begun, wstest.Raw(0x02, nil, 0, []byte("p"))), audio("x"), malformed, unreadable},
+		"an unknown key":                       {nil, wstest.RawText("s 16K -a-general authorization=OTHER"), judged + "OTHER", denied},
+		"a key at its stream limit":            {nil, wstest.RawText("s 16K -a-general authorization=LIMITED"), judged + "LIMITED", "s can't connect to recognizer server"},
+		"no key":                               {nil, wstest.RawText("s 16K -a-general"), judged + "credential_missing: the command has no pair authorization, or an empty one", denied},
+		"a bare start":                         {nil, wstest.RawText("s"), judged + "credential_missing: the command has no pair authorization, or an empty one", denied},
+		"two keys":                             {nil, wstest.RawText(startText + " authorization=" + clientKey), judged + "credential_ambiguous: the pair authorization twice", denied},
+		"a key in another spelling":            {nil, wstest.RawText("s 16K -a-general Authorization=" + clientKey), judged + "request_malformed: the pair of the key is spelled in another way, or hidden", unreadable},
+		"a masked command with an unknown key": {nil, wstest.Raw(0x81, mask, 0, []byte("s authorization=OTHER")), judged + "OTHER", denied},
+		"a text that is no command":            {nil, wstest.RawText("hello"), unknownCommand, unreadable},
+		"a command that only begins alike":     {nil, wstest.RawText("start authorization=" + clientKey), unknownCommand, unreadable},
+		"an empty text":                        {nil, wstest.RawText(""), unknownCommand, unreadable},
+		"a text that is no UTF-8":              {nil, wstest.RawText(startText + "\xff"), noUTF8, unreadable},
+		"a binary start":                       {nil, wstest.RawBinary(startText), noAudio, unreadable},
+		"an empty binary message":              {nil, wstest.RawBinary(""), empty, unreadable},
+		"an empty one, and p":                  {begun, append(wstest.RawBinary(""), 'p'), empty, unreadable},
+		"a masked empty one, and p":            {begun, append(wstest.Raw(0x82, mask, 0, nil), 'p'^mask[0]), empty, unreadable},
+		"a start within a start in fragments":  {nil, wstest.Raw(0x01, nil, 0, []byte(startText)), nested, unreadable},
+		"audio within a start in fragments":    {nil, slices.Concat(wstest.Raw(0x01, nil, 0, []byte(startText)), audio("x")), nested, unreadable},
+		"fragments that are too large in all":  {nil, slices.Concat(wstest.Raw(0x01, nil, 0, []byte(startText+" x=")), wstest.Raw(0x80, nil, 0, bytes.Repeat([]byte("y"), 1<<20))), tooLarge, unreadable},
+		"too many empty fragments":             {nil, slices.Concat(wstest.Fragments(1, nil, startText, append([]int{5}, make([]int, 65)...)...)...), tooManyEmpty, unreadable},
+		"fragments that are no UTF-8":          {nil, slices.Concat(wstest.Raw(0x01, nil, 0, []byte(startText+" x=\xe9")), wstest.Raw(0x80, nil, 0, []byte("\x9f"))), noUTF8, unreadable},
+		"fragments with an unknown key":        {nil, slices.Concat(wstest.Raw(0x01, nil, 0, []byte("s authorization=")), wstest.Raw(0x80, nil, 0, []byte("OTHER"))), judged + "OTHER", denied},
+		"fragments of audio that have nothing": {begun, slices.Concat(wstest.Raw(0x02, nil, 0, nil), wstest.Raw(0x80, nil, 0, nil)), empty, unreadable},
+		"fragments of no audio":                {begun, slices.Concat(wstest.Raw(0x02, nil, 0, nil), wstest.Raw(0x80, nil, 0, []byte("x"))), noAudio, unreadable},
+		"a compressed start":                   {nil, wstest.Raw(0xC1, nil, 0, []byte(startText)), reserved, unreadable},
+		"RSV2":                                 {nil, wstest.Raw(0xA1, nil, 0, []byte(startText)), reserved, unreadable},
+		"RSV3":                                 {begun, wstest.Raw(0x92, nil, 0, []byte("px")), reserved, unreadable},
+		"a reserved opcode":                    {nil, wstest.Raw(0x83, nil, 0, nil), reserved, unreadable},
+		"a reserved control opcode":            {begun, wstest.Raw(0x8B, nil, 0, nil), reserved, unreadable},
+		"a length of 64 bits":                  {begun, []byte{0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 2, 'p', 'x'}, hugeLength, unreadable},
+		"a Ping in pieces":                     {begun, wstest.Raw(0x09, nil, 0, nil), brokenPing, unreadable},
+		"a Ping that is too long":              {begun, wstest.Raw(0x89, nil, 0, make([]byte, 126)), brokenPing, unreadable},
+		"a start that is too large":            {nil, wstest.Raw(0x81, nil, 0, []byte(startText+" x="+strings.Repeat("y", 1<<20))), tooLarge, unreadable},
+		"a frame of audio that is too large":   {begun, []byte{0x82, 127, 0, 0, 0, 0, 1, 0, 0, 1, 'p'}, tooLarge, unreadable},
+		"a continuation of nothing":            {begun, wstest.Raw(0x80, nil, 0, []byte("px")), nested, unreadable},
+		"a continuation before all":            {nil, wstest.Raw(0x80, nil, 0, []byte(startText)), nested, unreadable},
+		"an end before all":                    {nil, wstest.RawText("e"), noSession, unreadable},
+		"audio before all":                     {nil, audio("x"), outOfTurn, cutText},
+		"audio after the end":                  {ended, audio("x"), outOfTurn, cutText},
+		"another end after the end":            {ended, wstest.RawText("e"), noSession, unreadable},
+		"a start within a session":             {begun, startFrame, twoSessions, unreadable},
+		"binary that is no audio":              {begun, wstest.RawBinary("x"), noAudio, unreadable},
+		"binary that is p before it is masked": {begun, wstest.Raw(0x82, mask, 0, []byte{'p' ^ mask[0], 'x'}), noAudio, unreadable},
+		"the same in fragments":                {begun, wstest.Raw(0x02, mask, 0, []byte{'p' ^ mask[0], 'x'}), noAudio, unreadable},
+		"the same in the second fragment":      {begun, slices.Concat(wstest.Raw(0x02, mask, 0, nil), wstest.Raw(0x80, mask, 0, []byte{'p' ^ mask[0], 'x'})), noAudio, unreadable},
+		"audio in text":                        {begun, wstest.RawText("px"), unknownCommand, unreadable},
+		"an end with a word":                   {begun, wstest.RawText("e now"), unknownCommand, unreadable},
+		"an end in capitals":                   {begun, wstest.RawText("E"), unknownCommand, unreadable},
+		"a command within audio in pieces":     {append(begun, wstest.Raw(0x02, nil, 0, []byte("p"))), wstest.RawText("e"), nested, unreadable},
+		"audio within audio in pieces":         {append(begun, wstest.Raw(0x02, nil, 0, []byte("p"))), audio("x"), nested, unreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,13 +114,13 @@ func TestR19_WhatIsOutOfPlaceEndsTheStream(t *testing.T) {
 				// The frames after it must not get through either.
 				go r.client.Write(slices.Concat(test.frame, startFrame, audio("x")))
 				r.wantEnd(test.message)
-				if test.reason == judged {
-					if len(r.refused) != 0 || len(r.keys)+len(r.faults) != 1 {
-						t.Errorf("refused for %v, %d keys and faults %v seen", r.refused, len(r.keys), r.faults)
+				if saw, ok := strings.CutPrefix(test.why, judged); ok {
+					if got := append(r.keys, r.faults...); len(r.refused) != 0 || !slices.Equal(got, []string{saw}) {
+						t.Errorf("refused for %v; judged %q, want %q", r.refused, got, saw)
 					}
 					return
 				}
-				r.wantRefused(test.reason)
+				r.wantRefused(malformed, test.why)
 				if want := min(1, len(test.before)); len(r.keys) != want || r.over() != want {
 					t.Errorf("%d keys judged, %d sessions over, want %d", len(r.keys), r.over(), want)
 				}
@@ -185,7 +210,7 @@ func TestControlFramesBeforeTheFirstStartStayHere(t *testing.T) {
 				r.wantClient(wstest.Of(true, 10, false, "x"))
 			}
 			r.wantEnd(unreadable)
-			r.wantRefused(malformed)
+			r.wantRefused(malformed, tooManyEarly)
 		})
 	})
 }
@@ -220,7 +245,7 @@ func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 				r := newRig(t, quick)
 				drip(r, sent)
 				r.wantEnd(timedOut)
-				r.wantRefused(malformed)
+				r.wantRefused(malformed, startTooLate)
 			})
 		})
 	}
@@ -250,7 +275,7 @@ func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 					t.Errorf("the clock struck after %s", took)
 				}
 				<-r.done
-				r.wantRefused(malformed)
+				r.wantRefused(malformed, commandTooLate)
 			})
 		})
 	}

@@ -84,13 +84,13 @@ func TestR19_FramesAreReadHoweverTheyAreCut(t *testing.T) {
 				masked := mask != nil
 				all := slices.Concat(
 					wstest.Raw(0x81, mask, bits, []byte(startText)), wstest.Raw(0x82, mask, bits, []byte("pAB")),
-					wstest.Raw(0x89, mask, 7, []byte("ping")), wstest.Raw(0x02, mask, bits, []byte("pCD")),
+					wstest.Raw(0x89, mask, 7, []byte("ping\x82\x01p")), wstest.Raw(0x02, mask, bits, []byte("pCD")),
 					wstest.Raw(0x00, mask, bits, []byte("EFGHI")), wstest.Raw(0x00, mask, bits, nil), wstest.Raw(0x80, mask, bits, []byte("J")),
 					wstest.Raw(0x82, mask, bits, []byte("p")), wstest.Raw(0x81, mask, bits, []byte("e")))
 				want := []wstest.Frame{
 					wstest.Of(true, 1, masked, startSent),
 					wstest.Of(true, 2, masked, "pAB"),
-					wstest.Of(true, 9, masked, "ping"),
+					wstest.Of(true, 9, masked, "ping\x82\x01p"),
 					wstest.Of(true, 2, masked, "pCD"),
 					wstest.Of(true, 2, masked, "pEFGHI"),
 					wstest.Of(true, 2, masked, "pJ"),
@@ -110,6 +110,26 @@ func TestR19_FramesAreReadHoweverTheyAreCut(t *testing.T) {
 			})
 		}
 	}
+}
+
+// In TestR19_ACommandThatIsReadInPartIsNoAudio, a start command and an end command contain
+// bytes that could be a frame of audio. The commands are cut before these bytes, while
+// audio passes.
+func TestR19_ACommandThatIsReadInPartIsNoAudio(t *testing.T) {
+	t.Parallel()
+	const likeAudio = "\x82!p" // the last byte of あ, and the beginning of 33 bytes of audio
+	command := startText + " profileWords=あ!p" + strings.Repeat("q", 32)
+	start := wstest.RawText(command)
+	end := wstest.Raw(0x81, []byte("\x82\x01p\x00"), 7, []byte("e")) // its masking key is like audio
+	f := newScripted(t, nil)
+	f.feed(startFrame)
+	f.respond(wstest.RawText("s"), wstest.RawText("p unsupported audio")) // a start command may follow, or audio
+	at := bytes.Index(start, []byte(likeAudio))
+	f.feed(start[:at], start[at:])
+	f.respond(wstest.RawText("s"))
+	f.feed(end[:2], end[2:])
+	sent := strings.Replace(command, clientKey, upstreamKey, 1)
+	f.wantAll([]wstest.Frame{wstest.Text(startSent), wstest.Text(sent), wstest.Of(true, 1, true, "e")})
 }
 
 func TestR19_FragmentsOfAudioGoOnAsMessages(t *testing.T) {
