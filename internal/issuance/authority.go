@@ -265,12 +265,12 @@ func create(ctx context.Context, now policy.Time, by keystore.Actor, store Store
 	// it expires unused.
 	key, secret, err := store.IssueKey(ctx, now, by, k)
 	switch {
-	case errors.Is(err, keystore.ErrUnavailable):
-		return Unavailable(err)
 	case errors.Is(err, keystore.ErrAccountClosed):
 		return unauthorized(policy.AccountClosed, err.Error())
-	case err != nil: // the caller's key or service ID ended after it was checked
+	case errors.Is(err, keystore.ErrInvalid), errors.Is(err, keystore.ErrNotFound): // the caller's key or service ID ended after it was checked
 		return unauthorized(policy.KeyRevoked, err.Error())
+	case err != nil:
+		return Unavailable(err)
 	}
 	return &Result{Status: http.StatusOK, Reason: policy.Allowed, Secret: secret, Key: key, Detail: strings.Join(k.Allow.Warnings(), "; ")}
 }

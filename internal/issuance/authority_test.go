@@ -3,6 +3,7 @@ package issuance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -118,35 +119,88 @@ func (b between) IssueKey(ctx context.Context, now policy.Time, by keystore.Acto
 
 func TestIssue_NoKeyForACallerWhoseCredentialsHaveJustEnded(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(f *fixture) error{
-		"the issuer": func(f *fixture) error {
-			_, err := f.RevokeKey(f.t.Context(), start, operator, f.issuer.ID, "")
-			return err
-		},
-		"the account": func(f *fixture) error {
-			_, err := f.CloseAccount(f.t.Context(), start, operator, f.account.ID)
-			return err
-		},
+	revoke := func(f *fixture) error {
+		_, err := f.RevokeKey(f.t.Context(), start, operator, f.issuer.ID, "")
+		return err
+	}
+	closeAccount := func(f *fixture) error {
+		_, err := f.CloseAccount(f.t.Context(), start, operator, f.account.ID)
+		return err
+	}
+	rotate := func(f *fixture) error {
+		_, _, err := f.RotateAccount(f.t.Context(), start, operator, f.account.ID)
+		return err
+	}
+	byKey := func(f *fixture) *KeyRequest { return f.byKey("1s", "") }
+	byService := func(f *fixture) *KeyRequest { return f.byService("1s", "") }
+	for name, tt := range map[string]struct {
+		end    func(f *fixture) error
+		call   func(f *fixture) *KeyRequest
+		reason policy.Reason
+		detail string
+	}{
+		"the key":                         {revoke, byKey, policy.KeyRevoked, "cannot issue keys: it has no issuance right, or is no longer active"},
+		"the account of the key":          {closeAccount, byKey, policy.AccountClosed, "was closed at"},
+		"the account of the service ID":   {closeAccount, byService, policy.AccountClosed, "was closed at"},
+		"the service ID, by its rotation": {rotate, byService, policy.KeyRevoked, "has another service ID now"},
 	} {
-		for how, call := range map[string]func(f *fixture) *KeyRequest{
-			"key": func(f *fixture) *KeyRequest { return f.byKey("1s", "") }, "service": func(f *fixture) *KeyRequest { return f.byService("1s", "") },
-		} {
-			if name == "the issuer" && how == "service" {
-				continue
-			}
-			t.Run(name+" by "+how, func(t *testing.T) {
-				t.Parallel()
-				f := newFixture(t)
-				store := between{f.Store, func() {
-					if err := end(f); err != nil {
-						t.Error(err)
-					}
-				}}
-				got := New(settings).Issue(t.Context(), start, client, false, store, call(f))
-				if got.Status != http.StatusUnauthorized || !got.Secret.Empty() {
-					t.Errorf("got %+v", got)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			store := between{f.Store, func() {
+				if err := tt.end(f); err != nil {
+					t.Error(err)
 				}
-			})
+			}}
+			got := New(settings).Issue(t.Context(), start, client, false, store, tt.call(f))
+			if got.Status != http.StatusUnauthorized || got.Reason != tt.reason || !strings.Contains(got.Detail, tt.detail) || !got.Secret.Empty() {
+				t.Errorf("got %+v", got)
+			}
+			if !strings.HasPrefix(got.Text, "The credentials are not valid") || !got.Challenge || got.AccountID != f.account.ID {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+// failing is a keystore that finds every caller, and returns an error later.
+type failing struct {
+	*keystore.Store
+	counting, issuing error
+}
+
+func (s failing) LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error) {
+	if s.counting != nil {
+		return 0, s.counting
+	}
+	return s.Store.LiveKeys(ctx, accountID, now, most)
+}
+
+func (s failing) IssueKey(ctx context.Context, now policy.Time, by keystore.Actor, k keystore.NewKey) (policy.Key, policy.Secret, error) {
+	if s.issuing != nil {
+		return policy.Key{}, policy.Secret{}, s.issuing
+	}
+	return s.Store.IssueKey(ctx, now, by, k)
+}
+
+func TestR17_AStoreErrorIsNeverABadCredential(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	limited := settings
+	limited.MaxLiveKeys = 10
+	for name, store := range map[string]Store{
+		"finding the caller":              broken{f.Store},
+		"counting the live keys":          failing{f.Store, keystore.ErrUnavailable, nil},
+		"writing the key":                 failing{f.Store, nil, fmt.Errorf("%w: %w", keystore.ErrUnavailable, errDisk)},
+		"writing the key to a closed one": failing{f.Store, nil, keystore.ErrClosed},
+		"an error of no kind":             failing{f.Store, nil, errDisk},
+	} {
+		for how, call := range map[string]*KeyRequest{"key": f.byKey("1s", ""), "service": f.byService("1s", "")} {
+			got := New(limited).Issue(t.Context(), start, client, false, store, call)
+			if got.Status != http.StatusServiceUnavailable || got.Reason != policy.StoreUnavailable || got.RetryAfter != 5 || got.Challenge ||
+				got.Text != "No key can be issued at the moment: try again." || got.Detail == "" || !got.Secret.Empty() {
+				t.Errorf("%s, by %s: %+v", name, how, got)
+			}
 		}
 	}
 }
