@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,14 +16,12 @@ import (
 
 const formType = "application/x-www-form-urlencoded"
 
-// post returns a request with this body. Its length is unknown if the body is no reader of
-// the standard library.
+// post returns a request with this body and these fields of the header. Its Content-Length
+// is unknown if the body is not in memory.
 func post(t *testing.T, body io.Reader, header http.Header) *http.Request {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/issue_service_authorization", body)
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	return r
 }
 
