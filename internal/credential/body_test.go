@@ -33,7 +33,7 @@ func TestR19_ABodyIsReadAlikeInPiecesOfAnySize(t *testing.T) {
 			}
 			r = upload("", formType, form)
 			r.Body = io.NopCloser(wrap(strings.NewReader("x" + form)))
-			refuse(t, r, policy.RequestMalformed)
+			refuse(t, r, policy.RequestMalformed, "a body that does not begin with its boundary")
 			if got := readBody(t, r); got != "x"+form {
 				t.Errorf("a refused body gives %q again", got)
 			}
@@ -239,17 +239,18 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 			})
 		}
 	}
-	for name, test := range map[string]struct{ contentType, body string }{
-		"a urlencoded form":              {"application/x-www-form-urlencoded", "u=" + otherKey + "&d=-a-general"},
-		"a urlencoded form, behind CRLF": {"application/x-www-form-urlencoded", "\r\nd=-a-general&u=" + otherKey},
-		"a multipart form":               {"application/x-www-form-urlencoded", uPart + aPart + end},
-		"a JSON object":                  {"application/json", `{"u":"` + otherKey + `","d":"-a-general"}`},
-		"a JSON object, over lines":      {"application/json; charset=utf-8", "\r\n {\n\t\"u\": \"" + otherKey + "\", \"d\": \"音\"}"},
-		"a JSON array":                   {"application/merge-patch+json", `[{"u":"` + otherKey + `"}]`},
+	const urlencoded, asJSON = "a body that is a urlencoded form: ", "a body that is JSON: "
+	for name, test := range map[string]struct{ contentType, body, detail string }{
+		"a urlencoded form":              {"application/x-www-form-urlencoded", "u=" + otherKey + "&d=-a-general", urlencoded},
+		"a urlencoded form, behind CRLF": {"application/x-www-form-urlencoded", "\r\nd=-a-general&u=" + otherKey, urlencoded},
+		"a multipart form":               {"application/x-www-form-urlencoded", uPart + aPart + end, urlencoded},
+		"a JSON object":                  {"application/json", `{"u":"` + otherKey + `","d":"-a-general"}`, asJSON},
+		"a JSON object, over lines":      {"application/json; charset=utf-8", "\r\n {\n\t\"u\": \"" + otherKey + "\", \"d\": \"音\"}", asJSON},
+		"a JSON array":                   {"application/merge-patch+json", `[{"u":"` + otherKey + `"}]`, asJSON},
 	} {
 		t.Run("told of: "+name, func(t *testing.T) {
 			t.Parallel()
-			refuse(t, upload("u="+escaped, test.contentType, test.body), policy.RequestMalformed)
+			refuse(t, upload("u="+escaped, test.contentType, test.body), policy.RequestMalformed, test.detail)
 		})
 	}
 	t.Run("a failing read", func(t *testing.T) {

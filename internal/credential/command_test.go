@@ -63,104 +63,134 @@ func TestR19_CommandsAreReadAsTheVendorWritesThem(t *testing.T) {
 
 func TestR19_CommandsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 	t.Parallel()
-	const missing, ambiguous, malformed, mistyped = policy.CredentialMissing, policy.CredentialAmbiguous, policy.RequestMalformed, policy.CredentialMalformed
-	for _, test := range []struct {
-		text   string
+	for _, group := range []struct {
 		reason policy.Reason
+		detail string
+		texts  []string
 	}{
-		{"s", missing},
-		{"s ", missing},
-		{"s 16K -a-general", missing},
-		{"s 16K -a-general authorization=", missing},
-		{`s 16K -a-general authorization=""`, missing},
-		{`s 16K -a-general profileWords="x authorization=FAKE"`, missing},
-		{"s 16K -a-general Xauthorizations=K", missing},
-
-		{"s authorization=K authorization=L", ambiguous},
-		{"s authorization=K authorization=K", ambiguous},
-		{"s authorization=K x=y authorization=K", ambiguous},
-		{`s authorization=K authorization="K"`, ambiguous},
-		{"s authorization= authorization=K", ambiguous},
-		{"s authorization=K authorization=", ambiguous},
-
-		{"", malformed},
-		{"e", malformed},
-		{"start authorization=K", malformed},
-		{" s authorization=K", malformed},
-		{"S authorization=K", malformed},
-		{"s  16K authorization=K", malformed},
-		{"s 16K  -a-general authorization=K", malformed},
-		{"s 16K authorization=K  x=y", malformed},
-		{"s authorization=K  ", malformed},
-		{"s  ", malformed},
-		{"s\t16K authorization=K", malformed},
-		{"s 16K\tauthorization=K", malformed},
-		{"s 16K authorization=K\n", malformed},
-		{"s 16K authorization=K\r\n", malformed},
-		{"s 16K\x00 authorization=K", malformed},
-		{"s 16K x=\x7f authorization=K", malformed},
-		{"s 16K x=\u0085 authorization=K", malformed},
-		{"s 16K x=\"a\tb\" authorization=K", malformed},
-		{"s 16K x=\"a\nauthorization=L\" authorization=K", malformed},
-		{"s 16K x=\xff authorization=K", malformed},
-		{"s 16K authorization=K\xc3", malformed},
-		{`s x="a authorization=K`, malformed},
-		{`s x=" authorization=K y=`, malformed},
-		{`s x="a"b authorization=K`, malformed},
-		{`s x="a"authorization=K`, malformed},
-		{`s x="a""b authorization=K`, malformed},
-		{`s authorization="K`, malformed},
-		{`s authorization="K"L`, malformed},
-		{`s authorization="K""L"`, malformed},
-		{`s authorization="K L"`, mistyped},
-		{`s authorization=K"L"`, malformed},
-		{`s authorization=K"`, malformed},
-		{`s x=a"b authorization=K`, malformed},
-		{`s x=a"b authorization=K y=c"d`, malformed},
-		{`s extension={"a":"b authorization=L"} authorization=K`, malformed},
-		{`s "authorization=K"`, malformed},
-		{`s "authorization"=K`, malformed},
-		{`s "x=a authorization=K"`, malformed},
-		{`s x="a\" authorization=K y=" authorization=L "`, malformed},
-		{`s x="a\"" authorization=L z=" authorization=K y="c"`, malformed},
-		{"s Authorization=K", malformed},
-		{"s authorization=K AUTHORIZATION=L", malformed},
-		{`s authorization=K Authorization="L"`, malformed},
-		{"s authorization%3DK", malformed},
-		{"s authorization%3dL authorization=K", malformed},
-		{"s %61uthorization=L authorization=K", malformed},
-		{"s %2561uthorization=L authorization=K", malformed},
-		{"s x%20authorization=L authorization=K", malformed},
-		{"s x+authorization=L authorization=K", malformed},
-		{"s x,authorization=L authorization=K", malformed},
-		{"s x=authorization=L authorization=K", malformed},
-		{"s authorızatıon=L authorization=K", malformed},
-		{"s [authorization]=L authorization=K", malformed},
-		{"s authorization]=L authorization=K", malformed},
-		{"s \uff41uthorization=L authorization=K", malformed},
-		{"s author\u200bization=L authorization=K", malformed},
-		{"s author%C4%B1zation=L authorization=K", malformed},
-		{"s x\u3000authorization=L authorization=K", malformed},
-		{"s \u00a0authorization=L authorization=K", malformed},
-		{"s \u200bauthorization=L authorization=K", malformed},
-		{"s authorization =K", malformed},
-		{"s authorization authorization=K", malformed},
-		{"s Authorization authorization=K", malformed},
-		{"s authorization=K%2B", malformed},
-		{"s authorization=%4b", malformed},
-		{"s authorization=authorization=K", malformed},
-		{"s authorization=Kauthorization=K", malformed},
-		{"s authorization=鍵", mistyped},
-		{"s authorization=sgk_0123", mistyped},
-		{"s authorization=" + strings.Repeat("K", policy.MaxSecretLen+1), mistyped},
+		{policy.CredentialMissing, "the command has no pair authorization, or an empty one", []string{
+			"s",
+			"s ",
+			"s 16K -a-general",
+			"s 16K -a-general authorization=",
+			`s 16K -a-general authorization=""`,
+			`s 16K -a-general profileWords="x authorization=FAKE"`,
+			"s 16K -a-general Xauthorizations=K",
+		}},
+		{policy.CredentialAmbiguous, "two keys that differ", []string{
+			"s authorization=K authorization=L",
+			"s authorization= authorization=K",
+			"s authorization=K authorization=",
+		}},
+		{policy.CredentialAmbiguous, "the pair authorization twice", []string{
+			"s authorization=K authorization=K",
+			"s authorization=K x=y authorization=K",
+			`s authorization=K authorization="K"`,
+		}},
+		{policy.RequestMalformed, "a command that does not begin with the word s", []string{
+			"",
+			"e",
+			"start authorization=K",
+			" s authorization=K",
+			"S authorization=K",
+		}},
+		{policy.RequestMalformed, "a run of spaces in a command, where single spaces separate its tokens", []string{
+			"s  16K authorization=K",
+			"s 16K  -a-general authorization=K",
+			"s 16K authorization=K  x=y",
+			"s authorization=K  ",
+			"s  ",
+		}},
+		{policy.RequestMalformed, "a control character in a command", []string{
+			"s\t16K authorization=K",
+			"s 16K\tauthorization=K",
+			"s 16K authorization=K\n",
+			"s 16K authorization=K\r\n",
+			"s 16K\x00 authorization=K",
+			"s 16K x=\x7f authorization=K",
+			"s 16K x=\u0085 authorization=K",
+			"s 16K x=\"a\tb\" authorization=K",
+			"s 16K x=\"a\nauthorization=L\" authorization=K",
+		}},
+		{policy.RequestMalformed, "a command that is no UTF-8", []string{
+			"s 16K x=\xff authorization=K",
+			"s 16K authorization=K\xc3",
+		}},
+		{policy.RequestMalformed, "a quotation mark in a command that is not closed", []string{
+			`s x="a authorization=K`,
+			`s x=" authorization=K y=`,
+			`s x="a""b authorization=K`,
+			`s authorization="K`,
+		}},
+		{policy.RequestMalformed, "text after a closing quotation mark in a command, where a space or the end should be", []string{
+			`s x="a"b authorization=K`,
+			`s x="a"authorization=K`,
+			`s authorization="K"L`,
+		}},
+		{policy.RequestMalformed, "a quotation mark in the value of the pair authorization", []string{
+			`s authorization="K""L"`,
+			`s authorization=K"L"`,
+		}},
+		{policy.CredentialMalformed, "the key has a space, a control character or a character beyond ASCII: only the visible ASCII characters may stand in a key", []string{
+			`s authorization="K L"`,
+			"s authorization=鍵",
+		}},
+		{policy.RequestMalformed, "a quotation mark in a token that is not closed before its end", []string{
+			`s authorization=K"`,
+			`s x=a"b authorization=K`,
+			`s x=a"b authorization=K y=c"d`,
+			`s extension={"a":"b authorization=L"} authorization=K`,
+			`s "x=a authorization=K"`,
+		}},
+		{policy.RequestMalformed, "the pair of the key is spelled in another way, or hidden", []string{
+			`s "authorization=K"`,
+			`s "authorization"=K`,
+			"s Authorization=K",
+			"s authorization=K AUTHORIZATION=L",
+			`s authorization=K Authorization="L"`,
+			"s authorization%3DK",
+			"s authorization%3dL authorization=K",
+			"s %61uthorization=L authorization=K",
+			"s %2561uthorization=L authorization=K",
+			"s x%20authorization=L authorization=K",
+			"s x+authorization=L authorization=K",
+			"s x,authorization=L authorization=K",
+			"s x=authorization=L authorization=K",
+			"s authorızatıon=L authorization=K",
+			"s [authorization]=L authorization=K",
+			"s authorization]=L authorization=K",
+			"s \uff41uthorization=L authorization=K",
+			"s author\u200bization=L authorization=K",
+			"s author%C4%B1zation=L authorization=K",
+			"s x\u3000authorization=L authorization=K",
+			"s \u00a0authorization=L authorization=K",
+			"s \u200bauthorization=L authorization=K",
+			"s authorization =K",
+			"s authorization authorization=K",
+			"s Authorization authorization=K",
+			"s authorization=authorization=K",
+			"s authorization=Kauthorization=K",
+		}},
+		{policy.RequestMalformed, "the pair authorization in a quoted value, beside a backslash before a quotation mark", []string{
+			`s x="a\" authorization=K y=" authorization=L "`,
+			`s x="a\"" authorization=L z=" authorization=K y="c"`,
+		}},
+		{policy.RequestMalformed, "a percent-escape in the value of the pair authorization, where nothing is escaped", []string{
+			"s authorization=K%2B",
+			"s authorization=%4b",
+		}},
+		{policy.CredentialMalformed, "the key has the form of a Speechgate key, but its checksum is wrong: it was mistyped or cut off", []string{
+			"s authorization=sgk_0123",
+		}},
+		{policy.CredentialMalformed, "the key is longer than 1024 bytes", []string{
+			"s authorization=" + strings.Repeat("K", policy.MaxSecretLen+1),
+		}},
 	} {
-		c, fault := findStart(test.text)
-		if fault == nil {
-			t.Errorf("%q is not refused", test.text)
-			continue
-		}
-		if fault.Reason != test.reason || c != (Command{}) {
-			t.Errorf("%q: %v, want %v", test.text, fault, test.reason)
+		for _, text := range group.texts {
+			c, fault := findStart(text)
+			if fault == nil || fault.Reason != group.reason || fault.Detail != group.detail || c != (Command{}) {
+				t.Errorf("%q: %v, want %v: %s", text, fault, group.reason, group.detail)
+			}
 		}
 	}
 }

@@ -11,6 +11,15 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
+// Details that many faults have.
+const (
+	noKey       = "the request has no key: want it in "
+	noKeyInForm = "the form has no key before the part a, and none is read from there on"
+	twoKeys     = "two keys that differ"
+	notVisible  = "the key has a space, a control character or a character beyond ASCII"
+	otherScheme = "the header Authorization has another scheme than "
+)
+
 const (
 	clientKey   = "CLIENTKEY0123456789+/="
 	otherKey    = "OTHERKEY9876543210"
@@ -74,15 +83,16 @@ func accept(t tester, r *http.Request, up Upstream) {
 	f.Rewrite(r, up)
 }
 
-// refuse expects a fault with this reason, whose detail quotes no key.
-func refuse(t tester, r *http.Request, want policy.Reason) {
+// refuse expects a fault with this reason. The detail must begin with detail, so that no
+// other rule than the expected one refuses the request, and must quote no key.
+func refuse(t tester, r *http.Request, want policy.Reason, detail string) {
 	t.Helper()
 	_, _, fault := find(t, r, testMaxHead)
 	if fault == nil {
-		t.Fatalf("accepted, want %v", want)
+		t.Fatalf("accepted, want %v: %s", want, detail)
 	}
-	if fault.Reason != want {
-		t.Fatalf("refused as %v, want %v", fault, want)
+	if fault.Reason != want || detail == "" || !strings.HasPrefix(fault.Detail, detail) {
+		t.Fatalf("refused as %v, want %v: %s", fault, want, detail)
 	}
 	for _, key := range []string{clientKey, otherKey} {
 		if strings.Contains(fault.Error(), key) {
@@ -106,23 +116,24 @@ func TestR1_ABearerKeyAuthenticatesAPoll(t *testing.T) {
 		name   string
 		values []string
 		want   policy.Reason // Undecided if the key is found
+		detail string
 	}{
-		{"as it should be", []string{"Bearer " + clientKey}, policy.Undecided},
-		{"in small letters", []string{"bearer " + clientKey}, policy.Undecided},
-		{"in capitals", []string{"BEARER " + clientKey}, policy.Undecided},
-		{"behind two spaces", []string{"Bearer  " + clientKey}, policy.Undecided},
-		{"twice the same", []string{"Bearer " + clientKey, "bearer " + clientKey}, policy.Undecided},
-		{"once empty", []string{"", "Bearer " + clientKey}, policy.Undecided},
-		{"no header", nil, policy.CredentialMissing},
-		{"an empty header", []string{""}, policy.CredentialMissing},
-		{"the scheme alone", []string{"Bearer"}, policy.CredentialMissing},
-		{"the scheme and a space", []string{"Bearer "}, policy.CredentialMissing},
-		{"another scheme", []string{"Basic " + clientKey}, policy.CredentialMalformed},
-		{"a tab behind the scheme", []string{"Bearer\t" + clientKey}, policy.CredentialMalformed},
-		{"two keys in a list", []string{"Bearer " + clientKey + ", Bearer " + otherKey}, policy.CredentialMalformed},
-		{"twice, different", []string{"Bearer " + clientKey, "Bearer " + otherKey}, policy.CredentialAmbiguous},
-		{"two schemes", []string{"Bearer " + clientKey, "Basic " + clientKey}, policy.CredentialAmbiguous},
-		{"too long", []string{"Bearer " + strings.Repeat("x", policy.MaxSecretLen+1)}, policy.CredentialMalformed},
+		{"as it should be", []string{"Bearer " + clientKey}, policy.Undecided, ""},
+		{"in small letters", []string{"bearer " + clientKey}, policy.Undecided, ""},
+		{"in capitals", []string{"BEARER " + clientKey}, policy.Undecided, ""},
+		{"behind two spaces", []string{"Bearer  " + clientKey}, policy.Undecided, ""},
+		{"twice the same", []string{"Bearer " + clientKey, "bearer " + clientKey}, policy.Undecided, ""},
+		{"once empty", []string{"", "Bearer " + clientKey}, policy.Undecided, ""},
+		{"no header", nil, policy.CredentialMissing, noKey},
+		{"an empty header", []string{""}, policy.CredentialMissing, noKey},
+		{"the scheme alone", []string{"Bearer"}, policy.CredentialMissing, noKey},
+		{"the scheme and a space", []string{"Bearer "}, policy.CredentialMissing, noKey},
+		{"another scheme", []string{"Basic " + clientKey}, policy.CredentialMalformed, otherScheme + "Bearer"},
+		{"a tab behind the scheme", []string{"Bearer\t" + clientKey}, policy.CredentialMalformed, notVisible},
+		{"two keys in a list", []string{"Bearer " + clientKey + ", Bearer " + otherKey}, policy.CredentialMalformed, notVisible},
+		{"twice, different", []string{"Bearer " + clientKey, "Bearer " + otherKey}, policy.CredentialAmbiguous, twoKeys},
+		{"two schemes", []string{"Bearer " + clientKey, "Basic " + clientKey}, policy.CredentialAmbiguous, twoKeys},
+		{"too long", []string{"Bearer " + strings.Repeat("x", policy.MaxSecretLen+1)}, policy.CredentialMalformed, "the key is longer than "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +143,7 @@ func TestR1_ABearerKeyAuthenticatesAPoll(t *testing.T) {
 				return r
 			}
 			if test.want != policy.Undecided {
-				refuse(t, request(), test.want)
+				refuse(t, request(), test.want, test.detail)
 				return
 			}
 			r := request()
@@ -169,19 +180,19 @@ func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
 	}
 	t.Run("it authenticates nothing", func(t *testing.T) {
 		t.Parallel()
-		refuse(t, poll("u="+otherKey), policy.CredentialMissing)
+		refuse(t, poll("u="+otherKey), policy.CredentialMissing, "the key is in the query's u, where this operation reads none: ")
 	})
 	t.Run("it is ambiguous where it differs", func(t *testing.T) {
 		t.Parallel()
 		r := poll("u=" + otherKey)
 		r.Header.Set("Authorization", "Bearer "+clientKey)
-		refuse(t, r, policy.CredentialAmbiguous)
+		refuse(t, r, policy.CredentialAmbiguous, twoKeys)
 		r = upload("u="+otherKey, "audio/wav", "RIFF")
 		r.Header.Set("Authorization", "Bearer "+clientKey)
-		refuse(t, r, policy.CredentialAmbiguous)
+		refuse(t, r, policy.CredentialAmbiguous, twoKeys)
 		r = upload("u="+otherKey, "audio/wav", "RIFF")
 		r.Header.Set("Authorization", "Basic Og==")
-		refuse(t, r, policy.CredentialAmbiguous)
+		refuse(t, r, policy.CredentialAmbiguous, twoKeys)
 	})
 }
 

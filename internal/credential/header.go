@@ -24,7 +24,7 @@ func (f *Found) scanHeader(header http.Header) {
 				if f.schemePlace(place.Name, value) != nil {
 					continue // that place adds it
 				}
-				key = value // a credential too, although no operation reads it
+				key = value // a key without a scheme, or a credential of another scheme
 				if strings.Contains(value, " ") {
 					f.otherScheme = place
 				}

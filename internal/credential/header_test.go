@@ -23,21 +23,22 @@ func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
 		values                         []string // of Authorization
 		want                           policy.Reason
 		copies                         int // outside the header
+		detail                         string
 	}{
-		{"the plugins' form", "", formType, form, []string{"Bearer " + clientKey}, policy.Undecided, 0},
-		{"a raw body", "d=-a-general", "audio/wav", "RIFF", []string{"bearer " + clientKey}, policy.Undecided, 0},
-		{"the same key in the part u", "", formType, uPart + form, []string{"Bearer " + clientKey}, policy.Undecided, 1},
-		{"the same key in d", "", formType, part("d", "authorization="+escaped) + aPart + end, []string{"Bearer " + clientKey}, policy.Undecided, 1},
-		{"the same key in the query", "u=" + escaped, formType, form, []string{"Bearer " + clientKey}, policy.Undecided, 1},
-		{"the same key in every place", "u=" + escaped, formType, uPart + uPart + form, []string{"Bearer " + clientKey, "BEARER " + clientKey}, policy.Undecided, 3},
-		{"the scheme alone, and a key in u", "", formType, uPart + form, []string{"Bearer "}, policy.Undecided, 1},
-		{"an empty header, and a key in u", "", formType, uPart + form, []string{""}, policy.Undecided, 1},
-		{"another key in the part u", "", formType, evil + form, []string{"Bearer " + clientKey}, policy.CredentialAmbiguous, 0},
-		{"another key in the query", "u=" + otherKey, formType, form, []string{"Bearer " + clientKey}, policy.CredentialAmbiguous, 0},
-		{"two headers that differ", "", formType, form, []string{"Bearer " + clientKey, "Bearer " + otherKey}, policy.CredentialAmbiguous, 0},
-		{"another scheme beside u", "", formType, uPart + form, []string{"Basic Og=="}, policy.CredentialAmbiguous, 0},
-		{"another scheme", "", formType, form, []string{"Basic Og=="}, policy.CredentialMalformed, 0},
-		{"the scheme alone", "", formType, form, []string{"Bearer"}, policy.CredentialMissing, 0},
+		{"the plugins' form", "", formType, form, []string{"Bearer " + clientKey}, policy.Undecided, 0, ""},
+		{"a raw body", "d=-a-general", "audio/wav", "RIFF", []string{"bearer " + clientKey}, policy.Undecided, 0, ""},
+		{"the same key in the part u", "", formType, uPart + form, []string{"Bearer " + clientKey}, policy.Undecided, 1, ""},
+		{"the same key in d", "", formType, part("d", "authorization="+escaped) + aPart + end, []string{"Bearer " + clientKey}, policy.Undecided, 1, ""},
+		{"the same key in the query", "u=" + escaped, formType, form, []string{"Bearer " + clientKey}, policy.Undecided, 1, ""},
+		{"the same key in every place", "u=" + escaped, formType, uPart + uPart + form, []string{"Bearer " + clientKey, "BEARER " + clientKey}, policy.Undecided, 3, ""},
+		{"the scheme alone, and a key in u", "", formType, uPart + form, []string{"Bearer "}, policy.Undecided, 1, ""},
+		{"an empty header, and a key in u", "", formType, uPart + form, []string{""}, policy.Undecided, 1, ""},
+		{"another key in the part u", "", formType, evil + form, []string{"Bearer " + clientKey}, policy.CredentialAmbiguous, 0, twoKeys},
+		{"another key in the query", "u=" + otherKey, formType, form, []string{"Bearer " + clientKey}, policy.CredentialAmbiguous, 0, twoKeys},
+		{"two headers that differ", "", formType, form, []string{"Bearer " + clientKey, "Bearer " + otherKey}, policy.CredentialAmbiguous, 0, twoKeys},
+		{"another scheme beside u", "", formType, uPart + form, []string{"Basic Og=="}, policy.CredentialAmbiguous, 0, twoKeys},
+		{"another scheme", "", formType, form, []string{"Basic Og=="}, policy.CredentialMalformed, 0, otherScheme + "Bearer"},
+		{"the scheme alone", "", formType, form, []string{"Bearer"}, policy.CredentialMissing, 0, noKeyInForm},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -49,7 +50,7 @@ func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
 					return r
 				}
 				if test.want != policy.Undecided {
-					refuse(t, request(), test.want)
+					refuse(t, request(), test.want, test.detail)
 					continue
 				}
 				r := request()
@@ -77,6 +78,24 @@ func TestR1_ABearerKeyAuthenticatesAnUpload(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A client that forgets the scheme sends its key alone. The gateway reads the whole value,
+// and never a part of it: the word of a scheme ends at a space.
+func TestR1_AValueWithoutASchemeIsTheKeyItself(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{ourKey, "Bearer" + ourKey, "bearer" + clientKey, "Bearer_" + clientKey, "B", "Beare", "Bearerr"} {
+		r := poll("")
+		r.Header["Authorization"] = []string{value}
+		f, secret, fault := find(t, r, testMaxHead)
+		if fault != nil || secret.Reveal() != value {
+			t.Errorf("Authorization: %s has the key %q, %v", value, secret.Reveal(), fault)
+			continue
+		}
+		if f.Rewrite(r, replace); !slices.Equal(r.Header["Authorization"], []string{"Bearer " + upstreamKey}) {
+			t.Errorf("Authorization: %s went upstream as %q", value, r.Header["Authorization"])
+		}
 	}
 }
 

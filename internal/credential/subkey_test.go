@@ -51,51 +51,65 @@ func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
 
 func TestR19_PairsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string]string{
-		"a run of spaces":               "x  authorization=K",
-		"a line feed behind a key":      "x authorization=K\n",
-		"a line feed and a bare name":   "x\nauthorization K",
-		"a dotless i":                   "author\u0131zation=K",
-		"an escaped dotless i":          "author%C4%B1zation=K",
-		"a dotless i behind a tab":      "x\tauthor\u0131zation=K",
-		"full-width letters":            "\uff41uthorization=K",
-		"a zero-width space within":     "author\u200bization=K",
-		"brackets":                      "[authorization]=K",
-		"a quoted name":                 `'authorization'=K`,
-		"a doubly escaped letter":       "%2561uthorization=K",
-		"a plus before the equals sign": "authorization+=K",
-		"a tab":                         "x\tauthorization=K",
-		"a line break":                  "x\nauthorization=K",
-		"a NUL":                         "x\x00authorization=K",
-		"a DEL":                         "x\x7fauthorization=K",
-		"quotes":                        `profileWords="x" authorization=K`,
-		"quotes around a pair":          `profileWords="x authorization=K"`,
-		"a quoted pair":                 `"authorization=K"`,
-		"a capital letter":              "Authorization=K",
-		"capitals beside a key":         "authorization=K AUTHORIZATION=L",
-		"an escaped letter":             "%61uthorization=K",
-		"an escaped equals sign":        "x authorization%3DK",
-		"an escaped space":              "x%20authorization=K",
-		"all of it escaped":             "x%20authorization%3DK",
-		"no-break space":                "x\u00a0authorization=K",
-		"ideographic space":             "x\u3000authorization=K",
-		"a comma":                       "x,authorization=K",
-		"a semicolon":                   "x;authorization=K",
-		"an ampersand":                  "x&authorization=K authorization=K",
-		"a space before the equals":     "authorization =K",
-		"the bare name":                 "x authorization",
-		"a broken escape in the value":  "authorization=%zz",
-		"a cut escape in the value":     "authorization=%4",
-		"an escape of a letter by IIS":  "%u0061uthorization=K",
-		"a pair within another's value": "x=authorization=K",
+	for detail, cases := range map[string]map[string]string{
+		"a run of spaces among name=value pairs that hold a key: single spaces separate them": {
+			"a run of spaces": "x  authorization=K",
+		},
+		"a control character among name=value pairs that hold a key: single spaces separate them": {
+			"a line feed behind a key": "x authorization=K\n",
+			"a dotless i behind a tab": "x\tauthor\u0131zation=K",
+			"a tab":                    "x\tauthorization=K",
+			"a line break":             "x\nauthorization=K",
+			"a NUL":                    "x\x00authorization=K",
+			"a DEL":                    "x\x7fauthorization=K",
+		},
+		"the pair authorization has no value": {
+			"a line feed and a bare name": "x\nauthorization K",
+			"the bare name":               "x authorization",
+		},
+		"the pair authorization is spelled in another way, or hidden": {
+			"a dotless i":                   "author\u0131zation=K",
+			"an escaped dotless i":          "author%C4%B1zation=K",
+			"full-width letters":            "\uff41uthorization=K",
+			"a zero-width space within":     "author\u200bization=K",
+			"brackets":                      "[authorization]=K",
+			"a quoted name":                 `'authorization'=K`,
+			"a doubly escaped letter":       "%2561uthorization=K",
+			"a plus before the equals sign": "authorization+=K",
+			"a quoted pair":                 `"authorization=K"`,
+			"a capital letter":              "Authorization=K",
+			"capitals beside a key":         "authorization=K AUTHORIZATION=L",
+			"an escaped letter":             "%61uthorization=K",
+			"an escaped equals sign":        "x authorization%3DK",
+			"an escaped space":              "x%20authorization=K",
+			"all of it escaped":             "x%20authorization%3DK",
+			"no-break space":                "x\u00a0authorization=K",
+			"ideographic space":             "x\u3000authorization=K",
+			"a comma":                       "x,authorization=K",
+			"a semicolon":                   "x;authorization=K",
+			"an ampersand":                  "x&authorization=K authorization=K",
+			"a space before the equals":     "authorization =K",
+			"an escape of a letter by IIS":  "%u0061uthorization=K",
+			"a pair within another's value": "x=authorization=K",
+		},
+		"a quotation mark among name=value pairs that hold a key: their values are percent-encoded": {
+			"quotes":               `profileWords="x" authorization=K`,
+			"quotes around a pair": `profileWords="x authorization=K"`,
+		},
+		"the value of the pair authorization has a broken percent-escape": {
+			"a broken escape in the value": "authorization=%zz",
+			"a cut escape in the value":    "authorization=%4",
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, fault := findPairs(text, "authorization")
-			if fault == nil || fault.Reason != policy.RequestMalformed {
-				t.Errorf("findPairs(%q): %v", text, fault)
-			}
-		})
+		for name, text := range cases {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				_, fault := findPairs(text, "authorization")
+				if fault == nil || fault.Reason != policy.RequestMalformed || fault.Detail != detail {
+					t.Errorf("findPairs(%q): %v, want %s", text, fault, detail)
+				}
+			})
+		}
 	}
 }
 
