@@ -42,7 +42,7 @@ var arrows = map[string]struct {
 	"internal/credential":     {may: []string{"dialect", "policy"}},
 	"internal/stream":         {may: []string{"dialect", "internal/credential", "internal/stream/wsframe", "policy"}},
 	"internal/stream/wsframe": {std: true},
-	"internal/issuance":       {may: []string{"dialect", "internal/credential", "keystore", "policy"}},
+	"internal/issuance":       {may: []string{"dialect", "internal/credential", "internal/words", "keystore", "policy"}},
 	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/words", "keystore", "policy"}},
 	"internal/headbudget":     {may: []string{"internal/credential"}},
 	"internal/drain":          {},

@@ -27,6 +27,10 @@ func TestIssue_NamesWhatIsWrong(t *testing.T) {
 		"&ipa=192.0.2.1%20-%20192.0.2.9":         "no spaces around its hyphen: want 192.0.2.1-192.0.2.9.",
 		"&ipa=example.com":                       `"example.com"`,
 		"&ipa=fe80::1%25eth0":                    "zone",
+		"&ipa=%20":                               "ipa: there is nothing but space in it: want addresses, or no ipa",
+		"&ipa=192.0.2.1:443":                     "write 192.0.2.1 without it",
+		"&ipa=[2001:db8::1]":                     "address",
+		"&ipa=::ffff:192.0.2.1/8":                "write the IPv4 block itself",
 		"&epi=" + url.QueryEscape(aPassword):     "holds a credential",
 		"&ipa=" + policyKey(t):                   "holds a credential",
 		"&epi=%3Cscript%3Ealert(1)%3C/script%3E": "epi ",
@@ -44,7 +48,7 @@ func TestIssue_NamesWhatIsWrong(t *testing.T) {
 	if want := "192.0.2.0/24,198.51.100.1,2001:db8::/32,203.0.113.5-203.0.113.9"; key.Allow.String() != want {
 		t.Errorf("allowed from %s, want %s", key.Allow, want)
 	}
-	if key := i.issued(i.byService("&epi=&ipa=%20")); !key.Allow.Any() {
+	if key := i.issued(i.byService("&epi=&ipa=")); !key.Allow.Any() {
 		t.Errorf("allowed from %s", key.Allow)
 	}
 }

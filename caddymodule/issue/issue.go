@@ -43,6 +43,9 @@ func init() {
 // `epi` | When the key expires: milliseconds from now (`60000`), a time from now (`30s`, `5m`, `1h`, `2d`, `1w`), the end of a date (`2031/02/03`), or an instant (`2031/02/03 10:00:00`, with or without milliseconds and time zone). Default: `default_lifetime`.
 // `ipa` | The addresses from which the key may be used: single addresses, CIDR blocks and ranges, separated by spaces or commas. Default: all or, with `children narrow`, those of the key that calls.
 //
+// Other fields are ignored. A field that is like a known one, such as `IPA` or `ip`, is an
+// error, so that a misspelled field does not lead to a key that is valid from anywhere.
+//
 // The answer is only the key, as `text/plain`. A refused call gets a line with the
 // reason:
 //

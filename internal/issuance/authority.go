@@ -187,6 +187,9 @@ func (a *Authority) fillIn(now policy.Time, req *KeyRequest, who caller, k *keys
 	if k.Allow, err = policy.ParseAddrSet(req.ipa); err != nil {
 		return badRequest(req, "ipa: "+shortened(err.Error()))
 	}
+	if k.Allow.Any() && req.ipa != "" {
+		return badRequest(req, "ipa: there is nothing but space in it: want addresses, or no ipa for a key that is valid from any address")
+	}
 	if n := len(k.Allow.Entries()); n > maxAddresses {
 		return badRequest(req, fmt.Sprintf("ipa: it has %d entries: want %d at most, such as a block in place of its addresses", n, maxAddresses))
 	}

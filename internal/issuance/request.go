@@ -2,12 +2,18 @@ package issuance
 
 import (
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -103,26 +109,48 @@ func tooLarge() *Result {
 	return refusal(http.StatusRequestEntityTooLarge, policy.CredentialMalformed, "The body is larger than 16 KiB.")
 }
 
-// readForm reads the fields that the API knows and ignores all others.
+// readForm reads the fields that the API knows, and ignores the others. A field whose name is
+// like a known name is refused: see [misspelled].
 func (k *KeyRequest) readForm(body string) *Result {
 	form, err := url.ParseQuery(body)
 	if err != nil { // the error quotes the body, so the answer does not show it
 		return refusal(http.StatusBadRequest, policy.CredentialMalformed, "The body is no form: every value is percent-encoded, and & stands between fields.")
 	}
-	field := func(name string) string {
-		if values := form[name]; len(values) > 0 {
-			return values[0]
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		if meant := misspelled(name, form, !k.key.Empty()); meant != "" {
+			return refusal(http.StatusBadRequest, policy.CredentialMalformed,
+				"The form has a field "+words.QuoteArgument(name)+", which the API does not know: did you mean "+meant+"?")
 		}
-		return ""
 	}
-	for _, name := range []string{"sid", "spw", "epi", "ipa"} {
+	for _, name := range fieldNames() {
 		if len(form[name]) > 1 {
 			return refusal(http.StatusBadRequest, policy.CredentialAmbiguous, "The field "+name+" is given twice: send it once.")
 		}
 	}
-	k.serviceID, k.password = field("sid"), policy.NewSecret(field("spw"))
-	k.epi, k.ipa = field("epi"), field("ipa")
+	k.serviceID, k.password = form.Get("sid"), policy.NewSecret(form.Get("spw"))
+	k.epi, k.ipa = form.Get("epi"), form.Get("ipa")
+	if fault := k.checkService(); fault != nil {
+		return fault
+	}
 	return k.checkCredentials()
+}
+
+// checkService refuses a service ID or a service password that no account can have, such as
+// one that a program has read with the line break behind it. The answer shows no value.
+func (k *KeyRequest) checkService() *Result {
+	password := k.password.Reveal()
+	wrong := ""
+	switch {
+	case strings.ContainsFunc(k.serviceID, func(r rune) bool { return r <= ' ' || r > '~' }):
+		wrong = "The field sid has a space, a line break or a character beyond ASCII: send the service ID alone."
+	case !utf8.ValidString(password) || strings.ContainsFunc(password, unicode.IsControl):
+		wrong = "The field spw has a line break or another control character, or is not UTF-8: send the service password alone."
+	case strings.HasPrefix(strings.TrimSpace(password), policy.ServicePasswordPrefix) && strings.TrimSpace(password) != password:
+		wrong = "The field spw has a space before or behind the service password: send the service password alone."
+	default:
+		return nil
+	}
+	return refusal(http.StatusBadRequest, policy.CredentialMalformed, wrong)
 }
 
 // checkCredentials refuses a request that has no credentials, or two.

@@ -59,16 +59,16 @@ func Nearest(misspelled string, words []string) string {
 	const tolerated = 2
 	best, found := tolerated+1, ""
 	for _, word := range words {
-		if d := editDistance(strings.ToLower(misspelled), word); d < best && d < len(word)-1 {
+		if d := EditDistance(strings.ToLower(misspelled), word); d < best && d < len(word)-1 {
 			best, found = d, word
 		}
 	}
 	return found
 }
 
-// editDistance returns how many edits turn a into b. An edit inserts, removes or changes
+// EditDistance returns how many edits turn a into b. An edit inserts, removes or changes
 // one letter, or swaps two neighbours.
-func editDistance(a, b string) int {
+func EditDistance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
 		rows[i] = make([]int, len(b)+1)
