@@ -2,10 +2,12 @@ package keystore
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/speechgate/speechgate/policy"
@@ -181,22 +183,61 @@ func (run *importRun) one(ctx context.Context, q querier, secret policy.Secret) 
 // digest returns the digest and the prefix to store for a secret, or why the secret
 // cannot be a key.
 func (run *importRun) digest(secret policy.Secret) (d digest, prefix, why string) {
+	if why = run.im.Malformed(secret); why != "" {
+		return d, "", why
+	}
 	text := secret.Reveal()
 	if run.im.Digests {
 		sum, err := hex.DecodeString(text)
-		if err != nil || len(sum) != len(d) {
-			return d, "", "it is not a SHA-256 digest: want 64 hexadecimal digits"
+		if err != nil {
+			return d, "", notDigest
 		}
 		return run.hash.seal(digest(sum)), "", ""
 	}
-	switch err := policy.CheckSecret(secret); {
-	case err != nil:
-		return d, "", "it " + err.Error()
-	case secret.Empty():
-		return d, "", "it is empty"
-	case strings.HasPrefix(text, policy.ServicePasswordPrefix):
-		return d, "", "it is a service password, and not a key"
-	}
 	// An imported key may be short. Keep a quarter of it at most.
 	return run.hash.secret(secret), text[:min(prefixLen, len(text)/4)], ""
+}
+
+const notDigest = "it is not a SHA-256 digest: want 64 hexadecimal digits"
+
+// Malformed returns why one of the Secrets cannot be a key, or cannot be the digest of a key if
+// Digests is set. It returns "" if the secret can be. The text does not contain the secret.
+func (im *Import) Malformed(secret policy.Secret) string {
+	text := secret.Reveal()
+	if im.Digests {
+		return malformedDigest(text)
+	}
+	switch err := policy.CheckSecret(secret); {
+	case err != nil:
+		return "it " + err.Error()
+	case secret.Empty():
+		return "it is empty"
+	case strings.HasPrefix(text, policy.ServicePasswordPrefix):
+		return "it is a service password, and not a key"
+	}
+	return ""
+}
+
+var (
+	hexForm        = regexp.MustCompile(`^[0-9A-Fa-f]+$`)
+	digestLineForm = regexp.MustCompile(`^[0-9A-Fa-f]{64}[\s*]`) // as sha256sum prints a line
+)
+
+func malformedDigest(text string) string {
+	sum, err := hex.DecodeString(text)
+	switch {
+	case digestLineForm.MatchString(text):
+		return "it has more than a digest in it: want the 64 hexadecimal digits alone, without the name of a file"
+	case hexForm.MatchString(text) && len(text) != sha256.Size*2:
+		return fmt.Sprintf("it has %d digits, and is not a SHA-256 digest: want 64 hexadecimal digits", len(text))
+	case err != nil || len(sum) != sha256.Size:
+		return notDigest
+	}
+	// A script that hashes an empty line of a file makes one of these.
+	for _, empty := range []string{"", "\n", "\r\n", "\r", " ", "\ufeff"} {
+		if sha256.Sum256([]byte(empty)) == [sha256.Size]byte(sum) {
+			return "it is the digest of an empty line, and not of a key"
+		}
+	}
+	return ""
 }
