@@ -1,7 +1,9 @@
 package command
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,10 +20,15 @@ count. All get the same rules, and origin initial. Keys that the account has
 already stay as they are, so that an import can be repeated. A key that ended
 never comes back.
 
+If a line cannot be a key, or is weak, nothing is imported. Weak is a key that can
+be guessed, and a line that is probably no key, such as the heading of a table, or
+a digest without --digest. --weak imports weak lines all the same.
+
 The exit status is 1 if any line was not taken.
 ` + expiresHelp
 	newKeyFlags(imp)
 	imp.Flags().Bool("digest", false, "The lines are SHA-256 digests of keys, in hexadecimal")
+	imp.Flags().Bool("weak", false, "Import keys that can be guessed, and lines that look like no keys")
 	imp.Flags().Bool("dry-run", false, "Say what would be imported, and write nothing")
 	return imp
 }
@@ -35,6 +42,10 @@ func importKeys(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	weak, err := cmd.Flags().GetBool("weak")
+	if err != nil {
+		return err
+	}
 	if err := checkInput(cmd); err != nil {
 		return err
 	}
@@ -43,7 +54,7 @@ func importKeys(cmd *cobra.Command, _ []string) error {
 		if err != nil {
 			return err
 		}
-		n := manage.NewKeys{NewKey: rules, Digests: digests, DryRun: dry}
+		n := manage.NewKeys{NewKey: rules, Digests: digests, Weak: weak, DryRun: dry}
 		if err := n.Validate(s.manager.Now); err != nil {
 			return err
 		}
@@ -78,9 +89,25 @@ func (s *session) printImport(result *manage.ImportResult) error {
 	if n := len(result.Differing); n > 0 {
 		s.note("Warning: of those known already, %d had another expiry or other addresses, and keep them; the first is on line %d.", n, result.Differing[0])
 	}
+	if result.Refused() {
+		return refusedImport(result)
+	}
 	if len(notTaken) > 0 {
 		s.noteStore() // the other keys were imported
 		return fmt.Errorf("%d of %s not taken", len(notTaken), words.Count(result.Lines, "key"))
 	}
 	return nil
+}
+
+// refusedImport says why nothing was imported, and which flags can help.
+func refusedImport(result *manage.ImportResult) error {
+	text := fmt.Sprintf("nothing was imported, because %d of %s cannot be imported as they are: correct them, and repeat the import",
+		len(result.Malformed)+len(result.Weak), words.Count(result.Lines, "line"))
+	if slices.ContainsFunc(result.Weak, func(line manage.LineNotKey) bool { return line.Digest }) {
+		text += "; if the lines are digests, use --digest"
+	}
+	if len(result.Weak) > 0 {
+		text += "; if the weak lines are keys that clients have, use --weak"
+	}
+	return errors.New(text)
 }

@@ -139,7 +139,7 @@ func (k *KeyRequest) readForm(body string) *Result {
 // one that a program has read with the line break behind it. The answer shows no value.
 func (k *KeyRequest) checkService() *Result {
 	password := k.password.Reveal()
-	wrong := ""
+	var wrong string
 	switch {
 	case strings.ContainsFunc(k.serviceID, func(r rune) bool { return r <= ' ' || r > '~' }):
 		wrong = "The field sid has a space, a line break or a character beyond ASCII: send the service ID alone."

@@ -5,38 +5,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
-
-// MaxKeyText is the longest text that [ParseKeyLines] reads, in bytes: some 250,000
-// keys.
-const MaxKeyText = 16 << 20
-
-// KeyLine is a line of text that can be a key.
-type KeyLine struct {
-	Number int // from 1; empty lines count
-	Secret policy.Secret
-}
-
-// ParseKeyLines returns the lines of a text that are not empty, without the white space
-// around them. A byte order mark before the first line is left out.
-func ParseKeyLines(text string) (lines []KeyLine, err error) {
-	if len(text) > MaxKeyText {
-		return nil, wrong("keys", " is longer than %d MiB: divide it", MaxKeyText>>20)
-	}
-	number := 0
-	for line := range strings.SplitSeq(strings.TrimPrefix(text, "\ufeff"), "\n") {
-		number++
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, KeyLine{number, policy.NewSecret(line)})
-		}
-	}
-	return lines, nil
-}
 
 // NewKeys asks to import keys that clients have already.
 type NewKeys struct {
@@ -45,11 +18,15 @@ type NewKeys struct {
 
 	// Digests says that the lines are SHA-256 digests of keys, in hexadecimal.
 	Digests bool `json:"digests"`
+	// Weak imports lines as well that are probably not the keys that clients have, such as
+	// a short word, the heading of a table, or a digest without Digests.
+	Weak bool `json:"weak"`
 	// DryRun changes nothing.
 	DryRun bool `json:"dry_run"`
 }
 
-// ImportResult says what became of each line of an import.
+// ImportResult says what became of each line of an import. If a line is malformed or weak, no
+// line was imported.
 type ImportResult struct {
 	AccountID string        `json:"account_id"`
 	DryRun    bool          `json:"dry_run"`
@@ -59,6 +36,7 @@ type ImportResult struct {
 	Dead      []LineNotKey  `json:"dead"`            // keys that have ended
 	Taken     []LineNotKey  `json:"taken"`           // keys of other accounts
 	Malformed []LineNotKey  `json:"malformed"`       // texts that cannot be keys
+	Weak      []LineNotKey  `json:"weak"`            // texts that are probably no keys
 
 	Lines    int      `json:"-"` // how many lines there were
 	Warnings []string `json:"-"` // about the addresses of the keys
@@ -76,17 +54,23 @@ type LineNotKey struct {
 	Line int    `json:"line"`
 	Why  string `json:"why"`
 
-	What string `json:"-"` // dead, taken or malformed
+	What   string `json:"-"` // dead, taken, malformed or weak
+	Digest bool   `json:"-"` // the line has the form of a digest, in an import of keys
 }
+
+// Refused reports whether a line was malformed or weak, so that no line was imported.
+func (r *ImportResult) Refused() bool { return len(r.Malformed)+len(r.Weak) > 0 }
 
 // NotTaken returns the lines that became no keys, in order.
 func (r *ImportResult) NotTaken() []LineNotKey {
-	return slices.SortedFunc(slices.Values(slices.Concat(r.Dead, r.Taken, r.Malformed)),
+	return slices.SortedFunc(slices.Values(slices.Concat(r.Dead, r.Taken, r.Malformed, r.Weak)),
 		func(a, b LineNotKey) int { return cmp.Compare(a.Line, b.Line) })
 }
 
 // ImportKeys imports the keys of some lines. Keys that the account has already stay as
-// they are, so that an import can be repeated. It is for the operator only.
+// they are, so that an import can be repeated. If a line is malformed or weak, no line is
+// imported: the lines are then probably not what the caller meant. Keys that have ended, and
+// keys of other accounts, are left out. It is for the operator only.
 func (m *Manager) ImportKeys(ctx context.Context, n NewKeys, lines []KeyLine) (*ImportResult, error) {
 	if err := m.operatorOnly(); err != nil {
 		return nil, err
@@ -102,23 +86,32 @@ func (m *Manager) ImportKeys(ctx context.Context, n NewKeys, lines []KeyLine) (*
 	for i, line := range lines {
 		secrets[i] = line.Secret
 	}
-	done, err := m.Store.ImportKeys(ctx, m.Now, m.Actor, keystore.Import{
+	im := keystore.Import{
 		AccountID: k.AccountID, Label: k.Label, Expires: k.Expires, Allow: k.Allow,
 		Secrets: secrets, Digests: n.Digests, DryRun: n.DryRun,
-	})
+	}
+	malformed, weak := doubts(lines, &im, n.Weak)
+	if len(malformed)+len(weak) > 0 {
+		im.DryRun = true // to report on the other lines too
+	}
+	done, err := m.Store.ImportKeys(ctx, m.Now, m.Actor, im)
 	switch {
 	case err != nil && len(done) > 0:
 		return nil, fmt.Errorf("the first %s of %d are done, and then: %w; repeat the import", words.Count(len(done), "key"), len(lines), err)
 	case err != nil:
 		return nil, notFound(err, KindAccount)
 	}
-	return m.importResult(k, n.DryRun, lines, done), nil
+	result := m.importResult(k, n.DryRun, lines, done)
+	if result.Malformed, result.Weak = malformed, weak; result.Refused() {
+		result.Imported = []ImportedKey{}
+	}
+	return result, nil
 }
 
 func (m *Manager) importResult(k keystore.NewKey, dry bool, lines []KeyLine, done []keystore.Imported) *ImportResult {
 	result := &ImportResult{
 		AccountID: k.AccountID, DryRun: dry, Imported: []ImportedKey{}, Differing: []int{},
-		Dead: []LineNotKey{}, Taken: []LineNotKey{}, Malformed: []LineNotKey{},
+		Dead: []LineNotKey{}, Taken: []LineNotKey{},
 		Lines: len(lines), Warnings: k.Allow.Warnings(),
 	}
 	for i, r := range done {
@@ -132,11 +125,10 @@ func (m *Manager) importResult(k keystore.NewKey, dry bool, lines []KeyLine, don
 				result.Differing = append(result.Differing, line)
 			}
 		case keystore.ImportDead:
-			result.Dead = append(result.Dead, LineNotKey{line, r.Why, "dead"})
+			result.Dead = append(result.Dead, LineNotKey{Line: line, Why: r.Why, What: "dead"})
 		case keystore.ImportTaken:
-			result.Taken = append(result.Taken, LineNotKey{line, r.Why, "taken"})
-		case keystore.ImportMalformed:
-			result.Malformed = append(result.Malformed, LineNotKey{line, r.Why, "malformed"})
+			result.Taken = append(result.Taken, LineNotKey{Line: line, Why: r.Why, What: "taken"})
+		case keystore.ImportMalformed: // doubts has found it
 		}
 	}
 	return result
