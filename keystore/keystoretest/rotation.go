@@ -186,10 +186,19 @@ func testRotateKeySuccessorHasTheSameRules(t *testing.T, place Place) {
 
 func testRotateKeyWithoutOverlapRevokesAtOnce(t *testing.T, place Place) {
 	f := openStore(t, place(t))
-	old, secret := f.key(f.account().ID)
+	a := f.account()
+	old, secret := f.key(a.ID)
 	r, err := f.RotateKey(t.Context(), start, operator, old.ID, 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	got := actions(t, f, a.ID, "key_rotate")
+	want := []keystore.AuditEntry{{
+		Seq: 3, At: start, Actor: operator, Action: "key_rotate", AccountID: a.ID,
+		Subject: old.ID, Detail: "replaced by " + r.New.ID + ", revoked at once",
+	}}
+	if diff := cmp.Diff(want, got, cmpPolicy); diff != "" {
+		t.Errorf("the audit trail (-want +got):\n%s", diff)
 	}
 	for what, k := range map[string]policy.Key{"answered": r.Old, "found": f.find(secret).Key()} {
 		if k.RevokedAt != start || !k.RevokeFrom.IsZero() || k.Status(start) != "revoked" {

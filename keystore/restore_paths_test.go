@@ -1,0 +1,254 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// beforeName is the name of the backup that a restore at this time makes.
+func beforeName(path string, now policy.Time) string {
+	return path + ".before-restore-" + now.Std().Format(beforeTime)
+}
+
+// A file with the name of the backup that the restore makes is not overwritten, and
+// nothing is restored.
+func TestRestore_OverwritesNoOtherBackup(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	b := f.backup()
+	_, secret := f.key(f.account().ID)
+	name := beforeName(path, later)
+	if err := os.WriteFile(name, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Restore(t.Context(), later, operator, b.Path)
+	if wantIs(t, err, ErrInvalid); !strings.Contains(err.Error(), name+" exists already") {
+		t.Errorf("got %v", err)
+	}
+	if text, err := os.ReadFile(name); err != nil || string(text) != "mine" {
+		t.Errorf("the file is %q, %v", text, err)
+	}
+	if f.find(secret) == nil {
+		t.Error("a key was removed")
+	}
+}
+
+// lockFromOutside begins a transaction that writes, as another process does.
+func lockFromOutside(t *testing.T, path string) (unlock func()) {
+	t.Helper()
+	tx, err := rawDB(t, path).Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = tx.Rollback() }
+}
+
+// While another process writes, a restore waits. It gives up after lockWait, and then
+// leaves no file.
+func TestRestore_WaitsForTheLock(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	b := f.backup()
+	f.account()
+	for _, gives := range []bool{false, true} {
+		unlock := lockFromOutside(t, path)
+		done := make(chan error, 1)
+		go func() {
+			_, err := f.Restore(t.Context(), later, operator, b.Path)
+			done <- err
+		}()
+		waitFor(t, 10*time.Second, "the restore has made its copy", func() bool {
+			_, err := os.Lstat(beforeName(path, later))
+			return err == nil
+		})
+		if gives {
+			unlock()
+			if err := <-done; err != nil {
+				t.Errorf("after the other process: %v", err)
+			}
+			break
+		}
+		f.advance(lockWait + time.Second)
+		err := <-done
+		if wantIs(t, err, ErrUnavailable); !strings.Contains(err.Error(), "locked") {
+			t.Errorf("after %s: %v", lockWait, err)
+		}
+		wantFiles(t, filepath.Dir(path), "keystore.db", "keystore.db-shm", "keystore.db-wal")
+		unlock()
+	}
+}
+
+// The copy from before the restore has all that the restore removes, also if others write
+// at that time. If they write each time, the copy is made while they must wait.
+func TestRestore_TheCopyHasAllThatIsRemoved(t *testing.T) {
+	t.Parallel()
+	for _, writes := range []int{0, 1, unlockedCopies - 1, unlockedCopies, unlockedCopies + 1} {
+		path := newPath(t)
+		f := openStore(t, path, commandLine)
+		b := f.backup()
+		f.account()
+		db, err := f.database()
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := f.openBackup(t.Context(), b.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer removeTemp(opened.temp)
+		if err := opened.close(); err != nil {
+			t.Fatal(err)
+		}
+		writeBeside := openStore(t, path, commandLine).account
+		begun, copied := 0, 0
+		err = db.Attach(t.Context(), opened.temp, func(begin func(context.Context) (*sql.Tx, error)) error {
+			r, err := f.mergeAttached(t.Context(), db, func(ctx context.Context) (*sql.Tx, error) {
+				begun++
+				if _, err := os.Lstat(beforeName(path, later)); err == nil {
+					copied++
+				}
+				if begun <= writes {
+					writeBeside()
+				}
+				return begin(ctx)
+			}, later, operator, opened)
+			if err == nil && r.Accounts.Removed != 1+min(writes, begun) {
+				t.Errorf("%d writes: %d accounts were removed", writes, r.Accounts.Removed)
+			}
+			return err
+		})
+		if err != nil {
+			t.Errorf("%d writes: %v", writes, err)
+		}
+		if want := min(writes, unlockedCopies) + 1; begun != want || copied != min(want, unlockedCopies) {
+			t.Errorf("%d writes: the restore began %d times, %d times with a copy; want %d", writes, begun, copied, want)
+		}
+		before, err := sql.Open("sqlite3", beforeName(path, later))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, before, `SELECT COUNT(*) FROM accounts`); n != 1+min(writes, begun) {
+			t.Errorf("%d writes: the copy has %d accounts", writes, n)
+		}
+		if err := before.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A backup whose last entry is the last one that was pruned is not too old.
+func TestRestore_AsOldAsTheTrail(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	empty := f.backup()
+	_, secret := f.key(f.account().ID, func(k *NewKey) { k.Expires = policy.Never() })
+	full := f.backup()
+	f.restore(empty.Path, start+1)
+	if err := f.Prune(t.Context(), start.Add(auditKept)); err != nil {
+		t.Fatal(err)
+	}
+	if first := f.verify(nil).First; first != full.Head.Seq+1 {
+		t.Fatalf("the trail begins at entry %d, want that after %s", first, full.Head)
+	}
+	now := start.Add(auditKept + time.Hour)
+
+	forged := filepath.Join(t.TempDir(), "forged.db")
+	if err := copyInto(full.Path, forged); err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, forged)
+	mustExec(t, db, `UPDATE audit SET hash = zeroblob(32) WHERE seq = $1`, full.Head.Seq)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Restore(t.Context(), now, operator, forged)
+	if wantIs(t, err, ErrInvalid); err == nil || !strings.Contains(err.Error(), "went apart") {
+		t.Errorf("with another head: %v", err)
+	}
+
+	if r := f.restore(full.Path, now); r.Keys != (RestoreCount{1, 0}) || r.Accounts != (RestoreCount{1, 0}) || f.find(secret) == nil {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// If the caller gives up, the error does not blame the file.
+func TestRestore_TheCallerGivesUp(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	b := f.backup()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, restore := range map[string]func() error{
+		"into a store": func() error { _, err := f.Restore(ctx, later, operator, b.Path); return err },
+		"into nothing": func() error {
+			_, err := RestoreNew(ctx, Config{Path: newPath(t)}, later, operator, b.Path)
+			return err
+		},
+	} {
+		err := restore()
+		wantIs(t, err, context.Canceled)
+		if errors.Is(err, ErrInvalid) || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	wantFiles(t, filepath.Dir(path), "keystore.db", "keystore.db-shm", "keystore.db-wal")
+}
+
+func TestRestore_OfAClosedStoreIsErrClosed(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	b := f.backup()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Restore(t.Context(), later, operator, b.Path)
+	wantIs(t, err, ErrClosed)
+	_, err = f.Backup(t.Context(), filepath.Join(t.TempDir(), "new"))
+	wantIs(t, err, ErrClosed)
+}
+
+func TestRestoreNew_RefusesAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), withPepper("salt"))
+	good := f.backup()
+	dir := t.TempDir()
+	file, other := filepath.Join(dir, "file"), filepath.Join(dir, "other")
+	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Mkdir(other, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	salted := Config{Path: filepath.Join(other, "new.db"), Pepper: policy.NewSecret("salt")}
+	for name, c := range map[string]struct {
+		cfg  Config
+		by   Actor
+		from string
+		kind error
+		want string
+	}{
+		"by an account":    {salted, Actor{Kind: ActorAccount, ID: "acc_1"}, good.Path, ErrInvalid, "restoring a backup is for the operator only"},
+		"below a file":     {Config{Path: filepath.Join(file, "new.db")}, operator, good.Path, ErrUnavailable, "not a directory"},
+		"without a backup": {salted, operator, filepath.Join(dir, "none"), ErrInvalid, "no such file"},
+		"an empty file":    {salted, operator, file, ErrInvalid, "it is empty"},
+		"another pepper":   {Config{Path: filepath.Join(other, "new.db"), Pepper: policy.NewSecret("sugar")}, operator, good.Path, ErrInvalid, "its pepper is not the one"},
+	} {
+		r, err := RestoreNew(t.Context(), c.cfg, later, c.by, c.from)
+		if wantIs(t, err, c.kind); err == nil || !strings.Contains(err.Error(), c.want) || r != (Restored{}) {
+			t.Errorf("%s: %+v, %v; want an error with %q", name, r, err, c.want)
+		}
+		wantFiles(t, other)
+	}
+	if _, err := RestoreNew(t.Context(), salted, later, operator, good.Path); err != nil {
+		t.Error(err)
+	}
+}
