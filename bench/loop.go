@@ -69,7 +69,8 @@ func newLoop(b backend) (*loop, error) {
 	}
 	inet, _ := name.(*unix.SockaddrInet4)
 	l.addr = netip.AddrPortFrom(netip.AddrFrom4(loopback), uint16(inet.Port)).String()
-	return l, l.watch(unix.EPOLL_CTL_ADD, l.listener, unix.EPOLLIN)
+	err = l.watch(unix.EPOLL_CTL_ADD, l.listener, unix.EPOLLIN)
+	return l, err
 }
 
 // end closes all connections.

@@ -145,7 +145,8 @@ http://:%s {
 	}
 	go func() { _ = p.cmd.Wait(); close(p.exited) }()
 	s.running = append(s.running, p)
-	return p, p.ready()
+	err = p.ready()
+	return p, err
 }
 
 // ready waits until the proxy listens.

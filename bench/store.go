@@ -75,7 +75,8 @@ func fill(ctx context.Context, dir string, all, inUse int, progress func(string,
 		made += len(batch)
 		progress("filling a keystore: %d of %d keys", made, all)
 	}
-	return f, f.addJobs(ctx, store, creator)
+	err = f.addJobs(ctx, store, creator)
+	return f, err
 }
 
 func (f *fixture) open(ctx context.Context) (*keystore.Store, error) {

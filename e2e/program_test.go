@@ -71,7 +71,8 @@ func newExample(t *testing.T) (p *program, account string) {
 	}
 	p = newProgram(t, string(example))
 	p.start()
-	return p, p.importAccount()
+	account = p.importAccount()
+	return p, account
 }
 
 func port(t *testing.T) string {

@@ -184,6 +184,12 @@ func queryRows[T any](ctx context.Context, q querier, scan func(scanner) (T, err
 	return all, rows.Err()
 }
 
+// scanColumn reads a row of one column.
+func scanColumn[T any](row scanner) (v T, err error) {
+	err = row.Scan(&v)
+	return v, err
+}
+
 // one returns the only row of a query by ID.
 func one[T any](all []T, err error, what, id string) (T, error) {
 	var zero T

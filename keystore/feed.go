@@ -140,7 +140,8 @@ func readFeed(ctx context.Context, q querier, seq int64) (changes []change, p fe
 		return nil, p, false, nil
 	}
 	changes, err = queryRows(ctx, q, func(row scanner) (c change, err error) {
-		return c, row.Scan(&c.kind, &c.ref)
+		err = row.Scan(&c.kind, &c.ref)
+		return c, err
 	}, `SELECT kind, ref FROM feed WHERE seq > $1 AND seq <= $2 ORDER BY seq`, seq, p.last)
 	return changes, p, true, err
 }

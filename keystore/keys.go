@@ -243,11 +243,6 @@ func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, re
 	})
 }
 
-func scanText(row scanner) (text string, err error) {
-	err = row.Scan(&text)
-	return text, err
-}
-
 // revoke ends a key that is not revoked.
 func (t *txn) revoke(now policy.Time, by Actor, k *policy.Key, reason string) {
 	k.RevokedAt = now
@@ -284,8 +279,7 @@ func (s *Store) Key(ctx context.Context, id string) (policy.Key, error) {
 // LiveKeys counts the account's keys from the issuance API that have not ended at now.
 // It stops counting at most keys, so its time does not grow with the number of keys.
 func (s *Store) LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error) {
-	n, err := query(ctx, s, func(row scanner) (n int, err error) { return n, row.Scan(&n) },
-		liveKeys, accountID, policy.OriginAPI.String(), now, most)
+	n, err := query(ctx, s, scanColumn[int], liveKeys, accountID, policy.OriginAPI.String(), now, most)
 	if err != nil {
 		return 0, err
 	}

@@ -86,7 +86,8 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 		digest     []byte
 	}
 	keys, err := query(ctx, s, func(row scanner) (k ended, err error) {
-		return k, row.Scan(&k.id, &k.digest, &k.origin)
+		err = row.Scan(&k.id, &k.digest, &k.origin)
+		return k, err
 	}, endedKeys, now.Add(-s.cfg.Retention), pruneBatch)
 	if err != nil || len(keys) == 0 {
 		return false, err

@@ -64,8 +64,7 @@ func (s *Store) markChildren(ctx context.Context, now policy.Time, by Actor, acc
 			return err
 		})
 		if errors.Is(err, errNoRoom) || s.engine.Full(err) {
-			left, err := query(ctx, s, func(row scanner) (n int, err error) { return n, row.Scan(&n) },
-				`SELECT COUNT(*) FROM api_keys k WHERE `+unmarked, issuer, now.Add(-uploadTime))
+			left, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM api_keys k WHERE `+unmarked, issuer, now.Add(-uploadTime))
 			if err != nil {
 				return children, err
 			}
@@ -86,7 +85,7 @@ func (t *txn) revokeIssuers(now policy.Time, by Actor, id, reason string) (key p
 	if key, _, err = t.key(by, id); err != nil {
 		return policy.Key{}, nil, err
 	}
-	issuers, err = queryRows(t.ctx, t, scanText, `WITH RECURSIVE issuers (id) AS (VALUES ($1) UNION
+	issuers, err = queryRows(t.ctx, t, scanColumn[string], `WITH RECURSIVE issuers (id) AS (VALUES ($1) UNION
 		SELECT k.replaces FROM api_keys k JOIN issuers ON k.id = issuers.id WHERE k.replaces IS NOT NULL)
 		SELECT id FROM issuers WHERE id IN (SELECT id FROM api_keys)`, id)
 	if err != nil {
@@ -123,7 +122,7 @@ const unmarked = `k.issuer_id = $1 AND k.revoked_at IS NULL AND k.deleted_at IS 
 
 // revokeChildren marks up to treeBatch keys that an issuer has issued.
 func (t *txn) revokeChildren(now policy.Time, by Actor, accountID, issuer, why string) (int, error) {
-	ids, err := queryRows(t.ctx, t, scanText, `WITH children (id) AS (SELECT k.id FROM api_keys k WHERE `+unmarked+` LIMIT $3)
+	ids, err := queryRows(t.ctx, t, scanColumn[string], `WITH children (id) AS (SELECT k.id FROM api_keys k WHERE `+unmarked+` LIMIT $3)
 		UPDATE api_keys SET revoked_at = (SELECT CASE WHEN i.children_revoked_at < $4 THEN i.children_revoked_at ELSE $4 END
 			FROM api_keys i WHERE i.id = $1), revoked_reason = $5
 		WHERE id IN (SELECT id FROM children) RETURNING id`, issuer, now.Add(-uploadTime), treeBatch, now, why)

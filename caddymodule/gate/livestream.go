@@ -147,7 +147,8 @@ func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f fa
 		return f, unavailable(err)
 	}
 	f.record = f.record.Clone() // because the stream keeps it for a long time
-	return f, s.gate.decide(at, &f, &s.asked)
+	d = s.gate.decide(at, &f, &s.asked)
+	return f, d
 }
 
 // accept has the stream run on the key of a start command, unless a limit or a change of

@@ -284,7 +284,8 @@ func confirm(w http.ResponseWriter, f *facts, d *decision) {
 
 func parseVerify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	v := new(Verify)
-	return v, v.UnmarshalCaddyfile(h.Dispenser)
+	err := v.UnmarshalCaddyfile(h.Dispenser)
+	return v, err
 }
 
 // UnmarshalCaddyfile reads the directive speechgate_verify.

@@ -127,7 +127,8 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 
 func parseSandbox(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	s := new(Sandbox)
-	return s, s.UnmarshalCaddyfile(h.Dispenser)
+	err := s.UnmarshalCaddyfile(h.Dispenser)
+	return s, err
 }
 
 // UnmarshalCaddyfile reads the directive speechgate_sandbox.

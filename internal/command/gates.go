@@ -33,7 +33,8 @@ func gatesOf(httpApp json.RawMessage) (manage.GateConfigs, error) {
 	if err := dec.Decode(&config); err != nil {
 		return found, err
 	}
-	return found, collectHandlers(config, &found)
+	err := collectHandlers(config, &found)
+	return found, err
 }
 
 // collectHandlers adds the handlers in a part of a configuration to found. It does not

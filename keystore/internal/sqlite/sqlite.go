@@ -104,7 +104,10 @@ func (e *Engine) Open(ctx context.Context, setup engine.Setup) (_ engine.Databas
 		}
 	}
 	d.noteBeside()
-	return d, d.checkPlace()
+	if err := d.checkPlace(); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // CheckAccess implements [engine.Engine].
