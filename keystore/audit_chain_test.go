@@ -70,7 +70,7 @@ func TestAudit_IsChained(t *testing.T) {
 					mustExec(t, db, `CREATE TABLE saved AS SELECT * FROM audit`)
 					mustExec(t, db, edit)
 					c := f.verify(nil)
-					if c.Fault == "" || c.Entries != seq-1 || !strings.Contains(c.Fault, fmt.Sprintf("entry %d ", seq)) {
+					if c.Entries != seq-1 || !strings.HasPrefix(c.Fault, fmt.Sprintf("entry %d (", seq)) || !strings.Contains(c.Fault, "was changed") {
 						t.Errorf("after %s: %+v", edit, c)
 					}
 					mustExec(t, db, `DELETE FROM audit`)
@@ -89,10 +89,11 @@ func TestAudit_IsChained(t *testing.T) {
 			}
 			// Only a head that was noted shows that entries were cut off at the end.
 			mustExec(t, db, `DELETE FROM audit`)
-			if c := f.verify(nil); c.Fault == "" {
-				t.Error("an empty trail is taken for whole, though there are accounts")
+			if c := f.verify(nil); !strings.HasPrefix(c.Fault, "every entry was removed") {
+				t.Errorf("an empty trail, though there are accounts: %+v", c)
 			}
-			if c := f.verify(&kept); c.Fault == "" {
+			want := fmt.Sprintf("entry 1 was removed, with all up to %d that the head stands for: the trail ends before it", kept.Seq)
+			if c := f.verify(&kept); c.Fault != want {
 				t.Errorf("an empty trail fits the head: %+v", c)
 			}
 		})
@@ -198,6 +199,12 @@ func TestAudit_ChainOutlivesPruning(t *testing.T) {
 	wantWhole(t, f.verify(&kept), 1)
 	if _, err := f.VerifyAudit(t.Context(), &old); err == nil || !strings.Contains(err.Error(), "pruned since") {
 		t.Errorf("a head of what is gone: %v", err)
+	}
+	// The head of the last pruned entry is known, and another one of its number is not.
+	wantWhole(t, f.verify(&kept), 1)
+	rewritten := AuditHead{Seq: kept.Seq, hash: old.hash}
+	if c := f.verify(&rewritten); c.Entries != 0 || !strings.HasPrefix(c.Fault, fmt.Sprintf("entry %d is not the one", kept.Seq)) {
+		t.Errorf("another head of the last pruned entry: %+v", c)
 	}
 
 	// Removing entries from the front is not taken for pruning.
@@ -307,8 +314,10 @@ func TestAuditHead_KeepsFieldsApart(t *testing.T) {
 func TestParseAuditHead(t *testing.T) {
 	t.Parallel()
 	head := AuditHead{Seq: 42, hash: firstHead("store").hash}
-	if again, err := ParseAuditHead(head.String()); err != nil || again != head {
-		t.Errorf("got %v, %v", again, err)
+	for _, head := range []AuditHead{head, firstHead("store")} {
+		if again, err := ParseAuditHead(head.String()); err != nil || again != head {
+			t.Errorf("got %v, %v", again, err)
+		}
 	}
 	for _, text := range []string{"", "42", "42:", "42:00", ":" + strings.Repeat("0", 64), "-1:" + strings.Repeat("0", 64), head.String() + "0", "x" + head.String(), head.String()[:66]} {
 		if _, err := ParseAuditHead(text); err == nil || !strings.Contains(err.Error(), "want a number, a colon") {
@@ -353,20 +362,91 @@ func TestAudit_PruningRemovesNoEvidence(t *testing.T) {
 	if n := count(t, db, `SELECT COUNT(*) FROM audit`); n != 6 {
 		t.Errorf("%d entries are left", n)
 	}
-	// A store does not prune entries before their time, so such an entry is a forgery.
-	mustExec(t, db, `DELETE FROM audit`)
-	mustExec(t, db, `INSERT INTO audit SELECT * FROM saved`)
+	// A store does not prune entries before their time, and says the time of the last
+	// one, so any other entry is a forgery.
+	long := start.Add(-2 * auditKept).String()
+	for _, detail := range []string{prunedUpTo + start.String(), prunedUpTo, prunedUpTo + "last year", "entries up to " + long, long} {
+		mustExec(t, db, `DELETE FROM audit`)
+		mustExec(t, db, `INSERT INTO audit SELECT * FROM saved`)
+		err := f.write(t.Context(), func(tx *txn) error {
+			head, err := headAt(tx.ctx, tx, "", 3)
+			tx.audit(start, Actor{Kind: actorStore}, actionAuditPrune, "", head.String(), detail)
+			tx.exec(`DELETE FROM audit WHERE seq <= 3`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := f.verify(nil); c.Entries != 3 || !strings.Contains(c.Fault, "before their time") {
+			t.Errorf("%q: got %+v", detail, c)
+		}
+	}
+	// An entry about pruning must say what was pruned.
+	mustExec(t, db, `UPDATE audit SET subject = 'nothing' WHERE action = $1`, actionAuditPrune)
+	if c := f.verify(nil); c.Entries != 0 || !strings.HasPrefix(c.Fault, errPruneEntry.Error()) {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// Entries are pruned in batches, oldest first, each with an entry about it.
+func TestAudit_PrunesInBatches(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
 	err := f.write(t.Context(), func(tx *txn) error {
-		head, err := headAt(tx.ctx, tx, "", 3)
-		tx.audit(start, Actor{Kind: actorStore}, actionAuditPrune, "", head.String(), prunedUpTo+start.String())
-		tx.exec(`DELETE FROM audit WHERE seq <= 3`)
-		return err
+		for range auditBatch + 1 {
+			tx.audit(start, operator, "test", "", "", "")
+		}
+		return tx.err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := f.verify(nil); !strings.Contains(c.Fault, "before their time") {
+	if err := f.Prune(t.Context(), start.Add(auditKept)-1); err != nil {
+		t.Fatal(err)
+	}
+	wantWhole(t, f.verify(nil), auditBatch+1) // none is old enough
+	if err := f.Prune(t.Context(), start.Add(auditKept)); err != nil {
+		t.Fatal(err)
+	}
+	c := f.verify(nil)
+	wantWhole(t, c, 2)
+	if c.First != auditBatch+2 {
+		t.Errorf("the trail begins with entry %d, want %d", c.First, auditBatch+2)
+	}
+}
+
+// An entry that cannot be read was changed.
+func TestAudit_FindsAnUnreadableEntry(t *testing.T) {
+	t.Parallel()
+	f, path := trail(t)
+	mustExec(t, rawDB(t, path), `UPDATE audit SET actor_from = 'nowhere' WHERE seq = 3`)
+	if c := f.verify(nil); c.Entries != 2 || !strings.HasPrefix(c.Fault, "entry 3 was changed: ") {
 		t.Errorf("got %+v", c)
+	}
+}
+
+// Only the store's own entry about the pepper begins the hashes with the pepper.
+func TestAudit_OnlyTheStoreAddsAPepper(t *testing.T) {
+	t.Parallel()
+	for e, want := range map[*AuditEntry]bool{
+		{Actor: Actor{Kind: actorStore}, Action: actionPepperAdd}:     true,
+		{Actor: Actor{Kind: ActorOperator}, Action: actionPepperAdd}:  false,
+		{Actor: Actor{Kind: actorStore}, Action: actionAccountCreate}: false,
+	} {
+		if got := e.addsPepper(); got != want {
+			t.Errorf("%+v: %t", e, got)
+		}
+	}
+}
+
+// The number of an entry is a part of its hash.
+func TestAuditHead_HashesTheNumber(t *testing.T) {
+	t.Parallel()
+	var e AuditEntry
+	one := AuditHead{Seq: 1}.next(hasher{}, &e)
+	two := AuditHead{Seq: 2}.next(hasher{}, &e)
+	if one.Seq != 2 || two.Seq != 3 || one.hash == two.hash {
+		t.Errorf("got %s and %s", one, two)
 	}
 }
 

@@ -16,7 +16,10 @@ import (
 // while the machine is suspended.
 type machine struct{ wall, mono, slept time.Duration }
 
-func newMachine() *machine { return &machine{wall: time.Duration(start) * time.Millisecond} }
+// newMachine is a machine that has run for a while, and was suspended.
+func newMachine() *machine {
+	return &machine{wall: time.Duration(start) * time.Millisecond, mono: 3 * time.Hour, slept: 5 * time.Hour}
+}
 
 func (m *machine) run(d time.Duration)     { m.wall, m.mono = m.wall+d, m.mono+d }
 func (m *machine) suspend(d time.Duration) { m.wall, m.slept = m.wall+d, m.slept+d }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -248,9 +249,23 @@ func TestConfig_Defaults(t *testing.T) {
 		}
 		last = now
 	}
-	for _, cfg := range []Config{{}, {Path: "a\x00b"}, {Path: "x", CacheBytes: -1}, {Path: "x", CacheBytes: 1<<20 - 1}, {Path: "x", CacheBytes: 64<<30 + 1}, {Path: "x", Retention: -1}, {Path: "x", MaxStaleness: -1}} {
-		if _, err := Open(t.Context(), cfg); err == nil {
-			t.Errorf("%+v was opened", cfg)
+	if cfg.minFree != 16<<20 || cfg.reserve != 8<<20 {
+		t.Errorf("%d bytes are kept free, and %d are the reserve", cfg.minFree, cfg.reserve)
+	}
+	for want, refused := range map[string][]Config{
+		"want the name of a file": {{}, {Path: "a\x00b"}},
+		"a cache of":              {{Path: "x", CacheBytes: -1}, {Path: "x", CacheBytes: 1<<20 - 1}, {Path: "x", CacheBytes: 64<<30 + 1}},
+		"below zero":              {{Path: "x", Retention: -1}, {Path: "x", MaxStaleness: -1}},
+	} {
+		for _, cfg := range refused {
+			if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%+v: %v, want %q", cfg, err, want)
+			}
+		}
+	}
+	for _, bytes := range []int64{1 << 20, 64 << 30} {
+		if cfg, err := (Config{Path: "x", CacheBytes: bytes}).withDefaults(); err != nil || cfg.CacheBytes != bytes {
+			t.Errorf("a cache of %d bytes: %d, %v", bytes, cfg.CacheBytes, err)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package keystore
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,8 +11,39 @@ import (
 
 func TestJobNames_DoNotRunTogether(t *testing.T) {
 	t.Parallel()
-	if jobDigest("a", "bc") == jobDigest("ab", "c") || jobDigest("", "a") == jobDigest("a", "") {
+	if jobDigest("a", "bc") == jobDigest("ab", "c") || jobDigest("", "a") == jobDigest("a", "") || jobDigest("a", "c") == jobDigest("b", "c") {
 		t.Error("two jobs share a cache entry")
+	}
+}
+
+// A job that is cached for one backend is not found for another.
+func TestFindJob_OfItsBackendOnly(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	key, _ := f.key(f.account().ID)
+	j := f.job(key, "j")
+	for range 2 { // the second time it is cached
+		if got, err := f.FindJob(t.Context(), j.Backend, j.ID); err != nil || got != j {
+			t.Errorf("got %+v, %v", got, err)
+		}
+		_, err := f.FindJob(t.Context(), "amivoicf", j.ID)
+		wantIs(t, err, ErrNotFound)
+	}
+}
+
+func TestCreateJob_TakesNamesUpTo512Bytes(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	key, _ := f.key(f.account().ID)
+	long := strings.Repeat("x", 512)
+	for _, c := range []struct {
+		backend, id string
+		want        error
+	}{{long, "j", nil}, {"b", long, nil}, {long + "x", "j", ErrInvalid}, {"b", long + "x", ErrInvalid}, {"", "j", ErrInvalid}, {"b", "", ErrInvalid}} {
+		err := f.CreateJob(t.Context(), policy.Job{Backend: c.backend, ID: c.id, AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
+		if !errors.Is(err, c.want) {
+			t.Errorf("names of %d and %d bytes: %v, want %v", len(c.backend), len(c.id), err, c.want)
+		}
 	}
 }
 
