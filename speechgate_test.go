@@ -85,6 +85,7 @@ var arrows = map[string]struct {
 	"cmd/caddy":      {may: []string{""}, caddy: true},
 	"bench":          {may: []string{"keystore", "policy"}},
 	"bench/floor":    {caddy: true},
+	"mutants":        {std: true},
 	"e2e/neighbours": {may: []string{""}, caddy: true},
 
 	"docs/examples/issue-key": {std: true},
