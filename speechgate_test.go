@@ -49,25 +49,26 @@ var arrows = map[string]struct {
 	"internal/sandbox":        {std: true},
 	"internal/wstest":         {std: true},
 
-	"caddymodule/options":    {may: []string{"internal/words", "policy"}, caddy: true},
-	"caddymodule/handler":    {may: []string{"caddymodule/options", "internal/drain", "policy"}, caddy: true},
-	"caddymodule/livestream": {may: []string{"policy"}},
+	"caddymodule/options":     {may: []string{"internal/words", "policy"}, caddy: true},
+	"caddymodule/handler":     {may: []string{"caddymodule/options", "internal/drain", "policy"}, caddy: true},
+	"caddymodule/livestream":  {may: []string{"policy"}},
+	"caddymodule/configcheck": {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
-		"caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
+		"caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
 		"internal/credential", "internal/drain", "internal/headbudget", "keystore", "policy",
 	}, caddy: true},
 
 	"caddymodule/gate": {may: []string{
-		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
+		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
 		"dialect", "internal/credential", "internal/headbudget", "internal/stream", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{
-		"caddymodule/app", "caddymodule/handler", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy",
+		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy",
 	}, caddy: true},
 	"caddymodule/admin": {may: []string{
 		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/words", "policy",
 	}, caddy: true},
-	"caddymodule/logfilter":      {may: []string{"caddymodule/app", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
+	"caddymodule/logfilter":      {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
 	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox"}, caddy: true},
 
 	"internal/command": {may: []string{

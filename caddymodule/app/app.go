@@ -100,6 +100,7 @@ type App struct {
 	drains  drain.Limits
 	logger  *zap.Logger
 
+	warned   sync.Once
 	mu       sync.Mutex
 	backends map[string]credential.Upstream // by backend name
 	jobKeep  time.Duration                  // the longest grace window of the gates
@@ -198,15 +199,19 @@ func (a *App) Start() error {
 	}
 	a.history.recordOpened(ctx, sum, a.store.cfg.Path)
 	a.process.started.Store(true)
-	a.warnOfNeighbours()
+	a.warnOfMistakes()
 	return nil
 }
 
 // Stop does nothing, because requests of this configuration may still be running.
 func (*App) Stop() error { return nil }
 
-// Cleanup drops the reference of this configuration to the store.
+// Cleanup drops the reference of this configuration to the store. If the configuration was
+// validated and not started, Cleanup logs the warnings that Start logs.
 func (a *App) Cleanup() error {
+	if a.hasGates() {
+		a.warnOfMistakes()
+	}
 	if a.store == nil {
 		return nil
 	}
@@ -257,6 +262,13 @@ func (a *App) AddGate(backend string, up credential.Upstream) error {
 	}
 	a.backends[backend] = up
 	return nil
+}
+
+// hasGates reports whether a gate of the configuration was loaded.
+func (a *App) hasGates() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.backends) > 0
 }
 
 // LongestGrace returns the longest grace window of the configuration. The keystore keeps the

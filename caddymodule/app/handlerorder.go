@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/caddymodule/configcheck"
 )
 
 // A valid configuration can undo the work of a gate, if handlers are in the wrong order. The
@@ -153,14 +155,24 @@ func sendsKey(h caddyhttp.MiddlewareHandler) bool {
 	return ok && gate.SendsKey()
 }
 
+// warnOfMistakes logs a warning for each mistake that the configuration shows. It does so once.
+func (a *App) warnOfMistakes() {
+	a.warned.Do(func() {
+		loaded, err := a.ctx.AppIfConfigured("http")
+		if err != nil {
+			return // there are no servers
+		}
+		servers := loaded.(*caddyhttp.App).Servers //nolint:forcetypeassert // the ID of the app
+		a.warnOfNeighbours(servers)
+		for _, warning := range configcheck.Check(a.ctx, servers) {
+			a.logger.Warn(warning.Text, warning.Fields...)
+		}
+	})
+}
+
 // warnOfNeighbours logs a warning for each handler that is on the wrong side of a gate, and
 // for each server whose trusted proxies are not strict.
-func (a *App) warnOfNeighbours() {
-	loaded, err := a.ctx.AppIfConfigured("http")
-	if err != nil {
-		return // there are no servers
-	}
-	servers := loaded.(*caddyhttp.App).Servers
+func (a *App) warnOfNeighbours(servers map[string]*caddyhttp.Server) {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		c := &chain{server: servers[name], warnings: make(map[string]bool)}
 		c.routes(c.server.Routes)

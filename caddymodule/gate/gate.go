@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/configcheck"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
@@ -267,8 +268,19 @@ func (*Gate) RulesByAddress() {}
 // SendsKey reports whether the gate sends a key upstream: the upstream key or the client's.
 func (g *Gate) SendsKey() bool { return g.upstream.Mode != credential.Drop }
 
+// PassesKey reports whether the gate sends the client's key upstream.
+func (g *Gate) PassesKey() bool { return g.upstream.Mode == credential.Pass }
+
+// DialectName returns the name of the API that the clients speak.
+func (g *Gate) DialectName() string { return g.api.Name }
+
+// AllowsMore reports whether the gate has also_allow.
+func (g *Gate) AllowsMore() bool { return len(g.AlsoAllow) > 0 }
+
 // Interface guards
 var (
+	_ configcheck.Gate = (*Gate)(nil)
+
 	_ caddy.Provisioner = (*Gate)(nil)
 	_ caddy.Validator   = (*Gate)(nil)
 

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/configcheck"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
@@ -320,8 +321,15 @@ func (v *Verify) unmarshalCallers(d *caddyfile.Dispenser) error {
 // looks for this method.
 func (*Verify) RulesByAddress() {}
 
+// Directive returns the name of the directive.
+func (*Verify) Directive() string { return "speechgate_verify" }
+
+// OnlyPath returns no path: the endpoint answers every request that reaches it.
+func (*Verify) OnlyPath() string { return "" }
+
 // Interface guards
 var (
+	_ configcheck.Endpoint        = (*Verify)(nil)
 	_ caddy.Provisioner           = (*Verify)(nil)
 	_ caddy.Validator             = (*Verify)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Verify)(nil)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/configcheck"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
@@ -290,8 +291,15 @@ func (i *Issue) respond(w http.ResponseWriter, r *http.Request, call *issuance.K
 // looks for this method.
 func (*Issue) RulesByAddress() {}
 
+// Directive returns the name of the directive.
+func (*Issue) Directive() string { return "speechgate_issue" }
+
+// OnlyPath returns the path of the issuance API. Other requests go to the next handler.
+func (i *Issue) OnlyPath() string { return i.Path }
+
 // Interface guards
 var (
+	_ configcheck.Endpoint        = (*Issue)(nil)
 	_ caddy.Provisioner           = (*Issue)(nil)
 	_ caddy.Validator             = (*Issue)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Issue)(nil)

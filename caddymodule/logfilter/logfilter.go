@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/configcheck"
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
@@ -228,8 +229,13 @@ func (e maskingArrayEncoder) AppendString(value string) {
 	e.ArrayEncoder.AppendString(e.masked.filter.mask(e.masked.key, value))
 }
 
+// MasksKeys marks a filter that masks keys. The check of the configuration looks for this
+// method.
+func (*LogFilter) MasksKeys() {}
+
 // Interface guards
 var (
+	_ configcheck.KeyMasker  = (*LogFilter)(nil)
 	_ logging.LogFieldFilter = (*LogFilter)(nil)
 	_ caddy.Provisioner      = (*LogFilter)(nil)
 	_ caddyfile.Unmarshaler  = (*LogFilter)(nil)

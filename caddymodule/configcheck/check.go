@@ -1,0 +1,190 @@
+// Package configcheck looks through a loaded configuration for mistakes that Caddy accepts and
+// that undo the work of a gate, such as a proxy in front of the gate. Each mistake is a
+// [Warning].
+//
+// It sends made-up requests through the handlers of each server without running them: each
+// operation of an API, to each host. See [walker].
+package configcheck
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+)
+
+// Gate is a handler that checks keys in front of a backend.
+type Gate interface {
+	KeyReader
+	// DialectName returns the name of the API that the gate's clients speak.
+	DialectName() string
+	// SendsKey reports whether the gate sends a key upstream: the upstream key or the
+	// client's.
+	SendsKey() bool
+	// PassesKey reports whether the gate sends the client's key upstream.
+	PassesKey() bool
+	// AllowsMore reports whether the gate has also_allow.
+	AllowsMore() bool
+}
+
+// Endpoint is a handler that answers requests itself, and reads keys: the issuance API or the
+// verify endpoint.
+type Endpoint interface {
+	KeyReader
+	// Directive is the name of the handler's directive.
+	Directive() string
+	// OnlyPath is the path that the handler answers, or empty if it answers every request.
+	OnlyPath() string
+}
+
+// KeyReader is a handler that reads keys in requests and decides by the address of the client.
+type KeyReader interface{ RulesByAddress() }
+
+// Warning is a mistake in a configuration. The text says what is wrong and what to write, and
+// the fields say where.
+type Warning struct {
+	Text   string
+	Fields []zap.Field
+}
+
+// Check returns the mistakes in the servers and the logs of the configuration of ctx. The
+// modules of the configuration must be provisioned.
+func Check(ctx caddy.Context, servers map[string]*caddyhttp.Server) []Warning {
+	c := &checker{warned: make(map[warningKey]*warned), guarded: make(map[string][]place)}
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		c.readers = append(c.readers, readersOf(name, servers[name])...)
+	}
+	if len(c.readers) == 0 {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		c.walkServer(name, servers[name])
+	}
+	c.warnOfBypasses()
+	c.warnOfUnreachedGates()
+	return append(c.warnings(), logWarnings(ctx, servers, c.readers)...)
+}
+
+// checker collects what the walks of all servers find.
+type checker struct {
+	readers  []reader
+	warned   map[warningKey]*warned
+	bypasses []bypass           // the ways to an upstream without a gate
+	guarded  map[string][]place // the places of the proxies behind a gate, by upstream
+	reached  []caddyhttp.MiddlewareHandler
+}
+
+// place says where a handler is.
+type place struct {
+	server string
+	listen string
+	host   string // empty: a host that the configuration does not name
+	local  bool   // only processes of this machine can connect
+}
+
+type warningKey struct {
+	text     string
+	place    place
+	upstream string
+}
+
+type warned struct {
+	order    int
+	requests []string
+}
+
+// warn adds a warning. Warnings with the same text, place and upstream become one, which names
+// all requests.
+func (c *checker) warn(text string, at place, upstream, request string) {
+	key := warningKey{text, at, upstream}
+	w := c.warned[key]
+	if w == nil {
+		w = &warned{order: len(c.warned)}
+		c.warned[key] = w
+	}
+	if request != "" && !slices.Contains(w.requests, request) {
+		w.requests = append(w.requests, request)
+	}
+}
+
+func (c *checker) warnings() []Warning {
+	keys := slices.SortedFunc(maps.Keys(c.warned), func(a, b warningKey) int { return c.warned[a].order - c.warned[b].order })
+	all := make([]Warning, 0, len(keys))
+	for _, key := range keys {
+		fields := []zap.Field{zap.String("server", key.place.server), zap.String("listen", key.place.listen)}
+		if key.place.host != "" {
+			fields = append(fields, zap.String("host", key.place.host))
+		}
+		if requests := c.warned[key].requests; len(requests) > 0 {
+			fields = append(fields, zap.Strings("requests", requests))
+		}
+		if key.upstream != "" {
+			fields = append(fields, zap.String("upstream", key.upstream))
+		}
+		all = append(all, Warning{key.text, fields})
+	}
+	return all
+}
+
+// The texts of the warnings.
+const (
+	gateBehind = "the gate comes behind a handler that answers these requests, which never reach the gate: nothing checks their keys; " +
+		"in the route block, write speechgate above that handler, such as reverse_proxy"
+	gateTwice = "a gate comes behind another gate: the second gate does not get the client's key, and refuses the request; " +
+		"write speechgate once, for the whole site or in each handle block"
+	gateUnreached = "no request that the API lists reaches the gate: its matcher, or a handler in front of it, takes them away; " +
+		"write speechgate without a matcher, and strip a prefix of the path in front of it with handle_path"
+	rewriteBehind = "a rewrite comes between the gate and the proxy: the backend gets another method or path than the gate has checked; " +
+		"write rewrite, uri, method and handle_path in front of the gate, or the gate into their block"
+	noAnswer = "no handler behind the gate answers these requests: a client with a valid key gets an empty answer with status 200; " +
+		"write a reverse_proxy for them, or correct its matcher"
+	noGate = "these requests reach the backend of a gate without a check of their keys; " +
+		"write speechgate in front of this reverse_proxy too, or remove it"
+	plainHTTP = "the gate's key goes to this backend over plain HTTP; write https:// in front of the backend's name in reverse_proxy"
+)
+
+func endpointBehind(directive string) string {
+	return directive + " comes behind a gate, which answers its path with 404; write " + directive +
+		" at the same level as the gate: outside handle and route blocks, Caddy puts it in front by itself"
+}
+
+func takesAll(directive string) string {
+	return directive + " answers every request, and none reaches the gate behind it; give " + directive + " a path, or a site of its own"
+}
+
+// bypass is a way to an upstream that passes no gate.
+type bypass struct {
+	at       place
+	upstream string
+	request  string
+}
+
+func (c *checker) warnOfBypasses() {
+	for _, b := range c.bypasses {
+		if b.upstream != "" && slices.ContainsFunc(c.guarded[b.upstream], func(gate place) bool { return gate.local || !b.at.local }) {
+			c.warn(noGate, b.at, b.upstream, b.request)
+		}
+	}
+}
+
+func (c *checker) warnOfUnreachedGates() {
+	for _, r := range c.readers {
+		if gate, ok := r.handler.(Gate); ok && !gate.AllowsMore() && !slices.Contains(c.reached, r.handler) {
+			c.warn(gateUnreached, r.at, "", "")
+		}
+	}
+}
+
+// upstreamName makes equal names of addresses that are the same.
+func upstreamName(dial string) string {
+	dial = strings.ToLower(dial)
+	for _, local := range []string{"127.0.0.1:", "[::1]:"} {
+		if port, ok := strings.CutPrefix(dial, local); ok {
+			return "localhost:" + port
+		}
+	}
+	return dial
+}

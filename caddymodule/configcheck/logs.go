@@ -1,0 +1,231 @@
+package configcheck
+
+import (
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/logging"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+// KeyMasker is a filter for fields of log entries that masks keys.
+type KeyMasker interface{ MasksKeys() }
+
+// The texts of the warnings about logs.
+const (
+	defaultUnmasked = "the default log shows keys of clients in clear: its format has no filter speechgate on these fields; " +
+		"write log { format filter { request speechgate … } } into the global options, as docs/directives/log-filter.md shows"
+	otherUnmasked = "this log shows keys of clients in clear: its format has no filter speechgate on these fields; " +
+		"write format filter { request speechgate … } into its log block too, as docs/directives/log-filter.md shows, or write log alone into the site, without output and format"
+)
+
+const (
+	accessLogger = "http.log.access"
+	errorLogger  = "http.log.error"
+)
+
+// logWarnings returns a warning for each log that gets requests of the readers and does not
+// mask their keys.
+func logWarnings(ctx caddy.Context, servers map[string]*caddyhttp.Server, readers []reader) []Warning {
+	loggers := make(map[string]bool)
+	for _, r := range readers {
+		hosts := r.hosts
+		if len(hosts) == 0 {
+			hosts = []string{""}
+		}
+		for _, host := range hosts {
+			addLoggers(loggers, servers[r.at.server].Logs, host)
+		}
+	}
+	var warnings []Warning
+	for _, log := range logsOf(ctx) {
+		if missing := log.unmasked(loggers); len(missing) > 0 {
+			text := otherUnmasked
+			if log.name == caddy.DefaultLoggerName {
+				text = defaultUnmasked
+			}
+			warnings = append(warnings, Warning{text, []zap.Field{zap.String("log", log.name), zap.Strings("fields", missing)}})
+		}
+	}
+	return warnings
+}
+
+// addLoggers adds the names of the loggers that log requests to a host. An empty host is every
+// host that the configuration does not name.
+func addLoggers(loggers map[string]bool, logs *caddyhttp.ServerLogConfig, host string) {
+	if logs == nil {
+		loggers[errorLogger] = true
+		return
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	for _, name := range loggerNames(logs, host) {
+		suffix := ""
+		if name != "" {
+			suffix = "." + name
+		}
+		loggers[errorLogger+suffix] = true
+		if isLogged(logs, host) {
+			loggers[accessLogger+suffix] = true
+		}
+	}
+}
+
+// loggerNames returns the names that Caddy gives to the loggers of a host.
+func loggerNames(logs *caddyhttp.ServerLogConfig, host string) []string {
+	labels := strings.Split(strings.ToLower(host), ".")
+	for i := -1; i < len(labels); i++ {
+		if i >= 0 {
+			labels[i] = "*"
+		}
+		if names, ok := logs.LoggerNames[strings.Join(labels, ".")]; ok {
+			return names
+		}
+	}
+	return []string{logs.DefaultLoggerName}
+}
+
+// isLogged reports whether a server has an access log for a host.
+func isLogged(logs *caddyhttp.ServerLogConfig, host string) bool {
+	for name := range logs.LoggerNames {
+		if certmagic.MatchWildcard(host, name) {
+			return true
+		}
+	}
+	return !logs.SkipUnmappedHosts && !slices.ContainsFunc(logs.SkipHosts, func(skipped string) bool { return certmagic.MatchWildcard(host, skipped) })
+}
+
+// log is what a warning depends on in one log of the configuration.
+type log struct {
+	name             string
+	include, exclude []string
+	level            string // in lower case; empty: info
+	masked           map[string]bool
+}
+
+// unmasked returns the fields that the log shows in clear, of those that can hold a key in
+// entries of the loggers. A debug log has more of such fields.
+func (l *log) unmasked(loggers map[string]bool) []string {
+	if l.level == "panic" || l.level == "fatal" {
+		return nil
+	}
+	var fields []string
+	need := func(logger string, names ...string) {
+		if l.accepts(logger) {
+			fields = append(fields, names...)
+		}
+	}
+	access := false
+	for logger := range loggers {
+		access = access || l.accepts(logger)
+	}
+	if !access {
+		return nil
+	}
+	fields = append(fields, "request", "resp_headers")
+	need("http.handlers.reverse_proxy", "error")
+	if l.level == "debug" {
+		need("http.handlers.reverse_proxy", "headers", "uri")
+		need("http", "http")
+	}
+	return slices.DeleteFunc(fields, func(field string) bool {
+		return l.masked[field] || l.masked[field+">uri"] && l.masked[field+">headers"]
+	})
+}
+
+// accepts reports whether the log takes entries of a logger. Of two lists, the entry with the
+// longer name decides.
+func (l *log) accepts(logger string) bool {
+	longest := func(list []string) int {
+		length := 0
+		for _, name := range list {
+			if name == "*" || strings.HasPrefix(logger+".", name+".") {
+				length = max(length, len(name))
+			}
+		}
+		return length
+	}
+	accepted, rejected := longest(l.include), longest(l.exclude)
+	if len(l.include) == 0 {
+		return rejected == 0
+	}
+	return accepted > rejected
+}
+
+// logsOf returns the logs of a configuration, except those that are discarded. Caddy has the
+// configuration of the logs, and their encoders, in unexported fields, and drops the JSON
+// after loading. If these fields have changed in a version of Caddy, there are no logs here.
+func logsOf(ctx caddy.Context) []log {
+	config := reflect.ValueOf(ctx).FieldByName("cfg")
+	if !config.IsValid() || config.Kind() != reflect.Pointer || config.IsNil() {
+		return nil
+	}
+	logging := config.Elem().FieldByName("Logging")
+	if !logging.IsValid() || logging.IsNil() {
+		return nil
+	}
+	var all []log
+	for entries := logging.Elem().FieldByName("Logs").MapRange(); entries.Next(); {
+		custom := entries.Value().Elem()
+		encoder, writer := custom.FieldByName("encoder"), custom.FieldByName("writerOpener")
+		if !encoder.IsValid() || !writer.IsValid() || !writer.IsNil() && isType[caddy.DiscardWriter](writer.Elem().Type()) {
+			continue
+		}
+		l := log{
+			name: entries.Key().String(), level: strings.ToLower(custom.FieldByName("Level").String()),
+			include: texts(custom.FieldByName("Include")), exclude: texts(custom.FieldByName("Exclude")),
+			masked: make(map[string]bool),
+		}
+		l.addMasked(encoder)
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b log) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// addMasked notes the fields that an encoder masks or drops, and those of the encoders that it
+// wraps.
+func (l *log) addMasked(encoder reflect.Value) {
+	for range maxRouteDepth {
+		if encoder.Kind() != reflect.Interface || encoder.IsNil() {
+			return
+		}
+		value := encoder.Elem()
+		if value.Kind() == reflect.Pointer {
+			value = value.Elem()
+		}
+		if value.Kind() != reflect.Struct {
+			return
+		}
+		if value.Type() == reflect.TypeFor[logging.FilterEncoder]() {
+			for filters := value.FieldByName("Fields").MapRange(); filters.Next(); {
+				filter := filters.Value().Elem().Type()
+				if filter.Implements(reflect.TypeFor[KeyMasker]()) || isType[logging.DeleteFilter](filter) {
+					l.masked[filters.Key().String()] = true
+				}
+			}
+		}
+		if encoder = value.FieldByName("wrapped"); !encoder.IsValid() {
+			return
+		}
+	}
+}
+
+// isType reports whether t is T or a pointer to T.
+func isType[T any](t reflect.Type) bool {
+	return t == reflect.TypeFor[T]() || t == reflect.TypeFor[*T]()
+}
+
+func texts(list reflect.Value) []string {
+	var all []string
+	for i := range list.Len() {
+		all = append(all, list.Index(i).String())
+	}
+	return all
+}

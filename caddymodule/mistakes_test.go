@@ -1,0 +1,314 @@
+package caddymodule_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+// memoryLog is an output of logs that a test can read after Caddy has closed it.
+type memoryLog struct {
+	Name string `json:"name"`
+}
+
+var memoryLogs sync.Map // of *memoryWriter, by name
+
+func init() { caddy.RegisterModule(new(memoryLog)) }
+
+func (*memoryLog) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.logging.writers.memory", New: func() caddy.Module { return new(memoryLog) }}
+}
+
+func (m *memoryLog) String() string    { return m.Name }
+func (m *memoryLog) WriterKey() string { return m.Name }
+
+func (m *memoryLog) OpenWriter() (io.WriteCloser, error) {
+	writer, _ := memoryLogs.LoadOrStore(m.Name, new(memoryWriter))
+	return writer.(*memoryWriter), nil
+}
+
+type memoryWriter struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (m *memoryWriter) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.text.Write(p)
+}
+
+func (*memoryWriter) Close() error { return nil }
+
+func (m *memoryWriter) String() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.text.String()
+}
+
+// warningsOf validates a Caddyfile as caddy validate does, and returns the lines of the log with
+// which the gateway warns.
+func warningsOf(t *testing.T, caddyfile string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	t.Setenv("AMIVOICE_KEY", backendKey)
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
+	if err != nil {
+		t.Fatalf("%v, in\n%s", err, caddyfile)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	member := func(object map[string]any, name string) map[string]any {
+		if object[name] == nil {
+			object[name] = map[string]any{}
+		}
+		return object[name].(map[string]any)
+	}
+	log := member(member(member(config, "logging"), "logs"), "default")
+	if log["writer"] == nil {
+		log["writer"] = map[string]any{"output": "memory", "name": t.Name()}
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var loaded caddy.Config
+	if err := json.Unmarshal(text, &loaded); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&loaded); err != nil {
+		t.Fatalf("%v, in\n%s", err, caddyfile)
+	}
+	logged, ok := memoryLogs.LoadAndDelete(t.Name())
+	if !ok {
+		return nil
+	}
+	var warnings []string
+	for line := range strings.Lines(logged.(*memoryWriter).String()) {
+		if strings.Contains(line, `"level":"warn"`) && strings.Contains(line, `"logger":"speechgate"`) {
+			warnings = append(warnings, line)
+		}
+	}
+	return warnings
+}
+
+// logged is the filter of every example on the default logger.
+const logged = `log {
+	format filter {
+		request speechgate
+		resp_headers speechgate
+		headers speechgate
+		uri speechgate
+		error speechgate
+		http speechgate
+	}
+}
+`
+
+// swaps is a gate with an upstream key.
+const swaps = "speechgate amivoice {\n upstream_key " + backendKey + "\n }\n"
+
+func TestMistakes_WarnsOfHandlers(t *testing.T) {
+	const (
+		behindProxy = "the gate comes behind a handler that answers these requests"
+		takesAll    = "speechgate_verify answers every request, and none reaches the gate behind it"
+		twice       = "a gate comes behind another gate"
+		unreached   = "no request that the API lists reaches the gate"
+		rewritten   = "a rewrite comes between the gate and the proxy"
+		unanswered  = "no handler behind the gate answers these requests"
+		unguarded   = "these requests reach the backend of a gate without a check of their keys"
+		plain       = "the gate's key goes to this backend over plain HTTP"
+		issueBehind = "speechgate_issue comes behind a gate"
+		askBehind   = "speechgate_verify comes behind a gate"
+	)
+	for name, test := range map[string]struct {
+		options, sites string
+		want           []string // parts of the warnings, in any order; || separates parts of one warning
+	}{
+		"a gate behind the proxy":           {sites: ":80 {\n route {\n reverse_proxy engine:8080\n speechgate amivoice\n }\n }", want: []string{behindProxy + `||"requests":["POST /v1/recognize","POST /v1/nolog/recognize","POST /v1/recognitions","POST /v2/recognitions","GET /v1/recognitions/job","GET /v2/recognitions/job","GET /v1/","GET /v1/nolog/"]||"listen":":80"||"upstream":"engine:8080"`}},
+		"a gate behind the proxy of a site": {sites: "a.example, b.example {\n route {\n reverse_proxy engine:8080\n speechgate amivoice\n }\n }", want: []string{behindProxy + `||"host":"a.example"`}},
+		"a gate behind the proxy of some paths": {
+			sites: ":80 {\n @async path /v1/recognitions* /v2/recognitions*\n route {\n reverse_proxy @async engine:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }",
+			want:  []string{behindProxy + `||"requests":["POST /v1/recognitions","POST /v2/recognitions","GET /v1/recognitions/job","GET /v2/recognitions/job"]`},
+		},
+		"a proxy of other paths in front of it": {sites: ":80 {\n route {\n reverse_proxy /admin/* admin:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a proxy for some addresses":            {sites: ":80 {\n @near client_ip 10.0.0.0/8\n route {\n reverse_proxy @near engine:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"the proxy above it without a route":    {sites: ":80 {\n reverse_proxy engine:8080\n speechgate amivoice\n }"},
+		"a gate behind respond":                 {sites: ":80 {\n route {\n respond ok\n speechgate amivoice\n }\n }", want: []string{behindProxy}},
+		"a gate behind the sandbox":             {sites: ":80 {\n route {\n speechgate_sandbox amivoice\n speechgate amivoice\n }\n }", want: []string{behindProxy}},
+		"a gate behind forward_auth":            {sites: ":80 {\n route {\n forward_auth auth:8080 {\n uri /a\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"in another handle":                     {sites: ":80 {\n handle /health {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a gate that a handle shadows":          {sites: ":80 {\n route {\n handle {\n reverse_proxy engine:8080\n }\n handle /v1/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n }", want: []string{unreached}},
+
+		"a prefix that is not stripped":  {sites: ":80 {\n speechgate /asr/* amivoice\n reverse_proxy engine:8080\n }", want: []string{unreached}},
+		"a prefix that is stripped":      {sites: ":80 {\n handle_path /asr/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a prefix that uri strips":       {sites: ":80 {\n uri strip_prefix /asr\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
+		"a path that is rewritten":       {sites: ":80 {\n handle /recognize {\n rewrite * /v1/recognize\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a gate for what it also allows": {sites: ":80 {\n handle /words/* {\n speechgate amivoice {\n also_allow GET /words/*\n }\n reverse_proxy words:8080\n }\n }"},
+		"a matcher that leaves some out": {sites: ":80 {\n speechgate /v1/* amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded + `||"requests":["POST /v2/recognitions","GET /v2/recognitions/job"]||"upstream":"engine:8080"`}},
+		"a matcher of addresses":         {sites: ":80 {\n @far not client_ip 10.0.0.0/8\n speechgate @far amivoice\n reverse_proxy engine:8080\n }"},
+
+		"a rewrite behind it":              {sites: ":80 {\n speechgate amivoice\n route {\n rewrite /v1/recognize /v1/nolog/recognize\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten + `||"requests":["POST /v1/recognize"]||"upstream":"engine:8080"`}},
+		"uri behind it":                    {sites: ":80 {\n route {\n speechgate amivoice\n uri strip_prefix /v1\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten}},
+		"handle_path behind it":            {sites: ":80 {\n speechgate amivoice\n handle_path /v1/* {\n reverse_proxy engine:8080\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten}},
+		"method behind it":                 {sites: ":80 {\n route {\n speechgate amivoice\n method GET\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten}},
+		"rewrite in the proxy":             {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080 {\n rewrite /v1/recognize\n }\n }", want: []string{rewritten}},
+		"a rewrite in front of it":         {sites: ":80 {\n rewrite /recognize /v1/recognize\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
+		"a backend below a prefix":         {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080 {\n rewrite /asr{uri}\n }\n }"},
+		"a prefix that a rewrite adds":     {sites: ":80 {\n route {\n speechgate amivoice\n rewrite * /asr{path}\n reverse_proxy engine:8080\n }\n }"},
+		"a rewrite of another proxy's way": {sites: ":80 {\n handle /ui/* {\n uri strip_prefix /ui\n reverse_proxy ui:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+
+		"a second site":                       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n reverse_proxy engine:8080\n }", want: []string{unguarded + `||"listen":":81"||"upstream":"engine:8080"||"GET /v1/"`}},
+		"a second site by another spelling":   {sites: ":80 {\n speechgate amivoice\n reverse_proxy localhost:8080\n }\n :81 {\n reverse_proxy 127.0.0.1:8080\n }", want: []string{unguarded + `||"upstream":"localhost:8080"`}},
+		"a second host":                       {sites: "a.example {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n b.example {\n reverse_proxy engine:8080\n }", want: []string{unguarded + `||"host":"b.example"`}},
+		"a second route":                      {sites: ":80 {\n handle /v2/* {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{unguarded}},
+		"a second site with upstreams by DNS": {sites: ":80 {\n speechgate amivoice\n reverse_proxy {\n dynamic a engine 8080\n }\n }\n :81 {\n reverse_proxy {\n dynamic a engine 8080\n }\n }", want: []string{unguarded}},
+		"a second site with a gate":           {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
+		"a second site with another upstream": {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n reverse_proxy engine:8081\n }"},
+		"a second site with a password":       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n basic_auth {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy engine:8080\n }"},
+		"a second site with certificates":     {sites: "a.example {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n b.example:8443 {\n tls internal {\n client_auth {\n mode require\n }\n }\n reverse_proxy engine:8080\n }"},
+		"a second site of this machine":       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n bind 127.0.0.1\n reverse_proxy engine:8080\n }"},
+		"two sites of this machine":           {sites: ":80 {\n bind localhost\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n bind localhost\n reverse_proxy engine:8080\n }", want: []string{unguarded}},
+		"a second site for other paths":       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n reverse_proxy /metrics engine:8080\n }"},
+		"no gate at all":                      {sites: ":80 {\n reverse_proxy engine:8080\n }\n :81 {\n reverse_proxy engine:8080\n }"},
+
+		"nothing behind it":                {sites: ":80 {\n speechgate amivoice\n }", want: []string{unanswered + `||"POST /v1/recognize"`}},
+		"a matcher that is too narrow":     {sites: ":80 {\n @async path /v1/recognitions* /v2/recognitions*\n speechgate amivoice\n header X-A b\n encode\n reverse_proxy @async engine:8080\n }", want: []string{unanswered + `||"requests":["POST /v1/recognize","POST /v1/nolog/recognize"]`}},
+		"a handler that is not known":      {options: "order coraza_waf after speechgate", sites: ":80 {\n speechgate amivoice\n coraza_waf\n }"},
+		"an upstream for some addresses":   {sites: ":80 {\n @near client_ip 10.0.0.0/8\n speechgate amivoice\n reverse_proxy @near engine:8080\n }"},
+		"a gate twice":                     {sites: ":80 {\n speechgate amivoice\n handle /v1/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{twice}},
+		"a gate twice that passes keys":    {sites: ":80 {\n speechgate amivoice {\n upstream_key pass\n }\n handle {\n speechgate amivoice {\n upstream_key pass\n }\n reverse_proxy engine:8080\n }\n }"},
+		"speechgate_issue behind it":       {sites: ":80 {\n speechgate amivoice\n handle /issue_service_authorization {\n speechgate_issue\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{issueBehind}},
+		"speechgate_issue in front of it":  {sites: ":80 {\n speechgate_issue\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
+		"speechgate_verify behind it":      {sites: ":80 {\n speechgate amivoice\n handle /verify {\n speechgate_verify amivoice {\n callers 10.0.0.5\n }\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{askBehind}},
+		"speechgate_verify in front of it": {sites: ":80 {\n speechgate_verify amivoice {\n callers 10.0.0.5\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }", want: []string{takesAll}},
+		"speechgate_verify with a path":    {sites: ":80 {\n speechgate_verify /verify amivoice {\n callers 10.0.0.5\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
+
+		"a backend without TLS":                 {sites: ":80 {\n " + swaps + "reverse_proxy acp-api.amivoice.com\n }", want: []string{plain + `||"upstream":"acp-api.amivoice.com:80"`}},
+		"a backend with TLS":                    {sites: ":80 {\n " + swaps + "reverse_proxy https://acp-api.amivoice.com\n }"},
+		"a backend without TLS, and no key":     {sites: ":80 {\n speechgate amivoice\n reverse_proxy acp-api.amivoice.com\n }"},
+		"a backend without TLS in this network": {sites: ":80 {\n " + swaps + "reverse_proxy engine.internal:80 engine:80 10.0.0.9:80 engine.example.com:8080\n }"},
+		"a backend without TLS on the Internet": {sites: ":80 {\n " + swaps + "reverse_proxy 203.0.113.9\n }", want: []string{plain}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkWarnings(t, warningsOf(t, "{\n"+logged+test.options+"\n}\n"+test.sites+"\n"), test.want)
+		})
+	}
+}
+
+func checkWarnings(t *testing.T, got, want []string) {
+	t.Helper()
+	left := slices.Clone(got)
+	for _, parts := range want {
+		i := slices.IndexFunc(left, func(line string) bool {
+			return !slices.ContainsFunc(strings.Split(parts, "||"), func(part string) bool { return !strings.Contains(line, part) })
+		})
+		if i < 0 {
+			t.Errorf("there is no warning %q; the warnings:\n%s", parts, strings.Join(got, ""))
+			continue
+		}
+		left = slices.Delete(left, i, i+1)
+	}
+	for _, line := range left {
+		t.Errorf("there is one warning too many:\n%s", line)
+	}
+}
+
+func TestMistakes_WarnsOfLogsWithoutTheFilter(t *testing.T) {
+	const site = ":80 {\n log\n speechgate amivoice\n reverse_proxy engine:8080\n }\n"
+	const own = "format filter {\n request speechgate\n resp_headers speechgate\n }\n"
+	for name, test := range map[string]struct {
+		options, sites string
+		want           []string
+	}{
+		"no filter":                     {sites: site, want: []string{`"log":"default","fields":["request","resp_headers","error"]`}},
+		"no filter, no access log":      {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n", want: []string{`"log":"default"`}},
+		"debug":                         {options: "debug\n", sites: site, want: []string{`"fields":["request","resp_headers","error","headers","uri","http"]`}},
+		"the filter":                    {options: logged, sites: site},
+		"the filter and debug":          {options: "debug\n" + logged, sites: site},
+		"a field is missing":            {options: strings.Replace(logged, "\t\tresp_headers speechgate\n", "", 1), sites: site, want: []string{`"fields":["resp_headers"]`}},
+		"the fields of debug":           {options: "debug\nlog {\n " + strings.Replace(own, "}", "error speechgate\n }", 1) + "}\n", sites: site, want: []string{`"fields":["headers","uri","http"]`}},
+		"fields that are deleted":       {options: "log {\n format filter {\n request delete\n resp_headers delete\n error delete\n }\n }\n", sites: site},
+		"a filter of Caddy's own":       {options: "log {\n format filter {\n request>uri query {\n replace u REDACTED\n }\n resp_headers delete\n error delete\n }\n }\n", sites: site, want: []string{`"fields":["request"]`}},
+		"the parts of a field":          {options: "log {\n format filter {\n request>uri speechgate\n request>headers speechgate\n resp_headers delete\n error speechgate\n }\n }\n", sites: site},
+		"a filter that another wraps":   {options: strings.NewReplacer("format filter", "format append {\n wrap filter", "http speechgate\n\t}", "http speechgate\n\t}\n\tgateway a\n\t}").Replace(logged), sites: site},
+		"a site with a format":          {options: logged, sites: strings.Replace(site, " log\n", " log {\n format json\n }\n", 1), want: []string{`"log":"log0","fields":["request","resp_headers"]`}},
+		"a site with a file":            {options: logged, sites: strings.Replace(site, " log\n", " log {\n output file access.log\n }\n", 1), want: []string{`"log":"log0","fields":["request","resp_headers"]`}},
+		"a site with the filter":        {options: logged, sites: strings.Replace(site, " log\n", " log {\n "+own+"}\n", 1)},
+		"a format of another site":      {options: logged, sites: "a.example {\n log\n speechgate amivoice\n reverse_proxy engine:8080\n }\n b.example {\n log {\n format json\n }\n respond b\n }\n"},
+		"a format of this site":         {options: logged, sites: "b.example {\n log\n respond b\n }\n a.example {\n log {\n format json\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }\n", want: []string{`"log":"log0"`}},
+		"a second log for everything":   {options: logged + "log copy {\n output file copy.log\n format json\n }\n", sites: site, want: []string{`"log":"copy","fields":["request","resp_headers","error"]`}},
+		"a second log for other things": {options: logged + "log admin {\n output file copy.log\n format json\n include admin.api\n }\n", sites: site},
+		"a log that is discarded":       {options: "log {\n output discard\n }\n", sites: site},
+		"a log without requests":        {options: "log {\n exclude http\n }\n", sites: site},
+		"no gate":                       {sites: ":80 {\n log\n reverse_proxy engine:8080\n }\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i, part := range test.want {
+				test.want[i] = "log shows keys of clients in clear||" + part
+			}
+			dir := t.TempDir()
+			t.Chdir(dir) // of the files
+			checkWarnings(t, warningsOf(t, "{\n"+test.options+"}\n"+test.sites), test.want)
+		})
+	}
+}
+
+// The examples, and the configurations of the README, are without mistakes.
+func TestMistakes_NoFalseAlarms(t *testing.T) {
+	examples, err := filepath.Glob("../docs/examples/*.caddyfile")
+	if err != nil || len(examples) < 3 {
+		t.Fatalf("%d examples, %v", len(examples), err)
+	}
+	for _, path := range append(examples, "../Caddyfile.example") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkWarnings(t, warningsOf(t, string(text)), nil)
+		})
+	}
+	t.Run("README", func(t *testing.T) {
+		text, err := os.ReadFile("../README.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, config, _ := strings.Cut(string(text), "holds the vendor's key.\n")
+		config, _, ok := strings.Cut(config, "\n\nThe `log` block masks keys")
+		if !ok {
+			t.Fatal("the README's configuration is not where it was")
+		}
+		checkWarnings(t, warningsOf(t, config), nil)
+	})
+}
+
+// A running server logs each warning once for each load, with the place.
+func TestMistakes_AreLoggedOnceForEachLoad(t *testing.T) {
+	g := newGatewayWith(t, &gateway{site: "route {\n speechgate amivoice\n reverse_proxy {backend}\n }"})
+	const warning = `"logger":"speechgate","msg":"a gate comes behind another gate`
+	for loads := 1; loads <= 2; loads++ {
+		if loads > 1 {
+			g.load()
+		}
+		if got := strings.Count(g.log(), warning); got != loads {
+			t.Errorf("after %d loads, the warning is logged %d times; the log:\n%s", loads, got, g.log())
+		}
+	}
+	if want := `"server":"srv0","listen":":` + strings.TrimPrefix(g.addr, "127.0.0.1:") + `","host":"127.0.0.1","requests":["POST /v1/recognize"`; !strings.Contains(g.log(), want) {
+		t.Errorf("the warning does not say %s; the log:\n%s", want, g.log())
+	}
+}
