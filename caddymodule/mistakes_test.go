@@ -131,6 +131,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		unanswered  = "no handler behind the gate answers these requests"
 		unguarded   = "these requests reach the backend of a gate without a check of their keys"
 		plain       = "the gate's key goes to this backend over plain HTTP"
+		passwords   = "basic_auth and the gate get the same requests"
 		issueBehind = "speechgate_issue comes behind a gate"
 		askBehind   = "speechgate_verify comes behind a gate"
 	)
@@ -189,6 +190,9 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a matcher that is too narrow":     {sites: ":80 {\n @async path /v1/recognitions* /v2/recognitions*\n speechgate amivoice\n header X-A b\n encode\n reverse_proxy @async engine:8080\n }", want: []string{unanswered + `||"requests":["POST /v1/recognize","POST /v1/nolog/recognize"]`}},
 		"a handler that is not known":      {options: "order coraza_waf after speechgate", sites: ":80 {\n speechgate amivoice\n coraza_waf\n }"},
 		"an upstream for some addresses":   {sites: ":80 {\n @near client_ip 10.0.0.0/8\n speechgate amivoice\n reverse_proxy @near engine:8080\n }"},
+		"basic_auth beside it":             {sites: ":80 {\n speechgate amivoice\n basic_auth {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy engine:8080\n }", want: []string{passwords}},
+		"basic_auth in front of it":        {options: "order basic_auth before speechgate", sites: ":80 {\n speechgate amivoice\n basic_auth {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy engine:8080\n }", want: []string{passwords}},
+		"basic_auth for other paths":       {sites: ":80 {\n speechgate amivoice\n basic_auth /admin/* {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy engine:8080\n }"},
 		"a gate twice":                     {sites: ":80 {\n speechgate amivoice\n handle /v1/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{twice}},
 		"a gate twice that passes keys":    {sites: ":80 {\n speechgate amivoice {\n upstream_key pass\n }\n handle {\n speechgate amivoice {\n upstream_key pass\n }\n reverse_proxy engine:8080\n }\n }"},
 		"speechgate_issue behind it":       {sites: ":80 {\n speechgate amivoice\n handle /issue_service_authorization {\n speechgate_issue\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{issueBehind}},

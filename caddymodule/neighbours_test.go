@@ -54,6 +54,7 @@ const (
 	authBehind   = "a forward_auth handler comes behind the gate"
 	wafBehind    = "a WAF comes behind the gate"
 	proxiesLax   = "trusted_proxies is not strict"
+	proxiesAll   = "trusted_proxies has every address"
 )
 
 func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
@@ -84,6 +85,8 @@ func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
 		"two at once":                              {site: "cache\n" + forwardAuth + swaps, want: []string{authBehind, cacheInFront}},
 		"lax proxies":                              {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate amivoice", want: []string{proxiesLax}},
 		"strict proxies":                           {options: "servers {\n trusted_proxies static 10.0.0.0/8\n trusted_proxies_strict\n }", site: "speechgate amivoice"},
+		"everyone is a proxy":                      {options: "servers {\n trusted_proxies static 10.0.0.0/8 0.0.0.0/0\n trusted_proxies_strict\n }", site: "speechgate amivoice", want: []string{proxiesAll}},
+		"everyone is a proxy, over IPv6":           {options: "servers {\n trusted_proxies static ::/0\n }", site: "speechgate amivoice", want: []string{proxiesAll}},
 		"lax proxies, and no gate":                 {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "respond 404"},
 		"lax proxies, and speechgate_issue":        {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate_issue", want: []string{proxiesLax}},
 		"lax proxies, and speechgate_verify":       {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate_verify amivoice {\n callers 10.0.0.1\n }", want: []string{proxiesLax}},
@@ -122,7 +125,7 @@ func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, warning := range []string{cacheInFront, limitInFront, authBehind, wafBehind, proxiesLax} {
+			for _, warning := range []string{cacheInFront, limitInFront, authBehind, wafBehind, proxiesLax, proxiesAll} {
 				want := 0
 				if slices.Contains(test.want, warning) {
 					want = 1

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -171,7 +172,7 @@ func (a *App) warnOfMistakes() {
 }
 
 // warnOfNeighbours logs a warning for each handler that is on the wrong side of a gate, and
-// for each server whose trusted proxies are not strict.
+// for each server whose trusted proxies are not strict, or are everyone.
 func (a *App) warnOfNeighbours(servers map[string]*caddyhttp.Server) {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		c := &chain{server: servers[name], warnings: make(map[string]bool)}
@@ -188,12 +189,33 @@ func (a *App) warnOfNeighbours(servers map[string]*caddyhttp.Server) {
 // proxyWarning returns a warning if decisions depend on addresses and the trusted proxies of
 // the server are not strict.
 func (c *chain) proxyWarning() string {
-	if !c.byAddress || c.server.TrustedProxiesStrict > 0 || !trustsProxies(c.server) {
+	switch {
+	case !c.byAddress || !trustsProxies(c.server):
+		return ""
+	case trustsEveryone(c.server):
+		return "trusted_proxies has every address: each client counts as a proxy and chooses its own address, so that keys that are bound to addresses are open to everyone; write the addresses of your proxies"
+	case c.server.TrustedProxiesStrict > 0:
 		return ""
 	}
 	return "trusted_proxies is not strict: a client behind a trusted proxy chooses its own address, as the left-most one in " +
 		strings.Join(c.server.ClientIPHeaders, " or ") +
 		", so that keys that are bound to addresses are open to everyone; add trusted_proxies_strict to the options of the server"
+}
+
+// trustsEveryone reports whether the trusted proxies of a server are a list with a block of all
+// IPv4 or all IPv6 addresses.
+func trustsEveryone(server *caddyhttp.Server) bool {
+	source := reflect.ValueOf(server).Elem().FieldByName("trustedProxies").Elem()
+	if source.Type() != reflect.TypeFor[*caddyhttp.StaticIPRange]() {
+		return false
+	}
+	ranges := source.Elem().FieldByName("Ranges")
+	for i := range ranges.Len() {
+		if prefix, err := netip.ParsePrefix(ranges.Index(i).String()); err == nil && prefix.Bits() == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // trustsProxies reports whether a server has trusted proxies. Caddy has them in an unexported

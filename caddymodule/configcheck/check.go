@@ -143,6 +143,8 @@ const (
 		"write a reverse_proxy for them, or correct its matcher"
 	noGate = "these requests reach the backend of a gate without a check of their keys; " +
 		"write speechgate in front of this reverse_proxy too, or remove it"
+	basicAuth = "basic_auth and the gate get the same requests: a password and a key are both credentials, so the gate refuses each request with a password, and basic_auth each request without one; " +
+		"remove basic_auth, or write a matcher for other paths"
 	plainHTTP = "the gate's key goes to this backend over plain HTTP; write https:// in front of the backend's name in reverse_proxy"
 )
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
@@ -51,6 +52,7 @@ type walker struct {
 	stopped  bool // a terminal route was entered
 	answered bool // a handler answers the probe, or could answer it
 	trusted  bool // another handler or the server authenticates the client
+	password bool // a handler in front asks for a password
 
 	gate    Gate          // that the probe has passed last
 	asGated *http.Request // the request as this gate got it
@@ -74,9 +76,9 @@ func (w *walker) routes(list caddyhttp.RouteList) {
 	}
 	defer func() { w.depth-- }()
 	type state struct {
-		gate    Gate
-		asGated *http.Request
-		trusted bool
+		gate              Gate
+		asGated           *http.Request
+		trusted, password bool
 	}
 	taken := make(map[string]bool)    // the groups that have a route that matched
 	entered := make(map[string]state) // before the first route of a group
@@ -92,9 +94,9 @@ func (w *walker) routes(list caddyhttp.RouteList) {
 		if route.Group != "" {
 			// A request enters one route of a group, so another route cannot have passed it on.
 			if before, again := entered[route.Group]; again {
-				w.gate, w.asGated, w.trusted = before.gate, before.asGated, before.trusted
+				w.gate, w.asGated, w.trusted, w.password = before.gate, before.asGated, before.trusted, before.password
 			} else {
-				entered[route.Group] = state{w.gate, w.asGated, w.trusted}
+				entered[route.Group] = state{w.gate, w.asGated, w.trusted, w.password}
 			}
 			taken[route.Group] = match == yes
 		}
@@ -190,6 +192,9 @@ func (w *walker) passGate(gate Gate) {
 		w.reached = append(w.reached, gate.(caddyhttp.MiddlewareHandler)) //nolint:forcetypeassert // gates are handlers
 		if w.gate != nil && w.perhaps == 0 && !w.gate.PassesKey() {
 			w.warn(gateTwice, w.at, "", w.probe.String())
+		}
+		if w.password && w.perhaps == 0 {
+			w.warn(basicAuth, w.at, "", w.probe.String())
 		}
 	}
 	w.gate, w.asGated, w.answered = gate, w.r.Clone(w.r.Context()), false
@@ -314,10 +319,23 @@ func (w *walker) passOther(h caddyhttp.MiddlewareHandler) {
 		w.answerAhead()
 	case "http.handlers.authentication":
 		w.trusted = true
+		w.passPassword(h)
 	default:
 		if !slices.Contains(passing, strings.TrimPrefix(id, "http.handlers.")) {
 			w.answered = true
 		}
+	}
+}
+
+// passPassword notes that a handler asks for a password, and warns if the gate comes before it.
+func (w *walker) passPassword(h caddyhttp.MiddlewareHandler) {
+	auth, ok := h.(*caddyauth.Authentication)
+	if !ok || auth.Providers["http_basic"] == nil || len(auth.Providers) > 1 || w.ended || w.perhaps > 0 {
+		return
+	}
+	w.password = true
+	if w.gate != nil {
+		w.warn(basicAuth, w.at, "", w.probe.String())
 	}
 }
 
