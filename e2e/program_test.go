@@ -23,6 +23,7 @@ type program struct {
 	dir    string // its home
 	config string
 	base   string // of the gate's URLs
+	env    []string
 	cmd    *exec.Cmd
 	output *safeBuffer
 }
@@ -87,6 +88,7 @@ func port(t *testing.T) string {
 func (p *program) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(p.binary, args...)
 	cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir+"/data", "XDG_CONFIG_HOME="+p.dir+"/config")
+	cmd.Env = append(cmd.Env, p.env...)
 	return cmd
 }
 
