@@ -268,6 +268,33 @@ func TestR13_UnrecordedJobs(t *testing.T) {
 	})
 }
 
+// If the record of a job cannot be read, nobody knows whose the job is.
+func TestR17_AJobThatCannotBeLookedUpIsNotUnrecorded(t *testing.T) {
+	g := newGateway(t, "upstream_key pass\n unrecorded_jobs backend")
+	_, secret := g.issue(keystore.NewKey{})
+	g.backend.respondText(http.StatusOK, `{"status":"completed"}`)
+	g.wantPoll("older", secret, http.StatusOK, `{"status":"completed"}`) // the key is in the cache now
+	g.backend.received()
+	db, err := sql.Open("sqlite3", "file:"+g.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), `ALTER TABLE jobs RENAME TO jobs_elsewhere`); err != nil {
+		t.Fatal(err)
+	}
+	got := g.poll("older", secret)
+	if got.status != http.StatusServiceUnavailable || got.body != `{"message":"service temporarily unavailable"}` || got.header.Get("Retry-After") == "" {
+		t.Errorf("status %d, body %q, header %v", got.status, got.body, got.header)
+	}
+	if sent := g.backend.received(); sent != "" {
+		t.Errorf("the backend got %q", sent)
+	}
+	if log := g.log(); !strings.Contains(log, `"reason":"store_unavailable"`) || !strings.Contains(log, "looking up the job: ") {
+		t.Error("the log does not name the reason")
+	}
+}
+
 func TestJobStateIsReadFromPolls(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	key, secret := g.issue(keystore.NewKey{})

@@ -27,6 +27,8 @@ func TestR18_TheUpstreamKeyDoesNotReachTheClient(t *testing.T) {
 		wstest.RawText(long+upstreamKey), wstest.RawText(upstreamKey+long+upstreamKey), wstest.RawText(strings.Repeat("y", 65530)+upstreamKey), wstest.RawText(strings.Repeat("z", 65536-len(upstreamKey))+upstreamKey),
 		wstest.Raw(0x88, nil, 0, []byte("\x03\xe8 "+upstreamKey)), wstest.RawBinary("binary "+upstreamKey),
 		wstest.Raw(0x02, nil, 0, []byte(upstreamKey)), wstest.Raw(0x80, nil, 0, []byte(upstreamKey)),
+		wstest.RawBinary("UPSTREAMKE"), wstest.RawBinary(long+"UPSTREAMKE"), wstest.RawText(long+"UPSTREAMKE"),
+		wstest.Raw(0x02, nil, 0, []byte("in pieces UPSTR")), wstest.Raw(0x00, nil, 0, nil), wstest.Raw(0x80, nil, 0, []byte("EAMKEUPSTREAMKE")),
 	)
 	want := []wstest.Frame{
 		wstest.Text("s bad key " + stars), wstest.Text("nothing"), wstest.Text(stars + stars), wstest.Text("UPSTREAMKE"), wstest.Text(""), wstest.Text("in a long form " + stars),
@@ -37,6 +39,8 @@ func TestR18_TheUpstreamKeyDoesNotReachTheClient(t *testing.T) {
 		wstest.Of(true, 2, false, "binary "+stars),
 		wstest.Of(false, 2, false, stars),
 		wstest.Of(true, 0, false, stars),
+		wstest.Binary("UPSTREAMKE"), wstest.Binary(long + "UPSTREAMKE"), wstest.Text(long + "UPSTREAMKE"),
+		wstest.Of(false, 2, false, "in pieces UPSTR"), wstest.Of(false, 0, false, ""), wstest.Of(true, 0, false, "EAMKEUPSTREAMKE"),
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		f := newScripted(t, nil)
