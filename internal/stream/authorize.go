@@ -31,7 +31,7 @@ func (g *Guard) WaitAuthorized() bool {
 }
 
 func (g *Guard) waitAuthorized() error {
-	if !g.reading.TryLock() && !g.lockReading() {
+	if !g.lockReading() {
 		return errEnded
 	}
 	defer g.reading.Unlock()

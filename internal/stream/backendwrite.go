@@ -33,12 +33,9 @@ func (w *clientWriter) write(p []byte) (int, error) {
 	if err := s.flush(s.at); err != nil {
 		return s.from, err
 	}
-	if !w.inFrame() && len(w.pong) > 0 {
-		frame := w.pong
+	if !w.inFrame() {
+		_ = w.emit(w.pong) // an error is one of the next write, too
 		w.pong = nil
-		if err := w.emit(frame); err != nil {
-			return len(p), err
-		}
 	}
 	if !w.inMessage() && g.closing.started() {
 		select {
@@ -68,7 +65,7 @@ func (s *passage) nextFrame() error {
 	for s.at < len(s.p) && !whole {
 		w.head = append(w.head, s.p[s.at])
 		s.at++
-		whole = len(w.head) >= wsframe.MinHeaderSize && len(w.head) == wsframe.HeaderSize(w.head)
+		whole = len(w.head) == wsframe.HeaderSize(w.head)
 	}
 	if !whole {
 		// The part goes out with the rest: the client must not have half a header.

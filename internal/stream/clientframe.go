@@ -72,7 +72,7 @@ func (r *clientReader) readFrame(rest []byte) error {
 		switch {
 		case len(r.frame) < want:
 			return nil
-		case r.headerSize > 0 && k == 0:
+		case r.headerSize > 0:
 			return r.handleFrame()
 		}
 	}
@@ -127,7 +127,11 @@ func (r *clientReader) checkHeader(h wsframe.Header) error {
 	if h.Opcode == wsframe.Text {
 		r.textAction = r.g.protocol.Accepts(wsframe.Text)
 	}
-	if (h.Opcode == wsframe.Text || r.fragments == wsframe.Text) && r.textAction == Buffer {
+	message := h.Opcode
+	if continues {
+		message = r.fragments
+	}
+	if message == wsframe.Text && r.textAction == Buffer {
 		if continues && h.Length == 0 {
 			r.empties++
 		}
@@ -142,7 +146,7 @@ func (r *clientReader) checkHeader(h wsframe.Header) error {
 	switch {
 	case h.Length > cfg.MaxAudio:
 		return errTooLarge
-	case r.g.shape.CheckAudio && h.Length == 0 && h.Fin && (!continues || r.noAudioYet):
+	case message == wsframe.Binary && r.g.shape.CheckAudio && h.Length == 0 && h.Fin && (!continues || r.noAudioYet):
 		return errEmpty
 	}
 	return nil

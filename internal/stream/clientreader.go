@@ -139,7 +139,7 @@ func (r *clientReader) fastPath(p []byte) int {
 // plainMessage reports whether b begins with a frame that is a whole message which may
 // be forwarded, and returns the sizes of its header and its payload.
 func (r *clientReader) plainMessage(b []byte, binaryPasses bool) (header int, length int64, ok bool) {
-	if len(b) < wsframe.MinHeaderSize || r.fragments != 0 {
+	if r.fragments != 0 {
 		return 0, 0, false
 	}
 	checked := false

@@ -27,7 +27,14 @@ type plainProtocol struct {
 func (p *plainProtocol) Shape() stream.Shape {
 	return stream.Shape{KeyInHandshake: true, Secret: policy.NewSecret(p.secret)}
 }
-func (*plainProtocol) Accepts(wsframe.Opcode) stream.Action           { return stream.Forward }
+
+func (*plainProtocol) Accepts(opcode wsframe.Opcode) stream.Action {
+	if opcode == wsframe.Text || opcode == wsframe.Binary {
+		return stream.Forward
+	}
+	return stream.Refuse
+}
+
 func (*plainProtocol) FromClient(string) stream.Step                  { return stream.Step{} }
 func (*plainProtocol) Waiting() bool                                  { return false }
 func (*plainProtocol) Watching() bool                                 { return false }

@@ -197,8 +197,13 @@ func TestControlFramesBeforeTheFirstStartStayHere(t *testing.T) {
 			}
 			r.send(wstest.Raw(0x89, nil, 0, []byte("x")), wstest.Raw(0x89, nil, 0, []byte("y")))
 			synctest.Wait()
-			r.answer(whole[5:])
-			r.wantClient(wstest.Of(true, 2, false, "in two pieces"), wstest.Of(true, 10, false, "y"))
+			for _, piece := range [][]byte{whole[5:9], whole[9:], wstest.RawBinary("another")} {
+				r.answer(piece)
+				synctest.Wait()
+			}
+			r.wantClient(wstest.Of(true, 2, false, "in two pieces"), wstest.Of(true, 10, false, "y"), wstest.Binary("another"))
+			r.client.Close()
+			r.wantSilence()
 		})
 	})
 	t.Run("a flood", func(t *testing.T) {
@@ -297,6 +302,7 @@ func TestAClientThatVanishesTakesTheBackendAlong(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string][]byte{
 		"before all": nil, "within a command": startFrame[:10], "within audio": slices.Concat(startFrame, audio("x")[:3]),
+		"within a later command": slices.Concat(startFrame, wstest.RawText("e")[:1]), "between its fragments": slices.Concat(startFrame, wstest.Raw(0x01, nil, 0, []byte("s"))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
