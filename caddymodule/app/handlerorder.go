@@ -205,11 +205,11 @@ func (c *chain) proxyWarning() string {
 // trustsEveryone reports whether the trusted proxies of a server are a list with a block of all
 // IPv4 or all IPv6 addresses.
 func trustsEveryone(server *caddyhttp.Server) bool {
-	source := reflect.ValueOf(server).Elem().FieldByName("trustedProxies").Elem()
-	if source.Type() != reflect.TypeFor[*caddyhttp.StaticIPRange]() {
+	source := reflect.ValueOf(server).Elem().FieldByName("trustedProxies")
+	if source.Kind() != reflect.Interface || source.Elem().Type() != reflect.TypeFor[*caddyhttp.StaticIPRange]() {
 		return false
 	}
-	ranges := source.Elem().FieldByName("Ranges")
+	ranges := source.Elem().Elem().FieldByName("Ranges")
 	for i := range ranges.Len() {
 		if prefix, err := netip.ParsePrefix(ranges.Index(i).String()); err == nil && prefix.Bits() == 0 {
 			return true

@@ -2,8 +2,8 @@
 // that undo the work of a gate, such as a proxy in front of the gate. Each mistake is a
 // [Warning].
 //
-// It sends made-up requests through the handlers of each server without running them: each
-// operation of an API, to each host. See [walker].
+// It passes made-up requests through the handlers of each server without running the handlers:
+// each operation of an API, to each host. See walker in walk.go.
 package configcheck
 
 import (

@@ -166,15 +166,16 @@ func logsOf(ctx caddy.Context) []log {
 	if !config.IsValid() || config.Kind() != reflect.Pointer || config.IsNil() {
 		return nil
 	}
-	logging := config.Elem().FieldByName("Logging")
-	if !logging.IsValid() || logging.IsNil() {
+	logs := config.Elem().FieldByName("Logging")
+	if !logs.IsValid() || logs.Type() != reflect.TypeFor[*caddy.Logging]() || logs.IsNil() {
 		return nil
 	}
 	var all []log
-	for entries := logging.Elem().FieldByName("Logs").MapRange(); entries.Next(); {
+	for entries := logs.Elem().FieldByName("Logs").MapRange(); entries.Next(); {
 		custom := entries.Value().Elem()
 		encoder, writer := custom.FieldByName("encoder"), custom.FieldByName("writerOpener")
-		if !encoder.IsValid() || !writer.IsValid() || !writer.IsNil() && isType[caddy.DiscardWriter](writer.Elem().Type()) {
+		if encoder.Kind() != reflect.Interface || writer.Kind() != reflect.Interface ||
+			!writer.IsNil() && isType[caddy.DiscardWriter](writer.Elem().Type()) {
 			continue
 		}
 		l := log{
