@@ -274,7 +274,7 @@ func (w *walker) behindGate(h *reverseproxy.Handler, upstreams []string) {
 	tls, hasTLS := h.Transport.(reverseproxy.TLSTransport)
 	for _, upstream := range upstreams {
 		w.guarded[upstream] = append(w.guarded[upstream], w.at)
-		if w.gate.SendsKey() && isPublicWithoutTLS(upstream) && !(hasTLS && tls.TLSEnabled()) {
+		if w.gate.SendsKey() && isPublicWithoutTLS(upstream) && (!hasTLS || !tls.TLSEnabled()) {
 			w.warn(plainHTTP, w.at, upstream, "")
 		}
 	}
