@@ -97,6 +97,15 @@ func choose(condition bool, yes, no string) string {
 	return no
 }
 
+func TestInstant_RoundsDown(t *testing.T) {
+	t.Parallel()
+	for micros, want := range map[int64]policy.Time{-1001: -2, -1000: -1, -1: -1, 0: 0, 999: 0, 1000: 1} {
+		if got := instant(micros); got != want {
+			t.Errorf("%d microseconds are %d, want %d", micros, got, want)
+		}
+	}
+}
+
 // No key lives longer than its expiry allows, whatever happens to the machine's clocks.
 func TestR3_TheClockIsNeverSlow(t *testing.T) {
 	t.Parallel()

@@ -84,6 +84,7 @@ func testImportRefusesMalformedSecrets(t *testing.T, place Place) {
 		{"", false, "empty"},
 		{ours.Reveal(), true, "want 64 hexadecimal digits"},
 		{hexDigest("x")[:63], true, "want 64 hexadecimal digits"},
+		{hexDigest("x") + "0", true, "want 64 hexadecimal digits"},
 		{hexDigest("x") + "00", true, "want 64 hexadecimal digits"},
 		{"g" + hexDigest("x")[1:], true, "want 64 hexadecimal digits"},
 		{"", true, "want 64 hexadecimal digits"},
