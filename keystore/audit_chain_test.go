@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -412,6 +413,29 @@ func TestAudit_PrunesInBatches(t *testing.T) {
 	wantWhole(t, c, 2)
 	if c.First != auditBatch+2 {
 		t.Errorf("the trail begins with entry %d, want %d", c.First, auditBatch+2)
+	}
+}
+
+// If the trail changes between its check and its pruning, nothing is pruned.
+func TestAudit_PrunesOnlyWhatItHasChecked(t *testing.T) {
+	t.Parallel()
+	f, path := trail(t)
+	release := f.hold()
+	var wg sync.WaitGroup
+	var prune, rewrite error
+	wg.Go(func() {
+		rewrite = f.write(t.Context(), func(tx *txn) error {
+			tx.exec(`UPDATE audit SET hash = zeroblob(32) WHERE seq = 5`)
+			return tx.err
+		})
+	})
+	waitFor(t, time.Second, "the write waits", func() bool { return len(f.commits.queue) == 1 })
+	wg.Go(func() { _, prune = f.pruneAudit(t.Context(), start.Add(auditKept)) })
+	waitFor(t, 10*time.Second, "the pruning waits", func() bool { return len(f.commits.queue) == 2 })
+	release()
+	wg.Wait()
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM audit`); prune != nil || rewrite != nil || n != 5 {
+		t.Errorf("%d entries are left of 5: %v, %v", n, prune, rewrite)
 	}
 }
 

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
@@ -81,6 +82,11 @@ func TestR17_DamagedRowsAreErrors(t *testing.T) {
 		mustExec(t, db, `UPDATE api_keys SET `+set)
 		_, err := f.FindKey(t.Context(), secret)
 		wantIs(t, err, ErrUnavailable)
+		// For the holder of the account too, it is a fault and no unknown key.
+		_, err = f.DeleteKey(t.Context(), start, Actor{Kind: ActorAccount, ID: key.AccountID}, key.ID)
+		if wantIs(t, err, ErrUnavailable); errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: deleting: %v", set, err)
+		}
 		if _, _, err := f.Keys(t.Context(), KeyList{}); err == nil || strings.Contains(set, "allow") && !strings.Contains(err.Error(), key.ID) {
 			t.Errorf("%s: error %v does not name the key", set, err)
 		}

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
@@ -70,6 +71,66 @@ func TestIssueKey_TheTrailNamesTheIssuerOnce(t *testing.T) {
 	}
 	if c := f.verify(nil); c.Fault != "" {
 		t.Error(c.Fault)
+	}
+}
+
+func TestIssueKey_TheTrailDescribesTheKey(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	a := f.account()
+	issuer, _ := f.key(a.ID, func(k *NewKey) { k.Issuable, k.Expires = true, policy.Never() })
+	other, _ := f.key(a.ID, func(k *NewKey) { k.Issuable = true })
+	child := NewKey{AccountID: a.ID, Origin: policy.OriginAPI, Issuer: issuer.ID, Expires: policy.ExpiresAt(start.Add(time.Hour)), Allow: addrs(t, "192.0.2.1")}
+	detail := "origin api, expires " + start.Add(time.Hour).String() + ", from 192.0.2.1"
+	for _, c := range []struct {
+		by   Actor
+		key  NewKey
+		want string
+	}{
+		{operator, NewKey{AccountID: a.ID, Origin: policy.OriginConsole, Issuable: true, Expires: policy.Never()}, "origin console, expires never, from any, may issue keys"},
+		{operator, child, detail + ", issued by " + issuer.ID},
+		{Actor{Kind: ActorKey, ID: issuer.ID}, child, detail},
+		{Actor{Kind: ActorKey, ID: other.ID}, child, detail + ", issued by " + issuer.ID},
+		{Actor{Kind: ActorOperator, ID: issuer.ID}, child, detail + ", issued by " + issuer.ID},
+	} {
+		if _, _, err := f.IssueKey(t.Context(), start, c.by, c.key); err != nil {
+			t.Fatal(err)
+		}
+		if got := actions(t, f, a.ID, actionKeyIssue)[0].Detail; got != c.want {
+			t.Errorf("by %s %s: %q, want %q", c.by.Kind, c.by.ID, got, c.want)
+		}
+	}
+}
+
+// An end that changes nothing is not announced, and has no entry in the trail.
+func TestEndKey_AgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	a := f.account()
+	revoked, _ := f.key(a.ID)
+	deleted, _ := f.key(a.ID)
+	imported, _ := f.key(a.ID, func(k *NewKey) { k.Origin = policy.OriginInitial })
+	db := rawDB(t, path)
+	state := func() [2]int {
+		return [2]int{count(t, db, `SELECT COUNT(*) FROM feed`), count(t, db, `SELECT COUNT(*) FROM audit`)}
+	}
+	var once [2]int
+	for range 2 {
+		_, err1 := f.RevokeKey(t.Context(), start, operator, revoked.ID, "")
+		_, err2 := f.DeleteKey(t.Context(), start, operator, deleted.ID)
+		_, err3 := f.CloseAccount(t.Context(), start, operator, a.ID)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			t.Fatal(err)
+		}
+		_, err := f.DeleteKey(t.Context(), start, operator, imported.ID)
+		wantIs(t, err, ErrInvalid)
+		if once == [2]int{} {
+			once = state()
+		}
+	}
+	if again := state(); again != once {
+		t.Errorf("the second time: %d changes and %d entries, before %v", again[0], again[1], once)
 	}
 }
 

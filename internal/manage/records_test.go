@@ -125,7 +125,7 @@ func TestManager_ARestoreBringsBackWhatABackupHas(t *testing.T) {
 	}
 	removed := newKey(t, m, NewKey{AccountID: account.ID})
 	r := must(m.Restore(t.Context(), file))(t)
-	if r.KeysRemoved != 1 || r.Before == "" {
+	if want := (Restored{KeysRemoved: 1, Before: r.Before}); r != want || r.Before == "" {
 		t.Errorf("got %+v", r)
 	}
 	must(m.Key(t.Context(), kept.ID))(t)
@@ -135,7 +135,45 @@ func TestManager_ARestoreBringsBackWhatABackupHas(t *testing.T) {
 
 	other := filepath.Join(t.TempDir(), "new.db")
 	fresh := must(RestoreNew(t.Context(), keystore.Config{Path: other, CommandLine: true}, noon, m.Actor, file))(t)
-	if fresh.Before != "" || fresh.KeysRestored != 1 {
+	if fresh != (Restored{KeysRestored: 1, AccountsRestored: 1}) {
 		t.Errorf("got %+v", fresh)
+	}
+}
+
+func TestRestored_HasEveryCount(t *testing.T) {
+	t.Parallel()
+	got := restoredOf(keystore.Restored{
+		Keys: keystore.RestoreCount{Restored: 1, Removed: 2}, KeptEnded: 3,
+		Accounts: keystore.RestoreCount{Restored: 4, Removed: 5}, KeptClosed: 6,
+		Jobs: keystore.RestoreCount{Restored: 7, Removed: 8}, Before: "before.db",
+	})
+	want := Restored{
+		KeysRestored: 1, KeysRemoved: 2, KeysKeptEnded: 3,
+		AccountsRestored: 4, AccountsRemoved: 5, AccountsKeptClosed: 6,
+		JobsRestored: 7, JobsRemoved: 8, Before: "before.db",
+	}
+	if got != want {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A backup or a restore that fails says why, and has no result.
+func TestManager_RestoresThatFail(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	nothing := filepath.Join(t.TempDir(), "nothing.db")
+	r, err := m.Restore(t.Context(), nothing)
+	if r != (Restored{}) || !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), nothing) {
+		t.Errorf("into a store: %+v, %v", r, err)
+	}
+	place := keystore.Config{Path: filepath.Join(t.TempDir(), "new.db"), CommandLine: true}
+	r, err = RestoreNew(t.Context(), place, noon, m.Actor, nothing)
+	if r != (Restored{}) || !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), nothing) {
+		t.Errorf("into nothing: %+v, %v", r, err)
+	}
+	taken := must(m.Backup(t.Context(), filepath.Join(t.TempDir(), "backup.db")))(t)
+	b, err := m.Backup(t.Context(), taken.File)
+	if b.File != "" || !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), taken.File) {
+		t.Errorf("a backup over another: %+v, %v", b, err)
 	}
 }
