@@ -16,7 +16,7 @@ import (
 )
 
 // commandProcess guards what a process has once and a command reads: the working
-// directory, the environment, standard input and Caddy's default storage. Scripts run
+// directory, the environment, arguments, standard input and Caddy's default storage. Scripts run
 // in parallel, and a command locks it while it runs.
 var commandProcess sync.Mutex
 
@@ -64,8 +64,10 @@ func runInScript(ts *testscript.TestScript, args []string, stdout, stderr io.Wri
 	defer enter(ts)()
 	defer restore(&caddy.DefaultStorage.Path, caddy.AppDataDir())()
 
+	arguments := append([]string{"caddy", "speechgate"}, args...)
+	defer restore(&os.Args, arguments)()
 	cmd := newCaddyCommand()
-	cmd.SetArgs(append([]string{"speechgate"}, args...))
+	cmd.SetArgs(arguments[1:])
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	return cmd.Execute()

@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/speechgate/speechgate/internal/command"
 	"github.com/speechgate/speechgate/internal/testutil"
 )
 
@@ -25,9 +29,10 @@ import (
 //
 //	speechgate ARGUMENT …     runs "caddy speechgate" in this process; a last
 //	                          argument <FILE is its standard input
-//	fails COMMAND …           runs a command that must fail as all commands fail:
-//	                          with exit status 1, nothing on standard output, and
-//	                          one line on standard error
+//	fails [STATUS] COMMAND …  runs a command that must fail as all commands fail:
+//	                          with this exit status, or any of 1 to 4, nothing on
+//	                          standard output, and one line on standard error,
+//	                          which is an object with --json
 //	capture NAME REGEXP       sets $NAME to the group in the last command's output
 //	golden stdout|stderr FILE compares the last command's output with a file.
 //	                          Every letter and digit of a random ID or secret is
@@ -135,29 +140,61 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func fails(ts *testscript.TestScript, neg bool, args []string) {
+	want := ""
+	if len(args) > 0 && slices.Contains([]string{"1", "2", "3", "4"}, args[0]) {
+		want, args = args[0], args[1:]
+	}
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: fails COMMAND …")
+		ts.Fatalf("usage: fails [STATUS] COMMAND …")
 	}
 	stdout, stderr, status := runAny(ts, args)
-	if status != 1 {
-		ts.Fatalf("want exit status 1, and got %d", status)
+	if got := strconv.Itoa(status); status < 1 || status > 4 || want != "" && got != want {
+		ts.Fatalf("the exit status is %s, want %s", got, cmp.Or(want, "1 to 4"))
 	}
 	if stdout != "" {
 		ts.Fatalf("want nothing on standard output, and got\n%s", stdout)
 	}
-	if !strings.HasPrefix(stderr, "Error: ") || strings.Index(stderr, "\n") != len(stderr)-1 {
-		ts.Fatalf("want one line that begins with Error:, and got\n%s", stderr)
+	line := strings.TrimSuffix(stderr, "\n")
+	switch {
+	case strings.Contains(line, "\n") || line+"\n" != stderr:
+		ts.Fatalf("want one line, and got\n%s", stderr)
+	case slices.Contains(args, "--json"):
+		if code := errorCode(ts, line); exitStatus[code] != status {
+			ts.Fatalf("the code %q belongs to the exit status %d, which is %d", code, exitStatus[code], status)
+		}
+	case !strings.HasPrefix(line, "Error: "):
+		ts.Fatalf("want a line that begins with Error:, and got\n%s", stderr)
 	}
+}
+
+// exitStatus has the exit status of each code that an error has with --json.
+var exitStatus = map[string]int{
+	"failed": 1, "refused": 1, "usage": 2, "configuration": 2, "not_found": 3, "keystore": 4, "server": 4,
+}
+
+// errorCode returns the code of an error in JSON.
+func errorCode(ts *testscript.TestScript, line string) string {
+	var object struct {
+		Error struct{ Code, Message string }
+	}
+	dec := json.NewDecoder(strings.NewReader(line))
+	dec.DisallowUnknownFields()
+	ts.Check(dec.Decode(&object))
+	if object.Error.Message == "" {
+		ts.Fatalf("the error has no message: %s", line)
+	}
+	return object.Error.Code
 }
 
 // runAny runs speechgate in this process and any other command in one of its own.
 func runAny(ts *testscript.TestScript, args []string) (stdout, stderr string, status int) {
 	if args[0] == "speechgate" {
 		stdout, stderr, err := runSpeechgate(ts, args[1:])
-		if err != nil {
-			status = 1 // as caddycmd.Main exits
+		if failed := (*command.StatusError)(nil); errors.As(err, &failed) {
+			return stdout, stderr, failed.ExitStatus()
 		}
-		return stdout, stderr, status
+		ts.Check(err)
+		return stdout, stderr, 0
 	}
 	if err := ts.Exec(args[0], args[1:]...); err != nil {
 		exit := (*exec.ExitError)(nil)

@@ -3,8 +3,8 @@
 package options
 
 import (
+	"errors"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,9 +69,6 @@ func PositiveDuration(set func(caddy.Duration)) Option { return durationFrom(1, 
 // is 0.
 func DurationOrOff(set func(caddy.Duration)) Option { return durationFrom(0, "off", set) }
 
-// durationForm matches durations, also those that are too long for a time.Duration.
-var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]*)?(ns|us|ms|s|m|h|d))+$`)
-
 func durationFrom(least time.Duration, zero string, set func(caddy.Duration)) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -83,12 +80,12 @@ func durationFrom(least time.Duration, zero string, set func(caddy.Duration)) Op
 			set(0)
 			return nil
 		}
-		dur, err := caddy.ParseDuration(value)
-		if err != nil && durationForm.MatchString(value) {
-			return d.Errf("%s %q: that is too long: want 106751d at most", name, value)
+		dur, err := words.ParseDuration(value)
+		if errors.Is(err, words.ErrDurationLong) {
+			return d.Errf("%s %q: %v", name, value, err)
 		}
 		if err != nil || dur < least {
-			return d.Errf("%s %q: want a duration such as 90s, 24h or 7d", name, value)
+			return d.Errf("%s %q: %s", name, value, words.WantDuration)
 		}
 		set(caddy.Duration(dur))
 		return nil

@@ -16,7 +16,7 @@ func auditCommand() *cobra.Command {
 	audit.Long = `Shows the audit trail: who did what on what, and when, newest last.
 
 --since takes
-  36h, 7d                 a time ago: an integer and ms, s, m, h, d or w
+  90s, 24h, 7d, 1h30m     a duration before now, in ms, s, m, h, d and w
   2026-11-23              a date: from its beginning, in UTC
   2026-11-23T18:00:00Z    an instant, as RFC 3339 spells it
 

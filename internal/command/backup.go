@@ -16,7 +16,7 @@ func backupCommand() *cobra.Command {
 
 The copy is the keystore as it was at one instant. It stands alone, and only its
 owner can read it. A file that exists is not overwritten.`
-	backup.SuggestFor = []string{"dump", "export", "copy"}
+	backup.SuggestFor = []string{"dump", "export", "copy", "keystore"}
 	return backup
 }
 
@@ -31,6 +31,7 @@ keystore, and restoring that brings them back.
 
 Where there is no keystore, the backup becomes it, and nothing is known of what
 ended since.`
+	restore.SuggestFor = []string{"keystore"}
 	return restore
 }
 
@@ -58,12 +59,12 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 	}
 	exists, err := checkStore(t, cmd.CommandPath())
 	if err != nil {
-		return err
+		return kindKeystore.of(err)
 	}
 	t.MustExist = exists
 	if !exists {
 		if err := checkMaker(t, cmd.CommandPath()); err != nil {
-			return err
+			return kindKeystore.of(err)
 		}
 		return restoreNew(cmd, t, args[0])
 	}

@@ -3,14 +3,12 @@
 package command
 
 import (
-	"errors"
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
-	"github.com/speechgate/speechgate/internal/credential"
 )
 
 // Register adds the command to Caddy's command line. The argument others are subcommands
@@ -42,7 +40,12 @@ make the keystore if there is none.
 
 What was asked for goes to standard output, everything else to standard error.
 With --json a list is one array, and everything else one object; times are in
-UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
+UTC, and null where there is none. An error is then {"error": {"code": …,
+"message": …}} on standard error.
+
+The exit status is 0; 2 for a mistake in the command or the configuration; 3 if
+there is no such record; 4 if the keystore or the server cannot be used; and 1 for
+any other error.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `  $ caddy speechgate account create --name "Example Corp."
   $ caddy speechgate key issue --account acc_… --expires 30d --allow 192.0.2.0/24
@@ -57,7 +60,7 @@ UTC, and null where there is none. The exit status is 0, or 1 for any error.`,
 			flags.StringSlice(flagEnvFile, nil, "A file of environment variables for the configuration, as of caddy run; can be repeated")
 			flags.Bool(flagJSON, false, "Print JSON")
 			cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-				return oneLine(flagError(cmd, err))
+				return finish(cmd, kindUsage.of(flagError(cmd, err)))
 			})
 			asGroup(cmd, append(others, accountCommand(), keyCommand(), jobCommand(), streamCommand(), auditCommand(), explainCommand(), initCommand(), backupCommand(), restoreCommand())...)
 		},
@@ -71,15 +74,18 @@ func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// asGroup adds subcommands to cmd. Without a subcommand, cmd prints its help. It refuses
-// a subcommand that does not exist; cobra would print the help.
+// asGroup adds subcommands to cmd. Without a subcommand and without flags, cmd prints its
+// help. It refuses a subcommand that does not exist; cobra would print the help.
 func asGroup(cmd *cobra.Command, commands ...*cobra.Command) {
 	cmd.AddCommand(commands...)
 	cmd.DisableFlagsInUseLine = true
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return unknownCommand(cmd, args[0])
+		switch {
+		case len(args) > 0:
+			return finish(cmd, kindUsage.of(unknownCommand(cmd, args[0])))
+		case cmd.Flags().NFlag() > 0: // a script would take the help for a result
+			return finish(cmd, usagef("no command is named: %q is followed by one of %s", cmd.CommandPath(), strings.Join(commandNames(cmd), ", ")))
 		}
 		return cmd.Help()
 	}
@@ -91,23 +97,12 @@ func Leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command,
 	return &cobra.Command{
 		Use:   use,
 		Short: short,
-		Args:  func(cmd *cobra.Command, given []string) error { return inFlagNames(args(cmd, given)) },
+		Args: func(cmd *cobra.Command, given []string) error {
+			return finish(cmd, kindUsage.of(args(cmd, given)))
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return oneLine(inFlagNames(run(cmd, args)))
+			return finish(cmd, run(cmd, args))
 		},
 		DisableFlagsInUseLine: true,
 	}
-}
-
-// oneLine makes an error of another package one line, and masks secrets in it. People can
-// type a secret in any place.
-func oneLine(err error) error {
-	if err == nil {
-		return nil
-	}
-	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\r' || r == '\n' })
-	if text := credential.MaskURI(strings.Join(lines, "; "), nil); text != err.Error() {
-		return errors.New(text)
-	}
-	return err
 }

@@ -53,10 +53,11 @@ func configOf(cmd *cobra.Command) (configuration, error) {
 		return found, nil
 	}
 	found, err := findConfig(cmd)
-	if err == nil {
-		cmd.SetContext(context.WithValue(cmd.Context(), configKey{}, found))
+	if err != nil {
+		return found, kindConfiguration.of(err)
 	}
-	return found, err
+	cmd.SetContext(context.WithValue(cmd.Context(), configKey{}, found))
+	return found, nil
 }
 
 func findConfig(cmd *cobra.Command) (configuration, error) {
@@ -84,7 +85,7 @@ func findConfig(cmd *cobra.Command) (configuration, error) {
 		c.variable = file
 		return c, err
 	case adapter != "":
-		return none, fmt.Errorf("--%s %s has no file to adapt: name it with --%s or %s", flagAdapter, adapter, flagConfig, envConfig)
+		return none, usagef("--%s %s has no file to adapt: name it with --%s or %s", flagAdapter, adapter, flagConfig, envConfig)
 	}
 	return localConfig()
 }
@@ -157,7 +158,7 @@ func (c configuration) decode(v any) error {
 		return nil
 	}
 	if err := json.Unmarshal(c.text, v); err != nil {
-		return fmt.Errorf("%s: %w", c.source, err)
+		return kindConfiguration.of(fmt.Errorf("%s: %w", c.source, err))
 	}
 	return nil
 }
@@ -178,12 +179,12 @@ func (c configuration) settings() (*app.App, manage.GateConfigs, error) {
 	}
 	if block := config.Apps[app.Name]; block != nil {
 		if err := caddy.StrictUnmarshalJSON(block, settings); err != nil {
-			return nil, none, fmt.Errorf("%s: the %s app: %w", c.source, app.Name, err)
+			return nil, none, kindConfiguration.of(fmt.Errorf("%s: the %s app: %w", c.source, app.Name, err))
 		}
 	}
 	gates, err := gatesOf(config.Apps["http"])
 	if err != nil {
-		return nil, none, fmt.Errorf("%s: %w", c.source, err)
+		return nil, none, kindConfiguration.of(fmt.Errorf("%s: %w", c.source, err))
 	}
 	return settings, gates, nil
 }

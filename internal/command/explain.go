@@ -1,8 +1,6 @@
 package command
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -56,7 +54,7 @@ func explainRequest(cmd *cobra.Command, _ []string) error {
 			case err != nil:
 				return err
 			case len(lines) > 1:
-				return fmt.Errorf("standard input has %s: want one, the key", words.Count(len(lines), "line"))
+				return usagef("standard input has %s: want one, the key", words.Count(len(lines), "line"))
 			case len(lines) == 1:
 				r.Key = lines[0].Secret
 			}
@@ -82,11 +80,11 @@ func explainRequestOfFlags(cmd *cobra.Command) (r manage.ExplainRequest, fromInp
 	case err != nil:
 		return r, false, err
 	case fromInput && r.KeyID != "":
-		return r, false, errors.New("--key-id and --key-stdin name a key each: want one of them")
+		return r, false, usagef("--key-id and --key-stdin name a key each: want one of them")
 	case fromInput:
 		return r, true, checkInput(cmd)
 	case r.KeyID == "":
-		return r, false, fmt.Errorf("no key is named: want --key-id with a key's ID, as %q shows it, or --key-stdin", app.Program+" key list")
+		return r, false, usagef("no key is named: want --key-id with a key's ID, as %q shows it, or --key-stdin", app.Program+" key list")
 	}
 	return r, false, nil
 }

@@ -23,7 +23,7 @@ const (
 func textFlag(cmd *cobra.Command, name string) (string, error) {
 	value, err := cmd.Flags().GetString(name)
 	if err == nil && value == "" && cmd.Flags().Changed(name) {
-		err = fmt.Errorf("--%s is empty: give it a value, or leave it out", name)
+		err = usagef("--%s is empty: give it a value, or leave it out", name)
 	}
 	return value, err
 }

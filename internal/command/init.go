@@ -25,7 +25,7 @@ The configuration says where the server's storage is, if it is not Caddy's
 default: the storage remembers which keystores there were.
 
 A keystore that exists stays as it is, so that the command can be repeated.`
-	cmd.SuggestFor = []string{"create", "new", "setup"}
+	cmd.SuggestFor = []string{"create", "new", "setup", "keystore"}
 	return cmd
 }
 
@@ -46,7 +46,7 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	}
 	exists, err := checkStore(t, cmd.CommandPath())
 	if err != nil {
-		return err
+		return kindKeystore.of(err)
 	}
 	m, done, err := historyOf(cmd)
 	defer done()
@@ -56,7 +56,7 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	t.MustExist = exists // init makes a keystore even if the configuration says must_exist
 	if !exists {
 		if err := checkMaker(t, cmd.CommandPath()); err != nil {
-			return err
+			return kindKeystore.of(err)
 		}
 	}
 	return openAt(cmd, t, exists, func(s *session) error {
@@ -99,14 +99,14 @@ func historyOf(cmd *cobra.Command) (m app.History, done func(), err error) {
 		Storage json.RawMessage `json:"storage" caddy:"namespace=caddy.storage inline_key=module"`
 	}{config.Storage}, "Storage")
 	if err != nil {
-		return m, done, fmt.Errorf("%s: storage: %w", c.source, err)
+		return m, done, kindConfiguration.of(fmt.Errorf("%s: storage: %w", c.source, err))
 	}
 	converter, ok := module.(caddy.StorageConverter)
 	if !ok {
-		return m, done, fmt.Errorf("%s: storage: the module %T is no storage", c.source, module)
+		return m, done, kindConfiguration.of(fmt.Errorf("%s: storage: the module %T is no storage", c.source, module))
 	}
 	if m.Storage, err = converter.CertMagicStorage(); err != nil {
-		return m, done, fmt.Errorf("%s: storage: %w", c.source, err)
+		return m, done, kindConfiguration.of(fmt.Errorf("%s: storage: %w", c.source, err))
 	}
 	return m, done, nil
 }

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,10 +14,10 @@ import (
 )
 
 var (
-	errTerminal     = errors.New("standard input is a terminal, which shows what is typed: give the key from a file or a pipe")
-	errNoPassword   = errors.New("standard input is empty: want the service password")
-	errManyLines    = errors.New("standard input has more than one line: want the service password alone")
-	errLongPassword = fmt.Errorf("standard input is longer than a service password of %d bytes can be: want that alone", policy.MaxSecretLen)
+	errTerminal     = usagef("standard input is a terminal, which shows what is typed: give the key from a file or a pipe")
+	errNoPassword   = usagef("standard input is empty: want the service password")
+	errManyLines    = usagef("standard input has more than one line: want the service password alone")
+	errLongPassword = usagef("standard input is longer than a service password of %d bytes can be: want that alone", policy.MaxSecretLen)
 )
 
 // checkInput refuses --config - for a command that reads something else from standard
@@ -26,7 +25,7 @@ var (
 func checkInput(cmd *cobra.Command) error {
 	file, err := cmd.Flags().GetString(flagConfig)
 	if err == nil && file == "-" {
-		err = fmt.Errorf("--%s - reads standard input, as this does: name a file", flagConfig)
+		err = usagef("--%s - reads standard input, as this does: name a file", flagConfig)
 	}
 	return err
 }

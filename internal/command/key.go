@@ -12,7 +12,7 @@ import (
 
 const expiresHelp = `
 --expires takes
-  90s, 12h, 30d           a time from now: an integer and ms, s, m, h, d or w
+  90s, 24h, 7d, 1h30m     a duration from now, in ms, s, m, h, d and w
   2099-12-31              a date: the key is good until that day ends, in UTC
   2099-12-31T18:00:00Z    an instant, as RFC 3339 spells it
   never                   the default

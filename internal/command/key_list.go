@@ -11,7 +11,7 @@ func listKeysCommand() *cobra.Command {
 	list := Leaf("list [flags]", "Lists the keys, oldest first", NoArgument, listKeys)
 	list.Long = `Lists the keys, oldest first: those that all flags fit.
 
---expiring and --unused take an integer and ms, s, m, h, d or w, such as 14d.`
+--expiring and --unused take a duration, such as 24h, 7d or 2w.`
 	list.Flags().String("account", "", "List the keys of this account only")
 	list.Flags().String("status", "", "List the keys of this status only: "+words.Alternatives(manage.KeyStatuses()))
 	list.Flags().String("expiring", "", "List the active keys only that expire within this time")

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 
@@ -33,15 +32,4 @@ func (cliNames) Field(name string) string {
 // List implements manage.Names.
 func (cliNames) List(of manage.Kind) string {
 	return strconv.Quote(app.Program + " " + string(of) + " list")
-}
-
-// inFlagNames returns an error of package manage with the names of flags and commands.
-func inFlagNames(err error) error {
-	if err == nil {
-		return nil
-	}
-	if text := manage.Text(err, cliNames{}); text != err.Error() {
-		return errors.New(text)
-	}
-	return err
 }

@@ -17,7 +17,7 @@ and label. The old key is revoked when the overlap is over, or expires before; i
 has no grace then. So are the keys that it issued, unless children free let them
 outlive it.
 
---overlap takes an integer and ms, s, m, h, d or w, such as 7d; 0 revokes the old
+--overlap takes a duration, such as 24h, 7d or 1w; 0 revokes the old
 key at once, and leaves the keys that it issued.`
 	rotate.SuggestFor = []string{"renew", "replace"}
 	rotate.Flags().String("overlap", "24h", "How long the old key goes on")

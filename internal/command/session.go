@@ -71,17 +71,17 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) error 
 	}
 	exists, err := checkStore(t, cmd.CommandPath())
 	if err != nil {
-		return err
+		return kindKeystore.of(err)
 	}
 	switch {
 	case exists:
 		t.MustExist = true // the file can be removed before it is opened
 	case !create:
-		return fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
-			t, flagKeystore, flagConfig, app.Program+" init")
+		return kindKeystore.of(fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
+			t, flagKeystore, flagConfig, app.Program+" init"))
 	default:
 		if err := mayMake(cmd, t); err != nil {
-			return err
+			return kindKeystore.of(err)
 		}
 	}
 	return openAt(cmd, t, exists, run)
@@ -94,7 +94,7 @@ func openAt(cmd *cobra.Command, t target, exists bool, run func(*session) error)
 	t.KeepPepper = exists
 	store, err := keystore.Open(cmd.Context(), t.Config)
 	if err != nil {
-		return err
+		return kindKeystore.of(err)
 	}
 	defer func() {
 		if closeErr := store.Close(); err == nil {

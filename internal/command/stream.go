@@ -94,7 +94,7 @@ func cutOrderOf(cmd *cobra.Command, args []string) (order admin.CutOrder, err er
 		order.StreamID = args[0]
 	}
 	if given := order.Given(); given != 1 {
-		return order, fmt.Errorf("want one of a stream's ID, --key and --account, and got %s", howMany(given))
+		return order, usagef("want one of a stream's ID, --key and --account, and got %s", howMany(given))
 	}
 	switch {
 	case order.KeyID != "":
@@ -122,7 +122,7 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if order.StreamID != "" && result.Cut == 0 {
-		return fmt.Errorf("there is no live stream %q: %q shows those there are", order.StreamID, app.Program+" stream list")
+		return kindNotFound.of(fmt.Errorf("there is no live stream %q: %q shows those there are", order.StreamID, app.Program+" stream list"))
 	}
 	s, err := newSession(cmd)
 	if err != nil {
@@ -149,7 +149,7 @@ func adminAddress(cmd *cobra.Command) (string, error) {
 	}
 	switch {
 	case config.Admin.Disabled:
-		return "", fmt.Errorf("%s: it switches the admin API off, which this command needs: \"key revoke\" and \"account close\" work without", c.source)
+		return "", kindServer.of(fmt.Errorf("%s: it switches the admin API off, which this command needs: \"key revoke\" and \"account close\" work without", c.source))
 	case config.Admin.Listen == "":
 		return caddy.DefaultAdminListen, nil
 	}
@@ -172,11 +172,11 @@ func askServer(cmd *cobra.Command, method, path string, body, answer any) error 
 	}
 	resp, err := caddycmd.AdminAPIRequest(address, method, path, header, &text)
 	if err != nil {
-		return fmt.Errorf("asking the server at %s: %w; name another with --%s or --%s", address, err, flagAddress, flagConfig)
+		return kindServer.of(fmt.Errorf("asking the server at %s: %w; name another with --%s or --%s", address, err, flagAddress, flagConfig))
 	}
 	defer func() { _ = resp.Body.Close() }() // the answer was read
 	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
-		return fmt.Errorf("the answer of the server at %s: %w", address, err)
+		return kindServer.of(fmt.Errorf("the answer of the server at %s: %w", address, err))
 	}
 	return nil
 }

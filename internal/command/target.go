@@ -57,7 +57,7 @@ func targetOf(cmd *cobra.Command) (target, error) {
 		if strings.Contains(err.Error(), "{env.") {
 			err = fmt.Errorf("%w; if the server has it from a file, name the file with --%s", err, flagEnvFile)
 		}
-		return none, err
+		return none, kindConfiguration.of(err)
 	}
 	if c.variable != "" {
 		t.flags = "--" + flagConfig + " " + forShell(c.variable) + " "
@@ -85,18 +85,18 @@ func namedPath(cmd *cobra.Command, c configuration) (path, source string, err er
 	if path == "" && !c.flag {
 		source = envKeystore
 		if path, err = textOfEnv(envKeystore); err != nil {
-			return "", "", err
+			return "", "", kindConfiguration.of(err)
 		}
 	}
 	if path == "" {
 		return "", "", nil
 	}
 	if err := app.CheckPathSpelling(path, app.ShellVariable); err != nil {
-		return "", "", fmt.Errorf("%s %q: %w", source, path, err)
+		return "", "", kindUsage.of(fmt.Errorf("%s %q: %w", source, path, err))
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return "", "", fmt.Errorf("%s %q: %w", source, path, err)
+		return "", "", kindUsage.of(fmt.Errorf("%s %q: %w", source, path, err))
 	}
 	return abs, source, nil
 }

@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,25 +16,38 @@ import (
 // unknownCommand returns the error for a subcommand that does not exist. It suggests
 // subcommands with a similar name, and subcommands of groups with the same name.
 func unknownCommand(cmd *cobra.Command, name string) error {
-	var meant, names []string
+	var meant []string
 	for _, suggestion := range cmd.SuggestionsFor(name) {
+		if name == "" {
+			break // every command begins so
+		}
 		meant = append(meant, strconv.Quote(cmd.CommandPath()+" "+suggestion))
 	}
 	for _, c := range cmd.Commands() {
 		if !c.IsAvailableCommand() {
 			continue
 		}
-		names = append(names, c.Name())
 		for _, sub := range c.Commands() {
 			if sub.Name() == name {
 				meant = append(meant, strconv.Quote(sub.CommandPath()))
 			}
 		}
 	}
-	if len(meant) > 0 {
+	slices.Sort(meant)
+	if meant = slices.Compact(meant); len(meant) > 0 {
 		return fmt.Errorf("unknown command %s: did you mean %s?", words.QuoteWord(name), strings.Join(meant, " or "))
 	}
-	return fmt.Errorf("unknown command %s: %q is followed by one of %s", words.QuoteWord(name), cmd.CommandPath(), strings.Join(names, ", "))
+	return fmt.Errorf("unknown command %s: %q is followed by one of %s", words.QuoteWord(name), cmd.CommandPath(), strings.Join(commandNames(cmd), ", "))
+}
+
+// commandNames returns the names of the subcommands.
+func commandNames(cmd *cobra.Command) (names []string) {
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return names
 }
 
 // flagError returns the error for a wrong flag, and says what would be right. If cmd has

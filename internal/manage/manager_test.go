@@ -213,7 +213,7 @@ func TestManager_MistakesNameTheField(t *testing.T) {
 		"another status":       {keys(KeyQuery{Status: "gone"}), `status status "gone": want active, expired, deleted or revoked`},
 		"two that exclude":     {keys(KeyQuery{Status: "revoked", Unused: "2w"}), "status status revoked and unused: no key is both"},
 		"two others":           {keys(KeyQuery{Status: "expired", Expiring: "2w", Unused: "1h"}), "status status expired and expiring: no key is both"},
-		"no time":              {keys(KeyQuery{Expiring: "14"}), `expiring expiring "14": that is no time`},
+		"no time":              {keys(KeyQuery{Expiring: "14"}), `expiring expiring "14": that is no duration: want a duration such as 90s, 24h or 7d`},
 		"a secret as a key ID": {keys(KeyQuery{IssuedBy: "sgk_0123456789abcdefghijklmnopqrstuvABCDEF"}), `issued_by issued_by "sgk_…" is an API key itself`},
 		"a negative limit":     {keys(KeyQuery{Page: Page{Limit: -1}}), "limit limit -1: want the number of entries"},
 		"another's cursor":     {keys(KeyQuery{Page: Page{Cursor: "x"}}), "cursor cursor: want one that this list returned"},

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/speechgate/speechgate/internal/words"
@@ -12,22 +12,11 @@ import (
 )
 
 var (
-	spanForm  = regexp.MustCompile(`^(-?)([0-9]+)(ms|s|m|h|d|w)$`)
 	dateForm  = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 	clockForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}`)
 	// time.Parse accepts more than RFC 3339.
 	instantForm = regexp.MustCompile(`^[0-9-]{10}T[0-9:]{8}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
 )
-
-// spanUnits are in milliseconds.
-var spanUnits = map[string]policy.Time{
-	"ms": 1,
-	"s":  1000,
-	"m":  60 * 1000,
-	"h":  60 * 60 * 1000,
-	"d":  24 * 60 * 60 * 1000,
-	"w":  7 * 24 * 60 * 60 * 1000,
-}
 
 // longestSpan is the longest span that a field can have: a hundred years.
 const longestSpan = 100 * 8766 * time.Hour
@@ -35,7 +24,9 @@ const longestSpan = 100 * 8766 * time.Hour
 // The mistakes in a time.
 var (
 	errFar      = errors.New("that is beyond the year 9999")
+	errLong     = errors.New("that is longer than 106751d")
 	errNegative = errors.New("that is negative")
+	errTiny     = errors.New("that is not a whole number of milliseconds")
 	errNoDay    = errors.New("there is no such day")
 	errNoMoment = errors.New("there is no such instant, or it is not spelled as in RFC 3339, with its time zone")
 	errNoTime   = errors.New("that is no time")
@@ -44,7 +35,7 @@ var (
 // Never is the text of an expiry that never comes.
 const Never = "never"
 
-// parseExpiry reads the field expires: a time from now (30d), a date, which lasts to
+// parseExpiry reads the field expires: a duration from now (30d), a date, which lasts to
 // its end in UTC, an instant, or never. The expiry is later than now.
 func parseExpiry(text string, now policy.Time) (policy.Expiry, error) {
 	if text == Never {
@@ -61,13 +52,12 @@ func parseExpiry(text string, now policy.Time) (policy.Expiry, error) {
 		return policy.ExpiresAt(at), nil
 	}
 	soon := now.Add(30 * 24 * time.Hour).Std()
-	return policy.Expiry{}, wrong("expires", " %s: %v: want a time from now such as 30d (ms, s, m, h, d or w), a date such as %s, an instant such as %s, or never",
-		words.Quote(text), err, soon.Format(time.DateOnly), exampleInstant(soon))
+	return policy.Expiry{}, wrong("expires", " %s: %v: %s from now, a date such as %s, an instant such as %s, or never",
+		words.Quote(text), err, words.WantDuration, soon.Format(time.DateOnly), exampleInstant(soon))
 }
 
 func parseExpiryTime(text string, now policy.Time) (policy.Time, error) {
-	if spanForm.MatchString(text) {
-		span, err := parseSpan(text, policy.LastTime-now)
+	if span, ok, err := parseSpan(text); ok {
 		if err == nil && span == 0 {
 			err = errors.New("the key would expire as it is issued")
 		}
@@ -80,15 +70,15 @@ func parseExpiryTime(text string, now policy.Time) (policy.Time, error) {
 	return parseInstant(text)
 }
 
-// parseSince reads the field since: a time ago (7d), a date, which counts from its
+// parseSince reads the field since: a duration before now (7d), a date, which counts from its
 // beginning in UTC, or an instant. It is not later than now.
-func parseSince(text string, now policy.Time) (at policy.Time, err error) {
+func parseSince(text string, now policy.Time) (policy.Time, error) {
+	var at policy.Time
+	span, isSpan, err := parseSpan(text)
 	switch {
-	case spanForm.MatchString(text):
-		var span policy.Time
-		span, err = parseSpan(text, policy.Time(longestSpan.Milliseconds()))
+	case isSpan:
 		at = now - span
-		if errors.Is(err, errFar) {
+		if errors.Is(err, errLong) || span > policy.Time(longestSpan.Milliseconds()) {
 			err = errors.New("that is more than a hundred years ago")
 		}
 	case dateForm.MatchString(text):
@@ -103,8 +93,8 @@ func parseSince(text string, now policy.Time) (at policy.Time, err error) {
 	}
 	if err != nil {
 		ago := now.Add(-7 * 24 * time.Hour).Std()
-		return 0, wrong("since", " %s: %v: want a time ago such as 7d (ms, s, m, h, d or w), a date such as %s, or an instant such as %s",
-			words.Quote(text), err, ago.Format(time.DateOnly), exampleInstant(ago))
+		return 0, wrong("since", " %s: %v: %s for so long ago, a date such as %s, or an instant such as %s",
+			words.Quote(text), err, words.WantDuration, ago.Format(time.DateOnly), exampleInstant(ago))
 	}
 	return at, nil
 }
@@ -118,26 +108,19 @@ func parseAt(text string, now policy.Time) (policy.Time, error) {
 	return at, nil
 }
 
-// spanExamples shows what a field that takes a span can have.
-const spanExamples = "want a length of time such as 12h or 14d (ms, s, m, h, d or w)"
-
-// parseSpanOf reads a field that takes a span, up to a hundred years: 14d, or 0.
+// parseSpanOf reads a field that takes a duration, up to a hundred years: 14d, or 0.
 func parseSpanOf(name, text string) (time.Duration, error) {
-	err := errNoTime
-	value := text
-	if value == "0" {
-		value = "0s"
+	span, ok, err := parseSpan(text)
+	switch {
+	case !ok:
+		err = words.ErrDurationForm
+	case errors.Is(err, errLong) || time.Duration(span) > longestSpan/time.Millisecond:
+		err = errors.New("that is more than a hundred years")
 	}
-	if spanForm.MatchString(value) {
-		var span policy.Time
-		if span, err = parseSpan(value, policy.Time(longestSpan.Milliseconds())); err == nil {
-			return time.Duration(span) * time.Millisecond, nil
-		}
-		if errors.Is(err, errFar) {
-			err = errors.New("that is more than a hundred years")
-		}
+	if err != nil {
+		return 0, wrong(name, " %s: %v: %s", words.Quote(text), err, words.WantDuration)
 	}
-	return 0, wrong(name, " %s: %v: %s", words.Quote(value), err, spanExamples)
+	return time.Duration(span) * time.Millisecond, nil
 }
 
 // parsePositiveSpan is parseSpanOf for a field that can be empty, and otherwise is
@@ -148,23 +131,26 @@ func parsePositiveSpan(name, text string) (time.Duration, error) {
 	}
 	span, err := parseSpanOf(name, text)
 	if err == nil && span == 0 {
-		return 0, wrong(name, ": that is no time at all: %s", spanExamples)
+		return 0, wrong(name, ": that is no time at all: %s", words.WantDuration)
 	}
 	return span, err
 }
 
-// parseSpan reads a span that matches spanForm, in milliseconds.
-func parseSpan(text string, limit policy.Time) (policy.Time, error) {
-	m := spanForm.FindStringSubmatch(text)
-	n, err := strconv.ParseInt(m[2], 10, 64)
-	switch unit := spanUnits[m[3]]; {
-	case m[1] == "-":
-		return 0, errNegative
-	case err != nil || policy.Time(n) > limit/unit:
-		return 0, errFar
-	default:
-		return policy.Time(n) * unit, nil
+// parseSpan reads a duration, as in a Caddyfile, of whole milliseconds. If ok is false, the
+// text is not a duration.
+func parseSpan(text string) (span policy.Time, ok bool, err error) {
+	d, err := words.ParseDuration(text)
+	switch {
+	case errors.Is(err, words.ErrDurationForm):
+		return 0, false, nil
+	case strings.HasPrefix(text, "-"):
+		return 0, true, errNegative
+	case err != nil:
+		return 0, true, errLong
+	case d%time.Millisecond != 0:
+		return 0, true, errTiny
 	}
+	return policy.Time(d.Milliseconds()), true, nil
 }
 
 // parseDate reads a date that matches dateForm. The result is its midnight in UTC.

@@ -25,8 +25,22 @@ func QuoteWord(text string) string {
 }
 
 // Quote quotes a value that is wrong. The value can be a secret, so Quote shows only the
-// first 4 characters of a text with more than 16 characters. It shows public IDs whole.
-func Quote(text string) string { return masked(16, text) }
+// first 4 characters of a text with more than 16 characters. It shows public IDs whole, and
+// what can only be a time or addresses.
+func Quote(text string) string {
+	if plainForm.MatchString(text) && !longRun.MatchString(text) {
+		return strconv.Quote(text)
+	}
+	return masked(16, text)
+}
+
+var (
+	// plainForm matches times and lists of addresses, also misspelled ones.
+	plainForm = regexp.MustCompile(`^[0-9A-Fa-fTZtz:./,;+ -]{1,100}$`)
+	// longRun matches more characters in a row than a part of a time or an address has: a
+	// secret in hexadecimal has such a run.
+	longRun = regexp.MustCompile(`[0-9A-Za-z]{9}`)
+)
 
 // QuoteArgument is [Quote] for an argument, in whose place people type secrets. It shows
 // only the first 4 characters of a text with more than 7 characters: a service password

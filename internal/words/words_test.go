@@ -41,6 +41,13 @@ func TestQuote_HidesWhatMayBeASecret(t *testing.T) {
 		{"sgk_0123456789abcdefghijklmnopqrstuvABCDEF", `"sgk_…"`},
 		{"0123456789abcdef0123456789abcdef", `"0123…"`},
 		{"two\nlines", `"two\nlines"`},
+		{"2027-01-01T00:00:00", `"2027-01-01T00:00:00"`},
+		{"2027-01-01 00:00:00 +09:00", `"2027-01-01 00:00:00 +09:00"`},
+		{"192.0.2.0/24;198.51.100.0/24", `"192.0.2.0/24;198.51.100.0/24"`},
+		{"2001:db8:0:0:0:0:0:1:2/64", `"2001:db8:0:0:0:0:0:1:2/64"`},
+		{"f81d4fae-7dec-11d0-a765-00a0c91e6bf6", `"f81d…"`},
+		{"12345678901234567", `"1234…"`},
+		{"correct horse battery", `"corr…"`},
 	}
 	for _, test := range tests {
 		if got := Quote(test.text); got != test.want {

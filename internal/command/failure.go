@@ -1,0 +1,142 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/keystore"
+)
+
+// kind is a kind of errors.
+type kind struct {
+	code   string // in JSON
+	status int    // the exit status
+}
+
+// The kinds of errors. docs/command-line.md has what each means.
+var (
+	kindFailed        = kind{"failed", 1}
+	kindRefused       = kind{"refused", 1}
+	kindUsage         = kind{"usage", 2}
+	kindConfiguration = kind{"configuration", 2}
+	kindNotFound      = kind{"not_found", 3}
+	kindKeystore      = kind{"keystore", 4}
+	kindServer        = kind{"server", 4}
+)
+
+// failure is an error whose kind is known where it happens.
+type failure struct {
+	error
+	kind kind
+}
+
+func (f *failure) Unwrap() error { return f.error }
+
+// of makes err an error of a kind, unless it has a kind. A nil error stays nil.
+func (k kind) of(err error) error {
+	if known := (*failure)(nil); err == nil || errors.As(err, &known) {
+		return err
+	}
+	return &failure{err, k}
+}
+
+// usagef returns an error of the command line.
+func usagef(format string, args ...any) error { return kindUsage.of(fmt.Errorf(format, args...)) }
+
+// kindOf returns the kind of an error of any package.
+func kindOf(err error) kind {
+	known, wrong := (*failure)(nil), (*manage.FieldError)(nil)
+	switch {
+	case errors.As(err, &known):
+		return known.kind
+	case errors.As(err, &wrong):
+		return kindUsage
+	case errors.Is(err, keystore.ErrNotFound):
+		return kindNotFound
+	case errors.Is(err, keystore.ErrUnavailable), errors.Is(err, keystore.ErrNoStore):
+		return kindKeystore
+	case errors.Is(err, keystore.ErrInvalid), errors.Is(err, keystore.ErrAccountClosed), errors.Is(err, manage.ErrOperatorOnly):
+		return kindRefused
+	}
+	return kindFailed
+}
+
+// StatusError is the error that a command returns: one line, with the exit status of the
+// program.
+type StatusError struct {
+	text   string
+	status int
+	caddy  error
+}
+
+// Error returns the line.
+func (f *StatusError) Error() string { return f.text }
+
+// ExitStatus returns the exit status of the program, 1 or more.
+func (f *StatusError) ExitStatus() int { return f.status }
+
+// Unwrap returns the error by which Caddy's main function knows the exit status.
+func (f *StatusError) Unwrap() error { return f.caddy }
+
+// finish makes an error of a command what cobra prints: one line with the names of flags.
+// With --json it prints the error itself, as an object on standard error.
+func finish(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	k := kindOf(err)
+	failed := &StatusError{text: oneLine(manage.Text(err, cliNames{})), status: k.status}
+	if k.status > 1 {
+		// Caddy does not export its error with an exit status, but this makes one.
+		withStatus := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return k.status, nil })
+		failed.caddy = withStatus(cmd, nil)
+	}
+	if !wantsJSON(cmd) {
+		return failed
+	}
+	cmd.SilenceErrors = true
+	var object struct {
+		Error struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	object.Error.Code, object.Error.Message = k.code, failed.text
+	enc := json.NewEncoder(cmd.ErrOrStderr())
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(object) // there is no other place for the error
+	return failed
+}
+
+// wantsJSON reports whether the command has --json. A wrong flag ends the parsing of
+// flags, and --json can come after it, so wantsJSON also looks at the arguments of the
+// program.
+func wantsJSON(cmd *cobra.Command) bool {
+	if asJSON, err := cmd.Flags().GetBool(flagJSON); err == nil && cmd.Flags().Changed(flagJSON) {
+		return asJSON
+	}
+	for _, arg := range os.Args {
+		switch arg {
+		case "--":
+			return false
+		case "--" + flagJSON, "--" + flagJSON + "=true":
+			return true
+		}
+	}
+	return false
+}
+
+// oneLine makes the message of an error one line, and masks secrets in it. People can
+// type a secret in any place.
+func oneLine(text string) string {
+	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\r' || r == '\n' })
+	return credential.MaskURI(strings.Join(lines, "; "), nil)
+}
