@@ -135,6 +135,25 @@ func (g *gateway) lockStore() (unlock func()) {
 	}
 }
 
+// refuseJobs makes the database refuse every new job at once. lockStore makes the gate wait
+// until its time is over.
+func (g *gateway) refuseJobs() (allow func()) {
+	g.t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+g.path)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if _, err := db.ExecContext(g.t.Context(), "CREATE TRIGGER refuse BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'refused'); END"); err != nil {
+		g.t.Fatal(err)
+	}
+	return func() {
+		if _, err := db.ExecContext(g.t.Context(), "DROP TRIGGER refuse"); err != nil {
+			g.t.Error(err)
+		}
+		_ = db.Close()
+	}
+}
+
 func TestR11_JobsBelongToTheAccount(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	creator, _ := g.issue(keystore.NewKey{})

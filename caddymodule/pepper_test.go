@@ -1,7 +1,7 @@
 package caddymodule_test
 
 import (
-	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +16,6 @@ func TestR18_MisspeltPepperIsNeverAdded(t *testing.T) {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			s := newServer(t)
 			s.mustStart() // without a pepper
-			s.stop()
 			s.global = "pepper `" + pepper + "`"
 			err := s.start()
 			if err == nil || !strings.Contains(err.Error(), "opening the keystore: ") || !strings.Contains(err.Error(), ": pepper: ") || strings.Contains(err.Error(), "seasoned") {
@@ -24,10 +23,7 @@ func TestR18_MisspeltPepperIsNeverAdded(t *testing.T) {
 			}
 			s.global = ""
 			s.mustStart() // the store has none
-			s.stop()
-			if err := os.Remove(s.path); err != nil {
-				t.Fatal(err)
-			}
+			s.path = filepath.Join(s.dir, "peppered.db")
 			old, err := keystore.Open(t.Context(), keystore.Config{Path: s.path, CommandLine: true, Pepper: policy.NewSecret(pepper)})
 			if err != nil {
 				t.Fatal(err)

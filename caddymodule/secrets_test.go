@@ -116,10 +116,14 @@ func TestR18_NoSecretIsLeftAnywhere(t *testing.T) {
 	_, _ = io.WriteString(conn, g.form("/v1/recognize", [2]string{"u", good}, [2]string{"a", audio})[:400])
 	_ = conn.Close()
 	// A record that cannot be written.
-	unlock := g.lockStore()
+	allowJobs := g.refuseJobs()
 	g.backend.creating("unwritten", "")
-	keep(g.create(good))
-	unlock()
+	unwritten := g.create(good)
+	if unwritten.status != http.StatusServiceUnavailable {
+		t.Errorf("a job without a record: status %d", unwritten.status)
+	}
+	keep(unwritten)
+	allowJobs()
 
 	// A keystore that cannot be read.
 	store := g.storeBytes()
