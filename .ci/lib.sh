@@ -8,7 +8,7 @@ export CGO_ENABLED=1
 # With CI set, a test that lacks a program fails. Without it, the test is skipped.
 export CI=1
 tools=$(mktemp -d)
-trap 'rm -rf "$tools"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tools"' EXIT
 
 # step runs a function under a headline, and says how long it took.
 step() {
@@ -16,6 +16,24 @@ step() {
 	local begun=$SECONDS
 	"${@:2}"
 	printf '== took %d s\n' $((SECONDS - begun))
+}
+
+# beside starts a function that runs while the next steps run, with the lowest priority: it
+# uses the time in which tests wait, and delays no test. finish prints its output.
+beside() {
+	(
+		renice -n 19 "$BASHPID" >/dev/null
+		"$1"
+	) >"$tools/beside" 2>&1 &
+	beside_job=$!
+}
+
+# finish waits for the function of beside, and fails if the function failed.
+finish() {
+	local status=0
+	wait "$beside_job" || status=$?
+	cat "$tools/beside"
+	return $status
 }
 
 has() { for name; do command -v "$name" && return; done; }
