@@ -14,10 +14,11 @@ import (
 
 // reply is an answer, as it came over the wire.
 type reply struct {
-	status int
-	header http.Header
-	raw    string // status line and header
-	body   string
+	status  int
+	header  http.Header
+	raw     string // status line and header
+	body    string
+	trailer http.Header
 }
 
 // send writes the bytes of a request on a new connection, and reads the answer.
@@ -53,7 +54,7 @@ func readReplyTo(t *testing.T, method string, conn io.Reader) reply {
 		t.Fatalf("reading the answer's body: %v", err)
 	}
 	head, _, _ := strings.Cut(raw.String(), "\r\n\r\n")
-	return reply{status: resp.StatusCode, header: resp.Header, raw: head, body: string(body)}
+	return reply{status: resp.StatusCode, header: resp.Header, raw: head, body: string(body), trailer: resp.Trailer}
 }
 
 // poll asks for the state of a job.

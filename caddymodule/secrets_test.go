@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,7 +37,7 @@ func TestR18_NoSecretIsLeftAnywhere(t *testing.T) {
 	g.recordJob("j", key, now())
 
 	var answers strings.Builder
-	keep := func(got reply) { answers.WriteString(got.raw + "\n" + got.body + "\n") }
+	keep := func(got reply) { _, _ = fmt.Fprintln(&answers, got.raw, got.body, got.trailer) }
 	clients := []string{good, expired, elsewhere, revokedKey, imported, good[:len(good)-2] + "zz", good + "\x01"}
 	all := func() {
 		for _, key := range clients {
@@ -204,6 +205,56 @@ func TestR18_AnswersOfTheBackendDoNotShowTheUpstreamKey(t *testing.T) {
 			t.Errorf("status %d, body %q", got.status, got.body)
 		}
 	})
+}
+
+// A backend can send a field behind the body, announced or not.
+func TestR18_TrailersOfTheBackendAreMasked(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	for _, status := range []int{http.StatusOK, http.StatusNotFound} {
+		for announced, prefix := range map[string]string{"X-Debug, X-Other, Set-Cookie": "", "": http.TrailerPrefix} {
+			g.backend.respond(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if announced != "" {
+					w.Header().Set("Trailer", announced)
+				}
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, `{"status":"queued"}`)
+				_ = http.NewResponseController(w).Flush()
+				w.Header().Set(prefix+"X-Debug", "key="+backendKey)
+				w.Header().Set(prefix+"X-Other", "kept")
+				w.Header().Set(prefix+"Set-Cookie", "session=1")
+			})
+			got := g.poll("j", secret)
+			debug, masked := got.trailer.Get("X-Debug"), "key="+strings.Repeat("*", len(backendKey))
+			if got.status != status || debug != masked || got.trailer.Get("X-Other") != "kept" || got.trailer.Get("Set-Cookie") != "" {
+				t.Errorf("status %d, announced %q: the trailers are %v, want X-Debug: %s", got.status, announced, got.trailer, masked)
+			}
+		}
+	}
+}
+
+// The gate holds back the bytes at the end of a piece that may be the beginning of its
+// upstream key. If the answer ends there, they are no secret.
+func TestR18_AnAnswerThatEndsLikeTheBeginningOfTheKeyIsWhole(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	key, secret := g.issue(keystore.NewKey{})
+	g.recordJob("j", key, now())
+	for _, status := range []int{http.StatusOK, http.StatusNotFound} {
+		for n := range len(backendKey) {
+			body := `{"status":"queued"} ` + backendKey[:n]
+			g.backend.respond(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if n%2 == 0 {
+					w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+				}
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, body)
+			})
+			g.wantPoll("j", secret, status, body)
+		}
+	}
 }
 
 func TestR19_OnlyKnownFieldsGoUpstream(t *testing.T) {

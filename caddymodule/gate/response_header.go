@@ -60,7 +60,7 @@ func (w *responseInterceptor) maskHeader() {
 		return
 	}
 	for name, values := range w.header {
-		if name == "Set-Cookie" {
+		if strings.TrimPrefix(name, http.TrailerPrefix) == "Set-Cookie" {
 			delete(w.header, name)
 			continue
 		}

@@ -15,30 +15,48 @@ import (
 
 func TestR19_ABodyIsReadAlikeInPiecesOfAnySize(t *testing.T) {
 	t.Parallel()
-	form := uPart + part("d", "x authorization="+escaped) + aPart + end
+	forms := map[string]string{formType: uPart + part("d", "x authorization="+escaped) + aPart + end}
+	forms[formType+"; charset=utf-8"] = uPart + end + "\r\n"
+	forms["multipart/form-data; boundary=a:b=/c"] = strings.ReplaceAll(forms[formType], "B0", "a:b=/c")
 	for name, wrap := range map[string]func(io.Reader) io.Reader{
 		"at once":                   func(r io.Reader) io.Reader { return r },
 		"byte by byte":              iotest.OneByteReader,
 		"by halves":                 iotest.HalfReader,
 		"with its end in one piece": iotest.DataErrReader,
+		"with reads of nothing":     func(r io.Reader) io.Reader { return &hesitant{Reader: r} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := upload("", formType, form)
-			r.Body = io.NopCloser(wrap(strings.NewReader(form)))
-			accept(t, r, replace)
-			want := strings.NewReplacer(escaped, url.QueryEscape(upstreamKey), clientKey, upstreamKey).Replace(form)
-			if got := readBody(t, r); got != want {
-				t.Errorf("went upstream as %q", got)
-			}
-			r = upload("", formType, form)
-			r.Body = io.NopCloser(wrap(strings.NewReader("x" + form)))
-			refuse(t, r, policy.RequestMalformed, "a body that does not begin with its boundary")
-			if got := readBody(t, r); got != "x"+form {
-				t.Errorf("a refused body gives %q again", got)
+			for contentType, form := range forms {
+				r := upload("", contentType, form)
+				r.Body = io.NopCloser(wrap(strings.NewReader(form)))
+				accept(t, r, replace)
+				want := strings.NewReplacer(escaped, url.QueryEscape(upstreamKey), clientKey, upstreamKey).Replace(form)
+				if got := readBody(t, r); got != want {
+					t.Errorf("%s: went upstream as %q", contentType, got)
+				}
+				r = upload("", contentType, form)
+				r.Body = io.NopCloser(wrap(strings.NewReader("x" + form)))
+				refuse(t, r, policy.RequestMalformed, "a body that does not begin with its boundary")
+				if got := readBody(t, r); got != "x"+form {
+					t.Errorf("%s: a refused body gives %q again", contentType, got)
+				}
 			}
 		})
 	}
+}
+
+// hesitant is a reader whose every other read gives nothing.
+type hesitant struct {
+	io.Reader
+	reads int
+}
+
+func (r *hesitant) Read(p []byte) (int, error) {
+	if r.reads++; r.reads%2 == 1 {
+		return 0, nil
+	}
+	return r.Reader.Read(p)
 }
 
 func TestR19_AnErrorInTheHeadIsAReadingError(t *testing.T) {
@@ -58,6 +76,19 @@ func TestR19_AnErrorInTheHeadIsAReadingError(t *testing.T) {
 			if got, err := io.ReadAll(r.Body); string(got) != form[:at] || !errors.Is(err, failure) {
 				t.Fatalf("then the body gives %q, %v", got, err)
 			}
+		}
+	}
+	// Other faults of the bytes before the error do not replace it.
+	for contentType, start := range map[string]string{
+		formType:                                 uPart + end,
+		"multipart/form-data; boundary=a:b=/c":   "--a:b=/c\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n\r\n--a",
+		`multipart/form-data; boundary="a:b=/c"`: "--a:b=/c\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n--\"a:b=/c\"\r\n",
+	} {
+		r := upload("", contentType, "")
+		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(start), iotest.ErrReader(broken)))
+		f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
+		if err := f.ReadForm(nil, r, testMaxHead, nil); !errors.Is(err, broken) {
+			t.Errorf("an error behind %q: ReadForm returned %v, and the fault is %v", start, err, f.fault)
 		}
 	}
 	t.Run("a reader that gives nothing", func(t *testing.T) {
@@ -216,6 +247,15 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 		{"audio labelled as anything", "*/*", wav, octets},
 		{"audio under a word", "wav", wav, octets},
 		{"a second label in a parameter", "audio/wav; x=application/json", wav, octets},
+		{"octets with a parameter", "Application/Octet-Stream; x=y", wav, "Application/Octet-Stream; x=y"},
+		{"octets", octets, wav, octets},
+		{"a form labelled as JSON", "application/json", "u=" + otherKey, octets},
+		{"text labelled as JSON", "application/json", silence, octets},
+		{"line breaks labelled as JSON", "application/json", "\r\n \t", octets},
+		{"a form behind a byte beyond ASCII labelled urlencoded", "application/x-www-form-urlencoded", "\x80&u=" + otherKey, octets},
+		{"a form behind a DEL labelled urlencoded", "application/x-www-form-urlencoded", "\x7f&u=" + otherKey, octets},
+		{"a form behind an escape character labelled urlencoded", "application/x-www-form-urlencoded", "\x1f&u=" + otherKey, octets},
+		{"a value without a name labelled urlencoded", "application/x-www-form-urlencoded", "=abc", octets},
 		{"no body, no label", "", "", ""},
 		{"no body, and a label", "text/plain", "", "text/plain"},
 	} {
@@ -241,12 +281,15 @@ func TestR19_ARawBodyPassesUnderALabelThatHidesNoForm(t *testing.T) {
 	}
 	const urlencoded, asJSON = "a body that is a urlencoded form: ", "a body that is JSON: "
 	for name, test := range map[string]struct{ contentType, body, detail string }{
-		"a urlencoded form":              {"application/x-www-form-urlencoded", "u=" + otherKey + "&d=-a-general", urlencoded},
-		"a urlencoded form, behind CRLF": {"application/x-www-form-urlencoded", "\r\nd=-a-general&u=" + otherKey, urlencoded},
-		"a multipart form":               {"application/x-www-form-urlencoded", uPart + aPart + end, urlencoded},
-		"a JSON object":                  {"application/json", `{"u":"` + otherKey + `","d":"-a-general"}`, asJSON},
-		"a JSON object, over lines":      {"application/json; charset=utf-8", "\r\n {\n\t\"u\": \"" + otherKey + "\", \"d\": \"音\"}", asJSON},
-		"a JSON array":                   {"application/merge-patch+json", `[{"u":"` + otherKey + `"}]`, asJSON},
+		"a urlencoded form":                             {"application/x-www-form-urlencoded", "u=" + otherKey + "&d=-a-general", urlencoded},
+		"a urlencoded form, behind CRLF":                {"application/x-www-form-urlencoded", "\r\nd=-a-general&u=" + otherKey, urlencoded},
+		"a multipart form":                              {"application/x-www-form-urlencoded", uPart + aPart + end, urlencoded},
+		"a multipart form with a long boundary":         {"application/x-www-form-urlencoded", "\r\n--" + strings.Repeat("b", 70) + "\r\n", urlencoded},
+		"a urlencoded form, behind a tilde and a space": {"application/x-www-form-urlencoded", "~ =" + otherKey, urlencoded},
+		"a JSON object with CRLF":                       {"application/json", "{\r\n\t\"u\":\"" + otherKey + "\"}", asJSON},
+		"a JSON object":                                 {"application/json", `{"u":"` + otherKey + `","d":"-a-general"}`, asJSON},
+		"a JSON object, over lines":                     {"application/json; charset=utf-8", "\r\n {\n\t\"u\": \"" + otherKey + "\", \"d\": \"音\"}", asJSON},
+		"a JSON array":                                  {"application/merge-patch+json", `[{"u":"` + otherKey + `"}]`, asJSON},
 	} {
 		t.Run("told of: "+name, func(t *testing.T) {
 			t.Parallel()
@@ -273,7 +316,8 @@ func TestR19_AnAllowedOperationKeepsItsContentType(t *testing.T) {
 	for contentType, want := range map[string]string{
 		"application/json": "application/json", "text/plain": "text/plain", "": octets, "application/x-www-form-urlencoded": octets,
 	} {
-		r := upload("u="+escaped, contentType, `{"words":[]}`)
+		r := upload("u="+escaped, "", `{"words":[]}`)
+		r.Header.Set("Content-Type", contentType) // "" too, which is another header than none
 		f := Scan(r, api, nil)
 		if f.NeedsForm() {
 			if err := f.ReadForm(nil, r, testMaxHead, nil); err != nil {

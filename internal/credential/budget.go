@@ -39,7 +39,7 @@ const streamCost = 32 << 10
 
 // reserveForStream reserves streamCost for a request over HTTP/2 or HTTP/3.
 func (m *headMemory) reserveForStream(r *http.Request) error {
-	if m.budget == nil || r.ProtoMajor < 2 {
+	if r.ProtoMajor < 2 {
 		return nil
 	}
 	return m.reserve(streamCost)

@@ -28,6 +28,7 @@ func TestR19_CommandsAreReadAsTheVendorWritesThem(t *testing.T) {
 		{`s 16K -a-general x="" authorization=K`, "K", `s 16K -a-general x="" authorization=UP`, `s 16K -a-general x=""`},
 		{`s 16K -a-general x="""" authorization=K`, "K", `s 16K -a-general x="""" authorization=UP`, `s 16K -a-general x=""""`},
 		{`s 16K -a-general x= authorization=K`, "K", `s 16K -a-general x= authorization=UP`, `s 16K -a-general x=`},
+		{`s 16K ="a  b" authorization=K`, "K", `s 16K ="a  b" authorization=UP`, `s 16K ="a  b"`},
 		{`s 16K -a-general x="a  b" authorization=K`, "K", `s 16K -a-general x="a  b" authorization=UP`, `s 16K -a-general x="a  b"`},
 		{`s 16K -a-general extension={"a":"b"} authorization=K`, "K", `s 16K -a-general extension={"a":"b"} authorization=UP`, `s 16K -a-general extension={"a":"b"}`},
 		{`s 16K -a-general authorization=K extension={"a":"b\"c\""}`, "K", `s 16K -a-general authorization=UP extension={"a":"b\"c\""}`, `s 16K -a-general extension={"a":"b\"c\""}`},

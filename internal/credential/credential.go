@@ -109,7 +109,7 @@ func Scan(r *http.Request, api *dialect.API, route *dialect.Route) (f Found) {
 // NeedsForm reports whether ReadForm has to be called: the body can have a key in it, or
 // can be something else than its Content-Type says.
 func (f *Found) NeedsForm() bool {
-	return f.fault == nil && f.body != bodyRaw && f.audioPart != ""
+	return f.fault == nil && f.body != bodyRaw
 }
 
 // FormMayHoldKey reports whether ReadForm has not been called yet and can find a key. A

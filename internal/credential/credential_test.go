@@ -196,6 +196,17 @@ func TestR1_AKeyInAnUnreadPlaceCountsAndIsRemoved(t *testing.T) {
 	})
 }
 
+func TestR1_TheBodyOfARequestThatIsRefusedAnywayIsNotRead(t *testing.T) {
+	t.Parallel()
+	for query, read := range map[string]bool{"": true, "u=" + escaped: true, "u=" + escaped + "&u=" + otherKey: false, "U=" + escaped: false} {
+		r := upload(query, formType, uPart+aPart+end)
+		f := Scan(r, api, api.Classify(r.Method, r.URL.Path).Route)
+		if f.NeedsForm() != read || f.FormMayHoldKey() != read {
+			t.Errorf("%q: the form is needed: %t, and may hold a key: %t, want %t", query, f.NeedsForm(), f.FormMayHoldKey(), read)
+		}
+	}
+}
+
 func TestR1_WithoutARouteEveryPlaceAuthenticates(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequest(http.MethodPost, "/other", nil)

@@ -70,6 +70,12 @@ func TestR1_TheKeyInAForm(t *testing.T) {
 			if got := readBody(t, r); got != want {
 				t.Errorf("went upstream as\n%q, want\n%q", got, want)
 			}
+			r = upload(test.query, formType, test.body)
+			accept(t, r, drop)
+			want = strings.NewReplacer(uPart, "", " authorization="+escaped, "").Replace(test.body)
+			if got := readBody(t, r); got != want {
+				t.Errorf("without its key, went upstream as\n%q, want\n%q", got, want)
+			}
 		})
 	}
 }

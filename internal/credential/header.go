@@ -67,7 +67,7 @@ func (f *Found) schemePlace(name, value string) *dialect.Place {
 func (f *Found) rewriteHeader(header http.Header, up *Upstream) {
 	for i := range f.places {
 		each := &f.places[i]
-		if each.Location != dialect.Header || len(header[each.Name]) == 0 {
+		if each.Location != dialect.Header {
 			continue
 		}
 		switch place := f.readHeaderPlace(each.Name); {

@@ -2,6 +2,7 @@ package credential
 
 import (
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +96,64 @@ func TestR1_AValueWithoutASchemeIsTheKeyItself(t *testing.T) {
 		}
 		if f.Rewrite(r, replace); !slices.Equal(r.Header["Authorization"], []string{"Bearer " + upstreamKey}) {
 			t.Errorf("Authorization: %s went upstream as %q", value, r.Header["Authorization"])
+		}
+	}
+}
+
+// A name can be a place in one location, and mean something else in another.
+func TestR1_APlaceIsOneLocation(t *testing.T) {
+	t.Parallel()
+	query := dialect.Place{Location: dialect.Query, Name: "Key"}
+	header := dialect.Place{Location: dialect.Header, Name: "Key"}
+	token := dialect.Place{Location: dialect.Header, Name: "Token"}
+	inPart := dialect.Place{Location: dialect.Part, Name: "Key"}
+	for _, test := range []struct {
+		name       string
+		all, read  []dialect.Place
+		query      string
+		header     http.Header
+		want       string // the key; empty if it is missing
+		sentQuery  string // by Replace
+		sentHeader http.Header
+	}{
+		{
+			"the query, beside a header", []dialect.Place{query, inPart, token}, []dialect.Place{query}, "Key=K",
+			http.Header{"Key": {"other"}, "Other": {"x"}}, "K", "Key=UP", http.Header{"Key": {"other"}, "Other": {"x"}},
+		},
+		{
+			"the header, beside a query", []dialect.Place{header, inPart, token}, []dialect.Place{header}, "Key=other",
+			http.Header{"Key": {"K"}, "Other": {"x"}}, "K", "Key=other", http.Header{"Key": {"UP"}, "Other": {"x"}},
+		},
+		{
+			"the query, and a header that is not read", []dialect.Place{query, token}, []dialect.Place{query}, "Key=K",
+			http.Header{"Token": {"K"}}, "K", "Key=UP", http.Header{},
+		},
+		{
+			"only a header that is not read", []dialect.Place{query, token}, []dialect.Place{query}, "",
+			http.Header{"Token": {"K"}}, "", "", nil,
+		},
+		{
+			"a header with another name", []dialect.Place{header, token}, []dialect.Place{token}, "",
+			http.Header{"Key": {"K"}}, "", "", nil,
+		},
+	} {
+		r := poll(test.query)
+		r.Header = test.header
+		f := Scan(r, &dialect.API{Places: test.all}, &dialect.Route{Keys: test.read})
+		secret, fault := f.Key()
+		if test.want == "" {
+			if fault == nil || fault.Reason != policy.CredentialMissing {
+				t.Errorf("%s: the key is %q, %v", test.name, secret.Reveal(), fault)
+			}
+			continue
+		}
+		if fault != nil || secret.Reveal() != test.want {
+			t.Errorf("%s: the key is %q, %v", test.name, secret.Reveal(), fault)
+			continue
+		}
+		f.Rewrite(r, ReplaceWith(policy.NewSecret("UP")))
+		if r.URL.RawQuery != test.sentQuery || !reflect.DeepEqual(r.Header, test.sentHeader) {
+			t.Errorf("%s: went upstream as %s and %v, want %s and %v", test.name, r.URL.RawQuery, r.Header, test.sentQuery, test.sentHeader)
 		}
 	}
 }

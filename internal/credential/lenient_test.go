@@ -16,7 +16,7 @@ func TestR19_ANameIsTheSameInEverySpellingThatAParserTakes(t *testing.T) {
 		{"u", []string{
 			"u", "U", "%75", "%55", "%2575", "%252575", "%u0075", "%U0055", " u", "u ", "+u", "u+", "\tu", "u\u3000", "?u", "[u]", "u]", "[u", "]u", "[[u]]",
 			"u[]", "u[0]", "u[x][y]", "u]x", "%5Bu%5D", "%5bu", "u%5D", "u%5B%5D", "%255Bu%255D", "u\x00", "u\x00x", "u%00x", "\u00a0u", "\ufeffu", "u\u200b",
-			`"u"`, "'u'", `\u`, "\uff55", "\uff35", "%EF%BD%95", "\xffu", "u\xff", "!u",
+			`"u"`, "'u'", "`u`", `\u`, "\uff55", "\uff35", "%EF%BD%95", "\xffu", "u\xff", "!u",
 		}},
 		{"authorization", []string{
 			"Authorization", "AUTHORIZATION", "author\u0131zation", "author%C4%B1zation", "author%25C4%25B1zation", "AUTHOR\u0130ZATION", "author\u200bization",
@@ -54,6 +54,39 @@ func TestR19_PlainNamesAreComparedAsAllNames(t *testing.T) {
 			t.Fatalf("%q is %t, and %q is %t, want %t for %q", a, sameName(a, b), dressed, sameName(dressed, b), want, b)
 		}
 	})
+}
+
+// The classes of characters decide what is compared in which way.
+func TestR19_TheClassesHaveTheseCharacters(t *testing.T) {
+	t.Parallel()
+	const lower, upper, digits = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
+	const others = " !#$%&()*+,-./:;<=>?@[]^_{|}~" + "\"'`\\"
+	for name, class := range map[string]struct {
+		is         func(string) bool
+		characters string
+	}{
+		"isPlain":             {isPlain, lower + upper + digits + "-_"},
+		"isFolded":            {isFolded, lower + digits + others},
+		"isLowerAlphanumeric": {isLowerAlphanumeric, lower + digits},
+		"isToken":             {isToken, lower + upper + digits + "!#$%&'*+-.^_`|~"},
+		"isBoundary":          {isBoundary, lower + upper + digits + "+_-./:="},
+		"no needsDecoding":    {func(s string) bool { return !needsDecoding[s[0]] }, strings.NewReplacer(`"`, "", "'", "", "`", "", `\`, "", "%", "").Replace(lower + upper + digits + others)},
+		"FitsRequestLine": {FitsRequestLine, lower + upper + digits + others[1:] + func() (s string) {
+			for c := 0x80; c < 0x100; c++ {
+				s += string([]byte{byte(c)})
+			}
+			return s
+		}()},
+	} {
+		for c := range 256 {
+			if s := string([]byte{byte(c)}); class.is(s) != (strings.Index(class.characters, s) >= 0) {
+				t.Errorf("%s(%q) is %t", name, s, class.is(s))
+			}
+		}
+	}
+	if got := fold("\uff01\uff21\uff3a\uff5e \uff61\u3000\u3001\u9fff"); got != "!az~ \uff61 \u3001\u9fff" {
+		t.Errorf("folded to %q", got)
+	}
 }
 
 // The fast path of countPairs has the same result as the slow path.
