@@ -152,7 +152,8 @@ func maskOwnSecrets(text string) string {
 }
 
 // ownSecretLen returns the length of the secret of this project at the start of text, or
-// 0 without a secret. The secret may be cut short, and its underscore may be escaped.
+// 0 without a secret. The secret may be cut short, its underscore may be escaped, and its
+// prefix may be there twice.
 func ownSecretLen(text string) int {
 	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
 		word, _ := strings.CutSuffix(prefix, "_")
@@ -168,7 +169,7 @@ func ownSecretLen(text string) int {
 		default:
 			continue
 		}
-		end := strings.IndexFunc(rest, func(r rune) bool { return !isAlphanumeric(r) && r != '%' })
+		end := strings.IndexFunc(rest, func(r rune) bool { return !isAlphanumeric(r) && r != '%' && r != '_' })
 		if end < 0 {
 			end = len(rest)
 		}

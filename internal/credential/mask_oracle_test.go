@@ -31,7 +31,7 @@ func TestR18_MaskURIMasksWhatPatternsFind(t *testing.T) {
 }
 
 // ownSecrets finds the secrets that this project makes.
-var ownSecrets = regexp.MustCompile(`(` + anyUnderscore(policy.KeyPrefix) + `|` + anyUnderscore(policy.ServicePasswordPrefix) + `)[0-9A-Za-z%]+`)
+var ownSecrets = regexp.MustCompile(`(` + anyUnderscore(policy.KeyPrefix) + `|` + anyUnderscore(policy.ServicePasswordPrefix) + `)[0-9A-Za-z%_]+`)
 
 func anyUnderscore(prefix string) string { return strings.ReplaceAll(prefix, "_", "(?:_|%5[Ff])") }
 

@@ -130,13 +130,75 @@ func FuzzMaskURI(f *testing.F) {
 	})
 }
 
+// Every separator counts, as it is and escaped, in capitals and in small letters.
+func TestR18_MaskURIKnowsEverySeparator(t *testing.T) {
+	t.Parallel()
+	for _, before := range []string{"?", ";", "#", "&", "%3F", "%3f", "%3B", "%3b", "%23", "%26"} {
+		for _, after := range []string{"=", "%3D", "%3d"} {
+			uri := "/a" + before + "u" + after
+			if got := MaskURI(uri+"KEY", api.Places); got != uri+Masked {
+				t.Errorf("MaskURI(%q) = %q", uri+"KEY", got)
+			}
+		}
+	}
+	for _, uri := range []string{
+		"/a%2Fu=KEY", "/a%33u=KEY", "/a%24u=KEY", "/a%3Cu=KEY", "/?a%6Fu=KEY", // other characters are part of the name
+		"/?u", "/?u%3", "/?u%", "/?u%2D", "/?u%3E1", "/?u%4D", "/?a=u%3", // no value, or no separator
+		"/?=u", "/?x==u=KEY", // the value of another name
+	} {
+		if got := MaskURI(uri, api.Places); got != uri {
+			t.Errorf("MaskURI(%q) = %q", uri, got)
+		}
+	}
+}
+
+// A secret of this project may be cut short at the end of a URI, also within its prefix.
+func TestR18_MaskURIMasksTheProjectsSecretsUpToTheEnd(t *testing.T) {
+	t.Parallel()
+	for tail, want := range map[string]string{
+		"sgk_abc": Masked, "sgs_abc": Masked, "sgk_a": Masked, "sgk%5fa": Masked, "sgk%5Fa": Masked, "sgs%5fa": Masked, "sgk_%": Masked,
+		"xsgk_abc": "x" + Masked, "ssgk_abc": "s" + Masked, "sgsgk_abc": "sg" + Masked, "sgk_sgk_abc": Masked,
+		"sgk_abc/sgs_def": Masked + "/" + Masked, "sgk_abc-d": Masked + "-d", "sgk_abc.d": Masked + ".d", "sgk_abc音": Masked + "音",
+		"s": "s", "sg": "sg", "sgk": "sgk", "sgka": "sgka", "sgkab": "sgkab", "sgkabc": "sgkabc", "sgk%": "sgk%", "sgk%5": "sgk%5", "sgk%5f": "sgk%5f",
+		"sgk_": "sgk_", "sgk_/a": "sgk_/a", "sgk_-a": "sgk_-a", "sgx_abc": "sgx_abc", "SGK_abc": "SGK_abc",
+	} {
+		for _, start := range []string{"/?x=", "/%20/", "/?x=1#"} {
+			if got := MaskURI(start+tail, api.Places); got != start+want {
+				t.Errorf("MaskURI(%q) = %q, want %q", start+tail, got, start+want)
+			}
+		}
+	}
+	for uri, want := range map[string]string{"/v1/sgk_abc": "/v1/" + Masked, "/v1/sgs_abc": "/v1/" + Masked, "/v1/%73gk%5fabc": "/v1/%73gk%5fabc"} {
+		if got := MaskURI(uri, api.Places); got != want {
+			t.Errorf("MaskURI(%q) = %q, want %q", uri, got, want)
+		}
+	}
+}
+
 func TestR18_MaskURITakesOtherAPIsPlaces(t *testing.T) {
 	t.Parallel()
-	places := []dialect.Place{{Location: dialect.Query, Name: "access_token"}}
-	if got := MaskURI("/?u=1&Access_Token=KEY", places); got != "/?u=1&Access_Token="+Masked {
-		t.Error(got)
-	}
-	if got := MaskURI("/?u=1", nil); got != "/?u=1" {
-		t.Error(got)
+	token := []dialect.Place{{Location: dialect.Query, Name: "access_token"}}
+	pair := []dialect.Place{{Location: dialect.Query, Name: "d", SubKey: "authorization"}}
+	both := []dialect.Place{pair[0], {Location: dialect.Query, Name: "p", SubKey: "token"}}
+	for _, test := range []struct {
+		uri    string
+		places []dialect.Place
+		want   string
+	}{
+		{"/?u=1&Access_Token=KEY", token, "/?u=1&Access_Token=" + Masked},
+		{"/?u=1", nil, "/?u=1"},
+		{"/?authorization=KEY", pair, "/?authorization=" + Masked},
+		{"/?AUTHORIZATION=KEY&x=1", pair, "/?AUTHORIZATION=" + Masked + "&x=1"},
+		{"/?d=authorization%3DKEY", pair, "/?d=" + Masked},
+		{"/?d=authorization%20KEY", pair, "/?d=" + Masked},
+		{"/?x=authorization%3DKEY", pair, "/?x=authorization%3DKEY"},
+		{"/?d=x", pair, "/?d=x"},
+		{"/?d=x;d=y;p=token%3DKEY", both, "/?d=x;d=y;p=" + Masked},
+		{"/?p=x;d=y;d=token%3Dx+authorization", both, "/?p=" + Masked},
+		{"/?p=authorization;p=token", pair, "/?p=authorization;p=token"},
+	} {
+		if got := MaskURI(test.uri, test.places); got != test.want {
+			t.Errorf("MaskURI(%q) = %q, want %q", test.uri, got, test.want)
+		}
 	}
 }
