@@ -34,6 +34,7 @@ func TestR1_TheKeyInAForm(t *testing.T) {
 	}{
 		{"u before a", "", uPart + aPart + end, policy.Undecided, ""},
 		{"in d", "", d + aPart + end, policy.Undecided, ""},
+		{"in d, with an empty one behind", "", part("d", "x authorization="+escaped+" authorization=") + aPart + end, policy.Undecided, ""},
 		{"in both, the same", "", uPart + d + aPart + end, policy.Undecided, ""},
 		{"in part and query, the same", "u=" + escaped, uPart + aPart + end, policy.Undecided, ""},
 		{"in the query alone", "u=" + escaped, part("d", "-a-general") + aPart + end, policy.Undecided, ""},

@@ -79,7 +79,7 @@ func TestR19_TheClassesHaveTheseCharacters(t *testing.T) {
 		}()},
 	} {
 		for c := range 256 {
-			if s := string([]byte{byte(c)}); class.is(s) != (strings.Index(class.characters, s) >= 0) {
+			if s := string([]byte{byte(c)}); class.is(s) != strings.Contains(class.characters, s) {
 				t.Errorf("%s(%q) is %t", name, s, class.is(s))
 			}
 		}

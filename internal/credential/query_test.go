@@ -40,6 +40,8 @@ func TestR19_TheQueryIsEditedAsText(t *testing.T) {
 			"in d, twice, and once in u", "d=x+authorization=" + doubled + "+authorization=" + doubled + "&u=" + escaped,
 			"d=x+authorization=" + upTwice + "+authorization=" + upTwice + "&u=" + up, "d=x",
 		},
+		{"in d, with an empty one behind", "d=authorization=" + doubled + "+authorization=", "d=authorization=" + upTwice + "+authorization=", "d=authorization="},
+		{"in d, with an empty one in front", "d=authorization=+authorization=" + doubled + "+x", "d=authorization=+authorization=" + upTwice + "+x", "d=authorization=+x"},
 		{"in d, twice in front", "d=authorization=" + doubled + "+authorization=" + doubled + "+x", "d=authorization=" + upTwice + "+authorization=" + upTwice + "+x", "d=x"},
 		{"in d, around another", "d=authorization=" + doubled + "+x+authorization=" + doubled, "d=authorization=" + upTwice + "+x+authorization=" + upTwice, "d=x"},
 	} {
