@@ -284,6 +284,9 @@ func TestR13_UnrecordedJobs(t *testing.T) {
 		}
 		g.wantPoll("foreign", key, http.StatusNotFound, jobNotFound)
 		g.wantPoll("older", expired, http.StatusUnauthorized, jobDenied)
+		if strings.Contains(g.log(), "recording a job's state") {
+			t.Error("the gate tries to record the state of a job without a record")
+		}
 	})
 }
 
@@ -325,12 +328,23 @@ func TestJobStateIsReadFromPolls(t *testing.T) {
 		return job
 	}
 	g.recordJob("j", key, now())
+	g.backend.respondText(http.StatusNotFound, `{"session_id":"j","status":"completed"}`)
+	g.poll("j", secret)
+	if job := state("j"); job.State != policy.JobUnseen {
+		t.Errorf("after an error the job is %+v", job)
+	}
 	for _, word := range []string{"queued", "started", "processing", "completed"} {
 		g.backend.respondText(http.StatusOK, `{"session_id":"j","status":"`+word+`"}`)
 		g.poll("j", secret)
 		if job := state("j"); job.State.String() != word || job.State.Ended() != !job.EndedAt.IsZero() {
 			t.Errorf("after %s the job is %+v", word, job)
 		}
+	}
+	ended := state("j")
+	g.backend.respondText(http.StatusOK, `{"session_id":"j","status":"processing"}`)
+	g.poll("j", secret)
+	if job := state("j"); job != ended {
+		t.Errorf("after its end the job is %+v, and was %+v", job, ended)
 	}
 
 	t.Run("at the end of an answer of many megabytes, which streams", func(t *testing.T) {

@@ -36,6 +36,12 @@ type rig struct {
 
 func newRig(tb testing.TB) *rig {
 	tb.Helper()
+	return newRigWith(tb, &Gate{UpstreamKey: backendKey})
+}
+
+// newRigWith is newRig with other settings of the gate.
+func newRigWith(tb testing.TB, gate *Gate) *rig {
+	tb.Helper()
 	dir := tb.TempDir()
 	path := filepath.Join(dir, "keystore.db")
 	store, err := keystore.Open(tb.Context(), keystore.Config{Path: path, Clock: now, CommandLine: true})
@@ -66,7 +72,7 @@ func newRig(tb testing.TB) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	gate := &Gate{Dialect: "amivoice", UpstreamKey: backendKey}
+	gate.Dialect = "amivoice"
 	if err := gate.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}

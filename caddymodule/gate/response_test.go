@@ -1,0 +1,182 @@
+package gate
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// ask sends a request through the gate to this backend.
+func (g *rig) ask(t *testing.T, c *gateCase, backend func(w http.ResponseWriter)) *httptest.ResponseRecorder {
+	t.Helper()
+	w := final{httptest.NewRecorder()}
+	err := g.gate.ServeHTTP(w, c.request(w), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		_, _ = io.Copy(io.Discard, r.Body)
+		backend(w)
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.ResponseRecorder
+}
+
+// final records the final answer. A ResponseRecorder takes an informational answer for it.
+type final struct{ *httptest.ResponseRecorder }
+
+func (f final) WriteHeader(status int) {
+	if status >= 200 {
+		f.ResponseRecorder.WriteHeader(status)
+	}
+}
+
+func (g *rig) creation() *gateCase {
+	return &gateCase{method: "POST", target: "/v1/recognitions?u=" + g.secret, body: []byte("RIFF")}
+}
+
+func answering(status int, body string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// A short upstream key can be a word of a result by chance, so it is masked in errors only.
+func TestR18_AShortUpstreamKeyIsMaskedInErrorsOnly(t *testing.T) {
+	for _, tt := range []struct {
+		key    string
+		status int
+		masked bool
+	}{
+		{"short-key-12345", 200, false}, {"short-key-12345", 400, true}, {"short-key-12345", 500, true},
+		{"longer-key-12345", 200, true}, {"longer-key-12345", 400, true},
+	} {
+		g := newRigWith(t, &Gate{UpstreamKey: tt.key})
+		got := g.ask(t, g.cases()["poll"], func(w http.ResponseWriter) {
+			w.Header().Set("X-Key", tt.key)
+			answering(tt.status, "a "+tt.key+" b")(w)
+		})
+		stars := strings.Repeat("*", len(tt.key))
+		want := "a " + tt.key + " b"
+		if tt.masked {
+			want = "a " + stars + " b"
+		}
+		if got.Code != tt.status || got.Body.String() != want || got.Header().Get("X-Key") != stars {
+			t.Errorf("%d characters, status %d: status %d, header %q, body %q", len(tt.key), tt.status, got.Code, got.Header().Get("X-Key"), got.Body)
+		}
+	}
+}
+
+// The gate asks for plain text where it reads the answer. There, it does not let another encoding
+// through.
+func TestR18_AnEncodedAnswerThatTheGateReadsIsWithheld(t *testing.T) {
+	for mode, reads := range map[string]map[string]bool{
+		backendKey: {"recognition": true, "creation": true, "poll": true},
+		"pass":     {"recognition": false, "creation": true, "poll": true},
+		"drop":     {"recognition": false, "creation": true, "poll": true},
+	} {
+		g := newRigWith(t, &Gate{UpstreamKey: mode})
+		for name, c := range map[string]*gateCase{"recognition": g.cases()["query"], "creation": g.creation(), "poll": g.cases()["poll"]} {
+			for encoding, plain := range map[string]bool{"gzip": false, "x, identity": false, "identity": true, "Identity": true, "": true} {
+				got := g.ask(t, c, func(w http.ResponseWriter) {
+					w.Header()["Content-Encoding"] = []string{encoding}
+					answering(200, "{}")(w)
+				})
+				withheld := reads[name] && !plain
+				if (got.Code == http.StatusBadGateway) != withheld || (got.Body.String() == "{}") == withheld || withheld && got.Header()["Content-Encoding"] != nil {
+					t.Errorf("upstream_key %s, %s, encoding %q: status %d, body %q", mode, name, encoding, got.Code, got.Body)
+				}
+			}
+		}
+	}
+}
+
+func TestR10_AnAnswerToACreationHasUpTo64KiB(t *testing.T) {
+	g := newRig(t)
+	for n, size := range []int{maxCreation, maxCreation + 1} {
+		for pieces := range 2 {
+			body := fmt.Sprintf(`{"sessionid":"job%d%d","text":""}`, n, pieces)
+			body += strings.Repeat(" ", size-len(body))
+			got := g.ask(t, g.creation(), func(w http.ResponseWriter) {
+				if pieces == 1 {
+					_, _ = io.WriteString(w, body[:size/2])
+					if err := http.NewResponseController(w).Flush(); err != nil {
+						t.Error(err)
+					}
+				}
+				_, _ = io.WriteString(w, body[pieces*(size/2):])
+			})
+			if want := n == 0; (got.Code == http.StatusOK && got.Body.String() == body) != want || got.Flushed {
+				t.Errorf("%d bytes: status %d, %d bytes, flushed %v", size, got.Code, got.Body.Len(), got.Flushed)
+			}
+		}
+	}
+}
+
+// Whatever the backend sets after its header has gone, as trailers, shows no key and no cookie.
+func TestR18_TrailersAndEarlyHintsShowNoKey(t *testing.T) {
+	stars := strings.Repeat("*", len(backendKey))
+	for name, trailer := range map[string]string{"announced": "X-Trailing", "not announced": http.TrailerPrefix + "X-Trailing"} {
+		for _, status := range []int{200, 404} {
+			g := newRig(t)
+			var hints http.Header
+			got := g.ask(t, g.cases()["poll"], func(w http.ResponseWriter) {
+				w.Header().Set("Link", "</"+backendKey+">")
+				w.Header().Set("Set-Cookie", "hint="+backendKey)
+				w.WriteHeader(http.StatusEarlyHints)
+				hints = w.Header().Clone()
+				if name == "announced" {
+					w.Header().Set("Trailer", "X-Trailing")
+				}
+				answering(status, "{}")(w)
+				w.Header().Set(trailer, "key="+backendKey)
+				w.Header().Set("Set-Cookie", "late="+backendKey)
+			})
+			if hints.Get("Link") != "</"+stars+">" || hints.Get("Set-Cookie") != "" {
+				t.Errorf("%s, %d: the hints are %v", name, status, hints)
+			}
+			if header := got.Header(); got.Code != status || header.Get(trailer) != "key="+stars || header.Get("Set-Cookie") != "" {
+				t.Errorf("%s: status %d, header %v", name, got.Code, header)
+			}
+		}
+	}
+}
+
+func TestR15_AnAnswerCannotChangeProtocols(t *testing.T) {
+	g := newRig(t)
+	got := g.ask(t, g.cases()["poll"], func(w http.ResponseWriter) {
+		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			t.Errorf("the backend has the connection %v", conn)
+		}
+		answering(200, "{}")(w)
+	})
+	if got.Code != http.StatusOK || got.Body.String() != "{}" {
+		t.Errorf("status %d, body %q", got.Code, got.Body)
+	}
+}
+
+// An answer that streams is flushed as the backend flushes it.
+func TestAnAnswerThatStreamsIsFlushed(t *testing.T) {
+	g := newRig(t)
+	flushed := false
+	g.ask(t, g.cases()["poll"], func(w http.ResponseWriter) {
+		answering(200, "{}")(w)
+		flushed = http.NewResponseController(w).Flush() == nil
+	})
+	if !flushed {
+		t.Error("it is not flushed")
+	}
+}
+
+func TestABackendThatAnswersNothingIsAGatewayError(t *testing.T) {
+	g := newRig(t)
+	got := g.ask(t, g.cases()["query"], func(http.ResponseWriter) {})
+	if got.Code != http.StatusBadGateway || !strings.Contains(got.Body.String(), `"code":"!"`) {
+		t.Errorf("status %d, body %q", got.Code, got.Body)
+	}
+}
