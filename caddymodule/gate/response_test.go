@@ -53,8 +53,11 @@ func TestR18_AShortUpstreamKeyIsMaskedInErrorsOnly(t *testing.T) {
 		status int
 		masked bool
 	}{
-		{"short-key-12345", 200, false}, {"short-key-12345", 400, true}, {"short-key-12345", 500, true},
-		{"longer-key-12345", 200, true}, {"longer-key-12345", 400, true},
+		{"short-key-12345", 200, false},
+		{"short-key-12345", 400, true},
+		{"short-key-12345", 500, true},
+		{"longer-key-12345", 200, true},
+		{"longer-key-12345", 400, true},
 	} {
 		g := newRigWith(t, &Gate{UpstreamKey: tt.key})
 		got := g.ask(t, g.cases()["poll"], func(w http.ResponseWriter) {

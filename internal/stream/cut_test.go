@@ -115,7 +115,11 @@ func TestR14_ACutDoesNotWaitForTheKeystore(t *testing.T) {
 	r := (&rig{t: t, tcp: true}).run(func(cfg *settings) {
 		cfg.Authorize = func(policy.Secret, *credential.Fault) stream.Verdict {
 			close(judging)
-			<-closedConn
+			select {
+			case <-closedConn:
+			case <-time.After(5 * time.Second):
+				t.Error("the connection is not closed")
+			}
 			return stream.Verdict{OK: true}
 		}
 		cfg.OnClose = func() { close(closedConn) }
