@@ -178,7 +178,9 @@ func (t *test) command(ctx context.Context, limit time.Duration, names []string,
 // testAll tests all changes, prints the survivors, and counts.
 func (u *unit) testAll(ctx context.Context, jobs int) (n counts) {
 	// In any order, so that those for which there is time are a fair sample.
-	rand.Shuffle(len(u.mutants), func(i, j int) { u.mutants[i], u.mutants[j] = u.mutants[j], u.mutants[i] })
+	rand.Shuffle(len(u.mutants), func(i, j int) { //nolint:gosec // no secret
+		u.mutants[i], u.mutants[j] = u.mutants[j], u.mutants[i]
+	})
 	each(jobs, u.mutants, func(m mutant) {
 		killed, reached := u.kills(ctx, m)
 		u.mu.Lock()
