@@ -22,7 +22,8 @@ import (
 type Option func(d *caddyfile.Dispenser) error
 
 // ParseBlock reads the block of options at the cursor. An unknown option is an error, and so is
-// an option that comes twice, unless it is in repeatable.
+// an option that comes twice, unless it is in repeatable, and an environment variable that is
+// not set.
 func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ...string) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -39,7 +40,14 @@ func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ..
 			return d.Errf("the option %s is given twice", name)
 		}
 		seen[name] = true
+		if err := checkVariables(d, false); err != nil {
+			return err
+		}
+		line := *d // read moves the cursor
 		if err := read(d); err != nil {
+			if blamed := checkVariables(&line, true); blamed != nil {
+				return blamed
+			}
 			return err
 		}
 	}
