@@ -24,8 +24,18 @@ func TestIssue_ThrottlesByTheClientsAddress(t *testing.T) {
 	if got.Status != http.StatusTooManyRequests || got.RetryAfter != 60 || got.Reason != policy.Throttled || got.Detail != "would be key_unknown" {
 		t.Errorf("got %+v", got)
 	}
+	if got.Text != "Too many calls from your address came without valid credentials: wait 60 seconds. Calls with valid ones are answered all the same." || got.Challenge {
+		t.Errorf("got %+v", got)
+	}
 	if got := authority.Issue(t.Context(), start+1, client, false, f, f.byService("", "")); got.Status != http.StatusOK {
 		t.Errorf("the right password gets %+v", got)
+	}
+	if _, err := f.RevokeKey(t.Context(), start, operator, f.issuer.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	got = authority.Issue(t.Context(), start+1, client, false, f, f.byKey("", ""))
+	if got.Reason != policy.Throttled || got.Detail != "would be key_revoked" || got.KeyID != f.issuer.ID || got.AccountID != f.account.ID {
+		t.Errorf("a revoked key gets %+v", got)
 	}
 	if got := authority.Issue(t.Context(), start.Add(time.Minute), client, false, f, wrong); got.Status != http.StatusUnauthorized {
 		t.Errorf("a minute later %+v", got)

@@ -112,6 +112,48 @@ func TestR20_LiveKeysAreCountedRarelyAndNeverExceeded(t *testing.T) {
 	}
 }
 
+func TestR20_ACountOfLiveKeysIsOneMinuteOldAtMost(t *testing.T) {
+	t.Parallel()
+	q, store := newQuota(10, 0, 8), new(counting)
+	for _, tt := range []struct {
+		at    policy.Time
+		asked int64
+	}{
+		{start, 1}, {start + 59_999, 1}, {start + 60_000, 2}, {start + 119_999, 2}, {start + 120_000, 3},
+	} {
+		if over, err := q.take(t.Context(), tt.at, store, "acc_1"); err != nil || over != (excess{}) {
+			t.Fatalf("after %d ms: %+v, %v", tt.at-start, over, err)
+		}
+		if n := store.asked.Load(); n != tt.asked {
+			t.Errorf("after %d ms the keystore has been asked %d times, want %d", tt.at-start, n, tt.asked)
+		}
+	}
+}
+
+func TestR20_TheAccountThatAskedLongestAgoIsForgottenFirst(t *testing.T) {
+	t.Parallel()
+	q := newQuota(0, 1, 3)
+	spend := func(account string) (issued int) {
+		for range burstSeconds {
+			if over, _ := q.take(t.Context(), start, nil, account); over == (excess{}) {
+				issued++
+			}
+		}
+		return issued
+	}
+	for _, account := range []string{"acc_1", "acc_2", "acc_3", "acc_1", "acc_4"} {
+		spend(account)
+	}
+	for account, want := range map[string]int{"acc_1": 0, "acc_3": 0, "acc_4": 0} {
+		if n := spend(account); n != want {
+			t.Errorf("%s has %d keys issued again, want %d", account, n, want)
+		}
+	}
+	if n := spend("acc_2"); n != burstSeconds {
+		t.Errorf("the account that was forgotten has %d keys issued, want %d", n, burstSeconds)
+	}
+}
+
 func TestR20_TheQuotaIsExactUnderConcurrency(t *testing.T) {
 	t.Parallel()
 	q, store := newQuota(500, 3, 8), new(counting)
