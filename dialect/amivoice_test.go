@@ -339,3 +339,24 @@ func TestPlaces_PartsHaveNamesInLowerCase(t *testing.T) {
 		}
 	}
 }
+
+// An API can have a path that goes on after the job.
+func TestR19_APathCanGoOnAfterTheJob(t *testing.T) {
+	t.Parallel()
+	api := &dialect.API{Routes: []dialect.Route{{Method: "GET", Path: "/jobs/{job}/result", Operation: policy.ReadJob}}}
+	for path, job := range map[string]string{
+		"/jobs/a/result": "a", "/jobs/result/result": "result", "/jobs/0123456789/result": "0123456789",
+		"/jobs/result": "", "/jobs//result": "", "/jobs/a": "", "/jobs/a/": "", "/jobs/a/other": "", "/jobs/a/b/result": "", "/jobs/a/resultx": "", "/other/a/result": "",
+	} {
+		call := api.Classify("GET", path)
+		if call.JobID != job || (call.Route != nil) != (job != "") {
+			t.Errorf("%s is the job %q, route %v", path, call.JobID, call.Route)
+		}
+		if methods := api.Methods(path); (len(methods) == 1) != (job != "") {
+			t.Errorf("%s has the methods %q", path, methods)
+		}
+	}
+	if paths := api.Paths(); len(paths) != 1 || paths[0] != "/jobs/job/result" {
+		t.Errorf("the paths are %q", paths)
+	}
+}

@@ -141,7 +141,6 @@ func (m *Members) tooLong() {
 
 // endText handles a name or a value that has been read to its end.
 func (m *Members) endText() {
-	m.keep = false
 	text := m.capture[1 : len(m.capture)-1]
 	if !isPlain(text) {
 		var decoded string

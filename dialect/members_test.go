@@ -130,6 +130,60 @@ func TestR10_BrokenJSONYieldsNoMember(t *testing.T) {
 	}
 }
 
+func TestR10_TheLongestMemberHas1024BytesWithItsQuotes(t *testing.T) {
+	t.Parallel()
+	longest := strings.Repeat("a", 1022)
+	for _, n := range []int{1, 7, 1024, 1 << 20} {
+		if got, err := read(`{"id":"`+longest+`"}`, n, "id").Get("id"); got != longest || err != nil {
+			t.Errorf("in pieces of %d: %d bytes, %v", n, len(got), err)
+		}
+		if got, err := read(`{"id":"`+longest+`a"}`, n, "id").Get("id"); got != "" || !errors.Is(err, dialect.ErrMemberText) {
+			t.Errorf("in pieces of %d: %d bytes of a member that is too long, %v", n, len(got), err)
+		}
+	}
+}
+
+// A gate that waits for the state of a job needs no more of the answer.
+func TestR12_AfterStopEarlyTheRestIsNotRead(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"status":"queued"`:                          "queued",
+		`{"status":"queued","status":"error"}`:        "queued",
+		`{"a":1,"status":"queued" "broken" ]`:         "queued",
+		`{"a":"b","c":"d","status":"queued","x":null`: "queued",
+	} {
+		for _, n := range []int{1, 1 << 20} {
+			m := new(dialect.Members)
+			m.Begin("status")
+			m.StopEarly()
+			for rest := text; rest != ""; {
+				piece := rest[:min(n, len(rest))]
+				rest = rest[len(piece):]
+				_, _ = io.WriteString(m, piece)
+			}
+			if got, err := m.Get("status"); got != want || err != nil {
+				t.Errorf("%s in pieces of %d: %q, %v", text, n, got, err)
+			}
+		}
+	}
+}
+
+func TestR10_BeginForgetsTheObjectBefore(t *testing.T) {
+	t.Parallel()
+	for _, before := range []string{`{"id":"x"}`, `{"id":1`, `{"id":"x","a":{"b":[`, `{"id":"half`, `[]`} {
+		m := read(before, 1, "id", "other")
+		m.StopEarly()
+		m.Begin("id")
+		_, _ = io.WriteString(m, `{"id":"y","a":"b"}`)
+		if got, err := m.Get("id"); got != "y" || err != nil {
+			t.Errorf("after %s: %q, %v", before, got, err)
+		}
+		if _, err := m.Get("other"); !errors.Is(err, dialect.ErrMemberAsked) {
+			t.Errorf("after %s, another member: %v", before, err)
+		}
+	}
+}
+
 func TestR10_ATruncatedAnswerYieldsItsWholeMembers(t *testing.T) {
 	t.Parallel()
 	const text = `{"text":"a","sessionid":"abc","status":"queued"}`

@@ -36,6 +36,28 @@ func TestR16_ARefusalOfAKeyIsKnownByItsCode(t *testing.T) {
 	}
 }
 
+func TestR16_ARefusalOfAKeyHasItsMember(t *testing.T) {
+	t.Parallel()
+	exactly := `{"code":"-","message":"` + strings.Repeat("x", MaxKeyRefused-len(`{"code":"-","message":""}`)) + `"}`
+	for _, test := range []struct {
+		refusal KeyRefused
+		body    string
+		want    bool
+	}{
+		{KeyRefused{Status: 401}, "", true}, // the status alone shows it
+		{KeyRefused{Status: 401}, "not JSON", true},
+		{KeyRefused{Member: "code"}, `{"code":""}`, true},
+		{KeyRefused{Member: "code"}, `{"code":1,"text":""}`, false},
+		{KeyRefused{Member: "code"}, `{"code":"","code":""}`, false},
+		{KeyRefused{Member: "code", Value: "-"}, exactly, true},
+		{KeyRefused{Member: "code", Value: "-"}, exactly + " ", false},
+	} {
+		if got := test.refusal.Describes([]byte(test.body)); got != test.want {
+			t.Errorf("%+v describes %.40q of %d bytes: %t", test.refusal, test.body, len(test.body), got)
+		}
+	}
+}
+
 // encoding/json is the second implementation.
 func TestR16_OtherParsersReadTheSameRefusals(t *testing.T) {
 	t.Parallel()
