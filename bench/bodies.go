@@ -29,7 +29,7 @@ func (s *suite) uploadMemory() error {
 				return nil, err
 			}
 			defer p.stop()
-			// Each client sends one request, because the time of the run is over after that.
+			// The run lasts one nanosecond, so each connection sends only its first request.
 			if _, err := s.play(p, plan{conns: uploads, next: once(request), classes: []class{answered}, length: time.Nanosecond}); err != nil {
 				return nil, err
 			}

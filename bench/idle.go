@@ -19,8 +19,10 @@ import (
 // descriptors of the plain proxy and two of this process. Many systems allow 20,000.
 const idleCount = 9000
 
-// idleStreams compares the cost of streams that have sent no key yet. The plain proxy
-// connects each stream to the backend, as a gate that cannot wait would do.
+// idleStreams compares the memory that the gate and the other proxy need for each
+// stream whose client has sent no start command yet. Plain Caddy, as the other proxy,
+// connects to the backend at the handshake. The gate connects only after it has allowed
+// the first start command.
 func (s *suite) idleStreams() error {
 	f, err := s.small()
 	if err != nil {

@@ -69,9 +69,10 @@ func takeBuild(path, dir string) error {
 	return leaveCache(to)
 }
 
-// leaveCache removes a program from the page cache, so that its first start reads it from
-// the disk. Otherwise the process's memory would depend on the linker: Go's and the C
-// compiler's leave the program in the page cache in different ways.
+// leaveCache removes a program from the page cache, so that its first start reads it
+// from the disk. Otherwise the measured memory of the process would depend on how the
+// program was linked: the Go linker and the linker of the C compiler leave it in the
+// page cache in different ways.
 func leaveCache(path string) error {
 	file, err := os.Open(path) //nolint:gosec // a program that was just built
 	if err != nil {

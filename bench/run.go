@@ -108,7 +108,8 @@ func (l *loop) play(p plan, cpu func() time.Duration) (*result, error) {
 	}
 	done := &result{requests: r.done, took: time.Since(r.begun), cpu: cpu() - before}
 	r.ended = true
-	// Requests that were due in the run are still sent, and count, however late they are.
+	// Requests that were due in the run are still sent, and answers are still awaited,
+	// for up to 10 s. They count in the latencies, and not in the number of requests.
 	for late := time.Now(); l.err == nil && (r.behind() || r.outstanding()); {
 		l.turn()
 		r.pace()

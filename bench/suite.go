@@ -174,7 +174,8 @@ func (s *suite) otherSite(f *fixture) site {
 
 func plainSite() site { return site{name: "plain", binary: "plain"} }
 
-// both starts the plain proxy and the gate in front of the loop's backend.
+// both starts two proxies, one for each site. The backend of both is the one that
+// s.loop plays.
 func (s *suite) both(plain, gate site) (one, other *proxy, err error) {
 	if one, err = s.start(plain, s.loop.addr); err == nil {
 		other, err = s.start(gate, s.loop.addr)

@@ -19,7 +19,7 @@ func scanAccount(row scanner) (a policy.Account, err error) {
 
 // CreateAccount makes an account with a new service ID and a new service password. It
 // returns the password; no other call does. The name is for people: 1 to 200 bytes of
-// printable UTF-8. ErrInvalid if the name is not.
+// printable UTF-8. The error is ErrInvalid if the name is not.
 func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, name string) (policy.Account, policy.Secret, error) {
 	serviceID, password, err := newService()
 	if err != nil {
@@ -34,8 +34,8 @@ func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, na
 
 // ImportAccount makes an account that keeps the service ID and service password that it
 // has at another gateway. Only the operator may call it. The ID is 1 to 200 visible
-// ASCII characters, and the password is 8 to 1024 bytes. ErrInvalid if one of them is
-// not, or if another account has the service ID.
+// ASCII characters, and the password is 8 to 1024 bytes. The error is ErrInvalid if one
+// of them is not, or if another account has the service ID.
 func (s *Store) ImportAccount(ctx context.Context, now policy.Time, by Actor, name, serviceID string, password policy.Secret) (policy.Account, error) {
 	if err := operatorOnly(by, "importing an account"); err != nil {
 		return policy.Account{}, err
@@ -115,7 +115,8 @@ func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id
 }
 
 // CloseAccount closes an account for good, which ends all its keys. If the account is
-// closed already, nothing changes. ErrNotFound if there is no such account.
+// closed already, nothing changes. The error is ErrNotFound if there is no such
+// account.
 func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id string) (a policy.Account, err error) {
 	err = s.writeEnding(ctx, func(t *txn) (err error) {
 		if a, err = readAccount(t.ctx, t, id); err != nil || !a.Open() {
@@ -151,7 +152,7 @@ func newID(prefix string) (string, error) {
 	return prefix + text, err
 }
 
-// scanner is what *sql.Row and *sql.Rows have in common.
+// scanner is a row to read columns from: *sql.Row or *sql.Rows.
 type scanner interface{ Scan(dest ...any) error }
 
 // query returns the rows of a query on the read-only pool.

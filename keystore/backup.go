@@ -70,8 +70,9 @@ func (s *Store) Backup(ctx context.Context, path string) (c Copy, err error) {
 	return c, nil
 }
 
-// checkTarget refuses the path of an existing file, and the paths of the files that
-// SQLite keeps beside the store.
+// checkTarget returns the absolute path for a backup. It refuses an empty path, the
+// path of an existing file, and the paths of the files that SQLite keeps beside the
+// store.
 func (s *Store) checkTarget(path string) (string, error) {
 	if path == "" {
 		return "", refuse(ErrInvalid, "the backup has no name: want that of a new file")

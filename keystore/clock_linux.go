@@ -2,9 +2,9 @@ package keystore
 
 import "golang.org/x/sys/unix"
 
-// systemSleep returns a function that returns, in microseconds, how long the machine was
-// suspended since its start. Go's monotonic clock is CLOCK_MONOTONIC, which does not
-// count suspensions. CLOCK_BOOTTIME counts them (clock_gettime(2)). systemSleep returns
+// systemSleep returns a function that returns, in microseconds, how long the machine
+// was suspended since its start. Go's monotonic clock is CLOCK_MONOTONIC, which stops
+// during a suspension. CLOCK_BOOTTIME goes on (clock_gettime(2)). systemSleep returns
 // nil if the kernel has no CLOCK_BOOTTIME.
 func systemSleep() func() int64 {
 	var ts unix.Timespec

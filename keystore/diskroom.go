@@ -117,7 +117,8 @@ func (r *diskRoom) refuse(batch []*write) []*write {
 	})
 }
 
-// give frees a part of the reserve, and reports whether there was any left.
+// give frees up to 1 MiB of the reserve, and reports whether it has freed any. It
+// returns false if the reserve is missing or used up, or cannot be shortened.
 func (r *diskRoom) give() bool {
 	fi, err := os.Lstat(r.reserve)
 	if err != nil || !fi.Mode().IsRegular() || fi.Size() == 0 {

@@ -101,21 +101,21 @@ func (s *Store) write(ctx context.Context, run func(*txn) error) error {
 	return s.commits.submit(ctx, &write{run: run}, new(WriteReservation))
 }
 
-// writeReserved is write for a write that was announced, if the reservation was
-// not released.
+// writeReserved does what write does, for a write that r has announced. If r was
+// released, the write is not announced.
 func (s *Store) writeReserved(ctx context.Context, r *WriteReservation, run func(*txn) error) error {
 	return s.commits.submit(ctx, &write{run: run, reserved: r.commits == s.commits}, r)
 }
 
-// writeEnding is write for the end of a key or an account. It also works on a
-// full disk, where other writes are refused: see diskRoom. run is called
-// again if its transaction failed because the disk was full.
+// writeEnding does what write does, for the end of a key or an account. It also works
+// on a full disk, where other writes are refused: see diskRoom. It calls run again if
+// the transaction failed because the disk was full.
 func (s *Store) writeEnding(ctx context.Context, run func(*txn) error) error {
 	return s.commits.submit(ctx, &write{run: run, ending: true}, new(WriteReservation))
 }
 
-// writeRelaxed is write for data that a loss of power may take away. A batch of
-// relaxed writes does not wait for the disk, except when the engine makes a
+// writeRelaxed does what write does, for data that a loss of power may take away. A
+// batch of relaxed writes does not wait for the disk, except when the engine makes a
 // checkpoint.
 func (s *Store) writeRelaxed(ctx context.Context, run func(*txn) error) error {
 	return s.commits.submit(ctx, &write{run: run, relaxed: true}, new(WriteReservation))

@@ -200,8 +200,9 @@ func (run *importRun) digest(secret policy.Secret) (d digest, prefix, why string
 
 const notDigest = "it is not a SHA-256 digest: want 64 hexadecimal digits"
 
-// Malformed returns why one of the Secrets cannot be a key, or cannot be the digest of a key if
-// Digests is set. It returns "" if the secret can be. The text does not contain the secret.
+// Malformed returns why a secret of the import cannot be a key. If Digests is set, it
+// returns why the text cannot be the digest of a key. It returns "" if nothing is
+// wrong. The text that it returns does not contain the secret.
 func (im *Import) Malformed(secret policy.Secret) string {
 	text := secret.Reveal()
 	if im.Digests {

@@ -92,9 +92,9 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j po
 	})
 }
 
-// SetJobState records the state of a job that the gate saw. An ended state is final, and
-// now becomes the time when the job ended. JobUnseen changes nothing. ErrNotFound if
-// there is no such job.
+// SetJobState records the state of a job that the gate saw. An ended state is final,
+// and now becomes the time when the job ended. JobUnseen changes nothing. The error is
+// ErrNotFound if there is no such job.
 func (s *Store) SetJobState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) error {
 	j, err := s.FindJob(ctx, backend, id)
 	if err != nil || !advances(&j, state) {
@@ -120,8 +120,8 @@ func advances(j *policy.Job, state policy.JobState) bool {
 	return state != policy.JobUnseen && state != j.State && !j.State.Ended()
 }
 
-// Job returns a job, as FindJob does, but always reads the database. ErrNotFound if there
-// is no such job.
+// Job returns a job, as FindJob does, but always reads the database. The error is
+// ErrNotFound if there is no such job.
 func (s *Store) Job(ctx context.Context, backend, id string) (policy.Job, error) {
 	all, err := query(ctx, s, scanJob, jobByName, backend, id)
 	return one(all, err, "job", id)

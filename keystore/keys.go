@@ -76,7 +76,8 @@ func (k *NewKey) key(now policy.Time, id, prefix string) policy.Key {
 	}
 }
 
-// addKey writes and announces a new key. Call it last in a write.
+// addKey writes a new key, and announces it in the change feed. Call it last in a
+// write.
 func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d digest, k NewKey) error {
 	if err := t.insertKey(key, d, k.OutlivesIssuer); err != nil {
 		return err
@@ -85,7 +86,7 @@ func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d
 	return t.announce(now, changedKey, d[:])
 }
 
-// check checks the rules that need no read of the store.
+// check refuses a new key that breaks a rule. It needs no read of the store.
 func (k *NewKey) check(now policy.Time) error {
 	if _, err := policy.ParseOrigin(k.Origin.String()); err != nil {
 		return refuse(ErrInvalid, "%v", err)
@@ -210,8 +211,8 @@ func isPruned(ctx context.Context, q querier, d digest) (dead bool, err error) {
 }
 
 // DeleteKey ends a key of origin console at once, for the account holder. Keys of other
-// origins cannot be deleted: the error is ErrInvalid and says why. If the key is deleted
-// already, nothing changes. ErrNotFound if there is no such key.
+// origins cannot be deleted: the error is ErrInvalid and says why. If the key is
+// deleted already, nothing changes. The error is ErrNotFound if there is no such key.
 func (s *Store) DeleteKey(ctx context.Context, now policy.Time, by Actor, id string) (policy.Key, error) {
 	return s.endKey(ctx, now, by, id, func(t *txn, k *policy.Key) (changed bool, err error) {
 		if err := policy.CheckDelete(k.Origin); err != nil {
@@ -227,9 +228,10 @@ func (s *Store) DeleteKey(ctx context.Context, now policy.Time, by Actor, id str
 	})
 }
 
-// RevokeKey ends any key at once, for the operator. The store keeps the reason, up to 200
-// bytes of printable UTF-8; ErrInvalid if it is not. If the key is revoked already,
-// nothing changes. ErrNotFound if there is no such key.
+// RevokeKey ends any key at once, for the operator. The store keeps the reason, up to
+// 200 bytes of printable UTF-8. The error is ErrInvalid if the text breaks this rule.
+// If the key is revoked already, nothing changes. The error is ErrNotFound if there is
+// no such key.
 func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, reason string) (policy.Key, error) {
 	if err := checkText("the reason", reason); err != nil {
 		return policy.Key{}, err
@@ -250,7 +252,7 @@ func (t *txn) revoke(now policy.Time, by Actor, k *policy.Key, reason string) {
 	t.audit(now, by, actionKeyRevoke, k.AccountID, k.ID, reason)
 }
 
-// endKey runs end on a key and announces that it changed.
+// endKey runs end on a key, and announces in the change feed that the key has changed.
 func (s *Store) endKey(ctx context.Context, now policy.Time, by Actor, id string, end func(*txn, *policy.Key) (changed bool, err error)) (key policy.Key, err error) {
 	err = s.writeEnding(ctx, func(t *txn) error {
 		k, stored, err := t.key(by, id)
@@ -277,7 +279,7 @@ func (s *Store) Key(ctx context.Context, id string) (policy.Key, error) {
 }
 
 // LiveKeys counts the account's keys from the issuance API that have not ended at now.
-// It stops counting at most keys, so its time does not grow with the number of keys.
+// It counts up to most keys, so its time does not grow with the number of keys.
 func (s *Store) LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error) {
 	n, err := query(ctx, s, scanColumn[int], liveKeys, accountID, policy.OriginAPI.String(), now, most)
 	if err != nil {

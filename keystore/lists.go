@@ -16,9 +16,9 @@ type AccountList struct {
 }
 
 // Accounts returns a page of the accounts, oldest first, and the cursor of the next
-// page, which is empty after the last page. Paging neither repeats nor skips an account,
-// and shows accounts that are created meanwhile. ErrInvalid if the cursor is not one of
-// this list.
+// page, which is empty after the last page. Paging neither repeats nor skips an
+// account, and shows accounts that are created meanwhile. The error is ErrInvalid if
+// the cursor is not one of this list.
 func (s *Store) Accounts(ctx context.Context, list AccountList) (page []policy.Account, next string, err error) {
 	q := listQuery{name: "a", limit: list.Limit, cursor: list.Cursor}
 	q.orderBy("created_at", "id")
@@ -133,8 +133,8 @@ type AuditList struct {
 
 // Audit returns a page of the audit trail, newest first, and the cursor of the next
 // page, which is empty after the last page. Paging neither repeats nor skips an entry,
-// and does not show entries that are added meanwhile. ErrInvalid if the cursor is not
-// one of this list.
+// and does not show entries that are added meanwhile. The error is ErrInvalid if the
+// cursor is not one of this list.
 func (s *Store) Audit(ctx context.Context, list AuditList) (page []AuditEntry, next string, err error) {
 	q := listQuery{name: "e", limit: list.Limit, cursor: list.Cursor, descending: true}
 	if list.AccountID != "" {

@@ -19,7 +19,8 @@ func (s *Store) FindKey(ctx context.Context, secret policy.Secret) (Record, erro
 	return s.find(ctx, s.hash.secret(secret))
 }
 
-// Cached is what the cache knows about a secret and a job.
+// Cached is the answer of [Store.Cached]: what the cache has for a secret and for a job
+// ID.
 type Cached struct {
 	Key      Record // the zero Record if KeyKnown is false, or if no key has the secret
 	KeyKnown bool

@@ -10,7 +10,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Record is what a lookup found: the key that has the secret, or no key. The zero
+// Record is the result of a lookup: the key that has the secret, or no key. The zero
 // Record is no key, see [Record.Found].
 //
 // A Record is small to copy and shares memory with the cache. See [Record.Clone].

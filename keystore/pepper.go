@@ -44,7 +44,8 @@ func (s *Store) checkPepper(t *txn) (err error) {
 	return err
 }
 
-// isPepper reports whether err says that the peppers of store and process differ.
+// isPepper reports whether err says that the pepper of the store differs from the
+// pepper of the process.
 func isPepper(err error) bool {
 	return errors.Is(err, errPepperMissing) || errors.Is(err, errPepperWrong) || errors.Is(err, errPepperNew)
 }

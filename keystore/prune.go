@@ -32,8 +32,9 @@ const (
 	auditBatch = 1000 // consecutive rows, which are cheaper to remove
 )
 
-// firstEnd is when a key ends. The expression must be the same as in the indexes
-// api_keys_ended and api_keys_account.
+// firstEnd is the SQL expression for when a key ends: at its expiry, deletion or
+// revocation, whichever is first. It must be the same as in the indexes api_keys_ended
+// and api_keys_account. Otherwise SQLite does not use them.
 const firstEnd = `MIN(
 	COALESCE(expires_at, 9223372036854775807), COALESCE(deleted_at, 9223372036854775807),
 	COALESCE(revoked_at, 9223372036854775807), COALESCE(revoke_from, 9223372036854775807))`

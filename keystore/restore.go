@@ -117,7 +117,7 @@ type backup struct {
 	temp   string // the copy
 	db     *database
 	reader *Store    // opened the copy
-	head   AuditHead // of the file's audit trail; the copy has one more entry if a pepper was added
+	head   AuditHead // of the audit trail in the file; the copy has one more entry if a pepper was added
 }
 
 // openBackup makes a private copy of the backup beside the store, and gives it this
@@ -213,8 +213,8 @@ func copyFile(from, to string) (err error) {
 	return errors.Join(err, out.Close())
 }
 
-// readBackup makes sure that a copy is a whole keystore, before anything writes to the
-// copy. It returns the number of the last audit entry.
+// readBackup returns an error if the copy is not a whole keystore. It is called before
+// anything writes to the copy. It returns the number of the last audit entry.
 func readBackup(ctx context.Context, path string) (seq int64, err error) {
 	db, err := sqlite.OpenCopy(path)
 	if err != nil {

@@ -145,7 +145,8 @@ func (m *merger) checkTrail(from string) error {
 	return nil
 }
 
-// since selects the entries of the trail that are newer than the backup.
+// since selects the entries of the audit trail that are newer than the backup and whose
+// action follows.
 const since = `SELECT subject FROM main.audit WHERE seq > $1 AND action `
 
 // endedNow is true for a key k of account a that has ended for good. A key that has only

@@ -96,7 +96,7 @@ func checkRotate(now policy.Time, k *policy.Key) error {
 	return nil
 }
 
-// retire schedules the revocation of a key that has a successor.
+// retire schedules the revocation of a key. The key successor replaces it.
 func (t *txn) retire(now policy.Time, by Actor, k *policy.Key, successor string, overlap time.Duration) {
 	reason := "replaced by " + successor
 	if overlap == 0 {

@@ -167,8 +167,8 @@ func monotonic() func() time.Duration {
 	return func() time.Duration { return time.Since(start) }
 }
 
-// fresh reports whether cached records may be used: the database is open, and
-// its change feed was read lately.
+// fresh reports whether cached records may be used: the database is open, and its
+// change feed was read within Config.MaxStaleness.
 func (s *Store) fresh(st *state) bool { return st.fault == nil && s.feed.fresh(s.mono()) }
 
 // lookupTries bounds how often a lookup reads again because of changes.

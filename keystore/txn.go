@@ -49,7 +49,8 @@ func (t *txn) exec(query string, args ...any) {
 	}
 }
 
-// count is exec for a statement whose number of rows matters.
+// count does what exec does, and returns the number of rows that the statement has
+// changed.
 func (t *txn) count(query string, args ...any) (int64, error) {
 	if t.err != nil {
 		return 0, t.err
@@ -72,8 +73,8 @@ func (t *txn) changed(now policy.Time, kind string, ref []byte) error {
 	return t.announce(now, kind, ref)
 }
 
-// announce is changed for a new record, which does not change any record that the
-// transaction has read.
+// announce does what changed does, for a new record. A new record does not change any
+// record that the transaction has read.
 func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
 	t.changes = append(t.changes, change{kind, ref})
 	t.exec(`INSERT INTO feed (at, kind, ref) VALUES ($1, $2, $3)`, now, kind, ref)

@@ -64,7 +64,8 @@ func checkSpacedRange(words []string) error {
 	return nil
 }
 
-// NewAddrSet is [ParseAddrSet] for a list that is already split into entries.
+// NewAddrSet does what [ParseAddrSet] does, for a list that is already split into
+// entries.
 func NewAddrSet(entries []string) (AddrSet, error) {
 	spelled := make([]string, len(entries))
 	ranges := make([]addrRange, len(entries))

@@ -34,8 +34,8 @@ func packRanges(merged []addrRange) string {
 	return string(packed)
 }
 
-// splitRanges splits packed ranges by family. If packRanges cannot have made the
-// string, it returns no ranges, so that no address is in them.
+// splitRanges splits packed ranges by family. If the length of the string does not fit
+// its count, it returns no ranges, so that no address is in them.
 func splitRanges(packed string) (v4, v6 string) {
 	if len(packed) < countLen {
 		return "", ""

@@ -53,8 +53,8 @@ func Explain(now Time, key *Key, r *Request, rules Rules) ([]RuleResult, Decisio
 	return results, d
 }
 
-// applies reports whether a rule that is met says something about such a request
-// and key.
+// applies reports whether the rule is shown as passed if it does not refuse the
+// request. Otherwise it is shown as not applicable to such a key and request.
 func (n RuleName) applies(key *Key, r *Request) bool {
 	switch n {
 	case RuleAddress:

@@ -112,7 +112,7 @@ func checkKey(now Time, key *Key, client netip.Addr) (RuleName, Reason) {
 
 func (r *Request) namesJob() bool { return r.Operation == ReadJob || r.Operation == DeleteJob }
 
-// graceLack is the condition for grace that a request does not meet.
+// graceLack names the condition of grace that a request does not meet.
 type graceLack uint8
 
 const (
