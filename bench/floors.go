@@ -28,7 +28,7 @@ func floorOf(name string) func(*suite) error {
 	}
 }
 
-// floorSite is a floor that knows the keys of f and, except in the case "floor", its
+// floorSite returns a site of the floor that knows the keys of f and, except in the case "floor", its
 // jobs.
 func (s *suite) floorSite(name string, f *fixture) (site, error) {
 	args := []string{filepath.Join(s.dir, "secrets"), upstreamKey}
@@ -48,7 +48,7 @@ func (s *suite) floorSite(name string, f *fixture) (site, error) {
 	return site{name: name, binary: "floor", key: upstreamKey, before: "bench_floor * " + strings.Join(args, " ")}, nil
 }
 
-// slowPolls is churn without changes to keys. It shows how late polls are at this rate
+// slowPolls does what churn does, without changes to keys. It shows how late polls are at this rate
 // in any case.
 func (s *suite) slowPolls() error {
 	f, err := s.small()

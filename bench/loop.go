@@ -15,7 +15,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// loop is the clients of a proxy and the backend behind the proxy, in one thread and with
+// loop plays the clients of a proxy and the backend behind the proxy, in one thread and with
 // non-blocking sockets. So it costs little CPU time, and waits only for the proxy.
 type loop struct {
 	poll     int

@@ -27,7 +27,7 @@ func pollWith(buf []byte, job, key string) []byte {
 	return append(buf, "\r\n\r\n"...)
 }
 
-// query recognizes a short piece of audio, with the key in the query.
+// query writes a request that recognizes a short piece of audio, with the key in the query.
 func (f *fixture) query(buf []byte) ([]byte, int) {
 	const audio = 320
 	buf = append(buf[:0], "POST /v1/recognize?d=-a-general&c=16K&u="...)
@@ -44,7 +44,7 @@ func part(name, value string) string {
 	return "--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value
 }
 
-// form is an upload with this many bytes of audio. The key is in the part u, or in a pair
+// form returns an upload with this many bytes of audio. The key is in the part u, or in a pair
 // of the part d.
 func form(path, in, key string, audio int) []byte {
 	head := part("d", "-a-general\r\n")
@@ -62,7 +62,7 @@ func form(path, in, key string, audio int) []byte {
 	return []byte(b.String())
 }
 
-// forms are uploads with random keys. The form is made once, and each request has another
+// forms returns uploads with random keys. The form is made once, and each request has another
 // key in it.
 func (f *fixture) forms(path, in string, audio int) source {
 	key := f.keys[0]

@@ -20,7 +20,7 @@ const (
 	streamRate  = 32 << 10 // bytes per second and stream
 )
 
-// sink is a backend that accepts every start command and discards the audio. It answers
+// sink starts a backend that accepts every start command and discards the audio. It answers
 // the end command when it has read all audio.
 func (s *suite) sink() (addr string, stop func(), err error) {
 	listener, err := new(net.ListenConfig).Listen(s.ctx, "tcp", "127.0.0.1:0")

@@ -134,7 +134,7 @@ func (*suite) progress(format string, args ...any) {
 // victims is how many keys are there to be revoked.
 const victims = 50_000
 
-// small is a keystore whose keys are all in use, except the victims.
+// small returns a keystore whose keys are all in use, except the victims.
 func (s *suite) small() (f *fixture, err error) {
 	if s.some == nil {
 		s.some, err = fill(s.ctx, s.dir, s.keys+victims, s.keys, s.progress)
@@ -142,7 +142,7 @@ func (s *suite) small() (f *fixture, err error) {
 	return s.some, err
 }
 
-// large is a keystore with a million keys. As many keys are in use as in small.
+// large returns a keystore with a million keys. As many keys are in use as in small.
 func (s *suite) large() (f *fixture, err error) {
 	if s.many == nil {
 		s.many, err = fill(s.ctx, s.dir, max(1_000_000, s.keys), s.keys, s.progress)
@@ -161,7 +161,7 @@ func gateSite(f *fixture) site {
 	}
 }
 
-// otherSite is the site that the gate is compared with: plain Caddy, or another build of
+// otherSite returns the site that the gate is compared with: plain Caddy, or another build of
 // the gateway with the same configuration and keystore.
 func (s *suite) otherSite(f *fixture) site {
 	if s.against == "" {

@@ -12,7 +12,7 @@ import (
 // edit puts a text into a source in place of length bytes.
 type edit struct {
 	offset, length int
-	rank           int // of edits at one offset, the lowest comes first
+	rank           int // orders edits at one offset: the lowest comes first
 	text           string
 }
 
