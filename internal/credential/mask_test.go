@@ -141,8 +141,15 @@ func TestR18_MaskURIKnowsEverySeparator(t *testing.T) {
 			}
 		}
 	}
+	for _, start := range []string{"%3Fu%3D", "=?u=", "/?u%3D"} {
+		for _, key := range []string{"KEY", ""} {
+			if got := MaskURI(start+key, api.Places); got != start+Masked {
+				t.Errorf("MaskURI(%q) = %q", start+key, got)
+			}
+		}
+	}
 	for _, uri := range []string{
-		"/a%2Fu=KEY", "/a%33u=KEY", "/a%24u=KEY", "/a%3Cu=KEY", "/?a%6Fu=KEY", // other characters are part of the name
+		"/?3fu=KEY", "/a%36u=KEY", "/a%2Fu=KEY", "/a%33u=KEY", "/a%24u=KEY", "/a%3Cu=KEY", "/?a%6Fu=KEY", // other characters are part of the name
 		"/?u", "/?u%3", "/?u%", "/?u%2D", "/?u%3E1", "/?u%4D", "/?a=u%3", // no value, or no separator
 		"/?=u", "/?x==u=KEY", // the value of another name
 	} {
