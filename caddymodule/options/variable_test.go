@@ -45,15 +45,17 @@ func TestParseBlock_BlamesAVariableThatIsNotSet(t *testing.T) {
 	}
 }
 
-func TestParseBlock_ReadsNoLineOfAnotherFile(t *testing.T) { //nolint:paralleltest // beside a test that sets variables
+func TestParseBlock_ReadsNoLineOfAnotherFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte("\nother {$SGT_UNSET}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{file, filepath.Join(filepath.Dir(file), "none"), "Caddyfile"} {
 		d := caddyfile.NewDispenser([]caddyfile.Token{
-			{File: name, Line: 1, Text: "speechgate"}, {File: name, Line: 1, Text: "{"},
-			{File: name, Line: 2, Text: "text"}, {File: name, Line: 2, Text: "value"},
+			{File: name, Line: 1, Text: "speechgate"},
+			{File: name, Line: 1, Text: "{"},
+			{File: name, Line: 2, Text: "text"},
+			{File: name, Line: 2, Text: "value"},
 			{File: name, Line: 3, Text: "}"},
 		})
 		d.Next()
