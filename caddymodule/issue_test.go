@@ -281,3 +281,51 @@ func TestIssue_BoundsTheBody(t *testing.T) {
 		t.Errorf("%d, Connection %q", got.status, got.header.Get("Connection"))
 	}
 }
+
+// A suspended account gets no keys, with its service password or with a key, and gets them
+// again after it is resumed. After a rotation with an overlap both service passwords work.
+func TestR8_SuspensionAndOverlapAtTheIssuanceAPI(t *testing.T) {
+	i := newIssuer(t, "")
+	account, password, err := i.keys.CreateAccount(t.Context(), now(), operator, "Suspended")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, key := i.issue(keystore.NewKey{AccountID: account.ID, Issuable: true})
+	rotated, second, err := i.keys.RotateAccount(t.Context(), now(), operator, account.ID, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := map[string]func() reply{
+		"the old service password": func() reply { return i.call("sid=" + account.ServiceID + "&spw=" + password.Reveal()) },
+		"the new service password": func() reply { return i.call("sid=" + rotated.ServiceID + "&spw=" + second.Reveal()) },
+		"a key":                    func() reply { return i.call("", bearerLine(key)) },
+	}
+	for name, call := range calls {
+		if got := call(); got.status != 200 {
+			t.Errorf("%s issues %d %q", name, got.status, got.body)
+		}
+	}
+	if _, err := i.keys.SuspendAccount(t.Context(), now(), operator, account.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return calls["a key"]().status == 401 })
+	for name, call := range calls {
+		i.log()
+		if got := call(); got.status != 401 || !strings.Contains(got.body, "credentials are not valid") {
+			t.Errorf("while the account is suspended, %s issues %d %q", name, got.status, got.body)
+		}
+		eventually(t, func() bool { return strings.Contains(i.log(), `"reason":"account_suspended"`) })
+	}
+	if _, err := i.keys.ResumeAccount(t.Context(), now(), operator, account.ID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return calls["a key"]().status == 200 })
+	if _, _, err := i.keys.RotateAccount(t.Context(), now(), operator, account.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"the old service password", "the new service password"} {
+		if got := calls[name](); got.status != 401 {
+			t.Errorf("after the next rotation, %s issues %d %q", name, got.status, got.body)
+		}
+	}
+}

@@ -138,6 +138,15 @@ func TestR16_RecognitionIsRefusedInTheFormOfTheAPI(t *testing.T) {
 	if _, err := g.keys.CloseAccount(context.Background(), now(), operator, closed.ID); err != nil {
 		t.Fatal(err)
 	}
+	paused, pausedKey := g.issue(keystore.NewKey{})
+	if _, err := g.keys.SuspendKey(context.Background(), now(), operator, paused.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	suspended := g.newAccount("Suspended")
+	_, suspendedKey := g.issue(keystore.NewKey{AccountID: suspended.ID})
+	if _, err := g.keys.SuspendAccount(context.Background(), now(), operator, suspended.ID, ""); err != nil {
+		t.Fatal(err)
+	}
 	unknown, err := policy.GenerateSecret(policy.KeyPrefix, strings.NewReader(strings.Repeat("x", 100)))
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +158,8 @@ func TestR16_RecognitionIsRefusedInTheFormOfTheAPI(t *testing.T) {
 		policy.KeyRevoked:          revokedKey,
 		policy.KeyDeleted:          deletedKey,
 		policy.AccountClosed:       closedKey,
+		policy.KeySuspended:        pausedKey,
+		policy.AccountSuspended:    suspendedKey,
 		policy.CredentialMalformed: good[:len(good)-1] + "!",
 		policy.CredentialMissing:   "",
 	} {

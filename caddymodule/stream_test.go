@@ -136,6 +136,14 @@ func TestR14_LiveStreamsAreCut(t *testing.T) {
 			_, err := g.keys.DeleteKey(g.t.Context(), now(), operator, k.ID)
 			return err
 		},
+		"suspended": func(g *gateway, k policy.Key) error {
+			_, err := g.keys.SuspendKey(g.t.Context(), now(), operator, k.ID, "")
+			return err
+		},
+		"account suspended": func(g *gateway, k policy.Key) error {
+			_, err := g.keys.SuspendAccount(g.t.Context(), now(), operator, k.AccountID, "")
+			return err
+		},
 		"account closed": func(g *gateway, k policy.Key) error {
 			_, err := g.keys.CloseAccount(g.t.Context(), now(), operator, k.AccountID)
 			return err

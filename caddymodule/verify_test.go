@@ -148,6 +148,10 @@ func TestR12_VerifyRefusesOnceTheKeyEnds(t *testing.T) {
 			_, err := g.keys.DeleteKey(context.Background(), now(), operator, key.ID)
 			return err
 		}},
+		"its account suspended": {policy.AccountSuspended, func(g *gateway, key policy.Key) error {
+			_, err := g.keys.SuspendAccount(context.Background(), now(), operator, key.AccountID, "")
+			return err
+		}},
 		"its account closed": {policy.AccountClosed, func(g *gateway, key policy.Key) error {
 			_, err := g.keys.CloseAccount(context.Background(), now(), operator, key.AccountID)
 			return err

@@ -82,6 +82,7 @@ func TestR16_ClientsAreNotToldWhichRuleRefused(t *testing.T) {
 	alike := []policy.Reason{
 		policy.CredentialMissing, policy.CredentialAmbiguous, policy.CredentialMalformed, policy.KeyUnknown, policy.KeyExpired,
 		policy.KeyDeleted, policy.KeyRevoked, policy.AccountClosed, policy.AddressRefused, policy.AddressUnknown,
+		policy.KeySuspended, policy.AccountSuspended,
 	}
 	for name, call := range calls() {
 		for _, reason := range alike[1:] {

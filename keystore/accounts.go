@@ -5,15 +5,17 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
-const accountColumns = `id, name, service_id, created_at, COALESCE(closed_at, 0)`
+const accountColumns = `id, name, service_id, created_at, COALESCE(closed_at, 0), COALESCE(suspended_at, 0), COALESCE(suspend_reason, ''),
+	COALESCE(previous_service_id, ''), COALESCE(previous_until, 0)`
 
 func scanAccount(row scanner) (a policy.Account, err error) {
-	err = row.Scan(&a.ID, &a.Name, &a.ServiceID, &a.CreatedAt, &a.ClosedAt)
+	err = row.Scan(&a.ID, &a.Name, &a.ServiceID, &a.CreatedAt, &a.ClosedAt, &a.SuspendedAt, &a.SuspendReason, &a.PreviousServiceID, &a.PreviousUntil)
 	return a, err
 }
 
@@ -47,10 +49,7 @@ func (s *Store) ImportAccount(ctx context.Context, now policy.Time, by Actor, na
 }
 
 func (s *Store) createAccount(ctx context.Context, now policy.Time, by Actor, name, serviceID string, password policy.Secret) (policy.Account, error) {
-	if name == "" {
-		return policy.Account{}, refuse(ErrInvalid, "the account has no name: want 1 to %d bytes of printable UTF-8", maxText)
-	}
-	if err := checkText("the account's name", name); err != nil {
+	if err := checkAccountName(name); err != nil {
 		return policy.Account{}, err
 	}
 	id, err := newID("acc_")
@@ -62,7 +61,7 @@ func (s *Store) createAccount(ctx context.Context, now policy.Time, by Actor, na
 		if err := s.checkPepper(t); err != nil {
 			return err
 		}
-		if err := t.checkServiceID(serviceID); err != nil {
+		if err := t.checkServiceID(serviceID, now); err != nil {
 			return err
 		}
 		t.exec(`INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ($1, $2, $3, $4, $5)`,
@@ -76,15 +75,27 @@ func (s *Store) createAccount(ctx context.Context, now policy.Time, by Actor, na
 	return policy.Account{ID: id, Name: name, ServiceID: serviceID, CreatedAt: now}, nil
 }
 
+func checkAccountName(name string) error {
+	if name == "" {
+		return refuse(ErrInvalid, "the account has no name: want 1 to %d bytes of printable UTF-8", maxText)
+	}
+	return checkText("the account's name", name)
+}
+
 // RotateAccount gives an account a new service ID and a new service password. It returns
-// the password; no other call does. The old ID and password end at once. The error is
-// ErrInvalid if the actor is not the operator, and ErrAccountClosed if the account is
-// closed.
-func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id string) (a policy.Account, password policy.Secret, err error) {
+// the password; no other call does. The old ID and password work until the overlap ends.
+// An overlap of zero ends them at once. What an earlier rotation left for its own overlap
+// ends at once in every case. The error is ErrInvalid if the actor is not the operator, and
+// for an overlap below zero or above ten years. The error is ErrAccountClosed if the account
+// is closed.
+func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id string, overlap time.Duration) (a policy.Account, password policy.Secret, err error) {
 	none := func(err error) (policy.Account, policy.Secret, error) {
 		return policy.Account{}, policy.Secret{}, err
 	}
 	if err := operatorOnly(by, "rotating service ID and service password"); err != nil {
+		return none(err)
+	}
+	if err := checkOverlap(overlap); err != nil {
 		return none(err)
 	}
 	serviceID, password, err := newService()
@@ -103,8 +114,16 @@ func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id
 			return refuse(ErrAccountClosed, "account %s was closed at %s: it needs no service password", a.ID, a.ClosedAt)
 		}
 		detail := "service ID " + serviceID + ", before " + a.ServiceID
+		a.PreviousServiceID, a.PreviousUntil = "", 0
+		if overlap > 0 {
+			a.PreviousServiceID, a.PreviousUntil = a.ServiceID, now.Add(overlap)
+			detail += ", which works until " + a.PreviousUntil.String()
+		}
 		a.ServiceID = serviceID
-		t.exec(`UPDATE accounts SET service_id = $1, spw_digest = $2 WHERE id = $3`, serviceID, d[:], id)
+		t.exec(`UPDATE accounts SET service_id = $1, spw_digest = $2, previous_until = $3,
+				previous_service_id = CASE WHEN $3 IS NOT NULL THEN service_id END,
+				previous_spw_digest = CASE WHEN $3 IS NOT NULL THEN spw_digest END
+			WHERE id = $4`, serviceID, d[:], nullTime(a.PreviousUntil), id)
 		t.audit(now, by, actionAccountRotate, id, id, detail)
 		return t.changed(now, changedAccount, []byte(id))
 	})

@@ -42,17 +42,25 @@ const (
 	actionAccountCreate = "account_create"
 	actionAccountRotate = "account_rotate"
 	actionAccountClose  = "account_close"
-	actionKeyIssue      = "key_issue"
-	actionKeyImport     = "key_import"
-	actionKeyRotate     = "key_rotate"
-	actionKeyDelete     = "key_delete"
-	actionKeyRevoke     = "key_revoke"
-	actionTreeRevoke    = "key_revoke_tree" // all keys that the key issued
-	actionKeyPrune      = "key_prune"
-	actionPepperAdd     = "pepper_add"
-	actionAuditChain    = "audit_chain"   // subject: number of the last entry that got its hash then
-	actionAuditPrune    = "audit_prune"   // subject: the head of the last pruned entry
-	actionStoreRestore  = "store_restore" // subject: the head of the backup
+
+	actionAccountRename  = "account_rename"  // detail: the new name
+	actionAccountSuspend = "account_suspend" // detail: the reason
+	actionAccountResume  = "account_resume"
+	actionKeyRename      = "key_rename"  // detail: the new label
+	actionKeySuspend     = "key_suspend" // detail: the reason
+	actionKeyResume      = "key_resume"
+
+	actionKeyIssue     = "key_issue"
+	actionKeyImport    = "key_import"
+	actionKeyRotate    = "key_rotate"
+	actionKeyDelete    = "key_delete"
+	actionKeyRevoke    = "key_revoke"
+	actionTreeRevoke   = "key_revoke_tree" // all keys that the key issued
+	actionKeyPrune     = "key_prune"
+	actionPepperAdd    = "pepper_add"
+	actionAuditChain   = "audit_chain"   // subject: number of the last entry that got its hash then
+	actionAuditPrune   = "audit_prune"   // subject: the head of the last pruned entry
+	actionStoreRestore = "store_restore" // subject: the head of the backup
 )
 
 const (

@@ -26,7 +26,7 @@ func TestAudit_SaysWhoFromWhereWhenAndWhat(t *testing.T) {
 			return err
 		},
 		actionAccountRotate: func() error {
-			_, _, err := f.RotateAccount(t.Context(), at, by, a.ID)
+			_, _, err := f.RotateAccount(t.Context(), at, by, a.ID, 0)
 			subject = a.ID
 			return err
 		},
@@ -52,6 +52,16 @@ func TestAudit_SaysWhoFromWhereWhenAndWhat(t *testing.T) {
 			subject = deleted.ID
 			return err
 		},
+		actionAccountRename: func() error {
+			_, err := f.RenameAccount(t.Context(), at, by, a.ID, "Other")
+			subject = a.ID
+			return err
+		},
+		actionKeyRename: func() error {
+			_, err := f.RenameKey(t.Context(), at, by, k.ID, "other")
+			subject = k.ID
+			return err
+		},
 		actionKeyRevoke: func() error {
 			_, err := f.RevokeKey(t.Context(), at, by, k.ID, "")
 			subject = k.ID
@@ -67,7 +77,7 @@ func TestAudit_SaysWhoFromWhereWhenAndWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEntry(t, f, actionAccountClose, at, by, a.ID)
-	wantWhole(t, f.verify(nil), 4+1+1+2+1+2+1+1) // the entries of trail, and one for each change; a rotation has two
+	wantWhole(t, f.verify(nil), 4+1+1+2+1+2+1+1+2) // the entries of trail, and one for each change; a rotation has two
 }
 
 func wantEntry(t *testing.T, f fixture, action string, at policy.Time, by Actor, subject string) {

@@ -18,6 +18,8 @@ var (
 	ErrJobExists = errors.New("job is recorded already")
 	// ErrAccountClosed: the account is closed for good.
 	ErrAccountClosed = errors.New("account is closed")
+	// ErrAccountSuspended: the operator has suspended the account.
+	ErrAccountSuspended = errors.New("account is suspended")
 	// ErrInvalid: the call breaks a rule. Nothing was changed.
 	ErrInvalid = errors.New("not allowed")
 	// ErrNoStore: there is no keystore at the path, or an empty file, and

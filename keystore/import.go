@@ -171,7 +171,7 @@ func (run *importRun) one(ctx context.Context, q querier, secret policy.Secret) 
 		return d, Imported{Result: ImportNew, Key: run.key.key(run.now, "", prefix)}, err
 	case err != nil:
 		return d, Imported{}, err
-	case key.Status(run.now) != "active":
+	case key.Ended(run.now):
 		why := fmt.Sprintf("it is key %s of account %s, which is %s and never comes back", key.ID, key.AccountID, key.Status(run.now))
 		return d, Imported{Result: ImportDead, Why: why}, nil
 	case key.AccountID != run.key.AccountID:

@@ -35,6 +35,7 @@ const prefixLen = len(policy.KeyPrefix) + 4
 //
 //   - ErrNotFound: there is no such account or issuer.
 //   - ErrAccountClosed: the account is closed.
+//   - ErrAccountSuspended: the account is suspended.
 //   - ErrInvalid: the expiry is not after now, the origin cannot carry the issuance
 //     right, the label is too long or cannot be printed, or the issuer is a key of
 //     another account or may not issue keys at now.
@@ -119,7 +120,7 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 	if by.Kind == ActorAccount && by.ID != k.AccountID {
 		return notFound("account", k.AccountID)
 	}
-	if err := t.parties.check(t, k.AccountID, k.ServiceID); err != nil {
+	if err := t.parties.check(t, now, k.AccountID, k.ServiceID); err != nil {
 		return err
 	}
 	if k.Issuer == "" {
@@ -140,26 +141,25 @@ func (t *txn) checkIssue(now policy.Time, by Actor, k NewKey) error {
 // parties caches the accounts and issuers for which a transaction issues keys. Many
 // keys of a batch have the same.
 type parties struct {
-	open    map[string]string     // the service IDs of open accounts, by account ID
-	issuers map[string]policy.Key // by key ID
+	open    map[string]policy.Account // by account ID
+	issuers map[string]policy.Key     // by key ID
 }
 
-// check refuses an account that is not open, or whose service ID is not the one with
-// which it asked. An empty serviceID matches every account.
-func (p *parties) check(t *txn, accountID, serviceID string) error {
-	current, known := p.open[accountID]
+// check refuses an account that is closed or suspended, or that does not have the service
+// ID with which it asked any more. An empty serviceID matches every account.
+func (p *parties) check(t *txn, now policy.Time, accountID, serviceID string) error {
+	a, known := p.open[accountID]
 	if !known {
-		a, err := openAccount(t.ctx, t, accountID)
-		if err != nil {
+		var err error
+		if a, err = openAccount(t.ctx, t, accountID); err != nil {
 			return err
 		}
 		if p.open == nil {
-			p.open = make(map[string]string)
+			p.open = make(map[string]policy.Account)
 		}
-		current = a.ServiceID
-		p.open[accountID] = current
+		p.open[accountID] = a
 	}
-	if serviceID != "" && serviceID != current {
+	if serviceID != "" && !a.HasServiceID(serviceID, now) {
 		return refuse(ErrInvalid, "account %s has another service ID now: no key can be issued by the one before", accountID)
 	}
 	return nil
@@ -180,11 +180,15 @@ func (p *parties) issuer(t *txn, id string) (policy.Key, error) {
 	return k, nil
 }
 
-// openAccount refuses an account that does not exist or is closed.
+// openAccount refuses an account that does not exist, or is closed or suspended.
 func openAccount(ctx context.Context, q querier, accountID string) (policy.Account, error) {
 	a, err := readAccount(ctx, q, accountID)
-	if err == nil && !a.Open() {
+	switch {
+	case err != nil:
+	case !a.Open():
 		err = refuse(ErrAccountClosed, "account %s was closed at %s: no key can be issued for it", a.ID, a.ClosedAt)
+	case !a.SuspendedAt.IsZero():
+		err = refuse(ErrAccountSuspended, "account %s was suspended at %s: no key can be issued for it until it is resumed", a.ID, a.SuspendedAt)
 	}
 	return a, err
 }
@@ -248,18 +252,25 @@ func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, re
 // revoke ends a key that is not revoked.
 func (t *txn) revoke(now policy.Time, by Actor, k *policy.Key, reason string) {
 	k.RevokedAt = now
+	k.RevokeReason = reason
 	t.exec(`UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id = $3`, now, reason, k.ID)
 	t.audit(now, by, actionKeyRevoke, k.AccountID, k.ID, reason)
 }
 
-// endKey runs end on a key, and announces in the change feed that the key has changed.
-func (s *Store) endKey(ctx context.Context, now policy.Time, by Actor, id string, end func(*txn, *policy.Key) (changed bool, err error)) (key policy.Key, err error) {
-	err = s.writeEnding(ctx, func(t *txn) error {
+// endKey is changeKey for a change that ends a key or suspends it, and that must succeed
+// on a full disk too.
+func (s *Store) endKey(ctx context.Context, now policy.Time, by Actor, id string, end func(*txn, *policy.Key) (changed bool, err error)) (policy.Key, error) {
+	return s.changeKey(ctx, now, by, id, s.writeEnding, end)
+}
+
+// changeKey runs change on a key, and announces in the change feed that the key has changed.
+func (s *Store) changeKey(ctx context.Context, now policy.Time, by Actor, id string, write func(context.Context, func(*txn) error) error, change func(*txn, *policy.Key) (changed bool, err error)) (key policy.Key, err error) {
+	err = write(ctx, func(t *txn) error {
 		k, stored, err := t.key(by, id)
 		if err != nil {
 			return err
 		}
-		changed, err := end(t, &k)
+		changed, err := change(t, &k)
 		if err == nil && changed {
 			err = t.changed(now, changedKey, stored)
 		}
@@ -315,7 +326,8 @@ const (
 
 	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
 		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), ` + revocation + `, ` + scheduledEnd + `,
-		COALESCE(u.at, 0), COALESCE(k.issuer_id, '')`
+		COALESCE(u.at, 0), COALESCE(k.issuer_id, ''), COALESCE(a.suspended_at, 0), COALESCE(k.suspended_at, 0),
+		COALESCE(k.revoked_reason, ''), COALESCE(k.suspend_reason, '')`
 )
 
 func scanKeyOnly(row scanner) (policy.Key, error) { return scanKey(row) }
@@ -326,6 +338,7 @@ func scanKey(row scanner, more ...any) (k policy.Key, err error) {
 	dest := append([]any{
 		&k.ID, &k.AccountID, &raw.closed, &raw.origin, &k.Label, &k.Prefix, &raw.allow, &k.Issuable,
 		&k.CreatedAt, &raw.expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt, &k.IssuerID,
+		&raw.suspended, &k.SuspendedAt, &k.RevokeReason, &k.SuspendReason,
 	}, more...)
 	if err := row.Scan(dest...); err != nil {
 		return policy.Key{}, err
@@ -335,16 +348,16 @@ func scanKey(row scanner, more ...any) (k policy.Key, err error) {
 
 // rawKey has the columns of a key that must be parsed.
 type rawKey struct {
-	closed        policy.Time
-	origin, allow string
-	expires       sql.Null[int64]
+	closed, suspended policy.Time // of the account
+	origin, allow     string
+	expires           sql.Null[int64]
 }
 
 // complete parses the columns and sets the rest of k. If it cannot parse a column, it
 // returns an error, and never a key with fewer restrictions.
 func (raw *rawKey) complete(k policy.Key) (policy.Key, error) {
 	var err error
-	k.AccountOpen = raw.closed.IsZero()
+	k.AccountOpen, k.AccountSuspended = raw.closed.IsZero(), !raw.suspended.IsZero()
 	k.Expires = policy.Never()
 	if raw.expires.Valid {
 		k.Expires = policy.ExpiresAt(policy.Time(raw.expires.V))

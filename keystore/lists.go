@@ -88,6 +88,7 @@ const keyStatus = `CASE
 	WHEN a.closed_at > 0 OR ` + revocation + ` > 0 OR ` + scheduledEnd + ` BETWEEN 1 AND ? THEN 'revoked'
 	WHEN k.deleted_at > 0 THEN 'deleted'
 	WHEN k.expires_at <= ? THEN 'expired'
+	WHEN a.suspended_at > 0 OR k.suspended_at > 0 THEN 'suspended'
 	ELSE 'active' END`
 
 // JobList says which jobs [Store.Jobs] returns. The zero value is all.

@@ -27,7 +27,7 @@ type Record struct {
 // The offsets of the fields of fixed length in a packed key. The digest is at 0.
 const (
 	recordFlagsAt   = digestLen
-	recordIDAt      = recordFlagsAt + 1 // the length of the key's ID; lengths follow
+	recordIDAt      = recordFlagsAt + 2 // the length of the key's ID; lengths follow
 	recordAccountAt = recordIDAt + 1
 	recordIssuerAt  = recordAccountAt + 1
 	recordEntriesAt = recordIssuerAt + 1
@@ -37,7 +37,7 @@ const (
 )
 
 // recordFlags has the key's origin in its lowest two bits, and a flag in each other bit.
-type recordFlags uint8
+type recordFlags uint16
 
 const (
 	originBits    recordFlags = 1<<2 - 1
@@ -47,8 +47,10 @@ const (
 	flagDeleted   recordFlags = 1 << 5
 	flagRevoked   recordFlags = 1 << 6
 	flagScheduled recordFlags = 1 << 7
+	flagSuspended recordFlags = 1 << 8 // the key itself
+	flagPaused    recordFlags = 1 << 9 // the account is suspended
 
-	timeFlags = flagDeleted | flagRevoked | flagScheduled
+	timeFlags = flagDeleted | flagRevoked | flagScheduled | flagSuspended
 )
 
 func flagIf(set bool, flag recordFlags) recordFlags {
@@ -58,7 +60,7 @@ func flagIf(set bool, flag recordFlags) recordFlags {
 	return 0
 }
 
-// newRecord packs a key. Its label and prefix are left out: no decision needs them.
+// newRecord packs a key. Its texts for people are left out: no decision needs them.
 func newRecord(k *policy.Key, d digest) (Record, error) {
 	entries, ranges := k.Allow.Parts()
 	if max(len(k.ID), len(k.AccountID), len(k.IssuerID)) > math.MaxUint8 || uint64(len(entries)) > math.MaxUint32 {
@@ -66,11 +68,13 @@ func newRecord(k *policy.Key, d digest) (Record, error) {
 	}
 	expires, ends := k.Expires.Time()
 	flags := recordFlags(k.Origin)&originBits | flagIf(k.AccountOpen, flagOpen) | flagIf(k.Issuable, flagIssuable) | flagIf(!ends, flagNever) |
-		flagIf(!k.DeletedAt.IsZero(), flagDeleted) | flagIf(!k.RevokedAt.IsZero(), flagRevoked) | flagIf(!k.RevokeFrom.IsZero(), flagScheduled)
-	b := append(d[:], byte(flags), byte(len(k.ID)), byte(len(k.AccountID)), byte(len(k.IssuerID)))
+		flagIf(!k.DeletedAt.IsZero(), flagDeleted) | flagIf(!k.RevokedAt.IsZero(), flagRevoked) | flagIf(!k.RevokeFrom.IsZero(), flagScheduled) |
+		flagIf(!k.SuspendedAt.IsZero(), flagSuspended) | flagIf(k.AccountSuspended, flagPaused)
+	b := binary.BigEndian.AppendUint16(d[:], uint16(flags))
+	b = append(b, byte(len(k.ID)), byte(len(k.AccountID)), byte(len(k.IssuerID)))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(entries)))
 	b = appendTime(appendTime(b, k.CreatedAt), expires)
-	for _, t := range [...]policy.Time{k.DeletedAt, k.RevokedAt, k.RevokeFrom} {
+	for _, t := range [...]policy.Time{k.DeletedAt, k.RevokedAt, k.RevokeFrom, k.SuspendedAt} {
 		if !t.IsZero() {
 			b = appendTime(b, t)
 		}
@@ -84,7 +88,7 @@ func (r *Record) digest() (d digest) {
 	return d
 }
 
-func (r *Record) flags() recordFlags { return recordFlags(r.packed[recordFlagsAt]) }
+func (r *Record) flags() recordFlags { return recordFlags(uint16At(r.packed, recordFlagsAt)) }
 
 // Clone returns a copy with its own memory. A Record from the cache shares a large
 // buffer with other records, and keeps all of the buffer in memory. Keep a Clone if you
@@ -94,14 +98,15 @@ func (r Record) Clone() Record {
 	return r
 }
 
-// Key returns the key without its label and prefix, or the zero Key if the record was not found.
+// Key returns the key without its texts for people, or the zero Key if the record was not
+// found.
 // Its strings share memory with the record, so Key allocates nothing.
 func (r *Record) Key() policy.Key {
 	if !r.Found() {
 		return policy.Key{}
 	}
 	head, rest := r.packed[:recordRestAt], parts(r.packed[recordRestAt:])
-	flags := recordFlags(head[recordFlagsAt])
+	flags := r.flags()
 	k := policy.Key{
 		AccountOpen: flags&flagOpen != 0,
 		Origin:      policy.Origin(flags & originBits),
@@ -111,7 +116,10 @@ func (r *Record) Key() policy.Key {
 		DeletedAt:   rest.nextTime(flags&flagDeleted != 0),
 		RevokedAt:   rest.nextTime(flags&flagRevoked != 0),
 		RevokeFrom:  rest.nextTime(flags&flagScheduled != 0),
+		SuspendedAt: rest.nextTime(flags&flagSuspended != 0),
 		LastUsedAt:  r.lastUsed,
+
+		AccountSuspended: flags&flagPaused != 0,
 	}
 	if flags&flagNever != 0 {
 		k.Expires = policy.Never()
@@ -135,7 +143,7 @@ func (r *Record) IDs() (key, account string) {
 
 // ids returns the packed key from the key's ID on.
 func (r *Record) ids() parts {
-	return parts(r.packed[recordRestAt+bits.OnesCount8(uint8(r.flags()&timeFlags))*timeLen:])
+	return parts(r.packed[recordRestAt+bits.OnesCount16(uint16(r.flags()&timeFlags))*timeLen:])
 }
 
 func (r *Record) issuerID() string {

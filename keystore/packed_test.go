@@ -33,7 +33,8 @@ func TestRecord_UnpacksThePackedKey(t *testing.T) {
 			Allow:  allow, Issuable: rapid.Bool().Draw(t, "issuable"), CreatedAt: anInstant().Draw(t, "created"),
 			Expires:   rapid.SampledFrom([]policy.Expiry{policy.Never(), policy.ExpiresAt(anInstant().Draw(t, "expires"))}).Draw(t, "expiry"),
 			DeletedAt: anInstant().Draw(t, "deleted"), RevokedAt: anInstant().Draw(t, "revoked"),
-			RevokeFrom: anInstant().Draw(t, "scheduled"), LastUsedAt: anInstant().Draw(t, "used"),
+			RevokeFrom: anInstant().Draw(t, "scheduled"), SuspendedAt: anInstant().Draw(t, "suspended"),
+			AccountSuspended: rapid.Bool().Draw(t, "account suspended"), LastUsedAt: anInstant().Draw(t, "used"),
 		}
 		d := digest{1, 31: 2}
 		r, err := newRecord(&want, d)

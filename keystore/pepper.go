@@ -92,6 +92,10 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, err
 	for _, column := range []struct{ read, write string }{
 		{`SELECT digest FROM api_keys`, `UPDATE api_keys SET digest = $1 WHERE digest = $2`},
 		{`SELECT spw_digest FROM accounts`, `UPDATE accounts SET spw_digest = $1 WHERE spw_digest = $2`},
+		{
+			`SELECT previous_spw_digest FROM accounts WHERE previous_spw_digest IS NOT NULL`,
+			`UPDATE accounts SET previous_spw_digest = $1 WHERE previous_spw_digest = $2`,
+		},
 		{`SELECT digest FROM dead_digests`, `UPDATE dead_digests SET digest = $1 WHERE digest = $2`},
 	} {
 		digests, err := queryRows(ctx, t, scanDigest, column.read)

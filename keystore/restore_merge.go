@@ -196,19 +196,27 @@ func (m *merger) bringBack() {
 	// gets the digest of no password, so it has no password until the next rotation.
 	var none digest
 	_, _ = rand.Read(none[:]) // never fails
-	m.rows(&m.Accounts.Restored, `INSERT INTO main.accounts (id, name, service_id, spw_digest, created_at, closed_at)
+	const rotated = `b.id IN (` + since + `= $2)`
+	m.rows(&m.Accounts.Restored, `INSERT INTO main.accounts (id, name, service_id, spw_digest, created_at, closed_at,
+			suspended_at, suspend_reason, previous_service_id, previous_spw_digest, previous_until)
 		SELECT b.id, b.name, b.service_id,
-			CASE WHEN b.id IN (`+since+`= $2) THEN $3 ELSE b.spw_digest END, b.created_at,
-			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $4 AND subject = b.id))
-		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`, m.backup.Seq, actionAccountRotate, none[:], actionAccountClose)
+			CASE WHEN `+rotated+` THEN $3 ELSE b.spw_digest END, b.created_at,
+			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $4 AND subject = b.id)),
+			`+suspendedNow("b", "$5", "$6")+`,
+			CASE WHEN NOT `+rotated+` THEN b.previous_service_id END, CASE WHEN NOT `+rotated+` THEN b.previous_spw_digest END,
+			CASE WHEN NOT `+rotated+` THEN b.previous_until END
+		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`,
+		m.backup.Seq, actionAccountRotate, none[:], actionAccountClose, actionAccountSuspend, actionAccountResume)
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at,
 		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces, children_revoked_at`
-	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`) SELECT `+key+` FROM backup.api_keys
+	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`, suspended_at, suspend_reason)
+		SELECT `+key+`, `+suspendedNow("api_keys", "$2", "$3")+` FROM backup.api_keys
 		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)
 			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
-			AND id NOT IN (`+since+`IN ($2, $3, $4))
-			AND COALESCE(issuer_id NOT IN (`+since+`= $5), TRUE)
-			AND (outlives_issuer OR COALESCE(issuer_id NOT IN (`+since+`= $4), TRUE))`, m.backup.Seq, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
+			AND id NOT IN (`+since+`IN ($4, $5, $6))
+			AND COALESCE(issuer_id NOT IN (`+since+`= $7), TRUE)
+			AND (outlives_issuer OR COALESCE(issuer_id NOT IN (`+since+`= $6), TRUE))`,
+		m.backup.Seq, actionKeySuspend, actionKeyResume, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
 	// Also for keys that both have: a loss of power may have lost their uses here.
 	m.exec(`INSERT INTO main.last_uses (digest, at) SELECT digest, at FROM backup.last_uses
 		WHERE digest IN (SELECT digest FROM main.api_keys)
@@ -218,6 +226,20 @@ func (m *merger) bringBack() {
 	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs
 		WHERE key_id IN (SELECT id FROM main.api_keys) AND account_id IN (SELECT id FROM main.accounts)
 		ON CONFLICT (id, backend) DO NOTHING`)
+}
+
+// suspendedNow returns the columns suspended_at and suspend_reason of a record of the
+// backup, as the last entry since the backup about its suspension says. Without such an
+// entry they are as in the backup. The other arguments are the parameters that have the two
+// actions.
+func suspendedNow(record, suspend, resume string) string {
+	last := func(column string) string {
+		return `(SELECT CASE action WHEN ` + suspend + ` THEN ` + column + ` END FROM main.audit
+			WHERE seq > $1 AND action IN (` + suspend + `, ` + resume + `) AND subject = ` + record + `.id ORDER BY seq DESC LIMIT 1)`
+	}
+	any := `EXISTS (SELECT 1 FROM main.audit WHERE seq > $1 AND action IN (` + suspend + `, ` + resume + `) AND subject = ` + record + `.id)`
+	return `CASE WHEN ` + any + ` THEN ` + last("at") + ` ELSE ` + record + `.suspended_at END,
+		CASE WHEN ` + any + ` THEN ` + last("detail") + ` ELSE ` + record + `.suspend_reason END`
 }
 
 // rows runs a statement and sets n to the number of its rows.

@@ -44,6 +44,10 @@ func (w *world) account() string {
 	return rapid.SampledFrom(w.accounts).Draw(w.t, "account")
 }
 
+func (w *world) overlap() time.Duration {
+	return rapid.SampledFrom([]time.Duration{0, time.Hour, 200 * day}).Draw(w.t, "overlap")
+}
+
 func (w *world) open() {
 	a, password, err := w.CreateAccount(w.t.Context(), w.now, operator, "x")
 	w.must(err)
@@ -73,7 +77,15 @@ func (w *world) issue(accountID string) {
 func (w *world) step() {
 	ctx := w.t.Context()
 	w.now += policy.Time(rapid.Int64Range(1, 1000).Draw(w.t, "ms"))
-	switch rapid.IntRange(0, 11).Draw(w.t, "what") {
+	switch rapid.IntRange(0, 15).Draw(w.t, "what") {
+	case 12:
+		_, _ = w.SuspendKey(ctx, w.now, operator, w.key(), "")
+	case 13:
+		_, _ = w.ResumeKey(ctx, w.now, operator, w.key())
+	case 14:
+		_, _ = w.SuspendAccount(ctx, w.now, operator, w.account(), "")
+	case 15:
+		_, _ = w.ResumeAccount(ctx, w.now, operator, w.account())
 	case 0:
 		w.open()
 	case 1:
@@ -83,13 +95,12 @@ func (w *world) step() {
 	case 3:
 		_, _ = w.CloseAccount(ctx, w.now, operator, w.account())
 	case 4:
-		a, password, err := w.RotateAccount(ctx, w.now, operator, w.account())
+		a, password, err := w.RotateAccount(ctx, w.now, operator, w.account(), w.overlap())
 		if err == nil {
 			w.services = append(w.services, service{a.ServiceID, a.ID, password})
 		}
 	case 5:
-		overlap := rapid.SampledFrom([]time.Duration{0, time.Hour, 200 * day}).Draw(w.t, "overlap")
-		if r, err := w.RotateKey(ctx, w.now, operator, w.key(), overlap); err == nil {
+		if r, err := w.RotateKey(ctx, w.now, operator, w.key(), w.overlap()); err == nil {
 			w.keys, w.secrets = append(w.keys, r.New.ID), append(w.secrets, r.Secret)
 		}
 	case 6:
@@ -116,8 +127,8 @@ func (w *world) good() (keys, passwords map[string]bool) {
 		keys[w.keys[i]] = err == nil && statusOf(&r, w.now) == keyActive
 	}
 	for _, s := range w.services {
-		a, err := w.FindService(w.t.Context(), s.id, s.password)
-		passwords[s.id] = err == nil && a.Open()
+		a, err := w.FindService(w.t.Context(), w.now, s.id, s.password)
+		passwords[s.id] = err == nil && a.Status() == "open"
 	}
 	return keys, passwords
 }
@@ -186,6 +197,12 @@ func TestRestore_RevivesNothing(t *testing.T) {
 	})
 }
 
+// ended reports whether a key is expired, deleted or revoked. A suspended key has not ended.
+func ended(r *Record, now policy.Time) bool {
+	k := r.Key()
+	return k.Ended(now)
+}
+
 // deaths has the time at which each key and service password ended, according to the store.
 // From that time on they must be refused, whatever is restored.
 type deaths struct {
@@ -211,7 +228,7 @@ func (d *deaths) watch(what string) {
 		if end, ended := d.keys[id]; ended && end <= d.now && statusOf(&r, d.now) == keyActive {
 			d.t.Fatalf("after %s, key %d is good again", what, i)
 		}
-		if statusOf(&r, d.now) != keyActive {
+		if ended(&r, d.now) {
 			d.note(d.keys, id, d.now)
 		}
 		if !r.Key().RevokeFrom.IsZero() {
@@ -219,7 +236,7 @@ func (d *deaths) watch(what string) {
 		}
 	}
 	for i, s := range d.services {
-		a, err := d.FindService(d.t.Context(), s.id, s.password)
+		a, err := d.FindService(d.t.Context(), d.now, s.id, s.password)
 		if _, ended := d.passwords[s.id]; ended && err == nil && a.Open() {
 			d.t.Fatalf("after %s, service password %d is good again", what, i)
 		}

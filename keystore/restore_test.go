@@ -75,7 +75,7 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 		}
 	}
 	_, err1 := f.CloseAccount(t.Context(), start, operator, closing.ID)
-	now, next, err2 := f.RotateAccount(t.Context(), start, operator, rotated.ID)
+	now, next, err2 := f.RotateAccount(t.Context(), start, operator, rotated.ID, 0)
 	if err := errors.Join(err1, err2, f.Prune(t.Context(), start)); err != nil {
 		t.Fatal(err)
 	}
@@ -107,9 +107,9 @@ func TestRestore_BringsBackNothingThatEnded(t *testing.T) {
 	if f.find(lateSecret) != nil || f.find(lateEndedSecret) != nil {
 		t.Error("a key that was issued since is still there")
 	}
-	_, err = f.FindService(t.Context(), rotated.ServiceID, password)
+	_, err = f.FindService(t.Context(), start, rotated.ServiceID, password)
 	wantIs(t, err, ErrNotFound)
-	if _, err := f.FindService(t.Context(), now.ServiceID, next); err != nil {
+	if _, err := f.FindService(t.Context(), start, now.ServiceID, next); err != nil {
 		t.Errorf("the new service password: %v", err)
 	}
 	entries, _, err := f.Audit(t.Context(), AuditList{Limit: 1})
@@ -157,7 +157,7 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	job := f.job(scheduled, "j")
 	full := f.backup()
 	_, err1 := f.RotateKey(t.Context(), start, operator, scheduled.ID, time.Hour)
-	_, _, err2 := f.RotateAccount(t.Context(), start, operator, b.ID)
+	_, _, err2 := f.RotateAccount(t.Context(), start, operator, b.ID, 0)
 	_, err3 := f.CloseAccount(t.Context(), start, operator, closing.ID)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestRestore_ThroughAnotherRestore(t *testing.T) {
 	if k, err := f.Key(t.Context(), freeKey.ID); err != nil || k.LastUsedAt != start.Add(time.Minute) {
 		t.Errorf("the key that is back was last used at %s, %v", k.LastUsedAt, err)
 	}
-	_, err = f.FindService(t.Context(), b.ServiceID, password)
+	_, err = f.FindService(t.Context(), start, b.ServiceID, password)
 	wantIs(t, err, ErrNotFound)
 	if again, err := f.Account(t.Context(), closing.ID); err != nil || again.Open() {
 		t.Errorf("the closed account is %+v, %v", again, err)
@@ -228,7 +228,7 @@ func TestRestore_TakenMeanwhile(t *testing.T) {
 	if r.Keys != (RestoreCount{1, 1}) || r.Accounts != (RestoreCount{1, 1}) || r.KeptEnded != 1 {
 		t.Errorf("got %+v", r)
 	}
-	if found, err := f.FindService(t.Context(), "their-sid", password); err != nil || found.ID != first.ID {
+	if found, err := f.FindService(t.Context(), start, "their-sid", password); err != nil || found.ID != first.ID {
 		t.Errorf("the service ID is that of %+v, %v", found, err)
 	}
 	if record := f.find(secret); record == nil || record.Key().ID == im[0].Key.ID || f.find(orphan) != nil {
@@ -340,4 +340,76 @@ func TestRestore_KeepsTheLaterLastUse(t *testing.T) {
 			t.Errorf("key %s was last used at %s, %v; want %s", id, k.LastUsedAt, err, want)
 		}
 	}
+}
+
+// A key or account that only the backup has comes back suspended or not, as the last entry
+// of the audit trail about it says. A service password that was rotated since does not come
+// back, and an overlap that was running at the backup goes on.
+func TestRestore_KeepsSuspensionsAndOverlaps(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	empty := f.backup()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	never := func(k *NewKey) { k.Expires = policy.Never() }
+	var accounts, keys [4]string
+	var secrets [4]policy.Secret
+	for i := range accounts {
+		accounts[i] = f.account().ID
+		k, secret := f.key(accounts[i], never)
+		keys[i], secrets[i] = k.ID, secret
+	}
+	suspend := func(i int) {
+		_, err := f.SuspendAccount(t.Context(), start, operator, accounts[i], "why")
+		must(err)
+		_, err = f.SuspendKey(t.Context(), start, operator, keys[i], "why")
+		must(err)
+	}
+	resume := func(i int) {
+		_, err := f.ResumeAccount(t.Context(), start, operator, accounts[i])
+		must(err)
+		_, err = f.ResumeKey(t.Context(), start, operator, keys[i])
+		must(err)
+	}
+	overlapping, password, err := f.CreateAccount(t.Context(), start, operator, "Overlap")
+	must(err)
+	_, _, err = f.RotateAccount(t.Context(), start, operator, overlapping.ID, 1000*day)
+	must(err)
+	rotated, old, err := f.CreateAccount(t.Context(), start, operator, "Rotated")
+	must(err)
+
+	suspend(0) // suspended in the backup
+	suspend(1) // and resumed since
+	full := f.backup()
+	resume(1)
+	suspend(2) // suspended since
+	resume(3)
+	suspend(3)
+	resume(3) // and resumed
+	_, _, err = f.RotateAccount(t.Context(), start, operator, rotated.ID, 1000*day)
+	must(err)
+	f.restore(empty.Path, later)
+	f.restore(full.Path, later+1)
+	for i, want := range []string{"suspended", "open", "suspended", "open"} {
+		a, err := f.Account(t.Context(), accounts[i])
+		must(err)
+		k, err := f.Key(t.Context(), keys[i])
+		must(err)
+		suspended := want == "suspended"
+		if a.Status() != want || !k.SuspendedAt.IsZero() != suspended || (a.SuspendReason == "why") != suspended || (k.SuspendReason == "why") != suspended {
+			t.Errorf("account %d: %+v, its key %+v", i, a, k)
+		}
+		if got := f.status(secrets[i], later+1) == keyActive; got == suspended {
+			t.Errorf("key %d can be used: %t", i, got)
+		}
+	}
+	if _, err := f.FindService(t.Context(), later+1, overlapping.ServiceID, password); err != nil {
+		t.Errorf("the service password of the overlap: %v", err)
+	}
+	_, err = f.FindService(t.Context(), later+1, rotated.ServiceID, old)
+	wantIs(t, err, ErrNotFound)
 }

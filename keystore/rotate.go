@@ -31,8 +31,8 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 	if err := operatorOnly(by, "rotating a key"); err != nil {
 		return Rotation{}, err
 	}
-	if overlap < 0 || overlap > maxOverlap {
-		return Rotation{}, refuse(ErrInvalid, "an overlap of %s: want one from zero to ten years", overlap)
+	if err := checkOverlap(overlap); err != nil {
+		return Rotation{}, err
 	}
 	secret, err := policy.GenerateSecret(policy.KeyPrefix, rand.Reader)
 	if err != nil {
@@ -84,10 +84,19 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 	return r, nil
 }
 
+func checkOverlap(overlap time.Duration) error {
+	if overlap < 0 || overlap > maxOverlap {
+		return refuse(ErrInvalid, "an overlap of %s: want one from zero to ten years", overlap)
+	}
+	return nil
+}
+
 func checkRotate(now policy.Time, k *policy.Key) error {
 	switch status := k.Status(now); {
 	case !k.AccountOpen:
 		return refuse(ErrAccountClosed, "key %s cannot be rotated: its account, %s, is closed", k.ID, k.AccountID)
+	case status == "suspended":
+		return refuse(ErrInvalid, "key %s cannot be rotated: it or its account is suspended; resume it first", k.ID)
 	case status != "active":
 		return refuse(ErrInvalid, "key %s cannot be rotated: it is %s; issue a new key instead", k.ID, status)
 	case !k.RevokeFrom.IsZero():
@@ -99,6 +108,7 @@ func checkRotate(now policy.Time, k *policy.Key) error {
 // retire schedules the revocation of a key. The key successor replaces it.
 func (t *txn) retire(now policy.Time, by Actor, k *policy.Key, successor string, overlap time.Duration) {
 	reason := "replaced by " + successor
+	k.RevokeReason = reason
 	if overlap == 0 {
 		k.RevokedAt = now
 		t.exec(`UPDATE api_keys SET revoked_at = $1, revoked_reason = $2 WHERE id = $3`, now, reason, k.ID)

@@ -86,7 +86,7 @@ func TestR8_RotateAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, secret := f.key(a.ID)
-	got, second, err := f.RotateAccount(t.Context(), start+1, operator, a.ID)
+	got, second, err := f.RotateAccount(t.Context(), start+1, operator, a.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +109,13 @@ func TestR8_RotateAccount(t *testing.T) {
 	if len(rows) != 1 || rows[0].Detail != "service ID "+got.ServiceID+", before "+a.ServiceID || rows[0].At != start+1 {
 		t.Errorf("the audit trail has %+v", rows)
 	}
-	_, _, err = f.RotateAccount(t.Context(), start, operator, "acc_none")
+	_, _, err = f.RotateAccount(t.Context(), start, operator, "acc_none", 0)
 	wantIs(t, err, ErrNotFound)
-	_, _, err = f.RotateAccount(t.Context(), start, Actor{Kind: ActorAccount, ID: a.ID}, a.ID)
+	_, _, err = f.RotateAccount(t.Context(), start, Actor{Kind: ActorAccount, ID: a.ID}, a.ID, 0)
 	wantIs(t, err, ErrInvalid)
 	if _, err := f.CloseAccount(t.Context(), start+2, operator, a.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = f.RotateAccount(t.Context(), start+3, operator, a.ID)
+	_, _, err = f.RotateAccount(t.Context(), start+3, operator, a.ID, 0)
 	wantIs(t, err, ErrAccountClosed)
 }

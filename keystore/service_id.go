@@ -13,20 +13,21 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// FindService returns the account with this service ID and service password. The
-// account may be closed. The error is ErrNotFound if no account has both. Any other error
+// FindService returns the account that has this service ID and service password at now.
+// They can also be the ones before the last rotation, during its overlap. The account may
+// be closed or suspended. The error is ErrNotFound if no account has both. Any other error
 // is an ErrUnavailable.
 //
 // The query searches by the digest of the password. So a wrong password takes the same
 // time whether or not the service ID exists.
-func (s *Store) FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error) {
+func (s *Store) FindService(ctx context.Context, now policy.Time, serviceID string, password policy.Secret) (policy.Account, error) {
 	db, err := s.database()
 	if err != nil {
 		return policy.Account{}, err
 	}
 	d := s.hash.secret(password)
 	var stored []byte
-	a, err := scanAccount(appending{db.reader.QueryRowContext(ctx, findService, d[:], serviceID), []any{&stored}})
+	a, err := scanAccount(appending{db.reader.QueryRowContext(ctx, findService, d[:], serviceID, now), []any{&stored}})
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return policy.Account{}, ErrNotFound
@@ -40,7 +41,10 @@ func (s *Store) FindService(ctx context.Context, serviceID string, password poli
 
 // findService searches by the digest of the password. The concatenation keeps the
 // database from using the index of service IDs.
-const findService = `SELECT ` + accountColumns + `, spw_digest FROM accounts WHERE spw_digest = $1 AND service_id || '' = $2`
+const findService = `SELECT ` + accountColumns + `, spw_digest FROM accounts
+	WHERE spw_digest = $1 AND service_id || '' = $2
+	UNION ALL SELECT ` + accountColumns + `, previous_spw_digest FROM accounts
+	WHERE previous_spw_digest = $1 AND previous_service_id || '' = $2 AND previous_until > $3`
 
 // Limits of an imported service ID and service password, in bytes.
 const (
@@ -73,10 +77,10 @@ func newService() (id string, password policy.Secret, err error) {
 	return id, password, err
 }
 
-// checkServiceID refuses a service ID that an account has.
-func (t *txn) checkServiceID(id string) error {
+// checkServiceID refuses a service ID that an account has at now.
+func (t *txn) checkServiceID(id string, now policy.Time) error {
 	var taken string
-	err := t.queryRow(`SELECT id FROM accounts WHERE service_id = $1`, id).Scan(&taken)
+	err := t.queryRow(`SELECT id FROM accounts WHERE service_id = $1 OR previous_service_id = $1 AND previous_until > $2 LIMIT 1`, id, now).Scan(&taken)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -15,25 +15,16 @@ func TestFindService_SearchesByThePassword(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path)
 	f.account()
-	var plan string
-	var n int
-	err := rawDB(t, path).QueryRow("EXPLAIN QUERY PLAN "+findService, []byte{0}, "svc").Scan(&n, &n, &n, &plan)
-	if err != nil || !strings.Contains(plan, "INDEX accounts_spw (spw_digest=?)") {
-		t.Errorf("the query runs as %q, %v", plan, err)
+	plan := planOf(t, path, findService, []byte{0}, "svc", start)
+	if !strings.Contains(plan, "INDEX accounts_spw (spw_digest=?)") || !strings.Contains(plan, "INDEX accounts_previous_spw (previous_spw_digest=?)") || strings.Contains(plan, "SCAN") {
+		t.Errorf("the query runs as %s", plan)
 	}
 }
 
-// child issues a key in the name of another key, as the issuance API does.
-func (f fixture) child(issuer policy.Key, edit ...func(*NewKey)) (policy.Key, policy.Secret) {
-	f.t.Helper()
-	return f.key(issuer.AccountID, append([]func(*NewKey){func(k *NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID }}, edit...)...)
-}
-
-func TestPrune_SearchesByIndex(t *testing.T) {
-	t.Parallel()
-	path := newPath(t)
-	openStore(t, path)
-	rows, err := rawDB(t, path).Query("EXPLAIN QUERY PLAN "+endedKeys, start, pruneBatch)
+// planOf returns how SQLite runs a query, a line for each step.
+func planOf(t *testing.T, path, query string, args ...any) string {
+	t.Helper()
+	rows, err := rawDB(t, path).Query("EXPLAIN QUERY PLAN "+query, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,9 +38,25 @@ func TestPrune_SearchesByIndex(t *testing.T) {
 		}
 		plan.WriteString(line + "\n")
 	}
-	if rows.Err() != nil || strings.Contains(plan.String(), "SCAN k") ||
-		!strings.Contains(plan.String(), "api_keys_ended") || !strings.Contains(plan.String(), "api_keys_account") {
-		t.Errorf("the search runs as %s, %v", &plan, rows.Err())
+	if rows.Err() != nil {
+		t.Fatal(rows.Err())
+	}
+	return plan.String()
+}
+
+// child issues a key in the name of another key, as the issuance API does.
+func (f fixture) child(issuer policy.Key, edit ...func(*NewKey)) (policy.Key, policy.Secret) {
+	f.t.Helper()
+	return f.key(issuer.AccountID, append([]func(*NewKey){func(k *NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID }}, edit...)...)
+}
+
+func TestPrune_SearchesByIndex(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	openStore(t, path)
+	plan := planOf(t, path, endedKeys, start, pruneBatch)
+	if strings.Contains(plan, "SCAN k") || !strings.Contains(plan, "api_keys_ended") || !strings.Contains(plan, "api_keys_account") {
+		t.Errorf("the search runs as %s", plan)
 	}
 }
 

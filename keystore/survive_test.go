@@ -151,7 +151,7 @@ func (c *crowd) settled(s fixture) bool {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		k.Label, k.Prefix = "", ""
+		k.Label, k.Prefix, k.RevokeReason = "", "", ""
 		if r.Key() != k {
 			return false
 		}

@@ -86,6 +86,15 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM schema_version WHERE version_id = 2`); n != 1 {
 		t.Errorf("the schema was upgraded %d times", n)
 	}
+	if a, err := f.Account(t.Context(), "acc_1"); err != nil || a.Status() != "open" || a.PreviousServiceID != "" || !a.PreviousUntil.IsZero() {
+		t.Errorf("the account is now %+v, %v", a, err)
+	}
+	_, err1 := f.SuspendAccount(t.Context(), start, operator, "acc_1", "why")
+	suspended := f.find(secret).Key()
+	_, err2 := f.ResumeAccount(t.Context(), start, operator, "acc_1")
+	if err1 != nil || err2 != nil || suspended.Status(start) != "suspended" {
+		t.Errorf("suspension does not work in the upgraded file: %v, %v", err1, err2)
+	}
 	rotation, err := f.RotateKey(t.Context(), start, operator, "key_1", time.Hour)
 	if err != nil {
 		t.Fatal(err)

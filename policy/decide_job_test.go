@@ -74,6 +74,8 @@ func TestR12_GraceIsForReadingTheKeysOwnJob(t *testing.T) {
 		{"a deleted key", keyWith(func(k *policy.Key) { k.DeletedAt = during }), ownJob(), inside, policy.KeyDeleted},
 		{"a revoked key", keyWith(func(k *policy.Key) { k.RevokedAt = during }), ownJob(), inside, policy.KeyRevoked},
 		{"a key of a closed account", keyWith(func(k *policy.Key) { k.AccountOpen = false }), ownJob(), inside, policy.AccountClosed},
+		{"a suspended key", keyWith(func(k *policy.Key) { k.SuspendedAt = created }), ownJob(), inside, policy.KeySuspended},
+		{"a key of a suspended account", keyWith(func(k *policy.Key) { k.AccountSuspended = true }), ownJob(), inside, policy.AccountSuspended},
 		{"a key at an address that its rule does not hold", keyWith(restricted), ownJob(), outside, policy.AddressRefused},
 		{"a bound key at an unknown address", keyWith(restricted), ownJob(), netip.Addr{}, policy.AddressUnknown},
 	}

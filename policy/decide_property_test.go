@@ -69,6 +69,9 @@ func someFacts(t *testing.T) *rapid.Generator[facts] {
 			DeletedAt:   aHappening().Draw(t, "deleted"),
 			RevokedAt:   aHappening().Draw(t, "revoked"),
 			RevokeFrom:  aHappening().Draw(t, "revoked from"),
+			SuspendedAt: aHappening().Draw(t, "suspended"),
+
+			AccountSuspended: rarely(t, 4, "account suspended"),
 		}
 		window := rapid.SampledFrom([]time.Duration{time.Hour, 50 * time.Second, 1<<63 - 1, time.Millisecond, 0}).Draw(t, "window")
 		f.req = policy.Request{
@@ -149,7 +152,11 @@ func TestR3_NoEventInAKeysLifeAllowsARefusedRequest(t *testing.T) {
 		key := *f.key
 		later := f
 		later.key = &key
-		switch rapid.IntRange(0, 4).Draw(t, "happens") {
+		switch rapid.IntRange(0, 6).Draw(t, "happens") {
+		case 6:
+			key.AccountSuspended = true
+		case 5:
+			key.SuspendedAt = f.now
 		case 4:
 			key.RevokeFrom = f.now
 		case 0:
@@ -284,6 +291,8 @@ func TestDecide_everyCombination(t *testing.T) {
 		func(k *policy.Key) { k.RevokeFrom = after },
 		func(k *policy.Key) { k.RevokeFrom = after + 1 },
 		func(k *policy.Key) { k.AccountOpen = false },
+		func(k *policy.Key) { k.AccountSuspended = true },
+		func(k *policy.Key) { k.SuspendedAt = during },
 		func(k *policy.Key) { k.CreatedAt = after + 1 },
 		func(k *policy.Key) { k.DeletedAt, k.RevokedAt, k.AccountOpen = during, during, false },
 	}
@@ -328,7 +337,7 @@ func TestDecide_everyCombination(t *testing.T) {
 	for _, r := range []policy.Reason{
 		policy.Allowed, policy.AllowedByGrace, policy.KeyUnknown, policy.KeyExpired, policy.KeyDeleted, policy.KeyRevoked,
 		policy.AccountClosed, policy.AddressRefused, policy.AddressUnknown, policy.EarlyData, policy.OperationUnlisted,
-		policy.JobUnknown, policy.JobForeign, policy.NoIssuanceRight,
+		policy.JobUnknown, policy.JobForeign, policy.NoIssuanceRight, policy.KeySuspended, policy.AccountSuspended,
 	} {
 		if seen[r] == 0 {
 			t.Errorf("%v never came up", r)
@@ -360,6 +369,8 @@ func faults(f facts, bound bool) map[policy.Reason]bool {
 	note(policy.KeyDeleted, k.DeletedAt != 0)
 	note(policy.KeyRevoked, k.RevokedAt != 0 || k.RevokeFrom != 0 && f.now >= k.RevokeFrom)
 	note(policy.AccountClosed, !k.AccountOpen)
+	note(policy.KeySuspended, k.SuspendedAt != 0)
+	note(policy.AccountSuspended, k.AccountSuspended)
 	note(policy.AddressUnknown, bound && !r.Client.IsValid())
 	note(policy.AddressRefused, bound && r.Client == outside)
 	note(policy.NoIssuanceRight, r.Operation == policy.IssueKey && !k.Issuable)

@@ -81,7 +81,7 @@ func (n RuleName) why(now Time, key *Key, r *Request, rules Rules, reason Reason
 	case RuleKey:
 		return whyKey(now, key)
 	case RuleAccount:
-		return "The key's account, " + key.AccountID + ", is " + choose(key.AccountOpen, "open.", "closed.")
+		return "The key's account, " + key.AccountID + ", is " + whichAccount(key)
 	case RuleRevocation:
 		return whyRevocation(now, key)
 	case RuleDeletion:
@@ -119,6 +119,17 @@ func whenever(now, at Time) string {
 	return ""
 }
 
+// whichAccount ends the sentence about the key's account.
+func whichAccount(key *Key) string {
+	switch {
+	case !key.AccountOpen:
+		return "closed."
+	case key.AccountSuspended:
+		return "suspended."
+	}
+	return "open."
+}
+
 func whyKey(now Time, key *Key) string {
 	switch {
 	case key == nil:
@@ -132,6 +143,8 @@ func whyKey(now Time, key *Key) string {
 func whyRevocation(now Time, key *Key) string {
 	since := key.RevokedSince(now)
 	switch {
+	case since.IsZero() && !key.SuspendedAt.IsZero():
+		return fmt.Sprintf("The key was suspended at %s, and was not resumed.", key.SuspendedAt)
 	case since.IsZero() && key.RevokeFrom.IsZero():
 		return "The key is not revoked."
 	case since.IsZero():

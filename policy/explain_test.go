@@ -19,7 +19,7 @@ var allRules = []string{
 // ruleOf returns the rule that gives a reason.
 var ruleOf = map[policy.Reason]string{
 	policy.OperationUnlisted: "operation", policy.EarlyData: "early_data", policy.KeyUnknown: "key",
-	policy.AccountClosed: "account", policy.KeyRevoked: "revocation", policy.KeyDeleted: "deletion",
+	policy.AccountClosed: "account", policy.AccountSuspended: "account", policy.KeyRevoked: "revocation", policy.KeySuspended: "revocation", policy.KeyDeleted: "deletion",
 	policy.AddressRefused: "address", policy.AddressUnknown: "address", policy.KeyExpired: "expiry",
 	policy.JobUnknown: "job", policy.JobForeign: "job", policy.NoIssuanceRight: "issuance",
 }
@@ -77,6 +77,8 @@ func TestExplain_saysWhy(t *testing.T) {
 		{"a key of later", created - 1, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "refused: The key key_1 was issued at 2023-11-14T22:13:20.000Z, which is later."},
 		{"a key of now", created, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleKey, "ok: The key is key_1, issued at 2023-11-14T22:13:20.000Z."},
 		{"an open account", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAccount, "ok: The key's account, acc_1, is open."},
+		{"a suspended account", during, keyWith(func(k *policy.Key) { k.AccountSuspended = true }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAccount, "refused: The key's account, acc_1, is suspended."},
+		{"a suspended key", during, keyWith(func(k *policy.Key) { k.SuspendedAt = created }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "refused: The key was suspended at " + created.String() + ", and was not resumed."},
 		{"a closed account", during, keyWith(func(k *policy.Key) { k.AccountOpen = false }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleAccount, "refused: The key's account, acc_1, is closed."},
 		{"no revocation", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "ok: The key is not revoked."},
 		{"a revocation", after, keyWith(func(k *policy.Key) { k.RevokedAt = during }), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleRevocation, "refused: The key was revoked at 2023-11-14T22:14:10.000Z."},

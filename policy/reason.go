@@ -34,6 +34,8 @@ const (
 	StreamLimit                // the key, the account or the address has as many live streams as it may have
 	StreamTooLong              // the live stream has lasted as long as it may
 	CutByOperator              // the operator has cut the live stream
+	KeySuspended               // the operator has suspended the key
+	AccountSuspended           // the operator has suspended the key's account
 
 	reasonCount
 )
@@ -65,6 +67,8 @@ var reasonWords = [reasonCount]string{
 	StreamLimit:         "stream_limit",
 	StreamTooLong:       "stream_too_long",
 	CutByOperator:       "cut_by_operator",
+	KeySuspended:        "key_suspended",
+	AccountSuspended:    "account_suspended",
 }
 
 // String returns the reason's word.

@@ -13,10 +13,35 @@ type Account struct {
 	ServiceID string // identifies the account to the issuance API
 	CreatedAt Time
 	ClosedAt  Time // zero while the account is open
+
+	SuspendedAt   Time   // zero if the account is not suspended
+	SuspendReason string // why, for people; can be empty
+
+	// PreviousServiceID is the service ID before the last rotation. Until PreviousUntil,
+	// it works together with the service password before the rotation.
+	PreviousServiceID string
+	PreviousUntil     Time // zero if the rotation had no overlap
 }
 
 // Open reports whether the account is open.
 func (a Account) Open() bool { return a.ClosedAt.IsZero() }
+
+// Status returns the account's state as a word for people: open, suspended or closed.
+func (a Account) Status() string {
+	switch {
+	case !a.Open():
+		return "closed"
+	case !a.SuspendedAt.IsZero():
+		return "suspended"
+	}
+	return "open"
+}
+
+// HasServiceID reports whether the service ID belongs to the account at now. It is the
+// account's service ID, or the one before the last rotation during the overlap.
+func (a Account) HasServiceID(id string, now Time) bool {
+	return id == a.ServiceID || id == a.PreviousServiceID && now < a.PreviousUntil
+}
 
 // Origin says how a key was created.
 type Origin uint8
@@ -55,18 +80,24 @@ type Key struct {
 	ID          string // key_…; not secret
 	AccountID   string
 	AccountOpen bool // whether the account was open when the record was read
-	Origin      Origin
-	Label       string
-	Prefix      string // the first characters of the secret, by which people recognize it
-	Allow       AddrSet
-	Issuable    bool   // whether the key may issue keys
-	IssuerID    string // the ID of the key that issued this key; empty if no key did
-	CreatedAt   Time
-	Expires     Expiry
-	DeletedAt   Time // zero if the key is not deleted
-	RevokedAt   Time // zero if the key is not revoked; otherwise the key is revoked at every instant, also before RevokedAt
-	RevokeFrom  Time // the start of a scheduled revocation of this key, or of the issuer that this key is bound to; zero if none is scheduled
-	LastUsedAt  Time // accurate to about a minute; zero if the key was never used
+	// AccountSuspended says whether the account was suspended when the record was read.
+	AccountSuspended bool
+	Origin           Origin
+	Label            string
+	Prefix           string // the first characters of the secret, by which people recognize it
+	Allow            AddrSet
+	Issuable         bool   // whether the key may issue keys
+	IssuerID         string // the ID of the key that issued this key; empty if no key did
+	CreatedAt        Time
+	Expires          Expiry
+	DeletedAt        Time // zero if the key is not deleted
+	RevokedAt        Time // zero if the key is not revoked; otherwise the key is revoked at every instant, also before RevokedAt
+	RevokeFrom       Time // the start of a scheduled revocation of this key, or of the issuer that this key is bound to; zero if none is scheduled
+	SuspendedAt      Time // zero if the key itself is not suspended
+	LastUsedAt       Time // accurate to about a minute; zero if the key was never used
+
+	RevokeReason  string // why the key was revoked, for people; can be empty
+	SuspendReason string // why the key was suspended, for people; can be empty
 }
 
 // RevokedSince returns the instant since which the key is revoked, or zero if the
@@ -82,8 +113,17 @@ func (k *Key) RevokedSince(now Time) Time {
 	}
 }
 
-// Status returns the key's state as a word for people: active, expired, deleted or
-// revoked.
+// Suspended reports whether the key or its account is suspended. The operator can resume
+// a suspended key or account.
+func (k *Key) Suspended() bool { return k.AccountSuspended || !k.SuspendedAt.IsZero() }
+
+// Ended reports whether the key is expired, deleted or revoked at now, which is for good.
+func (k *Key) Ended(now Time) bool {
+	return !k.AccountOpen || !k.DeletedAt.IsZero() || !k.RevokedSince(now).IsZero() || k.Expires.Passed(now)
+}
+
+// Status returns the key's state as a word for people: active, suspended, expired,
+// deleted or revoked.
 func (k *Key) Status(now Time) string {
 	switch {
 	case !k.RevokedSince(now).IsZero() || !k.AccountOpen:
@@ -92,6 +132,8 @@ func (k *Key) Status(now Time) string {
 		return "deleted"
 	case k.Expires.Passed(now):
 		return "expired"
+	case k.Suspended():
+		return "suspended"
 	}
 	return "active"
 }

@@ -106,6 +106,11 @@ func TestR9_StatusOfAKeyOfAClosedAccount(t *testing.T) {
 		{"and revoked from it on", keyWith(func(k *policy.Key) { k.RevokeFrom = during }), during, "revoked"},
 		{"and revoked, not expired, where both happened", keyWith(func(k *policy.Key) { k.RevokeFrom = during }), after, "revoked"},
 		{"and expired, where that comes first", keyWith(func(k *policy.Key) { k.RevokeFrom = latest }), after, "expired"},
+		{"a suspended key is suspended", keyWith(func(k *policy.Key) { k.SuspendedAt = created }), during, "suspended"},
+		{"a key of a suspended account is suspended", keyWith(func(k *policy.Key) { k.AccountSuspended = true }), during, "suspended"},
+		{"a suspended key expires all the same", keyWith(func(k *policy.Key) { k.SuspendedAt = created }), expiry, "expired"},
+		{"a revoked key is revoked, suspended or not", keyWith(func(k *policy.Key) { k.SuspendedAt, k.RevokedAt = created, during }), during, "revoked"},
+		{"a key of a closed account has ended, suspended or not", keyWith(func(k *policy.Key) { k.AccountOpen, k.AccountSuspended = false, true }), during, "revoked"},
 		{"a key of a closed account has ended", keyWith(func(k *policy.Key) { k.AccountOpen = false }), during, "revoked"},
 	}
 	for _, tt := range tests {
@@ -151,6 +156,41 @@ func TestR9_AnAccountIsOpenUntilItIsClosed(t *testing.T) {
 	}
 	if (policy.Account{CreatedAt: created, ClosedAt: during}).Open() {
 		t.Error("an account with a closing time is open")
+	}
+}
+
+func TestAccount_Status(t *testing.T) {
+	t.Parallel()
+	for want, account := range map[string]policy.Account{
+		"open":      {},
+		"suspended": {SuspendedAt: during},
+		"closed":    {SuspendedAt: during, ClosedAt: during},
+	} {
+		if got := account.Status(); got != want {
+			t.Errorf("Status = %q, want %q", got, want)
+		}
+	}
+}
+
+func TestR8_TheServiceIDBeforeARotationLastsForTheOverlap(t *testing.T) {
+	t.Parallel()
+	rotated := policy.Account{ServiceID: "new", PreviousServiceID: "old", PreviousUntil: during}
+	for _, tt := range []struct {
+		account policy.Account
+		id      string
+		now     policy.Time
+		want    bool
+	}{
+		{rotated, "new", after, true},
+		{rotated, "old", during - 1, true},
+		{rotated, "old", during, false},
+		{rotated, "other", created, false},
+		{rotated, "", created, false},
+		{policy.Account{ServiceID: "new"}, "", created, false},
+	} {
+		if got := tt.account.HasServiceID(tt.id, tt.now); got != tt.want {
+			t.Errorf("%q at %s: %t, want %t", tt.id, tt.now, got, tt.want)
+		}
 	}
 }
 

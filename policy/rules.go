@@ -12,8 +12,8 @@ const (
 	RuleOperation  RuleName = iota // the API has such an operation
 	RuleEarlyData                  // the request did not come as TLS early data
 	RuleKey                        // the keystore has such a key
-	RuleAccount                    // the key's account is open
-	RuleRevocation                 // the operator has not revoked the key
+	RuleAccount                    // the key's account is open, and not suspended
+	RuleRevocation                 // the operator has neither revoked nor suspended the key
 	RuleDeletion                   // the account's owner has not deleted the key
 	RuleAddress                    // the key may be used from the client's address
 	RulePath                       // the path names no account, or the key's account
@@ -96,8 +96,12 @@ func checkKey(now Time, key *Key, client netip.Addr) (RuleName, Reason) {
 		return RuleKey, KeyUnknown
 	case !key.AccountOpen:
 		return RuleAccount, AccountClosed
+	case key.AccountSuspended:
+		return RuleAccount, AccountSuspended
 	case !key.RevokedSince(now).IsZero():
 		return RuleRevocation, KeyRevoked
+	case !key.SuspendedAt.IsZero():
+		return RuleRevocation, KeySuspended
 	case !key.DeletedAt.IsZero():
 		return RuleDeletion, KeyDeleted
 	case key.Allow.Any():

@@ -40,7 +40,7 @@ type Settings struct {
 // Store is the part of the keystore that the API needs.
 type Store interface {
 	FindKey(ctx context.Context, secret policy.Secret) (keystore.Record, error)
-	FindService(ctx context.Context, serviceID string, password policy.Secret) (policy.Account, error)
+	FindService(ctx context.Context, now policy.Time, serviceID string, password policy.Secret) (policy.Account, error)
 	IssueKey(ctx context.Context, now policy.Time, by keystore.Actor, k keystore.NewKey) (policy.Key, policy.Secret, error)
 	LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error)
 	NoteUse(r *keystore.Record, now policy.Time)
@@ -109,13 +109,13 @@ func (a *Authority) authenticate(ctx context.Context, now policy.Time, client ne
 	case req.fault != nil:
 		return caller{}, req.fault
 	case req.key.Empty():
-		return authenticateService(ctx, store, req)
+		return authenticateService(ctx, now, store, req)
 	}
 	return authenticateKey(ctx, now, client, store, req)
 }
 
-func authenticateService(ctx context.Context, store Store, req *KeyRequest) (caller, *Result) {
-	account, err := store.FindService(ctx, req.serviceID, req.password)
+func authenticateService(ctx context.Context, now policy.Time, store Store, req *KeyRequest) (caller, *Result) {
+	account, err := store.FindService(ctx, now, req.serviceID, req.password)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return caller{}, unauthorized(policy.KeyUnknown, "no account has this service ID and service password")
@@ -123,6 +123,10 @@ func authenticateService(ctx context.Context, store Store, req *KeyRequest) (cal
 		return caller{}, Unavailable(err)
 	case !account.Open():
 		result := unauthorized(policy.AccountClosed, "")
+		result.AccountID = account.ID
+		return caller{}, result
+	case !account.SuspendedAt.IsZero():
+		result := unauthorized(policy.AccountSuspended, "")
 		result.AccountID = account.ID
 		return caller{}, result
 	}
@@ -270,6 +274,8 @@ func create(ctx context.Context, now policy.Time, by keystore.Actor, store Store
 	switch {
 	case errors.Is(err, keystore.ErrAccountClosed):
 		return unauthorized(policy.AccountClosed, err.Error())
+	case errors.Is(err, keystore.ErrAccountSuspended):
+		return unauthorized(policy.AccountSuspended, err.Error())
 	case errors.Is(err, keystore.ErrInvalid), errors.Is(err, keystore.ErrNotFound): // the caller's key or service ID ended after it was checked
 		return unauthorized(policy.KeyRevoked, err.Error())
 	case err != nil:

@@ -214,7 +214,7 @@ func (broken) FindKey(context.Context, policy.Secret) (keystore.Record, error) {
 	return keystore.Record{}, errDisk
 }
 
-func (broken) FindService(context.Context, string, policy.Secret) (policy.Account, error) {
+func (broken) FindService(context.Context, policy.Time, string, policy.Secret) (policy.Account, error) {
 	return policy.Account{}, errDisk
 }
 

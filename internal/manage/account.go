@@ -80,7 +80,7 @@ func (m *Manager) RotateAccount(ctx context.Context, id string) (Account, error)
 	if err := CheckID("account_id", KindAccount, id); err != nil {
 		return Account{}, err
 	}
-	a, password, err := m.Store.RotateAccount(ctx, m.Now, m.Actor, id)
+	a, password, err := m.Store.RotateAccount(ctx, m.Now, m.Actor, id, 0)
 	return withPassword(a, password), notFound(err, KindAccount)
 }
 

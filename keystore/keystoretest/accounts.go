@@ -17,7 +17,7 @@ func testIssueKeyNotByARotatedServiceID(t *testing.T, place Place) {
 	if _, _, err := f.IssueKey(t.Context(), start, keystore.Actor{Kind: keystore.ActorAccount, ID: a.ID}, k); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.RotateAccount(t.Context(), start, operator, a.ID); err != nil {
+	if _, _, err := f.RotateAccount(t.Context(), start, operator, a.ID, 0); err != nil {
 		t.Fatal(err)
 	}
 	_, _, err := f.IssueKey(t.Context(), start, keystore.Actor{Kind: keystore.ActorAccount, ID: a.ID}, k)
@@ -38,7 +38,7 @@ func testFindService(t *testing.T, place Place) {
 			}
 			want := func(sid string, spw policy.Secret, account string) {
 				t.Helper()
-				got, err := f.FindService(t.Context(), sid, spw)
+				got, err := f.FindService(t.Context(), start, sid, spw)
 				if account == "" {
 					wantIs(t, err, keystore.ErrNotFound)
 				} else if err != nil || got.ID != account {
@@ -65,7 +65,7 @@ func testFindService(t *testing.T, place Place) {
 				want(pair.id, policy.NewSecret(pair.password), "")
 			}
 
-			rotated, next, err := f.RotateAccount(t.Context(), start, operator, a.ID)
+			rotated, next, err := f.RotateAccount(t.Context(), start, operator, a.ID, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +76,7 @@ func testFindService(t *testing.T, place Place) {
 			if _, err := f.CloseAccount(t.Context(), start, operator, b.ID); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := f.FindService(t.Context(), b.ServiceID, other); err != nil || got.Open() {
+			if got, err := f.FindService(t.Context(), start, b.ServiceID, other); err != nil || got.Open() {
 				t.Errorf("a closed account: %+v, %v; want it, closed", got, err)
 			}
 		})
@@ -90,7 +90,7 @@ func testImportAccount(t *testing.T, place Place) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := f.FindService(t.Context(), "vendor-sid", password); err != nil || got.ID != a.ID {
+	if got, err := f.FindService(t.Context(), start, "vendor-sid", password); err != nil || got.ID != a.ID {
 		t.Errorf("found %+v, %v", got, err)
 	}
 	// Two accounts may have the same password.
@@ -98,7 +98,7 @@ func testImportAccount(t *testing.T, place Place) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := f.FindService(t.Context(), "other-sid", password); err != nil || got.ID != b.ID {
+	if got, err := f.FindService(t.Context(), start, "other-sid", password); err != nil || got.ID != b.ID {
 		t.Errorf("found %+v, %v", got, err)
 	}
 	_, ours, err := f.CreateAccount(t.Context(), start, operator, "Third")

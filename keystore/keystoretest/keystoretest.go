@@ -54,6 +54,11 @@ var contract = []struct {
 	{"ImportAccount", testImportAccount, parallel},
 	{"IssueKey_NotByARotatedServiceID", testIssueKeyNotByARotatedServiceID, parallel},
 
+	{"R8_RotateAccountWithOverlap", testR8RotateAccountWithOverlap, parallel},
+	{"Rename_ChangesTheTextOnly", testRenameChangesTheTextOnly, parallel},
+	{"SuspendAccount_UntilItIsResumed", testSuspendAccountUntilItIsResumed, timed},
+	{"SuspendKey_UntilItIsResumed", testSuspendKeyUntilItIsResumed, parallel},
+
 	{"Audit_SaysWhoDidWhat", testAuditSaysWhoDidWhat, parallel},
 	{"Audit_Since", testAuditSince, parallel},
 	{"IssueKey_Refuses", testIssueKeyRefuses, parallel},

@@ -159,7 +159,7 @@ func testRotateKeySuccessorHasTheSameRules(t *testing.T, place Place) {
 			t.Errorf("successor, found (-want +got):\n%s", diff)
 		}
 		end := start.Add(time.Hour) + 1
-		old.RevokeFrom = end
+		old.RevokeFrom, old.RevokeReason = end, "replaced by "+r.New.ID
 		byID, err := f.Key(t.Context(), old.ID)
 		if err != nil {
 			t.Fatal(err)
