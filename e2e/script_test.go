@@ -229,6 +229,7 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 
 var (
 	randomText = regexp.MustCompile(`\b(acc|key|svc|sgk|sgs)_[0-9A-Za-z]{20,}`)
+	prefixText = regexp.MustCompile(`"sgk_[0-9A-Za-z]{4}"`)
 	recentTime = regexp.MustCompile(`\b20[0-9]{2}-?[0-9]{2}-?[0-9]{2}T[0-9:.]+Z`)
 	alnum      = regexp.MustCompile(`[0-9A-Za-z]`)
 	digit      = regexp.MustCompile(`[0-9]`)
@@ -239,6 +240,7 @@ func masked(output string) string {
 	output = randomText.ReplaceAllStringFunc(output, func(text string) string {
 		return text[:4] + alnum.ReplaceAllString(text[4:], "x")
 	})
+	output = prefixText.ReplaceAllString(output, `"sgk_xxxx"`)
 	return recentTime.ReplaceAllStringFunc(output, func(text string) string {
 		return digit.ReplaceAllString(text, "0")
 	})

@@ -158,6 +158,11 @@ func (s *Store) Account(ctx context.Context, id string) (policy.Account, error) 
 	return one(all, err, "account", id)
 }
 
+// AccountsNamed returns the accounts with this name, oldest first.
+func (s *Store) AccountsNamed(ctx context.Context, name string) ([]policy.Account, error) {
+	return query(ctx, s, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE name = $1 ORDER BY created_at, id`, name)
+}
+
 func readAccount(ctx context.Context, q querier, id string) (policy.Account, error) {
 	a, err := scanAccount(q.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id))
 	if errors.Is(err, sql.ErrNoRows) {

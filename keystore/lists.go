@@ -2,12 +2,18 @@ package keystore
 
 import (
 	"context"
+	"strings"
 
 	"github.com/speechgate/speechgate/policy"
 )
 
 // AccountList says which accounts [Store.Accounts] returns. The zero value is all.
 type AccountList struct {
+	// Status selects the accounts whose [policy.Account.Status] is this word. Default: all.
+	Status string
+	// NewestFirst turns the order around.
+	NewestFirst bool
+
 	// Limit is the most accounts to return. Default: all.
 	Limit int
 	// Cursor continues the list after another page: the next that the call before
@@ -20,11 +26,17 @@ type AccountList struct {
 // account, and shows accounts that are created meanwhile. The error is ErrInvalid if
 // the cursor is not one of this list.
 func (s *Store) Accounts(ctx context.Context, list AccountList) (page []policy.Account, next string, err error) {
-	q := listQuery{name: "a", limit: list.Limit, cursor: list.Cursor}
+	q := listQuery{name: "a", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
+	if list.Status != "" {
+		q.where(accountStatus+` = ?`, list.Status)
+	}
 	q.orderBy("created_at", "id")
 	return readPage(ctx, s, &q, `SELECT `+accountColumns+` FROM accounts`, scanAccount,
 		func(a *policy.Account) listPosition { return listPosition{int64(a.CreatedAt), []string{a.ID}} })
 }
+
+// accountStatus is [policy.Account.Status] in SQL.
+const accountStatus = `CASE WHEN closed_at > 0 THEN 'closed' WHEN suspended_at > 0 THEN 'suspended' ELSE 'open' END`
 
 // KeyList says which keys [Store.Keys] returns: those that all fields select. The zero
 // value is all keys.
@@ -36,6 +48,11 @@ type KeyList struct {
 	IssuerID string
 	// Status selects the keys whose [policy.Key.Status] at Now is this word. Default: all.
 	Status string
+	// Origin selects the keys of an origin. Default: of all.
+	Origin policy.Origin
+	// Label selects the keys whose label contains this text. ASCII letters match in upper
+	// and lower case. Default: no matter what the label is.
+	Label string
 	// ExpiresBy selects the keys that are active at Now and expire at this time or
 	// earlier. Default: no matter when they expire.
 	ExpiresBy policy.Time
@@ -45,6 +62,8 @@ type KeyList struct {
 	// Now is the time for Status, ExpiresBy and UnusedSince. Default: the clock of the
 	// Store's Config.
 	Now policy.Time
+	// NewestFirst turns the order around.
+	NewestFirst bool
 
 	// Limit is the most keys to return. Default: all.
 	Limit int
@@ -62,7 +81,7 @@ func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next
 	if now.IsZero() {
 		now = s.cfg.Clock()
 	}
-	q := listQuery{name: "k", limit: list.Limit, cursor: list.Cursor}
+	q := listQuery{name: "k", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
 	if list.AccountID != "" {
 		q.where(`k.account_id = ?`, list.AccountID)
 	}
@@ -71,6 +90,12 @@ func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next
 	}
 	if list.Status != "" {
 		q.where(keyStatus+` = ?`, now, now, list.Status)
+	}
+	if list.Origin != 0 {
+		q.where(`k.origin = ?`, list.Origin.String())
+	}
+	if list.Label != "" {
+		q.where(`LOWER(k.label) LIKE LOWER(?) ESCAPE '\'`, `%`+likeEscaper.Replace(list.Label)+`%`)
 	}
 	if !list.ExpiresBy.IsZero() {
 		q.where(keyStatus+` = 'active' AND k.expires_at <= ?`, now, now, list.ExpiresBy)
@@ -82,6 +107,9 @@ func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next
 	return readPage(ctx, s, &q, `SELECT `+keyColumns+` FROM `+keyTables, scanKeyOnly,
 		func(k *policy.Key) listPosition { return listPosition{int64(k.CreatedAt), []string{k.ID}} })
 }
+
+// likeEscaper takes from the characters of a pattern of LIKE their meaning.
+var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // keyStatus is [policy.Key.Status] in SQL. Its two parameters are the time.
 const keyStatus = `CASE
@@ -95,6 +123,10 @@ const keyStatus = `CASE
 type JobList struct {
 	// AccountID selects the jobs of an account's keys. Default: of all.
 	AccountID string
+	// KeyID selects the jobs that a key created. Default: of all.
+	KeyID string
+	// NewestFirst turns the order around.
+	NewestFirst bool
 
 	// Limit is the most jobs to return. Default: all.
 	Limit int
@@ -108,7 +140,10 @@ type JobList struct {
 // are created meanwhile. The error is ErrInvalid if the cursor does not come from this
 // list.
 func (s *Store) Jobs(ctx context.Context, list JobList) (page []policy.Job, next string, err error) {
-	q := listQuery{name: "j", limit: list.Limit, cursor: list.Cursor}
+	q := listQuery{name: "j", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
+	if list.KeyID != "" {
+		q.where(`key_id = ?`, list.KeyID)
+	}
 	if list.AccountID != "" {
 		q.where(`key_id IN (SELECT id FROM api_keys WHERE account_id = ?)`, list.AccountID)
 	}

@@ -20,17 +20,31 @@ standard input; at a terminal, you are asked for it.`
 	create.Flags().String("name", "", "The customer's name, for people")
 	create.Flags().String("service-id", "", "Take over this service ID, with the password on standard input")
 
-	list := Leaf("list", "Lists the accounts, oldest first", NoArgument, listAccounts)
+	list := Leaf("list [flags]", "Lists the accounts, oldest first", NoArgument, listAccounts)
+	list.Flags().String("status", "", "List the accounts of this status only: "+words.Alternatives(manage.AccountStatuses()))
+	limitFlag(list, "accounts")
 
-	show := Leaf("show <account ID>", "Shows an account", oneID(manage.KindAccount), showAccount)
+	show := Leaf("show <account>…", "Shows an account", someIDs(manage.KindAccount), showAccount)
 
-	end := Leaf("close <account ID> --yes", "Closes an account for good, and ends all its keys", oneID(manage.KindAccount), closeAccount)
+	end := Leaf("close <account>… --yes", "Closes an account for good, and ends all its keys", someIDs(manage.KindAccount), closeAccount)
 	end.Flags().Bool("yes", false, "Close it, without asking back")
 	end.SuggestFor = []string{"delete", "remove"}
 
-	rotate := Leaf("rotate <account ID>", "Gives an account a new service ID and password, shown once; the old ones end at once", oneID(manage.KindAccount), rotateAccount)
+	rotate := Leaf("rotate <account> [--overlap <time>]", "Gives an account a new service ID and password, shown once", oneAccount, rotateAccount)
+	rotate.Long = `Gives an account a new service ID and a new service password, and shows them, once.
 
-	return group("account", "Creates, lists, shows, rotates and closes accounts", create, list, show, rotate, end)
+The old ones end at once or, with --overlap, go on for a while. --overlap takes an
+integer and ms, s, m, h, d or w, such as 24h. What an earlier rotation left for an
+overlap of its own ends at once in every case.`
+	rotate.SuggestFor = []string{"renew", "replace"}
+	rotate.Flags().String("overlap", "0", "How long the old service ID and password go on")
+
+	accounts := group("account", "Creates, lists, shows, renames, rotates, suspends and closes accounts",
+		create, list, show, renameAccountCommand(), rotate, suspendAccountCommand(), resumeAccountCommand(), end)
+	accounts.Long = accounts.Short + `.
+
+<account> is an account's ID, or its name if no other account has the same name.`
+	return accounts
 }
 
 func createAccount(cmd *cobra.Command, _ []string) error {
@@ -75,8 +89,15 @@ func takeOverAccount(cmd *cobra.Command, n manage.NewAccount) (err error) {
 }
 
 func rotateAccount(cmd *cobra.Command, args []string) error {
+	overlap, err := textFlag(cmd, "overlap")
+	if err != nil {
+		return err
+	}
+	if err := manage.CheckOverlap(overlap); err != nil {
+		return err
+	}
 	return changeStore(cmd, func(s *session) error {
-		a, err := s.manager.RotateAccount(s.ctx, args[0])
+		a, err := s.manager.RotateAccount(s.ctx, args[0], overlap)
 		if err != nil {
 			return err
 		}
@@ -90,6 +111,9 @@ func rotateAccount(cmd *cobra.Command, args []string) error {
 // printPassword shows an account with its service password.
 func (s *session) printPassword(a manage.Account) error {
 	rows := append(accountRows(a), []string{"Service password", a.ServicePassword.Reveal()})
+	if a.PreviousServiceID != "" {
+		rows = append(rows, previousRow(a))
+	}
 	if err := s.print(a, rows...); err != nil {
 		return err
 	}
@@ -102,16 +126,33 @@ func accountRows(a manage.Account) [][]string {
 	return [][]string{{"Account ID", a.ID}, {"Name", a.Name}, {"Service ID", a.ServiceID}}
 }
 
+// previousRow returns the service ID before the last rotation, as a row for people.
+func previousRow(a manage.Account) []string {
+	return []string{"Before", string(a.PreviousServiceID) + ", which works until " + shortTime(a.PreviousUntil, "")}
+}
+
 func listAccounts(cmd *cobra.Command, _ []string) error {
+	var q manage.AccountQuery
+	if err := textFlags(cmd, flagInto{"status", &q.Status}); err != nil {
+		return err
+	}
+	if err := q.Validate(); err != nil {
+		return err
+	}
+	none := "There are no accounts."
+	if q.Status != "" {
+		none = "There are no such accounts."
+	}
 	return withStore(cmd, func(s *session) error {
-		all, err := manage.All(func(page manage.Page) (manage.List[manage.Account], error) {
-			return s.manager.Accounts(s.ctx, page)
+		all, err := limitedList(cmd, s, func(page manage.Page, newestFirst bool) (manage.List[manage.Account], error) {
+			q.Page, q.NewestFirst = page, newestFirst
+			return s.manager.Accounts(s.ctx, q)
 		})
 		if err != nil {
 			return err
 		}
 		return printAll(
-			s, all, "There are no accounts.",
+			s, all, none,
 			[]string{"ACCOUNT ID", "SERVICE ID", "STATUS", "CREATED", "NAME"},
 			func(a manage.Account) []string {
 				return []string{a.ID, a.ServiceID, a.Status, shortTime(a.CreatedAt, "-"), a.Name}
@@ -122,19 +163,40 @@ func listAccounts(cmd *cobra.Command, _ []string) error {
 
 func showAccount(cmd *cobra.Command, args []string) error {
 	return withStore(cmd, func(s *session) error {
-		a, err := s.manager.Account(s.ctx, args[0])
-		if err != nil {
-			return err
-		}
-		status := a.Status
-		if !a.Open() {
-			status += " at " + shortTime(a.ClosedAt, "")
-		}
-		return s.print(a, append(accountRows(a),
-			[]string{"Status", status},
-			[]string{"Created", shortTime(a.CreatedAt, "-")},
-		)...)
+		return s.forEach(args, func(id string) (result, error) {
+			a, err := s.manager.Account(s.ctx, id)
+			if err != nil {
+				return result{}, err
+			}
+			rows := append(accountRows(a),
+				[]string{"Status", accountStatus(a)},
+				[]string{"Created", shortTime(a.CreatedAt, "-")},
+			)
+			if a.PreviousServiceID != "" {
+				rows = append(rows, previousRow(a))
+			}
+			return result{a, rows}, nil
+		})
 	})
+}
+
+// accountStatus returns the status of an account, with its time and its reason.
+func accountStatus(a manage.Account) string {
+	switch {
+	case !a.Open():
+		return a.Status + " at " + shortTime(a.ClosedAt, "")
+	case !a.SuspendedAt.IsZero():
+		return a.Status + " at " + shortTime(a.SuspendedAt, "") + because(a.SuspendReason)
+	}
+	return a.Status
+}
+
+// because returns a reason in parentheses; empty if there is none.
+func because(reason manage.OrNull) string {
+	if reason == "" {
+		return ""
+	}
+	return " (" + string(reason) + ")"
 }
 
 func closeAccount(cmd *cobra.Command, args []string) error {
@@ -143,13 +205,15 @@ func closeAccount(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	return changeStore(cmd, func(s *session) error {
-		a, err := s.manager.CloseAccount(s.ctx, args[0], yes)
-		switch {
-		case err != nil:
-			return err
-		case a.Already:
-			return s.say(a, "Account %s is closed already, since %s.", a.ID, shortTime(a.ClosedAt, ""))
-		}
-		return s.say(a, "Closed account %s, and ended its %s.", a.ID, words.Count(a.ActiveKeys, "active key"))
+		return s.forEach(args, func(id string) (result, error) {
+			a, err := s.manager.CloseAccount(s.ctx, id, yes)
+			switch {
+			case err != nil:
+				return result{}, err
+			case a.Already:
+				return sentence(a, "Account %s is closed already, since %s.", a.ID, shortTime(a.ClosedAt, "")), nil
+			}
+			return sentence(a, "Closed account %s, and ended its %s.", a.ID, words.Count(a.ActiveKeys, "active key")), nil
+		})
 	})
 }

@@ -12,14 +12,18 @@ const graceHelp = `
 
 The grace window of a job is how long the key that created it goes on reading it
 after the key expired. It is counted with the longest grace of the job's backend
-in the configuration, and without one with the default, 24h.`
+in the configuration. If no gate of the backend is in it, the
+end of the grace is unknown.`
 
 func jobCommand() *cobra.Command {
-	list := Leaf("list [--account <account ID>]", "Lists the recorded jobs, oldest first", NoArgument, listJobs)
+	list := Leaf("list [flags]", "Lists the recorded jobs, oldest first", NoArgument, listJobs)
 	list.Long = list.Short + "." + graceHelp
 	list.Flags().String("account", "", "List the jobs of this account only")
 
-	show := Leaf("show <job ID> [--backend <name>]", "Shows a recorded job", oneArgument, showJob)
+	list.Flags().String("key", "", "List the jobs only that the key with this ID created")
+	limitFlag(list, "jobs")
+
+	show := Leaf("show <job ID>… [--backend <name>]", "Shows a recorded job", someIDs(manage.KindJob), showJob)
 	show.Long = show.Short + "." + graceHelp
 	show.Flags().String("backend", "", "The backend that the job ID is of, where several have such a job")
 
@@ -28,19 +32,25 @@ func jobCommand() *cobra.Command {
 
 func listJobs(cmd *cobra.Command, _ []string) error {
 	var q manage.JobQuery
-	if err := textFlags(cmd, flagInto{"account", &q.AccountID}); err != nil {
+	if err := textFlags(cmd, flagInto{"account", &q.AccountID}, flagInto{"key", &q.KeyID}); err != nil {
 		return err
 	}
 	if err := q.Validate(); err != nil {
 		return err
 	}
 	return withStore(cmd, func(s *session) error {
-		all, err := manage.All(func(page manage.Page) (manage.List[manage.Job], error) {
-			q.Page = page
+		all, err := limitedList(cmd, s, func(page manage.Page, newestFirst bool) (manage.List[manage.Job], error) {
+			q.Page, q.NewestFirst = page, newestFirst
 			return s.manager.Jobs(s.ctx, q)
 		})
 		if err != nil {
 			return err
+		}
+		for _, j := range all {
+			if !j.GraceKnown {
+				s.noteGraceUnknown(j.Backend)
+				break
+			}
 		}
 		return printAll(
 			s, all, "There are no recorded jobs.",
@@ -48,11 +58,24 @@ func listJobs(cmd *cobra.Command, _ []string) error {
 			func(j manage.Job) []string {
 				return []string{
 					j.ID, j.Backend, j.AccountID, j.KeyID, j.State,
-					shortTime(j.CreatedAt, "-"), shortTime(j.GraceUntil, "none"),
+					shortTime(j.CreatedAt, "-"), graceUntil(j),
 				}
 			},
 		)
 	})
+}
+
+// graceUntil returns the end of a job's grace for people.
+func graceUntil(j manage.Job) string {
+	if !j.GraceKnown {
+		return "unknown"
+	}
+	return shortTime(j.GraceUntil, "none")
+}
+
+// noteGraceUnknown says why the end of a job's grace is not known.
+func (s *session) noteGraceUnknown(backend string) {
+	s.note("The end of the grace is not known: no gate of the backend %q is configured here. Name the server's configuration with --%s.", backend, flagConfig)
 }
 
 func showJob(cmd *cobra.Command, args []string) error {
@@ -61,22 +84,26 @@ func showJob(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	return withStore(cmd, func(s *session) error {
-		j, err := s.manager.Job(s.ctx, args[0], backend)
-		if err != nil {
-			return err
-		}
-		return s.print(
-			j,
-			[]string{"Job ID", j.ID},
-			[]string{"Backend", j.Backend},
-			[]string{"Dialect", j.Dialect},
-			[]string{"Account ID", j.AccountID},
-			[]string{"Key ID", j.KeyID},
-			[]string{"Client", cmp.Or(string(j.ClientIP), "unknown")},
-			[]string{"State", j.State},
-			[]string{"Created", shortTime(j.CreatedAt, "-")},
-			[]string{"Ended", shortTime(j.EndedAt, "not seen yet")},
-			[]string{"Grace until", shortTime(j.GraceUntil, "none")},
-		)
+		return s.forEach(args, func(id string) (result, error) {
+			j, err := s.manager.Job(s.ctx, id, backend)
+			if err != nil {
+				return result{}, err
+			}
+			if !j.GraceKnown {
+				s.noteGraceUnknown(j.Backend)
+			}
+			return result{j, [][]string{
+				{"Job ID", j.ID},
+				{"Backend", j.Backend},
+				{"Dialect", j.Dialect},
+				{"Account ID", j.AccountID},
+				{"Key ID", j.KeyID},
+				{"Client", cmp.Or(string(j.ClientIP), "unknown")},
+				{"State", j.State},
+				{"Created", shortTime(j.CreatedAt, "-")},
+				{"Ended", shortTime(j.EndedAt, "not seen yet")},
+				{"Grace until", graceUntil(j)},
+			}}, nil
+		})
 	})
 }

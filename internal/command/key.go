@@ -30,16 +30,19 @@ What --expires, --allow and --issuable say stays for the key's whole life.
 	newKeyFlags(issue)
 	issue.Flags().Bool("issuable", false, "Let the key issue keys through the issuance API")
 
-	show := Leaf("show <key ID>", "Shows a key, but not the secret", oneID(manage.KindKey), showKey)
+	show := Leaf("show <key ID>…|--key-stdin", "Shows a key, but not the secret", keyIDsOrStdin, showKey)
+	show.Long = show.Short + "." + keyStdinHelp
+	keyStdinFlag(show)
 
-	return group("key", "Issues, imports, lists, shows, rotates and ends API keys",
-		issue, importCommand(), listKeysCommand(), show, rotateCommand(), deleteCommand(), revokeCommand())
+	return group("key", "Issues, imports, lists, shows, renames, rotates, suspends and ends API keys",
+		issue, importCommand(), listKeysCommand(), show, renameKeyCommand(), rotateCommand(),
+		suspendKeyCommand(), resumeKeyCommand(), deleteCommand(), revokeCommand())
 }
 
 // newKeyFlags adds the flags for the account of new keys, and for their rules.
 func newKeyFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.String("account", "", "ID of the account that the key is for")
+	flags.String("account", "", "ID or name of the account that the key is for")
 	flags.String("expires", manage.Never, "When the key expires")
 	flags.StringArray("allow", nil, "The addresses that the key may be used from; can be repeated (default any)")
 	flags.String("label", "", "What the key is for, for people")
@@ -106,39 +109,56 @@ func (s *session) warnOfAllow(warnings []string) {
 
 func showKey(cmd *cobra.Command, args []string) error {
 	return withStore(cmd, func(s *session) error {
-		k, err := s.manager.Key(s.ctx, args[0])
+		ids, err := s.keyIDsOf(args)
 		if err != nil {
 			return err
 		}
-		return s.print(
-			k,
-			[]string{"Key ID", k.ID},
-			[]string{"Begins with", k.Prefix},
-			[]string{"Account ID", k.AccountID},
-			[]string{"Origin", k.Origin},
-			[]string{"Label", orDash(k.Label)},
-			[]string{"Status", longStatus(k)},
-			[]string{"Expires", shortExpiry(k.ExpiresAt)},
-			[]string{"Allowed from", allowedFrom(k)},
-			[]string{"May issue keys", yesNo(k.Issuable)},
-			[]string{"Issued by", orDash(string(k.IssuerID))},
-			[]string{"Created", shortTime(k.CreatedAt, "-")},
-			[]string{"Last used", shortTime(k.LastUsedAt, "never")},
-		)
+		return s.forEach(ids, func(id string) (result, error) {
+			k, err := s.manager.Key(s.ctx, id)
+			return result{k, keyRows(k)}, err
+		})
 	})
 }
 
-// longStatus returns the status of a key, with the time or the cause of its end.
+// keyRows returns a key as rows for people.
+func keyRows(k manage.Key) [][]string {
+	return [][]string{
+		{"Key ID", k.ID},
+		{"Begins with", orDash(k.Prefix)},
+		{"Account ID", k.AccountID},
+		{"Origin", k.Origin},
+		{"Label", orDash(k.Label)},
+		{"Status", longStatus(k)},
+		{"Expires", shortExpiry(k.ExpiresAt)},
+		{"Allowed from", allowedFrom(k)},
+		{"May issue keys", yesNo(k.Issuable)},
+		{"Issued by", orDash(string(k.IssuerID))},
+		{"Created", shortTime(k.CreatedAt, "-")},
+		{"Last used", shortTime(k.LastUsedAt, "never")},
+	}
+}
+
+// longStatus returns the status of a key, with the time and the cause of it.
 func longStatus(k manage.Key) string {
 	switch {
+	case !k.RevokedAt.IsZero():
+		return k.Status + " at " + shortTime(k.EndedAt, "") + because(k.RevokeReason)
 	case !k.EndedAt.IsZero():
 		return k.Status + " at " + shortTime(k.EndedAt, "")
 	case !k.AccountOpen:
 		return k.Status + ", because its account is closed"
-	case !k.RevokeFrom.IsZero():
-		return k.Status + ", to be revoked at " + shortTime(k.RevokeFrom, "")
 	}
-	return k.Status
+	status := k.Status
+	if !k.SuspendedAt.IsZero() {
+		status += ", suspended since " + shortTime(k.SuspendedAt, "") + because(k.SuspendReason)
+	}
+	if k.AccountSuspended {
+		status += ", because its account is suspended"
+	}
+	if !k.RevokeFrom.IsZero() {
+		status += ", to be revoked at " + shortTime(k.RevokeFrom, "")
+	}
+	return status
 }
 
 func allowedFrom(k manage.Key) string {
@@ -149,29 +169,32 @@ func allowedFrom(k manage.Key) string {
 }
 
 func deleteCommand() *cobra.Command {
-	del := Leaf("delete <key ID>", "Deletes a key as its account's holder can; refuses those that came with the account or from the issuance API", oneID(manage.KindKey), deleteKey)
+	del := Leaf("delete <key ID>…", "Deletes a key as its account's holder can; refuses those that came with the account or from the issuance API", someIDs(manage.KindKey), deleteKey)
 	del.SuggestFor = []string{"remove", "rm"}
 	return del
 }
 
 func deleteKey(cmd *cobra.Command, args []string) error {
 	return changeStore(cmd, func(s *session) error {
-		k, err := s.manager.DeleteKey(s.ctx, args[0])
-		switch {
-		case err != nil:
-			return err
-		case k.Already:
-			return s.say(k, "Key %s is deleted already, since %s.", k.ID, shortTime(k.At, ""))
-		}
-		return s.say(k, "Deleted key %s.", k.ID)
+		return s.forEach(args, func(id string) (result, error) {
+			k, err := s.manager.DeleteKey(s.ctx, id)
+			switch {
+			case err != nil:
+				return result{}, err
+			case k.Already:
+				return sentence(k, "Key %s is deleted already, since %s.", k.ID, shortTime(k.At, "")), nil
+			}
+			return sentence(k, "Deleted key %s.", k.ID), nil
+		})
 	})
 }
 
 func revokeCommand() *cobra.Command {
-	revoke := Leaf("revoke <key ID> [flags]", "Revokes a key, whatever its origin", oneID(manage.KindKey), revokeKey)
-	revoke.SuggestFor = []string{"disable", "block"}
-	revoke.Flags().String("reason", "", "Why, for the audit trail")
+	revoke := Leaf("revoke <key ID>…|--key-stdin [flags]", "Revokes a key, whatever its origin", keyIDsOrStdin, revokeKey)
+	revoke.Long = revoke.Short + "." + keyStdinHelp
+	revoke.Flags().String("reason", "", "Why, for people and the audit trail")
 	revoke.Flags().Bool("with-children", false, "Revoke the keys as well that it issued through the issuance API")
+	keyStdinFlag(revoke)
 	return revoke
 }
 
@@ -185,20 +208,31 @@ func revokeKey(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	return changeStore(cmd, func(s *session) error {
-		k, err := s.manager.RevokeKey(s.ctx, args[0], r)
+		ids, err := s.keyIDsOf(args)
 		if err != nil {
 			return err
 		}
-		switch {
-		case k.Children == nil && k.Already:
-			return s.say(k, "Key %s is revoked already, since %s.", k.ID, shortTime(k.At, ""))
-		case k.Children == nil:
-			return s.say(k, "Revoked key %s.", k.ID)
-		}
-		issued := words.Count(*k.Children, "key") + " that it issued"
-		if k.Already {
-			return s.say(k, "Key %s is revoked already, since %s; revoked %s.", k.ID, shortTime(k.At, ""), issued)
-		}
-		return s.say(k, "Revoked key %s, and %s.", k.ID, issued)
+		return s.forEach(ids, func(id string) (result, error) {
+			k, err := s.manager.RevokeKey(s.ctx, id, r)
+			if err != nil {
+				return result{}, err
+			}
+			return revoked(k), nil
+		})
 	})
+}
+
+// revoked returns the result of a revocation.
+func revoked(k manage.EndedKey) result {
+	switch {
+	case k.Children == nil && k.Already:
+		return sentence(k, "Key %s is revoked already, since %s.", k.ID, shortTime(k.At, ""))
+	case k.Children == nil:
+		return sentence(k, "Revoked key %s.", k.ID)
+	}
+	issued := words.Count(*k.Children, "key") + " that it issued"
+	if k.Already {
+		return sentence(k, "Key %s is revoked already, since %s; revoked %s.", k.ID, shortTime(k.At, ""), issued)
+	}
+	return sentence(k, "Revoked key %s, and %s.", k.ID, issued)
 }

@@ -14,15 +14,19 @@ func listKeysCommand() *cobra.Command {
 --expiring and --unused take a duration, such as 24h, 7d or 2w.`
 	list.Flags().String("account", "", "List the keys of this account only")
 	list.Flags().String("status", "", "List the keys of this status only: "+words.Alternatives(manage.KeyStatuses()))
+	list.Flags().String("origin", "", "List the keys of this origin only: "+words.Alternatives(manage.KeyOrigins()))
+	list.Flags().String("label", "", "List the keys only whose label contains this text, in upper or lower case")
 	list.Flags().String("expiring", "", "List the active keys only that expire within this time")
 	list.Flags().String("unused", "", "List the active keys only that were not used for this time, and are older")
 	list.Flags().String("issued-by", "", "List the keys only that the key with this ID issued")
+	limitFlag(list, "keys")
 	return list
 }
 
 func listKeys(cmd *cobra.Command, _ []string) error {
 	var q manage.KeyQuery
 	err := textFlags(cmd, flagInto{"account", &q.AccountID}, flagInto{"status", &q.Status},
+		flagInto{"origin", &q.Origin}, flagInto{"label", &q.Label},
 		flagInto{"issued-by", &q.IssuedBy}, flagInto{"expiring", &q.Expiring}, flagInto{"unused", &q.Unused})
 	if err != nil {
 		return err
@@ -35,8 +39,8 @@ func listKeys(cmd *cobra.Command, _ []string) error {
 		none = "There are no such keys."
 	}
 	return withStore(cmd, func(s *session) error {
-		all, err := manage.All(func(page manage.Page) (manage.List[manage.Key], error) {
-			q.Page = page
+		all, err := limitedList(cmd, s, func(page manage.Page, newestFirst bool) (manage.List[manage.Key], error) {
+			q.Page, q.NewestFirst = page, newestFirst
 			return s.manager.Keys(s.ctx, q)
 		})
 		if err != nil {

@@ -14,21 +14,27 @@ type Account struct {
 	Name            string    `json:"name"`
 	ServiceID       string    `json:"service_id"`
 	ServicePassword ShownOnce `json:"service_password,omitzero"` // of a new or rotated account
-	Status          string    `json:"status"`                    // open or closed
+	Status          string    `json:"status"`                    // open, suspended or closed
 	CreatedAt       Time      `json:"created_at"`
-
-	ClosedAt Time `json:"-"` // zero if the account is open
+	ClosedAt        Time      `json:"closed_at"`
+	SuspendedAt     Time      `json:"suspended_at"`
+	SuspendReason   OrNull    `json:"suspend_reason"`
+	// PreviousServiceID works until PreviousUntil, with the service password before the
+	// last rotation. It is null after the overlap of the rotation.
+	PreviousServiceID OrNull `json:"previous_service_id"`
+	PreviousUntil     Time   `json:"previous_until"`
 }
 
-func accountOf(a policy.Account) Account {
-	status := "open"
-	if !a.Open() {
-		status = "closed"
-	}
-	return Account{
-		ID: a.ID, Name: a.Name, ServiceID: a.ServiceID, Status: status,
+func (m *Manager) accountOf(a policy.Account) Account {
+	result := Account{
+		ID: a.ID, Name: a.Name, ServiceID: a.ServiceID, Status: a.Status(),
 		CreatedAt: Time{a.CreatedAt}, ClosedAt: Time{a.ClosedAt},
+		SuspendedAt: Time{a.SuspendedAt}, SuspendReason: OrNull(a.SuspendReason),
 	}
+	if m.Now < a.PreviousUntil {
+		result.PreviousServiceID, result.PreviousUntil = OrNull(a.PreviousServiceID), Time{a.PreviousUntil}
+	}
+	return result
 }
 
 // Open reports whether the account is open.
@@ -65,51 +71,80 @@ func (m *Manager) CreateAccount(ctx context.Context, n NewAccount) (Account, err
 	}
 	if n.ServiceID != "" {
 		a, err := m.Store.ImportAccount(ctx, m.Now, m.Actor, n.Name, n.ServiceID, n.ServicePassword)
-		return accountOf(a), err
+		return m.accountOf(a), err
 	}
 	a, password, err := m.Store.CreateAccount(ctx, m.Now, m.Actor, n.Name)
-	return withPassword(a, password), err
+	return m.withPassword(a, password), err
 }
 
 // RotateAccount gives an account a new service ID and a new service password. The
-// result has both; the old ones end at once. It is for the operator only.
-func (m *Manager) RotateAccount(ctx context.Context, id string) (Account, error) {
-	if err := m.operatorOnly(); err != nil {
+// account has an ID or a name. The result has both new ones. The old ones work until the
+// end of the overlap, a span such as 24h, or 0 for an end at once. It is for the operator
+// only.
+func (m *Manager) RotateAccount(ctx context.Context, account, overlap string) (Account, error) {
+	id, err := m.operatorsAccount(ctx, account)
+	if err != nil {
 		return Account{}, err
 	}
-	if err := CheckID("account_id", KindAccount, id); err != nil {
+	span, err := parseSpanOf("overlap", overlap)
+	if err != nil {
 		return Account{}, err
 	}
-	a, password, err := m.Store.RotateAccount(ctx, m.Now, m.Actor, id, 0)
-	return withPassword(a, password), notFound(err, KindAccount)
+	a, password, err := m.Store.RotateAccount(ctx, m.Now, m.Actor, id, span)
+	return m.withPassword(a, password), notFound(err, KindAccount)
 }
 
-func withPassword(a policy.Account, password policy.Secret) Account {
-	result := accountOf(a)
+func (m *Manager) withPassword(a policy.Account, password policy.Secret) Account {
+	result := m.accountOf(a)
 	result.ServicePassword = ShownOnce{password}
 	return result
 }
 
+// AccountStatuses returns the words for the status of an account.
+func AccountStatuses() []string { return []string{"open", "suspended", "closed"} }
+
+// AccountQuery asks for the accounts that all its fields select. The zero value selects all
+// accounts.
+type AccountQuery struct {
+	Page
+
+	// Status selects the accounts of one of the [AccountStatuses].
+	Status string `json:"status"`
+	// NewestFirst turns the order around.
+	NewestFirst bool `json:"newest_first"`
+}
+
+// Validate refuses what is wrong without a look at the keystore.
+func (q *AccountQuery) Validate() error {
+	if q.Status != "" {
+		if err := oneOf("status", q.Status, AccountStatuses()); err != nil {
+			return err
+		}
+	}
+	return q.check()
+}
+
 // Accounts returns a part of the list of accounts, oldest first. It is for the operator
 // only.
-func (m *Manager) Accounts(ctx context.Context, page Page) (List[Account], error) {
+func (m *Manager) Accounts(ctx context.Context, q AccountQuery) (List[Account], error) {
 	if err := m.operatorOnly(); err != nil {
 		return List[Account]{}, err
 	}
-	if err := page.check(); err != nil {
+	if err := q.Validate(); err != nil {
 		return List[Account]{}, err
 	}
-	records, next, err := m.Store.Accounts(ctx, keystore.AccountList{Limit: page.Limit, Cursor: page.Cursor})
-	return listOf(records, next, err, accountOf)
+	records, next, err := m.Store.Accounts(ctx, keystore.AccountList{Status: q.Status, NewestFirst: q.NewestFirst, Limit: q.Limit, Cursor: q.Cursor})
+	return listOf(records, next, err, m.accountOf)
 }
 
-// Account returns an account.
-func (m *Manager) Account(ctx context.Context, id string) (Account, error) {
-	if err := CheckID("account_id", KindAccount, id); err != nil {
+// Account returns an account, which has an ID or a name.
+func (m *Manager) Account(ctx context.Context, account string) (Account, error) {
+	id, err := m.accountID(ctx, "account_id", account)
+	if err != nil {
 		return Account{}, err
 	}
 	a, err := m.account(ctx, id)
-	return accountOf(a), err
+	return m.accountOf(a), err
 }
 
 // account returns the record of an account that the actor reaches.
@@ -125,7 +160,7 @@ func (m *Manager) account(ctx context.Context, id string) (policy.Account, error
 type ClosedAccount struct {
 	Account
 
-	ActiveKeys int  `json:"-"` // how many active keys ended with the account
+	ActiveKeys int  `json:"-"` // how many active or suspended keys ended with the account
 	Already    bool `json:"-"` // an earlier call has closed the account
 }
 
@@ -133,11 +168,9 @@ type ClosedAccount struct {
 // confirmation it changes nothing, and the error says how many keys would end; its
 // field is confirm. An account that is closed already needs no confirmation. It is for
 // the operator only.
-func (m *Manager) CloseAccount(ctx context.Context, id string, confirmed bool) (ClosedAccount, error) {
-	if err := m.operatorOnly(); err != nil {
-		return ClosedAccount{}, err
-	}
-	if err := CheckID("account_id", KindAccount, id); err != nil {
+func (m *Manager) CloseAccount(ctx context.Context, account string, confirmed bool) (ClosedAccount, error) {
+	id, err := m.operatorsAccount(ctx, account)
+	if err != nil {
 		return ClosedAccount{}, err
 	}
 	a, err := m.account(ctx, id)
@@ -145,7 +178,7 @@ func (m *Manager) CloseAccount(ctx context.Context, id string, confirmed bool) (
 		return ClosedAccount{}, err
 	}
 	if !a.Open() {
-		return ClosedAccount{Account: accountOf(a), Already: true}, nil
+		return ClosedAccount{Account: m.accountOf(a), Already: true}, nil
 	}
 	active, err := m.activeKeys(ctx, id)
 	if err != nil {
@@ -158,13 +191,19 @@ func (m *Manager) CloseAccount(ctx context.Context, id string, confirmed bool) (
 	if a, err = m.Store.CloseAccount(ctx, m.Now, m.Actor, id); err != nil {
 		return ClosedAccount{}, err
 	}
-	return ClosedAccount{Account: accountOf(a), ActiveKeys: active}, nil
+	return ClosedAccount{Account: m.accountOf(a), ActiveKeys: active}, nil
 }
 
-// activeKeys counts an account's active keys.
-func (m *Manager) activeKeys(ctx context.Context, accountID string) (int, error) {
-	active, err := All(func(page Page) (List[Key], error) {
-		return m.Keys(ctx, KeyQuery{AccountID: accountID, Status: StatusActive, Page: page})
-	})
-	return len(active), err
+// activeKeys counts an account's keys that have not ended.
+func (m *Manager) activeKeys(ctx context.Context, accountID string) (n int, err error) {
+	for _, status := range []string{StatusActive, statusSuspended} {
+		keys, err := All(func(page Page) (List[Key], error) {
+			return m.Keys(ctx, KeyQuery{AccountID: accountID, Status: status, Page: page})
+		})
+		if err != nil {
+			return 0, err
+		}
+		n += len(keys)
+	}
+	return n, nil
 }

@@ -38,7 +38,7 @@ func auditEntryOf(e keystore.AuditEntry) AuditEntry {
 type AuditQuery struct {
 	Page
 
-	// AccountID selects the entries of an account.
+	// AccountID selects the entries of an account, by its ID or name.
 	AccountID string `json:"account_id"`
 	// Since selects the entries from an instant on: a time ago (7d), a date, which
 	// counts from its beginning in UTC, or an instant in RFC 3339.
@@ -47,7 +47,7 @@ type AuditQuery struct {
 
 // Validate refuses what is wrong, except Since, without a look at the keystore.
 func (q *AuditQuery) Validate() error {
-	if err := checkIDIfAny("account_id", KindAccount, q.AccountID); err != nil {
+	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
 		return err
 	}
 	return q.check()
@@ -58,10 +58,11 @@ func (m *Manager) Audit(ctx context.Context, q AuditQuery) (List[AuditEntry], er
 	if err := q.Validate(); err != nil {
 		return List[AuditEntry]{}, err
 	}
-	if err := m.checkAccount(ctx, q.AccountID); err != nil {
+	id, err := m.accountIDIfAny(ctx, "account_id", q.AccountID)
+	if err != nil {
 		return List[AuditEntry]{}, err
 	}
-	accountID, err := m.scope(q.AccountID)
+	accountID, err := m.scope(id)
 	if err != nil {
 		return List[AuditEntry]{}, err
 	}

@@ -24,35 +24,26 @@ type GateConfig struct {
 type GateConfigs struct {
 	// Gates are the configured gates.
 	Gates []GateConfig
-	// Fallback returns a gate with default settings, for a backend that has no
-	// configured gate. If only the grace matters, the dialect is empty. Default: such a
-	// backend has no gate, so its jobs have no grace.
+	// Fallback returns a gate with default settings, for [Manager.Explain] of a backend that
+	// has no configured gate. Default: such a backend has no gate.
 	Fallback func(dialect, backend string) GateConfig
 	// IssuePaths are the escaped paths of the issuance API.
 	IssuePaths []string
 }
 
-// graceUntil returns the end of the longest grace for a job; zero if no gate gives grace.
-func (c *GateConfigs) graceUntil(j *policy.Job) (until policy.Time) {
-	for _, gate := range c.of(j.Backend) {
+// graceUntil returns the end of the longest grace for a job; zero if there is no grace. It is
+// not known if no gate of the job's backend is configured.
+func (c *GateConfigs) graceUntil(j *policy.Job) (until policy.Time, known bool) {
+	for _, gate := range c.Gates {
+		if gate.Backend != j.Backend {
+			continue
+		}
+		known = true
 		if gate.Rules.Grace.Window > 0 {
 			until = max(until, gate.Rules.Grace.Until(j))
 		}
 	}
-	return until
-}
-
-// of returns the gates of a backend, or the fallback, if there is one.
-func (c *GateConfigs) of(backend string) (gates []GateConfig) {
-	for _, gate := range c.Gates {
-		if gate.Backend == backend {
-			gates = append(gates, gate)
-		}
-	}
-	if gates == nil && c.Fallback != nil {
-		gates = append(gates, c.Fallback("", backend))
-	}
-	return gates
+	return until, known
 }
 
 // candidates returns the gates that can decide on a request: the configured gates that

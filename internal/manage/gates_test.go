@@ -48,7 +48,7 @@ func TestGateConfigs_GraceOfAJobIsTheLongestOfItsBackend(t *testing.T) {
 		{"an end that cuts one of them", "amivoice", 5 * time.Minute, time.Hour},
 		{"an end that leaves it the longest", "amivoice", 55 * time.Minute, 65 * time.Minute},
 		{"none", "none", 0, 0},
-		{"the fallback of an unknown backend", "elsewhere", time.Minute, 24 * time.Hour},
+		{"not known for a backend without a gate", "elsewhere", time.Minute, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -61,11 +61,11 @@ func TestGateConfigs_GraceOfAJobIsTheLongestOfItsBackend(t *testing.T) {
 			if test.want > 0 {
 				want = created.Add(test.want)
 			}
-			if got := gates.graceUntil(&job); got != want {
-				t.Errorf("got %s, want %s", got, want)
+			if got, known := gates.graceUntil(&job); got != want || known != (test.backend != "elsewhere") {
+				t.Errorf("got %s, known: %t; want %s", got, known, want)
 			}
-			if got := new(GateConfigs).graceUntil(&job); got != 0 {
-				t.Errorf("without gates, the grace ends at %s", got)
+			if got, known := new(GateConfigs).graceUntil(&job); got != 0 || known {
+				t.Errorf("without gates, the grace ends at %s, known: %t", got, known)
 			}
 		})
 	}

@@ -13,30 +13,34 @@ import (
 
 // Job is a recorded job in a result.
 type Job struct {
-	ID         string `json:"job_id"`
-	AccountID  string `json:"account_id"`
-	KeyID      string `json:"key_id"`
-	Backend    string `json:"backend"`
-	Dialect    string `json:"dialect"`
-	ClientIP   OrNull `json:"client_ip"`
-	CreatedAt  Time   `json:"created_at"`
-	State      string `json:"state"`
-	EndedAt    Time   `json:"ended_at"`
-	GraceUntil Time   `json:"grace_until"` // by the longest grace of the backend's gates
+	ID        string `json:"job_id"`
+	AccountID string `json:"account_id"`
+	KeyID     string `json:"key_id"`
+	Backend   string `json:"backend"`
+	Dialect   string `json:"dialect"`
+	ClientIP  OrNull `json:"client_ip"`
+	CreatedAt Time   `json:"created_at"`
+	State     string `json:"state"`
+	EndedAt   Time   `json:"ended_at"`
+	// GraceUntil is the end of the longest grace of the backend's gates. It is null if they
+	// give no grace.
+	GraceUntil Time `json:"grace_until"`
+	// GraceKnown is false if no gate of the backend is configured. GraceUntil is null then.
+	GraceKnown bool `json:"grace_known"`
 }
 
 func (m *Manager) jobOf(j policy.Job) Job {
 	result := Job{
-		ID:         j.ID,
-		AccountID:  j.AccountID,
-		KeyID:      j.KeyID,
-		Backend:    j.Backend,
-		Dialect:    j.Dialect,
-		CreatedAt:  Time{j.CreatedAt},
-		State:      j.State.String(),
-		EndedAt:    Time{j.EndedAt},
-		GraceUntil: Time{m.Gates.graceUntil(&j)},
+		ID:        j.ID,
+		AccountID: j.AccountID,
+		KeyID:     j.KeyID,
+		Backend:   j.Backend,
+		Dialect:   j.Dialect,
+		CreatedAt: Time{j.CreatedAt},
+		State:     j.State.String(),
+		EndedAt:   Time{j.EndedAt},
 	}
+	result.GraceUntil.Time, result.GraceKnown = m.Gates.graceUntil(&j)
 	if j.Client.IsValid() {
 		result.ClientIP = OrNull(j.Client.String())
 	}
@@ -47,13 +51,20 @@ func (m *Manager) jobOf(j policy.Job) Job {
 type JobQuery struct {
 	Page
 
-	// AccountID selects the jobs of an account's keys.
+	// AccountID selects the jobs of an account's keys, by its ID or name.
 	AccountID string `json:"account_id"`
+	// KeyID selects the jobs that the key with this ID created.
+	KeyID string `json:"key"`
+	// NewestFirst turns the order around.
+	NewestFirst bool `json:"newest_first"`
 }
 
 // Validate refuses what is wrong without a look at the keystore.
 func (q *JobQuery) Validate() error {
-	if err := checkIDIfAny("account_id", KindAccount, q.AccountID); err != nil {
+	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
+		return err
+	}
+	if err := checkIDIfAny("key", KindKey, q.KeyID); err != nil {
 		return err
 	}
 	return q.check()
@@ -64,14 +75,20 @@ func (m *Manager) Jobs(ctx context.Context, q JobQuery) (List[Job], error) {
 	if err := q.Validate(); err != nil {
 		return List[Job]{}, err
 	}
-	if err := m.checkAccount(ctx, q.AccountID); err != nil {
-		return List[Job]{}, err
-	}
-	accountID, err := m.scope(q.AccountID)
+	id, err := m.accountIDIfAny(ctx, "account_id", q.AccountID)
 	if err != nil {
 		return List[Job]{}, err
 	}
-	records, next, err := m.Store.Jobs(ctx, keystore.JobList{AccountID: accountID, Limit: q.Limit, Cursor: q.Cursor})
+	accountID, err := m.scope(id)
+	if err != nil {
+		return List[Job]{}, err
+	}
+	if q.KeyID != "" {
+		if _, err := m.key(ctx, q.KeyID); err != nil {
+			return List[Job]{}, err
+		}
+	}
+	records, next, err := m.Store.Jobs(ctx, keystore.JobList{AccountID: accountID, KeyID: q.KeyID, NewestFirst: q.NewestFirst, Limit: q.Limit, Cursor: q.Cursor})
 	return listOf(records, next, err, m.jobOf)
 }
 

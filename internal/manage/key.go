@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/speechgate/speechgate/keystore"
@@ -18,16 +19,23 @@ type Key struct {
 	ExpiresAt  Expiry    `json:"expires_at"`
 	Allow      []string  `json:"allow"` // addresses, blocks and ranges; empty for any address
 	Issuable   bool      `json:"issuable"`
-	Status     string    `json:"status"` // active, expired, deleted or revoked
+	Status     string    `json:"status"` // one of KeyStatuses
 	CreatedAt  Time      `json:"created_at"`
 	LastUsedAt Time      `json:"last_used_at"` // accurate to a minute
 	RevokeFrom Time      `json:"revoke_from"`
 	IssuerID   OrNull    `json:"issuer_id"`
+	Prefix     string    `json:"prefix"`     // the first characters of the secret; empty if only a digest was imported
+	RevokedAt  Time      `json:"revoked_at"` // null for a key that only its closed account has ended
+	DeletedAt  Time      `json:"deleted_at"`
+	// RevokeReason is why the key was or will be revoked, for people.
+	RevokeReason  OrNull `json:"revoke_reason"`
+	SuspendedAt   Time   `json:"suspended_at"` // null for a key that only its account suspends
+	SuspendReason OrNull `json:"suspend_reason"`
 
-	Prefix      string   `json:"-"` // the first characters of the secret
-	EndedAt     Time     `json:"-"` // when the key was revoked or deleted; zero if only its account was closed
-	AccountOpen bool     `json:"-"` // whether the key's account is open
-	Warnings    []string `json:"-"` // about Allow: for example, a block holds every address
+	EndedAt          Time     `json:"-"` // when the key was revoked or deleted; zero if only its account was closed
+	AccountOpen      bool     `json:"-"` // whether the key's account is open
+	AccountSuspended bool     `json:"-"` // whether the key's account is suspended
+	Warnings         []string `json:"-"` // about Allow: for example, a block holds every address
 }
 
 func (m *Manager) keyOf(k policy.Key) Key {
@@ -45,10 +53,17 @@ func (m *Manager) keyOf(k policy.Key) Key {
 		RevokeFrom: Time{k.RevokeFrom},
 		IssuerID:   OrNull(k.IssuerID),
 
-		Prefix:      k.Prefix,
-		EndedAt:     Time{k.RevokedSince(m.Now)},
-		AccountOpen: k.AccountOpen,
-		Warnings:    k.Allow.Warnings(),
+		Prefix:        k.Prefix,
+		RevokedAt:     Time{k.RevokedSince(m.Now)},
+		DeletedAt:     Time{k.DeletedAt},
+		RevokeReason:  OrNull(k.RevokeReason),
+		SuspendedAt:   Time{k.SuspendedAt},
+		SuspendReason: OrNull(k.SuspendReason),
+
+		EndedAt:          Time{k.RevokedSince(m.Now)},
+		AccountOpen:      k.AccountOpen,
+		AccountSuspended: k.AccountSuspended,
+		Warnings:         k.Allow.Warnings(),
 	}
 	if result.EndedAt.IsZero() && k.AccountOpen {
 		result.EndedAt = Time{k.DeletedAt}
@@ -59,7 +74,7 @@ func (m *Manager) keyOf(k policy.Key) Key {
 // NewKey asks for a key. A key has its expiry, its addresses and its issuance right for
 // its whole life.
 type NewKey struct {
-	// AccountID is the account that the key is for. Required.
+	// AccountID is the ID or the name of the account that the key is for. Required.
 	AccountID string `json:"account_id"`
 	// Label says what the key is for, for people: up to 200 bytes, printable.
 	Label string `json:"label"`
@@ -84,7 +99,7 @@ func (n *NewKey) parse(now policy.Time) (k keystore.NewKey, err error) {
 	if n.AccountID == "" {
 		return k, wrong("account_id", " is missing: want the account's ID%s", list{KindAccount, ", as %s shows it"})
 	}
-	if err := CheckID("account_id", KindAccount, n.AccountID); err != nil {
+	if err := CheckAccount("account_id", n.AccountID); err != nil {
 		return k, err
 	}
 	if k.Expires, err = parseExpiry(n.Expires, now); err != nil {
@@ -105,8 +120,8 @@ func (m *Manager) IssueKey(ctx context.Context, n NewKey) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	if !m.reaches(k.AccountID) {
-		return Key{}, absent(KindAccount, k.AccountID)
+	if k.AccountID, err = m.accountID(ctx, "account_id", k.AccountID); err != nil {
+		return Key{}, err
 	}
 	key, secret, err := m.Store.IssueKey(ctx, m.Now, m.Actor, k)
 	if err != nil {
@@ -128,6 +143,25 @@ func (m *Manager) Key(ctx context.Context, id string) (Key, error) {
 	}
 	k, err := m.key(ctx, id)
 	return m.keyOf(k), err
+}
+
+// KeyIDOf returns the ID of the key that has a secret. The error of a text that is not a key
+// of the keystore says so, and does not show the text.
+func (m *Manager) KeyIDOf(ctx context.Context, secret policy.Secret) (string, error) {
+	if malformed := policy.CheckSecret(secret); malformed != nil {
+		return "", wrongIn("key", "the key %v", malformed)
+	}
+	record, err := m.Store.FindKey(ctx, secret)
+	if err == nil {
+		if id, account := record.IDs(); m.reaches(account) {
+			return id, nil
+		}
+		err = keystore.ErrNotFound
+	}
+	if errors.Is(err, keystore.ErrNotFound) {
+		return "", &NotFoundError{Kind: KindKey, err: errors.New("the keystore has no such key: it was never issued or imported here, or its record has been pruned since it ended")}
+	}
+	return "", err
 }
 
 // key returns the record of a key that the actor reaches.

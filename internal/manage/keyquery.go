@@ -12,23 +12,37 @@ import (
 const StatusActive = "active"
 
 // KeyStatuses returns the words for the status of a key.
-func KeyStatuses() []string { return []string{StatusActive, "expired", "deleted", "revoked"} }
+func KeyStatuses() []string {
+	return []string{StatusActive, statusSuspended, "expired", "deleted", "revoked"}
+}
+
+// statusSuspended is the status of a key that can be resumed.
+const statusSuspended = "suspended"
+
+// KeyOrigins returns the words for the origin of a key.
+func KeyOrigins() []string { return []string{"initial", "console", "api"} }
 
 // KeyQuery asks for the keys that all its fields select. The zero value selects all
 // keys.
 type KeyQuery struct {
 	Page
 
-	// AccountID selects the keys of an account.
+	// AccountID selects the keys of an account, by its ID or name.
 	AccountID string `json:"account_id"`
 	// Status selects the keys of one of the [KeyStatuses].
 	Status string `json:"status"`
+	// Origin selects the keys of one of the [KeyOrigins].
+	Origin string `json:"origin"`
+	// Label selects the keys whose label contains this text, in upper or lower case.
+	Label string `json:"label"`
 	// IssuedBy selects the keys that the key with this ID issued.
 	IssuedBy string `json:"issued_by"`
 	// Expiring selects the active keys that expire within this span, such as 14d.
 	Expiring string `json:"expiring"`
 	// Unused selects the active keys that were not used for this span, and are older.
 	Unused string `json:"unused"`
+	// NewestFirst turns the order around.
+	NewestFirst bool `json:"newest_first"`
 }
 
 // Validate refuses what is wrong without a look at the keystore.
@@ -41,10 +55,16 @@ func (q *KeyQuery) Validate() error {
 func (q *KeyQuery) parse(now policy.Time) (keystore.KeyList, error) {
 	l := keystore.KeyList{
 		AccountID: q.AccountID, IssuerID: q.IssuedBy, Status: q.Status, Now: now,
-		Limit: q.Limit, Cursor: q.Cursor,
+		Label: q.Label, NewestFirst: q.NewestFirst, Limit: q.Limit, Cursor: q.Cursor,
 	}
-	if err := checkIDIfAny("account_id", KindAccount, q.AccountID); err != nil {
+	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
 		return l, err
+	}
+	if q.Origin != "" {
+		if err := oneOf("origin", q.Origin, KeyOrigins()); err != nil {
+			return l, err
+		}
+		l.Origin, _ = policy.ParseOrigin(q.Origin)
 	}
 	if q.Status != "" {
 		if err := oneOf("status", q.Status, KeyStatuses()); err != nil {
@@ -84,7 +104,7 @@ func (m *Manager) Keys(ctx context.Context, q KeyQuery) (List[Key], error) {
 	if err != nil {
 		return List[Key]{}, err
 	}
-	if err := m.checkAccount(ctx, q.AccountID); err != nil {
+	if q.AccountID, err = m.accountIDIfAny(ctx, "account_id", q.AccountID); err != nil {
 		return List[Key]{}, err
 	}
 	if l.AccountID, err = m.scope(q.AccountID); err != nil {
@@ -95,15 +115,6 @@ func (m *Manager) Keys(ctx context.Context, q KeyQuery) (List[Key], error) {
 		err = m.checkIssuer(ctx, q.IssuedBy)
 	}
 	return listOf(records, next, err, m.keyOf)
-}
-
-// checkAccount refuses an account that does not exist, as the account of a list.
-func (m *Manager) checkAccount(ctx context.Context, id string) error {
-	if id == "" {
-		return nil
-	}
-	_, err := m.account(ctx, id)
-	return err
 }
 
 // checkIssuer refuses a key that does not exist and has issued no key. The store can

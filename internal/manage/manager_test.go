@@ -75,13 +75,27 @@ func TestManager_OthersThanTheOperatorCannotCallWhatIsForTheOperator(t *testing.
 			_, err := m.CreateAccount(ctx, NewAccount{Name: "Two"})
 			return err
 		},
-		"RotateAccount": func(ctx context.Context, m *Manager) error { _, err := m.RotateAccount(ctx, account.ID); return err },
-		"Accounts":      func(ctx context.Context, m *Manager) error { _, err := m.Accounts(ctx, Page{}); return err },
+		"RotateAccount": func(ctx context.Context, m *Manager) error {
+			_, err := m.RotateAccount(ctx, account.ID, "0")
+			return err
+		},
+		"Accounts": func(ctx context.Context, m *Manager) error { _, err := m.Accounts(ctx, AccountQuery{}); return err },
 		"CloseAccount": func(ctx context.Context, m *Manager) error {
 			_, err := m.CloseAccount(ctx, account.ID, true)
 			return err
 		},
-		"RotateKey": func(ctx context.Context, m *Manager) error { _, err := m.RotateKey(ctx, key.ID, "1h"); return err },
+		"SuspendAccount": func(ctx context.Context, m *Manager) error {
+			_, err := m.SuspendAccount(ctx, account.ID, "")
+			return err
+		},
+		"ResumeAccount": func(ctx context.Context, m *Manager) error { _, err := m.ResumeAccount(ctx, account.ID); return err },
+		"RenameAccount": func(ctx context.Context, m *Manager) error {
+			_, err := m.RenameAccount(ctx, account.ID, "Two")
+			return err
+		},
+		"SuspendKey": func(ctx context.Context, m *Manager) error { _, err := m.SuspendKey(ctx, key.ID, ""); return err },
+		"ResumeKey":  func(ctx context.Context, m *Manager) error { _, err := m.ResumeKey(ctx, key.ID); return err },
+		"RotateKey":  func(ctx context.Context, m *Manager) error { _, err := m.RotateKey(ctx, key.ID, "1h"); return err },
 		"RevokeKey": func(ctx context.Context, m *Manager) error {
 			_, err := m.RevokeKey(ctx, key.ID, Revocation{})
 			return err
@@ -210,7 +224,7 @@ func TestManager_MistakesNameTheField(t *testing.T) {
 		"a wrong address":      {issue(NewKey{AccountID: account.ID, Expires: Never, Allow: []string{"10.0.0.1/8"}}), `allow allow: address "10.0.0.1/8": bits are set`},
 		"an empty address":     {issue(NewKey{AccountID: account.ID, Expires: Never, Allow: []string{""}}), "allow allow is empty: leave it out"},
 		"a misspelled status":  {keys(KeyQuery{Status: "actve"}), `status status "actve": did you mean active?`},
-		"another status":       {keys(KeyQuery{Status: "gone"}), `status status "gone": want active, expired, deleted or revoked`},
+		"another status":       {keys(KeyQuery{Status: "gone"}), `status status "gone": want active, suspended, expired, deleted or revoked`},
 		"two that exclude":     {keys(KeyQuery{Status: "revoked", Unused: "2w"}), "status status revoked and unused: no key is both"},
 		"two others":           {keys(KeyQuery{Status: "expired", Expiring: "2w", Unused: "1h"}), "status status expired and expiring: no key is both"},
 		"no time":              {keys(KeyQuery{Expiring: "14"}), `expiring expiring "14": that is no duration: want a duration such as 90s, 24h or 7d`},
@@ -243,19 +257,25 @@ func TestManager_ASecretInPlaceOfAnIDIsNotShown(t *testing.T) {
 	ctx := t.Context()
 	for _, secret := range []string{"sgk_0123456789abcdefghijklmnopqrstuvABCDEF", "sgs_0123456789abcdefghijklmnopqrstuvABCDEF"} {
 		for name, call := range map[string]func() error{
-			"Account":       func() error { _, err := m.Account(ctx, secret); return err },
-			"RotateAccount": func() error { _, err := m.RotateAccount(ctx, secret); return err },
-			"CloseAccount":  func() error { _, err := m.CloseAccount(ctx, secret, true); return err },
-			"IssueKey":      func() error { _, err := m.IssueKey(ctx, NewKey{AccountID: secret, Expires: Never}); return err },
-			"Key":           func() error { _, err := m.Key(ctx, secret); return err },
-			"RotateKey":     func() error { _, err := m.RotateKey(ctx, secret, "1h"); return err },
-			"DeleteKey":     func() error { _, err := m.DeleteKey(ctx, secret); return err },
-			"RevokeKey":     func() error { _, err := m.RevokeKey(ctx, secret, Revocation{}); return err },
-			"Keys":          func() error { _, err := m.Keys(ctx, KeyQuery{AccountID: secret}); return err },
-			"Jobs":          func() error { _, err := m.Jobs(ctx, JobQuery{AccountID: secret}); return err },
-			"Job":           func() error { _, err := m.Job(ctx, secret, ""); return err },
-			"Audit":         func() error { _, err := m.Audit(ctx, AuditQuery{AccountID: secret}); return err },
-			"Explain":       func() error { _, err := m.Explain(ctx, ExplainRequest{KeyID: secret}); return err },
+			"Account":        func() error { _, err := m.Account(ctx, secret); return err },
+			"RotateAccount":  func() error { _, err := m.RotateAccount(ctx, secret, "0"); return err },
+			"CloseAccount":   func() error { _, err := m.CloseAccount(ctx, secret, true); return err },
+			"SuspendAccount": func() error { _, err := m.SuspendAccount(ctx, secret, ""); return err },
+			"ResumeAccount":  func() error { _, err := m.ResumeAccount(ctx, secret); return err },
+			"RenameAccount":  func() error { _, err := m.RenameAccount(ctx, secret, "x"); return err },
+			"SuspendKey":     func() error { _, err := m.SuspendKey(ctx, secret, ""); return err },
+			"ResumeKey":      func() error { _, err := m.ResumeKey(ctx, secret); return err },
+			"RenameKey":      func() error { _, err := m.RenameKey(ctx, secret, "x"); return err },
+			"IssueKey":       func() error { _, err := m.IssueKey(ctx, NewKey{AccountID: secret, Expires: Never}); return err },
+			"Key":            func() error { _, err := m.Key(ctx, secret); return err },
+			"RotateKey":      func() error { _, err := m.RotateKey(ctx, secret, "1h"); return err },
+			"DeleteKey":      func() error { _, err := m.DeleteKey(ctx, secret); return err },
+			"RevokeKey":      func() error { _, err := m.RevokeKey(ctx, secret, Revocation{}); return err },
+			"Keys":           func() error { _, err := m.Keys(ctx, KeyQuery{AccountID: secret}); return err },
+			"Jobs":           func() error { _, err := m.Jobs(ctx, JobQuery{AccountID: secret}); return err },
+			"Job":            func() error { _, err := m.Job(ctx, secret, ""); return err },
+			"Audit":          func() error { _, err := m.Audit(ctx, AuditQuery{AccountID: secret}); return err },
+			"Explain":        func() error { _, err := m.Explain(ctx, ExplainRequest{KeyID: secret}); return err },
 		} {
 			err := call()
 			if wrong := (*FieldError)(nil); !errors.As(err, &wrong) || strings.Contains(err.Error(), secret[4:]) || !strings.Contains(err.Error(), "which is a secret") {
@@ -324,8 +344,9 @@ func TestResults_HaveNullInJSONWhereThereIsNothing(t *testing.T) {
 			t.Errorf("%T: got %s, %v; want %s", test.value, got, err, test.want)
 		}
 	}
-	text, err := json.Marshal(accountOf(policy.Account{ID: "acc_1", CreatedAt: noon}))
-	if want := `{"account_id":"acc_1","name":"","service_id":"","status":"open","created_at":"2026-11-23T10:20:30.456Z"}`; err != nil || string(text) != want {
+	text, err := json.Marshal((&Manager{}).accountOf(policy.Account{ID: "acc_1", CreatedAt: noon}))
+	if want := `{"account_id":"acc_1","name":"","service_id":"","status":"open","created_at":"2026-11-23T10:20:30.456Z",` +
+		`"closed_at":null,"suspended_at":null,"suspend_reason":null,"previous_service_id":null,"previous_until":null}`; err != nil || string(text) != want {
 		t.Errorf("got %s, %v; want %s", text, err, want)
 	}
 }

@@ -39,7 +39,7 @@ func TestManager_AccountsHaveTheirPasswordOnlyOnce(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)
 	made := newAccount(t, m, "One")
-	rotated := must(m.RotateAccount(t.Context(), made.ID))(t)
+	rotated := must(m.RotateAccount(t.Context(), made.ID, "0"))(t)
 	if made.ServicePassword.Empty() || rotated.ServicePassword.Empty() || made.ServiceID == rotated.ServiceID {
 		t.Errorf("got %+v and %+v", made, rotated)
 	}
@@ -47,7 +47,7 @@ func TestManager_AccountsHaveTheirPasswordOnlyOnce(t *testing.T) {
 	if elsewhere.ServiceID != "sid-2" || !elsewhere.ServicePassword.Empty() {
 		t.Errorf("got %+v", elsewhere)
 	}
-	all := must(All(func(page Page) (List[Account], error) { return m.Accounts(t.Context(), page) }))(t)
+	all := must(All(func(page Page) (List[Account], error) { return m.Accounts(t.Context(), AccountQuery{Page: page}) }))(t)
 	if len(all) != 2 || !all[0].ServicePassword.Empty() || all[0].ServiceID != rotated.ServiceID && all[1].ServiceID != rotated.ServiceID {
 		t.Errorf("got %+v", all)
 	}

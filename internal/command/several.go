@@ -1,0 +1,137 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/words"
+)
+
+// result is what a command prints for one ID: value as JSON or, for people, rows.
+type result struct {
+	value any
+	rows  [][]string
+}
+
+// sentence returns a result whose row is a sentence.
+func sentence(value any, format string, args ...any) result {
+	return result{value, [][]string{{fmt.Sprintf(format, args...)}}}
+}
+
+// someIDs returns a check of arguments: one ID of a kind or more. An account can have its
+// name in place of the ID.
+func someIDs(kind manage.Kind) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return oneArgument(cmd, args)
+		}
+		for _, arg := range args {
+			var err error
+			switch kind {
+			case manage.KindAccount:
+				err = manage.CheckAccount("", arg)
+			case manage.KindJob: // a backend chooses the form of its job IDs
+			default:
+				err = manage.CheckID("", kind, arg)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// oneAccount is a check of arguments: the ID or the name of one account.
+func oneAccount(cmd *cobra.Command, args []string) error {
+	if err := oneArgument(cmd, args); err != nil {
+		return err
+	}
+	return manage.CheckAccount("", args[0])
+}
+
+// forEach runs a command for each ID. For one ID it prints one result. For several it prints
+// all results, in JSON as an array, and goes on after an error. An ID that failed has an
+// object with "id" and "error" in the array. The error at the end says how many failed.
+func (s *session) forEach(ids []string, run func(id string) (result, error)) error {
+	if len(ids) == 1 {
+		r, err := run(ids[0])
+		if err != nil {
+			return err
+		}
+		return s.print(r.value, r.rows...)
+	}
+	var rows [][]string
+	values := make([]any, 0, len(ids))
+	var first error
+	failed := 0
+	for _, id := range ids {
+		r, err := run(id)
+		if err != nil {
+			text := oneLine(inFlagNames(err)).Error()
+			s.note("Error: %s", text)
+			values = append(values, failedID{id, text})
+			if failed++; first == nil {
+				first = err
+			}
+			continue
+		}
+		values = append(values, r.value)
+		if len(rows) > 0 && len(r.rows) > 1 {
+			rows = append(rows, []string{""})
+		}
+		rows = append(rows, r.rows...)
+	}
+	if err := s.print(values, rows...); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return &someFailedError{fmt.Sprintf("%d of %s failed", failed, words.Count(len(ids), "ID")), first}
+	}
+	return nil
+}
+
+// failedID is the JSON of an ID for which a command failed.
+type failedID struct {
+	ID    string `json:"id"`
+	Error string `json:"error"`
+}
+
+// someFailedError says how many IDs of a command failed. It is an error of the kind of the
+// first.
+type someFailedError struct {
+	text  string
+	first error
+}
+
+func (e *someFailedError) Error() string { return e.text }
+func (e *someFailedError) Unwrap() error { return e.first }
+
+// limitFlag adds the flag that limitedList reads.
+func limitFlag(cmd *cobra.Command, what string) {
+	cmd.Flags().Int("limit", 0, "Show so many of the newest "+what+" at most; 0 for all")
+}
+
+// limitedList reads a list, oldest first: all of it or, with --limit, its newest entries. It
+// says so if there are older ones.
+func limitedList[T any](cmd *cobra.Command, s *session, read func(page manage.Page, newestFirst bool) (manage.List[T], error)) ([]T, error) {
+	limit, err := cmd.Flags().GetInt("limit")
+	if err != nil {
+		return nil, err
+	}
+	if limit == 0 {
+		return manage.All(func(page manage.Page) (manage.List[T], error) { return read(page, false) })
+	}
+	newest, err := read(manage.Page{Limit: limit}, true)
+	if err != nil {
+		return nil, err
+	}
+	if newest.Next != "" {
+		s.note("There are older entries: --limit shows more.")
+	}
+	slices.Reverse(newest.Items)
+	return newest.Items, nil
+}

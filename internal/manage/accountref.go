@@ -1,0 +1,74 @@
+package manage
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/speechgate/speechgate/internal/words"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// CheckAccount refuses a text that can be neither the ID nor the name of an account. The
+// message does not show a secret. Name is the field's name in JSON.
+func CheckAccount(name, text string) error {
+	if strings.HasPrefix(text, idForms[KindAccount].prefix) || text != "" && lookalike(text) == "" {
+		return nil
+	}
+	return CheckID(name, KindAccount, text)
+}
+
+// checkAccountIfAny is CheckAccount for a field that can be empty.
+func checkAccountIfAny(name, text string) error {
+	if text == "" {
+		return nil
+	}
+	return CheckAccount(name, text)
+}
+
+// accountID returns the ID of the account that has an ID or a name, and that the actor
+// reaches. If several accounts have the name, the error lists their IDs. Field is the name
+// in JSON of the field that has the text.
+func (m *Manager) accountID(ctx context.Context, field, text string) (string, error) {
+	if err := CheckAccount(field, text); err != nil {
+		return "", err
+	}
+	if strings.HasPrefix(text, idForms[KindAccount].prefix) {
+		a, err := m.account(ctx, text)
+		return a.ID, err
+	}
+	named, err := m.accountsNamed(ctx, text)
+	switch {
+	case err != nil:
+		return "", err
+	case len(named) == 0:
+		return "", &NotFoundError{Kind: KindAccount, err: fmt.Errorf("there is no account with the ID or name %s", words.QuoteArgument(text))}
+	case len(named) > 1:
+		ids := make([]string, len(named))
+		for i, a := range named {
+			ids[i] = fmt.Sprintf("%s (%s)", a.ID, a.Status())
+		}
+		return "", wrongIn(field, "%d accounts have the name %q: choose one by its ID, of %s", len(named), named[0].Name, strings.Join(ids, ", "))
+	}
+	return named[0].ID, nil
+}
+
+// accountIDIfAny is accountID for a field that can be empty.
+func (m *Manager) accountIDIfAny(ctx context.Context, field, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	return m.accountID(ctx, field, text)
+}
+
+// accountsNamed returns the accounts with a name that the actor reaches.
+func (m *Manager) accountsNamed(ctx context.Context, name string) (named []policy.Account, err error) {
+	if m.Actor.Kind == keystore.ActorOperator {
+		return m.Store.AccountsNamed(ctx, name)
+	}
+	if own, err := m.account(ctx, m.Actor.ID); err == nil && own.Name == name {
+		named = append(named, own)
+	}
+	return named, nil
+}
