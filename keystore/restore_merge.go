@@ -237,9 +237,9 @@ func suspendedNow(record, suspend, resume string) string {
 		return `(SELECT CASE action WHEN ` + suspend + ` THEN ` + column + ` END FROM main.audit
 			WHERE seq > $1 AND action IN (` + suspend + `, ` + resume + `) AND subject = ` + record + `.id ORDER BY seq DESC LIMIT 1)`
 	}
-	any := `EXISTS (SELECT 1 FROM main.audit WHERE seq > $1 AND action IN (` + suspend + `, ` + resume + `) AND subject = ` + record + `.id)`
-	return `CASE WHEN ` + any + ` THEN ` + last("at") + ` ELSE ` + record + `.suspended_at END,
-		CASE WHEN ` + any + ` THEN ` + last("detail") + ` ELSE ` + record + `.suspend_reason END`
+	noted := `EXISTS (SELECT 1 FROM main.audit WHERE seq > $1 AND action IN (` + suspend + `, ` + resume + `) AND subject = ` + record + `.id)`
+	return `CASE WHEN ` + noted + ` THEN ` + last("at") + ` ELSE ` + record + `.suspended_at END,
+		CASE WHEN ` + noted + ` THEN ` + last("detail") + ` ELSE ` + record + `.suspend_reason END`
 }
 
 // rows runs a statement and sets n to the number of its rows.

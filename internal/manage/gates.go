@@ -31,8 +31,8 @@ type GateConfigs struct {
 	IssuePaths []string
 }
 
-// graceUntil returns the end of the longest grace for a job; zero if there is no grace. It is
-// not known if no gate of the job's backend is configured.
+// graceUntil returns the end of the longest grace for a job; zero if there is no grace. The
+// end is known if a gate with the job's backend is configured.
 func (c *GateConfigs) graceUntil(j *policy.Job) (until policy.Time, known bool) {
 	for _, gate := range c.Gates {
 		if gate.Backend != j.Backend {
