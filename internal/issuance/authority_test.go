@@ -128,7 +128,7 @@ func TestIssue_NoKeyForACallerWhoseCredentialsHaveJustEnded(t *testing.T) {
 		return err
 	}
 	rotate := func(f *fixture) error {
-		_, _, err := f.RotateAccount(f.t.Context(), start, operator, f.account.ID)
+		_, _, err := f.RotateAccount(f.t.Context(), start, operator, f.account.ID, 0)
 		return err
 	}
 	byKey := func(f *fixture) *KeyRequest { return f.byKey("1s", "") }
