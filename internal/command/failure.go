@@ -63,7 +63,7 @@ func kindOf(err error) kind {
 		return kindNotFound
 	case errors.Is(err, keystore.ErrUnavailable), errors.Is(err, keystore.ErrNoStore):
 		return kindKeystore
-	case errors.Is(err, keystore.ErrInvalid), errors.Is(err, keystore.ErrAccountClosed), errors.Is(err, manage.ErrOperatorOnly):
+	case errors.Is(err, keystore.ErrInvalid), errors.Is(err, keystore.ErrAccountClosed), errors.Is(err, keystore.ErrAccountSuspended), errors.Is(err, manage.ErrOperatorOnly):
 		return kindRefused
 	}
 	return kindFailed

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,7 +34,7 @@ func keyIDsOrStdin(cmd *cobra.Command, args []string) error {
 	case err != nil:
 		return err
 	case fromInput && len(args) > 0:
-		return fmt.Errorf("--%s and a key ID name a key each: want one of them", flagKeyStdin)
+		return usagef("--%s and a key ID name a key each: want one of them", flagKeyStdin)
 	case fromInput:
 		return checkInput(cmd)
 	}
@@ -82,9 +81,9 @@ func oneKey(text string) (policy.Secret, error) {
 	case err != nil:
 		return policy.Secret{}, err
 	case len(lines) == 0:
-		return policy.Secret{}, errors.New("standard input is empty: want the key, one line")
+		return policy.Secret{}, usagef("standard input is empty: want the key, one line")
 	case len(lines) > 1:
-		return policy.Secret{}, fmt.Errorf("standard input has %s: want one, the key", words.Count(len(lines), "line"))
+		return policy.Secret{}, usagef("standard input has %s: want one, the key", words.Count(len(lines), "line"))
 	}
 	return lines[0].Secret, nil
 }

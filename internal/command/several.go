@@ -71,8 +71,10 @@ func (s *session) forEach(ids []string, run func(id string) (result, error)) err
 	for _, id := range ids {
 		r, err := run(id)
 		if err != nil {
-			text := oneLine(inFlagNames(err)).Error()
-			s.note("Error: %s", text)
+			text := oneLine(manage.Text(err, cliNames{}))
+			if !s.json {
+				s.note("Error: %s", text)
+			}
 			values = append(values, failedID{id, text})
 			if failed++; first == nil {
 				first = err

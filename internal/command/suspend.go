@@ -1,8 +1,6 @@
 package command
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/internal/manage"
@@ -155,7 +153,7 @@ func renameKey(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if !cmd.Flags().Changed("label") {
-		return errors.New(`--label is missing: want what the key is for, such as --label "call centre", or --label "" for no label`)
+		return usagef(`--label is missing: want what the key is for, such as --label "call centre", or --label "" for no label`)
 	}
 	return changeStore(cmd, func(s *session) error {
 		k, err := s.manager.RenameKey(s.ctx, args[0], label)
