@@ -197,13 +197,11 @@ func TestControlFramesBeforeTheFirstStartStayHere(t *testing.T) {
 			}
 			r.send(wstest.Raw(0x89, nil, 0, []byte("x")), wstest.Raw(0x89, nil, 0, []byte("y")))
 			synctest.Wait()
-			for _, piece := range [][]byte{whole[5:9], whole[9:], wstest.RawBinary("another")} {
+			for _, piece := range [][]byte{whole[5:9], whole[9:], wstest.RawBinary("another"), wstest.RawBinary("the last")} {
 				r.answer(piece)
 				synctest.Wait()
 			}
-			r.wantClient(wstest.Of(true, 2, false, "in two pieces"), wstest.Of(true, 10, false, "y"), wstest.Binary("another"))
-			r.client.Close()
-			r.wantSilence()
+			r.wantClient(wstest.Of(true, 2, false, "in two pieces"), wstest.Of(true, 10, false, "y"), wstest.Binary("another"), wstest.Binary("the last"))
 		})
 	})
 	t.Run("a flood", func(t *testing.T) {
