@@ -60,7 +60,7 @@ var arrows = map[string]struct {
 
 	"caddymodule/gate": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
-		"dialect", "internal/credential", "internal/headbudget", "internal/stream", "internal/words", "keystore", "policy",
+		"dialect", "internal/credential", "internal/headbudget", "internal/issuance", "internal/stream", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy",
@@ -69,7 +69,7 @@ var arrows = map[string]struct {
 		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/words", "policy",
 	}, caddy: true},
 	"caddymodule/logfilter":      {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
-	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox"}, caddy: true},
+	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox", "policy"}, caddy: true},
 
 	"internal/command": {may: []string{
 		"caddymodule/admin", "caddymodule/app", "caddymodule/gate", "caddymodule/issue",

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,11 +60,11 @@ type App struct {
 
 	// How long cached records may be used while the change feed of the keystore
 	// cannot be read. After this time every request reads the keystore, and gets
-	// 503 if the keystore cannot be read. Default: `5s`.
+	// 503 if the keystore cannot be read. From 1 second to 24 hours. Default: `5s`.
 	MaxStaleness caddy.Duration `json:"max_staleness,omitempty"`
 
 	// How long the keystore keeps a key after the key has ended. It keeps a job for
-	// at least 8 days plus the grace window. Default: `90d`.
+	// at least 8 days plus the grace window. From 1 hour to 36500 days. Default: `90d`.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
 	// How much memory cached records may take, in bytes: half is for the records of
@@ -79,7 +80,7 @@ type App struct {
 	MaxDrainSize int64 `json:"max_drain_size,omitempty"`
 
 	// How many refused uploads the process reads at a time. One more ends the upload
-	// that has sent nothing for the longest time. Default: 1024.
+	// that has sent nothing for the longest time. Up to 1,000,000. Default: 1024.
 	MaxDrains int `json:"max_drains,omitempty"`
 
 	// How much memory the heads of forms may take while their keys are not checked
@@ -155,11 +156,11 @@ func (a *App) StoreConfig() (keystore.Config, error) {
 		CacheBytes:   a.CacheSize,
 		Logger:       caddy.Log().Named(Name + ".keystore"),
 	}
-	if a.MaxStaleness < 0 {
-		return cfg, fmt.Errorf("max_staleness %s: want a positive duration, such as 5s", cfg.MaxStaleness)
+	if a.MaxStaleness != 0 && (cfg.MaxStaleness < leastStaleness || cfg.MaxStaleness > mostStaleness) {
+		return cfg, fmt.Errorf("max_staleness %s: want a duration such as 5s, from 1s to 24h", cfg.MaxStaleness)
 	}
-	if a.Retention < 0 {
-		return cfg, fmt.Errorf("retention %s: want a positive duration, such as 90d", cfg.Retention)
+	if a.Retention != 0 && (cfg.Retention < leastRetention || cfg.Retention > mostRetention) {
+		return cfg, fmt.Errorf("retention %s: want a duration such as 90d, from 1h to 36500d", cfg.Retention)
 	}
 	if a.CacheSize != 0 && (a.CacheSize < keystore.MinCacheBytes || a.CacheSize > keystore.MaxCacheBytes) {
 		return cfg, fmt.Errorf("cache_size %d: want a size from 1MiB to 64GiB", a.CacheSize)
@@ -259,6 +260,11 @@ func (a *App) AddGate(backend string, up credential.Upstream) error {
 	other, exists := a.backends[backend]
 	if exists && (other.Mode != up.Mode || other.Key.Reveal() != up.Key.Reveal()) {
 		return fmt.Errorf("backend %q: two gates of one backend have different upstream keys; job IDs belong to one upstream account, so give one of them another backend name", backend)
+	}
+	for name := range a.backends {
+		if name != backend && strings.EqualFold(name, backend) {
+			return fmt.Errorf("backend %q: another gate has the backend %q, and only the case of a letter differs: want the same name for one upstream account, or names that people can tell apart", backend, name)
+		}
 	}
 	a.backends[backend] = up
 	return nil

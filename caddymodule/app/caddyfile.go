@@ -1,6 +1,8 @@
 package app
 
 import (
+	"encoding/json"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -11,6 +13,11 @@ import (
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/keystore"
 )
+
+// givenTwice refuses an option that an earlier block has set.
+func givenTwice(d *caddyfile.Dispenser) error {
+	return d.Errf("the option %s is given twice, in two blocks", d.Val())
+}
 
 // parseGlobalOption reads the global option into an App. Several blocks are merged into one.
 //
@@ -30,8 +37,12 @@ import (
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := new(App)
+	given := make(map[string]json.RawMessage) // by earlier blocks; the names in JSON are those of the options
 	if earlier, ok := existing.(httpcaddyfile.App); ok {
 		if err := caddy.StrictUnmarshalJSON(earlier.Value, app); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(earlier.Value, &given); err != nil {
 			return nil, err
 		}
 	}
@@ -39,7 +50,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		if d.NextArg() {
 			return nil, d.ArgErr()
 		}
-		err := options.ParseBlock(d, map[string]options.Option{
+		read := map[string]options.Option{
 			"keystore":      app.Keystore.unmarshalCaddyfile,
 			"pepper":        options.Secret(&app.Pepper),
 			"max_staleness": options.PositiveDuration(func(v caddy.Duration) { app.MaxStaleness = v }),
@@ -49,8 +60,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			"max_heads":      options.SizeFrom(headbudget.MinLimit, headbudget.MaxLimit, "from 1MiB to 64GiB", func(v int64) { app.MaxHeads = v }),
 			"max_drain_size": options.SizeFrom(drain.MinMaxSize, drain.MaxMaxSize, "from 1MiB to 1TiB", func(v int64) { app.MaxDrainSize = v }),
 			"max_drains":     options.Number(&app.MaxDrains),
-		})
-		if err != nil {
+		}
+		for name := range given {
+			read[name] = givenTwice
+		}
+		if err := options.ParseBlock(d, read); err != nil {
 			return nil, err
 		}
 	}

@@ -79,6 +79,9 @@ func (k *KeystoreConfig) path() (string, error) {
 	if err := CheckPathSpelling(path, "{env.%s}"); err != nil {
 		return "", fmt.Errorf("keystore path %q, as %q: %w", k.Path, path, err)
 	}
+	if err := CheckFilePath(path); err != nil {
+		return "", fmt.Errorf("keystore path %q: %w", path, err)
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("keystore path %q: %w", path, err)
@@ -91,7 +94,31 @@ var (
 	varForm     = regexp.MustCompile(`\{?\$\{?([A-Za-z_]\w*)\}?`)
 	percentForm = regexp.MustCompile(`%([A-Za-z_]\w*)%`)
 	bareEnvForm = regexp.MustCompile(`^env\.[A-Za-z_]\w*`)
+
+	schemeForm    = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+:/|(file|sqlite3?):)`)
+	parameterForm = regexp.MustCompile(`\?_?[A-Za-z]+=`)
+	driveForm     = regexp.MustCompile(`^[A-Za-z]:[\\/]`)
 )
+
+// CheckFilePath refuses a text that is not the path of a file, such as a data source name of
+// SQLite. The program would make a file with this name.
+func CheckFilePath(path string) error {
+	switch {
+	case strings.TrimSpace(path) != path:
+		return errors.New("it begins or ends with a space or a line break: want the path alone")
+	case path == ":memory:":
+		return errors.New("a keystore in memory would lose all keys at the end of the process: want the path of a file")
+	case schemeForm.MatchString(path) && !(filepath.Separator == '\\' && driveForm.MatchString(path)):
+		return errors.New("it is a URL: want the path of a file, such as /var/lib/speechgate/keystore.db")
+	case parameterForm.MatchString(path):
+		return errors.New("it has parameters behind the path, which are not supported: want the path alone")
+	case driveForm.MatchString(path) && filepath.Separator != '\\':
+		return errors.New("it is a path of Windows: want a path of this system, such as /var/lib/speechgate/keystore.db")
+	case strings.HasSuffix(path, "/"), filepath.Base(path) == ".", filepath.Base(path) == "..":
+		return errors.New("it is a directory: want the path of a file in it, such as keystore.db")
+	}
+	return nil
+}
 
 // ShellVariable is the format of an environment variable in a shell. It is an argument of
 // CheckPathSpelling.

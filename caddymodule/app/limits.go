@@ -2,9 +2,19 @@ package app
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
+)
+
+// Limits of the options of the app.
+const (
+	leastStaleness = time.Second
+	mostStaleness  = 24 * time.Hour
+	leastRetention = time.Hour
+	mostRetention  = 36500 * 24 * time.Hour
+	mostDrains     = 1_000_000
 )
 
 // provisionLimits sets and checks the limits of the whole process on requests without a
@@ -26,8 +36,8 @@ func (a *App) provisionLimits() error {
 		return fmt.Errorf("max_heads %d: want a size from 1MiB to 64GiB", a.MaxHeads)
 	case a.drains.MaxSize < drain.MinMaxSize || a.drains.MaxSize > drain.MaxMaxSize:
 		return fmt.Errorf("max_drain_size %d: want a size from 1MiB to 1TiB", a.MaxDrainSize)
-	case a.drains.MaxNumber < 0:
-		return fmt.Errorf("max_drains %d: want a number above zero", a.MaxDrains)
+	case a.drains.MaxNumber < 0 || a.drains.MaxNumber > mostDrains:
+		return fmt.Errorf("max_drains %d: want a number from 1 to %d", a.MaxDrains, mostDrains)
 	}
 	return nil
 }

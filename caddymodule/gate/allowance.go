@@ -10,12 +10,14 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/words"
 )
 
 // Allowance is an entry of also_allow: a request that is allowed although the dialect does not
 // list it.
 type Allowance struct {
-	// The method of the request, in capitals, such as `GET`.
+	// The method of the request: `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` or
+	// `OPTIONS`.
 	Method string `json:"method,omitempty"`
 
 	// The path of the request, as it goes upstream. The last segment may be `*`: any
@@ -88,18 +90,44 @@ func (g *Gate) validateAllowances() error {
 		if err := g.AlsoAllow[i].validate(g.api); err != nil {
 			return err
 		}
+		for j := range i {
+			if earlier, later := &g.AlsoAllow[j], &g.AlsoAllow[i]; earlier.covers(later) {
+				return fmt.Errorf("also_allow %s %s: it has no effect, because the first entry that fits a request counts, and also_allow %s %s before it fits every such request: want it first, or not at all",
+					later.Method, later.Path, earlier.Method, earlier.Path)
+			}
+		}
 	}
 	return nil
+}
+
+// covers reports whether a fits every request that the other allowance fits.
+func (a *Allowance) covers(other *Allowance) bool {
+	segments, others := strings.Split(a.Path, "/"), strings.Split(other.Path, "/")
+	if a.Method != other.Method || len(segments) != len(others) {
+		return false
+	}
+	for i, segment := range segments {
+		if segment != anySegment && segment != accountSegment && segment != others[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *Allowance) validate(api *dialect.API) error {
 	if !isMethod(a.Method) {
 		return fmt.Errorf("also_allow %q %q: want one method in capitals, such as GET, and a line for each", a.Method, a.Path)
 	}
+	if !slices.Contains(methods(), a.Method) {
+		return fmt.Errorf("also_allow %q %q: want one of the methods %s", a.Method, a.Path, words.Alternatives(methods()))
+	}
 	// The rest of the path is checked with two plain words in place of the two special
 	// segments.
 	segments := strings.Split(a.Path, "/")
 	accounts := 0
+	if strings.Contains(a.Path, "/:") {
+		return fmt.Errorf("also_allow %s %q: a segment that begins with a colon fits itself only: want * as the last segment, for any one", a.Method, a.Path)
+	}
 	for i, segment := range segments {
 		switch segment {
 		case accountSegment:
@@ -124,6 +152,14 @@ func (a *Allowance) validate(api *dialect.API) error {
 		}
 	}
 	return nil
+}
+
+// methods returns the methods that an allowance can have. TRACE is not one of them: its answer
+// repeats the request, with the upstream key.
+func methods() []string {
+	return []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
+	}
 }
 
 // isMethod reports whether an allowance can have this method: capital letters and hyphens,

@@ -54,7 +54,8 @@ type Gate struct {
 	UpstreamKey string `json:"upstream_key,omitempty"`
 
 	// The namespace of job IDs: one for each upstream account. Gates in front of the
-	// same upstream account have the same name here. Default: the name of the dialect.
+	// same upstream account have the same name here. Up to 64 letters, digits and `-._`.
+	// Default: the name of the dialect.
 	Backend string `json:"backend,omitempty"`
 
 	// The grace window: how long after the creation of a job the key that created
@@ -62,7 +63,8 @@ type Gate struct {
 	Grace *caddy.Duration `json:"grace,omitempty"`
 
 	// How long the grace lasts after the gate has seen the end of the job, if this is
-	// earlier than the end of the grace window. 0 is no such limit. Default: `0`.
+	// earlier than the end of the grace window. Less than `grace`. 0 is no such limit.
+	// Default: `0`.
 	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
 
 	// What the gate does when a client reads a job that has no record here. `refuse`
@@ -72,7 +74,7 @@ type Gate struct {
 	UnrecordedJobs string `json:"unrecorded_jobs,omitempty"`
 
 	// Says that all clients belong to one account, so that each may read the jobs of
-	// the others. Default: not set.
+	// the others. Only with `unrecorded_jobs backend`. Default: not set.
 	SingleAccount bool `json:"single_account,omitempty"`
 
 	// More requests that a valid key may make, besides those that the dialect lists.
@@ -112,7 +114,8 @@ type Gate struct {
 	// How long a live stream may last, from its handshake. Default: no limit.
 	MaxStreamTime caddy.Duration `json:"max_stream_time,omitempty"`
 
-	// How many live streams a key may have at a time. Default: no limit.
+	// How many live streams a key may have at a time. Up to 1,000,000, and not more than
+	// an account may have. Default: no limit.
 	MaxStreamsPerKey int `json:"max_streams_per_key,omitempty"`
 
 	// How many live streams an account may have at a time. Default: no limit.
@@ -121,7 +124,7 @@ type Gate struct {
 	// The time from the handshake of a live stream to the last byte of its first
 	// command. Some clients connect early, and send the command when somebody speaks.
 	// Each later command has 30 seconds from its first byte to its last.
-	// Default: `60s`.
+	// Up to 24 hours. Default: `60s`, or `max_stream_time` if that is shorter.
 	StartTimeout caddy.Duration `json:"start_timeout,omitempty"`
 
 	// How many bytes a command of a live stream may have. From 1 KiB to 16 MiB.
@@ -233,6 +236,9 @@ func (g *Gate) Validate() error {
 	if err := validateGrace(g.rules.Grace); err != nil {
 		return err
 	}
+	if err := validateBackend(g.Backend); err != nil {
+		return err
+	}
 	switch {
 	case g.BackendErrors != backendErrorsGate && g.BackendErrors != backendErrorsCaddy:
 		return fmt.Errorf("backend_errors %q: want gate or caddy", g.BackendErrors)
@@ -242,6 +248,8 @@ func (g *Gate) Validate() error {
 		return fmt.Errorf("max_head %d is larger than max_heads %d, which bounds the heads of all requests: want one of them changed", g.MaxHead, g.app.HeadBudget().Max)
 	case g.UnrecordedJobs != "" && g.UnrecordedJobs != "refuse" && g.UnrecordedJobs != "backend":
 		return fmt.Errorf("unrecorded_jobs %q: want refuse or backend", g.UnrecordedJobs)
+	case g.SingleAccount && !g.admitsUnrecordedJobs():
+		return errors.New("single_account: the option has no effect without unrecorded_jobs backend: want both or neither")
 	case g.admitsUnrecordedJobs() && g.upstream.Mode != credential.Pass && !g.SingleAccount:
 		return errors.New("unrecorded_jobs backend: the backend cannot tell this gate's clients apart, since it does not get their keys, so that each could read the jobs of all; set single_account if all clients are one account")
 	}
@@ -254,7 +262,7 @@ func (g *Gate) Validate() error {
 	if err := g.CORS.Validate(); err != nil {
 		return err
 	}
-	if err := handler.ValidateCORSHeaders(g.CORSHeaders); err != nil {
+	if err := handler.ValidateCORSHeaders(g.CORSHeaders, g.CORS); err != nil {
 		return err
 	}
 	g.app.KeepJobs(g.rules.Grace.Window)

@@ -1,10 +1,14 @@
 package gate
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -41,12 +45,35 @@ func (g *Gate) dialectAPI() (*dialect.API, error) {
 	return api, nil
 }
 
+// longestGrace is the longest grace window. The keystore keeps every job for this time.
+const longestGrace = 3650 * 24 * time.Hour
+
 func validateGrace(grace policy.Grace) error {
 	switch {
-	case grace.Window < 0:
+	case grace.Window < 0 || grace.Window > 0 && grace.Window < time.Millisecond:
 		return fmt.Errorf("grace %s: want a duration such as 24h, or 0 for none", grace.Window)
-	case grace.AfterEnd < 0:
+	case grace.Window > longestGrace:
+		return fmt.Errorf("grace %s: want 3650d at most", grace.Window)
+	case grace.AfterEnd < 0 || grace.AfterEnd > 0 && grace.AfterEnd < time.Millisecond:
 		return fmt.Errorf("grace_after_end %s: want a duration such as 1h, or 0 for no such limit", grace.AfterEnd)
+	case grace.AfterEnd > 0 && grace.AfterEnd >= grace.Window:
+		return fmt.Errorf("grace_after_end %s: it has no effect, because grace, which is %s, ends before it: want less than grace, or off", grace.AfterEnd, grace.Window)
+	}
+	return nil
+}
+
+var backendForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// validateBackend refuses the name of a backend that is something else, such as an address or
+// a placeholder, which this option does not resolve.
+func validateBackend(name string) error {
+	switch {
+	case policy.HoldsSecret(name):
+		return errors.New("backend: it is a key or a service password: want a name, which logs and metrics show")
+	case !backendForm.MatchString(name):
+		return fmt.Errorf("backend %q: want a name of up to 64 letters, digits and -._, such as amivoice; it is neither an address nor a placeholder", name)
+	case strings.EqualFold(name, issuance.BackendName):
+		return fmt.Errorf("backend %q: logs and metrics use this name for the issuance API: want another", name)
 	}
 	return nil
 }

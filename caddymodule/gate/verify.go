@@ -75,7 +75,8 @@ type Verify struct {
 	Grace *caddy.Duration `json:"grace,omitempty"`
 
 	// How long the grace lasts after the gate has seen the end of the job, if this is
-	// earlier than the end of the grace window. 0 is no such limit. Default: `0`.
+	// earlier than the end of the grace window. Less than `grace`. 0 is no such limit.
+	// Default: `0`.
 	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
 
 	decider
@@ -154,6 +155,9 @@ func (v *Verify) Validate() error {
 		return errors.New("callers: want the addresses of the backends that may ask, such as callers 10.0.0.5 10.1.0.0/16")
 	}
 	if err := validateGrace(v.rules.Grace); err != nil {
+		return err
+	}
+	if err := validateBackend(v.backend); err != nil {
 		return err
 	}
 	v.app.KeepJobs(v.rules.Grace.Window)

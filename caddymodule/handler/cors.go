@@ -1,9 +1,7 @@
 package handler
 
 import (
-	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -141,38 +139,11 @@ func CORSHeaders(into *[]string) options.Option {
 	}
 }
 
-// ValidateCORSHeaders checks the names of header fields that pages may send.
-func ValidateCORSHeaders(names []string) error {
-	for _, name := range names {
-		if !isFieldName(name) {
-			return fmt.Errorf("cors_headers %q: want the name of a header field, such as traceparent, and one word for each", name)
-		}
-	}
-	return nil
-}
-
-// Validate checks that each entry is an origin, or that "*" or "off" is the only entry.
-func (o Origins) Validate() error {
-	for _, origin := range o {
-		if (origin == "*" || origin == corsOff) && len(o) > 1 {
-			return fmt.Errorf("cors: %q stands alone or not at all", origin)
-		}
-		if origin != "*" && origin != corsOff && !isOrigin(origin) {
-			return fmt.Errorf("cors %q: want an origin such as https://app.example.com, or *, or off", origin)
-		}
-	}
-	return nil
-}
-
-// UnmarshalCaddyfile reads the option cors. Without arguments, it is every origin.
+// UnmarshalCaddyfile reads the option cors, which has one value or more. Without this rule, an
+// environment variable that is not set would open the answers to every origin.
 func (o *Origins) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if *o = d.RemainingArgs(); len(*o) == 0 {
-		*o = Origins{"*"}
+		return d.Errf("cors: want origins such as https://app.example.com, or *, or off")
 	}
 	return nil
-}
-
-func isOrigin(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.Scheme+"://"+u.Host == text
 }

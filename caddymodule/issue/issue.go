@@ -197,7 +197,7 @@ func (i *Issue) Validate() error {
 			return fmt.Errorf("path %s: it belongs to the %s API, whose clients could not reach it any more; want another, such as %s", i.Path, name, DefaultPath)
 		}
 	}
-	if err := handler.ValidateCORSHeaders(i.CORSHeaders); err != nil {
+	if err := handler.ValidateCORSHeaders(i.CORSHeaders, i.CORS); err != nil {
 		return err
 	}
 	return i.CORS.Validate()

@@ -86,6 +86,9 @@ func (*LogFilter) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	if d.NextBlock(d.Nesting()) {
+		return d.Errf("the filter speechgate has no options: remove the block behind it")
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ package options
 import (
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ..
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
+		if name == "{" {
+			return d.Errf("there is a block where an option is wanted: no option before it has one")
+		}
 		read, ok := options[name]
 		if !ok {
 			names := slices.Sorted(maps.Keys(options))
@@ -92,7 +96,7 @@ func durationFrom(least time.Duration, zero string, set func(caddy.Duration)) Op
 		if errors.Is(err, words.ErrDurationLong) {
 			return d.Errf("%s %q: %v", name, value, err)
 		}
-		if err != nil || dur < least {
+		if err != nil || dur < least || strings.ContainsAny(value, "+-") {
 			return d.Errf("%s %q: %s", name, value, words.WantDuration)
 		}
 		set(caddy.Duration(dur))
@@ -119,14 +123,26 @@ func Number(into *int) Option {
 		if err := Text(&value)(d); err != nil {
 			return err
 		}
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 {
+		n, ok := ParseNumber(value)
+		if !ok {
 			return d.Errf("%s %q: want a number above zero", name, value)
 		}
 		*into = n
 		return nil
 	}
 }
+
+var numberForm = regexp.MustCompile(`^[1-9][0-9]*$`)
+
+// ParseNumber reads a number above zero, in digits without a sign and without leading zeros.
+func ParseNumber(text string) (n int, ok bool) {
+	n, err := strconv.Atoi(text)
+	return n, err == nil && numberForm.MatchString(text)
+}
+
+// sizeForm matches sizes. It has no comma, which would be left out of the number: 1,5MiB would be
+// 15 MiB.
+var sizeForm = regexp.MustCompile(`^([0-9]+|[0-9]+(\.[0-9]+)? ?[A-Za-z]+)$`)
 
 // Size reads an option with one argument: a number of bytes from 1 KiB to 16 MiB.
 func Size(into *int) Option {
@@ -143,7 +159,7 @@ func SizeFrom(least, most uint64, bounds string, set func(bytes int64)) Option {
 			return err
 		}
 		bytes, err := humanize.ParseBytes(value)
-		if err != nil || bytes < least || bytes > most {
+		if err != nil || !sizeForm.MatchString(value) || bytes < least || bytes > most {
 			return d.Errf("%s %s: want a size %s", name, strconv.Quote(value), bounds)
 		}
 		set(int64(bytes))

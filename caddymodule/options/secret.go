@@ -216,6 +216,10 @@ func CheckUpstreamKey(key policy.Secret) error {
 		return err
 	}
 	switch {
+	case strings.HasPrefix(value, policy.ServicePasswordPrefix):
+		return errors.New("it is a service password, with which keys are issued: want a key of the backend")
+	case strings.HasPrefix(value, policy.KeyPrefix) && policy.CheckSecret(key) != nil:
+		return fmt.Errorf("it %w", policy.CheckSecret(key))
 	case len(value) < minUpstreamKey:
 		return fmt.Errorf("it has fewer than %d characters, which is no key: want the backend's key, or %s, which sends none", minUpstreamKey, UpstreamDrop)
 	case len(value) < MinKeyLenToMaskEverywhere && isWord(value):

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/policy"
 )
 
 func init() {
@@ -99,16 +102,38 @@ func orNone(d caddy.Duration) time.Duration {
 
 // Validate checks the configuration.
 func (s *Sandbox) Validate() error {
+	for name, d := range map[string]*caddy.Duration{"queue_time": s.QueueTime, "work_time": s.WorkTime} {
+		if d != nil && (*d < 0 || *d > longestTime) {
+			return fmt.Errorf("%s %s: want a duration of 0 or more, such as 3s, and 7d at most", name, time.Duration(*d))
+		}
+	}
+	if err := policy.CheckSecret(policy.NewSecret(s.config.Key)); err != nil {
+		return fmt.Errorf("key: no client can send it, because it %w", err)
+	}
 	if (s.PauseAt != 0) != (s.Reauthenticate != "") {
 		return errors.New("pause_at and reauthenticate: want both or neither, since a job that pauses waits for its authentication")
 	}
 	if s.PauseAt != 0 && (s.config.PauseAt < 0 || s.config.PauseAt >= s.config.WorkTime) {
 		return fmt.Errorf("pause_at %s: want less than work_time, which is %s", s.config.PauseAt, max(s.config.WorkTime, 0))
 	}
-	if u, err := url.Parse(s.Reauthenticate); s.Reauthenticate != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+	if s.Reauthenticate != "" && !isURL(s.Reauthenticate) {
 		return fmt.Errorf("reauthenticate %q: want a URL such as http://localhost:8080/verify", s.Reauthenticate)
 	}
 	return nil
+}
+
+// longestTime is how long a job may wait or run. The API keeps results for seven days.
+const longestTime = caddy.Duration(7 * 24 * time.Hour)
+
+// isURL reports whether a text is a URL that a request can have: with a host, and without a
+// fragment, a user or a port that does not exist.
+func isURL(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Contains(text, "#") {
+		return false
+	}
+	port, err := strconv.Atoi(u.Port())
+	return u.Port() == "" && !strings.HasSuffix(u.Host, ":") || err == nil && port > 0 && port < 1<<16
 }
 
 // Cleanup ends the jobs of the backend.

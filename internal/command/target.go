@@ -94,6 +94,9 @@ func namedPath(cmd *cobra.Command, c configuration) (path, source string, err er
 	if err := app.CheckPathSpelling(path, app.ShellVariable); err != nil {
 		return "", "", kindUsage.of(fmt.Errorf("%s %q: %w", source, path, err))
 	}
+	if err := app.CheckFilePath(path); err != nil {
+		return "", "", kindUsage.of(fmt.Errorf("%s %q: %w", source, path, err))
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", "", kindUsage.of(fmt.Errorf("%s %q: %w", source, path, err))
