@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// bodyKind says what the header of a request makes of its body.
+// bodyKind is the kind of a body, as far as the header of the request tells.
 type bodyKind uint8
 
 const (
@@ -16,7 +16,7 @@ const (
 	bodyUnexpected                 // the method has no body, and the length is unknown
 )
 
-// octets is the Content-Type of a body that is audio and nothing else.
+// octets is the Content-Type for a body that is only audio.
 const octets = "application/octet-stream"
 
 // classifyBody reads the header fields that say how the body is read. It refuses fields
@@ -46,9 +46,11 @@ func (f *Found) classifyBody(r *http.Request) {
 	}
 }
 
-// classifyContentType reads the Content-Type of the client. A raw upload goes to the
-// backend under an audio type or as octets, because frameworks read parameters, and a
-// key among them, from a body of many other types.
+// classifyContentType reads the client's Content-Type. It decides how the body is read,
+// and which Content-Type the backend gets. On a route of the API, a body that is not a
+// multipart form goes to the backend with an audio or video type, or as
+// application/octet-stream. From bodies of many other types, frameworks read
+// parameters, and one of the parameters could be a key.
 func (f *Found) classifyContentType(contentType string) {
 	mediaType, params, _ := strings.Cut(contentType, ";")
 	mediaType = strings.ToLower(strings.Trim(mediaType, " \t"))

@@ -130,9 +130,9 @@ func (f *Found) Key() (policy.Secret, *Fault) {
 	return key, fault
 }
 
-// UncheckedKey is Key without [policy.CheckSecret]. It is for a caller that first looks
-// for the key in a cache: a key in the cache has been checked before. The key shares the
-// memory of f and is valid until ReadForm is called.
+// UncheckedKey does what Key does, without [policy.CheckSecret]. It is for a caller
+// that first looks for the key in a cache: a key in the cache has been checked before.
+// The key shares the memory of f and is valid until ReadForm is called.
 func (f *Found) UncheckedKey() (policy.Secret, *Fault) {
 	switch {
 	case f.fault != nil:

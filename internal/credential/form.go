@@ -7,7 +7,7 @@ import (
 	"net/http"
 )
 
-// form is what ReadForm has read of a multipart body.
+// form is the part of a multipart body that ReadForm has read.
 type form struct {
 	// head has read the parts before the audio, and some of the audio. Its buffer must not
 	// be used once body has been read to the end of it.

@@ -42,7 +42,8 @@ func isPlain(name string) bool {
 	return true
 }
 
-// isTrimmed reports whether some parsers drop r before and after a name.
+// isTrimmed reports whether some parsers drop r at the beginning and at the end of a
+// name.
 func isTrimmed(r rune) bool {
 	return unicode.IsSpace(r) || isInvisible(r) || r == '"' || r == '\'' || r == '`' || r == '\\'
 }
@@ -105,7 +106,8 @@ func countPairs(text, name string) (pairs, bare int) {
 	return pairs, bare
 }
 
-// needsDecoding has the bytes that decodeAll, fold and quoteRemover change or remove.
+// needsDecoding is true for each byte that decodeAll, fold or quoteRemover changes or
+// removes.
 var needsDecoding = func() (table [256]bool) {
 	for c := range table {
 		table[c] = c < ' ' || c > '~' || strings.IndexByte("%\"'`\\", byte(c)) >= 0
@@ -113,7 +115,7 @@ var needsDecoding = func() (table [256]bool) {
 	return table
 }()
 
-// countDecodedPairs is countPairs for any text. It is slower.
+// countDecodedPairs does what countPairs does, for any text. It is slower.
 func countDecodedPairs(text, name string) (pairs, bare int) {
 	rest := quoteRemover.Replace(fold(decodeAll(text)))
 	for {

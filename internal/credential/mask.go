@@ -70,7 +70,8 @@ const (
 	afterName                 // the name ends before it, and a value follows: =
 )
 
-// startsSeparator has the bytes with which a separator, escaped or not, can start.
+// startsSeparator is true for each byte with which a separator, escaped or not, can
+// start.
 var startsSeparator = [256]bool{'%': true, '?': true, ';': true, '#': true, '=': true}
 
 // readSeparator reads the separator, escaped or not, at the start of text. n is its

@@ -23,7 +23,8 @@ func (f *Found) missing() *Fault {
 	return &Fault{Reason: policy.CredentialMissing, Detail: f.mistake() + ": " + where}
 }
 
-// mistake says what the client did instead of sending a key in a read place.
+// mistake says what the client did instead of sending a key in a place that the
+// operation reads.
 func (f *Found) mistake() string {
 	switch {
 	case f.unreadPlace != nil:

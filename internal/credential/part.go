@@ -36,8 +36,8 @@ func (f *Found) scanPart(content []byte, header partHeader, part occurrence) err
 	return nil
 }
 
-// readsAlike reports whether a content with the label quoted-printable has the same key,
-// or no key, before and after decoding.
+// readsAlike reports whether a content that is labelled quoted-printable has the same
+// key, or no key, before and after decoding.
 func readsAlike(text string, place *dialect.Place) bool {
 	return !strings.Contains(text, "=") ||
 		place.SubKey != "" && !hasPair(text, place.SubKey) && !hasPair(decodeQuotedPrintable(text), place.SubKey)

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// replayBody is a request body that gives the bytes that were read from it again, in
-// pieces, and then the rest.
+// replayBody is a request body of which the gate has already read the beginning. Its
+// Read first returns these bytes a second time, from pieces, and then reads the rest.
 type replayBody struct {
 	mu     sync.Mutex // a proxy that sends a request again can have two readers; neither may see a released buffer
 	pieces [][]byte   // not yet given
@@ -15,10 +15,11 @@ type replayBody struct {
 	io.ReadCloser
 }
 
-// Read gives the bytes that were read before, and only when they are used up it reads
-// on, so that it does not wait for bytes that it does not need. A body that has ended is not
-// read again: net/http's transport reads once more after the last byte, perhaps when the
-// handler has returned and the access log counts the bytes.
+// Read returns the bytes that were read before. Only when all of them have been
+// returned does it read more, so that it does not wait for bytes that the caller does
+// not need. A body that has ended is not read again: net/http's transport reads once
+// more after the last byte, perhaps when the handler has returned and the access log
+// counts the bytes.
 func (r *replayBody) Read(p []byte) (n int, err error) {
 	if n = r.replay(p); n > 0 || len(p) == 0 {
 		return n, nil

@@ -119,7 +119,7 @@ type Config struct {
 //
 // The sandbox remembers 1,000 asynchronous jobs, without their audio. To make room for
 // a new job it forgets the oldest job that has ended. If no job has ended, it answers
-// that it is busy. It lists the first 1,000 stretches of speech of a recording.
+// that it is busy. It lists the first 1,000 segments of speech of a recording.
 type AmiVoice struct {
 	key         string
 	maxAudio    int64         // bytes; negative is unlimited

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// listed is how many stretches of speech a text lists.
+// listed is how many segments of speech a text lists.
 const listed = 20
 
 // failure is an error of the API: the vendor's code and message.
@@ -113,7 +113,7 @@ type interimToken struct {
 	Written string `json:"written"`
 }
 
-// noteAnswer is the body of an answer that the vendor does not document.
+// noteAnswer is the body of an answer whose form the vendor does not document.
 type noteAnswer struct {
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message"`
@@ -198,7 +198,8 @@ func utteranceID(id string, now time.Time) string {
 
 func rounded(x float64) float64 { return math.Round(x*1e4) / 1e4 }
 
-// confidence returns the mean confidence of all stretches, weighted by length.
+// confidence returns the mean confidence of the stored segments of speech (m.segments,
+// the first 1,000), weighted by length. There must be at least one.
 func (m measurement) confidence() float64 {
 	var sum, length float64
 	for _, s := range m.segments {
@@ -218,7 +219,7 @@ func (m measurement) text() string {
 	case 1:
 		b.WriteString("1 stretch of speech: ")
 	default:
-		fmt.Fprintf(&b, "%d stretches of speech: ", m.stretches)
+		fmt.Fprintf(&b, "%d segments of speech: ", m.stretches)
 	}
 	shown := m.segments[:min(len(m.segments), listed)]
 	for i, s := range shown {

@@ -28,8 +28,8 @@ func measure(r io.Reader, format string) (measurement, error) {
 	return measureWatched(r, format, nil)
 }
 
-// measureWatched is measure, and calls w for each event of speech as soon as enough
-// audio has been read.
+// measureWatched does what measure does. It also calls w for each event of speech as
+// soon as enough audio has been read.
 func measureWatched(r io.Reader, format string, w watch) (measurement, error) {
 	var room [headSize]byte
 	n, _ := io.ReadFull(r, room[:])

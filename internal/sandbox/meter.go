@@ -15,11 +15,11 @@ const (
 	maxThreshold = 0.04  // and every sound above -28 dBFS is speech
 
 	framesPerSecond = 100                    // a frame lasts 10 ms
-	hangover        = 250 * time.Millisecond // a shorter pause does not end a stretch of speech
+	hangover        = 250 * time.Millisecond // a shorter pause does not end a segment of speech
 	minSpeech       = 50 * time.Millisecond  // a shorter sound is not speech
 
 	maxChannels = 2
-	maxSegments = 1000 // further stretches are counted, and not stored
+	maxSegments = 1000 // further segments are counted, and not stored
 	fullScale   = 1 << 15
 )
 
@@ -53,7 +53,7 @@ type segment struct {
 	confidence float64
 }
 
-// length returns the length of the stretch, with its short pauses.
+// length returns the length of the segment of speech, with its short pauses.
 func (s segment) length() time.Duration { return s.end - s.start }
 
 // measurement is the result of measuring audio.
@@ -62,11 +62,11 @@ type measurement struct {
 	duration  time.Duration
 	peak      float64   // largest amplitude, 0 to 1
 	rms       float64   // over all channels, 0 to 1
-	stretches int       // the number of stretches of speech
-	segments  []segment // the first maxSegments stretches
+	stretches int       // the number of segments of speech
+	segments  []segment // the first maxSegments segments
 }
 
-// moment is an event in a stretch of speech.
+// moment is an event in a segment of speech.
 type moment int
 
 const (
@@ -75,12 +75,12 @@ const (
 	speechEnds                 // the pause is long enough, or the audio has ended
 )
 
-// watch is called for each event in a stretch of speech, with the stretch so far. The
+// watch is called for each event in a segment of speech, with the segment so far. The
 // calls depend only on the audio, not on the sizes in which it arrives.
 type watch func(layout pcm, what moment, s segment)
 
 // meter measures audio while it arrives. Its memory does not grow with the audio,
-// except for up to maxSegments stretches of speech.
+// except for up to maxSegments segments of speech.
 type meter struct {
 	pcm
 	frame int   // sample frames in a frame
@@ -96,9 +96,9 @@ type meter struct {
 
 	floor     noiseFloor
 	open      bool
-	begun     bool  // whether the open stretch is long enough to be speech
-	from, to  int64 // the open stretch, in sample frames
-	sounding  int64 // the sample frames of the open stretch, without its pauses
+	begun     bool  // whether the open segment is long enough to be speech
+	from, to  int64 // the open segment, in sample frames
+	sounding  int64 // the sample frames of the open segment, without its pauses
 	clearness float64
 	frames    int
 	stretches int
@@ -168,7 +168,7 @@ func (m *meter) endFrame() {
 	m.n, m.sum, m.sum2 = 0, [maxChannels]int64{}, [maxChannels]int64{}
 }
 
-// sound adds a sounding frame to the open stretch. If no stretch is open, it opens one.
+// sound adds a sounding frame to the open segment. If no segment is open, it opens one.
 func (m *meter) sound(from, to int64, clearness float64) {
 	if !m.open {
 		m.open, m.begun, m.from, m.sounding, m.clearness, m.frames = true, false, from, 0, 0, 0
@@ -199,7 +199,7 @@ func (m *meter) endStretch() {
 	m.tell(speechEnds)
 }
 
-// stretch returns the open stretch so far.
+// stretch returns the open segment so far.
 func (m *meter) stretch() segment {
 	return segment{start: m.at(m.from), end: m.at(m.to), confidence: m.clearness / float64(m.frames)}
 }
