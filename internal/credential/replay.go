@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// replayBody is a request body of which the gate has already read the beginning. Its
-// Read first returns these bytes a second time, from pieces, and then reads the rest.
+// replayBody is a request body whose beginning the gate has already read. Its Read
+// first returns these bytes a second time, from pieces, and then reads the rest.
 type replayBody struct {
 	mu     sync.Mutex // a proxy that sends a request again can have two readers; neither may see a released buffer
 	pieces [][]byte   // not yet given
