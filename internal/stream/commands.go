@@ -34,12 +34,6 @@ type CommandsConfig struct {
 	// A command with a fault has no secret, and is refused whatever the verdict says.
 	// Default: refuses all.
 	Authorize func(secret policy.Secret, fault *credential.Fault) Verdict
-
-	// OnEnd is called once for each start command that Authorize has allowed, when
-	// the session that it started is over, before the client knows. No start command
-	// is judged before the OnEnd of the one before. OnEnd is called from any
-	// goroutine, and must not block. Default: none.
-	OnEnd func()
 }
 
 // Commands is the Protocol of an API whose key is in text commands: AmiVoice.
@@ -68,12 +62,11 @@ var _ Protocol = (*Commands)(nil)
 
 // The states of a connection's sessions, which follow one another.
 const (
-	sessionIdle     uint32 = iota // no session: the next command is a start command
-	sessionRunning                // a start command has gone on
-	sessionFailed                 // the backend has said that audio failed; it may take a new start command
-	sessionEnded                  // the end command has gone on, and is not answered yet
-	sessionSettling               // a session is over, and OnEnd is being called
-	sessionOver                   // the stream ends
+	sessionIdle    uint32 = iota // no session: the next command is a start command
+	sessionRunning               // a start command has gone on
+	sessionFailed                // the backend has said that audio failed; it may take a new start command
+	sessionEnded                 // the end command has gone on, and is not answered yet
+	sessionOver                  // the stream ends
 )
 
 // Shape implements Protocol.
@@ -152,7 +145,6 @@ func (c *Commands) start(text string) Step {
 		return Step{Farewell: c.Refusal(reason)}
 	}
 	if !c.become(sessionRunning, sessionIdle) { // the stream has ended meanwhile
-		c.onEnd()
 		return Step{}
 	}
 	c.asked.Store(true)
@@ -173,10 +165,7 @@ func (c *Commands) judge(command *credential.Command, fault *credential.Fault) V
 }
 
 // Waiting implements Protocol: the backend has still to answer an end command.
-func (c *Commands) Waiting() bool {
-	state := c.session.Load()
-	return state == sessionEnded || state == sessionSettling
-}
+func (c *Commands) Waiting() bool { return c.session.Load() == sessionEnded }
 
 // Watching implements Protocol. Where clients' own keys pass, the answer is about
 // the client's key.
@@ -224,12 +213,7 @@ func (c *Commands) RefusesKey(answer []byte) bool {
 }
 
 // End implements Protocol.
-func (c *Commands) End() {
-	switch c.session.Swap(sessionOver) {
-	case sessionRunning, sessionFailed, sessionEnded:
-		c.onEnd()
-	}
-}
+func (c *Commands) End() { c.session.Store(sessionOver) }
 
 // become moves from one of the states to another, and reports whether the session
 // was in one of them.
@@ -239,24 +223,8 @@ func (c *Commands) become(to uint32, from ...uint32) bool {
 		if !slices.Contains(from, state) {
 			return false
 		}
-		next := to
-		if to == sessionIdle {
-			// A goroutine that sees no session must find that OnEnd has been called.
-			next = sessionSettling
+		if c.session.CompareAndSwap(state, to) {
+			return true
 		}
-		if !c.session.CompareAndSwap(state, next) {
-			continue
-		}
-		if to == sessionIdle {
-			c.onEnd()
-			c.session.CompareAndSwap(sessionSettling, sessionIdle)
-		}
-		return true
-	}
-}
-
-func (c *Commands) onEnd() {
-	if c.cfg.OnEnd != nil {
-		c.cfg.OnEnd()
 	}
 }

@@ -60,7 +60,6 @@ type rig struct {
 	faults  []string // what Authorize saw in place of a key
 	refused []policy.Reason
 	details []string // what Config.Refused got beside the reason
-	ends    int
 	closes  int
 }
 
@@ -86,7 +85,6 @@ func (r *rig) config() settings {
 				})
 				return v
 			},
-			OnEnd: func() { locked(func() { r.ends++ }) },
 		},
 		Config: stream.Config{
 			Refused: func(reason policy.Reason, detail string) {
@@ -249,13 +247,6 @@ func (r *rig) wantSilence() {
 	if rest, err := io.ReadAll(r.backend.Reader); err != nil && !wstest.Ended(err) || len(rest) > 0 {
 		r.t.Fatalf("the backend gets %.200q, %v", rest, err)
 	}
-}
-
-// over returns how many sessions are over.
-func (r *rig) over() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ends
 }
 
 // wantRefused checks the reason and the detail that Config.Refused got.

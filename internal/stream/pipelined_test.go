@@ -41,8 +41,8 @@ func TestR14_AStartBeforeTheEndIsAnsweredIsHeldAndJudgedThen(t *testing.T) {
 		r.wantBackend(wstest.Text(startSent), audioOf("one"), audioOf("two"), audioOf("three"), wstest.Text("e"))
 		r.answer(wstest.RawText("s"), wstest.RawText("e"))
 		r.wantClient(wstest.Text("s"), wstest.Text("e"))
-		if n := r.over(); n != 2 || r.keysSeen() != 2 {
-			t.Errorf("%d sessions over, %d keys judged", n, r.keysSeen())
+		if n := r.keysSeen(); n != 2 {
+			t.Errorf("%d keys have been judged", n)
 		}
 	})
 	t.Run("three sessions at once", func(t *testing.T) {
@@ -176,8 +176,8 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 				r.wantClient(wstest.Text(cutText))
 				r.wantSilence()
 				<-r.done
-				if r.keysSeen() != 1 || r.over() != 1 {
-					t.Errorf("%d keys judged, %d sessions over", r.keysSeen(), r.over())
+				if n := r.keysSeen(); n != 1 {
+					t.Errorf("%d keys have been judged", n)
 				}
 			})
 		})
