@@ -62,19 +62,19 @@ func (a *Allowance) match(method, path string) (account string, ok bool) {
 	}
 }
 
-// allowance reports whether an allowance opens a path for a method. The account is that of
-// [Allowance.match], for the first allowance that fits.
+// allowance reports whether also_allow lets a request with this method and path through. The
+// first entry that fits decides, and account is what [Allowance.match] returns for this entry.
 func (g *Gate) allowance(api *dialect.API, method, path string) (account string, ok bool) {
 	for i := range g.AlsoAllow {
 		if account, ok = g.AlsoAllow[i].match(method, path); ok {
-			// "*" must not open a path that the dialect knows.
+			// An entry with "*" can also fit a path that the dialect knows, which must stay refused.
 			return account, !api.Knows(path)
 		}
 	}
 	return "", false
 }
 
-// allowedMethods returns the methods that allowances open a path for.
+// allowedMethods returns the methods that also_allow lets through for a path.
 func (g *Gate) allowedMethods(path string) (methods []string) {
 	for i := range g.AlsoAllow {
 		method := g.AlsoAllow[i].Method
@@ -121,8 +121,8 @@ func (a *Allowance) validate(api *dialect.API) error {
 	if !slices.Contains(methods(), a.Method) {
 		return fmt.Errorf("also_allow %q %q: want one of the methods %s", a.Method, a.Path, words.Alternatives(methods()))
 	}
-	// The rest of the path is checked with two plain words in place of the two special
-	// segments.
+	// CleanPath would refuse the two special segments, so it checks the path with plain words
+	// in their places.
 	segments := strings.Split(a.Path, "/")
 	accounts := 0
 	if strings.Contains(a.Path, "/:") {
@@ -163,7 +163,7 @@ func methods() []string {
 }
 
 // isMethod reports whether an allowance can have this method: capital letters and hyphens,
-// like every method in use. CONNECT asks for a tunnel.
+// like every method in use. CONNECT is not possible, because it asks for a tunnel.
 func isMethod(method string) bool {
 	return method != "" && method != http.MethodConnect &&
 		!strings.ContainsFunc(method, func(r rune) bool { return (r < 'A' || r > 'Z') && r != '-' })

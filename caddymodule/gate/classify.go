@@ -10,9 +10,9 @@ import (
 )
 
 // offersWebSocket reports whether r offers to become a WebSocket: it is a GET whose Upgrade
-// field names the protocol, alone or with others (RFC 6455, section 4.1). On a path that is
-// not a stream, the gate refuses such a request: the client expects a WebSocket, and would
-// wait after a plain answer.
+// field names websocket, alone or with other protocols (RFC 6455, section 4.1). If the path is
+// not the path of a stream, the gate refuses such a request: the client expects a WebSocket,
+// and would wait after a plain answer.
 //
 // The gate ignores offers of other protocols, as RFC 9110, section 7.8, allows: it decides as
 // if the Upgrade field were absent, and does not send the field upstream. The HTTP client of
@@ -56,8 +56,9 @@ func (req *gatedRequest) whyUnlisted() string {
 }
 
 // classify returns which operation a request asks for, by its method and path. The path is the
-// path that the next handler gets. If an allowance fits, and has a segment for the account,
-// classify also returns this segment: it must be the ID of the key's account.
+// path that the next handler gets. A request on the path of a stream is unlisted if it is not a
+// WebSocket handshake. If the request fits an allowance that has a segment for the account,
+// account is this segment of the path. It must be the ID of the key's account.
 func (g *Gate) classify(api *dialect.API, r *http.Request) (call dialect.Call, account string) {
 	path := r.URL.EscapedPath()
 	call = api.Classify(r.Method, path)
@@ -77,9 +78,9 @@ func (g *Gate) classify(api *dialect.API, r *http.Request) (call dialect.Call, a
 }
 
 // ClassifyPath returns the operation that a request with this method and path asks for,
-// and the account that the path names, if any. A request for a live stream counts as a
-// WebSocket handshake. The gate does not need to be provisioned. If its dialect is
-// unknown, the operation is unlisted.
+// and the account that the path names, if any. If the path is the path of a live stream, the
+// request is taken for a WebSocket handshake. The gate does not need to be provisioned. If the
+// dialect of the gate is unknown, the operation is unlisted.
 func (g *Gate) ClassifyPath(method string, path *url.URL) (call dialect.Call, account string) {
 	api, ok := dialect.ByName(g.Dialect)
 	if !ok {

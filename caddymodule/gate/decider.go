@@ -34,7 +34,7 @@ func newDecider(a *app.App, api *dialect.API, backend string, rules policy.Rules
 // facts are the records that a decision depends on. A record can point into the cache of the
 // store, so the store must be acquired while facts are used.
 type facts struct {
-	acquired *app.App // releaseStore releases its store; nil if there is nothing to release
+	acquired *app.App // the app whose store releaseStore releases; nil if no store is acquired
 	store    *keystore.Store
 	record   keystore.Record // of the key; empty if the key is unknown
 	key      *policy.Key     // in place of record, if the key was found by its ID
@@ -50,7 +50,8 @@ func (f *facts) acquireStore(a *app.App) {
 	f.acquired = a
 }
 
-// releaseStore drops the records and releases the store. Later calls do nothing.
+// releaseStore releases the store, and drops the key's record, which can point into the cache of
+// the store. Later calls do nothing.
 func (f *facts) releaseStore() {
 	if f.acquired == nil {
 		return
@@ -60,7 +61,8 @@ func (f *facts) releaseStore() {
 	a.ReleaseStore()
 }
 
-// openStore sets the store, and opens it if necessary. The store must be acquired.
+// openStore sets f.store. It opens the store if it is not open. The caller must have acquired
+// the store.
 func (f *facts) openStore(a *app.App) (err error) {
 	f.store, err = a.Store()
 	return err
@@ -71,30 +73,31 @@ func (f *facts) setRecord(record keystore.Record) {
 	f.owner.KeyID, f.owner.AccountID = record.IDs()
 }
 
-// decision is the decision on one request, and how the client and the log are told.
+// decision is the decision on one request, with what the log and the client are told about it.
 type decision struct {
 	policy.Decision
 
 	at        policy.Time
 	detail    string            // for the log
 	needsBody bool              // no key has been found yet, and the body may have one
-	shownAs   policy.Reason     // the client is answered for this reason; Undecided: for Reason
+	shownAs   policy.Reason     // the reason for which the client gets its answer; Undecided: it is Reason
 	status    int               // of the answer; 0: the status of the dialect
 	body      handler.BodyState // how much of the body has been read
 }
 
-// badKey is the decision on a request without a key that can be looked up.
+// badKey returns the refusal of a request that has no key, or a key that cannot be looked up.
 func badKey(fault *credential.Fault) decision {
 	return decision{Decision: policy.Decision{Reason: fault.Reason}, detail: fault.Detail}
 }
 
-// unavailable is the decision if the store returns an error.
+// unavailable returns the refusal of a request because of an error of the store.
 func unavailable(err error) decision {
 	return decision{Decision: policy.Decision{Reason: policy.StoreUnavailable}, detail: err.Error()}
 }
 
-// lookUp finds the record of the key and, if jobID is not empty, of the job. A fault says that
-// the text of the key is wrong. The error is an error of the store.
+// lookUp finds the record of the key and, if jobID is not empty, the record of the job. It sets
+// them in f. A record that does not exist is not an error. The fault says what is wrong with the
+// text of the key. The error is an error of the store.
 func (d *decider) lookUp(ctx context.Context, secret policy.Secret, jobID string, f *facts) (*credential.Fault, error) {
 	openErr := f.openStore(d.app) //nolint:contextcheck // the store stays open after the request
 	var cached keystore.Cached
@@ -119,15 +122,16 @@ func (d *decider) lookUp(ctx context.Context, secret policy.Secret, jobID string
 	switch {
 	case !record.Found() || jobID == "":
 		return nil, nil
-	case cached.KeyKnown && cached.JobKnown && cached.Job.AccountID == f.owner.AccountID: // the cache has both as of one instant
+	case cached.KeyKnown && cached.JobKnown && cached.Job.AccountID == f.owner.AccountID: // both records are from the same instant
 		f.job, f.hasJob = cached.Job, true
 		return nil, nil
 	}
 	return nil, d.lookUpJob(ctx, jobID, f)
 }
 
-// lookUpJob finds the record of a job. Finding a job of another account takes as long as
-// finding that a job has no record, so that the time tells a client nothing.
+// lookUpJob finds the record of a job, even if the job belongs to another account. If the account
+// of the client is known, this takes as long for a job of another account as for a job without a
+// record, so that the time tells the client nothing.
 func (d *decider) lookUpJob(ctx context.Context, jobID string, f *facts) (err error) {
 	if account := f.owner.AccountID; account != "" {
 		f.job, err = f.store.FindJobFor(ctx, account, d.backend, jobID)
@@ -175,8 +179,8 @@ func (d *decider) reportAdmitted(r *http.Request, record *handler.DecisionRecord
 	}
 }
 
-// reportRefused counts and logs a refused request, and sets its placeholders. The log has the
-// method and the path of a request that is not listed, without keys.
+// reportRefused counts and logs a refused request, and sets its placeholders. For a request that
+// the API does not list, the log entry also has the method and the path, with keys masked.
 func (d *decider) reportRefused(r *http.Request, record *handler.DecisionRecord, detail string, more ...zap.Field) {
 	record.Report(r)
 	level := zap.InfoLevel

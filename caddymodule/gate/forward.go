@@ -55,9 +55,10 @@ func (w *responseInterceptor) serve(found *credential.Found, next caddyhttp.Hand
 	return nil
 }
 
-// callNext calls the next handlers. It returns an error if the answer breaks off before any
-// byte of it has gone to the client. After an error, neither the request nor the error
-// contains a credential.
+// callNext calls the next handlers, and returns their error. If the backend's answer breaks off,
+// reverse_proxy panics. callNext returns an error in place of this panic, unless a part of the
+// answer has gone to the client. After an error, neither the request nor the error contains a
+// credential.
 func (w *responseInterceptor) callNext(found *credential.Found, next caddyhttp.Handler) (err error) {
 	returned := false
 	defer func() {
@@ -84,9 +85,9 @@ func (w *responseInterceptor) callNext(found *credential.Found, next caddyhttp.H
 }
 
 // answerFailure answers a request after an error of the next handlers, or returns the error to
-// Caddy. It returns an error that is not a failure of the backend: one with a status below
-// 500, such as for a body that is too large, and the error of a client that went away. It
-// also returns the error if the header of the answer has been sent.
+// Caddy. It returns the error in these cases: the status is below 500, such as for a body that is
+// too large; the client has gone away; the header of the answer has been sent; or the
+// configuration says backend_errors caddy.
 func (w *responseInterceptor) answerFailure(err error) error {
 	status := http.StatusInternalServerError
 	var withStatus caddyhttp.HandlerError
@@ -117,8 +118,8 @@ func (g *Gate) masked(err error) error {
 // sent reports whether the header of the backend's answer has gone to the client.
 func (w *responseInterceptor) sent() bool { return w.status != 0 && !w.isHeld() && !w.replaced }
 
-// maskError masks a secret in an error of the next handlers: a proxy quotes an answer that it
-// cannot parse.
+// maskError masks the secret of redactor in an error of the next handlers. The error can contain
+// the secret, because a proxy quotes an answer that it cannot parse.
 func maskError(err error, redactor *credential.Redactor) error {
 	text := redactor.Text(err.Error())
 	if text == err.Error() {

@@ -53,33 +53,35 @@ type Gate struct {
 	// characters. Default: `drop`.
 	UpstreamKey string `json:"upstream_key,omitempty"`
 
-	// The namespace of job IDs: one for each upstream account. Gates in front of the
-	// same upstream account have the same name here. Up to 64 letters, digits and `-._`.
-	// Default: the name of the dialect.
+	// The backend name, under which the keystore records jobs. Gates that use the same
+	// upstream account need the same name. Gates that use different upstream accounts
+	// need different names. Up to 64 letters, digits and `-._`. Default: the name of the
+	// dialect.
 	Backend string `json:"backend,omitempty"`
 
-	// The grace window: how long after the creation of a job the key that created
-	// it may read it although the key has expired. 0 is no grace. Default: `24h`.
+	// The grace window. For this time after the creation of a job, the key that created
+	// the job may read it even if the key has expired. 0 is no grace. Default: `24h`.
 	Grace *caddy.Duration `json:"grace,omitempty"`
 
-	// How long the grace lasts after the gate has seen the end of the job, if this is
-	// earlier than the end of the grace window. Less than `grace`. 0 is no such limit.
-	// Default: `0`.
+	// How long the grace lasts after the gate has seen the end of the job. It never
+	// lasts longer than the grace window, so the value is less than `grace`. 0 is no such
+	// limit. Default: `0`.
 	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
 
-	// What the gate does when a client reads a job that has no record here. `refuse`
-	// answers that the job does not exist. `backend` forwards the request of a valid
-	// key, and the backend decides; it needs `upstream_key pass` or `single_account`.
-	// Default: `refuse`.
+	// What the gate does when a client reads or deletes a job that has no record in the
+	// keystore. `refuse` answers that the job does not exist. `backend` forwards the
+	// request if its key is valid, and the backend decides; this needs `upstream_key pass`
+	// or `single_account`. Default: `refuse`.
 	UnrecordedJobs string `json:"unrecorded_jobs,omitempty"`
 
-	// Says that all clients belong to one account, so that each may read the jobs of
-	// the others. Only with `unrecorded_jobs backend`. Default: not set.
+	// Set this if all clients belong to one account, so that each of them may read and
+	// delete the jobs of the others. The only effect is to permit `unrecorded_jobs backend`,
+	// and without that option it is an error. Default: not set.
 	SingleAccount bool `json:"single_account,omitempty"`
 
-	// More requests that a valid key may make, besides those that the dialect lists.
-	// A path that the dialect knows is refused here. The first entry that fits a
-	// request counts.
+	// Requests that a valid key may make, in addition to those that the dialect lists.
+	// A path that the dialect knows is an error in this option. If several entries fit a
+	// request, the first of them counts.
 	AlsoAllow []Allowance `json:"also_allow,omitempty"`
 
 	// The origins whose pages may read answers. The gate answers their preflight
@@ -106,9 +108,9 @@ type Gate struct {
 	// which is enough for some 12,000 inline words.
 	MaxHead int `json:"max_head,omitempty"`
 
-	// What happens to a live stream whose key expires: `finish` lets it go on, `cut`
-	// ends it. When a key is revoked or deleted, or an account is closed, their streams
-	// end at once. Default: `finish`.
+	// What happens to a live stream whose key expires: `finish` lets the stream go on,
+	// `cut` ends it. With both, a stream ends at once when its key is revoked or deleted, or
+	// the account of its key is closed. Default: `finish`.
 	OnExpiry string `json:"on_expiry,omitempty"`
 
 	// How long a live stream may last, from its handshake. Default: no limit.
@@ -147,7 +149,7 @@ type Gate struct {
 	session  string               // the session header of the API, in the spelling of net/http
 
 	unloaded        atomic.Bool         // another configuration has replaced this one
-	upstreamRefused handler.OnceAMinute // for the log
+	upstreamRefused handler.OnceAMinute // limits the errors in the log about a refused upstream key
 }
 
 const (

@@ -3,7 +3,7 @@ package gate
 import (
 	"bufio"
 	"context"
-	"crypto/sha1" //nolint:gosec // RFC 6455 has clients check it
+	"crypto/sha1" //nolint:gosec // RFC 6455 prescribes SHA-1
 	"encoding/base64"
 	"errors"
 	"net"
@@ -20,8 +20,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// asksWebSocket reports whether r is a complete WebSocket handshake over HTTP/1.1, which offers
-// no other protocol. HTTP/2 and HTTP/3 have other handshakes, which the gate refuses.
+// asksWebSocket reports whether r is a complete WebSocket handshake over HTTP/1.1, and offers
+// no protocol besides websocket. HTTP/2 and HTTP/3 have other handshakes, which the gate
+// refuses.
 func asksWebSocket(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && r.Method == http.MethodGet && r.ContentLength == 0 && len(r.TransferEncoding) == 0 &&
 		len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") &&
@@ -29,8 +30,8 @@ func asksWebSocket(r *http.Request) bool {
 		len(r.Header["Sec-Websocket-Key"]) == 1
 }
 
-// connectionTokens returns the tokens of the Connection field, except keep-alive, which does
-// not matter here.
+// connectionTokens returns the tokens of the Connection field in lower case, except keep-alive:
+// a handshake may have this token or not.
 func connectionTokens(header http.Header) (tokens []string) {
 	for _, value := range header["Connection"] {
 		for token := range strings.SplitSeq(value, ",") {
@@ -42,9 +43,10 @@ func connectionTokens(header http.Header) (tokens []string) {
 	return tokens
 }
 
-// serveStream answers a handshake, which has no key, and waits for the first start command. It
-// connects to the backend after the command has been authorized. Then the proxy copies the
-// stream, and the guard checks each command of the client.
+// serveStream serves a live stream, or refuses its handshake. A handshake has no key, so the
+// gate answers it, and waits for the first start command. When this command has been
+// authorized, the next handlers connect to the backend. Then the proxy among them copies the
+// stream, and the stream's Guard (internal/stream) checks each command of the client.
 func (req gatedRequest) serveStream(next caddyhttp.Handler) error {
 	refuse := func(reason policy.Reason, detail string) error {
 		return req.refuse(&facts{}, &decision{Decision: policy.Decision{Reason: reason}, detail: detail})
@@ -80,8 +82,8 @@ func (req gatedRequest) serveStream(next caddyhttp.Handler) error {
 
 const webSocketVersion = "13"
 
-// knownWebSocketVersion reports whether a handshake has the version of RFC 6455, or no version,
-// like the handshakes of AmiVoice's libraries.
+// knownWebSocketVersion reports whether a handshake has the version of RFC 6455, or no version.
+// The handshakes of AmiVoice's libraries have no version.
 func knownWebSocketVersion(header http.Header) bool {
 	return !slices.ContainsFunc(header["Sec-Websocket-Version"], func(v string) bool { return v != webSocketVersion })
 }
@@ -92,7 +94,10 @@ func (s *liveStream) prepareHandshake() {
 	credential.StripHeader(s.r, s.gate.readsAnswer(policy.Stream))
 	s.r.RequestURI = credential.MaskURI(s.r.RequestURI, s.gate.api.Places)
 	header := s.r.Header
-	// The API has no subprotocols. Clients of other APIs send keys in that field.
+	// The gate answers the handshake without extensions and without a subprotocol, so it
+	// offers none to the backend. Clients of other APIs put keys into Sec-WebSocket-Protocol.
+	// A key can also be in the URL in Referer. Accept-Encoding has no use, because the body
+	// of the backend's answer goes to no client.
 	for _, name := range []string{"Sec-Websocket-Extensions", "Sec-Websocket-Protocol", "Accept-Encoding", "Referer"} {
 		header.Del(name)
 	}
@@ -100,8 +105,9 @@ func (s *liveStream) prepareHandshake() {
 	header.Set("Upgrade", "websocket")
 }
 
-// upgrade answers the handshake, and wraps the connection in the guard. The gate makes the
-// whole answer, because the backend has not been asked yet.
+// upgrade answers the handshake, and puts the stream's Guard (internal/stream) between the proxy
+// and the client's connection. The gate makes the whole answer, because the backend has not been
+// asked yet.
 func (s *liveStream) upgrade(client http.ResponseWriter) (*streamWriter, error) {
 	header := client.Header()
 	header.Set("Connection", "Upgrade")
@@ -163,10 +169,10 @@ func dropUpgrade(header http.Header) {
 
 // streamWriter is the ResponseWriter of the proxy. The handshake of the client has been
 // answered before, so the backend's answer does not go to the client. If the backend changes
-// protocols, the proxy gets the guarded connection.
+// protocols, the proxy gets the connection that the Guard checks.
 type streamWriter struct {
 	s        *liveStream
-	conn     net.Conn // guarded
+	conn     net.Conn // to the client, through the Guard
 	brw      *bufio.ReadWriter
 	header   http.Header
 	status   int         // 0 until the header is written
@@ -199,8 +205,8 @@ func (w *streamWriter) Write(p []byte) (int, error) {
 // FlushError does nothing, because nothing is sent.
 func (*streamWriter) FlushError() error { return nil }
 
-// Hijack returns the guarded connection, if the backend has changed protocols. A second call
-// returns an error.
+// Hijack returns the connection that the Guard checks. It returns an error if the backend has
+// not changed protocols, and at a second call.
 func (w *streamWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.status != http.StatusSwitchingProtocols || w.hijacked {
 		return nil, nil, http.ErrNotSupported

@@ -17,12 +17,13 @@ import (
 const (
 	maxCreation       = 64 << 10               // bytes of an answer that creates a job
 	redactBytes       = 64 << 10               // bytes of an answer in which the upstream key is masked
-	recordJobWithin   = 10 * time.Second       // the client needs the record
-	recordStateWithin = 250 * time.Millisecond // the client does not need the record
+	recordJobWithin   = 10 * time.Second       // long, because without the record the client cannot read its job
+	recordStateWithin = 250 * time.Millisecond // short, because the client waits and does not need this record
 )
 
-// finishCreation records a new job, and then sends the answer with its ID to the client. An
-// answer without an ID has not created a job.
+// finishCreation records the new job whose ID is in the held answer, and then sends the answer to
+// the client. If the answer has no ID, the backend has not created a job, and nothing is recorded.
+// If the ID is wrong or the job cannot be recorded, the client gets an answer of the gate.
 func (w *responseInterceptor) finishCreation() {
 	api := w.gate.api
 	id, err := w.members.Get(api.Jobs.ID)

@@ -56,8 +56,8 @@ func (req *gatedRequest) decideByForm(found *credential.Found, f *facts, keyFoun
 	d := req.decideByKey(found, f, req.gate.app.Now())
 	d.body = handler.BodyBegun
 	if lost := found.ReleaseBudget(); lost && d.Reason.OK() {
-		// The head is complete and its key is good, so the upload goes on. The head budget
-		// has set a deadline.
+		// The head is complete and its key is good, so the upload goes on, without the
+		// deadline that the head budget has set.
 		_ = http.NewResponseController(req.w).SetReadDeadline(time.Time{})
 	}
 	if !d.Reason.OK() {

@@ -18,14 +18,15 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// liveStream is the WebSocket of a client, from its handshake to its end. It runs on the key of
+// liveStream is the WebSocket of a client, from its handshake to its end. Its key is the key of
 // the start command that was accepted last.
 //
-// Start commands, changes of the key, and the timer come from different goroutines. Each adds
-// a function to the queue, which runs one at a time. Only the function that runs uses the
-// fields below events. Two things do not wait in the queue, because they must not wait for
-// the keystore: the lookup of a start command (decide), and a cut. A cut only sets ended and
-// tells the guard; its report is a function in the queue.
+// Start commands, changes of the key, and the timer come on different goroutines. Each adds a
+// function to the queue events, which runs one function at a time. The fields below events are
+// used only by these functions. Two things do not go through the queue. The lookup of a start
+// command (decide) can wait for the keystore, and must not delay the functions in the queue. A
+// cut must not wait for these functions: it only sets ended and tells guard, and then its report
+// is a function in the queue.
 type liveStream struct {
 	gate  *Gate
 	r     *http.Request // the handshake
@@ -34,13 +35,13 @@ type liveStream struct {
 	begun policy.Time
 
 	guard   *stream.Guard
-	ctx     context.Context // of the proxied request
-	stop    context.CancelCauseFunc
+	ctx     context.Context                        // of the proxied request
+	stop    context.CancelCauseFunc                // cancels ctx
 	memory  atomic.Pointer[headbudget.Reservation] // of the first start command; nil if the command is short
 	proxied bool                                   // the next handlers have been called; set before they read
 
-	recheckWaits atomic.Bool // a recheck is in the queue; it will see all changes until it runs
-	ended        atomic.Bool // the stream is over: a cut must not wait for an event
+	recheckWaits atomic.Bool // a recheck is in the queue, and needs no second one: it sees all changes until it runs
+	ended        atomic.Bool // the stream has been cut or is over; a cut sets it without waiting for the queue
 	events       eventQueue
 
 	store    *keystore.Store
@@ -56,11 +57,12 @@ const (
 	recheckAfterFault = 200 * time.Millisecond
 
 	// partingTime is how long a client has to close the connection after a cut or a refusal.
-	// Together with the 250 ms until a change is known, it is less than a second.
+	// A change of a key is known after at most 250 ms, so the connection is closed within a
+	// second of the change.
 	partingTime = 600 * time.Millisecond
 
-	// longestTimer is the longest time of the timer. After it, the stream is rechecked and
-	// the timer is set again.
+	// longestTimer is the longest time for which the timer is set. When this time has passed,
+	// the stream is rechecked, and the recheck sets the timer again.
 	longestTimer = policy.Time(24 * time.Hour / time.Millisecond)
 )
 
@@ -93,15 +95,15 @@ func (s *liveStream) register() bool {
 	return s.gate.app.Streams().Begin(snapshot, s.gate.MaxPendingStreams, func() bool { return s.cut(policy.CutByOperator, "the operator's word") })
 }
 
-// reservation returns the memory reservation of the first start command, and makes it at the
-// first call.
+// reservation returns the reservation of memory for the first start command. The first call
+// makes the reservation.
 func (s *liveStream) reservation() *headbudget.Reservation {
 	if r := s.memory.Load(); r != nil {
 		return r
 	}
 	s.memory.CompareAndSwap(nil, s.gate.app.HeadBudget().NewReservation(time.Now(), func() {
-		// On another goroutine, because the head budget holds its lock here, and a stream
-		// that ends releases memory.
+		// Refuse runs on another goroutine, because it releases memory: for this it needs the
+		// lock of the head budget, which is held here.
 		go func() { s.guard.Refuse(policy.LimitReached, s.memory.Load().Lost()) }()
 	}))
 	return s.memory.Load()
@@ -133,8 +135,8 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 	return verdict
 }
 
-// decide decides on a start command. It uses no field that an event owns, so that no event
-// waits for the keystore meanwhile.
+// decide decides on a start command. It does not run in the queue, and uses no field below
+// events, so that the queue goes on while decide waits for the keystore.
 func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f facts, d decision) {
 	if fault != nil {
 		return f, badKey(fault)
@@ -151,19 +153,22 @@ func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f fa
 	return f, d
 }
 
-// accept has the stream run on the key of a start command, unless a limit or a change of
-// the key refuses the command now.
+// accept makes the key of an allowed start command the key of the stream. It changes d to a
+// refusal if the key or its account has too many streams, or if the key has changed since the
+// decision.
 func (s *liveStream) accept(f *facts, d *decision) {
 	if !s.gate.app.Streams().Accept(s.id, f.owner, d.at, s.gate.MaxStreamsPerKey, s.gate.MaxStreamsPerAccount) {
 		d.Reason, d.detail = policy.StreamLimit, "the key or its account has as many streams as max_streams allows"
 		return
 	}
 	s.watchKey(f, d.at)
-	// The watch does not report a change between the lookup and the watch, so check again.
+	// The watch does not report a change between the lookup and the start of the watch, so
+	// check again.
 	d.Reason, d.detail = s.check(admitting)
 }
 
-// watchKey sets the key of the stream, and watches its record in place of the record before.
+// watchKey sets the key of the stream. It watches the record of this key, and stops watching the
+// record of the previous key.
 func (s *liveStream) watchKey(f *facts, at policy.Time) {
 	if s.unwatch != nil {
 		s.unwatch()
@@ -175,7 +180,7 @@ func (s *liveStream) watchKey(f *facts, at policy.Time) {
 	}
 }
 
-// recheckSoon adds a recheck to the queue, unless one waits already.
+// recheckSoon adds a recheck to the queue, unless a recheck waits there already.
 func (s *liveStream) recheckSoon() {
 	if s.recheckWaits.CompareAndSwap(false, true) {
 		s.events.post(func() {
@@ -191,12 +196,13 @@ func (s *liveStream) recheckSoon() {
 type checkMode uint8
 
 const (
-	admitting checkMode = iota // of a start command: if the store returns an error, it is refused
-	running                    // of a running stream: if the store returns an error, it goes on
+	admitting checkMode = iota // for a start command: if the store returns an error, the command is refused
+	running                    // for a running stream: if the store returns an error, the stream goes on
 )
 
-// check decides by the current record of the key. It sets the timer to the next instant at
-// which the decision may change without a change of the record.
+// check decides on the stream by the current record of its key. If the stream may go on, check
+// sets the timer to the next instant at which the decision may change even if the record does
+// not.
 func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 	if s.ended.Load() || !s.record.Found() {
 		return policy.Allowed, "" // there is nothing to cut
@@ -229,7 +235,8 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 }
 
 // nextEnd returns the first instant later than at when the stream may have to end, even if the
-// record does not change; zero if no record limits it.
+// record does not change: at the revocation, at the expiry with on_expiry cut, or after
+// max_stream_time. It returns zero if there is no such instant.
 func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Duration) (end policy.Time) {
 	earlier := func(t policy.Time) {
 		if t > at && (end.IsZero() || t < end) {
@@ -274,8 +281,9 @@ func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	return true
 }
 
-// refused reports that the guard has refused the stream or ended it after an error. The
-// guard closes the connection when refused has returned.
+// refused reports that guard has refused the stream. If the reason is policy.Undecided, guard has
+// ended the stream because the backend broke the protocol, and refused only logs this. The
+// connection is closed after refused has returned.
 func (s *liveStream) refused(reason policy.Reason, detail string) {
 	if reason == policy.Undecided {
 		s.gate.logger.Error("a stream was ended", zap.String("stream_id", s.id), zap.String("detail", detail))

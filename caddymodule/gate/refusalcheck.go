@@ -20,8 +20,9 @@ type refusalCheck struct {
 	body    []byte              // the part that has come
 }
 
-// keyRefused returns what a refusal of the upstream key looks like, if the status of the
-// answer is that of a refusal. It returns nil if the gate sends the client's key.
+// keyRefused returns what a refusal of the upstream key looks like, if the answer has the status
+// of such a refusal. Otherwise it returns nil. It also returns nil if the gate sends the client's
+// key.
 func (w *responseInterceptor) keyRefused() *dialect.KeyRefused {
 	if w.gate.upstream.Mode == credential.Pass {
 		return nil
@@ -32,9 +33,9 @@ func (w *responseInterceptor) keyRefused() *dialect.KeyRefused {
 	return nil
 }
 
-// startRefusalCheck reports whether the answer must be checked before the client gets it. An
-// answer is not checked if it is compressed, or if its Content-Length is too large for a
-// refusal.
+// startRefusalCheck begins the check of an answer, and returns true, if the client must not get
+// the answer before the check. It returns false if refusal is nil, if the answer is compressed, or
+// if its Content-Length is too large for a refusal.
 func (w *responseInterceptor) startRefusalCheck(refusal *dialect.KeyRefused) bool {
 	if refusal == nil || len(w.header["Content-Encoding"]) > 0 {
 		return false
@@ -52,7 +53,8 @@ func (w *responseInterceptor) startRefusalCheck(refusal *dialect.KeyRefused) boo
 	return true
 }
 
-// checkRefusal gets the next bytes of an answer that is held.
+// checkRefusal takes the next bytes of an answer that is held. When the answer is complete, it
+// checks the answer. When the answer is too large for a refusal, it sends the answer to the client.
 func (w *responseInterceptor) checkRefusal(p []byte) (int, error) {
 	c := &w.check
 	switch size := len(c.body) + len(p); {

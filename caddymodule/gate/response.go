@@ -27,7 +27,7 @@ import (
 // held until this is known.
 type responseInterceptor struct {
 	caddyhttp.ResponseWriterWrapper
-	header http.Header // of ResponseWriter, which would look for it in several layers
+	header http.Header // of ResponseWriter; to get it once is faster than to ask for it each time
 
 	gate     *Gate
 	r        *http.Request
@@ -46,7 +46,7 @@ type responseInterceptor struct {
 	trailers bool                // the header announces trailers
 	redactor credential.Redactor // masks the upstream key in the body
 	check    refusalCheck        // whether the answer refuses the upstream key
-	members  *dialect.Members    // reads members from the body; nil if nothing is read any more
+	members  *dialect.Members    // reads members of the JSON body; nil if the gate needs no member
 	held     *bytes.Buffer       // the body of an answer that creates a job; nil if the answer streams
 
 	membersBuf dialect.Members // members points to it: this saves an allocation
@@ -127,7 +127,8 @@ func (w *responseInterceptor) problem() string {
 	return ""
 }
 
-// Write sends the next bytes of the backend's answer to the client, or holds them.
+// Write sends the next bytes of the backend's answer to the client, or holds them. If the gate
+// has replaced the answer, Write drops the bytes.
 func (w *responseInterceptor) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -178,7 +179,8 @@ func (*responseInterceptor) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, fmt.Errorf("the operation does not change protocols: %w", http.ErrNotSupported)
 }
 
-// discard drops the header of a failed answer that is held.
+// discard removes the header of an answer that is held, because the answer will not be sent. It
+// does nothing if no answer is held.
 func (w *responseInterceptor) discard() {
 	if w.isHeld() {
 		clear(w.header)
@@ -234,7 +236,7 @@ func (w *responseInterceptor) substitute(a dialect.Answer) {
 		}
 	}
 	writeAnswerHeader(w.ResponseWriter, w.r, a, w.gate.CORS, w.gate.api.SessionHeader)
-	header["Content-Length"] = []string{strconv.Itoa(len(a.Body))} // so that it is complete even if the backend's answer breaks off
+	header["Content-Length"] = []string{strconv.Itoa(len(a.Body))} // so that this answer is complete even if the backend's answer breaks off
 	w.ResponseWriter.WriteHeader(a.Status)
 	_, _ = io.WriteString(w.ResponseWriter, a.Body) // an error says that the client has gone
 }

@@ -68,8 +68,8 @@ func (w *responseInterceptor) maskHeader() {
 	}
 }
 
-// mask masks a secret in a field. It copies the values before it changes them, because Caddy
-// may share them between requests.
+// mask masks the secret of redactor in the values of a field. It copies the values before it
+// changes them, because Caddy may share them between requests.
 func mask(header http.Header, name string, values []string, redactor *credential.Redactor) {
 	for i, value := range values {
 		if masked := redactor.Text(value); masked != value {

@@ -60,8 +60,8 @@ func (g *Gate) newRequest(w http.ResponseWriter, r *http.Request) gatedRequest {
 	}}
 }
 
-// check refuses a request that is refused with every key, such as one that the API does not list.
-// If the decision depends on the key, the reason is Undecided.
+// check refuses a request that would be refused with any key, such as a request that the API does
+// not list. If the decision depends on the key, the reason is Undecided.
 func (req *gatedRequest) check() decision {
 	if reason := policy.CheckRequest(&req.asked); reason != policy.Undecided {
 		return decision{Decision: policy.Decision{Reason: reason}, detail: req.whyUnlisted()}

@@ -33,7 +33,8 @@ func (g *Gate) PolicyRules() policy.Rules {
 	return rules
 }
 
-// admitsUnrecordedJobs reports whether a valid key may read a job that has no record here.
+// admitsUnrecordedJobs reports whether a valid key may read and delete a job that has no record
+// in the keystore.
 func (g *Gate) admitsUnrecordedJobs() bool { return g.UnrecordedJobs == "backend" }
 
 // dialectAPI returns the API with the configured name.

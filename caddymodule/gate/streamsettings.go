@@ -66,8 +66,8 @@ const (
 
 func (g *Gate) cutsOnExpiry() bool { return g.OnExpiry == expiryCut }
 
-// unmarshalMaxStreams reads the limit of a key and, if there is a second argument, the limit of
-// an account.
+// unmarshalMaxStreams reads the option max_streams: how many streams a key may have at a time
+// and, if there is a second argument, how many streams an account may have.
 func (g *Gate) unmarshalMaxStreams(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	limits := []*int{&g.MaxStreamsPerKey, &g.MaxStreamsPerAccount}

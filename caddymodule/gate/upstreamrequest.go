@@ -71,8 +71,9 @@ func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.F
 	}
 }
 
-// clean removes the fields that do not go upstream. It notes the fields that it removes, and
-// those that prepareUpstream or the next handlers can change, so that restore can undo this.
+// clean removes the fields that do not go upstream. It notes the fields that it removes, and the
+// fields that prepareUpstream or the next handlers can change, so that restore can set all of
+// them back. The argument reads says that the gate reads the answer.
 func (u *upstreamRequest) clean(reads bool) {
 	body := u.length != 0
 	plain, typed, measured := !reads, !body, !body
@@ -98,15 +99,17 @@ func (u *upstreamRequest) clean(reads bool) {
 	u.noteAbsent(measured, "Content-Length")
 }
 
-// noteAbsent notes that the client has not sent a field, unless seen.
+// noteAbsent notes that the client has not sent a field, so that restore removes the field. If
+// seen is true, noteAbsent does nothing.
 func (u *upstreamRequest) noteAbsent(seen bool, name string) {
 	if !seen {
 		u.fields = append(u.fields, field{name: name})
 	}
 }
 
-// maskedQuery returns a query with every credential masked. In most requests the query is the
-// end of the URI, so that the end of maskedURI is the result.
+// maskedQuery returns query with every credential masked. maskedURI is uri with every credential
+// masked. In most requests query is the end of uri, so the result is the end of maskedURI, and
+// nothing has to be masked again.
 func maskedQuery(query, uri, maskedURI string, places []dialect.Place) string {
 	if query == "" {
 		return ""
@@ -142,10 +145,10 @@ func (u *upstreamRequest) finish() {
 	u.r.Body, u.r.ContentLength = u.body, u.length
 }
 
-// scrub is finish for a request whose next handlers have failed: it also removes the body and
-// masks every credential, because handlers in front of the gate and error routes can print
-// the request or send it elsewhere. Caddy restores the original URL before an error route, so
-// scrub masks that URL too.
+// scrub does what finish does, for a request whose next handlers have failed. It also removes the
+// body and masks every credential, because handlers in front of the gate and error routes can
+// print the request or send it elsewhere. Caddy restores the original URL before an error route,
+// so scrub also masks the original URL.
 func (u *upstreamRequest) scrub(secret policy.Secret, upstream *credential.Redactor, places []dialect.Place) {
 	u.finish()
 	r := u.r

@@ -37,9 +37,10 @@ func init() {
 // gate with an upstream key does not have the client's key: it sends no key, and the
 // answer is about the key that created the job.
 //
-// The endpoint decides like the gate on a poll of the job with this key, from the
-// address of the client that created the job. An expired key has the same grace window.
-// The address of the caller itself must be in `callers`, and does not matter otherwise.
+// The endpoint decides as the gate does on a poll of the job with this key, as if the poll
+// came from the address of the client that created the job. An expired key has the same
+// grace window. The address of the caller itself must be in `callers`, and does not matter
+// otherwise.
 //
 // Status | Meaning
 // -------|--------
@@ -66,17 +67,17 @@ type Verify struct {
 	// `trusted_proxies`. Required.
 	Callers []string `json:"callers,omitempty"`
 
-	// The namespace of job IDs: the `backend` of the gate that the jobs were created
-	// through. Default: the name of the dialect.
+	// The backend name: the value of `backend` in the gate through which the jobs were
+	// created. Default: the name of the dialect.
 	Backend string `json:"backend,omitempty"`
 
-	// The grace window: how long after its creation a job may go on although the key
+	// The grace window. For this time after its creation, a job may go on even if the key
 	// that created it has expired. 0 is no grace. Default: `24h`.
 	Grace *caddy.Duration `json:"grace,omitempty"`
 
-	// How long the grace lasts after the gate has seen the end of the job, if this is
-	// earlier than the end of the grace window. Less than `grace`. 0 is no such limit.
-	// Default: `0`.
+	// How long the grace lasts after the gate has seen the end of the job. It never
+	// lasts longer than the grace window, so the value is less than `grace`. 0 is no such
+	// limit. Default: `0`.
 	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
 
 	decider
