@@ -22,9 +22,9 @@ import (
 // error says what is wrong and what would be right.
 type Option func(d *caddyfile.Dispenser) error
 
-// ParseBlock reads the block of options at the cursor. An unknown option is an error, and so is
-// an option that comes twice, unless it is in repeatable, and an environment variable that is
-// not set.
+// ParseBlock reads the block of options at the cursor. It returns an error for an unknown option,
+// for an option that comes twice and is not in repeatable, and for an environment variable that
+// is not set.
 func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ...string) error {
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -149,8 +149,8 @@ func Size(into *int) Option {
 	return SizeFrom(1<<10, 16<<20, "from 1KiB to 16MiB", func(bytes int64) { *into = int(bytes) })
 }
 
-// SizeFrom reads an option with one argument: a number of bytes from least to most. The text
-// bounds says this in the error, such as "from 1KiB to 16MiB".
+// SizeFrom reads an option with one argument: a number of bytes from least to most. bounds is the
+// text for these limits in the error, such as "from 1KiB to 16MiB".
 func SizeFrom(least, most uint64, bounds string, set func(bytes int64)) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()

@@ -42,8 +42,8 @@ const (
 	minUpstreamKey = 8
 
 	// MinKeyLenToMaskEverywhere is the shortest length of an upstream key that is masked in
-	// the body of every answer, because it cannot be in a transcript by chance. A shorter key
-	// is masked only in the bodies of answers with an error status.
+	// the body of every answer. A shorter key could be the same text as a word in a
+	// transcript, so it is masked only in the bodies of answers with an error status.
 	MinKeyLenToMaskEverywhere = 16
 )
 
@@ -99,7 +99,8 @@ func CheckBraces(text string) error {
 	return nil
 }
 
-// braceError shows the placeholder that the operator probably meant, if it is evident.
+// braceError returns an error with the text of problem. If the operator clearly meant one
+// placeholder, the error shows this placeholder.
 func braceError(problem, text string) error {
 	if meant := "{" + strings.Trim(text, "{}") + "}"; IsEvidentPlaceholder(meant) {
 		return fmt.Errorf("%s: want %s", problem, meant)
@@ -202,8 +203,10 @@ func checkUpstreamWord(text string) error {
 	return nil
 }
 
-// CheckUpstreamKey refuses a text that is probably not a key of a backend, and a key that would
-// be in logs by chance, such as a word. An error does not show the key.
+// CheckUpstreamKey refuses a text that is probably not a key of a backend. It also refuses a key
+// of fewer than 16 characters that are all letters of the same case: the same text could be an
+// ordinary word in a log, and masking the key would mask the word. An error does not show the
+// key.
 func CheckUpstreamKey(key policy.Secret) error {
 	value := key.Reveal()
 	if err := checkUpstreamWord(value); err != nil {

@@ -13,9 +13,10 @@ import (
 var variableForm = regexp.MustCompile(`\{\$([^{}:\s]+)\}`)
 
 // checkVariables returns an error if the line at the cursor has an environment variable,
-// such as {$NAME}, that is not set: Caddy has replaced it by nothing, and the value that is
-// left is not what the operator wrote. Of a variable that is set and empty it returns an
-// error only if empty is true. A variable with a default, such as {$NAME:}, is fine.
+// such as {$NAME}, that is not set: Caddy has replaced the variable by nothing, and the value
+// that is left is not what the operator wrote. If a variable is set to an empty text, it returns
+// an error only if the argument empty is true. A variable with a default, such as {$NAME:}, is
+// not an error.
 func checkVariables(d *caddyfile.Dispenser, empty bool) error {
 	for _, name := range variablesOf(lineOf(d.File(), d.Line()), d.Val()) {
 		value, set := os.LookupEnv(name)
@@ -29,9 +30,9 @@ func checkVariables(d *caddyfile.Dispenser, empty bool) error {
 	return nil
 }
 
-// variablesOf returns the names of the variables in a line of a Caddyfile that begins with
-// an option. It returns none if the line begins with something else: it is of another file
-// then, because a configuration that was sent to the admin API has no file.
+// variablesOf returns the names of the variables in a line of a Caddyfile. It returns no names if
+// the line does not begin with this option. The line is then from another file: a configuration
+// that was sent to the admin API is in no file, but Caddy gives it a file name.
 func variablesOf(line, option string) (names []string) {
 	line = strings.TrimSpace(line)
 	if line != option && !strings.HasPrefix(line, option+" ") && !strings.HasPrefix(line, option+"\t") {
@@ -44,7 +45,8 @@ func variablesOf(line, option string) (names []string) {
 	return names
 }
 
-// lineOf returns a line of a file, and "" if the file cannot be read.
+// lineOf returns a line of a file. The first line has the number 1. It returns "" if the file
+// cannot be read or has no such line.
 func lineOf(file string, number int) string {
 	f, err := os.Open(file) //nolint:gosec // Caddy has read the file
 	if err != nil {
