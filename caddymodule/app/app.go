@@ -33,7 +33,7 @@ func init() {
 // Name is the ID of the app, and the name of its global option.
 const Name = "speechgate"
 
-// Program is what a user types before a command of the command line.
+// Program is the beginning of a command line: the text in front of the name of a command.
 const Program = "caddy " + Name
 
 // App owns the keystore that all gates of a configuration share: accounts, API
@@ -79,21 +79,23 @@ type App struct {
 	// sends more gets a connection reset instead. From 1 MiB to 1 TiB. Default: 1 GiB.
 	MaxDrainSize int64 `json:"max_drain_size,omitempty"`
 
-	// How many refused uploads the process reads at a time. One more ends the upload
-	// that has sent nothing for the longest time. Up to 1,000,000. Default: 1024.
+	// How many refused uploads the process reads at a time. If one more is refused, the
+	// process stops reading the upload that has sent nothing for the longest time.
+	// Up to 1,000,000. Default: 1024.
 	MaxDrains int `json:"max_drains,omitempty"`
 
-	// How much memory the heads of forms may take while their keys are not checked
-	// yet, in bytes, in the whole process: `max_head` of a gate limits one head, and
-	// this limits all heads together. The first start command of a stream counts as a
-	// head. Heads of up to 4 KiB do not count, except over HTTP/2 and HTTP/3, where
-	// every form counts as 32 KiB. Requests with a valid key in the query or in a
-	// header do not count. If all of this memory is in use, a new head ends the oldest
-	// one, whose request gets 503. A head that counts has 30 seconds to arrive, and one
-	// more second for each 8 KiB. From 1 MiB to 64 GiB. Default: 256 MiB.
+	// How many bytes of memory the heads of forms may take in the whole process while
+	// their keys are not checked yet. The head of a form is everything before the audio.
+	// `max_head` of a gate limits one head, and this option limits all heads together. The
+	// first start command of a stream counts as a head. Heads of up to 4 KiB do not count,
+	// except over HTTP/2 and HTTP/3, where every form counts as 32 KiB. Requests with a
+	// valid key in the query or in a header do not count. If all of this memory is in use
+	// and a new head comes, the request with the oldest head gets 503. A head that counts
+	// has 30 seconds to arrive, and one more second for each 8 KiB. From 1 MiB to 64 GiB.
+	// Default: 256 MiB.
 	MaxHeads int64 `json:"max_heads,omitempty"`
 
-	ctx     caddy.Context // for Start
+	ctx     caddy.Context // for warnOfMistakes
 	process *process
 	store   *sharedStore
 	history History
@@ -237,7 +239,7 @@ func (a *App) Now() policy.Time { return a.process.clock.Now() }
 // Streams returns the registry of the live streams.
 func (a *App) Streams() *livestream.Registry { return a.process.streams }
 
-// CountersOf returns the counters of the decisions on a backend name.
+// CountersOf returns the counters of the decisions on requests for this backend name.
 func (a *App) CountersOf(backend string) *handler.DecisionCounters {
 	return a.process.metrics.CountersOf(backend)
 }
@@ -246,8 +248,8 @@ func (a *App) CountersOf(backend string) *handler.DecisionCounters {
 // been checked yet.
 func (a *App) HeadBudget() *headbudget.Budget { return &a.heads }
 
-// Drainer returns what reads the rest of refused uploads, within the limits of the
-// configuration.
+// Drainer returns a drain.Drainer, which reads and drops the rest of refused uploads. It has the
+// limits of this configuration.
 func (a *App) Drainer() drain.Drainer {
 	return drain.Drainer{Set: a.process.drains, Limits: a.drains}
 }
@@ -285,15 +287,16 @@ func (a *App) LongestGrace() time.Duration {
 	return a.jobKeep
 }
 
-// KeepJobs makes the keystore keep the records of jobs for at least this grace window. It
-// counts from the start of the app.
+// KeepJobs makes the keystore keep the records of jobs for at least this grace window. The app
+// tells this to the keystore when it starts.
 func (a *App) KeepJobs(grace time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.jobKeep = max(a.jobKeep, grace)
 }
 
-// storeKey returns the key of a store in the pool. It contains every setting of the store.
+// storeKey returns the key under which a store is in the pool. Two configurations share a store
+// if their settings in this key are the same. The pepper is in the key as a hash.
 func storeKey(cfg keystore.Config, create bool) string {
 	return fmt.Sprintf("%s|%t|%x|%s|%s|%d", cfg.Path, create, sha256.Sum256([]byte(cfg.Pepper.Reveal())), cfg.MaxStaleness, cfg.Retention, cfg.CacheBytes)
 }

@@ -22,7 +22,7 @@ import (
 
 // neighbour is a kind of handler that must not be on one side of a gate.
 type neighbour struct {
-	before  bool // it must not be in front of the gate; if false, not behind it
+	before  bool // true: it must not be in front of the gate; false: it must not be behind the gate
 	is      func(caddyhttp.MiddlewareHandler) bool
 	warning string
 }
@@ -81,8 +81,8 @@ type chain struct {
 // maxRouteDepth limits routes that invoke themselves.
 const maxRouteDepth = 64
 
-// routes walks a list of routes. A request enters only one route of a group, and no route
-// after a terminal one.
+// routes walks a list of routes. A request enters only one route of a group. After a terminal
+// route, it enters no other route.
 func (c *chain) routes(list caddyhttp.RouteList) {
 	if c.depth++; c.depth > maxRouteDepth {
 		return
@@ -156,7 +156,8 @@ func sendsKey(h caddyhttp.MiddlewareHandler) bool {
 	return ok && gate.SendsKey()
 }
 
-// warnOfMistakes logs a warning for each mistake that the configuration shows. It does so once.
+// warnOfMistakes logs a warning for each mistake that the configuration shows. Later calls do
+// nothing.
 func (a *App) warnOfMistakes() {
 	a.warned.Do(func() {
 		loaded, err := a.ctx.AppIfConfigured("http")
@@ -172,7 +173,7 @@ func (a *App) warnOfMistakes() {
 }
 
 // warnOfNeighbours logs a warning for each handler that is on the wrong side of a gate, and
-// for each server whose trusted proxies are not strict, or are everyone.
+// for each server where a client can choose its own address (see proxyWarning).
 func (a *App) warnOfNeighbours(servers map[string]*caddyhttp.Server) {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		c := &chain{server: servers[name], warnings: make(map[string]bool)}
@@ -186,8 +187,8 @@ func (a *App) warnOfNeighbours(servers map[string]*caddyhttp.Server) {
 	}
 }
 
-// proxyWarning returns a warning if decisions depend on addresses and the trusted proxies of
-// the server are not strict.
+// proxyWarning returns a warning if decisions depend on addresses and a client can choose its own
+// address: trusted_proxies contains every address, or is not strict. Otherwise it returns "".
 func (c *chain) proxyWarning() string {
 	switch {
 	case !c.byAddress || !trustsProxies(c.server):
@@ -202,8 +203,8 @@ func (c *chain) proxyWarning() string {
 		", so that keys that are bound to addresses are open to everyone; add trusted_proxies_strict to the options of the server"
 }
 
-// trustsEveryone reports whether the trusted proxies of a server are a list with a block of all
-// IPv4 or all IPv6 addresses.
+// trustsEveryone reports whether the trusted proxies of a server are a static list that contains
+// 0.0.0.0/0 or ::/0.
 func trustsEveryone(server *caddyhttp.Server) bool {
 	source := reflect.ValueOf(server).Elem().FieldByName("trustedProxies")
 	if source.Kind() != reflect.Interface || source.Elem().Type() != reflect.TypeFor[*caddyhttp.StaticIPRange]() {

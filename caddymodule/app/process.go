@@ -20,7 +20,7 @@ type process struct {
 	clock   *keystore.Clock      // says whether an instant has passed
 	stores  *caddy.UsagePool     // the open keystores, by their settings
 	streams *livestream.Registry // the live streams
-	heads   *headbudget.Memory   // of requests whose keys have not been checked yet
+	heads   *headbudget.Memory   // the memory of form heads whose keys have not been checked yet
 	drains  *drain.Set           // the refused uploads that are being read
 	started atomic.Bool          // a configuration has started, so the next one is a reload
 	metrics *handler.Metrics
@@ -29,8 +29,8 @@ type process struct {
 }
 
 // theProcess returns the state of this process. Caddy passes nothing from one configuration
-// to the next, so the state is in a variable of the package, the only one of the gateway:
-// other packages get the state from here. The state is never discarded, because the clock
+// to the next, so the state is in this variable. The gateway has no other variable with state:
+// other packages get the state from this one. The state is never discarded, because the clock
 // must not go back even if the server runs without the gateway for a while.
 var theProcess = sync.OnceValue(func() *process {
 	return &process{

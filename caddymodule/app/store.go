@@ -26,7 +26,7 @@ type sharedStore struct {
 	create bool // create an empty store even if this server had one before
 
 	open  atomic.Pointer[keystore.Store]
-	users atomic.Int64 // the number of acquire calls without their release
+	users atomic.Int64 // the number of acquire calls whose release has not come yet
 	keep  atomic.Int64 // nanoseconds, see keepJobs
 
 	mu           sync.Mutex // for the fields below, and held while the store is opened
@@ -37,15 +37,16 @@ type sharedStore struct {
 }
 
 const (
-	openRetry  = time.Second            // after opening has failed, until the next try
-	closeDelay = time.Second            // before a store is closed: for requests on their way to the gate
+	openRetry  = time.Second            // between a failed try to open a store and the next try
+	closeDelay = time.Second            // before an unreferenced store is closed: for requests on their way to the gate
 	usersCheck = 100 * time.Millisecond // between two checks whether requests use the store
 	exitWait   = 5 * time.Second        // how long a process that exits waits for requests
 	openWithin = 30 * time.Second       // how long opening may take
 )
 
-// acquireStore returns the store with these settings from the pool, with one reference more.
-// If the process has no such store, it adds one that is not open yet.
+// acquireStore returns the store with these settings from the pool. The caller has a reference to
+// the store until it calls dropReference. If the pool has no such store, acquireStore adds a store
+// that is not open yet.
 func acquireStore(pool *caddy.UsagePool, cfg keystore.Config, create bool, history History) (*sharedStore, error) {
 	key := storeKey(cfg, create)
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
@@ -57,13 +58,15 @@ func acquireStore(pool *caddy.UsagePool, cfg keystore.Config, create bool, histo
 	return value.(*sharedStore), nil
 }
 
-// dropReference drops the reference of a configuration. The last one closes the store.
+// dropReference drops the reference of a configuration to the store. When the last reference is
+// dropped, the store is closed (see Destruct).
 func (s *sharedStore) dropReference() error {
 	_, err := s.pool.Delete(s.key)
 	return err
 }
 
-// acquire keeps the store open until release is called, once. It does not open the store.
+// acquire keeps the store open until release is called. It does not open the store. Each acquire
+// needs one release.
 func (s *sharedStore) acquire() { s.users.Add(1) }
 
 func (s *sharedStore) release() { s.users.Add(-1) }
@@ -76,8 +79,9 @@ func (s *sharedStore) get() (*keystore.Store, error) {
 	return s.openOnce()
 }
 
-// start is check for a configuration that starts. The store uses the history of this
-// configuration from now on, because Caddy closes the storage of the configuration before.
+// start does what check does, for a configuration that starts. From now on the store uses the
+// history in this configuration's storage, because Caddy closes the storage of the previous
+// configuration.
 func (s *sharedStore) start(history History) (*keystore.Store, error) {
 	s.mu.Lock()
 	s.history = history
@@ -85,7 +89,7 @@ func (s *sharedStore) start(history History) (*keystore.Store, error) {
 	return s.check(history)
 }
 
-// check opens the store. If the store is open already, check only checks that it can be
+// check opens the store. If the store is open already, check only checks that it can still be
 // written.
 func (s *sharedStore) check(history History) (*keystore.Store, error) {
 	store := s.open.Load()
@@ -100,8 +104,8 @@ func (s *sharedStore) check(history History) (*keystore.Store, error) {
 	return store, nil
 }
 
-// checkReload is check for a configuration that has not started. It creates no file, because
-// Caddy may refuse the configuration for another reason.
+// checkReload does what check does, for a configuration that has not started yet. It creates no
+// file, because Caddy may still refuse the configuration for another reason.
 func (s *sharedStore) checkReload(history History) error {
 	if _, err := os.Stat(s.cfg.Path); errors.Is(err, fs.ErrNotExist) {
 		ctx, cancel := context.WithTimeout(context.Background(), openWithin)
@@ -114,8 +118,8 @@ func (s *sharedStore) checkReload(history History) error {
 	return err
 }
 
-// mustExist reports whether opening must not create the store. before is the keystore that
-// this server had; nil if it had no keystore.
+// mustExist reports whether opening the store must not create its file. The argument before is
+// the keystore that this server had until now; nil if it had no keystore.
 func (s *sharedStore) mustExist(before *HistoryEntry) bool {
 	return s.cfg.MustExist || before != nil && !s.create
 }
@@ -143,7 +147,8 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	s.failed = nil
 	s.open.Store(store)
 	if s.unreferenced {
-		// A request has reached its gate after the configuration was replaced.
+		// A request has reached its gate after the configuration was replaced. The store is
+		// closed again when no request uses it.
 		go func() { _ = s.closeWhenUnused(0, 0) }()
 	}
 	return store, nil

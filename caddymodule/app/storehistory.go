@@ -34,7 +34,7 @@ type HistoryEntry struct {
 	StoreID string    `json:"store_id"`
 	Path    string    `json:"path"`
 	Host    string    `json:"host,omitempty"` // of the server that opened the keystore last
-	Opened  time.Time `json:"opened"`         // the last time
+	Opened  time.Time `json:"opened"`         // when the keystore was opened last
 }
 
 // String describes the keystore for an error message.
@@ -56,9 +56,9 @@ func historyKey(file string) string {
 	return path.Join(historyPrefix, hex.EncodeToString(sum[:8])+".json")
 }
 
-// Previous returns the entry of the keystore at this path. If the history has no such entry, it returns the
-// entry of the keystore that was opened last; nil if the history is empty. An entry that
-// cannot be read is logged and skipped, because an error of the storage must not keep the
+// Previous returns the entry of the keystore at this path. If the history has no such entry, it
+// returns the entry of the keystore that was opened last; nil if the history is empty. An entry
+// that cannot be read is logged and skipped, because an error of the storage must not keep the
 // gateway from starting.
 func (h History) Previous(ctx context.Context, file string) *HistoryEntry {
 	all := h.list(ctx)
@@ -150,9 +150,9 @@ func (h History) recordOpened(ctx context.Context, sum keystore.Summary, file st
 	h.Record(ctx, sum.ID, file, time.Now())
 }
 
-// explainMissing tells the operator what to do about a keystore that does not exist, if the
-// configuration says must_exist or the server had a keystore before. It returns other errors
-// as they are.
+// explainMissing adds to an error about a missing keystore what the operator can do, if the
+// configuration says must_exist or the server had a keystore before. It returns every other error
+// unchanged.
 func explainMissing(err error, before *HistoryEntry, mustExist bool) error {
 	switch {
 	case !errors.Is(err, keystore.ErrNoStore):

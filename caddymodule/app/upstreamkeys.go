@@ -20,8 +20,8 @@ type upstreamKey struct {
 	redactor *credential.Redactor
 }
 
-// MaskedUpstreamKeys returns the mask of this process. A log filter has it from here,
-// because Caddy sets up log filters before the App.
+// MaskedUpstreamKeys returns the mask of this process. Log filters call this function, and not a
+// method of App, because Caddy sets up log filters before the App.
 func MaskedUpstreamKeys() *UpstreamKeyMask { return &theProcess().upstreamKeys }
 
 // Add makes every log filter mask this key from now on. A key of fewer than
@@ -30,7 +30,7 @@ func MaskedUpstreamKeys() *UpstreamKeyMask { return &theProcess().upstreamKeys }
 func (m *UpstreamKeyMask) Add(key policy.Secret) {
 	added := upstreamKey{key, credential.NewRedactor(key, 0)}
 	if len(key.Reveal()) < options.MinKeyLenToMaskEverywhere {
-		added.redactor = added.redactor.WholeWords() // a part of another word is not the key
+		added.redactor = added.redactor.WholeWords() // the same letters within a longer word are not the key
 	}
 	for {
 		known := m.keys.Load()
