@@ -50,9 +50,9 @@ func NewRegistry() *Registry {
 	}
 }
 
-// Begin adds a stream without an accepted start command. If maxWaiting streams of the client's
-// network have none either, Begin adds nothing and returns false. The function cut must end
-// the stream, and return false if the stream had ended before.
+// Begin adds a stream that has no accepted start command yet. Begin adds nothing and returns
+// false if the client's network already has maxWaiting such streams. The function cut must end
+// the stream. It must return false if the stream had ended before.
 func (r *Registry) Begin(s Snapshot, maxWaiting int, cut func() bool) bool {
 	network := policy.NetworkOf(s.Client)
 	r.mu.Lock()
@@ -66,9 +66,9 @@ func (r *Registry) Begin(s Snapshot, maxWaiting int, cut func() bool) bool {
 	return true
 }
 
-// Accept sets the owner of a stream. It changes nothing and returns false if the stream has
-// ended, if the key has perKey streams already, or if the account has perAccount. A limit of
-// 0 is no limit.
+// Accept sets the owner of a stream, whose start command was accepted at the instant at. It
+// changes nothing and returns false if the stream has ended, if the key has perKey other streams,
+// or if the account has perAccount other streams. A limit of 0 is no limit.
 func (r *Registry) Accept(id string, owner policy.Identity, at policy.Time, perKey, perAccount int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,8 +137,8 @@ func (r *Registry) CutIf(match func(*Snapshot) bool) (cut int) {
 	return cut
 }
 
-// find returns the streams that match, the oldest first. It calls match with the
-// registry locked.
+// find returns the streams for which match returns true, the oldest first. It calls match with
+// the registry locked.
 func (r *Registry) find(match func(*Snapshot) bool) (found []*entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
