@@ -45,7 +45,7 @@ func (a OwnAnswer) Send(w http.ResponseWriter, r *http.Request, drainer drain.Dr
 	unread := r.ContentLength != 0 && a.State != BodyDone
 	waits := a.State == BodyUntouched && r.Header.Get("Expect") != ""
 	drainRest := func(idle time.Duration) {
-		_ = rc.SetReadDeadline(time.Time{}) // the head budget sets one when it ends a reservation
+		_ = rc.SetReadDeadline(time.Time{}) // removes the deadline that the head budget sets when it ends a reservation
 		end, size := drainer.Drain(r.Body, rc, idle)
 		if c := logger.Check(zap.DebugLevel, "refused upload read on"); c != nil {
 			c.Write(zap.String("end", string(end)), zap.Int64("bytes", size))

@@ -14,8 +14,9 @@ import (
 // corsOff is the option that leaves CORS to the backend.
 const corsOff = "off"
 
-// Origins are the origins whose pages may read answers. The only entry can also be "*", which
-// is every origin, or "off", which leaves CORS to the backend. An empty list is every origin.
+// Origins are the origins whose pages may read answers. An empty list means every origin. The
+// list can also consist of the single entry "*", which means every origin, or of the single entry
+// "off", which leaves CORS to the backend.
 type Origins []string
 
 func (o Origins) every() bool { return len(o) == 0 || o[0] == "*" }
@@ -37,8 +38,9 @@ func (o Origins) allowed(origin string) string {
 	return ""
 }
 
-// Set sets the CORS fields of an answer to r, and removes those that the header has. If the
-// origin of r is allowed, its page may read the answer, and the header field named expose.
+// Set replaces the CORS fields in the header of an answer to r. If the origin of r is allowed, its
+// page may read the answer, and in it the header field with the name expose. If CORS is left to
+// the backend, Set does nothing.
 func (o Origins) Set(header http.Header, r *http.Request, expose string) {
 	if o.Off() {
 		return
@@ -60,7 +62,7 @@ func IsCORSField(name string) bool {
 	return false
 }
 
-// Grant is Set for a header without CORS fields.
+// Grant does what Set does, for a header that has no CORS fields yet.
 func (o Origins) Grant(header http.Header, r *http.Request, expose string) {
 	if o.Off() {
 		return
@@ -89,8 +91,8 @@ func (o Origins) PreflightMethod(r *http.Request) (method string) {
 }
 
 // ServePreflight answers a preflight request. It allows the methods, and the header fields in
-// fields and more. If more is empty, it allows every field that the preflight request asks
-// for.
+// the two lists fields and more. If more is empty, it allows every header field that the
+// preflight request asks for.
 func (o Origins) ServePreflight(w http.ResponseWriter, r *http.Request, methods, fields, more []string) {
 	if len(more) == 0 {
 		more = askedFields(r.Header)

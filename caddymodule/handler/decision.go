@@ -10,7 +10,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// DecisionRecord is a decision for the metric, the log and the placeholders.
+// DecisionRecord has what the metric, the log and the placeholders show of a decision.
 type DecisionRecord struct {
 	Counters  *DecisionCounters // of the backend name
 	Operation policy.Operation
@@ -55,10 +55,10 @@ func (d *DecisionRecord) Report(r *http.Request) {
 	if !ok {
 		return
 	}
-	// The usual way is cheap: a function that computes a placeholder when it is read. The
-	// way with values is for three cases. On a second decision, or if another handler has
-	// set the user, the replacer would return what was set before. On a stream, the
-	// function could run while another goroutine changes d.
+	// The usual way is cheap: the replacer gets a function that computes a placeholder when it
+	// is read. In three cases the values are set at once. On a second decision, or if another
+	// handler has set the user, the replacer would return what was set before. On a stream,
+	// the function could run while another goroutine changes d.
 	_, again := repl.Get(placeholderReason)
 	_, named := repl.Get(placeholderUser)
 	if !named && !again && d.Operation != policy.Stream {

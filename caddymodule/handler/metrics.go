@@ -15,7 +15,7 @@ type Metrics struct {
 	decisions *prometheus.CounterVec
 }
 
-// NewMetrics returns metrics without decisions, which are not registered yet.
+// NewMetrics returns Metrics that have counted no decision. They are not registered yet.
 func NewMetrics() *Metrics {
 	return &Metrics{prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",
@@ -42,8 +42,8 @@ func (m *Metrics) CountersOf(backend string) *DecisionCounters {
 	return &DecisionCounters{backend: backend, all: m.decisions}
 }
 
-// DecisionCounters counts the decisions on requests for one backend name. It looks each counter
-// up once, because looking up by labels is slow.
+// DecisionCounters counts the decisions on requests for one backend name. It looks up each
+// Prometheus counter once, because a look-up by labels is slow.
 type DecisionCounters struct {
 	backend string
 	all     *prometheus.CounterVec
