@@ -2,8 +2,8 @@
 // that undo the work of a gate, such as a proxy in front of the gate. Each mistake is a
 // [Warning].
 //
-// It passes made-up requests through the handlers of each server without running the handlers:
-// each operation of an API, to each host. See walker in walk.go.
+// It passes made-up requests through the handlers of each server without running the handlers.
+// There is a request for each operation of each API and for each host. See walker in walk.go.
 package configcheck
 
 import (
@@ -157,7 +157,7 @@ func takesAll(directive string) string {
 	return directive + " answers every request, and none reaches the gate behind it; give " + directive + " a path, or a site of its own"
 }
 
-// bypass is a way to an upstream that passes no gate.
+// bypass is a way on which a request reaches an upstream without passing a gate.
 type bypass struct {
 	at       place
 	upstream string
@@ -180,7 +180,8 @@ func (c *checker) warnOfUnreachedGates() {
 	}
 }
 
-// upstreamName makes equal names of addresses that are the same.
+// upstreamName returns the name of an upstream for the address that a proxy dials. The different
+// spellings of one address of this machine have the same name.
 func upstreamName(dial string) string {
 	dial = strings.ToLower(dial)
 	for _, local := range []string{"127.0.0.1:", "[::1]:"} {

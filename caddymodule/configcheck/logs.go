@@ -55,8 +55,8 @@ func logWarnings(ctx caddy.Context, servers map[string]*caddyhttp.Server, reader
 	return warnings
 }
 
-// addLoggers adds the names of the loggers that log requests to a host. An empty host is every
-// host that the configuration does not name.
+// addLoggers adds the names of the loggers that log requests for a host. An empty host means all
+// hosts that the configuration does not name.
 func addLoggers(loggers map[string]bool, logs *caddyhttp.ServerLogConfig, host string) {
 	if logs == nil {
 		loggers[errorLogger] = true
@@ -101,7 +101,8 @@ func isLogged(logs *caddyhttp.ServerLogConfig, host string) bool {
 	return !logs.SkipUnmappedHosts && !slices.ContainsFunc(logs.SkipHosts, func(skipped string) bool { return certmagic.MatchWildcard(host, skipped) })
 }
 
-// log is what a warning depends on in one log of the configuration.
+// log has the settings of one log of the configuration: those that decide whether the log gets a
+// warning.
 type log struct {
 	name             string
 	include, exclude []string
@@ -109,8 +110,10 @@ type log struct {
 	masked           map[string]bool
 }
 
-// unmasked returns the fields that the log shows in clear, of those that can hold a key in
-// entries of the loggers. A debug log has more of such fields.
+// unmasked returns the fields in which the log shows keys in clear: a field that can contain a key
+// in entries of these loggers, or of reverse_proxy, and that the log does not mask. It returns no
+// fields if the log takes no entries of these loggers. At the level debug, more fields can contain
+// a key.
 func (l *log) unmasked(loggers map[string]bool) []string {
 	if l.level == "panic" || l.level == "fatal" {
 		return nil
@@ -139,8 +142,8 @@ func (l *log) unmasked(loggers map[string]bool) []string {
 	})
 }
 
-// accepts reports whether the log takes entries of a logger. Of two lists, the entry with the
-// longer name decides.
+// accepts reports whether the log takes entries of a logger. If both lists, include and exclude,
+// have an entry for the logger, the entry with the longer name decides.
 func (l *log) accepts(logger string) bool {
 	longest := func(list []string) int {
 		length := 0
@@ -158,9 +161,9 @@ func (l *log) accepts(logger string) bool {
 	return accepted > rejected
 }
 
-// logsOf returns the logs of a configuration, except those that are discarded. Caddy has the
+// logsOf returns the logs of a configuration, except logs with the output discard. Caddy has the
 // configuration of the logs, and their encoders, in unexported fields, and drops the JSON
-// after loading. If these fields have changed in a version of Caddy, there are no logs here.
+// after loading. If a version of Caddy does not have these fields, logsOf returns no logs.
 func logsOf(ctx caddy.Context) []log {
 	config := reflect.ValueOf(ctx).FieldByName("cfg")
 	if !config.IsValid() || config.Kind() != reflect.Pointer || config.IsNil() {

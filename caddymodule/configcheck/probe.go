@@ -28,13 +28,14 @@ type probe struct {
 // reader is a handler that reads keys, and where it is.
 type reader struct {
 	at      place
-	hosts   []string // that the routes around it name; none: all
-	paths   []string // that the routes around it name
-	strips  []string // the prefixes that handlers of the server strip
+	hosts   []string // the hosts that the routes around the handler match; empty: all hosts
+	paths   []string // the paths that the routes around the handler match; empty: all paths
+	strips  []string // the prefixes that handlers of the server strip from paths
 	handler caddyhttp.MiddlewareHandler
 }
 
-// readersOf finds all handlers of a server that read keys, whatever their matchers are.
+// readersOf returns all handlers of a server that read keys. It goes into every route, and
+// evaluates no matcher.
 func readersOf(name string, server *caddyhttp.Server) []reader {
 	f := &finder{server: server, at: place{server: name, listen: strings.Join(server.Listen, " "), local: isLocal(server.Listen)}}
 	f.routes(server.Routes, nil, nil, 0)
@@ -129,8 +130,8 @@ func probesFor(readers []reader) []probe {
 	return all
 }
 
-// hostsOf returns one host for each list of hosts that routes match, and an empty one for
-// every other host.
+// hostsOf returns the first host of each host matcher in the routes. It also returns an empty
+// text, which means all hosts that the configuration does not name.
 func hostsOf(list caddyhttp.RouteList, depth int) []string {
 	if depth > maxRouteDepth {
 		return nil
@@ -157,7 +158,8 @@ func hostsOf(list caddyhttp.RouteList, depth int) []string {
 // otherHost is a host that no configuration names.
 const otherHost = "other.invalid"
 
-// request makes the request of a probe, with what Caddy's matchers need in its context.
+// request makes the request of a probe to a host. The context of the request has what Caddy's
+// matchers need.
 func (p *probe) request(server *caddyhttp.Server, host string) *http.Request {
 	if host == "" {
 		host = otherHost
@@ -188,8 +190,9 @@ func isLocal(listen []string) bool {
 	})
 }
 
-// isPublicWithoutTLS reports whether an upstream has the port of plain HTTP and a name or an
-// address as on the Internet.
+// isPublicWithoutTLS reports whether a request to an upstream probably crosses the Internet
+// without TLS: the port is 80, and the host is a public address, or a name with a dot that does
+// not end like the names of private networks.
 func isPublicWithoutTLS(dial string) bool {
 	host, port, err := net.SplitHostPort(dial)
 	if err != nil || port != "80" {

@@ -35,10 +35,10 @@ func (c *checker) walkServer(name string, server *caddyhttp.Server) {
 }
 
 // walker passes one probe through the handlers of a server, as Caddy does with a request. It
-// evaluates matchers of the host, the path and the method, and applies rewrites. Other
-// matchers, such as that of an address, are a choice that the operator has made on purpose:
-// the walker takes a handler in such a route for one that lets the probe go on, and warns of
-// nothing there.
+// evaluates matchers of the host, the path and the method, and applies rewrites. It cannot
+// evaluate other matchers, such as remote_ip: for it, a route with such a matcher perhaps matches.
+// The walker passes the handlers of such a route, and the probe goes on after the route even if
+// they answer. It gives no warning there, because the operator has chosen the matcher on purpose.
 type walker struct {
 	*checker
 	server *caddyhttp.Server
@@ -54,11 +54,11 @@ type walker struct {
 	trusted  bool // another handler or the server authenticates the client
 	password bool // a handler in front asks for a password
 
-	gate    Gate          // that the probe has passed last
+	gate    Gate          // the gate that the probe has passed last
 	asGated *http.Request // the request as this gate got it
-	refused bool          // this gate has refused the probe
-	taker   Endpoint      // that has answered the probe
-	missed  []string      // the upstreams that got the probe without a gate; empty for another answer
+	refused bool          // a gate has refused the probe
+	taker   Endpoint      // the endpoint that has answered the probe
+	missed  []string      // the upstreams that got the probe without a gate; [""] if a handler that is no proxy has answered
 }
 
 // verdict says whether a route matches the probe.
@@ -92,7 +92,8 @@ func (w *walker) routes(list caddyhttp.RouteList) {
 			continue
 		}
 		if route.Group != "" {
-			// A request enters one route of a group, so another route cannot have passed it on.
+			// A request enters only one route of a group. So this route gets the probe as it was
+			// before the first route of the group.
 			if before, again := entered[route.Group]; again {
 				w.gate, w.asGated, w.trusted, w.password = before.gate, before.asGated, before.trusted, before.password
 			} else {
@@ -114,7 +115,7 @@ func (w *walker) routes(list caddyhttp.RouteList) {
 	}
 }
 
-// matches evaluates the matchers of a route.
+// matches evaluates the matchers of a route. The set that matches best decides.
 func (w *walker) matches(sets caddyhttp.MatcherSets) verdict {
 	if len(sets) == 0 {
 		return yes
@@ -140,7 +141,8 @@ func (w *walker) matchesSet(set caddyhttp.MatcherSet) verdict {
 	return result
 }
 
-// isKnown reports whether a matcher depends only on what a probe has.
+// isKnown reports whether the walker can evaluate a matcher: it depends only on the host, the path
+// and the method of a request.
 func isKnown(matcher any) bool {
 	switch m := matcher.(type) {
 	case *caddyhttp.MatchHost, *caddyhttp.MatchPath, *caddyhttp.MatchPathRE, *caddyhttp.MatchMethod:
@@ -265,8 +267,10 @@ func (w *walker) passProxy(h *reverseproxy.Handler) {
 	w.answer()
 }
 
-// behindGate notes the upstreams behind a gate. It warns if the method or the path has changed
-// since the gate. A prefix in front of the path is no mistake: a backend can be below one.
+// behindGate notes the upstreams of a proxy behind a gate. It warns if the proxy would send the
+// gate's key to a public address without TLS. It also warns if the method or the path is not the
+// one that the gate has checked. A prefix that was added to the path is no mistake: the backend's
+// API can be at a path such as /asr.
 func (w *walker) behindGate(h *reverseproxy.Handler, upstreams []string) {
 	if h.Rewrite != nil {
 		w.rewrite(h.Rewrite)
@@ -284,7 +288,8 @@ func (w *walker) behindGate(h *reverseproxy.Handler, upstreams []string) {
 	}
 }
 
-// answer notes that a handler answers the probe.
+// answer notes that a handler answers the probe. The answer ends the probe, unless the route of the
+// handler only perhaps matches.
 func (w *walker) answer() {
 	w.answered = true
 	if w.perhaps == 0 {
@@ -292,7 +297,8 @@ func (w *walker) answer() {
 	}
 }
 
-// answerAhead notes that a handler other than a proxy answers the probe.
+// answerAhead notes that a handler that is no proxy answers the probe. If the probe has passed no
+// gate, it also notes this in missed.
 func (w *walker) answerAhead() {
 	if !w.ended && w.gate == nil && w.perhaps == 0 {
 		w.missed = []string{""}
@@ -300,7 +306,8 @@ func (w *walker) answerAhead() {
 	w.answer()
 }
 
-// passOther passes handlers of other kinds. A handler that is not known could answer.
+// passOther passes a handler that has no method of its own in the walker. A handler that the walker
+// does not know counts as one that could answer the probe.
 func (w *walker) passOther(h caddyhttp.MiddlewareHandler) {
 	switch h := h.(type) {
 	case *fileserver.FileServer:
@@ -327,7 +334,8 @@ func (w *walker) passOther(h caddyhttp.MiddlewareHandler) {
 	}
 }
 
-// passPassword notes that a handler asks for a password, and warns if the gate comes before it.
+// passPassword notes that a handler asks for a password, and warns if the probe has passed a gate
+// before. It notes this only for basic_auth without a second way to authenticate.
 func (w *walker) passPassword(h caddyhttp.MiddlewareHandler) {
 	auth, ok := h.(*caddyauth.Authentication)
 	if !ok || auth.Providers["http_basic"] == nil || len(auth.Providers) > 1 || w.ended || w.perhaps > 0 {
@@ -350,7 +358,8 @@ func moduleID(h caddyhttp.MiddlewareHandler) string {
 	return string(module.CaddyModule().ID)
 }
 
-// finish notes what the walk has found as a whole.
+// finish is called when the probe has passed all handlers. It notes the upstreams that the probe
+// reached without a gate, and warns if no handler behind the gate answers the probe.
 func (w *walker) finish() {
 	if w.probe.api != "" && !w.trusted {
 		for _, upstream := range w.missed {
