@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // for machines that have no time zones
+	_ "time/tzdata" // for machines without a time zone database
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -29,9 +29,9 @@ func init() {
 }
 
 // Issue is the issuance API, where applications get short-lived keys. An application
-// gives such a key to the machine of a user, so that the machine does not need a key of
-// the account. The API answers every request for its path, with any method. Requests
-// for other paths go to the next handler.
+// gives such a key to the machine of a user, so that the machine needs neither the
+// account's service password nor a long-lived key. The API answers every request for its
+// path, with any method. Requests for other paths go to the next handler.
 //
 // A call is a `POST` with a form as its body (`application/x-www-form-urlencoded`, up to
 // 16 KiB). The credentials are either the service ID and the service password of the
@@ -57,7 +57,7 @@ func init() {
 // 403 | The key has no issuance right, or asks for more than it may do itself.
 // 405, 413, 415 | Not a `POST`, more than 16 KiB, not a form.
 // 425 | The request came as TLS early data, which anybody can repeat.
-// 429 | For an address with 30 answers of 401 within a minute: in place of each further 401. The addresses of an IPv6 /64 count together. For a caller with valid credentials: the account has reached `max_live_keys` or `max_rate`.
+// 429 | The account has reached `max_live_keys` or `max_rate`. Or the address of the caller has got 30 answers of 401 within a minute: it gets 429 in place of each further 401. The addresses of an IPv6 /64 count together.
 // 503 | The keystore returned an error. Call again after `Retry-After` seconds.
 //
 // Decisions are logged, counted and put into placeholders like those of the gate. The
@@ -66,15 +66,15 @@ type Issue struct {
 	// The path of the API. Default: `/issue_service_authorization`.
 	Path string `json:"path,omitempty"`
 
-	// The lifetime of a key if the call does not say it. Default: `30s`, or
-	// `max_lifetime` if that is shorter.
+	// The lifetime of a key if the call has no `epi`. Default: `30s`, or `max_lifetime` if
+	// this is shorter.
 	DefaultLifetime caddy.Duration `json:"default_lifetime,omitempty"`
 
 	// The longest lifetime that a call may ask for. Default: no limit.
 	MaxLifetime caddy.Duration `json:"max_lifetime,omitempty"`
 
-	// The time zone of dates and instants in `epi` without a time zone. Its name in the
-	// tz database. Default: `Asia/Tokyo`.
+	// The time zone for a date or an instant in `epi` that has no time zone itself. The
+	// value is a name of the tz database. Default: `Asia/Tokyo`.
 	TimeZone string `json:"time_zone,omitempty"`
 
 	// What a key that was issued by another key may do. `narrow`: it ends when its issuer
