@@ -58,8 +58,9 @@ func (*LogFilter) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision collects the places of keys from all dialects. Cookies never have a key, but they
-// are masked too, because Caddy logs them if log_credentials is set.
+// Provision collects the places of keys from all dialects and from the issuance API. Cookies and
+// Proxy-Authorization never have a key, but they are masked too, because Caddy logs them if
+// log_credentials is set.
 func (f *LogFilter) Provision(caddy.Context) error {
 	f.upstreamKeys = app.MaskedUpstreamKeys()
 	f.headers = []string{"cookie", "set-cookie", "proxy-authorization"}
