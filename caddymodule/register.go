@@ -15,7 +15,8 @@ import (
 func init() {
 	// The gate comes after the directives that rewrite a request, because it decides by the
 	// path that goes upstream. It comes before the directives that authenticate. The verify
-	// endpoint and the issuance API come before the gate, which would refuse their paths.
+	// endpoint and the issuance API come before the gate, because the gate would refuse requests
+	// for their paths.
 	httpcaddyfile.RegisterDirectiveOrder("speechgate_verify", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("speechgate_issue", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("speechgate", httpcaddyfile.Before, "basic_auth")

@@ -72,12 +72,12 @@ func (a *Admin) listStreams(w http.ResponseWriter, r *http.Request) error {
 // StreamInfo is the JSON of a live stream. Instants are in RFC 3339.
 type StreamInfo struct {
 	ID         string  `json:"stream_id"`
-	KeyID      *string `json:"key_id"`     // nil before the first accepted start command
-	AccountID  *string `json:"account_id"` // nil before the first accepted start command
-	Backend    string  `json:"backend"`    // backend name of the gate
-	ClientIP   *string `json:"client_ip"`  // nil if it is unknown
-	BegunAt    string  `json:"begun_at"`   // the instant of the handshake
-	AcceptedAt *string `json:"accepted_at"`
+	KeyID      *string `json:"key_id"`      // nil before the first accepted start command
+	AccountID  *string `json:"account_id"`  // nil before the first accepted start command
+	Backend    string  `json:"backend"`     // backend name of the gate
+	ClientIP   *string `json:"client_ip"`   // nil if it is unknown
+	BegunAt    string  `json:"begun_at"`    // the instant of the handshake
+	AcceptedAt *string `json:"accepted_at"` // when the last start command was accepted; nil before the first
 }
 
 func describe(all []livestream.Snapshot) []StreamInfo {
@@ -112,7 +112,7 @@ func (o *CutOrder) Given() (n int) {
 	return n
 }
 
-// matches reports whether the order is to cut s.
+// matches reports whether s is one of the streams that the order wants to be cut.
 func (o *CutOrder) matches(s *livestream.Snapshot) bool {
 	return o.StreamID != "" && s.ID == o.StreamID ||
 		o.KeyID != "" && s.Owner.KeyID == o.KeyID ||

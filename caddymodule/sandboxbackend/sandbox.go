@@ -28,16 +28,16 @@ func init() {
 
 // Sandbox is a replacement for a speech backend, with which a gate can be tried and
 // tested. It speaks the protocol of the API. It recognizes no words, and answers with
-// what it measures in the audio. It accepts keys, forms, format names and amounts of
-// audio like the API, and pages of every origin may call it. It reads the audio formats
-// of the API that have no compression, and answers that all other files are
+// what it measures in the audio. It has the rules of the API for keys, forms, format names
+// and amounts of audio. Pages of every origin may call it. It reads the audio formats of
+// the API that have no compression. For all other files it answers that their format is
 // unsupported. Its jobs are in memory, and end with the configuration.
 type Sandbox struct {
 	// The API of the sandbox: `amivoice`. Required.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The key that the sandbox accepts, in every place where the API reads a key.
-	// Placeholders are supported. Default: none, and requests need no key.
+	// Placeholders are supported. Default: not set, and requests need no key.
 	Key string `json:"key,omitempty"`
 
 	// How long a job waits before it starts. Default: `2s`.
@@ -46,9 +46,9 @@ type Sandbox struct {
 	// How long a job runs after it has started. Default: `3s`.
 	WorkTime *caddy.Duration `json:"work_time,omitempty"`
 
-	// How long after its start a job pauses to be authenticated again, as a job of the
-	// real backend may under congestion. Less than `work_time`. Needs `reauthenticate`.
-	// Default: `0`, and jobs do not pause.
+	// How long after its start a job pauses to be authenticated again. A job of the real
+	// backend may pause under congestion. The value is less than `work_time`, and needs
+	// `reauthenticate`. Default: `0`, and jobs do not pause.
 	PauseAt caddy.Duration `json:"pause_at,omitempty"`
 
 	// The URL that the sandbox asks whether a paused job may go on, such as the URL of
@@ -92,7 +92,8 @@ func (s *Sandbox) Provision(caddy.Context) error {
 	return nil
 }
 
-// orNone converts a configured 0. In sandbox.Config, 0 is the default, and -1 is no time.
+// orNone returns d for sandbox.Config. There, 0 means the default and -1 means no time, so orNone
+// returns -1 for 0.
 func orNone(d caddy.Duration) time.Duration {
 	if d == 0 {
 		return -1
