@@ -108,7 +108,7 @@ func CheckFilePath(path string) error {
 		return errors.New("it begins or ends with a space or a line break: want the path alone")
 	case path == ":memory:":
 		return errors.New("a keystore in memory would lose all keys at the end of the process: want the path of a file")
-	case schemeForm.MatchString(path) && !(filepath.Separator == '\\' && driveForm.MatchString(path)):
+	case schemeForm.MatchString(path) && (filepath.Separator != '\\' || !driveForm.MatchString(path)):
 		return errors.New("it is a URL: want the path of a file, such as /var/lib/speechgate/keystore.db")
 	case parameterForm.MatchString(path):
 		return errors.New("it has parameters behind the path, which are not supported: want the path alone")
