@@ -2,22 +2,23 @@ package stream
 
 import "github.com/speechgate/speechgate/policy"
 
-// FreeCommand is how many bytes of a client's first message are buffered without
-// asking Config.Reserve. Most messages are shorter, and a connection costs more than
-// that in any case.
+// FreeCommand is how many bytes of a client's first message are buffered without a call of
+// Config.Reserve. Most first messages are shorter, and each connection costs more memory
+// than this anyway.
 const FreeCommand = 1 << 10
 
-// firstReadSize is how many bytes are read at once before the stream has been
-// authorized. It is small, since the buffer waits for as long as the client does.
+// firstReadSize is how many bytes are read at once before the stream has been authorized.
+// It is small, because the buffer is kept for as long as the client sends nothing.
 const firstReadSize = 512
 
-// WaitAuthorized reads what the client sends until the stream has been authorized,
-// and reports whether that has happened. The proxy may then read from the connection
-// that Wrap returned, beginning with the message that authorized the stream. If
-// WaitAuthorized returns false, the stream has ended and the connection is closed.
+// WaitAuthorized reads what the client sends until the stream has been authorized, and
+// returns true. The proxy may then read from the connection that Wrap returned. The first
+// message that it reads is the message that authorized the stream. If WaitAuthorized
+// returns false, the stream has ended and the connection is closed.
 //
-// WaitAuthorized is called at most once, before the proxy reads. A proxy may also
-// read without it: then the proxy waits.
+// WaitAuthorized is called at most once, before the proxy reads. A proxy may also read
+// without a call of WaitAuthorized: its first read then waits until the stream has been
+// authorized.
 func (g *Guard) WaitAuthorized() bool {
 	err := g.waitAuthorized()
 	if err == nil {
@@ -64,8 +65,9 @@ func (g *Guard) waitAuthorized() error {
 	return nil
 }
 
-// reserve asks for what the buffers of a message hold by now. When the stream has
-// been authorized, nobody has to be asked.
+// reserve calls Config.Reserve for the bytes that the buffers of the first message use and
+// that have not been reserved yet. If Reserve returns false, the stream is refused. After
+// the stream has been authorized, reserve does nothing.
 func (r *clientReader) reserve() error {
 	g := r.g
 	if g.cfg.Reserve == nil || r.authorized.Load() {
@@ -82,14 +84,14 @@ func (r *clientReader) reserve() error {
 	}
 	g.reserved.Add(more)
 	select {
-	case <-g.done: // closeConn has given back what had been reserved before
+	case <-g.done: // closeConn has released only what was reserved before
 		g.release()
 	default:
 	}
 	return nil
 }
 
-// release gives back what has been reserved.
+// release releases all bytes that have been reserved.
 func (g *Guard) release() {
 	if n := g.reserved.Swap(0); n > 0 && g.cfg.Release != nil {
 		g.cfg.Release(int(n))

@@ -2,17 +2,18 @@ package stream
 
 import "github.com/speechgate/speechgate/internal/stream/wsframe"
 
-// passage is one Write of the proxy: bytes of the backend for the client. It goes to the
-// client in as few writes as possible.
+// passage is one Write of the proxy: bytes of the backend for the client. The passage sends
+// them to the client in as few writes as possible.
 type passage struct {
 	w     *clientWriter
 	p     []byte
-	from  int // from here on, p has not been written
-	frame int // where the frame begins that is looked at
-	at    int // up to here, p has been looked at
+	from  int // the bytes of p before this position have been written or dropped
+	frame int // where in p the current frame begins
+	at    int // the bytes of p before this position have been handled
 }
 
-// write passes on what the backend sends.
+// write passes on bytes of the backend. While the stream is being ended, write passes on
+// only the rest of a message that has begun, and drops all other bytes.
 func (w *clientWriter) write(p []byte) (int, error) {
 	g := w.g
 	s := &passage{w: w, p: p}
@@ -34,7 +35,7 @@ func (w *clientWriter) write(p []byte) (int, error) {
 		return s.from, err
 	}
 	if !w.inFrame() {
-		_ = w.emit(w.pong) // an error is one of the next write, too
+		_ = w.emit(w.pong) // the next write returns the error, too
 		w.pong = nil
 	}
 	if !w.inMessage() && g.closing.started() {
@@ -46,7 +47,7 @@ func (w *clientWriter) write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// flush writes the bytes before the position to that have not been written.
+// flush writes s.p[s.from:to] to the client.
 func (s *passage) flush(to int) error {
 	from := s.from
 	s.from = max(to, from)
@@ -56,7 +57,7 @@ func (s *passage) flush(to int) error {
 	return s.w.emit(s.p[from:to])
 }
 
-// nextFrame reads a header, or a part of one.
+// nextFrame reads the header of the next frame, or as much of the header as has arrived.
 func (s *passage) nextFrame() error {
 	w := s.w
 	split := len(w.head) > 0
@@ -68,12 +69,13 @@ func (s *passage) nextFrame() error {
 		whole = len(w.head) == wsframe.HeaderSize(w.head)
 	}
 	if !whole {
-		// The part goes out with the rest: the client must not have half a header.
+		// The client must not get a part of a header. The part is written with the rest,
+		// when the rest has arrived.
 		return s.skip()
 	}
 	h, err := wsframe.Parse(w.head)
 	if err != nil || h.Masked || !w.admit(h, w.g.protocol.Watching()) {
-		w.payloadLeft = 0 // none of it goes out
+		w.payloadLeft = 0 // nothing of this frame is written
 		if err := s.skip(); err != nil {
 			return err
 		}
@@ -106,7 +108,7 @@ func (s *passage) skip() error {
 	return err
 }
 
-// payload takes what there is of a frame's payload.
+// payload handles the bytes of the current frame's payload that are in p.
 func (s *passage) payload() error {
 	w := s.w
 	chunk := s.p[s.at:]
@@ -135,7 +137,7 @@ func (s *passage) payload() error {
 	default:
 		b := w.buffer()
 		if whole && b.size() == 0 && &w.redacted(chunk)[0] == &chunk[0] && (!w.watched || !w.g.protocol.RefusesKey(chunk)) {
-			w.action = Forward // there is no secret in it
+			w.action = Forward // the message is whole and needs no change, so it is written without a copy
 			s.at += len(chunk)
 			break
 		}
@@ -152,7 +154,7 @@ func (s *passage) payload() error {
 	return nil
 }
 
-// buffer is where the frame is buffered.
+// buffer returns the buffer for the current frame.
 func (w *clientWriter) buffer() *messageBuffer {
 	if w.header.Opcode.IsControl() {
 		return &w.control
@@ -160,7 +162,8 @@ func (w *clientWriter) buffer() *messageBuffer {
 	return &w.text
 }
 
-// frameEnd writes the message that was buffered, if it is whole now.
+// frameEnd is called when a frame of the backend has ended. If a buffered message is whole
+// now, frameEnd writes it to the client.
 func (s *passage) frameEnd() error {
 	w := s.w
 	control := w.header.Opcode.IsControl()

@@ -9,8 +9,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// maxEmpties is how many empty fragments a buffered message may have after its first
-// one. Clients send one at the end, if at all.
+// maxEmpties is how many empty fragments a buffered message may have after its first one.
+// Clients send at most one, at the end.
 const maxEmpties = 64
 
 // The errors of a frame from a client.
@@ -22,22 +22,24 @@ var (
 	errEarly    = errors.New("too many control frames before the first start command")
 )
 
-// frameKind is how a frame is dealt with.
+// frameKind says how a frame of the client is handled.
 type frameKind uint8
 
 const (
 	kindControl frameKind = iota
 	kindText              // buffered until the message is whole
-	kindAudio             // forwarded after a look at its first byte
-	kindOpaque            // forwarded without a look
+	kindAudio             // forwarded after a check of its first byte
+	kindOpaque            // forwarded without a check of its payload
 )
 
-// buffering reports whether a message that is buffered has come in part.
+// buffering reports whether a buffered text message has begun, and more fragments of it
+// must come.
 func (r *clientReader) buffering() bool {
 	return r.fragments == wsframe.Text && r.textAction == Buffer
 }
 
-// kind of the frame that is being read. A continuation is of the kind of its message.
+// kind returns the kind of the frame that is being read. A continuation has the kind of its
+// message.
 func (r *clientReader) kind() frameKind {
 	opcode := r.header.Opcode
 	if opcode == wsframe.Continuation {
@@ -54,8 +56,9 @@ func (r *clientReader) kind() frameKind {
 	return kindOpaque
 }
 
-// readFrame adds to frame from what is buffered. When frame has what must be known,
-// readFrame deals with it.
+// readFrame moves bytes from r.buffered to r.frame. The argument rest has the bytes of
+// r.buffered that have not been handled. When r.frame has all that must be known before the
+// frame is forwarded, readFrame calls handleFrame.
 func (r *clientReader) readFrame(rest []byte) error {
 	for {
 		want, err := r.wanted()
@@ -78,7 +81,9 @@ func (r *clientReader) readFrame(rest []byte) error {
 	}
 }
 
-// wanted is how many bytes there must be in frame to get on.
+// wanted returns how many bytes r.frame needs next: the header, and then also the part of
+// the payload that must be known before the frame is forwarded. When the header is whole,
+// wanted checks it, and ends the stream if it is bad.
 func (r *clientReader) wanted() (int, error) {
 	size := wsframe.HeaderSize(r.frame)
 	if len(r.frame) < size {
@@ -103,12 +108,12 @@ func (r *clientReader) wanted() (int, error) {
 		return size, nil
 	case kindOpaque:
 		return size, nil
-	default: // all of a command or a control frame
+	default: // a command or a control frame must be whole
 		return size + int(length), nil
 	}
 }
 
-// checkHeader says what is wrong with a frame whose header is known.
+// checkHeader returns an error if the client may not send a frame with this header now.
 func (r *clientReader) checkHeader(h wsframe.Header) error {
 	cfg := &r.g.cfg
 	if h.Opcode.IsControl() {
@@ -152,12 +157,12 @@ func (r *clientReader) checkHeader(h wsframe.Header) error {
 	return nil
 }
 
-// handleFrame deals with the client's frame: the frame goes on, perhaps in another
-// form, or is dropped, or ends the stream.
+// handleFrame handles the frame in r.frame: it forwards the frame, perhaps in another form,
+// or keeps, drops or answers it, or ends the stream.
 func (r *clientReader) handleFrame() error {
 	kind := r.kind()
-	// A control frame does not stop the clock of the message that it comes within, nor
-	// does a fragment that another one follows.
+	// The clock of a buffered message keeps running while the message is not whole: after a
+	// control frame between its fragments, and after a fragment that is not the last.
 	unfinished := kind == kindControl && r.buffering() || kind == kindText && !r.header.Fin
 	if r.timed && !unfinished {
 		if r.timed = false; !r.g.clock.stop() {
@@ -175,20 +180,20 @@ func (r *clientReader) handleFrame() error {
 	case kindControl:
 		err = r.handleControl()
 	}
-	if err == nil { // what ends the stream stays, to be scanned from its beginning
+	if err == nil { // a frame that ends the stream stays in r.frame, because scanRest scans it from its beginning
 		r.frame, r.headerSize = reuse(r.frame), 0
 	}
 	return err
 }
 
-// forward passes the frame on as it is in r.frame.
+// forward sends the bytes in r.frame to the backend as they are.
 func (r *clientReader) forward() {
 	r.frame, r.out = r.out[:0], r.frame
 }
 
-// handleAudio forwards a frame of audio as a message of its own: a backend may take each
-// frame for a message, so every frame must begin with the byte for audio. Empty fragments
-// are dropped.
+// handleAudio forwards a frame of audio as a whole message. A backend may treat each frame
+// as a message, so every frame must begin with the byte for audio. Empty fragments are
+// dropped.
 func (r *clientReader) handleAudio() error {
 	h := r.header
 	first := h.Length > 0 && (h.Opcode == wsframe.Binary || r.noAudioYet)
@@ -215,7 +220,7 @@ func (r *clientReader) handleAudio() error {
 	return nil
 }
 
-// ownMessage appends a header that makes a continuation a message of its own, and the byte
+// ownMessage appends a header that makes a whole message of a continuation, and the byte
 // for audio. The byte moves the payload by one position. So the masking key is rotated by
 // one, and the payload's bytes stay as they are.
 func (r *clientReader) ownMessage(out []byte, h wsframe.Header) []byte {
@@ -227,7 +232,7 @@ func (r *clientReader) ownMessage(out []byte, h wsframe.Header) []byte {
 	return append(out, r.g.shape.Audio^own.Mask[0])
 }
 
-// handleOpaque has a frame go on as it comes.
+// handleOpaque forwards a frame without a check of its payload.
 func (r *clientReader) handleOpaque() error {
 	h := r.header
 	if h.Opcode != wsframe.Continuation && r.g.protocol.Accepts(h.Opcode) != Forward {
@@ -244,8 +249,8 @@ func (r *clientReader) handleOpaque() error {
 	return nil
 }
 
-// handleControl answers a control frame before the stream has been authorized, and
-// has it go on after that.
+// handleControl forwards a control frame if the stream has been authorized. Before that,
+// the guard answers a Ping and drops a Pong, and a Close ends the stream.
 func (r *clientReader) handleControl() error {
 	g := r.g
 	authorized := r.authorized.Load()
@@ -265,7 +270,7 @@ func (r *clientReader) handleControl() error {
 	return nil
 }
 
-// payload is a copy of the frame's payload, unmasked.
+// payload returns a copy of the payload in r.frame, unmasked.
 func (r *clientReader) payload() []byte {
 	payload := bytes.Clone(r.frame[r.headerSize:])
 	if r.header.Masked {
@@ -274,7 +279,8 @@ func (r *clientReader) payload() []byte {
 	return payload
 }
 
-// handleText takes a text message that is buffered, or a fragment of one.
+// handleText handles a buffered text message, or a fragment of one. When the message is
+// whole, handleText calls take.
 func (r *clientReader) handleText() error {
 	h := r.header
 	payload := r.frame[r.headerSize:]
@@ -303,7 +309,7 @@ func (r *clientReader) handleText() error {
 	return r.take(text)
 }
 
-// take has the Protocol decide on a whole text message.
+// take asks the Protocol what happens to a whole text message, and does it.
 func (r *clientReader) take(text string) error {
 	g := r.g
 	// Until the stream is authorized, the clock runs for this message.
@@ -333,8 +339,8 @@ func (r *clientReader) take(text string) error {
 	}
 }
 
-// forwardText has a message go on in one frame, masked if the client's first frame
-// of the message was masked.
+// forwardText sends a text message to the backend in one frame. The frame is masked, with
+// the same key, if the client's first frame of the message was masked.
 func (r *clientReader) forwardText(text string) {
 	h := wsframe.Header{Fin: true, Opcode: wsframe.Text, Masked: r.first.Masked, Mask: r.first.Mask, Length: int64(len(text))}
 	r.out = append(wsframe.Append(r.out[:0], h), text...)
@@ -343,14 +349,14 @@ func (r *clientReader) forwardText(text string) {
 	}
 }
 
-// malformed ends the stream of a client that sends what cannot be read.
+// malformed ends the stream of a client that has sent bytes which are not allowed.
 func (r *clientReader) malformed(detail string) error {
 	r.g.refuse(policy.RequestMalformed, detail, r.g.protocol.Refusal(policy.RequestMalformed), true)
 	return errEnded
 }
 
-// outOfTurn ends the stream of a client that sends a message which the Protocol does
-// not accept now.
+// outOfTurn ends the stream of a client that has sent a message which the Protocol does not
+// accept now.
 func (r *clientReader) outOfTurn() error {
 	r.g.refuse(policy.RequestMalformed, "audio before a session or after its end", r.g.protocol.Cut(), true)
 	return errEnded

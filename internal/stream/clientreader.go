@@ -10,53 +10,54 @@ import (
 	"github.com/speechgate/speechgate/internal/stream/wsframe"
 )
 
-// clientReader reads the client's frames, and yields the bytes that may go on to the
-// backend. It belongs to the goroutine that has locked Guard.reading.
+// clientReader reads the client's frames, and returns the bytes that may be sent to the
+// backend. Only the goroutine that has locked Guard.reading may use it.
 type clientReader struct {
 	g *Guard
 
-	payloadLeft int64          // of a payload that is forwarded as it comes
-	fragments   wsframe.Opcode // of the message that comes in fragments: Text, Binary, or 0 for none
-	textAction  Action         // of the text message that has begun
+	payloadLeft int64          // bytes still to come of a payload that is forwarded without buffering
+	fragments   wsframe.Opcode // opcode of the message whose fragments are being read: Text, Binary, or 0 if there is none
+	textAction  Action         // what Protocol.Accepts returned for the text message that has begun
 
-	// frame is the frame that is being read: its header, and as much of its payload as
-	// has to be known before any of it goes on.
+	// frame is the frame that is being read: its header, and the part of its payload that
+	// must be known before any of the frame is forwarded.
 	frame      []byte
-	header     wsframe.Header // of frame, once the header is whole
-	headerSize int            // in frame; 0 until the header is whole
+	header     wsframe.Header // the header in frame, if it is whole
+	headerSize int            // how many bytes of frame are the header; 0 until it is whole
 
-	out  []byte // goes on before anything else
-	sent int    // bytes of out that have gone
+	out  []byte // bytes for the backend that come before all others
+	sent int    // how many bytes of out the proxy has read
 
-	buffered []byte // has been read from the client, and comes next
-	consumed int    // bytes of buffered that have been looked at
+	buffered []byte // bytes that have been read from the client, and are handled next
+	consumed int    // how many bytes of buffered have been handled
 	pooled   *[bufferSize]byte
 
-	noAudioYet bool           // no byte of the audio that comes in fragments has come yet
-	text       []byte         // the message that comes in fragments and is buffered, unmasked
-	first      wsframe.Header // of the message's first frame
-	empties    int            // empty fragments of the message after the first
+	noAudioYet bool           // the binary message whose fragments are being read has had no payload so far
+	text       []byte         // payload of the buffered text message whose fragments are being read, unmasked
+	first      wsframe.Header // header of the first frame of the text message
+	empties    int            // how many empty fragments the text message has after its first frame
 
-	pipelined *pipelinedMessage // waits for the backend; nil for none
+	pipelined *pipelinedMessage // the message that waits for an answer of the backend; nil if no message waits
 
 	authorized atomic.Bool // the stream has been authorized
-	early      int         // control frames before that
-	closed     bool        // the client has sent a Close frame, after which nothing goes on
-	timed      bool        // the clock is set for what has begun
-	err        error       // from the client's connection; comes after what is buffered
+	early      int         // how many control frames came before the stream was authorized
+	closed     bool        // the client has sent a Close frame: what comes after it is dropped
+	timed      bool        // the clock runs for a message or a control frame that has begun
+	err        error       // error of the client's connection, which is returned after the bytes of buffered
 }
 
-// bufferSize is what a proxy's copying reads at once; more is allocated.
+// bufferSize is how many bytes a proxy reads at once. Buffers of this size are pooled.
 const bufferSize = 32 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// keptFrame is how large a buffer for a frame may be to be kept for the next one.
+// keptFrame is the largest buffer, in bytes, that is kept for the next frame.
 const keptFrame = 1 << 10
 
 var errClientGone = errors.New("the client is gone, in the middle of a frame or before a start command")
 
-// read reads from the client until there is something that may go on.
+// read returns bytes that may be sent to the backend. It reads from the client until there
+// are some.
 func (r *clientReader) read(p []byte) (int, error) {
 	g := r.g
 	for {
@@ -64,7 +65,7 @@ func (r *clientReader) read(p []byte) (int, error) {
 			return 0, errEnded
 		}
 		if r.pipelined != nil && g.backendDone.Load() {
-			return 0, io.EOF // nobody answers the session before, so that the message is never judged
+			return 0, io.EOF // the backend answers no end command any more, so the waiting message cannot be decided on
 		}
 		if n, err := r.drainBuffer(p); n > 0 || err != nil {
 			return n, err
@@ -95,11 +96,13 @@ func (r *clientReader) readClient(p []byte) (int, error) {
 // halfClosed reports whether the client has closed its half of the connection.
 func (r *clientReader) halfClosed() bool { return errors.Is(r.err, io.EOF) }
 
-// end is the error with which the reading ends. Only a client that leaves in order,
-// between frames, may be waited for: the results of its session are still to come.
+// end returns the error for the proxy when nothing more can be read from the client. If the
+// client has left before the stream was authorized, or in the middle of a frame or of a
+// text message, the error is errClientGone. Otherwise io.EOF makes the proxy wait for the
+// results of the session.
 func (r *clientReader) end() error {
 	err := r.err
-	r.err = nil // a deadline can be set again
+	r.err = nil // after a timeout, the proxy can set another deadline
 	inOrder := r.authorized.Load() && r.payloadLeft == 0 && len(r.frame) == 0 && r.fragments != wsframe.Text
 	if errors.Is(err, io.EOF) && !inOrder {
 		return errClientGone
@@ -113,7 +116,8 @@ func (r *clientReader) end() error {
 func (r *clientReader) fastPath(p []byte) int {
 	at := 0
 	if len(r.frame) == 0 && !r.closed {
-		// Asked once: what the backend answers meanwhile counts from the next read on.
+		// Accepts is called once for all frames in p: an answer that the backend sends
+		// meanwhile counts from the next read on.
 		binaryPasses := r.g.protocol.Accepts(wsframe.Binary) == Forward
 		for at < len(p) {
 			if r.payloadLeft > 0 {
@@ -136,8 +140,8 @@ func (r *clientReader) fastPath(p []byte) int {
 	return at
 }
 
-// plainMessage reports whether b begins with a frame that is a whole message which may
-// be forwarded, and returns the sizes of its header and its payload.
+// plainMessage reports whether b begins with a frame that is a whole message and may be
+// forwarded without buffering. It returns the sizes of the frame's header and payload.
 func (r *clientReader) plainMessage(b []byte, binaryPasses bool) (header int, length int64, ok bool) {
 	if r.fragments != 0 {
 		return 0, 0, false
@@ -154,7 +158,7 @@ func (r *clientReader) plainMessage(b []byte, binaryPasses bool) (header int, le
 	if len(b) <= header {
 		return 0, 0, false
 	}
-	// wsframe.Parse is several times slower, and this is for every frame.
+	// wsframe.Parse is several times slower, and this code runs for every frame.
 	n, first := uint64(b[1]&0x7f), b[header]
 	switch n {
 	case 126:
@@ -171,7 +175,7 @@ func (r *clientReader) plainMessage(b []byte, binaryPasses bool) (header int, le
 	return header, int64(n), true
 }
 
-// keep puts bytes into the buffer, which is empty.
+// keep copies b into the buffer, which must be empty.
 func (r *clientReader) keep(b []byte) {
 	r.dropBuffer()
 	if len(b) <= bufferSize {
@@ -189,7 +193,8 @@ func (r *clientReader) dropBuffer() {
 	r.pooled, r.buffered, r.consumed = nil, nil, 0
 }
 
-// drainBuffer goes through the buffer frame by frame, and copies to p what may go on.
+// drainBuffer handles the buffered bytes frame by frame, and copies to p the bytes that may
+// be sent to the backend.
 func (r *clientReader) drainBuffer(p []byte) (n int, err error) {
 	g := r.g
 	for n < len(p) {
@@ -238,7 +243,8 @@ func (r *clientReader) drainBuffer(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// reuse empties a buffer, or leaves a large one to the garbage collector.
+// reuse returns an empty slice that keeps the memory of b. If b is larger than keptFrame,
+// reuse returns nil.
 func reuse(b []byte) []byte {
 	if cap(b) > keptFrame {
 		return nil
@@ -246,8 +252,9 @@ func reuse(b []byte) []byte {
 	return b[:0]
 }
 
-// startClock starts the clock when a control frame or a message that is buffered has
-// begun, so that it comes whole in time. Audio is not buffered, and has no clock.
+// startClock starts the clock if a part of a control frame or of a buffered message has
+// arrived. The rest must arrive within Config.CommandTime. Audio is not buffered, and has
+// no time limit.
 func (r *clientReader) startClock() {
 	if !r.timed && r.authorized.Load() && r.begun() {
 		r.timed = true
@@ -255,8 +262,7 @@ func (r *clientReader) startClock() {
 	}
 }
 
-// begun reports whether a message that is buffered, or a control frame, has come in
-// part.
+// begun reports whether a part of a buffered message or of a control frame has arrived.
 func (r *clientReader) begun() bool {
 	if r.buffering() {
 		return true
@@ -268,8 +274,9 @@ func (r *clientReader) begun() bool {
 	return op.IsControl() || op == wsframe.Text && r.pipelined == nil
 }
 
-// scanRest looks for a Close frame from where the reading has stopped, and returns
-// the scanner for what comes next.
+// scanRest returns a scanner that looks for the client's Close frame. The scanner has
+// already scanned the bytes that were read from the client and not forwarded. It continues
+// with the next bytes of the client.
 func (r *clientReader) scanRest() *wsframe.CloseScanner {
 	payloadLeft := r.payloadLeft
 	if r.pipelined != nil {

@@ -6,38 +6,38 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// maxBuffered is the longest text of the backend that is buffered until it is whole, in
-// bytes. In a longer text, secrets are masked as it passes. A fragmented text may not be
-// longer.
+// maxBuffered is the longest text message of the backend, in bytes, that is buffered until
+// it is whole. A longer message in one frame is masked while it passes. A longer message in
+// fragments ends the stream.
 const maxBuffered = 64 << 10
 
-// clientWriter passes on the frames of the backend to the client. It belongs to the
-// goroutine that has locked Guard.writing.
+// clientWriter passes the backend's frames on to the client. Only the goroutine that has
+// locked Guard.writing may use it.
 type clientWriter struct {
 	g        *Guard
-	redactor *credential.Redactor // nil if there is no secret that could leak
+	redactor *credential.Redactor // masks the upstream key; nil if nothing must be masked
 
-	head        []byte // a header that has not come whole
+	head        []byte // the part of a header that has arrived
 	header      wsframe.Header
-	kind        wsframe.Opcode      // of the message
-	payloadLeft int64               // of the frame
+	kind        wsframe.Opcode      // opcode of the message: Text or Binary
+	payloadLeft int64               // bytes still to come of the frame's payload
 	action      Action              // for the frame's payload: Forward, Buffer or redact
-	open        bool                // within a message whose fragments pass
-	fragmented  bool                // within a text that is buffered, and comes in fragments
-	text        messageBuffer       // of a text
-	control     messageBuffer       // of a control frame, which may come within a text
-	flow        credential.Redactor // of a message that is masked while it passes
+	open        bool                // a message is being passed on, and more fragments of it must come
+	fragmented  bool                // a text message is being buffered, and more fragments of it must come
+	text        messageBuffer       // the text message that is buffered
+	control     messageBuffer       // the control frame that is buffered, which may come between the fragments of a text
+	flow        credential.Redactor // masks the payload of a frame while it passes
 
-	watched   bool   // the message is a text that may refuse the upstream key
-	learning  bool   // the message is a text whose beginning the Protocol has to know
+	watched   bool   // the message is a text that may say that the upstream key is refused
+	learning  bool   // the message is a text, and the Protocol has not got its beginning yet
 	beginning []byte // of the text
 
-	pong []byte // to be written when a frame of the backend ends
+	pong []byte // the Pong to write when the backend's frame has ended
 	err  error  // a write has failed, perhaps in the middle of a frame
 }
 
-// messageBuffer is the payload of a message that is buffered until it is whole, with
-// room for a header in front.
+// messageBuffer is the payload of a message that is buffered until it is whole. It has room
+// for a header in front of the payload.
 type messageBuffer []byte
 
 func (b *messageBuffer) add(p []byte) {
@@ -54,7 +54,8 @@ func (b *messageBuffer) payload() []byte {
 	return (*b)[wsframe.MaxHeaderSize:]
 }
 
-// frame renders the payload as one final frame, with the secret masked.
+// frame returns the payload as one frame with FIN set. Secrets are masked by the redactor
+// of w.
 func (b *messageBuffer) frame(w *clientWriter, opcode wsframe.Opcode) []byte {
 	payload := b.payload()
 	copy(payload, w.redacted(payload))
@@ -65,7 +66,8 @@ func (b *messageBuffer) frame(w *clientWriter, opcode wsframe.Opcode) []byte {
 	return (*b)[from:]
 }
 
-// redacted masks the secret in a message that is whole.
+// redacted returns a whole message with the secret masked. It returns the argument itself
+// if the secret is not in it.
 func (w *clientWriter) redacted(message []byte) []byte {
 	if w.redactor == nil {
 		return message
@@ -79,13 +81,15 @@ func (w *clientWriter) init(secret policy.Secret) {
 	}
 }
 
-// inFrame reports whether the client has been sent a part of a frame only.
+// inFrame reports whether the client has got the beginning of a frame, and the rest must
+// follow.
 func (w *clientWriter) inFrame() bool { return w.payloadLeft > 0 && w.action != Buffer }
 
-// inMessage reports whether the client has been sent a part of a message only.
+// inMessage reports whether the client has got the beginning of a message, and the rest
+// must follow.
 func (w *clientWriter) inMessage() bool { return w.open || w.inFrame() }
 
-// emit writes to the client.
+// emit writes to the client. After an error, it writes nothing and returns the error again.
 func (w *clientWriter) emit(p []byte) error {
 	if w.err != nil {
 		return w.err
@@ -97,8 +101,9 @@ func (w *clientWriter) emit(p []byte) error {
 	return w.err
 }
 
-// admit decides what becomes of a frame, and reports whether the backend may send it.
-// watched says that a text is the backend's answer to a message with the upstream key.
+// admit chooses the action for a frame of the backend from its header. It returns false if
+// the backend may not send this frame. The argument watched says that a text message which
+// begins now may say that the upstream key is refused.
 func (w *clientWriter) admit(h wsframe.Header, watched bool) bool {
 	w.header, w.payloadLeft, w.action = h, h.Length, Forward
 	if h.Opcode.IsControl() {
@@ -125,7 +130,8 @@ func (w *clientWriter) admit(h wsframe.Header, watched bool) bool {
 			w.flow = w.redactor.Clone(int(h.Length))
 		}
 	case w.fragmented, !h.Fin:
-		// A secret could be in two fragments: they are put together.
+		// A part of the secret could be in one fragment and the rest in the next one, so
+		// the fragments are put together.
 		if int64(w.text.size())+h.Length > maxBuffered {
 			return false
 		}
@@ -141,8 +147,8 @@ func (w *clientWriter) admit(h wsframe.Header, watched bool) bool {
 	return true
 }
 
-// learn collects the beginning of a text. This happens before the client gets the text,
-// because the Protocol's state must be current when the client reacts.
+// learn collects the beginning of a text for the Protocol. This happens before the client
+// gets the text, because the Protocol's state must be current when the client reacts.
 func (w *clientWriter) learn(chunk []byte) {
 	enough := w.g.shape.Beginning
 	w.beginning = append(w.beginning, chunk[:min(len(chunk), enough-len(w.beginning))]...)
@@ -151,7 +157,8 @@ func (w *clientWriter) learn(chunk []byte) {
 	}
 }
 
-// learned tells the Protocol.
+// learned gives the beginning of a text to the Protocol. If a message of the client no
+// longer has to wait, learned wakes the reader.
 func (w *clientWriter) learned() {
 	w.learning = false
 	if w.g.protocol.FromBackend(w.beginning) {
@@ -159,8 +166,9 @@ func (w *clientWriter) learned() {
 	}
 }
 
-// upstreamRefused is the frame that the client gets in place of an answer that refuses
-// the upstream key: the client's own key is good.
+// upstreamRefused calls Config.UpstreamRefused. It returns the frame that replaces an
+// answer which says that the key is refused. The client would think that its own key is
+// bad.
 func (w *clientWriter) upstreamRefused() []byte {
 	g := w.g
 	if g.cfg.UpstreamRefused != nil {
@@ -169,7 +177,7 @@ func (w *clientWriter) upstreamRefused() []byte {
 	return wsframe.Final(wsframe.Text, []byte(g.protocol.Refusal(policy.UpstreamRefused).Text))
 }
 
-// pong answers a Ping, when the backend's frame has come to its end.
+// pong sends the answer to a Ping: at once, or when the backend's current frame has ended.
 func (g *Guard) pong(payload []byte) {
 	frame := wsframe.Final(wsframe.Pong, payload)
 	g.writing.Lock()
@@ -178,6 +186,6 @@ func (g *Guard) pong(payload []byte) {
 	case g.out.inFrame():
 		g.out.pong = frame
 	case !g.closing.started():
-		_ = g.out.emit(frame) // an error is one of the next write, too
+		_ = g.out.emit(frame) // the next write returns the error, too
 	}
 }

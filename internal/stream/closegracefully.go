@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	closeFrameTime = 50 * time.Millisecond // to write a Close frame that the client may not read
+	closeFrameTime = 50 * time.Millisecond // for writing a Close frame, which the client may not read
 	drainBuffer    = 2 << 10
 )
 
-// startClose takes the stream out of the state open. It returns true for one caller,
-// which then ends the stream: by closeGracefully after eventStartClose, by closeConn
+// startClose takes the stream out of the state open. It returns true to only one caller.
+// That caller must end the stream: by closeGracefully after eventStartClose, by closeConn
 // after eventClose.
 func (g *Guard) startClose(event closeEvent) bool {
 	if g.closing.on(event) == actionNone {
@@ -31,16 +31,16 @@ type closer struct {
 	farewell   Farewell
 	limit      time.Time             // when PartingTime is over
 	ownsReader bool                  // this goroutine has locked Guard.reading
-	found      *wsframe.CloseScanner // of what the client sends; nil until it is drained
+	found      *wsframe.CloseScanner // looks for a Close frame in what the client sends; nil before draining
 }
 
 // closeGracefully runs the state machine from stateFinishing to stateClosed. ownsReader
-// says that the caller is the goroutine that reads from the client. The connection is
-// closed in the end, even if a step blocks.
+// says that the caller has locked Guard.reading. The connection is closed at the end, even
+// if a step blocks.
 func (g *Guard) closeGracefully(f Farewell, ownsReader bool) {
 	c := &closer{g: g, farewell: f, ownsReader: ownsReader, limit: time.Now().Add(g.cfg.PartingTime)}
-	// The backstop is later than all that is timed by itself, which may be late on a
-	// busy machine.
+	// The backstop comes after all other deadlines. On a busy machine, the steps notice
+	// their deadlines late.
 	backstop := time.AfterFunc(g.cfg.PartingTime+4*closeFrameTime, func() {
 		if action := g.closing.on(eventOverdue); action != actionNone {
 			_ = g.closeConn(action)
@@ -78,14 +78,15 @@ func (c *closer) do(action closeAction) closeEvent {
 	}
 }
 
-// finishMessage waits for the end of the backend's message that has begun.
+// finishMessage waits until the message that the backend has begun is complete, at most for
+// Config.FrameTime.
 func (c *closer) finishMessage() closeEvent {
 	g := c.g
 	limit := time.Now().Add(g.cfg.FrameTime)
 	if limit.After(c.limit) {
 		limit = c.limit
 	}
-	_ = g.conn.SetWriteDeadline(limit) // a write that blocks comes to an end
+	_ = g.conn.SetWriteDeadline(limit) // makes a blocked write of the proxy return
 	timer := time.NewTimer(time.Until(limit))
 	defer timer.Stop()
 	for {
@@ -108,8 +109,9 @@ func (c *closer) finishMessage() closeEvent {
 	}
 }
 
-// sendFinalMessage writes the farewell. The state machine has left stateOpen, so that
-// the proxy writes nothing after the boundary.
+// sendFinalMessage writes the text of the farewell and, if CloseAtOnce is true, its Close
+// frame. The proxy can begin no message after it, because the state machine has left
+// stateOpen.
 func (c *closer) sendFinalMessage() closeEvent {
 	var frames []byte
 	if c.farewell.Text != "" {
@@ -145,14 +147,15 @@ func (c *closer) write(frames []byte, limit time.Time) error {
 	return err
 }
 
-// takeReader has this goroutine own the clientReader, and drops what is buffered.
+// takeReader locks Guard.reading, so that this goroutine may use the clientReader. It looks
+// for a Close frame in the buffered bytes, and drops them.
 func (c *closer) takeReader() {
 	if c.found != nil {
 		return
 	}
 	g := c.g
 	if !c.ownsReader {
-		_ = g.conn.SetReadDeadline(time.Unix(1, 0)) // a read comes back
+		_ = g.conn.SetReadDeadline(time.Unix(1, 0)) // makes a blocked read of the proxy return
 		g.reading.Lock()
 		c.ownsReader = true
 	}
@@ -160,7 +163,8 @@ func (c *closer) takeReader() {
 	c.found = g.in.scanRest()
 }
 
-// drainUntilPeerCloses drops what the client sends, until a Close frame or the end.
+// drainUntilPeerCloses reads and drops what the client sends, until the client sends a
+// Close frame or closes the connection, or PartingTime is over.
 func (c *closer) drainUntilPeerCloses() closeEvent {
 	c.takeReader()
 	buf := make([]byte, drainBuffer)
@@ -178,7 +182,8 @@ func (c *closer) drainUntilPeerCloses() closeEvent {
 	return eventPeerClosed
 }
 
-// awaitEnd drops what the client sends, until the client closes the connection.
+// awaitEnd reads and drops what the client sends, until the client closes the connection or
+// PartingTime is over.
 func (c *closer) awaitEnd() closeEvent {
 	c.takeReader()
 	buf := make([]byte, drainBuffer)
@@ -199,8 +204,8 @@ func isTimeout(err error) bool {
 	return ok && timeout.Timeout()
 }
 
-// closeConn closes the connection. The caller has moved the state machine to
-// stateClosed, so that closeConn is called once.
+// closeConn closes the connection. For actionAbort, it first closes the socket below TLS.
+// The caller has moved the state machine to stateClosed, so closeConn is called once.
 func (g *Guard) closeConn(action closeAction) error {
 	if layer, ok := g.conn.(interface{ NetConn() net.Conn }); ok && action == actionAbort {
 		_ = layer.NetConn().Close()

@@ -17,23 +17,23 @@ const (
 	stateClosed
 )
 
-// closeEvent is what happens to a stream that ends.
+// closeEvent is an event that can move a stream to its next state.
 type closeEvent uint8
 
 const (
 	eventStartClose closeEvent = iota // the guard, its caller or the client ends the stream
 	eventClose                        // the proxy or the caller closes the connection
 	eventBoundary                     // the backend's message has ended
-	eventSent                         // the action's frame has been written
-	eventSentClose                    // the final message has been written, with a Close frame
-	eventFailed                       // the action's frame cannot be written
+	eventSent                         // the final message, or the Close frame, has been written
+	eventSentClose                    // the final message and a Close frame have been written
+	eventFailed                       // a write to the client has failed
 	eventPeerClosed                   // the client has sent a Close frame
 	eventPeerGone                     // the client has closed the connection
 	eventTimeout                      // the time of the state is over
 	eventOverdue                      // an action blocks for longer than any of its deadlines
 )
 
-// closeAction is what a transition has the closing goroutine do.
+// closeAction is what the closing goroutine does after a transition.
 type closeAction uint8
 
 const (
@@ -47,7 +47,7 @@ const (
 	actionAbort
 )
 
-// transition is a row of the table.
+// transition is a row of the table in the package comment.
 type transition struct {
 	state  closeState
 	event  closeEvent
@@ -55,7 +55,7 @@ type transition struct {
 	action closeAction
 }
 
-// transitions are the rows of the package comment's table, except that of
+// transitions has the rows of the table in the package comment, except the row of
 // eventOverdue.
 var transitions = [...]transition{
 	{stateOpen, eventStartClose, stateFinishing, actionFinishMessage},
@@ -77,7 +77,8 @@ var transitions = [...]transition{
 	{stateLeaving, eventTimeout, stateClosed, actionClose},
 }
 
-// next looks an event up in the table.
+// next returns the state after an event, and the action. If the table has no row for the
+// event, the state stays the same and the action is actionNone.
 func next(state closeState, event closeEvent) (closeState, closeAction) {
 	if event == eventOverdue && state != stateClosed {
 		return stateClosed, actionAbort
@@ -96,8 +97,8 @@ type closing struct{ state atomic.Uint32 }
 // started reports whether the stream ends or has ended.
 func (c *closing) started() bool { return closeState(c.state.Load()) != stateOpen }
 
-// on moves to the next state, and returns what the caller has to do. Only one caller
-// gets the action of a transition.
+// on handles an event: it moves to the next state, and returns what the caller has to do.
+// Only one caller gets the action of a transition.
 func (c *closing) on(event closeEvent) closeAction {
 	for {
 		state := closeState(c.state.Load())

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// commandClock limits how long a message may take to come whole. It calls its function
-// once each time it is set, unless it is stopped first.
+// commandClock limits the time in which a message must arrive whole. Each time that it is
+// set, it calls a function when the time is over, unless it is stopped before.
 type commandClock struct {
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -24,8 +24,8 @@ func (c *commandClock) set(d time.Duration, f func()) {
 	}
 }
 
-// stop reports whether the clock was still running. If not, the function has been
-// called, or is just about to be.
+// stop stops the clock, and reports whether it was running. If it returns false for a clock
+// that was set, the function has been called, or will be called in a moment.
 func (c *commandClock) stop() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -35,8 +35,8 @@ func (c *commandClock) stop() bool {
 	return c.end()
 }
 
-// strike is called by the clock's function, and reports whether the clock is still
-// running: stop may have been called at the same time.
+// strike must be the first call in the function of the clock. It reports whether the clock
+// was still running. If not, stop was called in time, and the function must do nothing.
 func (c *commandClock) strike() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

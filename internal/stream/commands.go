@@ -12,11 +12,12 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Verdict is what becomes of a start command. The zero value refuses it.
+// Verdict says whether a start command is accepted. The zero value refuses it.
 type Verdict struct {
 	OK bool
-	// Message is the whole text that tells the client of a refusal. Default: the text
-	// of the rules for a key that is denied.
+	// Message is the text message that the client gets if the command is refused. Default:
+	// the refusal in CommandsConfig.Rules for the reason of the fault, or for
+	// policy.CredentialMalformed if there is no fault.
 	Message string
 }
 
@@ -25,26 +26,27 @@ type CommandsConfig struct {
 	// Rules of the API. There is no default.
 	Rules *dialect.StreamRules
 
-	// Upstream is what goes on in place of the clients' keys. If Upstream replaces
-	// keys, its key is masked in what the backend sends.
+	// Upstream says what the backend gets in place of the clients' keys. If Upstream
+	// replaces keys, its key is masked in what the backend sends.
 	Upstream credential.Upstream
 
-	// Authorize judges one start command. It is called once for each command, from
-	// the goroutine that reads from the client, and nothing more is read meanwhile.
-	// A command with a fault has no secret, and is refused whatever the verdict says.
-	// Default: refuses all.
+	// Authorize decides whether a start command is accepted. The goroutine that reads from
+	// the client calls it once for each start command, and reads nothing more until it
+	// returns. If no key can be read from the command, secret is empty and fault says why:
+	// the command is then refused, whatever Authorize returns. Default: all commands are
+	// refused.
 	Authorize func(secret policy.Secret, fault *credential.Fault) Verdict
 }
 
 // Commands is the Protocol of an API whose key is in text commands: AmiVoice.
 //
-// Sessions follow one another on a connection. A start command, with a key of its
-// own, begins a session, and an end command ends it. A client may send the start
-// command of its next session before the backend has answered the end command:
-// such a command waits for that answer, and is judged then.
+// Sessions follow one another on a connection. A start command with a key begins a session,
+// and an end command ends it. A client may send the start command of its next session
+// before the backend has answered the end command. Such a start command waits for the
+// answer, and Authorize is called after the answer.
 type Commands struct {
 	cfg       CommandsConfig
-	beginning int // of an answer: bytes of the longest word, and one more
+	beginning int // how many bytes of an answer FromBackend needs: the longest word and one more
 	session   atomic.Uint32
 	asked     atomic.Bool // the backend has not answered a start command yet
 }
@@ -63,9 +65,9 @@ var _ Protocol = (*Commands)(nil)
 // The states of a connection's sessions, which follow one another.
 const (
 	sessionIdle    uint32 = iota // no session: the next command is a start command
-	sessionRunning               // a start command has gone on
-	sessionFailed                // the backend has said that audio failed; it may take a new start command
-	sessionEnded                 // the end command has gone on, and is not answered yet
+	sessionRunning               // the backend has got a start command
+	sessionFailed                // the backend has refused audio, and may accept a new start command
+	sessionEnded                 // the backend has got the end command, and has not answered it yet
 	sessionOver                  // the stream ends
 )
 
@@ -78,12 +80,12 @@ func (c *Commands) Shape() Shape {
 	return s
 }
 
-// closePolicyViolation follows the text of a farewell.
+// closePolicyViolation is the Close frame that is sent after the text of a farewell.
 var closePolicyViolation = wsframe.CloseFrame(wsframe.PolicyViolation, "")
 
-// farewell returns a text to send at the end. The Close frame comes later, because some of
-// the vendor's libraries take every frame for a message and hang on a Close frame alone.
-// After the text the Close frame is harmless.
+// farewell returns a Farewell with this text. CloseAtOnce is false, because some client
+// libraries of AmiVoice treat every frame as a message, and hang on a Close frame alone.
+// After the text, the Close frame does no harm.
 func farewell(text string) Farewell { return Farewell{Text: text, Close: closePolicyViolation} }
 
 // Refusal implements Protocol.
@@ -94,7 +96,7 @@ func (c *Commands) Refusal(reason policy.Reason) Farewell {
 // Cut implements Protocol.
 func (c *Commands) Cut() Farewell { return farewell(c.cfg.Rules.CutText) }
 
-// Accepts implements Protocol. Audio passes while a session runs.
+// Accepts implements Protocol. Audio is forwarded only while a session runs.
 func (c *Commands) Accepts(opcode wsframe.Opcode) Action {
 	if opcode == wsframe.Text {
 		return Buffer
@@ -126,7 +128,8 @@ func (c *Commands) malformed(detail string) Step {
 	return Step{Reason: policy.RequestMalformed, Detail: detail, Farewell: c.Refusal(policy.RequestMalformed)}
 }
 
-// start decides on a start command, and puts the upstream key into it.
+// start calls Authorize for a start command, and rewrites the key of an accepted command as
+// Upstream says.
 func (c *Commands) start(text string) Step {
 	_ = c.become(sessionIdle, sessionFailed)
 	if c.session.Load() != sessionIdle {
@@ -164,11 +167,12 @@ func (c *Commands) judge(command *credential.Command, fault *credential.Fault) V
 	return verdict
 }
 
-// Waiting implements Protocol: the backend has still to answer an end command.
+// Waiting implements Protocol. A start command waits until the backend has answered the end
+// command before it.
 func (c *Commands) Waiting() bool { return c.session.Load() == sessionEnded }
 
-// Watching implements Protocol. Where clients' own keys pass, the answer is about
-// the client's key.
+// Watching implements Protocol. It returns false if the backend gets the clients' own keys:
+// an answer that refuses a key is then about the client's key.
 func (c *Commands) Watching() bool { return c.cfg.Upstream.Mode != credential.Pass && c.asked.Load() }
 
 // FromBackend implements Protocol.
@@ -183,7 +187,8 @@ func (c *Commands) FromBackend(beginning []byte) (answered bool) {
 	case ended:
 		return c.become(sessionIdle, sessionRunning, sessionFailed, sessionEnded)
 	case message:
-		// In the state sessionEnded, the answer to the end command is still to come.
+		// In the state sessionEnded, the session goes on: the backend will still answer the
+		// end command.
 		return c.become(sessionIdle, sessionRunning, sessionFailed)
 	}
 	if failed, _ := answers(beginning, rules.Failed); failed {
@@ -192,8 +197,8 @@ func (c *Commands) FromBackend(beginning []byte) (answered bool) {
 	return false
 }
 
-// answers reports whether an answer begins with this word, and whether a message
-// follows the word.
+// answers reports whether word is the first word of an answer of the backend, and whether a
+// message follows the word.
 func answers(beginning []byte, word string) (is, message bool) {
 	if len(beginning) < len(word) || string(beginning[:len(word)]) != word {
 		return false, false
@@ -215,8 +220,8 @@ func (c *Commands) RefusesKey(answer []byte) bool {
 // End implements Protocol.
 func (c *Commands) End() { c.session.Store(sessionOver) }
 
-// become moves from one of the states to another, and reports whether the session
-// was in one of them.
+// become moves from one of several states to another. If the session is in another state,
+// become changes nothing and returns false.
 func (c *Commands) become(to uint32, from ...uint32) bool {
 	for {
 		state := c.session.Load()

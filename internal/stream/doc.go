@@ -1,31 +1,36 @@
 // Package stream guards a WebSocket between a client and a proxy that copies bytes
-// both ways and knows nothing of frames.
+// both ways and does not know frames.
 //
-// In live recognition, a client's messages carry its key. A [Guard] buffers such a message
-// until it is whole. If the key is accepted, the Guard forwards the message with the
-// upstream key in place of the client's key. Audio is forwarded as it comes.
+// In live recognition, a client's messages carry its key. A [Guard] is the part of a live
+// stream between the proxy and the client's connection. It buffers a message that can have
+// a key until the message is whole. If the key is accepted, the Guard forwards the message
+// with the upstream key in place of the client's key. Audio is forwarded without
+// buffering.
 //
-// A stream begins before the backend knows of it: [Guard.Wrap] takes the client's
-// connection, after the caller has answered the handshake, and
+// A stream begins before there is a connection to the backend: [Guard.Wrap] takes the
+// client's connection, after the caller has answered the handshake, and
 // [Guard.WaitAuthorized] returns when the first message has been authorized. Only
-// then does the caller connect to the backend, and hand the proxy the connection
+// then does the caller connect to the backend, and give the proxy the connection
 // that Wrap returned.
 //
 // # Layers
 //
 //  1. Package wsframe reads and writes frames. On top of it, clientReader reads the
-//     client's frames and yields what may go on to the backend, and clientWriter
-//     passes on the backend's frames and masks the upstream key in them.
+//     client's frames and returns the bytes that may be sent to the backend, and
+//     clientWriter passes on the backend's frames and masks the upstream key in them.
 //  2. The closing state machine (closing.go) ends a stream.
 //  3. A [Protocol] knows what the messages of one API mean. [Commands] is the
 //     protocol of AmiVoice.
 //
-// No frame of a client reaches the backend unchecked, and no frame at all before the
-// stream has been authorized. A text message that is buffered goes on in one frame,
-// however many fragments the client sent, so that a backend that takes each frame
-// for a message reads the same messages as one that puts fragments together.
+// The Guard checks each frame of a client before the backend gets the frame. Before the
+// stream has been authorized, the backend gets no frame. A buffered text message is
+// forwarded in one frame, even if the client sent it in fragments. So a backend that
+// treats each frame as a message reads the same messages as a backend that puts fragments
+// together.
 //
 // # How a stream ends
+//
+// The peer is the client. The comments of closeEvent say what each event is.
 //
 //	state       event        next        action
 //	open        startClose   finishing   finish the backend's message
@@ -51,25 +56,25 @@
 //
 //   - open passes bytes both ways. After open, no byte of the client goes to the backend,
 //     and messages of the backend that have not begun are dropped.
-//   - finishing gives the backend's message that has begun Config.FrameTime to end. There
-//     is no place for a message of the guard inside it.
+//   - finishing waits up to Config.FrameTime for the end of a message that the backend has
+//     begun. The guard cannot send a message in the middle of it.
 //   - telling writes the final message.
 //   - draining reads and drops what the client still sends: a connection that is closed
-//     with bytes unread is reset, and the client may lose the final message.
-//     Config.PartingTime after startClose, the client gets a Close frame and the
-//     connection is closed.
-//   - answering and dismissing write a Close frame: answering after the client's Close
-//     frame, dismissing after the time is over.
+//     with unread bytes is reset, and the client can lose the final message. If the client
+//     has sent no Close frame Config.PartingTime after startClose, the state is dismissing.
+//   - answering writes the Close frame that answers the client's Close frame.
+//   - dismissing writes a Close frame to a client that has sent none in time.
 //   - leaving waits for the client to close the connection.
-//   - abort closes the socket under TLS, which would wait for the client to take the
-//     last alert.
+//
+// The action abort closes the socket below TLS, because a close of the TLS connection
+// waits until the client takes the last alert.
 //
 // # Goroutines
 //
-// The proxy's goroutine that reads from the client owns the clientReader, and the one that
-// writes to the client owns the clientWriter. A goroutine that closes the stream takes the
-// reader over, to drain it. The goroutines share the state of closing (one atomic word),
-// the state of the Protocol, and Guard.wake. With Guard.wake, the goroutine that writes to
-// the client interrupts the goroutine that reads from it: after the backend's answer, a
-// waiting message can be decided on.
+// One goroutine of the proxy reads from the client, and uses the clientReader. Another one
+// writes to the client, and uses the clientWriter. A goroutine that ends the stream takes
+// the clientReader over, to drain the connection. The goroutines share the state of closing
+// (one atomic word), the state of the Protocol, and Guard.wake. With Guard.wake, the
+// goroutine that writes to the client interrupts a read from the client, because a waiting
+// message can be decided on after the backend's answer.
 package stream

@@ -13,14 +13,14 @@ import (
 
 // Config of a Guard.
 type Config struct {
-	// Protocol says what the stream's messages mean. It must be new, and of this
-	// stream only. There is no default.
+	// Protocol knows what the stream's messages mean. It must be new, because it serves
+	// only this stream. There is no default.
 	Protocol Protocol
 
 	// Refused is called when a stream is refused, unless the Protocol has reported the
-	// refusal itself. The reason is that of a Step or of Guard.Refuse, RequestMalformed
-	// (the client's bytes cannot be read, come at the wrong time or come too late),
-	// LimitReached (Reserve returned false), or Undecided (the backend broke the
+	// refusal itself. The reason comes from a Step or from Guard.Refuse, or it is
+	// RequestMalformed (the client's bytes cannot be read, come at the wrong time or come
+	// too late), LimitReached (Reserve returned false), or Undecided (the backend broke the
 	// protocol). detail contains nothing that was sent. Refused is called at most once,
 	// from any goroutine. Default: none.
 	Refused func(reason policy.Reason, detail string)
@@ -31,48 +31,50 @@ type Config struct {
 	// Default: none.
 	UpstreamRefused func()
 
-	// Reserve asks for leave to buffer n more bytes of a client's first message, and
-	// Release gives bytes back. They are called for what goes beyond FreeCommand
-	// bytes, until the stream has been authorized or has ended. Where Reserve returns
-	// false, the client is sent away, as LimitReached. Both are called from any
-	// goroutine. Default: there is no limit except MaxCommand.
+	// Reserve reports whether n more bytes of a client's first message may be buffered. If
+	// they may not, the stream is refused with the reason LimitReached. Release gives n
+	// reserved bytes back, when the stream has been authorized or has ended. The first
+	// FreeCommand bytes are not reserved. Both functions are called from any goroutine.
+	// Default: MaxCommand is the only limit.
 	Reserve func(n int) bool
 	Release func(n int)
 
-	// OnClose is called once, when the connection is closed. It should cancel the
-	// proxied request: a proxy that is blocked in writing to the backend does not see
-	// that the client's side is gone. It must not block. Default: none.
+	// OnClose is called once, when the connection is closed. It should cancel the proxied
+	// request, because a proxy that is blocked in a write to the backend does not notice
+	// that the client's connection is closed. It must not block. Default: none.
 	OnClose func()
 
-	// StartTime is how long after Wrap the first text message must have come whole.
+	// StartTime is the time after Wrap in which the first text message must arrive whole.
 	// Default: 60 seconds.
 	StartTime time.Duration
 
-	// CommandTime is how long after its first byte any later message that is buffered,
-	// or control frame, must have come whole. Default: 30 seconds.
+	// CommandTime is the time in which a control frame, or a buffered message that is not
+	// the first, must arrive whole after its first byte. It is also how long a client that
+	// has closed its half of the connection may wait for the backend's answer to an end
+	// command. Default: 30 seconds.
 	CommandTime time.Duration
 
-	// MaxCommand is how many bytes a text message that is buffered may have, in all
-	// its fragments. Default: 1,048,576.
+	// MaxCommand is the largest size of a buffered text message, in bytes, all its
+	// fragments together. Default: 1,048,576.
 	MaxCommand int
 
 	// MaxEarlyFrames is how many control frames may come before the stream has been
-	// authorized. A control frame has at most 125 bytes of payload, so that
-	// MaxEarlyFrames and MaxCommand bound what a client can send unauthorized.
-	// Default: 16.
+	// authorized. A control frame has at most 125 bytes of payload. So MaxEarlyFrames and
+	// MaxCommand together limit what a client can send before its key is checked. Default:
+	// 16.
 	MaxEarlyFrames int
 
-	// MaxAudio is the largest frame that is forwarded without buffering, in bytes.
-	// Default: 16,777,216.
+	// MaxAudio is the largest payload of a frame that is forwarded without buffering, in
+	// bytes. Default: 16,777,216.
 	MaxAudio int64
 
-	// FrameTime is how long the end of a stream waits for the end of a message of the
-	// backend that has begun. Without the end of the message there is no place for a
-	// message of the guard. Default: 500 milliseconds.
+	// FrameTime is how long a stream that is being ended waits until the backend has
+	// completed a message that it has begun. The Guard cannot send its own message in the
+	// middle of it. Default: 500 milliseconds.
 	FrameTime time.Duration
 
 	// PartingTime is how long the client has to close the connection after a refusal or a
-	// cut. Then the guard closes both sides. Default: 900 milliseconds.
+	// cut. Then the Guard closes the connection. Default: 900 milliseconds.
 	PartingTime time.Duration
 }
 
@@ -87,13 +89,16 @@ const (
 )
 
 var (
-	// errEnded is what reads and writes return once the guard ends the stream.
+	// errEnded is the error of the proxy's reads and writes after the Guard has ended the
+	// stream.
 	errEnded = errors.New("the stream has been ended")
-	// errBroken is what the proxy gets to know of a backend that breaks the protocol.
+	// errBroken is the error of the proxy's write after the backend has broken the
+	// WebSocket protocol.
 	errBroken = errors.New("the backend does not speak the WebSocket protocol")
 )
 
-// Guard is between the proxy and the client's connection, for one stream.
+// Guard is the part of one live stream between the proxy and the client's connection. It
+// checks what the client sends, and ends the stream.
 type Guard struct {
 	cfg      Config
 	protocol Protocol
@@ -102,24 +107,24 @@ type Guard struct {
 
 	closing           closing
 	done              chan struct{} // closed when conn has been closed
-	atMessageBoundary chan struct{} // gets a value when the backend's message ends, while the stream ends
+	atMessageBoundary chan struct{} // gets a value when a message of the backend ends while the stream is being ended
 
 	clock       commandClock
-	backendDone atomic.Bool  // the backend has closed its side: no answer comes any more
+	backendDone atomic.Bool  // the backend has closed its side, and sends no answer any more
 	reserved    atomic.Int64 // bytes that Reserve has granted
 	wake        waker
 
-	reading sync.Mutex // held by the goroutine that owns in
+	reading sync.Mutex // locked by the goroutine that uses the field in
 	in      clientReader
 
-	writing sync.Mutex // held by the goroutine that owns out
+	writing sync.Mutex // locked by the goroutine that uses the field out
 	out     clientWriter
 
-	wrapping sync.Mutex // held while it is decided whether Wrap or Cut came first
-	early    Farewell   // of a cut that came before Wrap
+	wrapping sync.Mutex // locked in Wrap and Cut, so that one of them comes first
+	early    Farewell   // the Farewell of a Cut before Wrap
 }
 
-// New returns a guard for one connection. It starts nothing.
+// New returns a Guard for one connection. It starts no goroutine.
 func New(cfg Config) *Guard {
 	orDefault(&cfg.StartTime, defaultStartTime)
 	orDefault(&cfg.CommandTime, defaultCommandTime)
@@ -143,14 +148,15 @@ func orDefault[T int | int64 | time.Duration](value *T, standard T) {
 	}
 }
 
-// Wrap takes what Hijack returned, and returns what the proxy may have of it. It is
-// called once. The time for the first message begins.
+// Wrap takes the connection and the buffers that Hijack returned. It returns the connection
+// and the buffers for the proxy. It is called once. Config.StartTime begins, unless the
+// handshake has authorized the stream.
 //
-// What brw has yet to write, such as the head of the 101, is written at once. What
-// the client sent along with its handshake is read like all that follows. The
-// buffers of brw are released, and brw must not be used any more: a stream may wait
-// long for its first message. The reader that is returned is empty, since a proxy
-// sends on unchecked what it finds in that reader.
+// Bytes that brw has still to write, such as the header of the 101, are written at once.
+// Bytes that the client has sent together with its handshake are checked like all later
+// bytes. Wrap releases the buffers of brw, because a stream can wait long for its first
+// message: brw must not be used any more. The returned reader is empty, because a proxy
+// forwards what it finds in that reader unchecked.
 func (g *Guard) Wrap(conn net.Conn, brw *bufio.ReadWriter) (net.Conn, *bufio.ReadWriter) {
 	g.wrapping.Lock()
 	defer g.wrapping.Unlock()
@@ -169,8 +175,8 @@ func (g *Guard) Wrap(conn net.Conn, brw *bufio.ReadWriter) (net.Conn, *bufio.Rea
 	return wrapped, bufio.NewReadWriter(bufio.NewReaderSize(wrapped, 1), bufio.NewWriterSize(wrapped, 1))
 }
 
-// takeBuffers takes what is in the buffers that come with a hijacked connection, and
-// releases the buffers.
+// takeBuffers writes what the writer of brw has buffered, keeps what its reader has
+// buffered, and releases both buffers.
 func (g *Guard) takeBuffers(brw *bufio.ReadWriter) {
 	if n := brw.Reader.Buffered(); n > 0 {
 		sent, _ := brw.Peek(n)
@@ -179,16 +185,16 @@ func (g *Guard) takeBuffers(brw *bufio.ReadWriter) {
 	if err := brw.Flush(); err != nil {
 		g.in.err, g.out.err = err, err
 	}
-	// net/http's server points at both for as long as the handler runs.
+	// The server of net/http points at the reader and the writer until the handler returns.
 	*brw.Reader, *brw.Writer = bufio.Reader{}, bufio.Writer{}
 }
 
-// Cut ends the stream as the package comment says, with this text for the client, or
-// that of the Protocol if it is empty. It returns at once, may be called from any
-// goroutine, before Wrap, and again, which does nothing.
+// Cut ends the stream as the package comment says. The client gets this text or, if it is
+// empty, the text of Protocol.Cut. Cut returns at once. Any goroutine may call it, also
+// before Wrap. If the stream has already begun to end, Cut does nothing.
 //
-// Reads and writes of the proxy fail when the connection has been closed, so that
-// the proxy tears the backend's side down.
+// When the connection has been closed, reads and writes of the proxy fail, so that the
+// proxy closes its connection to the backend.
 func (g *Guard) Cut(text string) {
 	f := g.protocol.Cut()
 	if text != "" {
@@ -205,22 +211,21 @@ func (g *Guard) Cut(text string) {
 	}
 }
 
-// Fail ends the stream with this text for the client, as Cut does, and returns when
-// the connection is closed.
+// Fail does what Cut does, and returns when the connection is closed.
 func (g *Guard) Fail(text string) {
 	g.Cut(text)
 	<-g.done
 }
 
-// Refuse ends the stream as Cut does, with the Protocol's text for this reason, and
-// tells Config.Refused. If the stream ends already, Refuse does nothing. It is called
+// Refuse ends the stream as Cut does, with the Protocol's text for this reason, and calls
+// Config.Refused. If the stream has already begun to end, Refuse does nothing. It is called
 // after Wrap, from any goroutine. It returns when the connection is closed.
 func (g *Guard) Refuse(reason policy.Reason, detail string) {
 	g.refuse(reason, detail, g.protocol.Refusal(reason), false)
 }
 
-// refuse ends the stream for a reason that the Protocol has not reported. ownsReader
-// says that the caller is the goroutine that reads from the client.
+// refuse ends the stream for a reason that the Protocol has not reported. ownsReader says
+// that the caller has locked Guard.reading.
 func (g *Guard) refuse(reason policy.Reason, detail string, f Farewell, ownsReader bool) {
 	if !g.startClose(eventStartClose) {
 		return
@@ -231,11 +236,12 @@ func (g *Guard) refuse(reason policy.Reason, detail string, f Farewell, ownsRead
 	g.closeGracefully(f, ownsReader)
 }
 
-// Ended reports whether the stream ends or has ended.
+// Ended reports whether the stream has begun to end, or has ended.
 func (g *Guard) Ended() bool { return g.closing.started() }
 
-// Close ends the stream at once, and closes the connection. If the stream is just
-// being ended, Close waits for that. It is called after Wrap.
+// Close closes the connection at once, without a message to the client. If the stream has
+// already begun to end, Close waits until the connection is closed. It is called after
+// Wrap.
 func (g *Guard) Close() {
 	if g.startClose(eventClose) {
 		_ = g.closeConn(actionClose)
@@ -243,7 +249,8 @@ func (g *Guard) Close() {
 	<-g.done
 }
 
-// late ends a stream whose message has not come in time.
+// late is the function of the clock. It ends a stream whose message has not arrived whole
+// in time.
 func (g *Guard) late() {
 	if !g.clock.strike() {
 		return

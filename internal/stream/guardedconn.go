@@ -12,7 +12,7 @@ import (
 // which bytes could get around the guard, such as ReadFrom.
 type guardedConn struct{ g *Guard }
 
-// Read returns what may go on to the backend.
+// Read returns bytes of the client that may be sent to the backend.
 func (c *guardedConn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -31,8 +31,9 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lockReading makes the caller the owner of the clientReader. It returns false if the
-// stream ends: the closing goroutine has then taken the reader over, or soon does.
+// lockReading locks Guard.reading, so that the caller may use the clientReader. It returns
+// false if the stream has begun to end, because the closing goroutine uses the clientReader
+// then.
 func (g *Guard) lockReading() bool {
 	if g.closing.started() {
 		return false
@@ -41,8 +42,10 @@ func (g *Guard) lockReading() bool {
 	return true
 }
 
-// Write takes what the backend sends. It fails only when the connection is gone:
-// what the backend sends while the stream ends is dropped.
+// Write passes on what the backend sends. While the stream is being ended, Write drops
+// every message that has not begun, and returns no error for it. Write fails if the
+// connection is closed, or if the backend has broken the WebSocket protocol, which ends the
+// stream.
 func (c *guardedConn) Write(p []byte) (int, error) {
 	g := c.g
 	select {
@@ -57,7 +60,7 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 	case errors.Is(err, errBroken):
 		g.refuse(policy.Undecided, err.Error(), g.protocol.Cut(), false)
 	case g.closing.started():
-		// The deadline that closing sets may have hit a write of the proxy.
+		// The write may have failed because of the deadline that closing sets.
 		select {
 		case <-g.done:
 			return n, errEnded
@@ -68,7 +71,8 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the connection. If the stream is just being ended, it waits for that.
+// Close closes the connection. If the stream has already begun to end, Close waits until
+// the connection is closed.
 func (c *guardedConn) Close() error {
 	g := c.g
 	if !g.startClose(eventClose) {
@@ -78,7 +82,8 @@ func (c *guardedConn) Close() error {
 	return g.closeConn(actionClose)
 }
 
-// CloseWrite tells the client that the backend has nothing more to say.
+// CloseWrite closes the half of the connection that sends to the client. The proxy calls it
+// when the backend sends nothing more.
 func (c *guardedConn) CloseWrite() error {
 	g := c.g
 	if g.closing.started() {
@@ -86,7 +91,7 @@ func (c *guardedConn) CloseWrite() error {
 		return errEnded
 	}
 	g.backendDone.Store(true)
-	g.wakeReader() // which may wait for an answer
+	g.wakeReader() // the reader may wait for an answer of the backend
 	half, ok := g.conn.(interface{ CloseWrite() error })
 	if !ok {
 		return errors.ErrUnsupported
@@ -101,8 +106,8 @@ func (c *guardedConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetReadDeadline does nothing while the stream ends: the deadlines are then those of
-// closing.
+// SetReadDeadline does nothing while the stream is being ended, because closing sets the
+// deadlines then.
 func (c *guardedConn) SetReadDeadline(t time.Time) error {
 	if c.g.closing.started() {
 		return nil
@@ -110,7 +115,7 @@ func (c *guardedConn) SetReadDeadline(t time.Time) error {
 	return c.g.setReadDeadline(t)
 }
 
-// SetWriteDeadline does nothing while the stream ends.
+// SetWriteDeadline does nothing while the stream is being ended.
 func (c *guardedConn) SetWriteDeadline(t time.Time) error {
 	if c.g.closing.started() {
 		return nil

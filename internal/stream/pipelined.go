@@ -7,8 +7,8 @@ import (
 	"github.com/speechgate/speechgate/internal/stream/wsframe"
 )
 
-// maxQueued is how many bytes are kept behind a message that waits: two seconds of audio
-// at 16 kHz and 16 bits. Beyond that, nothing more is read from the client until the
+// maxQueued is how many bytes after a waiting message are kept: two seconds of audio at 16
+// kHz and 16 bits. When it is reached, nothing more is read from the client until the
 // message has been decided on.
 const maxQueued = 64 << 10
 
@@ -16,16 +16,16 @@ const maxQueued = 64 << 10
 // what the client has sent after it.
 type pipelinedMessage struct {
 	text        string
-	first       wsframe.Header // of the message's first frame
-	queue       []byte         // frames of data, as they came
-	payloadLeft int64          // of the last of these frames: bytes still to come
+	first       wsframe.Header // header of the message's first frame
+	queue       []byte         // text and binary frames after the message, as they arrived
+	payloadLeft int64          // bytes still to come of the last frame in queue
 }
 
 func (m *pipelinedMessage) full() bool { return len(m.queue) >= maxQueued }
 
-// queue takes bytes that come behind a message that waits. Frames of data wait, too.
-// Control frames go on at once, as RFC 6455 lets them: a Ping, a Pong or a Close must
-// not wait for an answer of the backend.
+// queue handles the bytes that come after a waiting message. Text and binary frames are
+// queued. Control frames are handled at once, which RFC 6455 allows: a Ping, a Pong or a
+// Close must not wait for an answer of the backend.
 func (r *clientReader) queue(rest []byte) error {
 	m := r.pipelined
 	fill := func(n int) bool {
@@ -70,8 +70,8 @@ func (r *clientReader) queue(rest []byte) error {
 	return nil
 }
 
-// resume gives the waiting message to the Protocol, and reads the bytes after it as if
-// they came now.
+// resume gives the waiting message to the Protocol. The bytes after the message are then
+// read as if they arrived now.
 func (r *clientReader) resume() error {
 	m := r.pipelined
 	if r.timed {
@@ -87,9 +87,10 @@ func (r *clientReader) resume() error {
 	return r.take(m.text)
 }
 
-// stalled reports whether nothing more can be read while a message waits. The client
-// may have closed its half of the connection: the results of the session before have
-// not come yet, but they must not take an unlimited time.
+// stalled reports whether nothing more can be read while a message waits: the queue is
+// full, or the client has closed its half of the connection. A client that has closed its
+// half may still wait for the results of its session, but not for an unlimited time:
+// stalled starts the clock.
 func (r *clientReader) stalled() bool {
 	if !r.pipelined.full() && !r.halfClosed() {
 		return false
@@ -105,10 +106,10 @@ func (r *clientReader) stalled() bool {
 // from it. After the backend's answer, a waiting message can be decided on.
 type waker struct {
 	mu       sync.Mutex
-	reading  bool          // a read may be interrupted
+	reading  bool          // readWhileWaiting is running, and its read may be interrupted
 	struck   bool          // the read deadline has been moved to the past
-	deadline time.Time     // that the proxy has set
-	changed  chan struct{} // gets a value when the backend has answered
+	deadline time.Time     // the read deadline that the proxy has set
+	changed  chan struct{} // gets a value from wakeReader; nil until waitForAnswer needs it
 }
 
 func (w *waker) channel() chan struct{} {
@@ -120,7 +121,7 @@ func (w *waker) channel() chan struct{} {
 	return w.changed
 }
 
-// wakeReader has the reader ask again whether its message has to wait.
+// wakeReader makes the reader check again whether its message must wait.
 func (g *Guard) wakeReader() {
 	w := &g.wake
 	w.mu.Lock()
@@ -137,20 +138,20 @@ func (g *Guard) wakeReader() {
 	}
 }
 
-// setReadDeadline sets the deadline of the proxy.
+// setReadDeadline sets the read deadline for the proxy.
 func (g *Guard) setReadDeadline(t time.Time) error {
 	w := &g.wake
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.deadline = t
 	if w.struck {
-		return nil // it is set when the reader comes back
+		return nil // readWhileWaiting sets it when its read has been interrupted
 	}
 	return g.conn.SetReadDeadline(t)
 }
 
-// waitForAnswer returns when nothing has to wait for the backend any more, or the
-// stream ends.
+// waitForAnswer returns when no message has to wait for the backend any more, when the
+// backend has closed its side, or when the stream ends.
 func (g *Guard) waitForAnswer() {
 	changed := g.wake.channel()
 	for g.protocol.Waiting() && !g.closing.started() && !g.backendDone.Load() {
@@ -161,8 +162,8 @@ func (g *Guard) waitForAnswer() {
 	}
 }
 
-// readWhileWaiting reads from the client until something comes or the backend has
-// answered.
+// readWhileWaiting reads from the client while a message waits. If wakeReader interrupts
+// the read, readWhileWaiting returns no bytes and no error.
 func (r *clientReader) readWhileWaiting(p []byte) (n int, err error) {
 	g, w := r.g, &r.g.wake
 	w.mu.Lock()

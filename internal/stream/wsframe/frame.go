@@ -2,8 +2,8 @@ package wsframe
 
 import "encoding/binary"
 
-// PolicyViolation is the status code of a Close frame that ends a connection for a
-// reason of the server's own: RFC 6455, section 7.4.1.
+// PolicyViolation is the status code of a Close frame to a peer that has broken a rule of
+// this server, not of the protocol: RFC 6455, section 7.4.1.
 const PolicyViolation = 1008
 
 // Final renders an unmasked frame that is a whole message.
@@ -17,14 +17,13 @@ func CloseFrame(code uint16, reason string) []byte {
 	return Final(Close, append(binary.BigEndian.AppendUint16(nil, code), reason...))
 }
 
-// CloseReply renders the Close frame that answers one with this payload: with the
-// same code and no reason, or with neither.
+// CloseReply renders the answer to a Close frame with this payload. The answer has the same
+// status code and no reason. If the payload has no status code, the answer has no payload.
 func CloseReply(payload []byte) []byte {
 	return Final(Close, payload[:min(2, len(payload))&^1])
 }
 
-// CloseScanner looks for a Close frame in a stream of frames. It reads headers
-// only.
+// CloseScanner looks for a Close frame in a stream of frames. It reads only the headers.
 type CloseScanner struct {
 	payloadLeft int64
 	header      []byte
@@ -39,14 +38,14 @@ const (
 	scanLost // the bytes are not frames
 )
 
-// NewCloseScanner returns a scanner for bytes that begin with payloadLeft bytes of
-// a payload.
+// NewCloseScanner returns a scanner. The first payloadLeft bytes that it scans are the rest
+// of a frame's payload.
 func NewCloseScanner(payloadLeft int64) *CloseScanner {
 	return &CloseScanner{payloadLeft: payloadLeft}
 }
 
-// Scan takes the next bytes, and reports whether there has been a Close frame. When
-// the bytes are not frames, Scan finds nothing more.
+// Scan scans the next bytes, and reports whether there has been a Close frame. After bytes
+// that are not frames, Scan finds no Close frame any more.
 func (s *CloseScanner) Scan(b []byte) bool {
 	for len(b) > 0 && s.state == scanning {
 		if s.payloadLeft > 0 {

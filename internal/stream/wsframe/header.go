@@ -1,8 +1,8 @@
-// Package wsframe reads and writes the headers of WebSocket frames, and masks
-// payloads: RFC 6455, section 5. It keeps no state and allocates nothing, except
-// in the functions that render a whole frame.
+// Package wsframe reads and writes the headers of WebSocket frames, and masks payloads: RFC
+// 6455, section 5. Only a [CloseScanner] keeps state. Only the functions that render a
+// whole frame, and a CloseScanner, allocate memory.
 //
-// The package knows no extensions, so that a reserved bit is an error.
+// The package supports no extensions, so a reserved bit is an error.
 package wsframe
 
 import (
@@ -30,7 +30,7 @@ func (o Opcode) IsControl() bool { return o&0x8 != 0 }
 func (o Opcode) isReserved() bool { return o > Binary && o < Close || o > Pong }
 
 const (
-	// Fin is the bit of a header's first byte that ends a message.
+	// Fin is the bit in a header's first byte that marks the last frame of a message.
 	Fin = 0x80
 	// MinHeaderSize is how many bytes a header has at least: 2.
 	MinHeaderSize = 2
@@ -60,8 +60,8 @@ var (
 	ErrLength   = errors.New("a frame with a length of more than 63 bits")
 )
 
-// HeaderSize is the size of the header with which b begins. If b has less than
-// MinHeaderSize bytes, HeaderSize returns MinHeaderSize: the size is not known yet.
+// HeaderSize returns the size of the header with which b begins. If b has less than
+// MinHeaderSize bytes, the size is not known yet, and HeaderSize returns MinHeaderSize.
 func HeaderSize(b []byte) int {
 	n := MinHeaderSize
 	if len(b) < n {
@@ -79,9 +79,9 @@ func HeaderSize(b []byte) int {
 	return n
 }
 
-// Parse reads the header with which b begins. b has at least HeaderSize(b) bytes.
-// The length may be in a longer form than it needs. Parse refuses what no peer may
-// send.
+// Parse reads the header with which b begins. b must have at least HeaderSize(b) bytes. The
+// length may be in a longer form than necessary. Parse returns ErrReserved, ErrControl or
+// ErrLength for a header that no peer may send.
 func Parse(b []byte) (Header, error) {
 	h := Header{
 		Fin:    b[0]&Fin != 0,
@@ -137,8 +137,7 @@ func Append(dst []byte, h Header) []byte {
 	return dst
 }
 
-// Mask masks or unmasks, in place, the bytes of a payload that begin offset bytes
-// after its start.
+// Mask masks or unmasks p in place. p begins offset bytes after the start of the payload.
 func Mask(p []byte, key [4]byte, offset int) {
 	var turned [4]byte
 	for i := range turned {
