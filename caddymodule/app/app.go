@@ -63,8 +63,8 @@ type App struct {
 	// 503 if the keystore cannot be read. From 1 second to 24 hours. Default: `5s`.
 	MaxStaleness caddy.Duration `json:"max_staleness,omitempty"`
 
-	// How long the keystore keeps a key after the key has ended. It keeps a job for
-	// at least 8 days plus the grace window. From 1 hour to 36500 days. Default: `90d`.
+	// How long the keystore keeps a key after the end of the key: its expiry, deletion or
+	// revocation. It keeps a job for at least 8 days plus the grace window. From 1 hour to 36500 days. Default: `90d`.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
 	// How much memory cached records may take, in bytes: half is for the records of

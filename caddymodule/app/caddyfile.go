@@ -14,12 +14,13 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// givenTwice refuses an option that an earlier block has set.
+// givenTwice is the reader of an option that an earlier block has set. It returns an error.
 func givenTwice(d *caddyfile.Dispenser) error {
 	return d.Errf("the option %s is given twice, in two blocks", d.Val())
 }
 
-// parseGlobalOption reads the global option into an App. Several blocks are merged into one.
+// parseGlobalOption reads the global option into an App. It merges several blocks into one. An
+// option that comes in two blocks is an error.
 //
 // Syntax:
 //
@@ -37,7 +38,7 @@ func givenTwice(d *caddyfile.Dispenser) error {
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := new(App)
-	given := make(map[string]json.RawMessage) // by earlier blocks; the names in JSON are those of the options
+	given := make(map[string]json.RawMessage) // the options that earlier blocks have set; an option has the same name in JSON
 	if earlier, ok := existing.(httpcaddyfile.App); ok {
 		if err := caddy.StrictUnmarshalJSON(earlier.Value, app); err != nil {
 			return nil, err

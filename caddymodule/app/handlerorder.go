@@ -53,7 +53,8 @@ func hasID(id string) func(caddyhttp.MiddlewareHandler) bool {
 	}
 }
 
-// limitsByDecision reports whether h is a rate limit with a placeholder that a gate sets.
+// limitsByDecision reports whether h is a rate_limit handler whose configuration has a
+// placeholder that a gate sets.
 func limitsByDecision(h caddyhttp.MiddlewareHandler) bool {
 	if !hasID("http.handlers.rate_limit")(h) {
 		return false

@@ -13,7 +13,8 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/options"
 )
 
-// KeystoreConfig is the option keystore: which database has the keys.
+// KeystoreConfig is the value of the option keystore: the database that has the accounts, the
+// keys and the jobs.
 type KeystoreConfig struct {
 	// The database engine. `sqlite` is the only one, and the default.
 	Engine string `json:"engine,omitempty"`
@@ -101,7 +102,7 @@ var (
 )
 
 // CheckFilePath refuses a text that is not the path of a file, such as a data source name of
-// SQLite. The program would make a file with this name.
+// SQLite. Without this check, the program would make a file with this text as its name.
 func CheckFilePath(path string) error {
 	switch {
 	case strings.TrimSpace(path) != path:
