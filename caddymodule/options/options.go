@@ -134,14 +134,15 @@ func Number(into *int) Option {
 
 var numberForm = regexp.MustCompile(`^[1-9][0-9]*$`)
 
-// ParseNumber reads a number above zero, in digits without a sign and without leading zeros.
+// ParseNumber reads a number above zero, in digits without a sign and without leading zeros. For
+// any other text, ok is false.
 func ParseNumber(text string) (n int, ok bool) {
 	n, err := strconv.Atoi(text)
 	return n, err == nil && numberForm.MatchString(text)
 }
 
-// sizeForm matches sizes. It has no comma, which would be left out of the number: 1,5MiB would be
-// 15 MiB.
+// sizeForm matches sizes. It matches no comma, because humanize.ParseBytes ignores commas: for it,
+// 1,5MiB is 15 MiB.
 var sizeForm = regexp.MustCompile(`^([0-9]+|[0-9]+(\.[0-9]+)? ?[A-Za-z]+)$`)
 
 // Size reads an option with one argument: a number of bytes from 1 KiB to 16 MiB.
