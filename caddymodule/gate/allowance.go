@@ -100,7 +100,7 @@ func (g *Gate) validateAllowances() error {
 	return nil
 }
 
-// covers reports whether a fits every request that the other allowance fits.
+// covers reports whether this allowance fits every request that the other allowance fits.
 func (a *Allowance) covers(other *Allowance) bool {
 	segments, others := strings.Split(a.Path, "/"), strings.Split(other.Path, "/")
 	if a.Method != other.Method || len(segments) != len(others) {

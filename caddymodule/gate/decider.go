@@ -145,7 +145,8 @@ func (d *decider) lookUpJob(ctx context.Context, jobID string, f *facts) (err er
 	return nil
 }
 
-// decide decides on a request at the instant at. It adds the job of the facts to the request.
+// decide decides on the request asked at the instant at, by the key and the job in f. It refuses
+// to create a job if the keystore has no room for the job's record.
 func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decision {
 	key := f.key
 	if f.record.Found() {

@@ -109,7 +109,8 @@ func (s *liveStream) reservation() *headbudget.Reservation {
 	return s.memory.Load()
 }
 
-// authorize decides on a start command. The goroutine that reads from the client calls it.
+// authorize decides on a start command, and reports the decision. The goroutine that reads from
+// the client calls it.
 func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (verdict stream.Verdict) {
 	if !s.proxied && s.gate.unloaded.Load() {
 		// The reload has cleaned up the proxy of this configuration, so that a later reload
@@ -264,8 +265,8 @@ func (s *liveStream) setTimer(at, end policy.Time) {
 	}
 }
 
-// cut ends the stream. It returns false if the stream had ended before. It waits for no
-// event, because an event can wait for the keystore.
+// cut ends the stream. It returns false if the stream had ended before. It waits for no function
+// in the queue, because such a function can wait for the keystore.
 func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	if s.ended.Swap(true) {
 		return false

@@ -46,7 +46,8 @@ func (g *Gate) dialectAPI() (*dialect.API, error) {
 	return api, nil
 }
 
-// longestGrace is the longest grace window. The keystore keeps every job for this time.
+// longestGrace is the largest value of the option grace. The keystore keeps the record of a job
+// for at least as long as the configured grace.
 const longestGrace = 3650 * 24 * time.Hour
 
 func validateGrace(grace policy.Grace) error {
@@ -65,8 +66,8 @@ func validateGrace(grace policy.Grace) error {
 
 var backendForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// validateBackend refuses the name of a backend that is something else, such as an address or
-// a placeholder, which this option does not resolve.
+// validateBackend refuses a text that is not a backend name, such as an address or a key. It also
+// refuses a placeholder, because the option backend does not resolve placeholders.
 func validateBackend(name string) error {
 	switch {
 	case policy.HoldsSecret(name):
