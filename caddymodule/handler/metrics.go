@@ -25,8 +25,8 @@ func NewMetrics() *Metrics {
 	}, []string{"backend", "operation", "reason"})}
 }
 
-// Register adds the metrics, and other collectors, to the registry of a configuration. It is no
-// error if the registry has them already.
+// Register adds the metrics, and other collectors, to the registry of a configuration. If the
+// registry has one of them already, this is not an error.
 func (m *Metrics) Register(registry *prometheus.Registry, others ...prometheus.Collector) error {
 	for _, collector := range append(others, m.decisions) {
 		err := registry.Register(collector)

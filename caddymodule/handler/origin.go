@@ -112,8 +112,8 @@ func ValidateCORSHeaders(names []string, origins Origins) error {
 	return nil
 }
 
-// isForbiddenToPages reports whether a field, in lower case, is a forbidden request-header
-// (Fetch standard, section 2.2.2).
+// isForbiddenToPages reports whether a browser lets no page set the header field with this name,
+// which is in lower case (forbidden request-header, Fetch standard, section 2.2.2).
 func isForbiddenToPages(lower string) bool {
 	switch lower {
 	case "accept-charset", "accept-encoding", "access-control-request-headers", "access-control-request-method",
