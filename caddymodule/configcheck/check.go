@@ -180,8 +180,8 @@ func (c *checker) warnOfUnreachedGates() {
 	}
 }
 
-// upstreamName returns the name of an upstream for the address that a proxy dials. The different
-// spellings of one address of this machine have the same name.
+// upstreamName returns the name of an upstream for the address that a proxy dials. The name is in
+// lower case, and 127.0.0.1 and [::1] become localhost, so that one upstream has one name.
 func upstreamName(dial string) string {
 	dial = strings.ToLower(dial)
 	for _, local := range []string{"127.0.0.1:", "[::1]:"} {

@@ -29,8 +29,8 @@ const (
 	errorLogger  = "http.log.error"
 )
 
-// logWarnings returns a warning for each log that gets requests of the readers and does not
-// mask their keys.
+// logWarnings returns a warning for each log that shows requests to the handlers in readers and
+// does not mask their keys.
 func logWarnings(ctx caddy.Context, servers map[string]*caddyhttp.Server, readers []reader) []Warning {
 	loggers := make(map[string]bool)
 	for _, r := range readers {
@@ -193,8 +193,8 @@ func logsOf(ctx caddy.Context) []log {
 	return all
 }
 
-// addMasked notes the fields that an encoder masks or drops, and those of the encoders that it
-// wraps.
+// addMasked notes the fields that an encoder masks or drops. The encoder can wrap another one, so
+// addMasked also notes the fields of the encoders inside.
 func (l *log) addMasked(encoder reflect.Value) {
 	for range maxRouteDepth {
 		if encoder.Kind() != reflect.Interface || encoder.IsNil() {

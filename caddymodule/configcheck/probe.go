@@ -92,8 +92,9 @@ func (f *finder) routes(list caddyhttp.RouteList, hosts, paths []string, depth i
 	}
 }
 
-// probesFor returns the requests to try on a server: each operation of each API, also with the
-// prefixes that handlers strip, and the paths around the handlers that read keys.
+// probesFor returns the requests to try on a server: each operation of each API, each operation
+// again behind each prefix that handlers strip, and a POST and a GET of each path that leads to a
+// handler in readers.
 func probesFor(readers []reader) []probe {
 	var all []probe
 	add := func(p probe) {

@@ -38,7 +38,8 @@ func (c *checker) walkServer(name string, server *caddyhttp.Server) {
 // evaluates matchers of the host, the path and the method, and applies rewrites. It cannot
 // evaluate other matchers, such as remote_ip: for it, a route with such a matcher perhaps matches.
 // The walker passes the handlers of such a route, and the probe goes on after the route even if
-// they answer. It gives no warning there, because the operator has chosen the matcher on purpose.
+// they answer. It does not warn about the order of handlers there, because the operator has chosen
+// the matcher on purpose.
 type walker struct {
 	*checker
 	server *caddyhttp.Server
