@@ -118,8 +118,9 @@ const (
 	childrenNarrow  = "narrow"
 	childrenFree    = "free"
 
-	// The API is for one key in each user session, and few accounts have 8.6 million sessions
-	// a day. The machine of BenchmarkIssue issues some thousands of keys a second.
+	// The default limits are for accounts that get one key for each session of a user. A rate
+	// of 100 keys a second is enough for 8.6 million sessions a day. The machine of
+	// BenchmarkIssue issues some thousands of keys a second.
 	defaultMaxLiveKeys = 1_000_000
 	defaultMaxRate     = 100
 	mostLiveKeys       = 1_000_000_000
