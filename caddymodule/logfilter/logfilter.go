@@ -159,7 +159,8 @@ func (f *LogFilter) maskPlain(name string, value any) any {
 }
 
 // isConfiguredSecret reports whether a member of an object is a secret in the configuration of
-// a module of the gateway. Caddy logs the configuration before the modules are provisioned.
+// a module of the gateway. Caddy logs the configuration before the modules are provisioned, when
+// upstreamKeys does not have these secrets yet.
 func isConfiguredSecret(object map[string]any, name string) bool {
 	switch name {
 	case "upstream_key":
