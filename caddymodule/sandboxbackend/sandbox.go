@@ -123,11 +123,12 @@ func (s *Sandbox) Validate() error {
 	return nil
 }
 
-// longestTime is how long a job may wait or run. The API keeps results for seven days.
+// longestTime is the largest value of queue_time and of work_time: seven days, for which the API
+// keeps results.
 const longestTime = caddy.Duration(7 * 24 * time.Hour)
 
-// isURL reports whether a text is a URL that a request can have: with a host, and without a
-// fragment, a user or a port that does not exist.
+// isURL reports whether a request can be sent to the URL in text: the scheme is http or https,
+// there is a host, and there is no fragment, no user and no impossible port.
 func isURL(text string) bool {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Contains(text, "#") {
