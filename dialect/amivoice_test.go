@@ -346,7 +346,7 @@ func TestR19_APathCanGoOnAfterTheJob(t *testing.T) {
 	api := &dialect.API{Routes: []dialect.Route{{Method: "GET", Path: "/jobs/{job}/result", Operation: policy.ReadJob}}}
 	for path, job := range map[string]string{
 		"/jobs/a/result": "a", "/jobs/result/result": "result", "/jobs/0123456789/result": "0123456789",
-		"/jobs/result": "", "/jobs//result": "", "/jobs/a": "", "/jobs/a/": "", "/jobs/a/other": "", "/jobs/a/b/result": "", "/jobs/a/resultx": "", "/other/a/result": "",
+		"/jobs/result": "", "/jobs/abcdefghijklmnop": "", "/jobs//result": "", "/jobs/a": "", "/jobs/a/": "", "/jobs/a/other": "", "/jobs/a/b/result": "", "/jobs/a/resultx": "", "/other/a/result": "",
 	} {
 		call := api.Classify("GET", path)
 		if call.JobID != job || (call.Route != nil) != (job != "") {

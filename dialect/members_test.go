@@ -112,6 +112,7 @@ func TestR10_BrokenJSONYieldsNoMember(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		`{x"sessionid":"j"}`, `{"sessionid"x:"j"}`, `{1"sessionid":"j"}`, `{"sessionid"1:"j"}`, `{null"sessionid":"j"}`, `{"sessionid" null:"j"}`,
+		`{"sessionid" "x" "y"}`, `{"sessionid":"x""y""z"}`,
 		`{"sessionid" "x"}`, `{"sessionid","x"}`, `{"sessionid","x":"y"}`, `{"sessionid"}`, `{"sessionid":}`, `{"sessionid"::"x"}`,
 		`{"a" "sessionid":"x"}`, `{"a":1 "sessionid":"x"}`, `{"a":"b" "sessionid":"x"}`, `{"a":"b":"sessionid":"x"}`,
 		`{,"sessionid":"x"}`, `{"a":1,,"sessionid":"x"}`, `{:"sessionid":"x"}`, `{"a":,"sessionid":"x"}`, `{"a":[] "sessionid":"x"}`,
