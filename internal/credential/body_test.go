@@ -82,7 +82,7 @@ func TestR19_AnErrorInTheHeadIsAReadingError(t *testing.T) {
 	for contentType, start := range map[string]string{
 		formType:                                 uPart + end,
 		"multipart/form-data; boundary=a:b=/c":   "--a:b=/c\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n\r\n--a",
-		`multipart/form-data; boundary="a:b=/c"`: "--a:b=/c\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n--\"a:b=/c\"\r\n",
+		`multipart/form-data; boundary="a:b=/c"`: "--a:b=/c\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n--\"a:b=/c\"\r\n--a:b=/c",
 	} {
 		r := upload("", contentType, "")
 		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(start), iotest.ErrReader(broken)))

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -81,6 +82,27 @@ func TestR1_TheKeyInAForm(t *testing.T) {
 	}
 }
 
+// A parameter of the query and a part can have the same name, and only one of them a key.
+func TestR1_APlaceOfTheQueryIsNoPart(t *testing.T) {
+	t.Parallel()
+	places := []dialect.Place{{Location: dialect.Query, Name: "q"}, {Location: dialect.Part, Name: "p"}}
+	for body, want := range map[string]string{
+		part("q", "other") + part("p", "K"): "K",
+		part("Q", "other") + part("p", "K"): "K",
+		part("q", "other"):                  "",
+	} {
+		r := upload("p=other", formType, body+aPart+end)
+		f := Scan(r, &dialect.API{Places: places, Audio: "a"}, &dialect.Route{Keys: places})
+		if err := f.ReadForm(nil, r, testMaxHead, nil); err != nil {
+			t.Fatal(err)
+		}
+		secret, fault := f.Key()
+		if secret.Reveal() != want || (fault == nil) != (want != "") || fault != nil && fault.Reason != policy.CredentialMissing {
+			t.Errorf("%q: the key is %q, %v", body, secret.Reveal(), fault)
+		}
+	}
+}
+
 func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
 	t.Parallel()
 	good := uPart + aPart + end
@@ -109,6 +131,7 @@ func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
 			"an empty line with a bare LF": "--B0\r\n" + disposition + "name=\"x\"\r\n\n" + otherKey + "\r\n" + good,
 			"a second line with a bare LF": headed(disposition+"name=\"x\"\r\nX: y\nY: z", otherKey) + good,
 			"a CR within a header":         headed(disposition+"name=\"x\"\r\nX: y\rz", otherKey) + good,
+			"a CR in front of a header":    headed(disposition+"name=\"x\"\r\n\rX: y", otherKey) + good,
 			"a CR before the CRLF":         headed(disposition+"name=\"x\"\r\nX: y\r", otherKey) + good,
 		},
 		"a boundary that does not follow a CRLF, or is not whole": {
@@ -184,7 +207,8 @@ func TestR19_AFormThatParsersReadDifferentlyIsRefused(t *testing.T) {
 			"name and name*": headed(disposition+"name=\"x\"; name*=utf-8''u", otherKey) + good,
 		},
 		"a part's name has a control character or an encoded word": {
-			"an encoded word": headed(disposition+`name="=?utf-8?Q?u?="`, otherKey) + good,
+			"a control character": headed(disposition+"name=\"x\x01\"", otherKey) + good,
+			"an encoded word":     headed(disposition+`name="=?utf-8?Q?u?="`, otherKey) + good,
 		},
 		"the name of the part d is spelled in another way, or is in another part's header": {
 			"a capital D": headed(disposition+`name="D"`, "authorization="+otherKey) + good,

@@ -181,6 +181,34 @@ func TestR1_APlaceIsOneLocation(t *testing.T) {
 	}
 }
 
+// A scheme belongs to the places of its own field.
+func TestR1_ASchemeBelongsToItsField(t *testing.T) {
+	t.Parallel()
+	query := dialect.Place{Location: dialect.Query, Name: "Key"}
+	token := dialect.Place{Location: dialect.Header, Name: "Key", Scheme: "Token"}
+	bearer := dialect.Place{Location: dialect.Header, Name: "Other", Scheme: "Bearer"}
+	plain := dialect.Place{Location: dialect.Header, Name: "Plain"}
+	scan := func(header http.Header, read ...dialect.Place) (*http.Request, Found) {
+		r := poll("")
+		r.Header = header
+		return r, Scan(r, &dialect.API{Places: read}, &dialect.Route{Keys: read})
+	}
+	for _, read := range [][]dialect.Place{{query, token}, {token, query}, {token, bearer}, {bearer, token}} {
+		_, f := scan(http.Header{"Key": {"Bearer K"}}, read...)
+		if _, fault := f.Key(); fault == nil || fault.Detail != "the header Key has another scheme than Token" {
+			t.Errorf("the scheme of another place: %v", fault)
+		}
+		r, f := scan(http.Header{"Key": {"Token K"}}, read...)
+		if f.Rewrite(r, ReplaceWith(policy.NewSecret("UP"))); r.Header.Get("Key") != "Token UP" {
+			t.Errorf("went upstream as %q", r.Header)
+		}
+	}
+	_, f := scan(http.Header{"Plain": {"Bearer K"}}, plain)
+	if _, fault := f.Key(); fault == nil || fault.Reason != policy.CredentialMalformed || !strings.HasPrefix(fault.Detail, notVisible) {
+		t.Errorf("a space in a key without a scheme: %v", fault)
+	}
+}
+
 // The clients of one API can use several schemes in one field, such as Deepgram's.
 func TestR1_AFieldCanHaveSeveralSchemes(t *testing.T) {
 	t.Parallel()

@@ -82,7 +82,7 @@ func (f *Found) readPartHeader(r *headReader, d delimiter) (partHeader, error) {
 			continue
 		}
 		field := partFieldNamed(name)
-		if field != fieldOther && seen&field != 0 {
+		if seen&field != 0 {
 			if field == fieldDisposition {
 				return header, errPartTwice
 			}

@@ -73,6 +73,31 @@ func TestR18_TheRedactorsLimitIsWhereASecretMayStart(t *testing.T) {
 	}
 }
 
+// A client of a stream must not wait for bytes that are no secret.
+func TestR18_OnlyTheBeginningOfASecretIsHeldBack(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ secret, piece, next, rest string }{
+		{"SECRET", "xSECRETy", "x******y", ""},
+		{"SECRET", "xSECRET", "x******", ""},
+		{"SECRET", "xSECRES", "xSECRE", "S"},
+		{"SECRET", "xSECRE", "x", "SECRE"},
+		{"SECRET", "xSX", "xSX", ""},
+		{"a+b", "aZ", "aZ", ""},
+		{"a+b", "a%", "", "a%"},
+		{"a+b", "a%3", "a%3", ""},
+		{"a+b", "a%2", "", "a%2"},
+		{"a~b", "a%7Eb a%7eb a~b", "***** ***** ***", ""},
+		{"Ab", "%41b &#65;b", "%41b &#65;b", ""}, // no encoder escapes a letter
+	} {
+		r := NewRedactor(policy.NewSecret(test.secret), 100)
+		next := string(r.Next([]byte(test.piece)))
+		rest := string(r.Rest())
+		if next != test.next || rest != test.rest || len(r.Rest()) != 0 {
+			t.Errorf("%q with the secret %q gives %q and then %q, want %q and %q", test.piece, test.secret, next, rest, test.next, test.rest)
+		}
+	}
+}
+
 func TestR18_TheZeroRedactorMasksNothing(t *testing.T) {
 	t.Parallel()
 	var zero Redactor

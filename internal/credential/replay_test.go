@@ -78,6 +78,9 @@ func checkEnd(t *testing.T, contentType, text string, body io.ReadCloser, counte
 		t.Fatalf("%s: %v", contentType, err)
 	}
 	counted.after = 0 // ReadForm may look for more
+	if n, err := r.Body.Read(nil); n != 0 || err != nil {
+		t.Errorf("%s: a read of no bytes returns %d, %v", contentType, n, err)
+	}
 	got, err := io.ReadAll(r.Body)
 	if n, again := r.Body.Read(make([]byte, 8)); n != 0 || again != io.EOF {
 		t.Errorf("%s: after the end, %d bytes, %v", contentType, n, again)
