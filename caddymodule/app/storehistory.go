@@ -104,8 +104,9 @@ func (h History) list(ctx context.Context) (all []HistoryEntry) {
 	return all
 }
 
-// Record writes the entry of the keystore that this server has now. It removes the entry of
-// the same keystore at another path. An error of the storage is logged.
+// Record writes the entry of the keystore that this server has now. If this host has an entry for
+// the same keystore at another path, the file was moved, and Record removes that entry. An error of
+// the storage is logged.
 func (h History) Record(ctx context.Context, storeID, file string, at time.Time) {
 	if h.Storage == nil {
 		return
