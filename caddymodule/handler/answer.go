@@ -35,10 +35,10 @@ type OwnAnswer struct {
 //
 // Over HTTP/1 the answer goes out at once, so that a client that listens can stop sending.
 // Then Send drains the rest of the request. Over HTTP/2 and HTTP/3 Send drains the request
-// first: curl loses an answer if the stream is reset, and stops reading when it has an
-// answer. A client that asks whether it may send its body (Expect: 100-continue) is not
-// told to continue. Over HTTP/1 such a client may send nevertheless, and must begin within
-// [drain.IdleExpect].
+// before it answers, because curl loses an answer if the stream is reset, and reads nothing
+// more after an answer. A client that asks whether it may send its body (Expect: 100-continue)
+// is not told to continue. Over HTTP/1 such a client may send nevertheless, and must begin
+// within [drain.IdleExpect].
 func (a OwnAnswer) Send(w http.ResponseWriter, r *http.Request, drainer drain.Drainer, logger *zap.Logger) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.Body)))
 	rc := http.NewResponseController(w)
