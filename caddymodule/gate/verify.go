@@ -88,7 +88,7 @@ type Verify struct {
 
 const jobHeader = "Speechgate-Job"
 
-// verifyRoute describes the endpoint like an operation of a dialect.
+// verifyRoute describes the endpoint in the form in which a dialect describes an operation.
 var verifyRoute = &dialect.Route{
 	Operation: policy.ReadJob,
 	Keys:      []dialect.Place{{Location: dialect.Header, Name: "Authorization", Scheme: "Bearer"}},
@@ -210,7 +210,7 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	return nil
 }
 
-// decideQuery decides like the gate on a poll of the job with the same key.
+// decideQuery decides on a query as the gate decides on a poll of the job with the same key.
 func (v *Verify) decideQuery(r *http.Request, q *jobQuery, f *facts) decision {
 	asked := policy.Request{Operation: q.call.Operation, EarlyData: handler.IsEarlyData(r)}
 	if reason := policy.CheckRequest(&asked); reason != policy.Undecided {
@@ -235,8 +235,8 @@ func (v *Verify) decideQuery(r *http.Request, q *jobQuery, f *facts) decision {
 	return v.decide(v.app.Now(), f, &asked)
 }
 
-// lookUpJobAndKey finds the records of the job and of the key. If the secret is empty, it finds
-// the key that created the job.
+// lookUpJobAndKey finds the records of the job and of the key, and sets them in f. If the secret
+// is empty, the key is the one that created the job. A record that does not exist is not an error.
 func (v *Verify) lookUpJobAndKey(ctx context.Context, secret policy.Secret, jobID string, f *facts) error {
 	if err := f.openStore(v.app); err != nil { //nolint:contextcheck // the store stays open after the request
 		return err
