@@ -66,7 +66,7 @@ var arrows = map[string]struct {
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy",
 	}, caddy: true},
 	"caddymodule/admin": {may: []string{
-		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/words", "policy",
+		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/logfilter":      {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
 	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox", "policy"}, caddy: true},

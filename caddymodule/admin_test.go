@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -133,7 +134,7 @@ func TestAdmin_CutsOneStreamOrAllOfAKeyOrAnAccount(t *testing.T) {
 	one, two, three := begin(secret), begin(secret), begin(colleague)
 	cut(`{"key_id":"`+key.ID+`"}`, `{"cut":2}`, one, two)
 	four := begin(secret) // the key is as good as it was
-	cut(`{"account_id":"`+account.ID+`"}`, `{"cut":2}`, three, four)
+	cut(`{"account_id":"Other","operator":"alice"}`, `{"cut":2}`, three, four)
 	eventually(t, func() bool { return len(listed(t)) == 1 })
 	cut(`{"account_id":"`+account.ID+`"}`, `{"cut":0}`)
 	cut(`{"stream_id":"str_none"}`, `{"cut":0}`)
@@ -148,6 +149,30 @@ func TestAdmin_CutsOneStreamOrAllOfAKeyOrAnAccount(t *testing.T) {
 	id, _ = listed(t)[0]["stream_id"].(string)
 	cut(`{"stream_id":"`+id+`"}`, `{"cut":1}`, waits)
 	eventually(t, func() bool { return len(listed(t)) == 0 })
+	for order, want := range map[string]string{
+		`{"account_id":"acc_none"}`: `there is no account \"acc_none\"`,
+		`{"account_id":"Nobody"}`:   `there is no account with the ID or name \"Nobody\"`,
+		`{"key_id":"key_none"}`:     `there is no key \"key_none\"`,
+	} {
+		if status, answer := askAdmin(t, http.MethodPost, admin.CutPath, order); status != http.StatusNotFound || !strings.Contains(answer, strings.ReplaceAll(want, `\"`, `"`)) && !strings.Contains(answer, want) {
+			t.Errorf("%s: %d %s, want 404 %s", order, status, answer, want)
+		}
+	}
+	entries, _, err := g.keys.Audit(t.Context(), keystore.AuditList{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cuts []string
+	for _, e := range entries {
+		if e.Action == "stream_cut" {
+			cuts = append(cuts, e.Actor.Kind+" "+e.Actor.ID+" "+e.AccountID+" "+e.Subject+": "+e.Detail)
+		}
+	}
+	slices.Reverse(cuts)
+	if len(cuts) != 4 || cuts[0] != "operator  "+account.ID+" "+key.ID+": streams cut: 2" || cuts[1] != "operator alice "+account.ID+" "+account.ID+": streams cut: 2" ||
+		!strings.HasSuffix(cuts[3], "  "+id+": streams cut: 1") {
+		t.Errorf("the audit trail has the cuts %q", cuts)
+	}
 	if log := g.log(); strings.Count(log, `"msg":"stream cut","reason":"cut_by_operator"`) != 6 || !strings.Contains(log, `"stream_id":"`+id+`","detail":"the operator's word"`) {
 		t.Errorf("the log has not six cuts, with why:\n%s", log)
 	}
@@ -176,6 +201,7 @@ func TestAdmin_RefusesInvalidRequests(t *testing.T) {
 		"null":               {http.MethodPost, admin.CutPath, `null`, http.StatusBadRequest, oneOf},
 		"empty":              {http.MethodPost, admin.CutPath, `{"stream_id":""}`, http.StatusBadRequest, oneOf},
 		"two":                {http.MethodPost, admin.CutPath, `{"stream_id":"str_x","key_id":"key_x"}`, http.StatusBadRequest, oneOf},
+		"a secret":           {http.MethodPost, admin.CutPath, `{"key_id":"key_x","operator":"sgk_VEf3qJAQscBbevWaBhmaYpg1zml0gIsc06FS5a"}`, http.StatusBadRequest, "the operator's name has a key"},
 		"all":                {http.MethodPost, admin.CutPath, `{"stream_id":"str_x","key_id":"key_x","account_id":"acc_x"}`, http.StatusBadRequest, oneOf},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -49,6 +49,7 @@ const (
 	actionKeyRename      = "key_rename"  // detail: the new label
 	actionKeySuspend     = "key_suspend" // detail: the reason
 	actionKeyResume      = "key_resume"
+	actionStreamCut      = "stream_cut" // subject: ID of a stream, a key or an account
 
 	actionKeyIssue     = "key_issue"
 	actionKeyImport    = "key_import"

@@ -3,9 +3,7 @@ package admin
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,8 +23,9 @@ func init() {
 // Request | Meaning
 // --------|--------
 // `GET /speechgate/streams` | An array of the live streams, oldest first: `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
-// `POST /speechgate/streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id`. The answer has the number of streams that were cut as `cut`.
+// `POST /speechgate/streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id` (an account's ID or name), and, for the audit trail, `operator`, who cuts. The answer has the number of streams that were cut as `cut`, and `audit_error` if the audit trail could not be written. It is 404 if no stream was cut and the keystore does not have the key or the account.
 type Admin struct {
+	ctx     caddy.Context
 	streams *livestream.Registry
 }
 
@@ -49,8 +48,8 @@ const (
 const maxOrderSize = 4 << 10 // bytes of a CutOrder
 
 // Provision gets the registry of the live streams.
-func (a *Admin) Provision(caddy.Context) error {
-	a.streams = app.Streams()
+func (a *Admin) Provision(ctx caddy.Context) error {
+	a.ctx, a.streams = ctx, app.Streams()
 	return nil
 }
 
@@ -93,54 +92,6 @@ func describe(all []livestream.Snapshot) []StreamInfo {
 		}
 	}
 	return infos
-}
-
-// CutOrder says which streams to cut: one stream, or those of a key or of an account.
-type CutOrder struct {
-	StreamID  string `json:"stream_id,omitempty"`
-	KeyID     string `json:"key_id,omitempty"`
-	AccountID string `json:"account_id,omitempty"`
-}
-
-// Given returns how many IDs the order has. A valid order has exactly one.
-func (o *CutOrder) Given() (n int) {
-	for _, id := range []string{o.StreamID, o.KeyID, o.AccountID} {
-		if id != "" {
-			n++
-		}
-	}
-	return n
-}
-
-// matches reports whether s is one of the streams that the order wants to be cut.
-func (o *CutOrder) matches(s *livestream.Snapshot) bool {
-	return o.StreamID != "" && s.ID == o.StreamID ||
-		o.KeyID != "" && s.Owner.KeyID == o.KeyID ||
-		o.AccountID != "" && s.Owner.AccountID == o.AccountID
-}
-
-// CutResult says how many streams were cut.
-type CutResult struct {
-	Cut int `json:"cut"`
-}
-
-func (a *Admin) cutStreams(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		return wrongMethod(w, r, http.MethodPost)
-	}
-	var order CutOrder
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrderSize))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&order); err != nil {
-		return badRequest(fmt.Errorf("the body: %w", err))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return badRequest(errors.New("the body: want one object, and nothing after it"))
-	}
-	if order.Given() != 1 {
-		return badRequest(errors.New("want one of stream_id, key_id and account_id"))
-	}
-	return writeJSON(w, CutResult{Cut: a.streams.CutIf(order.matches)})
 }
 
 func writeJSON(w http.ResponseWriter, value any) error {

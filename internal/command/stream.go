@@ -3,9 +3,12 @@ package command
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,7 +29,7 @@ func streamCommand() *cobra.Command {
 	cut := Leaf("cut <stream ID>|--key <key ID>|--account <account ID>", "Cuts a live stream, or those of a key or an account", cobra.MaximumNArgs(1), cutStreams)
 	cut.SuggestFor = []string{"end", "close", "stop", "kill"}
 	cut.Flags().String("key", "", "Cut the streams of the key with this ID")
-	cut.Flags().String("account", "", "Cut the streams of the account with this ID")
+	cut.Flags().String("account", "", "Cut the streams of the account with this ID or name")
 	streams := group("stream", "Lists and cuts live streams", list, cut)
 	streams.Long = `Lists and cuts live streams.
 
@@ -86,7 +89,7 @@ func cutOrderOf(cmd *cobra.Command, args []string) (order admin.CutOrder, err er
 		return order, err
 	}
 	if order.AccountID != "" {
-		if err := manage.CheckID("account_id", manage.KindAccount, order.AccountID); err != nil {
+		if err := manage.CheckAccount("account_id", order.AccountID); err != nil {
 			return order, err
 		}
 	}
@@ -117,6 +120,7 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	order.Operator = operator().ID
 	var result admin.CutResult
 	if err := askServer(cmd, http.MethodPost, admin.CutPath, order, &result); err != nil {
 		return err
@@ -127,6 +131,9 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 	s, err := newSession(cmd)
 	if err != nil {
 		return err
+	}
+	if result.AuditError != "" {
+		s.note("Warning: the audit trail has no entry about it: %s.", result.AuditError)
 	}
 	return s.say(result, "Cut %s.", words.Count(result.Cut, "stream"))
 }
@@ -156,6 +163,30 @@ func adminAddress(cmd *cobra.Command) (string, error) {
 	return config.Admin.Listen, nil
 }
 
+// refusalForm is what Caddy's error of a refused request to the admin API contains.
+var refusalForm = regexp.MustCompile(`HTTP (400|404): (\{.*\})`)
+
+// serversRefusal returns the error of a request that names a key or an account that does not
+// exist, or the name of several accounts; nil for every other error.
+func serversRefusal(err error) error {
+	if err == nil {
+		return nil
+	}
+	found := refusalForm.FindStringSubmatch(err.Error())
+	var body struct {
+		Error string `json:"error"`
+	}
+	switch {
+	case found == nil || json.Unmarshal([]byte(found[2]), &body) != nil:
+		return nil
+	case found[1] == "404" && strings.HasPrefix(body.Error, "there is no "):
+		return kindNotFound.of(errors.New(body.Error))
+	case found[1] == "400":
+		return kindUsage.of(errors.New(body.Error))
+	}
+	return nil
+}
+
 // askServer sends a request to the running server's admin API, and decodes the answer.
 func askServer(cmd *cobra.Command, method, path string, body, answer any) error {
 	address, err := adminAddress(cmd)
@@ -171,6 +202,9 @@ func askServer(cmd *cobra.Command, method, path string, body, answer any) error 
 		}
 	}
 	resp, err := caddycmd.AdminAPIRequest(address, method, path, header, &text)
+	if refused := serversRefusal(err); refused != nil {
+		return refused
+	}
 	if err != nil {
 		return kindServer.of(fmt.Errorf("asking the server at %s: %w; name another with --%s or --%s", address, err, flagAddress, flagConfig))
 	}
