@@ -50,6 +50,15 @@ const beforeTime = "20060102T150405.000Z"
 // All this happens in one transaction, beside running servers. Only the operator may
 // call Restore. The error is ErrInvalid if the file is not a backup of this store.
 func (s *Store) Restore(ctx context.Context, now policy.Time, by Actor, from string) (Restored, error) {
+	return s.restore(ctx, now, by, from, false)
+}
+
+// PlanRestore returns what [Store.Restore] would do, and changes nothing. It makes no backup.
+func (s *Store) PlanRestore(ctx context.Context, now policy.Time, by Actor, from string) (Restored, error) {
+	return s.restore(ctx, now, by, from, true)
+}
+
+func (s *Store) restore(ctx context.Context, now policy.Time, by Actor, from string, dry bool) (Restored, error) {
 	if err := operatorOnly(by, actRestore); err != nil {
 		return Restored{}, err
 	}
@@ -68,7 +77,7 @@ func (s *Store) Restore(ctx context.Context, now policy.Time, by Actor, from str
 	if b.db.id != db.id {
 		return Restored{}, refuse(ErrInvalid, "%s is a backup of another keystore, %s, and this one is %s: want a backup of this one", from, b.db.id, db.id)
 	}
-	r, err := s.merge(ctx, db, now, by, b)
+	r, err := s.merge(ctx, db, now, by, b, dry)
 	if err != nil {
 		return Restored{}, fault(err)
 	}
@@ -107,6 +116,22 @@ func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from
 		return Restored{}, fault(fmt.Errorf("keystore %s: putting the backup in its place: %w", cfg.Path, err))
 	}
 	return r, nil
+}
+
+// PlanRestoreNew returns what [RestoreNew] would do, and leaves no file behind.
+func PlanRestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string) (r Restored, err error) {
+	for _, name := range append(sqlite.Beside(cfg.Path), cfg.Path) {
+		if _, err := os.Lstat(name); err == nil {
+			return Restored{}, refuse(ErrInvalid, "%s is in the way, and may belong to another keystore: move it away first", name)
+		}
+	}
+	dir, err := os.MkdirTemp("", "speechgate-restore-")
+	if err != nil {
+		return Restored{}, fault(fmt.Errorf("a directory for a trial cannot be made: %w", err))
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	cfg.Path = filepath.Join(dir, "keystore.db")
+	return RestoreNew(ctx, cfg, now, by, from)
 }
 
 const actRestore = "restoring a backup"

@@ -10,10 +10,15 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// merge merges the backup into the store, as Restore says.
-func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Actor, b *backup) (r Restored, err error) {
+// merge merges the backup into the store, as Restore says. If dry is true it changes
+// nothing.
+func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Actor, b *backup, dry bool) (r Restored, err error) {
 	err = db.Attach(ctx, b.temp, func(begin func(context.Context) (*sql.Tx, error)) error {
-		r, err = s.mergeAttached(ctx, db, begin, now, by, b)
+		if dry {
+			r, err = s.planAttached(ctx, begin, now, by, b)
+		} else {
+			r, err = s.mergeAttached(ctx, db, begin, now, by, b)
+		}
 		return err
 	})
 	return r, err
@@ -36,13 +41,7 @@ func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc
 		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s},
 		now: now, Restored: Restored{backup: b.head, Before: before.Path},
 	}
-	if err := s.checkPepper(m.txn); err != nil {
-		return r, err
-	}
-	if err := m.checkTrail(b.from); err != nil {
-		return r, err
-	}
-	if err := m.run(by); err != nil {
+	if err := m.mergeAll(by, b); err != nil {
 		return r, err
 	}
 	r.Before = before.Path // keep the copy: the commit may change the store
@@ -52,6 +51,31 @@ func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc
 		return r, fmt.Errorf("writing: %w", err)
 	}
 	return m.Restored, nil
+}
+
+// planAttached merges the backup in a transaction that it then rolls back.
+func (s *Store) planAttached(ctx context.Context, begin beginFunc, now policy.Time, by Actor, b *backup) (Restored, error) {
+	tx, err := s.lockMerge(ctx, begin)
+	if err != nil {
+		return Restored{}, err
+	}
+	defer func() { _ = tx.Rollback() }() // this is the plan
+	m := &merger{txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s}, now: now, Restored: Restored{backup: b.head}}
+	if err := m.mergeAll(by, b); err != nil {
+		return Restored{}, err
+	}
+	return m.Restored, nil
+}
+
+// mergeAll checks that the backup belongs to the store, and merges it.
+func (m *merger) mergeAll(by Actor, b *backup) error {
+	if err := m.store.checkPepper(m.txn); err != nil {
+		return err
+	}
+	if err := m.checkTrail(b.from); err != nil {
+		return err
+	}
+	return m.run(by)
 }
 
 // beginFunc begins a transaction to which the backup is attached.

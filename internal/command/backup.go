@@ -21,7 +21,7 @@ owner can read it. A file that exists is not overwritten.`
 }
 
 func restoreCommand() *cobra.Command {
-	restore := Leaf("restore <file>", "Makes the keystore what it was at a backup; what ended since stays ended", oneFile, restoreStore)
+	restore := Leaf("restore <file> [--dry-run]", "Makes the keystore what it was at a backup; what ended since stays ended", oneFile, restoreStore)
 	restore.Long = `Makes the keystore what it was at a backup, while servers go on.
 
 What ended since stays ended: keys that were deleted or revoked, accounts that
@@ -30,7 +30,10 @@ are removed; before that, all that there is goes into a backup beside the
 keystore, and restoring that brings them back.
 
 Where there is no keystore, the backup becomes it, and nothing is known of what
-ended since.`
+ended since.
+
+With --dry-run nothing is changed, and the command says what would be done.`
+	restore.Flags().Bool("dry-run", false, "Say what would be restored and removed, and change nothing")
 	restore.SuggestFor = []string{"keystore"}
 	return restore
 }
@@ -53,6 +56,10 @@ func backupStore(cmd *cobra.Command, args []string) error {
 }
 
 func restoreStore(cmd *cobra.Command, args []string) error {
+	dry, err := cmd.Flags().GetBool("dry-run")
+	if err != nil {
+		return err
+	}
 	t, err := targetOf(cmd)
 	if err != nil {
 		return err
@@ -66,7 +73,16 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 		if err := checkMaker(t, cmd.CommandPath()); err != nil {
 			return kindKeystore.of(err)
 		}
-		return restoreNew(cmd, t, args[0])
+		return restoreNew(cmd, t, args[0], dry)
+	}
+	if dry {
+		return openAt(cmd, t, exists, func(s *session) error {
+			r, err := s.manager.PlanRestore(s.ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return s.printRestored(r)
+		})
 	}
 	err = openAt(cmd, t, exists, tellingStore(func(s *session) error {
 		r, err := s.manager.Restore(s.ctx, args[0])
@@ -82,16 +98,20 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 }
 
 // restoreNew restores a backup where there is no keystore.
-func restoreNew(cmd *cobra.Command, t target, from string) error {
+func restoreNew(cmd *cobra.Command, t target, from string, dry bool) error {
 	s, err := newSession(cmd)
 	if err != nil {
 		return err
 	}
-	r, err := manage.RestoreNew(s.ctx, t.Config, currentTime(), operator(), from)
+	restore := manage.RestoreNew
+	if dry {
+		restore = manage.PlanRestoreNew
+	}
+	r, err := restore(s.ctx, t.Config, currentTime(), operator(), from)
 	if err != nil {
 		return err
 	}
-	if err := s.printRestored(r); err != nil {
+	if err := s.printRestored(r); err != nil || dry {
 		return err
 	}
 	s.note("A new keystore was made at %s; it belongs to %s.", t, osUser())
@@ -107,6 +127,9 @@ func (s *session) printRestored(r manage.Restored) error {
 		[]string{"Jobs", fmt.Sprintf("%d restored, %d removed", r.JobsRestored, r.JobsRemoved)},
 		[]string{"Before", orDash(string(r.Before))},
 	)
+	if err == nil && r.DryRun {
+		s.note("Nothing was changed: this is what a restore without --dry-run would do now.")
+	}
 	if err == nil && r.Before != "" {
 		s.note("What there was before is in the last file named: restoring that brings back what was removed and had not ended.")
 	}

@@ -37,6 +37,7 @@ type Restored struct {
 	JobsRestored       int    `json:"jobs_restored"`
 	JobsRemoved        int    `json:"jobs_removed"`
 	Before             OrNull `json:"before"` // the file with a backup of what there was before
+	DryRun             bool   `json:"dry_run"`
 }
 
 func restoredOf(r keystore.Restored) Restored {
@@ -56,6 +57,28 @@ func (m *Manager) Restore(ctx context.Context, file string) (Restored, error) {
 	}
 	r, err := m.Store.Restore(ctx, m.Now, m.Actor, file)
 	return restoredOf(r), err
+}
+
+// PlanRestore returns what [Manager.Restore] would do, and changes nothing. It is for the
+// operator only.
+func (m *Manager) PlanRestore(ctx context.Context, file string) (Restored, error) {
+	if err := m.operatorOnly(); err != nil {
+		return Restored{}, err
+	}
+	r, err := m.Store.PlanRestore(ctx, m.Now, m.Actor, file)
+	return planned(r), err
+}
+
+func planned(r keystore.Restored) Restored {
+	result := restoredOf(r)
+	result.DryRun = true
+	return result
+}
+
+// PlanRestoreNew returns what [RestoreNew] would do, and leaves no file behind.
+func PlanRestoreNew(ctx context.Context, cfg keystore.Config, now policy.Time, by keystore.Actor, file string) (Restored, error) {
+	r, err := keystore.PlanRestoreNew(ctx, cfg, now, by, file)
+	return planned(r), err
 }
 
 // RestoreNew puts a backup where there is no keystore. It needs no open keystore.
