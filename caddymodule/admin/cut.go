@@ -70,10 +70,10 @@ func (a *Admin) cutStreams(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), keystoreTime)
 	defer cancel()
-	store := a.acquire(r, order.Operator)
-	defer store.release()
-	if err := store.resolve(ctx, &order); err != nil {
-		return err
+	if order.AccountID != "" && !strings.HasPrefix(order.AccountID, "acc_") {
+		if err := a.resolve(ctx, r, &order); err != nil {
+			return err
+		}
 	}
 	var first *livestream.Snapshot
 	result := CutResult{Cut: a.streams.CutIf(func(s *livestream.Snapshot) bool {
@@ -84,7 +84,9 @@ func (a *Admin) cutStreams(w http.ResponseWriter, r *http.Request) error {
 		}
 		return matches
 	})}
-	// The streams are cut first: nothing about the keystore may prevent a cut.
+	// The streams are cut first: no fault of the keystore may delay or prevent a cut.
+	store := a.acquire(r, order.Operator) //nolint:contextcheck // the store stays open after the request
+	defer store.release()
 	if result.Cut == 0 {
 		if err := store.exists(ctx, &order); err != nil {
 			return err
@@ -115,21 +117,30 @@ func readOrder(w http.ResponseWriter, r *http.Request) (order CutOrder, err erro
 
 // orderStore is the keystore of the configuration, for one order.
 type orderStore struct {
-	app *app.App // nil if the configuration has no keystore
-	by  keystore.Actor
+	app     *app.App        // nil if the configuration has no keystore
+	manager *manage.Manager // nil if the keystore cannot be used
+	fault   error           // why not
 }
 
 // acquire returns the keystore of the configuration for an order. Call release once.
 func (a *Admin) acquire(r *http.Request, operator string) *orderStore {
-	s := &orderStore{by: keystore.Actor{Kind: keystore.ActorOperator, ID: operator}}
+	by := keystore.Actor{Kind: keystore.ActorOperator, ID: operator}
 	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		s.by.From = addr.Addr().Unmap()
+		by.From = addr.Addr().Unmap()
 	}
 	// The admin API is provisioned before the apps, so the app is looked up here.
-	if module, err := a.ctx.AppIfConfigured(app.Name); err == nil {
-		s.app = module.(*app.App)
-		s.app.AcquireStore()
+	module, err := a.ctx.AppIfConfigured(app.Name)
+	if err != nil {
+		return &orderStore{fault: errors.New("this server has no keystore")}
 	}
+	s := &orderStore{app: module.(*app.App)}
+	s.app.AcquireStore()
+	store, err := s.app.Store()
+	if err != nil {
+		s.fault = err
+		return s
+	}
+	s.manager = &manage.Manager{Store: store, Actor: by, Now: s.app.Now()}
 	return s
 }
 
@@ -139,28 +150,14 @@ func (s *orderStore) release() {
 	}
 }
 
-// manager returns what works on the keystore.
-func (s *orderStore) manager() (*manage.Manager, error) {
-	if s.app == nil {
-		return nil, errors.New("this server has no keystore")
-	}
-	store, err := s.app.Store()
-	if err != nil {
-		return nil, err
-	}
-	return &manage.Manager{Store: store, Actor: s.by, Now: s.app.Now()}, nil
-}
-
 // resolve replaces the name of an account by its ID.
-func (s *orderStore) resolve(ctx context.Context, order *CutOrder) error {
-	if order.AccountID == "" || strings.HasPrefix(order.AccountID, "acc_") {
-		return nil
+func (a *Admin) resolve(ctx context.Context, r *http.Request, order *CutOrder) error {
+	s := a.acquire(r, order.Operator) //nolint:contextcheck // the store stays open after the request
+	defer s.release()
+	if s.fault != nil {
+		return unavailable(s.fault)
 	}
-	m, err := s.manager()
-	if err != nil {
-		return unavailable(err)
-	}
-	account, err := m.Account(ctx, order.AccountID)
+	account, err := s.manager.Account(ctx, order.AccountID)
 	order.AccountID = account.ID
 	return answerTo(err)
 }
@@ -170,25 +167,24 @@ func (s *orderStore) exists(ctx context.Context, order *CutOrder) error {
 	if order.StreamID != "" {
 		return nil
 	}
-	m, err := s.manager()
-	if err != nil {
-		return unavailable(err)
+	if s.fault != nil {
+		return unavailable(s.fault)
 	}
 	if order.KeyID != "" {
-		_, err = m.Key(ctx, order.KeyID)
-	} else {
-		_, err = m.Account(ctx, order.AccountID)
+		_, err := s.manager.Key(ctx, order.KeyID)
+		return answerTo(err)
 	}
+	_, err := s.manager.Account(ctx, order.AccountID)
 	return answerTo(err)
 }
 
 // note adds an entry to the audit trail.
 func (s *orderStore) note(ctx context.Context, order *CutOrder, accountID string, streams int) error {
-	m, err := s.manager()
-	if err != nil {
-		return err
+	if s.fault != nil {
+		return s.fault
 	}
-	return m.Store.NoteCut(ctx, m.Now, s.by, accountID, order.subject(), streams)
+	m := s.manager
+	return m.Store.NoteCut(ctx, m.Now, m.Actor, accountID, order.subject(), streams)
 }
 
 // answerTo returns the answer to an error of package manage.

@@ -176,9 +176,10 @@ func serversRefusal(err error) error {
 	var body struct {
 		Error string `json:"error"`
 	}
+	if found == nil || json.Unmarshal([]byte(found[2]), &body) != nil {
+		return nil //nolint:nilerr // the caller reports err
+	}
 	switch {
-	case found == nil || json.Unmarshal([]byte(found[2]), &body) != nil:
-		return nil
 	case found[1] == "404" && strings.HasPrefix(body.Error, "there is no "):
 		return kindNotFound.of(errors.New(body.Error))
 	case found[1] == "400":
