@@ -167,8 +167,8 @@ func (w *clientWriter) learned() {
 }
 
 // upstreamRefused calls Config.UpstreamRefused. It returns the frame that replaces an
-// answer which says that the key is refused. The client would think that its own key is
-// bad.
+// answer which says that the key is refused. From the answer itself, the client would
+// conclude that its own key is bad.
 func (w *clientWriter) upstreamRefused() []byte {
 	g := w.g
 	if g.cfg.UpstreamRefused != nil {
