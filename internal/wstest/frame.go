@@ -25,15 +25,15 @@ const (
 	OpPong         = 0xA
 )
 
-// Fin is the bit of a frame's first byte that ends a message.
+// Fin is the bit in a frame's first byte that marks the last frame of a message.
 const Fin = 0x80
 
 // Mask returns the masking key that tests use.
 func Mask() []byte { return []byte{0x12, 0xF0, 0x00, 0x9A} }
 
-// Raw renders a frame. head is the first byte: Fin, the reserved bits and the
-// opcode. A nil mask gives an unmasked frame. bits says how the length is
-// written: 7, 16 or 64 bits, or 0 for the shortest form.
+// Raw renders a frame. The argument head is the first byte: Fin, the reserved bits and the
+// opcode. With a nil mask, the frame is not masked. The argument bits is the size of the
+// length: 7, 16 or 64 bits, or 0 for the shortest form.
 func Raw(head byte, mask []byte, bits int, payload []byte) []byte {
 	n := len(payload)
 	if bits == 0 {
@@ -93,12 +93,12 @@ type Frame struct {
 	Payload string
 }
 
-// String shortens a long payload.
+// String shows at most 300 bytes of the payload.
 func (f Frame) String() string {
 	return fmt.Sprintf("{fin %t, opcode %d, masked %t, %d bytes %.300q}", f.Fin, f.Opcode, f.Masked, len(f.Payload), f.Payload)
 }
 
-// Of returns a frame, for comparisons.
+// Of returns a Frame with these fields.
 func Of(fin bool, opcode byte, masked bool, payload string) Frame {
 	return Frame{Fin: fin, Opcode: opcode, Masked: masked, Payload: payload}
 }
@@ -114,8 +114,8 @@ func Close(code uint16) Frame {
 	return Of(true, OpClose, false, string(binary.BigEndian.AppendUint16(nil, code)))
 }
 
-// ErrBroken is the error of a frame that has a reserved bit, is larger than
-// 64 MiB, or ends before its payload does.
+// ErrBroken is the error of a frame that has a reserved bit, has a payload of more than 64
+// MiB, or is not whole.
 var ErrBroken = errors.New("broken frame")
 
 const maxPayload = 1 << 26
@@ -126,7 +126,8 @@ func ReadFrame(r io.Reader) (Frame, error) {
 	return f, err
 }
 
-// readFrame also reports whether the length had the shortest form.
+// readFrame does what ReadFrame does. It also reports whether the frame has its length in
+// the shortest form (RFC 6455, section 5.2).
 func readFrame(r io.Reader) (f Frame, shortest bool, err error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {

@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// deadline is how long a test may use a connection before reads and writes fail.
+// deadline is the time after which reads and writes on a connection fail.
 const deadline = 60 * time.Second
 
 // Peer is one end of a WebSocket connection in a test.
 type Peer struct {
 	net.Conn
-	// Reader is what the peer reads from. Read a connection through Reader, and
-	// not through Conn: Reader may have bytes in its buffer.
+	// Reader reads from Conn. Do not read from Conn itself, because Reader may already have
+	// bytes in its buffer.
 	Reader *bufio.Reader
-	// Masked has SendText and SendBinary mask their frames, as a client must by
-	// RFC 6455. The libraries of AmiVoice do not.
+	// If Masked is true, SendText and SendBinary mask their frames, as RFC 6455 requires of
+	// a client. The libraries of AmiVoice do not mask.
 	Masked bool
-	// Strict has the test fail for a frame that is a fragment, is masked, or has
-	// a length in a longer form than it needs.
+	// If Strict is true, the test fails when the peer reads a frame that is a fragment, is
+	// masked, or has its length in a longer form than necessary.
 	Strict bool
 
 	t testing.TB
@@ -74,8 +74,8 @@ func (p *Peer) Send(frames ...[]byte) {
 // SendText writes a text message in one frame.
 func (p *Peer) SendText(s string) { p.t.Helper(); p.Send(p.raw(OpText, []byte(s))) }
 
-// SendBinary writes a binary message in one frame. It returns the error of the
-// write: a stream that is fed may end at any time.
+// SendBinary writes a binary message in one frame. It returns the error of the write,
+// because a stream can end while a test still sends audio.
 func (p *Peer) SendBinary(payload []byte) error {
 	_, err := p.Write(p.raw(OpBinary, payload))
 	return err
@@ -109,7 +109,7 @@ func (p *Peer) Next() Frame {
 	return f
 }
 
-// Want reads one frame for each of frames, and compares.
+// Want reads as many frames as it is given. The test fails if a frame differs.
 func (p *Peer) Want(frames ...Frame) {
 	p.t.Helper()
 	for _, want := range frames {
@@ -119,7 +119,7 @@ func (p *Peer) Want(frames ...Frame) {
 	}
 }
 
-// WantText reads one text message for each of messages, and compares.
+// WantText reads as many text messages as it is given. The test fails if a message differs.
 func (p *Peer) WantText(messages ...string) {
 	p.t.Helper()
 	for _, message := range messages {
@@ -127,7 +127,7 @@ func (p *Peer) WantText(messages ...string) {
 	}
 }
 
-// WantOpcode reads a frame with this opcode and any payload.
+// WantOpcode reads a frame. The test fails if the frame has another opcode.
 func (p *Peer) WantOpcode(opcode byte) {
 	p.t.Helper()
 	if f, err := p.ReadFrame(); err != nil || f.Opcode != opcode {
@@ -156,8 +156,8 @@ func (p *Peer) WantEnd() {
 	}
 }
 
-// WantEndOrReset is WantEnd for a peer that may still be sending: its connection can
-// be reset.
+// WantEndOrReset does what WantEnd does, and also accepts a reset of the connection: a peer
+// that is still sending can get one.
 func (p *Peer) WantEndOrReset() {
 	p.t.Helper()
 	if f, err := p.readEnd(); !Ended(err) {
@@ -173,7 +173,7 @@ func (p *Peer) readEnd() (Frame, error) {
 	return f, err
 }
 
-// Until reads text messages up to this one, and returns those before it.
+// Until reads text messages until it has read message. It returns the messages before it.
 func (p *Peer) Until(message string) (before []string) {
 	p.t.Helper()
 	for {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// pipeBuffer is how many bytes a direction of a Pipe holds. A writer waits when
-// the buffer is full.
+// pipeBuffer is how many bytes a Pipe holds for each direction. If the buffer is full, a
+// write waits.
 const pipeBuffer = 256 << 10
 
 // PipeConn is one end of a [Pipe]. It has the methods of a [net.TCPConn] that
@@ -19,28 +19,29 @@ type PipeConn struct {
 	in, out *direction
 }
 
-// Pipe returns the two ends of a connection in memory. It behaves as TCP does:
-// with buffers, deadlines, half-closes, and a reset if an end is closed while it
-// has bytes that nobody has read. All waiting is on condition variables, so that
-// a test in a bubble of [testing/synctest] has its time run on.
+// Pipe returns the two ends of a connection in memory. It behaves as TCP does: it has
+// buffers, deadlines and half-closes. If an end is closed while it has unread bytes, the
+// connection is reset. Reads and writes wait on condition variables only, so the clock of a
+// [testing/synctest] bubble can advance while they wait.
 func Pipe() (client, server *PipeConn) {
 	a, b := newDirection(), newDirection()
 	return &PipeConn{in: a, out: b}, &PipeConn{in: b, out: a}
 }
 
-// direction is the bytes on their way from one end to the other.
+// direction has the bytes that are on their way from one end to the other.
 type direction struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	buf     []byte
 	ended   bool // the writer has closed its half
-	closed  bool // the reader is gone
+	closed  bool // the end that reads has been closed
 	reset   bool
 	read    pipeDeadline
 	write   pipeDeadline
 }
 
-// pipeDeadline wakes the goroutines that wait when its time has come.
+// pipeDeadline is a read or write deadline. When it has passed, it wakes the goroutines
+// that wait.
 type pipeDeadline struct {
 	timer  *time.Timer
 	passed bool
@@ -128,7 +129,8 @@ func (c *PipeConn) Write(p []byte) (n int, err error) {
 	}
 }
 
-// CloseWrite has the other end read io.EOF after what has been written.
+// CloseWrite ends the direction to the other end, which reads io.EOF after all bytes that
+// were written before.
 func (c *PipeConn) CloseWrite() error {
 	d := c.out
 	d.mu.Lock()

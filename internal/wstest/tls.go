@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TLSPair returns the two ends of a TLS connection, and the client's socket.
+// TLSPair returns the two ends of a TLS connection, and the socket below the client's end.
 func TLSPair(t testing.TB) (client, server *tls.Conn, socket *net.TCPConn) {
 	t.Helper()
 	certified := httptest.NewUnstartedServer(nil)
