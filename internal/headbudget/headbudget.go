@@ -24,29 +24,30 @@ const (
 )
 
 const (
-	minTime        = time.Second      // no reservation is ended earlier to make room
-	maxTime        = 30 * time.Second // a reservation is ended after maxTime …
+	minTime        = time.Second      // the minimum age of a reservation that is ended to make room
+	maxTime        = 30 * time.Second // a reservation is ended after maxTime, …
 	bytesPerSecond = 8 << 10          // … and one more second for each bytesPerSecond
-	readTime       = time.Second      // for the read that is under way when a reservation ends
+	readTime       = time.Second      // for a read that is waiting for the client when its reservation ends
 	expireEvery    = 250 * time.Millisecond
 )
 
-// The details of a request whose reservation has ended.
+// The details in the log for a request whose reservation the budget has ended.
 const (
 	detailOldest = "all of max_heads is held, and the head of this form, or this start command, was the oldest: it made room for another"
 	detailSlow   = "the head of the form, or the start command, came too slowly: it has 30 seconds, and one more for each 8 KiB"
 )
 
-// Budget is the bound that one configuration sets on a memory.
+// Budget bounds the reserved bytes of a Memory, as one configuration sets the bound.
 type Budget struct {
 	Memory *Memory
 	Max    int64 // bytes
 }
 
-// Begin implements [credential.Budget]. When the reservation ends, the reader sees it at its
-// next read. The read deadline, a second later, is for a client that sends nothing more: it
-// is not set at once, because nothing can be read after a deadline has passed, and the rest
-// of an upload must be read so that its client gets the refusal.
+// Begin implements [credential.Budget]. If the budget ends the reservation, the reader of
+// the form notices it after its next read. A client that sends nothing more would block
+// this read, so Begin lets a read deadline be set. The deadline is one second later,
+// because nothing can be read after it has passed, and the rest of an upload must be read
+// so that its client gets the refusal.
 func (b *Budget) Begin(w http.ResponseWriter) credential.Reservation {
 	rc := http.NewResponseController(w)
 	return b.NewReservation(time.Now(), func() {
@@ -54,19 +55,19 @@ func (b *Budget) Begin(w http.ResponseWriter) credential.Reservation {
 	})
 }
 
-// NewReservation returns a reservation of zero bytes that began at begun. The budget calls
-// onEnd once, with its lock held, when it ends the reservation. The function makes the
-// holder stop reading. It must not wait for the holder, and must not call a method of the
+// NewReservation returns a reservation of zero bytes that began at begun. If the budget
+// ends the reservation, it calls onEnd once, with its lock held. onEnd must make the holder
+// stop reading. It must not wait for the holder, and must not call a method of the
 // reservation.
 func (b *Budget) NewReservation(begun time.Time, onEnd func()) *Reservation {
 	return &Reservation{budget: b, onEnd: onEnd, begun: begun}
 }
 
-// Memory holds the reservations of a process. It does not end with a configuration.
+// Memory has the reservations of all configurations in this process.
 type Memory struct {
 	mu       sync.Mutex
 	held     int64     // bytes
-	holders  list.List // of *reservation with at least one byte, the oldest first
+	holders  list.List // of *Reservation with at least one byte, the oldest first
 	expiring bool      // a goroutine runs expireUntilEmpty
 }
 
@@ -135,9 +136,9 @@ func (r *Reservation) Lost() string {
 	return r.ended
 }
 
-// oldestExcept returns the holder that is first in the list, or the second if r is the
-// first; nil if the list is empty. It does not walk the list, because clients can have tens of
-// thousands of reservations.
+// oldestExcept returns the oldest holder that is not r, or nil if there is no other holder.
+// It looks only at the first two in the list, because clients can have tens of thousands of
+// reservations.
 func (m *Memory) oldestExcept(r *Reservation) *Reservation {
 	e := m.holders.Front()
 	if e != nil && e == r.element {
@@ -165,7 +166,8 @@ func (m *Memory) release(r *Reservation, n int64) {
 	}
 }
 
-// end ends a reservation. The holder frees its memory when its read returns.
+// end ends a reservation, and counts its bytes as free. The holder frees the memory a
+// little later, when its read returns.
 func (m *Memory) end(r *Reservation, why string) {
 	r.ended = why
 	m.release(r, r.held)
