@@ -1,8 +1,6 @@
-// Package drain reads the rest of a refused upload, and drops it.
-//
-// Many clients do not look for an answer before they have sent everything. If the server
+// Many clients look for an answer only after they have sent everything. If the server
 // closes the connection while such a client still sends, the client gets a reset in place
-// of the answer. nginx calls this reading a lingering close.
+// of the answer. nginx calls such reading a lingering close.
 package drain
 
 import (
@@ -17,11 +15,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A drain ends when no byte has come for this time.
+// The time without a byte after which a drain ends.
 const (
-	// Idle is for most clients.
+	// Idle is the time for most clients.
 	Idle = 30 * time.Second
-	// IdleExpect is for a client that promised to wait (Expect: 100-continue).
+	// IdleExpect is the time for a client that has promised to wait for the answer (Expect:
+	// 100-continue).
 	IdleExpect = 2 * time.Second
 )
 
@@ -36,7 +35,7 @@ const (
 // Limits are the limits that a configuration sets.
 type Limits struct {
 	MaxSize   int64 // bytes of one refused upload
-	MaxNumber int   // drains at a time, in the process
+	MaxNumber int   // drains at the same time, in the whole process
 }
 
 // Drainer drains uploads within the limits of one configuration.
@@ -46,9 +45,9 @@ type Drainer struct {
 }
 
 // Drain reads body to its end and drops it, while bytes keep coming and the limits allow
-// it. Idle is the longest time without a byte. Drain returns how the drain ended and how
-// many bytes it read. If the drain ended before the end of the body, nothing more can be
-// read from the body.
+// it. The argument idle is the longest time without a byte. Drain returns how the drain
+// ended and how many bytes it read. If the drain ended before the end of the body, nothing
+// more can be read from the body.
 func (d Drainer) Drain(body io.Reader, rc *http.ResponseController, idle time.Duration) (end End, size int64) {
 	return d.Set.drain(body, rc, idle, d.Limits)
 }
@@ -60,16 +59,17 @@ const (
 	whole    End = "whole"     // the client has sent everything
 	gone     End = "gone"      // the client has closed the connection or reset the stream
 	tooIdle  End = "idle"      // no byte came for too long
-	tooLarge End = "too_large" // more than max_drain_size bytes came
-	crowded  End = "crowded"   // there were max_drains others, and this drain was idle the longest
+	tooLarge End = "too_large" // the client has sent more than max_drain_size bytes
+	crowded  End = "crowded"   // a new drain began while max_drains others ran, and this drain was idle the longest
 	atExit   End = "exit"      // the process exits
 )
 
-// Set holds the running drains of a process. It stops a drain that is idle for too long,
-// the one that is idle the longest if there are too many, and all when the process exits.
+// Set has the running drains of a process. It stops a drain that is idle for too long. If
+// there are too many drains, it stops the one that is idle the longest. When the process
+// exits, it stops all drains.
 //
-// A drain does not end with the configuration whose gate refused the request, and it does
-// not keep a keystore open.
+// A drain can outlive the configuration whose gate refused the request, and it does not
+// keep a keystore open.
 type Set struct {
 	Ended   *prometheus.CounterVec // the drains that have ended, by End
 	started time.Time
@@ -80,7 +80,7 @@ type Set struct {
 	checking bool // a goroutine runs checkUntilEmpty
 }
 
-// upload is a refused upload whose rest is read.
+// upload is a refused upload that is being drained.
 type upload struct {
 	rc       *http.ResponseController
 	idle     time.Duration // the longest time without a byte
@@ -88,8 +88,8 @@ type upload struct {
 	stopped  End           // why the set has stopped the drain, or ""; Set.mu guards it
 }
 
-// NewSet returns a set without drains. It asks exiting whether the process exits, which
-// ends every drain.
+// NewSet returns a set without drains. The set calls the function exiting to learn whether
+// the process exits. If so, the set ends every drain.
 func NewSet(exiting func() bool) *Set {
 	ended := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",
@@ -115,16 +115,17 @@ func (s *Set) drain(body io.Reader, rc *http.ResponseController, idle time.Durat
 	switch end = s.remove(u); {
 	case errors.Is(err, io.EOF):
 		end = whole
-	case end != "": // the set has stopped the drain, and err is that of the deadline
+	case end != "": // the set has stopped the drain with a deadline, which has made the read fail
 	case err == nil:
 		end = tooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded): // of Caddy, or of the head budget
+	case errors.Is(err, os.ErrDeadlineExceeded): // a deadline that Caddy or the head budget has set
 		end = tooIdle
 	default:
 		end = gone
 	}
 	if end != whole {
-		// Without a deadline in the past, net/http would read on, without our limits.
+		// Without a deadline in the past, net/http itself would read more of the body,
+		// without the limits.
 		_ = rc.SetReadDeadline(time.Now())
 	}
 	s.Ended.WithLabelValues(string(end)).Inc()
@@ -135,8 +136,8 @@ const bufferSize = 8 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// add adds a drain. If there are maxNumber others, the one that has been idle the longest
-// is stopped.
+// add adds a drain. If maxNumber others run already, add stops the one that has been idle
+// the longest.
 func (s *Set) add(u *upload, maxNumber int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +163,8 @@ func (s *Set) add(u *upload, maxNumber int) {
 	}
 }
 
-// remove removes a drain. It returns why the set has stopped the drain, or "".
+// remove removes a drain. It returns why the set has stopped the drain, or "" if the set
+// has not stopped it.
 func (s *Set) remove(u *upload) End {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,7 +181,7 @@ func (u *upload) stop(why End) {
 
 const checkEvery = 100 * time.Millisecond
 
-// checkUntilEmpty checks the drains until there are none.
+// checkUntilEmpty calls check regularly, until no drain runs.
 func (s *Set) checkUntilEmpty() {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
@@ -191,7 +193,7 @@ func (s *Set) checkUntilEmpty() {
 }
 
 // check stops drains that have been idle for too long and, when the process exits, all
-// drains. It reports whether there are drains.
+// drains. It reports whether any drain still runs.
 func (s *Set) check() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
