@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// WantDuration says in an error what a duration looks like.
+// WantDuration is the part of an error that says what a duration looks like.
 const WantDuration = "want a duration such as 90s, 24h or 7d"
 
-// The mistakes in a duration.
+// The errors of ParseDuration.
 var (
-	// ErrDurationForm: the text is not a duration.
+	// ErrDurationForm is the error for a text that is not a duration.
 	ErrDurationForm = errors.New("that is no duration")
-	// ErrDurationLong: the duration is too long to be counted in nanoseconds.
+	// ErrDurationLong is the error for a duration whose nanoseconds do not fit into a
+	// [time.Duration].
 	ErrDurationLong = errors.New("that is too long: want 106751d at most")
 )
 
@@ -50,7 +51,7 @@ func ParseDuration(text string) (time.Duration, error) {
 		rest = rest[end:]
 		switch {
 		case errors.Is(err, ErrDurationLong):
-			long = true // the rest can be wrong
+			long = true // a mistake in the rest of the text is the more important error
 		case err != nil:
 			return 0, err
 		case part > math.MaxInt64-total:
@@ -75,8 +76,8 @@ var (
 	unitForm   = regexp.MustCompile(`^(ns|us|µs|μs|ms|s|m|h)$`)
 )
 
-// parsePart reads one number with its unit. The standard library knows neither days nor
-// weeks.
+// parsePart reads one number with its unit. It reads days and weeks itself, because the
+// standard library has no such units.
 func parsePart(number, unit string) (time.Duration, error) {
 	hours := map[string]int64{"d": 24, "w": 7 * 24}[unit]
 	if hours > 0 {

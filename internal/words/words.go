@@ -14,9 +14,9 @@ import (
 // wordForm matches the names of commands and options.
 var wordForm = regexp.MustCompile(`^[a-z][a-z_-]{0,23}$`)
 
-// QuoteWord quotes a text that was given in place of the name of a command or an option.
-// It shows a word whole. Any other text can be a secret, and is masked as by
-// [QuoteArgument].
+// QuoteWord quotes a text that was given in place of the name of a command or an option. If
+// the text has the form of such a name, QuoteWord shows all of it. Any other text can be a
+// secret, and is masked as by [QuoteArgument].
 func QuoteWord(text string) string {
 	if wordForm.MatchString(text) {
 		return strconv.Quote(text)
@@ -24,9 +24,9 @@ func QuoteWord(text string) string {
 	return QuoteArgument(text)
 }
 
-// Quote quotes a value that is wrong. The value can be a secret, so Quote shows only the
-// first 4 characters of a text with more than 16 characters. It shows public IDs whole, and
-// what can only be a time or addresses.
+// Quote quotes a wrong value for an error. The value can be a secret: if it has more than
+// 16 characters, Quote shows only the first 4. Quote shows all of a public ID, and of a
+// text that can only be a time or a list of addresses.
 func Quote(text string) string {
 	if plainForm.MatchString(text) && !longRun.MatchString(text) {
 		return strconv.Quote(text)
@@ -35,20 +35,21 @@ func Quote(text string) string {
 }
 
 var (
-	// plainForm matches times and lists of addresses, also misspelled ones.
+	// plainForm matches times and lists of addresses, and also misspelled ones.
 	plainForm = regexp.MustCompile(`^[0-9A-Fa-fTZtz:./,;+ -]{1,100}$`)
-	// longRun matches more characters in a row than a part of a time or an address has: a
-	// secret in hexadecimal has such a run.
+	// longRun matches 9 letters or digits in a row. Times and addresses have no such run. A
+	// secret in hexadecimal has one.
 	longRun = regexp.MustCompile(`[0-9A-Za-z]{9}`)
 )
 
-// QuoteArgument is [Quote] for an argument, in whose place people type secrets. It shows
-// only the first 4 characters of a text with more than 7 characters: a service password
-// has 8 characters or more.
+// QuoteArgument quotes an argument of the command line. People type secrets in the wrong
+// place, so QuoteArgument masks shorter texts than [Quote] does: if the argument has more
+// than 7 characters, it shows only the first 4. A service password has 8 characters or
+// more. Public IDs are shown whole.
 func QuoteArgument(text string) string { return masked(7, text) }
 
-// masked quotes a text. It shows the first characters only if the text has more than
-// longest characters.
+// masked quotes a text. If the text has more than longest characters and is not a public
+// ID, only its first 4 characters are shown.
 func masked(longest int, text string) string {
 	const part = 4
 	public := strings.HasPrefix(text, "acc_") || strings.HasPrefix(text, "key_") || strings.HasPrefix(text, "svc_")
@@ -58,7 +59,7 @@ func masked(longest int, text string) string {
 	return strconv.Quote(text)
 }
 
-// Alternatives joins words as a sentence does: a, b or c.
+// Alternatives joins words with commas and "or": a, b or c.
 func Alternatives(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
@@ -67,8 +68,8 @@ func Alternatives(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// Nearest returns the word that is most like a misspelled word. It returns an empty
-// string if more than two letters differ from every word.
+// Nearest returns the word that is most similar to a misspelled word. It returns "" if
+// every word differs by more than two edits; for a word of three letters, by more than one.
 func Nearest(misspelled string, words []string) string {
 	const tolerated = 2
 	best, found := tolerated+1, ""
@@ -106,8 +107,8 @@ func EditDistance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-// TimeText returns an instant for JSON. It returns nil, which is null in JSON, if the
-// instant never happened.
+// TimeText returns an instant as text for JSON. It returns nil, which becomes null, if t is
+// zero: the event has not happened.
 func TimeText(t policy.Time) *string {
 	if t.IsZero() {
 		return nil
@@ -116,7 +117,7 @@ func TimeText(t policy.Time) *string {
 	return &text
 }
 
-// Count returns a number with a regular noun: 1 key, 2 keys.
+// Count returns a number and its noun: 1 key, 2 keys. The plural is the noun with an s.
 func Count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
