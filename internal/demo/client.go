@@ -16,14 +16,15 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// demoReply is an answer of the gate, or of the issuance API.
+// demoReply is the answer to a request of the demo.
 type demoReply struct {
 	status int
 	body   string
 }
 
-// issue asks the issuance API for a key. The caller is the key by or, if by is empty, the
-// account with its service ID and service password.
+// issue asks the issuance API for a key, and shows the request. The request authenticates
+// with the key by. If by is empty, it authenticates with the service ID and the service
+// password of the account.
 func (d *demo) issue(ctx context.Context, by policy.Secret, lifetime string) demoReply {
 	fields := url.Values{"epi": {lifetime}}
 	who := "Authorization: Bearer " + brief(by)
@@ -48,7 +49,7 @@ func (d *demo) recognize(ctx context.Context, key policy.Secret) demoReply {
 	return d.form(ctx, "/v1/recognize", key)
 }
 
-// form sends the recording in a form, and shows the request.
+// form sends the recording and the key in a form, and shows the request.
 func (d *demo) form(ctx context.Context, path string, key policy.Secret) demoReply {
 	d.sent(fmt.Sprintf("POST %s   u=%s  d=-a-general  a=@speech.wav", path, brief(key)))
 	return d.do(d.formRequest(ctx, path, key))
@@ -102,7 +103,7 @@ func (d *demo) pollRequest(ctx context.Context, job string, key policy.Secret) (
 	return req, nil
 }
 
-// do sends a request. An error is the body of the reply.
+// do sends a request. If there is an error, the body of the reply is its text.
 func (d *demo) do(req *http.Request, err error) demoReply {
 	if err != nil {
 		return demoReply{body: err.Error()}
@@ -119,7 +120,7 @@ func (d *demo) do(req *http.Request, err error) demoReply {
 	return demoReply{status: resp.StatusCode, body: string(body)}
 }
 
-// brief returns the beginning of a key, for people to recognize the key.
+// brief returns the first 8 characters of a key. People can recognize the key by them.
 func brief(key policy.Secret) string {
 	text := key.Reveal()
 	return text[:min(8, len(text))] + "…"

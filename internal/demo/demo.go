@@ -29,8 +29,9 @@ import (
 //go:embed demo.caddyfile
 var demoCaddyfile string
 
-// The times of the demo. The job pauses, and the backend authenticates it again, after
-// its key has expired and before the grace ends.
+// The lifetime of the key, and the grace window, of the demo's asynchronous job. The
+// backend pauses the job and authenticates it again after the key has expired and before
+// the window ends.
 const (
 	demoKeyLife = 3 * time.Second
 	demoGrace   = 10 * time.Second
@@ -40,7 +41,8 @@ const (
 func Command() *cobra.Command {
 	var once bool
 	cmd := command.Leaf("demo [--once]", "Shows in a dozen seconds what the gateway does", command.NoArgument, func(cmd *cobra.Command, _ []string) error {
-		// With SIGPIPE, the demo also removes its keystore if nobody reads its output.
+		// SIGPIPE comes when nobody reads the output any more. The demo must remove its
+		// keystore then, too.
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 		defer stop()
 		return runDemo(ctx, newStage(cmd.OutOrStdout(), os.Getenv), once)
@@ -65,7 +67,7 @@ type demo struct {
 	store *keystore.Store
 	log   *logTail
 
-	serviceID string // of the demo's account
+	serviceID string // of the demo's account, with password
 	password  policy.Secret
 }
 
@@ -79,7 +81,7 @@ func runDemo(ctx context.Context, s *stage, once bool) (err error) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	s.over = func() bool { return ctx.Err() != nil }
 	d := &demo{stage: s, dir: dir, clock: keystore.SystemClock()}
-	defer d.stop() //nolint:contextcheck // it must run after Ctrl-C
+	defer d.stop() // stop must run after Ctrl-C, too
 	if err := d.start(ctx); err != nil {
 		return fmt.Errorf("starting the demo: %w", err)
 	}
@@ -122,7 +124,8 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Caddy logs to standard error until its log file is open. The demo does not show it.
+	// Until its log file is open, Caddy logs to standard error. The buffer keeps these
+	// lines from people who watch the demo.
 	_, logger, _ := caddy.BufferedLog()
 	defer caddy.UnbufferDefaultLogger(logger)
 	if err := caddy.Load(config, true); err != nil {

@@ -24,7 +24,7 @@ func openLogTail(path string) (*logTail, error) {
 // Close closes the file.
 func (l *logTail) Close() error { return l.file.Close() }
 
-// decision is a line of the log about a decision.
+// decision is a line of the log that tells a decision.
 type decision struct {
 	Logger    string `json:"logger"`
 	Reason    string `json:"reason"`

@@ -18,15 +18,16 @@ type stage struct {
 	color  bool
 	step   int
 	failed bool
-	over   func() bool // reports whether somebody has ended the demo; nil for never
+	over   func() bool // reports whether the demo was interrupted; may be nil
 	broken bool        // a write to out has failed
 }
 
-// ended reports whether nobody watches any more.
+// ended reports whether nobody reads the output any more: the demo was interrupted, or a
+// write has failed.
 func (s *stage) ended() bool { return s.broken || s.over != nil && s.over() }
 
-// newStage returns a stage that prints to out. The variables NO_COLOR and TERM say
-// whether a terminal gets colour.
+// newStage returns a stage that prints to out. A terminal gets colour unless the
+// environment variable NO_COLOR is set or TERM is dumb.
 func newStage(out io.Writer, getenv func(string) string) *stage {
 	s := &stage{out: out}
 	if file, ok := out.(*os.File); ok {
@@ -74,7 +75,7 @@ func (s *stage) say(format string, args ...any) {
 func (s *stage) sent(request string) { s.print("    %s %s", s.paint(cyan, "->"), request) }
 func (s *stage) got(answer string)   { s.print("    %s %s", s.paint(cyan, "<-"), answer) }
 
-// check prints whether a step came out right, and why.
+// check prints whether a step had the expected result, and why.
 func (s *stage) check(ok bool, why string) {
 	if ok {
 		s.print("    %s %s", s.paint(green, "ok"), why)
@@ -86,8 +87,8 @@ func (s *stage) check(ok bool, why string) {
 
 const spinTick = 100 * time.Millisecond
 
-// wait waits until ok returns true, and shows that it waits. It reports whether ok
-// returned true in time.
+// wait waits until ok returns true, and shows that it waits for what. It returns false if
+// ok has not returned true within atMost, or if ctx is done.
 func (s *stage) wait(ctx context.Context, what string, atMost time.Duration, ok func() bool) bool {
 	if !s.live {
 		s.print("    .. %s", what)

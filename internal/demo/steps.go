@@ -153,20 +153,20 @@ func (d *demo) goOn(good policy.Secret) {
 	d.print("\nCtrl-C ends it, and throws the keystore away.")
 }
 
-// The ends of the names of the loggers that log decisions.
+// The last parts of the names of the loggers that log decisions.
 const (
 	gateLogger   = "handlers.speechgate"
 	issueLogger  = "handlers.speechgate_issue"
 	verifyLogger = "handlers.speechgate_verify"
 )
 
-// expect is expectFrom for an answer of the gate.
+// expect does what expectFrom does, for the gate's logger.
 func (d *demo) expect(got demoReply, contains string, reason policy.Reason, why string) {
 	d.expectFrom(gateLogger, got, contains, reason, why)
 }
 
-// expectFrom shows an answer, and checks it: it must contain a text, and the logger must
-// have logged the reason.
+// expectFrom shows the answer got. It checks that the answer contains a text, and that the
+// last decision of the logger has this reason. If so, it prints why.
 func (d *demo) expectFrom(logger string, got demoReply, contains string, reason policy.Reason, why string) {
 	d.got(fmt.Sprintf("%d %s", got.status, abridged(got.body)))
 	decided := ""
@@ -182,8 +182,8 @@ func (d *demo) expectFrom(logger string, got demoReply, contains string, reason 
 	d.check(true, reason.String()+": "+why)
 }
 
-// abridged returns an answer for one line: a short answer whole, and the members status
-// and text of a long answer.
+// abridged returns an answer in at most one line. A short answer is whole. Of a long
+// answer, only the members status and text are shown or, without them, the beginning.
 func abridged(body string) string {
 	const most = 140
 	body = strings.TrimSpace(body)

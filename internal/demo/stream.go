@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	demoFrame      = 4096                   // bytes of audio in a frame, as many as the API's clients send
-	demoFrameEvery = 20 * time.Millisecond  // faster than speech: a frame has 128 ms of it
+	demoFrame      = 4096                   // bytes of audio in a frame. The client libraries of the API send as many.
+	demoFrameEvery = 20 * time.Millisecond  // the time between two frames. It is faster than speech: a frame has 128 ms of audio.
 	demoBefore     = 500 * time.Millisecond // from the start of the stream to the revocation of its key
 	demoStreamTime = 10 * time.Second       // the longest time of a stream
 )
@@ -40,7 +40,7 @@ func (d *demo) stream(ctx context.Context) *demoStream {
 	s := &demoStream{d: d, conn: conn, err: err}
 	if err == nil {
 		if early != nil {
-			ws.PutReader(early) // a server sends nothing before a start command
+			ws.PutReader(early) // the buffer is empty: a server sends nothing before a start command
 		}
 		s.err = conn.SetDeadline(time.Now().Add(demoStreamTime))
 	}
@@ -87,7 +87,7 @@ func (s *demoStream) audio(piece []byte) error {
 	return wsutil.WriteClientBinary(s.conn, append([]byte{dialect.AmiVoice.Stream.Audio}, piece...))
 }
 
-// answer reads the next message. It is empty after an error.
+// answer reads the next message. It returns "" after an error.
 func (s *demoStream) answer() string {
 	if s.err != nil {
 		return ""
@@ -97,8 +97,8 @@ func (s *demoStream) answer() string {
 	return string(text)
 }
 
-// start sends a start command, and shows it. It checks the answer, and the reason in the
-// log.
+// start sends a start command with this key, and shows it. It checks that the answer is
+// want, and that the log has this reason.
 func (s *demoStream) start(key policy.Secret, want string, reason policy.Reason, why string) {
 	rules := dialect.AmiVoice.Stream
 	command := rules.Start + " 16K -a-general " + rules.Pair + "="
@@ -109,7 +109,8 @@ func (s *demoStream) start(key policy.Secret, want string, reason policy.Reason,
 	s.d.checkStream(answer == want, "", reason, why)
 }
 
-// checkStream checks the result of a stream, and that the log says the same.
+// checkStream prints the result of a stream. It checks that right is true and that the log
+// has this reason. It waits for the line of the log for at most demoRevoke.
 func (d *demo) checkStream(right bool, detail string, reason policy.Reason, why string) {
 	decided := ""
 	for begun := time.Now(); decided != reason.String() && time.Since(begun) < demoRevoke; time.Sleep(demoFrameEvery) {
@@ -126,8 +127,9 @@ func (d *demo) checkStream(right bool, detail string, reason policy.Reason, why 
 	d.check(true, reason.String()+": "+why)
 }
 
-// until reads messages until one begins with prefix. It returns this message, and the
-// final results before it.
+// until reads messages until one begins with prefix. It returns this message, and the final
+// results that came before it. After an error, it returns the text of the error in place of
+// the message.
 func (s *demoStream) until(prefix string) (last string, results []string) {
 	for s.err == nil {
 		message := s.answer()
@@ -141,7 +143,7 @@ func (s *demoStream) until(prefix string) (last string, results []string) {
 	return s.err.Error(), results
 }
 
-// playStream is the step of a stream that lasts to its final result.
+// playStream plays the step of the demo in which a stream lasts until its final result.
 func (d *demo) playStream(ctx context.Context, key policy.Secret) {
 	rules := dialect.AmiVoice.Stream
 	d.title("Live recognition, over a WebSocket")
@@ -171,7 +173,7 @@ func (d *demo) results(all []string) {
 	}
 }
 
-// playCut is the step of a key that is revoked during its stream.
+// playCut plays the step of the demo in which a key is revoked during its stream.
 func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() error) error {
 	rules := dialect.AmiVoice.Stream
 	d.title("A key is revoked in the middle of its stream")
@@ -208,7 +210,7 @@ func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() err
 	return nil
 }
 
-// feed sends audio until ctx is done.
+// feed sends audio until ctx is done, a write fails or the audio ends.
 func (s *demoStream) feed(ctx context.Context) {
 	for piece := range slices.Chunk(slices.Repeat(sandbox.SpeechWAV(), 20), demoFrame) {
 		if ctx.Err() != nil || s.audio(piece) != nil {
