@@ -9,23 +9,23 @@ import (
 	"sync/atomic"
 )
 
-// ports gives out ports. Each test process begins at another port, so that two of them
-// rarely try the same.
+// ports counts the ports that FreePort has tried. Each test process begins at a random
+// port, so that two processes rarely try the same port.
 var ports = func() *atomic.Uint32 {
 	var next atomic.Uint32
 	next.Store(rand.Uint32N(portCount)) //nolint:gosec // a port is no secret
 	return &next
 }()
 
-// The ports are below those that systems give out by themselves, so that no connection
-// takes one before a server listens on it.
+// FreePort tries only ports below those that operating systems choose for outgoing
+// connections. So no connection takes a port before the server of a test listens on it.
 const (
 	firstPort = 12_000
 	portCount = 20_000
 )
 
-// FreePort returns a port on which nothing listens. It returns no port twice before it
-// has returned 20,000. The error says that it found none.
+// FreePort returns a port on which nothing listens. It tries no port twice before it has
+// tried 20,000 ports. It returns an error if 100 ports in a row are in use.
 func FreePort() (string, error) {
 	for range 100 {
 		port := strconv.Itoa(int(firstPort + ports.Add(1)%portCount))

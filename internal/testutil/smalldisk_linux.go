@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// smallDiskEnv is set in the second process of SmallDisk.
+// smallDiskEnv is an environment variable that is set in the second process of SmallDisk.
 const smallDiskEnv = "SPEECHGATE_TEST_SMALL_DISK"
 
 // SmallDisk gives a test a new file system of the given size. It runs the calling test again
