@@ -13,8 +13,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// BackendName is in the place of a backend name in the metrics, the log and
-// explanations.
+// BackendName is the backend name of the issuance API in the metrics, the log and
+// explanations. The API has no backend.
 const BackendName = "issuance"
 
 // Settings say which keys can be issued.
@@ -24,16 +24,16 @@ type Settings struct {
 	// MaxLifetime is the longest lifetime that a request can ask for; 0 means no
 	// limit.
 	MaxLifetime time.Duration
-	// Zone is the time zone of times that name none.
+	// Zone is the time zone of an expiry that names no time zone.
 	Zone *time.Location
 	// FreeChildren lets a child key outlive its issuer, and be used from addresses
 	// that its issuer may not be used from.
 	FreeChildren bool
-	// MaxLiveKeys is how many keys issued through this API an account may have that
-	// have not ended; 0 means no limit.
+	// MaxLiveKeys is how many live keys from this API an account may have. A live key is
+	// one that has not ended. 0 means no limit.
 	MaxLiveKeys int
-	// MaxRate is how many keys a second an account may have issued on average. It
-	// may have 100 seconds' worth issued at once. 0 means no limit.
+	// MaxRate is how many keys per second an account may get on average. It may get the
+	// keys of 100 seconds at once. 0 means no limit.
 	MaxRate int
 }
 
@@ -68,13 +68,13 @@ type caller struct {
 	key     *policy.Key // nil if the caller sent a service ID and a service password
 }
 
-// Issue answers a request that arrived from client at now. EarlyData is true if
-// the request came as TLS early data, which does not prove the client's address.
+// Issue answers a request that arrived from client at now. The argument earlyData is true
+// if the request came as TLS early data, which does not prove the client's address.
 //
-// All callers without valid credentials get the same refusal, whatever is wrong
-// with their credentials. An address may get 30 of these refusals a minute, and is
-// told to wait after that. Callers with valid credentials never have to wait for
-// this reason, even at the same address.
+// All callers without valid credentials get the same refusal, whatever is wrong with their
+// credentials. An address gets at most 30 of these refusals in a minute. After that, it
+// gets the answer that it must wait, with the status 429. Callers with valid credentials
+// never get this answer, even at the same address.
 func (a *Authority) Issue(ctx context.Context, now policy.Time, client netip.Addr, earlyData bool, store Store, req *KeyRequest) *Result {
 	if earlyData {
 		return refusal(http.StatusTooEarly, policy.EarlyData, "The call came as TLS early data, which anybody can repeat: send it again.")
@@ -92,7 +92,8 @@ func (a *Authority) Issue(ctx context.Context, now policy.Time, client netip.Add
 	return result
 }
 
-// throttled returns the answer that replaces one unauthorized answer too many.
+// throttled returns the answer with the status 429 that replaces a refusal of invalid
+// credentials. The argument wait is the time for the client to wait, in seconds.
 func throttled(replaced *Result, wait int) *Result {
 	result := refusal(http.StatusTooManyRequests, policy.Throttled,
 		fmt.Sprintf("Too many calls from your address came without valid credentials: wait %d seconds. Calls with valid ones are answered all the same.", wait))
@@ -163,8 +164,8 @@ func (a *Authority) issue(ctx context.Context, now policy.Time, client netip.Add
 	by := keystore.Actor{Kind: keystore.ActorAccount, ID: who.account, From: client}
 	k := keystore.NewKey{AccountID: who.account, Origin: policy.OriginAPI}
 	if who.key == nil {
-		// The service ID can be rotated before the key is written. The keystore then
-		// refuses the key.
+		// The service ID can be rotated before the key is written. If it is, the keystore
+		// refuses the new key.
 		k.ServiceID = req.serviceID
 	} else {
 		k.Issuer, k.OutlivesIssuer = who.key.ID, a.settings.FreeChildren
@@ -181,8 +182,8 @@ func (a *Authority) issue(ctx context.Context, now policy.Time, client netip.Add
 	return result
 }
 
-// fillIn sets the expiry and the addresses that the request asks for. It returns a
-// refusal if the request asks for something that the caller cannot have.
+// fillIn sets the expiry and the addresses of k to what the request asks for. It returns a
+// refusal if they cannot be read, or if the caller may not have them.
 func (a *Authority) fillIn(now policy.Time, req *KeyRequest, who caller, k *keystore.NewKey) *Result {
 	var err error
 	if k.Expires, err = a.expiry(now, req.epi, who); err != nil {
@@ -216,7 +217,7 @@ func (a *Authority) fillIn(now policy.Time, req *KeyRequest, who caller, k *keys
 // key, and a second time in the audit trail.
 const maxAddresses = 100
 
-// shortened cuts an error text that repeats a part of the request.
+// shortened cuts an error text after 400 bytes: the text can repeat a part of the request.
 func shortened(text string) string {
 	const most = 400
 	if len(text) <= most {
@@ -225,8 +226,8 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// boundTo returns the key whose expiry and addresses limit the new key. It returns
-// nil if no key does.
+// boundTo returns the caller's key if the new key may not outlive it or have other
+// addresses. Otherwise it returns nil.
 func (a *Authority) boundTo(who caller) *policy.Key {
 	if a.settings.FreeChildren {
 		return nil
@@ -234,8 +235,8 @@ func (a *Authority) boundTo(who caller) *policy.Key {
 	return who.key
 }
 
-// expiry reads epi. An empty epi asks for the default lifetime, or for the rest of
-// the issuer's lifetime if that is shorter.
+// expiry returns the expiry that the form field epi asks for. If epi is empty, the key gets
+// the default lifetime, or the rest of its issuer's lifetime if that is shorter.
 func (a *Authority) expiry(now policy.Time, epi string, who caller) (policy.Expiry, error) {
 	if epi == "" {
 		expires := policy.ExpiresAt(now.Add(a.settings.DefaultLifetime))
@@ -248,7 +249,8 @@ func (a *Authority) expiry(now policy.Time, epi string, who caller) (policy.Expi
 	return policy.ExpiresAt(at), err
 }
 
-// withinQuota refuses the key if the account has used up its quota.
+// withinQuota counts a key for the account. It returns a refusal if the account has used up
+// its quota, and nil otherwise.
 func (a *Authority) withinQuota(ctx context.Context, now policy.Time, store Store, account string) *Result {
 	over, err := a.quota.take(ctx, now, store, account)
 	if err != nil {
@@ -276,7 +278,7 @@ func create(ctx context.Context, now policy.Time, by keystore.Actor, store Store
 		return unauthorized(policy.AccountClosed, err.Error())
 	case errors.Is(err, keystore.ErrAccountSuspended):
 		return unauthorized(policy.AccountSuspended, err.Error())
-	case errors.Is(err, keystore.ErrInvalid), errors.Is(err, keystore.ErrNotFound): // the caller's key or service ID ended after it was checked
+	case errors.Is(err, keystore.ErrInvalid), errors.Is(err, keystore.ErrNotFound): // the caller's key or service ID has ended after the check
 		return unauthorized(policy.KeyRevoked, err.Error())
 	case err != nil:
 		return Unavailable(err)

@@ -10,8 +10,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// units are the units of a time from now, in milliseconds. A number without a unit
-// is in milliseconds.
+// units are the units of a time from now, in milliseconds. A time without a unit is in
+// milliseconds.
 var units = map[string]int64{
 	"":  1,
 	"s": 1000,
@@ -66,10 +66,10 @@ func ParseExpiry(text string, now policy.Time, zone *time.Location, longest time
 	return 0, fmt.Errorf("epi %s: %w: want %s", shown(text), err, want.forms())
 }
 
-// FormatExpiry formats t so that [ParseExpiry] reads the same instant, whatever its
-// zone is: 2031/02/03 10:00:00.000+09:00. It uses UTC, with +00:00, if the offset of
-// zone cannot be written (it has seconds, or is a day or more), or if the year in
-// zone does not have four digits. Zone must not be nil.
+// FormatExpiry formats t in the time zone zone, as 2031/02/03 10:00:00.000+09:00. With
+// every zone, [ParseExpiry] reads the same instant from the text. FormatExpiry uses UTC,
+// with +00:00, if the offset of zone cannot be written (it has seconds, or is a day or
+// more), or if the year in zone does not have four digits. The zone must not be nil.
 func FormatExpiry(t policy.Time, zone *time.Location) string {
 	local := t.Std().In(zone)
 	_, offset := local.Zone()
@@ -118,10 +118,10 @@ func readSpan(digits string, unit int64, now policy.Time) (policy.Time, error) {
 	return at, nil
 }
 
-// readInstant reads the groups of instantForm: 1 to 3 are year, month and day; 4 is
-// the time of day, if there is one, and 5 to 8 are its hour, minute, second and
-// milliseconds; 9 is the time zone, if there is one, and 10 to 12 are its sign,
-// hours and minutes.
+// readInstant reads the groups of instantForm. Groups 1 to 3 are year, month and day. Group
+// 4 is the time of day, with its hour, minute, second and milliseconds in groups 5 to 8.
+// Group 9 is the time zone, with its sign, hours and minutes in groups 10 to 12. The time
+// of day and the time zone may be empty.
 func readInstant(m []string, zone *time.Location) (policy.Time, error) {
 	var n [13]int
 	for _, i := range []int{1, 2, 3, 5, 6, 7, 8, 11, 12} {
@@ -155,7 +155,7 @@ func readInstant(m []string, zone *time.Location) (policy.Time, error) {
 	return policy.At(wall.Add(-offset)), nil
 }
 
-// number reads a few digits. No digits are 0.
+// number returns the value of a few digits. It returns 0 for an empty text.
 func number(digits string) int {
 	n := 0
 	for _, c := range []byte(digits) {
@@ -164,11 +164,12 @@ func number(digits string) int {
 	return n
 }
 
-// whenShown returns the first instant at which the clocks of zone show wall, or a
-// later time. It does not use time.Date: when clocks are set, time.Date does not
-// guarantee which of two instants it returns.
+// whenShown returns the first instant at which the clocks of zone show the time wall. If
+// they skip wall, it returns the instant at which they are set forward. It does not use
+// time.Date: for a local time that comes twice or not at all, time.Date does not guarantee
+// which instant it returns.
 func whenShown(wall time.Time, zone *time.Location) policy.Time {
-	from := wall.Add(-48 * time.Hour).In(zone) // no zone is 48 hours ahead of UTC
+	from := wall.Add(-48 * time.Hour).In(zone) // no time zone is 48 hours ahead of UTC
 	for {
 		_, offset := from.Zone()
 		_, end := from.ZoneBounds()
@@ -177,7 +178,7 @@ func whenShown(wall time.Time, zone *time.Location) policy.Time {
 			at = from
 		}
 		if !end.IsZero() && !end.After(from) {
-			end = from.Add(time.Hour) // ZoneBounds is wrong on the last day of future leap years: go on hour by hour
+			end = from.Add(time.Hour) // ZoneBounds is wrong on the last day of future leap years: continue hour by hour
 		}
 		if end.IsZero() || at.Before(end) {
 			return policy.At(at)

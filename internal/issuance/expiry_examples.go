@@ -10,17 +10,18 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// exampleAfter is how far after now an example expires if lifetimes are not limited.
+// exampleAfter is the time from now to the expiry in an example, if lifetimes are not
+// limited.
 const exampleAfter = 30 * 24 * time.Hour
 
-// limits are the limits of an expiry, from which the examples in errors are made.
+// limits says which expiry a request may ask for. The examples in errors keep to it.
 type limits struct {
 	now     policy.Time
 	zone    *time.Location
 	longest time.Duration // 0 means no limit
 }
 
-// end returns the latest expiry that may be asked for.
+// end returns the latest expiry that longest permits.
 func (l limits) end() policy.Time {
 	if l.longest == 0 {
 		return math.MaxInt64
@@ -28,13 +29,13 @@ func (l limits) end() policy.Time {
 	return l.now.Add(l.longest)
 }
 
-// allows reports whether an epi would be accepted.
+// allows reports whether ParseExpiry would accept an epi.
 func (l limits) allows(epi string) bool {
 	at, err := readExpiry(epi, l.now, l.zone)
 	return err == nil && at > l.now && at <= min(l.end(), policy.LastTime)
 }
 
-// atMost says how long a key may live, and gives examples.
+// atMost returns the longest lifetime of a key, with examples, as a part of an error.
 func (l limits) atMost() string {
 	digits, span := spellSpan(l.longest)
 	if span == "" {
@@ -43,7 +44,8 @@ func (l limits) atMost() string {
 	return fmt.Sprintf("%s at most, such as %s or %s", span, span, l.instant())
 }
 
-// forms lists the forms of an epi, with examples.
+// forms returns the forms of an epi, with examples that are accepted, as a part of an
+// error.
 func (l limits) forms() string {
 	longest, longestSpan := spellSpan(l.longest)
 	digits, span := l.first("60000", longest), l.first("30s", longestSpan, "1s")
@@ -64,7 +66,7 @@ func (l limits) forms() string {
 	return text + ", and " + longestSpan + " at most"
 }
 
-// first returns the first epi that would be accepted, or the empty string.
+// first returns the first of epis that would be accepted, or "" if none would be.
 func (l limits) first(epis ...string) string {
 	for _, epi := range epis {
 		if l.allows(epi) {
@@ -74,8 +76,8 @@ func (l limits) first(epis ...string) string {
 	return ""
 }
 
-// date returns an example of a date. It returns the empty string if the end of every
-// date can be too late.
+// date returns an example of a date that is accepted. It returns "" if longest is less than
+// 48 hours, because the end of a date can then be too late.
 func (l limits) date() string {
 	if l.longest > 0 && l.longest < 48*time.Hour {
 		return ""
@@ -88,7 +90,8 @@ func (l limits) date() string {
 	return ""
 }
 
-// instant returns an example of an instant, with as many zeros as the limits allow.
+// instant returns an example of an instant. It has whole hours, minutes or seconds if the
+// longest lifetime is long enough.
 func (l limits) instant() string {
 	at := l.now.Add(l.ahead()).Std()
 	for _, form := range []struct {
@@ -102,7 +105,7 @@ func (l limits) instant() string {
 	return at.Format("2006/01/02 15:04:05.000Z")
 }
 
-// ahead returns how far after now an example expires.
+// ahead returns the time from now to the expiry in an example.
 func (l limits) ahead() time.Duration {
 	if l.longest == 0 {
 		return exampleAfter
@@ -110,14 +113,14 @@ func (l limits) ahead() time.Duration {
 	return min(exampleAfter, l.longest)
 }
 
-// spellSpan writes a time from now, rounded down to the millisecond: as
-// milliseconds, and with a unit. The span is empty if no unit fits.
+// spellSpan writes a time from now, rounded down to the millisecond: digits is the number
+// of milliseconds, and span is a number with a unit. If no unit fits, span is empty.
 func spellSpan(d time.Duration) (digits, span string) {
 	ms := d.Milliseconds()
 	digits = strconv.FormatInt(ms, 10)
 	for _, name := range []string{"d", "h", "m", "s"} {
 		unit := units[name]
-		if ms > 0 && ms%unit == 0 && (name != "d" || ms > unit) { // a day is spelled 24h
+		if ms > 0 && ms%unit == 0 && (name != "d" || ms > unit) { // one day is written as 24h
 			return digits, strconv.FormatInt(ms/unit, 10) + name
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"regexp"
 )
 
-// The mistakes in an epi.
+// The mistakes in an epi. ParseExpiry puts "want …" with the right forms after them.
 var (
 	errFar      = errors.New("that is beyond the year 9999")
 	errZero     = errors.New("that is no time at all: the key would expire as it is issued")
@@ -34,8 +34,8 @@ var (
 	errNoTime   = errors.New("that is no time")
 )
 
-// mistakes names the mistake in a text that has none of the forms. The first form
-// that matches counts.
+// mistakes has a regular expression for each mistake in a text that does not have the form
+// of an epi. The first one that matches the text tells the mistake.
 var mistakes = []struct {
 	form  *regexp.Regexp
 	cause error

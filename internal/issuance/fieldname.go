@@ -12,19 +12,21 @@ import (
 // fieldNames returns the names of the form fields that the API knows.
 func fieldNames() []string { return []string{"epi", "ipa", "sid", "spw"} }
 
-// misspelled returns the known field that an unknown field of the form is like: "ipa" for
-// "IPA", "ip" or "ip_address". It returns "" for a known field, and for a field that is like
-// none. It returns several names as alternatives.
+// misspelled returns the known field that an unknown field of the form is similar to: "ipa"
+// for "IPA", "ip" or "ip_address". It returns "" for a known field, and for a field that is
+// not similar to any. If several known fields are equally similar, it returns them as in
+// "sid or spw".
 //
 // If the API ignored a misspelled ipa or epi, the caller would get a key that is valid from
 // anywhere, or for another time than the caller asked for.
 //
-// An unknown name is like a known one if it has the same letters in another spelling: case,
-// full width, hyphens, brackets. If the form does not have the known field, a name is also
-// like the known one if it begins with it, or if up to two letters differ and two letters are
-// the same. So a field such as id or api is ignored in a call that has sid and epi, and so is
-// a field of one letter, such as the _ with which tools keep caches from answering. With
-// a key, a call needs neither sid nor spw: only another spelling of these is refused then.
+// An unknown name is similar to a known one if it has the same letters in another spelling:
+// case, full width, hyphens, brackets. If the form does not have the known field, an
+// unknown name is also similar if it begins with the known one, or if up to two letters
+// differ and at least two are the same. So a call that has sid and epi may have a field
+// such as id or api, or a field of one letter, such as the _ that some tools add so that no
+// cache answers. A call with a key needs neither sid nor spw, so of their misspellings only
+// other spellings of the same letters are refused.
 func misspelled(name string, form url.Values, hasKey bool) string {
 	if slices.Contains(fieldNames(), name) {
 		return ""
@@ -57,7 +59,8 @@ func misspelled(name string, form url.Values, hasKey bool) string {
 	return words.Alternatives(like)
 }
 
-// common returns how many letters a and b have in common, in the same order.
+// common returns the length of the longest sequence of letters that a and b have in common,
+// in this order but with gaps.
 func common(a, b string) int {
 	before := make([]int, len(b)+1)
 	for i := range len(a) {
@@ -73,8 +76,9 @@ func common(a, b string) int {
 	return before[len(b)]
 }
 
-// plainLetters returns the letters and digits of a name in lower case. Full-width forms
-// become ASCII. A long name is cut, because it is like none.
+// plainLetters returns the letters and digits of a name in lower case, with full-width
+// characters as ASCII. It cuts a long name, because no known field is similar to a long
+// name.
 func plainLetters(name string) string {
 	const most = 8
 	var text strings.Builder

@@ -20,22 +20,22 @@ import (
 // maxBody is the largest body of a request, in bytes.
 const maxBody = 16 << 10
 
-// bearer is the place of a key that authenticates the caller.
+// bearer is the place of the key with which a caller can authenticate.
 var bearer = dialect.Place{Location: dialect.Header, Name: "Authorization", Scheme: "Bearer"}
 
-// Places are the places where a caller may have put a secret, including the query,
-// where no secret belongs. Logs mask them.
+// Places are the places of a request in which logs mask secrets. The query is one of them,
+// although a service password there is refused.
 var Places = []dialect.Place{bearer, {Location: dialect.Query, Name: "spw"}}
 
-// KeyRequest is a request for a key: the caller's credentials, and the expiry and
-// the addresses that are asked for.
+// KeyRequest is a request for a key. It has the caller's credentials, which are either key,
+// or serviceID and password.
 type KeyRequest struct {
-	key       policy.Secret // either the key
-	serviceID string        // or the service ID and the service password
+	key       policy.Secret // the key in the header Authorization
+	serviceID string        // the fields sid and spw
 	password  policy.Secret
 
 	epi, ipa string  // the form fields for expiry and addresses, as sent
-	fault    *Result // the refusal of a request that cannot be read; nil otherwise
+	fault    *Result // the refusal of a request that cannot be read, or has no valid set of credentials; nil otherwise
 	bodyRead bool
 }
 
@@ -43,10 +43,10 @@ type KeyRequest struct {
 // without a body.
 func (k *KeyRequest) BodyRead() bool { return k.bodyRead }
 
-// ReadKeyRequest reads a request for a key. If the request cannot be read, or has
-// no credentials, [Authority.Issue] refuses it. ReadKeyRequest reads at most 16 KiB
-// of the body, and does not read the body if the header is already a reason to
-// refuse.
+// ReadKeyRequest reads a request for a key. If the request cannot be read, or does not have
+// exactly one kind of credentials, [Authority.Issue] refuses it. ReadKeyRequest reads at
+// most 16 KiB of the body. If the header is already a reason to refuse the request, it does
+// not read the body.
 func ReadKeyRequest(r *http.Request) *KeyRequest {
 	k := new(KeyRequest)
 	if k.fault = k.readHeader(r); k.fault != nil {
@@ -109,8 +109,8 @@ func tooLarge() *Result {
 	return refusal(http.StatusRequestEntityTooLarge, policy.CredentialMalformed, "The body is larger than 16 KiB.")
 }
 
-// readForm reads the fields that the API knows, and ignores the others. A field whose name is
-// like a known name is refused: see [misspelled].
+// readForm reads the fields that the API knows. It ignores other fields, but refuses a
+// field whose name is similar to a known name: see [misspelled].
 func (k *KeyRequest) readForm(body string) *Result {
 	form, err := url.ParseQuery(body)
 	if err != nil { // the error quotes the body, so the answer does not show it
@@ -136,7 +136,7 @@ func (k *KeyRequest) readForm(body string) *Result {
 }
 
 // checkService refuses a service ID or a service password that no account can have, such as
-// one that a program has read with the line break behind it. The answer shows no value.
+// a text with a line break at the end. The answer shows no value.
 func (k *KeyRequest) checkService() *Result {
 	password := k.password.Reveal()
 	var wrong string
@@ -153,7 +153,8 @@ func (k *KeyRequest) checkService() *Result {
 	return refusal(http.StatusBadRequest, policy.CredentialMalformed, wrong)
 }
 
-// checkCredentials refuses a request that has no credentials, or two.
+// checkCredentials refuses a request without credentials, and a request with both a key and
+// a service ID or password.
 func (k *KeyRequest) checkCredentials() *Result {
 	service := k.serviceID != "" || !k.password.Empty()
 	switch {

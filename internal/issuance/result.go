@@ -11,7 +11,7 @@ import (
 type Result struct {
 	Status     int    // of HTTP
 	Text       string // one line for people; empty if a key was issued
-	RetryAfter int    // in seconds; 0 sends no such header
+	RetryAfter int    // 0 if the answer has no header Retry-After
 	Challenge  bool   // whether the answer has a WWW-Authenticate header
 
 	Secret policy.Secret // the issued key's secret
@@ -24,8 +24,9 @@ type Result struct {
 	AccountID string // the caller's account, if it is known
 }
 
-// Refusal returns the answer to a caller who authenticated with a key and is
-// refused for this reason.
+// Refusal returns the answer to a request that is refused for this reason. Its text tells
+// the caller that the method is wrong, that credentials are missing, or that the key may
+// not issue keys. For every other reason, it is the one answer of unauthorized.
 func Refusal(reason policy.Reason) *Result {
 	switch reason {
 	case policy.OperationUnlisted:
@@ -51,16 +52,17 @@ func refusal(status int, reason policy.Reason, text string) *Result {
 	return &Result{Status: status, Reason: reason, Text: text, Detail: text}
 }
 
-// unauthorized returns the one answer that all callers without valid credentials
-// get: the answer must not tell them what is wrong.
+// unauthorized returns the answer to callers without valid credentials. All get the same
+// text, because it must not tell them what is wrong. The reason and the detail are only for
+// the log.
 func unauthorized(reason policy.Reason, detail string) *Result {
 	result := refusal(http.StatusUnauthorized, reason, "The credentials are not valid: they are unknown or wrong, have ended, or may not be used from your address.")
 	result.Detail, result.Challenge = detail, true
 	return result
 }
 
-// badRequest tells an authenticated caller what is wrong with the request. If the
-// text or a field contains a secret, the answer does not quote it.
+// badRequest returns the answer that tells an authenticated caller what is wrong with the
+// request. If the text or a field contains a secret, the answer has another text.
 func badRequest(req *KeyRequest, text string) *Result {
 	text += "."
 	for _, secret := range []policy.Secret{req.key, req.password} {

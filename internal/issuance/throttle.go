@@ -9,34 +9,33 @@ import (
 )
 
 const (
-	// failuresAllowed is how many failing requests of one address get their own
-	// refusal in a window.
+	// failuresAllowed is how many failing requests of one address get the refusal for their
+	// own reason in a window.
 	failuresAllowed = 30
 
 	// failureWindow is how long a window lasts, in milliseconds.
 	failureWindow = 60_000
 
-	// clockSlack is how far apart the instants of concurrent requests can be, in
-	// milliseconds. If an instant is further back, the clock was set back.
+	// clockSlack is how much earlier than its window a request may be, in milliseconds:
+	// concurrent requests read the clock in any order. If a request is earlier than that,
+	// the clock was set back.
 	clockSlack = 1000
 
-	// throttledAddresses is how many addresses the gateway counts.
+	// throttledAddresses is how many addresses a throttle remembers.
 	throttledAddresses = 16_384
 )
 
-// throttle counts failing requests by client address. See [policy.NetworkOf] for
-// the addresses that count together. Requests from unknown addresses count
-// together, too.
+// throttle counts failing requests by client address. [policy.NetworkOf] says which
+// addresses count together. All requests from unknown addresses count together, too.
 //
-// A window of one minute begins with an address's first failing request. The first
-// 30 failing requests in the window get their own refusals. Further failing
-// requests have to wait until the window ends. Requests that do not fail are not
-// counted and never have to wait.
+// The first failing request of an address begins a window of one minute. The first 30
+// failing requests in the window get their own refusals. The next failing requests are told
+// to wait until the window ends. Requests that do not fail are not counted and never have
+// to wait.
 //
-// A throttle counts a limited number of addresses. To make room for another
-// address, it forgets the address whose window began first. Forgetting never
-// refuses a request wrongly, but a client with more addresses than the limit is not
-// slowed down.
+// A throttle remembers a limited number of addresses. To make room for another address, it
+// forgets the address whose window began first. So no request is refused wrongly, but a
+// client that has more addresses than the limit is not slowed down.
 //
 // It is safe for concurrent use.
 type throttle struct {
@@ -59,11 +58,12 @@ func newThrottle(limit int) *throttle {
 	return &throttle{limit: max(limit, 1), windows: make(map[netip.Prefix]*list.Element), order: list.New()}
 }
 
-// fail counts a failing request. It returns 0 if the request may have its own
-// refusal, and otherwise the seconds, from 1 to 60, until the window ends. The
-// caller reads the clock when the request fails, not when the request begins. If
-// now is before the window by more than clockSlack, a new window begins, so that a
-// clock that is set back locks nobody out.
+// fail counts a failing request. It returns 0 if the request may have its own refusal.
+// Otherwise it returns the seconds, from 1 to 60, until the window ends.
+//
+// The caller reads the clock when the request fails, not when the request begins. If now is
+// before the window by more than clockSlack, a new window begins: so a clock that is set
+// back locks nobody out.
 func (t *throttle) fail(addr netip.Addr, now policy.Time) (retryAfter int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,7 +77,8 @@ func (t *throttle) fail(addr netip.Addr, now policy.Time) (retryAfter int) {
 	return (left + 999) / 1000
 }
 
-// window returns the window of key at now.
+// window returns the window of a network that includes now. It begins a new window if there
+// is no such window.
 func (t *throttle) window(key netip.Prefix, now policy.Time) *window {
 	if e, ok := t.windows[key]; ok {
 		w := windowOf(e)
@@ -96,8 +97,8 @@ func (t *throttle) window(key netip.Prefix, now policy.Time) *window {
 	return w
 }
 
-// over reports whether now is outside the window. The differences are unsigned
-// because a signed difference of two extreme instants overflows.
+// over reports whether now is outside the window. The differences are unsigned, because a
+// signed difference of two extreme instants can overflow.
 func (w *window) over(now policy.Time) bool {
 	if now < w.start {
 		return uint64(w.start-now) > clockSlack
@@ -106,6 +107,6 @@ func (w *window) over(now policy.Time) bool {
 }
 
 func windowOf(e *list.Element) *window {
-	w, _ := e.Value.(*window) // the list holds nothing else
+	w, _ := e.Value.(*window) // the list has no other values
 	return w
 }
