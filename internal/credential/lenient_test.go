@@ -89,6 +89,32 @@ func TestR19_TheClassesHaveTheseCharacters(t *testing.T) {
 	}
 }
 
+func TestR19_EscapesAreReadAsLenientParsersDo(t *testing.T) {
+	t.Parallel()
+	const hex = "0123456789abcdefABCDEF"
+	for c := range 256 {
+		s := string([]byte{byte(c)})
+		for _, text := range []string{"%4" + s, "%" + s + "1", "%u00" + s + "1", "%U0041"[:5] + s} {
+			if isEscape := strings.Contains(hex, s); (decodePercent(text) != text) != isEscape {
+				t.Errorf("decodePercent(%q) = %q", text, decodePercent(text))
+			}
+		}
+	}
+	for text, want := range map[string]string{
+		"%4a%4A%4f": "JJO", "%u1041": "\u1041", "%U3042x": "あx", "%u304": "%u304", "%u30g2": "%u30g2", "%x0041": "%x0041", "%v0041": "%v0041",
+		"%": "%", "%4": "%4", "a%": "a%", "%%41": "%A", "%e3%81%82": "あ", "%u00e9": "é", "%\x150041": "%\x150041",
+	} {
+		if got := decodePercent(text); got != want {
+			t.Errorf("decodePercent(%q) = %q, want %q", text, got, want)
+		}
+	}
+	for text, want := range map[string]string{"%2541": "A", "%252541": "A", "%25": "%", "%2525": "%", "a+b%2B": "a b+", "%25zz": "%zz", "x%25y%2541": "x%yA"} {
+		if got := decodeAll(text); got != want {
+			t.Errorf("decodeAll(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
 // The fast path of countPairs has the same result as the slow path.
 func TestR19_PlainPairsAreCountedAsAllPairs(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,7 @@ func TestR19_PairsAreReadAsTheVendorWritesThem(t *testing.T) {
 		{"a tab and no key", "grammarFileNames=-a-general\tprofileWords=x", nil},
 		{"a NUL and no key", "x\x00y", nil},
 		{"quotes, spaces and the word, but no pair of it", `profileWords="authorization  x"`, nil},
+		{"a value that is the name, beside a long engine", "-a-general-of-great-length x=authorization", nil},
 		{"a longer name", "authorizations=x  y", nil},
 		{"beside Japanese", "profileWords=音声 authorization=K", []string{"K"}},
 	} {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ func TestR18_AnUpstreamKeyThatNoPlaceCanCarryIsRefused(t *testing.T) {
 	}{
 		"of letters":      {"UPSTREAM", true},
 		"of punctuation":  {upstreamKey, true},
+		"of a tilde":      {"!~", true},
 		"as long as any":  {strings.Repeat("k", policy.MaxSecretLen), true},
 		"empty":           {"", false},
 		"with a space":    {"CANARY KEY", false},
@@ -34,10 +36,27 @@ func TestR18_AnUpstreamKeyThatNoPlaceCanCarryIsRefused(t *testing.T) {
 			if (err == nil) != test.ok {
 				t.Errorf("CheckUpstreamKey: %v", err)
 			}
+			if name == "with a space" && !strings.Contains(err.Error(), "at byte 7:") {
+				t.Errorf("the error names another byte: %v", err)
+			}
 			if err != nil && strings.Contains(err.Error(), "CANARY") {
 				t.Errorf("the error quotes the key: %v", err)
 			}
 		})
+	}
+}
+
+// ReplaceWith only makes in advance what each request would make.
+func TestR19_AnUpstreamIsTheSameWithoutReplaceWith(t *testing.T) {
+	t.Parallel()
+	for _, up := range []Upstream{replace, {Mode: Replace, Key: policy.NewSecret(upstreamKey)}} {
+		r := upload("u="+escaped, formType, part("d", "authorization="+escaped)+aPart+end)
+		r.Header.Set("Authorization", "Bearer "+clientKey)
+		accept(t, r, up)
+		want := part("d", "authorization="+url.QueryEscape(upstreamKey)) + aPart + end
+		if got := readBody(t, r); got != want || r.URL.RawQuery != "u="+url.QueryEscape(upstreamKey) || r.Header.Get("Authorization") != "Bearer "+upstreamKey {
+			t.Errorf("went upstream as %q, %v and %q", r.URL.RawQuery, r.Header, got)
+		}
 	}
 }
 
@@ -57,6 +76,22 @@ func TestR19_FieldsThatAreNoPartOfTheOperationAreStripped(t *testing.T) {
 	StripHeader(r, true)
 	if len(r.Header) != 3 || r.Header.Get("X-Other") == "" || r.Header.Get("Authorization") == "" || r.Trailer != nil {
 		t.Errorf("these go upstream: %v, and the trailers %v", r.Header, r.Trailer)
+	}
+}
+
+// A gate that reads the answer needs all of it.
+func TestR19_FieldsThatAskForAPartOfTheAnswerAreStrippedIfTheGateReadsIt(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		for _, wholeAnswer := range []bool{false, true} {
+			r := poll("")
+			r.Header.Set(name, "x")
+			r.Header.Set("X-Other", "kept")
+			StripHeader(r, wholeAnswer)
+			if _, sent := r.Header[name]; sent == wholeAnswer || r.Header.Get("X-Other") == "" {
+				t.Errorf("the gate needs the whole answer: %t, and these go upstream: %v", wholeAnswer, r.Header)
+			}
+		}
 	}
 }
 
