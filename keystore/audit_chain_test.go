@@ -449,6 +449,31 @@ func TestAudit_FindsAnUnreadableEntry(t *testing.T) {
 	}
 }
 
+// A changed entry is the fault, also if a head was noted of an entry behind it.
+func TestAudit_NamesTheFirstFault(t *testing.T) {
+	t.Parallel()
+	f, path := trail(t)
+	kept := f.verify(nil).Head
+	db := rawDB(t, path)
+	mustExec(t, db, `UPDATE audit SET detail = 'x' WHERE seq = 2`)
+	mustExec(t, db, `DELETE FROM audit WHERE seq >= 4`)
+	if c := f.verify(&kept); c.Entries != 1 || !strings.HasPrefix(c.Fault, "entry 2 (") {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// A store with a pepper has an entry about it, even if it has nothing else.
+func TestAudit_MissesTheEntryAboutThePepper(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, withPepper("salt"))
+	wantWhole(t, f.verify(nil), 1)
+	mustExec(t, rawDB(t, path), `DELETE FROM audit`)
+	if c := f.verify(nil); c.Fault != "the entry about the pepper was removed" {
+		t.Errorf("got %+v", c)
+	}
+}
+
 // Only the store's own entry about the pepper begins the hashes with the pepper.
 func TestAudit_OnlyTheStoreAddsAPepper(t *testing.T) {
 	t.Parallel()

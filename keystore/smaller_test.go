@@ -102,6 +102,18 @@ func TestIssueKey_TheTrailDescribesTheKey(t *testing.T) {
 	}
 }
 
+func TestText_HasUpTo200Bytes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		text string
+		want error
+	}{{strings.Repeat("x", 200), nil}, {strings.Repeat("x", 201), ErrInvalid}, {strings.Repeat("é", 100), nil}, {strings.Repeat("é", 100) + "x", ErrInvalid}} {
+		if err := checkText("the reason", c.text); !errors.Is(err, c.want) {
+			t.Errorf("%d bytes: %v, want %v", len(c.text), err, c.want)
+		}
+	}
+}
+
 // An end that changes nothing is not announced, and has no entry in the trail.
 func TestEndKey_AgainChangesNothing(t *testing.T) {
 	t.Parallel()
