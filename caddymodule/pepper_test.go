@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,4 +51,30 @@ func TestPepper_AddingItIsLoggedAsAWarning(t *testing.T) {
 	s.global = "pepper 0123456789abcdef"
 	s.mustStart()
 	wantCounts(t, s.logged("the configured pepper was added to the keystore", `"digests":3`), 1, 1)
+}
+
+// A configuration that is refused for another reason adds no pepper: with it, the running
+// configuration could not check a key any more.
+func TestR17_RefusedReloadAddsNoPepper(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	s.keys = s.openStore()
+	s.account = s.newAccount("Test")
+	key, secret := s.issue(keystore.NewKey{})
+	s.recordJob("job", key, now())
+	_ = s.logged()
+	options := s.options
+	s.global, s.options = "pepper 0123456789abcdef", "upstream_key {env.NOT_SET_ANYWHERE}"
+	if err := s.start(); err == nil || !strings.Contains(err.Error(), "NOT_SET_ANYWHERE") {
+		t.Errorf("error %v", err)
+	}
+	wantCounts(t, s.logged("the configured pepper was added to the keystore"), 0)
+	if got := s.poll("job", secret); got.status != http.StatusOK {
+		t.Errorf("a good key after the refused reload: status %d", got.status)
+	}
+	s.global, s.options = "", options
+	s.mustStart()
+	if got := s.poll("job", secret); got.status != http.StatusOK {
+		t.Errorf("a good key after the next reload: status %d", got.status)
+	}
 }

@@ -77,7 +77,7 @@ const chainVersion = 3
 // chainAudit gives hashes to the entries that were made before chainVersion.
 func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	storeID, err := s.readPepper(ctx, q)
-	if err != nil && !errors.Is(err, errPepperNew) {
+	if err != nil && !errors.Is(err, ErrNewPepper) {
 		return err
 	}
 	entries, err := queryRows(ctx, q, scanAudit, `SELECT `+auditColumns+` FROM audit WHERE length(hash) = 0 ORDER BY seq`)

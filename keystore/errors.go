@@ -28,6 +28,9 @@ var (
 	// ErrUnavailable: the store cannot be read or written. A write that returns it may
 	// have happened nevertheless.
 	ErrUnavailable = errors.New("keystore unavailable")
+	// ErrNewPepper: Open would add the pepper of the Config to the store, and
+	// Config.KeepPepper forbids this.
+	ErrNewPepper = errors.New("it has no pepper yet, and one is configured: start the server with this configuration, which adds the pepper for good, or leave the pepper out")
 	// ErrClosed: the store was closed. It is an ErrUnavailable.
 	ErrClosed = fmt.Errorf("%w: it was closed", ErrUnavailable)
 )

@@ -12,7 +12,6 @@ import (
 var (
 	errPepperMissing = errors.New("it has a pepper, and none is configured: configure the pepper that it was made with")
 	errPepperWrong   = errors.New("its pepper is not the one that is configured: configure the pepper that it was made with")
-	errPepperNew     = errors.New("it has no pepper yet, and one is configured: start the server with this configuration, which adds the pepper for good, or leave the pepper out")
 )
 
 // readPepper compares the store's check value with the pepper of this process.
@@ -27,7 +26,7 @@ func (s *Store) readPepper(ctx context.Context, q querier) (storeID string, err 
 	case s.hash.accepts(check.V, storeID):
 		return storeID, nil
 	case check.V == "":
-		return storeID, errPepperNew
+		return storeID, ErrNewPepper
 	case !s.hash.peppered():
 		return storeID, errPepperMissing
 	}
@@ -47,13 +46,13 @@ func (s *Store) checkPepper(t *txn) (err error) {
 // isPepper reports whether err says that the pepper of the store differs from the
 // pepper of the process.
 func isPepper(err error) bool {
-	return errors.Is(err, errPepperMissing) || errors.Is(err, errPepperWrong) || errors.Is(err, errPepperNew)
+	return errors.Is(err, errPepperMissing) || errors.Is(err, errPepperWrong) || errors.Is(err, ErrNewPepper)
 }
 
 // settlePepper adds the pepper of this process to a store that has none, if the
 // configuration allows it. Any other difference is an error.
 func (s *Store) settlePepper(ctx context.Context, db *database) error {
-	if _, err := s.readPepper(ctx, db.reader); !errors.Is(err, errPepperNew) || s.cfg.KeepPepper {
+	if _, err := s.readPepper(ctx, db.reader); !errors.Is(err, ErrNewPepper) || s.cfg.KeepPepper {
 		return err
 	}
 	if s.cfg.PepperFault != nil {
@@ -69,7 +68,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if err == nil {
 		return nil // another process was faster
 	}
-	if !errors.Is(err, errPepperNew) {
+	if !errors.Is(err, ErrNewPepper) {
 		return err
 	}
 	sealed, err := s.addPepper(ctx, t, storeID)

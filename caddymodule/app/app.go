@@ -41,8 +41,9 @@ const Program = "caddy " + Name
 // the defaults.
 //
 // The keystore is opened when the app starts, or by the first request if a request
-// comes earlier. Adapting or validating a configuration touches no file. The
-// keystore stays open across reloads, with its caches, while its settings do not
+// comes earlier. A reload first tries whether the keystore can be opened, and changes
+// nothing in it. Adapting or validating a configuration touches no file. The keystore
+// stays open across reloads, with its caches, while its settings do not
 // change.
 //
 // The app writes the ID and the path of the keystore into Caddy's storage. A server
@@ -117,10 +118,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the configuration, and finds or makes the shared store. It does not open
-// the store, except at a reload. At a reload it also checks the store: Caddy starts the apps
-// in a random order, so that a configuration that Start refuses may already have accepted
-// connections of clients.
+// Provision checks the configuration, and finds or makes the shared store. At a reload it
+// also checks whether the store can be opened: Caddy starts the apps in a random order, so
+// that a configuration that Start refuses may already have accepted connections of clients.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.backends = make(map[string]credential.Upstream)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,23 +97,42 @@ func (s *sharedStore) check(history History) (*keystore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
 	if err := store.Check(ctx); err != nil {
-		return nil, fmt.Errorf("opening the keystore: %w", explainMissing(err, history.Previous(ctx, s.cfg.Path), s.cfg.MustExist))
+		return nil, openingError(err, history.Previous(ctx, s.cfg.Path), s.cfg.MustExist)
 	}
 	return store, nil
 }
 
-// checkReload does what check does, for a configuration that has not started yet. It creates no
-// file, because Caddy may still refuse the configuration for another reason.
+// checkReload returns the error that opening the store would return, as far as this can be
+// known without a change that the running configuration would notice: Caddy may refuse the
+// new configuration for another reason. It creates no store and adds no pepper.
 func (s *sharedStore) checkReload(history History) error {
-	if _, err := os.Stat(s.cfg.Path); errors.Is(err, fs.ErrNotExist) {
-		ctx, cancel := context.WithTimeout(context.Background(), openWithin)
-		defer cancel()
-		if !s.mustExist(history.Previous(ctx, s.cfg.Path)) {
-			return nil // Start creates the file
-		}
+	if s.open.Load() != nil {
+		_, err := s.check(history)
+		return err
 	}
-	_, err := s.check(history)
-	return err
+	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+	defer cancel()
+	cfg := s.cfg
+	cfg.MustExist, cfg.KeepPepper, cfg.Logger = true, true, nil
+	store, err := keystore.Open(ctx, cfg)
+	if err == nil {
+		return store.Close()
+	}
+	before := history.Previous(ctx, s.cfg.Path)
+	switch {
+	case errors.Is(err, keystore.ErrNoStore) && !s.mustExist(before):
+		return nil // Start creates the store
+	case errors.Is(err, keystore.ErrNewPepper) && s.cfg.PepperFault == nil:
+		return nil // Start adds the pepper
+	case errors.Is(err, keystore.ErrNewPepper):
+		err = fmt.Errorf("keystore %s: %w", s.cfg.Path, s.cfg.PepperFault)
+	}
+	return openingError(err, before, s.cfg.MustExist)
+}
+
+// openingError is the error of a configuration whose keystore cannot be opened.
+func openingError(err error, before *HistoryEntry, mustExist bool) error {
+	return fmt.Errorf("opening the keystore: %w", explainMissing(err, before, mustExist))
 }
 
 // mustExist reports whether opening the store must not create its file. The argument before is
@@ -140,7 +157,7 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	cfg.MustExist = s.mustExist(before)
 	store, err := keystore.Open(ctx, cfg)
 	if err != nil {
-		s.failed, s.failedAt = fmt.Errorf("opening the keystore: %w", explainMissing(err, before, s.cfg.MustExist)), time.Now()
+		s.failed, s.failedAt = openingError(err, before, s.cfg.MustExist), time.Now()
 		return nil, s.failed
 	}
 	store.KeepJobs(time.Duration(s.keep.Load()))
