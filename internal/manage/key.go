@@ -225,6 +225,9 @@ func (m *Manager) DeleteKey(ctx context.Context, id string) (EndedKey, error) {
 	if err := CheckID("key_id", KindKey, id); err != nil {
 		return EndedKey{}, err
 	}
+	if _, err := m.key(ctx, id); err != nil { // also if the actor may not see the key
+		return EndedKey{}, err
+	}
 	k, err := m.Store.DeleteKey(ctx, m.Now, m.Actor, id)
 	if err != nil {
 		return EndedKey{}, notFound(err, KindKey)

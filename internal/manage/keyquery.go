@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"errors"
 
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -128,8 +127,6 @@ func (m *Manager) checkIssuer(ctx context.Context, id string) error {
 	if err != nil || len(issued) > 0 {
 		return err
 	}
-	if _, err := m.key(ctx, id); errors.Is(err, keystore.ErrNotFound) {
-		return err
-	}
-	return nil
+	_, err = m.key(ctx, id)
+	return err
 }
