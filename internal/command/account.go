@@ -70,8 +70,8 @@ func createAccount(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// takeOverAccount creates an account with the service ID and the service password that
-// the customer has elsewhere.
+// takeOverAccount creates an account with the service ID and the service password that the
+// customer already uses at another service.
 func takeOverAccount(cmd *cobra.Command, n manage.NewAccount) (err error) {
 	if err := checkInput(cmd); err != nil {
 		return err
@@ -108,7 +108,7 @@ func rotateAccount(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// printPassword shows an account with its service password.
+// printPassword prints an account with its service password.
 func (s *session) printPassword(a manage.Account) error {
 	rows := append(accountRows(a), []string{"Service password", a.ServicePassword.Reveal()})
 	if a.PreviousServiceID != "" {
@@ -126,7 +126,8 @@ func accountRows(a manage.Account) [][]string {
 	return [][]string{{"Account ID", a.ID}, {"Name", a.Name}, {"Service ID", a.ServiceID}}
 }
 
-// previousRow returns the service ID before the last rotation, as a row for people.
+// previousRow returns a row for people: the service ID from before the last rotation, and
+// until when it works.
 func previousRow(a manage.Account) []string {
 	return []string{"Before", string(a.PreviousServiceID) + ", which works until " + shortTime(a.PreviousUntil, "")}
 }
@@ -180,7 +181,8 @@ func showAccount(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// accountStatus returns the status of an account, with its time and its reason.
+// accountStatus returns the status of an account for people, with the time and the reason
+// of the closing or the suspension.
 func accountStatus(a manage.Account) string {
 	switch {
 	case !a.Open():
@@ -191,7 +193,7 @@ func accountStatus(a manage.Account) string {
 	return a.Status
 }
 
-// because returns a reason in parentheses; empty if there is none.
+// because returns a reason in parentheses. It returns "" for an empty reason.
 func because(reason manage.OrNull) string {
 	if reason == "" {
 		return ""

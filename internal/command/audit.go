@@ -64,7 +64,7 @@ func showAudit(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// who returns the name of an entry's actor.
+// who returns the kind and the ID of an entry's actor, for people.
 func who(e manage.AuditEntry) string {
 	text := e.ActorKind
 	if e.ActorID != "" {

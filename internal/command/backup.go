@@ -97,7 +97,7 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// restoreNew restores a backup where there is no keystore.
+// restoreNew restores a backup to a path where there is no keystore yet.
 func restoreNew(cmd *cobra.Command, t target, from string, dry bool) error {
 	s, err := newSession(cmd)
 	if err != nil {

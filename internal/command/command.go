@@ -84,15 +84,15 @@ func asGroup(cmd *cobra.Command, commands ...*cobra.Command) {
 		switch {
 		case len(args) > 0:
 			return finish(cmd, kindUsage.of(unknownCommand(cmd, args[0])))
-		case cmd.Flags().NFlag() > 0: // a script would take the help for a result
+		case cmd.Flags().NFlag() > 0: // a script could mistake the help for a result
 			return finish(cmd, usagef("no command is named: %q is followed by one of %s", cmd.CommandPath(), strings.Join(commandNames(cmd), ", ")))
 		}
 		return cmd.Help()
 	}
 }
 
-// Leaf returns a command without subcommands. Its errors are one line, and have the names
-// of flags.
+// Leaf returns a command without subcommands. Its errors are one line, and name fields by
+// their flags.
 func Leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command, []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,

@@ -23,10 +23,10 @@ const (
 	envKeystore = "SPEECHGATE_KEYSTORE"
 )
 
-// localFile is the configuration that `caddy run` loads if no other is named.
+// localFile is the configuration that `caddy run` loads if no flag names a configuration.
 const localFile = "Caddyfile"
 
-// configuration is Caddy's configuration, for one command.
+// configuration is the configuration of Caddy that a command uses.
 type configuration struct {
 	// text is the configuration in JSON; nil if there is none.
 	text []byte
@@ -37,17 +37,17 @@ type configuration struct {
 	flag bool
 	// variable is the value of SPEECHGATE_CONFIG, if it names the configuration.
 	variable string
-	// passedOver says why the command does not use ./Caddyfile, which is there. It is
-	// empty if the command uses ./Caddyfile, and if it did not look for one.
+	// passedOver says why the command does not use a ./Caddyfile that exists. It is empty
+	// if the command uses ./Caddyfile, or did not look for one.
 	passedOver string
 }
 
 // configKey is the key of the configuration in a command's context.
 type configKey struct{}
 
-// configOf finds and adapts the configuration of a command: that of --config, else that
-// of SPEECHGATE_CONFIG, else ./Caddyfile, else none. It reads standard input only once
-// for a command.
+// configOf finds and adapts the configuration of a command. The first of these names it:
+// --config, SPEECHGATE_CONFIG, ./Caddyfile. Otherwise the command has no configuration.
+// configOf reads standard input only once for a command.
 func configOf(cmd *cobra.Command) (configuration, error) {
 	if found, ok := cmd.Context().Value(configKey{}).(configuration); ok {
 		return found, nil
@@ -90,8 +90,8 @@ func findConfig(cmd *cobra.Command) (configuration, error) {
 	return localConfig()
 }
 
-// textOfEnv returns the value of an environment variable, and "" if it is not set. A
-// variable that is set and empty is refused, as a flag is.
+// textOfEnv returns the value of an environment variable, or "" if it is not set. It
+// returns an error if the variable is set to an empty text, as textFlag does for a flag.
 func textOfEnv(name string) (string, error) {
 	value, set := os.LookupEnv(name)
 	switch {
@@ -116,15 +116,15 @@ func loadFrom(by, file, adapter string) (configuration, error) {
 	return configuration{text: text, source: source}, nil
 }
 
-// localConfig reads ./Caddyfile, as `caddy run` does. A Caddyfile without the gateway is
-// passed over: it is of another server. A Caddyfile with a mistake is an error, because
-// it can be the gateway's.
+// localConfig reads ./Caddyfile, as `caddy run` does. It does not use a Caddyfile without
+// the gateway, because that belongs to another server. A Caddyfile with a mistake is an
+// error, because it can be the gateway's.
 func localConfig() (configuration, error) {
 	const source = "./" + localFile
 	switch _, err := os.Stat(localFile); {
 	case errors.Is(err, fs.ErrNotExist):
 		return configuration{}, nil
-	case errors.Is(err, fs.ErrPermission): // of the directory: Stat does not open the file
+	case errors.Is(err, fs.ErrPermission): // the error is about the directory: Stat does not open the file
 		return configuration{passedOver: "this user cannot look for " + source + " here"}, nil
 	}
 	text, err := loadConfig(localFile, "", hasGateway)
@@ -137,8 +137,9 @@ func localConfig() (configuration, error) {
 	return configuration{text: text, source: source}, nil
 }
 
-// loadConfig reads and adapts a configuration as Caddy does. Of Caddy's log it shows only
-// warnings and errors, and nothing if the configuration is fine and not used.
+// loadConfig reads and adapts a configuration as Caddy does. If there is an error, or if
+// the function used returns true for the result, loadConfig shows the warnings and errors
+// of Caddy's log.
 func loadConfig(file, adapter string, used func(config []byte) bool) ([]byte, error) {
 	_, logger, buffer := caddy.BufferedLog()
 	defer caddy.UnbufferDefaultLogger(logger)

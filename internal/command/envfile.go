@@ -32,7 +32,7 @@ func loadEnvFiles(cmd *cobra.Command) error {
 			return fmt.Errorf("--%s %s: %w", flagEnvFile, file, err)
 		}
 	}
-	// The file can have HOME or XDG_DATA_HOME, on which the default paths depend.
+	// A file can set HOME or XDG_DATA_HOME, and the default paths depend on these.
 	caddy.DefaultStorage.Path = caddy.AppDataDir()
 	return nil
 }
@@ -57,8 +57,8 @@ func loadEnvFile(file string) error {
 	return nil
 }
 
-// parseEnvFile reads a file of environment variables, exactly as Caddy does: Caddy does
-// not export its function. An error does not show a value.
+// parseEnvFile reads a file of environment variables exactly as Caddy does. Caddy does not
+// export its function. Errors do not show values.
 func parseEnvFile(r io.Reader) (map[string]string, error) {
 	variables := make(map[string]string)
 	lines := bufio.NewScanner(r)
@@ -68,7 +68,7 @@ func parseEnvFile(r io.Reader) (map[string]string, error) {
 			continue
 		}
 		name, value, ok := strings.Cut(line, "=")
-		name = strings.TrimPrefix(name, "export ") // such files are for the shell too
+		name = strings.TrimPrefix(name, "export ") // shells can read such files too
 		switch {
 		case !ok || name == "" || strings.Contains(name, " "):
 			return nil, fmt.Errorf("line %d: want NAME=VALUE", n)

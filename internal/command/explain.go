@@ -67,8 +67,8 @@ func explainRequest(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// explainRequestOfFlags reads the flags. It also reports whether the key is on standard
-// input.
+// explainRequestOfFlags reads the flags of explain. It also reports whether the key must be
+// read from standard input.
 func explainRequestOfFlags(cmd *cobra.Command) (r manage.ExplainRequest, fromInput bool, err error) {
 	err = textFlags(cmd, flagInto{"key-id", &r.KeyID}, flagInto{"ip", &r.ClientIP}, flagInto{"method", &r.Method},
 		flagInto{"path", &r.Path}, flagInto{"dialect", &r.Dialect}, flagInto{"at", &r.At}, flagInto{"backend", &r.Backend})

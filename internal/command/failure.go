@@ -15,13 +15,13 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// kind is a kind of errors.
+// kind is a kind of error. It decides the exit status and the code in JSON.
 type kind struct {
 	code   string // in JSON
 	status int    // the exit status
 }
 
-// The kinds of errors. docs/command-line.md has what each means.
+// The kinds of errors. docs/command-line.md says what each of them means.
 var (
 	kindFailed        = kind{"failed", 1}
 	kindRefused       = kind{"refused", 1}
@@ -32,7 +32,7 @@ var (
 	kindServer        = kind{"server", 4}
 )
 
-// failure is an error whose kind is known where it happens.
+// failure is an error that already has its kind.
 type failure struct {
 	error
 	kind kind
@@ -40,7 +40,8 @@ type failure struct {
 
 func (f *failure) Unwrap() error { return f.error }
 
-// of makes err an error of a kind, unless it has a kind. A nil error stays nil.
+// of returns err as an error of the kind k. If err already has a kind, or is nil, of
+// returns it unchanged.
 func (k kind) of(err error) error {
 	if known := (*failure)(nil); err == nil || errors.As(err, &known) {
 		return err
@@ -48,7 +49,7 @@ func (k kind) of(err error) error {
 	return &failure{err, k}
 }
 
-// usagef returns an error of the command line.
+// usagef returns an error of the kind kindUsage: a mistake in the command line.
 func usagef(format string, args ...any) error { return kindUsage.of(fmt.Errorf(format, args...)) }
 
 // kindOf returns the kind of an error of any package.
@@ -83,11 +84,11 @@ func (f *StatusError) Error() string { return f.text }
 // ExitStatus returns the exit status of the program, 1 or more.
 func (f *StatusError) ExitStatus() int { return f.status }
 
-// Unwrap returns the error by which Caddy's main function knows the exit status.
+// Unwrap returns an error from which Caddy's main function takes the exit status.
 func (f *StatusError) Unwrap() error { return f.caddy }
 
-// finish makes an error of a command what cobra prints: one line with the names of flags.
-// With --json it prints the error itself, as an object on standard error.
+// finish makes one line of an error, with the names of flags, which cobra prints. With
+// --json, finish prints the error itself, as an object on standard error.
 func finish(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
@@ -95,7 +96,8 @@ func finish(cmd *cobra.Command, err error) error {
 	k := kindOf(err)
 	failed := &StatusError{text: oneLine(manage.Text(err, cliNames{})), status: k.status}
 	if k.status > 1 {
-		// Caddy does not export its error with an exit status, but this makes one.
+		// Caddy does not export the type of its error with an exit status, but this
+		// function returns such an error.
 		withStatus := caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return k.status, nil })
 		failed.caddy = withStatus(cmd, nil)
 	}
@@ -116,9 +118,9 @@ func finish(cmd *cobra.Command, err error) error {
 	return failed
 }
 
-// wantsJSON reports whether the command has --json. A wrong flag ends the parsing of
-// flags, and --json can come after it, so wantsJSON also looks at the arguments of the
-// program.
+// wantsJSON reports whether the command has --json. After a wrong flag, the flags behind it
+// are not parsed. One of them can be --json, so wantsJSON also looks at the arguments of
+// the program.
 func wantsJSON(cmd *cobra.Command) bool {
 	if asJSON, err := cmd.Flags().GetBool(flagJSON); err == nil && cmd.Flags().Changed(flagJSON) {
 		return asJSON
@@ -134,8 +136,8 @@ func wantsJSON(cmd *cobra.Command) bool {
 	return false
 }
 
-// oneLine makes the message of an error one line, and masks secrets in it. People can
-// type a secret in any place.
+// oneLine returns the message of an error as one line, with secrets masked: people can type
+// a secret in any place.
 func oneLine(text string) string {
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\r' || r == '\n' })
 	return credential.MaskURI(strings.Join(lines, "; "), nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/speechgate/speechgate/internal/words"
 )
 
-// Flags that every command takes.
+// The names of flags that every command takes.
 const (
 	flagKeystore = "keystore"
 	flagConfig   = "config"
@@ -18,8 +18,9 @@ const (
 	flagJSON     = "json"
 )
 
-// textFlag returns a flag's value. A flag that is given and empty is refused: its value
-// mostly comes from an unset variable of the shell, and must not count as left out.
+// textFlag returns the value of a flag, or "" if the flag is not given. It returns an error
+// for a flag that is given with an empty value: mostly the value is a variable of the shell
+// that is not set.
 func textFlag(cmd *cobra.Command, name string) (string, error) {
 	value, err := cmd.Flags().GetString(name)
 	if err == nil && value == "" && cmd.Flags().Changed(name) {
@@ -52,7 +53,8 @@ func NoArgument(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// noSubcommand is NoArgument for a command that has subcommands too.
+// noSubcommand refuses every argument, as NoArgument does. It is for a command that also
+// has subcommands, so its error suggests subcommands.
 func noSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return unknownCommand(cmd, args[0])
@@ -77,7 +79,8 @@ func oneFile(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// oneID returns a check of arguments: one ID of a kind.
+// oneID returns a check for a command that takes one argument, the ID of a record of this
+// kind.
 func oneID(kind manage.Kind) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := oneArgument(cmd, args); err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/speechgate/speechgate/internal/manage"
 )
 
-// defaultGates are the gates if no configuration is named: every gate has default
-// settings, and the issuance API has its default path.
+// defaultGates returns the gates for a command without a configuration: every gate has
+// default settings, and the issuance API has its default path.
 func defaultGates() manage.GateConfigs {
 	return manage.GateConfigs{Fallback: defaultGate, IssuePaths: []string{issue.DefaultPath}}
 }
@@ -114,7 +114,7 @@ func gateConfigOf(g *gate.Gate) manage.GateConfig {
 	return manage.GateConfig{Dialect: g.Dialect, Backend: g.BackendName(), Rules: g.PolicyRules(), Classify: g.ClassifyPath}
 }
 
-// defaultGate is a gate with default settings.
+// defaultGate returns a gate with default settings.
 func defaultGate(dialect, backend string) manage.GateConfig {
 	return gateConfigOf(&gate.Gate{Dialect: dialect, Backend: backend})
 }

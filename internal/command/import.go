@@ -70,7 +70,8 @@ func importKeys(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// printImport shows what became of the lines. A line that was not taken is an error.
+// printImport prints the result of an import. It returns an error if some lines did not
+// become keys.
 func (s *session) printImport(result *manage.ImportResult) error {
 	notTaken := result.NotTaken()
 	done := "Imported"
@@ -99,7 +100,8 @@ func (s *session) printImport(result *manage.ImportResult) error {
 	return nil
 }
 
-// refusedImport says why nothing was imported, and which flags can help.
+// refusedImport returns the error of an import that imported nothing. It says why, and
+// which flags can help.
 func refusedImport(result *manage.ImportResult) error {
 	text := fmt.Sprintf("nothing was imported, because %d of %s cannot be imported as they are: correct them, and repeat the import",
 		len(result.Malformed)+len(result.Weak), words.Count(result.Lines, "line"))

@@ -53,7 +53,7 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	t.MustExist = exists // init makes a keystore even if the configuration says must_exist
+	t.MustExist = exists // init makes a keystore even if the configuration has must_exist
 	if !exists {
 		if err := checkMaker(t, cmd.CommandPath()); err != nil {
 			return kindKeystore.of(err)

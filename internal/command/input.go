@@ -20,8 +20,8 @@ var (
 	errLongPassword = usagef("standard input is longer than a service password of %d bytes can be: want that alone", policy.MaxSecretLen)
 )
 
-// checkInput refuses --config - for a command that reads something else from standard
-// input.
+// checkInput returns an error for --config -, for a command that reads something else from
+// standard input.
 func checkInput(cmd *cobra.Command) error {
 	file, err := cmd.Flags().GetString(flagConfig)
 	if err == nil && file == "-" {
@@ -42,7 +42,8 @@ func (s *session) readKeyLines() ([]manage.KeyLine, error) {
 	return manage.ParseKeyLines(string(text))
 }
 
-// isTerminal reports whether r is a character device that shows what is typed.
+// isTerminal reports whether r is a terminal or another character device, which can show
+// what people type.
 func isTerminal(r io.Reader) bool {
 	file, ok := r.(*os.File)
 	if !ok {
@@ -56,15 +57,15 @@ func isTerminal(r io.Reader) bool {
 	return err != nil || !os.SameFile(fi, null)
 }
 
-// readPassword reads a service password, one line, from standard input. A terminal does
-// not show what is typed.
+// readPassword reads one line, a service password, from standard input. If standard input
+// is a terminal, it does not show what people type.
 func readPassword(cmd *cobra.Command) (policy.Secret, error) {
 	var none policy.Secret
 	in := cmd.InOrStdin()
 	var text []byte
 	var err error
 	if file, ok := in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		_, _ = fmt.Fprint(cmd.ErrOrStderr(), "Service password: ") // people can type without a prompt
+		_, _ = fmt.Fprint(cmd.ErrOrStderr(), "Service password: ") // if this fails, people can still type
 		text, err = term.ReadPassword(int(file.Fd()))
 		_, _ = fmt.Fprintln(cmd.ErrOrStderr())
 	} else {

@@ -65,7 +65,7 @@ func listJobs(cmd *cobra.Command, _ []string) error {
 	})
 }
 
-// graceUntil returns the end of a job's grace for people.
+// graceUntil returns the end of a job's grace window, for people.
 func graceUntil(j manage.Job) string {
 	if !j.GraceKnown {
 		return "unknown"
@@ -73,7 +73,7 @@ func graceUntil(j manage.Job) string {
 	return shortTime(j.GraceUntil, "none")
 }
 
-// noteGraceUnknown says why the end of a job's grace is not known.
+// noteGraceUnknown prints why the end of a job's grace window is not known.
 func (s *session) noteGraceUnknown(backend string) {
 	s.note("The end of the grace is not known: no gate of the backend %q is configured here. Name the server's configuration with --%s.", backend, flagConfig)
 }

@@ -39,7 +39,8 @@ What --expires, --allow and --issuable say stays for the key's whole life.
 		suspendKeyCommand(), resumeKeyCommand(), deleteCommand(), revokeCommand())
 }
 
-// newKeyFlags adds the flags for the account of new keys, and for their rules.
+// newKeyFlags adds the flags of a command that makes keys: the account, and the rules of
+// the keys.
 func newKeyFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("account", "", "ID or name of the account that the key is for")
@@ -138,7 +139,7 @@ func keyRows(k manage.Key) [][]string {
 	}
 }
 
-// longStatus returns the status of a key, with the time and the cause of it.
+// longStatus returns the status of a key for people, with the time and the reason.
 func longStatus(k manage.Key) string {
 	switch {
 	case !k.RevokedAt.IsZero():
@@ -222,7 +223,7 @@ func revokeKey(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// revoked returns the result of a revocation.
+// revoked returns what to print about a revoked key.
 func revoked(k manage.EndedKey) result {
 	switch {
 	case k.Children == nil && k.Already:

@@ -27,7 +27,8 @@ func keyStdinFlag(cmd *cobra.Command) {
 	cmd.Flags().Bool(flagKeyStdin, false, "Read the key itself from standard input, in place of an ID")
 }
 
-// keyIDsOrStdin is a check of arguments: key IDs, or none with --key-stdin.
+// keyIDsOrStdin is a check for the arguments of a command: one or more key IDs, or no
+// argument if --key-stdin is given.
 func keyIDsOrStdin(cmd *cobra.Command, args []string) error {
 	fromInput, err := cmd.Flags().GetBool(flagKeyStdin)
 	switch {
@@ -41,7 +42,8 @@ func keyIDsOrStdin(cmd *cobra.Command, args []string) error {
 	return someIDs(manage.KindKey)(cmd, args)
 }
 
-// keyIDsOf returns the IDs of the keys that the arguments or standard input name.
+// keyIDsOf returns the IDs in the arguments. Without arguments, it reads a key from
+// standard input and returns the ID of this key.
 func (s *session) keyIDsOf(args []string) ([]string, error) {
 	if len(args) > 0 {
 		return args, nil
@@ -54,12 +56,13 @@ func (s *session) keyIDsOf(args []string) ([]string, error) {
 	return []string{id}, err
 }
 
-// readKey reads a key, one line, from standard input. A terminal does not show what is typed.
+// readKey reads one line, a key, from standard input. If standard input is a terminal, it
+// does not show what people type.
 func (s *session) readKey() (policy.Secret, error) {
 	var none policy.Secret
 	in := s.in
 	if file, ok := in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		_, _ = fmt.Fprint(s.err, "Key: ") // people can type without a prompt
+		_, _ = fmt.Fprint(s.err, "Key: ") // if this fails, people can still type
 		text, err := term.ReadPassword(int(file.Fd()))
 		_, _ = fmt.Fprintln(s.err)
 		if err != nil {
@@ -74,7 +77,7 @@ func (s *session) readKey() (policy.Secret, error) {
 	return oneKey(string(text))
 }
 
-// oneKey returns the key that is the only line of a text.
+// oneKey returns the key in a text that must have exactly one line.
 func oneKey(text string) (policy.Secret, error) {
 	lines, err := manage.ParseKeyLines(text)
 	switch {

@@ -8,14 +8,14 @@ import (
 	"github.com/speechgate/speechgate/internal/manage"
 )
 
-// cliNames are the names that error messages of package manage have on the command
-// line: a field is a flag, and a list is a command.
+// cliNames says how error messages of package manage are worded on the command line: a
+// field has the name of its flag, and a list is the command that prints it.
 type cliNames struct{}
 
 // Field implements manage.Names.
 func (cliNames) Field(name string) string {
 	switch name {
-	case "", "job_id": // an argument
+	case "", "job_id": // the field is an argument, which has no name
 		return ""
 	case "account_id":
 		return "--account"

@@ -11,8 +11,9 @@ import (
 	"strconv"
 )
 
-// checkStore checks the owner of the keystore's file before SQLite opens it. SQLite would
-// make files beside it, which the owner's server could not open.
+// checkStore checks the owner of the keystore's file before SQLite opens the file. If
+// another user ran the command, SQLite would make files beside it that the owner's server
+// could not open.
 func checkStore(t target, command string) (exists bool, err error) {
 	path := t.Path
 	fi, err := os.Stat(path)
@@ -27,7 +28,7 @@ func checkStore(t target, command string) (exists bool, err error) {
 	case err != nil:
 		return false, fmt.Errorf("keystore: %w", err)
 	}
-	// A keystore can be made in an empty file.
+	// An empty file is not a keystore yet: a keystore can be made in it.
 	return fi.Size() > 0, checkOwner(fi, "the keystore "+path, command, t, nil)
 }
 
@@ -60,8 +61,9 @@ func checkOwner(fi os.FileInfo, what, command string, t target, fallback error) 
 		what, name, userName(me), sudo, command, t.flags)
 }
 
-// operatorName names the person who runs the command, as far as the system tells. A
-// command runs as the keystore's owner, and the variable SUDO_USER says for whom.
+// operatorName returns the name of the person who runs the command, for the audit trail.
+// The argument name is the user of the process. If sudo started the command, sudoUser is
+// the person: the result is "NAME for SUDOUSER".
 func operatorName(name, sudoUser string) string {
 	if sudoUser != name && nameForm.MatchString(sudoUser) {
 		name += " for " + sudoUser

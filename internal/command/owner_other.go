@@ -4,5 +4,5 @@ package command
 
 import "os"
 
-// ownerOf does not know the owner of a file on this system.
+// ownerOf returns false: on this system the owner of a file is not known.
 func ownerOf(os.FileInfo) (uid int, ok bool) { return 0, false }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// ownerOf returns the ID of a file's owner.
+// ownerOf returns the user ID of a file's owner. It returns false if it is not known.
 func ownerOf(fi os.FileInfo) (uid int, ok bool) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -32,7 +32,8 @@ func (s *session) print(value any, rows ...[]string) error {
 			return err
 		}
 	}
-	// One write, so that the error says if a secret was not written whole.
+	// With only one write, the error tells whether the result, which can have a secret, was
+	// written whole.
 	if _, err := s.out.Write(out.Bytes()); err != nil {
 		return fmt.Errorf("the result cannot be written: %w", err)
 	}
@@ -49,8 +50,8 @@ func (s *session) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(s.err, format+"\n", args...) // there is no other place for the error
 }
 
-// printAll writes a list. If the list is empty and not JSON, printAll writes the sentence
-// none to standard error.
+// printAll writes a list. If the list is empty and the output is for people, printAll
+// writes the argument none to standard error.
 func printAll[T any](s *session, all []T, none string, header []string, row func(T) []string) error {
 	if all == nil {
 		all = []T{} // [] in JSON, not null
@@ -69,8 +70,8 @@ func printAll[T any](s *session, all []T, none string, header []string, row func
 	return s.print(all, rows...)
 }
 
-// printable replaces what could disturb the terminal or the table. A backend can give a
-// job any ID.
+// printable replaces characters that could disturb the terminal or the table. For example,
+// a backend can give a job any ID.
 func printable(cells []string) []string {
 	clean := make([]string, len(cells))
 	for i, cell := range cells {
@@ -84,8 +85,8 @@ func printable(cells []string) []string {
 	return clean
 }
 
-// shortTime returns an instant for people, to the second. It returns never if the instant
-// never happened.
+// shortTime returns t as text for people, to the second. If t is zero, it returns the
+// argument never.
 func shortTime(t manage.Time, never string) string {
 	if t.IsZero() {
 		return never
@@ -93,7 +94,7 @@ func shortTime(t manage.Time, never string) string {
 	return t.Std().Format("2006-01-02T15:04:05Z")
 }
 
-// shortExpiry returns an expiry for people, to the second.
+// shortExpiry returns an expiry as text for people, to the second.
 func shortExpiry(e manage.Expiry) string {
 	at, ok := e.Time()
 	if !ok {

@@ -36,13 +36,14 @@ func changeStore(cmd *cobra.Command, run func(*session) error) error {
 	return openStore(cmd, false, tellingStore(run))
 }
 
-// createStore is changeStore for a command that makes a keystore if there is none.
+// createStore does what changeStore does. If there is no keystore, it makes one.
 func createStore(cmd *cobra.Command, run func(*session) error) error {
 	return openStore(cmd, true, tellingStore(run))
 }
 
-// tellingStore returns run with a note that says which keystore the command used. A
-// command that fails gives no note: an error is the only line on standard error.
+// tellingStore returns a function that calls run, and then prints which keystore the
+// command used. It prints nothing if run fails, because an error is the only line on
+// standard error.
 func tellingStore(run func(*session) error) func(*session) error {
 	return func(s *session) error {
 		if err := run(s); err != nil {
@@ -53,7 +54,7 @@ func tellingStore(run func(*session) error) func(*session) error {
 	}
 }
 
-// noteStore says which keystore the command used.
+// noteStore prints which keystore the command used.
 func (s *session) noteStore() {
 	if s.existed {
 		s.note("Keystore: %s.", s.target)
@@ -75,7 +76,7 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) error 
 	}
 	switch {
 	case exists:
-		t.MustExist = true // the file can be removed before it is opened
+		t.MustExist = true // the file could be removed before it is opened
 	case !create:
 		return kindKeystore.of(fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
 			t, flagKeystore, flagConfig, app.Program+" init"))
@@ -87,10 +88,11 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) error 
 	return openAt(cmd, t, exists, run)
 }
 
-// openAt is openStore for a keystore that was found before.
+// openAt opens the keystore t and runs a command on it. The argument exists says whether
+// the keystore was there before.
 func openAt(cmd *cobra.Command, t target, exists bool, run func(*session) error) (err error) {
-	// Only a server adds a pepper to a keystore that is in use: after it, no server
-	// without the pepper can check keys.
+	// A command must not add a pepper to a keystore that is in use: after that, a server
+	// without the pepper could not check keys. Only a server adds one.
 	t.KeepPepper = exists
 	store, err := keystore.Open(cmd.Context(), t.Config)
 	if err != nil {
@@ -125,11 +127,11 @@ func newSession(cmd *cobra.Command) (*session, error) {
 	}, err
 }
 
-// operator is the actor of every command.
+// operator returns the actor of every command.
 func operator() keystore.Actor {
 	return keystore.Actor{Kind: keystore.ActorOperator, ID: operatorName(osUser(), os.Getenv("SUDO_USER"))}
 }
 
-// currentTime returns the instant by the system's clock. A command does not run long
-// enough to see that the system's clock is set back.
+// currentTime returns the time of the system's clock. A command is too short to need
+// protection against a clock that is set back.
 func currentTime() policy.Time { return keystore.SystemClock().Now() }

@@ -10,19 +10,19 @@ import (
 	"github.com/speechgate/speechgate/internal/words"
 )
 
-// result is what a command prints for one ID: value as JSON or, for people, rows.
+// result is what a command prints for one ID: value in JSON or, for people, rows.
 type result struct {
 	value any
 	rows  [][]string
 }
 
-// sentence returns a result whose row is a sentence.
+// sentence returns a result that is one sentence for people.
 func sentence(value any, format string, args ...any) result {
 	return result{value, [][]string{{fmt.Sprintf(format, args...)}}}
 }
 
-// someIDs returns a check of arguments: one ID of a kind or more. An account can have its
-// name in place of the ID.
+// someIDs returns a check for a command that takes one or more arguments, the IDs of
+// records of this kind. An account can also be given by its name.
 func someIDs(kind manage.Kind) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -45,7 +45,8 @@ func someIDs(kind manage.Kind) cobra.PositionalArgs {
 	}
 }
 
-// oneAccount is a check of arguments: the ID or the name of one account.
+// oneAccount is a check for a command that takes one argument, the ID or the name of an
+// account.
 func oneAccount(cmd *cobra.Command, args []string) error {
 	if err := oneArgument(cmd, args); err != nil {
 		return err
@@ -53,9 +54,10 @@ func oneAccount(cmd *cobra.Command, args []string) error {
 	return manage.CheckAccount("", args[0])
 }
 
-// forEach runs a command for each ID. For one ID it prints one result. For several it prints
-// all results, in JSON as an array, and goes on after an error. An ID that failed has an
-// object with "id" and "error" in the array. The error at the end says how many failed.
+// forEach runs a command for each ID. For one ID it prints one result. For several IDs it
+// prints all results, in JSON as an array, and continues after an error. In the array, an
+// ID for which the command failed has an object with "id" and "error". The error at the end
+// says how many IDs failed.
 func (s *session) forEach(ids []string, run func(id string) (result, error)) error {
 	if len(ids) == 1 {
 		r, err := run(ids[0])
@@ -102,8 +104,8 @@ type failedID struct {
 	Error string `json:"error"`
 }
 
-// someFailedError says how many IDs of a command failed. It is an error of the kind of the
-// first.
+// someFailedError says for how many IDs a command failed. Its kind is the kind of the first
+// error.
 type someFailedError struct {
 	text  string
 	first error
@@ -112,13 +114,14 @@ type someFailedError struct {
 func (e *someFailedError) Error() string { return e.text }
 func (e *someFailedError) Unwrap() error { return e.first }
 
-// limitFlag adds the flag that limitedList reads.
+// limitFlag adds the flag --limit, which limitedList reads. The argument what is the plural
+// of the records.
 func limitFlag(cmd *cobra.Command, what string) {
 	cmd.Flags().Int("limit", 0, "Show so many of the newest "+what+" at most; 0 for all")
 }
 
-// limitedList reads a list, oldest first: all of it or, with --limit, its newest entries. It
-// says so if there are older ones.
+// limitedList returns a list, oldest first. With --limit, it returns only the newest
+// entries, and prints a note if there are older ones.
 func limitedList[T any](cmd *cobra.Command, s *session, read func(page manage.Page, newestFirst bool) (manage.List[T], error)) ([]T, error) {
 	limit, err := cmd.Flags().GetInt("limit")
 	if err != nil {

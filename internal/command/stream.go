@@ -83,7 +83,7 @@ func toSecond(text string) string {
 	return shortTime(manage.Time{Time: policy.At(at)}, text)
 }
 
-// cutOrderOf reads which streams to cut.
+// cutOrderOf reads the arguments and flags that say which streams to cut.
 func cutOrderOf(cmd *cobra.Command, args []string) (order admin.CutOrder, err error) {
 	if err := textFlags(cmd, flagInto{"key", &order.KeyID}, flagInto{"account", &order.AccountID}); err != nil {
 		return order, err
@@ -163,7 +163,8 @@ func adminAddress(cmd *cobra.Command) (string, error) {
 	return config.Admin.Listen, nil
 }
 
-// refusalForm is what Caddy's error of a refused request to the admin API contains.
+// refusalForm matches Caddy's error for a request that the admin API has refused, and finds
+// the JSON of the answer in it.
 var refusalForm = regexp.MustCompile(`HTTP (400|404): (\{.*\})`)
 
 // serversRefusal returns the error of a request that names a key or an account that does not

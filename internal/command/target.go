@@ -19,14 +19,15 @@ type target struct {
 	gates manage.GateConfigs
 	// create is true if the configuration lets a server make an empty keystore.
 	create bool
-	// source says what named the keystore, for messages: "from ./Caddyfile".
+	// source says where the path comes from, for messages: "from ./Caddyfile".
 	source string
-	// flags names what environment variables name, for another user's command: sudo
-	// does not pass them on. It ends in a space, or is empty.
+	// flags has the flags that replace the environment variables, for the command line that
+	// an error suggests: sudo does not pass environment variables on. It ends in a space,
+	// or is empty.
 	flags string
 }
 
-// String returns the path and what named it.
+// String returns the path, and where it comes from.
 func (t target) String() string { return t.Path + " (" + t.source + ")" }
 
 // targetOf finds the keystore of a command. The first of these names it: --keystore,
@@ -76,7 +77,7 @@ func targetOf(cmd *cobra.Command) (target, error) {
 }
 
 // namedPath returns the path that --keystore or SPEECHGATE_KEYSTORE names, made absolute,
-// and what names it. It returns "" if the configuration names the path.
+// and which of the two names it. It returns "" if neither decides.
 func namedPath(cmd *cobra.Command, c configuration) (path, source string, err error) {
 	source = "--" + flagKeystore
 	if path, err = textFlag(cmd, flagKeystore); err != nil {
@@ -104,8 +105,9 @@ func namedPath(cmd *cobra.Command, c configuration) (path, source string, err er
 	return abs, source, nil
 }
 
-// sourceOf says where a path comes from that neither --keystore nor SPEECHGATE_KEYSTORE
-// names. The argument configured is the path in the configuration, if it has one.
+// sourceOf returns where the path of the keystore comes from, if neither --keystore nor
+// SPEECHGATE_KEYSTORE names it. The argument configured is the path in the configuration,
+// if it has one.
 func sourceOf(c configuration, configured string) string {
 	byDefault := "the default of user " + osUser()
 	switch {
@@ -121,7 +123,7 @@ func sourceOf(c configuration, configured string) string {
 	return "from " + c.source
 }
 
-// forShell returns an argument as a shell wants it.
+// forShell quotes an argument for a shell, if necessary.
 func forShell(argument string) string {
 	if plainArgument.MatchString(argument) {
 		return argument

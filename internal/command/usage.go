@@ -14,7 +14,8 @@ import (
 )
 
 // unknownCommand returns the error for a subcommand that does not exist. It suggests
-// subcommands with a similar name, and subcommands of groups with the same name.
+// subcommands of cmd with a similar name. It also suggests subcommands of other groups that
+// have this name.
 func unknownCommand(cmd *cobra.Command, name string) error {
 	var meant []string
 	for _, suggestion := range cmd.SuggestionsFor(name) {
@@ -50,9 +51,9 @@ func commandNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// flagError returns the error for a wrong flag, and says what would be right. If cmd has
-// subcommands and a misspelled subcommand comes before the flag, pflag complains about the
-// flag, which cmd does not have. flagError then returns the error for the subcommand.
+// flagError returns the error for a wrong flag, and says what would be right. After a
+// misspelled subcommand, pflag reports a flag of the subcommand as unknown to cmd. Then
+// flagError returns the error for the subcommand.
 func flagError(cmd *cobra.Command, err error) error {
 	var (
 		unknown *pflag.NotExistError
@@ -100,7 +101,7 @@ func flagNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// usageOf returns a flag with the kind of its value, and its usage.
+// usageOf returns a text about a flag: its name, the kind of its value, and its usage.
 func usageOf(flag *pflag.Flag) string {
 	kind, usage := pflag.UnquoteUsage(flag)
 	return fmt.Sprintf("--%s <%s>, %s", flag.Name, kind, usage)
