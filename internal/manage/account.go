@@ -13,14 +13,14 @@ type Account struct {
 	ID              string    `json:"account_id"`
 	Name            string    `json:"name"`
 	ServiceID       string    `json:"service_id"`
-	ServicePassword ShownOnce `json:"service_password,omitzero"` // of a new or rotated account
+	ServicePassword ShownOnce `json:"service_password,omitzero"` // only of a new or rotated account
 	Status          string    `json:"status"`                    // open, suspended or closed
 	CreatedAt       Time      `json:"created_at"`
 	ClosedAt        Time      `json:"closed_at"`
 	SuspendedAt     Time      `json:"suspended_at"`
 	SuspendReason   OrNull    `json:"suspend_reason"`
-	// PreviousServiceID works until PreviousUntil, with the service password before the
-	// last rotation. It is null after the overlap of the rotation.
+	// PreviousServiceID is the service ID from before the last rotation. It works until
+	// PreviousUntil, with the old service password. Then it is null.
 	PreviousServiceID OrNull `json:"previous_service_id"`
 	PreviousUntil     Time   `json:"previous_until"`
 }
@@ -40,15 +40,16 @@ func (m *Manager) accountOf(a policy.Account) Account {
 // Open reports whether the account is open.
 func (a *Account) Open() bool { return a.ClosedAt.IsZero() }
 
-// NewAccount asks for an account.
+// NewAccount is a request to create an account.
 type NewAccount struct {
-	// Name is the customer's name, for people: 1 to 200 bytes, printable. Required.
+	// Name is the name of the customer, which people read: 1 to 200 bytes of printable text.
+	// Required.
 	Name string `json:"name"`
 	// ServiceID is a service ID that the customer has elsewhere: 1 to 200 visible ASCII
 	// characters. It needs a ServicePassword. Default: a new service ID, with a new
 	// service password.
 	ServiceID string `json:"service_id"`
-	// ServicePassword belongs to the ServiceID: 8 to 1024 bytes.
+	// ServicePassword is the password that belongs to ServiceID: 8 to 1024 bytes.
 	ServicePassword policy.Secret `json:"-"`
 }
 
@@ -60,8 +61,8 @@ func (n *NewAccount) Validate() error {
 	return nil
 }
 
-// CreateAccount creates an account. The result has the service password, if it is a new
-// one. It is for the operator only.
+// CreateAccount creates an account. If the service password is a new one, the result has
+// it. It is for the operator only.
 func (m *Manager) CreateAccount(ctx context.Context, n NewAccount) (Account, error) {
 	if err := m.operatorOnly(); err != nil {
 		return Account{}, err
@@ -77,10 +78,10 @@ func (m *Manager) CreateAccount(ctx context.Context, n NewAccount) (Account, err
 	return m.withPassword(a, password), err
 }
 
-// RotateAccount gives an account a new service ID and a new service password. The
-// account has an ID or a name. The result has both new ones. The old ones work until the
-// end of the overlap, a span such as 24h, or 0 for an end at once. It is for the operator
-// only.
+// RotateAccount gives an account a new service ID and a new service password. The argument
+// account is an ID or a name. The result has the new ID and the new password. The old ones
+// work until the end of the overlap, which is a duration such as 24h; with 0 they stop
+// working at once. It is for the operator only.
 func (m *Manager) RotateAccount(ctx context.Context, account, overlap string) (Account, error) {
 	id, err := m.operatorsAccount(ctx, account)
 	if err != nil {
@@ -103,8 +104,8 @@ func (m *Manager) withPassword(a policy.Account, password policy.Secret) Account
 // AccountStatuses returns the words for the status of an account.
 func AccountStatuses() []string { return []string{"open", "suspended", "closed"} }
 
-// AccountQuery asks for the accounts that all its fields select. The zero value selects all
-// accounts.
+// AccountQuery selects accounts. An account must match all its fields. The zero value
+// selects all accounts.
 type AccountQuery struct {
 	Page
 
@@ -137,7 +138,7 @@ func (m *Manager) Accounts(ctx context.Context, q AccountQuery) (List[Account], 
 	return listOf(records, next, err, m.accountOf)
 }
 
-// Account returns an account, which has an ID or a name.
+// Account returns an account. The argument account is an ID or a name.
 func (m *Manager) Account(ctx context.Context, account string) (Account, error) {
 	id, err := m.accountID(ctx, "account_id", account)
 	if err != nil {
@@ -147,7 +148,7 @@ func (m *Manager) Account(ctx context.Context, account string) (Account, error) 
 	return m.accountOf(a), err
 }
 
-// account returns the record of an account that the actor reaches.
+// account returns the record of an account, if the actor reaches it.
 func (m *Manager) account(ctx context.Context, id string) (policy.Account, error) {
 	if !m.reaches(id) {
 		return policy.Account{}, absent(KindAccount, id)

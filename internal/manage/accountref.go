@@ -11,7 +11,8 @@ import (
 )
 
 // CheckAccount refuses a text that can be neither the ID nor the name of an account. The
-// message does not show a secret. Name is the field's name in JSON.
+// message does not show a secret. The argument name is the name of the request's field, in
+// JSON.
 func CheckAccount(name, text string) error {
 	if strings.HasPrefix(text, idForms[KindAccount].prefix) || text != "" && lookalike(text) == "" {
 		return nil
@@ -19,7 +20,7 @@ func CheckAccount(name, text string) error {
 	return CheckID(name, KindAccount, text)
 }
 
-// checkAccountIfAny is CheckAccount for a field that can be empty.
+// checkAccountIfAny does what CheckAccount does, but accepts an empty text.
 func checkAccountIfAny(name, text string) error {
 	if text == "" {
 		return nil
@@ -27,9 +28,9 @@ func checkAccountIfAny(name, text string) error {
 	return CheckAccount(name, text)
 }
 
-// accountID returns the ID of the account that has an ID or a name, and that the actor
-// reaches. If several accounts have the name, the error lists their IDs. Field is the name
-// in JSON of the field that has the text.
+// accountID returns the ID of the account that has this ID or name, if the actor reaches
+// the account. If several accounts have the name, the error lists their IDs. The argument
+// field is the name of the request's field, in JSON.
 func (m *Manager) accountID(ctx context.Context, field, text string) (string, error) {
 	if err := CheckAccount(field, text); err != nil {
 		return "", err
@@ -54,7 +55,7 @@ func (m *Manager) accountID(ctx context.Context, field, text string) (string, er
 	return named[0].ID, nil
 }
 
-// accountIDIfAny is accountID for a field that can be empty.
+// accountIDIfAny does what accountID does, and returns "" for an empty text.
 func (m *Manager) accountIDIfAny(ctx context.Context, field, text string) (string, error) {
 	if text == "" {
 		return "", nil
@@ -62,7 +63,7 @@ func (m *Manager) accountIDIfAny(ctx context.Context, field, text string) (strin
 	return m.accountID(ctx, field, text)
 }
 
-// accountsNamed returns the accounts with a name that the actor reaches.
+// accountsNamed returns the accounts that have this name and that the actor reaches.
 func (m *Manager) accountsNamed(ctx context.Context, name string) (named []policy.Account, err error) {
 	if m.Actor.Kind == keystore.ActorOperator {
 		return m.Store.AccountsNamed(ctx, name)

@@ -33,15 +33,15 @@ func auditEntryOf(e keystore.AuditEntry) AuditEntry {
 	return result
 }
 
-// AuditQuery asks for the entries of the audit trail that all its fields select. The
+// AuditQuery selects entries of the audit trail. An entry must match all its fields. The
 // zero value selects all entries.
 type AuditQuery struct {
 	Page
 
-	// AccountID selects the entries of an account, by its ID or name.
+	// AccountID selects the entries of the account with this ID or name.
 	AccountID string `json:"account_id"`
-	// Since selects the entries from an instant on: a time ago (7d), a date, which
-	// counts from its beginning in UTC, or an instant in RFC 3339.
+	// Since selects the entries since this instant: a duration before now (7d), a date
+	// (from the beginning of the day in UTC), or an instant in RFC 3339.
 	Since string `json:"since"`
 }
 
@@ -78,14 +78,14 @@ func (m *Manager) Audit(ctx context.Context, q AuditQuery) (List[AuditEntry], er
 
 // AuditCheck is what [Manager.VerifyAudit] found.
 type AuditCheck struct {
-	Entries int    `json:"entries"` // how many entries are whole, from the first on
+	Entries int    `json:"entries"` // how many entries, from the first on, are unchanged
 	First   int64  `json:"first"`   // the number of the first entry
-	Head    string `json:"head"`    // the chain head after the whole entries
-	Fault   OrNull `json:"fault"`   // what is wrong with the next entry, if anything
+	Head    string `json:"head"`    // the chain head of these entries
+	Fault   OrNull `json:"fault"`   // what is wrong with the entry after these; null if nothing is wrong
 }
 
-// CheckHead refuses a text that is not a chain head. It returns the number of the
-// head's entry.
+// CheckHead refuses a text that is not a chain head. It returns the number of the entry
+// that the chain head belongs to.
 func CheckHead(text string) (seq int64, err error) {
 	head, err := parseHead(text)
 	return head.Seq, err
@@ -99,9 +99,9 @@ func parseHead(text string) (keystore.AuditHead, error) {
 	return head, nil
 }
 
-// VerifyAudit goes through the audit trail, and finds the first entry that was changed or
-// removed. If head is not empty, it is a head that an earlier call returned, and the trail
-// must contain it. VerifyAudit is for the operator only.
+// VerifyAudit checks the audit trail, and finds the first entry that was changed or
+// removed. If head is not empty, it is a chain head that an earlier call returned, and the
+// trail must still contain its entry. VerifyAudit is for the operator only.
 func (m *Manager) VerifyAudit(ctx context.Context, head string) (AuditCheck, error) {
 	if err := m.operatorOnly(); err != nil {
 		return AuditCheck{}, err

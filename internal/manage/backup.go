@@ -36,7 +36,7 @@ type Restored struct {
 	AccountsKeptClosed int    `json:"accounts_kept_closed"` // they were closed since the backup
 	JobsRestored       int    `json:"jobs_restored"`
 	JobsRemoved        int    `json:"jobs_removed"`
-	Before             OrNull `json:"before"` // the file with a backup of what there was before
+	Before             OrNull `json:"before"` // the file with a backup of the keystore before the restore
 	DryRun             bool   `json:"dry_run"`
 }
 
@@ -49,8 +49,8 @@ func restoredOf(r keystore.Restored) Restored {
 	}
 }
 
-// Restore makes the keystore what it was at a backup, except that nothing comes back
-// that ended since. It is for the operator only.
+// Restore makes the keystore what it was at a backup, except that keys and accounts which
+// have ended since the backup stay ended. It is for the operator only.
 func (m *Manager) Restore(ctx context.Context, file string) (Restored, error) {
 	if err := m.operatorOnly(); err != nil {
 		return Restored{}, err
@@ -81,7 +81,8 @@ func PlanRestoreNew(ctx context.Context, cfg keystore.Config, now policy.Time, b
 	return planned(r), err
 }
 
-// RestoreNew puts a backup where there is no keystore. It needs no open keystore.
+// RestoreNew restores a backup to a path where there is no keystore. It needs no open
+// keystore.
 func RestoreNew(ctx context.Context, cfg keystore.Config, now policy.Time, by keystore.Actor, file string) (Restored, error) {
 	r, err := keystore.RestoreNew(ctx, cfg, now, by, file)
 	return restoredOf(r), err

@@ -10,7 +10,8 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// Names are the words of one interface for people, for what error messages mention.
+// Names has the words that error messages use in one interface for people, such as the
+// command line.
 type Names interface {
 	// Field returns how messages name a field of a request: on the command line,
 	// "--expires" for expires. The argument is the field's name in JSON. If Field returns
@@ -22,8 +23,8 @@ type Names interface {
 	List(of Kind) string
 }
 
-// Text returns the message of err in the words of names. An error of this package can
-// be wrapped in err.
+// Text returns the message of err in the words of names. If err wraps an error of this
+// package, the message of that error has these words, too.
 func Text(err error, names Names) string {
 	text := err.Error()
 	var own interface {
@@ -36,7 +37,7 @@ func Text(err error, names Names) string {
 	return strings.Replace(text, own.Error(), own.text(names), 1)
 }
 
-// plainNames are the names in JSON, without lists.
+// plainNames uses the names of the fields in JSON, and mentions no lists.
 type plainNames struct{}
 
 func (plainNames) Field(name string) string { return name }
@@ -49,26 +50,26 @@ type FieldError struct {
 	Field string
 
 	format string
-	args   []any // for the format; an arg of type field or list is text by the names
+	args   []any // arguments of format; Names have the text of a field or a list
 }
 
 type (
 	// field is the name of a field.
 	field string
-	// list mentions the list of a kind of records: the list's name replaces the %s
-	// in the format.
+	// list is a mention of the list of a kind of records. The name of the list replaces the
+	// %s in the format.
 	list struct {
 		of     Kind
 		format string
 	}
 )
 
-// wrong returns the error of a field. The message begins with the field's name.
+// wrong returns a FieldError whose message begins with the field's name.
 func wrong(name, format string, args ...any) error {
 	return wrongIn(name, "%s"+format, append([]any{field(name)}, args...)...)
 }
 
-// wrongIn is wrong for a message that does not begin with the field's name.
+// wrongIn returns a FieldError whose message does not begin with the field's name.
 func wrongIn(name, format string, args ...any) error {
 	return &FieldError{Field: name, format: format, args: args}
 }
@@ -103,8 +104,8 @@ type NotFoundError struct {
 	err  error
 }
 
-// notFound adds the kind to the keystore's error for a record that does not exist. It
-// returns every other error as it is.
+// notFound makes a NotFoundError of the keystore's error for a record that does not exist.
+// It returns every other error unchanged.
 func notFound(err error, kind Kind) error {
 	if errors.Is(err, keystore.ErrNotFound) {
 		return &NotFoundError{kind, err}
@@ -125,7 +126,7 @@ func (e *NotFoundError) text(names Names) string {
 	return e.Error()
 }
 
-// oneOf refuses a value that is not one of a few words.
+// oneOf refuses a value that is not one of choices.
 func oneOf(name, value string, choices []string) error {
 	if slices.Contains(choices, value) {
 		return nil

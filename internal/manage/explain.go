@@ -14,12 +14,13 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// ExplainRequest asks what would be decided on a request to the gateway, and why.
+// ExplainRequest describes a request to the gateway. Explain says what would be decided on
+// it.
 type ExplainRequest struct {
-	// KeyID names the request's key.
+	// KeyID is the ID of the request's key.
 	KeyID string `json:"key_id"`
-	// Key is the request's key itself. If KeyID is empty as well, the request has no
-	// key.
+	// Key is the secret of the request's key, in place of KeyID. If Key and KeyID are both
+	// empty, the request has no key.
 	Key policy.Secret `json:"-"`
 	// ClientIP is the client's address. Required.
 	ClientIP string `json:"client_ip"`
@@ -36,13 +37,14 @@ type ExplainRequest struct {
 	Backend string `json:"backend"`
 }
 
-// Validate refuses what is wrong at now without a look at the keystore.
+// Validate refuses a field that is wrong. It does not look at the keystore. Times are
+// checked against now.
 func (r *ExplainRequest) Validate(now policy.Time) error {
 	_, err := r.parse(now)
 	return err
 }
 
-// explainRequest is an ExplainRequest after it was parsed.
+// explainRequest is a parsed ExplainRequest.
 type explainRequest struct {
 	client netip.Addr
 	at     policy.Time
@@ -198,8 +200,8 @@ func (m *Manager) findJob(ctx context.Context, backend, id string) (*policy.Job,
 	return &job, nil
 }
 
-// switchingProtocols is the status of the answer to a handshake. A stream's start
-// command comes after it, and its refusal is a message on the stream.
+// switchingProtocols is the status of the answer to a handshake. A refused start command
+// gets this status in an explanation, because its refusal is a message on the open stream.
 const switchingProtocols = 101
 
 // refusal returns the answer to a refused request.
@@ -226,7 +228,7 @@ func (q *explainRequest) explainIssuance(found foundKey) *Explanation {
 	return e
 }
 
-// explain runs the rules.
+// explain checks the rules of package policy, and begins an explanation with their results.
 func (q *explainRequest) explain(found foundKey, r *policy.Request, rules policy.Rules) (*Explanation, policy.Reason) {
 	results, decision := policy.Explain(q.at, found.key, r, rules)
 	e := &Explanation{

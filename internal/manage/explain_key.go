@@ -17,7 +17,7 @@ type foundKey struct {
 	refused policy.Reason // Undecided if the checks are passed
 }
 
-// findKey finds the key with an ID or, if the ID is empty, the key with a secret.
+// findKey finds the key with this ID or, if the ID is empty, the key with this secret.
 func (m *Manager) findKey(ctx context.Context, id string, secret policy.Secret) (foundKey, error) {
 	if id != "" {
 		key, err := m.key(ctx, id)
@@ -42,8 +42,9 @@ func (m *Manager) findKey(ctx context.Context, id string, secret policy.Secret) 
 	return found, err
 }
 
-// insert puts the rule "credential" before the first rule that needs the key. If that
-// rule refuses the request, it is the decision, and the later rules are not reached.
+// insert puts the rule "credential" before the first rule that needs the key. If
+// "credential" refuses the request, it makes the decision, and the rules after it are not
+// reached.
 func (f foundKey) insert(results []policy.RuleResult, d policy.Decision) ([]RuleShown, policy.Decision) {
 	rules := make([]RuleShown, 0, len(results)+1)
 	const before = "It was decided before."

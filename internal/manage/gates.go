@@ -10,29 +10,29 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// GateConfig is what decisions depend on in the configuration of one gate.
+// GateConfig has the settings of one gate that decisions depend on.
 type GateConfig struct {
 	Dialect string // the API's name
 	Backend string // the backend name
 	Rules   policy.Rules
-	// Classify returns the operation that a request asks for, and the account that its
-	// path names, if any.
+	// Classify returns the operation that a request asks for, and the account in its path,
+	// or "" if the path has no account.
 	Classify func(method string, path *url.URL) (call dialect.Call, account string)
 }
 
-// GateConfigs is what decides on requests in the configuration of one gateway.
+// GateConfigs has the settings of one gateway that decisions depend on.
 type GateConfigs struct {
 	// Gates are the configured gates.
 	Gates []GateConfig
-	// Fallback returns a gate with default settings, for [Manager.Explain] of a backend that
-	// has no configured gate. Default: such a backend has no gate.
+	// Fallback returns a gate with default settings. [Manager.Explain] uses it if no
+	// configured gate speaks the API. Default: Explain then returns an error.
 	Fallback func(dialect, backend string) GateConfig
 	// IssuePaths are the escaped paths of the issuance API.
 	IssuePaths []string
 }
 
-// graceUntil returns the end of the longest grace for a job; zero if there is no grace. The
-// end is known if a gate with the job's backend is configured.
+// graceUntil returns the end of the longest grace window for a job, or zero if no gate has
+// a grace window. known is false if no configured gate has the job's backend.
 func (c *GateConfigs) graceUntil(j *policy.Job) (until policy.Time, known bool) {
 	for _, gate := range c.Gates {
 		if gate.Backend != j.Backend {
@@ -84,8 +84,8 @@ func (c *GateConfigs) candidates(api *dialect.API, backend string) ([]GateConfig
 	return []GateConfig{c.Fallback(api.Name, backend)}, nil
 }
 
-// longestGrace returns the candidate with the longest grace for a job; the first one if
-// there is no job.
+// longestGrace returns the candidate that has the longest grace window for a job. If job is
+// nil, it returns the first candidate.
 func longestGrace(candidates []GateConfig, job *policy.Job) GateConfig {
 	best := candidates[0]
 	for _, gate := range candidates[1:] {
@@ -96,5 +96,5 @@ func longestGrace(candidates []GateConfig, job *policy.Job) GateConfig {
 	return best
 }
 
-// issueAt reports whether the issuance API is at a path.
+// issueAt reports whether path is a path of the issuance API.
 func (c *GateConfigs) issueAt(path string) bool { return slices.Contains(c.IssuePaths, path) }

@@ -7,7 +7,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Kind is a kind of records. Its text is the word for one of them.
+// Kind is a kind of records. Its text is the word for one such record.
 type Kind string
 
 // The kinds of records.
@@ -18,14 +18,16 @@ const (
 	KindStream  Kind = "stream"
 )
 
-// idForms are the IDs that this gateway gives to the records of a kind.
+// idForms has the beginning of the IDs that the gateway makes for each kind of records, and
+// what messages call such an ID.
 var idForms = map[Kind]struct{ prefix, name string }{
 	KindAccount: {"acc_", "an account ID"},
 	KindKey:     {"key_", "a key ID"},
 	KindStream:  {"str_", "a stream ID"},
 }
 
-// lookalikes are the texts that people give in place of an ID, by their beginning.
+// lookalikes has the beginnings of texts that people confuse with an ID, and what messages
+// call them.
 var lookalikes = []struct{ prefix, name string }{
 	idForms[KindAccount],
 	idForms[KindKey],
@@ -34,7 +36,8 @@ var lookalikes = []struct{ prefix, name string }{
 	{policy.ServicePasswordPrefix, "a service password, which is a secret"},
 }
 
-// lookalike says what text looks like; empty if the gateway gives out no such text.
+// lookalike returns what text looks like, such as "a key ID". It returns "" if text does
+// not look like something that the gateway makes.
 func lookalike(text string) string {
 	for _, l := range lookalikes {
 		if strings.HasPrefix(text, l.prefix) {
@@ -45,7 +48,8 @@ func lookalike(text string) string {
 }
 
 // CheckID refuses a text that cannot be the ID of an account, a key or a stream. The
-// message does not show a secret. Name is the field's name in JSON.
+// message does not show a secret. The argument name is the name of the request's field, in
+// JSON.
 func CheckID(name string, kind Kind, id string) error {
 	want := idForms[kind]
 	if strings.HasPrefix(id, want.prefix) {
@@ -58,7 +62,7 @@ func CheckID(name string, kind Kind, id string) error {
 	return wrong(name, " %s %s: want %s, %s…%s", words.QuoteArgument(id), is, want.name, want.prefix, list{kind, ", as %s shows it"})
 }
 
-// checkIDIfAny is CheckID for a field that can be empty.
+// checkIDIfAny does what CheckID does, but accepts an empty text.
 func checkIDIfAny(name string, kind Kind, id string) error {
 	if id == "" {
 		return nil

@@ -11,28 +11,29 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// NewKeys asks to import keys that clients have already.
+// NewKeys is a request to import keys that clients already use.
 type NewKeys struct {
 	// NewKey has the rules of all the keys. Keys that are imported cannot issue keys.
 	NewKey
 
-	// Digests says that the lines are SHA-256 digests of keys, in hexadecimal.
+	// If Digests is true, the lines are SHA-256 digests of keys, in hexadecimal.
 	Digests bool `json:"digests"`
-	// Weak imports lines as well that are probably not the keys that clients have, such as
-	// a short word, the heading of a table, or a digest without Digests.
+	// If Weak is true, weak lines are imported too. A weak line is probably not a key of a
+	// client, such as a short word, the heading of a table, or a digest although Digests is
+	// false.
 	Weak bool `json:"weak"`
-	// DryRun changes nothing.
+	// If DryRun is true, nothing is changed.
 	DryRun bool `json:"dry_run"`
 }
 
-// ImportResult says what became of each line of an import. If a line is malformed or weak, no
+// ImportResult says what each line of an import became. If a line is malformed or weak, no
 // line was imported.
 type ImportResult struct {
 	AccountID string        `json:"account_id"`
 	DryRun    bool          `json:"dry_run"`
 	Imported  []ImportedKey `json:"imported"`
 	Known     int           `json:"known"`           // keys that the account has already
-	Differing []int         `json:"known_differing"` // lines of known keys that have other rules
+	Differing []int         `json:"known_differing"` // lines whose keys the account has already, with other rules
 	Dead      []LineNotKey  `json:"dead"`            // keys that have ended
 	Taken     []LineNotKey  `json:"taken"`           // keys of other accounts
 	Malformed []LineNotKey  `json:"malformed"`       // texts that cannot be keys
@@ -45,11 +46,11 @@ type ImportResult struct {
 // ImportedKey is a key with its line. In a dry run it has no ID.
 type ImportedKey struct {
 	Line int    `json:"line"`
-	ID   OrNull `json:"key_id"` // in place of the ID of Key
+	ID   OrNull `json:"key_id"` // replaces the ID of the embedded Key
 	Key
 }
 
-// LineNotKey is a line that became no key.
+// LineNotKey is a line that did not become a key.
 type LineNotKey struct {
 	Line int    `json:"line"`
 	Why  string `json:"why"`
@@ -61,7 +62,7 @@ type LineNotKey struct {
 // Refused reports whether a line was malformed or weak, so that no line was imported.
 func (r *ImportResult) Refused() bool { return len(r.Malformed)+len(r.Weak) > 0 }
 
-// NotTaken returns the lines that became no keys, in order.
+// NotTaken returns all lines that did not become keys, in the order of the lines.
 func (r *ImportResult) NotTaken() []LineNotKey {
 	return slices.SortedFunc(slices.Values(slices.Concat(r.Dead, r.Taken, r.Malformed, r.Weak)),
 		func(a, b LineNotKey) int { return cmp.Compare(a.Line, b.Line) })

@@ -47,11 +47,11 @@ func (m *Manager) jobOf(j policy.Job) Job {
 	return result
 }
 
-// JobQuery asks for recorded jobs. The zero value selects all jobs.
+// JobQuery selects recorded jobs. The zero value selects all jobs.
 type JobQuery struct {
 	Page
 
-	// AccountID selects the jobs of an account's keys, by its ID or name.
+	// AccountID selects the jobs of the account with this ID or name.
 	AccountID string `json:"account_id"`
 	// KeyID selects the jobs that the key with this ID created.
 	KeyID string `json:"key"`
@@ -92,8 +92,8 @@ func (m *Manager) Jobs(ctx context.Context, q JobQuery) (List[Job], error) {
 	return listOf(records, next, err, m.jobOf)
 }
 
-// Job returns a recorded job. Several backends can have a job with the same ID; backend
-// chooses one, and can otherwise be empty.
+// Job returns a recorded job. If several backends have a job with this ID, the argument
+// backend must say which one is meant. Otherwise it can be empty.
 func (m *Manager) Job(ctx context.Context, id, backend string) (Job, error) {
 	jobs, err := m.jobs(ctx, id, backend)
 	switch {
@@ -111,7 +111,7 @@ func (m *Manager) Job(ctx context.Context, id, backend string) (Job, error) {
 	return m.jobOf(jobs[0]), nil
 }
 
-// jobs returns the jobs with an ID that the actor reaches.
+// jobs returns the jobs that have this ID and that the actor reaches.
 func (m *Manager) jobs(ctx context.Context, id, backend string) (jobs []policy.Job, err error) {
 	var all []policy.Job
 	if backend == "" {
@@ -131,7 +131,8 @@ func (m *Manager) jobs(ctx context.Context, id, backend string) (jobs []policy.J
 	return jobs, nil
 }
 
-// noJob says that a job is not recorded. The text can be another ID, or even a secret.
+// noJob returns the error for a job that is not recorded. The text id can be an ID of
+// another kind, or even a secret.
 func noJob(id, backend string) error {
 	if found := lookalike(id); found != "" {
 		return wrong("job_id", " %s is %s: want a job ID%s", words.Quote(id), found, list{KindJob, ", as %s shows it"})

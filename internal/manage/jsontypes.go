@@ -7,8 +7,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Time is an instant in a result. In JSON it is RFC 3339 in UTC with milliseconds, or
-// null if it never happened.
+// Time is an instant in a result. In JSON it is RFC 3339 in UTC with milliseconds. A zero
+// Time is null: the event has not happened.
 type Time struct{ policy.Time }
 
 // MarshalJSON implements json.Marshaler.
@@ -49,7 +49,7 @@ type ShownOnce struct{ policy.Secret }
 // MarshalJSON implements json.Marshaler.
 func (s ShownOnce) MarshalJSON() ([]byte, error) { return quote(s.Reveal()) }
 
-// null is JSON for nothing. Nobody changes it.
+// null is null in JSON. The slice is shared, and must not be changed.
 var null = []byte("null")
 
 // quote returns a text in JSON. It leaves HTML characters as they are: the encoder that

@@ -12,7 +12,7 @@ import (
 // Key is an API key in a result.
 type Key struct {
 	ID         string    `json:"key_id"`
-	Secret     ShownOnce `json:"key,omitzero"` // of a new key
+	Secret     ShownOnce `json:"key,omitzero"` // only of a new key
 	AccountID  string    `json:"account_id"`
 	Origin     string    `json:"origin"` // initial, console or api
 	Label      string    `json:"label"`
@@ -27,7 +27,8 @@ type Key struct {
 	Prefix     string    `json:"prefix"`     // the first characters of the secret; empty if only a digest was imported
 	RevokedAt  Time      `json:"revoked_at"` // null for a key that only its closed account has ended
 	DeletedAt  Time      `json:"deleted_at"`
-	// RevokeReason is why the key was or will be revoked, for people.
+	// RevokeReason is the reason of a revocation, also of one in the future. People wrote
+	// it.
 	RevokeReason  OrNull `json:"revoke_reason"`
 	SuspendedAt   Time   `json:"suspended_at"` // null for a key that only its account suspends
 	SuspendReason OrNull `json:"suspend_reason"`
@@ -71,24 +72,25 @@ func (m *Manager) keyOf(k policy.Key) Key {
 	return result
 }
 
-// NewKey asks for a key. A key has its expiry, its addresses and its issuance right for
-// its whole life.
+// NewKey is a request to issue a key. The expiry, the addresses and the issuance right of a
+// key cannot be changed later.
 type NewKey struct {
 	// AccountID is the ID or the name of the account that the key is for. Required.
 	AccountID string `json:"account_id"`
-	// Label says what the key is for, for people: up to 200 bytes, printable.
+	// Label says what the key is for: up to 200 bytes of printable text.
 	Label string `json:"label"`
-	// Expires is a time from now (30d), a date, which lasts to its end in UTC, an
-	// instant in RFC 3339, or [Never]. Required.
+	// Expires is a duration from now (30d), a date (the key expires at the end of that day
+	// in UTC), an instant in RFC 3339, or [Never]. Required.
 	Expires string `json:"expires"`
-	// Allow holds the addresses that the key may be used from: single addresses, CIDR
-	// blocks and ranges, several in one text with commas. Default: any address.
+	// Allow has the addresses that the key may be used from: single addresses, CIDR blocks
+	// and ranges. A text can have several, with commas between them. Default: any address.
 	Allow []string `json:"allow"`
 	// Issuable lets the key issue keys through the issuance API.
 	Issuable bool `json:"issuable"`
 }
 
-// Validate refuses what is wrong at now without a look at the keystore.
+// Validate refuses a field that is wrong. It does not look at the keystore. Times are
+// checked against now.
 func (n *NewKey) Validate(now policy.Time) error {
 	_, err := n.parse(now)
 	return err
@@ -145,8 +147,8 @@ func (m *Manager) Key(ctx context.Context, id string) (Key, error) {
 	return m.keyOf(k), err
 }
 
-// KeyIDOf returns the ID of the key that has a secret. The error of a text that is not a key
-// of the keystore says so, and does not show the text.
+// KeyIDOf returns the ID of the key that has this secret. If there is no such key, the
+// error does not show the secret.
 func (m *Manager) KeyIDOf(ctx context.Context, secret policy.Secret) (string, error) {
 	if malformed := policy.CheckSecret(secret); malformed != nil {
 		return "", wrongIn("key", "the key %v", malformed)
@@ -164,7 +166,7 @@ func (m *Manager) KeyIDOf(ctx context.Context, secret policy.Secret) (string, er
 	return "", err
 }
 
-// key returns the record of a key that the actor reaches.
+// key returns the record of a key, if the actor reaches its account.
 func (m *Manager) key(ctx context.Context, id string) (policy.Key, error) {
 	k, err := m.Store.Key(ctx, id)
 	if err == nil && !m.reaches(k.AccountID) {
@@ -180,9 +182,9 @@ type RotatedKey struct {
 	Replaces Key `json:"replaces"`
 }
 
-// RotateKey issues a key with the rules of another key, and returns its secret. The
-// other key is revoked after the overlap, a span such as 24h, or 0 for at once. It is
-// for the operator only.
+// RotateKey issues a key with the rules of another key. The result has the secret of the
+// new key. The other key is revoked after the overlap, which is a duration such as 24h;
+// with 0 it is revoked at once. It is for the operator only.
 func (m *Manager) RotateKey(ctx context.Context, id, overlap string) (RotatedKey, error) {
 	if err := m.operatorOnly(); err != nil {
 		return RotatedKey{}, err
@@ -211,16 +213,16 @@ func CheckOverlap(text string) error {
 type EndedKey struct {
 	Key
 
-	// Children is how many keys that this key issued were revoked with it. It is nil
-	// without [Revocation.WithChildren].
+	// Children is how many keys were revoked together with this key because it had issued
+	// them. It is nil without [Revocation.WithChildren].
 	Children *int `json:"children_revoked,omitempty"`
 
 	At      Time `json:"-"` // when the key was deleted or revoked
 	Already bool `json:"-"` // an earlier call has deleted or revoked the key
 }
 
-// DeleteKey deletes a key, as its account's holder can: it refuses keys that came with
-// the account or from the issuance API.
+// DeleteKey deletes a key. Also the holder of the account may do this. It refuses keys that
+// came with the account or from the issuance API.
 func (m *Manager) DeleteKey(ctx context.Context, id string) (EndedKey, error) {
 	if err := CheckID("key_id", KindKey, id); err != nil {
 		return EndedKey{}, err
@@ -237,9 +239,9 @@ func (m *Manager) DeleteKey(ctx context.Context, id string) (EndedKey, error) {
 
 // Revocation says how to revoke a key.
 type Revocation struct {
-	// Reason is for the audit trail: up to 200 bytes, printable.
+	// Reason is written to the audit trail: up to 200 bytes of printable text.
 	Reason string `json:"reason"`
-	// WithChildren revokes the keys as well that the key issued.
+	// If WithChildren is true, the keys that the key has issued are revoked too.
 	WithChildren bool `json:"with_children"`
 }
 

@@ -12,19 +12,19 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// MaxKeyText is the longest text that [ParseKeyLines] reads, in bytes: some 250,000
-// keys.
+// MaxKeyText is the length of the longest text that [ParseKeyLines] reads, in bytes. It is
+// enough for some 250,000 keys.
 const MaxKeyText = 16 << 20
 
 // KeyLine is a line of text that can be a key.
 type KeyLine struct {
-	Number int // from 1; empty lines count
+	Number int // the number of the line, from 1; empty lines are counted too
 	Secret policy.Secret
 }
 
 // ParseKeyLines returns the lines of a text that are not empty, without the white space
-// around them. A byte order mark before the first line is left out. It is an error if the text
-// is in UTF-16.
+// around them. A byte order mark before the first line is left out. It is an error if the
+// text is longer than MaxKeyText, or begins with the byte order mark of UTF-16.
 func ParseKeyLines(text string) (lines []KeyLine, err error) {
 	if len(text) > MaxKeyText {
 		return nil, wrong("keys", " is longer than %d MiB: divide it", MaxKeyText>>20)
@@ -42,8 +42,8 @@ func ParseKeyLines(text string) (lines []KeyLine, err error) {
 	return lines, nil
 }
 
-// doubts returns the lines that cannot be keys, and, unless weak keys are wanted, the lines
-// that are probably no keys.
+// doubts returns the lines that cannot be keys. It also returns the lines that are probably
+// not keys, unless wantWeak is true.
 func doubts(lines []KeyLine, im *keystore.Import, wantWeak bool) (malformed, weak []LineNotKey) {
 	malformed, weak = []LineNotKey{}, []LineNotKey{}
 	var evident map[[sha256.Size]byte]string
@@ -75,8 +75,8 @@ func doubts(lines []KeyLine, im *keystore.Import, wantWeak bool) (malformed, wea
 
 // Lengths of keys, in characters, as for an upstream key.
 const (
-	minKey     = 8  // a shorter text can be guessed
-	minOneKind = 16 // a shorter text must not be a word or a number
+	minKey     = 8  // a shorter key can be guessed
+	minOneKind = 16 // a shorter key must have more than one kind of characters, or it could be a word or a number
 	minVariety = 4  // of different characters
 )
 
@@ -118,9 +118,9 @@ func weakness(text string) string {
 	return ""
 }
 
-// characters returns how many kinds of characters a text has, of capitals, small letters,
-// digits and others, and how many different characters. Hyphens, underscores and points are of
-// no kind, because words have them between them.
+// characters returns how many of these kinds of characters a text has: capitals, small
+// letters, digits and others. It also returns how many different characters the text has.
+// Hyphens, underscores and points are of no kind, because names have them between words.
 func characters(text string) (kinds, variety int) {
 	var seen [256]bool
 	var capital, small, digit, other int
@@ -144,8 +144,9 @@ func characters(text string) (kinds, variety int) {
 	return max(capital+small+digit+other, 1), variety
 }
 
-// evidentDigests returns the digests of texts that are evidently no keys, with the reason: of
-// single characters and of headings, also with the end of a line behind them.
+// evidentDigests returns the digests of texts that are clearly not keys, with the reason
+// for each. The texts are single characters and headings of tables, with and without the
+// end of a line behind them.
 func evidentDigests() map[[sha256.Size]byte]string {
 	texts := []string{
 		"key", "keys", "Key", "KEY", "api_key", "api-key", "apikey", "apiKey", "API_KEY", "APIKEY", "API key", "API Key", "appkey", "APPKEY", "app_key",

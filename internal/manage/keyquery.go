@@ -21,12 +21,11 @@ const statusSuspended = "suspended"
 // KeyOrigins returns the words for the origin of a key.
 func KeyOrigins() []string { return []string{"initial", "console", "api"} }
 
-// KeyQuery asks for the keys that all its fields select. The zero value selects all
-// keys.
+// KeyQuery selects keys. A key must match all its fields. The zero value selects all keys.
 type KeyQuery struct {
 	Page
 
-	// AccountID selects the keys of an account, by its ID or name.
+	// AccountID selects the keys of the account with this ID or name.
 	AccountID string `json:"account_id"`
 	// Status selects the keys of one of the [KeyStatuses].
 	Status string `json:"status"`
@@ -38,7 +37,8 @@ type KeyQuery struct {
 	IssuedBy string `json:"issued_by"`
 	// Expiring selects the active keys that expire within this span, such as 14d.
 	Expiring string `json:"expiring"`
-	// Unused selects the active keys that were not used for this span, and are older.
+	// Unused selects the active keys that are older than this duration and were not used
+	// within it.
 	Unused string `json:"unused"`
 	// NewestFirst turns the order around.
 	NewestFirst bool `json:"newest_first"`
@@ -50,7 +50,7 @@ func (q *KeyQuery) Validate() error {
 	return err
 }
 
-// parse returns the list of the store that the query asks for at now.
+// parse returns the query in the form that the store takes. Times are counted from now.
 func (q *KeyQuery) parse(now policy.Time) (keystore.KeyList, error) {
 	l := keystore.KeyList{
 		AccountID: q.AccountID, IssuerID: q.IssuedBy, Status: q.Status, Now: now,
@@ -116,8 +116,8 @@ func (m *Manager) Keys(ctx context.Context, q KeyQuery) (List[Key], error) {
 	return listOf(records, next, err, m.keyOf)
 }
 
-// checkIssuer refuses a key that does not exist and has issued no key. The store can
-// have pruned an issuer while its keys remain.
+// checkIssuer returns an error if the key does not exist and no keys remain that it has
+// issued. The store can have pruned an issuer while its keys remain.
 func (m *Manager) checkIssuer(ctx context.Context, id string) error {
 	accountID, err := m.scope("")
 	if err != nil {

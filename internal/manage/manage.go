@@ -28,12 +28,12 @@ type Manager struct {
 	Actor keystore.Actor
 	// Now is the instant of every change, and the instant for which statuses are shown.
 	Now policy.Time
-	// Gates are the configured gates: [Manager.Explain] explains their decisions, and
-	// [Job] has the end of their grace. Default: none.
+	// Gates are the configured gates. [Manager.Explain] explains their decisions, and the
+	// end of the grace window in a [Job] depends on them. Default: no gates.
 	Gates GateConfigs
 }
 
-// ErrOperatorOnly refuses a call of an actor other than the operator.
+// ErrOperatorOnly is the error of a call that only the operator may make, by another actor.
 var ErrOperatorOnly = errors.New("only the operator may do this")
 
 // operatorOnly refuses every actor except the operator.
@@ -50,7 +50,8 @@ func (m *Manager) reaches(accountID string) bool {
 		m.Actor.Kind == keystore.ActorAccount && m.Actor.ID == accountID
 }
 
-// scope limits a list to what the actor reaches. The operator reaches every account.
+// scope returns the account whose records a list may show, or "" for all accounts. The
+// operator may see the records of every account.
 func (m *Manager) scope(accountID string) (string, error) {
 	if accountID == "" && m.Actor.Kind == keystore.ActorAccount {
 		accountID = m.Actor.ID
@@ -64,7 +65,7 @@ func (m *Manager) scope(accountID string) (string, error) {
 	return accountID, nil
 }
 
-// absent is the error of the keystore for a record that does not exist.
+// absent returns the same error as for a record that does not exist in the keystore.
 func absent(kind Kind, id string) error {
 	return &NotFoundError{Kind: kind, err: fmt.Errorf("there is no %s %q", kind, id)}
 }

@@ -31,8 +31,8 @@ func (p Page) check() error {
 	return nil
 }
 
-// listOf makes a list of what a method of the store returned. The store refuses nothing
-// in a list except its cursor.
+// listOf makes a List of what a method of the store returned. An error of the kind
+// ErrInvalid is about the cursor, because the store refuses nothing else.
 func listOf[R, T any](records []R, next string, err error, result func(R) T) (List[T], error) {
 	if errors.Is(err, keystore.ErrInvalid) {
 		return List[T]{}, wrong("cursor", ": want one that this list returned")
@@ -47,11 +47,11 @@ func listOf[R, T any](records []R, next string, err error, result func(R) T) (Li
 	return List[T]{Items: items, Next: OrNull(next)}, nil
 }
 
-// wholeListPage is how many entries [All] reads at a time. The store looks at all keys
-// for each part of a list, so small parts would make a long list slow.
+// wholeListPage is how many entries [All] reads at a time. For each part of a list, the
+// store looks at all keys. So small parts would make a long list slow.
 const wholeListPage = 100_000
 
-// All returns the whole list that read returns in parts.
+// All returns a whole list. The function read returns it in parts.
 func All[T any](read func(Page) (List[T], error)) (all []T, err error) {
 	for page := (Page{Limit: wholeListPage}); ; {
 		part, err := read(page)
@@ -59,7 +59,7 @@ func All[T any](read func(Page) (List[T], error)) (all []T, err error) {
 			return nil, err
 		}
 		if all == nil {
-			all = part.Items // mostly the only part
+			all = part.Items // usually the only part
 		} else {
 			all = append(all, part.Items...)
 		}

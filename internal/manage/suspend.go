@@ -11,9 +11,9 @@ type SuspendedAccount struct {
 	Already bool `json:"-"` // the account was suspended, or not suspended, before the call
 }
 
-// SuspendAccount refuses all keys of an account, and its service password, until
-// [Manager.ResumeAccount]. The account has an ID or a name. The reason is for people: up to
-// 200 bytes, printable. It is for the operator only.
+// SuspendAccount suspends an account: its keys and its service password are refused until
+// [Manager.ResumeAccount]. The argument account is an ID or a name. The reason is for
+// people: up to 200 bytes of printable text. It is for the operator only.
 func (m *Manager) SuspendAccount(ctx context.Context, account, reason string) (SuspendedAccount, error) {
 	id, err := m.operatorsAccount(ctx, account)
 	if err != nil {
@@ -45,7 +45,7 @@ func (m *Manager) ResumeAccount(ctx context.Context, account string) (SuspendedA
 	return SuspendedAccount{Account: m.accountOf(a), Already: before.SuspendedAt.IsZero()}, nil
 }
 
-// operatorsAccount returns the ID of an account that has an ID or a name. It refuses every
+// operatorsAccount returns the ID of the account that has this ID or name. It refuses every
 // actor except the operator.
 func (m *Manager) operatorsAccount(ctx context.Context, account string) (string, error) {
 	if err := m.operatorOnly(); err != nil {
@@ -61,8 +61,9 @@ type SuspendedKey struct {
 	Already bool `json:"-"` // the key was suspended, or not suspended, before the call
 }
 
-// SuspendKey refuses a key until [Manager.ResumeKey]. The keys that it issued go on. The
-// reason is for people: up to 200 bytes, printable. It is for the operator only.
+// SuspendKey suspends a key: it is refused until [Manager.ResumeKey]. The keys that it has
+// issued can still be used. The reason is for people: up to 200 bytes of printable text. It is for
+// the operator only.
 func (m *Manager) SuspendKey(ctx context.Context, id, reason string) (SuspendedKey, error) {
 	if err := m.operatorsKey(id); err != nil {
 		return SuspendedKey{}, err
@@ -98,7 +99,7 @@ func (m *Manager) operatorsKey(id string) error {
 	return CheckID("key_id", KindKey, id)
 }
 
-// RenameAccount gives an account another name: 1 to 200 bytes, printable. It is for the
+// RenameAccount gives an account another name: 1 to 200 bytes of printable text. It is for the
 // operator only.
 func (m *Manager) RenameAccount(ctx context.Context, account, name string) (Account, error) {
 	id, err := m.operatorsAccount(ctx, account)
@@ -112,7 +113,8 @@ func (m *Manager) RenameAccount(ctx context.Context, account, name string) (Acco
 	return m.accountOf(a), nil
 }
 
-// RenameKey gives a key another label: up to 200 bytes, printable. An empty label is none.
+// RenameKey gives a key another label: up to 200 bytes of printable text. An empty text removes the
+// label.
 func (m *Manager) RenameKey(ctx context.Context, id, label string) (Key, error) {
 	if err := CheckID("key_id", KindKey, id); err != nil {
 		return Key{}, err

@@ -18,7 +18,7 @@ var (
 	instantForm = regexp.MustCompile(`^[0-9-]{10}T[0-9:]{8}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`)
 )
 
-// longestSpan is the longest span that a field can have: a hundred years.
+// longestSpan is the longest duration that a field can have: a hundred years.
 const longestSpan = 100 * 8766 * time.Hour
 
 // The mistakes in a time.
@@ -32,11 +32,12 @@ var (
 	errNoTime   = errors.New("that is no time")
 )
 
-// Never is the text of an expiry that never comes.
+// Never is the value of the field expires for a key that does not expire.
 const Never = "never"
 
-// parseExpiry reads the field expires: a duration from now (30d), a date, which lasts to
-// its end in UTC, an instant, or never. The expiry is later than now.
+// parseExpiry reads the field expires. Its value is a duration from now (30d), a date (the
+// key expires at the end of that day in UTC), an instant, or never. An expiry that is not
+// later than now is an error.
 func parseExpiry(text string, now policy.Time) (policy.Expiry, error) {
 	if text == Never {
 		return policy.Never(), nil
@@ -70,8 +71,8 @@ func parseExpiryTime(text string, now policy.Time) (policy.Time, error) {
 	return parseInstant(text)
 }
 
-// parseSince reads the field since: a duration before now (7d), a date, which counts from its
-// beginning in UTC, or an instant. It is not later than now.
+// parseSince reads the field since. Its value is a duration before now (7d), a date (the
+// beginning of that day in UTC), or an instant. A time later than now is an error.
 func parseSince(text string, now policy.Time) (policy.Time, error) {
 	var at policy.Time
 	span, isSpan, err := parseSpan(text)
@@ -99,7 +100,7 @@ func parseSince(text string, now policy.Time) (policy.Time, error) {
 	return at, nil
 }
 
-// parseAt reads the field at: an instant.
+// parseAt reads the field at. Its value is an instant.
 func parseAt(text string, now policy.Time) (policy.Time, error) {
 	at, err := parseInstant(text)
 	if err != nil {
@@ -108,7 +109,8 @@ func parseAt(text string, now policy.Time) (policy.Time, error) {
 	return at, nil
 }
 
-// parseSpanOf reads a field that takes a duration, up to a hundred years: 14d, or 0.
+// parseSpanOf reads a field whose value is a duration, such as 14d or 0, up to a hundred
+// years.
 func parseSpanOf(name, text string) (time.Duration, error) {
 	span, ok, err := parseSpan(text)
 	switch {
@@ -123,8 +125,8 @@ func parseSpanOf(name, text string) (time.Duration, error) {
 	return time.Duration(span) * time.Millisecond, nil
 }
 
-// parsePositiveSpan is parseSpanOf for a field that can be empty, and otherwise is
-// longer than 0.
+// parsePositiveSpan reads a field whose value is a duration of more than 0. It returns 0
+// for an empty field.
 func parsePositiveSpan(name, text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
@@ -136,8 +138,8 @@ func parsePositiveSpan(name, text string) (time.Duration, error) {
 	return span, err
 }
 
-// parseSpan reads a duration, as in a Caddyfile, of whole milliseconds. If ok is false, the
-// text is not a duration.
+// parseSpan reads a duration in whole milliseconds, in the form of a Caddyfile. If ok is
+// false, the text is not a duration.
 func parseSpan(text string) (span policy.Time, ok bool, err error) {
 	d, err := words.ParseDuration(text)
 	switch {
