@@ -42,8 +42,8 @@ func (s *session) readKeyLines() ([]manage.KeyLine, error) {
 	return manage.ParseKeyLines(string(text))
 }
 
-// isTerminal reports whether r is a terminal or another character device, which can show
-// what people type.
+// isTerminal reports whether r is a terminal, which can show what people type. Every
+// character device except the null device counts as a terminal.
 func isTerminal(r io.Reader) bool {
 	file, ok := r.(*os.File)
 	if !ok {

@@ -221,7 +221,7 @@ type EndedKey struct {
 	Already bool `json:"-"` // an earlier call has deleted or revoked the key
 }
 
-// DeleteKey deletes a key. Also the holder of the account may do this. It refuses keys that
+// DeleteKey deletes a key. The holder of the account may do this, too. It refuses keys that
 // came with the account or from the issuance API.
 func (m *Manager) DeleteKey(ctx context.Context, id string) (EndedKey, error) {
 	if err := CheckID("key_id", KindKey, id); err != nil {

@@ -62,8 +62,8 @@ type SuspendedKey struct {
 }
 
 // SuspendKey suspends a key: it is refused until [Manager.ResumeKey]. The keys that it has
-// issued can still be used. The reason is for people: up to 200 bytes of printable text. It is for
-// the operator only.
+// issued can still be used. The reason is for people: up to 200 bytes of printable text. It
+// is for the operator only.
 func (m *Manager) SuspendKey(ctx context.Context, id, reason string) (SuspendedKey, error) {
 	if err := m.operatorsKey(id); err != nil {
 		return SuspendedKey{}, err
@@ -113,8 +113,8 @@ func (m *Manager) RenameAccount(ctx context.Context, account, name string) (Acco
 	return m.accountOf(a), nil
 }
 
-// RenameKey gives a key another label: up to 200 bytes of printable text. An empty text removes the
-// label.
+// RenameKey gives a key another label: up to 200 bytes of printable text. An empty text
+// removes the label.
 func (m *Manager) RenameKey(ctx context.Context, id, label string) (Key, error) {
 	if err := CheckID("key_id", KindKey, id); err != nil {
 		return Key{}, err
