@@ -81,7 +81,7 @@ func runDemo(ctx context.Context, s *stage, once bool) (err error) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	s.over = func() bool { return ctx.Err() != nil }
 	d := &demo{stage: s, dir: dir, clock: keystore.SystemClock()}
-	defer d.stop() // stop must run after Ctrl-C, too
+	defer d.stop() //nolint:contextcheck // stop must run after Ctrl-C, too
 	if err := d.start(ctx); err != nil {
 		return fmt.Errorf("starting the demo: %w", err)
 	}

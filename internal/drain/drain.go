@@ -1,3 +1,5 @@
+// Package drain reads the rest of a refused upload, and drops it.
+//
 // Many clients look for an answer only after they have sent everything. If the server
 // closes the connection while such a client still sends, the client gets a reset in place
 // of the answer. nginx calls such reading a lingering close.

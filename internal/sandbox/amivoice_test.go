@@ -67,7 +67,7 @@ func TestRecognizeAnswersWhatItMeasured(t *testing.T) {
 		}
 		var got syncAnswer
 		decode(t, w.Body.Bytes(), &got)
-		const text = "3.00 s of 16000 Hz mono, 16 bits, 2 segments of speech: 0.50-1.50 s, 2.00-2.42 s; peak -6.0 dBFS, RMS -12.3 dBFS"
+		const text = "3.00 s of 16000 Hz mono, 16 bits, 2 stretches of speech: 0.50-1.50 s, 2.00-2.42 s; peak -6.0 dBFS, RMS -12.3 dBFS"
 		want := syncAnswer{
 			Results: []result{{
 				Tokens: []token{
@@ -234,7 +234,7 @@ func TestAJobWalksThroughItsStates(t *testing.T) {
 				}
 				continue
 			}
-			if len(got.Segments) != 3 || !strings.HasPrefix(got.Text, "5.82 s of 16000 Hz mono, 16 bits, 3 segments of speech: ") || got.UtteranceID == "" {
+			if len(got.Segments) != 3 || !strings.HasPrefix(got.Text, "5.82 s of 16000 Hz mono, 16 bits, 3 stretches of speech: ") || got.UtteranceID == "" {
 				t.Errorf("%+v", got.jobResult)
 			}
 			for i, s := range got.Segments {

@@ -219,7 +219,7 @@ func (m measurement) text() string {
 	case 1:
 		b.WriteString("1 stretch of speech: ")
 	default:
-		fmt.Fprintf(&b, "%d segments of speech: ", m.stretches)
+		fmt.Fprintf(&b, "%d stretches of speech: ", m.stretches)
 	}
 	shown := m.segments[:min(len(m.segments), listed)]
 	for i, s := range shown {

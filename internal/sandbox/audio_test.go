@@ -107,7 +107,7 @@ func TestMeasureReadsEverySupportedFormat(t *testing.T) {
 					t.Errorf("peak %.3f, RMS %.3f of a tone of amplitude 0.5", got.peak, got.rms)
 				}
 				if got.stretches != 1 {
-					t.Errorf("%d segments of speech, want 1", got.stretches)
+					t.Errorf("%d stretches of speech, want 1", got.stretches)
 				}
 			}
 		})
@@ -187,7 +187,7 @@ func TestMeasureTheBundledSpeech(t *testing.T) {
 		t.Errorf("%v of %+v", got.duration, got.pcm)
 	}
 	if got.stretches != 3 {
-		t.Errorf("%d segments of speech in three sentences", got.stretches)
+		t.Errorf("%d stretches of speech in three sentences", got.stretches)
 	}
 	SpeechWAV()[0] = 0
 	if SpeechWAV()[0] != 'R' {

@@ -122,7 +122,7 @@ func TestHTTPReadsFormatNamesInAnyCase(t *testing.T) {
 		audio  []byte
 		want   string
 	}{
-		{"lsb16k", tones(mono16k), "3.00 s of 16000 Hz mono, 16 bits, 2 segments of speech: 0.50-1.70 s, 2.20-2.50 s"},
+		{"lsb16k", tones(mono16k), "3.00 s of 16000 Hz mono, 16 bits, 2 stretches of speech: 0.50-1.70 s, 2.20-2.50 s"},
 		{"16k", wav(mono16k, tones(mono16k)), "3.00 s of 16000 Hz mono, 16 bits, 2 stretches"},
 		{"8k", wav(mu, tones(mu)), "3.00 s of 8000 Hz mono, 8 bits mu-law, 2 stretches"},
 		{"MuLaw", tones(mu), "3.00 s of 8000 Hz mono, 8 bits mu-law, 2 stretches"},

@@ -53,7 +53,7 @@ func TestTheLibrariesRequestOnTheWire(t *testing.T) {
 	t.Cleanup(server.Close)
 	addr := server.Listener.Addr().String()
 	tests := []struct{ name, d, want string }{
-		{"right key", "grammarFileNames=-a-general authorization=KEY%2B%2F%3Dabc", `"text":"5.82 s of 16000 Hz mono, 16 bits, 3 segments of speech: `},
+		{"right key", "grammarFileNames=-a-general authorization=KEY%2B%2F%3Dabc", `"text":"5.82 s of 16000 Hz mono, 16 bits, 3 stretches of speech: `},
 		{"wrong key", "grammarFileNames=-a-general authorization=KEY", refusal},
 	}
 	for _, test := range tests {
