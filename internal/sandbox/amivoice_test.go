@@ -86,8 +86,6 @@ func TestRecognizeAnswersWhatItMeasured(t *testing.T) {
 
 func TestAnswersByteForByte(t *testing.T) {
 	t.Parallel()
-	c := newClock()
-	h := NewAmiVoice(Config{Now: c.Now})
 	f := pcm{rate: 8000, channels: 1, bits: 16}
 	silence := string(wav(f, samples(f, 100, stretch{second, 0})))
 	sound := string(wav(f, samples(f, 100, stretch{200 * time.Millisecond, 0}, stretch{800 * time.Millisecond, 1})))
@@ -106,6 +104,8 @@ func TestAnswersByteForByte(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			c := newClock()
+			h := NewAmiVoice(Config{Now: c.Now})
 			w := do(h, http.MethodPost, test.path, "audio/wav", strings.NewReader(test.audio))
 			id := w.Header()["X-Session-ID"][0]
 			if test.path == "/v2/recognitions" {

@@ -26,6 +26,6 @@ func ExampleAmiVoice() {
 		fmt.Printf("%d %q %s%s %v\n", resp.StatusCode, answer.Code, answer.Text, answer.Message, err)
 	}
 	// Output:
-	// 200 "" 5.82 s of 16000 Hz mono, 16 bits, 3 segments of speech: 0.26-1.07 s, 1.50-3.22 s, 3.65-5.15 s; peak -5.9 dBFS, RMS -25.7 dBFS <nil>
+	// 200 "" 5.82 s of 16000 Hz mono, 16 bits, 3 stretches of speech: 0.26-1.07 s, 1.50-3.22 s, 3.65-5.15 s; peak -5.9 dBFS, RMS -25.7 dBFS <nil>
 	// 200 "-" received illegal service authorization <nil>
 }
