@@ -39,8 +39,8 @@ type StreamRules struct {
 	Denied string
 	// CutText is the whole text that stops a client in the middle of a session.
 	CutText string
-	// TimedOut is the whole text for a client whose first start command does not
-	// arrive in time. It does not mention a key.
+	// TimedOut is the whole text, with its word, for a client whose first start command
+	// does not arrive within start_timeout. The text does not mention a key.
 	TimedOut string
 }
 

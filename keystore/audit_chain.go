@@ -325,8 +325,9 @@ func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err
 	if err != nil {
 		return false, err
 	}
-	// The chain is verified outside of the writer's transaction. The transaction
-	// removes the entries only if their head is still the same.
+	// The verification may take long, so it does not run in the writer's transaction.
+	// The transaction removes the verified entries only if the hash of the last of them
+	// is still the same.
 	v := &auditVerifier{ctx: ctx, hash: s.hash, until: now.Add(-auditKept), most: auditBatch}
 	c, err := v.verify(db.reader)
 	switch {

@@ -19,9 +19,10 @@ type change struct {
 	ref  []byte
 }
 
-// apply drops the changed records from the caches, and notifies their watchers.
-// It goes through the whole cache at most once for all changes, because each such
-// pass makes the lookups under way read again.
+// apply drops the changed records from the caches, and notifies the watchers of the
+// keys. For all changes of accounts and of child keys together, it goes through the
+// cache of keys only once. Each pass through the cache makes all lookups of keys that
+// are reading the database at that moment read it again.
 func (s *Store) apply(changes []change) {
 	var accounts, issuers map[string]bool
 	for _, c := range changes {

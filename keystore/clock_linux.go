@@ -17,7 +17,8 @@ func systemSleep() func() int64 {
 		return ts.Nano() / 1000
 	}
 	return func() (slept int64) {
-		// An interruption between the two readings would make the result too small.
+		// If the process is interrupted between the two readings, the result is too
+		// small. So the readings are repeated until they are close together.
 		for range 100 {
 			boot := read(unix.CLOCK_BOOTTIME)
 			slept = boot - read(unix.CLOCK_MONOTONIC)

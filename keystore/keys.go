@@ -233,9 +233,9 @@ func (s *Store) DeleteKey(ctx context.Context, now policy.Time, by Actor, id str
 }
 
 // RevokeKey ends any key at once, for the operator. The store keeps the reason, up to
-// 200 bytes of printable UTF-8. The error is ErrInvalid if the text breaks this rule.
-// If the key is revoked already, nothing changes. The error is ErrNotFound if there is
-// no such key.
+// 200 bytes of printable UTF-8 without a secret. The error is ErrInvalid if the reason
+// breaks this rule. If the key is revoked already, nothing changes. The error is
+// ErrNotFound if there is no such key.
 func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, reason string) (policy.Key, error) {
 	if err := checkText("the reason", reason); err != nil {
 		return policy.Key{}, err

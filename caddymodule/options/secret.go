@@ -231,7 +231,7 @@ func CheckUpstreamKey(key policy.Secret) error {
 	return nil
 }
 
-// isWord reports whether all characters of text are letters of the same case.
+// isWord reports whether all characters of text are ASCII letters of the same case.
 func isWord(text string) bool {
 	lower, upper := true, true
 	for i := range len(text) {

@@ -90,8 +90,9 @@ func findConfig(cmd *cobra.Command) (configuration, error) {
 	return localConfig()
 }
 
-// textOfEnv returns the value of an environment variable, or "" if it is not set. It
-// returns an error if the variable is set to an empty text, as textFlag does for a flag.
+// textOfEnv returns the path that an environment variable holds, or "" if it is not
+// set. It returns an error if the variable is set to an empty text, as textFlag does
+// for a flag, or to a path that a shell would expand, such as ~/keystore.db.
 func textOfEnv(name string) (string, error) {
 	value, set := os.LookupEnv(name)
 	switch {

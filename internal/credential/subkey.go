@@ -98,8 +98,10 @@ func checkBareName(text, name string) *Fault {
 	return nil
 }
 
-// editPairs replaces the value of every pair with this name, or removes the pair
-// together with one space. It edits the raw text, in which decoded was read.
+// editPairs changes every pair of this name in raw, and returns the result. If replace
+// is true, the pair gets the new value, which the caller has encoded. Otherwise the
+// pair is removed, together with one space beside it. A pair with an empty value stays.
+// The argument decoded is raw after decoding.
 func editPairs(raw string, decoded decodedWithOffsets, name string, replace bool, value string) string {
 	pairs, _ := findPairs(decoded.text, name) // without fault, because the scan had none
 	var out strings.Builder

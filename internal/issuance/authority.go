@@ -13,8 +13,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// BackendName is the backend name of the issuance API in the metrics, the log and
-// explanations. The API has no backend.
+// BackendName is in the place of a backend's name in the metrics, the log and the
+// explanations of the issuance API, which has no backend. No gate can have this name.
 const BackendName = "issuance"
 
 // Settings say which keys can be issued.

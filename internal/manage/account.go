@@ -53,7 +53,8 @@ type NewAccount struct {
 	ServicePassword policy.Secret `json:"-"`
 }
 
-// Validate refuses what is wrong without a look at the keystore.
+// Validate refuses a request without a name. It does not read the keystore.
+// [Manager.CreateAccount] finds the other mistakes.
 func (n *NewAccount) Validate() error {
 	if n.Name == "" {
 		return wrong("name", ` is missing: want the customer's name, such as %s "Example Corp."`, field("name"))
@@ -115,7 +116,7 @@ type AccountQuery struct {
 	NewestFirst bool `json:"newest_first"`
 }
 
-// Validate refuses what is wrong without a look at the keystore.
+// Validate refuses a query with a mistake in a field. It does not read the keystore.
 func (q *AccountQuery) Validate() error {
 	if q.Status != "" {
 		if err := oneOf("status", q.Status, AccountStatuses()); err != nil {

@@ -64,7 +64,8 @@ type (
 	}
 )
 
-// wrong returns a FieldError whose message begins with the field's name.
+// wrong returns a FieldError whose message begins with the field's name. The format follows
+// the name directly, so it begins with a space or with a colon.
 func wrong(name, format string, args ...any) error {
 	return wrongIn(name, "%s"+format, append([]any{field(name)}, args...)...)
 }

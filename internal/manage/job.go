@@ -59,7 +59,7 @@ type JobQuery struct {
 	NewestFirst bool `json:"newest_first"`
 }
 
-// Validate refuses what is wrong without a look at the keystore.
+// Validate refuses a query with a mistake in a field. It does not read the keystore.
 func (q *JobQuery) Validate() error {
 	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
 		return err

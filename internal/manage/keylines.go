@@ -120,7 +120,7 @@ func weakness(text string) string {
 
 // characters returns how many of these kinds of characters a text has: capitals, small
 // letters, digits and others. It also returns how many different characters the text has.
-// Hyphens, underscores and points are of no kind, because names have them between words.
+// Hyphens, underscores and dots are of no kind, because names have them between words.
 func characters(text string) (kinds, variety int) {
 	var seen [256]bool
 	var capital, small, digit, other int

@@ -44,7 +44,7 @@ type KeyQuery struct {
 	NewestFirst bool `json:"newest_first"`
 }
 
-// Validate refuses what is wrong without a look at the keystore.
+// Validate refuses a query with a mistake in a field. It does not read the keystore.
 func (q *KeyQuery) Validate() error {
 	_, err := q.parse(0)
 	return err

@@ -47,8 +47,9 @@ func listOf[R, T any](records []R, next string, err error, result func(R) T) (Li
 	return List[T]{Items: items, Next: OrNull(next)}, nil
 }
 
-// wholeListPage is how many entries [All] reads at a time. For each part of a list, the
-// store looks at all keys. So small parts would make a long list slow.
+// wholeListPage is how many entries [All] reads at a time. For each part of a list of
+// keys or accounts, the database goes through the whole list again, because no index
+// has its order. So many small parts would make a long list slow.
 const wholeListPage = 100_000
 
 // All returns a whole list. The function read returns it in parts.

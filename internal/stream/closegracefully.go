@@ -39,14 +39,14 @@ type closer struct {
 // if a step blocks.
 func (g *Guard) closeGracefully(f Farewell, ownsReader bool) {
 	c := &closer{g: g, farewell: f, ownsReader: ownsReader, limit: time.Now().Add(g.cfg.PartingTime)}
-	// The backstop comes after all other deadlines. On a busy machine, the steps notice
-	// their deadlines late.
-	backstop := time.AfterFunc(g.cfg.PartingTime+4*closeFrameTime, func() {
+	// This timer closes the connection if a step blocks. It leaves more time than the
+	// steps have, because on a busy machine a step can notice its own deadline late.
+	overdue := time.AfterFunc(g.cfg.PartingTime+4*closeFrameTime, func() {
 		if action := g.closing.on(eventOverdue); action != actionNone {
 			_ = g.closeConn(action)
 		}
 	})
-	defer backstop.Stop()
+	defer overdue.Stop()
 	if !ownsReader {
 		defer func() {
 			if c.ownsReader {

@@ -24,8 +24,9 @@ const (
 	portCount = 20_000
 )
 
-// FreePort returns a port on which nothing listens. It tries no port twice before it has
-// tried 20,000 ports. It returns an error if 100 ports in a row are in use.
+// FreePort returns a port on which nothing listens. Each call goes on after the last
+// port that was tried. So one test process tries a port again only after all 20,000
+// ports. A call returns an error if 100 ports in a row are in use.
 func FreePort() (string, error) {
 	for range 100 {
 		port := strconv.Itoa(int(firstPort + ports.Add(1)%portCount))

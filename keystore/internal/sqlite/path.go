@@ -99,7 +99,7 @@ func (d *database) checkPlace() error {
 	return nil
 }
 
-// Beside names the files that SQLite keeps beside a database file.
+// Beside returns the paths of the files that SQLite keeps beside a database file.
 func Beside(path string) []string {
 	return []string{path + "-wal", path + "-shm", path + "-journal"}
 }
