@@ -46,6 +46,11 @@ func TestR2_CachedReturnsWhatLookupsFind(t *testing.T) {
 	tooLong := policy.NewSecret(strings.Repeat("k", policy.MaxSecretLen+1))
 	f.find(tooLong)
 	known("a secret that is none", look(tooLong, ""), false, false)
+	f.Cached(&c, secret, "amivoice", "j1")
+	known("the secret and the job", c, true, true)
+	if f.Cached(&c, tooLong, "amivoice", "j1"); c != (Cached{}) {
+		t.Errorf("a request has %+v of the request before", c)
+	}
 	if _, err := f.RevokeKey(t.Context(), start, operator, key.ID, "leaked"); err != nil {
 		t.Fatal(err)
 	}

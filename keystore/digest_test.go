@@ -1,11 +1,13 @@
 package keystore
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -83,5 +85,35 @@ func TestPepper_SealsWhatIsStored(t *testing.T) {
 	db := rawDB(t, path)
 	if n := count(t, db, `SELECT COUNT(*) FROM api_keys WHERE digest = $1`, sealed[:]); n != 1 {
 		t.Error("the key is not stored under its sealed digest")
+	}
+}
+
+// A process that was opened before the pepper was added stores no digest without it: not
+// in the first write of a transaction, and not in those after it.
+func TestPepper_NoWriteOfABatchGoesWithoutIt(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	a := f.account()
+	openStore(t, path, withPepper("salt"))
+	release := f.hold()
+	var wg sync.WaitGroup
+	errs := make([]error, 3)
+	for i := range errs {
+		wg.Go(func() {
+			k := NewKey{AccountID: a.ID, Origin: policy.OriginConsole, Expires: policy.Never()}
+			_, _, errs[i] = f.IssueKey(context.Background(), start, operator, k)
+		})
+	}
+	waitFor(t, 10*time.Second, "the writes wait", func() bool { return len(f.commits.queue) == len(errs) })
+	release()
+	wg.Wait()
+	for i, err := range errs {
+		if wantIs(t, err, ErrUnavailable); !isPepper(err) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM api_keys`); n != 0 {
+		t.Errorf("%d keys were stored", n)
 	}
 }
