@@ -78,7 +78,8 @@ var (
 		KeyRefused: KeyRefused{Status: http.StatusUnauthorized},
 	}
 
-	// amiPlain answers handshakes, and requests that match no route.
+	// amiPlain has the answers to refused handshakes of live streams, and to refused
+	// requests that match no route.
 	amiPlain = Refusals{
 		Denied: amiUnlisted,
 		By: map[policy.Reason]Answer{

@@ -18,8 +18,9 @@ const (
 	actorStore    = "store"    // the keystore itself
 )
 
-// Actor says who makes a change. The audit trail has it. For an actor of kind
-// ActorAccount, keys of other accounts are not found.
+// Actor says who makes a change. Each entry of the audit trail has its actor. An actor
+// of kind ActorAccount can change only the keys of its own account: for a key of
+// another account, the error is ErrNotFound.
 type Actor struct {
 	Kind string
 	ID   string

@@ -27,8 +27,8 @@ type AuditHead struct {
 // String returns the head as "number:hash", which ParseAuditHead reads.
 func (h AuditHead) String() string { return fmt.Sprintf("%d:%x", h.Seq, h.hash) }
 
-// ParseAuditHead reads the text that [AuditHead.String] returns. The error says what is
-// wrong with the text.
+// ParseAuditHead reads the text that [AuditHead.String] returns. The error quotes the
+// text, and says which form is right.
 func ParseAuditHead(text string) (h AuditHead, err error) {
 	seq, sum, _ := strings.Cut(text, ":")
 	h.Seq, err = strconv.ParseInt(seq, 10, 64)

@@ -23,7 +23,8 @@ const (
 // issued at a later time count as unknown until the clock reaches that time.
 func (s *Store) Behind() time.Duration { return s.behind }
 
-// checkClock compares the clock with the newest time in the store.
+// checkClock compares the clock with the newest time in the store. If the clock is
+// behind by more than clockSlack, checkClock sets s.behind and warns in the log.
 func (s *Store) checkClock(ctx context.Context, db *database) {
 	now := s.cfg.Clock()
 	newest, err := newestTime(ctx, db.reader)

@@ -123,7 +123,8 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 	}
 }
 
-// explain names the keystore in err, and says what an operator can do about it.
+// explain returns err with the path of the keystore in front, and with what an operator
+// can do about it, if that is known. It returns an ErrUnavailable unchanged.
 func (s *Store) explain(err error) error {
 	if errors.Is(err, ErrUnavailable) {
 		return err // it does so already

@@ -21,10 +21,12 @@ type AccountList struct {
 	Cursor string
 }
 
-// Accounts returns a page of the accounts, oldest first, and the cursor of the next
-// page, which is empty after the last page. Paging neither repeats nor skips an
-// account, and shows accounts that are created meanwhile. The error is ErrInvalid if
-// the cursor is not one of this list.
+// Accounts returns a page of the accounts that list selects, and the cursor of the next
+// page. The cursor is empty after the last page. The oldest account comes first, unless
+// list.NewestFirst is true. Paging neither repeats nor skips an account. An account
+// that is created between two pages is on a later page, but with NewestFirst it is on
+// no later page. The error is ErrInvalid if the limit is below zero, or if the cursor
+// does not come from Accounts.
 func (s *Store) Accounts(ctx context.Context, list AccountList) (page []policy.Account, next string, err error) {
 	q := listQuery{name: "a", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
 	if list.Status != "" {
@@ -72,10 +74,12 @@ type KeyList struct {
 	Cursor string
 }
 
-// Keys returns a page of the keys, oldest first, and the cursor of the next page, which is
-// empty after the last page. Paging neither repeats nor skips a key, and shows keys that
-// are issued meanwhile. The error is ErrInvalid if the cursor does not come from this
-// list.
+// Keys returns a page of the keys that list selects, and the cursor of the next page.
+// The cursor is empty after the last page. The oldest key comes first, unless
+// list.NewestFirst is true. Paging neither repeats nor skips a key. A key that is
+// issued between two pages is on a later page, but with NewestFirst it is on no later
+// page. The error is ErrInvalid if the limit is below zero, or if the cursor does not
+// come from Keys.
 func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next string, err error) {
 	now := list.Now
 	if now.IsZero() {
@@ -135,10 +139,12 @@ type JobList struct {
 	Cursor string
 }
 
-// Jobs returns a page of the jobs, oldest first, and the cursor of the next page, which is
-// empty after the last page. Paging neither repeats nor skips a job, and shows jobs that
-// are created meanwhile. The error is ErrInvalid if the cursor does not come from this
-// list.
+// Jobs returns a page of the jobs that list selects, and the cursor of the next page.
+// The cursor is empty after the last page. The oldest job comes first, unless
+// list.NewestFirst is true. Paging neither repeats nor skips a job. A job that is
+// created between two pages is on a later page, but with NewestFirst it is on no later
+// page. The error is ErrInvalid if the limit is below zero, or if the cursor does not
+// come from Jobs.
 func (s *Store) Jobs(ctx context.Context, list JobList) (page []policy.Job, next string, err error) {
 	q := listQuery{name: "j", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
 	if list.KeyID != "" {

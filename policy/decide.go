@@ -28,8 +28,8 @@ type Request struct {
 type Rules struct {
 	// Grace applies to ReadJob.
 	Grace Grace
-	// UnrecordedJobs lets a valid key read and delete jobs that have no record
-	// here. The backend then decides.
+	// UnrecordedJobs lets a valid key read and delete jobs that have no record in the
+	// keystore. The backend then decides.
 	UnrecordedJobs bool
 }
 

@@ -89,7 +89,10 @@ func checkRequest(r *Request) (RuleName, Reason) {
 	return ruleCount, Undecided
 }
 
-// checkKey runs the rules about the key itself, except its expiry.
+// checkKey runs the rules from RuleKey to RuleAddress: the key exists, its account is
+// open and not suspended, the key is neither revoked, suspended nor deleted, and it may
+// be used from the client's address. It returns the first rule that fails, with the
+// reason. If all these rules pass, it returns ruleCount and Undecided.
 func checkKey(now Time, key *Key, client netip.Addr) (RuleName, Reason) {
 	switch {
 	case key == nil || now < key.CreatedAt:

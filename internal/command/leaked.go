@@ -56,8 +56,9 @@ func (s *session) keyIDsOf(args []string) ([]string, error) {
 	return []string{id}, err
 }
 
-// readKey reads one line, a key, from standard input. If standard input is a terminal, it
-// does not show what people type.
+// readKey reads the key from standard input, which must have exactly one line. If
+// standard input is a terminal, readKey asks for the key, and the terminal does not
+// show what people type.
 func (s *session) readKey() (policy.Secret, error) {
 	var none policy.Secret
 	in := s.in

@@ -93,8 +93,9 @@ type Found struct {
 	contentType      string // the Content-Type for the backend; empty to keep the client's
 }
 
-// Scan looks for keys in the header and the query of r, in the places of the API. The
-// places in route.Keys authenticate the operation. Without a route, all places do.
+// Scan looks for keys in the header and the query of r, in all places of the API. A key
+// authenticates the operation only if it is in one of the places route.Keys. If route
+// is nil, a key in any place of the API authenticates the operation.
 func Scan(r *http.Request, api *dialect.API, route *dialect.Route) (f Found) {
 	f.places, f.read, f.audioPart = api.Places, api.Places, api.Audio
 	if route != nil {

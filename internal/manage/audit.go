@@ -45,7 +45,8 @@ type AuditQuery struct {
 	Since string `json:"since"`
 }
 
-// Validate refuses what is wrong, except Since, without a look at the keystore.
+// Validate refuses a query with a mistake in a field, except Since. It does not read the
+// keystore.
 func (q *AuditQuery) Validate() error {
 	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
 		return err

@@ -138,8 +138,9 @@ func parsePositiveSpan(name, text string) (time.Duration, error) {
 	return span, err
 }
 
-// parseSpan reads a duration in whole milliseconds, in the form of a Caddyfile. If ok is
-// false, the text is not a duration.
+// parseSpan reads a duration in whole milliseconds, in the form of a Caddyfile. ok is
+// false if the text is not in this form. The error says that a duration is negative,
+// too long, or not in whole milliseconds.
 func parseSpan(text string) (span policy.Time, ok bool, err error) {
 	d, err := words.ParseDuration(text)
 	switch {
