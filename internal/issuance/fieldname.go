@@ -21,7 +21,8 @@ func fieldNames() []string { return []string{"epi", "ipa", "sid", "spw"} }
 // anywhere, or for another time than the caller asked for.
 //
 // An unknown name is similar to a known one if it has the same letters in another spelling:
-// case, full width, hyphens, brackets. If the form does not have the known field, an
+// case, full width, hyphens, brackets; or if one of its words has these letters, as in
+// data[ipa] or allow_ipa. If the form does not have the known field, an
 // unknown name is also similar if it begins with the known one, or if up to two letters
 // differ and at least two are the same. So a call that has sid and epi may have a field
 // such as id or api, or a field of one letter, such as the _ that some tools add so that no
@@ -35,7 +36,7 @@ func misspelled(name string, form url.Values, hasKey bool) string {
 	const most = 2
 	best, like := most+1, []string(nil)
 	for _, field := range fieldNames() {
-		if text == field {
+		if text == field || hasWord(name, field) {
 			return field
 		}
 		needed := !hasKey || field == "epi" || field == "ipa"
@@ -57,6 +58,12 @@ func misspelled(name string, form url.Values, hasKey bool) string {
 		}
 	}
 	return words.Alternatives(like)
+}
+
+// hasWord reports whether one of the words of a name is the field, in any case of letters.
+func hasWord(name, field string) bool {
+	between := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	return slices.ContainsFunc(strings.FieldsFunc(name, between), func(word string) bool { return strings.EqualFold(word, field) })
 }
 
 // common returns the length of the longest sequence of letters that a and b have in common,

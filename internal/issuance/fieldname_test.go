@@ -42,7 +42,7 @@ func TestIssue_RefusesAFieldThatIsLikeAMissingOne(t *testing.T) {
 func TestIssue_RefusesAnotherSpellingOfAField(t *testing.T) {
 	t.Parallel()
 	for name, meant := range map[string]string{
-		"IPA": "ipa", "Ipa": "ipa", "ipa[]": "ipa", "ip-a": "ipa", " ipa": "ipa", "ipa ": "ipa", "\ufeffipa": "ipa", "ｉｐａ": "ipa", "ＩＰＡ": "ipa",
+		"IPA": "ipa", "Ipa": "ipa", "ipa[]": "ipa", "data[ipa]": "ipa", "params.epi": "epi", "allow_ipa": "ipa", "ip-a": "ipa", " ipa": "ipa", "ipa ": "ipa", "\ufeffipa": "ipa", "ｉｐａ": "ipa", "ＩＰＡ": "ipa",
 		"EPI": "epi", "Epi": "epi", "epi_": "epi", "SID": "sid", "Sid": "sid", "SPW": "spw", "SpW": "spw",
 	} {
 		for _, form := range []url.Values{{"sid": {"a"}, "spw": {"b"}, "epi": {"1h"}, "ipa": {"192.0.2.1"}}, {}} {
