@@ -1,7 +1,9 @@
 package configcheck
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -245,9 +247,11 @@ func (w *walker) passEndpoint(endpoint Endpoint) {
 }
 
 // rewrite applies a rewrite to the probe.
-func (w *walker) rewrite(h *rewrite.Rewrite) {
-	repl, _ := w.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	h.Rewrite(w.r, repl)
+func (w *walker) rewrite(h *rewrite.Rewrite) { rewriteRequest(h, w.r) }
+
+func rewriteRequest(h *rewrite.Rewrite, r *http.Request) {
+	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	h.Rewrite(r, repl)
 }
 
 func (w *walker) passProxy(h *reverseproxy.Handler) {
@@ -273,8 +277,9 @@ func (w *walker) passProxy(h *reverseproxy.Handler) {
 // one that the gate has checked. A prefix that was added to the path is no mistake: the backend's
 // API can be at a path such as /asr.
 func (w *walker) behindGate(h *reverseproxy.Handler, upstreams []string) {
+	sent := w.r.Clone(w.r.Context()) // the proxy rewrites what it sends, and nothing else
 	if h.Rewrite != nil {
-		w.rewrite(h.Rewrite)
+		rewriteRequest(h.Rewrite, sent)
 	}
 	tls, hasTLS := h.Transport.(reverseproxy.TLSTransport)
 	for _, upstream := range upstreams {
@@ -284,7 +289,7 @@ func (w *walker) behindGate(h *reverseproxy.Handler, upstreams []string) {
 		}
 	}
 	gated := w.asGated
-	if w.perhaps == 0 && (w.r.Method != gated.Method || !strings.HasSuffix(w.r.URL.EscapedPath(), gated.URL.EscapedPath())) {
+	if w.perhaps == 0 && (sent.Method != gated.Method || !strings.HasSuffix(sent.URL.EscapedPath(), gated.URL.EscapedPath())) {
 		w.warn(rewriteBehind, w.at, strings.Join(upstreams, " "), w.probe.String())
 	}
 }
@@ -389,7 +394,7 @@ func isForwardAuth(h *reverseproxy.Handler) bool {
 }
 
 // upstreamsOf returns the names of a proxy's upstreams. Upstreams that are looked up at run
-// time have the configuration of the lookup as their name.
+// time have a hash of the lookup's configuration as their name, because it can have secrets.
 func upstreamsOf(h *reverseproxy.Handler) []string {
 	var names []string
 	for _, upstream := range h.Upstreams {
@@ -397,7 +402,8 @@ func upstreamsOf(h *reverseproxy.Handler) []string {
 	}
 	if h.DynamicUpstreams != nil {
 		if config, err := json.Marshal(h.DynamicUpstreams); err == nil {
-			names = append(names, string(config))
+			sum := sha256.Sum256(config)
+			names = append(names, fmt.Sprintf("dynamic upstreams %x", sum[:4]))
 		}
 	}
 	return names
