@@ -24,11 +24,14 @@ func removeTemp(path string) {
 	}
 }
 
-// moveInto gives the file temp the name path, and makes the file survive a loss of power.
-// The error is fs.ErrExist if there is a file at path. A rename alone would overwrite a
-// file that another process has just made there.
+// moveInto makes the file temp survive a loss of power, and gives it the name path. After an
+// error, path is as before. The error is fs.ErrExist if there is a file at path. A rename
+// alone would overwrite a file that another process has just made there.
 func moveInto(temp, path string) error {
-	return errors.Join(syncFile(temp), link(temp, path))
+	if err := syncFile(temp); err != nil {
+		return err
+	}
+	return link(temp, path)
 }
 
 // syncFile makes a file's contents survive a loss of power.

@@ -173,3 +173,16 @@ func TestMoveInto_OverwritesNothing(t *testing.T) {
 		})
 	}
 }
+
+// If the sync of a backup fails, the command reports an error, so there is no file at the path.
+func TestMoveInto_NamesNoFileThatIsNotSynced(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	// The symbolic link can get another name, but no file can be opened and synced.
+	temp, path := filepath.Join(dir, "temp"), filepath.Join(dir, "path")
+	if err := os.Symlink(filepath.Join(dir, "nowhere"), temp); err != nil {
+		t.Fatal(err)
+	}
+	wantIs(t, moveInto(temp, path), os.ErrNotExist)
+	wantFiles(t, dir, "temp")
+}
