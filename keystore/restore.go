@@ -21,8 +21,6 @@ type Restored struct {
 	// Before is the path of a backup of the store as it was before; empty if there
 	// was no store.
 	Before string
-
-	backup AuditHead // of the backup's audit trail
 }
 
 // RestoreCount counts the records of one kind that a restore has brought back and removed.
@@ -274,7 +272,6 @@ func headAt(ctx context.Context, q querier, storeID string, seq int64) (h AuditH
 
 // sign adds an entry about the restore to the copy's own trail.
 func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restored, err error) {
-	r.backup = b.head
 	err = b.db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM api_keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM jobs)`).
 		Scan(&r.Keys.Restored, &r.Accounts.Restored, &r.Jobs.Restored)
 	if err != nil {

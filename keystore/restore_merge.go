@@ -39,7 +39,7 @@ func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc
 	}()
 	m := &merger{
 		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s},
-		now: now, Restored: Restored{backup: b.head, Before: before.Path},
+		now: now, backup: b.head, Restored: Restored{Before: before.Path},
 	}
 	if err := m.mergeAll(by, b); err != nil {
 		return r, err
@@ -60,7 +60,7 @@ func (s *Store) planAttached(ctx context.Context, begin beginFunc, now policy.Ti
 		return Restored{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // this is the plan
-	m := &merger{txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s}, now: now, Restored: Restored{backup: b.head}}
+	m := &merger{txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s}, now: now, backup: b.head}
 	if err := m.mergeAll(by, b); err != nil {
 		return Restored{}, err
 	}
@@ -135,8 +135,9 @@ type merger struct {
 	*txn
 	Restored
 
-	now   policy.Time
-	blind bool // entries since the backup were pruned, so it is not known which keys have ended since
+	now    policy.Time
+	backup AuditHead // of the backup's audit trail
+	blind  bool      // entries since the backup were pruned, so it is not known which keys have ended since
 }
 
 // checkTrail makes sure that the backup's trail is the beginning of the store's.
