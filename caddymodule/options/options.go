@@ -27,6 +27,7 @@ type Option func(d *caddyfile.Dispenser) error
 // is not set.
 func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ...string) error {
 	seen := make(map[string]bool)
+	written := make(source)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if name == "{" {
@@ -44,12 +45,12 @@ func ParseBlock(d *caddyfile.Dispenser, options map[string]Option, repeatable ..
 			return d.Errf("the option %s is given twice", name)
 		}
 		seen[name] = true
-		if err := checkVariables(d, false); err != nil {
+		if err := written.checkVariables(d, false); err != nil {
 			return err
 		}
 		line := *d // read moves the cursor
 		if err := read(d); err != nil {
-			if blamed := checkVariables(&line, true); blamed != nil {
+			if blamed := written.checkVariables(&line, true); blamed != nil {
 				return blamed
 			}
 			return err
