@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +84,7 @@ func TestIssue_LifetimesToTheMillisecond(t *testing.T) {
 		"the issuer's own":                         {settings, f.byKey("3600000", ""), start, start.Add(time.Hour)},
 		"a millisecond beyond the issuer's":        {settings, f.byKey("3600001", ""), start, 0},
 		"beyond the issuer's, which does not bind": {Settings{DefaultLifetime: time.Second, MaxLifetime: 0, Zone: time.UTC, FreeChildren: true}, f.byKey("3600001", ""), start, start + 3600001},
+		"the default, shorter than the issuer's":   {settings, f.byKey("", ""), start, start.Add(30 * time.Second)},
 		"the default, cut to the issuer's":         {settings, f.byKey("", ""), start.Add(time.Hour - time.Second), start.Add(time.Hour)},
 		"the default, as long as the issuer's":     {settings, f.byKey("", ""), start.Add(time.Hour - 30*time.Second), start.Add(time.Hour)},
 		"in the last millisecond of the issuer":    {settings, f.byKey("1", ""), start.Add(time.Hour) - 1, start.Add(time.Hour)},
@@ -232,6 +234,152 @@ func TestIssue_AStoreErrorIsNotCountedAsAFailingRequest(t *testing.T) {
 	}
 	if got := authority.Issue(t.Context(), start, client, false, f, &KeyRequest{key: policy.NewSecret("wrong")}); got.Status != http.StatusUnauthorized {
 		t.Errorf("faults count as the caller's failures: %+v", got)
+	}
+}
+
+func TestIssue_AChildKeyHasTheAddressesThatItAsksForOrItsIssuers(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	block, err := policy.ParseAddrSet("192.0.2.0/24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bound := f.key(keystore.NewKey{Issuable: true, Expires: policy.Never(), Allow: block})
+	free := settings
+	free.FreeChildren = true
+	for _, tt := range []struct {
+		settings Settings
+		issuer   policy.Secret
+		ipa      string
+		status   int
+		want     string // the addresses; "any" for any address
+	}{
+		{settings, bound, "", http.StatusOK, "192.0.2.0/24"},
+		{settings, bound, "192.0.2.9", http.StatusOK, "192.0.2.9"},
+		{settings, bound, "198.51.100.9", http.StatusForbidden, ""},
+		{settings, f.secret, "", http.StatusOK, "any"},
+		{settings, f.secret, "198.51.100.9", http.StatusOK, "198.51.100.9"},
+		{free, bound, "", http.StatusOK, "any"},
+		{free, bound, "198.51.100.9", http.StatusOK, "198.51.100.9"},
+	} {
+		got := New(tt.settings).Issue(t.Context(), start, client, false, f, &KeyRequest{key: tt.issuer, ipa: tt.ipa})
+		if got.Status != tt.status || got.Status == http.StatusOK && got.Key.Allow.String() != tt.want {
+			t.Errorf("ipa %q: %d %s, a key from %s; want %d, from %q", tt.ipa, got.Status, got.Text, got.Key.Allow, tt.status, tt.want)
+		}
+	}
+}
+
+func TestIssue_TheAuditTrailNamesTheCaller(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for call, want := range map[*KeyRequest]keystore.Actor{
+		f.byKey("", ""):     {Kind: keystore.ActorKey, ID: f.issuer.ID, From: client},
+		f.byService("", ""): {Kind: keystore.ActorAccount, ID: f.account.ID, From: client},
+	} {
+		got := New(settings).Issue(t.Context(), start, client, false, f, call)
+		newest, _, err := f.Audit(t.Context(), keystore.AuditList{Limit: 1})
+		if err != nil || len(newest) != 1 {
+			t.Fatal(newest, err)
+		}
+		if e := newest[0]; e.Subject != got.Key.ID || e.AccountID != f.account.ID || e.Actor != want {
+			t.Errorf("the trail has %+v, want the key %s and the actor %+v", e, got.Key.ID, want)
+		}
+	}
+}
+
+// noting is a keystore that remembers the uses of keys.
+type noting struct {
+	*keystore.Store
+	uses *[]string
+}
+
+func (n noting) NoteUse(r *keystore.Record, now policy.Time) {
+	key := r.Key()
+	*n.uses = append(*n.uses, key.ID+" at "+now.String())
+	n.Store.NoteUse(r, now)
+}
+
+func TestIssue_TheUseOfACallersKeyIsNoted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	revoked, ended := f.key(keystore.NewKey{Issuable: true, Expires: policy.Never()})
+	if _, err := f.RevokeKey(t.Context(), start, operator, revoked.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	var uses []string
+	store := noting{f.Store, &uses}
+	now := start.Add(time.Second)
+	for _, call := range []*KeyRequest{f.byKey("", ""), f.byService("", ""), {key: ended}, {key: policy.NewSecret("wrong")}} {
+		New(settings).Issue(t.Context(), now, client, false, store, call)
+	}
+	if want := []string{f.issuer.ID + " at " + now.String()}; !slices.Equal(uses, want) {
+		t.Errorf("noted %q, want %q", uses, want)
+	}
+}
+
+// The answer is the same for all of these. Only the log tells them apart.
+func TestIssue_TheLogSaysWhichCallerIsRefusedAndWhy(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	suspended, password, err := f.CreateAccount(t.Context(), start, operator, "Suspended")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.SuspendAccount(t.Context(), start, operator, suspended.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	closed, ended, err := f.CreateAccount(t.Context(), start, operator, "Closed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.CloseAccount(t.Context(), start, operator, closed.ID); err != nil {
+		t.Fatal(err)
+	}
+	revoked, secret := f.key(keystore.NewKey{Issuable: true, Expires: policy.Never()})
+	if _, err := f.RevokeKey(t.Context(), start, operator, revoked.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		call *KeyRequest
+		now  policy.Time
+		want Result
+	}{
+		"a wrong password": {&KeyRequest{serviceID: f.account.ServiceID, password: ended}, start, Result{
+			Reason: policy.KeyUnknown, Detail: "no account has this service ID and service password",
+		}},
+		"a suspended account": {&KeyRequest{serviceID: suspended.ServiceID, password: password}, start, Result{
+			Reason: policy.AccountSuspended, AccountID: suspended.ID,
+		}},
+		"a closed account": {&KeyRequest{serviceID: closed.ServiceID, password: ended}, start, Result{
+			Reason: policy.AccountClosed, AccountID: closed.ID,
+		}},
+		"an unknown key": {&KeyRequest{key: policy.NewSecret("wrong")}, start, Result{Reason: policy.KeyUnknown}},
+		"a revoked key": {&KeyRequest{key: secret}, start, Result{
+			Reason: policy.KeyRevoked, KeyID: revoked.ID, AccountID: f.account.ID,
+		}},
+		"a key from the future": {f.byKey("", ""), start - 1, Result{
+			Reason: policy.KeyUnknown, KeyID: f.issuer.ID, AccountID: f.account.ID, Detail: policy.NotYet(start-1, &f.issuer),
+		}},
+	} {
+		tt.want.Status, tt.want.Challenge = http.StatusUnauthorized, true
+		tt.want.Text = "The credentials are not valid: they are unknown or wrong, have ended, or may not be used from your address."
+		if got := New(settings).Issue(t.Context(), tt.now, client, false, f, tt.call); *got != tt.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", name, *got, tt.want)
+		}
+	}
+}
+
+func TestShortened(t *testing.T) {
+	t.Parallel()
+	whole := strings.Repeat("x", 400)
+	for text, want := range map[string]string{
+		whole:                                 whole,
+		whole + "y":                           whole + "...",
+		strings.Repeat("x", 399) + "é beyond": strings.Repeat("x", 399) + "...",
+	} {
+		if got := shortened(text); got != want {
+			t.Errorf("%d bytes are cut to %q", len(text), got)
+		}
 	}
 }
 

@@ -77,6 +77,38 @@ func TestIssue_SaysHowLongKeysLive(t *testing.T) {
 	}
 }
 
+// The forms of an epi that an error shows depend on the longest lifetime: a date only if its
+// end is not too late, and an instant as short as it can be.
+func TestParseExpiry_TheFormsInAnErrorFitTheLongestLifetime(t *testing.T) {
+	t.Parallel()
+	midnight := policy.At(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	const units, late = ", a number of s, m, h, d or w from now (30s)", 48 * time.Hour
+	for _, tt := range []struct {
+		now     policy.Time
+		offset  int // of the zone, in hours
+		longest time.Duration
+		want    string
+	}{
+		{start, 0, 0, "milliseconds from now (60000)" + units + ", a date (2030/04/16) or an instant (2030/04/16 17:00:00Z)"},
+		{start, 0, 7 * 24 * time.Hour, "milliseconds from now (60000)" + units + ", a date (2030/03/23) or an instant (2030/03/24 17:00:00Z), and 7d at most"},
+		{start, 0, late, "milliseconds from now (60000)" + units + ", a date (2030/03/18) or an instant (2030/03/19 17:00:00Z), and 2d at most"},
+		{midnight, -12, late, "milliseconds from now (60000)" + units + ", a date (2030/01/01) or an instant (2030/01/03 00:00:00Z), and 2d at most"},
+		{start, 0, late - time.Millisecond, "milliseconds from now (60000)" + units + " or an instant (2030/03/19 17:00:00Z), and 172799999 milliseconds at most"},
+		{start, 0, 2 * time.Hour, "milliseconds from now (60000)" + units + " or an instant (2030/03/17 19:00:00Z), and 2h at most"},
+		{start, 0, 2*time.Hour - time.Second, "milliseconds from now (60000)" + units + " or an instant (2030/03/17 19:46:00Z), and 7199s at most"},
+		{start, 0, 2 * time.Minute, "milliseconds from now (60000)" + units + " or an instant (2030/03/17 17:48:00Z), and 2m at most"},
+		{start, 0, 2*time.Minute - time.Second, "milliseconds from now (60000)" + units + " or an instant (2030/03/17 17:48:39Z), and 119s at most"},
+		{start, 0, 2 * time.Second, "milliseconds from now (2000), a number of s, m, h, d or w from now (2s) or an instant (2030/03/17 17:46:42Z), and 2s at most"},
+		{start, 0, 2*time.Second - 1, "milliseconds from now (1999), a number of s, m, h, d or w from now (1s) or an instant (2030/03/17 17:46:41.999Z), and 1999 milliseconds at most"},
+		{start, 0, 250 * time.Millisecond, "milliseconds from now (250) or an instant (2030/03/17 17:46:40.250Z), and 250 milliseconds at most"},
+	} {
+		_, err := ParseExpiry("never", tt.now, time.FixedZone("", tt.offset*3600), tt.longest)
+		if want := `epi "never": that is no time: want ` + tt.want; err == nil || err.Error() != want {
+			t.Errorf("%s:\n got %v\nwant %s", tt.longest, err, want)
+		}
+	}
+}
+
 func TestParseExpiry_ExamplesAreReadAtAnyTime(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

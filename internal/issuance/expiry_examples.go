@@ -120,7 +120,7 @@ func spellSpan(d time.Duration) (digits, span string) {
 	digits = strconv.FormatInt(ms, 10)
 	for _, name := range []string{"d", "h", "m", "s"} {
 		unit := units[name]
-		if ms > 0 && ms%unit == 0 && (name != "d" || ms > unit) { // one day is written as 24h
+		if ms%unit == 0 && (name != "d" || ms > unit) { // one day is written as 24h
 			return digits, strconv.FormatInt(ms/unit, 10) + name
 		}
 	}

@@ -21,12 +21,14 @@ func TestIssue_RefusesAFieldThatIsLikeAMissingOne(t *testing.T) {
 		"ep": "epi", "eip": "epi", "api": "epi", "exp": "epi", "epi:60000": "epi", "EPI=": "epi",
 		"id": "sid", "uid": "sid", "side": "sid", "s_id2": "sid",
 		"pw": "spw", "psw": "spw", "pwd": "spw", "spwd": "spw", "spw:": "spw",
-		"spi": "epi or spw",
+		"spi": "epi or spw", "spix": "epi, sid or spw",
 	} {
 		form := url.Values{"sid": {"a"}, "spw": {"b"}, name: {"x"}}
-		if meant == "sid" || meant == "spw" || meant == "epi or spw" {
+		if strings.HasPrefix(meant, "s") || strings.Contains(meant, " or ") {
 			form.Del("sid")
 			form.Del("spw")
+		} else if fault := readFields(t, url.Values{name: {"x"}}, "a-key"); fault == nil || !strings.HasSuffix(fault.Text, "did you mean "+meant+"?") {
+			t.Errorf("%q: the call by key is answered with %+v", name, fault)
 		}
 		if got := misspelled(name, form, false); got != meant {
 			t.Errorf("%q is like %q, want %q", name, got, meant)
@@ -62,7 +64,7 @@ func TestIssue_RefusesAnotherSpellingOfAField(t *testing.T) {
 func TestIssue_IgnoresOtherFields(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"", "_", "u", "d", "a", "c", "e", "i", "t", "v", "ts", "ua", "os", "key", "tag", "ver", "ttl", "url", "env", "end", "app", "lang", "name", "user", "label", "type", "mode",
+		"", "_", "u", "d", "a", "c", "e", "i", "t", "v", "ts", "ua", "os", "key", "tag", "ver", "ttl", "url", "env", "end", "app", "lang", "name", "user", "email", "label", "type", "mode",
 		"format", "client", "device", "callback", "csrf_token", "_method", "utf8", "submit", "timestamp", "request_id", "customer_id", "user_id", "authorization", "appkey", "grammarFileNames", "X-Requested-With", "キー",
 	} {
 		for key, form := range map[string]url.Values{"": {"sid": {"a"}, "spw": {"b"}}, "a-key": {}} {
@@ -72,7 +74,7 @@ func TestIssue_IgnoresOtherFields(t *testing.T) {
 			}
 		}
 	}
-	whole := url.Values{"sid": {"a"}, "spw": {"b"}, "epi": {"1h"}, "ipa": {"192.0.2.1"}, "id": {"7"}, "uid": {"7"}, "api": {"v1"}, "ip": {"192.0.2.1"}, "exp": {"no"}, "pw": {""}}
+	whole := url.Values{"sid": {"a"}, "spw": {"b"}, "epi": {"1h"}, "ipa": {"192.0.2.1"}, "id": {"7"}, "uid": {"7"}, "api": {"v1"}, "ip": {"192.0.2.1"}, "exp": {"no"}, "pw": {""}, "ipa2": {""}, "ｱipa": {""}}
 	if fault := readFields(t, whole, ""); fault != nil {
 		t.Errorf("a call that has all known fields is answered with %+v", fault)
 	}

@@ -130,6 +130,18 @@ func TestR20_ACountOfLiveKeysIsOneMinuteOldAtMost(t *testing.T) {
 	}
 }
 
+// A machine without a battery begins in 1970.
+func TestR20_LiveKeysAreCountedBeforeTheFirstKeyWhateverTheClockSays(t *testing.T) {
+	t.Parallel()
+	for _, now := range []policy.Time{0, 1, start} {
+		q, store := newQuota(10, 0, 8), new(counting)
+		store.live.Store(10)
+		if over, err := q.take(t.Context(), now, store, "acc_1"); err != nil || over != (excess{60, 10}) {
+			t.Errorf("at %s the first key: %+v, %v", now, over, err)
+		}
+	}
+}
+
 func TestR20_TheAccountThatAskedLongestAgoIsForgottenFirst(t *testing.T) {
 	t.Parallel()
 	q := newQuota(0, 1, 3)
