@@ -441,6 +441,13 @@ func TestIssue_LimitsAddressesAndErrorTexts(t *testing.T) {
 			t.Errorf("the text tells the password: %+v", got)
 		}
 	}
+	// Another caller's key is not shown either.
+	for _, call := range []*KeyRequest{f.byService(f.secret.Reveal(), ""), f.byService("", f.secret.Reveal()), f.byService("", "192.0.2.1 "+f.secret.Reveal())} {
+		got := authority.Issue(t.Context(), start, client, false, f, call)
+		if got.Status != http.StatusBadRequest || strings.Contains(got.Text+got.Detail, f.secret.Reveal()) {
+			t.Errorf("%d: the text tells a key", got.Status)
+		}
+	}
 }
 
 // TestR7_NoChildOutlivesItsIssuersScheduledEnd rotates the issuer before or after
