@@ -207,15 +207,13 @@ func closeAccount(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	return changeStore(cmd, func(s *session) error {
-		return s.forEach(args, func(id string) (result, error) {
-			a, err := s.manager.CloseAccount(s.ctx, id, yes)
-			switch {
-			case err != nil:
-				return result{}, err
-			case a.Already:
-				return sentence(a, "Account %s is closed already, since %s.", a.ID, shortTime(a.ClosedAt, "")), nil
+		return changeEach(s, args, func(id string) (manage.ClosedAccount, error) {
+			return s.manager.CloseAccount(s.ctx, id, yes)
+		}, func(a manage.ClosedAccount) string {
+			if a.Already {
+				return fmt.Sprintf("Account %s is closed already, since %s.", a.ID, shortTime(a.ClosedAt, ""))
 			}
-			return sentence(a, "Closed account %s, and ended its %s.", a.ID, words.Count(a.ActiveKeys, "active key")), nil
+			return fmt.Sprintf("Closed account %s, and ended its %s.", a.ID, words.Count(a.ActiveKeys, "active key"))
 		})
 	})
 }

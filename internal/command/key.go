@@ -177,15 +177,13 @@ func deleteCommand() *cobra.Command {
 
 func deleteKey(cmd *cobra.Command, args []string) error {
 	return changeStore(cmd, func(s *session) error {
-		return s.forEach(args, func(id string) (result, error) {
-			k, err := s.manager.DeleteKey(s.ctx, id)
-			switch {
-			case err != nil:
-				return result{}, err
-			case k.Already:
-				return sentence(k, "Key %s is deleted already, since %s.", k.ID, shortTime(k.At, "")), nil
+		return changeEach(s, args, func(id string) (manage.EndedKey, error) {
+			return s.manager.DeleteKey(s.ctx, id)
+		}, func(k manage.EndedKey) string {
+			if k.Already {
+				return fmt.Sprintf("Key %s is deleted already, since %s.", k.ID, shortTime(k.At, ""))
 			}
-			return sentence(k, "Deleted key %s.", k.ID), nil
+			return fmt.Sprintf("Deleted key %s.", k.ID)
 		})
 	})
 }
@@ -213,27 +211,23 @@ func revokeKey(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		return s.forEach(ids, func(id string) (result, error) {
-			k, err := s.manager.RevokeKey(s.ctx, id, r)
-			if err != nil {
-				return result{}, err
-			}
-			return revoked(k), nil
-		})
+		return changeEach(s, ids, func(id string) (manage.EndedKey, error) {
+			return s.manager.RevokeKey(s.ctx, id, r)
+		}, revoked)
 	})
 }
 
-// revoked returns what to print about a revoked key.
-func revoked(k manage.EndedKey) result {
+// revoked returns a sentence about a revoked key.
+func revoked(k manage.EndedKey) string {
 	switch {
 	case k.Children == nil && k.Already:
-		return sentence(k, "Key %s is revoked already, since %s.", k.ID, shortTime(k.At, ""))
+		return fmt.Sprintf("Key %s is revoked already, since %s.", k.ID, shortTime(k.At, ""))
 	case k.Children == nil:
-		return sentence(k, "Revoked key %s.", k.ID)
+		return fmt.Sprintf("Revoked key %s.", k.ID)
 	}
 	issued := words.Count(*k.Children, "key") + " that it issued"
 	if k.Already {
-		return sentence(k, "Key %s is revoked already, since %s; revoked %s.", k.ID, shortTime(k.At, ""), issued)
+		return fmt.Sprintf("Key %s is revoked already, since %s; revoked %s.", k.ID, shortTime(k.At, ""), issued)
 	}
-	return sentence(k, "Revoked key %s, and %s.", k.ID, issued)
+	return fmt.Sprintf("Revoked key %s, and %s.", k.ID, issued)
 }

@@ -16,9 +16,16 @@ type result struct {
 	rows  [][]string
 }
 
-// sentence returns a result that is one sentence for people.
-func sentence(value any, format string, args ...any) result {
-	return result{value, [][]string{{fmt.Sprintf(format, args...)}}}
+// changeEach changes the record of each ID, as forEach does. For people it prints one
+// sentence about each record, which said returns.
+func changeEach[T any](s *session, ids []string, change func(id string) (T, error), said func(T) string) error {
+	return s.forEach(ids, func(id string) (result, error) {
+		record, err := change(id)
+		if err != nil {
+			return result{}, err
+		}
+		return result{record, [][]string{{said(record)}}}, nil
+	})
 }
 
 // someIDs returns a check for a command that takes one or more arguments, the IDs of

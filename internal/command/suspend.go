@@ -1,6 +1,8 @@
 package command
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/internal/manage"
@@ -23,15 +25,13 @@ func suspendAccounts(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	return changeStore(cmd, func(s *session) error {
-		return s.forEach(args, func(id string) (result, error) {
-			a, err := s.manager.SuspendAccount(s.ctx, id, reason)
-			switch {
-			case err != nil:
-				return result{}, err
-			case a.Already:
-				return sentence(a, "Account %s is suspended already, since %s.", a.ID, shortTime(a.SuspendedAt, "")), nil
+		return changeEach(s, args, func(id string) (manage.SuspendedAccount, error) {
+			return s.manager.SuspendAccount(s.ctx, id, reason)
+		}, func(a manage.SuspendedAccount) string {
+			if a.Already {
+				return fmt.Sprintf("Account %s is suspended already, since %s.", a.ID, shortTime(a.SuspendedAt, ""))
 			}
-			return sentence(a, "Suspended account %s.", a.ID), nil
+			return fmt.Sprintf("Suspended account %s.", a.ID)
 		})
 	})
 }
@@ -44,15 +44,13 @@ func resumeAccountCommand() *cobra.Command {
 
 func resumeAccounts(cmd *cobra.Command, args []string) error {
 	return changeStore(cmd, func(s *session) error {
-		return s.forEach(args, func(id string) (result, error) {
-			a, err := s.manager.ResumeAccount(s.ctx, id)
-			switch {
-			case err != nil:
-				return result{}, err
-			case a.Already:
-				return sentence(a, "Account %s is not suspended.", a.ID), nil
+		return changeEach(s, args, func(id string) (manage.SuspendedAccount, error) {
+			return s.manager.ResumeAccount(s.ctx, id)
+		}, func(a manage.SuspendedAccount) string {
+			if a.Already {
+				return fmt.Sprintf("Account %s is not suspended.", a.ID)
 			}
-			return sentence(a, "Resumed account %s.", a.ID), nil
+			return fmt.Sprintf("Resumed account %s.", a.ID)
 		})
 	})
 }
@@ -103,15 +101,13 @@ func suspendKeys(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		return s.forEach(ids, func(id string) (result, error) {
-			k, err := s.manager.SuspendKey(s.ctx, id, reason)
-			switch {
-			case err != nil:
-				return result{}, err
-			case k.Already:
-				return sentence(k, "Key %s is suspended already, since %s.", k.ID, shortTime(k.SuspendedAt, "")), nil
+		return changeEach(s, ids, func(id string) (manage.SuspendedKey, error) {
+			return s.manager.SuspendKey(s.ctx, id, reason)
+		}, func(k manage.SuspendedKey) string {
+			if k.Already {
+				return fmt.Sprintf("Key %s is suspended already, since %s.", k.ID, shortTime(k.SuspendedAt, ""))
 			}
-			return sentence(k, "Suspended key %s.", k.ID), nil
+			return fmt.Sprintf("Suspended key %s.", k.ID)
 		})
 	})
 }
@@ -124,18 +120,16 @@ func resumeKeyCommand() *cobra.Command {
 
 func resumeKeys(cmd *cobra.Command, args []string) error {
 	return changeStore(cmd, func(s *session) error {
-		return s.forEach(args, func(id string) (result, error) {
-			k, err := s.manager.ResumeKey(s.ctx, id)
-			if err != nil {
-				return result{}, err
-			}
+		return changeEach(s, args, func(id string) (manage.SuspendedKey, error) {
+			return s.manager.ResumeKey(s.ctx, id)
+		}, func(k manage.SuspendedKey) string {
 			if k.AccountSuspended {
 				s.note("Account %s is suspended, so its keys are refused until %q.", k.AccountID, "account resume "+k.AccountID)
 			}
 			if k.Already {
-				return sentence(k, "Key %s is not suspended.", k.ID), nil
+				return fmt.Sprintf("Key %s is not suspended.", k.ID)
 			}
-			return sentence(k, "Resumed key %s.", k.ID), nil
+			return fmt.Sprintf("Resumed key %s.", k.ID)
 		})
 	})
 }

@@ -227,14 +227,15 @@ func (m *Manager) DeleteKey(ctx context.Context, id string) (EndedKey, error) {
 	if err := CheckID("key_id", KindKey, id); err != nil {
 		return EndedKey{}, err
 	}
-	if _, err := m.key(ctx, id); err != nil { // also if the actor may not see the key
+	before, err := m.key(ctx, id)
+	if err != nil { // also if the actor may not see the key
 		return EndedKey{}, err
 	}
 	k, err := m.Store.DeleteKey(ctx, m.Now, m.Actor, id)
 	if err != nil {
 		return EndedKey{}, notFound(err, KindKey)
 	}
-	return EndedKey{Key: m.keyOf(k), At: Time{k.DeletedAt}, Already: k.DeletedAt != m.Now}, nil
+	return EndedKey{Key: m.keyOf(k), At: Time{k.DeletedAt}, Already: !before.DeletedAt.IsZero()}, nil
 }
 
 // Revocation says how to revoke a key.
@@ -253,9 +254,12 @@ func (m *Manager) RevokeKey(ctx context.Context, id string, r Revocation) (Ended
 	if err := CheckID("key_id", KindKey, id); err != nil {
 		return EndedKey{}, err
 	}
+	before, err := m.key(ctx, id)
+	if err != nil {
+		return EndedKey{}, err
+	}
 	var k policy.Key
 	var children *int
-	var err error
 	if r.WithChildren {
 		children = new(int)
 		k, *children, err = m.Store.RevokeTree(ctx, m.Now, m.Actor, id, r.Reason)
@@ -265,5 +269,5 @@ func (m *Manager) RevokeKey(ctx context.Context, id string, r Revocation) (Ended
 	if err != nil {
 		return EndedKey{}, notFound(err, KindKey)
 	}
-	return EndedKey{Key: m.keyOf(k), Children: children, At: Time{k.RevokedAt}, Already: k.RevokedAt != m.Now}, nil
+	return EndedKey{Key: m.keyOf(k), Children: children, At: Time{k.RevokedAt}, Already: !before.RevokedAt.IsZero()}, nil
 }

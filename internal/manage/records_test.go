@@ -35,6 +35,59 @@ func TestManager_ClosingAnAccountNeedsConfirmation(t *testing.T) {
 	}
 }
 
+// All calls of a command have the same time, so the time of a change does not tell which call
+// made it.
+func TestManager_ASecondChangeAtTheSameTimeIsKnownAsSuch(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account, other := newAccount(t, m, "One"), newAccount(t, m, "Two")
+	key := func() string { return newKey(t, m, NewKey{AccountID: other.ID}).ID }
+	suspended, deleted, revoked, tree := key(), key(), key(), key()
+	for _, test := range []struct {
+		name string
+		call func() (already bool, err error)
+	}{
+		{"suspend an account", func() (bool, error) {
+			a, err := m.SuspendAccount(t.Context(), account.ID, "")
+			return a.Already, err
+		}},
+		{"resume an account", func() (bool, error) {
+			a, err := m.ResumeAccount(t.Context(), account.ID)
+			return a.Already, err
+		}},
+		{"close an account", func() (bool, error) {
+			a, err := m.CloseAccount(t.Context(), account.ID, true)
+			return a.Already, err
+		}},
+		{"suspend a key", func() (bool, error) {
+			k, err := m.SuspendKey(t.Context(), suspended, "")
+			return k.Already, err
+		}},
+		{"resume a key", func() (bool, error) {
+			k, err := m.ResumeKey(t.Context(), suspended)
+			return k.Already, err
+		}},
+		{"delete a key", func() (bool, error) {
+			k, err := m.DeleteKey(t.Context(), deleted)
+			return k.Already, err
+		}},
+		{"revoke a key", func() (bool, error) {
+			k, err := m.RevokeKey(t.Context(), revoked, Revocation{})
+			return k.Already, err
+		}},
+		{"revoke a key with its children", func() (bool, error) {
+			k, err := m.RevokeKey(t.Context(), tree, Revocation{WithChildren: true})
+			return k.Already, err
+		}},
+	} {
+		for _, want := range []bool{false, true} {
+			if got, err := test.call(); got != want || err != nil {
+				t.Errorf("%s: got already %v, %v; want %v", test.name, got, err, want)
+			}
+		}
+	}
+}
+
 func TestManager_AccountsHaveTheirPasswordOnlyOnce(t *testing.T) {
 	t.Parallel()
 	m := newManager(t)

@@ -19,11 +19,15 @@ func (m *Manager) SuspendAccount(ctx context.Context, account, reason string) (S
 	if err != nil {
 		return SuspendedAccount{}, err
 	}
+	before, err := m.account(ctx, id)
+	if err != nil {
+		return SuspendedAccount{}, err
+	}
 	a, err := m.Store.SuspendAccount(ctx, m.Now, m.Actor, id, reason)
 	if err != nil {
 		return SuspendedAccount{}, notFound(err, KindAccount)
 	}
-	return SuspendedAccount{Account: m.accountOf(a), Already: a.SuspendedAt != m.Now}, nil
+	return SuspendedAccount{Account: m.accountOf(a), Already: !before.SuspendedAt.IsZero()}, nil
 }
 
 // ResumeAccount ends the suspension of an account. Keys that have ended meanwhile stay
@@ -68,11 +72,15 @@ func (m *Manager) SuspendKey(ctx context.Context, id, reason string) (SuspendedK
 	if err := m.operatorsKey(id); err != nil {
 		return SuspendedKey{}, err
 	}
+	before, err := m.key(ctx, id)
+	if err != nil {
+		return SuspendedKey{}, err
+	}
 	k, err := m.Store.SuspendKey(ctx, m.Now, m.Actor, id, reason)
 	if err != nil {
 		return SuspendedKey{}, notFound(err, KindKey)
 	}
-	return SuspendedKey{Key: m.keyOf(k), Already: k.SuspendedAt != m.Now}, nil
+	return SuspendedKey{Key: m.keyOf(k), Already: !before.SuspendedAt.IsZero()}, nil
 }
 
 // ResumeKey ends the suspension of a key. It is for the operator only.
