@@ -5,8 +5,10 @@ package command
 import (
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 )
@@ -91,6 +93,19 @@ func asGroup(cmd *cobra.Command, commands ...*cobra.Command) {
 	}
 }
 
+// withLog runs a command. With --json it drops what Caddy and its modules log, because
+// programs read standard error then, as JSON.
+func withLog(cmd *cobra.Command, run func() error) error {
+	if !wantsJSON(cmd) {
+		return run()
+	}
+	_, logger, buffer := caddy.BufferedLog()
+	defer caddy.UnbufferDefaultLogger(logger)
+	err := run()
+	buffer.FlushTo(zap.NewNop())
+	return err
+}
+
 // Leaf returns a command without subcommands. Its errors are one line, and name fields by
 // their flags.
 func Leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command, []string) error) *cobra.Command {
@@ -101,7 +116,7 @@ func Leaf(use, short string, args cobra.PositionalArgs, run func(*cobra.Command,
 			return finish(cmd, kindUsage.of(args(cmd, given)))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return finish(cmd, run(cmd, args))
+			return finish(cmd, withLog(cmd, func() error { return run(cmd, args) }))
 		},
 		DisableFlagsInUseLine: true,
 	}

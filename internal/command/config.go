@@ -40,6 +40,8 @@ type configuration struct {
 	// passedOver says why the command does not use a ./Caddyfile that exists. It is empty
 	// if the command uses ./Caddyfile, or did not look for one.
 	passedOver string
+	// suspect is true if ./Caddyfile is passed over because another user can have written it.
+	suspect bool
 }
 
 // configKey is the key of the configuration in a command's context.
@@ -87,7 +89,13 @@ func findConfig(cmd *cobra.Command) (configuration, error) {
 	case adapter != "":
 		return none, usagef("--%s %s has no file to adapt: name it with --%s or %s", flagAdapter, adapter, flagConfig, envConfig)
 	}
-	return localConfig()
+	c, err := localConfig()
+	if c.suspect {
+		// People must see this before the command writes to another keystore than they
+		// expect. If the line cannot be written, there is no other place for it.
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "Warning: %s, so this command does not read it: if you trust the file, name it with --%s.\n", c.passedOver, flagConfig)
+	}
+	return c, err
 }
 
 // textOfEnv returns the path that an environment variable holds, or "" if it is not
@@ -110,16 +118,17 @@ func textOfEnv(name string) (string, error) {
 // loadFrom reads and adapts a configuration that a flag or a variable names.
 func loadFrom(by, file, adapter string) (configuration, error) {
 	source := by + " " + file
-	text, err := loadConfig(file, adapter, func([]byte) bool { return true })
+	text, err := loadConfig(file, adapter)
 	if err != nil {
 		return configuration{}, fmt.Errorf("%s: %w", source, err)
 	}
 	return configuration{text: text, source: source}, nil
 }
 
-// localConfig reads ./Caddyfile, as `caddy run` does. It does not use a Caddyfile without
-// the gateway, because that belongs to another server. A Caddyfile with a mistake is an
-// error, because it can be the gateway's.
+// localConfig reads ./Caddyfile, as `caddy run` does. It passes over a Caddyfile that another
+// user can have written, because that user would choose the keystore of this command. It also
+// passes over a Caddyfile without the gateway, because that belongs to another server. A
+// Caddyfile with a mistake is an error, because it can be the gateway's.
 func localConfig() (configuration, error) {
 	const source = "./" + localFile
 	switch _, err := os.Stat(localFile); {
@@ -128,7 +137,10 @@ func localConfig() (configuration, error) {
 	case errors.Is(err, fs.ErrPermission): // the error is about the directory: Stat does not open the file
 		return configuration{passedOver: "this user cannot look for " + source + " here"}, nil
 	}
-	text, err := loadConfig(localFile, "", hasGateway)
+	if why := othersWrite(localFile); why != "" {
+		return configuration{passedOver: source + " " + why, suspect: true}, nil
+	}
+	text, err := loadConfig(localFile, "")
 	switch {
 	case err != nil:
 		return configuration{}, fmt.Errorf("%s: %w; to use another configuration, name it with --%s", source, err, flagConfig)
@@ -138,15 +150,15 @@ func localConfig() (configuration, error) {
 	return configuration{text: text, source: source}, nil
 }
 
-// loadConfig reads and adapts a configuration as Caddy does. If there is an error, or if
-// the function used returns true for the result, loadConfig shows the warnings and errors
-// of Caddy's log.
-func loadConfig(file, adapter string, used func(config []byte) bool) ([]byte, error) {
+// loadConfig reads and adapts a configuration as Caddy does. If there is an error, loadConfig
+// shows the warnings and errors of Caddy's log. Otherwise it shows nothing: "caddy validate"
+// has the warnings.
+func loadConfig(file, adapter string) ([]byte, error) {
 	_, logger, buffer := caddy.BufferedLog()
 	defer caddy.UnbufferDefaultLogger(logger)
 	config, _, _, err := caddycmd.LoadConfig(file, adapter)
 	shown := zap.NewNop()
-	if err != nil || used(config) {
+	if err != nil {
 		shown = logger.WithOptions(zap.IncreaseLevel(zap.WarnLevel))
 	}
 	buffer.FlushTo(shown)

@@ -61,6 +61,32 @@ func checkOwner(fi os.FileInfo, what, command string, t target, fallback error) 
 		what, name, userName(me), sudo, command, t.flags)
 }
 
+// othersWrite says how a user other than this user and root can have written the file. It
+// returns "" if only these two can have written it, and on a system where the owner of a file
+// is not known. The owner of a symbolic link counts too, because the owner chooses the file.
+func othersWrite(path string) string {
+	link, err := os.Lstat(path)
+	if err != nil {
+		return "" // reading the file shows the error
+	}
+	file, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	for _, fi := range []os.FileInfo{link, file} {
+		owner, known := ownerOf(fi)
+		switch {
+		case !known:
+			return ""
+		case owner != os.Geteuid() && owner != 0:
+			return "belongs to user " + userName(owner)
+		case fi.Mode()&fs.ModeSymlink == 0 && fi.Mode().Perm()&0o022 != 0:
+			return "can be written by users other than its owner"
+		}
+	}
+	return ""
+}
+
 // operatorName returns the name of the person who runs the command, for the audit trail.
 // The argument name is the user of the process. If sudo started the command, sudoUser is
 // the person: the result is "NAME for SUDOUSER".
