@@ -102,6 +102,9 @@ func (g *gateway) config() string {
 		}
 	}
 	servers {
+		listener_wrappers {
+			tracked
+		}
 		trusted_proxies static 127.0.0.1/32
 		trusted_proxies_strict
 	}
@@ -160,7 +163,10 @@ func (g *gateway) load() {
 	g.live = g.app().Streams()
 }
 
+// loadCaddyfile starts Caddy, or reloads it, and waits until the listeners of the configuration before
+// are closed.
 func loadCaddyfile(text string) error {
+	defer waitForStoppedListeners()
 	caddy.DefaultStorage.Path = caddy.AppDataDir() // the default is from the start of the process, before the test set XDG_DATA_HOME
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
