@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -151,6 +152,40 @@ func TestR17_RefusedReloadServesNobody(t *testing.T) {
 	if n := running(); n != before {
 		t.Errorf("%d refused reloads started a server", n-before)
 	}
+}
+
+// A reload that would create a keystore where no file can be made is refused before a listener
+// is opened, and nothing is created.
+func TestR17_ReloadThatCannotMakeTheKeystoreServesNobody(t *testing.T) {
+	s := newServer(t)
+	s.mustStart()
+	running := func() int { return strings.Count(s.log(), `"msg":"server running"`) }
+	before := running()
+	file := filepath.Join(s.dir, "file")
+	shared := filepath.Join(s.dir, "shared")
+	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	s.block = " {\n create\n }"
+	paths := map[string]string{
+		filepath.Join(file, "keystore.db"):        "not a directory",
+		filepath.Join(file, "dir", "keystore.db"): "not a directory",
+		filepath.Join(shared, "keystore.db"):      "chmod go-w " + shared,
+	}
+	if runtime.GOOS == "linux" {
+		paths["/proc/nope/keystore.db"] = "no file can be made in /proc"
+	}
+	for path, want := range paths {
+		s.path = path
+		for range 4 { // Caddy starts its apps in a random order
+			s.refused(path, want)
+		}
+	}
+	if n := running(); n != before {
+		t.Errorf("the refused reloads started %d servers", n-before)
+	}
+	s.path = filepath.Join(s.dir, "new", "dir", "keystore.db")
+	s.mustStart()
 }
 
 // Like a start, a reload checks that the store can be written.

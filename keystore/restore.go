@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -83,24 +84,49 @@ func (s *Store) restore(ctx context.Context, now policy.Time, by Actor, from str
 }
 
 // RestoreNew puts the backup in the file from at the path of the configuration, where
-// there must be no store. Keys that have ended since the backup come back, because
-// nothing is known of their end. Only the operator may call RestoreNew. The error is
-// ErrInvalid if the file is not a backup, or the path is taken.
-func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string) (r Restored, err error) {
+// there must be no store. Keys and accounts that have ended or were suspended since the
+// backup come back as they were, because nothing is known of this. Only the operator may
+// call RestoreNew. The error is ErrInvalid if the file is not a backup, or the path is taken,
+// and ErrUnavailable if no file can be made at the path.
+func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string) (Restored, error) {
+	return restoreNew(ctx, cfg, now, by, from, false)
+}
+
+// PlanRestoreNew returns what [RestoreNew] would do, and leaves no file behind. It tries the
+// restore beside the path, so it finds a directory that cannot be written and a full disk.
+func PlanRestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string) (Restored, error) {
+	return restoreNew(ctx, cfg, now, by, from, true)
+}
+
+func restoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string, dry bool) (r Restored, err error) {
 	if err := operatorOnly(by, actRestore); err != nil {
 		return Restored{}, err
 	}
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return Restored{}, err
 	}
-	for _, name := range append(sqlite.Beside(cfg.Path), cfg.Path) {
-		if _, err := os.Lstat(name); err == nil {
+	path := cfg.Path
+	for _, name := range append(sqlite.Beside(path), path) {
+		switch _, err := os.Lstat(name); {
+		case err == nil:
 			return Restored{}, refuse(ErrInvalid, "%s is in the way, and may belong to another keystore: move it away first", name)
+		case !errors.Is(err, fs.ErrNotExist):
+			return Restored{}, fault(fmt.Errorf("keystore %s: %w", path, err))
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o700); err != nil {
-		return Restored{}, fault(fmt.Errorf("keystore %s: its directory cannot be made: %w", cfg.Path, err))
+	if err := CheckNew(cfg); err != nil {
+		return Restored{}, err
 	}
+	remove := func() error { return nil }
+	if dry {
+		cfg.Path, remove, err = trialPath(path)
+	} else {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err != nil {
+		return Restored{}, fault(fmt.Errorf("keystore %s: its directory cannot be made: %w", path, err))
+	}
+	defer func() { err = errors.Join(err, remove()) }()
 	b, err := newStore(cfg, monotonic()).openBackup(ctx, from)
 	if err != nil {
 		return Restored{}, err
@@ -108,28 +134,33 @@ func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from
 	defer removeTemp(b.temp)
 	r, err = b.sign(ctx, now, by)
 	if err := errors.Join(err, b.close()); err != nil {
-		return Restored{}, fault(fmt.Errorf("keystore %s: %w", cfg.Path, b.reader.engine.Advise(err)))
+		return Restored{}, fault(fmt.Errorf("keystore %s: %w", path, b.reader.engine.Advise(err)))
 	}
-	if err := moveInto(b.temp, cfg.Path); err != nil {
-		return Restored{}, fault(fmt.Errorf("keystore %s: putting the backup in its place: %w", cfg.Path, err))
+	if dry {
+		return r, nil
+	}
+	if err := moveInto(b.temp, path); err != nil {
+		return Restored{}, fault(fmt.Errorf("keystore %s: putting the backup in its place: %w", path, err))
 	}
 	return r, nil
 }
 
-// PlanRestoreNew returns what [RestoreNew] would do, and leaves no file behind.
-func PlanRestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string) (r Restored, err error) {
-	for _, name := range append(sqlite.Beside(cfg.Path), cfg.Path) {
-		if _, err := os.Lstat(name); err == nil {
-			return Restored{}, refuse(ErrInvalid, "%s is in the way, and may belong to another keystore: move it away first", name)
-		}
-	}
-	dir, err := os.MkdirTemp("", "speechgate-restore-")
+// trialPath returns the path for the trial of a restore to path: path itself or, if the
+// directory of path does not exist, a path in a new directory on the same file system. The
+// caller must call remove, which removes the new directory.
+func trialPath(path string) (trial string, remove func() error, err error) {
+	parent, err := sqlite.NearestDir(path)
 	if err != nil {
-		return Restored{}, fault(fmt.Errorf("a directory for a trial cannot be made: %w", err))
+		return "", nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	cfg.Path = filepath.Join(dir, "keystore.db")
-	return RestoreNew(ctx, cfg, now, by, from)
+	if parent == filepath.Dir(path) {
+		return path, func() error { return nil }, nil
+	}
+	dir, err := os.MkdirTemp(parent, "speechgate-restore-*")
+	if err != nil {
+		return "", nil, err
+	}
+	return filepath.Join(dir, filepath.Base(path)), func() error { return os.RemoveAll(dir) }, nil
 }
 
 const actRestore = "restoring a backup"

@@ -241,12 +241,24 @@ func TestRestoreNew_RefusesAndLeavesNothing(t *testing.T) {
 		"without a backup": {salted, operator, filepath.Join(dir, "none"), ErrInvalid, "no such file"},
 		"an empty file":    {salted, operator, file, ErrInvalid, "it is empty"},
 		"another pepper":   {Config{Path: filepath.Join(other, "new.db"), Pepper: policy.NewSecret("sugar")}, operator, good.Path, ErrInvalid, "its pepper is not the one"},
+		"below nothing":    {Config{Path: filepath.Join(other, "dir", "dir", "new.db")}, operator, file, ErrInvalid, "it is empty"},
 	} {
-		r, err := RestoreNew(t.Context(), c.cfg, later, c.by, c.from)
-		if wantIs(t, err, c.kind); err == nil || !strings.Contains(err.Error(), c.want) || r != (Restored{}) {
-			t.Errorf("%s: %+v, %v; want an error with %q", name, r, err, c.want)
+		for _, dry := range []bool{true, false} {
+			restore := RestoreNew
+			if dry {
+				restore = PlanRestoreNew
+			}
+			r, err := restore(t.Context(), c.cfg, later, c.by, c.from)
+			if wantIs(t, err, c.kind); err == nil || !strings.Contains(err.Error(), c.want) || r != (Restored{}) {
+				t.Errorf("%s, dry %v: %+v, %v; want an error with %q", name, dry, r, err, c.want)
+			}
+			if dry || name != "below nothing" {
+				wantFiles(t, other)
+			}
 		}
-		wantFiles(t, other)
+		if err := os.RemoveAll(filepath.Join(other, "dir")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := RestoreNew(t.Context(), salted, later, operator, good.Path); err != nil {
 		t.Error(err)

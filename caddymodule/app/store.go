@@ -121,7 +121,9 @@ func (s *sharedStore) checkReload(history History) error {
 	before := history.Previous(ctx, s.cfg.Path)
 	switch {
 	case errors.Is(err, keystore.ErrNoStore) && !s.mustExist(before):
-		return nil // Start creates the store
+		if err = keystore.CheckNew(s.cfg); err == nil {
+			return nil // Start creates the store
+		}
 	case errors.Is(err, keystore.ErrNewPepper) && s.cfg.PepperFault == nil:
 		return nil // Start adds the pepper
 	case errors.Is(err, keystore.ErrNewPepper):

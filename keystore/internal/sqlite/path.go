@@ -47,6 +47,44 @@ func createFile(path string) error {
 	return nil
 }
 
+// CheckPlace returns the error that creating a database file at path would return, as far as
+// this can be known without creating anything. It also returns the directory that must take
+// the file, or the directories that are missing.
+func CheckPlace(path string) (dir string, err error) {
+	if dir, err = NearestDir(path); err != nil {
+		return "", fmt.Errorf("its directory cannot be made: %w", err)
+	}
+	missing := path // what is missing in dir
+	for filepath.Dir(missing) != dir {
+		missing = filepath.Dir(missing)
+	}
+	if missing == path {
+		if err := errors.Join(checkNoOrphanLog(path), checkModes(path)); err != nil {
+			return "", err
+		}
+	}
+	if obstacle := findObstacle(missing); obstacle != "" {
+		return "", errors.New(obstacle)
+	}
+	return dir, nil
+}
+
+// NearestDir returns the directory of path. If the directory does not exist, NearestDir returns
+// the nearest directory above it that exists. The path must be absolute.
+func NearestDir(path string) (string, error) {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		fi, err := os.Stat(dir)
+		switch {
+		case err == nil && !fi.IsDir():
+			return "", fmt.Errorf("%s is not a directory", dir)
+		case err == nil:
+			return dir, nil
+		case !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir):
+			return "", err
+		}
+	}
+}
+
 // checkNoOrphanLog refuses to create a store beside the -wal file of a missing database,
 // because SQLite would delete the -wal file. It may be all that is left of a keystore.
 func checkNoOrphanLog(path string) error {

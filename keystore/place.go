@@ -1,0 +1,26 @@
+package keystore
+
+import (
+	"fmt"
+
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
+)
+
+// CheckNew returns the error that [Open] would return when it creates the store, as far as
+// this can be known without creating anything: a directory that cannot be made or written,
+// or that other users can write, and a file system without free space. The error is an
+// ErrUnavailable.
+func CheckNew(cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	dir, err := sqlite.CheckPlace(cfg.Path)
+	if err == nil && freeSpace(dir) == 0 { // also file systems that keep no files, such as /proc
+		err = fmt.Errorf("no file can be made in %s: its file system is full, or keeps no files", dir)
+	}
+	if err != nil {
+		return fault(fmt.Errorf("keystore %s: %w", cfg.Path, err))
+	}
+	return nil
+}
