@@ -25,12 +25,14 @@ func restoreCommand() *cobra.Command {
 	restore.Long = `Makes the keystore what it was at a backup, while servers go on.
 
 What ended since stays ended: keys that were deleted or revoked, accounts that
-were closed, service passwords that were replaced. Keys that were issued since
-are removed; before that, all that there is goes into a backup beside the
-keystore, and restoring that brings them back.
+were closed, service passwords that were replaced. Suspensions stay as they are
+now: what was suspended since stays suspended, and what was resumed since stays
+resumed. Keys that were issued since are removed. Before anything is changed, the
+keystore goes into a backup beside it; restoring that file brings these keys back.
 
-Where there is no keystore, the backup becomes it, and nothing is known of what
-ended since.
+If there is no keystore, the backup becomes the keystore. Everything is then as it
+was at the backup, because nothing tells what ended, was suspended or was resumed
+since.
 
 With --dry-run nothing is changed, and the command says what would be done.`
 	restore.Flags().Bool("dry-run", false, "Say what would be restored and removed, and change nothing")
@@ -92,7 +94,7 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 		return s.printRestored(r)
 	}))
 	if keystore.Damaged(err) {
-		return fmt.Errorf("%w; nothing was restored: to put the backup in its place, move it away with its -wal and -shm files and repeat this, after which keys that ended since the backup are good again", err)
+		return fmt.Errorf("%w; nothing was restored: to put the backup in its place, move the keystore away with its -wal and -shm files and repeat this; keys and accounts that ended or were suspended since the backup are then good again", err)
 	}
 	return err
 }
@@ -115,7 +117,7 @@ func restoreNew(cmd *cobra.Command, t target, from string, dry bool) error {
 		return err
 	}
 	s.note("A new keystore was made at %s; it belongs to %s.", t, osUser())
-	s.note("Warning: there was no keystore to carry anything over from: keys and accounts that ended after the backup, and service passwords that were replaced, are good again; end them once more.")
+	s.note("Warning: there was no keystore to carry anything over from, so everything is as it was at the backup. Keys and accounts that ended or were suspended since, and service passwords that were replaced, are good again: end, suspend and replace them once more. Keys and accounts that were resumed since are suspended again: resume them.")
 	return nil
 }
 
@@ -131,7 +133,7 @@ func (s *session) printRestored(r manage.Restored) error {
 		s.note("Nothing was changed: this is what a restore without --dry-run would do now.")
 	}
 	if err == nil && r.Before != "" {
-		s.note("What there was before is in the last file named: restoring that brings back what was removed and had not ended.")
+		s.note("The keystore as it was before is in the file named last: restoring that file brings back what was removed and had not ended.")
 	}
 	return err
 }
