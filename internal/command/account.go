@@ -206,14 +206,12 @@ func closeAccount(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return changeStore(cmd, func(s *session) error {
-		return changeEach(s, args, func(id string) (manage.ClosedAccount, error) {
-			return s.manager.CloseAccount(s.ctx, id, yes)
-		}, func(a manage.ClosedAccount) string {
-			if a.Already {
-				return fmt.Sprintf("Account %s is closed already, since %s.", a.ID, shortTime(a.ClosedAt, ""))
-			}
-			return fmt.Sprintf("Closed account %s, and ended its %s.", a.ID, words.Count(a.ActiveKeys, "active key"))
-		})
+	return changeRecords(cmd, args, func(s *session, account string) (manage.ClosedAccount, error) {
+		return s.manager.CloseAccount(s.ctx, account, yes)
+	}, func(a manage.ClosedAccount) string {
+		if a.Already {
+			return changedOnce(manage.KindAccount, a.ID, "closed", a.ClosedAt, a.Already)
+		}
+		return fmt.Sprintf("Closed account %s, and ended its %s.", a.ID, words.Count(a.ActiveKeys, "active key"))
 	})
 }

@@ -69,6 +69,14 @@ func oneArgument(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// atMostOneID is a check for a command whose flags can replace the ID.
+func atMostOneID(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return oneArgument(cmd, args)
+	}
+	return nil
+}
+
 func oneFile(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) != 1:

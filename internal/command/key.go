@@ -150,16 +150,25 @@ func longStatus(k manage.Key) string {
 		return k.Status + ", because its account is closed"
 	}
 	status := k.Status
-	if !k.SuspendedAt.IsZero() {
-		status += ", suspended since " + shortTime(k.SuspendedAt, "") + because(k.SuspendReason)
-	}
-	if k.AccountSuspended {
-		status += ", because its account is suspended"
+	if status == "suspended" { // an expired key can have a suspension too
+		status += suspension(k)
 	}
 	if !k.RevokeFrom.IsZero() {
 		status += ", to be revoked at " + shortTime(k.RevokeFrom, "")
 	}
 	return status
+}
+
+// suspension returns what longStatus adds to the status of a suspended key.
+func suspension(k manage.Key) string {
+	if k.SuspendedAt.IsZero() {
+		return ", because its account is suspended"
+	}
+	text := " since " + shortTime(k.SuspendedAt, "") + because(k.SuspendReason)
+	if k.AccountSuspended {
+		text += ", and its account is suspended"
+	}
+	return text
 }
 
 func allowedFrom(k manage.Key) string {
@@ -176,15 +185,10 @@ func deleteCommand() *cobra.Command {
 }
 
 func deleteKey(cmd *cobra.Command, args []string) error {
-	return changeStore(cmd, func(s *session) error {
-		return changeEach(s, args, func(id string) (manage.EndedKey, error) {
-			return s.manager.DeleteKey(s.ctx, id)
-		}, func(k manage.EndedKey) string {
-			if k.Already {
-				return fmt.Sprintf("Key %s is deleted already, since %s.", k.ID, shortTime(k.At, ""))
-			}
-			return fmt.Sprintf("Deleted key %s.", k.ID)
-		})
+	return changeRecords(cmd, args, func(s *session, id string) (manage.EndedKey, error) {
+		return s.manager.DeleteKey(s.ctx, id)
+	}, func(k manage.EndedKey) string {
+		return changedOnce(manage.KindKey, k.ID, "deleted", k.At, k.Already)
 	})
 }
 
@@ -219,11 +223,8 @@ func revokeKey(cmd *cobra.Command, args []string) error {
 
 // revoked returns a sentence about a revoked key.
 func revoked(k manage.EndedKey) string {
-	switch {
-	case k.Children == nil && k.Already:
-		return fmt.Sprintf("Key %s is revoked already, since %s.", k.ID, shortTime(k.At, ""))
-	case k.Children == nil:
-		return fmt.Sprintf("Revoked key %s.", k.ID)
+	if k.Children == nil {
+		return changedOnce(manage.KindKey, k.ID, "revoked", k.At, k.Already)
 	}
 	issued := words.Count(*k.Children, "key") + " that it issued"
 	if k.Already {

@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,14 @@ type result struct {
 	rows  [][]string
 }
 
+// changeRecords runs a command that changes the record of each ID, as changeEach does, in the
+// keystore, which must exist.
+func changeRecords[T any](cmd *cobra.Command, ids []string, change func(s *session, id string) (T, error), said func(T) string) error {
+	return changeStore(cmd, func(s *session) error {
+		return changeEach(s, ids, func(id string) (T, error) { return change(s, id) }, said)
+	})
+}
+
 // changeEach changes the record of each ID, as forEach does. For people it prints one
 // sentence about each record, which said returns.
 func changeEach[T any](s *session, ids []string, change func(id string) (T, error), said func(T) string) error {
@@ -27,6 +36,19 @@ func changeEach[T any](s *session, ids []string, change func(id string) (T, erro
 		return result{record, [][]string{{said(record)}}}, nil
 	})
 }
+
+// changedOnce returns a sentence about a record that a command has changed, such as
+// "Suspended key ID." If the record was in this state before, already is true, and the
+// sentence has the time since when.
+func changedOnce(kind manage.Kind, id, state string, since manage.Time, already bool) string {
+	if already {
+		return fmt.Sprintf("%s %s is %s already, since %s.", capital(string(kind)), id, state, shortTime(since, ""))
+	}
+	return fmt.Sprintf("%s %s %s.", capital(state), kind, id)
+}
+
+// capital returns an ASCII word with a capital letter at the beginning.
+func capital(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
 // someIDs returns a check for a command that takes one or more arguments, the IDs of
 // records of this kind. An account can also be given by its name.

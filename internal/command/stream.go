@@ -26,7 +26,7 @@ const flagAddress = "address"
 
 func streamCommand() *cobra.Command {
 	list := Leaf("list", "Lists the live streams, oldest first", NoArgument, listStreams)
-	cut := Leaf("cut <stream ID>|--key <key ID>|--account <account ID>", "Cuts a live stream, or those of a key or an account", cobra.MaximumNArgs(1), cutStreams)
+	cut := Leaf("cut <stream ID>|--key <key ID>|--account <account ID>", "Cuts a live stream, or those of a key or an account", atMostOneID, cutStreams)
 	cut.SuggestFor = []string{"end", "close", "stop", "kill"}
 	cut.Flags().String("key", "", "Cut the streams of the key with this ID")
 	cut.Flags().String("account", "", "Cut the streams of the account with this ID or name")

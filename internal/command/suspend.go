@@ -24,15 +24,10 @@ func suspendAccounts(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return changeStore(cmd, func(s *session) error {
-		return changeEach(s, args, func(id string) (manage.SuspendedAccount, error) {
-			return s.manager.SuspendAccount(s.ctx, id, reason)
-		}, func(a manage.SuspendedAccount) string {
-			if a.Already {
-				return fmt.Sprintf("Account %s is suspended already, since %s.", a.ID, shortTime(a.SuspendedAt, ""))
-			}
-			return fmt.Sprintf("Suspended account %s.", a.ID)
-		})
+	return changeRecords(cmd, args, func(s *session, account string) (manage.SuspendedAccount, error) {
+		return s.manager.SuspendAccount(s.ctx, account, reason)
+	}, func(a manage.SuspendedAccount) string {
+		return changedOnce(manage.KindAccount, a.ID, "suspended", a.SuspendedAt, a.Already)
 	})
 }
 
@@ -43,15 +38,13 @@ func resumeAccountCommand() *cobra.Command {
 }
 
 func resumeAccounts(cmd *cobra.Command, args []string) error {
-	return changeStore(cmd, func(s *session) error {
-		return changeEach(s, args, func(id string) (manage.SuspendedAccount, error) {
-			return s.manager.ResumeAccount(s.ctx, id)
-		}, func(a manage.SuspendedAccount) string {
-			if a.Already {
-				return fmt.Sprintf("Account %s is not suspended.", a.ID)
-			}
-			return fmt.Sprintf("Resumed account %s.", a.ID)
-		})
+	return changeRecords(cmd, args, func(s *session, account string) (manage.SuspendedAccount, error) {
+		return s.manager.ResumeAccount(s.ctx, account)
+	}, func(a manage.SuspendedAccount) string {
+		if a.Already {
+			return fmt.Sprintf("Account %s is not suspended.", a.ID)
+		}
+		return fmt.Sprintf("Resumed account %s.", a.ID)
 	})
 }
 
@@ -104,10 +97,7 @@ func suspendKeys(cmd *cobra.Command, args []string) error {
 		return changeEach(s, ids, func(id string) (manage.SuspendedKey, error) {
 			return s.manager.SuspendKey(s.ctx, id, reason)
 		}, func(k manage.SuspendedKey) string {
-			if k.Already {
-				return fmt.Sprintf("Key %s is suspended already, since %s.", k.ID, shortTime(k.SuspendedAt, ""))
-			}
-			return fmt.Sprintf("Suspended key %s.", k.ID)
+			return changedOnce(manage.KindKey, k.ID, "suspended", k.SuspendedAt, k.Already)
 		})
 	})
 }
