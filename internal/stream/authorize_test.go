@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -125,27 +126,38 @@ func TestR21_AFailureAfterTheStart(t *testing.T) {
 
 // budget is the memory for the first commands of all streams.
 type budget struct {
-	left atomic.Int64
-	most int64
+	left  atomic.Int64
+	most  int64
+	empty atomic.Int32 // how often it was asked for no bytes
 }
 
 func newBudget(n int64) *budget { b := &budget{most: n}; b.left.Store(n); return b }
 
 func (b *budget) into(cfg *settings) {
 	cfg.Reserve = func(n int) bool {
+		b.wantSome(n)
 		if b.left.Add(-int64(n)) < 0 {
 			b.left.Add(int64(n))
 			return false
 		}
 		return true
 	}
-	cfg.Release = func(n int) { b.left.Add(int64(n)) }
+	cfg.Release = func(n int) { b.wantSome(n); b.left.Add(int64(n)) }
+}
+
+func (b *budget) wantSome(n int) {
+	if n <= 0 {
+		b.empty.Add(1)
+	}
 }
 
 func (b *budget) wantAllBack(t *testing.T) {
 	t.Helper()
 	if left := b.left.Load(); left != b.most {
 		t.Errorf("%d bytes of %d are left", left, b.most)
+	}
+	if n := b.empty.Load(); n != 0 {
+		t.Errorf("it was asked for no bytes %d times", n)
 	}
 }
 
@@ -185,6 +197,34 @@ func TestR21_WhatIsHeldBeforeAKeyIsKnownIsReserved(t *testing.T) {
 			b.wantAllBack(t)
 		})
 	})
+	t.Run("given back where the stream ends meanwhile", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := newBudget(1 << 20)
+			var guard *stream.Guard
+			r, awaited := awaiting(t, func(cfg *settings) {
+				b.into(cfg)
+				reserve := cfg.Reserve
+				cfg.Reserve = func(n int) bool { guard.Close(); return reserve(n) }
+			})
+			guard = r.guard
+			r.send(wstest.RawText(long))
+			if <-awaited {
+				t.Error("the stream goes on")
+			}
+			b.wantAllBack(t)
+		})
+	})
+	t.Run("without a function that gets it back", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			r, awaited := awaiting(t, func(cfg *settings) { cfg.Reserve = func(int) bool { return true } })
+			r.send(wstest.RawText(long))
+			if !<-awaited {
+				t.Error("the stream has ended")
+			}
+		})
+	})
 	t.Run("refused where nothing is left", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
@@ -202,11 +242,14 @@ func TestR21_WhatIsHeldBeforeAKeyIsKnownIsReserved(t *testing.T) {
 	t.Run("free for short commands", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			r, awaited := awaiting(t, newBudget(0).into)
+			b := newBudget(0)
+			r, awaited := awaiting(t, b.into)
 			r.send(startFrame)
 			if !<-awaited {
 				t.Error("the stream has ended")
 			}
+			r.guard.Close()
+			b.wantAllBack(t)
 		})
 	})
 	t.Run("free after a key is known", func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -18,6 +19,11 @@ func (r *rig) held(after ...[]byte) {
 	r.send(slices.Concat(wstest.RawText("e"), startFrame, slices.Concat(after...)))
 	r.wantBackend(wstest.Text("e"))
 }
+
+// patient is a protocol whose message goes on waiting when the stream has ended.
+type patient struct{ *stream.Commands }
+
+func (patient) End() {}
 
 // keysSeen returns how many keys have been judged.
 func (r *rig) keysSeen() int {
@@ -161,19 +167,31 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a Close and a half-close", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.held(wstest.Raw(0x88, mask, 0, []byte{3, 232}))
+			r.client.Conn.(*wstest.PipeConn).CloseWrite()
+			r.wantBackend(wstest.Of(true, 8, true, "\x03\xe8"))
+			r.wantSilence() // and the backend has not answered the end yet
+			r.answer(wstest.RawText("e"))
+			r.wantClient(wstest.Text("e"))
+		})
+	})
 	for name, after := range map[string][]byte{
 		"a cut": nil, "a cut within audio": audio("xyz")[:3], "a cut when no more is held": audio(string(make([]byte, 100_000))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, nil)
+				r := newRig(t, func(cfg *settings) { cfg.Protocol = patient{stream.NewCommands(cfg.CommandsConfig)} })
 				r.start()
 				go r.client.Write(slices.Concat(wstest.RawText("e"), startFrame, after))
 				r.wantBackend(wstest.Text("e"))
 				synctest.Wait()
 				r.guard.Cut("")
-				r.wantClient(wstest.Text(cutText))
+				r.wantClient(wstest.Text(cutText), closed())
 				r.wantSilence()
 				<-r.done
 				if n := r.keysSeen(); n != 1 {
@@ -215,6 +233,18 @@ func TestR14_NothingStopsWhileAStartIsHeld(t *testing.T) {
 			r.client.Conn.(*wstest.PipeConn).CloseWrite()
 			<-r.done
 			r.wantRefused(malformed, commandTooLate)
+		})
+	})
+	t.Run("a backend that is slow, before a client that fills the queue", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, func(cfg *settings) { cfg.CommandTime = 100 * time.Millisecond })
+			chunk := string(make([]byte, 100_000))
+			r.held(audio(chunk))
+			time.Sleep(10 * time.Second)
+			r.answer(wstest.RawText("e"))
+			r.wantClient(wstest.Text("e"))
+			r.wantBackend(wstest.Text(startSent), audioOf(chunk))
 		})
 	})
 	t.Run("more audio than is held", func(t *testing.T) {

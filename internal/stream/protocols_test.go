@@ -38,7 +38,7 @@ func (*plainProtocol) Accepts(opcode wsframe.Opcode) stream.Action {
 func (*plainProtocol) FromClient(string) stream.Step                  { return stream.Step{} }
 func (*plainProtocol) Waiting() bool                                  { return false }
 func (*plainProtocol) Watching() bool                                 { return false }
-func (*plainProtocol) FromBackend([]byte) bool                        { return false }
+func (*plainProtocol) FromBackend([]byte) bool                        { panic("Shape.Beginning is 0") }
 func (*plainProtocol) RefusesKey([]byte) bool                         { return false }
 func (p *plainProtocol) Refusal(reason policy.Reason) stream.Farewell { return p.refusal[reason] }
 func (p *plainProtocol) Cut() stream.Farewell                         { return p.cut }

@@ -60,6 +60,23 @@ func TestR18_TheUpstreamKeyDoesNotReachTheClient(t *testing.T) {
 	})
 }
 
+// The longest text that is put together has 64 KiB.
+func TestR18_TextInPiecesHasUpTo64KiB(t *testing.T) {
+	t.Parallel()
+	f := newScripted(t, nil)
+	f.feed(startFrame)
+	f.respond(wstest.RawText("s"))
+	whole := strings.Repeat("x", 65536-len(upstreamKey)) + upstreamKey
+	f.respond(wstest.Fragments(1, nil, whole, 40_000, 25_530)...)
+	want := []wstest.Frame{wstest.Text("s"), wstest.Text(strings.Repeat("x", 65536-len(upstreamKey)) + stars)}
+	if got := frames(t, f.script.out.Bytes()); !slices.Equal(got, want) || f.ended != nil {
+		t.Errorf("the client gets %.100v, %v", got, f.ended)
+	}
+	if f.respond(wstest.Fragments(1, nil, whole+"x", 40_000, 25_530)...); f.ended == nil {
+		t.Error("a longer one is put together")
+	}
+}
+
 // TestR18_TextInPiecesIsBounded sends a text in fragments that is too long to be put
 // together. The stream must end.
 func TestR18_TextInPiecesIsBounded(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -138,6 +140,32 @@ func TestTheZeroVerdictAndNoJudgeRefuse(t *testing.T) {
 	})
 }
 
+// A command from which no key can be read is refused, even if Authorize accepts it.
+func TestR1_ACommandWithoutAReadableKeyIsRefusedWhateverAuthorizeSays(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ command, message string }{
+		"no key":                    {"s 16K -a-general", denied},
+		"two keys":                  {startText + " authorization=" + clientKey, denied},
+		"a key in another spelling": {"s 16K -a-general Authorization=" + clientKey, unreadable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(cfg *settings) {
+					cfg.Authorize = func(secret policy.Secret, fault *credential.Fault) stream.Verdict {
+						if !secret.Empty() || fault == nil {
+							t.Errorf("Authorize gets a key, and the fault %v", fault)
+						}
+						return stream.Verdict{OK: true}
+					}
+				})
+				r.send(wstest.RawText(test.command), audio("x"))
+				r.wantEnd(test.message)
+			})
+		})
+	}
+}
+
 func TestAClientThatGoesAfterItsRefusalIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string][]byte{"by closing": nil, "by a Close frame": wstest.Raw(0x88, mask, 0, []byte{3, 232})} {
@@ -244,12 +272,14 @@ func TestR16_CommandsHaveToComeInTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, quick)
-				drip(r, sent)
-				r.wantEnd(timedOut)
-				r.wantRefused(malformed, startTooLate)
-			})
+			for _, hasty := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					r := (&rig{t: t, hasty: hasty}).run(quick)
+					drip(r, sent)
+					r.wantEnd(timedOut)
+					r.wantRefused(malformed, startTooLate)
+				})
+			}
 		})
 	}
 	later := func(cfg *settings) { cfg.CommandTime = short }
@@ -304,15 +334,17 @@ func TestAClientThatVanishesTakesTheBackendAlong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, nil)
-				if before != nil {
-					r.send(before)
-					synctest.Wait()
-				}
-				r.client.Close()
-				<-r.done
-			})
+			for _, hasty := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					r := (&rig{t: t, hasty: hasty}).run(nil)
+					if before != nil {
+						r.send(before)
+						synctest.Wait()
+					}
+					r.client.Close()
+					<-r.done
+				})
+			}
 		})
 	}
 }

@@ -70,6 +70,16 @@ func TestR19_WhatCameWithTheHandshakeIsChecked(t *testing.T) {
 	})
 }
 
+// A proxy may read with a larger buffer than the pooled ones.
+func TestR19_WhatComesInOneLargeReadIsChecked(t *testing.T) {
+	t.Parallel()
+	f := newScripted(t, nil)
+	f.room = make([]byte, 256<<10)
+	long := strings.Repeat("x", 100_000)
+	f.feed(slices.Concat(startFrame, audio(long), wstest.RawText("e")))
+	f.wantAll([]wstest.Frame{wstest.Text(startSent), audioOf(long), wstest.Text("e")})
+}
+
 // TestR19_FramesAreReadHoweverTheyAreCut sends a session with each form of the length,
 // masked and unmasked, cut at every byte.
 func TestR19_FramesAreReadHoweverTheyAreCut(t *testing.T) {
@@ -181,7 +191,7 @@ func TestAnswersAreKnownHoweverTheyAreCut(t *testing.T) {
 			for at := range len(answer) {
 				f := newScripted(t, func(cfg *settings) { cfg.Upstream.Mode = mode })
 				f.feed(wstest.RawText(startText), wstest.RawText("e"), wstest.RawText(startText))
-				f.respond(wstest.RawText("s"), wstest.RawText("S 1"), wstest.RawText("ee"), wstest.RawBinary("e"), wstest.RawText("E"), wstest.RawText(""), wstest.RawText(" e"))
+				f.respond(wstest.RawText("s"), wstest.RawText("S 1"), wstest.RawText("ee"), wstest.RawBinary("e"), wstest.RawBinary("e x"), slices.Concat(wstest.Fragments(1, nil, "ee", 1)...), wstest.RawText("E"), wstest.RawText(""), wstest.RawText(" e"))
 				f.feed(audio("x"))
 				if n := len(frames(t, f.sent.Bytes())); n != 2 {
 					t.Fatalf("the backend gets %d frames before it has answered e", n)
@@ -194,6 +204,36 @@ func TestAnswersAreKnownHoweverTheyAreCut(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The rest of an answer does not end the session that began after the answer's first word.
+func TestAnAnswerCountsOnce(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []credential.Mode{credential.Replace, credential.Drop, credential.Pass} {
+		f := newScripted(t, func(cfg *settings) { cfg.Upstream.Mode = mode })
+		f.feed(startFrame)
+		f.respond(wstest.RawText("s"))
+		f.feed(slices.Concat(wstest.RawText("e"), startFrame))
+		answer := wstest.RawText("e timeout occurred")
+		f.respond(answer[:4])
+		f.feed(wstest.Raw(0x8A, nil, 0, nil)) // in this read, the start that waited goes on
+		f.respond(answer[4:8], answer[8:])
+		f.feed(audio("x"))
+		sent := frames(t, f.sent.Bytes())
+		if f.ended != nil || sent[len(sent)-1] != audioOf("x") {
+			t.Errorf("mode %v: the backend gets %+v, %v", mode, sent, f.ended)
+		}
+	}
+}
+
+// Audio that is on its way when the backend refuses audio does not end the stream.
+func TestAudioAfterTheBackendsRefusalOfAudioPasses(t *testing.T) {
+	t.Parallel()
+	f := newScripted(t, nil)
+	f.feed(startFrame)
+	f.respond(wstest.RawText("s"), wstest.RawText("p unsupported audio"))
+	f.feed(audio("x"), wstest.RawText("e"))
+	f.wantAll([]wstest.Frame{wstest.Text(startSent), audioOf("x"), wstest.Text("e")})
 }
 
 func TestTheClientsLeavingInOrderIsPassedOn(t *testing.T) {
