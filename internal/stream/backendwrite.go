@@ -49,12 +49,10 @@ func (w *clientWriter) write(p []byte) (int, error) {
 
 // flush writes s.p[s.from:to] to the client.
 func (s *passage) flush(to int) error {
-	from := s.from
-	s.from = max(to, from)
-	if to <= from {
+	if to <= s.from {
 		return nil
 	}
-	return s.w.emit(s.p[from:to])
+	return s.w.emit(s.p[s.from:to])
 }
 
 // nextFrame reads the header of the next frame, or as much of the header as has arrived.
@@ -136,7 +134,7 @@ func (s *passage) payload() error {
 		}
 	default:
 		b := w.buffer()
-		if whole && b.size() == 0 && &w.redacted(chunk)[0] == &chunk[0] && (!w.watched || !w.g.protocol.RefusesKey(chunk)) {
+		if whole && &w.redacted(chunk)[0] == &chunk[0] && (!w.watched || !w.g.protocol.RefusesKey(chunk)) {
 			w.action = Forward // the message is whole and needs no change, so it is written without a copy
 			s.at += len(chunk)
 			break

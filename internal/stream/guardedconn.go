@@ -24,7 +24,7 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	}
 	n, err := g.in.read(p)
 	g.reading.Unlock()
-	if g.closing.started() || err != nil && errors.Is(err, errEnded) {
+	if g.closing.started() || errors.Is(err, errEnded) {
 		<-g.done
 		return 0, errEnded
 	}
