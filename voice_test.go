@@ -38,6 +38,7 @@ var avoided = []struct {
 	{words(`lest`), `"so that … not"`},
 	{words(`for want of|for lack of`), `"without"`},
 	{words(`(?:it|that|this|which|he|she|who|one) is none`), `"is not a …"`},
+	{words(`(?:if|when|where|why) there (?:is|are) none`), `"if … does not exist", "if … has no …"`},
 	{words(`nought|naught`), `"nothing", "0"`},
 	{words(`of its own accord`), `"by itself"`},
 	{words(`the like`), `name the things`},

@@ -49,7 +49,7 @@ func TestMessage_FieldsAreFoundWhereTheyAre(t *testing.T) {
 		t.Errorf("length %d, %v", n, err)
 	}
 	if n, err := contentLength([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")); n != 0 || err != nil {
-		t.Errorf("length %d, %v, where there is none", n, err)
+		t.Errorf("length %d, %v, for a request without a length", n, err)
 	}
 	for _, bad := range []string{"Transfer-Encoding: chunked", "Content-Length: x", "Content-Length: -1"} {
 		if _, err := contentLength([]byte("GET / HTTP/1.1\r\n" + bad + "\r\n\r\n")); err == nil {

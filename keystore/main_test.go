@@ -143,7 +143,7 @@ func (f fixture) job(k policy.Key, id string) policy.Job {
 	return j
 }
 
-// find returns the record of the key with this secret; nil if there is none.
+// find returns the record of the key with this secret; nil if the store has no such key.
 func (f fixture) find(secret policy.Secret) *Record {
 	f.t.Helper()
 	r, err := f.FindKey(f.t.Context(), secret)

@@ -103,8 +103,11 @@ func (s AddrSet) String() string {
 func (s AddrSet) Warnings() []string {
 	var warnings []string
 	for e := range strings.SplitSeq(s.entries, ",") {
-		if e == "0.0.0.0/0" || e == "::/0" {
-			warnings = append(warnings, e+" holds every address of its family, and none of the other: leave the list empty to allow any address")
+		switch e {
+		case "0.0.0.0/0":
+			warnings = append(warnings, e+" allows all IPv4 addresses and no IPv6 address: leave the list empty to allow any address")
+		case "::/0":
+			warnings = append(warnings, e+" allows all IPv6 addresses and no IPv4 address: leave the list empty to allow any address")
 		}
 	}
 	return warnings

@@ -349,7 +349,7 @@ func TestDecide_everyCombination(t *testing.T) {
 	}
 }
 
-// faults returns all reasons to refuse f or, if there are none, the allowance.
+// faults returns all reasons to refuse f or, without such a reason, the allowance.
 func faults(f facts, bound bool) map[policy.Reason]bool {
 	k, r := f.key, f.req
 	is := map[policy.Reason]bool{}

@@ -110,7 +110,7 @@ func checksum(body string) (digits [checksumLen]byte) {
 // The errors of [CheckSecret].
 var (
 	errSecretChecksum = errors.New("has the form of a Speechgate key, but its checksum is wrong: it was mistyped or cut off")
-	errSecretChars    = errors.New("has a space, a control character or a character beyond ASCII: only the visible ASCII characters may stand in a key")
+	errSecretChars    = errors.New("has a space, a control character or a character that is not ASCII: want visible ASCII characters only")
 	errSecretLength   = fmt.Errorf("is longer than %d bytes", MaxSecretLen)
 )
 

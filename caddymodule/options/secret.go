@@ -224,9 +224,9 @@ func CheckUpstreamKey(key policy.Secret) error {
 	case strings.HasPrefix(value, policy.KeyPrefix) && policy.CheckSecret(key) != nil:
 		return fmt.Errorf("it %w", policy.CheckSecret(key))
 	case len(value) < minUpstreamKey:
-		return fmt.Errorf("it has fewer than %d characters, which is no key: want the backend's key, or %s, which sends none", minUpstreamKey, UpstreamDrop)
+		return fmt.Errorf("it has fewer than %d characters, so it cannot be a key: want the backend's key, or %s, which sends no key", minUpstreamKey, UpstreamDrop)
 	case len(value) < MinKeyLenToMaskEverywhere && isWord(value):
-		return fmt.Errorf("it has fewer than %d characters, all of them letters, as a word that is in logs by chance: want the backend's key, or %s, which sends none", MinKeyLenToMaskEverywhere, UpstreamDrop)
+		return fmt.Errorf("it has fewer than %d characters and only letters, so a log can contain the same word: want the backend's key, or %s, which sends no key", MinKeyLenToMaskEverywhere, UpstreamDrop)
 	}
 	return nil
 }

@@ -93,8 +93,8 @@ func TestR18_MisspeltSecretsAreRefused(t *testing.T) {
 		{"keep", "want pass"},
 		{"v", "fewer than 8 characters"},
 		{"1234567", "fewer than 8 characters"},
-		{"reverseproxy", "all of them letters"},
-		{"AMIVOICE", "all of them letters"},
+		{"reverseproxy", "characters and only letters"},
+		{"AMIVOICE", "characters and only letters"},
 		{"token canarycanarycanary", "want the key alone"},
 	} {
 		if err := CheckUpstreamKey(policy.NewSecret(c.text)); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "canary") {

@@ -109,7 +109,7 @@ func (s *Sandbox) Validate() error {
 		}
 	}
 	if err := policy.CheckSecret(policy.NewSecret(s.config.Key)); err != nil {
-		return fmt.Errorf("key: no client can send it, because it %w", err)
+		return fmt.Errorf("key: it %w", err)
 	}
 	if (s.PauseAt != 0) != (s.Reauthenticate != "") {
 		return errors.New("pause_at and reauthenticate: want both or neither, since a job that pauses waits for its authentication")

@@ -37,12 +37,12 @@ The first of these names the keystore's file:
   the user who runs the command
 The configuration also has the pepper, the gates and the admin address: it is that
 of --config, else SPEECHGATE_CONFIG, else ./Caddyfile. A command that writes says
-on standard error which keystore it used. "init", "account create" and "restore"
-make the keystore if there is none.
+on standard error which keystore it used. If the keystore does not exist, "init",
+"account create" and "restore" make it.
 
 What was asked for goes to standard output, everything else to standard error.
-With --json a list is one array, and everything else one object; times are in
-UTC, and null where there is none. An error is then {"error": {"code": …,
+With --json a list is one array, and everything else one object. Times are in UTC.
+A field without a value is null. An error is then {"error": {"code": …,
 "message": …}} on standard error.
 
 The exit status is 0; 2 for a mistake in the command or the configuration; 3 if

@@ -28,10 +28,11 @@ const localFile = "Caddyfile"
 
 // configuration is the configuration of Caddy that a command uses.
 type configuration struct {
-	// text is the configuration in JSON; nil if there is none.
+	// text is the configuration in JSON; nil if the command uses no configuration.
 	text []byte
 	// source is how messages name the configuration: "--config FILE",
-	// "SPEECHGATE_CONFIG FILE" or "./Caddyfile". It is empty if there is none.
+	// "SPEECHGATE_CONFIG FILE" or "./Caddyfile". It is empty if the command uses no
+	// configuration.
 	source string
 	// flag is true if the flag --config names the configuration.
 	flag bool

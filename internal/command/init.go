@@ -15,7 +15,7 @@ import (
 
 func initCommand() *cobra.Command {
 	cmd := Leaf("init", "Makes an empty keystore, also for a server that had another before", NoArgument, initStore)
-	cmd.Long = `Makes an empty keystore where there is none.
+	cmd.Long = `Makes an empty keystore, if the keystore does not exist.
 
 A server makes its first keystore by itself. Later it refuses to start where it
 finds none, because the path may be wrong or the disk not mounted. This command

@@ -126,7 +126,7 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if order.StreamID != "" && result.Cut == 0 {
-		return kindNotFound.of(fmt.Errorf("there is no live stream %q: %q shows those there are", order.StreamID, app.Program+" stream list"))
+		return kindNotFound.of(fmt.Errorf("there is no live stream %q: %q shows all streams", order.StreamID, app.Program+" stream list"))
 	}
 	s, err := newSession(cmd)
 	if err != nil {

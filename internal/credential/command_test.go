@@ -132,7 +132,7 @@ func TestR19_CommandsThatParsersReadDifferentlyAreRefused(t *testing.T) {
 			`s authorization="K""L"`,
 			`s authorization=K"L"`,
 		}},
-		{policy.CredentialMalformed, "the key has a space, a control character or a character beyond ASCII: only the visible ASCII characters may stand in a key", []string{
+		{policy.CredentialMalformed, "the key has a space, a control character or a character that is not ASCII: want visible ASCII characters only", []string{
 			`s authorization="K L"`,
 			"s authorization=鍵",
 		}},

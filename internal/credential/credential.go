@@ -50,7 +50,7 @@
 //  2. [Found.ReadForm] reads the head of the body, which is everything before the audio.
 //     Call it if [Found.NeedsForm] reports true. It needs a limit and a memory budget.
 //     Call [Found.ReleaseBudget] when the key has been checked.
-//  3. [Found.Key] or [Found.UncheckedKey] returns the key, or why there is none. Both can
+//  3. [Found.Key] or [Found.UncheckedKey] returns the key, or why the request has no usable key. Both can
 //     be called before ReadForm too, to refuse a bad key before the body is read.
 //  4. [Found.Rewrite] changes the request.
 //

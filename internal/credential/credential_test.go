@@ -16,7 +16,7 @@ const (
 	noKey       = "the request has no key: want it in "
 	noKeyInForm = "the form has no key before the part a, and none is read from there on"
 	twoKeys     = "two keys that differ"
-	notVisible  = "the key has a space, a control character or a character beyond ASCII"
+	notVisible  = "the key has a space, a control character or a character that is not ASCII"
 	otherScheme = "the header Authorization has another scheme than "
 )
 

@@ -75,7 +75,7 @@ func CheckUpstreamKey(key policy.Secret) error {
 	}
 	for i := range len(text) {
 		if c := text[i]; c <= ' ' || c > '~' {
-			return fmt.Errorf("the upstream key has a space, a control character or a character beyond ASCII at byte %d: a header cannot carry it", i+1)
+			return fmt.Errorf("the upstream key has a space, a control character or a character that is not ASCII, at byte %d: want visible ASCII characters only", i+1)
 		}
 	}
 	return nil

@@ -122,7 +122,7 @@ func (*NotFoundError) Is(target error) bool { return target == keystore.ErrNotFo
 
 func (e *NotFoundError) text(names Names) string {
 	if name := names.List(e.Kind); name != "" {
-		return fmt.Sprintf("%v: %s shows those there are", e.err, name)
+		return fmt.Sprintf("%v: %s shows all %ss", e.err, name, e.Kind)
 	}
 	return e.Error()
 }

@@ -99,8 +99,8 @@ func TestText_HasTheNamesOfTheInterface(t *testing.T) {
 	_, noKey := m.Key(t.Context(), "key_none")
 	for want, err := range map[string]error{
 		`<account_id> "x" is not an account ID: want an account ID, acc_…, as [accounts] shows it`:                     CheckID("account_id", KindAccount, "x"),
-		`there is no key "key_none": [keys] shows those there are`:                                                     noKey,
-		`deep: there is no key "key_none": [keys] shows those there are; try again`:                                    wrapped("deep: ", noKey, "; try again"),
+		`there is no key "key_none": [keys] shows all keys`:                                                            noKey,
+		`deep: there is no key "key_none": [keys] shows all keys; try again`:                                           wrapped("deep: ", noKey, "; try again"),
 		`"key_x" is a key ID: want a job ID, as [jobs] shows it`:                                                       noJob("key_x", ""),
 		`there is no record of a job "x" of backend "b": it may have been pruned, or not created through this gateway`: noJob("x", "b"),
 		`<status> revoked and <unused>: no key is both, since the latter lists active keys`:                            (&KeyQuery{Status: "revoked", Unused: "1h"}).Validate(),

@@ -54,7 +54,7 @@ func TestManager_ImportSaysWhatBecameOfEachLine(t *testing.T) {
 		t.Errorf("without lines: %v", err)
 	}
 	n.AccountID = "acc_none"
-	if _, err := m.ImportKeys(t.Context(), n, lines); Text(err, listNames{}) != `there is no account "acc_none": [accounts] shows those there are` {
+	if _, err := m.ImportKeys(t.Context(), n, lines); Text(err, listNames{}) != `there is no account "acc_none": [accounts] shows all accounts` {
 		t.Errorf("into an account that does not exist: %v", err)
 	}
 }

@@ -96,7 +96,7 @@ func TestManager_AKeyHasWhatItWasIssuedWith(t *testing.T) {
 		t.Errorf("got %+v", k)
 	}
 	_, err := m.IssueKey(t.Context(), NewKey{AccountID: "acc_none", Expires: Never})
-	if Text(err, listNames{}) != `there is no account "acc_none": [accounts] shows those there are` {
+	if Text(err, listNames{}) != `there is no account "acc_none": [accounts] shows all accounts` {
 		t.Errorf("for an account that does not exist: %v", err)
 	}
 }

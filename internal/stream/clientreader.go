@@ -16,7 +16,7 @@ type clientReader struct {
 	g *Guard
 
 	payloadLeft int64          // bytes still to come of a payload that is forwarded without buffering
-	fragments   wsframe.Opcode // opcode of the message whose fragments are being read: Text, Binary, or 0 if there is none
+	fragments   wsframe.Opcode // opcode of the message whose fragments are being read: Text, Binary, or 0 if no fragmented message is being read
 	textAction  Action         // what Protocol.Accepts returned for the text message that has begun
 
 	// frame is the frame that is being read: its header, and the part of its payload that
