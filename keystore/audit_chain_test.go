@@ -384,3 +384,22 @@ func TestAudit_NoEntryUnderAnotherPepper(t *testing.T) {
 		t.Error("the entry about the pepper is gone, and not missed")
 	}
 }
+
+// An upgrade gives a hash to each entry under its own number, also behind a gap.
+func TestAudit_ChainedOnUpgradeBehindAGap(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	makeVersion1(t, path)
+	db := rawDB(t, path)
+	for _, seq := range []int{1, 4, 5} {
+		mustExec(t, db, `INSERT INTO audit (seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail)
+			VALUES ($1, 1, 'operator', 'root', '', 'account_create', '', '', '')`, seq)
+	}
+	f := openStore(t, path)
+	if n := count(t, db, `SELECT COUNT(*) FROM audit WHERE length(hash) <> 32`); n != 0 {
+		t.Errorf("%d entries have no hash", n)
+	}
+	if c := f.verify(nil); c.Entries != 1 || c.Fault != "entry 2 was removed: entry 4 comes next" {
+		t.Errorf("the trail is %+v", c)
+	}
+}

@@ -121,7 +121,12 @@ func TestBackup_Refuses(t *testing.T) {
 	if err := errors.Join(os.WriteFile(taken, []byte("mine"), 0o600), os.Symlink(filepath.Join(dir, "nowhere"), link)); err != nil {
 		t.Fatal(err)
 	}
+	beside := filepath.Join(dir, "beside") // another name of the keystore's directory
+	if err := os.Symlink(filepath.Dir(path), beside); err != nil {
+		t.Fatal(err)
+	}
 	for name, want := range map[string]string{
+		filepath.Join(beside, filepath.Base(path)+"-journal"): "taken for a part of the keystore",
 		taken:                             "exists already",
 		link:                              "exists already",
 		dir:                               "exists already",
@@ -139,13 +144,13 @@ func TestBackup_Refuses(t *testing.T) {
 	if text, err := os.ReadFile(taken); err != nil || string(text) != "mine" {
 		t.Errorf("the file that was there is now %q, %v", text, err)
 	}
-	wantFiles(t, dir, "link", "taken")
+	wantFiles(t, dir, "beside", "link", "taken")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := f.Backup(ctx, filepath.Join(dir, "new"))
 	wantIs(t, err, ErrUnavailable)
-	wantFiles(t, dir, "link", "taken")
+	wantFiles(t, dir, "beside", "link", "taken")
 }
 
 // A file that another process makes at the path meanwhile is not overwritten.

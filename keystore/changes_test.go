@@ -248,3 +248,70 @@ func TestClockWatch_TellsOfLeapsAndOfBeingAhead(t *testing.T) {
 		t.Errorf("the log has %+v", leap)
 	}
 }
+
+// A poll that takes too long has failed. A process that ends has not.
+func TestFeed_LogsAPollThatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	var logs *observer.ObservedLogs
+	f := openStore(t, newPath(t), logTo(&logs))
+	f.takeOverPolling()
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	f.feed.poll(late)
+	if n := logs.FilterMessageSnippet("the keystore's change feed cannot be read").Len(); n != 1 {
+		t.Errorf("%d lines in the log, want 1", n)
+	}
+}
+
+// A process finds no key of a store that has got another pepper, whether it reads the change
+// itself or is behind by too much.
+func TestR17_AStoreWithAnotherPepperIsUnavailable(t *testing.T) {
+	t.Parallel()
+	for _, pruned := range []bool{false, true} {
+		path := newPath(t)
+		f := openStore(t, path)
+		_, secret := f.key(f.account().ID)
+		f.find(secret)
+		f.takeOverPolling()
+		openStore(t, path, withPepper("salt"))
+		if pruned {
+			db := rawDB(t, path)
+			mustExec(t, db, `UPDATE meta SET value = (SELECT MAX(seq) FROM feed) WHERE name = 'feed_pruned'`)
+			mustExec(t, db, `DELETE FROM feed`)
+		}
+		f.feed.poll(t.Context())
+		_, err := f.FindKey(t.Context(), secret)
+		if wantIs(t, err, ErrUnavailable); !isPepper(err) {
+			t.Errorf("the feed was pruned: %t: %v, want that the store has another pepper", pruned, err)
+		}
+	}
+}
+
+// Cached records are trusted up to the end of their time, and not at it.
+func TestFeed_TrustEnds(t *testing.T) {
+	t.Parallel()
+	f := feedFollower{store: &Store{cfg: Config{MaxStaleness: 5}}}
+	f.trust(10)
+	for now, want := range map[time.Duration]bool{10: true, 14: true, 15: false, 16: false} {
+		if got := f.fresh(now); got != want {
+			t.Errorf("at %d: %t, want %t", now, got, want)
+		}
+	}
+}
+
+// A process reads up to maxBehind changes, whatever their numbers are.
+func TestReadFeed_UpToMaxBehind(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	openStore(t, path, commandLine)
+	db := rawDB(t, path)
+	const first = 3 * maxBehind
+	mustExec(t, db, `WITH RECURSIVE n (i) AS (VALUES ($1) UNION ALL SELECT i + 1 FROM n WHERE i <= $1 + $2)
+		INSERT INTO feed (seq, at, kind, ref) SELECT i, 1, 'jobs', x'' FROM n`, first, maxBehind)
+	for seen, want := range map[int64]bool{first: false, first + 1: true, first + 2: true} {
+		changes, at, complete, err := readFeed(t.Context(), db, seen)
+		if err != nil || complete != want || complete && len(changes) != int(at.last-seen) {
+			t.Errorf("after %d of %d: %d changes, all of them: %t, %v", seen, at.last, len(changes), complete, err)
+		}
+	}
+}

@@ -279,3 +279,60 @@ func TestNotYet_SaysWhyAKnownKeyIsUnknown(t *testing.T) {
 		t.Error("said of a key that is known, or of none")
 	}
 }
+
+// A store whose newest time cannot be read opens nevertheless, and the log says why.
+func TestOpen_WarnsIfTheNewestTimeCannotBeRead(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	var logs *observer.ObservedLogs
+	f := openStore(t, path, logTo(&logs), commandLine)
+	db, err := f.database()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, rawDB(t, path), `ALTER TABLE jobs RENAME TO away`)
+	f.checkClock(t.Context(), db)
+	if n := logs.FilterMessageSnippet("the clock cannot be compared").Len(); n != 1 || f.Behind() != 0 {
+		t.Errorf("%d lines in the log, and %s behind; want one line", n, f.Behind())
+	}
+}
+
+// A clock whose difference is clockSlack is not behind.
+func TestOpen_ClocksDifferALittle(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	f.account()
+	db, err := f.database()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := start.Add(-clockSlack)
+	f.cfg.Clock = func() policy.Time { return now }
+	if f.checkClock(t.Context(), db); f.Behind() != 0 {
+		t.Errorf("%s behind, want 0 for a difference of %s", f.Behind(), clockSlack)
+	}
+	now--
+	if f.checkClock(t.Context(), db); f.Behind() != clockSlack+time.Millisecond {
+		t.Errorf("%s behind, want a millisecond more than %s", f.Behind(), clockSlack)
+	}
+}
+
+// A suspension of less than shortestSleep is the jitter of two clocks, and does not move the
+// Clock ahead.
+func TestR3_TheClockIgnoresJitter(t *testing.T) {
+	t.Parallel()
+	m := newMachine()
+	c := m.clock(true)
+	before := c.Now()
+	m.slept += (shortestSleep - 1) * time.Microsecond
+	m.set(-time.Hour)
+	if now := c.Now(); now != before {
+		t.Errorf("the clock went from %d to %d", before, now)
+	}
+	m.slept += time.Microsecond
+	m.set(-time.Hour)
+	if now := c.Now(); now != before+1 {
+		t.Errorf("after a suspension of a millisecond the clock went from %d to %d", before, now)
+	}
+}

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -267,5 +268,88 @@ func TestConfig_Defaults(t *testing.T) {
 		if cfg, err := (Config{Path: "x", CacheBytes: bytes}).withDefaults(); err != nil || cfg.CacheBytes != bytes {
 			t.Errorf("a cache of %d bytes: %d, %v", bytes, cfg.CacheBytes, err)
 		}
+	}
+}
+
+// The feed is pruned in batches, to its end.
+func TestPrune_TheFeedInBatches(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	db := rawDB(t, path)
+	mustExec(t, db, `WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+		INSERT INTO feed (at, kind, ref) SELECT $2, 'jobs', x'' FROM n`, 2*pruneBatch+1, start)
+	for _, c := range []struct {
+		at   policy.Time
+		want int
+	}{{start.Add(feedKept) - 1, 2*pruneBatch + 1}, {start.Add(feedKept), 0}} {
+		if err := f.Prune(t.Context(), c.at); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, db, `SELECT COUNT(*) FROM feed`); n != c.want {
+			t.Errorf("at %s %d changes are left, want %d", c.at, n, c.want)
+		}
+	}
+	if p, err := readFeedPosition(t.Context(), db); err != nil || p.pruned != 2*pruneBatch+1 || p.last != p.pruned {
+		t.Errorf("then the feed is at %+v, %v", p, err)
+	}
+}
+
+// A key that gets a job after the search for ended keys stays, and its secret is not dead.
+func TestPrune_KeepsAKeyThatGetsAJobMeanwhile(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	key, secret := f.key(f.account().ID)
+	running, release := make(chan struct{}), make(chan struct{})
+	held, pruned := make(chan error, 1), make(chan error, 1)
+	go func() {
+		held <- f.write(context.Background(), func(tx *txn) error {
+			close(running)
+			<-release
+			tx.exec(`INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state) VALUES ('b', 'j', '', $1, $2, '', $3, 'queued')`,
+				key.AccountID, key.ID, start)
+			return tx.err
+		})
+	}()
+	<-running
+	go func() {
+		more, err := f.pruneKeys(context.Background(), start.Add(200*day))
+		if more {
+			t.Error("there is more to prune")
+		}
+		pruned <- err
+	}()
+	waitFor(t, 10*time.Second, "the search has found the key", func() bool { return len(f.commits.queue) == 1 })
+	close(release)
+	if err := errors.Join(<-held, <-pruned); err != nil {
+		t.Fatal(err)
+	}
+	if f.find(secret) == nil || count(t, rawDB(t, path), `SELECT COUNT(*) FROM dead_digests`) != 0 {
+		t.Error("the key was pruned")
+	}
+	if n := len(actions(t, f, "", actionKeyPrune)); n != 0 {
+		t.Errorf("%d entries about pruning", n)
+	}
+}
+
+// The log says that pruning has failed, unless the process ends.
+func TestPrune_LogsItsFailure(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	var logs *observer.ObservedLogs
+	f := openStore(t, path, logTo(&logs), commandLine)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	said := func() int { return logs.FilterMessageSnippet("pruning the keystore").Len() }
+	f.pruneInBackground(t.Context())
+	f.pruneInBackground(ended)
+	if n := said(); n != 0 {
+		t.Errorf("%d lines without a failure", n)
+	}
+	mustExec(t, rawDB(t, path), `ALTER TABLE jobs RENAME TO away`)
+	f.pruneInBackground(t.Context())
+	if n := said(); n != 1 {
+		t.Errorf("%d lines about a failure, want 1", n)
 	}
 }

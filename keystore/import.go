@@ -105,7 +105,7 @@ type importRun struct {
 	key  NewKey
 	now  policy.Time
 	by   Actor
-	made map[digest]policy.Key // keys that this run made; an import can name a secret twice
+	made map[digest]policy.Key // keys that a dry run would have made; an import can name a secret twice
 }
 
 // batch imports some secrets in one transaction.
@@ -129,7 +129,6 @@ func (run *importRun) batch(t *txn, secrets []policy.Secret) ([]Imported, error)
 			if err := t.addKey(run.now, run.by, actionKeyImport, result.Key, d, run.key); err != nil {
 				return nil, err
 			}
-			run.made[d] = result.Key
 		}
 		done[i] = result
 	}

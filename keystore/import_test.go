@@ -206,3 +206,18 @@ func TestImport_CutOff(t *testing.T) {
 		}
 	}
 }
+
+// A text that begins like a digest is not one.
+func TestImport_DigestsAreWhole(t *testing.T) {
+	t.Parallel()
+	im := Import{Digests: true}
+	good := hexDigest("secret")
+	for text, want := range map[string]string{
+		good: "", strings.ToUpper(good): "", good + "zz": notDigest, "zz" + good[2:]: notDigest, good[:62]: "it has 62 digits",
+		good + "00": "it has 66 digits", good + " *file": "without the name of a file", hexDigest("\n"): "the digest of an empty line",
+	} {
+		if got := im.Malformed(policy.NewSecret(text)); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

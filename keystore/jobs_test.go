@@ -101,3 +101,50 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) { //nolint:paralleltest // measu
 	}
 	wantIs(t, f.SetJobState(t.Context(), "amivoice", "none", policy.JobQueued, start), ErrNotFound)
 }
+
+// The state of a job that is gone is not written, also if the job is still cached.
+func TestSetJobState_OfAJobThatIsGone(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	key, _ := f.key(f.account().ID)
+	f.job(key, "j")
+	if _, err := f.FindJob(t.Context(), "amivoice", "j"); err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, path)
+	mustExec(t, db, `DELETE FROM jobs`)
+	wantIs(t, f.SetJobState(t.Context(), "amivoice", "j", policy.JobCompleted, start), ErrNotFound)
+	wantIs(t, f.SetJobState(t.Context(), "amivoice", "none", policy.JobCompleted, start), ErrNotFound)
+	if n := count(t, db, `SELECT COUNT(*) FROM feed WHERE kind = 'job'`); n != 0 {
+		t.Errorf("%d changes of jobs were announced", n)
+	}
+}
+
+// A cached job is used while the feed can be read, and not after MaxStaleness without it.
+func TestR17_ACachedJobIsTrustedForAWhile(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	key, _ := f.key(f.account().ID)
+	f.job(key, "j")
+	f.takeOverPolling()
+	find := map[string]func() (policy.Job, error){
+		"FindJob":    func() (policy.Job, error) { return f.FindJob(t.Context(), "amivoice", "j") },
+		"FindJobFor": func() (policy.Job, error) { return f.FindJobFor(t.Context(), key.AccountID, "amivoice", "j") },
+	}
+	want := func(when string, state policy.JobState) {
+		t.Helper()
+		for name, find := range find {
+			if j, err := find(); err != nil || j.State != state {
+				t.Errorf("%s: %s finds it %s, %v; want %s", when, name, j.State, err, state)
+			}
+		}
+	}
+	f.feed.poll(t.Context())
+	want("at first", policy.JobUnseen)
+	mustExec(t, rawDB(t, path), `UPDATE jobs SET state = 'completed'`) // and nothing in the feed
+	want("while it is trusted", policy.JobUnseen)
+	f.advance(f.cfg.MaxStaleness)
+	want("without the feed", policy.JobCompleted)
+}

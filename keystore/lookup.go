@@ -36,7 +36,7 @@ type Cached struct {
 func (s *Store) Cached(c *Cached, secret policy.Secret, backend, jobID string) {
 	*c = Cached{}
 	st := s.state.Load()
-	if len(secret.Reveal()) > policy.MaxSecretLen || !s.fresh(st) || s.cache.keys == nil {
+	if len(secret.Reveal()) > policy.MaxSecretLen || !s.fresh(st) {
 		return
 	}
 	d := s.hash.secret(secret)

@@ -95,7 +95,6 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 	}
 	pruned := 0
 	err = s.write(ctx, func(t *txn) error {
-		pruned = 0
 		for _, k := range keys {
 			n, err := t.count(`DELETE FROM api_keys AS k WHERE k.id = $1 AND `+unneeded, k.id)
 			if err != nil {
