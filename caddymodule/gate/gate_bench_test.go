@@ -80,6 +80,11 @@ func newRigWith(tb testing.TB, gate *Gate) *rig {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
+		// The app closes its store a second later, and until then the store can write to the
+		// directory that the test removes.
+		if store, err := gate.app.Store(); err != nil || store.Close() != nil {
+			tb.Errorf("closing the store: %v", err)
+		}
 		if err := gate.app.Cleanup(); err != nil {
 			tb.Error(err)
 		}
