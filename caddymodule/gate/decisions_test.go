@@ -58,6 +58,9 @@ func TestR11_TheCacheAnswersForTheJobsOfTheAccountOnly(t *testing.T) {
 	if _, err := g.database(t).ExecContext(t.Context(), "ALTER TABLE jobs RENAME TO jobs_elsewhere"); err != nil {
 		t.Fatal(err)
 	}
+	if unknown := poll("unknown"); unknown != http.StatusUnauthorized {
+		t.Errorf("status %d for an unknown key, whose jobs are not looked up", unknown)
+	}
 	logs := g.logs()
 	if own, foreign := poll(g.secret), poll(stranger.Reveal()); own != http.StatusOK || foreign != http.StatusServiceUnavailable {
 		t.Errorf("status %d and, for another account, %d", own, foreign)

@@ -1,10 +1,17 @@
 package gate
 
 import (
+	"bufio"
 	"database/sql"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
+	"time"
 
 	_ "github.com/mattn/go-sqlite3" // to hold the keystore's lock
+
+	"github.com/speechgate/speechgate/keystore"
 )
 
 // lock locks the database, so that nobody else can write to the keystore.
@@ -27,4 +34,93 @@ func (g *rig) database(t *testing.T) *sql.DB {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	return db
+}
+
+// hijackable is the client's side of a connection that a handshake takes over.
+type hijackable struct {
+	*httptest.ResponseRecorder
+
+	conn net.Conn
+}
+
+func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+}
+
+// A reload closes the keystore after the last request and the last stream of the old configuration.
+func TestR17_TheKeystoreIsOpenAsLongAsARequestUsesIt(t *testing.T) {
+	t.Parallel()
+	isOpen := func(store *keystore.Store) bool {
+		_, _, err := store.Keys(t.Context(), keystore.KeyList{Limit: 1})
+		return err == nil
+	}
+	for name, begin := range map[string]func(*testing.T, *rig) (end func()){
+		"a request": func(t *testing.T, g *rig) func() {
+			began, finish, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				g.ask(t, g.cases()["poll"], func(w http.ResponseWriter) {
+					close(began)
+					<-finish
+					answering(http.StatusOK, `{"status":"completed"}`)(w)
+				})
+			}()
+			<-began
+			return func() {
+				close(finish)
+				<-done
+			}
+		},
+		"a stream": func(t *testing.T, g *rig) func() {
+			client, server := net.Pipe()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				w := &hijackable{httptest.NewRecorder(), server}
+				r := (&gateCase{method: http.MethodGet, target: "/v1/"}).request(w)
+				for name, values := range handshakeRequest(t).Header {
+					r.Header[name] = values
+				}
+				if err := g.gate.ServeHTTP(w, r, nil); err != nil {
+					t.Error(err)
+				}
+			}()
+			for len(g.gate.app.Streams().List()) == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			return func() {
+				_ = client.Close()
+				<-done
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t)
+			w := httptest.NewRecorder()
+			if g.passes(t, w, (&gateCase{method: http.MethodPost, target: "/v1/recognize?u=unknown"}).request(w)) {
+				t.Fatal("an unknown key is let in")
+			}
+			store, err := g.gate.app.Store()
+			if err != nil {
+				t.Fatal(err)
+			}
+			end := begin(t, g)
+			if err := g.gate.app.Cleanup(); err != nil {
+				t.Fatal(err)
+			}
+			for begun := time.Now(); time.Since(begun) < 1500*time.Millisecond; time.Sleep(50 * time.Millisecond) {
+				if !isOpen(store) {
+					end()
+					t.Fatal("the keystore is closed while it is used")
+				}
+			}
+			end()
+			wantSoon(t, "the keystore is closed", func() {
+				for isOpen(store) {
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+		})
+	}
 }
