@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -162,6 +163,32 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a matcher that leaves some out": {sites: ":80 {\n speechgate /v1/* amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded + `||"requests":["POST /v2/recognitions","GET /v2/recognitions/job"]||"upstream":"engine:8080"`}},
 		"a matcher of addresses":         {sites: ":80 {\n @far not client_ip 10.0.0.0/8\n speechgate @far amivoice\n reverse_proxy engine:8080\n }"},
 
+		"a path by a regular expression":       {sites: ":80 {\n @t path_regexp t ^/t/[a-z]+(/.*)$\n handle @t {\n rewrite * {re.t.1}\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"an expression that is not matched":    {sites: ":80 {\n @t not path_regexp ^/v\n handle @t {\n rewrite * /v1{path}\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"jobs by a regular expression":         {sites: ":80 {\n @t path_regexp ^/v1/recognitions/[0-9a-f]{24}$\n handle @t {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a rewrite of every path":              {sites: ":80 {\n rewrite * /v1{path}\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
+		"a rewrite in a route in front of it":  {sites: ":80 {\n route {\n route {\n uri replace /asr/ /\n }\n @a path /asr/*\n handle @a {\n respond a\n }\n speechgate /asr/* amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a suffix that is stripped":            {sites: ":80 {\n @json path *.json\n handle @json {\n uri strip_suffix .json\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a prefix of a placeholder":            {sites: ":80 {\n handle /{host}/* {\n uri strip_prefix /{host}\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"two prefixes":                         {sites: ":80 {\n handle_path /api/* {\n handle_path /asr/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n }"},
+		"two prefixes, one of them in front":   {sites: ":80 {\n uri strip_prefix /api\n handle_path /asr/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a prefix and a header":                {sites: ":80 {\n @a {\n path /asr/*\n header X-A a\n }\n handle @a {\n uri strip_prefix /asr\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a prefix that is perhaps stripped":    {sites: ":80 {\n @a header X-A a\n route /asr/* {\n uri @a strip_prefix /asr\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a regular expression for others":      {sites: ":80 {\n @t path_regexp ^/t/\n handle @t {\n rewrite * /x\n respond t\n }\n handle /asr/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{unreached}},
+		"not for the first host":               {sites: "a.test, b.test {\n @notA not host a.test\n handle @notA {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n respond a\n }\n }"},
+		"for the second host":                  {sites: "a.test, b.test {\n @b host b.test\n handle @b {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n respond a\n }\n }"},
+		"not for a host that it names alone":   {sites: ":80 {\n @a host a.test\n handle @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n respond a\n }\n }"},
+		"a mistake for the second host":        {sites: "a.test, b.test {\n @b host b.test\n handle @b {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{unguarded + `||"host":"b.test"`}},
+		"the same mistake for both hosts":      {sites: "b.test, a.test {\n route {\n speechgate amivoice\n uri strip_prefix /v1\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten + `||"host":"b.test"`}},
+		"for the last of many hosts":           {sites: manyHosts(16) + " {\n @last host h16.test\n handle @last {\n speechgate /asr/* amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{unreached}},
+		"for the last of too many hosts":       {sites: manyHosts(17) + " {\n @last not host " + strings.ReplaceAll(manyHosts(16), ",", "") + "\n handle @last {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a host in a route that is invoked":    {sites: "&(api) {\n @a host a.test\n handle @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n :80 {\n invoke api\n }"},
+		"a mistake in a route that is invoked": {sites: "&(api) {\n @a host a.test\n handle @a {\n reverse_proxy engine:8080\n }\n }\n :80 {\n invoke api\n }\n :81 {\n speechgate amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded + `||"listen":":80","host":"a.test"`}},
+		"a gate between routes of a group":     {sites: ":80 {\n @a header X-A a\n route {\n handle @a {\n respond a\n }\n speechgate amivoice\n handle {\n reverse_proxy engine:8080\n }\n }\n }"},
+		"a rewrite between routes of a group":  {sites: ":80 {\n @a header X-A a\n route {\n handle @a {\n respond a\n }\n uri strip_prefix /asr\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n }"},
+		"a rewrite in another route of it":     {sites: ":80 {\n @a header X-A a\n handle @a {\n rewrite * /a\n reverse_proxy a:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"an end within a perhaps":              {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n @a header X-A a\n route {\n route @a {\n handle {\n respond a\n }\n }\n reverse_proxy engine:8080\n }\n }", want: []string{unguarded}},
+
 		"a rewrite behind it":              {sites: ":80 {\n speechgate amivoice\n route {\n rewrite /v1/recognize /v1/nolog/recognize\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten + `||"requests":["POST /v1/recognize"]||"upstream":"engine:8080"`}},
 		"uri behind it":                    {sites: ":80 {\n route {\n speechgate amivoice\n uri strip_prefix /v1\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten}},
 		"handle_path behind it":            {sites: ":80 {\n speechgate amivoice\n handle_path /v1/* {\n reverse_proxy engine:8080\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten}},
@@ -212,6 +239,15 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 			checkWarnings(t, warningsOf(t, "{\n"+logged+test.options+"\n}\n"+test.sites+"\n"), test.want)
 		})
 	}
+}
+
+// manyHosts returns the addresses of n sites.
+func manyHosts(n int) string {
+	var hosts []string
+	for i := range n {
+		hosts = append(hosts, fmt.Sprintf("h%02d.test", i+1))
+	}
+	return strings.Join(hosts, ", ")
 }
 
 func checkWarnings(t *testing.T, got, want []string) {

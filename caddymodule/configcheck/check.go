@@ -3,7 +3,8 @@
 // [Warning].
 //
 // It passes made-up requests through the handlers of each server without running the handlers.
-// There is a request for each operation of each API and for each host. See walker in walk.go.
+// There is a request for each operation of each API and for each host that leads to a handler of
+// the gateway or to the upstream of a gate. See walker in walk.go.
 package configcheck
 
 import (
@@ -53,28 +54,84 @@ type Warning struct {
 // Check returns the mistakes in the servers and the logs of the configuration of ctx. The
 // modules of the configuration must be provisioned.
 func Check(ctx caddy.Context, servers map[string]*caddyhttp.Server) []Warning {
-	c := &checker{warned: make(map[warningKey]*warned), guarded: make(map[string][]place)}
-	for _, name := range slices.Sorted(maps.Keys(servers)) {
-		c.readers = append(c.readers, readersOf(name, servers[name])...)
-	}
+	c := newChecker()
+	c.check(servers)
 	if len(c.readers) == 0 {
 		return nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(servers)) {
-		c.walkServer(name, servers[name])
+	return append(c.warnings(), logWarnings(ctx, servers, c.readers)...)
+}
+
+func (c *checker) check(servers map[string]*caddyhttp.Server) {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(servers)), func(name string) bool { return servers[name] == nil })
+	found := make(map[string]*finder)
+	for _, name := range names {
+		server := servers[name]
+		f := c.find(server, place{server: name, listen: strings.Join(server.Listen, " "), local: isLocal(server.Listen)}, nil)
+		found[name] = f
+		c.readers = append(c.readers, f.readers...)
+		c.addPrefixes(f.prefixes)
+	}
+	if len(c.readers) == 0 {
+		return
+	}
+	var others []site // the sites without handlers of the gateway
+	for _, name := range names {
+		for _, s := range c.sitesOf(servers[name], found[name]) {
+			if len(s.found.readers) == 0 {
+				others = append(others, s)
+				continue
+			}
+			c.walk(&s)
+		}
+	}
+	for _, s := range others {
+		if slices.ContainsFunc(s.found.upstreams, c.isGuarded) {
+			s.found.addPrefixes(c.prefixes...)
+			c.walk(&s)
+		}
 	}
 	c.warnOfBypasses()
 	c.warnOfUnreachedGates()
-	return append(c.warnings(), logWarnings(ctx, servers, c.readers)...)
 }
 
 // checker collects what the walks of all servers find.
 type checker struct {
-	readers  []reader
-	warned   map[warningKey]*warned
-	bypasses []bypass           // the ways to an upstream without a gate
-	guarded  map[string][]place // the places of the proxies behind a gate, by upstream
-	reached  []caddyhttp.MiddlewareHandler
+	readers   []reader
+	prefixes  []string // some of the prefixes that handlers of all servers strip from paths
+	firstHost map[place]string
+	warned    map[warningKey]*warned
+	bypasses  []bypass        // the ways to an upstream without a gate
+	guarded   map[string]bool // the upstreams behind a gate; true: only processes of this machine can connect to one of the gates
+	reached   map[caddyhttp.MiddlewareHandler]bool
+	unsure    map[caddyhttp.MiddlewareHandler]bool // there are probes that were not tried
+
+	indexes map[*caddyhttp.Route]*routeIndex // of lists, by the first route
+	steps   int                              // how many routes and handlers the check has looked at
+}
+
+func newChecker() *checker {
+	return &checker{
+		firstHost: make(map[place]string), warned: make(map[warningKey]*warned), guarded: make(map[string]bool),
+		reached: make(map[caddyhttp.MiddlewareHandler]bool), unsure: make(map[caddyhttp.MiddlewareHandler]bool),
+		indexes: make(map[*caddyhttp.Route]*routeIndex),
+	}
+}
+
+// maxSharedPrefixes is how many prefixes of gates are tried on sites without a gate too.
+const maxSharedPrefixes = 4
+
+func (c *checker) addPrefixes(prefixes []string) {
+	for _, prefix := range prefixes {
+		if len(c.prefixes) < maxSharedPrefixes && !slices.Contains(c.prefixes, prefix) {
+			c.prefixes = append(c.prefixes, prefix)
+		}
+	}
+}
+
+func (c *checker) isGuarded(upstream string) bool {
+	_, guarded := c.guarded[upstream]
+	return guarded
 }
 
 // place says where a handler is.
@@ -114,6 +171,9 @@ func (c *checker) warnings() []Warning {
 	keys := slices.SortedFunc(maps.Keys(c.warned), func(a, b warningKey) int { return c.warned[a].order - c.warned[b].order })
 	all := make([]Warning, 0, len(keys))
 	for _, key := range keys {
+		if c.isRepeated(key) {
+			continue
+		}
 		fields := []zap.Field{zap.String("server", key.place.server), zap.String("listen", key.place.listen)}
 		if key.place.host != "" {
 			fields = append(fields, zap.String("host", key.place.host))
@@ -127,6 +187,19 @@ func (c *checker) warnings() []Warning {
 		all = append(all, Warning{key.text, fields})
 	}
 	return all
+}
+
+// isRepeated reports whether a warning about a host is the same as the one about the first host of
+// its matcher.
+func (c *checker) isRepeated(key warningKey) bool {
+	first, ok := c.firstHost[key.place]
+	if !ok {
+		return false
+	}
+	same := key
+	same.place.host = first
+	other := c.warned[same]
+	return other != nil && slices.Equal(other.requests, c.warned[key].requests)
 }
 
 // The texts of the warnings.
@@ -166,7 +239,7 @@ type bypass struct {
 
 func (c *checker) warnOfBypasses() {
 	for _, b := range c.bypasses {
-		if b.upstream != "" && slices.ContainsFunc(c.guarded[b.upstream], func(gate place) bool { return gate.local || !b.at.local }) {
+		if local, guarded := c.guarded[b.upstream]; guarded && (local || !b.at.local) {
 			c.warn(noGate, b.at, b.upstream, b.request)
 		}
 	}
@@ -174,20 +247,11 @@ func (c *checker) warnOfBypasses() {
 
 func (c *checker) warnOfUnreachedGates() {
 	for _, r := range c.readers {
-		if gate, ok := r.handler.(Gate); ok && !gate.AllowsMore() && !slices.Contains(c.reached, r.handler) {
+		c.unsure[r.handler] = c.unsure[r.handler] || r.unsure
+	}
+	for _, r := range c.readers {
+		if gate, ok := r.handler.(Gate); ok && !gate.AllowsMore() && !c.reached[r.handler] && !c.unsure[r.handler] {
 			c.warn(gateUnreached, r.at, "", "")
 		}
 	}
-}
-
-// upstreamName returns the name of an upstream for the address that a proxy dials. The name is in
-// lower case, and 127.0.0.1 and [::1] become localhost, so that one upstream has one name.
-func upstreamName(dial string) string {
-	dial = strings.ToLower(dial)
-	for _, local := range []string{"127.0.0.1:", "[::1]:"} {
-		if port, ok := strings.CutPrefix(dial, local); ok {
-			return "localhost:" + port
-		}
-	}
-	return dial
 }

@@ -1,10 +1,8 @@
 package configcheck
 
 import (
-	"crypto/sha256"
-	"encoding/json"
-	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -14,27 +12,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
-
-	"github.com/speechgate/speechgate/dialect"
-	"github.com/speechgate/speechgate/policy"
 )
 
 // maxRouteDepth limits routes that invoke themselves.
 const maxRouteDepth = 64
-
-func (c *checker) walkServer(name string, server *caddyhttp.Server) {
-	at := place{server: name, listen: strings.Join(server.Listen, " "), local: isLocal(server.Listen)}
-	probes := probesFor(c.readers)
-	for _, host := range hostsOf(server.Routes, 0) {
-		at.host = host
-		for i := range probes {
-			w := &walker{checker: c, server: server, at: at, probe: &probes[i], r: probes[i].request(server, host)}
-			w.trusted = asksForCertificates(server)
-			w.routes(server.Routes)
-			w.finish()
-		}
-	}
-}
 
 // walker passes one probe through the handlers of a server, as Caddy does with a request. It
 // evaluates matchers of the host, the path and the method, and applies rewrites. It cannot
@@ -50,12 +31,13 @@ type walker struct {
 	r      *http.Request
 
 	depth    int
-	perhaps  int  // how many of the routes around the current one have a matcher that cannot be evaluated
-	ended    bool // a handler has answered the probe
-	stopped  bool // a terminal route was entered
-	answered bool // a handler answers the probe, or could answer it
-	trusted  bool // another handler or the server authenticates the client
-	password bool // a handler in front asks for a password
+	invoked  []string // the named routes around the current one
+	perhaps  int      // how many of the routes around the current one have a matcher that cannot be evaluated
+	ended    bool     // a handler has answered the probe
+	stopped  bool     // a terminal route was entered
+	answered bool     // a handler answers the probe, or could answer it
+	trusted  bool     // another handler or the server authenticates the client
+	password bool     // a handler in front asks for a password
 
 	gate    Gate          // the gate that the probe has passed last
 	asGated *http.Request // the request as this gate got it
@@ -73,20 +55,55 @@ const (
 	yes
 )
 
+// state is what a route can change for the routes behind it.
+type state struct {
+	gate              Gate
+	asGated           *http.Request
+	trusted, password bool
+	request           requestLine
+}
+
+// requestLine is what rewrites change.
+type requestLine struct {
+	method, uri string
+	url         url.URL
+}
+
+func (w *walker) state() state {
+	return state{w.gate, w.asGated, w.trusted, w.password, requestLine{w.r.Method, w.r.RequestURI, *w.r.URL}}
+}
+
+func (w *walker) setState(s state) {
+	w.gate, w.asGated, w.trusted, w.password = s.gate, s.asGated, s.trusted, s.password
+	w.setRequest(s.request)
+}
+
+// setRequest changes the request in place, because placeholders point to it.
+func (w *walker) setRequest(line requestLine) {
+	w.r.Method, w.r.RequestURI, *w.r.URL = line.method, line.uri, line.url
+}
+
+// with returns s with the changes from one state to another.
+func (s state) with(from, to state) state {
+	if to.gate != from.gate || to.asGated != from.asGated {
+		s.gate, s.asGated = to.gate, to.asGated
+	}
+	if to.request != from.request {
+		s.request = to.request
+	}
+	s.trusted = s.trusted || to.trusted && !from.trusted
+	s.password = s.password || to.password && !from.password
+	return s
+}
+
 func (w *walker) routes(list caddyhttp.RouteList) {
 	if w.depth++; w.depth > maxRouteDepth {
 		return
 	}
 	defer func() { w.depth-- }()
-	type state struct {
-		gate              Gate
-		asGated           *http.Request
-		trusted, password bool
-	}
 	taken := make(map[string]bool)    // the groups that have a route that matched
-	entered := make(map[string]state) // before the first route of a group
-	for i := range list {
-		route := &list[i]
+	without := make(map[string]state) // the state of a probe that has entered no route of the group
+	for route := range w.routesFor(list, w.r) {
 		if w.stopped || route.Group != "" && taken[route.Group] {
 			continue
 		}
@@ -94,26 +111,45 @@ func (w *walker) routes(list caddyhttp.RouteList) {
 		if match == no {
 			continue
 		}
+		if before, again := without[route.Group]; again {
+			w.setState(before)
+		}
+		from := w.state()
 		if route.Group != "" {
-			// A request enters only one route of a group. So this route gets the probe as it was
-			// before the first route of the group.
-			if before, again := entered[route.Group]; again {
-				w.gate, w.asGated, w.trusted, w.password = before.gate, before.asGated, before.trusted, before.password
-			} else {
-				entered[route.Group] = state{w.gate, w.asGated, w.trusted, w.password}
-			}
+			// A request enters only one route of a group.
+			without[route.Group] = from
 			taken[route.Group] = match == yes
 		}
-		if match == perhaps {
-			w.perhaps++
+		w.enter(route, match)
+		to := w.state()
+		for group, s := range without {
+			if group != route.Group {
+				without[group] = s.with(from, to)
+			}
 		}
-		for _, h := range route.Handlers {
-			w.handler(h)
-		}
-		if match == perhaps {
-			w.perhaps--
-		} else if route.Terminal {
-			w.stopped = true
+	}
+}
+
+// enter passes the handlers of a route.
+func (w *walker) enter(route *caddyhttp.Route, match verdict) {
+	before, stopped := w.state(), w.stopped
+	if match == perhaps {
+		w.perhaps++
+	}
+	for _, h := range route.Handlers {
+		w.handler(h)
+	}
+	if match == yes {
+		w.stopped = w.stopped || route.Terminal
+		return
+	}
+	w.perhaps--
+	w.stopped = stopped
+	// The probe perhaps did not enter the route, and goes on without its rewrites. If the gate got
+	// a rewritten request, the probes in front of the gate and behind it are not the same any more.
+	if after := w.state(); after.request != before.request {
+		if w.setRequest(before.request); after.gate != before.gate {
+			w.asGated = nil
 		}
 	}
 }
@@ -161,6 +197,13 @@ func isKnown(matcher any) bool {
 	return false
 }
 
+// isKnownRoute reports whether the walker can evaluate all matchers of a route.
+func isKnownRoute(route *caddyhttp.Route) bool {
+	return !slices.ContainsFunc(route.MatcherSets, func(set caddyhttp.MatcherSet) bool {
+		return slices.ContainsFunc(set, func(matcher any) bool { return !isKnown(matcher) })
+	})
+}
+
 func (w *walker) handler(h caddyhttp.MiddlewareHandler) {
 	if w.stopped {
 		return
@@ -169,16 +212,14 @@ func (w *walker) handler(h caddyhttp.MiddlewareHandler) {
 	case *caddyhttp.Subroute:
 		w.routes(h.Routes)
 	case *caddyhttp.Invoke:
-		if named := w.server.NamedRoutes[h.Name]; named != nil {
-			w.routes(caddyhttp.RouteList{*named})
-		}
+		w.invoke(h.Name)
 	case Gate:
 		w.passGate(h)
 	case Endpoint:
 		w.passEndpoint(h)
 	case *rewrite.Rewrite:
-		if w.perhaps == 0 && !w.ended {
-			w.rewrite(h)
+		if !w.ended {
+			rewriteRequest(h, w.r)
 		}
 	case *reverseproxy.Handler:
 		w.passProxy(h)
@@ -187,111 +228,24 @@ func (w *walker) handler(h caddyhttp.MiddlewareHandler) {
 	}
 }
 
-func (w *walker) passGate(gate Gate) {
-	if w.ended {
-		w.passUnreachedGate(gate)
-		return
-	}
-	listed := lists(gate, w.r)
-	if listed {
-		w.reached = append(w.reached, gate.(caddyhttp.MiddlewareHandler)) //nolint:forcetypeassert // gates are handlers
-		if w.gate != nil && w.perhaps == 0 && !w.gate.PassesKey() {
-			w.warn(gateTwice, w.at, "", w.probe.String())
-		}
-		if w.password && w.perhaps == 0 {
-			w.warn(basicAuth, w.at, "", w.probe.String())
-		}
-	}
-	w.gate, w.asGated, w.answered = gate, w.r.Clone(w.r.Context()), false
-	if !listed {
-		w.refused = true
-		w.answer()
-	}
-}
-
-// passUnreachedGate warns if a gate would decide on a probe that a handler in front of the
-// gate has answered.
-func (w *walker) passUnreachedGate(gate Gate) {
-	if w.gate != nil || w.perhaps > 0 || !lists(gate, w.r) {
-		return
-	}
-	w.reached = append(w.reached, gate.(caddyhttp.MiddlewareHandler)) //nolint:forcetypeassert // gates are handlers
-	if w.taker != nil {
-		w.warn(takesAll(w.taker.Directive()), w.at, "", w.probe.String())
-		return
-	}
-	for _, upstream := range w.missed {
-		w.warn(gateBehind, w.at, upstream, w.probe.String())
-	}
-	w.missed = nil // reported
-}
-
-// lists reports whether the API of the gate lists a request.
-func lists(gate Gate, r *http.Request) bool {
-	api, ok := dialect.ByName(gate.DialectName())
-	return ok && api.Classify(r.Method, r.URL.EscapedPath()).Operation != policy.Unlisted
-}
-
-func (w *walker) passEndpoint(endpoint Endpoint) {
-	path := endpoint.OnlyPath()
-	if path != "" && path != w.r.URL.EscapedPath() {
-		return
-	}
+// invoke passes a named route. A route that invokes itself counts as one that could answer the
+// probe.
+func (w *walker) invoke(name string) {
+	named := w.server.NamedRoutes[name]
 	switch {
-	case w.refused && w.perhaps == 0 && w.probe.api == "":
-		w.warn(endpointBehind(endpoint.Directive()), w.at, "", w.probe.String())
-	case !w.ended && w.perhaps == 0:
-		w.taker = endpoint
+	case named == nil:
+	case slices.Contains(w.invoked, name):
+		w.answered = true
+	default:
+		w.invoked = append(w.invoked, name)
+		w.routes(caddyhttp.RouteList{*named})
+		w.invoked = w.invoked[:len(w.invoked)-1]
 	}
-	w.answer()
 }
-
-// rewrite applies a rewrite to the probe.
-func (w *walker) rewrite(h *rewrite.Rewrite) { rewriteRequest(h, w.r) }
 
 func rewriteRequest(h *rewrite.Rewrite, r *http.Request) {
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	h.Rewrite(r, repl)
-}
-
-func (w *walker) passProxy(h *reverseproxy.Handler) {
-	if isForwardAuth(h) {
-		w.trusted = true
-		return
-	}
-	if w.ended {
-		return
-	}
-	upstreams := upstreamsOf(h)
-	switch {
-	case w.gate != nil:
-		w.behindGate(h, upstreams)
-	case w.perhaps == 0:
-		w.missed = upstreams
-	}
-	w.answer()
-}
-
-// behindGate notes the upstreams of a proxy behind a gate. It warns if the proxy would send the
-// gate's key to a public address without TLS. It also warns if the method or the path is not the
-// one that the gate has checked. A prefix that was added to the path is no mistake: the backend's
-// API can be at a path such as /asr.
-func (w *walker) behindGate(h *reverseproxy.Handler, upstreams []string) {
-	sent := w.r.Clone(w.r.Context()) // the proxy rewrites what it sends, and nothing else
-	if h.Rewrite != nil {
-		rewriteRequest(h.Rewrite, sent)
-	}
-	tls, hasTLS := h.Transport.(reverseproxy.TLSTransport)
-	for _, upstream := range upstreams {
-		w.guarded[upstream] = append(w.guarded[upstream], w.at)
-		if w.gate.SendsKey() && isPublicWithoutTLS(upstream) && (!hasTLS || !tls.TLSEnabled()) {
-			w.warn(plainHTTP, w.at, upstream, "")
-		}
-	}
-	gated := w.asGated
-	if w.perhaps == 0 && (sent.Method != gated.Method || !strings.HasSuffix(sent.URL.EscapedPath(), gated.URL.EscapedPath())) {
-		w.warn(rewriteBehind, w.at, strings.Join(upstreams, " "), w.probe.String())
-	}
 }
 
 // answer notes that a handler answers the probe. The answer ends the probe, unless the route of the
@@ -375,36 +329,4 @@ func (w *walker) finish() {
 	if w.gate != nil && !w.answered && !w.probe.stream {
 		w.warn(noAnswer, w.at, "", w.probe.String())
 	}
-}
-
-// asksForCertificates reports whether a server authenticates clients by certificates.
-func asksForCertificates(server *caddyhttp.Server) bool {
-	for _, policy := range server.TLSConnPolicies {
-		if policy.ClientAuthentication != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// isForwardAuth reports whether h is the handler of the forward_auth directive: a proxy that
-// changes the method to GET and handles the response itself.
-func isForwardAuth(h *reverseproxy.Handler) bool {
-	return h.Rewrite != nil && h.Rewrite.Method == http.MethodGet && len(h.HandleResponse) > 0
-}
-
-// upstreamsOf returns the names of a proxy's upstreams. Upstreams that are looked up at run
-// time have a hash of the lookup's configuration as their name, because it can have secrets.
-func upstreamsOf(h *reverseproxy.Handler) []string {
-	var names []string
-	for _, upstream := range h.Upstreams {
-		names = append(names, upstreamName(upstream.Dial))
-	}
-	if h.DynamicUpstreams != nil {
-		if config, err := json.Marshal(h.DynamicUpstreams); err == nil {
-			sum := sha256.Sum256(config)
-			names = append(names, fmt.Sprintf("dynamic upstreams %x", sum[:4]))
-		}
-	}
-	return names
 }

@@ -1,0 +1,69 @@
+package configcheck
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func (w *walker) passGate(gate Gate) {
+	if w.ended {
+		w.passUnreachedGate(gate)
+		return
+	}
+	listed := lists(gate, w.r)
+	if listed {
+		w.reached[gate.(caddyhttp.MiddlewareHandler)] = true //nolint:forcetypeassert // gates are handlers
+		if w.gate != nil && w.perhaps == 0 && !w.gate.PassesKey() {
+			w.warn(gateTwice, w.at, "", w.probe.String())
+		}
+		if w.password && w.perhaps == 0 {
+			w.warn(basicAuth, w.at, "", w.probe.String())
+		}
+	}
+	w.gate, w.asGated, w.answered = gate, w.r.Clone(w.r.Context()), false
+	if !listed {
+		w.refused = true
+		w.answer()
+	}
+}
+
+// passUnreachedGate warns if a gate would decide on a probe that a handler in front of the
+// gate has answered.
+func (w *walker) passUnreachedGate(gate Gate) {
+	if w.gate != nil || w.perhaps > 0 || !lists(gate, w.r) {
+		return
+	}
+	w.reached[gate.(caddyhttp.MiddlewareHandler)] = true //nolint:forcetypeassert // gates are handlers
+	if w.taker != nil {
+		w.warn(takesAll(w.taker.Directive()), w.at, "", w.probe.String())
+		return
+	}
+	for _, upstream := range w.missed {
+		w.warn(gateBehind, w.at, upstream, w.probe.String())
+	}
+	w.missed = nil // reported
+}
+
+// lists reports whether the API of the gate lists a request.
+func lists(gate Gate, r *http.Request) bool {
+	api, ok := dialect.ByName(gate.DialectName())
+	return ok && api.Classify(r.Method, r.URL.EscapedPath()).Operation != policy.Unlisted
+}
+
+func (w *walker) passEndpoint(endpoint Endpoint) {
+	path := endpoint.OnlyPath()
+	if path != "" && path != w.r.URL.EscapedPath() {
+		return
+	}
+	switch {
+	case w.refused && w.perhaps == 0 && w.probe.api == "":
+		w.warn(endpointBehind(endpoint.Directive()), w.at, "", w.probe.String())
+	case !w.ended && w.perhaps == 0:
+		w.taker = endpoint
+	}
+	w.answer()
+}
