@@ -60,17 +60,23 @@ func (m *memoryWriter) String() string {
 // which the gateway warns.
 func warningsOf(t *testing.T, caddyfile string) []string {
 	t.Helper()
-	dir := t.TempDir()
-	t.Setenv("XDG_DATA_HOME", dir)
-	t.Setenv("XDG_CONFIG_HOME", dir)
 	t.Setenv("AMIVOICE_KEY", backendKey)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
 		t.Fatalf("%v, in\n%s", err, caddyfile)
 	}
+	return warningsOfJSON(t, string(adapted))
+}
+
+// warningsOfJSON does the same with a configuration in JSON.
+func warningsOfJSON(t *testing.T, text string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	t.Setenv("XDG_CONFIG_HOME", dir)
 	var config map[string]any
-	if err := json.Unmarshal(adapted, &config); err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		t.Fatalf("%v, in\n%s", err, text)
 	}
 	member := func(object map[string]any, name string) map[string]any {
 		if object[name] == nil {
@@ -82,16 +88,16 @@ func warningsOf(t *testing.T, caddyfile string) []string {
 	if log["writer"] == nil {
 		log["writer"] = map[string]any{"output": "memory", "name": t.Name()}
 	}
-	text, err := json.Marshal(config)
+	changed, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var loaded caddy.Config
-	if err := json.Unmarshal(text, &loaded); err != nil {
+	if err := json.Unmarshal(changed, &loaded); err != nil {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&loaded); err != nil {
-		t.Fatalf("%v, in\n%s", err, caddyfile)
+		t.Fatalf("%v, in\n%s", err, text)
 	}
 	logged, ok := memoryLogs.LoadAndDelete(t.Name())
 	if !ok {
@@ -126,7 +132,8 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 	const (
 		behindProxy = "the gate comes behind a handler that answers these requests"
 		takesAll    = "speechgate_verify answers every request, and none reaches the gate behind it"
-		twice       = "a gate comes behind another gate"
+		twice       = "a gate comes behind another gate: the second gate does not get the client's key"
+		judgedTwice = "a gate comes behind another gate: each request is judged, logged and counted twice"
 		unreached   = "no request that the API lists reaches the gate"
 		rewritten   = "a rewrite comes between the gate and the proxy"
 		unanswered  = "no handler behind the gate answers these requests"
@@ -135,6 +142,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		passwords   = "basic_auth and the gate get the same requests"
 		issueBehind = "speechgate_issue comes behind a gate"
 		askBehind   = "speechgate_verify comes behind a gate"
+		unknownJobs = "speechgate_verify is asked about jobs of backend"
 	)
 	for name, test := range map[string]struct {
 		options, sites string
@@ -189,6 +197,25 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a rewrite in another route of it":     {sites: ":80 {\n @a header X-A a\n handle @a {\n rewrite * /a\n reverse_proxy a:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
 		"an end within a perhaps":              {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n @a header X-A a\n route {\n route @a {\n handle {\n respond a\n }\n }\n reverse_proxy engine:8080\n }\n }", want: []string{unguarded}},
 
+		"a gate and a proxy for some requests":  {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n speechgate amivoice\n reverse_proxy a:8080\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a rewrite behind a proxy for some":     {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n uri strip_prefix /v1\n reverse_proxy other:8080\n }\n }"},
+		"basic_auth behind a proxy for some":    {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n basic_auth {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy other:8080\n }\n }"},
+		"a gate behind the proxy for some":      {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n reverse_proxy engine:8080\n speechgate amivoice\n }\n }\n }"},
+		"a gate for some in a group":            {sites: ":80 {\n @a header X-A a\n route {\n handle @a {\n speechgate amivoice\n }\n handle {\n header X-B b\n }\n reverse_proxy engine:8080\n }\n }"},
+		"jobs by question marks":                {sites: ":80 {\n @jobs path /v2/recognitions/" + strings.Repeat("?", 24) + "\n handle @jobs {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a host by a placeholder":               {sites: ":80 {\n @a host {env.SPEECHGATE_TEST_HOST}.test\n handle @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a handler that could rewrite":          {sites: ":80 {\n route {\n coraza_waf\n speechgate /asr/* amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a second site that could authenticate": {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n coraza_waf\n reverse_proxy engine:8080\n }"},
+		"a second site with another prefix":     {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080 {\n rewrite /asr{uri}\n }\n }\n :81 {\n reverse_proxy engine:8080 {\n rewrite /web{uri}\n }\n }"},
+		"a second site with the same prefix":    {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080 {\n rewrite /asr{uri}\n }\n }\n :81 {\n reverse_proxy engine:8080 {\n rewrite /asr{uri}\n }\n }", want: []string{unguarded}},
+		"a second site with another host":       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080 {\n header_up Host asr.test\n }\n }\n :81 {\n reverse_proxy engine:8080 {\n header_up Host web.test\n }\n }"},
+
+		"a second gate behind the proxy":   {sites: ":80 {\n route {\n speechgate amivoice\n reverse_proxy engine:8080\n speechgate amivoice\n reverse_proxy engine:8081\n }\n }", want: []string{unreached}},
+		"a second gate in another handle":  {sites: ":80 {\n route {\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n }", want: []string{unreached}},
+		"a second gate right behind it":    {sites: ":80 {\n speechgate amivoice\n speechgate /v1/* amivoice\n reverse_proxy engine:8080\n }", want: []string{twice}},
+		"two gates for different paths":    {sites: ":80 {\n speechgate /v1/* amivoice\n speechgate /v2/* amivoice\n reverse_proxy engine:8080\n }"},
+		"two gates for some requests each": {sites: ":80 {\n @a header X-A a\n @b header X-B b\n speechgate @a amivoice\n speechgate @b amivoice\n reverse_proxy engine:8080\n }"},
+
 		"a rewrite behind it":              {sites: ":80 {\n speechgate amivoice\n route {\n rewrite /v1/recognize /v1/nolog/recognize\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten + `||"requests":["POST /v1/recognize"]||"upstream":"engine:8080"`}},
 		"uri behind it":                    {sites: ":80 {\n route {\n speechgate amivoice\n uri strip_prefix /v1\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten}},
 		"handle_path behind it":            {sites: ":80 {\n speechgate amivoice\n handle_path /v1/* {\n reverse_proxy engine:8080\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten}},
@@ -222,12 +249,19 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"basic_auth in front of it":        {options: "order basic_auth before speechgate", sites: ":80 {\n speechgate amivoice\n basic_auth {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy engine:8080\n }", want: []string{passwords}},
 		"basic_auth for other paths":       {sites: ":80 {\n speechgate amivoice\n basic_auth /admin/* {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy engine:8080\n }"},
 		"a gate twice":                     {sites: ":80 {\n speechgate amivoice\n handle /v1/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{twice}},
-		"a gate twice that passes keys":    {sites: ":80 {\n speechgate amivoice {\n upstream_key pass\n }\n handle {\n speechgate amivoice {\n upstream_key pass\n }\n reverse_proxy engine:8080\n }\n }"},
+		"a gate twice that passes keys":    {sites: ":80 {\n speechgate amivoice {\n upstream_key pass\n }\n handle {\n speechgate amivoice {\n upstream_key pass\n }\n reverse_proxy engine:8080\n }\n }", want: []string{judgedTwice + `||"requests":["POST /v1/recognize",`}},
 		"speechgate_issue behind it":       {sites: ":80 {\n speechgate amivoice\n handle /issue_service_authorization {\n speechgate_issue\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{issueBehind}},
 		"speechgate_issue in front of it":  {sites: ":80 {\n speechgate_issue\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
 		"speechgate_verify behind it":      {sites: ":80 {\n speechgate amivoice\n handle /verify {\n speechgate_verify amivoice {\n callers 10.0.0.5\n }\n }\n handle {\n reverse_proxy engine:8080\n }\n }", want: []string{askBehind}},
 		"speechgate_verify in front of it": {sites: ":80 {\n speechgate_verify amivoice {\n callers 10.0.0.5\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }", want: []string{takesAll}},
 		"speechgate_verify with a path":    {sites: ":80 {\n speechgate_verify /verify amivoice {\n callers 10.0.0.5\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
+
+		"speechgate_verify of the gate's backend":       {sites: ":80 {\n speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }\n" + verifyOf("engine-a")},
+		"speechgate_verify of another backend":          {sites: ":80 {\n speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }\n:81 {\n speechgate amivoice {\n backend engine-b\n }\n reverse_proxy engine:8081\n }\n" + verifyOf("engine-c"), want: []string{unknownJobs + ` \"engine-c\", and no gate||engine-a or engine-b"||"listen":":8090"`}},
+		"speechgate_verify without backend":             {sites: ":80 {\n speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }\n" + verifyOf(""), want: []string{unknownJobs + ` \"amivoice\"||: engine-a"`}},
+		"speechgate_verify of one of two backends":      {sites: ":80 {\n speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }\n:81 {\n speechgate amivoice {\n backend engine-b\n }\n reverse_proxy engine:8081\n }\n" + verifyOf("engine-b")},
+		"speechgate_verify of a gate in an error route": {sites: ":80 {\n handle_errors {\n speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }\n }\n" + verifyOf("engine-a")},
+		"speechgate_verify, and no gate":                {sites: verifyOf("engine-a")},
 
 		"a backend without TLS":                 {sites: ":80 {\n " + swaps + "reverse_proxy acp-api.amivoice.com\n }", want: []string{plain + `||"upstream":"acp-api.amivoice.com:80"`}},
 		"a backend with TLS":                    {sites: ":80 {\n " + swaps + "reverse_proxy https://acp-api.amivoice.com\n }"},
@@ -239,6 +273,14 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 			checkWarnings(t, warningsOf(t, "{\n"+logged+test.options+"\n}\n"+test.sites+"\n"), test.want)
 		})
 	}
+}
+
+// verifyOf returns a site in which a backend asks about its jobs. An empty name is the default.
+func verifyOf(backend string) string {
+	if backend != "" {
+		backend = "backend " + backend
+	}
+	return ":8090 {\n speechgate_verify amivoice {\n callers 10.0.0.5\n " + backend + "\n }\n }\n"
 }
 
 // manyHosts returns the addresses of n sites.

@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -277,6 +279,13 @@ func (a *App) hasGates() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.backends) > 0
+}
+
+// gateBackends returns the backend names of the gates of the configuration, in order.
+func (a *App) gateBackends() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.backends))
 }
 
 // LongestGrace returns the longest grace window of the configuration. The keystore keeps the

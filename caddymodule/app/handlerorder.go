@@ -75,20 +75,13 @@ type chain struct {
 	server    *caddyhttp.Server
 	before    []caddyhttp.MiddlewareHandler // the handlers that a request has passed
 	warnings  map[string]bool
-	byAddress bool // there is an addressRuled handler
-	depth     int  // of routes within routes
+	byAddress bool     // there is an addressRuled handler
+	invoked   []string // the named routes around the current one
 }
-
-// maxRouteDepth limits routes that invoke themselves.
-const maxRouteDepth = 64
 
 // routes walks a list of routes. A request enters only one route of a group. After a terminal
 // route, it enters no other route.
 func (c *chain) routes(list caddyhttp.RouteList) {
-	if c.depth++; c.depth > maxRouteDepth {
-		return
-	}
-	defer func() { c.depth-- }()
 	groups := make(map[string][]caddyhttp.MiddlewareHandler) // the handlers of the routes of a group
 	for i := range list {
 		route := &list[i]
@@ -126,9 +119,7 @@ func (c *chain) handler(h caddyhttp.MiddlewareHandler) {
 		c.routes(h.Routes)
 		return
 	case *caddyhttp.Invoke:
-		if route := c.server.NamedRoutes[h.Name]; route != nil {
-			c.routes(caddyhttp.RouteList{*route})
-		}
+		c.invoke(h.Name)
 		return
 	case addressRuled:
 		c.byAddress = true
@@ -143,6 +134,17 @@ func (c *chain) handler(h caddyhttp.MiddlewareHandler) {
 		}
 	}
 	c.before = append(c.before, h)
+}
+
+// invoke walks a named route, unless the route invokes itself.
+func (c *chain) invoke(name string) {
+	route := c.server.NamedRoutes[name]
+	if route == nil || slices.Contains(c.invoked, name) {
+		return
+	}
+	c.invoked = append(c.invoked, name)
+	c.routes(caddyhttp.RouteList{*route})
+	c.invoked = c.invoked[:len(c.invoked)-1]
 }
 
 // addressRuled is a handler of this gateway whose decisions depend on the address of the
@@ -167,7 +169,7 @@ func (a *App) warnOfMistakes() {
 		}
 		servers := loaded.(*caddyhttp.App).Servers //nolint:forcetypeassert // the ID of the app
 		a.warnOfNeighbours(servers)
-		for _, warning := range configcheck.Check(a.ctx, servers) {
+		for _, warning := range configcheck.Check(a.ctx, servers, a.gateBackends()) {
 			a.logger.Warn(warning.Text, warning.Fields...)
 		}
 	})

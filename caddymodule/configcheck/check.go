@@ -8,6 +8,7 @@
 package configcheck
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -41,6 +42,13 @@ type Endpoint interface {
 	OnlyPath() string
 }
 
+// JobEndpoint is an endpoint that is asked about jobs.
+type JobEndpoint interface {
+	Endpoint
+	// JobsOf is the backend name of the jobs.
+	JobsOf() string
+}
+
 // KeyReader is a handler that reads keys in requests and decides by the address of the client.
 type KeyReader interface{ RulesByAddress() }
 
@@ -52,10 +60,12 @@ type Warning struct {
 }
 
 // Check returns the mistakes in the servers and the logs of the configuration of ctx. The
-// modules of the configuration must be provisioned.
-func Check(ctx caddy.Context, servers map[string]*caddyhttp.Server) []Warning {
+// modules of the configuration must be provisioned. backends are the backend names of all gates of
+// the configuration.
+func Check(ctx caddy.Context, servers map[string]*caddyhttp.Server, backends []string) []Warning {
 	c := newChecker()
 	c.check(servers)
+	c.warnOfUnknownJobs(backends)
 	if len(c.readers) == 0 {
 		return nil
 	}
@@ -101,8 +111,8 @@ type checker struct {
 	prefixes  []string // some of the prefixes that handlers of all servers strip from paths
 	firstHost map[place]string
 	warned    map[warningKey]*warned
-	bypasses  []bypass        // the ways to an upstream without a gate
-	guarded   map[string]bool // the upstreams behind a gate; true: only processes of this machine can connect to one of the gates
+	bypasses  []bypass              // the ways to an upstream without a gate
+	guarded   map[upstream]*guarded // the upstreams behind a gate
 	reached   map[caddyhttp.MiddlewareHandler]bool
 	unsure    map[caddyhttp.MiddlewareHandler]bool // there are probes that were not tried
 
@@ -112,7 +122,7 @@ type checker struct {
 
 func newChecker() *checker {
 	return &checker{
-		firstHost: make(map[place]string), warned: make(map[warningKey]*warned), guarded: make(map[string]bool),
+		firstHost: make(map[place]string), warned: make(map[warningKey]*warned), guarded: make(map[upstream]*guarded),
 		reached: make(map[caddyhttp.MiddlewareHandler]bool), unsure: make(map[caddyhttp.MiddlewareHandler]bool),
 		indexes: make(map[*caddyhttp.Route]*routeIndex),
 	}
@@ -129,10 +139,7 @@ func (c *checker) addPrefixes(prefixes []string) {
 	}
 }
 
-func (c *checker) isGuarded(upstream string) bool {
-	_, guarded := c.guarded[upstream]
-	return guarded
-}
+func (c *checker) isGuarded(u upstream) bool { return c.guarded[u] != nil }
 
 // place says where a handler is.
 type place struct {
@@ -208,6 +215,8 @@ const (
 		"in the route block, write speechgate above that handler, such as reverse_proxy"
 	gateTwice = "a gate comes behind another gate: the second gate does not get the client's key, and refuses the request; " +
 		"write speechgate once, for the whole site or in each handle block"
+	judgedTwice = "a gate comes behind another gate: each request is judged, logged and counted twice; " +
+		"write speechgate once, for the whole site or in each handle block"
 	gateUnreached = "no request that the API lists reaches the gate: its matcher, or a handler in front of it, takes them away; " +
 		"write speechgate without a matcher, and strip a prefix of the path in front of it with handle_path"
 	rewriteBehind = "a rewrite comes between the gate and the proxy: the backend gets another method or path than the gate has checked; " +
@@ -226,23 +235,13 @@ func endpointBehind(directive string) string {
 		" at the same level as the gate: outside handle and route blocks, Caddy puts it in front by itself"
 }
 
+func unknownJobs(backend string, backends []string) string {
+	return fmt.Sprintf("speechgate_verify is asked about jobs of backend %q, and no gate of this configuration has this backend name: "+
+		"each job is unknown, and each answer is 404; write the backend name of the gate: %s", backend, strings.Join(backends, " or "))
+}
+
 func takesAll(directive string) string {
 	return directive + " answers every request, and none reaches the gate behind it; give " + directive + " a path, or a site of its own"
-}
-
-// bypass is a way on which a request reaches an upstream without passing a gate.
-type bypass struct {
-	at       place
-	upstream string
-	request  string
-}
-
-func (c *checker) warnOfBypasses() {
-	for _, b := range c.bypasses {
-		if local, guarded := c.guarded[b.upstream]; guarded && (local || !b.at.local) {
-			c.warn(noGate, b.at, b.upstream, b.request)
-		}
-	}
 }
 
 func (c *checker) warnOfUnreachedGates() {
@@ -252,6 +251,17 @@ func (c *checker) warnOfUnreachedGates() {
 	for _, r := range c.readers {
 		if gate, ok := r.handler.(Gate); ok && !gate.AllowsMore() && !c.reached[r.handler] && !c.unsure[r.handler] {
 			c.warn(gateUnreached, r.at, "", "")
+		}
+	}
+}
+
+// warnOfUnknownJobs warns of endpoints that are asked about jobs of a backend that no gate has. If
+// the configuration has no gate, another process can have the gates, and there is no warning.
+func (c *checker) warnOfUnknownJobs(backends []string) {
+	for _, r := range c.readers {
+		endpoint, ok := r.handler.(JobEndpoint)
+		if ok && len(backends) > 0 && !slices.Contains(backends, endpoint.JobsOf()) {
+			c.warn(unknownJobs(endpoint.JobsOf(), backends), r.at, "", "")
 		}
 	}
 }

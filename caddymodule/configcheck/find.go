@@ -29,14 +29,14 @@ type finder struct {
 
 	readers   []reader
 	prefixes  []string          // the prefixes that handlers strip from paths
-	upstreams []string          // of all proxies
+	upstreams []upstream        // of all proxies
 	hosts     map[string]string // the hosts to try, and for each the first host of its matcher
 }
 
 // find goes into all routes of a server, or into those for the host of r.
 func (c *checker) find(server *caddyhttp.Server, at place, r *http.Request) *finder {
 	f := &finder{checker: c, server: server, at: at, r: r, hosts: map[string]string{"": ""}}
-	f.routes(server.Routes, around{}, 0)
+	f.routes(server.Routes, around{})
 	return f
 }
 
@@ -49,10 +49,7 @@ type around struct {
 
 // routes goes into a list of routes. It returns true if requests can leave the list with a path
 // or a method that no probe stands for.
-func (f *finder) routes(list caddyhttp.RouteList, outside around, depth int) (rewrites bool) {
-	if depth > maxRouteDepth {
-		return true
-	}
+func (f *finder) routes(list caddyhttp.RouteList, outside around) (rewrites bool) {
 	before := outside.prefix
 	rewriting := make(map[string]bool) // the groups of the routes that rewrite; "" is no group
 	for route := range f.routesFor(list, f.r) {
@@ -64,7 +61,7 @@ func (f *finder) routes(list caddyhttp.RouteList, outside around, depth int) (re
 			inside.unsure = inside.unsure || group == "" || group != route.Group
 		}
 		prefix := inside.prefix
-		if f.handlers(route.Handlers, &inside, depth) && !route.Terminal {
+		if f.handlers(route.Handlers, &inside) && !route.Terminal {
 			rewriting[route.Group], rewrites = true, true
 		}
 		switch stripped := strings.TrimPrefix(inside.prefix, prefix); {
@@ -89,11 +86,12 @@ func (f *finder) within(outside around, sets caddyhttp.MatcherSets) around {
 			switch m := matcher.(type) {
 			case *caddyhttp.MatchHost:
 				inside.hosts = append(slices.Clip(inside.hosts), *m...)
-				inside.unsure = inside.unsure || len(*m) > maxHosts
+				inside.unsure = inside.unsure || len(*m) > maxHosts || slices.ContainsFunc(*m, hasPlaceholder)
 				f.addHosts(*m)
 			case *caddyhttp.MatchPath:
 				inside.paths = append(slices.Clip(inside.paths), *m...)
-				inside.unsure = inside.unsure || slices.ContainsFunc(*m, hasPlaceholder)
+				// A probe has x in place of *, and no probe stands for the other patterns.
+				inside.unsure = inside.unsure || slices.ContainsFunc(*m, func(path string) bool { return strings.ContainsAny(path, "{?[") })
 			case *caddyhttp.MatchPathRE:
 				inside.unsure = true
 			case *caddyhttp.MatchNot:
@@ -117,15 +115,15 @@ func (f *finder) addHosts(hosts []string) {
 
 // handlers notes the handlers of a route. It returns true if they rewrite requests in a way that
 // no probe stands for.
-func (f *finder) handlers(handlers []caddyhttp.MiddlewareHandler, inside *around, depth int) (rewrites bool) {
+func (f *finder) handlers(handlers []caddyhttp.MiddlewareHandler, inside *around) (rewrites bool) {
 	for _, h := range handlers {
 		f.steps++
 		rewritten := false
 		switch h := h.(type) {
 		case *caddyhttp.Subroute:
-			rewritten = f.routes(h.Routes, *inside, depth+1)
+			rewritten = f.routes(h.Routes, *inside)
 		case *caddyhttp.Invoke:
-			rewritten = f.invoke(h.Name, *inside, depth+1)
+			rewritten = f.invoke(h.Name, *inside)
 		case *rewrite.Rewrite:
 			rewritten = f.rewrite(h, inside)
 		case *reverseproxy.Handler:
@@ -136,6 +134,8 @@ func (f *finder) handlers(handlers []caddyhttp.MiddlewareHandler, inside *around
 				at.host = inside.hosts[0]
 			}
 			f.readers = append(f.readers, reader{at, inside.hosts, inside.paths, inside.unsure, h.(caddyhttp.MiddlewareHandler)})
+		default:
+			rewritten = kindOf(h) == unknown // a handler that nobody knows could rewrite
 		}
 		inside.unsure = inside.unsure || rewritten
 		rewrites = rewrites || rewritten
@@ -143,7 +143,7 @@ func (f *finder) handlers(handlers []caddyhttp.MiddlewareHandler, inside *around
 	return rewrites
 }
 
-func (f *finder) invoke(name string, inside around, depth int) (rewrites bool) {
+func (f *finder) invoke(name string, inside around) (rewrites bool) {
 	named := f.server.NamedRoutes[name]
 	if named == nil {
 		return false
@@ -153,7 +153,7 @@ func (f *finder) invoke(name string, inside around, depth int) (rewrites bool) {
 	}
 	f.invoked = append(f.invoked, name)
 	defer func() { f.invoked = f.invoked[:len(f.invoked)-1] }()
-	return f.routes(caddyhttp.RouteList{*named}, inside, depth)
+	return f.routes(caddyhttp.RouteList{*named}, inside)
 }
 
 // rewrite notes a prefix that a handler strips. It returns true if the handler changes the path or

@@ -17,7 +17,11 @@ func (w *walker) passGate(gate Gate) {
 	listed := lists(gate, w.r)
 	if listed {
 		w.reached[gate.(caddyhttp.MiddlewareHandler)] = true //nolint:forcetypeassert // gates are handlers
-		if w.gate != nil && w.perhaps == 0 && !w.gate.PassesKey() {
+		switch {
+		case w.gate == nil || w.perhaps > 0:
+		case w.gate.PassesKey():
+			w.warn(judgedTwice, w.at, "", w.probe.String())
+		default:
 			w.warn(gateTwice, w.at, "", w.probe.String())
 		}
 		if w.password && w.perhaps == 0 {
@@ -34,16 +38,19 @@ func (w *walker) passGate(gate Gate) {
 // passUnreachedGate warns if a gate would decide on a probe that a handler in front of the
 // gate has answered.
 func (w *walker) passUnreachedGate(gate Gate) {
-	if w.gate != nil || w.perhaps > 0 || !lists(gate, w.r) {
+	if w.gate != nil || !lists(gate, w.r) {
 		return
 	}
 	w.reached[gate.(caddyhttp.MiddlewareHandler)] = true //nolint:forcetypeassert // gates are handlers
+	if w.perhaps > 0 {
+		return
+	}
 	if w.taker != nil {
 		w.warn(takesAll(w.taker.Directive()), w.at, "", w.probe.String())
 		return
 	}
 	for _, upstream := range w.missed {
-		w.warn(gateBehind, w.at, upstream, w.probe.String())
+		w.warn(gateBehind, w.at, upstream.dial, w.probe.String())
 	}
 	w.missed = nil // reported
 }

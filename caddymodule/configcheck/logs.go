@@ -196,7 +196,7 @@ func logsOf(ctx caddy.Context) []log {
 // addMasked notes the fields that an encoder masks or drops. The encoder can wrap another one, so
 // addMasked also notes the fields of the encoders inside.
 func (l *log) addMasked(encoder reflect.Value) {
-	for range maxRouteDepth {
+	for {
 		if encoder.Kind() != reflect.Interface || encoder.IsNil() {
 			return
 		}

@@ -20,12 +20,15 @@ func (w *walker) passProxy(h *reverseproxy.Handler) {
 	if w.ended {
 		return
 	}
-	upstreams := upstreamsOf(h)
+	sent := w.r.Clone(w.r.Context()) // the proxy rewrites what it sends, and nothing else
+	if h.Rewrite != nil {
+		rewriteRequest(h.Rewrite, sent)
+	}
 	switch {
 	case w.gate != nil:
-		w.behindGate(h, upstreams)
+		w.behindGate(h, sent)
 	case w.perhaps == 0:
-		w.missed = upstreams
+		w.missed, w.sent = upstreamsOf(h), idOf(sent)
 	}
 	w.answer()
 }
@@ -34,21 +37,19 @@ func (w *walker) passProxy(h *reverseproxy.Handler) {
 // gate's key to a public address without TLS. It also warns if the method or the path is not the
 // one that the gate has checked. A prefix that was added to the path is no mistake: the backend's
 // API can be at a path such as /asr.
-func (w *walker) behindGate(h *reverseproxy.Handler, upstreams []string) {
-	sent := w.r.Clone(w.r.Context()) // the proxy rewrites what it sends, and nothing else
-	if h.Rewrite != nil {
-		rewriteRequest(h.Rewrite, sent)
-	}
+func (w *walker) behindGate(h *reverseproxy.Handler, sent *http.Request) {
+	var dials []string
 	tls, hasTLS := h.Transport.(reverseproxy.TLSTransport)
-	for _, upstream := range upstreams {
-		w.guarded[upstream] = w.guarded[upstream] || w.at.local
-		if w.gate.SendsKey() && isPublicWithoutTLS(upstream) && (!hasTLS || !tls.TLSEnabled()) {
-			w.warn(plainHTTP, w.at, upstream, "")
+	for _, upstream := range upstreamsOf(h) {
+		dials = append(dials, upstream.dial)
+		w.guard(upstream, idOf(sent))
+		if w.gate.SendsKey() && isPublicWithoutTLS(upstream.dial) && (!hasTLS || !tls.TLSEnabled()) {
+			w.warn(plainHTTP, w.at, upstream.dial, "")
 		}
 	}
 	gated := w.asGated
 	if w.perhaps == 0 && gated != nil && (sent.Method != gated.Method || !strings.HasSuffix(sent.URL.EscapedPath(), gated.URL.EscapedPath())) {
-		w.warn(rewriteBehind, w.at, strings.Join(upstreams, " "), w.probe.String())
+		w.warn(rewriteBehind, w.at, strings.Join(dials, " "), w.probe.String())
 	}
 }
 
@@ -58,28 +59,54 @@ func isForwardAuth(h *reverseproxy.Handler) bool {
 	return h.Rewrite != nil && h.Rewrite.Method == http.MethodGet && len(h.HandleResponse) > 0
 }
 
-// upstreamsOf returns the names of a proxy's upstreams. Upstreams that are looked up at run
-// time have a hash of the lookup's configuration as their name, because it can have secrets.
-func upstreamsOf(h *reverseproxy.Handler) []string {
-	var names []string
-	for _, upstream := range h.Upstreams {
-		if upstream == nil {
+// upstream is a backend of a proxy. Two proxies that send different values of Host to one address
+// can have different backends there.
+type upstream struct {
+	dial string // see dialName
+	host string // the Host that the configuration of the proxy has; empty if there is no such Host
+}
+
+// upstreamsOf returns the upstreams of a proxy. For upstreams that are looked up at run time, dial
+// is a hash of the lookup's configuration, because the configuration can have secrets.
+func upstreamsOf(h *reverseproxy.Handler) []upstream {
+	var all []upstream
+	host := hostOf(h)
+	for _, u := range h.Upstreams {
+		if u == nil {
 			continue
 		}
-		names = append(names, upstreamName(upstream.Dial))
+		dial := dialName(u.Dial)
+		if name, _, err := net.SplitHostPort(dial); host == dial || err == nil && host == name {
+			all = append(all, upstream{dial: dial})
+		} else {
+			all = append(all, upstream{dial, host})
+		}
 	}
 	if h.DynamicUpstreams != nil {
 		if config, err := json.Marshal(h.DynamicUpstreams); err == nil {
 			sum := sha256.Sum256(config)
-			names = append(names, fmt.Sprintf("dynamic upstreams %x", sum[:4]))
+			all = append(all, upstream{fmt.Sprintf("dynamic upstreams %x", sum[:4]), host})
 		}
 	}
-	return names
+	return all
 }
 
-// upstreamName returns the name of an upstream for the address that a proxy dials. The name is in
-// lower case, and 127.0.0.1 and [::1] become localhost, so that one upstream has one name.
-func upstreamName(dial string) string {
+// hostOf returns the Host that a proxy sends, in lower case, if the proxy's configuration has it.
+func hostOf(h *reverseproxy.Handler) string {
+	if h.Headers == nil || h.Headers.Request == nil {
+		return ""
+	}
+	for name, values := range h.Headers.Request.Set {
+		if strings.EqualFold(name, "Host") && len(values) == 1 && !hasPlaceholder(values[0]) {
+			return strings.ToLower(values[0])
+		}
+	}
+	return ""
+}
+
+// dialName returns the address that a proxy dials in one form: in lower case, and with localhost
+// in place of 127.0.0.1 and [::1].
+func dialName(dial string) string {
 	dial = strings.ToLower(dial)
 	for _, local := range []string{"127.0.0.1:", "[::1]:"} {
 		if port, ok := strings.CutPrefix(dial, local); ok {

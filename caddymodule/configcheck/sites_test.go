@@ -11,15 +11,14 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
-// testGate is a gate without a keystore.
-type testGate struct{ backend string }
+// testGate is a gate without a keystore. It has a field so that two gates have two addresses.
+type testGate struct{ _ byte }
 
-func (*testGate) RulesByAddress()       {}
-func (*testGate) DialectName() string   { return "amivoice" }
-func (*testGate) SendsKey() bool        { return true }
-func (*testGate) PassesKey() bool       { return false }
-func (*testGate) AllowsMore() bool      { return false }
-func (g *testGate) BackendName() string { return g.backend }
+func (*testGate) RulesByAddress()     {}
+func (*testGate) DialectName() string { return "amivoice" }
+func (*testGate) SendsKey() bool      { return true }
+func (*testGate) PassesKey() bool     { return false }
+func (*testGate) AllowsMore() bool    { return false }
 
 func (*testGate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	return next.ServeHTTP(w, r)
@@ -128,7 +127,7 @@ func BenchmarkCheck_2000Sites(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			configured := servers(2000)
 			for b.Loop() {
-				Check(caddy.Context{}, configured)
+				Check(caddy.Context{}, configured, nil)
 			}
 		})
 	}

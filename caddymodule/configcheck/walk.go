@@ -4,25 +4,20 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
-// maxRouteDepth limits routes that invoke themselves.
-const maxRouteDepth = 64
-
 // walker passes one probe through the handlers of a server, as Caddy does with a request. It
 // evaluates matchers of the host, the path and the method, and applies rewrites. It cannot
 // evaluate other matchers, such as remote_ip: for it, a route with such a matcher perhaps matches.
-// The walker passes the handlers of such a route, and the probe goes on after the route even if
-// they answer. It does not warn about the order of handlers there, because the operator has chosen
-// the matcher on purpose.
+// The walker passes the handlers of such a route. If they answer, the probe goes on behind the route
+// as if it had not entered the route. The walker does not warn about the order of handlers within
+// the route, because the operator has chosen the matcher on purpose.
 type walker struct {
 	*checker
 	server *caddyhttp.Server
@@ -30,20 +25,21 @@ type walker struct {
 	probe  *probe
 	r      *http.Request
 
-	depth    int
 	invoked  []string // the named routes around the current one
 	perhaps  int      // how many of the routes around the current one have a matcher that cannot be evaluated
 	ended    bool     // a handler has answered the probe
 	stopped  bool     // a terminal route was entered
 	answered bool     // a handler answers the probe, or could answer it
-	trusted  bool     // another handler or the server authenticates the client
+	trusted  bool     // another handler or the server authenticates the client, or could authenticate it
 	password bool     // a handler in front asks for a password
+	checked  bool     // perhaps a gate or another handler has authenticated the client
 
 	gate    Gate          // the gate that the probe has passed last
 	asGated *http.Request // the request as this gate got it
 	refused bool          // a gate has refused the probe
 	taker   Endpoint      // the endpoint that has answered the probe
-	missed  []string      // the upstreams that got the probe without a gate; [""] if a handler that is no proxy has answered
+	missed  []upstream    // the upstreams that got the probe without a gate; a zero upstream if a handler that is no proxy has answered
+	sent    requestID     // what these upstreams got
 }
 
 // verdict says whether a route matches the probe.
@@ -59,6 +55,7 @@ const (
 type state struct {
 	gate              Gate
 	asGated           *http.Request
+	refused           bool
 	trusted, password bool
 	request           requestLine
 }
@@ -70,11 +67,11 @@ type requestLine struct {
 }
 
 func (w *walker) state() state {
-	return state{w.gate, w.asGated, w.trusted, w.password, requestLine{w.r.Method, w.r.RequestURI, *w.r.URL}}
+	return state{w.gate, w.asGated, w.refused, w.trusted, w.password, requestLine{w.r.Method, w.r.RequestURI, *w.r.URL}}
 }
 
 func (w *walker) setState(s state) {
-	w.gate, w.asGated, w.trusted, w.password = s.gate, s.asGated, s.trusted, s.password
+	w.gate, w.asGated, w.refused, w.trusted, w.password = s.gate, s.asGated, s.refused, s.trusted, s.password
 	w.setRequest(s.request)
 }
 
@@ -91,16 +88,13 @@ func (s state) with(from, to state) state {
 	if to.request != from.request {
 		s.request = to.request
 	}
+	s.refused = s.refused || to.refused && !from.refused
 	s.trusted = s.trusted || to.trusted && !from.trusted
 	s.password = s.password || to.password && !from.password
 	return s
 }
 
 func (w *walker) routes(list caddyhttp.RouteList) {
-	if w.depth++; w.depth > maxRouteDepth {
-		return
-	}
-	defer func() { w.depth-- }()
 	taken := make(map[string]bool)    // the groups that have a route that matched
 	without := make(map[string]state) // the state of a probe that has entered no route of the group
 	for route := range w.routesFor(list, w.r) {
@@ -132,22 +126,40 @@ func (w *walker) routes(list caddyhttp.RouteList) {
 
 // enter passes the handlers of a route.
 func (w *walker) enter(route *caddyhttp.Route, match verdict) {
-	before, stopped := w.state(), w.stopped
 	if match == perhaps {
-		w.perhaps++
+		w.enterPerhaps(route)
+		return
 	}
 	for _, h := range route.Handlers {
 		w.handler(h)
 	}
-	if match == yes {
-		w.stopped = w.stopped || route.Terminal
-		return
+	w.stopped = w.stopped || route.Terminal
+}
+
+// enterPerhaps passes the handlers of a route that the probe perhaps enters.
+func (w *walker) enterPerhaps(route *caddyhttp.Route) {
+	before, ended, stopped, answered := w.state(), w.ended, w.stopped, w.answered
+	w.answered = false
+	w.perhaps++
+	for _, h := range route.Handlers {
+		w.handler(h)
 	}
 	w.perhaps--
-	w.stopped = stopped
-	// The probe perhaps did not enter the route, and goes on without its rewrites. If the gate got
-	// a rewritten request, the probes in front of the gate and behind it are not the same any more.
-	if after := w.state(); after.request != before.request {
+	after, ends, couldEnd := w.state(), w.ended || w.stopped || route.Terminal, w.answered
+	w.ended, w.stopped, w.answered = ended, stopped, answered || couldEnd
+	switch {
+	case ends: // the probe that goes on has not entered the route
+		w.setState(before)
+	case couldEnd:
+		w.setState(before)
+		w.checked = true
+	default:
+		w.checked = w.checked || after.gate != before.gate || after.trusted
+		if after.request == before.request {
+			return
+		}
+		// The probe goes on without the rewrites of the route. If they were in front of a gate, what
+		// the gate got says nothing about the probe any more.
 		if w.setRequest(before.request); after.gate != before.gate {
 			w.asGated = nil
 		}
@@ -248,49 +260,30 @@ func rewriteRequest(h *rewrite.Rewrite, r *http.Request) {
 	h.Rewrite(r, repl)
 }
 
-// answer notes that a handler answers the probe. The answer ends the probe, unless the route of the
-// handler only perhaps matches.
-func (w *walker) answer() {
-	w.answered = true
-	if w.perhaps == 0 {
-		w.ended = true
-	}
-}
+// answer notes that a handler answers the probe.
+func (w *walker) answer() { w.answered, w.ended = true, true }
 
 // answerAhead notes that a handler that is no proxy answers the probe. If the probe has passed no
 // gate, it also notes this in missed.
 func (w *walker) answerAhead() {
 	if !w.ended && w.gate == nil && w.perhaps == 0 {
-		w.missed = []string{""}
+		w.missed = []upstream{{}}
 	}
 	w.answer()
 }
 
 // passOther passes a handler that has no method of its own in the walker. A handler that the walker
-// does not know counts as one that could answer the probe.
+// does not know counts as one that could answer the probe, and could authenticate the client.
 func (w *walker) passOther(h caddyhttp.MiddlewareHandler) {
-	switch h := h.(type) {
-	case *fileserver.FileServer:
-		if h.PassThru {
-			w.answered = true
-			return
-		}
+	switch kindOf(h) {
+	case answers:
 		w.answerAhead()
-		return
-	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
-		w.answerAhead()
-		return
-	}
-	switch id := moduleID(h); id {
-	case "http.handlers.speechgate_sandbox":
-		w.answerAhead()
-	case "http.handlers.authentication":
+	case authenticates:
 		w.trusted = true
 		w.passPassword(h)
-	default:
-		if !slices.Contains(passing, strings.TrimPrefix(id, "http.handlers.")) {
-			w.answered = true
-		}
+	case unknown:
+		w.answered, w.trusted = true, true
+	case passes:
 	}
 }
 
@@ -307,23 +300,12 @@ func (w *walker) passPassword(h caddyhttp.MiddlewareHandler) {
 	}
 }
 
-// passing are the handlers of Caddy that answer nothing themselves.
-var passing = []string{"encode", "headers", "intercept", "log_append", "map", "request_body", "templates", "timeouts", "tracing", "vars"}
-
-func moduleID(h caddyhttp.MiddlewareHandler) string {
-	module, ok := h.(caddy.Module)
-	if !ok {
-		return ""
-	}
-	return string(module.CaddyModule().ID)
-}
-
 // finish is called when the probe has passed all handlers. It notes the upstreams that the probe
 // reached without a gate, and warns if no handler behind the gate answers the probe.
 func (w *walker) finish() {
-	if w.probe.api != "" && !w.trusted {
+	if w.probe.api != "" && !w.trusted && !w.checked {
 		for _, upstream := range w.missed {
-			w.bypasses = append(w.bypasses, bypass{w.at, upstream, w.probe.String()})
+			w.bypasses = append(w.bypasses, bypass{w.at, upstream, w.probe.String(), w.sent})
 		}
 	}
 	if w.gate != nil && !w.answered && !w.probe.stream {

@@ -332,9 +332,12 @@ func (*Verify) Directive() string { return "speechgate_verify" }
 // OnlyPath returns no path: the endpoint answers every request that reaches it.
 func (*Verify) OnlyPath() string { return "" }
 
+// JobsOf returns the backend name of the jobs that the endpoint is asked about.
+func (v *Verify) JobsOf() string { return v.backend }
+
 // Interface guards
 var (
-	_ configcheck.Endpoint        = (*Verify)(nil)
+	_ configcheck.JobEndpoint     = (*Verify)(nil)
 	_ caddy.Provisioner           = (*Verify)(nil)
 	_ caddy.Validator             = (*Verify)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Verify)(nil)
