@@ -276,6 +276,7 @@ func TestR18_TheBackendsHandshakeIsNotShown(t *testing.T) {
 	eventually(t, func() bool { return strings.Contains(g.log(), "upgrading connection") })
 	_ = c.Close()
 	got()
+	eventually(t, func() bool { return strings.Contains(g.log(), `"msg":"handled request"`) })
 	if strings.Contains(g.log(), backendKey) {
 		t.Error("the log has the backend's key")
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -80,6 +81,43 @@ func TestR21_ARefusalDoesNotWaitForTheKeystore(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, client) }()
 	holdEvents(t, s)
 	wantSoon(t, "the refusal closes the connection", func() { s.guard.Refuse(policy.LimitReached, "no memory") })
+}
+
+// The timer of a stream rechecks the stream at the next instant at which it may have to end, and not
+// before. An expiry in the far future is more nanoseconds away than a time.Duration can have.
+func TestR14_TheTimerWaitsForTheNextEnd(t *testing.T) {
+	t.Parallel()
+	const farthest = 253_402_300_799_999 // the last millisecond of the year 9999
+	for name, test := range map[string]struct {
+		expires func(now policy.Time) policy.Time
+		wait    time.Duration
+	}{
+		"a quarter of a second": {func(now policy.Time) policy.Time { return now.Add(250 * time.Millisecond) }, 250 * time.Millisecond},
+		"a day":                 {func(now policy.Time) policy.Time { return now.Add(24 * time.Hour) }, 24 * time.Hour},
+		"a week":                {func(now policy.Time) policy.Time { return now.Add(7 * 24 * time.Hour) }, 24 * time.Hour},
+		"the year 9999":         {func(policy.Time) policy.Time { return farthest }, 24 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newTestStream(t)
+				s.gate.OnExpiry = expiryCut
+				holdEvents(t, s) // so that a recheck stays in the queue, where the test sees it
+				now := policy.At(time.Now())
+				s.setTimer(now, s.nextEnd(now, &policy.Key{Expires: policy.ExpiresAt(test.expires(now))}, 0))
+				time.Sleep(test.wait - time.Nanosecond)
+				synctest.Wait()
+				if s.recheckWaits.Load() {
+					t.Fatalf("rechecked before %s", test.wait)
+				}
+				time.Sleep(time.Nanosecond)
+				synctest.Wait()
+				if !s.recheckWaits.Load() {
+					t.Errorf("not rechecked after %s", test.wait)
+				}
+			})
+		})
+	}
 }
 
 // An operator can cut a stream while its handshake is prepared. The race detector looks.
