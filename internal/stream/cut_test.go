@@ -132,7 +132,7 @@ func TestR14_ACutDoesNotWaitForTheKeystore(t *testing.T) {
 			close(judging)
 			select {
 			case <-closedConn:
-			case <-time.After(5 * time.Second):
+			case <-time.After(20 * time.Second):
 				t.Error("the connection is not closed")
 			}
 			return stream.Verdict{OK: true}
@@ -141,7 +141,6 @@ func TestR14_ACutDoesNotWaitForTheKeystore(t *testing.T) {
 	})
 	r.send(startFrame)
 	<-judging
-	began := time.Now()
 	r.guard.Cut("")
 	r.wantClient(wstest.Text(cutText))
 	if rest, err := io.ReadAll(r.client.Reader); err != nil && !wstest.Ended(err) || len(rest) > 0 {
@@ -149,9 +148,6 @@ func TestR14_ACutDoesNotWaitForTheKeystore(t *testing.T) {
 	}
 	r.wantSilence()
 	<-r.done
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %v", took)
-	}
 }
 
 func TestR14_ACutBeforeWrap(t *testing.T) {
@@ -228,28 +224,17 @@ func TestR14_ACutWithinAFrameOfTheBackends(t *testing.T) {
 	})
 }
 
+// These two tests use sockets. In a bubble, a cut waits for the lock of the write that blocks, and the
+// clock of a bubble does not advance while a goroutine waits for a lock.
 func TestR14_ACutOfAClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	r := (&rig{t: t, tcp: true}).run(nil)
 	r.start()
 	_ = r.client.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	full := make(chan struct{})
-	go func() {
-		defer close(full)
-		for frame := wstest.RawBinary(string(make([]byte, 64<<10))); ; {
-			if _, err := r.backend.Write(frame); err != nil {
-				return
-			}
-		}
-	}()
-	time.Sleep(300 * time.Millisecond)
-	began := time.Now()
+	ended := writeUntilBlocked(r.backend, wstest.RawBinary(string(make([]byte, 64<<10))))
 	r.guard.Cut("")
-	<-r.done
-	<-full
-	if d := time.Since(began); d > time.Second {
-		t.Errorf("it took %v", d)
-	}
+	wantSoon(t, "the stream ends", r.done)
+	wantSoon(t, "the backend's connection is closed", ended)
 }
 
 // In TestR14_ACutOfABackendThatDoesNotRead, the proxy blocks in its write, and only
@@ -259,23 +244,40 @@ func TestR14_ACutOfABackendThatDoesNotRead(t *testing.T) {
 	r := &rig{t: t, tcp: true}
 	r.run(func(cfg *settings) { cfg.OnClose = func() { r.backend.Close() } })
 	r.start()
-	full := make(chan struct{})
-	go func() {
-		defer close(full)
-		for frame := audio(string(make([]byte, 64<<10))); ; {
-			if _, err := r.client.Write(frame); err != nil {
-				return
-			}
-		}
-	}()
-	time.Sleep(300 * time.Millisecond)
-	began := time.Now()
+	ended := writeUntilBlocked(r.client, audio(string(make([]byte, 64<<10))))
 	r.guard.Cut("")
 	r.wantClient(wstest.Text(cutText))
-	<-r.done
-	<-full
-	if d := time.Since(began); d > time.Second {
-		t.Errorf("it took %v", d)
+	wantSoon(t, "the stream ends", r.done)
+	wantSoon(t, "the client's connection is closed", ended)
+}
+
+// writeUntilBlocked writes the frame again and again. It returns when a write blocks, and ended is
+// closed when a write returns an error.
+func writeUntilBlocked(to io.Writer, frame []byte) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	var written atomic.Int64
+	go func() {
+		defer close(done)
+		for {
+			if _, err := to.Write(frame); err != nil {
+				return
+			}
+			written.Add(1)
+		}
+	}()
+	// A socket does not tell that its buffers are full. Only time shows that a write blocks.
+	for last := int64(-1); last != written.Load(); time.Sleep(50 * time.Millisecond) {
+		last = written.Load()
+	}
+	return done
+}
+
+func wantSoon(t *testing.T, what string, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("still not: %s", what)
 	}
 }
 

@@ -88,25 +88,12 @@ func TestR14_ACutOverTLS(t *testing.T) {
 		_, inner, _ := wstest.TLSPair(t)
 		g := r.config().guard()
 		conn, _ := g.Wrap(inner, nil)
-		full := make(chan struct{})
-		go func() {
-			defer close(full)
-			for frame := wstest.RawBinary(string(make([]byte, 64<<10))); ; {
-				if _, err := conn.Write(frame); err != nil {
-					return
-				}
-			}
-		}()
-		time.Sleep(300 * time.Millisecond)
-		began := time.Now()
+		ended := writeUntilBlocked(conn, wstest.RawBinary(string(make([]byte, 64<<10))))
 		g.Cut("")
 		if _, err := conn.Read(make([]byte, 1)); err == nil {
 			t.Error("a read goes on")
 		}
-		<-full
-		if d := time.Since(began); d > time.Second {
-			t.Errorf("it took %v", d)
-		}
+		wantSoon(t, "the connection is closed", ended)
 	})
 }
 
