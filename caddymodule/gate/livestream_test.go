@@ -9,11 +9,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -136,4 +139,33 @@ func TestR22_ACutDuringTheHandshake(t *testing.T) {
 	s.prepareHandshake()
 	<-done
 	s.events.do(func() {}) // after the report
+}
+
+// A backend has 10 seconds to accept a connection and to change protocols. Then its client gets an
+// answer to the start command.
+func TestR21_ABackendThatIsSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestStream(t)
+		core, logs := observer.New(zap.InfoLevel)
+		s.gate.logger = zap.New(core)
+		clientEnd, inner := wstest.Pipe()
+		client := wstest.NewPeer(t, clientEnd)
+		w := &streamWriter{s: s}
+		w.conn, w.brw = s.guard.Wrap(inner, nil)
+		begun := time.Now()
+		s.proxy(w, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			<-r.Context().Done()
+			if took := time.Since(begun); took != 10*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			return r.Context().Err()
+		}))
+		client.WantText(dialect.AmiVoice.Stream.Unreachable())
+		client.WantClose(1008)
+		client.WantEndOrReset()
+		if all := logs.All(); len(all) != 1 || all[0].Message != "the backend does not open a stream" || all[0].ContextMap()["error"] != "the backend does not change protocols in time" {
+			t.Errorf("the log has %v", all)
+		}
+	})
 }
