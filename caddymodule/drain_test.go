@@ -151,14 +151,12 @@ func TestR16_ADrainKeepsNoStoreOpen(t *testing.T) {
 			old := serverStore(t)
 			g.global = "cache_size 64MiB"
 			g.load()
-			for deadline := time.Now().Add(10 * time.Second); !isClosed(t, old); time.Sleep(10 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("the old store is open: a request holds it")
-				}
+			holdsSoon(t, "no request holds the old store, and the store is closed", func() bool {
 				if _, err := io.WriteString(conn, "more"); err != nil {
 					t.Fatalf("the upload was cut: %v", err)
 				}
-			}
+				return isClosed(t, old)
+			})
 			resp, err := http.ReadResponse(reader, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -188,11 +186,7 @@ func TestR16_ADrainIsLoggedAndCounted(t *testing.T) {
 	if n, err := io.Copy(conn, zeros{}); err == nil || n < 1<<20 {
 		t.Errorf("%d bytes could be sent, %v", n, err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(g.log(), `"refused upload read on"`); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("nothing is in the log:\n%s", g.log())
-		}
-	}
+	holdsSoon(t, "the end of the drain is logged", func() bool { return strings.Contains(g.log(), `"refused upload read on"`) })
 	if !strings.Contains(g.log(), `"end":"too_large"`) {
 		t.Errorf("the log has no end:\n%s", g.log())
 	}

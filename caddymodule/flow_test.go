@@ -53,7 +53,7 @@ func TestUploadStreamsInFlatMemory(t *testing.T) {
 	}
 	select {
 	case <-firstByte:
-	case <-time.After(10 * time.Second):
+	case <-time.After(soon):
 		t.Fatal("nothing has reached the backend before the upload ended")
 	}
 
@@ -137,10 +137,12 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 			}
 		})
 	}
+	stores := []*keystore.Store{serverStore(t)}
 	for i := range 10 {
 		// Some reloads change settings of the store, so that the old store is closed meanwhile.
 		g.global = fmt.Sprintf("max_staleness %ds", 5+i%2)
 		g.load()
+		stores = append(stores, serverStore(t))
 		at := done.Load()
 		eventually(t, func() bool { return done.Load() > at+20 })
 	}
@@ -150,7 +152,10 @@ func TestReloadUnderLoadLosesNoRequest(t *testing.T) {
 	if lost.Load()*10 > done.Load() {
 		t.Errorf("%d connections were lost, and %d requests answered", lost.Load(), done.Load())
 	}
-	time.Sleep(2 * time.Second) // by then the stores that can go have gone
+	// The requests that are running hold the first store.
+	for _, old := range stores[1 : len(stores)-1] {
+		holdsSoon(t, "a store that no request holds is closed", func() bool { return isClosed(t, old) })
+	}
 	if _, err := io.WriteString(late, lateForm[sentBefore:]); err != nil {
 		t.Fatal(err)
 	}

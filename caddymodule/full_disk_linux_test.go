@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/caddymodule/issue"
 	"github.com/speechgate/speechgate/internal/testutil"
@@ -66,7 +65,7 @@ func TestR22_KeysCanBeEndedOnAFullDisk(t *testing.T) {
 		return
 	}
 	i := newIssuerAt(t, "max_rate 1000000", filepath.Join(dir, "store", "keystore.db"))
-	waitUntil(t, "the reserve is there", func() bool {
+	holdsSoon(t, "the reserve is there", func() bool {
 		fi, err := os.Stat(i.path + "-reserve")
 		return err == nil && fi.Size() == keystore.ReserveBytes
 	})
@@ -122,7 +121,7 @@ func TestR22_KeysCanBeEndedOnAFullDisk(t *testing.T) {
 	if _, err := i.keys.CloseAccount(t.Context(), now(), operator, i.account.ID); err != nil {
 		t.Errorf("closing: %v", err)
 	}
-	waitUntil(t, "the server refuses the keys that have ended", func() bool {
+	holdsSoon(t, "the server refuses the keys that have ended", func() bool {
 		return i.poll("017ac8786c5b0a0504399999", mine).status == http.StatusUnauthorized &&
 			i.poll("017ac8786c5b0a0504399999", leaked).status == http.StatusUnauthorized
 	})
@@ -134,12 +133,3 @@ func TestR22_KeysCanBeEndedOnAFullDisk(t *testing.T) {
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
-
-func waitUntil(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within 5 seconds: %s", what)
-		}
-	}
-}

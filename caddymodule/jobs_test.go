@@ -220,17 +220,6 @@ func TestR12_GraceOpensTheKeysOwnJobAndNothingElse(t *testing.T) {
 	})
 }
 
-// eventually waits for the effect of a change by another process, which may take 250 ms.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Error("it did not come about")
-}
-
 func TestR13_UnrecordedJobs(t *testing.T) {
 	const answer = `{"status":"completed"}`
 	t.Run("are unknown by default", func(t *testing.T) {

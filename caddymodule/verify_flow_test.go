@@ -95,37 +95,48 @@ func TestR12_JobThatPausesGoesOnUnderGraceAndEndsAfterRevocation(t *testing.T) {
 	speechgate_sandbox amivoice {
 		key ` + backendKey + `
 		queue_time 0
-		work_time 1400ms
-		pause_at 1200ms
+		work_time 1700ms
+		pause_at 1500ms
 		reauthenticate http://{addr}/verify
 	}`})
 	_, reader := g.issue(keystore.NewKey{})
-	brief, briefSecret := g.issue(keystore.NewKey{Expires: policy.ExpiresAt(now().Add(time.Second))})
-	doomed, doomedSecret := g.issue(keystore.NewKey{})
-	id := func(key string) string {
-		got := g.send(g.form("/v2/recognitions", [2]string{"u", key}, [2]string{"a", string(sandbox.SpeechWAV())}))
+	create := func(key string) (id string, got reply) {
+		got = g.send(g.form("/v2/recognitions", [2]string{"u", key}, [2]string{"a", string(sandbox.SpeechWAV())}))
 		_, rest, _ := strings.Cut(got.body, `"sessionid":"`)
-		id, _, ok := strings.Cut(rest, `"`)
-		if !ok {
+		id, _, _ = strings.Cut(rest, `"`)
+		return id, got
+	}
+	// Both keys end before their jobs pause, and after the jobs are created.
+	var brief, doomed policy.Key
+	var lives, dies string
+	holdsSoon(t, "a key is revoked before its job pauses", func() bool {
+		var secret string
+		doomed, secret = g.issue(keystore.NewKey{})
+		begun := time.Now()
+		var got reply
+		if dies, got = create(secret); dies == "" {
 			t.Fatalf("status %d, body %q", got.status, got.body)
 		}
-		return id
-	}
-	lives, dies := id(briefSecret), id(doomedSecret)
-	if _, err := g.keys.RevokeKey(context.Background(), now(), operator, doomed.ID, "test"); err != nil {
-		t.Fatal(err)
-	}
+		if _, err := g.keys.RevokeKey(context.Background(), now(), operator, doomed.ID, "test"); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(begun) < time.Second
+	})
+	holdsSoon(t, "a job is created before its key expires", func() bool {
+		var secret string
+		brief, secret = g.issue(keystore.NewKey{Expires: policy.ExpiresAt(now().Add(time.Second))})
+		lives, _ = create(secret)
+		return lives != ""
+	})
 	for job, end := range map[string]string{
 		lives: `"status":"completed"`,
 		dies:  `"error_message":"the job paused and could not be authenticated again: 401 Unauthorized, key_revoked"`,
 	} {
 		var body string
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		holdsSoon(t, "the job ends", func() bool {
 			body = g.poll(job, reader).body
-			if strings.Contains(body, `"completed"`) || strings.Contains(body, `"error"`) {
-				break
-			}
-		}
+			return strings.Contains(body, `"completed"`) || strings.Contains(body, `"error"`)
+		})
 		if !strings.Contains(body, end) {
 			t.Errorf("the job ended as %s, want %s", body, end)
 		}
