@@ -102,7 +102,8 @@ func TestR15_ARefusalIsLoggedOnce(t *testing.T) {
 		logs := g.logs()
 		method, uri, _ := strings.Cut(target, " ")
 		w := httptest.NewRecorder()
-		if g.passes(t, w, (&gateCase{method: method, target: uri}).request(w)) {
+		r := (&gateCase{method: method, target: uri}).request(w)
+		if g.passes(t, w, r) {
 			t.Errorf("%s went through", target)
 		}
 		refused := logs.FilterMessage("refused").All()
@@ -113,6 +114,9 @@ func TestR15_ARefusalIsLoggedOnce(t *testing.T) {
 		fields := refused[0].ContextMap()
 		if refused[0].Level != zapcore.InfoLevel || fields["reason"] != want.reason.String() || fields["path"] != want.path || fields["client_ip"] != "192.0.2.7" {
 			t.Errorf("%s: the entry is %v", target, refused[0])
+		}
+		if shown, _ := caddyReplacer(r).GetString("speechgate.reason"); shown != want.reason.String() {
+			t.Errorf("%s: the placeholder is %q", target, shown)
 		}
 	}
 }
@@ -130,6 +134,7 @@ func TestR16_AQueryThatNoRequestLineCanCarry(t *testing.T) {
 // A request is decided by its method and its path, whatever else it asks for.
 func TestR15_WhatARequestIsTakenFor(t *testing.T) {
 	t.Parallel()
+	handshake := handshakeRequest(t).Header
 	g := &Gate{AlsoAllow: []Allowance{{"GET", "/words/{speechgate.account_id}"}, {"GET", "/engines"}, {"CONNECT", "/engines"}}}
 	for name, test := range map[string]struct {
 		method, path string
@@ -143,6 +148,7 @@ func TestR15_WhatARequestIsTakenFor(t *testing.T) {
 		"a proxy's target":                {"POST", "/v1/recognize", func(r *http.Request) { r.URL.Opaque = "x" }, policy.Unlisted, ""},
 		"a poll":                          {"GET", "/v1/recognitions/j", nil, policy.ReadJob, ""},
 		"a poll that offers a WebSocket":  {"GET", "/v1/recognitions/j", func(r *http.Request) { r.Header["Upgrade"] = []string{"a, WebSocket/13"} }, policy.Unlisted, ""},
+		"a complete handshake on it":      {"GET", "/v1/recognitions/j", func(r *http.Request) { r.Header = handshake }, policy.Unlisted, ""},
 		"a path of the account":           {"GET", "/words/acc_1", nil, policy.Info, "acc_1"},
 		"a path of the account, a socket": {"GET", "/words/acc_1", func(r *http.Request) { r.Header["Upgrade"] = []string{"websocket"} }, policy.Unlisted, "acc_1"},
 		"a path that is opened":           {"GET", "/engines", nil, policy.Info, ""},

@@ -136,6 +136,23 @@ func TestR10_ACreationWithoutAJobReservesNoWrite(t *testing.T) {
 	}
 }
 
+// Without a record, the client could not read its job.
+func TestR10_AJobThatCannotBeRecordedIsNotShown(t *testing.T) {
+	g := newRig(t)
+	if _, err := g.database(t).ExecContext(t.Context(), "CREATE TRIGGER refuse BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'refused'); END"); err != nil {
+		t.Fatal(err)
+	}
+	logs := g.logs()
+	got := g.ask(t, g.creation(), answering(http.StatusOK, `{"sessionid":"unwritten"}`))
+	if got.Code != http.StatusServiceUnavailable || strings.Contains(got.Body.String(), "unwritten") || got.Header().Get("Retry-After") == "" {
+		t.Errorf("status %d, header %v, body %q", got.Code, got.Header(), got.Body)
+	}
+	withheld := logs.FilterMessage("answer withheld").All()
+	if len(withheld) != 1 || withheld[0].ContextMap()["job_id"] != "unwritten" || withheld[0].ContextMap()["backend_status"] != int64(http.StatusOK) {
+		t.Errorf("the log is %v", logs.All())
+	}
+}
+
 // The state of a job is recorded before the client sees it, and only if it is new.
 func TestR12_WhatAPollRecords(t *testing.T) {
 	rigs := map[string]*rig{backendKey: newRig(t), "pass": newRigWith(t, &Gate{UpstreamKey: "pass"})}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/keystore"
@@ -300,5 +302,86 @@ func TestR14_TheTimerOfAStream(t *testing.T) {
 	s.events.do(func() { s.setTimer(1000, 2000) })
 	if _, _, timed := s.running(); timed {
 		t.Error("a stream that has ended has a timer")
+	}
+}
+
+// A stream ends soon after another process has revoked its key, also after a recheck for another
+// reason.
+func TestR14_ARevocationCutsTheStream(t *testing.T) {
+	g := newRig(t)
+	store := g.open(t)
+	key, secret := g.issue(t, store, now(), policy.Never())
+	logs := g.logs()
+	s, other := g.stream(t), g.stream(t)
+	if a, b := s.authorize(secret, nil), other.authorize(policy.NewSecret(g.secret), nil); !a.OK || !b.OK {
+		t.Fatalf("%+v, %+v", a, b)
+	}
+	s.recheckSoon()
+	s.events.do(func() {})
+	if s.guard.Ended() {
+		t.Fatal("the stream ends without a reason")
+	}
+	revoke(t, store, key)
+	wantSoon(t, "the stream is cut", func() {
+		for !s.guard.Ended() {
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	s.events.do(func() {}) // after the report
+	cuts := logs.FilterMessage("stream cut").All()
+	if len(cuts) != 1 || cuts[0].ContextMap()["reason"] != "key_revoked" || cuts[0].ContextMap()["stream_id"] != s.id || cuts[0].ContextMap()["key_id"] != key.ID {
+		t.Errorf("the log is %v", cuts)
+	}
+	if other.guard.Ended() {
+		t.Error("the stream of another key is cut too")
+	}
+}
+
+// The log and the placeholders say why a stream has ended.
+func TestStream_EveryEndIsReported(t *testing.T) {
+	g := newRig(t)
+	for _, test := range []struct {
+		name    string
+		end     func(*liveStream)
+		message string
+		level   zapcore.Level
+		reason  string // "" if the end is no decision
+	}{
+		{"a cut", func(s *liveStream) { s.cut(policy.CutByOperator, "why") }, "stream cut", zap.InfoLevel, "cut_by_operator"},
+		{"a refusal", func(s *liveStream) { s.refused(policy.RequestMalformed, "why") }, "refused", zap.InfoLevel, "request_malformed"},
+		{"a fault of the backend", func(s *liveStream) { s.refused(policy.Undecided, "why") }, "a stream was ended", zap.ErrorLevel, ""},
+		{"a refused key", (*liveStream).upstreamRefused, "upstream key refused", zap.ErrorLevel, "upstream_refused"},
+		{"a refused key again", (*liveStream).upstreamRefused, "upstream key refused", zap.InfoLevel, "upstream_refused"},
+	} {
+		logs := g.logs()
+		s := g.stream(t)
+		test.end(s)
+		s.events.do(func() {})
+		entries := logs.All()
+		if len(entries) != 1 || entries[0].Message != test.message || entries[0].Level != test.level {
+			t.Errorf("%s: the log is %v", test.name, entries)
+			continue
+		}
+		fields := entries[0].ContextMap()
+		reason, _ := fields["reason"].(string)
+		detail, _ := fields["detail"].(string)
+		shown, _ := caddyReplacer(s.r).GetString("speechgate.reason")
+		if reason != test.reason || shown != test.reason || fields["stream_id"] != s.id || detail != "why" && test.message != "upstream key refused" || detail == "" {
+			t.Errorf("%s: the placeholder is %q, the entry is %v", test.name, shown, fields)
+		}
+	}
+}
+
+// The end of a stream releases everything that the stream holds.
+func TestStream_TheEndReleasesAll(t *testing.T) {
+	s := newRig(t).stream(t)
+	unwatched := false
+	s.events.do(func() {
+		s.unwatch = func() { unwatched = true }
+		s.setTimer(1000, 1000+86_400_000)
+	})
+	s.end()
+	if _, listed := s.listed(); listed || !unwatched || s.timer.Stop() || s.ctx.Err() == nil || s.cut(policy.CutByOperator, "") {
+		t.Errorf("listed %v, unwatched %v, the request has ended: %v", listed, unwatched, s.ctx.Err())
 	}
 }
