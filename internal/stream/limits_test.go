@@ -223,6 +223,13 @@ func TestR14_AClientsCloseIsFoundAfterACut(t *testing.T) {
 					r.send(sent[1])
 				}
 				synctest.Wait()
+				// The guard waits for a Close frame, unless the client has sent one before.
+				r.client.SetReadDeadline(time.Now().Add(time.Second))
+				_, err := r.client.Reader.Peek(1)
+				if came := err == nil; came != (name == "after another Close") {
+					t.Errorf("before the client closes, a frame comes: %v", came)
+				}
+				r.client.SetReadDeadline(time.Time{})
 				began := time.Now()
 				r.send(closing)
 				r.wantClient(closed())
