@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -42,8 +43,8 @@ func TestIssue_LogsNoSecrets(t *testing.T) {
 			t.Errorf("the audit trail has %q", secret)
 		}
 	}
-	for _, want := range []string{`"reason":"allowed"`, `"operation":"issue_key"`, `"reason":"no_issuance_right"`, `"issued_key_id":"key_`} {
-		if !strings.Contains(log, want) {
+	for _, want := range []string{`"level":"info".*"msg":"issued".*"reason":"allowed"`, `"operation":"issue_key"`, `"level":"info".*"msg":"refused".*"reason":"no_issuance_right"`, `"issued_key_id":"key_`} {
+		if !regexp.MustCompile(want).MatchString(log) {
 			t.Errorf("the log lacks %s", want)
 		}
 	}
@@ -96,4 +97,6 @@ func TestIssue_AnErrorOfTheStoreIs503(t *testing.T) {
 	if got := i.byService(""); got.status != http.StatusServiceUnavailable {
 		t.Errorf("by service: %d", got.status)
 	}
+	const want = `"level":"error".*"msg":"refused".*"reason":"store_unavailable"`
+	eventually(t, func() bool { return regexp.MustCompile(want).MatchString(i.log()) })
 }

@@ -96,6 +96,9 @@ func (i *issuer) refused(name string, before int, got reply, status int, text st
 	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Content-Type") != "text/plain" || strings.Count(got.body, "\n") != 1 {
 		i.t.Errorf("%s: header %v, body %q: want a line of plain text that no one stores", name, got.header, got.body)
 	}
+	if got.header.Get("X-Content-Type-Options") != "nosniff" {
+		i.t.Errorf("%s: header %v: a browser may read the text as HTML", name, got.header)
+	}
 }
 
 func TestIssue_AnswersWithTheBareKey(t *testing.T) {
@@ -113,6 +116,11 @@ func TestIssue_AnswersWithTheBareKey(t *testing.T) {
 			key := i.issued(got)
 			if got.header.Get("Content-Type") != "text/plain" || got.header.Get("Cache-Control") != "no-store" || got.header.Get("Content-Length") != "42" {
 				t.Errorf("header %v", got.header)
+			}
+			for _, name := range []string{"Retry-After", "WWW-Authenticate", "Allow"} {
+				if len(got.header.Values(name)) > 0 {
+					t.Errorf("a key comes with the header %s: %s", name, got.header.Get(name))
+				}
 			}
 			at, _ := key.Expires.Time()
 			if key.AccountID != i.account.ID || key.Origin != policy.OriginAPI || key.Issuable || at != key.CreatedAt.Add(time.Minute) || !key.Allow.Any() {
