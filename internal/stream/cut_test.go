@@ -123,6 +123,29 @@ func TestR14_ACutWhileAStartIsJudged(t *testing.T) {
 	})
 }
 
+// cutting is an API whose stream is cut while its first message is judged. The API then
+// accepts the message.
+type cutting struct {
+	firstMessage
+	guard *stream.Guard
+}
+
+func (p *cutting) FromClient(text string) stream.Step {
+	p.guard.Cut("")
+	return p.firstMessage.FromClient(text)
+}
+
+func TestR14_AMessageThatIsAcceptedAfterACutStaysHere(t *testing.T) {
+	t.Parallel()
+	p := new(cutting)
+	f := newScripted(t, func(cfg *settings) { cfg.Protocol = p })
+	p.guard = f.guard
+	f.feed(wstest.RawText(`{"api_key":"` + clientKey + `"}`))
+	if f.sent.Len() > 0 || f.ended == nil {
+		t.Errorf("the backend gets %+v, %v", frames(t, f.sent.Bytes()), f.ended)
+	}
+}
+
 // TestR14_ACutDoesNotWaitForTheKeystore cuts a stream while the keystore does not answer.
 func TestR14_ACutDoesNotWaitForTheKeystore(t *testing.T) {
 	t.Parallel()

@@ -206,6 +206,17 @@ func TestAnswersAreKnownHoweverTheyAreCut(t *testing.T) {
 	}
 }
 
+// Events and results of the backend do not end a session.
+func TestR14_AStartWithinASessionThatHasResultsIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newScripted(t, func(cfg *settings) { cfg.PartingTime = 1 })
+	f.feed(startFrame)
+	f.respond(wstest.RawText(""), wstest.RawText("s"), wstest.RawText("S 100"), wstest.RawText("A {}"))
+	f.feed(audio("x"), startFrame)
+	f.wantAll([]wstest.Frame{wstest.Text(startSent), audioOf("x")})
+	f.wantRefused(malformed, twoSessions)
+}
+
 // The rest of an answer does not end the session that began after the answer's first word.
 func TestAnAnswerCountsOnce(t *testing.T) {
 	t.Parallel()
