@@ -19,9 +19,10 @@ import (
 type fullEngine struct {
 	engine.Engine
 
-	full  func(error) bool
-	asked func()
-	busy  func()
+	full   func(error) bool
+	locked error // counts as an error of a lock
+	asked  func()
+	busy   func()
 }
 
 func (e *fullEngine) Full(err error) bool {
@@ -35,7 +36,7 @@ func (e *fullEngine) Busy(err error) bool {
 	if e.busy != nil {
 		e.busy()
 	}
-	return e.Engine.Busy(err)
+	return e.locked != nil && errors.Is(err, e.locked) || e.Engine.Busy(err)
 }
 
 var errDiskFull = errors.New("the disk is full, says the test")

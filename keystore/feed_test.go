@@ -353,3 +353,24 @@ func TestPrune_LogsItsFailure(t *testing.T) {
 		t.Errorf("%d lines about a failure, want 1", n)
 	}
 }
+
+// Ended keys that cannot be pruned, because they have got jobs, do not keep the pruning busy.
+func TestPrune_EndsWhenNothingCanBePruned(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	root, _ := f.key(f.account().ID, func(k *NewKey) { k.Issuable = true })
+	f.issueMany(path, root, pruneBatch)
+	db := rawDB(t, path)
+	mustExec(t, db, `CREATE TRIGGER stays BEFORE DELETE ON api_keys BEGIN SELECT RAISE(IGNORE); END`)
+	if more, err := f.pruneKeys(t.Context(), start.Add(200*day)); more || err != nil {
+		t.Errorf("there is more to prune: %t, %v", more, err)
+	}
+	if n := count(t, db, `SELECT COUNT(*) FROM dead_digests`); n != 0 {
+		t.Errorf("%d keys are dead", n)
+	}
+	mustExec(t, db, `DROP TRIGGER stays`)
+	if more, err := f.pruneKeys(t.Context(), start.Add(200*day)); !more || err != nil {
+		t.Errorf("after a whole batch there is more to prune: %t, %v", more, err)
+	}
+}

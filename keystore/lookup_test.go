@@ -181,3 +181,34 @@ func ignore(err, target error) error {
 	}
 	return err
 }
+
+// A lookup goes on when its caller goes away: its error would count as a failure of the store.
+func TestFindKey_GoesOnWithoutItsCaller(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	_, secret := f.key(f.account().ID)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r, err := f.FindKey(gone, secret); err != nil || !r.Found() {
+		t.Errorf("%+v, %v; want the key", r, err)
+	}
+}
+
+// Damaged records take no connection away from other lookups.
+func TestR17_ADamagedRecordKeepsNoConnection(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	f.account()
+	mustExec(t, rawDB(t, path), `UPDATE accounts SET created_at = 'once'`)
+	if _, _, err := f.Accounts(t.Context(), AccountList{}); err == nil {
+		t.Fatal("a damaged record is a record")
+	}
+	db, err := f.database()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := db.reader.Stats().InUse; n != 0 {
+		t.Errorf("%d connections are in use, want none", n)
+	}
+}

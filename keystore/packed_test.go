@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -90,5 +91,40 @@ func TestPackedJob_UnpacksThePackedJob(t *testing.T) {
 	}
 	if got := unpackAddr("damaged"); got.IsValid() {
 		t.Errorf("seven bytes are the address %s", got)
+	}
+}
+
+// The longest names that fit come back.
+func TestRecord_TakesTheLongestNames(t *testing.T) {
+	t.Parallel()
+	long, longer := strings.Repeat("x", math.MaxUint8), strings.Repeat("y", math.MaxUint16)
+	k := policy.Key{ID: long, AccountID: long, IssuerID: long, Origin: policy.OriginAPI}
+	r, err := newRecord(&k, digest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Key(); got.ID != long || got.AccountID != long || got.IssuerID != long {
+		t.Errorf("the key is %+v", got)
+	}
+	j := policy.Job{Backend: longer, ID: longer, Dialect: long, AccountID: long, KeyID: long, CreatedAt: start}
+	p, err := packJob(&j, digest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.job(); got != j {
+		t.Errorf("the job is %+v", got)
+	}
+}
+
+// A clone does not keep the memory of the cache.
+func TestRecord_CloneHasItsOwnMemory(t *testing.T) {
+	t.Parallel()
+	r, err := newRecord(&policy.Key{ID: "k"}, digest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := r.Clone()
+	if c != r || unsafe.StringData(c.packed) == unsafe.StringData(r.packed) {
+		t.Errorf("the clone of %+v is %+v, in the same memory: %t", r, c, unsafe.StringData(c.packed) == unsafe.StringData(r.packed))
 	}
 }

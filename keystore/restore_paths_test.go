@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -262,5 +263,105 @@ func TestRestoreNew_RefusesAndLeavesNothing(t *testing.T) {
 	}
 	if _, err := RestoreNew(t.Context(), salted, later, operator, good.Path); err != nil {
 		t.Error(err)
+	}
+}
+
+// A restore tries again as long as another process has the lock, up to lockWait. Any other
+// error ends it.
+func TestRestore_TriesAgainForTheLockOnly(t *testing.T) {
+	t.Parallel()
+	f, e := fullStore(t, func(error) bool { return false })
+	locked, other := errors.New("locked, says the test"), errors.New("no")
+	e.locked = locked
+	for _, c := range []struct {
+		name     string
+		errs     []error // of one call after another; the last of all others
+		advance  time.Duration
+		want     error
+		attempts int
+	}{
+		{"at once", []error{nil}, 0, nil, 1},
+		{"after the other process", []error{locked, locked, nil}, 0, nil, 3},
+		{"another error", []error{other, nil}, 0, other, 1},
+		{"another error later", []error{locked, other, nil}, 0, other, 2},
+		{"never", []error{locked}, lockWait/2 + time.Second, locked, 2},
+	} {
+		attempts := 0
+		_, err := f.lockMerge(t.Context(), func(context.Context) (*sql.Tx, error) {
+			err := c.errs[min(attempts, len(c.errs)-1)]
+			attempts++
+			f.advance(c.advance)
+			return nil, err
+		})
+		if !errors.Is(err, c.want) || attempts != c.attempts {
+			t.Errorf("%s: %v after %d attempts, want %v after %d", c.name, err, attempts, c.want, c.attempts)
+		}
+	}
+}
+
+// What a restore removes is gone from the caches when Restore returns, and watchers know.
+func TestRestore_CountsAtOnce(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	b := f.backup()
+	key, secret := f.key(f.account().ID)
+	f.job(key, "j")
+	told, _, cancel := f.watch(secret)
+	defer cancel()
+	if _, err := f.FindJob(t.Context(), "amivoice", "j"); err != nil {
+		t.Fatal(err)
+	}
+	f.takeOverPolling()
+	f.restore(b.Path, later)
+	if f.find(secret) != nil {
+		t.Error("the key is found")
+	}
+	_, err := f.FindJob(t.Context(), "amivoice", "j")
+	wantIs(t, err, ErrNotFound)
+	if told.Load() == 0 {
+		t.Error("the watcher was not told")
+	}
+}
+
+// A backup whose copy is not whole in one file is not used. A caller that gives up is no
+// fault of the backup.
+func TestRestore_SaysWhatIsWrongWithTheCopy(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	from := f.backup().Path
+	for _, whole := range []bool{true, false} {
+		b, err := f.openBackup(t.Context(), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reading, err := rawDB(t, b.temp).Conn(t.Context()) // keeps the -wal file
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, rawDB(t, b.temp), `SELECT COUNT(*) FROM accounts`); n != 0 {
+			t.Fatalf("%d accounts", n)
+		}
+		if !whole {
+			if _, err := reading.ExecContext(t.Context(), `BEGIN; SELECT COUNT(*) FROM accounts`); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.sign(t.Context(), start, operator); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.close(); (err == nil) != whole {
+			t.Errorf("whole %t: %v", whole, err)
+		}
+		if err := reading.Close(); err != nil {
+			t.Fatal(err)
+		}
+		removeTemp(b.temp)
+	}
+	b := backup{from: "name"}
+	for _, err := range []error{context.Canceled, context.DeadlineExceeded} {
+		wantFault(t, "a caller that gave up", b.unusable(fmt.Errorf("reading: %w", err)))
+	}
+	if err := b.unusable(errors.New("bad")); !errors.Is(err, ErrInvalid) || strings.Contains(err.Error(), "want a whole file") {
+		t.Errorf("another error: %v", err)
 	}
 }

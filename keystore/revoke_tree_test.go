@@ -152,3 +152,26 @@ func TestRevokeTree_WithoutRoomEndsWithoutMarks(t *testing.T) {
 		t.Errorf("the log has %v, want one key of each issuer", told)
 	}
 }
+
+// If the disk becomes full while the children are marked, all of them have ended and count,
+// and the log says how many have no mark.
+func TestRevokeTree_TheDiskBecomesFull(t *testing.T) {
+	t.Parallel()
+	var logs *observer.ObservedLogs
+	f := openStore(t, newPath(t), commandLine, logTo(&logs))
+	f.engine = &fullEngine{Engine: f.engine, full: func(err error) bool { return strings.Contains(err.Error(), "no more") }}
+	root, _ := f.key(f.account().ID, func(k *NewKey) { k.Issuable = true })
+	child, _ := f.child(root)
+	_, _ = f.child(root)
+	mustExec(t, rawDB(t, f.cfg.Path), `CREATE TRIGGER fails BEFORE INSERT ON audit WHEN NEW.subject = '`+child.ID+`' BEGIN SELECT RAISE(ABORT, 'no more'); END`)
+	if _, n, err := f.RevokeTree(t.Context(), start, operator, root.ID, ""); err != nil || n != 2 {
+		t.Errorf("%d children, %v; want 2", n, err)
+	}
+	if k, err := f.Key(t.Context(), child.ID); err != nil || k.RevokedAt != start {
+		t.Errorf("the child is %+v, %v; want it revoked", k, err)
+	}
+	lines := logs.FilterMessageSnippet("are not marked so").All()
+	if len(lines) != 1 || lines[0].ContextMap()["keys"] != int64(2) {
+		t.Errorf("the log says %v", lines)
+	}
+}

@@ -60,6 +60,9 @@ func TestRotateKey_Refuses(t *testing.T) {
 	if after, _, _ := f.Keys(t.Context(), KeyList{}); cmp.Diff(before, after, cmpPolicy) != "" {
 		t.Error("a refused rotation changed something")
 	}
+	if _, err := f.RotateKey(t.Context(), start, operator, good.ID, maxOverlap); err != nil {
+		t.Errorf("the longest overlap: %v", err)
+	}
 }
 
 func TestKeys_OfAnIssuer(t *testing.T) {

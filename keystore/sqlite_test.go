@@ -231,7 +231,11 @@ func TestPepper(t *testing.T) {
 	mustExec(t, db, `INSERT INTO dead_digests (digest, at) VALUES ($1, 1)`, deadDigest[:])
 
 	// A pepper is added while another process still runs without one.
-	g := openStore(t, path, withPepper("salt of the earth"))
+	var logs *observer.ObservedLogs
+	g := openStore(t, path, withPepper("salt of the earth"), logTo(&logs))
+	if lines := logs.FilterMessageSnippet("the configured pepper was added").All(); len(lines) != 1 || lines[0].ContextMap()["digests"] != int64(4) {
+		t.Errorf("the log says of the pepper: %v", lines)
+	}
 	if g.find(secret) == nil {
 		t.Error("a key was lost when the pepper was added")
 	}
@@ -321,5 +325,74 @@ func TestFileReplaced(t *testing.T) {
 	}
 	if _, err := openStore(t, path).Account(t.Context(), a.ID); err != nil {
 		t.Errorf("what was written after the replacement: %v", err)
+	}
+}
+
+// Closing tells the watchers, so that they do not go on with a record that nobody updates.
+func TestClose_NotifiesWatchers(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	_, secret := f.key(f.account().ID)
+	told, r, cancel := f.watch(secret)
+	defer cancel()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if told.Load() == 0 {
+		t.Error("the watcher was not told")
+	}
+	_, err := f.Reread(t.Context(), r)
+	wantIs(t, err, ErrClosed)
+}
+
+// A server follows the changes of others, finds leaps of the clock, writes the last uses,
+// keeps a reserve and prunes. A command does nothing in the background.
+func TestTasks_AreAllTheBackgroundWork(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, func(c *Config) { c.minFree, c.reserve = 1, 4096 })
+	f.takeOverPolling()
+	f.room.free = func(string) int64 { return spaceUnknown }
+	ending, endingSecret := f.key(f.account().ID)
+	_, secret := f.key(ending.AccountID, func(k *NewKey) { k.Expires = policy.Never() })
+	f.find(endingSecret)
+	beside := openStore(t, path, commandLine)
+	if _, err := beside.RevokeKey(t.Context(), start, operator, ending.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	now := start.Add(200 * day)
+	f.NoteUse(f.find(secret), now)
+	leapt := false
+	f.clock.leapt = func() { leapt = true }
+	f.clock.check()
+	f.clock.clock = func() policy.Time { return now }
+	f.cfg.Clock = f.clock.clock
+	if err := os.Remove(f.room.reserve); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if statusOf(f.find(endingSecret), start) != keyActive {
+		t.Fatal("the change of the other process counts before it was read")
+	}
+	for _, task := range f.tasks()[:4] {
+		task.run(t.Context())
+	}
+	if r := f.find(endingSecret); r == nil || statusOf(r, start) != "revoked" {
+		t.Error("the change of the other process was not read")
+	}
+	if !leapt {
+		t.Error("the leap of the clock was not found")
+	}
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM last_uses WHERE at = $1`, now); n != 1 {
+		t.Error("the last use was not written")
+	}
+	if missing(f.room.reserve) {
+		t.Error("there is no reserve")
+	}
+	f.tasks()[4].run(t.Context())
+	if f.find(endingSecret) != nil {
+		t.Error("the key that ended long ago was not pruned")
+	}
+	if n := len(beside.tasks()); n != 0 {
+		t.Errorf("a command has %d tasks in the background", n)
 	}
 }

@@ -110,14 +110,29 @@ func newStore(cfg Config, mono func() time.Duration) *Store {
 func (s *Store) start(ctx context.Context) {
 	go s.commits.run(ctx)
 	ctx, s.stop = context.WithCancel(ctx)
-	if s.cfg.CommandLine {
-		return
+	for _, task := range s.tasks() {
+		s.every(ctx, task.first, task.period, task.run)
 	}
-	s.every(ctx, pollEvery, pollEvery, s.feed.poll)
-	s.every(ctx, pollEvery, pollEvery, func(context.Context) { s.clock.check() })
-	s.every(ctx, useEvery, useEvery, func(ctx context.Context) { s.uses.flush(ctx, usePause) })
-	s.every(ctx, 0, reserveEvery, func(context.Context) { s.room.keepReserve() })
-	s.every(ctx, pruneFirst, pruneEvery, s.pruneInBackground)
+}
+
+// task is background work, which runs after first, and then once per period.
+type task struct {
+	first, period time.Duration
+	run           func(context.Context)
+}
+
+// tasks returns the background work. With Config.CommandLine there is none.
+func (s *Store) tasks() []task {
+	if s.cfg.CommandLine {
+		return nil
+	}
+	return []task{
+		{pollEvery, pollEvery, s.feed.poll},
+		{pollEvery, pollEvery, func(context.Context) { s.clock.check() }},
+		{useEvery, useEvery, func(ctx context.Context) { s.uses.flush(ctx, usePause) }},
+		{0, reserveEvery, func(context.Context) { s.room.keepReserve() }},
+		{pruneFirst, pruneEvery, s.pruneInBackground},
+	}
 }
 
 // every runs f after first, and then once per period, until ctx ends.

@@ -224,3 +224,57 @@ func TestNoteUse_IsRemovedWithItsKey(t *testing.T) {
 		t.Errorf("as it is looked up: last used at %s", k.LastUsedAt)
 	}
 }
+
+// The later of two uses counts, whichever was noted first.
+func TestNoteUse_TheLaterOneCounts(t *testing.T) {
+	t.Parallel()
+	u := newUseRecorder(nil)
+	d := digest{1}
+	for _, at := range []policy.Time{start + 5, start + 9, start} {
+		u.add(d, at)
+	}
+	if !u.take() || u.pending[d] != start+9 {
+		t.Errorf("pending is %v, want %s", u.pending, start+9)
+	}
+}
+
+// take leaves in the queue what has no space among the uses to write.
+func TestNoteUse_TakesAsManyAsItMayHold(t *testing.T) {
+	t.Parallel()
+	u := newUseRecorder(nil)
+	for i := range maxUses - 1 {
+		u.pending[digest{1, byte(i), byte(i >> 8)}] = start
+	}
+	u.add(digest{2}, start)
+	u.add(digest{3}, start)
+	if !u.take() || len(u.pending) != maxUses || len(u.queue) != 1 {
+		t.Errorf("%d are taken and %d are left, want %d and 1", len(u.pending), len(u.queue), maxUses)
+	}
+	if u := newUseRecorder(nil); u.take() {
+		t.Error("there is something to write without a use")
+	}
+}
+
+// A use that cannot be written stays pending, and is written later.
+func TestNoteUse_StaysPendingAfterAFailure(t *testing.T) {
+	t.Parallel()
+	fails := true
+	u := newUseRecorder(func(context.Context, func(*txn) error) error {
+		if fails {
+			return errNoRoom
+		}
+		return nil
+	})
+	u.add(digest{1}, start)
+	u.flush(t.Context(), 0)
+	if len(u.pending) != 1 {
+		t.Fatalf("%d uses are pending after a failure, want 1", len(u.pending))
+	}
+	fails = false
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	u.flush(ended, time.Hour) // the pause ends with the context
+	if len(u.pending) != 0 {
+		t.Errorf("%d uses are pending, want none", len(u.pending))
+	}
+}

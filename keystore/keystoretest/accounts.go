@@ -113,6 +113,7 @@ func testImportAccount(t *testing.T, place Place) {
 		"is that of account " + a.ID: {operator, "vendor-sid", "another password"},
 		"for the operator only":      {keystore.Actor{Kind: keystore.ActorAccount, ID: a.ID}, "third-sid", "another password"},
 		"visible ASCII":              {operator, "third sid", "another password"},
+		`"third\x7f": want`:          {operator, "third\x7f", "another password"},
 		"1 to 200":                   {operator, strings.Repeat("x", 201), "another password"},
 		`service ID "": want`:        {operator, "", "another password"},
 		"has a key or service":       {operator, ours.Reveal(), "another password"},
@@ -124,6 +125,13 @@ func testImportAccount(t *testing.T, place Place) {
 		_, err := f.ImportAccount(t.Context(), start, tt.by, "X", tt.id, policy.NewSecret(tt.password))
 		if wantIs(t, err, keystore.ErrInvalid); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), tt.password) {
 			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	for id, password := range map[string]string{
+		strings.Repeat("x", 200): strings.Repeat("y", 8), "!~": strings.Repeat("z", policy.MaxSecretLen),
+	} {
+		if _, err := f.ImportAccount(t.Context(), start, operator, "X", id, policy.NewSecret(password)); err != nil {
+			t.Errorf("a service ID of %d bytes and a password of %d: %v", len(id), len(password), err)
 		}
 	}
 	if _, err := f.ImportAccount(t.Context(), start, operator, "", "third-sid", password); err == nil {
