@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/speechgate/speechgate/dialect"
@@ -103,6 +105,7 @@ func TestR15_ARefusalIsLoggedOnce(t *testing.T) {
 		method, uri, _ := strings.Cut(target, " ")
 		w := httptest.NewRecorder()
 		r := (&gateCase{method: method, target: uri}).request(w)
+		r.Header["Upgrade"] = []string{"h2c"}
 		if g.passes(t, w, r) {
 			t.Errorf("%s went through", target)
 		}
@@ -115,8 +118,40 @@ func TestR15_ARefusalIsLoggedOnce(t *testing.T) {
 		if refused[0].Level != zapcore.InfoLevel || fields["reason"] != want.reason.String() || fields["path"] != want.path || fields["client_ip"] != "192.0.2.7" {
 			t.Errorf("%s: the entry is %v", target, refused[0])
 		}
+		if r.Header["Upgrade"] != nil {
+			t.Errorf("%s: a handler in front can wait for another protocol: %v", target, r.Header)
+		}
 		if shown, _ := caddyReplacer(r).GetString("speechgate.reason"); shown != want.reason.String() {
 			t.Errorf("%s: the placeholder is %q", target, shown)
+		}
+	}
+}
+
+func TestR15_ThePathOfAnotherAccountIsUnlisted(t *testing.T) {
+	g := newRigWith(t, &Gate{UpstreamKey: backendKey, AlsoAllow: []Allowance{{"GET", "/words/{speechgate.account_id}"}}})
+	logs := g.logs()
+	got := g.ask(t, &gateCase{method: "GET", target: "/words/acc_other", authorization: "Bearer " + g.secret}, answering(http.StatusOK, "words"))
+	refused := logs.FilterMessage("refused").All()
+	if got.Code != http.StatusNotFound || len(refused) != 1 || refused[0].ContextMap()["detail"] != "the path names another account than the key's" {
+		t.Errorf("status %d, the log is %v", got.Code, logs.All())
+	}
+}
+
+func TestR17_AKeystoreThatCannotBeOpenedIsNotARefusedKey(t *testing.T) {
+	g := newRig(t)
+	if err := os.WriteFile(g.path, []byte(strings.Repeat("this is no database", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logs := g.logs()
+	for _, test := range []struct {
+		secret string
+		status int
+		reason policy.Reason
+	}{{g.secret, http.StatusServiceUnavailable, policy.StoreUnavailable}, {"a b", http.StatusUnauthorized, policy.CredentialMalformed}} {
+		c := *g.cases()["poll"]
+		c.authorization = "Bearer " + test.secret
+		if got := g.ask(t, &c, answering(http.StatusOK, "{}")); got.Code != test.status || logs.FilterField(zap.Stringer("reason", test.reason)).Len() != 1 {
+			t.Errorf("status %d, the log is %v", got.Code, logs.All())
 		}
 	}
 }
@@ -280,6 +315,7 @@ func TestR21_OnlyUnknownClientsUseTheHeadBudget(t *testing.T) {
 		"the key is unknown":            {"", words + part("u", "unknown") + part("a", "RIFF") + "--B--\r\n", nil, false, true, 200},
 		"another key is in the query":   {"?u=" + g.secret, words + part("u", "unknown") + part("a", "RIFF") + "--B--\r\n", nil, false, false, 200},
 		"an unknown key in the query":   {"?u=unknown", words + part("a", "RIFF") + "--B--\r\n", nil, false, false, 200},
+		"another scheme in the header":  {"", words + part("u", g.secret) + part("a", "RIFF") + "--B--\r\n", nil, false, false, 200},
 		"the body breaks off":           {"", words, io.ErrUnexpectedEOF, false, true, 200},
 		"the body is larger than asked": {"", words, caddyhttp.Error(http.StatusRequestEntityTooLarge, errors.New("too large")), false, true, 413},
 	} {
@@ -290,6 +326,9 @@ func TestR21_OnlyUnknownClientsUseTheHeadBudget(t *testing.T) {
 			body.Reader = io.MultiReader(body.Reader, failingReader{test.breaks})
 		}
 		r.Body = body
+		if name == "another scheme in the header" {
+			r.Header["Authorization"] = []string{"Basic dXNlcjpwYXNz"}
+		}
 		passed := g.passes(t, w, r)
 		if passed != test.passes || w.Code != test.status || (body.most > 0) != test.reserves {
 			t.Errorf("%s: passed %v, status %d, body %q, %d bytes were reserved", name, passed, w.Code, w.Body, body.most)

@@ -82,8 +82,10 @@ func newRigWith(tb testing.TB, gate *Gate) *rig {
 	tb.Cleanup(func() {
 		// The app closes its store a second later, and until then the store can write to the
 		// directory that the test removes.
-		if store, err := gate.app.Store(); err != nil || store.Close() != nil {
-			tb.Errorf("closing the store: %v", err)
+		if store, err := gate.app.Store(); err == nil {
+			if err := store.Close(); err != nil {
+				tb.Error(err)
+			}
 		}
 		if err := gate.app.Cleanup(); err != nil {
 			tb.Error(err)

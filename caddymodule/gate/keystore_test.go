@@ -3,6 +3,7 @@ package gate
 import (
 	"bufio"
 	"database/sql"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -78,9 +79,7 @@ func TestR17_TheKeystoreIsOpenAsLongAsARequestUsesIt(t *testing.T) {
 				defer close(done)
 				w := &hijackable{httptest.NewRecorder(), server}
 				r := (&gateCase{method: http.MethodGet, target: "/v1/"}).request(w)
-				for name, values := range handshakeRequest(t).Header {
-					r.Header[name] = values
-				}
+				maps.Copy(r.Header, handshakeRequest(t).Header)
 				if err := g.gate.ServeHTTP(w, r, nil); err != nil {
 					t.Error(err)
 				}
