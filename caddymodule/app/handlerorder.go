@@ -73,78 +73,86 @@ func isForwardAuth(h caddyhttp.MiddlewareHandler) bool {
 // chain walks the handlers of a server in the order in which a request passes them.
 type chain struct {
 	server    *caddyhttp.Server
-	before    []caddyhttp.MiddlewareHandler // the handlers that a request has passed
 	warnings  map[string]bool
 	byAddress bool     // there is an addressRuled handler
 	invoked   []string // the named routes around the current one
 }
 
-// routes walks a list of routes. A request enters only one route of a group. After a terminal
-// route, it enters no other route.
-func (c *chain) routes(list caddyhttp.RouteList) {
-	groups := make(map[string][]caddyhttp.MiddlewareHandler) // the handlers of the routes of a group
+// passed says what a request has passed. It has no list of handlers, so that the walk takes a time
+// in proportion to the number of handlers.
+type passed struct {
+	neighbours uint // bit i is set: a handler that neighbours[i] describes
+	key        bool // a gate that sends a key upstream
+}
+
+func (p passed) and(other passed) passed {
+	return passed{p.neighbours | other.neighbours, p.key || other.key}
+}
+
+// routes walks a list of routes, and returns what a request passes in it. A request enters only one
+// route of a group. After a terminal route, it enters no other route.
+func (c *chain) routes(list caddyhttp.RouteList, before passed) passed {
+	inGroup := make(map[string]passed) // what a request passes in the routes of a group; "" is no group
 	for i := range list {
 		route := &list[i]
-		entered := c.before
-		c.before = slices.Clip(without(entered, groups[route.Group]))
-		start := len(c.before)
+		ahead := before
+		for group, p := range inGroup {
+			if group == "" || group != route.Group {
+				ahead = ahead.and(p)
+			}
+		}
+		var inside passed
 		for _, h := range route.Handlers {
-			c.handler(h)
+			inside = inside.and(c.handler(h, ahead.and(inside)))
 		}
-		passed := slices.Clone(c.before[start:])
-		c.before = slices.Clip(entered)
-		if route.Terminal {
-			continue
-		}
-		c.before = append(c.before, passed...)
-		if route.Group != "" {
-			groups[route.Group] = append(groups[route.Group], passed...)
+		if !route.Terminal {
+			inGroup[route.Group] = inGroup[route.Group].and(inside)
 		}
 	}
-}
-
-// without returns the handlers that are not in others.
-func without(handlers, others []caddyhttp.MiddlewareHandler) []caddyhttp.MiddlewareHandler {
-	if len(others) == 0 {
-		return handlers
+	var all passed
+	for _, p := range inGroup {
+		all = all.and(p)
 	}
-	return slices.DeleteFunc(slices.Clone(handlers), func(h caddyhttp.MiddlewareHandler) bool {
-		return slices.Contains(others, h)
-	})
+	return all
 }
 
-func (c *chain) handler(h caddyhttp.MiddlewareHandler) {
+// handler notes the warnings of a handler, and returns what a request passes in the handler.
+func (c *chain) handler(h caddyhttp.MiddlewareHandler, before passed) passed {
 	switch h := h.(type) {
 	case *caddyhttp.Subroute:
-		c.routes(h.Routes)
-		return
+		return c.routes(h.Routes, before)
 	case *caddyhttp.Invoke:
-		c.invoke(h.Name)
-		return
+		return c.invoke(h.Name, before)
 	case addressRuled:
 		c.byAddress = true
 	}
-	_, isGate := h.(keySender)
-	for _, n := range neighbours {
+	gate, isGate := h.(keySender)
+	inside := passed{key: isGate && gate.SendsKey()}
+	for i, n := range neighbours {
 		switch {
-		case isGate && n.before && slices.ContainsFunc(c.before, n.is):
-			c.warnings[n.warning] = true
-		case !n.before && n.is(h) && slices.ContainsFunc(c.before, sendsKey):
+		case isGate:
+			if n.before && before.neighbours&(1<<i) != 0 {
+				c.warnings[n.warning] = true
+			}
+		case !n.is(h):
+		case n.before:
+			inside.neighbours |= 1 << i
+		case before.key:
 			c.warnings[n.warning] = true
 		}
 	}
-	c.before = append(c.before, h)
+	return inside
 }
 
 // invoke walks a named route, unless the route invokes itself.
-func (c *chain) invoke(name string) {
+func (c *chain) invoke(name string, before passed) passed {
 	route := c.server.NamedRoutes[name]
 	if route == nil || slices.Contains(c.invoked, name) {
-		return
+		return passed{}
 	}
 	c.invoked = append(c.invoked, name)
-	c.routes(caddyhttp.RouteList{*route})
-	c.invoked = c.invoked[:len(c.invoked)-1]
+	defer func() { c.invoked = c.invoked[:len(c.invoked)-1] }()
+	return c.routes(caddyhttp.RouteList{*route}, before)
 }
 
 // addressRuled is a handler of this gateway whose decisions depend on the address of the
@@ -153,11 +161,6 @@ type addressRuled interface{ RulesByAddress() }
 
 // keySender is a gate. SendsKey reports whether the gate sends a key upstream.
 type keySender interface{ SendsKey() bool }
-
-func sendsKey(h caddyhttp.MiddlewareHandler) bool {
-	gate, ok := h.(keySender)
-	return ok && gate.SendsKey()
-}
 
 // warnOfMistakes logs a warning for each mistake that the configuration shows. Later calls do
 // nothing.
@@ -180,7 +183,7 @@ func (a *App) warnOfMistakes() {
 func (a *App) warnOfNeighbours(servers map[string]*caddyhttp.Server) {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		c := &chain{server: servers[name], warnings: make(map[string]bool)}
-		c.routes(c.server.Routes)
+		c.routes(c.server.Routes, passed{})
 		if warning := c.proxyWarning(); warning != "" {
 			c.warnings[warning] = true
 		}
