@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 func TestAudit_ChainOutlivesPruning(t *testing.T) {
@@ -131,9 +130,9 @@ func TestAudit_PrunesOnlyWhatItHasChecked(t *testing.T) {
 			return tx.err
 		})
 	})
-	waitFor(t, time.Second, "the write waits", func() bool { return len(f.commits.queue) == 1 })
+	waitFor(t, "the write waits", func() bool { return len(f.commits.queue) == 1 })
 	wg.Go(func() { _, prune = f.pruneAudit(t.Context(), start.Add(auditKept)) })
-	waitFor(t, 10*time.Second, "the pruning waits", func() bool { return len(f.commits.queue) == 2 })
+	waitFor(t, "the pruning waits", func() bool { return len(f.commits.queue) == 2 })
 	release()
 	wg.Wait()
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM audit`); prune != nil || rewrite != nil || n != 5 {

@@ -199,7 +199,7 @@ func TestGroupCommit_WaitsForTheLock(t *testing.T) {
 	tried := func() {
 		t.Helper()
 		before := tries.Load()
-		waitFor(t, 10*time.Second, "the writer has tried again", func() bool { return tries.Load() > before+1 })
+		waitFor(t, "the writer has tried again", func() bool { return tries.Load() > before+1 })
 	}
 
 	unlock := lockFromOutside(t, f.cfg.Path)
@@ -218,7 +218,7 @@ func TestGroupCommit_WaitsForTheLock(t *testing.T) {
 	cancel()
 	wantIs(t, <-done, context.Canceled)
 	done = write(t.Context())
-	waitFor(t, 5*time.Second, "the writer takes the next write", func() bool { return len(f.commits.queue) == 0 })
+	waitFor(t, "the writer takes the next write", func() bool { return len(f.commits.queue) == 0 })
 
 	tried()
 	f.advance(lockWait + time.Second)

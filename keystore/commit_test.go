@@ -64,7 +64,7 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, time.Second, "all wait", func() bool { return len(f.commits.queue) == len(errs) })
+	waitFor(t, "all wait", func() bool { return len(f.commits.queue) == len(errs) })
 	release()
 	wg.Wait()
 	for i, want := range []error{nil, ErrInvalid, ErrUnavailable} {
@@ -105,7 +105,7 @@ func TestGroupCommit_FatalError(t *testing.T) {
 			}
 			errs[i] = f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: strconv.Itoa(i), AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
 		})
-		waitFor(t, time.Second, "it waits", func() bool { return len(f.commits.queue) == i+1 })
+		waitFor(t, "it waits", func() bool { return len(f.commits.queue) == i+1 })
 	}
 	release()
 	wg.Wait()
@@ -205,7 +205,7 @@ func TestClose_AnswersEveryWrite(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, 10*time.Second, "all are writing", func() bool { return written.Load() > 100 })
+	waitFor(t, "all are writing", func() bool { return written.Load() > 100 })
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 // The keystore keeps its contract on SQLite.
-func TestContract_SQLite(t *testing.T) { //nolint:paralleltest // measures time
+func TestContract_SQLite(t *testing.T) {
+	t.Parallel()
 	keystoretest.Run(t, func(t *testing.T) keystore.Config {
 		t.Helper()
 		return keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db")}

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -105,7 +104,7 @@ func TestPepper_NoWriteOfABatchGoesWithoutIt(t *testing.T) {
 			_, _, errs[i] = f.IssueKey(context.Background(), start, operator, k)
 		})
 	}
-	waitFor(t, 10*time.Second, "the writes wait", func() bool { return len(f.commits.queue) == len(errs) })
+	waitFor(t, "the writes wait", func() bool { return len(f.commits.queue) == len(errs) })
 	release()
 	wg.Wait()
 	for i, err := range errs {

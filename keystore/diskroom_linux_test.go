@@ -50,7 +50,7 @@ type fullDisk struct {
 func fillThroughIssuing(t *testing.T, dir string) *fullDisk {
 	f := &fullDisk{dir: dir, junk: filepath.Join(dir, "junk")}
 	f.fixture = openStore(t, filepath.Join(dir, "store", "keystore.db"), logTo(&f.logs), func(c *Config) { c.minFree, c.reserve = 4<<20, 2<<20 })
-	waitFor(t, 5*time.Second, "the reserve is there", func() bool {
+	waitFor(t, "the reserve is there", func() bool {
 		fi, err := os.Stat(f.cfg.Path + reserveSuffix)
 		return err == nil && fi.Size() == 2<<20 && fi.Mode().Perm() == 0o600
 	})
@@ -78,7 +78,8 @@ func fillThroughIssuing(t *testing.T, dir string) *fullDisk {
 	return f
 }
 
-func TestR22_EndingWorksOnAFullDisk(t *testing.T) { //nolint:paralleltest // measures time
+func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := testutil.SmallDisk(t, 24<<20)
 	if dir == "" {
 		return
@@ -132,7 +133,7 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) { //nolint:paralleltest // mea
 	if _, n, err := beside.RevokeTree(t.Context(), start, operator, f.issuer.ID, "broken into"); err != nil || n != len(f.children)-300 {
 		t.Errorf("revoking all that was issued: %d keys, %v", n, err)
 	}
-	waitFor(t, 250*time.Millisecond, "the server knows", func() bool {
+	waitFor(t, "the server knows", func() bool {
 		for i := range f.secrets {
 			if r := f.find(f.secrets[i]); r == nil || statusOf(r, start) != "revoked" {
 				return false

@@ -79,7 +79,7 @@ func TestFeed_AGapDropsEverything(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, time.Second, "the change counts", func() bool { return !f.find(secret).Key().RevokedAt.IsZero() })
+	waitFor(t, "the change counts", func() bool { return !f.find(secret).Key().RevokedAt.IsZero() })
 }
 
 // A newer version may write kinds of changes that this one does not know.
@@ -92,7 +92,7 @@ func TestFeed_UnknownKindDropsEverything(t *testing.T) {
 	db := rawDB(t, path)
 	mustExec(t, db, `UPDATE api_keys SET revoked_at = 1`)
 	mustExec(t, db, `INSERT INTO feed (at, kind, ref) VALUES (1, 'novelty', x'00')`)
-	waitFor(t, time.Second, "the change counts", func() bool { return !f.find(secret).Key().RevokedAt.IsZero() })
+	waitFor(t, "the change counts", func() bool { return !f.find(secret).Key().RevokedAt.IsZero() })
 }
 
 func TestR17_UnreadableFeed(t *testing.T) {
@@ -105,7 +105,7 @@ func TestR17_UnreadableFeed(t *testing.T) {
 	f.find(secret)
 	db := rawDB(t, path)
 	mustExec(t, db, `ALTER TABLE feed RENAME TO feed_away`)
-	waitFor(t, time.Second, "the loss of the feed is logged", func() bool { return logs.Len() > 0 })
+	waitFor(t, "the loss of the feed is logged", func() bool { return logs.Len() > 0 })
 	mustExec(t, db, `UPDATE api_keys SET revoked_at = 1`)
 	if !f.find(secret).Key().RevokedAt.IsZero() {
 		t.Error("within max_staleness the record was read again")
@@ -130,7 +130,7 @@ func TestR17_UnreadableFeed(t *testing.T) {
 
 	mustExec(t, db, `ALTER TABLE keys_away RENAME TO api_keys`)
 	mustExec(t, db, `ALTER TABLE feed_away RENAME TO feed`)
-	waitFor(t, time.Second, "the feed is back", func() bool { f.feed.poll(t.Context()); return f.fresh(f.state.Load()) })
+	waitFor(t, "the feed is back", func() bool { f.feed.poll(t.Context()); return f.fresh(f.state.Load()) })
 	if f.find(secret) == nil || logs.Len() != 2 {
 		t.Errorf("after the feed came back: %d log lines", logs.Len())
 	}
@@ -320,7 +320,7 @@ func TestPrune_KeepsAKeyThatGetsAJobMeanwhile(t *testing.T) {
 		}
 		pruned <- err
 	}()
-	waitFor(t, 10*time.Second, "the search has found the key", func() bool { return len(f.commits.queue) == 1 })
+	waitFor(t, "the search has found the key", func() bool { return len(f.commits.queue) == 1 })
 	close(release)
 	if err := errors.Join(<-held, <-pruned); err != nil {
 		t.Fatal(err)
@@ -372,5 +372,13 @@ func TestPrune_EndsWhenNothingCanBePruned(t *testing.T) {
 	mustExec(t, db, `DROP TRIGGER stays`)
 	if more, err := f.pruneKeys(t.Context(), start.Add(200*day)); !more || err != nil {
 		t.Errorf("after a whole batch there is more to prune: %t, %v", more, err)
+	}
+}
+
+// A change of another process counts when a poll has read it. Half of the 250 ms is for the poll itself.
+func TestR2_AChangeCountsWithin250Milliseconds(t *testing.T) {
+	t.Parallel()
+	if pollEvery > 125*time.Millisecond {
+		t.Errorf("the feed is polled every %s, want 125 ms at most", pollEvery)
 	}
 }

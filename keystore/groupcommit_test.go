@@ -47,7 +47,7 @@ func committed(t *testing.T, what string, done <-chan *sql.Tx) *sql.Tx {
 func (f fixture) waitForWriter() {
 	f.t.Helper()
 	empty := 0
-	waitFor(f.t, 10*time.Second, "the writer has taken the writes from the queue", func() bool {
+	waitFor(f.t, "the writer has taken the writes from the queue", func() bool {
 		if len(f.commits.queue) == 0 {
 			empty++
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -47,7 +46,8 @@ func TestCreateJob_TakesNamesUpTo512Bytes(t *testing.T) {
 	}
 }
 
-func TestSetJobState_AnEndIsFinal(t *testing.T) { //nolint:paralleltest // measures time
+func TestSetJobState_AnEndIsFinal(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	f, beside := openStore(t, path), openStore(t, path)
 	key, _ := f.key(f.account().ID)
@@ -83,7 +83,7 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) { //nolint:paralleltest // measu
 			t.Errorf("step %d: %s, ended %d, %d changes; want %s, %d, %d", i, j.State, j.EndedAt, feed(), c.want, c.ended, c.changes)
 		}
 	}
-	waitFor(t, 250*time.Millisecond, "another process sees the end", func() bool { return state(beside).EndedAt == start+4 })
+	waitFor(t, "another process sees the end", func() bool { return state(beside).EndedAt == start+4 })
 	// Another process, whose cache has the old state, does not undo the end either.
 	stale := state(f)
 	stale.State, stale.EndedAt = policy.JobProcessing, 0

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -58,7 +57,7 @@ func TestR2_LookupOvertakenByReplacement(t *testing.T) {
 	f.loaded = func() {
 		once.Do(func() {
 			replaceFile(t, other, path)
-			waitFor(t, time.Second, "the new file is open", func() bool {
+			waitFor(t, "the new file is open", func() bool {
 				st := f.state.Load()
 				return st != first && st.fault == nil
 			})

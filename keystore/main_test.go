@@ -67,7 +67,7 @@ func (f fixture) waitForPoll() {
 	f.t.Helper()
 	for range 2 { // the first one may have begun before
 		last := f.feed.until.Load()
-		waitFor(f.t, 5*time.Second, "a poll succeeds", func() bool { return f.feed.until.Load() != last })
+		waitFor(f.t, "a poll succeeds", func() bool { return f.feed.until.Load() != last })
 	}
 }
 
@@ -170,12 +170,14 @@ func statusOf(r *Record, now policy.Time) string {
 	return k.Status(now)
 }
 
-// waitFor polls until ok, which it must be before the deadline.
-func waitFor(t *testing.T, within time.Duration, what string, ok func() bool) {
+// waitFor polls until ok. Its limit is far longer than any effect takes on a busy machine.
+// TestR2_AChangeCountsWithin250Milliseconds asserts how long a change may take.
+func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(within); !ok(); time.Sleep(2 * time.Millisecond) {
+	const limit = 30 * time.Second
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", within, what)
+			t.Fatalf("not within %s: %s", limit, what)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -193,7 +192,7 @@ func TestR10_CheckWritesToTheStore(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, time.Second, "the store is gone", func() bool {
+	waitFor(t, "the store is gone", func() bool {
 		err := f.Check(t.Context())
 		return errors.Is(err, ErrNoStore) && strings.Contains(err.Error(), path)
 	})

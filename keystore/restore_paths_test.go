@@ -68,7 +68,7 @@ func TestRestore_WaitsForTheLock(t *testing.T) {
 			_, err := f.Restore(t.Context(), later, operator, b.Path)
 			done <- err
 		}()
-		waitFor(t, 10*time.Second, "the restore has made its copy", func() bool {
+		waitFor(t, "the restore has made its copy", func() bool {
 			_, err := os.Lstat(beforeName(path, later))
 			return err == nil
 		})

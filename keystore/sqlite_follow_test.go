@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap/zaptest/observer"
 )
@@ -28,11 +27,11 @@ func TestFileRemovedOrInvalid(t *testing.T) {
 		_, err := f.FindKey(t.Context(), secret)
 		return errors.Is(err, ErrUnavailable)
 	}
-	waitFor(t, time.Second, "a missing file is noticed", unavailable)
+	waitFor(t, "a missing file is noticed", unavailable)
 	if err := os.WriteFile(path, []byte("garbage, and more than a header of it"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, time.Second, "the log names the garbage", func() bool {
+	waitFor(t, "the log names the garbage", func() bool {
 		return strings.Contains(fmt.Sprint(logs.All()), "want a keystore made by this program")
 	})
 	if !unavailable() {

@@ -250,7 +250,7 @@ func TestPepper(t *testing.T) {
 	if n := count(t, db, `SELECT COUNT(*) FROM audit WHERE action = 'pepper_add' AND detail = '4 digests'`); n != 1 {
 		t.Error("the pepper is not in the audit trail")
 	}
-	waitFor(t, time.Second, "the process without the pepper notices", func() bool {
+	waitFor(t, "the process without the pepper notices", func() bool {
 		_, err := f.FindKey(t.Context(), secret)
 		return errors.Is(err, ErrUnavailable)
 	})
@@ -306,7 +306,7 @@ func TestFileReplaced(t *testing.T) {
 	f.key(f.account().ID)
 
 	replaceFile(t, other, path)
-	waitFor(t, 2*time.Second, "the new file is served", func() bool {
+	waitFor(t, "the new file is served", func() bool {
 		r, err := f.FindKey(t.Context(), fresh)
 		return err == nil && r.Found()
 	})

@@ -31,13 +31,13 @@ type crowd struct {
 	begun  time.Time
 	stores [2]fixture
 	keys   []*sharedKey
+	polls  sync.WaitGroup
 	next   [2]atomic.Pointer[sharedKey] // the key that each store is about to end, or has just ended
 }
 
 const (
-	crowdAccounts   = 12
-	crowdKeys       = 12 // of each account
-	crowdNoticeTime = 250 * time.Millisecond
+	crowdAccounts = 12
+	crowdKeys     = 12 // of each account
 )
 
 func newCrowd(t *testing.T) *crowd {
@@ -116,20 +116,17 @@ func (c *crowd) lookUp(store int, done <-chan struct{}) {
 	}
 }
 
-// end marks keys that a store has ended.
+// end marks keys that a store has ended. They count as ended in the other store when it has polled.
 func (c *crowd) end(store int, ended ...*sharedKey) {
 	for _, h := range ended {
 		h.ended[store].Store(c.now())
-		h.ended[1-store].Store(c.now() + int64(crowdNoticeTime))
 	}
-}
-
-// latest returns the time from which both stores must find all ended keys ended.
-func (c *crowd) latest() (at int64) {
-	for _, h := range c.keys {
-		at = max(at, h.ended[0].Load(), h.ended[1].Load())
-	}
-	return at
+	c.polls.Go(func() {
+		c.stores[1-store].waitForPoll()
+		for _, h := range ended {
+			h.ended[1-store].Store(c.now())
+		}
+	})
 }
 
 // allEnded reports whether a store finds exactly the ended keys ended.
@@ -164,9 +161,10 @@ func (c *crowd) settled(s fixture) bool {
 }
 
 // Records are evicted and read again while keys end. A lookup that begins after a key has
-// ended finds the key ended: at once in the process that ended it, and after 250 ms in
+// ended finds the key ended: at once in the process that ended it, and after a poll in
 // another.
-func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) { //nolint:paralleltest // measures time
+func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) {
+	t.Parallel()
 	c := newCrowd(t)
 	done := make(chan struct{})
 	var lookups, changes sync.WaitGroup
@@ -198,16 +196,13 @@ func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) { //nolint:
 		})
 	}
 	changes.Wait()
-	for _, s := range c.stores {
-		waitFor(t, crowdNoticeTime, "every end counts in both stores", func() bool { return c.allEnded(s) })
-	}
-	waitFor(t, time.Second, "every end has to count", func() bool { return c.now() > c.latest() })
+	c.polls.Wait() // every end has to count now
 	close(done)
 	lookups.Wait()
 	for i, s := range c.stores {
 		if !c.allEnded(s) {
 			t.Errorf("store %d finds a key live that has ended, or the reverse", i)
 		}
-		waitFor(t, time.Second, "what is cached is what the database says", func() bool { return c.settled(s) })
+		waitFor(t, "what is cached is what the database says", func() bool { return c.settled(s) })
 	}
 }

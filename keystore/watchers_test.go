@@ -64,7 +64,7 @@ func TestWatch_NotifiesOfTheEndOfAKey(t *testing.T) {
 			if err := end(f, other, k); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, time.Second, "the watcher is told", func() bool { return told.Load() > 0 })
+			waitFor(t, "the watcher is told", func() bool { return told.Load() > 0 })
 			now, err := f.Reread(t.Context(), r)
 			if err != nil || statusOf(&now, start.Add(time.Hour-1)) == "active" && now.Key().RevokeFrom.IsZero() {
 				t.Errorf("read again it is %+v, %v", now, err)
@@ -86,7 +86,7 @@ func TestWatch_NotifiesIfAnyRecordMayHaveChanged(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, 2*time.Second, "the watcher is told that the file is gone", func() bool { return told.Load() > 0 })
+	waitFor(t, "the watcher is told that the file is gone", func() bool { return told.Load() > 0 })
 	if _, err := f.Reread(t.Context(), r); err == nil {
 		t.Error("a store without a file has records")
 	}

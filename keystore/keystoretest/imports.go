@@ -142,7 +142,7 @@ func testR2NegativeEntriesFallOnImport(t *testing.T, place Place) {
 	if f.find(secret) == nil {
 		t.Error("a key that was imported is still unknown")
 	}
-	waitFor(t, 250*time.Millisecond, "another process knows it", func() bool { return beside.find(secret) != nil })
+	waitFor(t, "another process knows it", func() bool { return beside.find(secret) != nil })
 }
 
 func testImportManyTakeSeconds(t *testing.T, place Place) {
@@ -151,13 +151,19 @@ func testImportManyTakeSeconds(t *testing.T, place Place) {
 	for i := range texts {
 		texts[i] = fmt.Sprintf("secret-of-the-old-gateway-%d", i)
 	}
-	im := keystore.Import{AccountID: f.account().ID, Secrets: secrets(texts...)}
-	begun := time.Now()
+	account := f.account().ID
+	const few = 500
+	began := time.Now()
+	f.imports(keystore.Import{AccountID: account, Secrets: secrets(texts[:few]...)})
+	ofFew := time.Since(began)
+	im := keystore.Import{AccountID: account, Secrets: secrets(texts[few:]...)}
+	began = time.Now()
 	got := f.imports(im)
-	if took := time.Since(begun); took > 30*time.Second {
-		t.Errorf("it took %s", took)
+	// A machine that is busy is slow with both.
+	if took := time.Since(began); took > 30*time.Second && took > 4*time.Duration(len(im.Secrets)/few)*ofFew {
+		t.Errorf("%d keys took %s, and %d keys took %s", len(im.Secrets), took, few, ofFew)
 	}
-	if slices.ContainsFunc(got, func(r keystore.Imported) bool { return r.Result != keystore.ImportNew }) || f.find(im.Secrets[9_999]) == nil {
+	if slices.ContainsFunc(got, func(r keystore.Imported) bool { return r.Result != keystore.ImportNew }) || f.find(im.Secrets[len(im.Secrets)-1]) == nil {
 		t.Error("not all were imported")
 	}
 }

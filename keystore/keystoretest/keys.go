@@ -184,7 +184,7 @@ func testR9ClosingAnAccountEndsEveryKey(t *testing.T, place Place) {
 		if f.find(secret).Key().AccountOpen {
 			t.Error("a key of the closed account lives")
 		}
-		waitFor(t, 250*time.Millisecond, "another process sees the account closed", func() bool {
+		waitFor(t, "another process sees the account closed", func() bool {
 			return !beside.find(secret).Key().AccountOpen
 		})
 	}

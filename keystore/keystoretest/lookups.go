@@ -4,7 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -22,7 +21,7 @@ func testR2AnotherProcessesChangesCount(t *testing.T, place Place) {
 		if _, err := command.RevokeKey(t.Context(), start, operator, key.ID, ""); err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, 250*time.Millisecond, "the revocation counts", func() bool {
+		waitFor(t, "the revocation counts", func() bool {
 			return !f.find(secret).Key().RevokedAt.IsZero()
 		})
 		if command.find(secret).Key().RevokedAt.IsZero() {

@@ -80,12 +80,12 @@ func testRestoreRunningServerFollows(t *testing.T, place Place) {
 		t.Fatal("not found")
 	}
 	r := command.restore(b.Path, later)
-	waitFor(t, 250*time.Millisecond, "the key is gone", func() bool { return server.find(secret) == nil })
+	waitFor(t, "the key is gone", func() bool { return server.find(secret) == nil })
 	if server.find(kept) == nil {
 		t.Error("the other key is gone too")
 	}
 	command.restore(r.Before, later+1)
-	waitFor(t, 250*time.Millisecond, "the key is back", func() bool { return server.find(secret) != nil })
+	waitFor(t, "the key is back", func() bool { return server.find(secret) != nil })
 	// It is the same file: what the server writes is not lost.
 	_, mine := server.key(a.ID)
 	if command.find(mine) == nil {

@@ -35,7 +35,7 @@ func testR7ARotationScheduledLaterEndsTheChildrenToo(t *testing.T, place Place) 
 	if got := f.find(bound).Key().RevokeFrom; got != end {
 		t.Errorf("the child ends at %s, want the end of its issuer, %s", got, end)
 	}
-	waitFor(t, 250*time.Millisecond, "another process ends the child too", func() bool {
+	waitFor(t, "another process ends the child too", func() bool {
 		return beside.find(bound).Key().RevokeFrom == end && told.Load() >= 2
 	})
 	for name, secret := range map[string]policy.Secret{"a child of children free": free, "a child of another key": foreign} {
@@ -172,7 +172,7 @@ func testRotateKeySuccessorHasTheSameRules(t *testing.T, place Place) {
 		if diff := cmp.Diff(old, f.find(secret).Key(), cmpFound); diff != "" {
 			t.Errorf("old key, found (-want +got):\n%s", diff)
 		}
-		waitFor(t, 250*time.Millisecond, "another process knows when the key ends", func() bool {
+		waitFor(t, "another process knows when the key ends", func() bool {
 			return beside.find(secret).Key().RevokeFrom == end
 		})
 		if rows := actions(t, f, a.ID, "key_rotate"); rows[0].Subject != old.ID || rows[0].Detail != "replaced by "+r.New.ID+", revoked from "+end.String()+" on" {

@@ -40,7 +40,7 @@ func testSuspendAccountUntilItIsResumed(t *testing.T, place Place) {
 	if r := f.reasonOf(one, start+1); r != policy.AccountSuspended {
 		t.Errorf("the key is %s", r)
 	}
-	waitFor(t, 250*time.Millisecond, "another process sees the account suspended", func() bool {
+	waitFor(t, "another process sees the account suspended", func() bool {
 		return beside.reasonOf(one, start+1) == policy.AccountSuspended
 	})
 	if r := f.reasonOf(others, start+1); r != policy.Allowed {
@@ -72,7 +72,7 @@ func testSuspendAccountUntilItIsResumed(t *testing.T, place Place) {
 	if r := f.reasonOf(one, start+4); r != policy.Allowed {
 		t.Errorf("after the resumption the key is %s", r)
 	}
-	waitFor(t, 250*time.Millisecond, "another process sees the account resumed", func() bool {
+	waitFor(t, "another process sees the account resumed", func() bool {
 		return beside.reasonOf(one, start+4) == policy.Allowed
 	})
 	if r := f.reasonOf(two, start+4); r != policy.KeyRevoked {
