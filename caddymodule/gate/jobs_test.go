@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -103,6 +104,9 @@ func TestR10_WhatAnAnswerToACreationRecords(t *testing.T) {
 			if got.Code != test.code || (got.Body.String() == test.body) != passed || (got.Header().Get("X-Backend") == "x") != passed {
 				t.Errorf("%s, upstream_key %s: status %d, header %v, body %q", test.name, key, got.Code, got.Header(), got.Body)
 			}
+			if got.Header().Get("Cache-Control") != "no-store" || !passed && got.Header().Get("Content-Type") != "application/json" {
+				t.Errorf("%s, upstream_key %s: header %v", test.name, key, got.Header())
+			}
 			if strings.Contains(got.Body.String(), backendKey) {
 				t.Errorf("%s: the client sees the upstream key", test.name)
 			}
@@ -137,19 +141,26 @@ func TestR10_ACreationWithoutAJobReservesNoWrite(t *testing.T) {
 }
 
 // Without a record, the client could not read its job.
-func TestR10_AJobThatCannotBeRecordedIsNotShown(t *testing.T) {
+func TestR10_ARecordThatCannotBeWrittenIsAnErrorOfTheServer(t *testing.T) {
 	g := newRig(t)
-	if _, err := g.database(t).ExecContext(t.Context(), "CREATE TRIGGER refuse BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'refused'); END"); err != nil {
-		t.Fatal(err)
+	if g.gate.recordJobWithin != 10*time.Second {
+		t.Errorf("the record of a job may take %s, want 10s", g.gate.recordJobWithin)
 	}
+	g.gate.recordJobWithin = 50 * time.Millisecond
+	if got := g.ask(t, g.creation(), answering(http.StatusOK, `{"sessionid":"written"}`)); got.Code != http.StatusOK {
+		t.Fatalf("status %d, body %q", got.Code, got.Body)
+	}
+
 	logs := g.logs()
+	unlock := g.lockStore(t)
+	defer unlock()
 	got := g.ask(t, g.creation(), answering(http.StatusOK, `{"sessionid":"unwritten"}`))
 	if got.Code != http.StatusServiceUnavailable || strings.Contains(got.Body.String(), "unwritten") || got.Header().Get("Retry-After") == "" {
 		t.Errorf("status %d, header %v, body %q", got.Code, got.Header(), got.Body)
 	}
 	withheld := logs.FilterMessage("answer withheld").All()
 	if len(withheld) != 1 || withheld[0].ContextMap()["job_id"] != "unwritten" || withheld[0].ContextMap()["backend_status"] != int64(http.StatusOK) {
-		t.Errorf("the log is %v", logs.All())
+		t.Errorf("the log has %v", logs.All())
 	}
 }
 
@@ -209,7 +220,7 @@ func TestR12_AStateThatIsKnownIsNotWritten(t *testing.T) {
 	poll := g.cases()["poll"]
 	g.ask(t, poll, answering(200, `{"status":"processing"}`)) // opens the store
 	logs := g.logs()
-	unlock := g.lock(t)
+	unlock := g.lockStore(t)
 	failed := func() int { return logs.FilterMessage("recording a job's state").Len() }
 	for status, news := range map[string]bool{"processing": false, "unheard-of": false, "queued": true} {
 		before := failed()
@@ -235,7 +246,7 @@ func TestR12_AStateThatIsKnownIsNotWritten(t *testing.T) {
 	if found, _ := job(t, g.open(t), "j1"); found.State != policy.JobCompleted {
 		t.Errorf("the job is %+v", found)
 	}
-	unlock = g.lock(t)
+	unlock = g.lockStore(t)
 	defer unlock()
 	before = failed()
 	g.ask(t, poll, answering(200, `{"status":"error"}`))

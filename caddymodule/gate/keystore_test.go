@@ -15,8 +15,8 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// lock locks the database, so that nobody else can write to the keystore.
-func (g *rig) lock(t *testing.T) (unlock func()) {
+// lockStore locks the database, so that nobody else can write to the keystore.
+func (g *rig) lockStore(t *testing.T) (unlock func()) {
 	t.Helper()
 	db := g.database(t)
 	tx, err := db.Begin()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -122,6 +123,34 @@ func TestR10_AnAnswerToACreationHasUpTo64KiB(t *testing.T) {
 				t.Errorf("%d bytes: status %d, %d bytes, flushed %v", size, got.Code, got.Body.Len(), got.Flushed)
 			}
 		}
+	}
+}
+
+// statuses notes every status of an answer, with the informational ones.
+type statuses struct {
+	final
+
+	all []int
+}
+
+func (s *statuses) WriteHeader(status int) {
+	s.all = append(s.all, status)
+	s.final.WriteHeader(status)
+}
+
+func TestInformationalAnswersPass(t *testing.T) {
+	g := newRig(t)
+	w := &statuses{final: final{httptest.NewRecorder()}}
+	sent := []int{http.StatusContinue, http.StatusEarlyHints, 199, http.StatusCreated}
+	err := g.gate.ServeHTTP(w, g.cases()["poll"].request(w), caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		for _, status := range sent {
+			w.WriteHeader(status)
+		}
+		_, err := io.WriteString(w, "{}")
+		return err
+	}))
+	if err != nil || !slices.Equal(w.all, sent) || w.Body.String() != "{}" {
+		t.Errorf("%v: the client gets %v, and %q", err, w.all, w.Body)
 	}
 }
 
