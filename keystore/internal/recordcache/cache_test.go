@@ -158,6 +158,9 @@ func TestCache_NilKeepsNothing(t *testing.T) {
 	if a, b := GetBoth(c, d, other, d); a.State != Unknown || b.Value.value != 1 {
 		t.Errorf("GetBoth of nil and another returned %+v and %+v", a, b)
 	}
+	if a, b := GetBoth(other, d, c, d); a.Value.value != 1 || b.State != Unknown {
+		t.Errorf("GetBoth of another and nil returned %+v and %+v", a, b)
+	}
 	c.Update(d, func(*item) { t.Error("Update found a record") })
 	c.Drop(d)
 	c.DropIf(func(*item, string) bool { return true })
@@ -255,4 +258,17 @@ func TestCache_NoLookupReturnsAnOldValue(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
+}
+
+func TestCache_SizeCountsAllShards(t *testing.T) {
+	t.Parallel()
+	c := New[item](someBytes, someBytes)
+	for i := range shardCount {
+		put(c, Digest{byte(i)}, i)
+	}
+	putAbsent(c, Digest{0, 1})
+	want := shardCount * c.shards[0].present.cost(len(Digest{}))
+	if records, bytes := c.Size(); records != shardCount || bytes != want {
+		t.Errorf("%d records of %d bytes, want %d of %d", records, bytes, shardCount, want)
+	}
 }

@@ -156,3 +156,81 @@ func TestTable_ChosenDigestsShareNoChain(t *testing.T) {
 		}
 	}
 }
+
+// A full table keeps the entries that were requested lately.
+func TestTable_EvictsWhatIsNotRequested(t *testing.T) {
+	t.Parallel()
+	table := table[named]{seed: randomSeed()}
+	const capacity = 8
+	table.limit = capacity * table.cost(len(Digest{}))
+	put := func(i int) {
+		d := digestOf(i)
+		table.put(d, named(d), string(d[:]))
+	}
+	for i := range capacity {
+		put(i)
+	}
+	wanted := digestOf(0)
+	for range slotHot {
+		table.get(&wanted)
+	}
+	for i := capacity; i < 2*capacity; i++ {
+		put(i)
+		put(i) // the first time it is refused
+	}
+	if found, _ := table.get(&wanted); found == nil {
+		t.Error("the only entry that was requested has been evicted")
+	}
+	if n := table.live(); n != capacity {
+		t.Errorf("%d entries, want %d", n, capacity)
+	}
+}
+
+// dropIf looks at entries only, and not at slots without one.
+func TestTable_DropIfPassesFreeSlots(t *testing.T) {
+	t.Parallel()
+	table := table[named]{seed: randomSeed(), limit: someBytes}
+	for i := range 4 {
+		d := digestOf(i)
+		table.put(d, named(d), string(d[:]))
+	}
+	table.drop(digestOf(1))
+	seen := 0
+	table.dropIf(func(_ *named, record string) bool { seen++; return record != "" })
+	if seen != 3 || table.live() != 0 || table.used != 0 || len(table.free) != 4 {
+		t.Errorf("%d entries were seen; %d are left, of %d bytes, and %d slots are free", seen, table.live(), table.used, len(table.free))
+	}
+}
+
+// A digest that was admitted is refused once more after it was evicted.
+func TestDoorkeeper_AdmitsEverySecondRequest(t *testing.T) {
+	t.Parallel()
+	var k doorkeeper
+	for i, want := range []bool{false, true, false, true} {
+		if got := k.admits(digestOf(1), 100, 100); got != want {
+			t.Errorf("request %d: admitted %t, want %t", i+1, got, want)
+		}
+	}
+	if !(&doorkeeper{}).admits(digestOf(1), 0, 0) {
+		t.Error("an empty table refused an entry")
+	}
+}
+
+// A chunk never grows beyond its size, because growing copies it.
+func TestArena_ChunksHaveASize(t *testing.T) {
+	t.Parallel()
+	var a arena
+	record := strings.Repeat("r", 100)
+	for range 20 * maxChunk / len(record) {
+		a.add(record)
+	}
+	for i, chunk := range a.chunks {
+		if len(chunk) > maxChunk+maxChunk/4 {
+			t.Errorf("chunk %d has %d bytes, want about %d at most", i, len(chunk), maxChunk)
+		}
+	}
+	long := a.add(strings.Repeat("l", 2*maxChunk))
+	if got := a.get(long); len(got) != 2*maxChunk || got[0] != 'l' {
+		t.Errorf("a long record has %d bytes", len(got))
+	}
+}
