@@ -205,7 +205,7 @@ func TestR21_LongStartCommandsShareTheMemoryOfForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.WantText("s can't connect to recognizer server")
-	c.WantEndOrReset()
+	c.wantEnd()
 	if log := g.log(); !strings.Contains(log, `"reason":"limit_reached"`) {
 		t.Error("the log does not say why")
 	}
@@ -223,7 +223,7 @@ func TestR21_AStreamThatLosesItsMemoryIsLogged(t *testing.T) {
 	holdsSoon(t, "the command is read", func() bool { return g.headBytes() > 20_000 })
 	g.heads().Expire(time.Now().Add(time.Hour))
 	c.WantText("s can't connect to recognizer server")
-	c.WantEndOrReset()
+	c.wantEnd()
 	holdsSoon(t, "the log says why", func() bool {
 		log := g.log()
 		return strings.Contains(log, `"reason":"limit_reached"`) && strings.Contains(log, slowHead)

@@ -123,7 +123,7 @@ func TestR21_ABackendThatIsDead(t *testing.T) {
 		}
 		c.WantText(failedStart)
 		c.WantOpcode(wstest.OpClose)
-		c.WantEndOrReset()
+		c.wantEnd()
 		g.wantNoStreams(t)
 	}
 	if got := got(); got != "" {
@@ -147,7 +147,7 @@ func TestR21_ABackendThatOpensNoStream(t *testing.T) {
 		c := g.dialStream("", wstest.RawText("s 16K x authorization="+key)...).upgraded()
 		c.WantText(failedStart)
 		c.WantOpcode(wstest.OpClose)
-		c.WantEndOrReset()
+		c.wantEnd()
 		if strings.Contains(g.backend.received(), "authorization") {
 			t.Error("a frame reached the backend")
 		}
@@ -211,7 +211,7 @@ func TestR21_WaitingStreamsAreListedAndCut(t *testing.T) {
 	cut.WantText(cutStream)
 	c.start(secret)
 	c.WantText("s can't connect to recognizer server")
-	c.WantEndOrReset()
+	c.wantEnd()
 	if sent := g.backend.received(); sent != "" {
 		t.Errorf("the backend got %q", sent)
 	}
@@ -223,7 +223,7 @@ func TestR21_WaitingStreamsAreListedAndCut(t *testing.T) {
 	c.Until("e")
 	g.revoke(key)
 	c.Until(cutStream)
-	c.WantEndOrReset()
+	c.wantEnd()
 	t.Run("they end with the server", func(t *testing.T) {
 		c := g.dialStream("").upgraded()
 		begun := time.Now()
@@ -334,7 +334,7 @@ func TestR22_StreamsOutliveAReloadToAnotherStorage(t *testing.T) {
 		second := g.dialStream("").upgraded()
 		second.start(secret)
 		second.WantText("s can't connect to recognizer server")
-		second.WantEndOrReset()
+		second.wantEnd()
 	}
 	if status, answer := askAdmin(t, http.MethodPost, admin.CutPath, `{"key_id":"`+key.ID+`"}`); status != http.StatusOK || answer != `{"cut":1}` {
 		t.Errorf("status %d, %s", status, answer)

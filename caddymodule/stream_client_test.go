@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 
@@ -32,6 +33,14 @@ func (c *streamClient) upgraded() *streamClient {
 	c.t.Helper()
 	c.Upgraded()
 	return c
+}
+
+// wantEnd closes the client's half of the connection, as a client does after a final message, and reads the
+// end of the connection. Otherwise the gate would wait 600 ms for the client.
+func (c *streamClient) wantEnd() {
+	c.t.Helper()
+	_ = c.Conn.(*net.TCPConn).CloseWrite() // an error says that the connection has ended
+	c.WantEndOrReset()
 }
 
 func (c *streamClient) text(format string, args ...any) {

@@ -112,7 +112,7 @@ func TestStream_RefusesEveryReason(t *testing.T) {
 			c := g.dialStream("").upgraded()
 			c.text("%s", command)
 			c.WantText(refusedStart)
-			c.WantEndOrReset()
+			c.wantEnd()
 			_, after, _ := strings.Cut(g.backend.received(), "\r\n\r\n")
 			if strings.Contains(after, "s 16K") {
 				t.Errorf("the backend got %q", after)
@@ -171,9 +171,9 @@ func TestR14_LiveStreamsAreCut(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.Until("p can't feed audio data to recognizer server")
-			c.WantEndOrReset()
+			c.wantEnd()
 			idle.WantText("p can't feed audio data to recognizer server")
-			idle.WantEndOrReset()
+			idle.wantEnd()
 			if err := bystander.audio(sandbox.SpeechWAV()); err != nil {
 				t.Error(err)
 			}
@@ -200,7 +200,7 @@ func TestR14_OnExpiry(t *testing.T) {
 			})
 			if cut {
 				c.WantText("p can't feed audio data to recognizer server")
-				c.WantEndOrReset()
+				c.wantEnd()
 				return
 			}
 			holdsSoon(t, "the key has expired", func() bool { return g.poll("j", secret).status == http.StatusUnauthorized })
@@ -258,7 +258,7 @@ func TestStream_MaxStreamTime(t *testing.T) {
 	if took := time.Since(begun); took < 500*time.Millisecond {
 		t.Errorf("it is cut after %s", took)
 	}
-	c.WantEndOrReset()
+	c.wantEnd()
 	holdsSoon(t, "the log says why", func() bool {
 		return strings.Count(g.log(), `"msg":"stream cut","reason":"stream_too_long"`) == 1
 	})
@@ -334,7 +334,7 @@ func TestStream_SurvivesAReloadAndCanBeCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.WantText("p can't feed audio data to recognizer server")
-	c.WantEndOrReset()
+	c.wantEnd()
 }
 
 func TestStream_GoesOnIfTheStoreFails(t *testing.T) {
@@ -357,5 +357,5 @@ func TestStream_GoesOnIfTheStoreFails(t *testing.T) {
 	late := g.dialStream("").upgraded()
 	late.start(secret)
 	late.WantText("s can't connect to recognizer server")
-	late.WantEndOrReset()
+	late.wantEnd()
 }
