@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -348,35 +346,6 @@ func TestMistakes_WarnsOfLogsWithoutTheFilter(t *testing.T) {
 			checkWarnings(t, warningsOf(t, "{\n"+test.options+"}\n"+test.sites), test.want)
 		})
 	}
-}
-
-// The examples, and the configurations of the README, are without mistakes.
-func TestMistakes_NoFalseAlarms(t *testing.T) {
-	examples, err := filepath.Glob("../docs/examples/*.caddyfile")
-	if err != nil || len(examples) < 3 {
-		t.Fatalf("%d examples, %v", len(examples), err)
-	}
-	for _, path := range append(examples, "../Caddyfile.example") {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkWarnings(t, warningsOf(t, string(text)), nil)
-		})
-	}
-	t.Run("README", func(t *testing.T) {
-		text, err := os.ReadFile("../README.md")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, config, _ := strings.Cut(string(text), "holds the vendor's key.\n")
-		config, _, ok := strings.Cut(config, "\n\nThe `log` block masks keys")
-		if !ok {
-			t.Fatal("the README's configuration is not where it was")
-		}
-		checkWarnings(t, warningsOf(t, config), nil)
-	})
 }
 
 // A running server logs each warning once for each load, with the place.
