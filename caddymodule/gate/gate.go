@@ -148,7 +148,8 @@ type Gate struct {
 	redactor *credential.Redactor // masks the upstream key; nil if the gate has none
 	session  string               // the session header of the API, in the spelling of net/http
 
-	recordJobWithin time.Duration // how long the record of a new job may take; a test shortens it
+	recordJobWithin   time.Duration // how long the record of a new job may take; tests change it
+	recordStateWithin time.Duration // how long the record of a job's state may take; tests change it
 
 	unloaded        atomic.Bool         // another configuration has replaced this one
 	upstreamRefused handler.OnceAMinute // limits the errors in the log about a refused upstream key
@@ -191,7 +192,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 	if g.MaxHead == 0 {
 		g.MaxHead = defaultMaxHead
 	}
-	g.recordJobWithin = defaultRecordJobWithin
+	g.recordJobWithin, g.recordStateWithin = defaultRecordJobWithin, defaultRecordStateWithin
 	g.provisionStreams()
 	if err := g.provisionUpstream(); err != nil {
 		return err

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	maxCreation            = 64 << 10               // bytes of an answer that creates a job
-	redactBytes            = 64 << 10               // bytes of an answer in which the upstream key is masked
-	defaultRecordJobWithin = 10 * time.Second       // long, because without the record the client cannot read its job
-	recordStateWithin      = 250 * time.Millisecond // short, because the client waits and does not need this record
+	maxCreation              = 64 << 10               // bytes of an answer that creates a job
+	redactBytes              = 64 << 10               // bytes of an answer in which the upstream key is masked
+	defaultRecordJobWithin   = 10 * time.Second       // long, because without the record the client cannot read its job
+	defaultRecordStateWithin = 250 * time.Millisecond // short, because the client waits and does not need this record
 )
 
 // finishCreation records the new job whose ID is in the held answer, and then sends the answer to
@@ -97,7 +97,7 @@ func (w *responseInterceptor) recordState() {
 	if err != nil || state == w.state {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), recordStateWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), w.gate.recordStateWithin)
 	defer cancel()
 	if err := w.store.SetJobState(ctx, w.gate.Backend, w.call.JobID, state, w.gate.app.Now()); err != nil {
 		w.gate.logger.Error("recording a job's state",
