@@ -42,12 +42,14 @@ func (e *fullEngine) Busy(err error) bool {
 var errDiskFull = errors.New("the disk is full, says the test")
 
 // fullStore is a store of a command whose engine is a fullEngine, and which has a reserve
-// of two steps.
+// of two steps. Only the test moves its clock.
 func fullStore(t *testing.T, full func(error) bool) (fixture, *fullEngine) {
 	t.Helper()
 	f := openStore(t, newPath(t), commandLine, func(c *Config) { c.minFree, c.reserve = 1, 2*reserveStep })
 	e := &fullEngine{Engine: f.engine, full: full}
 	f.engine = e
+	f.Store.mono = func() time.Duration { return time.Duration(f.mono.Load()) }
+	f.room.mono = f.Store.mono
 	f.room.free = func(string) int64 { return spaceUnknown }
 	f.room.keepReserve()
 	return f, e

@@ -153,6 +153,7 @@ func TestR17_AFailedWriteDoesNothing(t *testing.T) {
 	db := rawDB(t, path)
 	mustExec(t, db, `PRAGMA legacy_alter_table = ON`) // the other tables go on naming the table
 	mustExec(t, db, `PRAGMA foreign_keys = OFF`)
+	mustExec(t, db, `PRAGMA synchronous = OFF`)
 	before := f.contents(db)
 	for _, table := range []string{"accounts", "api_keys", "audit", "dead_digests", "feed", "jobs", "meta"} {
 		mustExec(t, db, `ALTER TABLE `+table+` RENAME TO away`)

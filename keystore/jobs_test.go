@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -125,7 +126,7 @@ func TestSetJobState_OfAJobThatIsGone(t *testing.T) {
 func TestR17_ACachedJobIsTrustedForAWhile(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	f := openStore(t, path)
+	f := openStore(t, path, func(c *Config) { c.MaxStaleness = time.Hour })
 	key, _ := f.key(f.account().ID)
 	f.job(key, "j")
 	f.takeOverPolling()

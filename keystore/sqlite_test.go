@@ -350,7 +350,7 @@ func TestClose_NotifiesWatchers(t *testing.T) {
 func TestTasks_AreAllTheBackgroundWork(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	f := openStore(t, path, func(c *Config) { c.minFree, c.reserve = 1, 4096 })
+	f := openStore(t, path, func(c *Config) { c.minFree, c.reserve, c.MaxStaleness = 1, 4096, time.Hour })
 	f.takeOverPolling()
 	f.room.free = func(string) int64 { return spaceUnknown }
 	ending, endingSecret := f.key(f.account().ID)
