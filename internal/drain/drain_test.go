@@ -57,7 +57,7 @@ func (s *drainServer) upload(t *testing.T, size int) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 	if _, err := fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func (s *drainServer) wantEnd(t *testing.T, want End) {
 		if got != want {
 			t.Errorf("the drain ended as %q, want %q", got, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatalf("the drain goes on; want it to end as %q", want)
 	}
 }
@@ -99,7 +99,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 			t.Errorf("%d bytes could be sent, %v", n, err)
 		}
 		s.wantEnd(t, tooLarge)
-		if took := time.Since(begun); took > 5*time.Second {
+		if took := time.Since(begun); took > 30*time.Second { // less than the minute without bytes
 			t.Errorf("the connection was closed after %v", took)
 		}
 	})
@@ -143,7 +143,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 			if read == 1 {
 				break
 			}
-			if time.Duration(int64(time.Since(s.set.started))-begun) > 5*time.Second {
+			if time.Duration(int64(time.Since(s.set.started))-begun) > 30*time.Second {
 				t.Fatal("the bytes that were sent are not read")
 			}
 		}
@@ -172,7 +172,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		eventually(t, s.set.check)
 		exiting.Store(true)
 		s.wantEnd(t, atExit)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		if err := s.Config.Shutdown(ctx); err != nil {
 			t.Errorf("the server cannot shut down: %v", err)
@@ -190,9 +190,9 @@ func (zeros) Read(p []byte) (int, error) {
 // eventually waits until a condition holds.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the condition does not become true within 10 s")
+			t.Fatal("the condition does not become true within 30 s")
 		}
 	}
 }
