@@ -272,3 +272,19 @@ func TestCache_SizeCountsAllShards(t *testing.T) {
 		t.Errorf("%d records of %d bytes, want %d of %d", records, bytes, shardCount, want)
 	}
 }
+
+// A key that was unknown is no longer absent once it was issued.
+func TestCache_DropForgetsAnAbsence(t *testing.T) {
+	t.Parallel()
+	d := Digest{7}
+	for name, change := range map[string]func(*Cache[item]){"Drop": func(c *Cache[item]) { c.Drop(d) }, "DropAll": func(c *Cache[item]) { c.DropAll() }} {
+		c := New[item](someBytes, someBytes)
+		putAbsent(c, d)
+		if got := look(c, d); got != "absent" {
+			t.Fatalf("before %s it is %s", name, got)
+		}
+		if change(c); look(c, d) != "unknown" {
+			t.Errorf("after %s it is %s, want unknown", name, look(c, d))
+		}
+	}
+}
