@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -214,5 +215,44 @@ func TestABackendThatAnswersNothingIsAGatewayError(t *testing.T) {
 	got := g.ask(t, g.cases()["query"], func(http.ResponseWriter) {})
 	if got.Code != http.StatusBadGateway || !strings.Contains(got.Body.String(), `"code":"!"`) {
 		t.Errorf("status %d, body %q", got.Code, got.Body)
+	}
+}
+
+// A field of the header that comes again as a trailer shows no key either.
+func TestR18_ATrailerInPlaceOfAFieldShowsNoKey(t *testing.T) {
+	g := newRig(t)
+	got := g.ask(t, g.cases()["poll"], func(w http.ResponseWriter) {
+		w.Header().Set("Trailer", "X-Late")
+		w.Header().Set("X-Late", "early")
+		answering(200, "{}")(w)
+		w.Header().Set("X-Late", backendKey)
+	})
+	if late := got.Header().Get("X-Late"); late != strings.Repeat("*", len(backendKey)) {
+		t.Errorf("the trailer is %q", late)
+	}
+}
+
+// A refusal of the upstream key is recognized in any pieces, up to 4 KiB.
+func TestR16_ARefusalOfTheUpstreamKeyInPieces(t *testing.T) {
+	g := newRig(t)
+	for _, test := range []struct {
+		size int
+		code string
+		want int
+	}{{100, "-", 502}, {4096, "-", 502}, {4097, "-", 200}, {100, "+", 200}} {
+		body := `{"text":"` + strings.Repeat("x", test.size-len(`{"text":"","code":"-"}`)) + `","code":"` + test.code + `"}`
+		for _, length := range []string{"", strconv.Itoa(len(body))} {
+			got := g.ask(t, g.cases()["query"], func(w http.ResponseWriter) {
+				if length != "" {
+					w.Header().Set("Content-Length", length)
+				}
+				for _, piece := range []string{body[:10], body[10:50], body[50:]} {
+					_, _ = io.WriteString(w, piece)
+				}
+			})
+			if got.Code != test.want || (got.Body.String() == body) != (test.want == 200) {
+				t.Errorf("%d bytes, code %s, Content-Length %q: status %d, body %q", test.size, test.code, length, got.Code, got.Body)
+			}
+		}
 	}
 }
