@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -42,7 +43,7 @@ func (s *Store) ImportAccount(ctx context.Context, now policy.Time, by Actor, na
 	if err := operatorOnly(by, "importing an account"); err != nil {
 		return policy.Account{}, err
 	}
-	if err := checkService(serviceID, password); err != nil {
+	if err := cmp.Or(CheckServiceID(serviceID), CheckServicePassword(password)); err != nil {
 		return policy.Account{}, err
 	}
 	return s.createAccount(ctx, now, by, name, serviceID, password)
@@ -79,7 +80,7 @@ func checkAccountName(name string) error {
 	if name == "" {
 		return refuse(ErrInvalid, "the account has no name: want 1 to %d bytes of printable UTF-8", maxText)
 	}
-	return checkText("the account's name", name)
+	return CheckText("the account's name", name)
 }
 
 // RotateAccount gives an account a new service ID and a new service password. It returns

@@ -106,9 +106,10 @@ func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detai
 // maxText is the longest name, label or reason, in bytes.
 const maxText = 200
 
-// checkText refuses a text that is too long, cannot be shown on one line, or has a
-// secret in it.
-func checkText(what, text string) error {
+// CheckText refuses a name, label or reason that is too long, cannot be shown on one line,
+// or has a secret in it. The error is ErrInvalid. It begins with the argument what, such as
+// "the reason".
+func CheckText(what, text string) error {
 	if len(text) > maxText {
 		return refuse(ErrInvalid, "%s has %d bytes: want %d at most", what, len(text), maxText)
 	}

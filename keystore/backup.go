@@ -51,6 +51,9 @@ func (s *Store) Backup(ctx context.Context, path string) (c Copy, err error) {
 	}
 	temp, err := newTemp(path)
 	if err != nil {
+		if dir := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) {
+			return Copy{}, refuse(ErrInvalid, "the backup %s cannot be made: its directory %s does not exist: want one that exists", path, dir)
+		}
 		return Copy{}, refuse(ErrInvalid, "the backup %s cannot be made: %v", path, err)
 	}
 	defer removeTemp(temp)

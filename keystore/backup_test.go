@@ -133,7 +133,7 @@ func TestBackup_Refuses(t *testing.T) {
 		path:                              "exists already",
 		path + "-journal":                 "taken for a part of the keystore",
 		"":                                "no name",
-		filepath.Join(dir, "none", "new"): "no such file",
+		filepath.Join(dir, "none", "new"): "does not exist",
 		filepath.Join(taken, "new"):       "not a directory",
 	} {
 		_, err := f.Backup(t.Context(), name)

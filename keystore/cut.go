@@ -9,7 +9,7 @@ import (
 
 // CheckOperator refuses the name of an operator that the audit trail cannot have: want up
 // to 200 bytes of printable UTF-8, or none. The error is ErrInvalid.
-func CheckOperator(name string) error { return checkText("the operator's name", name) }
+func CheckOperator(name string) error { return CheckText("the operator's name", name) }
 
 // NoteCut adds an entry to the audit trail about live streams that the operator cut. The
 // subject is the ID of a stream, a key or an account; the account can be empty.

@@ -98,7 +98,7 @@ func (k *NewKey) check(now policy.Time) error {
 	if k.Expires.Passed(now) {
 		return refuse(ErrInvalid, "the key would expire at %s, which is not after now (%s)", k.Expires, now)
 	}
-	return checkText("the key's label", k.Label)
+	return CheckText("the key's label", k.Label)
 }
 
 // detail describes the key in the audit trail. It leaves out an issuer that is the
@@ -237,7 +237,7 @@ func (s *Store) DeleteKey(ctx context.Context, now policy.Time, by Actor, id str
 // breaks this rule. If the key is revoked already, nothing changes. The error is
 // ErrNotFound if there is no such key.
 func (s *Store) RevokeKey(ctx context.Context, now policy.Time, by Actor, id, reason string) (policy.Key, error) {
-	if err := checkText("the reason", reason); err != nil {
+	if err := CheckText("the reason", reason); err != nil {
 		return policy.Key{}, err
 	}
 	return s.endKey(ctx, now, by, id, func(t *txn, k *policy.Key) (changed bool, err error) {

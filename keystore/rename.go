@@ -34,7 +34,7 @@ func (s *Store) RenameAccount(ctx context.Context, now policy.Time, by Actor, id
 // RenameKey gives a key another label, up to 200 bytes of printable UTF-8. ErrInvalid if
 // it is not. ErrNotFound if there is no such key.
 func (s *Store) RenameKey(ctx context.Context, now policy.Time, by Actor, id, label string) (key policy.Key, err error) {
-	if err := checkText("the key's label", label); err != nil {
+	if err := CheckText("the key's label", label); err != nil {
 		return policy.Key{}, err
 	}
 	err = s.write(ctx, func(t *txn) (err error) {

@@ -29,7 +29,7 @@ const uploadTime = 24 * time.Hour
 // in the audit trail. If the disk has no space for that, the keys have ended but are
 // not marked. After any other error, call RevokeTree again.
 func (s *Store) RevokeTree(ctx context.Context, now policy.Time, by Actor, id, reason string) (key policy.Key, children int, err error) {
-	if err := checkText("the reason", reason); err != nil {
+	if err := CheckText("the reason", reason); err != nil {
 		return policy.Key{}, 0, err
 	}
 	var issuers []string

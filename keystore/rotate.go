@@ -14,8 +14,8 @@ type Rotation struct {
 	Secret   policy.Secret // of the new key; no other call returns it
 }
 
-// maxOverlap is the longest overlap, ten years.
-const maxOverlap = 10 * 8766 * time.Hour
+// MaxOverlap is the longest overlap, ten years.
+const MaxOverlap = 10 * 8766 * time.Hour
 
 // RotateKey issues a key with the rules of the old key, and schedules the revocation
 // of the old key for the end of the overlap. The keys that the old key has issued end
@@ -85,7 +85,7 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 }
 
 func checkOverlap(overlap time.Duration) error {
-	if overlap < 0 || overlap > maxOverlap {
+	if overlap < 0 || overlap > MaxOverlap {
 		return refuse(ErrInvalid, "an overlap of %s: want one from zero to ten years", overlap)
 	}
 	return nil

@@ -48,7 +48,7 @@ func TestRotateKey_Refuses(t *testing.T) {
 		{"revoked", revoked.ID, operator, 0, ErrInvalid, "it is revoked"},
 		{"expired", expired.ID, operator, time.Hour, ErrInvalid, "it is expired"},
 		{"negative overlap", good.ID, operator, -1, ErrInvalid, "from zero to ten years"},
-		{"long overlap", good.ID, operator, maxOverlap + 1, ErrInvalid, "from zero to ten years"},
+		{"long overlap", good.ID, operator, MaxOverlap + 1, ErrInvalid, "from zero to ten years"},
 		{"the account's holder", good.ID, Actor{Kind: ActorAccount, ID: a.ID}, time.Hour, ErrInvalid, "for the operator only"},
 	} {
 		r, err := f.RotateKey(t.Context(), start+1, c.by, c.id, c.overlap)
@@ -60,7 +60,7 @@ func TestRotateKey_Refuses(t *testing.T) {
 	if after, _, _ := f.Keys(t.Context(), KeyList{}); cmp.Diff(before, after, cmpPolicy) != "" {
 		t.Error("a refused rotation changed something")
 	}
-	if _, err := f.RotateKey(t.Context(), start, operator, good.ID, maxOverlap); err != nil {
+	if _, err := f.RotateKey(t.Context(), start, operator, good.ID, MaxOverlap); err != nil {
 		t.Errorf("the longest overlap: %v", err)
 	}
 }

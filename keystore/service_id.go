@@ -52,14 +52,23 @@ const (
 	minServicePass = 8 // a shorter password can be guessed
 )
 
-// checkService refuses a service ID or service password that an account cannot have.
-func checkService(id string, password policy.Secret) error {
-	text := password.Reveal()
+// CheckServiceID refuses a service ID that an imported account cannot have. The error is
+// ErrInvalid.
+func CheckServiceID(id string) error {
 	switch {
 	case id == "" || len(id) > maxServiceID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return refuse(ErrInvalid, "service ID %q: want 1 to %d visible ASCII characters", id, maxServiceID)
 	case policy.HoldsSecret(id):
 		return refuse(ErrInvalid, "the service ID has a key or service password in it: want the ID, which is no secret")
+	}
+	return nil
+}
+
+// CheckServicePassword refuses a service password that an imported account cannot have. The
+// error is ErrInvalid, and does not show the password.
+func CheckServicePassword(password policy.Secret) error {
+	text := password.Reveal()
+	switch {
 	case len(text) < minServicePass || len(text) > policy.MaxSecretLen:
 		return refuse(ErrInvalid, "the service password has %d bytes: want %d to %d", len(text), minServicePass, policy.MaxSecretLen)
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):

@@ -108,7 +108,7 @@ func TestText_HasUpTo200Bytes(t *testing.T) {
 		text string
 		want error
 	}{{strings.Repeat("x", 200), nil}, {strings.Repeat("x", 201), ErrInvalid}, {strings.Repeat("é", 100), nil}, {strings.Repeat("é", 100) + "x", ErrInvalid}} {
-		if err := checkText("the reason", c.text); !errors.Is(err, c.want) {
+		if err := CheckText("the reason", c.text); !errors.Is(err, c.want) {
 			t.Errorf("%d bytes: %v, want %v", len(c.text), err, c.want)
 		}
 	}

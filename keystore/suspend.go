@@ -12,7 +12,7 @@ import (
 // it. The error is ErrNotFound if there is no such account, and ErrAccountClosed if the
 // account is closed.
 func (s *Store) SuspendAccount(ctx context.Context, now policy.Time, by Actor, id, reason string) (policy.Account, error) {
-	if err := checkText("the reason", reason); err != nil {
+	if err := CheckText("the reason", reason); err != nil {
 		return policy.Account{}, err
 	}
 	return s.changeAccount(ctx, now, by, id, s.writeEnding, func(t *txn, a *policy.Account) bool {
@@ -73,7 +73,7 @@ func (s *Store) SuspendKey(ctx context.Context, now policy.Time, by Actor, id, r
 	if err := operatorOnly(by, "suspending a key"); err != nil {
 		return policy.Key{}, err
 	}
-	if err := checkText("the reason", reason); err != nil {
+	if err := CheckText("the reason", reason); err != nil {
 		return policy.Key{}, err
 	}
 	return s.endKey(ctx, now, by, id, func(t *txn, k *policy.Key) (changed bool, err error) {

@@ -134,6 +134,9 @@ func localConfig() (configuration, error) {
 	const source = "./" + localFile
 	switch _, err := os.Stat(localFile); {
 	case errors.Is(err, fs.ErrNotExist):
+		if link, err := os.Readlink(localFile); err == nil {
+			return configuration{}, fmt.Errorf("%s is a link to %s, which does not exist: correct the link, or name the configuration with --%s", source, link, flagConfig)
+		}
 		return configuration{}, nil
 	case errors.Is(err, fs.ErrPermission): // the error is about the directory: Stat does not open the file
 		return configuration{passedOver: "this user cannot look for " + source + " here"}, nil

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,15 +43,15 @@ func createStore(cmd *cobra.Command, run func(*session) error) error {
 }
 
 // tellingStore returns a function that calls run, and then prints which keystore the
-// command used. It prints nothing if run fails, because an error is the only line on
-// standard error.
+// command used. If run fails, it prints nothing, because an error is the only line on
+// standard error. There is one exception: run has failed for some of several IDs only.
 func tellingStore(run func(*session) error) func(*session) error {
 	return func(s *session) error {
-		if err := run(s); err != nil {
-			return err
+		err := run(s)
+		if some := (*someFailedError)(nil); err == nil || errors.As(err, &some) && some.done > 0 && !s.json {
+			s.noteStore()
 		}
-		s.noteStore()
-		return nil
+		return err
 	}
 }
 

@@ -122,7 +122,7 @@ func (s *session) forEach(ids []string, run func(id string) (result, error)) err
 		return err
 	}
 	if failed > 0 {
-		return &someFailedError{fmt.Sprintf("%d of %s failed", failed, words.Count(len(ids), "ID")), first}
+		return &someFailedError{fmt.Sprintf("%d of %s failed", failed, words.Count(len(ids), "ID")), len(ids) - failed, first}
 	}
 	return nil
 }
@@ -137,6 +137,7 @@ type failedID struct {
 // error.
 type someFailedError struct {
 	text  string
+	done  int // for how many IDs the command did not fail
 	first error
 }
 

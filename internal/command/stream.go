@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -142,7 +143,7 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 func adminAddress(cmd *cobra.Command) (string, error) {
 	address, err := textFlag(cmd, flagAddress)
 	if err != nil || address != "" {
-		return address, err
+		return address, cmp.Or(err, checkAddress(address))
 	}
 	c, err := configOf(cmd)
 	if err != nil {
@@ -161,6 +162,18 @@ func adminAddress(cmd *cobra.Command) (string, error) {
 		return caddy.DefaultAdminListen, nil
 	}
 	return config.Admin.Listen, nil
+}
+
+// checkAddress refuses a text that cannot be the value of --address.
+func checkAddress(address string) error {
+	const want = "want a host and a port, such as localhost:2019, or a socket, such as unix//run/caddy/admin.sock"
+	if strings.Contains(address, "://") {
+		return usagef("--%s %q is a URL: %s", flagAddress, address, want)
+	}
+	if _, err := caddy.ParseNetworkAddress(address); err != nil {
+		return usagef("--%s %q: %w: %s", flagAddress, address, err, want)
+	}
+	return nil
 }
 
 // refusalForm matches Caddy's error for a request that the admin API has refused, and finds

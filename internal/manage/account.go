@@ -53,11 +53,25 @@ type NewAccount struct {
 	ServicePassword policy.Secret `json:"-"`
 }
 
-// Validate refuses a request without a name. It does not read the keystore.
-// [Manager.CreateAccount] finds the other mistakes.
+// Validate refuses a name or a service ID that no account can have. It does not read the
+// keystore.
 func (n *NewAccount) Validate() error {
-	if n.Name == "" {
+	if err := checkName(n.Name); err != nil || n.ServiceID == "" {
+		return err
+	}
+	return inField("service_id", keystore.CheckServiceID(n.ServiceID))
+}
+
+// checkName refuses a text that cannot be the name of an account.
+func checkName(name string) error {
+	if name == "" {
 		return wrong("name", ` is missing: want the customer's name, such as %s "Example Corp."`, field("name"))
+	}
+	if err := keystore.CheckText("the account's name", name); err != nil {
+		return inField("name", err)
+	}
+	if found := lookalike(name); found != "" {
+		return wrong("name", " %s begins like %s: want another name, so that commands can find the account by it", words.QuoteArgument(name), found)
 	}
 	return nil
 }
@@ -72,6 +86,9 @@ func (m *Manager) CreateAccount(ctx context.Context, n NewAccount) (Account, err
 		return Account{}, err
 	}
 	if n.ServiceID != "" {
+		if err := keystore.CheckServicePassword(n.ServicePassword); err != nil {
+			return Account{}, inField("service_password", err)
+		}
 		a, err := m.Store.ImportAccount(ctx, m.Now, m.Actor, n.Name, n.ServiceID, n.ServicePassword)
 		return m.accountOf(a), err
 	}
@@ -88,7 +105,7 @@ func (m *Manager) RotateAccount(ctx context.Context, account, overlap string) (A
 	if err != nil {
 		return Account{}, err
 	}
-	span, err := parseSpanOf("overlap", overlap)
+	span, err := parseOverlap(overlap)
 	if err != nil {
 		return Account{}, err
 	}

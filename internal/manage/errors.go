@@ -75,6 +75,14 @@ func wrongIn(name, format string, args ...any) error {
 	return &FieldError{Field: name, format: format, args: args}
 }
 
+// inField returns an error of the keystore about the value of a field as a FieldError.
+func inField(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return wrongIn(name, "%v", err)
+}
+
 // Error returns the message with the field's name in JSON.
 func (e *FieldError) Error() string { return e.text(plainNames{}) }
 

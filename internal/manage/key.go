@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -104,6 +106,9 @@ func (n *NewKey) parse(now policy.Time) (k keystore.NewKey, err error) {
 	if err := CheckAccount("account_id", n.AccountID); err != nil {
 		return k, err
 	}
+	if err := checkLabel(n.Label); err != nil {
+		return k, err
+	}
 	if k.Expires, err = parseExpiry(n.Expires, now); err != nil {
 		return k, err
 	}
@@ -192,7 +197,7 @@ func (m *Manager) RotateKey(ctx context.Context, id, overlap string) (RotatedKey
 	if err := CheckID("key_id", KindKey, id); err != nil {
 		return RotatedKey{}, err
 	}
-	span, err := parseSpanOf("overlap", overlap)
+	span, err := parseOverlap(overlap)
 	if err != nil {
 		return RotatedKey{}, err
 	}
@@ -205,8 +210,16 @@ func (m *Manager) RotateKey(ctx context.Context, id, overlap string) (RotatedKey
 
 // CheckOverlap refuses a text that is not an overlap of [Manager.RotateKey].
 func CheckOverlap(text string) error {
-	_, err := parseSpanOf("overlap", text)
+	_, err := parseOverlap(text)
 	return err
+}
+
+func parseOverlap(text string) (time.Duration, error) {
+	overlap, err := parseSpanOf("overlap", text)
+	if err == nil && overlap > keystore.MaxOverlap {
+		err = wrong("overlap", " %s: that is more than ten years: %s", words.Quote(text), words.WantDuration)
+	}
+	return overlap, err
 }
 
 // EndedKey is a key that was deleted or revoked.
@@ -252,6 +265,9 @@ func (m *Manager) RevokeKey(ctx context.Context, id string, r Revocation) (Ended
 		return EndedKey{}, err
 	}
 	if err := CheckID("key_id", KindKey, id); err != nil {
+		return EndedKey{}, err
+	}
+	if err := checkReason(r.Reason); err != nil {
 		return EndedKey{}, err
 	}
 	before, err := m.key(ctx, id)

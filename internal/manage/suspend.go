@@ -2,6 +2,8 @@ package manage
 
 import (
 	"context"
+
+	"github.com/speechgate/speechgate/keystore"
 )
 
 // SuspendedAccount is an account that was suspended or resumed.
@@ -17,6 +19,9 @@ type SuspendedAccount struct {
 func (m *Manager) SuspendAccount(ctx context.Context, account, reason string) (SuspendedAccount, error) {
 	id, err := m.operatorsAccount(ctx, account)
 	if err != nil {
+		return SuspendedAccount{}, err
+	}
+	if err := checkReason(reason); err != nil {
 		return SuspendedAccount{}, err
 	}
 	before, err := m.account(ctx, id)
@@ -72,6 +77,9 @@ func (m *Manager) SuspendKey(ctx context.Context, id, reason string) (SuspendedK
 	if err := m.operatorsKey(id); err != nil {
 		return SuspendedKey{}, err
 	}
+	if err := checkReason(reason); err != nil {
+		return SuspendedKey{}, err
+	}
 	before, err := m.key(ctx, id)
 	if err != nil {
 		return SuspendedKey{}, err
@@ -114,6 +122,9 @@ func (m *Manager) RenameAccount(ctx context.Context, account, name string) (Acco
 	if err != nil {
 		return Account{}, err
 	}
+	if err := checkName(name); err != nil {
+		return Account{}, err
+	}
 	a, err := m.Store.RenameAccount(ctx, m.Now, m.Actor, id, name)
 	if err != nil {
 		return Account{}, notFound(err, KindAccount)
@@ -127,9 +138,20 @@ func (m *Manager) RenameKey(ctx context.Context, id, label string) (Key, error) 
 	if err := CheckID("key_id", KindKey, id); err != nil {
 		return Key{}, err
 	}
+	if err := checkLabel(label); err != nil {
+		return Key{}, err
+	}
 	k, err := m.Store.RenameKey(ctx, m.Now, m.Actor, id, label)
 	if err != nil {
 		return Key{}, notFound(err, KindKey)
 	}
 	return m.keyOf(k), nil
+}
+
+func checkLabel(label string) error {
+	return inField("label", keystore.CheckText("the key's label", label))
+}
+
+func checkReason(reason string) error {
+	return inField("reason", keystore.CheckText("the reason", reason))
 }
