@@ -22,5 +22,5 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("speechgate", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirectiveOrder("speechgate_sandbox", httpcaddyfile.After, "file_server")
 
-	command.Register(demo.Command())
+	command.Register(demo.Command)
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/app"
 )
 
-// Register adds the command to Caddy's command line. The argument others are subcommands
-// of other packages. They come first in the help.
-func Register(others ...*cobra.Command) {
+// Register adds the command to Caddy's command line. Each of the functions makes a subcommand
+// of another package. These subcommands come first in the help.
+func Register(others ...func() *cobra.Command) {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  app.Name,
 		Usage: "<command>",
@@ -64,7 +64,10 @@ any other error.`,
 			cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 				return finish(cmd, kindUsage.of(flagError(cmd, err)))
 			})
-			asGroup(cmd, append(others, accountCommand(), keyCommand(), jobCommand(), streamCommand(), auditCommand(), explainCommand(), initCommand(), backupCommand(), restoreCommand())...)
+			for _, other := range others {
+				cmd.AddCommand(other())
+			}
+			asGroup(cmd, accountCommand(), keyCommand(), jobCommand(), streamCommand(), auditCommand(), explainCommand(), initCommand(), backupCommand(), restoreCommand())
 		},
 	})
 }
