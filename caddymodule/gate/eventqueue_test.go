@@ -48,6 +48,16 @@ func TestEventQueue_RunsOneEventAtATime(t *testing.T) {
 	})
 }
 
+// An event that comes while another one runs in do is not forgotten.
+func TestEventQueue_RunsWhatWasPostedDuringDo(t *testing.T) {
+	t.Parallel()
+	var q eventQueue
+	ran := make(chan struct{})
+	q.do(func() { q.post(func() { close(ran) }) })
+	wantSoon(t, "the event runs", func() { <-ran })
+	wantSoon(t, "the queue goes on", func() { q.do(func() {}) })
+}
+
 func TestEventQueue_GoesOnAfterAPanic(t *testing.T) {
 	t.Parallel()
 	var q eventQueue

@@ -84,9 +84,11 @@ func TestR17_TheKeystoreIsOpenAsLongAsARequestUsesIt(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			for len(g.gate.app.Streams().List()) == 0 {
-				time.Sleep(time.Millisecond)
-			}
+			wantSoon(t, "the stream is listed", func() {
+				for len(g.gate.app.Streams().List()) == 0 {
+					time.Sleep(time.Millisecond)
+				}
+			})
 			return func() {
 				_ = client.Close()
 				<-done
