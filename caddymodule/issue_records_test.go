@@ -50,6 +50,27 @@ func TestIssue_LogsNoSecrets(t *testing.T) {
 	}
 }
 
+func TestIssue_PlaceholdersNameTheCallersKeyAndTheDecision(t *testing.T) {
+	g := newGatewayWith(t, &gateway{
+		// Deferred, so that the placeholders are resolved when the answer is written.
+		site: `header >X-Seen "{speechgate.account_id} {speechgate.key_id} {speechgate.operation} {speechgate.reason}"
+			speechgate_issue
+			` + defaultSite,
+	})
+	key, secret := g.issue(keystore.NewKey{Issuable: true})
+	plain, plainSecret := g.issue(keystore.NewKey{})
+	for secret, want := range map[string]string{
+		secret:      key.AccountID + " " + key.ID + " issue_key allowed",
+		plainSecret: plain.AccountID + " " + plain.ID + " issue_key no_issuance_right",
+		"nobody":    "issue_key key_unknown",
+	} {
+		got := g.send("POST /issue_service_authorization HTTP/1.1\r\nHost: " + g.addr + "\r\nConnection: close\r\nContent-Length: 0\r\n" + bearerLine(secret) + "\r\n")
+		if seen := got.header.Get("X-Seen"); seen != want {
+			t.Errorf("%d: the placeholders are %q, want %q", got.status, seen, want)
+		}
+	}
+}
+
 func TestIssue_AuditTrailSaysWho(t *testing.T) {
 	i := newIssuer(t, "")
 	before := i.count()

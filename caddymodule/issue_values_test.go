@@ -53,6 +53,16 @@ func TestIssue_NamesWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestIssue_AnExpiryWithoutATimeZoneIsInTheConfiguredOne(t *testing.T) {
+	for options, want := range map[string]string{"": "2031-02-03T15:00:00.000Z", "time_zone Europe/Berlin": "2031-02-03T23:00:00.000Z"} {
+		i := newIssuer(t, options)
+		key := i.issued(i.byService("&epi=2031/02/03"))
+		if at, _ := key.Expires.Time(); at.String() != want {
+			t.Errorf("with %q, the date ends at %s, want %s", options, at, want)
+		}
+	}
+}
+
 func policyKey(t *testing.T) string {
 	t.Helper()
 	secret, err := policy.GenerateSecret(policy.KeyPrefix, strings.NewReader(strings.Repeat("x", 1000)))
