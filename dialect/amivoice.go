@@ -108,7 +108,7 @@ var (
 
 // amiStreaming is from the vendor's manual of its WebSocket interface. A client that
 // receives a p message in the middle of a session stops at once.
-var amiStreaming = &StreamRules{
+var amiStreaming = &CommandRules{
 	Start: "s", Pair: "authorization", End: "e", Audio: 'p',
 	Started: "s", Failed: "p", Ended: "e",
 	Gateway: amiUnreachable,
@@ -156,7 +156,6 @@ var AmiVoice = &API{
 			"error":      policy.JobFailed,
 		},
 	},
-	Stream:         amiStreaming,
 	Unlisted:       amiPlain,
 	SessionHeader:  "X-Session-ID",
 	RequestHeaders: []string{"Authorization", "Content-Type"},
@@ -180,6 +179,6 @@ func amiPoll(path string) Route {
 func amiStream(path string) Route {
 	return Route{
 		Method: http.MethodGet, Path: path, Operation: policy.Stream,
-		Refusals: &amiPlain,
+		Refusals: &amiPlain, Stream: &Stream{Commands: amiStreaming},
 	}
 }

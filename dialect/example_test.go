@@ -29,7 +29,7 @@ func ExampleAPI_Refusal() {
 		answer := dialect.AmiVoice.Refusal(poll, reason)
 		fmt.Println(answer.Status, answer.Body)
 	}
-	fmt.Println(dialect.AmiVoice.Stream.Refusal(policy.KeyExpired))
+	fmt.Println(dialect.AmiVoice.Commands().Refusal(policy.KeyExpired))
 	// Output:
 	// 401 {"message":"received illegal service authorization"}
 	// 401 {"message":"received illegal service authorization"}

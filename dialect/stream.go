@@ -2,12 +2,64 @@ package dialect
 
 import "github.com/speechgate/speechgate/policy"
 
-// StreamRules describe live recognition over a WebSocket whose key comes in a
+// Stream describes live recognition over a WebSocket. Either Commands or Handshake is set.
+type Stream struct {
+	// Commands is set if the key is in the commands of the client.
+	Commands *CommandRules
+	// Handshake is set if the key is in the handshake, in one of the places of the route.
+	Handshake *HandshakeRules
+}
+
+// HandshakeRules describe live recognition over a WebSocket whose key is in its handshake.
+type HandshakeRules struct {
+	// InBand is true if the backend accepts the handshake of a bad key, and then refuses the
+	// key on the stream. If it is false, the backend refuses the handshake, with the Refusals
+	// of the route.
+	InBand bool
+	// By has the ends of refused streams for some reasons, if InBand is true.
+	By map[policy.Reason]StreamEnd
+	// Denied is the end of a refused stream for every reason that is not in By.
+	Denied StreamEnd
+	// Cut is the end of a running stream, such as when its key is revoked. The vendor's client
+	// library must stop at it, and must not connect again at once.
+	Cut StreamEnd
+	// Subprotocols are the subprotocols that are no secret. If the backend names none in its
+	// answer, the gate answers with the first of them that the client offers.
+	Subprotocols []string
+}
+
+// Commands returns the rules of the API's live streams whose key is in a command. It returns
+// nil if the API has none.
+func (a *API) Commands() *CommandRules {
+	for i := range a.Routes {
+		if s := a.Routes[i].Stream; s != nil && s.Commands != nil {
+			return s.Commands
+		}
+	}
+	return nil
+}
+
+// StreamEnd is how a stream ends: a text message, and a Close frame after it.
+type StreamEnd struct {
+	Text   string // empty sends no message
+	Code   uint16 // of the Close frame (RFC 6455, section 7.4)
+	Reason string // of the Close frame
+}
+
+// End returns how a stream ends that is refused for this reason, if InBand is true.
+func (r *HandshakeRules) End(reason policy.Reason) StreamEnd {
+	if end, ok := r.By[reason]; ok {
+		return end
+	}
+	return r.Denied
+}
+
+// CommandRules describe live recognition over a WebSocket whose key comes in a
 // message. The client sends text commands and binary messages with audio. A command
 // begins with a word, and is a single frame. A connection can have several sessions,
 // one after the other. Each session begins with a start command, which has a key.
 // Words are compared byte for byte.
-type StreamRules struct {
+type CommandRules struct {
 	// Start is the word of the start command. Tokens follow the word, each after a
 	// single space. The value of a name=value token can be in quotation marks; a
 	// quotation mark in the value is then doubled.
@@ -45,7 +97,7 @@ type StreamRules struct {
 }
 
 // Refusal returns the text that answers a refused start command.
-func (r *StreamRules) Refusal(reason policy.Reason) string {
+func (r *CommandRules) Refusal(reason policy.Reason) string {
 	message, ok := r.By[reason]
 	if !ok {
 		message = r.Denied
@@ -55,4 +107,4 @@ func (r *StreamRules) Refusal(reason policy.Reason) string {
 
 // Unreachable returns the text that answers a start command if the backend opens no
 // stream.
-func (r *StreamRules) Unreachable() string { return r.Started + " " + r.Gateway }
+func (r *CommandRules) Unreachable() string { return r.Started + " " + r.Gateway }

@@ -12,7 +12,7 @@ import (
 
 func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
 	t.Parallel()
-	rules := dialect.AmiVoice.Stream
+	rules := dialect.AmiVoice.Commands()
 	for _, reason := range append(refusals(), policy.Undecided, policy.Reason(200)) {
 		want := "s received illegal service authorization"
 		switch reason {
@@ -25,7 +25,7 @@ func TestR16_AStreamsRefusalsLookLikeTheBackends(t *testing.T) {
 			t.Errorf("%v: %q, want %q", reason, got, want)
 		}
 	}
-	want := dialect.StreamRules{
+	want := dialect.CommandRules{
 		Start: "s", Pair: "authorization", End: "e", Audio: 'p', Started: "s", Failed: "p", Ended: "e",
 		KeyRefused: []string{"authorization", "appkey", "api key"},
 		Gateway:    "can't connect to recognizer server",
@@ -46,7 +46,7 @@ func TestEveryDialectsStreamCanBeRun(t *testing.T) {
 	t.Parallel()
 	for _, name := range dialect.Names() {
 		api, _ := dialect.ByName(name)
-		rules := api.Stream
+		rules := api.Commands()
 		if rules == nil {
 			continue
 		}

@@ -3,10 +3,21 @@ package gate
 import (
 	"net/http"
 	"strconv"
+	"time"
 
+	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
 )
+
+// fill replaces the placeholders of an answer to a request.
+func (g *Gate) fill(a dialect.Answer, r *http.Request) dialect.Answer {
+	return a.Fill(func() dialect.Facts {
+		path := app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), g.places))
+		return dialect.Facts{RequestID: handler.NewRequestID(), Time: time.Now(), Path: path}
+	})
+}
 
 // writeAnswerHeader sets the header fields of an answer of the gateway itself. Pages of the
 // origins in cors may read the answer.
@@ -14,6 +25,9 @@ func writeAnswerHeader(w http.ResponseWriter, r *http.Request, a dialect.Answer,
 	header := w.Header()
 	handler.ForbidCaching(header)
 	header.Set("Content-Type", "application/json")
+	for _, field := range a.Header {
+		header.Set(field.Name, field.Value)
+	}
 	if a.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(a.RetryAfter))
 	}

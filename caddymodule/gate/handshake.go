@@ -153,7 +153,7 @@ func (s *liveStream) proxy(w *streamWriter, next caddyhttp.Handler) {
 		problem = zap.Error(s.gate.masked(err))
 	}
 	s.gate.logger.Error("the backend does not open a stream", problem, zap.String("backend", s.gate.Backend), zap.String("stream_id", s.id))
-	s.guard.Fail(s.gate.api.Stream.Unreachable())
+	s.guard.Fail(s.commands.Unreachable())
 }
 
 // dropUpgrade removes the fields with which a request asks for another protocol.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/internal/stream"
@@ -28,11 +29,12 @@ import (
 // cut must not wait for these functions: it only sets ended and tells guard, and then its report
 // is a function in the queue.
 type liveStream struct {
-	gate  *Gate
-	r     *http.Request // the handshake
-	asked policy.Request
-	id    string
-	begun policy.Time
+	gate     *Gate
+	commands *dialect.CommandRules
+	r        *http.Request // the handshake
+	asked    policy.Request
+	id       string
+	begun    policy.Time
 
 	guard   *stream.Guard
 	ctx     context.Context                        // of the proxied request
@@ -67,11 +69,11 @@ const (
 )
 
 func newLiveStream(req *gatedRequest) *liveStream {
-	s := &liveStream{gate: req.gate, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
+	s := &liveStream{gate: req.gate, commands: req.call.Route.Stream.Commands, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
 	s.ctx, s.stop = context.WithCancelCause(req.r.Context())
 	s.guard = stream.New(stream.Config{
 		Protocol: stream.NewCommands(stream.CommandsConfig{
-			Rules:     req.gate.api.Stream,
+			Rules:     s.commands,
 			Upstream:  req.gate.upstream,
 			Authorize: s.authorize,
 		}),
@@ -116,7 +118,7 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 		// The reload has cleaned up the proxy of this configuration, so that a later reload
 		// would not end the stream. The upstream key may have changed, too.
 		s.gate.logger.Info("a stream waited through a reload: its client has to connect again", zap.String("stream_id", s.id))
-		return stream.Verdict{Message: s.gate.api.Stream.Unreachable()}
+		return stream.Verdict{Message: s.commands.Unreachable()}
 	}
 	f, d := s.decide(secret, fault)
 	s.events.do(func() {
@@ -126,7 +128,7 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 		record := s.decisionRecord(f.owner, d.Reason)
 		if !d.Reason.OK() {
 			s.gate.reportRefused(s.r, record, d.detail, zap.String("stream_id", s.id))
-			verdict.Message = s.gate.api.Stream.Refusal(d.Reason)
+			verdict.Message = s.commands.Refusal(d.Reason)
 			return
 		}
 		f.store.NoteUse(&f.record, d.at)

@@ -235,6 +235,7 @@ func (w *responseInterceptor) substitute(a dialect.Answer) {
 			delete(header, name)
 		}
 	}
+	a = w.gate.fill(a, w.r)
 	writeAnswerHeader(w.ResponseWriter, w.r, a, w.gate.CORS, w.gate.api.SessionHeader)
 	header["Content-Length"] = []string{strconv.Itoa(len(a.Body))} // so that this answer is complete even if the backend's answer breaks off
 	w.ResponseWriter.WriteHeader(a.Status)

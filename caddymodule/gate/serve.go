@@ -84,7 +84,7 @@ func (req *gatedRequest) refuse(f *facts, d *decision) error {
 	if d.shownAs != policy.Undecided {
 		reason = d.shownAs
 	}
-	answer := req.gate.api.Refusal(req.call, reason)
+	answer := req.gate.fill(req.gate.api.Refusal(req.call, reason), req.r)
 	if d.status != 0 {
 		answer.Status = d.status
 	}

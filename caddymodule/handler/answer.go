@@ -88,3 +88,10 @@ func NewSessionID() string {
 	_, _ = rand.Read(id[:]) // never fails
 	return hex.EncodeToString(id[:])
 }
+
+// NewRequestID returns a random ID of a request: 32 hexadecimal digits.
+func NewRequestID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}

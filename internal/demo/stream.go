@@ -84,7 +84,7 @@ func (s *demoStream) text(command string) {
 
 // audio sends a frame of audio.
 func (s *demoStream) audio(piece []byte) error {
-	return wsutil.WriteClientBinary(s.conn, append([]byte{dialect.AmiVoice.Stream.Audio}, piece...))
+	return wsutil.WriteClientBinary(s.conn, append([]byte{dialect.AmiVoice.Commands().Audio}, piece...))
 }
 
 // answer reads the next message. It returns "" after an error.
@@ -100,7 +100,7 @@ func (s *demoStream) answer() string {
 // start sends a start command with this key, and shows it. It checks that the answer is
 // want, and that the log has this reason.
 func (s *demoStream) start(key policy.Secret, want string, reason policy.Reason, why string) {
-	rules := dialect.AmiVoice.Stream
+	rules := dialect.AmiVoice.Commands()
 	command := rules.Start + " 16K -a-general " + rules.Pair + "="
 	s.d.sent(command + brief(key))
 	s.text(command + key.Reveal())
@@ -145,7 +145,7 @@ func (s *demoStream) until(prefix string) (last string, results []string) {
 
 // playStream plays the step of the demo in which a stream lasts until its final result.
 func (d *demo) playStream(ctx context.Context, key policy.Secret) {
-	rules := dialect.AmiVoice.Stream
+	rules := dialect.AmiVoice.Commands()
 	d.title("Live recognition, over a WebSocket")
 	s := d.stream(ctx)
 	defer s.close()
@@ -175,7 +175,7 @@ func (d *demo) results(all []string) {
 
 // playCut plays the step of the demo in which a key is revoked during its stream.
 func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() error) error {
-	rules := dialect.AmiVoice.Stream
+	rules := dialect.AmiVoice.Commands()
 	d.title("A key is revoked in the middle of its stream")
 	s := d.stream(ctx)
 	defer s.close()

@@ -139,6 +139,10 @@ type Refusal struct {
 	Status     int    `json:"status"`
 	RetryAfter int    `json:"retry_after,omitempty"` // seconds
 	Body       string `json:"body"`
+	// CloseCode and CloseReason are of the Close frame after Body, if the request is the
+	// handshake of a live stream that is refused on the stream.
+	CloseCode   uint16 `json:"close_code,omitempty"`
+	CloseReason string `json:"close_reason,omitempty"`
 }
 
 // Explain says what the gateway would decide on a request, and why. It changes
@@ -200,17 +204,23 @@ func (m *Manager) findJob(ctx context.Context, backend, id string) (*policy.Job,
 	return &job, nil
 }
 
-// switchingProtocols is the status of the answer to a handshake. A refused start command
-// gets this status in an explanation, because its refusal is a message on the open stream.
+// switchingProtocols is the status of the answer to a handshake. A stream that is refused by a
+// message gets this status in an explanation, because the handshake has been accepted.
 const switchingProtocols = 101
 
 // refusal returns the answer to a refused request.
 func (q *explainRequest) refusal(call dialect.Call, reason policy.Reason) *Refusal {
 	if call.Operation == policy.Stream {
-		return &Refusal{Status: switchingProtocols, Body: q.api.Stream.Refusal(reason)}
+		switch rules := call.Route.Stream; {
+		case rules.Commands != nil:
+			return &Refusal{Status: switchingProtocols, Body: rules.Commands.Refusal(reason)}
+		case rules.Handshake.InBand:
+			end := rules.Handshake.End(reason)
+			return &Refusal{Status: switchingProtocols, Body: end.Text, CloseCode: end.Code, CloseReason: end.Reason}
+		}
 	}
 	a := q.api.Refusal(call, reason)
-	return &Refusal{a.Status, a.RetryAfter, a.Body}
+	return &Refusal{Status: a.Status, RetryAfter: a.RetryAfter, Body: a.Body}
 }
 
 // explainIssuance explains what the issuance API decides on a call by a key.
@@ -223,7 +233,7 @@ func (q *explainRequest) explainIssuance(found foundKey) *Explanation {
 	e.Backend = issuance.BackendName
 	if !e.Allowed {
 		a := issuance.Refusal(reason)
-		e.Answer = &Refusal{a.Status, a.RetryAfter, a.Text + "\n"}
+		e.Answer = &Refusal{Status: a.Status, RetryAfter: a.RetryAfter, Body: a.Text + "\n"}
 	}
 	return e
 }

@@ -24,7 +24,7 @@ type Verdict struct {
 // CommandsConfig configures Commands.
 type CommandsConfig struct {
 	// Rules of the API. There is no default.
-	Rules *dialect.StreamRules
+	Rules *dialect.CommandRules
 
 	// Upstream says what the backend gets in place of the clients' keys. If Upstream
 	// replaces keys, its key is masked in what the backend sends.

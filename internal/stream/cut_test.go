@@ -108,7 +108,7 @@ func TestR14_ACutWhileAStartIsJudged(t *testing.T) {
 		t.Parallel()
 		var commands *stream.Commands
 		commands = stream.NewCommands(stream.CommandsConfig{
-			Rules: dialect.AmiVoice.Stream,
+			Rules: dialect.AmiVoice.Commands(),
 			Authorize: func(policy.Secret, *credential.Fault) stream.Verdict {
 				commands.End()
 				return stream.Verdict{OK: true}

@@ -18,7 +18,7 @@ func ExampleGuard() {
 	client, server := wstest.Pipe() // the server has answered the handshake
 	guard := stream.New(stream.Config{
 		Protocol: stream.NewCommands(stream.CommandsConfig{
-			Rules:    dialect.AmiVoice.Stream,
+			Rules:    dialect.AmiVoice.Commands(),
 			Upstream: credential.ReplaceWith(policy.NewSecret("UPSTREAM")),
 			Authorize: func(secret policy.Secret, _ *credential.Fault) stream.Verdict {
 				return stream.Verdict{OK: secret.Reveal() == "CLIENT"}

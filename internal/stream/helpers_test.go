@@ -69,7 +69,7 @@ func (r *rig) config() settings {
 	locked := func(f func()) { r.mu.Lock(); defer r.mu.Unlock(); f() }
 	return settings{
 		CommandsConfig: stream.CommandsConfig{
-			Rules:    dialect.AmiVoice.Stream,
+			Rules:    dialect.AmiVoice.Commands(),
 			Upstream: credential.ReplaceWith(policy.NewSecret(upstreamKey)),
 			Authorize: func(secret policy.Secret, fault *credential.Fault) (v stream.Verdict) {
 				locked(func() {
@@ -80,7 +80,7 @@ func (r *rig) config() settings {
 					r.keys = append(r.keys, secret.Reveal())
 					v.OK = strings.HasPrefix(secret.Reveal(), clientKey)
 					if secret.Reveal() == "LIMITED" {
-						v.Message = dialect.AmiVoice.Stream.Refusal(policy.StreamLimit)
+						v.Message = dialect.AmiVoice.Commands().Refusal(policy.StreamLimit)
 					}
 				})
 				return v

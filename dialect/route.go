@@ -1,0 +1,112 @@
+package dialect
+
+import (
+	"strings"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Route is the method and the path of one operation.
+type Route struct {
+	Method string
+	// Path is compared with the escaped path that goes upstream. The segment {job} matches
+	// the ID of a job. The last segment {name} matches any segment whose characters need no
+	// escape, such as the name of a model.
+	Path      string
+	Operation policy.Operation
+	// Keys are the places where the backend reads the key of this operation. A key in
+	// another place of the API must be equal to it. The gate removes that second key, and
+	// does not accept it alone.
+	Keys []Place
+	// Refusals are the answers to refused requests for this operation.
+	Refusals *Refusals
+	// Stream describes the live streams of this route. It is nil if the operation is not
+	// Stream.
+	Stream *Stream
+}
+
+// Call is the meaning of a request's method and path in an API.
+type Call struct {
+	Operation policy.Operation
+	Route     *Route // nil if the operation is Unlisted
+	JobID     string // of ReadJob and DeleteJob
+}
+
+// Classify returns what a request with this method and path asks for. The path is
+// the escaped path that goes upstream. A path with an escape, a dot segment or a
+// doubled slash matches no route.
+func (a *API) Classify(method, escapedPath string) Call {
+	for i := range a.Routes {
+		route := &a.Routes[i]
+		if route.Method != method {
+			continue
+		}
+		if job, ok := matchPath(route.Path, escapedPath); ok {
+			return Call{Operation: route.Operation, Route: route, JobID: job}
+		}
+	}
+	return Call{}
+}
+
+// Knows reports whether a path belongs to the API, or whether a lenient backend could
+// read it as a path of the API: a path in another case, with another slash at its
+// end, or below a segment with a job ID or a name.
+func (a *API) Knows(escapedPath string) bool {
+	path := strings.ToLower(strings.TrimRight(escapedPath, "/"))
+	for _, route := range a.Routes {
+		before, _, open := strings.Cut(strings.ToLower(route.Path), "{")
+		if open && strings.HasPrefix(path+"/", before) || path == strings.TrimRight(before, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// Paths returns the paths of the API's routes, with the job ID "job" and the last segment
+// "name".
+func (a *API) Paths() []string {
+	paths := make([]string, len(a.Routes))
+	for i, route := range a.Routes {
+		paths[i] = strings.NewReplacer(jobSegment, "job", nameSegment, "name").Replace(route.Path)
+	}
+	return paths
+}
+
+// Methods returns the methods that the API has for a path. It returns none for a
+// path that the API does not have.
+func (a *API) Methods(escapedPath string) []string {
+	var methods []string
+	for _, route := range a.Routes {
+		if _, ok := matchPath(route.Path, escapedPath); ok {
+			methods = append(methods, route.Method)
+		}
+	}
+	return methods
+}
+
+// The segments of a pattern that match more than one segment of a path.
+const (
+	jobSegment  = "{job}"
+	nameSegment = "{name}"
+)
+
+// matchPath compares a path with a pattern. A pattern has at most one segment {job}, and can
+// end in {name}.
+func matchPath(pattern, path string) (jobID string, ok bool) {
+	if before, named := strings.CutSuffix(pattern, nameSegment); named {
+		slash := strings.LastIndexByte(path, '/') + 1
+		if !cleanSegment(path[slash:], ":") {
+			return "", false
+		}
+		pattern, path = before, path[:slash]
+	}
+	before, after, hasJob := strings.Cut(pattern, jobSegment)
+	if !hasJob {
+		return "", path == pattern
+	}
+	if len(path) <= len(before)+len(after) || !strings.HasPrefix(path, before) || !strings.HasSuffix(path, after) {
+		return "", false
+	}
+	jobID = path[len(before) : len(path)-len(after)]
+	return jobID, ValidJobID(jobID)
+}
