@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"os"
@@ -31,6 +32,7 @@ type gateway struct {
 	backend *backend
 	path    string // of the keystore
 	logPath string // of the default logger's output, which is at debug level
+	dialect string // of the gate; amivoice by default
 	options string // of the gate
 	site    string // the rest of the site, after the gate
 	global  string // lines of the global option speechgate
@@ -115,13 +117,13 @@ func (g *gateway) config() string {
 }
 {scheme}{addr} {
 	log
-	speechgate amivoice {
+	speechgate {dialect} {
 		` + g.options + `
 	}
 	` + g.site + `
 }
 `
-	return strings.NewReplacer("{log}", g.logPath, "{storage}", filepath.Join(filepath.Dir(g.logPath), "storage"), "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme,
+	return strings.NewReplacer("{log}", g.logPath, "{storage}", filepath.Join(filepath.Dir(g.logPath), "storage"), "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme, "{dialect}", cmp.Or(g.dialect, "amivoice"),
 		"{backend}", g.backend.addr()).Replace(text)
 }
 

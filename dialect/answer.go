@@ -41,8 +41,7 @@ func (a Answer) Fill(facts func() Facts) Answer {
 		return a
 	}
 	f := facts()
-	path, _ := json.Marshal(f.Path) // a string always has a JSON form
-	fill := strings.NewReplacer("{request_id}", f.RequestID, "{time}", f.Time.UTC().Format(time.RFC3339Nano), "{path}", string(path[1:len(path)-1]))
+	fill := f.replacer()
 	a.Body = fill.Replace(a.Body)
 	header := a.Header
 	a.Header = make([]Field, len(header))
@@ -50,6 +49,12 @@ func (a Answer) Fill(facts func() Facts) Answer {
 		a.Header[i] = Field{field.Name, fill.Replace(field.Value)}
 	}
 	return a
+}
+
+// replacer replaces the placeholders.
+func (f *Facts) replacer() *strings.Replacer {
+	path, _ := json.Marshal(f.Path) // a string always has a JSON form
+	return strings.NewReplacer("{request_id}", f.RequestID, "{time}", f.Time.UTC().Format(time.RFC3339Nano), "{path}", string(path[1:len(path)-1]))
 }
 
 // Refusals are the answers of a group of operations.

@@ -41,6 +41,7 @@ type Jobs struct {
 // apis are the dialects by name.
 var apis = map[string]*API{
 	AmiVoice.Name: AmiVoice,
+	OpenAI.Name:   OpenAI,
 }
 
 // Names returns the names of all dialects, sorted.

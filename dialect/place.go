@@ -35,3 +35,15 @@ type Place struct {
 	// keys.
 	MintedOnly bool
 }
+
+// HeaderName returns the name of the header field that the place is in, in net/http's canonical
+// form; "" if the place is in no header field.
+func (p *Place) HeaderName() string {
+	switch p.Location {
+	case Header:
+		return p.Name
+	case Subprotocol:
+		return "Sec-Websocket-Protocol"
+	}
+	return ""
+}

@@ -18,6 +18,9 @@ type Route struct {
 	// another place of the API must be equal to it. The gate removes that second key, and
 	// does not accept it alone.
 	Keys []Place
+	// UpstreamKey is the header field in which the backend gets the upstream key, wherever the
+	// client's key was. If it is nil, the upstream key goes to each place of the client's key.
+	UpstreamKey *Place
 	// Refusals are the answers to refused requests for this operation.
 	Refusals *Refusals
 	// Stream describes the live streams of this route. It is nil if the operation is not
@@ -30,6 +33,15 @@ type Call struct {
 	Operation policy.Operation
 	Route     *Route // nil if the operation is Unlisted
 	JobID     string // of ReadJob and DeleteJob
+}
+
+// StreamRules returns the rules of the route's live streams; nil without a route, and for a route
+// without streams.
+func (r *Route) StreamRules() *Stream {
+	if r == nil {
+		return nil
+	}
+	return r.Stream
 }
 
 // Classify returns what a request with this method and path asks for. The path is

@@ -23,6 +23,9 @@ type HandshakeRules struct {
 	// Cut is the end of a running stream, such as when its key is revoked. The vendor's client
 	// library must stop at it, and must not connect again at once.
 	Cut StreamEnd
+	// KeyRefused lists texts in lower case. If the first text message of the backend contains one
+	// of them, the backend has refused the upstream key.
+	KeyRefused []string
 	// Subprotocols are the subprotocols that are no secret. If the backend names none in its
 	// answer, the gate answers with the first of them that the client offers.
 	Subprotocols []string
@@ -41,10 +44,22 @@ func (a *API) Commands() *CommandRules {
 
 // StreamEnd is how a stream ends: a text message, and a Close frame after it.
 type StreamEnd struct {
-	Text   string // empty sends no message
+	Text   string // empty sends no message; it can have the placeholders of an Answer
 	Code   uint16 // of the Close frame (RFC 6455, section 7.4)
 	Reason string // of the Close frame
 }
+
+// Fill returns the end with the facts in place of the placeholders.
+func (e StreamEnd) Fill(f Facts) StreamEnd {
+	e.Text = f.replacer().Replace(e.Text)
+	return e
+}
+
+// The codes of Close frames that several APIs use (RFC 6455, section 7.4.1, and the registry of IANA).
+const (
+	policyViolation = 1008
+	tryAgainLater   = 1013
+)
 
 // End returns how a stream ends that is refused for this reason, if InBand is true.
 func (r *HandshakeRules) End(reason policy.Reason) StreamEnd {

@@ -13,10 +13,13 @@ import (
 
 // fill replaces the placeholders of an answer to a request.
 func (g *Gate) fill(a dialect.Answer, r *http.Request) dialect.Answer {
-	return a.Fill(func() dialect.Facts {
-		path := app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), g.places))
-		return dialect.Facts{RequestID: handler.NewRequestID(), Time: time.Now(), Path: path}
-	})
+	return a.Fill(func() dialect.Facts { return g.facts(r) })
+}
+
+// facts returns what an answer to a request can say about it.
+func (g *Gate) facts(r *http.Request) dialect.Facts {
+	path := app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), g.places))
+	return dialect.Facts{RequestID: handler.NewRequestID(), Time: time.Now(), Path: path}
 }
 
 // writeAnswerHeader sets the header fields of an answer of the gateway itself. Pages of the

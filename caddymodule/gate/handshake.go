@@ -56,15 +56,14 @@ func (req gatedRequest) serveStream(next caddyhttp.Handler) error {
 		return refuse(fault.Reason, fault.Detail)
 	}
 	if !knownWebSocketVersion(req.r.Header) {
-		req.w.Header().Set("Sec-WebSocket-Version", webSocketVersion) // RFC 6455, section 4.4
-		return refuse(policy.RequestMalformed, "another Sec-WebSocket-Version than "+webSocketVersion)
+		return req.refuseVersion()
 	}
 	req.gate.app.AcquireStore()
 	defer req.gate.app.ReleaseStore()
 	s := newLiveStream(&req)
 	defer s.end()
 	if !s.register() {
-		return refuse(policy.StreamLimit, "as many streams of the address wait for their first command as max_pending_streams allows")
+		return refuse(policy.StreamLimit, tooManyPending)
 	}
 	found.Rewrite(s.r, credential.Upstream{Mode: credential.Drop})
 	s.prepareHandshake()
@@ -80,7 +79,17 @@ func (req gatedRequest) serveStream(next caddyhttp.Handler) error {
 	return nil // the connection is no longer HTTP
 }
 
+const tooManyPending = "as many streams of the address wait for their first command as max_pending_streams allows"
+
 const webSocketVersion = "13"
+
+// refuseVersion refuses a handshake with another version of the protocol.
+func (req *gatedRequest) refuseVersion() error {
+	req.w.Header().Set("Sec-WebSocket-Version", webSocketVersion) // RFC 6455, section 4.4
+	return req.refuse(&facts{}, &decision{
+		Decision: policy.Decision{Reason: policy.RequestMalformed}, detail: "another Sec-WebSocket-Version than " + webSocketVersion,
+	})
+}
 
 // knownWebSocketVersion reports whether a handshake has the version of RFC 6455, or no version.
 // The handshakes of AmiVoice's libraries have no version.

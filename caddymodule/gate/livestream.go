@@ -29,17 +29,19 @@ import (
 // cut must not wait for these functions: it only sets ended and tells guard, and then its report
 // is a function in the queue.
 type liveStream struct {
-	gate     *Gate
-	commands *dialect.CommandRules
-	r        *http.Request // the handshake
-	asked    policy.Request
-	id       string
-	begun    policy.Time
+	gate      *Gate
+	commands  *dialect.CommandRules   // if the key is in the commands
+	handshake *dialect.HandshakeRules // if the key is in the handshake
+	r         *http.Request           // the handshake
+	asked     policy.Request
+	id        string
+	begun     policy.Time
 
 	guard   *stream.Guard
 	ctx     context.Context                        // of the proxied request
 	stop    context.CancelCauseFunc                // cancels ctx
 	memory  atomic.Pointer[headbudget.Reservation] // of the first start command; nil if the command is short
+	opened  atomic.Bool                            // the backend has opened a stream whose key is in its handshake
 	proxied bool                                   // the next handlers have been called; set before they read
 
 	recheckWaits atomic.Bool // a recheck is in the queue, and needs no second one: it sees all changes until it runs
@@ -69,14 +71,11 @@ const (
 )
 
 func newLiveStream(req *gatedRequest) *liveStream {
-	s := &liveStream{gate: req.gate, commands: req.call.Route.Stream.Commands, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
+	rules := req.call.Route.Stream
+	s := &liveStream{gate: req.gate, commands: rules.Commands, handshake: rules.Handshake, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
 	s.ctx, s.stop = context.WithCancelCause(req.r.Context())
 	s.guard = stream.New(stream.Config{
-		Protocol: stream.NewCommands(stream.CommandsConfig{
-			Rules:     s.commands,
-			Upstream:  req.gate.upstream,
-			Authorize: s.authorize,
-		}),
+		Protocol:        s.protocol(),
 		Refused:         s.refused,
 		UpstreamRefused: s.upstreamRefused,
 		Reserve:         func(n int) bool { return s.reservation().Reserve(n) },
@@ -88,6 +87,17 @@ func newLiveStream(req *gatedRequest) *liveStream {
 		PartingTime:     partingTime,
 	})
 	return s
+}
+
+// protocol returns what the Guard has to know about the API.
+func (s *liveStream) protocol() stream.Protocol {
+	if s.handshake != nil {
+		return stream.NewHandshake(stream.HandshakeConfig{
+			Rules: s.handshake, Upstream: s.gate.upstream,
+			Facts: func() dialect.Facts { return s.gate.facts(s.r) },
+		})
+	}
+	return stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.gate.upstream, Authorize: s.authorize})
 }
 
 // register adds the stream to the registry. It returns false if too many streams of the
@@ -281,6 +291,9 @@ func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 		}
 	})
 	s.guard.Cut("")
+	if s.handshake != nil && !s.opened.Load() {
+		s.stop(&earlyCut{reason})
+	}
 	return true
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -49,6 +50,11 @@ type responseInterceptor struct {
 	members  *dialect.Members    // reads members of the JSON body; nil if the gate needs no member
 	held     *bytes.Buffer       // the body of an answer that creates a job; nil if the answer streams
 
+	stream      *liveStream // the stream that the request opens; nil for other requests
+	subprotocol string      // what the client gets if the backend names no subprotocol
+	timer       *time.Timer // ends the wait for the backend to open the stream
+	hijacked    bool        // the proxy has the connection of the stream
+
 	membersBuf dialect.Members // members points to it: this saves an allocation
 	noStore    [1]string       // the values of Cache-Control: this saves an allocation
 }
@@ -76,7 +82,11 @@ func (w *responseInterceptor) WriteHeader(status int) {
 	if w.status != 0 {
 		return
 	}
-	if status >= 100 && status < 200 {
+	switch {
+	case status == http.StatusSwitchingProtocols && w.stream != nil:
+		w.openStream()
+		return
+	case status >= 100 && status < 200:
 		w.maskHeader()
 		w.ResponseWriter.WriteHeader(status)
 		return
@@ -174,8 +184,12 @@ func (w *responseInterceptor) FlushError() error {
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Hijack returns an error: operations other than streams do not change protocols.
-func (*responseInterceptor) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+// Hijack returns the connection of a stream that the backend has opened. Otherwise it returns an
+// error, because other operations do not change protocols.
+func (w *responseInterceptor) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.stream != nil && w.status == http.StatusSwitchingProtocols && !w.hijacked {
+		return w.hijack()
+	}
 	return nil, nil, fmt.Errorf("the operation does not change protocols: %w", http.ErrNotSupported)
 }
 

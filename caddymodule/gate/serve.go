@@ -25,7 +25,10 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	if d := req.check(); d.Reason != policy.Undecided {
 		return req.refuse(&facts{}, &d)
 	}
-	if req.call.Operation == policy.Stream {
+	if stream := req.call.Route.StreamRules(); stream != nil {
+		if stream.Handshake != nil {
+			return req.serveKeyedStream(next)
+		}
 		return req.serveStream(next)
 	}
 	var f facts

@@ -56,7 +56,7 @@ func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.F
 	u.clean(reads)
 	u.mask[0] = credential.Masked
 	for i := range places {
-		if name := places[i].Name; places[i].Location == dialect.Header && len(r.Header[name]) > 0 {
+		if name := places[i].HeaderName(); len(r.Header[name]) > 0 {
 			u.fields = append(u.fields, field{name, u.mask[:]})
 		}
 	}

@@ -70,8 +70,8 @@ func (f *LogFilter) Provision(caddy.Context) error {
 	}
 	f.places = append(f.places, issuance.Places...)
 	for _, place := range f.places {
-		if place.Location == dialect.Header {
-			f.headers = append(f.headers, strings.ToLower(place.Name))
+		if name := place.HeaderName(); name != "" {
+			f.headers = append(f.headers, strings.ToLower(name))
 		}
 	}
 	return nil

@@ -6,10 +6,12 @@
 // The dialect lists the places in which clients of its API put their keys. Each kind of
 // place has a locator: one file, with a function that scans and a function that rewrites.
 //
-//	header.go   a header field, with or without a scheme such as Bearer
-//	query.go    a parameter of the query
-//	part.go     a part of a multipart/form-data body, before the audio
-//	command.go  a text command on a WebSocket
+//	header.go       a header field, with or without a scheme such as Bearer
+//	basic.go        the password of the scheme Basic
+//	query.go        a parameter of the query
+//	subprotocol.go  an item of Sec-WebSocket-Protocol
+//	part.go         a part of a multipart/form-data body, before the audio
+//	command.go      a text command on a WebSocket
 //
 // The value of a parameter or a part is either the key, or a list of name=value pairs;
 // the key is then in one of the pairs (subkey.go).
@@ -21,7 +23,8 @@
 //
 // An operation reads its key from some of the places ([dialect.Route].Keys). A key in any
 // other place authenticates nothing. Such a key is still compared with the others, and
-// it is always removed.
+// it is always removed. The upstream key goes to each place that has the client's key, or
+// only to the place [dialect.Route].UpstreamKey.
 //
 // # One key
 //
@@ -73,6 +76,7 @@ import (
 type Found struct {
 	places    []dialect.Place // every place of the API
 	read      []dialect.Place // the places from which the operation reads its key
+	upstream  *dialect.Place  // the only place for the upstream key; nil if it goes where the client's key is
 	audioPart string          // the name of the part with the audio; empty if no body has a key
 	isRoute   bool            // the operation is one of the API's routes
 
@@ -99,9 +103,10 @@ type Found struct {
 func Scan(r *http.Request, api *dialect.API, route *dialect.Route) (f Found) {
 	f.places, f.read, f.audioPart = api.Places, api.Places, api.Audio
 	if route != nil {
-		f.read, f.isRoute = route.Keys, true
+		f.read, f.isRoute, f.upstream = route.Keys, true, route.UpstreamKey
 	}
 	f.scanHeader(r.Header)
+	f.scanSubprotocols(r.Header)
 	f.scanQuery(r.URL.RawQuery)
 	f.classifyBody(r)
 	return f
@@ -156,10 +161,20 @@ func (f *Found) UncheckedKey() (policy.Secret, *Fault) {
 // r is the request that Scan and ReadForm got. Call Rewrite only if Key or UncheckedKey
 // returned no fault.
 func (f *Found) Rewrite(r *http.Request, up Upstream) {
-	f.rewriteHeader(r.Header, &up)
-	f.rewriteQuery(r.URL, &up)
-	f.rewriteForm(r, &up)
+	if f.upstream != nil && up.Mode == Replace {
+		f.rewrite(r, &Upstream{Mode: Drop})
+		r.Header[f.upstream.Name] = []string{up.inHeader(f.upstream)}
+	} else {
+		f.rewrite(r, &up)
+	}
 	if f.contentType != "" && r.ContentLength != 0 {
 		r.Header.Set("Content-Type", f.contentType)
 	}
+}
+
+func (f *Found) rewrite(r *http.Request, up *Upstream) {
+	f.rewriteHeader(r.Header, up)
+	f.rewriteSubprotocols(r.Header, up)
+	f.rewriteQuery(r.URL, up)
+	f.rewriteForm(r, up)
 }

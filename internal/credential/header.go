@@ -28,6 +28,12 @@ func (f *Found) scanHeader(header http.Header) {
 				if strings.Contains(value, " ") {
 					f.otherScheme = place
 				}
+			} else if place.User != "" {
+				var fault *Fault
+				if key, fault = basicPassword(key, place.User); fault != nil {
+					f.fail(fault)
+					continue
+				}
 			}
 			f.addKey(place, key)
 		}
@@ -74,7 +80,7 @@ func (f *Found) rewriteHeader(header http.Header, up *Upstream) {
 		case place == nil || up.Mode == Drop, up.Mode == Replace && !f.hasKey(each, header[each.Name]):
 			delete(header, each.Name)
 		case up.Mode == Replace:
-			header[each.Name] = []string{up.inHeader(place.Scheme)}
+			header[each.Name] = []string{up.inHeader(place)}
 		}
 	}
 }

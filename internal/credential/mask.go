@@ -103,7 +103,7 @@ func readSeparator(text string) (kind separatorKind, n int) {
 func canHoldKey(name string, pairs *pairMemo, places []dialect.Place) bool {
 	return slices.ContainsFunc(places, func(p dialect.Place) bool {
 		if p.SubKey == "" {
-			return sameName(name, p.Name)
+			return p.Name != "" && sameName(name, p.Name)
 		}
 		return sameName(name, p.SubKey) ||
 			sameName(name, p.Name) && pairs.mention(p.SubKey)

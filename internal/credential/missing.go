@@ -65,6 +65,11 @@ func describePlace(p *dialect.Place) string {
 		whole = "the query's " + p.Name
 	case dialect.Part:
 		whole = "the part " + p.Name
+	case dialect.Subprotocol:
+		if p.Prefix != "" {
+			return "the subprotocol " + p.Prefix + "KEY"
+		}
+		return "the subprotocol after " + p.Name
 	}
 	if p.SubKey != "" {
 		return "the pair " + p.SubKey + " of " + whole

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -40,17 +41,18 @@ func ReplaceWith(key policy.Secret) Upstream {
 	}
 }
 
-// inHeader returns the upstream key as the value of a header field with this scheme.
-func (up *Upstream) inHeader(scheme string) string {
-	switch scheme {
-	case "":
+// inHeader returns the upstream key as the value of a header field with the scheme and the user of
+// this place.
+func (up *Upstream) inHeader(place *dialect.Place) string {
+	switch {
+	case place.User != "":
+		return place.Scheme + " " + basicCredentials(place.User, up.Key.Reveal())
+	case place.Scheme == "":
 		return up.Key.Reveal()
-	case bearerScheme:
-		if !up.bearer.Empty() {
-			return up.bearer.Reveal()
-		}
+	case place.Scheme == bearerScheme && !up.bearer.Empty():
+		return up.bearer.Reveal()
 	}
-	return scheme + " " + up.Key.Reveal()
+	return place.Scheme + " " + up.Key.Reveal()
 }
 
 // inQuery returns the upstream key as the value of a query parameter. A pair has the
