@@ -41,6 +41,7 @@ type Jobs struct {
 // apis are the dialects by name.
 var apis = map[string]*API{
 	AmiVoice.Name: AmiVoice,
+	Deepgram.Name: Deepgram,
 	OpenAI.Name:   OpenAI,
 }
 

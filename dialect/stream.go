@@ -57,6 +57,7 @@ func (e StreamEnd) Fill(f Facts) StreamEnd {
 
 // The codes of Close frames that several APIs use (RFC 6455, section 7.4.1, and the registry of IANA).
 const (
+	normalClosure   = 1000
 	policyViolation = 1008
 	tryAgainLater   = 1013
 )
