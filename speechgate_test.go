@@ -36,8 +36,9 @@ var arrows = map[string]struct {
 	"keystore/keystoretest":         {may: []string{"keystore", "policy"}},
 	"keystore/internal/sqlite":      {may: []string{"keystore/internal/engine"}, sql: true},
 
-	"dialect": {may: []string{"policy"}},
+	"dialect": {may: []string{"internal/jsonanswer", "policy"}},
 
+	"internal/jsonanswer":     {std: true},
 	"internal/words":          {may: []string{"policy"}},
 	"internal/credential":     {may: []string{"dialect", "policy"}},
 	"internal/stream":         {may: []string{"dialect", "internal/credential", "internal/stream/wsframe", "policy"}},
@@ -60,7 +61,8 @@ var arrows = map[string]struct {
 
 	"caddymodule/gate": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
-		"dialect", "internal/credential", "internal/headbudget", "internal/issuance", "internal/stream", "internal/words", "keystore", "policy",
+		"dialect", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/stream", "internal/words",
+		"keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy",

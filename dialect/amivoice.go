@@ -3,6 +3,7 @@ package dialect
 import (
 	"net/http"
 
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -52,7 +53,7 @@ var (
 		},
 		Gateway: amiRecognitionGateway,
 		// The vendor changes the wording of the message. The code does not change.
-		KeyRefused: KeyRefused{Status: http.StatusOK, Member: "code", Value: "-"},
+		KeyRefused: KeyRefused{Status: http.StatusOK, Member: jsonanswer.MustSet("code"), Value: "-"},
 	}
 	amiRecognitionFault = Answer{
 		Status: http.StatusServiceUnavailable, Body: amiError("?", amiUnavailable),
@@ -146,8 +147,8 @@ var AmiVoice = &API{
 	Places: amiUploadKeys,
 	Audio:  "a",
 	Jobs: Jobs{
-		ID:    "sessionid",
-		State: "status",
+		ID:    jsonanswer.MustSet("sessionid"),
+		State: jsonanswer.MustSet("status"),
 		States: map[string]policy.JobState{
 			"queued":     policy.JobQueued,
 			"started":    policy.JobStarted,

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -74,9 +75,10 @@ type Refusals struct {
 // describes no answer.
 type KeyRefused struct {
 	Status int // of HTTP; 0 if the backend has no such answer
-	// Member is a member of the answer's top-level JSON object, and Value is the string in
-	// that member. Member is empty if the status alone shows the refusal.
-	Member, Value string
+	// Member is the set of one string in the answer's JSON object, and Value is that
+	// string in a refusal. Member is nil if the status alone shows the refusal.
+	Member *jsonanswer.Set
+	Value  string
 }
 
 // MaxKeyRefused is the largest body of a backend's refusal of a key, in bytes. An
@@ -87,7 +89,7 @@ const MaxKeyRefused = 4 << 10
 // whole body of an answer with k.Status. If Member is not a string, or comes twice,
 // the body is not such a refusal.
 func (k *KeyRefused) Describes(body []byte) bool {
-	if k.Member == "" {
+	if k.Member == nil {
 		return true
 	}
 	// Most answers do not contain the value, and are not parsed. The value can be
@@ -97,11 +99,11 @@ func (k *KeyRefused) Describes(body []byte) bool {
 	if len(body) > MaxKeyRefused || !bytes.Contains(body, quoted) && bytes.IndexByte(body, '\\') < 0 {
 		return false
 	}
-	var members Members
+	var members jsonanswer.Members
 	members.Begin(k.Member)
 	_, _ = members.Write(body)
-	value, err := members.Get(k.Member)
-	return err == nil && value == k.Value
+	value, err := members.Get(0)
+	return err == nil && value.Text == k.Value
 }
 
 // Refusal returns the answer to a refused call.

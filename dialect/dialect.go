@@ -9,6 +9,7 @@ package dialect
 import (
 	"slices"
 
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -33,8 +34,8 @@ type API struct {
 // Jobs says where job IDs and job states are in the backend's answers, which are
 // JSON objects.
 type Jobs struct {
-	ID     string                     // the member with the job's ID, in the answer to a creation
-	State  string                     // the member with the job's state, in the answer to a poll
+	ID     *jsonanswer.Set            // the set of the job's ID, in the answer to a creation
+	State  *jsonanswer.Set            // the set of the job's state, in the answer to a poll
 	States map[string]policy.JobState // the backend's words for the states
 }
 

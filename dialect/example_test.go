@@ -2,7 +2,6 @@ package dialect_test
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
@@ -36,18 +35,4 @@ func ExampleAPI_Refusal() {
 	// 404 {"message":"not found"}
 	// 503 {"message":"service temporarily unavailable"}
 	// s received illegal service authorization
-}
-
-// Members reads the state of a job while the answer passes through the gate, in
-// pieces of any size.
-func ExampleMembers() {
-	var members dialect.Members
-	members.Begin("status")
-	for piece := range strings.SplitAfterSeq(`{"audio_size":186240,"status":"completed","text":"…"}`, ",") {
-		_, _ = members.Write([]byte(piece))
-	}
-	word, err := members.Get("status")
-	fmt.Println(dialect.AmiVoice.Jobs.States[word], err)
-	// Output:
-	// completed <nil>
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 )
 
 func TestR16_ARefusalOfAKeyIsKnownByItsCode(t *testing.T) {
@@ -46,11 +48,11 @@ func TestR16_ARefusalOfAKeyHasItsMember(t *testing.T) {
 	}{
 		{KeyRefused{Status: 401}, "", true}, // the status alone shows it
 		{KeyRefused{Status: 401}, "not JSON", true},
-		{KeyRefused{Member: "code"}, `{"code":""}`, true},
-		{KeyRefused{Member: "code"}, `{"code":1,"text":""}`, false},
-		{KeyRefused{Member: "code"}, `{"code":"","code":""}`, false},
-		{KeyRefused{Member: "code", Value: "-"}, exactly, true},
-		{KeyRefused{Member: "code", Value: "-"}, exactly + " ", false},
+		{KeyRefused{Member: jsonanswer.MustSet("code")}, `{"code":""}`, true},
+		{KeyRefused{Member: jsonanswer.MustSet("code")}, `{"code":1,"text":""}`, false},
+		{KeyRefused{Member: jsonanswer.MustSet("code")}, `{"code":"","code":""}`, false},
+		{KeyRefused{Member: jsonanswer.MustSet("code"), Value: "-"}, exactly, true},
+		{KeyRefused{Member: jsonanswer.MustSet("code"), Value: "-"}, exactly + " ", false},
 	} {
 		if got := test.refusal.Describes([]byte(test.body)); got != test.want {
 			t.Errorf("%+v describes %.40q of %d bytes: %t", test.refusal, test.body, len(test.body), got)
@@ -61,7 +63,7 @@ func TestR16_ARefusalOfAKeyHasItsMember(t *testing.T) {
 // encoding/json is the second implementation.
 func TestR16_OtherParsersReadTheSameRefusals(t *testing.T) {
 	t.Parallel()
-	refusal := KeyRefused{Status: 200, Member: "code", Value: "-"}
+	refusal := KeyRefused{Status: 200, Member: jsonanswer.MustSet("code"), Value: "-"}
 	rapid.Check(t, func(t *rapid.T) {
 		code := rapid.SampledFrom([]string{"-", "", "+", "--", " -", `"-"`, "‐", "-\n"}).Draw(t, "code")
 		text := rapid.String().Draw(t, "text")

@@ -35,6 +35,7 @@ var core = []target{
 	{"dialect", "dialect"},
 	{"internal/credential", "internal/credential"},
 	{"internal/issuance", "internal/issuance"},
+	{"internal/jsonanswer", "internal/jsonanswer"},
 	{"internal/manage", "internal/manage"},
 	{"internal/stream/wsframe", "internal/stream/wsframe internal/stream"},
 	{"internal/stream", "internal/stream"},

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -26,10 +27,11 @@ const (
 // If the ID is wrong or the job cannot be recorded, the client gets an answer of the gate.
 func (w *responseInterceptor) finishCreation() {
 	api := w.gate.api
-	id, err := w.members.Get(api.Jobs.ID)
+	member, err := w.members.Get(0)
+	id := member.Text
 	switch {
 	case err == nil && !isObject(w.held.Bytes()):
-		err = dialect.ErrMemberJSON
+		err = jsonanswer.ErrJSON
 	case err == nil && id != "" && !dialect.ValidJobID(id):
 		err = errors.New("the job's ID has characters that a path cannot carry, or is too long")
 	case w.gate.redactor != nil && w.gate.redactor.Text(id) != id:
@@ -88,12 +90,12 @@ func (w *responseInterceptor) recordState() {
 	if w.members == nil {
 		return
 	}
-	word, err := w.members.Get(w.gate.api.Jobs.State)
-	if err == nil && word == "" {
+	word, err := w.members.Get(0)
+	if err == nil && word.Text == "" {
 		return
 	}
 	w.members = nil
-	state := w.gate.api.Jobs.States[word]
+	state := w.gate.api.Jobs.States[word.Text]
 	if err != nil || state == w.state {
 		return
 	}

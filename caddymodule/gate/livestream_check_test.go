@@ -83,7 +83,7 @@ func TestStream_AStartCommandIsDecided(t *testing.T) {
 			verdict := s.authorize(test.secret, test.fault)
 			message := ""
 			if !test.reason.OK() {
-				message = g.gate.api.Stream.Refusal(test.reason)
+				message = g.gate.api.Commands().Refusal(test.reason)
 			}
 			if verdict.OK != test.reason.OK() || verdict.Message != message {
 				t.Errorf("the verdict is %+v", verdict)
@@ -113,7 +113,7 @@ func TestStream_AStartCommandIsDecided(t *testing.T) {
 				t.Errorf("the second command: %+v", verdict)
 			}
 			second := g.stream(t)
-			if verdict := second.authorize(test.secret, nil); verdict.OK || verdict.Message != g.gate.api.Stream.Refusal(policy.StreamLimit) {
+			if verdict := second.authorize(test.secret, nil); verdict.OK || verdict.Message != g.gate.api.Commands().Refusal(policy.StreamLimit) {
 				t.Errorf("a second stream: %+v", verdict)
 			}
 			if _, watched, _ := second.running(); watched {
@@ -141,7 +141,7 @@ func TestStream_AReloadEndsStreamsThatWait(t *testing.T) {
 	if err := g.gate.Cleanup(); err != nil {
 		t.Fatal(err)
 	}
-	if verdict := waits.authorize(policy.NewSecret(g.secret), nil); verdict.OK || verdict.Message != g.gate.api.Stream.Unreachable() {
+	if verdict := waits.authorize(policy.NewSecret(g.secret), nil); verdict.OK || verdict.Message != g.gate.api.Commands().Unreachable() {
 		t.Errorf("a stream that waits: %+v", verdict)
 	}
 	if verdict := runs.authorize(policy.NewSecret(g.secret), nil); !verdict.OK {

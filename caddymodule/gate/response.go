@@ -18,6 +18,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -47,7 +48,7 @@ type responseInterceptor struct {
 	trailers bool                // the header announces trailers
 	redactor credential.Redactor // masks the upstream key in the body
 	check    refusalCheck        // whether the answer refuses the upstream key
-	members  *dialect.Members    // reads members of the JSON body; nil if the gate needs no member
+	members  *jsonanswer.Members // reads members of the JSON body; nil if the gate needs no member
 	held     *bytes.Buffer       // the body of an answer that creates a job; nil if the answer streams
 
 	stream      *liveStream // the stream that the request opens; nil for other requests
@@ -55,8 +56,8 @@ type responseInterceptor struct {
 	timer       *time.Timer // ends the wait for the backend to open the stream
 	hijacked    bool        // the proxy has the connection of the stream
 
-	membersBuf dialect.Members // members points to it: this saves an allocation
-	noStore    [1]string       // the values of Cache-Control: this saves an allocation
+	membersBuf jsonanswer.Members // members points to it: this saves an allocation
+	noStore    [1]string          // the values of Cache-Control: this saves an allocation
 }
 
 // intercept returns the responseInterceptor for the answer to an admitted request.
@@ -93,7 +94,7 @@ func (w *responseInterceptor) WriteHeader(status int) {
 	}
 	w.status = status
 	refusal := w.keyRefused()
-	if refusal != nil && refusal.Member == "" {
+	if refusal != nil && refusal.Member == nil {
 		w.refuseUpstream()
 		return
 	}
@@ -104,22 +105,22 @@ func (w *responseInterceptor) WriteHeader(status int) {
 	jobs := w.gate.api.Jobs
 	switch {
 	case w.call.Operation == policy.CreateJob && status < 300:
-		w.readMember(jobs.ID)
+		w.readMembers(jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
 	case w.startRefusalCheck(refusal):
 		return
 	case w.call.Operation == policy.ReadJob && status < 300 && w.hasJob && !w.state.Ended():
-		w.readMember(jobs.State)
+		w.readMembers(jobs.State)
 		w.members.StopEarly()
 	}
 	w.sendHeader()
 }
 
-// readMember makes Write look for a member of the JSON body.
-func (w *responseInterceptor) readMember(member string) {
+// readMembers makes Write look for members of the JSON body.
+func (w *responseInterceptor) readMembers(set *jsonanswer.Set) {
 	w.members = &w.membersBuf
-	w.members.Begin(member)
+	w.members.Begin(set)
 }
 
 // problem returns why the client must not get the answer; "" if it may.

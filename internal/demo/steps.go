@@ -77,7 +77,7 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 		return good, err
 	}
 	created := d.form(ctx, "/v2/recognitions", brief)
-	job := member(created.body, dialect.AmiVoice.Jobs.ID)
+	job := member(created.body, dialect.AmiVoice.Jobs.ID.Path(0).String())
 	d.expect(created, `"sessionid"`, policy.Allowed, "the job is on record, and on the disk, before you see its ID.")
 	d.expect(d.poll(ctx, job, brief), `"status"`, policy.Allowed, "the key is still good.")
 
