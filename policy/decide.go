@@ -18,6 +18,12 @@ type Request struct {
 	// Job is the record of the job that ReadJob or DeleteJob names. It is nil if
 	// the job is not recorded, and for other operations.
 	Job *Job
+	// Token is the record of the token that the client has shown in place of a key. The
+	// key of the decision is then the token's owner, and all its rules hold, the grace
+	// window too. In addition, the token must not have expired, which no grace forgives,
+	// and it cannot issue a key or mint another token: such a credential could outlive it.
+	// Token is nil if the client has shown a key.
+	Token *Token
 	// PathAccount is the account ID in the path. It is empty if the path names no
 	// account. Only keys of this account may use such a path.
 	PathAccount string

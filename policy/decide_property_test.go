@@ -97,6 +97,9 @@ func someFacts(t *testing.T) *rapid.Generator[facts] {
 				EndedAt:   aHappening().Draw(t, "job ended"),
 			}
 		}
+		if rarely(t, 3, "token") {
+			f.req.Token = &policy.Token{CreatedAt: created, ExpiresAt: aTime().Draw(t, "token's expiry")}
+		}
 		if rapid.Bool().Draw(t, "reads its job after its expiry") {
 			f.key.Expires = policy.ExpiresAt(expiry)
 			f.now = max(f.now, expiry)
@@ -299,6 +302,7 @@ func TestDecide_everyCombination(t *testing.T) {
 	jobs := []*policy.Job{nil, ownJob(), siblingJob(), foreignJob()}
 	clients := []netip.Addr{{}, inside, outside}
 	bools := []bool{false, true}
+	tokens := []*policy.Token{nil, {ExpiresAt: after}, {ExpiresAt: after + 1}, nil, nil} // for each window
 	seen := map[policy.Reason]int{}
 	for _, op := range append(listed, policy.Unlisted, policy.Operation(99)) {
 		for _, early := range bools {
@@ -314,15 +318,15 @@ func TestDecide_everyCombination(t *testing.T) {
 							for _, client := range clients {
 								for _, job := range jobs {
 									for _, unrecorded := range bools {
-										for i, window := range []time.Duration{0, time.Second, time.Hour, time.Hour} {
+										for i, window := range []time.Duration{0, time.Second, time.Hour, time.Hour, time.Hour} {
 											f := facts{after, key, policy.Request{
-												PathAccount: []string{"", key.AccountID, "", "acc_9"}[i], Operation: op, EarlyData: early, Client: client, Job: job,
+												PathAccount: []string{"", key.AccountID, "", "acc_9", ""}[i], Operation: op, EarlyData: early, Client: client, Job: job, Token: tokens[i],
 											}, policy.Rules{UnrecordedJobs: unrecorded, Grace: policy.Grace{Window: window}}}
 											got := f.decide().Reason
 											seen[got]++
 											if want := faults(f, bound); !want[got] {
-												t.Fatalf("%v early=%v key=%+v client=%v job=%+v unrecorded=%v window=%v: %v, want one of %v",
-													op, early, key, client, job, unrecorded, window, got, want)
+												t.Fatalf("%v early=%v key=%+v client=%v job=%+v unrecorded=%v window=%v token=%+v: %v, want one of %v",
+													op, early, key, client, job, unrecorded, window, tokens[i], got, want)
 											}
 										}
 									}
@@ -374,6 +378,8 @@ func faults(f facts, bound bool) map[policy.Reason]bool {
 	note(policy.AddressUnknown, bound && !r.Client.IsValid())
 	note(policy.AddressRefused, bound && r.Client == outside)
 	note(policy.NoIssuanceRight, r.Operation == policy.IssueKey && !k.Issuable)
+	note(policy.NoIssuanceRight, r.Token != nil && (r.Operation == policy.IssueKey || r.Operation == policy.Mint))
+	note(policy.KeyExpired, r.Token != nil && f.now >= r.Token.ExpiresAt)
 	note(policy.JobUnknown, ofJob && r.Job == nil && !f.rules.UnrecordedJobs)
 	note(policy.JobForeign, ofJob && r.Job != nil && r.Job.AccountID != k.AccountID)
 	at, expires := k.Expires.Time()

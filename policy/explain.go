@@ -64,7 +64,7 @@ func (n RuleName) applies(key *Key, r *Request) bool {
 	case RulePath:
 		return r.PathAccount != ""
 	case RuleIssuance:
-		return r.Operation == IssueKey
+		return r.Operation == IssueKey || r.mintsByToken()
 	default:
 		return true
 	}
@@ -79,7 +79,7 @@ func (n RuleName) why(now Time, key *Key, r *Request, rules Rules, reason Reason
 	case RuleEarlyData:
 		return choose(reason != Undecided, "It came as TLS early data, which anybody may have recorded and sent again.", "It is not TLS early data.")
 	case RuleKey:
-		return whyKey(now, key)
+		return whyKey(now, key, r.Token)
 	case RuleAccount:
 		return "The key's account, " + key.AccountID + ", is " + whichAccount(key)
 	case RuleRevocation:
@@ -98,6 +98,9 @@ func (n RuleName) why(now Time, key *Key, r *Request, rules Rules, reason Reason
 	case RulePath:
 		return whyPath(key, r)
 	default: // RuleIssuance
+		if r.mintsByToken() {
+			return "A token can neither issue a key nor mint another token."
+		}
 		return choose(r.Operation != IssueKey, "It does not ask for a key to be issued.",
 			"The key may "+choose(key.Issuable, "", "not ")+"issue keys.")
 	}
@@ -130,12 +133,14 @@ func whichAccount(key *Key) string {
 	return "open."
 }
 
-func whyKey(now Time, key *Key) string {
+func whyKey(now Time, key *Key, token *Token) string {
 	switch {
 	case key == nil:
 		return "There is no such key."
 	case now < key.CreatedAt:
 		return fmt.Sprintf("The key %s was issued at %s, which is later.", key.ID, key.CreatedAt)
+	case token != nil:
+		return fmt.Sprintf("The token was minted at %s for the key %s, which was issued at %s.", token.CreatedAt, key.ID, key.CreatedAt)
 	}
 	return fmt.Sprintf("The key is %s, issued at %s.", key.ID, key.CreatedAt)
 }
@@ -169,6 +174,17 @@ func whyAddress(key *Key, r *Request, reason Reason) string {
 }
 
 func whyExpiry(now Time, key *Key, r *Request, settings Grace) string {
+	token := ""
+	if r.Token != nil {
+		if r.Token.Expired(now) {
+			return fmt.Sprintf("The token expired at %s, which no grace forgives.", r.Token.ExpiresAt)
+		}
+		token = fmt.Sprintf("The token expires at %s, which is later. ", r.Token.ExpiresAt)
+	}
+	return token + whyKeyExpiry(now, key, r, settings)
+}
+
+func whyKeyExpiry(now Time, key *Key, r *Request, settings Grace) string {
 	if at, ok := key.Expires.Time(); !ok {
 		return "The key does not expire."
 	} else if !key.Expires.Passed(now) {

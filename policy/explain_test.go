@@ -112,6 +112,14 @@ func TestExplain_saysWhy(t *testing.T) {
 		{"a foreign job, where no record is needed", during, goodKey(), policy.Request{Operation: policy.ReadJob, Job: foreignJob()}, policy.Rules{UnrecordedJobs: true}, policy.RuleJob, "refused: The job is of another account, acc_9."},
 		{"no issuing", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleIssuance, "not_applicable: It does not ask for a key to be issued."},
 		{"issuing", during, keyWith(func(k *policy.Key) { k.Issuable = true }), policy.Request{Operation: policy.IssueKey}, policy.Rules{}, policy.RuleIssuance, "ok: The key may issue keys."},
+		{"a token", during, goodKey(), token(policy.Recognize), policy.Rules{}, policy.RuleKey, "ok: The token was minted at 2023-11-14T22:13:20.001Z for the key key_1, which was issued at 2023-11-14T22:13:20.000Z."},
+		{"a token of a key of later", created - 1, goodKey(), token(policy.Recognize), policy.Rules{}, policy.RuleKey, "refused: The key key_1 was issued at 2023-11-14T22:13:20.000Z, which is later."},
+		{"a token's expiry to come", during, goodKey(), token(policy.Recognize), policy.Rules{}, policy.RuleExpiry, "ok: The token expires at 2023-11-14T22:15:05.000Z, which is later. The key expires at 2023-11-14T22:15:00.000Z, which is later."},
+		{"a token's expiry", after, goodKey(), token(policy.ReadJob), policy.Rules{Grace: policy.Grace{Window: time.Hour}}, policy.RuleExpiry, "refused: The token expired at 2023-11-14T22:15:05.000Z, which no grace forgives."},
+		{"a token's grace", expiry, goodKey(), token(policy.ReadJob), policy.Rules{Grace: policy.Grace{Window: time.Hour}}, policy.RuleExpiry, "ok: The token expires at 2023-11-14T22:15:05.000Z, which is later. The key expired at 2023-11-14T22:15:00.000Z, but it created the job, and the grace for reading that lasts until 2023-11-14T23:14:10.000Z."},
+		{"a token that recognizes", during, goodKey(), token(policy.Recognize), policy.Rules{}, policy.RuleIssuance, "not_applicable: It does not ask for a key to be issued."},
+		{"a token that mints", during, goodKey(), token(policy.Mint), policy.Rules{}, policy.RuleIssuance, "refused: A token can neither issue a key nor mint another token."},
+		{"minting", during, goodKey(), policy.Request{Operation: policy.Mint}, policy.Rules{}, policy.RuleIssuance, "not_applicable: It does not ask for a key to be issued."},
 		{"issuing without the right", during, goodKey(), policy.Request{Operation: policy.IssueKey}, policy.Rules{}, policy.RuleIssuance, "refused: The key may not issue keys."},
 	}
 	for _, tt := range tests {
@@ -128,6 +136,11 @@ func TestExplain_saysWhy(t *testing.T) {
 
 func bound(t *testing.T) *policy.Key {
 	return keyWith(func(k *policy.Key) { k.Allow = addrs(t, "192.0.2.0/24,10.0.0.1") })
+}
+
+// token is a request with a token of goodKey that outlives the key by five seconds.
+func token(op policy.Operation) policy.Request {
+	return policy.Request{Operation: op, Job: ownJob(), Token: &policy.Token{CreatedAt: created + 1, ExpiresAt: expiry + 5000}}
 }
 
 func TestRuleAndOutcome_wordsOfUnknownValues(t *testing.T) {

@@ -1,8 +1,9 @@
 package policy
 
-// The errors of CheckSecret, for the tests.
+// The errors of CheckSecret and CheckToken, for the tests.
 var (
 	ErrSecretChecksum = errSecretChecksum
 	ErrSecretChars    = errSecretChars
 	ErrSecretLength   = errSecretLength
+	ErrTokenLength    = errTokenLength
 )

@@ -14,8 +14,8 @@ const (
 	CredentialMissing          // the request has no key where the operation reads one
 	CredentialAmbiguous        // the request has two different keys
 	CredentialMalformed        // the key, or the text around the key, breaks the grammar
-	KeyUnknown                 // the keystore has no such key
-	KeyExpired                 // the key has expired
+	KeyUnknown                 // the keystore has no such key or token
+	KeyExpired                 // the key, or the token in its place, has expired
 	KeyDeleted                 // the account's owner has deleted the key
 	KeyRevoked                 // the operator has revoked the key
 	AccountClosed              // the key's account is closed
@@ -25,7 +25,7 @@ const (
 	OperationUnlisted          // the API has no such operation
 	JobUnknown                 // the job is not recorded
 	JobForeign                 // the job belongs to another account
-	NoIssuanceRight            // the key may not issue keys
+	NoIssuanceRight            // the key may not issue keys, or a token asks for a key or another token
 	Throttled                  // too many failing issuance calls from one address
 	StoreUnavailable           // the keystore cannot be read
 	RequestMalformed           // the request cannot be read, whatever its key

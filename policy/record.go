@@ -208,6 +208,17 @@ type Job struct {
 	EndedAt   Time // when the gate saw the job's end; zero before
 }
 
+// Token is the record of a short-lived token, which the backend has minted for a client
+// with a valid key. This key is the token's owner. A decision on a token is the decision
+// on its owner, and the token must not have expired: see [Request.Token].
+type Token struct {
+	CreatedAt Time // the instant of the decision that allowed the mint
+	ExpiresAt Time // always set: every token expires
+}
+
+// Expired reports whether the token has expired at now.
+func (t *Token) Expired(now Time) bool { return now >= t.ExpiresAt }
+
 // Identity says whose a request or a live stream is: the key, and the account of the key.
 // Both fields are empty if there is no known key.
 type Identity struct {

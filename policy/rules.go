@@ -17,9 +17,9 @@ const (
 	RuleDeletion                   // the account's owner has not deleted the key
 	RuleAddress                    // the key may be used from the client's address
 	RulePath                       // the path names no account, or the key's account
-	RuleExpiry                     // the key has not expired, or grace lets it read a job that it created
+	RuleExpiry                     // the token has not expired, and the key has not expired or grace lets it read a job that it created
 	RuleJob                        // the job belongs to the key's account
-	RuleIssuance                   // the key may issue keys
+	RuleIssuance                   // the key may issue keys, and a token gets no other credential
 
 	ruleCount
 )
@@ -60,6 +60,9 @@ func check(now Time, key *Key, r *Request, rules Rules) (RuleName, Decision) {
 	if r.PathAccount != "" && r.PathAccount != key.AccountID {
 		return RulePath, Decision{Reason: OperationUnlisted}
 	}
+	if r.Token != nil && r.Token.Expired(now) {
+		return RuleExpiry, Decision{Reason: KeyExpired}
+	}
 	if key.Expires.Passed(now) {
 		until, lack := checkGrace(now, key, r, rules.Grace)
 		if lack != lacksNothing {
@@ -72,7 +75,7 @@ func check(now Time, key *Key, r *Request, rules Rules) (RuleName, Decision) {
 		return RuleJob, Decision{Reason: JobUnknown}
 	case r.namesJob() && r.Job != nil && r.Job.AccountID != key.AccountID:
 		return RuleJob, Decision{Reason: JobForeign}
-	case r.Operation == IssueKey && !key.Issuable:
+	case r.Operation == IssueKey && !key.Issuable, r.mintsByToken():
 		return RuleIssuance, Decision{Reason: NoIssuanceRight}
 	}
 	return ruleCount, Decision{Reason: Allowed}
@@ -115,6 +118,11 @@ func checkKey(now Time, key *Key, client netip.Addr) (RuleName, Reason) {
 		return RuleAddress, AddressRefused
 	}
 	return ruleCount, Undecided
+}
+
+// mintsByToken reports whether the client has shown a token to get a key or another token.
+func (r *Request) mintsByToken() bool {
+	return r.Token != nil && (r.Operation == IssueKey || r.Operation == Mint)
 }
 
 func (r *Request) namesJob() bool { return r.Operation == ReadJob || r.Operation == DeleteJob }

@@ -58,6 +58,9 @@ const (
 	// MaxSecretLen is the longest credential of a client, in bytes. A longer
 	// credential is malformed.
 	MaxSecretLen = 1024
+	// MaxTokenLen is the longest token of a backend, in bytes. Tokens are longer than keys:
+	// many are signed texts (JWT, RFC 7519) with claims, and a signature of some 350 bytes.
+	MaxTokenLen = 4096
 )
 
 // GenerateSecret generates a secret: the prefix, 32 base62 characters from random
@@ -112,16 +115,23 @@ var (
 	errSecretChecksum = errors.New("has the form of a Speechgate key, but its checksum is wrong: it was mistyped or cut off")
 	errSecretChars    = errors.New("has a space, a control character or a character that is not ASCII: want visible ASCII characters only")
 	errSecretLength   = fmt.Errorf("is longer than %d bytes", MaxSecretLen)
+	errTokenLength    = fmt.Errorf("is longer than %d bytes", MaxTokenLen)
 )
 
 // CheckSecret checks whether s can be a credential, so that a mistyped key costs no
 // lookup. A key that this gateway has issued has a checksum; an imported key can
 // have any form. The error says what is wrong: the checksum, a character or the length.
 // It never quotes s.
-func CheckSecret(s Secret) error {
+func CheckSecret(s Secret) error { return checkSecret(s, MaxSecretLen, errSecretLength) }
+
+// CheckToken does what [CheckSecret] does, for a credential that can be a key or a token: it
+// can have up to [MaxTokenLen] bytes.
+func CheckToken(s Secret) error { return checkSecret(s, MaxTokenLen, errTokenLength) }
+
+func checkSecret(s Secret, longest int, tooLong error) error {
 	text := s.Reveal()
-	if len(text) > MaxSecretLen {
-		return errSecretLength
+	if len(text) > longest {
+		return tooLong
 	}
 	for i := range len(text) {
 		if c := text[i]; c <= ' ' || c > '~' {
