@@ -25,7 +25,7 @@ type Copy struct {
 }
 
 // position identifies a state of a store. Two copies with the same position have the same
-// records, except for last-used times.
+// records, except for last-used times and tokens.
 type position struct {
 	feed, audit, job int64 // the numbers of the last rows
 }

@@ -9,6 +9,8 @@ const (
 	changedNewAccount = "account_new" // ref: the account's ID; no cache can hold a record of it
 	changedJob        = "job"         // ref: the job's digest
 	changedJobs       = "jobs"        // any number of jobs; no ref
+	changedToken      = "token"       // ref: the stored digest; a new token makes no change
+	changedTokens     = "tokens"      // any number of tokens; no ref
 	changedChildren   = "children"    // the keys that a key has issued; ref: the ID of that key
 	changedStore      = "store"       // any record, or the pepper; no ref
 )
@@ -32,6 +34,10 @@ func (s *Store) apply(changes []change) {
 			s.watchers.notifyKey(digest(c.ref))
 		case c.kind == changedJob && len(c.ref) == len(digest{}):
 			s.cache.jobs.Drop(digest(c.ref))
+		case c.kind == changedToken && len(c.ref) == len(digest{}):
+			s.cache.tokens.Drop(digest(c.ref))
+		case c.kind == changedTokens:
+			s.cache.tokens.DropAll()
 		case c.kind == changedAccount:
 			accounts = add(accounts, string(c.ref))
 		case c.kind == changedChildren:
@@ -70,5 +76,6 @@ func (s *Store) dropKeys(match func(*Record) bool) {
 func (s *Store) dropAll() {
 	s.cache.keys.DropAll()
 	s.cache.jobs.DropAll()
+	s.cache.tokens.DropAll()
 	s.watchers.notifyAll()
 }

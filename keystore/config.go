@@ -34,8 +34,8 @@ type Config struct {
 	// Retention is how long ended keys and jobs are kept. Default: 90 days.
 	Retention time.Duration
 	// CacheBytes is how much memory cached records may take, in bytes: one half for
-	// keys, three eighths for jobs, and one eighth for the digests of unknown keys. From
-	// MinCacheBytes to MaxCacheBytes. Default: 128 MiB.
+	// keys, three eighths for jobs, one sixteenth for tokens, and one sixteenth for the
+	// digests of unknown keys. From MinCacheBytes to MaxCacheBytes. Default: 128 MiB.
 	CacheBytes int64
 	// Clock is the time for the background work. Default: a [SystemClock].
 	Clock func() policy.Time

@@ -13,9 +13,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// digest identifies a record. The digest of a key is the hash of its secret. The database
-// has this digest instead of the secret. The digest of a job is a hash of its backend and
-// ID.
+// digest identifies a record. The digest of a key or of a token is the hash of its secret. The
+// database has this digest instead of the secret. The digest of a job is a hash of its backend
+// and ID.
 type digest = recordcache.Digest
 
 const digestLen = sha256.Size

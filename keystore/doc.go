@@ -1,10 +1,10 @@
-// Package keystore keeps accounts, keys, jobs and the audit trail in a database.
-// It finds keys and jobs fast enough to be asked for every request.
+// Package keystore keeps accounts, keys, jobs, tokens of backends and the audit trail in a
+// database. It finds keys, jobs and tokens fast enough to be asked for every request.
 //
 // # What a Store is made of
 //
 //	engine     opens the database (SQLite, behind the interface of internal/engine)
-//	cache      records of keys and jobs (internal/recordcache)
+//	cache      records of keys, jobs and tokens (internal/recordcache)
 //	commits    group commit: the one goroutine that writes
 //	feed       polls the change feed, every 100 ms
 //	uses       writes last-used times, every 5 s
@@ -16,9 +16,9 @@
 //
 // # Reading
 //
-// [Store.FindKey] and [Store.FindJob] answer from a cache of records. The cache
+// [Store.FindKey], [Store.FindJob] and [Store.FindToken] answer from a cache of records. The cache
 // never holds decisions. The name of a record is a SHA-256 digest: of the whole
-// secret, or of backend and job ID. The cache keeps as many records as fit into
+// secret of a key or token, or of backend and job ID. The cache keeps as many records as fit into
 // [Config.CacheBytes]. Package internal/recordcache explains why no lookup caches a
 // record that changed since it was read.
 //
@@ -93,5 +93,7 @@
 //     digests of the many keys from the issuance API: 400 days after the key.
 //   - Jobs: the longest of Config.Retention, 8 days, and KeepJobs plus one day, after
 //     their creation.
+//   - Tokens: 1 hour after they expired, but no longer than their key. A restore brings none
+//     back.
 //   - Audit trail: 400 days. Change feed: 1 hour. Accounts: without end.
 package keystore

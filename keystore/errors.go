@@ -12,10 +12,12 @@ import (
 // The kinds of errors, for errors.Is. Every error that has no other kind is an
 // ErrUnavailable.
 var (
-	// ErrNotFound: there is no such key, account or job.
+	// ErrNotFound: there is no such key, account, job or token.
 	ErrNotFound = errors.New("not found in the keystore")
 	// ErrJobExists: the backend's job ID is recorded already.
 	ErrJobExists = errors.New("job is recorded already")
+	// ErrTokenExists: the backend has given the same token to another key.
+	ErrTokenExists = errors.New("token of another key")
 	// ErrAccountClosed: the account is closed for good.
 	ErrAccountClosed = errors.New("account is closed")
 	// ErrAccountSuspended: the operator has suspended the account.

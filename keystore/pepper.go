@@ -95,6 +95,7 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, err
 			`SELECT previous_spw_digest FROM accounts WHERE previous_spw_digest IS NOT NULL`,
 			`UPDATE accounts SET previous_spw_digest = $1 WHERE previous_spw_digest = $2`,
 		},
+		{`SELECT DISTINCT digest FROM tokens`, `UPDATE tokens SET digest = $1 WHERE digest = $2`},
 		{`SELECT digest FROM dead_digests`, `UPDATE dead_digests SET digest = $1 WHERE digest = $2`},
 	} {
 		digests, err := queryRows(ctx, t, scanDigest, column.read)
@@ -117,6 +118,11 @@ func scanDigest(row scanner) (d digest, err error) {
 	if err := row.Scan(&b); err != nil {
 		return d, err
 	}
+	return toDigest(b)
+}
+
+// toDigest returns a digest that the database has.
+func toDigest(b []byte) (d digest, err error) {
 	if len(b) != len(d) {
 		return d, fmt.Errorf("damaged digest of %d bytes: want %d", len(b), len(d))
 	}

@@ -20,6 +20,7 @@ const (
 const (
 	jobsKept  = 8 * 24 * time.Hour   // after their creation, at least
 	jobSlack  = 24 * time.Hour       // added to the time of KeepJobs, because clocks differ
+	tokenKept = time.Hour            // after their expiry, so that the log can say that a token has expired
 	feedKept  = time.Hour            // a process that is behind by more drops all its cached records
 	auditKept = 400 * 24 * time.Hour // a year, and some time to read it
 	deadKept  = 400 * 24 * time.Hour // the digests of pruned keys from the issuance API
@@ -50,7 +51,7 @@ func (s *Store) pruneInBackground(ctx context.Context) {
 func (s *Store) Prune(ctx context.Context, now policy.Time) error {
 	// Jobs first, because a key is kept as long as it has a job.
 	for _, prune := range []func(context.Context, policy.Time) (more bool, err error){
-		s.pruneJobs, s.pruneKeys, s.pruneDigests, s.pruneFeed, s.pruneAudit,
+		s.pruneJobs, s.pruneTokens, s.pruneKeys, s.pruneDigests, s.pruneFeed, s.pruneAudit,
 	} {
 		for more := true; more; {
 			var err error
@@ -75,6 +76,19 @@ func (s *Store) pruneJobs(ctx context.Context, now policy.Time) (more bool, err 
 			return err
 		}
 		return t.changed(now, changedJobs, []byte{})
+	})
+	return more, err
+}
+
+// pruneTokens removes tokens that have expired. The tokens of a key that is pruned go with it.
+func (s *Store) pruneTokens(ctx context.Context, now policy.Time) (more bool, err error) {
+	err = s.write(ctx, func(t *txn) error {
+		n, err := t.count(`DELETE FROM tokens WHERE (digest, backend) IN
+			(SELECT digest, backend FROM tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, now.Add(-tokenKept), pruneBatch)
+		if more = n == pruneBatch; err != nil || n == 0 {
+			return err
+		}
+		return t.changed(now, changedTokens, []byte{})
 	})
 	return more, err
 }

@@ -44,6 +44,8 @@ const beforeTime = "20060102T150405.000Z"
 //     the store, which still has the record.
 //   - A record that only the backup has is brought back, unless its key or account
 //     has ended, or the audit trail does not reach back to the backup.
+//   - Tokens stay with their keys. A token that only the backup has is not brought back:
+//     clients get new ones.
 //   - The audit trail stays.
 //
 // All this happens in one transaction, beside running servers. Only the operator may
@@ -85,9 +87,9 @@ func (s *Store) restore(ctx context.Context, now policy.Time, by Actor, from str
 
 // RestoreNew puts the backup in the file from at the path of the configuration, where
 // there must be no store. Keys and accounts that have ended or were suspended since the
-// backup come back as they were, because nothing is known of this. Only the operator may
-// call RestoreNew. The error is ErrInvalid if the file is not a backup, or the path is taken,
-// and ErrUnavailable if no file can be made at the path.
+// backup come back as they were, because nothing is known of this. Tokens do not come back.
+// Only the operator may call RestoreNew. The error is ErrInvalid if the file is not a backup,
+// or the path is taken, and ErrUnavailable if no file can be made at the path.
 func RestoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string) (Restored, error) {
 	return restoreNew(ctx, cfg, now, by, from, false)
 }
@@ -301,7 +303,7 @@ func headAt(ctx context.Context, q querier, storeID string, seq int64) (h AuditH
 	return h, err
 }
 
-// sign adds an entry about the restore to the copy's own trail.
+// sign removes the copy's tokens, and adds an entry about the restore to its own trail.
 func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restored, err error) {
 	err = b.db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM api_keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM jobs)`).
 		Scan(&r.Keys.Restored, &r.Accounts.Restored, &r.Jobs.Restored)
@@ -314,6 +316,7 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: b.reader}
+	t.exec(`DELETE FROM tokens`)
 	t.audit(now, by, actionStoreRestore, "", b.head.String(), r.detail()+"; there was no keystore")
 	if err := t.changed(now, changedStore, []byte{}); err != nil {
 		return r, err

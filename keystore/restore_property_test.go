@@ -12,7 +12,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// world is a store that the test changes at random, and the keys and service passwords
+// world is a store that the test changes at random, and the keys, tokens and service passwords
 // that the store has issued.
 type world struct {
 	*Store
@@ -22,6 +22,7 @@ type world struct {
 	keys     []string
 	secrets  []policy.Secret
 	services []service
+	tokens   []policy.Secret
 }
 
 type service struct {
@@ -77,7 +78,13 @@ func (w *world) issue(accountID string) {
 func (w *world) step() {
 	ctx := w.t.Context()
 	w.now += policy.Time(rapid.Int64Range(1, 1000).Draw(w.t, "ms"))
-	switch rapid.IntRange(0, 15).Draw(w.t, "what") {
+	switch rapid.IntRange(0, 17).Draw(w.t, "what") {
+	case 16, 17:
+		if k, err := w.Key(ctx, w.key()); err == nil {
+			secret := policy.NewSecret(fmt.Sprintf("ek_%d", len(w.tokens)))
+			w.must(w.RecordToken(ctx, new(WriteReservation), NewToken{Backend: "b", Secret: secret, KeyID: k.ID, CreatedAt: w.now, ExpiresAt: w.now.Add(500 * day)}))
+			w.tokens = append(w.tokens, secret)
+		}
 	case 12:
 		_, _ = w.SuspendKey(ctx, w.now, operator, w.key(), "")
 	case 13:
@@ -133,6 +140,29 @@ func (w *world) good() (keys, passwords map[string]bool) {
 	return keys, passwords
 }
 
+// goodTokens returns the tokens that can be used, by their numbers.
+func (w *world) goodTokens() map[int]bool {
+	good := map[int]bool{}
+	for i, secret := range w.tokens {
+		token, owner, err := w.FindToken(w.t.Context(), "b", secret)
+		if err == nil {
+			k := owner.Key()
+			good[i] = policy.Decide(w.now, &k, &policy.Request{Operation: policy.Stream, Token: &token}, policy.Rules{}).Reason.OK()
+		}
+	}
+	return good
+}
+
+// wantNoNewTokens fails the test if a token can be used that could not be used before.
+func (w *world) wantNoNewTokens(before map[int]bool) {
+	w.t.Helper()
+	for i, good := range w.goodTokens() {
+		if good && !before[i] {
+			w.t.Errorf("token %d is good after the restore, and was not before it", i)
+		}
+	}
+}
+
 func (w *world) restoreFrom(path string) (before string) {
 	w.now++
 	r, err := w.Restore(w.t.Context(), w.now, operator, path)
@@ -145,8 +175,8 @@ func (w *world) restoreFrom(path string) (before string) {
 	return r.Before
 }
 
-// The store changes at random before and after a backup. Restoring the backup makes no key
-// and no service password valid that was not valid before, and removes none that the
+// The store changes at random before and after a backup. Restoring the backup makes no key,
+// no token and no service password valid that was not valid before, and removes none that the
 // backup has. The file that the restore makes has the removed records.
 func TestRestore_RevivesNothing(t *testing.T) {
 	t.Parallel()
@@ -174,7 +204,9 @@ func TestRestore_RevivesNothing(t *testing.T) {
 			w.step()
 		}
 		keys, passwords := w.good()
+		tokens := w.goodTokens()
 		before := w.restoreFrom(path)
+		w.wantNoNewTokens(tokens)
 		keysNow, passwordsNow := w.good()
 		for i, id := range w.keys {
 			if want := keys[id] && i < keysThen; keysNow[id] != want {
@@ -188,7 +220,9 @@ func TestRestore_RevivesNothing(t *testing.T) {
 		}
 		w.must(w.Prune(t.Context(), w.now))
 
+		tokens = w.goodTokens()
 		w.restoreFrom(before)
+		w.wantNoNewTokens(tokens)
 		keysNow, passwordsNow = w.good()
 		if fmt.Sprint(keysNow) != fmt.Sprint(keys) || fmt.Sprint(passwordsNow) != fmt.Sprint(passwords) {
 			t.Errorf("good before: %v %v; after both restores: %v %v", keys, passwords, keysNow, passwordsNow)

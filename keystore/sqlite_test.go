@@ -93,9 +93,9 @@ func TestOpen_Refuses(t *testing.T) {
 		}, "database of another program"},
 		{"newer schema", func(t *testing.T, p string) error {
 			valid(t, p)
-			mustExec(t, rawDB(t, p), `INSERT INTO schema_version (version_id, is_applied) VALUES (9, 1)`)
+			mustExec(t, rawDB(t, p), `INSERT INTO schema_version (version_id, is_applied) VALUES (10, 1)`)
 			return nil
-		}, "schema is version 9, and this program knows versions up to 8"},
+		}, "schema is version 10, and this program knows versions up to 9"},
 		{"a table lost", func(t *testing.T, p string) error {
 			valid(t, p)
 			mustExec(t, rawDB(t, p), `ALTER TABLE jobs RENAME TO jabs`)

@@ -54,6 +54,9 @@ type Store struct {
 type caches struct {
 	keys *recordcache.Cache[policy.Time] // the value is the last use of the key
 	jobs *recordcache.Cache[struct{}]
+	// The record of a token never says whether the token's owner has ended, so the end of a
+	// key drops no token.
+	tokens *recordcache.Cache[struct{}]
 }
 
 // Open opens the store, and creates or upgrades it if necessary. The error is
@@ -96,8 +99,9 @@ func newStore(cfg Config, mono func() time.Duration) *Store {
 	}
 	if !cfg.CommandLine {
 		total := cfg.CacheBytes
-		s.cache.keys = recordcache.New[policy.Time](total/2, total/8)
+		s.cache.keys = recordcache.New[policy.Time](total/2, total/16)
 		s.cache.jobs = recordcache.New[struct{}](total*3/8, 0)
+		s.cache.tokens = recordcache.New[struct{}](total/16, 0)
 	}
 	s.commits = newGroupCommit(s)
 	s.feed = &feedFollower{store: s}

@@ -99,6 +99,10 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.mint(aToken("key_2", "ek_1"))
+	if f.ownerOf("b", "ek_1") != "key_2" {
+		t.Error("tokens do not work in the upgraded file")
+	}
 	if f.find(rotation.Secret) == nil || f.find(secret).Key().RevokeFrom != start.Add(time.Hour) || f.find(other).Key().RevokeFrom != 0 {
 		t.Error("rotation does not work in the upgraded file")
 	}
@@ -130,6 +134,41 @@ func TestUpgrade_Version1GoesOn(t *testing.T) {
 	}
 	if k, err := f.Key(t.Context(), "key_1"); err != nil || k.LastUsedAt != 5 {
 		t.Errorf("what it notes of uses is not seen: %s, %v", k.LastUsedAt, err)
+	}
+}
+
+// A file of schema version 8 gets a table of tokens, and keeps all its records.
+func TestUpgrade_FromVersion8(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	k, secret := f.key(f.account().ID)
+	job := f.job(k, "j1")
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, path)
+	mustExec(t, db, `DROP TABLE tokens`) // all that version 9 has added
+	mustExec(t, db, `DELETE FROM schema_version WHERE version_id = 9`)
+	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != 8 {
+		t.Fatalf("the file has schema version %d, want 8", n)
+	}
+	f = openStore(t, path)
+	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != 9 {
+		t.Errorf("the file has schema version %d, want 9", n)
+	}
+	if r := f.find(secret); r == nil || r.Key().ID != k.ID {
+		t.Error("the key was lost")
+	}
+	if j, err := f.FindJob(t.Context(), "amivoice", "j1"); err != nil || j != job {
+		t.Errorf("the job is now %+v, %v", j, err)
+	}
+	f.mint(aToken(k.ID, "ek_1"))
+	if f.ownerOf("b", "ek_1") != k.ID {
+		t.Error("tokens do not work in the upgraded file")
+	}
+	if c := f.verify(nil); c.Fault != "" {
+		t.Errorf("the audit trail: %s", c.Fault)
 	}
 }
 

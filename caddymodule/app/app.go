@@ -71,8 +71,8 @@ type App struct {
 	Retention caddy.Duration `json:"retention,omitempty"`
 
 	// How much memory cached records may take, in bytes: half is for the records of
-	// keys, three eighths for the records of jobs, and an eighth for the digests of
-	// unknown keys. A full cache removes records that no request needed lately; they
+	// keys, three eighths for the records of jobs, a sixteenth for the records of tokens,
+	// and a sixteenth for the digests of unknown keys. A full cache removes records that no request needed lately; they
 	// are read from the keystore when a request needs them again. docs/performance.md
 	// says how many keys and jobs fit. From 1 MiB to 64 GiB. Default: 128 MiB.
 	CacheSize int64 `json:"cache_size,omitempty"`

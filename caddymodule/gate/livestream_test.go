@@ -161,7 +161,7 @@ func TestR21_ABackendThatIsSilent(t *testing.T) {
 			}
 			return r.Context().Err()
 		}))
-		client.WantText(dialect.AmiVoice.Stream.Unreachable())
+		client.WantText(dialect.AmiVoice.Commands().Unreachable())
 		client.WantClose(1008)
 		client.WantEndOrReset()
 		if all := logs.All(); len(all) != 1 || all[0].Message != "the backend does not open a stream" || all[0].ContextMap()["error"] != "the backend does not change protocols in time" {

@@ -89,6 +89,16 @@ var contract = []struct {
 	{"R10_AJobIDIsRecordedOnce", testR10AJobIDIsRecordedOnce, parallel},
 	{"R10_JobIsThereWhenCreateReturns", testR10JobIsThereWhenCreateReturns, parallel},
 
+	{"R10_TokenIsThereWhenRecordReturns", testR10TokenIsThereWhenRecordReturns, parallel},
+	{"R2_ATokenEndsWithItsOwner", testR2ATokenEndsWithItsOwner, timed},
+	{"R2_ATokenEndsWithTheScheduleOfItsOwner", testR2ATokenEndsWithTheScheduleOfItsOwner, parallel},
+	{"RecordToken_Again", testRecordTokenAgain, timed},
+	{"RecordToken_OfAnotherKey", testRecordTokenOfAnotherKey, parallel},
+	{"RecordToken_Refuses", testRecordTokenRefuses, parallel},
+	{"Prune_OfAKeyRemovesItsTokens", testPruneOfAKeyRemovesItsTokens, parallel},
+	{"Prune_RemovesExpiredTokens", testPruneRemovesExpiredTokens, timed},
+	{"Restore_BringsNoTokenBack", testRestoreBringsNoTokenBack, parallel},
+
 	{"Import_KeysCanBeUsed", testImportKeysCanBeUsed, parallel},
 	{"Import_ManyTakeSeconds", testImportManyTakeSeconds, parallel},
 	{"Import_Refuses", testImportRefuses, parallel},
