@@ -273,6 +273,7 @@ func TestR17_AStoreWithAnotherPepperIsUnavailable(t *testing.T) {
 		_, secret := f.key(f.account().ID)
 		f.find(secret)
 		f.takeOverPolling()
+		f.feed.poll(t.Context()) // so that the pepper is the only change
 		openStore(t, path, withPepper("salt"))
 		if pruned {
 			db := rawDB(t, path)
