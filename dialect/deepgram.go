@@ -3,7 +3,9 @@ package dialect
 import (
 	"net/http"
 	"strconv"
+	"time"
 
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -13,9 +15,9 @@ import (
 // tokens, and some clients write it before a key too.
 var (
 	deepgramToken       = Place{Location: Header, Name: "Authorization", Scheme: "Token"}
-	deepgramBearer      = Place{Location: Header, Name: "Authorization", Scheme: "Bearer"}
+	deepgramBearer      = Place{Location: Header, Name: "Authorization", Scheme: "Bearer", Takes: KeysAndTokens}
 	deepgramSubToken    = Place{Location: Subprotocol, Name: "token"}
-	deepgramSubBearer   = Place{Location: Subprotocol, Name: "bearer"}
+	deepgramSubBearer   = Place{Location: Subprotocol, Name: "bearer", Takes: KeysAndTokens}
 	deepgramHeaderKeys  = []Place{deepgramToken, deepgramBearer}
 	deepgramKeys        = []Place{deepgramToken, deepgramBearer, deepgramSubToken, deepgramSubBearer}
 	deepgramSubprotocol = []string{"token", "bearer"}
@@ -109,6 +111,7 @@ var Deepgram = &API{
 		deepgramRoute(http.MethodPost, "/v1/listen", policy.Recognize),
 		deepgramStream("/v1/listen", deepgramListen),
 		deepgramStream("/v2/listen", deepgramFlux),
+		deepgramGrant(),
 		deepgramRoute(http.MethodGet, "/v1/models", policy.Info),
 		deepgramRoute(http.MethodGet, "/v1/models/{name}", policy.Info),
 	},
@@ -122,6 +125,18 @@ func deepgramRoute(method, path string, op policy.Operation) Route {
 		Method: method, Path: path, Operation: op,
 		Keys: deepgramHeaderKeys, UpstreamKey: &deepgramToken, Refusals: &deepgramRefusals,
 	}
+}
+
+// deepgramGrant mints a token: https://developers.deepgram.com/reference/auth/tokens/grant.
+func deepgramGrant() Route {
+	route := deepgramRoute(http.MethodPost, "/v1/auth/grant", policy.Mint)
+	route.Mint = &Mint{
+		Members: jsonanswer.MustWants(
+			jsonanswer.Want{Path: jsonanswer.MustPath("access_token")}, jsonanswer.Want{Path: jsonanswer.MustPath("expires_in"), Literal: true},
+		),
+		Tokens: 1, Longest: time.Hour, // the vendor's limit
+	}
+	return route
 }
 
 func deepgramStream(path string, rules *HandshakeRules) Route {

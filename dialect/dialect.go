@@ -8,6 +8,7 @@ package dialect
 
 import (
 	"slices"
+	"time"
 
 	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
@@ -34,9 +35,31 @@ type API struct {
 // Jobs says where job IDs and job states are in the backend's answers, which are
 // JSON objects.
 type Jobs struct {
-	ID     *jsonanswer.Set            // the set of the job's ID, in the answer to a creation
-	State  *jsonanswer.Set            // the set of the job's state, in the answer to a poll
+	// ID has the members that can have the job's ID, in the answer to a creation. The first one
+	// that is present counts.
+	ID *jsonanswer.Set
+	// URL says that the string is a URL, and that its last segment is the ID. If no member of ID
+	// is present, the last segment of the header field Location is the ID.
+	URL bool
+	// State has the members that can have the job's state, in the answer to a poll. The first
+	// one that is read counts.
+	State  *jsonanswer.Set
 	States map[string]policy.JobState // the backend's words for the states
+	// Gone are the statuses of an answer to a poll that say that the job has ended.
+	Gone []int
+}
+
+// Mint says where a token that the backend mints is in its answer, which is a JSON object.
+type Mint struct {
+	// Members has first the members that can have the token, and then those that can have its
+	// expiry. Of each kind, the first one that is present counts.
+	Members *jsonanswer.Set
+	// Tokens is how many members of Members can have the token.
+	Tokens int
+	// Instant says that an expiry is in seconds since 1970. Otherwise it is in seconds from now.
+	Instant bool
+	// Longest is how long a token is valid at most. It counts if the answer has no expiry.
+	Longest time.Duration
 }
 
 // apis are the dialects by name.

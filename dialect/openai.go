@@ -3,7 +3,9 @@ package dialect
 import (
 	"net/http"
 	"strconv"
+	"time"
 
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -11,10 +13,19 @@ import (
 // https://platform.openai.com/docs/api-reference/authentication, and, for the subprotocol, the
 // vendor's library openai for JavaScript (realtime/websocket.ts), which uses it in browsers.
 var (
-	openAIBearer      = Place{Location: Header, Name: "Authorization", Scheme: "Bearer"}
-	openAISubprotocol = Place{Location: Subprotocol, Prefix: "openai-insecure-api-key."}
+	openAIBearer      = Place{Location: Header, Name: "Authorization", Scheme: "Bearer", Takes: KeysAndTokens}
+	openAISubprotocol = Place{Location: Subprotocol, Prefix: "openai-insecure-api-key.", Takes: KeysAndTokens}
 
 	openAIKeys = []Place{openAIBearer, openAISubprotocol}
+
+	// openAIMint is the answer of client_secrets, or the older answer of transcription_sessions.
+	openAIMint = &Mint{
+		Members: jsonanswer.MustWants(
+			jsonanswer.Want{Path: jsonanswer.MustPath("value")}, jsonanswer.Want{Path: jsonanswer.MustPath("client_secret.value")},
+			jsonanswer.Want{Path: jsonanswer.MustPath("expires_at"), Literal: true}, jsonanswer.Want{Path: jsonanswer.MustPath("client_secret.expires_at"), Literal: true},
+		),
+		Tokens: 2, Instant: true, Longest: 2 * time.Hour, // the vendor's limit
+	}
 )
 
 const openAIRetryAfter = 5 // seconds
@@ -109,6 +120,8 @@ var OpenAI = &API{
 		openAIRoute(http.MethodPost, "/v1/audio/translations", policy.Recognize),
 		openAIRoute(http.MethodGet, "/v1/models", policy.Info),
 		openAIRoute(http.MethodGet, "/v1/models/{name}", policy.Info),
+		openAIMintRoute("/v1/realtime/client_secrets"),
+		openAIMintRoute("/v1/realtime/transcription_sessions"),
 		{
 			Method: http.MethodGet, Path: "/v1/realtime", Operation: policy.Stream,
 			Keys: openAIKeys, UpstreamKey: &openAIBearer, Refusals: &openAIRefusals, Stream: &Stream{Handshake: openAIRealtime},
@@ -117,6 +130,12 @@ var OpenAI = &API{
 	Places:         openAIKeys,
 	Unlisted:       openAIRefusals,
 	RequestHeaders: []string{"Authorization", "Content-Type"},
+}
+
+func openAIMintRoute(path string) Route {
+	route := openAIRoute(http.MethodPost, path, policy.Mint)
+	route.Mint = openAIMint
+	return route
 }
 
 func openAIRoute(method, path string, op policy.Operation) Route {

@@ -31,10 +31,19 @@ type Place struct {
 	// consists of such pairs. Single spaces separate the pairs, and their values are
 	// percent-encoded. SubKey is empty if the whole value is the key.
 	SubKey string
-	// MintedOnly is true if the backend takes only tokens here that it has minted, and no
-	// keys.
-	MintedOnly bool
+	// Takes says what the backend takes in this place.
+	Takes Takes
 }
+
+// Takes says what a client can show in a place.
+type Takes uint8
+
+// The values of Takes.
+const (
+	Keys          Takes = iota // keys
+	KeysAndTokens              // keys, and tokens that the backend has minted for a key
+	TokensOnly                 // such tokens
+)
 
 // HeaderName returns the name of the header field that the place is in, in net/http's canonical
 // form; "" if the place is in no header field.

@@ -3,6 +3,7 @@ package dialect
 import (
 	"strings"
 
+	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -23,6 +24,11 @@ type Route struct {
 	UpstreamKey *Place
 	// Refusals are the answers to refused requests for this operation.
 	Refusals *Refusals
+	// Mint says where the token is in the answer. It is nil if the operation is not Mint.
+	Mint *Mint
+	// Edits are the changes in an answer: the entries of a list that belong to other accounts are
+	// dropped, and URLs of the backend lead to the gate. It is nil if nothing is changed.
+	Edits *jsonanswer.Edits
 	// Stream describes the live streams of this route. It is nil if the operation is not
 	// Stream.
 	Stream *Stream

@@ -39,7 +39,9 @@ type facts struct {
 	record   keystore.Record // of the key; empty if the key is unknown
 	key      *policy.Key     // in place of record, if the key was found by its ID
 	owner    policy.Identity // of the key; empty if the key is unknown
-	job      policy.Job      // the job that the request names, if hasJob
+	token    policy.Token    // the token that the client has shown, if hasToken; record is its owner
+	hasToken bool
+	job      policy.Job // the job that the request names, if hasJob
 	hasJob   bool
 }
 
@@ -95,27 +97,34 @@ func unavailable(err error) decision {
 	return decision{Decision: policy.Decision{Reason: policy.StoreUnavailable}, detail: err.Error()}
 }
 
-// lookUp finds the record of the key and, if jobID is not empty, the record of the job. It sets
-// them in f. A record that does not exist is not an error. The fault says what is wrong with the
-// text of the key. The error is an error of the store.
-func (d *decider) lookUp(ctx context.Context, secret policy.Secret, jobID string, f *facts) (*credential.Fault, error) {
+// shown is the credential that a client has shown, and what it can be in its place.
+type shown struct {
+	secret       policy.Secret
+	keys, tokens bool
+}
+
+// lookUp finds the record of the key and, if jobID is not empty, the record of the job. If the
+// credential is a token, the key is the token's owner. lookUp sets the records in f. A record that
+// does not exist is not an error. The fault says what is wrong with the text of the credential. The
+// error is an error of the store.
+func (d *decider) lookUp(ctx context.Context, s shown, jobID string, f *facts) (*credential.Fault, error) {
 	openErr := f.openStore(d.app) //nolint:contextcheck // the store stays open after the request
 	var cached keystore.Cached
-	if openErr == nil {
-		f.store.Cached(&cached, secret, d.backend, jobID)
+	if openErr == nil && s.keys {
+		f.store.Cached(&cached, s.secret, d.backend, jobID)
 	}
 	record := cached.Key
 	if !cached.KeyKnown {
 		// A secret in the cache has passed this check before.
-		if err := policy.CheckSecret(secret); err != nil {
-			return credential.MalformedKey(err), nil
+		if fault := s.check(); fault != nil {
+			return fault, nil
 		}
 		if openErr != nil {
 			return nil, openErr
 		}
 		var err error
-		if record, err = f.store.FindKey(ctx, secret); err != nil && !errors.Is(err, keystore.ErrNotFound) {
-			return nil, fmt.Errorf("looking up the key: %w", err)
+		if record, err = d.find(ctx, s, f); err != nil {
+			return nil, err
 		}
 	}
 	f.setRecord(record)
@@ -127,6 +136,38 @@ func (d *decider) lookUp(ctx context.Context, secret policy.Secret, jobID string
 		return nil, nil
 	}
 	return nil, d.lookUpJob(ctx, jobID, f)
+}
+
+// check says what is wrong with the text of the credential.
+func (s *shown) check() *credential.Fault {
+	check := policy.CheckSecret
+	if s.tokens {
+		check = policy.CheckToken
+	}
+	if err := check(s.secret); err != nil {
+		return credential.MalformedKey(err)
+	}
+	return nil
+}
+
+// find finds the record of a key, or of the owner of a token, in the store.
+func (d *decider) find(ctx context.Context, s shown, f *facts) (record keystore.Record, err error) {
+	if s.keys && policy.CheckSecret(s.secret) == nil {
+		if record, err = f.store.FindKey(ctx, s.secret); err != nil && !errors.Is(err, keystore.ErrNotFound) {
+			return record, fmt.Errorf("looking up the key: %w", err)
+		}
+	}
+	if !s.tokens || record.Found() {
+		return record, nil
+	}
+	switch token, owner, err := f.store.FindToken(ctx, d.backend, s.secret); {
+	case err == nil:
+		f.token, f.hasToken = token, true
+		return owner, nil
+	case !errors.Is(err, keystore.ErrNotFound):
+		return record, fmt.Errorf("looking up the token: %w", err)
+	}
+	return record, nil
 }
 
 // lookUpJob finds the record of a job, even if the job belongs to another account. If the account
@@ -146,7 +187,7 @@ func (d *decider) lookUpJob(ctx context.Context, jobID string, f *facts) (err er
 }
 
 // decide decides on the request asked at the instant at, by the key and the job in f. It refuses
-// to create a job if the keystore has no room for the job's record.
+// to create a job, or to mint a token, if the keystore has no room for its record.
 func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decision {
 	key := f.key
 	if f.record.Found() {
@@ -154,6 +195,9 @@ func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decisi
 		key = &unpacked
 	}
 	request := *asked
+	if f.hasToken {
+		request.Token = &f.token
+	}
 	if f.hasJob {
 		request.Job = &f.job
 	}
@@ -163,8 +207,8 @@ func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decisi
 		outcome.detail = "the path names another account than the key's"
 	case outcome.Reason == policy.KeyUnknown:
 		outcome.detail = policy.NotYet(at, key)
-	case outcome.Reason.OK() && request.Operation == policy.CreateJob:
-		// If the job cannot be recorded, the backend must not create it.
+	case outcome.Reason.OK() && recordsAnswer(request.Operation):
+		// If the job or the token cannot be recorded, the backend must not create it.
 		if err := f.store.CheckRoom(); err != nil {
 			return unavailable(err)
 		}

@@ -31,18 +31,22 @@ func (req *gatedRequest) forward(found *credential.Found, f *facts, d *decision,
 	w := req.intercept(f, d)
 	f.store.NoteUse(&f.record, d.at)
 	req.gate.reportAdmitted(req.r, &w.record)
-	if req.call.Operation == policy.CreateJob {
+	if recordsAnswer(req.call.Operation) {
 		w.reserved = f.store.ReserveWrite()
 		defer w.reserved.Release()
 	}
-	req.prepareUpstream(&w.upstream, found)
+	req.prepareUpstream(&w.upstream, found, req.gate.upstreamOf(f))
 	return w.serve(found, next)
 }
 
 // readsAnswer reports whether the gate has to read the backend's answer to an operation.
 func (g *Gate) readsAnswer(op policy.Operation) bool {
-	return g.upstream.Mode == credential.Replace || op == policy.CreateJob || op == policy.ReadJob
+	return g.upstream.Mode == credential.Replace || op == policy.ReadJob || op == policy.ListJobs || recordsAnswer(op)
 }
+
+// recordsAnswer reports whether something in the backend's answer to an operation is recorded before
+// the client gets the answer.
+func recordsAnswer(op policy.Operation) bool { return op == policy.CreateJob || op == policy.Mint }
 
 // serve calls the next handlers, which answer through w. If they fail, the gate or Caddy
 // answers: see [Gate.BackendErrors].

@@ -60,7 +60,7 @@ func (req gatedRequest) serveStream(next caddyhttp.Handler) error {
 	}
 	req.gate.app.AcquireStore()
 	defer req.gate.app.ReleaseStore()
-	s := newLiveStream(&req)
+	s := newLiveStream(&req, req.gate.upstream)
 	defer s.end()
 	if !s.register() {
 		return refuse(policy.StreamLimit, tooManyPending)

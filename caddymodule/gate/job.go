@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	maxCreation              = 64 << 10               // bytes of an answer that creates a job
+	maxHeld                  = 64 << 10               // bytes of an answer that creates a job or mints a token
 	redactBytes              = 64 << 10               // bytes of an answer in which the upstream key is masked
 	defaultRecordJobWithin   = 10 * time.Second       // long, because without the record the client cannot read its job
 	defaultRecordStateWithin = 250 * time.Millisecond // short, because the client waits and does not need this record
@@ -27,15 +28,9 @@ const (
 // If the ID is wrong or the job cannot be recorded, the client gets an answer of the gate.
 func (w *responseInterceptor) finishCreation() {
 	api := w.gate.api
-	member, err := w.members.Get(0)
-	id := member.Text
-	switch {
-	case err == nil && !isObject(w.held.Bytes()):
+	id, err := w.createdID()
+	if err == nil && !isObject(w.held.Bytes()) {
 		err = jsonanswer.ErrJSON
-	case err == nil && id != "" && !dialect.ValidJobID(id):
-		err = errors.New("the job's ID has characters that a path cannot carry, or is too long")
-	case w.gate.redactor != nil && w.gate.redactor.Text(id) != id:
-		err = errors.New("the job's ID holds the backend's key")
 	}
 	if err != nil {
 		w.replace(api.GatewayError(w.call), "reading the job's ID: "+err.Error())
@@ -45,18 +40,72 @@ func (w *responseInterceptor) finishCreation() {
 		w.refuseUpstream()
 		return
 	}
-	if id != "" {
-		switch err := w.recordJob(id); {
-		case errors.Is(err, keystore.ErrJobExists):
-			w.replace(api.GatewayError(w.call), "the backend gave a job an ID that is recorded already", zap.String("job_id", id))
-			return
-		case err != nil:
-			w.replace(api.Refusal(w.call, policy.StoreUnavailable), "recording a job: "+err.Error(), zap.String("job_id", id))
-			return
-		}
+	if id == "" || w.recordCreated(id) {
+		w.sendHeld()
 	}
+}
+
+// passLongCreation sends the held answer to a creation, which is too long to be held, after the job
+// has been recorded. Some backends answer with the whole result. The rest of the answer streams.
+// If the job's ID has not come yet, the client gets an answer of the gate.
+func (w *responseInterceptor) passLongCreation() {
+	id, err := w.createdID()
+	if err == nil && id == "" {
+		err = errors.New("the first 64 KiB of the backend's answer do not have it")
+	}
+	if err != nil {
+		w.replace(w.gate.api.GatewayError(w.call), "reading the job's ID: "+err.Error())
+		return
+	}
+	if w.recordCreated(id) {
+		w.sendHeld()
+	}
+}
+
+// createdID returns the ID of the job that the answer creates; "" if it has none.
+func (w *responseInterceptor) createdID() (string, error) {
+	jobs := &w.gate.api.Jobs
+	member, err := firstMember(w.members, 0, jobs.ID.Len())
+	id := member.Text
+	switch {
+	case jobs.URL && id == "":
+		id = jsonanswer.LastSegment(w.header.Get("Location"))
+	case jobs.URL:
+		id = jsonanswer.LastSegment(id)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case id != "" && !dialect.ValidJobID(id):
+		return "", errors.New("the job's ID has characters that a path cannot carry, or is too long")
+	case w.gate.redactor != nil && w.gate.redactor.Text(id) != id:
+		return "", errors.New("the job's ID holds the backend's key")
+	}
+	return id, nil
+}
+
+// recordCreated records a new job. If it cannot, it returns false, and the client gets an answer of
+// the gate.
+func (w *responseInterceptor) recordCreated(id string) bool {
+	switch err := w.recordJob(id); {
+	case errors.Is(err, keystore.ErrJobExists):
+		w.replace(w.gate.api.GatewayError(w.call), "the backend gave a job an ID that is recorded already", zap.String("job_id", id))
+		return false
+	case err != nil:
+		w.replace(w.gate.api.Refusal(w.call, policy.StoreUnavailable), "recording a job: "+err.Error(), zap.String("job_id", id))
+		return false
+	}
+	return true
+}
+
+// sendHeld sends the held part of the answer. The rest streams.
+func (w *responseInterceptor) sendHeld() {
 	answer := w.held.Bytes()
 	w.held, w.members = nil, nil
+	if w.startEdits() {
+		_, _ = w.sendEdited(answer) // an error says that the client has gone
+		return
+	}
 	w.sendHeader()
 	_ = w.send(answer) // an error says that the client has gone
 }
@@ -84,19 +133,36 @@ func (w *responseInterceptor) recordJob(id string) error {
 }
 
 // recordState records the new state of a job as soon as it has been read from the answer,
-// before the client gets this part of the answer. If the record cannot be written, the client
-// gets the answer nevertheless.
+// before the client gets this part of the answer.
 func (w *responseInterceptor) recordState() {
 	if w.members == nil {
 		return
 	}
-	word, err := w.members.Get(0)
+	word, err := firstMember(w.members, 0, w.gate.api.Jobs.State.Len())
 	if err == nil && word.Text == "" {
 		return
 	}
 	w.members = nil
 	state := w.gate.api.Jobs.States[word.Text]
-	if err != nil || state == w.state {
+	if err == nil {
+		w.setState(state)
+	}
+}
+
+// recordGone records the end of a job that the client has deleted, or of which the backend says that
+// it does not exist any more.
+func (w *responseInterceptor) recordGone() {
+	gone := w.call.Operation == policy.ReadJob && slices.Contains(w.gate.api.Jobs.Gone, w.status) ||
+		w.call.Operation == policy.DeleteJob && w.status < 300
+	if gone && w.hasJob && !w.state.Ended() {
+		w.setState(policy.JobFailed)
+	}
+}
+
+// setState records the new state of a job. If the record cannot be written, the client gets the
+// answer nevertheless.
+func (w *responseInterceptor) setState(state policy.JobState) {
+	if state == w.state {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.r.Context()), w.gate.recordStateWithin)

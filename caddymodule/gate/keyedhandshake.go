@@ -28,7 +28,7 @@ func (req gatedRequest) serveKeyedStream(next caddyhttp.Handler) error {
 	defer f.releaseStore()
 	found := credential.Scan(req.r, req.gate.api, req.call.Route)
 	d := req.decide(&found, &f)
-	s := newLiveStream(&req)
+	s := newLiveStream(&req, req.gate.upstreamOf(&f))
 	defer s.end()
 	if d.Reason.OK() {
 		s.admit(&f, &d)
@@ -41,7 +41,7 @@ func (req gatedRequest) serveKeyedStream(next caddyhttp.Handler) error {
 	w.subprotocol = credential.OffersSubprotocol(req.r.Header, s.handshake.Subprotocols)
 	f.store.NoteUse(&f.record, d.at)
 	req.gate.reportAdmitted(req.r, &w.record, zap.String("stream_id", s.id))
-	req.prepareUpstream(&w.upstream, &found)
+	req.prepareUpstream(&w.upstream, &found, s.upstream)
 	w.upstream.prepareHandshake()
 	w.r = req.r.WithContext(s.ctx)
 	w.upstream.r = w.r

@@ -32,7 +32,8 @@ func (req *gatedRequest) decideByKey(found *credential.Found, f *facts, at polic
 		d.needsBody = fault.Reason == policy.CredentialMissing && found.FormMayHoldKey()
 		return d
 	}
-	switch fault, err := req.gate.lookUp(req.r.Context(), secret, req.call.JobID, f); {
+	keys, tokens := found.Takes()
+	switch fault, err := req.gate.lookUp(req.r.Context(), shown{secret, keys, tokens}, req.call.JobID, f); {
 	case fault != nil:
 		return badKey(fault)
 	case err != nil:

@@ -32,6 +32,7 @@ type liveStream struct {
 	gate      *Gate
 	commands  *dialect.CommandRules   // if the key is in the commands
 	handshake *dialect.HandshakeRules // if the key is in the handshake
+	upstream  credential.Upstream     // what the backend gets in place of the key
 	r         *http.Request           // the handshake
 	asked     policy.Request
 	id        string
@@ -70,9 +71,9 @@ const (
 	longestTimer = policy.Time(24 * time.Hour / time.Millisecond)
 )
 
-func newLiveStream(req *gatedRequest) *liveStream {
+func newLiveStream(req *gatedRequest, up credential.Upstream) *liveStream {
 	rules := req.call.Route.Stream
-	s := &liveStream{gate: req.gate, commands: rules.Commands, handshake: rules.Handshake, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
+	s := &liveStream{gate: req.gate, upstream: up, commands: rules.Commands, handshake: rules.Handshake, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
 	s.ctx, s.stop = context.WithCancelCause(req.r.Context())
 	s.guard = stream.New(stream.Config{
 		Protocol:        s.protocol(),
@@ -93,11 +94,11 @@ func newLiveStream(req *gatedRequest) *liveStream {
 func (s *liveStream) protocol() stream.Protocol {
 	if s.handshake != nil {
 		return stream.NewHandshake(stream.HandshakeConfig{
-			Rules: s.handshake, Upstream: s.gate.upstream,
+			Rules: s.handshake, Upstream: s.upstream,
 			Facts: func() dialect.Facts { return s.gate.facts(s.r) },
 		})
 	}
-	return stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.gate.upstream, Authorize: s.authorize})
+	return stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.upstream, Authorize: s.authorize})
 }
 
 // register adds the stream to the registry. It returns false if too many streams of the
@@ -155,7 +156,7 @@ func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f fa
 		return f, badKey(fault)
 	}
 	at := s.gate.app.Now()
-	switch fault, err := s.gate.lookUp(s.ctx, secret, "", &f); {
+	switch fault, err := s.gate.lookUp(s.ctx, shown{secret: secret, keys: true}, "", &f); {
 	case fault != nil:
 		return f, badKey(fault)
 	case err != nil:

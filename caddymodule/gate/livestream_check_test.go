@@ -21,7 +21,10 @@ func (g *rig) stream(t *testing.T) *liveStream {
 	g.gate.app.AcquireStore()
 	t.Cleanup(g.gate.app.ReleaseStore)
 	r := (&gateCase{method: "GET", target: "/v1/"}).request(httptest.NewRecorder())
-	s := newLiveStream(&gatedRequest{gate: g.gate, r: r, at: now(), asked: policy.Request{Operation: policy.Stream, Client: netip.MustParseAddr("192.0.2.7")}})
+	s := newLiveStream(&gatedRequest{
+		gate: g.gate, r: r, at: now(), call: g.gate.api.Classify("GET", "/v1/"),
+		asked: policy.Request{Operation: policy.Stream, Client: netip.MustParseAddr("192.0.2.7")},
+	}, g.gate.upstream)
 	if !s.register() {
 		t.Fatal("the stream is not registered")
 	}

@@ -21,10 +21,10 @@ type refusalCheck struct {
 }
 
 // keyRefused returns what a refusal of the upstream key looks like, if the answer has the status
-// of such a refusal. Otherwise it returns nil. It also returns nil if the gate sends the client's
-// key.
+// of such a refusal. Otherwise it returns nil. It also returns nil if the backend gets the client's
+// key or token.
 func (w *responseInterceptor) keyRefused() *dialect.KeyRefused {
-	if w.gate.upstream.Mode == credential.Pass {
+	if w.passes {
 		return nil
 	}
 	if refusal := w.gate.api.KeyRefused(w.call); refusal.Status == w.status {

@@ -25,7 +25,7 @@ import (
 
 // responseInterceptor is the ResponseWriter of the next handlers. It reads the backend's answer
 // on the way to the client. An answer streams, with two exceptions: an answer that creates a
-// job is held until the job is recorded, and an answer that may refuse the upstream key is
+// job or mints a token is held until the job or the token is recorded, and an answer that may refuse the upstream key is
 // held until this is known.
 type responseInterceptor struct {
 	caddyhttp.ResponseWriterWrapper
@@ -51,6 +51,8 @@ type responseInterceptor struct {
 	members  *jsonanswer.Members // reads members of the JSON body; nil if the gate needs no member
 	held     *bytes.Buffer       // the body of an answer that creates a job; nil if the answer streams
 
+	edit        answerEdit  // changes the body
+	passes      bool        // the backend gets what the client has shown
 	stream      *liveStream // the stream that the request opens; nil for other requests
 	subprotocol string      // what the client gets if the backend names no subprotocol
 	timer       *time.Timer // ends the wait for the backend to open the stream
@@ -65,7 +67,7 @@ func (req *gatedRequest) intercept(f *facts, d *decision) *responseInterceptor {
 	w := &responseInterceptor{
 		header: req.w.Header(),
 		gate:   req.gate, r: req.r, call: req.call, admitted: d.at, record: *req.record(f, d.Reason), store: f.store,
-		hasJob: f.hasJob, state: f.job.State,
+		hasJob: f.hasJob, state: f.job.State, passes: req.gate.upstreamOf(f).Mode == credential.Pass,
 	}
 	w.ResponseWriter = req.w
 	if req.gate.redactor != nil {
@@ -102,10 +104,14 @@ func (w *responseInterceptor) WriteHeader(status int) {
 		w.replace(w.gate.api.GatewayError(w.call), problem)
 		return
 	}
-	jobs := w.gate.api.Jobs
+	jobs := &w.gate.api.Jobs
 	switch {
 	case w.call.Operation == policy.CreateJob && status < 300:
 		w.readMembers(jobs.ID)
+		w.held = new(bytes.Buffer)
+		return
+	case w.call.Operation == policy.Mint && status < 300:
+		w.readMembers(w.call.Route.Mint.Members)
 		w.held = new(bytes.Buffer)
 		return
 	case w.startRefusalCheck(refusal):
@@ -114,7 +120,10 @@ func (w *responseInterceptor) WriteHeader(status int) {
 		w.readMembers(jobs.State)
 		w.members.StopEarly()
 	}
-	w.sendHeader()
+	w.recordGone()
+	if !w.startEdits() {
+		w.sendHeader()
+	}
 }
 
 // readMembers makes Write look for members of the JSON body.
@@ -154,13 +163,17 @@ func (w *responseInterceptor) Write(p []byte) (int, error) {
 		_, _ = w.members.Write(p)
 	}
 	if w.held != nil {
-		if w.held.Len()+len(p) > maxCreation {
-			w.replace(w.gate.api.GatewayError(w.call), "the backend's answer to a job's creation is larger than 64 KiB")
+		if w.held.Len()+len(p) <= maxHeld {
+			return w.held.Write(p)
+		}
+		if w.passHeld(); w.replaced {
 			return len(p), nil
 		}
-		return w.held.Write(p)
 	}
 	w.recordState()
+	if w.edit.editor != nil {
+		return w.sendEdited(p)
+	}
 	if err := w.send(p); err != nil {
 		return 0, err
 	}
@@ -170,6 +183,15 @@ func (w *responseInterceptor) Write(p []byte) (int, error) {
 func (w *responseInterceptor) send(p []byte) error {
 	_, err := w.ResponseWriter.Write(w.redactor.Next(p))
 	return err
+}
+
+// passHeld sends the held answer, which is too long to be held, or answers in its place.
+func (w *responseInterceptor) passHeld() {
+	if w.call.Operation == policy.CreateJob {
+		w.passLongCreation()
+		return
+	}
+	w.replace(w.gate.api.GatewayError(w.call), "the backend's answer to a mint is larger than 64 KiB")
 }
 
 // ReadFrom copies src with Write, which must see every byte.
@@ -203,11 +225,15 @@ func (w *responseInterceptor) discard() {
 }
 
 // isHeld reports whether the backend's answer is held, with its header.
-func (w *responseInterceptor) isHeld() bool { return w.held != nil || w.check.refusal != nil }
+func (w *responseInterceptor) isHeld() bool {
+	return w.held != nil || w.check.refusal != nil || w.edit.editor != nil && !w.edit.sent
+}
 
 // complete ends the answer to the client after the whole answer of the backend has come.
 func (w *responseInterceptor) complete() {
 	switch {
+	case w.held != nil && w.call.Operation == policy.Mint:
+		w.finishMint()
 	case w.held != nil:
 		w.finishCreation()
 	case w.check.refusal != nil:
@@ -217,6 +243,9 @@ func (w *responseInterceptor) complete() {
 		w.replace(w.gate.api.GatewayError(w.call), "no answer came: does a handler follow the gate?")
 	}
 	if w.replaced {
+		return
+	}
+	if w.finishEdits(); w.replaced {
 		return
 	}
 	if w.trailers || len(w.header) != w.fields {
@@ -243,7 +272,7 @@ func (w *responseInterceptor) replace(a dialect.Answer, problem string, fields .
 func (w *responseInterceptor) substitute(a dialect.Answer) {
 	w.upstream.restore()
 	w.replaced = true
-	w.held, w.members, w.check = nil, nil, refusalCheck{}
+	w.held, w.members, w.check, w.edit = nil, nil, refusalCheck{}, answerEdit{}
 	header := w.header
 	for name := range header {
 		if name != "Alt-Svc" {

@@ -101,27 +101,44 @@ func TestR18_AnEncodedAnswerThatTheGateReadsIsWithheld(t *testing.T) {
 	}
 }
 
-func TestR10_AnAnswerToACreationHasUpTo64KiB(t *testing.T) {
+// Some backends answer a creation with the whole result. The job is recorded when its ID has come, and
+// the rest of a long answer streams.
+func TestR10_TheIDOfACreatedJobComesInTheFirst64KiB(t *testing.T) {
 	g := newRig(t)
-	for n, size := range []int{maxCreation, maxCreation + 1} {
+	for n, test := range []struct {
+		size   int
+		before bool // the ID comes before the long member
+		want   int
+	}{
+		{maxHeld, true, http.StatusOK},
+		{maxHeld, false, http.StatusOK},
+		{maxHeld + 1, true, http.StatusOK},
+		{4 * maxHeld, true, http.StatusOK},
+		{maxHeld + 1, false, http.StatusBadGateway},
+	} {
 		for pieces := range 2 {
-			body := fmt.Sprintf(`{"sessionid":"job%d%d","text":""}`, n, pieces)
-			body += strings.Repeat(" ", size-len(body))
+			id := fmt.Sprintf("job%d%d", n, pieces)
+			text := strings.Repeat("x", test.size-len(`{"sessionid":"job00","text":""}`))
+			body := `{"text":"` + text + `","sessionid":"` + id + `"}`
+			if test.before {
+				body = `{"sessionid":"` + id + `","text":"` + text + `"}`
+			}
 			got := g.ask(t, g.creation(), func(w http.ResponseWriter) {
 				if pieces == 1 {
-					_, _ = io.WriteString(w, body[:size/2])
+					_, _ = io.WriteString(w, body[:test.size/2])
 					if err := http.NewResponseController(w).Flush(); err != nil {
 						t.Error(err)
 					}
 				}
-				_, _ = io.WriteString(w, body[pieces*(size/2):])
+				_, _ = io.WriteString(w, body[pieces*(test.size/2):])
 			})
-			want := http.StatusOK
-			if n == 1 {
-				want = http.StatusBadGateway
+			passes := test.want == http.StatusOK
+			if got.Code != test.want || (got.Body.String() == body) != passes {
+				t.Errorf("%d bytes, ID first %v: status %d, %d bytes", test.size, test.before, got.Code, got.Body.Len())
 			}
-			if got.Code != want || (got.Body.String() == body) != (n == 0) || got.Flushed {
-				t.Errorf("%d bytes: status %d, %d bytes, flushed %v", size, got.Code, got.Body.Len(), got.Flushed)
+			_, err := g.open(t).Job(t.Context(), "amivoice", id)
+			if recorded := err == nil; recorded != passes {
+				t.Errorf("%d bytes, ID first %v: the job is recorded: %v", test.size, test.before, recorded)
 			}
 		}
 	}

@@ -48,7 +48,7 @@ type field struct {
 // removes fields that do not go upstream, and masks every credential that later handlers
 // could log. If the gate reads the answer, prepareUpstream asks the backend for an answer
 // without compression.
-func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.Found) {
+func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.Found, up credential.Upstream) {
 	r, places := req.r, req.gate.api.Places
 	u.r, u.header, u.url, u.body, u.length = r, r.Header, r.URL, req.body, r.ContentLength
 	u.fields = u.fieldsBuf[:0]
@@ -61,7 +61,7 @@ func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.F
 		}
 	}
 	query, uri := r.URL.RawQuery, r.RequestURI
-	found.Rewrite(r, req.gate.upstream)
+	found.Rewrite(r, up)
 	r.RequestURI = credential.MaskURI(uri, places)
 	u.query = maskedQuery(query, uri, r.RequestURI, places)
 	r.Trailer = nil

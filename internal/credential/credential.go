@@ -82,6 +82,8 @@ type Found struct {
 
 	key           string         // the key; empty if none was found
 	authenticates bool           // the key is in one of the read places
+	takesKey      bool           // one of the read places with the key takes keys
+	takesToken    bool           // one of the read places with the key takes tokens
 	unreadPlace   *dialect.Place // another place that has the key; nil if no other place has it
 	otherScheme   *dialect.Place // a header field whose value has another scheme; nil if no field has
 	fault         *Fault         // the first fault; nil without a fault
@@ -125,11 +127,16 @@ func (f *Found) FormMayHoldKey() bool {
 }
 
 // Key returns the key of the request, or the reason why there is no key to look up. The
-// characters and the checksum of the key have been checked with [policy.CheckSecret].
+// characters and the checksum of the key have been checked with [policy.CheckSecret], or with
+// [policy.CheckToken] if it can be a token.
 func (f *Found) Key() (policy.Secret, *Fault) {
 	key, fault := f.UncheckedKey()
 	if fault == nil {
-		if err := policy.CheckSecret(key); err != nil {
+		check := policy.CheckSecret
+		if f.takesToken {
+			check = policy.CheckToken
+		}
+		if err := check(key); err != nil {
 			return policy.Secret{}, MalformedKey(err)
 		}
 	}
@@ -153,6 +160,10 @@ func (f *Found) UncheckedKey() (policy.Secret, *Fault) {
 	}
 	return policy.SecretIn(&f.key), nil
 }
+
+// Takes reports what the places take that have the key: keys, tokens that the backend has minted, or
+// both. Call it only if Key or UncheckedKey returned no fault.
+func (f *Found) Takes() (keys, tokens bool) { return f.takesKey, f.takesToken }
 
 // Rewrite does with every occurrence of the client's key in r what up says. It changes
 // the header, URL.RawQuery, the body and their lengths in place. In every mode, the body

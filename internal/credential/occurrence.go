@@ -34,6 +34,8 @@ func (f *Found) addKey(place *dialect.Place, key string) bool {
 	f.key = key
 	if f.reads(place) {
 		f.authenticates = true
+		f.takesKey = f.takesKey || place.Takes != dialect.TokensOnly
+		f.takesToken = f.takesToken || place.Takes != dialect.Keys
 	} else {
 		f.unreadPlace = place
 	}

@@ -52,12 +52,20 @@ func MustSet(paths ...string) *Set {
 	for i, path := range paths {
 		wants[i].Path = MustPath(path)
 	}
+	return MustWants(wants...)
+}
+
+// MustWants does what [NewSet] does, for tables. It panics if a path has a mistake.
+func MustWants(wants ...Want) *Set {
 	s, err := NewSet(wants...)
 	if err != nil {
 		panic(err)
 	}
 	return s
 }
+
+// Len returns the number of values of the set.
+func (s *Set) Len() int { return len(s.paths) }
 
 // Path returns the path of a value of the set, from 0.
 func (s *Set) Path(i int) Path { return s.paths[i] }

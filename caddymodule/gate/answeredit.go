@@ -1,0 +1,161 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/jsonanswer"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// answerEdit changes the backend's answer while it passes. The header is sent with the first bytes,
+// so that an answer that cannot be changed from the beginning can be replaced.
+type answerEdit struct {
+	editor *jsonanswer.Editor // nil if the answer stays as it is
+	sent   bool               // the header has been sent
+	fault  error              // of the store, while it decided on an entry
+}
+
+// startEdits begins to change the answer, if the route says so and the answer is a success.
+func (w *responseInterceptor) startEdits() bool {
+	route := w.call.Route
+	if route == nil || route.Edits == nil || w.status >= 300 {
+		return false
+	}
+	toGate := gateURLs(w.r)
+	w.edit = answerEdit{editor: route.Edits.Editor(toGate, w.mayList)}
+	delete(w.header, "Content-Length")
+	if location := w.header.Get("Location"); location != "" {
+		w.header.Set("Location", toGate(location))
+	}
+	return true
+}
+
+// mayList reports whether the client may see the entry of a list with this job.
+func (w *responseInterceptor) mayList(id string) bool {
+	account := w.record.Owner.AccountID
+	if !dialect.ValidJobID(id) || w.edit.fault != nil {
+		return false
+	}
+	job, err := w.store.FindJobFor(context.WithoutCancel(w.r.Context()), account, w.gate.Backend, id)
+	switch {
+	case err == nil:
+		return job.AccountID == account
+	case errors.Is(err, keystore.ErrNotFound):
+		return w.gate.rules.UnrecordedJobs
+	}
+	w.edit.fault = err
+	return false
+}
+
+// sendEdited changes the next bytes of the answer, and sends them.
+func (w *responseInterceptor) sendEdited(p []byte) (int, error) {
+	out, err := w.edit.editor.Next(p)
+	if err == nil {
+		err = w.edit.fault
+	}
+	if err != nil {
+		return len(p), w.failEdit(err)
+	}
+	w.startEdited(len(out) > 0)
+	if len(out) > 0 {
+		if err := w.send(out); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// startEdited sends the header before the first bytes.
+func (w *responseInterceptor) startEdited(begins bool) {
+	if begins && !w.edit.sent {
+		w.edit.sent = true
+		w.sendHeader()
+	}
+}
+
+// failEdit answers in place of an answer that cannot be changed. If a part of it has gone to the
+// client, it returns the error, so that the answer breaks off.
+func (w *responseInterceptor) failEdit(err error) error {
+	if w.edit.sent {
+		w.gate.logger.Error("answer broken off", append(w.record.LogFields(), zap.Error(err))...)
+		return err
+	}
+	if w.edit.fault != nil {
+		w.replace(w.gate.api.Refusal(w.call, policy.StoreUnavailable), "deciding on an entry of a list: "+err.Error())
+	} else {
+		w.replace(w.gate.api.GatewayError(w.call), "changing the answer: "+err.Error())
+	}
+	return nil
+}
+
+// finishEdits ends a changed answer. An answer that is not complete must not look complete to the
+// client.
+func (w *responseInterceptor) finishEdits() {
+	if w.edit.editor == nil {
+		return
+	}
+	if err := w.edit.editor.Close(); err != nil {
+		if w.failEdit(err) != nil {
+			panic(http.ErrAbortHandler)
+		}
+		return
+	}
+	w.startEdited(true)
+}
+
+// gateURLs returns a function that turns a URL of the backend into the URL of the same resource at
+// the gate, as the client of r reaches the gate. Other strings stay as they are.
+func gateURLs(r *http.Request) func(text string) string {
+	secure, host := r.TLS != nil, r.Host
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
+		if proto := firstOf(r.Header, "X-Forwarded-Proto"); proto != "" {
+			secure = strings.EqualFold(proto, "https")
+		}
+		if name := firstOf(r.Header, "X-Forwarded-Host"); name != "" {
+			host = name
+		}
+	}
+	prefix := ""
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
+		prefix, _ = strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath())
+	}
+	return func(text string) string {
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" {
+			return text
+		}
+		scheme := ""
+		switch strings.ToLower(u.Scheme) {
+		case "http", "https":
+			scheme = "http"
+		case "ws", "wss":
+			scheme = "ws"
+		default:
+			return text
+		}
+		if secure {
+			scheme += "s"
+		}
+		_, rest, _ := strings.Cut(text, "//")
+		path := ""
+		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+			path = rest[i:]
+		}
+		return scheme + "://" + host + prefix + path
+	}
+}
+
+// firstOf returns the first item of a list in a header field.
+func firstOf(header http.Header, name string) string {
+	item, _, _ := strings.Cut(header.Get(name), ",")
+	return strings.TrimSpace(item)
+}
