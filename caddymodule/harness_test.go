@@ -246,7 +246,7 @@ func (g *gateway) allow(list string) policy.AddrSet {
 func (g *gateway) recordJob(id string, key policy.Key, created policy.Time) {
 	g.t.Helper()
 	err := g.keys.CreateJob(context.Background(), policy.Job{
-		Backend: "amivoice", ID: id, Dialect: "amivoice", AccountID: key.AccountID, KeyID: key.ID,
+		Backend: cmp.Or(g.dialect, "amivoice"), ID: id, Dialect: cmp.Or(g.dialect, "amivoice"), AccountID: key.AccountID, KeyID: key.ID,
 		Client: netip.MustParseAddr("127.0.0.1"), CreatedAt: created,
 	})
 	if err != nil {

@@ -162,8 +162,12 @@ func (b *backend) realtime(t *testing.T, subprotocol string, serve func(*wstest.
 
 // keyedHandshake returns the handshake of a client with these lines in its header.
 func (g *gateway) keyedHandshake(path string, lines ...string) string {
+	var header strings.Builder
+	for _, line := range lines {
+		header.WriteString(line + "\r\n")
+	}
 	return "GET " + path + " HTTP/1.1\r\nHost: " + g.addr + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + wstest.Key +
-		"\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n"
+		"\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" + header.String() + "\r\n"
 }
 
 const realtime = "/v1/realtime?intent=transcription"

@@ -17,7 +17,7 @@ const job = "017ac8786c5b0a0504399999"
 
 func TestByName(t *testing.T) {
 	t.Parallel()
-	if diff := cmp.Diff([]string{"amivoice", "deepgram", "openai"}, dialect.Names()); diff != "" {
+	if diff := cmp.Diff([]string{"amivoice", "assemblyai", "deepgram", "openai", "speechmatics"}, dialect.Names()); diff != "" {
 		t.Errorf("Names (-want +got):\n%s", diff)
 	}
 	for _, name := range dialect.Names() {

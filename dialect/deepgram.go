@@ -88,6 +88,10 @@ func deepgramWithError(a Answer) Answer {
 // other code, the vendor's library for JavaScript connects again with the same key.
 var (
 	deepgramListen = &HandshakeRules{
+		Denied: StreamEnd{
+			Text: `{"type":"Error","description":"The stream cannot be read.","message":"The client has broken the WebSocket protocol.","variant":"INVALID_REQUEST","request_id":"{request_id}"}`,
+			Code: normalClosure,
+		},
 		Cut: StreamEnd{
 			Text: `{"type":"Error","description":"Invalid credentials.","message":"The key of this stream may not be used any more.","variant":"INVALID_AUTH","request_id":"{request_id}"}`,
 			Code: normalClosure,
@@ -95,6 +99,10 @@ var (
 		Subprotocols: deepgramSubprotocol,
 	}
 	deepgramFlux = &HandshakeRules{
+		Denied: StreamEnd{
+			Text: `{"type":"Error","sequence_id":0,"code":"INVALID_REQUEST","description":"The client has broken the WebSocket protocol.","request_id":"{request_id}"}`,
+			Code: normalClosure,
+		},
 		Cut: StreamEnd{
 			Text: `{"type":"Error","sequence_id":0,"code":"INVALID_AUTH","description":"The key of this stream may not be used any more.","request_id":"{request_id}"}`,
 			Code: normalClosure,

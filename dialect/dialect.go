@@ -64,9 +64,11 @@ type Mint struct {
 
 // apis are the dialects by name.
 var apis = map[string]*API{
-	AmiVoice.Name: AmiVoice,
-	Deepgram.Name: Deepgram,
-	OpenAI.Name:   OpenAI,
+	AmiVoice.Name:     AmiVoice,
+	AssemblyAI.Name:   AssemblyAI,
+	Deepgram.Name:     Deepgram,
+	OpenAI.Name:       OpenAI,
+	Speechmatics.Name: Speechmatics,
 }
 
 // Names returns the names of all dialects, sorted.

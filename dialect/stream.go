@@ -16,7 +16,8 @@ type HandshakeRules struct {
 	// key on the stream. If it is false, the backend refuses the handshake, with the Refusals
 	// of the route.
 	InBand bool
-	// By has the ends of refused streams for some reasons, if InBand is true.
+	// By has the ends of refused streams for some reasons. Without InBand, a stream is refused only
+	// if its client breaks the WebSocket protocol: policy.RequestMalformed.
 	By map[policy.Reason]StreamEnd
 	// Denied is the end of a refused stream for every reason that is not in By.
 	Denied StreamEnd
@@ -58,6 +59,7 @@ func (e StreamEnd) Fill(f Facts) StreamEnd {
 // The codes of Close frames that several APIs use (RFC 6455, section 7.4.1, and the registry of IANA).
 const (
 	normalClosure   = 1000
+	protocolError   = 1002
 	policyViolation = 1008
 	tryAgainLater   = 1013
 )

@@ -64,7 +64,7 @@ func foreignJob() *policy.Job {
 
 var listed = []policy.Operation{
 	policy.Recognize, policy.CreateJob, policy.ReadJob, policy.DeleteJob, policy.Stream,
-	policy.ListJobs, policy.Info, policy.Mint, policy.IssueKey,
+	policy.ListJobs, policy.Info, policy.Mint, policy.IssueKey, policy.Upload,
 }
 
 func wantReason(t *testing.T, got policy.Decision, want policy.Reason) {

@@ -16,6 +16,7 @@ const (
 	Info                       // read something that belongs to no account, such as the list of models
 	Mint                       // ask the backend for a short-lived token
 	IssueKey                   // issue a key of this gateway
+	Upload                     // store audio at the backend for a job that is created later
 
 	operationCount
 )
@@ -31,6 +32,7 @@ var operationWords = [operationCount]string{
 	Info:      "info",
 	Mint:      "mint",
 	IssueKey:  "issue_key",
+	Upload:    "upload",
 }
 
 // String returns the operation's word.

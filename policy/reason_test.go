@@ -63,6 +63,7 @@ func TestOperations_haveTheirWords(t *testing.T) {
 		policy.Unlisted: "unlisted", policy.Recognize: "recognize", policy.CreateJob: "create_job",
 		policy.ReadJob: "read_job", policy.DeleteJob: "delete_job", policy.Stream: "stream",
 		policy.ListJobs: "list_jobs", policy.Info: "info", policy.Mint: "mint", policy.IssueKey: "issue_key",
+		policy.Upload: "upload",
 	}
 	seen := map[string]bool{}
 	for i := range 256 {

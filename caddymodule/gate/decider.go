@@ -114,8 +114,8 @@ func (d *decider) lookUp(ctx context.Context, s shown, jobID string, f *facts) (
 		f.store.Cached(&cached, s.secret, d.backend, jobID)
 	}
 	record := cached.Key
-	if !cached.KeyKnown {
-		// A secret in the cache has passed this check before.
+	if known := cached.KeyKnown && (record.Found() || !s.tokens); !known {
+		// A secret in the cache has passed this check before. What is no key can be a token.
 		if fault := s.check(); fault != nil {
 			return fault, nil
 		}

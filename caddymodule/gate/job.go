@@ -149,8 +149,8 @@ func (w *responseInterceptor) recordState() {
 	}
 }
 
-// recordGone records the end of a job that the client has deleted, or of which the backend says that
-// it does not exist any more.
+// recordGone records the end of a job if the client has deleted it, or if the backend says that it
+// does not exist any more.
 func (w *responseInterceptor) recordGone() {
 	gone := w.call.Operation == policy.ReadJob && slices.Contains(w.gate.api.Jobs.Gone, w.status) ||
 		w.call.Operation == policy.DeleteJob && w.status < 300

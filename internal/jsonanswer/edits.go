@@ -67,6 +67,15 @@ func (c Changes) Compile() (*Edits, error) {
 	return edits, nil
 }
 
+// MustCompile does what [Changes.Compile] does, for tables. It panics if a path has a mistake.
+func (c Changes) MustCompile() *Edits {
+	edits, err := c.Compile()
+	if err != nil {
+		panic(err)
+	}
+	return edits
+}
+
 // LastSegment returns the last segment of a URL's path, as it is in the URL, without the query
 // and the fragment. It is empty if the URL ends in a slash.
 func LastSegment(url string) string {

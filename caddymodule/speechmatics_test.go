@@ -1,0 +1,103 @@
+package caddymodule_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/internal/wstest"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+func speechmaticsGateway(t *testing.T, options string) *gateway {
+	t.Helper()
+	return newGatewayWith(t, &gateway{dialect: "speechmatics", options: "upstream_key " + backendKey + "\n" + options})
+}
+
+func TestR10_Speechmatics_JobsAreFoundInBothFormsOfACreation(t *testing.T) {
+	g := speechmaticsGateway(t, "")
+	_, secret := g.issue(keystore.NewKey{})
+	long := strings.Repeat(`{"type":"word"},`, 10_000) + `{}`
+	for id, answer := range map[string]string{
+		"a1b2": `{"id":"a1b2"}`,
+		"c3d4": `{"format":"2.9","job":{"created_at":"2026-11-28T00:00:00Z","duration":3,"id":"c3d4"},"results":[` + long + `]}`, // ?wait=
+	} {
+		g.backend.respondPieces(http.StatusCreated, len(answer), answer)
+		got := g.ask("POST", "/v2/jobs?wait=5", "Bearer "+secret, `{"type":"transcription"}`)
+		if got.status != http.StatusCreated || got.body != answer {
+			t.Errorf("%s: status %d, %d bytes of %d", id, got.status, len(got.body), len(answer))
+		}
+		if _, err := g.jobOf(id); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	for status, end := range map[int]bool{http.StatusOK: false, http.StatusInternalServerError: false, http.StatusGone: true} {
+		g.backend.respondText(status, `{"job":{"id":"a1b2","status":"running"}}`)
+		_ = g.ask("GET", "/v2/jobs/a1b2", "Bearer "+secret, "")
+		if job, _ := g.jobOf("a1b2"); job.EndedAt.IsZero() && end {
+			t.Errorf("after status %d the job is %+v", status, job)
+		}
+	}
+	g.backend.respondText(http.StatusOK, `{"job":{"id":"c3d4","status":"deleted"}}`)
+	if got := g.ask("DELETE", "/v2/jobs/c3d4?force=true", "Bearer "+secret, ""); got.status != http.StatusOK {
+		t.Errorf("the deletion: status %d", got.status)
+	}
+	if job, _ := g.jobOf("c3d4"); job.EndedAt.IsZero() || job.State != policy.JobFailed {
+		t.Errorf("after the deletion the job is %+v", job)
+	}
+	g.backend.respondText(http.StatusOK, `{"jobs":[{"id":"zzzz"},{"id":"c3d4"}]}`)
+	if got := g.ask("GET", "/v2/jobs", "Bearer "+secret, ""); got.body != `{"jobs":[{"id":"c3d4"}]}` {
+		t.Errorf("the list: status %d, %s", got.status, got.body)
+	}
+}
+
+// The vendor's library for live streams puts every credential into the query. The backend takes a key
+// only in the header.
+func TestSpeechmatics_AKeyInTheQueryGoesToTheHeader(t *testing.T) {
+	g := speechmaticsGateway(t, "")
+	key, secret := g.issue(keystore.NewKey{})
+	const jwt = "eyJhbGciOiJIUzI1NiJ9.eyJ0eXAiOiJydCJ9.c2lnbmF0dXJl"
+	g.backend.respondText(http.StatusCreated, `{"apikey_id":null,"key_value":"`+jwt+`"}`)
+	if got := g.ask("POST", "/v1/api_keys?type=rt", "Bearer "+secret, `{"ttl":60}`); got.status != http.StatusCreated {
+		t.Fatalf("the mint: status %d, %s", got.status, got.body)
+	}
+	g.backend.realtime(t, "", func(p *wstest.Peer) {
+		p.SendText(`{"message":"RecognitionStarted"}`)
+		_, _ = io.Copy(io.Discard, p.Reader)
+	})
+	for shown, want := range map[string]struct{ line, header string }{
+		secret: {"GET /v2/?x=1 HTTP/1.1\r\n", "Authorization: Bearer " + backendKey + "\r\n"},
+		jwt:    {"GET /v2/?jwt=" + jwt + "&x=1 HTTP/1.1\r\n", ""},
+	} {
+		_ = g.backend.received()
+		c := wstest.Dial(t, g.addr, g.keyedHandshake("/v2/?jwt="+shown+"&x=1"))
+		opened(t, c)
+		c.WantText(`{"message":"RecognitionStarted"}`)
+		got := g.backend.received()
+		if !strings.HasPrefix(got, want.line) || strings.Contains(got, "Authorization") != (want.header != "") || !strings.Contains(got, want.header) || strings.Contains(got, secret) {
+			t.Errorf("the backend got %q", got)
+		}
+		_ = c.Close()
+	}
+	c := wstest.Dial(t, g.addr, g.keyedHandshake("/v2/?jwt="+jwt))
+	opened(t, c)
+	c.WantText(`{"message":"RecognitionStarted"}`)
+	g.revoke(key)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if f := c.Next(); !strings.Contains(string(f.Payload), `"message":"Error"`) || !strings.Contains(string(f.Payload), `"not_authorised"`) {
+		t.Errorf("after the revocation the client gets %s", f)
+	}
+	c.WantClose(4001)
+	for _, shown := range []string{secret, jwt, "nobody"} {
+		c := wstest.Dial(t, g.addr, g.keyedHandshake("/v2/?jwt="+shown))
+		if got := readReply(t, c.Conn); got.status != http.StatusUnauthorized || got.body != `{"code":401,"error":"Permission Denied","detail":"Missing or invalid API key"}` {
+			t.Errorf("a refused handshake: status %d, %s", got.status, got.body)
+		}
+	}
+	if text := g.log(); strings.Contains(text, jwt) || strings.Contains(text, secret) || strings.Contains(text, backendKey) {
+		t.Error("the log has a credential")
+	}
+}
