@@ -212,7 +212,7 @@ func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
 	} {
 		refused := wstest.Dial(t, g.addr, handshake)
 		opened(t, refused)
-		if f := refused.Next(); !strings.Contains(string(f.Payload), `"error_code":4001`) {
+		if f := refused.Next(); !strings.Contains(f.Payload, `"error_code":4001`) {
 			t.Errorf("%s: the client gets %s", name, f)
 		}
 		refused.WantClose(4001)
@@ -228,7 +228,7 @@ func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
 	// The stream ends with the owner of the token, and so does the token.
 	g.revoke(key)
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f := c.Next(); !strings.Contains(string(f.Payload), `"type":"Error"`) {
+	if f := c.Next(); !strings.Contains(f.Payload, `"type":"Error"`) {
 		t.Errorf("after the revocation the client gets %s", f)
 	}
 	c.WantClose(4001)

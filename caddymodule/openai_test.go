@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -175,7 +174,7 @@ const realtime = "/v1/realtime?intent=transcription"
 // opened reads the answer to a handshake.
 func opened(t *testing.T, c *wstest.Peer) http.Header {
 	t.Helper()
-	resp, err := http.ReadResponse(c.Reader, nil) //nolint:bodyclose // what follows are frames
+	resp, err := http.ReadResponse(c.Reader, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("the handshake is answered by %v, %v", resp, err)
 	}
@@ -205,7 +204,7 @@ func TestOpenAI_RealtimeTakesTheKeyOfTheHandshake(t *testing.T) {
 			g.backend.realtime(t, test.backend, func(p *wstest.Peer) {
 				p.SendText(`{"type":"session.created"}`)
 				if f, err := p.ReadFrame(); err == nil {
-					p.SendText("echo " + string(f.Payload))
+					p.SendText("echo " + f.Payload)
 				}
 				_, _ = p.ReadFrame()
 			})
@@ -245,14 +244,14 @@ func TestR14_OpenAI_AStreamEndsWithItsKey(t *testing.T) {
 	c.WantText("{}")
 	g.revoke(key)
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f := c.Next(); !strings.Contains(string(f.Payload), `"type":"error"`) || !strings.Contains(string(f.Payload), `"code":"invalid_api_key"`) || strings.Contains(string(f.Payload), "{request_id}") {
+	if f := c.Next(); !strings.Contains(f.Payload, `"type":"error"`) || !strings.Contains(f.Payload, `"code":"invalid_api_key"`) || strings.Contains(f.Payload, "{request_id}") {
 		t.Errorf("the client gets %s", f)
 	}
 	c.WantClose(1008)
 	g.wantNoStreams(t)
 	c = wstest.Dial(t, g.addr, g.keyedHandshake(realtime, "Authorization: Bearer "+secret))
 	opened(t, c)
-	if f := c.Next(); !strings.Contains(string(f.Payload), `"code":"invalid_api_key"`) {
+	if f := c.Next(); !strings.Contains(f.Payload, `"code":"invalid_api_key"`) {
 		t.Errorf("a new stream with the key gets %s", f)
 	}
 	c.WantClose(3000)
@@ -271,7 +270,7 @@ func TestR21_OpenAI_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
 	} {
 		c := wstest.Dial(t, g.addr, g.keyedHandshake(realtime, lines...))
 		opened(t, c)
-		if f := c.Next(); !strings.Contains(string(f.Payload), `"type":"error"`) {
+		if f := c.Next(); !strings.Contains(f.Payload, `"type":"error"`) {
 			t.Errorf("%s: the client gets %s", name, f)
 		}
 		c.WantClose(3000)
@@ -283,7 +282,7 @@ func TestR21_OpenAI_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
 	// A backend that does not answer, or answers something else, opens no stream.
 	g.backend.respondText(http.StatusNotFound, `{"error":{"message":"no realtime here"}}`)
 	c := wstest.Dial(t, g.addr, g.keyedHandshake(realtime, "Authorization: Bearer "+good))
-	if got := readReply(t, c.Conn.(net.Conn)); got.status != http.StatusNotFound || !strings.Contains(got.body, "no realtime here") {
+	if got := readReply(t, c.Conn); got.status != http.StatusNotFound || !strings.Contains(got.body, "no realtime here") {
 		t.Errorf("the backend's refusal: status %d, %s", got.status, got.body)
 	}
 	g.wantNoStreams(t)

@@ -87,7 +87,7 @@ func TestSpeechmatics_AKeyInTheQueryGoesToTheHeader(t *testing.T) {
 	c.WantText(`{"message":"RecognitionStarted"}`)
 	g.revoke(key)
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f := c.Next(); !strings.Contains(string(f.Payload), `"message":"Error"`) || !strings.Contains(string(f.Payload), `"not_authorised"`) {
+	if f := c.Next(); !strings.Contains(f.Payload, `"message":"Error"`) || !strings.Contains(f.Payload, `"not_authorised"`) {
 		t.Errorf("after the revocation the client gets %s", f)
 	}
 	c.WantClose(4001)

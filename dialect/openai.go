@@ -81,11 +81,11 @@ var (
 
 // openAIEnd returns the end of a realtime stream: an error event, and a Close frame whose code
 // makes the vendor's library stop. The library connects again after the codes 1006 and 1011.
-func openAIEnd(kind, code, message string, close uint16) StreamEnd {
+func openAIEnd(kind, code, message string, closeCode uint16) StreamEnd {
 	return StreamEnd{
 		Text: `{"type":"error","event_id":"event_{request_id}","error":{"type":"` + kind + `","code":` + code +
 			`,"message":` + strconv.Quote(message) + `,"param":null,"event_id":null}}`,
-		Code: close, Reason: kind,
+		Code: closeCode, Reason: kind,
 	}
 }
 

@@ -53,6 +53,7 @@ func (p *Place) HeaderName() string {
 		return p.Name
 	case Subprotocol:
 		return "Sec-Websocket-Protocol"
+	default:
+		return ""
 	}
-	return ""
 }

@@ -133,7 +133,7 @@ func gateURLs(r *http.Request) func(text string) string {
 		if err != nil || u.Host == "" {
 			return text
 		}
-		scheme := ""
+		var scheme string
 		switch strings.ToLower(u.Scheme) {
 		case "http", "https":
 			scheme = "http"

@@ -101,7 +101,7 @@ func (w *responseInterceptor) serveStream(found *credential.Found, next caddyhtt
 	defer timer.Stop()
 	w.timer = timer
 	err := w.callNext(found, next)
-	var cut *earlyCut
+	var cut *earlyCutError
 	switch cause := context.Cause(s.ctx); {
 	case w.hijacked:
 		s.guard.Close()
@@ -123,10 +123,10 @@ func (w *responseInterceptor) serveStream(found *credential.Found, next caddyhtt
 	return nil
 }
 
-// earlyCut is the cause for which a stream ends that is cut before the backend has opened it.
-type earlyCut struct{ reason policy.Reason }
+// earlyCutError is the cause for which a stream ends that is cut before the backend has opened it.
+type earlyCutError struct{ reason policy.Reason }
 
-func (*earlyCut) Error() string { return "the stream was cut before the backend opened it" }
+func (*earlyCutError) Error() string { return "the stream was cut before the backend opened it" }
 
 // openStream sends the backend's answer to the handshake to the client. The client must get a
 // subprotocol if it has offered some: libraries close the connection otherwise.

@@ -293,7 +293,7 @@ func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	})
 	s.guard.Cut("")
 	if s.handshake != nil && !s.opened.Load() {
-		s.stop(&earlyCut{reason})
+		s.stop(&earlyCutError{reason})
 	}
 	return true
 }
