@@ -185,7 +185,7 @@ func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		servePreflight(w)
 		return
 	}
-	if isHandshake(r) {
+	if isHandshake(r) && (r.URL.Path == "/v1/" || r.URL.Path == "/v1/nolog/") {
 		s.upgrade(w, r)
 		return
 	}
@@ -196,6 +196,17 @@ func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	write(w, http.StatusNotFound, noteAnswer{Message: "not found"})
+}
+
+// upgrade answers a handshake, and serves the WebSocket to its end.
+func (s *AmiVoice) upgrade(w http.ResponseWriter, r *http.Request) {
+	c, bad := openSocket(w, r, s.idle, "")
+	if bad != nil {
+		write(w, bad.status, noteAnswer{Message: bad.message})
+		return
+	}
+	defer func() { _ = c.conn.Close() }()
+	(&stream{wire: c, sandbox: s}).serve()
 }
 
 // recognize answers a synchronous request.

@@ -31,21 +31,28 @@ func measure(r io.Reader, format string) (measurement, error) {
 // measureWatched does what measure does. It also calls w for each event of speech as
 // soon as enough audio has been read.
 func measureWatched(r io.Reader, format string, w watch) (measurement, error) {
+	raw, _ := rawLayout(format)
+	layout, samples, err := audioSamples(r, raw)
+	if err != nil {
+		return measurement{}, err
+	}
+	return measureSamples(samples, layout, w), nil
+}
+
+// audioSamples reads the header of audio, and returns the layout and the samples. Audio without
+// a header has the layout raw. If raw is the zero value, only a WAV file is supported. The only
+// error is errUnsupported.
+func audioSamples(r io.Reader, raw pcm) (pcm, io.Reader, error) {
 	var room [headSize]byte
 	n, _ := io.ReadFull(r, room[:])
 	head := room[:n]
 	if isWAV(head) {
-		layout, samples, err := wavSamples(r)
-		if err != nil {
-			return measurement{}, err
-		}
-		return measureSamples(samples, layout, w), nil
+		return wavSamples(r)
 	}
-	layout, raw := rawLayout(format)
-	if !raw || n == 0 || isContainer(head) {
-		return measurement{}, errUnsupported
+	if raw.rate == 0 || n == 0 || isContainer(head) {
+		return pcm{}, nil, errUnsupported
 	}
-	return measureSamples(io.MultiReader(bytes.NewReader(head), r), layout, w), nil
+	return raw, io.MultiReader(bytes.NewReader(head), r), nil
 }
 
 // wavSamples reads a WAV file up to its samples. The first 12 bytes have already been
