@@ -5,8 +5,10 @@ package sandboxbackend
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,7 +35,8 @@ func init() {
 // the API that have no compression. For all other files it answers that their format is
 // unsupported. Its jobs are in memory, and end with the configuration.
 type Sandbox struct {
-	// The API of the sandbox: `amivoice`. Required.
+	// The API of the sandbox: `amivoice` or `openai`. Required. The sandbox of `openai` has no
+	// jobs, and only the option `key`.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The key that the sandbox accepts, in every place where the API reads a key.
@@ -58,7 +61,16 @@ type Sandbox struct {
 	Reauthenticate string `json:"reauthenticate,omitempty"`
 
 	config  sandbox.Config
-	backend *sandbox.AmiVoice
+	backend http.Handler
+}
+
+// dialects are the APIs that a sandbox can speak.
+var dialects = map[string]struct {
+	serve func(sandbox.Config) http.Handler
+	jobs  bool // whether the API has jobs
+}{
+	"amivoice": {func(c sandbox.Config) http.Handler { return sandbox.NewAmiVoice(c) }, true},
+	"openai":   {func(c sandbox.Config) http.Handler { return sandbox.NewOpenAI(c) }, false},
 }
 
 // CaddyModule returns the Caddy module information.
@@ -71,8 +83,9 @@ func (*Sandbox) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves defaults and placeholders, and makes the backend.
 func (s *Sandbox) Provision(caddy.Context) error {
-	if s.Dialect != "amivoice" {
-		return fmt.Errorf("unknown sandbox %q: want amivoice", s.Dialect)
+	dialect, ok := dialects[s.Dialect]
+	if !ok {
+		return fmt.Errorf("unknown sandbox %q: want %s", s.Dialect, strings.Join(slices.Sorted(maps.Keys(dialects)), " or "))
 	}
 	key, err := options.ResolveSecret(s.Key)
 	if err != nil {
@@ -88,7 +101,7 @@ func (s *Sandbox) Provision(caddy.Context) error {
 	if s.WorkTime != nil {
 		s.config.WorkTime = orNone(*s.WorkTime)
 	}
-	s.backend = sandbox.NewAmiVoice(s.config)
+	s.backend = dialect.serve(s.config)
 	return nil
 }
 
@@ -103,6 +116,9 @@ func orNone(d caddy.Duration) time.Duration {
 
 // Validate checks the configuration.
 func (s *Sandbox) Validate() error {
+	if set := s.jobOptions(); len(set) > 0 && !dialects[s.Dialect].jobs {
+		return fmt.Errorf("%s: the sandbox %s has no jobs: remove the option", set[0], s.Dialect)
+	}
 	for name, d := range map[string]*caddy.Duration{"queue_time": s.QueueTime, "work_time": s.WorkTime} {
 		if d != nil && (*d < 0 || *d > longestTime) {
 			return fmt.Errorf("%s %s: want a duration of 0 or more, such as 3s, and 7d at most", name, time.Duration(*d))
@@ -123,6 +139,24 @@ func (s *Sandbox) Validate() error {
 	return nil
 }
 
+// jobOptions returns the names of the options for jobs that are set.
+func (s *Sandbox) jobOptions() (set []string) {
+	for _, option := range []struct {
+		name string
+		set  bool
+	}{
+		{"queue_time", s.QueueTime != nil},
+		{"work_time", s.WorkTime != nil},
+		{"pause_at", s.PauseAt != 0},
+		{"reauthenticate", s.Reauthenticate != ""},
+	} {
+		if option.set {
+			set = append(set, option.name)
+		}
+	}
+	return set
+}
+
 // longestTime is the largest value of queue_time and of work_time: seven days, for which the API
 // keeps results.
 const longestTime = caddy.Duration(7 * 24 * time.Hour)
@@ -140,8 +174,8 @@ func isURL(text string) bool {
 
 // Cleanup ends the jobs of the backend.
 func (s *Sandbox) Cleanup() error {
-	if s.backend != nil {
-		s.backend.Close()
+	if jobs, ok := s.backend.(interface{ Close() }); ok {
+		jobs.Close()
 	}
 	return nil
 }

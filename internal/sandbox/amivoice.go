@@ -71,7 +71,8 @@ type Config struct {
 	Client *http.Client
 
 	// MaxAudio is how many bytes of audio a synchronous request may have, with the file
-	// header. Default: 16,777,215, the API's limit. Negative: no limit. Memory does not
+	// header. Default: the API's limit, which is 16,777,215 for AmiVoice and 26,214,400
+	// for OpenAI. Negative: no limit. Memory does not
 	// depend on MaxAudio, because audio is measured while it arrives. A session on a
 	// WebSocket has no limit.
 	MaxAudio int64
@@ -83,8 +84,8 @@ type Config struct {
 	// StreamIdle is how long the sandbox waits for a message on a WebSocket, in a
 	// session or between two sessions. After that it sends an error and closes the
 	// connection. The whole message must arrive within this time. Pings do not count.
-	// Default: 62 seconds, which are the API's limit of 60 and 2 for the network.
-	// Negative: no limit.
+	// Default: 62 seconds for AmiVoice, which are the API's limit of 60 and 2 for the
+	// network, and one hour for OpenAI. Negative: no limit.
 	StreamIdle time.Duration
 
 	// Now is the clock. Default: time.Now.
@@ -182,7 +183,7 @@ func (s *AmiVoice) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	drain(r)
 	if isPreflight(r) {
-		servePreflight(w)
+		servePreflight(w, "Authorization, Content-Type")
 		return
 	}
 	if isHandshake(r) && (r.URL.Path == "/v1/" || r.URL.Path == "/v1/nolog/") {
