@@ -65,7 +65,7 @@ func TestCommentsAndDocumentsAvoidOldWords(t *testing.T) {
 			return err
 		}
 		if entry.IsDir() {
-			if entry.Name() == "testdata" || strings.HasPrefix(entry.Name(), ".") && path != "." {
+			if entry.Name() == "testdata" || entry.Name() == "node_modules" || strings.HasPrefix(entry.Name(), ".") && path != "." {
 				return filepath.SkipDir
 			}
 			return nil

@@ -47,6 +47,7 @@ programs() {
 	has java || packages+=(default-jdk-headless)
 	has nginx || packages+=(nginx-light)
 	has node || packages+=(nodejs)
+	has npm || packages+=(npm)
 	has php || packages+=(php-cli)
 	has python3 || packages+=(python3)
 	has ruby || packages+=(ruby)
@@ -57,6 +58,14 @@ programs() {
 	command -v apt-get >/dev/null || { echo "install ${packages[*]}: there is no apt-get here to do it" >&2; return 1; }
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${packages[@]}"
+}
+
+# sdks installs the vendors' libraries that tests run, at the versions of the lock files.
+sdks() {
+	local package
+	for package in e2e/sdk/*/package.json; do
+		(cd "$(dirname "$package")" && npm ci --no-audit --no-fund)
+	done
 }
 
 # neighbours builds the gateway with the plugins that tests run beside.

@@ -152,17 +152,17 @@ func (p *program) logged(method, pathPrefix string) bool {
 	return false
 }
 
-// browse shows a page to a browser until the results are there.
-func browse(t *testing.T, browser, address string, results <-chan []byte) []byte {
+// browse shows a page to a browser with these flags until the results are there.
+func browse(t *testing.T, browser, address string, results <-chan []byte, flags ...string) []byte {
 	t.Helper()
 	home, err := os.MkdirTemp("", "speechgate-browser-") //nolint:usetesting // a process that still writes to it is no failure
 	if err != nil {
 		t.Fatal(err)
 	}
 	output := new(safeBuffer)
-	cmd := exec.Command(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+	cmd := exec.Command(browser, append(flags, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-		"--remote-debugging-port=0", "--user-data-dir="+home, address)
+		"--remote-debugging-port=0", "--user-data-dir="+home, address)...)
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {

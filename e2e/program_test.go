@@ -23,6 +23,8 @@ type program struct {
 	dir    string // its home
 	config string
 	base   string // of the gate's URLs
+	other  string // the port that replaces 8081
+	probe  string // a path that answers 401 to an unknown key
 	env    []string
 	cmd    *exec.Cmd
 	output *safeBuffer
@@ -49,10 +51,11 @@ func (b *safeBuffer) String() string {
 // gate, and 8081 become free ones.
 func newProgram(t *testing.T, caddyfile string) *program {
 	t.Helper()
-	p := &program{t: t, binary: "caddy", dir: t.TempDir()}
-	gate, other := port(t), port(t)
+	p := &program{t: t, binary: "caddy", dir: t.TempDir(), probe: "/v2/recognitions/unknown"}
+	gate := port(t)
+	p.other = port(t)
 	p.base = "http://localhost:" + gate
-	caddyfile = strings.NewReplacer(":8080", ":"+gate, ":8081", ":"+other,
+	caddyfile = strings.NewReplacer(":8080", ":"+gate, ":8081", ":"+p.other,
 		"admin localhost:2019", "admin off").Replace(caddyfile)
 	p.config = filepath.Join(p.dir, "Caddyfile")
 	if err := os.WriteFile(p.config, []byte(caddyfile), 0o600); err != nil {
@@ -102,7 +105,7 @@ func (p *program) start() {
 		p.t.Fatal(err)
 	}
 	p.eventually("the gateway and its keystore answer", func() bool {
-		req, err := http.NewRequest(http.MethodGet, p.base+"/v2/recognitions/unknown", nil)
+		req, err := http.NewRequest(http.MethodGet, p.base+p.probe, nil)
 		if err != nil {
 			p.t.Fatal(err)
 		}
