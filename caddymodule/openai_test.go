@@ -143,6 +143,7 @@ func (b *backend) realtime(t *testing.T, subprotocol string, serve func(*wstest.
 		header.Set("Connection", "Upgrade")
 		header.Set("Upgrade", "websocket")
 		header.Set("Sec-WebSocket-Accept", wstest.Accept)
+		header.Set("Sec-WebSocket-Extensions", "permessage-deflate") // which the gate did not offer
 		if subprotocol != "" {
 			header.Set("Sec-WebSocket-Protocol", subprotocol)
 		}
@@ -210,7 +211,7 @@ func TestOpenAI_RealtimeTakesTheKeyOfTheHandshake(t *testing.T) {
 			})
 			c := wstest.Dial(t, g.addr, g.keyedHandshake(realtime, test.lines...))
 			header := opened(t, c)
-			if got := header.Get("Sec-WebSocket-Protocol"); got != test.client || header.Get("Sec-WebSocket-Extensions") != "" {
+			if got := strings.Join(header.Values("Sec-WebSocket-Protocol"), ", "); got != test.client || header.Get("Sec-WebSocket-Extensions") != "" {
 				t.Errorf("the client gets the subprotocol %q, want %q, header %v", got, test.client, header)
 			}
 			c.WantText(`{"type":"session.created"}`)

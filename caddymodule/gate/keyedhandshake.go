@@ -134,10 +134,13 @@ func (w *responseInterceptor) openStream() {
 	w.status = http.StatusSwitchingProtocols
 	w.upstream.restore()
 	w.cleanHeader()
-	if len(w.header["Sec-Websocket-Protocol"]) == 0 && w.subprotocol != "" {
+	// Caddy spells the fields of the backend's answer as RFC 6455 does.
+	chosen := len(w.header["Sec-Websocket-Protocol"]) + len(w.header["Sec-WebSocket-Protocol"])
+	if chosen == 0 && w.subprotocol != "" {
 		w.header["Sec-Websocket-Protocol"] = []string{w.subprotocol}
 	}
 	delete(w.header, "Sec-Websocket-Extensions")
+	delete(w.header, "Sec-WebSocket-Extensions")
 	w.ResponseWriter.WriteHeader(w.status)
 }
 
