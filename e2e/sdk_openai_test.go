@@ -45,7 +45,7 @@ func openAISettings(t *testing.T, mux *http.ServeMux) (g *sdkGateway, settings m
 }
 
 // TestSDK_OpenAI_Node runs the vendor's library for Node.js.
-func TestSDK_OpenAI_Node(t *testing.T) {
+func TestSDK_OpenAI_Node(t *testing.T) { //nolint:tparallel // one run of Node.js at a time is enough for a machine
 	t.Parallel()
 	for name, node := range nodes(t, "openai", 22) {
 		t.Run(name, func(t *testing.T) {

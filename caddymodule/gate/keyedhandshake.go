@@ -135,7 +135,7 @@ func (w *responseInterceptor) openStream() {
 	w.upstream.restore()
 	w.cleanHeader()
 	// Caddy spells the fields of the backend's answer as RFC 6455 does.
-	chosen := len(w.header["Sec-Websocket-Protocol"]) + len(w.header["Sec-WebSocket-Protocol"])
+	chosen := len(w.header["Sec-Websocket-Protocol"]) + len(w.header["Sec-WebSocket-Protocol"]) //nolint:staticcheck // so Caddy spells it
 	if chosen == 0 && w.subprotocol != "" {
 		w.header["Sec-Websocket-Protocol"] = []string{w.subprotocol}
 	}

@@ -52,6 +52,10 @@ func (k kind) of(err error) error {
 // usagef returns an error of the kind kindUsage: a mistake in the command line.
 func usagef(format string, args ...any) error { return kindUsage.of(fmt.Errorf(format, args...)) }
 
+// Usagef returns the error of a mistake in the command line, for commands of other packages. The
+// exit status is 2.
+func Usagef(format string, args ...any) error { return usagef(format, args...) }
+
 // kindOf returns the kind of an error of any package.
 func kindOf(err error) kind {
 	known, wrong := (*failure)(nil), (*manage.FieldError)(nil)

@@ -45,8 +45,11 @@ func (d *demo) issue(ctx context.Context, by policy.Secret, lifetime string) dem
 	return d.do(req, nil)
 }
 
+// recognize sends the recording with a key, and shows the request.
 func (d *demo) recognize(ctx context.Context, key policy.Secret) demoReply {
-	return d.form(ctx, "/v1/recognize", key)
+	shown, req, err := d.script.recognition(d, ctx, key)
+	d.sent(shown)
+	return d.do(req, err)
 }
 
 // form sends the recording and the key in a form, and shows the request.
@@ -56,7 +59,8 @@ func (d *demo) form(ctx context.Context, path string, key policy.Secret) demoRep
 }
 
 func (d *demo) recognizeQuietly(ctx context.Context, key policy.Secret) string {
-	return d.do(d.formRequest(ctx, "/v1/recognize", key)).body
+	_, req, err := d.script.recognition(d, ctx, key)
+	return d.do(req, err).body
 }
 
 func (d *demo) formRequest(ctx context.Context, path string, key policy.Secret) (*http.Request, error) {

@@ -5,47 +5,66 @@ package demo
 import (
 	"context"
 	"crypto/rand"
-	_ "embed" // for the demo's configuration
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/spf13/cobra"
 
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/command"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
-//go:embed demo.caddyfile
-var demoCaddyfile string
+// script is what the demo shows of one API.
+type script struct {
+	caddyfile string // the configuration
 
-// The lifetime of the key, and the grace window, of the demo's asynchronous job. The
-// backend pauses the job and authenticates it again after the key has expired and before
-// the window ends.
-const (
-	demoKeyLife = 3 * time.Second
-	demoGrace   = 10 * time.Second
-)
+	// recognition returns a request with the recording, and how the demo shows it.
+	recognition func(d *demo, ctx context.Context, key policy.Secret) (shown string, req *http.Request, err error)
+
+	denied    string // a part of the answer to a key that nobody issued
+	deniedWhy string
+	elsewhere string // a part of the answer to a key for another address
+
+	elsewhereWhy string
+
+	requests func(d *demo, ctx context.Context, keys keyring) error // the steps of this API only, before those of all APIs
+	streams  func(d *demo, ctx context.Context, keys keyring) error // the last steps: live recognition
+	byHand   []string                                               // commands for people; {gate} and {wav} are replaced
+}
+
+// scripts returns the script of each API.
+func scripts() map[string]script {
+	return map[string]script{dialect.AmiVoice.Name: amiVoice, dialect.OpenAI.Name: openAI}
+}
 
 // Command returns the command `caddy speechgate demo`.
 func Command() *cobra.Command {
 	var once bool
-	cmd := command.Leaf("demo [--once]", "Shows in a dozen seconds what the gateway does", command.NoArgument, func(cmd *cobra.Command, _ []string) error {
+	var api string
+	cmd := command.Leaf("demo [--dialect <api>] [--once]", "Shows in a dozen seconds what the gateway does", command.NoArgument, func(cmd *cobra.Command, _ []string) error {
+		chosen, ok := scripts()[api]
+		if !ok {
+			return command.Usagef("--dialect %q: want %s", api, strings.Join(slices.Sorted(maps.Keys(scripts())), " or "))
+		}
 		// SIGPIPE comes when nobody reads the output any more. The demo must remove its
 		// keystore then, too.
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 		defer stop()
-		return runDemo(ctx, newStage(cmd.OutOrStdout(), os.Getenv), once)
+		return runDemo(ctx, newStage(cmd.OutOrStdout(), os.Getenv), chosen, once)
 	})
 	cmd.Long = `Starts a gate, and a sandbox backend behind it, on free ports of this machine
 with a keystore that is thrown away, and shows step by step what the gateway
@@ -54,6 +73,7 @@ hand, until Ctrl-C.
 
 With --once it ends by itself. The exit status is 0 only if every step came out
 right.`
+	cmd.Flags().StringVar(&api, "dialect", dialect.AmiVoice.Name, "The API that clients speak: amivoice or openai")
 	cmd.Flags().BoolVar(&once, "once", false, "End by itself")
 	return cmd
 }
@@ -61,26 +81,28 @@ right.`
 // demo is a running demonstration.
 type demo struct {
 	*stage
-	dir   string
-	clock *keystore.Clock
-	gate  string // URL
-	store *keystore.Store
-	log   *logTail
+	script script
+	dir    string
+	clock  *keystore.Clock
+	gate   string // URL
+	store  *keystore.Store
+	log    *logTail
 
+	accountID string
 	serviceID string // of the demo's account, with password
 	password  policy.Secret
 }
 
 var errDemo = errors.New("a step of the demo did not come out right; see above")
 
-func runDemo(ctx context.Context, s *stage, once bool) (err error) {
+func runDemo(ctx context.Context, s *stage, api script, once bool) (err error) {
 	dir, err := os.MkdirTemp("", "speechgate-demo-")
 	if err != nil {
 		return fmt.Errorf("making a directory for the demo: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	s.over = func() bool { return ctx.Err() != nil }
-	d := &demo{stage: s, dir: dir, clock: keystore.SystemClock()}
+	d := &demo{stage: s, script: api, dir: dir, clock: keystore.SystemClock()}
 	defer d.stop() //nolint:contextcheck // stop must run after Ctrl-C, too
 	if err := d.start(ctx); err != nil {
 		return fmt.Errorf("starting the demo: %w", err)
@@ -119,7 +141,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	text := strings.NewReplacer("{dir}", d.dir, "{gate}", ports[0], "{sandbox}", ports[1], "{verify}", ports[2],
-		"{backend_key}", backendKey.Reveal(), "{grace}", demoGrace.String()).Replace(demoCaddyfile)
+		"{backend_key}", backendKey.Reveal(), "{grace}", demoGrace.String()).Replace(d.script.caddyfile)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -219,3 +220,11 @@ func (s *demoStream) feed(ctx context.Context) {
 		time.Sleep(demoFrameEvery)
 	}
 }
+
+// earlyConn is a connection whose first bytes have already been read.
+type earlyConn struct {
+	net.Conn
+	early io.Reader
+}
+
+func (c earlyConn) Read(p []byte) (int, error) { return c.early.Read(p) }

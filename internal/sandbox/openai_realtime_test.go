@@ -25,7 +25,7 @@ func openRealtime(t *testing.T, h *OpenAI, lines ...string) (*wstest.Peer, http.
 	addr := server.Listener.Addr().String()
 	c := wstest.Dial(t, addr, wstest.LibraryHandshake("/v1/realtime?intent=transcription", addr, lines...))
 	c.Strict = true
-	resp, err := http.ReadResponse(c.Reader, nil) //nolint:bodyclose // what follows are frames
+	resp, err := http.ReadResponse(c.Reader, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("the handshake is answered by %v, %v", resp, err)
 	}
@@ -180,7 +180,7 @@ func TestOpenAI_RealtimeErrorsDoNotEndTheSession(t *testing.T) {
 	c.WantClose(1002)
 }
 
-func TestOpenAI_RealtimeKeys(t *testing.T) {
+func TestOpenAI_RealtimeKeys(t *testing.T) { //nolint:tparallel // the clock moves after the subtests
 	t.Parallel()
 	now := newClock()
 	h := NewOpenAI(Config{Key: "k", Now: now.Now})
@@ -203,17 +203,17 @@ func TestOpenAI_RealtimeKeys(t *testing.T) {
 			if got, want := header.Get("Sec-WebSocket-Protocol"), strings.Contains(test.lines[0], "realtime"); (got == "realtime") != want {
 				t.Errorf("the subprotocol is %q", got)
 			}
-			switch e := nextEvent(t, c); {
-			case test.code == "":
+			e := nextEvent(t, c)
+			if test.code == "" {
 				if e.Type != "session.created" {
 					t.Errorf("got %+v", e)
 				}
-			default:
-				if e.Type != "error" || e.Error.Type != "invalid_request_error" || test.code != "none" && e.Error.Code != test.code {
-					t.Errorf("got %+v", e)
-				}
-				c.WantClose(3000)
+				return
 			}
+			if e.Type != "error" || e.Error.Type != "invalid_request_error" || test.code != "none" && e.Error.Code != test.code {
+				t.Errorf("got %+v", e)
+			}
+			c.WantClose(3000)
 		})
 	}
 	now.advance(600 * time.Second)

@@ -79,7 +79,8 @@ func TestOpenAI_TranscribesInEachFormat(t *testing.T) {
 			[]part{{"file", ""}, {"model", "whisper-1"}, {"stream", "true"}}, "application/json", whole,
 		},
 		"a stream": {
-			[]part{{"file", ""}, {"model", "gpt-transcribe"}, {"stream", "true"}}, "text/event-stream; charset=utf-8",
+			[]part{{"file", ""}, {"model", "gpt-transcribe"}, {"stream", "true"}},
+			"text/event-stream; charset=utf-8",
 			`data: {"type":"transcript.text.delta","delta":"5.82 s of 16000 Hz mono, "}` + "\n\n" +
 				`data: {"type":"transcript.text.delta","delta":"16 bits, "}` + "\n\n" +
 				`data: {"type":"transcript.text.delta","delta":"3 stretches of speech: 0.26-1.07 s, "}` + "\n\n" +

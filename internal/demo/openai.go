@@ -1,0 +1,209 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	_ "embed" // for the demo's configuration
+	"encoding/base64"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/policy"
+)
+
+//go:embed openai.caddyfile
+var openAICaddyfile string
+
+const (
+	openAITranscriptions = "/v1/audio/transcriptions"
+	openAIRealtime       = "/v1/realtime?intent=transcription"
+	openAICompleted      = `"type":"conversation.item.input_audio_transcription.completed"`
+
+	wavHeader = 44 // bytes of the recording before its samples
+)
+
+// openAI is the script of OpenAI's API.
+var openAI = script{
+	caddyfile: openAICaddyfile,
+	recognition: func(d *demo, ctx context.Context, key policy.Secret) (string, *http.Request, error) {
+		return d.transcription(ctx, key, "model", "whisper-1")
+	},
+	denied:       `"code":"invalid_api_key"`,
+	deniedWhy:    "the backend never saw the request. The refusal has the API's own form, so that the\n       API's libraries raise their own error, AuthenticationError.",
+	elsewhere:    `"code":"ip_not_authorized"`,
+	elsewhereWhy: "you are not in 203.0.113.0/24. The API has a code of its own for this.",
+	requests:     (*demo).playTranscriptions,
+	streams:      (*demo).playRealtime,
+	byHand: []string{
+		"curl {gate}/v1/audio/transcriptions -H \"Authorization: Bearer $KEY\" -F model=whisper-1 -F 'file=@{wav}'",
+		"curl -N {gate}/v1/audio/transcriptions -H \"Authorization: Bearer $KEY\" -F model=gpt-4o-transcribe -F stream=true -F 'file=@{wav}'",
+		`curl {gate}/v1/models -H "Authorization: Bearer $KEY"`,
+		"OPENAI_BASE_URL={gate}/v1 OPENAI_API_KEY=$KEY   (for programs that use the API's libraries)",
+	},
+}
+
+// transcription returns a request with the recording and then these fields, as the API's
+// libraries send it, and how the demo shows it.
+func (d *demo) transcription(ctx context.Context, key policy.Secret, fields ...string) (shown string, req *http.Request, err error) {
+	shown = "POST " + openAITranscriptions + "   Authorization: Bearer " + brief(key) + "  file=@speech.wav"
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	audio, err := form.CreateFormFile("file", "speech.wav")
+	if err == nil {
+		_, err = audio.Write(sandbox.SpeechWAV())
+	}
+	for pair := range slices.Chunk(fields, 2) {
+		shown += "  " + pair[0] + "=" + pair[1]
+		if err == nil {
+			err = form.WriteField(pair[0], pair[1])
+		}
+	}
+	if err == nil {
+		err = form.Close()
+	}
+	if err != nil {
+		return shown, nil, err
+	}
+	if req, err = http.NewRequestWithContext(ctx, http.MethodPost, d.gate+openAITranscriptions, &body); err == nil {
+		req.Header.Set("Content-Type", form.FormDataContentType())
+		req.Header.Set("Authorization", "Bearer "+key.Reveal())
+	}
+	return shown, req, err
+}
+
+// playTranscriptions plays the steps of the demo with other requests than a transcription.
+func (d *demo) playTranscriptions(ctx context.Context, keys keyring) error {
+	d.title("A transcription that arrives piece by piece")
+	shown, req, err := d.transcription(ctx, keys.good, "model", "gpt-4o-transcribe", "stream", "true")
+	d.sent(shown)
+	got := d.do(req, err)
+	events := strings.Split(strings.TrimSpace(got.body), "\n\n")
+	for _, event := range events[:len(events)-1] {
+		d.got(event)
+	}
+	d.expect(demoReply{got.status, events[len(events)-1]}, `"type":"transcript.text.done"`, policy.Allowed,
+		"the gate passes each server-sent event on as soon as it comes.")
+
+	d.title("A path that is no speech recognition")
+	d.sent("GET /v1/files   Authorization: Bearer " + brief(keys.good))
+	req, err = http.NewRequestWithContext(ctx, http.MethodGet, d.gate+"/v1/files", nil)
+	if err == nil {
+		req.Header.Set("Authorization", "Bearer "+keys.good.Reveal())
+	}
+	d.expect(d.do(req, err), `"error"`, policy.OperationUnlisted,
+		"all clients share the backend's key, so the gate lets only speech recognition through.")
+	return nil
+}
+
+// openSession opens a realtime session with a key, and shows the handshake.
+func (d *demo) openSession(ctx context.Context, key policy.Secret) *demoStream {
+	d.sent("GET " + openAIRealtime + "   Upgrade: websocket   Authorization: Bearer " + brief(key))
+	dialer := ws.Dialer{Timeout: demoStreamTime, Header: ws.HandshakeHeaderHTTP{"Authorization": {"Bearer " + key.Reveal()}}}
+	conn, early, _, err := dialer.Dial(ctx, strings.Replace(d.gate, "http", "ws", 1)+openAIRealtime)
+	s := &demoStream{d: d, conn: conn, err: err}
+	if err == nil {
+		if early != nil { // the first event may have come with the answer
+			s.conn = earlyConn{conn, early}
+		}
+		s.err = conn.SetDeadline(time.Now().Add(demoStreamTime))
+	}
+	d.got(s.orError("101 Switching Protocols"))
+	return s
+}
+
+// appendAudio sends samples.
+func (s *demoStream) appendAudio(samples []byte) error {
+	return wsutil.WriteClientText(s.conn, []byte(`{"type":"input_audio_buffer.append","audio":"`+base64.StdEncoding.EncodeToString(samples)+`"}`))
+}
+
+// event reads messages until one contains text, and shows this message. It returns "" after an
+// error.
+func (s *demoStream) event(text string) string {
+	for s.err == nil {
+		if message := s.answer(); strings.Contains(message, text) {
+			s.d.got(abridgedEvent(message))
+			return message
+		}
+	}
+	s.d.got(s.err.Error())
+	return ""
+}
+
+// abridgedEvent returns the members of an event that the demo shows.
+func abridgedEvent(message string) string {
+	kept := fmt.Sprintf("{%q:%q, … ", "type", member(message, "type"))
+	if text := member(message, "transcript"); text != "" {
+		kept += fmt.Sprintf("%q:%q, …", "transcript", text)
+	}
+	if code := `"code":"invalid_api_key"`; strings.Contains(message, code) {
+		kept += code + ", …"
+	}
+	return strings.TrimSuffix(kept, " ") + "}"
+}
+
+// playRealtime plays the steps of the demo with realtime sessions.
+func (d *demo) playRealtime(ctx context.Context, keys keyring) error {
+	samples := sandbox.SpeechWAV()[wavHeader:]
+	d.title("Live recognition, over a WebSocket")
+	s := d.openSession(ctx, keys.good)
+	defer s.close()
+	created := s.event(`"type":"session.created"`)
+	d.checkStream(created != "", "", policy.Allowed, "the key is in the handshake. A page has it in a subprotocol.")
+	frames := 0
+	for piece := range slices.Chunk(samples, demoFrame) {
+		if s.err == nil {
+			s.err = s.appendAudio(piece)
+			frames++
+		}
+	}
+	d.sent(fmt.Sprintf("%d times input_audio_buffer.append, with the samples of speech.wav", frames))
+	var last string
+	for range 3 {
+		last = s.event(openAICompleted)
+	}
+	d.check(strings.Contains(last, "speech 3"), "to the last transcript. The sandbox takes the samples for those of 24 kHz.")
+	s.close()
+
+	d.title("A key is revoked in the middle of its stream")
+	s = d.openSession(ctx, keys.spoken)
+	defer s.close()
+	created = s.event(`"type":"session.created"`)
+	d.checkStream(created != "", "", policy.Allowed, "before.")
+	d.sent("input_audio_buffer.append, on and on")
+	feeding, stop := context.WithCancel(ctx)
+	defer stop()
+	if s.err == nil {
+		go func(s *demoStream) {
+			for piece := range slices.Chunk(slices.Repeat(samples, 20), demoFrame) {
+				if feeding.Err() != nil || s.appendAudio(piece) != nil {
+					return
+				}
+				time.Sleep(demoFrameEvery)
+			}
+		}(s)
+	}
+	s.event(openAICompleted)
+	if err := d.revoke(ctx, keys.spokenID); err != nil {
+		return err
+	}
+	revoked := d.clock.Now()
+	cut := s.event(`"type":"error"`)
+	took := time.Duration(d.clock.Now()-revoked) * time.Millisecond
+	stop()
+	d.checkStream(strings.Contains(cut, `"code":"invalid_api_key"`) && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
+		fmt.Sprintf("cut %s after the revocation, in the API's own words. The code of the\n       Close frame is 1008, after which the API's libraries do not connect again.", took))
+	s.close()
+	again := d.openSession(ctx, keys.spoken)
+	defer again.close()
+	refused := again.event(`"type":"error"`)
+	d.checkStream(strings.Contains(refused, `"code":"invalid_api_key"`), "", policy.KeyRevoked, "after.")
+	return nil
+}
