@@ -61,7 +61,7 @@ func (d *demo) transcription(ctx context.Context, key policy.Secret, fields ...s
 		_, err = audio.Write(sandbox.SpeechWAV())
 	}
 	for pair := range slices.Chunk(fields, 2) {
-		shown += "  " + pair[0] + "=" + pair[1]
+		shown += "  " + strings.Join(pair, "=") //nolint:perfsprint // at most two fields
 		if err == nil {
 			err = form.WriteField(pair[0], pair[1])
 		}

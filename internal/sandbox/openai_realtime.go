@@ -54,7 +54,7 @@ type realtime struct {
 	*wire
 	session session
 	audio   *realtimeAudio // nil if none has arrived since the last commit
-	last    string         // the ID of the last item; "" if there is none
+	last    string         // the ID of the last item; "" before the first
 }
 
 // serve runs the client's events until the connection ends. If failed is not nil, serve only sends
