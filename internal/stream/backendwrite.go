@@ -72,7 +72,7 @@ func (s *passage) nextFrame() error {
 		return s.skip()
 	}
 	h, err := wsframe.Parse(w.head)
-	if err != nil || h.Masked || !w.admit(h, w.g.protocol.Watching()) {
+	if err != nil || h.Masked || !w.admit(h) {
 		w.payloadLeft = 0 // nothing of this frame is written
 		if err := s.skip(); err != nil {
 			return err

@@ -102,9 +102,8 @@ func (w *clientWriter) emit(p []byte) error {
 }
 
 // admit chooses the action for a frame of the backend from its header. It returns false if
-// the backend may not send this frame. The argument watched says that a text message which
-// begins now may say that the upstream key is refused.
-func (w *clientWriter) admit(h wsframe.Header, watched bool) bool {
+// the backend may not send this frame.
+func (w *clientWriter) admit(h wsframe.Header) bool {
 	w.header, w.payloadLeft, w.action = h, h.Length, Forward
 	if h.Opcode.IsControl() {
 		if w.redactor != nil && h.Length > 0 { // the reason of a Close frame is a text
@@ -118,7 +117,7 @@ func (w *clientWriter) admit(h wsframe.Header, watched bool) bool {
 	if h.Opcode != wsframe.Continuation {
 		w.learning, w.beginning = h.Opcode == wsframe.Text && w.g.shape.Beginning > 0, w.beginning[:0]
 		w.kind = h.Opcode
-		w.watched = watched && h.Opcode == wsframe.Text
+		w.watched = h.Opcode == wsframe.Text && w.g.protocol.Watching()
 	}
 	switch {
 	case w.redactor == nil && !w.watched, w.open && w.kind != wsframe.Binary:
@@ -168,13 +167,21 @@ func (w *clientWriter) learned() {
 
 // upstreamRefused calls Config.UpstreamRefused. It returns the frame that replaces an
 // answer which says that the key is refused. From the answer itself, the client would
-// conclude that its own key is bad.
+// conclude that its own key is bad. If the Farewell closes the stream at once, the stream
+// ends here, so that the client does not get the backend's Close frame either.
 func (w *clientWriter) upstreamRefused() []byte {
 	g := w.g
 	if g.cfg.UpstreamRefused != nil {
 		g.cfg.UpstreamRefused()
 	}
-	return wsframe.Final(wsframe.Text, []byte(g.protocol.Refusal(policy.UpstreamRefused).Text))
+	f := g.protocol.Refusal(policy.UpstreamRefused)
+	if !f.CloseAtOnce {
+		return wsframe.Final(wsframe.Text, []byte(f.Text))
+	}
+	if g.startClose(eventStartClose) {
+		go g.closeGracefully(f, false)
+	}
+	return nil
 }
 
 // pong sends the answer to a Ping: at once, or when the backend's current frame has ended.

@@ -137,7 +137,7 @@ func (p *cutting) FromClient(text string) stream.Step {
 
 func TestR14_AMessageThatIsAcceptedAfterACutStaysHere(t *testing.T) {
 	t.Parallel()
-	p := new(cutting)
+	p := &cutting{firstMessage: firstMessage{Handshake: newHandshake(new(dialect.HandshakeRules), credential.Replace)}}
 	f := newScripted(t, func(cfg *settings) { cfg.Protocol = p })
 	p.guard = f.guard
 	f.feed(wstest.RawText(`{"api_key":"` + clientKey + `"}`))

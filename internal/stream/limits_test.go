@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
@@ -67,7 +69,7 @@ func TestATextThatPassesIsNoCommand(t *testing.T) {
 	}
 	long := strings.Repeat("x", 1000)
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, limited(&plainProtocol{}))
+		r := newRig(t, limited(newHandshake(new(dialect.HandshakeRules), credential.Drop)))
 		first, second := wstest.Raw(0x01, mask, 0, []byte(long)), wstest.Raw(0x80, mask, 0, []byte(long))
 		r.send(first[:1])
 		time.Sleep(short / 2)
@@ -83,13 +85,13 @@ func TestATextThatPassesIsNoCommand(t *testing.T) {
 	})
 	t.Run("beside audio that is checked", func(t *testing.T) {
 		t.Parallel()
-		f := newScripted(t, limited(&checkedAudio{}))
+		f := newScripted(t, limited(newCheckedAudio()))
 		all := slices.Concat(wstest.RawText(long), wstest.RawText(""), wstest.Raw(0x01, nil, 0, []byte("x")), wstest.Raw(0x00, nil, 0, nil), wstest.Raw(0x80, nil, 0, []byte("y")), audio("x"))
 		f.feed(all[:1], all[1:])
 		if !bytes.Equal(f.sent.Bytes(), all) || f.ended != nil {
 			t.Errorf("the backend gets %+v, %v", frames(t, f.sent.Bytes()), f.ended)
 		}
-		f = newScripted(t, func(cfg *settings) { cfg.Protocol, cfg.PartingTime = &checkedAudio{}, 1 })
+		f = newScripted(t, func(cfg *settings) { cfg.Protocol, cfg.PartingTime = newCheckedAudio(), 1 })
 		if f.feed(wstest.RawBinary("x")); f.ended == nil || f.sent.Len() > 0 {
 			t.Errorf("binary that is no audio passes")
 		}
@@ -97,9 +99,13 @@ func TestATextThatPassesIsNoCommand(t *testing.T) {
 }
 
 // checkedAudio is an API whose texts pass, and whose audio begins with p.
-type checkedAudio struct{ plainProtocol }
+type checkedAudio struct{ *stream.Handshake }
 
-func (*checkedAudio) Shape() stream.Shape {
+func newCheckedAudio() checkedAudio {
+	return checkedAudio{newHandshake(new(dialect.HandshakeRules), credential.Drop)}
+}
+
+func (checkedAudio) Shape() stream.Shape {
 	return stream.Shape{KeyInHandshake: true, CheckAudio: true, Audio: 'p'}
 }
 

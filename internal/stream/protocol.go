@@ -31,7 +31,8 @@ type Protocol interface {
 	Waiting() bool
 
 	// Watching reports whether the text message of the backend that begins now can say that
-	// the upstream key is refused. If so, the Guard buffers the message.
+	// the upstream key is refused. If so, the Guard buffers the message. The Guard calls
+	// Watching once for each text message.
 	Watching() bool
 
 	// FromBackend takes the beginning of a text message of the backend, before the client
@@ -42,7 +43,7 @@ type Protocol interface {
 	// RefusesKey takes a whole text message of the backend, if Watching returned true when
 	// the message began. It reports whether the message says that the upstream key is
 	// refused. If so, the client gets the text of Refusal(policy.UpstreamRefused) in place
-	// of the message.
+	// of the message. The stream goes on, unless the Farewell has CloseAtOnce.
 	RefusesKey(answer []byte) bool
 
 	// Refusal returns what the client gets when its stream is refused for this reason.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/wstest"
 )
 
@@ -88,11 +89,11 @@ func TestR14_AnEndTakesPartingTimeAtMost(t *testing.T) {
 			r.wantEndAfter(began, time.Second)
 		})
 	})
-	for name, cut := range cuts() {
+	for name, rules := range keyedStreams() {
 		t.Run("of a client that does not close, "+name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(cfg *settings) { cfg.Protocol, cfg.PartingTime = &plainProtocol{cut: cut}, time.Second })
+				r := newRig(t, func(cfg *settings) { cfg.Protocol, cfg.PartingTime = newHandshake(rules, credential.Drop), time.Second })
 				began := time.Now()
 				r.guard.Cut("")
 				r.wantEndAfter(began, time.Second)
