@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -32,6 +33,25 @@ func TestR18_ShortUpstreamKeysAreMaskedAsWholeWords(t *testing.T) {
 	} {
 		if got := filter.mask("text", text); got != want {
 			t.Errorf("%q is logged as %q, want %q", text, got, want)
+		}
+	}
+}
+
+// The header fields of every dialect's places are masked as a whole, in every spelling.
+func TestR18_FieldsThatCanHoldAKeyAreMaskedAsAWhole(t *testing.T) {
+	t.Parallel()
+	filter := new(LogFilter)
+	if err := filter.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Authorization", "Sec-Websocket-Protocol", "sec-websocket-protocol", "Sec-WebSocket-Protocol"} {
+		if got := filter.mask(name, "token, a-key-of-another-system"); got != credential.Masked {
+			t.Errorf("%s is logged as %q", name, got)
+		}
+	}
+	for _, name := range []string{"Sec-Websocket-Key", "Sec-Websocket-Version"} {
+		if got := filter.mask(name, "13"); got != "13" {
+			t.Errorf("%s is logged as %q", name, got)
 		}
 	}
 }

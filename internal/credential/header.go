@@ -31,8 +31,7 @@ func (f *Found) scanHeader(header http.Header) {
 			} else if place.User != "" {
 				var fault *Fault
 				if key, fault = basicPassword(key, place.User); fault != nil {
-					f.fail(fault)
-					continue
+					f.fail(fault) // the key is empty
 				}
 			}
 			f.addKey(place, key)
@@ -77,7 +76,7 @@ func (f *Found) rewriteHeader(header http.Header, up *Upstream) {
 			continue
 		}
 		switch place := f.readHeaderPlace(each.Name); {
-		case place == nil || up.Mode == Drop, up.Mode == Replace && !f.hasKey(each, header[each.Name]):
+		case place == nil || up.Mode == Drop, up.Mode == Replace && !f.hasKey(each.Name, header[each.Name]):
 			delete(header, each.Name)
 		case up.Mode == Replace:
 			header[each.Name] = []string{up.inHeader(place)}
@@ -85,16 +84,16 @@ func (f *Found) rewriteHeader(header http.Header, up *Upstream) {
 	}
 }
 
-// hasKey reports whether one of the values of a place's header field has a key, with
-// whatever scheme.
-func (f *Found) hasKey(place *dialect.Place, values []string) bool {
+// hasKey reports whether one of the values of a header field has a key, with whatever scheme.
+func (f *Found) hasKey(name string, values []string) bool {
 	return slices.ContainsFunc(values, func(value string) bool {
-		key, ok := afterScheme(value, place.Scheme)
-		if !ok {
-			key = value
-			if other := f.schemePlace(place.Name, value); other != nil {
-				key, _ = afterScheme(value, other.Scheme)
-			}
+		place := f.schemePlace(name, value)
+		if place == nil {
+			return value != ""
+		}
+		key, _ := afterScheme(value, place.Scheme)
+		if place.User != "" {
+			key, _ = basicPassword(key, place.User)
 		}
 		return key != ""
 	})

@@ -209,3 +209,26 @@ func TestR18_MaskURITakesOtherAPIsPlaces(t *testing.T) {
 		}
 	}
 }
+
+// A key in a subprotocol has no name, so it is in no URI. A name before a key is masked there, because
+// clients put keys of other places into the query by mistake.
+func TestR18_MaskURITakesPlacesWithoutAName(t *testing.T) {
+	t.Parallel()
+	prefix := []dialect.Place{{Location: dialect.Subprotocol, Prefix: "openai-insecure-api-key."}}
+	for _, test := range []struct {
+		uri    string
+		places []dialect.Place
+		want   string
+	}{
+		{"/?=x&a=b", prefix, "/?=x&a=b"},
+		{"/?a=b;=c", prefix, "/?a=b;=c"},
+		{"/?=x&a=b&key=sgk_abc", prefix, "/?=x&a=b&key=" + Masked},
+		{"/?token=KEY&a=b", dialect.Deepgram.Places, "/?token=" + Masked + "&a=b"},
+		{"/?=x&Bearer=KEY", dialect.Deepgram.Places, "/?=x&Bearer=" + Masked},
+		{"/?authorization=Token%20KEY", dialect.Deepgram.Places, "/?authorization=" + Masked},
+	} {
+		if got := MaskURI(test.uri, test.places); got != test.want {
+			t.Errorf("MaskURI(%q) = %q, want %q", test.uri, got, test.want)
+		}
+	}
+}

@@ -27,40 +27,57 @@ func subprotocols(header http.Header) iter.Seq[string] {
 	}
 }
 
-// scanSubprotocols adds the key of every item that is a place of the API.
+// scanSubprotocols adds the key of every item that is a place of the API. It refuses an item that
+// only some parsers take for the name or the prefix of a place.
 func (f *Found) scanSubprotocols(header http.Header) {
 	f.eachSubprotocol(header, func(item string, place *dialect.Place) {
 		if place != nil {
 			f.addKey(place, strings.TrimPrefix(item, place.Prefix))
+			return
+		}
+		if other := f.subprotocolPlace(func(p *dialect.Place) bool { return resembles(item, p) }); other != nil {
+			f.fail(malformed("the subprotocol " + other.Name + other.Prefix + " is spelled in another way"))
 		}
 	})
 }
 
+// resembles reports whether some parser could take an item for the name or the prefix of a place,
+// although it is spelled in another way.
+func resembles(item string, place *dialect.Place) bool {
+	if place.Prefix != "" {
+		return !strings.HasPrefix(item, place.Prefix) && strings.HasPrefix(strings.TrimLeftFunc(fold(decodeAll(item)), isTrimmed), place.Prefix)
+	}
+	return item != place.Name && sameName(item, place.Name)
+}
+
 // eachSubprotocol calls use for each item of a handshake. The argument place is the place whose
-// key is in the item; it is nil if the item is no key.
+// key is in the item; it is nil if the item is no key. The item after the name of a place is a key
+// even if it is such a name itself: of "token, token, KEY", parsers can read two keys.
 func (f *Found) eachSubprotocol(header http.Header, use func(item string, place *dialect.Place)) {
-	var before *dialect.Place // the place that the item before this one names
+	var named *dialect.Place // the place that the item before this one names
 	for item := range subprotocols(header) {
-		place := before
-		before = nil
-		for i := range f.places {
-			each := &f.places[i]
-			if each.Location != dialect.Subprotocol || place != nil {
-				continue
-			}
-			switch {
-			case each.Name != "" && item == each.Name:
-				before = each
-			case each.Prefix != "" && strings.HasPrefix(item, each.Prefix):
-				place = each
-			}
+		place := named
+		named = f.subprotocolPlace(func(p *dialect.Place) bool { return p.Name != "" && item == p.Name })
+		if place == nil {
+			place = f.subprotocolPlace(func(p *dialect.Place) bool { return p.Prefix != "" && strings.HasPrefix(item, p.Prefix) })
 		}
 		use(item, place)
 	}
 }
 
-// rewriteSubprotocols removes the items with the key, and the items before them that announce
-// the key. In the mode Pass, the items of the places that the operation reads stay.
+// subprotocolPlace returns the first place among the subprotocols that fits, or nil.
+func (f *Found) subprotocolPlace(fits func(*dialect.Place) bool) *dialect.Place {
+	for i := range f.places {
+		if place := &f.places[i]; place.Location == dialect.Subprotocol && fits(place) {
+			return place
+		}
+	}
+	return nil
+}
+
+// rewriteSubprotocols removes the items with the key, the items before them that announce the key,
+// and items that repeat it. In the mode Pass, only the items of places that the operation does
+// not read are removed.
 func (f *Found) rewriteSubprotocols(header http.Header, up *Upstream) {
 	if len(header[subprotocolHeader]) == 0 {
 		return
@@ -68,13 +85,20 @@ func (f *Found) rewriteSubprotocols(header http.Header, up *Upstream) {
 	var kept []string
 	removed := false
 	f.eachSubprotocol(header, func(item string, place *dialect.Place) {
-		if place == nil || f.modeAt(place, up) == Pass {
+		mode := Pass
+		switch {
+		case place != nil:
+			mode = f.modeAt(place, up)
+		case item == f.key:
+			mode = up.Mode
+		}
+		if mode == Pass {
 			kept = append(kept, item)
 			return
 		}
 		removed = true
-		if place.Name != "" {
-			kept = kept[:len(kept)-1]
+		if n := len(kept); place != nil && place.Name != "" && n > 0 && kept[n-1] == place.Name {
+			kept = kept[:n-1]
 		}
 	})
 	switch {
