@@ -141,7 +141,7 @@ func TestR16_OnlyAKnownSubprotocolIsOffered(t *testing.T) {
 // prefixes in any case, and the item after each name.
 func lenientKeys(places []dialect.Place, lines []string) (keys []string) {
 	var items []string
-	for _, item := range strings.Split(strings.Join(lines, ","), ",") {
+	for item := range strings.SplitSeq(strings.Join(lines, ","), ",") {
 		if item = strings.TrimSpace(item); item != "" {
 			items = append(items, item)
 		}

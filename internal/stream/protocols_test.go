@@ -152,7 +152,7 @@ func TestR16_OnlyTheFirstTextCanRefuseTheUpstreamKey(t *testing.T) {
 						r.answer(sent...)
 						var got strings.Builder
 						for got.Len() < len(refusal) {
-							got.WriteString(string(r.client.Next().Payload))
+							got.WriteString(r.client.Next().Payload)
 						}
 						if got.String() != refusal || told.Load() != 0 {
 							t.Errorf("the client gets %q, told %d times", got.String(), told.Load())
