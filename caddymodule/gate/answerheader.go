@@ -17,9 +17,16 @@ func (g *Gate) fill(a dialect.Answer, r *http.Request) dialect.Answer {
 }
 
 // facts returns what an answer to a request can say about it.
-func (g *Gate) facts(r *http.Request) dialect.Facts {
-	path := app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), g.places))
-	return dialect.Facts{RequestID: handler.NewRequestID(), Time: time.Now(), Path: path}
+func (g *Gate) facts(r *http.Request) dialect.Facts { return factsAt(g.maskedPath(r)) }
+
+// factsAt returns what an answer to a request for this path can say about it.
+func factsAt(maskedPath string) dialect.Facts {
+	return dialect.Facts{RequestID: handler.NewRequestID(), Time: time.Now(), Path: maskedPath}
+}
+
+// maskedPath returns the path of a request, with every credential masked.
+func (g *Gate) maskedPath(r *http.Request) string {
+	return app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), g.places))
 }
 
 // writeAnswerHeader sets the header fields of an answer of the gateway itself. Pages of the

@@ -97,28 +97,33 @@ func (u *upstreamRequest) prepareHandshake() {
 func (w *responseInterceptor) serveStream(found *credential.Found, next caddyhttp.Handler) error {
 	s := w.stream
 	s.proxied = true
-	timer := time.AfterFunc(handshakeTime, func() { s.stop(errHandshakeTime) })
-	defer timer.Stop()
-	w.timer = timer
+	w.timer = time.AfterFunc(handshakeTime, func() { s.stop(errHandshakeTime) })
+	defer w.timer.Stop()
+	defer func() {
+		if w.hijacked {
+			s.guard.Close()
+		}
+	}()
 	err := w.callNext(found, next)
+	if err == nil {
+		w.upstream.finish()
+	}
+	cause := context.Cause(s.ctx)
 	var cut *earlyCutError
-	switch cause := context.Cause(s.ctx); {
+	switch {
 	case w.hijacked:
-		s.guard.Close()
-		w.upstream.finish()
 		return nil // the connection is no longer HTTP
+	case w.sent(), w.replaced: // the client has an answer, and another one would be written into it
 	case errors.As(cause, &cut):
-		w.upstream.finish()
 		w.substitute(w.gate.api.Refusal(w.call, cut.reason))
 		return nil
 	case errors.Is(cause, errHandshakeTime):
-		w.upstream.finish()
 		w.replace(w.gate.api.GatewayError(w.call), cause.Error())
 		return nil
-	case err != nil:
+	}
+	if err != nil {
 		return w.answerFailure(err)
 	}
-	w.upstream.finish()
 	w.complete()
 	return nil
 }

@@ -93,9 +93,10 @@ func newLiveStream(req *gatedRequest, up credential.Upstream) *liveStream {
 // protocol returns what the Guard has to know about the API.
 func (s *liveStream) protocol() stream.Protocol {
 	if s.handshake != nil {
+		path := s.gate.maskedPath(s.r) // not later: a cut can come while a handler behind the gate rewrites the path
 		return stream.NewHandshake(stream.HandshakeConfig{
 			Rules: s.handshake, Upstream: s.upstream,
-			Facts: func() dialect.Facts { return s.gate.facts(s.r) },
+			Facts: func() dialect.Facts { return factsAt(path) },
 		})
 	}
 	return stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.upstream, Authorize: s.authorize})

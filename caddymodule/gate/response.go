@@ -95,6 +95,9 @@ func (w *responseInterceptor) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	if w.timer != nil {
+		w.timer.Stop() // the backend has answered, and opens no stream
+	}
 	refusal := w.keyRefused()
 	if refusal != nil && refusal.Member == nil {
 		w.refuseUpstream()
