@@ -110,8 +110,11 @@ func TestEveryRouteIsComplete(t *testing.T) {
 			if (route.Operation == policy.Stream) != (route.Stream != nil) || route.Stream != nil && inCommands == (route.Stream.Handshake != nil) {
 				t.Errorf("%s: the operation is %v, and the stream %+v", name, route.Operation, route.Stream)
 			}
-			if up := route.UpstreamKey; up != nil && (up.Location != dialect.Header || up.MintedOnly || !slices.Contains(api.Places, *up)) {
+			if up := route.UpstreamKey; up != nil && (up.Location != dialect.Header || up.Takes == dialect.TokensOnly || !slices.Contains(api.Places, *up)) {
 				t.Errorf("%s: the upstream key cannot go to %+v", name, *up)
+			}
+			if mint := route.Mint; (route.Operation == policy.Mint) != (mint != nil) || mint != nil && (mint.Longest <= 0 || mint.Tokens < 1 || mint.Tokens > mint.Members.Len()) {
+				t.Errorf("%s: the operation is %v, and the token is at %+v", name, route.Operation, mint)
 			}
 			for _, place := range route.Keys {
 				if !slices.Contains(api.Places, place) {
@@ -121,7 +124,7 @@ func TestEveryRouteIsComplete(t *testing.T) {
 					t.Errorf("%s: a key in a subprotocol is removed, and no place gets the upstream key", name)
 				}
 			}
-			if strings.Count(route.Path, "{") > 1 && !strings.Contains(route.Path, "{job}") || strings.Contains(route.Path, "{name}") && !strings.HasSuffix(route.Path, "/{name}") {
+			if strings.Count(route.Path, "{job}") > 1 || strings.Contains(route.Path, "{name}") && !strings.HasSuffix(route.Path, "/{name}") {
 				t.Errorf("%s: the path cannot be matched", name)
 			}
 		}

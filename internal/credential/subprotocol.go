@@ -33,7 +33,6 @@ func (f *Found) scanSubprotocols(header http.Header) {
 	f.eachSubprotocol(header, func(item string, place *dialect.Place) {
 		if place != nil {
 			f.addKey(place, strings.TrimPrefix(item, place.Prefix))
-			return
 		}
 		if other := f.subprotocolPlace(func(p *dialect.Place) bool { return resembles(item, p) }); other != nil {
 			f.fail(malformed("the subprotocol " + other.Name + other.Prefix + " is spelled in another way"))
