@@ -8,6 +8,8 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/options"
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/words"
 )
 
 func init() {
@@ -50,7 +52,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if err := options.Text(&g.Dialect)(d); err != nil {
-		return d.Errf("want the dialect after speechgate, and nothing else: speechgate amivoice")
+		return d.Errf("want the dialect after speechgate, and nothing else: %s", words.Alternatives(dialect.Names()))
 	}
 	return options.ParseBlock(d, map[string]options.Option{
 		"upstream_key":    options.Secret(&g.UpstreamKey),

@@ -20,6 +20,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -59,7 +60,8 @@ func init() {
 // operation is `read_job`, and `client_ip` is the address of the client that created the
 // job.
 type Verify struct {
-	// The API that the job was created with: `amivoice`. Required.
+	// The API that the job was created with: `amivoice`. The APIs `deepgram` and `openai`
+	// have no jobs. Required.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The addresses that may ask: single addresses, CIDR blocks, and ranges such as
@@ -307,7 +309,7 @@ func parseVerify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 func (v *Verify) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if err := options.Text(&v.Dialect)(d); err != nil {
-		return d.Errf("want the dialect after speechgate_verify, and nothing else: speechgate_verify amivoice")
+		return d.Errf("want the dialect after speechgate_verify, and nothing else: %s", words.Alternatives(dialect.Names()))
 	}
 	return options.ParseBlock(d, map[string]options.Option{
 		"callers":         v.unmarshalCallers,

@@ -2,10 +2,12 @@ package manage
 
 import (
 	"encoding/json"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -56,6 +58,50 @@ func TestManager_ExplainSaysWhichRuleDecides(t *testing.T) {
 			checkRules(t, e, test.rule)
 			if text := string(must(json.Marshal(e))(t)); strings.Contains(text, "sgk_") {
 				t.Errorf("the explanation shows the key: %s", text)
+			}
+		})
+	}
+}
+
+// The client of a stream sees a message and a Close frame if its API refuses on the stream, and the answer
+// to the handshake if its API refuses there.
+func TestManager_ExplainSaysHowAStreamIsRefused(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	m.Gates = GateConfigs{Fallback: func(name, backend string) GateConfig {
+		api, _ := dialect.ByName(name)
+		return GateConfig{Dialect: name, Backend: backend, Classify: func(method string, path *url.URL) (dialect.Call, string) {
+			return api.Classify(method, path.EscapedPath()), ""
+		}}
+	}}
+	account := newAccount(t, m, "One")
+	key := newKey(t, m, NewKey{AccountID: account.ID, Allow: []string{"192.0.2.0/24"}})
+	for name, test := range map[string]struct {
+		dialect, path, ip string
+		want              Refusal // without its body
+		body              string  // a part of it; empty if the request is allowed
+	}{
+		"openai":             {"openai", "/v1/realtime", "10.0.0.1", Refusal{Status: 101, CloseCode: 3000, CloseReason: "invalid_request_error"}, `"code":"ip_not_authorized"`},
+		"openai, allowed":    {"openai", "/v1/realtime", "192.0.2.7", Refusal{}, ""},
+		"deepgram":           {"deepgram", "/v1/listen", "10.0.0.1", Refusal{Status: 403}, `"err_code":"INSUFFICIENT_PERMISSIONS"`},
+		"deepgram, Flux":     {"deepgram", "/v2/listen", "10.0.0.1", Refusal{Status: 403}, `"err_code":"INSUFFICIENT_PERMISSIONS"`},
+		"no stream's path":   {"deepgram", "/v3/listen", "192.0.2.7", Refusal{Status: 404}, `"err_code":"NOT_FOUND"`},
+		"not openai's path":  {"openai", "/v1/listen", "192.0.2.7", Refusal{Status: 404}, `"message":"Invalid URL."`},
+		"amivoice, no Close": {"amivoice", "/v1/", "10.0.0.1", Refusal{Status: 101}, "s received illegal service authorization"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := must(m.Explain(t.Context(), ExplainRequest{KeyID: key.ID, ClientIP: test.ip, Method: "GET", Path: test.path, Dialect: test.dialect}))(t)
+			if e.Allowed != (test.body == "") || e.Allowed && (e.Answer != nil || e.Operation != "stream") {
+				t.Fatalf("got %+v", e)
+			}
+			if e.Allowed {
+				return
+			}
+			got := *e.Answer
+			got.Body = ""
+			if got != test.want || !strings.Contains(e.Answer.Body, test.body) {
+				t.Errorf("the client sees %+v, want %+v with %s", *e.Answer, test.want, test.body)
 			}
 		})
 	}
