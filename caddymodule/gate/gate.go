@@ -43,7 +43,8 @@ func init() {
 // `{speechgate.operation}` | What the request asks for: `recognize`, `create_job`, `read_job`, …
 // `{speechgate.reason}` | The reason of the decision: `allowed`, `key_expired`, …
 type Gate struct {
-	// The API that the clients speak: `amivoice`, `deepgram` or `openai`. Required.
+	// The API that the clients speak: `amivoice`, `assemblyai`, `deepgram`,
+	// `openai` or `speechmatics`. Required.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The key that the backend gets in place of the client's key. `drop` sends no

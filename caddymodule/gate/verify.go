@@ -60,8 +60,8 @@ func init() {
 // operation is `read_job`, and `client_ip` is the address of the client that created the
 // job.
 type Verify struct {
-	// The API that the job was created with: `amivoice`. The APIs `deepgram` and `openai`
-	// have no jobs. Required.
+	// The API that the job was created with: `amivoice`, `assemblyai` or `speechmatics`. The
+	// APIs `deepgram` and `openai` have no jobs. Required.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The addresses that may ask: single addresses, CIDR blocks, and ranges such as

@@ -39,7 +39,7 @@ func TestR1_AKeyCanBeThePasswordOfAUser(t *testing.T) {
 	const otherUser = "the header has the scheme Basic, and not the user of the API"
 	for name, test := range map[string]struct {
 		values []string
-		key    string // empty if there is none
+		key    string // empty if the request has no usable key
 		reason policy.Reason
 		detail string
 	}{
