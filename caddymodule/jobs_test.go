@@ -93,7 +93,7 @@ func TestR10_JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 		"two IDs":                          `{"sessionid":"first","sessionid":"second"}`,
 		"an ID that is no string":          `{"sessionid":17}`,
 		"an ID that a path cannot carry":   `{"sessionid":"a/../b"}`,
-		"an answer larger than the buffer": `{"text":"` + strings.Repeat("x", 64<<10) + `","sessionid":"late"}`,
+		"an answer larger than the buffer": `{"text":"` + strings.Repeat("x", 128<<10) + `","sessionid":"late"}`,
 	} {
 		t.Run(name+" is the gateway's error", func(t *testing.T) {
 			g.t = t

@@ -1,6 +1,8 @@
 package configcheck
 
 import (
+	"slices"
+
 	"net/http"
 
 	"github.com/speechgate/speechgate/dialect"
@@ -43,18 +45,15 @@ func (w *walker) guard(to upstream, sent requestID) {
 func (c *checker) warnOfBypasses() {
 	for _, b := range c.bypasses {
 		g := c.guarded[b.upstream]
-		if g != nil && (g.local || !b.at.local) && (g.sent[b.sent] || isListed(b.sent)) {
+		if g != nil && (g.local || !b.at.local) && (g.sent[b.sent] || c.isListed(b.sent)) {
 			c.warn(noGate, b.at, b.upstream.dial, b.request)
 		}
 	}
 }
 
-// isListed reports whether an API lists a request.
-func isListed(id requestID) bool {
-	for _, name := range dialect.Names() {
-		if api, ok := dialect.ByName(name); ok && api.Classify(id.method, id.path).Operation != policy.Unlisted {
-			return true
-		}
-	}
-	return false
+// isListed reports whether an API of the gates lists a request.
+func (c *checker) isListed(id requestID) bool {
+	return slices.ContainsFunc(c.apis, func(api *dialect.API) bool {
+		return api.Classify(id.method, id.path).Operation != policy.Unlisted
+	})
 }

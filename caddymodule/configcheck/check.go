@@ -16,6 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/dialect"
 )
 
 // Gate is a handler that checks keys in front of a backend.
@@ -85,6 +87,7 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 	if len(c.readers) == 0 {
 		return
 	}
+	c.apis = apisOf(c.readers)
 	var others []site // the sites without handlers of the gateway
 	for _, name := range names {
 		for _, s := range c.sitesOf(servers[name], found[name]) {
@@ -105,10 +108,33 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 	c.warnOfUnreachedGates()
 }
 
+// apisOf returns the APIs of the gates among the handlers, or every API if there is no gate. A path
+// that only other APIs have means nothing to a gate and to the backend behind it.
+func apisOf(readers []reader) (apis []*dialect.API) {
+	for _, name := range dialect.Names() {
+		speaks := func(r reader) bool {
+			gate, ok := r.handler.(Gate)
+			return ok && gate.DialectName() == name
+		}
+		if api, _ := dialect.ByName(name); slices.ContainsFunc(readers, speaks) {
+			apis = append(apis, api)
+		}
+	}
+	if len(apis) > 0 {
+		return apis
+	}
+	for _, name := range dialect.Names() {
+		api, _ := dialect.ByName(name)
+		apis = append(apis, api)
+	}
+	return apis
+}
+
 // checker collects what the walks of all servers find.
 type checker struct {
 	readers   []reader
-	prefixes  []string // some of the prefixes that handlers of all servers strip from paths
+	apis      []*dialect.API // of the gates
+	prefixes  []string       // some of the prefixes that handlers of all servers strip from paths
 	firstHost map[place]string
 	warned    map[warningKey]*warned
 	bypasses  []bypass              // the ways to an upstream without a gate

@@ -31,7 +31,7 @@ const (
 // probesFor returns the requests to try on a host: each operation of each API, each operation
 // again behind each prefix, and a POST and a GET of each path that leads to a handler in readers.
 // If there are too many paths or prefixes, it tries some of them, and all is false.
-func probesFor(readers []reader, prefixes []string) (probes []probe, all bool) {
+func probesFor(apis []*dialect.API, readers []reader, prefixes []string) (probes []probe, all bool) {
 	seen := make(map[probe]bool)
 	add := func(p probe) {
 		if !seen[p] {
@@ -40,11 +40,10 @@ func probesFor(readers []reader, prefixes []string) (probes []probe, all bool) {
 		}
 	}
 	for _, prefix := range append([]string{""}, prefixes[:min(len(prefixes), maxPrefixes)]...) {
-		for _, name := range dialect.Names() {
-			api, _ := dialect.ByName(name)
+		for _, api := range apis {
 			for i, path := range api.Paths() {
 				route := &api.Routes[i]
-				add(probe{method: route.Method, path: prefix + path, api: name, stream: route.Operation == policy.Stream})
+				add(probe{method: route.Method, path: prefix + path, api: api.Name, stream: route.Operation == policy.Stream})
 			}
 		}
 	}

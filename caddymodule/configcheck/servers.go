@@ -35,7 +35,7 @@ func (c *checker) sitesOf(server *caddyhttp.Server, all *finder) (sites []site) 
 
 // walk passes all probes through a site.
 func (c *checker) walk(s *site) {
-	probes, all := probesFor(s.found.readers, s.found.prefixes)
+	probes, all := probesFor(c.apis, s.found.readers, s.found.prefixes)
 	if !all {
 		for _, r := range s.found.readers {
 			c.unsure[r.handler] = true
