@@ -73,6 +73,22 @@ func TestSDK_OpenAI_Node(t *testing.T) { //nolint:tparallel // one run of Node.j
 				t.Errorf("revoked in mid-stream: %+v", got)
 			}
 			g.wantDials(1, "/v1/realtime?model=")
+			secret := seen["a client secret"]
+			if !strings.HasPrefix(secret.Text, "ek_") || secret.Error != "" || secret.Closed != 1000 || secret.Took < 50 || secret.Took > 60 {
+				t.Errorf("a client secret: %+v", secret)
+			}
+			if got := seen["a client secret for a transcription"]; got.Error != "AuthenticationError" || got.Code != "invalid_api_key" {
+				t.Errorf("a client secret for a transcription: %+v", got)
+			}
+			if got := seen["realtime, a client secret whose key is revoked"]; got.Error != "OpenAIRealtimeError" || got.Code != "invalid_api_key" {
+				t.Errorf("a client secret whose key is revoked: %+v", got)
+			}
+			for name, code := range openAICodes {
+				if got := seen["a client secret of "+name]; got.Error != "AuthenticationError" || got.Code != code {
+					t.Errorf("a client secret of %s: %+v", name, got)
+				}
+			}
+			g.kept(secret.Text)
 			g.wantKept(keys...)
 		})
 	}
@@ -110,6 +126,8 @@ func TestSDK_OpenAI_Browser(t *testing.T) {
 		results <- body
 	})
 	g, settings, keys := openAISettings(t, mux)
+	issued := settings["keys"].(map[string]any)
+	issued["secret"], issued["doomedSecret"] = g.clientSecret(issued["good"].(string)), g.clientSecret(issued["doomed"].(string))
 	text, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +146,12 @@ func TestSDK_OpenAI_Browser(t *testing.T) {
 		if got := seen[step]; got.Text != "realtime" {
 			t.Errorf("%s: the subprotocol is %q", step, got.Text)
 		}
+	}
+	if got := seen["a client secret"]; got.Text != "realtime" || got.Error != "" {
+		t.Errorf("a client secret: %+v", got)
+	}
+	if got := seen["a client secret whose key is revoked"]; got.Error != "OpenAIRealtimeError" || got.Code != "invalid_api_key" {
+		t.Errorf("a client secret whose key is revoked: %+v", got)
 	}
 	if !g.logged(http.MethodOptions, "/v1/audio/transcriptions") {
 		t.Error("the browser did not ask leave for the transcription: the test tests nothing")
@@ -175,6 +199,17 @@ func wantOpenAISessions(t *testing.T, seen map[string]sdkResult, refused, ended 
 	if got := seen["realtime, revoked in mid-stream"]; got.Code != "invalid_api_key" || got.Error == "" || got.Cut < 1 || got.Cut > 1000 {
 		t.Errorf("revoked in mid-stream: %+v", got)
 	}
+}
+
+// clientSecret has a client secret minted with a key.
+func (g *sdkGateway) clientSecret(key string) string {
+	g.t.Helper()
+	status, made := g.do(http.MethodPost, "/v1/realtime/client_secrets", strings.NewReader("{}"), "Authorization", "Bearer "+key, "Content-Type", "application/json")
+	secret, _ := made["value"].(string)
+	if status != http.StatusOK || secret == "" {
+		g.t.Fatalf("status %d, %v", status, made)
+	}
+	return secret
 }
 
 // wantDials checks how many handshakes with a URI of this prefix the access log has.

@@ -105,9 +105,29 @@ await step("realtime", () => session(keys.good, { intent: "transcription" }, (ev
     if (seen.messages.length === 3) rt.close();
   }
 }));
+// A server has a client secret minted, for one of its users.
+await step("a client secret", async () => {
+  const made = await good.realtime.clientSecrets.create({
+    expires_after: { anchor: "created_at", seconds: 60 },
+    session: { type: "transcription", audio: { input: { transcription: { model: "gpt-4o-transcribe" } } } },
+  });
+  const seen = await session(made.value, { intent: "transcription" }, (event, rt, seen) => {
+    if (event.type === "session.created") rt.close();
+  });
+  return { ...seen, text: made.value, took: made.expires_at - Math.floor(Date.now() / 1000) };
+});
+await step("a client secret for a transcription", async () => {
+  const made = await good.realtime.clientSecrets.create({});
+  await client(made.value).audio.transcriptions.create({ file: speech(), model: "whisper-1" });
+});
+for (const [name, key] of Object.entries(keys.refused)) {
+  await step("a client secret of " + name, () => client(key).realtime.clientSecrets.create({}));
+}
 for (const [name, key] of Object.entries(keys.refused)) {
   await step("realtime, " + name, () => session(key, { intent: "transcription" }, () => {}));
 }
+// A client secret ends with the key that it was minted for.
+const ownedByDoomed = await client(keys.doomed).realtime.clientSecrets.create({});
 // The library may connect again by itself: a revoked key must not do so for ever.
 await step("realtime, revoked in mid-stream", async () => {
   let feeding, revoked;
@@ -126,3 +146,4 @@ await step("realtime, revoked in mid-stream", async () => {
   clearInterval(feeding);
   return { ...seen, cut: seen.cut - await revoked };
 });
+await step("realtime, a client secret whose key is revoked", () => session(ownedByDoomed.value, { intent: "transcription" }, () => {}));
