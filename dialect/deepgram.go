@@ -123,9 +123,13 @@ var Deepgram = &API{
 		deepgramRoute(http.MethodGet, "/v1/models", policy.Info),
 		deepgramRoute(http.MethodGet, "/v1/models/{name}", policy.Info),
 	},
-	Places:         deepgramKeys,
-	Unlisted:       deepgramRefusals,
-	RequestHeaders: []string{"Authorization", "Content-Type"},
+	Places:   deepgramKeys,
+	Unlisted: deepgramRefusals,
+	// The vendor's library for JavaScript sends the fields after Content-Type with each request.
+	RequestHeaders: []string{
+		"Authorization", "Content-Type", "User-Agent", "X-Deepgram-Session-Id",
+		"X-Fern-Language", "X-Fern-Runtime", "X-Fern-Runtime-Version", "X-Fern-Sdk-Name", "X-Fern-Sdk-Version",
+	},
 }
 
 func deepgramRoute(method, path string, op policy.Operation) Route {
