@@ -31,12 +31,13 @@ func init() {
 // Sandbox is a replacement for a speech backend, with which a gate can be tried and
 // tested. It speaks the protocol of the API. It recognizes no words, and answers with
 // what it measures in the audio. It has the rules of the API for keys, forms, format names
-// and amounts of audio. Pages of every origin may call it. It reads the audio formats of
+// and amounts of audio. Pages of every origin may call it, except the sandbox of `deepgram`:
+// of it they can only open WebSockets, as of the API. It reads the audio formats of
 // the API that have no compression. For all other files it answers that their format is
 // unsupported. Its jobs are in memory, and end with the configuration.
 type Sandbox struct {
-	// The API of the sandbox: `amivoice` or `openai`. Required. The sandbox of `openai` has no
-	// jobs, and only the option `key`.
+	// The API of the sandbox: `amivoice`, `deepgram` or `openai`. Required. The sandboxes of
+	// `deepgram` and `openai` have no jobs, and only the option `key`.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The key that the sandbox accepts, in every place where the API reads a key.
@@ -70,6 +71,7 @@ var dialects = map[string]struct {
 	jobs  bool // whether the API has jobs
 }{
 	"amivoice": {func(c sandbox.Config) http.Handler { return sandbox.NewAmiVoice(c) }, true},
+	"deepgram": {func(c sandbox.Config) http.Handler { return sandbox.NewDeepgram(c) }, false},
 	"openai":   {func(c sandbox.Config) http.Handler { return sandbox.NewOpenAI(c) }, false},
 }
 

@@ -71,10 +71,10 @@ type Config struct {
 	Client *http.Client
 
 	// MaxAudio is how many bytes of audio a synchronous request may have, with the file
-	// header. Default: the API's limit, which is 16,777,215 for AmiVoice and 26,214,400
-	// for OpenAI. Negative: no limit. Memory does not
-	// depend on MaxAudio, because audio is measured while it arrives. A session on a
-	// WebSocket has no limit.
+	// header. Default: the API's limit, which is 16,777,215 for AmiVoice, 26,214,400 for
+	// OpenAI, and 2 GiB for Deepgram. Negative: no limit. Memory does not depend on
+	// MaxAudio, because audio is measured while it arrives. A session on a WebSocket has
+	// no limit.
 	MaxAudio int64
 
 	// MaxJobAudio is the same limit for the creation of an asynchronous job.
@@ -85,7 +85,7 @@ type Config struct {
 	// session or between two sessions. After that it sends an error and closes the
 	// connection. The whole message must arrive within this time. Pings do not count.
 	// Default: 62 seconds for AmiVoice, which are the API's limit of 60 and 2 for the
-	// network, and one hour for OpenAI. Negative: no limit.
+	// network, one hour for OpenAI, and 12 seconds for Deepgram. Negative: no limit.
 	StreamIdle time.Duration
 
 	// Now is the clock. Default: time.Now.
