@@ -81,7 +81,7 @@ func (st *deepgramStream) serve(raw pcm) {
 	if err == nil {
 		st.ready = true
 		measured = st.measure(samples, layout)
-		st.skip()
+		st.skip(measured)
 	}
 	var wrong *violation
 	switch {
@@ -132,9 +132,11 @@ func (st *deepgramStream) measure(samples io.Reader, layout pcm) measurement {
 }
 
 // skip reads what follows the samples, such as the last chunks of a WAV file.
-func (st *deepgramStream) skip() {
+func (st *deepgramStream) skip(m measurement) {
 	for st.err == nil {
-		_, _ = io.Copy(io.Discard, st)
+		if _, err := io.Copy(io.Discard, st); errors.Is(err, errFinalize) {
+			st.events.finalize(m.duration)
+		}
 	}
 }
 

@@ -101,9 +101,9 @@ const authorizationLine = "Authorization: " + asKey
 func TestDeepgram_LiveSendsWhatTheClientAsksFor(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]string{
-		"": "final final final Metadata",
-		"interim_results=true&vad_events=true&utterance_end_ms=1000": "SpeechStarted interim final UtteranceEnd SpeechStarted interim final UtteranceEnd SpeechStarted interim final UtteranceEnd Metadata",
-		"vad_events=true": "SpeechStarted final SpeechStarted final SpeechStarted final Metadata",
+		"": "final final final finalized Metadata",
+		"interim_results=true&vad_events=true&utterance_end_ms=1000": "SpeechStarted interim final UtteranceEnd SpeechStarted interim final UtteranceEnd SpeechStarted interim final UtteranceEnd finalized Metadata",
+		"vad_events=true": "SpeechStarted final SpeechStarted final SpeechStarted final finalized Metadata",
 	} {
 		p, header := dialDeepgram(t, Config{}, "/v1/listen?model=nova-3&"+query, authorizationLine)
 		if header.Get("Status") != "101 Switching Protocols" || header.Get("Sec-WebSocket-Protocol") != "" {
@@ -116,6 +116,7 @@ func TestDeepgram_LiveSendsWhatTheClientAsksFor(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		p.SendText(`{"type":"Finalize"}`) // after the end of the file
 		p.SendText(`{ "type": "CloseStream" }`)
 		all := messagesUntil(t, p, normal)
 		words := wordsOf(all)
