@@ -3,7 +3,6 @@ package caddymodule_test
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -196,7 +195,7 @@ func TestR14_Deepgram_AStreamEndsWithItsKey(t *testing.T) {
 		c.WantClose(1000)
 		g.wantNoStreams(t)
 		c = wstest.Dial(t, g.addr, g.keyedHandshake(path, "Authorization: Token "+secret))
-		if got := readReply(t, c.Conn.(net.Conn)); got.status != http.StatusUnauthorized {
+		if got := readReply(t, c.Conn); got.status != http.StatusUnauthorized {
 			t.Errorf("%s: a new stream with the key: %s", path, got.raw)
 		}
 	}
@@ -225,7 +224,7 @@ func TestR21_Deepgram_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
 	} {
 		for _, path := range []string{"/v1/listen", "/v2/listen"} {
 			c := wstest.Dial(t, g.addr, g.keyedHandshake(path, test.lines...))
-			got := readReply(t, c.Conn.(net.Conn))
+			got := readReply(t, c.Conn)
 			if got.status != test.status || got.header.Get("Dg-Error") != http.StatusText(test.status) || got.header.Get("Dg-Request-Id") == "" || !strings.Contains(got.body, got.header.Get("Dg-Request-Id")) {
 				t.Errorf("%s, %s: %s, %s", name, path, got.raw, got.body)
 			}
@@ -239,12 +238,12 @@ func TestR21_Deepgram_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
 	handshake := g.keyedHandshake("/v1/listen", "Authorization: Token "+good)
 	g.backend.respondText(http.StatusUnauthorized, `{"err_code":"INVALID_AUTH"}`)
 	c := wstest.Dial(t, g.addr, handshake)
-	if got := readReply(t, c.Conn.(net.Conn)); got.status != http.StatusBadGateway || got.header.Get("Dg-Error") == "" {
+	if got := readReply(t, c.Conn); got.status != http.StatusBadGateway || got.header.Get("Dg-Error") == "" {
 		t.Errorf("the upstream key is refused: %s, %s", got.raw, got.body)
 	}
 	g.backend.respondText(http.StatusBadRequest, `{"err_code":"INVALID_QUERY_PARAMETER"}`)
 	c = wstest.Dial(t, g.addr, handshake)
-	if got := readReply(t, c.Conn.(net.Conn)); got.status != http.StatusBadRequest || !strings.Contains(got.body, "INVALID_QUERY_PARAMETER") {
+	if got := readReply(t, c.Conn); got.status != http.StatusBadRequest || !strings.Contains(got.body, "INVALID_QUERY_PARAMETER") {
 		t.Errorf("the backend's refusal: %s, %s", got.raw, got.body)
 	}
 	g.wantNoStreams(t)

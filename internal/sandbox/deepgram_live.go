@@ -50,11 +50,12 @@ func (req *deepgramRequest) live(events func(*deepgramStream) liveEvents) {
 		return
 	}
 	fields := "Dg-Request-Id: " + req.id + "\r\n"
-	for _, name := range []string{"token", "bearer"} {
-		if lists(req.r.Header.Values("Sec-WebSocket-Protocol"), name) {
-			fields += "Sec-WebSocket-Protocol: " + name + "\r\n"
-			break
-		}
+	offered := req.r.Header.Values("Sec-WebSocket-Protocol")
+	switch {
+	case lists(offered, "token"):
+		fields += "Sec-WebSocket-Protocol: token\r\n"
+	case lists(offered, "bearer"):
+		fields += "Sec-WebSocket-Protocol: bearer\r\n"
 	}
 	c, bad := openSocket(req.w, req.r, req.idle, fields)
 	if bad != nil {
