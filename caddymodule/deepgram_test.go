@@ -248,3 +248,71 @@ func TestR21_Deepgram_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
 	}
 	g.wantNoStreams(t)
 }
+
+// A granted token passes to the backend as it is, with Bearer or after the subprotocol bearer, and
+// ends with its key.
+func TestDeepgram_AGrantedTokenCountsAsItsKey(t *testing.T) {
+	g := deepgramGateway(t, "")
+	owner, key := g.issue(keystore.NewKey{})
+	const token = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.0123456789-abcdefgh_"
+	grant := func(authorization string) reply {
+		const body = `{"ttl_seconds": 60}`
+		return g.send(fmt.Sprintf("POST /v1/auth/grant HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", g.addr, authorization, len(body), body))
+	}
+	g.backend.respondText(http.StatusOK, `{"access_token":"`+token+`","expires_in":60}`)
+	if got := grant("Token nobody"); got.status != http.StatusUnauthorized {
+		t.Fatalf("a grant to an unknown key: status %d", got.status)
+	}
+	if got := grant("Token " + key); got.status != http.StatusOK || got.body != `{"access_token":"`+token+`","expires_in":60}` {
+		t.Fatalf("the grant: status %d, %s", got.status, got.body)
+	}
+	if got := g.backend.received(); !strings.HasSuffix(got, "\r\n\r\n"+`{"ttl_seconds": 60}`) || !strings.Contains(got, "Authorization: Token "+backendKey+"\r\n") || strings.Contains(got, key) {
+		t.Errorf("the backend got %q", got)
+	}
+	g.backend.respondText(http.StatusOK, "{}")
+	if got := g.send(g.deepgramListen("RIFF", "Authorization: Bearer "+token)); got.status != http.StatusOK {
+		t.Errorf("a recording: status %d, %s", got.status, got.body)
+	}
+	if got := g.backend.received(); strings.Count(got, "Authorization: Bearer "+token+"\r\n") != 1 || strings.Contains(got, backendKey) {
+		t.Errorf("a recording: the backend got %q", got)
+	}
+	for name, request := range map[string]string{
+		"with Token":        g.deepgramListen("RIFF", "Authorization: Token "+token),
+		"a part of it":      g.deepgramListen("RIFF", "Authorization: Bearer "+token[:40]),
+		"after token":       g.keyedHandshake("/v1/listen", "Sec-WebSocket-Protocol: token, "+token),
+		"beside a key":      g.deepgramListen("RIFF", "Authorization: Bearer "+token, "Authorization: Token "+key),
+		"beside other keys": g.keyedHandshake("/v1/listen", "Authorization: Token "+key, "Sec-WebSocket-Protocol: bearer, "+token),
+	} {
+		if got := g.send(request); got.status != http.StatusUnauthorized {
+			t.Errorf("%s: status %d", name, got.status)
+		}
+	}
+	if got := g.backend.received(); got != "" {
+		t.Errorf("the backend got %q", got)
+	}
+	g.backend.realtime(t, "", func(p *wstest.Peer) {
+		p.SendText("{}")
+		_, _ = io.Copy(io.Discard, p.Reader)
+	})
+	page := "Sec-WebSocket-Protocol: bearer, " + token + ", x-deepgram-session-id, 7b5f0a5e"
+	c := wstest.Dial(t, g.addr, g.keyedHandshake("/v1/listen", page))
+	if got := opened(t, c).Get("Sec-WebSocket-Protocol"); got != "bearer" {
+		t.Errorf("the client gets the subprotocol %q", got)
+	}
+	c.WantText("{}")
+	if got := g.backend.received(); !strings.Contains(got, page+"\r\n") || strings.Contains(got, "Authorization") {
+		t.Errorf("the backend got %q", got)
+	}
+	g.revoke(owner)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if f := c.Next(); !strings.Contains(f.Payload, `"variant":"INVALID_AUTH"`) {
+		t.Errorf("the client gets %s", f)
+	}
+	c.WantClose(1000)
+	if got := g.send(g.deepgramListen("RIFF", "Authorization: Bearer "+token)); got.status != http.StatusUnauthorized {
+		t.Errorf("after the key is revoked: status %d", got.status)
+	}
+	if text := g.log(); strings.Contains(text, token) || strings.Contains(text, backendKey) {
+		t.Error("the log has a token or a key")
+	}
+}

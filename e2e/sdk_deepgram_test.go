@@ -69,6 +69,12 @@ func TestSDK_Deepgram_Node(t *testing.T) {
 			if got := seen["projects"]; got.Error != "DeepgramError" || got.Status != 404 || got.Code != "NOT_FOUND" {
 				t.Errorf("projects: %+v", got)
 			}
+			if got := seen["token"]; got.Text != deepgramHeard || !slices.Equal(got.Messages, []string{"60"}) {
+				t.Errorf("token: %+v", got)
+			}
+			if got := seen["a token for another token"]; got.Error != "DeepgramError" || got.Status < 400 {
+				t.Errorf("a token for another token: %+v", got)
+			}
 			if got := seen["a large upload with an unknown key, over TLS"]; got.Error != "DeepgramError" || got.Status != 401 || got.Code != "INVALID_AUTH" {
 				t.Errorf("a large upload: %+v", got)
 			}
@@ -82,7 +88,7 @@ func TestSDK_Deepgram_Node(t *testing.T) {
 					}
 				}
 			}
-			wantDeepgramStreams(t, seen, "live", "live over TLS", "live, Flux")
+			wantDeepgramStreams(t, seen, "live", "live over TLS", "live with a token", "live, Flux")
 			for _, path := range []string{"/v1/listen", "/v2/listen"} {
 				g.wantStreams(1, path, "doomed")
 				g.wantStreams(len(deepgramRefusals), path, "refused")
@@ -156,10 +162,10 @@ func TestSDK_Deepgram_Browser(t *testing.T) {
 			t.Errorf("live, %s: %+v", name, got)
 		}
 	}
-	wantDeepgramStreams(t, seen, "live", "live, Flux")
-	for _, step := range []string{"live", "live, Flux", "live, revoked in mid-stream"} {
-		if got := seen[step]; got.Text != "token" {
-			t.Errorf("%s: the subprotocol is %q", step, got.Text)
+	wantDeepgramStreams(t, seen, "live", "live, Flux", "live with a token")
+	for step, want := range map[string]string{"live": "token", "live, Flux": "token", "live, revoked in mid-stream": "token", "live with a token": "bearer"} {
+		if got := seen[step]; got.Text != want {
+			t.Errorf("%s: the subprotocol is %q, want %q", step, got.Text, want)
 		}
 	}
 	for _, path := range []string{"/v1/listen", "/v2/listen"} {

@@ -5,6 +5,7 @@ import { DeepgramClient } from "@deepgram/sdk";
 const { base, secure, keys, control, audio } = JSON.parse(process.env.SETTINGS);
 
 const client = (apiKey, baseUrl = base) => new DeepgramClient({ apiKey, baseUrl });
+const clientWith = (accessToken) => new DeepgramClient({ accessToken, baseUrl: base });
 
 async function step(name, run) {
   let result;
@@ -28,6 +29,9 @@ await step("models", async () => {
   const { stt } = await good.manage.v1.models.list();
   return { messages: stt.map((model) => model.name), text: (await good.manage.v1.models.get(stt[0].uuid)).name };
 });
+const { access_token, expires_in } = await good.auth.v1.tokens.grant({ ttl_seconds: 60 });
+await step("token", async () => ({ ...transcript(await clientWith(access_token).listen.v1.media.transcribeFile(createReadStream(audio), { model: "nova-3" })), messages: [String(expires_in)] }));
+await step("a token for another token", () => clientWith(access_token).auth.v1.tokens.grant());
 await step("projects", () => good.manage.v1.projects.list());
 for (const [name, key] of Object.entries(keys.refused)) {
   await step(name, () => client(key).listen.v1.media.transcribeFile(createReadStream(audio), { model: "nova-3" }));
@@ -38,9 +42,9 @@ await step("a large upload with an unknown key, over TLS", () => client("nobody"
 
 // Opens a stream, and resolves when it has been closed for the time wait. The library may connect
 // again in this time. The function play gets each message.
-async function stream(key, version, { url = base, ...options }, wait, play) {
+async function stream(key, version, { sender = client(key), ...options }, wait, play) {
   const model = version === "v1" ? "nova-3" : "flux-general-en";
-  const connection = await client(key, url).listen[version].connect({ model, ...options });
+  const connection = await sender.listen[version].connect({ model, ...options });
   const seen = { messages: [] };
   const closed = new Promise((resolve) => {
     const timer = setTimeout(resolve, 20000);
@@ -85,14 +89,16 @@ await step("live", () => stream(keys.good, "v1", { interim_results: "true", vad_
     seen.text = String(message.duration);
   }
 }));
-await step("live over TLS", () => stream(keys.good, "v1", { url: secure }, 0, (message, connection, seen) => {
-  if (message.type === "open") {
-    send(connection);
-    connection.sendCloseStream({ type: "CloseStream" });
-  } else if (message.is_final) {
-    seen.messages.push(message.channel.alternatives[0].transcript);
-  }
-}));
+for (const [name, sender] of [["live over TLS", client(keys.good, secure)], ["live with a token", clientWith(access_token)]]) {
+  await step(name, () => stream(keys.good, "v1", { sender }, 0, (message, connection, seen) => {
+    if (message.type === "open") {
+      send(connection);
+      connection.sendCloseStream({ type: "CloseStream" });
+    } else if (message.is_final) {
+      seen.messages.push(message.channel.alternatives[0].transcript);
+    }
+  }));
+}
 await step("live, Flux", () => stream(keys.good, "v2", {}, 0, (message, connection, seen) => {
   if (message.type === "Connected") {
     send(connection);
