@@ -5,6 +5,7 @@ package demo
 import (
 	"context"
 	"crypto/rand"
+	_ "embed" // for the configuration
 	"errors"
 	"fmt"
 	"maps"
@@ -48,8 +49,14 @@ type script struct {
 
 // scripts returns the script of each API.
 func scripts() map[string]script {
-	return map[string]script{dialect.AmiVoice.Name: amiVoice, dialect.OpenAI.Name: openAI}
+	return map[string]script{dialect.AmiVoice.Name: amiVoice, dialect.Deepgram.Name: deepgram, dialect.OpenAI.Name: openAI}
 }
+
+//go:embed nojobs.caddyfile
+var noJobsCaddyfile string
+
+// withoutJobs returns the configuration for an API that has no jobs.
+func withoutJobs(api string) string { return strings.ReplaceAll(noJobsCaddyfile, "{dialect}", api) }
 
 // Command returns the command `caddy speechgate demo`.
 func Command() *cobra.Command {
@@ -73,7 +80,7 @@ hand, until Ctrl-C.
 
 With --once it ends by itself. The exit status is 0 only if every step came out
 right.`
-	cmd.Flags().StringVar(&api, "dialect", dialect.AmiVoice.Name, "The API that clients speak: amivoice or openai")
+	cmd.Flags().StringVar(&api, "dialect", dialect.AmiVoice.Name, "The API that clients speak: amivoice, deepgram or openai")
 	cmd.Flags().BoolVar(&once, "once", false, "End by itself")
 	return cmd
 }

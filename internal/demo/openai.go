@@ -3,7 +3,6 @@ package demo
 import (
 	"bytes"
 	"context"
-	_ "embed" // for the demo's configuration
 	"encoding/base64"
 	"fmt"
 	"mime/multipart"
@@ -12,15 +11,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/policy"
 )
-
-//go:embed openai.caddyfile
-var openAICaddyfile string
 
 const (
 	openAITranscriptions = "/v1/audio/transcriptions"
@@ -32,7 +27,7 @@ const (
 
 // openAI is the script of OpenAI's API.
 var openAI = script{
-	caddyfile: openAICaddyfile,
+	caddyfile: withoutJobs("openai"),
 	recognition: func(d *demo, ctx context.Context, key policy.Secret) (string, *http.Request, error) {
 		return d.transcription(ctx, key, "model", "whisper-1")
 	},
@@ -103,22 +98,6 @@ func (d *demo) playTranscriptions(ctx context.Context, keys keyring) error {
 	return nil
 }
 
-// openSession opens a realtime session with a key, and shows the handshake.
-func (d *demo) openSession(ctx context.Context, key policy.Secret) *demoStream {
-	d.sent("GET " + openAIRealtime + "   Upgrade: websocket   Authorization: Bearer " + brief(key))
-	dialer := ws.Dialer{Timeout: demoStreamTime, Header: ws.HandshakeHeaderHTTP{"Authorization": {"Bearer " + key.Reveal()}}}
-	conn, early, _, err := dialer.Dial(ctx, strings.Replace(d.gate, "http", "ws", 1)+openAIRealtime)
-	s := &demoStream{d: d, conn: conn, err: err}
-	if err == nil {
-		if early != nil { // the first event may have come with the answer
-			s.conn = earlyConn{conn, early}
-		}
-		s.err = conn.SetDeadline(time.Now().Add(demoStreamTime))
-	}
-	d.got(s.orError("101 Switching Protocols"))
-	return s
-}
-
 // appendAudio sends samples.
 func (s *demoStream) appendAudio(samples []byte) error {
 	return wsutil.WriteClientText(s.conn, []byte(`{"type":"input_audio_buffer.append","audio":"`+base64.StdEncoding.EncodeToString(samples)+`"}`))
@@ -153,7 +132,7 @@ func abridgedEvent(message string) string {
 func (d *demo) playRealtime(ctx context.Context, keys keyring) error {
 	samples := sandbox.SpeechWAV()[wavHeader:]
 	d.title("Live recognition, over a WebSocket")
-	s := d.openSession(ctx, keys.good)
+	s := d.openStream(ctx, openAIRealtime, "Bearer", keys.good)
 	defer s.close()
 	created := s.event(`"type":"session.created"`)
 	d.checkStream(created != "", "", policy.Allowed, "the key is in the handshake. A page has it in a subprotocol.")
@@ -173,7 +152,7 @@ func (d *demo) playRealtime(ctx context.Context, keys keyring) error {
 	s.close()
 
 	d.title("A key is revoked in the middle of its stream")
-	s = d.openSession(ctx, keys.spoken)
+	s = d.openStream(ctx, openAIRealtime, "Bearer", keys.spoken)
 	defer s.close()
 	created = s.event(`"type":"session.created"`)
 	d.checkStream(created != "", "", policy.Allowed, "before.")
@@ -201,7 +180,7 @@ func (d *demo) playRealtime(ctx context.Context, keys keyring) error {
 	d.checkStream(strings.Contains(cut, `"code":"invalid_api_key"`) && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
 		fmt.Sprintf("cut %s after the revocation, in the API's own words. The code of the\n       Close frame is 1008, after which the API's libraries do not connect again.", took))
 	s.close()
-	again := d.openSession(ctx, keys.spoken)
+	again := d.openStream(ctx, openAIRealtime, "Bearer", keys.spoken)
 	defer again.close()
 	refused := again.event(`"type":"error"`)
 	d.checkStream(strings.Contains(refused, `"code":"invalid_api_key"`), "", policy.KeyRevoked, "after.")

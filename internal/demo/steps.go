@@ -185,7 +185,8 @@ func (d *demo) expectFrom(logger string, got demoReply, contains string, reason 
 }
 
 // abridged returns an answer in at most one line. A short answer is whole. Of a long
-// answer, only the members status and text are shown, or the code of its error, or the beginning.
+// answer, only the members status and text are shown, or the code of its error, or Deepgram's
+// transcript, or the beginning.
 func abridged(body string) string {
 	const most = 140
 	body = strings.TrimSpace(body)
@@ -196,6 +197,9 @@ func abridged(body string) string {
 	var failed struct{ Error map[string]any }
 	if json.Unmarshal([]byte(body), &failed) == nil && failed.Error != nil {
 		return fmt.Sprintf("{\"error\":{… \"code\":%q}}", failed.Error["code"])
+	}
+	if text := deepgramTranscript(body); text != "" {
+		return fmt.Sprintf("{… %q:%q, …}", "transcript", text)
 	}
 	for _, name := range []string{"status", "text"} {
 		if text := member(body, name); text != "" {

@@ -49,6 +49,22 @@ func (d *demo) stream(ctx context.Context) *demoStream {
 	return s
 }
 
+// openStream opens a live stream with a key in the header of the handshake, and shows it.
+func (d *demo) openStream(ctx context.Context, path, scheme string, key policy.Secret) *demoStream {
+	d.sent("GET " + path + "   Upgrade: websocket   Authorization: " + scheme + " " + brief(key))
+	dialer := ws.Dialer{Timeout: demoStreamTime, Header: ws.HandshakeHeaderHTTP{"Authorization": {scheme + " " + key.Reveal()}}}
+	conn, early, _, err := dialer.Dial(ctx, strings.Replace(d.gate, "http", "ws", 1)+path)
+	s := &demoStream{d: d, conn: conn, err: err}
+	if err == nil {
+		if early != nil { // the first message may have come with the answer
+			s.conn = earlyConn{conn, early}
+		}
+		s.err = conn.SetDeadline(time.Now().Add(demoStreamTime))
+	}
+	d.got(s.orError("101 Switching Protocols"))
+	return s
+}
+
 func (s *demoStream) orError(text string) string {
 	if s.err != nil {
 		return s.err.Error()
