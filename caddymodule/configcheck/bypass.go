@@ -1,9 +1,8 @@
 package configcheck
 
 import (
-	"slices"
-
 	"net/http"
+	"slices"
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/policy"
