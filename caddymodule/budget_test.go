@@ -206,9 +206,7 @@ func TestR21_LongStartCommandsShareTheMemoryOfForms(t *testing.T) {
 	}
 	c.WantText("s can't connect to recognizer server")
 	c.wantEnd()
-	if log := g.log(); !strings.Contains(log, `"reason":"limit_reached"`) {
-		t.Error("the log does not say why")
-	}
+	holdsSoon(t, "the log says why", func() bool { return strings.Contains(g.log(), `"reason":"limit_reached"`) })
 }
 
 func TestR21_AStreamThatLosesItsMemoryIsLogged(t *testing.T) {
