@@ -29,7 +29,6 @@ func amiError(code, message string) string {
 }
 
 const (
-	amiRetryAfter  = 5 // seconds
 	amiDenied      = "received illegal service authorization"
 	amiUnavailable = "service temporarily unavailable"
 	amiUnreachable = "can't connect to recognizer server"
@@ -48,7 +47,7 @@ var (
 			policy.UpstreamRefused:   amiRecognitionGateway,
 			policy.LimitReached: {
 				Status: http.StatusTooManyRequests, Body: amiError("?", amiTooMany),
-				Session: true, RetryAfter: amiRetryAfter,
+				Session: true, RetryAfter: retryAfter,
 			},
 		},
 		Gateway: amiRecognitionGateway,
@@ -57,7 +56,7 @@ var (
 	}
 	amiRecognitionFault = Answer{
 		Status: http.StatusServiceUnavailable, Body: amiError("?", amiUnavailable),
-		Session: true, RetryAfter: amiRetryAfter,
+		Session: true, RetryAfter: retryAfter,
 	}
 	amiRecognitionGateway = Answer{Status: http.StatusBadGateway, Body: amiError("!", amiUnreachable), Session: true}
 
@@ -96,12 +95,12 @@ var (
 	}
 
 	amiPlainGateway = Answer{Status: http.StatusBadGateway, Body: `{"message":"` + amiUnreachable + `"}`}
-	amiLimit        = Answer{Status: http.StatusTooManyRequests, Body: `{"message":"` + amiTooMany + `"}`, RetryAfter: amiRetryAfter}
+	amiLimit        = Answer{Status: http.StatusTooManyRequests, Body: `{"message":"` + amiTooMany + `"}`, RetryAfter: retryAfter}
 	amiBadRequest   = Answer{Status: http.StatusBadRequest, Body: `{"message":"` + amiUnreadable + `"}`}
 
 	amiStoreFault = Answer{
 		Status: http.StatusServiceUnavailable, Body: `{"message":"` + amiUnavailable + `"}`,
-		RetryAfter: amiRetryAfter,
+		RetryAfter: retryAfter,
 	}
 
 	amiUnlisted = Answer{Status: http.StatusNotFound, Body: `{}`}

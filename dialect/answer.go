@@ -25,6 +25,15 @@ type Answer struct {
 	RetryAfter int
 }
 
+// retryAfter is when a client may ask again, in seconds. The vendors' libraries do so by themselves.
+const retryAfter = 5
+
+// later returns the answer with Retry-After.
+func (a Answer) later() Answer {
+	a.RetryAfter = retryAfter
+	return a
+}
+
 // Field is a header field of an answer.
 type Field struct{ Name, Value string }
 

@@ -19,17 +19,9 @@ var (
 	assemblyStreamKeys = []Place{assemblyKey, assemblyToken}
 )
 
-const assemblyRetryAfter = 5 // seconds
-
 // assemblyError returns an answer with a member error, which the vendor's libraries show.
 func assemblyError(status int, message string) Answer {
 	return Answer{Status: status, Body: `{"error":` + strconv.Quote(message) + `}`}
-}
-
-func assemblyOverload(status int, message string) Answer {
-	a := assemblyError(status, message)
-	a.RetryAfter = assemblyRetryAfter
-	return a
 }
 
 var (
@@ -49,8 +41,8 @@ var (
 			policy.JobUnknown:        assemblyUnknown,
 			policy.JobForeign:        assemblyUnknown,
 			policy.RequestMalformed:  assemblyError(http.StatusBadRequest, "The request cannot be read"),
-			policy.StoreUnavailable:  assemblyOverload(http.StatusServiceUnavailable, "Service temporarily unavailable"),
-			policy.LimitReached:      assemblyOverload(http.StatusTooManyRequests, "Too Many Requests"),
+			policy.StoreUnavailable:  assemblyError(http.StatusServiceUnavailable, "Service temporarily unavailable").later(),
+			policy.LimitReached:      assemblyError(http.StatusTooManyRequests, "Too Many Requests").later(),
 			policy.UpstreamRefused:   assemblyGateway,
 		},
 		Gateway:    assemblyGateway,
@@ -86,13 +78,9 @@ var assemblyStreaming = &HandshakeRules{
 	Cut: assemblyEnd(assemblyBadKey, "Unauthorized Connection: the key may not be used any more"),
 }
 
-// assemblyMint is the answer of https://assemblyai.com/docs, "Authenticate with a temporary token".
-var assemblyMint = &Mint{
-	Members: jsonanswer.MustWants(
-		jsonanswer.Want{Path: jsonanswer.MustPath("token")}, jsonanswer.Want{Path: jsonanswer.MustPath("expires_in_seconds"), Literal: true},
-	),
-	Tokens: 1, Longest: 10 * time.Minute, // the vendor's limit
-}
+// assemblyMint is from https://assemblyai.com/docs, "Authenticate with a temporary token". A token opens a
+// stream for ten minutes at most.
+var assemblyMint = mintOf([]string{"token"}, []string{"expires_in_seconds"}, 10*time.Minute)
 
 // assemblyList filters the list of transcripts, whose links lead to the vendor's host.
 var assemblyList = jsonanswer.Changes{
@@ -103,31 +91,27 @@ var assemblyList = jsonanswer.Changes{
 	},
 }.MustCompile()
 
+var (
+	assemblyRoutes  = routes{assemblyKeys, &assemblyKey, &assemblyRefusals}
+	assemblyStreams = routes{assemblyStreamKeys, &assemblyKey, &assemblyRefusals}
+)
+
 // AssemblyAI is the API of AssemblyAI: transcripts on api.assemblyai.com, short audio on
 // sync.assemblyai.com, and live streams on streaming.assemblyai.com. The paths differ, so that clients
 // of all three can use one gate.
 var AssemblyAI = &API{
 	Name: "assemblyai",
 	Routes: []Route{
-		assemblyRoute(http.MethodPost, "/v2/upload", policy.Upload),
-		assemblyRoute(http.MethodPost, "/v2/transcript", policy.CreateJob),
-		{
-			Method: http.MethodGet, Path: "/v2/transcript", Operation: policy.ListJobs,
-			Keys: assemblyKeys, UpstreamKey: &assemblyKey, Refusals: &assemblyRefusals, Edits: assemblyList,
-		},
-		assemblyRoute(http.MethodGet, "/v2/transcript/{job}", policy.ReadJob),
-		assemblyRoute(http.MethodGet, "/v2/transcript/{job}/{name}", policy.ReadJob),
-		assemblyRoute(http.MethodDelete, "/v2/transcript/{job}", policy.DeleteJob),
-		assemblyRoute(http.MethodPost, "/v1/transcribe/live", policy.Recognize),
-		assemblyRoute(http.MethodGet, "/v1/warm", policy.Info),
-		{
-			Method: http.MethodGet, Path: "/v3/token", Operation: policy.Mint,
-			Keys: assemblyKeys, UpstreamKey: &assemblyKey, Refusals: &assemblyRefusals, Mint: assemblyMint,
-		},
-		{
-			Method: http.MethodGet, Path: "/v3/ws", Operation: policy.Stream,
-			Keys: assemblyStreamKeys, UpstreamKey: &assemblyKey, Refusals: &assemblyRefusals, Stream: &Stream{Handshake: assemblyStreaming},
-		},
+		assemblyRoutes.route(http.MethodPost, "/v2/upload", policy.Upload),
+		assemblyRoutes.route(http.MethodPost, "/v2/transcript", policy.CreateJob),
+		assemblyRoutes.list("/v2/transcript", assemblyList),
+		assemblyRoutes.route(http.MethodGet, "/v2/transcript/{job}", policy.ReadJob),
+		assemblyRoutes.route(http.MethodGet, "/v2/transcript/{job}/{name}", policy.ReadJob),
+		assemblyRoutes.route(http.MethodDelete, "/v2/transcript/{job}", policy.DeleteJob),
+		assemblyRoutes.route(http.MethodPost, "/v1/transcribe/live", policy.Recognize),
+		assemblyRoutes.route(http.MethodGet, "/v1/warm", policy.Info),
+		assemblyRoutes.mint(http.MethodGet, "/v3/token", assemblyMint),
+		assemblyStreams.stream("/v3/ws", assemblyStreaming),
 	},
 	Places: assemblyStreamKeys,
 	Jobs: Jobs{
@@ -143,11 +127,4 @@ var AssemblyAI = &API{
 	},
 	Unlisted:       assemblyRefusals,
 	RequestHeaders: []string{"Authorization", "Content-Type"},
-}
-
-func assemblyRoute(method, path string, op policy.Operation) Route {
-	return Route{
-		Method: method, Path: path, Operation: op,
-		Keys: assemblyKeys, UpstreamKey: &assemblyKey, Refusals: &assemblyRefusals,
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -23,8 +22,6 @@ var (
 	deepgramSubprotocol = []string{"token", "bearer"}
 )
 
-const deepgramRetryAfter = 5 // seconds
-
 // deepgramError returns an answer in the form of https://developers.deepgram.com/reference/errors.
 func deepgramError(status int, code, message string) Answer {
 	return Answer{
@@ -32,12 +29,6 @@ func deepgramError(status int, code, message string) Answer {
 		Body:   `{"err_code":"` + code + `","err_msg":` + strconv.Quote(message) + `,"request_id":"{request_id}"}`,
 		Header: []Field{{"Dg-Request-Id", "{request_id}"}},
 	}
-}
-
-func deepgramOverload(status int, code, message string) Answer {
-	a := deepgramError(status, code, message)
-	a.RetryAfter = deepgramRetryAfter
-	return a
 }
 
 var (
@@ -53,9 +44,9 @@ var (
 			policy.EarlyData:         early,
 			policy.OperationUnlisted: deepgramError(http.StatusNotFound, "NOT_FOUND", "Not found."),
 			policy.RequestMalformed:  deepgramError(http.StatusBadRequest, "INVALID_REQUEST", "The request cannot be read."),
-			policy.StoreUnavailable:  deepgramOverload(http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "The service is temporarily unavailable."),
-			policy.LimitReached:      deepgramOverload(http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many requests. Please try again later"),
-			policy.StreamLimit:       deepgramOverload(http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many requests. Please try again later"),
+			policy.StoreUnavailable:  deepgramError(http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "The service is temporarily unavailable.").later(),
+			policy.LimitReached:      deepgramError(http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many requests. Please try again later").later(),
+			policy.StreamLimit:       deepgramError(http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many requests. Please try again later").later(),
 			policy.UpstreamRefused:   deepgramGateway,
 		},
 		Gateway:    deepgramGateway,
@@ -111,17 +102,26 @@ var (
 	}
 )
 
+// deepgramGrant is from https://developers.deepgram.com/reference/auth/tokens/grant. A token is valid
+// for an hour at most.
+var deepgramGrant = mintOf([]string{"access_token"}, []string{"expires_in"}, time.Hour)
+
+var (
+	deepgramRoutes  = routes{deepgramHeaderKeys, &deepgramToken, &deepgramRefusals}
+	deepgramStreams = routes{deepgramKeys, &deepgramToken, deepgramHandshake}
+)
+
 // Deepgram is the API of Deepgram at api.deepgram.com, and of Deepgram's own engines. A request with
 // a callback has its result sent elsewhere, and there is nothing to poll.
 var Deepgram = &API{
 	Name: "deepgram",
 	Routes: []Route{
-		deepgramRoute(http.MethodPost, "/v1/listen", policy.Recognize),
-		deepgramStream("/v1/listen", deepgramListen),
-		deepgramStream("/v2/listen", deepgramFlux),
-		deepgramGrant(),
-		deepgramRoute(http.MethodGet, "/v1/models", policy.Info),
-		deepgramRoute(http.MethodGet, "/v1/models/{name}", policy.Info),
+		deepgramRoutes.route(http.MethodPost, "/v1/listen", policy.Recognize),
+		deepgramStreams.stream("/v1/listen", deepgramListen),
+		deepgramStreams.stream("/v2/listen", deepgramFlux),
+		deepgramRoutes.mint(http.MethodPost, "/v1/auth/grant", deepgramGrant),
+		deepgramRoutes.route(http.MethodGet, "/v1/models", policy.Info),
+		deepgramRoutes.route(http.MethodGet, "/v1/models/{name}", policy.Info),
 	},
 	Places:   deepgramKeys,
 	Unlisted: deepgramRefusals,
@@ -130,30 +130,4 @@ var Deepgram = &API{
 		"Authorization", "Content-Type", "User-Agent", "X-Deepgram-Session-Id",
 		"X-Fern-Language", "X-Fern-Runtime", "X-Fern-Runtime-Version", "X-Fern-Sdk-Name", "X-Fern-Sdk-Version",
 	},
-}
-
-func deepgramRoute(method, path string, op policy.Operation) Route {
-	return Route{
-		Method: method, Path: path, Operation: op,
-		Keys: deepgramHeaderKeys, UpstreamKey: &deepgramToken, Refusals: &deepgramRefusals,
-	}
-}
-
-// deepgramGrant mints a token: https://developers.deepgram.com/reference/auth/tokens/grant.
-func deepgramGrant() Route {
-	route := deepgramRoute(http.MethodPost, "/v1/auth/grant", policy.Mint)
-	route.Mint = &Mint{
-		Members: jsonanswer.MustWants(
-			jsonanswer.Want{Path: jsonanswer.MustPath("access_token")}, jsonanswer.Want{Path: jsonanswer.MustPath("expires_in"), Literal: true},
-		),
-		Tokens: 1, Longest: time.Hour, // the vendor's limit
-	}
-	return route
-}
-
-func deepgramStream(path string, rules *HandshakeRules) Route {
-	return Route{
-		Method: http.MethodGet, Path: path, Operation: policy.Stream,
-		Keys: deepgramKeys, UpstreamKey: &deepgramToken, Refusals: deepgramHandshake, Stream: &Stream{Handshake: rules},
-	}
 }

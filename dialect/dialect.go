@@ -62,6 +62,19 @@ type Mint struct {
 	Longest time.Duration
 }
 
+// mintOf returns a Mint whose answer has the token in one of the members tokens, and its expiry in one
+// of the members expiries.
+func mintOf(tokens, expiries []string, longest time.Duration) *Mint {
+	var wants []jsonanswer.Want
+	for _, path := range tokens {
+		wants = append(wants, jsonanswer.Want{Path: jsonanswer.MustPath(path)})
+	}
+	for _, path := range expiries {
+		wants = append(wants, jsonanswer.Want{Path: jsonanswer.MustPath(path), Literal: true})
+	}
+	return &Mint{Members: jsonanswer.MustWants(wants...), Tokens: len(tokens), Longest: longest}
+}
+
 // apis are the dialects by name.
 var apis = map[string]*API{
 	AmiVoice.Name:     AmiVoice,

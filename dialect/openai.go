@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -17,18 +16,15 @@ var (
 	openAISubprotocol = Place{Location: Subprotocol, Prefix: "openai-insecure-api-key.", Takes: KeysAndTokens}
 
 	openAIKeys = []Place{openAIBearer, openAISubprotocol}
-
-	// openAIMint is the answer of client_secrets, or the older answer of transcription_sessions.
-	openAIMint = &Mint{
-		Members: jsonanswer.MustWants(
-			jsonanswer.Want{Path: jsonanswer.MustPath("value")}, jsonanswer.Want{Path: jsonanswer.MustPath("client_secret.value")},
-			jsonanswer.Want{Path: jsonanswer.MustPath("expires_at"), Literal: true}, jsonanswer.Want{Path: jsonanswer.MustPath("client_secret.expires_at"), Literal: true},
-		),
-		Tokens: 2, Instant: true, Longest: 2 * time.Hour, // the vendor's limit
-	}
 )
 
-const openAIRetryAfter = 5 // seconds
+// openAIMint returns where the token is in the answer of client_secrets, or in the older answer of
+// transcription_sessions. Both have the instant of its expiry. A token is valid for two hours at most.
+func openAIMint() *Mint {
+	mint := mintOf([]string{"value", "client_secret.value"}, []string{"expires_at", "client_secret.expires_at"}, 2*time.Hour)
+	mint.Instant = true
+	return mint
+}
 
 // openAIError returns an answer whose body has the vendor's error object. The vendor's client
 // libraries choose the type of their error by the status, and read the members of the object.
@@ -39,14 +35,6 @@ func openAIError(status int, kind, code, message string) Answer {
 		Body:   `{"error":{"message":` + strconv.Quote(message) + `,"type":"` + kind + `","param":null,"code":` + code + `}}`,
 		Header: []Field{{"X-Request-Id", "req_{request_id}"}},
 	}
-}
-
-// openAIOverload is an answer after which the client may try again. The vendor's libraries do
-// so by themselves, up to two times.
-func openAIOverload(status int, kind, code, message string) Answer {
-	a := openAIError(status, kind, code, message)
-	a.RetryAfter = openAIRetryAfter
-	return a
 }
 
 const (
@@ -70,8 +58,8 @@ var (
 			policy.EarlyData:         early,
 			policy.OperationUnlisted: openAINotFound,
 			policy.RequestMalformed:  openAIError(http.StatusBadRequest, openAIInvalid, `null`, "We could not read your request."),
-			policy.StoreUnavailable:  openAIOverload(http.StatusServiceUnavailable, openAIServer, `null`, "The server is temporarily unavailable."),
-			policy.LimitReached:      openAIOverload(http.StatusTooManyRequests, "requests", `"rate_limit_exceeded"`, "Rate limit reached for requests."),
+			policy.StoreUnavailable:  openAIError(http.StatusServiceUnavailable, openAIServer, `null`, "The server is temporarily unavailable.").later(),
+			policy.LimitReached:      openAIError(http.StatusTooManyRequests, "requests", `"rate_limit_exceeded"`, "Rate limit reached for requests.").later(),
 			policy.UpstreamRefused:   openAIGateway,
 		},
 		Gateway:    openAIGateway,
@@ -111,36 +99,25 @@ var openAIRealtime = &HandshakeRules{
 // openAIBadKey is the code of the Close frame after a refused key.
 const openAIBadKey = 3000
 
+var (
+	openAIRoutes  = routes{[]Place{openAIBearer}, &openAIBearer, &openAIRefusals}
+	openAIStreams = routes{openAIKeys, &openAIBearer, &openAIRefusals}
+)
+
 // OpenAI is the audio API of OpenAI at api.openai.com, which nearly all engines that people
 // run themselves speak too. Transcriptions can stream as server-sent events.
 var OpenAI = &API{
 	Name: "openai",
 	Routes: []Route{
-		openAIRoute(http.MethodPost, "/v1/audio/transcriptions", policy.Recognize),
-		openAIRoute(http.MethodPost, "/v1/audio/translations", policy.Recognize),
-		openAIRoute(http.MethodGet, "/v1/models", policy.Info),
-		openAIRoute(http.MethodGet, "/v1/models/{name}", policy.Info),
-		openAIMintRoute("/v1/realtime/client_secrets"),
-		openAIMintRoute("/v1/realtime/transcription_sessions"),
-		{
-			Method: http.MethodGet, Path: "/v1/realtime", Operation: policy.Stream,
-			Keys: openAIKeys, UpstreamKey: &openAIBearer, Refusals: &openAIRefusals, Stream: &Stream{Handshake: openAIRealtime},
-		},
+		openAIRoutes.route(http.MethodPost, "/v1/audio/transcriptions", policy.Recognize),
+		openAIRoutes.route(http.MethodPost, "/v1/audio/translations", policy.Recognize),
+		openAIRoutes.route(http.MethodGet, "/v1/models", policy.Info),
+		openAIRoutes.route(http.MethodGet, "/v1/models/{name}", policy.Info),
+		openAIRoutes.mint(http.MethodPost, "/v1/realtime/client_secrets", openAIMint()),
+		openAIRoutes.mint(http.MethodPost, "/v1/realtime/transcription_sessions", openAIMint()),
+		openAIStreams.stream("/v1/realtime", openAIRealtime),
 	},
 	Places:         openAIKeys,
 	Unlisted:       openAIRefusals,
 	RequestHeaders: []string{"Authorization", "Content-Type"},
-}
-
-func openAIMintRoute(path string) Route {
-	route := openAIRoute(http.MethodPost, path, policy.Mint)
-	route.Mint = openAIMint
-	return route
-}
-
-func openAIRoute(method, path string, op policy.Operation) Route {
-	return Route{
-		Method: method, Path: path, Operation: op,
-		Keys: []Place{openAIBearer}, UpstreamKey: &openAIBearer, Refusals: &openAIRefusals,
-	}
 }

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/speechgate/speechgate/internal/jsonanswer"
@@ -32,6 +33,35 @@ type Route struct {
 	// Stream describes the live streams of this route. It is nil if the operation is not
 	// Stream.
 	Stream *Stream
+}
+
+// routes makes the routes of an API that have their places of keys and their answers in common.
+type routes struct {
+	keys        []Place
+	upstreamKey *Place
+	refusals    *Refusals
+}
+
+func (r *routes) route(method, path string, op policy.Operation) Route {
+	return Route{Method: method, Path: path, Operation: op, Keys: r.keys, UpstreamKey: r.upstreamKey, Refusals: r.refusals}
+}
+
+func (r *routes) mint(method, path string, mint *Mint) Route {
+	route := r.route(method, path, policy.Mint)
+	route.Mint = mint
+	return route
+}
+
+func (r *routes) list(path string, edits *jsonanswer.Edits) Route {
+	route := r.route(http.MethodGet, path, policy.ListJobs)
+	route.Edits = edits
+	return route
+}
+
+func (r *routes) stream(path string, rules *HandshakeRules) Route {
+	route := r.route(http.MethodGet, path, policy.Stream)
+	route.Stream = &Stream{Handshake: rules}
+	return route
 }
 
 // Call is the meaning of a request's method and path in an API.

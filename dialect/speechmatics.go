@@ -19,18 +19,10 @@ var (
 	speechmaticsStreamKeys = []Place{speechmaticsBearer, speechmaticsJWT}
 )
 
-const speechmaticsRetryAfter = 5 // seconds
-
 // speechmaticsError returns an answer that the vendor's library can read: it accepts only the words of
 // a fixed list in the member error.
 func speechmaticsError(status int, word, detail string) Answer {
 	return Answer{Status: status, Body: `{"code":` + strconv.Itoa(status) + `,"error":"` + word + `","detail":` + strconv.Quote(detail) + `}`}
-}
-
-func speechmaticsOverload(status int, word, detail string) Answer {
-	a := speechmaticsError(status, word, detail)
-	a.RetryAfter = speechmaticsRetryAfter
-	return a
 }
 
 // Words of the vendor's list.
@@ -59,9 +51,9 @@ var (
 			policy.JobUnknown:        speechmaticsUnknown,
 			policy.JobForeign:        speechmaticsUnknown,
 			policy.RequestMalformed:  speechmaticsError(http.StatusBadRequest, "Malformed request", "The request cannot be read"),
-			policy.StoreUnavailable:  speechmaticsOverload(http.StatusServiceUnavailable, speechmaticsInternal, "Service temporarily unavailable"),
-			policy.LimitReached:      speechmaticsOverload(http.StatusTooManyRequests, speechmaticsForbidden, "Too many requests"),
-			policy.StreamLimit:       speechmaticsOverload(http.StatusTooManyRequests, speechmaticsForbidden, "Too many concurrent sessions"),
+			policy.StoreUnavailable:  speechmaticsError(http.StatusServiceUnavailable, speechmaticsInternal, "Service temporarily unavailable").later(),
+			policy.LimitReached:      speechmaticsError(http.StatusTooManyRequests, speechmaticsForbidden, "Too many requests").later(),
+			policy.StreamLimit:       speechmaticsError(http.StatusTooManyRequests, speechmaticsForbidden, "Too many concurrent sessions").later(),
 			policy.UpstreamRefused:   speechmaticsGateway,
 		},
 		Gateway:    speechmaticsGateway,
@@ -83,9 +75,14 @@ var speechmaticsRealTime = &HandshakeRules{
 	},
 }
 
-// speechmaticsMint is the answer of https://docs.speechmatics.com, "Temporary keys". It does not have
-// the life of the key, which the request says.
-var speechmaticsMint = &Mint{Members: jsonanswer.MustSet("key_value"), Tokens: 1, Longest: 24 * time.Hour} // the vendor's limit
+// speechmaticsMint is from https://docs.speechmatics.com, "Temporary keys". The answer does not have the
+// life of the key, which the request chooses: a day at most.
+var speechmaticsMint = mintOf([]string{"key_value"}, nil, 24*time.Hour)
+
+var (
+	speechmaticsRoutes  = routes{speechmaticsKeys, &speechmaticsBearer, &speechmaticsRefusals}
+	speechmaticsStreams = routes{speechmaticsStreamKeys, &speechmaticsBearer, &speechmaticsRefusals}
+)
 
 // Speechmatics is the API of Speechmatics: jobs on asr.api.speechmatics.com, live streams on
 // eu2.rt.speechmatics.com, and temporary keys on mp.speechmatics.com. The paths differ, so that clients of
@@ -93,21 +90,14 @@ var speechmaticsMint = &Mint{Members: jsonanswer.MustSet("key_value"), Tokens: 1
 var Speechmatics = &API{
 	Name: "speechmatics",
 	Routes: []Route{
-		speechmaticsRoute(http.MethodPost, "/v2/jobs", policy.CreateJob),
-		{
-			Method: http.MethodGet, Path: "/v2/jobs", Operation: policy.ListJobs,
-			Keys: speechmaticsKeys, UpstreamKey: &speechmaticsBearer, Refusals: &speechmaticsRefusals,
-			Edits: jsonanswer.Changes{Entry: jsonanswer.MustPath("jobs[].id")}.MustCompile(),
-		},
-		speechmaticsRoute(http.MethodGet, "/v2/jobs/{job}", policy.ReadJob),
-		speechmaticsRoute(http.MethodGet, "/v2/jobs/{job}/{name}", policy.ReadJob),
-		speechmaticsRoute(http.MethodDelete, "/v2/jobs/{job}", policy.DeleteJob),
-		speechmaticsStream("/v2"),
-		speechmaticsStream("/v2/"),
-		{
-			Method: http.MethodPost, Path: "/v1/api_keys", Operation: policy.Mint,
-			Keys: speechmaticsKeys, UpstreamKey: &speechmaticsBearer, Refusals: &speechmaticsRefusals, Mint: speechmaticsMint,
-		},
+		speechmaticsRoutes.route(http.MethodPost, "/v2/jobs", policy.CreateJob),
+		speechmaticsRoutes.list("/v2/jobs", jsonanswer.Changes{Entry: jsonanswer.MustPath("jobs[].id")}.MustCompile()),
+		speechmaticsRoutes.route(http.MethodGet, "/v2/jobs/{job}", policy.ReadJob),
+		speechmaticsRoutes.route(http.MethodGet, "/v2/jobs/{job}/{name}", policy.ReadJob),
+		speechmaticsRoutes.route(http.MethodDelete, "/v2/jobs/{job}", policy.DeleteJob),
+		speechmaticsStreams.stream("/v2", speechmaticsRealTime),
+		speechmaticsStreams.stream("/v2/", speechmaticsRealTime),
+		speechmaticsRoutes.mint(http.MethodPost, "/v1/api_keys", speechmaticsMint),
 	},
 	Places: speechmaticsStreamKeys,
 	Jobs: Jobs{
@@ -124,19 +114,4 @@ var Speechmatics = &API{
 	},
 	Unlisted:       speechmaticsRefusals,
 	RequestHeaders: []string{"Authorization", "Content-Type"},
-}
-
-func speechmaticsRoute(method, path string, op policy.Operation) Route {
-	return Route{
-		Method: method, Path: path, Operation: op,
-		Keys: speechmaticsKeys, UpstreamKey: &speechmaticsBearer, Refusals: &speechmaticsRefusals,
-	}
-}
-
-func speechmaticsStream(path string) Route {
-	return Route{
-		Method: http.MethodGet, Path: path, Operation: policy.Stream,
-		Keys: speechmaticsStreamKeys, UpstreamKey: &speechmaticsBearer, Refusals: &speechmaticsRefusals,
-		Stream: &Stream{Handshake: speechmaticsRealTime},
-	}
 }
