@@ -161,6 +161,14 @@ func TestR11_AssemblyAI_AListHasTheAccountsOwnJobs(t *testing.T) {
 			t.Errorf("%s: the page has the links %+v", name, page.Details)
 		}
 	}
+	g.backend.respond(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Etag", `"of all entries"`)
+		w.Header().Set("Repr-Digest", "sha-256=:x:")
+		_, _ = io.WriteString(w, list)
+	})
+	if got := g.ask("GET", "/v2/transcript", secret, ""); got.header.Get("Etag") != "" || got.header.Get("Repr-Digest") != "" || got.header.Get("Content-Length") != "" {
+		t.Errorf("a changed answer has the header %v", got.header)
+	}
 	// Behind a proxy that Caddy trusts, the links lead to the proxy.
 	got := g.ask("GET", "/v2/transcript", secret, "", "X-Forwarded-Proto: https", "X-Forwarded-Host: asr.example.com")
 	if !strings.Contains(got.body, `"current_url":"https://asr.example.com/v2/transcript?limit=100"`) {

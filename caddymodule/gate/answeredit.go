@@ -32,7 +32,9 @@ func (w *responseInterceptor) startEdits() bool {
 	}
 	toGate := gateURLs(w.r)
 	w.edit = answerEdit{editor: route.Edits.Editor(toGate, w.mayList)}
-	delete(w.header, "Content-Length")
+	for _, name := range []string{"Content-Length", "Etag", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
+		delete(w.header, name) // they are of the backend's body
+	}
 	if location := w.header.Get("Location"); location != "" {
 		w.header.Set("Location", toGate(location))
 	}

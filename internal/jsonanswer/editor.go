@@ -101,6 +101,9 @@ func (ed *Editor) Next(p []byte) ([]byte, error) {
 
 // forget removes the bytes that Next returned last from out.
 func (ed *Editor) forget() {
+	if ed.released == 0 {
+		return
+	}
 	ed.out = ed.out[:copy(ed.out, ed.out[ed.released:])]
 	if ed.entryAt -= ed.released; ed.stringAt >= 0 {
 		ed.stringAt -= ed.released
