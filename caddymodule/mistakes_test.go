@@ -133,6 +133,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		behindProxy = "the gate comes behind a handler that answers these requests"
 		takesAll    = "speechgate_verify answers every request, and none reaches the gate behind it"
 		twice       = "a gate comes behind another gate: the second gate does not get the client's key"
+		below       = "all requests of the API reach the gate from other paths than the API's"
 		judgedTwice = "a gate comes behind another gate: each request is judged, logged and counted twice"
 		unreached   = "no request that the API lists reaches the gate"
 		rewritten   = "a rewrite comes between the gate and the proxy"
@@ -214,6 +215,9 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a second gate in another handle":  {sites: ":80 {\n route {\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n }", want: []string{unreached}},
 		"a second gate right behind it":    {sites: ":80 {\n speechgate amivoice\n speechgate /v1/* amivoice\n reverse_proxy engine:8080\n }", want: []string{twice}},
 		"two gates for different paths":    {sites: ":80 {\n speechgate /v1/* amivoice\n speechgate /v2/* amivoice\n reverse_proxy engine:8080\n }"},
+		"an API below a prefix":            {sites: ":80 {\n handle_path /asr/* {\n speechgate speechmatics\n reverse_proxy engine:8080\n }\n }", want: []string{below}},
+		"an API at the root and below":     {sites: ":80 {\n uri strip_prefix /asr\n speechgate speechmatics\n reverse_proxy engine:8080\n }"},
+		"an API whose clients keep paths":  {sites: ":80 {\n handle_path /asr/* {\n speechgate deepgram\n reverse_proxy engine:8080\n }\n }"},
 		"two gates for some requests each": {sites: ":80 {\n @a header X-A a\n @b header X-B b\n speechgate @a amivoice\n speechgate @b amivoice\n reverse_proxy engine:8080\n }"},
 
 		"a rewrite behind it":              {sites: ":80 {\n speechgate amivoice\n route {\n rewrite /v1/recognize /v1/nolog/recognize\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten + `||"requests":["POST /v1/recognize"]||"upstream":"engine:8080"`}},

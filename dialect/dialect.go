@@ -28,6 +28,9 @@ type API struct {
 	// SessionHeader is the name of the answer's header field with the session ID. It
 	// is sent in exactly this spelling, because some clients search for the bytes.
 	SessionHeader string
+	// AtRoot says that a client library of the vendor drops the path of its base URL, so that the
+	// API must be at the root of a host name.
+	AtRoot bool
 	// RequestHeaders are the header fields that a client in a browser needs to send.
 	RequestHeaders []string
 }

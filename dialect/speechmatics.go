@@ -113,5 +113,6 @@ var Speechmatics = &API{
 		Gone: []int{http.StatusNotFound, http.StatusGone},
 	},
 	Unlisted:       speechmaticsRefusals,
+	AtRoot:         true, // @speechmatics/batch-client
 	RequestHeaders: []string{"Authorization", "Content-Type"},
 }

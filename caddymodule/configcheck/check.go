@@ -105,7 +105,7 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 		}
 	}
 	c.warnOfBypasses()
-	c.warnOfUnreachedGates()
+	c.warnOfGates()
 }
 
 // apisOf returns the APIs of the gates among the handlers, or every API if there is no gate. A path
@@ -140,6 +140,7 @@ type checker struct {
 	bypasses  []bypass              // the ways to an upstream without a gate
 	guarded   map[upstream]*guarded // the upstreams behind a gate
 	reached   map[caddyhttp.MiddlewareHandler]bool
+	atRoot    map[caddyhttp.MiddlewareHandler]bool // a path reaches the gate as the client has sent it
 	unsure    map[caddyhttp.MiddlewareHandler]bool // there are probes that were not tried
 
 	indexes map[*caddyhttp.Route]*routeIndex // of lists, by the first route
@@ -149,7 +150,7 @@ type checker struct {
 func newChecker() *checker {
 	return &checker{
 		firstHost: make(map[place]string), warned: make(map[warningKey]*warned), guarded: make(map[upstream]*guarded),
-		reached: make(map[caddyhttp.MiddlewareHandler]bool), unsure: make(map[caddyhttp.MiddlewareHandler]bool),
+		reached: make(map[caddyhttp.MiddlewareHandler]bool), atRoot: make(map[caddyhttp.MiddlewareHandler]bool), unsure: make(map[caddyhttp.MiddlewareHandler]bool),
 		indexes: make(map[*caddyhttp.Route]*routeIndex),
 	}
 }
@@ -245,6 +246,8 @@ const (
 		"write speechgate once, for the whole site or in each handle block"
 	gateUnreached = "no request that the API lists reaches the gate: its matcher, or a handler in front of it, takes them away; " +
 		"write speechgate without a matcher, and strip a prefix of the path in front of it with handle_path"
+	gateBelow = "all requests of the API reach the gate from other paths than the API's, such as below a prefix: a client library of the API drops the path of its base URL, so its requests do not reach the gate; " +
+		"give the API a host name of its own, and write speechgate without handle_path, uri and rewrite in front of it"
 	rewriteBehind = "a rewrite comes between the gate and the proxy: the backend gets another method or path than the gate has checked; " +
 		"write rewrite, uri, method and handle_path in front of the gate, or the gate into their block"
 	noAnswer = "no handler behind the gate answers these requests: a client with a valid key gets an empty answer with status 200; " +
@@ -270,13 +273,21 @@ func takesAll(directive string) string {
 	return directive + " answers every request, and none reaches the gate behind it; give " + directive + " a path, or a site of its own"
 }
 
-func (c *checker) warnOfUnreachedGates() {
+func (c *checker) warnOfGates() {
 	for _, r := range c.readers {
 		c.unsure[r.handler] = c.unsure[r.handler] || r.unsure
 	}
 	for _, r := range c.readers {
-		if gate, ok := r.handler.(Gate); ok && !gate.AllowsMore() && !c.reached[r.handler] && !c.unsure[r.handler] {
+		gate, ok := r.handler.(Gate)
+		if !ok || c.unsure[r.handler] {
+			continue
+		}
+		api, _ := dialect.ByName(gate.DialectName())
+		switch {
+		case !c.reached[r.handler] && !gate.AllowsMore():
 			c.warn(gateUnreached, r.at, "", "")
+		case c.reached[r.handler] && !c.atRoot[r.handler] && api.AtRoot:
+			c.warn(gateBelow, r.at, "", "")
 		}
 	}
 }

@@ -16,7 +16,9 @@ func (w *walker) passGate(gate Gate) {
 	}
 	listed := lists(gate, w.r)
 	if listed {
-		w.reached[gate.(caddyhttp.MiddlewareHandler)] = true //nolint:forcetypeassert // gates are handlers
+		handler := gate.(caddyhttp.MiddlewareHandler) //nolint:forcetypeassert // gates are handlers
+		w.reached[handler] = true
+		w.atRoot[handler] = w.atRoot[handler] || w.r.URL.EscapedPath() == w.probe.path
 		switch {
 		case w.gate == nil || w.perhaps > 0:
 		case w.gate.PassesKey():
