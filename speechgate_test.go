@@ -71,14 +71,14 @@ var arrows = map[string]struct {
 		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/logfilter":      {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
-	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox", "policy"}, caddy: true},
+	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox", "internal/words", "policy"}, caddy: true},
 
 	"internal/command": {may: []string{
 		"caddymodule/admin", "caddymodule/app", "caddymodule/gate", "caddymodule/issue",
 		"dialect", "internal/credential", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"internal/demo": {may: []string{
-		"caddymodule/app", "caddymodule/issue", "dialect", "internal/command", "internal/sandbox", "keystore", "policy",
+		"caddymodule/app", "caddymodule/issue", "dialect", "internal/command", "internal/sandbox", "internal/words", "keystore", "policy",
 	}, caddy: true},
 
 	"caddymodule": {may: []string{

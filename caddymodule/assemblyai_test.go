@@ -225,6 +225,9 @@ func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
 		}
 		refused.WantClose(4001)
 	}
+	if n := strings.Count(g.log(), `"an unknown token, or a key: the place takes tokens only"`); n != 2 {
+		t.Errorf("the log says %d times that the place takes tokens only, want 2", n)
+	}
 	for _, authorization := range []string{token, "Bearer " + token} {
 		if got := g.ask("GET", "/v2/transcript", authorization, ""); got.status != http.StatusUnauthorized {
 			t.Errorf("a list by a token: status %d", got.status)

@@ -159,6 +159,7 @@ func TestR15_OnlyStreamsChangeProtocols(t *testing.T) {
 		{"/v1/nolog/", "Upgrade: websocket\r\nContent-Length: 1\r\n", "the request is no WebSocket handshake"},
 		{"/v1/", "", "the request is no WebSocket handshake"},
 		{"/v1/recognize", "", "lists the path with another method"},
+		{"/v1/recognitions/a%2Fb", "", "the path has an escape such as %2F"},
 		{"/v9/", "", "does not list the path"},
 	} {
 		t.Run(test.path+" "+strings.TrimSpace(test.fields), func(t *testing.T) {

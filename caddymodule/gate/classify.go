@@ -49,6 +49,8 @@ func (req *gatedRequest) whyUnlisted() string {
 		return "a WebSocket handshake, and the path is not a stream's"
 	case len(methods) > 0:
 		return "the " + api.Name + " dialect lists the path with another method: " + strings.Join(methods, ", ")
+	case api.Knows(r.URL.EscapedPath()) && strings.Contains(r.URL.EscapedPath(), "%"):
+		return "the path has an escape such as %2F, and no operation of the " + api.Name + " dialect has one"
 	case api.Knows(r.URL.EscapedPath()):
 		return "the " + api.Name + " dialect lists a path that differs from this one in case, in a slash or in its last segments"
 	}

@@ -39,8 +39,16 @@ func (req *gatedRequest) decideByKey(found *credential.Found, f *facts, at polic
 	case err != nil:
 		return unavailable(err)
 	}
-	return req.gate.decide(at, f, &req.asked)
+	d := req.gate.decide(at, f, &req.asked)
+	if d.Reason == policy.KeyUnknown && !keys {
+		d.detail = unknownToken
+	}
+	return d
 }
+
+// unknownToken is the detail of a credential in a place that takes no keys. A key of the gateway is
+// unknown there too.
+const unknownToken = "an unknown token, or a key: the place takes tokens only"
 
 // decideByForm reads the head of the form and decides. The memory of the head counts in the
 // head budget until the decision, unless the request has a valid key in the header or the

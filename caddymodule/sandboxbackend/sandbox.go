@@ -20,6 +20,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -87,7 +88,7 @@ func (*Sandbox) CaddyModule() caddy.ModuleInfo {
 func (s *Sandbox) Provision(caddy.Context) error {
 	dialect, ok := dialects[s.Dialect]
 	if !ok {
-		return fmt.Errorf("unknown sandbox %q: want %s", s.Dialect, strings.Join(slices.Sorted(maps.Keys(dialects)), " or "))
+		return fmt.Errorf("unknown sandbox %q: want %s", s.Dialect, words.Alternatives(slices.Sorted(maps.Keys(dialects))))
 	}
 	key, err := options.ResolveSecret(s.Key)
 	if err != nil {

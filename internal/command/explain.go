@@ -14,15 +14,20 @@ import (
 
 func explainCommand() *cobra.Command {
 	explain := Leaf("explain --key-id <key ID> --ip <address> --method <method> --path <path> [flags]",
-		"Says what would be decided on a request, and why, rule by rule", NoArgument, explainRequest)
-	explain.Long = `Says what would be decided on a request, and why, rule by rule, in the order in
-which the rules are looked at. Nothing is sent, and nothing is changed.
+		"Says what the gate would decide on a request, and why, rule by rule", NoArgument, explainRequest)
+	explain.Long = `Says what the gate would decide on a request, and why, rule by rule, in the order
+in which the gate checks the rules. It sends nothing, and changes nothing.
 
-The key is named by its ID, or is the one line of standard input. Grace and what
-else a gate can have are those of the backend's gate in the configuration, and
-without one the default; of several gates it is the one with the longest grace. A path at which the configuration has speechgate_issue, or its
-default path without one, is the issuance API's: a call by that key is explained,
-but for what epi and ipa ask.
+The key is named by its ID, or is the one line of standard input. A token that a
+backend has minted is not explained: name the token's owner.
+
+The settings, such as grace, are those of the backend's gate in the configuration;
+without a configuration they are the defaults. If several gates have the backend,
+the gate with the longest grace counts.
+
+If the configuration has speechgate_issue at the path, a call of the issuance API
+is explained, except the values of epi and ipa. Without a configuration, this is
+the path /issue_service_authorization.
 
 The exit status is 0, whatever the decision.`
 	explain.Example = `  $ caddy speechgate explain --key-id key_… --ip 192.0.2.7 --method POST --path /v1/recognize
@@ -31,7 +36,7 @@ The exit status is 0, whatever the decision.`
 	flags.String("key-id", "", "ID of the key")
 	flags.Bool("key-stdin", false, "Read the key itself from standard input")
 	flags.String("ip", "", "The client's address")
-	flags.String("at", "", "When, as RFC 3339 spells it (default now)")
+	flags.String("at", "", "The instant of the request, in the form of RFC 3339 (default now)")
 	flags.String("method", "", "The request's method")
 	flags.String("path", "", "The request's path")
 	flags.String("dialect", dialect.AmiVoice.Name, "The API that the gate speaks: "+words.Alternatives(dialect.Names()))

@@ -25,6 +25,7 @@ import (
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/command"
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -65,7 +66,7 @@ func Command() *cobra.Command {
 	cmd := command.Leaf("demo [--dialect <api>] [--once]", "Shows in a dozen seconds what the gateway does", command.NoArgument, func(cmd *cobra.Command, _ []string) error {
 		chosen, ok := scripts()[api]
 		if !ok {
-			return command.Usagef("--dialect %q: want %s", api, strings.Join(slices.Sorted(maps.Keys(scripts())), " or "))
+			return command.Usagef("--dialect %q: want %s", api, words.Alternatives(slices.Sorted(maps.Keys(scripts()))))
 		}
 		// SIGPIPE comes when nobody reads the output any more. The demo must remove its
 		// keystore then, too.
