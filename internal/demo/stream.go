@@ -2,10 +2,13 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,8 +68,14 @@ func (d *demo) openStream(ctx context.Context, path, scheme string, key policy.S
 	return s
 }
 
+// orError returns text, or the error of the stream. If the handshake was refused, the error is the
+// status of the answer.
 func (s *demoStream) orError(text string) string {
-	if s.err != nil {
+	var refused ws.StatusError
+	switch {
+	case errors.As(s.err, &refused):
+		return strconv.Itoa(int(refused)) + " " + http.StatusText(int(refused))
+	case s.err != nil:
 		return s.err.Error()
 	}
 	return text
