@@ -28,7 +28,8 @@ type Route struct {
 	// Mint says where the token is in the answer. It is nil if the operation is not Mint.
 	Mint *Mint
 	// Edits are the changes in an answer: the entries of a list that belong to other accounts are
-	// dropped, and URLs of the backend lead to the gate. It is nil if nothing is changed.
+	// dropped, and URLs of the backend lead to the gate. It is nil if nothing is changed. A route of
+	// ListJobs needs it: without it, clients would see the jobs of all accounts.
 	Edits *jsonanswer.Edits
 	// Stream describes the live streams of this route. It is nil if the operation is not
 	// Stream.

@@ -116,6 +116,9 @@ func TestEveryRouteIsComplete(t *testing.T) {
 			if mint := route.Mint; (route.Operation == policy.Mint) != (mint != nil) || mint != nil && (mint.Longest <= 0 || mint.Tokens < 1 || mint.Tokens > mint.Members.Len()) {
 				t.Errorf("%s: the operation is %v, and the token is at %+v", name, route.Operation, mint)
 			}
+			if route.Operation == policy.ListJobs && route.Edits == nil {
+				t.Errorf("%s has no Edits, so that a list has the jobs of all accounts", name)
+			}
 			for _, place := range route.Keys {
 				if !slices.Contains(api.Places, place) {
 					t.Errorf("%s: the API does not have the place %+v, so its key would go upstream", name, place)
