@@ -70,9 +70,10 @@ type Gate struct {
 	GraceAfterEnd caddy.Duration `json:"grace_after_end,omitempty"`
 
 	// What the gate does when a client reads or deletes a job that has no record in the
-	// keystore. `refuse` answers that the job does not exist. `backend` forwards the
-	// request if its key is valid, and the backend decides; this needs `upstream_key pass`
-	// or `single_account`. Default: `refuse`.
+	// keystore. `refuse` answers that the job does not exist, and drops it from lists.
+	// `backend` forwards the request if its key is valid, and the backend decides; lists
+	// then have the job. This needs `upstream_key pass` or `single_account`. Default:
+	// `refuse`.
 	UnrecordedJobs string `json:"unrecorded_jobs,omitempty"`
 
 	// Set this if all clients belong to one account, so that each of them may read and
@@ -103,10 +104,11 @@ type Gate struct {
 	// the error routes. Default: `gate`.
 	BackendErrors string `json:"backend_errors,omitempty"`
 
-	// How many bytes of a multipart body may come before the audio. The gate holds
-	// them in memory while it looks for the key. The global option `max_heads` limits
-	// this memory for all requests together. From 1 KiB to 16 MiB. Default: 1 MiB,
-	// which is enough for some 12,000 inline words.
+	// How many bytes of a multipart body may come before the audio, if clients of the API
+	// can have their key in the body (`amivoice`). The gate holds these bytes in memory
+	// while it looks for the key. The global option `max_heads` limits this memory for all
+	// requests together. From 1 KiB to 16 MiB. Default: 1 MiB, which is enough for some
+	// 12,000 inline words.
 	MaxHead int `json:"max_head,omitempty"`
 
 	// What happens to a live stream whose key expires: `finish` lets the stream go on,
