@@ -125,7 +125,7 @@ type task struct {
 	run           func(context.Context)
 }
 
-// tasks returns the background work. With Config.CommandLine there is none.
+// tasks returns the background work. A store with Config.CommandLine has no background work.
 func (s *Store) tasks() []task {
 	if s.cfg.CommandLine {
 		return nil
