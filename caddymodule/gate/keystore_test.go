@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	_ "github.com/mattn/go-sqlite3" // to hold the keystore's lock
@@ -51,7 +52,7 @@ func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // A reload closes the keystore after the last request and the last stream of the old configuration.
 func TestR17_TheKeystoreIsOpenAsLongAsARequestUsesIt(t *testing.T) {
 	t.Parallel()
-	isOpen := func(store *keystore.Store) bool {
+	isOpen := func(t *testing.T, store *keystore.Store) bool {
 		_, _, err := store.Keys(t.Context(), keystore.KeyList{Limit: 1})
 		return err == nil
 	}
@@ -84,11 +85,10 @@ func TestR17_TheKeystoreIsOpenAsLongAsARequestUsesIt(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			wantSoon(t, "the stream is listed", func() {
-				for len(g.gate.app.Streams().List()) == 0 {
-					time.Sleep(time.Millisecond)
-				}
-			})
+			synctest.Wait()
+			if n := len(g.gate.app.Streams().List()); n != 1 {
+				t.Fatalf("%d streams are listed", n)
+			}
 			return func() {
 				_ = client.Close()
 				<-done
@@ -97,29 +97,29 @@ func TestR17_TheKeystoreIsOpenAsLongAsARequestUsesIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newRig(t)
-			w := httptest.NewRecorder()
-			if g.passes(t, w, (&gateCase{method: http.MethodPost, target: "/v1/recognize?u=unknown"}).request(w)) {
-				t.Fatal("an unknown key is let in")
-			}
-			store, err := g.gate.app.Store()
-			if err != nil {
-				t.Fatal(err)
-			}
-			end := begin(t, g)
-			if err := g.gate.app.Cleanup(); err != nil {
-				t.Fatal(err)
-			}
-			for begun := time.Now(); time.Since(begun) < 1500*time.Millisecond; time.Sleep(50 * time.Millisecond) {
-				if !isOpen(store) {
-					end()
-					t.Fatal("the keystore is closed while it is used")
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t)
+				w := httptest.NewRecorder()
+				if g.passes(t, w, (&gateCase{method: http.MethodPost, target: "/v1/recognize?u=unknown"}).request(w)) {
+					t.Fatal("an unknown key is let in")
 				}
-			}
-			end()
-			wantSoon(t, "the keystore is closed", func() {
-				for isOpen(store) {
-					time.Sleep(10 * time.Millisecond)
+				store, err := g.gate.app.Store()
+				if err != nil {
+					t.Fatal(err)
+				}
+				end := begin(t, g)
+				if err := g.gate.app.Cleanup(); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(30 * time.Second) // within start_timeout
+				if !isOpen(t, store) {
+					t.Error("the keystore is closed while it is used")
+				}
+				end()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if isOpen(t, store) {
+					t.Error("the keystore is open after the last use")
 				}
 			})
 		})

@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -311,33 +312,37 @@ func TestR14_TheTimerOfAStream(t *testing.T) {
 // A stream ends soon after another process has revoked its key, also after a recheck for another
 // reason.
 func TestR14_ARevocationCutsTheStream(t *testing.T) {
-	g := newRig(t)
-	store := g.open(t)
-	key, secret := g.issue(t, store, now(), policy.Never())
-	logs := g.logs()
-	s, other := g.stream(t), g.stream(t)
-	if a, b := s.authorize(secret, nil), other.authorize(policy.NewSecret(g.secret), nil); !a.OK || !b.OK {
-		t.Fatalf("%+v, %+v", a, b)
-	}
-	s.recheckSoon()
-	s.events.do(func() {})
-	if s.guard.Ended() {
-		t.Fatal("the stream ends without a reason")
-	}
-	revoke(t, store, key)
-	wantSoon(t, "the stream is cut", func() {
-		for !s.guard.Ended() {
-			time.Sleep(10 * time.Millisecond)
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Minute) }) // the app closes its store a second after the end of the rig
+		g := newRig(t)
+		store := g.open(t)
+		key, secret := g.issue(t, store, now(), policy.Never())
+		logs := g.logs()
+		s, other := g.stream(t), g.stream(t)
+		if a, b := s.authorize(secret, nil), other.authorize(policy.NewSecret(g.secret), nil); !a.OK || !b.OK {
+			t.Fatalf("%+v, %+v", a, b)
+		}
+		s.recheckSoon()
+		s.events.do(func() {})
+		if s.guard.Ended() {
+			t.Fatal("the stream ends without a reason")
+		}
+		revoke(t, store, key)
+		time.Sleep(250 * time.Millisecond) // the longest time until a change by another process counts
+		synctest.Wait()
+		if !s.guard.Ended() {
+			t.Fatal("the stream is not cut")
+		}
+		s.events.do(func() {}) // after the report
+		cuts := logs.FilterMessage("stream cut").All()
+		if len(cuts) != 1 || cuts[0].ContextMap()["reason"] != "key_revoked" || cuts[0].ContextMap()["stream_id"] != s.id || cuts[0].ContextMap()["key_id"] != key.ID {
+			t.Errorf("the log is %v", cuts)
+		}
+		if other.guard.Ended() {
+			t.Error("the stream of another key is cut too")
 		}
 	})
-	s.events.do(func() {}) // after the report
-	cuts := logs.FilterMessage("stream cut").All()
-	if len(cuts) != 1 || cuts[0].ContextMap()["reason"] != "key_revoked" || cuts[0].ContextMap()["stream_id"] != s.id || cuts[0].ContextMap()["key_id"] != key.ID {
-		t.Errorf("the log is %v", cuts)
-	}
-	if other.guard.Ended() {
-		t.Error("the stream of another key is cut too")
-	}
 }
 
 // The log and the placeholders say why a stream has ended.
