@@ -297,6 +297,7 @@ func TestR16_ARefusedUpstreamKeyOnAStream(t *testing.T) {
 		c.WantText(failedStart)
 		_ = c.Close()
 	}
+	g.wantNoStreams(t) // a stream ends after its report
 	if n := counted(t, policy.Stream, policy.UpstreamRefused) - before; n != 3 {
 		t.Errorf("%v decisions are counted", n)
 	}
