@@ -10,38 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
-
-func assemblyGateway(t *testing.T, options string) *gateway {
-	t.Helper()
-	return newGatewayWith(t, &gateway{dialect: "assemblyai", options: "upstream_key " + backendKey + "\n" + options})
-}
-
-// ask sends a request with this key in Authorization, and with a JSON body if it is not empty.
-func (g *gateway) ask(method, target, authorization, body string, lines ...string) reply {
-	g.t.Helper()
-	head := method + " " + target + " HTTP/1.1\r\nHost: " + g.addr + "\r\nConnection: close\r\n"
-	if authorization != "" {
-		head += "Authorization: " + authorization + "\r\n"
-	}
-	for _, line := range lines {
-		head += line + "\r\n"
-	}
-	if body != "" {
-		head += fmt.Sprintf("Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
-	}
-	return g.send(head + "\r\n" + body)
-}
 
 func (g *gateway) jobOf(id string) (policy.Job, error) {
 	return g.keys.Job(g.t.Context(), g.dialect, id)
 }
 
 func TestR10_AssemblyAI_AJobIsRecordedAndReadByItsAccount(t *testing.T) {
-	g := assemblyGateway(t, "")
+	g := newDialectGateway(t, "assemblyai", "")
 	key, secret := g.issue(keystore.NewKey{})
 	other := g.newAccount("Other")
 	_, foreign := g.issue(keystore.NewKey{AccountID: other.ID})
@@ -88,7 +66,7 @@ func TestR10_AssemblyAI_AJobIsRecordedAndReadByItsAccount(t *testing.T) {
 }
 
 func TestR12_AssemblyAI_AnExpiredKeyReadsItsOwnJob(t *testing.T) {
-	g := assemblyGateway(t, "")
+	g := newDialectGateway(t, "assemblyai", "")
 	key, secret := g.expired()
 	g.recordJob("tr-1", key, now().Add(-time.Minute))
 	g.backend.respondText(http.StatusOK, `{"id":"tr-1","status":"processing"}`)
@@ -106,7 +84,7 @@ func TestR12_AssemblyAI_AnExpiredKeyReadsItsOwnJob(t *testing.T) {
 }
 
 func TestR11_AssemblyAI_AListHasTheAccountsOwnJobs(t *testing.T) {
-	g := assemblyGateway(t, "")
+	g := newDialectGateway(t, "assemblyai", "")
 	key, secret := g.issue(keystore.NewKey{})
 	other := g.newAccount("Other")
 	theirs, foreign := g.issue(keystore.NewKey{AccountID: other.ID})
@@ -188,7 +166,7 @@ func TestR11_AssemblyAI_AListHasTheAccountsOwnJobs(t *testing.T) {
 }
 
 func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
-	g := assemblyGateway(t, "")
+	g := newDialectGateway(t, "assemblyai", "")
 	key, secret := g.issue(keystore.NewKey{})
 	const token = "eyJhbGciOi.tok_0123456789-abcdefgh"
 	g.backend.respondText(http.StatusOK, `{"token":"`+token+`","expires_in_seconds":60}`)
@@ -199,31 +177,27 @@ func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
 		t.Error("the keystore has the token itself")
 	}
 	_ = g.backend.received()
-	serve := func(p *wstest.Peer) {
-		p.SendText(`{"type":"Begin"}`)
-		_, _ = io.Copy(io.Discard, p.Reader)
-	}
-	g.backend.realtime(t, "", serve)
-	c := wstest.Dial(t, g.addr, g.keyedHandshake("/v3/ws?sample_rate=16000&token="+token+"&x=y"))
-	opened(t, c)
+	g.backend.realtime(t, "", say(`{"type":"Begin"}`))
+	c, _ := g.dialKeyed(t, "/v3/ws?sample_rate=16000&token="+token+"&x=y")
 	c.WantText(`{"type":"Begin"}`)
 	if got := g.backend.received(); !strings.HasPrefix(got, "GET /v3/ws?sample_rate=16000&token="+token+"&x=y HTTP/1.1\r\n") || strings.Contains(got, backendKey) || strings.Contains(got, "Authorization") {
 		t.Errorf("the backend got %q", got)
 	}
 	connections := g.backend.connections()
-	for name, handshake := range map[string]string{
-		"a key in the place of a token":  g.keyedHandshake("/v3/ws?token=" + secret),
-		"a token in the place of a key":  g.keyedHandshake("/v3/ws", "Authorization: "+token),
-		"an unknown token":               g.keyedHandshake("/v3/ws?token=" + token + "x"),
-		"a token beside a key":           g.keyedHandshake("/v3/ws?token="+token, "Authorization: "+secret),
-		"the token under another scheme": g.keyedHandshake("/v3/ws", "Authorization: Bearer "+token),
+	for name, test := range map[string]struct {
+		path  string
+		lines []string
+	}{
+		"a key in the place of a token":  {"/v3/ws?token=" + secret, nil},
+		"a token in the place of a key":  {"/v3/ws", []string{"Authorization: " + token}},
+		"an unknown token":               {"/v3/ws?token=" + token + "x", nil},
+		"a token beside a key":           {"/v3/ws?token=" + token, []string{"Authorization: " + secret}},
+		"the token under another scheme": {"/v3/ws", []string{"Authorization: Bearer " + token}},
 	} {
-		refused := wstest.Dial(t, g.addr, handshake)
-		opened(t, refused)
-		if f := refused.Next(); !strings.Contains(f.Payload, `"error_code":4001`) {
-			t.Errorf("%s: the client gets %s", name, f)
-		}
-		refused.WantClose(4001)
+		t.Run(name, func(t *testing.T) {
+			refused, _ := g.dialKeyed(t, test.path, test.lines...)
+			wantLast(t, refused, 4001, `"error_code":4001`)
+		})
 	}
 	if n := strings.Count(g.log(), `"an unknown token, or a key: the place takes tokens only"`); n != 2 {
 		t.Errorf("the log says %d times that the place takes tokens only, want 2", n)
@@ -238,13 +212,8 @@ func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
 	}
 	// The stream ends with the owner of the token, and so does the token.
 	g.revoke(key)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f := c.Next(); !strings.Contains(f.Payload, `"type":"Error"`) {
-		t.Errorf("after the revocation the client gets %s", f)
-	}
-	c.WantClose(4001)
-	again := wstest.Dial(t, g.addr, g.keyedHandshake("/v3/ws?token="+token))
-	opened(t, again)
+	wantLast(t, c, 4001, `"type":"Error"`)
+	again, _ := g.dialKeyed(t, "/v3/ws?token="+token)
 	again.WantText(`{"type":"Error","error_code":4001,"error":"Unauthorized Connection: Missing/invalid Authorization header"}`)
 	if text := g.log(); strings.Contains(text, token) || strings.Contains(text, secret) || strings.Contains(text, backendKey) {
 		t.Error("the log has a credential")
@@ -252,7 +221,7 @@ func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
 }
 
 func TestAssemblyAI_AMintThatCannotBeReadGivesNoToken(t *testing.T) {
-	g := assemblyGateway(t, "")
+	g := newDialectGateway(t, "assemblyai", "")
 	_, secret := g.issue(keystore.NewKey{})
 	for name, test := range map[string]struct {
 		status, want int

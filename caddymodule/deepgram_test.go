@@ -2,20 +2,13 @@ package caddymodule_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
 )
-
-func deepgramGateway(t *testing.T, options string) *gateway {
-	t.Helper()
-	return newGatewayWith(t, &gateway{dialect: "deepgram", options: "upstream_key " + backendKey + "\n" + options})
-}
 
 // deepgramListen returns a request for a recording. The lines are of its header.
 func (g *gateway) deepgramListen(body string, lines ...string) string {
@@ -24,7 +17,7 @@ func (g *gateway) deepgramListen(body string, lines ...string) string {
 }
 
 func TestDeepgram_TheBackendGetsTheUpstreamKeyAndTheBodyAsItCame(t *testing.T) {
-	g := deepgramGateway(t, "")
+	g := newDialectGateway(t, "deepgram", "")
 	_, key := g.issue(keystore.NewKey{})
 	audio := "RIFF\x00\r\n\r\nAuthorization: Token x\r\n"
 	for name, test := range map[string]struct{ body, line string }{
@@ -70,7 +63,7 @@ func TestDeepgram_TheBackendGetsTheUpstreamKeyAndTheBodyAsItCame(t *testing.T) {
 }
 
 func TestR16_Deepgram_RefusalsLookLikeTheVendors(t *testing.T) {
-	g := deepgramGateway(t, "")
+	g := newDialectGateway(t, "deepgram", "")
 	_, expired := g.expired()
 	_, bound := g.issue(keystore.NewKey{Allow: g.allow("192.0.2.1")})
 	_, good := g.issue(keystore.NewKey{})
@@ -116,7 +109,7 @@ func TestR16_Deepgram_RefusalsLookLikeTheVendors(t *testing.T) {
 }
 
 func TestDeepgram_AStreamTakesTheKeyOfTheHandshake(t *testing.T) {
-	g := deepgramGateway(t, "")
+	g := newDialectGateway(t, "deepgram", "")
 	_, key := g.issue(keystore.NewKey{})
 	const session = "x-deepgram-session-id, 7b5f0a5e-0000-4000-8000-000000000001"
 	for name, test := range map[string]struct {
@@ -139,15 +132,8 @@ func TestDeepgram_AStreamTakesTheKeyOfTheHandshake(t *testing.T) {
 		for _, path := range []string{"/v1/listen?model=nova-3&interim_results=true", "/v2/listen?model=flux-general-en"} {
 			t.Run(name+path[:3], func(t *testing.T) {
 				_ = g.backend.received()
-				g.backend.realtime(t, test.backend, func(p *wstest.Peer) {
-					p.SendText(`{"type":"Connected"}`)
-					if f, err := p.ReadFrame(); err == nil {
-						p.SendText("echo " + f.Payload)
-					}
-					_, _ = p.ReadFrame()
-				})
-				c := wstest.Dial(t, g.addr, g.keyedHandshake(path, test.lines...))
-				header := opened(t, c)
+				g.backend.realtime(t, test.backend, echo(`{"type":"Connected"}`))
+				c, header := g.dialKeyed(t, path, test.lines...)
 				if got := header.Get("Sec-WebSocket-Protocol"); got != test.client || header.Get("Sec-WebSocket-Extensions") != "" {
 					t.Errorf("the client gets the subprotocol %q, want %q, header %v", got, test.client, header)
 				}
@@ -174,25 +160,17 @@ func TestDeepgram_AStreamTakesTheKeyOfTheHandshake(t *testing.T) {
 }
 
 func TestR14_Deepgram_AStreamEndsWithItsKey(t *testing.T) {
-	g := deepgramGateway(t, "")
+	g := newDialectGateway(t, "deepgram", "")
 	for path, want := range map[string]string{
 		"/v1/listen": `"variant":"INVALID_AUTH"`,
 		"/v2/listen": `"sequence_id":0,"code":"INVALID_AUTH"`,
 	} {
 		key, secret := g.issue(keystore.NewKey{})
-		g.backend.realtime(t, "", func(p *wstest.Peer) {
-			p.SendText("{}")
-			_, _ = io.Copy(io.Discard, p.Reader)
-		})
-		c := wstest.Dial(t, g.addr, g.keyedHandshake(path, "Authorization: Token "+secret))
-		opened(t, c)
+		g.backend.realtime(t, "", say("{}"))
+		c, _ := g.dialKeyed(t, path, "Authorization: Token "+secret)
 		c.WantText("{}")
 		g.revoke(key)
-		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if f := c.Next(); !strings.HasPrefix(f.Payload, `{"type":"Error",`) || !strings.Contains(f.Payload, want) || strings.Contains(f.Payload, "{request_id}") {
-			t.Errorf("%s: the client gets %s", path, f)
-		}
-		c.WantClose(1000)
+		wantLast(t, c, 1000, `{"type":"Error",`, want)
 		g.wantNoStreams(t)
 		c = wstest.Dial(t, g.addr, g.keyedHandshake(path, "Authorization: Token "+secret))
 		if got := readReply(t, c.Conn); got.status != http.StatusUnauthorized {
@@ -202,7 +180,7 @@ func TestR14_Deepgram_AStreamEndsWithItsKey(t *testing.T) {
 }
 
 func TestR21_Deepgram_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
-	g := deepgramGateway(t, "max_streams 1")
+	g := newDialectGateway(t, "deepgram", "max_streams 1")
 	_, expired := g.expired()
 	_, bound := g.issue(keystore.NewKey{Allow: g.allow("192.0.2.1")})
 	_, good := g.issue(keystore.NewKey{})
@@ -252,7 +230,7 @@ func TestR21_Deepgram_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
 // A granted token passes to the backend as it is, with Bearer or after the subprotocol bearer, and
 // ends with its key.
 func TestDeepgram_AGrantedTokenCountsAsItsKey(t *testing.T) {
-	g := deepgramGateway(t, "")
+	g := newDialectGateway(t, "deepgram", "")
 	owner, key := g.issue(keystore.NewKey{})
 	const token = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.0123456789-abcdefgh_"
 	grant := func(authorization string) reply {
@@ -290,13 +268,10 @@ func TestDeepgram_AGrantedTokenCountsAsItsKey(t *testing.T) {
 	if got := g.backend.received(); got != "" {
 		t.Errorf("the backend got %q", got)
 	}
-	g.backend.realtime(t, "", func(p *wstest.Peer) {
-		p.SendText("{}")
-		_, _ = io.Copy(io.Discard, p.Reader)
-	})
+	g.backend.realtime(t, "", say("{}"))
 	page := "Sec-WebSocket-Protocol: bearer, " + token + ", x-deepgram-session-id, 7b5f0a5e"
-	c := wstest.Dial(t, g.addr, g.keyedHandshake("/v1/listen", page))
-	if got := opened(t, c).Get("Sec-WebSocket-Protocol"); got != "bearer" {
+	c, header := g.dialKeyed(t, "/v1/listen", page)
+	if got := header.Get("Sec-WebSocket-Protocol"); got != "bearer" {
 		t.Errorf("the client gets the subprotocol %q", got)
 	}
 	c.WantText("{}")
@@ -304,11 +279,7 @@ func TestDeepgram_AGrantedTokenCountsAsItsKey(t *testing.T) {
 		t.Errorf("the backend got %q", got)
 	}
 	g.revoke(owner)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f := c.Next(); !strings.Contains(f.Payload, `"variant":"INVALID_AUTH"`) {
-		t.Errorf("the client gets %s", f)
-	}
-	c.WantClose(1000)
+	wantLast(t, c, 1000, `"variant":"INVALID_AUTH"`)
 	if got := g.send(g.deepgramListen("RIFF", "Authorization: Bearer "+token)); got.status != http.StatusUnauthorized {
 		t.Errorf("after the key is revoked: status %d", got.status)
 	}

@@ -15,25 +15,14 @@ import (
 
 // These tests are about streams whose key is in their handshake, in any dialect.
 
-// silence opens a stream, and says nothing.
-func silence(p *wstest.Peer) { _, _ = io.Copy(io.Discard, p.Reader) }
+// realtime is the path of OpenAI's streams, which stand for those of every dialect here.
+const realtime = "/v1/realtime?intent=transcription"
 
 // openKeyed opens a stream with this key in its header.
 func (g *gateway) openKeyed(t *testing.T, secret string) *wstest.Peer {
 	t.Helper()
-	c := wstest.Dial(t, g.addr, g.keyedHandshake(realtime, "Authorization: Bearer "+secret))
-	opened(t, c)
+	c, _ := g.dialKeyed(t, realtime, "Authorization: Bearer "+secret)
 	return c
-}
-
-// wantCutRealtime wants the end of a realtime stream that is cut.
-func wantCutRealtime(t *testing.T, c *wstest.Peer) {
-	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f := c.Next(); !strings.Contains(f.Payload, "may not be used any more") {
-		t.Errorf("the client gets %s", f)
-	}
-	c.WantClose(1008)
 }
 
 func TestR14_AKeyedHandshakeIsCutBeforeTheBackendAnswers(t *testing.T) {
@@ -61,7 +50,7 @@ func TestR14_AKeyedHandshakeIsCutBeforeTheBackendAnswers(t *testing.T) {
 }
 
 func TestStream_MaxStreamsCountsKeyedStreams(t *testing.T) {
-	g := openAIGateway(t, "max_streams 1 2")
+	g := newDialectGateway(t, "openai", "max_streams 1 2")
 	g.backend.realtime(t, "", silence)
 	_, one := g.issue(keystore.NewKey{})
 	_, two := g.issue(keystore.NewKey{})
@@ -70,10 +59,7 @@ func TestStream_MaxStreamsCountsKeyedStreams(t *testing.T) {
 	full := func(secret string) {
 		t.Helper()
 		c := g.openKeyed(t, secret)
-		if f := c.Next(); !strings.Contains(f.Payload, `"code":"rate_limit_exceeded"`) {
-			t.Errorf("the client gets %s", f)
-		}
-		c.WantClose(1008)
+		wantLast(t, c, 1008, `"code":"rate_limit_exceeded"`)
 		eventually(t, func() bool { return len(g.streams()) <= 2 })
 	}
 	full(one)
@@ -92,17 +78,10 @@ func TestStream_MaxStreamsCountsKeyedStreams(t *testing.T) {
 
 func TestR22_AKeyedStreamOutlivesAReloadAndCanBeCut(t *testing.T) {
 	g := newGatewayWith(t, &gateway{dialect: "openai", options: "upstream_key " + backendKey, site: "reverse_proxy {backend} {\nstream_close_delay 1h\n}"})
-	g.backend.realtime(t, "", func(p *wstest.Peer) {
-		for {
-			f, err := p.ReadFrame()
-			if err != nil {
-				return
-			}
-			p.SendText("echo " + f.Payload)
-		}
-	})
+	g.backend.realtime(t, "", echo("{}"))
 	key, secret := g.issue(keystore.NewKey{})
 	c := g.openKeyed(t, secret)
+	c.WantText("{}")
 	g.options += "\nmax_head 32KiB"
 	g.load()
 	c.Send(wstest.Raw(wstest.Fin|wstest.OpText, wstest.Mask(), 0, []byte("after the reload")))
@@ -111,24 +90,15 @@ func TestR22_AKeyedStreamOutlivesAReloadAndCanBeCut(t *testing.T) {
 		t.Errorf("it is listed as %+v", all)
 	}
 	g.revoke(key)
-	wantCutRealtime(t, c)
+	wantLast(t, c, 1008, "may not be used any more")
 	g.wantNoStreams(t)
 }
 
 func TestR14_OnExpiryOfAKeyedStream(t *testing.T) {
 	for mode, cut := range map[string]bool{"on_expiry finish": false, "on_expiry cut": true} {
 		t.Run(mode, func(t *testing.T) {
-			g := openAIGateway(t, mode)
-			g.backend.realtime(t, "", func(p *wstest.Peer) {
-				p.SendText("{}")
-				for {
-					f, err := p.ReadFrame()
-					if err != nil {
-						return
-					}
-					p.SendText("echo " + f.Payload)
-				}
-			})
+			g := newDialectGateway(t, "openai", mode)
+			g.backend.realtime(t, "", echo("{}"))
 			var c *wstest.Peer
 			var secret string
 			g.inTime(func(brief string, _ policy.Time) bool {
@@ -137,7 +107,7 @@ func TestR14_OnExpiryOfAKeyedStream(t *testing.T) {
 				return c.Next() == wstest.Text("{}")
 			})
 			if cut {
-				wantCutRealtime(t, c)
+				wantLast(t, c, 1008, "may not be used any more")
 				g.wantNoStreams(t)
 				return
 			}
@@ -151,12 +121,12 @@ func TestR14_OnExpiryOfAKeyedStream(t *testing.T) {
 }
 
 func TestStream_MaxStreamTimeOfAKeyedStream(t *testing.T) {
-	g := openAIGateway(t, "max_stream_time 500ms")
+	g := newDialectGateway(t, "openai", "max_stream_time 500ms")
 	g.backend.realtime(t, "", silence)
 	_, secret := g.issue(keystore.NewKey{})
 	begun := time.Now()
 	c := g.openKeyed(t, secret)
-	wantCutRealtime(t, c)
+	wantLast(t, c, 1008, "may not be used any more")
 	if took := time.Since(begun); took < 500*time.Millisecond {
 		t.Errorf("it is cut after %s", took)
 	}

@@ -14,12 +14,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-func openAIGateway(t *testing.T, options string) *gateway {
-	t.Helper()
-	return newGatewayWith(t, &gateway{dialect: "openai", options: "upstream_key " + backendKey + "\n" + options})
-}
-
-// upload returns an upload as the vendor's library for JavaScript writes it: the audio first, and the
+// openAIUpload returns an upload as the vendor's library for JavaScript writes it: the audio first, and the
 // model after it.
 func (g *gateway) openAIUpload(headers string) string {
 	const boundary = "----formdata-undici-0123456789"
@@ -30,7 +25,7 @@ func (g *gateway) openAIUpload(headers string) string {
 }
 
 func TestOpenAI_TheBackendGetsTheUpstreamKeyAndTheBodyAsItCame(t *testing.T) {
-	g := openAIGateway(t, "")
+	g := newDialectGateway(t, "openai", "")
 	_, key := g.issue(keystore.NewKey{})
 	for _, scheme := range []string{"Bearer ", "bearer ", "BEARER  "} {
 		request := g.openAIUpload("Authorization: " + scheme + key + "\r\n")
@@ -59,7 +54,7 @@ func TestOpenAI_TheBackendGetsTheUpstreamKeyAndTheBodyAsItCame(t *testing.T) {
 // The vendor's libraries make the type of their error from the status, and read the members of the
 // object error.
 func TestR16_OpenAI_RefusalsLookLikeTheVendors(t *testing.T) {
-	g := openAIGateway(t, "")
+	g := newDialectGateway(t, "openai", "")
 	_, expired := g.expired()
 	_, bound := g.issue(keystore.NewKey{Allow: g.allow("192.0.2.1")})
 	_, good := g.issue(keystore.NewKey{})
@@ -103,7 +98,7 @@ func TestR16_OpenAI_RefusalsLookLikeTheVendors(t *testing.T) {
 }
 
 func TestOpenAI_ServerSentEventsAreNotHeld(t *testing.T) {
-	g := openAIGateway(t, "")
+	g := newDialectGateway(t, "openai", "")
 	_, key := g.issue(keystore.NewKey{})
 	seen := make(chan struct{})
 	g.backend.respond(func(w http.ResponseWriter, r *http.Request) {
@@ -135,55 +130,8 @@ func TestOpenAI_ServerSentEventsAreNotHeld(t *testing.T) {
 	}
 }
 
-// realtime makes the backend open each stream with this subprotocol, and pass each connection to serve.
-func (b *backend) realtime(t *testing.T, subprotocol string, serve func(*wstest.Peer)) {
-	t.Helper()
-	b.respond(func(w http.ResponseWriter, _ *http.Request) {
-		header := w.Header()
-		header.Set("Connection", "Upgrade")
-		header.Set("Upgrade", "websocket")
-		header.Set("Sec-WebSocket-Accept", wstest.Accept)
-		header.Set("Sec-WebSocket-Extensions", "permessage-deflate") // which the gate did not offer
-		if subprotocol != "" {
-			header.Set("Sec-WebSocket-Protocol", subprotocol)
-		}
-		w.WriteHeader(http.StatusSwitchingProtocols)
-		conn, brw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		_ = brw.Flush()
-		go func() {
-			defer conn.Close()
-			serve(wstest.NewPeer(t, conn))
-		}()
-	})
-}
-
-// keyedHandshake returns the handshake of a client with these lines in its header.
-func (g *gateway) keyedHandshake(path string, lines ...string) string {
-	var header strings.Builder
-	for _, line := range lines {
-		header.WriteString(line + "\r\n")
-	}
-	return "GET " + path + " HTTP/1.1\r\nHost: " + g.addr + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + wstest.Key +
-		"\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" + header.String() + "\r\n"
-}
-
-const realtime = "/v1/realtime?intent=transcription"
-
-// opened reads the answer to a handshake.
-func opened(t *testing.T, c *wstest.Peer) http.Header {
-	t.Helper()
-	resp, err := http.ReadResponse(c.Reader, nil)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("the handshake is answered by %v, %v", resp, err)
-	}
-	return resp.Header
-}
-
 func TestOpenAI_RealtimeTakesTheKeyOfTheHandshake(t *testing.T) {
-	g := openAIGateway(t, "")
+	g := newDialectGateway(t, "openai", "")
 	_, key := g.issue(keystore.NewKey{})
 	for name, test := range map[string]struct {
 		lines       []string
@@ -202,15 +150,8 @@ func TestOpenAI_RealtimeTakesTheKeyOfTheHandshake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_ = g.backend.received()
-			g.backend.realtime(t, test.backend, func(p *wstest.Peer) {
-				p.SendText(`{"type":"session.created"}`)
-				if f, err := p.ReadFrame(); err == nil {
-					p.SendText("echo " + f.Payload)
-				}
-				_, _ = p.ReadFrame()
-			})
-			c := wstest.Dial(t, g.addr, g.keyedHandshake(realtime, test.lines...))
-			header := opened(t, c)
+			g.backend.realtime(t, test.backend, echo(`{"type":"session.created"}`))
+			c, header := g.dialKeyed(t, realtime, test.lines...)
 			if got := strings.Join(header.Values("Sec-WebSocket-Protocol"), ", "); got != test.client || header.Get("Sec-WebSocket-Extensions") != "" {
 				t.Errorf("the client gets the subprotocol %q, want %q, header %v", got, test.client, header)
 			}
@@ -234,32 +175,20 @@ func TestOpenAI_RealtimeTakesTheKeyOfTheHandshake(t *testing.T) {
 }
 
 func TestR14_OpenAI_AStreamEndsWithItsKey(t *testing.T) {
-	g := openAIGateway(t, "")
+	g := newDialectGateway(t, "openai", "")
 	key, secret := g.issue(keystore.NewKey{})
-	g.backend.realtime(t, "", func(p *wstest.Peer) {
-		p.SendText("{}")
-		_, _ = io.Copy(io.Discard, p.Reader)
-	})
-	c := wstest.Dial(t, g.addr, g.keyedHandshake(realtime, "Authorization: Bearer "+secret))
-	opened(t, c)
+	g.backend.realtime(t, "", say("{}"))
+	c, _ := g.dialKeyed(t, realtime, "Authorization: Bearer "+secret)
 	c.WantText("{}")
 	g.revoke(key)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f := c.Next(); !strings.Contains(f.Payload, `"type":"error"`) || !strings.Contains(f.Payload, `"code":"invalid_api_key"`) || strings.Contains(f.Payload, "{request_id}") {
-		t.Errorf("the client gets %s", f)
-	}
-	c.WantClose(1008)
+	wantLast(t, c, 1008, `"type":"error"`, `"code":"invalid_api_key"`)
 	g.wantNoStreams(t)
-	c = wstest.Dial(t, g.addr, g.keyedHandshake(realtime, "Authorization: Bearer "+secret))
-	opened(t, c)
-	if f := c.Next(); !strings.Contains(f.Payload, `"code":"invalid_api_key"`) {
-		t.Errorf("a new stream with the key gets %s", f)
-	}
-	c.WantClose(3000)
+	c, _ = g.dialKeyed(t, realtime, "Authorization: Bearer "+secret)
+	wantLast(t, c, 3000, `"code":"invalid_api_key"`)
 }
 
 func TestR21_OpenAI_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
-	g := openAIGateway(t, "max_streams 1")
+	g := newDialectGateway(t, "openai", "max_streams 1")
 	_, expired := g.expired()
 	_, good := g.issue(keystore.NewKey{})
 	_, other := g.issue(keystore.NewKey{})
@@ -269,12 +198,10 @@ func TestR21_OpenAI_NoStreamWithoutAKeyReachesTheBackend(t *testing.T) {
 		"an expired key": {"Authorization: Bearer " + expired},
 		"two keys":       {"Authorization: Bearer " + good, "Sec-WebSocket-Protocol: openai-insecure-api-key." + other},
 	} {
-		c := wstest.Dial(t, g.addr, g.keyedHandshake(realtime, lines...))
-		opened(t, c)
-		if f := c.Next(); !strings.Contains(f.Payload, `"type":"error"`) {
-			t.Errorf("%s: the client gets %s", name, f)
-		}
-		c.WantClose(3000)
+		t.Run(name, func(t *testing.T) {
+			c, _ := g.dialKeyed(t, realtime, lines...)
+			wantLast(t, c, 3000, `"type":"error"`)
+		})
 	}
 	if n := g.backend.connections(); n != 0 {
 		t.Errorf("the backend has had %d connections", n)

@@ -1,24 +1,17 @@
 package caddymodule_test
 
 import (
-	"io"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
-func speechmaticsGateway(t *testing.T, options string) *gateway {
-	t.Helper()
-	return newGatewayWith(t, &gateway{dialect: "speechmatics", options: "upstream_key " + backendKey + "\n" + options})
-}
-
 func TestR10_Speechmatics_JobsAreFoundInBothFormsOfACreation(t *testing.T) {
-	g := speechmaticsGateway(t, "")
+	g := newDialectGateway(t, "speechmatics", "")
 	_, secret := g.issue(keystore.NewKey{})
 	long := strings.Repeat(`{"type":"word"},`, 10_000) + `{}`
 	for id, answer := range map[string]string{
@@ -57,24 +50,20 @@ func TestR10_Speechmatics_JobsAreFoundInBothFormsOfACreation(t *testing.T) {
 // The vendor's library for live streams puts every credential into the query. The backend takes a key
 // only in the header.
 func TestSpeechmatics_AKeyInTheQueryGoesToTheHeader(t *testing.T) {
-	g := speechmaticsGateway(t, "")
+	g := newDialectGateway(t, "speechmatics", "")
 	key, secret := g.issue(keystore.NewKey{})
 	const jwt = "eyJhbGciOiJIUzI1NiJ9.eyJ0eXAiOiJydCJ9.c2lnbmF0dXJl"
 	g.backend.respondText(http.StatusCreated, `{"apikey_id":null,"key_value":"`+jwt+`"}`)
 	if got := g.ask("POST", "/v1/api_keys?type=rt", "Bearer "+secret, `{"ttl":60}`); got.status != http.StatusCreated {
 		t.Fatalf("the mint: status %d, %s", got.status, got.body)
 	}
-	g.backend.realtime(t, "", func(p *wstest.Peer) {
-		p.SendText(`{"message":"RecognitionStarted"}`)
-		_, _ = io.Copy(io.Discard, p.Reader)
-	})
+	g.backend.realtime(t, "", say(`{"message":"RecognitionStarted"}`))
 	for shown, want := range map[string]struct{ line, header string }{
 		secret: {"GET /v2/?x=1 HTTP/1.1\r\n", "Authorization: Bearer " + backendKey + "\r\n"},
 		jwt:    {"GET /v2/?jwt=" + jwt + "&x=1 HTTP/1.1\r\n", ""},
 	} {
 		_ = g.backend.received()
-		c := wstest.Dial(t, g.addr, g.keyedHandshake("/v2/?jwt="+shown+"&x=1"))
-		opened(t, c)
+		c, _ := g.dialKeyed(t, "/v2/?jwt="+shown+"&x=1")
 		c.WantText(`{"message":"RecognitionStarted"}`)
 		got := g.backend.received()
 		if !strings.HasPrefix(got, want.line) || strings.Contains(got, "Authorization") != (want.header != "") || !strings.Contains(got, want.header) || strings.Contains(got, secret) {
@@ -82,15 +71,10 @@ func TestSpeechmatics_AKeyInTheQueryGoesToTheHeader(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	c := wstest.Dial(t, g.addr, g.keyedHandshake("/v2/?jwt="+jwt))
-	opened(t, c)
+	c, _ := g.dialKeyed(t, "/v2/?jwt="+jwt)
 	c.WantText(`{"message":"RecognitionStarted"}`)
 	g.revoke(key)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if f := c.Next(); !strings.Contains(f.Payload, `"message":"Error"`) || !strings.Contains(f.Payload, `"not_authorised"`) {
-		t.Errorf("after the revocation the client gets %s", f)
-	}
-	c.WantClose(4001)
+	wantLast(t, c, 4001, `"message":"Error"`, `"not_authorised"`)
 	for _, shown := range []string{secret, jwt, "nobody"} {
 		c := wstest.Dial(t, g.addr, g.keyedHandshake("/v2/?jwt="+shown))
 		if got := readReply(t, c.Conn); got.status != http.StatusUnauthorized || got.body != `{"code":401,"error":"Permission Denied","detail":"Missing or invalid API key"}` {
