@@ -33,26 +33,13 @@ func TestABrowserIssuesAKeyAndRecognizesWithIt(t *testing.T) {
 	browser := tool(t, "chromium", "chromium-browser", "google-chrome")
 	p, account := newExample(t)
 	_, issuer := p.key(account, "--expires", "1h", "--issuable")
-	page, err := os.ReadFile("testdata/browser/page.html")
-	if err != nil {
-		t.Fatal(err)
-	}
 	slow := startSlowLink(t, strings.TrimPrefix(p.base, "http://"))
 	settings, err := json.Marshal(map[string]string{"gateway": p.base, "slowGateway": "http://" + slow, "issuer": issuer})
 	if err != nil {
 		t.Fatal(err)
 	}
-	results := make(chan []byte, 1)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(page)
-	})
-	mux.HandleFunc("GET /speech.wav", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(sandbox.SpeechWAV()) })
-	mux.HandleFunc("POST /results", func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		results <- body
-	})
+	results := servePage(t, mux, "page.html")
 	origin := httptest.NewServer(mux) // on another port, hence of another origin
 	defer origin.Close()
 
@@ -101,6 +88,27 @@ func TestABrowserIssuesAKeyAndRecognizesWithIt(t *testing.T) {
 		}
 	}
 	p.kept(key, issuer, answers["issued"].Text)
+}
+
+// servePage has the mux serve a page of testdata/browser, the recording that the page sends, and POST
+// /results. The channel gets the body of that request.
+func servePage(t *testing.T, mux *http.ServeMux, file string) (results <-chan []byte) {
+	t.Helper()
+	page, err := os.ReadFile("testdata/browser/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies := make(chan []byte, 1)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(page)
+	})
+	mux.HandleFunc("GET /speech.wav", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(sandbox.SpeechWAV()) })
+	mux.HandleFunc("POST /results", func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		bodies <- body
+	})
+	return bodies
 }
 
 // startSlowLink is a link to addr on which a client can send 1 MB in a second, as on a

@@ -1,25 +1,15 @@
 package e2e_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 )
-
-// What the sandbox hears in the recording: as a whole, and live.
-const deepgramHeard = "5.82 s of 16000 Hz mono, 16 bits, 3 stretches of speech: 0.26-1.07 s, 1.50-3.22 s, 3.65-5.15 s; peak -5.9 dBFS, RMS -25.7 dBFS"
-
-var deepgramSpeech = []string{"speech 1 (0.81 s)", "speech 2 (1.72 s)", "speech 3 (1.50 s)"}
 
 // deepgramRefusals are the status and the vendor's code for bad keys.
 var deepgramRefusals = map[string]struct {
@@ -30,25 +20,10 @@ var deepgramRefusals = map[string]struct {
 	"a key for another address": {403, "INSUFFICIENT_PERMISSIONS"},
 }
 
-// deepgramSettings starts a gateway, and returns the settings of a program that uses it. The mux is
-// that of the server that revokes the keys named live and flux.
-func deepgramSettings(t *testing.T, mux *http.ServeMux) (g *sdkGateway, settings map[string]any, keys []string) {
+// newDeepgramGateway starts a gateway in front of a sandbox that speaks Deepgram's API.
+func newDeepgramGateway(t *testing.T) *sdkGateway {
 	t.Helper()
-	g = newSDKGateway(t, "deepgram.caddyfile", "api.deepgram.com", "/v1/models", "DEEPGRAM_API_KEY", sandbox.NewDeepgram(sandbox.Config{Key: upstreamKey}))
-	account := g.account()
-	_, good := g.key(account)
-	liveID, live := g.key(account)
-	fluxID, flux := g.key(account)
-	refused := g.refusedKeys(account)
-	keys = []string{good, live, flux}
-	for _, key := range refused {
-		keys = append(keys, key)
-	}
-	mux.HandleFunc("POST /revoke/flux", func(http.ResponseWriter, *http.Request) { g.run("key", "revoke", fluxID) })
-	return g, map[string]any{
-		"base": g.base, "secure": g.secure, "audio": g.audio, "control": g.control(liveID, mux),
-		"keys": map[string]any{"good": good, "live": live, "flux": flux, "refused": refused},
-	}, keys
+	return newSDKGateway(t, "deepgram.caddyfile", "api.deepgram.com", "/v1/models", "DEEPGRAM_API_KEY", sandbox.NewDeepgram(sandbox.Config{Key: upstreamKey}))
 }
 
 // TestSDK_Deepgram_Node runs the vendor's library for Node.js.
@@ -57,7 +32,8 @@ func TestSDK_Deepgram_Node(t *testing.T) {
 	for name, node := range nodes(t, "deepgram", 18) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g, settings, keys := deepgramSettings(t, http.NewServeMux())
+			g := newDeepgramGateway(t)
+			settings, keys := g.settings(http.NewServeMux(), "live", "flux")
 			seen := g.runSDK(t, exec.Command(node, filepath.Join("sdk", "deepgram", "deepgram.mjs")), settings)
 			wantDeepgram(t, seen, "DeepgramError")
 			if got := seen["callback"]; len(got.Text) != 36 {
@@ -69,7 +45,7 @@ func TestSDK_Deepgram_Node(t *testing.T) {
 			if got := seen["projects"]; got.Error != "DeepgramError" || got.Status != 404 || got.Code != "NOT_FOUND" {
 				t.Errorf("projects: %+v", got)
 			}
-			if got := seen["token"]; got.Text != deepgramHeard || !slices.Equal(got.Messages, []string{"60"}) {
+			if got := seen["token"]; got.Text != speechHeard || !slices.Equal(got.Messages, []string{"60"}) {
 				t.Errorf("token: %+v", got)
 			}
 			if got := seen["a token for another token"]; got.Error != "DeepgramError" || got.Status < 400 {
@@ -90,8 +66,8 @@ func TestSDK_Deepgram_Node(t *testing.T) {
 			}
 			wantDeepgramStreams(t, seen, "live", "live over TLS", "live with a token", "live, Flux")
 			for _, path := range []string{"/v1/listen", "/v2/listen"} {
-				g.wantStreams(1, path, "doomed")
-				g.wantStreams(len(deepgramRefusals), path, "refused")
+				g.wantDials(1, path+"?", "tag=doomed")
+				g.wantDials(len(deepgramRefusals), path+"?", "tag=refused")
 			}
 			g.wantKept(keys...)
 		})
@@ -103,7 +79,8 @@ func TestSDK_Deepgram_Node(t *testing.T) {
 func TestSDK_Deepgram_Go(t *testing.T) {
 	t.Parallel()
 	binary := goSDK(t, "deepgram")
-	g, settings, keys := deepgramSettings(t, http.NewServeMux())
+	g := newDeepgramGateway(t)
+	settings, keys := g.settings(http.NewServeMux(), "live", "flux")
 	seen := g.runSDK(t, exec.Command(binary), settings)
 	wantDeepgram(t, seen, "*interfacesv1.StatusError")
 	for name := range deepgramRefusals {
@@ -114,8 +91,8 @@ func TestSDK_Deepgram_Go(t *testing.T) {
 	if got := seen["live, revoked in mid-stream"]; got.Message != "connection is not valid" {
 		t.Errorf("revoked in mid-stream: %+v", got)
 	}
-	g.wantStreams(3*len(deepgramRefusals), "/v1/listen", "refused")
-	g.wantStreams(1+3, "/v1/listen", "doomed")
+	g.wantDials(3*len(deepgramRefusals), "/v1/listen?", "tag=refused")
+	g.wantDials(1+3, "/v1/listen?", "tag=doomed")
 	g.wantKept(keys...)
 }
 
@@ -125,33 +102,13 @@ func TestSDK_Deepgram_Browser(t *testing.T) {
 	t.Parallel()
 	browser := tool(t, "chromium", "chromium-browser", "google-chrome")
 	library := sdkInstalled(t, "deepgram", "@deepgram/sdk/dist/browser")
-	page, err := os.ReadFile("testdata/browser/deepgram.html")
-	if err != nil {
-		t.Fatal(err)
-	}
-	results := make(chan []byte, 1)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(page)
-	})
 	mux.Handle("GET /deepgram/", http.StripPrefix("/deepgram/", http.FileServer(http.Dir(library))))
-	mux.HandleFunc("GET /speech.wav", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(sandbox.SpeechWAV()) })
-	mux.HandleFunc("POST /results", func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		results <- body
-	})
-	g, settings, keys := deepgramSettings(t, mux)
-	text, err := json.Marshal(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := browse(t, browser, settings["control"].(string)+"/#"+url.PathEscape(string(text)), results)
-	var seen map[string]sdkResult
-	if err := json.Unmarshal(body, &seen); err != nil {
-		t.Fatalf("%v: the page reports %s", err, body)
-	}
-	if got := seen["recording"]; got.Text != deepgramHeard {
+	results := servePage(t, mux, "deepgram.html")
+	g := newDeepgramGateway(t)
+	settings, keys := g.settings(mux, "live", "flux")
+	seen := g.runPage(t, browser, settings, results)
+	if got := seen["recording"]; got.Text != speechHeard {
 		t.Errorf("recording: %+v", got)
 	}
 	for name, want := range deepgramRefusals {
@@ -169,9 +126,9 @@ func TestSDK_Deepgram_Browser(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/v1/listen", "/v2/listen"} {
-		g.wantStreams(1, path, "doomed")
+		g.wantDials(1, path+"?", "tag=doomed")
 	}
-	g.wantStreams(len(deepgramRefusals), "/v1/listen", "refused")
+	g.wantDials(len(deepgramRefusals), "/v1/listen?", "tag=refused")
 	if !g.logged(http.MethodOptions, "/v1/listen") {
 		t.Error("the browser did not ask leave for the recording: the test tests nothing")
 	}
@@ -183,7 +140,7 @@ func TestSDK_Deepgram_Browser(t *testing.T) {
 func wantDeepgram(t *testing.T, seen map[string]sdkResult, refused string) {
 	t.Helper()
 	for _, step := range []string{"recording", "recording in memory", "recording over TLS", "URL"} {
-		if got := seen[step]; got.Text != deepgramHeard {
+		if got := seen[step]; got.Text != speechHeard {
 			t.Errorf("%s: %+v", step, got)
 		}
 	}
@@ -195,7 +152,7 @@ func wantDeepgram(t *testing.T, seen map[string]sdkResult, refused string) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if got := seen["live"]; !slices.Equal(got.Messages, deepgramSpeech) || got.Text != "5.818625" {
+	if got := seen["live"]; !slices.Equal(got.Messages, speechParts) || got.Text != "5.818625" {
 		t.Errorf("live: %+v", got)
 	}
 	if got := seen["live, revoked in mid-stream"]; got.Code != "INVALID_AUTH" || got.Cut < 1 || got.Cut > 1000 {
@@ -208,7 +165,7 @@ func wantDeepgram(t *testing.T, seen map[string]sdkResult, refused string) {
 func wantDeepgramStreams(t *testing.T, seen map[string]sdkResult, good ...string) {
 	t.Helper()
 	for _, step := range good {
-		if got := seen[step]; !slices.Equal(got.Messages, deepgramSpeech) || got.Error != "" || got.Closed != 1000 {
+		if got := seen[step]; !slices.Equal(got.Messages, speechParts) || got.Error != "" || got.Closed != 1000 {
 			t.Errorf("%s: %+v", step, got)
 		}
 	}
@@ -216,19 +173,5 @@ func wantDeepgramStreams(t *testing.T, seen map[string]sdkResult, good ...string
 		if got := seen[step]; got.Code != "INVALID_AUTH" || got.Cut < 1 || got.Cut > 1000 || got.Closed != 1000 {
 			t.Errorf("%s: %+v", step, got)
 		}
-	}
-}
-
-// wantStreams checks how many handshakes for a path have a tag in the query.
-func (g *sdkGateway) wantStreams(want int, path, tag string) {
-	g.t.Helper()
-	n := 0
-	for line := range strings.Lines(g.output.String()) {
-		if strings.Contains(line, "http.log.access") && strings.Contains(line, `"uri":"`+path+"?") && strings.Contains(line, "tag="+tag) {
-			n++
-		}
-	}
-	if n != want {
-		g.t.Errorf("the gateway has had %d handshakes for %s with the tag %s, want %d", n, path, tag, want)
 	}
 }

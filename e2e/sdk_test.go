@@ -9,13 +9,16 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +40,11 @@ type sdkGateway struct {
 
 // upstreamKey is the key that the sandbox accepts.
 const upstreamKey = "sk-upstream-0123456789"
+
+// What the sandbox hears in the recording: as a whole, and in its parts.
+const speechHeard = "5.82 s of 16000 Hz mono, 16 bits, 3 stretches of speech: 0.26-1.07 s, 1.50-3.22 s, 3.65-5.15 s; peak -5.9 dBFS, RMS -25.7 dBFS"
+
+var speechParts = []string{"speech 1 (0.81 s)", "speech 2 (1.72 s)", "speech 3 (1.50 s)"}
 
 // newSDKGateway starts a gateway with the site of an example, without TLS and with TLS, and serves
 // the sandbox as its backend. The vendor's host is replaced by the address of the sandbox. The
@@ -94,12 +102,23 @@ func (g *sdkGateway) refusedKeys(account string) map[string]string {
 	}
 }
 
-// control serves POST /revoke, which revokes the key with this ID, and what else the mux serves.
-func (g *sdkGateway) control(id string, mux *http.ServeMux) (url string) {
-	mux.HandleFunc("POST /revoke", func(http.ResponseWriter, *http.Request) { g.run("key", "revoke", id) })
-	server := httptest.NewServer(mux)
-	g.t.Cleanup(server.Close)
-	return server.URL
+// settings returns the settings of a program that uses the gateway, and all clients' keys in them. The
+// program has a good key, a key for each name in doomed, and the keys of refusedKeys. Its control server
+// serves the mux, and POST /revoke/NAME, which revokes the key of this name.
+func (g *sdkGateway) settings(mux *http.ServeMux, doomed ...string) (settings map[string]any, keys []string) {
+	account := g.account()
+	_, good := g.key(account)
+	refused := g.refusedKeys(account)
+	named := map[string]any{"good": good, "refused": refused}
+	keys = append(slices.Collect(maps.Values(refused)), good)
+	for _, name := range doomed {
+		id, key := g.key(account)
+		named[name], keys = key, append(keys, key)
+		mux.HandleFunc("POST /revoke/"+name, func(http.ResponseWriter, *http.Request) { g.run("key", "revoke", id) })
+	}
+	control := httptest.NewServer(mux)
+	g.t.Cleanup(control.Close)
+	return map[string]any{"base": g.base, "secure": g.secure, "audio": g.audio, "control": control.URL, "keys": named}, keys
 }
 
 // sdkResult is one line that a program of e2e/sdk prints: what a step of it has seen.
@@ -141,6 +160,35 @@ func (g *sdkGateway) runSDK(t *testing.T, cmd *exec.Cmd, settings any) map[strin
 		results[r.Name] = r
 	}
 	return results
+}
+
+// runPage runs the page of the control server in a browser with these settings, and returns its results
+// by name. The results are those of servePage.
+func (g *sdkGateway) runPage(t *testing.T, browser string, settings map[string]any, results <-chan []byte, flags ...string) (seen map[string]sdkResult) {
+	t.Helper()
+	text, err := json.Marshal(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := browse(t, browser, settings["control"].(string)+"/#"+url.PathEscape(string(text)), results, flags...)
+	if err := json.Unmarshal(body, &seen); err != nil {
+		t.Fatalf("%v: the page reports %s", err, body)
+	}
+	return seen
+}
+
+// wantDials checks how many requests the access log has whose URI begins with a prefix and has a part.
+func (g *sdkGateway) wantDials(want int, prefix, part string) {
+	g.t.Helper()
+	n := 0
+	for line := range strings.Lines(g.output.String()) {
+		if strings.Contains(line, "http.log.access") && strings.Contains(line, `"uri":"`+prefix) && strings.Contains(line, part) {
+			n++
+		}
+	}
+	if n != want {
+		g.t.Errorf("the gateway has had %d handshakes for %s with %q, want %d", n, prefix, part, want)
+	}
 }
 
 // nodes returns the versions of Node.js to run with: that of the machine, if it has the major

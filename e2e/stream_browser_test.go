@@ -2,16 +2,12 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/speechgate/speechgate/internal/sandbox"
 )
 
 // pageStream is what a page sees of a stream.
@@ -33,10 +29,6 @@ func TestABrowserStreams(t *testing.T) {
 	revokedID, revoked := p.key(account)
 	p.run("key", "revoke", revokedID)
 	doomedID, doomed := p.key(account)
-	page, err := os.ReadFile("testdata/browser/stream.html")
-	if err != nil {
-		t.Fatal(err)
-	}
 	deletedID, deleted := p.key(account)
 	p.run("key", "delete", deletedID)
 	closed := p.account()
@@ -54,23 +46,14 @@ func TestABrowserStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results := make(chan []byte, 1)
 	ended, stopped := make(chan time.Time, 1), make(chan time.Time, 1)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(page)
-	})
-	mux.HandleFunc("GET /speech.wav", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(sandbox.SpeechWAV()) })
+	results := servePage(t, mux, "stream.html")
 	mux.HandleFunc("POST /revoke", func(http.ResponseWriter, *http.Request) {
 		p.run("key", "revoke", doomedID)
 		ended <- time.Now()
 	})
 	mux.HandleFunc("POST /stopped", func(http.ResponseWriter, *http.Request) { stopped <- time.Now() })
-	mux.HandleFunc("POST /results", func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		results <- body
-	})
 	origin := httptest.NewServer(mux) // on another port, hence of another origin
 	defer origin.Close()
 

@@ -113,7 +113,7 @@ for (const [name, key] of Object.entries(keys.refused)) {
 }
 
 // The library connects again after every code but 1000, up to five seconds later.
-async function cut(version, name, revoke) {
+async function cut(version, name) {
   let feeding, revoked, cut;
   const seen = await stream(keys[name], version, { tag: "doomed" }, 6000, (message, connection, seen) => {
     if (message.type === "open") {
@@ -124,7 +124,7 @@ async function cut(version, name, revoke) {
         at = at + 4096 < wav.length ? at + 4096 : 44;
       }, 20);
     } else if ((message.is_final || message.event === "EndOfTurn") && !revoked) {
-      revoked = fetch(control + revoke, { method: "POST" }).then(() => Date.now());
+      revoked = fetch(`${control}/revoke/${name}`, { method: "POST" }).then(() => Date.now());
     } else if (message.type === "Error") {
       cut = Date.now();
       seen.code = message.variant ?? message.code;
@@ -134,6 +134,6 @@ async function cut(version, name, revoke) {
   return { ...seen, cut: Math.max(cut - await revoked, 1) };
 }
 await Promise.all([
-  step("live, revoked in mid-stream", () => cut("v1", "live", "/revoke")),
-  step("live, Flux, revoked in mid-stream", () => cut("v2", "flux", "/revoke/flux")),
+  step("live, revoked in mid-stream", () => cut("v1", "live")),
+  step("live, Flux, revoked in mid-stream", () => cut("v2", "flux")),
 ]);

@@ -236,7 +236,7 @@ func (s *settings) cut(ctx context.Context, audio []byte, r *result) error {
 		failed <- errors.New("every write has succeeded")
 	}()
 	<-said
-	resp, err := http.Post(s.Control+"/revoke", "", nil)
+	resp, err := http.Post(s.Control+"/revoke/live", "", nil)
 	if err != nil {
 		return err
 	}

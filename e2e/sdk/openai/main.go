@@ -194,7 +194,7 @@ func cut(ctx context.Context, s settings, samples []byte, r *result) error {
 			if !revoked.IsZero() {
 				continue
 			}
-			resp, err := http.Post(s.Control+"/revoke", "", nil)
+			resp, err := http.Post(s.Control+"/revoke/doomed", "", nil)
 			if err != nil {
 				return err
 			}

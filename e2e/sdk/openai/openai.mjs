@@ -137,7 +137,7 @@ await step("realtime, revoked in mid-stream", async () => {
       let at = 0;
       feeding = setInterval(() => rt.send(pieces[at++ % pieces.length]), 20);
     } else if (event.type === "conversation.item.input_audio_transcription.completed" && !revoked) {
-      revoked = fetch(control + "/revoke", { method: "POST" }).then(() => Date.now());
+      revoked = fetch(control + "/revoke/doomed", { method: "POST" }).then(() => Date.now());
     } else if (event.type === "error") {
       clearInterval(feeding);
       seen.cut = Date.now();
