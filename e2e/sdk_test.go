@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,8 +48,9 @@ const speechHeard = "5.82 s of 16000 Hz mono, 16 bits, 3 stretches of speech: 0.
 var speechParts = []string{"speech 1 (0.81 s)", "speech 2 (1.72 s)", "speech 3 (1.50 s)"}
 
 // newSDKGateway starts a gateway with the site of an example, without TLS and with TLS, and serves
-// the sandbox as its backend. The vendor's host is replaced by the address of the sandbox. The
-// path answers 401 to a key that nobody has issued. The variable holds the upstream key.
+// the sandbox as its backend. The vendor's host, and each host below it, is replaced by the address
+// of the sandbox. The path answers 401 to a key that nobody has issued. The variable holds the
+// upstream key.
 func newSDKGateway(t *testing.T, example, vendor, path, variable string, backend http.Handler) *sdkGateway {
 	t.Helper()
 	text, err := os.ReadFile("../docs/examples/" + example)
@@ -58,10 +60,11 @@ func newSDKGateway(t *testing.T, example, vendor, path, variable string, backend
 	seen := serveRecorded(t, backend)
 	authority, certificate, key := newAuthority(t)
 	options, site, ok := strings.Cut(string(text), "\nasr.example.com {\n")
-	if !ok || !strings.Contains(site, "https://"+vendor) {
+	hosts := regexp.MustCompile(`https://([a-z0-9-]+\.)*` + regexp.QuoteMeta(vendor) + `\b`)
+	if !ok || !hosts.MatchString(site) {
 		t.Fatalf("%s has no site asr.example.com with a proxy to %s", example, vendor)
 	}
-	site = strings.ReplaceAll(site, "https://"+vendor, seen.addr)
+	site = hosts.ReplaceAllString(site, seen.addr)
 	options = strings.Replace(options, "\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n", 1)
 	options = strings.Replace(options, "\t\tkeystore sqlite /var/lib/speechgate/keystore.db\n", "", 1)
 	p := newProgram(t, options+"\nhttp://localhost:8080 {\n"+site+"\nhttps://localhost:8081 {\n\ttls "+certificate+" "+key+"\n"+site)
