@@ -47,6 +47,53 @@ func TestR10_Speechmatics_JobsAreFoundInBothFormsOfACreation(t *testing.T) {
 	}
 }
 
+// The vendor answers 404 to a request for the transcript of a job that is running.
+func TestR12_Speechmatics_AMissingResultDoesNotEndAJob(t *testing.T) {
+	g := newDialectGateway(t, "speechmatics", "")
+	_, secret := g.issue(keystore.NewKey{})
+	g.backend.respondText(http.StatusCreated, `{"id":"a1b2"}`)
+	_ = g.ask("POST", "/v2/jobs", "Bearer "+secret, "")
+	for _, step := range []struct {
+		path  string
+		ended bool
+	}{{"/v2/jobs/a1b2/transcript", false}, {"/v2/jobs/a1b2/log", false}, {"/v2/jobs/a1b2", true}} {
+		g.backend.respondText(http.StatusNotFound, `{"code":404,"error":"Job not found"}`)
+		if got := g.ask("GET", step.path, "Bearer "+secret, ""); got.status != http.StatusNotFound {
+			t.Errorf("%s: status %d", step.path, got.status)
+		}
+		if job, _ := g.jobOf("a1b2"); job.EndedAt.IsZero() == step.ended {
+			t.Errorf("after %s the job is %+v", step.path, job)
+		}
+	}
+}
+
+// The vendor's examples write a slash behind the path of the jobs. The vendor's worker has another list.
+func TestSpeechmatics_OtherFormsOfRequestsAndLists(t *testing.T) {
+	g := newDialectGateway(t, "speechmatics", "")
+	_, secret := g.issue(keystore.NewKey{})
+	g.backend.respondText(http.StatusCreated, `{"id":"a1b2"}`)
+	if got := g.ask("POST", "/v2/jobs/?wait=60&format=txt", "Bearer "+secret, ""); got.status != http.StatusCreated {
+		t.Fatalf("the creation: status %d, %s", got.status, got.body)
+	}
+	if got := g.backend.received(); !strings.HasPrefix(got, "POST /v2/jobs/?wait=60&format=txt HTTP/1.1\r\n") {
+		t.Errorf("the backend got %q", got)
+	}
+	for answer, want := range map[string]string{
+		`{"jobs":[{"id":"zzzz"},{"id":"a1b2"}]}`: `{"jobs":[{"id":"a1b2"}]}`,
+		`{"active_jobs":[{"job_id":"zzzz","parallel_engines":1},{"job_id":"a1b2","parallel_engines":1}],"max_engines":8,"unused_engines":6}`: `{"active_jobs":[{"job_id":"a1b2","parallel_engines":1}],"max_engines":8,"unused_engines":6}`,
+	} {
+		for _, path := range []string{"/v2/jobs", "/v2/jobs/"} {
+			g.backend.respondText(http.StatusOK, answer)
+			if got := g.ask("GET", path, "Bearer "+secret, ""); got.body != want {
+				t.Errorf("%s: status %d, %s, want %s", path, got.status, got.body, want)
+			}
+		}
+	}
+	if got := g.ask("GET", "/v2/usage", "Bearer "+secret, ""); got.status != http.StatusNotFound {
+		t.Errorf("usage: status %d, %s", got.status, got.body)
+	}
+}
+
 // The vendor's library for live streams puts every credential into the query. The backend takes a key
 // only in the header.
 func TestSpeechmatics_AKeyInTheQueryGoesToTheHeader(t *testing.T) {

@@ -84,7 +84,7 @@ var assemblyMint = mintOf([]string{"token"}, []string{"expires_in_seconds"}, 10*
 
 // assemblyList filters the list of transcripts, whose links lead to the vendor's host.
 var assemblyList = jsonanswer.Changes{
-	Entry: jsonanswer.MustPath("transcripts[].id"),
+	Entries: []jsonanswer.Path{jsonanswer.MustPath("transcripts[].id")},
 	Replace: []jsonanswer.Path{
 		jsonanswer.MustPath("transcripts[].resource_url"), jsonanswer.MustPath("page_details.current_url"),
 		jsonanswer.MustPath("page_details.prev_url"), jsonanswer.MustPath("page_details.next_url"),

@@ -48,7 +48,8 @@ type Jobs struct {
 	// one that is read counts.
 	State  *jsonanswer.Set
 	States map[string]policy.JobState // the backend's words for the states
-	// Gone are the statuses of an answer to a poll that say that the job has ended.
+	// Gone are the statuses of an answer to a poll that say that the job has ended. An answer to a
+	// request for one of its results does not count: the result of a running job may not exist yet.
 	Gone []int
 }
 

@@ -81,6 +81,9 @@ func (r *Route) StreamRules() *Stream {
 	return r.Stream
 }
 
+// IsJob reports whether the path of the route is the job itself, and not one of its results.
+func (r *Route) IsJob() bool { return r != nil && strings.HasSuffix(r.Path, jobSegment) }
+
 // Classify returns what a request with this method and path asks for. The path is
 // the escaped path that goes upstream. A path with an escape, a dot segment or a
 // doubled slash matches no route.

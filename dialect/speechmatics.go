@@ -79,6 +79,12 @@ var speechmaticsRealTime = &HandshakeRules{
 // life of the key, which the request chooses: a day at most.
 var speechmaticsMint = mintOf([]string{"key_value"}, nil, 24*time.Hour)
 
+// speechmaticsList filters a list of jobs. The second path is of the vendor's worker: see
+// https://docs.speechmatics.com, "Batch persistent worker".
+var speechmaticsList = jsonanswer.Changes{
+	Entries: []jsonanswer.Path{jsonanswer.MustPath("jobs[].id"), jsonanswer.MustPath("active_jobs[].job_id")},
+}.MustCompile()
+
 var (
 	speechmaticsRoutes  = routes{speechmaticsKeys, &speechmaticsBearer, &speechmaticsRefusals}
 	speechmaticsStreams = routes{speechmaticsStreamKeys, &speechmaticsBearer, &speechmaticsRefusals}
@@ -91,7 +97,9 @@ var Speechmatics = &API{
 	Name: "speechmatics",
 	Routes: []Route{
 		speechmaticsRoutes.route(http.MethodPost, "/v2/jobs", policy.CreateJob),
-		speechmaticsRoutes.list("/v2/jobs", jsonanswer.Changes{Entry: jsonanswer.MustPath("jobs[].id")}.MustCompile()),
+		speechmaticsRoutes.route(http.MethodPost, "/v2/jobs/", policy.CreateJob), // as in the vendor's examples
+		speechmaticsRoutes.list("/v2/jobs", speechmaticsList),
+		speechmaticsRoutes.list("/v2/jobs/", speechmaticsList),
 		speechmaticsRoutes.route(http.MethodGet, "/v2/jobs/{job}", policy.ReadJob),
 		speechmaticsRoutes.route(http.MethodGet, "/v2/jobs/{job}/{name}", policy.ReadJob),
 		speechmaticsRoutes.route(http.MethodDelete, "/v2/jobs/{job}", policy.DeleteJob),

@@ -149,10 +149,10 @@ func (w *responseInterceptor) recordState() {
 	}
 }
 
-// recordGone records the end of a job if the client has deleted it, or if the backend says that it
-// does not exist any more.
+// recordGone records the end of a job if the client has deleted it, or if the backend answers a poll
+// that it does not exist any more.
 func (w *responseInterceptor) recordGone() {
-	gone := w.call.Operation == policy.ReadJob && slices.Contains(w.gate.api.Jobs.Gone, w.status) ||
+	gone := w.call.Operation == policy.ReadJob && w.call.Route.IsJob() && slices.Contains(w.gate.api.Jobs.Gone, w.status) ||
 		w.call.Operation == policy.DeleteJob && w.status < 300
 	if gone && w.hasJob && !w.state.Ended() {
 		w.setState(policy.JobFailed)

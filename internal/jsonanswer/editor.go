@@ -118,7 +118,7 @@ func (ed *Editor) Close() error {
 	case ed.next != nextEnd && !isWord:
 		ed.err = errBroken
 	case ed.edits.filters && !ed.hasList:
-		ed.err = fmt.Errorf("%s: %w", ed.edits.entry, errNoList)
+		ed.err = fmt.Errorf("%s: %w", ed.edits.entries[0], errNoList)
 	}
 	return ed.err
 }
@@ -175,6 +175,7 @@ func (ed *Editor) checkList() {
 	if ed.at.element != nil {
 		want = '['
 		ed.hasList = ed.hasList || ed.at.element.entry
+		ed.anyKept = ed.anyKept && !ed.at.element.entry
 	}
 	if ed.first != want && ed.first != 'n' {
 		ed.failAt(ed.at, errList)

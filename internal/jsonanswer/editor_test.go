@@ -9,15 +9,15 @@ import (
 	"github.com/speechgate/speechgate/internal/jsonanswer"
 )
 
-// compiled returns edits. Replace has paths with spaces between them; entry can be empty.
-func compiled(tb testing.TB, replace, entry string, entryURL bool) *jsonanswer.Edits {
+// compiled returns edits. Replace and entries have paths with spaces between them, and can be empty.
+func compiled(tb testing.TB, replace, entries string, entryURL bool) *jsonanswer.Edits {
 	tb.Helper()
 	changes := jsonanswer.Changes{EntryURL: entryURL}
 	for path := range strings.FieldsSeq(replace) {
 		changes.Replace = append(changes.Replace, jsonanswer.MustPath(path))
 	}
-	if entry != "" {
-		changes.Entry = jsonanswer.MustPath(entry)
+	for path := range strings.FieldsSeq(entries) {
+		changes.Entries = append(changes.Entries, jsonanswer.MustPath(path))
 	}
 	edits, err := changes.Compile()
 	if err != nil {
@@ -108,6 +108,9 @@ func TestAnEditorFiltersAList(t *testing.T) {
 		{"an ID with an escape", "list[].id", `{"list":[{"id":"\u006fwn"},{"\u0069d":"own"},{"id":"\u0078"}]}`, `{"list":[{"id":"\u006fwn"},{"\u0069d":"own"}]}`},
 		{"entries without a string as ID", "list[].id", `{"list":[{},{"id":1},{"id":null},{"id":""},{"id":["own"]},{"id":{"id":"own"}},{"ids":"own"},{"id":"own"}]}`, `{"list":[{"id":"own"}]}`},
 		{"entries that are not objects", "list[].id", `{"list":["own",["own"],[{"id":"own"}],1,null,true,{"id":"own"},[]]}`, `{"list":[{"id":"own"}]}`},
+		{"one of two forms", "list[].id active[].job", `{"list":[{"id":"x","job":"own"},{"id":"own","job":"x"}]}`, `{"list":[{"id":"own","job":"x"}]}`},
+		{"the other of two forms", "list[].id active[].job", `{"active":[{"id":"x","job":"own"},{"id":"own","job":"x"}],"n":2}`, `{"active":[{"id":"x","job":"own"}],"n":2}`},
+		{"both of two forms", "list[].id active[].job", `{"list":[{"id":"own"}],"active":[{"job":"x"},{"job":"own"}]}`, `{"list":[{"id":"own"}],"active":[{"job":"own"}]}`},
 		{"an object in the place of the ID's parent", "list[].job.id", `{"list":[{"job":"own"},{"job":[{"id":"own"}]},{"job":{"id":"own"}}]}`, `{"list":[{"job":{"id":"own"}}]}`},
 	} {
 		for _, n := range pieceSizes {

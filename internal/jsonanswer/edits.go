@@ -12,11 +12,12 @@ type Changes struct {
 	// page_details.next_url and transcripts[].resource_url. Values that are not strings,
 	// such as null, stay as they are.
 	Replace []Path
-	// Entry is the path of the ID of an entry, for an answer with a list of entries, such as
-	// transcripts[].id. It has one [], which are the entries of the list. If Entry is the
-	// zero value, no list is filtered.
-	Entry Path
-	// EntryURL says that the string at Entry is a URL, and that the ID is its [LastSegment].
+	// Entries are the paths of the ID of an entry, for an answer with a list of entries, such as
+	// transcripts[].id. A path has one [], which are the entries of the list. If an API has
+	// several forms of its answer, there is a path for each form. An answer needs one of the
+	// lists. Without Entries, no list is filtered.
+	Entries []Path
+	// EntryURL says that the strings at Entries are URLs, and that the ID is the [LastSegment].
 	EntryURL bool
 }
 
@@ -26,11 +27,12 @@ type Edits struct {
 	root     *node
 	filters  bool
 	entryURL bool
-	entry    Path
+	entries  []Path
 }
 
 // Compile makes changes ready for use. It returns an error if a path goes through another one,
-// if two paths differ only in upper and lower case, or if Entry has not exactly one [].
+// if two paths differ only in upper and lower case, if an entry has not exactly one [], or if a
+// list has two of the Entries.
 func (c Changes) Compile() (*Edits, error) {
 	t := tree{root: &node{}}
 	for i, path := range c.Replace {
@@ -43,28 +45,36 @@ func (c Changes) Compile() (*Edits, error) {
 		}
 		leaf.replace = true
 	}
-	edits := &Edits{root: t.root, entryURL: c.EntryURL, entry: c.Entry}
-	if c.Entry == (Path{}) {
-		return edits, nil
+	for _, path := range c.Entries {
+		if err := t.addEntry(path); err != nil {
+			return nil, err
+		}
 	}
-	edits.filters = true
-	id, err := t.add(c.Entry)
+	return &Edits{root: t.root, filters: len(c.Entries) > 0, entryURL: c.EntryURL, entries: c.Entries}, nil
+}
+
+// addEntry adds the path of the ID of an entry.
+func (t *tree) addEntry(path Path) error {
+	id, err := t.add(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	id.id = true
-	if strings.Count(c.Entry.text, elements) != 1 || strings.HasSuffix(c.Entry.text, elements) {
-		return nil, fmt.Errorf("path %q of an entry's ID: it needs one [], for the entries of the list, and a name after it", c.Entry)
+	if strings.Count(path.text, elements) != 1 || strings.HasSuffix(path.text, elements) {
+		return fmt.Errorf("path %q of an entry's ID: it needs one [], for the entries of the list, and a name after it", path)
 	}
 	entry := id
 	for string(entry.name) != elements {
 		entry = entry.parent
 	}
+	if entry.entry {
+		return fmt.Errorf("path %q of an entry's ID: its list has another path already", path)
+	}
 	entry.entry = true
 	for n := entry.parent; n != nil; n = n.parent {
 		n.toList = true
 	}
-	return edits, nil
+	return nil
 }
 
 // MustCompile does what [Changes.Compile] does, for tables. It panics if a path has a mistake.

@@ -27,7 +27,7 @@ func ExampleMembers() {
 func ExampleEditor() {
 	edits, err := jsonanswer.Changes{
 		Replace: []jsonanswer.Path{jsonanswer.MustPath("next")},
-		Entry:   jsonanswer.MustPath("jobs[].id"),
+		Entries: []jsonanswer.Path{jsonanswer.MustPath("jobs[].id")},
 	}.Compile()
 	if err != nil {
 		panic(err)

@@ -84,7 +84,7 @@ func TestASetRefusesPathsThatContradictEachOther(t *testing.T) {
 
 func TestChangesRefusePathsThatContradictEachOther(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ replace, entry, problem string }{
+	for _, test := range []struct{ replace, entries, problem string }{
 		{"", "", ""},
 		{"next list[].url", "list[].id", ""},
 		{"list[].id", "list[].id", ""},
@@ -95,18 +95,21 @@ func TestChangesRefusePathsThatContradictEachOther(t *testing.T) {
 		{"", "list.id", "it needs one []"},
 		{"", "list[]", "it needs one []"},
 		{"", "a[].b[].id", "it needs one []"},
+		{"", "list[].id active[].id", ""},
+		{"", "list[].id list[].job.id", "its list has another path already"},
+		{"", "list[].id list[].id", "its list has another path already"},
 		{"List[].url", "list[].id", "differ only in upper and lower case"},
 	} {
 		changes := jsonanswer.Changes{}
 		for path := range strings.FieldsSeq(test.replace) {
 			changes.Replace = append(changes.Replace, jsonanswer.MustPath(path))
 		}
-		if test.entry != "" {
-			changes.Entry = jsonanswer.MustPath(test.entry)
+		for path := range strings.FieldsSeq(test.entries) {
+			changes.Entries = append(changes.Entries, jsonanswer.MustPath(path))
 		}
 		_, err := changes.Compile()
 		if test.problem == "" && err != nil || test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)) {
-			t.Errorf("%q, %q: %v, want %s", test.replace, test.entry, err, test.problem)
+			t.Errorf("%q, %q: %v, want %s", test.replace, test.entries, err, test.problem)
 		}
 	}
 }

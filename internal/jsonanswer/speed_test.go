@@ -68,7 +68,7 @@ func aList(n int) []byte {
 
 // listEdits are the edits of a list of AssemblyAI, without the replacements if only is set.
 func listEdits(tb testing.TB, only bool) *Edits {
-	changes := Changes{Entry: MustPath("transcripts[].id")}
+	changes := Changes{Entries: []Path{MustPath("transcripts[].id")}}
 	if !only {
 		changes.Replace = []Path{
 			MustPath("page_details.next_url"), MustPath("page_details.prev_url"), MustPath("page_details.current_url"), MustPath("transcripts[].resource_url"),
