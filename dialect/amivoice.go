@@ -128,6 +128,18 @@ var amiStreaming = &CommandRules{
 	TimedOut: "e timeout occurred",
 }
 
+var amiJobs = &Jobs{
+	ID:    jsonanswer.MustSet("sessionid"),
+	State: jsonanswer.MustSet("status"),
+	States: map[string]policy.JobState{
+		"queued":     policy.JobQueued,
+		"started":    policy.JobStarted,
+		"processing": policy.JobProcessing,
+		"completed":  policy.JobCompleted,
+		"error":      policy.JobFailed,
+	},
+}
+
 // AmiVoice is the API of the AmiVoice Cloud Platform: synchronous recognition
 // on acp-api.amivoice.com, asynchronous recognition on acp-api-async.amivoice.com.
 // The paths differ, so that clients of both can use one gate.
@@ -136,26 +148,15 @@ var AmiVoice = &API{
 	Routes: []Route{
 		amiUpload("/v1/recognize", policy.Recognize),
 		amiUpload("/v1/nolog/recognize", policy.Recognize),
-		amiUpload("/v1/recognitions", policy.CreateJob),
-		amiUpload("/v2/recognitions", policy.CreateJob),
+		amiNewJob("/v1/recognitions"),
+		amiNewJob("/v2/recognitions"),
 		amiPoll("/v1/recognitions/{job}"),
 		amiPoll("/v2/recognitions/{job}"),
 		amiStream("/v1/"),
 		amiStream("/v1/nolog/"),
 	},
-	Places: amiUploadKeys,
-	Audio:  "a",
-	Jobs: Jobs{
-		ID:    jsonanswer.MustSet("sessionid"),
-		State: jsonanswer.MustSet("status"),
-		States: map[string]policy.JobState{
-			"queued":     policy.JobQueued,
-			"started":    policy.JobStarted,
-			"processing": policy.JobProcessing,
-			"completed":  policy.JobCompleted,
-			"error":      policy.JobFailed,
-		},
-	},
+	Places:         amiUploadKeys,
+	Audio:          "a",
 	Unlisted:       amiPlain,
 	SessionHeader:  "X-Session-ID",
 	RequestHeaders: []string{"Authorization", "Content-Type"},
@@ -168,10 +169,16 @@ func amiUpload(path string, op policy.Operation) Route {
 	}
 }
 
+func amiNewJob(path string) Route {
+	route := amiUpload(path, policy.CreateJob)
+	route.Jobs = amiJobs
+	return route
+}
+
 func amiPoll(path string) Route {
 	return Route{
 		Method: http.MethodGet, Path: path, Operation: policy.ReadJob,
-		Keys: amiJobKeys, Refusals: amiJob,
+		Keys: amiJobKeys, Refusals: amiJob, Jobs: amiJobs,
 	}
 }
 

@@ -91,9 +91,21 @@ var assemblyList = jsonanswer.Changes{
 	},
 }.MustCompile()
 
+var assemblyJobs = &Jobs{
+	ID:    jsonanswer.MustSet("id"),
+	State: jsonanswer.MustSet("status"),
+	States: map[string]policy.JobState{
+		"queued":     policy.JobQueued,
+		"processing": policy.JobProcessing,
+		"completed":  policy.JobCompleted,
+		"error":      policy.JobFailed,
+	},
+	Ended: []int{http.StatusNotFound, http.StatusGone},
+}
+
 var (
-	assemblyRoutes  = routes{assemblyKeys, &assemblyKey, &assemblyRefusals}
-	assemblyStreams = routes{assemblyStreamKeys, &assemblyKey, &assemblyRefusals}
+	assemblyRoutes  = routes{assemblyKeys, &assemblyKey, &assemblyRefusals, assemblyJobs}
+	assemblyStreams = routes{assemblyStreamKeys, &assemblyKey, &assemblyRefusals, nil}
 )
 
 // AssemblyAI is the API of AssemblyAI: transcripts on api.assemblyai.com, short audio on
@@ -113,18 +125,7 @@ var AssemblyAI = &API{
 		assemblyRoutes.mint(http.MethodGet, "/v3/token", assemblyMint),
 		assemblyStreams.stream("/v3/ws", assemblyStreaming),
 	},
-	Places: assemblyStreamKeys,
-	Jobs: Jobs{
-		ID:    jsonanswer.MustSet("id"),
-		State: jsonanswer.MustSet("status"),
-		States: map[string]policy.JobState{
-			"queued":     policy.JobQueued,
-			"processing": policy.JobProcessing,
-			"completed":  policy.JobCompleted,
-			"error":      policy.JobFailed,
-		},
-		Gone: []int{http.StatusNotFound, http.StatusGone},
-	},
+	Places:         assemblyStreamKeys,
 	Unlisted:       assemblyRefusals,
 	RequestHeaders: []string{"Authorization", "Content-Type"},
 }

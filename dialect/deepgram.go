@@ -107,8 +107,8 @@ var (
 var deepgramGrant = mintOf([]string{"access_token"}, []string{"expires_in"}, time.Hour)
 
 var (
-	deepgramRoutes  = routes{deepgramHeaderKeys, &deepgramToken, &deepgramRefusals}
-	deepgramStreams = routes{deepgramKeys, &deepgramToken, deepgramHandshake}
+	deepgramRoutes  = routes{deepgramHeaderKeys, &deepgramToken, &deepgramRefusals, nil}
+	deepgramStreams = routes{deepgramKeys, &deepgramToken, deepgramHandshake, nil}
 )
 
 // Deepgram is the API of Deepgram at api.deepgram.com, and of Deepgram's own engines. A request with

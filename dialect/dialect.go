@@ -22,7 +22,6 @@ type API struct {
 	// Audio is the name of the multipart part that holds the audio. The backend reads
 	// no key from this part on. Audio is empty if no body holds a key.
 	Audio string
-	Jobs  Jobs
 	// Unlisted are the answers to requests that match no route.
 	Unlisted Refusals
 	// SessionHeader is the name of the answer's header field with the session ID. It
@@ -35,9 +34,13 @@ type API struct {
 	RequestHeaders []string
 }
 
-// Jobs says where job IDs and job states are in the backend's answers, which are
-// JSON objects.
+// Jobs describes the jobs of an API, or another kind of resource that belongs to the account which has
+// created it, such as a file. It says where IDs and states are in the backend's answers, which are JSON
+// objects.
 type Jobs struct {
+	// Kind tells resources of different kinds apart, because the backend can give the same ID to a job
+	// and to a file. It is empty for one kind of the API.
+	Kind string
 	// ID has the members that can have the job's ID, in the answer to a creation. The first one
 	// that is present counts.
 	ID *jsonanswer.Set
@@ -45,21 +48,36 @@ type Jobs struct {
 	// is present, the last segment of the header field Location is the ID.
 	URL bool
 	// State has the members that can have the job's state, in the answer to a poll. The first
-	// one that is read counts.
-	State  *jsonanswer.Set
-	States map[string]policy.JobState // the backend's words for the states
-	// Gone are the statuses of an answer to a poll that say that the job has ended. An answer to a
+	// one that is read counts. It is nil if no answer has the state.
+	State *jsonanswer.Set
+	// States has the backend's words for the states. If a member of State may be a literal, its words
+	// are true, false and null.
+	States map[string]policy.JobState
+	// Ended are the statuses of an answer to a poll that say that the job has ended. An answer to a
 	// request for one of its results does not count: the result of a running job may not exist yet.
-	Gone []int
+	Ended []int
 }
 
-// Mint says where a token that the backend mints is in its answer, which is a JSON object.
+// RecordID returns the ID under which the keystore has a job. A job of a kind has the kind and a slash
+// before its ID; no ID has a slash. RecordID of "", and of nil, returns id.
+func (j *Jobs) RecordID(id string) string {
+	if j == nil || j.Kind == "" || id == "" {
+		return id
+	}
+	return j.Kind + "/" + id
+}
+
+// Mint says where a token that the backend mints is in its answer.
 type Mint struct {
 	// Members has first the members that can have the token, and then those that can have its
-	// expiry. Of each kind, the first one that is present counts.
+	// expiry. Of each kind, the first one that is present counts. If Members is nil, the answer is no
+	// JSON object: the whole answer is the token.
 	Members *jsonanswer.Set
 	// Tokens is how many members of Members can have the token.
 	Tokens int
+	// Query says that the member is a URL, and that this parameter of its query is the token. It is
+	// empty if the member is the token.
+	Query string
 	// Instant says that an expiry is in seconds since 1970. Otherwise it is in seconds from now.
 	Instant bool
 	// Longest is how long a token is valid at most. It counts if the answer has no expiry.

@@ -100,8 +100,8 @@ var openAIRealtime = &HandshakeRules{
 const openAIBadKey = 3000
 
 var (
-	openAIRoutes  = routes{[]Place{openAIBearer}, &openAIBearer, &openAIRefusals}
-	openAIStreams = routes{openAIKeys, &openAIBearer, &openAIRefusals}
+	openAIRoutes  = routes{[]Place{openAIBearer}, &openAIBearer, &openAIRefusals, nil}
+	openAIStreams = routes{openAIKeys, &openAIBearer, &openAIRefusals, nil}
 )
 
 // OpenAI is the audio API of OpenAI at api.openai.com, which nearly all engines that people

@@ -25,7 +25,11 @@ type Route struct {
 	UpstreamKey *Place
 	// Refusals are the answers to refused requests for this operation.
 	Refusals *Refusals
-	// Mint says where the token is in the answer. It is nil if the operation is not Mint.
+	// Jobs says where the IDs and the states of jobs are in the answers. It is nil if the operation
+	// concerns no job.
+	Jobs *Jobs
+	// Mint says where the token is in the answer. The operation is Mint, or a CreateJob whose answer has
+	// a token too. It is nil if the answer has no token.
 	Mint *Mint
 	// Edits are the changes in an answer: the entries of a list that belong to other accounts are
 	// dropped, and URLs of the backend lead to the gate. It is nil if nothing is changed. A route of
@@ -41,10 +45,15 @@ type routes struct {
 	keys        []Place
 	upstreamKey *Place
 	refusals    *Refusals
+	jobs        *Jobs // of the operations that concern a job
 }
 
 func (r *routes) route(method, path string, op policy.Operation) Route {
-	return Route{Method: method, Path: path, Operation: op, Keys: r.keys, UpstreamKey: r.upstreamKey, Refusals: r.refusals}
+	route := Route{Method: method, Path: path, Operation: op, Keys: r.keys, UpstreamKey: r.upstreamKey, Refusals: r.refusals}
+	if op == policy.CreateJob || op == policy.ReadJob || op == policy.DeleteJob || op == policy.ListJobs {
+		route.Jobs = r.jobs
+	}
+	return route
 }
 
 func (r *routes) mint(method, path string, mint *Mint) Route {
@@ -69,7 +78,7 @@ func (r *routes) stream(path string, rules *HandshakeRules) Route {
 type Call struct {
 	Operation policy.Operation
 	Route     *Route // nil if the operation is Unlisted
-	JobID     string // of ReadJob and DeleteJob
+	JobID     string // of ReadJob and DeleteJob, as the keystore has it: see [Jobs.RecordID]
 }
 
 // StreamRules returns the rules of the route's live streams; nil without a route, and for a route
@@ -94,7 +103,7 @@ func (a *API) Classify(method, escapedPath string) Call {
 			continue
 		}
 		if job, ok := matchPath(route.Path, escapedPath); ok {
-			return Call{Operation: route.Operation, Route: route, JobID: job}
+			return Call{Operation: route.Operation, Route: route, JobID: route.Jobs.RecordID(job)}
 		}
 	}
 	return Call{}

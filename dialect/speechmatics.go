@@ -85,9 +85,22 @@ var speechmaticsList = jsonanswer.Changes{
 	Entries: []jsonanswer.Path{jsonanswer.MustPath("jobs[].id"), jsonanswer.MustPath("active_jobs[].job_id")},
 }.MustCompile()
 
+var speechmaticsJobs = &Jobs{
+	ID:    jsonanswer.MustSet("id", "job.id"), // the second one if the creation waited for the result
+	State: jsonanswer.MustSet("job.status"),
+	States: map[string]policy.JobState{
+		"running":  policy.JobProcessing,
+		"done":     policy.JobCompleted,
+		"rejected": policy.JobFailed,
+		"deleted":  policy.JobFailed,
+		"expired":  policy.JobFailed,
+	},
+	Ended: []int{http.StatusNotFound, http.StatusGone},
+}
+
 var (
-	speechmaticsRoutes  = routes{speechmaticsKeys, &speechmaticsBearer, &speechmaticsRefusals}
-	speechmaticsStreams = routes{speechmaticsStreamKeys, &speechmaticsBearer, &speechmaticsRefusals}
+	speechmaticsRoutes  = routes{speechmaticsKeys, &speechmaticsBearer, &speechmaticsRefusals, speechmaticsJobs}
+	speechmaticsStreams = routes{speechmaticsStreamKeys, &speechmaticsBearer, &speechmaticsRefusals, nil}
 )
 
 // Speechmatics is the API of Speechmatics: jobs on asr.api.speechmatics.com, live streams on
@@ -107,19 +120,7 @@ var Speechmatics = &API{
 		speechmaticsStreams.stream("/v2/", speechmaticsRealTime),
 		speechmaticsRoutes.mint(http.MethodPost, "/v1/api_keys", speechmaticsMint),
 	},
-	Places: speechmaticsStreamKeys,
-	Jobs: Jobs{
-		ID:    jsonanswer.MustSet("id", "job.id"), // the second one if the creation waited for the result
-		State: jsonanswer.MustSet("job.status"),
-		States: map[string]policy.JobState{
-			"running":  policy.JobProcessing,
-			"done":     policy.JobCompleted,
-			"rejected": policy.JobFailed,
-			"deleted":  policy.JobFailed,
-			"expired":  policy.JobFailed,
-		},
-		Gone: []int{http.StatusNotFound, http.StatusGone},
-	},
+	Places:         speechmaticsStreamKeys,
 	Unlisted:       speechmaticsRefusals,
 	AtRoot:         true, // @speechmatics/batch-client
 	RequestHeaders: []string{"Authorization", "Content-Type"},

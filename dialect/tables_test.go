@@ -113,8 +113,18 @@ func TestEveryRouteIsComplete(t *testing.T) {
 			if up := route.UpstreamKey; up != nil && (up.Location != dialect.Header || up.Takes == dialect.TokensOnly || !slices.Contains(api.Places, *up)) {
 				t.Errorf("%s: the upstream key cannot go to %+v", name, *up)
 			}
-			if mint := route.Mint; (route.Operation == policy.Mint) != (mint != nil) || mint != nil && (mint.Longest <= 0 || mint.Tokens < 1 || mint.Tokens > mint.Members.Len()) {
+			if mint := route.Mint; route.Operation == policy.Mint && mint == nil || mint != nil && !canMint(route) {
 				t.Errorf("%s: the operation is %v, and the token is at %+v", name, route.Operation, mint)
+			}
+			switch jobs := route.Jobs; route.Operation {
+			case policy.CreateJob, policy.ReadJob, policy.DeleteJob, policy.ListJobs:
+				if jobs == nil || jobs.ID == nil && !jobs.URL || strings.Contains(jobs.Kind, "/") || (jobs.State == nil) != (len(jobs.States) == 0) {
+					t.Errorf("%s: the operation is %v, and the jobs are %+v", name, route.Operation, jobs)
+				}
+			default:
+				if jobs != nil {
+					t.Errorf("%s: the operation %v has jobs", name, route.Operation)
+				}
 			}
 			if route.Operation == policy.ListJobs && route.Edits == nil {
 				t.Errorf("%s has no Edits, so that a list has the jobs of all accounts", name)
@@ -132,6 +142,22 @@ func TestEveryRouteIsComplete(t *testing.T) {
 			}
 		}
 	})
+}
+
+// canMint reports whether the token can be read from the answer. A client that shows a token gets no new
+// one: a stolen token could be renewed without end. The rules refuse this for the operation Mint.
+func canMint(route *dialect.Route) bool {
+	mint := route.Mint
+	switch {
+	case mint.Longest <= 0 || route.Operation != policy.Mint && route.Operation != policy.CreateJob:
+		return false
+	case route.Operation == policy.CreateJob && slices.ContainsFunc(route.Keys, func(p dialect.Place) bool { return p.Takes != dialect.Keys }):
+		return false
+	case mint.Members == nil:
+		return mint.Tokens == 0 && mint.Query == ""
+	default:
+		return mint.Tokens >= 1 && mint.Tokens <= mint.Members.Len()
+	}
 }
 
 func TestPlaces_CanBeFound(t *testing.T) {

@@ -47,7 +47,7 @@ func (w *responseInterceptor) mayList(id string) bool {
 	if !dialect.ValidJobID(id) || w.edit.fault != nil {
 		return false
 	}
-	job, err := w.store.FindJobFor(context.WithoutCancel(w.r.Context()), account, w.gate.Backend, id)
+	job, err := w.store.FindJobFor(context.WithoutCancel(w.r.Context()), account, w.gate.Backend, w.call.Route.Jobs.RecordID(id))
 	switch {
 	case err == nil:
 		return job.AccountID == account

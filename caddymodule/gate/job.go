@@ -40,7 +40,7 @@ func (w *responseInterceptor) finishCreation() {
 		w.refuseUpstream()
 		return
 	}
-	if id == "" || w.recordCreated(id) {
+	if id == "" || (w.call.Route.Mint == nil || w.recordMinted()) && w.recordCreated(id) {
 		w.sendHeld()
 	}
 }
@@ -50,8 +50,11 @@ func (w *responseInterceptor) finishCreation() {
 // If the job's ID has not come yet, the client gets an answer of the gate.
 func (w *responseInterceptor) passLongCreation() {
 	id, err := w.createdID()
-	if err == nil && id == "" {
+	switch {
+	case err == nil && id == "":
 		err = errors.New("the first 64 KiB of the backend's answer do not have it")
+	case err == nil && w.call.Route.Mint != nil:
+		err = errLongMint
 	}
 	if err != nil {
 		w.replace(w.gate.api.GatewayError(w.call), "reading the job's ID: "+err.Error())
@@ -64,7 +67,7 @@ func (w *responseInterceptor) passLongCreation() {
 
 // createdID returns the ID of the job that the answer creates; "" if it has none.
 func (w *responseInterceptor) createdID() (string, error) {
-	jobs := &w.gate.api.Jobs
+	jobs := w.call.Route.Jobs
 	member, err := firstMember(w.members, 0, jobs.ID.Len())
 	id := member.Text
 	switch {
@@ -123,7 +126,7 @@ func (w *responseInterceptor) recordJob(id string) error {
 	defer cancel()
 	return w.store.CreateReservedJob(ctx, &w.reserved, policy.Job{
 		Backend:   w.gate.Backend,
-		ID:        id,
+		ID:        w.call.Route.Jobs.RecordID(id),
 		Dialect:   w.gate.api.Name,
 		AccountID: w.record.Owner.AccountID,
 		KeyID:     w.record.Owner.KeyID,
@@ -132,29 +135,44 @@ func (w *responseInterceptor) recordJob(id string) error {
 	})
 }
 
+// readsState reports whether the state of the job is read from the answer to a poll.
+func (w *responseInterceptor) readsState() bool {
+	return w.call.Operation == policy.ReadJob && w.status < 300 && w.hasJob && !w.state.Ended() &&
+		w.call.Route.IsJob() && w.call.Route.Jobs.State != nil
+}
+
 // recordState records the new state of a job as soon as it has been read from the answer,
 // before the client gets this part of the answer.
 func (w *responseInterceptor) recordState() {
 	if w.members == nil {
 		return
 	}
-	word, err := firstMember(w.members, 0, w.gate.api.Jobs.State.Len())
+	jobs := w.call.Route.Jobs
+	word, err := firstMember(w.members, 0, jobs.State.Len())
 	if err == nil && word.Text == "" {
 		return
 	}
 	w.members = nil
-	state := w.gate.api.Jobs.States[word.Text]
+	state := jobs.States[word.Text]
 	if err == nil {
 		w.setState(state)
 	}
 }
 
-// recordGone records the end of a job if the client has deleted it, or if the backend answers a poll
-// that it does not exist any more.
-func (w *responseInterceptor) recordGone() {
-	gone := w.call.Operation == policy.ReadJob && w.call.Route.IsJob() && slices.Contains(w.gate.api.Jobs.Gone, w.status) ||
-		w.call.Operation == policy.DeleteJob && w.status < 300
-	if gone && w.hasJob && !w.state.Ended() {
+// recordEnded records the end of a job if the client has deleted it, or if the status of the answer to a
+// poll says that it has ended.
+func (w *responseInterceptor) recordEnded() {
+	if !w.hasJob || w.state.Ended() {
+		return
+	}
+	success := w.status < 300
+	switch op := w.call.Operation; {
+	case op == policy.DeleteJob && success:
+		w.setState(policy.JobFailed)
+	case op != policy.ReadJob || !w.call.Route.IsJob() || !slices.Contains(w.call.Route.Jobs.Ended, w.status):
+	case success:
+		w.setState(policy.JobCompleted)
+	default:
 		w.setState(policy.JobFailed)
 	}
 }

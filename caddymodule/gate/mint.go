@@ -1,9 +1,12 @@
 package gate
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/speechgate/speechgate/internal/credential"
@@ -15,45 +18,98 @@ import (
 // errTokenIsKey is the error of an answer that would show the upstream key as a token.
 var errTokenIsKey = errors.New("the token holds the backend's key")
 
-// finishMint records the token in the held answer, and then sends the answer to the client. If the
-// answer has no token, the backend has minted none, and nothing is recorded. If the token is wrong or
-// cannot be recorded, the client gets an answer of the gate.
+// errLongMint is the error of an answer in which a token may be behind the part that the gate holds.
+var errLongMint = errors.New("the backend's answer to a mint is larger than 64 KiB")
+
+// finishMint records the token in the held answer, and then sends the answer to the client.
 func (w *responseInterceptor) finishMint() {
-	api, mint := w.gate.api, w.call.Route.Mint
-	token, err := firstMember(w.members, 0, mint.Tokens)
-	var expires policy.Time
-	if err == nil && token.Text != "" {
-		expires, err = w.expiryOf()
+	if w.recordMinted() {
+		w.sendHeld()
 	}
-	switch {
-	case err == nil && !isObject(w.held.Bytes()):
-		err = jsonanswer.ErrJSON
-	case err == nil && w.gate.redactor != nil && w.gate.redactor.Text(token.Text) != token.Text:
-		err = errTokenIsKey
-	}
+}
+
+// recordMinted records the token in the held answer. If the answer has no token, the backend has minted
+// none, and nothing is recorded. If the token is wrong or cannot be recorded, recordMinted returns
+// false, and the client gets an answer of the gate.
+func (w *responseInterceptor) recordMinted() bool {
+	api := w.gate.api
+	token, expires, err := w.mintedToken()
 	if err != nil {
 		w.replace(api.GatewayError(w.call), "reading the minted token: "+err.Error())
-		return
+		return false
 	}
-	if token.Text != "" {
-		if err := w.recordToken(token.Text, expires); err != nil {
-			answer := api.Refusal(w.call, policy.StoreUnavailable)
-			if !errors.Is(err, keystore.ErrUnavailable) { // the token is wrong, and not the store
-				answer = api.GatewayError(w.call)
-			}
-			w.replace(answer, "recording a token: "+err.Error())
-			return
+	if token == "" {
+		return true
+	}
+	if err := w.recordToken(token, expires); err != nil {
+		answer := api.Refusal(w.call, policy.StoreUnavailable)
+		if !errors.Is(err, keystore.ErrUnavailable) { // the token is wrong, and not the store
+			answer = api.GatewayError(w.call)
+		}
+		w.replace(answer, "recording a token: "+err.Error())
+		return false
+	}
+	return true
+}
+
+// mintedToken returns the token in the held answer, and its expiry. The token is "" if the answer has
+// none.
+func (w *responseInterceptor) mintedToken() (token string, expires policy.Time, err error) {
+	mint, body := w.call.Route.Mint, w.held.Bytes()
+	expires = w.gate.app.Now().Add(mint.Longest)
+	if mint.Members == nil {
+		token = string(bytes.TrimSpace(body))
+	} else {
+		var members jsonanswer.Members
+		members.Begin(mint.Members)
+		_, _ = members.Write(body)
+		value, err := firstMember(&members, 0, mint.Tokens)
+		token = value.Text
+		if err == nil && token != "" && mint.Query != "" {
+			token, err = parameterOf(token, mint.Query)
+		}
+		if err == nil && token != "" {
+			expires, err = w.expiryOf(&members)
+		}
+		if err == nil && !isObject(body) {
+			err = jsonanswer.ErrJSON
+		}
+		if err != nil {
+			return "", 0, err
 		}
 	}
-	w.sendHeld()
+	if w.gate.redactor != nil && w.gate.redactor.Text(token) != token {
+		return "", 0, errTokenIsKey
+	}
+	return token, expires, nil
+}
+
+// parameterOf returns the value of a parameter in the query of a URL; "" if the URL does not have the
+// parameter.
+func parameterOf(address, name string) (value string, err error) {
+	_, query, _ := strings.Cut(address, "?")
+	query, _, _ = strings.Cut(query, "#")
+	for pair := range strings.SplitSeq(query, "&") {
+		text, ok := strings.CutPrefix(pair, name+"=")
+		if !ok {
+			continue
+		}
+		if value != "" {
+			return "", errors.New("the URL has two tokens")
+		}
+		if value, err = url.QueryUnescape(text); err != nil {
+			return "", errors.New("the URL's query has an escape that is wrong") // the error of net/url has a part of the token
+		}
+	}
+	return value, nil
 }
 
 // expiryOf returns the instant at which the token in the answer expires: what the backend says, but
 // at most what the API allows.
-func (w *responseInterceptor) expiryOf() (policy.Time, error) {
+func (w *responseInterceptor) expiryOf(members *jsonanswer.Members) (policy.Time, error) {
 	mint, now := w.call.Route.Mint, w.gate.app.Now()
 	latest := now.Add(mint.Longest)
-	value, err := firstMember(w.members, mint.Tokens, mint.Members.Len())
+	value, err := firstMember(members, mint.Tokens, mint.Members.Len())
 	if err != nil || value.Kind == jsonanswer.Absent || value.Text == "null" {
 		return latest, err
 	}

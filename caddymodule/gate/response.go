@@ -107,23 +107,21 @@ func (w *responseInterceptor) WriteHeader(status int) {
 		w.replace(w.gate.api.GatewayError(w.call), problem)
 		return
 	}
-	jobs := &w.gate.api.Jobs
 	switch {
 	case w.call.Operation == policy.CreateJob && status < 300:
-		w.readMembers(jobs.ID)
+		w.readMembers(w.call.Route.Jobs.ID)
 		w.held = new(bytes.Buffer)
 		return
 	case w.call.Operation == policy.Mint && status < 300:
-		w.readMembers(w.call.Route.Mint.Members)
 		w.held = new(bytes.Buffer)
 		return
 	case w.startRefusalCheck(refusal):
 		return
-	case w.call.Operation == policy.ReadJob && status < 300 && w.hasJob && !w.state.Ended():
-		w.readMembers(jobs.State)
+	case w.readsState():
+		w.readMembers(w.call.Route.Jobs.State)
 		w.members.StopEarly()
 	}
-	w.recordGone()
+	w.recordEnded()
 	if !w.startEdits() {
 		w.sendHeader()
 	}
@@ -194,7 +192,7 @@ func (w *responseInterceptor) passHeld() {
 		w.passLongCreation()
 		return
 	}
-	w.replace(w.gate.api.GatewayError(w.call), "the backend's answer to a mint is larger than 64 KiB")
+	w.replace(w.gate.api.GatewayError(w.call), errLongMint.Error())
 }
 
 // ReadFrom copies src with Write, which must see every byte.

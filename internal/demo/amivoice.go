@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -52,7 +51,7 @@ func (d *demo) playJob(ctx context.Context, keys keyring) error {
 		return err
 	}
 	created := d.form(ctx, "/v2/recognitions", brief)
-	job := member(created.body, dialect.AmiVoice.Jobs.ID.Path(0).String())
+	job := member(created.body, "sessionid")
 	d.expect(created, `"sessionid"`, policy.Allowed, "the job is on record, and on the disk, before you see its ID.")
 	d.expect(d.poll(ctx, job, brief), `"status"`, policy.Allowed, "the key is still good.")
 
