@@ -45,14 +45,14 @@ func TestInterval_HoldsTheMedian(t *testing.T) {
 func TestMessage_FieldsAreFoundWhereTheyAre(t *testing.T) {
 	t.Parallel()
 	head := []byte("POST /v1/recognize?Content-Length: 9 HTTP/1.1\r\nX-Content-Length: 7\r\nContent-Length: 12\r\n\r\n")
-	if n, err := contentLength(head); n != 12 || err != nil {
-		t.Errorf("length %d, %v", n, err)
+	if b, err := bodyOf(head, false); b.left != 12 || err != nil {
+		t.Errorf("length %d, %v", b.left, err)
 	}
-	if n, err := contentLength([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")); n != 0 || err != nil {
-		t.Errorf("length %d, %v, for a request without a length", n, err)
+	if b, err := bodyOf([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), false); !b.ended() || err != nil {
+		t.Errorf("%+v, %v, for a request without a length", b, err)
 	}
 	for _, bad := range []string{"Transfer-Encoding: chunked", "Content-Length: x", "Content-Length: -1"} {
-		if _, err := contentLength([]byte("GET / HTTP/1.1\r\n" + bad + "\r\n\r\n")); err == nil {
+		if _, err := bodyOf([]byte("GET / HTTP/1.1\r\n"+bad+"\r\n\r\n"), false); err == nil {
 			t.Errorf("%s is taken for a length", bad)
 		}
 	}
@@ -68,9 +68,9 @@ func TestForm_HasTheKeyAndItsLength(t *testing.T) {
 	for _, in := range []string{"u", "d"} {
 		request := form("/v1/recognize", in, "KEY", 100)
 		head, body, _ := strings.Cut(string(request), "\r\n\r\n")
-		n, err := contentLength([]byte(head + "\r\n\r\n"))
-		if err != nil || n != len(body) || strings.Count(body, "KEY") != 1 {
-			t.Errorf("%s: length %d of %d, %v: %q", in, n, len(body), err, body)
+		b, err := bodyOf([]byte(head+"\r\n\r\n"), false)
+		if err != nil || b.left != len(body) || strings.Count(body, "KEY") != 1 {
+			t.Errorf("%s: length %d of %d, %v: %q", in, b.left, len(body), err, body)
 		}
 	}
 }

@@ -44,6 +44,13 @@ var cases = []benchCase{
 	{"stream-start", "from the handshake of a stream to the answer to its start command", (*suite).streamStarts, true},
 	{"streams", "500 streams at 32 KB/s", (*suite).manyStreams, true},
 	{"idle-streams", fmt.Sprintf("memory of %d streams that have sent no command", idleCount), (*suite).idleStreams, true},
+	{"openai-form", "OpenAI: uploads of 4 KiB with the key in the header", openAIForms(4<<10, smallConns, cpuAtMost(1.05), throughputAtLeast(0)), true},
+	{"openai-upload", "OpenAI: uploads of 1 MiB with the key in the header", openAIForms(1<<20, 8, throughputAtLeast(0.97), cpuAtMost(0)), true},
+	{"openai-sse", fmt.Sprintf("OpenAI: transcriptions that stream as %d events", eventCount), (*suite).openAIEvents, true},
+	{"assemblyai-poll", "AssemblyAI: polls of jobs", (*suite).transcriptPolls, true},
+	{"assemblyai-create", "AssemblyAI: creation of jobs by JSON, recorded durably, 64 clients", (*suite).transcriptCreations, true},
+	{"assemblyai-list", fmt.Sprintf("AssemblyAI: lists of %d entries, half of them of the account", listLength), (*suite).transcriptLists, true},
+	{"deepgram-stream", "Deepgram: one saturated stream, with as much audio back", (*suite).echoedStream, true},
 	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory, false},
 	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls), true},
 	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries), true},
@@ -122,12 +129,19 @@ func (s *suite) atRate(name string, one, other *proxy, p plan, m measure) error 
 	return s.compare(fmt.Sprintf("%s, %.0f requests/s", name, p.rate), s.pairs, run(one), run(other), m, cpuAtMost(0))
 }
 
-// warm sends a request with every key in use, so that the gate has looked up all keys.
+// warm sends a poll with every key in use, so that the gate has looked up all keys.
 func (s *suite) warm(p *proxy, f *fixture) error {
+	return s.warmWith(p, f, func(buf []byte, n int) []byte {
+		return pollWith(buf, f.jobs[n%len(f.jobs)], f.keys[n%len(f.keys)])
+	})
+}
+
+// warmWith sends the requests 1 to the number of keys in use, at least.
+func (s *suite) warmWith(p *proxy, f *fixture, request func(buf []byte, n int) []byte) error {
 	n := 0
 	next := func(buf []byte) ([]byte, int) {
 		n++
-		return pollWith(buf, f.jobs[n%len(f.jobs)], f.keys[n%len(f.keys)]), 0
+		return request(buf, n), 0
 	}
 	for n < len(f.keys) {
 		s.progress("warming up: %d of %d keys", n, len(f.keys))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +26,9 @@ type loop struct {
 	events   []unix.EpollEvent
 	scratch  []byte
 	backend  backend
-	run      *run // nil while nothing is sent
-	waits    bool // whether a turn waits for events
+	sending  []*sock // the connections with events to send
+	run      *run    // nil while nothing is sent
+	waits    bool    // whether a turn waits for events
 	err      error
 }
 
@@ -35,8 +37,10 @@ type sock struct {
 	fd      int
 	client  bool
 	in      []byte // the bytes of a message with an incomplete head
-	body    int    // the bytes of the message's body that have not arrived yet
+	body    body   // the message's body, while it arrives
 	head    []byte // the message's head, while its body arrives
+	got     int    // the bytes of the body that have arrived; see run.content
+	events  int    // the events of the answer that have not been sent
 	keyed   bool   // whether the backend has found its key in the message
 	out     []byte // the part of writing that is not written yet
 	writing []byte // the buffer behind out
@@ -140,6 +144,10 @@ func (l *loop) turn() {
 	if l.waits {
 		ms = 100
 	}
+	if len(l.sending) > 0 {
+		ms = 0
+		l.sendEvents()
+	}
 	n, err := unix.EpollWait(l.poll, l.events, ms)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		l.fail(err)
@@ -228,14 +236,19 @@ func (l *loop) read(s *sock) {
 	}
 	got := l.scratch[:n]
 	for len(got) > 0 && l.socks[s.fd] == s {
-		if s.body > 0 {
-			take := min(s.body, len(got))
-			if !s.client && !s.keyed { // the form head comes first
-				s.keyed = bytes.Contains(got[:take], l.backend.key)
-				l.checkForeign(s, got[:take])
+		if !s.body.ended() {
+			taken, content, err := s.body.next(got)
+			if err != nil {
+				l.fail(err)
+				return
 			}
-			s.body, got = s.body-take, got[take:]
-			if s.body == 0 {
+			if got = got[taken:]; s.client && l.run != nil {
+				l.run.content(s, content)
+			} else if !s.client && !s.keyed { // the form head comes first
+				s.keyed = bytes.Contains(content, l.backend.key)
+				l.checkForeign(s, content)
+			}
+			if s.body.ended() {
 				l.message(s)
 			}
 			continue
@@ -254,12 +267,12 @@ func (l *loop) read(s *sock) {
 		got = got[end+4:]
 		s.keyed = !s.client && bytes.Contains(s.head, l.backend.key)
 		l.checkForeign(s, s.head)
-		length, err := contentLength(s.head)
-		if err != nil {
+		var err error
+		if s.body, err = bodyOf(s.head, s.client && l.run != nil && l.run.answer != nil); err != nil {
 			l.fail(err)
 			return
 		}
-		if s.body = length; length == 0 {
+		if s.got = 0; s.body.ended() {
 			l.message(s)
 		}
 	}
@@ -272,6 +285,22 @@ func (l *loop) checkForeign(s *sock, text []byte) {
 	}
 }
 
+// sendEvents sends the next event to each connection that waits for one, so that each event is
+// a write of its own.
+func (l *loop) sendEvents() {
+	l.sending = slices.DeleteFunc(l.sending, func(s *sock) bool {
+		if l.socks[s.fd] != s {
+			return true // the connection is closed
+		}
+		if len(s.out) > 0 {
+			return false // the event before is not written yet
+		}
+		s.events--
+		l.send(s, appendEvent(s.writing[:0], s.events))
+		return s.events == 0
+	})
+}
+
 // message handles a whole message.
 func (l *loop) message(s *sock) {
 	if !s.client {
@@ -279,7 +308,11 @@ func (l *loop) message(s *sock) {
 			l.fail(fmt.Errorf("a request without the backend's key: %.300q", s.head))
 			return
 		}
-		l.send(s, l.backend.answer(s.head, s.writing[:0]))
+		var answer []byte
+		if answer, s.events = l.backend.answer(s.head, s.writing[:0]); s.events > 0 {
+			l.sending = append(l.sending, s)
+		}
+		l.send(s, answer)
 		return
 	}
 	if l.run == nil || !s.busy {

@@ -58,7 +58,7 @@ func bench(ctx context.Context) error {
 	}
 	if *list {
 		for _, c := range cases {
-			fmt.Printf("%-14s %s\n", c.name, c.about)
+			fmt.Printf("%-17s %s\n", c.name, c.about)
 		}
 		return nil
 	}

@@ -24,8 +24,11 @@ type proxy struct {
 	addr string
 	// admin is the address of Caddy's admin endpoint, for profiles.
 	admin string
-	// key is the key that the backend must find in each request.
+	// key is what the backend must find in each request: the upstream key, or the header line
+	// with it.
 	key string
+	// answer is the body that each answer must have; nil if any body will do.
+	answer []byte
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -91,7 +94,7 @@ type site struct {
 	binary string // gate, plain or floor
 	global string // global options
 	before string // directives before reverse_proxy
-	key    string
+	key    string // what the backend must find in each request; see proxy
 }
 
 // start starts Caddy with a site for a backend, and waits until it listens.

@@ -66,7 +66,11 @@ func form(path, in, key string, audio int) []byte {
 // key in it.
 func (f *fixture) forms(path, in string, audio int) source {
 	key := f.keys[0]
-	template := form(path, in, key, audio)
+	return f.withKeys(form(path, in, key, audio), key)
+}
+
+// withKeys returns requests that differ only in the key. The template has key.
+func (f *fixture) withKeys(template []byte, key string) source {
 	at := strings.Index(string(template), key)
 	return func(buf []byte) ([]byte, int) {
 		if len(buf) != len(template) {

@@ -18,6 +18,7 @@ type plan struct {
 	addr    string // the proxy's address
 	conns   int
 	next    source
+	answer  []byte // the body that each answer must have; nil if any body will do
 	classes []class
 	length  time.Duration
 	// rate is in requests per second. Requests are sent when they are due, even if
@@ -167,11 +168,26 @@ func (r *run) ask(s *sock, due time.Duration) {
 	r.loop.send(s, request)
 }
 
+// content compares the next bytes of an answer's body with the expected body.
+func (r *run) content(s *sock, p []byte) {
+	if r.answer == nil {
+		return
+	}
+	if !bytes.HasPrefix(r.answer[min(s.got, len(r.answer)):], p) {
+		r.loop.fail(fmt.Errorf("of the proxy at %s, behind %d bytes of the answer that was expected: %.300q", r.addr, s.got, p))
+	}
+	s.got += len(p)
+}
+
 // answered records an answer. The client can then send its next request.
 func (r *run) answered(s *sock) {
 	now := time.Since(r.begun)
 	if want := r.classes[s.class]; status(s.head) != want.status || want.backend != bytes.Contains(s.head, []byte(backendField)) {
 		r.loop.fail(fmt.Errorf("of the proxy at %s, where %+v was expected: %.300q", r.addr, want, s.head))
+		return
+	}
+	if r.answer != nil && s.got != len(r.answer) {
+		r.loop.fail(fmt.Errorf("the proxy at %s answers with %d bytes, where %d were expected: %.300q", r.addr, s.got, len(r.answer), s.head))
 		return
 	}
 	r.done++

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -22,6 +23,8 @@ type fixture struct {
 	path    string
 	keys    []string // the secrets of the keys in use
 	jobs    []string // the IDs of jobs of the keys' account
+	uuids   []string // the IDs of its jobs at AssemblyAI
+	foreign []string // the IDs of jobs at AssemblyAI of another account
 	account string
 	issuer  string   // a key that may issue others
 	victims []string // the IDs of unused keys, which are revoked during a case
@@ -75,25 +78,43 @@ func fill(ctx context.Context, dir string, all, inUse int, progress func(string,
 		made += len(batch)
 		progress("filling a keystore: %d of %d keys", made, all)
 	}
-	err = f.addJobs(ctx, store, creator)
-	return f, err
+	foreign, _, err := store.CreateAccount(ctx, now(), operator, "Another")
+	if err != nil {
+		return nil, err
+	}
+	stranger, _, err := store.IssueKey(ctx, now(), operator, keystore.NewKey{AccountID: foreign.ID, Origin: policy.OriginConsole, Expires: policy.Never()})
+	if err != nil {
+		return nil, err
+	}
+	for i := range jobCount {
+		f.jobs = append(f.jobs, jobID(i))
+		f.uuids = append(f.uuids, uuid(i))
+	}
+	for i := range listLength {
+		f.foreign = append(f.foreign, uuid(jobCount+i))
+	}
+	return f, errors.Join(
+		addJobs(ctx, store, policy.Job{Dialect: "amivoice", AccountID: f.account, KeyID: creator.ID}, f.jobs),
+		addJobs(ctx, store, policy.Job{Dialect: "assemblyai", AccountID: f.account, KeyID: creator.ID}, f.uuids),
+		addJobs(ctx, store, policy.Job{Dialect: "assemblyai", AccountID: foreign.ID, KeyID: stranger.ID}, f.foreign))
 }
 
 func (f *fixture) open(ctx context.Context) (*keystore.Store, error) {
 	return keystore.Open(ctx, keystore.Config{Path: f.path, Clock: now, CommandLine: true})
 }
 
-func (f *fixture) addJobs(ctx context.Context, store *keystore.Store, creator policy.Key) error {
+// addJobs records jobs that are like job, with these IDs.
+func addJobs(ctx context.Context, store *keystore.Store, job policy.Job, ids []string) error {
+	job.Backend, job.CreatedAt, job.State = job.Dialect, now(), policy.JobProcessing
 	var mu sync.Mutex
 	var failed error
 	var clients sync.WaitGroup
 	for part := range 256 { // these keys share a transaction
 		clients.Go(func() {
-			for i := part; i < jobCount; i += 256 {
-				err := store.CreateJob(ctx, policy.Job{
-					Backend: "amivoice", ID: jobID(i), Dialect: "amivoice", AccountID: f.account, KeyID: creator.ID, CreatedAt: now(), State: policy.JobProcessing,
-				})
-				if err != nil {
+			for i := part; i < len(ids); i += 256 {
+				job := job
+				job.ID = ids[i]
+				if err := store.CreateJob(ctx, job); err != nil {
 					mu.Lock()
 					failed = err
 					mu.Unlock()
@@ -103,14 +124,14 @@ func (f *fixture) addJobs(ctx context.Context, store *keystore.Store, creator po
 		})
 	}
 	clients.Wait()
-	for i := range jobCount {
-		f.jobs = append(f.jobs, jobID(i))
-	}
 	return failed
 }
 
 // jobID returns an ID that the benchmark's backend never gives to a new job.
 func jobID(i int) string { return fmt.Sprintf("bench%019d", i) }
+
+// uuid returns an ID like those of AssemblyAI.
+func uuid(i int) string { return fmt.Sprintf("5b3a%04x-1c9b-4f0e-8a57-6a1f%08x", i%65536, i) }
 
 // fastRandom is a fast random source for keys that protect nothing.
 type fastRandom struct{}

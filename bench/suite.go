@@ -152,24 +152,29 @@ func (s *suite) large() (f *fixture, err error) {
 
 const upstreamKey = "the-backends-own-key-0123456789"
 
-// gateSite is a site with the gate and a keystore.
-func gateSite(f *fixture) site {
+// gateSite is a site with the gate and a keystore, for AmiVoice's API.
+func gateSite(f *fixture) site { return gateFor(f, "amivoice", upstreamKey) }
+
+// gateFor is a site with the gate for an API. Key is what the backend must find in each request.
+func gateFor(f *fixture, dialect, key string) site {
 	return site{
-		name: "gate", binary: "gate", key: upstreamKey,
+		name: "gate", binary: "gate", key: key,
 		global: "speechgate {\n\t\tkeystore sqlite " + f.path + "\n\t}",
-		before: "speechgate amivoice {\n\t\tupstream_key " + upstreamKey + "\n\t\tmax_pending_streams 4096\n\t}",
+		before: "speechgate " + dialect + " {\n\t\tupstream_key " + upstreamKey + "\n\t\tmax_pending_streams 4096\n\t}",
 	}
 }
 
-// otherSite returns the site that the gate is compared with: plain Caddy, or another build of
-// the gateway with the same configuration and keystore.
-func (s *suite) otherSite(f *fixture) site {
+// otherSite returns the site that a gate for AmiVoice's API is compared with.
+func (s *suite) otherSite(f *fixture) site { return s.insteadOf(gateSite(f)) }
+
+// insteadOf returns the site that a gate is compared with: plain Caddy, or another build of the
+// gateway with the same configuration and keystore.
+func (s *suite) insteadOf(gate site) site {
 	if s.against == "" {
 		return plainSite()
 	}
-	other := gateSite(f)
-	other.name, other.binary = "other", otherBinary
-	return other
+	gate.name, gate.binary = "other", otherBinary
+	return gate
 }
 
 func plainSite() site { return site{name: "plain", binary: "plain"} }
@@ -203,7 +208,7 @@ func (s *suite) play(p *proxy, plan plan) (*result, error) {
 	if !plan.together {
 		defer s.alone(p)()
 	}
-	plan.addr = p.addr
+	plan.addr, plan.answer = p.addr, p.answer
 	s.loop.backend.key = []byte(p.key)
 	return s.loop.play(plan, p.cpu)
 }
