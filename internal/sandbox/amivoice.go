@@ -78,14 +78,15 @@ type Config struct {
 	MaxAudio int64
 
 	// MaxJobAudio is the same limit for the creation of an asynchronous job.
-	// Default: 2,147,483,647, the API's limit ("about 2.14 GB").
+	// Default: the API's limit, which is 2,147,483,647 for AmiVoice ("about 2.14 GB"), and
+	// 1 GiB for Speechmatics.
 	MaxJobAudio int64
 
 	// StreamIdle is how long the sandbox waits for a message on a WebSocket, in a
 	// session or between two sessions. After that it sends an error and closes the
 	// connection. The whole message must arrive within this time. Pings do not count.
 	// Default: 62 seconds for AmiVoice, which are the API's limit of 60 and 2 for the
-	// network, one hour for OpenAI, and 12 seconds for Deepgram. Negative: no limit.
+	// network, one hour for OpenAI and Speechmatics, and 12 seconds for Deepgram. Negative: no limit.
 	StreamIdle time.Duration
 
 	// Now is the clock. Default: time.Now.

@@ -138,7 +138,17 @@ func wavLayout(chunk []byte) (layout pcm, ok bool) {
 func measureSamples(r io.Reader, layout pcm, w watch) measurement {
 	m := newMeter(layout)
 	m.watch = w
-	block := layout.block()
+	return m.measure(r, nil)
+}
+
+// errMark is the error of a reader at a place where the open segment of speech ends, although
+// the speech may go on.
+var errMark = errors.New("mark")
+
+// measure does what measureSamples does. At each errMark it ends the open segment, and calls
+// marked.
+func (m *meter) measure(r io.Reader, marked func()) measurement {
+	block := m.block()
 	buf := make([]byte, 32<<10/block*block)
 	held := 0 // bytes of an incomplete block
 	for {
@@ -147,7 +157,11 @@ func measureSamples(r io.Reader, layout pcm, w watch) measurement {
 		whole := n - n%block
 		m.add(buf[:whole])
 		held = copy(buf, buf[whole:n])
-		if err != nil {
+		switch {
+		case errors.Is(err, errMark):
+			m.endStretch()
+			marked()
+		case err != nil:
 			return m.end()
 		}
 	}

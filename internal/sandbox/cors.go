@@ -25,10 +25,10 @@ func isPreflight(r *http.Request) bool {
 	return strings.HasPrefix(path, "/v1/recognitions/") || strings.HasPrefix(path, "/v2/recognitions/")
 }
 
-// servePreflight allows the API's methods, and these header fields.
+// servePreflight allows the methods of all APIs, and these header fields.
 func servePreflight(w http.ResponseWriter, fields string) {
 	header := w.Header()
-	header.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+	header.Set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
 	header.Set("Access-Control-Allow-Headers", fields)
 	header.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)

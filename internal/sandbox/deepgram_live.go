@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// errFinalize says that the client has sent Finalize. More audio may follow.
-var errFinalize = errors.New("finalize")
-
 const (
 	closeUnsupported uint16 = 1008 // for messages and audio that the vendor cannot read
 	closeServer      uint16 = 1011 // for a client that is silent for too long
@@ -113,36 +110,20 @@ func (st *deepgramStream) measure(samples io.Reader, layout pcm) measurement {
 			st.events.hear(layout, what, s)
 		}
 	}
-	block := layout.block()
-	buf := make([]byte, 32<<10/block*block)
-	held := 0 // bytes of an incomplete block
-	for {
-		n, err := samples.Read(buf[held:])
-		n += held
-		whole := n - n%block
-		m.add(buf[:whole])
-		held = copy(buf, buf[whole:n])
-		switch {
-		case errors.Is(err, errFinalize):
-			m.endStretch()
-			st.events.finalize(m.at(m.samples))
-		case err != nil:
-			return m.end()
-		}
-	}
+	return m.measure(samples, func() { st.events.finalize(m.at(m.samples)) })
 }
 
 // skip reads what follows the samples, such as the last chunks of a WAV file.
 func (st *deepgramStream) skip(m measurement) {
 	for st.err == nil {
-		if _, err := io.Copy(io.Discard, st); errors.Is(err, errFinalize) {
+		if _, err := io.Copy(io.Discard, st); errors.Is(err, errMark) {
 			st.events.finalize(m.duration)
 		}
 	}
 }
 
 // Read reads the audio of the client's messages. The error is io.EOF after CloseStream, and
-// errFinalize after Finalize: audio can follow it.
+// errMark after Finalize: audio can follow it.
 func (st *deepgramStream) Read(p []byte) (int, error) {
 	for len(st.left) == 0 {
 		if st.err != nil {
@@ -150,8 +131,8 @@ func (st *deepgramStream) Read(p []byte) (int, error) {
 		}
 		left, err := st.next()
 		switch {
-		case errors.Is(err, errFinalize) && !st.ready: // there is nothing to finalize
-		case errors.Is(err, errFinalize):
+		case errors.Is(err, errMark) && !st.ready: // there is nothing to finalize
+		case errors.Is(err, errMark):
 			return 0, err
 		default:
 			st.left, st.err = left, err
@@ -184,7 +165,7 @@ func (st *deepgramStream) next() ([]byte, error) {
 	case "KeepAlive":
 		return nil, nil
 	case "Finalize":
-		return nil, errFinalize
+		return nil, errMark
 	case "CloseStream":
 		return nil, io.EOF
 	}

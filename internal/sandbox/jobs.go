@@ -3,6 +3,7 @@ package sandbox
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -35,6 +36,11 @@ type job struct {
 	measured  measurement
 	size      int64
 	md5       string
+
+	// Only of Speechmatics.
+	name      string          // of the file with the audio
+	config    json.RawMessage // as the client sent it
+	clientRef string          // of the temporary key that created the job; "" if it has none
 
 	resumed time.Time // the end of its pause; zero before
 	refused error     // why the job may not go on; nil if it may
@@ -131,6 +137,25 @@ func (js *jobs) find(id string) (j job, ok bool) {
 		j = *found
 	}
 	return j, ok
+}
+
+// all returns copies of the jobs, newest first.
+func (js *jobs) all() []job {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	all := make([]job, 0, len(js.ages))
+	for _, j := range slices.Backward(js.ages) {
+		all = append(all, *j)
+	}
+	return all
+}
+
+// remove removes the job with this ID.
+func (js *jobs) remove(id string) {
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	delete(js.byID, id)
+	js.ages = slices.DeleteFunc(js.ages, func(j *job) bool { return j.id == id })
 }
 
 // resume ends the pause of a job. If refused is not nil, the job ends in an error.
