@@ -32,13 +32,14 @@ func init() {
 // Sandbox is a replacement for a speech backend, with which a gate can be tried and
 // tested. It speaks the protocol of the API. It recognizes no words, and answers with
 // what it measures in the audio. It has the rules of the API for keys, forms, format names
-// and amounts of audio. Pages of every origin may call it, except the sandbox of `deepgram`:
-// of it they can only open WebSockets, as of the API. It reads the audio formats of
+// and amounts of audio. Pages of every origin may call it, except the sandboxes of `assemblyai`
+// and `deepgram`: of them they can only open WebSockets, as of the API. It reads the audio formats of
 // the API that have no compression. For all other files it answers that their format is
 // unsupported. Its jobs are in memory, and end with the configuration.
 type Sandbox struct {
-	// The API of the sandbox: `amivoice`, `deepgram` or `openai`. Required. The sandboxes of
-	// `deepgram` and `openai` have no jobs, and only the option `key`.
+	// The API of the sandbox: `amivoice`, `assemblyai`, `deepgram` or `openai`. Required. The
+	// sandboxes of `deepgram` and `openai` have no jobs, and only the option `key`. The jobs of
+	// `assemblyai` do not pause.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The key that the sandbox accepts, in every place where the API reads a key.
@@ -68,12 +69,14 @@ type Sandbox struct {
 
 // dialects are the APIs that a sandbox can speak.
 var dialects = map[string]struct {
-	serve func(sandbox.Config) http.Handler
-	jobs  bool // whether the API has jobs
+	serve  func(sandbox.Config) http.Handler
+	jobs   bool // whether the API has jobs
+	pauses bool // whether a job can pause to be authenticated again
 }{
-	"amivoice": {func(c sandbox.Config) http.Handler { return sandbox.NewAmiVoice(c) }, true},
-	"deepgram": {func(c sandbox.Config) http.Handler { return sandbox.NewDeepgram(c) }, false},
-	"openai":   {func(c sandbox.Config) http.Handler { return sandbox.NewOpenAI(c) }, false},
+	"amivoice":   {func(c sandbox.Config) http.Handler { return sandbox.NewAmiVoice(c) }, true, true},
+	"assemblyai": {func(c sandbox.Config) http.Handler { return sandbox.NewAssemblyAI(c) }, true, false},
+	"deepgram":   {func(c sandbox.Config) http.Handler { return sandbox.NewDeepgram(c) }, false, false},
+	"openai":     {func(c sandbox.Config) http.Handler { return sandbox.NewOpenAI(c) }, false, false},
 }
 
 // CaddyModule returns the Caddy module information.
@@ -121,6 +124,9 @@ func orNone(d caddy.Duration) time.Duration {
 func (s *Sandbox) Validate() error {
 	if set := s.jobOptions(); len(set) > 0 && !dialects[s.Dialect].jobs {
 		return fmt.Errorf("%s: the sandbox %s has no jobs: remove the option", set[0], s.Dialect)
+	}
+	if s.PauseAt != 0 && !dialects[s.Dialect].pauses {
+		return fmt.Errorf("pause_at: the jobs of the sandbox %s do not pause: remove pause_at and reauthenticate", s.Dialect)
 	}
 	for name, d := range map[string]*caddy.Duration{"queue_time": s.QueueTime, "work_time": s.WorkTime} {
 		if d != nil && (*d < 0 || *d > longestTime) {

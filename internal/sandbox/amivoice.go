@@ -72,21 +72,22 @@ type Config struct {
 
 	// MaxAudio is how many bytes of audio a synchronous request may have, with the file
 	// header. Default: the API's limit, which is 16,777,215 for AmiVoice, 26,214,400 for
-	// OpenAI, and 2 GiB for Deepgram. Negative: no limit. Memory does not depend on
-	// MaxAudio, because audio is measured while it arrives. A session on a WebSocket has
-	// no limit.
+	// OpenAI, 2 GiB for Deepgram, and 40 MiB for AssemblyAI. Negative: no limit. Memory
+	// does not depend on MaxAudio, because audio is measured while it arrives. A session on
+	// a WebSocket has no limit.
 	MaxAudio int64
 
-	// MaxJobAudio is the same limit for the creation of an asynchronous job.
-	// Default: the API's limit, which is 2,147,483,647 for AmiVoice ("about 2.14 GB"), and
-	// 1 GiB for Speechmatics.
+	// MaxJobAudio is the same limit for the creation of an asynchronous job, or for the
+	// upload of its audio. Default: the API's limit, which is 2,147,483,647 for AmiVoice
+	// ("about 2.14 GB"), 2.2 GB for AssemblyAI, and 1 GiB for Speechmatics.
 	MaxJobAudio int64
 
 	// StreamIdle is how long the sandbox waits for a message on a WebSocket, in a
 	// session or between two sessions. After that it sends an error and closes the
 	// connection. The whole message must arrive within this time. Pings do not count.
 	// Default: 62 seconds for AmiVoice, which are the API's limit of 60 and 2 for the
-	// network, one hour for OpenAI and Speechmatics, and 12 seconds for Deepgram. Negative: no limit.
+	// network, one hour for OpenAI, AssemblyAI and Speechmatics, and 12 seconds for Deepgram.
+	// Negative: no limit.
 	StreamIdle time.Duration
 
 	// Now is the clock. Default: time.Now.

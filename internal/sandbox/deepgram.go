@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"cmp"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -44,7 +43,7 @@ type Deepgram struct {
 	maxAudio int64         // bytes; negative is unlimited
 	idle     time.Duration // on a WebSocket; 0 is unlimited
 	now      func() time.Time
-	seal     []byte // the secret that signs tokens
+	grants   *grants
 }
 
 // NewDeepgram returns a sandbox. Of cfg it uses Key, MaxAudio, StreamIdle and Now. The default of
@@ -55,12 +54,11 @@ func NewDeepgram(cfg Config) *Deepgram {
 		maxAudio: cmp.Or(cfg.MaxAudio, deepgramMaxAudio),
 		idle:     orDefault(cfg.StreamIdle, deepgramIdle),
 		now:      cfg.Now,
-		seal:     make([]byte, sha256.Size),
+		grants:   newGrants(),
 	}
 	if d.now == nil {
 		d.now = time.Now
 	}
-	_, _ = rand.Read(d.seal) // never fails
 	return d
 }
 
@@ -85,7 +83,7 @@ func (d *Deepgram) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Dg-Request-Id", req.id)
 	keys, tokens := deepgramCredentials(r)
 	isKey := d.key == "" || tokens.key == "" && keys.open(d.key)
-	if !isKey && (keys.key != "" || tokens.mixed || !d.isGrant(tokens.key)) {
+	if !isKey && (keys.key != "" || tokens.mixed || !d.grants.good(tokens.key, d.now())) {
 		req.fail(http.StatusUnauthorized, "INVALID_AUTH", "Invalid credentials.")
 		return
 	}
@@ -162,26 +160,10 @@ func (req *deepgramRequest) grant() {
 		req.fail(http.StatusBadRequest, "INVALID_REQUEST", "ttl_seconds: want a number from 1 to 3600")
 		return
 	}
-	end := strconv.FormatInt(req.now().Add(time.Duration(seconds*float64(time.Second))).UnixMilli(), 10)
 	write(req.w, http.StatusOK, struct {
 		Token   string  `json:"access_token"`
 		Seconds float64 `json:"expires_in"`
-	}{end + "." + rand.Text() + "." + req.sign(end), seconds})
-}
-
-// isGrant reports whether a token is from this sandbox and has not expired. A token is the
-// instant of its end, a random text, and a signature of the instant.
-func (d *Deepgram) isGrant(token string) bool {
-	end, rest, _ := strings.Cut(token, ".")
-	_, signature, _ := strings.Cut(rest, ".")
-	ms, err := strconv.ParseInt(end, 10, 64)
-	return err == nil && hmac.Equal([]byte(signature), []byte(d.sign(end))) && d.now().Before(time.UnixMilli(ms))
-}
-
-func (d *Deepgram) sign(text string) string {
-	mac := hmac.New(sha256.New, d.seal)
-	mac.Write([]byte(text))
-	return hex.EncodeToString(mac.Sum(nil))
+	}{req.grants.issue(req.now().Add(time.Duration(seconds * float64(time.Second)))), seconds})
 }
 
 // listen answers a recording.

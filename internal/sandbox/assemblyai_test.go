@@ -1,0 +1,365 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+const assemblyKey = "the-key"
+
+// assembly is a client of a sandbox, with a clock.
+type assembly struct {
+	t     *testing.T
+	h     *AssemblyAI
+	clock time.Time
+}
+
+func newAssembly(t *testing.T, cfg Config) *assembly {
+	a := &assembly{t: t, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	cfg.Key, cfg.Now = assemblyKey, func() time.Time { return a.clock }
+	a.h = NewAssemblyAI(cfg)
+	return a
+}
+
+// call sends a request with the key. If the answer has this status, call reads its JSON into into,
+// unless into is nil.
+func (a *assembly) call(method, target string, body io.Reader, want int, into any) *httptest.ResponseRecorder {
+	a.t.Helper()
+	w := deepgramDo(a.h, method, target, body, "Authorization", assemblyKey)
+	if w.Code != want {
+		a.t.Errorf("%s %s: status %d, %s", method, target, w.Code, w.Body)
+	} else if into != nil {
+		if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
+			a.t.Fatalf("%s %s: %v, %s", method, target, err, w.Body)
+		}
+	}
+	return w
+}
+
+// wantError checks that a request is answered with this error.
+func (a *assembly) wantError(method, target string, body io.Reader, status int, message string) {
+	a.t.Helper()
+	var got struct{ Error string }
+	if a.call(method, target, body, status, &got); !strings.Contains(got.Error, message) {
+		a.t.Errorf("%s %s: the error is %q, want %q", method, target, got.Error, message)
+	}
+}
+
+func (a *assembly) upload(audio io.Reader) string {
+	a.t.Helper()
+	var got struct {
+		URL string `json:"upload_url"`
+	}
+	a.call("POST", "/v2/upload", audio, 200, &got)
+	return got.URL
+}
+
+func (a *assembly) create(audioURL string) transcriptAnswer {
+	a.t.Helper()
+	var got transcriptAnswer
+	a.call("POST", "/v2/transcript", strings.NewReader(fmt.Sprintf(`{"audio_url":%q,"webhook_url":"https://x.example/"}`, audioURL)), 200, &got)
+	return got
+}
+
+func (a *assembly) poll(id string) transcriptAnswer {
+	a.t.Helper()
+	var got transcriptAnswer
+	a.call("GET", "/v2/transcript/"+id, nil, 200, &got)
+	return got
+}
+
+func TestAssemblyAI_ATranscriptOfAnUploadHasItsMeasurement(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, Config{})
+	address := a.upload(iotest.OneByteReader(bytes.NewReader(SpeechWAV())))
+	if !strings.HasPrefix(address, "https://cdn.assemblyai.com/upload/") {
+		t.Errorf("the upload is at %q", address)
+	}
+	layout := pcm{rate: 8000, channels: 1, bits: 16}
+	other := a.create(a.upload(bytes.NewReader(wav(layout, samples(layout, 440, stretch{time.Second, 0.5})))))
+	job := a.create(address)
+	if job.Status != statusQueued || job.AudioURL != address || job.Text != nil || job.Words != nil || *job.WebhookURL != "https://x.example/" {
+		t.Errorf("the transcript is created as %+v", job)
+	}
+	a.clock = a.clock.Add(defaultQueueTime)
+	if got := a.poll(job.ID); got.Status != statusProcessing || got.Text != nil {
+		t.Errorf("after the queue: %+v", got)
+	}
+	a.wantError("GET", "/v2/transcript/"+job.ID+"/srt", nil, 400, "has a status of 'processing'")
+	a.wantError("DELETE", "/v2/transcript/"+job.ID, nil, 400, "processing")
+	a.clock = a.clock.Add(defaultWorkTime)
+	got := a.poll(job.ID)
+	if got.Status != statusCompleted || *got.Text != heardSpeech || *got.AudioDuration != 6 || *got.Confidence <= 0 || got.Error != "" {
+		t.Errorf("in the end: %+v", got)
+	}
+	if len(got.Words) != 3 || got.Words[2].Text != "speech-3" || got.Words[2].Start < 3600 || got.Words[2].End > 5200 {
+		t.Errorf("the words are %+v", got.Words)
+	}
+	if text := *a.poll(other.ID).Text; !strings.HasPrefix(text, "1.00 s of 8000 Hz") {
+		t.Errorf("the other upload is %s", text)
+	}
+}
+
+func TestAssemblyAI_ResultsOfATranscript(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, Config{QueueTime: -1, WorkTime: -1})
+	id := a.create("https://x.example/a.wav").ID
+	var texts struct {
+		ID                    string
+		Duration              int64 `json:"audio_duration"`
+		Sentences, Paragraphs []assemblyText
+	}
+	a.call("GET", "/v2/transcript/"+id+"/sentences", nil, 200, &texts)
+	if len(texts.Sentences) != 3 || texts.Sentences[1].Text != "speech 2 (1.72 s)" || texts.Sentences[1].Words[0].Text != "speech-2" || texts.ID != id || texts.Duration != 6 {
+		t.Errorf("the sentences are %+v", texts)
+	}
+	a.call("GET", "/v2/transcript/"+id+"/paragraphs", nil, 200, &texts)
+	if p := texts.Paragraphs; len(p) != 1 || p[0].Text != "speech 1 (0.81 s) speech 2 (1.72 s) speech 3 (1.50 s)" || p[0].Start != 260 || p[0].End != 5150 || len(p[0].Words) != 3 {
+		t.Errorf("the paragraphs are %+v", p)
+	}
+	for name, want := range map[string]string{
+		"srt": "1\n00:00:00,260 --> 00:00:01,070\nspeech 1 (0.81 s)\n\n2\n", "vtt": "WEBVTT\n\n00:00:00.260 --> 00:00:01.070\nspeech 1 (0.81 s)\n\n",
+	} {
+		if w := a.call("GET", "/v2/transcript/"+id+"/"+name+"?chars_per_caption=32", nil, 200, nil); !strings.HasPrefix(w.Body.String(), want) || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("%s: %v, %s", name, w.Header(), w.Body)
+		}
+	}
+	var found wordMatches
+	a.call("GET", "/v2/transcript/"+id+"/word-search?words=Speech-3,nothing,speech-1,speech-1", nil, 200, &found)
+	if found.Total != 2 || len(found.Matches) != 2 || found.Matches[0].Text != "Speech-3" || !slices.Equal(found.Matches[0].Indexes, []int{2}) || found.Matches[1].Timestamps[0] != [2]int64{260, 1070} {
+		t.Errorf("the matches are %+v", found)
+	}
+	a.wantError("GET", "/v2/transcript/"+id+"/redacted-audio", nil, 400, "not requested")
+	a.wantError("GET", "/v2/transcript/"+id+"/nothing", nil, 404, "Not found")
+	a.wantError("GET", "/v2/transcript/"+id+"x", nil, 400, "Transcript lookup error, transcript id not found")
+	a.wantError("DELETE", "/v2/transcript/"+id+"x", nil, 400, "Transcript lookup error, transcript id not found")
+	var deleted transcriptAnswer
+	a.call("DELETE", "/v2/transcript/"+id, nil, 200, &deleted)
+	for when, got := range map[string]transcriptAnswer{"the deletion": deleted, "a poll after it": a.poll(id)} {
+		if got.Status != statusCompleted || *got.Text != "Deleted by user." || got.AudioURL != deletedByUser || *got.WebhookURL != deletedByUser || got.Words != nil {
+			t.Errorf("%s answers %+v", when, got)
+		}
+	}
+	// Silence has no words.
+	layout := pcm{rate: 8000, channels: 1, bits: 16}
+	id = a.create(a.upload(bytes.NewReader(wav(layout, make([]byte, 16000))))).ID
+	for _, name := range []string{"", "/sentences", "/paragraphs", "/word-search?words=x", "/srt"} {
+		a.call("GET", "/v2/transcript/"+id+name, nil, 200, nil)
+	}
+}
+
+func TestAssemblyAI_AnErrorOfATranscriptIsInThePoll(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, Config{QueueTime: -1, WorkTime: -1, MaxJobAudio: 200_000})
+	text := a.upload(strings.NewReader("hello, this is no audio"))
+	for address, want := range map[string]string{text: "does not appear to contain audio", assemblyUploadHost + "x": "unable to access file"} {
+		if got := a.create(address); got.Status != statusError || !strings.Contains(got.Error, want) || got.Text != nil {
+			t.Errorf("%s: %+v", address, got)
+		}
+	}
+	var page transcriptList
+	a.call("GET", "/v2/transcript?status=error", nil, 200, &page)
+	if len(page.Transcripts) != 2 || page.Transcripts[0].Error == nil || page.Transcripts[0].Completed == nil {
+		t.Errorf("the list is %+v", page)
+	}
+	for _, body := range []string{"", "{}", `{"audio_url":"a.wav"}`, `{"audio_url":1}`, "audio"} {
+		a.wantError("POST", "/v2/transcript", strings.NewReader(body), 400, "")
+	}
+	a.wantError("POST", "/v2/upload", strings.NewReader(""), 400, "Upload failed")
+	a.wantError("POST", "/v2/upload", io.MultiReader(bytes.NewReader(SpeechWAV()[:60]), iotest.ErrReader(io.ErrUnexpectedEOF)), 400, "Upload failed")
+	a.wantError("POST", "/v2/upload", bytes.NewReader(make([]byte, 200_001)), 413, "too large")
+}
+
+func TestAssemblyAI_AListHasPagesAndLinks(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, Config{})
+	var ids []string // newest first
+	for range 25 {
+		a.clock = a.clock.Add(time.Second)
+		ids = append([]string{a.create("https://x.example/a.wav").ID}, ids...)
+	}
+	page := func(query string) (got []string, details pageDetails) {
+		t.Helper()
+		var list transcriptList
+		a.call("GET", "/v2/transcript"+query, nil, 200, &list)
+		for _, entry := range list.Transcripts {
+			got = append(got, entry.ID)
+			if entry.Resource != "https://api.assemblyai.com/v2/transcript/"+entry.ID || entry.AudioURL == "" || len(entry.Created) != len("2006-01-02T15:04:05.000000") {
+				t.Errorf("%s: an entry is %+v", query, entry)
+			}
+		}
+		return got, list.Page
+	}
+	follow := func(link *string) string {
+		t.Helper()
+		u, err := url.Parse(*link)
+		if err != nil || u.Host != "api.assemblyai.com" {
+			t.Fatalf("%q: %v", *link, err)
+		}
+		return "?" + u.RawQuery
+	}
+	first, details := page("")
+	if !slices.Equal(first, ids[:10]) || details.Limit != 10 || details.Count != 10 {
+		t.Errorf("the first page is %v, %+v", first, details)
+	}
+	second, more := page(follow(details.Prev))
+	if !slices.Equal(second, ids[10:20]) {
+		t.Errorf("the older page is %v", second)
+	}
+	if again, _ := page(follow(more.Next)); !slices.Equal(again, ids[:10]) {
+		t.Errorf("the newer page is %v", again)
+	}
+	if got, _ := page("?limit=3&after_id=" + ids[10]); !slices.Equal(got, ids[7:10]) {
+		t.Errorf("the page after an ID is %v", got)
+	}
+	if got, details := page("?limit=200&status=completed"); !slices.Equal(got, ids[5:]) || !strings.Contains(*details.Current, "status=completed") {
+		t.Errorf("the completed ones are %v", got)
+	}
+	if got, details := page("?after_id=" + ids[0]); got != nil || details.Prev != nil || details.Next != nil {
+		t.Errorf("after the newest: %v, %+v", got, details)
+	}
+	if got, _ := page("?after_id=" + ids[3] + "&before_id=" + ids[5]); got != nil {
+		t.Errorf("between IDs in the wrong order: %v", got)
+	}
+	for _, query := range []string{"?limit=0", "?limit=201", "?limit=x", "?before_id=x", "?after_id=x"} {
+		a.wantError("GET", "/v2/transcript"+query, nil, 400, "")
+	}
+}
+
+func TestAssemblyAI_ForgetsTheOldest(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, Config{QueueTime: -1, WorkTime: -1})
+	oldUpload := a.upload(bytes.NewReader(SpeechWAV()))
+	old := a.create(oldUpload).ID
+	a.h.transcripts.add(&assemblyTranscript{id: "next"})
+	for n := range maxJobs - 1 {
+		a.h.uploads.add(assemblyUpload{url: fmt.Sprint(n)})
+		if n > 0 {
+			a.h.transcripts.add(&assemblyTranscript{id: fmt.Sprint(n)})
+		}
+	}
+	if got := a.create(oldUpload); got.Status != statusCompleted {
+		t.Errorf("the oldest upload: %+v", got)
+	}
+	a.wantError("GET", "/v2/transcript/"+old, nil, 400, "not found")
+	a.poll("next")
+	a.h.uploads.add(assemblyUpload{url: "one more"})
+	if got := a.create(oldUpload); got.Status != statusError {
+		t.Errorf("the oldest upload after one more: %+v", got)
+	}
+}
+
+func TestAssemblyAI_RefusesEveryOtherKeyAsTheVendorDoes(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, Config{})
+	var token struct{ Token string }
+	a.call("GET", "/v3/token?expires_in_seconds=60", nil, 200, &token)
+	for name, header := range map[string][]string{
+		"no key":      nil,
+		"another key": {"Authorization", "x"},
+		"a scheme":    {"Authorization", "Bearer " + assemblyKey},
+		"two keys":    {"Authorization", assemblyKey, "Authorization", "x"},
+		"a token":     {"Authorization", token.Token},
+		"empty":       {"Authorization", " "},
+	} {
+		for target, want := range map[string]string{
+			"POST /v2/upload":                         `{"error":"Authentication error, API token missing/invalid"}`,
+			"GET /v2/transcript?token=" + token.Token: `{"error":"Authentication error, API token missing/invalid"}`,
+			"GET /v3/token?expires_in_seconds=60":     `{"error":"Authentication error, API token missing/invalid"}`,
+			"POST /v1/transcribe/live":                `{"detail":"Invalid API key"}`,
+			"GET /v1/warm":                            `{"detail":"Invalid API key"}`,
+		} {
+			method, path, _ := strings.Cut(target, " ")
+			body := bytes.NewReader(SpeechWAV())
+			if w := deepgramDo(a.h, method, path, body, header...); w.Code != http.StatusUnauthorized || w.Body.String() != want+"\r\n" || body.Len() > 0 {
+				t.Errorf("%s, %s: status %d, %s", name, target, w.Code, w.Body)
+			}
+		}
+	}
+	a.call("GET", "/v1/warm", nil, 200, nil)
+	for _, target := range []string{"GET /v2/upload", "PUT /v2/transcript/x", "GET /v1/transcribe/live", "GET /v3/ws", "GET /"} {
+		method, path, _ := strings.Cut(target, " ")
+		a.wantError(method, path, nil, 404, "Not found")
+	}
+	if w := deepgramDo(NewAssemblyAI(Config{}), "GET", "/v2/transcript", nil); w.Code != http.StatusOK {
+		t.Errorf("a sandbox without a key: status %d", w.Code)
+	}
+	for _, query := range []string{"", "expires_in_seconds=0", "expires_in_seconds=601", "expires_in_seconds=60&max_session_duration_seconds=59"} {
+		a.wantError("GET", "/v3/token?"+query, nil, 400, "_seconds: want a number from")
+	}
+}
+
+// shortForm returns a form as the vendor's library writes it.
+func shortForm(config, contentType string, audio []byte) (string, io.Reader) {
+	const boundary = "aai-0123"
+	return "multipart/form-data; boundary=" + boundary, io.MultiReader(strings.NewReader("--"+boundary+"\r\nContent-Disposition: form-data; name=\"config\"\r\nContent-Type: application/json\r\n\r\n"+config+
+		"\r\n--"+boundary+"\r\nContent-Disposition: form-data; name=\"audio\"; filename=\"audio.wav\"\r\nContent-Type: "+contentType+"\r\n\r\n"), bytes.NewReader(audio), strings.NewReader("\r\n--"+boundary+"--\r\n"))
+}
+
+func TestAssemblyAI_ShortAudioIsAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	ask := func(maxAudio int64, config, contentType string, audio []byte) *httptest.ResponseRecorder {
+		kind, body := shortForm(config, contentType, audio)
+		return deepgramDo(NewAssemblyAI(Config{Key: assemblyKey, MaxAudio: maxAudio}), "POST", "/v1/transcribe/live", body, "Authorization", assemblyKey, "Content-Type", kind, "X-AAI-Model", "universal-3-5-pro")
+	}
+	layout := pcm{rate: 16000, channels: 2, bits: 16}
+	raw := samples(layout, 440, stretch{time.Second, 0}, stretch{time.Second, 0.5})
+	for name, test := range map[string]struct {
+		config, contentType string
+		audio               []byte
+		text                string
+		words               int
+		times               bool
+	}{
+		"a WAV file":            {"{}", "audio/wav", SpeechWAV(), heardSpeech, 3, false},
+		"a WAV file with times": {`{"timestamps":true}`, "audio/wav", SpeechWAV(), heardSpeech, 3, true},
+		"raw":                   {`{"sample_rate":16000,"channels":2}`, "audio/pcm", raw, "2.00 s of 16000 Hz stereo, 16 bits, 1 stretch", 1, false},
+	} {
+		var got shortAnswer
+		w := ask(0, test.config, test.contentType, test.audio)
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 {
+			t.Fatalf("%s: status %d, %v, %s", name, w.Code, err, w.Body)
+		}
+		if !strings.HasPrefix(got.Text, test.text) || len(got.Words) != test.words || got.Confidence <= 0 || got.Duration < 2000 || len(got.SessionID) != 36 || (got.Words[0].Start != nil) != test.times {
+			t.Errorf("%s: %s", name, w.Body)
+		}
+	}
+	for name, test := range map[string]struct {
+		max                 int64
+		config, contentType string
+		audio               []byte
+		status              int
+		code                string
+	}{
+		"no WAV file":     {0, "{}", "audio/wav", raw, 400, "bad_audio"},
+		"no rate":         {0, `{"channels":1}`, "audio/pcm", raw, 400, "bad_audio"},
+		"another type":    {0, "{}", "audio/flac", raw, 415, "unsupported_media_type"},
+		"half the config": {0, "{", "audio/wav", SpeechWAV(), 400, "bad_request"},
+		"too short":       {0, `{"sample_rate":16000,"channels":2}`, "audio/pcm", raw[:16000*4*79/1000], 400, "audio_too_short"},
+		"too long":        {0, `{"sample_rate":8000,"channels":1}`, "audio/pcm", make([]byte, 8000*2*121), 413, "audio_too_large"},
+		"too large":       {1000, "{}", "audio/wav", SpeechWAV(), 413, "audio_too_large"},
+	} {
+		var got shortError
+		if w := ask(test.max, test.config, test.contentType, test.audio); json.Unmarshal(w.Body.Bytes(), &got) != nil || w.Code != test.status || got.Code != test.code || got.Message == "" {
+			t.Errorf("%s: status %d, %s", name, w.Code, w.Body)
+		}
+	}
+	kind, body := shortForm("{}", "audio/wav", SpeechWAV())
+	for name, header := range map[string][]string{
+		"no model": {"Content-Type", kind}, "no form": {"X-AAI-Model", "x", "Content-Type", "audio/wav"}, "another boundary": {"X-AAI-Model", "x", "Content-Type", kind + "4"},
+	} {
+		if w := deepgramDo(NewAssemblyAI(Config{}), "POST", "/v1/transcribe/live", body, header...); w.Code != 400 || !strings.Contains(w.Body.String(), `"error_code":"bad_request"`) {
+			t.Errorf("%s: status %d, %s", name, w.Code, w.Body)
+		}
+	}
+}
