@@ -157,6 +157,8 @@ func TestR11_AssemblyAI_AListHasTheAccountsOwnJobs(t *testing.T) {
 		"a second list": `{"transcripts":[],"Transcripts":[{"id":"tr-1"}]}`,
 		"another type":  `{"transcripts":{"id":"tr-1"}}`,
 		"an array":      `[{"id":"tr-1"}]`,
+		"another list":  `{"items":[{"id":"tr-1"}],"text":"` + strings.Repeat("a", 10<<10) + `"}`,
+		"another first": `{"items":[{"id":"tr-1"}],"text":"` + strings.Repeat("a", 70<<10) + `","transcripts":[]}`,
 	} {
 		g.backend.respondText(http.StatusOK, broken)
 		if got := g.ask("GET", "/v2/transcript", secret, ""); got.status != http.StatusBadGateway || strings.Contains(got.body, "tr-1") {

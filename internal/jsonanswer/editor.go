@@ -9,22 +9,30 @@ import (
 // before it.
 const maxEntry = 1 << 20
 
+// maxBeforeList is the number of bytes of an answer before its list.
+const maxBeforeList = 64 << 10
+
 var (
 	errEntry  = fmt.Errorf("an entry of the list is larger than %d bytes", maxEntry)
 	errList   = errors.New("the answer has another type in the place of the list, or of an object around it")
-	errNoList = errors.New("the answer does not have the list")
+	errNoList = fmt.Errorf("the answer does not have the list, or not within its first %d bytes", maxBeforeList)
 	errBroken = fmt.Errorf("%w: it ends too early", ErrJSON)
 )
 
 // Editor changes a JSON answer while the answer passes through the gate: it replaces strings,
 // and drops entries of a list. Every other byte stays as it came. An Editor keeps in memory
-// only the string and the entry that have not ended yet. An Editor is for one goroutine.
+// only the string and the entry that have not ended yet, and what comes before the list. An
+// Editor is for one goroutine.
+//
+// No byte of an answer leaves an Editor that filters before the list has begun: an answer
+// without the list can have the entries in another place.
 //
 // If two parsers could read the answer in two ways, the Editor stops with an error. No byte
 // of the entry that it has not decided about then leaves it. These mistakes stop it: text
 // that is not JSON (a word such as NaN is let through); more than 256 levels; a name on
 // the way to a wanted value that comes twice or in another case; a wanted string of more
-// than 8 KiB; an entry of more than 1 MiB; a list that is neither an array nor null.
+// than 8 KiB; an entry of more than 1 MiB; a list that is neither an array nor null; more
+// than 64 KiB before the list.
 type Editor struct {
 	walker
 
@@ -89,7 +97,7 @@ func (ed *Editor) Next(p []byte) ([]byte, error) {
 		case noEvent, failEvent:
 		}
 	}
-	if len(ed.out) == 0 && ed.err == nil && !ed.inEntry && ed.stringAt < 0 {
+	if len(ed.out) == 0 && ed.err == nil && !ed.inEntry && ed.stringAt < 0 && !ed.waits() {
 		return p[from:], nil
 	}
 	if ed.err == nil {
@@ -118,14 +126,21 @@ func (ed *Editor) Close() error {
 	case ed.next != nextEnd && !isWord:
 		ed.err = errBroken
 	case ed.edits.filters && !ed.hasList:
-		ed.err = fmt.Errorf("%s: %w", ed.edits.entries[0], errNoList)
+		ed.err = ed.noList()
 	}
 	return ed.err
 }
 
+func (ed *Editor) noList() error { return fmt.Errorf("%s: %w", ed.edits.entries[0], errNoList) }
+
+// waits reports whether the list has not begun, so that nothing can be sent.
+func (ed *Editor) waits() bool { return ed.edits.filters && !ed.hasList }
+
 // decided returns the number of bytes of out that can be sent.
 func (ed *Editor) decided() int {
 	switch {
+	case ed.waits():
+		return 0
 	case ed.inEntry:
 		return ed.entryAt
 	case ed.stringAt >= 0:
@@ -141,9 +156,12 @@ func (ed *Editor) flush(p []byte, from, to int) int {
 		return to
 	}
 	ed.out = append(ed.out, p[from:to]...)
-	if ed.inEntry && len(ed.out)-ed.entryAt > maxEntry {
+	switch {
+	case ed.inEntry && len(ed.out)-ed.entryAt > maxEntry:
 		ed.out = ed.out[:ed.entryAt]
 		ed.fail(errEntry)
+	case ed.waits() && len(ed.out) > maxBeforeList:
+		ed.fail(ed.noList())
 	}
 	return to
 }
@@ -153,7 +171,12 @@ func (ed *Editor) flush(p []byte, from, to int) int {
 func (ed *Editor) begin(p []byte, from, i int) int {
 	switch at := ed.at; {
 	case at.toList:
-		ed.checkList()
+		if ed.waits() {
+			from = ed.flush(p, from, i) // so that the bound is the same with pieces of any size
+		}
+		if ed.err == nil {
+			ed.checkList()
+		}
 	case at.entry:
 		from = ed.flush(p, from, i)
 		if !ed.inEntry { // the first of the list

@@ -100,7 +100,6 @@ func TestAnEditorFiltersAList(t *testing.T) {
 		{"none kept, with white space", "list[].id", "{\"list\": [\n  {\"id\": \"x\"} ,\n  {\"id\": \"y\"}\n]}", "{\"list\": [\n   \n]}"},
 		{"an empty list", "list[].id", `{"list":[ ]}`, `{"list":[ ]}`},
 		{"null", "list[].id", `{"list":null}`, `{"list":null}`},
-		{"null around the list", "a.list[].id", `{"a":null,"list":[{"id":"x"}]}`, `{"a":null,"list":[{"id":"x"}]}`},
 		{"at the top level", "[].id", ` [{"id":"x"},{"id":"own"}] `, ` [{"id":"own"}] `},
 		{"within an object", "a.list[].id", `{"list":[{"id":"x"}],"a":{"list":[{"id":"x"},{"id":"own"}]}}`, `{"list":[{"id":"x"}],"a":{"list":[{"id":"own"}]}}`},
 		{"the ID within an object", "list[].job.id", `{"list":[{"job":{"id":"x"},"id":"own"},{"id":"x","job":{"id":"own"}}]}`, `{"list":[{"id":"x","job":{"id":"own"}}]}`},
@@ -117,12 +116,8 @@ func TestAnEditorFiltersAList(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, in pieces of %d", test.name, n), func(t *testing.T) {
 				t.Parallel()
 				got, err := edit(compiled(t, "", test.entry, false).Editor(nil, keepOwn), test.text, n)
-				wantErr := error(nil)
-				if strings.HasPrefix(test.name, "null around") {
-					wantErr = jsonanswer.ErrNoList
-				}
-				if got != test.want || !errors.Is(err, wantErr) {
-					t.Errorf("%s\ngot %s, %v\nwant %s, %v", test.text, got, err, test.want, wantErr)
+				if got != test.want || err != nil {
+					t.Errorf("%s\ngot %s, %v\nwant %s", test.text, got, err, test.want)
 				}
 			})
 		}
@@ -226,6 +221,30 @@ func TestAnEditorsBoundsAreExact(t *testing.T) {
 			}
 			if _, err := edit(edits.Editor(toGate, keepOwn), test.longer, n); !errors.Is(err, test.err) {
 				t.Errorf("%s, in pieces of %d: %v, want %v", test.name, n, err, test.err)
+			}
+		}
+	}
+}
+
+// An answer without the list can have the entries of other accounts in another place.
+func TestAnEditorHoldsAllBeforeTheList(t *testing.T) {
+	t.Parallel()
+	before := func(n int) string {
+		const head = `{"a":"`
+		return head + strings.Repeat("a", n-len(head)-len(`","list":`)) + `","list":`
+	}
+	for _, test := range []struct{ name, entry, text, want string }{
+		{"another list", "list[].id", `{"items":[{"id":"x"}]}`, ""},
+		{"another list, and a long text", "list[].id", `{"items":[{"id":"x"}],"a":"` + strings.Repeat("a", 10<<10) + `"}`, ""},
+		{"null around the list", "a.list[].id", `{"a":null,"list":[{"id":"x"}]}`, ""},
+		{"no list around the entry", "a.list[].id", `{"list":[{"id":"x"}],"a":{}}`, ""},
+		{"the longest text", "list[].id", before(jsonanswer.MaxBeforeList) + `[]}`, before(jsonanswer.MaxBeforeList) + `[]}`},
+		{"a longer text", "list[].id", before(jsonanswer.MaxBeforeList+1) + `[]}`, ""},
+	} {
+		for _, n := range []int{1, 7, 4096, 1 << 20} {
+			got, err := edit(compiled(t, "", test.entry, false).Editor(nil, keepOwn), test.text, n)
+			if got != test.want || errors.Is(err, jsonanswer.ErrNoList) != (test.want == "") {
+				t.Errorf("%s, in pieces of %d: %d bytes %.200s, %v", test.name, n, len(got), got, err)
 			}
 		}
 	}

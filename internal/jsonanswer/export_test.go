@@ -13,9 +13,10 @@ var (
 )
 
 const (
-	MaxDepth = maxDepth
-	MaxValue = maxValue
-	MaxEntry = maxEntry
+	MaxDepth      = maxDepth
+	MaxValue      = maxValue
+	MaxEntry      = maxEntry
+	MaxBeforeList = maxBeforeList
 )
 
 // Kept returns how many bytes m holds, besides the values.
