@@ -94,6 +94,29 @@ func TestSpeechmatics_OtherFormsOfRequestsAndLists(t *testing.T) {
 	}
 }
 
+// The worker that people run themselves writes the ID and the states of a job in another way:
+// https://docs.speechmatics.com, "Batch persistent worker".
+func TestR10_Speechmatics_TheWorkersJobsAreRecorded(t *testing.T) {
+	g := newDialectGateway(t, "speechmatics", "")
+	_, secret := g.issue(keystore.NewKey{})
+	g.backend.respondText(http.StatusCreated, `{"job_id":"abcdefgh01"}`)
+	if got := g.ask("POST", "/v2/jobs", "Bearer "+secret, ""); got.status != http.StatusCreated {
+		t.Fatalf("the creation: status %d, %s", got.status, got.body)
+	}
+	for _, step := range []struct {
+		word  string
+		state policy.JobState
+	}{{"RUNNING", policy.JobProcessing}, {"DONE", policy.JobCompleted}} {
+		g.backend.respondText(http.StatusOK, `{"job":{"id":"abcdefgh01","status":"`+step.word+`"}}`)
+		if got := g.ask("GET", "/v2/jobs/abcdefgh01", "Bearer "+secret, ""); got.status != http.StatusOK {
+			t.Errorf("%s: status %d, %s", step.word, got.status, got.body)
+		}
+		if job, err := g.jobOf("abcdefgh01"); err != nil || job.State != step.state {
+			t.Errorf("after %s the job is %+v, %v", step.word, job, err)
+		}
+	}
+}
+
 // The vendor's library for live streams puts every credential into the query. The backend takes a key
 // only in the header.
 func TestSpeechmatics_AKeyInTheQueryGoesToTheHeader(t *testing.T) {

@@ -86,14 +86,16 @@ var speechmaticsList = jsonanswer.Changes{
 }.MustCompile()
 
 var speechmaticsJobs = &Jobs{
-	ID:    jsonanswer.MustSet("id", "job.id"), // the second one if the creation waited for the result
+	// The second one is for a creation that waited for the result, the third one is of the vendor's worker.
+	ID:    jsonanswer.MustSet("id", "job.id", "job_id"),
 	State: jsonanswer.MustSet("job.status"),
+	// The vendor's worker writes the words in capitals.
 	States: map[string]policy.JobState{
-		"running":  policy.JobProcessing,
-		"done":     policy.JobCompleted,
-		"rejected": policy.JobFailed,
-		"deleted":  policy.JobFailed,
-		"expired":  policy.JobFailed,
+		"running": policy.JobProcessing, "RUNNING": policy.JobProcessing,
+		"done": policy.JobCompleted, "DONE": policy.JobCompleted,
+		"rejected": policy.JobFailed, "REJECTED": policy.JobFailed,
+		"deleted": policy.JobFailed, "DELETED": policy.JobFailed,
+		"expired": policy.JobFailed, "EXPIRED": policy.JobFailed,
 	},
 	Ended: []int{http.StatusNotFound, http.StatusGone},
 }
