@@ -37,9 +37,9 @@ func init() {
 // the API that have no compression. For all other files it answers that their format is
 // unsupported. Its jobs are in memory, and end with the configuration.
 type Sandbox struct {
-	// The API of the sandbox: `amivoice`, `assemblyai`, `deepgram` or `openai`. Required. The
-	// sandboxes of `deepgram` and `openai` have no jobs, and only the option `key`. The jobs of
-	// `assemblyai` do not pause.
+	// The API of the sandbox: `amivoice`, `assemblyai`, `deepgram`, `openai` or `speechmatics`.
+	// Required. The sandboxes of `deepgram` and `openai` have no jobs, and only the option `key`.
+	// The jobs of `assemblyai` and `speechmatics` do not pause.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The key that the sandbox accepts, in every place where the API reads a key.
@@ -73,10 +73,11 @@ var dialects = map[string]struct {
 	jobs   bool // whether the API has jobs
 	pauses bool // whether a job can pause to be authenticated again
 }{
-	"amivoice":   {func(c sandbox.Config) http.Handler { return sandbox.NewAmiVoice(c) }, true, true},
-	"assemblyai": {func(c sandbox.Config) http.Handler { return sandbox.NewAssemblyAI(c) }, true, false},
-	"deepgram":   {func(c sandbox.Config) http.Handler { return sandbox.NewDeepgram(c) }, false, false},
-	"openai":     {func(c sandbox.Config) http.Handler { return sandbox.NewOpenAI(c) }, false, false},
+	"amivoice":     {func(c sandbox.Config) http.Handler { return sandbox.NewAmiVoice(c) }, true, true},
+	"assemblyai":   {func(c sandbox.Config) http.Handler { return sandbox.NewAssemblyAI(c) }, true, false},
+	"deepgram":     {func(c sandbox.Config) http.Handler { return sandbox.NewDeepgram(c) }, false, false},
+	"openai":       {func(c sandbox.Config) http.Handler { return sandbox.NewOpenAI(c) }, false, false},
+	"speechmatics": {func(c sandbox.Config) http.Handler { return sandbox.NewSpeechmatics(c) }, true, false},
 }
 
 // CaddyModule returns the Caddy module information.
