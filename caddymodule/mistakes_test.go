@@ -61,6 +61,7 @@ func warningsOf(t *testing.T, caddyfile string) []string {
 	t.Setenv("AMIVOICE_KEY", backendKey)
 	t.Setenv("DEEPGRAM_API_KEY", backendKey)
 	t.Setenv("OPENAI_API_KEY", backendKey)
+	t.Setenv("SPEECHMATICS_API_KEY", backendKey)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
 		t.Fatalf("%v, in\n%s", err, caddyfile)
