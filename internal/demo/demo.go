@@ -34,6 +34,9 @@ import (
 type script struct {
 	caddyfile string // the configuration
 
+	title      string // of the first recognition; "" if it is synchronous
+	recognized string // a part of the answer to a recognition; "" if the answer has the result
+
 	// recognition returns a request with the recording, and how the demo shows it.
 	recognition func(d *demo, ctx context.Context, key policy.Secret) (shown string, req *http.Request, err error)
 
@@ -50,14 +53,22 @@ type script struct {
 
 // scripts returns the script of each API.
 func scripts() map[string]script {
-	return map[string]script{dialect.AmiVoice.Name: amiVoice, dialect.Deepgram.Name: deepgram, dialect.OpenAI.Name: openAI}
+	return map[string]script{
+		dialect.AmiVoice.Name: amiVoice, dialect.Deepgram.Name: deepgram, dialect.OpenAI.Name: openAI, dialect.Speechmatics.Name: speechmatics,
+	}
 }
 
-//go:embed nojobs.caddyfile
-var noJobsCaddyfile string
+//go:embed keyed.caddyfile
+var keyedCaddyfile string
 
 // withoutJobs returns the configuration for an API that has no jobs.
-func withoutJobs(api string) string { return strings.ReplaceAll(noJobsCaddyfile, "{dialect}", api) }
+func withoutJobs(api string) string { return withJobs(api, "") }
+
+// withJobs returns the configuration for an API whose key is in a header. The options of the sandbox
+// say how long its jobs take.
+func withJobs(api, times string) string {
+	return strings.NewReplacer("{dialect}", api, "{job_times}", times).Replace(keyedCaddyfile)
+}
 
 // Command returns the command `caddy speechgate demo`.
 func Command() *cobra.Command {
@@ -81,7 +92,7 @@ hand, until Ctrl-C.
 
 With --once it ends by itself. The exit status is 0 only if every step came out
 right.`
-	cmd.Flags().StringVar(&api, "dialect", dialect.AmiVoice.Name, "The API that clients speak: amivoice, deepgram or openai")
+	cmd.Flags().StringVar(&api, "dialect", dialect.AmiVoice.Name, "The API that clients speak: amivoice, deepgram, openai or speechmatics")
 	cmd.Flags().BoolVar(&once, "once", false, "End by itself")
 	return cmd
 }
