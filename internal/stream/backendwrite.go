@@ -123,14 +123,19 @@ func (s *passage) payload() error {
 	case Forward:
 		s.at += len(chunk)
 	case redact:
+		masked, rest := w.mask(chunk)
+		if len(rest) == 0 && len(masked) == len(chunk) && &masked[0] == &chunk[0] {
+			s.at += len(chunk) // it needs no change, so it is written together with what is around it
+			break
+		}
 		err = s.flush(s.at)
 		s.at += len(chunk)
 		s.from = s.at
 		if err == nil {
-			err = w.emit(w.flow.Next(chunk))
+			err = w.emit(masked)
 		}
-		if err == nil && w.payloadLeft == 0 {
-			err = w.emit(w.flow.Rest())
+		if err == nil {
+			err = w.emit(rest)
 		}
 	default:
 		b := w.buffer()

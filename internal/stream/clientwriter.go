@@ -75,6 +75,19 @@ func (w *clientWriter) redacted(message []byte) []byte {
 	return w.redactor.Whole(message)
 }
 
+// mask masks the next bytes of a payload that passes, whose count has been taken from payloadLeft.
+// It returns chunk itself and no rest if nothing is to be masked.
+func (w *clientWriter) mask(chunk []byte) (masked, rest []byte) {
+	if int64(len(chunk)) == w.header.Length {
+		return w.redactor.Whole(chunk), nil
+	}
+	masked = w.flow.Next(chunk)
+	if w.payloadLeft == 0 {
+		rest = w.flow.Rest()
+	}
+	return masked, rest
+}
+
 func (w *clientWriter) init(secret policy.Secret) {
 	if !secret.Empty() {
 		w.redactor = credential.NewRedactor(secret, 0)

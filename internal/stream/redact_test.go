@@ -113,3 +113,37 @@ func TestABackendThatBreaksTheProtocolEndsTheStream(t *testing.T) {
 		})
 	}
 }
+
+// writeCounter counts the writes to a client.
+type writeCounter struct {
+	endless
+	writes, size int
+}
+
+func (c *writeCounter) Write(p []byte) (int, error) {
+	c.writes, c.size = c.writes+1, c.size+len(p)
+	return len(p), nil
+}
+
+// Each write is a system call: many small frames with nothing to mask go to the client in one.
+func TestFramesWithNothingToMaskAreWrittenTogether(t *testing.T) {
+	t.Parallel()
+	for name, frame := range map[string][]byte{
+		"audio":           wstest.RawBinary(strings.Repeat("x", 1000)),
+		"long audio":      wstest.RawBinary(strings.Repeat("x", 100_000)),
+		"audio in pieces": slices.Concat(wstest.Raw(0x02, nil, 0, bytes.Repeat([]byte("x"), 1000)), wstest.Raw(0x80, nil, 0, []byte("y"))),
+		"texts":           wstest.RawText(strings.Repeat("x", 1000)),
+	} {
+		c := &writeCounter{endless: endless{loop: audio("x")}}
+		c.in = [][]byte{startFrame}
+		conn, _ := (&rig{t: t}).config().guard().Wrap(c, nil)
+		if _, err := conn.Read(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		all := bytes.Repeat(frame, 1+32<<10/len(frame))
+		if _, err := conn.Write(all); err != nil || c.writes != 1 || c.size != len(all) {
+			t.Errorf("%s: %d writes with %d bytes of %d, %v", name, c.writes, c.size, len(all), err)
+		}
+		conn.Close()
+	}
+}
