@@ -37,6 +37,7 @@ func (f fixture) reads(key policy.Key, secret, password policy.Secret, serviceID
 		"JobsByID":      {"jobs", func() error { return second(f.JobsByID(ctx, "j")) }},
 		"FindJob":       {"jobs", func() error { return second(f.FindJob(ctx, "amivoice", "j")) }},
 		"FindJobFor":    {"jobs", func() error { return second(f.FindJobFor(ctx, key.AccountID, "amivoice", "j")) }},
+		"JobAccounts":   {"jobs", func() error { return second(f.JobAccounts(ctx, "amivoice", []string{"j"})) }},
 		"Audit":         {"audit", func() error { return third(f.Audit(ctx, AuditList{Limit: 1})) }},
 		"VerifyAudit":   {"accounts audit meta", func() error { return second(f.VerifyAudit(ctx, nil)) }},
 		"Summary":       {"accounts api_keys", func() error { return second(f.Summary(ctx)) }},

@@ -53,6 +53,12 @@ func (r packedJob) job() policy.Job {
 	return j
 }
 
+// accountID returns the ID of the job's account. It is faster than job.
+func (r packedJob) accountID() string {
+	rest := r[jobRestAt+int(uint16At(string(r), jobBackendAt))+int(uint16At(string(r), jobIDAt))+int(r[jobDialectAt]):]
+	return string(rest[:r[jobAccountAt]])
+}
+
 // packAddr returns the bytes of an address, followed by its zone. It returns "" for the
 // zero Addr.
 func packAddr(a netip.Addr) string { return string(a.AsSlice()) + a.Zone() }

@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/jsonanswer"
-	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -41,21 +39,32 @@ func (w *responseInterceptor) startEdits() bool {
 	return true
 }
 
-// mayList reports whether the client may see the entry of a list with this job.
-func (w *responseInterceptor) mayList(id string) bool {
-	account := w.record.Owner.AccountID
-	if !dialect.ValidJobID(id) || w.edit.fault != nil {
-		return false
+// mayList sets may for the entries of a list with these jobs that the client may see.
+func (w *responseInterceptor) mayList(ids []string, may []bool) {
+	if w.edit.fault != nil {
+		return
 	}
-	job, err := w.store.FindJobFor(context.WithoutCancel(w.r.Context()), account, w.gate.Backend, w.call.Route.Jobs.RecordID(id))
-	switch {
-	case err == nil:
-		return job.AccountID == account
-	case errors.Is(err, keystore.ErrNotFound):
-		return w.gate.rules.UnrecordedJobs
+	jobs := w.call.Route.Jobs
+	records := make([]string, len(ids))
+	for i, id := range ids {
+		if dialect.ValidJobID(id) {
+			records[i] = jobs.RecordID(id)
+		}
 	}
-	w.edit.fault = err
-	return false
+	accounts, err := w.store.JobAccounts(context.WithoutCancel(w.r.Context()), w.gate.Backend, records)
+	if err != nil {
+		w.edit.fault = err
+		return
+	}
+	for i, account := range accounts {
+		switch {
+		case records[i] == "":
+		case account == "":
+			may[i] = w.gate.rules.UnrecordedJobs
+		default:
+			may[i] = account == w.record.Owner.AccountID
+		}
+	}
 }
 
 // sendEdited changes the next bytes of the answer, and sends them.
@@ -130,7 +139,11 @@ func gateURLs(r *http.Request) func(text string) string {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
 		prefix, _ = strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath())
 	}
+	var origin, ours string // of the last URL: those of a list begin alike
 	return func(text string) string {
+		if rest, ok := strings.CutPrefix(text, origin); ok && isPlainPath(rest) {
+			return ours + rest
+		}
 		u, err := url.Parse(text)
 		if err != nil || u.Host == "" {
 			return text
@@ -152,8 +165,22 @@ func gateURLs(r *http.Request) func(text string) string {
 		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
 			path = rest[i:]
 		}
-		return scheme + "://" + host + prefix + path
+		origin, ours = text[:len(text)-len(path)], scheme+"://"+host+prefix
+		return ours + path
 	}
+}
+
+// isPlainPath reports whether s can follow the origin of a URL as it is, and has no character that a
+// URL may not have.
+func isPlainPath(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		plain := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || strings.IndexByte("/-_.~?&=", c) >= 0
+		if !plain {
+			return false
+		}
+	}
+	return s != "" && (s[0] == '/' || s[0] == '?')
 }
 
 // firstOf returns the first item of a list in a header field.

@@ -36,37 +36,57 @@ var (
 type Editor struct {
 	walker
 
-	edits    *Edits
-	replace  func(text string) string
-	keepID   func(id string) bool
-	released int // the bytes of out that Next returned last
-	out      []byte
+	edits   *Edits
+	replace func(text string) string
+	keepIDs func(ids []string, keep []bool)
+
+	held []byte // what has come and has not left, from the beginning of an entry or string that has not ended
+	out  []byte // what Next returned last, unless that was its argument
+
+	// The marks are positions in held, or in the argument of Next if held is empty.
+	entries []entry // of the list. If inEntry is set, the last one has not ended.
+	strings []span  // that may be replaced. If inString is set, the last one has not ended.
 
 	inEntry  bool // an entry, or the comma before it, has begun and has not ended
-	entryAt  int  // the index in out of the entry that has begun, with the comma before it
-	verdict  verdict
+	inString bool // a string that may be replaced has begun and has not ended
 	anyKept  bool // an entry was kept
-	stringAt int  // the index in out of the string that may be replaced; -1 if no such string has begun
 	hasList  bool // the list has come
+
+	ids      []byte // of the entries to decide on, one after the other
+	question []string
+	answer   []bool
 }
 
-// verdict is what is known about the entry that has begun.
+// span is a part of a text.
+type span struct{ from, to int }
+
+// entry is an entry of the list.
+type entry struct {
+	span         // with the comma and the white space before it
+	value   int  // where the entry begins without them
+	first   bool // of its list
+	id      span // in Editor.ids
+	verdict verdict
+}
+
+// verdict is what is known about an entry.
 type verdict uint8
 
 const (
 	undecided verdict = iota // the entry has shown no ID; at its end it is dropped
+	asked                    // its ID is in Editor.ids
 	kept
 	dropped
 )
 
 // Editor returns an Editor for one answer. It calls replace with each string that may be
-// replaced, and writes the result in place of the string. It calls keep with the ID of each
-// entry, and drops the entry if keep returns false. It drops an entry without an ID, with an
-// ID that is empty or is not a string, and an entry that is not an object, without asking.
-// Replace is not called for strings of an entry that is dropped already. A function that the
-// edits do not need can be nil.
-func (e *Edits) Editor(replace func(text string) string, keep func(id string) bool) *Editor {
-	ed := &Editor{edits: e, replace: replace, keepID: keep, stringAt: -1}
+// replaced, and writes the result in place of the string. It calls keep with the IDs of
+// entries, a piece of the answer at a time; keep sets the element of each entry that is kept.
+// The Editor drops the others. It drops an entry without an ID, with an ID that is empty or is
+// not a string, and an entry that is not an object, without asking. Replace is not called for
+// strings of a dropped entry. A function that the edits do not need can be nil.
+func (e *Edits) Editor(replace func(text string) string, keep func(ids []string, keep []bool)) *Editor {
+	ed := &Editor{edits: e, replace: replace, keepIDs: keep}
 	ed.value = e.root
 	return ed
 }
@@ -76,47 +96,43 @@ func (e *Edits) Editor(replace func(text string) string, keep func(id string) bo
 // the answer cannot be continued: Next returns bytes from before the mistake that can still be
 // sent together with the error, and later the error alone.
 func (ed *Editor) Next(p []byte) ([]byte, error) {
-	ed.forget()
 	if ed.err != nil {
 		return nil, ed.err
 	}
-	from, i := 0, 0 // p[from:i] was read, and is not in out
-	for i < len(p) && ed.err == nil {
-		n, event := ed.walk(p[i:])
+	in, i := p, len(ed.held)
+	if i > 0 {
+		ed.held = append(ed.held, p...)
+		in = ed.held
+	}
+	read := i // the bytes before the mistake, if there is one
+	for i < len(in) && ed.err == nil {
+		n, event := ed.walk(in[i:])
 		i += n
 		switch event {
 		case beginEvent:
-			from = ed.begin(p, from, i-1)
+			ed.begin(i - 1)
 		case commaEvent:
 			if ed.node.element.entry {
-				from = ed.flush(p, from, i-1)
-				ed.startEntry()
+				ed.startEntry(i - 1)
 			}
 		case endEvent:
-			from = ed.end(p, from, i)
+			ed.end(i)
 		case noEvent, failEvent:
 		}
+		if ed.err == nil {
+			read = i
+		}
 	}
-	if len(ed.out) == 0 && ed.err == nil && !ed.inEntry && ed.stringAt < 0 && !ed.waits() {
-		return p[from:], nil
+	ed.decide()
+	switch {
+	case ed.err != nil:
+	case ed.inEntry:
+		ed.checkSize(ed.last(), read)
+	case ed.waits() && read > maxBeforeList:
+		ed.fail(ed.noList())
 	}
-	if ed.err == nil {
-		ed.flush(p, from, len(p))
-	}
-	ed.released = ed.decided()
-	return ed.out[:ed.released], ed.err
-}
-
-// forget removes the bytes that Next returned last from out.
-func (ed *Editor) forget() {
-	if ed.released == 0 {
-		return
-	}
-	ed.out = ed.out[:copy(ed.out, ed.out[ed.released:])]
-	if ed.entryAt -= ed.released; ed.stringAt >= 0 {
-		ed.stringAt -= ed.released
-	}
-	ed.released = 0
+	out := ed.release(in, read)
+	return out, ed.err
 }
 
 // Close checks, at the end of the answer, that the answer was complete and had its list.
@@ -136,60 +152,25 @@ func (ed *Editor) noList() error { return fmt.Errorf("%s: %w", ed.edits.entries[
 // waits reports whether the list has not begun, so that nothing can be sent.
 func (ed *Editor) waits() bool { return ed.edits.filters && !ed.hasList }
 
-// decided returns the number of bytes of out that can be sent.
-func (ed *Editor) decided() int {
-	switch {
-	case ed.waits():
-		return 0
-	case ed.inEntry:
-		return ed.entryAt
-	case ed.stringAt >= 0:
-		return ed.stringAt
-	}
-	return len(ed.out)
-}
-
-// flush appends p[from:to] to out, unless the bytes belong to an entry that is dropped. It
-// returns to.
-func (ed *Editor) flush(p []byte, from, to int) int {
-	if ed.verdict == dropped {
-		return to
-	}
-	ed.out = append(ed.out, p[from:to]...)
-	switch {
-	case ed.inEntry && len(ed.out)-ed.entryAt > maxEntry:
-		ed.out = ed.out[:ed.entryAt]
-		ed.fail(errEntry)
-	case ed.waits() && len(ed.out) > maxBeforeList:
-		ed.fail(ed.noList())
-	}
-	return to
-}
-
-// begin handles the first byte of a value, p[i]. It returns the new start of the bytes that
-// are not in out.
-func (ed *Editor) begin(p []byte, from, i int) int {
+// begin handles the first byte of a value, at the position i.
+func (ed *Editor) begin(i int) {
 	switch at := ed.at; {
 	case at.toList:
-		if ed.waits() {
-			from = ed.flush(p, from, i) // so that the bound is the same with pieces of any size
+		if ed.waits() && i > maxBeforeList {
+			ed.fail(ed.noList())
+			return
 		}
-		if ed.err == nil {
-			ed.checkList()
-		}
+		ed.checkList()
 	case at.entry:
-		from = ed.flush(p, from, i)
 		if !ed.inEntry { // the first of the list
-			ed.startEntry()
+			ed.startEntry(i)
+			ed.last().first = true
 		}
-		if !ed.anyKept { // without a comma
-			ed.out = ed.out[:ed.entryAt]
-		}
-	case at.replace && ed.first == '"' && ed.verdict != dropped:
-		from = ed.flush(p, from, i)
-		ed.stringAt = len(ed.out)
+		ed.last().value = i
+	case at.replace && ed.first == '"' && !ed.dropping():
+		ed.inString = true
+		ed.strings = append(ed.strings, span{from: i})
 	}
-	return from
 }
 
 // checkList checks the list, or an array or object on the way to the list.
@@ -198,77 +179,107 @@ func (ed *Editor) checkList() {
 	if ed.at.element != nil {
 		want = '['
 		ed.hasList = ed.hasList || ed.at.element.entry
-		ed.anyKept = ed.anyKept && !ed.at.element.entry
 	}
 	if ed.first != want && ed.first != 'n' {
 		ed.failAt(ed.at, errList)
 	}
 }
 
-// startEntry begins an entry at the end of out.
-func (ed *Editor) startEntry() {
-	ed.inEntry, ed.entryAt, ed.verdict = true, len(ed.out), undecided
+// startEntry begins an entry at the position i.
+func (ed *Editor) startEntry(i int) {
+	ed.inEntry = true
+	ed.entries = append(ed.entries, entry{span: span{from: i}})
 }
 
-// end handles the last byte of a value, p[i-1]. It returns the new start of the bytes that are
-// not in out.
-func (ed *Editor) end(p []byte, from, i int) int {
+// dropping reports whether the entry that has begun is known to be dropped.
+func (ed *Editor) dropping() bool { return ed.inEntry && ed.last().verdict == dropped }
+
+// last returns the entry that has begun last.
+func (ed *Editor) last() *entry { return &ed.entries[len(ed.entries)-1] }
+
+// end handles the end of a value, before the position i.
+func (ed *Editor) end(i int) {
 	at := ed.at
 	if at.id {
-		from = ed.flush(p, from, i) // so that an entry that is too large is an error, with pieces of any size
-		ed.judge()
+		if e := ed.last(); ed.checkSize(e, i) { // so that an entry that is too large is an error, with pieces of any size
+			ed.noteID(e)
+		}
 	}
-	if ed.stringAt >= 0 && at.replace {
-		from = ed.replaceString(from, i)
+	if ed.inString && at.replace {
+		ed.inString = false
+		ed.strings[len(ed.strings)-1].to = i
 	}
 	if at.entry {
-		from = ed.flush(p, from, i)
-		if ed.verdict == kept {
-			ed.anyKept = true
-		} else {
-			ed.out = ed.out[:ed.entryAt]
+		e := ed.last()
+		if i-e.from > maxEntry {
+			ed.decide()
 		}
-		ed.inEntry, ed.verdict = false, undecided
+		if !ed.checkSize(e, i) {
+			return // as if it had not ended, so that it does not leave
+		}
+		if e.verdict == undecided {
+			e.verdict = dropped
+		}
+		e.to = i
+		ed.inEntry = false
 	}
-	return from
 }
 
-// judge asks whether the entry with the ID that has ended is kept.
-func (ed *Editor) judge() {
-	ed.verdict = dropped
+// checkSize fails if an entry that reaches up to the position i is too large to be held. A dropped
+// entry is not held.
+func (ed *Editor) checkSize(e *entry, i int) bool {
+	if e.verdict != dropped && i-e.from > maxEntry {
+		ed.fail(errEntry)
+		return false
+	}
+	return true
+}
+
+// noteID notes the ID that has ended, to decide on the entry later.
+func (ed *Editor) noteID(e *entry) {
+	e.verdict = dropped
 	if ed.first != '"' {
 		return
 	}
-	text, err := decode(ed.capture)
+	id, err := decode(ed.capture)
 	if err != nil {
 		ed.fail(err)
 		return
 	}
-	id := string(text)
 	if ed.edits.entryURL {
-		id = LastSegment(id)
+		id = []byte(LastSegment(string(id)))
 	}
-	if id != "" && ed.keepID(id) {
-		ed.verdict = kept
+	if len(id) == 0 {
+		return
 	}
+	e.verdict, e.id.from = asked, len(ed.ids)
+	ed.ids = append(ed.ids, id...)
+	e.id.to = len(ed.ids)
 }
 
-// replaceString replaces the string that has ended before p[i].
-func (ed *Editor) replaceString(from, i int) int {
-	start := ed.stringAt
-	ed.stringAt = -1
-	text, err := decode(ed.capture)
-	if err != nil {
-		ed.fail(err)
-		return from
+// decide asks which of the entries with an ID are kept.
+func (ed *Editor) decide() {
+	if len(ed.ids) == 0 {
+		return
 	}
-	if ed.verdict == dropped {
-		return i
+	ids := string(ed.ids)
+	ed.ids, ed.question = ed.ids[:0], ed.question[:0]
+	for i := range ed.entries {
+		if e := &ed.entries[i]; e.verdict == asked {
+			ed.question = append(ed.question, ids[e.id.from:e.id.to])
+		}
 	}
-	now := string(text)
-	if replaced := ed.replace(now); replaced != now {
-		ed.out = appendQuoted(ed.out[:start], replaced)
-		return i
+	ed.answer = append(ed.answer[:0], make([]bool, len(ed.question))...)
+	ed.keepIDs(ed.question, ed.answer)
+	n := 0
+	for i := range ed.entries {
+		e := &ed.entries[i]
+		if e.verdict != asked {
+			continue
+		}
+		if e.verdict = dropped; ed.answer[n] {
+			e.verdict = kept
+		}
+		n++
 	}
-	return from
 }

@@ -53,6 +53,12 @@ func toGate(url string) string {
 
 func keepOwn(id string) bool { return strings.HasPrefix(id, "own") }
 
+func keepOwns(ids []string, keep []bool) {
+	for i, id := range ids {
+		keep[i] = keepOwn(id)
+	}
+}
+
 var pieceSizes = []int{1, 2, 3, 7, 64, 1 << 20}
 
 func TestAnEditorReplacesStrings(t *testing.T) {
@@ -115,7 +121,7 @@ func TestAnEditorFiltersAList(t *testing.T) {
 		for _, n := range pieceSizes {
 			t.Run(fmt.Sprintf("%s, in pieces of %d", test.name, n), func(t *testing.T) {
 				t.Parallel()
-				got, err := edit(compiled(t, "", test.entry, false).Editor(nil, keepOwn), test.text, n)
+				got, err := edit(compiled(t, "", test.entry, false).Editor(nil, keepOwns), test.text, n)
 				if got != test.want || err != nil {
 					t.Errorf("%s\ngot %s, %v\nwant %s", test.text, got, err, test.want)
 				}
@@ -134,7 +140,7 @@ func TestAnEditorReplacesStringsOfKeptEntries(t *testing.T) {
 			seen = append(seen, url)
 			return toGate(url)
 		}
-		got, err := edit(compiled(t, "values[].self next", "values[].self", true).Editor(replace, keepOwn), text, n)
+		got, err := edit(compiled(t, "values[].self next", "values[].self", true).Editor(replace, keepOwns), text, n)
 		if got != want || err != nil {
 			t.Errorf("in pieces of %d: %s, %v\nwant %s", n, got, err, want)
 		}
@@ -185,7 +191,7 @@ func TestAnEditorStopsBeforeAnUndecidedEntry(t *testing.T) {
 		for _, n := range sizes {
 			t.Run(fmt.Sprintf("%s, in pieces of %d", test.name, n), func(t *testing.T) {
 				t.Parallel()
-				editor := compiled(t, "", "list[].id", false).Editor(nil, keepOwn)
+				editor := compiled(t, "", "list[].id", false).Editor(nil, keepOwns)
 				got, err := edit(editor, test.text, n)
 				if strings.Contains(got, "secret") || !errors.Is(err, test.err) {
 					t.Errorf("got %.200s, %v, want %v", got, err, test.err)
@@ -216,10 +222,10 @@ func TestAnEditorsBoundsAreExact(t *testing.T) {
 	} {
 		for _, n := range []int{4096, 32 << 10, 2 << 20} {
 			edits := compiled(t, "url", test.entry, false)
-			if got, err := edit(edits.Editor(toGate, keepOwn), test.longest, n); got != test.longest || err != nil {
+			if got, err := edit(edits.Editor(toGate, keepOwns), test.longest, n); got != test.longest || err != nil {
 				t.Errorf("%s, in pieces of %d: %d bytes, %v", test.name, n, len(got), err)
 			}
-			if _, err := edit(edits.Editor(toGate, keepOwn), test.longer, n); !errors.Is(err, test.err) {
+			if _, err := edit(edits.Editor(toGate, keepOwns), test.longer, n); !errors.Is(err, test.err) {
 				t.Errorf("%s, in pieces of %d: %v, want %v", test.name, n, err, test.err)
 			}
 		}
@@ -242,7 +248,7 @@ func TestAnEditorHoldsAllBeforeTheList(t *testing.T) {
 		{"a longer text", "list[].id", before(jsonanswer.MaxBeforeList+1) + `[]}`, ""},
 	} {
 		for _, n := range []int{1, 7, 4096, 1 << 20} {
-			got, err := edit(compiled(t, "", test.entry, false).Editor(nil, keepOwn), test.text, n)
+			got, err := edit(compiled(t, "", test.entry, false).Editor(nil, keepOwns), test.text, n)
 			if got != test.want || errors.Is(err, jsonanswer.ErrNoList) != (test.want == "") {
 				t.Errorf("%s, in pieces of %d: %d bytes %.200s, %v", test.name, n, len(got), got, err)
 			}
@@ -254,7 +260,7 @@ func TestAnEditorHoldsAllBeforeTheList(t *testing.T) {
 func TestAnEditorDropsLargeEntries(t *testing.T) {
 	t.Parallel()
 	text := `{"list":[{"id":"x","a":"` + strings.Repeat("a", 3*jsonanswer.MaxEntry) + `"},{"id":"own"}]}`
-	editor := compiled(t, "", "list[].id", false).Editor(nil, keepOwn)
+	editor := compiled(t, "", "list[].id", false).Editor(nil, keepOwns)
 	if got, err := edit(editor, text, 32<<10); got != `{"list":[{"id":"own"}]}` || err != nil {
 		t.Errorf("%.100s, %v", got, err)
 	}
@@ -274,7 +280,7 @@ func TestCloseSaysWhatIsMissing(t *testing.T) {
 		`{"list":[]}`:             nil,
 		`{"list":null}`:           nil,
 	} {
-		if _, err := edit(compiled(t, "", "list[].id", false).Editor(nil, keepOwn), text, 3); !errors.Is(err, want) {
+		if _, err := edit(compiled(t, "", "list[].id", false).Editor(nil, keepOwns), text, 3); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", text, err, want)
 		}
 	}

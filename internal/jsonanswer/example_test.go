@@ -37,7 +37,11 @@ func ExampleEditor() {
 		func(url string) string {
 			return strings.Replace(url, "https://backend.example", "https://gate.example", 1)
 		},
-		func(id string) bool { return own[id] },
+		func(ids []string, keep []bool) {
+			for i, id := range ids {
+				keep[i] = own[id]
+			}
+		},
 	)
 	const answer = `{"jobs": [{"id":"a"}, {"id":"b", "n":1}, {"id":"c"}], "next":"https://backend.example/jobs?page=2"}`
 	for piece := range strings.SplitAfterSeq(answer, " ") {

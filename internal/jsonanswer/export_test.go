@@ -23,7 +23,7 @@ const (
 func (m *Members) Kept() int { return cap(m.capture) }
 
 // Kept returns how many bytes ed holds.
-func (ed *Editor) Kept() int { return cap(ed.capture) + cap(ed.out) }
+func (ed *Editor) Kept() int { return cap(ed.capture) + cap(ed.out) + cap(ed.held) + cap(ed.ids) }
 
 // Unescaped is unescaped, for the tests.
 func Unescaped(p []byte) int { return unescaped(p) }

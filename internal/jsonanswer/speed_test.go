@@ -81,7 +81,11 @@ func listEdits(tb testing.TB, only bool) *Edits {
 	return edits
 }
 
-func ownID(id string) bool { return id[0] == 'a' }
+func ownIDs(ids []string, keep []bool) {
+	for i, id := range ids {
+		keep[i] = id[0] == 'a'
+	}
+}
 
 func ownOrigin(url string) string {
 	if rest, ok := strings.CutPrefix(url, "https://api.assemblyai.com"); ok {
@@ -92,7 +96,7 @@ func ownOrigin(url string) string {
 
 // editAll gives a text to an editor in the pieces of a proxy.
 func editAll(tb testing.TB, edits *Edits, text []byte) (size int) {
-	editor := edits.Editor(ownOrigin, ownID)
+	editor := edits.Editor(ownOrigin, ownIDs)
 	for piece := range slices.Chunk(text, 32<<10) {
 		out, err := editor.Next(piece)
 		if err != nil {
@@ -153,7 +157,7 @@ func TestEditor_allocatesLittle(t *testing.T) { //nolint:paralleltest // measure
 // A list of any length needs the same memory.
 func TestEditor_keepsOneEntry(t *testing.T) { //nolint:paralleltest // measures memory
 	list := aList(10_000)
-	editor := listEdits(t, false).Editor(ownOrigin, ownID)
+	editor := listEdits(t, false).Editor(ownOrigin, ownIDs)
 	for piece := range slices.Chunk(list, 4096) {
 		if _, err := editor.Next(piece); err != nil {
 			t.Fatal(err)

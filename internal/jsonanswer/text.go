@@ -33,6 +33,20 @@ func unescaped(p []byte) int {
 	return n
 }
 
+// isASCII reports whether p is ASCII.
+func isASCII(p []byte) bool {
+	var all byte
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint64(p)&everyHigh != 0 {
+			return false
+		}
+	}
+	for _, c := range p {
+		all |= c
+	}
+	return all < 0x80
+}
+
 // escape is the position within an escape of a string.
 type escape uint8
 

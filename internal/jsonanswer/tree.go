@@ -17,6 +17,8 @@ type node struct {
 	leaf    bool // a path ends here: the value is wanted
 	ascii   bool // the name is plain ASCII
 
+	lengths uint64 // a bit for the length of each member's name; lengths from 63 on share a bit
+
 	bit   uint64 // the node's own bit in walker.seen
 	below uint64 // the bits of all nodes below
 
@@ -82,8 +84,20 @@ func (t *tree) child(parent *node, step string) (*node, error) {
 		}
 	}
 	node, err := t.newNode(parent, step, path)
+	if err != nil {
+		return nil, err
+	}
 	parent.members = append(parent.members, node)
-	return node, err
+	if parent.lengths |= 1 << min(len(step), 63); !node.ascii {
+		parent.lengths = ^uint64(0) // its other cases can have other lengths
+	}
+	return node, nil
+}
+
+// mayHave reports whether a name without escapes can be the name of a member, perhaps in another
+// case. It is fast, and can be wrong only if it returns true.
+func (n *node) mayHave(name []byte) bool {
+	return n.lengths>>min(len(name), 63)&1 != 0 || n.lengths != 0 && !isASCII(name)
 }
 
 func (t *tree) newNode(parent *node, step, path string) (*node, error) {

@@ -103,11 +103,12 @@ func (w *walker) walk(p []byte) (n int, e event) {
 			w.inWord = false
 			e = w.endValue()
 		} else {
-			n++
-			if c == ' ' || c == '\n' || c == '\r' || c == '\t' {
-				continue
+			n += w.skim(p[n:])
+			if n == len(p) {
+				return n, noEvent
 			}
-			e = w.structure(c)
+			e = w.structure(p[n])
+			n++
 		}
 		if e != noEvent {
 			return n, e
