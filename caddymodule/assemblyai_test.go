@@ -222,6 +222,18 @@ func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
 	}
 }
 
+func TestR15_AssemblyAI_PreflightsAllowTheFieldsThatTheLibrarySends(t *testing.T) {
+	g := newDialectGateway(t, "assemblyai", "cors_headers traceparent")
+	for path, method := range map[string]string{"/v2/upload": "POST", "/v1/transcribe/live": "POST", "/v2/transcript/tr-1": "DELETE", "/v3/token": "GET"} {
+		got := g.ask("OPTIONS", path, "", "", "Origin: https://app.example.com", "Access-Control-Request-Method: "+method,
+			"Access-Control-Request-Headers: assemblyai-agent,authorization,content-type,user-agent,x-aai-model")
+		const want = "Authorization, Content-Type, User-Agent, AssemblyAI-Agent, X-AAI-Model, traceparent"
+		if allowed := got.header.Get("Access-Control-Allow-Headers"); got.status != http.StatusNoContent || allowed != want || !strings.Contains(got.header.Get("Access-Control-Allow-Methods"), method) {
+			t.Errorf("%s: status %d, %v", path, got.status, got.header)
+		}
+	}
+}
+
 func TestAssemblyAI_AMintThatCannotBeReadGivesNoToken(t *testing.T) {
 	g := newDialectGateway(t, "assemblyai", "")
 	_, secret := g.issue(keystore.NewKey{})

@@ -59,6 +59,7 @@ func (m *memoryWriter) String() string {
 func warningsOf(t *testing.T, caddyfile string) []string {
 	t.Helper()
 	t.Setenv("AMIVOICE_KEY", backendKey)
+	t.Setenv("ASSEMBLYAI_API_KEY", backendKey)
 	t.Setenv("DEEPGRAM_API_KEY", backendKey)
 	t.Setenv("OPENAI_API_KEY", backendKey)
 	t.Setenv("SPEECHMATICS_API_KEY", backendKey)

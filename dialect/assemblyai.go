@@ -125,7 +125,8 @@ var AssemblyAI = &API{
 		assemblyRoutes.mint(http.MethodGet, "/v3/token", assemblyMint),
 		assemblyStreams.stream("/v3/ws", assemblyStreaming),
 	},
-	Places:         assemblyStreamKeys,
-	Unlisted:       assemblyRefusals,
-	RequestHeaders: []string{"Authorization", "Content-Type"},
+	Places:   assemblyStreamKeys,
+	Unlisted: assemblyRefusals,
+	// The vendor's library for JavaScript sends these fields.
+	RequestHeaders: []string{"Authorization", "Content-Type", "User-Agent", "AssemblyAI-Agent", "X-AAI-Model"},
 }
