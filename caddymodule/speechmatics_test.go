@@ -89,7 +89,7 @@ func TestSpeechmatics_OtherFormsOfRequestsAndLists(t *testing.T) {
 			}
 		}
 	}
-	if got := g.ask("GET", "/v2/usage", "Bearer "+secret, ""); got.status != http.StatusNotFound {
+	if got := g.ask("GET", "/v2/usage", "Bearer "+secret, ""); got.status != http.StatusNotFound || got.body != `{"code":404,"error":"Not Implemented","detail":"path not found"}` {
 		t.Errorf("usage: status %d, %s", got.status, got.body)
 	}
 }

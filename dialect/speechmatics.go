@@ -31,6 +31,7 @@ const (
 	speechmaticsForbidden  = "Forbidden"
 	speechmaticsNotFound   = "Job not found"
 	speechmaticsInternal   = "Internal Server Error"
+	speechmaticsNoSuchPath = "Not Implemented"
 )
 
 var (
@@ -47,7 +48,7 @@ var (
 			policy.AddressRefused:    speechmaticsAddress,
 			policy.AddressUnknown:    speechmaticsAddress,
 			policy.EarlyData:         early,
-			policy.OperationUnlisted: speechmaticsError(http.StatusNotFound, "Not Found", "path not found"),
+			policy.OperationUnlisted: speechmaticsError(http.StatusNotFound, speechmaticsNoSuchPath, "path not found"),
 			policy.JobUnknown:        speechmaticsUnknown,
 			policy.JobForeign:        speechmaticsUnknown,
 			policy.RequestMalformed:  speechmaticsError(http.StatusBadRequest, "Malformed request", "The request cannot be read"),

@@ -107,7 +107,7 @@ func (d *demo) playSpeechmaticsJob(ctx context.Context, keys keyring) error {
 		"the request waited for the result. The API's library polls\n       instead, and gets its result too.")
 
 	d.title("A path that is no speech recognition")
-	d.expect(d.get(ctx, "/v2/usage", keys.good), `"error":"Not Found"`, policy.OperationUnlisted,
+	d.expect(d.get(ctx, "/v2/usage", keys.good), `"error":"Not Implemented"`, policy.OperationUnlisted,
 		"all clients share the backend's key, so they would see each other's usage.")
 	return nil
 }
