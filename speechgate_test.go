@@ -52,6 +52,7 @@ var arrows = map[string]struct {
 
 	"caddymodule/options":     {may: []string{"internal/words", "policy"}, caddy: true},
 	"caddymodule/handler":     {may: []string{"caddymodule/options", "internal/drain", "policy"}, caddy: true},
+	"caddymodule/endpoint":    {may: []string{"caddymodule/options", "dialect"}, caddy: true},
 	"caddymodule/livestream":  {may: []string{"policy"}},
 	"caddymodule/configcheck": {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
@@ -65,8 +66,9 @@ var arrows = map[string]struct {
 		"keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{
-		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy",
+		"caddymodule/app", "caddymodule/configcheck", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options", "internal/credential", "internal/issuance", "policy",
 	}, caddy: true},
+	"caddymodule/health": {may: []string{"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options"}, caddy: true},
 	"caddymodule/admin": {may: []string{
 		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
@@ -82,7 +84,7 @@ var arrows = map[string]struct {
 	}, caddy: true},
 
 	"caddymodule": {may: []string{
-		"caddymodule/admin", "caddymodule/gate", "caddymodule/issue", "caddymodule/logfilter", "caddymodule/sandboxbackend",
+		"caddymodule/admin", "caddymodule/gate", "caddymodule/health", "caddymodule/issue", "caddymodule/logfilter", "caddymodule/sandboxbackend",
 		"internal/command", "internal/demo",
 	}, caddy: true},
 	"cmd/caddy":          {may: []string{""}, caddy: true},

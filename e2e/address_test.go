@@ -43,7 +43,7 @@ http://:8080 {
 		"nginx that replaces": func(t *testing.T) string {
 			return startNginx(t, gate, "proxy_set_header X-Forwarded-For $remote_addr;")
 		},
-		"HAProxy with forwardfor": func(t *testing.T) string { return startHAProxy(t, gate) },
+		"HAProxy with forwardfor": func(t *testing.T) string { return startHAProxy(t, "server gate "+gate) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"net"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 )
@@ -40,7 +41,8 @@ http {
 	return addr
 }
 
-func startHAProxy(t *testing.T, gate string) string {
+// startHAProxy starts an HAProxy whose backend has these lines, and returns its address.
+func startHAProxy(t *testing.T, backend ...string) string {
 	t.Helper()
 	addr := "127.0.0.1:" + port(t)
 	config := clientFile(t, "haproxy", `
@@ -57,7 +59,7 @@ frontend in
 	default_backend gate
 backend gate
 	option forwardfor
-	server gate `+gate+`
+	`+strings.Join(backend, "\n\t")+`
 `)
 	startNeighbour(t, addr, exec.Command(tool(t, "haproxy", "/usr/sbin/haproxy"), "-db", "-f", config))
 	return addr

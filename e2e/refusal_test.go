@@ -120,7 +120,7 @@ func TestR16_ARefusalOutlivesSpeech(t *testing.T) {
 		"behind nginx":                nginx("proxy_http_version 1.1;"),
 		"behind nginx, its defaults":  nginx(""),
 		"behind nginx, not buffering": nginx("proxy_http_version 1.1; proxy_request_buffering off;"),
-		"behind HAProxy":              func(t *testing.T) string { return startHAProxy(t, gate) },
+		"behind HAProxy":              func(t *testing.T) string { return startHAProxy(t, "server gate "+gate) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

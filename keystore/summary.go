@@ -38,6 +38,20 @@ func (s *Store) summary(ctx context.Context, db *database) (Summary, error) {
 	return sum, err
 }
 
+// ID reads the store's own ID from the database. It changes if another store was put in the place of
+// this store. Any error is an ErrUnavailable.
+func (s *Store) ID(ctx context.Context) (string, error) {
+	db, err := s.database()
+	if err != nil {
+		return "", err
+	}
+	at, err := readFeedPosition(ctx, db.reader)
+	if err != nil {
+		return "", fault(s.explain(fmt.Errorf("reading its ID: %w", err)))
+	}
+	return at.storeID, nil
+}
+
 // logOpening logs which store was opened, and warns the operator of problems. A command
 // prints the same itself.
 func (s *Store) logOpening(ctx context.Context, db *database) error {

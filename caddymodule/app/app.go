@@ -5,6 +5,7 @@ package app
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -37,6 +38,9 @@ const Name = "speechgate"
 
 // Program is the beginning of a command line: the text in front of the name of a command.
 const Program = "caddy " + Name
+
+// errAnotherStore is the error of a server whose keystore was replaced by another keystore.
+var errAnotherStore = errors.New("another keystore is in the place of the one that this server was started with")
 
 // App owns the keystore that all gates of a configuration share: accounts, API
 // keys, jobs and the audit trail. A configuration without this app gets one with
@@ -203,6 +207,7 @@ func (a *App) Start() error {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
 	a.history.recordOpened(ctx, sum, a.store.cfg.Path)
+	a.store.startedWith.Store(&sum.ID)
 	a.process.started.Store(true)
 	a.warnOfMistakes()
 	return nil
@@ -234,6 +239,25 @@ func (a *App) ReleaseStore() { a.store.release() }
 // Store returns the keystore, and opens it if it is not open. The caller must have
 // called AcquireStore. The error says why the keystore cannot be opened.
 func (a *App) Store() (*keystore.Store, error) { return a.store.get() }
+
+// Ready returns nil if the keystore can be read, and is the one that it was when the configuration was
+// started.
+func (a *App) Ready(ctx context.Context) error {
+	a.AcquireStore()
+	defer a.ReleaseStore()
+	store, err := a.Store() //nolint:contextcheck // the store stays open after the check
+	if err != nil {
+		return err
+	}
+	id, err := store.ID(ctx)
+	if err != nil {
+		return err
+	}
+	if started := a.store.startedWith.Load(); started == nil || *started != id {
+		return errAnotherStore
+	}
+	return nil
+}
 
 // Now returns the current instant of the clock of the process.
 func (a *App) Now() policy.Time { return a.process.clock.Now() }

@@ -27,6 +27,8 @@ type sharedStore struct {
 	users atomic.Int64 // the number of acquire calls whose release has not come yet
 	keep  atomic.Int64 // nanoseconds, see keepJobs
 
+	startedWith atomic.Pointer[string] // the ID of the store when a configuration was started last
+
 	mu           sync.Mutex // for the fields below, and held while the store is opened
 	history      History    // of the configuration that started last
 	unreferenced bool       // no configuration refers to the store

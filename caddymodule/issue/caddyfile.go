@@ -1,12 +1,11 @@
 package issue
 
 import (
-	"strings"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/speechgate/speechgate/caddymodule/endpoint"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/options"
 )
@@ -15,23 +14,12 @@ func init() {
 	httpcaddyfile.RegisterDirective("speechgate_issue", parseIssue)
 }
 
-// parseIssue reads the directive. In other directives an argument that is a path is a matcher;
-// here it is the path of the API.
 func parseIssue(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
-	i := new(Issue)
-	h.Next()
-	if h.NextArg() && strings.HasPrefix(h.Val(), "/") {
-		i.Path = h.Val()
-	}
-	h.Reset()
-	h.Next()
-	matcher, err := h.ExtractMatcherSet()
+	path, matcher, err := endpoint.Argument(h)
 	if err != nil {
 		return nil, err
 	}
-	if i.Path != "" {
-		matcher = nil
-	}
+	i := &Issue{Path: path}
 	if err := i.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
@@ -59,7 +47,7 @@ func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	return options.ParseBlock(d, map[string]options.Option{
-		"path":             i.unmarshalPath,
+		"path":             endpoint.PathOption("speechgate_issue", &i.Path),
 		"default_lifetime": options.PositiveDuration(func(v caddy.Duration) { i.DefaultLifetime = v }),
 		"max_lifetime":     options.PositiveDuration(func(v caddy.Duration) { i.MaxLifetime = v }),
 		"time_zone":        options.Text(&i.TimeZone),
@@ -70,13 +58,3 @@ func (i *Issue) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"cors_headers":     handler.CORSHeaders(&i.CORSHeaders),
 	})
 }
-
-func (i *Issue) unmarshalPath(d *caddyfile.Dispenser) error {
-	if i.Path != "" {
-		return d.Errf("the path is given twice: %s stands behind speechgate_issue already", i.Path)
-	}
-	return options.Text(&i.Path)(d)
-}
-
-// Interface guards
-var _ caddyfile.Unmarshaler = (*Issue)(nil)

@@ -17,8 +17,8 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/configcheck"
+	"github.com/speechgate/speechgate/caddymodule/endpoint"
 	"github.com/speechgate/speechgate/caddymodule/handler"
-	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/policy"
@@ -177,9 +177,10 @@ func (i *Issue) Provision(ctx caddy.Context) error {
 
 // Validate checks the configuration.
 func (i *Issue) Validate() error {
+	if err := endpoint.CheckPath(i.Path, DefaultPath); err != nil {
+		return err
+	}
 	switch {
-	case !dialect.CleanPath(i.Path):
-		return fmt.Errorf("path %q: want one whole path that begins with a slash, without wildcards, dot segments, doubled slashes or escapes", i.Path)
 	case i.MaxLifetime != 0 && i.MaxLifetime < caddy.Duration(time.Millisecond):
 		return fmt.Errorf("max_lifetime %s: want a duration of 1ms or more, such as 24h", plainDuration(i.MaxLifetime))
 	case i.DefaultLifetime < caddy.Duration(time.Millisecond):
@@ -192,11 +193,6 @@ func (i *Issue) Validate() error {
 		return fmt.Errorf("max_rate %d: want keys a second, from 1 to %d", i.MaxRate, mostRate)
 	case i.Children != "" && i.Children != childrenNarrow && i.Children != childrenFree:
 		return fmt.Errorf("children %q: want narrow or free", i.Children)
-	}
-	for _, name := range dialect.Names() {
-		if api, _ := dialect.ByName(name); api.Knows(i.Path) {
-			return fmt.Errorf("path %s: it belongs to the %s API, whose clients could not reach it any more; want another, such as %s", i.Path, name, DefaultPath)
-		}
 	}
 	if err := handler.ValidateCORSHeaders(i.CORSHeaders, i.CORS); err != nil {
 		return err
