@@ -167,6 +167,20 @@ func TestR11_AssemblyAI_AListHasTheAccountsOwnJobs(t *testing.T) {
 	}
 }
 
+// Clients can reach the gate below a prefix, and the gate its backend below another one.
+func TestAssemblyAI_LinksHaveThePrefixOfTheGate(t *testing.T) {
+	g := newGatewayWith(t, &gateway{dialect: "assemblyai", options: "upstream_key " + backendKey, site: "uri strip_prefix /gate\nroute {\n rewrite * /asr{uri}\n reverse_proxy {backend}\n}"})
+	_, secret := g.issue(keystore.NewKey{})
+	g.backend.respondText(http.StatusOK, `{"page_details":{"next_url":"https://api.assemblyai.com/v2/transcript?limit=1"},"transcripts":[]}`)
+	got := g.ask("GET", "/gate/v2/transcript", secret, "")
+	if received := g.backend.received(); !strings.HasPrefix(received, "GET /asr/v2/transcript HTTP/1.1\r\n") {
+		t.Fatalf("the backend got %q: the test tests nothing", received)
+	}
+	if !strings.Contains(got.body, `"next_url":"http://`+g.addr+`/gate/v2/transcript?limit=1"`) {
+		t.Errorf("status %d, %s", got.status, got.body)
+	}
+}
+
 func TestAssemblyAI_ATokenIsItsOwnersAndGoesUpstreamAsItIs(t *testing.T) {
 	g := newDialectGateway(t, "assemblyai", "")
 	key, secret := g.issue(keystore.NewKey{})

@@ -17,24 +17,23 @@ import (
 // answerEdit changes the backend's answer while it passes. The header is sent with the first bytes,
 // so that an answer that cannot be changed from the beginning can be replaced.
 type answerEdit struct {
-	editor *jsonanswer.Editor // nil if the answer stays as it is
-	sent   bool               // the header has been sent
-	fault  error              // of the store, while it decided on an entry
+	toGate func(url string) string // see gateURLs; nil if the route has no Edits
+	editor *jsonanswer.Editor      // nil if the answer stays as it is
+	sent   bool                    // the header has been sent
+	fault  error                   // of the store, while it decided on an entry
 }
 
 // startEdits begins to change the answer, if the route says so and the answer is a success.
 func (w *responseInterceptor) startEdits() bool {
-	route := w.call.Route
-	if route == nil || route.Edits == nil || w.status >= 300 {
+	if w.edit.toGate == nil || w.status >= 300 {
 		return false
 	}
-	toGate := gateURLs(w.r)
-	w.edit = answerEdit{editor: route.Edits.Editor(toGate, w.mayList)}
+	w.edit.editor = w.call.Route.Edits.Editor(w.edit.toGate, w.mayList)
 	for _, name := range []string{"Content-Length", "Etag", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
 		delete(w.header, name) // they are of the backend's body
 	}
 	if location := w.header.Get("Location"); location != "" {
-		w.header.Set("Location", toGate(location))
+		w.header.Set("Location", w.edit.toGate(location))
 	}
 	return true
 }
@@ -124,7 +123,8 @@ func (w *responseInterceptor) finishEdits() {
 }
 
 // gateURLs returns a function that turns a URL of the backend into the URL of the same resource at
-// the gate, as the client of r reaches the gate. Other strings stay as they are.
+// the gate, as the client of r reaches the gate. Other strings stay as they are. r is the request as
+// the gate has got it: handlers behind the gate may change its path.
 func gateURLs(r *http.Request) func(text string) string {
 	secure, host := r.TLS != nil, r.Host
 	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
@@ -137,7 +137,9 @@ func gateURLs(r *http.Request) func(text string) string {
 	}
 	prefix := ""
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
-		prefix, _ = strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath())
+		if stripped, ok := strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath()); ok {
+			prefix = stripped // by a handler in front of the gate, such as handle_path
+		}
 	}
 	var origin, ours string // of the last URL: those of a list begin alike
 	return func(text string) string {

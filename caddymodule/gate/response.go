@@ -73,6 +73,9 @@ func (req *gatedRequest) intercept(f *facts, d *decision) *responseInterceptor {
 	if req.gate.redactor != nil {
 		w.redactor = req.gate.redactor.Clone(redactBytes)
 	}
+	if req.call.Route != nil && req.call.Route.Edits != nil {
+		w.edit.toGate = gateURLs(req.r)
+	}
 	return w
 }
 
