@@ -143,8 +143,8 @@ func (w *responseInterceptor) problem() string {
 		return encoding != "" && !strings.EqualFold(encoding, "identity")
 	})
 	switch {
-	case hasUpstreamKey && w.status >= 300 && w.status < 400:
-		return "the backend redirects, and the client would follow without the backend's key"
+	case w.status >= 300 && w.status < 400 && (hasUpstreamKey || w.status != http.StatusNotModified):
+		return "the backend redirects, and the client would take its key to another address, past the gate"
 	case w.gate.readsAnswer(w.call.Operation) && encoded:
 		return "the backend's answer is compressed, although the gate asked for plain text"
 	}
