@@ -12,6 +12,7 @@ import (
 
 	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // openAIUpload returns an upload as the vendor's library for JavaScript writes it: the audio first, and the
@@ -47,6 +48,33 @@ func TestOpenAI_TheBackendGetsTheUpstreamKeyAndTheBodyAsItCame(t *testing.T) {
 		}
 		if got := g.backend.received(); !strings.HasPrefix(got, "GET "+path+" HTTP/1.1\r\n") {
 			t.Errorf("%s: the backend got %q", path, got)
+		}
+	}
+}
+
+// Engines such as LocalAI take a key in other fields too, and clients send their key in both. The backend
+// must not get it there.
+func TestR18_OpenAI_TheKeyInAFieldOfAnotherAPIStaysAtTheGate(t *testing.T) {
+	const short = "short-key"
+	for mode, sent := range map[string]string{"upstream_key " + backendKey: backendKey, "upstream_key drop": "", "upstream_key pass": "the client's"} {
+		g := newGatewayWith(t, &gateway{dialect: "openai", options: mode})
+		_, key := g.issue(keystore.NewKey{})
+		if _, err := g.keys.ImportKeys(t.Context(), now(), operator, keystore.Import{AccountID: g.account.ID, Expires: policy.Never(), Secrets: []policy.Secret{policy.NewSecret(short)}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, shown := range []string{key, short} {
+			got := g.ask("GET", "/v1/models", "Bearer "+shown, "", "X-Api-Key: "+shown, "X-Trace: a short-key word", "X-Other: "+shown[1:])
+			received := g.backend.received()
+			if got.status != http.StatusOK || !strings.Contains(received, "X-Trace: a short-key word\r\n") || !strings.Contains(received, "X-Other: "+shown[1:]+"\r\n") {
+				t.Errorf("%s: status %d, the backend got %q", mode, got.status, received)
+			}
+			if kept := !strings.Contains(received, "X-Api-Key"); kept != (sent != "the client's") || strings.Contains(received, "Authorization: Bearer "+sent+"\r\n") != (sent == backendKey) {
+				t.Errorf("%s: the backend got %q", mode, received)
+			}
+		}
+		_ = g.ask("GET", "/v1/models", "Bearer "+key, "", "Referer: https://app.example/?key="+key+"#a")
+		if received := g.backend.received(); strings.Contains(received, "Referer") != (sent == "the client's") {
+			t.Errorf("%s: the backend got %q", mode, received)
 		}
 	}
 }

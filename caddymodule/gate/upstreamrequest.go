@@ -5,11 +5,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/policy"
@@ -53,8 +55,8 @@ func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.F
 	u.r, u.header, u.url, u.body, u.length = r, r.Header, r.URL, req.body, r.ContentLength
 	u.fields = u.fieldsBuf[:0]
 	reads := req.gate.readsAnswer(req.call.Operation)
-	u.clean(reads)
 	u.mask[0] = credential.Masked
+	u.clean(reads, keyToHide(found, up), places)
 	for i := range places {
 		if name := places[i].HeaderName(); len(r.Header[name]) > 0 {
 			u.fields = append(u.fields, field{name, u.mask[:]})
@@ -71,10 +73,29 @@ func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.F
 	}
 }
 
+// keyToHide returns the client's key; "" if the backend gets what the client has shown.
+func keyToHide(found *credential.Found, up credential.Upstream) string {
+	if up.Mode == credential.Pass {
+		return ""
+	}
+	secret, _ := found.UncheckedKey()
+	return secret.Reveal()
+}
+
+// holdsKey reports whether a value of a header field has the key in it. A short key can be in a value
+// by chance, so it must be the whole value.
+func holdsKey(values []string, key string) bool {
+	return key != "" && slices.ContainsFunc(values, func(value string) bool {
+		return value == key || len(key) >= options.MinKeyLenToMaskEverywhere && strings.Contains(value, key)
+	})
+}
+
 // clean removes the fields that do not go upstream. It notes the fields that it removes, and the
 // fields that prepareUpstream or the next handlers can change, so that restore can set all of
-// them back. The argument reads says that the gate reads the answer.
-func (u *upstreamRequest) clean(reads bool) {
+// them back. The argument reads says that the gate reads the answer. A field that has the key does
+// not go upstream: some clients send their key in a field of another API too, such as X-Api-Key, and
+// the URL in Referer can have a key. Rewrite removes the key from the places of this API.
+func (u *upstreamRequest) clean(reads bool, key string, places []dialect.Place) {
 	body := u.length != 0
 	plain, typed, measured := !reads, !body, !body
 	for name, values := range u.header {
@@ -87,7 +108,11 @@ func (u *upstreamRequest) clean(reads bool) {
 			measured = true
 		case "Content-Md5", "Digest", "Content-Digest", "Repr-Digest":
 		default:
-			if !credential.IsStripped(name, reads) {
+			switch {
+			case credential.IsStripped(name, reads):
+			case holdsKey(values, key) && !slices.ContainsFunc(places, func(p dialect.Place) bool { return p.HeaderName() == name }):
+				values = maskValues(values, credential.NewRedactor(policy.NewSecret(key), 0), places)
+			default:
 				continue
 			}
 			delete(u.header, name)
@@ -145,6 +170,15 @@ func (u *upstreamRequest) finish() {
 	u.r.Body, u.r.ContentLength = u.body, u.length
 }
 
+// maskValues returns the values of a header field, with every credential masked.
+func maskValues(values []string, hide *credential.Redactor, places []dialect.Place) []string {
+	shown := make([]string, len(values))
+	for i, value := range values {
+		shown[i] = hide.Text(credential.MaskURI(value, places))
+	}
+	return shown
+}
+
 // scrub does what finish does, for a request whose next handlers have failed. It also removes the
 // body and masks every credential, because handlers in front of the gate and error routes can
 // print the request or send it elsewhere. Caddy restores the original URL before an error route,
@@ -159,9 +193,8 @@ func (u *upstreamRequest) scrub(secret policy.Secret, upstream *credential.Redac
 	}
 	hide := credential.NewRedactor(secret, 0)
 	for name, values := range r.Header {
-		shown := make([]string, len(values))
-		for i, value := range values {
-			shown[i] = hide.Text(credential.MaskURI(value, places))
+		shown := maskValues(values, hide, places)
+		for i := range shown {
 			if upstream != nil {
 				shown[i] = upstream.Text(shown[i])
 			}
