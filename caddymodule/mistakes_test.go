@@ -136,6 +136,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		takesAll    = "speechgate_verify answers every request, and none reaches the gate behind it"
 		twice       = "a gate comes behind another gate: the second gate does not get the client's key"
 		below       = "all requests of the API reach the gate from other paths than the API's"
+		noTLS       = "clients reach the gates of this API without TLS only"
 		judgedTwice = "a gate comes behind another gate: each request is judged, logged and counted twice"
 		unreached   = "no request that the API lists reaches the gate"
 		rewritten   = "a rewrite comes between the gate and the proxy"
@@ -213,13 +214,29 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a second site with the same prefix":    {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080 {\n rewrite /asr{uri}\n }\n }\n :81 {\n reverse_proxy engine:8080 {\n rewrite /asr{uri}\n }\n }", want: []string{unguarded}},
 		"a second site with another host":       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080 {\n header_up Host asr.test\n }\n }\n :81 {\n reverse_proxy engine:8080 {\n header_up Host web.test\n }\n }"},
 
-		"a second gate behind the proxy":   {sites: ":80 {\n route {\n speechgate amivoice\n reverse_proxy engine:8080\n speechgate amivoice\n reverse_proxy engine:8081\n }\n }", want: []string{unreached}},
-		"a second gate in another handle":  {sites: ":80 {\n route {\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n }", want: []string{unreached}},
-		"a second gate right behind it":    {sites: ":80 {\n speechgate amivoice\n speechgate /v1/* amivoice\n reverse_proxy engine:8080\n }", want: []string{twice}},
-		"two gates for different paths":    {sites: ":80 {\n speechgate /v1/* amivoice\n speechgate /v2/* amivoice\n reverse_proxy engine:8080\n }"},
-		"an API below a prefix":            {sites: ":80 {\n handle_path /asr/* {\n speechgate speechmatics\n reverse_proxy engine:8080\n }\n }", want: []string{below}},
-		"an API at the root and below":     {sites: ":80 {\n uri strip_prefix /asr\n speechgate speechmatics\n reverse_proxy engine:8080\n }"},
-		"an API whose clients keep paths":  {sites: ":80 {\n handle_path /asr/* {\n speechgate deepgram\n reverse_proxy engine:8080\n }\n }"},
+		"a second gate behind the proxy":  {sites: ":80 {\n route {\n speechgate amivoice\n reverse_proxy engine:8080\n speechgate amivoice\n reverse_proxy engine:8081\n }\n }", want: []string{unreached}},
+		"a second gate in another handle": {sites: ":80 {\n route {\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n }", want: []string{unreached}},
+		"a second gate right behind it":   {sites: ":80 {\n speechgate amivoice\n speechgate /v1/* amivoice\n reverse_proxy engine:8080\n }", want: []string{twice}},
+		"two gates for different paths":   {sites: ":80 {\n speechgate /v1/* amivoice\n speechgate /v2/* amivoice\n reverse_proxy engine:8080\n }"},
+		"an API below a prefix":           {sites: ":80 {\n handle_path /asr/* {\n speechgate speechmatics\n reverse_proxy engine:8080\n }\n }", want: []string{below}},
+		"an API at the root and below":    {sites: ":80 {\n uri strip_prefix /asr\n speechgate speechmatics\n reverse_proxy engine:8080\n }"},
+		"an API whose clients keep paths": {sites: ":80 {\n handle_path /asr/* {\n speechgate deepgram\n reverse_proxy engine:8080\n }\n }"},
+
+		"streams that need TLS, and have none":        {sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }", want: []string{noTLS + `||"listen":":80"`}},
+		"streams that need TLS, for a name":           {sites: "http://asr.example {\n speechgate assemblyai\n reverse_proxy engine:8080\n }", want: []string{noTLS + `||"host":"asr.example"`}},
+		"two sites without TLS":                       {sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }\n :81 {\n speechgate openai {\n backend other\n }\n reverse_proxy other:8080\n }", want: []string{noTLS + `||"listen":":80"`}},
+		"streams that can be plain":                   {sites: ":80 {\n speechgate deepgram\n reverse_proxy engine:8080\n }"},
+		"streams that need TLS, and have it":          {sites: "asr.example {\n speechgate openai\n reverse_proxy engine:8080\n }"},
+		"streams that need TLS, on a port":            {sites: "https://asr.example:8443 {\n speechgate openai\n reverse_proxy engine:8080\n }"},
+		"streams with TLS and without":                {sites: "asr.example, http://asr.example {\n speechgate openai\n reverse_proxy engine:8080\n }"},
+		"a trial on localhost":                        {sites: "http://localhost:8080 {\n speechgate openai\n reverse_proxy engine:8080\n }"},
+		"a trial on a loopback address":               {sites: "http://127.0.0.1:8080, http://[::1]:8080, http://a.localhost:8080 {\n speechgate openai\n reverse_proxy engine:8080\n }"},
+		"a trial and a name":                          {sites: "http://localhost:8080, http://asr.example:8080 {\n speechgate openai\n reverse_proxy engine:8080\n }", want: []string{noTLS}},
+		"a server that listens on a loopback address": {sites: "http://asr.example {\n bind 127.0.0.1\n speechgate openai\n reverse_proxy engine:8080\n }"},
+		"a server that listens on a Unix socket":      {sites: "http://asr.example {\n bind unix//run/asr.sock\n speechgate openai\n reverse_proxy engine:8080\n }"},
+		"a proxy with TLS in front":                   {options: "servers {\n trusted_proxies static 10.0.0.0/8\n trusted_proxies_strict\n }", sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }"},
+		"a balancer with PROXY protocol in front":     {options: "servers {\n listener_wrappers {\n proxy_protocol\n tls\n }\n }", sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }"},
+
 		"two gates for some requests each": {sites: ":80 {\n @a header X-A a\n @b header X-B b\n speechgate @a amivoice\n speechgate @b amivoice\n reverse_proxy engine:8080\n }"},
 
 		"a rewrite behind it":              {sites: ":80 {\n speechgate amivoice\n route {\n rewrite /v1/recognize /v1/nolog/recognize\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten + `||"requests":["POST /v1/recognize"]||"upstream":"engine:8080"`}},

@@ -127,6 +127,7 @@ var AssemblyAI = &API{
 	},
 	Places:   assemblyStreamKeys,
 	Unlisted: assemblyRefusals,
+	Secure:   true, // assemblyai for JavaScript
 	// The vendor's library for JavaScript sends these fields.
 	RequestHeaders: []string{"Authorization", "Content-Type", "User-Agent", "AssemblyAI-Agent", "X-AAI-Model"},
 }

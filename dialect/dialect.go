@@ -30,6 +30,8 @@ type API struct {
 	// AtRoot says that a client library of the vendor drops the path of its base URL, so that the
 	// API must be at the root of a host name.
 	AtRoot bool
+	// Secure says that a client library of the vendor opens live streams over TLS only.
+	Secure bool
 	// RequestHeaders are the header fields that a client in a browser needs to send.
 	RequestHeaders []string
 }

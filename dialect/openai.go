@@ -119,5 +119,6 @@ var OpenAI = &API{
 	},
 	Places:         openAIKeys,
 	Unlisted:       openAIRefusals,
+	Secure:         true, // openai for JavaScript
 	RequestHeaders: []string{"Authorization", "Content-Type"},
 }

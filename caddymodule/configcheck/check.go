@@ -79,7 +79,7 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 	found := make(map[string]*finder)
 	for _, name := range names {
 		server := servers[name]
-		f := c.find(server, place{server: name, listen: strings.Join(server.Listen, " "), local: isLocal(server.Listen)}, nil)
+		f := c.find(server, place{server: name, listen: strings.Join(server.Listen, " "), local: isLocal(server.Listen), plain: isPlain(server)}, nil)
 		found[name] = f
 		c.readers = append(c.readers, f.readers...)
 		c.addPrefixes(f.prefixes)
@@ -106,6 +106,7 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 	}
 	c.warnOfBypasses()
 	c.warnOfGates()
+	c.warnOfPlainGates()
 }
 
 // apisOf returns the APIs of the gates among the handlers, or every API if there is no gate. A path
@@ -174,6 +175,7 @@ type place struct {
 	listen string
 	host   string // empty: a host that the configuration does not name
 	local  bool   // only processes of this machine can connect
+	plain  bool   // clients reach the server without TLS
 }
 
 type warningKey struct {
@@ -248,6 +250,8 @@ const (
 		"write speechgate without a matcher, and strip a prefix of the path in front of it with handle_path"
 	gateBelow = "all requests of the API reach the gate from other paths than the API's, such as below a prefix: a client library of the API drops the path of its base URL, so its requests do not reach the gate; " +
 		"give the API a host name of its own, and write speechgate without handle_path, uri and rewrite in front of it"
+	gatePlain = "clients reach the gates of this API without TLS only: a client library of the API opens live streams over wss only, so its streams do not reach the gate, and keys are sent in clear; " +
+		"give the site a host name without http:// and without port 80, or a tls directive; if a proxy in front of Caddy speaks TLS, name the proxy in trusted_proxies"
 	rewriteBehind = "a rewrite comes between the gate and the proxy: the backend gets another method or path than the gate has checked; " +
 		"write rewrite, uri, method and handle_path in front of the gate, or the gate into their block"
 	noAnswer = "no handler behind the gate answers these requests: a client with a valid key gets an empty answer with status 200; " +
@@ -288,6 +292,31 @@ func (c *checker) warnOfGates() {
 			c.warn(gateUnreached, r.at, "", "")
 		case c.reached[r.handler] && !c.atRoot[r.handler] && api.AtRoot:
 			c.warn(gateBelow, r.at, "", "")
+		}
+	}
+}
+
+// warnOfPlainGates warns of gates without TLS, if a client library of their API opens live streams over
+// wss only. A configuration with one gate of the API that has TLS, or that only this machine reaches, is
+// taken for a complete one.
+func (c *checker) warnOfPlainGates() {
+	plain := make(map[*dialect.API]place)
+	fine := make(map[*dialect.API]bool)
+	for _, r := range slices.Backward(c.readers) {
+		gate, ok := r.handler.(Gate)
+		if !ok {
+			continue
+		}
+		api, _ := dialect.ByName(gate.DialectName())
+		if r.at.plain && !r.at.local && (len(r.hosts) == 0 || slices.ContainsFunc(r.hosts, isForeign)) {
+			plain[api] = r.at
+		} else {
+			fine[api] = true
+		}
+	}
+	for api, at := range plain {
+		if api.Secure && !fine[api] {
+			c.warn(gatePlain, at, "", "")
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -62,6 +63,28 @@ func isLocal(listen []string) bool {
 		ip, err := netip.ParseAddr(strings.Trim(parsed.Host, "[]"))
 		return err != nil || !ip.IsLoopback()
 	})
+}
+
+// isPlain reports whether clients reach a server without TLS: neither the server speaks it, nor can a
+// proxy in front of the server do so, because there are neither trusted proxies nor listener wrappers, such as
+// proxy_protocol. Caddy has both in unexported fields, and drops their configuration after loading.
+func isPlain(server *caddyhttp.Server) bool {
+	if len(server.TLSConnPolicies) > 0 {
+		return false
+	}
+	fields := reflect.ValueOf(server).Elem()
+	proxies, wrappers := fields.FieldByName("trustedProxies"), fields.FieldByName("listenerWrappers")
+	return proxies.IsValid() && proxies.IsNil() && wrappers.IsValid() && wrappers.Len() == 0
+}
+
+// isForeign reports whether clients of another machine can use a host name.
+func isForeign(host string) bool {
+	host = strings.ToLower(host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return false
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err != nil || !ip.IsLoopback()
 }
 
 // asksForCertificates reports whether a server authenticates clients by certificates.
