@@ -39,7 +39,7 @@ func cleanSegment(segment, more string) bool {
 		c := segment[i]
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte("-_.~"+more, c) >= 0:
+		case strings.IndexByte("-_.~", c) >= 0, strings.IndexByte(more, c) >= 0:
 		default:
 			return false
 		}

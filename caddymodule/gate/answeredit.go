@@ -17,23 +17,23 @@ import (
 // answerEdit changes the backend's answer while it passes. The header is sent with the first bytes,
 // so that an answer that cannot be changed from the beginning can be replaced.
 type answerEdit struct {
-	toGate func(url string) string // see gateURLs; nil if the route has no Edits
-	editor *jsonanswer.Editor      // nil if the answer stays as it is
-	sent   bool                    // the header has been sent
-	fault  error                   // of the store, while it decided on an entry
+	urls   *gateURLs          // nil if the route has no Edits
+	editor *jsonanswer.Editor // nil if the answer stays as it is
+	sent   bool               // the header has been sent
+	fault  error              // of the store, while it decided on an entry
 }
 
 // startEdits begins to change the answer, if the route says so and the answer is a success.
 func (w *responseInterceptor) startEdits() bool {
-	if w.edit.toGate == nil || w.status >= 300 {
+	if w.edit.urls == nil || w.status >= 300 {
 		return false
 	}
-	w.edit.editor = w.call.Route.Edits.Editor(w.edit.toGate, w.mayList)
+	w.edit.editor = w.call.Route.Edits.Editor(w.edit.urls.appendURL, w.mayList)
 	for _, name := range []string{"Content-Length", "Etag", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
 		delete(w.header, name) // they are of the backend's body
 	}
 	if location := w.header.Get("Location"); location != "" {
-		w.header.Set("Location", w.edit.toGate(location))
+		w.header.Set("Location", w.edit.urls.url(location))
 	}
 	return true
 }
@@ -122,10 +122,18 @@ func (w *responseInterceptor) finishEdits() {
 	w.startEdited(true)
 }
 
-// gateURLs returns a function that turns a URL of the backend into the URL of the same resource at
-// the gate, as the client of r reaches the gate. Other strings stay as they are. r is the request as
-// the gate has got it: handlers behind the gate may change its path.
-func gateURLs(r *http.Request) func(text string) string {
+// gateURLs turns a URL of the backend into the URL of the same resource at the gate. Other strings
+// stay as they are.
+type gateURLs struct {
+	secure       bool
+	host, prefix string // of the gate
+
+	origin, ours string // of the last URL: those of a list begin alike
+}
+
+// newGateURLs returns the URLs with which the client of r reaches the gate. r is the request as the gate
+// has got it: handlers behind the gate may change its path.
+func newGateURLs(r *http.Request) *gateURLs {
 	secure, host := r.TLS != nil, r.Host
 	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); trusted {
 		if proto := firstOf(r.Header, "X-Forwarded-Proto"); proto != "" {
@@ -141,49 +149,62 @@ func gateURLs(r *http.Request) func(text string) string {
 			prefix = stripped // by a handler in front of the gate, such as handle_path
 		}
 	}
-	var origin, ours string // of the last URL: those of a list begin alike
-	return func(text string) string {
-		if rest, ok := strings.CutPrefix(text, origin); ok && isPlainPath(rest) {
-			return ours + rest
-		}
-		u, err := url.Parse(text)
-		if err != nil || u.Host == "" {
-			return text
-		}
-		var scheme string
-		switch strings.ToLower(u.Scheme) {
-		case "http", "https":
-			scheme = "http"
-		case "ws", "wss":
-			scheme = "ws"
-		default:
-			return text
-		}
-		if secure {
-			scheme += "s"
-		}
-		_, rest, _ := strings.Cut(text, "//")
-		path := ""
-		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-			path = rest[i:]
-		}
-		origin, ours = text[:len(text)-len(path)], scheme+"://"+host+prefix
-		return ours + path
+	return &gateURLs{secure: secure, host: host, prefix: prefix}
+}
+
+// appendURL appends the URL to dst.
+func (g *gateURLs) appendURL(dst, text []byte) []byte {
+	if len(text) >= len(g.origin) && string(text[:len(g.origin)]) == g.origin && isPlainPath(text[len(g.origin):]) {
+		return append(append(dst, g.ours...), text[len(g.origin):]...)
 	}
+	return append(dst, g.url(string(text))...)
+}
+
+func (g *gateURLs) url(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return text
+	}
+	var scheme string
+	switch strings.ToLower(u.Scheme) {
+	case "http", "https":
+		scheme = "http"
+	case "ws", "wss":
+		scheme = "ws"
+	default:
+		return text
+	}
+	if g.secure {
+		scheme += "s"
+	}
+	_, rest, _ := strings.Cut(text, "//")
+	path := ""
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		path = rest[i:]
+	}
+	g.origin, g.ours = text[:len(text)-len(path)], scheme+"://"+g.host+g.prefix
+	return g.ours + path
 }
 
 // isPlainPath reports whether s can follow the origin of a URL as it is, and has no character that a
 // URL may not have.
-func isPlainPath(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		plain := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || strings.IndexByte("/-_.~?&=", c) >= 0
-		if !plain {
+func isPlainPath(s []byte) bool {
+	for _, c := range s {
+		if !plainInPath[c] {
 			return false
 		}
 	}
-	return s != "" && (s[0] == '/' || s[0] == '?')
+	return len(s) > 0 && (s[0] == '/' || s[0] == '?')
 }
+
+// plainInPath has the characters that a URL can have anywhere behind its origin.
+var plainInPath = func() (table [256]bool) {
+	for c := range table {
+		b := byte(c)
+		table[c] = '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || strings.IndexByte("/-_.~?&=", b) >= 0
+	}
+	return table
+}()
 
 // firstOf returns the first item of a list in a header field.
 func firstOf(header http.Header, name string) string {

@@ -34,11 +34,11 @@ func TestGateURLs_AreTheSameInAnyOrder(t *testing.T) {
 		for _, second := range urls {
 			r := httptest.NewRequest(http.MethodGet, "/v2/transcript", nil)
 			r.Host = "gate.example"
-			toGate := gateURLs(r)
-			if got := toGate(first.from); got != first.want {
+			urls := newGateURLs(r)
+			if got := string(urls.appendURL([]byte("x"), []byte(first.from))); got != "x"+first.want {
 				t.Errorf("%s becomes %s", first.from, got)
 			}
-			if got := toGate(second.from); got != second.want {
+			if got := string(urls.appendURL(nil, []byte(second.from))); got != second.want {
 				t.Errorf("behind %s, %s becomes %s", first.from, second.from, got)
 			}
 		}
@@ -92,7 +92,7 @@ func TestLinksLeadToTheGateAsTheClientReachesIt(t *testing.T) {
 		if from == "" {
 			from = link
 		}
-		if got := gateURLs(r)(from); got != test.want {
+		if got := newGateURLs(r).url(from); got != test.want {
 			t.Errorf("%s: %s leads to %s, want %s", name, from, got, test.want)
 		}
 	}

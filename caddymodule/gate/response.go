@@ -74,7 +74,7 @@ func (req *gatedRequest) intercept(f *facts, d *decision) *responseInterceptor {
 		w.redactor = req.gate.redactor.Clone(redactBytes)
 	}
 	if req.call.Route != nil && req.call.Route.Edits != nil {
-		w.edit.toGate = gateURLs(req.r)
+		w.edit.urls = newGateURLs(req.r)
 	}
 	return w
 }

@@ -37,7 +37,7 @@ type Editor struct {
 	walker
 
 	edits   *Edits
-	replace func(text string) string
+	replace func(dst, text []byte) []byte
 	keepIDs func(ids []string, keep []bool)
 
 	held []byte // what has come and has not left, from the beginning of an entry or string that has not ended
@@ -80,12 +80,12 @@ const (
 )
 
 // Editor returns an Editor for one answer. It calls replace with each string that may be
-// replaced, and writes the result in place of the string. It calls keep with the IDs of
+// replaced; replace appends to dst what comes in its place. It calls keep with the IDs of
 // entries, a piece of the answer at a time; keep sets the element of each entry that is kept.
 // The Editor drops the others. It drops an entry without an ID, with an ID that is empty or is
 // not a string, and an entry that is not an object, without asking. Replace is not called for
 // strings of a dropped entry. A function that the edits do not need can be nil.
-func (e *Edits) Editor(replace func(text string) string, keep func(ids []string, keep []bool)) *Editor {
+func (e *Edits) Editor(replace func(dst, text []byte) []byte, keep func(ids []string, keep []bool)) *Editor {
 	ed := &Editor{edits: e, replace: replace, keepIDs: keep}
 	ed.value = e.root
 	return ed

@@ -60,8 +60,8 @@ func anAnswer() *rapid.Generator[string] {
 // checkEdit compares what an editor makes of a text with what encoding/json reads, and
 // reports how the editing ended.
 func checkEdit(t interface{ Fatalf(string, ...any) }, edits *jsonanswer.Edits, text []byte, n int) string {
-	got, err := edit(edits.Editor(toGate, keepOwns), string(text), n)
-	if whole, wholeErr := edit(edits.Editor(toGate, keepOwns), string(text), len(text)+1); fmt.Sprint(err) != fmt.Sprint(wholeErr) || err == nil && got != whole {
+	got, err := edit(edits.Editor(appends(toGate), keepOwns), string(text), n)
+	if whole, wholeErr := edit(edits.Editor(appends(toGate), keepOwns), string(text), len(text)+1); fmt.Sprint(err) != fmt.Sprint(wholeErr) || err == nil && got != whole {
 		t.Fatalf("%s\nin pieces of %d: %s, %v\nwhole: %s, %v", text, n, got, err, whole, wholeErr)
 	}
 	if errors.Is(err, jsonanswer.ErrLong) || errors.Is(err, jsonanswer.ErrDepth) {
@@ -152,7 +152,7 @@ func TestWithoutAMatchEveryByteStays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := space(t) + someJSON(4).Draw(t, "text") + space(t)
 		n := rapid.IntRange(1, len(text)).Draw(t, "n")
-		if got, err := edit(edits.Editor(toGate, nil), text, n); got != text || err != nil {
+		if got, err := edit(edits.Editor(appends(toGate), nil), text, n); got != text || err != nil {
 			t.Fatalf("%s\nin pieces of %d becomes %s, %v", text, n, got, err)
 		}
 	})

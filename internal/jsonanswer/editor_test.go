@@ -51,6 +51,11 @@ func toGate(url string) string {
 	return strings.Replace(url, "https://backend", "https://gate", 1)
 }
 
+// appends makes a function that replaces one that appends.
+func appends(replace func(url string) string) func(dst, url []byte) []byte {
+	return func(dst, url []byte) []byte { return append(dst, replace(string(url))...) }
+}
+
 func keepOwn(id string) bool { return strings.HasPrefix(id, "own") }
 
 func keepOwns(ids []string, keep []bool) {
@@ -84,7 +89,7 @@ func TestAnEditorReplacesStrings(t *testing.T) {
 		for _, n := range pieceSizes {
 			t.Run(fmt.Sprintf("%s, in pieces of %d", test.name, n), func(t *testing.T) {
 				t.Parallel()
-				got, err := edit(compiled(t, test.paths, "", false).Editor(toGate, nil), test.text, n)
+				got, err := edit(compiled(t, test.paths, "", false).Editor(appends(toGate), nil), test.text, n)
 				if got != test.want || err != nil {
 					t.Errorf("%s\ngot %s, %v\nwant %s", test.text, got, err, test.want)
 				}
@@ -140,7 +145,7 @@ func TestAnEditorReplacesStringsOfKeptEntries(t *testing.T) {
 			seen = append(seen, url)
 			return toGate(url)
 		}
-		got, err := edit(compiled(t, "values[].self next", "values[].self", true).Editor(replace, keepOwns), text, n)
+		got, err := edit(compiled(t, "values[].self next", "values[].self", true).Editor(appends(replace), keepOwns), text, n)
 		if got != want || err != nil {
 			t.Errorf("in pieces of %d: %s, %v\nwant %s", n, got, err, want)
 		}
@@ -222,10 +227,10 @@ func TestAnEditorsBoundsAreExact(t *testing.T) {
 	} {
 		for _, n := range []int{4096, 32 << 10, 2 << 20} {
 			edits := compiled(t, "url", test.entry, false)
-			if got, err := edit(edits.Editor(toGate, keepOwns), test.longest, n); got != test.longest || err != nil {
+			if got, err := edit(edits.Editor(appends(toGate), keepOwns), test.longest, n); got != test.longest || err != nil {
 				t.Errorf("%s, in pieces of %d: %d bytes, %v", test.name, n, len(got), err)
 			}
-			if _, err := edit(edits.Editor(toGate, keepOwns), test.longer, n); !errors.Is(err, test.err) {
+			if _, err := edit(edits.Editor(appends(toGate), keepOwns), test.longer, n); !errors.Is(err, test.err) {
 				t.Errorf("%s, in pieces of %d: %v, want %v", test.name, n, err, test.err)
 			}
 		}

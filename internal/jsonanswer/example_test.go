@@ -1,6 +1,7 @@
 package jsonanswer_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -34,8 +35,8 @@ func ExampleEditor() {
 	}
 	own := map[string]bool{"b": true}
 	editor := edits.Editor(
-		func(url string) string {
-			return strings.Replace(url, "https://backend.example", "https://gate.example", 1)
+		func(dst, url []byte) []byte {
+			return append(dst, bytes.Replace(url, []byte("https://backend.example"), []byte("https://gate.example"), 1)...)
 		},
 		func(ids []string, keep []bool) {
 			for i, id := range ids {

@@ -1,5 +1,7 @@
 package jsonanswer
 
+import "bytes"
+
 // release returns the bytes of in, up to the position end, that can leave, and keeps the rest. No
 // entry is undecided, except one that has not ended.
 func (ed *Editor) release(in []byte, end int) []byte {
@@ -63,12 +65,16 @@ func (ed *Editor) sendReplaced(quoted []byte) {
 		}
 		return
 	}
-	now := string(text)
-	if replaced := ed.replace(now); replaced != now {
-		ed.out = appendQuoted(ed.out, replaced)
-		return
+	start := len(ed.out)
+	ed.out = ed.replace(append(ed.out, '"'), text)
+	switch replaced := ed.out[start+1:]; {
+	case bytes.Equal(replaced, text):
+		ed.out = append(ed.out[:start], quoted...)
+	case isPlain(replaced):
+		ed.out = append(ed.out, '"')
+	default:
+		ed.out = appendQuoted(ed.out[:start], string(replaced))
 	}
-	ed.out = append(ed.out, quoted...)
 }
 
 // keepRest keeps in[from:end], with the strings in it, unless it belongs to an entry that is dropped.

@@ -13,6 +13,7 @@ const (
 	everyQuote = '"' * everyByte
 	everySlash = '\\' * everyByte
 	everySpace = ' ' * everyByte
+	everyDel   = 0x7f * everyByte
 )
 
 // unescaped returns the number of bytes at the start of p that are neither a quote, nor a
@@ -91,6 +92,18 @@ var isWord = func() (table [256]bool) {
 // isPlain reports whether the text of a string needs no decoding: it is visible ASCII
 // without quotes and escapes, like nearly all names and states.
 func isPlain(text []byte) bool {
+	for ; len(text) >= 8; text = text[8:] {
+		x := binary.LittleEndian.Uint64(text)
+		quote, slash, del := x^everyQuote, x^everySlash, x^everyDel
+		if (x|(quote-everyByte)|(slash-everyByte)|(del-everyByte)|(x-everySpace))&everyHigh != 0 && !plainBytes(text[:8]) {
+			return false
+		}
+	}
+	return plainBytes(text)
+}
+
+// plainBytes is isPlain, a byte at a time.
+func plainBytes(text []byte) bool {
 	for _, c := range text {
 		if c < ' ' || c > '~' || c == '\\' || c == '"' {
 			return false
@@ -115,9 +128,6 @@ func decode(quoted []byte) ([]byte, error) {
 
 // appendQuoted appends text as a JSON string. A URL stays readable: & is not escaped.
 func appendQuoted(p []byte, text string) []byte {
-	if isPlain([]byte(text)) {
-		return append(append(append(p, '"'), text...), '"')
-	}
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

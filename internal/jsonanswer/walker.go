@@ -103,9 +103,9 @@ func (w *walker) walk(p []byte) (n int, e event) {
 			w.inWord = false
 			e = w.endValue()
 		} else {
-			n += w.skim(p[n:])
-			if n == len(p) {
-				return n, noEvent
+			size, failed := w.skim(p[n:])
+			if n += size; failed != noEvent || n == len(p) {
+				return n, failed
 			}
 			e = w.structure(p[n])
 			n++
@@ -175,6 +175,11 @@ func (w *walker) endName() event {
 	if err != nil {
 		return w.fail(err)
 	}
+	return w.named(name)
+}
+
+// named handles a name in the object of node.
+func (w *walker) named(name []byte) event {
 	for _, member := range w.node.members {
 		switch {
 		case bytes.Equal(member.name, name):
