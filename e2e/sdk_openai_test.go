@@ -17,6 +17,9 @@ var openAICodes = map[string]string{
 	"a key for another address": "ip_not_authorized",
 }
 
+// overTLS is what each version of Node.js speaks over TLS.
+var overTLS = map[string]string{machineNode: "HTTP/1.1", newestNode: "HTTP/2.0"}
+
 // newOpenAIGateway starts a gateway in front of a sandbox that speaks OpenAI's API.
 func newOpenAIGateway(t *testing.T) *sdkGateway {
 	t.Helper()
@@ -50,6 +53,8 @@ func TestSDK_OpenAI_Node(t *testing.T) { //nolint:tparallel // one run of Node.j
 			if got := seen["a large upload with an unknown key, over TLS"]; got.Error != "AuthenticationError" || got.Status != 401 || got.Code != "invalid_api_key" {
 				t.Errorf("a large upload: %+v", got)
 			}
+			g.wantDials(1, "/v1/audio/transcriptions?large=", "")
+			g.wantDials(1, "/v1/audio/transcriptions?large=", `"proto":"`+overTLS[name]+`"`)
 			if got := seen["realtime, revoked in mid-stream"]; got.Dials != 0 || got.Closed != 1008 {
 				t.Errorf("revoked in mid-stream: %+v", got)
 			}

@@ -194,12 +194,18 @@ func (g *sdkGateway) wantDials(want int, prefix, part string) {
 	}
 }
 
+// The names of the versions of Node.js that nodes returns.
+const (
+	machineNode = "the machine's Node.js"
+	newestNode  = "the newest Node.js"
+)
+
 // nodes returns the versions of Node.js to run with: that of the machine, if it has the major
 // version that the library needs, and that of e2e/sdk/node, which speaks HTTP/2 by itself.
 func nodes(t *testing.T, library string, major int) map[string]string {
 	t.Helper()
 	sdkInstalled(t, library, ".package-lock.json")
-	found := map[string]string{"the newest Node.js": sdkInstalled(t, "node", "node/bin/node")}
+	found := map[string]string{newestNode: sdkInstalled(t, "node", "node/bin/node")}
 	machine := tool(t, "node")
 	text, err := exec.Command(machine, "-p", "process.versions.node.split('.')[0]").Output()
 	if err != nil {
@@ -210,7 +216,7 @@ func nodes(t *testing.T, library string, major int) map[string]string {
 		t.Fatal(err)
 	}
 	if version >= major {
-		found["the machine's Node.js"] = machine
+		found[machineNode] = machine
 	}
 	return found
 }
