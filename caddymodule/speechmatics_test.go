@@ -1,6 +1,9 @@
 package caddymodule_test
 
 import (
+	"bufio"
+	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -91,6 +94,37 @@ func TestSpeechmatics_OtherFormsOfRequestsAndLists(t *testing.T) {
 	}
 	if got := g.ask("GET", "/v2/usage", "Bearer "+secret, ""); got.status != http.StatusNotFound || got.body != `{"code":404,"error":"Not Implemented","detail":"path not found"}` {
 		t.Errorf("usage: status %d, %s", got.status, got.body)
+	}
+}
+
+// A client could take the last ID of an answer, and the gate has recorded the first one.
+func TestR10_Speechmatics_ALongAnswerWithTwoIDsBreaksOff(t *testing.T) {
+	g := newDialectGateway(t, "speechmatics", "")
+	_, secret := g.issue(keystore.NewKey{})
+	long := `"results":"` + strings.Repeat("a", 200_000) + `"`
+	for n, test := range []struct {
+		end    string
+		breaks bool
+	}{{`}`, false}, {`,"job":{}}`, true}, {`,"id":"other"}`, true}, {`,"Job":{"id":"other"}}`, true}, {`,}`, true}} {
+		id := fmt.Sprintf("job-%d", n)
+		answer := `{"job":{"id":"` + id + `"},` + long + test.end
+		g.backend.respondPieces(http.StatusCreated, len(answer), answer)
+		conn := g.dial(t)
+		_, _ = io.WriteString(conn, "POST /v2/jobs?wait=5 HTTP/1.1\r\nHost: "+g.addr+"\r\nConnection: close\r\nAuthorization: Bearer "+secret+"\r\nContent-Length: 0\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != http.StatusCreated {
+			t.Fatalf("%s: %v, %v", test.end, resp, err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if broken := err != nil; broken != test.breaks || strings.Contains(string(body), "other") || !broken && string(body) != answer {
+			t.Errorf("%s: %d bytes of %d, %v", test.end, len(body), len(answer), err)
+		}
+		if _, err := g.jobOf(id); err != nil {
+			t.Errorf("%s: %v", test.end, err)
+		}
+	}
+	if n := strings.Count(g.log(), `"answer broken off"`); n != 4 {
+		t.Errorf("the log says %d times that an answer was broken off, want 4", n)
 	}
 }
 

@@ -62,7 +62,24 @@ func (w *responseInterceptor) passLongCreation() {
 	}
 	if w.recordCreated(id) {
 		w.sendHeld()
+		w.members, w.created = &w.membersBuf, id
 	}
+}
+
+// checkCreated returns an error, so that the answer breaks off, if the rest of a long answer to a
+// creation has another ID or the ID twice: a client could take an ID that is not recorded.
+func (w *responseInterceptor) checkCreated() error {
+	if w.created == "" {
+		return nil
+	}
+	id, err := w.createdID()
+	if err == nil && id != w.created {
+		err = errors.New("the answer has the IDs of two jobs")
+	}
+	if err != nil {
+		w.gate.logger.Error("answer broken off", append(w.record.LogFields(), zap.String("job_id", w.created), zap.Error(err))...)
+	}
+	return err
 }
 
 // createdID returns the ID of the job that the answer creates; "" if it has none.
@@ -144,7 +161,7 @@ func (w *responseInterceptor) readsState() bool {
 // recordState records the new state of a job as soon as it has been read from the answer,
 // before the client gets this part of the answer.
 func (w *responseInterceptor) recordState() {
-	if w.members == nil {
+	if w.members == nil || w.created != "" {
 		return
 	}
 	jobs := w.call.Route.Jobs

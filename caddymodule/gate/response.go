@@ -49,6 +49,7 @@ type responseInterceptor struct {
 	redactor credential.Redactor // masks the upstream key in the body
 	check    refusalCheck        // whether the answer refuses the upstream key
 	members  *jsonanswer.Members // reads members of the JSON body; nil if the gate needs no member
+	created  string              // the job of a creation whose long answer has been sent in part
 	held     *bytes.Buffer       // the body of an answer that creates a job; nil if the answer streams
 
 	edit        answerEdit  // changes the body
@@ -165,6 +166,9 @@ func (w *responseInterceptor) Write(p []byte) (int, error) {
 	}
 	if w.members != nil {
 		_, _ = w.members.Write(p)
+		if err := w.checkCreated(); err != nil {
+			return 0, err
+		}
 	}
 	if w.held != nil {
 		if w.held.Len()+len(p) <= maxHeld {
