@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -54,6 +55,27 @@ func TestR15_NoOtherOperationReachesTheBackend(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client that knows the ID of a call could otherwise listen to the call of another client.
+func TestR15_OpenAI_AStreamJoinsNoCall(t *testing.T) {
+	g := newDialectGateway(t, "openai", "")
+	_, secret := g.issue(keystore.NewKey{})
+	for _, query := range []string{"call_id=rtc_1", "model=gpt-realtime&call_id=rtc_1", "call%5Fid=rtc_1", "CALL_ID=rtc_1", "call_id", "model=a;call_id=rtc_1", "call_id[]=rtc_1"} {
+		c := wstest.Dial(t, g.addr, g.keyedHandshake("/v1/realtime?"+query, "Authorization: Bearer "+secret))
+		if got := readReply(t, c.Conn); got.status != http.StatusNotFound || !strings.Contains(got.body, "Invalid URL.") {
+			t.Errorf("%s: status %d, %s", query, got.status, got.body)
+		}
+	}
+	if n := strings.Count(g.log(), "the query has a parameter that the openai dialect does not let through with this path: call_id"); n != 7 {
+		t.Errorf("the log names the parameter %d times", n)
+	}
+	if received := g.backend.received(); received != "" {
+		t.Errorf("the backend got %q", received)
+	}
+	g.backend.realtime(t, "", say(`{"type":"session.created"}`))
+	c, _ := g.dialKeyed(t, "/v1/realtime?model=gpt-realtime&call_ids=1&x=call_id", "Authorization: Bearer "+secret)
+	c.WantText(`{"type":"session.created"}`)
 }
 
 // Frameworks take the method or the path from these fields. The backend must do what the gate has judged.

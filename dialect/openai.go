@@ -99,6 +99,14 @@ var openAIRealtime = &HandshakeRules{
 // openAIBadKey is the code of the Close frame after a refused key.
 const openAIBadKey = 3000
 
+// openAIStream is the route of live streams. With call_id, a client would join a call (WebRTC or SIP) of
+// the account of the upstream key: https://platform.openai.com/docs/guides/realtime-server-controls.
+func openAIStream() Route {
+	route := openAIStreams.stream("/v1/realtime", openAIRealtime)
+	route.Unlisted = []string{"call_id"}
+	return route
+}
+
 var (
 	openAIRoutes  = routes{[]Place{openAIBearer}, &openAIBearer, &openAIRefusals, nil}
 	openAIStreams = routes{openAIKeys, &openAIBearer, &openAIRefusals, nil}
@@ -115,7 +123,7 @@ var OpenAI = &API{
 		openAIRoutes.route(http.MethodGet, "/v1/models/{name}", policy.Info),
 		openAIRoutes.mint(http.MethodPost, "/v1/realtime/client_secrets", openAIMint()),
 		openAIRoutes.mint(http.MethodPost, "/v1/realtime/transcription_sessions", openAIMint()),
-		openAIStreams.stream("/v1/realtime", openAIRealtime),
+		openAIStream(),
 	},
 	Places:         openAIKeys,
 	Unlisted:       openAIRefusals,

@@ -23,6 +23,9 @@ type Route struct {
 	// UpstreamKey is the header field in which the backend gets the upstream key, wherever the
 	// client's key was. If it is nil, the upstream key goes to each place of the client's key.
 	UpstreamKey *Place
+	// Unlisted are parameters of the query with which the request asks for something else than the
+	// operation. Such a request is refused like a path that is not listed.
+	Unlisted []string
 	// Refusals are the answers to refused requests for this operation.
 	Refusals *Refusals
 	// Jobs says where the IDs and the states of jobs are in the answers. It is nil if the operation

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -43,6 +45,8 @@ func (req *gatedRequest) whyUnlisted() string {
 	switch call := api.Classify(r.Method, r.URL.EscapedPath()); {
 	case r.Method == http.MethodConnect, r.URL.Opaque != "":
 		return "the request asks for a tunnel or a proxy (CONNECT, or a target that is no path)"
+	case hasUnlistedParameter(call.Route, r):
+		return "the query has a parameter that the " + api.Name + " dialect does not let through with this path: " + words.Alternatives(call.Route.Unlisted)
 	case call.Operation == policy.Stream:
 		return "the path is a stream's, and the request is no WebSocket handshake: want GET over HTTP/1.1 with Upgrade: websocket alone, Connection: Upgrade, one Sec-WebSocket-Key and no body"
 	case offersWebSocket(r):
@@ -64,6 +68,10 @@ func (req *gatedRequest) whyUnlisted() string {
 func (g *Gate) classify(api *dialect.API, r *http.Request) (call dialect.Call, account string) {
 	path := r.URL.EscapedPath()
 	call = api.Classify(r.Method, path)
+	if hasUnlistedParameter(call.Route, r) {
+		call.Operation = policy.Unlisted
+		return call, ""
+	}
 	if call.Operation == policy.Stream && asksWebSocket(r) {
 		return call, ""
 	}
@@ -77,6 +85,11 @@ func (g *Gate) classify(api *dialect.API, r *http.Request) (call dialect.Call, a
 		call.Operation = policy.Unlisted
 	}
 	return call, account
+}
+
+// hasUnlistedParameter reports whether the query of a request makes another operation of it.
+func hasUnlistedParameter(route *dialect.Route, r *http.Request) bool {
+	return route != nil && credential.HasParameter(r.URL.RawQuery, route.Unlisted)
 }
 
 // ClassifyPath returns the operation that a request with this method and path asks for,

@@ -3,6 +3,7 @@ package credential
 import (
 	"iter"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
@@ -46,6 +47,21 @@ func parameters(query string) iter.Seq[parameter] {
 			start = end + 1
 		}
 	}
+}
+
+// HasParameter reports whether some parser finds a parameter with one of these names in a raw query.
+func HasParameter(query string, names []string) bool {
+	if len(names) == 0 {
+		return false
+	}
+	for p := range parameters(query) {
+		if slices.ContainsFunc(names, func(name string) bool {
+			return sameName(p.name.of(query), name) || checkSemicolons(p.whole.of(query), name) != nil
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // scanQuery adds the key of every parameter that is a place of the API.
