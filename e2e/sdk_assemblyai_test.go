@@ -153,6 +153,7 @@ func TestSDK_AssemblyAI_Node(t *testing.T) {
 			}
 			wantAssemblyStreams(t, seen, "live", "live with a token")
 			wantAssemblyCuts(t, seen, "live, revoked in mid-stream", "live with a token, revoked in mid-stream")
+			g.wantDials(3, "/v3/ws?", "prompt=used")
 			g.wantDials(2, "/v3/ws?", "prompt=doomed")
 			g.wantDials(len(assemblyRefusals)+1, "/v3/ws?", "prompt=refused")
 			g.wantKept(keys...)

@@ -54,7 +54,8 @@ type script struct {
 // scripts returns the script of each API.
 func scripts() map[string]script {
 	return map[string]script{
-		dialect.AmiVoice.Name: amiVoice, dialect.Deepgram.Name: deepgram, dialect.OpenAI.Name: openAI, dialect.Speechmatics.Name: speechmatics,
+		dialect.AmiVoice.Name: amiVoice, dialect.AssemblyAI.Name: assemblyAI, dialect.Deepgram.Name: deepgram,
+		dialect.OpenAI.Name: openAI, dialect.Speechmatics.Name: speechmatics,
 	}
 }
 
@@ -92,7 +93,7 @@ hand, until Ctrl-C.
 
 With --once it ends by itself. The exit status is 0 only if every step came out
 right.`
-	cmd.Flags().StringVar(&api, "dialect", dialect.AmiVoice.Name, "The API that clients speak: amivoice, deepgram, openai or speechmatics")
+	cmd.Flags().StringVar(&api, "dialect", dialect.AmiVoice.Name, "The API that clients speak: amivoice, assemblyai, deepgram, openai or speechmatics")
 	cmd.Flags().BoolVar(&once, "once", false, "End by itself")
 	return cmd
 }

@@ -157,18 +157,8 @@ func (d *demo) playRealtime(ctx context.Context, keys keyring) error {
 	created = s.event(`"type":"session.created"`)
 	d.checkStream(created != "", "", policy.Allowed, "before.")
 	d.sent("input_audio_buffer.append, on and on")
-	feeding, stop := context.WithCancel(ctx)
+	stop := s.feed(ctx, samples, demoFrame, s.appendAudio)
 	defer stop()
-	if s.err == nil {
-		go func(s *demoStream) {
-			for piece := range slices.Chunk(slices.Repeat(samples, 20), demoFrame) {
-				if feeding.Err() != nil || s.appendAudio(piece) != nil {
-					return
-				}
-				time.Sleep(demoFrameEvery)
-			}
-		}(s)
-	}
 	s.event(openAICompleted)
 	if err := d.revoke(ctx, keys.spokenID); err != nil {
 		return err

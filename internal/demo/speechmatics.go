@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
@@ -165,7 +164,7 @@ func (d *demo) playRealTime(ctx context.Context, keys keyring) error {
 	frames := 0
 	for piece := range slices.Chunk(sandbox.SpeechWAV(), demoFrame) {
 		if s.err == nil {
-			s.err = wsutil.WriteClientBinary(s.conn, piece)
+			s.err = s.binary(piece)
 			frames++
 		}
 	}
@@ -183,18 +182,8 @@ func (d *demo) playRealTime(ctx context.Context, keys keyring) error {
 	defer s.close()
 	s.startSession("before.")
 	d.sent("frames of audio, on and on")
-	feeding, stop := context.WithCancel(ctx)
+	stop := s.feed(ctx, sandbox.SpeechWAV(), demoFrame, s.binary)
 	defer stop()
-	if s.err == nil {
-		go func(s *demoStream) {
-			for piece := range slices.Chunk(slices.Repeat(sandbox.SpeechWAV(), 20), demoFrame) {
-				if feeding.Err() != nil || wsutil.WriteClientBinary(s.conn, piece) != nil {
-					return
-				}
-				time.Sleep(demoFrameEvery)
-			}
-		}(s)
-	}
 	s.message("AddTranscript")
 	if err := d.revoke(ctx, keys.spokenID); err != nil {
 		return err

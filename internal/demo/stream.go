@@ -52,10 +52,23 @@ func (d *demo) stream(ctx context.Context) *demoStream {
 	return s
 }
 
-// openStream opens a live stream with a key in the header of the handshake, and shows it.
+// openStream opens a live stream with a key in the header of the handshake, and shows it. The scheme
+// may be empty.
 func (d *demo) openStream(ctx context.Context, path, scheme string, key policy.Secret) *demoStream {
-	d.sent("GET " + path + "   Upgrade: websocket   Authorization: " + scheme + " " + brief(key))
-	dialer := ws.Dialer{Timeout: demoStreamTime, Header: ws.HandshakeHeaderHTTP{"Authorization": {scheme + " " + key.Reveal()}}}
+	if scheme != "" {
+		scheme += " "
+	}
+	d.sent("GET " + path + "   Upgrade: websocket   Authorization: " + scheme + brief(key))
+	return d.dialStream(ctx, path, scheme+key.Reveal())
+}
+
+// dialStream opens a live stream, and shows the answer. The handshake has this Authorization, unless
+// it is empty.
+func (d *demo) dialStream(ctx context.Context, path, authorization string) *demoStream {
+	dialer := ws.Dialer{Timeout: demoStreamTime}
+	if authorization != "" {
+		dialer.Header = ws.HandshakeHeaderHTTP{"Authorization": {authorization}}
+	}
 	conn, early, _, err := dialer.Dial(ctx, strings.Replace(d.gate, "http", "ws", 1)+path)
 	s := &demoStream{d: d, conn: conn, err: err}
 	if err == nil {
@@ -207,11 +220,8 @@ func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() err
 	defer s.close()
 	s.start(key, rules.Started, policy.Allowed, "before.")
 	d.sent("frames of audio, on and on")
-	feeding, stop := context.WithCancel(ctx)
+	stop := s.feed(ctx, sandbox.SpeechWAV(), demoFrame, s.audio)
 	defer stop()
-	if s.err == nil {
-		go s.feed(feeding)
-	}
 	var revoked policy.Time
 	failed := make(chan error, 1)
 	time.AfterFunc(demoBefore, func() {
@@ -236,15 +246,26 @@ func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() err
 	return nil
 }
 
-// feed sends audio until ctx is done, a write fails or the audio ends.
-func (s *demoStream) feed(ctx context.Context) {
-	for piece := range slices.Chunk(slices.Repeat(sandbox.SpeechWAV(), 20), demoFrame) {
-		if ctx.Err() != nil || s.audio(piece) != nil {
-			return
-		}
-		time.Sleep(demoFrameEvery)
+// feed begins to send audio in frames of this size, with the function send, until stop is called, a
+// frame cannot be sent, or the audio has been sent twenty times. After an error it sends nothing.
+func (s *demoStream) feed(ctx context.Context, audio []byte, size int, send func(piece []byte) error) (stop context.CancelFunc) {
+	feeding, stop := context.WithCancel(ctx)
+	if s.err != nil {
+		return stop
 	}
+	go func() {
+		for piece := range slices.Chunk(slices.Repeat(audio, 20), size) {
+			if feeding.Err() != nil || send(piece) != nil {
+				return
+			}
+			time.Sleep(demoFrameEvery)
+		}
+	}()
+	return stop
 }
+
+// binary sends a frame of audio as a binary message.
+func (s *demoStream) binary(piece []byte) error { return wsutil.WriteClientBinary(s.conn, piece) }
 
 // earlyConn is a connection whose first bytes have already been read.
 type earlyConn struct {
