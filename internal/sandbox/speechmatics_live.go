@@ -110,9 +110,11 @@ func (rt *realTimeSession) serve() error {
 		},
 	})
 	if samples == nil { // the file says its layout
-		if layout, samples, err = audioSamples(rt, pcm{}); err != nil && len(rt.left) == 0 && rt.added == 0 {
-			return rt.end() // there was no audio
-		} else if err != nil {
+		layout, samples, err = audioSamples(rt, pcm{})
+		switch {
+		case err != nil && rt.added == 0: // there was no audio
+			return rt.end()
+		case err != nil:
 			return errors.Join(rt.failure(), newRealTimeError("invalid_audio_type", "the file is of a type that cannot be read"))
 		}
 	}

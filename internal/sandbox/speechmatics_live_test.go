@@ -99,9 +99,10 @@ const wavFile = `{"type":"file"}`
 func TestSpeechmatics_RealTimeSendsWhatTheClientAsksFor(t *testing.T) {
 	t.Parallel()
 	for more, want := range map[string]string{
-		"": "RecognitionStarted SpeakersResult AddTranscript AddTranscript AddTranscript EndOfUtterance EndOfTranscript",
+		"": "RecognitionStarted SpeakersResult AddTranscript AddTranscript AddTranscript EndOfUtterance EndOfUtterance EndOfTranscript",
+		`,"conversation_config":{"end_of_utterance_silence_trigger":0}`: "RecognitionStarted SpeakersResult AddTranscript AddTranscript AddTranscript EndOfUtterance EndOfUtterance EndOfTranscript",
 		`,"enable_partials":true,"conversation_config":{"end_of_utterance_silence_trigger":0.5}`: "RecognitionStarted SpeakersResult" +
-			strings.Repeat(" AddPartialTranscript AddTranscript EndOfUtterance", 3) + " EndOfUtterance EndOfTranscript",
+			strings.Repeat(" AddPartialTranscript AddTranscript EndOfUtterance", 3) + " EndOfUtterance EndOfUtterance EndOfTranscript",
 	} {
 		p := startSpeechmatics(t, wavFile, more)
 		p.SendText(`{"message":"ForceEndOfUtterance"}`) // before the header of the audio
@@ -114,6 +115,7 @@ func TestSpeechmatics_RealTimeSendsWhatTheClientAsksFor(t *testing.T) {
 			sent++
 		}
 		p.SendText(`{"message":"ForceEndOfUtterance"}`) // after the end of the file
+		p.SendText(`{"message":"ForceEndOfUtterance"}`)
 		p.SendText(`{"message":"EndOfStream","last_seq_no":0}`)
 		all := readRealTime(t, p, closeNormal, "")
 		if got := realTimeWords(all); got != want {
@@ -122,13 +124,25 @@ func TestSpeechmatics_RealTimeSendsWhatTheClientAsksFor(t *testing.T) {
 		if len(all[0].ID) != 36 || all[0].Pack.Delimiter != " " {
 			t.Errorf("%q: RecognitionStarted is %+v", more, all[0])
 		}
-		added := 0
+		added, partials := 0, 0
+		var texts []string
 		for _, m := range all {
-			if m.Message == "AudioAdded" {
+			switch m.Message {
+			case "AudioAdded":
 				if added++; m.SeqNo != added {
 					t.Errorf("%q: acknowledgement %d is %+v", more, added, m)
 				}
+			case "AddPartialTranscript":
+				partials++
+			case "AddTranscript":
+				texts = append(texts, m.Metadata.Transcript)
 			}
+		}
+		if strings.Join(texts, ", ") != "speech 1 (0.81 s), speech 2 (1.72 s), speech 3 (1.50 s)" {
+			t.Errorf("%q: the results are %q", more, texts)
+		}
+		if wantPartials := 7; strings.Contains(more, "partials") && partials != wantPartials { // one for each half second
+			t.Errorf("%q: %d partial results, want %d", more, partials, wantPartials)
 		}
 		if added != sent {
 			t.Errorf("%q: %d acknowledgements of %d messages", more, added, sent)
@@ -197,6 +211,10 @@ func TestSpeechmatics_RealTimeEndsWithAnErrorAsTheVendors(t *testing.T) {
 		"no JSON":                 {[]string{start, "hello"}, "invalid_message"},
 		"an unknown message":      {[]string{start, `{"message":"AddChannelAudio"}`}, "invalid_message"},
 		"a second start":          {[]string{start, start}, "protocol_error"},
+		"no language at all":      {[]string{strings.Replace(start, `"language":"en"`, "", 1)}, "invalid_config"},
+		"a binary start":          {[]string{"\x00" + start}, "protocol_error"},
+		"a rate that is too high": {[]string{strings.Replace(start, `"file"`, `"raw","encoding":"pcm_s16le","sample_rate":1048577`, 1)}, "invalid_audio_type"},
+		"a file that ends early":  {[]string{start, "\x00RIFF", `{"message":"EndOfStream"}`}, "invalid_audio_type"},
 		"no language":             {[]string{strings.Replace(start, `"en"`, `""`, 1)}, "invalid_config"},
 		"no configuration":        {[]string{`{"message":"StartRecognition","audio_format":{"type":"file"}}`}, "invalid_config"},
 		"a change of nothing":     {[]string{start, `{"message":"SetRecognitionConfig"}`}, "invalid_config"},
@@ -230,6 +248,13 @@ func TestSpeechmatics_RealTimeEndsWithAnErrorAsTheVendors(t *testing.T) {
 	}
 	p, _ = dialSpeechmatics(t, NewSpeechmatics(Config{}), "/v2")
 	p.SendText(start)
+	_, _ = p.Write([]byte{0xF1, 0x80, 0, 0, 0, 0}) // reserved bits
+	all = readRealTime(t, p, closeProtocol, "protocol_error")
+	if last := all[len(all)-1]; last.Type != "protocol_error" || !strings.Contains(last.Reason, "reserved bit") {
+		t.Errorf("reserved bits: %+v", all)
+	}
+	p, _ = dialSpeechmatics(t, NewSpeechmatics(Config{}), "/v2")
+	p.SendText(start)
 	p.SendText(`{"message":"EndOfStream","last_seq_no":0}`)
 	if all := readRealTime(t, p, closeNormal, ""); realTimeWords(all) != "RecognitionStarted EndOfTranscript" {
 		t.Errorf("without audio: %+v", all)
@@ -256,6 +281,7 @@ func TestSpeechmatics_AHandshakeHasAKeyOrATemporaryKey(t *testing.T) {
 		{"/v2?jwt=" + rt, "Authorization: " + asSpeechmatics, 401},
 		{"/v2?jwt=" + rt + "&jwt=x", "X: y", 401},
 		{"/v2?jwt=" + batch, "X: y", 401},
+		{"/v2?jwt=" + rt, "Authorization: Bearer " + bearerOf(c.mint("?type=rt", `{"ttl":60}`)), 401},
 		{"/v2?jwt=x", "X: y", 401},
 		{"/v2/en", "Authorization: " + asSpeechmatics, 404},
 	} {

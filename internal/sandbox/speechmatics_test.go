@@ -139,6 +139,9 @@ func TestSpeechmatics_AJobRunsAndIsDone(t *testing.T) {
 		}
 	}
 	c.want(404, "Format Not Supported", "GET", job+"/transcript?format=pdf", "")
+	other := "/v2/jobs/" + c.created(plainJob)
+	c.want(200, `"status":"deleted"`, "DELETE", other+"?force=true", "")
+	c.want(404, "Job not found", "GET", other, "")
 
 	c.want(200, `"status":"deleted"`, "DELETE", job, "")
 	for _, method := range []string{"GET", "DELETE"} {
@@ -163,7 +166,9 @@ func TestSpeechmatics_ACreationCanWaitForTheResult(t *testing.T) {
 		{running, "?wait=0&format=txt", 201, `"status":"created"}`},
 		{running, "?wait=x", 422, "wait in query must be of type int64"},
 		{running, "?wait=-1", 422, "wait in query must be of type int64"},
-		{running, "?wait=1&format=pdf", 404, "Format Not Supported"},
+		{running, "?wait=0&format=pdf", 404, "Format Not Supported"},
+		{running, "?format=pdf", 201, `{"id":`},
+		{done, "?wait=1", 201, `"speaker":"UU"}]}]},"status":"done"}`}, // no summary
 	} {
 		w := test.client.create(test.query, plainJob, SpeechWAV())
 		if w.Code != test.status || !strings.Contains(w.Body.String(), test.want) {
@@ -192,15 +197,24 @@ func TestSpeechmatics_RefusesWrongJobs(t *testing.T) {
 		"no file":             {plainJob, nil, 400, "Missing data_file"},
 		"a file that is long": {plainJob, append(SpeechWAV(), 0), 413, "too large"},
 		"no URL":              {`{"fetch_data":{"url":"file:///a.wav"},` + plainJob[1:], nil, 400, "want a URL"},
-		"a URL":               {`{"fetch_data":{"url":"https://example.com/a.wav"},` + plainJob[1:], nil, 201, `"id":`},
+		"a large config":      {`{"tracking":"` + strings.Repeat("a", maxField) + `",` + plainJob[1:], SpeechWAV(), 400, "Malformed request"},
+		"no transcription":    {`{"type":"transcription"}`, SpeechWAV(), 400, "language is required"},
+		"the longest file":    {plainJob, SpeechWAV(), 201, `"txt":"5.82 s of`},
+		"a URL":               {`{"fetch_data":{"url":"https://example.com/a.wav"},` + plainJob[1:], nil, 201, `"txt":"5.82 s of`},
+		"a URL without TLS":   {`{"fetch_data":{"url":"http://example.com/a.wav"},` + plainJob[1:], nil, 201, `"txt":"5.82 s of`},
+		"a URL and a file":    {`{"fetch_data":{"url":"https://example.com/a.wav"},` + plainJob[1:], []byte("no audio"), 201, `"status":"rejected"`},
 	} {
-		if w := c.create("", test.config, test.audio); w.Code != test.status || !strings.Contains(w.Body.String(), test.want) {
+		if w := c.create("?wait=1&format=txt", test.config, test.audio); w.Code != test.status || !strings.Contains(w.Body.String(), test.want) {
 			t.Errorf("%s: status %d, %s", name, w.Code, w.Body)
 		}
 	}
 	c.want(400, "Malformed request", "POST", "/v2/jobs", plainJob)
 	if w := c.do("POST", "/v2/jobs", "multipart/form-data; boundary=x", strings.NewReader("--x\r\nContent-Disposition: form-data; name=data_file\r\n\r\nRIFF")); w.Code != 400 {
 		t.Errorf("half a form: status %d, %s", w.Code, w.Body)
+	}
+	unlimited := speechmaticsClient{t, NewSpeechmatics(Config{MaxJobAudio: -1}), ""}
+	if w := unlimited.create("", plainJob, SpeechWAV()); w.Code != http.StatusCreated {
+		t.Errorf("without a limit: status %d, %s", w.Code, w.Body)
 	}
 	w := c.create("?wait=1", plainJob, []byte("this is no audio"))
 	if w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"status":"rejected"`) {
@@ -232,7 +246,7 @@ func TestSpeechmatics_ListsItsJobsNewestFirst(t *testing.T) {
 		return strings.Join(ids, " ")
 	}
 	for query, want := range map[string]string{
-		"": second + " " + first, "/": second + " " + first, "?limit=1": second, "?created_before=2026-11-28T09:00:01Z": first, "?created_before=2026-11-28T09:00:00Z": "",
+		"": second + " " + first, "/": second + " " + first, "?limit=1": second, "?limit=100": second + " " + first, "?created_before=2026-11-28T09:00:01Z": first, "?created_before=2026-11-28T09:00:00Z": "",
 	} {
 		if got := ids(query); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)
@@ -255,11 +269,14 @@ func TestSpeechmatics_RefusesEveryOtherKeyAsTheVendorDoes(t *testing.T) {
 			}
 		}
 	}
-	for path, method := range map[string]string{"/v2/usage": "GET", "/": "GET", "/v2/jobs/x/y": "GET", "/v2/jobs/x/transcript": "POST", "/v2/jobsx": "GET", "/v2/jobs/x": "POST", "/v2": "GET"} {
+	for path, method := range map[string]string{"/v1/api_keys": "GET", "/v2/usage": "GET", "/": "GET", "/v2/jobs/x/y": "GET", "/v2/jobs/x/transcript": "POST", "/v2/jobsx": "GET", "/v2/jobs/x": "POST", "/v2": "GET"} {
 		c.want(404, `"code":404,"error":"Not Found"`, method, path, "")
 	}
 	free := speechmaticsClient{t, NewSpeechmatics(Config{}), ""}
 	free.want(200, "jobs", "GET", "/v2/jobs", "")
+	if h := free.do("GET", "/v2/jobs", "", nil).Header(); h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Access-Control-Expose-Headers") != "Request-Id" {
+		t.Errorf("a page reads %v", h)
+	}
 	r := httptest.NewRequest(http.MethodOptions, "/v2/jobs", nil)
 	r.Header.Set("Access-Control-Request-Method", "DELETE")
 	w := httptest.NewRecorder()
@@ -277,6 +294,7 @@ func TestSpeechmatics_ATemporaryKeyHasLessRights(t *testing.T) {
 	} {
 		c.want(422, want, "POST", "/v1/api_keys?type=rt", body)
 	}
+	c.mint("", `{"ttl":86400}`)
 	c.want(422, "type in query", "POST", "/v1/api_keys?type=x", `{"ttl":60}`)
 	batch, rt := c.mint("", `{"ttl":60,"region":"eu"}`), c.mint("?type=rt", `{"ttl":60}`)
 	ann, bob := c.mint("?type=batch", `{"ttl":3600,"client_ref":"ann"}`), c.mint("?type=batch", `{"ttl":3600,"client_ref":"bob"}`)
@@ -284,6 +302,9 @@ func TestSpeechmatics_ATemporaryKeyHasLessRights(t *testing.T) {
 		temporary.want(403, `{"code":403,"error":"Forbidden","detail":"Entitlement check failed"}`, "POST", "/v1/api_keys", `{"ttl":60}`)
 	}
 	rt.want(403, "Forbidden", "GET", "/v2/jobs", "")
+	mixed := c // the contents of one temporary key, with the signature of another
+	mixed.authorization = batch.authorization[:strings.LastIndexByte(batch.authorization, '.')] + ann.authorization[strings.LastIndexByte(ann.authorization, '.'):]
+	mixed.want(401, "Authorization Required", "GET", "/v2/jobs", "")
 	job := "/v2/jobs/" + ann.created(plainJob)
 	for _, owner := range []speechmaticsClient{c, batch, ann} {
 		owner.want(200, `"status":"done"`, "GET", job, "")
