@@ -107,15 +107,15 @@ var standardNeighbours = []neighbour{
 		wrong:     func(s *besideSite) { s.below("/asr", http.StatusNotFound) },
 	},
 	{
-		row:       "respond",
-		written:   "handle /healthz {\n respond OK\n }\n handle {\n GATE\n reverse_proxy BACKEND\n }",
-		otherwise: "GATE\n respond /healthz OK\n reverse_proxy BACKEND",
+		row:       "respond, metrics, file_server",
+		written:   "handle /status {\n respond OK\n }\n handle {\n GATE\n reverse_proxy BACKEND\n }",
+		otherwise: "GATE\n respond /status OK\n reverse_proxy BACKEND",
 		right: func(s *besideSite) {
 			s.works()
-			s.want("a health check", s.send(http.MethodGet, "/healthz", nil), http.StatusOK)
+			s.want("the status", s.send(http.MethodGet, "/status", nil), http.StatusOK)
 		},
 		wrong: func(s *besideSite) {
-			s.want("a health check", s.send(http.MethodGet, "/healthz", nil), http.StatusNotFound)
+			s.want("the status", s.send(http.MethodGet, "/status", nil), http.StatusNotFound)
 		},
 	},
 	{
