@@ -363,3 +363,41 @@ func TestAssemblyAI_ShortAudioIsAnsweredAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func FuzzAssemblyAI(f *testing.F) {
+	for _, config := range []string{"{}", `{"sample_rate":8000,"channels":1,"timestamps":true}`, "[]"} {
+		kind, body := shortForm(config, "audio/pcm", speechWAV[:400])
+		text, err := io.ReadAll(body)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(kind, text)
+	}
+	f.Add("audio/wav", speechWAV[:400])
+	f.Add("application/json", []byte(`{"audio_url":"https://a","webhook_url":"https://b"}`))
+	h := NewAssemblyAI(Config{QueueTime: -1, WorkTime: -1})
+	f.Fuzz(func(t *testing.T, kind string, body []byte) {
+		ask := func(method, target string) (answer struct {
+			URL string `json:"upload_url"`
+			ID  string
+		},
+		) {
+			t.Helper()
+			w := deepgramDo(h, method, target, bytes.NewReader(body), "X-AAI-Model", "x", "Content-Type", kind)
+			if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusOK && w.Code/100 != 4 {
+				t.Errorf("%s %s: status %d, %q", method, target, w.Code, w.Body)
+			}
+			return answer
+		}
+		ask("POST", "/v1/transcribe/live")
+		ask("POST", "/v2/transcript")
+		ask("GET", "/v2/transcript?limit=1&"+url.QueryEscape(kind))
+		if uploaded := ask("POST", "/v2/upload"); uploaded.URL != "" {
+			body = fmt.Appendf(nil, `{"audio_url":%q}`, uploaded.URL)
+			path := "/v2/transcript/" + ask("POST", "/v2/transcript").ID
+			for _, part := range []string{"", "/sentences", "/paragraphs", "/word-search?words=speech-1"} {
+				ask("GET", path+part)
+			}
+		}
+	})
+}
