@@ -1,6 +1,10 @@
 package stream
 
-import "github.com/speechgate/speechgate/internal/stream/wsframe"
+import (
+	"encoding/binary"
+
+	"github.com/speechgate/speechgate/internal/stream/wsframe"
+)
 
 // passage is one Write of the proxy: bytes of the backend for the client. The passage sends
 // them to the client in as few writes as possible.
@@ -22,9 +26,11 @@ func (w *clientWriter) write(p []byte) (int, error) {
 			break
 		}
 		var err error
-		if w.payloadLeft > 0 {
+		switch {
+		case w.payloadLeft > 0:
 			err = s.payload()
-		} else {
+		case s.plainMessages():
+		default:
 			err = s.nextFrame()
 		}
 		if err != nil {
@@ -53,6 +59,36 @@ func (s *passage) flush(to int) error {
 		return nil
 	}
 	return s.w.emit(s.p[s.from:to])
+}
+
+// plainMessages passes the binary messages that come next, as long as each is one frame and whole in p.
+// It returns false if there is no such message, or if something in them must be masked. It is much
+// faster than to handle frame by frame.
+func (s *passage) plainMessages() bool {
+	w := s.w
+	if len(w.head) > 0 || w.open || w.fragmented {
+		return false
+	}
+	b := s.p[s.at:]
+	end := 0
+	for len(b)-end >= 4 && b[end] == wsframe.Fin|byte(wsframe.Binary) {
+		next := end + 2 + int(b[end+1])
+		switch length := b[end+1]; {
+		case length == 126:
+			next = end + 4 + int(binary.BigEndian.Uint16(b[end+2:]))
+		case length > 126: // a longer frame, or a masked one
+			next = len(b) + 1
+		}
+		if next > len(b) {
+			break
+		}
+		end = next
+	}
+	if end == 0 || &w.redacted(b[:end])[0] != &b[0] {
+		return false
+	}
+	s.at += end
+	return true
 }
 
 // nextFrame reads the header of the next frame, or as much of the header as has arrived.
