@@ -145,6 +145,7 @@ func TestTokens_OddAnswersToAMint(t *testing.T) {
 		"an expiry that is no number": func(w http.ResponseWriter) {
 			_, _ = w.Write([]byte(`{"access_token":"` + token + `","expires_in":"NaN"}`))
 		},
+		"a key of another account": func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"access_token":"` + theirs + `"}`)) },
 		"a compressed answer": func(w http.ResponseWriter) {
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write([]byte(good))

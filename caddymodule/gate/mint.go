@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -17,6 +18,10 @@ import (
 
 // errTokenIsKey is the error of an answer that would show the upstream key as a token.
 var errTokenIsKey = errors.New("the token holds the backend's key")
+
+// errTokenIsOurs is the error of an answer whose token would let the key of another client count as the key
+// of this one.
+var errTokenIsOurs = errors.New("the token holds a key of the gateway")
 
 // errLongMint is the error of an answer in which a token may be behind the part that the gate holds.
 var errLongMint = errors.New("the backend's answer to a mint is larger than 64 KiB")
@@ -78,8 +83,11 @@ func (w *responseInterceptor) mintedToken() (token string, expires policy.Time, 
 			return "", 0, err
 		}
 	}
-	if w.gate.redactor != nil && w.gate.redactor.Text(token) != token {
+	switch {
+	case w.gate.redactor != nil && w.gate.redactor.Text(token) != token:
 		return "", 0, errTokenIsKey
+	case policy.HoldsSecret(token):
+		return "", 0, errTokenIsOurs
 	}
 	return token, expires, nil
 }
@@ -114,10 +122,10 @@ func (w *responseInterceptor) expiryOf(members *jsonanswer.Members) (policy.Time
 		return latest, err
 	}
 	seconds, err := strconv.ParseFloat(value.Text, 64)
-	if err != nil {
+	if err != nil || math.IsNaN(seconds) {
 		return 0, errors.New("the token's expiry is no number of seconds")
 	}
-	expires := policy.At(time.Unix(int64(seconds), 0))
+	expires := policy.At(time.Unix(int64(max(0, min(seconds, 1<<40))), 0)) // a conversion beyond int64 differs between processors
 	if !mint.Instant {
 		expires = now.Add(time.Duration(min(seconds, mint.Longest.Seconds()) * float64(time.Second)))
 	}
