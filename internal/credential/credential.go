@@ -151,10 +151,11 @@ func (f *Found) UncheckedKey() (policy.Secret, *Fault) {
 	case f.fault != nil:
 		return policy.Secret{}, f.fault
 	case f.otherScheme != nil:
-		return policy.Secret{}, &Fault{
-			Reason: policy.CredentialMalformed,
-			Detail: "the header " + f.otherScheme.Name + " has another scheme than " + f.otherScheme.Scheme,
+		detail := "the header " + f.otherScheme.Name + " has another scheme than " + f.otherScheme.Scheme
+		if f.otherScheme.Scheme == "" {
+			detail = "the header " + f.otherScheme.Name + " has a space, as after a scheme such as Bearer: want the key alone, without a scheme"
 		}
+		return policy.Secret{}, &Fault{Reason: policy.CredentialMalformed, Detail: detail}
 	case !f.authenticates:
 		return policy.Secret{}, f.missing()
 	}

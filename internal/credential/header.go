@@ -28,6 +28,8 @@ func (f *Found) scanHeader(header http.Header) {
 				if strings.Contains(value, " ") {
 					f.otherScheme = place
 				}
+			} else if place.Scheme == "" && strings.Contains(value, " ") {
+				f.otherScheme = place // a scheme before a key that has none
 			} else if place.User != "" {
 				var fault *Fault
 				if key, fault = basicPassword(key, place.User); fault != nil {

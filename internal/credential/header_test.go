@@ -2,6 +2,7 @@ package credential
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -204,8 +205,8 @@ func TestR1_ASchemeBelongsToItsField(t *testing.T) {
 		}
 	}
 	_, f := scan(http.Header{"Plain": {"Bearer K"}}, plain)
-	if _, fault := f.Key(); fault == nil || fault.Reason != policy.CredentialMalformed || !strings.HasPrefix(fault.Detail, notVisible) {
-		t.Errorf("a space in a key without a scheme: %v", fault)
+	if _, fault := f.Key(); fault == nil || fault.Reason != policy.CredentialMalformed || !strings.HasPrefix(fault.Detail, "the header Plain has a space") {
+		t.Errorf("a scheme before a key that has none: %v", fault)
 	}
 }
 
@@ -258,5 +259,18 @@ func TestR1_AFieldCanHaveSeveralSchemes(t *testing.T) {
 	f := Scan(r, &dialect.API{Places: withQuery}, &dialect.Route{Keys: withQuery})
 	if f.Rewrite(r, replace); len(r.Header["Authorization"]) != 0 {
 		t.Errorf("a field without a key went upstream as %q", r.Header["Authorization"])
+	}
+}
+
+func TestR1_AKeyThatHasNoSchemeIsRefusedBehindOne(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"Bearer " + clientKey, "Token " + clientKey, clientKey + " " + clientKey} {
+		r := httptest.NewRequest(http.MethodGet, "/v2/transcript", nil)
+		r.Header.Set("Authorization", value)
+		found := Scan(r, dialect.AssemblyAI, dialect.AssemblyAI.Classify(r.Method, r.URL.Path).Route)
+		_, fault := found.Key()
+		if fault == nil || fault.Reason != policy.CredentialMalformed || !strings.Contains(fault.Detail, "want the key alone, without a scheme") || strings.Contains(fault.Detail, clientKey) {
+			t.Errorf("a key as %q: %+v; want a fault that speaks of the scheme", value, fault)
+		}
 	}
 }
