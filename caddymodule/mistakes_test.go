@@ -135,8 +135,8 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		behindProxy = "the gate comes behind a handler that answers these requests"
 		takesAll    = "speechgate_verify answers every request, and none reaches the gate behind it"
 		twice       = "a gate comes behind another gate: the second gate does not get the client's key"
-		below       = "all requests of the API reach the gate from other paths than the API's"
-		noTLS       = "clients reach the gates of this API without TLS only"
+		below       = "all requests of the speechmatics API reach the gate from other paths than the API's"
+		noTLS       = " API without TLS only: a client library of the API opens live streams over wss only"
 		judgedTwice = "a gate comes behind another gate: each request is judged, logged and counted twice"
 		unreached   = "no request that the API lists reaches the gate"
 		rewritten   = "a rewrite comes between the gate and the proxy"
@@ -222,8 +222,8 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"an API at the root and below":    {sites: ":80 {\n uri strip_prefix /asr\n speechgate speechmatics\n reverse_proxy engine:8080\n }"},
 		"an API whose clients keep paths": {sites: ":80 {\n handle_path /asr/* {\n speechgate deepgram\n reverse_proxy engine:8080\n }\n }"},
 
-		"streams that need TLS, and have none":        {sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }", want: []string{noTLS + `||"listen":":80"`}},
-		"streams that need TLS, for a name":           {sites: "http://asr.example {\n speechgate assemblyai\n reverse_proxy engine:8080\n }", want: []string{noTLS + `||"host":"asr.example"`}},
+		"streams that need TLS, and have none":        {sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }", want: []string{noTLS + `||the openai API||"listen":":80"`}},
+		"streams that need TLS, for a name":           {sites: "http://asr.example {\n speechgate assemblyai\n reverse_proxy engine:8080\n }", want: []string{noTLS + `||the assemblyai API||"host":"asr.example"`}},
 		"two sites without TLS":                       {sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }\n :81 {\n speechgate openai {\n backend other\n }\n reverse_proxy other:8080\n }", want: []string{noTLS + `||"listen":":80"`}},
 		"streams that can be plain":                   {sites: ":80 {\n speechgate deepgram\n reverse_proxy engine:8080\n }"},
 		"streams that need TLS, and have it":          {sites: "asr.example {\n speechgate openai\n reverse_proxy engine:8080\n }"},

@@ -248,10 +248,6 @@ const (
 		"write speechgate once, for the whole site or in each handle block"
 	gateUnreached = "no request that the API lists reaches the gate: its matcher, or a handler in front of it, takes them away; " +
 		"write speechgate without a matcher, and strip a prefix of the path in front of it with handle_path"
-	gateBelow = "all requests of the API reach the gate from other paths than the API's, such as below a prefix: a client library of the API drops the path of its base URL, so its requests do not reach the gate; " +
-		"give the API a host name of its own, and write speechgate without handle_path, uri and rewrite in front of it"
-	gatePlain = "clients reach the gates of this API without TLS only: a client library of the API opens live streams over wss only, so its streams do not reach the gate, and keys are sent in clear; " +
-		"give the site a host name without http:// and without port 80, or a tls directive; if a proxy in front of Caddy speaks TLS, name the proxy in trusted_proxies"
 	rewriteBehind = "a rewrite comes between the gate and the proxy: the backend gets another method or path than the gate has checked; " +
 		"write rewrite, uri, method and handle_path in front of the gate, or the gate into their block"
 	noAnswer = "no handler behind the gate answers these requests: a client with a valid key gets an empty answer with status 200; " +
@@ -262,6 +258,16 @@ const (
 		"remove basic_auth, or write a matcher for other paths"
 	plainHTTP = "the gate's key goes to this backend over plain HTTP; write https:// in front of the backend's name in reverse_proxy"
 )
+
+func gateBelow(api *dialect.API) string {
+	return "all requests of the " + api.Name + " API reach the gate from other paths than the API's, such as below a prefix: a client library of the API drops the path of its base URL, so its requests do not reach the gate; " +
+		"give the API a host name of its own, and write speechgate " + api.Name + " without handle_path, uri and rewrite in front of it"
+}
+
+func gatePlain(api *dialect.API) string {
+	return "clients reach the gates of the " + api.Name + " API without TLS only: a client library of the API opens live streams over wss only, so its streams do not reach the gate, and keys are sent in clear; " +
+		"give the site a host name without http:// and without port 80, or a tls directive; if a proxy in front of Caddy speaks TLS, name the proxy in trusted_proxies"
+}
 
 func endpointBehind(directive string) string {
 	return directive + " comes behind a gate, which answers its path with 404; write " + directive +
@@ -291,7 +297,7 @@ func (c *checker) warnOfGates() {
 		case !c.reached[r.handler] && !gate.AllowsMore():
 			c.warn(gateUnreached, r.at, "", "")
 		case c.reached[r.handler] && !c.atRoot[r.handler] && api.AtRoot:
-			c.warn(gateBelow, r.at, "", "")
+			c.warn(gateBelow(api), r.at, "", "")
 		}
 	}
 }
@@ -316,7 +322,7 @@ func (c *checker) warnOfPlainGates() {
 	}
 	for api, at := range plain {
 		if api.Secure && !fine[api] {
-			c.warn(gatePlain, at, "", "")
+			c.warn(gatePlain(api), at, "", "")
 		}
 	}
 }
