@@ -60,6 +60,56 @@ func TestR18_TheUpstreamKeyDoesNotReachTheClient(t *testing.T) {
 	})
 }
 
+// aBackend returns the bytes of a backend that keeps to the protocol: mostly audio, and the upstream key in
+// some of it.
+func aBackend(t *rapid.T) (sent []byte) {
+	for range rapid.IntRange(1, 12).Draw(t, "messages") {
+		payload := bytes.Repeat([]byte("x"), rapid.SampledFrom([]int{0, 1, 2, 3, 11, 40, 124, 125, 126, 127, 300, 1000}).Draw(t, "length"))
+		if rapid.IntRange(0, 2).Draw(t, "key") == 0 {
+			payload = slices.Insert(payload, rapid.IntRange(0, len(payload)).Draw(t, "at"), []byte(upstreamKey)...)
+		}
+		switch kind := rapid.IntRange(0, 9).Draw(t, "kind"); {
+		case kind == 0:
+			sent = append(sent, wstest.RawText(string(payload))...)
+		case kind == 1:
+			sent = append(sent, wstest.Raw(0x89, nil, 0, payload[:min(len(payload), 125)])...)
+		case kind <= 3:
+			for _, piece := range wstest.Fragments(byte(kind-1), nil, string(payload), rapid.SliceOfN(rapid.IntRange(0, 50), 1, 3).Draw(t, "sizes")...) {
+				sent = append(sent, piece...)
+			}
+		default:
+			sent = append(sent, wstest.Raw(0x82, nil, rapid.SampledFrom([]int{0, 0, 16, 64}).Draw(t, "bits"), payload)...)
+		}
+	}
+	return sent
+}
+
+// A guard passes whole messages of audio together. With pieces of three bytes there is no whole message,
+// so that each frame goes its own way.
+func TestTheClientGetsTheSameInWhateverPiecesItComes(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		sent := aBackend(rt)
+		small, large := newScripted(t, nil), newScripted(t, nil)
+		for piece := range slices.Chunk(sent, 3) {
+			small.respond(piece)
+		}
+		for rest := sent; len(rest) > 0; {
+			n := min(len(rest), rapid.SampledFrom([]int{2, 5, 13, 50, 129, 500, 4096, 32768}).Draw(rt, "n"))
+			large.respond(rest[:n])
+			rest = rest[n:]
+		}
+		if small.ended != nil || large.ended != nil {
+			rt.Fatalf("the stream ends with %v and %v", small.ended, large.ended)
+		}
+		if got, want := large.script.out.Bytes(), small.script.out.Bytes(); !bytes.Equal(got, want) {
+			rt.Fatalf("the client gets %q, want %q", got, want)
+		}
+		small.conn.Close()
+		large.conn.Close()
+	})
+}
+
 // The longest text that is put together has 64 KiB.
 func TestR18_TextInPiecesHasUpTo64KiB(t *testing.T) {
 	t.Parallel()
@@ -111,6 +161,39 @@ func TestABackendThatBreaksTheProtocolEndsTheStream(t *testing.T) {
 				r.wantRefused(policy.Undecided, "the backend does not speak the WebSocket protocol")
 			})
 		})
+	}
+}
+
+// Frames in front of the broken one reach the client.
+func TestAMaskedFrameBehindAudioEndsTheStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.start()
+		r.answer(slices.Concat(wstest.RawBinary("one"), wstest.RawBinary("two"), wstest.Raw(0x82, mask, 0, []byte("masked")), wstest.RawBinary("late")))
+		r.wantClient(wstest.Binary("one"), wstest.Binary("two"))
+		r.wantEnd(cutText)
+		r.wantRefused(policy.Undecided, "the backend does not speak the WebSocket protocol")
+	})
+}
+
+// A whole message of audio within another message breaks the protocol. What follows half a header is not
+// a message, even if it looks like one.
+func TestAudioIsAMessageOnlyWhereOneCanBegin(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string][]byte{"audio": wstest.Raw(0x02, nil, 0, []byte("one")), "a text": wstest.Raw(0x01, nil, 0, []byte("one"))} {
+		f := newScripted(t, nil)
+		f.respond(open)
+		if f.respond(wstest.RawBinary("two")); f.ended == nil {
+			t.Errorf("within %s: audio passes", name)
+		}
+	}
+	f := newScripted(t, nil)
+	payload := strings.Repeat("x", 0x8205-len(upstreamKey)) // the length begins with the bytes of a header
+	long := wstest.RawBinary(payload + upstreamKey)
+	f.respond(long[:2], long[2:])
+	if got := frames(t, f.script.out.Bytes()); f.ended != nil || !slices.Equal(got, []wstest.Frame{wstest.Binary(payload + stars)}) {
+		t.Errorf("a header in two pieces: the client gets %.100v, %v", got, f.ended)
 	}
 }
 
