@@ -88,7 +88,7 @@ func (ed *Editor) keepRest(in []byte, from, end int, texts []span) {
 	} else {
 		current := *ed.last()
 		if ed.dropping() { // the rest of it is dropped too
-			from, current.value = end, from
+			from = end
 			ed.strings, ed.inString = ed.strings[:0], false
 		}
 		current.from, current.value = 0, current.value-from
