@@ -171,8 +171,8 @@ func (s *AssemblyAI) token(r *http.Request) (any, error) {
 	}{s.grants.issue(s.now().Add(time.Duration(seconds) * time.Second)), seconds}, nil
 }
 
-// readJSON reads the JSON of a request's body.
-func readJSON(r *http.Request, into any) error {
+// readAssemblyJSON reads the JSON of a request's body. The error is an *assemblyError.
+func readAssemblyJSON(r *http.Request, into any) error {
 	body, err := io.ReadAll(io.LimitReader(r.Body, assemblyMaxJSON))
 	if err == nil {
 		err = json.Unmarshal(body, into)

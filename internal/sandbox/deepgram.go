@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
@@ -216,7 +217,7 @@ func (req *deepgramRequest) recording() (io.Reader, error) {
 	if err != nil || !strings.HasPrefix(asked.URL, "http://") && !strings.HasPrefix(asked.URL, "https://") {
 		return nil, errors.New(`the body is not a JSON object with a URL: want {"url": "https://…"}`)
 	}
-	return strings.NewReader(string(speechWAV)), nil
+	return bytes.NewReader(speechWAV), nil
 }
 
 // deepgramLayout returns the layout that the parameters of a request say for audio without a

@@ -17,17 +17,6 @@ import (
 
 const deepgramKey = "the-key"
 
-// deepgramDo calls a sandbox. Each of header is a name and a value.
-func deepgramDo(h http.Handler, method, target string, body io.Reader, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, target, body)
-	for pair := range slices.Chunk(header, 2) {
-		r.Header.Add(pair[0], pair[1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
-
 const asKey = "Token " + deepgramKey
 
 func deepgramAnswerOf(t *testing.T, w *httptest.ResponseRecorder) deepgramAnswer {
@@ -48,7 +37,7 @@ func TestDeepgram_MeasuresARecordingOfAnyContentType(t *testing.T) {
 		if contentType != "" {
 			header = append(header, "Content-Type", contentType)
 		}
-		w := deepgramDo(h, http.MethodPost, "/v1/listen?model=nova-3&tag=a&tag=b&utterances=true", iotest.OneByteReader(bytes.NewReader(SpeechWAV())), header...)
+		w := doWith(h, http.MethodPost, "/v1/listen?model=nova-3&tag=a&tag=b&utterances=true", iotest.OneByteReader(bytes.NewReader(SpeechWAV())), header...)
 		answer := deepgramAnswerOf(t, w)
 		m, best := answer.Metadata, answer.Results.Channels[0].Alternatives[0]
 		if m.Duration != 5.818625 || m.SHA256 != hex.EncodeToString(sum[:]) || m.Channels != 1 || m.RequestID != w.Header().Get("Dg-Request-Id") || len(m.RequestID) != 36 {
@@ -76,7 +65,7 @@ func TestDeepgram_ReadsRawAudioByTheParameters(t *testing.T) {
 		"encoding=alaw&sample_rate=8000": {rate: 8000, channels: 1, bits: 8, law: aLaw},
 	} {
 		audio := samples(layout, 440, stretch{time.Second, 0}, stretch{time.Second, 0.5})
-		answer := deepgramAnswerOf(t, deepgramDo(h, http.MethodPost, "/v1/listen?"+query, bytes.NewReader(audio), "Authorization", asKey))
+		answer := deepgramAnswerOf(t, doWith(h, http.MethodPost, "/v1/listen?"+query, bytes.NewReader(audio), "Authorization", asKey))
 		best := answer.Results.Channels[0].Alternatives[0]
 		if answer.Metadata.Duration != 2 || answer.Metadata.Channels != layout.channels || len(best.Words) != 1 || best.Words[0].Start != 1 {
 			t.Errorf("%s: %+v", query, answer)
@@ -86,7 +75,7 @@ func TestDeepgram_ReadsRawAudioByTheParameters(t *testing.T) {
 		"encoding=opus": `encoding \"opus\"`, "encoding=linear16": "no sample_rate", "encoding=linear16&sample_rate=x": `sample_rate \"x\"`,
 		"encoding=mulaw&sample_rate=16000": "needs 8000", "encoding=linear16&sample_rate=8000&channels=3": "channels 3",
 	} {
-		w := deepgramDo(h, http.MethodPost, "/v1/listen?"+query, strings.NewReader("audio"), "Authorization", asKey)
+		w := doWith(h, http.MethodPost, "/v1/listen?"+query, strings.NewReader("audio"), "Authorization", asKey)
 		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) || !strings.Contains(w.Body.String(), `"err_code":"INVALID_QUERY_PARAMETER"`) {
 			t.Errorf("%s: status %d, %s", query, w.Code, w.Body)
 		}
@@ -106,7 +95,7 @@ func TestDeepgram_RefusesRecordingsThatItCannotRead(t *testing.T) {
 		"too large":   {bytes.NewReader(SpeechWAV()), 413, "PAYLOAD_TOO_LARGE"},
 		"half a file": {io.MultiReader(bytes.NewReader(SpeechWAV()[:60]), iotest.ErrReader(io.ErrUnexpectedEOF)), 400, "INVALID_REQUEST"},
 	} {
-		w := deepgramDo(h, http.MethodPost, "/v1/listen", test.body, "Authorization", asKey)
+		w := doWith(h, http.MethodPost, "/v1/listen", test.body, "Authorization", asKey)
 		if w.Code != test.status || !strings.Contains(w.Body.String(), `"err_code":"`+test.code+`"`) {
 			t.Errorf("%s: status %d, %s", name, w.Code, w.Body)
 		}
@@ -120,7 +109,7 @@ func TestDeepgram_AnswersAURLWithoutFetchingIt(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
 	defer server.Close()
 	body := func(text string) *httptest.ResponseRecorder {
-		return deepgramDo(h, http.MethodPost, "/v1/listen", strings.NewReader(text), "Authorization", asKey, "Content-Type", "application/json; charset=utf-8")
+		return doWith(h, http.MethodPost, "/v1/listen", strings.NewReader(text), "Authorization", asKey, "Content-Type", "application/json; charset=utf-8")
 	}
 	if answer := deepgramAnswerOf(t, body(`{"url":"`+server.URL+`/a.wav"}`)); answer.Metadata.Duration != 5.818625 {
 		t.Errorf("the answer is %+v", answer)
@@ -130,7 +119,7 @@ func TestDeepgram_AnswersAURLWithoutFetchingIt(t *testing.T) {
 			t.Errorf("%q: status %d, %s", text, w.Code, w.Body)
 		}
 	}
-	w := deepgramDo(h, http.MethodPost, "/v1/listen?callback="+server.URL, bytes.NewReader(SpeechWAV()), "Authorization", asKey)
+	w := doWith(h, http.MethodPost, "/v1/listen?callback="+server.URL, bytes.NewReader(SpeechWAV()), "Authorization", asKey)
 	if w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"request_id":"`+w.Header().Get("Dg-Request-Id")+`"}` {
 		t.Errorf("with a callback: status %d, %s", w.Code, w.Body)
 	}
@@ -156,7 +145,7 @@ func TestDeepgram_RefusesEveryOtherKeyAsTheVendorDoes(t *testing.T) {
 		"a subprotocol":      {"Sec-WebSocket-Protocol", "token, x"},
 		"an empty key":       {"Authorization", "Token "},
 	} {
-		w := deepgramDo(h, http.MethodPost, "/v1/listen?token="+deepgramKey, bytes.NewReader(SpeechWAV()), header...)
+		w := doWith(h, http.MethodPost, "/v1/listen?token="+deepgramKey, bytes.NewReader(SpeechWAV()), header...)
 		id := w.Header().Get("Dg-Request-Id")
 		want := `{"err_code":"INVALID_AUTH","err_msg":"Invalid credentials.","request_id":"` + id + `"}` + "\r\n"
 		if w.Code != http.StatusUnauthorized || w.Body.String() != want || w.Header().Get("Dg-Error") == "" || id == "" {
@@ -169,12 +158,12 @@ func TestDeepgram_RefusesEveryOtherKeyAsTheVendorDoes(t *testing.T) {
 		"after other items":      {"Sec-WebSocket-Protocol", "x, token", "Sec-WebSocket-Protocol", deepgramKey},
 		"the same in two places": {"Authorization", asKey, "Sec-WebSocket-Protocol", "token," + deepgramKey},
 	} {
-		if w := deepgramDo(h, http.MethodGet, "/v1/models", nil, header...); w.Code != http.StatusOK {
+		if w := doWith(h, http.MethodGet, "/v1/models", nil, header...); w.Code != http.StatusOK {
 			t.Errorf("%s: status %d, %s", name, w.Code, w.Body)
 		}
 	}
 	for _, header := range [][]string{nil, {"Authorization", "Bearer x"}} {
-		if w := deepgramDo(NewDeepgram(Config{}), http.MethodGet, "/v1/models", nil, header...); w.Code != http.StatusOK {
+		if w := doWith(NewDeepgram(Config{}), http.MethodGet, "/v1/models", nil, header...); w.Code != http.StatusOK {
 			t.Errorf("a sandbox without a key, header %v: status %d", header, w.Code)
 		}
 	}
@@ -185,7 +174,7 @@ func TestDeepgram_ATokenIsGoodUntilItsEnd(t *testing.T) {
 	clock := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	h := NewDeepgram(Config{Key: deepgramKey, Now: func() time.Time { return clock }})
 	grant := func(body string, authorization string) (status int, token string, seconds float64) {
-		w := deepgramDo(h, http.MethodPost, "/v1/auth/grant", strings.NewReader(body), "Authorization", authorization)
+		w := doWith(h, http.MethodPost, "/v1/auth/grant", strings.NewReader(body), "Authorization", authorization)
 		var answer struct {
 			Token   string  `json:"access_token"`
 			Seconds float64 `json:"expires_in"`
@@ -208,7 +197,7 @@ func TestDeepgram_ATokenIsGoodUntilItsEnd(t *testing.T) {
 	if status, token, _ := grant("", "Bearer "+long); status != http.StatusForbidden || token != "" {
 		t.Errorf("a token that asks for a token: status %d", status)
 	}
-	use := func(header ...string) int { return deepgramDo(h, http.MethodGet, "/v1/models", nil, header...).Code }
+	use := func(header ...string) int { return doWith(h, http.MethodGet, "/v1/models", nil, header...).Code }
 	check := func(when string, wantShort, wantLong int) {
 		t.Helper()
 		if got := use("Authorization", "Bearer "+token); got != wantShort {
@@ -238,17 +227,17 @@ func TestDeepgram_ListsItsModel(t *testing.T) {
 	t.Parallel()
 	h := NewDeepgram(Config{Key: deepgramKey})
 	var list struct{ STT []deepgramModel }
-	w := deepgramDo(h, http.MethodGet, "/v1/models", nil, "Authorization", asKey)
+	w := doWith(h, http.MethodGet, "/v1/models", nil, "Authorization", asKey)
 	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || len(list.STT) != 1 || !list.STT[0].Streaming {
 		t.Fatalf("%v, %s", err, w.Body)
 	}
 	var model deepgramModel
-	w = deepgramDo(h, http.MethodGet, "/v1/models/"+list.STT[0].UUID, nil, "Authorization", asKey)
+	w = doWith(h, http.MethodGet, "/v1/models/"+list.STT[0].UUID, nil, "Authorization", asKey)
 	if err := json.Unmarshal(w.Body.Bytes(), &model); err != nil || model.Name != list.STT[0].Name {
 		t.Errorf("%v, %s", err, w.Body)
 	}
 	for _, path := range []string{"/v1/models/x", "/v1/projects", "/"} {
-		w = deepgramDo(h, http.MethodGet, path, nil, "Authorization", asKey)
+		w = doWith(h, http.MethodGet, path, nil, "Authorization", asKey)
 		if w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "NOT_FOUND") {
 			t.Errorf("%s: status %d, %s", path, w.Code, w.Body)
 		}

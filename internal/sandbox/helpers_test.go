@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 )
@@ -118,24 +119,34 @@ func form(t testing.TB, parts ...part) (string, []byte) {
 	return w.FormDataContentType(), buf.Bytes()
 }
 
-// do calls h without a network connection.
-func do(h http.Handler, method, target, contentType string, body io.Reader) *httptest.ResponseRecorder {
+// doWith calls h without a network connection. The header is names and values in turns. A field with
+// an empty value is not sent.
+func doWith(h http.Handler, method, target string, body io.Reader, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, body)
-	if contentType != "" {
-		r.Header.Set("Content-Type", contentType)
+	for pair := range slices.Chunk(header, 2) {
+		if pair[1] != "" {
+			r.Header.Add(pair[0], pair[1])
+		}
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
 }
 
-// poll sends a poll to h, with a bearer key if key is not empty.
-func poll(h http.Handler, path, key string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodGet, path, nil)
-	if key != "" {
-		r.Header.Set("Authorization", "Bearer "+key)
+// do is doWith for a body with a content type.
+func do(h http.Handler, method, target, contentType string, body io.Reader) *httptest.ResponseRecorder {
+	return doWith(h, method, target, body, "Content-Type", contentType)
+}
+
+// bearerOf returns the value of Authorization for a key; "" for no key.
+func bearerOf(key string) string {
+	if key == "" {
+		return ""
 	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
+	return "Bearer " + key
+}
+
+// poll sends a poll to h with a key; "" sends none.
+func poll(h http.Handler, path, key string) *httptest.ResponseRecorder {
+	return doWith(h, http.MethodGet, path, nil, "Authorization", bearerOf(key))
 }

@@ -49,14 +49,7 @@ func openAIForm(t testing.TB, parts ...part) (contentType string, body []byte) {
 
 // ask sends a request with a key; "" sends none.
 func ask(h http.Handler, method, path, key, contentType string, body []byte) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, bytes.NewReader(body))
-	r.Header.Set("Content-Type", contentType)
-	if key != "" {
-		r.Header.Set("Authorization", "Bearer "+key)
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
+	return doWith(h, method, path, bytes.NewReader(body), "Content-Type", contentType, "Authorization", bearerOf(key))
 }
 
 func TestOpenAI_TranscribesInEachFormat(t *testing.T) {

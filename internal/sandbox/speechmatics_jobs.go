@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -124,7 +123,7 @@ func (s *Speechmatics) checkJob(j *job, hasFile bool) *speechmaticsFailure {
 	if !strings.HasPrefix(config.FetchData.URL, "http://") && !strings.HasPrefix(config.FetchData.URL, "https://") {
 		return newBadConfig("fetch_data.url: want a URL")
 	}
-	j.measured, _ = measure(strings.NewReader(string(speechWAV)), "")
+	j.measured = measureSpeech()
 	j.readable, j.name = true, config.FetchData.URL
 	return nil
 }
@@ -247,9 +246,7 @@ var transcriptTypes = map[string]string{
 }
 
 // isTranscriptFormat reports whether there is a format of this name. The empty name is json-v2.
-func isTranscriptFormat(name string) bool {
-	return slices.Contains([]string{"", "json-v2", "txt", "srt"}, name)
-}
+func isTranscriptFormat(name string) bool { return name == "" || transcriptTypes[name] != "" }
 
 func (s *Speechmatics) showTranscript(w http.ResponseWriter, r *http.Request, who speechmaticsCaller, id string) *speechmaticsFailure {
 	format := r.URL.Query().Get("format")

@@ -28,16 +28,7 @@ type speechmaticsClient struct {
 
 func (c speechmaticsClient) do(method, target, contentType string, body io.Reader) *httptest.ResponseRecorder {
 	c.t.Helper()
-	r := httptest.NewRequest(method, target, body)
-	if contentType != "" {
-		r.Header.Set("Content-Type", contentType)
-	}
-	if c.authorization != "" {
-		r.Header.Set("Authorization", c.authorization)
-	}
-	w := httptest.NewRecorder()
-	c.h.ServeHTTP(w, r)
-	return w
+	return doWith(c.h, method, target, body, "Content-Type", contentType, "Authorization", c.authorization)
 }
 
 // want calls a sandbox, and checks the status and a part of the answer.
