@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -56,10 +57,11 @@ func TestOpenAI_TheBackendGetsTheUpstreamKeyAndTheBodyAsItCame(t *testing.T) {
 // must not get it there.
 func TestR18_OpenAI_TheKeyInAFieldOfAnotherAPIStaysAtTheGate(t *testing.T) {
 	const short = "short-key"
+	const imported = "imported/key+0123456789=="
 	for mode, sent := range map[string]string{"upstream_key " + backendKey: backendKey, "upstream_key drop": "", "upstream_key pass": "the client's"} {
 		g := newGatewayWith(t, &gateway{dialect: "openai", options: mode})
 		_, key := g.issue(keystore.NewKey{})
-		if _, err := g.keys.ImportKeys(t.Context(), now(), operator, keystore.Import{AccountID: g.account.ID, Expires: policy.Never(), Secrets: []policy.Secret{policy.NewSecret(short)}}); err != nil {
+		if _, err := g.keys.ImportKeys(t.Context(), now(), operator, keystore.Import{AccountID: g.account.ID, Expires: policy.Never(), Secrets: []policy.Secret{policy.NewSecret(short), policy.NewSecret(imported)}}); err != nil {
 			t.Fatal(err)
 		}
 		for _, shown := range []string{key, short} {
@@ -72,9 +74,11 @@ func TestR18_OpenAI_TheKeyInAFieldOfAnotherAPIStaysAtTheGate(t *testing.T) {
 				t.Errorf("%s: the backend got %q", mode, received)
 			}
 		}
-		_ = g.ask("GET", "/v1/models", "Bearer "+key, "", "Referer: https://app.example/?key="+key+"#a")
-		if received := g.backend.received(); strings.Contains(received, "Referer") != (sent == "the client's") {
-			t.Errorf("%s: the backend got %q", mode, received)
+		for _, shown := range []string{key, imported} {
+			_ = g.ask("GET", "/v1/models", "Bearer "+shown, "", "Referer: https://app.example/?key="+url.QueryEscape(shown)+"#a")
+			if received := g.backend.received(); !strings.HasPrefix(received, "GET /v1/models ") || strings.Contains(received, "Referer") != (sent == "the client's") {
+				t.Errorf("%s: the backend got %q", mode, received)
+			}
 		}
 	}
 }

@@ -82,11 +82,12 @@ func keyToHide(found *credential.Found, up credential.Upstream) string {
 	return secret.Reveal()
 }
 
-// holdsKey reports whether a value of a header field has the key in it. A short key can be in a value
-// by chance, so it must be the whole value.
-func holdsKey(values []string, key string) bool {
+// holdsKey reports whether a value of a header field has the key in it, as it is or escaped for a URL.
+// A short key can be in a value by chance, so it must be the whole value.
+func holdsKey(values []string, key, escaped string) bool {
 	return key != "" && slices.ContainsFunc(values, func(value string) bool {
-		return value == key || len(key) >= options.MinKeyLenToMaskEverywhere && strings.Contains(value, key)
+		return value == key || len(key) >= options.MinKeyLenToMaskEverywhere &&
+			(strings.Contains(value, key) || escaped != key && strings.Contains(value, escaped))
 	})
 }
 
@@ -98,6 +99,7 @@ func holdsKey(values []string, key string) bool {
 func (u *upstreamRequest) clean(reads bool, key string, places []dialect.Place) {
 	body := u.length != 0
 	plain, typed, measured := !reads, !body, !body
+	escaped := url.QueryEscape(key)
 	for name, values := range u.header {
 		switch name {
 		case "Accept-Encoding":
@@ -110,7 +112,7 @@ func (u *upstreamRequest) clean(reads bool, key string, places []dialect.Place) 
 		default:
 			switch {
 			case credential.IsStripped(name, reads):
-			case holdsKey(values, key) && !slices.ContainsFunc(places, func(p dialect.Place) bool { return p.HeaderName() == name }):
+			case holdsKey(values, key, escaped) && !slices.ContainsFunc(places, func(p dialect.Place) bool { return p.HeaderName() == name }):
 				values = maskValues(values, credential.NewRedactor(policy.NewSecret(key), 0), places)
 			default:
 				continue
