@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -39,9 +40,10 @@ func (req *gatedRequest) forward(found *credential.Found, f *facts, d *decision,
 	return w.serve(found, next)
 }
 
-// readsAnswer reports whether the gate has to read the backend's answer to an operation.
-func (g *Gate) readsAnswer(op policy.Operation) bool {
-	return g.upstream.Mode == credential.Replace || op == policy.ReadJob || op == policy.ListJobs || recordsAnswer(op)
+// readsAnswer reports whether the gate has to read the backend's answer to a call.
+func (g *Gate) readsAnswer(call dialect.Call) bool {
+	return g.upstream.Mode == credential.Replace || call.Operation == policy.ReadJob || recordsAnswer(call.Operation) ||
+		call.Route != nil && call.Route.Edits != nil
 }
 
 // recordsAnswer reports whether something in the backend's answer to an operation is recorded before

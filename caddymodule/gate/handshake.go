@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -100,7 +101,7 @@ func knownWebSocketVersion(header http.Header) bool {
 // prepareHandshake changes the request so that it can go upstream later. It masks every
 // credential that a later handler could log.
 func (s *liveStream) prepareHandshake() {
-	credential.StripHeader(s.r, s.gate.readsAnswer(policy.Stream))
+	credential.StripHeader(s.r, s.gate.readsAnswer(dialect.Call{Operation: policy.Stream}))
 	s.r.RequestURI = credential.MaskURI(s.r.RequestURI, s.gate.api.Places)
 	header := s.r.Header
 	// The gate answers the handshake without extensions and without a subprotocol, so it

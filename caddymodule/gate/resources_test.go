@@ -2,10 +2,13 @@ package gate
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/jsonanswer"
@@ -43,6 +46,8 @@ func resources() *dialect.API {
 	list.Edits = jsonanswer.Changes{Entries: []jsonanswer.Path{jsonanswer.MustPath("[].id")}}.MustCompile()
 	text := route("POST", "/v1/token", policy.Mint, nil)
 	text.Mint = &dialect.Mint{Longest: 10 * time.Minute}
+	page := route("GET", "/v1/page", policy.Info, nil)
+	page.Edits = jsonanswer.Changes{Replace: []jsonanswer.Path{jsonanswer.MustPath("next")}}.MustCompile()
 	work := route("GET", "/v1/work", policy.Info, nil)
 	work.Keys = []dialect.Place{token}
 	return &dialect.API{
@@ -51,7 +56,7 @@ func resources() *dialect.API {
 			route("POST", "/v1/jobs", policy.CreateJob, jobs), route("GET", "/v1/jobs/{job}", policy.ReadJob, jobs),
 			route("POST", "/v1/files", policy.CreateJob, files), list, route("GET", "/v1/files/{job}", policy.ReadJob, files), route("DELETE", "/v1/files/{job}", policy.DeleteJob, files),
 			session, route("GET", "/v1/live/{job}", policy.ReadJob, sessions),
-			text, work,
+			text, page, work,
 		},
 		Places: []dialect.Place{key, token}, Unlisted: *refusals,
 	}
@@ -61,7 +66,13 @@ func resources() *dialect.API {
 // key of the rig.
 func newResources(t *testing.T) (g *rig, ask func(method, target string, status int, answer string) (int, string)) {
 	t.Helper()
-	g = newRig(t)
+	return newResourcesWith(t, &Gate{UpstreamKey: backendKey})
+}
+
+// newResourcesWith is newResources with other settings of the gate.
+func newResourcesWith(t *testing.T, gate *Gate) (g *rig, ask func(method, target string, status int, answer string) (int, string)) {
+	t.Helper()
+	g = newRigWith(t, gate)
 	g.gate.api = resources()
 	g.gate.places = g.gate.api.Places
 	return g, func(method, target string, status int, answer string) (int, string) {
@@ -174,6 +185,26 @@ func TestACreationCanHaveATokenInAURL(t *testing.T) {
 	for name, answer := range map[string]string{"no token": `{"id":"s3","url":"wss://vendor.test/v1/live"}`, "no URL": `{"id":"s4"}`} {
 		if code, _ := ask("POST", "/v1/live", 201, answer); code != 201 {
 			t.Errorf("%s: status %d", name, code)
+		}
+	}
+}
+
+// An answer that the gate changes must come as plain text, also if no other reason makes the gate read it.
+func TestAnAnswerWithLinksIsAskedForAsPlainText(t *testing.T) {
+	for _, key := range []string{backendKey, "pass", "drop"} {
+		g, _ := newResourcesWith(t, &Gate{UpstreamKey: key})
+		w := final{httptest.NewRecorder()}
+		r := (&gateCase{method: "GET", target: "/v1/page", authorization: "Bearer " + g.secret}).request(w)
+		r.Header.Set("Accept-Encoding", "gzip")
+		err := g.gate.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			if got := r.Header.Get("Accept-Encoding"); got != "identity" {
+				t.Errorf("upstream_key %s: the backend is asked for %s", key, got)
+			}
+			answering(http.StatusOK, `{"next":"https://vendor.test/v1/page?n=2"}`)(w)
+			return nil
+		}))
+		if body := w.Body.String(); err != nil || body != `{"next":"http://example.com/v1/page?n=2"}` {
+			t.Errorf("upstream_key %s: %d %s, %v", key, w.Code, body, err)
 		}
 	}
 }

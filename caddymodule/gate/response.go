@@ -50,7 +50,7 @@ type responseInterceptor struct {
 	check    refusalCheck        // whether the answer refuses the upstream key
 	members  *jsonanswer.Members // reads members of the JSON body; nil if the gate needs no member
 	created  string              // the job of a creation whose long answer has been sent in part
-	held     *bytes.Buffer       // the body of an answer that creates a job; nil if the answer streams
+	held     *bytes.Buffer       // the body of an answer that creates a job or mints a token; nil if the answer streams
 
 	edit        answerEdit  // changes the body
 	passes      bool        // the backend gets what the client has shown
@@ -146,7 +146,7 @@ func (w *responseInterceptor) problem() string {
 	switch {
 	case w.status >= 300 && w.status < 400 && (hasUpstreamKey || w.status != http.StatusNotModified):
 		return "the backend redirects, and the client would take its key to another address, past the gate"
-	case w.gate.readsAnswer(w.call.Operation) && encoded:
+	case w.gate.readsAnswer(w.call) && encoded:
 		return "the backend's answer is compressed, although the gate asked for plain text"
 	}
 	return ""

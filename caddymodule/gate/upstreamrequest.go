@@ -54,7 +54,7 @@ func (req *gatedRequest) prepareUpstream(u *upstreamRequest, found *credential.F
 	r, places := req.r, req.gate.api.Places
 	u.r, u.header, u.url, u.body, u.length = r, r.Header, r.URL, req.body, r.ContentLength
 	u.fields = u.fieldsBuf[:0]
-	reads := req.gate.readsAnswer(req.call.Operation)
+	reads := req.gate.readsAnswer(req.call)
 	u.mask[0] = credential.Masked
 	u.clean(reads, keyToHide(found, up), places)
 	for i := range places {
