@@ -55,7 +55,7 @@ func (s *liveStream) admit(f *facts, d *decision) {
 		d.Reason, d.detail = policy.StreamLimit, tooManyPending
 		return
 	}
-	f.record = f.record.Clone() // because the stream keeps it for a long time
+	f.setRecord(f.record.Clone()) // because the stream keeps it for a long time
 	s.events.do(func() { s.accept(f, d) })
 }
 
@@ -75,7 +75,7 @@ func (s *liveStream) refuseHandshake(req *gatedRequest, f *facts, d *decision) e
 		return nil // the header of the answer has been sent
 	}
 	defer s.guard.Close()
-	s.owner = f.owner
+	s.events.do(func() { s.owner = f.owner })
 	s.guard.Refuse(d.Reason, d.detail)
 	return nil // the connection is no longer HTTP
 }

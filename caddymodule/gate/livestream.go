@@ -20,7 +20,8 @@ import (
 )
 
 // liveStream is the WebSocket of a client, from its handshake to its end. Its key is the key of
-// the start command that was accepted last.
+// the start command that was accepted last. If the key is in the handshake, the handshake takes the
+// place of the only start command.
 //
 // Start commands, changes of the key, and the timer come on different goroutines. Each adds a
 // function to the queue events, which runs one function at a time. The fields below events are
@@ -163,7 +164,7 @@ func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f fa
 	case err != nil:
 		return f, unavailable(err)
 	}
-	f.record = f.record.Clone() // because the stream keeps it for a long time
+	f.setRecord(f.record.Clone()) // because the stream keeps it for a long time
 	d = s.gate.decide(at, &f, &s.asked)
 	return f, d
 }

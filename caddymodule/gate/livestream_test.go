@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -168,4 +169,23 @@ func TestR21_ABackendThatIsSilent(t *testing.T) {
 			t.Errorf("the log has %v", all)
 		}
 	})
+}
+
+// A stream lasts for hours. It must not keep the large buffer of the cache in memory, which has the
+// records of many keys.
+func TestStream_HasItsKeyInMemoryOfItsOwn(t *testing.T) {
+	g := newRig(t)
+	_ = g.open(t)
+	s := g.stream(t)
+	for range 2 { // the second time, the record is in the cache
+		if verdict := s.authorize(policy.NewSecret(g.secret), nil); !verdict.OK {
+			t.Fatalf("the verdict is %+v", verdict)
+		}
+	}
+	record, _, _ := s.running()
+	key, account := record.IDs()
+	owner, _ := s.listed()
+	if unsafe.StringData(owner.KeyID) != unsafe.StringData(key) || unsafe.StringData(owner.AccountID) != unsafe.StringData(account) {
+		t.Error("the owner's IDs are not those of the stream's own record")
+	}
 }
