@@ -136,7 +136,7 @@ func (p *program) eventually(what string, ok func() bool) {
 			return
 		}
 	}
-	p.t.Fatalf("waited in vain until %s; the gateway's output:\n%s", what, p.output)
+	p.t.Fatalf("still not after 20 s: %s; the gateway's output:\n%s", what, p.output)
 }
 
 // run runs "caddy speechgate" with these arguments on the program's keystore, and

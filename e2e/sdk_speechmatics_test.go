@@ -30,9 +30,9 @@ var speechmaticsRefusals = map[string]struct {
 }
 
 // speechmaticsSettings starts a gateway in front of a sandbox that speaks Speechmatics' API, and returns
-// the settings of a program that uses the gateway. A job takes so long that the vendor's library polls it
-// twice. The program gets a key of another account too, and from POST /expiring a key of that account
-// that expires before the library's first poll, which is three seconds after the creation of a job.
+// the settings of a program that uses the gateway. A job takes so long that the vendor's library, which
+// polls every three seconds, polls it twice. The program gets a key of another account too, and from
+// POST /expiring a key of that account that expires before the job ends.
 func speechmaticsSettings(t *testing.T, mux *http.ServeMux) (g *sdkGateway, settings map[string]any, keys []string) {
 	t.Helper()
 	g = newSDKGateway(t, "speechmatics.caddyfile", "speechmatics.com", "/v2/jobs", "SPEECHMATICS_API_KEY",
@@ -40,7 +40,7 @@ func speechmaticsSettings(t *testing.T, mux *http.ServeMux) (g *sdkGateway, sett
 	other := g.account()
 	_, foreign := g.key(other)
 	mux.HandleFunc("POST /expiring", func(w http.ResponseWriter, _ *http.Request) {
-		_, key := g.key(other, "--expires", "3s")
+		_, key := g.key(other, "--expires", "5s")
 		_ = json.NewEncoder(w).Encode(map[string]string{"key": key})
 	})
 	settings, keys = g.settings(mux, "live", "minted")

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"maps"
 	"math/big"
 	"net"
@@ -180,15 +181,20 @@ func (g *sdkGateway) runPage(t *testing.T, browser string, settings map[string]a
 	return seen
 }
 
-// wantDials checks how many requests the access log has whose URI begins with a prefix and has a part.
+// wantDials checks how many requests the access log has whose URI begins with a prefix and has a part. The
+// line of a stream comes when the gateway has ended the stream, which may be later than the client has.
 func (g *sdkGateway) wantDials(want int, prefix, part string) {
 	g.t.Helper()
 	n := 0
-	for line := range strings.Lines(g.output.String()) {
-		if strings.Contains(line, "http.log.access") && strings.Contains(line, `"uri":"`+prefix) && strings.Contains(line, part) {
-			n++
+	g.eventually(fmt.Sprintf("the access log has %d requests for %s with %q", want, prefix, part), func() bool {
+		n = 0
+		for line := range strings.Lines(g.output.String()) {
+			if strings.Contains(line, "http.log.access") && strings.Contains(line, `"uri":"`+prefix) && strings.Contains(line, part) {
+				n++
+			}
 		}
-	}
+		return n >= want
+	})
 	if n != want {
 		g.t.Errorf("the gateway has had %d handshakes for %s with %q, want %d", n, prefix, part, want)
 	}
