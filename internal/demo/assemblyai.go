@@ -4,13 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"mime/multipart"
 	"net/http"
-	"net/textproto"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
@@ -22,8 +17,7 @@ const (
 	assemblyTranscripts = "/v2/transcript"
 	assemblyLive        = "/v3/ws?sample_rate=16000&format_turns=true"
 
-	assemblyFrame   = 3200 // bytes: 100 ms of audio. A message may have 50 to 1,000 ms.
-	wavHeaderLength = 44   // bytes of speech.wav before the samples: a stream has samples only
+	assemblyFrame = 3200 // bytes: 100 ms of audio. A message may have 50 to 1,000 ms.
 )
 
 // assemblyAI is the script of AssemblyAI's API. Its transcripts end after the key that created one.
@@ -50,38 +44,11 @@ var assemblyAI = script{
 // shows the request.
 func (d *demo) shortAudio(ctx context.Context, key policy.Secret) (shown string, req *http.Request, err error) {
 	shown = "POST " + assemblyShort + "   Authorization: " + brief(key) + "  config={}  audio=@speech.wav"
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	err = form.WriteField("config", "{}")
-	var audio io.Writer
-	if err == nil {
-		audio, err = form.CreatePart(textproto.MIMEHeader{
-			"Content-Disposition": {`form-data; name="audio"; filename="speech.wav"`}, "Content-Type": {"audio/wav"},
-		})
-	}
-	if err == nil {
-		_, err = audio.Write(sandbox.SpeechWAV())
-	}
-	if err == nil {
-		err = form.Close()
-	}
-	if err != nil {
-		return shown, nil, err
-	}
-	if req, err = d.bareRequest(ctx, http.MethodPost, assemblyShort, &body, key); err == nil {
-		req.Header.Set("Content-Type", form.FormDataContentType())
+	contentType, body := form("config", "{}", "audio", theRecording)
+	if req, err = d.request(ctx, http.MethodPost, assemblyShort, key.Reveal(), contentType, body); err == nil {
 		req.Header.Set("X-AAI-Model", "universal-3-5-pro")
 	}
 	return shown, req, err
-}
-
-// bareRequest returns a request whose key has no scheme.
-func (d *demo) bareRequest(ctx context.Context, method, path string, body io.Reader, key policy.Secret) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, method, d.gate+path, body)
-	if err == nil {
-		req.Header.Set("Authorization", key.Reveal())
-	}
-	return req, err
 }
 
 // bare sends a request whose key has no scheme, and shows it.
@@ -91,7 +58,7 @@ func (d *demo) bare(ctx context.Context, method, path, body string, key policy.S
 		shown += "  " + body
 	}
 	d.sent(shown)
-	return d.do(d.bareRequest(ctx, method, path, strings.NewReader(body), key))
+	return d.do(d.request(ctx, method, path, key.Reveal(), "", strings.NewReader(body)))
 }
 
 // playTranscript plays the steps of the demo with a transcript, with a list, and with a path that is
@@ -104,7 +71,7 @@ func (d *demo) playTranscript(ctx context.Context, keys keyring) error {
 		return err
 	}
 	d.sent("POST /v2/upload   Authorization: " + brief(lived) + "  speech.wav")
-	uploaded := d.do(d.bareRequest(ctx, http.MethodPost, "/v2/upload", bytes.NewReader(sandbox.SpeechWAV()), lived))
+	uploaded := d.do(d.request(ctx, http.MethodPost, "/v2/upload", lived.Reveal(), "", bytes.NewReader(sandbox.SpeechWAV())))
 	address := member(uploaded.body, "upload_url")
 	d.expect(uploaded, `"upload_url"`, policy.Allowed, "the backend has the recording.")
 	asked := fmt.Sprintf(`{"audio_url":%q}`, address)
@@ -119,7 +86,7 @@ func (d *demo) playTranscript(ctx context.Context, keys keyring) error {
 	d.expect(d.bare(ctx, http.MethodPost, assemblyTranscripts, asked, lived), d.script.denied, policy.KeyExpired, "an expired key begins nothing new.")
 	d.expect(d.bare(ctx, http.MethodGet, path, "", lived), `"status":"`, policy.AllowedByGrace, "but it may read the transcript that it created.")
 	d.wait(ctx, "waiting for the transcript to be completed", demoWait, func() bool {
-		return strings.Contains(d.do(d.bareRequest(ctx, http.MethodGet, path, nil, lived)).body, `"completed"`)
+		return strings.Contains(d.do(d.request(ctx, http.MethodGet, path, lived.Reveal(), "", nil)).body, `"completed"`)
 	})
 	d.expect(d.bare(ctx, http.MethodGet, path, "", lived), "5.82 s of 16000 Hz", policy.AllowedByGrace,
 		"the result, with the key that has expired. The API's\n       libraries poll, and get their result too.")
@@ -161,23 +128,14 @@ func (s *demoStream) told(kind string) string {
 func (d *demo) playTurns(ctx context.Context, keys keyring) error {
 	d.title("Live recognition, with a token that the backend makes for a key")
 	made := d.bare(ctx, http.MethodGet, "/v3/token?expires_in_seconds=60", "", keys.good)
-	token := policy.NewSecret(member(made.body, "token"))
-	if !token.Empty() {
-		made.body = strings.Replace(made.body, token.Reveal(), brief(token), 1)
-	}
+	token := made.hideToken("token")
 	d.expect(made, `"expires_in_seconds":60`, policy.Allowed, "the gate keeps the digest of the token, and knows whose token it is.")
 	d.sent("GET " + assemblyLive + "&token=" + brief(token) + "   Upgrade: websocket")
 	s := d.dialStream(ctx, assemblyLive+"&token="+token.Reveal(), "")
 	defer s.close()
 	d.checkStream(s.told("Begin") != "", "", policy.Allowed, "the token counts as the key, until it expires or the key ends. A page has no\n       other way: it cannot set a header field of a WebSocket.")
-	samples := sandbox.SpeechWAV()[wavHeaderLength:]
-	frames := 0
-	for piece := range slices.Chunk(samples[:len(samples)/assemblyFrame*assemblyFrame], assemblyFrame) {
-		if s.err == nil {
-			s.err = s.binary(piece)
-			frames++
-		}
-	}
+	samples := sandbox.SpeechWAV()[wavHeader:]
+	frames := s.sendAll(samples[:len(samples)/assemblyFrame*assemblyFrame], assemblyFrame, s.binary)
 	s.text(`{"type":"Terminate"}`)
 	d.sent(fmt.Sprintf("%d frames of audio, speech.wav, and then Terminate", frames))
 	var last string
@@ -187,26 +145,13 @@ func (d *demo) playTurns(ctx context.Context, keys keyring) error {
 	d.check(strings.Contains(last, "speech 3") && s.told("Termination") != "", "to the last turn.")
 	s.close()
 
-	d.title("A key is revoked in the middle of its stream")
-	s = d.openStream(ctx, assemblyLive, "", keys.spoken)
-	defer s.close()
-	d.checkStream(s.told("Begin") != "", "", policy.Allowed, "before.")
-	d.sent("frames of audio, on and on")
-	stop := s.feed(ctx, samples, assemblyFrame, s.binary)
-	defer stop()
-	s.told("Turn")
-	if err := d.revoke(ctx, keys.spokenID); err != nil {
-		return err
-	}
-	revoked := d.clock.Now()
-	cut := s.told("Error")
-	took := time.Duration(d.clock.Now()-revoked) * time.Millisecond
-	stop()
-	d.checkStream(strings.Contains(cut, `"error_code":4001`) && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
-		fmt.Sprintf("cut %s after the revocation, in the API's own words. After 4001 the API's\n       library does not connect again.", took))
-	s.close()
-	again := d.openStream(ctx, assemblyLive, "", keys.spoken)
-	defer again.close()
-	d.checkStream(strings.Contains(again.told("Error"), `"error_code":4001`), "", policy.KeyRevoked, "after. The API accepts each handshake, and then says why it ends the stream.")
-	return nil
+	return d.playKeyedCut(ctx, keys, keyedCut{
+		path:   assemblyLive,
+		begins: func(s *demoStream) bool { return s.told("Begin") != "" },
+		feeds:  "frames of audio, on and on", audio: samples, frame: assemblyFrame, send: (*demoStream).binary,
+		hears:      func(s *demoStream) { s.told("Turn") },
+		ends:       func(s *demoStream) bool { return strings.Contains(s.told("Error"), `"error_code":4001`) },
+		endsWhy:    "After 4001 the API's\n       library does not connect again.",
+		refusedWhy: " The API accepts each handshake, and then says why it ends the stream.",
+	})
 }

@@ -8,7 +8,9 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/speechgate/speechgate/caddymodule/issue"
@@ -27,22 +29,15 @@ type demoReply struct {
 // password of the account.
 func (d *demo) issue(ctx context.Context, by policy.Secret, lifetime string) demoReply {
 	fields := url.Values{"epi": {lifetime}}
-	who := "Authorization: Bearer " + brief(by)
+	who, authorization := "Authorization: Bearer "+brief(by), "Bearer "+by.Reveal()
 	if by.Empty() {
+		authorization = ""
 		fields.Set("sid", d.serviceID)
 		fields.Set("spw", d.password.Reveal())
 		who = fmt.Sprintf("sid=%s  spw=%s", d.serviceID, brief(d.password))
 	}
 	d.sent(fmt.Sprintf("POST %s   %s  epi=%s", issue.DefaultPath, who, lifetime))
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.gate+issue.DefaultPath, strings.NewReader(fields.Encode()))
-	if err != nil {
-		return demoReply{body: err.Error()}
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if !by.Empty() {
-		req.Header.Set("Authorization", "Bearer "+by.Reveal())
-	}
-	return d.do(req, nil)
+	return d.do(d.request(ctx, http.MethodPost, issue.DefaultPath, authorization, "application/x-www-form-urlencoded", strings.NewReader(fields.Encode())))
 }
 
 // recognize sends the recording with a key, and shows the request.
@@ -64,29 +59,8 @@ func (d *demo) recognizeQuietly(ctx context.Context, key policy.Secret) string {
 }
 
 func (d *demo) formRequest(ctx context.Context, path string, key policy.Secret) (*http.Request, error) {
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	for _, field := range [][2]string{{"u", key.Reveal()}, {"d", "-a-general"}} {
-		if err := form.WriteField(field[0], field[1]); err != nil {
-			return nil, err
-		}
-	}
-	audio, err := form.CreateFormFile("a", "speech.wav")
-	if err != nil {
-		return nil, err
-	}
-	if _, err := audio.Write(sandbox.SpeechWAV()); err != nil {
-		return nil, err
-	}
-	if err := form.Close(); err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.gate+path, &body)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", form.FormDataContentType())
-	return req, nil
+	contentType, body := form("u", key.Reveal(), "d", "-a-general", "a", theRecording)
+	return d.request(ctx, http.MethodPost, path, "", contentType, body)
 }
 
 func (d *demo) poll(ctx context.Context, job string, key policy.Secret) demoReply {
@@ -99,12 +73,54 @@ func (d *demo) pollQuietly(ctx context.Context, job string, key policy.Secret) s
 }
 
 func (d *demo) pollRequest(ctx context.Context, job string, key policy.Secret) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.gate+"/v2/recognitions/"+job, nil)
+	return d.request(ctx, http.MethodGet, "/v2/recognitions/"+job, "Bearer "+key.Reveal(), "", nil)
+}
+
+// request returns a request to the gate. If authorization or contentType is empty, the header does not
+// have the field.
+func (d *demo) request(ctx context.Context, method, path, authorization, contentType string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, d.gate+path, body)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+key.Reveal())
+	for name, value := range map[string]string{"Authorization": authorization, "Content-Type": contentType} {
+		if value != "" {
+			req.Header.Set(name, value)
+		}
+	}
 	return req, nil
+}
+
+// theRecording is the value of the field of a form that has the recording.
+const theRecording = "@speech.wav"
+
+// form returns a form with these fields, which are names and values in turns. It has no errors, because a
+// buffer has none.
+func form(fields ...string) (contentType string, body *bytes.Buffer) {
+	body = new(bytes.Buffer)
+	w := multipart.NewWriter(body)
+	for field := range slices.Chunk(fields, 2) {
+		if field[1] != theRecording {
+			_ = w.WriteField(field[0], field[1])
+			continue
+		}
+		audio, _ := w.CreatePart(textproto.MIMEHeader{
+			"Content-Disposition": {`form-data; name="` + field[0] + `"; filename="speech.wav"`}, "Content-Type": {"audio/wav"},
+		})
+		_, _ = audio.Write(sandbox.SpeechWAV())
+	}
+	_ = w.Close()
+	return w.FormDataContentType(), body
+}
+
+// hideToken returns the token in a member of an answer, and leaves only the beginning of the token in the
+// answer.
+func (r *demoReply) hideToken(name string) policy.Secret {
+	token := policy.NewSecret(member(r.body, name))
+	if !token.Empty() {
+		r.body = strings.Replace(r.body, token.Reveal(), brief(token), 1)
+	}
+	return token
 }
 
 // do sends a request. If there is an error, the body of the reply is its text.

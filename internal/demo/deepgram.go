@@ -4,14 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
-	"time"
-
-	"github.com/gobwas/ws"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/policy"
@@ -41,10 +36,7 @@ var deepgram = script{
 // recording returns a request with the recording, and how the demo shows it.
 func (d *demo) recording(ctx context.Context, scheme string, key policy.Secret) (shown string, req *http.Request, err error) {
 	shown = "POST " + deepgramListen + "   Authorization: " + scheme + " " + brief(key) + "  speech.wav"
-	if req, err = http.NewRequestWithContext(ctx, http.MethodPost, d.gate+deepgramListen, bytes.NewReader(sandbox.SpeechWAV())); err == nil {
-		req.Header.Set("Content-Type", "audio/wav")
-		req.Header.Set("Authorization", scheme+" "+key.Reveal())
-	}
+	req, err = d.request(ctx, http.MethodPost, deepgramListen, scheme+" "+key.Reveal(), "audio/wav", bytes.NewReader(sandbox.SpeechWAV()))
 	return shown, req, err
 }
 
@@ -75,11 +67,8 @@ func deepgramTranscript(answer string) string {
 func (d *demo) playGrant(ctx context.Context, keys keyring) error {
 	d.title("A short-lived token, which the backend makes for a key")
 	d.sent("POST /v1/auth/grant   Authorization: Token " + brief(keys.good))
-	granted := d.do(d.withKey(ctx, http.MethodPost, "/v1/auth/grant", keys.good))
-	token := policy.NewSecret(member(granted.body, "access_token"))
-	if !token.Empty() {
-		granted.body = strings.Replace(granted.body, token.Reveal(), brief(token), 1)
-	}
+	granted := d.do(d.request(ctx, http.MethodPost, "/v1/auth/grant", "Token "+keys.good.Reveal(), "", nil))
+	token := granted.hideToken("access_token")
 	d.expect(granted, `"expires_in":30`, policy.Allowed,
 		"the gate keeps the digest of the token, and knows whose token it is.")
 	shown, req, err := d.recording(ctx, "Bearer", token)
@@ -88,18 +77,9 @@ func (d *demo) playGrant(ctx context.Context, keys keyring) error {
 
 	d.title("A path that is no speech recognition")
 	d.sent("GET /v1/projects   Authorization: Token " + brief(keys.good))
-	d.expect(d.do(d.withKey(ctx, http.MethodGet, "/v1/projects", keys.good)), `"NOT_FOUND"`, policy.OperationUnlisted,
+	d.expect(d.do(d.request(ctx, http.MethodGet, "/v1/projects", "Token "+keys.good.Reveal(), "", nil)), `"NOT_FOUND"`, policy.OperationUnlisted,
 		"all clients share the backend's key, with which a client could make more keys there.")
 	return nil
-}
-
-// withKey returns a request without a body, with a key.
-func (d *demo) withKey(ctx context.Context, method, path string, key policy.Secret) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, method, d.gate+path, nil)
-	if err == nil {
-		req.Header.Set("Authorization", "Token "+key.Reveal())
-	}
-	return req, err
 }
 
 // heard reads messages until one has this type, and shows it. It returns "" after an error.
@@ -129,13 +109,7 @@ func (d *demo) playListen(ctx context.Context, keys keyring) error {
 	s := d.openStream(ctx, deepgramListen, "Token", keys.good)
 	defer s.close()
 	d.checkStream(s.err == nil, "", policy.Allowed, "the key is in the handshake. A page has it in a subprotocol.")
-	frames := 0
-	for piece := range slices.Chunk(sandbox.SpeechWAV(), demoFrame) {
-		if s.err == nil {
-			s.err = s.binary(piece)
-			frames++
-		}
-	}
+	frames := s.sendAll(sandbox.SpeechWAV(), demoFrame, s.binary)
 	s.text(`{"type":"CloseStream"}`)
 	d.sent(fmt.Sprintf("%d frames of audio, speech.wav, and then CloseStream", frames))
 	var last string
@@ -145,27 +119,13 @@ func (d *demo) playListen(ctx context.Context, keys keyring) error {
 	d.check(strings.Contains(last, "speech 3") && s.heard("Metadata") != "", "to the last result.")
 	s.close()
 
-	d.title("A key is revoked in the middle of its stream")
-	s = d.openStream(ctx, deepgramListen, "Token", keys.spoken)
-	defer s.close()
-	d.checkStream(s.err == nil, "", policy.Allowed, "before.")
-	d.sent("frames of audio, on and on")
-	stop := s.feed(ctx, sandbox.SpeechWAV(), demoFrame, s.binary)
-	defer stop()
-	s.heard("Results")
-	if err := d.revoke(ctx, keys.spokenID); err != nil {
-		return err
-	}
-	revoked := d.clock.Now()
-	cut := s.heard("Error")
-	took := time.Duration(d.clock.Now()-revoked) * time.Millisecond
-	stop()
-	d.checkStream(member(cut, "variant") == "INVALID_AUTH" && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
-		fmt.Sprintf("cut %s after the revocation, in the API's own words. The code of the\n       Close frame is 1000, after which the API's library for JavaScript does not connect again.", took))
-	s.close()
-	again := d.openStream(ctx, deepgramListen, "Token", keys.spoken)
-	defer again.close()
-	var refused ws.StatusError
-	d.checkStream(errors.As(again.err, &refused) && int(refused) == http.StatusUnauthorized, "", policy.KeyRevoked, "after.")
-	return nil
+	return d.playKeyedCut(ctx, keys, keyedCut{
+		path: deepgramListen, scheme: "Token",
+		begins: (*demoStream).opened,
+		feeds:  "frames of audio, on and on", audio: sandbox.SpeechWAV(), frame: demoFrame, send: (*demoStream).binary,
+		hears:   func(s *demoStream) { s.heard("Results") },
+		ends:    func(s *demoStream) bool { return member(s.heard("Error"), "variant") == "INVALID_AUTH" },
+		endsWhy: "The code of the\n       Close frame is 1000, after which the API's library for JavaScript does not connect again.",
+		refused: (*demoStream).unauthorized,
+	})
 }

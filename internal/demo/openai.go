@@ -1,15 +1,12 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
-	"mime/multipart"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/gobwas/ws/wsutil"
 
@@ -21,8 +18,6 @@ const (
 	openAITranscriptions = "/v1/audio/transcriptions"
 	openAIRealtime       = "/v1/realtime?intent=transcription"
 	openAICompleted      = `"type":"conversation.item.input_audio_transcription.completed"`
-
-	wavHeader = 44 // bytes of the recording before its samples
 )
 
 // openAI is the script of OpenAI's API.
@@ -48,29 +43,12 @@ var openAI = script{
 // transcription returns a request with the recording and then these fields, as the API's
 // libraries send it, and how the demo shows it.
 func (d *demo) transcription(ctx context.Context, key policy.Secret, fields ...string) (shown string, req *http.Request, err error) {
-	shown = "POST " + openAITranscriptions + "   Authorization: Bearer " + brief(key) + "  file=@speech.wav"
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	audio, err := form.CreateFormFile("file", "speech.wav")
-	if err == nil {
-		_, err = audio.Write(sandbox.SpeechWAV())
-	}
+	shown = "POST " + openAITranscriptions + "   Authorization: Bearer " + brief(key) + "  file=" + theRecording
 	for pair := range slices.Chunk(fields, 2) {
 		shown += "  " + strings.Join(pair, "=") //nolint:perfsprint // at most two fields
-		if err == nil {
-			err = form.WriteField(pair[0], pair[1])
-		}
 	}
-	if err == nil {
-		err = form.Close()
-	}
-	if err != nil {
-		return shown, nil, err
-	}
-	if req, err = http.NewRequestWithContext(ctx, http.MethodPost, d.gate+openAITranscriptions, &body); err == nil {
-		req.Header.Set("Content-Type", form.FormDataContentType())
-		req.Header.Set("Authorization", "Bearer "+key.Reveal())
-	}
+	contentType, body := form(append([]string{"file", theRecording}, fields...)...)
+	req, err = d.request(ctx, http.MethodPost, openAITranscriptions, "Bearer "+key.Reveal(), contentType, body)
 	return shown, req, err
 }
 
@@ -89,11 +67,7 @@ func (d *demo) playTranscriptions(ctx context.Context, keys keyring) error {
 
 	d.title("A path that is no speech recognition")
 	d.sent("GET /v1/files   Authorization: Bearer " + brief(keys.good))
-	req, err = http.NewRequestWithContext(ctx, http.MethodGet, d.gate+"/v1/files", nil)
-	if err == nil {
-		req.Header.Set("Authorization", "Bearer "+keys.good.Reveal())
-	}
-	d.expect(d.do(req, err), `"error"`, policy.OperationUnlisted,
+	d.expect(d.do(d.request(ctx, http.MethodGet, "/v1/files", "Bearer "+keys.good.Reveal(), "", nil)), `"error"`, policy.OperationUnlisted,
 		"all clients share the backend's key, so the gate lets only speech recognition through.")
 	return nil
 }
@@ -136,13 +110,7 @@ func (d *demo) playRealtime(ctx context.Context, keys keyring) error {
 	defer s.close()
 	created := s.event(`"type":"session.created"`)
 	d.checkStream(created != "", "", policy.Allowed, "the key is in the handshake. A page has it in a subprotocol.")
-	frames := 0
-	for piece := range slices.Chunk(samples, demoFrame) {
-		if s.err == nil {
-			s.err = s.appendAudio(piece)
-			frames++
-		}
-	}
+	frames := s.sendAll(samples, demoFrame, s.appendAudio)
 	d.sent(fmt.Sprintf("%d times input_audio_buffer.append, with the samples of speech.wav", frames))
 	var last string
 	for range 3 {
@@ -151,28 +119,14 @@ func (d *demo) playRealtime(ctx context.Context, keys keyring) error {
 	d.check(strings.Contains(last, "speech 3"), "to the last transcript. The sandbox takes the samples for those of 24 kHz.")
 	s.close()
 
-	d.title("A key is revoked in the middle of its stream")
-	s = d.openStream(ctx, openAIRealtime, "Bearer", keys.spoken)
-	defer s.close()
-	created = s.event(`"type":"session.created"`)
-	d.checkStream(created != "", "", policy.Allowed, "before.")
-	d.sent("input_audio_buffer.append, on and on")
-	stop := s.feed(ctx, samples, demoFrame, s.appendAudio)
-	defer stop()
-	s.event(openAICompleted)
-	if err := d.revoke(ctx, keys.spokenID); err != nil {
-		return err
-	}
-	revoked := d.clock.Now()
-	cut := s.event(`"type":"error"`)
-	took := time.Duration(d.clock.Now()-revoked) * time.Millisecond
-	stop()
-	d.checkStream(strings.Contains(cut, `"code":"invalid_api_key"`) && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
-		fmt.Sprintf("cut %s after the revocation, in the API's own words. The code of the\n       Close frame is 1008, after which the API's libraries do not connect again.", took))
-	s.close()
-	again := d.openStream(ctx, openAIRealtime, "Bearer", keys.spoken)
-	defer again.close()
-	refused := again.event(`"type":"error"`)
-	d.checkStream(strings.Contains(refused, `"code":"invalid_api_key"`), "", policy.KeyRevoked, "after.")
-	return nil
+	return d.playKeyedCut(ctx, keys, keyedCut{
+		path: openAIRealtime, scheme: "Bearer",
+		begins: func(s *demoStream) bool { return s.event(`"type":"session.created"`) != "" },
+		feeds:  "input_audio_buffer.append, on and on", audio: samples, frame: demoFrame, send: (*demoStream).appendAudio,
+		hears: func(s *demoStream) { s.event(openAICompleted) },
+		ends: func(s *demoStream) bool {
+			return strings.Contains(s.event(`"type":"error"`), `"code":"invalid_api_key"`)
+		},
+		endsWhy: "The code of the\n       Close frame is 1008, after which the API's libraries do not connect again.",
+	})
 }

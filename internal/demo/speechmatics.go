@@ -1,18 +1,11 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"mime/multipart"
 	"net/http"
-	"slices"
 	"strings"
-	"time"
-
-	"github.com/gobwas/ws"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
@@ -50,39 +43,15 @@ var speechmatics = script{
 // the request.
 func (d *demo) newJob(ctx context.Context, key policy.Secret) (shown string, req *http.Request, err error) {
 	shown = "POST " + speechmaticsJobs + "   Authorization: Bearer " + brief(key) + "  data_file=@speech.wav  config={…}"
-	var body bytes.Buffer
-	form := multipart.NewWriter(&body)
-	audio, err := form.CreateFormFile("data_file", "speech.wav")
-	if err == nil {
-		_, err = audio.Write(sandbox.SpeechWAV())
-	}
-	if err == nil {
-		err = form.WriteField("config", `{"type":"transcription","transcription_config":{"language":"en"}}`)
-	}
-	if err == nil {
-		err = form.Close()
-	}
-	if err != nil {
-		return shown, nil, err
-	}
-	if req, err = d.bearerRequest(ctx, http.MethodPost, speechmaticsJobs, body.String(), key); err == nil {
-		req.Header.Set("Content-Type", form.FormDataContentType())
-	}
+	contentType, body := form("data_file", theRecording, "config", `{"type":"transcription","transcription_config":{"language":"en"}}`)
+	req, err = d.request(ctx, http.MethodPost, speechmaticsJobs, "Bearer "+key.Reveal(), contentType, body)
 	return shown, req, err
-}
-
-func (d *demo) bearerRequest(ctx context.Context, method, path, body string, key policy.Secret) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, method, d.gate+path, strings.NewReader(body))
-	if err == nil {
-		req.Header.Set("Authorization", "Bearer "+key.Reveal())
-	}
-	return req, err
 }
 
 // get sends a GET request, and shows it.
 func (d *demo) get(ctx context.Context, path string, key policy.Secret) demoReply {
 	d.sent("GET " + path + "   Authorization: Bearer " + brief(key))
-	return d.do(d.bearerRequest(ctx, http.MethodGet, path, "", key))
+	return d.do(d.request(ctx, http.MethodGet, path, "Bearer "+key.Reveal(), "", nil))
 }
 
 // playSpeechmaticsJob plays the steps of the demo with a job, and with a path that is refused.
@@ -141,33 +110,24 @@ func realTimeText(message string) string {
 	return result.Metadata.Transcript
 }
 
-// startSession opens a session in a stream, and shows it. It checks that the backend has started it.
-func (s *demoStream) startSession(why string) {
+// startSession opens a session in a stream, and shows it. It reports whether the backend has started it.
+func (s *demoStream) startSession() bool {
 	s.d.sent(speechmaticsStart)
 	s.text(speechmaticsStart)
-	s.d.checkStream(s.message("RecognitionStarted") != "", "", policy.Allowed, why)
+	return s.message("RecognitionStarted") != ""
 }
 
 // playRealTime plays the steps of the demo with live streams.
 func (d *demo) playRealTime(ctx context.Context, keys keyring) error {
 	d.title("Live recognition, with a temporary key that the backend makes for a key")
 	d.sent("POST /v1/api_keys?type=rt   Authorization: Bearer " + brief(keys.good) + `  {"ttl":60}`)
-	made := d.do(d.bearerRequest(ctx, http.MethodPost, "/v1/api_keys?type=rt", `{"ttl":60}`, keys.good))
-	temporary := policy.NewSecret(member(made.body, "key_value"))
-	if !temporary.Empty() {
-		made.body = strings.Replace(made.body, temporary.Reveal(), brief(temporary), 1)
-	}
+	made := d.do(d.request(ctx, http.MethodPost, "/v1/api_keys?type=rt", "Bearer "+keys.good.Reveal(), "", strings.NewReader(`{"ttl":60}`)))
+	temporary := made.hideToken("key_value")
 	d.expect(made, `"key_value":"ey`, policy.Allowed, "the gate keeps the digest of the temporary key, and knows whose it is.")
 	s := d.openStream(ctx, "/v2", "Bearer", temporary)
 	defer s.close()
-	s.startSession("the temporary key counts as the key, until it expires or the key ends. A page\n       has it in the query, as ?jwt=.")
-	frames := 0
-	for piece := range slices.Chunk(sandbox.SpeechWAV(), demoFrame) {
-		if s.err == nil {
-			s.err = s.binary(piece)
-			frames++
-		}
-	}
+	d.checkStream(s.startSession(), "", policy.Allowed, "the temporary key counts as the key, until it expires or the key ends. A page\n       has it in the query, as ?jwt=.")
+	frames := s.sendAll(sandbox.SpeechWAV(), demoFrame, s.binary)
 	s.text(fmt.Sprintf(`{"message":"EndOfStream","last_seq_no":%d}`, frames))
 	d.sent(fmt.Sprintf("%d frames of audio, speech.wav, and then EndOfStream", frames))
 	var last string
@@ -177,27 +137,13 @@ func (d *demo) playRealTime(ctx context.Context, keys keyring) error {
 	d.check(strings.Contains(last, "speech 3") && s.message("EndOfTranscript") != "", "to the last result.")
 	s.close()
 
-	d.title("A key is revoked in the middle of its stream")
-	s = d.openStream(ctx, "/v2", "Bearer", keys.spoken)
-	defer s.close()
-	s.startSession("before.")
-	d.sent("frames of audio, on and on")
-	stop := s.feed(ctx, sandbox.SpeechWAV(), demoFrame, s.binary)
-	defer stop()
-	s.message("AddTranscript")
-	if err := d.revoke(ctx, keys.spokenID); err != nil {
-		return err
-	}
-	revoked := d.clock.Now()
-	cut := s.message("Error")
-	took := time.Duration(d.clock.Now()-revoked) * time.Millisecond
-	stop()
-	d.checkStream(member(cut, "type") == "not_authorised" && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
-		fmt.Sprintf("cut %s after the revocation, in the API's own words. The code of the\n       Close frame is 4001.", took))
-	s.close()
-	again := d.openStream(ctx, "/v2", "Bearer", keys.spoken)
-	defer again.close()
-	var refused ws.StatusError
-	d.checkStream(errors.As(again.err, &refused) && int(refused) == http.StatusUnauthorized, "", policy.KeyRevoked, "after.")
-	return nil
+	return d.playKeyedCut(ctx, keys, keyedCut{
+		path: "/v2", scheme: "Bearer",
+		begins: (*demoStream).startSession,
+		feeds:  "frames of audio, on and on", audio: sandbox.SpeechWAV(), frame: demoFrame, send: (*demoStream).binary,
+		hears:   func(s *demoStream) { s.message("AddTranscript") },
+		ends:    func(s *demoStream) bool { return member(s.message("Error"), "type") == "not_authorised" },
+		endsWhy: "The code of the\n       Close frame is 4001.",
+		refused: (*demoStream).unauthorized,
+	})
 }

@@ -27,6 +27,7 @@ const (
 	demoFrameEvery = 20 * time.Millisecond  // the time between two frames. It is faster than speech: a frame has 128 ms of audio.
 	demoBefore     = 500 * time.Millisecond // from the start of the stream to the revocation of its key
 	demoStreamTime = 10 * time.Second       // the longest time of a stream
+	wavHeader      = 44                     // bytes of the recording before its samples
 )
 
 // demoStream is the client of a live stream.
@@ -36,20 +37,10 @@ type demoStream struct {
 	err  error // the first error; after it, the methods do nothing
 }
 
-// stream opens a live stream, and shows the handshake.
+// stream opens a live stream of AmiVoice's API, and shows the handshake.
 func (d *demo) stream(ctx context.Context) *demoStream {
 	d.sent("GET /v1/   Upgrade: websocket   (a handshake has no key)")
-	dialer := ws.Dialer{Timeout: demoStreamTime}
-	conn, early, _, err := dialer.Dial(ctx, strings.Replace(d.gate, "http", "ws", 1)+"/v1/")
-	s := &demoStream{d: d, conn: conn, err: err}
-	if err == nil {
-		if early != nil {
-			ws.PutReader(early) // the buffer is empty: a server sends nothing before a start command
-		}
-		s.err = conn.SetDeadline(time.Now().Add(demoStreamTime))
-	}
-	d.got(s.orError("101 Switching Protocols"))
-	return s
+	return d.dialStream(ctx, "/v1/", "")
 }
 
 // openStream opens a live stream with a key in the header of the handshake, and shows it. The scheme
@@ -100,7 +91,7 @@ func (s *demoStream) close() {
 		return
 	}
 	_ = s.conn.Close()
-	for begun := time.Now(); s.live() > 0 && time.Since(begun) < demoRevoke; {
+	for begun := time.Now(); s.live() > 0 && time.Since(begun) < demoWait; {
 		time.Sleep(demoFrameEvery)
 	}
 }
@@ -149,10 +140,10 @@ func (s *demoStream) start(key policy.Secret, want string, reason policy.Reason,
 }
 
 // checkStream prints the result of a stream. It checks that right is true and that the log
-// has this reason. It waits for the line of the log for at most demoRevoke.
+// has this reason. It waits for the line of the log for at most demoWait.
 func (d *demo) checkStream(right bool, detail string, reason policy.Reason, why string) {
 	decided := ""
-	for begun := time.Now(); decided != reason.String() && time.Since(begun) < demoRevoke; time.Sleep(demoFrameEvery) {
+	for begun := time.Now(); decided != reason.String() && time.Since(begun) < demoWait; time.Sleep(demoFrameEvery) {
 		for _, entry := range d.log.decisions() {
 			if strings.HasSuffix(entry.Logger, gateLogger) {
 				decided = entry.Reason
@@ -189,13 +180,7 @@ func (d *demo) playStream(ctx context.Context, key policy.Secret) {
 	s := d.stream(ctx)
 	defer s.close()
 	s.start(key, rules.Started, policy.Allowed, "the key is in the start command. The backend got that with its own key.")
-	frames := 0
-	for piece := range slices.Chunk(sandbox.SpeechWAV(), demoFrame) {
-		if s.err == nil {
-			s.err = s.audio(piece)
-			frames++
-		}
-	}
+	frames := s.sendAll(sandbox.SpeechWAV(), demoFrame, s.audio)
 	s.text(rules.End)
 	d.sent(fmt.Sprintf("%d frames of audio, speech.wav, and then e", frames))
 	end, results := s.until(rules.Ended)
@@ -244,6 +229,74 @@ func (d *demo) playCut(ctx context.Context, key policy.Secret, revoke func() err
 	defer again.close()
 	again.start(key, rules.Refusal(policy.KeyRevoked), policy.KeyRevoked, "after.")
 	return nil
+}
+
+// keyedCut is what playKeyedCut plays of an API.
+type keyedCut struct {
+	path, scheme string                   // of the handshake
+	begins       func(s *demoStream) bool // opens a session if the API has one, and reports whether it is open
+
+	feeds string // what the demo shows of the audio
+	audio []byte
+	frame int // bytes of audio in a frame
+	send  func(s *demoStream, piece []byte) error
+	hears func(s *demoStream) // reads a result
+
+	ends       func(s *demoStream) bool // reads how the backend ends a stream, and reports whether it is right
+	endsWhy    string
+	refused    func(s *demoStream) bool // of another stream with the key; nil: it ends like the first
+	refusedWhy string
+}
+
+// playKeyedCut plays the step of the demo in which a key is revoked during its stream, for an API whose key
+// is in the handshake.
+func (d *demo) playKeyedCut(ctx context.Context, keys keyring, c keyedCut) error {
+	d.title("A key is revoked in the middle of its stream")
+	s := d.openStream(ctx, c.path, c.scheme, keys.spoken)
+	defer s.close()
+	d.checkStream(c.begins(s), "", policy.Allowed, "before.")
+	d.sent(c.feeds)
+	stop := s.feed(ctx, c.audio, c.frame, func(piece []byte) error { return c.send(s, piece) })
+	defer stop()
+	c.hears(s)
+	if err := d.revoke(ctx, keys.spokenID); err != nil {
+		return err
+	}
+	revoked := d.clock.Now()
+	right := c.ends(s)
+	took := time.Duration(d.clock.Now()-revoked) * time.Millisecond
+	stop()
+	d.checkStream(right && took < demoRevoke, fmt.Sprintf("cut after %s, ", took), policy.KeyRevoked,
+		fmt.Sprintf("cut %s after the revocation, in the API's own words. ", took)+c.endsWhy)
+	s.close()
+	again := d.openStream(ctx, c.path, c.scheme, keys.spoken)
+	defer again.close()
+	refused := c.refused
+	if refused == nil {
+		refused = c.ends
+	}
+	d.checkStream(refused(again), "", policy.KeyRevoked, "after."+c.refusedWhy)
+	return nil
+}
+
+// opened reports whether the handshake has succeeded.
+func (s *demoStream) opened() bool { return s.err == nil }
+
+// unauthorized reports whether the handshake was refused with 401.
+func (s *demoStream) unauthorized() bool {
+	var refused ws.StatusError
+	return errors.As(s.err, &refused) && int(refused) == http.StatusUnauthorized
+}
+
+// sendAll sends audio in frames of this size, with the function send, and returns how many it has sent.
+func (s *demoStream) sendAll(audio []byte, size int, send func(piece []byte) error) (frames int) {
+	for piece := range slices.Chunk(audio, size) {
+		if s.err == nil {
+			s.err = send(piece)
+			frames++
+		}
+	}
+	return frames
 }
 
 // feed begins to send audio in frames of this size, with the function send, until stop is called, a
