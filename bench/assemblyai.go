@@ -50,24 +50,11 @@ func transcriptPoll(buf []byte, job, key string) []byte {
 	return append(buf, "\r\n\r\n"...)
 }
 
-// assemblyPair starts both proxies for AssemblyAI's API, and sends every key in use to each.
+// assemblyPair is apiPair for AssemblyAI's API.
 func (s *suite) assemblyPair() (f *fixture, one, other *proxy, err error) {
-	if f, err = s.small(); err != nil {
-		return nil, nil, nil, err
-	}
-	gate := gateFor(f, "assemblyai", assemblyKey)
-	if one, other, err = s.both(s.insteadOf(gate), gate); err != nil {
-		return nil, nil, nil, err
-	}
-	for _, p := range []*proxy{one, other} {
-		err := s.warmWith(p, f, func(buf []byte, n int) []byte {
-			return transcriptPoll(buf, f.uuids[n%len(f.uuids)], f.keys[n%len(f.keys)])
-		})
-		if err != nil {
-			return nil, nil, nil, err
-		}
-	}
-	return f, one, other, nil
+	return s.apiPair("assemblyai", assemblyKey, func(f *fixture, buf []byte, n int) []byte {
+		return transcriptPoll(buf, f.uuids[n%len(f.uuids)], f.keys[n%len(f.keys)])
+	})
 }
 
 func (s *suite) transcriptPolls() error {

@@ -163,6 +163,24 @@ func (s *suite) warmPair(f *fixture, plain, gate site) (one, other *proxy, err e
 	return one, other, s.warm(other, f)
 }
 
+// apiPair starts both proxies for an API whose key is in a header line. It sends the requests of the
+// function warm to each, so that the gate has looked up all keys.
+func (s *suite) apiPair(api, keyLine string, warm func(f *fixture, buf []byte, n int) []byte) (f *fixture, one, other *proxy, err error) {
+	if f, err = s.small(); err != nil {
+		return nil, nil, nil, err
+	}
+	gate := gateFor(f, api, keyLine)
+	if one, other, err = s.both(s.insteadOf(gate), gate); err != nil {
+		return nil, nil, nil, err
+	}
+	for _, p := range []*proxy{one, other} {
+		if err := s.warmWith(p, f, func(buf []byte, n int) []byte { return warm(f, buf, n) }); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	return f, one, other, nil
+}
+
 func cpuAtMost(target float64) measure {
 	return measure{name: "CPU per request", unit: "µs", target: target, atMost: true}
 }

@@ -89,24 +89,9 @@ func (s *suite) echoedStream() error {
 			return err
 		}
 	}
-	for _, size := range []int{4097, 32 << 10} {
-		chunk := audioFrames(size, 1<<20)
-		run := func(p *proxy) func() (sample, error) {
-			return func() (sample, error) {
-				defer s.alone(p)()
-				before := p.cpu()
-				rate, err := saturateBoth(p, f.keys[0], chunk)
-				return sample{"throughput": rate, "CPU": (p.cpu() - before).Seconds() * 1e6 / (streamBytes / 1e6)}, err
-			}
-		}
-		err := s.compare(fmt.Sprintf("deepgram-stream, frames of %d bytes", size), s.pairs, run(proxies[0]), run(proxies[1]),
-			measure{name: "throughput", unit: "MB/s", target: 0.98},
-			measure{name: "CPU", unit: "µs for each MB"})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.saturated("deepgram-stream", proxies[0], proxies[1], 0.98, func(p *proxy, chunk []byte) (float64, error) {
+		return saturateBoth(p, f.keys[0], chunk)
+	})
 }
 
 // saturateBoth sends audio through a stream as fast as the stream takes it, and reads what comes

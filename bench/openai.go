@@ -52,24 +52,11 @@ func appendEvent(buf []byte, left int) []byte {
 	return append(buf, end...)
 }
 
-// openAIPair starts both proxies for OpenAI's API, and sends every key in use to each.
+// openAIPair is apiPair for OpenAI's API.
 func (s *suite) openAIPair() (f *fixture, one, other *proxy, err error) {
-	if f, err = s.small(); err != nil {
-		return nil, nil, nil, err
-	}
-	gate := gateFor(f, "openai", openAIKey)
-	if one, other, err = s.both(s.insteadOf(gate), gate); err != nil {
-		return nil, nil, nil, err
-	}
-	for _, p := range []*proxy{one, other} {
-		err := s.warmWith(p, f, func(buf []byte, n int) []byte {
-			return append(buf[:0], "GET /v1/models HTTP/1.1\r\n"+hostLine+"Authorization: Bearer "+f.keys[n%len(f.keys)]+"\r\n\r\n"...)
-		})
-		if err != nil {
-			return nil, nil, nil, err
-		}
-	}
-	return f, one, other, nil
+	return s.apiPair("openai", openAIKey, func(f *fixture, buf []byte, n int) []byte {
+		return append(buf[:0], "GET /v1/models HTTP/1.1\r\n"+hostLine+"Authorization: Bearer "+f.keys[n%len(f.keys)]+"\r\n\r\n"...)
+	})
 }
 
 func openAIForms(audio, conns int, measures ...measure) func(*suite) error {
