@@ -123,11 +123,14 @@ func orNone(d caddy.Duration) time.Duration {
 
 // Validate checks the configuration.
 func (s *Sandbox) Validate() error {
-	if set := s.jobOptions(); len(set) > 0 && !dialects[s.Dialect].jobs {
+	set := s.jobOptions()
+	if len(set) > 0 && !dialects[s.Dialect].jobs {
 		return fmt.Errorf("%s: the sandbox %s has no jobs: remove the option", set[0], s.Dialect)
 	}
-	if s.PauseAt != 0 && !dialects[s.Dialect].pauses {
-		return fmt.Errorf("pause_at: the jobs of the sandbox %s do not pause: remove pause_at and reauthenticate", s.Dialect)
+	for _, option := range set {
+		if (option == "pause_at" || option == "reauthenticate") && !dialects[s.Dialect].pauses {
+			return fmt.Errorf("%s: the jobs of the sandbox %s do not pause: remove pause_at and reauthenticate", option, s.Dialect)
+		}
 	}
 	for name, d := range map[string]*caddy.Duration{"queue_time": s.QueueTime, "work_time": s.WorkTime} {
 		if d != nil && (*d < 0 || *d > longestTime) {
