@@ -10,7 +10,8 @@ import (
 
 // JobAccounts returns the account of each of these jobs; "" for a job that does not exist. It reads the
 // jobs that are not in the cache from the database, up to jobsAtOnce in one query, and caches them.
-// Strings of the result can share memory with the cache. An error means that the store failed.
+// Strings of the result can share memory with the cache. A lookup goes on if ctx ends, as that of
+// [Store.FindJob] does, so an error means that the store failed.
 //
 // JobAccounts is for the entries of a list that the backend has sent. Its time depends on which of
 // them are cached, in contrast to [Store.FindJobFor]: the client has not named them, so the time tells

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -35,6 +36,11 @@ func TestJobAccounts_NamesTheOwnerOfEachJob(t *testing.T) {
 	}
 	if got, err := f.JobAccounts(t.Context(), "another", []string{"job-0"}); err != nil || got[0] != "" {
 		t.Errorf("a job of another backend: %q, %v", got, err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got, err := f.JobAccounts(gone, "amivoice", []string{"job-1"}); err != nil || got[0] != other.AccountID {
+		t.Errorf("for a client that has gone: %q, %v", got, err)
 	}
 	if got, err := f.JobAccounts(t.Context(), "amivoice", nil); err != nil || len(got) != 0 {
 		t.Errorf("no jobs: %q, %v", got, err)

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -50,7 +49,7 @@ func (w *responseInterceptor) mayList(ids []string, may []bool) {
 			records[i] = jobs.RecordID(id)
 		}
 	}
-	accounts, err := w.store.JobAccounts(context.WithoutCancel(w.r.Context()), w.gate.Backend, records)
+	accounts, err := w.store.JobAccounts(w.r.Context(), w.gate.Backend, records)
 	if err != nil {
 		w.edit.fault = err
 		return

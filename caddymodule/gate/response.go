@@ -24,9 +24,10 @@ import (
 )
 
 // responseInterceptor is the ResponseWriter of the next handlers. It reads the backend's answer
-// on the way to the client. An answer streams, with two exceptions: an answer that creates a job
-// or mints a token is held until the job or the token is recorded, and an answer that may refuse
-// the upstream key is held until this is known.
+// on the way to the client. An answer streams, with three exceptions: an answer that creates a job
+// or mints a token is held until the job or the token is recorded, an answer that may refuse
+// the upstream key is held until this is known, and an answer with a list is held until the list
+// begins.
 type responseInterceptor struct {
 	caddyhttp.ResponseWriterWrapper
 	header http.Header // of ResponseWriter; to get it once is faster than to ask for it each time
