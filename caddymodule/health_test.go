@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/speechgate/speechgate/keystore"
 )
@@ -98,13 +97,5 @@ func moveStore(t *testing.T, from, to string) {
 // waitForHealth waits until a check is answered with this status.
 func (g *gateway) waitForHealth(status int) {
 	g.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		got := g.check("GET", "/healthz")
-		if got.status == status {
-			return
-		}
-		if time.Now().After(deadline) {
-			g.t.Fatalf("the check is answered with %d, want %d", got.status, status)
-		}
-	}
+	holdsSoon(g.t, "a check is answered with "+http.StatusText(status), func() bool { return g.check("GET", "/healthz").status == status })
 }
