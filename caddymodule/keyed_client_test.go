@@ -77,7 +77,13 @@ func wantLast(t *testing.T, c *wstest.Peer, code uint16, parts ...string) {
 func (b *backend) realtime(t *testing.T, subprotocol string, serve func(*wstest.Peer)) {
 	t.Helper()
 	b.respond(func(w http.ResponseWriter, _ *http.Request) {
-		header := w.Header()
+		// The connection leaves the server before the client reads the 101: the
+		// server closes the connections that it still has when the test ends.
+		conn, brw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		header := make(http.Header)
 		header.Set("Connection", "Upgrade")
 		header.Set("Upgrade", "websocket")
 		header.Set("Sec-WebSocket-Accept", wstest.Accept)
@@ -85,15 +91,14 @@ func (b *backend) realtime(t *testing.T, subprotocol string, serve func(*wstest.
 		if subprotocol != "" {
 			header.Set("Sec-WebSocket-Protocol", subprotocol)
 		}
-		w.WriteHeader(http.StatusSwitchingProtocols)
-		conn, brw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
+		peer := wstest.NewPeer(t, conn)
+		_, _ = brw.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+		_ = header.Write(brw)
+		_, _ = brw.WriteString("\r\n")
 		_ = brw.Flush()
 		go func() {
 			defer conn.Close()
-			serve(wstest.NewPeer(t, conn))
+			serve(peer)
 		}()
 	})
 }
