@@ -19,7 +19,8 @@ import (
 type seenPart struct{ name, value string }
 
 // goParts returns the parts before the audio as Go's own parser reads them. Go reads a
-// boundary that is no token only in quotation marks.
+// boundary that is no token only in quotation marks, and no control character in the header of
+// the audio, such as that of a file name in ISO-2022-JP.
 func goParts(t tester, contentType, boundary, body string) []seenPart {
 	if _, params, err := mime.ParseMediaType(contentType); err == nil && params["boundary"] != boundary {
 		t.Fatalf("Go reads another boundary in %q than %q", contentType, boundary)
@@ -32,6 +33,9 @@ func goParts(t tester, contentType, boundary, body string) []seenPart {
 		p, err := reader.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			return parts
+		}
+		if err != nil && strings.Contains(err.Error(), "malformed MIME header") && len(lenientParts(contentType, body)) == len(parts) {
+			return parts // the next part is the audio
 		}
 		if err != nil {
 			t.Fatalf("Go cannot read the form that was forwarded: %v\n%q", err, body)

@@ -81,6 +81,9 @@ func (f *Found) readPartHeader(r *headReader, d delimiter) (partHeader, error) {
 			tolerable = errPartLine
 			continue
 		}
+		if hasControlOtherThanTab(value) {
+			tolerable = errPartControl
+		}
 		field := partFieldNamed(name)
 		if seen&field != 0 {
 			if field == fieldDisposition {
@@ -119,6 +122,9 @@ func (f *Found) readPartHeader(r *headReader, d delimiter) (partHeader, error) {
 }
 
 var errPartLine = malformed("the header of a part has a line that is not \"name: value\", or is folded")
+
+// errPartControl refuses what Go's parser refuses and other parsers take (RFC 9110, section 5.5).
+var errPartControl = malformed("the header of a part has a control character")
 
 var errPartTwice = malformed("the header of a part has a field twice")
 

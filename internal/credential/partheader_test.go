@@ -9,6 +9,7 @@ import (
 // Details of faults in the header of a part.
 const (
 	notALine  = `the header of a part has a line that is not "name: value", or is folded`
+	control   = "the header of a part has a control character"
 	twice     = "the header of a part has a field twice"
 	noName    = `a part's Content-Disposition has no name on which all parsers agree: want name="…" without escapes`
 	charset   = "the part of a key is in a charset that is not based on ASCII: want utf-8"
@@ -79,6 +80,9 @@ func TestR19_WhatAPartsHeaderMayHaveDependsOnThePart(t *testing.T) {
 		{"a folded field", "", "X-A: b\r\n c", audioPart, notALine},
 		{"a line without a colon", "", "X-A", audioPart, notALine},
 		{"a NUL in a field", "", "X-A: \x00", audioPart, notALine},
+		{"a control character in a field", "", "Content-Type: text/plai\x10; charset=utf-8", audioPart, control},
+		{"a file name in ISO-2022-JP", "; filename=\"\x1b$B2;\x1b(B.wav\"", "", audioPart, control},
+		{"a delete character in a file name", "; filename=\"\x7f.wav\"", "", audioPart, control},
 		{"a key's name within the file name", `; filename="; name=u"`, "", key, nameOfU},
 		{"a key's name in a single-quoted file name", `; filename='x'; name='u'`, "", key, nameOfU},
 		{"a key's name in another field", "", `Content-Type: text/plain; name="u"`, key, nameOfU},

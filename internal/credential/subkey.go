@@ -87,6 +87,17 @@ func hasControl(text string) bool {
 	return strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
+// hasControlOtherThanTab reports whether text has an ASCII control character that no value of a
+// header field can have.
+func hasControlOtherThanTab(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
 // checkBareName refuses the name of a sub-key without a value. Some parsers split at
 // spaces and at "=" alike, and would take the next token for its value.
 func checkBareName(text, name string) *Fault {
