@@ -72,7 +72,9 @@ func newRigWith(tb testing.TB, gate *Gate) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	gate.Dialect = "amivoice"
+	if gate.Dialect == "" {
+		gate.Dialect = "amivoice"
+	}
 	if err := gate.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}

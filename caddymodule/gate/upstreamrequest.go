@@ -35,7 +35,7 @@ type upstreamRequest struct {
 	restored bool          // header and url are restored
 
 	// Backing arrays of fields and of field values: they save allocations.
-	fieldsBuf [3]field
+	fieldsBuf [5]field // for the fields that prepareUpstream notes of most requests
 	mask      [1]string
 	identity  [1]string
 }
@@ -84,11 +84,18 @@ func keyToHide(found *credential.Found, up credential.Upstream) string {
 
 // holdsKey reports whether a value of a header field has the key in it, as it is or escaped for a URL.
 // A short key can be in a value by chance, so it must be the whole value.
-func holdsKey(values []string, key, escaped string) bool {
-	return key != "" && slices.ContainsFunc(values, func(value string) bool {
-		return value == key || len(key) >= options.MinKeyLenToMaskEverywhere &&
-			(strings.Contains(value, key) || escaped != key && strings.Contains(value, escaped))
-	})
+func holdsKey(values []string, key string) bool {
+	for _, value := range values {
+		switch {
+		case key == "" || len(value) < len(key): // most values
+		case value == key:
+			return true
+		case len(key) < options.MinKeyLenToMaskEverywhere:
+		case strings.Contains(value, key) || strings.Contains(value, url.QueryEscape(key)):
+			return true
+		}
+	}
+	return false
 }
 
 // clean removes the fields that do not go upstream. It notes the fields that it removes, and the
@@ -99,7 +106,6 @@ func holdsKey(values []string, key, escaped string) bool {
 func (u *upstreamRequest) clean(reads bool, key string, places []dialect.Place) {
 	body := u.length != 0
 	plain, typed, measured := !reads, !body, !body
-	escaped := url.QueryEscape(key)
 	for name, values := range u.header {
 		switch name {
 		case "Accept-Encoding":
@@ -112,7 +118,7 @@ func (u *upstreamRequest) clean(reads bool, key string, places []dialect.Place) 
 		default:
 			switch {
 			case credential.IsStripped(name, reads):
-			case holdsKey(values, key, escaped) && !slices.ContainsFunc(places, func(p dialect.Place) bool { return p.HeaderName() == name }):
+			case holdsKey(values, key) && !slices.ContainsFunc(places, func(p dialect.Place) bool { return p.HeaderName() == name }):
 				values = maskValues(values, credential.NewRedactor(policy.NewSecret(key), 0), places)
 			default:
 				continue
