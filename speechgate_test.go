@@ -50,13 +50,14 @@ var arrows = map[string]struct {
 	"internal/sandbox":        {std: true},
 	"internal/wstest":         {std: true},
 
-	"caddymodule/options":     {may: []string{"internal/words", "policy"}, caddy: true},
-	"caddymodule/handler":     {may: []string{"caddymodule/options", "internal/drain", "policy"}, caddy: true},
-	"caddymodule/endpoint":    {may: []string{"caddymodule/options", "dialect"}, caddy: true},
-	"caddymodule/livestream":  {may: []string{"policy"}},
-	"caddymodule/configcheck": {may: []string{"dialect", "policy"}, caddy: true},
+	"caddymodule/options":      {may: []string{"internal/words", "policy"}, caddy: true},
+	"caddymodule/handler":      {may: []string{"caddymodule/options", "internal/drain", "policy"}, caddy: true},
+	"caddymodule/endpoint":     {may: []string{"caddymodule/options", "dialect"}, caddy: true},
+	"caddymodule/livestream":   {may: []string{"policy"}},
+	"caddymodule/storemetrics": {may: []string{"keystore", "policy"}},
+	"caddymodule/configcheck":  {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
-		"caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
+		"caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options", "caddymodule/storemetrics",
 		"internal/credential", "internal/drain", "internal/headbudget", "keystore", "policy",
 	}, caddy: true},
 

@@ -23,6 +23,8 @@ import (
 // A Clock may be used concurrently.
 type Clock struct {
 	read func() (wall, mono int64)
+	// split returns both times of a result of time.Now, as read does for the current instant.
+	split func(time.Time) (wall, mono int64)
 	// slept returns how long the machine was suspended, if the monotonic clock does
 	// not count that time and the system tells it. If slept is nil, each leap of the
 	// wall clock may have been a suspension, and the process follows it.
@@ -49,10 +51,11 @@ const (
 // SystemClock returns a Clock of the system's clocks.
 func SystemClock() *Clock {
 	start := time.Now()
-	return newClock(func() (wall, mono int64) {
-		t := time.Now() // both clocks, the wall clock first
-		return t.UnixMicro(), t.Sub(start).Microseconds()
-	}, systemSleep())
+	split := func(t time.Time) (wall, mono int64) { return t.UnixMicro(), t.Sub(start).Microseconds() }
+	// time.Now reads both clocks, the wall clock first.
+	c := newClock(func() (wall, mono int64) { return split(time.Now()) }, systemSleep())
+	c.split = split
+	return c
 }
 
 func newClock(read func() (wall, mono int64), slept func() int64) *Clock {
@@ -70,6 +73,17 @@ func newClock(read func() (wall, mono int64), slept func() int64) *Clock {
 // Now returns the current time.
 func (c *Clock) Now() policy.Time {
 	wall, mono := c.read()
+	return c.at(wall, mono)
+}
+
+// At returns the time at t, which time.Now has returned just before. A caller that needs t as
+// well saves a reading of the system's clock.
+func (c *Clock) At(t time.Time) policy.Time {
+	wall, mono := c.split(t)
+	return c.at(wall, mono)
+}
+
+func (c *Clock) at(wall, mono int64) policy.Time {
 	wallOffset := wall - mono
 	offset, moved := c.offset.Load(), wallOffset-c.wallOffset.Load()
 	if wallOffset > offset || moved > clockJitter || moved < -clockJitter {

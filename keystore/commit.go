@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,6 +12,26 @@ import (
 // lockWait is how long a transaction waits for the write lock of another process.
 const lockWait = 10 * time.Second
 
+// Written describes a transaction that writes.
+type Written struct {
+	Took   time.Duration // from its begin to its commit, with the wait for the lock of another process
+	Failed int           // how many writes got an ErrUnavailable
+	Cause  WriteFault    // why they failed; empty if none did
+}
+
+// WriteFault says why writes failed.
+type WriteFault string
+
+// The causes of failed writes: a closed set.
+const (
+	WriteNoRoom WriteFault = "no_room" // the disk is full, or almost
+	WriteLocked WriteFault = "locked"  // another process held the lock of the database for too long
+	WriteFailed WriteFault = "failed"  // any other error
+)
+
+// WriteFaults lists every cause of failed writes.
+func WriteFaults() []WriteFault { return []WriteFault{WriteNoRoom, WriteLocked, WriteFailed} }
+
 // commit runs a batch in one transaction and sends each write its result. If
 // the disk is full, the reserve file gives up space and the ending writes of the
 // batch run again, in a new transaction, until the reserve is empty.
@@ -18,7 +39,9 @@ func (c *groupCommit) commit(ctx context.Context, batch []*write) {
 	room := c.store.room
 	batch = room.refuse(batch)
 	for again := false; len(batch) > 0; again = true {
+		begun := c.store.mono()
 		running, fatal := c.transact(ctx, batch, again)
+		report := Written{Took: c.store.mono() - begun}
 		full := c.store.engine.Full(fatal)
 		for _, w := range running {
 			if w.err == nil && fatal != nil {
@@ -28,8 +51,18 @@ func (c *groupCommit) commit(ctx context.Context, batch []*write) {
 		}
 		batch = running[:0]
 		retry := full && room.give()
+		runsAgain := func(w *write) bool {
+			return retry && w.ending && w.err != nil && (c.store.engine.Full(w.err) || fatal != nil)
+		}
 		for _, w := range running {
-			if retry && w.ending && w.err != nil && (c.store.engine.Full(w.err) || fatal != nil) {
+			if !runsAgain(w) && errors.Is(w.err, ErrUnavailable) {
+				report.Failed++
+				report.Cause = c.cause(w.err)
+			}
+		}
+		c.store.cfg.Wrote(report)
+		for _, w := range running {
+			if runsAgain(w) {
 				w.err = nil
 				batch = append(batch, w)
 				continue
@@ -40,6 +73,17 @@ func (c *groupCommit) commit(ctx context.Context, batch []*write) {
 			room.foundFull()
 		}
 	}
+}
+
+// cause returns why a write failed.
+func (c *groupCommit) cause(err error) WriteFault {
+	switch {
+	case c.store.engine.Full(err), errors.Is(err, errNoRoom):
+		return WriteNoRoom
+	case c.store.engine.Busy(err):
+		return WriteLocked
+	}
+	return WriteFailed
 }
 
 // transact runs a batch in one transaction. It leaves out the writes whose callers have

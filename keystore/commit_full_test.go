@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -265,7 +266,11 @@ func TestGroupCommit_WaitsForTheLockWhenItRunsAgain(t *testing.T) {
 // except one whose caller has given up.
 func TestDiskRoom_RefusesWhatEndsNothing(t *testing.T) {
 	t.Parallel()
-	r := newDiskRoom(Config{Path: newPath(t), minFree: 100, Logger: zap.NewNop()}, monotonic())
+	var told []Written
+	r := newDiskRoom(Config{
+		Path: newPath(t), minFree: 100, Logger: zap.NewNop(),
+		Wrote: func(w Written) { told = append(told, w) },
+	}, monotonic())
 	asked, free := 0, int64(100)
 	r.free = func(string) int64 { asked++; return free }
 	fresh := func() (end, job, gone *write) {
@@ -293,4 +298,7 @@ func TestDiskRoom_RefusesWhatEndsNothing(t *testing.T) {
 	err := <-job.done
 	wantIs(t, err, errNoRoom)
 	wantIs(t, err, ErrUnavailable)
+	if want := []Written{{Failed: 1, Cause: WriteNoRoom}}; !slices.Equal(told, want) {
+		t.Errorf("Wrote was told %v, want %v", told, want)
+	}
 }

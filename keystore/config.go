@@ -42,6 +42,9 @@ type Config struct {
 	// Ahead returns how far Clock is ahead of the wall clock. The log tells the
 	// operator. Default: the Ahead of the default Clock; nil if Clock is set.
 	Ahead func() time.Duration
+	// Wrote is told of every transaction that writes, before the callers get their results.
+	// It must not block. Default: nobody is told.
+	Wrote func(Written)
 	// Logger gets the events of the background work. Default: no log.
 	Logger *zap.Logger
 	// CommandLine opens the store for one command beside a running server. The store
@@ -76,6 +79,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Clock == nil {
 		clock := SystemClock()
 		cfg.Clock, cfg.Ahead = clock.Now, clock.Ahead
+	}
+	if cfg.Wrote == nil {
+		cfg.Wrote = func(Written) {}
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()

@@ -46,6 +46,7 @@ type diskRoom struct {
 	minFree int64
 	mono    func() time.Duration
 	log     *zap.Logger
+	wrote   func(Written)          // see Config.Wrote
 	free    func(dir string) int64 // tests change it
 
 	fullUntil atomic.Int64 // on the monotonic clock, after a write found the disk full
@@ -60,6 +61,7 @@ func newDiskRoom(cfg Config, mono func() time.Duration) *diskRoom {
 		minFree: cfg.minFree,
 		mono:    mono,
 		log:     cfg.Logger,
+		wrote:   cfg.Wrote,
 		free:    freeSpace,
 	}
 }
@@ -112,6 +114,7 @@ func (r *diskRoom) refuse(batch []*write) []*write {
 		if ends(w) || !w.claim() {
 			return !ends(w)
 		}
+		r.wrote(Written{Failed: 1, Cause: WriteNoRoom})
 		w.done <- fault(err)
 		return true
 	})

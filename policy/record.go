@@ -182,6 +182,15 @@ func (s JobState) String() string {
 	return jobStateWords[s]
 }
 
+// JobStates lists every state, in order.
+func JobStates() []JobState {
+	all := make([]JobState, len(jobStateWords))
+	for i := range all {
+		all[i] = JobState(i)
+	}
+	return all
+}
+
 // ParseJobState returns the state with this word, or JobUnseen for an unknown word.
 func ParseJobState(word string) JobState {
 	for i, w := range jobStateWords {

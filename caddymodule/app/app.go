@@ -21,6 +21,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/caddymodule/options"
+	"github.com/speechgate/speechgate/caddymodule/storemetrics"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
@@ -113,7 +114,10 @@ type App struct {
 	warned   sync.Once
 	mu       sync.Mutex
 	backends map[string]credential.Upstream // by backend name
+	graces   map[string][]policy.Grace      // of the gates, by backend name
 	jobKeep  time.Duration                  // the longest grace window of the gates
+
+	measured *storemetrics.Source // what the metrics tell of, from Start to Cleanup
 }
 
 // CaddyModule returns the Caddy module information.
@@ -130,6 +134,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.backends = make(map[string]credential.Upstream)
+	a.graces = make(map[string][]policy.Grace)
 	a.process = theProcess()
 	if err := a.process.register(ctx.GetMetricsRegistry()); err != nil {
 		return err
@@ -145,6 +150,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.logger.Warn("the configured pepper is too weak or misspelt for a keystore that does not have it already", zap.Error(cfg.PepperFault))
 	}
 	cfg.Clock, cfg.Ahead = a.process.clock.Now, a.process.clock.Ahead
+	cfg.Wrote = a.process.store.Wrote
 	a.history = History{ctx.Storage(), a.logger}
 	a.store, err = acquireStore(a.process.stores, cfg, a.Keystore.Create, a.history)
 	if err != nil || !a.process.started.Load() {
@@ -209,8 +215,19 @@ func (a *App) Start() error {
 	a.history.recordOpened(ctx, sum, a.store.cfg.Path)
 	a.store.startedWith.Store(&sum.ID)
 	a.process.started.Store(true)
+	a.measure()
 	a.warnOfMistakes()
 	return nil
+}
+
+// measure makes the metrics tell of this configuration, until Cleanup.
+func (a *App) measure() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.measured = &storemetrics.Source{
+		Now: a.process.clock.Now, Store: a.store.use, Graces: maps.Clone(a.graces), Streams: a.process.streams.Len,
+	}
+	a.process.store.Use(a.measured)
 }
 
 // Stop does nothing, because requests of this configuration may still be running.
@@ -225,6 +242,7 @@ func (a *App) Cleanup() error {
 	if a.store == nil {
 		return nil
 	}
+	a.process.store.Drop(a.measured)
 	return a.store.dropReference()
 }
 
@@ -261,6 +279,9 @@ func (a *App) Ready(ctx context.Context) error {
 
 // Now returns the current instant of the clock of the process.
 func (a *App) Now() policy.Time { return a.process.clock.Now() }
+
+// At returns what Now returned at t, which must be a result of time.Now from just before.
+func (a *App) At(t time.Time) policy.Time { return a.process.clock.At(t) }
 
 // Streams returns the registry of the live streams.
 func (a *App) Streams() *livestream.Registry { return a.process.streams }
@@ -320,12 +341,13 @@ func (a *App) LongestGrace() time.Duration {
 	return a.jobKeep
 }
 
-// KeepJobs makes the keystore keep the records of jobs for at least this grace window. The app
-// tells this to the keystore when it starts.
-func (a *App) KeepJobs(grace time.Duration) {
+// KeepJobs makes the keystore keep the records of jobs for at least the grace window that a gate
+// has for this backend name. The app tells this to the keystore when it starts.
+func (a *App) KeepJobs(backend string, grace policy.Grace) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.jobKeep = max(a.jobKeep, grace)
+	a.graces[backend] = append(a.graces[backend], grace)
+	a.jobKeep = max(a.jobKeep, grace.Window)
 }
 
 // storeKey returns the key under which a store is in the pool. Two configurations share a store

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
+	"github.com/speechgate/speechgate/caddymodule/storemetrics"
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/keystore"
@@ -17,13 +19,14 @@ import (
 // process is the state of this process. All configurations use the same value, so that the
 // state survives every reload.
 type process struct {
-	clock   *keystore.Clock      // says whether an instant has passed
-	stores  *caddy.UsagePool     // the open keystores, by their settings
-	streams *livestream.Registry // the live streams
-	heads   *headbudget.Memory   // the memory of form heads whose keys have not been checked yet
-	drains  *drain.Set           // the refused uploads that are being read
-	started atomic.Bool          // a configuration has started, so the next one is a reload
-	metrics *handler.Metrics
+	clock   *keystore.Clock         // says whether an instant has passed
+	stores  *caddy.UsagePool        // the open keystores, by their settings
+	streams *livestream.Registry    // the live streams
+	heads   *headbudget.Memory      // the memory of form heads whose keys have not been checked yet
+	drains  *drain.Set              // the refused uploads that are being read
+	started atomic.Bool             // a configuration has started, so the next one is a reload
+	metrics *handler.Metrics        // of decisions
+	store   *storemetrics.Collector // the metrics of the keystore and the live streams
 
 	upstreamKeys UpstreamKeyMask // masks the keys in log entries
 }
@@ -40,16 +43,24 @@ var theProcess = sync.OnceValue(func() *process {
 		heads:   headbudget.NewMemory(),
 		drains:  drain.NewSet(caddy.Exiting),
 		metrics: handler.NewMetrics(),
+		store:   storemetrics.New(),
 	}
 })
 
 // Streams returns the live streams of this process, of all configurations.
 func Streams() *livestream.Registry { return theProcess().streams }
 
-// register adds the metrics of the process to the registry of a configuration.
+// register adds the metrics of the process to the registry of a configuration. The registry can
+// have them already.
 func (p *process) register(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil
 	}
-	return p.metrics.Register(registry, p.drains.Ended)
+	for _, collector := range append(p.metrics.Collectors(), p.store, p.drains.Ended) {
+		err := registry.Register(collector)
+		if err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
+			return err
+		}
+	}
+	return nil
 }

@@ -79,6 +79,13 @@ func (s *sharedStore) get() (*keystore.Store, error) {
 	return s.openOnce()
 }
 
+// use returns the store, or nil if it is not open. It does not open the store. The store stays
+// open until release is called.
+func (s *sharedStore) use() (store *keystore.Store, release func()) {
+	s.acquire()
+	return s.open.Load(), s.release
+}
+
 // start does what check does, for a configuration that starts. From now on the store uses the
 // history in this configuration's storage, because Caddy closes the storage of the previous
 // configuration.

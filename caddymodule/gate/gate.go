@@ -274,7 +274,8 @@ func (g *Gate) Validate() error {
 	if err := handler.ValidateCORSHeaders(g.CORSHeaders, g.CORS); err != nil {
 		return err
 	}
-	g.app.KeepJobs(g.rules.Grace.Window)
+	g.app.KeepJobs(g.Backend, g.rules.Grace)
+	g.counters.ShowUpstreamRefusals()
 	return g.app.AddGate(g.Backend, g.upstream)
 }
 

@@ -59,10 +59,12 @@ func (req *gatedRequest) decideByForm(found *credential.Found, f *facts, keyFoun
 		budget = req.gate.app.HeadBudget()
 	}
 	defer found.ReleaseBudget()
-	if err := found.ReadForm(req.w, req.r, req.gate.MaxHead, budget); err != nil {
+	err := found.ReadForm(req.w, req.r, req.gate.MaxHead, budget)
+	req.begun = time.Now() // until now, the gateway has waited for the client
+	if err != nil {
 		return unreadable(err)
 	}
-	d := req.decideByKey(found, f, req.gate.app.Now())
+	d := req.decideByKey(found, f, req.gate.app.At(req.begun))
 	d.body = handler.BodyBegun
 	if lost := found.ReleaseBudget(); lost && d.Reason.OK() {
 		// The head is complete and its key is good, so the upload goes on, without the

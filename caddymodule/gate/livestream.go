@@ -133,12 +133,14 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 		s.gate.logger.Info("a stream waited through a reload: its client has to connect again", zap.String("stream_id", s.id))
 		return stream.Verdict{Message: s.commands.Unreachable()}
 	}
+	begun := time.Now()
 	f, d := s.decide(secret, fault)
 	s.events.do(func() {
 		if d.Reason.OK() {
 			s.accept(&f, &d)
 		}
 		record := s.decisionRecord(f.owner, d.Reason)
+		record.Begun = begun
 		if !d.Reason.OK() {
 			s.gate.reportRefused(s.r, record, d.detail, zap.String("stream_id", s.id))
 			verdict.Message = s.commands.Refusal(d.Reason)

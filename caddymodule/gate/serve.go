@@ -3,6 +3,7 @@ package gate
 import (
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -42,7 +43,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	return req.forward(&found, &f, &d, next)
 }
 
-// gatedRequest is what one request asks for. Its fields do not change.
+// gatedRequest is what one request asks for. Its fields do not change, except begun.
 type gatedRequest struct {
 	gate  *Gate
 	w     http.ResponseWriter
@@ -51,11 +52,13 @@ type gatedRequest struct {
 	call  dialect.Call
 	asked policy.Request // without the job, which is looked up later
 	body  io.ReadCloser  // of the client, before the gate wraps it
+	begun time.Time      // when deciding began: when the request came, or when the head of its form was read
 }
 
 func (g *Gate) newRequest(w http.ResponseWriter, r *http.Request) gatedRequest {
+	begun := time.Now()
 	call, account := g.classify(g.api, r)
-	return gatedRequest{gate: g, w: w, r: r, at: g.app.Now(), call: call, body: r.Body, asked: policy.Request{
+	return gatedRequest{gate: g, w: w, r: r, begun: begun, at: g.app.At(begun), call: call, body: r.Body, asked: policy.Request{
 		Operation:   call.Operation,
 		PathAccount: account,
 		EarlyData:   handler.IsEarlyData(r),
@@ -100,7 +103,9 @@ func (req *gatedRequest) refuse(f *facts, d *decision) error {
 
 // record returns the record of a decision on the request.
 func (req *gatedRequest) record(f *facts, reason policy.Reason) *handler.DecisionRecord {
-	return &handler.DecisionRecord{Counters: req.gate.counters, Operation: req.call.Operation, Reason: reason, Owner: f.owner, Client: req.asked.Client}
+	return &handler.DecisionRecord{
+		Counters: req.gate.counters, Operation: req.call.Operation, Reason: reason, Owner: f.owner, Client: req.asked.Client, Begun: req.begun,
+	}
 }
 
 // Interface guards

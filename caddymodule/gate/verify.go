@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -163,7 +164,7 @@ func (v *Verify) Validate() error {
 	if err := validateBackend(v.backend); err != nil {
 		return err
 	}
-	v.app.KeepJobs(v.rules.Grace.Window)
+	v.app.KeepJobs(v.backend, v.rules.Grace)
 	return nil
 }
 
@@ -176,6 +177,7 @@ type jobQuery struct {
 
 // ServeHTTP decides whether a job may go on.
 func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	begun := time.Now()
 	q := jobQuery{caller: handler.ClientIP(r)}
 	if !v.callers.Contains(q.caller) {
 		return v.refuse(w, r, &q, &handler.DecisionRecord{
@@ -197,7 +199,7 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	defer f.releaseStore()
 	d := v.decideQuery(r, &q, &f)
 
-	record := &handler.DecisionRecord{Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: f.job.Client}
+	record := &handler.DecisionRecord{Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: f.job.Client, Begun: begun}
 	asked := []zap.Field{zap.String("job_id", q.jobID), zap.Stringer("caller", q.caller)}
 	handler.SetLiteral(w.Header(), "Speechgate-Reason", d.Reason.String())
 	if !d.Reason.OK() {

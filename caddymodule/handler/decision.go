@@ -3,6 +3,7 @@ package handler
 import (
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -17,6 +18,7 @@ type DecisionRecord struct {
 	Reason    policy.Reason
 	Owner     policy.Identity
 	Client    netip.Addr // invalid if it is unknown
+	Begun     time.Time  // when deciding began; zero if the time is not measured, or was reported already
 }
 
 // The placeholders of a decision.
@@ -48,9 +50,14 @@ func (d *DecisionRecord) placeholder(name string) (any, bool) {
 }
 
 // Report counts the decision and sets the placeholders. Later changes of d can change the
-// placeholders, until Report is called again.
+// placeholders, until Report is called again. The first Report also notes how long it took to
+// decide.
 func (d *DecisionRecord) Report(r *http.Request) {
 	d.Counters.count(d.Operation, d.Reason)
+	if !d.Begun.IsZero() {
+		d.Counters.observe(d.Operation, time.Since(d.Begun))
+		d.Begun = time.Time{}
+	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return

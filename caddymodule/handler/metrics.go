@@ -1,8 +1,8 @@
 package handler
 
 import (
-	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,55 +12,122 @@ import (
 // Metrics counts the decisions of a server. It survives reloads: each configuration has a
 // registry, and Metrics is registered with all of them.
 type Metrics struct {
-	decisions *prometheus.CounterVec
+	decisions       *prometheus.CounterVec
+	seconds         *prometheus.HistogramVec
+	upstreamRefused *prometheus.CounterVec
+	throttled       prometheus.Counter
+	limits          *prometheus.CounterVec
 }
+
+// The limits that the metric caddy_speechgate_limits_met_total shows beside those of keys and
+// accounts, which [policy.LimitNames] lists.
+const (
+	limitHeads    = "heads"    // of the memory for form heads and start commands
+	limitIssuance = "issuance" // of a caller of the issuance API
+	limitStreams  = "streams"  // of live streams: of the gate, of the key or of the account
+)
 
 // NewMetrics returns Metrics that have counted no decision. They are not registered yet.
 func NewMetrics() *Metrics {
-	return &Metrics{prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "caddy",
-		Subsystem: "speechgate",
-		Name:      "decisions_total",
-		Help:      "Requests decided, by backend name, operation and reason.",
-	}, []string{"backend", "operation", "reason"})}
+	m := &Metrics{
+		decisions: newCounters("decisions_total", "Requests decided, by backend name, operation and reason.", "backend", "operation", "reason"),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "caddy", Subsystem: "speechgate", Name: "decision_seconds",
+			Help: "Time that a decision took, by operation: without the time in which the client sends the head of its form.",
+			// Classic buckets are for a Prometheus that does not read native histograms.
+			Buckets:                         []float64{2e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3, 100e-3, 1},
+			NativeHistogramBucketFactor:     1.1,
+			NativeHistogramMaxBucketNumber:  160,
+			NativeHistogramMinResetDuration: time.Hour,
+		}, []string{"operation"}),
+		upstreamRefused: newCounters("upstream_refused_total", "Answers in which the backend refused the upstream key, by backend name.", "backend"),
+		throttled: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "caddy", Subsystem: "speechgate", Name: "throttled_total",
+			Help: "Calls of the issuance API that were refused because too many calls from the address had failed.",
+		}),
+		limits: newCounters("limits_met_total", "Requests refused because of a limit, by the limit.", "limit"),
+	}
+	for _, limit := range []string{limitHeads, limitIssuance, limitStreams} {
+		m.limits.WithLabelValues(limit)
+	}
+	return m
 }
 
-// Register adds the metrics, and other collectors, to the registry of a configuration. If the
-// registry has one of them already, this is not an error.
-func (m *Metrics) Register(registry *prometheus.Registry, others ...prometheus.Collector) error {
-	for _, collector := range append(others, m.decisions) {
-		err := registry.Register(collector)
-		if err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
-			return err
-		}
-	}
-	return nil
+func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caddy", Subsystem: "speechgate", Name: name, Help: help}, labels)
+}
+
+// Collectors returns what has to be registered.
+func (m *Metrics) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.decisions, m.seconds, m.upstreamRefused, m.throttled, m.limits}
 }
 
 // CountersOf returns the counters for a backend name.
 func (m *Metrics) CountersOf(backend string) *DecisionCounters {
-	return &DecisionCounters{backend: backend, all: m.decisions}
+	return &DecisionCounters{backend: backend, all: m}
 }
 
 // DecisionCounters counts the decisions on requests for one backend name. It looks up each
 // Prometheus counter once, because a look-up by labels is slow.
 type DecisionCounters struct {
 	backend string
-	all     *prometheus.CounterVec
+	all     *Metrics
 	known   [1 << 4][1 << 5]atomic.Pointer[prometheus.Counter] // by operation and reason
+	seconds [1 << 4]atomic.Pointer[prometheus.Observer]        // by operation
 }
 
+// ShowUpstreamRefusals makes the metric of refused upstream keys show the backend name before
+// the first refusal, so that an alarm sees the first one.
+func (c *DecisionCounters) ShowUpstreamRefusals() { c.all.upstreamRefused.WithLabelValues(c.backend) }
+
 func (c *DecisionCounters) count(op policy.Operation, reason policy.Reason) {
+	if !reason.OK() {
+		c.countRefusal(op, reason)
+	}
 	if int(op) >= len(c.known) || int(reason) >= len(c.known[0]) {
-		c.all.WithLabelValues(c.backend, op.String(), reason.String()).Inc()
+		c.all.decisions.WithLabelValues(c.backend, op.String(), reason.String()).Inc()
 		return
 	}
 	cell := &c.known[op][reason]
 	counter := cell.Load()
 	if counter == nil {
-		found := c.all.WithLabelValues(c.backend, op.String(), reason.String())
+		found := c.all.decisions.WithLabelValues(c.backend, op.String(), reason.String())
 		counter = &found
 		cell.Store(counter)
 	}
 	(*counter).Inc()
+}
+
+// countRefusal counts a refusal in the metric of its own that its reason has.
+func (c *DecisionCounters) countRefusal(op policy.Operation, reason policy.Reason) {
+	switch reason {
+	case policy.UpstreamRefused:
+		c.all.upstreamRefused.WithLabelValues(c.backend).Inc()
+	case policy.Throttled:
+		c.all.throttled.Inc()
+	case policy.StreamLimit:
+		c.all.limits.WithLabelValues(limitStreams).Inc()
+	case policy.LimitReached:
+		limit := limitHeads
+		if op == policy.IssueKey {
+			limit = limitIssuance
+		}
+		c.all.limits.WithLabelValues(limit).Inc()
+	default:
+	}
+}
+
+// observe notes how long a decision took.
+func (c *DecisionCounters) observe(op policy.Operation, took time.Duration) {
+	if int(op) >= len(c.seconds) {
+		op = policy.Unlisted
+	}
+	cell := &c.seconds[op]
+	observer := cell.Load()
+	if observer == nil {
+		found := c.all.seconds.WithLabelValues(op.String())
+		observer = &found
+		cell.Store(observer)
+	}
+	(*observer).Observe(took.Seconds())
 }

@@ -114,6 +114,13 @@ func (r *Registry) End(id string) {
 	}
 }
 
+// Len returns the number of live streams.
+func (r *Registry) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.streams)
+}
+
 // List returns a snapshot of every live stream, the oldest stream first.
 func (r *Registry) List() []Snapshot {
 	found := r.find(func(*Snapshot) bool { return true })

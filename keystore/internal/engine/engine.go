@@ -99,6 +99,9 @@ type Database interface {
 	// calls use. begin starts a durable transaction that can read these tables. When use
 	// returns, the copy is detached.
 	Attach(ctx context.Context, path string, use func(begin func(context.Context) (*sql.Tx, error)) error) error
+	// Size returns how many bytes the database has on the disk, and how many its log of
+	// changes has. It reads no table. An unknown size is zero.
+	Size() (data, log int64)
 	// Made reports whether Open has created this database.
 	Made() bool
 	// Retire closes a database that is lost, or whose pepper is not the process's. why

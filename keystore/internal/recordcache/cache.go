@@ -43,6 +43,8 @@ type shard[V any] struct {
 	present     table[V]
 	absent      table[struct{}] // a table of its own: unknown keys evict no record
 	generations [256 / shardCount]uint64
+
+	hits, misses uint64 // see Stats
 }
 
 // New returns a cache that uses about recordBytes for records and about absenceBytes
@@ -102,9 +104,11 @@ func GetBoth[V, W any](c1 *Cache[V], d1 Digest, c2 *Cache[W], d2 Digest) (Entry[
 // that a lookup copies the digest once.
 func (s *shard[V]) get(d *Digest) (e Entry[V]) {
 	if value, record := s.present.get(d); value != nil {
+		s.hits++
 		return Entry[V]{Present, *value, record}
 	}
 	if found, _ := s.absent.get(d); found != nil {
+		s.hits++
 		e.State = Absent
 	}
 	return e
@@ -125,7 +129,7 @@ func (c *Cache[V]) Update(d Digest, change func(*V)) {
 }
 
 // Generation returns the current generation of d. A lookup calls it before it reads
-// the record, and gives the result to Put or PutAbsent.
+// the record, and gives the result to Put or PutAbsent. Each call counts as a miss.
 func (c *Cache[V]) Generation(d Digest) uint64 {
 	if c == nil {
 		return 0
@@ -133,6 +137,7 @@ func (c *Cache[V]) Generation(d Digest) uint64 {
 	s := c.shard(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.misses++
 	return *s.generation(d)
 }
 
@@ -249,4 +254,28 @@ func (c *Cache[V]) Size() (records int, bytes int64) {
 		s.mu.Unlock()
 	}
 	return records, bytes
+}
+
+// Stats says what a cache holds, and how useful it is.
+type Stats struct {
+	Hits    uint64 // lookups that the cache has answered, since New
+	Misses  uint64 // records that were looked for in the database, since New
+	Entries int    // records, and digests without a record
+	Bytes   int64  // of the limits that the entries use
+}
+
+// Stats returns the current Stats.
+func (c *Cache[V]) Stats() (sum Stats) {
+	if c == nil {
+		return Stats{}
+	}
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		sum.Hits, sum.Misses = sum.Hits+s.hits, sum.Misses+s.misses
+		sum.Entries += s.present.live() + s.absent.live()
+		sum.Bytes += s.present.used + s.absent.used
+		s.mu.Unlock()
+	}
+	return sum
 }

@@ -99,6 +99,18 @@ func (d *database) Commit(tx *sql.Tx) error {
 // Reader implements [engine.Database].
 func (d *database) Reader() *sql.DB { return d.reader }
 
+// Size implements [engine.Database]. It asks for the sizes of the file and of its -wal file,
+// and opens neither.
+func (d *database) Size() (data, log int64) { return fileSize(d.path), fileSize(d.path + "-wal") }
+
+func fileSize(path string) int64 {
+	file, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return file.Size()
+}
+
 // Made implements [engine.Database].
 func (d *database) Made() bool { return d.made }
 
