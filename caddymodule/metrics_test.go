@@ -117,7 +117,7 @@ func TestMetrics_CountAcrossReloads(t *testing.T) {
 	names := []struct {
 		name   string
 		labels []string
-		add    float64 // by three polls, of which the second and the third find the key in the cache
+		add    float64 // by three polls: the second and the third find the key in the cache
 	}{
 		{"decisions_total", []string{"backend", "amivoice", "operation", "read_job", "reason", "allowed"}, 3},
 		{"decision_seconds", []string{"operation", "read_job"}, 3},

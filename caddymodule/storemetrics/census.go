@@ -30,7 +30,7 @@ var spans = []struct {
 }{{"1d", 24 * time.Hour}, {"7d", 7 * 24 * time.Hour}, {"30d", 30 * 24 * time.Hour}}
 
 // census counts records in the keystore when it is scraped. To count them reads whole tables,
-// so a count runs beside the scrapes, and seldom if it takes long.
+// so a count runs beside the scrapes, and rarely if it takes long.
 type census struct {
 	last    *counted               // nil before the first count
 	running chan *counted          // receives the result of the count that runs; nil if none does
@@ -69,7 +69,7 @@ func (c *Collector) collectCensus(ch chan<- prometheus.Metric, source *Source) {
 	n := &c.census
 	if n.running == nil && !time.Now().Before(n.next) {
 		n.running = make(chan *counted, 1)
-		go n.count(source, n.from, n.running) //nolint:contextcheck // the count goes on when the scrape ends
+		go n.count(source, n.from, n.running)
 	}
 	if n.running != nil {
 		timeout := time.NewTimer(censusWait)
