@@ -24,6 +24,8 @@ func init() {
 // --------|--------
 // `GET /speechgate/streams` | An array of the live streams, oldest first: `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
 // `POST /speechgate/streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id` (an account's ID or name), and, for the audit trail, `operator`, who cuts. The answer has the number of streams that were cut as `cut`, and `audit_error` if the audit trail could not be written. It is 404 if no stream was cut and the keystore does not have the key or the account.
+// `POST /speechgate/canary` | The answer has a random ID as `canary`. For a minute, the gates note refused requests whose field `Speechgate-Canary` has this ID.
+// `GET /speechgate/canary?id=…` | What gates have seen of these requests, as `seen`: `connection` (the address of the connection), `header` (the fields in which proxies name clients) and `client_ip` (the address that counts).
 type Admin struct {
 	ctx     caddy.Context
 	streams *livestream.Registry
@@ -58,6 +60,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: StreamsPath, Handler: caddy.AdminHandlerFunc(a.listStreams)},
 		{Pattern: CutPath, Handler: caddy.AdminHandlerFunc(a.cutStreams)},
+		{Pattern: CanaryPath, Handler: caddy.AdminHandlerFunc(a.serveCanary)},
 	}
 }
 

@@ -115,6 +115,7 @@ type App struct {
 	mu       sync.Mutex
 	backends map[string]credential.Upstream // by backend name
 	graces   map[string][]policy.Grace      // of the gates, by backend name
+	asked    bool                           // other proxies ask about requests
 	jobKeep  time.Duration                  // the longest grace window of the gates
 
 	measured *storemetrics.Source // what the metrics tell of, from Start to Cleanup
@@ -236,7 +237,7 @@ func (*App) Stop() error { return nil }
 // Cleanup drops the reference of this configuration to the store. If the configuration was
 // validated and not started, Cleanup logs the warnings that Start logs.
 func (a *App) Cleanup() error {
-	if a.hasGates() {
+	if a.decides() {
 		a.warnOfMistakes()
 	}
 	if a.store == nil {
@@ -319,11 +320,18 @@ func (a *App) AddGate(backend string, up credential.Upstream) error {
 	return nil
 }
 
-// hasGates reports whether a gate of the configuration was loaded.
-func (a *App) hasGates() bool {
+// AddProxyEndpoint tells the app that other proxies ask the configuration about requests.
+func (a *App) AddProxyEndpoint() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.backends) > 0
+	a.asked = true
+}
+
+// decides reports whether a gate of the configuration was loaded, or an endpoint that other proxies ask.
+func (a *App) decides() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.backends) > 0 || a.asked
 }
 
 // gateBackends returns the backend names of the gates of the configuration, in order.

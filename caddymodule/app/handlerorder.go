@@ -24,12 +24,13 @@ import (
 type neighbour struct {
 	before  bool // true: it must not be in front of the gate; false: it must not be behind the gate
 	is      func(caddyhttp.MiddlewareHandler) bool
+	opens   bool // see configcheck.Warning
 	warning string
 }
 
 var neighbours = []neighbour{
 	{
-		before: true, is: hasID("http.handlers.cache"),
+		before: true, is: hasID("http.handlers.cache"), opens: true,
 		warning: "a cache handler comes before the gate: it can give one client's answer to another, or to one without a key; put it behind the gate: write order cache after speechgate in the global options or, if both are in a route block, write it behind speechgate",
 	},
 	{
@@ -37,11 +38,11 @@ var neighbours = []neighbour{
 		warning: "a rate_limit handler whose key is a placeholder of the gate comes before the gate: the placeholder is empty there, so that all clients share one limit; put it behind the gate: write order rate_limit after speechgate in the global options or, if both are in a route block, write it behind speechgate",
 	},
 	{
-		is:      isForwardAuth,
+		is: isForwardAuth, opens: true,
 		warning: "a forward_auth handler comes behind the gate: the service that it asks gets the key that the gate sends upstream; put it in front of the gate: write order forward_auth before speechgate in the global options or, if one of them is in a handle or route block, write both into one route block, forward_auth first",
 	},
 	{
-		is:      hasID("http.handlers.waf"),
+		is: hasID("http.handlers.waf"), opens: true,
 		warning: "a WAF comes behind the gate: it sees the key that the gate sends upstream and can write the key into its audit log; put it in front of the gate: write order coraza_waf before speechgate in the global options or, if one of them is in a handle or route block, write both into one route block, coraza_waf first",
 	},
 }
@@ -166,31 +167,44 @@ type keySender interface{ SendsKey() bool }
 // nothing.
 func (a *App) warnOfMistakes() {
 	a.warned.Do(func() {
-		loaded, err := a.ctx.AppIfConfigured("http")
-		if err != nil {
-			return // there are no servers
-		}
-		servers := loaded.(*caddyhttp.App).Servers //nolint:forcetypeassert // the ID of the app
-		a.warnOfNeighbours(servers)
-		for _, warning := range configcheck.Check(a.ctx, servers, a.gateBackends()) {
+		for _, warning := range a.Mistakes() {
 			a.logger.Warn(warning.Text, warning.Fields...)
 		}
 	})
 }
 
-// warnOfNeighbours logs a warning for each handler that is on the wrong side of a gate, and
+// Mistakes returns the mistakes that the configuration shows. The modules of the configuration must
+// be provisioned.
+func (a *App) Mistakes() []configcheck.Warning {
+	loaded, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil // there are no servers
+	}
+	servers := loaded.(*caddyhttp.App).Servers //nolint:forcetypeassert // the ID of the app
+	return append(neighbourWarnings(servers), configcheck.Check(a.ctx, servers, a.gateBackends())...)
+}
+
+// neighbourWarnings returns a warning for each handler that is on the wrong side of a gate, and
 // for each server where a client can choose its own address (see proxyWarning).
-func (a *App) warnOfNeighbours(servers map[string]*caddyhttp.Server) {
+func neighbourWarnings(servers map[string]*caddyhttp.Server) (all []configcheck.Warning) {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		c := &chain{server: servers[name], warnings: make(map[string]bool)}
 		c.routes(c.server.Routes, passed{})
-		if warning := c.proxyWarning(); warning != "" {
-			c.warnings[warning] = true
+		where := []zap.Field{zap.String("server", name)}
+		address := c.proxyWarning()
+		if address != "" {
+			c.warnings[address] = true
 		}
-		for _, warning := range slices.Sorted(maps.Keys(c.warnings)) {
-			a.logger.Warn(warning, zap.String("server", name))
+		for _, text := range slices.Sorted(maps.Keys(c.warnings)) {
+			warning := configcheck.Warning{Text: text, Topic: configcheck.TopicHandlers, Fields: where}
+			if text == address {
+				warning.Topic, warning.Opens = configcheck.TopicAddresses, true
+			}
+			warning.Opens = warning.Opens || slices.ContainsFunc(neighbours, func(n neighbour) bool { return n.opens && n.warning == text })
+			all = append(all, warning)
 		}
 	}
+	return all
 }
 
 // proxyWarning returns a warning if decisions depend on addresses and a client can choose its own

@@ -24,6 +24,7 @@ type process struct {
 	streams *livestream.Registry    // the live streams
 	heads   *headbudget.Memory      // the memory of form heads whose keys have not been checked yet
 	drains  *drain.Set              // the refused uploads that are being read
+	canary  handler.Canaries        // the canaries of doctor
 	started atomic.Bool             // a configuration has started, so the next one is a reload
 	metrics *handler.Metrics        // of decisions
 	store   *storemetrics.Collector // the metrics of the keystore and the live streams
@@ -49,6 +50,9 @@ var theProcess = sync.OnceValue(func() *process {
 
 // Streams returns the live streams of this process, of all configurations.
 func Streams() *livestream.Registry { return theProcess().streams }
+
+// Canaries returns the canaries that the gates of this process expect.
+func Canaries() *handler.Canaries { return &theProcess().canary }
 
 // register adds the metrics of the process to the registry of a configuration. The registry can
 // have them already.

@@ -47,19 +47,38 @@ type Endpoint interface {
 // JobEndpoint is an endpoint that is asked about jobs.
 type JobEndpoint interface {
 	Endpoint
-	// JobsOf is the backend name of the jobs.
+	// JobsOf is the backend name of the jobs; "" if the endpoint is asked about other requests too.
 	JobsOf() string
+}
+
+// ProxyEndpoint is an endpoint that other proxies can ask.
+type ProxyEndpoint interface {
+	Endpoint
+	// AnswersProxies reports whether other proxies ask about requests of their clients.
+	AnswersProxies() bool
 }
 
 // KeyReader is a handler that reads keys in requests and decides by the address of the client.
 type KeyReader interface{ RulesByAddress() }
 
-// Warning is a mistake in a configuration. The text says what is wrong and what to write, and
-// the fields say where.
+// Warning is a mistake in a configuration. The text says what is wrong and, behind its first
+// semicolon, what to write. The fields say where.
 type Warning struct {
 	Text   string
+	Topic  Topic
+	Opens  bool // requests pass without a check, or a secret shows, if nobody mends the mistake
 	Fields []zap.Field
 }
+
+// Topic says what a warning is about.
+type Topic uint8
+
+// The topics.
+const (
+	TopicHandlers  Topic = iota // the handlers around a gate, and the way to its backend
+	TopicAddresses              // the addresses of clients
+	TopicLogs                   // keys in logs
+)
 
 // Check returns the mistakes in the servers and the logs of the configuration of ctx. The
 // modules of the configuration must be provisioned. backends are the backend names of all gates of
@@ -105,6 +124,7 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 		}
 	}
 	c.warnOfBypasses()
+	c.warnOfOpenAnswers(servers)
 	c.warnOfGates()
 	c.warnOfPlainGates()
 }
@@ -139,6 +159,7 @@ type checker struct {
 	firstHost map[place]string
 	warned    map[warningKey]*warned
 	bypasses  []bypass              // the ways to an upstream without a gate
+	behind    []Behind              // the proxies behind gates
 	guarded   map[upstream]*guarded // the upstreams behind a gate
 	reached   map[caddyhttp.MiddlewareHandler]bool
 	atRoot    map[caddyhttp.MiddlewareHandler]bool // a path reaches the gate as the client has sent it
@@ -220,7 +241,7 @@ func (c *checker) warnings() []Warning {
 		if key.upstream != "" {
 			fields = append(fields, zap.String("upstream", key.upstream))
 		}
-		all = append(all, Warning{key.text, fields})
+		all = append(all, Warning{Text: key.text, Topic: TopicHandlers, Opens: opens(key.text), Fields: fields})
 	}
 	return all
 }
@@ -256,8 +277,19 @@ const (
 		"write speechgate in front of this reverse_proxy too, or remove it"
 	basicAuth = "basic_auth and the gate get the same requests: a password and a key are both credentials, so the gate refuses each request with a password, and basic_auth each request without one; " +
 		"remove basic_auth, or write a matcher for other paths"
+	openAnswer = "other proxies ask speechgate_verify, and Caddy answers a question with another host or path with an empty 200, which a proxy takes for yes; " +
+		"give speechgate_verify a site without a host name, such as http://:8090, and no matcher"
 	plainHTTP = "the gate's key goes to this backend over plain HTTP; write https:// in front of the backend's name in reverse_proxy"
 )
+
+// opens reports whether a mistake lets requests pass without a check, or shows a key.
+func opens(text string) bool {
+	switch text {
+	case gateBehind, rewriteBehind, noGate, openAnswer, plainHTTP:
+		return true
+	}
+	return false
+}
 
 func gateBelow(api *dialect.API) string {
 	return "all requests of the " + api.Name + " API reach the gate from other paths than the API's, such as below a prefix: a client library of the API drops the path of its base URL, so its requests do not reach the gate; " +
@@ -332,7 +364,7 @@ func (c *checker) warnOfPlainGates() {
 func (c *checker) warnOfUnknownJobs(backends []string) {
 	for _, r := range c.readers {
 		endpoint, ok := r.handler.(JobEndpoint)
-		if ok && len(backends) > 0 && !slices.Contains(backends, endpoint.JobsOf()) {
+		if ok && len(backends) > 0 && endpoint.JobsOf() != "" && !slices.Contains(backends, endpoint.JobsOf()) {
 			c.warn(unknownJobs(endpoint.JobsOf(), backends), r.at, "", "")
 		}
 	}

@@ -76,3 +76,22 @@ func (w *walker) passEndpoint(endpoint Endpoint) {
 	}
 	w.answer()
 }
+
+// warnOfOpenAnswers warns of endpoints that other proxies ask, if Caddy answers a question that does
+// not reach the endpoint with an empty 200. Some proxies keep the host and the path of their client in
+// the question, so that the client would choose whether its key is checked.
+func (c *checker) warnOfOpenAnswers(servers map[string]*caddyhttp.Server) {
+	for _, r := range c.readers {
+		if endpoint, ok := r.handler.(ProxyEndpoint); !ok || !endpoint.AnswersProxies() {
+			continue
+		}
+		server := servers[r.at.server]
+		for _, p := range []probe{{method: http.MethodGet, path: "/"}, {method: http.MethodPost, path: "/v1/recognize"}} {
+			// The walk has a checker of its own: what it would warn of has been found before.
+			w := &walker{checker: newChecker(), server: server, at: r.at, probe: &p, r: p.request(server, "")}
+			if w.routes(server.Routes); !w.answered {
+				c.warn(openAnswer, r.at, "", p.String())
+			}
+		}
+	}
+}

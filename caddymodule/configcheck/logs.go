@@ -1,6 +1,7 @@
 package configcheck
 
 import (
+	"maps"
 	"net"
 	"reflect"
 	"slices"
@@ -32,6 +33,34 @@ const (
 // logWarnings returns a warning for each log that shows requests to the handlers in readers and
 // does not mask their keys.
 func logWarnings(ctx caddy.Context, servers map[string]*caddyhttp.Server, readers []reader) []Warning {
+	loggers := loggersOf(servers, readers)
+	var warnings []Warning
+	for _, log := range logsOf(ctx) {
+		if missing := log.unmasked(loggers); len(missing) > 0 {
+			text := otherUnmasked
+			if log.name == caddy.DefaultLoggerName {
+				text = defaultUnmasked
+			}
+			fields := []zap.Field{zap.String("log", log.name), zap.Strings("fields", missing)}
+			warnings = append(warnings, Warning{Text: text, Topic: TopicLogs, Opens: true, Fields: fields})
+		}
+	}
+	return warnings
+}
+
+// Loggers returns the names of the loggers that log requests to handlers of the gateway.
+func Loggers(servers map[string]*caddyhttp.Server) []string {
+	c := newChecker()
+	for name, server := range servers {
+		if server != nil {
+			c.readers = append(c.readers, c.find(server, place{server: name}, nil).readers...)
+		}
+	}
+	return slices.Sorted(maps.Keys(loggersOf(servers, c.readers)))
+}
+
+// loggersOf returns the names of the loggers that log requests to the handlers in readers.
+func loggersOf(servers map[string]*caddyhttp.Server, readers []reader) map[string]bool {
 	loggers := make(map[string]bool)
 	for _, r := range readers {
 		hosts := r.hosts
@@ -42,17 +71,7 @@ func logWarnings(ctx caddy.Context, servers map[string]*caddyhttp.Server, reader
 			addLoggers(loggers, servers[r.at.server].Logs, host)
 		}
 	}
-	var warnings []Warning
-	for _, log := range logsOf(ctx) {
-		if missing := log.unmasked(loggers); len(missing) > 0 {
-			text := otherUnmasked
-			if log.name == caddy.DefaultLoggerName {
-				text = defaultUnmasked
-			}
-			warnings = append(warnings, Warning{text, []zap.Field{zap.String("log", log.name), zap.Strings("fields", missing)}})
-		}
-	}
-	return warnings
+	return loggers
 }
 
 // addLoggers adds the names of the loggers that log requests for a host. An empty host means all

@@ -38,6 +38,7 @@ func (w *walker) passProxy(h *reverseproxy.Handler) {
 // one that the gate has checked. A prefix that was added to the path is no mistake: the backend's
 // API can be at a path such as /asr.
 func (w *walker) behindGate(h *reverseproxy.Handler, sent *http.Request) {
+	w.noteBehind(h)
 	var dials []string
 	tls, hasTLS := h.Transport.(reverseproxy.TLSTransport)
 	for _, upstream := range upstreamsOf(h) {

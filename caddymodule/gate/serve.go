@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
@@ -85,6 +86,7 @@ func (req *gatedRequest) check() decision {
 // it answers, because the client may go on sending for minutes.
 func (req *gatedRequest) refuse(f *facts, d *decision) error {
 	req.gate.reportRefused(req.r, req.record(f, d.Reason), d.detail)
+	app.Canaries().Note(req.r, req.asked.Client)
 	dropUpgrade(req.r.Header) // so that no handler in front of the gate waits for another protocol
 	reason := d.Reason
 	if d.shownAs != policy.Undecided {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
@@ -59,6 +60,21 @@ func (d *database) Attach(ctx context.Context, path string, use func(begin func(
 // OpenCopy opens a file that no process writes to, for reading. It makes no files
 // beside it.
 func OpenCopy(path string) (*sql.DB, error) { return sql.Open("sqlite3", immutableURI(path)) }
+
+// OpenUnchanged opens the database at path for reading, while a server may be using it, and without
+// an upgrade of its schema. If no process uses the database, it makes no files beside it.
+func OpenUnchanged(path string) (*sql.DB, error) {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range Beside(target) {
+		if _, err := os.Lstat(name); err == nil {
+			return sql.Open("sqlite3", dsn(path, purposeRead))
+		}
+	}
+	return OpenCopy(path)
+}
 
 // CheckIntegrity lets SQLite check every page of a database. The error says what is
 // damaged.

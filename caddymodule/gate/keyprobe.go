@@ -1,0 +1,54 @@
+package gate
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// KeyProbe is a request that costs nothing, and that shows whether the backend accepts the upstream
+// key.
+type KeyProbe struct {
+	Header http.Header // with the upstream key, where the gate would put it
+
+	api  *dialect.API
+	call dialect.Call
+}
+
+// KeyProbe makes a KeyProbe of a request with this method and path. It returns false if the gate has
+// no upstream key of its own, and if such a request can cost something or does not show whether the
+// key is accepted. The gate must be provisioned.
+func (g *Gate) KeyProbe(method, path string) (*KeyProbe, bool) {
+	call := g.api.Classify(method, path)
+	free := call.Operation == policy.ReadJob && call.Route.IsJob() || call.Operation == policy.Info
+	if g.upstream.Mode != credential.Replace || method != http.MethodGet || !free {
+		return nil, false
+	}
+	// The gate replaces the key of a client, so the probe has one.
+	r := &http.Request{Method: method, URL: &url.URL{Path: path}, Header: make(http.Header), Body: http.NoBody}
+	for _, place := range call.Route.Keys {
+		if place.Location == dialect.Header && place.User == "" {
+			value := "speechgate-doctor"
+			if place.Scheme != "" {
+				value = place.Scheme + " " + value
+			}
+			r.Header[place.Name] = []string{value}
+			break
+		}
+	}
+	found := credential.Scan(r, g.api, call.Route)
+	if _, fault := found.UncheckedKey(); fault != nil {
+		return nil, false
+	}
+	found.Rewrite(r, g.upstream)
+	return &KeyProbe{r.Header, g.api, call}, true
+}
+
+// Refused reports whether the backend's answer says that the backend refuses the key.
+func (p *KeyProbe) Refused(status int, body []byte) bool {
+	refusal := p.api.KeyRefused(p.call)
+	return refusal.Status == status && refusal.Describes(body)
+}

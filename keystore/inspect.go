@@ -1,0 +1,67 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
+)
+
+// Condition is what Inspect finds out about a store.
+type Condition struct {
+	ID       string   // the store's own ID
+	Schema   int64    // version of its tables
+	Newest   int64    // version of the tables that this program works with
+	Readable []string // its files that users other than its owner can read
+	Free     int64    // bytes that are free on its disk; negative if the system does not tell
+	Kept     int64    // bytes of the disk that are kept free for writes that end a key
+	Reserve  int64    // bytes of its reserve file; negative if there is no such file
+}
+
+// Inspect looks at the store of cfg and changes nothing, also if its schema is older than this
+// program's: Open would upgrade the schema. The error is ErrNoStore if there is no file. Otherwise
+// it is an ErrUnavailable, such as for a file that other users can write.
+func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return c, err
+	}
+	fi, err := os.Stat(cfg.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && fi.Size() == 0:
+		return c, fault(engine.NoStore("there is no keystore at " + cfg.Path))
+	case err != nil:
+		return c, fault(fmt.Errorf("keystore: %w", err))
+	}
+	place := sqlite.New(cfg.Path, true)
+	if c.Readable, err = place.CheckAccess(); err != nil {
+		return c, fault(fmt.Errorf("keystore %s: %w", cfg.Path, err))
+	}
+	if c.Free = freeSpace(filepath.Dir(cfg.Path)); c.Free == spaceUnknown {
+		c.Free = -1
+	}
+	c.Kept, c.Reserve, c.Newest = cfg.minFree, -1, engine.SchemaVersion
+	if fi, err := os.Lstat(cfg.Path + reserveSuffix); err == nil && fi.Mode().IsRegular() {
+		c.Reserve = fi.Size()
+	}
+	db, err := sqlite.OpenUnchanged(cfg.Path)
+	if err != nil {
+		return c, fault(fmt.Errorf("keystore %s: %w", cfg.Path, err))
+	}
+	defer func() { _ = db.Close() }() // it has written nothing
+	if c.Schema, err = sqlite.ReadVersion(ctx, db); err == nil {
+		err = db.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&c.ID)
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	if err != nil {
+		return c, fault(fmt.Errorf("keystore %s: %w", cfg.Path, place.Advise(err)))
+	}
+	return c, nil
+}
