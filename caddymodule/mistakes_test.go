@@ -147,6 +147,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		issueBehind = "speechgate_issue comes behind a gate"
 		askBehind   = "speechgate_verify comes behind a gate"
 		unknownJobs = "speechgate_verify is asked about jobs of backend"
+		openAnswer  = "other proxies ask speechgate_verify, and Caddy answers a question with another host or path with an empty 200"
 	)
 	for name, test := range map[string]struct {
 		options, sites string
@@ -279,6 +280,12 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"speechgate_verify in front of it": {sites: ":80 {\n speechgate_verify amivoice {\n callers 10.0.0.5\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }", want: []string{takesAll}},
 		"speechgate_verify with a path":    {sites: ":80 {\n speechgate_verify /verify amivoice {\n callers 10.0.0.5\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
 
+		"speechgate_verify for nginx":                 {sites: "http://:8090 {\n bind 127.0.0.1\n" + verifyFor("nginx") + " }"},
+		"speechgate_verify for nginx beside a gate":   {sites: ":80 {\n" + strings.Replace(verifyFor("nginx"), "verify", "verify /verify", 1) + " speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }"},
+		"speechgate_verify for Envoy, with a host":    {sites: "http://verify.test:8090 {\n" + verifyFor("envoy") + " }", want: []string{openAnswer + `||"listen":":8090","host":"verify.test"||"requests":["GET /","POST /v1/recognize"]`}},
+		"speechgate_verify for Caddy, with a path":    {sites: ":8090 {\n" + strings.Replace(verifyFor("caddy"), "verify", "verify /v1/*", 1) + " }", want: []string{openAnswer + `||"requests":["GET /"]`}},
+		"speechgate_verify for Traefik, and a status": {sites: ":8090 {\n" + strings.Replace(verifyFor("traefik"), "verify", "verify /verify", 1) + " respond 404\n }"},
+
 		"speechgate_verify of the gate's backend":       {sites: ":80 {\n speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }\n" + verifyOf("engine-a")},
 		"speechgate_verify of another backend":          {sites: ":80 {\n speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }\n:81 {\n speechgate amivoice {\n backend engine-b\n }\n reverse_proxy engine:8081\n }\n" + verifyOf("engine-c"), want: []string{unknownJobs + ` \"engine-c\", and no gate||engine-a or engine-b"||"listen":":8090"`}},
 		"speechgate_verify without backend":             {sites: ":80 {\n speechgate amivoice {\n backend engine-a\n }\n reverse_proxy engine:8080\n }\n" + verifyOf(""), want: []string{unknownJobs + ` \"amivoice\"||: engine-a"`}},
@@ -388,4 +395,9 @@ func TestMistakes_AreLoggedOnceForEachLoad(t *testing.T) {
 	if want := `"server":"srv0","listen":":` + strings.TrimPrefix(g.addr, "127.0.0.1:") + `","host":"127.0.0.1","requests":["POST /v1/recognize"`; !strings.Contains(g.log(), want) {
 		t.Errorf("the warning does not say %s; the log:\n%s", want, g.log())
 	}
+}
+
+// verifyFor is an endpoint that another proxy asks.
+func verifyFor(proxy string) string {
+	return "speechgate_verify amivoice {\n callers 127.0.0.1\n proxy " + proxy + "\n }\n"
 }

@@ -12,6 +12,18 @@ import (
 // it needs, and returns its address.
 func startNginx(t *testing.T, gate, options string) string {
 	t.Helper()
+	return startNginxServer(t, `
+		client_max_body_size 0;
+		location / {
+			proxy_pass http://`+gate+`;
+			`+options+`
+		}
+`)
+}
+
+// startNginxServer starts an nginx whose server has these lines, and returns its address.
+func startNginxServer(t *testing.T, lines string) string {
+	t.Helper()
 	addr := "127.0.0.1:" + port(t)
 	dir := t.TempDir()
 	config := clientFile(t, "nginx", `
@@ -29,11 +41,7 @@ http {
 	scgi_temp_path `+dir+`/scgi;
 	server {
 		listen `+addr+`;
-		client_max_body_size 0;
-		location / {
-			proxy_pass http://`+gate+`;
-			`+options+`
-		}
+`+lines+`
 	}
 }
 `)

@@ -5,10 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
-	"github.com/speechgate/speechgate/internal/credential"
 )
 
 // fill replaces the placeholders of an answer to a request.
@@ -22,11 +20,6 @@ func (g *Gate) facts(r *http.Request) dialect.Facts { return factsAt(g.maskedPat
 // factsAt returns what an answer to a request for this path can say about it.
 func factsAt(maskedPath string) dialect.Facts {
 	return dialect.Facts{RequestID: handler.NewRequestID(), Time: time.Now(), Path: maskedPath}
-}
-
-// maskedPath returns the path of a request, with every credential masked.
-func (g *Gate) maskedPath(r *http.Request) string {
-	return app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), g.places))
 }
 
 // writeAnswerHeader sets the header fields of an answer of the gateway itself. Pages of the

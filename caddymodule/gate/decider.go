@@ -97,6 +97,31 @@ func unavailable(err error) decision {
 	return decision{Decision: policy.Decision{Reason: policy.StoreUnavailable}, detail: err.Error()}
 }
 
+// decideByKey decides on the request asked, with the key in found, at the instant at. It sets the
+// records that it has looked up in f.
+func (d *decider) decideByKey(ctx context.Context, found *credential.Found, jobID string, at policy.Time, asked *policy.Request, f *facts) decision {
+	secret, fault := found.UncheckedKey()
+	if fault != nil {
+		return badKey(fault)
+	}
+	keys, tokens := found.Takes()
+	switch fault, err := d.lookUp(ctx, shown{secret, keys, tokens}, jobID, f); {
+	case fault != nil:
+		return badKey(fault)
+	case err != nil:
+		return unavailable(err)
+	}
+	outcome := d.decide(at, f, asked)
+	if outcome.Reason == policy.KeyUnknown && !keys {
+		outcome.detail = unknownToken
+	}
+	return outcome
+}
+
+// unknownToken is the detail of a credential in a place that takes no keys. A key of the gateway is
+// unknown there too.
+const unknownToken = "an unknown token, or a key: the place takes tokens only"
+
 // shown is the credential that a client has shown, and what it can be in its place.
 type shown struct {
 	secret       policy.Secret
@@ -234,9 +259,13 @@ func (d *decider) reportRefused(r *http.Request, record *handler.DecisionRecord,
 	}
 	if c := d.logger.Check(level, "refused"); c != nil {
 		if record.Reason == policy.OperationUnlisted {
-			path := app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), d.places))
-			more = append(more, zap.String("method", credential.MaskMethod(r.Method)), zap.String("path", path))
+			more = append(more, zap.String("method", credential.MaskMethod(r.Method)), zap.String("path", d.maskedPath(r)))
 		}
 		c.Write(append(append(record.LogFields(), more...), zap.String("detail", detail))...)
 	}
+}
+
+// maskedPath returns the path of a request, with every credential masked.
+func (d *decider) maskedPath(r *http.Request) string {
+	return app.MaskedUpstreamKeys().Mask(credential.MaskPath(r.URL.EscapedPath(), d.places))
 }

@@ -26,29 +26,10 @@ func (req *gatedRequest) decide(found *credential.Found, f *facts) decision {
 
 // decideByKey decides by the key that has been found so far, at the instant at.
 func (req *gatedRequest) decideByKey(found *credential.Found, f *facts, at policy.Time) decision {
-	secret, fault := found.UncheckedKey()
-	if fault != nil {
-		d := badKey(fault)
-		d.needsBody = fault.Reason == policy.CredentialMissing && found.FormMayHoldKey()
-		return d
-	}
-	keys, tokens := found.Takes()
-	switch fault, err := req.gate.lookUp(req.r.Context(), shown{secret, keys, tokens}, req.call.JobID, f); {
-	case fault != nil:
-		return badKey(fault)
-	case err != nil:
-		return unavailable(err)
-	}
-	d := req.gate.decide(at, f, &req.asked)
-	if d.Reason == policy.KeyUnknown && !keys {
-		d.detail = unknownToken
-	}
+	d := req.gate.decideByKey(req.r.Context(), found, req.call.JobID, at, &req.asked, f)
+	d.needsBody = d.Reason == policy.CredentialMissing && found.FormMayHoldKey()
 	return d
 }
-
-// unknownToken is the detail of a credential in a place that takes no keys. A key of the gateway is
-// unknown there too.
-const unknownToken = "an unknown token, or a key: the place takes tokens only"
 
 // decideByForm reads the head of the form and decides. The memory of the head counts in the
 // head budget until the decision, unless the request has a valid key in the header or the

@@ -60,15 +60,28 @@ func init() {
 // Decisions are logged, counted and put into placeholders like those of the gate. The
 // operation is `read_job`, and `client_ip` is the address of the client that created the
 // job.
+//
+// With `proxy`, another proxy asks whether the request of a client may pass, which this
+// proxy then forwards itself. The answer is 204 (200 for Envoy), or the refusal of the API. The
+// endpoint sees no body and no answer of the backend: a key in a form, and an operation that
+// creates or lists jobs, are refused.
 type Verify struct {
-	// The API that the job was created with: `amivoice`, `assemblyai` or `speechmatics`. The
-	// APIs `deepgram` and `openai` have no jobs. Required.
+	// The API of the jobs or, with `proxy`, of the requests: `amivoice`, `assemblyai`,
+	// `deepgram`, `openai` or `speechmatics`. The APIs `deepgram` and `openai` have no jobs.
+	// Required.
 	Dialect string `json:"dialect,omitempty"`
 
 	// The addresses that may ask: single addresses, CIDR blocks, and ranges such as
 	// `10.0.0.5-10.0.0.9`. The address of a request is the one that Caddy finds, by its
-	// `trusted_proxies`. Required.
+	// `trusted_proxies`; with `proxy` it is the address of the connection. Required.
 	Callers []string `json:"callers,omitempty"`
+
+	// The proxy that asks whether the request of a client may pass: `nginx` (auth_request),
+	// `traefik` (ForwardAuth), `envoy` (ext_authz over HTTP) or `caddy` (forward_auth). The
+	// endpoint then reads the header fields in which this proxy names the method, the URI and
+	// the client of the request, and ignores `Speechgate-Job`. Default: a backend asks about a
+	// job.
+	Proxy string `json:"proxy,omitempty"`
 
 	// The backend name: the value of `backend` in the gate through which the jobs were
 	// created. Default: the name of the dialect.
@@ -85,8 +98,10 @@ type Verify struct {
 
 	decider
 
-	callers policy.AddrSet
-	api     *dialect.API
+	callers   policy.AddrSet
+	api       *dialect.API
+	proxy     *askingProxy // nil: a backend asks about a job
+	asProxied *dialect.API // what a proxy can ask about
 }
 
 const jobHeader = "Speechgate-Job"
@@ -145,6 +160,7 @@ func (v *Verify) Provision(ctx caddy.Context) error {
 	if v.api, err = settings.dialectAPI(); err != nil {
 		return err
 	}
+	v.proxy, v.asProxied = askingProxyByName(v.Proxy), withoutBodies(v.api)
 	shared, err := app.Of(ctx)
 	if err != nil {
 		return err
@@ -155,6 +171,9 @@ func (v *Verify) Provision(ctx caddy.Context) error {
 
 // Validate checks the configuration.
 func (v *Verify) Validate() error {
+	if v.Proxy != "" && v.proxy == nil {
+		return fmt.Errorf("proxy %q: want %s", v.Proxy, words.Alternatives(askingProxyNames()))
+	}
 	if v.callers.Any() {
 		return errors.New("callers: want the addresses of the backends that may ask, such as callers 10.0.0.5 10.1.0.0/16")
 	}
@@ -165,6 +184,9 @@ func (v *Verify) Validate() error {
 		return err
 	}
 	v.app.KeepJobs(v.backend, v.rules.Grace)
+	if v.proxy != nil {
+		v.app.AddProxyEndpoint()
+	}
 	return nil
 }
 
@@ -178,11 +200,12 @@ type jobQuery struct {
 // ServeHTTP decides whether a job may go on.
 func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	begun := time.Now()
+	if v.proxy != nil {
+		return v.serveProxy(w, r, begun)
+	}
 	q := jobQuery{caller: handler.ClientIP(r)}
 	if !v.callers.Contains(q.caller) {
-		return v.refuse(w, r, &q, &handler.DecisionRecord{
-			Counters: v.counters, Operation: policy.Unlisted, Reason: policy.OperationUnlisted, Client: q.caller,
-		}, "the address does not belong to the callers")
+		return v.refuseStranger(w, r, q.caller)
 	}
 	r.Header.Del("Origin") // a backend is not a page, and no page may read the answer
 	q.call.Route = verifyRoute
@@ -201,8 +224,8 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 
 	record := &handler.DecisionRecord{Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: f.job.Client, Begun: begun}
 	asked := []zap.Field{zap.String("job_id", q.jobID), zap.Stringer("caller", q.caller)}
-	handler.SetLiteral(w.Header(), "Speechgate-Reason", d.Reason.String())
 	if !d.Reason.OK() {
+		handler.SetLiteral(w.Header(), "Speechgate-Reason", d.Reason.String())
 		if v.api.Refusal(q.call, d.Reason).Status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 		}
@@ -210,8 +233,15 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		return v.refuse(w, r, &q, record, d.detail, asked...)
 	}
 	v.reportAdmitted(r, record, asked...)
-	confirm(w, &f, &d)
+	v.confirm(w, &f, &d)
 	return nil
+}
+
+// refuseStranger answers a client that is not one of the callers, like a path that the API does not
+// have.
+func (v *Verify) refuseStranger(w http.ResponseWriter, r *http.Request, caller netip.Addr) error {
+	record := &handler.DecisionRecord{Counters: v.counters, Operation: policy.Unlisted, Reason: policy.OperationUnlisted, Client: caller}
+	return v.refuse(w, r, &jobQuery{caller: caller}, record, "the address does not belong to the callers")
 }
 
 // decideQuery decides on a query as the gate decides on a poll of the job with the same key.
@@ -221,7 +251,7 @@ func (v *Verify) decideQuery(r *http.Request, q *jobQuery, f *facts) decision {
 		return decision{Decision: policy.Decision{Reason: reason}}
 	}
 	if q.jobID == "" {
-		return decision{Decision: policy.Decision{Reason: policy.JobUnknown}, detail: "want one " + jobHeader + " header that is a job's ID"}
+		return decision{Decision: policy.Decision{Reason: policy.JobUnknown}, detail: noJobID(r)}
 	}
 	found := credential.Scan(r, &dialect.API{Places: verifyRoute.Keys}, verifyRoute)
 	secret, fault := found.Key()
@@ -237,6 +267,17 @@ func (v *Verify) decideQuery(r *http.Request, q *jobQuery, f *facts) decision {
 	}
 	asked.Client = f.job.Client
 	return v.decide(v.app.Now(), f, &asked)
+}
+
+// noJobID says what is wrong with a question that names no job.
+func noJobID(r *http.Request) string {
+	detail := "want one " + jobHeader + " header that is a job's ID"
+	for i := range askingProxies {
+		if p := &askingProxies[i]; p.uri != "" && len(r.Header[p.uri]) > 0 {
+			return detail + "; if a proxy asks about requests of its clients, write the option proxy, such as proxy " + p.name
+		}
+	}
+	return detail
 }
 
 // lookUpJobAndKey finds the records of the job and of the key, and sets them in f. If the secret
@@ -273,23 +314,28 @@ func (f *facts) lookUpKeyOfJob(ctx context.Context, secret policy.Secret) error 
 func (v *Verify) refuse(w http.ResponseWriter, r *http.Request, q *jobQuery, record *handler.DecisionRecord, detail string, more ...zap.Field) error {
 	v.reportRefused(r, record, detail, more...)
 	dropUpgrade(r.Header)
-	answer := v.api.Refusal(q.call, record.Reason)
+	answer := v.api.Refusal(q.call, record.Reason).Fill(func() dialect.Facts { return factsAt(v.maskedPath(r)) })
 	writeAnswerHeader(w, r, answer, nil, v.api.SessionHeader)
 	own := handler.OwnAnswer{Status: answer.Status, Body: answer.Body}
 	own.Send(w, r, v.app.Drainer(), v.logger)
 	return nil // if the answer cannot be sent, the caller has gone
 }
 
-// confirm answers that the job may go on.
-func confirm(w http.ResponseWriter, f *facts, d *decision) {
+// confirm answers that the job may go on, or that the request of a proxy's client may pass.
+func (v *Verify) confirm(w http.ResponseWriter, f *facts, d *decision) {
 	header := w.Header()
 	handler.ForbidCaching(header)
+	handler.SetLiteral(header, "Speechgate-Reason", d.Reason.String())
 	handler.SetLiteral(header, "Speechgate-Key-ID", f.owner.KeyID)
 	handler.SetLiteral(header, "Speechgate-Account-ID", f.owner.AccountID)
 	if d.Reason == policy.AllowedByGrace {
 		handler.SetLiteral(header, "Speechgate-Grace-Until", d.GraceUntil.String())
 	}
-	w.WriteHeader(http.StatusNoContent)
+	status := http.StatusNoContent
+	if v.proxy != nil {
+		status = v.proxy.allowed
+	}
+	w.WriteHeader(status)
 }
 
 func parseVerify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -304,6 +350,7 @@ func parseVerify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //
 //	speechgate_verify [<matcher>] <dialect> {
 //	    callers         <addresses...>
+//	    proxy           nginx|traefik|envoy|caddy
 //	    backend         <name>
 //	    grace           <duration>
 //	    grace_after_end <duration>|off
@@ -315,6 +362,7 @@ func (v *Verify) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	return options.ParseBlock(d, map[string]options.Option{
 		"callers":         v.unmarshalCallers,
+		"proxy":           options.Text(&v.Proxy),
 		"backend":         options.Text(&v.Backend),
 		"grace":           options.Duration(func(g caddy.Duration) { v.Grace = &g }),
 		"grace_after_end": options.DurationOrOff(func(g caddy.Duration) { v.GraceAfterEnd = g }),
@@ -336,12 +384,22 @@ func (*Verify) Directive() string { return "speechgate_verify" }
 // OnlyPath returns no path: the endpoint answers every request that reaches it.
 func (*Verify) OnlyPath() string { return "" }
 
-// JobsOf returns the backend name of the jobs that the endpoint is asked about.
-func (v *Verify) JobsOf() string { return v.backend }
+// JobsOf returns the backend name of the jobs that the endpoint is asked about, or "" if a proxy
+// asks about requests.
+func (v *Verify) JobsOf() string {
+	if v.proxy != nil {
+		return ""
+	}
+	return v.backend
+}
+
+// AnswersProxies reports whether other proxies ask about requests of their clients.
+func (v *Verify) AnswersProxies() bool { return v.proxy != nil }
 
 // Interface guards
 var (
 	_ configcheck.JobEndpoint     = (*Verify)(nil)
+	_ configcheck.ProxyEndpoint   = (*Verify)(nil)
 	_ caddy.Provisioner           = (*Verify)(nil)
 	_ caddy.Validator             = (*Verify)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Verify)(nil)
