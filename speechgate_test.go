@@ -77,9 +77,10 @@ var arrows = map[string]struct {
 	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox", "internal/words", "policy"}, caddy: true},
 
 	"internal/command": {may: []string{
-		"caddymodule/admin", "caddymodule/app", "caddymodule/gate", "caddymodule/issue",
-		"dialect", "internal/credential", "internal/manage", "internal/words", "keystore", "policy",
+		"caddymodule/admin", "caddymodule/app", "caddymodule/gate", "caddymodule/handler", "caddymodule/issue",
+		"dialect", "internal/credential", "internal/doctor", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
+	"internal/doctor": {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/gate", "caddymodule/handler", "dialect", "keystore"}, caddy: true},
 	"internal/demo": {may: []string{
 		"caddymodule/app", "caddymodule/issue", "dialect", "internal/command", "internal/sandbox", "internal/words", "keystore", "policy",
 	}, caddy: true},

@@ -30,6 +30,8 @@ var (
 	kindNotFound      = kind{"not_found", 3}
 	kindKeystore      = kind{"keystore", 4}
 	kindServer        = kind{"server", 4}
+	kindDoubtful      = kind{"warnings", 1} // of doctor
+	kindUnsound       = kind{"failures", 2} // of doctor
 )
 
 // failure is an error that already has its kind.

@@ -1,0 +1,341 @@
+package doctor_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // the modules of the configurations
+	"github.com/caddyserver/certmagic"
+	_ "github.com/mattn/go-sqlite3" // for spoil
+	"go.uber.org/zap"
+
+	_ "github.com/speechgate/speechgate/caddymodule" // the modules of the gateway
+	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/internal/doctor"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const upstreamKey = "backend-key-0123456789abcdef"
+
+// patient is a sound gateway. A test plants a fault in it.
+type patient struct {
+	t       *testing.T
+	text    string // Caddyfile
+	edit    func(json string) string
+	storage certmagic.Storage
+	subject doctor.Subject
+
+	backend *httptest.Server
+	answer  http.HandlerFunc // of the backend, to a good key
+}
+
+func newPatient(t *testing.T) *patient {
+	t.Helper()
+	dir := t.TempDir()
+	p := &patient{t: t, storage: &certmagic.FileStorage{Path: filepath.Join(dir, "storage")}}
+	p.answer = func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, `{"message":"not found"}`, http.StatusNotFound)
+	}
+	p.backend = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+upstreamKey {
+			http.Error(w, `{"message":"unauthorized"}`, http.StatusUnauthorized)
+			return
+		}
+		p.answer(w, r)
+	}))
+	t.Cleanup(p.backend.Close)
+	p.subject = doctor.Subject{Source: "--config Caddyfile", Now: time.Now, Store: keystore.Config{Path: filepath.Join(dir, "store", "keystore.db"), CommandLine: true}}
+	p.text = `{
+	admin off
+	persist_config off
+	storage file_system ` + filepath.Join(dir, "storage") + `
+	log {
+		output file ` + filepath.Join(dir, "caddy.log") + `
+		format filter {
+			request speechgate
+			resp_headers speechgate
+			headers speechgate
+			uri speechgate
+			error speechgate
+			http speechgate
+		}
+	}
+	servers {
+		trusted_proxies static 10.0.0.1/32
+		trusted_proxies_strict
+	}
+	speechgate {
+		keystore sqlite ` + p.subject.Store.Path + `
+	}
+}
+http://localhost:1 {
+	log
+	speechgate amivoice {
+		upstream_key ` + upstreamKey + `
+	}
+	reverse_proxy ` + p.backend.URL + ` {
+		stream_close_delay 10m
+	}
+}
+`
+	p.open(func(*keystore.Store) {})
+	return p
+}
+
+// open opens the keystore, and makes it if it is missing.
+func (p *patient) open(use func(*keystore.Store)) {
+	p.t.Helper()
+	store, err := keystore.Open(context.Background(), p.subject.Store)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	use(store)
+	if err := store.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// replace changes the Caddyfile.
+func (p *patient) replace(old, by string) {
+	p.t.Helper()
+	if !strings.Contains(p.text, old) {
+		p.t.Fatalf("the Caddyfile has no %q", old)
+	}
+	p.text = strings.Replace(p.text, old, by, 1)
+}
+
+// spoil changes the keystore as another program would.
+func (p *patient) spoil(statement string) {
+	p.t.Helper()
+	db, err := sql.Open("sqlite3", p.subject.Store.Path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(statement); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// had notes in Caddy's storage that the server had this keystore.
+func (p *patient) had(storeID string) {
+	app.History{Storage: p.storage, Logger: zap.NewNop()}.Record(context.Background(), storeID, p.subject.Store.Path, time.Now())
+}
+
+func (p *patient) examine() *doctor.Report {
+	p.t.Helper()
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(p.text), nil)
+	if err != nil {
+		p.t.Fatalf("%v in\n%s", err, p.text)
+	}
+	if p.edit != nil {
+		config = []byte(p.edit(string(config)))
+	}
+	p.subject.Config = config
+	report, err := doctor.Examine(p.t.Context(), p.subject)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return report
+}
+
+// runs is a server that runs this configuration.
+type runs string
+
+func (runs) ExpectCanary(context.Context) (string, error) { return "", errors.New("no canary") }
+
+func (runs) Sightings(context.Context, string) ([]handler.Sighting, error) { return nil, nil }
+
+func (s runs) Config(context.Context) ([]byte, error) {
+	if s == "" {
+		return nil, errors.New("connection refused")
+	}
+	return []byte(s), nil
+}
+
+func TestDoctor_FindsNothingOnASoundGateway(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
+	p := newPatient(t)
+	before, err := os.ReadFile(p.subject.Store.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := p.examine()
+	if report.Status != doctor.Pass {
+		t.Errorf("the status is %s", report.Status)
+	}
+	seen := make(map[doctor.Check]bool)
+	for _, f := range report.Checks {
+		seen[f.Check] = true
+		if f.Level != doctor.Pass && (f.Check != doctor.CheckServer || f.Level != doctor.Skip) || f.Fix != nil || f.Message == "" {
+			t.Errorf("%+v", f)
+		}
+	}
+	for _, check := range []doctor.Check{
+		doctor.CheckCgo, doctor.CheckConfiguration, doctor.CheckHandlers, doctor.CheckClientAddress, doctor.CheckEarlyData, doctor.CheckLogFilter,
+		doctor.CheckStreams, doctor.CheckKeystore, doctor.CheckPermissions, doctor.CheckMigrations, doctor.CheckTombstone, doctor.CheckDisk,
+		doctor.CheckClock, doctor.CheckUpstream, doctor.CheckUpstreamKey, doctor.CheckPorts, doctor.CheckServer,
+	} {
+		if !seen[check] {
+			t.Errorf("there is no finding of %s", check)
+		}
+	}
+	if after, err := os.ReadFile(p.subject.Store.Path); err != nil || string(after) != string(before) {
+		t.Errorf("the keystore has changed: %v", err)
+	}
+	dir, err := os.ReadDir(filepath.Dir(p.subject.Store.Path))
+	if err != nil || len(dir) != 1 {
+		t.Errorf("there are other files beside the keystore: %v, %v", dir, err)
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(filepath.Dir(p.subject.Store.Path)), "caddy.log")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file of a log was opened: %v", err)
+	}
+}
+
+// Each planted fault is found by its check, and by no other.
+func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
+	const gate, proxy = "	speechgate amivoice {\n		upstream_key " + upstreamKey + "\n	}\n", "	reverse_proxy "
+	never := policy.At(time.Now().Add(time.Hour))
+	for name, test := range map[string]struct {
+		check doctor.Check
+		level doctor.Level
+		part  string // of the message
+		fault func(*patient)
+	}{
+		"trusted proxies that are not strict": {doctor.CheckClientAddress, doctor.Fail, "trusted_proxies is not strict", func(p *patient) { p.replace("		trusted_proxies_strict\n", "") }},
+		"everyone is a trusted proxy":         {doctor.CheckClientAddress, doctor.Fail, "trusted_proxies has every address", func(p *patient) { p.replace("10.0.0.1/32", "0.0.0.0/0") }},
+		"early data on purpose": {doctor.CheckEarlyData, doctor.Warn, "early data on purpose", func(p *patient) {
+			p.edit = func(json string) string {
+				return strings.Replace(json, `"trusted_proxies":`, `"allow_0rtt":true,"trusted_proxies":`, 1)
+			}
+		}},
+
+		"the default log without a filter": {doctor.CheckLogFilter, doctor.Fail, "request>uri", func(p *patient) {
+			p.replace("			request speechgate\n", "")
+		}},
+		"a log of a site without a filter": {doctor.CheckLogFilter, doctor.Fail, "request>uri, request>headers", func(p *patient) {
+			p.replace("	log\n", "	log {\n		output file "+filepath.Join(p.t.TempDir(), "access.log")+"\n	}\n")
+		}},
+		"a log that shows errors": {doctor.CheckLogFilter, doctor.Fail, "in error", func(p *patient) { p.replace("			error speechgate\n", "") }},
+
+		"a reload cuts streams": {doctor.CheckStreams, doctor.Warn, "A reload cuts the live streams", func(p *patient) { p.replace("		stream_close_delay 10m\n", "") }},
+
+		"the gate behind the proxy": {doctor.CheckHandlers, doctor.Fail, "which never reach the gate", func(p *patient) {
+			proxied := p.text[strings.Index(p.text, proxy):strings.LastIndex(p.text, "}")]
+			p.replace(proxied, "")
+			p.replace(gate, "	route {\n"+proxied+gate+"	}\n")
+		}},
+		"a gate whose matcher leaves paths out": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) { p.replace("	speechgate amivoice", "	speechgate /v1/* amivoice") }},
+		"a second site with the same upstream": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) {
+			p.text += "http://localhost:2 {\n reverse_proxy " + p.backend.URL + "\n}\n"
+		}},
+		"a rewrite behind the gate": {doctor.CheckHandlers, doctor.Fail, "another method or path", func(p *patient) {
+			p.replace("		stream_close_delay 10m\n", "		stream_close_delay 10m\n		rewrite /v1/recognitions/other\n")
+		}},
+
+		"a configuration that cannot be loaded": {doctor.CheckConfiguration, doctor.Fail, "grace_after_end", func(p *patient) { p.replace("		upstream_key", "		grace_after_end 48h\n		upstream_key") }},
+		"an unset environment variable":         {doctor.CheckConfiguration, doctor.Fail, "SPEECHGATE_TEST_UNSET", func(p *patient) { p.replace(upstreamKey, "{env.SPEECHGATE_TEST_UNSET}") }},
+
+		"a keystore that others can read":  {doctor.CheckPermissions, doctor.Warn, "can read the file", func(p *patient) { p.must(os.Chmod(p.subject.Store.Path, 0o644)) }},
+		"a keystore that others can write": {doctor.CheckPermissions, doctor.Fail, "can be written by all users", func(p *patient) { p.must(os.Chmod(p.subject.Store.Path, 0o666)) }},
+		"a directory that others can write": {doctor.CheckPermissions, doctor.Fail, "can be written by all users", func(p *patient) {
+			p.must(os.Chmod(filepath.Dir(p.subject.Store.Path), 0o777))
+		}},
+		"a keystore of another user":    {doctor.CheckKeystore, doctor.Fail, "Run it as the owner", func(p *patient) { p.subject.StoreError = errors.New("run it as the owner") }},
+		"no keystore":                   {doctor.CheckKeystore, doctor.Warn, "There is no keystore", func(p *patient) { p.must(os.Remove(p.subject.Store.Path)) }},
+		"no keystore where one must be": {doctor.CheckKeystore, doctor.Fail, "There is no keystore", func(p *patient) { p.must(os.Remove(p.subject.Store.Path)); p.subject.Store.MustExist = true }},
+		"a file that is not a keystore": {doctor.CheckKeystore, doctor.Fail, "not a database", func(p *patient) {
+			p.must(os.WriteFile(p.subject.Store.Path, []byte(strings.Repeat("text ", 1000)), 0o600))
+		}},
+		"a pepper that the keystore does not have": {doctor.CheckKeystore, doctor.Warn, "no pepper", func(p *patient) { p.subject.Store.Pepper = policy.NewSecret("0123456789abcdef0123456789abcdef") }},
+		"a keystore that is missing now":           {doctor.CheckTombstone, doctor.Fail, "it had one before", func(p *patient) { p.had("ks_before"); p.must(os.Remove(p.subject.Store.Path)) }},
+		"another keystore than before":             {doctor.CheckTombstone, doctor.Warn, "another keystore", func(p *patient) { p.had("ks_before") }},
+		"a keystore of an older version": {doctor.CheckMigrations, doctor.Warn, "The next start", func(p *patient) {
+			p.spoil("DELETE FROM schema_version WHERE version_id = (SELECT MAX(version_id) FROM schema_version)")
+		}},
+		"a keystore of a newer version": {doctor.CheckMigrations, doctor.Fail, "this program knows versions up to", func(p *patient) { p.spoil("INSERT INTO schema_version (version_id, is_applied) VALUES (1000, 1)") }},
+		"a clock behind the keystore": {doctor.CheckClock, doctor.Fail, "behind the newest time in the keystore", func(p *patient) {
+			p.open(func(s *keystore.Store) {
+				_, _, err := s.CreateAccount(context.Background(), never, keystore.Actor{Kind: "operator", ID: "test"}, "Test")
+				p.must(err)
+			})
+		}},
+
+		"a backend that cannot be reached": {doctor.CheckUpstream, doctor.Fail, "cannot be reached", func(p *patient) { p.backend.Close() }},
+		"a backend with an error": {doctor.CheckUpstream, doctor.Warn, "status 503", func(p *patient) {
+			p.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+		}},
+		"a key that the backend refuses": {doctor.CheckUpstreamKey, doctor.Fail, "refuses the upstream key, with status 401", func(p *patient) { p.replace(upstreamKey, "another-key-0123456789abcdef") }},
+		"a clock that is ahead of the backend's": {doctor.CheckClock, doctor.Fail, "1h0m0s ahead of the Date", func(p *patient) {
+			p.subject.Now = func() time.Time { return time.Now().Add(time.Hour) }
+		}},
+		"a clock that is a minute behind the backend's": {doctor.CheckClock, doctor.Warn, "behind the Date", func(p *patient) {
+			p.subject.Now = func() time.Time { return time.Now().Add(-time.Minute) }
+		}},
+
+		"a server with another configuration": {doctor.CheckServer, doctor.Warn, "another configuration", func(p *patient) { p.subject.Server = runs("{}") }},
+		"a server that does not answer":       {doctor.CheckServer, doctor.Fail, "connection refused", func(p *patient) { p.subject.Server = runs("") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPatient(t)
+			test.fault(p)
+			report := p.examine()
+			if report.Status != test.level {
+				t.Errorf("the status is %s, want %s", report.Status, test.level)
+			}
+			found := false
+			for _, f := range report.Checks {
+				if strings.Contains(f.Message+f.Subject, upstreamKey) {
+					t.Errorf("a finding shows the upstream key: %+v", f)
+				}
+				if f.Level == doctor.Pass || f.Level == doctor.Skip {
+					continue
+				}
+				if f.Check == test.check && f.Level == test.level && strings.Contains(f.Message, test.part) && (f.Fix != nil || test.check == doctor.CheckKeystore || test.check == doctor.CheckPermissions) {
+					found = true
+					continue
+				}
+				t.Errorf("another finding: %+v", f)
+			}
+			if !found {
+				t.Errorf("the fault is not found in %+v", report.Checks)
+			}
+		})
+	}
+}
+
+func (p *patient) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func TestDoctor_SendsNothingToBackendsOffline(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
+	p := newPatient(t)
+	p.backend.Close()
+	p.subject.Offline = true
+	if report := p.examine(); report.Status != doctor.Pass {
+		t.Errorf("%+v", report.Checks)
+	}
+}
+
+func TestDoctor_TheServerRunsTheConfiguration(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
+	p := newPatient(t)
+	p.examine()
+	p.subject.Server = runs(p.subject.Config)
+	report := p.examine()
+	if last := report.Checks[len(report.Checks)-1]; report.Status != doctor.Pass || last.Check != doctor.CheckServer || last.Level != doctor.Pass {
+		t.Errorf("%+v", report.Checks)
+	}
+}

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package doctor
+
+import "errors"
+
+// listeners returns the TCP sockets of this machine that listen.
+func listeners() ([]listener, error) {
+	return nil, errors.New("this system does not tell which processes listen on a port")
+}
