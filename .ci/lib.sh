@@ -50,6 +50,7 @@ programs() {
 	has node || packages+=(nodejs)
 	has npm || packages+=(npm)
 	has php || packages+=(php-cli)
+	has prometheus || packages+=(prometheus)
 	has python3 || packages+=(python3)
 	has rpm || packages+=(rpm)
 	has ruby || packages+=(ruby)
