@@ -2,6 +2,9 @@ package gate
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/speechgate/speechgate/dialect"
@@ -59,4 +62,42 @@ func TestVerify_WhatAProxyCannotAsk(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whatever a client sends, an allowed question is about the path that the proxy has sent as text, and
+// the client's address is the last one of the list that is not a caller's.
+func FuzzProxyQuestion(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"POST", "/v1/recognize?u=key", "203.0.113.7"}, {"GET", "/v1/recognitions/job", "198.51.100.1, 203.0.113.7, 10.0.0.1"},
+		{"GET", "/v1/recognitions/%6aob", "unknown, 10.0.0.1"}, {"POST", "//v1/recognize", ", 10.0.0.1"}, {"POST", "http://a/v1/recognize", "::1"},
+		{"POST", "/v1/recognize#x?u=key", "10.0.0.1"}, {"POST", "/v1/./recognize", ""}, {"get", "*", "fe80::1%eth0"}, {"POST", "/v1/recognize?a=%zz;u=b", "::ffff:10.0.0.1"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	callers, err := policy.ParseAddrSet("10.0.0.0/8")
+	if err != nil {
+		f.Fatal(err)
+	}
+	api, _ := dialect.ByName("amivoice")
+	v := &Verify{callers: callers, api: api, asProxied: withoutBodies(api), proxy: askingProxyByName("traefik")}
+	f.Fuzz(func(t *testing.T, method, uri, chain string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header["X-Forwarded-Method"], r.Header["X-Forwarded-Uri"], r.Header["X-Forwarded-For"] = []string{method}, []string{uri}, []string{chain}
+		q := v.proxyQuery(r, netip.MustParseAddr("10.0.0.1"))
+		path, query, _ := strings.Cut(uri, "?")
+		if q.call.Route != nil && (q.fault != "" || q.r.Method != method || q.r.URL.EscapedPath() != path || q.r.URL.RawQuery != query || api.Classify(method, path).Route == nil) {
+			t.Errorf("%q %q is taken for %s %s, fault %q", method, uri, q.r.Method, q.r.URL, q.fault)
+		}
+		var want netip.Addr
+		for i, text := range strings.Split(chain, ",") {
+			addr, err := netip.ParseAddr(strings.Trim(text, " \t"))
+			addr = addr.Unmap().WithZone("")
+			if i == 0 || err != nil || !callers.Contains(addr) {
+				want = addr
+			}
+		}
+		if q.asked.Client != want {
+			t.Errorf("the client of %q is %s, want %s", chain, q.asked.Client, want)
+		}
+	})
 }

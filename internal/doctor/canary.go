@@ -56,6 +56,10 @@ func (e *examination) judge(seen handler.Sighting, fields []string, own string) 
 	hops := strings.Join(way, ", ") + ". It takes " + orUnknown(seen.ClientIP) + " for the address of the client."
 	for i, name := range fields {
 		if seen.ClientIP == madeUp(i) {
+			if !e.failed(CheckClientAddress) && follows(seen.Header[name], madeUp(i), own) {
+				e.add(CheckClientAddress, Skip, e.URL, hops+" The proxy has appended the address of this command, which counts as a proxy's: run the command from a machine of a client.", "")
+				return
+			}
 			e.add(CheckClientAddress, Fail, e.URL, hops+" The client has made this address up, in "+name+": keys that are bound to addresses are open to everyone.",
 				"Let the proxy in front replace or remove the field, or append the client's address to it, and set trusted_proxies_strict, as docs/proxies.md shows.")
 			return
@@ -71,6 +75,18 @@ func (e *examination) judge(seen handler.Sighting, fields []string, own string) 
 		return
 	}
 	e.add(CheckClientAddress, Pass, e.URL, hops, "")
+}
+
+// failed reports whether a check has failed.
+func (e *examination) failed(check Check) bool {
+	return slices.ContainsFunc(e.found, func(f Finding) bool { return f.Check == check && f.Level == Fail })
+}
+
+// follows reports whether one address comes right behind another one in a list of addresses.
+func follows(list []string, first, second string) bool {
+	addresses := strings.Split(strings.ReplaceAll(strings.Join(list, ","), " ", ""), ",")
+	i := slices.Index(addresses, first)
+	return i >= 0 && i+1 < len(addresses) && addresses[i+1] == second
 }
 
 // namesOther reports whether a proxy has named a client in X-Forwarded-For, besides the one that was
