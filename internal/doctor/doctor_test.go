@@ -339,3 +339,34 @@ func TestDoctor_TheServerRunsTheConfiguration(t *testing.T) { //nolint:parallelt
 		t.Errorf("%+v", report.Checks)
 	}
 }
+
+// The examples are sound. Their keystores, hosts and certificates are not on this machine.
+func TestDoctor_FindsNothingInTheExamples(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
+	examples, err := filepath.Glob("../../docs/examples/*.caddyfile")
+	if err != nil || len(examples) < 3 {
+		t.Fatalf("%d examples, %v", len(examples), err)
+	}
+	for _, name := range []string{"AMIVOICE_KEY", "ASSEMBLYAI_API_KEY", "DEEPGRAM_API_KEY", "OPENAI_API_KEY", "SPEECHMATICS_API_KEY"} {
+		t.Setenv(name, upstreamKey)
+	}
+	for _, path := range append(examples, "../../Caddyfile.example") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newPatient(t)
+			p.text = string(text)
+			p.subject.Offline = true
+			p.edit = func(json string) string {
+				return strings.Replace(json, "{", `{"storage":{"module":"file_system","root":"`+t.TempDir()+`"},`, 1)
+			}
+			for _, f := range p.examine().Checks {
+				// Other servers of this machine can use the ports of the examples.
+				if f.Check != doctor.CheckPorts && (f.Level == doctor.Warn || f.Level == doctor.Fail) {
+					t.Errorf("%+v: %s", f, *f.Fix)
+				}
+			}
+		})
+	}
+}
