@@ -17,7 +17,7 @@ func TestDoctor_TriesTheWayOfClientsThroughNginx(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has the address 127.0.0.3 on every machine")
 	}
-	dir, err := os.MkdirTemp("", "sg") // the path of a socket must be short
+	dir, err := os.MkdirTemp("", "sg") //nolint:usetesting // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,9 +68,15 @@ func TestVerify_WhatAProxyCannotAsk(t *testing.T) {
 // the client's address is the last one of the list that is not a caller's.
 func FuzzProxyQuestion(f *testing.F) {
 	for _, seed := range [][3]string{
-		{"POST", "/v1/recognize?u=key", "203.0.113.7"}, {"GET", "/v1/recognitions/job", "198.51.100.1, 203.0.113.7, 10.0.0.1"},
-		{"GET", "/v1/recognitions/%6aob", "unknown, 10.0.0.1"}, {"POST", "//v1/recognize", ", 10.0.0.1"}, {"POST", "http://a/v1/recognize", "::1"},
-		{"POST", "/v1/recognize#x?u=key", "10.0.0.1"}, {"POST", "/v1/./recognize", ""}, {"get", "*", "fe80::1%eth0"}, {"POST", "/v1/recognize?a=%zz;u=b", "::ffff:10.0.0.1"},
+		{"POST", "/v1/recognize?u=key", "203.0.113.7"},
+		{"GET", "/v1/recognitions/job", "198.51.100.1, 203.0.113.7, 10.0.0.1"},
+		{"GET", "/v1/recognitions/%6aob", "unknown, 10.0.0.1"},
+		{"POST", "//v1/recognize", ", 10.0.0.1"},
+		{"POST", "http://a/v1/recognize", "::1"},
+		{"POST", "/v1/recognize#x?u=key", "10.0.0.1"},
+		{"POST", "/v1/./recognize", ""},
+		{"get", "*", "fe80::1%eth0"},
+		{"POST", "/v1/recognize?a=%zz;u=b", "::ffff:10.0.0.1"},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}

@@ -57,10 +57,10 @@ func TestDoctor_SeesWhetherAClientChoosesItsAddress(t *testing.T) {
 		level Level
 		part  string
 	}{
-		"no proxy":                       {nil, connection, Pass, "connects from 127.0.0.1. The gateway sees a connection from 127.0.0.1, with X-Forwarded-For: 192.0.2.91. It takes 127.0.0.1 for"},
-		"a proxy that appends":           {appends, last, Pass, "with X-Forwarded-For: 192.0.2.91, 203.0.113.7. It takes 203.0.113.7 for"},
-		"a proxy that is not trusted":    {appends, connection, Warn, "A proxy is in front, and is not trusted"},
-		"a proxy that lets it through":   {nil, last, Fail, "It takes 192.0.2.91 for the address of the client. The client has made this address up, in X-Forwarded-For"},
+		"no proxy":                     {nil, connection, Pass, "connects from 127.0.0.1. The gateway sees a connection from 127.0.0.1, with X-Forwarded-For: 192.0.2.91. It takes 127.0.0.1 for"},
+		"a proxy that appends":         {appends, last, Pass, "with X-Forwarded-For: 192.0.2.91, 203.0.113.7. It takes 203.0.113.7 for"},
+		"a proxy that is not trusted":  {appends, connection, Warn, "A proxy is in front, and is not trusted"},
+		"a proxy that lets it through": {nil, last, Fail, "It takes 192.0.2.91 for the address of the client. The client has made this address up, in X-Forwarded-For"},
 		"a proxy on this machine": {func(r *http.Request) {
 			r.Header.Set("X-Forwarded-For", r.Header.Get("X-Forwarded-For")+", 127.0.0.1")
 		}, first("X-Forwarded-For"), Skip, "run the command from a machine of a client"},
