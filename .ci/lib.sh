@@ -41,11 +41,14 @@ has() { for name; do command -v "$name" && return; done; }
 # programs installs what tests run: browsers, clients, proxies and other languages.
 programs() {
 	local packages=()
+	has apache2 || packages+=(apache2-bin)
 	has chromium chromium-browser google-chrome || packages+=(chromium)
 	has curl || packages+=(curl)
 	has docker-compose || packages+=(docker-compose)
+	has fail2ban-regex || packages+=(fail2ban)
 	has haproxy || packages+=(haproxy)
 	has java || packages+=(default-jdk-headless)
+	has logrotate || packages+=(logrotate)
 	has nginx || packages+=(nginx-light)
 	has node || packages+=(nodejs)
 	has npm || packages+=(npm)
@@ -72,10 +75,12 @@ sdks() {
 	done
 }
 
-# neighbours builds the gateway with the plugins that tests run beside.
+# neighbours builds the gateway with the plugins that tests run beside, and Litestream.
 neighbours() {
 	(cd e2e/neighbours && go vet . && go build -o "$tools/neighbours" .)
 	export SPEECHGATE_NEIGHBOURS="$tools/neighbours"
+	GOFLAGS="" GOBIN="$tools" go install github.com/benbjohnson/litestream/cmd/litestream@v0.5.18
+	export SPEECHGATE_LITESTREAM="$tools/litestream"
 }
 
 # modules checks that a build of Caddy has each of our modules.

@@ -44,6 +44,7 @@ http://:8080 {
 			return startNginx(t, gate, "proxy_set_header X-Forwarded-For $remote_addr;")
 		},
 		"HAProxy with forwardfor": func(t *testing.T) string { return startHAProxy(t, "server gate "+gate) },
+		"Apache":                  func(t *testing.T) string { return startApache(t, gate) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

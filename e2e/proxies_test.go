@@ -73,6 +73,33 @@ backend gate
 	return addr
 }
 
+// startApache starts an Apache HTTP Server in front of the gateway, with the directives of
+// docs/proxies.md, and returns its address.
+func startApache(t *testing.T, gate string) string {
+	t.Helper()
+	addr := "127.0.0.1:" + port(t)
+	dir := t.TempDir()
+	program := tool(t, "apache2", "/usr/sbin/apache2")
+	directives := strings.Replace(codeAfter(t, "proxies.md", "ProxyPass / http://127.0.0.1:8080/ upgrade=websocket"), "127.0.0.1:8080", gate, 1)
+	config := clientFile(t, "apache", `
+ServerRoot `+dir+`
+ServerName localhost
+DefaultRuntimeDir `+dir+`
+PidFile `+dir+`/pid
+ErrorLog `+dir+`/error.log
+User www-data
+Group www-data
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule reqtimeout_module /usr/lib/apache2/modules/mod_reqtimeout.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+Listen `+addr+`
+`+directives)
+	startNeighbour(t, addr, exec.Command(program, "-X", "-f", config))
+	return addr
+}
+
 // startNeighbour runs another server until the test ends, and waits until it listens.
 func startNeighbour(t *testing.T, addr string, cmd *exec.Cmd) {
 	t.Helper()
