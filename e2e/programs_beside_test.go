@@ -162,7 +162,10 @@ func instants(log string) (all []float64) {
 
 // sameInstant reports whether fail2ban has read an instant of the log. It reads six digits of a
 // fraction, and none if the fraction has one or two.
-func sameInstant(log, read float64) bool { return math.Abs(log-read) < 2e-6 || math.Floor(log) == read }
+func sameInstant(log, read float64) bool {
+	short := math.Abs(log*100-math.Round(log*100)) < 1e-3
+	return math.Abs(log-read) < 2e-6 || short && math.Floor(log) == read
+}
 
 // A real fail2ban with the jail of docs/neighbours.md bans a client that guesses keys, and no
 // other client.
