@@ -294,6 +294,41 @@ func TestVerify_AProxyCannotCreateOrListJobs(t *testing.T) {
 	}
 }
 
+// The proxy forwards all fields of its client. A gate strips those with which a backend takes another
+// method or path than was checked.
+func TestVerify_RefusesARequestThatOverridesItsMethodOrPath(t *testing.T) {
+	g := newProxyVerifier(t)
+	_, secret := g.issue(keystore.NewKey{})
+	for proxy := range asking {
+		for _, field := range []string{
+			"X-HTTP-Method: DELETE", "x-http-method-override: DELETE", "X-Method-Override: DELETE", "X-Original-URL: /v1/recognitions", "X-Rewrite-URL: /v1/recognitions",
+		} {
+			wantProxyDenied(t, proxy, g.askFor(proxy, "POST /v1/recognize?u="+secret, "", field+"\r\n"), 400, `{"message":"received unreadable request"}`)
+		}
+	}
+	if !strings.Contains(g.log(), "the client's request has the field X-Http-Method-Override") {
+		t.Error("the log does not name the field")
+	}
+}
+
+func TestVerify_ARequestOfAProxyIsAUseOfItsKey(t *testing.T) {
+	g := newProxyVerifier(t)
+	used, secret := g.issue(keystore.NewKey{})
+	refused, elsewhere := g.issue(keystore.NewKey{Allow: g.allow("192.0.2.99")})
+	wantProxyPassed(t, "nginx", g.askFor("nginx", "POST /v1/recognize?u="+secret, "192.0.2.1"), used)
+	wantProxyDenied(t, "nginx", g.askFor("nginx", "POST /v1/recognize?u="+elsewhere, "192.0.2.1"), 200, deniedRecognition)
+	g.stop()
+	keys, _, err := g.keys.Keys(t.Context(), keystore.KeyList{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if noted := key.LastUsedAt != 0; noted != (key.ID == used.ID) {
+			t.Errorf("the key %s (used %s, refused %s) was last used at %s", key.ID, used.ID, refused.ID, key.LastUsedAt)
+		}
+	}
+}
+
 func TestVerify_AProxyTellsEarlyData(t *testing.T) {
 	g := newProxyVerifier(t)
 	_, secret := g.issue(keystore.NewKey{})

@@ -122,6 +122,7 @@ func (v *Verify) serveProxy(w http.ResponseWriter, r *http.Request, begun time.T
 		v.refuseProxied(w, r, &q, d.Reason)
 		return nil
 	}
+	f.store.NoteUse(&f.record, d.at)
 	v.reportAdmitted(r, record, asked)
 	v.confirm(w, &f, &d)
 	return nil
@@ -140,6 +141,9 @@ func (v *Verify) proxyQuery(r *http.Request, caller netip.Addr) proxyQuery {
 	}
 	q.asked.Client = q.client(r, p, v.callers)
 	q.asked.EarlyData = handler.IsEarlyData(r) || slices.Contains(r.Header["Early-Data"], "1") // RFC 8470, section 5.1
+	if name := credential.Override(r.Header); name != "" {
+		q.fault = "the client's request has the field " + name + ", with which the backend can take another method or path than those that the proxy asks about"
+	}
 	if q.fault != "" {
 		return q
 	}

@@ -28,11 +28,32 @@ func IsStripped(name string, wholeAnswer bool) bool {
 func isNoPartOfOperation(name string) bool {
 	switch name {
 	case "Cookie", "Connection", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive",
-		"Upgrade", "Http2-Settings", "Te", "Trailer",
-		"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
+		"Upgrade", "Http2-Settings", "Te", "Trailer":
+		return true
+	}
+	return overrides(name)
+}
+
+// overrides reports whether a field makes a framework take another method or path than the request
+// has.
+func overrides(name string) bool {
+	switch name {
+	case "X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
 		return true
 	}
 	return false
+}
+
+// Override returns the name of a header field with which a framework takes another method or path
+// than the request has, or "" if there is no such field. A gate strips these fields. The name is for
+// a handler that cannot strip them.
+func Override(header http.Header) string {
+	for name := range header {
+		if overrides(name) {
+			return name
+		}
+	}
+	return ""
 }
 
 func asksForPart(name string) bool {

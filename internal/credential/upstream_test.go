@@ -79,6 +79,20 @@ func TestR19_FieldsThatAreNoPartOfTheOperationAreStripped(t *testing.T) {
 	}
 }
 
+func TestR19_AFieldThatOverridesTheMethodOrThePathIsFound(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"} {
+		header := http.Header{"Cookie": {"a=b"}, "X-Original-Uri": {"/"}, "X-Forwarded-Method": {"GET"}}
+		if found := Override(header); found != "" {
+			t.Errorf("%s counts as an override", found)
+		}
+		header.Set(name, "")
+		if found := Override(header); !strings.EqualFold(found, name) {
+			t.Errorf("%s: found %q", name, found)
+		}
+	}
+}
+
 // A gate that reads the answer needs all of it.
 func TestR19_FieldsThatAskForAPartOfTheAnswerAreStrippedIfTheGateReadsIt(t *testing.T) {
 	t.Parallel()
