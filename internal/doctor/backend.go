@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -172,6 +173,10 @@ func send(ctx context.Context, b *configcheck.Behind, method, path string, heade
 	if err := b.Proxy.ServeHTTP(answer, r, nothing); err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("no answer within %s", backendWithin)
+		}
+		// Caddy's own error has a random ID and a line of Caddy's code too.
+		if inner := (caddyhttp.HandlerError{}); errors.As(err, &inner) && inner.Err != nil {
+			err = inner.Err
 		}
 		return nil, err
 	}

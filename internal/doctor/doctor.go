@@ -129,8 +129,11 @@ type examination struct {
 	fields []string          // the header fields in which the servers look for the client's address
 }
 
+// add adds a finding. It masks the upstream keys of the configuration, because the message can quote
+// an error, and the error an answer of a backend.
 func (e *examination) add(check Check, level Level, subject, message, fix string) {
-	f := Finding{Check: check, Level: level, Subject: subject, Message: message}
+	mask := app.MaskedUpstreamKeys().Mask
+	f := Finding{Check: check, Level: level, Subject: mask(subject), Message: mask(message)}
 	if fix != "" {
 		f.Fix = &fix
 	}

@@ -1,9 +1,12 @@
 package doctor_test
 
 import (
+	"bufio"
 	"context"
 	"database/sql"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -230,6 +233,7 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 
 		"a reload cuts streams": {doctor.CheckStreams, doctor.Warn, "A reload cuts the live streams", func(p *patient) { p.replace("		stream_close_delay 10m\n", "") }},
 
+		"no gate": {doctor.CheckHandlers, doctor.Warn, "has no gate", func(p *patient) { p.replace(gate, "") }},
 		"the gate behind the proxy": {doctor.CheckHandlers, doctor.Fail, "which never reach the gate", func(p *patient) {
 			proxied := p.text[strings.Index(p.text, proxy):strings.LastIndex(p.text, "}")]
 			p.replace(proxied, "")
@@ -272,6 +276,9 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 		}},
 
 		"a backend that cannot be reached": {doctor.CheckUpstream, doctor.Fail, "cannot be reached", func(p *patient) { p.backend.Close() }},
+		"a backend whose answer is the key": {doctor.CheckUpstream, doctor.Fail, "cannot be reached: net/http: ", func(p *patient) {
+			p.replace(p.backend.URL, echoOfKey(p.t))
+		}},
 		"a backend with an error": {doctor.CheckUpstream, doctor.Warn, "status 503", func(p *patient) {
 			p.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 		}},
@@ -312,6 +319,29 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 			}
 		})
 	}
+}
+
+// echoOfKey is a server that speaks no HTTP. It sends the value of Authorization back.
+func echoOfKey(t *testing.T) (url string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if request, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = io.WriteString(conn, request.Header.Get("Authorization")+"\r\n\r\n")
+			}
+			_ = conn.Close()
+		}
+	}()
+	return "http://" + l.Addr().String()
 }
 
 func (p *patient) must(err error) {

@@ -37,16 +37,20 @@ func (e *examination) checkLogs(ctx caddy.Context, servers map[string]*caddyhttp
 	}
 	request := caddyhttp.LoggableHTTPRequest{Request: canaryRequest()}
 	failed := zap.String("error", `Get "https://engine.example/v1/recognize?u=`+canaryError+`": connection refused`)
-	for _, name := range configcheck.Loggers(servers) {
+	loggers := configcheck.Loggers(servers)
+	if len(loggers) == 0 {
+		e.add(CheckHandlers, Warn, "", "The configuration has no gate and no other handler that reads keys: nothing checks them.",
+			"Examine the configuration of the gateway, or write speechgate in front of its reverse_proxy.")
+		return nil
+	}
+	for _, name := range loggers {
 		logger := ctx.Logger(namedModule("http")).Named(strings.TrimPrefix(name, "http."))
 		for _, level := range []zapcore.Level{zap.DebugLevel, zap.InfoLevel, zap.ErrorLevel} {
 			logger.Log(level, "handled request", zap.Object("request", request))
 		}
 	}
-	if len(servers) > 0 {
-		proxy := ctx.Logger(namedModule("http.handlers.reverse_proxy"))
-		proxy.Error("upstream", zap.Object("request", request), failed)
-	}
+	proxy := ctx.Logger(namedModule("http.handlers.reverse_proxy"))
+	proxy.Error("upstream", zap.Object("request", request), failed)
 	leaks := make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(captures)) {
 		text := captures[name].take()
