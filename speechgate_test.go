@@ -47,11 +47,12 @@ var arrows = map[string]struct {
 	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/words", "keystore", "policy"}},
 	"internal/headbudget":     {may: []string{"internal/credential"}},
 	"internal/drain":          {},
+	"internal/audiometer":     {std: true},
 	"internal/sandbox":        {std: true},
 	"internal/wstest":         {std: true},
 
 	"caddymodule/options":      {may: []string{"internal/words", "policy"}, caddy: true},
-	"caddymodule/handler":      {may: []string{"caddymodule/options", "internal/drain", "policy"}, caddy: true},
+	"caddymodule/handler":      {may: []string{"caddymodule/options", "internal/drain", "keystore", "policy"}, caddy: true},
 	"caddymodule/endpoint":     {may: []string{"caddymodule/options", "dialect"}, caddy: true},
 	"caddymodule/livestream":   {may: []string{"policy"}},
 	"caddymodule/storemetrics": {may: []string{"keystore", "policy"}},
@@ -63,7 +64,7 @@ var arrows = map[string]struct {
 
 	"caddymodule/gate": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
-		"dialect", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/stream", "internal/words",
+		"dialect", "internal/audiometer", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/stream", "internal/words",
 		"keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{

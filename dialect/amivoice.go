@@ -165,7 +165,7 @@ var AmiVoice = &API{
 func amiUpload(path string, op policy.Operation) Route {
 	return Route{
 		Method: http.MethodPost, Path: path, Operation: op,
-		Keys: amiUploadKeys, Refusals: amiRecognition,
+		Keys: amiUploadKeys, Refusals: amiRecognition, Audio: &Audio{Part: "a", Format: "c"},
 	}
 }
 

@@ -105,6 +105,7 @@ var assemblyJobs = &Jobs{
 
 var (
 	assemblyRoutes  = routes{assemblyKeys, &assemblyKey, &assemblyRefusals, assemblyJobs}
+	assemblyAudio   = &Audio{Part: "audio", Encoding: "encoding", Samples: "sample_rate", Default: "pcm_s16le"}
 	assemblyStreams = routes{assemblyStreamKeys, &assemblyKey, &assemblyRefusals, nil}
 )
 
@@ -114,16 +115,16 @@ var (
 var AssemblyAI = &API{
 	Name: "assemblyai",
 	Routes: []Route{
-		assemblyRoutes.route(http.MethodPost, "/v2/upload", policy.Upload),
+		assemblyRoutes.route(http.MethodPost, "/v2/upload", policy.Upload).withAudio(&Audio{}),
 		assemblyRoutes.route(http.MethodPost, "/v2/transcript", policy.CreateJob),
 		assemblyRoutes.list("/v2/transcript", assemblyList),
 		assemblyRoutes.route(http.MethodGet, "/v2/transcript/{job}", policy.ReadJob),
 		assemblyRoutes.route(http.MethodGet, "/v2/transcript/{job}/{name}", policy.ReadJob),
 		assemblyRoutes.route(http.MethodDelete, "/v2/transcript/{job}", policy.DeleteJob),
-		assemblyRoutes.route(http.MethodPost, "/v1/transcribe/live", policy.Recognize),
+		assemblyRoutes.route(http.MethodPost, "/v1/transcribe/live", policy.Recognize).withAudio(assemblyAudio),
 		assemblyRoutes.route(http.MethodGet, "/v1/warm", policy.Info),
 		assemblyRoutes.mint(http.MethodGet, "/v3/token", assemblyMint),
-		assemblyStreams.stream("/v3/ws", assemblyStreaming),
+		assemblyStreams.stream("/v3/ws", assemblyStreaming).withAudio(assemblyAudio),
 	},
 	Places:   assemblyStreamKeys,
 	Unlisted: assemblyRefusals,

@@ -89,6 +89,8 @@ var (
 		},
 		Subprotocols: deepgramSubprotocol,
 	}
+	deepgramAudio = &Audio{Encoding: "encoding", Samples: "sample_rate", Channels: "channels"}
+
 	deepgramFlux = &HandshakeRules{
 		Denied: StreamEnd{
 			Text: `{"type":"Error","sequence_id":0,"code":"INVALID_REQUEST","description":"The client has broken the WebSocket protocol.","request_id":"{request_id}"}`,
@@ -116,9 +118,9 @@ var (
 var Deepgram = &API{
 	Name: "deepgram",
 	Routes: []Route{
-		deepgramRoutes.route(http.MethodPost, "/v1/listen", policy.Recognize),
-		deepgramStreams.stream("/v1/listen", deepgramListen),
-		deepgramStreams.stream("/v2/listen", deepgramFlux),
+		deepgramRoutes.route(http.MethodPost, "/v1/listen", policy.Recognize).withAudio(deepgramAudio),
+		deepgramStreams.stream("/v1/listen", deepgramListen).withAudio(deepgramAudio),
+		deepgramStreams.stream("/v2/listen", deepgramFlux).withAudio(deepgramAudio),
 		deepgramRoutes.mint(http.MethodPost, "/v1/auth/grant", deepgramGrant),
 		deepgramRoutes.route(http.MethodGet, "/v1/models", policy.Info),
 		deepgramRoutes.route(http.MethodGet, "/v1/models/{name}", policy.Info),

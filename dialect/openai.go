@@ -109,6 +109,7 @@ func openAIStream() Route {
 
 var (
 	openAIRoutes  = routes{[]Place{openAIBearer}, &openAIBearer, &openAIRefusals, nil}
+	openAIAudio   = &Audio{Part: "file"}
 	openAIStreams = routes{openAIKeys, &openAIBearer, &openAIRefusals, nil}
 )
 
@@ -117,8 +118,8 @@ var (
 var OpenAI = &API{
 	Name: "openai",
 	Routes: []Route{
-		openAIRoutes.route(http.MethodPost, "/v1/audio/transcriptions", policy.Recognize),
-		openAIRoutes.route(http.MethodPost, "/v1/audio/translations", policy.Recognize),
+		openAIRoutes.route(http.MethodPost, "/v1/audio/transcriptions", policy.Recognize).withAudio(openAIAudio),
+		openAIRoutes.route(http.MethodPost, "/v1/audio/translations", policy.Recognize).withAudio(openAIAudio),
 		openAIRoutes.route(http.MethodGet, "/v1/models", policy.Info),
 		openAIRoutes.route(http.MethodGet, "/v1/models/{name}", policy.Info),
 		openAIRoutes.mint(http.MethodPost, "/v1/realtime/client_secrets", openAIMint()),

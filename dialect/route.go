@@ -38,9 +38,33 @@ type Route struct {
 	// dropped, and URLs of the backend lead to the gate. It is nil if nothing is changed. A route of
 	// ListJobs needs it: without it, clients would see the jobs of all accounts.
 	Edits *jsonanswer.Edits
+	// Audio says where the audio of the operation is, so that its length can be measured. It is nil
+	// if the operation has no audio, or if it cannot be measured.
+	Audio *Audio
 	// Stream describes the live streams of this route. It is nil if the operation is not
 	// Stream.
 	Stream *Stream
+}
+
+// Audio says where the audio of an operation is, and where its format is. On a live stream, the
+// binary messages of the client are audio.
+type Audio struct {
+	// Part is the part of a form with the audio. If the body is no form, the whole body is audio.
+	Part string
+	// Format is the name of the parameter whose value is a format in AmiVoice's words. The
+	// parameter is in the query, or is a part before the audio.
+	Format string
+	// Encoding, Samples and Channels are the names of parameters of the query: the encoding of
+	// audio without a header, its sampling rate, and the number of its channels.
+	Encoding, Samples, Channels string
+	// Default is the encoding of a request that has none in its query.
+	Default string
+}
+
+// withAudio returns the route with its audio.
+func (r Route) withAudio(audio *Audio) Route {
+	r.Audio = audio
+	return r
 }
 
 // routes makes the routes of an API that have their places of keys and their answers in common.

@@ -103,6 +103,7 @@ var speechmaticsJobs = &Jobs{
 
 var (
 	speechmaticsRoutes  = routes{speechmaticsKeys, &speechmaticsBearer, &speechmaticsRefusals, speechmaticsJobs}
+	speechmaticsAudio   = &Audio{Part: "data_file"}
 	speechmaticsStreams = routes{speechmaticsStreamKeys, &speechmaticsBearer, &speechmaticsRefusals, nil}
 )
 
@@ -112,8 +113,8 @@ var (
 var Speechmatics = &API{
 	Name: "speechmatics",
 	Routes: []Route{
-		speechmaticsRoutes.route(http.MethodPost, "/v2/jobs", policy.CreateJob),
-		speechmaticsRoutes.route(http.MethodPost, "/v2/jobs/", policy.CreateJob), // as in the vendor's examples
+		speechmaticsRoutes.route(http.MethodPost, "/v2/jobs", policy.CreateJob).withAudio(speechmaticsAudio),
+		speechmaticsRoutes.route(http.MethodPost, "/v2/jobs/", policy.CreateJob).withAudio(speechmaticsAudio), // as in the vendor's examples
 		speechmaticsRoutes.list("/v2/jobs", speechmaticsList),
 		speechmaticsRoutes.list("/v2/jobs/", speechmaticsList),
 		speechmaticsRoutes.route(http.MethodGet, "/v2/jobs/{job}", policy.ReadJob),

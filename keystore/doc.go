@@ -8,6 +8,7 @@
 //	commits    group commit: the one goroutine that writes
 //	feed       polls the change feed, every 100 ms
 //	uses       writes last-used times, every 5 s
+//	usage      adds usage up in memory, and writes it every 4 s
 //	watchers   callbacks of the callers that keep a record for long, such as streams
 //	room       keeps disk space for revocations, every minute
 //	clock      looks for leaps of the clock, every 100 ms
@@ -43,6 +44,11 @@
 //
 // Last-used times need not survive a loss of power. Their commits do not wait for the
 // disk, except for a checkpoint.
+//
+// [Store.CountUsage] adds to counters in memory. Every 4 seconds they are added to the tables,
+// in transactions of 128 counters. The last of them is durable, and with it the others: a
+// crash or a loss of power loses the usage of 5 seconds at most. Each count is added for all
+// requests, for the account and for the key, so that a sum reads few rows.
 //
 // # Opening
 //
@@ -95,5 +101,7 @@
 //     their creation.
 //   - Tokens: 1 hour after they expired, but no longer than their key. A restore brings none
 //     back.
+//   - Usage: by hour 7 days, then by day 400 days; the totals of accounts without end, those of
+//     keys as long as the key.
 //   - Audit trail: 400 days. Change feed: 1 hour. Accounts: without end.
 package keystore

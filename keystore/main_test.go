@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if paths := os.Getenv(restorerEnv); paths != "" {
 		restoreForEver(paths)
 	}
+	if path := os.Getenv(counterEnv); path != "" {
+		countForEver(path)
+	}
 	if path := os.Getenv(openerEnv); path != "" {
 		openAsNobody(path)
 	}

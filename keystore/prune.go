@@ -52,6 +52,7 @@ func (s *Store) Prune(ctx context.Context, now policy.Time) error {
 	// Jobs first, because a key is kept as long as it has a job.
 	for _, prune := range []func(context.Context, policy.Time) (more bool, err error){
 		s.pruneJobs, s.pruneTokens, s.pruneKeys, s.pruneDigests, s.pruneFeed, s.pruneAudit,
+		s.rollUpUsage, s.pruneUsage,
 	} {
 		for more := true; more; {
 			var err error
@@ -97,11 +98,11 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 	// The search may take long, so it does not run in the writer's transaction. A
 	// key that has ended stays ended, and the DELETE checks again for jobs.
 	type ended struct {
-		id, origin string
-		digest     []byte
+		id, accountID, origin string
+		digest                []byte
 	}
 	keys, err := query(ctx, s, func(row scanner) (k ended, err error) {
-		err = row.Scan(&k.id, &k.digest, &k.origin)
+		err = row.Scan(&k.id, &k.accountID, &k.digest, &k.origin)
 		return k, err
 	}, endedKeys, now.Add(-s.cfg.Retention), pruneBatch)
 	if err != nil || len(keys) == 0 {
@@ -123,6 +124,7 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 				forget = now.Add(deadKept)
 			}
 			t.exec(`INSERT INTO dead_digests (digest, at, forget_at) VALUES ($1, $2, $3)`, k.digest, now, nullTime(forget))
+			t.exec(`DELETE FROM usage_scopes WHERE account_id = $1 AND key_id = $2`, k.accountID, k.id)
 			if err := t.changed(now, changedKey, k.digest); err != nil {
 				return err
 			}
@@ -138,10 +140,10 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 
 // endedKeys finds keys that have ended, or whose account is closed. Both searches
 // use an index.
-const endedKeys = `SELECT k.id, k.digest, k.origin FROM api_keys k
+const endedKeys = `SELECT k.id, k.account_id, k.digest, k.origin FROM api_keys k
 	WHERE ` + firstEnd + ` <= $1 AND ` + unneeded + `
 	UNION ALL
-	SELECT k.id, k.digest, k.origin FROM api_keys k
+	SELECT k.id, k.account_id, k.digest, k.origin FROM api_keys k
 	WHERE k.account_id IN (SELECT id FROM accounts WHERE closed_at <= $1) AND ` + unneeded + `
 	LIMIT $2`
 

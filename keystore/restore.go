@@ -46,7 +46,8 @@ const beforeTime = "20060102T150405.000Z"
 //     has ended, or the audit trail does not reach back to the backup.
 //   - Tokens stay with their keys. A token that only the backup has is not brought back:
 //     clients get new ones.
-//   - The audit trail stays.
+//   - The audit trail stays, and the usage. The usage of a key that is removed goes with the
+//     key; a key that is brought back has the total usage of the backup.
 //
 // All this happens in one transaction, beside running servers. Only the operator may
 // call Restore. The error is ErrInvalid if the file is not a backup of this store.

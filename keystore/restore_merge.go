@@ -205,6 +205,7 @@ func (m *merger) run(by Actor) error {
 	if !m.blind {
 		m.bringBack()
 	}
+	m.exec(`DELETE FROM main.usage_scopes WHERE key_id <> '' AND key_id NOT IN (SELECT id FROM main.api_keys)`)
 	m.row(&m.KeptEnded, `SELECT COUNT(*) FROM backup.api_keys k JOIN backup.accounts a ON a.id = k.account_id
 		WHERE NOT COALESCE(`+endedOnce+`, FALSE) AND COALESCE(k.expires_at > $1, TRUE) AND k.id NOT IN
 			(SELECT k.id FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id WHERE NOT COALESCE(`+endedNow+`, FALSE))`, m.now)
@@ -251,6 +252,23 @@ func (m *merger) bringBack() {
 	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs
 		WHERE key_id IN (SELECT id FROM main.api_keys) AND account_id IN (SELECT id FROM main.accounts)
 		ON CONFLICT (id, backend) DO NOTHING`)
+	m.bringBackTotals()
+}
+
+// bringBackTotals brings back the total usage of keys that only the backup has. Limits on all
+// audio of a key depend on it.
+func (m *merger) bringBackTotals() {
+	m.exec(`INSERT INTO main.usage_scopes (account_id, key_id) SELECT account_id, key_id FROM backup.usage_scopes
+		WHERE key_id IN (SELECT id FROM main.api_keys) ON CONFLICT DO NOTHING`)
+	m.exec(`INSERT INTO main.usage_kinds (operation, reason, backend) SELECT operation, reason, backend FROM backup.usage_kinds
+		WHERE TRUE ON CONFLICT DO NOTHING`)
+	m.exec(`INSERT INTO main.usage_totals (scope, kind, ` + usageCounted + `)
+		SELECT ms.id, mk.id, ` + usageCounted + ` FROM backup.usage_totals b
+		JOIN backup.usage_scopes bs ON bs.id = b.scope
+		JOIN main.usage_scopes ms ON ms.account_id = bs.account_id AND ms.key_id = bs.key_id
+		JOIN backup.usage_kinds bk ON bk.id = b.kind
+		JOIN main.usage_kinds mk ON mk.operation = bk.operation AND mk.reason = bk.reason AND mk.backend = bk.backend
+		WHERE bs.key_id <> '' ON CONFLICT DO NOTHING`)
 }
 
 // suspendedNow returns the columns suspended_at and suspend_reason of a record of the

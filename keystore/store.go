@@ -35,6 +35,7 @@ type Store struct {
 	commits  *groupCommit
 	feed     *feedFollower // applies what other processes change
 	uses     *useRecorder  // writes last-used times
+	usage    *usageRecorder // adds usage up, and writes it
 	watchers *watchers     // are notified of changes
 	room     *diskRoom     // keeps space on the disk for revocations
 	clock    *clockWatch   // finds leaps of the clock
@@ -106,6 +107,7 @@ func newStore(cfg Config, mono func() time.Duration) *Store {
 	s.commits = newGroupCommit(s)
 	s.feed = &feedFollower{store: s}
 	s.uses = newUseRecorder(s.writeRelaxed)
+	s.usage = newUsageRecorder(s)
 	s.clock = &clockWatch{clock: cfg.Clock, ahead: cfg.Ahead, mono: mono, log: cfg.Logger, leapt: s.watchers.notifyAll}
 	return s
 }
@@ -134,6 +136,7 @@ func (s *Store) tasks() []task {
 		{pollEvery, pollEvery, s.feed.poll},
 		{pollEvery, pollEvery, func(context.Context) { s.clock.check() }},
 		{useEvery, useEvery, func(ctx context.Context) { s.uses.flush(ctx, usePause) }},
+		{usageEvery, usageEvery, s.usage.flush},
 		{0, reserveEvery, func(context.Context) { s.room.keepReserve() }},
 		{pruneFirst, pruneEvery, s.pruneInBackground},
 	}
@@ -156,10 +159,10 @@ func (s *Store) every(ctx context.Context, first, period time.Duration, f func(c
 	})
 }
 
-// closeLimit is how long closing waits for the last-used times to be written.
+// closeLimit is how long closing waits for usage and the last-used times to be written.
 const closeLimit = 5 * time.Second
 
-// Close writes the pending last-used times and closes the store. Calls under way
+// Close writes the pending usage and last-used times, and closes the store. Calls under way
 // finish or fail with ErrClosed, as later calls do. Closing again returns the
 // same error.
 func (s *Store) Close() error {
@@ -168,6 +171,7 @@ func (s *Store) Close() error {
 		s.background.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 		defer cancel()
+		s.usage.flush(ctx)
 		s.uses.flush(ctx, 0)
 		s.commits.close()
 		if old := s.state.Swap(&state{fault: ErrClosed}); old.db != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -148,14 +149,17 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	mustExec(t, db, `DROP TABLE tokens`) // all that version 9 has added
-	mustExec(t, db, `DELETE FROM schema_version WHERE version_id = 9`)
+	// All that versions 9 and 10 have added.
+	for _, table := range []string{"tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes"} {
+		mustExec(t, db, `DROP TABLE `+table)
+	}
+	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 9`)
 	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != 8 {
 		t.Fatalf("the file has schema version %d, want 8", n)
 	}
 	f = openStore(t, path)
-	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != 9 {
-		t.Errorf("the file has schema version %d, want 9", n)
+	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != engine.SchemaVersion {
+		t.Errorf("the file has schema version %d, want %d", n, engine.SchemaVersion)
 	}
 	if r := f.find(secret); r == nil || r.Key().ID != k.ID {
 		t.Error("the key was lost")
@@ -166,6 +170,10 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 	f.mint(aToken(k.ID, "ek_1"))
 	if f.ownerOf("b", "ek_1") != k.ID {
 		t.Error("tokens do not work in the upgraded file")
+	}
+	f.CountUsage(start, &UsageOf{KeyID: k.ID, AccountID: k.AccountID}, UsageCounts{Requests: 1})
+	if f.usage.flush(t.Context()); f.sumOf(UsageList{}).Requests != 1 {
+		t.Error("usage is not counted in the upgraded file")
 	}
 	if c := f.verify(nil); c.Fault != "" {
 		t.Errorf("the audit trail: %s", c.Fault)

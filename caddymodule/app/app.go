@@ -259,6 +259,10 @@ func (a *App) ReleaseStore() { a.store.release() }
 // called AcquireStore. The error says why the keystore cannot be opened.
 func (a *App) Store() (*keystore.Store, error) { return a.store.get() }
 
+// OpenStore returns the keystore if it is open, and nil otherwise. It is for usage, which is not
+// worth opening the keystore. The caller need not have called AcquireStore.
+func (a *App) OpenStore() *keystore.Store { return a.store.open.Load() }
+
 // Ready returns nil if the keystore can be read, and is the one that it was when the configuration was
 // started.
 func (a *App) Ready(ctx context.Context) error {

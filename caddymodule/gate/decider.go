@@ -70,6 +70,14 @@ func (f *facts) openStore(a *app.App) (err error) {
 	return err
 }
 
+// usageStore returns the store that counts the usage of the request; nil if no store is open.
+func (f *facts) usageStore(a *app.App) *keystore.Store {
+	if f.store != nil {
+		return f.store
+	}
+	return a.OpenStore()
+}
+
 func (f *facts) setRecord(record keystore.Record) {
 	f.record, f.key = record, nil
 	f.owner.KeyID, f.owner.AccountID = record.IDs()

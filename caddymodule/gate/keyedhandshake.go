@@ -158,6 +158,8 @@ func (w *responseInterceptor) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.hijacked = true
 	w.stream.opened.Store(true)
 	w.timer.Stop()
-	conn, brw = w.stream.guard.Wrap(conn, brw)
+	s := w.stream
+	s.events.do(func() { s.startMeter(s.gate.app.Now(), audioRate(w.call.Route.Audio, w.r.URL.RawQuery)) })
+	conn, brw = s.guard.Wrap(conn, brw)
 	return conn, brw, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/audiometer"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/internal/stream"
@@ -39,6 +40,7 @@ type liveStream struct {
 	id        string
 	begun     policy.Time
 
+	format  func() string // of the audio, in the start command that is decided on; nil if the key is in the handshake
 	guard   *stream.Guard
 	ctx     context.Context                        // of the proxied request
 	stop    context.CancelCauseFunc                // cancels ctx
@@ -54,6 +56,7 @@ type liveStream struct {
 	record   keystore.Record // of the key; empty before the first accepted start command
 	owner    policy.Identity // of the key
 	accepted policy.Time     // when the last start command was accepted
+	meter    *keystore.StreamMeter // measures the stream; nil before it is open
 	unwatch  func()          // stops watching the key; nil if no key is watched
 	timer    *time.Timer     // rechecks the stream at the next instant at which it may have to end
 }
@@ -100,7 +103,9 @@ func (s *liveStream) protocol() stream.Protocol {
 			Facts: func() dialect.Facts { return factsAt(path) },
 		})
 	}
-	return stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.upstream, Authorize: s.authorize})
+	protocol := stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.upstream, Authorize: s.authorize})
+	s.format = protocol.Format
+	return protocol
 }
 
 // register adds the stream to the registry. It returns false if too many streams of the
@@ -148,6 +153,7 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 		}
 		f.store.NoteUse(&f.record, d.at)
 		s.gate.reportAdmitted(s.r, record)
+		s.startMeter(d.at, audiometer.NamedRate(s.format()))
 		verdict.OK = true
 	})
 	return verdict
@@ -290,6 +296,7 @@ func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	}
 	s.events.post(func() { // before the cut, so that the report comes before the stream's end
 		record := s.decisionRecord(s.owner, reason)
+		record.Again = true
 		record.Report(s.r)
 		if c := s.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
 			c.Write(append(record.LogFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)
@@ -311,7 +318,9 @@ func (s *liveStream) refused(reason policy.Reason, detail string) {
 		return
 	}
 	s.events.post(func() {
-		s.gate.reportRefused(s.r, s.decisionRecord(s.owner, reason), detail, zap.String("stream_id", s.id))
+		record := s.decisionRecord(s.owner, reason)
+		record.Again = s.record.Found() // a start command was accepted before
+		s.gate.reportRefused(s.r, record, detail, zap.String("stream_id", s.id))
 	})
 }
 
@@ -319,13 +328,21 @@ func (s *liveStream) refused(reason policy.Reason, detail string) {
 func (s *liveStream) upstreamRefused() {
 	s.events.post(func() {
 		record := s.decisionRecord(s.owner, policy.UpstreamRefused)
+		record.Again = true
 		record.Report(s.r)
 		s.gate.logUpstreamRefused(record, zap.String("stream_id", s.id))
 	})
 }
 
 func (s *liveStream) decisionRecord(owner policy.Identity, reason policy.Reason) *handler.DecisionRecord {
-	return &handler.DecisionRecord{Counters: s.gate.counters, Operation: policy.Stream, Reason: reason, Owner: owner, Client: s.asked.Client}
+	store := s.store
+	if store == nil {
+		store = s.gate.app.OpenStore()
+	}
+	return &handler.DecisionRecord{
+		Counters: s.gate.counters, Operation: policy.Stream, Reason: reason, Owner: owner, Client: s.asked.Client,
+		At: s.gate.app.Now(), Store: store,
+	}
 }
 
 // end releases everything that the stream holds.
@@ -338,6 +355,7 @@ func (s *liveStream) end() {
 		if s.timer != nil {
 			s.timer.Stop()
 		}
+		s.meter.Stop(s.gate.app.Now())
 	})
 	s.stop(nil)
 	s.gate.app.Streams().End(s.id)

@@ -99,7 +99,7 @@ func (w *responseInterceptor) passRefusalCheck() error {
 // The client's key is good. The request has been counted as admitted, and the refusal is
 // counted in addition.
 func (w *responseInterceptor) refuseUpstream() {
-	w.record.Reason = policy.UpstreamRefused
+	w.record.Reason, w.record.Again = policy.UpstreamRefused, true
 	w.record.Report(w.r)
 	w.gate.logUpstreamRefused(&w.record, zap.Int("backend_status", w.status))
 	w.substitute(w.gate.api.Refusal(w.call, policy.UpstreamRefused))

@@ -107,6 +107,7 @@ func (req *gatedRequest) refuse(f *facts, d *decision) error {
 func (req *gatedRequest) record(f *facts, reason policy.Reason) *handler.DecisionRecord {
 	return &handler.DecisionRecord{
 		Counters: req.gate.counters, Operation: req.call.Operation, Reason: reason, Owner: f.owner, Client: req.asked.Client, Begun: req.begun,
+		At: req.at, Store: f.usageStore(req.gate.app),
 	}
 }
 

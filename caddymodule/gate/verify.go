@@ -222,7 +222,10 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	defer f.releaseStore()
 	d := v.decideQuery(r, &q, &f)
 
-	record := &handler.DecisionRecord{Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: f.job.Client, Begun: begun}
+	record := &handler.DecisionRecord{
+		Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: f.job.Client, Begun: begun,
+		At: v.app.Now(), Store: f.usageStore(v.app),
+	}
 	asked := []zap.Field{zap.String("job_id", q.jobID), zap.Stringer("caller", q.caller)}
 	if !d.Reason.OK() {
 		handler.SetLiteral(w.Header(), "Speechgate-Reason", d.Reason.String())

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -19,6 +20,14 @@ type DecisionRecord struct {
 	Owner     policy.Identity
 	Client    netip.Addr // invalid if it is unknown
 	Begun     time.Time  // when deciding began; zero if the time is not measured, or was reported already
+
+	// At is the instant of the decision, for the usage.
+	At policy.Time
+	// Store is where the usage is counted. Default: it is not counted.
+	Store *keystore.Store
+	// Again says that the request or the stream was admitted before, and is refused or cut now: the
+	// usage has it as a refusal, and not as another request.
+	Again bool
 }
 
 // The placeholders of a decision.
@@ -49,11 +58,12 @@ func (d *DecisionRecord) placeholder(name string) (any, bool) {
 	return nil, false
 }
 
-// Report counts the decision and sets the placeholders. Later changes of d can change the
-// placeholders, until Report is called again. The first Report also notes how long it took to
+// Report counts the decision, also in the usage, and sets the placeholders. Later changes of d can
+// change the placeholders, until Report is called again. The first Report also notes how long it took to
 // decide.
 func (d *DecisionRecord) Report(r *http.Request) {
 	d.Counters.count(d.Operation, d.Reason)
+	d.countUsage()
 	if !d.Begun.IsZero() {
 		d.Counters.observe(d.Operation, time.Since(d.Begun))
 		d.Begun = time.Time{}
@@ -77,6 +87,26 @@ func (d *DecisionRecord) Report(r *http.Request) {
 			repl.Set(name, value)
 		}
 	}
+}
+
+// countUsage counts the decision in the usage of the key and of its account.
+func (d *DecisionRecord) countUsage() {
+	if d.Store == nil {
+		return
+	}
+	counts := keystore.UsageCounts{Requests: 1}
+	if d.Again {
+		counts.Requests = 0
+	}
+	if !d.Reason.OK() {
+		counts.Refused = 1
+	}
+	d.Store.CountUsage(d.At, d.UsageOf(), counts)
+}
+
+// UsageOf returns what the usage of the request belongs to.
+func (d *DecisionRecord) UsageOf() *keystore.UsageOf {
+	return &keystore.UsageOf{KeyID: d.Owner.KeyID, AccountID: d.Owner.AccountID, Backend: d.Counters.backend, Operation: d.Operation, Reason: d.Reason}
 }
 
 // LogFields returns the fields of the decision for a log entry.

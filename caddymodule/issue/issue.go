@@ -220,6 +220,7 @@ func (i *Issue) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	d := handler.DecisionRecord{
 		Counters: i.counters, Operation: policy.IssueKey, Reason: answer.Reason,
 		Owner: policy.Identity{KeyID: answer.KeyID, AccountID: answer.AccountID}, Client: handler.ClientIP(r),
+		At: i.app.Now(), Store: i.app.OpenStore(),
 	}
 	d.Report(r)
 	i.log(r, d, answer)

@@ -208,8 +208,10 @@ func (r *clientReader) handleAudio() error {
 	if !h.Fin {
 		r.fragments = wsframe.Binary
 	}
+	r.g.audio.Add(h.Length)
 	switch {
 	case first:
+		r.g.audio.Add(-r.g.marks)
 		r.frame[0] = wsframe.Fin | byte(wsframe.Binary)
 		r.payloadLeft = h.Length - 1
 		r.forward()
@@ -234,7 +236,7 @@ func (r *clientReader) ownMessage(out []byte, h wsframe.Header) []byte {
 
 // handleOpaque forwards a frame without a check of its payload.
 func (r *clientReader) handleOpaque() error {
-	h := r.header
+	h, message := r.header, r.fragments
 	if h.Opcode != wsframe.Continuation && r.g.protocol.Accepts(h.Opcode) != Forward {
 		return r.outOfTurn()
 	}
@@ -243,6 +245,9 @@ func (r *clientReader) handleOpaque() error {
 		r.fragments = 0
 	case h.Opcode != wsframe.Continuation:
 		r.fragments = h.Opcode
+	}
+	if h.Opcode == wsframe.Binary || h.Opcode == wsframe.Continuation && message == wsframe.Binary {
+		r.g.audio.Add(h.Length)
 	}
 	r.payloadLeft = h.Length
 	r.forward()

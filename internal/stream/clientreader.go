@@ -115,6 +115,7 @@ func (r *clientReader) end() error {
 // into the buffer, or drops the rest if the client has sent a Close frame.
 func (r *clientReader) fastPath(p []byte) int {
 	at := 0
+	audio := int64(0)
 	if len(r.frame) == 0 && !r.closed {
 		// Accepts is called once for all frames in p: an answer that the backend sends
 		// meanwhile counts from the next read on.
@@ -130,9 +131,15 @@ func (r *clientReader) fastPath(p []byte) int {
 			if !ok {
 				break
 			}
+			if p[at] == wsframe.Fin|byte(wsframe.Binary) {
+				audio += length - r.g.marks
+			}
 			r.payloadLeft = length
 			at += header
 		}
+	}
+	if audio > 0 {
+		r.g.audio.Add(audio)
 	}
 	if at < len(p) && !r.closed {
 		r.keep(p[at:])

@@ -49,6 +49,7 @@ type Commands struct {
 	beginning int // how many bytes of an answer FromBackend needs: the longest word and one more
 	session   atomic.Uint32
 	asked     atomic.Bool // the backend has not answered a start command yet
+	format    string      // see Format
 }
 
 // NewCommands returns the protocol of one stream.
@@ -135,6 +136,7 @@ func (c *Commands) start(text string) Step {
 	if c.session.Load() != sessionIdle {
 		return c.malformed("a start command before the end of the session that runs")
 	}
+	c.format, _, _ = strings.Cut(strings.TrimPrefix(text[len(c.cfg.Rules.Start):], " "), " ")
 	command, fault := credential.ScanCommand(text, c.cfg.Rules.Start, c.cfg.Rules.Pair)
 	verdict := c.judge(&command, fault)
 	if !verdict.OK {
@@ -153,6 +155,10 @@ func (c *Commands) start(text string) Step {
 	c.asked.Store(true)
 	return Step{Action: Forward, Text: command.Rewrite(c.cfg.Upstream)}
 }
+
+// Format returns the audio format of the start command: the first word after Start. CommandsConfig.Authorize
+// may call it.
+func (c *Commands) Format() string { return c.format }
 
 func (c *Commands) judge(command *credential.Command, fault *credential.Fault) Verdict {
 	if c.cfg.Authorize == nil {

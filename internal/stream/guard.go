@@ -103,6 +103,7 @@ type Guard struct {
 	cfg      Config
 	protocol Protocol
 	shape    Shape
+	marks    int64    // bytes of a binary message that mark it as audio, and are none: 1 with Shape.CheckAudio
 	conn     net.Conn // the client's
 
 	closing           closing
@@ -112,6 +113,7 @@ type Guard struct {
 	clock       commandClock
 	backendDone atomic.Bool  // the backend has closed its side, and sends no answer any more
 	reserved    atomic.Int64 // bytes that Reserve has granted
+	audio       atomic.Int64 // bytes of audio that were forwarded, see AudioBytes
 	wake        waker
 
 	reading sync.Mutex // locked by the goroutine that uses the field in
@@ -136,6 +138,9 @@ func New(cfg Config) *Guard {
 	g := &Guard{
 		cfg: cfg, protocol: cfg.Protocol, shape: cfg.Protocol.Shape(),
 		done: make(chan struct{}), atMessageBoundary: make(chan struct{}, 1),
+	}
+	if g.shape.CheckAudio {
+		g.marks = 1
 	}
 	g.in.g, g.out.g = g, g
 	g.in.authorized.Store(g.shape.KeyInHandshake)
@@ -235,6 +240,11 @@ func (g *Guard) refuse(reason policy.Reason, detail string, f Farewell, ownsRead
 	}
 	g.closeGracefully(f, ownsReader)
 }
+
+// AudioBytes returns how many bytes of audio the client has sent to the backend: the payload of its
+// binary messages, without the byte Shape.Audio that marks them. A frame counts when it begins. Any
+// goroutine may call AudioBytes.
+func (g *Guard) AudioBytes() int64 { return g.audio.Load() }
 
 // Ended reports whether the stream has begun to end, or has ended.
 func (g *Guard) Ended() bool { return g.closing.started() }
