@@ -33,12 +33,12 @@ type Store struct {
 	// commits is the only goroutine that runs the writes of callers. Opening and a restore
 	// have a transaction of their own.
 	commits  *groupCommit
-	feed     *feedFollower // applies what other processes change
-	uses     *useRecorder  // writes last-used times
+	feed     *feedFollower  // applies what other processes change
+	uses     *useRecorder   // writes last-used times
 	usage    *usageRecorder // adds usage up, and writes it
-	watchers *watchers     // are notified of changes
-	room     *diskRoom     // keeps space on the disk for revocations
-	clock    *clockWatch   // finds leaps of the clock
+	watchers *watchers      // are notified of changes
+	room     *diskRoom      // keeps space on the disk for revocations
+	clock    *clockWatch    // finds leaps of the clock
 
 	behind  time.Duration // set by Open: see Behind
 	jobKeep atomic.Int64  // nanoseconds, see KeepJobs

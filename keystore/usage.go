@@ -199,22 +199,12 @@ func (m *StreamMeter) measure(now policy.Time, last bool) {
 	read := m.bytes()
 	counts := UsageCounts{AudioBytes: read - m.read, StreamTime: time.Duration(now-m.at) * time.Millisecond}
 	if m.rate > 0 {
-		counts.AudioTime = AudioTime(counts.AudioBytes, int(m.rate))
+		counts.AudioTime = time.Duration(counts.AudioBytes/m.rate)*time.Second + time.Duration(counts.AudioBytes%m.rate)*time.Second/time.Duration(m.rate)
 	}
 	m.at, m.read = now, read
 	if counts != (UsageCounts{}) {
 		m.usage.store.CountUsage(now, &m.of, counts)
 	}
-}
-
-// AudioTime returns how long so many bytes of audio last, if a second has rate bytes. A rate
-// of 0 is not known, and the result is 0.
-func AudioTime(bytes int64, rate int) time.Duration {
-	if rate <= 0 {
-		return 0
-	}
-	r := int64(rate)
-	return time.Duration(bytes/r)*time.Second + time.Duration(bytes%r)*time.Second/time.Duration(r)
 }
 
 // flush writes what was counted until now.

@@ -76,14 +76,15 @@ func TestUsage_EachGroup(t *testing.T) {
 		list UsageList
 		want []Usage
 	}{
-		"all":                 {UsageList{}, []Usage{{UsageCounts: whole}}},
-		"all since":           {UsageList{Since: hour1}, []Usage{{UsageCounts: counts(5, 2, 0, 0, time.Minute)}}},
-		"an account":          {UsageList{AccountID: one.AccountID}, []Usage{{UsageCounts: counts(4, 1, 1000, 1500*time.Millisecond, 0)}}},
-		"an account since":    {UsageList{AccountID: one.AccountID, Since: hour1}, []Usage{{UsageCounts: counts(3, 1, 0, 0, 0)}}},
-		"a key":               {UsageList{AccountID: two.AccountID, KeyID: two.ID}, []Usage{{UsageCounts: counts(3, 1, 0, 0, 0)}}},
+		"all":                    {UsageList{}, []Usage{{UsageCounts: whole}}},
+		"all since":              {UsageList{Since: hour1}, []Usage{{UsageCounts: counts(5, 2, 0, 0, time.Minute)}}},
+		"an account":             {UsageList{AccountID: one.AccountID}, []Usage{{UsageCounts: counts(4, 1, 1000, 1500*time.Millisecond, 0)}}},
+		"an account since":       {UsageList{AccountID: one.AccountID, Since: hour1}, []Usage{{UsageCounts: counts(3, 1, 0, 0, 0)}}},
+		"a key":                  {UsageList{AccountID: two.AccountID, KeyID: two.ID}, []Usage{{UsageCounts: counts(3, 1, 0, 0, 0)}}},
 		"a key that is not used": {UsageList{AccountID: two.AccountID, KeyID: "key_none"}, []Usage{{}}},
 		"hours": {UsageList{Group: UsageByHour}, []Usage{
-			{At: hour0, UsageCounts: counts(1, 0, 1000, 1500*time.Millisecond, 0)}, {At: hour1, UsageCounts: counts(3, 1, 0, 0, 0)},
+			{At: hour0, UsageCounts: counts(1, 0, 1000, 1500*time.Millisecond, 0)},
+			{At: hour1, UsageCounts: counts(3, 1, 0, 0, 0)},
 			{At: next, UsageCounts: counts(2, 1, 0, 0, time.Minute)},
 		}},
 		"hours of a key since": {UsageList{Group: UsageByHour, AccountID: one.AccountID, KeyID: two.ID, Since: hour1}, []Usage{{At: hour1, UsageCounts: counts(3, 1, 0, 0, 0)}}},
@@ -95,11 +96,13 @@ func TestUsage_EachGroup(t *testing.T) {
 			{AccountID: one.AccountID, KeyID: one.ID, UsageCounts: counts(1, 0, 1000, 1500*time.Millisecond, 0)},
 			{AccountID: other.AccountID, KeyID: other.ID, UsageCounts: counts(1, 0, 0, 0, time.Minute)},
 		}},
-		"the busiest key":        {UsageList{Group: UsageByKey, Limit: 1}, []Usage{{AccountID: two.AccountID, KeyID: two.ID, UsageCounts: counts(3, 1, 0, 0, 0)}}},
+		"the busiest key":          {UsageList{Group: UsageByKey, Limit: 1}, []Usage{{AccountID: two.AccountID, KeyID: two.ID, UsageCounts: counts(3, 1, 0, 0, 0)}}},
 		"keys of an account since": {UsageList{Group: UsageByKey, AccountID: other.AccountID, Since: hour1}, []Usage{{AccountID: other.AccountID, KeyID: other.ID, UsageCounts: counts(1, 0, 0, 0, time.Minute)}}},
 		"operations": {UsageList{Group: UsageByOperation}, []Usage{
-			{Operation: "read_job", UsageCounts: counts(3, 1, 0, 0, 0)}, {Operation: "recognize", UsageCounts: counts(1, 0, 1000, 1500*time.Millisecond, 0)},
-			{Operation: "stream", UsageCounts: counts(1, 0, 0, 0, time.Minute)}, {Operation: "unlisted", UsageCounts: counts(1, 1, 0, 0, 0)},
+			{Operation: "read_job", UsageCounts: counts(3, 1, 0, 0, 0)},
+			{Operation: "recognize", UsageCounts: counts(1, 0, 1000, 1500*time.Millisecond, 0)},
+			{Operation: "stream", UsageCounts: counts(1, 0, 0, 0, time.Minute)},
+			{Operation: "unlisted", UsageCounts: counts(1, 1, 0, 0, 0)},
 		}},
 		"reasons of an account": {UsageList{Group: UsageByReason, AccountID: one.AccountID}, []Usage{
 			{Reason: "allowed", UsageCounts: counts(3, 0, 1000, 1500*time.Millisecond, 0)}, {Reason: "key_expired", UsageCounts: counts(1, 1, 0, 0, 0)},

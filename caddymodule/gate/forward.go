@@ -37,8 +37,8 @@ func (req *gatedRequest) forward(found *credential.Found, f *facts, d *decision,
 		defer w.reserved.Release()
 	}
 	req.prepareUpstream(&w.upstream, found, req.gate.upstreamOf(f))
-	if audio := req.measureAudio(); audio != nil {
-		defer w.countAudio(audio)
+	if w.measureAudio() {
+		defer w.countAudio()
 	}
 	return w.serve(found, next)
 }

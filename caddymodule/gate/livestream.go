@@ -53,12 +53,12 @@ type liveStream struct {
 	events       eventQueue
 
 	store    *keystore.Store
-	record   keystore.Record // of the key; empty before the first accepted start command
-	owner    policy.Identity // of the key
-	accepted policy.Time     // when the last start command was accepted
+	record   keystore.Record       // of the key; empty before the first accepted start command
+	owner    policy.Identity       // of the key
+	accepted policy.Time           // when the last start command was accepted
 	meter    *keystore.StreamMeter // measures the stream; nil before it is open
-	unwatch  func()          // stops watching the key; nil if no key is watched
-	timer    *time.Timer     // rechecks the stream at the next instant at which it may have to end
+	unwatch  func()                // stops watching the key; nil if no key is watched
+	timer    *time.Timer           // rechecks the stream at the next instant at which it may have to end
 }
 
 const (
@@ -147,6 +147,9 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 		record := s.decisionRecord(f.owner, d.Reason)
 		record.Begun = begun
 		if !d.Reason.OK() {
+			if store := f.usageStore(s.gate.app); store != nil {
+				record.Store, record.At = store, s.gate.app.Now()
+			}
 			s.gate.reportRefused(s.r, record, d.detail, zap.String("stream_id", s.id))
 			verdict.Message = s.commands.Refusal(d.Reason)
 			return
@@ -320,6 +323,9 @@ func (s *liveStream) refused(reason policy.Reason, detail string) {
 	s.events.post(func() {
 		record := s.decisionRecord(s.owner, reason)
 		record.Again = s.record.Found() // a start command was accepted before
+		if store := s.gate.app.OpenStore(); !record.Again && store != nil {
+			record.Store, record.At = store, s.gate.app.Now()
+		}
 		s.gate.reportRefused(s.r, record, detail, zap.String("stream_id", s.id))
 	})
 }
@@ -335,14 +341,11 @@ func (s *liveStream) upstreamRefused() {
 }
 
 func (s *liveStream) decisionRecord(owner policy.Identity, reason policy.Reason) *handler.DecisionRecord {
-	store := s.store
-	if store == nil {
-		store = s.gate.app.OpenStore()
+	record := &handler.DecisionRecord{Counters: s.gate.counters, Operation: policy.Stream, Reason: reason, Owner: owner, Client: s.asked.Client}
+	if s.store != nil {
+		record.Store, record.At = s.store, s.gate.app.Now()
 	}
-	return &handler.DecisionRecord{
-		Counters: s.gate.counters, Operation: policy.Stream, Reason: reason, Owner: owner, Client: s.asked.Client,
-		At: s.gate.app.Now(), Store: store,
-	}
+	return record
 }
 
 // end releases everything that the stream holds.

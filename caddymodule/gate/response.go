@@ -17,6 +17,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/audiometer"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/keystore"
@@ -59,6 +60,8 @@ type responseInterceptor struct {
 	subprotocol string      // what the client gets if the backend names no subprotocol
 	timer       *time.Timer // ends the wait for the backend to open the stream
 	hijacked    bool        // the proxy has the connection of the stream
+
+	audio audiometer.Body // measures the audio of the request; used by some operations only
 
 	membersBuf jsonanswer.Members // members points to it: this saves an allocation
 	noStore    [1]string          // the values of Cache-Control: this saves an allocation

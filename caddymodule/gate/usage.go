@@ -12,27 +12,30 @@ import (
 )
 
 // measureAudio makes the body of an admitted request measure its audio, while the next handlers
-// read it. It returns nil if the request has no audio that can be measured.
-func (req *gatedRequest) measureAudio() *audiometer.Body {
-	r, route := req.r, req.call.Route
+// read it. It returns false if the request has no audio that can be measured.
+func (w *responseInterceptor) measureAudio() bool {
+	r, route := w.r, w.call.Route
 	if route == nil || route.Audio == nil || r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
-		return nil
+		return false
 	}
-	contentType := r.Header.Get("Content-Type")
+	contentType := ""
+	if values := r.Header["Content-Type"]; len(values) > 0 {
+		contentType = values[0]
+	}
 	if strings.Contains(contentType, "json") { // it has the URL of the audio
-		return nil
+		return false
 	}
-	body := audiometer.New(r.Body, audiometer.Config{
+	w.audio.Begin(r.Body, audiometer.Config{
 		ContentType: contentType, Part: route.Audio.Part, FormatPart: route.Audio.Format,
 		Rate: audioRate(route.Audio, r.URL.RawQuery),
 	})
-	r.Body = body
-	return body
+	r.Body = &w.audio
+	return true
 }
 
 // countAudio counts the audio that the backend has got.
-func (w *responseInterceptor) countAudio(audio *audiometer.Body) {
-	size, length := audio.Measure()
+func (w *responseInterceptor) countAudio() {
+	size, length := w.audio.Measure()
 	if size > 0 {
 		w.store.CountUsage(w.admitted, w.record.UsageOf(), keystore.UsageCounts{AudioBytes: size, AudioTime: length})
 	}

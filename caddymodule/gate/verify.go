@@ -243,7 +243,10 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 // refuseStranger answers a client that is not one of the callers, like a path that the API does not
 // have.
 func (v *Verify) refuseStranger(w http.ResponseWriter, r *http.Request, caller netip.Addr) error {
-	record := &handler.DecisionRecord{Counters: v.counters, Operation: policy.Unlisted, Reason: policy.OperationUnlisted, Client: caller}
+	record := &handler.DecisionRecord{
+		Counters: v.counters, Operation: policy.Unlisted, Reason: policy.OperationUnlisted, Client: caller,
+		At: v.app.Now(), Store: v.app.OpenStore(),
+	}
 	return v.refuse(w, r, &jobQuery{caller: caller}, record, "the address does not belong to the callers")
 }
 

@@ -114,7 +114,10 @@ func (v *Verify) serveProxy(w http.ResponseWriter, r *http.Request, begun time.T
 	defer f.releaseStore()
 	d := v.decideProxied(r.Context(), &q, &f)
 
-	record := &handler.DecisionRecord{Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: q.asked.Client, Begun: begun}
+	record := &handler.DecisionRecord{
+		Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: q.asked.Client, Begun: begun,
+		At: v.app.Now(), Store: f.usageStore(v.app),
+	}
 	asked := zap.Stringer("caller", caller)
 	if !d.Reason.OK() {
 		f.releaseStore()

@@ -57,7 +57,8 @@ func measure(t *testing.T, body []byte, cfg audiometer.Config) (int64, time.Dura
 	var size int64
 	var length time.Duration
 	for i, reader := range []io.Reader{bytes.NewReader(body), iotest.OneByteReader(bytes.NewReader(body)), iotest.HalfReader(bytes.NewReader(body)), iotest.DataErrReader(bytes.NewReader(body))} {
-		b := audiometer.New(io.NopCloser(reader), cfg)
+		b := new(audiometer.Body)
+		b.Begin(io.NopCloser(reader), cfg)
 		if got, err := io.ReadAll(b); err != nil || !bytes.Equal(got, body) {
 			t.Fatalf("the body is changed: %v", err)
 		}
@@ -191,7 +192,8 @@ func FuzzMeasure(f *testing.F) {
 	f.Add(body, kind)
 	f.Add(wav(8000, 1, 16, []byte("audio"), "note"), "audio/wav")
 	f.Fuzz(func(t *testing.T, body []byte, kind string) {
-		b := audiometer.New(io.NopCloser(bytes.NewReader(body)), audiometer.Config{ContentType: kind, Part: "a", FormatPart: "c"})
+		b := new(audiometer.Body)
+		b.Begin(io.NopCloser(bytes.NewReader(body)), audiometer.Config{ContentType: kind, Part: "a", FormatPart: "c"})
 		if got, err := io.ReadAll(b); err != nil || !bytes.Equal(got, body) {
 			t.Fatal("the body is changed")
 		}
