@@ -159,7 +159,7 @@ func (w *responseInterceptor) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.stream.opened.Store(true)
 	w.timer.Stop()
 	s := w.stream
-	s.events.do(func() { s.startMeter(s.gate.app.Now(), audioRate(w.call.Route.Audio, w.r.URL.RawQuery)) })
 	conn, brw = s.guard.Wrap(conn, brw)
+	s.events.do(func() { s.startMeter(audioRate(w.call.Route.Audio, w.r.URL.RawQuery)) })
 	return conn, brw, nil
 }

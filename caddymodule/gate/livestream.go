@@ -156,7 +156,7 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 		}
 		f.store.NoteUse(&f.record, d.at)
 		s.gate.reportAdmitted(s.r, record)
-		s.startMeter(d.at, audiometer.NamedRate(s.format()))
+		s.startMeter(audiometer.NamedRate(s.format()))
 		verdict.OK = true
 	})
 	return verdict
@@ -358,7 +358,9 @@ func (s *liveStream) end() {
 		if s.timer != nil {
 			s.timer.Stop()
 		}
-		s.meter.Stop(s.gate.app.Now())
+		if s.meter != nil {
+			s.meter.Stop(s.gate.app.Now())
+		}
 	})
 	s.stop(nil)
 	s.gate.app.Streams().End(s.id)

@@ -76,12 +76,12 @@ func parameter(query, name string) string {
 
 // startMeter starts to measure the time and the audio of the stream for its key, and ends the
 // measurement for the key of the start command before. It is called in the queue of events.
-func (s *liveStream) startMeter(now policy.Time, rate int) {
-	s.meter.Stop(now)
-	s.meter = nil
+func (s *liveStream) startMeter(rate int) {
 	if s.store == nil || s.ended.Load() {
 		return
 	}
+	now := s.gate.app.Now()
+	s.meter.Stop(now)
 	of := s.decisionRecord(s.owner, policy.Allowed).UsageOf()
 	s.meter = s.store.MeterStream(now, *of, rate, s.guard.AudioBytes)
 }
