@@ -294,7 +294,7 @@ func TestUsage_TooManyKeys(t *testing.T) {
 	}
 }
 
-func TestCountUsage_AllocatesNothing(t *testing.T) {
+func TestCountUsage_AllocatesNothing(t *testing.T) { //nolint:paralleltest // measures allocations
 	f := openStore(t, newPath(t), commandLine)
 	k, _ := f.key(f.account().ID)
 	use := aUse(k, policy.ReadJob, policy.Allowed)

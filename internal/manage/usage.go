@@ -57,11 +57,15 @@ type UsageQuery struct {
 // Validate refuses a query with a mistake in a field, except Since. It does not read the
 // keystore.
 func (q *UsageQuery) Validate() error {
-	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
-		return err
+	if q.AccountID != "" {
+		if err := CheckAccount("account_id", q.AccountID); err != nil {
+			return err
+		}
 	}
-	if err := checkIDIfAny("key", KindKey, q.KeyID); err != nil {
-		return err
+	if q.KeyID != "" {
+		if err := CheckID("key", KindKey, q.KeyID); err != nil {
+			return err
+		}
 	}
 	if q.By != "" {
 		if err := oneOf("by", q.By, UsageGroups()); err != nil {
@@ -102,9 +106,11 @@ func (m *Manager) usageList(ctx context.Context, q *UsageQuery) (list keystore.U
 		return list, err
 	}
 	list.Group, list.Limit = usageGroups[q.By], q.Limit
-	id, err := m.accountIDIfAny(ctx, "account_id", q.AccountID)
-	if err != nil {
-		return list, err
+	id := ""
+	if q.AccountID != "" {
+		if id, err = m.accountID(ctx, "account_id", q.AccountID); err != nil {
+			return list, err
+		}
 	}
 	if q.KeyID != "" {
 		k, err := m.key(ctx, q.KeyID)
