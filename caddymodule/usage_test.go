@@ -4,32 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"net/http"
 	"os"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/speechgate/speechgate/internal/sandbox"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
-
-// writeUsage stops Caddy, and waits until its store is closed: it then has written what it has
-// counted.
-func (g *gateway) writeUsage() {
-	g.t.Helper()
-	store := serverStore(g.t)
-	if err := caddy.Stop(); err != nil {
-		g.t.Fatal(err)
-	}
-	eventually(g.t, func() bool {
-		_, err := store.ID(context.Background())
-		return errors.Is(err, keystore.ErrClosed)
-	})
-}
 
 // usageOf returns the usage of a key by operation and reason.
 func (g *gateway) usageOf(key policy.Key) map[string]keystore.UsageCounts {
@@ -83,7 +66,7 @@ func TestUsage_RequestsAndAudio(t *testing.T) {
 	g.revoke(other)
 	eventually(t, func() bool { return g.poll("unknown", otherSecret).status == http.StatusUnauthorized })
 
-	g.writeUsage()
+	g.stop() // it writes what it has counted
 	size := int64(len(wav))
 	got := g.usageOf(key)
 	for name, want := range map[string]keystore.UsageCounts{
@@ -111,7 +94,7 @@ func TestUsage_RefusedUpstreamKey(t *testing.T) {
 	g.backend.respond(sandbox.NewAmiVoice(sandbox.Config{Key: "another-key-of-the-backend"}).ServeHTTP)
 	key, secret := g.issue(keystore.NewKey{})
 	g.send(g.form("/v1/recognize", [2]string{"u", secret}, [2]string{"d", "-a-general"}, [2]string{"c", "16K"}, [2]string{"a", oneSecond()}))
-	g.writeUsage()
+	g.stop() // it writes what it has counted
 	got := g.usageOf(key)
 	if c := got["recognize"]; c.Requests != 1 || c.Refused != 1 {
 		t.Errorf("%+v, want one request, which is refused", c)
@@ -147,7 +130,7 @@ func TestUsage_Streams(t *testing.T) {
 	c.Until("e")
 	_ = c.Close()
 	g.wantNoStreams(t)
-	g.writeUsage()
+	g.stop() // it writes what it has counted
 	first := g.usageOf(key)["stream"]
 	if first.Requests != 1 || first.AudioBytes != 48000 || first.AudioTime != 1500*time.Millisecond || first.StreamTime < 50*time.Millisecond {
 		t.Errorf("of the first session: %+v", first)
@@ -171,7 +154,7 @@ func TestUsage_KeyedStream(t *testing.T) {
 	}
 	c.SendText(`{"type":"CloseStream"}`)
 	eventually(t, func() bool { return len(g.streams()) == 0 })
-	g.writeUsage()
+	g.stop() // it writes what it has counted
 	if got := g.usageOf(key)["stream"]; got.Requests != 1 || got.AudioBytes != 32000 || got.AudioTime != time.Second {
 		t.Errorf("%+v, want one second of audio", got)
 	}

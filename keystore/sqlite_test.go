@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -93,9 +94,9 @@ func TestOpen_Refuses(t *testing.T) {
 		}, "database of another program"},
 		{"newer schema", func(t *testing.T, p string) error {
 			valid(t, p)
-			mustExec(t, rawDB(t, p), `INSERT INTO schema_version (version_id, is_applied) VALUES (10, 1)`)
+			mustExec(t, rawDB(t, p), `INSERT INTO schema_version (version_id, is_applied) VALUES ($1, 1)`, engine.SchemaVersion+1)
 			return nil
-		}, "schema is version 10, and this program knows versions up to 9"},
+		}, fmt.Sprintf("schema is version %d, and this program knows versions up to %d", engine.SchemaVersion+1, engine.SchemaVersion)},
 		{"a table lost", func(t *testing.T, p string) error {
 			valid(t, p)
 			mustExec(t, rawDB(t, p), `ALTER TABLE jobs RENAME TO jabs`)
@@ -362,6 +363,7 @@ func TestTasks_AreAllTheBackgroundWork(t *testing.T) {
 	}
 	now := start.Add(200 * day)
 	f.NoteUse(f.find(secret), now)
+	f.CountUsage(now, &UsageOf{}, UsageCounts{Requests: 1})
 	leapt := false
 	f.clock.leapt = func() { leapt = true }
 	f.clock.check()
@@ -373,7 +375,7 @@ func TestTasks_AreAllTheBackgroundWork(t *testing.T) {
 	if statusOf(f.find(endingSecret), start) != keyActive {
 		t.Fatal("the change of the other process counts before it was read")
 	}
-	for _, task := range f.tasks()[:4] {
+	for _, task := range f.tasks()[:5] {
 		task.run(t.Context())
 	}
 	if r := f.find(endingSecret); r == nil || statusOf(r, start) != "revoked" {
@@ -385,10 +387,13 @@ func TestTasks_AreAllTheBackgroundWork(t *testing.T) {
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM last_uses WHERE at = $1`, now); n != 1 {
 		t.Error("the last use was not written")
 	}
+	if f.sumOf(UsageList{}).Requests != 1 {
+		t.Error("the usage was not written")
+	}
 	if missing(f.room.reserve) {
 		t.Error("there is no reserve")
 	}
-	f.tasks()[4].run(t.Context())
+	f.tasks()[5].run(t.Context())
 	if f.find(endingSecret) != nil {
 		t.Error("the key that ended long ago was not pruned")
 	}
