@@ -20,7 +20,7 @@ rm -rf "$work/second" "$work/elsewhere"
 
 echo "== the package for Red Hat's family has the same files"
 diff <(rpm -qpl "$work"/dist/*.rpm | grep -v '/doc/' | sort) \
-	<(dpkg-deb -c "$work"/dist/*.deb | awk '{print $6}' | sed 's/^\.//; s#/$##' | grep -E '^(/etc/speechgate|/usr/bin/caddy|/usr/lib/.*speechgate)' | sort)
+	<(dpkg-deb -c "$work"/dist/*.deb | awk '{print $6}' | sed 's/^\.//; s#/$##' | grep -E '^(/etc/speechgate|/usr/bin/caddy|/usr/(lib|share)/.*speechgate)' | grep -v '/doc/' | sort)
 
 echo "== the service is hardened"
 systemd-analyze security --offline=true --threshold=25 packaging/speechgate.service | tail -n 1
@@ -81,12 +81,14 @@ bash -euo pipefail -x "$work/page.sh" 2>&1 | tee "$work/page.log"
 echo "== the page did what it says"
 grep -q '"text":"' "$work/page.log" || { echo "the good key was not let through" >&2; exit 1; }
 grep -q 'received illegal service authorization' "$work/page.log" || { echo "the wrong key was not refused" >&2; exit 1; }
+grep -q '^caddy_speechgate_store_up{.*=> 1 ' "$work/page.log" || { echo "Prometheus has no metrics" >&2; exit 1; }
 [ -s /var/lib/speechgate/keystore.db ] || { echo "removing the package has removed the keystore" >&2; exit 1; }
 [ ! -e /usr/bin/caddy ] || { echo "removing the package has left the program" >&2; exit 1; }
 [ -e /etc/speechgate/Caddyfile ] || { echo "removing the package has removed the configuration" >&2; exit 1; }
 if [ "$(command -v systemctl)" = "$work/bin/systemctl" ]; then
 	kill "$(cat /run/speechgate.service.pid)" # which systemd does when the package is removed
 	while pgrep -u speechgate >/dev/null; do sleep 0.1; done
+	kill "$(cat /run/prometheus.service.pid)"
 fi
 apt-get purge --yes --quiet speechgate
 [ ! -e /etc/speechgate/environment ] || { echo "purging the package has left the configuration" >&2; exit 1; }
