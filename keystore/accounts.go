@@ -177,6 +177,24 @@ func newID(prefix string) (string, error) {
 	return prefix + text, err
 }
 
+// newIDs returns n IDs that are neighbours in the order of texts: the first half of their
+// characters is the same. Rows with such IDs change few pages of the database.
+func newIDs(prefix string, n int) ([]string, error) {
+	shared, err := policy.RandomText(10, rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, n)
+	for i := range ids {
+		own, err := policy.RandomText(10, rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		ids[i] = prefix + shared + own
+	}
+	return ids, nil
+}
+
 // scanner is a row to read columns from: *sql.Row or *sql.Rows.
 type scanner interface{ Scan(dest ...any) error }
 

@@ -1,6 +1,8 @@
 package keystore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -8,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/speechgate/speechgate/policy"
@@ -53,11 +56,11 @@ type Imported struct {
 
 // importBatch is how many secrets are imported in one transaction. It is small so that
 // the writes of requests do not wait long.
-const importBatch = 200
+const importBatch = 500
 
 // ImportKeys imports keys. It returns a result for each secret, in the same order. A
 // key that the account has already keeps its rules, so an import can be repeated.
-// After an error, the results are those of the secrets before the failed batch.
+// After an error, the secrets that were not reached have an empty result.
 //
 // Only the operator may import keys. The rules of IssueKey apply.
 func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Import) ([]Imported, error) {
@@ -76,25 +79,47 @@ func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Im
 		return nil, fault(err) // also if there is nothing to import
 	}
 	run := &importRun{Store: s, im: im, key: k, now: now, by: by, made: map[digest]policy.Key{}}
-	results := make([]Imported, 0, len(im.Secrets))
-	for len(results) < len(im.Secrets) {
-		batch := im.Secrets[len(results):min(len(results)+importBatch, len(im.Secrets))]
-		var done []Imported
+	results := make([]Imported, len(im.Secrets))
+	for batch := range slices.Chunk(run.sort(results), importBatch) {
+		slices.SortFunc(batch, func(a, b candidate) int { return cmp.Compare(a.at, b.at) }) // for people who read the audit trail
+		done := make([]Imported, len(batch))
 		if im.DryRun {
-			done, err = run.preview(ctx, db.reader, batch)
-			err = fault(err)
+			err = fault(run.preview(ctx, db.reader, batch, done))
 		} else {
-			err = s.write(ctx, func(t *txn) (err error) {
-				done, err = run.batch(t, batch)
-				return err
-			})
+			err = s.write(ctx, func(t *txn) error { return run.batch(t, batch, done) })
 		}
 		if err != nil {
 			return results, err
 		}
-		results = append(results, done...)
+		for i, c := range batch {
+			results[c.at] = done[i]
+		}
 	}
 	return results, nil
+}
+
+// candidate is a secret of an import that can be a key.
+type candidate struct {
+	at     int // its place in the import
+	digest digest
+	prefix string
+}
+
+// sort returns the secrets that can be keys in the order of their digests, and sets the results of
+// the others. In this order, the rows of a batch are neighbours in the index of digests, and the
+// batch changes few pages of the database. The same secret again stays behind the first.
+func (run *importRun) sort(results []Imported) []candidate {
+	all := make([]candidate, 0, len(run.im.Secrets))
+	for i, secret := range run.im.Secrets {
+		d, prefix, why := run.digest(secret)
+		if why != "" {
+			results[i] = Imported{Result: ImportMalformed, Why: why}
+			continue
+		}
+		all = append(all, candidate{i, d, prefix})
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+	return all
 }
 
 // importRun is the state of one import.
@@ -108,75 +133,108 @@ type importRun struct {
 	made map[digest]policy.Key // keys that a dry run would have made; an import can name a secret twice
 }
 
-// batch imports some secrets in one transaction.
-func (run *importRun) batch(t *txn, secrets []policy.Secret) ([]Imported, error) {
+// batch imports some secrets in one transaction, and sets their results.
+func (run *importRun) batch(t *txn, secrets []candidate, done []Imported) error {
 	if err := run.checkPepper(t); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := openAccount(t.ctx, t, run.key.AccountID); err != nil {
-		return nil, err
+		return err
 	}
-	done := make([]Imported, len(secrets))
-	for i, secret := range secrets {
-		d, result, err := run.one(t.ctx, t, secret)
-		if err != nil {
-			return nil, err
+	ids, err := newIDs("key_", len(secrets))
+	if err != nil {
+		return err
+	}
+	known, err := knownDigests(t, secrets)
+	if err != nil {
+		return err
+	}
+	for i, c := range secrets {
+		result := Imported{Result: ImportNew, Key: run.key.key(run.now, "", c.prefix)}
+		if known[c.digest] {
+			if result, err = run.one(t.ctx, t, c); err != nil {
+				return err
+			}
 		}
 		if result.Result == ImportNew {
-			if result.Key.ID, err = newID("key_"); err != nil {
-				return nil, err
+			result.Key.ID = ids[i]
+			if err := t.addKey(run.now, run.by, actionKeyImport, result.Key, c.digest, run.key); err != nil {
+				return err
 			}
-			if err := t.addKey(run.now, run.by, actionKeyImport, result.Key, d, run.key); err != nil {
-				return nil, err
-			}
+			known[c.digest] = true
 		}
 		done[i] = result
 	}
-	return done, nil
+	return nil
 }
 
-// preview returns the results that batch would have.
-func (run *importRun) preview(ctx context.Context, q querier, secrets []policy.Secret) ([]Imported, error) {
-	done := make([]Imported, len(secrets))
-	for i, secret := range secrets {
-		d, result, err := run.one(ctx, q, secret)
+// digestsAtOnce is the number of digests in a query of knownDigests.
+const digestsAtOnce = 100
+
+var digestsOfKeys = func() string {
+	// With a plain list of parameters, SQLite would prepare the statement again for every list, as
+	// for keyByDigest.
+	these := `(SELECT column1 FROM (VALUES (` + strings.ReplaceAll(numbered(1, digestsAtOnce), ", ", "), (") + `)))`
+	return `SELECT digest FROM api_keys WHERE digest IN ` + these + ` UNION ALL SELECT digest FROM dead_digests WHERE digest IN ` + these
+}()
+
+// knownDigests returns the digests that belong to a key or to a pruned key.
+func knownDigests(t *txn, secrets []candidate) (map[digest]bool, error) {
+	known := make(map[digest]bool)
+	args := make([]any, digestsAtOnce)
+	for chunk := range slices.Chunk(secrets, digestsAtOnce) {
+		for i := range args {
+			args[i] = chunk[min(i, len(chunk)-1)].digest[:] // the last one again, up to the number of parameters
+		}
+		found, err := queryRows(t.ctx, t, scanDigest, digestsOfKeys, args...)
 		if err != nil {
 			return nil, err
 		}
+		for _, d := range found {
+			known[d] = true
+		}
+	}
+	return known, nil
+}
+
+// preview sets the results that batch would set.
+func (run *importRun) preview(ctx context.Context, q querier, secrets []candidate, done []Imported) error {
+	for i, c := range secrets {
+		result, err := run.one(ctx, q, c)
+		if err != nil {
+			return err
+		}
 		if result.Result == ImportNew {
-			run.made[d] = result.Key
+			run.made[c.digest] = result.Key
 		}
 		done[i] = result
 	}
-	return done, nil
+	return nil
 }
 
-// one returns the digest of a secret, and its result.
-func (run *importRun) one(ctx context.Context, q querier, secret policy.Secret) (digest, Imported, error) {
-	d, prefix, why := run.digest(secret)
-	if why != "" {
-		return d, Imported{Result: ImportMalformed, Why: why}, nil
-	}
+// one returns the result of a secret.
+func (run *importRun) one(ctx context.Context, q querier, c candidate) (Imported, error) {
+	d, prefix := c.digest, c.prefix
 	if key, again := run.made[d]; again {
-		return d, Imported{Result: ImportKnown, Key: key}, nil
+		return Imported{Result: ImportKnown, Key: key}, nil
 	}
-	key, err := scanKey(q.QueryRowContext(ctx, `SELECT `+keyColumns+` FROM `+keyTables+` WHERE k.digest = $1`, d[:]))
+	key, err := scanKey(q.QueryRowContext(ctx, `SELECT `+keyColumns+` FROM `+keyTables+` WHERE k.digest = (SELECT $1)`, d[:]))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		pruned, err := isPruned(ctx, q, d)
 		if pruned {
-			return d, Imported{Result: ImportDead, Why: "it was a key whose record has been pruned since it ended, and which never comes back"}, err
+			return Imported{Result: ImportDead, Why: "it was a key whose record has been pruned since it ended, and which never comes back"}, err
 		}
-		return d, Imported{Result: ImportNew, Key: run.key.key(run.now, "", prefix)}, err
+		return Imported{Result: ImportNew, Key: run.key.key(run.now, "", prefix)}, err
 	case err != nil:
-		return d, Imported{}, err
+		return Imported{}, err
 	case key.Ended(run.now):
 		why := fmt.Sprintf("it is key %s of account %s, which is %s and never comes back", key.ID, key.AccountID, key.Status(run.now))
-		return d, Imported{Result: ImportDead, Why: why}, nil
+		return Imported{Result: ImportDead, Why: why}, nil
 	case key.AccountID != run.key.AccountID:
-		return d, Imported{Result: ImportTaken, Why: fmt.Sprintf("it is key %s of account %s", key.ID, key.AccountID)}, nil
+		return Imported{Result: ImportTaken, Why: fmt.Sprintf("it is key %s of account %s", key.ID, key.AccountID)}, nil
 	}
-	return d, Imported{Result: ImportKnown, Key: key}, nil
+	return Imported{Result: ImportKnown, Key: key}, nil
 }
 
 // digest returns the digest and the prefix to store for a secret, or why the secret

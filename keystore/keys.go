@@ -210,7 +210,7 @@ func (t *txn) insertKey(k policy.Key, d digest, outlivesIssuer bool) error {
 
 // isPruned reports whether d is the digest of a key whose row was pruned.
 func isPruned(ctx context.Context, q querier, d digest) (dead bool, err error) {
-	err = q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM dead_digests WHERE digest = $1)`, d[:]).Scan(&dead)
+	err = q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM dead_digests WHERE digest = (SELECT $1))`, d[:]).Scan(&dead)
 	return dead, err
 }
 

@@ -100,8 +100,8 @@ func (m *Manager) ImportKeys(ctx context.Context, n NewKeys, lines []KeyLine) (*
 	}
 	done, err := m.Store.ImportKeys(ctx, m.Now, m.Actor, im)
 	switch {
-	case err != nil && len(done) > 0:
-		return nil, fmt.Errorf("the first %s of %d are done, and then: %w; repeat the import", words.Count(len(done), "key"), len(lines), err)
+	case err != nil && reached(done) > 0:
+		return nil, fmt.Errorf("%s of %d are done, and then: %w; repeat the import", words.Count(reached(done), "key"), len(lines), err)
 	case err != nil:
 		return nil, notFound(err, KindAccount)
 	}
@@ -110,6 +110,16 @@ func (m *Manager) ImportKeys(ctx context.Context, n NewKeys, lines []KeyLine) (*
 		result.Imported = []ImportedKey{}
 	}
 	return result, nil
+}
+
+// reached returns how many of these results an import has come to before an error.
+func reached(done []keystore.Imported) (n int) {
+	for i := range done {
+		if done[i].Result != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *Manager) importResult(k keystore.NewKey, dry bool, lines []KeyLine, done []keystore.Imported) *ImportResult {

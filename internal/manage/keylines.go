@@ -13,8 +13,8 @@ import (
 )
 
 // MaxKeyText is the length of the longest text that [ParseKeyLines] reads, in bytes. It is
-// enough for some 250,000 keys.
-const MaxKeyText = 16 << 20
+// enough for a million keys or digests.
+const MaxKeyText = 64 << 20
 
 // KeyLine is a line of text that can be a key.
 type KeyLine struct {

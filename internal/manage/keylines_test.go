@@ -36,14 +36,14 @@ func TestParseKeyLines_LeavesOutEmptyLinesAndWhiteSpace(t *testing.T) {
 	}
 }
 
-func TestParseKeyLines_ReadsUpTo16MiB(t *testing.T) {
+func TestParseKeyLines_ReadsUpTo64MiB(t *testing.T) {
 	t.Parallel()
 	const line = 1 << 10
 	text := strings.Repeat(strings.Repeat("x", line-1)+"\n", MaxKeyText/line)
 	if lines, err := ParseKeyLines(text); err != nil || len(lines) != MaxKeyText/line {
-		t.Errorf("of 16 MiB it read %d lines, %v", len(lines), err)
+		t.Errorf("of 64 MiB it read %d lines, %v", len(lines), err)
 	}
-	if _, err := ParseKeyLines(text + "\n"); err == nil || err.Error() != "keys is longer than 16 MiB: divide it" {
+	if _, err := ParseKeyLines(text + "\n"); err == nil || err.Error() != "keys is longer than 64 MiB: divide it" {
 		t.Errorf("of a byte more: %v", err)
 	}
 }
