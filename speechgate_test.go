@@ -59,12 +59,12 @@ var arrows = map[string]struct {
 	"caddymodule/configcheck":  {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
 		"caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options", "caddymodule/storemetrics",
-		"internal/credential", "internal/drain", "internal/headbudget", "keystore", "policy",
+		"internal/credential", "internal/drain", "internal/headbudget", "internal/manage", "keystore", "policy",
 	}, caddy: true},
 
 	"caddymodule/gate": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
-		"dialect", "internal/audiometer", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/stream", "internal/words",
+		"dialect", "internal/audiometer", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/manage", "internal/stream", "internal/words",
 		"keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{
@@ -72,7 +72,7 @@ var arrows = map[string]struct {
 	}, caddy: true},
 	"caddymodule/health": {may: []string{"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options"}, caddy: true},
 	"caddymodule/admin": {may: []string{
-		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "internal/manage", "internal/words", "keystore", "policy",
+		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "dialect", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/logfilter":      {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
 	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox", "internal/words", "policy"}, caddy: true},

@@ -2,7 +2,6 @@ package caddymodule_test
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -18,33 +17,51 @@ import (
 
 const cutText = "p can't feed audio data to recognizer server"
 
-// askAdmin calls the admin API as Caddy does. It returns the status, and the answer or the text
-// of the error.
+// askAdmin calls the admin API as Caddy does. It returns the status, and the answer or the
+// detail of the problem.
 func askAdmin(t *testing.T, method, path, body string) (status int, answer string) {
+	t.Helper()
+	w := answerOfAdmin(t, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
+	if w.Code >= 400 {
+		return w.Code, problemOf(t, w).Detail
+	}
+	return w.Code, strings.TrimSpace(w.Body.String())
+}
+
+// answerOfAdmin has the admin API of the running configuration answer a request.
+func answerOfAdmin(t *testing.T, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	provisioned := new(admin.Admin)
 	if err := provisioned.Provision(caddy.ActiveContext()); err != nil {
 		t.Fatal(err)
 	}
-	for _, route := range provisioned.Routes() {
-		if route.Pattern != path {
-			continue
-		}
-		w := httptest.NewRecorder()
-		err := route.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body)))
-		if refused := (caddy.APIError{}); errors.As(err, &refused) {
-			return refused.HTTPStatus, refused.Err.Error()
-		}
-		if err != nil {
-			t.Fatalf("%s %s: %v", method, path, err)
-		}
-		if kind := w.Header().Get("Content-Type"); kind != "application/json" {
-			t.Errorf("%s %s: the type is %q", method, path, kind)
-		}
-		return w.Code, strings.TrimSpace(w.Body.String())
+	routes := provisioned.Routes()
+	if len(routes) != 1 || routes[0].Pattern != "/speechgate/" {
+		t.Fatalf("the routes are %v", routes)
 	}
-	t.Fatalf("there is no route %s", path)
-	return 0, ""
+	w := httptest.NewRecorder()
+	if err := routes[0].Handler.ServeHTTP(w, r); err != nil {
+		t.Fatalf("%s %s: %v", r.Method, r.URL, err)
+	}
+	want := "application/json"
+	if w.Code >= 400 {
+		want = "application/problem+json"
+	}
+	if kind := w.Header().Get("Content-Type"); kind != want || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("%s %s: the header is %v, want the type %s and no-store", r.Method, r.URL, w.Header(), want)
+	}
+	return w
+}
+
+// problemOf returns the problem in an answer, which must be of the status in it.
+func problemOf(t *testing.T, w *httptest.ResponseRecorder) (p admin.Problem) {
+	t.Helper()
+	dec := json.NewDecoder(w.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil || p.Status != w.Code || p.Detail == "" || p.Error != p.Detail || p.Title == "" || p.Type == "" {
+		t.Errorf("status %d, the problem is %+v: %v", w.Code, p, err)
+	}
+	return p
 }
 
 // listed returns the live streams from the admin API.

@@ -22,9 +22,10 @@ func scanAccount(row scanner) (a policy.Account, err error) {
 
 // CreateAccount makes an account with a new service ID and a new service password. It
 // returns the password; no other call does. The name is for people: 1 to 200 bytes of
-// printable UTF-8. The error is ErrInvalid if the name is not.
+// printable UTF-8. The error is ErrInvalid if the name is not, and a RepeatedError if the
+// request of the actor was made before.
 func (s *Store) CreateAccount(ctx context.Context, now policy.Time, by Actor, name string) (policy.Account, policy.Secret, error) {
-	serviceID, password, err := newService()
+	serviceID, password, err := newService(by)
 	if err != nil {
 		return policy.Account{}, policy.Secret{}, err
 	}
@@ -53,13 +54,16 @@ func (s *Store) createAccount(ctx context.Context, now policy.Time, by Actor, na
 	if err := checkAccountName(name); err != nil {
 		return policy.Account{}, err
 	}
-	id, err := newID("acc_")
+	id, err := by.newID("acc_")
 	if err != nil {
 		return policy.Account{}, err
 	}
 	d := s.hash.secret(password)
 	err = s.write(ctx, func(t *txn) error {
 		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		if err := t.refuseRepeated(by, madeAccount, id); err != nil {
 			return err
 		}
 		if err := t.checkServiceID(serviceID, now); err != nil {
@@ -88,7 +92,8 @@ func checkAccountName(name string) error {
 // An overlap of zero ends them at once. What an earlier rotation left for its own overlap
 // ends at once in every case. The error is ErrInvalid if the actor is not the operator, and
 // for an overlap below zero or above ten years. The error is ErrAccountClosed if the account
-// is closed.
+// is closed, and a RepeatedError if the request of the actor was made before and the account
+// still has the service ID from then.
 func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id string, overlap time.Duration) (a policy.Account, password policy.Secret, err error) {
 	none := func(err error) (policy.Account, policy.Secret, error) {
 		return policy.Account{}, policy.Secret{}, err
@@ -99,13 +104,16 @@ func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id
 	if err := checkOverlap(overlap); err != nil {
 		return none(err)
 	}
-	serviceID, password, err := newService()
+	serviceID, password, err := newService(by)
 	if err != nil {
 		return none(err)
 	}
 	d := s.hash.secret(password)
 	err = s.write(ctx, func(t *txn) (err error) {
 		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		if err := t.refuseRepeated(by, rotatedAccount, serviceID); err != nil {
 			return err
 		}
 		if a, err = readAccount(t.ctx, t, id); err != nil {

@@ -25,6 +25,11 @@ type Actor struct {
 	Kind string
 	ID   string
 	From netip.Addr // the client's address; the zero Addr for a command on this machine
+	// Request identifies the request of the actor, so that a repeated request makes nothing
+	// twice: CreateAccount, IssueKey, RotateAccount and RotateKey then return a
+	// [RepeatedError]. It is not written to the audit trail. Default: no request is a
+	// repetition.
+	Request string
 }
 
 // AuditEntry is a line of the audit trail.

@@ -39,6 +39,7 @@ const prefixLen = len(policy.KeyPrefix) + 4
 //   - ErrInvalid: the expiry is not after now, the origin cannot carry the issuance
 //     right, the label is too long or cannot be printed, or the issuer is a key of
 //     another account or may not issue keys at now.
+//   - RepeatedError: the request of the actor was made before.
 func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKey) (policy.Key, policy.Secret, error) {
 	none := func(err error) (policy.Key, policy.Secret, error) { return policy.Key{}, policy.Secret{}, err }
 	if err := k.check(now); err != nil {
@@ -48,7 +49,7 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 	if err != nil {
 		return none(err)
 	}
-	id, err := newID("key_")
+	id, err := by.newID("key_")
 	if err != nil {
 		return none(err)
 	}
@@ -56,6 +57,9 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 	d := s.hash.secret(secret)
 	err = s.write(ctx, func(t *txn) error {
 		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		if err := t.refuseRepeated(by, madeKey, id); err != nil {
 			return err
 		}
 		if err := t.checkIssue(now, by, k); err != nil {

@@ -26,7 +26,7 @@ const MaxOverlap = 10 * 8766 * time.Hour
 //
 // Only the operator may call it. The error is ErrInvalid for an overlap below zero or
 // above ten years, for a key that is not active, and for a key whose revocation is
-// scheduled already.
+// scheduled already. It is a RepeatedError if the request of the actor was made before.
 func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id string, overlap time.Duration) (r Rotation, err error) {
 	if err := operatorOnly(by, "rotating a key"); err != nil {
 		return Rotation{}, err
@@ -38,13 +38,16 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 	if err != nil {
 		return Rotation{}, err
 	}
-	newKeyID, err := newID("key_")
+	newKeyID, err := by.newID("key_")
 	if err != nil {
 		return Rotation{}, err
 	}
 	d := s.hash.secret(secret)
 	err = s.write(ctx, func(t *txn) error {
 		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		if err := t.refuseRepeated(by, madeKey, newKeyID); err != nil {
 			return err
 		}
 		old, stored, err := t.key(by, id)
@@ -105,9 +108,13 @@ func checkRotate(now policy.Time, k *policy.Key) error {
 	return nil
 }
 
+// ReplacedBy returns the reason of the revocation of a key that was rotated. The key successor
+// has replaced it.
+func ReplacedBy(successor string) string { return "replaced by " + successor }
+
 // retire schedules the revocation of a key. The key successor replaces it.
 func (t *txn) retire(now policy.Time, by Actor, k *policy.Key, successor string, overlap time.Duration) {
-	reason := "replaced by " + successor
+	reason := ReplacedBy(successor)
 	k.RevokeReason = reason
 	if overlap == 0 {
 		k.RevokedAt = now

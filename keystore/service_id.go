@@ -78,8 +78,8 @@ func CheckServicePassword(password policy.Secret) error {
 }
 
 // newService generates a service ID and a service password.
-func newService() (id string, password policy.Secret, err error) {
-	if id, err = newID("svc_"); err != nil {
+func newService(by Actor) (id string, password policy.Secret, err error) {
+	if id, err = by.newID("svc_"); err != nil {
 		return "", policy.Secret{}, err
 	}
 	password, err = policy.GenerateSecret(policy.ServicePasswordPrefix, rand.Reader)

@@ -1,16 +1,23 @@
-// Package admin adds the live streams to Caddy's admin API.
+// Package admin adds Speechgate's admin API to Caddy's admin endpoint.
+//
+// The table of routes is in routes.go: each route has its path, its parameters, the types of its
+// body and of its answer, and the method of package manage that it calls. The requests are
+// decoded, and the OpenAPI document is generated, from this table.
 package admin
 
 import (
 	"encoding/json"
-	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
-	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -18,17 +25,29 @@ func init() {
 	caddy.RegisterModule(new(Admin))
 }
 
-// Admin lists and cuts live streams in Caddy's admin API, below `/speechgate/`.
+// Admin is the admin API of Speechgate on Caddy's admin endpoint, below `/speechgate/`.
 //
-// Request | Meaning
-// --------|--------
-// `GET /speechgate/streams` | An array of the live streams, oldest first: `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
-// `POST /speechgate/streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id` (an account's ID or name), and, for the audit trail, `operator`, who cuts. The answer has the number of streams that were cut as `cut`, and `audit_error` if the audit trail could not be written. It is 404 if no stream was cut and the keystore does not have the key or the account.
-// `POST /speechgate/canary` | The answer has a random ID as `canary`. For a minute, the gates note refused requests whose field `Speechgate-Canary` has this ID.
-// `GET /speechgate/canary?id=…` | What gates have seen of these requests, as `seen`: `connection` (the address of the connection), `header` (the fields in which proxies name clients) and `client_ip` (the address that counts).
+// Path below `/speechgate/` | Meaning
+// --------------------------|--------
+// `accounts` | Creates, lists, renames, rotates, suspends, resumes and closes accounts.
+// `keys` | Issues, lists, renames, rotates, suspends, resumes, deletes and revokes keys. The secret of a key is only in the answer to the request that issues the key.
+// `jobs` | Lists and shows the recorded jobs.
+// `streams` | Lists the live streams: an array, oldest first, of `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
+// `streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id` (an account's ID or name), and, for the audit trail, `operator`, who cuts. The answer has the number of streams that were cut as `cut`, and `audit_error` if the audit trail could not be written. It is 404 if no stream was cut and the keystore does not have the key or the account.
+// `audit` | Lists the audit trail. `audit/verify` checks it.
+// `explain` | Says what would be decided on a request, rule by rule.
+// `whoami` | Says as whom and from where the server sees the caller, and which client address its sites would take from a request.
+// `health` | 200 if the keystore can be read and is the right one, else 503.
+// `canary` | `POST`: the answer has a random ID as `canary`. For a minute, the gates note refused requests whose field `Speechgate-Canary` has this ID. `GET` with the parameter `id`: what gates have seen of these requests, as `seen`.
+// `openapi.json` | The whole API as an OpenAPI 3.1 document.
+//
+// An error is an `application/problem+json` (RFC 9457). Caddy's protections of the admin endpoint
+// are in front of this API: the check of Host and Origin, `enforce_origin`, and the permissions of a
+// unix socket.
 type Admin struct {
 	ctx     caddy.Context
 	streams *livestream.Registry
+	paths   *http.ServeMux
 }
 
 // CaddyModule returns the Caddy module information.
@@ -39,76 +58,107 @@ func (*Admin) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// The paths of the admin API.
+// The paths that the command line asks.
 const (
+	root = "/speechgate/"
 	// StreamsPath answers GET with an array of StreamInfo.
-	StreamsPath = "/speechgate/streams"
+	StreamsPath = root + "streams"
 	// CutPath takes a CutOrder with POST, and answers with a CutResult.
-	CutPath = "/speechgate/streams/cut"
+	CutPath = root + "streams/cut"
+	// HealthPath answers GET with a Health.
+	HealthPath = root + "health"
+	// WhoamiPath answers GET with a Seen. The query is a SeenQuery.
+	WhoamiPath = root + "whoami"
 )
 
-const maxOrderSize = 4 << 10 // bytes of a CutOrder
-
-// Provision gets the registry of the live streams.
+// Provision gets the registry of the live streams, and collects the routes.
 func (a *Admin) Provision(ctx caddy.Context) error {
 	a.ctx, a.streams = ctx, app.Streams()
+	a.paths = http.NewServeMux()
+	byPath := make(map[string]map[string]*route)
+	for _, r := range routes() {
+		if byPath[r.path] == nil {
+			byPath[r.path] = make(map[string]*route)
+			methods := byPath[r.path]
+			a.paths.HandleFunc(root+r.path, func(w http.ResponseWriter, r *http.Request) { a.answer(w, r, methods) })
+		}
+		byPath[r.path][r.method] = r
+	}
+	a.paths.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, problemNotFound.with("there is no such path: GET "+root+"openapi.json lists the paths"))
+	})
 	return nil
 }
 
 // Routes returns the routes of the admin API.
 func (a *Admin) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
-		{Pattern: StreamsPath, Handler: caddy.AdminHandlerFunc(a.listStreams)},
-		{Pattern: CutPath, Handler: caddy.AdminHandlerFunc(a.cutStreams)},
-		{Pattern: CanaryPath, Handler: caddy.AdminHandlerFunc(a.serveCanary)},
+	return []caddy.AdminRoute{{Pattern: root, Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+func (a *Admin) serve(w http.ResponseWriter, r *http.Request) error {
+	handler.ForbidCaching(w.Header())
+	if holdsSecret(r) {
+		writeProblem(w, problemSecretInURL.with("the URL has a key or a service password in it, which is a secret, and Caddy logs the URL of each request: rotate the secret, and send secrets in the body only"))
+		return nil
 	}
+	a.paths.ServeHTTP(w, r)
+	return nil
 }
 
-func (a *Admin) listStreams(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodGet {
-		return wrongMethod(w, r, http.MethodGet)
+// holdsSecret reports whether a secret is in the URL of a request.
+func holdsSecret(r *http.Request) bool {
+	if policy.HoldsSecret(r.URL.Path) || policy.HoldsSecret(r.URL.RawQuery) {
+		return true
 	}
-	return writeJSON(w, describe(a.streams.List()))
-}
-
-// StreamInfo is the JSON of a live stream. Instants are in RFC 3339.
-type StreamInfo struct {
-	ID         string  `json:"stream_id"`
-	KeyID      *string `json:"key_id"`      // nil before the first accepted start command
-	AccountID  *string `json:"account_id"`  // nil before the first accepted start command
-	Backend    string  `json:"backend"`     // backend name of the gate
-	ClientIP   *string `json:"client_ip"`   // nil if it is unknown
-	BegunAt    string  `json:"begun_at"`    // the instant of the handshake
-	AcceptedAt *string `json:"accepted_at"` // when the last start command was accepted; nil before the first
-}
-
-func describe(all []livestream.Snapshot) []StreamInfo {
-	infos := make([]StreamInfo, len(all))
-	for i, s := range all {
-		infos[i] = StreamInfo{ID: s.ID, Backend: s.Backend, BegunAt: s.Begun.String(), AcceptedAt: words.TimeText(s.Accepted)}
-		if owner := s.Owner; owner != (policy.Identity{}) {
-			infos[i].KeyID, infos[i].AccountID = &owner.KeyID, &owner.AccountID
-		}
-		if s.Client.IsValid() {
-			text := s.Client.String()
-			infos[i].ClientIP = &text
+	for name, values := range r.URL.Query() {
+		if policy.HoldsSecret(name) || slices.ContainsFunc(values, policy.HoldsSecret) {
+			return true
 		}
 	}
-	return infos
+	return false
 }
 
-func writeJSON(w http.ResponseWriter, value any) error {
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(value)
+// answer answers a request for a path that has these methods.
+func (a *Admin) answer(w http.ResponseWriter, r *http.Request, methods map[string]*route) {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	served, ok := methods[method]
+	if !ok {
+		allowed := slices.Sorted(maps.Keys(methods))
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		writeProblem(w, problemMethod.with("method "+r.Method+": want "+strings.Join(allowed, " or ")))
+		return
+	}
+	result, err := a.call(w, r, served)
+	if err != nil {
+		writeProblem(w, problemOf(err))
+		return
+	}
+	writeJSON(w, "application/json", served.status, result)
 }
 
-func wrongMethod(w http.ResponseWriter, r *http.Request, want string) error {
-	w.Header().Set("Allow", want)
-	return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method %s: want %s", r.Method, want)}
+// writeJSON writes the whole answer to a request.
+func writeJSON(w http.ResponseWriter, contentType string, status int, value any) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // if the client is gone, nobody reads the error
 }
 
-func badRequest(err error) error {
-	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
+// servers returns the HTTP servers of the configuration by name, or nil if it has none.
+func (a *Admin) servers() map[string]*caddyhttp.Server {
+	// The admin API is provisioned before the apps, so the app is looked up for each request.
+	module, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil
+	}
+	return module.(*caddyhttp.App).Servers //nolint:forcetypeassert // the ID of the app
 }
 
 // Interface guards

@@ -6,15 +6,13 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 )
 
 // CanaryPath answers POST with a Canary that gates expect, and GET, with the ID in the parameter id,
 // with a Canary and what gates have seen of it.
-const CanaryPath = "/speechgate/canary"
+const CanaryPath = root + "canary"
 
 // Canary is a request without a key that shows which address a gate takes for the client's.
 type Canary struct {
@@ -22,22 +20,25 @@ type Canary struct {
 	Seen []handler.Sighting `json:"seen"`
 }
 
-func (*Admin) serveCanary(w http.ResponseWriter, r *http.Request) error {
-	canaries := app.Canaries()
-	switch r.Method {
-	case http.MethodPost:
-		id := canaries.Expect(time.Now())
-		if id == "" {
-			return caddy.APIError{HTTPStatus: http.StatusTooManyRequests, Err: errors.New("too many canaries are expected: try again in a minute")}
-		}
-		return writeJSON(w, Canary{ID: id, Seen: []handler.Sighting{}})
-	case http.MethodGet:
-		id := r.URL.Query().Get("id")
-		seen, ok := canaries.Seen(id)
-		if !ok {
-			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no canary %q: make one with POST", id)}
-		}
-		return writeJSON(w, Canary{ID: id, Seen: append([]handler.Sighting{}, seen...)})
+type canaryQuery struct {
+	ID string `json:"id"`
+}
+
+func canaryRoutes() []*route {
+	return []*route{
+		change(http.MethodPost, "canary", "expectCanary", "Makes the gates note, for a minute, refused requests whose field Speechgate-Canary has the ID of this answer.", func(*call, none) (Canary, error) {
+			id := app.Canaries().Expect(time.Now())
+			if id == "" {
+				return Canary{}, problemTooMany.of(errors.New("too many canaries are expected: try again in a minute"))
+			}
+			return Canary{ID: id, Seen: []handler.Sighting{}}, nil
+		}),
+		get("canary", "getCanary", "Says what gates have seen of requests with the ID of a canary.", func(_ *call, q canaryQuery) (Canary, error) {
+			seen, ok := app.Canaries().Seen(q.ID)
+			if !ok {
+				return Canary{}, problemNotFound.of(fmt.Errorf("there is no canary %q: make one with POST", q.ID))
+			}
+			return Canary{ID: q.ID, Seen: append([]handler.Sighting{}, seen...)}, nil
+		}),
 	}
-	return wrongMethod(w, r, "GET, POST")
 }

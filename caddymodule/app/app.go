@@ -25,6 +25,7 @@ import (
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
+	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -117,6 +118,7 @@ type App struct {
 	graces   map[string][]policy.Grace      // of the gates, by backend name
 	asked    bool                           // other proxies ask about requests
 	jobKeep  time.Duration                  // the longest grace window of the gates
+	explains manage.GateConfigs             // what decisions depend on
 
 	measured *storemetrics.Source // what the metrics tell of, from Start to Cleanup
 }
@@ -327,6 +329,27 @@ func (a *App) AddGate(backend string, up credential.Upstream) error {
 	}
 	a.backends[backend] = up
 	return nil
+}
+
+// Explain tells the app the settings of a gate that decisions depend on.
+func (a *App) Explain(gate manage.GateConfig) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.explains.Gates = append(a.explains.Gates, gate)
+}
+
+// ExplainIssuance tells the app the path of an issuance API.
+func (a *App) ExplainIssuance(path string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.explains.IssuePaths = append(a.explains.IssuePaths, path)
+}
+
+// Gates returns what the decisions of this configuration depend on.
+func (a *App) Gates() manage.GateConfigs {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return manage.GateConfigs{Gates: slices.Clone(a.explains.Gates), IssuePaths: slices.Clone(a.explains.IssuePaths)}
 }
 
 // AddProxyEndpoint tells the app that other proxies ask the configuration about requests.

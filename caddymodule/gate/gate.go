@@ -205,6 +205,7 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 		return err
 	}
 	g.decider = newDecider(shared, g.api, g.Backend, g.PolicyRules(), ctx.Logger())
+	shared.Explain(g.ExplainConfig())
 	return nil
 }
 

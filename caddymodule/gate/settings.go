@@ -9,6 +9,7 @@ import (
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/issuance"
+	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -19,6 +20,12 @@ func (g *Gate) BackendName() string {
 		return g.Dialect
 	}
 	return g.Backend
+}
+
+// ExplainConfig returns what decisions of the gate depend on. The gate does not need to be
+// provisioned.
+func (g *Gate) ExplainConfig() manage.GateConfig {
+	return manage.GateConfig{Dialect: g.Dialect, Backend: g.BackendName(), Rules: g.PolicyRules(), Classify: g.ClassifyPath}
 }
 
 // PolicyRules returns the settings of the gate that decisions depend on, with defaults.

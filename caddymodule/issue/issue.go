@@ -172,6 +172,7 @@ func (i *Issue) Provision(ctx caddy.Context) error {
 		return err
 	}
 	i.counters = i.app.CountersOf(issuance.BackendName)
+	i.app.ExplainIssuance(i.Path)
 	return nil
 }
 

@@ -52,7 +52,7 @@ func collectHandlers(config any, found *manage.GateConfigs) error {
 		case "speechgate":
 			g := new(gate.Gate)
 			err := decodeHandler(node, g)
-			found.Gates = append(found.Gates, gateConfigOf(g))
+			found.Gates = append(found.Gates, g.ExplainConfig())
 			return err
 		case "speechgate_issue":
 			i := new(issue.Issue)
@@ -110,11 +110,7 @@ func decodeHandler(node map[string]any, into any) error {
 	return nil
 }
 
-func gateConfigOf(g *gate.Gate) manage.GateConfig {
-	return manage.GateConfig{Dialect: g.Dialect, Backend: g.BackendName(), Rules: g.PolicyRules(), Classify: g.ClassifyPath}
-}
-
 // defaultGate returns a gate with default settings.
 func defaultGate(dialect, backend string) manage.GateConfig {
-	return gateConfigOf(&gate.Gate{Dialect: dialect, Backend: backend})
+	return (&gate.Gate{Dialect: dialect, Backend: backend}).ExplainConfig()
 }

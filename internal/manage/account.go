@@ -23,6 +23,10 @@ type Account struct {
 	// PreviousUntil, with the old service password. Then it is null.
 	PreviousServiceID OrNull `json:"previous_service_id"`
 	PreviousUntil     Time   `json:"previous_until"`
+	// Repeated is true if an earlier request with the same idempotency key has created or
+	// rotated the account. The answer to that request had the service password, and this one
+	// has none.
+	Repeated bool `json:"repeated,omitempty"`
 }
 
 func (m *Manager) accountOf(a policy.Account) Account {
@@ -90,9 +94,15 @@ func (m *Manager) CreateAccount(ctx context.Context, n NewAccount) (Account, err
 			return Account{}, inField("service_password", err)
 		}
 		a, err := m.Store.ImportAccount(ctx, m.Now, m.Actor, n.Name, n.ServiceID, n.ServicePassword)
+		if id, repeated := madeBefore(err); repeated {
+			return m.createdBefore(ctx, id, &n)
+		}
 		return m.accountOf(a), err
 	}
 	a, password, err := m.Store.CreateAccount(ctx, m.Now, m.Actor, n.Name)
+	if id, repeated := madeBefore(err); repeated {
+		return m.createdBefore(ctx, id, &n)
+	}
 	return m.withPassword(a, password), err
 }
 
@@ -110,6 +120,9 @@ func (m *Manager) RotateAccount(ctx context.Context, account, overlap string) (A
 		return Account{}, err
 	}
 	a, password, err := m.Store.RotateAccount(ctx, m.Now, m.Actor, id, span)
+	if rotated, repeated := madeBefore(err); repeated {
+		return m.accountRotatedBefore(ctx, id, rotated)
+	}
 	return m.withPassword(a, password), notFound(err, KindAccount)
 }
 

@@ -34,6 +34,9 @@ type Key struct {
 	RevokeReason  OrNull `json:"revoke_reason"`
 	SuspendedAt   Time   `json:"suspended_at"` // null for a key that only its account suspends
 	SuspendReason OrNull `json:"suspend_reason"`
+	// Repeated is true if an earlier request with the same idempotency key has issued the
+	// key. The answer to that request had the secret, and this one has none.
+	Repeated bool `json:"repeated,omitempty"`
 
 	EndedAt          Time     `json:"-"` // when the key was revoked or deleted; zero if only its account was closed
 	AccountOpen      bool     `json:"-"` // whether the key's account is open
@@ -131,6 +134,9 @@ func (m *Manager) IssueKey(ctx context.Context, n NewKey) (Key, error) {
 		return Key{}, err
 	}
 	key, secret, err := m.Store.IssueKey(ctx, m.Now, m.Actor, k)
+	if id, repeated := madeBefore(err); repeated {
+		return m.issuedBefore(ctx, id, k.AccountID, &n)
+	}
 	if err != nil {
 		return Key{}, notFound(err, KindAccount)
 	}
@@ -202,6 +208,9 @@ func (m *Manager) RotateKey(ctx context.Context, id, overlap string) (RotatedKey
 		return RotatedKey{}, err
 	}
 	r, err := m.Store.RotateKey(ctx, m.Now, m.Actor, id, span)
+	if successor, repeated := madeBefore(err); repeated {
+		return m.rotatedBefore(ctx, id, successor)
+	}
 	if err != nil {
 		return RotatedKey{}, notFound(err, KindKey)
 	}

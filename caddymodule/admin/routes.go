@@ -1,0 +1,220 @@
+package admin
+
+import (
+	"net/http"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// routes returns the table of the admin API.
+func routes() []*route {
+	all := accountRoutes()
+	all = append(all, keyRoutes()...)
+	all = append(all, recordRoutes()...)
+	return append(all, serverRoutes()...)
+}
+
+// The bodies of requests that package manage has no type for.
+type (
+	newAccountBody struct {
+		manage.NewAccount
+
+		ServicePassword string `json:"service_password"`
+	}
+	nameBody struct {
+		Name string `json:"name"`
+	}
+	labelBody struct {
+		Label string `json:"label"`
+	}
+	reasonBody struct {
+		Reason string `json:"reason"`
+	}
+	overlapBody struct {
+		Overlap string `json:"overlap"`
+	}
+	confirmBody struct {
+		Confirm bool `json:"confirm"`
+	}
+	explainBody struct {
+		manage.ExplainRequest
+
+		Key string `json:"key"`
+	}
+)
+
+// noOverlap is the overlap of a rotation that names none: what is rotated ends at once.
+const noOverlap = "0"
+
+func (b overlapBody) text() string {
+	if b.Overlap == "" {
+		return noOverlap
+	}
+	return b.Overlap
+}
+
+func accountRoutes() []*route {
+	return []*route{
+		get("accounts", "listAccounts", "Lists the accounts, oldest first.", func(c *call, q manage.AccountQuery) (list manage.List[manage.Account], err error) {
+			if err := limit(&q.Page); err != nil {
+				return list, err
+			}
+			return c.manager.Accounts(c.ctx, q)
+		}),
+		change(http.MethodPost, "accounts", "createAccount", "Creates an account. Only this answer has its service password, unless the request has one.", func(c *call, b newAccountBody) (manage.Account, error) {
+			b.NewAccount.ServicePassword = policy.NewSecret(b.ServicePassword)
+			a, err := c.manager.CreateAccount(c.ctx, b.NewAccount)
+			c.repeated(a.Repeated)
+			return a, err
+		}).needs("name").issues(http.StatusCreated),
+		get("accounts/{account_id}", "getAccount", "Shows an account.", func(c *call, _ none) (manage.Account, error) {
+			return c.manager.Account(c.ctx, c.PathValue("account_id"))
+		}),
+		change(http.MethodPatch, "accounts/{account_id}", "renameAccount", "Gives an account another name.", func(c *call, b nameBody) (manage.Account, error) {
+			return c.manager.RenameAccount(c.ctx, c.PathValue("account_id"), b.Name)
+		}).needs("name"),
+		change(http.MethodPost, "accounts/{account_id}/rotate", "rotateAccount", "Gives an account a new service ID and a new service password. Only this answer has the password.", func(c *call, b overlapBody) (manage.Account, error) {
+			a, err := c.manager.RotateAccount(c.ctx, c.PathValue("account_id"), b.text())
+			c.repeated(a.Repeated)
+			return a, err
+		}).issues(http.StatusOK),
+		change(http.MethodPost, "accounts/{account_id}/suspend", "suspendAccount", "Suspends an account: its keys and its service password are refused until it is resumed.", func(c *call, b reasonBody) (manage.Account, error) {
+			a, err := c.manager.SuspendAccount(c.ctx, c.PathValue("account_id"), b.Reason)
+			return a.Account, err
+		}),
+		change(http.MethodPost, "accounts/{account_id}/resume", "resumeAccount", "Ends the suspension of an account.", func(c *call, _ none) (manage.Account, error) {
+			a, err := c.manager.ResumeAccount(c.ctx, c.PathValue("account_id"))
+			return a.Account, err
+		}),
+		change(http.MethodPost, "accounts/{account_id}/close", "closeAccount", "Closes an account for good, which ends all its keys.", func(c *call, b confirmBody) (manage.Account, error) {
+			a, err := c.manager.CloseAccount(c.ctx, c.PathValue("account_id"), b.Confirm)
+			return a.Account, err
+		}).needs("confirm"),
+	}
+}
+
+func keyRoutes() []*route {
+	return []*route{
+		get("keys", "listKeys", "Lists the keys, oldest first, without their secrets.", func(c *call, q manage.KeyQuery) (list manage.List[manage.Key], err error) {
+			if err := limit(&q.Page); err != nil {
+				return list, err
+			}
+			return c.manager.Keys(c.ctx, q)
+		}),
+		change(http.MethodPost, "keys", "issueKey", "Issues a key. Only this answer has its secret.", func(c *call, n manage.NewKey) (manage.Key, error) {
+			k, err := c.manager.IssueKey(c.ctx, n)
+			c.repeated(k.Repeated)
+			return k, err
+		}).needs("account_id", "expires").issues(http.StatusCreated),
+		get("keys/{key_id}", "getKey", "Shows a key, without its secret.", func(c *call, _ none) (manage.Key, error) {
+			return c.manager.Key(c.ctx, c.PathValue("key_id"))
+		}),
+		change(http.MethodPatch, "keys/{key_id}", "renameKey", "Gives a key another label.", func(c *call, b labelBody) (manage.Key, error) {
+			return c.manager.RenameKey(c.ctx, c.PathValue("key_id"), b.Label)
+		}).needs("label"),
+		change(http.MethodDelete, "keys/{key_id}", "deleteKey", "Deletes a key as the holder of its account can. Refuses a key that came with the account or from the issuance API.", func(c *call, _ none) (manage.EndedKey, error) {
+			return c.manager.DeleteKey(c.ctx, c.PathValue("key_id"))
+		}),
+		change(http.MethodPost, "keys/{key_id}/revoke", "revokeKey", "Revokes a key, no matter where it came from.", func(c *call, r manage.Revocation) (manage.EndedKey, error) {
+			return c.manager.RevokeKey(c.ctx, c.PathValue("key_id"), r)
+		}),
+		change(http.MethodPost, "keys/{key_id}/rotate", "rotateKey", "Issues a key with the rules of another key, which ends after the overlap. Only this answer has the secret of the new key.", func(c *call, b overlapBody) (manage.RotatedKey, error) {
+			k, err := c.manager.RotateKey(c.ctx, c.PathValue("key_id"), b.text())
+			c.repeated(k.Repeated)
+			return k, err
+		}).issues(http.StatusCreated),
+		change(http.MethodPost, "keys/{key_id}/suspend", "suspendKey", "Suspends a key: it is refused until it is resumed.", func(c *call, b reasonBody) (manage.Key, error) {
+			k, err := c.manager.SuspendKey(c.ctx, c.PathValue("key_id"), b.Reason)
+			return k.Key, err
+		}),
+		change(http.MethodPost, "keys/{key_id}/resume", "resumeKey", "Ends the suspension of a key.", func(c *call, _ none) (manage.Key, error) {
+			k, err := c.manager.ResumeKey(c.ctx, c.PathValue("key_id"))
+			return k.Key, err
+		}),
+	}
+}
+
+// The queries that package manage has no type for, or another name.
+type (
+	jobsQuery struct {
+		manage.Page
+
+		AccountID   string `json:"account_id"`
+		KeyID       string `json:"key_id"`
+		NewestFirst bool   `json:"newest_first"`
+	}
+	jobQuery struct {
+		Backend string `json:"backend"`
+	}
+	verifyQuery struct {
+		Head string `json:"head"`
+	}
+)
+
+func recordRoutes() []*route {
+	return []*route{
+		get("jobs", "listJobs", "Lists the recorded jobs, oldest first.", func(c *call, q jobsQuery) (list manage.List[manage.Job], err error) {
+			if err := limit(&q.Page); err != nil {
+				return list, err
+			}
+			return c.manager.Jobs(c.ctx, manage.JobQuery{Page: q.Page, AccountID: q.AccountID, KeyID: q.KeyID, NewestFirst: q.NewestFirst})
+		}),
+		get("jobs/{job_id}", "getJob", "Shows a recorded job.", func(c *call, q jobQuery) (manage.Job, error) {
+			return c.manager.Job(c.ctx, c.PathValue("job_id"), q.Backend)
+		}),
+		get("audit", "listAudit", "Lists the audit trail, newest entry first.", func(c *call, q manage.AuditQuery) (list manage.List[manage.AuditEntry], err error) {
+			if err := limit(&q.Page); err != nil {
+				return list, err
+			}
+			return c.manager.Audit(c.ctx, q)
+		}),
+		get("audit/verify", "verifyAudit", "Checks the audit trail, and finds the first entry that was changed or removed.", func(c *call, q verifyQuery) (manage.AuditCheck, error) {
+			return c.manager.VerifyAudit(c.ctx, q.Head)
+		}),
+		change(http.MethodPost, "explain", "explain", "Says what the gates of this server would decide on a request, and why. It sends nothing, and changes nothing.", func(c *call, b explainBody) (*manage.Explanation, error) {
+			r := b.ExplainRequest
+			r.Key = policy.NewSecret(b.Key)
+			if r.Dialect == "" {
+				r.Dialect = dialect.AmiVoice.Name
+			}
+			if r.KeyID != "" && b.Key != "" {
+				return nil, inField("key", errTwoKeys)
+			}
+			return c.manager.Explain(c.ctx, r)
+		}).needs("client_ip", "method", "path"),
+	}
+}
+
+func serverRoutes() []*route {
+	list := get("streams", "listStreams", "Lists the live streams, oldest first.", func(c *call, _ none) ([]StreamInfo, error) {
+		return describe(c.admin.streams.List()), nil
+	})
+	cut := change(http.MethodPost, "streams/cut", "cutStreams", "Cuts one live stream, or those of a key or an account.", cutStreams)
+	cut.anyType = true
+	whoami := get("whoami", "whoami", "Says as whom and from where the server sees the caller, and which client address its sites take from a request.", seen)
+	health := get("health", "health", "Says whether the keystore can be read and is the right one. If not, the status is 503.", health)
+	document := get("openapi.json", "getOpenAPI", "Returns this document.", func(*call, none) (Document, error) { return document(), nil })
+	all := append([]*route{list, cut, whoami, health, document}, canaryRoutes()...)
+	for _, r := range all {
+		r.noStore = true // or it looks for the keystore itself
+	}
+	return all
+}
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// limit sets the default of a page's limit, and refuses a limit that is too large.
+func limit(p *manage.Page) error {
+	switch {
+	case p.Limit == 0:
+		p.Limit = defaultLimit
+	case p.Limit < 0 || p.Limit > maxLimit:
+		return inField("limit", errLimit)
+	}
+	return nil
+}
