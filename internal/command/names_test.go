@@ -20,7 +20,7 @@ func everyCommand() map[string]*cobra.Command {
 			add(strings.TrimSpace(name+" "+sub.Name()), sub)
 		}
 	}
-	for _, cmd := range []*cobra.Command{accountCommand(), keyCommand(), jobCommand(), streamCommand(), auditCommand(), explainCommand(), initCommand(), backupCommand(), restoreCommand()} {
+	for _, cmd := range []*cobra.Command{accountCommand(), keyCommand(), jobCommand(), streamCommand(), auditCommand(), explainCommand(), healthCommand(), whoamiCommand(), initCommand(), backupCommand(), restoreCommand()} {
 		add(cmd.Name(), cmd)
 	}
 	return all

@@ -1,19 +1,11 @@
 package command
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/speechgate/speechgate/caddymodule/admin"
@@ -22,8 +14,6 @@ import (
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
-
-const flagAddress = "address"
 
 func streamCommand() *cobra.Command {
 	list := Leaf("list", "Lists the live streams, oldest first", NoArgument, listStreams)
@@ -41,15 +31,14 @@ They read no keystore.
 To cut a stream does not end its key: the client may begin another. "key revoke",
 "key delete" and "account close" cut the streams of what they end by themselves,
 and need no admin API for it.`
-	for _, cmd := range []*cobra.Command{list, cut} {
-		cmd.Flags().String(flagAddress, "", "The address of the running server's admin API, such as localhost:2019")
-	}
+	addressFlag(list)
+	addressFlag(cut)
 	return streams
 }
 
 func listStreams(cmd *cobra.Command, _ []string) error {
 	var all []admin.StreamInfo
-	if err := askServer(cmd, http.MethodGet, admin.StreamsPath, nil, &all); err != nil {
+	if _, err := askServer(cmd, http.MethodGet, admin.StreamsPath, nil, &all); err != nil {
 		return err
 	}
 	s, err := newSession(cmd)
@@ -123,7 +112,7 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 	}
 	order.Operator = operator().ID
 	var result admin.CutResult
-	if err := askServer(cmd, http.MethodPost, admin.CutPath, order, &result); err != nil {
+	if _, err := askServer(cmd, http.MethodPost, admin.CutPath, order, &result); err != nil {
 		return err
 	}
 	if order.StreamID != "" && result.Cut == 0 {
@@ -137,95 +126,4 @@ func cutStreams(cmd *cobra.Command, args []string) error {
 		s.note("Warning: the audit trail has no entry about it: %s.", result.AuditError)
 	}
 	return s.say(result, "Cut %s.", words.Count(result.Cut, "stream"))
-}
-
-// adminAddress returns the address of the running server's admin API.
-func adminAddress(cmd *cobra.Command) (string, error) {
-	address, err := textFlag(cmd, flagAddress)
-	if err != nil || address != "" {
-		return address, cmp.Or(err, checkAddress(address))
-	}
-	c, err := configOf(cmd)
-	if err != nil {
-		return "", err
-	}
-	var config struct {
-		Admin caddy.AdminConfig `json:"admin"`
-	}
-	if err := c.decode(&config); err != nil {
-		return "", err
-	}
-	switch {
-	case config.Admin.Disabled:
-		return "", kindServer.of(fmt.Errorf("%s: it switches the admin API off, which this command needs: \"key revoke\" and \"account close\" work without", c.source))
-	case config.Admin.Listen == "":
-		return caddy.DefaultAdminListen, nil
-	}
-	return config.Admin.Listen, nil
-}
-
-// checkAddress refuses a text that cannot be the value of --address.
-func checkAddress(address string) error {
-	const want = "want a host and a port, such as localhost:2019, or a socket, such as unix//run/caddy/admin.sock"
-	if strings.Contains(address, "://") {
-		return usagef("--%s %q is a URL: %s", flagAddress, address, want)
-	}
-	if _, err := caddy.ParseNetworkAddress(address); err != nil {
-		return usagef("--%s %q: %w: %s", flagAddress, address, err, want)
-	}
-	return nil
-}
-
-// refusalForm matches Caddy's error for a request that the admin API has refused, and finds
-// the JSON of the answer in it.
-var refusalForm = regexp.MustCompile(`HTTP (400|404): (\{.*\})`)
-
-// serversRefusal returns the error of a request that names a key or an account that does not
-// exist, or the name of several accounts; nil for every other error.
-func serversRefusal(err error) error {
-	if err == nil {
-		return nil
-	}
-	found := refusalForm.FindStringSubmatch(err.Error())
-	var body struct {
-		Error string `json:"error"`
-	}
-	if found == nil || json.Unmarshal([]byte(found[2]), &body) != nil {
-		return nil //nolint:nilerr // the caller reports err
-	}
-	switch {
-	case found[1] == "404" && strings.HasPrefix(body.Error, "there is no "):
-		return kindNotFound.of(errors.New(body.Error))
-	case found[1] == "400":
-		return kindUsage.of(errors.New(body.Error))
-	}
-	return nil
-}
-
-// askServer sends a request to the running server's admin API, and decodes the answer.
-func askServer(cmd *cobra.Command, method, path string, body, answer any) error {
-	address, err := adminAddress(cmd)
-	if err != nil {
-		return err
-	}
-	var text bytes.Buffer
-	header := make(http.Header)
-	if body != nil {
-		header.Set("Content-Type", "application/json")
-		if err := json.NewEncoder(&text).Encode(body); err != nil {
-			return err
-		}
-	}
-	resp, err := caddycmd.AdminAPIRequest(address, method, path, header, &text)
-	if refused := serversRefusal(err); refused != nil {
-		return refused
-	}
-	if err != nil {
-		return kindServer.of(fmt.Errorf("asking the server at %s: %w; name another with --%s or --%s", address, err, flagAddress, flagConfig))
-	}
-	defer func() { _ = resp.Body.Close() }() // the answer was read
-	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
-		return kindServer.of(fmt.Errorf("the answer of the server at %s: %w", address, err))
-	}
-	return nil
 }
