@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -34,9 +35,7 @@ func (c *adminClient) ask(method, target, body string) *httptest.ResponseRecorde
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	for name, values := range c.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, c.header)
 	return answerOfAdmin(c.T, r)
 }
 

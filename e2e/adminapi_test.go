@@ -86,6 +86,22 @@ func (a *adminAPI) ask(method, template, body string, parameters ...string) (sta
 	return resp.StatusCode, answer
 }
 
+// askWithCanary sends a request without a key that gates note.
+func (p *program) askWithCanary(id string) {
+	p.t.Helper()
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.base+p.probe, http.NoBody)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Speechgate-Canary", id)
+	req.Header.Set("X-Forwarded-For", "203.0.113.1")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+}
+
 // recordJob writes the record of a job to the keystore, as the gate does.
 func (p *program) recordJob(job policy.Job) {
 	p.t.Helper()
@@ -97,6 +113,16 @@ func (p *program) recordJob(job policy.Job) {
 	if err := store.CreateJob(p.t.Context(), job); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// becomesHealthy waits until the server is healthy: Caddy can open its ports before the configuration
+// has started.
+func (a *adminAPI) becomesHealthy(p *program) {
+	a.Helper()
+	p.eventually("the server is healthy", func() bool {
+		status, health := a.ask(http.MethodGet, "/speechgate/health", "")
+		return status == http.StatusOK && health["status"] == "ok"
+	})
 }
 
 func (a *adminAPI) send(method, path, body string) *http.Response {
@@ -122,7 +148,9 @@ func (a *adminAPI) send(method, path, body string) *http.Response {
 // The document is one of OpenAPI 3.1, and each answer of each operation has the schema that the
 // document has for it. Fields that the document does not know are faults.
 func TestAdminAPI_AnswersAsItsDocumentSays(t *testing.T) {
+	t.Parallel()
 	p, a := newAdminAPI(t, "localhost:8081")
+	a.becomesHealthy(p)
 	_, document := a.ask(http.MethodGet, "/speechgate/openapi.json", "")
 
 	_, account := a.ask(http.MethodPost, "/speechgate/accounts", `{"name":"Example Corp."}`)
@@ -143,6 +171,13 @@ func TestAdminAPI_AnswersAsItsDocumentSays(t *testing.T) {
 	} {
 		a.ask(http.MethodPost, "/speechgate/explain", body)
 	}
+	_, canary := a.ask(http.MethodPost, "/speechgate/canary", "")
+	canaryID := canary["canary"].(string) //nolint:forcetypeassert // or it panics
+	p.askWithCanary(canaryID)
+	if _, seen := a.ask(http.MethodGet, "/speechgate/canary?id="+canaryID, ""); len(seen["seen"].([]any)) != 1 { //nolint:forcetypeassert // or it panics
+		t.Errorf("the canary is %v", seen)
+	}
+	a.ask(http.MethodGet, "/speechgate/canary?id=x", "")
 	p.recordJob(policy.Job{
 		Backend: "amivoice", ID: "job-1", Dialect: "amivoice", AccountID: id, KeyID: keyID,
 		State: policy.ParseJobState("queued"), CreatedAt: policy.At(time.Now()), Client: netip.MustParseAddr("192.0.2.7"),
@@ -269,6 +304,7 @@ func validated(t *testing.T, document any, answers []adminAnswer) (faults []stri
 
 // Caddy's protections of the admin endpoint hold for this API: a web page cannot use it.
 func TestAdminAPI_StandsBehindCaddysProtections(t *testing.T) {
+	t.Parallel()
 	_, a := newAdminAPI(t, "localhost:8081 {\n\t\tenforce_origin\n\t}")
 	own := a.base
 	for name, test := range map[string]struct {
@@ -284,21 +320,20 @@ func TestAdminAPI_StandsBehindCaddysProtections(t *testing.T) {
 		"a websocket":        {http.Header{"Origin": {own}, "Upgrade": {"websocket"}}, http.StatusBadRequest},
 		"a site's own fetch": {http.Header{"Referer": {"http://evil.example/page"}}, http.StatusForbidden},
 	} {
-		t.Run(name, func(t *testing.T) {
-			a.header = test.header
-			for _, target := range []string{"/speechgate/keys", "/speechgate/openapi.json", "/speechgate/health"} {
-				resp := a.send(http.MethodGet, target, "")
-				_ = resp.Body.Close()
-				if resp.StatusCode != test.want {
-					t.Errorf("%s: status %d, want %d", target, resp.StatusCode, test.want)
-				}
+		a.header = test.header
+		for _, target := range []string{"/speechgate/keys", "/speechgate/openapi.json", "/speechgate/streams"} {
+			resp := a.send(http.MethodGet, target, "")
+			_ = resp.Body.Close()
+			if resp.StatusCode != test.want {
+				t.Errorf("%s, %s: status %d, want %d", name, target, resp.StatusCode, test.want)
 			}
-		})
+		}
 	}
 }
 
 // A foreign origin is refused also without enforce_origin.
 func TestAdminAPI_RefusesAForeignOrigin(t *testing.T) {
+	t.Parallel()
 	_, a := newAdminAPI(t, "localhost:8081")
 	a.header.Set("Origin", "http://evil.example")
 	resp := a.send(http.MethodPost, "/speechgate/accounts", `{"name":"Evil Corp."}`)
@@ -310,8 +345,9 @@ func TestAdminAPI_RefusesAForeignOrigin(t *testing.T) {
 
 // On a unix socket, the permissions of the file say who may use the API.
 func TestAdminAPI_OnAUnixSocket(t *testing.T) {
+	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "admin.sock")
-	_, a := newAdminAPI(t, "unix/"+socket+"|0600")
+	p, a := newAdminAPI(t, "unix/"+socket+"|0600")
 	info, err := os.Stat(socket)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("the socket is %v: %v", info, err)
@@ -320,14 +356,13 @@ func TestAdminAPI_OnAUnixSocket(t *testing.T) {
 	a.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
-	if status, health := a.ask(http.MethodGet, "/speechgate/health", ""); status != http.StatusOK || health["status"] != "ok" {
-		t.Errorf("status %d, %v", status, health)
-	}
+	a.becomesHealthy(p)
 }
 
 // A secret that was issued through the API is in the answer, and neither in the log nor in the
 // keystore's file.
 func TestAdminAPI_LogsNoSecret(t *testing.T) {
+	t.Parallel()
 	p, a := newAdminAPI(t, "localhost:8081")
 	_, account := a.ask(http.MethodPost, "/speechgate/accounts", `{"name":"Example Corp."}`)
 	_, key := a.ask(http.MethodPost, "/speechgate/keys", `{"account_id":"Example Corp.","expires":"1d"}`)

@@ -85,7 +85,7 @@ func cutStreams(c *call, order CutOrder) (CutResult, error) {
 		return matches
 	})}
 	// The streams are cut first: no fault of the keystore may delay or prevent a cut.
-	store := c.admin.acquire(by) //nolint:contextcheck // the store stays open after the request
+	store := c.admin.acquire(by)
 	defer store.release()
 	if result.Cut == 0 {
 		if err := store.exists(ctx, &order); err != nil {

@@ -108,7 +108,8 @@ func seenBy(ctx context.Context, name string, server *caddyhttp.Server, remote n
 		r.Header.Set("X-Forwarded-For", forwardedFor)
 	}
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), server)
-	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	client, _ := vars[caddyhttp.ClientIPVarKey].(string)
+	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
 	return SeenBy{Server: name, Listen: append([]string{}, server.Listen...), Client: client, Trusted: trusted}
 }

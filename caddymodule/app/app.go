@@ -42,6 +42,9 @@ const Name = "speechgate"
 const Program = "caddy " + Name
 
 // errAnotherStore is the error of a server whose keystore was replaced by another keystore.
+// errStarting is the error of a check before the configuration has started.
+var errStarting = errors.New("the configuration is not started yet")
+
 var errAnotherStore = errors.New("another keystore is in the place of the one that this server was started with")
 
 // App owns the keystore that all gates of a configuration share: accounts, API
@@ -283,7 +286,10 @@ func (a *App) Ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if started := a.store.startedWith.Load(); started == nil || *started != id {
+	switch started := a.store.startedWith.Load(); {
+	case started == nil:
+		return errStarting
+	case *started != id:
 		return errAnotherStore
 	}
 	return nil

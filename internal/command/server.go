@@ -38,8 +38,8 @@ func adminAddress(cmd *cobra.Command) (string, error) {
 	switch {
 	case config.Admin.Disabled:
 		return "", kindServer.of(&noServerError{
-			fmt.Sprintf("%s: it switches the admin API off, which this command needs: \"key revoke\" and \"account close\" work without", c.source),
-			fmt.Sprintf("%s switches the admin API off", c.source),
+			c.source + ": it switches the admin API off, which this command needs: \"key revoke\" and \"account close\" work without",
+			c.source + " switches the admin API off",
 		})
 	case config.Admin.Listen == "":
 		return caddy.DefaultAdminListen, nil
