@@ -41,10 +41,10 @@ const Name = "speechgate"
 // Program is the beginning of a command line: the text in front of the name of a command.
 const Program = "caddy " + Name
 
-// errAnotherStore is the error of a server whose keystore was replaced by another keystore.
 // errStarting is the error of a check before the configuration has started.
 var errStarting = errors.New("the configuration is not started yet")
 
+// errAnotherStore is the error of a server whose keystore was replaced by another keystore.
 var errAnotherStore = errors.New("another keystore is in the place of the one that this server was started with")
 
 // App owns the keystore that all gates of a configuration share: accounts, API
