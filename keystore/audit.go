@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -106,6 +107,22 @@ func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detai
 	head := t.head.next(t.store.hash, &e)
 	t.exec(insertAudit, e.Seq, e.At, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail, head.hash[:])
 	t.head = &head
+}
+
+// LastAudit returns the number of the last entry of the audit trail; 0 if it has no entry.
+func (s *Store) LastAudit(ctx context.Context) (seq int64, err error) {
+	db, err := s.database()
+	if err != nil {
+		return 0, err
+	}
+	err = db.reader.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) FROM audit`).Scan(&seq)
+	return seq, fault(err)
+}
+
+// AuditAfter returns the entries of the audit trail after the entry with this number, oldest first,
+// and at most limit of them.
+func (s *Store) AuditAfter(ctx context.Context, seq int64, limit int) ([]AuditEntry, error) {
+	return query(ctx, s, scanAudit, `SELECT `+auditColumns+` FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2`, seq, limit)
 }
 
 // maxText is the longest name, label or reason, in bytes.

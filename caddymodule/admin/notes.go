@@ -120,6 +120,20 @@ var notes = map[string]note{
 	"verifyQuery.head":      {text: "A chain head that an earlier check returned: the audit trail must still contain its entry."},
 	"CutOrder.account_id":   {text: idOrName},
 
+	// Usage.
+	"usageQuery.account_id": {text: idOrName + " Selects its usage."},
+	"usageQuery.key_id":     {text: "Selects the usage of the key with this ID."},
+	"usageQuery.since":      {text: "Selects the usage since then: a duration before now (7d), a date, or an instant in RFC 3339."},
+	"usageQuery.limit":      {text: "With by=key: the most keys, those with the most requests first. Default: 100."},
+	"by":                    {text: "Makes one sum for each of these. Default: one sum of all.", words: manage.UsageGroups},
+	"Usage.at":              {text: "The beginning of the hour or of the day, in UTC. Null if the sum is not by hour or day."},
+	"Usage.reason":          {text: "The reason, if the sum is by reason: docs/reasons.md explains each."},
+	"requests":              {text: "How many requests and start commands of streams there were, admitted or refused."},
+	"refused":               {text: "How many requests were refused."},
+	"audio_bytes":           {text: "The size of the audio that went to the backend."},
+	"audio_seconds":         {text: "The length of the audio whose format tells it."},
+	"stream_seconds":        {text: "How long live streams have lasted."},
+
 	// Explanations.
 	"explainBody.key_id":    {text: "The ID of the key of the request. Without key_id and key, the request has no key."},
 	"explainBody.key":       {text: "The secret of the key of the request, in place of key_id."},

@@ -108,7 +108,7 @@ func (r *route) parameters(all schemas) []any {
 			text, _ := schema["description"].(string)
 			delete(schema, "description")
 			if f.name == "limit" {
-				schema["minimum"], schema["maximum"], schema["default"] = 1, maxLimit, defaultLimit
+				schema["minimum"], schema["maximum"] = 1, maxLimit
 			}
 			list = append(list, parameter("query", f.name, text, schema))
 		}

@@ -148,6 +148,13 @@ type (
 	jobQuery struct {
 		Backend string `json:"backend"`
 	}
+	usageQuery struct {
+		AccountID string `json:"account_id"`
+		KeyID     string `json:"key_id"`
+		Since     string `json:"since"`
+		By        string `json:"by"`
+		Limit     int    `json:"limit"`
+	}
 	verifyQuery struct {
 		Head string `json:"head"`
 	}
@@ -173,6 +180,7 @@ func recordRoutes() []*route {
 		get("audit/verify", "verifyAudit", "Checks the audit trail, and finds the first entry that was changed or removed.", func(c *call, q verifyQuery) (manage.AuditCheck, error) {
 			return c.manager.VerifyAudit(c.ctx, q.Head)
 		}),
+		get("usage", "listUsage", "Lists sums of usage: by hour, day, key, operation or reason, or one sum of all.", usage),
 		change(http.MethodPost, "explain", "explain", "Says what the gates of this server would decide on a request, and why. It sends nothing, and changes nothing.", func(c *call, b explainBody) (*manage.Explanation, error) {
 			r := b.ExplainRequest
 			r.Key = policy.NewSecret(b.Key)
@@ -201,6 +209,25 @@ func serverRoutes() []*route {
 		r.noStore = true // or it looks for the keystore itself
 	}
 	return all
+}
+
+// usage returns the sums of usage. There is no next part: only keys can be many, and their limit
+// selects those with the most requests.
+func usage(c *call, q usageQuery) (manage.List[manage.Usage], error) {
+	asked := manage.UsageQuery{AccountID: q.AccountID, KeyID: q.KeyID, Since: q.Since, By: q.By, Limit: q.Limit}
+	page := manage.Page{Limit: q.Limit}
+	if q.By == "key" || q.Limit < 0 {
+		if err := limit(&page); err != nil {
+			return manage.List[manage.Usage]{}, err
+		}
+		asked.Limit = page.Limit
+	}
+	list := manage.List[manage.Usage]{Items: []manage.Usage{}}
+	err := c.manager.Usage(c.ctx, asked, func(u *manage.Usage) error {
+		list.Items = append(list.Items, *u)
+		return nil
+	})
+	return list, err
 }
 
 const (

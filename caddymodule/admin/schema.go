@@ -66,6 +66,8 @@ func (s schemas) of(t reflect.Type) Schema {
 		return Schema{"type": "boolean"}
 	case reflect.Int, reflect.Int64, reflect.Uint16:
 		return Schema{"type": "integer"}
+	case reflect.Float64:
+		return Schema{"type": "number"}
 	case reflect.Slice:
 		return Schema{"type": "array", "items": s.of(t.Elem())}
 	case reflect.Map:

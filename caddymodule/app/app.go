@@ -218,10 +218,14 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
+	if err := a.process.audits.of(a.store.cfg.Path).begin(ctx, store); err != nil {
+		return fmt.Errorf("opening the keystore: %w", err)
+	}
 	a.history.recordOpened(ctx, sum, a.store.cfg.Path)
 	a.store.startedWith.Store(&sum.ID)
 	a.process.started.Store(true)
 	a.measure()
+	go a.followAudit(a.ctx)
 	a.warnOfMistakes()
 	return nil
 }
@@ -236,8 +240,14 @@ func (a *App) measure() {
 	a.process.store.Use(a.measured)
 }
 
-// Stop does nothing, because requests of this configuration may still be running.
-func (*App) Stop() error { return nil }
+// Stop logs the last entries of the audit trail. It does nothing else, because requests of this
+// configuration may still be running.
+func (a *App) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), auditEvery)
+	defer cancel()
+	a.logAudit(ctx)
+	return nil
+}
 
 // Cleanup drops the reference of this configuration to the store. If the configuration was
 // validated and not started, Cleanup logs the warnings that Start logs.

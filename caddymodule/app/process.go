@@ -25,6 +25,7 @@ type process struct {
 	heads   *headbudget.Memory      // the memory of form heads whose keys have not been checked yet
 	drains  *drain.Set              // the refused uploads that are being read
 	canary  handler.Canaries        // the canaries of doctor
+	audits  auditLogs               // where the logs of the audit trails are
 	started atomic.Bool             // a configuration has started, so the next one is a reload
 	metrics *handler.Metrics        // of decisions
 	store   *storemetrics.Collector // the metrics of the keystore and the live streams

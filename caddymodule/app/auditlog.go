@@ -1,0 +1,118 @@
+package app
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/keystore"
+)
+
+const (
+	auditEvery = time.Second // between two looks for new entries of the audit trail
+	auditBatch = 1000        // how many entries are read at a time
+)
+
+// auditLog logs the entries of one keystore's audit trail as they come, also those of other
+// processes. All configurations with the keystore share it, so that each entry is logged once.
+type auditLog struct {
+	mu     sync.Mutex
+	begun  bool
+	logged int64 // the number of the last entry that was logged
+}
+
+// auditLogs has the auditLog of each keystore, by path.
+type auditLogs struct {
+	mu     sync.Mutex
+	byPath map[string]*auditLog
+}
+
+func (l *auditLogs) of(path string) *auditLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byPath == nil {
+		l.byPath = make(map[string]*auditLog)
+	}
+	if l.byPath[path] == nil {
+		l.byPath[path] = new(auditLog)
+	}
+	return l.byPath[path]
+}
+
+// begin makes the log begin behind the last entry, if no configuration has begun it.
+func (l *auditLog) begin(ctx context.Context, store *keystore.Store) (err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.begun {
+		return nil
+	}
+	l.logged, err = store.LastAudit(ctx)
+	l.begun = err == nil
+	return err
+}
+
+// catchUp logs the entries that came since the last call. If the trail cannot be read, the next
+// call logs them: the keystore says in its own log why.
+func (l *auditLog) catchUp(ctx context.Context, store *keystore.Store, logger *zap.Logger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last, err := store.LastAudit(ctx)
+	if err != nil {
+		return
+	}
+	l.logged = min(l.logged, last) // a restore can have put a shorter trail in place
+	for l.logged < last {
+		entries, err := store.AuditAfter(ctx, l.logged, auditBatch)
+		if err != nil || len(entries) == 0 {
+			return
+		}
+		for i := range entries {
+			logger.Info("audit", auditFields(&entries[i])...)
+		}
+		l.logged = entries[len(entries)-1].Seq
+	}
+}
+
+// auditFields returns the fields of an entry for the log. They have the names of the command audit.
+func auditFields(e *keystore.AuditEntry) []zap.Field {
+	address := ""
+	if e.Actor.From.IsValid() {
+		address = e.Actor.From.String()
+	}
+	return []zap.Field{
+		zap.Int64("seq", e.Seq),
+		zap.Stringer("at", e.At),
+		zap.String("actor_kind", e.Actor.Kind),
+		zap.String("actor_id", e.Actor.ID),
+		zap.String("actor_ip", address),
+		zap.String("action", e.Action),
+		zap.String("account_id", e.AccountID),
+		zap.String("subject", e.Subject),
+		zap.String("detail", e.Detail),
+	}
+}
+
+// followAudit logs the audit trail until the configuration is unloaded.
+func (a *App) followAudit(ctx context.Context) {
+	tick := time.NewTicker(auditEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			a.logAudit(ctx)
+		}
+	}
+}
+
+// logAudit logs the entries of the audit trail that are not logged yet.
+func (a *App) logAudit(ctx context.Context) {
+	a.store.acquire()
+	defer a.store.release()
+	if store := a.store.open.Load(); store != nil {
+		a.process.audits.of(a.store.cfg.Path).catchUp(ctx, store, a.logger.Named("audit"))
+	}
+}
