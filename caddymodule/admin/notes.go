@@ -11,7 +11,7 @@ type note struct {
 	words func() []string // all values that the field can have; nil for any
 }
 
-// noteOf returns the note about a field: that of the struct's field or, if there is none, that of
+// noteOf returns the note about a field: that of the struct's field or, if that field has no note, that of
 // all fields with the name.
 func noteOf(structName, fieldName string) note {
 	if n, ok := notes[structName+"."+fieldName]; ok {
