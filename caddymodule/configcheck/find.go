@@ -40,6 +40,26 @@ func (c *checker) find(server *caddyhttp.Server, at place, r *http.Request) *fin
 	return f
 }
 
+// readersIn returns the handlers that read keys.
+func readersIn(servers map[string]*caddyhttp.Server) (readers []reader) {
+	c := newChecker()
+	for name, server := range servers {
+		if server != nil {
+			readers = append(readers, c.find(server, place{server: name}, nil).readers...)
+		}
+	}
+	return readers
+}
+
+// ReadingServers returns the servers that have a gate or another handler that reads keys.
+func ReadingServers(servers map[string]*caddyhttp.Server) map[string]*caddyhttp.Server {
+	reading := make(map[string]*caddyhttp.Server)
+	for _, r := range readersIn(servers) {
+		reading[r.at.server] = servers[r.at.server]
+	}
+	return reading
+}
+
 // around describes the routes around a handler, and the handlers in front of it.
 type around struct {
 	hosts, paths []string

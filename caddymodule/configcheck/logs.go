@@ -50,13 +50,7 @@ func logWarnings(ctx caddy.Context, servers map[string]*caddyhttp.Server, reader
 
 // Loggers returns the names of the loggers that log requests to handlers of the gateway.
 func Loggers(servers map[string]*caddyhttp.Server) []string {
-	c := newChecker()
-	for name, server := range servers {
-		if server != nil {
-			c.readers = append(c.readers, c.find(server, place{server: name}, nil).readers...)
-		}
-	}
-	return slices.Sorted(maps.Keys(loggersOf(servers, c.readers)))
+	return slices.Sorted(maps.Keys(loggersOf(servers, readersIn(servers))))
 }
 
 // loggersOf returns the names of the loggers that log requests to the handlers in readers.

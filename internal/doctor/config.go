@@ -201,6 +201,7 @@ func (e *examination) examineModules(ctx caddy.Context, captures map[string]*cap
 	if err != nil {
 		return err
 	}
+	e.loaded = true
 	e.before = app.History{Storage: ctx.Storage(), Logger: zap.NewNop()}.Previous(ctx, e.Store.Path)
 	for _, server := range servers {
 		e.listen = append(e.listen, server.Listen...)
@@ -209,7 +210,7 @@ func (e *examination) examineModules(ctx caddy.Context, captures map[string]*cap
 	leaks := e.checkLogs(ctx, servers, captures)
 	e.checkMistakes(shared.Mistakes(), leaks)
 	behind := configcheck.Proxies(servers)
-	e.checkServers(servers, behind)
+	e.checkServers(configcheck.ReadingServers(servers), behind)
 	e.checkBackends(ctx, behind)
 	return nil
 }

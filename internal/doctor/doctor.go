@@ -124,6 +124,7 @@ type examination struct {
 	Subject
 
 	found  []Finding
+	loaded bool              // the configuration could be loaded; otherwise the fields below are empty
 	before *app.HistoryEntry // the keystore that this server had, by Caddy's storage; nil if it had none
 	listen []string          // the addresses of the servers
 	fields []string          // the header fields in which the servers look for the client's address

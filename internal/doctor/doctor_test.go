@@ -305,6 +305,9 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 				if strings.Contains(f.Message+f.Subject, upstreamKey) {
 					t.Errorf("a finding shows the upstream key: %+v", f)
 				}
+				if test.check == doctor.CheckConfiguration && f.Level == doctor.Pass && (f.Check == doctor.CheckTombstone || f.Check == doctor.CheckPorts) {
+					t.Errorf("a check without a configuration has passed: %+v", f)
+				}
 				if f.Level == doctor.Pass || f.Level == doctor.Skip {
 					continue
 				}
@@ -348,6 +351,24 @@ func (p *patient) must(err error) {
 	p.t.Helper()
 	if err != nil {
 		p.t.Fatal(err)
+	}
+}
+
+// How a server without a gate finds addresses of clients, or takes early data, is no matter of keys.
+func TestDoctor_LooksAtServersWithAGateOnly(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
+	p := newPatient(t)
+	p.text += "http://localhost:2 {\n respond 204\n}\n"
+	p.edit = func(json string) string {
+		return strings.Replace(json, `"listen":[":2"],`, `"listen":[":2"],"allow_0rtt":true,`, 1)
+	}
+	report := p.examine()
+	if !strings.Contains(string(p.subject.Config), "allow_0rtt") || report.Status != doctor.Pass {
+		t.Errorf("%s: %+v", p.subject.Config, report.Checks)
+	}
+	for _, f := range report.Checks {
+		if f.Subject == "server srv1" {
+			t.Errorf("%+v", f)
+		}
 	}
 }
 

@@ -21,6 +21,10 @@ type listener struct {
 // ports (SO_REUSEPORT), so a second server starts without an error, and gets every second
 // connection.
 func (e *examination) checkPorts() {
+	if !e.loaded {
+		e.add(CheckPorts, Skip, "", "The configuration cannot be loaded, so it does not say on which ports the server listens.", "")
+		return
+	}
 	all, err := listeners()
 	if err != nil {
 		e.add(CheckPorts, Skip, "", sentence(err.Error()), "")

@@ -12,7 +12,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/configcheck"
 )
 
-// checkServers makes the checks of the servers, and of the proxies behind the gates.
+// checkServers makes the checks of the servers that have a gate, and of the proxies behind the gates.
 func (e *examination) checkServers(servers map[string]*caddyhttp.Server, behind []configcheck.Behind) {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		e.checkAddresses(name, servers[name])

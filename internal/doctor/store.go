@@ -62,6 +62,8 @@ func (e *examination) checkMissing() {
 // checkTombstone compares the keystore with the one that the server had before.
 func (e *examination) checkTombstone(id string) {
 	switch {
+	case !e.loaded:
+		e.add(CheckTombstone, Skip, "", "The configuration cannot be loaded, so it does not say which keystore this server had before.", "")
 	case e.before == nil:
 		e.add(CheckTombstone, Pass, "", "Caddy's storage knows of no keystore that this server had before.", "")
 	case e.before.StoreID == id:
