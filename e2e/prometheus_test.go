@@ -114,7 +114,23 @@ func startPrometheus(t *testing.T, admin string, options ...string) *prometheus 
 	startNeighbour(t, addr, exec.Command(tool(t, "prometheus"), append([]string{
 		"--config.file=" + file, "--storage.tsdb.path=" + dir, "--web.listen-address=" + addr, "--log.level=warn",
 	}, options...)...))
-	return &prometheus{t, addr}
+	p := &prometheus{t, addr}
+	for deadline := time.Now().Add(20 * time.Second); !p.ready(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("Prometheus listens, and is not ready after 20 s")
+		}
+	}
+	return p
+}
+
+// ready reports whether Prometheus answers queries. Until then, it answers with 503.
+func (p *prometheus) ready() bool {
+	resp, err := http.Get("http://" + p.addr + "/-/ready")
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // series is one time series of an answer.
