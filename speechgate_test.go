@@ -45,6 +45,7 @@ var arrows = map[string]struct {
 	"internal/stream/wsframe": {std: true},
 	"internal/issuance":       {may: []string{"dialect", "internal/credential", "internal/words", "keystore", "policy"}},
 	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/words", "keystore", "policy"}},
+	"internal/limits":         {may: []string{"policy"}},
 	"internal/headbudget":     {may: []string{"internal/credential"}},
 	"internal/drain":          {},
 	"internal/audiometer":     {std: true},
@@ -59,12 +60,12 @@ var arrows = map[string]struct {
 	"caddymodule/configcheck":  {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
 		"caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options", "caddymodule/storemetrics",
-		"internal/credential", "internal/drain", "internal/headbudget", "internal/manage", "keystore", "policy",
+		"internal/credential", "internal/drain", "internal/headbudget", "internal/limits", "internal/manage", "keystore", "policy",
 	}, caddy: true},
 
 	"caddymodule/gate": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
-		"dialect", "internal/audiometer", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/manage", "internal/stream", "internal/words",
+		"dialect", "internal/audiometer", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/limits", "internal/manage", "internal/stream", "internal/words",
 		"keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{

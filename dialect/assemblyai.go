@@ -36,6 +36,7 @@ var (
 		By: map[policy.Reason]Answer{
 			policy.AddressRefused:    assemblyAddress,
 			policy.AddressUnknown:    assemblyAddress,
+			policy.OperationRefused:  assemblyAddress,
 			policy.EarlyData:         early,
 			policy.OperationUnlisted: assemblyError(http.StatusNotFound, "Not found"),
 			policy.JobUnknown:        assemblyUnknown,
@@ -73,6 +74,7 @@ var assemblyStreaming = &HandshakeRules{
 		policy.RequestMalformed: assemblyEnd(policyViolation, "The request cannot be read"),
 		policy.StoreUnavailable: assemblyEnd(tryAgainLater, "Service temporarily unavailable"),
 		policy.StreamLimit:      assemblyEnd(policyViolation, "Too many concurrent sessions"),
+		policy.LimitReached:     assemblyEnd(policyViolation, "Too many requests"),
 		policy.UpstreamRefused:  assemblyEnd(tryAgainLater, "The service cannot be reached"),
 	},
 	Cut: assemblyEnd(assemblyBadKey, "Unauthorized Connection: the key may not be used any more"),

@@ -41,6 +41,7 @@ var (
 		By: map[policy.Reason]Answer{
 			policy.AddressRefused:    deepgramAddress,
 			policy.AddressUnknown:    deepgramAddress,
+			policy.OperationRefused:  deepgramAddress,
 			policy.EarlyData:         early,
 			policy.OperationUnlisted: deepgramError(http.StatusNotFound, "NOT_FOUND", "Not found."),
 			policy.RequestMalformed:  deepgramError(http.StatusBadRequest, "INVALID_REQUEST", "The request cannot be read."),

@@ -40,12 +40,16 @@ func openAIError(status int, kind, code, message string) Answer {
 const (
 	openAIInvalid = "invalid_request_error"
 	openAIServer  = "server_error"
+
+	openAIMissingScope = `"missing_scope"`
+	openAIPermission   = "You have insufficient permissions for this operation."
 )
 
 var (
 	openAIKeyDenied = openAIError(http.StatusUnauthorized, openAIInvalid, `"invalid_api_key"`, "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys.")
 	openAIMissing   = openAIError(http.StatusUnauthorized, openAIInvalid, `null`, "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).")
 	openAIAddress   = openAIError(http.StatusUnauthorized, openAIInvalid, `"ip_not_authorized"`, "Your IP address is not authorized for this API key.")
+	openAIScope     = openAIError(http.StatusUnauthorized, openAIInvalid, openAIMissingScope, openAIPermission)
 	openAINotFound  = openAIError(http.StatusNotFound, openAIInvalid, `null`, "Invalid URL.")
 	openAIGateway   = openAIError(http.StatusBadGateway, openAIServer, `null`, "The server had an error while processing your request.")
 
@@ -55,6 +59,7 @@ var (
 			policy.CredentialMissing: openAIMissing,
 			policy.AddressRefused:    openAIAddress,
 			policy.AddressUnknown:    openAIAddress,
+			policy.OperationRefused:  openAIScope,
 			policy.EarlyData:         early,
 			policy.OperationUnlisted: openAINotFound,
 			policy.RequestMalformed:  openAIError(http.StatusBadRequest, openAIInvalid, `null`, "We could not read your request."),
@@ -86,9 +91,11 @@ var openAIRealtime = &HandshakeRules{
 		policy.CredentialMissing: openAIEnd(openAIInvalid, `null`, "Missing bearer or basic authentication in header", openAIBadKey),
 		policy.AddressRefused:    openAIEnd(openAIInvalid, `"ip_not_authorized"`, "Your IP address is not authorized for this API key.", openAIBadKey),
 		policy.AddressUnknown:    openAIEnd(openAIInvalid, `"ip_not_authorized"`, "Your IP address is not authorized for this API key.", openAIBadKey),
+		policy.OperationRefused:  openAIEnd(openAIInvalid, openAIMissingScope, openAIPermission, openAIBadKey),
 		policy.RequestMalformed:  openAIEnd(openAIInvalid, `null`, "We could not read your request.", policyViolation),
 		policy.StoreUnavailable:  openAIEnd(openAIServer, `null`, "The server is temporarily unavailable.", tryAgainLater),
 		policy.StreamLimit:       openAIEnd("requests", `"rate_limit_exceeded"`, "Rate limit reached for sessions.", policyViolation),
+		policy.LimitReached:      openAIEnd("requests", `"rate_limit_exceeded"`, "Rate limit reached for requests.", policyViolation),
 		policy.UpstreamRefused:   openAIEnd(openAIServer, `null`, "The server had an error while processing your request.", tryAgainLater),
 	},
 	Cut:          openAIEnd(openAIInvalid, `"invalid_api_key"`, "The key of this session may not be used any more.", policyViolation),

@@ -47,6 +47,7 @@ var (
 			policy.KeyExpired:        speechmaticsAddress,
 			policy.AddressRefused:    speechmaticsAddress,
 			policy.AddressUnknown:    speechmaticsAddress,
+			policy.OperationRefused:  speechmaticsAddress,
 			policy.EarlyData:         early,
 			policy.OperationUnlisted: speechmaticsError(http.StatusNotFound, speechmaticsNoSuchPath, "path not found"),
 			policy.JobUnknown:        speechmaticsUnknown,

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
@@ -13,10 +14,16 @@ import (
 )
 
 const accountColumns = `id, name, service_id, created_at, COALESCE(closed_at, 0), COALESCE(suspended_at, 0), COALESCE(suspend_reason, ''),
-	COALESCE(previous_service_id, ''), COALESCE(previous_until, 0)`
+	COALESCE(previous_service_id, ''), COALESCE(previous_until, 0), COALESCE(limits, '')`
 
 func scanAccount(row scanner) (a policy.Account, err error) {
-	err = row.Scan(&a.ID, &a.Name, &a.ServiceID, &a.CreatedAt, &a.ClosedAt, &a.SuspendedAt, &a.SuspendReason, &a.PreviousServiceID, &a.PreviousUntil)
+	var limits string
+	err = row.Scan(&a.ID, &a.Name, &a.ServiceID, &a.CreatedAt, &a.ClosedAt, &a.SuspendedAt, &a.SuspendReason, &a.PreviousServiceID, &a.PreviousUntil, &limits)
+	if err == nil {
+		if a.Limits, err = policy.ParseLimits(limits); err != nil {
+			err = fmt.Errorf("the record of account %s is damaged: %w", a.ID, err)
+		}
+	}
 	return a, err
 }
 

@@ -53,8 +53,9 @@ const (
 	actionAccountRename  = "account_rename"  // detail: the new name
 	actionAccountSuspend = "account_suspend" // detail: the reason
 	actionAccountResume  = "account_resume"
-	actionKeyRename      = "key_rename"  // detail: the new label
-	actionKeySuspend     = "key_suspend" // detail: the reason
+	actionAccountLimit   = "account_limit" // detail: the new limits, or noLimits
+	actionKeyRename      = "key_rename"    // detail: the new label
+	actionKeySuspend     = "key_suspend"   // detail: the reason
 	actionKeyResume      = "key_resume"
 	actionStreamCut      = "stream_cut" // subject: ID of a stream, a key or an account
 

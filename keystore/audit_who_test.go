@@ -57,6 +57,11 @@ func TestAudit_SaysWhoFromWhereWhenAndWhat(t *testing.T) {
 			subject = a.ID
 			return err
 		},
+		actionAccountLimit: func() error {
+			_, err := f.LimitAccount(t.Context(), at, by, a.ID, limitChange(t, "requests=60/m"))
+			subject = a.ID
+			return err
+		},
 		actionKeyRename: func() error {
 			_, err := f.RenameKey(t.Context(), at, by, k.ID, "other")
 			subject = k.ID
@@ -77,7 +82,7 @@ func TestAudit_SaysWhoFromWhereWhenAndWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEntry(t, f, actionAccountClose, at, by, a.ID)
-	wantWhole(t, f.verify(nil), 4+1+1+2+1+2+1+1+2) // the entries of trail, and one for each change; a rotation has two
+	wantWhole(t, f.verify(nil), 4+1+1+2+1+2+1+1+1+2) // the entries of trail, and one for each change; a rotation has two
 }
 
 func wantEntry(t *testing.T, f fixture, action string, at policy.Time, by Actor, subject string) {

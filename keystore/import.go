@@ -23,6 +23,7 @@ type Import struct {
 	Label     string // for people: up to 200 bytes of printable UTF-8
 	Expires   policy.Expiry
 	Allow     policy.AddrSet
+	Limits    policy.Limits
 	Secrets   []policy.Secret
 	// Digests says that Secrets are SHA-256 digests of secrets, in hexadecimal.
 	Digests bool
@@ -64,7 +65,7 @@ const importBatch = 500
 //
 // Only the operator may import keys. The rules of IssueKey apply.
 func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Import) ([]Imported, error) {
-	k := NewKey{AccountID: im.AccountID, Origin: policy.OriginInitial, Label: im.Label, Expires: im.Expires, Allow: im.Allow}
+	k := NewKey{AccountID: im.AccountID, Origin: policy.OriginInitial, Label: im.Label, Expires: im.Expires, Allow: im.Allow, Limits: im.Limits}
 	if err := operatorOnly(by, "importing keys"); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ type NewKey struct {
 	Label     string // for people: up to 200 bytes of printable UTF-8
 	Expires   policy.Expiry
 	Allow     policy.AddrSet
+	Limits    policy.Limits
 	Issuable  bool   // the key may issue keys: see policy.CheckIssue
 	Issuer    string // ID of the key that issues this key; empty if no key does
 	ServiceID string // the service ID with which the account asked; empty if it did not
@@ -76,7 +77,7 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 func (k *NewKey) key(now policy.Time, id, prefix string) policy.Key {
 	return policy.Key{
 		ID: id, AccountID: k.AccountID, AccountOpen: true, Origin: k.Origin, Label: k.Label,
-		Prefix: prefix, Allow: k.Allow, Issuable: k.Issuable, IssuerID: k.Issuer,
+		Prefix: prefix, Allow: k.Allow, Limits: k.Limits, Issuable: k.Issuable, IssuerID: k.Issuer,
 		CreatedAt: now, Expires: k.Expires,
 	}
 }
@@ -111,6 +112,9 @@ func (k *NewKey) detail(by Actor) string {
 	d := fmt.Sprintf("origin %s, expires %s, from %s", k.Origin, k.Expires, k.Allow)
 	if k.Issuable {
 		d += ", may issue keys"
+	}
+	if !k.Limits.None() {
+		d += ", limits " + k.Limits.String()
 	}
 	if k.Issuer != "" && (by.Kind != ActorKey || by.ID != k.Issuer) {
 		d += ", issued by " + k.Issuer
@@ -205,10 +209,10 @@ func (t *txn) insertKey(k policy.Key, d digest, outlivesIssuer bool) error {
 		return err
 	}
 	at, expires := k.Expires.Time()
-	t.exec(`INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+	t.exec(`INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at, expires_at, limits)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		k.ID, k.AccountID, d[:], k.Prefix, k.Origin.String(), k.Label, string(allow), k.Issuable,
-		sql.Null[string]{V: k.IssuerID, Valid: k.IssuerID != ""}, outlivesIssuer, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires})
+		sql.Null[string]{V: k.IssuerID, Valid: k.IssuerID != ""}, outlivesIssuer, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires}, limitsText(k.Limits))
 	return t.err
 }
 
@@ -331,7 +335,8 @@ const (
 	keyColumns = `k.id, k.account_id, COALESCE(a.closed_at, 0), k.origin, k.label, k.prefix, k.allow, k.issuable,
 		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), ` + revocation + `, ` + scheduledEnd + `,
 		COALESCE(u.at, 0), COALESCE(k.issuer_id, ''), COALESCE(a.suspended_at, 0), COALESCE(k.suspended_at, 0),
-		COALESCE(k.revoked_reason, ''), COALESCE(k.suspend_reason, '')`
+		COALESCE(k.revoked_reason, ''), COALESCE(k.suspend_reason, ''), ` + limitColumns
+	limitColumns = `COALESCE(k.limits, ''), COALESCE(a.limits, '')`
 )
 
 func scanKeyOnly(row scanner) (policy.Key, error) { return scanKey(row) }
@@ -342,7 +347,7 @@ func scanKey(row scanner, more ...any) (k policy.Key, err error) {
 	dest := append([]any{
 		&k.ID, &k.AccountID, &raw.closed, &raw.origin, &k.Label, &k.Prefix, &raw.allow, &k.Issuable,
 		&k.CreatedAt, &raw.expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt, &k.IssuerID,
-		&raw.suspended, &k.SuspendedAt, &k.RevokeReason, &k.SuspendReason,
+		&raw.suspended, &k.SuspendedAt, &k.RevokeReason, &k.SuspendReason, &raw.limits, &raw.accountLimits,
 	}, more...)
 	if err := row.Scan(dest...); err != nil {
 		return policy.Key{}, err
@@ -355,6 +360,8 @@ type rawKey struct {
 	closed, suspended policy.Time // of the account
 	origin, allow     string
 	expires           sql.Null[int64]
+
+	limits, accountLimits string
 }
 
 // complete parses the columns and sets the rest of k. If it cannot parse a column, it
@@ -368,6 +375,9 @@ func (raw *rawKey) complete(k policy.Key) (policy.Key, error) {
 	}
 	if k.Origin, err = policy.ParseOrigin(raw.origin); err == nil {
 		k.Allow, err = scanAllow(raw.allow)
+	}
+	if err == nil {
+		k.Limits, k.AccountLimits, err = raw.parseLimits()
 	}
 	if err != nil {
 		return policy.Key{}, fmt.Errorf("the record of key %s is damaged: %w", k.ID, err)

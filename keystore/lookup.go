@@ -93,7 +93,7 @@ const (
 	// foundColumns are the columns that a lookup needs.
 	foundColumns = `k.id, k.account_id, COALESCE(k.issuer_id, ''), COALESCE(a.closed_at, 0), k.origin, k.allow, k.issuable,
 		k.created_at, k.expires_at, COALESCE(k.deleted_at, 0), ` + revocation + `, ` + scheduledEnd + `,
-		COALESCE(u.at, 0), COALESCE(a.suspended_at, 0), COALESCE(k.suspended_at, 0), k.digest`
+		COALESCE(u.at, 0), COALESCE(a.suspended_at, 0), COALESCE(k.suspended_at, 0), ` + limitColumns + `, k.digest`
 	// keyByDigest compares the digest with (SELECT $1). With a plain $1, SQLite would
 	// prepare the statement again for every digest: it checks whether the value allows
 	// a partial index, such as api_keys_issuer.
@@ -104,7 +104,8 @@ const (
 func scanFound(row scanner) (k policy.Key, stored []byte, err error) {
 	var raw rawKey
 	err = row.Scan(&k.ID, &k.AccountID, &k.IssuerID, &raw.closed, &raw.origin, &raw.allow, &k.Issuable,
-		&k.CreatedAt, &raw.expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt, &raw.suspended, &k.SuspendedAt, &stored)
+		&k.CreatedAt, &raw.expires, &k.DeletedAt, &k.RevokedAt, &k.RevokeFrom, &k.LastUsedAt, &raw.suspended, &k.SuspendedAt,
+		&raw.limits, &raw.accountLimits, &stored)
 	if err != nil {
 		return policy.Key{}, nil, err
 	}

@@ -41,3 +41,30 @@ func uint16At(packed string, at int) uint16 {
 }
 
 func appendTime(b []byte, t policy.Time) []byte { return binary.BigEndian.AppendUint64(b, uint64(t)) }
+
+// limitsLen is the length of packed limits: six numbers.
+const limitsLen = 6 * 4
+
+func appendLimits(b []byte, l policy.Limits) []byte {
+	for _, v := range [limitsLen / 4]uint32{uint32(l.Operations), l.Requests, l.Concurrent, l.Streams, l.AudioDay, l.AudioTotal} {
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
+	return b
+}
+
+// nextLimits returns the next limits. If set is false the record does not have them, and
+// nextLimits returns no limits.
+func (p *parts) nextLimits(set bool) policy.Limits {
+	if !set {
+		return policy.Limits{}
+	}
+	text := p.next(limitsLen)
+	return policy.Limits{
+		Operations: policy.OperationSet(uint32At(text, 0)), //nolint:gosec // appendLimits has written it
+		Requests:   uint32At(text, 4),
+		Concurrent: uint32At(text, 8),
+		Streams:    uint32At(text, 12),
+		AudioDay:   uint32At(text, 16),
+		AudioTotal: uint32At(text, 20),
+	}
+}

@@ -19,6 +19,7 @@ type Record struct {
 	// packed is the key in one string, empty if there is no key:
 	//   - the fields of fixed length, at the offsets below
 	//   - the times of timeFlags that are set
+	//   - the limits of the key and of its account, if limitFlags are set
 	//   - the IDs of key, account and issuer
 	//   - the entries of the address list, and their ranges
 	packed string
@@ -47,10 +48,13 @@ const (
 	flagDeleted   recordFlags = 1 << 5
 	flagRevoked   recordFlags = 1 << 6
 	flagScheduled recordFlags = 1 << 7
-	flagSuspended recordFlags = 1 << 8 // the key itself
-	flagPaused    recordFlags = 1 << 9 // the account is suspended
+	flagSuspended recordFlags = 1 << 8  // the key itself
+	flagPaused    recordFlags = 1 << 9  // the account is suspended
+	flagLimits    recordFlags = 1 << 10 // the key has limits
+	flagShared    recordFlags = 1 << 11 // the account has limits
 
-	timeFlags = flagDeleted | flagRevoked | flagScheduled | flagSuspended
+	timeFlags  = flagDeleted | flagRevoked | flagScheduled | flagSuspended
+	limitFlags = flagLimits | flagShared
 )
 
 func flagIf(set bool, flag recordFlags) recordFlags {
@@ -69,7 +73,8 @@ func newRecord(k *policy.Key, d digest) (Record, error) {
 	expires, ends := k.Expires.Time()
 	flags := recordFlags(k.Origin)&originBits | flagIf(k.AccountOpen, flagOpen) | flagIf(k.Issuable, flagIssuable) | flagIf(!ends, flagNever) |
 		flagIf(!k.DeletedAt.IsZero(), flagDeleted) | flagIf(!k.RevokedAt.IsZero(), flagRevoked) | flagIf(!k.RevokeFrom.IsZero(), flagScheduled) |
-		flagIf(!k.SuspendedAt.IsZero(), flagSuspended) | flagIf(k.AccountSuspended, flagPaused)
+		flagIf(!k.SuspendedAt.IsZero(), flagSuspended) | flagIf(k.AccountSuspended, flagPaused) |
+		flagIf(!k.Limits.None(), flagLimits) | flagIf(!k.AccountLimits.None(), flagShared)
 	b := binary.BigEndian.AppendUint16(d[:], uint16(flags))
 	b = append(b, byte(len(k.ID)), byte(len(k.AccountID)), byte(len(k.IssuerID)))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(entries)))
@@ -77,6 +82,11 @@ func newRecord(k *policy.Key, d digest) (Record, error) {
 	for _, t := range [...]policy.Time{k.DeletedAt, k.RevokedAt, k.RevokeFrom, k.SuspendedAt} {
 		if !t.IsZero() {
 			b = appendTime(b, t)
+		}
+	}
+	for _, l := range [...]policy.Limits{k.Limits, k.AccountLimits} {
+		if !l.None() {
+			b = appendLimits(b, l)
 		}
 	}
 	return Record{k.LastUsedAt, string(b) + k.ID + k.AccountID + k.IssuerID + entries + ranges}, nil
@@ -121,6 +131,9 @@ func (r *Record) Key() policy.Key {
 
 		AccountSuspended: flags&flagPaused != 0,
 	}
+	if flags&limitFlags != 0 {
+		k.Limits, k.AccountLimits = rest.nextLimits(flags&flagLimits != 0), rest.nextLimits(flags&flagShared != 0)
+	}
 	if flags&flagNever != 0 {
 		k.Expires = policy.Never()
 	}
@@ -143,8 +156,16 @@ func (r *Record) IDs() (key, account string) {
 
 // ids returns the packed key from the key's ID on.
 func (r *Record) ids() parts {
-	return parts(r.packed[recordRestAt+bits.OnesCount16(uint16(r.flags()&timeFlags))*timeLen:])
+	flags := r.flags()
+	at := recordRestAt + bits.OnesCount16(uint16(flags&timeFlags))*timeLen
+	if flags&limitFlags != 0 {
+		at += bits.OnesCount16(uint16(flags&limitFlags)) * limitsLen
+	}
+	return parts(r.packed[at:])
 }
+
+// Limited reports whether the key or its account has limits.
+func (r *Record) Limited() bool { return r.Found() && r.flags()&limitFlags != 0 }
 
 func (r *Record) issuerID() string {
 	ids := r.ids()

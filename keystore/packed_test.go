@@ -19,6 +19,19 @@ func anInstant() *rapid.Generator[policy.Time] {
 	})
 }
 
+func someLimits() *rapid.Generator[policy.Limits] {
+	return rapid.Custom(func(t *rapid.T) policy.Limits {
+		if rapid.Bool().Draw(t, "none") {
+			return policy.Limits{}
+		}
+		return policy.Limits{
+			Operations: policy.OperationSet(rapid.Uint16().Draw(t, "operations")),
+			Requests:   rapid.Uint32().Draw(t, "requests"), Concurrent: rapid.Uint32().Draw(t, "concurrent"), Streams: rapid.Uint32().Draw(t, "streams"),
+			AudioDay: rapid.Uint32().Draw(t, "audio"), AudioTotal: rapid.Uint32().Draw(t, "audio in all"),
+		}
+	})
+}
+
 func TestRecord_UnpacksThePackedKey(t *testing.T) {
 	t.Parallel()
 	lists := []string{"", "192.0.2.7", "10.0.0.0/8,2001:db8::/32", "::/0", strings.TrimSuffix(strings.Repeat("192.0.2.10-192.0.2.20,", 500), ",")}
@@ -36,6 +49,7 @@ func TestRecord_UnpacksThePackedKey(t *testing.T) {
 			DeletedAt: anInstant().Draw(t, "deleted"), RevokedAt: anInstant().Draw(t, "revoked"),
 			RevokeFrom: anInstant().Draw(t, "scheduled"), SuspendedAt: anInstant().Draw(t, "suspended"),
 			AccountSuspended: rapid.Bool().Draw(t, "account suspended"), LastUsedAt: anInstant().Draw(t, "used"),
+			Limits: someLimits().Draw(t, "limits"), AccountLimits: someLimits().Draw(t, "account's limits"),
 		}
 		d := digest{1, 31: 2}
 		r, err := newRecord(&want, d)
@@ -47,7 +61,7 @@ func TestRecord_UnpacksThePackedKey(t *testing.T) {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
 		id, account := r.IDs()
-		if id != want.ID || account != want.AccountID || r.issuerID() != want.IssuerID || r.digest() != d {
+		if id != want.ID || account != want.AccountID || r.issuerID() != want.IssuerID || r.digest() != d || r.Limited() != (want.Limits != policy.Limits{} || want.AccountLimits != policy.Limits{}) {
 			t.Fatalf("IDs %q, %q, %q of %+v", id, account, r.issuerID(), want)
 		}
 	})

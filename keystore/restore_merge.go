@@ -224,17 +224,18 @@ func (m *merger) bringBack() {
 	_, _ = rand.Read(none[:]) // never fails
 	const rotated = `b.id IN (` + since + `= $2)`
 	m.rows(&m.Accounts.Restored, `INSERT INTO main.accounts (id, name, service_id, spw_digest, created_at, closed_at,
-			suspended_at, suspend_reason, previous_service_id, previous_spw_digest, previous_until)
+			suspended_at, suspend_reason, previous_service_id, previous_spw_digest, previous_until, limits)
 		SELECT b.id, b.name, b.service_id,
 			CASE WHEN `+rotated+` THEN $3 ELSE b.spw_digest END, b.created_at,
 			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $4 AND subject = b.id)),
 			`+suspendedNow("b", "$5", "$6")+`,
 			CASE WHEN NOT `+rotated+` THEN b.previous_service_id END, CASE WHEN NOT `+rotated+` THEN b.previous_spw_digest END,
-			CASE WHEN NOT `+rotated+` THEN b.previous_until END
+			CASE WHEN NOT `+rotated+` THEN b.previous_until END,
+			NULLIF(COALESCE((SELECT detail FROM main.audit WHERE seq > $1 AND action = $7 AND subject = b.id ORDER BY seq DESC LIMIT 1), b.limits), $8)
 		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`,
-		m.backup.Seq, actionAccountRotate, none[:], actionAccountClose, actionAccountSuspend, actionAccountResume)
+		m.backup.Seq, actionAccountRotate, none[:], actionAccountClose, actionAccountSuspend, actionAccountResume, actionAccountLimit, noLimits)
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at,
-		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces, children_revoked_at`
+		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces, children_revoked_at, limits`
 	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`, suspended_at, suspend_reason)
 		SELECT `+key+`, `+suspendedNow("api_keys", "$2", "$3")+` FROM backup.api_keys
 		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)

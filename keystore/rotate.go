@@ -59,7 +59,7 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 		}
 		k := NewKey{
 			AccountID: old.AccountID, Origin: policy.OriginConsole, Label: old.Label,
-			Expires: old.Expires, Allow: old.Allow, Issuable: old.Issuable, Issuer: old.IssuerID,
+			Expires: old.Expires, Allow: old.Allow, Limits: old.Limits, Issuable: old.Issuable, Issuer: old.IssuerID,
 		}
 		if err := t.queryRow(`SELECT outlives_issuer FROM api_keys WHERE id = $1`, old.ID).Scan(&k.OutlivesIssuer); err != nil {
 			return err

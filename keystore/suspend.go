@@ -15,7 +15,7 @@ func (s *Store) SuspendAccount(ctx context.Context, now policy.Time, by Actor, i
 	if err := CheckText("the reason", reason); err != nil {
 		return policy.Account{}, err
 	}
-	return s.changeAccount(ctx, now, by, id, s.writeEnding, func(t *txn, a *policy.Account) bool {
+	return s.changeAccount(ctx, now, by, id, "suspending an account", s.writeEnding, func(t *txn, a *policy.Account) bool {
 		if !a.SuspendedAt.IsZero() {
 			return false
 		}
@@ -31,7 +31,7 @@ func (s *Store) SuspendAccount(ctx context.Context, now policy.Time, by Actor, i
 // call it. The error is ErrNotFound if there is no such account, and ErrAccountClosed if
 // the account is closed.
 func (s *Store) ResumeAccount(ctx context.Context, now policy.Time, by Actor, id string) (policy.Account, error) {
-	return s.changeAccount(ctx, now, by, id, s.write, func(t *txn, a *policy.Account) bool {
+	return s.changeAccount(ctx, now, by, id, "resuming an account", s.write, func(t *txn, a *policy.Account) bool {
 		if a.SuspendedAt.IsZero() {
 			return false
 		}
@@ -42,9 +42,10 @@ func (s *Store) ResumeAccount(ctx context.Context, now policy.Time, by Actor, id
 	})
 }
 
-// changeAccount runs change on an open account, and announces that the account changed.
-func (s *Store) changeAccount(ctx context.Context, now policy.Time, by Actor, id string, write func(context.Context, func(*txn) error) error, change func(*txn, *policy.Account) bool) (a policy.Account, err error) {
-	if err := operatorOnly(by, "suspending and resuming an account"); err != nil {
+// changeAccount runs change on an open account, and announces that the account changed. The
+// argument what says what the change is, for an actor that may not make it.
+func (s *Store) changeAccount(ctx context.Context, now policy.Time, by Actor, id, what string, write func(context.Context, func(*txn) error) error, change func(*txn, *policy.Account) bool) (a policy.Account, err error) {
+	if err := operatorOnly(by, what); err != nil {
 		return policy.Account{}, err
 	}
 	err = write(ctx, func(t *txn) (err error) {

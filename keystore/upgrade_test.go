@@ -96,6 +96,12 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 	if err1 != nil || err2 != nil || suspended.Status(start) != "suspended" {
 		t.Errorf("suspension does not work in the upgraded file: %v, %v", err1, err2)
 	}
+	if k := f.find(secret).Key(); !k.Limits.None() || !k.AccountLimits.None() {
+		t.Errorf("the key has the limits %q, its account %q", k.Limits, k.AccountLimits)
+	}
+	if a, err := f.LimitAccount(t.Context(), start, operator, "acc_1", limitChange(t, "requests=60/m")); err != nil || f.find(secret).Key().AccountLimits != a.Limits {
+		t.Errorf("limits do not work in the upgraded file: %v", err)
+	}
 	rotation, err := f.RotateKey(t.Context(), start, operator, "key_1", time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -149,9 +155,12 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	// All that versions 9 and 10 have added.
+	// All that versions 9 to 11 have added.
 	for _, table := range []string{"tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes"} {
 		mustExec(t, db, `DROP TABLE `+table)
+	}
+	for _, table := range []string{"accounts", "api_keys"} {
+		mustExec(t, db, `ALTER TABLE `+table+` DROP COLUMN limits`)
 	}
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 9`)
 	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != 8 {

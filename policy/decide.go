@@ -27,6 +27,11 @@ type Request struct {
 	// PathAccount is the account ID in the path. It is empty if the path names no
 	// account. Only keys of this account may use such a path.
 	PathAccount string
+	// Met is the limit that the request would exceed, of the key or, if MetByAccount is
+	// true, of its account. NoLimit if it exceeds none, or if the counts are not known. The
+	// limit of operations needs no counts: Decide checks it itself.
+	Met          LimitName
+	MetByAccount bool
 }
 
 // Rules holds the settings of the gate that a decision depends on. The zero
@@ -63,6 +68,10 @@ type Decision struct {
 	// GraceUntil is the instant at which the grace ends. It is set if Reason is
 	// AllowedByGrace.
 	GraceUntil Time
+	// Limit is the limit because of which the request is refused, if it is, and ByAccount
+	// says that it is a limit of the key's account.
+	Limit     LimitName
+	ByAccount bool
 }
 
 // CheckRequest runs the rules that need no key: the API must have the operation,

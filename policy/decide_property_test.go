@@ -73,6 +73,9 @@ func someFacts(t *testing.T) *rapid.Generator[facts] {
 
 			AccountSuspended: rarely(t, 4, "account suspended"),
 		}
+		if rarely(t, 4, "limited") {
+			f.key.Limits.Operations, f.key.AccountLimits.Operations = policy.OperationSet(rapid.Uint16Range(0, 1<<11-1).Draw(t, "operations")), policy.OperationSet(rapid.Uint16Range(0, 1<<11-1).Draw(t, "account's operations"))
+		}
 		window := rapid.SampledFrom([]time.Duration{time.Hour, 50 * time.Second, 1<<63 - 1, time.Millisecond, 0}).Draw(t, "window")
 		f.req = policy.Request{
 			Operation: rapid.SampledFrom(operations).Draw(t, "operation"),
@@ -85,6 +88,9 @@ func someFacts(t *testing.T) *rapid.Generator[facts] {
 				Window:   window,
 				AfterEnd: rapid.SampledFrom([]time.Duration{0, 5 * time.Second, time.Millisecond}).Draw(t, "after end"),
 			},
+		}
+		if f.req.Operation != policy.ReadJob && rarely(t, 4, "met") {
+			f.req.Met, f.req.MetByAccount = rapid.SampledFrom(policy.LimitNames()).Draw(t, "limit"), rapid.Bool().Draw(t, "by account")
 		}
 		if rarely(t, 4, "path account") {
 			f.req.PathAccount = "acc_" + rapid.SampledFrom(ids).Draw(t, "path's account")

@@ -1,6 +1,9 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Outcome is the result of one rule for one request.
 type Outcome uint8
@@ -65,6 +68,8 @@ func (n RuleName) applies(key *Key, r *Request) bool {
 		return r.PathAccount != ""
 	case RuleIssuance:
 		return r.Operation == IssueKey || r.mintsByToken()
+	case RuleLimits:
+		return limitedOperation(r.Operation) && !(key.Limits.None() && key.AccountLimits.None())
 	default:
 		return true
 	}
@@ -97,6 +102,8 @@ func (n RuleName) why(now Time, key *Key, r *Request, rules Rules, reason Reason
 		return whyJob(key, r, rules.UnrecordedJobs)
 	case RulePath:
 		return whyPath(key, r)
+	case RuleLimits:
+		return whyLimits(key, r)
 	default: // RuleIssuance
 		if r.mintsByToken() {
 			return "A token can neither issue a key nor mint another token."
@@ -231,4 +238,39 @@ func whyPath(key *Key, r *Request) string {
 		return fmt.Sprintf("The path names the key's account, %s.", key.AccountID)
 	}
 	return fmt.Sprintf("The path names another account than the key's, %s.", key.AccountID)
+}
+
+func whyLimits(key *Key, r *Request) string {
+	switch {
+	case r.Operation == ReadJob:
+		return "Reading jobs is never limited."
+	case r.Operation == IssueKey:
+		return "The limits are for the backend's operations: the issuance API has limits of its own."
+	}
+	n, byAccount := key.limitMet(r)
+	if n == NoLimit {
+		return listLimits(key)
+	}
+	whose, limits := "the key's", &key.Limits
+	if byAccount {
+		whose, limits = "the account's", &key.AccountLimits
+	}
+	if n == LimitOperations {
+		return fmt.Sprintf("The operation is not within %s limit %s.", whose, limits.Word(n))
+	}
+	return fmt.Sprintf("The request would exceed %s limit %s.", whose, limits.Word(n))
+}
+
+// listLimits returns a sentence with the limits of a key.
+func listLimits(key *Key) string {
+	list := func(l *Limits) string { return strings.Join(l.Words(), ", ") }
+	switch own, account := !key.Limits.None(), !key.AccountLimits.None(); {
+	case own && account:
+		return "The key's limits are " + list(&key.Limits) + ", and those of all its account's keys together are " + list(&key.AccountLimits) + "."
+	case own:
+		return "The key's limits are " + list(&key.Limits) + "."
+	case account:
+		return "The limits of all the account's keys together are " + list(&key.AccountLimits) + "."
+	}
+	return "The key and its account have no limits."
 }

@@ -13,7 +13,7 @@ import (
 
 // allRules are the rules' words, in order.
 var allRules = []string{
-	"operation", "early_data", "key", "account", "revocation", "deletion", "address", "path", "expiry", "job", "issuance",
+	"operation", "early_data", "key", "account", "revocation", "deletion", "address", "path", "expiry", "job", "issuance", "limits",
 }
 
 // ruleOf returns the rule that gives a reason.
@@ -22,6 +22,7 @@ var ruleOf = map[policy.Reason]string{
 	policy.AccountClosed: "account", policy.AccountSuspended: "account", policy.KeyRevoked: "revocation", policy.KeySuspended: "revocation", policy.KeyDeleted: "deletion",
 	policy.AddressRefused: "address", policy.AddressUnknown: "address", policy.KeyExpired: "expiry",
 	policy.JobUnknown: "job", policy.JobForeign: "job", policy.NoIssuanceRight: "issuance",
+	policy.OperationRefused: "limits", policy.LimitReached: "limits", policy.StreamLimit: "limits",
 }
 
 func TestExplain_agreesWithDecide(t *testing.T) {
@@ -120,6 +121,16 @@ func TestExplain_saysWhy(t *testing.T) {
 		{"a token that recognizes", during, goodKey(), token(policy.Recognize), policy.Rules{}, policy.RuleIssuance, "not_applicable: It does not ask for a key to be issued."},
 		{"a token that mints", during, goodKey(), token(policy.Mint), policy.Rules{}, policy.RuleIssuance, "refused: A token can neither issue a key nor mint another token."},
 		{"minting", during, goodKey(), policy.Request{Operation: policy.Mint}, policy.Rules{}, policy.RuleIssuance, "not_applicable: It does not ask for a key to be issued."},
+		{"no limits", during, goodKey(), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleLimits, "not_applicable: The key and its account have no limits."},
+		{"limits", during, limited(t, "requests=60/m streams=2", ""), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleLimits, "ok: The key's limits are requests=60/m, streams=2."},
+		{"an account's limits", during, limited(t, "", "audio=1h/d"), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleLimits, "ok: The limits of all the account's keys together are audio=3600s/d."},
+		{"both", during, limited(t, "requests=60/m", "requests=6/m"), policy.Request{Operation: policy.Recognize}, policy.Rules{}, policy.RuleLimits, "ok: The key's limits are requests=60/m, and those of all its account's keys together are requests=6/m."},
+		{"a limit that is met", during, limited(t, "requests=60/m", "requests=6/m"), policy.Request{Operation: policy.Recognize, Met: policy.LimitRequests}, policy.Rules{}, policy.RuleLimits, "refused: The request would exceed the key's limit requests=60/m."},
+		{"the account's limit that is met", during, limited(t, "requests=60/m", "requests=6/m"), policy.Request{Operation: policy.Recognize, Met: policy.LimitRequests, MetByAccount: true}, policy.Rules{}, policy.RuleLimits, "refused: The request would exceed the account's limit requests=6/m."},
+		{"another operation", during, limited(t, "operations=recognize,stream", ""), policy.Request{Operation: policy.CreateJob}, policy.Rules{}, policy.RuleLimits, "refused: The operation is not within the key's limit operations=recognize,stream."},
+		{"another operation of the account", during, limited(t, "operations=recognize,stream", "operations=recognize"), policy.Request{Operation: policy.Stream}, policy.Rules{}, policy.RuleLimits, "refused: The operation is not within the account's limit operations=recognize."},
+		{"a poll", during, limited(t, "operations=stream", ""), policy.Request{Operation: policy.ReadJob, Job: ownJob()}, policy.Rules{}, policy.RuleLimits, "not_applicable: Reading jobs is never limited."},
+		{"issuing with limits", during, keyWith(func(k *policy.Key) { k.Issuable, k.Limits = true, limits(t, "operations=stream") }), policy.Request{Operation: policy.IssueKey}, policy.Rules{}, policy.RuleLimits, "not_applicable: The limits are for the backend's operations: the issuance API has limits of its own."},
 		{"issuing without the right", during, goodKey(), policy.Request{Operation: policy.IssueKey}, policy.Rules{}, policy.RuleIssuance, "refused: The key may not issue keys."},
 	}
 	for _, tt := range tests {
@@ -136,6 +147,11 @@ func TestExplain_saysWhy(t *testing.T) {
 
 func bound(t *testing.T) *policy.Key {
 	return keyWith(func(k *policy.Key) { k.Allow = addrs(t, "192.0.2.0/24,10.0.0.1") })
+}
+
+// limited is goodKey with limits, and with limits of its account.
+func limited(t *testing.T, key, account string) *policy.Key {
+	return keyWith(func(k *policy.Key) { k.Limits, k.AccountLimits = limits(t, key), limits(t, account) })
 }
 
 // token is a request with a token of goodKey that outlives the key by five seconds.

@@ -76,3 +76,12 @@ func wantReason(t *testing.T, got policy.Decision, want policy.Reason) {
 		t.Errorf("decided %v with a grace until %v, which is for allowed_by_grace alone", got.Reason, got.GraceUntil)
 	}
 }
+
+func limits(t testing.TB, text string) policy.Limits {
+	t.Helper()
+	l, err := policy.ParseLimits(text)
+	if err != nil {
+		t.Fatalf("ParseLimits(%q): %v", text, err)
+	}
+	return l
+}

@@ -30,12 +30,13 @@ const (
 	StoreUnavailable           // the keystore cannot be read
 	RequestMalformed           // the request cannot be read, whatever its key
 	UpstreamRefused            // the backend refuses the upstream key
-	LimitReached               // a memory limit of the gateway, or an issuance limit of the key or the account, is reached
+	LimitReached               // a limit of the key or its account, an issuance limit, or a memory limit of the gateway, is reached
 	StreamLimit                // the key, the account or the address has as many live streams as it may have
 	StreamTooLong              // the live stream has lasted as long as it may
 	CutByOperator              // the operator has cut the live stream
 	KeySuspended               // the operator has suspended the key
 	AccountSuspended           // the operator has suspended the key's account
+	OperationRefused           // the key, or its account, may not use the operation
 
 	reasonCount
 )
@@ -69,6 +70,7 @@ var reasonWords = [reasonCount]string{
 	CutByOperator:       "cut_by_operator",
 	KeySuspended:        "key_suspended",
 	AccountSuspended:    "account_suspended",
+	OperationRefused:    "operation_refused",
 }
 
 // String returns the reason's word.

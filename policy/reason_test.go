@@ -16,7 +16,7 @@ var allReasons = []string{
 	"address_unknown", "early_data", "operation_unlisted", "job_unknown", "job_foreign",
 	"no_issuance_right", "throttled", "store_unavailable", "request_malformed", "upstream_refused",
 	"limit_reached", "stream_limit", "stream_too_long", "cut_by_operator",
-	"key_suspended", "account_suspended",
+	"key_suspended", "account_suspended", "operation_refused",
 }
 
 func TestReasons_areAClosedSetInOrder(t *testing.T) {

@@ -17,6 +17,8 @@ type Account struct {
 	SuspendedAt   Time   // zero if the account is not suspended
 	SuspendReason string // why, for people; can be empty
 
+	Limits Limits // of all keys of the account together
+
 	// PreviousServiceID is the service ID before the last rotation. Until PreviousUntil,
 	// it works together with the service password before the rotation.
 	PreviousServiceID string
@@ -75,7 +77,7 @@ func ParseOrigin(word string) (Origin, error) {
 }
 
 // Key is the keystore's record of an API key: everything except the secret.
-// Expires, Allow and Issuable never change after the key is issued.
+// Expires, Allow, Issuable and Limits never change after the key is issued.
 type Key struct {
 	ID          string // key_…; not secret
 	AccountID   string
@@ -95,6 +97,8 @@ type Key struct {
 	RevokeFrom       Time // the start of a scheduled revocation of this key, or of the issuer that this key is bound to; zero if none is scheduled
 	SuspendedAt      Time // zero if the key itself is not suspended
 	LastUsedAt       Time // accurate to about a minute; zero if the key was never used
+	Limits           Limits
+	AccountLimits    Limits // of the account, when the record was read
 
 	RevokeReason  string // why the key was revoked, for people; can be empty
 	SuspendReason string // why the key was suspended, for people; can be empty

@@ -20,6 +20,7 @@ const (
 	RuleExpiry                     // the token has not expired, and the key has not expired or grace lets it read a job that it created
 	RuleJob                        // the job belongs to the key's account
 	RuleIssuance                   // the key may issue keys, and a token gets no other credential
+	RuleLimits                     // the request is within the limits of the key and its account
 
 	ruleCount
 )
@@ -36,6 +37,7 @@ var ruleWords = [ruleCount]string{
 	RuleExpiry:     "expiry",
 	RuleJob:        "job",
 	RuleIssuance:   "issuance",
+	RuleLimits:     "limits",
 }
 
 // String returns the rule's word.
@@ -77,6 +79,9 @@ func check(now Time, key *Key, r *Request, rules Rules) (RuleName, Decision) {
 		return RuleJob, Decision{Reason: JobForeign}
 	case r.Operation == IssueKey && !key.Issuable, r.mintsByToken():
 		return RuleIssuance, Decision{Reason: NoIssuanceRight}
+	}
+	if limit, byAccount := key.limitMet(r); limit != NoLimit {
+		return RuleLimits, Decision{Reason: limit.Reason(), Limit: limit, ByAccount: byAccount}
 	}
 	return ruleCount, Decision{Reason: Allowed}
 }
@@ -123,6 +128,20 @@ func checkKey(now Time, key *Key, client netip.Addr) (RuleName, Reason) {
 // mintsByToken reports whether the client has shown a token to get a key or another token.
 func (r *Request) mintsByToken() bool {
 	return r.Token != nil && (r.Operation == IssueKey || r.Operation == Mint)
+}
+
+// limitMet returns the limit that the request would exceed, and whether it is a limit of the
+// key's account.
+func (k *Key) limitMet(r *Request) (n LimitName, byAccount bool) {
+	switch {
+	case !limitedOperation(r.Operation):
+		return NoLimit, false
+	case !k.Limits.Operations.Allows(r.Operation):
+		return LimitOperations, false
+	case !k.AccountLimits.Operations.Allows(r.Operation):
+		return LimitOperations, true
+	}
+	return r.Met, r.MetByAccount
 }
 
 func (r *Request) namesJob() bool { return r.Operation == ReadJob || r.Operation == DeleteJob }

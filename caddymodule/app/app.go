@@ -25,6 +25,7 @@ import (
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
+	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -313,6 +314,9 @@ func (a *App) At(t time.Time) policy.Time { return a.process.clock.At(t) }
 
 // Streams returns the registry of the live streams.
 func (a *App) Streams() *livestream.Registry { return a.process.streams }
+
+// Limits returns the counts of keys and accounts with limits.
+func (a *App) Limits() *limits.Counters { return a.process.limits }
 
 // CountersOf returns the counters of the decisions on requests for this backend name.
 func (a *App) CountersOf(backend string) *handler.DecisionCounters {

@@ -13,6 +13,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/storemetrics"
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
+	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -23,6 +24,7 @@ type process struct {
 	stores  *caddy.UsagePool        // the open keystores, by their settings
 	streams *livestream.Registry    // the live streams
 	heads   *headbudget.Memory      // the memory of form heads whose keys have not been checked yet
+	limits  *limits.Counters        // what keys and accounts with limits use
 	drains  *drain.Set              // the refused uploads that are being read
 	canary  handler.Canaries        // the canaries of doctor
 	audits  auditLogs               // where the logs of the audit trails are
@@ -43,6 +45,7 @@ var theProcess = sync.OnceValue(func() *process {
 		stores:  caddy.NewUsagePool(),
 		streams: livestream.NewRegistry(),
 		heads:   headbudget.NewMemory(),
+		limits:  limits.New(),
 		drains:  drain.NewSet(caddy.Exiting),
 		metrics: handler.NewMetrics(),
 		store:   storemetrics.New(),

@@ -12,6 +12,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -43,6 +44,8 @@ type facts struct {
 	hasToken bool
 	job      policy.Job // the job that the request names, if hasJob
 	hasJob   bool
+	limits   limits.Subject // the key, with its limits, if record is limited
+	shared   limits.Subject // the account, likewise
 }
 
 // acquireStore keeps the store open until releaseStore is called. Without it, a reload can
@@ -93,6 +96,7 @@ type decision struct {
 	shownAs   policy.Reason     // the reason for which the client gets its answer; Undecided: it is Reason
 	status    int               // of the answer; 0: the status of the dialect
 	body      handler.BodyState // how much of the body has been read
+	retryIn   int               // when the request may succeed, in seconds; 0: not known
 }
 
 // badKey returns the refusal of a request that has no key, or a key that cannot be looked up.
@@ -226,6 +230,10 @@ func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decisi
 	if f.record.Found() {
 		unpacked := f.record.Key()
 		key = &unpacked
+		if f.record.Limited() {
+			f.limits = limits.Subject{ID: key.ID, Limits: key.Limits}
+			f.shared = limits.Subject{ID: key.AccountID, Limits: key.AccountLimits}
+		}
 	}
 	request := *asked
 	if f.hasToken {
@@ -240,6 +248,8 @@ func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decisi
 		outcome.detail = "the path names another account than the key's"
 	case outcome.Reason == policy.KeyUnknown:
 		outcome.detail = policy.NotYet(at, key)
+	case outcome.Limit != policy.NoLimit:
+		outcome.detail = f.exceeded(outcome.Limit, outcome.ByAccount)
 	case outcome.Reason.OK() && recordsAnswer(request.Operation):
 		// If the job or the token cannot be recorded, the backend must not create it.
 		if err := f.store.CheckRoom(); err != nil {

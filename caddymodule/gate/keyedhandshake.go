@@ -75,7 +75,7 @@ func (s *liveStream) refuseHandshake(req *gatedRequest, f *facts, d *decision) e
 		return nil // the header of the answer has been sent
 	}
 	defer s.guard.Close()
-	s.events.do(func() { s.owner = f.owner })
+	s.events.do(func() { s.owner, s.limit = f.owner, d.Limit })
 	s.guard.Refuse(d.Reason, d.detail)
 	return nil // the connection is no longer HTTP
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/speechgate/speechgate/internal/audiometer"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/headbudget"
+	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/internal/stream"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -55,6 +56,7 @@ type liveStream struct {
 	store    *keystore.Store
 	record   keystore.Record       // of the key; empty before the first accepted start command
 	owner    policy.Identity       // of the key
+	limit    policy.LimitName      // that refuses or cuts the stream; NoLimit if no limit does
 	accepted policy.Time           // when the last start command was accepted
 	meter    *keystore.StreamMeter // measures the stream; nil before it is open
 	unwatch  func()                // stops watching the key; nil if no key is watched
@@ -145,7 +147,7 @@ func (s *liveStream) authorize(secret policy.Secret, fault *credential.Fault) (v
 			s.accept(&f, &d)
 		}
 		record := s.decisionRecord(f.owner, d.Reason)
-		record.Begun = begun
+		record.Begun, record.Limit = begun, d.Limit
 		if !d.Reason.OK() {
 			if store := f.usageStore(s.gate.app); store != nil {
 				record.Store, record.At = store, s.gate.app.Now()
@@ -181,17 +183,23 @@ func (s *liveStream) decide(secret policy.Secret, fault *credential.Fault) (f fa
 }
 
 // accept makes the key of an allowed start command the key of the stream. It changes d to a
-// refusal if the key or its account has too many streams, or if the key has changed since the
-// decision.
+// refusal if the key or its account is at one of its limits, or if the key has changed since
+// the decision.
 func (s *liveStream) accept(f *facts, d *decision) {
-	if !s.gate.app.Streams().Accept(s.id, f.owner, d.at, s.gate.MaxStreamsPerKey, s.gate.MaxStreamsPerAccount) {
-		d.Reason, d.detail = policy.StreamLimit, "the key or its account has as many streams as max_streams allows"
+	var ticket limits.Ticket // of the command; the registry counts the stream itself
+	if s.gate.count(&ticket, f, policy.Stream, limits.Command, d); !d.Reason.OK() {
+		return
+	}
+	if !s.gate.acceptStream(s.id, f, d) {
+		ticket.Cancel()
 		return
 	}
 	s.watchKey(f, d.at)
 	// The watch does not report a change between the lookup and the start of the watch, so
 	// check again.
-	d.Reason, d.detail = s.check(admitting)
+	if d.Reason, d.detail = s.check(admitting); !d.Reason.OK() {
+		ticket.Cancel()
+	}
 }
 
 // watchKey sets the key of the stream. It watches the record of this key, and stops watching the
@@ -326,6 +334,7 @@ func (s *liveStream) refused(reason policy.Reason, detail string) {
 		if store := s.gate.app.OpenStore(); !record.Again && store != nil {
 			record.Store, record.At = store, s.gate.app.Now()
 		}
+		record.Limit = s.limit
 		s.gate.reportRefused(s.r, record, detail, zap.String("stream_id", s.id))
 	})
 }

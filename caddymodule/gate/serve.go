@@ -11,6 +11,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -38,6 +39,13 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	defer f.releaseStore()
 	found := credential.Scan(r, g.api, req.call.Route)
 	d := req.decide(&found, &f)
+	if d.Reason.OK() {
+		var ticket limits.Ticket
+		defer ticket.Release()
+		if req.gate.count(&ticket, &f, req.call.Operation, limits.Request, &d); !d.Reason.OK() {
+			found.DiscardForm(r)
+		}
+	}
 	if !d.Reason.OK() {
 		return req.refuse(&f, &d)
 	}
@@ -85,7 +93,9 @@ func (req *gatedRequest) check() decision {
 // refuse reports a refusal, and answers in the form of the API. It releases the store before
 // it answers, because the client may go on sending for minutes.
 func (req *gatedRequest) refuse(f *facts, d *decision) error {
-	req.gate.reportRefused(req.r, req.record(f, d.Reason), d.detail)
+	record := req.record(f, d.Reason)
+	record.Limit = d.Limit
+	req.gate.reportRefused(req.r, record, d.detail)
 	app.Canaries().Note(req.r, req.asked.Client)
 	dropUpgrade(req.r.Header) // so that no handler in front of the gate waits for another protocol
 	reason := d.Reason
@@ -96,6 +106,7 @@ func (req *gatedRequest) refuse(f *facts, d *decision) error {
 	if d.status != 0 {
 		answer.Status = d.status
 	}
+	d.later(&answer)
 	f.releaseStore()
 	writeAnswerHeader(req.w, req.r, answer, req.gate.CORS, req.gate.api.SessionHeader)
 	own := handler.OwnAnswer{Status: answer.Status, Body: answer.Body, State: d.body}

@@ -17,6 +17,7 @@ type DecisionRecord struct {
 	Counters  *DecisionCounters // of the backend name
 	Operation policy.Operation
 	Reason    policy.Reason
+	Limit     policy.LimitName // because of which the request is refused, if it is
 	Owner     policy.Identity
 	Client    netip.Addr // invalid if it is unknown
 	Begun     time.Time  // when deciding began; zero if the time is not measured, or was reported already
@@ -115,8 +116,13 @@ func (d *DecisionRecord) LogFields() []zap.Field {
 	if d.Client.IsValid() {
 		client = d.Client.String()
 	}
+	limit := zap.Skip()
+	if d.Limit != policy.NoLimit {
+		limit = zap.Stringer("limit", d.Limit)
+	}
 	return []zap.Field{
 		zap.Stringer("reason", d.Reason),
+		limit,
 		zap.Stringer("operation", d.Operation),
 		zap.String("key_id", d.Owner.KeyID),
 		zap.String("account_id", d.Owner.AccountID),

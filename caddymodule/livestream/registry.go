@@ -66,26 +66,39 @@ func (r *Registry) Begin(s Snapshot, maxWaiting int, cut func() bool) bool {
 	return true
 }
 
+// Acceptance says whether a stream got its owner.
+type Acceptance uint8
+
+// The results of [Registry.Accept].
+const (
+	Accepted    Acceptance = iota
+	Ended                  // the stream has ended
+	KeyFull                // the key has as many other streams as it may have
+	AccountFull            // the account has as many other streams as it may have
+)
+
 // Accept sets the owner of a stream, whose start command was accepted at the instant at. It
-// changes nothing and returns false if the stream has ended, if the key has perKey other streams,
-// or if the account has perAccount other streams. A limit of 0 is no limit.
-func (r *Registry) Accept(id string, owner policy.Identity, at policy.Time, perKey, perAccount int) bool {
+// changes nothing if the stream has ended, if the key has perKey other streams, or if the
+// account has perAccount other streams. A limit of 0 is no limit.
+func (r *Registry) Accept(id string, owner policy.Identity, at policy.Time, perKey, perAccount int) Acceptance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.streams[id]
 	if e == nil {
-		return false
+		return Ended
 	}
 	before := e.snapshot.Owner
-	if perKey > 0 && owner.KeyID != before.KeyID && r.byKey[owner.KeyID] >= perKey ||
-		perAccount > 0 && owner.AccountID != before.AccountID && r.byAccount[owner.AccountID] >= perAccount {
-		return false
+	switch {
+	case perKey > 0 && owner.KeyID != before.KeyID && r.byKey[owner.KeyID] >= perKey:
+		return KeyFull
+	case perAccount > 0 && owner.AccountID != before.AccountID && r.byAccount[owner.AccountID] >= perAccount:
+		return AccountFull
 	}
 	r.uncount(e)
 	e.snapshot.Owner, e.snapshot.Accepted = owner, at
 	r.byKey[owner.KeyID]++
 	r.byAccount[owner.AccountID]++
-	return true
+	return Accepted
 }
 
 // uncount removes a stream from the counts.

@@ -26,7 +26,7 @@ without a configuration they are the defaults. If several gates have the backend
 the gate with the longest grace counts.
 
 If the configuration has speechgate_issue at the path, a call of the issuance API
-is explained, except the values of epi and ipa. Without a configuration, this is
+is explained, except the values of epi, ipa and limits. Without a configuration, this is
 the path /issue_service_authorization.
 
 The exit status is 0, whatever the decision.`

@@ -88,7 +88,7 @@ func (s *session) printImport(result *manage.ImportResult) error {
 	}
 	s.warnOfAllow(result.Warnings)
 	if n := len(result.Differing); n > 0 {
-		s.note("Warning: of those known already, %d had another expiry or other addresses, and keep them; the first is on line %d.", n, result.Differing[0])
+		s.note("Warning: of those known already, %d had another expiry, other addresses or other limits, and keep them; the first is on line %d.", n, result.Differing[0])
 	}
 	if result.Refused() {
 		return refusedImport(result)

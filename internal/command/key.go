@@ -18,13 +18,26 @@ const expiresHelp = `
   never                   the default
 
 --allow takes single addresses (192.0.2.7), CIDR blocks (192.0.2.0/24,
-2001:db8::/32) and ranges (192.0.2.10-192.0.2.20), with commas between them.`
+2001:db8::/32) and ranges (192.0.2.10-192.0.2.20), with commas between them.
+` + limitHelp + `
+  operations=recognize,stream   operations that the key may use; the others are
+                          create_job, read_job, delete_job, list_jobs, info, mint
+Reading jobs is never limited.`
+
+// limitHelp explains the limits that count something.
+const limitHelp = `
+--limit takes
+  requests=60/m           requests a minute
+  concurrent=4            requests at a time, without live streams
+  streams=2               live streams at a time
+  audio=3600s/d           seconds of audio a day, in UTC
+  audio-total=36000s      seconds of audio in all`
 
 func keyCommand() *cobra.Command {
 	issue := Leaf("issue --account <account ID> [flags]", "Issues an API key, and shows it, once", NoArgument, issueKey)
 	issue.Long = `Issues an API key, and shows it, once.
 
-What --expires, --allow and --issuable say stays for the key's whole life.
+What --expires, --allow, --limit and --issuable say stays for the key's whole life.
 ` + expiresHelp
 	issue.SuggestFor = []string{"create", "new", "add", "make", "generate"}
 	newKeyFlags(issue)
@@ -46,6 +59,7 @@ func newKeyFlags(cmd *cobra.Command) {
 	flags.String("account", "", "ID or name of the account that the key is for")
 	flags.String("expires", manage.Never, "When the key expires")
 	flags.StringArray("allow", nil, "The addresses that the key may be used from; can be repeated (default any)")
+	flags.StringArray("limit", nil, "How much the key may be used; can be repeated (default no limits)")
 	flags.String("label", "", "What the key is for, for people")
 }
 
@@ -63,8 +77,20 @@ func newKeyOfFlags(cmd *cobra.Command) (n manage.NewKey, err error) {
 	if len(n.Allow) == 0 && cmd.Flags().Changed("allow") {
 		n.Allow = []string{""} // for --allow "" pflag returns no element
 	}
+	if n.Limits, err = limitFlags(cmd); err != nil {
+		return n, err
+	}
 	n.Label, err = cmd.Flags().GetString("label")
 	return n, err
+}
+
+// limitFlags reads the flag --limit.
+func limitFlags(cmd *cobra.Command) ([]string, error) {
+	limits, err := cmd.Flags().GetStringArray("limit")
+	if len(limits) == 0 && cmd.Flags().Changed("limit") {
+		limits = []string{""} // for --limit "" pflag returns no element
+	}
+	return limits, err
 }
 
 func issueKey(cmd *cobra.Command, _ []string) error {
@@ -91,7 +117,7 @@ func issueKey(cmd *cobra.Command, _ []string) error {
 
 // newKeyRows returns a new key as rows for people.
 func newKeyRows(k manage.Key) [][]string {
-	return [][]string{
+	return withLimits(k.Limits, [][]string{
 		{"Key", k.Secret.Reveal()},
 		{"Key ID", k.ID},
 		{"Account ID", k.AccountID},
@@ -99,7 +125,7 @@ func newKeyRows(k manage.Key) [][]string {
 		{"Expires", shortExpiry(k.ExpiresAt)},
 		{"Allowed from", allowedFrom(k)},
 		{"May issue keys", yesNo(k.Issuable)},
-	}
+	})
 }
 
 func (s *session) warnOfAllow(warnings []string) {
@@ -123,7 +149,7 @@ func showKey(cmd *cobra.Command, args []string) error {
 
 // keyRows returns a key as rows for people.
 func keyRows(k manage.Key) [][]string {
-	return [][]string{
+	return withLimits(k.Limits, [][]string{
 		{"Key ID", k.ID},
 		{"Begins with", orDash(k.Prefix)},
 		{"Account ID", k.AccountID},
@@ -136,7 +162,7 @@ func keyRows(k manage.Key) [][]string {
 		{"Issued by", orDash(string(k.IssuerID))},
 		{"Created", shortTime(k.CreatedAt, "-")},
 		{"Last used", shortTime(k.LastUsedAt, "never")},
-	}
+	})
 }
 
 // longStatus returns the status of a key for people, with the time and the reason.
@@ -176,6 +202,14 @@ func allowedFrom(k manage.Key) string {
 		return "any address"
 	}
 	return strings.Join(k.Allow, ", ")
+}
+
+// withLimits adds a row with limits, if there are any.
+func withLimits(limits []string, rows [][]string) [][]string {
+	if len(limits) == 0 {
+		return rows
+	}
+	return append(rows, []string{"Limits", strings.Join(limits, ", ")})
 }
 
 func deleteCommand() *cobra.Command {

@@ -23,6 +23,8 @@ func (cliNames) Field(name string) string {
 		return "--ip"
 	case "confirm":
 		return "--yes"
+	case "limits":
+		return "--limit"
 	case "keys":
 		return "standard input"
 	}

@@ -1,6 +1,7 @@
 package issuance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,8 @@ type Settings struct {
 	MaxLifetime time.Duration
 	// Zone is the time zone of an expiry that names no time zone.
 	Zone *time.Location
-	// FreeChildren lets a child key outlive its issuer, and be used from addresses
-	// that its issuer may not be used from.
+	// FreeChildren lets a child key outlive its issuer, be used from addresses that its
+	// issuer may not be used from, and have other limits.
 	FreeChildren bool
 	// MaxLiveKeys is how many live keys from this API an account may have. A live key is
 	// one that has not ended. 0 means no limit.
@@ -182,8 +183,8 @@ func (a *Authority) issue(ctx context.Context, now policy.Time, client netip.Add
 	return result
 }
 
-// fillIn sets the expiry and the addresses of k to what the request asks for. It returns a
-// refusal if they cannot be read, or if the caller may not have them.
+// fillIn sets the expiry, the addresses and the limits of k to what the request asks for. It
+// returns a refusal if they cannot be read, or if the caller may not have them.
 func (a *Authority) fillIn(now policy.Time, req *KeyRequest, who caller, k *keystore.NewKey) *Result {
 	var err error
 	if k.Expires, err = a.expiry(now, req.epi, who); err != nil {
@@ -198,14 +199,18 @@ func (a *Authority) fillIn(now policy.Time, req *KeyRequest, who caller, k *keys
 	if n := len(k.Allow.Entries()); n > maxAddresses {
 		return badRequest(req, fmt.Sprintf("ipa: it has %d entries: want %d at most, such as a block in place of its addresses", n, maxAddresses))
 	}
+	if k.Limits, err = policy.ParseLimits(req.limits); err != nil {
+		return badRequest(req, "limits: "+shortened(err.Error()))
+	}
 	issuer := a.boundTo(who)
 	if issuer == nil {
 		return nil
 	}
+	k.Limits = k.Limits.Inherit(issuer.Limits)
 	if k.Allow.Any() {
 		k.Allow = issuer.Allow
 	}
-	if err := policy.CheckChild(issuer, k.Expires, k.Allow); err != nil {
+	if err := cmp.Or(policy.CheckChild(issuer, k.Expires, k.Allow), policy.CheckChildLimits(issuer, k.Limits)); err != nil {
 		result := badRequest(req, "The key is not issued: "+err.Error())
 		result.Status, result.Reason = http.StatusForbidden, policy.NoIssuanceRight
 		return result

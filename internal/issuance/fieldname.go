@@ -10,7 +10,7 @@ import (
 )
 
 // fieldNames returns the names of the form fields that the API knows.
-func fieldNames() []string { return []string{"epi", "ipa", "sid", "spw"} }
+func fieldNames() []string { return []string{"epi", "ipa", "limits", "sid", "spw"} }
 
 // misspelled returns the known field that an unknown field of the form is similar to: "ipa"
 // for "IPA", "ip" or "ip_address". It returns "" for a known field, and for a field that is
@@ -39,7 +39,7 @@ func misspelled(name string, form url.Values, hasKey bool) string {
 		if text == field || hasWord(name, field) {
 			return field
 		}
-		needed := !hasKey || field == "epi" || field == "ipa"
+		needed := !hasKey || field == "epi" || field == "ipa" || field == "limits"
 		if form.Has(field) || !needed {
 			continue
 		}

@@ -35,6 +35,7 @@ type KeyRequest struct {
 	password  policy.Secret
 
 	epi, ipa string  // the form fields for expiry and addresses, as sent
+	limits   string  // the form fields for limits, with a space between them
 	fault    *Result // the refusal of a request that cannot be read, or has no valid set of credentials; nil otherwise
 	bodyRead bool
 }
@@ -123,12 +124,13 @@ func (k *KeyRequest) readForm(body string) *Result {
 		}
 	}
 	for _, name := range fieldNames() {
-		if len(form[name]) > 1 {
+		if len(form[name]) > 1 && name != "limits" {
 			return refusal(http.StatusBadRequest, policy.CredentialAmbiguous, "The field "+name+" is given twice: send it once.")
 		}
 	}
 	k.serviceID, k.password = form.Get("sid"), policy.NewSecret(form.Get("spw"))
 	k.epi, k.ipa = form.Get("epi"), form.Get("ipa")
+	k.limits = strings.Join(form["limits"], " ")
 	if fault := k.checkService(); fault != nil {
 		return fault
 	}

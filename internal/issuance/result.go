@@ -66,8 +66,8 @@ func unauthorized(reason policy.Reason, detail string) *Result {
 func badRequest(req *KeyRequest, text string) *Result {
 	text += "."
 	for _, secret := range []policy.Secret{req.key, req.password} {
-		if !secret.Empty() && strings.Contains(text+req.epi+" "+req.ipa, secret.Reveal()) || policy.HoldsSecret(text) {
-			text = "The epi or ipa holds a credential: send a lifetime and addresses."
+		if !secret.Empty() && strings.Contains(text+req.epi+" "+req.ipa+" "+req.limits, secret.Reveal()) || policy.HoldsSecret(text) {
+			text = "The epi, ipa or limits holds a credential: send a lifetime, addresses and limits."
 		}
 	}
 	return refusal(http.StatusBadRequest, policy.CredentialMalformed, text)

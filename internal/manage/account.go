@@ -23,6 +23,9 @@ type Account struct {
 	// PreviousUntil, with the old service password. Then it is null.
 	PreviousServiceID OrNull `json:"previous_service_id"`
 	PreviousUntil     Time   `json:"previous_until"`
+	// Limits are those of all keys of the account together, such as requests=600/m. They are
+	// empty for no limits.
+	Limits []string `json:"limits"`
 	// Repeated is true if an earlier request with the same idempotency key has created or
 	// rotated the account. The answer to that request had the service password, and this one
 	// has none.
@@ -34,6 +37,7 @@ func (m *Manager) accountOf(a policy.Account) Account {
 		ID: a.ID, Name: a.Name, ServiceID: a.ServiceID, Status: a.Status(),
 		CreatedAt: Time{a.CreatedAt}, ClosedAt: Time{a.ClosedAt},
 		SuspendedAt: Time{a.SuspendedAt}, SuspendReason: OrNull(a.SuspendReason),
+		Limits: a.Limits.Words(),
 	}
 	if m.Now < a.PreviousUntil {
 		result.PreviousServiceID, result.PreviousUntil = OrNull(a.PreviousServiceID), Time{a.PreviousUntil}

@@ -91,7 +91,7 @@ func (m *Manager) ImportKeys(ctx context.Context, n NewKeys, lines []KeyLine) (*
 		secrets[i] = line.Secret
 	}
 	im := keystore.Import{
-		AccountID: k.AccountID, Label: k.Label, Expires: k.Expires, Allow: k.Allow,
+		AccountID: k.AccountID, Label: k.Label, Expires: k.Expires, Allow: k.Allow, Limits: k.Limits,
 		Secrets: secrets, Digests: n.Digests, DryRun: n.DryRun,
 	}
 	malformed, weak := doubts(lines, &im, n.Weak)
@@ -135,7 +135,7 @@ func (m *Manager) importResult(k keystore.NewKey, dry bool, lines []KeyLine, don
 			result.Imported = append(result.Imported, ImportedKey{line, OrNull(r.Key.ID), m.keyOf(r.Key)})
 		case keystore.ImportKnown:
 			result.Known++
-			if r.Key.Expires != k.Expires || r.Key.Allow.String() != k.Allow.String() {
+			if r.Key.Expires != k.Expires || r.Key.Allow.String() != k.Allow.String() || r.Key.Limits != k.Limits {
 				result.Differing = append(result.Differing, line)
 			}
 		case keystore.ImportDead:

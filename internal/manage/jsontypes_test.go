@@ -33,7 +33,7 @@ func TestResults_HaveNullInJSONWhereThereIsNothing(t *testing.T) {
 	}
 	text, err := json.Marshal((&Manager{}).accountOf(policy.Account{ID: "acc_1", CreatedAt: noon}))
 	if want := `{"account_id":"acc_1","name":"","service_id":"","status":"open","created_at":"2026-11-23T10:20:30.456Z",` +
-		`"closed_at":null,"suspended_at":null,"suspend_reason":null,"previous_service_id":null,"previous_until":null}`; err != nil || string(text) != want {
+		`"closed_at":null,"suspended_at":null,"suspend_reason":null,"previous_service_id":null,"previous_until":null,"limits":[]}`; err != nil || string(text) != want {
 		t.Errorf("got %s, %v; want %s", text, err, want)
 	}
 }

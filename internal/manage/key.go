@@ -19,7 +19,8 @@ type Key struct {
 	Origin     string    `json:"origin"` // initial, console or api
 	Label      string    `json:"label"`
 	ExpiresAt  Expiry    `json:"expires_at"`
-	Allow      []string  `json:"allow"` // addresses, blocks and ranges; empty for any address
+	Allow      []string  `json:"allow"`  // addresses, blocks and ranges; empty for any address
+	Limits     []string  `json:"limits"` // such as requests=60/m; empty for no limits
 	Issuable   bool      `json:"issuable"`
 	Status     string    `json:"status"` // one of KeyStatuses
 	CreatedAt  Time      `json:"created_at"`
@@ -52,6 +53,7 @@ func (m *Manager) keyOf(k policy.Key) Key {
 		Label:      k.Label,
 		ExpiresAt:  Expiry{k.Expires},
 		Allow:      k.Allow.Entries(),
+		Limits:     k.Limits.Words(),
 		Issuable:   k.Issuable,
 		Status:     k.Status(m.Now),
 		CreatedAt:  Time{k.CreatedAt},
@@ -77,8 +79,8 @@ func (m *Manager) keyOf(k policy.Key) Key {
 	return result
 }
 
-// NewKey is a request to issue a key. The expiry, the addresses and the issuance right of a
-// key cannot be changed later.
+// NewKey is a request to issue a key. The expiry, the addresses, the limits and the issuance
+// right of a key cannot be changed later.
 type NewKey struct {
 	// AccountID is the ID or the name of the account that the key is for. Required.
 	AccountID string `json:"account_id"`
@@ -90,6 +92,10 @@ type NewKey struct {
 	// Allow has the addresses that the key may be used from: single addresses, CIDR blocks
 	// and ranges. A text can have several, with commas between them. Default: any address.
 	Allow []string `json:"allow"`
+	// Limits are the limits of the key, as [policy.ParseLimits] reads them, such as
+	// requests=60/m. A text can have several, with spaces or commas between them. Default: no
+	// limits.
+	Limits []string `json:"limits"`
 	// Issuable lets the key issue keys through the issuance API.
 	Issuable bool `json:"issuable"`
 }
@@ -120,6 +126,9 @@ func (n *NewKey) parse(now policy.Time) (k keystore.NewKey, err error) {
 	}
 	if k.Allow.Any() && len(n.Allow) > 0 {
 		return k, wrong("allow", " is empty: leave it out to allow any address")
+	}
+	if k.Limits, err = parseLimits(n.Limits); err != nil {
+		return k, err
 	}
 	return k, nil
 }

@@ -56,6 +56,8 @@ var contract = []struct {
 
 	{"R8_RotateAccountWithOverlap", testR8RotateAccountWithOverlap, parallel},
 	{"Rename_ChangesTheTextOnly", testRenameChangesTheTextOnly, parallel},
+	{"R20_LimitsOfAKeyAreFixedAtIssue", testR20LimitsOfAKeyAreFixedAtIssue, parallel},
+	{"R20_LimitsOfAnAccountCanBeChanged", testR20LimitsOfAnAccountCanBeChanged, timed},
 	{"SuspendAccount_UntilItIsResumed", testSuspendAccountUntilItIsResumed, timed},
 	{"SuspendKey_UntilItIsResumed", testSuspendKeyUntilItIsResumed, parallel},
 

@@ -136,6 +136,7 @@ func testRotateKeySuccessorHasTheSameRules(t *testing.T, place Place) {
 	for _, edit := range []func(*keystore.NewKey){
 		func(k *keystore.NewKey) {
 			k.Label, k.Issuable, k.Allow = "the app", true, addrs(t, "192.0.2.0/24 2001:db8::1")
+			k.Limits = limits(t, "requests=60/m audio-total=1h operations=stream")
 		},
 		func(k *keystore.NewKey) { k.Origin, k.Expires = policy.OriginInitial, policy.Never() },
 		func(k *keystore.NewKey) { k.Origin, k.Issuer = policy.OriginAPI, issuer.ID },
@@ -149,7 +150,7 @@ func testRotateKeySuccessorHasTheSameRules(t *testing.T, place Place) {
 		}
 		want := policy.Key{
 			ID: r.New.ID, AccountID: a.ID, AccountOpen: true, Origin: policy.OriginConsole, Label: old.Label,
-			Prefix: r.Secret.Reveal()[:8], Allow: old.Allow, Issuable: old.Issuable, IssuerID: old.IssuerID,
+			Prefix: r.Secret.Reveal()[:8], Allow: old.Allow, Limits: old.Limits, Issuable: old.Issuable, IssuerID: old.IssuerID,
 			CreatedAt: start + 1, Expires: old.Expires,
 		}
 		if diff := cmp.Diff(want, r.New, cmpPolicy); diff != "" || r.New.ID == old.ID {

@@ -1,0 +1,129 @@
+// Package limits counts what keys and accounts with limits use at a server: requests in the
+// last minute, and requests at a time. Live streams are counted by their registry, and audio
+// by the keystore.
+//
+// A key without limits is not counted here. The counts are those of one process, and are lost
+// when it ends.
+//
+// # How exact the counts are
+//
+// Requests at a time are exact: a request takes its place and gives it back under one lock.
+//
+// Requests a minute are counted by the second, over the current second and the 60 before it.
+// So a key never gets more requests than its limit in any 60 seconds, and a place comes free
+// 60 to 61 seconds after its request: a key that always asks for more gets at least 60/61 of
+// its limit.
+package limits
+
+import (
+	"github.com/speechgate/speechgate/policy"
+)
+
+// Counters are the counts of one process. They are safe for concurrent use.
+type Counters struct {
+	subjects table
+}
+
+// New returns counters that have counted nothing.
+func New() *Counters {
+	c := new(Counters)
+	c.subjects.init()
+	return c
+}
+
+// Subject is a key or an account, with its limits.
+type Subject struct {
+	ID     string
+	Limits policy.Limits
+}
+
+// counted reports whether the subject has a limit that is counted here.
+func (s *Subject) counted() bool { return s.Limits.Requests != 0 || s.Limits.Concurrent != 0 }
+
+// Kind says how a request counts.
+type Kind uint8
+
+// The kinds.
+const (
+	Request Kind = iota // in the minute, and in those at a time until Release
+	Command             // in the minute only: the start command, or the handshake, of a live stream
+)
+
+// Refusal says which limit refuses a request. The zero value refuses nothing.
+type Refusal struct {
+	Limit     policy.LimitName
+	ByAccount bool // the limit is the account's, and not the key's
+	// RetryAfter is when the request may succeed, in seconds from 1 to 60. It is 0 if the
+	// time is not known.
+	RetryAfter int
+}
+
+// Ticket is the place of a request. The zero value is no place.
+type Ticket struct {
+	key, account place
+}
+
+// place is the place of a request among those of one key or account.
+type place struct {
+	subject *subject // nil if it does not count the request
+	kind    Kind
+	second  int64 // in which the request was counted
+}
+
+// Admit counts a request of a key at the instant now. If the request would exceed a limit of
+// the key or of its account, Admit counts nothing. Otherwise it sets t, and the caller must
+// call [Ticket.Release] when the request has ended.
+func (c *Counters) Admit(t *Ticket, key, account *Subject, kind Kind, now policy.Time) Refusal {
+	var mine, shared *subject
+	if key.counted() {
+		mine = c.subjects.locked(key.ID, now)
+		defer mine.mu.Unlock()
+		if refusal := mine.check(&key.Limits, kind, now); refusal.Limit != policy.NoLimit {
+			return refusal
+		}
+	}
+	if account.counted() {
+		// Nobody locks a key after an account, so this cannot wait for ever.
+		shared = c.subjects.locked(account.ID, now)
+		defer shared.mu.Unlock()
+		if refusal := shared.check(&account.Limits, kind, now); refusal.Limit != policy.NoLimit {
+			refusal.ByAccount = true
+			return refusal
+		}
+		t.account = shared.count(kind, now)
+	}
+	if mine != nil {
+		t.key = mine.count(kind, now)
+	}
+	return Refusal{}
+}
+
+// Release ends the request. Later calls do nothing.
+func (t *Ticket) Release() {
+	t.key.release()
+	t.account.release()
+}
+
+// Cancel takes the request back, as if it had not been counted. Later calls do nothing.
+func (t *Ticket) Cancel() {
+	t.key.cancel()
+	t.account.cancel()
+}
+
+// Use is what a key or an account uses at one instant.
+type Use struct {
+	Requests   int // in the last minute
+	Concurrent int // at a time
+}
+
+// UseOf returns what the key or account with this ID uses at now, as far as it is counted.
+func (c *Counters) UseOf(id string, now policy.Time) Use {
+	s := c.subjects.find(id)
+	if s == nil {
+		return Use{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.minute.advance(secondOf(now))
+	return Use{Requests: int(s.minute.sum), Concurrent: int(s.running.Load())}
+}
