@@ -63,7 +63,7 @@ func (d *DecisionRecord) placeholder(name string) (any, bool) {
 // change the placeholders, until Report is called again. The first Report also notes how long it took to
 // decide.
 func (d *DecisionRecord) Report(r *http.Request) {
-	d.Counters.count(d.Operation, d.Reason)
+	d.Counters.count(d.Operation, d.Reason, d.Limit)
 	d.countUsage()
 	if !d.Begun.IsZero() {
 		d.Counters.observe(d.Operation, time.Since(d.Begun))

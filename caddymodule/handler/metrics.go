@@ -50,6 +50,9 @@ func NewMetrics() *Metrics {
 	for _, limit := range []string{limitHeads, limitIssuance, limitStreams} {
 		m.limits.WithLabelValues(limit)
 	}
+	for _, limit := range policy.LimitNames() {
+		m.limits.WithLabelValues(limit.String())
+	}
 	return m
 }
 
@@ -80,9 +83,9 @@ type DecisionCounters struct {
 // the first refusal, so that an alarm sees the first one.
 func (c *DecisionCounters) ShowUpstreamRefusals() { c.all.upstreamRefused.WithLabelValues(c.backend) }
 
-func (c *DecisionCounters) count(op policy.Operation, reason policy.Reason) {
+func (c *DecisionCounters) count(op policy.Operation, reason policy.Reason, limit policy.LimitName) {
 	if !reason.OK() {
-		c.countRefusal(op, reason)
+		c.countRefusal(op, reason, limit)
 	}
 	if int(op) >= len(c.known) || int(reason) >= len(c.known[0]) {
 		c.all.decisions.WithLabelValues(c.backend, op.String(), reason.String()).Inc()
@@ -99,7 +102,11 @@ func (c *DecisionCounters) count(op policy.Operation, reason policy.Reason) {
 }
 
 // countRefusal counts a refusal in the metric of its own that its reason has.
-func (c *DecisionCounters) countRefusal(op policy.Operation, reason policy.Reason) {
+func (c *DecisionCounters) countRefusal(op policy.Operation, reason policy.Reason, limit policy.LimitName) {
+	if limit != policy.NoLimit {
+		c.all.limits.WithLabelValues(limit.String()).Inc()
+		return
+	}
 	switch reason {
 	case policy.UpstreamRefused:
 		c.all.upstreamRefused.WithLabelValues(c.backend).Inc()
