@@ -60,7 +60,7 @@ func (p *parts) nextLimits(set bool) policy.Limits {
 	}
 	text := p.next(limitsLen)
 	return policy.Limits{
-		Operations: policy.OperationSet(uint32At(text, 0)), //nolint:gosec // appendLimits has written it
+		Operations: policy.OperationSet(uint32At(text, 0)),
 		Requests:   uint32At(text, 4),
 		Concurrent: uint32At(text, 8),
 		Streams:    uint32At(text, 12),

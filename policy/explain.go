@@ -69,7 +69,7 @@ func (n RuleName) applies(key *Key, r *Request) bool {
 	case RuleIssuance:
 		return r.Operation == IssueKey || r.mintsByToken()
 	case RuleLimits:
-		return limitedOperation(r.Operation) && !(key.Limits.None() && key.AccountLimits.None())
+		return limitedOperation(r.Operation) && (!key.Limits.None() || !key.AccountLimits.None())
 	default:
 		return true
 	}
@@ -241,11 +241,12 @@ func whyPath(key *Key, r *Request) string {
 }
 
 func whyLimits(key *Key, r *Request) string {
-	switch {
-	case r.Operation == ReadJob:
+	switch r.Operation {
+	case ReadJob:
 		return "Reading jobs is never limited."
-	case r.Operation == IssueKey:
+	case IssueKey:
 		return "The limits are for the backend's operations: the issuance API has limits of its own."
+	default:
 	}
 	n, byAccount := key.limitMet(r)
 	if n == NoLimit {

@@ -117,7 +117,7 @@ func (s OperationSet) String() string {
 // parseOperations reads the words of operations with commas between them.
 func parseOperations(text string) (s OperationSet, err error) {
 	for word := range strings.SplitSeq(text, ",") {
-		o := Operation(slices.Index(operationWords[:], word)) //nolint:gosec // there are few operations, and -1 becomes 255
+		o := Operation(slices.Index(operationWords[:], word))
 		if o >= operationCount || limitable>>o&1 == 0 {
 			return 0, fmt.Errorf("unknown operation %.40q: want some of %s", word, strings.ReplaceAll(limitable.String(), ",", ", "))
 		}
@@ -175,7 +175,7 @@ func (c LimitChange) Apply(l Limits) Limits {
 func parseLimits(text string, removable bool) (l Limits, removed uint16, err error) {
 	for _, word := range splitLimits(text) {
 		name, value, _ := strings.Cut(word, "=")
-		n := LimitName(slices.Index(limitWords[:], name)) //nolint:gosec // there are few limits, and -1 becomes 255
+		n := LimitName(slices.Index(limitWords[:], name))
 		switch {
 		case name == "" || n >= limitCount:
 			return Limits{}, 0, fmt.Errorf("unknown limit %.40q: want requests, concurrent, streams, audio, audio-total or operations, such as requests=60/m", name)
@@ -280,7 +280,7 @@ func (l Limits) value(n LimitName) uint32 {
 // set sets the value of a limit.
 func (l *Limits) set(n LimitName, v uint32) {
 	if n == LimitOperations {
-		l.Operations = OperationSet(v) //nolint:gosec // the value is that of an OperationSet
+		l.Operations = OperationSet(v)
 		return
 	}
 	*l.number(n) = v

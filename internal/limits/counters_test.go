@@ -42,7 +42,11 @@ func TestR20_RequestsAtATimeAreExactInARace(t *testing.T) {
 					}
 					admitted.Add(1)
 					now := running.Add(1)
-					for before := highest.Load(); now > before && !highest.CompareAndSwap(before, now); before = highest.Load() {
+					for {
+						before := highest.Load()
+						if now <= before || highest.CompareAndSwap(before, now) {
+							break
+						}
 					}
 					running.Add(-1)
 					ticket.Release()
