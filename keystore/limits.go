@@ -33,7 +33,7 @@ func (s *Store) LimitAccount(ctx context.Context, now policy.Time, by Actor, id 
 	})
 }
 
-// limitsText returns limits as they are stored: NULL if there are none.
+// limitsText returns limits as they are stored: NULL for no limits.
 func limitsText(l policy.Limits) sql.Null[string] {
 	text := l.String()
 	return sql.Null[string]{V: text, Valid: text != ""}

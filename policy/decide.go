@@ -68,8 +68,8 @@ type Decision struct {
 	// GraceUntil is the instant at which the grace ends. It is set if Reason is
 	// AllowedByGrace.
 	GraceUntil Time
-	// Limit is the limit because of which the request is refused, if it is, and ByAccount
-	// says that it is a limit of the key's account.
+	// Limit is the limit that refuses the request, or NoLimit. ByAccount says that it is a
+	// limit of the key's account.
 	Limit     LimitName
 	ByAccount bool
 }

@@ -145,9 +145,9 @@ type LimitChange struct {
 	removed uint16 // the limits that the change removes: a bit for each LimitName
 }
 
-// ParseLimitChange reads a change of limits: words as [ParseLimits] reads them, each of which
-// sets one limit; words such as requests=none, each of which removes one limit; or the only
-// word none, which removes all.
+// ParseLimitChange reads a change of limits: words as [ParseLimits] reads them, which set
+// limits; words such as requests=none, which remove limits; or the only word none, which
+// removes all limits.
 func ParseLimitChange(text string) (LimitChange, error) {
 	if strings.TrimSpace(text) == "none" {
 		return LimitChange{removed: 1<<limitCount - 1}, nil

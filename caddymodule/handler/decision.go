@@ -17,7 +17,7 @@ type DecisionRecord struct {
 	Counters  *DecisionCounters // of the backend name
 	Operation policy.Operation
 	Reason    policy.Reason
-	Limit     policy.LimitName // because of which the request is refused, if it is
+	Limit     policy.LimitName // that refuses the request; NoLimit if no limit does
 	Owner     policy.Identity
 	Client    netip.Addr // invalid if it is unknown
 	Begun     time.Time  // when deciding began; zero if the time is not measured, or was reported already

@@ -83,7 +83,7 @@ func (c *Counters) Admit(t *Ticket, key, account *Subject, kind Kind, now policy
 		}
 	}
 	if account.counted() {
-		// Nobody locks a key after an account, so this cannot wait for ever.
+		// Nobody locks a key after an account, so two callers never wait for each other.
 		shared = c.subjects.locked(account.ID, now)
 		defer shared.mu.Unlock()
 		if refusal := shared.check(&account.Limits, kind, now); refusal.Limit != policy.NoLimit {

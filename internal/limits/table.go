@@ -28,7 +28,7 @@ func (t *table) init() {
 	t.slots.Store(&slots)
 }
 
-// find returns the subject with this ID; nil if there is none.
+// find returns the subject with this ID; nil if the table does not have it.
 func (t *table) find(id string) *subject {
 	return findIn(*t.slots.Load(), maphash.String(t.seed, id), id)
 }
