@@ -43,10 +43,10 @@ func TestRestore_KeepsLimits(t *testing.T) {
 	limit(1, "none")
 	limit(2, "requests=9/m")
 	limit(2, "streams=2")
-	limit(3, "audio=1h/d") // only since
+	limit(3, "concurrent=4") // only since
 	f.restore(empty.Path, later)
 	f.restore(full.Path, later+1)
-	for i, want := range []string{"requests=60/m", "", "requests=9/m streams=2", "audio=3600s/d"} {
+	for i, want := range []string{"requests=60/m", "", "requests=9/m streams=2", "concurrent=4"} {
 		if a, err := f.Account(t.Context(), accounts[i]); err != nil || a.Limits.String() != want {
 			t.Errorf("account %d has the limits %q, %v; want %q", i, a.Limits, err, want)
 		}

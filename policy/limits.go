@@ -13,6 +13,8 @@ import (
 // In each field, zero is no limit. The limits of a key never change after the key is
 // issued. The operator may change the limits of an account.
 //
+// An account has no limits of audio.
+//
 // Reading jobs is never limited, so that no client loses the result of a job that runs.
 type Limits struct {
 	Operations OperationSet // the operations that may be used
@@ -171,8 +173,9 @@ func (c LimitChange) Apply(l Limits) Limits {
 	return l
 }
 
-// parseLimits reads limits. If removable is true, the value of a limit can be none.
-func parseLimits(text string, removable bool) (l Limits, removed uint16, err error) {
+// parseLimits reads limits. Those of an account cannot limit audio, and the value of each can be
+// none.
+func parseLimits(text string, ofAccount bool) (l Limits, removed uint16, err error) {
 	for _, word := range splitLimits(text) {
 		name, value, _ := strings.Cut(word, "=")
 		n := LimitName(slices.Index(limitWords[:], name))
@@ -181,7 +184,9 @@ func parseLimits(text string, removable bool) (l Limits, removed uint16, err err
 			return Limits{}, 0, fmt.Errorf("unknown limit %.40q: want requests, concurrent, streams, audio, audio-total or operations, such as requests=60/m", name)
 		case l.value(n) != 0 || removed>>n&1 != 0:
 			return Limits{}, 0, fmt.Errorf("the limit %s is given twice: want it once", n)
-		case removable && value == "none":
+		case ofAccount && (n == LimitAudioDay || n == LimitAudioTotal):
+			return Limits{}, 0, fmt.Errorf("an account cannot have the limit %s: give it to the keys", n)
+		case ofAccount && value == "none":
 			removed |= 1 << n
 			continue
 		}

@@ -165,7 +165,7 @@ func TestR20_AChangeOfLimitsKeepsTheOthers(t *testing.T) {
 		"requests=6/m":               "requests=6/m streams=2 operations=recognize",
 		"requests=none":              "streams=2 operations=recognize",
 		"operations=none":            "requests=60/m streams=2",
-		"audio=1h/d, streams=none":   "requests=60/m audio=3600s/d operations=recognize",
+		"concurrent=3, streams=none": "requests=60/m concurrent=3 operations=recognize",
 		"concurrent=none":            before,
 		"none":                       "",
 		" none ":                     "",
@@ -183,6 +183,8 @@ func TestR20_AChangeOfLimitsKeepsTheOthers(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"":                           "there is no limit in it: want some, such as requests=600/m, or none",
+		"audio=1h/d":                 "an account cannot have the limit audio: give it to the keys",
+		"audio-total=none":           "an account cannot have the limit audio-total",
 		"none streams=2":             `unknown limit "none"`,
 		"streams=2 streams=none":     "streams is given twice",
 		"streams=none streams=2":     "streams is given twice",

@@ -72,6 +72,11 @@ const (
 	// second of the change.
 	partingTime = 600 * time.Millisecond
 
+	// audioCheckEvery is how often a stream is checked whose key has a limit of audio. The usage
+	// measures a stream every 4 s, and the used audio is remembered for 1 s. So a stream is cut 10
+	// seconds after its key has used up its audio, or earlier.
+	audioCheckEvery = 5 * time.Second
+
 	// longestTimer is the longest time for which the timer is set. When this time has passed,
 	// the stream is rechecked, and the recheck sets the timer again.
 	longestTimer = policy.Time(24 * time.Hour / time.Millisecond)
@@ -261,6 +266,13 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 	if !outcome.Reason.OK() {
 		return outcome.Reason, policy.NotYet(at, &key)
 	}
+	if limitsAudio(&key.Limits) {
+		// If the audio cannot be read, the next check reads it.
+		if limit, _, err := s.gate.audioMet(s.store, s.owner, &key.Limits, at); err == nil && limit != policy.NoLimit {
+			s.limit = limit
+			return limit.Reason(), "the key's limit " + key.Limits.Word(limit) + " is used up"
+		}
+	}
 	longest := time.Duration(s.gate.MaxStreamTime)
 	if longest > 0 && at >= s.begun.Add(longest) {
 		return policy.StreamTooLong, "the stream has lasted as long as it may"
@@ -271,7 +283,7 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 
 // nextEnd returns the first instant later than at when the stream may have to end, even if the
 // record does not change: at the revocation, at the expiry with on_expiry cut, or after
-// max_stream_time. It returns zero if there is no such instant.
+// max_stream_time. If the key has a limit of audio, this is soon. It returns zero if there is no such instant.
 func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Duration) (end policy.Time) {
 	earlier := func(t policy.Time) {
 		if t > at && (end.IsZero() || t < end) {
@@ -279,6 +291,9 @@ func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Durat
 		}
 	}
 	earlier(key.RevokeFrom)
+	if limitsAudio(&key.Limits) {
+		earlier(at.Add(audioCheckEvery))
+	}
 	if expires, ok := key.Expires.Time(); ok && s.gate.cutsOnExpiry() {
 		earlier(expires)
 	}
@@ -308,6 +323,9 @@ func (s *liveStream) cut(reason policy.Reason, detail string) bool {
 	s.events.post(func() { // before the cut, so that the report comes before the stream's end
 		record := s.decisionRecord(s.owner, reason)
 		record.Again = true
+		if s.limit.Reason() == reason {
+			record.Limit = s.limit
+		}
 		record.Report(s.r)
 		if c := s.gate.logger.Check(zap.InfoLevel, "stream cut"); c != nil {
 			c.Write(append(record.LogFields(), zap.String("stream_id", s.id), zap.String("detail", detail))...)

@@ -1,6 +1,6 @@
 // Package limits counts what keys and accounts with limits use at a server: requests in the
 // last minute, and requests at a time. Live streams are counted by their registry, and audio
-// by the keystore.
+// by the usage in the keystore: this package only remembers for a second what the keystore says.
 //
 // A key without limits is not counted here. The counts are those of one process, and are lost
 // when it ends.

@@ -16,6 +16,7 @@ type subject struct {
 	mu      sync.Mutex
 	gone    bool   // the table has dropped it; look the ID up again
 	minute  window // requests in the last minute
+	audio   audio
 }
 
 // check returns the limit that one more request would exceed. The caller has locked s.

@@ -77,7 +77,7 @@ func testR20LimitsOfAnAccountCanBeChanged(t *testing.T, place Place) {
 	}
 	for i, step := range []struct{ change, want, detail string }{
 		{"requests=60/m operations=recognize", "requests=60/m operations=recognize", "requests=60/m operations=recognize"},
-		{"requests=6/m audio=1h/d", "requests=6/m audio=3600s/d operations=recognize", "requests=6/m audio=3600s/d operations=recognize"},
+		{"requests=6/m concurrent=3", "requests=6/m concurrent=3 operations=recognize", "requests=6/m concurrent=3 operations=recognize"},
 		{"none", "", "no limits"},
 		{"streams=9", "streams=9", "streams=9"},
 	} {
