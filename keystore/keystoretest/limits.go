@@ -36,7 +36,7 @@ func testR20LimitsOfAKeyAreFixedAtIssue(t *testing.T, place Place) {
 			t.Errorf("stored %+v, %v", k, err)
 		}
 	}
-	page, _, err := f.Keys(t.Context(), keystore.KeyList{AccountID: a.ID, Limit: 1})
+	page, _, err := f.Keys(t.Context(), keystore.KeyList{AccountID: a.ID, Origin: policy.OriginInitial})
 	if err != nil || len(page) != 1 || page[0].Limits != want {
 		t.Errorf("listed %+v, %v", page, err)
 	}
