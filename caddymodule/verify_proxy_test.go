@@ -344,3 +344,13 @@ func TestVerify_TheLogNamesTheOptionProxy(t *testing.T) {
 		t.Error("the log does not say that the option is missing")
 	}
 }
+
+// The endpoint does not see when a request ends, so what is at a time is not limited.
+func TestVerify_AProxysRequestsCountAMinute(t *testing.T) {
+	g := newProxyVerifier(t)
+	key, secret := g.limitedKey("requests=3/m concurrent=1 operations=recognize")
+	for range 3 {
+		wantProxyPassed(t, "caddy", g.askFor("caddy", "POST /v1/recognize?u="+secret, ""), key)
+	}
+	wantTooMany(t, g.askFor("caddy", "POST /v1/recognize?u="+secret, ""), 1, 60)
+}

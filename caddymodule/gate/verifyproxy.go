@@ -15,6 +15,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -113,6 +114,12 @@ func (v *Verify) serveProxy(w http.ResponseWriter, r *http.Request, begun time.T
 	f.acquireStore(v.app)
 	defer f.releaseStore()
 	d := v.decideProxied(r.Context(), &q, &f)
+	if d.Reason.OK() {
+		// The end of the request is not seen, so it counts for the limits of requests a minute only.
+		var ticket limits.Ticket
+		v.count(&ticket, &f, q.call.Operation, limits.Request, &d)
+		ticket.Release()
+	}
 
 	record := &handler.DecisionRecord{
 		Counters: v.counters, Operation: q.call.Operation, Reason: d.Reason, Owner: f.owner, Client: q.asked.Client, Begun: begun,
@@ -120,9 +127,10 @@ func (v *Verify) serveProxy(w http.ResponseWriter, r *http.Request, begun time.T
 	}
 	asked := zap.Stringer("caller", caller)
 	if !d.Reason.OK() {
+		record.Limit = d.Limit
 		f.releaseStore()
 		v.reportRefused(q.r, record, d.detail, asked) // q.r, because the log shows the client's method and path
-		v.refuseProxied(w, r, &q, d.Reason)
+		v.refuseProxied(w, r, &q, &d)
 		return nil
 	}
 	f.store.NoteUse(&f.record, d.at)
@@ -251,8 +259,9 @@ func needsAnswer(route *dialect.Route) bool {
 
 // refuseProxied answers with the refusal of the API. A proxy takes each status from 200 to 299 for
 // yes, so a refusal that has such a status in the API is answered with 401.
-func (v *Verify) refuseProxied(w http.ResponseWriter, r *http.Request, q *proxyQuery, reason policy.Reason) {
-	answer := v.api.Refusal(q.call, reason).Fill(func() dialect.Facts { return factsAt(v.maskedPath(q.r)) })
+func (v *Verify) refuseProxied(w http.ResponseWriter, r *http.Request, q *proxyQuery, d *decision) {
+	answer := v.api.Refusal(q.call, d.Reason).Fill(func() dialect.Facts { return factsAt(v.maskedPath(q.r)) })
+	d.later(&answer)
 	r.Header.Del("Origin") // a proxy is not a page
 	dropUpgrade(r.Header)
 	writeAnswerHeader(w, r, answer, nil, v.api.SessionHeader)
@@ -262,7 +271,7 @@ func (v *Verify) refuseProxied(w http.ResponseWriter, r *http.Request, q *proxyQ
 		// API from these fields.
 		handler.SetLiteral(w.Header(), "Speechgate-Status", strconv.Itoa(answer.Status))
 		handler.SetLiteral(w.Header(), "Speechgate-Body", strings.TrimRight(answer.Body, "\r\n"))
-		handler.SetLiteral(w.Header(), "Speechgate-Reason", reason.String())
+		handler.SetLiteral(w.Header(), "Speechgate-Reason", d.Reason.String())
 	}
 	own.Send(w, r, v.app.Drainer(), v.logger)
 }
