@@ -59,7 +59,8 @@ func (d *DecisionRecord) placeholder(name string) (any, bool) {
 	return nil, false
 }
 
-// Report counts the decision, also in the usage, and sets the placeholders. Later changes of d can
+// Report counts the decision, also in the usage, and sets the placeholders and the attributes of the
+// span. Later changes of d can
 // change the placeholders, until Report is called again. The first Report also notes how long it took to
 // decide.
 func (d *DecisionRecord) Report(r *http.Request) {
@@ -69,6 +70,7 @@ func (d *DecisionRecord) Report(r *http.Request) {
 		d.Counters.observe(d.Operation, time.Since(d.Begun))
 		d.Begun = time.Time{}
 	}
+	d.trace(r.Context())
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		return
