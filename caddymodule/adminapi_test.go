@@ -91,6 +91,8 @@ func TestAdminAPI_AccountsAndKeysLiveTheirLives(t *testing.T) {
 	for _, step := range []struct{ method, target, body, status string }{
 		{http.MethodPost, "keys/" + keyID + "/suspend", `{"reason":"leaked?"}`, "suspended"},
 		{http.MethodPost, "keys/" + keyID + "/resume", "", "active"},
+		{http.MethodPost, "accounts/" + id + "/limits", `{"limits":["requests=600/m","streams=2"]}`, "open"},
+		{http.MethodPost, "accounts/" + id + "/limits", `{"limits":["streams=none"]}`, "open"},
 		{http.MethodPost, "accounts/" + id + "/suspend", `{}`, "suspended"},
 		{http.MethodPost, "accounts/" + id + "/resume", "", "open"},
 		{http.MethodPatch, "accounts/" + id, `{"name":"Example Inc."}`, "open"},
@@ -102,6 +104,10 @@ func TestAdminAPI_AccountsAndKeysLiveTheirLives(t *testing.T) {
 			t.Errorf("%s %s: the status is %v, want %s", step.method, step.target, got["status"], step.status)
 		}
 	}
+	if limited := c.object(http.StatusOK, http.MethodGet, "accounts/"+id, ""); text(limited["limits"]) != "[requests=600/m]" {
+		t.Errorf("the limits of the account are %v", limited["limits"])
+	}
+	c.refused(http.StatusBadRequest, "invalid_field", http.MethodPost, "accounts/"+id+"/limits", `{"limits":["requests=600"]}`)
 	other := c.object(http.StatusCreated, http.MethodPost, "keys", `{"account_id":"`+id+`","expires":"never"}`)
 	rotated := c.object(http.StatusCreated, http.MethodPost, "keys/"+text(other["key_id"])+"/rotate", `{"overlap":"24h"}`)
 	if replaces, ok := rotated["replaces"].(map[string]any); !ok || replaces["key_id"] != other["key_id"] || replaces["key"] != nil || rotated["key"] == nil {

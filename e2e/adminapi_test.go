@@ -193,6 +193,7 @@ func TestAdminAPI_AnswersAsItsDocumentSays(t *testing.T) {
 		{http.MethodGet, accountPath, "", inAccount},
 		{http.MethodGet, accountPath, "", []string{"{account_id}", "acc_none"}},
 		{http.MethodPatch, accountPath, `{"name":"Example Inc."}`, inAccount},
+		{http.MethodPost, accountPath + "/limits", `{"limits":["requests=600/m"]}`, inAccount},
 		{http.MethodPost, accountPath + "/suspend", `{"reason":"unpaid"}`, inAccount},
 		{http.MethodPost, "/speechgate/keys", newKey, nil},
 		{http.MethodPost, accountPath + "/resume", "", inAccount},

@@ -32,6 +32,9 @@ type (
 	reasonBody struct {
 		Reason string `json:"reason"`
 	}
+	limitsBody struct {
+		Limits []string `json:"limits"`
+	}
 	overlapBody struct {
 		Overlap string `json:"overlap"`
 	}
@@ -80,6 +83,10 @@ func accountRoutes() []*route {
 			c.repeated(a.Repeated)
 			return a, err
 		}).issues(http.StatusOK),
+		change(http.MethodPost, "accounts/{account_id}/limits", "limitAccount", "Changes the limits of an account, which count for all its keys together. requests=600/m sets a limit, requests=none removes it, none alone removes all, and the others stay.", func(c *call, b limitsBody) (manage.Account, error) {
+			a, err := c.manager.LimitAccount(c.ctx, c.PathValue("account_id"), b.Limits)
+			return a.Account, err
+		}).needs("limits"),
 		change(http.MethodPost, "accounts/{account_id}/suspend", "suspendAccount", "Suspends an account: its keys and its service password are refused until it is resumed.", func(c *call, b reasonBody) (manage.Account, error) {
 			a, err := c.manager.SuspendAccount(c.ctx, c.PathValue("account_id"), b.Reason)
 			return a.Account, err
