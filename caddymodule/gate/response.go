@@ -71,7 +71,7 @@ type responseInterceptor struct {
 func (req *gatedRequest) intercept(f *facts, d *decision) *responseInterceptor {
 	w := &responseInterceptor{
 		header: req.w.Header(),
-		gate:   req.gate, r: req.r, call: req.call, admitted: d.at, record: *req.record(f, d.Reason), store: f.store,
+		gate:   req.gate, r: req.r, call: req.call, admitted: d.at, record: req.record(f, d.Reason), store: f.store,
 		hasJob: f.hasJob, state: f.job.State, passes: req.gate.upstreamOf(f).Mode == credential.Pass,
 	}
 	w.ResponseWriter = req.w

@@ -95,7 +95,7 @@ func (req *gatedRequest) check() decision {
 func (req *gatedRequest) refuse(f *facts, d *decision) error {
 	record := req.record(f, d.Reason)
 	record.Limit = d.Limit
-	req.gate.reportRefused(req.r, record, d.detail)
+	req.gate.reportRefused(req.r, &record, d.detail)
 	app.Canaries().Note(req.r, req.asked.Client)
 	dropUpgrade(req.r.Header) // so that no handler in front of the gate waits for another protocol
 	reason := d.Reason
@@ -115,8 +115,8 @@ func (req *gatedRequest) refuse(f *facts, d *decision) error {
 }
 
 // record returns the record of a decision on the request.
-func (req *gatedRequest) record(f *facts, reason policy.Reason) *handler.DecisionRecord {
-	return &handler.DecisionRecord{
+func (req *gatedRequest) record(f *facts, reason policy.Reason) handler.DecisionRecord {
+	return handler.DecisionRecord{
 		Counters: req.gate.counters, Operation: req.call.Operation, Reason: reason, Owner: f.owner, Client: req.asked.Client, Begun: req.begun,
 		At: req.at, Store: f.usageStore(req.gate.app),
 	}
