@@ -117,7 +117,7 @@ func (v *Verify) serveProxy(w http.ResponseWriter, r *http.Request, begun time.T
 	if d.Reason.OK() {
 		// The end of the request is not seen, so it counts for the limits of requests a minute only.
 		var ticket limits.Ticket
-		v.count(&ticket, &f, q.call.Operation, limits.Request, &d)
+		v.count(&ticket, &f, q.call.Operation, limits.Request, &d) //nolint:contextcheck // the reading of what was used is for other requests too
 		ticket.Release()
 	}
 
