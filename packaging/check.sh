@@ -9,7 +9,9 @@ cd "$(dirname "$0")/.."
 [ "${CI:-}" = true ] || [ "${CI:-}" = 1 ] || { echo "check.sh changes this machine: set CI=true if it may" >&2; exit 1; }
 work=$(mktemp -d)
 log=/var/log/speechgate-check.log # of the services of the stand-in for systemctl
-trap '[ $? -eq 0 ] || tail -n 30 "$log" 2>/dev/null; kill $(jobs -p) 2>/dev/null || true; rm -rf "$work" "$log"' EXIT
+trap '[ $? -eq 0 ] || tail -n 30 "$log" 2>/dev/null || true; kill $(jobs -p) 2>/dev/null || true; rm -rf "$work" "$log"' EXIT
+
+git diff --quiet HEAD || { echo "check.sh compares this tree with its last commit: commit the changes first" >&2; exit 1; }
 
 echo "== the same commit gives the same bytes"
 git clone --quiet . "$work/elsewhere"
