@@ -84,25 +84,11 @@ func newGatewayWith(t *testing.T, g *gateway) *gateway {
 
 // config returns the Caddyfile.
 func (g *gateway) config() string {
-	text := `{
-	` + g.order + `
-	admin off
-	persist_config off
+	text := testutil.Caddyfile{
+		Options: `	` + g.order + `
 	storage file_system {storage}
 	auto_https disable_redirects
 	skip_install_trust
-	log default {
-		output file {log}
-		level DEBUG
-		format filter {
-			request speechgate
-			resp_headers speechgate
-			headers speechgate
-			uri speechgate
-			error speechgate
-			http speechgate
-		}
-	}
 	servers {
 		listener_wrappers {
 			tracked
@@ -114,15 +100,19 @@ func (g *gateway) config() string {
 		keystore sqlite {store}
 		` + g.global + `
 	}
-}
-{scheme}{addr} {
+`,
+		Log: `		output file {log}
+		level DEBUG
+`,
+		Sites: `{scheme}{addr} {
 	log
 	speechgate {dialect} {
 		` + g.options + `
 	}
 	` + g.site + `
 }
-`
+`,
+	}.String()
 	return strings.NewReplacer("{log}", g.logPath, "{storage}", filepath.Join(filepath.Dir(g.logPath), "storage"), "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme, "{dialect}", cmp.Or(g.dialect, "amivoice"),
 		"{backend}", g.backend.addr()).Replace(text)
 }

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 // TestDoctor_TriesTheWayOfClientsThroughNginx runs doctor on a gateway behind an nginx. nginx connects
@@ -22,29 +24,19 @@ func TestDoctor_TriesTheWayOfClientsThroughNginx(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	p := newProgram(t, `{
-	admin unix/`+filepath.Join(dir, "admin.sock")+`
-	persist_config off
-	log {
-		format filter {
-			request speechgate
-			resp_headers speechgate
-			headers speechgate
-			uri speechgate
-			error speechgate
-			http speechgate
-		}
-	}
-	servers {
+	p := newProgram(t, testutil.Caddyfile{
+		Admin: "unix/" + filepath.Join(dir, "admin.sock"),
+		Options: `	servers {
 		trusted_proxies static 127.0.0.3/32
 		trusted_proxies_strict
 	}
-}
-http://:8080 {
+`,
+		Sites: `http://:8080 {
 	speechgate amivoice
 	speechgate_sandbox amivoice
 }
-`)
+`,
+	}.String())
 	p.start()
 	gate := strings.Replace(strings.TrimPrefix(p.base, "http://"), "localhost", "127.0.0.1", 1)
 	for name, test := range map[string]struct {

@@ -13,28 +13,22 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
-// loggingSite is a gate that logs to a file, and a sandbox. OUTPUT is the rest of the line output.
-const loggingSite = `{
-	admin off
-	log {
-		output file OUTPUT
-		format filter {
-			request speechgate
-			resp_headers speechgate
-			headers speechgate
-			uri speechgate
-			error speechgate
-			http speechgate
-		}
-	}
-	servers {
+// startLogging starts a gate that logs to a file, and a sandbox. options is the rest of the line output.
+func startLogging(t *testing.T, options string) (p *program, logFile string) {
+	t.Helper()
+	logFile = filepath.Join(t.TempDir(), "caddy.log")
+	p = newProgram(t, testutil.Caddyfile{
+		Options: `	servers {
 		trusted_proxies static 127.0.0.1 ::1
 		trusted_proxies_strict
 	}
-}
-http://:8080 {
+`,
+		Log: "\t\toutput file " + logFile + options + "\n",
+		Sites: `http://:8080 {
 	log
 	speechgate_issue
 	speechgate amivoice {
@@ -44,13 +38,8 @@ http://:8080 {
 		key sandbox-backend-key
 	}
 }
-`
-
-// startLogging starts a gateway that logs to a file.
-func startLogging(t *testing.T, options string) (p *program, logFile string) {
-	t.Helper()
-	logFile = filepath.Join(t.TempDir(), "caddy.log")
-	p = newProgram(t, strings.Replace(loggingSite, "OUTPUT", logFile+options, 1))
+`,
+	}.String())
 	p.start()
 	return p, logFile
 }
