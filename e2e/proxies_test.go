@@ -73,6 +73,17 @@ backend gate
 	return addr
 }
 
+// startTCPHAProxy starts an HAProxy in TCP mode in front of the gateway, as docs/proxies.md says, and returns
+// its address.
+func startTCPHAProxy(t *testing.T, gate string) string {
+	t.Helper()
+	addr := "127.0.0.1:" + port(t)
+	lines := strings.NewReplacer("bind :443", "bind "+addr, "10.0.0.5:8443", gate).Replace(codeAfter(t, "proxies.md", "listen speech"))
+	config := clientFile(t, "haproxy", "defaults\n\ttimeout connect 5s\n"+lines)
+	startNeighbour(t, addr, exec.Command(tool(t, "haproxy", "/usr/sbin/haproxy"), "-db", "-f", config))
+	return addr
+}
+
 // startApache starts an Apache HTTP Server in front of the gateway, with the directives of
 // docs/proxies.md, and returns its address.
 func startApache(t *testing.T, gate string) string {
