@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 // memoryLog is an output of logs that a test can read after Caddy has closed it.
@@ -115,17 +117,7 @@ func warningsOfJSON(t *testing.T, text string) []string {
 }
 
 // logged is the filter of every example on the default logger.
-const logged = `log {
-	format filter {
-		request speechgate
-		resp_headers speechgate
-		headers speechgate
-		uri speechgate
-		error speechgate
-		http speechgate
-	}
-}
-`
+const logged = "log {\n" + testutil.LogFilter + "}\n"
 
 // swaps is a gate with an upstream key.
 const swaps = "speechgate amivoice {\n upstream_key " + backendKey + "\n }\n"
@@ -142,6 +134,8 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		rewritten   = "a rewrite comes between the gate and the proxy"
 		unanswered  = "no handler behind the gate answers these requests"
 		unguarded   = "these requests reach the backend of a gate without a check of their keys"
+		past        = "clients get past the gate to its backend without a check of their keys, with what a matcher looks for "
+		onError     = "after an error, such as one of a handler in front of the gate, handle_errors sends these requests to the backend"
 		plain       = "the gate's key goes to this backend over plain HTTP"
 		passwords   = "basic_auth and the gate get the same requests"
 		issueBehind = "speechgate_issue comes behind a gate"
@@ -160,7 +154,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 			want:  []string{behindProxy + `||"requests":["POST /v1/recognitions","POST /v2/recognitions","GET /v1/recognitions/job","GET /v2/recognitions/job"]`},
 		},
 		"a proxy of other paths in front of it": {sites: ":80 {\n route {\n reverse_proxy /admin/* admin:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
-		"a proxy for some addresses":            {sites: ":80 {\n @near client_ip 10.0.0.0/8\n route {\n reverse_proxy @near engine:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a proxy for some addresses":            {sites: ":80 {\n @near client_ip 10.0.0.0/8\n route {\n reverse_proxy @near engine:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{past + "(client_ip)"}},
 		"the proxy above it without a route":    {sites: ":80 {\n reverse_proxy engine:8080\n speechgate amivoice\n }"},
 		"a gate behind respond":                 {sites: ":80 {\n route {\n respond ok\n speechgate amivoice\n }\n }", want: []string{behindProxy}},
 		"a gate behind the sandbox":             {sites: ":80 {\n route {\n speechgate_sandbox amivoice\n speechgate amivoice\n }\n }", want: []string{behindProxy}},
@@ -174,7 +168,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a path that is rewritten":       {sites: ":80 {\n handle /recognize {\n rewrite * /v1/recognize\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
 		"a gate for what it also allows": {sites: ":80 {\n handle /words/* {\n speechgate amivoice {\n also_allow GET /words/*\n }\n reverse_proxy words:8080\n }\n }"},
 		"a matcher that leaves some out": {sites: ":80 {\n speechgate /v1/* amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded + `||"requests":["POST /v2/recognitions","GET /v2/recognitions/job"]||"upstream":"engine:8080"`}},
-		"a matcher of addresses":         {sites: ":80 {\n @far not client_ip 10.0.0.0/8\n speechgate @far amivoice\n reverse_proxy engine:8080\n }"},
+		"a matcher of addresses":         {sites: ":80 {\n @far not client_ip 10.0.0.0/8\n speechgate @far amivoice\n reverse_proxy engine:8080\n }", want: []string{past + "(client_ip)"}},
 
 		"a path by a regular expression":       {sites: ":80 {\n @t path_regexp t ^/t/[a-z]+(/.*)$\n handle @t {\n rewrite * {re.t.1}\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
 		"an expression that is not matched":    {sites: ":80 {\n @t not path_regexp ^/v\n handle @t {\n rewrite * /v1{path}\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
@@ -205,8 +199,8 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a gate and a proxy for some requests":  {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n speechgate amivoice\n reverse_proxy a:8080\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
 		"a rewrite behind a proxy for some":     {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n uri strip_prefix /v1\n reverse_proxy other:8080\n }\n }"},
 		"basic_auth behind a proxy for some":    {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n basic_auth {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy other:8080\n }\n }"},
-		"a gate behind the proxy for some":      {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n reverse_proxy engine:8080\n speechgate amivoice\n }\n }\n }"},
-		"a gate for some in a group":            {sites: ":80 {\n @a header X-A a\n route {\n handle @a {\n speechgate amivoice\n }\n handle {\n header X-B b\n }\n reverse_proxy engine:8080\n }\n }"},
+		"a gate behind the proxy for some":      {sites: ":80 {\n @a header X-A a\n route {\n route @a {\n reverse_proxy engine:8080\n speechgate amivoice\n }\n }\n }", want: []string{behindProxy}},
+		"a gate for some in a group":            {sites: ":80 {\n @a header X-A a\n route {\n handle @a {\n speechgate amivoice\n }\n handle {\n header X-B b\n }\n reverse_proxy engine:8080\n }\n }", want: []string{unguarded}},
 		"jobs by question marks":                {sites: ":80 {\n @jobs path /v2/recognitions/" + strings.Repeat("?", 24) + "\n handle @jobs {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
 		"a host by a placeholder":               {sites: ":80 {\n @a host {env.SPEECHGATE_TEST_HOST}.test\n handle @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
 		"a handler that could rewrite":          {sites: ":80 {\n route {\n coraza_waf\n speechgate /asr/* amivoice\n reverse_proxy engine:8080\n }\n }"},
@@ -238,7 +232,41 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a proxy with TLS in front":                   {options: "servers {\n trusted_proxies static 10.0.0.0/8\n trusted_proxies_strict\n }", sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }"},
 		"a balancer with PROXY protocol in front":     {options: "servers {\n listener_wrappers {\n proxy_protocol\n tls\n }\n }", sites: ":80 {\n speechgate openai\n reverse_proxy engine:8080\n }"},
 
-		"two gates for some requests each": {sites: ":80 {\n @a header X-A a\n @b header X-B b\n speechgate @a amivoice\n speechgate @b amivoice\n reverse_proxy engine:8080\n }"},
+		"two gates for some requests each": {sites: ":80 {\n @a header X-A a\n @b header X-B b\n speechgate @a amivoice\n speechgate @b amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded}},
+
+		"a gate for requests with a header":      {sites: ":80 {\n @k header Authorization *\n speechgate @k amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded + `||"POST /v1/recognize"`}},
+		"a gate for requests without a header":   {sites: ":80 {\n @k header !X-Internal\n speechgate @k amivoice\n reverse_proxy engine:8080\n }", want: []string{past + "(header X-Internal)"}},
+		"a gate for all but some headers":        {sites: ":80 {\n @k not {\n header X-A a\n header X-B *b*\n }\n speechgate @k amivoice\n reverse_proxy engine:8080\n }", want: []string{past + "(header X-A, header X-B)"}},
+		"a gate for a query":                     {sites: ":80 {\n @k query u=*\n speechgate @k amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded}},
+		"a gate for some connections":            {sites: ":80 {\n @k remote_ip 10.0.0.0/8\n speechgate @k amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded}},
+		"a gate for a header by an expression":   {sites: ":80 {\n @k header_regexp X-A ^a+\n speechgate @k amivoice\n reverse_proxy engine:8080\n }", want: []string{unguarded}},
+		"a proxy for a query":                    {sites: ":80 {\n @d query debug=1\n handle @d {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{past + `(query debug)||"upstream":"engine:8080"`}},
+		"a proxy for a header by an expression":  {sites: ":80 {\n @d header_regexp X-A ^(a|b)[^c]\\d+$\n handle @d {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{past + "(header X-A)"}},
+		"a proxy for a header and an address":    {sites: ":80 {\n @d {\n header X-A a\n remote_ip 10.0.0.0/8\n }\n handle @d {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{past + "(header X-A, remote_ip)"}},
+		"a proxy for a header within an address": {sites: ":80 {\n @a header X-A a\n @near remote_ip 10.0.0.0/8\n handle @near {\n route {\n reverse_proxy @a engine:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n handle {\n respond 404\n }\n }", want: []string{past + "(remote_ip, header X-A)"}},
+		"a second site for a header":             {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n @a header X-A a\n reverse_proxy @a engine:8080\n }", want: []string{past + `(header X-A)||"listen":":81"`}},
+		"a second site for some addresses":       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n @far not remote_ip 10.0.0.0/8\n abort @far\n reverse_proxy engine:8080\n }", want: []string{past + `(remote_ip)||"listen":":81"`}},
+		"a proxy for this machine":               {sites: ":80 {\n @near remote_ip 127.0.0.1 ::1\n handle @near {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a gate for each header":                 {sites: ":80 {\n @a header X-A a\n handle @a {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"a gate with a header, and one without":  {sites: ":80 {\n @a header X-A a\n @b not header X-A a\n speechgate @a amivoice\n speechgate @b amivoice\n reverse_proxy engine:8080\n }"},
+		"a header that is removed in front":      {sites: ":80 {\n route {\n request_header -X-Internal\n @i header X-Internal *\n reverse_proxy @i engine:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"addresses that are refused in front":    {sites: ":80 {\n @far not client_ip 10.0.0.0/8\n respond @far 403\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
+		"a gate for an expression":               {sites: ":80 {\n @k expression path('/v1/*')\n speechgate @k amivoice\n reverse_proxy engine:8080\n }"},
+
+		"a proxy in handle_errors":                    {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n handle_errors {\n reverse_proxy engine:8080\n }\n }", want: []string{onError + `||"upstream":"engine:8080"`}},
+		"a proxy in handle_errors for some errors":    {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n handle_errors 404 {\n respond missing\n }\n handle_errors 5xx {\n reverse_proxy engine:8080\n }\n }", want: []string{onError}},
+		"a proxy in handle_errors of another site":    {sites: "a.example {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n b.example {\n respond b\n handle_errors {\n reverse_proxy engine:8080\n }\n }", want: []string{onError + `||"host":"b.example"`}},
+		"a gate in handle_errors":                     {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n handle_errors {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
+		"another backend in handle_errors":            {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n handle_errors {\n reverse_proxy errors:8080\n }\n }"},
+		"a proxy in handle_response":                  {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n reverse_proxy web:8080 {\n @missing status 404\n handle_response @missing {\n reverse_proxy engine:8080\n }\n }\n }", want: []string{unguarded + `||"listen":":81"`}},
+		"a proxy in handle_response, behind the gate": {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080 {\n @missing status 404\n handle_response @missing {\n rewrite * /other\n reverse_proxy engine:8080\n }\n }\n }"},
+		"a proxy in intercept, in front of the gate":  {sites: ":80 {\n route {\n intercept {\n @refused status 401\n handle_response @refused {\n reverse_proxy engine:8080\n }\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{unguarded}},
+
+		"a second site with upstreams by SRV":   {sites: ":80 {\n speechgate amivoice\n reverse_proxy {\n dynamic srv _asr._tcp.test\n }\n }\n :81 {\n reverse_proxy {\n dynamic srv _asr._tcp.test\n }\n }", want: []string{unguarded + `||"upstream":"dynamic upstreams `}},
+		"a second site, one of the two by DNS":  {sites: ":80 {\n speechgate amivoice\n reverse_proxy {\n dynamic a engine 8080\n }\n }\n :81 {\n reverse_proxy engine:8080\n }", want: []string{unguarded}},
+		"a second site by the environment":      {sites: ":80 {\n speechgate amivoice {\n upstream_key {env.AMIVOICE_KEY}\n }\n reverse_proxy {env.AMIVOICE_KEY}:8080\n }\n :81 {\n reverse_proxy " + backendKey + ":8080\n }", want: []string{unguarded}},
+		"a second site by a placeholder":        {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n reverse_proxy {http.request.header.X-Backend}\n }"},
+		"a second site by the same placeholder": {sites: ":80 {\n speechgate amivoice\n reverse_proxy {http.request.header.X-Backend}\n }\n :81 {\n reverse_proxy {http.request.header.X-Backend}\n }", want: []string{unguarded}},
 
 		"a rewrite behind it":              {sites: ":80 {\n speechgate amivoice\n route {\n rewrite /v1/recognize /v1/nolog/recognize\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten + `||"requests":["POST /v1/recognize"]||"upstream":"engine:8080"`}},
 		"uri behind it":                    {sites: ":80 {\n route {\n speechgate amivoice\n uri strip_prefix /v1\n reverse_proxy engine:8080\n }\n }", want: []string{rewritten}},
@@ -255,7 +283,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a second site by another spelling":   {sites: ":80 {\n speechgate amivoice\n reverse_proxy localhost:8080\n }\n :81 {\n reverse_proxy 127.0.0.1:8080\n }", want: []string{unguarded + `||"upstream":"localhost:8080"`}},
 		"a second host":                       {sites: "a.example {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n b.example {\n reverse_proxy engine:8080\n }", want: []string{unguarded + `||"host":"b.example"`}},
 		"a second route":                      {sites: ":80 {\n handle /v2/* {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{unguarded}},
-		"a second site with upstreams by DNS": {sites: ":80 {\n speechgate amivoice\n reverse_proxy {\n dynamic a engine 8080\n }\n }\n :81 {\n reverse_proxy {\n dynamic a engine 8080\n }\n }", want: []string{unguarded + `||"upstream":"dynamic upstreams `}},
+		"a second site with upstreams by DNS": {sites: ":80 {\n speechgate amivoice\n reverse_proxy {\n dynamic a engine 8080\n }\n }\n :81 {\n reverse_proxy {\n dynamic a engine 8080\n }\n }", want: []string{unguarded + `||"upstream":"engine:8080"`}},
 		"a second site with a gate":           {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n speechgate amivoice\n reverse_proxy engine:8080\n }"},
 		"a second site with another upstream": {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n reverse_proxy engine:8081\n }"},
 		"a second site with a password":       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n basic_auth {\n a $2a$14$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n }\n reverse_proxy engine:8080\n }"},
@@ -352,12 +380,12 @@ func TestMistakes_WarnsOfLogsWithoutTheFilter(t *testing.T) {
 		"debug":                         {options: "debug\n", sites: site, want: []string{`"fields":["request","resp_headers","error","headers","uri","http"]`}},
 		"the filter":                    {options: logged, sites: site},
 		"the filter and debug":          {options: "debug\n" + logged, sites: site},
-		"a field is missing":            {options: strings.Replace(logged, "\t\tresp_headers speechgate\n", "", 1), sites: site, want: []string{`"fields":["resp_headers"]`}},
+		"a field is missing":            {options: strings.Replace(logged, "\t\t\tresp_headers speechgate\n", "", 1), sites: site, want: []string{`"fields":["resp_headers"]`}},
 		"the fields of debug":           {options: "debug\nlog {\n " + strings.Replace(own, "}", "error speechgate\n }", 1) + "}\n", sites: site, want: []string{`"fields":["headers","uri","http"]`}},
 		"fields that are deleted":       {options: "log {\n format filter {\n request delete\n resp_headers delete\n error delete\n }\n }\n", sites: site},
 		"a filter of Caddy's own":       {options: "log {\n format filter {\n request>uri query {\n replace u REDACTED\n }\n resp_headers delete\n error delete\n }\n }\n", sites: site, want: []string{`"fields":["request"]`}},
 		"the parts of a field":          {options: "log {\n format filter {\n request>uri speechgate\n request>headers speechgate\n resp_headers delete\n error speechgate\n }\n }\n", sites: site},
-		"a filter that another wraps":   {options: strings.NewReplacer("format filter", "format append {\n wrap filter", "http speechgate\n\t}", "http speechgate\n\t}\n\tgateway a\n\t}").Replace(logged), sites: site},
+		"a filter that another wraps":   {options: strings.NewReplacer("format filter", "format append {\n wrap filter", "http speechgate\n\t\t}", "http speechgate\n\t\t}\n\tgateway a\n\t}").Replace(logged), sites: site},
 		"a site with a format":          {options: logged, sites: strings.Replace(site, " log\n", " log {\n format json\n }\n", 1), want: []string{`"log":"log0","fields":["request","resp_headers"]`}},
 		"a site with a file":            {options: logged, sites: strings.Replace(site, " log\n", " log {\n output file access.log\n }\n", 1), want: []string{`"log":"log0","fields":["request","resp_headers"]`}},
 		"a site with the filter":        {options: logged, sites: strings.Replace(site, " log\n", " log {\n "+own+"}\n", 1)},
@@ -367,6 +395,14 @@ func TestMistakes_WarnsOfLogsWithoutTheFilter(t *testing.T) {
 		"a second log for other things": {options: logged + "log admin {\n output file copy.log\n format json\n include admin.api\n }\n", sites: site},
 		"a log that is discarded":       {options: "log {\n output discard\n }\n", sites: site},
 		"a log without requests":        {options: "log {\n exclude http\n }\n", sites: site},
+		"a field of the key's header":   {options: logged, sites: strings.Replace(site, " log\n", " log\n log_append key {http.request.header.Authorization}\n", 1), want: []string{`"log":"default","fields":["key"]`}},
+		"a field of the query":          {options: logged, sites: strings.Replace(site, " log\n", " log\n log_append query {http.request.uri.query}\n", 1), want: []string{`"fields":["query"]`}},
+		"a field of the body":           {options: logged, sites: strings.Replace(site, " log\n", " log\n log_append form {http.request.body}\n", 1), want: []string{`"fields":["form"]`}},
+		"a field of a variable":         {options: logged, sites: strings.Replace(site, " log\n", " log\n vars who {http.request.header.Authorization}\n log_append key who\n", 1), want: []string{`"fields":["key"]`}},
+		"a field that is deleted":       {options: strings.Replace(logged, "request speechgate", "request speechgate\n\tkey delete", 1), sites: strings.Replace(site, " log\n", " log\n log_append key {http.request.header.Authorization}\n", 1)},
+		"a field without a key":         {options: logged, sites: strings.Replace(site, " log\n", " log\n log_append agent {http.request.header.User-Agent}\n log_append account {speechgate.account_id}\n", 1)},
+		"a field of another site":       {options: logged, sites: "a.example {\n log\n speechgate amivoice\n reverse_proxy engine:8080\n }\n b.example {\n log\n log_append key {http.request.header.Authorization}\n respond b\n }\n"},
+		"a field without an access log": {options: logged, sites: strings.Replace(site, " log\n", " log_append key {http.request.header.Authorization}\n", 1)},
 		"no gate":                       {sites: ":80 {\n log\n reverse_proxy engine:8080\n }\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

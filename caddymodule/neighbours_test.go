@@ -55,6 +55,7 @@ const (
 	wafBehind    = "a WAF comes behind the gate"
 	proxiesLax   = "trusted_proxies is not strict"
 	proxiesAll   = "trusted_proxies has every address"
+	headersAll   = "proxy_protocol takes the PROXY header of every address"
 )
 
 func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
@@ -87,6 +88,10 @@ func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
 		"strict proxies":                           {options: "servers {\n trusted_proxies static 10.0.0.0/8\n trusted_proxies_strict\n }", site: "speechgate amivoice"},
 		"everyone is a proxy":                      {options: "servers {\n trusted_proxies static 10.0.0.0/8 0.0.0.0/0\n trusted_proxies_strict\n }", site: "speechgate amivoice", want: []string{proxiesAll}},
 		"everyone is a proxy, over IPv6":           {options: "servers {\n trusted_proxies static ::/0\n }", site: "speechgate amivoice", want: []string{proxiesAll}},
+		"PROXY headers of a proxy":                 {options: "servers {\n listener_wrappers {\n proxy_protocol {\n allow 10.0.0.1/32\n }\n }\n }", site: "speechgate amivoice"},
+		"PROXY headers of everyone":                {options: "servers {\n listener_wrappers {\n proxy_protocol {\n allow 10.0.0.1/32 0.0.0.0/0\n }\n }\n }", site: "speechgate amivoice", want: []string{headersAll}},
+		"PROXY headers by a policy":                {options: "servers {\n listener_wrappers {\n proxy_protocol {\n allow 10.0.0.1/32\n fallback_policy require\n }\n }\n }", site: "speechgate amivoice", want: []string{headersAll}},
+		"PROXY headers that do not count":          {options: "servers {\n listener_wrappers {\n proxy_protocol\n }\n }", site: "speechgate amivoice"},
 		"lax proxies, and no gate":                 {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "respond 404"},
 		"lax proxies, and speechgate_issue":        {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate_issue", want: []string{proxiesLax}},
 		"lax proxies, and speechgate_verify":       {options: "servers {\n trusted_proxies static 10.0.0.0/8\n }", site: "speechgate_verify amivoice {\n callers 10.0.0.1\n }", want: []string{proxiesLax}},
@@ -125,7 +130,7 @@ func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, warning := range []string{cacheInFront, limitInFront, authBehind, wafBehind, proxiesLax, proxiesAll} {
+			for _, warning := range []string{cacheInFront, limitInFront, authBehind, wafBehind, proxiesLax, proxiesAll, headersAll} {
 				want := 0
 				if slices.Contains(test.want, warning) {
 					want = 1

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -163,12 +162,14 @@ type addressRuled interface{ RulesByAddress() }
 // keySender is a gate. SendsKey reports whether the gate sends a key upstream.
 type keySender interface{ SendsKey() bool }
 
-// warnOfMistakes logs a warning for each mistake that the configuration shows. Later calls do
+// warnOfMistakes logs a warning for each mistake that the configuration shows for sure. Later calls do
 // nothing.
 func (a *App) warnOfMistakes() {
 	a.warned.Do(func() {
 		for _, warning := range a.Mistakes() {
-			a.logger.Warn(warning.Text, warning.Fields...)
+			if !warning.Unsure {
+				a.logger.Warn(warning.Text, warning.Fields...)
+			}
 		}
 	})
 }
@@ -208,10 +209,15 @@ func neighbourWarnings(servers map[string]*caddyhttp.Server) (all []configcheck.
 }
 
 // proxyWarning returns a warning if decisions depend on addresses and a client can choose its own
-// address: trusted_proxies contains every address, or is not strict. Otherwise it returns "".
+// address: every address may send a PROXY header, or trusted_proxies contains every address, or is not
+// strict. Otherwise it returns "".
 func (c *chain) proxyWarning() string {
 	switch {
-	case !c.byAddress || !trustsProxies(c.server):
+	case !c.byAddress:
+		return ""
+	case configcheck.HasEveryAddress(configcheck.ProxyProtocol(c.server)):
+		return "proxy_protocol takes the PROXY header of every address: each client can send one and chooses its own address, so that keys that are bound to addresses are open to everyone; write allow with the addresses of your proxies into proxy_protocol, and no fallback_policy use or require"
+	case !trustsProxies(c.server):
 		return ""
 	case trustsEveryone(c.server):
 		return "trusted_proxies has every address: each client counts as a proxy and chooses its own address, so that keys that are bound to addresses are open to everyone; write the addresses of your proxies"
@@ -231,12 +237,11 @@ func trustsEveryone(server *caddyhttp.Server) bool {
 		return false
 	}
 	ranges := source.Elem().Elem().FieldByName("Ranges")
-	for i := range ranges.Len() {
-		if prefix, err := netip.ParsePrefix(ranges.Index(i).String()); err == nil && prefix.Bits() == 0 {
-			return true
-		}
+	texts := make([]string, ranges.Len())
+	for i := range texts {
+		texts[i] = ranges.Index(i).String()
 	}
-	return false
+	return configcheck.HasEveryAddress(texts)
 }
 
 // trustsProxies reports whether a server has trusted proxies. Caddy has them in an unexported

@@ -67,6 +67,7 @@ type Warning struct {
 	Text   string
 	Topic  Topic
 	Opens  bool // requests pass without a check, or a secret shows, if nobody mends the mistake
+	Unsure bool // nobody can know from the configuration whether it is a mistake
 	Fields []zap.Field
 }
 
@@ -98,7 +99,7 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 	found := make(map[string]*finder)
 	for _, name := range names {
 		server := servers[name]
-		f := c.find(server, place{server: name, listen: strings.Join(server.Listen, " "), local: isLocal(server.Listen), plain: isPlain(server)}, nil)
+		f := c.find(server, place{server: name, listen: strings.Join(server.Listen, " "), local: IsLocal(server.Listen), plain: isPlain(server)}, nil)
 		found[name] = f
 		c.readers = append(c.readers, f.readers...)
 		c.addPrefixes(f.prefixes)
@@ -107,23 +108,25 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 		return
 	}
 	c.apis = apisOf(c.readers)
-	var others []site // the sites without handlers of the gateway
+	var all []site
 	for _, name := range names {
 		for _, s := range c.sitesOf(servers[name], found[name]) {
-			if len(s.found.readers) == 0 {
-				others = append(others, s)
-				continue
+			if all = append(all, s); len(s.found.readers) > 0 {
+				c.walk(&s)
 			}
-			c.walk(&s)
 		}
 	}
-	for _, s := range others {
-		if slices.ContainsFunc(s.found.upstreams, c.isGuarded) {
+	for _, s := range all {
+		if len(s.found.readers) == 0 && c.couldReachGuarded(s.found.upstreams) {
 			s.found.addPrefixes(c.prefixes...)
 			c.walk(&s)
 		}
+		if c.couldReachGuarded(s.found.onErrors) {
+			c.walkErrors(&s)
+		}
 	}
 	c.warnOfBypasses()
+	c.warnOfUnknownUpstreams()
 	c.warnOfOpenAnswers(servers)
 	c.warnOfGates()
 	c.warnOfPlainGates()
@@ -153,17 +156,20 @@ func apisOf(readers []reader) (apis []*dialect.API) {
 
 // checker collects what the walks of all servers find.
 type checker struct {
-	readers   []reader
-	apis      []*dialect.API // of the gates
-	prefixes  []string       // some of the prefixes that handlers of all servers strip from paths
-	firstHost map[place]string
-	warned    map[warningKey]*warned
-	bypasses  []bypass              // the ways to an upstream without a gate
-	behind    []Behind              // the proxies behind gates
-	guarded   map[upstream]*guarded // the upstreams behind a gate
-	reached   map[caddyhttp.MiddlewareHandler]bool
-	atRoot    map[caddyhttp.MiddlewareHandler]bool // a path reaches the gate as the client has sent it
-	unsure    map[caddyhttp.MiddlewareHandler]bool // there are probes that were not tried
+	readers        []reader
+	apis           []*dialect.API // of the gates
+	prefixes       []string       // some of the prefixes that handlers of all servers strip from paths
+	firstHost      map[place]string
+	warned         map[warningKey]*warned
+	bypasses       []bypass              // the ways to an upstream without a gate
+	behind         []Behind              // the proxies behind gates
+	guarded        map[upstream]*guarded // the upstreams behind a gate
+	unknownGuarded bool                  // one of them is found at run time
+	reached        map[caddyhttp.MiddlewareHandler]bool
+	passed         map[caddyhttp.MiddlewareHandler]bool     // the gate is not behind a handler that answers all of its requests
+	blocked        map[caddyhttp.MiddlewareHandler][]bypass // how handlers in front of a gate have answered, for probes with traits
+	atRoot         map[caddyhttp.MiddlewareHandler]bool     // a path reaches the gate as the client has sent it
+	unsure         map[caddyhttp.MiddlewareHandler]bool     // there are probes that were not tried
 
 	indexes map[*caddyhttp.Route]*routeIndex // of lists, by the first route
 	steps   int                              // how many routes and handlers the check has looked at
@@ -172,7 +178,8 @@ type checker struct {
 func newChecker() *checker {
 	return &checker{
 		firstHost: make(map[place]string), warned: make(map[warningKey]*warned), guarded: make(map[upstream]*guarded),
-		reached: make(map[caddyhttp.MiddlewareHandler]bool), atRoot: make(map[caddyhttp.MiddlewareHandler]bool), unsure: make(map[caddyhttp.MiddlewareHandler]bool),
+		reached: make(map[caddyhttp.MiddlewareHandler]bool), passed: make(map[caddyhttp.MiddlewareHandler]bool), blocked: make(map[caddyhttp.MiddlewareHandler][]bypass),
+		atRoot: make(map[caddyhttp.MiddlewareHandler]bool), unsure: make(map[caddyhttp.MiddlewareHandler]bool),
 		indexes: make(map[*caddyhttp.Route]*routeIndex),
 	}
 }
@@ -189,6 +196,14 @@ func (c *checker) addPrefixes(prefixes []string) {
 }
 
 func (c *checker) isGuarded(u upstream) bool { return c.guarded[u] != nil }
+
+// couldReachGuarded reports whether one of the upstreams is, or could be, behind a gate too.
+func (c *checker) couldReachGuarded(upstreams []upstream) bool {
+	if len(c.guarded) == 0 || len(upstreams) == 0 {
+		return false
+	}
+	return c.unknownGuarded || slices.ContainsFunc(upstreams, func(u upstream) bool { return u.atRunTime || c.isGuarded(u) })
+}
 
 // place says where a handler is.
 type place struct {
@@ -241,7 +256,7 @@ func (c *checker) warnings() []Warning {
 		if key.upstream != "" {
 			fields = append(fields, zap.String("upstream", key.upstream))
 		}
-		all = append(all, Warning{Text: key.text, Topic: TopicHandlers, Opens: opens(key.text), Fields: fields})
+		all = append(all, Warning{Text: key.text, Topic: TopicHandlers, Opens: opens(key.text), Unsure: isUnsure(key.text), Fields: fields})
 	}
 	return all
 }
@@ -273,8 +288,6 @@ const (
 		"write rewrite, uri, method and handle_path in front of the gate, or the gate into their block"
 	noAnswer = "no handler behind the gate answers these requests: a client with a valid key gets an empty answer with status 200; " +
 		"write a reverse_proxy for them, or correct its matcher"
-	noGate = "these requests reach the backend of a gate without a check of their keys; " +
-		"write speechgate in front of this reverse_proxy too, or remove it"
 	basicAuth = "basic_auth and the gate get the same requests: a password and a key are both credentials, so the gate refuses each request with a password, and basic_auth each request without one; " +
 		"remove basic_auth, or write a matcher for other paths"
 	openAnswer = "other proxies ask speechgate_verify, and Caddy answers a question with another host or path with an empty 200, which a proxy takes for yes; " +
@@ -285,7 +298,7 @@ const (
 // opens reports whether a mistake lets requests pass without a check, or shows a key.
 func opens(text string) bool {
 	switch text {
-	case gateBehind, rewriteBehind, noGate, openAnswer, plainHTTP:
+	case gateBehind, rewriteBehind, noGate, noGateAfterError, openAnswer, plainHTTP:
 		return true
 	}
 	return false
@@ -330,6 +343,11 @@ func (c *checker) warnOfGates() {
 			c.warn(gateUnreached, r.at, "", "")
 		case c.reached[r.handler] && !c.atRoot[r.handler] && api.AtRoot:
 			c.warn(gateBelow(api), r.at, "", "")
+		}
+		if !c.passed[r.handler] {
+			for _, b := range c.blocked[r.handler] {
+				c.warn(gateBehind, b.at, b.upstream.dial, b.request)
+			}
 		}
 	}
 }

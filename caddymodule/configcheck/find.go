@@ -1,11 +1,14 @@
 package configcheck
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/logging"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
@@ -28,16 +31,34 @@ type finder struct {
 	invoked []string      // the named routes around the current one
 
 	readers   []reader
+	appended  []appended
+	vars      map[string]any    // what the handlers vars set
 	prefixes  []string          // the prefixes that handlers strip from paths
-	upstreams []upstream        // of all proxies
+	upstreams []upstream        // of all proxies, except in handle_errors
+	onErrors  []upstream        // of the proxies in handle_errors
+	traits    []traits          // to try, besides none
 	hosts     map[string]string // the hosts to try, and for each the first host of its matcher
+
+	triedTraits map[string]bool
 }
 
 // find goes into all routes of a server, or into those for the host of r.
 func (c *checker) find(server *caddyhttp.Server, at place, r *http.Request) *finder {
-	f := &finder{checker: c, server: server, at: at, r: r, hosts: map[string]string{"": ""}}
+	f := &finder{checker: c, server: server, at: at, r: r, hosts: map[string]string{"": ""}, triedTraits: make(map[string]bool), vars: make(map[string]any)}
 	f.routes(server.Routes, around{})
+	if server.Errors != nil {
+		f.errors(server.Errors.Routes)
+	}
 	return f
+}
+
+// errors goes into the routes of handle_errors. It notes no gates there, because no request comes to them
+// first.
+func (f *finder) errors(list caddyhttp.RouteList) {
+	readers, upstreams := f.readers, f.upstreams
+	f.upstreams = nil
+	f.routes(list, around{})
+	f.readers, f.upstreams, f.onErrors = readers, upstreams, f.upstreams
 }
 
 // readersIn returns the handlers that read keys.
@@ -65,6 +86,7 @@ type around struct {
 	hosts, paths []string
 	prefix       string // what handlers have stripped from the path
 	unsure       bool   // see reader
+	traits       traits // what the matchers look for
 }
 
 // routes goes into a list of routes. It returns true if requests can leave the list with a path
@@ -101,7 +123,12 @@ func (f *finder) routes(list caddyhttp.RouteList, outside around) (rewrites bool
 // within returns what is around the handlers of a route. It also notes the hosts.
 func (f *finder) within(outside around, sets caddyhttp.MatcherSets) around {
 	inside := outside
-	for _, set := range sets {
+	for i, set := range sets {
+		matching, contrary := outside.traits.with(set)
+		f.addTraits(append(contrary, matching)...)
+		if i == 0 {
+			inside.traits = matching
+		}
 		for _, matcher := range set {
 			switch m := matcher.(type) {
 			case *caddyhttp.MatchHost:
@@ -148,6 +175,13 @@ func (f *finder) handlers(handlers []caddyhttp.MiddlewareHandler, inside *around
 			rewritten = f.rewrite(h, inside)
 		case *reverseproxy.Handler:
 			f.upstreams = append(f.upstreams, upstreamsOf(h)...)
+			f.responses(h.HandleResponse, *inside)
+		case *intercept.Intercept:
+			f.responses(h.HandleResponse, *inside)
+		case *caddyhttp.VarsMiddleware:
+			maps.Copy(f.vars, *h)
+		case *logging.LogAppend:
+			f.appended = append(f.appended, appended{f.at, inside.hosts, h})
 		case KeyReader:
 			at := f.at
 			if len(inside.hosts) > 0 {
@@ -161,6 +195,14 @@ func (f *finder) handlers(handlers []caddyhttp.MiddlewareHandler, inside *around
 		rewrites = rewrites || rewritten
 	}
 	return rewrites
+}
+
+// responses goes into the routes that handle responses.
+func (f *finder) responses(handlers []caddyhttp.ResponseHandler, inside around) {
+	inside.unsure = true
+	for _, h := range handlers {
+		f.routes(h.Routes, inside)
+	}
 }
 
 func (f *finder) invoke(name string, inside around) (rewrites bool) {

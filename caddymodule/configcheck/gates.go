@@ -17,7 +17,7 @@ func (w *walker) passGate(gate Gate) {
 	listed := lists(gate, w.r)
 	if listed {
 		handler := gate.(caddyhttp.MiddlewareHandler) //nolint:forcetypeassert // gates are handlers
-		w.reached[handler] = true
+		w.reached[handler], w.passed[handler] = true, true
 		w.atRoot[handler] = w.atRoot[handler] || w.r.URL.EscapedPath() == w.probe.path
 		switch {
 		case w.gate == nil || w.perhaps > 0:
@@ -30,7 +30,7 @@ func (w *walker) passGate(gate Gate) {
 			w.warn(basicAuth, w.at, "", w.probe.String())
 		}
 	}
-	w.gate, w.asGated, w.answered = gate, w.r.Clone(w.r.Context()), false
+	w.gate, w.doubtful, w.asGated, w.answered = gate, false, w.r.Clone(w.r.Context()), false
 	if !listed {
 		w.refused = true
 		w.answer()
@@ -47,6 +47,12 @@ func (w *walker) passUnreachedGate(gate Gate) {
 	if w.perhaps > 0 {
 		return
 	}
+	if w.quiet {
+		if w.complete {
+			w.noteBlocked(gate)
+		}
+		return
+	}
 	if w.taker != nil {
 		w.warn(takesAll(w.taker.Directive()), w.at, "", w.probe.String())
 		return
@@ -55,6 +61,14 @@ func (w *walker) passUnreachedGate(gate Gate) {
 		w.warn(gateBehind, w.at, upstream.dial, w.probe.String())
 	}
 	w.missed = nil // reported
+}
+
+// noteBlocked notes that a handler has answered a probe in front of a gate.
+func (w *walker) noteBlocked(gate Gate) {
+	handler := gate.(caddyhttp.MiddlewareHandler) //nolint:forcetypeassert // gates are handlers
+	for _, to := range w.missed {
+		w.blocked[handler] = append(w.blocked[handler], w.way(to, w.sent, false))
+	}
 }
 
 // lists reports whether the API of the gate lists a request.
@@ -88,7 +102,7 @@ func (c *checker) warnOfOpenAnswers(servers map[string]*caddyhttp.Server) {
 		server := servers[r.at.server]
 		for _, p := range []probe{{method: http.MethodGet, path: "/"}, {method: http.MethodPost, path: "/v1/recognize"}} {
 			// The walk has a checker of its own: what it would warn of has been found before.
-			w := &walker{checker: newChecker(), server: server, at: r.at, probe: &p, r: p.request(server, "")}
+			w := &walker{checker: newChecker(), server: server, at: r.at, probe: &p, r: p.request(server, "", traits{})}
 			if w.routes(server.Routes); !w.answered {
 				c.warn(openAnswer, r.at, "", p.String())
 			}

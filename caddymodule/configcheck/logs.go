@@ -33,10 +33,10 @@ const (
 // logWarnings returns a warning for each log that shows requests to the handlers in readers and
 // does not mask their keys.
 func logWarnings(ctx caddy.Context, servers map[string]*caddyhttp.Server, readers []reader) []Warning {
-	loggers := loggersOf(servers, readers)
+	loggers, added := loggersOf(servers, readers), AppendedKeys(servers)
 	var warnings []Warning
 	for _, log := range logsOf(ctx) {
-		if missing := log.unmasked(loggers); len(missing) > 0 {
+		if missing := log.unmasked(loggers, added); len(missing) > 0 {
 			text := otherUnmasked
 			if log.name == caddy.DefaultLoggerName {
 				text = defaultUnmasked
@@ -126,8 +126,8 @@ type log struct {
 // unmasked returns the fields in which the log shows keys in clear: a field that can contain a key
 // in entries of these loggers, or of reverse_proxy, and that the log does not mask. It returns no
 // fields if the log takes no entries of these loggers. At the level debug, more fields can contain
-// a key.
-func (l *log) unmasked(loggers map[string]bool) []string {
+// a key. The fields in added contain one at every level.
+func (l *log) unmasked(loggers map[string]bool, added []AppendedField) []string {
 	if l.level == "panic" || l.level == "fatal" {
 		return nil
 	}
@@ -145,6 +145,11 @@ func (l *log) unmasked(loggers map[string]bool) []string {
 		return nil
 	}
 	fields = append(fields, "request", "resp_headers")
+	for _, f := range added {
+		if slices.ContainsFunc(f.Loggers, l.accepts) && !slices.Contains(fields, f.Name) {
+			fields = append(fields, f.Name)
+		}
+	}
 	need("http.handlers.reverse_proxy", "error")
 	if l.level == "debug" {
 		need("http.handlers.reverse_proxy", "headers", "uri")

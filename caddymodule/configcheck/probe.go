@@ -2,8 +2,10 @@ package configcheck
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -77,16 +79,22 @@ const otherHost = "other.invalid"
 
 // request makes the request of a probe to a host. The context of the request has what Caddy's
 // matchers need.
-func (p *probe) request(server *caddyhttp.Server, host string) *http.Request {
+func (p *probe) request(server *caddyhttp.Server, host string, t traits) *http.Request {
 	if host == "" {
 		host = otherHost
 	}
 	repl := caddy.NewReplacer()
 	host = strings.ReplaceAll(repl.ReplaceAll(host, ""), "*", "x")
+	from := t.from
+	if !from.IsValid() {
+		from = ordinaryClient
+	}
 	r := &http.Request{
-		Method: p.method, URL: &url.URL{Path: p.path}, RequestURI: p.path, Host: host,
+		Method: p.method, URL: &url.URL{Path: p.path, RawQuery: t.query.Encode()}, Host: host, RemoteAddr: netip.AddrPortFrom(from, 1).String(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header), Body: http.NoBody,
 	}
+	r.RequestURI = r.URL.RequestURI()
+	maps.Copy(r.Header, t.header)
 	return caddyhttp.PrepareRequest(r.WithContext(context.Background()), repl, httptest.NewRecorder(), server)
 }
 

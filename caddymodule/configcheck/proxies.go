@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -27,9 +28,12 @@ func (w *walker) passProxy(h *reverseproxy.Handler) {
 	switch {
 	case w.gate != nil:
 		w.behindGate(h, sent)
-	case w.perhaps == 0:
+	case w.perhaps > 0:
+		w.perhapsMiss(upstreamsOf(h), idOf(sent))
+	default:
 		w.missed, w.sent = upstreamsOf(h), idOf(sent)
 	}
+	w.passResponses(h.HandleResponse)
 	w.answer()
 }
 
@@ -39,6 +43,9 @@ func (w *walker) passProxy(h *reverseproxy.Handler) {
 // API can be at a path such as /asr.
 func (w *walker) behindGate(h *reverseproxy.Handler, sent *http.Request) {
 	w.noteBehind(h)
+	if w.doubtful {
+		w.perhapsMiss(upstreamsOf(h), idOf(sent))
+	}
 	var dials []string
 	tls, hasTLS := h.Transport.(reverseproxy.TLSTransport)
 	for _, upstream := range upstreamsOf(h) {
@@ -63,33 +70,39 @@ func isForwardAuth(h *reverseproxy.Handler) bool {
 // upstream is a backend of a proxy. Two proxies that send different values of Host to one address
 // can have different backends there.
 type upstream struct {
-	dial string // see dialName
-	host string // the Host that the configuration of the proxy has; empty if there is no such Host
+	dial      string // see DialName
+	host      string // the Host that the configuration of the proxy has; empty if there is no such Host
+	atRunTime bool   // the address depends on the request, or on a lookup that the configuration does not show
 }
 
-// upstreamsOf returns the upstreams of a proxy. For upstreams that are looked up at run time, dial
-// is a hash of the lookup's configuration, because the configuration can have secrets.
+// upstreamsOf returns the upstreams of a proxy.
 func upstreamsOf(h *reverseproxy.Handler) []upstream {
 	var all []upstream
 	host := hostOf(h)
 	for _, u := range h.Upstreams {
-		if u == nil {
-			continue
-		}
-		dial := dialName(u.Dial)
-		if name, _, err := net.SplitHostPort(dial); host == dial || err == nil && host == name {
-			all = append(all, upstream{dial: dial})
-		} else {
-			all = append(all, upstream{dial, host})
+		if u != nil {
+			all = append(all, upstreamAt(u.Dial, host))
 		}
 	}
-	if h.DynamicUpstreams != nil {
-		if config, err := json.Marshal(h.DynamicUpstreams); err == nil {
-			sum := sha256.Sum256(config)
-			all = append(all, upstream{fmt.Sprintf("dynamic upstreams %x", sum[:4]), host})
+	switch source := h.DynamicUpstreams.(type) {
+	case nil:
+	case *reverseproxy.AUpstreams: // a name and a port, as in a static address
+		all = append(all, upstreamAt(net.JoinHostPort(source.Name, source.Port), host))
+	default:
+		if config, err := json.Marshal(source); err == nil {
+			sum := sha256.Sum256(config) // the configuration can have secrets
+			all = append(all, upstream{fmt.Sprintf("dynamic upstreams %x", sum[:4]), host, true})
 		}
 	}
 	return all
+}
+
+func upstreamAt(dial, host string) upstream {
+	dial = DialName(dial)
+	if name, _, err := net.SplitHostPort(dial); host == dial || err == nil && host == name {
+		host = ""
+	}
+	return upstream{dial, host, hasPlaceholder(dial)}
 }
 
 // hostOf returns the Host that a proxy sends, in lower case, if the proxy's configuration has it.
@@ -105,10 +118,10 @@ func hostOf(h *reverseproxy.Handler) string {
 	return ""
 }
 
-// dialName returns the address that a proxy dials in one form: in lower case, and with localhost
-// in place of 127.0.0.1 and [::1].
-func dialName(dial string) string {
-	dial = strings.ToLower(dial)
+// DialName returns the address that a proxy dials in one form: in lower case, and with localhost
+// in place of 127.0.0.1 and [::1]. The placeholders that are left depend on the request.
+func DialName(dial string) string {
+	dial = strings.ToLower(caddy.NewReplacer().ReplaceKnown(dial, ""))
 	for _, local := range []string{"127.0.0.1:", "[::1]:"} {
 		if port, ok := strings.CutPrefix(dial, local); ok {
 			return "localhost:" + port

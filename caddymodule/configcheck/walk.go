@@ -8,22 +8,35 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 )
 
 // walker passes one probe through the handlers of a server, as Caddy does with a request. It
-// evaluates matchers of the host, the path and the method, and applies rewrites. It cannot
-// evaluate other matchers, such as remote_ip: for it, a route with such a matcher perhaps matches.
-// The walker passes the handlers of such a route. If they answer, the probe goes on behind the route
-// as if it had not entered the route. The walker does not warn about the order of handlers within
-// the route, because the operator has chosen the matcher on purpose.
+// evaluates matchers (see evaluates), and applies rewrites. For a matcher that it cannot evaluate, such
+// as an expression, the route perhaps matches. The walker passes the handlers of such a route. If they
+// answer, the probe goes on behind the route as if it had not entered the route. The walker does not
+// warn about the order of handlers within the route, because the operator has chosen the matcher on
+// purpose.
+//
+// A first walker evaluates matchers of the host, the path and the method only. If a site has matchers of
+// header fields, the query or the address of the client, more walkers follow, with probes that have
+// what these matchers look for, and one that has nothing of it (see traits). They look only for ways
+// past the gates.
 type walker struct {
 	*checker
 	server *caddyhttp.Server
 	at     place
 	probe  *probe
+	traits traits // of the probe
 	r      *http.Request
+
+	varied     bool // there are traits to try on the site
+	complete   bool // the probe has all that it is to have: no header field, query or address can come besides
+	afterError bool // the probe passes the routes of handle_errors
+	quiet      bool // the walker does not warn itself
 
 	invoked  []string // the named routes around the current one
 	perhaps  int      // how many of the routes around the current one have a matcher that cannot be evaluated
@@ -34,26 +47,27 @@ type walker struct {
 	password bool     // a handler in front asks for a password
 	checked  bool     // perhaps a gate or another handler has authenticated the client
 
-	gate    Gate          // the gate that the probe has passed last
-	asGated *http.Request // the request as this gate got it
-	refused bool          // a gate has refused the probe
-	taker   Endpoint      // the endpoint that has answered the probe
-	missed  []upstream    // the upstreams that got the probe without a gate; a zero upstream if a handler that is no proxy has answered
-	sent    requestID     // what these upstreams got
+	gate          Gate          // the gate that the probe has passed last
+	doubtful      bool          // the probe has perhaps passed gate, and no other gate for sure
+	asGated       *http.Request // the request as this gate got it
+	refused       bool          // a gate has refused the probe
+	taker         Endpoint      // the endpoint that has answered the probe
+	missed        []upstream    // the upstreams that got the probe without a gate; a zero upstream if a handler that is no proxy has answered
+	sent          requestID     // what these upstreams got
+	perhapsMissed []bypass      // the upstreams that perhaps got the probe without a gate
 }
 
-// verdict says whether a route matches the probe.
-type verdict int
-
-const (
-	no verdict = iota
-	perhaps
-	yes
-)
+// warn adds a warning, unless the walker is quiet.
+func (w *walker) warn(text string, at place, upstream, request string) {
+	if !w.quiet {
+		w.checker.warn(text, at, upstream, request)
+	}
+}
 
 // state is what a route can change for the routes behind it.
 type state struct {
 	gate              Gate
+	doubtful          bool
 	asGated           *http.Request
 	refused           bool
 	trusted, password bool
@@ -67,11 +81,11 @@ type requestLine struct {
 }
 
 func (w *walker) state() state {
-	return state{w.gate, w.asGated, w.refused, w.trusted, w.password, requestLine{w.r.Method, w.r.RequestURI, *w.r.URL}}
+	return state{w.gate, w.doubtful, w.asGated, w.refused, w.trusted, w.password, requestLine{w.r.Method, w.r.RequestURI, *w.r.URL}}
 }
 
 func (w *walker) setState(s state) {
-	w.gate, w.asGated, w.refused, w.trusted, w.password = s.gate, s.asGated, s.refused, s.trusted, s.password
+	w.gate, w.doubtful, w.asGated, w.refused, w.trusted, w.password = s.gate, s.doubtful, s.asGated, s.refused, s.trusted, s.password
 	w.setRequest(s.request)
 }
 
@@ -83,7 +97,7 @@ func (w *walker) setRequest(line requestLine) {
 // with returns s with the changes from one state to another.
 func (s state) with(from, to state) state {
 	if to.gate != from.gate || to.asGated != from.asGated {
-		s.gate, s.asGated = to.gate, to.asGated
+		s.gate, s.doubtful, s.asGated = to.gate, to.doubtful, to.asGated
 	}
 	if to.request != from.request {
 		s.request = to.request
@@ -155,6 +169,9 @@ func (w *walker) enterPerhaps(route *caddyhttp.Route) {
 		w.checked = true
 	default:
 		w.checked = w.checked || after.gate != before.gate || after.trusted
+		if after.gate != before.gate {
+			w.doubtful = before.gate == nil || before.doubtful
+		}
 		if after.request == before.request {
 			return
 		}
@@ -164,56 +181,6 @@ func (w *walker) enterPerhaps(route *caddyhttp.Route) {
 			w.asGated = nil
 		}
 	}
-}
-
-// matches evaluates the matchers of a route. The set that matches best decides.
-func (w *walker) matches(sets caddyhttp.MatcherSets) verdict {
-	if len(sets) == 0 {
-		return yes
-	}
-	best := no
-	for _, set := range sets {
-		best = max(best, w.matchesSet(set))
-	}
-	return best
-}
-
-func (w *walker) matchesSet(set caddyhttp.MatcherSet) verdict {
-	result := yes
-	for _, matcher := range set {
-		if !isKnown(matcher) {
-			result = min(result, perhaps)
-			continue
-		}
-		if ok, err := matcher.(caddyhttp.RequestMatcherWithError).MatchWithError(w.r); err != nil || !ok { //nolint:forcetypeassert // isKnown lists types that implement it
-			return no
-		}
-	}
-	return result
-}
-
-// isKnown reports whether the walker can evaluate a matcher: it depends only on the host, the path
-// and the method of a request.
-func isKnown(matcher any) bool {
-	switch m := matcher.(type) {
-	case *caddyhttp.MatchHost, *caddyhttp.MatchPath, *caddyhttp.MatchPathRE, *caddyhttp.MatchMethod:
-		return true
-	case *caddyhttp.MatchNot:
-		for _, set := range m.MatcherSets {
-			if slices.ContainsFunc(set, func(inner any) bool { return !isKnown(inner) }) {
-				return false
-			}
-		}
-		return true
-	}
-	return false
-}
-
-// isKnownRoute reports whether the walker can evaluate all matchers of a route.
-func isKnownRoute(route *caddyhttp.Route) bool {
-	return !slices.ContainsFunc(route.MatcherSets, func(set caddyhttp.MatcherSet) bool {
-		return slices.ContainsFunc(set, func(matcher any) bool { return !isKnown(matcher) })
-	})
 }
 
 func (w *walker) handler(h caddyhttp.MiddlewareHandler) {
@@ -235,8 +202,30 @@ func (w *walker) handler(h caddyhttp.MiddlewareHandler) {
 		}
 	case *reverseproxy.Handler:
 		w.passProxy(h)
+	case *headers.Handler:
+		if w.complete && !w.ended && w.perhaps == 0 && h.Request != nil {
+			h.Request.ApplyToRequest(w.r)
+		}
+	case *intercept.Intercept:
+		w.passResponses(h.HandleResponse)
 	default:
 		w.passOther(h)
+	}
+}
+
+// passResponses passes the routes that handle responses, such as those of handle_response. The probe itself
+// goes on as if they were not there: only some responses lead to them.
+func (w *walker) passResponses(handlers []caddyhttp.ResponseHandler) {
+	if w.ended {
+		return
+	}
+	for _, h := range handlers {
+		before := w.state()
+		inside := *w
+		inside.quiet, inside.missed, inside.perhapsMissed, inside.invoked = true, nil, nil, slices.Clone(w.invoked)
+		inside.routes(h.Routes)
+		inside.noteBypasses()
+		w.setRequest(before.request)
 	}
 }
 
@@ -303,11 +292,7 @@ func (w *walker) passPassword(h caddyhttp.MiddlewareHandler) {
 // finish is called when the probe has passed all handlers. It notes the upstreams that the probe
 // reached without a gate, and warns if no handler behind the gate answers the probe.
 func (w *walker) finish() {
-	if w.probe.api != "" && !w.trusted && !w.checked {
-		for _, upstream := range w.missed {
-			w.bypasses = append(w.bypasses, bypass{w.at, upstream, w.probe.String(), w.sent})
-		}
-	}
+	w.noteBypasses()
 	if w.gate != nil && !w.answered && !w.probe.stream {
 		w.warn(noAnswer, w.at, "", w.probe.String())
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -46,8 +47,8 @@ func (e *examination) checkBackends(ctx caddy.Context, behind []configcheck.Behi
 	}
 }
 
-// checkBackend sends one request through a proxy. It has the upstream key of the gate if the API has
-// a request that costs nothing and shows whether the key is accepted.
+// checkBackend sends one request through a proxy to each of its backends. It has the upstream key of the
+// gate if the API has a request that costs nothing and shows whether the key is accepted.
 func (e *examination) checkBackend(ctx context.Context, behind []configcheck.Behind, proxy *reverseproxy.Handler) {
 	var (
 		b     *configcheck.Behind
@@ -66,13 +67,30 @@ func (e *examination) checkBackend(ctx context.Context, behind []configcheck.Beh
 			}
 		}
 	}
-	subject := "server " + b.Name + ", upstream " + b.Dials
+	if len(proxy.Upstreams) == 0 { // dynamic upstreams: the proxy looks them up
+		e.checkUpstream(ctx, b, probe, proxy, b.Dials)
+	}
+	for _, upstream := range proxy.Upstreams {
+		one := *proxy
+		one.Upstreams = reverseproxy.UpstreamPool{upstream}
+		e.checkUpstream(ctx, b, probe, &one, configcheck.DialName(upstream.Dial))
+	}
+}
+
+// checkUpstream sends one request through a proxy that has one backend.
+func (e *examination) checkUpstream(ctx context.Context, b *configcheck.Behind, probe *gate.KeyProbe, proxy *reverseproxy.Handler, dial string) {
+	subject := "server " + b.Name + ", upstream " + dial
+	if strings.Contains(dial, "{") {
+		e.add(CheckUpstream, Warn, subject, "The address of the backend depends on the request, so the doctor cannot tell whether the backend answers, and takes the upstream key.",
+			"Send a request of each kind through the gateway, or write the address into reverse_proxy in place of the placeholder.")
+		return
+	}
 	method, path, header := http.MethodGet, "/", http.Header{}
 	if probe != nil {
-		method, path, header = b.Method, b.Path, probe.Header
+		method, path, header = b.Method, b.Path, probe.Header.Clone()
 	}
 	header.Set("User-Agent", "speechgate-doctor")
-	answer, err := send(ctx, b, method, path, header)
+	answer, err := send(ctx, b.Server, proxy, method, path, header)
 	if err != nil {
 		e.add(CheckUpstream, Fail, subject, "The backend cannot be reached: "+oneLine(err.Error())+".",
 			"Check the address in reverse_proxy, the network, and the certificate of the backend.")
@@ -155,8 +173,8 @@ func (a *backendAnswer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// send sends a request through the proxy of b.
-func send(ctx context.Context, b *configcheck.Behind, method, path string, header http.Header) (*backendAnswer, error) {
+// send sends a request through a proxy of a server.
+func send(ctx context.Context, server *caddyhttp.Server, proxy *reverseproxy.Handler, method, path string, header http.Header) (*backendAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, backendWithin)
 	defer cancel()
 	target, err := url.ParseRequestURI(path)
@@ -168,9 +186,9 @@ func send(ctx context.Context, b *configcheck.Behind, method, path string, heade
 		Method: method, URL: target, RequestURI: path, Host: "localhost", RemoteAddr: "127.0.0.1:1",
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header, Body: http.NoBody,
 	}
-	r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), answer, b.Server)
+	r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), answer, server)
 	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
-	if err := b.Proxy.ServeHTTP(answer, r, nothing); err != nil {
+	if err := proxy.ServeHTTP(answer, r, nothing); err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("no answer within %s", backendWithin)
 		}

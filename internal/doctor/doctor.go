@@ -5,6 +5,7 @@
 // the gateway itself sees. Each check is a method of examination, in the file of its subject:
 //
 //	config.go   provisions the configuration, and takes over what the gateway warns of
+//	admin.go    the address of the admin API
 //	logs.go     a made-up key through every log
 //	servers.go  early data, addresses of clients, streams at a reload
 //	store.go    the keystore, its disk, and the machine's clock
@@ -41,6 +42,7 @@ type Check string
 const (
 	CheckCgo           Check = "cgo"
 	CheckConfiguration Check = "configuration"
+	CheckAdmin         Check = "admin"
 	CheckHandlers      Check = "handlers"
 	CheckClientAddress Check = "client_address"
 	CheckEarlyData     Check = "early_data"
@@ -108,6 +110,7 @@ type Server interface {
 func Examine(ctx context.Context, s Subject) (*Report, error) {
 	e := &examination{Subject: s}
 	e.checkBuild()
+	e.checkAdmin()
 	e.checkConfiguration() //nolint:contextcheck // Caddy makes the context of a configuration itself
 	e.checkStore(ctx)
 	e.checkPorts()
@@ -162,7 +165,7 @@ func (e *examination) passUnlessFound(check Check, message string) {
 func (e *examination) report() *Report {
 	r := &Report{Status: Pass}
 	for _, check := range []Check{
-		CheckCgo, CheckConfiguration, CheckHandlers, CheckClientAddress, CheckEarlyData, CheckLogFilter, CheckStreams,
+		CheckCgo, CheckConfiguration, CheckAdmin, CheckHandlers, CheckClientAddress, CheckEarlyData, CheckLogFilter, CheckStreams,
 		CheckKeystore, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckClock, CheckUpstream, CheckUpstreamKey, CheckPorts, CheckServer,
 	} {
 		for _, f := range e.found {

@@ -25,6 +25,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/internal/doctor"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -59,21 +60,8 @@ func newPatient(t *testing.T) *patient {
 	}))
 	t.Cleanup(p.backend.Close)
 	p.subject = doctor.Subject{Source: "--config Caddyfile", Now: time.Now, Store: keystore.Config{Path: filepath.Join(dir, "store", "keystore.db"), CommandLine: true}}
-	p.text = `{
-	admin off
-	persist_config off
-	storage file_system ` + filepath.Join(dir, "storage") + `
-	log {
-		output file ` + filepath.Join(dir, "caddy.log") + `
-		format filter {
-			request speechgate
-			resp_headers speechgate
-			headers speechgate
-			uri speechgate
-			error speechgate
-			http speechgate
-		}
-	}
+	p.text = testutil.Caddyfile{
+		Options: `	storage file_system ` + filepath.Join(dir, "storage") + `
 	servers {
 		trusted_proxies static 10.0.0.1/32
 		trusted_proxies_strict
@@ -81,8 +69,9 @@ func newPatient(t *testing.T) *patient {
 	speechgate {
 		keystore sqlite ` + p.subject.Store.Path + `
 	}
-}
-http://localhost:1 {
+`,
+		Log: `		output file ` + filepath.Join(dir, "caddy.log") + "\n",
+		Sites: `http://localhost:1 {
 	log
 	speechgate amivoice {
 		upstream_key ` + upstreamKey + `
@@ -91,7 +80,8 @@ http://localhost:1 {
 		stream_close_delay 10m
 	}
 }
-`
+`,
+	}.String()
 	p.open(func(*keystore.Store) {})
 	return p
 }
@@ -185,7 +175,7 @@ func TestDoctor_FindsNothingOnASoundGateway(t *testing.T) { //nolint:paralleltes
 		}
 	}
 	for _, check := range []doctor.Check{
-		doctor.CheckCgo, doctor.CheckConfiguration, doctor.CheckHandlers, doctor.CheckClientAddress, doctor.CheckEarlyData, doctor.CheckLogFilter,
+		doctor.CheckCgo, doctor.CheckConfiguration, doctor.CheckAdmin, doctor.CheckHandlers, doctor.CheckClientAddress, doctor.CheckEarlyData, doctor.CheckLogFilter,
 		doctor.CheckStreams, doctor.CheckKeystore, doctor.CheckPermissions, doctor.CheckMigrations, doctor.CheckTombstone, doctor.CheckDisk,
 		doctor.CheckClock, doctor.CheckUpstream, doctor.CheckUpstreamKey, doctor.CheckPorts, doctor.CheckServer,
 	} {
@@ -245,6 +235,65 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 		}},
 		"a rewrite behind the gate": {doctor.CheckHandlers, doctor.Fail, "another method or path", func(p *patient) {
 			p.replace("		stream_close_delay 10m\n", "		stream_close_delay 10m\n		rewrite /v1/recognitions/other\n")
+		}},
+
+		"a gate for requests with a header": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) {
+			p.replace("	speechgate amivoice", "	@k header Authorization *\n	speechgate @k amivoice")
+		}},
+		"a gate for requests with a query": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) {
+			p.replace("	speechgate amivoice", "	@k query u=*\n	speechgate @k amivoice")
+		}},
+		"a gate for some addresses": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) {
+			p.replace("	speechgate amivoice", "	@k client_ip 10.0.0.0/8\n	speechgate @k amivoice")
+		}},
+		"a gate for all but some addresses": {doctor.CheckHandlers, doctor.Warn, "Clients get past the gate to its backend without a check of their keys, with what a matcher looks for (client_ip)", func(p *patient) {
+			p.replace("	speechgate amivoice", "	@k not client_ip 10.0.0.0/8\n	speechgate @k amivoice")
+		}},
+		"a gate for an expression": {doctor.CheckHandlers, doctor.Warn, "A matcher that needs a real request", func(p *patient) {
+			p.replace("	speechgate amivoice", "	@k expression path('/v1/*')\n	speechgate @k amivoice")
+		}},
+		"a proxy for an expression": {doctor.CheckHandlers, doctor.Warn, "A matcher that needs a real request", func(p *patient) {
+			p.replace("	speechgate amivoice", "	route {\n	@k vars internal yes\n	reverse_proxy @k "+p.backend.URL+"\n	}\n	speechgate amivoice")
+			p.replace("{\n\tadmin off\n", "{\n\tadmin off\n\torder route before speechgate\n")
+		}},
+		"a proxy in handle_errors": {doctor.CheckHandlers, doctor.Fail, "handle_errors sends these requests to the backend of a gate", func(p *patient) {
+			p.text = strings.TrimSuffix(p.text, "}\n") + "	handle_errors {\n		reverse_proxy " + p.backend.URL + "\n	}\n}\n"
+		}},
+		"a second site by a placeholder": {doctor.CheckHandlers, doctor.Warn, "These requests reach this reverse_proxy without a check of their keys", func(p *patient) {
+			p.text += "http://localhost:2 {\n reverse_proxy {http.request.header.X-Backend}\n}\n"
+		}},
+		"a second site with upstreams by SRV": {doctor.CheckHandlers, doctor.Warn, "These requests reach this reverse_proxy without a check of their keys", func(p *patient) {
+			p.text += "http://localhost:2 {\n reverse_proxy {\n dynamic srv _asr._tcp.test\n }\n}\n"
+		}},
+		"a backend by a placeholder, and another one": {doctor.CheckHandlers, doctor.Warn, "The backend of this gate is found at run time", func(p *patient) {
+			p.replace(p.backend.URL, "{http.request.header.X-Backend}")
+			p.text += "http://localhost:2 {\n reverse_proxy web.test:8080\n}\n"
+			p.subject.Offline = true
+		}},
+		"a backend by a placeholder": {doctor.CheckUpstream, doctor.Warn, "depends on the request, so the doctor cannot tell", func(p *patient) {
+			p.replace(p.backend.URL, "{http.request.header.X-Backend}")
+		}},
+		"one of two backends that cannot be reached": {doctor.CheckUpstream, doctor.Fail, "cannot be reached", func(p *patient) {
+			p.replace(p.backend.URL, p.backend.URL+" http://127.0.0.1:1")
+		}},
+
+		"an admin API for other machines": {doctor.CheckAdmin, doctor.Fail, "Other machines reach the admin API", func(p *patient) { p.replace("admin off", "admin :2019") }},
+		"an admin API at a name":          {doctor.CheckAdmin, doctor.Fail, "Other machines reach the admin API", func(p *patient) { p.replace("admin off", "admin gate.example:2019") }},
+
+		"PROXY headers of everyone": {doctor.CheckClientAddress, doctor.Fail, "proxy_protocol takes the PROXY header of every address", func(p *patient) {
+			p.replace("		trusted_proxies_strict\n", "		trusted_proxies_strict\n		listener_wrappers {\n			proxy_protocol {\n				fallback_policy use\n			}\n		}\n")
+		}},
+
+		"a field of a log with a key": {doctor.CheckLogFilter, doctor.Fail, "keys that clients send, in key.", func(p *patient) {
+			p.replace("	log\n", "	log\n	log_append key {http.request.header.Authorization}\n")
+		}},
+		"a field of a log that the filter cannot mask": {doctor.CheckLogFilter, doctor.Fail, "keys that clients send, in key.", func(p *patient) {
+			p.replace("	log\n", "	log\n	log_append key {http.request.uri.query.u}\n")
+			p.replace("			request speechgate\n", "			request speechgate\n			key speechgate\n")
+		}},
+		"a field of a log with the upstream key": {doctor.CheckLogFilter, doctor.Fail, "The log shows the upstream key", func(p *patient) {
+			p.replace("		format filter {\n", "		format append {\n			engine "+upstreamKey+"\n			wrap filter {\n")
+			p.replace("			http speechgate\n", "			http speechgate\n			}\n")
 		}},
 
 		"a configuration that cannot be loaded": {doctor.CheckConfiguration, doctor.Fail, "grace_after_end", func(p *patient) { p.replace("		upstream_key", "		grace_after_end 48h\n		upstream_key") }},
@@ -369,6 +418,49 @@ func TestDoctor_LooksAtServersWithAGateOnly(t *testing.T) { //nolint:paralleltes
 		if f.Subject == "server srv1" {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// What looks like a fault, and is none.
+func TestDoctor_FindsNothingInSoundVariants(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
+	for name, change := range map[string]func(*patient){
+		"an admin API at a loopback address": func(p *patient) { p.replace("admin off", "admin 127.0.0.1:2019") },
+		"an admin API at the default":        func(p *patient) { p.replace("	admin off\n", "") },
+		"an admin API at a socket":           func(p *patient) { p.replace("admin off", "admin unix//run/sg.sock|0600") },
+		"a field of a log without keys": func(p *patient) {
+			p.replace("	log\n", "	log\n	log_append agent {http.request.header.User-Agent}\n	log_append key {speechgate.key_id}\n")
+		},
+		"a field of a log that is deleted": func(p *patient) {
+			p.replace("	log\n", "	log\n	log_append key {http.request.header.Authorization}\n")
+			p.replace("			request speechgate\n", "			request speechgate\n			key delete\n")
+		},
+		"a field of a log with the URI, masked": func(p *patient) {
+			p.replace("	log\n", "	log\n	log_append from {http.request.orig_uri}\n")
+			p.replace("			request speechgate\n", "			request speechgate\n			from speechgate\n")
+		},
+		"PROXY headers of a proxy": func(p *patient) {
+			p.replace("		trusted_proxies_strict\n", "		trusted_proxies_strict\n		listener_wrappers {\n			proxy_protocol {\n				allow 10.0.0.1/32\n			}\n		}\n")
+		},
+		"a gate behind each matcher": func(p *patient) {
+			p.replace("	speechgate amivoice {\n		upstream_key "+upstreamKey+"\n	}\n", "	@a header X-A a\n	@b not header X-A a\n	speechgate @a amivoice {\n		upstream_key "+upstreamKey+"\n	}\n	speechgate @b amivoice {\n		upstream_key "+upstreamKey+"\n	}\n")
+		},
+		"a backend by DNS beside another one": func(p *patient) {
+			p.text += "http://localhost:2 {\n reverse_proxy web.test:8080\n}\n"
+			p.replace("	reverse_proxy "+p.backend.URL+" {\n", "	reverse_proxy {\n		dynamic a 127.0.0.1 "+strings.TrimPrefix(p.backend.URL, "http://127.0.0.1:")+"\n")
+		},
+		"handle_errors that answers": func(p *patient) {
+			p.text = strings.TrimSuffix(p.text, "}\n") + "	handle_errors {\n		respond {err.status_code}\n	}\n}\n"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPatient(t)
+			change(p)
+			for _, f := range p.examine().Checks {
+				if f.Level == doctor.Warn || f.Level == doctor.Fail {
+					t.Errorf("%+v: %s", f, *f.Fix)
+				}
+			}
+		})
 	}
 }
 

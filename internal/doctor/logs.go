@@ -2,8 +2,6 @@ package doctor
 
 import (
 	"maps"
-	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -12,21 +10,15 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/configcheck"
-	"github.com/speechgate/speechgate/dialect"
 )
 
-// A canary is a made-up key in one field of a log entry. Each field has another one, so that a log
-// that shows it also tells the field.
-const (
-	canaryURI    = "canary-in-the-uri-0123456789"
-	canaryHeader = "canary-in-a-header-0123456789"
-	canaryError  = "canary-in-an-error-0123456789"
-)
+const canaryInError = "canary-in-an-error-0123456789"
 
 // canaryFields says in which field of an entry each canary is.
 var canaryFields = []struct{ canary, field string }{
-	{canaryURI, "request>uri"}, {canaryHeader, "request>headers"}, {canaryError, "error"},
+	{configcheck.CanaryInURI, "request>uri"}, {configcheck.CanaryInHeader, "request>headers"}, {canaryInError, "error"},
 }
 
 // checkLogs writes entries with canaries through every logger that logs requests of gates, as Caddy
@@ -35,65 +27,69 @@ func (e *examination) checkLogs(ctx caddy.Context, servers map[string]*caddyhttp
 	for _, c := range captures {
 		c.take() // what the modules have logged
 	}
-	request := caddyhttp.LoggableHTTPRequest{Request: canaryRequest()}
-	failed := zap.String("error", `Get "https://engine.example/v1/recognize?u=`+canaryError+`": connection refused`)
 	loggers := configcheck.Loggers(servers)
 	if len(loggers) == 0 {
 		e.add(CheckHandlers, Warn, "", "The configuration has no gate and no other handler that reads keys: nothing checks them.",
 			"Examine the configuration of the gateway, or write speechgate in front of its reverse_proxy.")
 		return nil
 	}
+	shown := make(map[string][]string) // the fields with a canary, by log
+	request := zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: configcheck.CanaryRequest(new(caddyhttp.Server))})
 	for _, name := range loggers {
-		logger := ctx.Logger(namedModule("http")).Named(strings.TrimPrefix(name, "http."))
-		for _, level := range []zapcore.Level{zap.DebugLevel, zap.InfoLevel, zap.ErrorLevel} {
-			logger.Log(level, "handled request", zap.Object("request", request))
-		}
+		logThrough(ctx, name, request)
 	}
-	proxy := ctx.Logger(namedModule("http.handlers.reverse_proxy"))
-	proxy.Error("upstream", zap.Object("request", request), failed)
-	leaks := make(map[string]bool)
-	for _, name := range slices.Sorted(maps.Keys(captures)) {
-		text := captures[name].take()
-		var fields []string
-		for _, c := range canaryFields {
-			if strings.Contains(text, c.canary) {
-				fields = append(fields, c.field)
+	failed := zap.String("error", `Get "https://engine.example/v1/recognize?u=`+canaryInError+`": connection refused`)
+	ctx.Logger(namedModule("http.handlers.reverse_proxy")).Error("upstream", request, failed)
+	for name, c := range captures {
+		text := c.take()
+		for _, known := range canaryFields {
+			if strings.Contains(text, known.canary) {
+				shown[name] = append(shown[name], known.field)
 			}
 		}
-		if len(fields) == 0 {
-			continue
+		if app.MaskedUpstreamKeys().Mask(text) != text {
+			e.add(CheckLogFilter, Fail, "log "+name, "The log shows the upstream key, in a field of its own format.", "Remove the field with the key from format append in the log.")
 		}
+	}
+	for _, f := range configcheck.AppendedKeys(servers) {
+		for _, logger := range f.Loggers {
+			logThrough(ctx, logger, zap.String(f.Name, f.Value))
+		}
+		for name, c := range captures {
+			if configcheck.HasCanary(c.take()) {
+				shown[name] = append(shown[name], f.Name)
+			}
+		}
+	}
+	leaks := make(map[string]bool)
+	for _, name := range slices.Sorted(maps.Keys(shown)) {
 		leaks[name] = true
-		e.add(CheckLogFilter, Fail, "log "+name, "The log shows keys that clients send, in "+strings.Join(fields, ", ")+".",
-			"Write format filter { request speechgate … } into the log, as docs/directives/log-filter.md shows.")
+		e.add(CheckLogFilter, Fail, "log "+name, "The log shows keys that clients send, in "+strings.Join(shown[name], ", ")+".", remedyOf(shown[name]))
 	}
 	return leaks
 }
 
-// canaryRequest is a request with a key in each place where a client of some API puts it, except
-// fields that Caddy itself masks.
-func canaryRequest() *http.Request {
-	r := &http.Request{
-		Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: "doctor.invalid", RemoteAddr: "192.0.2.1:1",
-		URL: &url.URL{Path: "/v1/recognize"}, Header: make(http.Header),
+// logThrough writes an entry at each level through a logger, as Caddy does with a request.
+func logThrough(ctx caddy.Context, name string, field zap.Field) {
+	logger := ctx.Logger(namedModule("http")).Named(strings.TrimPrefix(name, "http."))
+	for _, level := range []zapcore.Level{zap.DebugLevel, zap.InfoLevel, zap.ErrorLevel} {
+		logger.Log(level, "handled request", field)
 	}
-	query := make(url.Values)
-	for _, name := range dialect.Names() {
-		api, _ := dialect.ByName(name)
-		for _, place := range api.Places {
-			switch {
-			case place.Location == dialect.Query && place.SubKey == "":
-				query.Set(place.Name, canaryURI)
-			case place.Location == dialect.Header:
-				r.Header.Set(place.Name, strings.TrimSpace(place.Scheme+" "+canaryHeader))
-			case place.Location == dialect.Subprotocol:
-				r.Header.Set(place.HeaderName(), place.Prefix+canaryHeader)
-			}
-		}
+}
+
+// remedyOf says what to do about a log that shows these fields.
+func remedyOf(fields []string) string {
+	own := slices.DeleteFunc(slices.Clone(fields), func(field string) bool {
+		return slices.ContainsFunc(canaryFields, func(known struct{ canary, field string }) bool { return known.field == field })
+	})
+	filter := "Write format filter { request speechgate … } into the log, as docs/directives/log-filter.md shows."
+	switch {
+	case len(own) == 0:
+		return filter
+	case len(own) < len(fields):
+		return filter + " Remove log_append " + strings.Join(own, ", ") + "."
 	}
-	r.URL.RawQuery = query.Encode()
-	r.RequestURI = r.URL.RequestURI()
-	return r
+	return "Remove log_append " + strings.Join(own, ", ") + ", or write format filter { " + own[0] + " delete } into the log."
 }
 
 // namedModule is a module with this ID. Caddy gives the logger of a module its ID as the name.

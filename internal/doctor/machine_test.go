@@ -52,7 +52,7 @@ func TestDoctor_FindsAFullDisk(t *testing.T) {
 func TestDoctor_FindsASecondServerOnAPort(t *testing.T) {
 	t.Parallel()
 	on := func(addr, inode, process string) listener {
-		return listener{netip.MustParseAddrPort(addr), inode, process}
+		return listener{netip.MustParseAddrPort(addr), inode, process, strings.HasPrefix(process, "caddy")}
 	}
 	for name, test := range map[string]struct {
 		all   []listener
@@ -73,7 +73,36 @@ func TestDoctor_FindsASecondServerOnAPort(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := examination{listen: []string{":8080", "udp/:8080", "unix//run/x.sock"}}
+			e := examination{Subject: Subject{Server: &canaryServer{}}, listen: []string{":8080", "udp/:8080", "unix//run/x.sock"}}
+			e.checkListeners(test.all)
+			want(t, &e, CheckPorts, test.level, test.part)
+		})
+	}
+}
+
+// If the gateway does not run, another program can have its port.
+func TestDoctor_FindsAnotherProgramOnAPort(t *testing.T) {
+	t.Parallel()
+	on := func(addr, process string, own bool) listener {
+		return listener{netip.MustParseAddrPort(addr), addr + process, process, own}
+	}
+	for name, test := range map[string]struct {
+		listen string
+		all    []listener
+		level  Level
+		part   string
+	}{
+		"the gateway":                      {":8080", []listener{on("[::]:8080", "caddy (process 1)", true)}, Pass, "no other program"},
+		"another program":                  {":8080", []listener{on("[::]:8080", "nginx (process 1)", false)}, Fail, "Another program listens on the port, and clients send it their keys: nginx (process 1)."},
+		"another program, at one address":  {":8080", []listener{on("127.0.0.1:8080", "nginx (process 1)", false)}, Fail, "nginx (process 1)"},
+		"another program, on this machine": {"localhost:8080", []listener{on("0.0.0.0:8080", "nginx (process 1)", false)}, Fail, "nginx (process 1)"},
+		"another program, elsewhere":       {"127.0.0.1:8080", []listener{on("127.0.0.2:8080", "nginx (process 1)", false)}, Pass, "no other program"},
+		"another program, another port":    {":8080", []listener{on("[::]:8081", "nginx (process 1)", false)}, Pass, "no other program"},
+		"a process of another user":        {":8080", []listener{on("[::]:8080", "", false)}, Warn, "cannot see whether it is the gateway"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := examination{listen: []string{test.listen, "unix//run/x.sock"}}
 			e.checkListeners(test.all)
 			want(t, &e, CheckPorts, test.level, test.part)
 		})

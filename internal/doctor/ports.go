@@ -15,11 +15,12 @@ type listener struct {
 	addr    netip.AddrPort
 	inode   string
 	process string // "name (process 123)"; empty if this user cannot see whose socket it is
+	own     bool   // the process runs the same program as this one: probably the gateway
 }
 
 // checkPorts looks for ports of the configuration on which several processes listen. Caddy shares its
 // ports (SO_REUSEPORT), so a second server starts without an error, and gets every second
-// connection.
+// connection. It also looks for another program that listens alone, while the gateway does not run.
 func (e *examination) checkPorts() {
 	if !e.loaded {
 		e.add(CheckPorts, Skip, "", "The configuration cannot be loaded, so it does not say on which ports the server listens.", "")
@@ -44,10 +45,11 @@ func (e *examination) checkListeners(all []listener) {
 			if number := uint16(port); !seen[number] {
 				seen[number] = true
 				e.checkPort(number, all)
+				e.checkForeign(netip.AddrPortFrom(hostOf(address), number), all)
 			}
 		}
 	}
-	e.passUnlessFound(CheckPorts, "No two processes listen on one port of the configuration.")
+	e.passUnlessFound(CheckPorts, "No two processes listen on one port of the configuration, and no other program does.")
 }
 
 func (e *examination) checkPort(port uint16, all []listener) {
@@ -75,6 +77,43 @@ func (e *examination) checkPort(port uint16, all []listener) {
 		e.add(CheckPorts, Fail, subject, "Several processes listen on the port, and connections go to one of them by chance: "+strings.Join(names, ", ")+".", remedy)
 	case unknown > 1:
 		e.add(CheckPorts, Warn, subject, fmt.Sprintf("There are %d listeners on the port. This user cannot see whether they are one process.", unknown), "Run the command as root or as the user of the server, and look again. "+remedy)
+	}
+}
+
+// hostOf returns the IP address on which a server listens. Without one, it is every address.
+func hostOf(address caddy.NetworkAddress) netip.Addr {
+	if strings.EqualFold(address.Host, "localhost") {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(address.Host, "[]")); err == nil {
+		return addr
+	}
+	return netip.IPv6Unspecified()
+}
+
+// checkForeign looks for a program that listens at an address of the configuration, if no server runs and no
+// other fault of the port is known.
+func (e *examination) checkForeign(at netip.AddrPort, all []listener) {
+	subject := fmt.Sprintf("port %d", at.Port())
+	if e.Server != nil || slices.ContainsFunc(e.found, func(f Finding) bool { return f.Check == CheckPorts && f.Subject == subject }) {
+		return
+	}
+	var process string
+	for _, l := range all {
+		switch {
+		case l.addr.Port() != at.Port() || !overlap(l.addr.Addr(), at.Addr()):
+		case l.own:
+			return
+		case l.process == "":
+			e.add(CheckPorts, Warn, subject, "A process of another user listens on the port. This user cannot see whether it is the gateway.",
+				"Run the command as root or as the user of the server, and look again.")
+			return
+		default:
+			process = l.process
+		}
+	}
+	if process != "" {
+		e.add(CheckPorts, Fail, subject, "Another program listens on the port, and clients send it their keys: "+process+".", "Stop the program, or give it another port.")
 	}
 }
 

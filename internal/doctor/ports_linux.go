@@ -33,7 +33,8 @@ func listeners() (all []listener, err error) {
 	}
 	owners := owners(all)
 	for i := range all {
-		all[i].process = owners[all[i].inode]
+		owner := owners[all[i].inode]
+		all[i].process, all[i].own = owner.process, owner.own
 	}
 	return all, nil
 }
@@ -61,14 +62,20 @@ func parseListener(line string) (l listener, ok bool) {
 	return listener{addr: netip.AddrPortFrom(addr, uint16(number)), inode: fields[9]}, ok
 }
 
+// owner is a process that has a socket. The fields are as in listener.
+type owner struct {
+	process string
+	own     bool
+}
+
 // owners returns the processes of sockets, by inode. A user sees the sockets of its own processes
-// only, and root sees all.
-func owners(all []listener) map[string]string {
+// only, and root sees all. If several processes have one socket, one with this program comes first.
+func owners(all []listener) map[string]owner {
 	wanted := make(map[string]bool)
 	for _, l := range all {
 		wanted[l.inode] = true
 	}
-	found := make(map[string]string)
+	found := make(map[string]owner)
 	files, _ := filepath.Glob("/proc/[0-9]*/fd/[0-9]*") // the pattern is valid
 	for _, file := range files {
 		target, err := os.Readlink(file)
@@ -77,12 +84,37 @@ func owners(all []listener) map[string]string {
 		}
 		inode, isSocket := strings.CutPrefix(target, "socket:[")
 		inode = strings.TrimSuffix(inode, "]")
-		if !isSocket || !wanted[inode] || found[inode] != "" {
+		if !isSocket || !wanted[inode] || found[inode].own {
 			continue
 		}
 		pid := strings.Split(file, "/")[2]
 		name, _ := os.ReadFile("/proc/" + pid + "/comm") //nolint:gosec // a path of the kernel
-		found[inode] = strings.TrimSpace(string(name)) + " (process " + pid + ")"
+		if own := runsThisProgram(pid); own || found[inode].process == "" {
+			found[inode] = owner{strings.TrimSpace(string(name)) + " (process " + pid + ")", own}
+		}
 	}
 	return found
+}
+
+// runsThisProgram reports whether a process runs the file of this process, or one of the same name, such as
+// an older version.
+func runsThisProgram(pid string) bool {
+	const link = "/exe"
+	theirs, err := os.Readlink("/proc/" + pid + link)
+	if err != nil {
+		return false
+	}
+	ours, err := os.Readlink("/proc/self" + link)
+	if err != nil {
+		return false
+	}
+	if filepath.Base(strings.TrimSuffix(theirs, " (deleted)")) == filepath.Base(ours) {
+		return true
+	}
+	a, err := os.Stat("/proc/" + pid + link)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat("/proc/self" + link)
+	return err == nil && os.SameFile(a, b)
 }

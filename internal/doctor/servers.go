@@ -29,10 +29,14 @@ func (e *examination) checkAddresses(name string, server *caddyhttp.Server) {
 			return
 		}
 	}
-	message := "The address of the connection counts, because there are no trusted_proxies."
+	connection := "the address of the connection"
+	if allowed := configcheck.ProxyProtocol(server); len(allowed) > 0 {
+		connection += " (from " + strings.Join(allowed, " and ") + ": the address in its PROXY header)"
+	}
+	message := strings.ToUpper(connection[:1]) + connection[1:] + " counts, because there are no trusted_proxies."
 	if proxies := reflect.ValueOf(server).Elem().FieldByName("trustedProxies"); proxies.IsValid() && !proxies.IsNil() {
 		message = "If the connection comes from trusted_proxies, the last address in " + strings.Join(server.ClientIPHeaders, " or ") +
-			" that is not one of theirs counts; otherwise the address of the connection."
+			" that is not one of theirs counts; otherwise " + connection + "."
 	}
 	e.add(CheckClientAddress, Pass, "server "+name, message, "")
 }
