@@ -49,7 +49,11 @@ func (s *Store) pruneInBackground(ctx context.Context) {
 // Prune removes the records whose retention is over at now: see Retention in the
 // package comment. A server's store calls it every hour.
 func (s *Store) Prune(ctx context.Context, now policy.Time) error {
-	// Jobs first, because a key is kept as long as it has a job.
+	// The journal first, because it can name keys that are pruned.
+	if err := s.foldUsage(ctx); err != nil {
+		return err
+	}
+	// Then jobs, because a key is kept as long as it has a job.
 	for _, prune := range []func(context.Context, policy.Time) (more bool, err error){
 		s.pruneJobs, s.pruneTokens, s.pruneKeys, s.pruneDigests, s.pruneFeed, s.pruneAudit,
 		s.rollUpUsage, s.pruneUsage,

@@ -155,8 +155,8 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	// All that versions 9 to 11 have added.
-	for _, table := range []string{"tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes"} {
+	// All that versions 9 to 12 have added.
+	for _, table := range []string{"tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes", "usage_journal", "usage_fold"} {
 		mustExec(t, db, `DROP TABLE `+table)
 	}
 	for _, table := range []string{"accounts", "api_keys"} {

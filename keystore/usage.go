@@ -13,10 +13,8 @@ import (
 )
 
 const (
-	usageEvery  = 4 * time.Second // between two writes of counts; a crash loses no more than 5 seconds
-	usageShards = 64              // locks
-	maxCells    = 1 << 17         // counters in memory, of all shards; further keys are not counted
-	idleFlushes = 8               // a counter is dropped if nothing was counted in so many writes
+	usageEvery = 4 * time.Second // between two writes of counts; a crash loses no more than 5 seconds
+	maxRests   = 8               // writes after which less than a millisecond is forgotten
 )
 
 // UsageOf says what a count belongs to. The zero values of KeyID and AccountID stand for a
@@ -62,40 +60,22 @@ func (c UsageCounts) toMillisecond() (whole, rest UsageCounts) {
 // usageRecorder adds usage up in memory. Requests add to a counter and never wait for the
 // database. The goroutine that calls flush writes the counters.
 type usageRecorder struct {
-	store  *Store
-	shards [usageShards]usageShard
-	lost   atomic.Int64 // counts for which there was no space
+	store *Store
+	usageCounters
+	lost atomic.Int64 // counts for which there was no space
 
 	streaming sync.Mutex
 	streams   map[*StreamMeter]struct{} // that have not stopped
 
+	watching sync.Mutex
+	watched  map[string]policy.Time // keys with limits of audio: when their audio was last asked for
+
 	flushing sync.Mutex
-}
-
-// usageShard has the counters of some of the keys.
-type usageShard struct {
-	mu    sync.Mutex
-	cells map[usageCell]*usageCounter
-	_     [48]byte // another shard is in another cache line
-}
-
-// usageCell identifies a counter. The owner is the ID of the key or, without a key, of the account.
-type usageCell struct {
-	owner, backend string
-	hour           int64 // since 1970
-	operation      policy.Operation
-	reason         policy.Reason
-}
-
-type usageCounter struct {
-	UsageCounts
-
-	of   UsageOf
-	idle int // writes since something was counted
+	folding  sync.Mutex
 }
 
 func newUsageRecorder(s *Store) *usageRecorder {
-	return &usageRecorder{store: s, streams: make(map[*StreamMeter]struct{})}
+	return &usageRecorder{store: s, streams: make(map[*StreamMeter]struct{}), watched: make(map[string]policy.Time)}
 }
 
 const hour = policy.Time(time.Hour / time.Millisecond)
@@ -103,51 +83,9 @@ const hour = policy.Time(time.Hour / time.Millisecond)
 // CountUsage adds counts at the instant now. It never waits for the database, and it never
 // fails. The counts are in the database at most 5 seconds later, and when the store is closed.
 func (s *Store) CountUsage(now policy.Time, of *UsageOf, counts UsageCounts) {
-	u := s.usage
-	cell := usageCell{of.KeyID, of.Backend, int64(now / hour), of.Operation, of.Reason}
-	if cell.owner == "" {
-		cell.owner = of.AccountID
+	if !s.usage.add(int64(now/hour), of, counts, 0) {
+		s.usage.lost.Add(1)
 	}
-	shard := u.shardOf(cell.owner)
-	shard.mu.Lock()
-	counter := shard.cells[cell]
-	if counter == nil {
-		counter = shard.newCounter(cell, of)
-	}
-	if counter != nil {
-		counter.add(counts)
-	}
-	shard.mu.Unlock()
-	if counter == nil {
-		u.lost.Add(1)
-	}
-}
-
-// shardOf returns the shard of an owner. IDs end in random letters.
-func (u *usageRecorder) shardOf(owner string) *usageShard {
-	i := 0
-	if n := len(owner); n > 1 {
-		i = int(owner[n-1])*31 + int(owner[n-2])
-	}
-	return &u.shards[i%usageShards]
-}
-
-// newCounter returns a new counter; nil if there is no space. The IDs can point into the
-// record cache, so the counter gets copies.
-func (s *usageShard) newCounter(cell usageCell, of *UsageOf) *usageCounter {
-	if len(s.cells) >= maxCells/usageShards {
-		return nil
-	}
-	if s.cells == nil {
-		s.cells = make(map[usageCell]*usageCounter)
-	}
-	c := &usageCounter{of: *of}
-	c.of.KeyID, c.of.AccountID = strings.Clone(of.KeyID), strings.Clone(of.AccountID)
-	if cell.owner = c.of.KeyID; cell.owner == "" {
-		cell.owner = c.of.AccountID
-	}
-	s.cells[cell] = c
-	return c
 }
 
 // StreamMeter measures the time and the audio of a live stream while it lasts, so that a
@@ -216,10 +154,17 @@ func (u *usageRecorder) flush(ctx context.Context) {
 		u.store.log.Warn("usage was not counted: more keys are in use than the gateway counts at a time", zap.Int64("requests", n), zap.Int("counters", maxCells))
 	}
 	taken := u.take()
-	if len(taken) == 0 {
-		return
+	direct := len(taken)
+	if direct > usageBatch {
+		direct = u.splitWatched(taken, u.store.cfg.Clock())
 	}
-	if left, err := u.store.writeUsage(ctx, taken); err != nil {
+	left, err := u.store.writeUsage(ctx, taken[:direct])
+	if err == nil {
+		left, err = u.store.journalUsage(ctx, taken[direct:])
+	} else {
+		left = taken[direct-len(left):]
+	}
+	if err != nil {
 		u.giveBack(left)
 	}
 }
@@ -236,59 +181,44 @@ func (u *usageRecorder) measureStreams(now policy.Time) {
 	}
 }
 
-// takenUsage is what a counter had when it was taken.
-type takenUsage struct {
-	UsageCounts
-
-	cell usageCell
-	of   UsageOf
-}
-
-// take takes the counts out of all counters, and drops counters that were not used for some
-// time.
-func (u *usageRecorder) take() (taken []takenUsage) {
-	for i := range u.shards {
-		shard := &u.shards[i]
-		shard.mu.Lock()
-		crowded := len(shard.cells) > maxCells/usageShards/2
-		for cell, c := range shard.cells {
-			whole, rest := c.toMillisecond()
-			if whole != (UsageCounts{}) {
-				taken = append(taken, takenUsage{whole, cell, c.of})
-				c.UsageCounts, c.idle = rest, 0
-				continue
-			}
-			if c.idle++; crowded || c.idle > idleFlushes {
-				delete(shard.cells, cell)
-			}
-		}
-		shard.mu.Unlock()
-	}
-	return taken
-}
-
-// giveBack adds counts to their counters again, because they could not be written.
+// giveBack counts again what could not be written.
 func (u *usageRecorder) giveBack(taken []takenUsage) {
 	for i := range taken {
 		t := &taken[i]
-		u.store.CountUsage(policy.Time(t.cell.hour)*hour, &t.of, t.UsageCounts)
+		u.store.CountUsage(policy.Time(t.hour)*hour, &t.of, t.UsageCounts)
 	}
 }
 
-// pendingAudio returns the audio of a key that was counted and is not written yet: from the
-// hour since on, and in all.
-func (u *usageRecorder) pendingAudio(keyID string, since int64) (recent, all time.Duration) {
-	shard := u.shardOf(keyID)
-	shard.mu.Lock()
-	defer shard.mu.Unlock()
-	for cell, c := range shard.cells {
-		if cell.owner != keyID {
-			continue
-		}
-		all += c.AudioTime
-		if cell.hour >= since {
-			recent += c.AudioTime
+// watchedFor is how long the audio of a key is written at once after it was last asked for.
+const watchedFor = 24 * time.Hour
+
+// watch notes that the audio of a key is asked for.
+func (u *usageRecorder) watch(keyID string, now policy.Time) {
+	u.watching.Lock()
+	defer u.watching.Unlock()
+	if _, known := u.watched[keyID]; !known {
+		keyID = strings.Clone(keyID) // it can point into the record cache
+	}
+	u.watched[keyID] = now
+}
+
+// splitWatched moves the usage of watched keys to the front, and returns how many they are.
+func (u *usageRecorder) splitWatched(taken []takenUsage, now policy.Time) (watched int) {
+	u.watching.Lock()
+	defer u.watching.Unlock()
+	for id, at := range u.watched {
+		if now > at.Add(watchedFor) {
+			delete(u.watched, id)
 		}
 	}
-	return recent, all
+	if len(u.watched) == 0 {
+		return 0
+	}
+	for i := range taken {
+		if _, found := u.watched[taken[i].of.KeyID]; found {
+			taken[i], taken[watched] = taken[watched], taken[i]
+			watched++
+		}
+	}
+	return watched
 }

@@ -55,6 +55,7 @@ type Usage struct {
 // What was counted in the last seconds is not in the sums yet. If each returns an error,
 // Usage returns it.
 func (s *Store) Usage(ctx context.Context, list UsageList, each func(*Usage) error) error {
+	s.foldInBackground(ctx)
 	db, err := s.database()
 	if err != nil {
 		return err
@@ -184,6 +185,7 @@ func (q *usageQuery) byKey() string {
 // knows the audio of formats that tell their length, see [UsageCounts]. It also has what this
 // process has counted and not written yet.
 func (s *Store) AudioUsed(ctx context.Context, now policy.Time, key policy.Identity) (today, total time.Duration, err error) {
+	s.usage.watch(key.KeyID, now)
 	day := int64(now/hour) / hoursOfDay
 	type used struct{ today, total int64 }
 	const scope = `(SELECT id FROM usage_scopes WHERE account_id = $1 AND key_id = $2)`

@@ -33,6 +33,12 @@ type usageRow struct {
 
 type usageKind struct{ operation, reason, backend string }
 
+// compare orders rows by their scopes first.
+func (r *usageRow) compare(other *usageRow) int {
+	return cmp.Or(cmp.Compare(r.accountID, other.accountID), cmp.Compare(r.keyID, other.keyID), cmp.Compare(r.hour, other.hour),
+		cmp.Compare(r.kind.operation, other.kind.operation), cmp.Compare(r.kind.reason, other.kind.reason), cmp.Compare(r.kind.backend, other.kind.backend))
+}
+
 // writeUsage writes counters. The last transaction is durable, and with it the transactions
 // before it. If there is an error, writeUsage returns the counters that were not written.
 func (s *Store) writeUsage(ctx context.Context, taken []takenUsage) (left []takenUsage, err error) {
@@ -42,48 +48,63 @@ func (s *Store) writeUsage(ctx context.Context, taken []takenUsage) (left []take
 		if end == len(taken) {
 			write = s.write
 		}
-		sums := sumUsage(taken[from:end])
-		if err := write(ctx, func(t *txn) error { return t.addUsage(sums) }); err != nil {
+		sums := make(usageRows)
+		for _, t := range taken[from:end] {
+			sums.add(usageRow{t.of.AccountID, t.of.KeyID, t.hour, usageKind{t.of.Operation.String(), t.of.Reason.String(), t.of.Backend}}, t.UsageCounts)
+		}
+		rows := sums.inOrder()
+		if err := write(ctx, func(t *txn) error { return t.addUsage(rows) }); err != nil {
 			return taken[from:], err
 		}
 	}
 	return nil, nil
 }
 
-// sumUsage adds counters up to the rows that they belong to.
-func sumUsage(taken []takenUsage) map[usageRow]UsageCounts {
-	sums := make(map[usageRow]UsageCounts)
-	for i := range taken {
-		c := &taken[i]
-		row := usageRow{hour: c.cell.hour, kind: usageKind{c.of.Operation.String(), c.of.Reason.String(), c.of.Backend}}
-		add := func() {
-			sum := sums[row]
-			sum.add(c.UsageCounts)
-			sums[row] = sum
-		}
-		add()
-		if row.accountID = c.of.AccountID; row.accountID != "" {
-			add()
-			if row.keyID = c.of.KeyID; row.keyID != "" {
-				add()
-			}
-		}
+// usageRows adds counts up to the rows that they belong to.
+type usageRows map[usageRow]UsageCounts
+
+// add adds the counts of a key, or of an unknown one, to its row, and to those of its account and
+// of all requests.
+func (s usageRows) add(row usageRow, counts UsageCounts) {
+	s.addTo(row, counts)
+	if row.keyID != "" {
+		row.keyID = ""
+		s.addTo(row, counts)
 	}
-	return sums
+	if row.accountID != "" {
+		row.accountID = ""
+		s.addTo(row, counts)
+	}
 }
 
-// addUsage adds the sums to the tables.
-func (t *txn) addUsage(sums map[usageRow]UsageCounts) error {
-	rows := make([]usageRow, 0, len(sums))
-	for row := range sums {
-		rows = append(rows, row)
+func (s usageRows) addTo(row usageRow, counts UsageCounts) {
+	sum := s[row]
+	sum.add(counts)
+	s[row] = sum
+}
+
+// usageSum is a row with its counts.
+type usageSum struct {
+	usageRow
+	UsageCounts
+}
+
+// inOrder returns the rows in their order.
+func (s usageRows) inOrder() []usageSum {
+	rows := make([]usageSum, 0, len(s))
+	for row, counts := range s {
+		rows = append(rows, usageSum{row, counts})
 	}
-	slices.SortFunc(rows, func(a, b usageRow) int {
-		return cmp.Or(cmp.Compare(a.accountID, b.accountID), cmp.Compare(a.keyID, b.keyID), cmp.Compare(a.hour, b.hour))
-	})
+	slices.SortFunc(rows, func(a, b usageSum) int { return a.compare(&b.usageRow) })
+	return rows
+}
+
+// addUsage adds rows, which are in their order, to the tables.
+func (t *txn) addUsage(rows []usageSum) error {
 	kinds := make(map[usageKind]int64)
 	var scope int64
-	for i, row := range rows {
+	for i := range rows {
+		row := &rows[i]
 		if i == 0 || row.accountID != rows[i-1].accountID || row.keyID != rows[i-1].keyID {
 			var err error
 			if scope, err = t.idOf(`SELECT id FROM usage_scopes WHERE account_id = $1 AND key_id = $2`,
@@ -101,10 +122,9 @@ func (t *txn) addUsage(sums map[usageRow]UsageCounts) error {
 			}
 			kinds[row.kind] = kind
 		}
-		c := sums[row]
-		audio, stream := c.AudioTime.Milliseconds(), c.StreamTime.Milliseconds()
-		t.exec(insertHour, row.hour, scope, kind, c.Requests, c.Refused, c.AudioBytes, audio, stream)
-		t.exec(insertTotal, scope, kind, c.Requests, c.Refused, c.AudioBytes, audio, stream)
+		audio, stream := row.AudioTime.Milliseconds(), row.StreamTime.Milliseconds()
+		t.exec(insertHour, row.hour, scope, kind, row.Requests, row.Refused, row.AudioBytes, audio, stream)
+		t.exec(insertTotal, scope, kind, row.Requests, row.Refused, row.AudioBytes, audio, stream)
 	}
 	return t.err
 }

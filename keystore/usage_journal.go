@@ -1,0 +1,269 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// With many keys in use, nearly every request is the only one of its key in the 4 seconds
+// between two writes. Each would cost several rows. So the recorder appends the counters to a
+// journal, as one row for many counters. Every few minutes, and before usage is read, the
+// journal is folded into the tables: then each key has many requests in its rows.
+
+const (
+	foldFirst    = 10 * time.Second
+	foldEvery    = 5 * time.Minute
+	journalCells = 4096    // counters in a row of the journal
+	foldRows     = 1 << 17 // rows of the tables that one fold adds up in memory, and some more
+	foldBatch    = 3 * usageBatch
+)
+
+// journalUsage appends counters to the journal. If there is an error, journalUsage returns the
+// counters that were not written.
+func (s *Store) journalUsage(ctx context.Context, taken []takenUsage) (left []takenUsage, err error) {
+	for from := 0; from < len(taken); from += journalCells {
+		end := min(from+journalCells, len(taken))
+		counts := encodeUsage(taken[from:end])
+		if err := s.write(ctx, func(t *txn) error {
+			t.exec(`INSERT INTO usage_journal (counts) VALUES ($1)`, counts)
+			return t.err
+		}); err != nil {
+			return taken[from:], err
+		}
+	}
+	return nil, nil
+}
+
+// encodeUsage returns a row of the journal: first the kinds, then for each counter the place of
+// its kind and the rest. Numbers are varints; texts have their length before them.
+func encodeUsage(taken []takenUsage) []byte {
+	places := make(map[usageKind]uint64)
+	var kinds, cells []byte
+	for i := range taken {
+		t := &taken[i]
+		kind := usageKind{t.of.Operation.String(), t.of.Reason.String(), t.of.Backend}
+		place, known := places[kind]
+		if !known {
+			place = uint64(len(places))
+			places[kind] = place
+			kinds = appendText(appendText(appendText(kinds, kind.operation), kind.reason), kind.backend)
+		}
+		cells = binary.AppendUvarint(cells, place)
+		cells = appendText(appendText(cells, t.of.AccountID), t.of.KeyID)
+		for _, n := range [...]int64{t.hour, t.Requests, t.Refused, t.AudioBytes, t.AudioTime.Milliseconds(), t.StreamTime.Milliseconds()} {
+			cells = binary.AppendVarint(cells, n)
+		}
+	}
+	counts := binary.AppendUvarint(nil, uint64(len(places)))
+	return append(append(counts, kinds...), cells...)
+}
+
+func appendText(b []byte, text string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
+}
+
+var errJournal = errors.New("a row of the usage journal is damaged")
+
+// usageReader reads a row of the journal. After an error, it reads zeros.
+type usageReader struct {
+	rest []byte
+	err  error
+}
+
+func (r *usageReader) fail() {
+	r.rest, r.err = nil, errJournal
+}
+
+func (r *usageReader) uvarint() uint64 {
+	n, size := binary.Uvarint(r.rest)
+	if size <= 0 {
+		r.fail()
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *usageReader) varint() int64 {
+	n, size := binary.Varint(r.rest)
+	if size <= 0 {
+		r.fail()
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *usageReader) text() string {
+	n := r.uvarint()
+	if n > uint64(len(r.rest)) {
+		r.fail()
+		return ""
+	}
+	text := string(r.rest[:n])
+	r.rest = r.rest[n:]
+	return text
+}
+
+// addJournal adds the counters of a row of the journal.
+func (s usageRows) addJournal(counts []byte) error {
+	r := &usageReader{rest: counts}
+	var kinds []usageKind
+	for n := r.uvarint(); n > 0 && r.err == nil; n-- {
+		kinds = append(kinds, usageKind{r.text(), r.text(), r.text()})
+	}
+	for len(r.rest) > 0 {
+		place := r.uvarint()
+		row := usageRow{accountID: r.text(), keyID: r.text(), hour: r.varint()}
+		sum := UsageCounts{r.varint(), r.varint(), r.varint(), time.Duration(r.varint()) * time.Millisecond, time.Duration(r.varint()) * time.Millisecond}
+		if r.err == nil && place >= uint64(len(kinds)) {
+			r.fail()
+		}
+		if r.err != nil {
+			break
+		}
+		row.kind = kinds[place]
+		s.add(row, sum)
+	}
+	return r.err
+}
+
+// foldInBackground folds the journal, and logs an error.
+func (s *Store) foldInBackground(ctx context.Context) {
+	if err := s.foldUsage(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("folding the journal of the usage failed; it is tried again", zap.Duration("in", foldEvery), zap.Error(err))
+	}
+}
+
+// foldUsage folds what the journal has now into the tables. It does this in several
+// transactions, so that the writes of requests do not wait long. The table usage_fold has how
+// far it is: the last row of the journal that the fold covers, and how many rows of the tables
+// it has written. So another process, or this one after a crash, can go on.
+func (s *Store) foldUsage(ctx context.Context) error {
+	s.usage.folding.Lock()
+	defer s.usage.folding.Unlock()
+	newest, err := query(ctx, s, scanInt, `SELECT COALESCE(MAX(id), 0) FROM usage_journal`)
+	if err != nil {
+		return err
+	}
+	for {
+		f, err := s.nextFold(ctx)
+		if err != nil {
+			return err
+		}
+		if f.upto == 0 {
+			return nil
+		}
+		err = f.run(ctx)
+		if err != nil && !errors.Is(err, errFolded) {
+			return err
+		}
+		if err == nil && f.upto >= newest[0] {
+			return nil
+		}
+	}
+}
+
+func scanInt(row scanner) (n int64, err error) {
+	err = row.Scan(&n)
+	return n, err
+}
+
+// usageFold is a fold of rows of the journal.
+type usageFold struct {
+	store *Store
+	first int64      // the first row of the journal
+	upto  int64      // the last row of the journal; 0: the journal is empty
+	begun bool       // usage_fold has upto
+	done  int        // rows of the tables that are written
+	rows  []usageSum // in their order, which is the same whenever they are read again
+}
+
+// nextFold reads the fold that has begun, or else what the next one covers.
+func (s *Store) nextFold(ctx context.Context) (*usageFold, error) {
+	db, err := s.database()
+	if err != nil {
+		return nil, err
+	}
+	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state of the store
+	if err != nil {
+		return nil, fault(err)
+	}
+	defer func() { _ = tx.Rollback() }() // it has read only
+	f := &usageFold{store: s}
+	if err := tx.QueryRowContext(ctx, `SELECT upto, done FROM usage_fold`).Scan(&f.upto, &f.done); err != nil {
+		return nil, fault(err)
+	}
+	f.begun = f.upto > 0
+	rows, err := tx.QueryContext(ctx, `SELECT id, counts FROM usage_journal ORDER BY id`)
+	if err != nil {
+		return nil, fault(err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err says more
+	sums := make(usageRows)
+	for rows.Next() {
+		var id int64
+		var counts sql.RawBytes
+		if err := rows.Scan(&id, &counts); err != nil {
+			return nil, fault(err)
+		}
+		if f.begun && id > f.upto || !f.begun && len(sums) > foldRows {
+			break
+		}
+		if err := sums.addJournal(counts); err != nil {
+			return nil, fmt.Errorf("%w: %d", err, id)
+		}
+		if f.first == 0 {
+			f.first = id
+		}
+		if !f.begun {
+			f.upto = id
+		}
+	}
+	f.rows = sums.inOrder()
+	return f, fault(rows.Err())
+}
+
+// errFolded says that another process has gone on with the fold.
+var errFolded = errors.New("another process folds the usage")
+
+// run writes the rows of the fold that are not written yet, and then removes its part of the
+// journal.
+func (f *usageFold) run(ctx context.Context) error {
+	for {
+		before, at := int64(0), f.done
+		if f.begun {
+			before = f.upto
+		}
+		batch := f.rows[min(at, len(f.rows)):min(at+foldBatch, len(f.rows))]
+		last := at+len(batch) >= len(f.rows)
+		err := f.store.writeRelaxed(ctx, func(t *txn) error {
+			upto, done := f.upto, at+len(batch)
+			if last {
+				upto, done = 0, 0
+			}
+			n, err := t.count(`UPDATE usage_fold SET upto = $1, done = $2
+				WHERE upto = $3 AND done = $4 AND (SELECT MIN(id) FROM usage_journal) = $5`, upto, done, before, at, f.first)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return errFolded
+			}
+			if last {
+				t.exec(`DELETE FROM usage_journal WHERE id <= $1`, f.upto)
+			}
+			return t.addUsage(batch)
+		})
+		if err != nil || last {
+			return err
+		}
+		f.begun, f.done = true, at+len(batch)
+	}
+}

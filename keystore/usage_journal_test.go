@@ -1,0 +1,215 @@
+package keystore
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap/zaptest/observer"
+	"pgregory.net/rapid"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// countEach counts a request for each of n keys, more than are written at once.
+func (f fixture) countEach(n int) {
+	for i := range n {
+		k := policy.Key{ID: fmt.Sprintf("key_%04d", i), AccountID: fmt.Sprintf("acc_%d", i%3)}
+		f.CountUsage(start, aUse(k, policy.ReadJob, policy.Allowed), UsageCounts{Requests: 1})
+	}
+}
+
+func (f fixture) journal() int {
+	f.t.Helper()
+	return count(f.t, rawDB(f.t, f.cfg.Path), `SELECT COUNT(*) FROM usage_journal`)
+}
+
+// With many keys, counts go to the journal first. Every sum is as if they were written at once.
+func TestUsageJournal_ChangesNoSum(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		f := openStore(t, newPath(t), commandLine)
+		defer f.Close()
+		want := make(map[string]UsageCounts)
+		for range rapid.IntRange(1, 4).Draw(r, "writes") {
+			keys := rapid.IntRange(1, 3*usageBatch).Draw(r, "keys")
+			for i := range keys {
+				k := policy.Key{ID: fmt.Sprintf("key_%04d", i), AccountID: fmt.Sprintf("acc_%d", i%3)}
+				c := UsageCounts{Requests: 1, Refused: int64(i % 2), AudioBytes: int64(i) << 33, AudioTime: time.Duration(i) * time.Millisecond, StreamTime: time.Second}
+				f.CountUsage(start, aUse(k, policy.Recognize, policy.Allowed), c)
+				sum := want[k.ID]
+				sum.add(c)
+				want[k.ID] = sum
+			}
+			f.usage.flush(t.Context())
+			if n := f.journal(); keys > usageBatch && n == 0 {
+				r.Error("the journal was not used")
+			}
+			if rapid.Bool().Draw(r, "fold") {
+				if err := f.foldUsage(t.Context()); err != nil {
+					r.Fatal(err)
+				}
+			}
+		}
+		got := make(map[string]UsageCounts)
+		var all UsageCounts
+		for _, u := range f.usageOf(UsageList{Group: UsageByKey}) {
+			got[u.KeyID] = u.UsageCounts
+			all.add(u.UsageCounts)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			r.Errorf("(-want +got):\n%s", diff)
+		}
+		if sum := f.sumOf(UsageList{Since: 1}); sum != all {
+			r.Errorf("%+v in all, want %+v", sum, all)
+		}
+		if n := f.journal(); n != 0 {
+			r.Errorf("%d rows are left in the journal", n)
+		}
+	})
+}
+
+// A fold that was interrupted goes on where it was, also if the journal has new rows by then.
+func TestUsageJournal_AnInterruptedFoldGoesOn(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	var logs *observer.ObservedLogs
+	f := openStore(t, path, commandLine, logTo(&logs))
+	f.countEach(1000)
+	f.usage.flush(t.Context())
+	db := rawDB(t, path)
+	mustExec(t, db, `CREATE TRIGGER broken BEFORE INSERT ON usage_totals WHEN (SELECT COUNT(*) FROM usage_scopes) > 700 BEGIN SELECT RAISE(FAIL, 'no'); END`)
+	if n := f.sumOf(UsageList{}).Requests; n != 1000 { // the row of all requests is written first
+		t.Errorf("%d requests, want 1000", n)
+	}
+	if keys := len(f.usageOf(UsageList{Group: UsageByKey})); keys == 0 || keys >= 1000 {
+		t.Errorf("%d keys, want some of them", keys)
+	}
+	if logs.FilterMessageSnippet("folding the journal").Len() == 0 {
+		t.Error("the log does not say that folding has failed")
+	}
+	f.countEach(500)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, db, `DROP TRIGGER broken`)
+	f = openStore(t, path, commandLine)
+	keys := f.usageOf(UsageList{Group: UsageByKey})
+	if len(keys) != 1000 || f.sumOf(UsageList{}).Requests != 1500 {
+		t.Errorf("%d keys, %d requests; want 1000, 1500", len(keys), f.sumOf(UsageList{}).Requests)
+	}
+	for i := range keys {
+		if want := int64(1); keys[i].Requests != want && keys[i].KeyID >= "key_0500" {
+			t.Errorf("%s: %d requests, want %d", keys[i].KeyID, keys[i].Requests, want)
+		}
+	}
+}
+
+// Several processes that fold at a time add each count once.
+func TestUsageJournal_SeveralProcesses(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	const stores, rounds, keys = 3, 4, 300
+	var all sync.WaitGroup
+	for range stores {
+		f := openStore(t, path, commandLine)
+		all.Go(func() {
+			for range rounds {
+				f.countEach(keys)
+				f.usage.flush(t.Context())
+				if err := f.foldUsage(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	f := openStore(t, path, commandLine)
+	for _, u := range f.usageOf(UsageList{Group: UsageByKey}) {
+		if u.Requests != stores*rounds {
+			t.Errorf("%s: %d requests, want %d", u.KeyID, u.Requests, stores*rounds)
+		}
+	}
+	if n := f.sumOf(UsageList{}).Requests; n != stores*rounds*keys {
+		t.Errorf("%d requests, want %d", n, stores*rounds*keys)
+	}
+}
+
+// The audio of a key with a limit of audio is not in the journal, so that every process sees it.
+func TestAudioUsed_IsNeverInTheJournal(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	now := start
+	f := openStore(t, path, commandLine, func(c *Config) { c.Clock = func() policy.Time { return now } })
+	k, _ := f.key(f.account().ID)
+	owner := policy.Identity{KeyID: k.ID, AccountID: k.AccountID}
+	ask := func(want time.Duration) {
+		t.Helper()
+		for _, s := range []fixture{f, openStore(t, path, commandLine)} {
+			if _, total, err := s.AudioUsed(t.Context(), start, owner); err != nil || total != want {
+				t.Errorf("%s of audio, %v; want %s", total, err, want)
+			}
+		}
+	}
+	hear := func() {
+		f.CountUsage(start, aUse(k, policy.Recognize, policy.Allowed), UsageCounts{AudioTime: time.Second})
+		f.countEach(2 * usageBatch)
+		f.usage.flush(t.Context())
+	}
+	ask(0)
+	hear()
+	ask(time.Second)
+	now = now.Add(watchedFor + time.Second) // no one has asked for a long time
+	hear()
+	if today, _, err := f.AudioUsed(t.Context(), start, owner); err != nil || today != time.Second {
+		t.Errorf("%s of audio, %v; the key is still watched", today, err)
+	}
+}
+
+// A damaged row of the journal takes nothing else away, and the log says which it is.
+func TestUsageJournal_ADamagedRow(t *testing.T) {
+	t.Parallel()
+	var logs *observer.ObservedLogs
+	f := openStore(t, newPath(t), commandLine, logTo(&logs))
+	k, _ := f.key(f.account().ID)
+	f.CountUsage(start, aUse(k, policy.ReadJob, policy.Allowed), UsageCounts{Requests: 1})
+	f.usage.flush(t.Context())
+	mustExec(t, rawDB(t, f.cfg.Path), `INSERT INTO usage_journal (counts) VALUES (X'0101')`)
+	if n := f.sumOf(UsageList{}).Requests; n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+	if e := logs.FilterMessageSnippet("folding the journal").All(); len(e) != 1 || e[0].ContextMap()["error"] != "a row of the usage journal is damaged: 1" {
+		t.Errorf("the log: %v", e)
+	}
+}
+
+func FuzzUsageJournal(f *testing.F) {
+	f.Add(encodeUsage([]takenUsage{{UsageCounts{1, 2, 3, time.Second, time.Minute}, UsageOf{"key_1", "acc_1", "amivoice", policy.Recognize, policy.KeyExpired}, 5}}))
+	f.Add([]byte{0})
+	f.Fuzz(func(t *testing.T, counts []byte) {
+		rows := make(usageRows)
+		if rows.addJournal(counts) != nil {
+			return
+		}
+		// Rows that can be read are read alike after another encoding of them.
+		var keys []takenUsage
+		for _, row := range rows.inOrder() {
+			if row.keyID != "" {
+				keys = append(keys, takenUsage{row.UsageCounts, UsageOf{KeyID: row.keyID, AccountID: row.accountID, Backend: row.kind.backend}, row.hour})
+			}
+		}
+		again := make(usageRows)
+		if err := again.addJournal(encodeUsage(keys)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range keys {
+			k := &keys[i]
+			if !slices.ContainsFunc(again.inOrder(), func(row usageSum) bool { return row.keyID == k.of.KeyID && row.hour == k.hour }) {
+				t.Errorf("%+v was lost", k)
+			}
+		}
+	})
+}
