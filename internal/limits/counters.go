@@ -46,7 +46,7 @@ type Kind uint8
 // The kinds.
 const (
 	Request Kind = iota // in the minute, and in those at a time until Release
-	Command             // in the minute only: the start command, or the handshake, of a live stream
+	Command             // in the minute only: the start command or the handshake of a live stream, or a request whose end is not seen
 )
 
 // Refusal says which limit refuses a request. The zero value refuses nothing.
@@ -74,28 +74,55 @@ type place struct {
 // the key or of its account, Admit counts nothing. Otherwise it sets t, and the caller must
 // call [Ticket.Release] when the request has ended.
 func (c *Counters) Admit(t *Ticket, key, account *Subject, kind Kind, now policy.Time) Refusal {
-	var mine, shared *subject
-	if key.counted() {
-		mine = c.subjects.locked(key.ID, now)
-		defer mine.mu.Unlock()
-		if refusal := mine.check(&key.Limits, kind, now); refusal.Limit != policy.NoLimit {
-			return refusal
+	mine, shared := c.lock(key, account, now)
+	refusal := check(mine, shared, key, account, kind, now)
+	if refusal.Limit == policy.NoLimit {
+		t.key, t.account = mine.count(kind, now), shared.count(kind, now)
+	}
+	shared.unlock()
+	mine.unlock()
+	return refusal
+}
+
+// Check returns what Admit would return now, and counts nothing.
+func (c *Counters) Check(key, account *Subject, kind Kind, now policy.Time) Refusal {
+	mine, shared := c.lock(key, account, now)
+	defer mine.unlock()
+	defer shared.unlock()
+	return check(mine, shared, key, account, kind, now)
+}
+
+// check returns the limit that one more request would exceed. The caller has locked the counts.
+func check(mine, shared *subject, key, account *Subject, kind Kind, now policy.Time) Refusal {
+	refusal := mine.check(&key.Limits, kind, now)
+	if refusal.Limit == policy.NoLimit {
+		refusal = shared.check(&account.Limits, kind, now)
+		refusal.ByAccount = refusal.Limit != policy.NoLimit
+	}
+	return refusal
+}
+
+// lock returns the counts of a key and of its account, locked; nil for one without limits that
+// are counted.
+//
+// Both are looked up before one of them is locked: an addition to the table can wait for the
+// lock of every subject. Nobody locks a key after an account, so two callers never wait for
+// each other.
+func (c *Counters) lock(key, account *Subject, now policy.Time) (mine, shared *subject) {
+	for {
+		if key.counted() {
+			mine = c.subjects.of(key.ID, now)
+		}
+		if account.counted() {
+			shared = c.subjects.of(account.ID, now)
+		}
+		if mine.lock() {
+			if shared.lock() {
+				return mine, shared
+			}
+			mine.unlock()
 		}
 	}
-	if account.counted() {
-		// Nobody locks a key after an account, so two callers never wait for each other.
-		shared = c.subjects.locked(account.ID, now)
-		defer shared.mu.Unlock()
-		if refusal := shared.check(&account.Limits, kind, now); refusal.Limit != policy.NoLimit {
-			refusal.ByAccount = true
-			return refusal
-		}
-		t.account = shared.count(kind, now)
-	}
-	if mine != nil {
-		t.key = mine.count(kind, now)
-	}
-	return Refusal{}
 }
 
 // Release ends the request. Later calls do nothing.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -180,6 +181,37 @@ func TestR20_ARefusedRequestCountsNothing(t *testing.T) {
 	}
 }
 
+// Check says what Admit does, and changes nothing.
+func TestCheck_IsAdmitWithoutCounting(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		c := New()
+		limit := func(name string) uint32 { return rapid.Uint32Range(0, 4).Draw(t, name) }
+		k := key(policy.Limits{Requests: limit("requests"), Concurrent: limit("concurrent")})
+		account := &Subject{"acc_1", policy.Limits{Requests: limit("requests of all"), Concurrent: limit("concurrent of all")}}
+		var tickets []Ticket
+		now := start
+		for range rapid.IntRange(1, 30).Draw(t, "requests") {
+			now += policy.Time(rapid.IntRange(0, 30_000).Draw(t, "pause"))
+			if len(tickets) > 0 && rapid.Bool().Draw(t, "ends") {
+				tickets[0].Release()
+				tickets = tickets[1:]
+			}
+			kind := rapid.SampledFrom([]Kind{Request, Command}).Draw(t, "kind")
+			before := [2]Use{c.UseOf("key_1", now), c.UseOf("acc_1", now)}
+			want := c.Check(k, account, kind, now)
+			if after := [2]Use{c.UseOf("key_1", now), c.UseOf("acc_1", now)}; after != before {
+				t.Fatalf("a check changes the counts %+v to %+v", before, after)
+			}
+			var ticket Ticket
+			if got := c.Admit(&ticket, k, account, kind, now); got != want {
+				t.Fatalf("checked %+v, and admitted %+v", want, got)
+			}
+			tickets = append(tickets, ticket)
+		}
+	})
+}
+
 // Keys come and go; the counts of those that are in use must not be lost with the others.
 func TestTheTableForgetsIdleKeysOnly(t *testing.T) {
 	t.Parallel()
@@ -235,6 +267,38 @@ func TestTheTableIsRebuiltInARace(t *testing.T) {
 	done.Wait()
 	if over.Load() > 0 {
 		t.Errorf("a key was over its limit %d times", over.Load())
+	}
+}
+
+// Each account that is new to the table can force the table to be rebuilt, which locks every
+// subject, while the request holds its key.
+func TestAccountsAreAddedWhileKeysAreLocked(t *testing.T) {
+	t.Parallel()
+	const clients, rounds = 8, 2_000
+	c := New()
+	var admitted atomic.Int64
+	var clientsDone sync.WaitGroup
+	for n := range clients {
+		clientsDone.Go(func() {
+			for i := range rounds {
+				var ticket Ticket
+				account := &Subject{fmt.Sprintf("acc_%d_%d", n, i), policy.Limits{Concurrent: 1}}
+				if c.Admit(&ticket, &Subject{fmt.Sprintf("key_%d", i%5), policy.Limits{Concurrent: clients}}, account, Request, start).Limit == policy.NoLimit {
+					admitted.Add(1)
+				}
+				ticket.Release()
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { clientsDone.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("requests wait for each other for ever, after %d of %d", admitted.Load(), clients*rounds)
+	}
+	if admitted.Load() != clients*rounds {
+		t.Errorf("%d requests were admitted, want %d", admitted.Load(), clients*rounds)
 	}
 }
 

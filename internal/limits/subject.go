@@ -19,8 +19,31 @@ type subject struct {
 	audio   audio
 }
 
+// lock locks the subject. It returns false, and locks nothing, if the table has dropped the
+// subject meanwhile. A nil subject counts nothing, and is always locked.
+func (s *subject) lock() bool {
+	if s == nil {
+		return true
+	}
+	s.mu.Lock()
+	if s.gone {
+		s.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+func (s *subject) unlock() {
+	if s != nil {
+		s.mu.Unlock()
+	}
+}
+
 // check returns the limit that one more request would exceed. The caller has locked s.
 func (s *subject) check(l *policy.Limits, kind Kind, now policy.Time) Refusal {
+	if s == nil {
+		return Refusal{}
+	}
 	if l.Concurrent != 0 && kind == Request && s.running.Load() >= l.Concurrent {
 		return Refusal{Limit: policy.LimitConcurrent}
 	}
@@ -35,6 +58,9 @@ func (s *subject) check(l *policy.Limits, kind Kind, now policy.Time) Refusal {
 
 // count counts a request. The caller has locked s.
 func (s *subject) count(kind Kind, now policy.Time) place {
+	if s == nil {
+		return place{}
+	}
 	if kind == Request {
 		s.running.Add(1)
 	}

@@ -42,20 +42,22 @@ func findIn(slots []atomic.Pointer[subject], hash uint64, id string) *subject {
 	}
 }
 
-// locked returns the subject with this ID, and adds it if it is not there. The subject is
-// locked.
-func (t *table) locked(id string, now policy.Time) *subject {
+// of returns the subject with this ID, and adds it if it is not there. The caller must have
+// locked no subject.
+func (t *table) of(id string, now policy.Time) *subject {
 	hash := maphash.String(t.seed, id)
+	if s := findIn(*t.slots.Load(), hash, id); s != nil {
+		return s
+	}
+	return t.add(hash, id, now)
+}
+
+// locked does what of does, and locks the subject.
+func (t *table) locked(id string, now policy.Time) *subject {
 	for {
-		s := findIn(*t.slots.Load(), hash, id)
-		if s == nil {
-			s = t.add(hash, id, now)
-		}
-		s.mu.Lock()
-		if !s.gone {
+		if s := t.of(id, now); s.lock() {
 			return s
 		}
-		s.mu.Unlock()
 	}
 }
 
@@ -76,8 +78,8 @@ func (t *table) add(hash uint64, id string, now policy.Time) *subject {
 	return s
 }
 
-// rebuild replaces the array by one without the subjects that are idle. The new array is at
-// most a quarter full, so that it is used for a while.
+// rebuild replaces the array by one without the subjects that are idle. It locks each subject
+// for a moment. The new array is at most a quarter full, so that it is used for a while.
 func (t *table) rebuild(old []atomic.Pointer[subject], now policy.Time) []atomic.Pointer[subject] {
 	var kept []*subject
 	for i := range old {
