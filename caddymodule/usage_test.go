@@ -88,6 +88,33 @@ func TestUsage_RequestsAndAudio(t *testing.T) {
 	}
 }
 
+// A body that is JSON has the URL of its audio. Every other body is audio, whatever is behind the
+// media type.
+func TestUsage_JSONHasNoAudio(t *testing.T) {
+	g := newDialectGateway(t, "deepgram", "")
+	g.backend.respondText(http.StatusOK, "{}")
+	want := map[string]int64{
+		"application/json": 0, "Application/JSON; charset=utf-8": 0, "application/problem+json": 0,
+		"audio/wav": 3, "audio/wav; of=json": 3, "audio/jsonish": 3,
+	}
+	keys := make(map[string]policy.Key)
+	for contentType := range want {
+		key, secret := g.issue(keystore.NewKey{})
+		keys[contentType] = key
+		answer := g.send("POST /v1/listen HTTP/1.1\r\nHost: " + g.addr + "\r\nConnection: close\r\nAuthorization: Token " + secret +
+			"\r\nContent-Type: " + contentType + "\r\nContent-Length: 3\r\n\r\nabc")
+		if answer.status != http.StatusOK {
+			t.Fatalf("%s: status %d, %s", contentType, answer.status, answer.body)
+		}
+	}
+	g.stop() // it writes what it has counted
+	for contentType, size := range want {
+		if got := g.usageOf(keys[contentType])["recognize"]; got.Requests != 1 || got.AudioBytes != size {
+			t.Errorf("%s: %d requests and %d bytes of audio, want 1 and %d", contentType, got.Requests, got.AudioBytes, size)
+		}
+	}
+}
+
 // A request whose upstream key the backend refuses is one request, and is refused.
 func TestUsage_RefusedUpstreamKey(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)

@@ -22,7 +22,7 @@ func (w *responseInterceptor) measureAudio() bool {
 	if values := r.Header["Content-Type"]; len(values) > 0 {
 		contentType = values[0]
 	}
-	if strings.Contains(contentType, "json") { // it has the URL of the audio
+	if isJSON(contentType) { // it has the URL of the audio
 		return false
 	}
 	w.audio.Begin(r.Body, audiometer.Config{
@@ -31,6 +31,13 @@ func (w *responseInterceptor) measureAudio() bool {
 	})
 	r.Body = &w.audio
 	return true
+}
+
+// isJSON reports whether a body with this Content-Type is JSON.
+func isJSON(contentType string) bool {
+	media, _, _ := strings.Cut(contentType, ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	return strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")
 }
 
 // countAudio counts the audio that the backend has got.

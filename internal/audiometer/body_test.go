@@ -76,6 +76,10 @@ func TestMeasure_BytesAndLength(t *testing.T) {
 	second := strings.Repeat("\x01\x02", 16000) // 16-bit PCM at 16 kHz
 	file := string(wav(8000, 2, 16, []byte(second)))
 	noted := string(wav(16000, 1, 16, []byte(second), "a note", "odd"))
+	late := file[:36] + "LIST\x40\x1f\x00\x00" + strings.Repeat("note", 2000) + file[36:]
+	broadcast := file[:12] + "bext\x5a\x02\x00\x00" + strings.Repeat("\x00", 602) + file[12:]
+	lying := file[:28] + "\xff\xff\xff\x7f" + file[32:]
+	silent := file[:28] + "\x00\x00\x00\x00" + file[32:]
 	type parts []string
 	for _, c := range []struct {
 		name   string
@@ -89,6 +93,11 @@ func TestMeasure_BytesAndLength(t *testing.T) {
 		{"raw audio of an unknown rate", audiometer.Config{}, second, nil, 32000, 0},
 		{"a WAV file", audiometer.Config{}, file, nil, len(file), time.Second},
 		{"a WAV file with notes", audiometer.Config{}, noted, nil, len(noted), time.Second},
+		{"a WAV file whose header is longer than it is looked at", audiometer.Config{}, late, nil, len(late), time.Second * time.Duration(len(late)-4096) / 32000},
+		{"a WAV file with a broadcast's data before its format", audiometer.Config{}, broadcast, nil, len(broadcast), time.Second},
+		{"a WAV file that says that it has fewer seconds", audiometer.Config{}, lying, nil, len(lying), time.Second},
+		{"a WAV file that does not say its bytes a second", audiometer.Config{}, silent, nil, len(silent), time.Second},
+		{"a WAV file above 4 GiB", audiometer.Config{}, "RF64" + file[4:], nil, len(file), time.Second},
 		{"a WAV file that ends in its header", audiometer.Config{}, file[:40], nil, 40, 0},
 		{"a WAV file without audio", audiometer.Config{}, file[:44], nil, 44, 0},
 		{"no body", audiometer.Config{}, "", nil, 0, 0},

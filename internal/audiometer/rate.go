@@ -59,26 +59,46 @@ func RawRate(encoding, samples, channels string) int {
 }
 
 // wavHead is how many bytes of a WAV file readWAV needs at most. The header of most files has 44
-// bytes; some have a chunk of notes in front of the audio.
-const wavHead = 512
+// bytes; some have notes, or the data of a broadcast, in front of the format or of the audio.
+const wavHead = 4 << 10
 
-// readWAV reads the header of a WAV file (RIFF WAVE). It returns how many bytes a second of
-// audio has, and the size of the header. ok is false if head is not the beginning of a WAV file
-// with a format whose bytes a second are fixed.
+// readWAV reads the header of a WAV file (RIFF WAVE, or RF64 for files above 4 GiB). It returns how
+// many bytes a second of audio has, and the size of the header, as far as head has it. ok is false
+// if head is not the beginning of a WAV file with a format whose bytes a second are fixed.
 func readWAV(head []byte) (rate, size int, ok bool) {
-	if len(head) < 12 || string(head[:4]) != "RIFF" || string(head[8:12]) != "WAVE" {
+	if len(head) < 12 || string(head[:4]) != "RIFF" && string(head[:4]) != "RF64" || string(head[8:12]) != "WAVE" {
 		return 0, 0, false
 	}
-	for at := 12; at+8 <= len(head); {
+	at := 12
+	for at+8 <= len(head) {
 		name, length := string(head[at:at+4]), int64(binary.LittleEndian.Uint32(head[at+4:]))
 		at += 8
 		switch {
 		case name == "data":
 			return rate, at, rate > 0
 		case name == "fmt " && length >= 16 && at+16 <= len(head):
-			rate = int(min(binary.LittleEndian.Uint32(head[at+8:]), 1<<30)) // bytes a second, also of A-law and mu-law
+			rate = wavRate(head[at:])
 		}
 		at += int(min(length+length%2, int64(len(head)))) // chunks begin at even offsets
 	}
-	return 0, 0, false
+	// The audio begins later. How much later is not known: the size of a chunk is only what the
+	// file says.
+	return rate, min(at+8, len(head)), rate > 0
+}
+
+// wavRate returns how many bytes a second of audio has by the format of a WAV file; 0 if the format
+// does not tell it. The format says it twice: as a number, and by its channels, its sampling rate
+// and its bits. Programs that play the file use the latter, so a larger number does not count.
+func wavRate(format []byte) int {
+	field := func(at int) int64 { return int64(binary.LittleEndian.Uint16(format[at:])) }
+	channels, bits := field(2), field(14)
+	samples, stated := int64(binary.LittleEndian.Uint32(format[4:])), int64(binary.LittleEndian.Uint32(format[8:]))
+	if bits == 0 {
+		bits = 16 // compressed audio is smaller than this
+	}
+	played := min(channels*samples*((bits+7)/8), 1<<30)
+	if stated == 0 {
+		return int(played)
+	}
+	return int(min(stated, played))
 }
