@@ -115,10 +115,9 @@ func (v *Verify) serveProxy(w http.ResponseWriter, r *http.Request, begun time.T
 	defer f.releaseStore()
 	d := v.decideProxied(r.Context(), &q, &f)
 	if d.Reason.OK() {
-		// The end of the request is not seen, so it counts for the limits of requests a minute only.
+		// The end of the request is not seen, so it takes no place among those at a time.
 		var ticket limits.Ticket
-		v.count(&ticket, &f, q.call.Operation, limits.Request, &d) //nolint:contextcheck // the reading of what was used is for other requests too
-		ticket.Release()
+		v.count(&ticket, &f, q.call.Operation, limits.Command, &d) //nolint:contextcheck // the reading of what was used is for other requests too
 	}
 
 	record := &handler.DecisionRecord{
