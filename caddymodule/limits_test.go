@@ -237,7 +237,7 @@ func TestR20_TheOperatorChangesTheLimitsOfAnAccount(t *testing.T) {
 			t.Errorf("without limits it got %d", got.status)
 		}
 	}
-	if log := g.log(); !strings.Contains(log, `"detail":"the request would exceed the limit of the key's account, requests=2/m"`) ||
+	if log := g.log(); !strings.Contains(log, `"detail":"the request would exceed the account's limit requests=2/m"`) ||
 		!strings.Contains(log, `"reason":"operation_refused","limit":"operations"`) {
 		t.Error("the log does not say which limit it was")
 	}
@@ -359,62 +359,39 @@ func TestR20_CountsSurviveAReload(t *testing.T) {
 	wantTooMany(t, g.recognize(secret), 1, 60)
 }
 
-// recognizeSeconds sends so many seconds of audio in the format LSB16K.
-func (g *gateway) recognizeSeconds(secret string, seconds int) reply {
-	g.t.Helper()
-	return g.send(g.form("/v1/recognize", [2]string{"u", secret}, [2]string{"d", "-a-general"}, [2]string{"c", "LSB16K"}, [2]string{"a", strings.Repeat("a", seconds*32_000)}))
-}
-
-func TestR20_AudioOfAKey(t *testing.T) {
-	g := newGateway(t, "upstream_key "+backendKey)
-	for limit, word := range map[string]string{"audio=3s/d": "audio", "audio-total=3s": "audio-total"} {
-		key, secret := g.limitedKey(limit)
-		g.recordJob("job-"+word, key, now())
-		for range 2 {
-			if got := g.recognizeSeconds(secret, 2); got.status != http.StatusOK {
-				t.Fatalf("%s: the first requests got %d %q", limit, got.status, got.body)
-			}
-		}
-		// What was used is known a second later.
-		var got reply
-		eventually(t, func() bool { got = g.recognizeSeconds(secret, 0); return got.status != http.StatusOK })
-		wantTooMany(t, got, 1, 60)
-		wantTooMany(t, g.recognizeSeconds(secret, 1), 1, 60)
-		g.backend.respondText(http.StatusOK, `{"status":"processing"}`)
-		if got := g.poll("job-"+word, secret); got.status != http.StatusOK {
-			t.Errorf("%s: a poll got %d", limit, got.status)
-		}
-		if !strings.Contains(g.log(), `"limit":"`+word+`"`) || !strings.Contains(g.log(), `"detail":"the key's limit `+limit+` is used up"`) {
-			t.Errorf("%s: the log does not say which limit it was", limit)
-		}
-		today, total, err := serverStore(t).AudioUsed(t.Context(), now(), policy.Identity{KeyID: key.ID, AccountID: key.AccountID})
-		if err != nil || today != 4*time.Second || total != 4*time.Second {
-			t.Errorf("%s: the key has used %s, in all %s, %v", limit, today, total, err)
-		}
+// A request that a proxy asks about takes no place among those at a time, and needs none.
+func TestR20_AQuestionOfAProxyNeedsNoPlace(t *testing.T) {
+	g := newProxyVerifier(t)
+	key, secret := g.limitedKey("concurrent=1")
+	hold := make(chan struct{})
+	defer close(hold)
+	g.backend.respond(func(http.ResponseWriter, *http.Request) { <-hold })
+	conn := g.dial(t)
+	if _, err := io.WriteString(conn, "POST /v1/recognize?u="+secret+" HTTP/1.1\r\nHost: "+g.addr+"\r\nContent-Length: 3\r\n\r\nabc"); err != nil {
+		t.Fatal(err)
 	}
-}
-
-func TestR20_AStreamIsCutWhenItsAudioIsUsedUp(t *testing.T) {
-	g := streamGateway(t, "")
-	_, secret := g.limitedKey("audio=2s/d")
-	c := g.dialStream("").upgraded()
-	c.text("s LSB16K -a-general authorization=%s", secret)
-	c.WantText("s")
-	begun := time.Now()
+	eventually(t, func() bool { return g.app().Limits().UseOf(key.ID, now()).Concurrent == 1 })
+	wantTooMany(t, g.recognize(secret), 1, 60)
 	for range 3 {
-		if err := c.audio(make([]byte, 32_000)); err != nil {
-			t.Fatal(err)
-		}
+		wantProxyPassed(t, "nginx", g.askFor("nginx", "POST /v1/recognize?u="+secret, "192.0.2.7"), key)
 	}
+}
+
+// An account that may not open streams any more has none. The other limits let streams go on.
+func TestR20_AStreamIsCutWhenItsAccountMayNotStream(t *testing.T) {
+	g := streamGateway(t, "")
+	_, secret := g.issue(keystore.NewKey{})
+	c := g.dialStream("").upgraded()
+	c.start(secret)
+	c.WantText("s")
+	g.limitAccount(secret, "requests=1/m streams=1")
+	c.wav()
+	c.text("e")
+	c.Until("e")
+	g.limitAccount(secret, "operations=recognize")
 	c.Until(cutStream)
-	if took := time.Since(begun); took > 12*time.Second {
-		t.Errorf("the stream was cut after %s", took)
-	}
-	eventually(t, func() bool { // the client sees the cut before the log has it
-		return strings.Contains(g.log(), `"msg":"stream cut","reason":"limit_reached","limit":"audio"`)
+	eventually(t, func() bool {
+		return strings.Contains(g.log(), `"msg":"stream cut","reason":"operation_refused","limit":"operations"`) &&
+			strings.Contains(g.log(), `"detail":"the operation is not within the account's limit operations=recognize"`)
 	})
-	again := g.dialStream("").upgraded()
-	again.start(secret)
-	again.WantText(failedStart)
-	again.WantEndOrReset()
 }

@@ -68,7 +68,7 @@ type usageRecorder struct {
 	streams   map[*StreamMeter]struct{} // that have not stopped
 
 	watching sync.Mutex
-	watched  map[string]policy.Time // keys with limits of audio: when their audio was last asked for
+	watched  map[string]policy.Time // keys and accounts with limits of audio: when their audio was last asked for
 
 	flushing sync.Mutex
 	folding  sync.Mutex
@@ -189,20 +189,22 @@ func (u *usageRecorder) giveBack(taken []takenUsage) {
 	}
 }
 
-// watchedFor is how long the audio of a key is written at once after it was last asked for.
+// watchedFor is how long the audio of a key or an account is written at once after it was last
+// asked for.
 const watchedFor = 24 * time.Hour
 
-// watch notes that the audio of a key is asked for.
-func (u *usageRecorder) watch(keyID string, now policy.Time) {
+// watch notes that the audio of the key or account with this ID is asked for.
+func (u *usageRecorder) watch(id string, now policy.Time) {
 	u.watching.Lock()
 	defer u.watching.Unlock()
-	if _, known := u.watched[keyID]; !known {
-		keyID = strings.Clone(keyID) // it can point into the record cache
+	if _, known := u.watched[id]; !known {
+		id = strings.Clone(id) // it can point into the record cache
 	}
-	u.watched[keyID] = now
+	u.watched[id] = now
 }
 
-// splitWatched moves the usage of watched keys to the front, and returns how many they are.
+// splitWatched moves the audio of watched keys and accounts to the front, and returns how many
+// counters have it.
 func (u *usageRecorder) splitWatched(taken []takenUsage, now policy.Time) (watched int) {
 	u.watching.Lock()
 	defer u.watching.Unlock()
@@ -215,10 +217,18 @@ func (u *usageRecorder) splitWatched(taken []takenUsage, now policy.Time) (watch
 		return 0
 	}
 	for i := range taken {
-		if _, found := u.watched[taken[i].of.KeyID]; found {
+		if taken[i].AudioTime != 0 && u.watches(&taken[i].of) {
 			taken[i], taken[watched] = taken[watched], taken[i]
 			watched++
 		}
 	}
 	return watched
+}
+
+// watches reports whether the audio of a key or of its account is asked for. The caller has
+// locked watching.
+func (u *usageRecorder) watches(of *UsageOf) bool {
+	_, key := u.watched[of.KeyID]
+	_, account := u.watched[of.AccountID]
+	return key || account
 }

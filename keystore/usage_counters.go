@@ -76,18 +76,29 @@ func (c *usageCounters) add(hour int64, of *UsageOf, counts UsageCounts, rests u
 	return true
 }
 
-// pendingAudio returns the audio of a key that was counted and is not written yet: from the
-// hour since on, and in all.
-func (c *usageCounters) pendingAudio(keyID string, since int64) (recent, all time.Duration) {
-	shard, _ := c.shardOf(0, &UsageOf{KeyID: keyID})
-	shard.mu.Lock()
-	defer shard.mu.Unlock()
-	for i := range shard.cells {
-		cell := &shard.cells[i]
+// pendingAudio returns the audio of a key, or of all keys of an account if there is no KeyID,
+// that was counted and is not written yet: from the hour since on, and in all.
+func (c *usageCounters) pendingAudio(of policy.Identity, since int64) (recent, all time.Duration) {
+	if of.KeyID != "" {
+		shard, _ := c.shardOf(0, &UsageOf{KeyID: of.KeyID})
+		return shard.pendingAudio(of, since)
+	}
+	for i := range c.shards {
+		ofShard, allOfShard := c.shards[i].pendingAudio(of, since)
+		recent, all = recent+ofShard, all+allOfShard
+	}
+	return recent, all
+}
+
+func (s *usageShard) pendingAudio(of policy.Identity, since int64) (recent, all time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.cells {
+		cell := &s.cells[i]
 		if cell.AudioTime == 0 {
 			continue
 		}
-		if key, _, _ := shard.namesOf(cell); string(key) != keyID {
+		if key, account, _ := s.namesOf(cell); string(account) != of.AccountID || of.KeyID != "" && string(key) != of.KeyID {
 			continue
 		}
 		all += cell.AudioTime

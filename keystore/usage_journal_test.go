@@ -138,34 +138,40 @@ func TestUsageJournal_SeveralProcesses(t *testing.T) {
 	}
 }
 
-// The audio of a key with a limit of audio is not in the journal, so that every process sees it.
+// The audio of a key or an account with a limit of audio is not in the journal, so that every
+// process sees it.
 func TestAudioUsed_IsNeverInTheJournal(t *testing.T) {
 	t.Parallel()
-	path := newPath(t)
-	now := start
-	f := openStore(t, path, commandLine, func(c *Config) { c.Clock = func() policy.Time { return now } })
-	k, _ := f.key(f.account().ID)
-	owner := policy.Identity{KeyID: k.ID, AccountID: k.AccountID}
-	ask := func(want time.Duration) {
-		t.Helper()
-		for _, s := range []fixture{f, openStore(t, path, commandLine)} {
-			if _, total, err := s.AudioUsed(t.Context(), start, owner); err != nil || total != want {
-				t.Errorf("%s of audio, %v; want %s", total, err, want)
+	for name, of := range map[string]func(policy.Key) policy.Identity{
+		"a key":      func(k policy.Key) policy.Identity { return policy.Identity{KeyID: k.ID, AccountID: k.AccountID} },
+		"an account": func(k policy.Key) policy.Identity { return policy.Identity{AccountID: k.AccountID} },
+	} {
+		path := newPath(t)
+		now := start
+		f := openStore(t, path, commandLine, func(c *Config) { c.Clock = func() policy.Time { return now } })
+		k, _ := f.key(f.account().ID)
+		owner := of(k)
+		ask := func(want time.Duration) {
+			t.Helper()
+			for _, s := range []fixture{f, openStore(t, path, commandLine)} {
+				if _, total, err := s.AudioUsed(t.Context(), start, owner); err != nil || total != want {
+					t.Errorf("%s: %s of audio, %v; want %s", name, total, err, want)
+				}
 			}
 		}
-	}
-	hear := func() {
-		f.CountUsage(start, aUse(k, policy.Recognize, policy.Allowed), UsageCounts{AudioTime: time.Second})
-		f.countEach(2 * usageBatch)
-		f.usage.flush(t.Context())
-	}
-	ask(0)
-	hear()
-	ask(time.Second)
-	now = now.Add(watchedFor + time.Second) // no one has asked for a long time
-	hear()
-	if today, _, err := f.AudioUsed(t.Context(), start, owner); err != nil || today != time.Second {
-		t.Errorf("%s of audio, %v; the key is still watched", today, err)
+		hear := func() {
+			f.CountUsage(start, aUse(k, policy.Recognize, policy.Allowed), UsageCounts{AudioTime: time.Second})
+			f.countEach(2 * usageBatch)
+			f.usage.flush(t.Context())
+		}
+		ask(0)
+		hear()
+		ask(time.Second)
+		now = now.Add(watchedFor + time.Second) // no one has asked for a long time
+		hear()
+		if today, _, err := f.AudioUsed(t.Context(), start, owner); err != nil || today != time.Second {
+			t.Errorf("%s: %s of audio, %v; it is still watched", name, today, err)
+		}
 	}
 }
 

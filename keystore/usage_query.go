@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -181,11 +182,13 @@ func (q *usageQuery) byKey() string {
 	return text
 }
 
-// AudioUsed returns how much audio a key has used: on the day of now, in UTC, and in all. It
-// knows the audio of formats that tell their length, see [UsageCounts]. It also has what this
-// process has counted and not written yet.
-func (s *Store) AudioUsed(ctx context.Context, now policy.Time, key policy.Identity) (today, total time.Duration, err error) {
-	s.usage.watch(key.KeyID, now)
+// AudioUsed returns how much audio a key has used, or all keys of an account together if there
+// is no KeyID: on the day of now, in UTC, and in all. It knows the audio of formats that tell
+// their length, see [UsageCounts]. It also has what this process has counted and not written
+// yet. Audio that is in the journal counts when the journal is folded: that can be audio from
+// before the first call for the key or the account.
+func (s *Store) AudioUsed(ctx context.Context, now policy.Time, of policy.Identity) (today, total time.Duration, err error) {
+	s.usage.watch(cmp.Or(of.KeyID, of.AccountID), now)
 	day := int64(now/hour) / hoursOfDay
 	type used struct{ today, total int64 }
 	const scope = `(SELECT id FROM usage_scopes WHERE account_id = $1 AND key_id = $2)`
@@ -193,10 +196,10 @@ func (s *Store) AudioUsed(ctx context.Context, now policy.Time, key policy.Ident
 		err = row.Scan(&u.today, &u.total)
 		return u, err
 	}, `SELECT (SELECT COALESCE(SUM(audio_ms), 0) FROM usage_hours WHERE hour IN (`+hoursIn(day)+`) AND scope = `+scope+`),
-		(SELECT COALESCE(SUM(audio_ms), 0) FROM usage_totals WHERE scope = `+scope+`)`, key.AccountID, key.KeyID)
+		(SELECT COALESCE(SUM(audio_ms), 0) FROM usage_totals WHERE scope = `+scope+`)`, of.AccountID, of.KeyID)
 	if err != nil {
 		return 0, 0, err
 	}
-	recent, all := s.usage.pendingAudio(key.KeyID, day*hoursOfDay)
+	recent, all := s.usage.pendingAudio(of, day*hoursOfDay)
 	return time.Duration(found[0].today)*time.Millisecond + recent, time.Duration(found[0].total)*time.Millisecond + all, nil
 }

@@ -142,13 +142,25 @@ func TestAudioUsed_BeforeItIsWritten(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	k, _ := f.key(f.account().ID)
-	owner := policy.Identity{KeyID: k.ID, AccountID: k.AccountID}
+	sibling, _ := f.key(k.AccountID)
+	stranger, _ := f.key(f.account().ID)
 	use := aUse(k, policy.Recognize, policy.Allowed)
 	f.CountUsage(start.Add(-day), use, UsageCounts{AudioTime: time.Second})
 	f.CountUsage(start, use, UsageCounts{AudioTime: time.Minute})
+	f.CountUsage(start, aUse(sibling, policy.Stream, policy.Allowed), UsageCounts{AudioTime: time.Hour})
+	f.CountUsage(start, aUse(stranger, policy.Stream, policy.Allowed), UsageCounts{AudioTime: time.Millisecond})
 	for _, written := range []bool{false, true} {
-		if today, total, err := f.AudioUsed(t.Context(), start, owner); err != nil || today != time.Minute || total != 61*time.Second {
-			t.Errorf("written %t: %s of %s, %v; want 1m of 61s", written, today, total, err)
+		for _, c := range []struct {
+			of           policy.Identity
+			today, total time.Duration
+		}{
+			{policy.Identity{KeyID: k.ID, AccountID: k.AccountID}, time.Minute, 61 * time.Second},
+			{policy.Identity{AccountID: k.AccountID}, time.Hour + time.Minute, time.Hour + 61*time.Second},
+			{policy.Identity{AccountID: stranger.AccountID}, time.Millisecond, time.Millisecond},
+		} {
+			if today, total, err := f.AudioUsed(t.Context(), start, c.of); err != nil || today != c.today || total != c.total {
+				t.Errorf("written %t, %+v: %s of %s, %v; want %s of %s", written, c.of, today, total, err, c.today, c.total)
+			}
 		}
 		f.usage.flush(t.Context())
 	}

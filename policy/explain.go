@@ -69,7 +69,7 @@ func (n RuleName) applies(key *Key, r *Request) bool {
 	case RuleIssuance:
 		return r.Operation == IssueKey || r.mintsByToken()
 	case RuleLimits:
-		return limitedOperation(r.Operation) && (!key.Limits.None() || !key.AccountLimits.None())
+		return r.Operation.Limited() && (!key.Limits.None() || !key.AccountLimits.None())
 	default:
 		return true
 	}
@@ -252,14 +252,8 @@ func whyLimits(key *Key, r *Request) string {
 	if n == NoLimit {
 		return listLimits(key)
 	}
-	whose, limits := "the key's", &key.Limits
-	if byAccount {
-		whose, limits = "the account's", &key.AccountLimits
-	}
-	if n == LimitOperations {
-		return fmt.Sprintf("The operation is not within %s limit %s.", whose, limits.Word(n))
-	}
-	return fmt.Sprintf("The request would exceed %s limit %s.", whose, limits.Word(n))
+	why := Exceeded(&key.Limits, &key.AccountLimits, n, byAccount)
+	return strings.ToUpper(why[:1]) + why[1:] + "."
 }
 
 // listLimits returns a sentence with the limits of a key.

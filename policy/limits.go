@@ -13,8 +13,6 @@ import (
 // In each field, zero is no limit. The limits of a key never change after the key is
 // issued. The operator may change the limits of an account.
 //
-// An account has no limits of audio.
-//
 // Reading jobs is never limited, so that no client loses the result of a job that runs.
 type Limits struct {
 	Operations OperationSet // the operations that may be used
@@ -27,6 +25,9 @@ type Limits struct {
 
 // None reports whether there is no limit.
 func (l Limits) None() bool { return l == Limits{} }
+
+// Audio reports whether there is a limit of audio.
+func (l *Limits) Audio() bool { return l.AudioDay != 0 || l.AudioTotal != 0 }
 
 // LimitName names one of the limits.
 type LimitName uint8
@@ -84,9 +85,24 @@ func (n LimitName) Reason() Reason {
 	}
 }
 
-// limitedOperation reports whether limits apply to an operation. Reading jobs is never limited,
-// and the issuance API has limits of its own.
-func limitedOperation(o Operation) bool { return o != ReadJob && o != IssueKey }
+// Exceeded says why a limit refuses a request: one of the key's limits (own) or, if byAccount is
+// true, of its account's limits (shared). It returns "" for NoLimit.
+func Exceeded(own, shared *Limits, n LimitName, byAccount bool) string {
+	limit := "the key's limit " + own.Word(n)
+	if byAccount {
+		limit = "the account's limit " + shared.Word(n)
+	}
+	switch n {
+	case NoLimit:
+		return ""
+	case LimitAudioDay, LimitAudioTotal:
+		return limit + " is used up"
+	case LimitOperations:
+		return "the operation is not within " + limit
+	default:
+		return "the request would exceed " + limit
+	}
+}
 
 // OperationSet is a set of operations. The zero value stands for every operation.
 type OperationSet uint16
@@ -101,7 +117,7 @@ func (s OperationSet) Allows(o Operation) bool {
 	if o == Upload {
 		o = CreateJob
 	}
-	return s == 0 || s>>o&1 != 0 || !limitedOperation(o)
+	return s == 0 || s>>o&1 != 0 || !o.Limited()
 }
 
 // String returns the words of the operations with commas between them, or "" for every
@@ -119,8 +135,8 @@ func (s OperationSet) String() string {
 // parseOperations reads the words of operations with commas between them.
 func parseOperations(text string) (s OperationSet, err error) {
 	for word := range strings.SplitSeq(text, ",") {
-		o := Operation(slices.Index(operationWords[:], word))
-		if o >= operationCount || limitable>>o&1 == 0 {
+		o, ok := ParseOperation(word)
+		if !ok || limitable>>o&1 == 0 {
 			return 0, fmt.Errorf("unknown operation %.40q: want some of %s", word, strings.ReplaceAll(limitable.String(), ",", ", "))
 		}
 		s |= 1 << o
@@ -173,9 +189,8 @@ func (c LimitChange) Apply(l Limits) Limits {
 	return l
 }
 
-// parseLimits reads limits. Those of an account cannot limit audio, and the value of each can be
-// none.
-func parseLimits(text string, ofAccount bool) (l Limits, removed uint16, err error) {
+// parseLimits reads limits. If removes is true, the value of each can be none.
+func parseLimits(text string, removes bool) (l Limits, removed uint16, err error) {
 	for _, word := range splitLimits(text) {
 		name, value, _ := strings.Cut(word, "=")
 		n := LimitName(slices.Index(limitWords[:], name))
@@ -184,9 +199,7 @@ func parseLimits(text string, ofAccount bool) (l Limits, removed uint16, err err
 			return Limits{}, 0, fmt.Errorf("unknown limit %.40q: want requests, concurrent, streams, audio, audio-total or operations, such as requests=60/m", name)
 		case l.value(n) != 0 || removed>>n&1 != 0:
 			return Limits{}, 0, fmt.Errorf("the limit %s is given twice: want it once", n)
-		case ofAccount && (n == LimitAudioDay || n == LimitAudioTotal):
-			return Limits{}, 0, fmt.Errorf("an account cannot have the limit %s: give it to the keys", n)
-		case ofAccount && value == "none":
+		case removes && value == "none":
 			removed |= 1 << n
 			continue
 		}

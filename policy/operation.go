@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // Operation is the kind of work that a request asks for. The dialect of the API
 // derives it from the method and the path.
 type Operation uint8
@@ -33,6 +35,21 @@ var operationWords = [operationCount]string{
 	Mint:      "mint",
 	IssueKey:  "issue_key",
 	Upload:    "upload",
+}
+
+// ParseOperation returns the operation with this word. ok is false if there is no such operation.
+func ParseOperation(word string) (o Operation, ok bool) {
+	i := slices.Index(operationWords[:], word)
+	return Operation(max(i, 0)), i > int(Unlisted)
+}
+
+// Limited reports whether limits of keys and accounts apply to the operation. Reading jobs is
+// never limited, and the issuance API has limits of its own.
+func (o Operation) Limited() bool { return o != ReadJob && o != IssueKey }
+
+// SendsAudio reports whether a request for the operation has audio in it.
+func (o Operation) SendsAudio() bool {
+	return o == Recognize || o == CreateJob || o == Upload || o == Stream
 }
 
 // String returns the operation's word.

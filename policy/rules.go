@@ -134,7 +134,7 @@ func (r *Request) mintsByToken() bool {
 // key's account.
 func (k *Key) limitMet(r *Request) (n LimitName, byAccount bool) {
 	switch {
-	case !limitedOperation(r.Operation):
+	case !r.Operation.Limited():
 		return NoLimit, false
 	case !k.Limits.Operations.Allows(r.Operation):
 		return LimitOperations, false

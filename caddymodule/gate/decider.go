@@ -249,7 +249,7 @@ func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decisi
 	case outcome.Reason == policy.KeyUnknown:
 		outcome.detail = policy.NotYet(at, key)
 	case outcome.Limit != policy.NoLimit:
-		outcome.detail = f.exceeded(outcome.Limit, outcome.ByAccount)
+		outcome.detail = policy.Exceeded(&f.limits.Limits, &f.shared.Limits, outcome.Limit, outcome.ByAccount)
 	case outcome.Reason.OK() && recordsAnswer(request.Operation):
 		// If the job or the token cannot be recorded, the backend must not create it.
 		if err := f.store.CheckRoom(); err != nil {

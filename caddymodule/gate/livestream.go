@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -72,9 +73,9 @@ const (
 	// second of the change.
 	partingTime = 600 * time.Millisecond
 
-	// audioCheckEvery is how often a stream is checked whose key has a limit of audio. The usage
-	// measures a stream every 4 s, and the used audio is remembered for 1 s. So a stream is cut 10
-	// seconds after its key has used up its audio, or earlier.
+	// audioCheckEvery is how often a stream is checked whose key or account has a limit of audio.
+	// The usage measures a stream every 4 s, and the used audio is remembered for 1 s. So a stream
+	// is cut 10 seconds after the audio is used up, or earlier.
 	audioCheckEvery = 5 * time.Second
 
 	// longestTimer is the longest time for which the timer is set. When this time has passed,
@@ -203,6 +204,7 @@ func (s *liveStream) accept(f *facts, d *decision) {
 	// The watch does not report a change between the lookup and the start of the watch, so
 	// check again.
 	if d.Reason, d.detail = s.check(admitting); !d.Reason.OK() {
+		d.Limit = s.limit
 		ticket.Cancel()
 	}
 }
@@ -263,15 +265,15 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 	if outcome.Reason == policy.KeyExpired && !s.gate.cutsOnExpiry() && !keyThen.Expires.Passed(s.accepted) {
 		outcome.Reason = policy.Allowed
 	}
-	if !outcome.Reason.OK() {
-		return outcome.Reason, policy.NotYet(at, &key)
-	}
-	if limitsAudio(&key.Limits) {
+	if outcome.Reason.OK() {
 		// If the audio cannot be read, the next check reads it.
-		if limit, _, err := s.gate.audioMet(s.store, s.owner, &key.Limits, at); err == nil && limit != policy.NoLimit {
-			s.limit = limit
-			return limit.Reason(), "the key's limit " + key.Limits.Word(limit) + " is used up"
+		if met, err := s.gate.app.AudioMet(s.store, s.owner, &key.Limits, &key.AccountLimits, at); err == nil && met.Limit != policy.NoLimit {
+			outcome = policy.Decision{Reason: met.Limit.Reason(), Limit: met.Limit, ByAccount: met.ByAccount}
 		}
+	}
+	if !outcome.Reason.OK() {
+		s.limit = outcome.Limit
+		return outcome.Reason, cmp.Or(policy.NotYet(at, &key), policy.Exceeded(&key.Limits, &key.AccountLimits, outcome.Limit, outcome.ByAccount))
 	}
 	longest := time.Duration(s.gate.MaxStreamTime)
 	if longest > 0 && at >= s.begun.Add(longest) {
@@ -283,7 +285,8 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 
 // nextEnd returns the first instant later than at when the stream may have to end, even if the
 // record does not change: at the revocation, at the expiry with on_expiry cut, or after
-// max_stream_time. If the key has a limit of audio, this is soon. It returns zero if there is no such instant.
+// max_stream_time. If the key or its account has a limit of audio, this is soon. It returns zero
+// if there is no such instant.
 func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Duration) (end policy.Time) {
 	earlier := func(t policy.Time) {
 		if t > at && (end.IsZero() || t < end) {
@@ -291,7 +294,7 @@ func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Durat
 		}
 	}
 	earlier(key.RevokeFrom)
-	if limitsAudio(&key.Limits) {
+	if key.Limits.Audio() || key.AccountLimits.Audio() {
 		earlier(at.Add(audioCheckEvery))
 	}
 	if expires, ok := key.Expires.Time(); ok && s.gate.cutsOnExpiry() {

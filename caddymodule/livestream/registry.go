@@ -87,18 +87,39 @@ func (r *Registry) Accept(id string, owner policy.Identity, at policy.Time, perK
 	if e == nil {
 		return Ended
 	}
-	before := e.snapshot.Owner
-	switch {
-	case perKey > 0 && owner.KeyID != before.KeyID && r.byKey[owner.KeyID] >= perKey:
-		return KeyFull
-	case perAccount > 0 && owner.AccountID != before.AccountID && r.byAccount[owner.AccountID] >= perAccount:
-		return AccountFull
+	if full := r.full(owner, e.snapshot.Owner, perKey, perAccount); full != Accepted {
+		return full
 	}
 	r.uncount(e)
 	e.snapshot.Owner, e.snapshot.Accepted = owner, at
 	r.byKey[owner.KeyID]++
 	r.byAccount[owner.AccountID]++
 	return Accepted
+}
+
+// full returns whether a stream may get this owner, if it has the owner before.
+func (r *Registry) full(owner, before policy.Identity, perKey, perAccount int) Acceptance {
+	switch {
+	case perKey > 0 && owner.KeyID != before.KeyID && r.byKey[owner.KeyID] >= perKey:
+		return KeyFull
+	case perAccount > 0 && owner.AccountID != before.AccountID && r.byAccount[owner.AccountID] >= perAccount:
+		return AccountFull
+	}
+	return Accepted
+}
+
+// Check returns what Accept would return for a new stream of this owner, and changes nothing.
+func (r *Registry) Check(owner policy.Identity, perKey, perAccount int) Acceptance {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.full(owner, policy.Identity{}, perKey, perAccount)
+}
+
+// Count returns how many streams run on a key, and how many on all keys of its account.
+func (r *Registry) Count(owner policy.Identity) (ofKey, ofAccount int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.byKey[owner.KeyID], r.byAccount[owner.AccountID]
 }
 
 // uncount removes a stream from the counts.

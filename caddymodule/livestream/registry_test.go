@@ -65,6 +65,22 @@ func TestR21_TheRegistryCountsEachStreamOnce(t *testing.T) {
 					t.Fatalf("%s has %d streams, and %d are counted", account, n, r.byAccount[account])
 				}
 			}
+			for key := 1; key <= 4; key++ {
+				owner := policy.Identity{KeyID: fmt.Sprint("key_", key), AccountID: fmt.Sprint("acc_", key%2)}
+				ofKey, ofAccount := r.Count(owner)
+				want := Accepted
+				if keys[owner.KeyID] >= perKey {
+					want = KeyFull
+				} else if accounts[owner.AccountID] >= perAccount {
+					want = AccountFull
+				}
+				if got := r.Check(owner, perKey, perAccount); got != want || ofKey != keys[owner.KeyID] || ofAccount != accounts[owner.AccountID] {
+					t.Fatalf("%+v: %d and %d streams are counted, and another one gets %d, want %d", owner, ofKey, ofAccount, got, want)
+				}
+				if r.Check(owner, 0, 0) != Accepted {
+					t.Fatal("there is a limit although none is set")
+				}
+			}
 		}
 		for _, id := range ids {
 			r.End(id)

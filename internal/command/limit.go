@@ -20,7 +20,9 @@ Each --limit sets one limit, and the other limits stay.
   none                    no limits at all
 
 A key may also have limits of its own, from "key issue". The lower one counts.
-Requests and streams that are running go on.`
+Audio counts from the account's creation. Requests and streams that are running go
+on, except streams of an account that may not open streams any more, or has used up
+its audio: they are cut.`
 	limit.SuggestFor = []string{"limits", "quota", "throttle"}
 	limit.Flags().StringArray("limit", nil, "A limit to set or to remove; can be repeated")
 	return limit

@@ -12,7 +12,7 @@ const audioAge = policy.Time(time.Second / time.Millisecond)
 
 const day = policy.Time(24 * time.Hour / time.Millisecond)
 
-// Audio is how much audio a key has used.
+// Audio is how much audio a key, or all keys of an account together, have used.
 type Audio struct {
 	Today time.Duration // since midnight, in UTC
 	Total time.Duration
@@ -26,8 +26,8 @@ type audio struct {
 	at    policy.Time // when it was read
 }
 
-// AudioOf returns how much audio the key with this ID has used, as it was a second ago at most.
-// If that is not known, it calls read. The error is that of read.
+// AudioOf returns how much audio the key or account with this ID has used, as it was a second ago
+// at most. If that is not known, it calls read. The error is that of read.
 func (c *Counters) AudioOf(id string, now policy.Time, read func() (Audio, error)) (Audio, error) {
 	s := c.subjects.locked(id, now)
 	known := s.audio
@@ -47,14 +47,13 @@ func (c *Counters) AudioOf(id string, now policy.Time, read func() (Audio, error
 	return used, err
 }
 
-// ExceededBy returns the limit of audio that the used audio has reached, and when a request may
-// succeed again, in seconds from 1 to 60. It returns policy.NoLimit if neither is reached.
-func (a Audio) ExceededBy(l *policy.Limits, now policy.Time) (limit policy.LimitName, retryAfter int) {
+// Check returns the limit of audio that the used audio has reached.
+func (a Audio) Check(l *policy.Limits, now policy.Time) Refusal {
 	switch {
 	case l.AudioTotal != 0 && a.Total >= time.Duration(l.AudioTotal)*time.Second:
-		return policy.LimitAudioTotal, 60
+		return Refusal{Limit: policy.LimitAudioTotal, RetryAfter: 60}
 	case l.AudioDay != 0 && a.Today >= time.Duration(l.AudioDay)*time.Second:
-		return policy.LimitAudioDay, int(min((day-now%day+999)/1000, 60))
+		return Refusal{Limit: policy.LimitAudioDay, RetryAfter: int(min((day-now%day+999)/1000, 60))}
 	}
-	return policy.NoLimit, 0
+	return Refusal{}
 }

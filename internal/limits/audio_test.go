@@ -56,8 +56,8 @@ func TestR20_AudioIsUsedUpAtTheLimit(t *testing.T) {
 		"a moment is left over": {Audio{0, time.Hour - 1}, policy.Limits{AudioTotal: 3600}, noon, policy.NoLimit, 0},
 		"all is used up":        {Audio{0, time.Hour}, policy.Limits{AudioTotal: 3600, AudioDay: 60}, noon, policy.LimitAudioTotal, 60},
 	} {
-		if limit, wait := tt.used.ExceededBy(&tt.limits, tt.at); limit != tt.want || wait != tt.wait {
-			t.Errorf("%s: %v, %d; want %v, %d", name, limit, wait, tt.want, tt.wait)
+		if got := tt.used.Check(&tt.limits, tt.at); got != (Refusal{Limit: tt.want, RetryAfter: tt.wait}) {
+			t.Errorf("%s: %+v; want %v, %d", name, got, tt.want, tt.wait)
 		}
 	}
 }

@@ -10,6 +10,7 @@
 package manage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -31,6 +32,10 @@ type Manager struct {
 	// Gates are the configured gates. [Manager.Explain] explains their decisions, and the
 	// end of the grace window in a [Job] depends on them. Default: no gates.
 	Gates GateConfigs
+	// LimitUse says how much of their limits a key and its account use in the running server, and
+	// which of them one more request for the operation would exceed. Default: only the audio is
+	// known, from the keystore.
+	LimitUse func(ctx context.Context, key *policy.Key, op policy.Operation) (LimitUse, error)
 }
 
 // ErrOperatorOnly is the error of a call that only the operator may make, by another actor.
