@@ -199,6 +199,8 @@ func TestAdminAPI_AnswersAsItsDocumentSays(t *testing.T) {
 		{http.MethodPost, accountPath + "/resume", "", inAccount},
 		{http.MethodPost, accountPath + "/rotate", `{"overlap":"1h"}`, inAccount},
 		{http.MethodGet, keyPath, "", inKey},
+		{http.MethodGet, keyPath + "/limits?operation=recognize", "", inKey},
+		{http.MethodGet, keyPath + "/limits?operation=x", "", inKey},
 		{http.MethodPatch, keyPath, `{"label":"gate"}`, inKey},
 		{http.MethodPost, keyPath + "/suspend", `{"reason":"leaked?"}`, inKey},
 		{http.MethodPost, keyPath + "/resume", "", inKey},

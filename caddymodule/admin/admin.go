@@ -30,7 +30,7 @@ func init() {
 // Path below `/speechgate/` | Meaning
 // --------------------------|--------
 // `accounts` | Creates, lists, renames, rotates, suspends, resumes and closes accounts.
-// `keys` | Issues, lists, renames, rotates, suspends, resumes, deletes and revokes keys. The secret of a key is only in the answer to the request that issues the key.
+// `keys` | Issues, lists, renames, rotates, suspends, resumes, deletes and revokes keys. The secret of a key is only in the answer to the request that issues the key. `keys/{key_id}/limits` shows how much of its limits a key uses.
 // `jobs` | Lists and shows the recorded jobs.
 // `streams` | Lists the live streams: an array, oldest first, of `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
 // `streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id` (an account's ID or name), and, for the audit trail, `operator`, who cuts. The answer has the number of streams that were cut as `cut`, and `audit_error` if the audit trail could not be written. It is 404 if no stream was cut and the keystore does not have the key or the account.
@@ -68,6 +68,10 @@ const (
 	CutPath = root + "streams/cut"
 	// HealthPath answers GET with a Health.
 	HealthPath = root + "health"
+	// KeysPath, the ID of a key, and LimitsOfKey answer GET with a manage.KeyLimits. The query can
+	// have an operation.
+	KeysPath    = root + "keys/"
+	LimitsOfKey = "/limits"
 	// WhoamiPath answers GET with a Seen. The query is a SeenQuery.
 	WhoamiPath = root + "whoami"
 )

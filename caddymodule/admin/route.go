@@ -206,7 +206,7 @@ func (a *Admin) acquire(by keystore.Actor) *orderStore {
 		s.fault = err
 		return s
 	}
-	s.manager = &manage.Manager{Store: store, Actor: by, Now: s.app.Now(), Gates: s.app.Gates()}
+	s.manager = &manage.Manager{Store: store, Actor: by, Now: s.app.Now(), Gates: s.app.Gates(), LimitUse: s.app.LimitUse(store)}
 	return s
 }
 

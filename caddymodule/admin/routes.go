@@ -118,6 +118,9 @@ func keyRoutes() []*route {
 		get("keys/{key_id}", "getKey", "Shows a key, without its secret.", func(c *call, _ none) (manage.Key, error) {
 			return c.manager.Key(c.ctx, c.PathValue("key_id"))
 		}),
+		get("keys/{key_id}/limits", "getKeyLimits", "Shows how much of their limits a key and its account use at this server.", func(c *call, q limitsQuery) (manage.KeyLimits, error) {
+			return c.manager.KeyLimits(c.ctx, c.PathValue("key_id"), q.Operation)
+		}),
 		change(http.MethodPatch, "keys/{key_id}", "renameKey", "Gives a key another label.", func(c *call, b labelBody) (manage.Key, error) {
 			return c.manager.RenameKey(c.ctx, c.PathValue("key_id"), b.Label)
 		}).needs("label"),
@@ -151,6 +154,9 @@ type (
 		AccountID   string `json:"account_id"`
 		KeyID       string `json:"key_id"`
 		NewestFirst bool   `json:"newest_first"`
+	}
+	limitsQuery struct {
+		Operation string `json:"operation"`
 	}
 	jobQuery struct {
 		Backend string `json:"backend"`

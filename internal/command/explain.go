@@ -1,15 +1,21 @@
 package command
 
 import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/speechgate/speechgate/caddymodule/admin"
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/words"
+	"github.com/speechgate/speechgate/policy"
 )
 
 func explainCommand() *cobra.Command {
@@ -29,6 +35,11 @@ If the configuration has speechgate_issue at the path, a call of the issuance AP
 is explained, except the values of epi, ipa and limits. Without a configuration, this is
 the path /issue_service_authorization.
 
+Requests, streams and audio that count for the limits of the key are those of the
+running server, which the command asks through Caddy's admin API: at --address, else
+where the configuration has it, else at localhost:2019. If no server answers, it knows
+only the audio, from the keystore.
+
 The exit status is 0, whatever the decision.`
 	explain.Example = `  $ caddy speechgate explain --key-id key_… --ip 192.0.2.7 --method POST --path /v1/recognize
   $ caddy speechgate explain --key-stdin --ip 192.0.2.7 --method GET --path /v2/recognitions/0123456789abcdef < key.txt`
@@ -41,6 +52,7 @@ The exit status is 0, whatever the decision.`
 	flags.String("path", "", "The request's path")
 	flags.String("dialect", dialect.AmiVoice.Name, "The API that the gate speaks: "+words.Alternatives(dialect.Names()))
 	flags.String("backend", "", "The gate's backend name (default the dialect's name, or that of the only one configured)")
+	addressFlag(explain)
 	return explain
 }
 
@@ -64,12 +76,35 @@ func explainRequest(cmd *cobra.Command, _ []string) error {
 				r.Key = lines[0].Secret
 			}
 		}
+		s.manager.LimitUse = func(ctx context.Context, key *policy.Key, op policy.Operation) (manage.LimitUse, error) {
+			return s.limitUse(ctx, cmd, key, op)
+		}
 		e, err := s.manager.Explain(s.ctx, r)
 		if err != nil {
 			return err
 		}
 		return s.print(e, explanationRows(e)...)
 	})
+}
+
+// limitUse asks the running server how much of their limits a key and its account use. If no server
+// knows it, the keystore tells what it knows.
+func (s *session) limitUse(ctx context.Context, cmd *cobra.Command, key *policy.Key, op policy.Operation) (manage.LimitUse, error) {
+	var used manage.KeyLimits
+	path := admin.KeysPath + url.PathEscape(key.ID) + admin.LimitsOfKey + "?operation=" + op.String()
+	_, err := askServer(cmd, http.MethodGet, path, nil, &used) //nolint:contextcheck // the command has the context
+	if err == nil && used.KeyID == key.ID {
+		return manage.LimitUse{Limits: used.Limits, Met: used.Met}, nil
+	}
+	switch none := (*noServerError)(nil); {
+	case kindOf(err) == kindUsage:
+		return manage.LimitUse{}, err
+	case errors.As(err, &none):
+		s.note("How many requests and streams count at the moment is not known: %s.", none.short)
+	default:
+		s.note("How many requests and streams count at the moment is not known: %v.", err)
+	}
+	return s.manager.StoredLimitUse(ctx, key)
 }
 
 // explainRequestOfFlags reads the flags of explain. It also reports whether the key must be
@@ -116,5 +151,24 @@ func explanationRows(e *manage.Explanation) [][]string {
 		decision = "refused"
 		sees = strconv.Itoa(e.Answer.Status) + " " + strings.TrimSpace(e.Answer.Body)
 	}
-	return append(rows, []string{""}, []string{"Decision", decision}, []string{"Reason", e.Reason}, []string{"Client sees", sees})
+	rows = append(rows, []string{""}, []string{"Decision", decision}, []string{"Reason", e.Reason}, []string{"Client sees", sees})
+	return append(rows, limitRows(e.Limits)...)
+}
+
+// limitRows returns limits as rows for people.
+func limitRows(limits []manage.UsedLimit) (rows [][]string) {
+	if len(limits) > 0 {
+		rows = append(rows, []string{""}, []string{"LIMIT", "OF", "USED"})
+	}
+	for _, l := range limits {
+		used := "-"
+		if l.Used != nil {
+			used = strconv.FormatInt(*l.Used, 10)
+			if strings.HasPrefix(l.Limit, "audio") {
+				used += "s"
+			}
+		}
+		rows = append(rows, []string{l.Limit, l.Of, used})
+	}
+	return rows
 }

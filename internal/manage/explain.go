@@ -48,6 +48,7 @@ func (r *ExplainRequest) Validate(now policy.Time) error {
 type explainRequest struct {
 	client netip.Addr
 	at     policy.Time
+	now    bool // the request is made now
 	method string
 	path   *url.URL
 	api    *dialect.API
@@ -80,7 +81,7 @@ func (r *ExplainRequest) parse(now policy.Time) (q explainRequest, err error) {
 		return q, err
 	}
 	q.api, _ = dialect.ByName(r.Dialect)
-	q.at = now
+	q.at, q.now = now, r.At == ""
 	if r.At != "" {
 		q.at, err = parseAt(r.At, now)
 	}
@@ -125,6 +126,7 @@ type Explanation struct {
 	Reason     string      `json:"reason"`
 	GraceUntil Time        `json:"grace_until"`
 	Answer     *Refusal    `json:"answer"` // null if the request is allowed
+	Limits     []UsedLimit `json:"limits"` // of the key and its account, and how much of them is used now
 }
 
 // RuleShown is what one rule says about the request.
@@ -161,7 +163,7 @@ func (m *Manager) Explain(ctx context.Context, r ExplainRequest) (*Explanation, 
 		return nil, err
 	}
 	if m.Gates.issueAt(q.path.EscapedPath()) {
-		return q.explainIssuance(found), nil
+		return m.explainIssuance(ctx, &q, found)
 	}
 	return m.explainGate(ctx, &q, r.Backend, found)
 }
@@ -179,12 +181,19 @@ func (m *Manager) explainGate(ctx context.Context, q *explainRequest, backend st
 	}
 	gate := longestGrace(candidates, job)
 	call, account := gate.Classify(q.method, q.path)
+	use, err := m.limitUse(ctx, found.key, call.Operation)
+	if err != nil {
+		return nil, err
+	}
 	e, reason := q.explain(found, &policy.Request{
 		Operation: call.Operation, PathAccount: account, Client: q.client, Job: job,
-	}, gate.Rules)
+	}, gate.Rules, &use)
 	e.Dialect, e.Backend, e.JobID = OrNull(q.api.Name), gate.Backend, OrNull(call.JobID)
 	if !e.Allowed {
 		e.Answer = q.refusal(call, reason)
+		if reason == policy.LimitReached && e.Answer.RetryAfter > 0 && use.Met.RetryAfter > 0 {
+			e.Answer.RetryAfter = use.Met.RetryAfter
+		}
 	}
 	return e, nil
 }
@@ -224,25 +233,34 @@ func (q *explainRequest) refusal(call dialect.Call, reason policy.Reason) *Refus
 }
 
 // explainIssuance explains what the issuance API decides on a call by a key.
-func (q *explainRequest) explainIssuance(found foundKey) *Explanation {
+func (m *Manager) explainIssuance(ctx context.Context, q *explainRequest, found foundKey) (*Explanation, error) {
 	operation := policy.Unlisted
 	if q.method == "POST" {
 		operation = policy.IssueKey
 	}
-	e, reason := q.explain(found, &policy.Request{Operation: operation, Client: q.client}, policy.Rules{})
+	use, err := m.limitUse(ctx, found.key, operation)
+	if err != nil {
+		return nil, err
+	}
+	e, reason := q.explain(found, &policy.Request{Operation: operation, Client: q.client}, policy.Rules{}, &use)
 	e.Backend = issuance.BackendName
 	if !e.Allowed {
 		a := issuance.Refusal(reason)
 		e.Answer = &Refusal{Status: a.Status, RetryAfter: a.RetryAfter, Body: a.Text + "\n"}
 	}
-	return e
+	return e, nil
 }
 
-// explain checks the rules of package policy, and begins an explanation with their results.
-func (q *explainRequest) explain(found foundKey, r *policy.Request, rules policy.Rules) (*Explanation, policy.Reason) {
+// explain checks the rules of package policy, and begins an explanation with their results. How much
+// of the limits is used is known for a request that is made now.
+func (q *explainRequest) explain(found foundKey, r *policy.Request, rules policy.Rules, use *LimitUse) (*Explanation, policy.Reason) {
+	if use.Met != nil && q.now {
+		r.Met, r.MetByAccount = use.Met.name()
+	}
 	results, decision := policy.Explain(q.at, found.key, r, rules)
 	e := &Explanation{
 		At: Time{q.at}, ClientIP: q.client.String(), Method: q.method, Path: q.path.EscapedPath(), Operation: r.Operation.String(),
+		Limits: use.Limits,
 	}
 	if key := found.key; key != nil {
 		e.KeyID, e.AccountID = OrNull(key.ID), OrNull(key.AccountID)
