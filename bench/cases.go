@@ -52,6 +52,7 @@ var cases = []benchCase{
 	{"assemblyai-list", fmt.Sprintf("AssemblyAI: lists of %d entries, half of them of the account", listLength), (*suite).transcriptLists, true},
 	{"deepgram-stream", "Deepgram: one saturated stream, with as much audio back", (*suite).echoedStream, true},
 	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory, false},
+	{"rate", fmt.Sprintf("how exact limits of requests a minute are, in %s", rateTime), (*suite).rate, false},
 	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls), true},
 	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries), true},
 	{"create-2", "create with " + twoThreads, withTwoThreads((*suite).creations), true},
