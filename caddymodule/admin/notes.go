@@ -163,7 +163,7 @@ var notes = map[string]note{
 	"MetLimit.retry_after":  {text: "When a request may succeed, in seconds. 0 if that is not known."},
 	"of":                    {text: "Whose limit it is: key or account."},
 	"used":                  {text: "Requests in the last minute, requests or live streams at a time, or seconds of audio. Null if it is not known, and for operations."},
-	"met":                   {text: "The limit that one more request would exceed. Null if there is none, or if the query has no operation."},
+	"met":                   {text: "The limit that one more request would exceed. Null if no limit is met, or if the query has no operation."},
 	"Explanation.limits":    {text: "The limits of the key, and then those of its account, and how much of each is used now."},
 	"Explanation.reason":    {text: "The reason: docs/reasons.md explains each."},
 	"Refusal.status":        {text: "The status of the answer."},

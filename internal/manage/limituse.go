@@ -12,8 +12,8 @@ import (
 type LimitUse struct {
 	// Limits are the limits of the key, and then those of its account.
 	Limits []UsedLimit `json:"limits"`
-	// Met is the limit that one more request would exceed. It is null if there is none, or if it
-	// is not known.
+	// Met is the limit that one more request would exceed. It is null if no limit is met, or
+	// if that is not known.
 	Met *MetLimit `json:"met"`
 }
 
