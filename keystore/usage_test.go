@@ -269,7 +269,7 @@ func TestUsage_AfterAnErrorOfTheStore(t *testing.T) {
 	for i := range 300 { // more than one transaction
 		k := policy.Key{ID: fmt.Sprintf("key_%03d", i), AccountID: "acc_1"}
 		f.usage.watch(k.ID, start) // not to the journal
-		f.CountUsage(start, aUse(k, policy.ReadJob, policy.Allowed), UsageCounts{Requests: 1})
+		f.CountUsage(start, aUse(k, policy.Recognize, policy.Allowed), UsageCounts{Requests: 1, AudioTime: time.Second})
 	}
 	mustExec(t, db, `CREATE TRIGGER broken BEFORE INSERT ON usage_totals WHEN (SELECT COUNT(*) FROM usage_scopes) > 200 BEGIN SELECT RAISE(FAIL, 'no'); END`)
 	f.usage.flush(t.Context())
