@@ -43,9 +43,12 @@ var arrows = map[string]struct {
 	"internal/credential":     {may: []string{"dialect", "policy"}},
 	"internal/stream":         {may: []string{"dialect", "internal/credential", "internal/stream/wsframe", "policy"}},
 	"internal/stream/wsframe": {std: true},
-	"internal/issuance":       {may: []string{"dialect", "internal/credential", "internal/words", "keystore", "policy"}},
+	"internal/issuance":       {may: []string{"dialect", "internal/credential", "internal/throttle", "internal/words", "keystore", "policy"}},
+	"internal/throttle":       {may: []string{"policy"}},
 	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/words", "keystore", "policy"}},
 	"internal/limits":         {may: []string{"policy"}},
+	"internal/signin":         {may: []string{"internal/throttle", "keystore", "policy"}},
+	"internal/console":        {may: []string{"internal/manage", "internal/signin", "keystore", "policy"}},
 	"internal/headbudget":     {may: []string{"internal/credential"}},
 	"internal/drain":          {},
 	"internal/audiometer":     {std: true},
@@ -60,7 +63,7 @@ var arrows = map[string]struct {
 	"caddymodule/configcheck":  {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
 		"caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options", "caddymodule/storemetrics",
-		"internal/credential", "internal/drain", "internal/headbudget", "internal/limits", "internal/manage", "keystore", "policy",
+		"internal/credential", "internal/drain", "internal/headbudget", "internal/limits", "internal/manage", "internal/signin", "keystore", "policy",
 	}, caddy: true},
 
 	"caddymodule/gate": {may: []string{
@@ -71,6 +74,10 @@ var arrows = map[string]struct {
 	"caddymodule/issue": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options", "internal/credential", "internal/issuance", "policy",
 	}, caddy: true},
+	"caddymodule/console": {may: []string{
+		"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options",
+		"dialect", "internal/console", "internal/credential", "internal/manage", "keystore", "policy",
+	}, caddy: true},
 	"caddymodule/health": {may: []string{"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options"}, caddy: true},
 	"caddymodule/admin": {may: []string{
 		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "dialect", "internal/manage", "internal/words", "keystore", "policy",
@@ -79,7 +86,7 @@ var arrows = map[string]struct {
 	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox", "internal/words", "policy"}, caddy: true},
 
 	"internal/command": {may: []string{
-		"caddymodule/admin", "caddymodule/app", "caddymodule/gate", "caddymodule/handler", "caddymodule/issue",
+		"caddymodule/admin", "caddymodule/app", "caddymodule/console", "caddymodule/gate", "caddymodule/handler", "caddymodule/issue",
 		"dialect", "internal/credential", "internal/doctor", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"internal/doctor": {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/gate", "caddymodule/handler", "dialect", "keystore"}, caddy: true},
@@ -88,7 +95,7 @@ var arrows = map[string]struct {
 	}, caddy: true},
 
 	"caddymodule": {may: []string{
-		"caddymodule/admin", "caddymodule/gate", "caddymodule/health", "caddymodule/issue", "caddymodule/logfilter", "caddymodule/sandboxbackend",
+		"caddymodule/admin", "caddymodule/console", "caddymodule/gate", "caddymodule/health", "caddymodule/issue", "caddymodule/logfilter", "caddymodule/sandboxbackend",
 		"internal/command", "internal/demo",
 	}, caddy: true},
 	"cmd/caddy":          {may: []string{""}, caddy: true},

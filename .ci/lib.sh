@@ -90,6 +90,7 @@ modules() {
 		admin.api.speechgate
 		caddy.logging.encoders.filter.speechgate
 		http.handlers.speechgate
+		http.handlers.speechgate_console
 		http.handlers.speechgate_health
 		http.handlers.speechgate_issue
 		http.handlers.speechgate_sandbox

@@ -159,6 +159,7 @@ func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id 
 		}
 		a.ClosedAt = now
 		t.exec(`UPDATE accounts SET closed_at = $1 WHERE id = $2`, now, id)
+		t.endSessions(ActorAccount, id, nil)
 		t.audit(now, by, actionAccountClose, id, id, "")
 		return t.changed(now, changedAccount, []byte(id))
 	})

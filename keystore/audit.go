@@ -59,14 +59,24 @@ const (
 	actionKeyResume      = "key_resume"
 	actionStreamCut      = "stream_cut" // subject: ID of a stream, a key or an account
 
-	actionKeyIssue     = "key_issue"
-	actionKeyImport    = "key_import"
-	actionKeyRotate    = "key_rotate"
-	actionKeyDelete    = "key_delete"
-	actionKeyRevoke    = "key_revoke"
-	actionTreeRevoke   = "key_revoke_tree" // all keys that the key issued
-	actionKeyPrune     = "key_prune"
-	actionPepperAdd    = "pepper_add"
+	actionKeyIssue   = "key_issue"
+	actionKeyImport  = "key_import"
+	actionKeyRotate  = "key_rotate"
+	actionKeyDelete  = "key_delete"
+	actionKeyRevoke  = "key_revoke"
+	actionTreeRevoke = "key_revoke_tree" // all keys that the key issued
+	actionKeyPrune   = "key_prune"
+	actionPepperAdd  = "pepper_add"
+
+	actionConsoleInvite   = "console_invite" // subject: account ID or operator's name, as in the next ones
+	actionConsoleSetup    = "console_setup"  // a password was set with the set-up link
+	actionConsoleSignIn   = "console_sign_in"
+	actionConsoleFailed   = "console_sign_in_failed"
+	actionConsoleSignOut  = "console_sign_out"
+	actionConsolePassword = "console_password"
+	actionConsoleSecond   = "console_second_factor" // detail: what was done with it
+	actionConsoleRemove   = "console_remove"
+
 	actionAuditChain   = "audit_chain"   // subject: number of the last entry that got its hash then
 	actionAuditPrune   = "audit_prune"   // subject: the head of the last pruned entry
 	actionStoreRestore = "store_restore" // subject: the head of the backup

@@ -97,6 +97,9 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, err
 		},
 		{`SELECT DISTINCT digest FROM tokens`, `UPDATE tokens SET digest = $1 WHERE digest = $2`},
 		{`SELECT digest FROM dead_digests`, `UPDATE dead_digests SET digest = $1 WHERE digest = $2`},
+		{`SELECT setup_digest FROM console_users WHERE setup_digest IS NOT NULL`, `UPDATE console_users SET setup_digest = $1 WHERE setup_digest = $2`},
+		{`SELECT digest FROM console_recovery`, `UPDATE console_recovery SET digest = $1 WHERE digest = $2`},
+		{`SELECT digest FROM console_sessions`, `UPDATE console_sessions SET digest = $1 WHERE digest = $2`},
 	} {
 		digests, err := queryRows(ctx, t, scanDigest, column.read)
 		if err != nil {
@@ -107,6 +110,9 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, err
 			t.exec(column.write, with[:], d[:])
 		}
 		sealed += len(digests)
+	}
+	if err := s.sealSeconds(ctx, t); err != nil {
+		return 0, err
 	}
 	t.exec(`INSERT INTO meta (name, value) VALUES ('pepper_check', $1)`, s.hash.check(storeID))
 	t.audit(now, Actor{Kind: actorStore}, actionPepperAdd, "", storeID, fmt.Sprintf("%d digests", sealed))

@@ -55,7 +55,7 @@ func (s *Store) Prune(ctx context.Context, now policy.Time) error {
 	}
 	// Then jobs, because a key is kept as long as it has a job.
 	for _, prune := range []func(context.Context, policy.Time) (more bool, err error){
-		s.pruneJobs, s.pruneTokens, s.pruneKeys, s.pruneDigests, s.pruneFeed, s.pruneAudit,
+		s.pruneJobs, s.pruneTokens, s.pruneSessions, s.pruneKeys, s.pruneDigests, s.pruneFeed, s.pruneAudit,
 		s.rollUpUsage, s.pruneUsage,
 	} {
 		for more := true; more; {

@@ -304,7 +304,7 @@ func headAt(ctx context.Context, q querier, storeID string, seq int64) (h AuditH
 	return h, err
 }
 
-// sign removes the copy's tokens, and adds an entry about the restore to its own trail.
+// sign removes the copy's tokens, sessions and invitations, and adds an entry about the restore to its own trail.
 func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restored, err error) {
 	err = b.db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM api_keys), (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM jobs)`).
 		Scan(&r.Keys.Restored, &r.Accounts.Restored, &r.Jobs.Restored)
@@ -318,6 +318,8 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: b.reader}
 	t.exec(`DELETE FROM tokens`)
+	t.exec(`DELETE FROM console_sessions`)
+	t.exec(`UPDATE console_users SET setup_digest = NULL, setup_until = NULL`)
 	t.audit(now, by, actionStoreRestore, "", b.head.String(), r.detail()+"; there was no keystore")
 	if err := t.changed(now, changedStore, []byte{}); err != nil {
 		return r, err

@@ -199,6 +199,7 @@ func (m *merger) run(by Actor) error {
 	m.rows(&m.Keys.Removed, `DELETE FROM main.api_keys WHERE id NOT IN (SELECT id FROM backup.api_keys)`)
 	m.rows(&m.Accounts.Removed, `DELETE FROM main.accounts WHERE id NOT IN (SELECT id FROM backup.accounts)
 		AND id NOT IN (SELECT account_id FROM main.api_keys) AND id NOT IN (SELECT account_id FROM main.jobs)`)
+	m.mergeConsole()
 	// A digest that was forgotten after 400 days, and then imported again, is not dead.
 	m.exec(`INSERT INTO main.dead_digests (digest, at, forget_at, key_id) SELECT digest, at, forget_at, key_id FROM backup.dead_digests
 		WHERE COALESCE(forget_at > $1, TRUE) AND digest NOT IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`, m.now)
@@ -213,6 +214,15 @@ func (m *merger) run(by Actor) error {
 		AND id NOT IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)`)
 	m.audit(m.now, by, actionStoreRestore, "", m.backup.String(), m.detail())
 	return m.changed(m.now, changedStore, []byte{})
+}
+
+// mergeConsole removes the users of the console whose accounts are gone. Other users of the
+// store stay as they are, and none comes back, so that no password from before a change works
+// again: invite the holder of an account that the restore brings back.
+func (m *merger) mergeConsole() {
+	for _, table := range []string{"console_sessions", "console_recovery", "console_users"} {
+		m.exec(`DELETE FROM main.` + table + ` WHERE kind = '` + ActorAccount + `' AND id NOT IN (SELECT id FROM main.accounts)`)
+	}
 }
 
 // bringBack brings back the records that only the backup has. An earlier restore or

@@ -21,6 +21,7 @@ func (s *Store) SuspendAccount(ctx context.Context, now policy.Time, by Actor, i
 		}
 		a.SuspendedAt, a.SuspendReason = now, reason
 		t.exec(`UPDATE accounts SET suspended_at = $1, suspend_reason = $2 WHERE id = $3`, now, reason, id)
+		t.endSessions(ActorAccount, id, nil)
 		t.audit(now, by, actionAccountSuspend, id, id, reason)
 		return true
 	})

@@ -155,8 +155,8 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	// All that versions 9 to 12 have added.
-	for _, table := range []string{"tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes", "usage_journal", "usage_fold"} {
+	// All that versions 9 to 13 have added.
+	for _, table := range []string{"console_users", "console_recovery", "console_sessions", "tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes", "usage_journal", "usage_fold"} {
 		mustExec(t, db, `DROP TABLE `+table)
 	}
 	for _, table := range []string{"accounts", "api_keys"} {
@@ -183,6 +183,9 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 	f.CountUsage(start, &UsageOf{KeyID: k.ID, AccountID: k.AccountID}, UsageCounts{Requests: 1})
 	if f.usage.flush(t.Context()); f.sumOf(UsageList{}).Requests != 1 {
 		t.Error("usage is not counted in the upgraded file")
+	}
+	if _, _, err := f.InviteConsoleUser(t.Context(), start, operator, ActorAccount, k.AccountID); err != nil {
+		t.Errorf("no one can be invited to the console: %v", err)
 	}
 	if c := f.verify(nil); c.Fault != "" {
 		t.Errorf("the audit trail: %s", c.Fault)

@@ -48,6 +48,7 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 const (
 	KeyPrefix             = "sgk_" // API keys
 	ServicePasswordPrefix = "sgs_" // service passwords
+	SetupPrefix           = "sgi_" // tokens in the set-up links of the console
 )
 
 const (
@@ -157,7 +158,7 @@ func HoldsSecret(text string) bool {
 
 // hasForm reports whether text has the prefix of a secret of this gateway.
 func hasForm(text string) bool {
-	return strings.HasPrefix(text, KeyPrefix) || strings.HasPrefix(text, ServicePasswordPrefix)
+	return strings.HasPrefix(text, KeyPrefix) || strings.HasPrefix(text, ServicePasswordPrefix) || strings.HasPrefix(text, SetupPrefix)
 }
 
 // isOurs reports whether text is a secret of this gateway: prefix, length and

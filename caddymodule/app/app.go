@@ -27,6 +27,7 @@ import (
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -317,6 +318,9 @@ func (a *App) Streams() *livestream.Registry { return a.process.streams }
 
 // Limits returns the counts of keys and accounts with limits.
 func (a *App) Limits() *limits.Counters { return a.process.limits }
+
+// SignIn decides who signs in at the console. All configurations share it.
+func (a *App) SignIn() *signin.Service { return a.process.console }
 
 // CountersOf returns the counters of the decisions on requests for this backend name.
 func (a *App) CountersOf(backend string) *handler.DecisionCounters {

@@ -14,6 +14,7 @@ import (
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/internal/limits"
+	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -27,6 +28,7 @@ type process struct {
 	limits  *limits.Counters        // what keys and accounts with limits use
 	drains  *drain.Set              // the refused uploads that are being read
 	canary  handler.Canaries        // the canaries of doctor
+	console *signin.Service         // who signs in at the console
 	audits  auditLogs               // where the logs of the audit trails are
 	started atomic.Bool             // a configuration has started, so the next one is a reload
 	metrics *handler.Metrics        // of decisions
@@ -47,6 +49,7 @@ var theProcess = sync.OnceValue(func() *process {
 		heads:   headbudget.NewMemory(),
 		limits:  limits.New(),
 		drains:  drain.NewSet(caddy.Exiting),
+		console: signin.New(),
 		metrics: handler.NewMetrics(),
 		store:   storemetrics.New(),
 	}

@@ -39,8 +39,8 @@ overlap of its own ends at once in every case.`
 	rotate.SuggestFor = []string{"renew", "replace"}
 	rotate.Flags().String("overlap", "0", "How long the old service ID and password go on")
 
-	accounts := group("account", "Creates, lists, shows, renames, rotates, limits, suspends and closes accounts",
-		create, list, show, renameAccountCommand(), rotate, limitAccountCommand(), suspendAccountCommand(), resumeAccountCommand(), end)
+	accounts := group("account", "Creates, lists, shows, renames, rotates, invites, limits, suspends and closes accounts",
+		create, list, show, renameAccountCommand(), rotate, inviteAccountCommand(), limitAccountCommand(), suspendAccountCommand(), resumeAccountCommand(), end)
 	accounts.Long = accounts.Short + `.
 
 <account> is an account's ID, or its name if no other account has the same name.`

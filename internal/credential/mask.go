@@ -15,7 +15,7 @@ const Masked = "REDACTED"
 // secret that a gateway of this project makes. It is for logs. It accepts a broken URI,
 // and if in doubt it masks.
 func MaskURI(uri string, places []dialect.Place) string {
-	if strings.IndexByte(uri, '=') < 0 && strings.IndexByte(uri, '%') < 0 && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
+	if strings.IndexByte(uri, '=') < 0 && strings.IndexByte(uri, '%') < 0 && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) && !strings.Contains(uri, policy.SetupPrefix) {
 		return uri // such as the path of a poll
 	}
 	var array [256]byte
@@ -156,7 +156,7 @@ func maskOwnSecrets(text string) string {
 // 0 without a secret. The secret may be cut short, its underscore may be escaped, and its
 // prefix may be there twice.
 func ownSecretLen(text string) int {
-	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix} {
+	for _, prefix := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix, policy.SetupPrefix} {
 		word, _ := strings.CutSuffix(prefix, "_")
 		rest, ok := strings.CutPrefix(text, word)
 		if !ok || rest == "" {

@@ -31,7 +31,7 @@ func TestR18_MaskURIMasksWhatPatternsFind(t *testing.T) {
 }
 
 // ownSecrets finds the secrets that this project makes.
-var ownSecrets = regexp.MustCompile(`(` + anyUnderscore(policy.KeyPrefix) + `|` + anyUnderscore(policy.ServicePasswordPrefix) + `)[0-9A-Za-z%_]+`)
+var ownSecrets = regexp.MustCompile(`(` + anyUnderscore(policy.KeyPrefix) + `|` + anyUnderscore(policy.ServicePasswordPrefix) + `|` + anyUnderscore(policy.SetupPrefix) + `)[0-9A-Za-z%_]+`)
 
 func anyUnderscore(prefix string) string { return strings.ReplaceAll(prefix, "_", "(?:_|%5[Ff])") }
 
@@ -43,7 +43,7 @@ var nameEnd = regexp.MustCompile(`=|%3[Dd]`)
 
 // maskByPattern does the same as MaskURI, with regular expressions.
 func maskByPattern(uri string, places []dialect.Place) string {
-	if !strings.ContainsAny(uri, "=%") && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) {
+	if !strings.ContainsAny(uri, "=%") && !strings.Contains(uri, policy.KeyPrefix) && !strings.Contains(uri, policy.ServicePasswordPrefix) && !strings.Contains(uri, policy.SetupPrefix) {
 		return uri // such as the path of a poll
 	}
 	segments := strings.Split(uri, "&")

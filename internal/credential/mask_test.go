@@ -175,7 +175,7 @@ func TestR18_MaskURIMasksTheProjectsSecretsUpToTheEnd(t *testing.T) {
 			}
 		}
 	}
-	for uri, want := range map[string]string{"/v1/sgk_abc": "/v1/" + Masked, "/v1/sgs_abc": "/v1/" + Masked, "/v1/%73gk%5fabc": "/v1/%73gk%5fabc"} {
+	for uri, want := range map[string]string{"/v1/sgk_abc": "/v1/" + Masked, "/v1/sgs_abc": "/v1/" + Masked, "/console/setup/sgi_abc": "/console/setup/" + Masked, "/v1/%73gk%5fabc": "/v1/%73gk%5fabc"} {
 		if got := MaskURI(uri, api.Places); got != want {
 			t.Errorf("MaskURI(%q) = %q, want %q", uri, got, want)
 		}

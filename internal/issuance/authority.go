@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/throttle"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -38,6 +39,14 @@ type Settings struct {
 	MaxRate int
 }
 
+const (
+	// failuresAllowed is how many failing requests of one address get the refusal for their
+	// own reason in a minute. Requests that do not fail are not counted and never have to wait.
+	failuresAllowed = 30
+	// throttledAddresses is how many addresses are remembered.
+	throttledAddresses = 16_384
+)
+
 // Store is the part of the keystore that the API needs.
 type Store interface {
 	FindKey(ctx context.Context, secret policy.Secret) (keystore.Record, error)
@@ -50,7 +59,7 @@ type Store interface {
 // Authority answers requests for keys. It is safe for concurrent use.
 type Authority struct {
 	settings Settings
-	failures *throttle
+	failures *throttle.Throttle[netip.Prefix] // by the network of the client; all unknown addresses count together
 	quota    *quota
 }
 
@@ -58,7 +67,7 @@ type Authority struct {
 func New(settings Settings) *Authority {
 	return &Authority{
 		settings: settings,
-		failures: newThrottle(throttledAddresses),
+		failures: throttle.New[netip.Prefix](throttle.Rule{Failures: failuresAllowed, Window: time.Minute, Keys: throttledAddresses}),
 		quota:    newQuota(settings.MaxLiveKeys, settings.MaxRate, quotaAccounts),
 	}
 }
@@ -87,7 +96,7 @@ func (a *Authority) Issue(ctx context.Context, now policy.Time, client netip.Add
 	if result.Status != http.StatusUnauthorized {
 		return result
 	}
-	if wait := a.failures.fail(client, now); wait > 0 {
+	if wait := a.failures.Fail(policy.NetworkOf(client), now); wait > 0 {
 		return throttled(result, wait)
 	}
 	return result

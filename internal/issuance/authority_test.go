@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,7 +18,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-const start = noon // 2030-03-17T17:46:40Z
+const start policy.Time = 1_900_000_000_000 // 2030-03-17T17:46:40Z
+
+var client = netip.MustParseAddr("192.0.2.7")
 
 var operator = keystore.Actor{Kind: keystore.ActorOperator, ID: "test"}
 

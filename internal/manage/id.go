@@ -34,6 +34,7 @@ var lookalikes = []struct{ prefix, name string }{
 	{"svc_", "a service ID"},
 	{policy.KeyPrefix, "an API key itself, which is a secret"},
 	{policy.ServicePasswordPrefix, "a service password, which is a secret"},
+	{policy.SetupPrefix, "the token of a set-up link, which is a secret"},
 }
 
 // lookalike returns what text looks like, such as "a key ID". It returns "" if text does

@@ -35,6 +35,9 @@ var (
 // Never is the value of the field expires for a key that does not expire.
 const Never = "never"
 
+// ParseExpiry returns the expiry that [NewKey.Expires] asks for.
+func ParseExpiry(text string, now policy.Time) (policy.Expiry, error) { return parseExpiry(text, now) }
+
 // parseExpiry reads the field expires. Its value is a duration from now (30d), a date (the
 // key expires at the end of that day in UTC), an instant, or never. An expiry that is not
 // later than now is an error.

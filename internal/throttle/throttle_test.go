@@ -1,4 +1,4 @@
-package issuance
+package throttle
 
 import (
 	"encoding/binary"
@@ -18,8 +18,25 @@ const noon policy.Time = 1_900_000_000_000
 
 var client = netip.MustParseAddr("192.0.2.7")
 
+const (
+	failuresAllowed    = 30
+	throttledAddresses = 16_384
+)
+
+// addresses counts by the network of an address, as the issuance API does.
+type addresses struct{ *Throttle[netip.Prefix] }
+
+func newThrottle(limit int) addresses {
+	return addresses{New[netip.Prefix](Rule{Failures: failuresAllowed, Window: time.Minute, Keys: limit})}
+}
+
+// fail counts a failing request.
+func (a addresses) fail(addr netip.Addr, now policy.Time) int {
+	return a.Fail(policy.NetworkOf(addr), now)
+}
+
 // spend makes the failing requests that are allowed.
-func spend(t rapid.TB, th *throttle, addr netip.Addr, now policy.Time) {
+func spend(t rapid.TB, th addresses, addr netip.Addr, now policy.Time) {
 	t.Helper()
 	for i := range failuresAllowed {
 		if wait := th.fail(addr, now); wait != 0 {
@@ -28,8 +45,11 @@ func spend(t rapid.TB, th *throttle, addr netip.Addr, now policy.Time) {
 	}
 }
 
-func wantWait(t rapid.TB, th *throttle, addr netip.Addr, now policy.Time, want int) {
+func wantWait(t rapid.TB, th addresses, addr netip.Addr, now policy.Time, want int) {
 	t.Helper()
+	if got := th.Wait(policy.NetworkOf(addr), now); got != want {
+		t.Errorf("%v at %d is to wait %d s before a call, want %d", addr, now-noon, got, want)
+	}
 	if got := th.fail(addr, now); got != want {
 		t.Errorf("a failing call of %v at %d is to wait %d s, want %d", addr, now-noon, got, want)
 	}
@@ -141,7 +161,7 @@ func v4(n uint32) netip.Addr {
 
 // checkSize checks that the throttle counts no more addresses than its limit, and that its
 // parts agree.
-func checkSize(t rapid.TB, th *throttle) {
+func checkSize(t rapid.TB, th addresses) {
 	t.Helper()
 	if n := len(th.windows); n > th.limit || n != th.order.Len() {
 		t.Fatalf("it keeps count of %d addresses and %d in order, and may of %d", n, th.order.Len(), th.limit)

@@ -1,0 +1,142 @@
+package keystore
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// ConsoleSession is a session of a user at the console.
+type ConsoleSession struct {
+	User ConsoleUser
+	// Passed is true if the user may use the console. It is false if the user has given the
+	// password, and must give a code of the second factor next.
+	Passed  bool
+	BegunAt policy.Time
+	SeenAt  policy.Time // accurate to a minute
+	Until   policy.Time
+}
+
+// seenEvery is how often a session is noted as seen.
+const seenEvery = time.Minute
+
+// sessionPrefix is the beginning of the token of a session.
+const sessionPrefix = "sgc_"
+
+// sessionDigest returns the digest of the token of a session, or nil for an empty token.
+func (s *Store) sessionDigest(token policy.Secret) []byte {
+	if token.Empty() {
+		return nil
+	}
+	d := s.hash.secret(token)
+	return d[:]
+}
+
+// BeginConsoleSession begins a session of a user until an instant, and ends the session with
+// the token replaces, if that is not empty. It returns the token of the session; the store has
+// its digest only. The error is ErrInvalid if the user's password was changed since u was read.
+func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, passed bool, until policy.Time, replaces policy.Secret) (token policy.Secret, err error) {
+	if token, err = policy.GenerateSecret(sessionPrefix, rand.Reader); err != nil {
+		return policy.Secret{}, err
+	}
+	err = s.write(ctx, func(t *txn) error {
+		if err := s.checkPepper(t); err != nil {
+			return err
+		}
+		n, err := t.count(`INSERT INTO console_sessions (digest, kind, id, passed, begun_at, seen_at, until)
+			SELECT $1, kind, id, $2, $3, $3, $4 FROM console_users WHERE kind = $5 AND id = $6 AND password = $7 AND removed_at IS NULL`,
+			s.sessionDigest(token), passed, now, until, u.Kind, u.ID, u.PasswordHash)
+		if err != nil {
+			return err
+		}
+		if err := changedMeanwhile(n); err != nil {
+			return err
+		}
+		if old := s.sessionDigest(replaces); old != nil {
+			t.exec(`DELETE FROM console_sessions WHERE digest = $1`, old)
+		}
+		if passed {
+			t.auditUser(now, from, u, actionConsoleSignIn, "")
+		}
+		return t.err
+	})
+	if err != nil {
+		return policy.Secret{}, err
+	}
+	return token, nil
+}
+
+// FindConsoleSession returns the session with this token, if it goes on at now: its time is not
+// over, it was seen within the span idle, and its user may be signed in. The error is
+// ErrNotFound otherwise.
+func (s *Store) FindConsoleSession(ctx context.Context, now policy.Time, token policy.Secret, idle time.Duration) (ConsoleSession, error) {
+	db, err := s.database()
+	if err != nil {
+		return ConsoleSession{}, err
+	}
+	var c ConsoleSession
+	err = db.reader.QueryRowContext(ctx, `SELECT kind, id, passed, begun_at, seen_at, until FROM console_sessions WHERE digest = $1`, s.sessionDigest(token)).
+		Scan(&c.User.Kind, &c.User.ID, &c.Passed, &c.BegunAt, &c.SeenAt, &c.Until)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return ConsoleSession{}, ErrNotFound
+	case err != nil:
+		return ConsoleSession{}, fault(err)
+	case now >= c.Until || now >= c.SeenAt.Add(idle):
+		return ConsoleSession{}, ErrNotFound
+	}
+	if c.User, err = s.consoleUser(ctx, db.reader, c.User.Kind, c.User.ID); err != nil {
+		return ConsoleSession{}, fault(err)
+	}
+	if !c.User.Reached() {
+		return ConsoleSession{}, ErrNotFound
+	}
+	if now >= c.SeenAt.Add(seenEvery) {
+		// If this fails, the session ends a little earlier.
+		_ = s.writeRelaxed(ctx, func(t *txn) error {
+			t.exec(`UPDATE console_sessions SET seen_at = MAX(seen_at, $1) WHERE digest = $2`, now, s.sessionDigest(token))
+			return t.err
+		})
+	}
+	return c, nil
+}
+
+// EndConsoleSession ends the session with this token, if there is one.
+func (s *Store) EndConsoleSession(ctx context.Context, token policy.Secret) error {
+	return s.writeEnding(ctx, func(t *txn) error {
+		t.exec(`DELETE FROM console_sessions WHERE digest = $1`, s.sessionDigest(token))
+		return t.err
+	})
+}
+
+// EndConsoleSessions ends all sessions of a user.
+func (s *Store) EndConsoleSessions(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser) error {
+	return s.writeEnding(ctx, func(t *txn) error {
+		t.endSessions(u.Kind, u.ID, nil)
+		t.auditUser(now, from, u, actionConsoleSignOut, "everywhere")
+		return t.err
+	})
+}
+
+// endSessions ends the sessions of a user, except the one with the digest keep.
+func (t *txn) endSessions(kind, id string, keep []byte) {
+	if keep == nil {
+		keep = []byte{} // compares with every digest, which NULL does not
+	}
+	t.exec(`DELETE FROM console_sessions WHERE kind = $1 AND id = $2 AND digest <> $3`, kind, id, keep)
+}
+
+// pruneSessions removes sessions whose time is over.
+func (s *Store) pruneSessions(ctx context.Context, now policy.Time) (more bool, err error) {
+	err = s.write(ctx, func(t *txn) error {
+		n, err := t.count(`DELETE FROM console_sessions WHERE digest IN
+			(SELECT digest FROM console_sessions WHERE until <= $1 LIMIT $2)`, now, pruneBatch)
+		more = n == pruneBatch
+		return err
+	})
+	return more, err
+}
