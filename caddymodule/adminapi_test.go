@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -384,7 +385,7 @@ func TestAdminAPI_HealthFollowsTheKeystore(t *testing.T) {
 	if err := g.keys.Close(); err != nil {
 		t.Fatal(err)
 	}
-	moveStore(t, g.path, g.path+".away")
+	moveStore(t, filepath.Dir(g.path), filepath.Dir(g.path)+".away")
 	eventually(t, func() bool { return c.ask(http.MethodGet, "health", "").Code == http.StatusServiceUnavailable })
 	c.refused(http.StatusServiceUnavailable, "keystore_unavailable", http.MethodGet, "health", "")
 }

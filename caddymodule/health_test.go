@@ -3,6 +3,7 @@ package caddymodule_test
 import (
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -55,42 +56,44 @@ func TestR17_Health_FollowsTheKeystore(t *testing.T) {
 	if err := g.keys.Close(); err != nil {
 		t.Fatal(err)
 	}
-	moveStore(t, g.path, g.path+".away")
-	g.waitForHealth(http.StatusServiceUnavailable)
-	if got := g.check("GET", "/healthz"); got.body != "unavailable\n" {
-		t.Errorf("the answer is %q", got.body)
-	}
-	// Another keystore knows none of the keys.
-	other, err := keystore.Open(t.Context(), keystore.Config{Path: g.path, Clock: now, CommandLine: true})
+	place := filepath.Dir(g.path)
+	away, another := place+".away", place+".another"
+	other, err := keystore.Open(t.Context(), keystore.Config{Path: filepath.Join(another, filepath.Base(g.path)), Clock: now, CommandLine: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
+	moveStore(t, place, away)
+	g.waitForHealth(http.StatusServiceUnavailable)
+	if got := g.check("GET", "/healthz"); got.body != "unavailable\n" {
+		t.Errorf("the answer is %q", got.body)
+	}
+	// Another keystore knows none of the keys.
+	moveStore(t, another, place)
 	eventually(t, func() bool { return strings.Contains(g.log(), `"same_store":false`) })
 	if got := g.check("GET", "/healthz"); got.status != http.StatusServiceUnavailable {
 		t.Errorf("with another keystore: %d", got.status)
 	}
-	moveStore(t, g.path, g.path+".other")
-	moveStore(t, g.path+".away", g.path)
+	moveStore(t, place, another)
+	moveStore(t, away, place)
 	g.waitForHealth(http.StatusOK)
 	// With a reload, the operator chooses the keystore that is there now.
-	moveStore(t, g.path, g.path+".away")
-	moveStore(t, g.path+".other", g.path)
+	moveStore(t, place, away)
+	moveStore(t, another, place)
 	g.waitForHealth(http.StatusServiceUnavailable)
 	eventually(t, func() bool { return strings.Count(g.log(), `"same_store":false`) == 3 }) // with the return of the first one
 	g.load()
 	g.waitForHealth(http.StatusOK)
 }
 
-// moveStore renames the files of a keystore. The server notices it soon.
+// moveStore renames the directory of a keystore, so that all of its files are moved in one step. The server
+// notices it soon.
 func moveStore(t *testing.T, from, to string) {
 	t.Helper()
-	for _, suffix := range []string{"-wal", "-shm", ""} {
-		if err := os.Rename(from+suffix, to+suffix); err != nil && (suffix == "" || !os.IsNotExist(err)) {
-			t.Fatal(err)
-		}
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
 	}
 }
 
