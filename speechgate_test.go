@@ -56,13 +56,14 @@ var arrows = map[string]struct {
 	"internal/wstest":         {std: true},
 
 	"caddymodule/options":      {may: []string{"internal/words", "policy"}, caddy: true},
-	"caddymodule/handler":      {may: []string{"caddymodule/options", "internal/drain", "keystore", "policy"}, caddy: true},
+	"caddymodule/events":       {may: []string{"internal/words", "policy"}},
+	"caddymodule/handler":      {may: []string{"caddymodule/events", "caddymodule/options", "internal/drain", "keystore", "policy"}, caddy: true},
 	"caddymodule/endpoint":     {may: []string{"caddymodule/options", "dialect"}, caddy: true},
 	"caddymodule/livestream":   {may: []string{"policy"}},
 	"caddymodule/storemetrics": {may: []string{"keystore", "policy"}},
 	"caddymodule/configcheck":  {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
-		"caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options", "caddymodule/storemetrics",
+		"caddymodule/configcheck", "caddymodule/events", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options", "caddymodule/storemetrics",
 		"internal/credential", "internal/drain", "internal/headbudget", "internal/limits", "internal/manage", "internal/signin", "keystore", "policy",
 	}, caddy: true},
 
@@ -83,6 +84,7 @@ var arrows = map[string]struct {
 		"caddymodule/app", "caddymodule/handler", "caddymodule/livestream", "dialect", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/logfilter":      {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/options", "dialect", "internal/credential", "internal/issuance", "policy"}, caddy: true},
+	"caddymodule/webhook":        {may: []string{"caddymodule/events", "caddymodule/options"}, caddy: true},
 	"caddymodule/sandboxbackend": {may: []string{"caddymodule/options", "internal/sandbox", "internal/words", "policy"}, caddy: true},
 
 	"internal/command": {may: []string{
@@ -95,7 +97,7 @@ var arrows = map[string]struct {
 	}, caddy: true},
 
 	"caddymodule": {may: []string{
-		"caddymodule/admin", "caddymodule/console", "caddymodule/gate", "caddymodule/health", "caddymodule/issue", "caddymodule/logfilter", "caddymodule/sandboxbackend",
+		"caddymodule/admin", "caddymodule/console", "caddymodule/gate", "caddymodule/health", "caddymodule/issue", "caddymodule/logfilter", "caddymodule/sandboxbackend", "caddymodule/webhook",
 		"internal/command", "internal/demo",
 	}, caddy: true},
 	"cmd/caddy":          {may: []string{""}, caddy: true},

@@ -286,9 +286,9 @@ func TestR20_StreamsAtATimeUnderARaceOf64Clients(t *testing.T) {
 		return n
 	}
 	eventually(t, func() bool {
-		return owned() == most && strings.Count(g.log(), `"reason":"stream_limit"`) == clients-most
+		return owned() == most && strings.Count(g.log(), `"msg":"refused","reason":"stream_limit"`) == clients-most
 	})
-	if n := strings.Count(g.log(), `"limit":"streams"`); n != clients-most {
+	if n := strings.Count(g.log(), `"reason":"stream_limit","limit":"streams"`); n != clients-most {
 		t.Errorf("%d refusals name the limit, want %d", n, clients-most)
 	}
 	for _, peer := range peers {

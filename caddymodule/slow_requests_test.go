@@ -89,7 +89,7 @@ func TestR3_ASlowFormIsJudgedWhenItsKeyIsKnown(t *testing.T) {
 	if sent := g.backend.received(); sent != "" {
 		t.Errorf("the backend got %q", sent)
 	}
-	if n := strings.Count(g.log(), `"reason":"key_expired"`); n != 3 {
+	if n := strings.Count(g.log(), `"msg":"refused","reason":"key_expired"`); n != 3 {
 		t.Errorf("the log has %d expired keys, want 3", n)
 	}
 	t.Run("but audio may come after the key has expired", func(t *testing.T) {

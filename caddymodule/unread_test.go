@@ -124,7 +124,7 @@ func TestR18_AnUnreadBodyReachesNoErrorRoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("a body that breaks off", readReply(t, conn), http.StatusOK)
-	if log := g.log(); strings.Count(log, `"reason":"request_malformed"`) != 3 || !strings.Contains(log, "request body too large") {
+	if log := g.log(); strings.Count(log, `"msg":"refused","reason":"request_malformed"`) != 3 || !strings.Contains(log, "request body too large") {
 		t.Errorf("the log does not say three times why:\n%s", log)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/caddymodule/events"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/caddymodule/options"
@@ -126,6 +127,7 @@ type App struct {
 	explains manage.GateConfigs             // what decisions depend on
 
 	measured *storemetrics.Source // what the metrics tell of, from Start to Cleanup
+	emitter  *events.Emitter      // tells the subscribers of events, from the end of the start to Stop
 }
 
 // CaddyModule returns the Caddy module information.
@@ -148,6 +150,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.provisionLimits(); err != nil {
+		return err
+	}
+	if err := a.subscribe(); err != nil {
 		return err
 	}
 	cfg, err := a.StoreConfig()
@@ -242,12 +247,13 @@ func (a *App) measure() {
 	a.process.store.Use(a.measured)
 }
 
-// Stop logs the last entries of the audit trail. It does nothing else, because requests of this
-// configuration may still be running.
+// Stop logs the last entries of the audit trail, and tells the last events if no other configuration
+// does. It does nothing else, because requests of this configuration may still be running.
 func (a *App) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), auditEvery)
 	defer cancel()
 	a.logAudit(ctx)
+	a.stopEvents()
 	return nil
 }
 

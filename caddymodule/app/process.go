@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/speechgate/speechgate/caddymodule/events"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/caddymodule/storemetrics"
@@ -31,6 +32,7 @@ type process struct {
 	console *signin.Service         // who signs in at the console
 	audits  auditLogs               // where the logs of the audit trails are
 	started atomic.Bool             // a configuration has started, so the next one is a reload
+	events  *events.Queue           // what subscribers are told
 	metrics *handler.Metrics        // of decisions
 	store   *storemetrics.Collector // the metrics of the keystore and the live streams
 
@@ -42,15 +44,18 @@ type process struct {
 // other packages get the state from this one. The state is never discarded, because the clock
 // must not go back even if the server runs without the gateway for a while.
 var theProcess = sync.OnceValue(func() *process {
+	clock := keystore.SystemClock()
+	queue := events.NewQueue(clock.Now)
 	return &process{
-		clock:   keystore.SystemClock(),
+		clock:   clock,
 		stores:  caddy.NewUsagePool(),
 		streams: livestream.NewRegistry(),
 		heads:   headbudget.NewMemory(),
 		limits:  limits.New(),
 		drains:  drain.NewSet(caddy.Exiting),
 		console: signin.New(),
-		metrics: handler.NewMetrics(),
+		events:  queue,
+		metrics: handler.NewMetrics(queue),
 		store:   storemetrics.New(),
 	}
 })
@@ -67,7 +72,7 @@ func (p *process) register(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil
 	}
-	for _, collector := range append(p.metrics.Collectors(), p.store, p.drains.Ended) {
+	for _, collector := range append(p.metrics.Collectors(), p.store, p.drains.Ended, p.events.Collector()) {
 		err := registry.Register(collector)
 		if err != nil && !errors.As(err, &prometheus.AlreadyRegisteredError{}) {
 			return err

@@ -86,6 +86,13 @@ func (f *facts) setRecord(record keystore.Record) {
 	f.owner.KeyID, f.owner.AccountID = record.IDs()
 }
 
+// noteGrace notes in the record of an admitted request which job its expired key may read.
+func (f *facts) noteGrace(record *handler.DecisionRecord, d *decision) {
+	if d.Reason == policy.AllowedByGrace {
+		record.JobID, record.GraceUntil = f.job.ID, d.GraceUntil
+	}
+}
+
 // decision is the decision on one request, with what the log and the client are told about it.
 type decision struct {
 	policy.Decision

@@ -30,6 +30,7 @@ var errBrokeOff = errors.New("the backend's answer broke off")
 // forward sends an admitted request to the next handlers, and their answer to the client.
 func (req *gatedRequest) forward(found *credential.Found, f *facts, d *decision, next caddyhttp.Handler) error {
 	w := req.intercept(f, d)
+	f.noteGrace(&w.record, d)
 	f.store.NoteUse(&f.record, d.at)
 	req.gate.reportAdmitted(req.r, &w.record)
 	if recordsAnswer(req.call.Operation) {

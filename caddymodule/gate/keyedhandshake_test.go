@@ -33,7 +33,7 @@ func newKeyedStream(t *testing.T, client http.ResponseWriter) *keyedStream {
 	t.Helper()
 	core, logs := observer.New(zap.InfoLevel)
 	g := &Gate{api: dialect.OpenAI, upstream: credential.ReplaceWith(policy.NewSecret("upstream-key-0123456789"))}
-	g.counters, g.logger, g.places = handler.NewMetrics().CountersOf("openai"), zap.New(core), g.api.Places
+	g.counters, g.logger, g.places = handler.NewMetrics(nil).CountersOf("openai"), zap.New(core), g.api.Places
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/realtime", nil)
 	r.Header = http.Header{
 		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {wstest.Key}, "Sec-Websocket-Extensions": {"permessage-deflate"},

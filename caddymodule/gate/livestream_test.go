@@ -25,7 +25,7 @@ import (
 func newTestStream(t *testing.T) *liveStream {
 	t.Helper()
 	g := &Gate{api: dialect.AmiVoice}
-	g.counters, g.logger = handler.NewMetrics().CountersOf("amivoice"), zap.NewNop()
+	g.counters, g.logger = handler.NewMetrics(nil).CountersOf("amivoice"), zap.NewNop()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/", nil)
 	return newLiveStream(&gatedRequest{gate: g, r: r, call: g.api.Classify(r.Method, r.URL.Path)}, g.upstream)
 }

@@ -235,6 +235,7 @@ func (v *Verify) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		f.releaseStore()
 		return v.refuse(w, r, &q, record, d.detail, asked...)
 	}
+	f.noteGrace(record, &d)
 	v.reportAdmitted(r, record, asked...)
 	v.confirm(w, &f, &d)
 	return nil

@@ -133,6 +133,7 @@ func (v *Verify) serveProxy(w http.ResponseWriter, r *http.Request, begun time.T
 		return nil
 	}
 	f.store.NoteUse(&f.record, d.at)
+	f.noteGrace(record, &d)
 	v.reportAdmitted(r, record, asked)
 	v.confirm(w, &f, &d)
 	return nil

@@ -29,6 +29,11 @@ type DecisionRecord struct {
 	// Again says that the request or the stream was admitted before, and is refused or cut now: the
 	// usage has it as a refusal, and not as another request.
 	Again bool
+
+	// JobID and GraceUntil are the job that an expired key may read, and until when. They are for the
+	// event, and set if the reason is AllowedByGrace.
+	JobID      string
+	GraceUntil policy.Time
 }
 
 // The placeholders of a decision.
@@ -59,13 +64,16 @@ func (d *DecisionRecord) placeholder(name string) (any, bool) {
 	return nil, false
 }
 
-// Report counts the decision, also in the usage, and sets the placeholders and the attributes of the
-// span. Later changes of d can
+// Report counts the decision, also in the usage, tells the subscribers of events, and sets the
+// placeholders and the attributes of the span. Later changes of d can
 // change the placeholders, until Report is called again. The first Report also notes how long it took to
 // decide.
 func (d *DecisionRecord) Report(r *http.Request) {
 	d.Counters.count(d.Operation, d.Reason, d.Limit)
 	d.countUsage()
+	if d.Reason != policy.Allowed {
+		d.tell()
+	}
 	if !d.Begun.IsZero() {
 		d.Counters.observe(d.Operation, time.Since(d.Begun))
 		d.Begun = time.Time{}

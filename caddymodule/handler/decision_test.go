@@ -13,7 +13,7 @@ import (
 
 // The placeholders of a request show the last decision on it.
 func TestPlaceholders_ShowTheLastDecision(t *testing.T) {
-	counters := NewMetrics().CountersOf("test")
+	counters := NewMetrics(nil).CountersOf("test")
 	allowed := DecisionRecord{Counters: counters, Operation: policy.Recognize, Reason: policy.Allowed, Owner: policy.Identity{KeyID: "key_1", AccountID: "acc_1"}}
 	other := DecisionRecord{Counters: counters, Operation: policy.ReadJob, Reason: policy.AllowedByGrace, Owner: policy.Identity{KeyID: "key_2", AccountID: "acc_2"}}
 	refused := DecisionRecord{Counters: counters, Operation: policy.Recognize, Reason: policy.KeyExpired, Owner: policy.Identity{KeyID: "key_3", AccountID: "acc_3"}}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/speechgate/speechgate/caddymodule/events"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -17,6 +18,8 @@ type Metrics struct {
 	upstreamRefused *prometheus.CounterVec
 	throttled       prometheus.Counter
 	limits          *prometheus.CounterVec
+
+	events *events.Queue
 }
 
 // The limits that the metric caddy_speechgate_limits_met_total shows beside those of keys and
@@ -27,9 +30,11 @@ const (
 	limitStreams  = "streams"  // of live streams: of the gate, of the key or of the account
 )
 
-// NewMetrics returns Metrics that have counted no decision. They are not registered yet.
-func NewMetrics() *Metrics {
+// NewMetrics returns Metrics that have counted no decision. They are not registered yet. The queue
+// gets the events of decisions; nil: nobody gets them.
+func NewMetrics(queue *events.Queue) *Metrics {
 	m := &Metrics{
+		events:    queue,
 		decisions: newCounters("decisions_total", "Requests decided, by backend name, operation and reason.", "backend", "operation", "reason"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "caddy", Subsystem: "speechgate", Name: "decision_seconds",
@@ -47,13 +52,19 @@ func NewMetrics() *Metrics {
 		}),
 		limits: newCounters("limits_met_total", "Requests refused because of a limit, by the limit.", "limit"),
 	}
-	for _, limit := range []string{limitHeads, limitIssuance, limitStreams} {
+	for _, limit := range limitWords() {
 		m.limits.WithLabelValues(limit)
 	}
-	for _, limit := range policy.LimitNames() {
-		m.limits.WithLabelValues(limit.String())
-	}
 	return m
+}
+
+// limitWords returns every limit, as the metric and the events name it.
+func limitWords() []string {
+	all := []string{limitHeads, limitIssuance, limitStreams}
+	for _, limit := range policy.LimitNames() {
+		all = append(all, limit.String())
+	}
+	return all
 }
 
 func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
@@ -67,7 +78,12 @@ func (m *Metrics) Collectors() []prometheus.Collector {
 
 // CountersOf returns the counters for a backend name.
 func (m *Metrics) CountersOf(backend string) *DecisionCounters {
-	return &DecisionCounters{backend: backend, all: m}
+	c := &DecisionCounters{backend: backend, all: m}
+	c.bounds.limits = make(map[string]*events.Bound)
+	for _, limit := range limitWords() {
+		c.bounds.limits[limit] = new(events.Bound)
+	}
+	return c
 }
 
 // DecisionCounters counts the decisions on requests for one backend name. It looks up each
@@ -77,6 +93,7 @@ type DecisionCounters struct {
 	all     *Metrics
 	known   [1 << 4][1 << 5]atomic.Pointer[prometheus.Counter] // by operation and reason
 	seconds [1 << 4]atomic.Pointer[prometheus.Observer]        // by operation
+	bounds  eventBounds
 }
 
 // ShowUpstreamRefusals makes the metric of refused upstream keys show the backend name before
@@ -103,8 +120,8 @@ func (c *DecisionCounters) count(op policy.Operation, reason policy.Reason, limi
 
 // countRefusal counts a refusal in the metric of its own that its reason has.
 func (c *DecisionCounters) countRefusal(op policy.Operation, reason policy.Reason, limit policy.LimitName) {
-	if limit != policy.NoLimit {
-		c.all.limits.WithLabelValues(limit.String()).Inc()
+	if met := limitOf(op, reason, limit); met != "" {
+		c.all.limits.WithLabelValues(met).Inc()
 		return
 	}
 	switch reason {
@@ -112,16 +129,24 @@ func (c *DecisionCounters) countRefusal(op policy.Operation, reason policy.Reaso
 		c.all.upstreamRefused.WithLabelValues(c.backend).Inc()
 	case policy.Throttled:
 		c.all.throttled.Inc()
-	case policy.StreamLimit:
-		c.all.limits.WithLabelValues(limitStreams).Inc()
-	case policy.LimitReached:
-		limit := limitHeads
-		if op == policy.IssueKey {
-			limit = limitIssuance
-		}
-		c.all.limits.WithLabelValues(limit).Inc()
 	default:
 	}
+}
+
+// limitOf returns the limit that refuses a request, as the metric and the events name it. It is
+// empty if no limit does.
+func limitOf(op policy.Operation, reason policy.Reason, limit policy.LimitName) string {
+	switch {
+	case limit != policy.NoLimit:
+		return limit.String()
+	case reason == policy.StreamLimit:
+		return limitStreams
+	case reason == policy.LimitReached && op == policy.IssueKey:
+		return limitIssuance
+	case reason == policy.LimitReached:
+		return limitHeads
+	}
+	return ""
 }
 
 // observe notes how long a decision took.
