@@ -89,6 +89,7 @@ modules() {
 	want=$(sort <<-END
 		admin.api.speechgate
 		caddy.logging.encoders.filter.speechgate
+		events.handlers.speechgate_webhook
 		http.handlers.speechgate
 		http.handlers.speechgate_console
 		http.handlers.speechgate_health

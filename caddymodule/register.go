@@ -10,6 +10,7 @@ import (
 	_ "github.com/speechgate/speechgate/caddymodule/issue"          // speechgate_issue
 	_ "github.com/speechgate/speechgate/caddymodule/logfilter"      // the log filter
 	_ "github.com/speechgate/speechgate/caddymodule/sandboxbackend" // speechgate_sandbox
+	_ "github.com/speechgate/speechgate/caddymodule/webhook"        // the handler speechgate_webhook of events
 	"github.com/speechgate/speechgate/internal/command"
 	"github.com/speechgate/speechgate/internal/demo"
 )
