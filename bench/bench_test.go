@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The interval of 95 % holds the true median of what a sample was drawn from
@@ -39,6 +40,24 @@ func TestInterval_HoldsTheMedian(t *testing.T) {
 	}
 	if !math.IsNaN(median(nil)) || median([]float64{4, 1, 2, 3}) != 2.5 {
 		t.Error("the median is wrong")
+	}
+}
+
+func TestMostWithin_CountsTheFullestSpan(t *testing.T) {
+	t.Parallel()
+	second := func(at ...int) (all []time.Duration) {
+		for _, s := range at {
+			all = append(all, time.Duration(s)*time.Second)
+		}
+		return all
+	}
+	for _, test := range []struct {
+		at   []time.Duration
+		want int
+	}{{nil, 0}, {second(5), 1}, {second(0, 1, 60, 61), 2}, {second(0, 1, 59, 60, 61), 3}, {second(0, 30, 59, 70, 80), 4}} {
+		if got := mostWithin(test.at, time.Minute); got != test.want {
+			t.Errorf("%v: %d, want %d", test.at, got, test.want)
+		}
 	}
 }
 
