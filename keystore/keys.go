@@ -321,7 +321,8 @@ func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) 
 
 const (
 	// i is the issuer. Its end can end the key too.
-	keyTables = `api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest
+	keyTables = `api_keys k ` + keyJoins
+	keyJoins  = `JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest
 		LEFT JOIN api_keys i ON i.id = k.issuer_id`
 	// revocation is the time of the first revocation, of the key itself or of all keys
 	// of its issuer; 0 if both are not revoked.

@@ -18,6 +18,7 @@ type listQuery struct {
 	limit      int    // 0: none
 	cursor     string
 	descending bool
+	byRow      bool // the only text of a cursor is the number of a row
 
 	conditions []string
 	args       []any
@@ -33,6 +34,11 @@ type listPosition struct {
 
 // where adds a condition. Each ? in it is one of args.
 func (q *listQuery) where(condition string, args ...any) {
+	q.conditions = append(q.conditions, q.bind(condition, args...))
+}
+
+// bind adds parameters, and returns a condition with their names. Each ? in it is one of args.
+func (q *listQuery) bind(condition string, args ...any) string {
 	var text strings.Builder
 	for _, arg := range args {
 		before, after, _ := strings.Cut(condition, "?")
@@ -40,7 +46,7 @@ func (q *listQuery) where(condition string, args ...any) {
 		text.WriteString(before + "$" + strconv.Itoa(len(q.args)))
 		condition = after
 	}
-	q.conditions = append(q.conditions, text.String()+condition)
+	return text.String() + condition
 }
 
 // orderBy sets the sort columns: a number, followed by any texts.
@@ -63,6 +69,13 @@ func (q *listQuery) build(selection string) (string, error) {
 		args := []any{after.number}
 		for _, text := range after.texts {
 			args = append(args, text)
+		}
+		if q.byRow {
+			row, err := strconv.ParseInt(after.texts[0], 10, 64)
+			if err != nil {
+				return "", refuse(ErrInvalid, "cursor %.100q: want one that this list returned", q.cursor)
+			}
+			args[1] = row
 		}
 		places := strings.TrimSuffix(strings.Repeat("?, ", len(args)), ", ")
 		q.where(`(`+strings.Join(q.order, `, `)+`) `+beyond+` (`+places+`)`, args...)

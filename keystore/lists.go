@@ -64,6 +64,13 @@ type KeyList struct {
 	// Now is the time for Status, ExpiresBy and UnusedSince. Default: the clock of the
 	// Store's Config.
 	Now policy.Time
+	// Search selects the keys whose label begins with this text, and after them the keys whose
+	// label contains it elsewhere. ASCII letters match in upper and lower case. A text that
+	// begins as key IDs do selects the keys whose ID begins with it. The order is that of the
+	// labels, or of the IDs, and Order is not used. Default: no matter what the label is.
+	Search string
+	// Order is the order of the keys. Default: that in which they were issued.
+	Order KeyOrder
 	// NewestFirst turns the order around.
 	NewestFirst bool
 
@@ -72,6 +79,8 @@ type KeyList struct {
 	// Cursor continues the list after another page: the next that the call before
 	// returned. Default: the list's beginning.
 	Cursor string
+
+	windows keyWindows // set by Keys, unless a test has set them
 }
 
 // Keys returns a page of the keys that list selects, and the cursor of the next page.
@@ -80,15 +89,34 @@ type KeyList struct {
 // issued between two pages is on a later page, but with NewestFirst it is on no later
 // page. The error is ErrInvalid if the limit is below zero, or if the cursor does not
 // come from Keys.
+//
+// With an Order or a Search, a page can have fewer keys than the limit, even none, although
+// another page follows: no page takes long, even if few of a million keys match. A key whose
+// place in the order changes between two pages, for example because it is used, can be on both
+// or on none.
 func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next string, err error) {
 	now := list.Now
 	if now.IsZero() {
 		now = s.cfg.Clock()
 	}
+	if list.Order != OrderIssued || list.Search != "" {
+		if list.windows == (keyWindows{}) {
+			list.windows = defaultWindows
+		}
+		return s.orderedKeys(ctx, &list, now)
+	}
 	q := listQuery{name: "k", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
 	if list.AccountID != "" {
 		q.where(`k.account_id = ?`, list.AccountID)
 	}
+	list.filter(&q, now)
+	q.orderBy("k.created_at", "k.id")
+	return readPage(ctx, s, &q, `SELECT `+keyColumns+` FROM `+keyTables, scanKeyOnly,
+		func(k *policy.Key) listPosition { return listPosition{int64(k.CreatedAt), []string{k.ID}} })
+}
+
+// filter adds the conditions of the list, except that of its account.
+func (list *KeyList) filter(q *listQuery, now policy.Time) {
 	if list.IssuerID != "" {
 		q.where(`k.issuer_id = ?`, list.IssuerID)
 	}
@@ -107,9 +135,6 @@ func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next
 	if !list.UnusedSince.IsZero() {
 		q.where(keyStatus+` = 'active' AND k.created_at <= ? AND COALESCE(u.at, 0) <= ?`, now, now, list.UnusedSince, list.UnusedSince)
 	}
-	q.orderBy("k.created_at", "k.id")
-	return readPage(ctx, s, &q, `SELECT `+keyColumns+` FROM `+keyTables, scanKeyOnly,
-		func(k *policy.Key) listPosition { return listPosition{int64(k.CreatedAt), []string{k.ID}} })
 }
 
 // likeEscaper takes from the characters of a pattern of LIKE their meaning.

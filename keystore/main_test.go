@@ -186,7 +186,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 }
 
 // rawDB opens the file as another program does.
-func rawDB(t *testing.T, path string) *sql.DB {
+func rawDB(t testing.TB, path string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+path+"?mode=rw&_journal_mode=WAL&_foreign_keys=on&_txlock=immediate&_busy_timeout=250")
 	if err != nil {
@@ -202,7 +202,7 @@ func vacuumInto(t *testing.T, from, to string) {
 	mustExec(t, rawDB(t, from), `VACUUM INTO $1`, to)
 }
 
-func mustExec(t *testing.T, db *sql.DB, query string, args ...any) {
+func mustExec(t testing.TB, db *sql.DB, query string, args ...any) {
 	t.Helper()
 	if _, err := db.Exec(query, args...); err != nil {
 		t.Fatalf("%s: %v", query, err)

@@ -155,7 +155,10 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	// All that versions 9 to 13 have added.
+	// All that versions 9 to 14 have added.
+	for _, index := range []string{"api_keys_label", "last_uses_at", "api_keys_revoke_from"} {
+		mustExec(t, db, `DROP INDEX `+index)
+	}
 	for _, table := range []string{"console_users", "console_recovery", "console_sessions", "tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes", "usage_journal", "usage_fold"} {
 		mustExec(t, db, `DROP TABLE `+table)
 	}

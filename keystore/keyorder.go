@@ -1,0 +1,394 @@
+package keystore
+
+import (
+	"context"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// KeyOrder is an order of keys.
+type KeyOrder uint8
+
+// The orders. The zero value is the order in which keys were issued.
+const (
+	OrderIssued KeyOrder = iota
+	// OrderLabel is the order of the labels, with ASCII letters in upper and lower case alike.
+	// Without an account, it is the order of the accounts' IDs, and of the labels in each.
+	OrderLabel
+	// OrderEnd is the order of the ends: of the first of expiry, deletion and revocation. Keys
+	// that never end are the last ones.
+	OrderEnd
+	// OrderUse is the order of the last uses. Keys that were never used come last, also if the
+	// order is turned around.
+	OrderUse
+)
+
+// keyWindows limit the work for one page of keys.
+type keyWindows struct {
+	// keys is how many keys a page looks at if it selects some of them. A filter that few keys
+	// pass would otherwise make a page read all keys.
+	keys int
+	// labels is how many labels a page of a search looks at. They are in an index.
+	labels int
+	// few is up to how many keys of an account are sorted for each page.
+	few int
+}
+
+// defaultWindows are the windows that take up to 30 ms.
+var defaultWindows = keyWindows{keys: 3_000, labels: 50_000, few: 5_000} //nolint:gochecknoglobals // never changed
+
+// keyPart reads keys in the order of an index.
+//
+// Its query has two levels. The inner one, the window, reads the columns of the order from an
+// index. The outer one reads the records of these keys, and drops the keys that the list does
+// not select. SQLite reads the window row by row, and only until the page is full.
+type keyPart struct {
+	from  string    // the tables of the window
+	where condition // of the window
+	order []string  // the columns of the order. The last one names the key.
+	join  string    // the column of the key that is the last column of the order
+	// computed is true if the first column of the order is an expression. SQLite does not
+	// search in its index by two columns at once.
+	computed bool
+	// alike is true if all keys have the same value in the first column of the order.
+	alike  bool
+	only   condition // of the outer query, where the columns of the order are d.c1, d.c2, …
+	window int       // how many keys are looked at, if some of them are dropped
+}
+
+// condition is an SQL condition with a ? for each of its args. The zero value is none.
+type condition struct {
+	text string
+	args []any
+}
+
+func (c condition) and(text string, args ...any) condition {
+	if c.text != "" {
+		text = c.text + " AND " + text
+	}
+	return condition{text, slices.Concat(c.args, args)}
+}
+
+// orderedKeys returns a page of [Store.Keys] in another order than OrderIssued, or of a search.
+// The list consists of sections, one after the other.
+func (s *Store) orderedKeys(ctx context.Context, list *KeyList, now policy.Time) (page []policy.Key, next string, err error) {
+	if list.Limit < 0 {
+		return nil, "", refuse(ErrInvalid, "a limit of %d: want the number of entries, or 0 for all", list.Limit)
+	}
+	sections, err := s.keySections(ctx, list, now)
+	if err != nil {
+		return nil, "", err
+	}
+	at, ok := parseKeyPosition(list, sections)
+	if !ok {
+		return nil, "", refuse(ErrInvalid, "cursor %.100q: want one that this list returned", list.Cursor)
+	}
+	page = []policy.Key{}
+	for at.section < len(sections) {
+		if list.Limit > 0 && len(page) == list.Limit {
+			return page, at.cursor(list), nil
+		}
+		most := 0
+		if list.Limit > 0 {
+			most = list.Limit - len(page)
+		}
+		found, reached, err := s.readSection(ctx, list, now, sections[at.section], at.values, most)
+		if err != nil {
+			return nil, "", err
+		}
+		page = append(page, found...)
+		if reached != nil {
+			return page, keyPosition{at.section, reached}.cursor(list), nil
+		}
+		at = keyPosition{section: at.section + 1}
+	}
+	return page, "", nil
+}
+
+// keySections returns the sections of a list. The parts of a section are merged.
+func (s *Store) keySections(ctx context.Context, list *KeyList, now policy.Time) ([][]keyPart, error) {
+	switch {
+	case strings.HasPrefix(list.Search, keyIDPrefix):
+		ids := keyPart{from: "api_keys", order: []string{"id"}, join: "id", only: ofAccount(list)}
+		ids.where = ids.where.and("id >= ? AND id < ?", list.Search, list.Search+lastCharacter)
+		return [][]keyPart{{ids}}, nil
+	case list.Search != "":
+		return searchSections(list), nil
+	case list.Order == OrderUse:
+		return s.useSections(ctx, list)
+	case list.Order == OrderEnd:
+		return [][]keyPart{endParts(list, now)}, nil
+	}
+	return [][]keyPart{{labelPart(list)}}, nil
+}
+
+const (
+	// keyIDPrefix is the beginning of each key ID.
+	keyIDPrefix = "key_"
+	// lastCharacter comes after every character of a label or an ID.
+	lastCharacter = "\U0010ffff"
+)
+
+func ofAccount(list *KeyList) (c condition) {
+	if list.AccountID != "" {
+		c = c.and("k.account_id = ?", list.AccountID)
+	}
+	return c
+}
+
+// labelPart reads keys in the order of their labels.
+func labelPart(list *KeyList) keyPart {
+	if list.AccountID == "" {
+		return keyPart{from: "api_keys", order: []string{"account_id", "label COLLATE NOCASE", "rowid"}, join: "rowid"}
+	}
+	return keyPart{
+		from: "api_keys", where: condition{}.and("account_id = ?", list.AccountID),
+		order: []string{"label COLLATE NOCASE", "rowid"}, join: "rowid",
+	}
+}
+
+// endParts reads keys in the order of their ends. For an account, the index has one origin after
+// the other.
+func endParts(list *KeyList, now policy.Time) (parts []keyPart) {
+	part := keyPart{from: "api_keys", order: []string{firstEnd, "rowid"}, join: "rowid", computed: true}
+	var live condition
+	if list.Status == "active" || list.Status == "suspended" {
+		live = live.and(firstEnd+" > ?", now) // or the window would begin with keys that have ended
+	}
+	if list.AccountID == "" {
+		part.where = live
+		return []keyPart{part}
+	}
+	for _, origin := range []policy.Origin{policy.OriginInitial, policy.OriginConsole, policy.OriginAPI} {
+		if list.Origin == 0 || list.Origin == origin {
+			part.where = condition{"account_id = ? AND origin = ?", []any{list.AccountID, origin.String()}}
+			if live.text != "" {
+				part.where = part.where.and(live.text, live.args...)
+			}
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// useSections has the keys that were used, and then the keys that were never used. The last
+// uses of all accounts are in one index. For an account with few keys, its keys are sorted.
+func (s *Store) useSections(ctx context.Context, list *KeyList) ([][]keyPart, error) {
+	used := keyPart{from: "last_uses", order: []string{"at", "digest"}, join: "digest", only: ofAccount(list)}
+	if list.AccountID != "" {
+		n, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 LIMIT $2) AS some`, list.AccountID, list.windows.few+1)
+		if err != nil {
+			return nil, err
+		}
+		if n[0] <= list.windows.few {
+			used = keyPart{
+				from: "api_keys x CROSS JOIN last_uses y ON y.digest = x.digest", where: condition{}.and("x.account_id = ?", list.AccountID),
+				order: []string{"y.at", "y.digest"}, join: "digest",
+			}
+		}
+	}
+	never := labelPart(list)
+	never.only = never.only.and("u.digest IS NULL")
+	return [][]keyPart{{used}, {never}}, nil
+}
+
+// searchSections has the keys whose label begins with the text, and then the keys whose label
+// contains it elsewhere.
+func searchSections(list *KeyList) [][]keyPart {
+	begins, contains := labelPart(list), labelPart(list)
+	label, found := "label", "d.c1"
+	if list.AccountID == "" {
+		label, found = "y.label", "d.c2"
+		begins.from, begins.order = "accounts x CROSS JOIN api_keys y ON y.account_id = x.id", []string{"x.rowid", "y.label COLLATE NOCASE", "y.rowid"}
+	}
+	end := list.Search + lastCharacter
+	begins.where = begins.where.and(label+" COLLATE NOCASE >= ? AND "+label+" COLLATE NOCASE < ?", list.Search, end)
+	contains.window = list.windows.labels
+	contains.only = contains.only.and(found+` LIKE ? ESCAPE '\' AND NOT (`+found+` COLLATE NOCASE >= ? AND `+found+` COLLATE NOCASE < ?)`,
+		`%`+likeEscaper.Replace(list.Search)+`%`, list.Search, end)
+	return [][]keyPart{{begins}, {contains}}
+}
+
+// placedKey is a key with the values of its columns of the order.
+type placedKey struct {
+	policy.Key
+
+	place []any // int64, string or []byte
+}
+
+// readSection returns up to most keys of a section, 0 for all, from a place on. If the section
+// may have further keys, reached is the place up to which it was read.
+func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time, parts []keyPart, from []any, most int) (page []policy.Key, reached []any, err error) {
+	if from != nil && parts[0].computed {
+		parts, from = splitParts(parts, from, list.NewestFirst), nil
+	}
+	var all []placedKey
+	for i := range parts {
+		found, end, err := s.readPart(ctx, list, now, &parts[i], list.windows.keys/len(parts), from, most)
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, found...)
+		if end != nil && (reached == nil || comparePlaces(end, reached) < 0 != list.NewestFirst) {
+			reached = end
+		}
+	}
+	if len(parts) > 1 {
+		slices.SortFunc(all, func(a, b placedKey) int {
+			c := comparePlaces(a.place, b.place)
+			if list.NewestFirst {
+				c = -c
+			}
+			return c
+		})
+		if reached != nil { // beyond it, a part may have keys that were not read
+			all = slices.DeleteFunc(all, func(k placedKey) bool {
+				c := comparePlaces(k.place, reached)
+				return c != 0 && c > 0 != list.NewestFirst
+			})
+		}
+	}
+	if most > 0 && len(all) > most {
+		all = all[:most]
+		reached = all[most-1].place
+	}
+	page = make([]policy.Key, len(all))
+	for i := range all {
+		page[i] = all[i].Key
+	}
+	return page, reached, nil
+}
+
+// splitParts returns for each part the keys with the same value as the place, and those beyond.
+func splitParts(parts []keyPart, from []any, descending bool) (split []keyPart) {
+	beyond := " > ?"
+	if descending {
+		beyond = " < ?"
+	}
+	for _, p := range parts {
+		alike, rest := p, p
+		alike.alike = true
+		alike.where = p.where.and(p.order[0]+" = ? AND "+p.order[1]+beyond, from...)
+		rest.where = p.where.and(p.order[0]+beyond, from[0])
+		split = append(split, alike, rest)
+	}
+	return split
+}
+
+// readPart returns up to most keys of a part and one more, or all if most is 0. If it drops some
+// keys, it looks at so many. If the part may have further keys, end is the place up to which it was
+// read.
+func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p *keyPart, looksAt int, from []any, most int) (found []placedKey, end []any, err error) {
+	var filters, q listQuery
+	list.filter(&filters, now)
+	drops := p.only.text != "" || len(filters.conditions) > 0
+	window := math.MaxInt // all keys; the order of a window without a limit is not kept
+	switch {
+	case most > 0 && !drops:
+		window = most + 1
+	case most > 0:
+		window = max(p.window, looksAt, most+1)
+	}
+	// The parameters are numbered in the order in which they are in the text.
+	columns := p.columns("d")
+	text := `SELECT ` + columns + `, ` + keyColumns + ` FROM (` + p.windowText(&q, from, list.NewestFirst, window) + `) AS d
+		CROSS JOIN api_keys k ON k.` + p.join + ` = ` + columns[strings.LastIndex(columns, " ")+1:] + ` ` + keyJoins
+	if drops {
+		if p.only.text != "" {
+			q.where(p.only.text, p.only.args...)
+		}
+		list.filter(&q, now)
+		text += ` WHERE ` + strings.Join(q.conditions, ` AND `)
+	}
+	if most > 0 {
+		text += q.bind(` LIMIT ?`, most+1)
+	}
+	found, err = query(ctx, s, p.scanKey, text, q.args...)
+	switch {
+	case err != nil || most == 0:
+		return found, nil, err
+	case len(found) > most:
+		return found, found[most].place, nil
+	case !drops: // the window was not full
+		return found, nil, nil
+	}
+	q = listQuery{}
+	text = `SELECT ` + columns + ` FROM (` + p.windowText(&q, from, list.NewestFirst, window) + `) AS d`
+	text += q.bind(` LIMIT 1 OFFSET ?`, window-1)
+	last, err := query(ctx, s, p.scanPlace, text, q.args...)
+	if err != nil || len(last) == 0 {
+		return found, nil, err
+	}
+	return found, last[0], nil
+}
+
+// windowText returns the query of the window from a place on.
+func (p *keyPart) windowText(q *listQuery, from []any, descending bool, window int) string {
+	direction, beyond := ``, `>`
+	if descending {
+		direction, beyond = ` DESC`, `<`
+	}
+	columns := make([]string, len(p.order))
+	for i, column := range p.order {
+		columns[i] = column + ` AS c` + strconv.Itoa(i+1)
+	}
+	where := p.where
+	if from != nil {
+		where = where.and(`(`+strings.Join(p.order, `, `)+`) `+beyond+` (`+strings.TrimSuffix(strings.Repeat(`?, `, len(from)), `, `)+`)`, from...)
+	}
+	text := `SELECT ` + strings.Join(columns, `, `) + ` FROM ` + p.from
+	if where.text != "" {
+		text += ` WHERE ` + q.bind(where.text, where.args...)
+	}
+	order := p.order
+	if p.alike {
+		order = order[1:]
+	}
+	return text + ` ORDER BY ` + strings.Join(order, direction+`, `) + direction + q.bind(` LIMIT ?`, window)
+}
+
+// columns returns the columns of the order in the outer query.
+func (p *keyPart) columns(table string) string {
+	all := make([]string, len(p.order))
+	for i := range all {
+		all[i] = table + `.c` + strconv.Itoa(i+1)
+	}
+	return strings.Join(all, `, `)
+}
+
+func (p *keyPart) scanKey(row scanner) (k placedKey, err error) {
+	k.place = make([]any, len(p.order))
+	k.Key, err = scanKey(beforeKey{row, pointersTo(k.place)})
+	p.settle(k.place)
+	return k, err
+}
+
+func (p *keyPart) scanPlace(row scanner) ([]any, error) {
+	place := make([]any, len(p.order))
+	err := row.Scan(pointersTo(place)...)
+	p.settle(place)
+	return place, err
+}
+
+func pointersTo(values []any) []any {
+	pointers := make([]any, len(values))
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	return pointers
+}
+
+// settle makes strings of the texts of a place, which the database can return as bytes. Only
+// digests are bytes.
+func (p *keyPart) settle(place []any) {
+	for i, value := range place {
+		isDigest := p.join == "digest" && i == len(place)-1
+		if b, ok := value.([]byte); ok && !isDigest {
+			place[i] = string(b)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package keystore
+
+import (
+	"cmp"
+	"encoding/base64"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// keyPosition is a place in an ordered list: after the key with these values of the columns of the
+// order. Without values it is the beginning of the section.
+type keyPosition struct {
+	section int
+	values  []any
+}
+
+// orderedCursor returns the beginning of the cursors of an ordered list.
+func orderedCursor(list *KeyList) string {
+	order := list.Order
+	if list.Search != "" {
+		order = OrderLabel
+	}
+	name := "o" + string("ileu"[order])
+	if list.NewestFirst {
+		return name + "-"
+	}
+	return name
+}
+
+// cursor returns the position in a form that can be a part of a URL.
+func (at keyPosition) cursor(list *KeyList) string {
+	parts := []string{orderedCursor(list) + strconv.Itoa(at.section)}
+	for _, value := range at.values {
+		switch value := value.(type) {
+		case int64:
+			parts = append(parts, "i"+strconv.FormatInt(value, 10))
+		case []byte:
+			parts = append(parts, "b"+base64.RawURLEncoding.EncodeToString(value))
+		case string:
+			parts = append(parts, "t"+base64.RawURLEncoding.EncodeToString([]byte(value)))
+		}
+	}
+	return strings.Join(parts, ".")
+}
+
+// parseKeyPosition is the reverse of cursor. An empty cursor is the beginning of the list.
+func parseKeyPosition(list *KeyList, sections [][]keyPart) (at keyPosition, ok bool) {
+	if list.Cursor == "" {
+		return at, true
+	}
+	rest, ok := strings.CutPrefix(list.Cursor, orderedCursor(list))
+	parts := strings.Split(rest, ".")
+	section, err := strconv.ParseUint(parts[0], 10, 8)
+	if !ok || err != nil || int(section) >= len(sections) {
+		return at, false
+	}
+	at.section = int(section)
+	for _, part := range parts[1:] {
+		value, ok := parseValue(part)
+		if !ok {
+			return at, false
+		}
+		at.values = append(at.values, value)
+	}
+	return at, len(at.values) == 0 || len(at.values) == len(sections[section][0].order)
+}
+
+// parseValue reads a value of a cursor.
+func parseValue(text string) (any, bool) {
+	if text == "" {
+		return nil, false
+	}
+	kind, rest := text[0], text[1:]
+	if kind == 'i' {
+		n, err := strconv.ParseInt(rest, 10, 64)
+		return n, err == nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(rest)
+	if kind == 't' {
+		return string(b), err == nil
+	}
+	return b, err == nil && kind == 'b'
+}
+
+// comparePlaces compares places in a section with several parts, whose columns are all numbers.
+func comparePlaces(a, b []any) int {
+	return slices.CompareFunc(a, b, func(a, b any) int {
+		x, _ := a.(int64)
+		y, _ := b.(int64)
+		return cmp.Compare(x, y)
+	})
+}
