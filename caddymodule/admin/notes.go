@@ -74,6 +74,8 @@ var notes = map[string]note{
 	"issued_by":            {text: "Selects the keys that the key with this ID issued."},
 	"expiring":             {text: "Selects the active keys that expire within this duration, such as 14d."},
 	"unused":               {text: "Selects the active keys that are older than this duration and were not used within it."},
+	"search":               {text: "Selects the keys whose label begins with this text, and after them the keys whose label contains it elsewhere, in upper or lower case. A text that begins with key_ selects the keys whose ID begins with it."},
+	"sort":                 {text: "The order: expiry is that of the first end, and keys that were never used come last in last_use. Default: issued.", words: manage.KeySorts},
 	"jobsQuery.account_id": {text: idOrName + " Selects its jobs."},
 	"jobsQuery.key_id":     {text: "Selects the jobs that the key with this ID created."},
 	"jobQuery.backend":     {text: "The backend of the job. Needed if several backends have a job with this ID."},
@@ -135,6 +137,24 @@ var notes = map[string]note{
 	"audio_bytes":           {text: "The size of the audio that went to the backend."},
 	"audio_seconds":         {text: "The length of the audio whose format tells it."},
 	"stream_seconds":        {text: "How long live streams have lasted."},
+
+	// Forecasts.
+	"ForecastQuery.account_id": {text: idOrName + " Selects its keys."},
+	"within":                   {text: "How far to look ahead: a duration such as 30d. Default: 14d."},
+	"account_name":             {text: "The name of the account."},
+	"ends_at":                  {text: "The instant at which the key ends."},
+	"ends_by":                  {text: "Why the key ends then: its expiry, the end of the overlap after its rotation, or the end of its issuer.", words: manage.EndsBy},
+	"EndingKey.status":         {text: "The status of the key.", words: manage.KeyStatuses},
+	"EndingKey.requests":       {text: "How many requests and start commands of streams there were in the last 7 days."},
+	"EndingKey.refused":        {text: "How many of them were refused."},
+	"EndingKey.audio_seconds":  {text: "The length of the audio of the last 7 days, whose format tells it."},
+	"EndingKey.stream_seconds": {text: "How long live streams have lasted in the last 7 days."},
+	"EndingKey.grace_until":    {text: "The end of the last grace window of the jobs that have not ended. Null if there is none."},
+	"jobs":                     {text: "How many of the newest 500 jobs of the key have not ended, as far as the gateway has seen."},
+	"job_ids":                  {text: "The IDs of these jobs, of the newest 10."},
+	"children":                 {text: "How many keys the key has issued that have not ended: 1000 stands for 1000 or more."},
+	"child_ids":                {text: "The IDs of the oldest 10 of them."},
+	"limits_used":              {text: "The limits of the key and of its account, with how much of each is used."},
 
 	// Explanations.
 	"explainBody.key_id":    {text: "The ID of the key of the request. Without key_id and key, the request has no key."},

@@ -193,6 +193,12 @@ func recordRoutes() []*route {
 		get("audit/verify", "verifyAudit", "Checks the audit trail, and finds the first entry that was changed or removed.", func(c *call, q verifyQuery) (manage.AuditCheck, error) {
 			return c.manager.VerifyAudit(c.ctx, q.Head)
 		}),
+		get("forecast", "listEndingKeys", "Lists the keys that end soon, the first one first, with what hangs on them.", func(c *call, q manage.ForecastQuery) (list manage.List[manage.EndingKey], err error) {
+			if err := limit(&q.Page); err != nil {
+				return list, err
+			}
+			return c.manager.Forecast(c.ctx, q)
+		}),
 		get("usage", "listUsage", "Lists sums of usage: by hour, day, key, operation or reason, or one sum of all.", usage),
 		change(http.MethodPost, "explain", "explain", "Says what the gates of this server would decide on a request, and why. It sends nothing, and changes nothing.", func(c *call, b explainBody) (*manage.Explanation, error) {
 			r := b.ExplainRequest

@@ -18,6 +18,9 @@ func listKeysCommand() *cobra.Command {
 	list.Flags().String("label", "", "List the keys only whose label contains this text, in upper or lower case")
 	list.Flags().String("expiring", "", "List the active keys only that expire within this time")
 	list.Flags().String("unused", "", "List the active keys only that were not used for this time, and are older")
+	list.Flags().String("search", "", "List the keys only whose label contains this text, those that begin with it first; or whose ID begins with it")
+	list.Flags().String("sort", "", "The order: "+words.Alternatives(manage.KeySorts())+" (default issued)")
+	list.Flags().Bool("reverse", false, "Turn the order around")
 	list.Flags().String("issued-by", "", "List the keys only that the key with this ID issued")
 	limitFlag(list, "keys")
 	return list
@@ -27,7 +30,11 @@ func listKeys(cmd *cobra.Command, _ []string) error {
 	var q manage.KeyQuery
 	err := textFlags(cmd, flagInto{"account", &q.AccountID}, flagInto{"status", &q.Status},
 		flagInto{"origin", &q.Origin}, flagInto{"label", &q.Label},
-		flagInto{"issued-by", &q.IssuedBy}, flagInto{"expiring", &q.Expiring}, flagInto{"unused", &q.Unused})
+		flagInto{"search", &q.Search}, flagInto{"sort", &q.Sort}, flagInto{"issued-by", &q.IssuedBy}, flagInto{"expiring", &q.Expiring}, flagInto{"unused", &q.Unused})
+	if err != nil {
+		return err
+	}
+	reverse, err := cmd.Flags().GetBool("reverse")
 	if err != nil {
 		return err
 	}
@@ -39,10 +46,17 @@ func listKeys(cmd *cobra.Command, _ []string) error {
 		none = "There are no such keys."
 	}
 	return withStore(cmd, func(s *session) error {
-		all, err := limitedList(cmd, s, func(page manage.Page, newestFirst bool) (manage.List[manage.Key], error) {
+		read := func(page manage.Page, newestFirst bool) (manage.List[manage.Key], error) {
 			q.Page, q.NewestFirst = page, newestFirst
 			return s.manager.Keys(s.ctx, q)
-		})
+		}
+		list := limitedList[manage.Key]
+		if q.Search != "" || q.Sort != "" || reverse {
+			list = firstOf[manage.Key]
+			inOrder := read
+			read = func(page manage.Page, _ bool) (manage.List[manage.Key], error) { return inOrder(page, reverse) }
+		}
+		all, err := list(cmd, s, read)
 		if err != nil {
 			return err
 		}

@@ -170,3 +170,29 @@ func limitedList[T any](cmd *cobra.Command, s *session, read func(page manage.Pa
 	slices.Reverse(newest.Items)
 	return newest.Items, nil
 }
+
+// firstOf returns a list. With --limit, it returns only the first entries, and prints a note if
+// there are more.
+func firstOf[T any](cmd *cobra.Command, s *session, read func(page manage.Page, newestFirst bool) (manage.List[T], error)) (all []T, err error) {
+	limit, err := cmd.Flags().GetInt("limit")
+	if err != nil {
+		return nil, err
+	}
+	if limit == 0 {
+		return manage.All(func(page manage.Page) (manage.List[T], error) { return read(page, false) })
+	}
+	for page := (manage.Page{Limit: limit}); ; {
+		part, err := read(page, false)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, part.Items...)
+		switch page.Limit, page.Cursor = limit-len(all), string(part.Next); {
+		case page.Cursor == "":
+			return all, nil
+		case page.Limit == 0:
+			s.note("There can be more entries: --limit shows more.")
+			return all, nil
+		}
+	}
+}

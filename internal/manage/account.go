@@ -175,7 +175,7 @@ func (m *Manager) Accounts(ctx context.Context, q AccountQuery) (List[Account], 
 
 // Account returns an account. The argument account is an ID or a name.
 func (m *Manager) Account(ctx context.Context, account string) (Account, error) {
-	id, err := m.accountID(ctx, "account_id", account)
+	id, err := m.accountID(ctx, account)
 	if err != nil {
 		return Account{}, err
 	}

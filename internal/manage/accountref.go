@@ -20,19 +20,20 @@ func CheckAccount(name, text string) error {
 	return CheckID(name, KindAccount, text)
 }
 
-// checkAccountIfAny does what CheckAccount does, but accepts an empty text.
-func checkAccountIfAny(name, text string) error {
+// checkAccountIfAny does what CheckAccount does for the field account_id, but accepts an empty
+// text.
+func checkAccountIfAny(text string) error {
 	if text == "" {
 		return nil
 	}
-	return CheckAccount(name, text)
+	return CheckAccount("account_id", text)
 }
 
 // accountID returns the ID of the account that has this ID or name, if the actor reaches
-// the account. If several accounts have the name, the error lists their IDs. The argument
-// field is the name of the request's field, in JSON.
-func (m *Manager) accountID(ctx context.Context, field, text string) (string, error) {
-	if err := CheckAccount(field, text); err != nil {
+// the account. If several accounts have the name, the error lists their IDs. Its
+// errors are about the field account_id.
+func (m *Manager) accountID(ctx context.Context, text string) (string, error) {
+	if err := CheckAccount("account_id", text); err != nil {
 		return "", err
 	}
 	if strings.HasPrefix(text, idForms[KindAccount].prefix) {
@@ -50,17 +51,18 @@ func (m *Manager) accountID(ctx context.Context, field, text string) (string, er
 		for i, a := range named {
 			ids[i] = fmt.Sprintf("%s (%s)", a.ID, a.Status())
 		}
-		return "", wrongIn(field, "%d accounts have the name %q: choose one by its ID, of %s", len(named), named[0].Name, strings.Join(ids, ", "))
+		return "", wrongIn("account_id", "%d accounts have the name %q: choose one by its ID, of %s", len(named), named[0].Name, strings.Join(ids, ", "))
 	}
 	return named[0].ID, nil
 }
 
-// accountIDIfAny does what accountID does, and returns "" for an empty text.
-func (m *Manager) accountIDIfAny(ctx context.Context, field, text string) (string, error) {
+// accountIDIfAny does what accountID does for the field account_id, and returns "" for an empty
+// text.
+func (m *Manager) accountIDIfAny(ctx context.Context, text string) (string, error) {
 	if text == "" {
 		return "", nil
 	}
-	return m.accountID(ctx, field, text)
+	return m.accountID(ctx, text)
 }
 
 // accountsNamed returns the accounts that have this name and that the actor reaches.

@@ -48,7 +48,7 @@ type AuditQuery struct {
 // Validate refuses a query with a mistake in a field, except Since. It does not read the
 // keystore.
 func (q *AuditQuery) Validate() error {
-	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
+	if err := checkAccountIfAny(q.AccountID); err != nil {
 		return err
 	}
 	return q.check()
@@ -59,7 +59,7 @@ func (m *Manager) Audit(ctx context.Context, q AuditQuery) (List[AuditEntry], er
 	if err := q.Validate(); err != nil {
 		return List[AuditEntry]{}, err
 	}
-	id, err := m.accountIDIfAny(ctx, "account_id", q.AccountID)
+	id, err := m.accountIDIfAny(ctx, q.AccountID)
 	if err != nil {
 		return List[AuditEntry]{}, err
 	}

@@ -83,7 +83,7 @@ func (m *Manager) ImportKeys(ctx context.Context, n NewKeys, lines []KeyLine) (*
 	if len(lines) == 0 {
 		return nil, wrong("keys", " is empty: want one key a line")
 	}
-	if k.AccountID, err = m.accountID(ctx, "account_id", k.AccountID); err != nil {
+	if k.AccountID, err = m.accountID(ctx, k.AccountID); err != nil {
 		return nil, err
 	}
 	secrets := make([]policy.Secret, len(lines))

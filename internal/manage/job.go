@@ -61,7 +61,7 @@ type JobQuery struct {
 
 // Validate refuses a query with a mistake in a field. It does not read the keystore.
 func (q *JobQuery) Validate() error {
-	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
+	if err := checkAccountIfAny(q.AccountID); err != nil {
 		return err
 	}
 	if err := checkIDIfAny("key", KindKey, q.KeyID); err != nil {
@@ -75,7 +75,7 @@ func (m *Manager) Jobs(ctx context.Context, q JobQuery) (List[Job], error) {
 	if err := q.Validate(); err != nil {
 		return List[Job]{}, err
 	}
-	id, err := m.accountIDIfAny(ctx, "account_id", q.AccountID)
+	id, err := m.accountIDIfAny(ctx, q.AccountID)
 	if err != nil {
 		return List[Job]{}, err
 	}

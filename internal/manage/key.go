@@ -139,7 +139,7 @@ func (m *Manager) IssueKey(ctx context.Context, n NewKey) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	if k.AccountID, err = m.accountID(ctx, "account_id", k.AccountID); err != nil {
+	if k.AccountID, err = m.accountID(ctx, k.AccountID); err != nil {
 		return Key{}, err
 	}
 	key, secret, err := m.Store.IssueKey(ctx, m.Now, m.Actor, k)

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"strings"
 
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -20,6 +21,13 @@ const statusSuspended = "suspended"
 
 // KeyOrigins returns the words for the origin of a key.
 func KeyOrigins() []string { return []string{"initial", "console", "api"} }
+
+// KeySorts returns the words for the orders of keys.
+func KeySorts() []string { return []string{"issued", "label", "expiry", "last_use"} }
+
+var keyOrders = map[string]keystore.KeyOrder{
+	"": keystore.OrderIssued, "issued": keystore.OrderIssued, "label": keystore.OrderLabel, "expiry": keystore.OrderEnd, "last_use": keystore.OrderUse,
+}
 
 // KeyQuery selects keys. A key must match all its fields. The zero value selects all keys.
 type KeyQuery struct {
@@ -40,6 +48,19 @@ type KeyQuery struct {
 	// Unused selects the active keys that are older than this duration and were not used
 	// within it.
 	Unused string `json:"unused"`
+	// Search selects the keys whose label begins with this text, and after them the keys whose
+	// label contains it elsewhere, in upper or lower case, in the order of the labels. A text
+	// that begins with key_ selects the keys whose ID begins with it. Sort must be empty.
+	Search string `json:"search"`
+	// Sort is the order: one of the [KeySorts]. The keys that end first are first in the order
+	// expiry, which is that of the first of expiry, deletion and revocation. Keys that were
+	// never used are last in the order last_use, also if it is turned around. Without an
+	// account, label is the order of the accounts' IDs, and of the labels in each. Default:
+	// issued.
+	//
+	// With a Search or with another order than issued, a part can have fewer keys than the
+	// limit, even none, although a next part follows: no part takes long.
+	Sort string `json:"sort"`
 	// NewestFirst turns the order around.
 	NewestFirst bool `json:"newest_first"`
 }
@@ -54,9 +75,9 @@ func (q *KeyQuery) Validate() error {
 func (q *KeyQuery) parse(now policy.Time) (keystore.KeyList, error) {
 	l := keystore.KeyList{
 		AccountID: q.AccountID, IssuerID: q.IssuedBy, Status: q.Status, Now: now,
-		Label: q.Label, NewestFirst: q.NewestFirst, Limit: q.Limit, Cursor: q.Cursor,
+		Label: q.Label, Search: q.Search, Order: keyOrders[q.Sort], NewestFirst: q.NewestFirst, Limit: q.Limit, Cursor: q.Cursor,
 	}
-	if err := checkAccountIfAny("account_id", q.AccountID); err != nil {
+	if err := checkAccountIfAny(q.AccountID); err != nil {
 		return l, err
 	}
 	if q.Origin != "" {
@@ -71,6 +92,9 @@ func (q *KeyQuery) parse(now policy.Time) (keystore.KeyList, error) {
 		}
 	}
 	if err := checkIDIfAny("issued_by", KindKey, q.IssuedBy); err != nil {
+		return l, err
+	}
+	if err := q.checkSort(); err != nil {
 		return l, err
 	}
 	expiring, err := parsePositiveSpan("expiring", q.Expiring)
@@ -97,13 +121,34 @@ func (q *KeyQuery) parse(now policy.Time) (keystore.KeyList, error) {
 	return l, q.check()
 }
 
-// Keys returns a part of the list of keys, oldest first.
+// checkSort refuses a wrong order, and a search for a secret or with an order.
+func (q *KeyQuery) checkSort() error {
+	if q.Sort != "" {
+		if err := oneOf("sort", q.Sort, KeySorts()); err != nil {
+			return err
+		}
+	}
+	switch {
+	case strings.HasPrefix(q.Search, policy.KeyPrefix) || strings.HasPrefix(q.Search, policy.ServicePasswordPrefix):
+		return wrong("search", " is %s: want a part of a label, or a key ID", lookalike(q.Search))
+	case len(q.Search) > maxSearch:
+		return wrong("search", " has %d bytes: want up to %d", len(q.Search), maxSearch)
+	case q.Search != "" && q.Sort != "":
+		return wrong("sort", " %s: the keys of a search are in the order of their labels", q.Sort)
+	}
+	return nil
+}
+
+// maxSearch is the longest text of a search: that of a label.
+const maxSearch = 200
+
+// Keys returns a part of the list of keys, oldest first unless the query has another order.
 func (m *Manager) Keys(ctx context.Context, q KeyQuery) (List[Key], error) {
 	l, err := q.parse(m.Now)
 	if err != nil {
 		return List[Key]{}, err
 	}
-	if q.AccountID, err = m.accountIDIfAny(ctx, "account_id", q.AccountID); err != nil {
+	if q.AccountID, err = m.accountIDIfAny(ctx, q.AccountID); err != nil {
 		return List[Key]{}, err
 	}
 	if l.AccountID, err = m.scope(q.AccountID); err != nil {

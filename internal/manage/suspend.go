@@ -60,7 +60,7 @@ func (m *Manager) operatorsAccount(ctx context.Context, account string) (string,
 	if err := m.operatorOnly(); err != nil {
 		return "", err
 	}
-	return m.accountID(ctx, "account_id", account)
+	return m.accountID(ctx, account)
 }
 
 // SuspendedKey is a key that was suspended or resumed.

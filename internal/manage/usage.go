@@ -108,7 +108,7 @@ func (m *Manager) usageList(ctx context.Context, q *UsageQuery) (list keystore.U
 	list.Group, list.Limit = usageGroups[q.By], q.Limit
 	id := ""
 	if q.AccountID != "" {
-		if id, err = m.accountID(ctx, "account_id", q.AccountID); err != nil {
+		if id, err = m.accountID(ctx, q.AccountID); err != nil {
 			return list, err
 		}
 	}
