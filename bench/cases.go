@@ -39,6 +39,7 @@ var cases = []benchCase{
 	{"create", "creation of jobs, recorded durably, 64 clients", (*suite).creations, true},
 	{"flood", "good polls among ten times as many with unknown keys", (*suite).flood, false},
 	{"churn", "polls while 100 keys are issued and 100 revoked per second", (*suite).churn, false},
+	{"import", fmt.Sprintf("polls beside a command that imports %d keys, and without it", importedKeys), (*suite).imports, false},
 	{"forward-auth", "polls through the gate and through forward_auth", (*suite).forwardAuth, false},
 	{"stream", "one saturated stream", (*suite).saturatedStream, true},
 	{"stream-start", "from the handshake of a stream to the answer to its start command", (*suite).streamStarts, true},
