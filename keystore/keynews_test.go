@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,6 +150,39 @@ func TestKeyNews_AreTakenByOneServer(t *testing.T) {
 	at = start.Add(day + time.Hour)
 	wantLines(t, "the other server", other.ended(at), first.ID+" key_expired 25h0m0s")
 	wantLines(t, "after a restart", f.ended(at))
+}
+
+// If two servers look at the same time, one of them tells.
+func TestKeyNews_AreTakenOnceInARace(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	servers := []fixture{openStore(t, path), openStore(t, path)}
+	a := servers[0].account()
+	servers[0].ended(start)
+	for round := range 30 {
+		at := start.Add(time.Duration(round) * time.Second)
+		key, _ := servers[0].key(a.ID, forever)
+		if _, err := servers[0].RevokeKey(t.Context(), at, operator, key.ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		var lines [2][]string
+		var both sync.WaitGroup
+		for i := range servers {
+			both.Go(func() {
+				news, err := servers[i].TakeEndedKeys(t.Context(), at)
+				if err != nil {
+					t.Error(err)
+				}
+				for _, n := range news.Keys {
+					lines[i] = append(lines[i], n.Key.KeyID)
+				}
+			})
+		}
+		both.Wait()
+		if got := append(lines[0], lines[1]...); len(got) != 1 || got[0] != key.ID {
+			t.Fatalf("in round %d, the servers told of %v, want %s once", round, got, key.ID)
+		}
+	}
 }
 
 // A key is told of a week and a day before its end, at these instants and not before.
