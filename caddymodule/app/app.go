@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -341,83 +339,6 @@ func (a *App) HeadBudget() *headbudget.Budget { return &a.heads }
 // limits of this configuration.
 func (a *App) Drainer() drain.Drainer {
 	return drain.Drainer{Set: a.process.drains, Limits: a.drains}
-}
-
-// AddGate tells the app the upstream key of a gate. It returns an error if another gate with
-// the same backend name has a different upstream key.
-func (a *App) AddGate(backend string, up credential.Upstream) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	other, exists := a.backends[backend]
-	if exists && (other.Mode != up.Mode || other.Key.Reveal() != up.Key.Reveal()) {
-		return fmt.Errorf("backend %q: two gates of one backend have different upstream keys; job IDs belong to one upstream account, so give one of them another backend name", backend)
-	}
-	for name := range a.backends {
-		if name != backend && strings.EqualFold(name, backend) {
-			return fmt.Errorf("backend %q: another gate has the backend %q, and only the case of a letter differs: want the same name for one upstream account, or names that people can tell apart", backend, name)
-		}
-	}
-	a.backends[backend] = up
-	return nil
-}
-
-// Explain tells the app the settings of a gate that decisions depend on.
-func (a *App) Explain(gate manage.GateConfig) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.explains.Gates = append(a.explains.Gates, gate)
-}
-
-// ExplainIssuance tells the app the path of an issuance API.
-func (a *App) ExplainIssuance(path string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.explains.IssuePaths = append(a.explains.IssuePaths, path)
-}
-
-// Gates returns what the decisions of this configuration depend on.
-func (a *App) Gates() manage.GateConfigs {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return manage.GateConfigs{Gates: slices.Clone(a.explains.Gates), IssuePaths: slices.Clone(a.explains.IssuePaths)}
-}
-
-// AddProxyEndpoint tells the app that other proxies ask the configuration about requests.
-func (a *App) AddProxyEndpoint() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.asked = true
-}
-
-// decides reports whether a gate of the configuration was loaded, or an endpoint that other proxies ask.
-func (a *App) decides() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.backends) > 0 || a.asked
-}
-
-// gateBackends returns the backend names of the gates of the configuration, in order.
-func (a *App) gateBackends() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Sorted(maps.Keys(a.backends))
-}
-
-// LongestGrace returns the longest grace window of the configuration. The keystore keeps the
-// records of jobs for at least as long.
-func (a *App) LongestGrace() time.Duration {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.jobKeep
-}
-
-// KeepJobs makes the keystore keep the records of jobs for at least the grace window that a gate
-// has for this backend name. The app tells this to the keystore when it starts.
-func (a *App) KeepJobs(backend string, grace policy.Grace) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.graces[backend] = append(a.graces[backend], grace)
-	a.jobKeep = max(a.jobKeep, grace.Window)
 }
 
 // storeKey returns the key under which a store is in the pool. Two configurations share a store

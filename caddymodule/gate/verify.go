@@ -18,7 +18,6 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/configcheck"
 	"github.com/speechgate/speechgate/caddymodule/handler"
-	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/words"
@@ -343,42 +342,6 @@ func (v *Verify) confirm(w http.ResponseWriter, f *facts, d *decision) {
 		status = v.proxy.allowed
 	}
 	w.WriteHeader(status)
-}
-
-func parseVerify(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	v := new(Verify)
-	err := v.UnmarshalCaddyfile(h.Dispenser)
-	return v, err
-}
-
-// UnmarshalCaddyfile reads the directive speechgate_verify.
-//
-// Syntax:
-//
-//	speechgate_verify [<matcher>] <dialect> {
-//	    callers         <addresses...>
-//	    proxy           nginx|traefik|envoy|caddy
-//	    backend         <name>
-//	    grace           <duration>
-//	    grace_after_end <duration>|off
-//	}
-func (v *Verify) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	if err := options.Text(&v.Dialect)(d); err != nil {
-		return d.Errf("want the dialect after speechgate_verify, and nothing else: %s", words.Alternatives(dialect.Names()))
-	}
-	return options.ParseBlock(d, map[string]options.Option{
-		"callers":         v.unmarshalCallers,
-		"proxy":           options.Text(&v.Proxy),
-		"backend":         options.Text(&v.Backend),
-		"grace":           options.Duration(func(g caddy.Duration) { v.Grace = &g }),
-		"grace_after_end": options.DurationOrOff(func(g caddy.Duration) { v.GraceAfterEnd = g }),
-	})
-}
-
-func (v *Verify) unmarshalCallers(d *caddyfile.Dispenser) error {
-	v.Callers = d.RemainingArgs()
-	return nil
 }
 
 // RulesByAddress marks a handler whose decisions depend on the address of the client. The app
