@@ -128,7 +128,7 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a proxy for a query":                    {sites: ":80 {\n @d query debug=1\n handle @d {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{past + `(query debug)||"upstream":"engine:8080"`}},
 		"a proxy for a header by an expression":  {sites: ":80 {\n @d header_regexp X-A ^(a|b)[^c]\\d+$\n handle @d {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{past + "(header X-A)"}},
 		"a proxy for a header and an address":    {sites: ":80 {\n @d {\n header X-A a\n remote_ip 10.0.0.0/8\n }\n handle @d {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }", want: []string{past + "(header X-A, remote_ip)"}},
-		"a proxy for a header within an address": {sites: ":80 {\n @a header X-A a\n @near remote_ip 10.0.0.0/8\n handle @near {\n route {\n reverse_proxy @a engine:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n handle {\n respond 404\n }\n }", want: []string{past + "(remote_ip, header X-A)"}},
+		"a proxy for a header within an address": {sites: ":80 {\n @a header X-A a\n @near remote_ip 10.0.0.0/8\n handle @near {\n route {\n reverse_proxy @a engine:8080\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n handle {\n respond 404\n }\n }", want: []string{past + "(header X-A, remote_ip)"}},
 		"a second site for a header":             {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n @a header X-A a\n reverse_proxy @a engine:8080\n }", want: []string{past + `(header X-A)||"listen":":81"`}},
 		"a second site for some addresses":       {sites: ":80 {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n :81 {\n @far not remote_ip 10.0.0.0/8\n abort @far\n reverse_proxy engine:8080\n }", want: []string{past + `(remote_ip)||"listen":":81"`}},
 		"a proxy for this machine":               {sites: ":80 {\n @near remote_ip 127.0.0.1 ::1\n handle @near {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
@@ -297,6 +297,21 @@ func TestMistakes_WarnsOfLogsWithoutTheFilter(t *testing.T) {
 			dir := t.TempDir()
 			t.Chdir(dir) // of the files
 			checkWarnings(t, warningsOf(t, "{\n"+test.options+"}\n"+test.sites), test.want)
+		})
+	}
+}
+
+// An attribute of a span can have a key, as a field of a log can.
+func TestMistakes_WarnsOfSpansWithKeys(t *testing.T) {
+	const site = ":80 {\n tracing {\n span_attributes {\n who VALUE\n }\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }\n"
+	for value, want := range map[string][]string{
+		"{http.request.header.Authorization}": {`tracing writes keys of clients into attributes||"server":"srv0","attributes":["who"]`},
+		"{http.request.uri}":                  {`"attributes":["who"]`},
+		"{http.request.header.User-Agent}":    nil,
+		"{speechgate.key_id}":                 nil,
+	} {
+		t.Run(value, func(t *testing.T) {
+			checkWarnings(t, warningsOf(t, "{\n"+logged+"}\n"+strings.Replace(site, "VALUE", value, 1)), want)
 		})
 	}
 }

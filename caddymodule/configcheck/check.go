@@ -91,7 +91,7 @@ func Check(ctx caddy.Context, servers map[string]*caddyhttp.Server, backends []s
 	if len(c.readers) == 0 {
 		return nil
 	}
-	return append(c.warnings(), logWarnings(ctx, servers, c.readers)...)
+	return slices.Concat(c.warnings(), logWarnings(ctx, servers, c.readers), spanWarnings(servers))
 }
 
 func (c *checker) check(servers map[string]*caddyhttp.Server) {

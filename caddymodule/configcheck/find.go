@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/logging"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/tracing"
 )
 
 // reader is a handler that reads keys, and where it is.
@@ -30,14 +31,15 @@ type finder struct {
 	r       *http.Request // the finder goes into the routes for the host of this request; nil: into all routes
 	invoked []string      // the named routes around the current one
 
-	readers   []reader
-	appended  []appended
-	vars      map[string]any    // what the handlers vars set
-	prefixes  []string          // the prefixes that handlers strip from paths
-	upstreams []upstream        // of all proxies, except in handle_errors
-	onErrors  []upstream        // of the proxies in handle_errors
-	traits    []traits          // to try, besides none
-	hosts     map[string]string // the hosts to try, and for each the first host of its matcher
+	readers    []reader
+	appended   []appended        // of log_append
+	attributes []appended        // of tracing
+	vars       map[string]any    // what the handlers vars set
+	prefixes   []string          // the prefixes that handlers strip from paths
+	upstreams  []upstream        // of all proxies, except in handle_errors
+	onErrors   []upstream        // of the proxies in handle_errors
+	traits     []traits          // to try, besides none
+	hosts      map[string]string // the hosts to try, and for each the first host of its matcher
 
 	triedTraits map[string]bool
 }
@@ -181,7 +183,11 @@ func (f *finder) handlers(handlers []caddyhttp.MiddlewareHandler, inside *around
 		case *caddyhttp.VarsMiddleware:
 			maps.Copy(f.vars, *h)
 		case *logging.LogAppend:
-			f.appended = append(f.appended, appended{f.at, inside.hosts, h})
+			f.appended = append(f.appended, appended{inside.hosts, h.Key, h.Value})
+		case *tracing.Tracing:
+			for name, value := range h.SpanAttributes {
+				f.attributes = append(f.attributes, appended{inside.hosts, name, value})
+			}
 		case KeyReader:
 			at := f.at
 			if len(inside.hosts) > 0 {

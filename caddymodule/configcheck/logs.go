@@ -25,6 +25,9 @@ const (
 		"write format filter { request speechgate … } into its log block too, as docs/directives/log-filter.md shows, or write log alone into the site, without output and format"
 )
 
+const spanUnmasked = "tracing writes keys of clients into attributes of spans; " +
+	"remove these attributes from span_attributes"
+
 const (
 	accessLogger = "http.log.access"
 	errorLogger  = "http.log.error"

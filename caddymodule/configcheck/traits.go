@@ -20,7 +20,7 @@ type traits struct {
 	header http.Header
 	query  url.Values
 	from   netip.Addr // of the client; zero: ordinaryClient
-	names  []string   // what matchers call them, such as "header X-Mode"; never values, which can be secrets
+	names  []string   // what matchers call them, in order, such as "header X-Mode"; never values, which can be secrets
 }
 
 // ordinaryClient is the address of a client without traits, which no matcher names (RFC 2544).
@@ -109,8 +109,8 @@ func (t traits) withAddress(kind string, ranges []string) traits {
 }
 
 func (t traits) named(name string) traits {
-	if !slices.Contains(t.names, name) {
-		t.names = append(slices.Clip(t.names), name)
+	if i, found := slices.BinarySearch(t.names, name); !found {
+		t.names = slices.Insert(slices.Clone(t.names), i, name)
 	}
 	return t
 }

@@ -291,6 +291,9 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 			p.replace("	log\n", "	log\n	log_append key {http.request.uri.query.u}\n")
 			p.replace("			request speechgate\n", "			request speechgate\n			key speechgate\n")
 		}},
+		"an attribute of a span with a key": {doctor.CheckLogFilter, doctor.Fail, "writes keys of clients into attributes of spans", func(p *patient) {
+			p.replace("	log\n", "	log\n	tracing {\n		span_attributes {\n			who {http.request.header.Authorization}\n		}\n	}\n")
+		}},
 		"a field of a log with the upstream key": {doctor.CheckLogFilter, doctor.Fail, "The log shows the upstream key", func(p *patient) {
 			p.replace("		format filter {\n", "		format append {\n			engine "+upstreamKey+"\n			wrap filter {\n")
 			p.replace("			http speechgate\n", "			http speechgate\n			}\n")
