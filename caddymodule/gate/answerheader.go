@@ -3,6 +3,7 @@ package gate
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
@@ -31,11 +32,13 @@ func writeAnswerHeader(w http.ResponseWriter, r *http.Request, a dialect.Answer,
 	for _, field := range a.Header {
 		header.Set(field.Name, field.Value)
 	}
+	exposed := sessionHeader
 	if a.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(a.RetryAfter))
+		exposed = strings.TrimPrefix(exposed+", Retry-After", ", ")
 	}
 	if a.Session {
 		handler.SetLiteral(header, sessionHeader, handler.NewSessionID())
 	}
-	cors.Set(header, r, sessionHeader)
+	cors.Set(header, r, exposed)
 }
