@@ -88,7 +88,7 @@ func warningsOfJSON(t *testing.T, text string) []string {
 	}
 	log := member(member(member(config, "logging"), "logs"), "default")
 	if log["writer"] == nil {
-		log["writer"] = map[string]any{"output": "memory", "name": t.Name()}
+		log["writer"] = map[string]any{"output": "memory", "name": dir}
 	}
 	changed, err := json.Marshal(config)
 	if err != nil {
@@ -101,7 +101,7 @@ func warningsOfJSON(t *testing.T, text string) []string {
 	if err := caddy.Validate(&loaded); err != nil {
 		t.Fatalf("%v, in\n%s", err, text)
 	}
-	logged, ok := memoryLogs.LoadAndDelete(t.Name())
+	logged, ok := memoryLogs.LoadAndDelete(dir)
 	if !ok {
 		return nil
 	}
