@@ -61,11 +61,17 @@ type NewAccount struct {
 	ServicePassword policy.Secret `json:"-"`
 }
 
-// Validate refuses a name or a service ID that no account can have. It does not read the
-// keystore.
+// Validate refuses a name or a service ID that no account can have, and a service password
+// without a service ID. It does not read the keystore.
 func (n *NewAccount) Validate() error {
-	if err := checkName(n.Name); err != nil || n.ServiceID == "" {
+	if err := checkName(n.Name); err != nil {
 		return err
+	}
+	if n.ServiceID == "" {
+		if !n.ServicePassword.Empty() {
+			return wrong("service_id", " is missing: a service password needs the service ID that it belongs to")
+		}
+		return nil
 	}
 	return inField("service_id", keystore.CheckServiceID(n.ServiceID))
 }
@@ -125,7 +131,7 @@ func (m *Manager) RotateAccount(ctx context.Context, account, overlap string) (A
 	}
 	a, password, err := m.Store.RotateAccount(ctx, m.Now, m.Actor, id, span)
 	if rotated, repeated := madeBefore(err); repeated {
-		return m.accountRotatedBefore(ctx, id, rotated)
+		return m.accountRotatedBefore(ctx, id, rotated, span)
 	}
 	return m.withPassword(a, password), notFound(err, KindAccount)
 }

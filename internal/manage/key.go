@@ -218,7 +218,7 @@ func (m *Manager) RotateKey(ctx context.Context, id, overlap string) (RotatedKey
 	}
 	r, err := m.Store.RotateKey(ctx, m.Now, m.Actor, id, span)
 	if successor, repeated := madeBefore(err); repeated {
-		return m.rotatedBefore(ctx, id, successor)
+		return m.rotatedBefore(ctx, id, successor, span)
 	}
 	if err != nil {
 		return RotatedKey{}, notFound(err, KindKey)

@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -50,8 +51,9 @@ func (m *Manager) repeated(k policy.Key) Key {
 	return result
 }
 
-// rotatedBefore returns the successor that an earlier request has given to a key.
-func (m *Manager) rotatedBefore(ctx context.Context, id, successor string) (RotatedKey, error) {
+// rotatedBefore returns the successor that an earlier request has given to a key. The error is
+// ErrOtherRequest if that request had another overlap.
+func (m *Manager) rotatedBefore(ctx context.Context, id, successor string, overlap time.Duration) (RotatedKey, error) {
 	old, err := m.key(ctx, id)
 	if err != nil {
 		return RotatedKey{}, err
@@ -60,7 +62,11 @@ func (m *Manager) rotatedBefore(ctx context.Context, id, successor string) (Rota
 	if err != nil {
 		return RotatedKey{}, err
 	}
-	if old.RevokeReason != keystore.ReplacedBy(successor) {
+	ends := old.RevokeFrom
+	if overlap == 0 {
+		ends = old.RevokedAt
+	}
+	if old.RevokeReason != keystore.ReplacedBy(successor) || ends != k.CreatedAt.Add(overlap) {
 		return RotatedKey{}, ErrOtherRequest
 	}
 	return RotatedKey{Key: m.repeated(k), Replaces: m.keyOf(old)}, nil
@@ -76,19 +82,35 @@ func (m *Manager) createdBefore(ctx context.Context, id string, n *NewAccount) (
 	if a.Name != n.Name || n.ServiceID != "" && a.ServiceID != n.ServiceID {
 		return Account{}, ErrOtherRequest
 	}
+	if n.ServiceID != "" {
+		_, err := m.Store.FindService(ctx, m.Now, n.ServiceID, n.ServicePassword)
+		if errors.Is(err, keystore.ErrNotFound) {
+			return Account{}, ErrOtherRequest
+		}
+		if err != nil {
+			return Account{}, err
+		}
+	}
 	result := m.accountOf(a)
 	result.Repeated = true
 	return result, nil
 }
 
 // accountRotatedBefore returns the account that an earlier request has rotated, without its
-// service password.
-func (m *Manager) accountRotatedBefore(ctx context.Context, id, rotated string) (Account, error) {
+// service password. The error is ErrOtherRequest if that request was for another account, or if
+// only one of the two requests has an overlap.
+func (m *Manager) accountRotatedBefore(ctx context.Context, id, rotated string, overlap time.Duration) (Account, error) {
 	if rotated != id {
 		return Account{}, ErrOtherRequest
 	}
 	a, err := m.account(ctx, id)
+	if err != nil {
+		return Account{}, err
+	}
+	if a.PreviousUntil.IsZero() != (overlap == 0) {
+		return Account{}, ErrOtherRequest
+	}
 	result := m.accountOf(a)
 	result.Repeated = true
-	return result, err
+	return result, nil
 }
