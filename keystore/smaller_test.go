@@ -11,7 +11,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// An issued key takes 605 bytes: its row, four indexes, and its entries in the audit trail
+// An issued key takes 761 bytes: its row, seven indexes, and its entries in the audit trail
 // and the feed. The space in the feed is free again after an hour.
 func TestIssueKey_CostsLittleOnTheDisk(t *testing.T) {
 	t.Parallel()
@@ -49,7 +49,7 @@ func TestIssueKey_CostsLittleOnTheDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if each := (size() - before) / keys; each > 650 {
+	if each := (size() - before) / keys; each > 800 {
 		t.Errorf("a key costs %d bytes", each)
 	}
 }

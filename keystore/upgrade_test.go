@@ -155,8 +155,8 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	// All that versions 9 to 14 have added.
-	for _, index := range []string{"api_keys_label", "last_uses_at", "api_keys_revoke_from"} {
+	// All that versions 9 to 15 have added.
+	for _, index := range []string{"api_keys_label", "last_uses_at", "api_keys_revoke_from", "api_keys_created", "api_keys_account_created", "accounts_created"} {
 		mustExec(t, db, `DROP INDEX `+index)
 	}
 	for _, table := range []string{"console_users", "console_recovery", "console_sessions", "tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes", "usage_journal", "usage_fold"} {
