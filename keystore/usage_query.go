@@ -53,8 +53,8 @@ type Usage struct {
 
 // Usage calls each for every sum of usage that list selects: hours and days in their order,
 // keys with the most requests first, operations and reasons in the order of the alphabet.
-// What was counted in the last seconds is not in the sums yet. If each returns an error,
-// Usage returns it.
+// What was counted in the last seconds is not in the sums yet. The argument of each is valid
+// until each returns. If each returns an error, Usage returns it.
 func (s *Store) Usage(ctx context.Context, list UsageList, each func(*Usage) error) error {
 	s.foldInBackground(ctx)
 	db, err := s.database()
@@ -68,10 +68,15 @@ func (s *Store) Usage(ctx context.Context, list UsageList, each func(*Usage) err
 		return fault(fmt.Errorf("reading usage: %w", err))
 	}
 	defer func() { _ = rows.Close() }() // rows.Err says more
+	// There can be millions of rows, so they share the variables.
+	var u Usage
+	var audio, stream int64
+	columns := []any{&u.At, &u.AccountID, &u.KeyID, &u.Operation, &u.Reason, &u.Requests, &u.Refused, &u.AudioBytes, &audio, &stream}
+	if list.Group == UsageByKey {
+		columns = append(columns[1:3:3], columns[5:]...)
+	}
 	for rows.Next() {
-		var u Usage
-		var audio, stream int64
-		if err := rows.Scan(&u.At, &u.AccountID, &u.KeyID, &u.Operation, &u.Reason, &u.Requests, &u.Refused, &u.AudioBytes, &audio, &stream); err != nil {
+		if err := rows.Scan(columns...); err != nil {
 			return fault(fmt.Errorf("reading usage: %w", err))
 		}
 		u.AudioTime, u.StreamTime = time.Duration(audio)*time.Millisecond, time.Duration(stream)*time.Millisecond
@@ -174,12 +179,29 @@ func (q *usageQuery) byKey() string {
 	if l.KeyID != "" {
 		keys += ` AND s.key_id = ` + q.arg(l.KeyID)
 	}
-	text := `SELECT 0, s.account_id, s.key_id, '', '', ` + usageSums + ` FROM usage_scopes s JOIN ` + source + ` AS u ON u.scope = s.id
-		WHERE ` + keys + ` GROUP BY s.id ORDER BY 6 DESC, s.id`
+	with, scopes := ``, `usage_scopes s`
+	if l.Limit > 0 && l.Since.IsZero() && l.KeyID == "" {
+		with, scopes = q.busiest(), `busiest b CROSS JOIN usage_scopes s ON s.id = b.scope`
+	}
+	text := with + `SELECT s.account_id, s.key_id, ` + usageSums + ` FROM ` + scopes + ` JOIN ` + source + ` AS u ON u.scope = s.id
+		WHERE ` + keys + ` GROUP BY s.id ORDER BY 3 DESC, s.id`
 	if l.Limit > 0 {
 		text += ` LIMIT ` + q.arg(l.Limit)
 	}
 	return text
+}
+
+// busiest is a common table expression of the scopes that are among the busiest ones. It reads
+// usage_totals in its order, and does not look the name of every key up.
+func (q *usageQuery) busiest() string {
+	l := &q.list
+	// Among the busiest scopes of all are those of accounts, which are not asked for.
+	from, limit := ``, q.arg(l.Limit)+` + (SELECT COUNT(*) FROM usage_scopes WHERE key_id = '')`
+	if l.AccountID != "" {
+		from, limit = ` WHERE scope IN (SELECT id FROM usage_scopes WHERE account_id = `+q.arg(l.AccountID)+` AND key_id <> '')`, q.arg(l.Limit)
+	}
+	return `WITH busiest AS MATERIALIZED (SELECT scope, SUM(requests) AS asked FROM usage_totals` + from + `
+		GROUP BY scope ORDER BY 2 DESC, 1 LIMIT ` + limit + `) `
 }
 
 // AudioUsed returns how much audio a key has used, or all keys of an account together if there

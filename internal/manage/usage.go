@@ -88,16 +88,43 @@ func (m *Manager) Usage(ctx context.Context, q UsageQuery, each func(*Usage) err
 		return err
 	}
 	return m.Store.Usage(ctx, list, func(u *keystore.Usage) error {
-		result := Usage{
-			At: Time{u.At}, AccountID: OrNull(u.AccountID), KeyID: OrNull(u.KeyID), Operation: OrNull(u.Operation), Reason: OrNull(u.Reason),
-			Requests: u.Requests, Refused: u.Refused, AudioBytes: u.AudioBytes,
-			AudioSeconds: seconds(u.AudioTime), StreamSeconds: seconds(u.StreamTime),
-		}
+		result := usageOf(u)
 		if u.AccountID == "" {
 			result.AccountID, result.KeyID = OrNull(list.AccountID), OrNull(list.KeyID)
 		}
 		return each(&result)
 	})
+}
+
+// KeyUsageQuery selects keys, whose usage is listed. The zero value selects all keys.
+type KeyUsageQuery struct {
+	Page
+
+	// AccountID selects the keys of the account with this ID or name.
+	AccountID string `json:"account_id"`
+	// Since is as in [UsageQuery].
+	Since string `json:"since"`
+}
+
+// KeyUsage returns a part of the list of the usage of each key, in the order of account IDs and then
+// of key IDs. A part can have fewer keys than the limit, because keys without usage since then are
+// left out. What a server has counted in the last 5 seconds may not be in the sums.
+func (m *Manager) KeyUsage(ctx context.Context, q KeyUsageQuery) (List[Usage], error) {
+	asked := UsageQuery{AccountID: q.AccountID, Since: q.Since, By: "key", Limit: q.Limit}
+	list, err := m.usageList(ctx, &asked)
+	if err != nil {
+		return List[Usage]{}, err
+	}
+	records, next, err := m.Store.KeyUsage(ctx, keystore.KeyUsageList{AccountID: list.AccountID, Since: list.Since, Limit: q.Limit, Cursor: q.Cursor})
+	return listOf(records, next, err, func(u keystore.Usage) Usage { return usageOf(&u) })
+}
+
+func usageOf(u *keystore.Usage) Usage {
+	return Usage{
+		At: Time{u.At}, AccountID: OrNull(u.AccountID), KeyID: OrNull(u.KeyID), Operation: OrNull(u.Operation), Reason: OrNull(u.Reason),
+		Requests: u.Requests, Refused: u.Refused, AudioBytes: u.AudioBytes,
+		AudioSeconds: seconds(u.AudioTime), StreamSeconds: seconds(u.StreamTime),
+	}
 }
 
 // usageList checks the query, and looks its account and its key up.
