@@ -12,9 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/speechgate/speechgate/caddymodule/admin"
 	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // adminClient calls the admin API of a gateway.
@@ -211,7 +213,7 @@ func TestAdminAPI_IdempotencyKeyIssuesOnce(t *testing.T) {
 		if second[idField] != first[idField] || second[secretField] != nil || second["repeated"] != true || w.Header().Get("Idempotency-Replayed") != "true" {
 			t.Errorf("%s again: %v %v, want the record of %v without its secret", target, w.Header(), second, first)
 		}
-		if first[secretField] == nil || first["repeated"] != nil {
+		if secretField != "" && first[secretField] == nil || first["repeated"] != nil {
 			t.Errorf("%s: the first answer is %v", target, first)
 		}
 	}
@@ -239,10 +241,17 @@ func TestAdminAPI_IdempotencyKeyIssuesOnce(t *testing.T) {
 	c.header.Set("Idempotency-Key", "key-2")
 	rotated := c.object(http.StatusCreated, http.MethodPost, "keys/"+keyID+"/rotate", `{"overlap":"1h"}`)
 	again(rotated, "key_id", "key", "keys/"+keyID+"/rotate", `{"overlap":"1h"}`)
+	c.refused(http.StatusUnprocessableEntity, "idempotency_key_reused", http.MethodPost, "keys/"+keyID+"/rotate", `{"overlap":"2h"}`)
+	c.refused(http.StatusUnprocessableEntity, "idempotency_key_reused", http.MethodPost, "keys/"+keyID+"/rotate", `{}`)
 	c.header.Set("Idempotency-Key", "account-2")
 	fresh := c.object(http.StatusOK, http.MethodPost, "accounts/"+id+"/rotate", `{}`)
 	again(fresh, "service_id", "service_password", "accounts/"+id+"/rotate", `{}`)
 	c.refused(http.StatusUnprocessableEntity, "idempotency_key_reused", http.MethodPost, "accounts/Third/rotate", `{}`)
+	c.refused(http.StatusUnprocessableEntity, "idempotency_key_reused", http.MethodPost, "accounts/"+id+"/rotate", `{"overlap":"1h"}`)
+	c.header.Set("Idempotency-Key", "account-3")
+	known := `{"name":"Known Corp.","service_id":"known","service_password":"correct horse"}`
+	again(c.object(http.StatusCreated, http.MethodPost, "accounts", known), "account_id", "", "accounts", known)
+	c.refused(http.StatusUnprocessableEntity, "idempotency_key_reused", http.MethodPost, "accounts", strings.Replace(known, "horse", "house", 1))
 
 	c.header.Del("Idempotency-Key")
 	if keys := c.object(http.StatusOK, http.MethodGet, "keys?account_id="+id, "")["items"].([]any); len(keys) != 2 { //nolint:forcetypeassert // or it panics
@@ -293,29 +302,45 @@ func TestAdminAPI_RefusesMistakes(t *testing.T) {
 		method, path, body string
 		field, want        string
 	}{
-		"a path":            {404, "not_found", http.MethodGet, "nothing", "", "", "there is no such path: GET /speechgate/openapi.json lists the paths"},
-		"a method":          {405, "method_not_allowed", http.MethodPut, "keys", "", "", "method PUT: want GET or POST"},
-		"no such key":       {404, "not_found", http.MethodGet, "keys/key_x", "", "", `there is no key "key_x"`},
-		"no such account":   {404, "not_found", http.MethodGet, "accounts/acc_x", "", "", `there is no account "acc_x"`},
-		"no such job":       {404, "not_found", http.MethodGet, "jobs/0123", "", "", "there is no record of a job"},
-		"another kind":      {400, "invalid_field", http.MethodGet, "keys/acc_x", "", "key_id", "is an account ID"},
-		"a parameter":       {400, "invalid_request", http.MethodGet, "keys?acount=x", "", "", `the query: there is no parameter "acount": want `},
-		"twice":             {400, "invalid_field", http.MethodGet, "keys?status=active&status=revoked", "", "status", "given 2 times"},
-		"a limit":           {400, "invalid_field", http.MethodGet, "keys?limit=1001", "", "limit", "want a number from 1 to 1000"},
-		"a negative limit":  {400, "invalid_field", http.MethodGet, "keys?limit=-1", "", "limit", "want a number from 1 to 1000"},
-		"a wordy limit":     {400, "invalid_field", http.MethodGet, "keys?limit=ten", "", "limit", "want a whole number"},
-		"a wrong bool":      {400, "invalid_field", http.MethodGet, "keys?newest_first=1", "", "newest_first", "want true or false"},
-		"a status":          {400, "invalid_field", http.MethodGet, "keys?status=actve", "", "status", "did you mean active?"},
-		"a job's key":       {400, "invalid_field", http.MethodGet, "jobs?key_id=acc_x", "", "key_id", "key_id"},
-		"a field":           {400, "invalid_request", http.MethodPost, "keys", `{"account":"x"}`, "", `the body: json: unknown field "account"`},
-		"no body":           {400, "invalid_request", http.MethodPost, "keys", "", "", "the body: EOF"},
-		"no expiry":         {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"` + key.AccountID + `"}`, "expires", "expires"},
-		"an expiry":         {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"` + key.AccountID + `","expires":"soon"}`, "expires", "soon"},
-		"two keys":          {400, "invalid_field", http.MethodPost, "explain", `{"key":"x","key_id":"key_x","client_ip":"::1","method":"GET","path":"/"}`, "key", "want one of them"},
-		"a secret in path":  {400, "secret_in_url", http.MethodGet, "keys/" + secret, "", "", "the URL has a key"},
-		"a secret in query": {400, "secret_in_url", http.MethodGet, "keys?label=%73" + secret[1:], "", "", "the URL has a key"},
-		"a secret as name":  {400, "secret_in_url", http.MethodGet, "keys?" + secret, "", "", "the URL has a key"},
-		"an address":        {400, "invalid_field", http.MethodGet, "whoami?remote_ip=localhost", "", "remote_ip", "want one address"},
+		"a path":             {404, "not_found", http.MethodGet, "nothing", "", "", "there is no such path: GET /speechgate/openapi.json lists the paths"},
+		"a method":           {405, "method_not_allowed", http.MethodPut, "keys", "", "", "method PUT: want GET, HEAD or POST"},
+		"no such key":        {404, "not_found", http.MethodGet, "keys/key_x", "", "", `there is no key "key_x"`},
+		"no such account":    {404, "not_found", http.MethodGet, "accounts/acc_x", "", "", `there is no account "acc_x"`},
+		"no such job":        {404, "not_found", http.MethodGet, "jobs/0123", "", "", "there is no record of a job"},
+		"another kind":       {400, "invalid_field", http.MethodGet, "keys/acc_x", "", "key_id", "is an account ID"},
+		"a parameter":        {400, "invalid_request", http.MethodGet, "keys?acount=x", "", "", `the query: there is no parameter "acount": want `},
+		"twice":              {400, "invalid_field", http.MethodGet, "keys?status=active&status=revoked", "", "status", "given 2 times"},
+		"a limit":            {400, "invalid_field", http.MethodGet, "keys?limit=1001", "", "limit", "want a number from 1 to 1000"},
+		"a negative limit":   {400, "invalid_field", http.MethodGet, "keys?limit=-1", "", "limit", "want a number from 1 to 1000"},
+		"no limit":           {400, "invalid_field", http.MethodGet, "keys?limit=0", "", "limit", "want a number from 1 to 1000"},
+		"a limit of sums":    {400, "invalid_field", http.MethodGet, "usage?limit=5", "", "limit", "it is for by key"},
+		"an empty value":     {400, "invalid_field", http.MethodGet, "usage?account_id=", "", "account_id", "account_id is empty"},
+		"another cursor":     {400, "invalid_field", http.MethodGet, "accounts?cursor=k1.a2V5", "", "cursor", "want one that this list returned"},
+		"no label":           {400, "invalid_field", http.MethodPatch, "keys/" + key.ID, `{}`, "label", "label is missing"},
+		"no addresses":       {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"x","expires":"1d","allow":null}`, "allow", "want an array of strings"},
+		"one address":        {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"x","expires":"1d","allow":"192.0.2.1"}`, "allow", "want an array of strings"},
+		"a wordy bool":       {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"x","expires":"1d","issuable":"yes"}`, "issuable", "want true or false"},
+		"a field twice":      {400, "invalid_request", http.MethodPost, "keys", `{"account_id":"x","expires":"1d","account_id":"y"}`, "", `the field "account_id" is given twice`},
+		"an upper-case name": {400, "invalid_request", http.MethodPost, "keys", `{"ACCOUNT_ID":"x","expires":"1d"}`, "", "there is no field"},
+		"an unasked body":    {400, "invalid_request", http.MethodPost, "keys/" + key.ID + "/resume", `{"reason":"x"}`, "", `there is no field "reason": want an empty object`},
+		"a large body":       {413, "body_too_large", http.MethodPost, "keys", `{"label":"` + strings.Repeat("x", 70_000) + `"}`, "", "more than 65536 bytes"},
+		"a lone password":    {400, "invalid_field", http.MethodPost, "accounts", `{"name":"Example Corp.","service_password":"correct horse"}`, "service_id", "service_id is missing"},
+		"a secret as field":  {400, "invalid_request", http.MethodPost, "keys", `{"` + secret + `":1}`, "", "there is no field"},
+		"a secret as ID":     {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"` + secret + `","expires":"1d"}`, "account_id", "secret"},
+		"a secret as label":  {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"x","expires":"1d","label":"` + secret + `"}`, "label", "secret"},
+		"a wordy limit":      {400, "invalid_field", http.MethodGet, "keys?limit=ten", "", "limit", "want a whole number"},
+		"a wrong bool":       {400, "invalid_field", http.MethodGet, "keys?newest_first=1", "", "newest_first", "want true or false"},
+		"a status":           {400, "invalid_field", http.MethodGet, "keys?status=actve", "", "status", "did you mean active?"},
+		"a job's key":        {400, "invalid_field", http.MethodGet, "jobs?key_id=acc_x", "", "key_id", "key_id"},
+		"a field":            {400, "invalid_request", http.MethodPost, "keys", `{"account":"x"}`, "", `the body: there is no field "account": want account_id, label, `},
+		"no body":            {400, "invalid_request", http.MethodPost, "keys", "", "", "the body: it is empty: want an object"},
+		"no expiry":          {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"` + key.AccountID + `"}`, "expires", "expires"},
+		"an expiry":          {400, "invalid_field", http.MethodPost, "keys", `{"account_id":"` + key.AccountID + `","expires":"soon"}`, "expires", "soon"},
+		"two keys":           {400, "invalid_field", http.MethodPost, "explain", `{"key":"x","key_id":"key_x","client_ip":"::1","method":"GET","path":"/"}`, "key", "want one of them"},
+		"a secret in path":   {400, "secret_in_url", http.MethodGet, "keys/" + secret, "", "", "the URL has a key"},
+		"a secret in query":  {400, "secret_in_url", http.MethodGet, "keys?label=%73" + secret[1:], "", "", "the URL has a key"},
+		"a secret as name":   {400, "secret_in_url", http.MethodGet, "keys?" + secret, "", "", "the URL has a key"},
+		"an address":         {400, "invalid_field", http.MethodGet, "whoami?remote_ip=localhost", "", "remote_ip", "want one address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newAdminClient(t).refused(test.status, test.kind, test.method, test.path, test.body)
@@ -331,6 +356,79 @@ func TestAdminAPI_RefusesMistakes(t *testing.T) {
 	c.header.Set("Speechgate-Operator", secret)
 	if p := c.refused(http.StatusBadRequest, "invalid_field", http.MethodPost, "keys", `{"account_id":"x","expires":"1d"}`); p.Field != "Speechgate-Operator" || strings.Contains(p.Detail, secret) {
 		t.Errorf("%+v", p)
+	}
+}
+
+func TestAdminAPI_TakesOddButValidRequests(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	key, _ := g.issue(keystore.NewKey{Label: "会議室のカメラ"})
+	c := newAdminClient(t)
+	for _, target := range []string{"keys/" + key.ID, "keys/%6bey" + key.ID[3:]} {
+		if head := c.ask(http.MethodHead, target, ""); head.Code != http.StatusOK || head.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("HEAD %s: %d %v", target, head.Code, head.Header())
+		}
+		if shown := c.object(http.StatusOK, http.MethodGet, target, ""); shown["label"] != "会議室のカメラ" {
+			t.Errorf("GET %s: %v", target, shown)
+		}
+	}
+	if list := c.object(http.StatusOK, http.MethodGet, "keys?label=%E3%82%AB%E3%83%A1%E3%83%A9", "")["items"].([]any); len(list) != 1 { //nolint:forcetypeassert // or it panics
+		t.Errorf("the keys with the label are %v", list)
+	}
+	for _, body := range []string{"", " ", "{}", " {\n}\n"} {
+		if resumed := c.object(http.StatusOK, http.MethodPost, "keys/"+key.ID+"/resume", body); resumed["status"] != "active" {
+			t.Errorf("resume with %q: %v", body, resumed)
+		}
+	}
+	c.header.Set("Content-Type", "Application/JSON; charset=UTF-8")
+	if renamed := c.object(http.StatusOK, http.MethodPatch, "keys/"+key.ID, `{"label":"\u5165\u53e3"}`); renamed["label"] != "入口" {
+		t.Errorf("the key is %v", renamed)
+	}
+	c.refused(http.StatusNotFound, "not_found", http.MethodGet, "keys/", "")
+	options := c.ask(http.MethodOptions, "keys", "")
+	if options.Code != http.StatusMethodNotAllowed || options.Header().Get("Allow") != "GET, HEAD, POST" {
+		t.Errorf("OPTIONS: %d %v", options.Code, options.Header())
+	}
+}
+
+// Each key is on one part of the list of usage, also while others are counted.
+func TestAdminAPI_ListsTheUsageOfEachKey(t *testing.T) {
+	g := newGateway(t, "upstream_key "+backendKey)
+	account := g.newAccount("Other")
+	other := g.openStore()
+	var want, got []string
+	for range 5 {
+		key, _ := g.issue(keystore.NewKey{AccountID: account.ID})
+		want = append(want, key.ID)
+		other.CountUsage(policy.At(time.Now()), &keystore.UsageOf{KeyID: key.ID, AccountID: account.ID}, keystore.UsageCounts{Requests: 1})
+	}
+	slices.Sort(want)
+	if err := other.Close(); err != nil { // it writes what it has counted
+		t.Fatal(err)
+	}
+	c := newAdminClient(t)
+	parts := 0
+	for _, query := range []string{"", "&since=1d"} {
+		got, parts = nil, 0
+		for target := "usage/keys?limit=2&account_id=Other" + query; target != ""; parts++ {
+			part := c.object(http.StatusOK, http.MethodGet, target, "")
+			for _, item := range part["items"].([]any) { //nolint:forcetypeassert // or it panics
+				u := item.(map[string]any) //nolint:forcetypeassert // or it panics
+				if u["requests"] != 1.0 || u["account_id"] != account.ID {
+					t.Errorf("the usage is %v", u)
+				}
+				got = append(got, text(u["key_id"]))
+			}
+			target = ""
+			if next, ok := part["next"].(string); ok {
+				target = "usage/keys?limit=2&account_id=Other" + query + "&cursor=" + next
+			}
+		}
+		if parts != 3 || !slices.Equal(got, want) {
+			t.Errorf("%q: %d parts with the keys %v, want 3 with %v", query, parts, got, want)
+		}
+	}
+	if p := c.refused(http.StatusBadRequest, "invalid_field", http.MethodGet, "usage/keys?cursor=k1.a2V5", ""); p.Field != "cursor" {
+		t.Errorf("a cursor of another list: %+v", p)
 	}
 }
 
@@ -363,11 +461,11 @@ func TestAdminAPI_SaysWhoTheCallerIs(t *testing.T) {
 		remote, forwarded, client string
 		trusted                   bool
 	}{
-		{"127.0.0.1", "203.0.113.1,%20198.51.100.7", "198.51.100.7", true}, // the harness trusts this proxy, strictly
-		{"192.0.2.1", "203.0.113.1", "192.0.2.1", false},
+		{"127.0.0.1", "&forwarded_for=203.0.113.1,%20198.51.100.7", "198.51.100.7", true}, // the harness trusts this proxy, strictly
+		{"192.0.2.1", "&forwarded_for=203.0.113.1", "192.0.2.1", false},
 		{"2001:db8::1", "", "2001:db8::1", false},
 	} {
-		seen := c.object(http.StatusOK, http.MethodGet, "whoami?remote_ip="+test.remote+"&forwarded_for="+test.forwarded, "")
+		seen := c.object(http.StatusOK, http.MethodGet, "whoami?remote_ip="+test.remote+test.forwarded, "")
 		for _, server := range seen["servers"].([]any) { //nolint:forcetypeassert // or it panics
 			if s := server.(map[string]any); s["client_ip"] != test.client || s["trusted_proxy"] != test.trusted { //nolint:forcetypeassert // or it panics
 				t.Errorf("%+v: %v", test, s)

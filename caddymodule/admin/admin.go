@@ -14,10 +14,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -35,7 +37,7 @@ func init() {
 // `streams` | Lists the live streams: an array, oldest first, of `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
 // `streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id` (an account's ID or name), and, for the audit trail, `operator`, who cuts. The answer has the number of streams that were cut as `cut`, and `audit_error` if the audit trail could not be written. It is 404 if no stream was cut and the keystore does not have the key or the account.
 // `audit` | Lists the audit trail. `audit/verify` checks it.
-// `usage` | Lists sums of usage.
+// `usage` | Lists sums of usage. `usage/keys` lists the usage of each key.
 // `explain` | Says what would be decided on a request, rule by rule.
 // `whoami` | Says as whom and from where the server sees the caller, and which client address its sites would take from a request.
 // `health` | 200 if the keystore can be read and is the right one, else 503.
@@ -131,14 +133,22 @@ func (a *Admin) answer(w http.ResponseWriter, r *http.Request, methods map[strin
 	}
 	served, ok := methods[method]
 	if !ok {
-		allowed := slices.Sorted(maps.Keys(methods))
+		allowed := slices.Collect(maps.Keys(methods))
+		if methods[http.MethodGet] != nil {
+			allowed = append(allowed, http.MethodHead)
+		}
+		slices.Sort(allowed)
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		writeProblem(w, problemMethod.with("method "+r.Method+": want "+strings.Join(allowed, " or ")))
+		writeProblem(w, problemMethod.with("method "+r.Method+": want "+words.Alternatives(allowed)))
 		return
 	}
 	result, err := a.call(w, r, served)
 	if err != nil {
-		writeProblem(w, problemOf(err))
+		problem := problemOf(err)
+		if problem.Status == http.StatusInternalServerError {
+			caddy.Log().Named("admin.api.speechgate").Error("a request failed", zap.String("operation", served.name), zap.Error(err))
+		}
+		writeProblem(w, problem)
 		return
 	}
 	writeJSON(w, "application/json", served.status, result)

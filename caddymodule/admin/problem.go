@@ -39,6 +39,7 @@ var (
 	problemMethod       = problemKind{"method_not_allowed", "The path does not take this method", http.StatusMethodNotAllowed}
 	problemConflict     = problemKind{"conflict", "The record is in a state that does not allow this", http.StatusConflict}
 	problemMediaType    = problemKind{"unsupported_media_type", "The body is not JSON", http.StatusUnsupportedMediaType}
+	problemTooLarge     = problemKind{"body_too_large", "The body is too large", http.StatusRequestEntityTooLarge}
 	problemOtherRequest = problemKind{"idempotency_key_reused", "The idempotency key belongs to another request", http.StatusUnprocessableEntity}
 	problemTooMany      = problemKind{"too_many_requests", "There are too many of them", http.StatusTooManyRequests}
 	problemInternal     = problemKind{"internal", "The request failed", http.StatusInternalServerError}
@@ -49,7 +50,7 @@ var (
 func problemKinds() []problemKind {
 	return []problemKind{
 		problemRequest, problemField, problemSecretInURL, problemNotFound, problemMethod, problemConflict, problemMediaType,
-		problemOtherRequest, problemTooMany, problemInternal, problemUnavailable,
+		problemTooLarge, problemOtherRequest, problemTooMany, problemInternal, problemUnavailable,
 	}
 }
 

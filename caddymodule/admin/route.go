@@ -2,11 +2,9 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -216,38 +214,6 @@ func (s *orderStore) release() {
 	}
 }
 
-const maxBody = 64 << 10 // bytes
-
-// readBody decodes the body of a request into the type that the route has for it.
-func readBody(w http.ResponseWriter, r *http.Request, to *route) (any, error) {
-	if to.body == nil {
-		return nil, nil
-	}
-	if kind := r.Header.Get("Content-Type"); !to.anyType && r.ContentLength != 0 {
-		if media, _, err := mime.ParseMediaType(kind); err != nil || media != "application/json" {
-			return nil, problemMediaType.of(fmt.Errorf("Content-Type %s: want application/json", words.Quote(kind)))
-		}
-	}
-	limit := int64(maxBody)
-	if to.body == reflect.TypeFor[CutOrder]() {
-		limit = maxOrderSize
-	}
-	body := reflect.New(to.body).Interface()
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(body)
-	if errors.Is(err, io.EOF) && len(to.required) == 0 && !to.anyType {
-		return body, nil // no body is as good as an empty object
-	}
-	if err != nil {
-		return nil, problemRequest.of(fmt.Errorf("the body: %w", err))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, problemRequest.of(errors.New("the body: want one object, and nothing after it"))
-	}
-	return body, nil
-}
-
 // readQuery decodes the query of a URL into the type that a route has for it.
 func readQuery(into reflect.Type, raw string) (any, error) {
 	given, err := url.ParseQuery(raw)
@@ -259,16 +225,22 @@ func readQuery(into reflect.Type, raw string) (any, error) {
 	if into != nil {
 		fields, query = fieldsOf(into), reflect.New(into)
 	}
-	for name, values := range given {
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		values := given[name]
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		switch {
 		case i < 0:
-			return nil, problemRequest.of(fmt.Errorf("the query: there is no parameter %s%s", words.QuoteArgument(name), parameterNames(fields)))
+			return nil, problemRequest.of(fmt.Errorf("the query: there is no parameter %s%s", words.QuoteWord(name), parameterNames(fields)))
 		case len(values) > 1:
 			return nil, inField(name, fmt.Errorf("%s: it is given %d times: want it once", name, len(values)))
+		case values[0] == "": // mostly a variable of the caller that is not set
+			return nil, inField(name, fmt.Errorf("%s is empty: give it a value, or leave it out", name))
 		}
 		if err := setText(query.Elem().FieldByIndex(fields[i].index), values[0]); err != nil {
 			return nil, inField(name, fmt.Errorf("%s %s: %w", name, words.QuoteArgument(values[0]), err))
+		}
+		if n, err := strconv.Atoi(values[0]); name == "limit" && (err != nil || n < 1 || n > maxLimit) {
+			return nil, inField(name, errLimit)
 		}
 	}
 	if into == nil {
@@ -281,11 +253,15 @@ func parameterNames(fields []field) string {
 	if len(fields) == 0 {
 		return ": this path takes none"
 	}
+	return ": want " + words.Alternatives(namesOf(fields))
+}
+
+func namesOf(fields []field) []string {
 	names := make([]string, len(fields))
 	for i, f := range fields {
 		names[i] = f.name
 	}
-	return ": want " + words.Alternatives(names)
+	return names
 }
 
 // setText sets a field from the text of a parameter.

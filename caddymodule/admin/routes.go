@@ -60,10 +60,8 @@ func (b overlapBody) text() string {
 
 func accountRoutes() []*route {
 	return []*route{
-		get("accounts", "listAccounts", "Lists the accounts, oldest first.", func(c *call, q manage.AccountQuery) (list manage.List[manage.Account], err error) {
-			if err := limit(&q.Page); err != nil {
-				return list, err
-			}
+		get("accounts", "listAccounts", "Lists the accounts, oldest first.", func(c *call, q manage.AccountQuery) (manage.List[manage.Account], error) {
+			paged(&q.Page)
 			return c.manager.Accounts(c.ctx, q)
 		}),
 		change(http.MethodPost, "accounts", "createAccount", "Creates an account. Only this answer has its service password, unless the request has one.", func(c *call, b newAccountBody) (manage.Account, error) {
@@ -104,10 +102,8 @@ func accountRoutes() []*route {
 
 func keyRoutes() []*route {
 	return []*route{
-		get("keys", "listKeys", "Lists the keys, oldest first, without their secrets.", func(c *call, q manage.KeyQuery) (list manage.List[manage.Key], err error) {
-			if err := limit(&q.Page); err != nil {
-				return list, err
-			}
+		get("keys", "listKeys", "Lists the keys, oldest first, without their secrets.", func(c *call, q manage.KeyQuery) (manage.List[manage.Key], error) {
+			paged(&q.Page)
 			return c.manager.Keys(c.ctx, q)
 		}),
 		change(http.MethodPost, "keys", "issueKey", "Issues a key. Only this answer has its secret.", func(c *call, n manage.NewKey) (manage.Key, error) {
@@ -175,31 +171,29 @@ type (
 
 func recordRoutes() []*route {
 	return []*route{
-		get("jobs", "listJobs", "Lists the recorded jobs, oldest first.", func(c *call, q jobsQuery) (list manage.List[manage.Job], err error) {
-			if err := limit(&q.Page); err != nil {
-				return list, err
-			}
+		get("jobs", "listJobs", "Lists the recorded jobs, oldest first.", func(c *call, q jobsQuery) (manage.List[manage.Job], error) {
+			paged(&q.Page)
 			return c.manager.Jobs(c.ctx, manage.JobQuery{Page: q.Page, AccountID: q.AccountID, KeyID: q.KeyID, NewestFirst: q.NewestFirst})
 		}),
 		get("jobs/{job_id}", "getJob", "Shows a recorded job.", func(c *call, q jobQuery) (manage.Job, error) {
 			return c.manager.Job(c.ctx, c.PathValue("job_id"), q.Backend)
 		}),
-		get("audit", "listAudit", "Lists the audit trail, newest entry first.", func(c *call, q manage.AuditQuery) (list manage.List[manage.AuditEntry], err error) {
-			if err := limit(&q.Page); err != nil {
-				return list, err
-			}
+		get("audit", "listAudit", "Lists the audit trail, newest entry first.", func(c *call, q manage.AuditQuery) (manage.List[manage.AuditEntry], error) {
+			paged(&q.Page)
 			return c.manager.Audit(c.ctx, q)
 		}),
 		get("audit/verify", "verifyAudit", "Checks the audit trail, and finds the first entry that was changed or removed.", func(c *call, q verifyQuery) (manage.AuditCheck, error) {
 			return c.manager.VerifyAudit(c.ctx, q.Head)
 		}),
-		get("forecast", "listEndingKeys", "Lists the keys that end soon, the first one first, with what hangs on them.", func(c *call, q manage.ForecastQuery) (list manage.List[manage.EndingKey], err error) {
-			if err := limit(&q.Page); err != nil {
-				return list, err
-			}
+		get("forecast", "listEndingKeys", "Lists the keys that end soon, the first one first, with what hangs on them.", func(c *call, q manage.ForecastQuery) (manage.List[manage.EndingKey], error) {
+			paged(&q.Page)
 			return c.manager.Forecast(c.ctx, q)
 		}),
 		get("usage", "listUsage", "Lists sums of usage: by hour, day, key, operation or reason, or one sum of all.", usage),
+		get("usage/keys", "listKeyUsage", "Lists the usage of each key, in the order of account IDs and key IDs.", func(c *call, q manage.KeyUsageQuery) (manage.List[manage.Usage], error) {
+			paged(&q.Page)
+			return c.manager.KeyUsage(c.ctx, q)
+		}),
 		change(http.MethodPost, "explain", "explain", "Says what the gates of this server would decide on a request, and why. It sends nothing, and changes nothing.", func(c *call, b explainBody) (*manage.Explanation, error) {
 			r := b.ExplainRequest
 			r.Key = policy.NewSecret(b.Key)
@@ -231,15 +225,11 @@ func serverRoutes() []*route {
 }
 
 // usage returns the sums of usage. There is no next part: only keys can be many, and their limit
-// selects those with the most requests.
+// selects those with the most requests. The path usage/keys lists all keys.
 func usage(c *call, q usageQuery) (manage.List[manage.Usage], error) {
 	asked := manage.UsageQuery{AccountID: q.AccountID, KeyID: q.KeyID, Since: q.Since, By: q.By, Limit: q.Limit}
-	page := manage.Page{Limit: q.Limit}
-	if q.By == "key" || q.Limit < 0 {
-		if err := limit(&page); err != nil {
-			return manage.List[manage.Usage]{}, err
-		}
-		asked.Limit = page.Limit
+	if q.By == "key" && q.Limit == 0 {
+		asked.Limit = defaultLimit
 	}
 	list := manage.List[manage.Usage]{Items: []manage.Usage{}}
 	err := c.manager.Usage(c.ctx, asked, func(u *manage.Usage) error {
@@ -254,13 +244,9 @@ const (
 	maxLimit     = 1000
 )
 
-// limit sets the default of a page's limit, and refuses a limit that is too large.
-func limit(p *manage.Page) error {
-	switch {
-	case p.Limit == 0:
+// paged sets the default of a page's limit.
+func paged(p *manage.Page) {
+	if p.Limit == 0 {
 		p.Limit = defaultLimit
-	case p.Limit < 0 || p.Limit > maxLimit:
-		return inField("limit", errLimit)
 	}
-	return nil
 }
