@@ -45,6 +45,7 @@ programs() {
 	has chromium chromium-browser google-chrome || packages+=(chromium)
 	has curl || packages+=(curl)
 	has docker-compose || packages+=(docker-compose)
+	fc-list :lang=ja 2>/dev/null | grep -q . || packages+=(fontconfig fonts-ipafont-gothic)
 	has fail2ban-regex || packages+=(fail2ban)
 	has haproxy || packages+=(haproxy)
 	has java || packages+=(default-jdk-headless)

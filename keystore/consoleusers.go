@@ -189,10 +189,10 @@ func (s *Store) FindConsoleUser(ctx context.Context, name string) (ConsoleUser, 
 	all, err := queryRows(ctx, db.reader, func(row scanner) (f found, err error) {
 		err = row.Scan(&f.kind, &f.id, &f.rank)
 		return f, err
-	}, `SELECT kind, id, 1 AS rank FROM console_users WHERE kind = $1 AND id = $3
-		UNION ALL SELECT u.kind, u.id, 2 FROM console_users u JOIN accounts a ON a.id = u.id WHERE u.kind = $2 AND (a.service_id = $3 OR a.id = $3)
-		UNION ALL SELECT u.kind, u.id, 3 FROM console_users u JOIN accounts a ON a.id = u.id WHERE u.kind = $2 AND a.name = $3
-		ORDER BY rank LIMIT 2`, ActorOperator, ActorAccount, name)
+	}, `SELECT kind, id, 1 AS rank FROM console_users WHERE kind = $1 AND id = $2
+		UNION ALL SELECT u.kind, u.id, 2 FROM console_users u JOIN accounts a ON a.id = u.id WHERE u.kind = $3 AND (a.service_id = $2 OR a.id = $2)
+		UNION ALL SELECT u.kind, u.id, 3 FROM console_users u JOIN accounts a ON a.id = u.id WHERE u.kind = $3 AND a.name = $2
+		ORDER BY rank LIMIT 2`, ActorOperator, name, ActorAccount)
 	switch {
 	case err != nil:
 		return ConsoleUser{}, fault(err)

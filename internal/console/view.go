@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io/fs"
 	"math"
+	"net/http"
 	"net/url"
 	"path"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/text/message"
 
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -95,7 +97,7 @@ func (v *visit) Link(segments ...string) string { return v.below(segments...) }
 // Here returns the path of this page below the path of the console, for the field next.
 func (v *visit) Here() string {
 	below := strings.TrimPrefix(v.r.URL.Path, v.settings.Path)
-	if !nextForm.MatchString(below) || strings.HasPrefix(below, "setup") {
+	if v.r.Method != http.MethodGet || !nextForm.MatchString(below) || strings.HasPrefix(below, "setup") {
 		return ""
 	}
 	return below
@@ -245,4 +247,12 @@ func (v *visit) BeganAt() template.HTML { return v.instant(v.session.BegunAt) }
 func (p *page) Chosen(operation string) bool {
 	f, ok := p.Data.(*newKeyForm)
 	return ok && slices.Contains(f.Operations, operation)
+}
+
+// SignInName returns a name with which a user signs in, for password managers.
+func (v *visit) SignInName(u *keystore.ConsoleUser) string {
+	if u.Kind == keystore.ActorAccount {
+		return u.Account.ServiceID
+	}
+	return u.ID
 }
