@@ -45,7 +45,8 @@ var arrows = map[string]struct {
 	"internal/stream/wsframe": {std: true},
 	"internal/issuance":       {may: []string{"dialect", "internal/credential", "internal/throttle", "internal/words", "keystore", "policy"}},
 	"internal/throttle":       {may: []string{"policy"}},
-	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/words", "keystore", "policy"}},
+	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/upstreamkey", "internal/words", "keystore", "policy"}},
+	"internal/upstreamkey":    {may: []string{"keystore", "policy"}},
 	"internal/limits":         {may: []string{"policy"}},
 	"internal/signin":         {may: []string{"internal/throttle", "keystore", "policy"}},
 	"internal/console":        {may: []string{"internal/manage", "internal/signin", "keystore", "policy"}},
@@ -60,16 +61,16 @@ var arrows = map[string]struct {
 	"caddymodule/handler":      {may: []string{"caddymodule/events", "caddymodule/options", "internal/drain", "keystore", "policy"}, caddy: true},
 	"caddymodule/endpoint":     {may: []string{"caddymodule/options", "dialect"}, caddy: true},
 	"caddymodule/livestream":   {may: []string{"policy"}},
-	"caddymodule/storemetrics": {may: []string{"keystore", "policy"}},
+	"caddymodule/storemetrics": {may: []string{"internal/upstreamkey", "keystore", "policy"}},
 	"caddymodule/configcheck":  {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
 		"caddymodule/configcheck", "caddymodule/events", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options", "caddymodule/storemetrics",
-		"internal/credential", "internal/drain", "internal/headbudget", "internal/limits", "internal/manage", "internal/signin", "keystore", "policy",
+		"internal/credential", "internal/drain", "internal/headbudget", "internal/limits", "internal/manage", "internal/signin", "internal/upstreamkey", "keystore", "policy",
 	}, caddy: true},
 
 	"caddymodule/gate": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options",
-		"dialect", "internal/audiometer", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/limits", "internal/manage", "internal/stream", "internal/words",
+		"dialect", "internal/audiometer", "internal/credential", "internal/headbudget", "internal/issuance", "internal/jsonanswer", "internal/limits", "internal/manage", "internal/stream", "internal/upstreamkey", "internal/words",
 		"keystore", "policy",
 	}, caddy: true},
 	"caddymodule/issue": {may: []string{
@@ -91,7 +92,7 @@ var arrows = map[string]struct {
 		"caddymodule/admin", "caddymodule/app", "caddymodule/console", "caddymodule/gate", "caddymodule/handler", "caddymodule/issue",
 		"dialect", "internal/credential", "internal/doctor", "internal/manage", "internal/words", "keystore", "policy",
 	}, caddy: true},
-	"internal/doctor": {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/gate", "caddymodule/handler", "dialect", "keystore"}, caddy: true},
+	"internal/doctor": {may: []string{"caddymodule/app", "caddymodule/configcheck", "caddymodule/gate", "caddymodule/handler", "dialect", "internal/upstreamkey", "internal/words", "keystore", "policy"}, caddy: true},
 	"internal/demo": {may: []string{
 		"caddymodule/app", "caddymodule/issue", "dialect", "internal/command", "internal/sandbox", "internal/words", "keystore", "policy",
 	}, caddy: true},

@@ -65,11 +65,16 @@ func TestCommandLine(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			backend, err := testutil.FreePort()
+			if err != nil {
+				return err
+			}
 			me, err := user.Current()
 			if err != nil {
 				return err
 			}
 			env.Setenv("GATE_PORT", port)
+			env.Setenv("BACKEND_PORT", backend)
 			env.Setenv("OS_USER", me.Username)
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "data"))

@@ -82,9 +82,9 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j po
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
 	return s.writeReserved(ctx, r, func(t *txn) error {
-		n, err := t.count(`INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id, backend) DO NOTHING`,
-			j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt))
+		n, err := t.count(`INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at, upstream_key)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id, backend) DO NOTHING`,
+			j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt), nullFingerprint(j.UpstreamKey))
 		if err != nil || n == 1 {
 			return err
 		}
@@ -141,13 +141,13 @@ func scanFoundJob(row *sql.Row) (policy.Job, error) {
 }
 
 const (
-	jobColumns = `backend, id, dialect, account_id, key_id, client, created_at, state, COALESCE(ended_at, 0)`
+	jobColumns = `backend, id, dialect, account_id, key_id, client, created_at, state, COALESCE(ended_at, 0), COALESCE(upstream_key, 0)`
 	jobByName  = `SELECT ` + jobColumns + ` FROM jobs WHERE backend = $1 AND id = $2`
 )
 
 func scanJob(row scanner) (j policy.Job, err error) {
 	var client, state string
-	if err = row.Scan(&j.Backend, &j.ID, &j.Dialect, &j.AccountID, &j.KeyID, &client, &j.CreatedAt, &state, &j.EndedAt); err != nil {
+	if err = row.Scan(&j.Backend, &j.ID, &j.Dialect, &j.AccountID, &j.KeyID, &client, &j.CreatedAt, &state, &j.EndedAt, &j.UpstreamKey); err != nil {
 		return policy.Job{}, err
 	}
 	if j.State = policy.ParseJobState(state); j.State.String() != state {

@@ -19,15 +19,16 @@ type packedJob string
 
 // The offsets of the fields of fixed length in a packed job. The digest is at 0.
 const (
-	jobCreatedAt = digestLen
-	jobEndedAt   = jobCreatedAt + timeLen
-	jobBackendAt = jobEndedAt + timeLen // the length of the backend's name; lengths follow
-	jobIDAt      = jobBackendAt + 2
-	jobDialectAt = jobIDAt + 2
-	jobAccountAt = jobDialectAt + 1
-	jobKeyAt     = jobAccountAt + 1
-	jobStateAt   = jobKeyAt + 1
-	jobRestAt    = jobStateAt + 1
+	jobCreatedAt  = digestLen
+	jobEndedAt    = jobCreatedAt + timeLen
+	jobBackendAt  = jobEndedAt + timeLen // the length of the backend's name; lengths follow
+	jobIDAt       = jobBackendAt + 2
+	jobDialectAt  = jobIDAt + 2
+	jobAccountAt  = jobDialectAt + 1
+	jobKeyAt      = jobAccountAt + 1
+	jobStateAt    = jobKeyAt + 1
+	jobUpstreamAt = jobStateAt + 1 // the fingerprint of the upstream key
+	jobRestAt     = jobUpstreamAt + fingerprintLen
 )
 
 func packJob(j *policy.Job, d digest) (packedJob, error) {
@@ -37,13 +38,14 @@ func packJob(j *policy.Job, d digest) (packedJob, error) {
 	b := appendTime(appendTime(d[:], j.CreatedAt), j.EndedAt)
 	b = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(len(j.Backend))), uint16(len(j.ID)))
 	b = append(b, byte(len(j.Dialect)), byte(len(j.AccountID)), byte(len(j.KeyID)), byte(j.State))
+	b = binary.BigEndian.AppendUint32(b, uint32(j.UpstreamKey))
 	return packedJob(string(b) + j.Backend + j.ID + j.Dialect + j.AccountID + j.KeyID + packAddr(j.Client)), nil
 }
 
 // job unpacks the job. Its strings share memory with the packed job.
 func (r packedJob) job() policy.Job {
 	head, rest := string(r[:jobRestAt]), parts(r[jobRestAt:])
-	j := policy.Job{CreatedAt: timeAt(head, jobCreatedAt), EndedAt: timeAt(head, jobEndedAt), State: policy.JobState(head[jobStateAt])}
+	j := policy.Job{CreatedAt: timeAt(head, jobCreatedAt), EndedAt: timeAt(head, jobEndedAt), State: policy.JobState(head[jobStateAt]), UpstreamKey: policy.Fingerprint(uint32At(head, jobUpstreamAt))}
 	j.Backend = rest.next(int(uint16At(head, jobBackendAt)))
 	j.ID = rest.next(int(uint16At(head, jobIDAt)))
 	j.Dialect = rest.next(int(head[jobDialectAt]))

@@ -111,6 +111,9 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, err
 		}
 		sealed += len(digests)
 	}
+	if err := s.sealFingerprints(ctx, t); err != nil {
+		return 0, err
+	}
 	if err := s.sealSeconds(ctx, t); err != nil {
 		return 0, err
 	}

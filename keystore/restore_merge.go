@@ -259,7 +259,7 @@ func (m *merger) bringBack() {
 		WHERE digest IN (SELECT digest FROM main.api_keys)
 		ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE last_uses.at < excluded.at`)
 	m.exec(`DELETE FROM main.dead_digests WHERE key_id IN (SELECT id FROM main.api_keys)`)
-	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at`
+	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at, upstream_key`
 	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs
 		WHERE key_id IN (SELECT id FROM main.api_keys) AND account_id IN (SELECT id FROM main.accounts)
 		ON CONFLICT (id, backend) DO NOTHING`)

@@ -16,6 +16,8 @@ type NewToken struct {
 	KeyID     string        // of the owner
 	CreatedAt policy.Time   // the instant of the decision that allowed the mint
 	ExpiresAt policy.Time   // as the backend says; the owner can end earlier
+
+	UpstreamKey policy.Fingerprint // of the upstream key with which the backend minted it; 0 for none
 }
 
 func (n *NewToken) check() error {
@@ -56,8 +58,8 @@ func (s *Store) RecordToken(ctx context.Context, r *WriteReservation, n NewToken
 		if err := s.checkPepper(t); err != nil {
 			return err
 		}
-		added, err := t.count(`INSERT INTO tokens (digest, backend, key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (digest, backend) DO NOTHING`, d[:], n.Backend, n.KeyID, n.CreatedAt, n.ExpiresAt)
+		added, err := t.count(`INSERT INTO tokens (digest, backend, key_id, created_at, expires_at, upstream_key) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (digest, backend) DO NOTHING`, d[:], n.Backend, n.KeyID, n.CreatedAt, n.ExpiresAt, nullFingerprint(n.UpstreamKey))
 		if err != nil || added == 1 {
 			return err
 		}
@@ -128,7 +130,7 @@ func readToken(ctx context.Context, db *database, d digest, backend string) (pac
 }
 
 // tokenByDigest reads what scanToken scans. (SELECT $1) is as in keyByDigest.
-const tokenByDigest = `SELECT t.created_at, t.expires_at, k.digest FROM tokens t JOIN api_keys k ON k.id = t.key_id
+const tokenByDigest = `SELECT t.created_at, t.expires_at, COALESCE(t.upstream_key, 0), k.digest FROM tokens t JOIN api_keys k ON k.id = t.key_id
 	WHERE t.digest = (SELECT $1) AND t.backend = (SELECT $2)`
 
 // foundToken is a token, and the digest of its owner.
@@ -139,7 +141,7 @@ type foundToken struct {
 
 func scanToken(row scanner) (t foundToken, err error) {
 	var owner []byte
-	if err := row.Scan(&t.CreatedAt, &t.ExpiresAt, &owner); err != nil {
+	if err := row.Scan(&t.CreatedAt, &t.ExpiresAt, &t.UpstreamKey, &owner); err != nil {
 		return t, err
 	}
 	t.owner, err = toDigest(owner)

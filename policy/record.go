@@ -219,6 +219,22 @@ type Job struct {
 	CreatedAt Time       // the instant of the decision that allowed the creation
 	State     JobState
 	EndedAt   Time // when the gate saw the job's end; zero before
+
+	// UpstreamKey is the fingerprint of the upstream key that created the job, under this backend
+	// name. It is 0 if the backend got no upstream key, and in records from before fingerprints.
+	UpstreamKey Fingerprint
+}
+
+// Fingerprint tells the upstream keys of a backend apart, and does not have the keys. Package
+// keystore makes it. 0 is no key.
+type Fingerprint uint32
+
+// String returns the fingerprint in eight hexadecimal digits; "" for no key.
+func (f Fingerprint) String() string {
+	if f == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%08x", uint32(f))
 }
 
 // Token is the record of a short-lived token, which the backend has minted for a client
@@ -227,6 +243,10 @@ type Job struct {
 type Token struct {
 	CreatedAt Time // the instant of the decision that allowed the mint
 	ExpiresAt Time // always set: every token expires
+
+	// UpstreamKey is the fingerprint of the upstream key with which the backend minted the token,
+	// as in [Job].
+	UpstreamKey Fingerprint
 }
 
 // Expired reports whether the token has expired at now.

@@ -124,6 +124,18 @@ var notes = map[string]note{
 	"verifyQuery.head":      {text: "A chain head that an earlier check returned: the audit trail must still contain its entry."},
 	"CutOrder.account_id":   {text: idOrName},
 
+	// Upstream keys.
+	"position":                 {text: "The place of the key in upstream_key. The key at 1 is for new work. Null if the key is not configured any more."},
+	"fingerprint":              {text: "Tells the keys of the backend apart. It does not help to guess a key."},
+	"idle":                     {text: "Whether nothing needs the key: the next five fields are 0."},
+	"jobs":                     {text: "How many recorded jobs need the key: no poll has seen their end."},
+	"last_job_at":              {text: "The instant at which the newest of these jobs was created."},
+	"tokens":                   {text: "How many tokens that the backend has minted with the key have not expired."},
+	"streams":                  {text: "How many live streams of this server run with the key."},
+	"UpstreamKey.requests":     {text: "How many requests of this server run with the key now, without most polls."},
+	"UpstreamKey.last_used_at": {text: "The instant at which this server used the key last, accurate to a second. Null if it has not used the key since its start."},
+	"upstream_key":             {text: "The fingerprint of the upstream key that created the job. Null if none is recorded."},
+
 	// Usage.
 	"usageQuery.account_id":    {text: idOrName + " Selects its usage."},
 	"usageQuery.key_id":        {text: "Selects the usage of the key with this ID."},

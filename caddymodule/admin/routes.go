@@ -169,6 +169,9 @@ type (
 	}
 )
 
+// UpstreamKeysPath answers GET with what still needs each upstream key.
+const UpstreamKeysPath = root + "upstream-keys"
+
 func recordRoutes() []*route {
 	return []*route{
 		get("jobs", "listJobs", "Lists the recorded jobs, oldest first.", func(c *call, q jobsQuery) (manage.List[manage.Job], error) {
@@ -177,6 +180,9 @@ func recordRoutes() []*route {
 		}),
 		get("jobs/{job_id}", "getJob", "Shows a recorded job.", func(c *call, q jobQuery) (manage.Job, error) {
 			return c.manager.Job(c.ctx, c.PathValue("job_id"), q.Backend)
+		}),
+		get("upstream-keys", "listUpstreamKeys", "Lists the upstream keys of the gates, and what still needs each of them, without the keys.", func(c *call, _ none) ([]manage.UpstreamKey, error) {
+			return c.manager.UpstreamKeys(c.ctx)
 		}),
 		get("audit", "listAudit", "Lists the audit trail, newest entry first.", func(c *call, q manage.AuditQuery) (manage.List[manage.AuditEntry], error) {
 			paged(&q.Page)

@@ -21,7 +21,6 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/caddymodule/storemetrics"
-	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/internal/limits"
@@ -118,11 +117,11 @@ type App struct {
 
 	warned   sync.Once
 	mu       sync.Mutex
-	backends map[string]credential.Upstream // by backend name
-	graces   map[string][]policy.Grace      // of the gates, by backend name
-	asked    bool                           // other proxies ask about requests
-	jobKeep  time.Duration                  // the longest grace window of the gates
-	explains manage.GateConfigs             // what decisions depend on
+	backends map[string]upstreamKeys   // by backend name
+	graces   map[string][]policy.Grace // of the gates, by backend name
+	asked    bool                      // other proxies ask about requests
+	jobKeep  time.Duration             // the longest grace window of the gates
+	explains manage.GateConfigs        // what decisions depend on
 
 	measured *storemetrics.Source // what the metrics tell of, from Start to Cleanup
 	emitter  *events.Emitter      // tells the subscribers of events, from the end of the start to Stop
@@ -141,7 +140,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // that a configuration that Start refuses may already have accepted connections of clients.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	a.backends = make(map[string]credential.Upstream)
+	a.backends = make(map[string]upstreamKeys)
 	a.graces = make(map[string][]policy.Grace)
 	a.process = theProcess()
 	if err := a.process.register(ctx.GetMetricsRegistry()); err != nil {
@@ -241,6 +240,7 @@ func (a *App) measure() {
 	defer a.mu.Unlock()
 	a.measured = &storemetrics.Source{
 		Now: a.process.clock.Now, Store: a.store.use, Graces: maps.Clone(a.graces), Streams: a.process.streams.Len,
+		Upstreams: a.upstreams(), KeyUses: &a.process.keyUses,
 	}
 	a.process.store.Use(a.measured)
 }

@@ -1,34 +1,13 @@
 package app
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/policy"
 )
-
-// AddGate tells the app the upstream key of a gate. It returns an error if another gate with
-// the same backend name has a different upstream key.
-func (a *App) AddGate(backend string, up credential.Upstream) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	other, exists := a.backends[backend]
-	if exists && (other.Mode != up.Mode || other.Key.Reveal() != up.Key.Reveal()) {
-		return fmt.Errorf("backend %q: two gates of one backend have different upstream keys; job IDs belong to one upstream account, so give one of them another backend name", backend)
-	}
-	for name := range a.backends {
-		if name != backend && strings.EqualFold(name, backend) {
-			return fmt.Errorf("backend %q: another gate has the backend %q, and only the case of a letter differs: want the same name for one upstream account, or names that people can tell apart", backend, name)
-		}
-	}
-	a.backends[backend] = up
-	return nil
-}
 
 // Explain tells the app the settings of a gate that decisions depend on.
 func (a *App) Explain(gate manage.GateConfig) {
@@ -48,7 +27,10 @@ func (a *App) ExplainIssuance(path string) {
 func (a *App) Gates() manage.GateConfigs {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return manage.GateConfigs{Gates: slices.Clone(a.explains.Gates), IssuePaths: slices.Clone(a.explains.IssuePaths)}
+	return manage.GateConfigs{
+		Gates: slices.Clone(a.explains.Gates), IssuePaths: slices.Clone(a.explains.IssuePaths),
+		Upstreams: a.upstreams(), KeyUses: &a.process.keyUses,
+	}
 }
 
 // AddProxyEndpoint tells the app that other proxies ask the configuration about requests.

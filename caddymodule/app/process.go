@@ -16,6 +16,7 @@ import (
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/internal/signin"
+	"github.com/speechgate/speechgate/internal/upstreamkey"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -36,7 +37,8 @@ type process struct {
 	metrics *handler.Metrics        // of decisions
 	store   *storemetrics.Collector // the metrics of the keystore and the live streams
 
-	upstreamKeys UpstreamKeyMask // masks the keys in log entries
+	upstreamKeys UpstreamKeyMask  // masks the keys in log entries
+	keyUses      upstreamkey.Uses // the uses of the upstream keys
 }
 
 // theProcess returns the state of this process. Caddy passes nothing from one configuration

@@ -9,6 +9,7 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/upstreamkey"
 	"github.com/speechgate/speechgate/internal/words"
 )
 
@@ -29,7 +30,7 @@ func parseGate(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // Syntax:
 //
 //	speechgate [<matcher>] <dialect> {
-//	    upstream_key    <key>|drop|pass
+//	    upstream_key    <key> [<old keys...>]|drop|pass
 //	    backend         <name>
 //	    grace           <duration>
 //	    grace_after_end <duration>|off
@@ -55,7 +56,7 @@ func (g *Gate) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("want the dialect after speechgate, and nothing else: %s", words.Alternatives(dialect.Names()))
 	}
 	return options.ParseBlock(d, map[string]options.Option{
-		"upstream_key":    options.Secret(&g.UpstreamKey),
+		"upstream_key":    options.Keys(&g.UpstreamKey, &g.OldUpstreamKeys, upstreamkey.Most),
 		"backend":         options.Text(&g.Backend),
 		"grace":           options.Duration(func(v caddy.Duration) { g.Grace = &v }),
 		"grace_after_end": options.DurationOrOff(func(v caddy.Duration) { g.GraceAfterEnd = v }),

@@ -29,15 +29,22 @@ var errBrokeOff = errors.New("the backend's answer broke off")
 
 // forward sends an admitted request to the next handlers, and their answer to the client.
 func (req *gatedRequest) forward(found *credential.Found, f *facts, d *decision, next caddyhttp.Handler) error {
-	w := req.intercept(f, d)
+	up, key := req.gate.upstreamOf(f)
+	w := req.intercept(f, d, up.Mode, key)
 	f.noteGrace(&w.record, d)
 	f.store.NoteUse(&f.record, d.at)
+	use := req.gate.useOf(key)
+	use.Note(d.at)
+	if req.call.Operation != policy.ReadJob || key > 0 { // polls are short, and their jobs are counted
+		use.BeginRequest()
+		defer use.EndRequest()
+	}
 	req.gate.reportAdmitted(req.r, &w.record)
 	if recordsAnswer(req.call.Operation) {
 		w.reserved = f.store.ReserveWrite()
 		defer w.reserved.Release()
 	}
-	req.prepareUpstream(&w.upstream, found, req.gate.upstreamOf(f))
+	req.prepareUpstream(&w.upstream, found, up)
 	if w.measureAudio() {
 		defer w.countAudio()
 	}

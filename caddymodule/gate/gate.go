@@ -12,7 +12,6 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/configcheck"
 	"github.com/speechgate/speechgate/caddymodule/handler"
-	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/credential"
 )
@@ -53,6 +52,12 @@ type Gate struct {
 	// configuration is loaded, and its value is never shown. A key has at least 8
 	// characters. Default: `drop`.
 	UpstreamKey string `json:"upstream_key,omitempty"`
+
+	// Upstream keys that were in `upstream_key` before, the newest first, while jobs and
+	// streams still need them. New work takes `upstream_key`. A job or a stream goes on with
+	// the key with which it began. If that key is neither here nor in `upstream_key`, the job
+	// takes `upstream_key`. Up to 3. Default: none.
+	OldUpstreamKeys []string `json:"old_upstream_keys,omitempty"`
 
 	// The backend name, under which the keystore records jobs. Gates that use the same
 	// upstream account need the same name. Gates that use different upstream accounts
@@ -145,11 +150,11 @@ type Gate struct {
 	MaxPendingStreams int `json:"max_pending_streams,omitempty"`
 
 	decider
+	upstreamKeys
 
 	api      *dialect.API
-	upstream credential.Upstream
-	redactor *credential.Redactor // masks the upstream key; nil if the gate has none
-	session  string               // the session header of the API, in the spelling of net/http
+	upstream credential.Upstream // of new work
+	session  string              // the session header of the API, in the spelling of net/http
 
 	recordJobWithin   time.Duration // how long the record of a new job may take; tests change it
 	recordStateWithin time.Duration // how long the record of a job's state may take; tests change it
@@ -205,32 +210,8 @@ func (g *Gate) Provision(ctx caddy.Context) error {
 		return err
 	}
 	g.decider = newDecider(shared, g.api, g.Backend, g.PolicyRules(), ctx.Logger())
+	g.noteUses()
 	shared.Explain(g.ExplainConfig())
-	return nil
-}
-
-func (g *Gate) provisionUpstream() error {
-	switch g.UpstreamKey {
-	case "", options.UpstreamDrop:
-		g.upstream.Mode = credential.Drop
-		return nil
-	case options.UpstreamPass:
-		g.upstream.Mode = credential.Pass
-		return nil
-	}
-	key, err := options.ResolveSecret(g.UpstreamKey)
-	if err != nil {
-		return fmt.Errorf("upstream_key: %w", err)
-	}
-	if err := options.CheckUpstreamKey(key); err != nil {
-		return fmt.Errorf("upstream_key: %w", err)
-	}
-	g.upstream = credential.ReplaceWith(key)
-	if err := credential.CheckUpstreamKey(g.upstream.Key); err != nil {
-		return fmt.Errorf("upstream_key: %w", err)
-	}
-	g.redactor = credential.NewRedactor(g.upstream.Key, 0)
-	app.MaskedUpstreamKeys().Add(g.upstream.Key)
 	return nil
 }
 
@@ -277,7 +258,7 @@ func (g *Gate) Validate() error {
 	}
 	g.app.KeepJobs(g.Backend, g.rules.Grace)
 	g.counters.ShowUpstreamRefusals()
-	return g.app.AddGate(g.Backend, g.upstream)
+	return g.app.AddGate(g.Backend, g.upstream.Mode, g.keys)
 }
 
 // RulesByAddress marks a handler whose decisions depend on the address of the client. The app

@@ -61,7 +61,8 @@ func (req gatedRequest) serveStream(next caddyhttp.Handler) error {
 	}
 	req.gate.app.AcquireStore()
 	defer req.gate.app.ReleaseStore()
-	s := newLiveStream(&req, req.gate.upstream)
+	up, key := req.gate.upstreamOf(&facts{})
+	s := newLiveStream(&req, up, key)
 	defer s.end()
 	if !s.register() {
 		return refuse(policy.StreamLimit, tooManyPending)

@@ -149,7 +149,17 @@ func (w *responseInterceptor) recordJob(id string) error {
 		KeyID:     w.record.Owner.KeyID,
 		Client:    w.record.Client,
 		CreatedAt: w.admitted,
+
+		UpstreamKey: w.fingerprint(),
 	})
+}
+
+// fingerprint returns the fingerprint of the upstream key that a new job or a new token belongs to.
+func (w *responseInterceptor) fingerprint() policy.Fingerprint {
+	if w.tokenKey != 0 {
+		return w.tokenKey
+	}
+	return w.gate.fingerprints(w.store).Of(w.key)
 }
 
 // readsState reports whether the state of the job is read from the answer to a poll.

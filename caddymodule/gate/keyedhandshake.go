@@ -28,7 +28,8 @@ func (req gatedRequest) serveKeyedStream(next caddyhttp.Handler) error {
 	defer f.releaseStore()
 	found := credential.Scan(req.r, req.gate.api, req.call.Route)
 	d := req.decide(&found, &f)
-	s := newLiveStream(&req, req.gate.upstreamOf(&f))
+	up, key := req.gate.upstreamOf(&f)
+	s := newLiveStream(&req, up, key)
 	defer s.end()
 	if d.Reason.OK() {
 		s.admit(&f, &d)
@@ -36,7 +37,7 @@ func (req gatedRequest) serveKeyedStream(next caddyhttp.Handler) error {
 	if !d.Reason.OK() {
 		return s.refuseHandshake(&req, &f, &d)
 	}
-	w := req.intercept(&f, &d)
+	w := req.intercept(&f, &d, up.Mode, key)
 	w.stream = s
 	w.subprotocol = credential.OffersSubprotocol(req.r.Header, s.handshake.Subprotocols)
 	f.store.NoteUse(&f.record, d.at)

@@ -41,8 +41,8 @@ func newKeyedStream(t *testing.T, client http.ResponseWriter) *keyedStream {
 	}
 	req := &gatedRequest{gate: g, w: client, r: r, call: g.api.Classify(r.Method, r.URL.Path), body: r.Body}
 	k := &keyedStream{found: credential.Scan(r, g.api, req.call.Route), logs: logs}
-	s := newLiveStream(req, g.upstream)
-	k.responseInterceptor = req.intercept(&facts{}, &decision{})
+	s := newLiveStream(req, g.upstream, 0)
+	k.responseInterceptor = req.intercept(&facts{}, &decision{}, credential.Replace, 0)
 	k.stream = s
 	req.prepareUpstream(&k.upstream, &k.found, s.upstream)
 	k.upstream.prepareHandshake()

@@ -9,7 +9,7 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// KeyProbe is a request that costs nothing, and that shows whether the backend accepts the upstream
+// KeyProbe is a request that costs nothing, and that shows whether the backend accepts an upstream
 // key.
 type KeyProbe struct {
 	Header http.Header // with the upstream key, where the gate would put it
@@ -18,17 +18,29 @@ type KeyProbe struct {
 	call dialect.Call
 }
 
-// KeyProbe makes a KeyProbe of a request with this method and path. It returns false if the gate has
-// no upstream key of its own, and if such a request can cost something or does not show whether the
+// KeyProbes makes a KeyProbe for each of the gate's upstream keys, in the order of the
+// configuration, of a request with this method and path. It returns none if the gate has no
+// upstream key of its own, and if such a request can cost something or does not show whether the
 // key is accepted. The gate must be provisioned.
-func (g *Gate) KeyProbe(method, path string) (*KeyProbe, bool) {
+func (g *Gate) KeyProbes(method, path string) (probes []*KeyProbe) {
 	call := g.api.Classify(method, path)
 	free := call.Operation == policy.ReadJob && call.Route.IsJob() || call.Operation == policy.Info
 	if g.upstream.Mode != credential.Replace || method != http.MethodGet || !free {
-		return nil, false
+		return nil
 	}
+	for _, up := range append([]credential.Upstream{g.upstream}, g.old...) {
+		probe, ok := g.keyProbe(call, path, up)
+		if !ok {
+			return nil
+		}
+		probes = append(probes, probe)
+	}
+	return probes
+}
+
+func (g *Gate) keyProbe(call dialect.Call, path string, up credential.Upstream) (*KeyProbe, bool) {
 	// The gate replaces the key of a client, so the probe has one.
-	r := &http.Request{Method: method, URL: &url.URL{Path: path}, Header: make(http.Header), Body: http.NoBody}
+	r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}, Header: make(http.Header), Body: http.NoBody}
 	for _, place := range call.Route.Keys {
 		if place.Location == dialect.Header && place.User == "" {
 			value := "speechgate-doctor"
@@ -43,7 +55,7 @@ func (g *Gate) KeyProbe(method, path string) (*KeyProbe, bool) {
 	if _, fault := found.UncheckedKey(); fault != nil {
 		return nil, false
 	}
-	found.Rewrite(r, g.upstream)
+	found.Rewrite(r, up)
 	return &KeyProbe{r.Header, g.api, call}, true
 }
 

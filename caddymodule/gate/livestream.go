@@ -37,6 +37,7 @@ type liveStream struct {
 	commands  *dialect.CommandRules   // if the key is in the commands
 	handshake *dialect.HandshakeRules // if the key is in the handshake
 	upstream  credential.Upstream     // what the backend gets in place of the key
+	key       int                     // the index of the upstream key that the stream belongs to
 	r         *http.Request           // the handshake
 	asked     policy.Request
 	id        string
@@ -59,6 +60,7 @@ type liveStream struct {
 	owner    policy.Identity       // of the key
 	limit    policy.LimitName      // that refuses or cuts the stream; NoLimit if no limit does
 	accepted policy.Time           // when the last start command was accepted
+	counted  bool                  // among the streams of the upstream key
 	meter    *keystore.StreamMeter // measures the stream; nil before it is open
 	unwatch  func()                // stops watching the key; nil if no key is watched
 	timer    *time.Timer           // rechecks the stream at the next instant at which it may have to end
@@ -83,9 +85,9 @@ const (
 	longestTimer = policy.Time(24 * time.Hour / time.Millisecond)
 )
 
-func newLiveStream(req *gatedRequest, up credential.Upstream) *liveStream {
+func newLiveStream(req *gatedRequest, up credential.Upstream, key int) *liveStream {
 	rules := req.call.Route.Stream
-	s := &liveStream{gate: req.gate, upstream: up, commands: rules.Commands, handshake: rules.Handshake, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
+	s := &liveStream{gate: req.gate, upstream: up, key: key, commands: rules.Commands, handshake: rules.Handshake, r: req.r, asked: req.asked, id: "str_" + handler.NewSessionID(), begun: req.at} // people read the ID
 	s.ctx, s.stop = context.WithCancelCause(req.r.Context())
 	s.guard = stream.New(stream.Config{
 		Protocol:        s.protocol(),
@@ -107,11 +109,11 @@ func (s *liveStream) protocol() stream.Protocol {
 	if s.handshake != nil {
 		path := s.gate.maskedPath(s.r) // not later: a cut can come while a handler behind the gate rewrites the path
 		return stream.NewHandshake(stream.HandshakeConfig{
-			Rules: s.handshake, Upstream: s.upstream,
+			Rules: s.handshake, Upstream: s.upstream, OtherKeys: s.gate.others(s.key),
 			Facts: func() dialect.Facts { return factsAt(path) },
 		})
 	}
-	protocol := stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.upstream, Authorize: s.authorize})
+	protocol := stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.upstream, OtherKeys: s.gate.others(s.key), Authorize: s.authorize})
 	s.format = protocol.Format
 	return protocol
 }
@@ -206,6 +208,12 @@ func (s *liveStream) accept(f *facts, d *decision) {
 	if d.Reason, d.detail = s.check(admitting); !d.Reason.OK() {
 		d.Limit = s.limit
 		ticket.Cancel()
+		return
+	}
+	if use := s.gate.useOf(s.key); !s.counted {
+		s.counted = true
+		use.BeginStream()
+		use.Note(d.at)
 	}
 }
 
@@ -366,7 +374,7 @@ func (s *liveStream) upstreamRefused() {
 		record := s.decisionRecord(s.owner, policy.UpstreamRefused)
 		record.Again = true
 		record.Report(s.r)
-		s.gate.logUpstreamRefused(record, zap.String("stream_id", s.id))
+		s.gate.logUpstreamRefused(record, s.key, zap.String("stream_id", s.id))
 	})
 }
 
@@ -390,6 +398,9 @@ func (s *liveStream) end() {
 		}
 		if s.meter != nil {
 			s.meter.Stop(s.gate.app.Now())
+		}
+		if s.counted {
+			s.gate.useOf(s.key).EndStream(s.gate.app.Now())
 		}
 	})
 	s.stop(nil)

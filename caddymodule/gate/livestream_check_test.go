@@ -25,7 +25,7 @@ func (g *rig) stream(t *testing.T) *liveStream {
 	s := newLiveStream(&gatedRequest{
 		gate: g.gate, r: r, at: now(), call: g.gate.api.Classify("GET", "/v1/"),
 		asked: policy.Request{Operation: policy.Stream, Client: netip.MustParseAddr("192.0.2.7")},
-	}, g.gate.upstream)
+	}, g.gate.upstream, 0)
 	if !s.register() {
 		t.Fatal("the stream is not registered")
 	}

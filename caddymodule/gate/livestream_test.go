@@ -27,7 +27,7 @@ func newTestStream(t *testing.T) *liveStream {
 	g := &Gate{api: dialect.AmiVoice}
 	g.counters, g.logger = handler.NewMetrics(nil).CountersOf("amivoice"), zap.NewNop()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/", nil)
-	return newLiveStream(&gatedRequest{gate: g, r: r, call: g.api.Classify(r.Method, r.URL.Path)}, g.upstream)
+	return newLiveStream(&gatedRequest{gate: g, r: r, call: g.api.Classify(r.Method, r.URL.Path)}, g.upstream, 0)
 }
 
 // holdEvents has an event run until the test ends, as one that waits for a keystore that

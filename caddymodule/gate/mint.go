@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/jsonanswer"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -138,6 +137,7 @@ func (w *responseInterceptor) recordToken(token string, expires policy.Time) err
 	defer cancel()
 	return w.store.RecordToken(ctx, &w.reserved, keystore.NewToken{
 		Backend: w.gate.Backend, Secret: policy.NewSecret(token), KeyID: w.record.Owner.KeyID, CreatedAt: w.admitted, ExpiresAt: expires,
+		UpstreamKey: w.fingerprint(),
 	})
 }
 
@@ -149,13 +149,4 @@ func firstMember(members *jsonanswer.Members, from, to int) (value jsonanswer.Va
 		}
 	}
 	return value, nil
-}
-
-// upstreamOf says what the backend gets in place of what the client has shown. A token that the
-// backend has minted goes to the backend as it is.
-func (g *Gate) upstreamOf(f *facts) credential.Upstream {
-	if f.hasToken && g.upstream.Mode == credential.Replace {
-		return credential.Upstream{Mode: credential.Pass}
-	}
-	return g.upstream
 }

@@ -101,16 +101,22 @@ func (w *responseInterceptor) passRefusalCheck() error {
 func (w *responseInterceptor) refuseUpstream() {
 	w.record.Reason, w.record.Again = policy.UpstreamRefused, true
 	w.record.Report(w.r)
-	w.gate.logUpstreamRefused(&w.record, zap.Int("backend_status", w.status))
+	w.gate.logUpstreamRefused(&w.record, w.key, zap.Int("backend_status", w.status))
 	w.substitute(w.gate.api.Refusal(w.call, policy.UpstreamRefused))
 }
 
 // logUpstreamRefused logs that the backend has refused the upstream key. Once a minute the
 // level is error. Otherwise it is info, because this can happen to every request.
-func (g *Gate) logUpstreamRefused(d *handler.DecisionRecord, more ...zap.Field) {
+func (g *Gate) logUpstreamRefused(d *handler.DecisionRecord, key int, more ...zap.Field) {
 	detail := "the backend refuses upstream_key: it is wrong, has expired, or is bound to other addresses"
 	if g.upstream.Mode == credential.Drop {
 		detail = "the backend wants a key, and this gate has none: set upstream_key"
+	}
+	if key > 0 {
+		detail = "the backend refuses an old key of upstream_key: if the vendor has ended it, remove it from upstream_key, so that its jobs are read with the first key"
+	}
+	if len(g.keys) > 1 {
+		more = append(more, zap.Int("upstream_key_position", key+1))
 	}
 	level := zap.InfoLevel
 	if g.upstreamRefused.Due(g.app.Now()) {

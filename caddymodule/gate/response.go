@@ -48,18 +48,20 @@ type responseInterceptor struct {
 	replaced bool                // the gate has answered; the rest of the backend's answer is dropped
 	fields   int                 // the number of header fields that were sent
 	trailers bool                // the header announces trailers
-	redactor credential.Redactor // masks the upstream key in the body
+	redactor credential.Redactor // masks the upstream keys in the body
 	check    refusalCheck        // whether the answer refuses the upstream key
 	members  *jsonanswer.Members // reads members of the JSON body; nil if the gate needs no member
 	created  string              // the job of a creation whose long answer has been sent in part
 	held     *bytes.Buffer       // the body of an answer that creates a job or mints a token; nil if the answer streams
 
-	edit        answerEdit  // changes the body
-	passes      bool        // the backend gets what the client has shown
-	stream      *liveStream // the stream that the request opens; nil for other requests
-	subprotocol string      // what the client gets if the backend names no subprotocol
-	timer       *time.Timer // ends the wait for the backend to open the stream
-	hijacked    bool        // the proxy has the connection of the stream
+	edit        answerEdit         // changes the body
+	passes      bool               // the backend gets what the client has shown
+	key         int                // the index of the upstream key that the request belongs to
+	tokenKey    policy.Fingerprint // of the upstream key of the client's token; 0 if it has shown no token
+	stream      *liveStream        // the stream that the request opens; nil for other requests
+	subprotocol string             // what the client gets if the backend names no subprotocol
+	timer       *time.Timer        // ends the wait for the backend to open the stream
+	hijacked    bool               // the proxy has the connection of the stream
 
 	audio audiometer.Body // measures the audio of the request; used by some operations only
 
@@ -68,11 +70,11 @@ type responseInterceptor struct {
 }
 
 // intercept returns the responseInterceptor for the answer to an admitted request.
-func (req *gatedRequest) intercept(f *facts, d *decision) *responseInterceptor {
+func (req *gatedRequest) intercept(f *facts, d *decision, mode credential.Mode, key int) *responseInterceptor {
 	w := &responseInterceptor{
 		header: req.w.Header(),
 		gate:   req.gate, r: req.r, call: req.call, admitted: d.at, record: req.record(f, d.Reason), store: f.store,
-		hasJob: f.hasJob, state: f.job.State, passes: req.gate.upstreamOf(f).Mode == credential.Pass,
+		hasJob: f.hasJob, state: f.job.State, passes: mode == credential.Pass, key: key, tokenKey: f.token.UpstreamKey,
 	}
 	w.ResponseWriter = req.w
 	if req.gate.redactor != nil {

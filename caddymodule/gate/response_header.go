@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/speechgate/speechgate/caddymodule/handler"
-	"github.com/speechgate/speechgate/caddymodule/options"
 	"github.com/speechgate/speechgate/internal/credential"
 )
 
@@ -21,8 +20,11 @@ func (w *responseInterceptor) sendHeader() {
 	if hasSession {
 		handler.SetLiteral(header, w.gate.api.SessionHeader, header[w.gate.session]...)
 	}
-	if w.status < 400 && len(w.gate.upstream.Key.Reveal()) < options.MinKeyLenToMaskEverywhere {
+	if w.status < 400 && w.gate.results != w.gate.redactor {
 		w.redactor = credential.Redactor{}
+		if w.gate.results != nil {
+			w.redactor = w.gate.results.Clone(redactBytes)
+		}
 	}
 	w.ResponseWriter.WriteHeader(w.status)
 	w.fields = len(header)

@@ -150,9 +150,24 @@ func (f *LogFilter) maskPlain(name string, value any) any {
 	case map[string]any:
 		for key, member := range value {
 			value[key] = f.maskPlain(key, member)
-			if text, ok := member.(string); ok && isConfiguredSecret(value, key) && !options.IsEvidentPlaceholder(text) {
-				value[key] = credential.Masked
+			if isConfiguredSecret(value, key) {
+				value[key] = maskConfigured(member)
 			}
+		}
+	}
+	return value
+}
+
+// maskConfigured masks a secret or a list of secrets in the configuration. It leaves placeholders.
+func maskConfigured(value any) any {
+	switch value := value.(type) {
+	case string:
+		if !options.IsEvidentPlaceholder(value) {
+			return credential.Masked
+		}
+	case []any:
+		for i, element := range value {
+			value[i] = maskConfigured(element)
 		}
 	}
 	return value
@@ -165,6 +180,8 @@ func isConfiguredSecret(object map[string]any, name string) bool {
 	switch name {
 	case "upstream_key":
 		return object[name] != options.UpstreamDrop && object[name] != options.UpstreamPass
+	case "old_upstream_keys":
+		return true
 	case "key":
 		return object["handler"] == "speechgate_sandbox"
 	case "pepper":

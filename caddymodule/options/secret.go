@@ -30,6 +30,26 @@ func Secret(into *string) Option {
 	}
 }
 
+// Keys reads an option with the arguments of Secret, or with a list of up to most secrets. The first
+// of them goes to first, and the others to more. No error shows a value.
+func Keys(first *string, more *[]string, most int) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		args := d.RemainingArgs()
+		switch {
+		case len(args) > most:
+			return d.Errf("%s: want %d keys at most, and there are %d, which are not shown because they may be secrets", name, most, len(args))
+		case len(args) == 0 || len(args) == 1 && args[0] == "":
+			return d.Errf("%s: want one value after %s", name, name)
+		}
+		*first, *more = args[0], nil
+		if len(args) > 1 {
+			*more = args[1:]
+		}
+		return nil
+	}
+}
+
 // The values of upstream_key that are not a key.
 const (
 	UpstreamDrop = "drop" // the backend gets no key
@@ -212,7 +232,7 @@ func CheckUpstreamKey(key policy.Secret) error {
 	if err := checkUpstreamWord(value); err != nil {
 		return err
 	}
-	if scheme, _, ok := strings.Cut(value, " "); ok && (strings.EqualFold(scheme, "bearer") || strings.EqualFold(scheme, "token")) {
+	if scheme, _, _ := strings.Cut(value, " "); strings.EqualFold(scheme, "bearer") || strings.EqualFold(scheme, "token") {
 		return fmt.Errorf("it begins with the word %s: want the key alone", scheme)
 	}
 	if err := checkMeant(value); err != nil {

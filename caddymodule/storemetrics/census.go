@@ -2,10 +2,12 @@ package storemetrics
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/speechgate/speechgate/internal/upstreamkey"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -41,6 +43,7 @@ type census struct {
 // counted is the result of a count.
 type counted struct {
 	numbers keystore.Census
+	keys    []keystore.UpstreamKeyNeed
 	tally   keystore.Tally
 	from    keystore.TallyPosition // where tally begins
 	to      keystore.TallyPosition // where tally ends
@@ -93,6 +96,50 @@ func (c *Collector) collectCensus(ch chan<- prometheus.Metric, source *Source) {
 	ch <- censusAge.of(time.Since(n.last.at).Seconds())
 }
 
+// removed is the position of the keys that are not configured any more.
+const removed = "removed"
+
+// collectKeys tells what still needs each upstream key: what was counted last in the keystore, and
+// what runs now.
+func (c *Collector) collectKeys(ch chan<- prometheus.Metric, source *Source, store *keystore.Store) {
+	var recorded []keystore.UpstreamKeyNeed
+	if c.census.last != nil {
+		recorded = c.census.last.keys
+	}
+	// Several keys of a backend can be removed, and have one series.
+	type series struct{ backend, position string }
+	var order []series
+	sums := make(map[series]upstreamkey.Need)
+	for _, n := range upstreamkey.Needs(store, source.Upstreams, recorded, source.KeyUses) {
+		of := series{n.Backend, removed}
+		if n.Position > 0 {
+			of.position = strconv.Itoa(n.Position)
+		}
+		sum, seen := sums[of]
+		if !seen {
+			order = append(order, of)
+		}
+		sum.Jobs += n.Jobs
+		sum.Tokens += n.Tokens
+		sum.Streams += n.Streams
+		sum.Requests += n.Requests
+		sum.LastUsed = max(sum.LastUsed, n.LastUsed)
+		sums[of] = sum
+	}
+	for _, of := range order {
+		sum := sums[of]
+		if c.census.last != nil { // otherwise an old key could seem idle
+			ch <- keyNeeded.of(float64(sum.Jobs), of.backend, of.position, "jobs")
+			ch <- keyNeeded.of(float64(sum.Tokens), of.backend, of.position, "tokens")
+			ch <- keyNeeded.of(float64(sum.Streams), of.backend, of.position, "streams")
+			ch <- keyNeeded.of(float64(sum.Requests), of.backend, of.position, "requests")
+		}
+		if !sum.LastUsed.IsZero() {
+			ch <- keyUsed.of(float64(sum.LastUsed)/1000, of.backend, of.position)
+		}
+	}
+}
+
 // count counts, and sends the result.
 func (*census) count(source *Source, from keystore.TallyPosition, result chan<- *counted) {
 	r := &counted{at: time.Now(), from: from, to: from}
@@ -114,6 +161,9 @@ func (*census) count(source *Source, from keystore.TallyPosition, result chan<- 
 		request.Within = append(request.Within, span.length)
 	}
 	if r.numbers, r.err = store.Census(ctx, request); r.err != nil {
+		return
+	}
+	if r.keys, r.err = store.UpstreamKeyNeeds(ctx, now); r.err != nil {
 		return
 	}
 	r.tally, r.to, r.err = store.Tally(ctx, from, now)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/speechgate/speechgate/internal/upstreamkey"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -22,6 +23,10 @@ type Source struct {
 	Graces map[string][]policy.Grace
 	// Streams returns the number of live streams.
 	Streams func() int
+	// Upstreams are the upstream keys of the gates, by backend name.
+	Upstreams []upstreamkey.Backend
+	// KeyUses tells how the process uses them.
+	KeyUses *upstreamkey.Uses
 }
 
 // Collector is the collector of the keystore's metrics. It survives reloads: each configuration
@@ -166,6 +171,7 @@ func (c *Collector) collectStore(ch chan<- prometheus.Metric, source *Source) {
 		ch <- cacheEntries.of(float64(cache.Entries), cache.Name)
 	}
 	c.collectCensus(ch, source)
+	c.collectKeys(ch, source, store)
 }
 
 // cacheCounts has the counts of the caches at the last scrape. A store that is opened later

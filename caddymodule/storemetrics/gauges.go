@@ -37,7 +37,9 @@ var (
 	jobs         = newGauge("jobs", "Recorded jobs, by the state that a poll has seen last.", "state")
 	onGrace      = newGauge("jobs_on_grace", "Jobs whose key has expired, and that the key may still read.")
 	expiring     = newGauge("keys_expiring", "Keys that end within a time: 1d, 7d or 30d.", "within")
+	keyNeeded    = newGauge("upstream_key_needed", "What still needs an upstream key, by the position of the key in upstream_key: jobs, tokens, streams and requests.", "backend", "position", "by")
+	keyUsed      = newGauge("upstream_key_last_used_timestamp_seconds", "When the process has used an upstream key last.", "backend", "position")
 	censusAge    = newGauge("census_age_seconds", "Time since jobs and keys_expiring were counted.")
 
-	gauges = []gauge{streams, storeUp, storeBytes, walBytes, diskFree, cacheAge, cacheBytes, cacheEntries, jobs, onGrace, expiring, censusAge}
+	gauges = []gauge{streams, storeUp, storeBytes, walBytes, diskFree, cacheAge, cacheBytes, cacheEntries, jobs, onGrace, expiring, keyNeeded, keyUsed, censusAge}
 )

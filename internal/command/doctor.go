@@ -182,6 +182,12 @@ func (s runningServer) Sightings(_ context.Context, id string) ([]handler.Sighti
 	return canary.Seen, err
 }
 
+// UpstreamKeys says how the server uses the upstream keys.
+func (s runningServer) UpstreamKeys(context.Context) (uses []doctor.KeyUse, err error) {
+	err = s.ask(http.MethodGet, admin.UpstreamKeysPath, &uses)
+	return uses, err
+}
+
 func (s runningServer) ask(method, path string, answer any) error {
 	resp, err := caddycmd.AdminAPIRequest(string(s), method, path, nil, nil)
 	if err != nil {

@@ -98,6 +98,7 @@ func showJob(cmd *cobra.Command, args []string) error {
 				{"Dialect", j.Dialect},
 				{"Account ID", j.AccountID},
 				{"Key ID", j.KeyID},
+				{"Upstream key", cmp.Or(string(j.UpstreamKey), "not recorded")},
 				{"Client", cmp.Or(string(j.ClientIP), "unknown")},
 				{"State", j.State},
 				{"Created", shortTime(j.CreatedAt, "-")},

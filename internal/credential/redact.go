@@ -10,8 +10,8 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Redactor masks one secret in a text that passes through it, in every spelling that an
-// answer may use. It replaces the secret with as many "*", so that the length stays the
+// Redactor masks secrets in a text that passes through it, in every spelling that an
+// answer may use. It replaces a secret with as many "*", so that the length stays the
 // same. The zero value masks nothing. A Redactor is for one goroutine.
 type Redactor struct {
 	needle *needle
@@ -19,16 +19,31 @@ type Redactor struct {
 	held   []byte // the end of the last piece, from where a secret may have started
 }
 
-// needle is the secret to look for. The redactors of many answers share it.
+// needle is a secret to look for. The redactors of many answers share it.
 type needle struct {
 	secret     string
-	anchor     string // the longest run of the secret that has only one spelling; can be empty
-	longest    int    // the bytes of the secret's longest spelling
-	wholeWords bool   // mask the secret only without a letter or digit next to it
+	anchor     string  // the longest run of the secret that has only one spelling; can be empty
+	longest    int     // the bytes of the secret's longest spelling
+	wholeWords bool    // mask the secret only without a letter or digit next to it
+	next       *needle // another secret to look for; nil after the last one
 }
 
-// NewRedactor returns a Redactor that masks secret if it starts in the first limit bytes.
-func NewRedactor(secret policy.Secret, limit int) *Redactor {
+// NewRedactor returns a Redactor that masks each of the secrets that starts in the first limit
+// bytes.
+func NewRedactor(secret policy.Secret, limit int, more ...policy.Secret) *Redactor {
+	needles := []*needle{newNeedle(secret)}
+	for _, other := range more {
+		needles = append(needles, newNeedle(other))
+	}
+	// A secret can be the beginning of another one, which must be masked whole.
+	slices.SortStableFunc(needles, func(a, b *needle) int { return len(b.secret) - len(a.secret) })
+	for i, n := range needles[1:] {
+		needles[i].next = n
+	}
+	return &Redactor{needle: needles[0], left: limit}
+}
+
+func newNeedle(secret policy.Secret) *needle {
 	n := &needle{secret: secret.Reveal()}
 	run := 0
 	for i := range len(n.secret) {
@@ -44,19 +59,19 @@ func NewRedactor(secret policy.Secret, limit int) *Redactor {
 			n.anchor = n.secret[i+1-run : i+1]
 		}
 	}
-	return &Redactor{needle: n, left: limit}
+	return n
 }
 
-// WholeWords returns a Redactor of the same secret that masks it only if no letter and no
-// digit is directly before or after it. Use it with Text and Whole, for a secret so short
-// that it can be part of a word.
+// WholeWords returns a Redactor of the same secret, which must be the only one, that masks it
+// only if no letter and no digit is directly before or after it. Use it with Text and Whole, for
+// a secret so short that it can be part of a word.
 func (r *Redactor) WholeWords() *Redactor {
 	n := *r.needle
 	n.wholeWords = true
 	return &Redactor{needle: &n}
 }
 
-// Clone returns a Redactor of the same secret for another answer, with a limit of its own.
+// Clone returns a Redactor of the same secrets for another answer, with a limit of its own.
 func (r *Redactor) Clone(limit int) Redactor {
 	return Redactor{needle: r.needle, left: limit}
 }
@@ -88,10 +103,12 @@ func (r *Redactor) Rest() []byte {
 
 // Text masks a whole text. It returns text itself if there is nothing to mask.
 func (r *Redactor) Text(text string) string {
-	if r.needle == nil || !strings.Contains(text, r.needle.anchor) {
-		return text
+	for n := r.needle; n != nil; n = n.next {
+		if strings.Contains(text, n.anchor) {
+			return string(r.Whole([]byte(text)))
+		}
 	}
-	return string(r.Whole([]byte(text)))
+	return text
 }
 
 // Whole masks a whole text, independent of Next. It does not change p, and returns p
@@ -102,40 +119,50 @@ func (r *Redactor) Whole(p []byte) []byte {
 }
 
 // mask masks the secrets that start in the first limit bytes of p, in a copy of p if there
-// are any. If p is not the last piece, the last keep bytes may be the start of a secret;
-// mask leaves them as they are.
+// are any. If p is not the last piece, the last keep bytes may be the start of a secret.
 func (r *Redactor) mask(p []byte, limit int, last bool) (masked []byte, keep int) {
-	if r.needle == nil || r.needle.secret == "" {
+	for n := r.needle; n != nil; n = n.next {
+		var start int
+		// What may be the start of a longer secret is not masked as a shorter one yet.
+		p, start = n.mask(p, min(limit, len(p)-keep), last)
+		keep = max(keep, start)
+	}
+	return p, keep
+}
+
+// mask masks the secret as [Redactor.mask] does. It leaves the last keep bytes as they are.
+func (n *needle) mask(p []byte, limit int, last bool) (masked []byte, keep int) {
+	if n.secret == "" {
 		return p, 0
 	}
 	i := 0
-	if !bytes.Contains(p, []byte(r.needle.anchor)) {
+	if !bytes.Contains(p, []byte(n.anchor)) {
 		// p has no whole secret, and at most the start of a secret at its end.
 		if last {
 			return p, 0
 		}
-		i = max(0, len(p)-r.needle.longest)
+		i = max(0, len(p)-n.longest)
 	}
 	copied := false
-	starts := spellingStarts[r.needle.secret[0]]
+	starts := spellingStarts[n.secret[0]]
 	for {
 		next := indexAny(p[i:max(i, min(len(p), limit))], starts)
 		if next < 0 {
 			break
 		}
 		i += next
-		n, open := spellingLen(p[i:], r.needle.secret)
+		length, open := spellingLen(p[i:], n.secret)
 		switch {
 		case open && !last:
 			return p, len(p) - i
-		case n <= 0, r.needle.wholeWords && !isWholeWord(p, i, i+n):
+		case length <= 0, n.wholeWords && !isWholeWord(p, i, i+length):
 			i++
 			continue
 		case !copied:
 			p, copied = bytes.Clone(p), true
 		}
-		copy(p[i:], bytes.Repeat([]byte("*"), n))
-		i += n
+		copy(p[i:], bytes.Repeat([]byte("*"), length))
+		i += length
 	}
 	return p, 0
 }

@@ -19,6 +19,9 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
+// userAgent is the field User-Agent of requests to backends.
+const userAgent = "speechgate-doctor"
+
 const (
 	backendWithin = 10 * time.Second // how long a backend may take to answer
 
@@ -51,8 +54,9 @@ func (e *examination) checkBackends(ctx caddy.Context, behind []configcheck.Behi
 // gate if the API has a request that costs nothing and shows whether the key is accepted.
 func (e *examination) checkBackend(ctx context.Context, behind []configcheck.Behind, proxy *reverseproxy.Handler) {
 	var (
-		b     *configcheck.Behind
-		probe *gate.KeyProbe
+		b      *configcheck.Behind
+		tested *gate.Gate // has the probes
+		probes []*gate.KeyProbe
 	)
 	for i := range behind {
 		if behind[i].Proxy != proxy {
@@ -61,35 +65,39 @@ func (e *examination) checkBackend(ctx context.Context, behind []configcheck.Beh
 		if b == nil {
 			b = &behind[i]
 		}
-		if g, ok := behind[i].Gate.(*gate.Gate); ok && probe == nil {
-			if p, free := g.KeyProbe(behind[i].Method, behind[i].Path); free {
-				b, probe = &behind[i], p
+		if g, ok := behind[i].Gate.(*gate.Gate); ok && probes == nil {
+			if probes = g.KeyProbes(behind[i].Method, behind[i].Path); probes != nil {
+				b, tested = &behind[i], g
 			}
 		}
 	}
 	if len(proxy.Upstreams) == 0 { // dynamic upstreams: the proxy looks them up
-		e.checkUpstream(ctx, b, probe, proxy, b.Dials)
+		e.checkUpstream(ctx, b, tested, probes, proxy, b.Dials)
 	}
 	for _, upstream := range proxy.Upstreams {
 		one := *proxy
 		one.Upstreams = reverseproxy.UpstreamPool{upstream}
-		e.checkUpstream(ctx, b, probe, &one, configcheck.DialName(upstream.Dial))
+		e.checkUpstream(ctx, b, tested, probes, &one, configcheck.DialName(upstream.Dial))
 	}
 }
 
 // checkUpstream sends one request through a proxy that has one backend.
-func (e *examination) checkUpstream(ctx context.Context, b *configcheck.Behind, probe *gate.KeyProbe, proxy *reverseproxy.Handler, dial string) {
+func (e *examination) checkUpstream(ctx context.Context, b *configcheck.Behind, tested *gate.Gate, probes []*gate.KeyProbe, proxy *reverseproxy.Handler, dial string) {
 	subject := "server " + b.Name + ", upstream " + dial
 	if strings.Contains(dial, "{") {
 		e.add(CheckUpstream, Warn, subject, "The address of the backend depends on the request, so the doctor cannot tell whether the backend answers, and takes the upstream key.",
 			"Send a request of each kind through the gateway, or write the address into reverse_proxy in place of the placeholder.")
 		return
 	}
+	var probe *gate.KeyProbe // of the key for new work
+	if len(probes) > 0 {
+		probe = probes[0]
+	}
 	method, path, header := http.MethodGet, "/", http.Header{}
 	if probe != nil {
 		method, path, header = b.Method, b.Path, probe.Header.Clone()
 	}
-	header.Set("User-Agent", "speechgate-doctor")
+	header.Set("User-Agent", userAgent)
 	answer, err := send(ctx, b.Server, proxy, method, path, header)
 	if err != nil {
 		e.add(CheckUpstream, Fail, subject, "The backend cannot be reached: "+oneLine(err.Error())+".",
@@ -102,6 +110,9 @@ func (e *examination) checkUpstream(ctx context.Context, b *configcheck.Behind, 
 		e.add(CheckUpstream, Pass, subject, fmt.Sprintf("The backend answers, with status %d.", answer.status), "")
 	}
 	e.checkUpstreamKey(b, probe, answer, subject)
+	if len(probes) > 1 {
+		e.probeOldKeys(ctx, b, proxy, tested.BackendName(), probes[1:], subject)
+	}
 	e.checkDate(answer.header.Get("Date"), subject)
 }
 

@@ -19,6 +19,8 @@ type canaryServer struct {
 	find func(*http.Request) string
 }
 
+func (*canaryServer) UpstreamKeys(context.Context) ([]KeyUse, error) { return nil, nil }
+
 func (*canaryServer) Config(context.Context) ([]byte, error) { return nil, nil }
 
 func (s *canaryServer) ExpectCanary(context.Context) (string, error) {

@@ -201,7 +201,7 @@ func (e *examination) examineModules(ctx caddy.Context, captures map[string]*cap
 	if err != nil {
 		return err
 	}
-	e.loaded = true
+	e.loaded, e.upstreams = true, shared.Upstreams()
 	e.before = app.History{Storage: ctx.Storage(), Logger: zap.NewNop()}.Previous(ctx, e.Store.Path)
 	for _, server := range servers {
 		e.listen = append(e.listen, server.Listen...)

@@ -10,6 +10,7 @@
 //	servers.go  early data, addresses of clients, streams at a reload
 //	store.go    the keystore, its disk, and the machine's clock
 //	backend.go  the backends: can they be reached, do they take the upstream key, their clock
+//	oldkeys.go  the old upstream keys: do the backends take them, are they still needed
 //	ports.go    other servers on the same ports
 //	running.go  the running server
 //	canary.go   the way of clients to the running server
@@ -21,6 +22,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/internal/upstreamkey"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -56,6 +58,7 @@ const (
 	CheckClock         Check = "clock"
 	CheckUpstream      Check = "upstream"
 	CheckUpstreamKey   Check = "upstream_key"
+	CheckOldKeys       Check = "old_upstream_keys"
 	CheckPorts         Check = "ports"
 	CheckServer        Check = "server"
 )
@@ -104,6 +107,8 @@ type Server interface {
 	ExpectCanary(ctx context.Context) (id string, err error)
 	// Sightings returns what the gates have noted.
 	Sightings(ctx context.Context, id string) ([]handler.Sighting, error)
+	// UpstreamKeys says how the server uses the upstream keys.
+	UpstreamKeys(ctx context.Context) ([]KeyUse, error)
 }
 
 // Examine makes all checks. The error says that ctx has ended.
@@ -131,6 +136,9 @@ type examination struct {
 	before *app.HistoryEntry // the keystore that this server had, by Caddy's storage; nil if it had none
 	listen []string          // the addresses of the servers
 	fields []string          // the header fields in which the servers look for the client's address
+
+	upstreams []upstreamkey.Backend // the upstream keys of the configuration
+	refused   []refusedKey          // the old ones of them that their backends refuse
 }
 
 // add adds a finding. It masks the upstream keys of the configuration, because the message can quote
@@ -166,7 +174,7 @@ func (e *examination) report() *Report {
 	r := &Report{Status: Pass}
 	for _, check := range []Check{
 		CheckCgo, CheckConfiguration, CheckAdmin, CheckHandlers, CheckClientAddress, CheckEarlyData, CheckLogFilter, CheckStreams,
-		CheckKeystore, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckClock, CheckUpstream, CheckUpstreamKey, CheckPorts, CheckServer,
+		CheckKeystore, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckClock, CheckUpstream, CheckUpstreamKey, CheckOldKeys, CheckPorts, CheckServer,
 	} {
 		for _, f := range e.found {
 			if f.Check == check {

@@ -35,7 +35,7 @@ func TestDoctor_FindsNothingOnASoundGateway(t *testing.T) { //nolint:paralleltes
 	for _, check := range []doctor.Check{
 		doctor.CheckCgo, doctor.CheckConfiguration, doctor.CheckAdmin, doctor.CheckHandlers, doctor.CheckClientAddress, doctor.CheckEarlyData, doctor.CheckLogFilter,
 		doctor.CheckStreams, doctor.CheckKeystore, doctor.CheckPermissions, doctor.CheckMigrations, doctor.CheckTombstone, doctor.CheckDisk,
-		doctor.CheckClock, doctor.CheckUpstream, doctor.CheckUpstreamKey, doctor.CheckPorts, doctor.CheckServer,
+		doctor.CheckClock, doctor.CheckUpstream, doctor.CheckUpstreamKey, doctor.CheckOldKeys, doctor.CheckPorts, doctor.CheckServer,
 	} {
 		if !seen[check] {
 			t.Errorf("there is no finding of %s", check)

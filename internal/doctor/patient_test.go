@@ -148,6 +148,8 @@ func (runs) ExpectCanary(context.Context) (string, error) { return "", errors.Ne
 
 func (runs) Sightings(context.Context, string) ([]handler.Sighting, error) { return nil, nil }
 
+func (runs) UpstreamKeys(context.Context) ([]doctor.KeyUse, error) { return nil, nil }
+
 func (s runs) Config(context.Context) ([]byte, error) {
 	if s == "" {
 		return nil, errors.New("connection refused")

@@ -15,6 +15,13 @@ const lowDisk = 256 << 20
 
 // checkStore makes the checks of the keystore. They open the keystore only if this does not upgrade it.
 func (e *examination) checkStore(ctx context.Context) {
+	e.checkFile(ctx)
+	if !e.has(CheckOldKeys) {
+		e.checkOldKeys(ctx, nil)
+	}
+}
+
+func (e *examination) checkFile(ctx context.Context) {
 	if e.StoreError != nil {
 		e.add(CheckKeystore, Fail, e.Store.Path, sentence(e.StoreError.Error()), "")
 		return
@@ -123,6 +130,7 @@ func (e *examination) checkOpening(ctx context.Context) {
 	} else {
 		e.add(CheckClock, Pass, "keystore", "The clock of this machine is not behind the newest time in the keystore.", "")
 	}
+	e.checkOldKeys(ctx, store)
 	if err := store.Close(); err != nil { //nolint:contextcheck // closing must not be stopped
 		e.add(CheckKeystore, Fail, e.Store.Path, sentence(err.Error()), "")
 	}

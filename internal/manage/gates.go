@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/upstreamkey"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -29,6 +30,10 @@ type GateConfigs struct {
 	Fallback func(dialect, backend string) GateConfig
 	// IssuePaths are the escaped paths of the issuance API.
 	IssuePaths []string
+	// Upstreams are the upstream keys of the gates, by backend name.
+	Upstreams []upstreamkey.Backend
+	// KeyUses tells how this process uses them. Default: it does not serve requests.
+	KeyUses *upstreamkey.Uses
 }
 
 // graceUntil returns the end of the longest grace window for a job, or zero if no gate has

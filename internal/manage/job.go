@@ -22,6 +22,9 @@ type Job struct {
 	CreatedAt Time   `json:"created_at"`
 	State     string `json:"state"`
 	EndedAt   Time   `json:"ended_at"`
+	// UpstreamKey is the fingerprint of the upstream key that created the job. It is null if the
+	// backend got no upstream key, in records from before fingerprints, and for an account.
+	UpstreamKey OrNull `json:"upstream_key"`
 	// GraceUntil is the end of the longest grace of the backend's gates. It is null if they
 	// give no grace.
 	GraceUntil Time `json:"grace_until"`
@@ -41,6 +44,9 @@ func (m *Manager) jobOf(j policy.Job) Job {
 		EndedAt:   Time{j.EndedAt},
 	}
 	result.GraceUntil.Time, result.GraceKnown = m.Gates.graceUntil(&j)
+	if m.operatorOnly() == nil {
+		result.UpstreamKey = OrNull(j.UpstreamKey.String())
+	}
 	if j.Client.IsValid() {
 		result.ClientIP = OrNull(j.Client.String())
 	}

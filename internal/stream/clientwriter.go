@@ -15,7 +15,7 @@ const maxBuffered = 64 << 10
 // locked Guard.writing may use it.
 type clientWriter struct {
 	g        *Guard
-	redactor *credential.Redactor // masks the upstream key; nil if nothing must be masked
+	redactor *credential.Redactor // masks the upstream keys; nil if nothing must be masked
 
 	head        []byte // the part of a header that has arrived
 	header      wsframe.Header
@@ -88,9 +88,9 @@ func (w *clientWriter) mask(chunk []byte) (masked, rest []byte) {
 	return masked, rest
 }
 
-func (w *clientWriter) init(secret policy.Secret) {
-	if !secret.Empty() {
-		w.redactor = credential.NewRedactor(secret, 0)
+func (w *clientWriter) init(secrets []policy.Secret) {
+	if len(secrets) > 0 {
+		w.redactor = credential.NewRedactor(secrets[0], 0, secrets[1:]...)
 	}
 }
 

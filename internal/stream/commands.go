@@ -30,6 +30,10 @@ type CommandsConfig struct {
 	// replaces keys, its key is masked in what the backend sends.
 	Upstream credential.Upstream
 
+	// OtherKeys are further upstream keys, which the backend does not get here. They are masked
+	// too if Upstream replaces keys.
+	OtherKeys []policy.Secret
+
 	// Authorize decides whether a start command is accepted. The goroutine that reads from
 	// the client calls it once for each start command, and reads nothing more until it
 	// returns. If no key can be read from the command, secret is empty and fault says why:
@@ -76,7 +80,7 @@ const (
 func (c *Commands) Shape() Shape {
 	s := Shape{Audio: c.cfg.Rules.Audio, CheckAudio: true, Beginning: c.beginning, TimedOut: farewell(c.cfg.Rules.TimedOut)}
 	if c.cfg.Upstream.Mode == credential.Replace {
-		s.Secret = c.cfg.Upstream.Key
+		s.Secrets = append([]policy.Secret{c.cfg.Upstream.Key}, c.cfg.OtherKeys...)
 	}
 	return s
 }

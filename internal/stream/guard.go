@@ -166,7 +166,7 @@ func (g *Guard) Wrap(conn net.Conn, brw *bufio.ReadWriter) (net.Conn, *bufio.Rea
 	g.wrapping.Lock()
 	defer g.wrapping.Unlock()
 	g.conn = conn
-	g.out.init(g.shape.Secret)
+	g.out.init(g.shape.Secrets)
 	if brw != nil {
 		g.takeBuffers(brw)
 	}

@@ -20,6 +20,10 @@ type HandshakeConfig struct {
 	// key, its key is masked in what the backend sends.
 	Upstream credential.Upstream
 
+	// OtherKeys are further upstream keys, which the backend does not get here. They are masked
+	// too if Upstream replaces the key.
+	OtherKeys []policy.Secret
+
 	// Facts are for the placeholders in the texts of Rules. It is called when the stream is
 	// refused or cut. There is no default.
 	Facts func() dialect.Facts
@@ -41,7 +45,7 @@ var _ Protocol = (*Handshake)(nil)
 func (h *Handshake) Shape() Shape {
 	s := Shape{KeyInHandshake: true}
 	if h.cfg.Upstream.Mode == credential.Replace {
-		s.Secret = h.cfg.Upstream.Key
+		s.Secrets = append([]policy.Secret{h.cfg.Upstream.Key}, h.cfg.OtherKeys...)
 	}
 	return s
 }

@@ -74,9 +74,8 @@ type Shape struct {
 	// FromBackend is not called.
 	Beginning int
 
-	// Secret is the upstream key. The Guard masks it in what the backend sends. If Secret
-	// is empty, the Guard masks nothing.
-	Secret policy.Secret
+	// Secrets are the upstream keys. The Guard masks them in what the backend sends.
+	Secrets []policy.Secret
 
 	// TimedOut is what the client gets if its first text message has not arrived whole
 	// within Config.StartTime.

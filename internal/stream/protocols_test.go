@@ -181,10 +181,10 @@ func TestR16_WithoutKeyRefusedNoTextIsLookedAt(t *testing.T) {
 	if h.Watching() || h.RefusesKey([]byte(`"invalid_api_key" INVALID_AUTH`)) || h.Waiting() || h.FromBackend(nil) {
 		t.Error("a message of the backend is looked at")
 	}
-	if s := h.Shape(); !s.KeyInHandshake || s.Secret.Reveal() != upstreamKey || s.Beginning != 0 || s.CheckAudio {
+	if s := h.Shape(); !s.KeyInHandshake || len(s.Secrets) != 1 || s.Secrets[0].Reveal() != upstreamKey || s.Beginning != 0 || s.CheckAudio {
 		t.Errorf("the shape is %+v", s)
 	}
-	if s := newHandshake(handshakeRules(dialect.Deepgram, "/v1/listen"), credential.Pass).Shape(); !s.Secret.Empty() {
+	if s := newHandshake(handshakeRules(dialect.Deepgram, "/v1/listen"), credential.Pass).Shape(); len(s.Secrets) != 0 {
 		t.Error("the client's own key is masked")
 	}
 	if step := h.FromClient("text"); step.Action != stream.Forward || step.Text != "text" {
