@@ -25,7 +25,7 @@ var commandProcess sync.Mutex
 // a command that runs in this process: add a new one here.
 var commandVariables = []string{
 	"HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "SUDO_USER",
-	"WORK", "STORE", "GATE_PORT", "PEPPER", "STORE_NAME", "SPEECHGATE_CONFIG", "SPEECHGATE_KEYSTORE",
+	"WORK", "STORE", "GATE_PORT", "BACKEND_PORT", "PEPPER", "STORE_NAME", "SPEECHGATE_CONFIG", "SPEECHGATE_KEYSTORE",
 }
 
 // speechgate is the script command of that name. It runs "caddy speechgate" in this

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -42,6 +43,7 @@ import (
 //	expand FILE               replaces $VARIABLES in a file
 //	asks KEY STATUS           reads an unknown job from the gate at $GATE_PORT
 //	                          until the answer has this status
+//	sends KEY METHOD PATH     sends a request with this key and some audio to the gate
 //	gone FILE                 waits until a file is gone
 //	record key|job|use …      writes to a keystore what no command can write
 //	spoil FILE SQL            writes to a keystore as another program would
@@ -93,6 +95,7 @@ func TestCommandLine(t *testing.T) {
 			"golden":     golden,
 			"only":       only,
 			"record":     record,
+			"sends":      sends,
 			"speechgate": speechgate,
 			"spoil":      spoil,
 		},
@@ -125,6 +128,20 @@ func asks(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("want status %s, and got %s", args[1], got)
 		}
 	}
+}
+
+func sends(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: sends KEY METHOD PATH")
+	}
+	req, err := http.NewRequest(args[1], "http://127.0.0.1:"+ts.Getenv("GATE_PORT")+args[2], strings.NewReader("audio"))
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer "+args[0])
+	answer, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer answer.Body.Close()
+	_, err = io.Copy(ts.Stdout(), answer.Body)
+	ts.Check(err)
 }
 
 // waitFor is how long asks and gone wait.
