@@ -12,7 +12,9 @@ import (
 // KeyProbe is a request that costs nothing, and that shows whether the backend accepts an upstream
 // key.
 type KeyProbe struct {
-	Header http.Header // with the upstream key, where the gate would put it
+	Header   http.Header // with the upstream key, where the gate would put it
+	Backend  string      // backend name of the gate
+	Position int         // of the key in upstream_key; 1 is for new work
 
 	api  *dialect.API
 	call dialect.Call
@@ -28,11 +30,12 @@ func (g *Gate) KeyProbes(method, path string) (probes []*KeyProbe) {
 	if g.upstream.Mode != credential.Replace || method != http.MethodGet || !free {
 		return nil
 	}
-	for _, up := range append([]credential.Upstream{g.upstream}, g.old...) {
+	for i, up := range append([]credential.Upstream{g.upstream}, g.old...) {
 		probe, ok := g.keyProbe(call, path, up)
 		if !ok {
 			return nil
 		}
+		probe.Position = i + 1
 		probes = append(probes, probe)
 	}
 	return probes
@@ -56,7 +59,7 @@ func (g *Gate) keyProbe(call dialect.Call, path string, up credential.Upstream) 
 		return nil, false
 	}
 	found.Rewrite(r, up)
-	return &KeyProbe{r.Header, g.api, call}, true
+	return &KeyProbe{Header: r.Header, Backend: g.BackendName(), api: g.api, call: call}, true
 }
 
 // Refused reports whether the backend's answer says that the backend refuses the key.

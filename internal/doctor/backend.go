@@ -55,7 +55,6 @@ func (e *examination) checkBackends(ctx caddy.Context, behind []configcheck.Behi
 func (e *examination) checkBackend(ctx context.Context, behind []configcheck.Behind, proxy *reverseproxy.Handler) {
 	var (
 		b      *configcheck.Behind
-		tested *gate.Gate // has the probes
 		probes []*gate.KeyProbe
 	)
 	for i := range behind {
@@ -67,22 +66,22 @@ func (e *examination) checkBackend(ctx context.Context, behind []configcheck.Beh
 		}
 		if g, ok := behind[i].Gate.(*gate.Gate); ok && probes == nil {
 			if probes = g.KeyProbes(behind[i].Method, behind[i].Path); probes != nil {
-				b, tested = &behind[i], g
+				b = &behind[i]
 			}
 		}
 	}
 	if len(proxy.Upstreams) == 0 { // dynamic upstreams: the proxy looks them up
-		e.checkUpstream(ctx, b, tested, probes, proxy, b.Dials)
+		e.checkUpstream(ctx, b, probes, proxy, b.Dials)
 	}
 	for _, upstream := range proxy.Upstreams {
 		one := *proxy
 		one.Upstreams = reverseproxy.UpstreamPool{upstream}
-		e.checkUpstream(ctx, b, tested, probes, &one, configcheck.DialName(upstream.Dial))
+		e.checkUpstream(ctx, b, probes, &one, configcheck.DialName(upstream.Dial))
 	}
 }
 
 // checkUpstream sends one request through a proxy that has one backend.
-func (e *examination) checkUpstream(ctx context.Context, b *configcheck.Behind, tested *gate.Gate, probes []*gate.KeyProbe, proxy *reverseproxy.Handler, dial string) {
+func (e *examination) checkUpstream(ctx context.Context, b *configcheck.Behind, probes []*gate.KeyProbe, proxy *reverseproxy.Handler, dial string) {
 	subject := "server " + b.Name + ", upstream " + dial
 	if strings.Contains(dial, "{") {
 		e.add(CheckUpstream, Warn, subject, "The address of the backend depends on the request, so the doctor cannot tell whether the backend answers, and takes the upstream key.",
@@ -111,7 +110,7 @@ func (e *examination) checkUpstream(ctx context.Context, b *configcheck.Behind, 
 	}
 	e.checkUpstreamKey(b, probe, answer, subject)
 	if len(probes) > 1 {
-		e.probeOldKeys(ctx, b, proxy, tested.BackendName(), probes[1:], subject)
+		e.probeOldKeys(ctx, b, probes[1:], proxy, subject)
 	}
 	e.checkDate(answer.header.Get("Date"), subject)
 }

@@ -43,9 +43,9 @@ type refusedKey struct {
 
 // probeOldKeys sends the probes of the upstream keys after the first one, through a proxy that has one
 // backend, and notes which of the keys the backend refuses.
-func (e *examination) probeOldKeys(ctx context.Context, b *configcheck.Behind, proxy *reverseproxy.Handler, backend string, probes []*gate.KeyProbe, subject string) {
-	for i, probe := range probes {
-		at := keyAt{backend, i + 2}
+func (e *examination) probeOldKeys(ctx context.Context, b *configcheck.Behind, probes []*gate.KeyProbe, proxy *reverseproxy.Handler, subject string) {
+	for _, probe := range probes {
+		at := keyAt{probe.Backend, probe.Position}
 		subject := fmt.Sprintf("%s, key %d of upstream_key", subject, at.position)
 		header := probe.Header.Clone() // the proxy changes it
 		header.Set("User-Agent", userAgent)
