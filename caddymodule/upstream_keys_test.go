@@ -90,7 +90,7 @@ type runningServer struct {
 func (s runningServer) Config(context.Context) ([]byte, error) { return s.config, nil }
 
 func (s runningServer) UpstreamKeys(context.Context) (uses []doctor.KeyUse, err error) {
-	err = json.Unmarshal(s.c.ask(http.MethodGet, "upstream-keys", "").Body.Bytes(), &uses)
+	err = json.Unmarshal(s.c.ask(http.MethodGet, "upstream-keys", "").Body.Bytes(), &uses) //nolint:contextcheck // the client has the context of the test
 	return uses, err
 }
 
@@ -213,7 +213,9 @@ func (g *turnGateway) doctor() string {
 }
 
 // upstream is the backend's address, as the doctor writes it.
-func (g *turnGateway) upstream() string { return strings.Replace(g.backend.addr(), "127.0.0.1", "localhost", 1) }
+func (g *turnGateway) upstream() string {
+	return strings.Replace(g.backend.addr(), "127.0.0.1", "localhost", 1)
+}
 
 func (g *turnGateway) wantDoctor(parts ...string) {
 	g.t.Helper()

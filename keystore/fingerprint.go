@@ -50,10 +50,10 @@ func (f *Fingerprints) Of(i int) policy.Fingerprint {
 }
 
 // Index returns the index of the key with this fingerprint; -1 if no key has it.
-func (f *Fingerprints) Index(print policy.Fingerprint) int {
+func (f *Fingerprints) Index(fingerprint policy.Fingerprint) int {
 	if f != nil {
 		for i, p := range f.of {
-			if p == print {
+			if p == fingerprint {
 				return i
 			}
 		}

@@ -19,9 +19,9 @@ func upstreamSecrets(texts ...string) (keys []policy.Secret) {
 }
 
 // jobUnder records a job that an upstream key created.
-func (f fixture) jobUnder(k policy.Key, id string, print policy.Fingerprint) policy.Job {
+func (f fixture) jobUnder(k policy.Key, id string, under policy.Fingerprint) policy.Job {
 	f.t.Helper()
-	j := policy.Job{Backend: "b", ID: id, Dialect: "amivoice", AccountID: k.AccountID, KeyID: k.ID, CreatedAt: start, UpstreamKey: print}
+	j := policy.Job{Backend: "b", ID: id, Dialect: "amivoice", AccountID: k.AccountID, KeyID: k.ID, CreatedAt: start, UpstreamKey: under}
 	if err := f.CreateJob(f.t.Context(), j); err != nil {
 		f.t.Fatal(err)
 	}

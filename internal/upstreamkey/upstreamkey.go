@@ -62,20 +62,20 @@ func Needs(store *keystore.Store, backends []Backend, recorded []keystore.Upstre
 
 func needsOf(store *keystore.Store, b Backend, recorded []keystore.UpstreamKeyNeed, uses *Uses) []Need {
 	prints := store.Fingerprints(nil, b.Name, b.Keys)
-	needs := make([]Need, len(b.Keys))
-	for i := range needs {
-		needs[i] = Need{Backend: b.Name, Position: i + 1, Fingerprint: prints.Of(i)}
+	var needs []Need
+	for i := range b.Keys {
+		needs = append(needs, Need{Backend: b.Name, Position: i + 1, Fingerprint: prints.Of(i)})
 	}
-	of := func(print policy.Fingerprint) *Need {
-		if i, known := Choose(prints, len(b.Keys), print); known {
+	of := func(began policy.Fingerprint) *Need {
+		if i, known := Choose(prints, len(b.Keys), began); known {
 			return &needs[i]
 		}
 		for i := range needs {
-			if needs[i].Fingerprint == print {
+			if needs[i].Fingerprint == began {
 				return &needs[i]
 			}
 		}
-		needs = append(needs, Need{Backend: b.Name, Fingerprint: print})
+		needs = append(needs, Need{Backend: b.Name, Fingerprint: began})
 		return &needs[len(needs)-1]
 	}
 	for _, r := range recorded {
@@ -89,11 +89,11 @@ func needsOf(store *keystore.Store, b Backend, recorded []keystore.UpstreamKeyNe
 	}
 	uses.each(b.Name, func(key policy.Secret, u *Use) {
 		// A key that is not configured any more counts only while it is in use.
-		print := store.Fingerprints(nil, b.Name, []policy.Secret{key}).Of(0)
-		if print == 0 || prints.Index(print) < 0 && !u.running() {
+		fingerprint := store.Fingerprints(nil, b.Name, []policy.Secret{key}).Of(0)
+		if fingerprint == 0 || prints.Index(fingerprint) < 0 && !u.running() {
 			return
 		}
-		n := of(print)
+		n := of(fingerprint)
 		n.Streams, n.Requests, n.LastUsed = int(u.streams.Load()), int(u.requests.Load()), policy.Time(u.last.Load())
 	})
 	return needs
