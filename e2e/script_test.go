@@ -43,7 +43,7 @@ import (
 //	expand FILE               replaces $VARIABLES in a file
 //	asks KEY STATUS           reads an unknown job from the gate at $GATE_PORT
 //	                          until the answer has this status
-//	sends KEY METHOD PATH     sends a request with this key and some audio to the gate
+//	sends KEY METHOD PATH     sends a request with this key to the gate, a POST with some audio
 //	gone FILE                 waits until a file is gone
 //	record key|job|use …      writes to a keystore what no command can write
 //	spoil FILE SQL            writes to a keystore as another program would
@@ -134,7 +134,11 @@ func sends(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: sends KEY METHOD PATH")
 	}
-	req, err := http.NewRequest(args[1], "http://127.0.0.1:"+ts.Getenv("GATE_PORT")+args[2], strings.NewReader("audio"))
+	var body io.Reader
+	if args[1] == http.MethodPost {
+		body = strings.NewReader("audio")
+	}
+	req, err := http.NewRequest(args[1], "http://127.0.0.1:"+ts.Getenv("GATE_PORT")+args[2], body)
 	ts.Check(err)
 	req.Header.Set("Authorization", "Bearer "+args[0])
 	answer, err := http.DefaultClient.Do(req)
