@@ -18,14 +18,14 @@ import (
 
 var update = flag.Bool("update", false, "draw the pictures of docs/monitoring again")
 
-// loadSites are a gate with a low limit of streams, and a gate whose upstream key its backend
+// loadSites are a gate with a low limit of streams, and a gate with two upstream keys, which its backend
 // refuses.
 const loadSites = `
 http://:8082 {
 	bind 127.0.0.1
 	speechgate amivoice {
 		backend refusing
-		upstream_key a-key-that-was-replaced
+		upstream_key a-key-that-was-replaced the-key-from-before-it
 	}
 	reverse_proxy localhost:8081
 }
@@ -166,6 +166,7 @@ var loadShows = map[string]float64{
 	`caddy_speechgate_keys_issued_total{by="operator"}`:                  1,
 	`caddy_speechgate_keys_ended_total{how="expired"}`:                   1,
 	`caddy_speechgate_upstream_refused_total{backend="refusing"}`:        1,
+	`count(caddy_speechgate_upstream_key_needed{position="2"})`:          4,
 	`caddy_speechgate_limits_met_total{limit="streams"}`:                 1,
 	`caddy_speechgate_throttled_total`:                                   1,
 	`caddy_speechgate_store_up`:                                          1,
