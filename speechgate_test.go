@@ -48,8 +48,10 @@ var arrows = map[string]struct {
 	"internal/manage":         {may: []string{"dialect", "internal/issuance", "internal/upstreamkey", "internal/words", "keystore", "policy"}},
 	"internal/upstreamkey":    {may: []string{"keystore", "policy"}},
 	"internal/limits":         {may: []string{"policy"}},
+	"internal/chart":          {std: true},
+	"internal/refusals":       {may: []string{"policy"}},
 	"internal/signin":         {may: []string{"internal/throttle", "keystore", "policy"}},
-	"internal/console":        {may: []string{"internal/manage", "internal/signin", "keystore", "policy"}},
+	"internal/console":        {may: []string{"dialect", "internal/chart", "internal/manage", "internal/refusals", "internal/signin", "keystore", "policy"}},
 	"internal/headbudget":     {may: []string{"internal/credential"}},
 	"internal/drain":          {},
 	"internal/audiometer":     {std: true},
@@ -58,14 +60,14 @@ var arrows = map[string]struct {
 
 	"caddymodule/options":      {may: []string{"internal/words", "policy"}, caddy: true},
 	"caddymodule/events":       {may: []string{"internal/words", "policy"}},
-	"caddymodule/handler":      {may: []string{"caddymodule/events", "caddymodule/options", "internal/drain", "keystore", "policy"}, caddy: true},
+	"caddymodule/handler":      {may: []string{"caddymodule/events", "caddymodule/options", "internal/drain", "internal/refusals", "keystore", "policy"}, caddy: true},
 	"caddymodule/endpoint":     {may: []string{"caddymodule/options", "dialect"}, caddy: true},
 	"caddymodule/livestream":   {may: []string{"policy"}},
 	"caddymodule/storemetrics": {may: []string{"internal/upstreamkey", "keystore", "policy"}},
 	"caddymodule/configcheck":  {may: []string{"dialect", "policy"}, caddy: true},
 	"caddymodule/app": {may: []string{
 		"caddymodule/configcheck", "caddymodule/events", "caddymodule/handler", "caddymodule/livestream", "caddymodule/options", "caddymodule/storemetrics",
-		"internal/credential", "internal/drain", "internal/headbudget", "internal/limits", "internal/manage", "internal/signin", "internal/upstreamkey", "keystore", "policy",
+		"internal/credential", "internal/drain", "internal/headbudget", "internal/limits", "internal/manage", "internal/refusals", "internal/signin", "internal/upstreamkey", "keystore", "policy",
 	}, caddy: true},
 
 	"caddymodule/gate": {may: []string{
@@ -78,7 +80,7 @@ var arrows = map[string]struct {
 	}, caddy: true},
 	"caddymodule/console": {may: []string{
 		"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options",
-		"dialect", "internal/console", "internal/credential", "internal/manage", "keystore", "policy",
+		"caddymodule/livestream", "dialect", "internal/console", "internal/credential", "internal/manage", "internal/refusals", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/health": {may: []string{"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options"}, caddy: true},
 	"caddymodule/admin": {may: []string{

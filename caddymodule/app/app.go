@@ -25,6 +25,7 @@ import (
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -322,6 +323,9 @@ func (a *App) Streams() *livestream.Registry { return a.process.streams }
 
 // Limits returns the counts of keys and accounts with limits.
 func (a *App) Limits() *limits.Counters { return a.process.limits }
+
+// Refusals returns the feed of the refusals of this process, of all configurations.
+func (a *App) Refusals() *refusals.Feed { return a.process.metrics.Refusals() }
 
 // SignIn decides who signs in at the console. All configurations share it.
 func (a *App) SignIn() *signin.Service { return a.process.console }

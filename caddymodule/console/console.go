@@ -2,6 +2,7 @@
 package console
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,9 +16,11 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/handler"
+	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/internal/console"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -52,6 +55,7 @@ type Console struct {
 	Name string `json:"name,omitempty"`
 
 	app    *app.App
+	unwant func() // ends the wish for refusals
 	pages  *console.Console
 	logger *zap.Logger
 }
@@ -85,14 +89,23 @@ func (c *Console) Provision(ctx caddy.Context) (err error) {
 	if c.app, err = app.Of(ctx); err != nil {
 		return err
 	}
+	c.unwant = c.app.Refusals().Want()
 	c.pages, err = console.New(console.Settings{
-		Path: c.Path, Name: c.Name, APIURL: c.APIURL, SignIn: c.app.SignIn(), Gateway: gateway{c.app},
+		Path: c.Path, Name: c.Name, URL: c.URL, APIURL: c.APIURL, SignIn: c.app.SignIn(), Gateway: gateway{c.app},
 		Failed: func(r *http.Request, err error) {
 			c.logger.Error("a page of the console failed", zap.String("method", credential.MaskMethod(r.Method)),
 				zap.String("path", credential.MaskURI(r.URL.Path, nil)), zap.Error(err))
 		},
 	})
 	return err
+}
+
+// Cleanup ends what Provision has begun.
+func (c *Console) Cleanup() error {
+	if c.unwant != nil {
+		c.unwant()
+	}
+	return nil
 }
 
 // ServeHTTP answers a request for the console.
@@ -160,6 +173,41 @@ func (g gateway) Now() policy.Time { return g.app.Now() }
 // Gates returns what decisions depend on.
 func (g gateway) Gates() manage.GateConfigs { return g.app.Gates() }
 
+// LimitUse returns the function that says how much of their limits a key and its account use now.
+func (g gateway) LimitUse(store *keystore.Store) func(context.Context, *policy.Key, policy.Operation) (manage.LimitUse, error) {
+	return g.app.LimitUse(store)
+}
+
+// Streams returns the live streams.
+func (g gateway) Streams() []console.LiveStream {
+	all := g.app.Streams().List()
+	streams := make([]console.LiveStream, len(all))
+	for i, s := range all {
+		streams[i] = console.LiveStream{ID: s.ID, Backend: s.Backend, KeyID: s.Owner.KeyID, AccountID: s.Owner.AccountID, Begun: s.Begun, Accepted: s.Accepted}
+		if s.Client.IsValid() {
+			streams[i].Client = s.Client.String()
+		}
+	}
+	return streams
+}
+
+// CutStream cuts a live stream.
+func (g gateway) CutStream(id string) (accountID string, cut bool) {
+	n := g.app.Streams().CutIf(func(s *livestream.Snapshot) bool {
+		if s.ID == id {
+			accountID = s.Owner.AccountID
+		}
+		return s.ID == id
+	})
+	return accountID, n > 0
+}
+
+// Refusals returns the feed of refusals.
+func (g gateway) Refusals() *refusals.Feed { return g.app.Refusals() }
+
+// Ready returns an error if the server cannot decide on requests.
+func (g gateway) Ready(ctx context.Context) error { return g.app.Ready(ctx) }
+
 // startPath returns the configured path, or the default, with a slash at its end.
 func (c *Console) startPath() string {
 	if c.Path == "" {
@@ -187,5 +235,6 @@ func (c *Console) StartURL() *url.URL {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Console)(nil)
+	_ caddy.CleanerUpper          = (*Console)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Console)(nil)
 )

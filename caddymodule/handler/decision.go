@@ -73,6 +73,7 @@ func (d *DecisionRecord) Report(r *http.Request) {
 	d.countUsage()
 	if d.Reason != policy.Allowed {
 		d.tell()
+		d.show(r)
 	}
 	if !d.Begun.IsZero() {
 		d.Counters.observe(d.Operation, time.Since(d.Begun))

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/speechgate/speechgate/caddymodule/events"
+	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -19,7 +20,8 @@ type Metrics struct {
 	throttled       prometheus.Counter
 	limits          *prometheus.CounterVec
 
-	events *events.Queue
+	events   *events.Queue
+	refusals refusals.Feed
 }
 
 // The limits that the metric caddy_speechgate_limits_met_total shows beside those of keys and

@@ -15,6 +15,7 @@
 package console
 
 import (
+	"context"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 	"golang.org/x/text/message/catalog"
 
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -39,6 +41,17 @@ type Gateway interface {
 	Now() policy.Time
 	// Gates returns what the decisions of the configuration depend on.
 	Gates() manage.GateConfigs
+	// LimitUse returns the function for the field of the same name of a [manage.Manager].
+	LimitUse(store *keystore.Store) func(context.Context, *policy.Key, policy.Operation) (manage.LimitUse, error)
+	// Streams returns the live streams, oldest first.
+	Streams() []LiveStream
+	// CutStream cuts a live stream. It returns the account of the stream, and whether there
+	// was such a stream.
+	CutStream(id string) (accountID string, cut bool)
+	// Refusals returns the feed of refusals.
+	Refusals() *refusals.Feed
+	// Ready returns an error if the server cannot decide on requests.
+	Ready(ctx context.Context) error
 }
 
 // Settings say what the console is.
@@ -48,6 +61,9 @@ type Settings struct {
 	// Name is the name of the service, which people read on every page and in their
 	// authenticator apps.
 	Name string
+	// URL is the URL of the start page, which set-up links begin with. Default: that by which the
+	// operator has reached the console.
+	URL string
 	// APIURL is the URL of the API, for the examples of calls, without a slash at its end.
 	// Default: the origin of the console.
 	APIURL string

@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -34,6 +36,9 @@ type fixture struct {
 	https  atomic.Bool
 	client atomic.Value // netip.Addr
 	failed atomic.Int64
+
+	streams  atomic.Value // []LiveStream
+	refusals refusals.Feed
 }
 
 // Open implements Gateway.
@@ -44,8 +49,49 @@ func (f *fixture) Now() policy.Time { return policy.Time(f.clock.Load()) }
 
 // Gates implements Gateway.
 func (f *fixture) Gates() manage.GateConfigs {
-	return manage.GateConfigs{Gates: []manage.GateConfig{{Dialect: "amivoice", Backend: "amivoice"}, {Dialect: "openai", Backend: "openai"}}}
+	return manage.GateConfigs{Gates: []manage.GateConfig{gate("amivoice"), gate("openai")}}
 }
+
+// gate has the settings of a gate that gives a grace of a day.
+func gate(name string) manage.GateConfig {
+	api, _ := dialect.ByName(name)
+	return manage.GateConfig{
+		Dialect: name, Backend: name, Rules: policy.Rules{Grace: policy.Grace{Window: 24 * time.Hour}},
+		Classify: func(method string, path *url.URL) (dialect.Call, string) {
+			return api.Classify(method, path.EscapedPath()), ""
+		},
+	}
+}
+
+// LimitUse implements Gateway.
+func (f *fixture) LimitUse(*keystore.Store) func(context.Context, *policy.Key, policy.Operation) (manage.LimitUse, error) {
+	return func(ctx context.Context, key *policy.Key, _ policy.Operation) (manage.LimitUse, error) {
+		return f.operator().StoredLimitUse(ctx, key)
+	}
+}
+
+// Streams implements Gateway.
+func (f *fixture) Streams() []LiveStream {
+	streams, _ := f.streams.Load().([]LiveStream)
+	return streams
+}
+
+// CutStream implements Gateway.
+func (f *fixture) CutStream(id string) (accountID string, cut bool) {
+	for _, s := range f.Streams() {
+		if s.ID == id {
+			f.streams.Store([]LiveStream{})
+			return s.AccountID, true
+		}
+	}
+	return "", false
+}
+
+// Refusals implements Gateway.
+func (f *fixture) Refusals() *refusals.Feed { return &f.refusals }
+
+// Ready implements Gateway.
+func (f *fixture) Ready(context.Context) error { return nil }
 
 func (f *fixture) advance(d time.Duration) { f.clock.Add(d.Milliseconds()) }
 

@@ -9,7 +9,7 @@ import "net/http"
 // origin, and with IDs of other accounts.
 func routes() []route {
 	get, post := http.MethodGet, http.MethodPost
-	return []route{
+	return append(operatorRoutes(), []route{
 		{get, "sign-in", everyone, signInPage},
 		{post, "sign-in", everyone, signIn},
 		{get, "code", halfway, codePage},
@@ -34,5 +34,5 @@ func routes() []route {
 		{post, "keys/{id}/rename", holders, renameKey},
 		{post, "keys/{id}/delete", holders, deleteKey},
 		{get, "jobs", holders, jobsPage},
-	}
+	}...)
 }

@@ -163,6 +163,15 @@ var doneTexts = map[string]string{
 	"second-removed":        "The second factor is removed.",
 	"key-deleted":           "The key is deleted. Requests with it are refused from now on.",
 	"key-renamed":           "The label is changed.",
+	"key-revoked":           "The key is revoked. Requests with it are refused from now on.",
+	"key-suspended":         "The key is suspended.",
+	"key-resumed":           "The key is resumed.",
+	"account-renamed":       "The account has another name.",
+	"account-suspended":     "The account is suspended.",
+	"account-resumed":       "The account is resumed.",
+	"account-closed":        "The account is closed, and its keys have ended.",
+	"stream-cut":            "The stream is cut.",
+	"stream-over":           "The stream had ended already.",
 }
 
 // done returns what the page says about a change that has led to it, or "".

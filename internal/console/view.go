@@ -169,6 +169,14 @@ func (v *visit) instant(t policy.Time) template.HTML {
 		t, t, in.Format("2006-01-02 15:04"), offset))
 }
 
+// Moment returns an instant as Time does, with its second.
+func (v *visit) Moment(t manage.Time) template.HTML {
+	in := t.Std().In(v.zone)
+	offset := strings.TrimSuffix("UTC"+in.Format("-07:00"), "+00:00")
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s" data-seconds>%s <span class="zone">%s</span></time>`, //nolint:gosec // only digits and the letters of the formats
+		t, t, in.Format(time.DateTime), offset))
+}
+
 // Left returns how long it is until an instant, for people; "" if it has passed.
 func (v *visit) Left(t policy.Time) string {
 	if t <= v.now {

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/keystore"
 )
 
 // Every text in a template, in a call of T, and in a call that makes a page has a Japanese text
@@ -82,7 +83,11 @@ func TestEveryTextIsInJapanese(t *testing.T) {
 			return true
 		})
 	}
-	for _, words := range [][]string{manage.KeyStatuses(), manage.KeyOrigins(), limitedOperations, slices.Collect(maps.Values(doneTexts))} {
+	for _, words := range [][]string{
+		manage.KeyStatuses(), manage.KeyOrigins(), limitedOperations, slices.Collect(maps.Values(doneTexts)), manage.AccountStatuses(), manage.EndsBy(),
+		keystore.CacheNames(),
+		{"ok", "refused", "not applicable", "not reached"},
+	} {
 		for _, word := range words {
 			used[word] = "a list"
 		}

@@ -98,6 +98,8 @@ func TestManager_OthersThanTheOperatorCannotCallWhatIsForTheOperator(t *testing.
 			_, err := m.ImportKeys(ctx, NewKeys{NewKey: NewKey{AccountID: account.ID, Expires: Never}}, []KeyLine{{1, policy.NewSecret("some-key-of-a-client")}})
 			return err
 		},
+		"JobsOnGrace": func(ctx context.Context, m *Manager) error { _, err := m.JobsOnGrace(ctx, 1); return err },
+		"Leaked":      func(ctx context.Context, m *Manager) error { _, err := m.Leaked(ctx, key.Secret.Secret); return err },
 		"VerifyAudit": func(ctx context.Context, m *Manager) error { _, err := m.VerifyAudit(ctx, ""); return err },
 		"Backup":      func(ctx context.Context, m *Manager) error { _, err := m.Backup(ctx, "copy.db"); return err },
 		"Restore":     func(ctx context.Context, m *Manager) error { _, err := m.Restore(ctx, "copy.db"); return err },

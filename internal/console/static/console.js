@@ -29,13 +29,13 @@ if (!document.documentElement.hasAttribute("data-zoned")) {
 function showTime(time, zone) {
   const parts = {};
   const form = new Intl.DateTimeFormat("en-CA", {
-    timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZoneName: "longOffset",
+    timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "longOffset",
   });
   for (const part of form.formatToParts(new Date(time.dateTime))) parts[part.type] = part.value;
   const mark = document.createElement("span");
   mark.className = "zone";
   mark.textContent = parts.timeZoneName.replace("GMT", "UTC");
-  time.replaceChildren(`${parts.year}-${parts.month}-${parts.day} ${parts.hour}:${parts.minute} `, mark);
+  time.replaceChildren(`${parts.year}-${parts.month}-${parts.day} ${parts.hour}:${parts.minute}${"seconds" in time.dataset ? ":" + parts.second : ""} `, mark);
 }
 
 // The form of a new key: typing a number or a date chooses it, and addresses are checked as one

@@ -1,0 +1,118 @@
+package console
+
+import (
+	"html/template"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/speechgate/speechgate/internal/chart"
+	"github.com/speechgate/speechgate/internal/manage"
+)
+
+// usageReport is the data of the page usage.
+type usageReport struct {
+	Days          int
+	Spans         []int
+	Account, Key  string
+	PerDay        []manage.Usage // a day without usage has zeros
+	Reasons, Keys []manage.Usage
+	Sum           manage.Usage
+	Requests      template.HTML // a chart
+	Audio         template.HTML // a chart; empty without audio
+	Problem       string
+}
+
+// busiestKeys is how many keys the page usage shows.
+const busiestKeys = 20
+
+func usagePage(v *visit) error {
+	query := v.r.URL.Query()
+	u := &usageReport{Days: 30, Spans: []int{7, 30, 90}, Account: query.Get("account"), Key: query.Get("key")}
+	for _, span := range u.Spans {
+		if query.Get("days") == strconv.Itoa(span) {
+			u.Days = span
+		}
+	}
+	today := v.now.Std().UTC().Truncate(24 * time.Hour)
+	first := today.AddDate(0, 0, 1-u.Days)
+	asked := manage.UsageQuery{AccountID: u.Account, KeyID: u.Key, Since: first.Format(time.DateOnly)}
+	byDay := make(map[string]manage.Usage)
+	read := func(by string, limit int, each func(manage.Usage)) error {
+		q := asked
+		q.By, q.Limit = by, limit
+		return v.manager.Usage(v.r.Context(), q, func(sum *manage.Usage) error {
+			each(*sum)
+			return nil
+		})
+	}
+	err := read("day", 0, func(sum manage.Usage) { byDay[sum.At.Std().UTC().Format(time.DateOnly)] = sum })
+	if err == nil {
+		err = read("reason", 0, func(sum manage.Usage) { u.Reasons = append(u.Reasons, sum) })
+	}
+	if err == nil && u.Key == "" {
+		err = read("key", busiestKeys, func(sum manage.Usage) { u.Keys = append(u.Keys, sum) })
+	}
+	switch {
+	case v.isMistake(err) || isAbsent(err):
+		u.Problem = v.mistake(err)
+		return v.render(http.StatusBadRequest, "usage", "Usage", u)
+	case err != nil:
+		return err
+	}
+	days := make([]string, u.Days)
+	for i := range days {
+		days[i] = first.AddDate(0, 0, i).Format(time.DateOnly)
+		sum := byDay[days[i]]
+		u.PerDay = append(u.PerDay, sum)
+		u.Sum.Requests += sum.Requests
+		u.Sum.Refused += sum.Refused
+		u.Sum.AudioSeconds += sum.AudioSeconds
+		u.Sum.StreamSeconds += sum.StreamSeconds
+		u.Sum.AudioBytes += sum.AudioBytes
+	}
+	u.draw(v, days)
+	return v.show("usage", "Usage", u)
+}
+
+// draw draws the charts.
+func (u *usageReport) draw(v *visit, days []string) {
+	admitted, refused, minutes := make([]float64, len(days)), make([]float64, len(days)), make([]float64, len(days))
+	short := make([]string, len(days))
+	for i, sum := range u.PerDay {
+		admitted[i], refused[i], minutes[i] = float64(max(sum.Requests-sum.Refused, 0)), float64(sum.Refused), sum.AudioSeconds/60
+		short[i] = days[i][len("2006-"):]
+	}
+	whole := func(f float64) string { return v.printer.Sprintf("%.0f", f) }
+	requests := chart.Bars{
+		ID: "requests", Title: v.T("Requests a day"), Desc: v.T("From %s to %s. The table below has the numbers.", days[0], days[len(days)-1]), Labels: short, Number: whole,
+		Series: []chart.Series{{Name: v.T("admitted"), Values: admitted}, {Name: v.T("refused"), Values: refused}},
+	}
+	u.Requests = template.HTML(requests.SVG()) //nolint:gosec // the chart escapes all texts
+	if u.Sum.AudioSeconds > 0 {
+		audio := chart.Bars{
+			ID: "audio", Title: v.T("Minutes of audio a day"), Desc: requests.Desc, Labels: short, Number: whole,
+			Series: []chart.Series{{Name: v.T("minutes"), Values: minutes}},
+		}
+		u.Audio = template.HTML(audio.SVG()) //nolint:gosec // the chart escapes all texts
+	}
+}
+
+// Day returns the day of a row of the page usage.
+func (p *page) Day(i int) string {
+	u, ok := p.Data.(*usageReport)
+	if !ok {
+		return ""
+	}
+	today := p.now.Std().UTC().Truncate(24 * time.Hour)
+	return today.AddDate(0, 0, 1-u.Days+i).Format(time.DateOnly)
+}
+
+// Number returns a number for people.
+func (v *visit) Number(n any) string { return v.printer.Sprint(n) }
+
+// Minutes returns seconds as minutes, for people.
+func (v *visit) Minutes(seconds float64) string { return v.printer.Sprintf("%.1f", seconds/60) }
+
+// Value returns the number that a pointer points to.
+func (*visit) Value(n *int64) int64 { return *n }

@@ -1,0 +1,175 @@
+package console
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// explainForm is the data of the page explain.
+type explainForm struct {
+	KeyID, ClientIP, At   string
+	Method, Path          string
+	Dialect, Backend      string
+	Dialects              []string
+	Methods               []string
+	Paths                 []string
+	Explanation           *manage.Explanation // nil before the form was sent
+	Problem, ProblemField string
+}
+
+func (v *visit) explainForm() *explainForm {
+	f := &explainForm{Method: http.MethodPost, Path: "/v1/recognize", Dialects: v.apis(), Methods: []string{"GET", "POST", "DELETE", "PUT", "HEAD"}}
+	if len(f.Dialects) == 0 {
+		f.Dialects = dialect.Names()
+	}
+	f.Dialect = f.Dialects[0]
+	if v.caller.Client.IsValid() {
+		f.ClientIP = v.caller.Client.String()
+	}
+	return f
+}
+
+func explainPage(v *visit) error {
+	f := v.explainForm()
+	f.KeyID = v.r.URL.Query().Get("key")
+	if !strings.HasPrefix(f.KeyID, "key_") {
+		f.KeyID = ""
+	}
+	return v.show("explain", "Explain", f)
+}
+
+// explain says what would be decided on a request. A key itself is in the body of the form, and
+// the page does not repeat it.
+func explain(v *visit) error {
+	f := v.explainForm()
+	f.ClientIP, f.At, f.Method, f.Path = v.form("client-ip"), v.form("at"), v.form("method"), v.form("path")
+	f.Dialect, f.Backend = v.form("dialect"), v.form("backend")
+	r := manage.ExplainRequest{ClientIP: f.ClientIP, At: f.At, Method: f.Method, Path: f.Path, Dialect: f.Dialect, Backend: f.Backend}
+	if key := v.form("key"); strings.HasPrefix(key, "key_") {
+		f.KeyID, r.KeyID = key, key
+	} else {
+		r.Key = policy.NewSecret(key)
+	}
+	e, err := v.manager.Explain(v.r.Context(), r)
+	switch {
+	case v.isMistake(err) || isAbsent(err):
+		f.Problem, f.ProblemField = v.mistake(err), fieldOf(err)
+		return v.render(http.StatusUnprocessableEntity, "explain", "Explain", f)
+	case err != nil:
+		return err
+	}
+	f.Explanation = e
+	return v.show("explain", "Explain", f)
+}
+
+// auditList is the data of the page audit.
+type auditList struct {
+	Entries        []manage.AuditEntry
+	Next           string
+	First          bool
+	Account, Since string
+	Check          *manage.AuditCheck // nil if the trail was not checked now
+	Problem        string
+}
+
+func (v *visit) auditList() (*auditList, error) {
+	query := v.r.URL.Query()
+	l := &auditList{Account: query.Get("account"), Since: query.Get("since"), First: query.Get("cursor") == ""}
+	entries, err := v.manager.Audit(v.r.Context(), manage.AuditQuery{
+		Page: manage.Page{Limit: rowsPerPage, Cursor: query.Get("cursor")}, AccountID: l.Account, Since: l.Since,
+	})
+	if v.isMistake(err) || isAbsent(err) {
+		l.Problem = v.mistake(err)
+		return l, nil
+	}
+	l.Entries, l.Next = entries.Items, string(entries.Next)
+	return l, err
+}
+
+func auditPage(v *visit) error {
+	l, err := v.auditList()
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if l.Problem != "" {
+		status = http.StatusBadRequest
+	}
+	return v.render(status, "audit", "Audit trail", l)
+}
+
+// verifyAudit checks the audit trail.
+func verifyAudit(v *visit) error {
+	check, err := v.manager.VerifyAudit(v.r.Context(), v.form("head"))
+	if err != nil && !v.isMistake(err) {
+		return err
+	}
+	l, listErr := v.auditList()
+	if listErr != nil {
+		return listErr
+	}
+	if err != nil {
+		l.Problem = v.mistake(err)
+		return v.render(http.StatusUnprocessableEntity, "audit", "Audit trail", l)
+	}
+	l.Check = &check
+	return v.show("audit", "Audit trail", l)
+}
+
+// storeHealth is the data of the page health.
+type storeHealth struct {
+	keystore.Stats
+
+	ID      string
+	Fault   string // why the server cannot decide on requests; empty if it can
+	Streams int
+}
+
+func healthPage(v *visit) error {
+	h := &storeHealth{Stats: v.store.Stats(), Streams: len(v.settings.Gateway.Streams())}
+	id, err := v.store.ID(v.r.Context())
+	if err != nil {
+		return err
+	}
+	h.ID = id
+	if err := v.settings.Gateway.Ready(v.r.Context()); err != nil {
+		h.Fault = err.Error()
+	}
+	return v.show("health", "Health", h)
+}
+
+// Bytes returns a size for people.
+func (v *visit) Bytes(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	size := float64(n)
+	unit := 0
+	for size >= 1024 && unit < len(units)-1 {
+		size /= 1024
+		unit++
+	}
+	if unit == 0 {
+		return v.printer.Sprintf("%d %s", n, units[unit])
+	}
+	return v.printer.Sprintf("%.1f %s", size, units[unit])
+}
+
+// Rate returns how many of all lookups a cache has answered, in percent.
+func (v *visit) Rate(c keystore.CacheStats) string {
+	all := c.Hits + c.Misses
+	if all == 0 {
+		return "–"
+	}
+	return v.printer.Sprintf("%.1f %%", 100*float64(c.Hits)/float64(all))
+}
+
+// Millis returns a duration in milliseconds, for people.
+func (v *visit) Millis(d time.Duration) string { return v.printer.Sprintf("%d ms", d.Milliseconds()) }
+
+// Verdict returns the verdict of a rule for people.
+func (v *visit) Verdict(word string) string { return v.T(strings.ReplaceAll(word, "_", " ")) }
