@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -16,6 +17,7 @@ import (
 
 const (
 	mostWaiting = 1000            // deliveries that wait
+	mostOfMany  = 500             // that wait, and are of events that many requests cause
 	closeWithin = 5 * time.Second // how long a server that stops waits for deliveries
 	warnEvery   = time.Minute     // between two warnings that every event can cause
 	readAnswer  = 64 << 10        // bytes of an answer that are read, so that its connection is used again
@@ -24,10 +26,14 @@ const (
 // retryAfter are the times between a try of a delivery and the next one.
 var retryAfter = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute}
 
-var (
-	errTooMany = errors.New("1000 deliveries wait already: the event is not posted")
-	errClosed  = errors.New("the server stops: the event is not posted")
-)
+var errClosed = errors.New("the server stops: the event is not posted")
+
+// tooManyError says that so many deliveries wait that an event is not taken.
+type tooManyError int
+
+func (most tooManyError) Error() string {
+	return fmt.Sprintf("%d deliveries wait already: the event is not posted", int(most))
+}
 
 // delivery is an event on its way to the receiver.
 type delivery struct {
@@ -46,18 +52,25 @@ type sender struct {
 	timeout time.Duration
 	logger  *zap.Logger
 	ended   chan struct{} // closed when run has returned
-	wake    chan struct{} // receives when something has changed
+	wake    chan struct{} // receives when run has something to do
+	freed   chan struct{} // receives when addPatiently has to look again
+
+	trying context.Context // of all tries: it ends when a server that stops waits no longer
+	endAll context.CancelFunc
 
 	mu      sync.Mutex
 	waiting []*delivery
+	failing bool // the last try has failed
 	closed  bool
 	last    time.Time // no try begins after it; zero: no such limit
 	warned  time.Time
 }
 
 func newSender(target string, keys [][]byte, timeout time.Duration, logger *zap.Logger) *sender {
+	trying, endAll := context.WithCancel(context.Background())
 	return &sender{
-		url: target, keys: keys, timeout: timeout, logger: logger, ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		url: target, keys: keys, timeout: timeout, logger: logger, trying: trying, endAll: endAll,
+		ended: make(chan struct{}), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
 		client: &http.Client{
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
 			// A redirect is not followed: the receiver at the new place may be another one.
@@ -66,24 +79,49 @@ func newSender(target string, keys [][]byte, timeout time.Duration, logger *zap.
 	}
 }
 
-// add takes a delivery. It never waits.
-func (s *sender) add(id string, body []byte) error {
+// add takes a delivery, if fewer than most wait. It never waits.
+func (s *sender) add(id string, body []byte, most int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
 		return errClosed
-	case len(s.waiting) >= mostWaiting:
-		return errTooMany
+	case len(s.waiting) >= most:
+		return tooManyError(most)
 	}
 	s.waiting = append(s.waiting, &delivery{id: id, body: body, due: time.Now()})
-	s.signal()
+	signal(s.wake)
 	return nil
 }
 
-func (s *sender) signal() {
+// addPatiently takes a delivery. If too many wait, and the receiver takes them, addPatiently waits
+// until there is room, as long as one try may take. Many keys can end together.
+func (s *sender) addPatiently(id string, body []byte) error {
+	timer := time.NewTimer(s.timeout)
+	defer timer.Stop()
+	for {
+		err := s.add(id, body, mostWaiting)
+		if full := tooManyError(0); !errors.As(err, &full) || s.isFailing() {
+			return err
+		}
+		select {
+		case <-s.freed:
+		case <-timer.C:
+			return err
+		}
+	}
+}
+
+func (s *sender) isFailing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing
+}
+
+// signal makes the goroutine that receives from c look again. It never waits.
+func signal(c chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -126,7 +164,7 @@ func (s *sender) next() (*delivery, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if !s.last.IsZero() && now.After(s.last) {
+	if !s.last.IsZero() && !now.Before(s.last) {
 		for _, d := range s.waiting {
 			s.logger.Error("an event was not posted before the server stopped", zap.String("webhook_id", d.id), zap.Int("tries", d.tries))
 		}
@@ -157,6 +195,8 @@ func (s *sender) try(d *delivery) {
 	defer s.mu.Unlock()
 	d.tries++
 	arrived := err == nil && status >= 200 && status <= 299
+	s.failing = !arrived
+	signal(s.freed)
 	fields := []zap.Field{zap.String("webhook_id", d.id), zap.Int("tries", d.tries), zap.Int("status", status), zap.Error(err)}
 	switch exiting := !s.last.IsZero(); {
 	case arrived:
@@ -178,7 +218,7 @@ func (s *sender) try(d *delivery) {
 
 // post makes one try. An error shows no URL.
 func (s *sender) post(d *delivery) (status int, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	ctx, cancel := context.WithTimeout(s.trying, s.timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(d.body))
 	if err != nil {
@@ -196,8 +236,10 @@ func (s *sender) post(d *delivery) (status int, err error) {
 	if err != nil {
 		return 0, withoutURL(err)
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, readAnswer)) // the status says all
-	return answer.StatusCode, answer.Body.Close()
+	// The status says all: a body that breaks off, or has no end, makes no difference.
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, readAnswer))
+	_ = answer.Body.Close()
+	return answer.StatusCode, nil
 }
 
 // withoutURL returns the cause of an error of a client, without the URL.
@@ -208,10 +250,14 @@ func withoutURL(err error) error {
 	return err
 }
 
-// close makes run return when no delivery waits. If the server exits, each delivery is tried once
-// more, and close waits for this.
-func (s *sender) close(exiting bool) {
+// stop makes run return when no delivery waits. If the server exits, each delivery is tried once
+// more, for a while. Later calls do nothing.
+func (s *sender) stop(exiting bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	s.closed = true
 	if exiting {
 		now := time.Now()
@@ -219,13 +265,16 @@ func (s *sender) close(exiting bool) {
 		for _, d := range s.waiting {
 			d.due = now
 		}
+		time.AfterFunc(closeWithin, s.endAll)
 	}
-	s.mu.Unlock()
-	s.signal()
+	signal(s.wake)
+	signal(s.freed)
+}
+
+// close stops the sender. If the server exits, close waits for the last tries.
+func (s *sender) close(exiting bool) {
+	s.stop(exiting)
 	if exiting {
-		select {
-		case <-s.ended:
-		case <-time.After(closeWithin):
-		}
+		<-s.ended
 	}
 }

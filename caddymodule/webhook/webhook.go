@@ -31,8 +31,9 @@ func init() {
 //
 // A delivery has arrived if the answer has a status of 2xx. Otherwise it is tried again after 5
 // seconds, 30 seconds, 2 minutes, 10 minutes and 30 minutes, with the same `webhook-id`. A status of
-// 410 ends the tries. Deliveries wait in memory, up to 1000 of them. A reload does not lose them. A
-// server that stops tries each of them once more, for 5 seconds.
+// 410 ends the tries. Deliveries wait in memory, up to 1000 of them, and 500 of them are of the events
+// `refused`, `limit_met` and `job_on_grace` at most. A reload does not lose them. A server that stops
+// tries each of them once more, for 5 seconds.
 //
 // The events of Caddy itself are not posted, because their data can have secrets.
 //
@@ -117,6 +118,8 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	}
 	h.sender = newSender(target.String(), keys, time.Duration(h.Timeout), logger)
 	go h.sender.run()
+	// Caddy cleans up one handler after the other. All of them make their last tries at the same time.
+	context.AfterFunc(ctx.Context, func() { h.sender.stop(caddy.Exiting()) })
 	return nil
 }
 
@@ -145,7 +148,8 @@ func (h *Webhook) Cleanup() error {
 	return nil
 }
 
-// Handle implements [caddyevents.Handler]. It does not wait for the delivery.
+// Handle implements [caddyevents.Handler]. It does not wait for the delivery. It waits for room for
+// the event of a key, which is not lost meanwhile: see [events.Queue.Wait].
 func (h *Webhook) Handle(_ context.Context, e caddy.Event) error {
 	if !strings.HasPrefix(e.Name(), events.Prefix) {
 		h.sender.warnOfOther(e.Name())
@@ -159,7 +163,14 @@ func (h *Webhook) Handle(_ context.Context, e caddy.Event) error {
 	if err != nil {
 		return err
 	}
-	return h.sender.add(e.ID().String(), body)
+	switch id := e.ID().String(); e.Name() {
+	case events.KeyEnded.String(), events.KeyExpiring.String():
+		return h.sender.addPatiently(id, body)
+	case events.UpstreamRefused.String():
+		return h.sender.add(id, body, mostWaiting)
+	default:
+		return h.sender.add(id, body, mostOfMany)
+	}
 }
 
 // MarshalLogObject keeps the URL and the secrets out of logs: Caddy logs handlers at level DEBUG.

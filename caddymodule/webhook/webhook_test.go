@@ -10,7 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // The example of Standard Webhooks' own libraries.
@@ -45,6 +47,8 @@ func TestSecrets_OfAnotherFormAreRefused(t *testing.T) {
 	}
 }
 
+const hangs = -1 // the status of an answer that never comes
+
 // receiver answers requests, and notes when they came.
 type receiver struct {
 	begun  time.Time
@@ -56,6 +60,10 @@ func (r *receiver) RoundTrip(request *http.Request) (*http.Response, error) {
 	id := request.Header.Get("Webhook-Id")
 	r.tries[id] = append(r.tries[id], time.Since(r.begun))
 	status, err := r.answer(id, len(r.tries[id]))
+	if status == hangs {
+		<-request.Context().Done()
+		err = request.Context().Err()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +109,7 @@ func TestSender_TriesAgain(t *testing.T) {
 		return http.StatusFound, nil
 	}, func(s *sender, r *receiver) {
 		for _, id := range []string{"never", "late", "arrives"} {
-			if err := s.add(id, nil); err != nil {
+			if err := s.add(id, nil, mostWaiting); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -120,7 +128,7 @@ func TestSender_TriesAgain(t *testing.T) {
 func TestSender_StopsAtGone(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(string, int) (int, error) { return http.StatusGone, nil }, func(s *sender, r *receiver) {
-		if err := s.add("a", nil); err != nil {
+		if err := s.add("a", nil, mostWaiting); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
@@ -139,19 +147,19 @@ func TestSender_KeepsWhatWaits(t *testing.T) {
 		return http.StatusOK, nil
 	}, func(s *sender, r *receiver) {
 		for range mostWaiting - 1 {
-			if err := s.add("many", nil); err != nil {
+			if err := s.add("many", nil, mostWaiting); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := s.add("a", nil); err != nil {
+		if err := s.add("a", nil, mostWaiting); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.add("b", nil); !errors.Is(err, errTooMany) {
+		if err := s.add("b", nil, mostWaiting); err != error(tooManyError(mostWaiting)) {
 			t.Errorf("one more delivery: %v", err)
 		}
 		synctest.Wait()
 		s.close(false)
-		if err := s.add("b", nil); !errors.Is(err, errClosed) {
+		if err := s.add("b", nil, mostWaiting); !errors.Is(err, errClosed) {
 			t.Errorf("a delivery after the end: %v", err)
 		}
 		<-s.ended
@@ -163,7 +171,7 @@ func TestSender_KeepsWhatWaits(t *testing.T) {
 func TestSender_TriesOnceMoreBeforeTheServerStops(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(string, int) (int, error) { return http.StatusServiceUnavailable, nil }, func(s *sender, r *receiver) {
-		if err := s.add("a", nil); err != nil {
+		if err := s.add("a", nil, mostWaiting); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -172,11 +180,13 @@ func TestSender_TriesOnceMoreBeforeTheServerStops(t *testing.T) {
 	})
 	inBubble(t, func(_ string, try int) (int, error) {
 		if try > 1 {
-			time.Sleep(defaultTimeout) // the receiver hangs
+			return hangs, nil
 		}
 		return http.StatusServiceUnavailable, nil
 	}, func(s *sender, r *receiver) {
-		_, _ = s.add("a", nil), s.add("b", nil)
+		core, logs := observer.New(zap.ErrorLevel)
+		s.logger = zap.New(core)
+		_, _ = s.add("a", nil, mostWaiting), s.add("b", nil, mostWaiting)
 		time.Sleep(time.Second)
 		begun := time.Now()
 		s.close(true)
@@ -184,6 +194,111 @@ func TestSender_TriesOnceMoreBeforeTheServerStops(t *testing.T) {
 			t.Errorf("the stop took %s, want %s", took, closeWithin)
 		}
 		<-s.ended
-		r.want(t, "b", 0) // or a: one of them hangs
+		r.want(t, "b", 0) // a hangs
+		if n := logs.FilterField(zap.String("webhook_id", "a")).Len(); n != 1 {
+			t.Errorf("%d log entries say that a has not arrived", n)
+		}
+		if n := logs.FilterField(zap.String("webhook_id", "b")).Len(); n != 1 {
+			t.Errorf("%d log entries say that b has not arrived", n)
+		}
 	})
+}
+
+// told gives an event to the handler, and returns the handler's error.
+func told(t *testing.T, s *sender, event string) error {
+	t.Helper()
+	e, err := caddy.NewEvent(caddy.Context{Context: t.Context()}, event, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return (&Webhook{sender: s}).Handle(t.Context(), e)
+}
+
+// An account with many keys is closed: every key arrives, although no more than 1000 wait.
+func TestWebhook_ManyKeysEndTogether(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(string, int) (int, error) {
+		time.Sleep(50 * time.Millisecond)
+		return http.StatusOK, nil
+	}, func(s *sender, r *receiver) {
+		const keys = 3 * mostWaiting
+		for range keys {
+			if err := told(t, s, "speechgate.key_ended"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.stop(false)
+		<-s.ended
+		if len(r.tries) != keys {
+			t.Errorf("%d of %d keys have arrived", len(r.tries), keys)
+		}
+	})
+}
+
+// A receiver that takes nothing does not hold up the events for other handlers for long.
+func TestWebhook_DoesNotWaitForAReceiverThatFails(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(string, int) (int, error) { return hangs, nil }, func(s *sender, _ *receiver) {
+		for range mostWaiting {
+			if err := told(t, s, "speechgate.key_expiring"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begun := time.Now()
+		for range 100 {
+			if err := told(t, s, "speechgate.key_ended"); err != error(tooManyError(mostWaiting)) {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begun); took > s.timeout {
+			t.Errorf("100 events took %s", took)
+		}
+		s.stop(true)
+	})
+}
+
+// Refusals that wait leave room for the events of keys and of the upstream key.
+func TestWebhook_RefusalsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(string, int) (int, error) { return http.StatusServiceUnavailable, nil }, func(s *sender, _ *receiver) {
+		refused := 0
+		for range 10_000 {
+			for _, event := range []string{"speechgate.refused", "speechgate.limit_met", "speechgate.job_on_grace"} {
+				if told(t, s, event) == nil {
+					refused++
+				}
+			}
+		}
+		if refused != mostOfMany {
+			t.Errorf("%d events of requests wait, want %d", refused, mostOfMany)
+		}
+		for _, event := range []string{"speechgate.key_ended", "speechgate.key_expiring", "speechgate.upstream_refused"} {
+			if err := told(t, s, event); err != nil {
+				t.Errorf("%s: %v", event, err)
+			}
+		}
+		s.stop(true)
+	})
+}
+
+// endless is the body of an answer that breaks off when it is closed.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+func (endless) Close() error               { return errors.New("broken off") }
+
+// The status says whether a delivery has arrived, whatever comes after it.
+func TestSender_ReadsTheStatusOnly(t *testing.T) {
+	t.Parallel()
+	s := newSender("http://receiver.test/", nil, defaultTimeout, zap.NewNop())
+	s.client.Transport = bodyOf{endless{}}
+	if status, err := s.post(&delivery{id: "a"}); status != http.StatusOK || err != nil {
+		t.Errorf("%d, %v", status, err)
+	}
+}
+
+type bodyOf struct{ body io.ReadCloser }
+
+func (b bodyOf) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: b.body}, nil
 }
