@@ -1,10 +1,13 @@
 package gate
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func TestR18_SecretsFromFiles(t *testing.T) {
@@ -28,6 +31,41 @@ func TestR18_SecretsFromFiles(t *testing.T) {
 			t.Errorf("%q: error %v", text, err)
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("%q: error %v, want %q", text, err, want)
+		}
+	}
+}
+
+// A poll of a job of an old upstream key costs as many allocations as any other poll, and goes out with
+// the old key.
+func TestUpstreamKeys_AnOldKeyMakesNoMoreGarbage(t *testing.T) {
+	g := newRigWith(t, &Gate{UpstreamKey: "a-newer-key-of-the-backend", OldUpstreamKeys: []string{backendKey, "the-oldest-key-of-the-backend"}})
+	store, err := g.gate.app.Store()
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := store.Job(t.Context(), "amivoice", "j1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for index, id := range []string{"of-the-new-key", "of-the-old-key", "of-the-oldest-key"} {
+		job.ID, job.UpstreamKey = id, g.gate.fingerprints(store).Of(index)
+		if err := store.CreateJob(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+		c := *g.cases()["poll"]
+		c.target = "/v2/recognitions/" + id
+		w := &quiet{header: make(http.Header)}
+		var sent string
+		r := c.request(w)
+		if err := g.gate.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			sent = r.Header.Get("Authorization")
+			return nil
+		})); err != nil || sent != "Bearer "+g.gate.keys[index].Reveal() {
+			t.Errorf("%s: error %v, and the request has another key", id, err)
+		}
+		bare := testing.AllocsPerRun(100, func() { g.serve(t, &c, false) })
+		if added := testing.AllocsPerRun(100, func() { g.serve(t, &c, true) }) - bare; added > 5+raceAllocations {
+			t.Errorf("%s: %v allocations, want at most %v", id, added, 5+raceAllocations)
 		}
 	}
 }
