@@ -106,6 +106,8 @@ func (m *UpstreamKeyMask) Add(key policy.Secret) {
 			return
 		}
 		more := append(slices.Clone(keys), added)
+		// A key can be the beginning of another one, which must be masked whole.
+		slices.SortStableFunc(more, func(a, b maskedKey) int { return len(b.key.Reveal()) - len(a.key.Reveal()) })
 		if m.keys.CompareAndSwap(known, &more) {
 			return
 		}

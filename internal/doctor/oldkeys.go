@@ -21,6 +21,7 @@ import (
 // KeyUse is what the running server says of an upstream key: the JSON of its admin API.
 type KeyUse struct {
 	Backend     string     `json:"backend"`
+	Position    *int       `json:"position"` // in the upstream_key of the server; nil if it is not there
 	Fingerprint string     `json:"fingerprint"`
 	Streams     int        `json:"streams"`
 	Requests    int        `json:"requests"`
@@ -64,6 +65,8 @@ func (e *examination) probeOldKeys(ctx context.Context, b *configcheck.Behind, p
 // checkOldKeys says whether the old upstream keys are still needed. store is nil if the keystore
 // cannot be used.
 func (e *examination) checkOldKeys(ctx context.Context, store *keystore.Store) {
+	// The server is asked first: a request that creates a job runs until the job is recorded.
+	uses, answered := e.askUses(ctx)
 	needs, err := e.keyNeeds(ctx, store)
 	needed := make(map[keyAt]int) // how many jobs need the key
 	for _, n := range needs {
@@ -87,7 +90,6 @@ func (e *examination) checkOldKeys(ctx context.Context, store *keystore.Store) {
 		e.add(CheckOldKeys, Fail, e.Store.Path, sentence(oneLine(err.Error())), "")
 		return
 	}
-	uses, answered := e.askUses(ctx)
 	for i := range needs {
 		e.reportKey(&needs[i], uses.take(&needs[i]), answered)
 	}
@@ -146,9 +148,12 @@ func (e *examination) reportKey(n *upstreamkey.Need, use KeyUse, answered bool) 
 	case n.Position == 1: // the key of new work
 	case n.Position == 0 && !n.Idle():
 		e.add(CheckOldKeys, Warn, fmt.Sprintf("backend %s, a key that is not in upstream_key, with the fingerprint %s", n.Backend, use.Fingerprint),
-			"It is still needed: "+needText(n)+". Requests about its jobs go out with the first key.",
+			"It is still needed: "+needText(n)+". Without it, requests about its jobs go out with the first key.",
 			"Write it at the end of upstream_key while the vendor accepts it, until these have ended.")
 	case n.Position == 0:
+	case use.Position != nil && *use.Position == 1:
+		e.add(CheckOldKeys, Warn, subject, "The server still takes it for new work, because it runs another configuration.",
+			"Load this configuration with caddy reload.")
 	case !n.Idle():
 		e.add(CheckOldKeys, Warn, subject, "It is not idle: "+needText(n)+".",
 			"Keep it in upstream_key, and do not end it at the vendor. Run doctor again when these have ended.")
