@@ -79,7 +79,7 @@ var arrows = map[string]struct {
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options", "internal/credential", "internal/issuance", "policy",
 	}, caddy: true},
 	"caddymodule/console": {may: []string{
-		"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options",
+		"caddymodule/app", "caddymodule/configcheck", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options",
 		"caddymodule/livestream", "dialect", "internal/console", "internal/credential", "internal/manage", "internal/refusals", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/health": {may: []string{"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options"}, caddy: true},

@@ -9,24 +9,25 @@ import (
 
 func TestMistakes_WarnsOfHandlers(t *testing.T) {
 	const (
-		behindProxy = "the gate comes behind a handler that answers these requests"
-		takesAll    = "speechgate_verify answers every request, and none reaches the gate behind it"
-		twice       = "a gate comes behind another gate: the second gate does not get the client's key"
-		below       = "all requests of the speechmatics API reach the gate from other paths than the API's"
-		noTLS       = " API without TLS only: a client library of the API opens live streams over wss only"
-		judgedTwice = "a gate comes behind another gate: each request is judged, logged and counted twice"
-		unreached   = "no request that the API lists reaches the gate"
-		rewritten   = "a rewrite comes between the gate and the proxy"
-		unanswered  = "no handler behind the gate answers these requests"
-		unguarded   = "these requests reach the backend of a gate without a check of their keys"
-		past        = "clients get past the gate to its backend without a check of their keys, with what a matcher looks for "
-		onError     = "after an error, such as one of a handler in front of the gate, handle_errors sends these requests to the backend"
-		plain       = "the gate's key goes to this backend over plain HTTP"
-		passwords   = "basic_auth and the gate get the same requests"
-		issueBehind = "speechgate_issue comes behind a gate"
-		askBehind   = "speechgate_verify comes behind a gate"
-		unknownJobs = "speechgate_verify is asked about jobs of backend"
-		openAnswer  = "other proxies ask speechgate_verify, and Caddy answers a question with another host or path with an empty 200"
+		behindProxy  = "the gate comes behind a handler that answers these requests"
+		takesAll     = "speechgate_verify answers every request, and none reaches the gate behind it"
+		twice        = "a gate comes behind another gate: the second gate does not get the client's key"
+		below        = "all requests of the speechmatics API reach the gate from other paths than the API's"
+		noTLS        = " API without TLS only: a client library of the API opens live streams over wss only"
+		judgedTwice  = "a gate comes behind another gate: each request is judged, logged and counted twice"
+		unreached    = "no request that the API lists reaches the gate"
+		rewritten    = "a rewrite comes between the gate and the proxy"
+		unanswered   = "no handler behind the gate answers these requests"
+		unguarded    = "these requests reach the backend of a gate without a check of their keys"
+		past         = "clients get past the gate to its backend without a check of their keys, with what a matcher looks for "
+		onError      = "after an error, such as one of a handler in front of the gate, handle_errors sends these requests to the backend"
+		plain        = "the gate's key goes to this backend over plain HTTP"
+		passwords    = "basic_auth and the gate get the same requests"
+		issueBehind  = "speechgate_issue comes behind a gate"
+		askBehind    = "speechgate_verify comes behind a gate"
+		consolePlain = "the console is reached without TLS"
+		unknownJobs  = "speechgate_verify is asked about jobs of backend"
+		openAnswer   = "other proxies ask speechgate_verify, and Caddy answers a question with another host or path with an empty 200"
 	)
 	for name, test := range map[string]struct {
 		options, sites string
@@ -46,6 +47,15 @@ func TestMistakes_WarnsOfHandlers(t *testing.T) {
 		"a gate behind forward_auth":            {sites: ":80 {\n route {\n forward_auth auth:8080 {\n uri /a\n }\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
 		"in another handle":                     {sites: ":80 {\n handle /health {\n reverse_proxy engine:8080\n }\n handle {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},
 		"a gate that a handle shadows":          {sites: ":80 {\n route {\n handle {\n reverse_proxy engine:8080\n }\n handle /v1/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }\n }", want: []string{unreached}},
+
+		"a console without TLS":            {sites: ":80 {\n speechgate_console\n speechgate amivoice\n reverse_proxy engine:8080\n }", want: []string{consolePlain}},
+		"a console alone, without TLS":     {sites: "http://console.example {\n speechgate_console /\n }", want: []string{consolePlain + `||"host":"console.example"`}},
+		"a console of this machine":        {sites: "http://localhost:8080 {\n bind 127.0.0.1\n speechgate_console\n }"},
+		"a console with TLS":               {sites: "console.example {\n tls internal\n speechgate_console\n }"},
+		"a console in front of everything": {sites: "console.example {\n tls internal\n speechgate_console /\n speechgate amivoice\n reverse_proxy engine:8080\n }", want: []string{behindProxy}},
+		"a gate behind a proxy, a console and a health check": {
+			sites: "http://localhost:8080 {\n bind 127.0.0.1\n route {\n speechgate_health\n speechgate_console\n reverse_proxy engine:8080\n speechgate amivoice\n }\n }", want: []string{behindProxy},
+		},
 
 		"a prefix that is not stripped":  {sites: ":80 {\n speechgate /asr/* amivoice\n reverse_proxy engine:8080\n }", want: []string{unreached}},
 		"a prefix that is stripped":      {sites: ":80 {\n handle_path /asr/* {\n speechgate amivoice\n reverse_proxy engine:8080\n }\n }"},

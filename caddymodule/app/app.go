@@ -121,6 +121,7 @@ type App struct {
 	backends map[string]upstreamKeys   // by backend name
 	graces   map[string][]policy.Grace // of the gates, by backend name
 	asked    bool                      // other proxies ask about requests
+	pages    bool                      // there is a console
 	jobKeep  time.Duration             // the longest grace window of the gates
 	explains manage.GateConfigs        // what decisions depend on
 

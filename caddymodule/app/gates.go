@@ -40,11 +40,19 @@ func (a *App) AddProxyEndpoint() {
 	a.asked = true
 }
 
-// decides reports whether a gate of the configuration was loaded, or an endpoint that other proxies ask.
+// AddConsole tells the app that the configuration has a console.
+func (a *App) AddConsole() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pages = true
+}
+
+// decides reports whether a gate of the configuration was loaded, an endpoint that other proxies ask,
+// or a console.
 func (a *App) decides() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.backends) > 0 || a.asked
+	return len(a.backends) > 0 || a.asked || a.pages
 }
 
 // gateBackends returns the backend names of the gates of the configuration, in order.

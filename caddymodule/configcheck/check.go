@@ -89,7 +89,7 @@ func Check(ctx caddy.Context, servers map[string]*caddyhttp.Server, backends []s
 	c.check(servers)
 	c.warnOfUnknownJobs(backends)
 	if len(c.readers) == 0 {
-		return nil
+		return c.warnings()
 	}
 	return slices.Concat(c.warnings(), logWarnings(ctx, servers, c.readers), spanWarnings(servers))
 }
@@ -102,8 +102,10 @@ func (c *checker) check(servers map[string]*caddyhttp.Server) {
 		f := c.find(server, place{server: name, listen: strings.Join(server.Listen, " "), local: IsLocal(server.Listen), plain: isPlain(server)}, nil)
 		found[name] = f
 		c.readers = append(c.readers, f.readers...)
+		c.pages = append(c.pages, f.pages...)
 		c.addPrefixes(f.prefixes)
 	}
+	c.warnOfPlainPages()
 	if len(c.readers) == 0 {
 		return
 	}
@@ -157,6 +159,7 @@ func apisOf(readers []reader) (apis []*dialect.API) {
 // checker collects what the walks of all servers find.
 type checker struct {
 	readers        []reader
+	pages          []pagesAt
 	apis           []*dialect.API // of the gates
 	prefixes       []string       // some of the prefixes that handlers of all servers strip from paths
 	firstHost      map[place]string
@@ -298,7 +301,7 @@ const (
 // opens reports whether a mistake lets requests pass without a check, or shows a key.
 func opens(text string) bool {
 	switch text {
-	case gateBehind, rewriteBehind, noGate, noGateAfterError, openAnswer, plainHTTP:
+	case gateBehind, rewriteBehind, noGate, noGateAfterError, openAnswer, plainHTTP, pagesPlain:
 		return true
 	}
 	return false

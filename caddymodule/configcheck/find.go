@@ -32,6 +32,7 @@ type finder struct {
 	invoked []string      // the named routes around the current one
 
 	readers    []reader
+	pages      []pagesAt
 	appended   []appended        // of log_append
 	attributes []appended        // of tracing
 	vars       map[string]any    // what the handlers vars set
@@ -194,6 +195,12 @@ func (f *finder) handlers(handlers []caddyhttp.MiddlewareHandler, inside *around
 				at.host = inside.hosts[0]
 			}
 			f.readers = append(f.readers, reader{at, inside.hosts, inside.paths, inside.unsure, h.(caddyhttp.MiddlewareHandler)})
+		case Pages:
+			at := f.at
+			if len(inside.hosts) > 0 {
+				at.host = inside.hosts[0]
+			}
+			f.pages = append(f.pages, pagesAt{at, inside.hosts})
 		default:
 			rewritten = kindOf(h) == unknown // a handler that nobody knows could rewrite
 		}

@@ -22,6 +22,11 @@ const (
 
 func kindOf(h caddyhttp.MiddlewareHandler) kind {
 	switch h := h.(type) {
+	case Pages:
+		if h.StartPath() == "/" {
+			return answers
+		}
+		return passes // the path of an API is never a path of pages
 	case *caddyhttp.StaticResponse, *caddyhttp.StaticError:
 		return answers
 	case *fileserver.FileServer:
@@ -41,10 +46,11 @@ func kindOf(h caddyhttp.MiddlewareHandler) kind {
 	return unknown
 }
 
-// passing are the handlers of Caddy that answer nothing themselves.
+// passing are the handlers that answer no request for a path of an API.
 var passing = []string{
 	"copy_response_headers", "encode", "headers", "intercept", "log_append", "map", "push", "request_body",
 	"templates", "timeouts", "tracing", "vars",
+	"speechgate_health",
 }
 
 func moduleID(h caddyhttp.MiddlewareHandler) string {

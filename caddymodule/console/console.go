@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/caddymodule/configcheck"
 	"github.com/speechgate/speechgate/caddymodule/handler"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
 	"github.com/speechgate/speechgate/internal/console"
@@ -78,7 +79,7 @@ func (*Console) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the defaults, gets the app, and reads the pages.
 func (c *Console) Provision(ctx caddy.Context) (err error) {
 	c.logger = ctx.Logger()
-	c.Path = c.startPath()
+	c.Path = c.StartPath()
 	if c.Name == "" {
 		c.Name = defaultName
 	}
@@ -90,6 +91,7 @@ func (c *Console) Provision(ctx caddy.Context) (err error) {
 		return err
 	}
 	c.unwant = c.app.Refusals().Want()
+	c.app.AddConsole()
 	c.pages, err = console.New(console.Settings{
 		Path: c.Path, Name: c.Name, URL: c.URL, APIURL: c.APIURL, SignIn: c.app.SignIn(), Gateway: gateway{c.app},
 		Failed: func(r *http.Request, err error) {
@@ -208,8 +210,8 @@ func (g gateway) Refusals() *refusals.Feed { return g.app.Refusals() }
 // Ready returns an error if the server cannot decide on requests.
 func (g gateway) Ready(ctx context.Context) error { return g.app.Ready(ctx) }
 
-// startPath returns the configured path, or the default, with a slash at its end.
-func (c *Console) startPath() string {
+// StartPath returns the configured path, or the default, with a slash at its end.
+func (c *Console) StartPath() string {
 	if c.Path == "" {
 		return DefaultPath
 	}
@@ -229,11 +231,12 @@ func (c *Console) StartURL() *url.URL {
 			return u
 		}
 	}
-	return &url.URL{Path: c.startPath()}
+	return &url.URL{Path: c.StartPath()}
 }
 
 // Interface guards
 var (
+	_ configcheck.Pages           = (*Console)(nil)
 	_ caddy.Provisioner           = (*Console)(nil)
 	_ caddy.CleanerUpper          = (*Console)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Console)(nil)

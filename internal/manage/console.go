@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/speechgate/speechgate/internal/words"
@@ -81,7 +82,12 @@ func CheckConsoleURL(text string) error {
 	case (u.Scheme == "https" || u.Scheme == "http") && u.Host != "":
 		return nil
 	}
-	return wrong("url", " %s: want the URL of the console's start page, such as https://speech.example.com/console/", words.QuoteArgument(text))
+	if policy.HoldsSecret(text) || len(text) > 200 {
+		text = words.QuoteArgument(text)
+	} else {
+		text = strconv.Quote(text)
+	}
+	return wrong("url", " %s: want the URL of the console's start page, such as https://speech.example.com/console/", text)
 }
 
 // Operator is an operator who was invited to the console.
