@@ -57,7 +57,7 @@ func TestUpstreamKeys_AnOldKeyMakesNoMoreGarbage(t *testing.T) {
 		w := &quiet{header: make(http.Header)}
 		var sent string
 		r := c.request(w)
-		if err := g.gate.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if err := g.gate.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
 			sent = r.Header.Get("Authorization")
 			return nil
 		})); err != nil || sent != "Bearer "+g.gate.keys[index].Reveal() {
