@@ -156,6 +156,9 @@ func TestEndingKeys_ReadsNoMoreThanAPage(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := f.planOf(text, part.args...)
+			if part.order[0] == issuersEnd && !strings.Contains(plan, "api_keys_revoke_from") {
+				t.Errorf("%+v:\n%s", list, plan)
+			}
 			if strings.Contains(plan, "SCAN") || part.order[0] == ownEnd && strings.Contains(plan, "TEMP B-TREE") {
 				t.Errorf("%+v:\n%s", list, plan)
 			}

@@ -120,6 +120,8 @@ func (s *Store) keySections(ctx context.Context, list *KeyList, now policy.Time)
 		return searchSections(list), nil
 	case list.Order == OrderUse:
 		return s.useSections(ctx, list)
+	case list.Order == OrderIssued:
+		return [][]keyPart{{issuedPart(list)}}, nil
 	case list.Order == OrderEnd:
 		return [][]keyPart{endParts(list, now)}, nil
 	}
@@ -149,6 +151,15 @@ func labelPart(list *KeyList) keyPart {
 		from: "api_keys", where: condition{}.and("account_id = ?", list.AccountID),
 		order: []string{"label COLLATE NOCASE", "rowid"}, join: "rowid",
 	}
+}
+
+// issuedPart reads keys in the order in which they were issued.
+func issuedPart(list *KeyList) keyPart {
+	p := keyPart{from: "api_keys", order: []string{"created_at", "id"}, join: "id"}
+	if list.AccountID != "" {
+		p.where = p.where.and("account_id = ?", list.AccountID)
+	}
+	return p
 }
 
 // endParts reads keys in the order of their ends. For an account, the index has one origin after

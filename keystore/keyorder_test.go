@@ -26,7 +26,7 @@ type orderModel struct {
 }
 
 func (m *orderModel) list() KeyList {
-	return KeyList{AccountID: m.accountID, Order: m.order, Search: m.search, NewestFirst: m.reverse, Status: m.status, Origin: m.origin, Now: start}
+	return KeyList{AccountID: m.accountID, Order: m.order, Search: m.search, NewestFirst: m.reverse, Status: m.status, Origin: m.origin, Now: start, Bounded: true}
 }
 
 // endOf returns the first of the ends of a key; the end of time for a key that never ends.
@@ -86,6 +86,8 @@ func (m *orderModel) compare(a, b *policy.Key, section int) int {
 	switch {
 	case strings.HasPrefix(m.search, "key_"):
 		return ids
+	case m.search == "" && m.order == OrderIssued:
+		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), ids)
 	case m.search != "" || m.order == OrderLabel || m.order == OrderUse && section == 1:
 		return labels
 	case m.order == OrderEnd:
@@ -134,7 +136,7 @@ func TestKeys_InEachOrder(t *testing.T) {
 					columns[name] = start + policy.Time(rapid.IntRange(-2, 2).Draw(t, name+" at"))
 				}
 			}
-			id := r.key(rapid.SampledFrom(accounts).Draw(t, "account"), start-10, columns)
+			id := r.key(rapid.SampledFrom(accounts).Draw(t, "account"), start-10+policy.Time(rapid.IntRange(0, 2).Draw(t, "created")), columns)
 			if rapid.Bool().Draw(t, "was used") {
 				r.used(id, start+policy.Time(rapid.IntRange(-3, 0).Draw(t, "used")))
 			}
@@ -147,7 +149,7 @@ func TestKeys_InEachOrder(t *testing.T) {
 		m := orderModel{
 			accounts:  accounts,
 			accountID: rapid.SampledFrom(append(accounts, "")).Draw(t, "whose"),
-			order:     KeyOrder(rapid.IntRange(1, 3).Draw(t, "order")),
+			order:     KeyOrder(rapid.IntRange(0, 3).Draw(t, "order")),
 			reverse:   rapid.Bool().Draw(t, "reverse"),
 			status:    rapid.SampledFrom([]string{"", "", "active", "expired", "revoked"}).Draw(t, "status"),
 			origin:    rapid.SampledFrom([]policy.Origin{0, 0, policy.OriginConsole}).Draw(t, "only the origin"),
@@ -201,7 +203,7 @@ func TestKeys_OrdersSortNothing(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	for _, accountID := range []string{"", f.account().ID} {
-		for _, list := range []KeyList{{Order: OrderLabel}, {Order: OrderEnd}, {Order: OrderUse}, {Search: "key_1"}, {Search: "a"}} {
+		for _, list := range []KeyList{{Bounded: true}, {Order: OrderLabel}, {Order: OrderEnd}, {Order: OrderUse}, {Search: "key_1"}, {Search: "a"}} {
 			list.AccountID = accountID // of no keys, so that the windows are those of many
 			list.windows = keyWindows{100, 100, -1}
 			sections, err := f.keySections(t.Context(), &list, start)

@@ -80,6 +80,10 @@ type KeyList struct {
 	// returned. Default: the list's beginning.
 	Cursor string
 
+	// Bounded limits the work for a page that a filter selects, also in the order OrderIssued: a
+	// page can have fewer keys than Limit then, even none, although another page follows.
+	Bounded bool
+
 	windows keyWindows // set by Keys, unless a test has set them
 }
 
@@ -99,7 +103,8 @@ func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next
 	if now.IsZero() {
 		now = s.cfg.Clock()
 	}
-	if list.Order != OrderIssued || list.Search != "" {
+	// The keys of an issuer have an index of their own.
+	if list.Order != OrderIssued || list.Search != "" || list.Bounded && list.IssuerID == "" {
 		if list.windows == (keyWindows{}) {
 			list.windows = defaultWindows
 		}

@@ -32,7 +32,7 @@ func keysPage(v *visit) error {
 	}
 	l.Filtered = l.Label != "" || l.Status != "" || l.Origin != ""
 	keys, err := v.manager.Keys(v.r.Context(), manage.KeyQuery{
-		Page: manage.Page{Limit: rowsPerPage, Cursor: query.Get("cursor")}, Label: l.Label, Status: l.Status, Origin: l.Origin, NewestFirst: true,
+		Page: manage.Page{Limit: rowsPerPage, Cursor: query.Get("cursor")}, Search: l.Label, Status: l.Status, Origin: l.Origin, NewestFirst: l.Label == "", Bounded: true,
 	})
 	if v.isMistake(err) {
 		l.Problem = v.mistake(err)

@@ -39,7 +39,7 @@ func allKeysPage(v *visit) error {
 	l.Filtered = l.Account+l.Status+l.Origin+l.Search+l.IssuedBy+l.Sort != "" || l.Reverse
 	q := manage.KeyQuery{
 		Page: manage.Page{Limit: rowsPerPage, Cursor: query.Get("cursor")}, AccountID: l.Account, Status: l.Status, Origin: l.Origin,
-		Search: l.Search, IssuedBy: l.IssuedBy, Sort: l.Sort, NewestFirst: l.Reverse,
+		Search: l.Search, IssuedBy: l.IssuedBy, Sort: l.Sort, NewestFirst: l.Reverse, Bounded: true,
 	}
 	if l.Search != "" {
 		q.Sort = "" // those of a search are in the order of their labels

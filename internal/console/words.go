@@ -191,7 +191,6 @@ var japaneseKeys = map[string]string{
 	"Key":                          "APIキー",
 	"Issue a key":                  "キーを発行",
 	"All keys":                     "キー一覧",
-	"Label contains":               "ラベルに含まれる文字",
 	"Label":                        "ラベル",
 	"Status":                       "状態",
 	"Origin":                       "発行元",

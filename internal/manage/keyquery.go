@@ -63,6 +63,9 @@ type KeyQuery struct {
 	Sort string `json:"sort"`
 	// NewestFirst turns the order around.
 	NewestFirst bool `json:"newest_first"`
+	// Bounded limits the work for a part of the list, also in the order issued: with a filter, a
+	// part can have fewer keys than the limit then. It is for pages that people wait for.
+	Bounded bool `json:"-"`
 }
 
 // Validate refuses a query with a mistake in a field. It does not read the keystore.
@@ -75,7 +78,7 @@ func (q *KeyQuery) Validate() error {
 func (q *KeyQuery) parse(now policy.Time) (keystore.KeyList, error) {
 	l := keystore.KeyList{
 		AccountID: q.AccountID, IssuerID: q.IssuedBy, Status: q.Status, Now: now,
-		Label: q.Label, Search: q.Search, Order: keyOrders[q.Sort], NewestFirst: q.NewestFirst, Limit: q.Limit, Cursor: q.Cursor,
+		Label: q.Label, Search: q.Search, Order: keyOrders[q.Sort], NewestFirst: q.NewestFirst, Bounded: q.Bounded, Limit: q.Limit, Cursor: q.Cursor,
 	}
 	if err := checkAccountIfAny(q.AccountID); err != nil {
 		return l, err
