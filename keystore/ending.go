@@ -214,3 +214,15 @@ const jobsOfExpiredKeys = `SELECT j.backend, j.id, j.account_id, j.client, j.cre
 	FROM (SELECT rowid AS r FROM api_keys WHERE ` + firstEnd + ` > $1 AND ` + firstEnd + ` <= $2 ORDER BY ` + firstEnd + ` DESC LIMIT 2000) AS e
 	CROSS JOIN api_keys k ON k.rowid = e.r ` + keyJoins + ` JOIN jobs j ON j.key_id = k.id
 	WHERE j.created_at > $1 LIMIT $3`
+
+// CountLiveKeys returns how many keys of an account are active or suspended at now.
+func (s *Store) CountLiveKeys(ctx context.Context, accountID string, now policy.Time) (int, error) {
+	var q listQuery
+	q.where(`k.account_id = ?`, accountID)
+	q.where(keyStatus+` IN ('active', 'suspended')`, now, now)
+	n, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM `+keyTables+` WHERE `+strings.Join(q.conditions, ` AND `), q.args...)
+	if err != nil {
+		return 0, err
+	}
+	return n[0], nil
+}

@@ -191,11 +191,11 @@ func endParts(list *KeyList, now policy.Time) (parts []keyPart) {
 func (s *Store) useSections(ctx context.Context, list *KeyList) ([][]keyPart, error) {
 	used := keyPart{from: "last_uses", order: []string{"at", "digest"}, join: "digest", only: ofAccount(list)}
 	if list.AccountID != "" {
-		n, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 LIMIT $2) AS some`, list.AccountID, list.windows.few+1)
+		few, err := s.hasFewKeys(ctx, list.AccountID, list.windows.few)
 		if err != nil {
 			return nil, err
 		}
-		if n[0] <= list.windows.few {
+		if few {
 			used = keyPart{
 				from: "api_keys x CROSS JOIN last_uses y ON y.digest = x.digest", where: condition{}.and("x.account_id = ?", list.AccountID),
 				order: []string{"y.at", "y.digest"}, join: "digest",

@@ -11,6 +11,9 @@ import (
 type AccountList struct {
 	// Status selects the accounts whose [policy.Account.Status] is this word. Default: all.
 	Status string
+	// Search selects the accounts whose name contains this text, and those whose ID or service
+	// ID begins with it. ASCII letters match in upper and lower case. Default: all.
+	Search string
 	// NewestFirst turns the order around.
 	NewestFirst bool
 
@@ -31,6 +34,10 @@ func (s *Store) Accounts(ctx context.Context, list AccountList) (page []policy.A
 	q := listQuery{name: "a", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
 	if list.Status != "" {
 		q.where(accountStatus+` = ?`, list.Status)
+	}
+	if list.Search != "" {
+		text := likeEscaper.Replace(list.Search)
+		q.where(`(name LIKE ? ESCAPE '\' OR id LIKE ? ESCAPE '\' OR service_id LIKE ? ESCAPE '\')`, `%`+text+`%`, text+`%`, text+`%`)
 	}
 	q.orderBy("created_at", "id")
 	return readPage(ctx, s, &q, `SELECT `+accountColumns+` FROM accounts`, scanAccount,
@@ -181,11 +188,29 @@ func (s *Store) Jobs(ctx context.Context, list JobList) (page []policy.Job, next
 		q.where(`key_id = ?`, list.KeyID)
 	}
 	if list.AccountID != "" {
-		q.where(`key_id IN (SELECT id FROM api_keys WHERE account_id = ?)`, list.AccountID)
+		few, err := s.hasFewKeys(ctx, list.AccountID, fewKeys)
+		if err != nil {
+			return nil, "", err
+		}
+		ofAccount := `account_id = ?`
+		if few {
+			ofAccount = `key_id IN (SELECT id FROM api_keys WHERE account_id = ?)`
+		}
+		q.where(ofAccount, list.AccountID)
 	}
 	q.orderBy("created_at", "backend", "id")
 	return readPage(ctx, s, &q, `SELECT `+jobColumns+` FROM jobs`, scanJob,
 		func(j *policy.Job) listPosition { return listPosition{int64(j.CreatedAt), []string{j.Backend, j.ID}} })
+}
+
+// fewKeys is up to how many keys the jobs of an account are found by its keys. The jobs of an
+// account with more keys are found among all jobs, in the order of the list: it has many of them.
+const fewKeys = 1_000
+
+// hasFewKeys reports whether an account has up to most keys.
+func (s *Store) hasFewKeys(ctx context.Context, accountID string, most int) (bool, error) {
+	n, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 LIMIT $2) AS some`, accountID, most+1)
+	return err == nil && n[0] <= most, err
 }
 
 // AuditList says which entries of the audit trail [Store.Audit] returns: those that all

@@ -66,6 +66,7 @@ var notes = map[string]note{
 	"limit":                {text: "The most entries of an answer, from 1 to 1000. Default: 100."},
 	"cursor":               {text: "Where the part begins: the next of the part before. Default: the beginning of the list."},
 	"newest_first":         {text: "Turns the order around."},
+	"AccountQuery.search":  {text: "Selects the accounts whose name contains this text, and those whose ID or service ID begins with it, in upper or lower case."},
 	"AccountQuery.status":  {text: "Selects the accounts with this status.", words: manage.AccountStatuses},
 	"KeyQuery.account_id":  {text: idOrName + " Selects its keys."},
 	"KeyQuery.status":      {text: "Selects the keys with this status.", words: manage.KeyStatuses},

@@ -2,8 +2,10 @@ package console
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // accountList is the data of the page accounts.
@@ -12,27 +14,16 @@ type accountList struct {
 	Next     string
 	First    bool
 	Status   string
-	Find     string
+	Search   string
 	Statuses []string
 	Problem  string
 }
 
 func accountsPage(v *visit) error {
 	query := v.r.URL.Query()
-	l := &accountList{Status: query.Get("status"), Find: query.Get("find"), First: query.Get("cursor") == "", Statuses: manage.AccountStatuses()}
-	if l.Find != "" {
-		a, err := v.manager.Account(v.r.Context(), l.Find)
-		switch {
-		case err == nil:
-			return v.redirect(v.below("operator/accounts", a.ID))
-		case !v.isMistake(err) && !isAbsent(err):
-			return err
-		}
-		l.Problem = v.mistake(err)
-		return v.render(http.StatusNotFound, "accounts", "Accounts", l)
-	}
+	l := &accountList{Status: query.Get("status"), Search: strings.TrimSpace(query.Get("search")), First: query.Get("cursor") == "", Statuses: manage.AccountStatuses()}
 	accounts, err := v.manager.Accounts(v.r.Context(), manage.AccountQuery{
-		Page: manage.Page{Limit: rowsPerPage, Cursor: query.Get("cursor")}, Status: l.Status, NewestFirst: true,
+		Page: manage.Page{Limit: rowsPerPage, Cursor: query.Get("cursor")}, Status: l.Status, Search: l.Search, NewestFirst: true,
 	})
 	if v.isMistake(err) {
 		l.Problem = v.mistake(err)
@@ -54,15 +45,38 @@ type accountDetail struct {
 	// SetupURL is a link for the holder; empty if none was made just now.
 	SetupURL   string
 	SetupUntil manage.Time
+
+	Keys     []manage.Key // the newest
+	Jobs     []manage.Job // the newest
+	Usage    manage.Usage // of the last 30 days
+	Refusals []manage.Usage
 }
+
+// ShowAccount makes the tables leave out the account.
+func (*accountDetail) ShowAccount() bool { return false }
 
 func (v *visit) accountDetail() (*accountDetail, error) {
 	id := v.r.PathValue("id")
 	if err := manage.CheckID("account_id", manage.KindAccount, id); err != nil {
 		return nil, errNoSuch
 	}
-	a, err := v.manager.Account(v.r.Context(), id)
-	return &accountDetail{Account: a, Done: v.done()}, err
+	account, err := v.manager.Account(v.r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	a := &accountDetail{Account: account, Done: v.done()}
+	newest := manage.Page{Limit: fewRows}
+	keys, err := v.manager.Keys(v.r.Context(), manage.KeyQuery{Page: newest, AccountID: id, NewestFirst: true})
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := v.manager.Jobs(v.r.Context(), manage.JobQuery{Page: newest, AccountID: id, NewestFirst: true})
+	if err != nil {
+		return nil, err
+	}
+	a.Keys, a.Jobs = keys.Items, jobs.Items
+	a.Usage, a.Refusals, err = v.usageSince("30d", id)
+	return a, err
 }
 
 func accountPage(v *visit) error {
@@ -94,6 +108,36 @@ func renameAccount(v *visit) error {
 		_, err := v.manager.RenameAccount(v.r.Context(), id, v.form("name"))
 		return err
 	})
+}
+
+// limitAccount changes the limits of an account. The field shows all of them, so a limit that the
+// operator has deleted there goes.
+func limitAccount(v *visit) error {
+	return v.changeAccount("account-limited", func(id string) error {
+		changes := strings.Fields(v.form("limits"))
+		if len(changes) == 0 {
+			changes = []string{"none"}
+		}
+		if err := manage.CheckLimitChange(changes); err != nil {
+			return err
+		}
+		if changes[0] != "none" {
+			changes = append(changes, absentLimits(changes)...)
+		}
+		_, err := v.manager.LimitAccount(v.r.Context(), id, changes)
+		return err
+	})
+}
+
+// absentLimits returns changes that remove the limits that no text names.
+func absentLimits(texts []string) (changes []string) {
+	given := "," + strings.Join(texts, ",")
+	for _, limit := range policy.LimitNames() {
+		if !strings.Contains(given, ","+limit.String()+"=") {
+			changes = append(changes, limit.String()+"=none")
+		}
+	}
+	return changes
 }
 
 func suspendAccount(v *visit) error {

@@ -87,7 +87,7 @@ func newTab(t *testing.T, f *fixture, l look) *tab {
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("accept-lang", l.lang), chromedp.Env("TZ=Asia/Tokyo"))
 	allocator, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	ctx, cancel := chromedp.NewContext(allocator)
-	ctx, timeout := context.WithTimeout(ctx, 45*time.Second)
+	ctx, timeout := context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(func() {
 		timeout()
 		cancel()

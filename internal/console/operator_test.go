@@ -59,8 +59,10 @@ func TestOperator_InvitesRenamesSuspendsAndClosesAccounts(t *testing.T) {
 	b := f.operatorBrowser("tanaka")
 	b.want(b.get("operator/accounts"), 200, "Example &lt;Corp&gt;", a.ID)
 	page := "operator/accounts/" + a.ID
-	b.wantRedirect(b.get("operator/accounts?find=Example+%3CCorp%3E"), page)
-	b.want(b.get("operator/accounts?find=nobody"), 404, "there is no account")
+	b.want(b.get("operator/accounts?search=example+%3Cc"), 200, a.ID)
+	b.want(b.get("operator/accounts?search="+a.ID[:9]), 200, a.ID)
+	b.want(b.get("operator/accounts?search=nobody"), 200, "There are no such accounts.")
+	b.want(b.get("operator/accounts?search=sgk_secret"), 400, "an API key itself")
 	b.want(b.get("operator/accounts?status=closed"), 200, "There are no such accounts.")
 	b.want(b.get("operator/accounts?status=shut"), 400, "status")
 

@@ -7,9 +7,12 @@ func operatorRoutes() []route {
 	get, post := http.MethodGet, http.MethodPost
 	return []route{
 		{get, "operator/accounts", operators, accountsPage},
+		{get, "operator/accounts/new", operators, newAccountPage},
+		{post, "operator/accounts/new", operators, createAccount},
 		{get, "operator/accounts/{id}", operators, accountPage},
 		{post, "operator/accounts/{id}/invite", operators, inviteAccount},
 		{post, "operator/accounts/{id}/rename", operators, renameAccount},
+		{post, "operator/accounts/{id}/limits", operators, limitAccount},
 		{post, "operator/accounts/{id}/suspend", operators, suspendAccount},
 		{post, "operator/accounts/{id}/resume", operators, resumeAccount},
 		{post, "operator/accounts/{id}/close", operators, closeAccount},
@@ -25,6 +28,7 @@ func operatorRoutes() []route {
 
 		{get, "operator/streams", operators, streamsPage},
 		{post, "operator/streams/cut", operators, cutStream},
+		{get, "operator/jobs", operators, allJobsPage},
 		{get, "operator/grace", operators, gracePage},
 		{get, "operator/refusals", operators, refusalsPage},
 		{get, "operator/refusals/events", operators, refusalEvents},

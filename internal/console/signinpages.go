@@ -166,6 +166,7 @@ var doneTexts = map[string]string{
 	"key-revoked":           "The key is revoked. Requests with it are refused from now on.",
 	"key-suspended":         "The key is suspended.",
 	"key-resumed":           "The key is resumed.",
+	"account-limited":       "The limits of the account are changed.",
 	"account-renamed":       "The account has another name.",
 	"account-suspended":     "The account is suspended.",
 	"account-resumed":       "The account is resumed.",

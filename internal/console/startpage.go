@@ -7,17 +7,17 @@ import (
 // startData is the data of the start page.
 type startData struct {
 	Done    string
-	Account *manage.Account // nil for an operator
-	API     string          // its URL
-	APIs    []string        // the names of the APIs that the gates speak
-	Second  bool            // the user has a second factor
+	Account *manage.Account
+	API     string   // its URL
+	APIs    []string // the names of the APIs that the gates speak
+	Second  bool     // the user has a second factor
 }
 
 func startPage(v *visit) error {
-	s := startData{Done: v.done(), Second: !v.user().SecondFactor.Empty()}
 	if v.IsOperator() {
-		return v.show("operator", "Overview", s)
+		return overviewPage(v)
 	}
+	s := startData{Done: v.done(), Second: !v.user().SecondFactor.Empty()}
 	account, err := v.manager.Account(v.r.Context(), v.user().ID)
 	if err != nil {
 		return err

@@ -33,6 +33,8 @@ type visit struct {
 	session *keystore.ConsoleSession // nil without a session
 	manager *manage.Manager          // nil without a session whose user has passed
 
+	names map[string]string // of accounts that the page shows, by ID
+
 	lang    language.Tag
 	printer *message.Printer
 	theme   string // light, dark or auto

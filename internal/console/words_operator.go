@@ -2,13 +2,10 @@ package console
 
 // japaneseOperator has the texts of the operators' pages, and of the page of the usage.
 var japaneseOperator = map[string]string{
-	"Customers":        "顧客",
 	"What happens now": "現在の状況",
-	"The gateway":      "ゲートウェイ",
 
 	// Accounts
 	"Accounts":                    "アカウント",
-	"ID or name":                  "IDまたは名前",
 	"Name":                        "名前",
 	"open":                        "利用中",
 	"closed":                      "解約済み",
@@ -89,7 +86,6 @@ var japaneseOperator = map[string]string{
 	"Began":                             "開始",
 	"Last start":                        "最後の開始コマンド",
 	"Action":                            "操作",
-	"Cut":                               "切断",
 	"Cut the stream %s":                 "ストリーム %s を切断",
 	"%d further streams are not shown.": "ほかに%d件のストリームがあります。",
 	"There are no live streams on this server.": "このサーバーで利用中のストリームはありません。",

@@ -152,6 +152,9 @@ type AccountQuery struct {
 
 	// Status selects the accounts of one of the [AccountStatuses].
 	Status string `json:"status"`
+	// Search selects the accounts whose name contains this text, and those whose ID or service
+	// ID begins with it, in upper or lower case.
+	Search string `json:"search"`
 	// NewestFirst turns the order around.
 	NewestFirst bool `json:"newest_first"`
 }
@@ -162,6 +165,9 @@ func (q *AccountQuery) Validate() error {
 		if err := oneOf("status", q.Status, AccountStatuses()); err != nil {
 			return err
 		}
+	}
+	if err := checkSearch(q.Search, "a part of the name of an account, or its ID or service ID"); err != nil {
+		return err
 	}
 	return q.check()
 }
@@ -175,7 +181,7 @@ func (m *Manager) Accounts(ctx context.Context, q AccountQuery) (List[Account], 
 	if err := q.Validate(); err != nil {
 		return List[Account]{}, err
 	}
-	records, next, err := m.Store.Accounts(ctx, keystore.AccountList{Status: q.Status, NewestFirst: q.NewestFirst, Limit: q.Limit, Cursor: q.Cursor})
+	records, next, err := m.Store.Accounts(ctx, keystore.AccountList{Status: q.Status, Search: q.Search, NewestFirst: q.NewestFirst, Limit: q.Limit, Cursor: q.Cursor})
 	return listOf(records, next, err, m.accountOf)
 }
 
@@ -222,7 +228,7 @@ func (m *Manager) CloseAccount(ctx context.Context, account string, confirmed bo
 	if !a.Open() {
 		return ClosedAccount{Account: m.accountOf(a), Already: true}, nil
 	}
-	active, err := m.activeKeys(ctx, id)
+	active, err := m.Store.CountLiveKeys(ctx, id, m.Now)
 	if err != nil {
 		return ClosedAccount{}, err
 	}
@@ -234,18 +240,4 @@ func (m *Manager) CloseAccount(ctx context.Context, account string, confirmed bo
 		return ClosedAccount{}, err
 	}
 	return ClosedAccount{Account: m.accountOf(a), ActiveKeys: active}, nil
-}
-
-// activeKeys counts an account's keys that have not ended.
-func (m *Manager) activeKeys(ctx context.Context, accountID string) (n int, err error) {
-	for _, status := range []string{StatusActive, statusSuspended} {
-		keys, err := All(func(page Page) (List[Key], error) {
-			return m.Keys(ctx, KeyQuery{AccountID: accountID, Status: status, Page: page})
-		})
-		if err != nil {
-			return 0, err
-		}
-		n += len(keys)
-	}
-	return n, nil
 }

@@ -131,13 +131,24 @@ func (q *KeyQuery) checkSort() error {
 			return err
 		}
 	}
-	switch {
-	case strings.HasPrefix(q.Search, policy.KeyPrefix) || strings.HasPrefix(q.Search, policy.ServicePasswordPrefix):
-		return wrong("search", " is %s: want a part of a label, or a key ID", lookalike(q.Search))
-	case len(q.Search) > maxSearch:
-		return wrong("search", " has %d bytes: want up to %d", len(q.Search), maxSearch)
-	case q.Search != "" && q.Sort != "":
+	if err := checkSearch(q.Search, "a part of a label, or a key ID"); err != nil {
+		return err
+	}
+	if q.Search != "" && q.Sort != "" {
 		return wrong("sort", " %s: the keys of a search are in the order of their labels", q.Sort)
+	}
+	return nil
+}
+
+// checkSearch refuses to search for a secret or for a long text.
+func checkSearch(text, want string) error {
+	for _, secret := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix, policy.SetupPrefix} {
+		if strings.HasPrefix(text, secret) {
+			return wrong("search", " is %s: want %s", lookalike(text), want)
+		}
+	}
+	if len(text) > maxSearch {
+		return wrong("search", " has %d bytes: want up to %d", len(text), maxSearch)
 	}
 	return nil
 }

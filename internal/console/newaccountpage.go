@@ -1,0 +1,44 @@
+package console
+
+import (
+	"crypto/rand"
+	"net/http"
+
+	"github.com/speechgate/speechgate/internal/manage"
+)
+
+// newAccountForm is the data of the page new-account.
+type newAccountForm struct {
+	Name, ServiceID       string
+	Once                  string // makes the form work once only
+	Problem, ProblemField string
+}
+
+func newAccountPage(v *visit) error {
+	return v.show("new-account", "Create an account", &newAccountForm{Once: rand.Text()})
+}
+
+// createdAccount is the data of the page account-created.
+type createdAccount struct {
+	manage.Account
+
+	Password string // shown once; empty if the operator has given it, or for a form that was sent twice
+}
+
+// createAccount creates an account. A form that is sent twice creates one account.
+func createAccount(v *visit) error {
+	f := &newAccountForm{Name: v.form("name"), ServiceID: v.form("service-id"), Once: v.form("once")}
+	if f.Once == "" || len(f.Once) > 64 {
+		f.Once = rand.Text()
+	}
+	v.manager.Actor.Request = "console\x00" + v.user().ID + "\x00" + f.Once
+	account, err := v.manager.CreateAccount(v.r.Context(), manage.NewAccount{Name: f.Name, ServiceID: f.ServiceID, ServicePassword: v.secret("service-password")})
+	if v.isMistake(err) {
+		f.Problem, f.ProblemField, f.Once = v.mistake(err), fieldOf(err), rand.Text()
+		return v.render(http.StatusUnprocessableEntity, "new-account", "Create an account", f)
+	}
+	if err != nil {
+		return err
+	}
+	return v.show("account-created", "The account is created", &createdAccount{account, account.ServicePassword.Reveal()})
+}

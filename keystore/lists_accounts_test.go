@@ -1,0 +1,74 @@
+package keystore
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+func TestAccounts_AreFoundByNameAndID(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	ids := make(map[string]string)
+	for _, name := range []string{"Example Corp.", "100% Speech", "Other"} {
+		a, _, err := f.CreateAccount(t.Context(), start, operator, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[name] = a.ID
+	}
+	for search, want := range map[string]string{
+		"example": "Example Corp.", "CORP": "Example Corp.", "100%": "100% Speech", "%": "100% Speech", ids["Other"]: "Other", ids["Other"][:14]: "Other", "_": "",
+	} {
+		found, _, err := f.Accounts(t.Context(), AccountList{Search: search})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == "" && len(found) > 0 || want != "" && (len(found) != 1 || found[0].Name != want) {
+			t.Errorf("%q finds %v, want %q", search, found, want)
+		}
+	}
+}
+
+// The jobs of an account are the same if the account has many keys, and they are found in another
+// way.
+func TestJobs_OfAnAccountWithFewAndManyKeys(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	few, _, err := f.CreateAccount(t.Context(), start, operator, "Few")
+	if err != nil {
+		t.Fatal(err)
+	}
+	many, _, err := f.CreateAccount(t.Context(), start, operator, "Many")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, f.cfg.Path)
+	for _, c := range []struct {
+		account string
+		keys    int
+	}{{few.ID, 2}, {many.ID, fewKeys + 2}} {
+		mustExec(t, db, `WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < $1)
+			INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, created_at, expires_at)
+			SELECT $2 || n, $3, randomblob(32), 'sgk_1234', 'console', '', '[]', 0, $4, CASE WHEN n % 2 = 0 THEN $4 + 1 END FROM n`,
+			c.keys, "key_"+c.account[4:12], c.account, start)
+		mustExec(t, db, `INSERT INTO jobs (id, backend, dialect, account_id, key_id, client, created_at, state)
+			SELECT 'job-' || id, 'b', 'amivoice', account_id, id, '192.0.2.7', $1, 'queued' FROM api_keys WHERE account_id = $2 ORDER BY id LIMIT 2`, start, c.account)
+		if got, err := f.hasFewKeys(t.Context(), c.account, fewKeys); err != nil || got != (c.keys <= fewKeys) {
+			t.Fatalf("%d keys are few: %t, %v", c.keys, got, err)
+		}
+		jobs, _, err := f.Jobs(t.Context(), JobList{AccountID: c.account})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(jobs) != 2 || jobs[0].AccountID != c.account || jobs[1].AccountID != c.account {
+			t.Errorf("the jobs of an account with %d keys are %v", c.keys, jobs)
+		}
+		for at, want := range map[policy.Time]int{start: c.keys, start.Add(day): (c.keys + 1) / 2} {
+			if n, err := f.CountLiveKeys(t.Context(), c.account, at); err != nil || n != want {
+				t.Errorf("%s: %d live keys, %v, want %d", fmt.Sprint(at), n, err, want)
+			}
+		}
+	}
+}
