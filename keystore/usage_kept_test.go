@@ -14,6 +14,31 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
+// A backup has the usage that was in the journal, so that a key that comes back has it.
+func TestRestore_UsageOfTheJournal(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	lost, _ := f.key(f.account().ID)
+	f.CountUsage(start, aUse(lost, policy.Recognize, policy.Allowed), UsageCounts{Requests: 3})
+	for i := range usageBatch { // so many counters go to the journal
+		f.CountUsage(start, aUse(policy.Key{ID: fmt.Sprintf("key_%d", i), AccountID: "acc_1"}, policy.ReadJob, policy.Allowed), UsageCounts{Requests: 1})
+	}
+	f.usage.flush(t.Context())
+	db := rawDB(t, path)
+	if count(t, db, `SELECT COUNT(*) FROM usage_journal`) == 0 {
+		t.Fatal("the journal is empty")
+	}
+	backup := f.backup()
+	mustExec(t, db, `DELETE FROM api_keys WHERE id = $1`, lost.ID) // as if it was pruned
+	mustExec(t, db, `DELETE FROM usage_scopes WHERE key_id = $1`, lost.ID)
+	mustExec(t, db, `DELETE FROM usage_journal`)
+	f.restore(backup.Path, later)
+	if got := f.sumOf(UsageList{AccountID: lost.AccountID, KeyID: lost.ID}); got.Requests != 3 {
+		t.Errorf("the key has %+v, want 3 requests", got)
+	}
+}
+
 // Usage stays when a backup is restored. A key that comes back has its total of the backup.
 func TestRestore_Usage(t *testing.T) {
 	t.Parallel()
