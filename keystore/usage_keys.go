@@ -85,15 +85,77 @@ func (q *usageQuery) keysPage(list *KeyUsageList) (text string, ok bool) {
 	if list.Limit > 0 {
 		page += ` LIMIT ` + strconv.Itoa(list.Limit+1)
 	}
-	with, rows := `WITH page AS MATERIALIZED (`+page+`)`, `SELECT p.id, `+usageCounted+` FROM page p CROSS JOIN usage_totals u ON u.scope = p.id`
-	if !list.Since.IsZero() {
-		since := int64(list.Since / hour)
-		with = `WITH RECURSIVE page AS MATERIALIZED (` + page + `), ` + steps("usage_hours", "hour", q.arg(since)) + `, ` +
-			steps("usage_days", "day", q.arg(since/hoursOfDay))
-		rows = `SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN hour_steps t CROSS JOIN usage_hours u ON u.hour = t.hour AND u.scope = p.id
-			UNION ALL SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN day_steps t CROSS JOIN usage_days u ON u.day = t.day AND u.scope = p.id
-			UNION ALL SELECT p.id, 0, 0, 0, 0, 0 FROM page p`
+	with, rows := q.usageOf(page)
+	if !list.Since.IsZero() { // keys without usage are needed for the cursor
+		rows += ` UNION ALL SELECT id, 0, 0, 0, 0, 0 FROM page`
 	}
 	return with + ` SELECT p.account_id, p.key_id, ` + usageSums + ` FROM (` + rows + `) AS u JOIN page p ON p.id = u.id
 		GROUP BY p.account_id, p.key_id ORDER BY p.account_id, p.key_id`, true
+}
+
+// usageOf selects the usage of the scopes whose IDs a query selects as id. Its first result is a
+// prefix of the whole query: the scopes are the table page there.
+func (q *usageQuery) usageOf(page string) (with, rows string) {
+	if q.list.Since.IsZero() {
+		return `WITH page AS MATERIALIZED (` + page + `)`, `SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN usage_totals u ON u.scope = p.id`
+	}
+	since := int64(q.list.Since / hour)
+	with = `WITH RECURSIVE page AS MATERIALIZED (` + page + `), ` + steps("usage_hours", "hour", q.arg(since)) + `, ` +
+		steps("usage_days", "day", q.arg(since/hoursOfDay))
+	return with, `SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN hour_steps t CROSS JOIN usage_hours u ON u.hour = t.hour AND u.scope = p.id
+		UNION ALL SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN day_steps t CROSS JOIN usage_days u ON u.day = t.day AND u.scope = p.id`
+}
+
+// byKey sums up each key. The parts of the query are in the order of their parameters.
+func (q *usageQuery) byKey() string {
+	l := &q.list
+	var text string
+	if l.Limit > 0 && l.KeyID == "" {
+		with, rows := q.usageOf(q.busiest())
+		text = with + ` SELECT s.account_id, s.key_id, ` + usageSums + ` FROM (` + rows + `) AS u CROSS JOIN usage_scopes s ON s.id = u.id`
+	} else {
+		text = `SELECT s.account_id, s.key_id, ` + usageSums + ` FROM usage_scopes s JOIN ` + q.ofAll(usageCounted) + ` AS u ON u.scope = s.id`
+	}
+	text += ` WHERE s.key_id <> ''`
+	if l.AccountID != "" {
+		text += ` AND s.account_id = ` + q.arg(l.AccountID)
+	}
+	if l.KeyID != "" {
+		text += ` AND s.key_id = ` + q.arg(l.KeyID)
+	}
+	text += ` GROUP BY s.id ORDER BY 3 DESC, s.id`
+	if l.Limit > 0 {
+		text += ` LIMIT ` + q.arg(l.Limit)
+	}
+	return text
+}
+
+// ofAll is a table with the usage of all scopes.
+func (q *usageQuery) ofAll(columns string) string {
+	if q.list.Since.IsZero() {
+		return `usage_totals`
+	}
+	since := int64(q.list.Since / hour)
+	return `(SELECT scope, ` + columns + ` FROM usage_hours WHERE hour >= ` + q.arg(since) +
+		` UNION ALL SELECT scope, ` + columns + ` FROM usage_days WHERE day >= ` + q.arg(since/hoursOfDay) + `)`
+}
+
+// busiest selects the scopes that are among the busiest ones. It reads the tables in their order,
+// and sorts only numbers.
+func (q *usageQuery) busiest() string {
+	l := &q.list
+	from := q.ofAll(`requests`) + ` t GROUP BY t.scope`
+	switch {
+	case l.AccountID != "" && l.Since.IsZero():
+		// The concatenation keeps the database from using the index of names: a large account
+		// would be read in the order of its key IDs, and usage_totals here and there.
+		from = `usage_scopes n CROSS JOIN usage_totals t ON t.scope = n.id WHERE n.account_id || '' = ` + q.arg(l.AccountID) + ` GROUP BY t.scope`
+	case l.AccountID != "":
+		from += ` HAVING EXISTS (SELECT 1 FROM usage_scopes n WHERE n.id = t.scope AND n.account_id = ` + q.arg(l.AccountID) + `)`
+	case !l.Since.IsZero(): // hours and days can have scopes of keys that are gone
+		from += ` HAVING EXISTS (SELECT 1 FROM usage_scopes n WHERE n.id = t.scope)`
+	}
+	// Among the busiest scopes are those of accounts, which are not asked for.
+	return `SELECT t.scope AS id, SUM(t.requests) AS asked FROM ` + from + ` ORDER BY 2 DESC, 1
+		LIMIT ` + q.arg(l.Limit) + ` + (SELECT COUNT(*) FROM usage_scopes WHERE key_id = '')`
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -61,7 +62,8 @@ func TestKeyUsage_PagesHaveEachKeyOnce(t *testing.T) {
 // The busiest keys are those of the whole list, also if accounts have more requests than keys.
 func TestUsage_BusiestKeys(t *testing.T) {
 	t.Parallel()
-	f := openStore(t, newPath(t))
+	path := newPath(t)
+	f := openStore(t, path)
 	for i := range 30 {
 		k := policy.Key{ID: fmt.Sprintf("key_%d", i), AccountID: fmt.Sprintf("acc_%d", i/2)}
 		for j, op := range []policy.Operation{policy.CreateJob, policy.ReadJob} {
@@ -69,22 +71,17 @@ func TestUsage_BusiestKeys(t *testing.T) {
 		}
 	}
 	f.usage.flush(t.Context())
-	all := f.usageOf(UsageList{Group: UsageByKey})
-	if len(all) != 30 {
-		t.Fatalf("%d keys", len(all))
-	}
-	for _, n := range []int{1, 2, 7, 29, 30, 31} {
-		if diff := cmp.Diff(all[:min(n, 30)], f.usageOf(UsageList{Group: UsageByKey, Limit: n})); diff != "" {
-			t.Errorf("the %d busiest (-want +got):\n%s", n, diff)
+	mustExec(t, rawDB(t, path), `DELETE FROM usage_scopes WHERE key_id = 'key_17'`) // as if it was pruned
+	for _, list := range []UsageList{{}, {Since: start}, {AccountID: "acc_3"}, {AccountID: "acc_3", Since: start}, {AccountID: "acc_none"}} {
+		list.Group, list.Limit = UsageByKey, 0
+		all := f.usageOf(list)
+		if list.AccountID == "" && len(all) != 29 {
+			t.Fatalf("%d keys", len(all))
 		}
-	}
-	of := f.usageOf(UsageList{Group: UsageByKey, AccountID: "acc_3"})
-	if len(of) != 2 {
-		t.Fatalf("%d keys of the account", len(of))
-	}
-	for n := 1; n < 4; n++ {
-		if diff := cmp.Diff(of[:min(n, 2)], f.usageOf(UsageList{Group: UsageByKey, AccountID: "acc_3", Limit: n})); diff != "" {
-			t.Errorf("the %d busiest of an account (-want +got):\n%s", n, diff)
+		for _, list.Limit = range []int{1, 2, 7, 28, 29, 30} {
+			if diff := cmp.Diff(all[:min(list.Limit, len(all))], f.usageOf(list), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%+v (-want +got):\n%s", list, diff)
+			}
 		}
 	}
 }

@@ -163,47 +163,6 @@ func steps(table, column, from string) string {
 		` UNION ALL SELECT (SELECT MIN(n.` + column + `) FROM ` + table + ` n WHERE n.` + column + ` > s.` + column + `) FROM ` + column + `_steps s WHERE s.` + column + ` IS NOT NULL)`
 }
 
-// byKey sums up each key.
-func (q *usageQuery) byKey() string {
-	l := &q.list
-	keys := `s.key_id <> ''`
-	source := `usage_totals`
-	if !l.Since.IsZero() {
-		since := int64(l.Since / hour)
-		source = `(SELECT scope, ` + usageCounted + ` FROM usage_hours WHERE hour >= ` + q.arg(since) +
-			` UNION ALL SELECT scope, ` + usageCounted + ` FROM usage_days WHERE day >= ` + q.arg(since/hoursOfDay) + `)`
-	}
-	if l.AccountID != "" {
-		keys += ` AND s.account_id = ` + q.arg(l.AccountID)
-	}
-	if l.KeyID != "" {
-		keys += ` AND s.key_id = ` + q.arg(l.KeyID)
-	}
-	with, scopes := ``, `usage_scopes s`
-	if l.Limit > 0 && l.Since.IsZero() && l.KeyID == "" {
-		with, scopes = q.busiest(), `busiest b CROSS JOIN usage_scopes s ON s.id = b.scope`
-	}
-	text := with + `SELECT s.account_id, s.key_id, ` + usageSums + ` FROM ` + scopes + ` JOIN ` + source + ` AS u ON u.scope = s.id
-		WHERE ` + keys + ` GROUP BY s.id ORDER BY 3 DESC, s.id`
-	if l.Limit > 0 {
-		text += ` LIMIT ` + q.arg(l.Limit)
-	}
-	return text
-}
-
-// busiest is a common table expression of the scopes that are among the busiest ones. It reads
-// usage_totals in its order, and does not look the name of every key up.
-func (q *usageQuery) busiest() string {
-	l := &q.list
-	// Among the busiest scopes of all are those of accounts, which are not asked for.
-	from, limit := ``, q.arg(l.Limit)+` + (SELECT COUNT(*) FROM usage_scopes WHERE key_id = '')`
-	if l.AccountID != "" {
-		from, limit = ` WHERE scope IN (SELECT id FROM usage_scopes WHERE account_id = `+q.arg(l.AccountID)+` AND key_id <> '')`, q.arg(l.Limit)
-	}
-	return `WITH busiest AS MATERIALIZED (SELECT scope, SUM(requests) AS asked FROM usage_totals` + from + `
-		GROUP BY scope ORDER BY 2 DESC, 1 LIMIT ` + limit + `) `
-}
-
 // AudioUsed returns how much audio a key has used, or all keys of an account together if there
 // is no KeyID: on the day of now, in UTC, and in all. It knows the audio of formats that tell
 // their length, see [UsageCounts]. It also has what this process has counted and not written
