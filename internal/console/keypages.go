@@ -9,41 +9,7 @@ import (
 // rowsPerPage is how many records a list shows at a time.
 const rowsPerPage = 50
 
-// keyList is the data of the page keys.
-type keyList struct {
-	Done     string
-	Keys     []manage.Key
-	Next     string // cursor
-	First    bool   // this is the first part of the list
-	Label    string
-	Status   string
-	Origin   string
-	Filtered bool
-	Statuses []string
-	Origins  []string
-	Problem  string
-}
-
-func keysPage(v *visit) error {
-	query := v.r.URL.Query()
-	l := &keyList{
-		Done: v.done(), First: query.Get("cursor") == "", Label: query.Get("label"), Status: query.Get("status"), Origin: query.Get("origin"),
-		Statuses: manage.KeyStatuses(), Origins: manage.KeyOrigins(),
-	}
-	l.Filtered = l.Label != "" || l.Status != "" || l.Origin != ""
-	keys, err := v.manager.Keys(v.r.Context(), manage.KeyQuery{
-		Page: manage.Page{Limit: rowsPerPage, Cursor: query.Get("cursor")}, Search: l.Label, Status: l.Status, Origin: l.Origin, NewestFirst: l.Label == "", Bounded: true,
-	})
-	if v.isMistake(err) {
-		l.Problem = v.mistake(err)
-		return v.render(http.StatusBadRequest, "keys", "Keys", l)
-	}
-	if err != nil {
-		return err
-	}
-	l.Keys, l.Next = keys.Items, string(keys.Next)
-	return v.show("keys", "Keys", l)
-}
+func keysPage(v *visit) error { return v.listKeys("keys", "") }
 
 // keyDetail is the data of the page key.
 type keyDetail struct {

@@ -16,8 +16,9 @@ var errNoSuch = keystore.ErrNotFound
 
 func isAbsent(err error) bool { return errors.Is(err, keystore.ErrNotFound) }
 
-// allKeyList is the data of the page all-keys.
-type allKeyList struct {
+// keyList is the data of the pages keys and all-keys.
+type keyList struct {
+	Done                            string
 	Keys                            []manage.Key
 	Next                            string
 	First                           bool
@@ -29,10 +30,13 @@ type allKeyList struct {
 	Problem                         string
 }
 
-func allKeysPage(v *visit) error {
+func allKeysPage(v *visit) error { return v.listKeys("all-keys", v.r.URL.Query().Get("account")) }
+
+// listKeys shows the keys that the query of the URL selects, of one account or of all.
+func (v *visit) listKeys(page, account string) error {
 	query := v.r.URL.Query()
-	l := &allKeyList{
-		First: query.Get("cursor") == "", Account: query.Get("account"), Status: query.Get("status"), Origin: query.Get("origin"),
+	l := &keyList{
+		Done: v.done(), First: query.Get("cursor") == "", Account: account, Status: query.Get("status"), Origin: query.Get("origin"),
 		Search: query.Get("search"), IssuedBy: query.Get("issued-by"), Sort: query.Get("sort"), Reverse: query.Get("reverse") == "yes",
 		Statuses: manage.KeyStatuses(), Origins: manage.KeyOrigins(), Sorts: manage.KeySorts(),
 	}
@@ -50,15 +54,15 @@ func allKeysPage(v *visit) error {
 	switch {
 	case v.isMistake(err):
 		l.Problem = v.mistake(err)
-		return v.render(http.StatusBadRequest, "all-keys", "Keys", l)
+		return v.render(http.StatusBadRequest, page, "Keys", l)
 	case isAbsent(err):
 		l.Problem = v.mistake(err)
-		return v.render(http.StatusNotFound, "all-keys", "Keys", l)
+		return v.render(http.StatusNotFound, page, "Keys", l)
 	case err != nil:
 		return err
 	}
 	l.Keys, l.Next = keys.Items, string(keys.Next)
-	return v.show("all-keys", "Keys", l)
+	return v.show(page, "Keys", l)
 }
 
 // anyKey is the data of the page any-key.
@@ -217,7 +221,7 @@ func (p *page) SortLink(name string) string {
 
 // Sorted returns the value of aria-sort for the heading of a column.
 func (p *page) Sorted(name string) string {
-	l, ok := p.Data.(*allKeyList)
+	l, ok := p.Data.(*keyList)
 	sort := "none"
 	if ok && l.Search == "" && (l.Sort == name || l.Sort == "" && name == "issued") {
 		sort = "ascending"

@@ -1,9 +1,15 @@
 package console
 
 import (
+	"fmt"
+	"html"
+	"net/http"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -49,4 +55,120 @@ func TestSession_EndsWithoutRequestsAndAtTheLatestAfterTwelveHours(t *testing.T)
 		f.advance(signin.Idle - time.Minute)
 	}
 	b.wantRedirect(b.get(""), "sign-in")
+}
+
+func TestKeys_AreSearchedSortedAndPaged(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	a := f.account("Example Corp.")
+	b := f.holder(a)
+	for i := range rowsPerPage + 10 {
+		label := fmt.Sprintf("server %02d", i)
+		if _, err := f.operator().IssueKey(t.Context(), manage.NewKey{AccountID: a.ID, Label: label, Expires: fmt.Sprintf("%dh", 200-i)}); err != nil {
+			t.Fatal(err)
+		}
+		f.advance(time.Second)
+	}
+	labels := func(path string) []string {
+		page := b.want(b.get(path), 200)
+		return regexp.MustCompile(`server \d\d`).FindAllString(page.body, -1)
+	}
+	for path, want := range map[string][2]string{
+		"keys":                          {"server 59", "server 10"},
+		"keys?sort=issued&reverse=yes":  {"server 00", "server 49"},
+		"keys?sort=label":               {"server 00", "server 49"},
+		"keys?sort=label&reverse=yes":   {"server 59", "server 10"},
+		"keys?sort=expiry":              {"server 59", "server 10"},
+		"keys?search=server 4":          {"server 40", "server 49"},
+		"keys?status=active&origin=api": {"", ""},
+	} {
+		path = strings.ReplaceAll(path, " ", "+")
+		got := labels(path)
+		if len(got) == 0 {
+			got = []string{""}
+		}
+		if got[0] != want[0] || got[len(got)-1] != want[1] {
+			t.Errorf("%s: from %q to %q, want from %q to %q", path, got[0], got[len(got)-1], want[0], want[1])
+		}
+	}
+	page := b.want(b.get("keys"), 200, `aria-sort="descending"`)
+	next := regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(page.body)
+	if next == nil {
+		t.Fatalf("there is no next part in\n%s", page.body)
+	}
+	if got := labels(html.UnescapeString(next[1])); len(got) != 10 || got[0] != "server 09" {
+		t.Errorf("the next part is %q", got)
+	}
+	b.want(b.get("keys?sort=color"), http.StatusBadRequest, "want ")
+	b.want(b.get("keys?cursor=x"), http.StatusBadRequest)
+}
+
+func TestExplain_SaysWhyAKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	a := f.account("Example Corp.")
+	b := f.holder(a)
+	key, err := f.operator().IssueKey(t.Context(), manage.NewKey{AccountID: a.ID, Expires: "never", Allow: []string{"203.0.113.0/24"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.want(b.get("explain?key="+key.ID), 200, `value="`+key.ID+`"`, `value="192.0.2.7"`)
+	got := b.want(b.post("explain", "key", key.Secret.Reveal(), "client-ip", "192.0.2.7", "method", "POST", "path", "/v1/recognize", "dialect", "amivoice"), 200, "address_refused", "/console/keys/"+key.ID)
+	if strings.Contains(got.body, key.Secret.Reveal()) {
+		t.Error("the page repeats the key")
+	}
+}
+
+// A form that is sent twice issues one key, and shows it once.
+func TestNewKey_AFormWorksOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	a := f.account("Example Corp.")
+	b := f.holder(a)
+	form := []string{"expires", "never", "label", "one", "step", "issue", "once", "a-token"}
+	b.want(b.post("keys/new", form...), 200, "sgk_")
+	again := b.want(b.post("keys/new", form...), 200, "sent before")
+	if strings.Contains(again.body, "sgk_") {
+		t.Error("the key is shown again")
+	}
+	other := f.holder(f.account("Other"))
+	other.want(other.post("keys/new", form...), 200, "sgk_")
+	keys, err := f.operator().Keys(t.Context(), manage.KeyQuery{AccountID: a.ID})
+	if err != nil || len(keys.Items) != 1 {
+		t.Errorf("%d keys, %v", len(keys.Items), err)
+	}
+}
+
+func TestNewKey_MistakesComeBackWithTheForm(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.holder(f.account("Example Corp."))
+	for name, test := range map[string]struct {
+		fields []string
+		want   string
+	}{
+		"no number":       {[]string{"expires", "period", "count", "", "unit", "d"}, "expires"},
+		"a negative span": {[]string{"expires", "period", "count", "-1", "unit", "d"}, "negative"},
+		"a past date":     {[]string{"expires", "date", "date", "2020-01-01"}, "past"},
+		"no date":         {[]string{"expires", "date", "date", ""}, "expires"},
+		"host bits":       {[]string{"expires", "never", "allow", "192.0.2.7/24"}, "192.0.2.7/24"},
+		"no address":      {[]string{"expires", "never", "allow", "localhost"}, "localhost"},
+		"a limit of 0":    {[]string{"expires", "never", "requests", "0"}, "requests=0/m"},
+		"an operation":    {[]string{"expires", "never", "operations", "fly"}, "fly"},
+		"a long label":    {[]string{"expires", "never", "label", strings.Repeat("x", 201)}, "201 bytes"},
+		"a secret":        {[]string{"expires", "never", "label", "sgk_WlEOrkqSW13NMWzqrYMlvQfppaGj2gCW04YSOA"}, "secret"},
+	} {
+		got := b.want(b.post("keys/new", append(test.fields, "step", "issue", "once", name)...), http.StatusUnprocessableEntity, `role="alert"`)
+		if !strings.Contains(html.UnescapeString(got.body), test.want) {
+			t.Errorf("%s: want %q in\n%s", name, test.want, got.body)
+		}
+	}
+	if keys, err := f.operator().Keys(t.Context(), manage.KeyQuery{}); err != nil || len(keys.Items) != 0 {
+		t.Errorf("%d keys were issued, %v", len(keys.Items), err)
+	}
+	check := b.want(b.post("keys/new", "expires", "never", "allow", "0.0.0.0/0", "issuable", "yes", "operations", "stream", "requests", "60", "audio-day", "90", "step", "check"), 200,
+		"allows all IPv4 addresses", "can issue further keys", "Operations: stream.", "At most 60 requests a minute.", "At most 90 minutes of audio a day (UTC).", "4,294,967,296 addresses")
+	if strings.Contains(check.body, "sgk_") {
+		t.Error("the key was issued without a confirmation")
+	}
 }

@@ -34,5 +34,7 @@ func routes() []route {
 		{post, "keys/{id}/rename", holders, renameKey},
 		{post, "keys/{id}/delete", holders, deleteKey},
 		{get, "jobs", holders, jobsPage},
+		{get, "explain", holders, explainPage},
+		{post, "explain", holders, explain},
 	}...)
 }

@@ -143,7 +143,7 @@ func TestRoutes_AreClosedToEveryoneElse(t *testing.T) {
 		}
 	}
 	holder.want(holder.get("keys/"+key.ID), 200, "mine-only")
-	other.want(other.get("keys?label=mine-only"), 200, "No key matches")
+	other.want(other.get("keys?search=mine-only"), 200, "No key matches")
 	if got := other.get("jobs?key=" + key.ID); got.status != http.StatusNotFound {
 		t.Errorf("jobs of a key of another account: status %d", got.status)
 	}

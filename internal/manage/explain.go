@@ -148,11 +148,13 @@ type Refusal struct {
 }
 
 // Explain says what the gateway would decide on a request, and why. It changes
-// nothing. It is for the operator only, because the reason of a refusal can name the
-// account of a job.
+// nothing. For the holder of an account, keys and jobs of other accounts are unknown. It is
+// for holders of accounts and the operator only.
 func (m *Manager) Explain(ctx context.Context, r ExplainRequest) (*Explanation, error) {
-	if err := m.operatorOnly(); err != nil {
-		return nil, err
+	if m.Actor.Kind != keystore.ActorAccount {
+		if err := m.operatorOnly(); err != nil {
+			return nil, err
+		}
 	}
 	q, err := r.parse(m.Now)
 	if err != nil {
@@ -209,6 +211,8 @@ func (m *Manager) findJob(ctx context.Context, backend, id string) (*policy.Job,
 		return nil, nil
 	case err != nil:
 		return nil, err
+	case !m.reaches(job.AccountID):
+		return nil, nil // a client of the account sees no difference either
 	}
 	return &job, nil
 }

@@ -34,8 +34,9 @@ func (m *Manager) findKey(ctx context.Context, id string, secret policy.Secret) 
 	record, err := m.Store.FindKey(ctx, secret)
 	switch {
 	case err == nil:
-		key := record.Key()
-		found.key = &key
+		if key := record.Key(); m.reaches(key.AccountID) {
+			found.key = &key
+		}
 	case errors.Is(err, keystore.ErrNotFound):
 		err = nil
 	}

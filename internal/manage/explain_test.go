@@ -2,12 +2,14 @@ package manage
 
 import (
 	"encoding/json"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -123,5 +125,40 @@ func checkRules(t *testing.T, e *Explanation, refuses string) {
 	}
 	if refused != (refuses != "") {
 		t.Errorf("no rule is %q", refuses)
+	}
+}
+
+// For the holder of an account, keys and jobs of other accounts are unknown.
+func TestManager_ExplainHidesOtherAccounts(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	own, foreign := newAccount(t, m, "Own"), newAccount(t, m, "Foreign")
+	key := newKey(t, m, NewKey{AccountID: own.ID})
+	other := newKey(t, m, NewKey{AccountID: foreign.ID})
+	job := policy.Job{ID: "j", Backend: "amivoice", Dialect: "amivoice", AccountID: foreign.ID, KeyID: other.ID, CreatedAt: noon}
+	if err := m.Store.CreateJob(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	holder := m.as(keystore.ActorAccount, own.ID)
+	ask := func(r ExplainRequest) *Explanation {
+		t.Helper()
+		r.ClientIP, r.Dialect, r.Backend = "192.0.2.7", "amivoice", "amivoice"
+		return must(holder.Explain(t.Context(), r))(t)
+	}
+	if e := ask(ExplainRequest{Key: other.Secret.Secret, Method: "POST", Path: "/v1/recognize"}); e.Reason != policy.KeyUnknown.String() || e.KeyID != "" || e.AccountID != "" {
+		t.Errorf("the secret of a key of another account: %+v", e)
+	}
+	if e := ask(ExplainRequest{KeyID: key.ID, Method: "GET", Path: "/v2/recognitions/j"}); e.Reason != policy.JobUnknown.String() {
+		t.Errorf("a job of another account: %+v", e)
+	}
+	if _, err := holder.Explain(t.Context(), ExplainRequest{KeyID: other.ID, ClientIP: "192.0.2.7", Method: "POST", Path: "/v1/recognize", Dialect: "amivoice"}); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("the ID of a key of another account: %v", err)
+	}
+	r := ExplainRequest{KeyID: key.ID, ClientIP: "192.0.2.7", Method: "POST", Path: "/v1/recognize", Dialect: "amivoice", Backend: "amivoice"}
+	if _, err := m.as(keystore.ActorKey, key.ID).Explain(t.Context(), r); !errors.Is(err, ErrOperatorOnly) {
+		t.Errorf("a key asks: %v", err)
+	}
+	if e := ask(ExplainRequest{Key: key.Secret.Secret, Method: "POST", Path: "/v1/recognize"}); !e.Allowed || e.KeyID != OrNull(key.ID) {
+		t.Errorf("the own key: %+v", e)
 	}
 }

@@ -103,10 +103,6 @@ func TestManager_OthersThanTheOperatorCannotCallWhatIsForTheOperator(t *testing.
 		"VerifyAudit": func(ctx context.Context, m *Manager) error { _, err := m.VerifyAudit(ctx, ""); return err },
 		"Backup":      func(ctx context.Context, m *Manager) error { _, err := m.Backup(ctx, "copy.db"); return err },
 		"Restore":     func(ctx context.Context, m *Manager) error { _, err := m.Restore(ctx, "copy.db"); return err },
-		"Explain": func(ctx context.Context, m *Manager) error {
-			_, err := m.Explain(ctx, ExplainRequest{KeyID: key.ID, ClientIP: "192.0.2.7", Method: "POST", Path: "/v1/recognize", Dialect: "amivoice", Backend: "amivoice"})
-			return err
-		},
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
