@@ -406,7 +406,7 @@ func TestAdminAPI_ListsTheUsageOfEachKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newAdminClient(t)
-	parts := 0
+	var parts int
 	for _, query := range []string{"", "&since=1d"} {
 		got, parts = nil, 0
 		for target := "usage/keys?limit=2&account_id=Other" + query; target != ""; parts++ {

@@ -154,7 +154,7 @@ func TestSender_KeepsWhatWaits(t *testing.T) {
 		if err := s.add("a", nil, mostWaiting); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.add("b", nil, mostWaiting); err != error(tooManyError(mostWaiting)) {
+		if err := s.add("b", nil, mostWaiting); !errors.Is(err, tooManyError(mostWaiting)) {
 			t.Errorf("one more delivery: %v", err)
 		}
 		synctest.Wait()
@@ -246,7 +246,7 @@ func TestWebhook_DoesNotWaitForAReceiverThatFails(t *testing.T) {
 		}
 		begun := time.Now()
 		for range 100 {
-			if err := told(t, s, "speechgate.key_ended"); err != error(tooManyError(mostWaiting)) {
+			if err := told(t, s, "speechgate.key_ended"); !errors.Is(err, tooManyError(mostWaiting)) {
 				t.Fatal(err)
 			}
 		}
