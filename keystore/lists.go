@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"github.com/speechgate/speechgate/policy"
@@ -183,24 +184,33 @@ type JobList struct {
 // page. The error is ErrInvalid if the limit is below zero, or if the cursor does not
 // come from Jobs.
 func (s *Store) Jobs(ctx context.Context, list JobList) (page []policy.Job, next string, err error) {
-	q := listQuery{name: "j", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
-	if list.KeyID != "" {
-		q.where(`key_id = ?`, list.KeyID)
-	}
+	few := false
 	if list.AccountID != "" {
-		few, err := s.hasFewKeys(ctx, list.AccountID, fewKeys)
-		if err != nil {
+		if few, err = s.hasFewKeys(ctx, list.AccountID, fewKeys); err != nil {
 			return nil, "", err
 		}
-		ofAccount := `account_id = ?`
-		if few {
-			ofAccount = `key_id IN (SELECT id FROM api_keys WHERE account_id = ?)`
-		}
-		q.where(ofAccount, list.AccountID)
+	}
+	q := jobsQuery(&list, few)
+	return readPage(ctx, s, q, `SELECT `+jobColumns+` FROM jobs`, scanJob,
+		func(j *policy.Job) listPosition { return listPosition{int64(j.CreatedAt), []string{j.Backend, j.ID}} })
+}
+
+// jobsQuery returns the query of a page. few says that the account of the list has few keys.
+func jobsQuery(list *JobList, few bool) *listQuery {
+	q := &listQuery{name: "j", limit: list.Limit, cursor: list.Cursor, descending: list.NewestFirst}
+	switch {
+	case list.KeyID != "":
+		q.where(`key_id = ?`, list.KeyID)
+	case list.AccountID != "" && few:
+		q.where(`key_id IN (SELECT id FROM api_keys WHERE account_id = ?)`, list.AccountID)
+	default:
+		q.where(`created_at > ?`, int64(math.MinInt64)) // so that SQLite reads the index of this column, and does not sort all jobs
+	}
+	if list.AccountID != "" {
+		q.where(`account_id = ?`, list.AccountID)
 	}
 	q.orderBy("created_at", "backend", "id")
-	return readPage(ctx, s, &q, `SELECT `+jobColumns+` FROM jobs`, scanJob,
-		func(j *policy.Job) listPosition { return listPosition{int64(j.CreatedAt), []string{j.Backend, j.ID}} })
+	return q
 }
 
 // fewKeys is up to how many keys the jobs of an account are found by its keys. The jobs of an

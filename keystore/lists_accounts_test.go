@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/speechgate/speechgate/policy"
@@ -68,6 +69,28 @@ func TestJobs_OfAnAccountWithFewAndManyKeys(t *testing.T) {
 		for at, want := range map[policy.Time]int{start: c.keys, start.Add(day): (c.keys + 1) / 2} {
 			if n, err := f.CountLiveKeys(t.Context(), c.account, at); err != nil || n != want {
 				t.Errorf("%s: %d live keys, %v, want %d", fmt.Sprint(at), n, err, want)
+			}
+		}
+	}
+}
+
+// A page of the newest jobs, of all accounts or of one with many keys, does not sort all jobs.
+func TestJobs_PagesAreNotSorted(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	const jobs = `SELECT ` + jobColumns + ` FROM jobs`
+	after := listPosition{int64(start), []string{"b", "job-1"}}.cursor("j")
+	for _, list := range []JobList{{}, {Cursor: after}, {AccountID: "acc_1"}, {AccountID: "acc_1", Cursor: after}} {
+		for _, newestFirst := range []bool{false, true} {
+			list.Limit, list.NewestFirst = 50, newestFirst
+			q := jobsQuery(&list, false)
+			text, err := q.build(jobs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan := f.planOf(text, q.args...)
+			if !strings.Contains(plan, "SEARCH jobs USING INDEX jobs_created") || strings.Contains(plan, "B-TREE FOR ORDER BY") {
+				t.Errorf("%+v: the plan is\n%s", list, plan)
 			}
 		}
 	}
