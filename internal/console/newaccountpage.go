@@ -2,6 +2,7 @@ package console
 
 import (
 	"crypto/rand"
+	"errors"
 	"net/http"
 
 	"github.com/speechgate/speechgate/internal/manage"
@@ -36,6 +37,10 @@ func createAccount(v *visit) error {
 	if v.isMistake(err) {
 		f.Problem, f.ProblemField, f.Once = v.mistake(err), fieldOf(err), rand.Text()
 		return v.render(http.StatusUnprocessableEntity, "new-account", "Create an account", f)
+	}
+	if errors.Is(err, manage.ErrOtherRequest) { // the browser has gone back to the form, which has created an account
+		f.Problem, f.Once = v.T("The form has created another account before. Send it again to create this one too."), rand.Text()
+		return v.render(http.StatusConflict, "new-account", "Create an account", f)
 	}
 	if err != nil {
 		return err

@@ -29,12 +29,15 @@ func TestOperator_CreatesAnAccountOnce(t *testing.T) {
 	if strings.Contains(again.body, password[1]) {
 		t.Error("the service password is shown twice")
 	}
+	other := b.want(b.post("operator/accounts/new", "name", "Another", "once", once[1]), 409, "Send it again", `value="Another"`)
+	fresh := regexp.MustCompile(`name="once" value="([^"]+)"`).FindStringSubmatch(other.body)
+	b.want(b.post("operator/accounts/new", "name", "Another", "once", fresh[1]), 200, "Another")
 	imported := b.want(b.post("operator/accounts/new", "name", "With ID", "service-id", "customer-1", "service-password", "a password of before"), 200, "customer-1")
 	if strings.Contains(imported.body, "a password of before") {
 		t.Error("the page repeats the password that the operator has typed")
 	}
 	accounts, err := f.operator().Accounts(t.Context(), manage.AccountQuery{})
-	if err != nil || len(accounts.Items) != 2 {
+	if err != nil || len(accounts.Items) != 3 {
 		t.Errorf("there are %d accounts, %v", len(accounts.Items), err)
 	}
 }

@@ -72,19 +72,3 @@ func (v *visit) usageSince(since, accountID string) (sum manage.Usage, refusals 
 	slices.SortStableFunc(refusals, func(a, b manage.Usage) int { return int(b.Refused - a.Refused) })
 	return sum, refusals[:min(fewRows, len(refusals))], err
 }
-
-// AccountName returns the name of an account, for a list. It is the ID if there is no such account.
-func (v *visit) AccountName(id string) string {
-	if name, ok := v.names[id]; ok {
-		return name
-	}
-	name := id
-	if account, err := v.manager.Account(v.r.Context(), id); err == nil {
-		name = account.Name
-	}
-	if v.names == nil {
-		v.names = make(map[string]string)
-	}
-	v.names[id] = name
-	return name
-}

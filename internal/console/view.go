@@ -264,3 +264,19 @@ func (v *visit) SignInName(u *keystore.ConsoleUser) string {
 	}
 	return u.ID
 }
+
+// AccountName returns the name of an account, for a list. It is the ID if there is no such account.
+func (v *visit) AccountName(id string) string {
+	if name, ok := v.names[id]; ok {
+		return name
+	}
+	name := id
+	if account, err := v.manager.Account(v.r.Context(), id); err == nil {
+		name = account.Name
+	}
+	if v.names == nil {
+		v.names = make(map[string]string)
+	}
+	v.names[id] = name
+	return name
+}

@@ -21,6 +21,7 @@ var japaneseOverview = map[string]string{
 	"The account is created": "アカウントを作成しました",
 	"This is the only time that the service password is shown. Pass it on in a safe way.":        "サービスパスワードが表示されるのは今回だけです。安全な方法でお客様に伝えてください。",
 	"This form was sent before, and the service password was shown then. It is not shown again.": "このフォームは送信済みで、サービスパスワードはその際に表示されました。再表示はできません。",
+	"The form has created another account before. Send it again to create this one too.":         "このフォームからは、すでに別のアカウントを作成しています。このアカウントも作成するには、もう一度送信してください。",
 	"To the account": "アカウントの詳細へ",
 
 	"The newest keys":             "最近発行されたキー",
