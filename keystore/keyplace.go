@@ -91,3 +91,36 @@ func comparePlaces(a, b []any) int {
 		return cmp.Compare(x, y)
 	})
 }
+
+func (p *keyPart) scanKey(row scanner) (k placedKey, err error) {
+	k.place = make([]any, len(p.order))
+	k.Key, err = scanKey(beforeKey{row, pointersTo(k.place)})
+	p.settle(k.place)
+	return k, err
+}
+
+func (p *keyPart) scanPlace(row scanner) ([]any, error) {
+	place := make([]any, len(p.order))
+	err := row.Scan(pointersTo(place)...)
+	p.settle(place)
+	return place, err
+}
+
+func pointersTo(values []any) []any {
+	pointers := make([]any, len(values))
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	return pointers
+}
+
+// settle makes strings of the texts of a place, which the database can return as bytes. Only
+// digests are bytes.
+func (p *keyPart) settle(place []any) {
+	for i, value := range place {
+		isDigest := p.join == "digest" && i == len(place)-1
+		if b, ok := value.([]byte); ok && !isDigest {
+			place[i] = string(b)
+		}
+	}
+}

@@ -32,9 +32,9 @@ type Series struct {
 
 // The measures of the chart, in the unit of its coordinates.
 const (
-	width, height = 720, 220
-	left, right   = 64, 8 // of the bars
-	top, bottom   = 12, 28
+	width, height = 720, 240
+	left, right   = 84, 8 // of the bars
+	top, bottom   = 20, 44
 	labelWidth    = 84 // of a label below the bars
 	gridLines     = 4
 )
@@ -64,7 +64,7 @@ func (b *Bars) SVG() string {
 		x := left + step*float64(i)
 		b.bar(&out, i, x, step, most, number)
 		if i%every == 0 {
-			fmt.Fprintf(&out, `<text class="label" x="%s" y="%d" text-anchor="middle">%s</text>`, coordinate(x+step/2), height-8, html.EscapeString(label))
+			fmt.Fprintf(&out, `<text class="label" x="%s" y="%d" text-anchor="middle">%s</text>`, coordinate(x+step/2), height-12, html.EscapeString(label))
 		}
 	}
 	out.WriteString(`</svg>`)

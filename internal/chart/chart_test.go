@@ -55,6 +55,7 @@ func TestBars_AreAsHighAsTheirValues(t *testing.T) {
 		ID: "c", Title: "Requests <a day>", Desc: "Three days", Labels: []string{"Mon", "Tue", "Wed"},
 		Series: []Series{{"admitted", []float64{100, 0, 50}}, {"refused & cut", []float64{100, 30, 0}}},
 	}
+	const bottomLine = height - bottom
 	var bars []element
 	for _, e := range parse(t, b.SVG()) {
 		if e.name == "rect" {
@@ -64,15 +65,15 @@ func TestBars_AreAsHighAsTheirValues(t *testing.T) {
 	if len(bars) != 4 {
 		t.Fatalf("%d bars", len(bars))
 	}
-	height := func(i int) float64 { return number(t, bars[i].attributes["height"]) }
+	tall := func(i int) float64 { return number(t, bars[i].attributes["height"]) }
 	y := func(i int) float64 { return number(t, bars[i].attributes["y"]) }
-	if height(0) != height(1) || math.Abs(height(3)*2-height(0)) > 0.2 || bars[0].attributes["class"] != "bar" || bars[1].attributes["class"] != "bar2" {
+	if tall(0) != tall(1) || math.Abs(tall(3)*2-tall(0)) > 0.2 || bars[0].attributes["class"] != "bar" || bars[1].attributes["class"] != "bar2" {
 		t.Errorf("the bars are %+v", bars)
 	}
-	if math.Abs(y(1)+height(1)-y(0)) > 0.1 {
+	if math.Abs(y(1)+tall(1)-y(0)) > 0.1 {
 		t.Errorf("the second bar of a day does not stand on the first: %+v", bars)
 	}
-	if y(1) < top || y(0)+height(0) > 220-bottom+0.1 {
+	if y(1) < top || y(0)+tall(0) > bottomLine+0.1 {
 		t.Errorf("a bar is outside of the chart: %+v", bars)
 	}
 }
