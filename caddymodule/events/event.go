@@ -96,7 +96,7 @@ func (e *Event) data() map[string]any {
 	}
 	data["at"], data["operation"], data["backend"], data["client_ip"] = e.At.String(), e.Operation.String(), e.Backend, ""
 	if e.Client.IsValid() {
-		data["client_ip"] = e.Client.String()
+		data["client_ip"] = e.Client.WithZone("").String() // a zone can be any text
 	}
 	return data
 }

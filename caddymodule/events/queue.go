@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -11,8 +12,10 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// queueSize is how many events can wait for the handlers.
-const queueSize = 1024
+const (
+	queueSize = 1024                   // events that can wait for the handlers
+	waitAgain = 100 * time.Millisecond // between two looks of Wait whether a configuration runs
+)
 
 // Queue has the events that the handlers have not got yet. It survives reloads: the handlers of the
 // configuration that runs get the events, also those of requests that an earlier configuration has
@@ -75,15 +78,38 @@ func (q *Queue) OfferJobOnGrace(e Event) {
 	}
 }
 
-// Wait puts an event into the queue, and waits until there is room. After the end of ctx, it does
-// not wait. It is for events that no request waits for.
+// Wait puts an event into the queue, and waits until there is room. After the end of ctx, which is
+// that of a configuration, it waits only if another configuration runs. It is for events that no
+// request waits for.
 func (q *Queue) Wait(ctx context.Context, e Event) {
 	e.own()
 	select {
 	case q.waiting <- e:
+		return
 	case <-ctx.Done():
-		q.put(e)
 	}
+	for q.inUse() {
+		select {
+		case q.waiting <- e:
+			return
+		case <-time.After(waitAgain):
+		}
+	}
+	q.put(e)
+}
+
+// replaced reports whether another emitter is used in place of e.
+func (q *Queue) replaced(e *Emitter) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.current != e
+}
+
+// inUse reports whether a configuration runs.
+func (q *Queue) inUse() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.current != nil
 }
 
 // put puts an event into the queue. It returns false if the queue is full.
@@ -126,14 +152,21 @@ func (q *Queue) Use(e *Emitter) {
 	go e.run(q)
 }
 
-// Drop ends the use of an emitter. If no other emitter is used in its place, it gets the events that
-// wait, and Drop waits for this until ctx ends. A nil emitter was never used.
+// Drop ends the use of an emitter, and waits for the handler that runs, until ctx ends. If no other
+// emitter is used in its place, it gets the events that wait before. A nil emitter was never used.
 func (q *Queue) Drop(ctx context.Context, e *Emitter) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if e == nil || q.current != e {
+	if e == nil {
 		return
 	}
+	if q.replaced(e) {
+		select {
+		case <-e.done:
+		case <-ctx.Done(): // a handler hangs
+		}
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.current = nil
 	q.wanted.Store(0)
 	close(e.last)

@@ -139,7 +139,9 @@ func TestQueue_SurvivesAHandlerThatHangs(t *testing.T) {
 	q.Use(second)
 	<-got
 	<-got
-	q.Drop(t.Context(), first) // of the earlier configuration: another one is in use
+	ended, end := context.WithCancel(t.Context())
+	end()
+	q.Drop(ended, first) // of the earlier configuration: another one is in use
 	q.Wait(t.Context(), Event{Name: KeyEnded})
 	<-got
 
@@ -172,6 +174,69 @@ func TestQueue_WaitEndsWithTheConfiguration(t *testing.T) {
 	if lost := q.lostOf(t, KeyEnded); lost != 1 {
 		t.Errorf("%v events are lost, want 1", lost)
 	}
+}
+
+// An event that waits for room while the configuration is replaced is told by the next one.
+func TestQueue_WaitOutlivesAReload(t *testing.T) {
+	t.Parallel()
+	q := newQueue()
+	release, hangs := make(chan struct{}), make(chan struct{}, 1)
+	first, _ := recorder(KeyEnded)
+	first.Emit = func(string, map[string]any) { hangs <- struct{}{}; <-release }
+	q.Use(first)
+	for range queueSize + 1 {
+		q.Wait(t.Context(), Event{Name: KeyEnded})
+	}
+	<-hangs
+	for len(q.waiting) < queueSize {
+		q.Wait(t.Context(), Event{Name: KeyEnded})
+	}
+	ctx, reload := context.WithCancel(t.Context())
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		for range 500 { // of one account, for example
+			q.Wait(ctx, Event{Name: KeyEnded})
+		}
+	}()
+	second, got := recorder(KeyEnded)
+	read := make(chan struct{})
+	second.Emit = func(string, map[string]any) { <-read; got <- nil }
+	q.Use(second)
+	reload()
+	close(read)
+	<-waited
+	for range queueSize + 500 {
+		<-got
+	}
+	if lost := q.lostOf(t, KeyEnded); lost != 0 {
+		t.Errorf("%v events are lost", lost)
+	}
+	close(release)
+	q.Drop(t.Context(), first)
+	q.Drop(t.Context(), second)
+}
+
+// The end of a configuration waits for its handler that runs, which can need modules of this
+// configuration.
+func TestQueue_DropWaitsForTheHandlerThatRuns(t *testing.T) {
+	t.Parallel()
+	q := newQueue()
+	release, runs := make(chan struct{}), make(chan struct{})
+	ended := false
+	first, _ := recorder(KeyEnded)
+	first.Emit = func(string, map[string]any) { close(runs); <-release; ended = true }
+	q.Use(first)
+	q.Wait(t.Context(), Event{Name: KeyEnded})
+	<-runs
+	second, _ := recorder(KeyEnded)
+	q.Use(second)
+	close(release)
+	q.Drop(t.Context(), first)
+	if !ended {
+		t.Error("the handler of the earlier configuration runs still")
+	}
+	q.Drop(t.Context(), second)
 }
 
 // A job is told once, until so many others were told that it is forgotten.

@@ -79,14 +79,15 @@ func newSender(target string, keys [][]byte, timeout time.Duration, logger *zap.
 	}
 }
 
-// add takes a delivery, if fewer than most wait. It never waits.
+// add takes a delivery, if fewer than most wait. It never waits. After a reload, a handler that has
+// begun before can add the delivery of its event as long as others wait.
 func (s *sender) add(id string, body []byte, most int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed:
+	case s.closed && (!s.last.IsZero() || len(s.waiting) == 0):
 		return errClosed
-	case len(s.waiting) >= most:
+	case !s.closed && len(s.waiting) >= most:
 		return tooManyError(most)
 	}
 	s.waiting = append(s.waiting, &delivery{id: id, body: body, due: time.Now()})

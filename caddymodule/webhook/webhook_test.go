@@ -159,11 +159,15 @@ func TestSender_KeepsWhatWaits(t *testing.T) {
 		}
 		synctest.Wait()
 		s.close(false)
-		if err := s.add("b", nil, mostWaiting); !errors.Is(err, errClosed) {
-			t.Errorf("a delivery after the end: %v", err)
+		if err := s.add("c", nil, mostWaiting); err != nil {
+			t.Errorf("a delivery of a handler that has begun before the reload: %v", err)
 		}
 		<-s.ended
 		r.want(t, "a", 0, 5*time.Second)
+		r.want(t, "c", 0, 5*time.Second)
+		if err := s.add("b", nil, mostWaiting); !errors.Is(err, errClosed) {
+			t.Errorf("a delivery after the end: %v", err)
+		}
 	})
 }
 
