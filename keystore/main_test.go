@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(counterEnv); path != "" {
 		countForEver(path)
 	}
+	if path := os.Getenv(folderEnv); path != "" {
+		foldForEver(path)
+	}
 	if path := os.Getenv(openerEnv); path != "" {
 		openAsNobody(path)
 	}

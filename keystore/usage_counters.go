@@ -24,7 +24,7 @@ type usageCounters struct {
 type usageShard struct {
 	mu sync.Mutex
 	usageTable
-	_ [24]byte // another shard is in another cache line
+	_ [64]byte // no cache line has parts of two shards
 }
 
 // usageTable finds a counter by the hash of what it belongs to. Two that have the same hash

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -111,9 +110,10 @@ func (r *usageReader) text() string {
 	return text
 }
 
-// addJournal adds the counters of a row of the journal.
+// addJournal adds the counters of a row of the journal. If the row is damaged, it adds none.
 func (s usageRows) addJournal(counts []byte) error {
 	r := &usageReader{rest: counts}
+	var read []usageSum
 	var kinds []usageKind
 	for n := r.uvarint(); n > 0 && r.err == nil; n-- {
 		kinds = append(kinds, usageKind{r.text(), r.text(), r.text()})
@@ -129,9 +129,15 @@ func (s usageRows) addJournal(counts []byte) error {
 			break
 		}
 		row.kind = kinds[place]
-		s.add(row, sum)
+		read = append(read, usageSum{row, sum})
 	}
-	return r.err
+	if r.err != nil {
+		return r.err
+	}
+	for _, one := range read {
+		s.add(one.usageRow, one.UsageCounts)
+	}
+	return nil
 }
 
 // foldInBackground folds the journal, and logs an error.
@@ -178,11 +184,13 @@ func scanInt(row scanner) (n int64, err error) {
 // usageFold is a fold of rows of the journal.
 type usageFold struct {
 	store *Store
-	first int64      // the first row of the journal
+	first int64      // the first row of the journal; 0: there is none until upto
 	upto  int64      // the last row of the journal; 0: the journal is empty
 	begun bool       // usage_fold has upto
 	done  int        // rows of the tables that are written
 	rows  []usageSum // in their order, which is the same whenever they are read again
+
+	damaged []int64 // rows of the journal that cannot be read; the fold removes them too
 }
 
 // nextFold reads the fold that has begun, or else what the next one covers.
@@ -217,7 +225,7 @@ func (s *Store) nextFold(ctx context.Context) (*usageFold, error) {
 			break
 		}
 		if err := sums.addJournal(counts); err != nil {
-			return nil, fmt.Errorf("%w: %d", err, id)
+			f.damaged = append(f.damaged, id)
 		}
 		if f.first == 0 {
 			f.first = id
@@ -228,6 +236,14 @@ func (s *Store) nextFold(ctx context.Context) (*usageFold, error) {
 	}
 	f.rows = sums.inOrder()
 	return f, fault(rows.Err())
+}
+
+// reportDamage logs which rows of the journal the fold has removed without their counts. They must
+// not hold up the fold, because the journal would grow for ever.
+func (f *usageFold) reportDamage() {
+	if len(f.damaged) > 0 {
+		f.store.log.Error("rows of the usage journal were damaged: their counts are lost", zap.Int64s("rows", f.damaged))
+	}
 }
 
 // errFolded says that another process has gone on with the fold.
@@ -249,7 +265,7 @@ func (f *usageFold) run(ctx context.Context) error {
 				upto, done = 0, 0
 			}
 			n, err := t.count(`UPDATE usage_fold SET upto = $1, done = $2
-				WHERE upto = $3 AND done = $4 AND (SELECT MIN(id) FROM usage_journal) = $5`, upto, done, before, at, f.first)
+				WHERE upto = $3 AND done = $4 AND (SELECT COALESCE(MIN(id), 0) FROM usage_journal WHERE id <= $5) = $6`, upto, done, before, at, f.upto, f.first)
 			if err != nil {
 				return err
 			}
@@ -261,8 +277,12 @@ func (f *usageFold) run(ctx context.Context) error {
 			}
 			return t.addUsage(batch)
 		})
-		if err != nil || last {
+		if err != nil {
 			return err
+		}
+		if last {
+			f.reportDamage()
+			return nil
 		}
 		f.begun, f.done = true, at+len(batch)
 	}

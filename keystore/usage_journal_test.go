@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -175,20 +176,48 @@ func TestAudioUsed_IsNeverInTheJournal(t *testing.T) {
 	}
 }
 
-// A damaged row of the journal takes nothing else away, and the log says which it is.
+// A damaged row of the journal takes nothing else away, and the log says which it is. The keystore
+// is pruned as before.
 func TestUsageJournal_ADamagedRow(t *testing.T) {
 	t.Parallel()
 	var logs *observer.ObservedLogs
 	f := openStore(t, newPath(t), commandLine, logTo(&logs))
-	k, _ := f.key(f.account().ID)
-	f.CountUsage(start, aUse(k, policy.ReadJob, policy.Allowed), UsageCounts{Requests: 1})
+	f.countEach(200)
 	f.usage.flush(t.Context())
-	mustExec(t, rawDB(t, f.cfg.Path), `INSERT INTO usage_journal (counts) VALUES (X'0101')`)
-	if n := f.sumOf(UsageList{}).Requests; n != 1 {
-		t.Errorf("%d requests, want 1", n)
+	whole := encodeUsage([]takenUsage{{UsageCounts{Requests: 1}, *aUse(policy.Key{ID: "key_a", AccountID: "acc_a"}, policy.ReadJob, policy.Allowed), 1}, {UsageCounts{Requests: 1}, *aUse(policy.Key{ID: "key_b", AccountID: "acc_b"}, policy.ReadJob, policy.Allowed), 1}})
+	mustExec(t, rawDB(t, f.cfg.Path), `INSERT INTO usage_journal (counts) VALUES (X'0101'), ($1)`, whole[:len(whole)-1])
+	f.countEach(200)
+	f.usage.flush(t.Context())
+	if err := f.Prune(t.Context(), start); err != nil {
+		t.Errorf("pruning: %v", err)
 	}
-	if e := logs.FilterMessageSnippet("folding the journal").All(); len(e) != 1 || e[0].ContextMap()["error"] != "a row of the usage journal is damaged: 1" {
+	if n := f.sumOf(UsageList{}).Requests; n != 400 {
+		t.Errorf("%d requests, want 400", n)
+	}
+	if n := f.journal(); n != 0 {
+		t.Errorf("%d rows are left in the journal", n)
+	}
+	if e := logs.FilterMessageSnippet("usage journal").All(); len(e) != 1 || fmt.Sprint(e[0].ContextMap()["rows"]) != "[2 3]" {
 		t.Errorf("the log: %v", e)
+	}
+}
+
+// A fold whose rows of the journal are gone ends, and the next one begins.
+func TestUsageJournal_AFoldWithoutItsRows(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	mustExec(t, rawDB(t, f.cfg.Path), `UPDATE usage_fold SET upto = 1, done = 384`)
+	mustExec(t, rawDB(t, f.cfg.Path), `INSERT INTO usage_journal (id, counts) VALUES (1, X'00')`)
+	mustExec(t, rawDB(t, f.cfg.Path), `DELETE FROM usage_journal`)
+	f.countEach(200)
+	f.usage.flush(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := f.foldUsage(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.sumOf(UsageList{}).Requests; n != 200 {
+		t.Errorf("%d requests, want 200", n)
 	}
 }
 
