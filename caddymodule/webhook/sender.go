@@ -140,6 +140,7 @@ func (s *sender) warnOfOther(event string) {
 // run makes deliveries until the sender is closed and none waits.
 func (s *sender) run() {
 	defer close(s.ended)
+	defer s.endAll()
 	defer s.client.CloseIdleConnections()
 	for {
 		d, wait := s.next()
