@@ -239,7 +239,7 @@ func (s *Store) nextFold(ctx context.Context) (*usageFold, error) {
 }
 
 // reportDamage logs which rows of the journal the fold has removed without their counts. They must
-// not hold up the fold, because the journal would grow for ever.
+// not hold up the fold, because the journal would grow without end.
 func (f *usageFold) reportDamage() {
 	if len(f.damaged) > 0 {
 		f.store.log.Error("rows of the usage journal were damaged: their counts are lost", zap.Int64s("rows", f.damaged))
