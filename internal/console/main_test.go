@@ -106,7 +106,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	f.store = store
-	c, err := New(Settings{Path: "/console/", Name: "Speech <Test>", SignIn: signin.New(), Gateway: f, Failed: func(r *http.Request, err error) {
+	c, err := New(Settings{Path: "/console/", Name: "Speech & Text", SignIn: signin.New(), Gateway: f, Failed: func(r *http.Request, err error) {
 		f.failed.Add(1)
 		t.Errorf("%s %s failed: %v", r.Method, r.URL.Path, err)
 	}})
