@@ -49,7 +49,9 @@ const adminSite = `{
 }
 
 http://localhost:8080 {
-	speechgate amivoice
+	speechgate amivoice {
+		upstream_key the-newer-key the-older-key
+	}
 	respond 500
 }
 `
@@ -221,6 +223,7 @@ func TestAdminAPI_AnswersAsItsDocumentSays(t *testing.T) {
 		{http.MethodGet, "/speechgate/usage?by=week", "", nil},
 		{http.MethodGet, "/speechgate/forecast?within=60d&account_id=" + id, "", nil},
 		{http.MethodGet, "/speechgate/usage/keys?limit=5&since=1d&account_id=" + id, "", nil},
+		{http.MethodGet, "/speechgate/upstream-keys", "", nil},
 		{http.MethodGet, "/speechgate/health", "", nil},
 		{http.MethodGet, "/speechgate/whoami?remote_ip=192.0.2.1&forwarded_for=203.0.113.1", "", nil},
 		{http.MethodPost, accountPath + "/close", `{}`, inAccount},
