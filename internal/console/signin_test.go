@@ -127,6 +127,9 @@ func TestSignIn_TooManyFailuresWait(t *testing.T) {
 	if got.header.Get("Retry-After") != "60" {
 		t.Errorf("Retry-After is %q", got.header.Get("Retry-After"))
 	}
+	for deadline := time.Now().Add(10 * time.Second); f.audited("console_sign_in_failed") == 0 && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond) // the entry is written after the answer
+	}
 	if n := f.audited("console_sign_in_failed"); n != 1 {
 		t.Errorf("%d entries about failures, want 1", n)
 	}

@@ -119,7 +119,7 @@ func (s *Service) Code(ctx context.Context, t Try, user *keystore.ConsoleUser, c
 	}
 	if !ok {
 		// The password was right, so this is worth an entry. The throttle bounds them.
-		_ = t.Store.NoteConsole(ctx, t.Now, t.actor(), user, "wrong code of the second factor")
+		note(ctx, t, user, "wrong code of the second factor")
 		return policy.Secret{}, ErrWrongCode
 	}
 	return t.Store.BeginConsoleSession(ctx, t.Now, t.actor(), user, true, t.Now.Add(Lifetime), old)

@@ -137,8 +137,22 @@ func (s *Service) fail(ctx context.Context, t Try, nameKey [sha256.Size]byte, us
 	if right {
 		detail = "the password is right, and the user may not sign in"
 	}
-	// If the entry cannot be written, the client gets the same answer as if it can.
-	_ = t.Store.NoteConsole(ctx, t.Now, t.actor(), user, detail)
+	note(ctx, t, user, detail)
+}
+
+// noteTime limits how long an entry of the audit trail waits for the keystore.
+const noteTime = 10 * time.Second
+
+// note adds an entry about a failed try to the audit trail, after the client has its answer: an
+// answer that waits for the disk would tell that the user exists. If the entry cannot be
+// written, the client gets the same answer as if it can.
+func note(ctx context.Context, t Try, user *keystore.ConsoleUser, detail string) {
+	u := *user
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+	go func() {
+		defer cancel()
+		_ = t.Store.NoteConsole(ctx, t.Now, t.actor(), &u, detail)
+	}()
 }
 
 // SetUp sets the password of the user who was invited with this token, and begins a session.
