@@ -26,10 +26,10 @@ func (f fixture) user(kind, id string) (u ConsoleUser, session policy.Secret) {
 	if err := f.SetSecondFactor(f.t.Context(), start, visitor, &u, policy.NewSecret("SECONDFACTOR"), 7, []policy.Secret{policy.NewSecret("recover")}, policy.Secret{}); err != nil {
 		f.t.Fatal(err)
 	}
-	if session, err = f.BeginConsoleSession(f.t.Context(), start, visitor, &u, true, start.Add(time.Hour), policy.Secret{}); err != nil {
+	if u, err = f.ConsoleUser(f.t.Context(), kind, id); err != nil {
 		f.t.Fatal(err)
 	}
-	if u, err = f.ConsoleUser(f.t.Context(), kind, id); err != nil {
+	if session, err = f.BeginConsoleSession(f.t.Context(), start, visitor, &u, true, start.Add(time.Hour), policy.Secret{}); err != nil {
 		f.t.Fatal(err)
 	}
 	return u, session
@@ -131,6 +131,27 @@ func TestConsole_AnOldPasswordBeginsNoSession(t *testing.T) {
 	}
 	if err := f.RemoveSecondFactor(t.Context(), start, visitor, &u, policy.Secret{}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a change of the second factor with the old password: %v", err)
+	}
+}
+
+// A sign-in that read the user before a second factor was added begins no session without it.
+func TestConsole_ASecondFactorAddedMeanwhileBeginsNoSession(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	with, _ := f.user(ActorAccount, f.account().ID)
+	without := with
+	without.SecondFactor = policy.Secret{}
+	if _, err := f.BeginConsoleSession(t.Context(), start, visitor, &without, true, start.Add(time.Hour), policy.Secret{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a session without the second factor: %v", err)
+	}
+	if err := f.RemoveSecondFactor(t.Context(), start, visitor, &with, policy.Secret{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.BeginConsoleSession(t.Context(), start, visitor, &with, false, start.Add(time.Hour), policy.Secret{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a session that waits for a second factor that was removed: %v", err)
+	}
+	if _, err := f.BeginConsoleSession(t.Context(), start, visitor, &without, true, start.Add(time.Hour), policy.Secret{}); err != nil {
+		t.Errorf("a session of a user without a second factor: %v", err)
 	}
 }
 

@@ -38,7 +38,8 @@ func (s *Store) sessionDigest(token policy.Secret) []byte {
 
 // BeginConsoleSession begins a session of a user until an instant, and ends the session with
 // the token replaces, if that is not empty. It returns the token of the session; the store has
-// its digest only. The error is ErrInvalid if the user's password was changed since u was read.
+// its digest only. The error is ErrInvalid if the user's password was changed, or a second factor
+// was added or removed, since u was read.
 func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, passed bool, until policy.Time, replaces policy.Secret) (token policy.Secret, err error) {
 	if token, err = policy.GenerateSecret(sessionPrefix, rand.Reader); err != nil {
 		return policy.Secret{}, err
@@ -48,8 +49,8 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 			return err
 		}
 		n, err := t.count(`INSERT INTO console_sessions (digest, kind, id, passed, begun_at, seen_at, until)
-			SELECT $1, kind, id, $2, $3, $3, $4 FROM console_users WHERE kind = $5 AND id = $6 AND password = $7 AND removed_at IS NULL`,
-			s.sessionDigest(token), passed, now, until, u.Kind, u.ID, u.PasswordHash)
+			SELECT $1, kind, id, $2, $3, $3, $4 FROM console_users WHERE kind = $5 AND id = $6 AND password = $7 AND removed_at IS NULL AND (second IS NULL) = $8`,
+			s.sessionDigest(token), passed, now, until, u.Kind, u.ID, u.PasswordHash, u.SecondFactor.Empty())
 		if err != nil {
 			return err
 		}
