@@ -3,11 +3,11 @@ package signin
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,8 +22,11 @@ import (
 const (
 	// LeastPassword is the fewest characters of a password.
 	LeastPassword = 12
-	// MostPassword is the most bytes of a password.
+	// MostPassword is the most bytes of a password, in the form in which it is hashed.
 	MostPassword = 256
+	// mostTyped is the most bytes of a password before [normal] makes it shorter: a letter in
+	// full width has three bytes instead of one.
+	mostTyped = 4 * MostPassword
 )
 
 // The mistakes in a new password. A page says them in its own words.
@@ -47,18 +50,25 @@ type passwords struct {
 	slots   chan struct{} // one for each password that is hashed
 	waiting chan struct{} // one for each password that is hashed or waits
 
-	decoy func() string // the hash of no password, for names without a user
+	decoy string // the hash of no password, for names without a user
 }
 
 func newPasswords() *passwords {
 	slots := runtime.GOMAXPROCS(0)
 	return &passwords{
 		slots: make(chan struct{}, slots), waiting: make(chan struct{}, slots*(1+waitingPerSlot)),
-		decoy: sync.OnceValue(func() string {
-			hash, _ := argon2id.CreateHash(rand.Text(), &hashing) // fails only without random bytes
-			return hash
-		}),
+		decoy: newDecoy(),
 	}
+}
+
+// newDecoy returns random bytes in the form of a hash. It hashes nothing, so the first try for
+// a name without a user takes no longer than the tries after it.
+func newDecoy() string {
+	random := make([]byte, hashing.SaltLength+hashing.KeyLength)
+	_, _ = rand.Read(random) // never fails
+	encode := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", hashing.Memory, hashing.Iterations, hashing.Parallelism,
+		encode(random[:hashing.SaltLength]), encode(random[hashing.SaltLength:]))
 }
 
 // run waits for a slot and calls f. The error is ErrBusy if too many wait already.
@@ -79,13 +89,18 @@ func (p *passwords) run(ctx context.Context, f func() error) error {
 }
 
 // check reports whether a password has this hash. It takes as long for an empty hash, which
-// no password has.
-func (p *passwords) check(ctx context.Context, password policy.Secret, hash string) (right bool, err error) {
+// no password has. The function wait returns the seconds to wait before the password may be
+// tried. It is asked again here, because other passwords have failed while this one waited for
+// a slot.
+func (p *passwords) check(ctx context.Context, password policy.Secret, hash string, wait func() int) (right bool, err error) {
 	text := normal(password)
 	err = p.run(ctx, func() error {
+		if seconds := wait(); seconds > 0 {
+			return &WaitError{seconds}
+		}
 		against := hash
 		if against == "" {
-			against = p.decoy()
+			against = p.decoy
 		}
 		right, err = argon2id.ComparePasswordAndHash(text, against)
 		return err
@@ -111,8 +126,8 @@ func (p *passwords) hash(ctx context.Context, password policy.Secret, user *keys
 // letters in full width.
 func normal(password policy.Secret) string {
 	text := password.Reveal()
-	if len(text) > MostPassword { // it is wrong in any case
-		text = text[:MostPassword+1]
+	if len(text) > mostTyped {
+		return text[:MostPassword+1] // too long, so it is neither hashed nor right
 	}
 	return norm.NFKC.String(text)
 }

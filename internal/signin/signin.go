@@ -28,7 +28,7 @@ const (
 // The errors of this package that are no errors of the keystore.
 var (
 	// ErrWrong: there is no such user, the password is wrong, or the user may not sign in. The
-	// error is the same in all cases, and takes the same time.
+	// error is the same in all cases, and a password is hashed in all cases.
 	ErrWrong = errors.New("the name or the password is wrong")
 	// ErrWrongCode: the code of the second factor is wrong, or was used before.
 	ErrWrongCode = errors.New("the code is wrong, or was used already")
@@ -96,15 +96,16 @@ func (t *Try) actor() keystore.Actor { return keystore.Actor{From: t.From} }
 // error of the keystore.
 func (s *Service) SignIn(ctx context.Context, t Try, name string, password, old policy.Secret) (token policy.Secret, passed bool, err error) {
 	none := func(err error) (policy.Secret, bool, error) { return policy.Secret{}, false, err }
-	network, nameKey := policy.NetworkOf(t.From), sha256.Sum256([]byte(name))
-	if wait := max(s.addresses.Wait(network, t.Now), s.names.Wait(nameKey, t.Now)); wait > 0 {
-		return none(&WaitError{wait})
+	network, nameKey := policy.NetworkOf(t.From), sha256.Sum256([]byte("sign in\x00"+name))
+	wait := func() int { return max(s.addresses.Wait(network, t.Now), s.names.Wait(nameKey, t.Now)) }
+	if seconds := wait(); seconds > 0 {
+		return none(&WaitError{seconds})
 	}
 	user, err := t.Store.FindConsoleUser(ctx, name)
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return none(err)
 	}
-	right, err := s.passwords.check(ctx, password, user.PasswordHash)
+	right, err := s.passwords.check(ctx, password, user.PasswordHash, wait)
 	if err != nil {
 		return none(err)
 	}
@@ -119,7 +120,7 @@ func (s *Service) SignIn(ctx context.Context, t Try, name string, password, old 
 		lifetime = HalfTime
 	}
 	token, err = t.Store.BeginConsoleSession(ctx, t.Now, t.actor(), &user, passed, t.Now.Add(lifetime), old)
-	if errors.Is(err, keystore.ErrInvalid) { // the password was changed just now
+	if errors.Is(err, keystore.ErrInvalid) { // the user was changed just now
 		err = ErrWrong
 	}
 	return token, passed, err
@@ -212,11 +213,13 @@ func (s *Service) ChangePassword(ctx context.Context, t Try, user *keystore.Cons
 // Confirm checks the password of a signed-in user again, before a change that someone who has
 // found an open session must not make. The error is ErrWrong, ErrBusy or a WaitError.
 func (s *Service) Confirm(ctx context.Context, t Try, user *keystore.ConsoleUser, password policy.Secret) error {
-	nameKey := sha256.Sum256([]byte(user.Kind + "\x00" + user.ID))
-	if wait := s.names.Wait(nameKey, t.Now); wait > 0 {
-		return &WaitError{wait}
+	// No name at a sign-in has this key, so strangers cannot use up its limit.
+	nameKey := sha256.Sum256([]byte("confirm\x00" + user.Kind + "\x00" + user.ID))
+	wait := func() int { return s.names.Wait(nameKey, t.Now) }
+	if seconds := wait(); seconds > 0 {
+		return &WaitError{seconds}
 	}
-	right, err := s.passwords.check(ctx, password, user.PasswordHash)
+	right, err := s.passwords.check(ctx, password, user.PasswordHash, wait)
 	if err != nil {
 		return err
 	}
