@@ -67,7 +67,7 @@ type sender struct {
 }
 
 func newSender(target string, keys [][]byte, timeout time.Duration, logger *zap.Logger) *sender {
-	trying, endAll := context.WithCancel(context.Background()) //nolint:gosec // stop calls endAll
+	trying, endAll := context.WithCancel(context.Background())
 	return &sender{
 		url: target, keys: keys, timeout: timeout, logger: logger, trying: trying, endAll: endAll,
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), freed: make(chan struct{}, 1),
