@@ -71,25 +71,32 @@ func raise(highest *atomic.Int64, n int64) {
 func TestR20_RequestsAtATimeUnderARaceOf64Clients(t *testing.T) {
 	const clients, most, rounds = 64, 4, 12
 	g := newGateway(t, "upstream_key "+backendKey)
-	var running, highest, served atomic.Int64
 	g.backend.forget.Store(true)
-	g.backend.respond(func(w http.ResponseWriter, r *http.Request) {
-		now := running.Add(1)
-		raise(&highest, now)
-		_, _ = io.Copy(io.Discard, r.Body)
-		time.Sleep(5 * time.Millisecond) // a recognition takes a while, so that others come meanwhile
-		served.Add(1)
-		running.Add(-1)
-		_, _ = io.WriteString(w, `{"results":[],"text":"hello","code":"","message":""}`)
-	})
 	_, own := g.limitedKey("concurrent=4")
 	for name, secret := range map[string]string{"a key's limit": own, "an account's limit": ""} {
 		if secret == "" {
 			_, secret = g.issue(keystore.NewKey{})
 			g.limitAccount(secret, "concurrent=4")
 		}
-		highest.Store(0)
-		served.Store(0)
+		var running, highest, served atomic.Int64
+		full := make(chan struct{}) // closed when as many requests have run at a time as may run
+		closeFull := sync.OnceFunc(func() { close(full) })
+		g.backend.respond(func(w http.ResponseWriter, r *http.Request) {
+			now := running.Add(1)
+			raise(&highest, now)
+			_, _ = io.Copy(io.Discard, r.Body)
+			if now == most {
+				closeFull()
+			}
+			select {
+			case <-full:
+				time.Sleep(5 * time.Millisecond) // a recognition takes a while, so that others come meanwhile
+			case <-time.After(10 * time.Second): // the test fails below
+			}
+			served.Add(1)
+			running.Add(-1)
+			_, _ = io.WriteString(w, `{"results":[],"text":"hello","code":"","message":""}`)
+		})
 		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}, Timeout: 30 * time.Second}
 		statuses := make([]map[int]int, clients)
 		var done sync.WaitGroup
