@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/sandbox"
+	"github.com/speechgate/speechgate/internal/wstest"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -214,7 +215,7 @@ func TestUpstreamKeys_OtherDialects(t *testing.T) {
 	g.wantNeeds("1: 0 jobs 0 tokens 0 streams 0 requests true; 2: 1 jobs 1 tokens 0 streams 0 requests false")
 }
 
-// Whatever the key of a request, an answer shows no upstream key, and neither does a stream.
+// Whatever the key of a request, an answer shows no upstream key.
 func TestUpstreamKeys_EveryKeyIsMasked(t *testing.T) {
 	const short = "sh0rt-key"
 	g := newGateway(t, "upstream_key "+newKey+" "+oldKey+" "+short)
@@ -249,5 +250,20 @@ func TestUpstreamKeys_EveryKeyIsMasked(t *testing.T) {
 	}
 	if log := g.log(); strings.Contains(log, oldKey) || strings.Contains(log, newKey) {
 		t.Error("the log shows a key")
+	}
+}
+
+// A stream shows no upstream key either, also if the backend gets a token in place of a key.
+func TestUpstreamKeys_EveryKeyIsMaskedInStreams(t *testing.T) {
+	g := newGatewayWith(t, &gateway{dialect: "openai", options: "upstream_key " + newKey + " " + oldKey})
+	g.backend.realtime(t, "", echo(newKey+" "+oldKey))
+	owner, secret := g.issueAt(now().Add(-2*time.Hour), keystore.NewKey{})
+	g.recordToken(owner, "openai", "ek_token-of-the-old-key", 10*time.Minute)
+	for _, shown := range []string{secret, "ek_token-of-the-old-key"} {
+		c := g.openKeyed(t, shown)
+		c.WantText(strings.Repeat("*", len(newKey)) + " " + strings.Repeat("*", len(oldKey)))
+		c.Send(wstest.Raw(wstest.Fin|wstest.OpText, wstest.Mask(), 0, []byte(oldKey)))
+		c.WantText("echo " + strings.Repeat("*", len(oldKey)))
+		_ = c.Close()
 	}
 }

@@ -109,11 +109,11 @@ func (s *liveStream) protocol() stream.Protocol {
 	if s.handshake != nil {
 		path := s.gate.maskedPath(s.r) // not later: a cut can come while a handler behind the gate rewrites the path
 		return stream.NewHandshake(stream.HandshakeConfig{
-			Rules: s.handshake, Upstream: s.upstream, OtherKeys: s.gate.others(s.key),
+			Rules: s.handshake, Upstream: s.upstream, Secrets: s.gate.keys,
 			Facts: func() dialect.Facts { return factsAt(path) },
 		})
 	}
-	protocol := stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.upstream, OtherKeys: s.gate.others(s.key), Authorize: s.authorize})
+	protocol := stream.NewCommands(stream.CommandsConfig{Rules: s.commands, Upstream: s.upstream, Secrets: s.gate.keys, Authorize: s.authorize})
 	s.format = protocol.Format
 	return protocol
 }

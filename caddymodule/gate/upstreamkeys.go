@@ -132,16 +132,6 @@ func (k *upstreamKeys) useOf(index int) *upstreamkey.Use {
 	return k.uses[index]
 }
 
-// others returns the keys except the one with this index.
-func (k *upstreamKeys) others(index int) (others []policy.Secret) {
-	for i, key := range k.keys {
-		if i != index {
-			others = append(others, key)
-		}
-	}
-	return others
-}
-
 // fingerprints returns the fingerprints of the keys in a keystore. It is fast: it looks whether
 // those that were made last are still right.
 func (g *Gate) fingerprints(store *keystore.Store) *keystore.Fingerprints {

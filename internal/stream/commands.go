@@ -26,13 +26,11 @@ type CommandsConfig struct {
 	// Rules of the API. There is no default.
 	Rules *dialect.CommandRules
 
-	// Upstream says what the backend gets in place of the clients' keys. If Upstream
-	// replaces keys, its key is masked in what the backend sends.
+	// Upstream says what the backend gets in place of the clients' keys.
 	Upstream credential.Upstream
 
-	// OtherKeys are further upstream keys, which the backend does not get here. They are masked
-	// too if Upstream replaces keys.
-	OtherKeys []policy.Secret
+	// Secrets are the upstream keys. They are masked in what the backend sends.
+	Secrets []policy.Secret
 
 	// Authorize decides whether a start command is accepted. The goroutine that reads from
 	// the client calls it once for each start command, and reads nothing more until it
@@ -78,11 +76,7 @@ const (
 
 // Shape implements Protocol.
 func (c *Commands) Shape() Shape {
-	s := Shape{Audio: c.cfg.Rules.Audio, CheckAudio: true, Beginning: c.beginning, TimedOut: farewell(c.cfg.Rules.TimedOut)}
-	if c.cfg.Upstream.Mode == credential.Replace {
-		s.Secrets = append([]policy.Secret{c.cfg.Upstream.Key}, c.cfg.OtherKeys...)
-	}
-	return s
+	return Shape{Audio: c.cfg.Rules.Audio, CheckAudio: true, Beginning: c.beginning, Secrets: c.cfg.Secrets, TimedOut: farewell(c.cfg.Rules.TimedOut)}
 }
 
 // closePolicyViolation is the Close frame that is sent after the text of a farewell.

@@ -16,13 +16,11 @@ type HandshakeConfig struct {
 	// Rules of the API. There is no default.
 	Rules *dialect.HandshakeRules
 
-	// Upstream says what the backend gets in place of the client's key. If Upstream replaces the
-	// key, its key is masked in what the backend sends.
+	// Upstream says what the backend gets in place of the client's key.
 	Upstream credential.Upstream
 
-	// OtherKeys are further upstream keys, which the backend does not get here. They are masked
-	// too if Upstream replaces the key.
-	OtherKeys []policy.Secret
+	// Secrets are the upstream keys. They are masked in what the backend sends.
+	Secrets []policy.Secret
 
 	// Facts are for the placeholders in the texts of Rules. It is called when the stream is
 	// refused or cut. There is no default.
@@ -43,11 +41,7 @@ var _ Protocol = (*Handshake)(nil)
 
 // Shape implements Protocol.
 func (h *Handshake) Shape() Shape {
-	s := Shape{KeyInHandshake: true}
-	if h.cfg.Upstream.Mode == credential.Replace {
-		s.Secrets = append([]policy.Secret{h.cfg.Upstream.Key}, h.cfg.OtherKeys...)
-	}
-	return s
+	return Shape{KeyInHandshake: true, Secrets: h.cfg.Secrets}
 }
 
 // Accepts implements Protocol. The key has been decided on, so every message passes.

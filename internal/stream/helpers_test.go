@@ -63,6 +63,13 @@ type rig struct {
 	closes  int
 }
 
+// setMode sets what the backend gets. A gate that does not replace keys has no key to mask.
+func (s *settings) setMode(mode credential.Mode) {
+	if s.Upstream.Mode = mode; mode != credential.Replace {
+		s.Secrets = nil
+	}
+}
+
 // config returns settings with short times. They authorize clientKey, and keys that
 // begin with it.
 func (r *rig) config() settings {
@@ -71,6 +78,7 @@ func (r *rig) config() settings {
 		CommandsConfig: stream.CommandsConfig{
 			Rules:    dialect.AmiVoice.Commands(),
 			Upstream: credential.ReplaceWith(policy.NewSecret(upstreamKey)),
+			Secrets:  []policy.Secret{policy.NewSecret(upstreamKey)},
 			Authorize: func(secret policy.Secret, fault *credential.Fault) (v stream.Verdict) {
 				locked(func() {
 					if fault != nil {

@@ -26,13 +26,14 @@ func handshakeRules(api *dialect.API, path string) *dialect.HandshakeRules {
 
 // newHandshake returns the protocol of an API whose key is in the handshake, with the upstream key.
 func newHandshake(rules *dialect.HandshakeRules, mode credential.Mode) *stream.Handshake {
-	up := credential.Upstream{Mode: mode}
-	if mode == credential.Replace {
-		up = credential.ReplaceWith(policy.NewSecret(upstreamKey))
-	}
-	return stream.NewHandshake(stream.HandshakeConfig{Rules: rules, Upstream: up, Facts: func() dialect.Facts {
+	cfg := stream.HandshakeConfig{Rules: rules, Upstream: credential.Upstream{Mode: mode}, Facts: func() dialect.Facts {
 		return dialect.Facts{RequestID: "0123", Time: time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC), Path: "/v1/listen"}
-	}})
+	}}
+	if mode == credential.Replace {
+		secret := policy.NewSecret(upstreamKey)
+		cfg.Upstream, cfg.Secrets = credential.ReplaceWith(secret), []policy.Secret{secret}
+	}
+	return stream.NewHandshake(cfg)
 }
 
 func newProtocolRig(t *testing.T, p stream.Protocol, early []byte) *rig {

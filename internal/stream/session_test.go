@@ -189,7 +189,7 @@ func TestAnswersAreKnownHoweverTheyAreCut(t *testing.T) {
 			slices.Concat(wstest.Raw(0x01, nil, 0, nil), wstest.Raw(0x89, nil, 0, []byte("s x")), wstest.Raw(0x80, nil, 0, []byte("e"))),
 		} {
 			for at := range len(answer) {
-				f := newScripted(t, func(cfg *settings) { cfg.Upstream.Mode = mode })
+				f := newScripted(t, func(cfg *settings) { cfg.setMode(mode) })
 				f.feed(wstest.RawText(startText), wstest.RawText("e"), wstest.RawText(startText))
 				f.respond(wstest.RawText("s"), wstest.RawText("S 1"), wstest.RawText("ee"), wstest.RawBinary("e"), wstest.RawBinary("e x"), slices.Concat(wstest.Fragments(1, nil, "ee", 1)...), wstest.RawText("E"), wstest.RawText(""), wstest.RawText(" e"))
 				f.feed(audio("x"))
@@ -221,7 +221,7 @@ func TestR14_AStartWithinASessionThatHasResultsIsRefused(t *testing.T) {
 func TestAnAnswerCountsOnce(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []credential.Mode{credential.Replace, credential.Drop, credential.Pass} {
-		f := newScripted(t, func(cfg *settings) { cfg.Upstream.Mode = mode })
+		f := newScripted(t, func(cfg *settings) { cfg.setMode(mode) })
 		f.feed(startFrame)
 		f.respond(wstest.RawText("s"))
 		f.feed(slices.Concat(wstest.RawText("e"), startFrame))
@@ -282,7 +282,7 @@ func TestAKeyThatPassesOrIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for mode, want := range map[credential.Mode]string{credential.Pass: startText, credential.Drop: "s 16K -a-general"} {
-			r := newRig(t, func(cfg *settings) { cfg.Upstream = credential.Upstream{Mode: mode} })
+			r := newRig(t, func(cfg *settings) { cfg.setMode(mode) })
 			r.send(wstest.Raw(0x81, mask, 0, []byte(startText)))
 			r.wantBackend(wstest.Of(true, 1, true, want))
 			r.answer(wstest.RawText("s "+upstreamKey), wstest.Raw(0x01, nil, 0, []byte("s")), wstest.Raw(0x80, nil, 0, nil))

@@ -18,7 +18,7 @@ func TestR16_TheBackendsRefusalOfOurOwnKeyIsNotTheClients(t *testing.T) {
 	for mode, sent := range modes {
 		var told atomic.Int32
 		f := newScripted(t, func(cfg *settings) {
-			cfg.Upstream.Mode = mode
+			cfg.setMode(mode)
 			cfg.UpstreamRefused = func() { told.Add(1) }
 		})
 		var want []wstest.Frame
@@ -73,7 +73,7 @@ func asked(t *testing.T, mode credential.Mode) (f *scripted, told *int) {
 	t.Helper()
 	told = new(int)
 	f = newScripted(t, func(cfg *settings) {
-		cfg.Upstream.Mode = mode
+		cfg.setMode(mode)
 		cfg.UpstreamRefused = func() { *told++ }
 	})
 	f.feed(startFrame)
