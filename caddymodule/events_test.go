@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -42,7 +43,7 @@ func (n *noted) Handle(_ context.Context, e caddy.Event) error { return notesOf(
 type notes struct {
 	mu     sync.Mutex
 	events []noteOf
-	answer func(caddy.Event) error // called for each event; nil: nothing
+	answer func(caddy.Event) error // called for each event, also of Caddy; nil: nothing
 }
 
 // noteOf is an event as a handler has seen it.
@@ -58,12 +59,18 @@ func notesOf(list string) *notes {
 	return n.(*notes)
 }
 
+// newNotes returns the list with this name, for the time of the test.
+func newNotes(t *testing.T, list string) *notes {
+	t.Helper()
+	t.Cleanup(func() { allNotes.Delete(list) })
+	return notesOf(list)
+}
+
 func (n *notes) handle(e caddy.Event) error {
-	if !strings.HasPrefix(e.Name(), "speechgate.") {
-		return nil // an event of Caddy
-	}
 	n.mu.Lock()
-	n.events = append(n.events, noteOf{e.Name(), string(e.Origin().CaddyModule().ID), maps.Clone(e.Data)})
+	if strings.HasPrefix(e.Name(), "speechgate.") { // and no event of Caddy
+		n.events = append(n.events, noteOf{e.Name(), string(e.Origin().CaddyModule().ID), maps.Clone(e.Data)})
+	}
 	answer := n.answer
 	n.mu.Unlock()
 	if answer != nil {
@@ -115,7 +122,8 @@ func (n *notes) wait(t *testing.T, name string, number int) []noteOf {
 func watched(t *testing.T, g *gateway) (*gateway, *notes) {
 	t.Helper()
 	g.order += subscribeTo("*", t.Name())
-	return newGatewayWith(t, g), notesOf(t.Name())
+	n := newNotes(t, t.Name())
+	return newGatewayWith(t, g), n
 }
 
 func subscribeTo(event, list string) string {
@@ -221,7 +229,7 @@ func TestEvents_OfAJobOnGrace(t *testing.T) {
 // Keys that end and keys that end soon are told of, also after a change of another process, and once across reloads.
 func TestEvents_OfKeys(t *testing.T) {
 	g, seen := watched(t, &gateway{options: "upstream_key " + backendKey})
-	hasBegun(t, g, seen)
+	hasBegun(t, g)
 	key, _ := g.issue(keystore.NewKey{})
 	ends := now().Add(24*time.Hour + 500*time.Millisecond)
 	soonEnds, _ := g.issueAt(now().Add(-8*24*time.Hour), keystore.NewKey{Expires: policy.ExpiresAt(ends)})
@@ -248,19 +256,20 @@ func TestEvents_OfKeys(t *testing.T) {
 	seen.wait(t, "key_expiring", 1)
 }
 
-// hasBegun waits until the gateway tells of keys: it tells of keys that end after its first look.
-func hasBegun(t *testing.T, g *gateway, seen *notes) {
+// hasBegun waits for the gateway's first look at the keys: it tells of keys that end after it.
+func hasBegun(t *testing.T, g *gateway) {
 	t.Helper()
-	holdsSoon(t, "the gateway tells of keys", func() bool {
-		key, _ := g.issue(keystore.NewKey{})
-		g.revoke(key)
-		for range 400 {
-			if len(seen.ofKey("key_ended", key)) > 0 {
-				return true
-			}
-			time.Sleep(5 * time.Millisecond)
+	db, err := sql.Open("sqlite3", "file:"+g.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	holdsSoon(t, "the gateway has looked at the keys", func() bool {
+		var looks int
+		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM meta WHERE name IN ('news_key_ended', 'news_key_expiring_7d', 'news_key_expiring_1d')").Scan(&looks); err != nil {
+			t.Fatal(err)
 		}
-		return false
+		return looks == 3
 	})
 }
 
@@ -269,7 +278,7 @@ func hasBegun(t *testing.T, g *gateway, seen *notes) {
 func TestEvents_AHandlerThatHangsHoldsUpNothing(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
-	seen := notesOf(t.Name())
+	seen := newNotes(t, t.Name())
 	seen.answer = func(e caddy.Event) error {
 		if e.Name() == "speechgate.refused" {
 			<-release
@@ -281,17 +290,18 @@ func TestEvents_AHandlerThatHangsHoldsUpNothing(t *testing.T) {
 		g.recognize("sgk_unknown")
 	}
 	seen.wait(t, "refused", 1)
+	seenByNew := newNotes(t, t.Name()+"/new")
 	g.order = subscribeTo("speechgate.refused", t.Name()+"/new")
 	g.load()
-	notesOf(t.Name()+"/new").wait(t, "refused", 2) // those that waited
+	seenByNew.wait(t, "refused", 2) // those that waited
 	g.recognize("sgk_unknown")
-	notesOf(t.Name()+"/new").wait(t, "refused", 3)
+	seenByNew.wait(t, "refused", 3)
 	seen.wait(t, "refused", 1)
 }
 
 // A handler that fails or panics ends nothing.
 func TestEvents_AHandlerThatFailsEndsNothing(t *testing.T) {
-	seen := notesOf(t.Name())
+	seen := newNotes(t, t.Name())
 	seen.answer = func(e caddy.Event) error {
 		switch e.Data["reason"] {
 		case "key_expired":
@@ -318,8 +328,18 @@ func TestEvents_AHandlerThatFailsEndsNothing(t *testing.T) {
 
 // The last events are told before the server stops.
 func TestEvents_AreToldBeforeTheServerStops(t *testing.T) {
-	g, seen := watched(t, &gateway{options: "upstream_key " + backendKey})
-	seen.answer = func(caddy.Event) error { time.Sleep(20 * time.Millisecond); return nil } // a slow handler
+	stopping := make(chan struct{})
+	seen := newNotes(t, t.Name())
+	seen.answer = func(e caddy.Event) error { // a slow handler
+		if e.Name() == "stopping" {
+			close(stopping)
+		}
+		if e.Name() == "speechgate.refused" {
+			<-stopping
+		}
+		return nil
+	}
+	g, _ := watched(t, &gateway{options: "upstream_key " + backendKey})
 	for range 5 {
 		g.recognize("sgk_unknown")
 	}
@@ -349,11 +369,12 @@ func TestEvents_AMisspeltSubscriptionIsAnError(t *testing.T) {
 // No event has a secret.
 func TestR18_EventsHaveNoSecret(t *testing.T) {
 	g, seen := watched(t, &gateway{options: "upstream_key " + backendKey})
+	hasBegun(t, g)
 	key, secret := g.issue(keystore.NewKey{Label: "a label"})
 	g.recognize(secret[:len(secret)-1] + "x")
 	g.revoke(key)
 	eventually(t, func() bool { return strings.Contains(g.recognize(secret).body, `"code":"-"`) })
-	hasBegun(t, g, seen)
+	holdsSoon(t, "the key has ended", func() bool { return len(seen.ofKey("key_ended", key)) == 1 })
 	seen.mu.Lock()
 	defer seen.mu.Unlock()
 	for _, e := range seen.events {
