@@ -1,0 +1,106 @@
+package gate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// recheckSoon adds a recheck to the queue, unless a recheck waits there already.
+func (s *liveStream) recheckSoon() {
+	if s.recheckWaits.CompareAndSwap(false, true) {
+		s.events.post(func() {
+			s.recheckWaits.Store(false)
+			if reason, detail := s.check(running); !reason.OK() {
+				s.cut(reason, detail)
+			}
+		})
+	}
+}
+
+// checkMode says what a check is for.
+type checkMode uint8
+
+const (
+	admitting checkMode = iota // for a start command: if the store returns an error, the command is refused
+	running                    // for a running stream: if the store returns an error, the stream goes on
+)
+
+// check decides on the stream by the current record of its key. If the stream may go on, check
+// sets the timer to the next instant at which the decision may change even if the record does
+// not.
+func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
+	if s.ended.Load() || !s.record.Found() {
+		return policy.Allowed, "" // there is nothing to cut
+	}
+	at := s.gate.app.Now()
+	fresh, err := s.store.Reread(context.Background(), &s.record)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return policy.KeyUnknown, "the key's record is gone"
+	case err != nil && mode == admitting:
+		return policy.StoreUnavailable, err.Error()
+	case err != nil:
+		s.setTimer(at, at.Add(recheckAfterFault))
+		return policy.Allowed, ""
+	}
+	key, keyThen := fresh.Key(), s.record.Key()
+	outcome := policy.Decide(at, &key, &s.asked, s.gate.rules)
+	if outcome.Reason == policy.KeyExpired && !s.gate.cutsOnExpiry() && !keyThen.Expires.Passed(s.accepted) {
+		outcome.Reason = policy.Allowed
+	}
+	if outcome.Reason.OK() {
+		// If the audio cannot be read, the next check reads it.
+		if met, err := s.gate.app.AudioMet(s.store, s.owner, &key.Limits, &key.AccountLimits, at); err == nil && met.Limit != policy.NoLimit {
+			outcome = policy.Decision{Reason: met.Limit.Reason(), Limit: met.Limit, ByAccount: met.ByAccount}
+		}
+	}
+	if !outcome.Reason.OK() {
+		s.limit = outcome.Limit
+		return outcome.Reason, cmp.Or(policy.NotYet(at, &key), policy.Exceeded(&key.Limits, &key.AccountLimits, outcome.Limit, outcome.ByAccount))
+	}
+	longest := time.Duration(s.gate.MaxStreamTime)
+	if longest > 0 && at >= s.begun.Add(longest) {
+		return policy.StreamTooLong, "the stream has lasted as long as it may"
+	}
+	s.setTimer(at, s.nextEnd(at, &key, longest))
+	return outcome.Reason, ""
+}
+
+// nextEnd returns the first instant later than at when the stream may have to end, even if the
+// record does not change: at the revocation, at the expiry with on_expiry cut, or after
+// max_stream_time. If the key or its account has a limit of audio, this is soon. It returns zero
+// if there is no such instant.
+func (s *liveStream) nextEnd(at policy.Time, key *policy.Key, longest time.Duration) (end policy.Time) {
+	earlier := func(t policy.Time) {
+		if t > at && (end.IsZero() || t < end) {
+			end = t
+		}
+	}
+	earlier(key.RevokeFrom)
+	if key.Limits.Audio() || key.AccountLimits.Audio() {
+		earlier(at.Add(audioCheckEvery))
+	}
+	if expires, ok := key.Expires.Time(); ok && s.gate.cutsOnExpiry() {
+		earlier(expires)
+	}
+	if longest > 0 {
+		earlier(s.begun.Add(longest))
+	}
+	return end
+}
+
+// setTimer sets the timer to the instant end. If end is zero, it only stops the timer.
+func (s *liveStream) setTimer(at, end policy.Time) {
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	if !s.ended.Load() && !end.IsZero() {
+		s.timer = time.AfterFunc(time.Duration(min(end-at, longestTimer))*time.Millisecond, s.recheckSoon)
+	}
+}
