@@ -45,6 +45,7 @@ func TestSecret_hasPrefixRandomTextAndChecksum(t *testing.T) {
 	forms := map[string]*regexp.Regexp{
 		policy.KeyPrefix:             regexp.MustCompile(`^sgk_[0-9A-Za-z]{38}$`),
 		policy.ServicePasswordPrefix: regexp.MustCompile(`^sgs_[0-9A-Za-z]{38}$`),
+		policy.SetupPrefix:           regexp.MustCompile(`^sgi_[0-9A-Za-z]{38}$`),
 	}
 	for prefix, form := range forms {
 		t.Run("a secret with "+prefix, func(t *testing.T) {
@@ -215,13 +216,15 @@ func FuzzCheckSecret(f *testing.F) {
 	f.Add("sgk_")
 	f.Add(newSecret(f, policy.KeyPrefix, 1))
 	f.Add(newSecret(f, policy.ServicePasswordPrefix, 1))
+	f.Add(newSecret(f, policy.SetupPrefix, 1))
+	f.Add("sgi_")
 	f.Add(newSecret(f, policy.KeyPrefix, 1) + "x")
 	f.Add("an imported key")
 	f.Add(strings.Repeat("x", 1025))
 	f.Fuzz(func(t *testing.T, text string) {
 		err := check(text)
 		visible := !strings.ContainsFunc(text, func(r rune) bool { return r < '!' || r > '~' })
-		ours := strings.HasPrefix(text, "sgk_") || strings.HasPrefix(text, "sgs_")
+		ours := strings.HasPrefix(text, "sgk_") || strings.HasPrefix(text, "sgs_") || strings.HasPrefix(text, "sgi_")
 		ok := visible && len(text) <= 1024 && (!ours || len(text) == 42 && text == sealed(text[:36]))
 		if (err == nil) != ok {
 			t.Errorf("%q: %v", text, err)
