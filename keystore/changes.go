@@ -5,6 +5,7 @@ import "github.com/speechgate/speechgate/policy"
 // The kinds of changes in the change feed.
 const (
 	changedKey        = "key"         // ref: the stored digest
+	changedNewKeys    = "keys_new"    // any number of new keys; no ref
 	changedAccount    = "account"     // ref: the account's ID
 	changedNewAccount = "account_new" // ref: the account's ID; no cache can hold a record of it
 	changedJob        = "job"         // ref: the job's digest
@@ -32,6 +33,8 @@ func (s *Store) apply(changes []change) {
 		case c.kind == changedKey && len(c.ref) == len(digest{}):
 			s.cache.keys.Drop(digest(c.ref))
 			s.watchers.notifyKey(digest(c.ref))
+		case c.kind == changedNewKeys:
+			s.cache.keys.DropAbsences()
 		case c.kind == changedJob && len(c.ref) == len(digest{}):
 			s.cache.jobs.Drop(digest(c.ref))
 		case c.kind == changedToken && len(c.ref) == len(digest{}):

@@ -33,6 +33,7 @@ func TestApply_DropsWhatHasChanged(t *testing.T) {
 		dropped []string
 	}{
 		{"a key", change{changedKey, digestOf(child)}, []string{"child"}},
+		{"new keys", change{changedNewKeys, []byte{}}, nil},
 		{"a key without a digest", change{changedKey, []byte("short")}, everything},
 		{"an account", change{changedAccount, []byte(a.ID)}, []string{"issuer", "child"}},
 		{"a new account", change{changedNewAccount, []byte(a.ID)}, nil},

@@ -150,6 +150,7 @@ func (run *importRun) batch(t *txn, secrets []candidate, done []Imported) error 
 	if err != nil {
 		return err
 	}
+	added := false
 	for i, c := range secrets {
 		result := Imported{Result: ImportNew, Key: run.key.key(run.now, "", c.prefix)}
 		if known[c.digest] {
@@ -162,11 +163,16 @@ func (run *importRun) batch(t *txn, secrets []candidate, done []Imported) error 
 			if err := t.addKey(run.now, run.by, actionKeyImport, result.Key, c.digest, run.key); err != nil {
 				return err
 			}
-			known[c.digest] = true
+			known[c.digest], added = true, true
 		}
 		done[i] = result
 	}
-	return nil
+	if !added {
+		return nil
+	}
+	// One entry for all keys: the servers would read an entry for each key faster than they
+	// answer requests.
+	return t.announce(run.now, changedNewKeys, []byte{})
 }
 
 // digestsAtOnce is the number of digests in a query of knownDigests.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -79,6 +80,35 @@ func TestImport_IsRepeatable(t *testing.T) {
 }
 
 // A key that ended in any way never comes back, by its secret or its digest.
+// The servers read one change for a batch of new keys. It makes them forget which keys were
+// unknown, and nothing else.
+func TestImport_IsOneChange(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f, server := openStore(t, path), openStore(t, path)
+	server.takeOverPolling()
+	a := f.account()
+	_, present := f.key(a.ID)
+	im := Import{AccountID: a.ID, Secrets: secrets("one", "two", "three")}
+	server.feed.poll(t.Context())
+	server.find(present)
+	if server.find(im.Secrets[0]) != nil {
+		t.Fatal("the key is known before the import")
+	}
+	f.imports(im)
+	f.imports(im) // it changes nothing
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM feed WHERE kind = 'keys_new'`); n != 1 {
+		t.Errorf("%d changes, want 1", n)
+	}
+	server.feed.poll(t.Context())
+	if server.cache.keys.Get(server.hash.secret(present)).State != recordcache.Present {
+		t.Error("the server has dropped the record of another key")
+	}
+	if server.find(im.Secrets[0]) == nil || f.find(im.Secrets[1]) == nil {
+		t.Error("a key is unknown after the import")
+	}
+}
+
 func TestImport_NeverRevivesADeadKey(t *testing.T) {
 	t.Parallel()
 	for _, pepper := range []string{"", "salt of the earth"} {

@@ -66,7 +66,10 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 		if err := t.checkIssue(now, by, k); err != nil {
 			return err
 		}
-		return t.addKey(now, by, actionKeyIssue, key, d, k)
+		if err := t.addKey(now, by, actionKeyIssue, key, d, k); err != nil {
+			return err
+		}
+		return t.announce(now, changedKey, d[:])
 	})
 	if err != nil {
 		return none(err)
@@ -82,14 +85,13 @@ func (k *NewKey) key(now policy.Time, id, prefix string) policy.Key {
 	}
 }
 
-// addKey writes a new key, and announces it in the change feed. Call it last in a
-// write.
+// addKey writes a new key. The caller announces it in the change feed.
 func (t *txn) addKey(now policy.Time, by Actor, action string, key policy.Key, d digest, k NewKey) error {
 	if err := t.insertKey(key, d, k.OutlivesIssuer); err != nil {
 		return err
 	}
 	t.audit(now, by, action, key.AccountID, key.ID, k.detail(by))
-	return t.announce(now, changedKey, d[:])
+	return t.err
 }
 
 // check refuses a new key that breaks a rule. It needs no read of the store.

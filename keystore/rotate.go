@@ -79,7 +79,7 @@ func (s *Store) RotateKey(ctx context.Context, now policy.Time, by Actor, id str
 			return err
 		}
 		t.exec(`UPDATE api_keys SET replaces = $1 WHERE id = $2`, old.ID, key.ID)
-		return t.err
+		return t.announce(now, changedKey, d[:])
 	})
 	if err != nil {
 		return Rotation{}, err

@@ -211,6 +211,21 @@ func (c *Cache[V]) DropIf(match func(value *V, record string) bool) {
 	}
 }
 
+// DropAbsences removes all digests without a record, and makes all lookups that are reading now
+// read again.
+func (c *Cache[V]) DropAbsences() {
+	if c == nil {
+		return
+	}
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.nextGenerations()
+		s.absent.clear()
+		s.mu.Unlock()
+	}
+}
+
 // DropAll removes everything, and makes all lookups that are reading now read again.
 func (c *Cache[V]) DropAll() {
 	if c == nil {

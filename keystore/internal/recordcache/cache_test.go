@@ -63,6 +63,7 @@ func TestCache_GenerationRule(t *testing.T) {
 	for name, change := range map[string]func(*Cache[item]){
 		"Drop":                    func(c *Cache[item]) { c.Drop(d) },
 		"DropAll":                 func(c *Cache[item]) { c.DropAll() },
+		"DropAbsences":            func(c *Cache[item]) { c.DropAbsences() },
 		"DropIf, matching or not": func(c *Cache[item]) { c.DropIf(func(*item, string) bool { return false }) },
 	} {
 		c := New[item](someBytes, someBytes)
@@ -80,6 +81,16 @@ func TestCache_GenerationRule(t *testing.T) {
 		if !put(c, d, 1) {
 			t.Errorf("%s: a record that was read after it was refused", name)
 		}
+	}
+}
+
+func TestCache_DropAbsencesKeepsRecords(t *testing.T) {
+	t.Parallel()
+	d := Digest{7}
+	c := New[item](someBytes, someBytes)
+	put(c, d, 1)
+	if c.DropAbsences(); look(c, d) != "1" {
+		t.Error("DropAbsences dropped a record")
 	}
 }
 
@@ -277,7 +288,11 @@ func TestCache_SizeCountsAllShards(t *testing.T) {
 func TestCache_DropForgetsAnAbsence(t *testing.T) {
 	t.Parallel()
 	d := Digest{7}
-	for name, change := range map[string]func(*Cache[item]){"Drop": func(c *Cache[item]) { c.Drop(d) }, "DropAll": func(c *Cache[item]) { c.DropAll() }} {
+	for name, change := range map[string]func(*Cache[item]){
+		"Drop":         func(c *Cache[item]) { c.Drop(d) },
+		"DropAll":      func(c *Cache[item]) { c.DropAll() },
+		"DropAbsences": func(c *Cache[item]) { c.DropAbsences() },
+	} {
 		c := New[item](someBytes, someBytes)
 		putAbsent(c, d)
 		if got := look(c, d); got != "absent" {
