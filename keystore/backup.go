@@ -59,7 +59,7 @@ func (s *Store) Backup(ctx context.Context, path string) (c Copy, err error) {
 	defer removeTemp(temp)
 	// The totals of the copy are then up to date: a restore reads the totals of a key that it
 	// brings back, and no journal.
-	s.foldInBackground(ctx)
+	s.foldForReader(ctx)
 	if err := db.Export(ctx, temp); err != nil {
 		return Copy{}, fault(fmt.Errorf("keystore %s: copying it: %w", s.cfg.Path, err))
 	}

@@ -121,7 +121,7 @@ func endingParts(list *EndingList) (parts []*listQuery) {
 // without usage are not in the result. The instant is at most 7 days ago, because hours are kept
 // for so long.
 func (s *Store) UsageSince(ctx context.Context, since policy.Time, keys []policy.Identity) (map[string]UsageCounts, error) {
-	s.foldInBackground(ctx)
+	s.foldForReader(ctx)
 	db, err := s.database()
 	if err != nil {
 		return nil, err

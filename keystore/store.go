@@ -137,7 +137,7 @@ func (s *Store) tasks() []task {
 		{pollEvery, pollEvery, func(context.Context) { s.clock.check() }},
 		{useEvery, useEvery, func(ctx context.Context) { s.uses.flush(ctx, usePause) }},
 		{usageEvery, usageEvery, s.usage.flush},
-		{foldFirst, foldEvery, s.foldInBackground},
+		{foldEvery, foldEvery, s.foldInBackground},
 		{0, reserveEvery, func(context.Context) { s.room.keepReserve() }},
 		{pruneFirst, pruneEvery, s.pruneInBackground},
 	}

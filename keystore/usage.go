@@ -72,6 +72,7 @@ type usageRecorder struct {
 
 	flushing sync.Mutex
 	folding  sync.Mutex
+	hurry    atomic.Int32 // how many callers wait for a fold
 }
 
 func newUsageRecorder(s *Store) *usageRecorder {

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"hash/maphash"
+	"runtime"
 	"sync"
 	"time"
 
@@ -161,7 +162,7 @@ type takenUsage struct {
 }
 
 // take takes the counts out of all counters. What is less than a millisecond stays, for some
-// writes.
+// writes. Between the shards it lets requests run, which may have only one processor.
 func (c *usageCounters) take() (taken []takenUsage) {
 	for i := range c.shards {
 		full := c.shards[i].swap()
@@ -181,6 +182,7 @@ func (c *usageCounters) take() (taken []takenUsage) {
 				c.add(cell.hour, &of, rest, cell.rests+1)
 			}
 		}
+		runtime.Gosched()
 	}
 	return taken
 }

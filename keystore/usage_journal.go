@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,20 +17,28 @@ import (
 // journal is folded into the tables: then each key has many requests in its rows.
 
 const (
-	foldFirst    = 10 * time.Second
 	foldEvery    = 5 * time.Minute
-	journalCells = 4096    // counters in a row of the journal
+	journalCells = 1024    // counters in a row of the journal
 	foldRows     = 1 << 17 // rows of the tables that one fold adds up in memory, and some more
-	foldBatch    = 3 * usageBatch
+	foldBatch    = 96      // rows of the tables in one transaction
+
+	// foldPause is the time between two transactions of a fold for which nobody waits, for the
+	// requests of a server with one processor. A fold of all rows then takes a minute.
+	foldPause = 40 * time.Millisecond
 )
 
-// journalUsage appends counters to the journal. If there is an error, journalUsage returns the
-// counters that were not written.
+// journalUsage appends counters to the journal. The last transaction is durable, and with it
+// the transactions before it. If there is an error, journalUsage returns the counters that were
+// not written.
 func (s *Store) journalUsage(ctx context.Context, taken []takenUsage) (left []takenUsage, err error) {
 	for from := 0; from < len(taken); from += journalCells {
 		end := min(from+journalCells, len(taken))
 		counts := encodeUsage(taken[from:end])
-		if err := s.write(ctx, func(t *txn) error {
+		write := s.writeRelaxed
+		if end == len(taken) {
+			write = s.write
+		}
+		if err := write(ctx, func(t *txn) error {
 			t.exec(`INSERT INTO usage_journal (counts) VALUES ($1)`, counts)
 			return t.err
 		}); err != nil {
@@ -140,18 +149,37 @@ func (s usageRows) addJournal(counts []byte) error {
 	return nil
 }
 
-// foldInBackground folds the journal, and logs an error.
+// foldInBackground folds the journal slowly, and logs an error.
 func (s *Store) foldInBackground(ctx context.Context) {
-	if err := s.foldUsage(ctx); err != nil && ctx.Err() == nil {
+	s.logFold(ctx, s.foldUsage(ctx, foldPause))
+}
+
+// foldForReader folds the journal before usage is read, and logs an error: what is in the tables
+// can be read all the same.
+func (s *Store) foldForReader(ctx context.Context) {
+	s.logFold(ctx, s.foldNow(ctx))
+}
+
+func (s *Store) logFold(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
 		s.log.Error("folding the journal of the usage failed; it is tried again", zap.Duration("in", foldEvery), zap.Error(err))
 	}
 }
 
+// foldNow folds the journal without pauses. A fold that runs in the background makes no more
+// pauses meanwhile.
+func (s *Store) foldNow(ctx context.Context) error {
+	s.usage.hurry.Add(1)
+	defer s.usage.hurry.Add(-1)
+	return s.foldUsage(ctx, 0)
+}
+
 // foldUsage folds what the journal has now into the tables. It does this in several
-// transactions, so that the writes of requests do not wait long. The table usage_fold has how
-// far it is: the last row of the journal that the fold covers, and how many rows of the tables
-// it has written. So another process, or this one after a crash, can go on.
-func (s *Store) foldUsage(ctx context.Context) error {
+// transactions, with a pause between them, so that the writes of requests do not wait long. The
+// table usage_fold has how far it is: the last row of the journal that the fold covers, and how
+// many rows of the tables it has written. So another process, or this one after a crash, can go
+// on.
+func (s *Store) foldUsage(ctx context.Context, pause time.Duration) error {
 	s.usage.folding.Lock()
 	defer s.usage.folding.Unlock()
 	newest, err := query(ctx, s, scanInt, `SELECT COALESCE(MAX(id), 0) FROM usage_journal`)
@@ -166,13 +194,26 @@ func (s *Store) foldUsage(ctx context.Context) error {
 		if f.upto == 0 {
 			return nil
 		}
-		err = f.run(ctx)
+		err = f.run(ctx, pause)
 		if err != nil && !errors.Is(err, errFolded) {
 			return err
 		}
 		if err == nil && f.upto >= newest[0] {
 			return nil
 		}
+	}
+}
+
+// pauseFold waits, unless somebody waits for the fold.
+func (s *Store) pauseFold(ctx context.Context, pause time.Duration) {
+	if pause == 0 || s.usage.hurry.Load() > 0 {
+		return
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -184,7 +225,7 @@ func scanInt(row scanner) (n int64, err error) {
 // usageFold is a fold of rows of the journal.
 type usageFold struct {
 	store *Store
-	first int64      // the first row of the journal; 0: there is none until upto
+	first int64      // the first row of the journal; 0: the journal has no row up to upto
 	upto  int64      // the last row of the journal; 0: the journal is empty
 	begun bool       // usage_fold has upto
 	done  int        // rows of the tables that are written
@@ -233,6 +274,7 @@ func (s *Store) nextFold(ctx context.Context) (*usageFold, error) {
 		if !f.begun {
 			f.upto = id
 		}
+		runtime.Gosched() // there can be hundreds of rows, and requests that need the processor
 	}
 	f.rows = sums.inOrder()
 	return f, fault(rows.Err())
@@ -249,9 +291,9 @@ func (f *usageFold) reportDamage() {
 // errFolded says that another process has gone on with the fold.
 var errFolded = errors.New("another process folds the usage")
 
-// run writes the rows of the fold that are not written yet, and then removes its part of the
-// journal.
-func (f *usageFold) run(ctx context.Context) error {
+// run writes the rows of the fold that are not written yet, with a pause after each batch, and
+// then removes its part of the journal.
+func (f *usageFold) run(ctx context.Context, pause time.Duration) error {
 	for {
 		before, at := int64(0), f.done
 		if f.begun {
@@ -285,5 +327,6 @@ func (f *usageFold) run(ctx context.Context) error {
 			return nil
 		}
 		f.begun, f.done = true, at+len(batch)
+		f.store.pauseFold(ctx, pause)
 	}
 }

@@ -50,7 +50,7 @@ func TestUsageJournal_ChangesNoSum(t *testing.T) {
 				r.Error("the journal was not used")
 			}
 			if rapid.Bool().Draw(r, "fold") {
-				if err := f.foldUsage(t.Context()); err != nil {
+				if err := f.foldNow(t.Context()); err != nil {
 					r.Fatal(err)
 				}
 			}
@@ -121,7 +121,7 @@ func TestUsageJournal_SeveralProcesses(t *testing.T) {
 			for range rounds {
 				f.countEach(keys)
 				f.usage.flush(t.Context())
-				if err := f.foldUsage(t.Context()); err != nil {
+				if err := f.foldNow(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}
@@ -213,7 +213,7 @@ func TestUsageJournal_AFoldWithoutItsRows(t *testing.T) {
 	f.usage.flush(t.Context())
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := f.foldUsage(ctx); err != nil {
+	if err := f.foldNow(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if n := f.sumOf(UsageList{}).Requests; n != 200 {

@@ -37,7 +37,7 @@ func (s *Store) KeyUsage(ctx context.Context, list KeyUsageList) (page []Usage, 
 		return nil, "", refuse(ErrInvalid, "cursor %.100q: want one that this list returned", list.Cursor)
 	}
 	if list.Cursor == "" {
-		s.foldInBackground(ctx)
+		s.foldForReader(ctx)
 	}
 	page, err = query(ctx, s, scanKeyUsage, text, q.args...)
 	if err != nil {

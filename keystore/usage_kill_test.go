@@ -29,7 +29,7 @@ func foldForEver(path string) {
 		s.usage.flush(context.Background())
 		fmt.Println("written")
 		if i%3 == 2 {
-			err = s.foldUsage(context.Background())
+			err = s.foldNow(context.Background())
 		}
 	}
 	fmt.Println("error", err)

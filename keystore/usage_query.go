@@ -56,7 +56,7 @@ type Usage struct {
 // What was counted in the last seconds is not in the sums yet. The argument of each is valid
 // until each returns. If each returns an error, Usage returns it.
 func (s *Store) Usage(ctx context.Context, list UsageList, each func(*Usage) error) error {
-	s.foldInBackground(ctx)
+	s.foldForReader(ctx)
 	db, err := s.database()
 	if err != nil {
 		return err
