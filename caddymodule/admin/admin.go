@@ -34,10 +34,12 @@ func init() {
 // `accounts` | Creates, lists, renames, rotates, suspends, resumes and closes accounts.
 // `keys` | Issues, lists, renames, rotates, suspends, resumes, deletes and revokes keys. The secret of a key is only in the answer to the request that issues the key. `keys/{key_id}/limits` shows how much of its limits a key uses.
 // `jobs` | Lists and shows the recorded jobs.
+// `upstream-keys` | Lists the upstream keys of the gates, and what still needs each of them, without the keys.
 // `streams` | Lists the live streams: an array, oldest first, of `stream_id`, `key_id` and `account_id` (null before the first command), `backend`, `client_ip`, `begun_at`, `accepted_at`.
 // `streams/cut` | Cuts streams at once. The body is an object with one of `stream_id`, `key_id` and `account_id` (an account's ID or name), and, for the audit trail, `operator`, who cuts. The answer has the number of streams that were cut as `cut`, and `audit_error` if the audit trail could not be written. It is 404 if no stream was cut and the keystore does not have the key or the account.
 // `audit` | Lists the audit trail. `audit/verify` checks it.
 // `usage` | Lists sums of usage. `usage/keys` lists the usage of each key.
+// `forecast` | Lists the keys that end soon, the first one first.
 // `explain` | Says what would be decided on a request, rule by rule.
 // `whoami` | Says as whom and from where the server sees the caller, and which client address its sites would take from a request.
 // `health` | 200 if the keystore can be read and is the right one, else 503.
