@@ -33,7 +33,7 @@ func newConsoleTab(t *testing.T) *consoleTab {
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en"))
 	allocator, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	ctx, cancel := chromedp.NewContext(allocator)
-	ctx, timeout := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, timeout := context.WithTimeout(ctx, 5*time.Minute) // only a browser that hangs takes so long
 	t.Cleanup(func() {
 		timeout()
 		cancel()

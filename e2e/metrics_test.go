@@ -208,7 +208,7 @@ func TestPrometheusAnswersEachQuery(t *testing.T) {
 		}
 		return all
 	}
-	for deadline := time.Now().Add(time.Minute); len(problems(native))+len(problems(classic)) > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); len(problems(native))+len(problems(classic)) > 0 && time.Now().Before(deadline); {
 		time.Sleep(time.Second)
 	}
 	for name, p := range map[string]*prometheus{"native": native, "classic": classic} {

@@ -49,7 +49,7 @@ import (
 //	spoil FILE SQL            writes to a keystore as another program would
 //
 // and the condition [root]. $STORE is the default keystore, and $USED is the line on
-// standard error by which a command says that it used that keystore. Commands that wait do so for 5 seconds at most.
+// standard error by which a command says that it used that keystore. Commands that wait do so for 20 seconds at most.
 //
 // "exec caddy" runs the program in a process of its own. Use it for a server, for
 // "sh -c", for a terminal (ttyin), and where Caddy's logger writes to standard error.
@@ -149,7 +149,7 @@ func sends(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // waitFor is how long asks and gone wait.
-const waitFor = 5 * time.Second
+const waitFor = 20 * time.Second
 
 func gone(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
