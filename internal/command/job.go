@@ -20,7 +20,7 @@ func jobCommand() *cobra.Command {
 	list.Long = list.Short + "." + graceHelp
 	list.Flags().String("account", "", "List the jobs of this account only")
 
-	list.Flags().String("key", "", "List the jobs only that the key with this ID created")
+	list.Flags().String("key", "", "List only the jobs that the key with this ID created")
 	limitFlag(list, "jobs")
 
 	show := Leaf("show <job ID>… [--backend <name>]", "Shows a recorded job", someIDs(manage.KindJob), showJob)

@@ -15,13 +15,13 @@ func listKeysCommand() *cobra.Command {
 	list.Flags().String("account", "", "List the keys of this account only")
 	list.Flags().String("status", "", "List the keys of this status only: "+words.Alternatives(manage.KeyStatuses()))
 	list.Flags().String("origin", "", "List the keys of this origin only: "+words.Alternatives(manage.KeyOrigins()))
-	list.Flags().String("label", "", "List the keys only whose label contains this text, in upper or lower case")
-	list.Flags().String("expiring", "", "List the active keys only that expire within this time")
-	list.Flags().String("unused", "", "List the active keys only that were not used for this time, and are older")
-	list.Flags().String("search", "", "List the keys only whose label contains this text, those that begin with it first; or whose ID begins with it")
+	list.Flags().String("label", "", "List only the keys whose label contains this text, in upper or lower case")
+	list.Flags().String("expiring", "", "List only the active keys that expire within this time")
+	list.Flags().String("unused", "", "List only the active keys that are older than this time, and were not used for so long")
+	list.Flags().String("search", "", "List only the keys whose label contains this text; labels that begin with it come first. A text key_… finds the IDs that begin with it")
 	list.Flags().String("sort", "", "The order: "+words.Alternatives(manage.KeySorts())+" (default issued)")
 	list.Flags().Bool("reverse", false, "Turn the order around")
-	list.Flags().String("issued-by", "", "List the keys only that the key with this ID issued")
+	list.Flags().String("issued-by", "", "List only the keys that the key with this ID issued")
 	limitFlag(list, "keys")
 	return list
 }
