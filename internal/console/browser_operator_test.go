@@ -43,12 +43,7 @@ func (f *fixture) busyGateway() manage.Key {
 // on a wide screen and on a phone, and without a script.
 func TestBrowser_AnOperatorDoesEverything(t *testing.T) {
 	t.Parallel()
-	for _, l := range []look{
-		{"en", "light", 1280, true},
-		{"ja", "dark", 1280, true},
-		{"ja", "light", 390, true},
-		{"en", "dark", 390, false},
-	} {
+	for _, l := range looks() {
 		t.Run(l.String(), func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)

@@ -247,7 +247,7 @@ func TestOperator_GetsRefusalsAsTheyHappen(t *testing.T) {
 	f := newFixture(t)
 	f.refusals.Add(aRefusal(policy.KeyUnknown, ""))
 	b := f.operatorBrowser("tanaka")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.server.URL+"/console/operator/refusals/events?reason=key_expired", nil)
 	if err != nil {
