@@ -19,7 +19,7 @@ import (
 	"github.com/speechgate/speechgate/dialect"
 )
 
-// userAgent is the field User-Agent of requests to backends.
+// userAgent is the field User-Agent of the requests that the doctor sends.
 const userAgent = "speechgate-doctor"
 
 const (

@@ -128,7 +128,7 @@ func (e *examination) sendCanary(ctx context.Context, fields []string) (seen []h
 		r.Header.Set(name, madeUp(i))
 	}
 	r.Header.Set(handler.CanaryHeader, id)
-	r.Header.Set("User-Agent", "speechgate-doctor")
+	r.Header.Set("User-Agent", userAgent)
 	client := &http.Client{Timeout: canaryWithin, Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(r)
 	if err != nil {

@@ -63,53 +63,44 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 		part  string // of the message
 		fault func(*patient)
 	}{
-		"trusted proxies that are not strict": {doctor.CheckClientAddress, doctor.Fail, "trusted_proxies is not strict", func(p *patient) { p.replace("		trusted_proxies_strict\n", "") }},
-		"everyone is a trusted proxy":         {doctor.CheckClientAddress, doctor.Fail, "trusted_proxies has every address", func(p *patient) { p.replace("10.0.0.1/32", "0.0.0.0/0") }},
+		"trusted proxies that are not strict": {doctor.CheckClientAddress, doctor.Fail, "trusted_proxies is not strict", replacing("		trusted_proxies_strict\n", "")},
+		"everyone is a trusted proxy":         {doctor.CheckClientAddress, doctor.Fail, "trusted_proxies has every address", replacing("10.0.0.1/32", "0.0.0.0/0")},
 		"early data on purpose": {doctor.CheckEarlyData, doctor.Warn, "early data on purpose", func(p *patient) {
 			p.edit = func(json string) string {
 				return strings.Replace(json, `"trusted_proxies":`, `"allow_0rtt":true,"trusted_proxies":`, 1)
 			}
 		}},
 
-		"the default log without a filter": {doctor.CheckLogFilter, doctor.Fail, "request>uri", func(p *patient) {
-			p.replace("			request speechgate\n", "")
-		}},
+		"the default log without a filter": {doctor.CheckLogFilter, doctor.Fail, "request>uri", replacing("			request speechgate\n", "")},
 		"a log of a site without a filter": {doctor.CheckLogFilter, doctor.Fail, "request>uri, request>headers", func(p *patient) {
 			p.replace("	log\n", "	log {\n		output file "+filepath.Join(p.t.TempDir(), "access.log")+"\n	}\n")
 		}},
-		"a log that shows errors": {doctor.CheckLogFilter, doctor.Fail, "in error", func(p *patient) { p.replace("			error speechgate\n", "") }},
+		"a log that shows errors": {doctor.CheckLogFilter, doctor.Fail, "in error", replacing("			error speechgate\n", "")},
 
-		"a reload cuts streams": {doctor.CheckStreams, doctor.Warn, "A reload cuts the live streams", func(p *patient) { p.replace("		stream_close_delay 10m\n", "") }},
+		"a reload cuts streams": {doctor.CheckStreams, doctor.Warn, "A reload cuts the live streams", replacing("		stream_close_delay 10m\n", "")},
 
-		"no gate": {doctor.CheckHandlers, doctor.Warn, "has no gate", func(p *patient) { p.replace(gate, "") }},
+		"no gate": {doctor.CheckHandlers, doctor.Warn, "has no gate", replacing(gate, "")},
 		"the gate behind the proxy": {doctor.CheckHandlers, doctor.Fail, "which never reach the gate", func(p *patient) {
 			proxied := p.text[strings.Index(p.text, proxy):strings.LastIndex(p.text, "}")]
 			p.replace(proxied, "")
 			p.replace(gate, "	route {\n"+proxied+gate+"	}\n")
 		}},
-		"a gate whose matcher leaves paths out": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) { p.replace("	speechgate amivoice", "	speechgate /v1/* amivoice") }},
+		"a gate whose matcher leaves paths out": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", replacing("	speechgate amivoice", "	speechgate /v1/* amivoice")},
 		"a second site with the same upstream": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) {
 			p.text += "http://localhost:2 {\n reverse_proxy " + p.backend.URL + "\n}\n"
 		}},
-		"a rewrite behind the gate": {doctor.CheckHandlers, doctor.Fail, "another method or path", func(p *patient) {
-			p.replace("		stream_close_delay 10m\n", "		stream_close_delay 10m\n		rewrite /v1/recognitions/other\n")
-		}},
+		"a rewrite behind the gate": {doctor.CheckHandlers, doctor.Fail, "another method or path", replacing("		stream_close_delay 10m\n", "		stream_close_delay 10m\n		rewrite /v1/recognitions/other\n")},
 
-		"a gate for requests with a header": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) {
-			p.replace("	speechgate amivoice", "	@k header Authorization *\n	speechgate @k amivoice")
-		}},
-		"a gate for requests with a query": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) {
-			p.replace("	speechgate amivoice", "	@k query u=*\n	speechgate @k amivoice")
-		}},
-		"a gate for some addresses": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", func(p *patient) {
-			p.replace("	speechgate amivoice", "	@k client_ip 10.0.0.0/8\n	speechgate @k amivoice")
-		}},
-		"a gate for all but some addresses": {doctor.CheckHandlers, doctor.Warn, "Clients get past the gate to its backend without a check of their keys, with what a matcher looks for (client_ip)", func(p *patient) {
-			p.replace("	speechgate amivoice", "	@k not client_ip 10.0.0.0/8\n	speechgate @k amivoice")
-		}},
-		"a gate for an expression": {doctor.CheckHandlers, doctor.Warn, "A matcher that needs a real request", func(p *patient) {
-			p.replace("	speechgate amivoice", "	@k expression path('/v1/*')\n	speechgate @k amivoice")
-		}},
+		"a console without TLS": {doctor.CheckHandlers, doctor.Fail, "The console is reached without TLS", replacing(
+			"http://localhost:1 {\n", "http://gate.example:1 {\n	speechgate_console\n",
+			"		trusted_proxies static 10.0.0.1/32\n		trusted_proxies_strict\n", "", // a proxy could have TLS
+		)},
+
+		"a gate for requests with a header": {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", gateFor("header Authorization *")},
+		"a gate for requests with a query":  {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", gateFor("query u=*")},
+		"a gate for some addresses":         {doctor.CheckHandlers, doctor.Fail, "without a check of their keys", gateFor("client_ip 10.0.0.0/8")},
+		"a gate for all but some addresses": {doctor.CheckHandlers, doctor.Warn, "Clients get past the gate to its backend without a check of their keys, with what a matcher looks for (client_ip)", gateFor("not client_ip 10.0.0.0/8")},
+		"a gate for an expression":          {doctor.CheckHandlers, doctor.Warn, "A matcher that needs a real request", gateFor("expression path('/v1/*')")},
 		"a proxy for an expression": {doctor.CheckHandlers, doctor.Warn, "A matcher that needs a real request", func(p *patient) {
 			p.replace("	speechgate amivoice", "	route {\n	@k vars internal yes\n	reverse_proxy @k "+p.backend.URL+"\n	}\n	speechgate amivoice")
 			p.replace("{\n\tadmin off\n", "{\n\tadmin off\n\torder route before speechgate\n")
@@ -135,30 +126,24 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 			p.replace(p.backend.URL, p.backend.URL+" http://127.0.0.1:1")
 		}},
 
-		"an admin API for other machines": {doctor.CheckAdmin, doctor.Fail, "Other machines reach the admin API", func(p *patient) { p.replace("admin off", "admin :2019") }},
-		"an admin API at a name":          {doctor.CheckAdmin, doctor.Fail, "Other machines reach the admin API", func(p *patient) { p.replace("admin off", "admin gate.example:2019") }},
+		"an admin API for other machines": {doctor.CheckAdmin, doctor.Fail, "Other machines reach the admin API", replacing("admin off", "admin :2019")},
+		"an admin API at a name":          {doctor.CheckAdmin, doctor.Fail, "Other machines reach the admin API", replacing("admin off", "admin gate.example:2019")},
 
-		"PROXY headers of everyone": {doctor.CheckClientAddress, doctor.Fail, "proxy_protocol takes the PROXY header of every address", func(p *patient) {
-			p.replace("		trusted_proxies_strict\n", "		trusted_proxies_strict\n		listener_wrappers {\n			proxy_protocol {\n				fallback_policy use\n			}\n		}\n")
-		}},
+		"PROXY headers of everyone": {doctor.CheckClientAddress, doctor.Fail, "proxy_protocol takes the PROXY header of every address", replacing("		trusted_proxies_strict\n", "		trusted_proxies_strict\n		listener_wrappers {\n			proxy_protocol {\n				fallback_policy use\n			}\n		}\n")},
 
-		"a field of a log with a key": {doctor.CheckLogFilter, doctor.Fail, "keys that clients send, in key.", func(p *patient) {
-			p.replace("	log\n", "	log\n	log_append key {http.request.header.Authorization}\n")
-		}},
-		"a field of a log that the filter cannot mask": {doctor.CheckLogFilter, doctor.Fail, "keys that clients send, in key.", func(p *patient) {
-			p.replace("	log\n", "	log\n	log_append key {http.request.uri.query.u}\n")
-			p.replace("			request speechgate\n", "			request speechgate\n			key speechgate\n")
-		}},
-		"an attribute of a span with a key": {doctor.CheckLogFilter, doctor.Fail, "writes keys of clients into attributes of spans", func(p *patient) {
-			p.replace("	log\n", "	log\n	tracing {\n		span_attributes {\n			who {http.request.header.Authorization}\n		}\n	}\n")
-		}},
-		"a field of a log with the upstream key": {doctor.CheckLogFilter, doctor.Fail, "The log shows the upstream key", func(p *patient) {
-			p.replace("		format filter {\n", "		format append {\n			engine "+upstreamKey+"\n			wrap filter {\n")
-			p.replace("			http speechgate\n", "			http speechgate\n			}\n")
-		}},
+		"a field of a log with a key": {doctor.CheckLogFilter, doctor.Fail, "keys that clients send, in key.", replacing("	log\n", "	log\n	log_append key {http.request.header.Authorization}\n")},
+		"a field of a log that the filter cannot mask": {doctor.CheckLogFilter, doctor.Fail, "keys that clients send, in key.", replacing(
+			"	log\n", "	log\n	log_append key {http.request.uri.query.u}\n",
+			"			request speechgate\n", "			request speechgate\n			key speechgate\n",
+		)},
+		"an attribute of a span with a key": {doctor.CheckLogFilter, doctor.Fail, "writes keys of clients into attributes of spans", replacing("	log\n", "	log\n	tracing {\n		span_attributes {\n			who {http.request.header.Authorization}\n		}\n	}\n")},
+		"a field of a log with the upstream key": {doctor.CheckLogFilter, doctor.Fail, "The log shows the upstream key", replacing(
+			"		format filter {\n", "		format append {\n			engine "+upstreamKey+"\n			wrap filter {\n",
+			"			http speechgate\n", "			http speechgate\n			}\n",
+		)},
 
-		"a configuration that cannot be loaded": {doctor.CheckConfiguration, doctor.Fail, "grace_after_end", func(p *patient) { p.replace("		upstream_key", "		grace_after_end 48h\n		upstream_key") }},
-		"an unset environment variable":         {doctor.CheckConfiguration, doctor.Fail, "SPEECHGATE_TEST_UNSET", func(p *patient) { p.replace(upstreamKey, "{env.SPEECHGATE_TEST_UNSET}") }},
+		"a configuration that cannot be loaded": {doctor.CheckConfiguration, doctor.Fail, "grace_after_end", replacing("		upstream_key", "		grace_after_end 48h\n		upstream_key")},
+		"an unset environment variable":         {doctor.CheckConfiguration, doctor.Fail, "SPEECHGATE_TEST_UNSET", replacing(upstreamKey, "{env.SPEECHGATE_TEST_UNSET}")},
 
 		"a keystore that others can read":  {doctor.CheckPermissions, doctor.Warn, "can read the file", func(p *patient) { p.must(os.Chmod(p.subject.Store.Path, 0o644)) }},
 		"a keystore that others can write": {doctor.CheckPermissions, doctor.Fail, "can be written by all users", func(p *patient) { p.must(os.Chmod(p.subject.Store.Path, 0o666)) }},
@@ -192,7 +177,7 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 		"a backend with an error": {doctor.CheckUpstream, doctor.Warn, "status 503", func(p *patient) {
 			p.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 		}},
-		"a key that the backend refuses": {doctor.CheckUpstreamKey, doctor.Fail, "refuses the upstream key, with status 401", func(p *patient) { p.replace(upstreamKey, "another-key-0123456789abcdef") }},
+		"a key that the backend refuses": {doctor.CheckUpstreamKey, doctor.Fail, "refuses the upstream key, with status 401", replacing(upstreamKey, "another-key-0123456789abcdef")},
 		"a clock that is ahead of the backend's": {doctor.CheckClock, doctor.Fail, "ahead of the Date of the backend", func(p *patient) {
 			p.subject.Now = func() time.Time { return time.Now().Add(time.Hour) }
 		}},
@@ -252,29 +237,25 @@ func TestDoctor_LooksAtServersWithAGateOnly(t *testing.T) { //nolint:paralleltes
 	}
 }
 
-// What looks like a fault, and is none.
+// These configurations look wrong, and are right.
 func TestDoctor_FindsNothingInSoundVariants(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
 	for name, change := range map[string]func(*patient){
-		"an admin API at a loopback address": func(p *patient) { p.replace("admin off", "admin 127.0.0.1:2019") },
-		"an admin API at the default":        func(p *patient) { p.replace("	admin off\n", "") },
-		"an admin API at a socket":           func(p *patient) { p.replace("admin off", "admin unix//run/sg.sock|0600") },
-		"a field of a log without keys": func(p *patient) {
-			p.replace("	log\n", "	log\n	log_append agent {http.request.header.User-Agent}\n	log_append key {speechgate.key_id}\n")
-		},
-		"a field of a log that is deleted": func(p *patient) {
-			p.replace("	log\n", "	log\n	log_append key {http.request.header.Authorization}\n")
-			p.replace("			request speechgate\n", "			request speechgate\n			key delete\n")
-		},
-		"a field of a log with the URI, masked": func(p *patient) {
-			p.replace("	log\n", "	log\n	log_append from {http.request.orig_uri}\n")
-			p.replace("			request speechgate\n", "			request speechgate\n			from speechgate\n")
-		},
-		"PROXY headers of a proxy": func(p *patient) {
-			p.replace("		trusted_proxies_strict\n", "		trusted_proxies_strict\n		listener_wrappers {\n			proxy_protocol {\n				allow 10.0.0.1/32\n			}\n		}\n")
-		},
-		"a gate behind each matcher": func(p *patient) {
-			p.replace("	speechgate amivoice {\n		upstream_key "+upstreamKey+"\n	}\n", "	@a header X-A a\n	@b not header X-A a\n	speechgate @a amivoice {\n		upstream_key "+upstreamKey+"\n	}\n	speechgate @b amivoice {\n		upstream_key "+upstreamKey+"\n	}\n")
-		},
+		"an admin API at a loopback address": replacing("admin off", "admin 127.0.0.1:2019"),
+		"an admin API at the default":        replacing("	admin off\n", ""),
+		"an admin API at a socket":           replacing("admin off", "admin unix//run/sg.sock|0600"),
+		"a field of a log without keys":      replacing("	log\n", "	log\n	log_append agent {http.request.header.User-Agent}\n	log_append key {speechgate.key_id}\n"),
+		"a field of a log that is deleted": replacing(
+			"	log\n", "	log\n	log_append key {http.request.header.Authorization}\n",
+			"			request speechgate\n", "			request speechgate\n			key delete\n",
+		),
+		"a field of a log with the URI, masked": replacing(
+			"	log\n", "	log\n	log_append from {http.request.orig_uri}\n",
+			"			request speechgate\n", "			request speechgate\n			from speechgate\n",
+		),
+		"a console on this machine":  replacing("	log\n", "	log\n	speechgate_health\n	speechgate_console\n"),
+		"events to a webhook":        replacing("	servers {\n", "	events {\n		on speechgate.refused speechgate_webhook https://hooks.example/ {\n			secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n		}\n	}\n	servers {\n"),
+		"PROXY headers of a proxy":   replacing("		trusted_proxies_strict\n", "		trusted_proxies_strict\n		listener_wrappers {\n			proxy_protocol {\n				allow 10.0.0.1/32\n			}\n		}\n"),
+		"a gate behind each matcher": replacing("	speechgate amivoice {\n		upstream_key "+upstreamKey+"\n	}\n", "	@a header X-A a\n	@b not header X-A a\n	speechgate @a amivoice {\n		upstream_key "+upstreamKey+"\n	}\n	speechgate @b amivoice {\n		upstream_key "+upstreamKey+"\n	}\n"),
 		"a backend by DNS beside another one": func(p *patient) {
 			p.text += "http://localhost:2 {\n reverse_proxy web.test:8080\n}\n"
 			p.replace("	reverse_proxy "+p.backend.URL+" {\n", "	reverse_proxy {\n		dynamic a 127.0.0.1 "+strings.TrimPrefix(p.backend.URL, "http://127.0.0.1:")+"\n")

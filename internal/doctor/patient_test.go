@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,21 @@ func (p *patient) replace(old, by string) {
 		p.t.Fatalf("the Caddyfile has no %q", old)
 	}
 	p.text = strings.Replace(p.text, old, by, 1)
+}
+
+// replacing returns a fault that changes texts of the Caddyfile: each text is followed by the new one.
+func replacing(texts ...string) func(*patient) {
+	return func(p *patient) {
+		p.t.Helper()
+		for pair := range slices.Chunk(texts, 2) {
+			p.replace(pair[0], pair[1])
+		}
+	}
+}
+
+// gateFor returns a fault that gives the gate a matcher.
+func gateFor(matcher string) func(*patient) {
+	return replacing("	speechgate amivoice", "	@k "+matcher+"\n	speechgate @k amivoice")
 }
 
 // spoil changes the keystore as another program would.
