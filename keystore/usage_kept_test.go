@@ -114,7 +114,7 @@ func TestUsage_KilledProcess(t *testing.T) {
 			t.Fatalf("the other process: %q", lines.Text())
 		}
 		seen = append(seen, counted{n, time.Now()})
-		if killed.IsZero() && time.Since(seen[0].at) > 9500*time.Millisecond { // shortly before the third write
+		if killed.IsZero() && time.Since(seen[0].at) > 9500*time.Millisecond { // after the second write, and before the third one
 			killed = time.Now()
 			_ = child.Process.Kill() // SIGKILL
 		}

@@ -36,9 +36,9 @@ func foldForEver(path string) {
 	os.Exit(1)
 }
 
-// foldUntilKilled starts a process that runs foldForEver, and kills it after a while. The results are
-// how many times it has begun to write, and how many times it has written.
-func foldUntilKilled(t *testing.T, path string, after time.Duration) (begun, written int64) {
+// foldUntilKilled starts a process that runs foldForEver, and kills it a while after it has begun its nth
+// write. The results are how many times it has begun to write, and how many times it has written.
+func foldUntilKilled(t *testing.T, path string, nth int64, after time.Duration) (begun, written int64) {
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), folderEnv+"="+path)
 	out, err := child.StdoutPipe()
@@ -53,14 +53,13 @@ func foldUntilKilled(t *testing.T, path string, after time.Duration) (begun, wri
 	for lines.Scan() {
 		switch text := lines.Text(); {
 		case text == "begun":
-			begun++
+			if begun++; begun == nth {
+				time.AfterFunc(after, func() { _ = child.Process.Kill() }) // SIGKILL
+			}
 		case text == "written":
 			written++
 		case strings.HasPrefix(text, "error"):
 			t.Errorf("the other process: %s", text)
-		}
-		if begun == 1 && written == 0 {
-			time.AfterFunc(after, func() { _ = child.Process.Kill() }) // SIGKILL
 		}
 	}
 	_ = child.Wait()
@@ -76,13 +75,14 @@ func TestUsageJournal_KilledProcesses(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
 	var most, least int64
-	for range killRounds {
+	for round := range killRounds {
+		nth := int64(1 + round%3) // in the second and the third, a write has come to its end
 		type result struct{ begun, written int64 }
 		results := make(chan result)
 		for range 2 {
 			after := time.Duration(random.IntN(150)) * time.Millisecond
 			go func() {
-				begun, written := foldUntilKilled(t, path, after)
+				begun, written := foldUntilKilled(t, path, nth, after)
 				results <- result{begun, written}
 			}()
 		}
