@@ -56,7 +56,19 @@ func (f *Feed) Wanted() bool { return f.wanted.Load() > 0 }
 func (f *Feed) Add(r Refusal) {
 	r.KeyID, r.AccountID = strings.Clone(r.KeyID), strings.Clone(r.AccountID)
 	r.Seq = f.last.Add(1)
-	f.ring[r.Seq%Size].Store(&r)
+	f.put(&r)
+}
+
+// put stores a refusal in its place. A refusal with a greater number stays there: readers expect
+// it. It can be there first if this goroutine had to wait.
+func (f *Feed) put(r *Refusal) {
+	place := &f.ring[r.Seq%Size]
+	for {
+		there := place.Load()
+		if there != nil && there.Seq > r.Seq || place.CompareAndSwap(there, r) {
+			return
+		}
+	}
 }
 
 // Since returns the refusals after the one with the number seq, oldest first, and how many others

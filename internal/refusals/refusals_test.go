@@ -87,6 +87,21 @@ func TestFeed_LosesNothingUnsaid(t *testing.T) {
 	}
 }
 
+// A goroutine can wait between taking a number and storing its refusal, while others store theirs.
+func TestFeed_ALateRefusalReplacesNoNewerOne(t *testing.T) {
+	t.Parallel()
+	var f Feed
+	late := Refusal{Seq: f.last.Add(1)}
+	for range Size {
+		f.Add(Refusal{})
+	}
+	f.put(&late)
+	all, missed, at := f.Since(1)
+	if len(all) != Size || missed != 0 || at != Size+1 {
+		t.Errorf("%d refusals up to number %d, %d missed", len(all), at, missed)
+	}
+}
+
 func TestFeed_IsWantedUntilEachReaderIsDone(t *testing.T) {
 	t.Parallel()
 	var f Feed
