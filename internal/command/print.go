@@ -34,10 +34,8 @@ func (s *session) print(value any, rows ...[]string) error {
 	}
 	// With only one write, the error tells whether the result, which can have a secret, was
 	// written whole.
-	if _, err := s.out.Write(out.Bytes()); err != nil {
-		return fmt.Errorf("the result cannot be written: %w", err)
-	}
-	return nil
+	_, err := s.out.Write(out.Bytes())
+	return unwritten(err)
 }
 
 // say writes the result: value as JSON, or a sentence for people.

@@ -1,14 +1,7 @@
 package command
 
 import (
-	"bufio"
-	"encoding/csv"
-	"encoding/json"
-	"fmt"
-	"io"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -49,163 +42,53 @@ func showUsage(cmd *cobra.Command, _ []string) error {
 	if q.Limit, err = cmd.Flags().GetInt("limit"); err != nil {
 		return err
 	}
-	asCSV, err := cmd.Flags().GetBool("csv")
+	asCSV, err := csvFlag(cmd)
 	if err != nil {
 		return err
-	}
-	if asCSV && wantsJSON(cmd) {
-		return usagef("--csv and --json: want one of them")
 	}
 	if err := q.Validate(); err != nil {
 		return err
 	}
 	return withStore(cmd, func(s *session) error {
-		out := bufio.NewWriter(s.out)
-		var w usageWriter = newUsageTable(out, q.By)
-		switch {
-		case s.json:
-			w = &usageJSON{out: out}
-		case asCSV:
-			w = &usageCSV{out: csv.NewWriter(out)}
-		}
-		lines := 0
-		if err := s.manager.Usage(s.ctx, q, func(u *manage.Usage) error {
-			lines++
-			return w.write(u)
-		}); err != nil {
-			return err
-		}
-		if err := w.end(); err != nil {
-			return fmt.Errorf("the result cannot be written: %w", err)
-		}
-		if lines == 0 && !s.json && !asCSV {
-			s.note("There is no usage.")
-		}
-		if err := out.Flush(); err != nil {
-			return fmt.Errorf("the result cannot be written: %w", err)
-		}
-		return nil
+		list := records[manage.Usage]{columns: usageColumns, row: usageRow, table: usageTable(q.By), none: "There is no usage."}
+		return list.print(s, asCSV, func(write func(*manage.Usage) error) error { return s.manager.Usage(s.ctx, q, write) })
 	})
-}
-
-// usageWriter prints sums of usage. There can be millions of them, so it keeps none.
-type usageWriter interface {
-	write(u *manage.Usage) error
-	end() error
-}
-
-// usageJSON prints one array.
-type usageJSON struct {
-	out   *bufio.Writer
-	lines int
-}
-
-func (w *usageJSON) write(u *manage.Usage) error {
-	text, err := json.MarshalIndent(u, "  ", "  ")
-	if err != nil {
-		return err
-	}
-	before := ",\n  "
-	if w.lines++; w.lines == 1 {
-		before = "[\n  "
-	}
-	_, _ = w.out.WriteString(before) // the next error is the same
-	_, err = w.out.Write(text)
-	return err
-}
-
-func (w *usageJSON) end() error {
-	text := "\n]\n"
-	if w.lines == 0 {
-		text = "[]\n"
-	}
-	_, err := w.out.WriteString(text)
-	return err
-}
-
-// usageCSV prints a table in CSV (RFC 4180), whose columns are the fields of the JSON.
-type usageCSV struct {
-	out   *csv.Writer
-	begun bool
 }
 
 var usageColumns = []string{"at", "account_id", "key_id", "operation", "reason", "requests", "refused", "audio_bytes", "audio_seconds", "stream_seconds"}
 
-func (w *usageCSV) write(u *manage.Usage) error {
-	if err := w.begin(); err != nil {
-		return err
-	}
-	at := ""
-	if !u.At.IsZero() {
-		at = u.At.String()
-	}
-	return w.out.Write(append([]string{at, string(u.AccountID), string(u.KeyID), string(u.Operation), string(u.Reason)}, usageNumbers(u)...))
-}
-
-func (w *usageCSV) begin() error {
-	if w.begun {
-		return nil
-	}
-	w.begun = true
-	return w.out.Write(usageColumns)
-}
-
-func (w *usageCSV) end() error {
-	if err := w.begin(); err != nil {
-		return err
-	}
-	w.out.Flush()
-	return w.out.Error()
+// usageRow returns the values of usageColumns.
+func usageRow(u *manage.Usage) []string {
+	return append([]string{timeOrEmpty(u.At), string(u.AccountID), string(u.KeyID), string(u.Operation), string(u.Reason)}, usageNumbers(u)...)
 }
 
 func usageNumbers(u *manage.Usage) []string {
 	return []string{
 		strconv.FormatInt(u.Requests, 10), strconv.FormatInt(u.Refused, 10), strconv.FormatInt(u.AudioBytes, 10),
-		strconv.FormatFloat(u.AudioSeconds, 'f', -1, 64), strconv.FormatFloat(u.StreamSeconds, 'f', -1, 64),
+		decimal(u.AudioSeconds), decimal(u.StreamSeconds),
 	}
 }
 
-// usageTable prints a table for people.
-type usageTable struct {
-	out   *tabwriter.Writer
-	by    string
-	lines int
-}
-
-// tableBlock is how many lines are aligned together, because the lines of a block are in memory.
-const tableBlock = 1000
-
-func newUsageTable(out io.Writer, by string) *usageTable {
-	return &usageTable{out: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), by: by}
-}
-
-func (w *usageTable) write(u *manage.Usage) error {
-	var name, header []string
-	switch w.by {
+// usageTable returns the table for people, with one line for each hour, day, key and so on.
+func usageTable(by string) recordTable[manage.Usage] {
+	var header []string
+	var name func(*manage.Usage) []string
+	switch by {
 	case "hour":
-		name, header = []string{shortTime(u.At, "-")}, []string{"HOUR"}
+		header, name = []string{"HOUR"}, func(u *manage.Usage) []string { return []string{shortTime(u.At, "-")} }
 	case "day":
-		name, header = []string{u.At.Std().Format("2006-01-02")}, []string{"DAY"}
+		header, name = []string{"DAY"}, func(u *manage.Usage) []string { return []string{u.At.Std().Format("2006-01-02")} }
 	case "key":
-		name, header = []string{string(u.KeyID), string(u.AccountID)}, []string{"KEY ID", "ACCOUNT ID"}
+		header, name = []string{"KEY ID", "ACCOUNT ID"}, func(u *manage.Usage) []string { return []string{string(u.KeyID), string(u.AccountID)} }
 	case "operation":
-		name, header = []string{string(u.Operation)}, []string{"OPERATION"}
+		header, name = []string{"OPERATION"}, func(u *manage.Usage) []string { return []string{string(u.Operation)} }
 	case "reason":
-		name, header = []string{string(u.Reason)}, []string{"REASON"}
+		header, name = []string{"REASON"}, func(u *manage.Usage) []string { return []string{string(u.Reason)} }
+	default:
+		name = func(*manage.Usage) []string { return nil }
 	}
-	if w.lines == 0 {
-		header = append(header, "REQUESTS", "REFUSED", "AUDIO BYTES", "AUDIO SECONDS", "STREAM SECONDS")
-		if _, err := fmt.Fprintln(w.out, strings.Join(header, "\t")); err != nil {
-			return err
-		}
+	return recordTable[manage.Usage]{
+		header: append(header, "REQUESTS", "REFUSED", "AUDIO BYTES", "AUDIO SECONDS", "STREAM SECONDS"),
+		cells:  func(u *manage.Usage) []string { return append(name(u), usageNumbers(u)...) },
 	}
-	if _, err := fmt.Fprintln(w.out, strings.Join(append(name, usageNumbers(u)...), "\t")); err != nil {
-		return err
-	}
-	if w.lines++; w.lines%tableBlock == 0 {
-		return w.out.Flush()
-	}
-	return nil
 }
-
-func (w *usageTable) end() error { return w.out.Flush() }
