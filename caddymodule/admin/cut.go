@@ -132,8 +132,7 @@ func (s *orderStore) note(ctx context.Context, order *CutOrder, accountID string
 	if s.fault != nil {
 		return s.fault
 	}
-	m := s.manager
-	return m.Store.NoteCut(ctx, m.Now, m.Actor, accountID, order.subject(), streams)
+	return s.manager.NoteCut(ctx, accountID, order.subject(), streams)
 }
 
 // notCut returns the error of an order that cut no stream.

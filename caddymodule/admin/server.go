@@ -44,7 +44,7 @@ func health(c *call, _ none) (Health, error) {
 	if err := module.(*app.App).Ready(ctx); err != nil {
 		return Health{}, problemUnavailable.of(err)
 	}
-	return Health{Status: "ok", LiveStreams: len(c.admin.streams.List())}, nil
+	return Health{Status: "ok", LiveStreams: c.admin.streams.Len()}, nil
 }
 
 // SeenQuery describes a request as it arrives at this server.

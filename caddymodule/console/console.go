@@ -180,17 +180,21 @@ func (g gateway) LimitUse(store *keystore.Store) func(context.Context, *policy.K
 	return g.app.LimitUse(store)
 }
 
-// Streams returns the live streams.
-func (g gateway) Streams() []console.LiveStream {
+// Streams returns the oldest live streams, and how many there are.
+func (g gateway) Streams(most int) (oldest []console.LiveStream, n int) {
+	if most == 0 {
+		return nil, g.app.Streams().Len()
+	}
 	all := g.app.Streams().List()
-	streams := make([]console.LiveStream, len(all))
-	for i, s := range all {
+	streams := make([]console.LiveStream, min(most, len(all)))
+	for i := range streams {
+		s := &all[i]
 		streams[i] = console.LiveStream{ID: s.ID, Backend: s.Backend, KeyID: s.Owner.KeyID, AccountID: s.Owner.AccountID, Begun: s.Begun, Accepted: s.Accepted}
 		if s.Client.IsValid() {
 			streams[i].Client = s.Client.String()
 		}
 	}
-	return streams
+	return streams, len(all)
 }
 
 // CutStream cuts a live stream.

@@ -43,8 +43,9 @@ type Gateway interface {
 	Gates() manage.GateConfigs
 	// LimitUse returns the function for the field of the same name of a [manage.Manager].
 	LimitUse(store *keystore.Store) func(context.Context, *policy.Key, policy.Operation) (manage.LimitUse, error)
-	// Streams returns the live streams, oldest first.
-	Streams() []LiveStream
+	// Streams returns the oldest live streams, up to most of them, oldest first, and how many
+	// there are in all.
+	Streams(most int) (oldest []LiveStream, all int)
 	// CutStream cuts a live stream. It returns the account of the stream, and whether there
 	// was such a stream.
 	CutStream(id string) (accountID string, cut bool)

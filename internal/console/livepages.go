@@ -37,24 +37,25 @@ type streamList struct {
 // streamsShown is how many live streams the page shows.
 const streamsShown = 200
 
-func streamsPage(v *visit) error {
-	all := v.settings.Gateway.Streams()
-	more := max(len(all)-streamsShown, 0)
-	return v.show("streams", "Live streams", &streamList{Streams: all[:len(all)-more], More: more, Done: v.done()})
+func streamsPage(v *visit) error { return v.showStreams("") }
+
+func (v *visit) showStreams(problem string) error {
+	oldest, all := v.settings.Gateway.Streams(streamsShown)
+	return v.show("streams", "Live streams", &streamList{Streams: oldest, More: all - len(oldest), Done: v.done(), Problem: problem})
 }
 
-// cutStream cuts a live stream. The stream is cut first: no fault of the keystore may prevent a
-// cut.
 func cutStream(v *visit) error {
-	id := v.form("id")
-	account, cut := v.settings.Gateway.CutStream(id)
-	if !cut {
-		return v.redirect(v.below("operator/streams") + "?done=stream-over")
-	}
-	if err := v.store.NoteCut(v.r.Context(), v.now, v.manager.Actor, account, id, 1); err != nil {
+	cut, err := v.manager.CutStream(v.r.Context(), v.form("id"))
+	switch {
+	case cut && err != nil:
+		v.settings.Failed(v.r, fmt.Errorf("the audit trail has no entry about a stream that the operator cut: %w", err))
+		return v.showStreams(v.T("The stream is cut. The audit trail has no entry about it, because the keystore cannot be written."))
+	case err != nil:
 		return err
+	case cut:
+		return v.redirect(v.below("operator/streams") + "?done=stream-cut")
 	}
-	return v.redirect(v.below("operator/streams") + "?done=stream-cut")
+	return v.redirect(v.below("operator/streams") + "?done=stream-over")
 }
 
 // graceRows is how many jobs the page grace shows.

@@ -36,6 +36,9 @@ type fixture struct {
 	https  atomic.Bool
 	client atomic.Value // netip.Addr
 	failed atomic.Int64
+	// mayFail says that a page is expected to report an error.
+	mayFail atomic.Bool
+	onCut   func() // after a stream was cut; may be nil
 
 	streams  atomic.Value // []LiveStream
 	refusals refusals.Feed
@@ -71,16 +74,20 @@ func (f *fixture) LimitUse(*keystore.Store) func(context.Context, *policy.Key, p
 }
 
 // Streams implements Gateway.
-func (f *fixture) Streams() []LiveStream {
+func (f *fixture) Streams(most int) (oldest []LiveStream, all int) {
 	streams, _ := f.streams.Load().([]LiveStream)
-	return streams
+	return streams[:min(most, len(streams))], len(streams)
 }
 
 // CutStream implements Gateway.
 func (f *fixture) CutStream(id string) (accountID string, cut bool) {
-	for _, s := range f.Streams() {
+	streams, _ := f.streams.Load().([]LiveStream)
+	for _, s := range streams {
 		if s.ID == id {
 			f.streams.Store([]LiveStream{})
+			if f.onCut != nil {
+				f.onCut()
+			}
 			return s.AccountID, true
 		}
 	}
@@ -108,6 +115,9 @@ func newFixture(t *testing.T) *fixture {
 	f.store = store
 	c, err := New(Settings{Path: "/console/", Name: "Speech & Text", SignIn: signin.New(), Gateway: f, Failed: func(r *http.Request, err error) {
 		f.failed.Add(1)
+		if f.mayFail.Load() {
+			return
+		}
 		t.Errorf("%s %s failed: %v", r.Method, r.URL.Path, err)
 	}})
 	if err != nil {

@@ -203,6 +203,22 @@ func TestOperator_CutsALiveStream(t *testing.T) {
 	b.want(b.get("operator/audit?account=One"), 200, "stream_cut", "str_1", "tanaka")
 }
 
+// The page says that the stream is cut, although the keystore has failed meanwhile.
+func TestOperator_CutsALiveStreamWithoutTheAuditTrail(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.operatorBrowser("tanaka")
+	f.streams.Store([]LiveStream{{ID: "str_1", Backend: "amivoice", Begun: start, Accepted: start}})
+	f.onCut = func() {
+		f.mayFail.Store(true)
+		_ = f.store.Close()
+	}
+	b.want(b.post("operator/streams/cut", "id", "str_1"), 200, "The audit trail has no entry about it")
+	if f.failed.Load() != 1 {
+		t.Error("the log has no entry about it")
+	}
+}
+
 func TestOperator_SeesJobsOnGrace(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

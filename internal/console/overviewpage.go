@@ -25,7 +25,8 @@ type overview struct {
 
 func overviewPage(v *visit) error {
 	ctx := v.r.Context()
-	o := &overview{Done: v.done(), Second: !v.user().SecondFactor.Empty(), Streams: len(v.settings.Gateway.Streams())}
+	_, streams := v.settings.Gateway.Streams(0)
+	o := &overview{Done: v.done(), Second: !v.user().SecondFactor.Empty(), Streams: streams}
 	if err := v.settings.Gateway.Ready(ctx); err != nil {
 		o.Fault = err.Error()
 	}

@@ -123,7 +123,8 @@ func (v *visit) findSession() error {
 	v.token, v.session = token, &session
 	if session.Passed {
 		actor := keystore.Actor{Kind: session.User.Kind, ID: session.User.ID, From: v.caller.Client}
-		v.manager = &manage.Manager{Store: v.store, Actor: actor, Now: v.now, Gates: v.settings.Gateway.Gates(), LimitUse: v.settings.Gateway.LimitUse(v.store)}
+		server := v.settings.Gateway
+		v.manager = &manage.Manager{Store: v.store, Actor: actor, Now: v.now, Gates: server.Gates(), LimitUse: server.LimitUse(v.store), Cut: server.CutStream}
 	}
 	return nil
 }

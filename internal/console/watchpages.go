@@ -124,20 +124,19 @@ func verifyAudit(v *visit) error {
 
 // storeHealth is the data of the page health.
 type storeHealth struct {
-	keystore.Stats
+	manage.StoreHealth
 
-	ID      string
 	Fault   string // why the server cannot decide on requests; empty if it can
 	Streams int
 }
 
 func healthPage(v *visit) error {
-	h := &storeHealth{Stats: v.store.Stats(), Streams: len(v.settings.Gateway.Streams())}
-	id, err := v.store.ID(v.r.Context())
+	store, err := v.manager.StoreHealth(v.r.Context())
 	if err != nil {
 		return err
 	}
-	h.ID = id
+	_, streams := v.settings.Gateway.Streams(0)
+	h := &storeHealth{StoreHealth: store, Streams: streams}
 	if err := v.settings.Gateway.Ready(v.r.Context()); err != nil {
 		h.Fault = err.Error()
 	}

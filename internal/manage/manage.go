@@ -36,6 +36,9 @@ type Manager struct {
 	// which of them one more request for the operation would exceed. Default: only the audio is
 	// known, from the keystore.
 	LimitUse func(ctx context.Context, key *policy.Key, op policy.Operation) (LimitUse, error)
+	// Cut cuts a live stream of the running server. It returns the account of the stream, and
+	// whether there was such a stream. Default: there are no live streams.
+	Cut func(id string) (accountID string, cut bool)
 }
 
 // ErrOperatorOnly is the error of a call that only the operator may make, by another actor.
