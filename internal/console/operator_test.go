@@ -173,6 +173,29 @@ func TestOperator_EndsALeakedKeyAndItsChildren(t *testing.T) {
 	b.want(b.post("operator/leaked", "key", secret), 200, "The key has ended already.")
 }
 
+// A key can have been revoked before without the keys that it has issued.
+func TestOperator_EndsTheChildrenOfAKeyThatHasEnded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	key := f.key(manage.NewKey{AccountID: f.account("One").ID, Issuable: true})
+	child := f.child(key)
+	b := f.operatorBrowser("tanaka")
+	page := "operator/keys/" + key.ID
+	b.wantRedirect(b.post(page+"/revoke"), page+"?done=key-revoked")
+	if got := f.status(child.ID); got != "active" {
+		t.Fatalf("the child is %s", got)
+	}
+	b.want(b.get(page), 200, "The key has ended already.", `name="children" value="yes"`)
+	b.want(b.post("operator/leaked", "key", key.Secret.Reveal()), 200, child.ID, "The key has ended already.", `name="children" value="yes"`)
+	b.wantRedirect(b.post(page+"/revoke", "children", "yes"), page+"?done=key-revoked")
+	if got := f.status(child.ID); got != "revoked" {
+		t.Errorf("the child is %s", got)
+	}
+	if got := b.want(b.post("operator/leaked", "key", key.Secret.Reveal()), 200, "The key has ended already."); strings.Contains(got.body, `name="children"`) {
+		t.Error("the page offers to end children that have ended")
+	}
+}
+
 func TestOperator_SeesWhichKeysEnd(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
