@@ -73,8 +73,22 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 
 // FindConsoleSession returns the session with this token, if it goes on at now: its time is not
 // over, it was seen within the span idle, and its user may be signed in. The error is
-// ErrNotFound otherwise.
+// ErrNotFound otherwise. The session is noted as seen at now.
 func (s *Store) FindConsoleSession(ctx context.Context, now policy.Time, token policy.Secret, idle time.Duration) (ConsoleSession, error) {
+	c, err := s.PeekConsoleSession(ctx, now, token, idle)
+	if err == nil && now >= c.SeenAt.Add(seenEvery) {
+		// If this fails, the session ends a little earlier.
+		_ = s.writeRelaxed(ctx, func(t *txn) error {
+			t.exec(`UPDATE console_sessions SET seen_at = MAX(seen_at, $1) WHERE digest = $2`, now, s.sessionDigest(token))
+			return t.err
+		})
+	}
+	return c, err
+}
+
+// PeekConsoleSession does what FindConsoleSession does, and does not note the session as seen. It
+// is for requests that a page makes by itself, without its reader.
+func (s *Store) PeekConsoleSession(ctx context.Context, now policy.Time, token policy.Secret, idle time.Duration) (ConsoleSession, error) {
 	db, err := s.database()
 	if err != nil {
 		return ConsoleSession{}, err
@@ -95,13 +109,6 @@ func (s *Store) FindConsoleSession(ctx context.Context, now policy.Time, token p
 	}
 	if !c.User.Reached() {
 		return ConsoleSession{}, ErrNotFound
-	}
-	if now >= c.SeenAt.Add(seenEvery) {
-		// If this fails, the session ends a little earlier.
-		_ = s.writeRelaxed(ctx, func(t *txn) error {
-			t.exec(`UPDATE console_sessions SET seen_at = MAX(seen_at, $1) WHERE digest = $2`, now, s.sessionDigest(token))
-			return t.err
-		})
 	}
 	return c, nil
 }

@@ -37,6 +37,15 @@ var operationWords = [operationCount]string{
 	Upload:    "upload",
 }
 
+// Operations lists every operation except Unlisted, in order.
+func Operations() []Operation {
+	all := make([]Operation, 0, operationCount-1)
+	for o := Recognize; o < operationCount; o++ {
+		all = append(all, o)
+	}
+	return all
+}
+
 // ParseOperation returns the operation with this word. ok is false if there is no such operation.
 func ParseOperation(word string) (o Operation, ok bool) {
 	i := slices.Index(operationWords[:], word)

@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/text/message/catalog"
 
@@ -92,6 +93,7 @@ type Console struct {
 	words    catalog.Catalog
 	paths    *http.ServeMux
 	origins  *http.CrossOriginProtection
+	watched  atomic.Int32 // open streams of events
 }
 
 // New returns a Console.
@@ -170,6 +172,7 @@ const (
 	anyUser          // a signed-in user of either kind
 	holders          // a signed-in holder of an account
 	operators        // a signed-in operator
+	watchers         // as operators, for what a page asks by itself: it does not keep the session from ending
 )
 
 // verdict says what becomes of a request for a route.
@@ -202,7 +205,7 @@ func (a access) admit(session *keystore.ConsoleSession) verdict {
 		return isSigned
 	case a == anyUser,
 		a == holders && session.User.Kind == keystore.ActorAccount,
-		a == operators && session.User.Kind == keystore.ActorOperator:
+		(a == operators || a == watchers) && session.User.Kind == keystore.ActorOperator:
 		return enter
 	}
 	return conceal

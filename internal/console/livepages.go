@@ -1,12 +1,8 @@
 package console
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/refusals"
@@ -136,86 +132,8 @@ func refusalsPage(v *visit) error {
 			l.Reasons = append(l.Reasons, reason.String())
 		}
 	}
-	l.Operations = []string{"recognize", "create_job", "read_job", "delete_job", "stream", "list_jobs", "info", "mint", "issue_key", "unlisted"}
+	for _, operation := range append(policy.Operations(), policy.Unlisted) {
+		l.Operations = append(l.Operations, operation.String())
+	}
 	return v.show("refusals", "Refusals", l)
-}
-
-const (
-	// eventsLast is how long a stream of events lasts. Then the browser connects again, and its
-	// session is checked again.
-	eventsLast = 20 * time.Second
-	// eventsEvery is the time between two looks for refusals.
-	eventsEvery = 300 * time.Millisecond
-	// eventsAtOnce is how many refusals a look sends at most. The others are counted.
-	eventsAtOnce = 100
-)
-
-// refusalEvents sends refusals as they happen, as server-sent events. An event missed has the
-// number of refusals that were not sent.
-func refusalEvents(v *visit) error {
-	filter := v.refusalFilter()
-	after := v.r.Header.Get("Last-Event-ID")
-	if after == "" {
-		after = v.r.URL.Query().Get("after")
-	}
-	feed := v.settings.Gateway.Refusals()
-	last, err := strconv.ParseUint(after, 10, 64)
-	if err != nil {
-		_, _, last = feed.Since(0)
-	}
-	v.w.Header().Set("Content-Type", "text/event-stream")
-	v.w.Header().Set("X-Accel-Buffering", "no") // for nginx in front
-	controller := http.NewResponseController(v.w)
-	if _, err := fmt.Fprint(v.w, "retry: 500\n\n"); err != nil {
-		return nil // the reader is gone
-	}
-	look, over := time.NewTicker(eventsEvery), time.NewTimer(eventsLast)
-	defer look.Stop()
-	defer over.Stop()
-	for {
-		if err := controller.Flush(); err != nil {
-			return nil // the reader is gone
-		}
-		select {
-		case <-v.r.Context().Done():
-			return nil
-		case <-over.C:
-			return nil
-		case <-look.C:
-		}
-		var all []refusals.Refusal
-		var missed uint64
-		all, missed, last = feed.Since(last)
-		if err := sendRefusals(v.w, filter, all, missed); err != nil {
-			return nil // the reader is gone
-		}
-	}
-}
-
-// sendRefusals writes the events of some refusals.
-func sendRefusals(w http.ResponseWriter, filter refusalFilter, all []refusals.Refusal, missed uint64) error {
-	sent := 0
-	for i := range all {
-		shown, ok := filter.shown(&all[i])
-		if !ok {
-			continue
-		}
-		if sent++; sent > eventsAtOnce {
-			missed++
-			continue
-		}
-		text, err := json.Marshal(shown)
-		if err == nil {
-			_, err = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", shown.Seq, text)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if missed > 0 {
-		if _, err := fmt.Fprintf(w, "event: missed\ndata: %d\n\n", missed); err != nil {
-			return err
-		}
-	}
-	return nil
 }

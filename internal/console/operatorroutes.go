@@ -31,7 +31,7 @@ func operatorRoutes() []route {
 		{get, "operator/jobs", operators, allJobsPage},
 		{get, "operator/grace", operators, gracePage},
 		{get, "operator/refusals", operators, refusalsPage},
-		{get, "operator/refusals/events", operators, refusalEvents},
+		{get, "operator/refusals/events", watchers, refusalEvents},
 		{get, "operator/explain", operators, explainPage},
 		{post, "operator/explain", operators, explain},
 		{get, "operator/audit", operators, auditPage},

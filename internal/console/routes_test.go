@@ -98,7 +98,7 @@ func TestRoutes_AreClosedToEveryoneElse(t *testing.T) {
 			unchanged(rt, "half a user")
 		}
 		for who, b := range map[string]*browser{"a holder": holder, "an operator": operator} {
-			closed := rt.access == holders && b == operator || rt.access == operators && b == holder
+			closed := rt.access == holders && b == operator || (rt.access == operators || rt.access == watchers) && b == holder
 			if !closed {
 				continue
 			}

@@ -89,7 +89,7 @@ func (v *visit) enter(rt *route) error {
 	}
 	defer release()
 	v.store = store
-	if err := v.findSession(); err != nil {
+	if err := v.findSession(rt.access); err != nil {
 		return err
 	}
 	switch rt.access.admit(v.session) {
@@ -107,13 +107,17 @@ func (v *visit) enter(rt *route) error {
 }
 
 // findSession finds the session of the request, if it goes on.
-func (v *visit) findSession() error {
+func (v *visit) findSession(a access) error {
 	cookie, err := v.r.Cookie(v.sessionCookie())
 	if err != nil {
 		return nil //nolint:nilerr // no cookie is no session
 	}
 	token := policy.NewSecret(cookie.Value)
-	session, err := v.settings.SignIn.Session(v.r.Context(), v.try(), token)
+	find := v.settings.SignIn.Session
+	if a == watchers {
+		find = v.settings.SignIn.Peek
+	}
+	session, err := find(v.r.Context(), v.try(), token)
 	if errors.Is(err, keystore.ErrNotFound) {
 		return nil
 	}

@@ -238,3 +238,12 @@ func (s *Service) Session(ctx context.Context, t Try, token policy.Secret) (keys
 	}
 	return t.Store.FindConsoleSession(ctx, t.Now, token, Idle)
 }
+
+// Peek does what Session does for a request that a page makes by itself: the request does not
+// count as one of the user, so it does not keep the session from ending after [Idle].
+func (s *Service) Peek(ctx context.Context, t Try, token policy.Secret) (keystore.ConsoleSession, error) {
+	if token.Empty() {
+		return keystore.ConsoleSession{}, keystore.ErrNotFound
+	}
+	return t.Store.PeekConsoleSession(ctx, t.Now, token, Idle)
+}

@@ -9,7 +9,7 @@
   const pause = document.getElementById("live-pause");
   const missed = document.getElementById("live-missed");
   const most = 200;
-  let paused = false, waiting = [];
+  let paused = false, waiting = [], broken; // broken is the timer of a connection that is lost
 
   // A cell has plain text, code if href is empty, or a link.
   const cell = (row, tag, text, href) => {
@@ -51,8 +51,18 @@
   const url = new URL(live.dataset.events, location.href);
   url.searchParams.set("after", live.dataset.after);
   const events = new EventSource(url);
-  events.addEventListener("open", () => say(paused ? "paused" : "running"));
-  events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) say("broken"); });
+  const sayHow = () => say(events.readyState === EventSource.CLOSED ? "ended" : broken === undefined ? (paused ? "paused" : "running") : "broken");
+  events.addEventListener("open", () => {
+    clearTimeout(broken);
+    broken = undefined;
+    sayHow();
+  });
+  // The server ends the stream every few seconds, and the browser connects again at once. It does
+  // not if the server refuses, as after the end of the session.
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) return sayHow();
+    broken ??= setTimeout(sayHow, 3000);
+  });
   events.addEventListener("message", (event) => {
     const refusal = JSON.parse(event.data);
     if (!paused) return show(refusal);
@@ -65,7 +75,7 @@
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.textContent = paused ? pause.dataset.go : pause.dataset.pause;
-    say(paused ? "paused" : "running");
+    sayHow();
     if (!paused) {
       waiting.forEach(show);
       waiting = [];
