@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -134,12 +133,7 @@ func (s *Store) UsageSince(ctx context.Context, since policy.Time, keys []policy
 			key := &chunk[min(i, len(chunk)-1)] // the last one again, up to the number of parameters
 			args = append(args, key.AccountID, key.KeyID)
 		}
-		rows, err := queryRows(ctx, db.reader, func(row scanner) (u Usage, err error) {
-			var audio, stream int64
-			err = row.Scan(&u.KeyID, &u.Requests, &u.Refused, &u.AudioBytes, &audio, &stream)
-			u.AudioTime, u.StreamTime = time.Duration(audio)*time.Millisecond, time.Duration(stream)*time.Millisecond
-			return u, err
-		}, usageOfKeys, args...)
+		rows, err := queryRows(ctx, db.reader, scanKeyUsage, usageOfKeys, args...)
 		if err != nil {
 			return nil, fault(err)
 		}
@@ -163,9 +157,9 @@ var usageOfKeys = func() string {
 		keys.WriteString("(" + numbered(2+2*i, 2) + ")")
 	}
 	return `WITH RECURSIVE ` + steps("usage_hours", "hour", "$1") + `,
-		scopes (id, key_id) AS MATERIALIZED (SELECT id, key_id FROM usage_scopes WHERE (account_id, key_id) IN (VALUES ` + keys.String() + `))
-		SELECT s.key_id, ` + usageSums + ` FROM hour_steps t CROSS JOIN scopes s CROSS JOIN usage_hours u
-		WHERE u.hour = t.hour AND u.scope = s.id GROUP BY s.key_id`
+		scopes (id, account_id, key_id) AS MATERIALIZED (SELECT id, account_id, key_id FROM usage_scopes WHERE (account_id, key_id) IN (VALUES ` + keys.String() + `))
+		SELECT s.account_id, s.key_id, ` + usageSums + ` FROM hour_steps t CROSS JOIN scopes s CROSS JOIN usage_hours u
+		WHERE u.hour = t.hour AND u.scope = s.id GROUP BY s.account_id, s.key_id`
 }()
 
 // LiveChildren returns the IDs of keys that a key has issued and that are active or suspended at

@@ -60,7 +60,8 @@ type keyPart struct {
 	window int       // how many keys are looked at, if some of them are dropped
 }
 
-// condition is an SQL condition with a ? for each of its args. The zero value is none.
+// condition is an SQL condition in which each ? is one of args, in this order. If text is empty,
+// every row matches.
 type condition struct {
 	text string
 	args []any

@@ -253,6 +253,7 @@ func BenchmarkKeys(b *testing.B) {
 		{Order: OrderEnd, Status: "active"},
 		{Order: OrderUse, Status: "expired"},
 		{Order: OrderUse, NewestFirst: true},
+		{Bounded: true, Status: "revoked", NewestFirst: true},
 		{Search: "device-09"},
 		{Search: "vice-0999"},
 		{Search: "no such label"},

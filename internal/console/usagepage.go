@@ -15,12 +15,18 @@ type usageReport struct {
 	Days          int
 	Spans         []int
 	Account, Key  string
-	PerDay        []manage.Usage // a day without usage has zeros
+	PerDay        []dayUsage // a day without usage has zeros
 	Reasons, Keys []manage.Usage
 	Sum           manage.Usage
 	Requests      template.HTML // a chart
 	Audio         template.HTML // a chart; empty without audio
 	Problem       string
+}
+
+// dayUsage is the usage of one day in UTC.
+type dayUsage struct {
+	Day string // such as 2026-12-31
+	manage.Usage
 }
 
 // busiestKeys is how many keys the page usage shows.
@@ -60,32 +66,31 @@ func usagePage(v *visit) error {
 	case err != nil:
 		return err
 	}
-	days := make([]string, u.Days)
-	for i := range days {
-		days[i] = first.AddDate(0, 0, i).Format(time.DateOnly)
-		sum := byDay[days[i]]
-		u.PerDay = append(u.PerDay, sum)
+	for i := range u.Days {
+		day := first.AddDate(0, 0, i).Format(time.DateOnly)
+		sum := byDay[day]
+		u.PerDay = append(u.PerDay, dayUsage{day, sum})
 		u.Sum.Requests += sum.Requests
 		u.Sum.Refused += sum.Refused
 		u.Sum.AudioSeconds += sum.AudioSeconds
 		u.Sum.StreamSeconds += sum.StreamSeconds
 		u.Sum.AudioBytes += sum.AudioBytes
 	}
-	u.draw(v, days)
+	u.draw(v)
 	return v.show("usage", "Usage", u)
 }
 
 // draw draws the charts.
-func (u *usageReport) draw(v *visit, days []string) {
-	admitted, refused, minutes := make([]float64, len(days)), make([]float64, len(days)), make([]float64, len(days))
-	short := make([]string, len(days))
+func (u *usageReport) draw(v *visit) {
+	admitted, refused, minutes := make([]float64, u.Days), make([]float64, u.Days), make([]float64, u.Days)
+	short := make([]string, u.Days)
 	for i, sum := range u.PerDay {
 		admitted[i], refused[i], minutes[i] = float64(max(sum.Requests-sum.Refused, 0)), float64(sum.Refused), sum.AudioSeconds/60
-		short[i] = days[i][len("2006-"):]
+		short[i] = sum.Day[len("2006-"):]
 	}
 	whole := func(f float64) string { return v.printer.Sprintf("%.0f", f) }
 	requests := chart.Bars{
-		ID: "requests", Title: v.T("Requests a day"), Desc: v.T("From %s to %s. The table below has the numbers.", days[0], days[len(days)-1]), Labels: short, Number: whole,
+		ID: "requests", Title: v.T("Requests a day"), Desc: v.T("From %s to %s. The table below has the numbers.", u.PerDay[0].Day, u.PerDay[u.Days-1].Day), Labels: short, Number: whole,
 		Series: []chart.Series{{Name: v.T("admitted"), Values: admitted}, {Name: v.T("refused"), Values: refused}},
 	}
 	u.Requests = template.HTML(requests.SVG()) //nolint:gosec // the chart escapes all texts
@@ -96,16 +101,6 @@ func (u *usageReport) draw(v *visit, days []string) {
 		}
 		u.Audio = template.HTML(audio.SVG()) //nolint:gosec // the chart escapes all texts
 	}
-}
-
-// Day returns the day of a row of the page usage.
-func (p *page) Day(i int) string {
-	u, ok := p.Data.(*usageReport)
-	if !ok {
-		return ""
-	}
-	today := p.now.Std().UTC().Truncate(24 * time.Hour)
-	return today.AddDate(0, 0, 1-u.Days+i).Format(time.DateOnly)
 }
 
 // Number returns a number for people.
