@@ -186,29 +186,6 @@ func (s *Store) UnfinishedJobs(ctx context.Context, keyID string, most int) ([]p
 const unfinishedJobs = `SELECT ` + jobColumns + ` FROM (SELECT * FROM jobs WHERE key_id = $1 ORDER BY rowid DESC LIMIT $2) AS newest
 	WHERE ended_at IS NULL`
 
-// JobOnGrace is a job that an expired key may still read, if the grace window of its gate lets
-// the key do so.
-type JobOnGrace struct {
-	Job policy.Job
-	Key policy.Key
-}
-
-// JobsOfExpiredKeys returns jobs that were created after the instant since, and whose keys have ended
-// after it: up to most of them, of the keys that have ended last. Whether a gate lets the key read
-// the job is for the caller to decide.
-func (s *Store) JobsOfExpiredKeys(ctx context.Context, since, now policy.Time, most int) ([]JobOnGrace, error) {
-	return query(ctx, s, func(row scanner) (g JobOnGrace, err error) {
-		g.Job, g.Key, err = scanJobAndKey(row)
-		return g, err
-	}, jobsOfExpiredKeys, since, now, most)
-}
-
-// The window has so many keys that an account with a million expired keys delays no page.
-const jobsOfExpiredKeys = `SELECT j.backend, j.id, j.account_id, j.client, j.created_at, COALESCE(j.ended_at, 0), ` + keyColumns + `
-	FROM (SELECT rowid AS r FROM api_keys WHERE ` + firstEnd + ` > $1 AND ` + firstEnd + ` <= $2 ORDER BY ` + firstEnd + ` DESC LIMIT 2000) AS e
-	CROSS JOIN api_keys k ON k.rowid = e.r ` + keyJoins + ` JOIN jobs j ON j.key_id = k.id
-	WHERE j.created_at > $1 LIMIT $3`
-
 // CountLiveKeys returns how many keys of an account are active or suspended at now.
 func (s *Store) CountLiveKeys(ctx context.Context, accountID string, now policy.Time) (int, error) {
 	var q listQuery

@@ -222,49 +222,6 @@ func TestLiveChildren_AreCountedUpToTheMost(t *testing.T) {
 	}
 }
 
-func TestJobsOfExpiredKeys_AreThoseOfTheKeysThatEndedLast(t *testing.T) {
-	t.Parallel()
-	f := openStore(t, newPath(t))
-	a := f.account()
-	soon, _ := f.key(a.ID, expiresIn(time.Minute))
-	late, _ := f.key(a.ID, expiresIn(2*time.Minute))
-	valid, _ := f.key(a.ID, expiresIn(day))
-	for _, k := range []policy.Key{soon, late, valid} {
-		f.job(k, "job of "+k.ID)
-	}
-	names := func(since, now policy.Time, most int) []string {
-		t.Helper()
-		all, err := f.JobsOfExpiredKeys(t.Context(), since, now, most)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return namesOf(all, func(g JobOnGrace) string {
-			if g.Job.ID != "job of "+g.Key.ID {
-				t.Errorf("job %s of key %s", g.Job.ID, g.Key.ID)
-			}
-			return g.Key.ID
-		})
-	}
-	for _, c := range []struct {
-		since, now policy.Time
-		most       int
-		want       []string
-	}{
-		{start - 1, start.Add(time.Hour), 9, []string{late.ID, soon.ID}},
-		{start - 1, start.Add(time.Hour), 1, []string{late.ID}},
-		{start - 1, start.Add(time.Minute), 9, []string{soon.ID}},
-		{start - 1, start.Add(time.Minute) - 1, 9, []string{}},
-		{start, start.Add(time.Hour), 9, []string{}}, // the jobs are from the instant itself
-	} {
-		if got := names(c.since, c.now, c.most); !slices.Equal(got, c.want) {
-			t.Errorf("%+v: got %v", c, got)
-		}
-	}
-	if plan := f.planOf(jobsOfExpiredKeys, 1, 2, 3); strings.Contains(plan, "SCAN api_keys\n") || strings.Contains(plan, "TEMP B-TREE") {
-		t.Errorf("the plan is\n%s", plan)
-	}
-}
-
 func TestUnfinishedJobs_AreThoseAmongTheNewest(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))

@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 
 	"github.com/speechgate/speechgate/internal/manage"
@@ -54,15 +55,27 @@ func cutStream(v *visit) error {
 	return v.redirect(v.below("operator/streams") + "?done=stream-over")
 }
 
-// graceRows is how many jobs the page grace shows.
-const graceRows = 200
+// graceList is the data of the page grace.
+type graceList struct {
+	Jobs    []manage.JobOnGrace
+	Next    string
+	First   bool
+	Problem string
+}
 
 func gracePage(v *visit) error {
-	jobs, err := v.manager.JobsOnGrace(v.r.Context(), graceRows)
+	cursor := v.r.URL.Query().Get("cursor")
+	l := &graceList{First: cursor == ""}
+	jobs, err := v.manager.JobsOnGrace(v.r.Context(), manage.Page{Limit: rowsPerPage, Cursor: cursor})
+	if v.isMistake(err) {
+		l.Problem = v.mistake(err)
+		return v.render(http.StatusBadRequest, "grace", "Jobs on grace", l)
+	}
 	if err != nil {
 		return err
 	}
-	return v.show("grace", "Jobs on grace", jobs)
+	l.Jobs, l.Next = jobs.Items, string(jobs.Next)
+	return v.show("grace", "Jobs on grace", l)
 }
 
 // shownRefusal is a refusal as the page and its events have it.

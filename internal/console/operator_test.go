@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -251,7 +252,25 @@ func TestOperator_SeesJobsOnGrace(t *testing.T) {
 	b.want(b.get("operator/grace"), 200, "No job is on grace.")
 	f.advance(2 * time.Hour)
 	b = f.operatorBrowser("suzuki")
-	b.want(b.get("operator/grace"), 200, "job-on-grace", key.ID)
+	if page := b.want(b.get("operator/grace"), 200, "job-on-grace", key.ID); strings.Contains(page.body, `rel="next"`) {
+		t.Error("the page has a next part")
+	}
+	for i := range rowsPerPage {
+		job.ID = "job-" + strconv.Itoa(i)
+		if err := f.store.CreateJob(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := b.want(b.get("operator/grace"), 200, "job-on-grace", "job-48")
+	next := regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(page.body)
+	if next == nil {
+		t.Fatal("there is no next part")
+	}
+	second := b.want(b.get(next[1]), 200, "job-49")
+	if strings.Contains(second.body, "job-48") || strings.Contains(second.body, `rel="next"`) {
+		t.Error("the second part is not the rest")
+	}
+	b.want(b.get("operator/grace?cursor=x"), 400, "want one that this list returned")
 }
 
 func aRefusal(reason policy.Reason, key string) refusals.Refusal {

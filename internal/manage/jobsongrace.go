@@ -2,7 +2,10 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/speechgate/speechgate/keystore"
 )
 
 // JobOnGrace is a job that an expired key may still read.
@@ -13,27 +16,35 @@ type JobOnGrace struct {
 	KeyExpiredAt Time `json:"key_expired_at"`
 }
 
-// JobsOnGrace returns jobs that expired keys may still read, up to limit of them: those of the keys
-// that have expired last. It is for the operator only.
-func (m *Manager) JobsOnGrace(ctx context.Context, limit int) ([]JobOnGrace, error) {
+// JobsOnGrace returns a part of the jobs that expired keys may still read: those of the key that has
+// expired last come first. A part can have fewer jobs than the limit, or none, although there is
+// a next part. The limit of the page is required. It is for the operator only.
+func (m *Manager) JobsOnGrace(ctx context.Context, page Page) (List[JobOnGrace], error) {
 	if err := m.operatorOnly(); err != nil {
-		return nil, err
+		return List[JobOnGrace]{}, err
 	}
-	all := []JobOnGrace{}
+	if page.Limit < 1 {
+		return List[JobOnGrace]{}, wrong("limit", " %d: want the number of entries", page.Limit)
+	}
+	all := List[JobOnGrace]{Items: []JobOnGrace{}}
 	longest := m.Gates.longestWindow()
 	if longest <= 0 {
 		return all, nil
 	}
-	found, err := m.Store.JobsOfExpiredKeys(ctx, m.Now.Add(-longest), m.Now, limit)
-	if err != nil {
-		return nil, err
+	found, next, err := m.Store.JobsOfExpiredKeys(ctx, keystore.GraceList{Since: m.Now.Add(-longest), Now: m.Now, Limit: page.Limit, Cursor: page.Cursor})
+	if errors.Is(err, keystore.ErrInvalid) {
+		return all, errCursor()
 	}
+	if err != nil {
+		return all, err
+	}
+	all.Next = OrNull(next)
 	for i := range found {
 		job, key := found[i].Job, &found[i].Key
 		until, _ := m.Gates.graceUntil(&job)
 		at, expires := key.Expires.Time()
 		if expires && key.Status(m.Now) == "expired" && until > m.Now {
-			all = append(all, JobOnGrace{m.jobOf(job), Time{at}})
+			all.Items = append(all.Items, JobOnGrace{m.jobOf(job), Time{at}})
 		}
 	}
 	return all, nil

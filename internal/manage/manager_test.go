@@ -101,7 +101,7 @@ func TestManager_OthersThanTheOperatorCannotCallWhatIsForTheOperator(t *testing.
 		"CutStream":   func(ctx context.Context, m *Manager) error { _, err := m.CutStream(ctx, "str_1"); return err },
 		"NoteCut":     func(ctx context.Context, m *Manager) error { return m.NoteCut(ctx, account.ID, "str_1", 1) },
 		"StoreHealth": func(ctx context.Context, m *Manager) error { _, err := m.StoreHealth(ctx); return err },
-		"JobsOnGrace": func(ctx context.Context, m *Manager) error { _, err := m.JobsOnGrace(ctx, 1); return err },
+		"JobsOnGrace": func(ctx context.Context, m *Manager) error { _, err := m.JobsOnGrace(ctx, Page{Limit: 1}); return err },
 		"Leaked":      func(ctx context.Context, m *Manager) error { _, err := m.Leaked(ctx, key.Secret.Secret); return err },
 		"VerifyAudit": func(ctx context.Context, m *Manager) error { _, err := m.VerifyAudit(ctx, ""); return err },
 		"Backup":      func(ctx context.Context, m *Manager) error { _, err := m.Backup(ctx, "copy.db"); return err },

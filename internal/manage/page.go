@@ -35,7 +35,7 @@ func (p Page) check() error {
 // ErrInvalid is about the cursor, because the store refuses nothing else.
 func listOf[R, T any](records []R, next string, err error, result func(R) T) (List[T], error) {
 	if errors.Is(err, keystore.ErrInvalid) {
-		return List[T]{}, wrong("cursor", ": want one that this list returned")
+		return List[T]{}, errCursor()
 	}
 	if err != nil {
 		return List[T]{}, err
@@ -47,9 +47,10 @@ func listOf[R, T any](records []R, next string, err error, result func(R) T) (Li
 	return List[T]{Items: items, Next: OrNull(next)}, nil
 }
 
-// wholeListPage is how many entries [All] reads at a time. For each part of a list of
-// keys or accounts, the database goes through the whole list again, because no index
-// has its order. So many small parts would make a long list slow.
+// errCursor returns the error of a cursor that is none of the list.
+func errCursor() error { return wrong("cursor", ": want one that this list returned") }
+
+// wholeListPage is how many entries [All] reads at a time, with one query.
 const wholeListPage = 100_000
 
 // All returns a whole list. The function read returns it in parts.
