@@ -163,7 +163,7 @@ func TestConsole_OnlyTheOperatorInvites(t *testing.T) {
 	if _, _, err := f.InviteConsoleUser(t.Context(), start, holder, ActorAccount, a.ID); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a holder invites: %v", err)
 	}
-	if _, err := f.RemoveConsoleOperator(t.Context(), start, holder, "tanaka"); !errors.Is(err, ErrInvalid) {
+	if _, _, err := f.RemoveConsoleOperator(t.Context(), start, holder, "tanaka", true); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a holder removes an operator: %v", err)
 	}
 	if _, _, err := f.InviteConsoleUser(t.Context(), start, operator, ActorAccount, "acc_none"); !errors.Is(err, ErrNotFound) {
@@ -250,4 +250,77 @@ func TestConsole_NamesOfOperators(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
+}
+
+// Nobody removes the last operator who can sign in without saying so.
+func TestConsole_TheLastOperatorIsRemovedKnowingly(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	remove := func(name string, evenLast bool) (last bool, err error) {
+		_, last, err = f.RemoveConsoleOperator(t.Context(), start, operator, name, evenLast)
+		return last, err
+	}
+	f.user(ActorAccount, f.account().ID) // is no operator
+	f.user(ActorOperator, "tanaka")
+	f.user(ActorOperator, "suzuki")
+	if _, _, err := f.InviteConsoleUser(t.Context(), start, operator, ActorOperator, "invited"); err != nil {
+		t.Fatal(err)
+	}
+	if last, err := remove("tanaka", false); last || err != nil {
+		t.Errorf("one of two: %t, %v", last, err)
+	}
+	_, session := f.user(ActorOperator, "suzuki")
+	if last, err := remove("suzuki", false); !last || !errors.Is(err, ErrLastOperator) || !f.signedIn(session) {
+		t.Errorf("the last one: %t, %v", last, err)
+	}
+	if last, err := remove("invited", false); last || err != nil {
+		t.Errorf("one who cannot sign in: %t, %v", last, err)
+	}
+	if last, err := remove("suzuki", true); !last || err != nil || f.signedIn(session) {
+		t.Errorf("the last one, knowingly: %t, %v", last, err)
+	}
+	if last, err := remove("suzuki", false); last || err != nil {
+		t.Errorf("again: %t, %v", last, err)
+	}
+}
+
+func TestConsole_SaysWhenAUserHasSignedInLast(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	setup, _, err := f.InviteConsoleUser(t.Context(), start, operator, ActorOperator, "never")
+	if err == nil {
+		_, err = f.SetUpConsoleUser(t.Context(), start, visitor, setup, "$hash")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, session := f.user(ActorOperator, "tanaka")
+	signIn := func(at policy.Time, passed bool) {
+		t.Helper()
+		if _, err := f.BeginConsoleSession(t.Context(), at, visitor, &u, passed, at.Add(time.Hour), session); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantLast := func(name string, want policy.Time) {
+		t.Helper()
+		if got, err := f.ConsoleUser(t.Context(), ActorOperator, name); err != nil || got.SignedInAt != want {
+			t.Errorf("%s has signed in at %s, %v; want %s", name, got.SignedInAt, err, want)
+		}
+	}
+	signIn(start+1000, true)
+	signIn(start+2000, false) // only the password was right
+	wantLast("tanaka", start+1000)
+	wantLast("never", 0)
+
+	// A file of the version before takes it from the audit trail.
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, path)
+	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN signed_in_at`)
+	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 17`)
+	f = openStore(t, path)
+	wantLast("tanaka", start+1000)
+	wantLast("never", 0)
 }

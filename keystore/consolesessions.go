@@ -61,6 +61,7 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 			t.exec(`DELETE FROM console_sessions WHERE digest = $1`, old)
 		}
 		if passed {
+			t.exec(`UPDATE console_users SET signed_in_at = $1 WHERE kind = $2 AND id = $3`, now, u.Kind, u.ID)
 			t.auditUser(now, from, u, actionConsoleSignIn, "")
 		}
 		return t.err

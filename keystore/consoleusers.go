@@ -27,6 +27,9 @@ type ConsoleUser struct {
 	SetupUntil policy.Time
 	// RemovedAt is when the operator was removed; zero for other users.
 	RemovedAt policy.Time
+	// SignedInAt is when the user has signed in last, with the second factor if the user has one.
+	// It is zero if the user never has.
+	SignedInAt policy.Time
 	// SecondFactor is the secret of the second factor. It is empty if the user has none.
 	SecondFactor policy.Secret
 	// Account is the user's account. It is the zero Account for an operator.
@@ -45,11 +48,11 @@ func (u *ConsoleUser) Reached() bool {
 // InvitationTime is how long the set-up link of an invitation works.
 const InvitationTime = 24 * time.Hour
 
-const consoleUserColumns = `u.kind, u.id, u.created_at, COALESCE(u.password, ''), COALESCE(u.setup_until, 0), COALESCE(u.removed_at, 0), u.second`
+const consoleUserColumns = `u.kind, u.id, u.created_at, COALESCE(u.password, ''), COALESCE(u.setup_until, 0), COALESCE(u.removed_at, 0), COALESCE(u.signed_in_at, 0), u.second`
 
 func (s *Store) scanConsoleUser(row scanner) (u ConsoleUser, err error) {
 	var second []byte
-	if err = row.Scan(&u.Kind, &u.ID, &u.CreatedAt, &u.PasswordHash, &u.SetupUntil, &u.RemovedAt, &second); err != nil {
+	if err = row.Scan(&u.Kind, &u.ID, &u.CreatedAt, &u.PasswordHash, &u.SetupUntil, &u.RemovedAt, &u.SignedInAt, &second); err != nil {
 		return u, err
 	}
 	u.SecondFactor, err = s.openSecond(u.Kind, u.ID, second)
@@ -114,6 +117,9 @@ func CheckOperatorName(name string) error {
 		c := name[i]
 		plain = plain && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || i > 0 && (c == '.' || c == '_' || c == '-' || c == '@' || c == '+'))
 	}
+	if policy.HoldsSecret(name) {
+		return refuse(ErrInvalid, "the operator's name has a key or service password in it, which is a secret: leave it out")
+	}
 	if name == "" || len(name) > maxOperatorName || !plain {
 		return refuse(ErrInvalid, "operator's name %.80q: want 1 to %d letters, digits, and . _ - @ + behind the first of them, such as tanaka", name, maxOperatorName)
 	}
@@ -122,15 +128,26 @@ func CheckOperatorName(name string) error {
 
 // RemoveConsoleOperator keeps an operator from signing in, and ends the operator's sessions.
 // Another invitation lets the operator in again, with another password. Only the operator may
-// call it. The error is ErrNotFound if no such operator was invited. If the operator was
-// removed already, nothing changes.
-func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by Actor, name string) (u ConsoleUser, err error) {
+// call it. If the operator is the last one who can sign in, last is true, and the error is
+// ErrLastOperator unless evenLast is true. The error is ErrNotFound if no such operator was
+// invited. If the operator was removed already, nothing changes.
+func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by Actor, name string, evenLast bool) (u ConsoleUser, last bool, err error) {
 	if err := operatorOnly(by, "removing an operator"); err != nil {
-		return ConsoleUser{}, err
+		return ConsoleUser{}, false, err
 	}
 	err = s.writeEnding(ctx, func(t *txn) (err error) {
+		last = false
 		if u, err = s.consoleUser(t.ctx, t, ActorOperator, name); err != nil || !u.RemovedAt.IsZero() {
 			return err
+		}
+		if u.PasswordHash != "" {
+			err := t.queryRow(`SELECT NOT EXISTS (SELECT 1 FROM console_users WHERE kind = $1 AND id <> $2 AND password IS NOT NULL)`, ActorOperator, name).Scan(&last)
+			if err != nil {
+				return err
+			}
+			if last && !evenLast {
+				return refuse(ErrLastOperator, "operator %s is the last one who can sign in", name)
+			}
 		}
 		u.RemovedAt, u.PasswordHash, u.SetupUntil, u.SecondFactor = now, "", 0, policy.Secret{}
 		t.exec(`UPDATE console_users SET removed_at = $1, password = NULL, second = NULL, setup_digest = NULL, setup_until = NULL WHERE kind = $2 AND id = $3`,
@@ -141,9 +158,9 @@ func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by A
 		return t.err
 	})
 	if err != nil {
-		return ConsoleUser{}, err
+		return ConsoleUser{}, last, err
 	}
-	return u, nil
+	return u, last, nil
 }
 
 // ConsoleOperators returns the operators that were invited to the console, by name.

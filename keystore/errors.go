@@ -22,6 +22,8 @@ var (
 	ErrAccountClosed = errors.New("account is closed")
 	// ErrAccountSuspended: the operator has suspended the account.
 	ErrAccountSuspended = errors.New("account is suspended")
+	// ErrLastOperator: the call would remove the last operator who can sign in at the console.
+	ErrLastOperator = errors.New("last operator of the console")
 	// ErrInvalid: the call breaks a rule. Nothing was changed.
 	ErrInvalid = errors.New("not allowed")
 	// ErrNoStore: there is no keystore at the path, or an empty file, and

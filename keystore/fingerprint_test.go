@@ -95,6 +95,7 @@ func TestUpgrade_FromVersion15(t *testing.T) {
 	for _, table := range []string{"jobs", "tokens"} {
 		mustExec(t, db, `ALTER TABLE `+table+` DROP COLUMN upstream_key`)
 	}
+	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN signed_in_at`)
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 16`)
 	f = openStore(t, path)
 	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != engine.SchemaVersion {

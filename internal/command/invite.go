@@ -108,13 +108,13 @@ func listOperators(cmd *cobra.Command, _ []string) error {
 		}
 		return printAll(
 			s, all, "No operator was invited.",
-			[]string{"NAME", "STATUS", "SECOND FACTOR", "CREATED", "INVITED UNTIL"},
+			[]string{"NAME", "STATUS", "SECOND FACTOR", "LAST SIGN-IN", "CREATED", "INVITED UNTIL"},
 			func(o manage.Operator) []string {
 				second := "no"
 				if o.SecondFactor {
 					second = "yes"
 				}
-				return []string{o.Name, o.Status, second, shortTime(o.CreatedAt, "-"), shortTime(o.InvitedUntil, "-")}
+				return []string{o.Name, o.Status, second, shortTime(o.SignedInAt, "never"), shortTime(o.CreatedAt, "-"), shortTime(o.InvitedUntil, "-")}
 			},
 		)
 	})
@@ -122,7 +122,11 @@ func listOperators(cmd *cobra.Command, _ []string) error {
 
 func removeOperators(cmd *cobra.Command, args []string) error {
 	return changeRecords(cmd, args, func(s *session, name string) (manage.Operator, error) {
-		return s.manager.RemoveOperator(s.ctx, name)
+		o, err := s.manager.RemoveOperator(s.ctx, name, true)
+		if o.Last {
+			s.note("No operator can sign in at the console now: \"caddy speechgate operator invite\" lets one in.")
+		}
+		return o, err
 	}, func(o manage.Operator) string {
 		return changedOnce("operator", o.Name, "removed", o.RemovedAt, o.Already)
 	})

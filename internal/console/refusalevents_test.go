@@ -114,7 +114,7 @@ func TestRefusalEvents_EndWithTheSession(t *testing.T) {
 			}
 		},
 		"the operator is removed": func(f *fixture, _ *browser) {
-			if _, err := f.operator().RemoveOperator(f.t.Context(), "tanaka"); err != nil {
+			if _, err := f.operator().RemoveOperator(f.t.Context(), "tanaka", true); err != nil {
 				f.t.Fatal(err)
 			}
 		},

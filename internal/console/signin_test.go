@@ -85,7 +85,7 @@ func TestSignIn_EveryFailureLooksAlike(t *testing.T) {
 	if _, err := m.SuspendAccount(t.Context(), suspended.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.RemoveOperator(t.Context(), "gone"); err != nil {
+	if _, err := m.RemoveOperator(t.Context(), "gone", true); err != nil {
 		t.Fatal(err)
 	}
 	want := ""
@@ -305,7 +305,7 @@ func TestSession_EndsWithItsUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	two.wantRedirect(two.get("keys"), "sign-in?next=keys")
-	if _, err := m.RemoveOperator(t.Context(), "tanaka"); err != nil {
+	if _, err := m.RemoveOperator(t.Context(), "tanaka", true); err != nil {
 		t.Fatal(err)
 	}
 	three.wantRedirect(three.get("settings"), "sign-in?next=settings")

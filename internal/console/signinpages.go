@@ -173,6 +173,8 @@ var doneTexts = map[string]string{
 	"account-closed":        "The account is closed, and its keys have ended.",
 	"stream-cut":            "The stream is cut.",
 	"stream-over":           "The stream had ended already.",
+	"operator-removed":      "The operator is removed, and can no longer sign in.",
+	"removed-yourself":      "You have removed yourself, and are signed out.",
 }
 
 // done returns what the page says about a change that has led to it, or "".

@@ -28,7 +28,7 @@ func newCatalog() (catalog.Catalog, error) {
 // japaneseTexts returns the Japanese texts of all parts of the console, by key.
 func japaneseTexts() map[string]string {
 	all := make(map[string]string)
-	for _, part := range []map[string]string{japanese, japaneseKeys, japaneseOperator, japaneseOverview} {
+	for _, part := range []map[string]string{japanese, japaneseKeys, japaneseOperator, japaneseOverview, japaneseRecords} {
 		maps.Copy(all, part)
 	}
 	return all
@@ -45,7 +45,6 @@ var englishPlurals = map[string][2]string{
 	"%d days ago":                              {"%d day ago", "%d days ago"},
 	"%d addresses":                             {"%d address", "%d addresses"},
 	"%d further streams are not shown.":        {"%d further stream is not shown.", "%d further streams are not shown."},
-	"The trail is whole: %d entries.":          {"The trail is whole: %d entry.", "The trail is whole: %d entries."},
 	"%d recovery codes are left.":              {"%d recovery code is left.", "%d recovery codes are left."},
 	"At most %d requests a minute.":            {"At most %d request a minute.", "At most %d requests a minute."},
 	"At most %d requests at a time.":           {"At most %d request at a time.", "At most %d requests at a time."},

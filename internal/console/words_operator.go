@@ -142,21 +142,6 @@ var japaneseOperator = map[string]string{
 	"At (RFC 3339; empty: now)": "日時（RFC 3339、空欄は現在）",
 	"A key that is typed here is hashed at once. It is neither stored nor logged, and not shown again.": "入力したキー本体はただちにハッシュ化されます。保存もログへの記録もせず、再表示もしません。",
 
-	// Audit trail
-	"Audit trail": "監査証跡",
-	"The trail was changed: %d entries are whole, and the next one is not.":                            "証跡が変更されています。先頭から%d件は正常ですが、その次の記録が正しくありません。",
-	"The trail is whole: %d entries.":                                                                  "証跡は正常です（%d件）。",
-	"Chain head. Keep it outside of this server: it proves later that nobody has shortened the trail.": "チェーンの最新のハッシュ値です。このサーバーの外に保管してください。証跡が切り詰められていないことを、後から確認できます。",
-	"Check the trail":                     "証跡の検証",
-	"A chain head from before (optional)": "以前に控えたハッシュ値（省略可）",
-	"Check":                               "検証",
-	"Since (7d, or a date)":               "開始（7d、または日付）",
-	"No.":                                 "番号",
-	"Who":                                 "実行者",
-	"What":                                "対象",
-	"Detail":                              "詳細",
-	"There are no such entries.":          "該当する記録はありません。",
-
 	// Health
 	"Health":                                 "稼働状況",
 	"This server cannot decide on requests:": "このサーバーはリクエストを判定できません：",

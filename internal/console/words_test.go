@@ -85,7 +85,7 @@ func TestEveryTextIsInJapanese(t *testing.T) {
 	}
 	for _, words := range [][]string{
 		manage.KeyStatuses(), manage.KeyOrigins(), limitedOperations, slices.Collect(maps.Values(doneTexts)), manage.AccountStatuses(), manage.EndsBy(),
-		keystore.CacheNames(),
+		keystore.CacheNames(), manage.ActorKinds(), manage.OperatorStatuses(),
 		{"ok", "refused", "not applicable", "not reached"},
 	} {
 		for _, word := range words {

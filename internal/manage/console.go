@@ -90,11 +90,23 @@ func CheckConsoleURL(text string) error {
 	return wrong("url", " %s: want the URL of the console's start page, such as https://speech.example.com/console/", text)
 }
 
+const (
+	// StatusRemoved is the status of an operator who was removed.
+	StatusRemoved = "removed"
+	// statusInvited is the status of an operator who has set no password yet.
+	statusInvited = "invited"
+)
+
+// OperatorStatuses returns the words for the status of an operator.
+func OperatorStatuses() []string { return []string{statusInvited, StatusActive, StatusRemoved} }
+
 // Operator is an operator who was invited to the console.
 type Operator struct {
 	Name      string `json:"operator"`
-	Status    string `json:"status"` // invited, active or removed
+	Status    string `json:"status"` // one of the [OperatorStatuses]
 	CreatedAt Time   `json:"created_at"`
+	// SignedInAt is when the operator has signed in last; null if the operator never has.
+	SignedInAt Time `json:"signed_in_at"`
 	// SecondFactor is true if the operator has a second factor.
 	SecondFactor bool `json:"second_factor"`
 	// InvitedUntil is until when an open invitation works; null without one.
@@ -102,18 +114,22 @@ type Operator struct {
 	RemovedAt    Time `json:"removed_at"`
 
 	Already bool `json:"-"` // an earlier call has removed the operator
+	Last    bool `json:"-"` // the operator was the last one who could sign in
 }
 
 func (m *Manager) operatorOf(u keystore.ConsoleUser) Operator {
-	o := Operator{Name: u.ID, Status: StatusActive, CreatedAt: Time{u.CreatedAt}, SecondFactor: !u.SecondFactor.Empty(), RemovedAt: Time{u.RemovedAt}}
+	o := Operator{
+		Name: u.ID, Status: StatusActive, CreatedAt: Time{u.CreatedAt}, SignedInAt: Time{u.SignedInAt},
+		SecondFactor: !u.SecondFactor.Empty(), RemovedAt: Time{u.RemovedAt},
+	}
 	if m.Now < u.SetupUntil {
 		o.InvitedUntil = Time{u.SetupUntil}
 	}
 	switch {
 	case !u.RemovedAt.IsZero():
-		o.Status = "removed"
+		o.Status = StatusRemoved
 	case u.PasswordHash == "":
-		o.Status = "invited"
+		o.Status = statusInvited
 	}
 	return o
 }
@@ -136,12 +152,13 @@ func (m *Manager) Operators(ctx context.Context) ([]Operator, error) {
 }
 
 // RemoveOperator keeps an operator from signing in at the console, and ends the operator's
-// sessions. It is for the operator only.
-func (m *Manager) RemoveOperator(ctx context.Context, name string) (Operator, error) {
+// sessions. If the operator is the last one who can sign in, the error is
+// [keystore.ErrLastOperator], unless evenLast is true. It is for the operator only.
+func (m *Manager) RemoveOperator(ctx context.Context, name string, evenLast bool) (Operator, error) {
 	if err := m.operatorOnly(); err != nil {
 		return Operator{}, err
 	}
-	u, err := m.Store.RemoveConsoleOperator(ctx, m.Now, m.Actor, name)
+	u, last, err := m.Store.RemoveConsoleOperator(ctx, m.Now, m.Actor, name, evenLast)
 	if errors.Is(err, keystore.ErrNotFound) {
 		return Operator{}, absent("operator", name)
 	}
@@ -149,6 +166,6 @@ func (m *Manager) RemoveOperator(ctx context.Context, name string) (Operator, er
 		return Operator{}, err
 	}
 	o := m.operatorOf(u)
-	o.Already = u.RemovedAt != m.Now
+	o.Already, o.Last = u.RemovedAt != m.Now, last
 	return o, nil
 }

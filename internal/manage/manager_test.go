@@ -98,14 +98,20 @@ func TestManager_OthersThanTheOperatorCannotCallWhatIsForTheOperator(t *testing.
 			_, err := m.ImportKeys(ctx, NewKeys{NewKey: NewKey{AccountID: account.ID, Expires: Never}}, []KeyLine{{1, policy.NewSecret("some-key-of-a-client")}})
 			return err
 		},
-		"CutStream":   func(ctx context.Context, m *Manager) error { _, err := m.CutStream(ctx, "str_1"); return err },
-		"NoteCut":     func(ctx context.Context, m *Manager) error { return m.NoteCut(ctx, account.ID, "str_1", 1) },
-		"StoreHealth": func(ctx context.Context, m *Manager) error { _, err := m.StoreHealth(ctx); return err },
-		"JobsOnGrace": func(ctx context.Context, m *Manager) error { _, err := m.JobsOnGrace(ctx, Page{Limit: 1}); return err },
-		"Leaked":      func(ctx context.Context, m *Manager) error { _, err := m.Leaked(ctx, key.Secret.Secret); return err },
-		"VerifyAudit": func(ctx context.Context, m *Manager) error { _, err := m.VerifyAudit(ctx, ""); return err },
-		"Backup":      func(ctx context.Context, m *Manager) error { _, err := m.Backup(ctx, "copy.db"); return err },
-		"Restore":     func(ctx context.Context, m *Manager) error { _, err := m.Restore(ctx, "copy.db"); return err },
+		"Operators": func(ctx context.Context, m *Manager) error { _, err := m.Operators(ctx); return err },
+		"InviteOperator": func(ctx context.Context, m *Manager) error {
+			_, err := m.InviteOperator(ctx, "eve", "/console/")
+			return err
+		},
+		"RemoveOperator": func(ctx context.Context, m *Manager) error { _, err := m.RemoveOperator(ctx, "ada", true); return err },
+		"CutStream":      func(ctx context.Context, m *Manager) error { _, err := m.CutStream(ctx, "str_1"); return err },
+		"NoteCut":        func(ctx context.Context, m *Manager) error { return m.NoteCut(ctx, account.ID, "str_1", 1) },
+		"StoreHealth":    func(ctx context.Context, m *Manager) error { _, err := m.StoreHealth(ctx); return err },
+		"JobsOnGrace":    func(ctx context.Context, m *Manager) error { _, err := m.JobsOnGrace(ctx, Page{Limit: 1}); return err },
+		"Leaked":         func(ctx context.Context, m *Manager) error { _, err := m.Leaked(ctx, key.Secret.Secret); return err },
+		"VerifyAudit":    func(ctx context.Context, m *Manager) error { _, err := m.VerifyAudit(ctx, ""); return err },
+		"Backup":         func(ctx context.Context, m *Manager) error { _, err := m.Backup(ctx, "copy.db"); return err },
+		"Restore":        func(ctx context.Context, m *Manager) error { _, err := m.Restore(ctx, "copy.db"); return err },
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {

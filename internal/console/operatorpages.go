@@ -1,0 +1,118 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// operatorList is the data of the page operators.
+type operatorList struct {
+	Operators []manage.Operator // those who can sign in, or have an invitation
+	Removed   []manage.Operator
+	Self      string // the operator who is signed in
+	Only      string // the operator without whom nobody can sign in; "" if there are several
+	Asked     string // the operator whose removal has to be confirmed
+	Name      string // what was typed into the form
+	Done      string
+	Problem   string
+
+	// The operator whom a link was made for just now; "" if none was made.
+	Invited    string
+	SetupURL   string
+	SetupUntil manage.Time
+	Replaces   bool // the operator had a password before
+}
+
+func (v *visit) operatorList() (*operatorList, error) {
+	all, err := v.manager.Operators(v.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	l := &operatorList{Self: v.user().ID, Done: v.done()}
+	active := 0
+	for i := range all {
+		if all[i].Status == manage.StatusRemoved {
+			l.Removed = append(l.Removed, all[i])
+			continue
+		}
+		l.Operators = append(l.Operators, all[i])
+		if all[i].Status == manage.StatusActive {
+			active++
+			l.Only = all[i].Name
+		}
+	}
+	if active > 1 {
+		l.Only = ""
+	}
+	return l, nil
+}
+
+func operatorsPage(v *visit) error {
+	l, err := v.operatorList()
+	if err != nil {
+		return err
+	}
+	return v.show("operators", "Operators", l)
+}
+
+// operatorProblem shows the page with what is wrong with a form.
+func (v *visit) operatorProblem(status int, text string, set func(*operatorList)) error {
+	l, err := v.operatorList()
+	if err != nil {
+		return err
+	}
+	l.Problem = text
+	set(l)
+	return v.render(status, "operators", "Operators", l)
+}
+
+// inviteOperator makes a link for an operator, and shows it once.
+func inviteOperator(v *visit) error {
+	name := v.form("name")
+	i, err := v.manager.InviteOperator(v.r.Context(), name, v.consoleURL())
+	switch {
+	case v.isMistake(err):
+		return v.operatorProblem(http.StatusUnprocessableEntity, v.mistake(err), func(l *operatorList) {
+			if !policy.HoldsSecret(name) {
+				l.Name = name
+			}
+		})
+	case err != nil:
+		return err
+	}
+	l, err := v.operatorList()
+	if err != nil {
+		return err
+	}
+	for j := range l.Operators {
+		l.Replaces = l.Replaces || l.Operators[j].Name == name && l.Operators[j].Status == manage.StatusActive
+	}
+	l.Invited, l.SetupURL, l.SetupUntil = name, i.SetupURL.Reveal(), i.ExpiresAt
+	return v.show("operators", "Operators", l)
+}
+
+// removeOperator removes an operator. Operators who would remove themselves, or the last one who can
+// sign in, have to confirm it: the form of such an operator says so.
+func removeOperator(v *visit) error {
+	name := v.form("name")
+	ask := func(l *operatorList) { l.Asked = name }
+	self := name == v.user().ID
+	if self && v.form("self") != "yes" {
+		return v.operatorProblem(http.StatusConflict, v.T("You would remove yourself. Nothing was changed: confirm it below."), ask)
+	}
+	_, err := v.manager.RemoveOperator(v.r.Context(), name, v.form("last") == "yes")
+	switch {
+	case errors.Is(err, keystore.ErrLastOperator):
+		return v.operatorProblem(http.StatusConflict, v.T("%s is the last operator who can sign in. Nothing was changed: confirm it below.", name), ask)
+	case err != nil:
+		return err
+	case self:
+		v.setSession(policy.Secret{})
+		return v.redirect(v.below("sign-in") + "?done=removed-yourself")
+	}
+	return v.redirect(v.below("operator/operators") + "?done=operator-removed")
+}
