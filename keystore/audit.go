@@ -16,7 +16,7 @@ const (
 	ActorOperator = "operator" // the person who runs the gateway
 	ActorAccount  = "account"  // the holder of an account; the ID is the account's
 	ActorKey      = "key"      // a key with the issuance right; the ID is the key's
-	actorStore    = "store"    // the keystore itself
+	ActorStore    = "store"    // the keystore itself
 )
 
 // Actor says who makes a change. Each entry of the audit trail has its actor. An actor
@@ -81,6 +81,17 @@ const (
 	actionAuditPrune   = "audit_prune"   // subject: the head of the last pruned entry
 	actionStoreRestore = "store_restore" // subject: the head of the backup
 )
+
+// AuditActions returns the actions of the entries of the audit trail, in the order of the alphabet.
+func AuditActions() []string {
+	return []string{
+		actionAccountClose, actionAccountCreate, actionAccountLimit, actionAccountRename, actionAccountResume, actionAccountRotate, actionAccountSuspend,
+		actionAuditChain, actionAuditPrune,
+		actionConsoleInvite, actionConsolePassword, actionConsoleRemove, actionConsoleSecond, actionConsoleSetup, actionConsoleSignIn, actionConsoleFailed, actionConsoleSignOut,
+		actionKeyDelete, actionKeyImport, actionKeyIssue, actionKeyPrune, actionKeyRename, actionKeyResume, actionKeyRevoke, actionTreeRevoke, actionKeyRotate, actionKeySuspend,
+		actionPepperAdd, actionStoreRestore, actionStreamCut,
+	}
+}
 
 const (
 	auditColumns = `seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail`

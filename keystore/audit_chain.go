@@ -101,7 +101,7 @@ func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	}
 	// This entry marks a boundary: the entries before it got their hashes now, and the
 	// entries after it have them from the beginning.
-	e := AuditEntry{At: s.cfg.Clock(), Actor: Actor{Kind: actorStore}, Action: actionAuditChain, Subject: strconv.FormatInt(head.Seq, 10)}
+	e := AuditEntry{At: s.cfg.Clock(), Actor: Actor{Kind: ActorStore}, Action: actionAuditChain, Subject: strconv.FormatInt(head.Seq, 10)}
 	head = head.next(hash, &e)
 	_, err = q.ExecContext(ctx, insertAudit, e.Seq, e.At, e.Actor.Kind, e.Actor.ID, "", e.Action, "", e.Subject, "", head.hash[:])
 	return err
@@ -109,7 +109,7 @@ func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 
 // addsPepper reports whether e is the entry from which the hashes are keyed.
 func (e *AuditEntry) addsPepper() bool {
-	return e.Actor.Kind == actorStore && e.Action == actionPepperAdd
+	return e.Actor.Kind == ActorStore && e.Action == actionPepperAdd
 }
 
 // AuditCheck is the result of VerifyAudit.
@@ -189,7 +189,7 @@ func (v *auditVerifier) begin() error {
 		return refuse(ErrInvalid, "the head is that of entry %d, which has been pruned since: give a newer one, or none", v.kept.Seq)
 	}
 	err = v.tx.QueryRowContext(v.ctx, `SELECT COALESCE(MIN(seq), 0) FROM audit WHERE action = $1 AND actor_kind = $2`,
-		actionPepperAdd, actorStore).Scan(&v.keyedFrom)
+		actionPepperAdd, ActorStore).Scan(&v.keyedFrom)
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ var errPruneEntry = errors.New("an entry about pruning was changed")
 func prunedHead(ctx context.Context, q querier) (h AuditHead, err error) {
 	var subject string
 	err = q.QueryRowContext(ctx, `SELECT subject FROM audit WHERE action = $1 AND actor_kind = $2 ORDER BY seq DESC LIMIT 1`,
-		actionAuditPrune, actorStore).Scan(&subject)
+		actionAuditPrune, ActorStore).Scan(&subject)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return AuditHead{}, nil
@@ -273,7 +273,7 @@ func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
 		v.Fault = fmt.Sprintf("entry %d (%s of %s) was changed, or its hash, or those before it were rewritten", e.Seq, e.Action, e.At)
 		return
 	}
-	if e.Actor.Kind == actorStore && e.Action == actionAuditPrune && !v.duePrune(e) {
+	if e.Actor.Kind == ActorStore && e.Action == actionAuditPrune && !v.duePrune(e) {
 		return
 	}
 	v.Head, v.last = next, e.At
@@ -343,7 +343,7 @@ func (s *Store) pruneAudit(ctx context.Context, now policy.Time) (more bool, err
 			return err
 		}
 		// First the new entry, because its hash includes the hash before it.
-		t.audit(now, Actor{Kind: actorStore}, actionAuditPrune, "", c.Head.String(), prunedUpTo+v.last.String())
+		t.audit(now, Actor{Kind: ActorStore}, actionAuditPrune, "", c.Head.String(), prunedUpTo+v.last.String())
 		t.exec(`DELETE FROM audit WHERE seq <= $1`, c.Head.Seq)
 		return t.err
 	})

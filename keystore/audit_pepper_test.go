@@ -95,9 +95,9 @@ func TestAudit_MissesTheEntryAboutThePepper(t *testing.T) {
 func TestAudit_OnlyTheStoreAddsAPepper(t *testing.T) {
 	t.Parallel()
 	for e, want := range map[*AuditEntry]bool{
-		{Actor: Actor{Kind: actorStore}, Action: actionPepperAdd}:     true,
+		{Actor: Actor{Kind: ActorStore}, Action: actionPepperAdd}:     true,
 		{Actor: Actor{Kind: ActorOperator}, Action: actionPepperAdd}:  false,
-		{Actor: Actor{Kind: actorStore}, Action: actionAccountCreate}: false,
+		{Actor: Actor{Kind: ActorStore}, Action: actionAccountCreate}: false,
 	} {
 		if got := e.addsPepper(); got != want {
 			t.Errorf("%+v: %t", e, got)

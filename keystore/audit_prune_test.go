@@ -72,7 +72,7 @@ func TestAudit_PruningRemovesNoEvidence(t *testing.T) {
 		mustExec(t, db, `INSERT INTO audit SELECT * FROM saved`)
 		err := f.write(t.Context(), func(tx *txn) error {
 			head, err := headAt(tx.ctx, tx, "", 3)
-			tx.audit(start, Actor{Kind: actorStore}, actionAuditPrune, "", head.String(), detail)
+			tx.audit(start, Actor{Kind: ActorStore}, actionAuditPrune, "", head.String(), detail)
 			tx.exec(`DELETE FROM audit WHERE seq <= 3`)
 			return err
 		})

@@ -21,7 +21,7 @@ func TestAudit_ChainedOnUpgrade(t *testing.T) {
 					if pepper == "" {
 						continue
 					}
-					kind = actorStore
+					kind = ActorStore
 				}
 				mustExec(t, db, `INSERT INTO audit (seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail)
 					VALUES ($1, 1, $2, 'root', '', $3, '', '', '')`, i+1, kind, action)

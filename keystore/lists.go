@@ -222,35 +222,3 @@ func (s *Store) hasFewKeys(ctx context.Context, accountID string, most int) (boo
 	n, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 LIMIT $2) AS some`, accountID, most+1)
 	return err == nil && n[0] <= most, err
 }
-
-// AuditList says which entries of the audit trail [Store.Audit] returns: those that all
-// fields select. The zero value is all entries.
-type AuditList struct {
-	// AccountID selects the entries of an account. Default: all.
-	AccountID string
-	// Since selects the entries of this time or later. Default: all.
-	Since policy.Time
-
-	// Limit is the most entries to return. Default: all.
-	Limit int
-	// Cursor continues the list after another page: the next that the call before
-	// returned. Default: the newest entry.
-	Cursor string
-}
-
-// Audit returns a page of the audit trail, newest first, and the cursor of the next
-// page, which is empty after the last page. Paging neither repeats nor skips an entry,
-// and does not show entries that are added meanwhile. The error is ErrInvalid if the
-// cursor is not one of this list.
-func (s *Store) Audit(ctx context.Context, list AuditList) (page []AuditEntry, next string, err error) {
-	q := listQuery{name: "e", limit: list.Limit, cursor: list.Cursor, descending: true}
-	if list.AccountID != "" {
-		q.where(`account_id = ?`, list.AccountID)
-	}
-	if !list.Since.IsZero() {
-		q.where(`at >= ?`, list.Since)
-	}
-	q.orderBy("seq")
-	return readPage(ctx, s, &q, `SELECT `+auditColumns+` FROM audit`, scanAudit,
-		func(e *AuditEntry) listPosition { return listPosition{e.Seq, nil} })
-}

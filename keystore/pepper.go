@@ -118,7 +118,7 @@ func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, err
 		return 0, err
 	}
 	t.exec(`INSERT INTO meta (name, value) VALUES ('pepper_check', $1)`, s.hash.check(storeID))
-	t.audit(now, Actor{Kind: actorStore}, actionPepperAdd, "", storeID, fmt.Sprintf("%d digests", sealed))
+	t.audit(now, Actor{Kind: ActorStore}, actionPepperAdd, "", storeID, fmt.Sprintf("%d digests", sealed))
 	return sealed, t.changed(now, changedStore, []byte{})
 }
 

@@ -136,7 +136,7 @@ func (s *Store) pruneKeys(ctx context.Context, now policy.Time) (more bool, err 
 		if pruned == 0 {
 			return nil
 		}
-		t.audit(now, Actor{Kind: actorStore}, actionKeyPrune, "", "", fmt.Sprintf("%d keys", pruned))
+		t.audit(now, Actor{Kind: ActorStore}, actionKeyPrune, "", "", fmt.Sprintf("%d keys", pruned))
 		return t.err
 	})
 	return len(keys) == pruneBatch && pruned > 0, err

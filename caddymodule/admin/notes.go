@@ -122,6 +122,10 @@ var notes = map[string]note{
 	"fault":       {text: "What is wrong with the entry after these. Null if nothing is wrong."},
 
 	"AuditQuery.account_id": {text: idOrName + " Selects its entries."},
+	"AuditQuery.actor":      {text: "Selects the entries of an actor: its kind (operator, account, key or store), its ID or name, or both with a space, as in operator tanaka."},
+	"AuditQuery.action":     {text: "Selects the entries with this action.", words: manage.AuditActions},
+	"AuditQuery.subject":    {text: "Selects the entries about what has this ID or name: a key, an account, a stream or an operator."},
+	"AuditQuery.until":      {text: "Selects the entries from before then: a duration before now (7d), a date (up to its end in UTC), or an instant in RFC 3339."},
 	"verifyQuery.head":      {text: "A chain head that an earlier check returned: the audit trail must still contain its entry."},
 	"CutOrder.account_id":   {text: idOrName},
 

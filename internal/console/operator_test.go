@@ -317,22 +317,6 @@ func TestOperator_ExplainsADecision(t *testing.T) {
 	b.want(b.post("operator/explain", append(form, "key", "key_none")...), 422, "there is no key")
 }
 
-func TestOperator_ChecksTheAuditTrail(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	f.account("One")
-	b := f.operatorBrowser("tanaka")
-	b.want(b.get("operator/audit"), 200, "account_create")
-	checked := b.want(b.post("operator/audit"), 200, "The trail is whole: ")
-	head := regexp.MustCompile(`id="head">([^<]+)<`).FindStringSubmatch(checked.body)
-	if head == nil {
-		t.Fatalf("no chain head in\n%s", checked.body)
-	}
-	b.want(b.post("operator/audit", "head", head[1]), 200, "The trail is whole: ")
-	b.want(b.post("operator/audit", "head", "x"), 422, "head")
-	b.want(b.get("operator/audit?since=soon"), 400, "since")
-}
-
 func TestOperator_SeesTheHealthOfTheKeystore(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -68,60 +68,6 @@ func explain(v *visit) error {
 	return v.show("explain", "Explain", f)
 }
 
-// auditList is the data of the page audit.
-type auditList struct {
-	Entries        []manage.AuditEntry
-	Next           string
-	First          bool
-	Account, Since string
-	Check          *manage.AuditCheck // nil if the trail was not checked now
-	Problem        string
-}
-
-func (v *visit) auditList() (*auditList, error) {
-	query := v.r.URL.Query()
-	l := &auditList{Account: query.Get("account"), Since: query.Get("since"), First: query.Get("cursor") == ""}
-	entries, err := v.manager.Audit(v.r.Context(), manage.AuditQuery{
-		Page: manage.Page{Limit: rowsPerPage, Cursor: query.Get("cursor")}, AccountID: l.Account, Since: l.Since,
-	})
-	if v.isMistake(err) || isAbsent(err) {
-		l.Problem = v.mistake(err)
-		return l, nil
-	}
-	l.Entries, l.Next = entries.Items, string(entries.Next)
-	return l, err
-}
-
-func auditPage(v *visit) error {
-	l, err := v.auditList()
-	if err != nil {
-		return err
-	}
-	status := http.StatusOK
-	if l.Problem != "" {
-		status = http.StatusBadRequest
-	}
-	return v.render(status, "audit", "Audit trail", l)
-}
-
-// verifyAudit checks the audit trail.
-func verifyAudit(v *visit) error {
-	check, err := v.manager.VerifyAudit(v.r.Context(), v.form("head"))
-	if err != nil && !v.isMistake(err) {
-		return err
-	}
-	l, listErr := v.auditList()
-	if listErr != nil {
-		return listErr
-	}
-	if err != nil {
-		l.Problem = v.mistake(err)
-		return v.render(http.StatusUnprocessableEntity, "audit", "Audit trail", l)
-	}
-	l.Check = &check
-	return v.show("audit", "Audit trail", l)
-}
-
 // storeHealth is the data of the page health.
 type storeHealth struct {
 	manage.StoreHealth

@@ -1,12 +1,14 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
+	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
-	"github.com/speechgate/speechgate/policy"
 )
 
 // AuditEntry is an entry of the audit trail in a result.
@@ -40,18 +42,59 @@ type AuditQuery struct {
 
 	// AccountID selects the entries of the account with this ID or name.
 	AccountID string `json:"account_id"`
+	// Actor selects the entries of an actor: one of the [ActorKinds], an ID or an operator's name,
+	// or both as in "operator tanaka".
+	Actor string `json:"actor"`
+	// Action selects the entries with one of the [AuditActions].
+	Action string `json:"action"`
+	// Subject selects the entries about what has this ID or name: a key, an account, a stream or
+	// an operator.
+	Subject string `json:"subject"`
 	// Since selects the entries since this instant: a duration before now (7d), a date
 	// (from the beginning of the day in UTC), or an instant in RFC 3339.
 	Since string `json:"since"`
+	// Until selects the entries from before this instant: a duration before now, a date (up to the
+	// end of the day in UTC), or an instant in RFC 3339.
+	Until string `json:"until"`
+	// Bounded limits the work for a part of the list: with a filter, a part can have fewer entries
+	// than the limit then, or none, although a next part follows. It is for pages that people
+	// wait for.
+	Bounded bool `json:"-"`
 }
 
-// Validate refuses a query with a mistake in a field, except Since. It does not read the
-// keystore.
+// ActorKinds returns the kinds of actors.
+func ActorKinds() []string {
+	return []string{keystore.ActorAccount, keystore.ActorKey, keystore.ActorOperator, keystore.ActorStore}
+}
+
+// AuditActions returns the words for what was done.
+func AuditActions() []string { return keystore.AuditActions() }
+
+// actor returns the kind and the ID of the field actor.
+func (q *AuditQuery) actor() (kind, id string) {
+	kind, id, both := strings.Cut(q.Actor, " ")
+	if !both && !slices.Contains(ActorKinds(), kind) {
+		return "", kind
+	}
+	return kind, id
+}
+
+// Validate refuses a query with a mistake in a field, except Since and Until. It does not read
+// the keystore.
 func (q *AuditQuery) Validate() error {
 	if err := checkAccountIfAny(q.AccountID); err != nil {
 		return err
 	}
-	return q.check()
+	kind, id := q.actor()
+	if kind != "" && !slices.Contains(ActorKinds(), kind) {
+		return wrong("actor", " %s: want %s, an ID or a name, or both as in \"operator tanaka\"", words.QuoteArgument(q.Actor), words.Alternatives(ActorKinds()))
+	}
+	if q.Action != "" {
+		if err := oneOf("action", q.Action, AuditActions()); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(inField("actor", keystore.CheckText("the actor", id)), inField("subject", keystore.CheckText("the subject", q.Subject)), q.check())
 }
 
 // Audit returns a part of the audit trail, newest first.
@@ -67,13 +110,19 @@ func (m *Manager) Audit(ctx context.Context, q AuditQuery) (List[AuditEntry], er
 	if err != nil {
 		return List[AuditEntry]{}, err
 	}
-	var since policy.Time
+	list := keystore.AuditList{AccountID: accountID, Action: q.Action, Subject: q.Subject, Bounded: q.Bounded, Limit: q.Limit, Cursor: q.Cursor}
+	list.ActorKind, list.ActorID = q.actor()
 	if q.Since != "" {
-		if since, err = parseSince(q.Since, m.Now); err != nil {
+		if list.Since, err = parseSince(q.Since, m.Now); err != nil {
 			return List[AuditEntry]{}, err
 		}
 	}
-	records, next, err := m.Store.Audit(ctx, keystore.AuditList{AccountID: accountID, Since: since, Limit: q.Limit, Cursor: q.Cursor})
+	if q.Until != "" {
+		if list.Until, err = parseUntil(q.Until, list.Since, m.Now); err != nil {
+			return List[AuditEntry]{}, err
+		}
+	}
+	records, next, err := m.Store.Audit(ctx, list)
 	return listOf(records, next, err, auditEntryOf)
 }
 

@@ -19,6 +19,7 @@ func TestManager_MistakesNameTheField(t *testing.T) {
 		_, err := m.Explain(t.Context(), r)
 		return err
 	}
+	secret := newKey(t, m, NewKey{AccountID: account.ID}).Secret.Reveal()
 	issue := func(n NewKey) error { _, err := m.IssueKey(t.Context(), n); return err }
 	keys := func(q KeyQuery) error { _, err := m.Keys(t.Context(), q); return err }
 	for name, test := range map[string]struct {
@@ -39,6 +40,10 @@ func TestManager_MistakesNameTheField(t *testing.T) {
 		"a secret as a key ID": {keys(KeyQuery{IssuedBy: "sgk_0123456789abcdefghijklmnopqrstuvABCDEF"}), `issued_by issued_by "sgk_…" is an API key itself`},
 		"a negative limit":     {keys(KeyQuery{Page: Page{Limit: -1}}), "limit limit -1: want the number of entries"},
 		"another's cursor":     {keys(KeyQuery{Page: Page{Cursor: "x"}}), "cursor cursor: want one that this list returned"},
+		"no such actor":        {(&AuditQuery{Actor: "the operator"}).Validate(), `actor actor "the …": want account, key, operator or store, an ID or a name, or both as in "operator tanaka"`},
+		"a misspelled action":  {(&AuditQuery{Action: "key_isue"}).Validate(), `action action "key_isue": did you mean key_issue?`},
+		"a secret as actor":    {(&AuditQuery{Actor: "key " + secret}).Validate(), "actor the actor has a key or service password in it, which is a secret"},
+		"a secret as subject":  {(&AuditQuery{Subject: secret}).Validate(), "subject the subject has a key or service password in it, which is a secret"},
 		"no such overlap":      {CheckOverlap("-1h"), `overlap overlap "-1h": that is negative`},
 		"no head":              {func() error { _, err := CheckHead("12"); return err }(), `head head "12": want a number, a colon and 64 hexadecimal digits`},
 		"no address":           {explain(func(r *ExplainRequest) { r.ClientIP = "" }), "client_ip client_ip is missing: want the client's address"},

@@ -47,7 +47,7 @@ func listOf[R, T any](records []R, next string, err error, result func(R) T) (Li
 	return List[T]{Items: items, Next: OrNull(next)}, nil
 }
 
-// errCursor returns the error of a cursor that is none of the list.
+// errCursor returns the error of a cursor that another list returned, or no list.
 func errCursor() error { return wrong("cursor", ": want one that this list returned") }
 
 // wholeListPage is how many entries [All] reads at a time, with one query.

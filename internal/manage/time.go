@@ -103,6 +103,35 @@ func parseSince(text string, now policy.Time) (policy.Time, error) {
 	return at, nil
 }
 
+// parseUntil reads the field until. Its value is a duration before now (7d), a date (the end of
+// that day in UTC), or an instant. A time that is not later than since is an error.
+func parseUntil(text string, since, now policy.Time) (policy.Time, error) {
+	var at policy.Time
+	span, isSpan, err := parseSpan(text)
+	switch {
+	case isSpan:
+		at = now - span
+		if span > policy.Time(longestSpan.Milliseconds()) {
+			err = errLong
+		}
+	case dateForm.MatchString(text):
+		var day time.Time
+		day, err = parseDate(text)
+		at = policy.At(day.AddDate(0, 0, 1))
+	default:
+		at, err = parseInstant(text)
+	}
+	if err == nil && at <= since {
+		err = fmt.Errorf("that is %s, which is not later than the beginning, %s", at, since)
+	}
+	if err != nil {
+		ago := now.Add(-7 * 24 * time.Hour).Std()
+		return 0, wrong("until", " %s: %v: %s for so long ago, a date such as %s, or an instant such as %s",
+			words.Quote(text), err, words.WantDuration, ago.Format(time.DateOnly), exampleInstant(ago))
+	}
+	return at, nil
+}
+
 // parseAt reads the field at. Its value is an instant.
 func parseAt(text string, now policy.Time) (policy.Time, error) {
 	at, err := parseInstant(text)

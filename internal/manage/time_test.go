@@ -235,6 +235,34 @@ func TestParseSince_ReadsWhatIsPast(t *testing.T) {
 	}
 }
 
+func TestParseUntil_IsLaterThanTheBeginning(t *testing.T) {
+	t.Parallel()
+	since, err := parseSince("2026-11-20", noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ text, want, why string }{
+		{"1h", "2026-11-23T09:20:30.456Z", ""},
+		{"2026-11-20", "2026-11-21T00:00:00.000Z", ""}, // to its end
+		{"2099-12-31", "2100-01-01T00:00:00.000Z", ""},
+		{"2026-11-23T19:20:30+09:00", "2026-11-23T10:20:30.000Z", ""},
+		{"2026-11-19", "", "that is 2026-11-20T00:00:00.000Z, which is not later than the beginning, 2026-11-20T00:00:00.000Z"},
+		{"30d", "", "not later than the beginning"},
+		{"2026-02-30", "", "no such day"},
+		{"-1h", "", "negative"},
+		{"9999999w", "", "longer than"},
+		{"last week", "", "no time"},
+	} {
+		got, err := parseUntil(test.text, since, noon)
+		if test.why == "" && (err != nil || got.String() != test.want) {
+			t.Errorf("%s: got %s, %v; want %s", test.text, got, err, test.want)
+		}
+		if test.why != "" && (err == nil || !strings.Contains(err.Error(), test.why)) {
+			t.Errorf("%s: got %s, %v; want an error that says %q", test.text, got, err, test.why)
+		}
+	}
+}
+
 func TestParseExpiry_ReadsBackEveryInstantThatItCanShow(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
