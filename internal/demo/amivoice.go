@@ -30,7 +30,7 @@ var amiVoice = script{
 		return "POST /v1/recognize   u=" + brief(key) + "  d=-a-general  a=@speech.wav", req, err
 	},
 	denied:       `"code":"-"`,
-	deniedWhy:    "the backend never saw the request. The refusal is its own, to the byte, so that\n       every client of the API understands it.",
+	deniedWhy:    "the backend never saw the request. The refusal has the bytes of the API, so that\n       every client of the API understands it.",
 	elsewhere:    `"code":"-"`,
 	elsewhereWhy: "you are not in 203.0.113.0/24. The client is not told which rule it was; the log is.",
 	requests:     (*demo).playJob,
@@ -80,7 +80,7 @@ func (d *demo) playJob(ctx context.Context, keys keyring) error {
 	d.title("The window ends")
 	d.wait(ctx, "waiting for the grace to end", demoWait, func() bool { return d.clock.Now() >= born.Add(demoGrace+time.Second) })
 	d.expect(d.poll(ctx, job, brief), "illegal service authorization", policy.KeyExpired, "grace has an end.")
-	d.expect(d.poll(ctx, job, keys.good), `"status":"completed"`, policy.Allowed, "any good key of the account reads the job nonetheless.")
+	d.expect(d.poll(ctx, job, keys.good), `"status":"completed"`, policy.Allowed, "any valid key of the account can still read the job.")
 	return nil
 }
 

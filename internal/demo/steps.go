@@ -37,7 +37,7 @@ var actor = keystore.Actor{Kind: keystore.ActorOperator, ID: "demo"}
 // play runs the steps. It returns a key that is still good at the end.
 func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 	d.print("%s", d.paint(bold, "Speechgate: a gate for the API keys of a speech-recognition API"))
-	d.print("The gate listens on %s. Behind it stands a sandbox, a backend that\nmeasures speech instead of recognizing it, and has a key of its own.", d.gate)
+	d.print("The gate listens on %s. Behind it is a sandbox, a backend that\nmeasures speech instead of recognizing it, and has a key of its own.", d.gate)
 	keys, err := d.issueKeys(ctx)
 	if err != nil {
 		return good, err
@@ -45,7 +45,7 @@ func (d *demo) play(ctx context.Context) (good policy.Secret, err error) {
 
 	d.title(cmp.Or(d.script.title, "Synchronous recognition with a good key"))
 	d.expect(d.recognize(ctx, keys.good), d.recognized(), policy.Allowed,
-		"known, unexpired, from an allowed address. The backend got its own key, not this one.")
+		"known, unexpired, from an allowed address. The backend got the gate's key, not this one.")
 
 	d.title("The same with a key that nobody issued")
 	d.expect(d.recognize(ctx, policy.NewSecret("not-a-key")), d.script.denied, policy.KeyUnknown, d.script.deniedWhy)
@@ -139,7 +139,7 @@ func (d *demo) playIssuance(ctx context.Context) {
 	child := policy.NewSecret(asked.body)
 	d.expect(d.recognize(ctx, child), d.recognized(), policy.Allowed, "it is good at once.")
 	d.expectFrom(issueLogger, d.issue(ctx, child, "1w"), "may not issue keys", policy.NoIssuanceRight,
-		"it gets no other key, and so no longer life.")
+		"it can issue no other key, so it ends after 30s.")
 }
 
 // goOn prints commands that people can run against the demo.

@@ -179,7 +179,7 @@ func (d *demo) playStream(ctx context.Context, key policy.Secret) {
 	d.title("Live recognition, over a WebSocket")
 	s := d.stream(ctx)
 	defer s.close()
-	s.start(key, rules.Started, policy.Allowed, "the key is in the start command. The backend got that with its own key.")
+	s.start(key, rules.Started, policy.Allowed, "the key is in the start command. The backend got the command with the gate's key.")
 	frames := s.sendAll(sandbox.SpeechWAV(), demoFrame, s.audio)
 	s.text(rules.End)
 	d.sent(fmt.Sprintf("%d frames of audio, speech.wav, and then e", frames))
