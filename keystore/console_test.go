@@ -155,6 +155,66 @@ func TestConsole_ASecondFactorAddedMeanwhileBeginsNoSession(t *testing.T) {
 	}
 }
 
+// A code that was checked against the second factor of before begins no session under another one.
+func TestConsole_ASecondFactorReplacedMeanwhileBeginsNoSession(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), withPepper("a pepper of the test"))
+	before, _ := f.user(ActorAccount, f.account().ID)
+	if err := f.SetSecondFactor(t.Context(), start, visitor, &before, policy.NewSecret("ANOTHERFACTOR"), 8, nil, policy.Secret{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.BeginConsoleSession(t.Context(), start, visitor, &before, true, start.Add(time.Hour), policy.Secret{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a session by the second factor of before: %v", err)
+	}
+	now, err := f.ConsoleUser(t.Context(), before.Kind, before.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.BeginConsoleSession(t.Context(), start, visitor, &now, true, start.Add(time.Hour), policy.Secret{}); err != nil {
+		t.Errorf("a session by the second factor of now: %v", err)
+	}
+}
+
+// A sign-in or a set-up that read its user before the user was kept out begins no session, which
+// would go on once the user is let in again.
+func TestConsole_AUserWhoIsKeptOutMeanwhileBeginsNoSession(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	a, closed := f.account(), f.account()
+	suspendedUser, _ := f.user(ActorAccount, a.ID)
+	closedUser, _ := f.user(ActorAccount, closed.ID)
+	removedUser, _ := f.user(ActorOperator, "tanaka")
+	setup, _, err := f.InviteConsoleUser(t.Context(), start, operator, ActorAccount, a.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.SuspendAccount(t.Context(), start, operator, a.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.CloseAccount(t.Context(), start, operator, closed.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.RemoveConsoleOperator(t.Context(), start, operator, "tanaka", true); err != nil {
+		t.Fatal(err)
+	}
+	gone := removedUser
+	gone.ID = "sato"
+	for name, u := range map[string]*ConsoleUser{"a suspended account": &suspendedUser, "a closed account": &closedUser, "an operator who was removed": &removedUser, "no user": &gone} {
+		if _, err := f.BeginConsoleSession(t.Context(), start, visitor, u, true, start.Add(time.Hour), policy.Secret{}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("a session of %s: %v", name, err)
+		}
+	}
+	if _, err := f.SetUpConsoleUser(t.Context(), start, visitor, setup, "$another hash"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a set-up of a suspended account: %v", err)
+	}
+	if _, err := f.ResumeAccount(t.Context(), start, operator, a.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.BeginConsoleSession(t.Context(), start, visitor, &suspendedUser, true, start.Add(time.Hour), policy.Secret{}); err != nil {
+		t.Errorf("a session after the account was resumed: %v", err)
+	}
+}
+
 func TestConsole_OnlyTheOperatorInvites(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))

@@ -109,8 +109,8 @@ func (s *Store) changeSecond(ctx context.Context, now policy.Time, from Actor, u
 		if err != nil {
 			return err
 		}
-		if err := changedMeanwhile(n); err != nil {
-			return err
+		if n == 0 {
+			return errChangedMeanwhile()
 		}
 		t.exec(`DELETE FROM console_recovery WHERE kind = $1 AND id = $2`, u.Kind, u.ID)
 		for _, code := range codes {

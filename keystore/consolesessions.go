@@ -38,8 +38,8 @@ func (s *Store) sessionDigest(token policy.Secret) []byte {
 
 // BeginConsoleSession begins a session of a user until an instant, and ends the session with
 // the token replaces, if that is not empty. It returns the token of the session; the store has
-// its digest only. The error is ErrInvalid if the user's password was changed, or a second factor
-// was added or removed, since u was read.
+// its digest only. The error is ErrInvalid if the user's password or second factor was changed
+// since u was read, or if the user may not be signed in any more.
 func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, passed bool, until policy.Time, replaces policy.Secret) (token policy.Secret, err error) {
 	if token, err = policy.GenerateSecret(sessionPrefix, rand.Reader); err != nil {
 		return policy.Secret{}, err
@@ -48,15 +48,16 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 		if err := s.checkPepper(t); err != nil {
 			return err
 		}
-		n, err := t.count(`INSERT INTO console_sessions (digest, kind, id, passed, begun_at, seen_at, until)
-			SELECT $1, kind, id, $2, $3, $3, $4 FROM console_users WHERE kind = $5 AND id = $6 AND password = $7 AND removed_at IS NULL AND (second IS NULL) = $8`,
-			s.sessionDigest(token), passed, now, until, u.Kind, u.ID, u.PasswordHash, u.SecondFactor.Empty())
-		if err != nil {
+		current, err := s.consoleUser(t.ctx, t, u.Kind, u.ID)
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if err := changedMeanwhile(n); err != nil {
-			return err
+		same := err == nil && current.PasswordHash != "" && current.PasswordHash == u.PasswordHash && current.SecondFactor.Reveal() == u.SecondFactor.Reveal()
+		if !same || !current.Reached() {
+			return errChangedMeanwhile()
 		}
+		t.exec(`INSERT INTO console_sessions (digest, kind, id, passed, begun_at, seen_at, until) VALUES ($1, $2, $3, $4, $5, $5, $6)`,
+			s.sessionDigest(token), u.Kind, u.ID, passed, now, until)
 		if old := s.sessionDigest(replaces); old != nil {
 			t.exec(`DELETE FROM console_sessions WHERE digest = $1`, old)
 		}

@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -221,7 +220,7 @@ func (s *Store) FindConsoleUser(ctx context.Context, name string) (ConsoleUser, 
 }
 
 // FindSetup returns the user who was invited with this token. The error is ErrNotFound if the
-// token is unknown, was used, or has expired at now.
+// token is unknown, was used, or has expired at now, or if the user may not be signed in.
 func (s *Store) FindSetup(ctx context.Context, now policy.Time, token policy.Secret) (ConsoleUser, error) {
 	db, err := s.database()
 	if err != nil {
@@ -241,13 +240,17 @@ func (s *Store) findSetup(ctx context.Context, q querier, now policy.Time, token
 	if err != nil {
 		return ConsoleUser{}, err
 	}
-	return s.consoleUser(ctx, q, kind, id)
+	u, err := s.consoleUser(ctx, q, kind, id)
+	if err == nil && !u.Reached() {
+		return ConsoleUser{}, ErrNotFound
+	}
+	return u, err
 }
 
 // SetUpConsoleUser sets the password of the user who was invited with this token, and ends
 // the invitation, the second factor and the sessions of the user. The argument hash is the
-// hash of the password in PHC format; from is the address of the user. The error is
-// ErrNotFound if the token is unknown, was used, or has expired.
+// hash of the password in PHC format; from is the address of the user. The error is ErrNotFound
+// as that of [Store.FindSetup].
 func (s *Store) SetUpConsoleUser(ctx context.Context, now policy.Time, from Actor, token policy.Secret, hash string) (u ConsoleUser, err error) {
 	err = s.write(ctx, func(t *txn) (err error) {
 		if u, err = s.findSetup(t.ctx, t, now, token); err != nil {
@@ -273,8 +276,11 @@ func (s *Store) SetUpConsoleUser(ctx context.Context, now policy.Time, from Acto
 func (s *Store) ChangeConsolePassword(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, hash string, keep policy.Secret) error {
 	return s.write(ctx, func(t *txn) error {
 		n, err := t.count(`UPDATE console_users SET password = $1 WHERE kind = $2 AND id = $3 AND password = $4`, hash, u.Kind, u.ID, u.PasswordHash)
-		if err = cmp.Or(err, changedMeanwhile(n)); err != nil {
+		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return errChangedMeanwhile()
 		}
 		t.endSessions(u.Kind, u.ID, s.sessionDigest(keep))
 		t.auditUser(now, from, u, actionConsolePassword, "")
@@ -282,11 +288,9 @@ func (s *Store) ChangeConsolePassword(ctx context.Context, now policy.Time, from
 	})
 }
 
-func changedMeanwhile(rows int64) error {
-	if rows == 0 {
-		return refuse(ErrInvalid, "the user was changed at the same time: try again")
-	}
-	return nil
+// errChangedMeanwhile is the error of a change whose user is not as it was read before.
+func errChangedMeanwhile() error {
+	return refuse(ErrInvalid, "the user was changed at the same time: try again")
 }
 
 // NoteConsole adds an entry about a user to the audit trail: a failed try to sign in.

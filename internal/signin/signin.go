@@ -186,9 +186,6 @@ func (s *Service) Invited(ctx context.Context, t Try, setup policy.Secret) (keys
 		return keystore.ConsoleUser{}, &WaitError{wait}
 	}
 	user, err := t.Store.FindSetup(ctx, t.Now, setup)
-	if err == nil && !user.Reached() {
-		err = keystore.ErrNotFound
-	}
 	if errors.Is(err, keystore.ErrNotFound) {
 		s.addresses.Fail(network, t.Now)
 		err = ErrNoSetup
