@@ -36,7 +36,9 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	return &fixture{New(), t, store, Try{Store: store, Now: start, From: netip.MustParseAddr("192.0.2.7")}}
+	service := New()
+	service.passwords = newPasswords(cheap)
+	return &fixture{service, t, store, Try{Store: store, Now: start, From: netip.MustParseAddr("192.0.2.7")}}
 }
 
 func (f *fixture) advance(d time.Duration) { f.try.Now = f.try.Now.Add(d) }

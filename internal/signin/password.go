@@ -50,25 +50,26 @@ type passwords struct {
 	slots   chan struct{} // one for each password that is hashed
 	waiting chan struct{} // one for each password that is hashed or waits
 
-	decoy string // the hash of no password, for names without a user
+	params argon2id.Params // of new hashes
+	decoy  string          // the hash of no password, for names without a user
 }
 
-func newPasswords() *passwords {
+func newPasswords(params argon2id.Params) *passwords {
 	slots := runtime.GOMAXPROCS(0)
 	return &passwords{
 		slots: make(chan struct{}, slots), waiting: make(chan struct{}, slots*(1+waitingPerSlot)),
-		decoy: newDecoy(),
+		params: params, decoy: newDecoy(params),
 	}
 }
 
 // newDecoy returns random bytes in the form of a hash. It hashes nothing, so the first try for
 // a name without a user takes no longer than the tries after it.
-func newDecoy() string {
-	random := make([]byte, hashing.SaltLength+hashing.KeyLength)
+func newDecoy(params argon2id.Params) string {
+	random := make([]byte, params.SaltLength+params.KeyLength)
 	_, _ = rand.Read(random) // never fails
 	encode := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", hashing.Memory, hashing.Iterations, hashing.Parallelism,
-		encode(random[:hashing.SaltLength]), encode(random[hashing.SaltLength:]))
+	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", params.Memory, params.Iterations, params.Parallelism,
+		encode(random[:params.SaltLength]), encode(random[params.SaltLength:]))
 }
 
 // run waits for a slot and calls f. The error is ErrBusy if too many wait already.
@@ -115,7 +116,7 @@ func (p *passwords) hash(ctx context.Context, password policy.Secret, user *keys
 		return "", err
 	}
 	err = p.run(ctx, func() error {
-		hash, err = argon2id.CreateHash(text, &hashing)
+		hash, err = argon2id.CreateHash(text, &p.params)
 		return err
 	})
 	return hash, err
@@ -127,7 +128,7 @@ func (p *passwords) hash(ctx context.Context, password policy.Secret, user *keys
 func normal(password policy.Secret) string {
 	text := password.Reveal()
 	if len(text) > mostTyped {
-		return text[:MostPassword+1] // too long, so it is neither hashed nor right
+		return text[:MostPassword+1] // too long, so it is never right
 	}
 	return norm.NFKC.String(text)
 }

@@ -13,11 +13,14 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
+// cheap are the least parameters of argon2id, for tests that are not about its work.
+var cheap = argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
 func noWait() int { return 0 }
 
 func TestPassword_TheFormsOfOneTextAreTheSamePassword(t *testing.T) {
 	t.Parallel()
-	p := newPasswords()
+	p := newPasswords(cheap)
 	for _, c := range []struct{ name, set, typed string }{
 		{"full width", "correct horse", "ｃｏｒｒｅｃｔ　ｈｏｒｓｅ"},
 		{"half-width kana", "パスワードパスワード12", "ﾊﾟｽﾜｰﾄﾞﾊﾟｽﾜｰﾄﾞ12"},
@@ -72,7 +75,7 @@ func TestPassword_RulesOfANewPassword(t *testing.T) {
 		{"the service ID", "example-service", ErrGuessed},
 		{"more than the service ID", "example-service!", nil},
 	} {
-		hash, err := newPasswords().hash(t.Context(), secret(c.password), &user)
+		hash, err := newPasswords(cheap).hash(t.Context(), secret(c.password), &user)
 		if !errors.Is(err, c.want) || (err == nil) != (hash != "") {
 			t.Errorf("%s: %v, hash %t; want %v", c.name, err, hash != "", c.want)
 		}
@@ -82,18 +85,19 @@ func TestPassword_RulesOfANewPassword(t *testing.T) {
 // The hash of a user without a password is no hash that a password can have, and takes as long.
 func TestPassword_TheDecoyIsHashedLikeAPassword(t *testing.T) {
 	t.Parallel()
-	p := newPasswords()
+	p := New().passwords
+	want := argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 	hash, err := p.hash(t.Context(), secret(aPassword), &keystore.ConsoleUser{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{"decoy": p.decoy, "password": hash} {
 		params, _, _, err := argon2id.DecodeHash(text)
-		if err != nil || *params != hashing {
-			t.Errorf("the hash of the %s has %+v, %v; want %+v", name, params, err, hashing)
+		if err != nil || *params != want {
+			t.Errorf("the hash of the %s has %+v, %v; want %+v", name, params, err, want)
 		}
 	}
-	if p.decoy == newPasswords().decoy {
+	if p.decoy == New().passwords.decoy {
 		t.Error("two services have the same decoy")
 	}
 	for _, password := range []string{"", aPassword, p.decoy} {
@@ -106,7 +110,7 @@ func TestPassword_TheDecoyIsHashedLikeAPassword(t *testing.T) {
 func TestPassword_TooManyAtOnceAreBusy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPasswords()
+		p := newPasswords(cheap)
 		release, running, done := make(chan struct{}), make(chan struct{}, cap(p.waiting)), make(chan error, cap(p.waiting))
 		ctx, cancel := context.WithCancel(t.Context())
 		for range cap(p.waiting) - 1 {

@@ -73,7 +73,7 @@ var (
 // New returns a Service.
 func New() *Service {
 	return &Service{
-		passwords: newPasswords(),
+		passwords: newPasswords(hashing),
 		addresses: throttle.New[netip.Prefix](addressRule),
 		names:     throttle.New[[sha256.Size]byte](nameRule),
 		codes:     throttle.New[string](codeRule),
