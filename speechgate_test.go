@@ -57,6 +57,7 @@ var arrows = map[string]struct {
 	"internal/audiometer":     {std: true},
 	"internal/sandbox":        {std: true},
 	"internal/wstest":         {std: true},
+	"internal/browsertest":    {},
 
 	"caddymodule/options":      {may: []string{"internal/words", "policy"}, caddy: true},
 	"caddymodule/events":       {may: []string{"internal/words", "policy"}},

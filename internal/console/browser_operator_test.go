@@ -6,6 +6,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/speechgate/speechgate/internal/browsertest"
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -39,111 +40,106 @@ func (f *fixture) busyGateway() manage.Key {
 	return key
 }
 
-// TestBrowser_AnOperatorDoesEverything does what an operator can do, in both languages, both themes,
-// on a wide screen and on a phone, and without a script.
+// TestBrowser_AnOperatorDoesEverything does what an operator can do.
 func TestBrowser_AnOperatorDoesEverything(t *testing.T) {
 	t.Parallel()
-	for _, l := range looks() {
-		t.Run(l.String(), func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t)
-			key := f.busyGateway()
-			invitation, err := f.operator().InviteOperator(t.Context(), "tanaka", "/console/")
-			if err != nil {
-				t.Fatal(err)
-			}
-			b := newTab(t, f, l)
-			b.open(invitation.SetupURL.Reveal())
-			b.fill("#password", aPassword)
-			b.fill("#repeat", aPassword)
-			b.submit("main button", "main .card")
-			b.seen("operator")
+	inEveryLook(t, func(t *testing.T, b *tab) {
+		f := b.f
+		key := f.busyGateway()
+		invitation, err := f.operator().InviteOperator(t.Context(), "tanaka", "/console/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.open(invitation.SetupURL.Reveal())
+		b.Fill("#password", aPassword)
+		b.Fill("#repeat", aPassword)
+		b.Submit("main button", "main .card")
+		b.seen("operator")
 
-			b.open("operator/accounts")
-			b.seen("accounts")
-			b.open("operator/accounts/" + key.AccountID)
-			b.seen("account")
-			b.submit(`form[action$="/invite"] button`, "#link")
-			b.seen("account-invited")
-			b.open("operator/accounts/new")
-			b.fill("#name", "新しいお客様")
-			b.seen("new-account")
-			b.submit("form.stack > button.main", "#sid")
-			b.seen("account-created")
-			b.open("operator/jobs")
-			b.seen("all-jobs")
-			b.open("operator/keys?sort=expiry")
-			b.seen("all-keys")
-			b.open("operator/keys/" + key.ID)
-			b.seen("any-key")
-			b.open("operator/forecast")
-			b.seen("forecast")
-			b.open("operator/grace")
-			b.seen("grace")
-			b.open("operator/health")
-			b.seen("health")
-			b.open("operator/audit")
-			b.submit(`form[method=post][action$="/audit"] button`, "#head")
-			b.seen("audit")
-			b.open("usage")
-			b.seen("usage")
+		b.open("operator/accounts")
+		b.seen("accounts")
+		b.open("operator/accounts/" + key.AccountID)
+		b.seen("account")
+		b.Submit(`form[action$="/invite"] button`, "#link")
+		b.seen("account-invited")
+		b.open("operator/accounts/new")
+		b.Fill("#name", "新しいお客様")
+		b.seen("new-account")
+		b.Submit("form.stack > button.main", "#sid")
+		b.seen("account-created")
+		b.open("operator/jobs")
+		b.seen("all-jobs")
+		b.open("operator/keys?sort=expiry")
+		b.seen("all-keys")
+		b.open("operator/keys/" + key.ID)
+		b.seen("any-key")
+		b.open("operator/forecast")
+		b.seen("forecast")
+		b.open("operator/grace")
+		b.seen("grace")
+		b.open("operator/health")
+		b.seen("health")
+		b.open("operator/audit")
+		b.Submit(`form[method=post][action$="/audit"] button`, "#head")
+		b.seen("audit")
+		b.open("usage")
+		b.seen("usage")
 
-			b.open("operator/explain?key=" + key.ID)
-			b.fill("#client-ip", "198.51.100.7")
-			b.submit("main form button.main", "#decision")
-			if got := b.text("#decision code"); got != "address_refused" {
-				t.Errorf("the page explains %s", got)
-			}
-			b.seen("explain")
+		b.open("operator/explain?key=" + key.ID)
+		b.Fill("#client-ip", "198.51.100.7")
+		b.Submit("main form button.main", "#decision")
+		if got := b.Text("#decision code"); got != "address_refused" {
+			t.Errorf("the page explains %s", got)
+		}
+		b.seen("explain")
 
-			b.open("operator/refusals")
-			b.seen("refusals")
-			if l.script {
-				b.watchRefusals()
-			}
+		b.open("operator/refusals")
+		b.seen("refusals")
+		if b.look.script {
+			b.watchRefusals()
+		}
 
-			b.open("operator/streams")
-			b.seen("streams")
-			b.do(chromedp.Click(chromedp.CSS("td summary")), chromedp.WaitVisible(chromedp.CSS("td form button")))
-			b.seen("streams-cut-ask")
-			b.submit("td form button", ".notice")
-			b.seen("streams-cut")
-			if _, n := f.Streams(0); n > 0 {
-				t.Error("the stream goes on")
-			}
+		b.open("operator/streams")
+		b.seen("streams")
+		b.Do(chromedp.Click(chromedp.CSS("td summary")), chromedp.WaitVisible(chromedp.CSS("td form button")))
+		b.seen("streams-cut-ask")
+		b.Submit("td form button", ".notice")
+		b.seen("streams-cut")
+		if _, n := f.Streams(0); n > 0 {
+			t.Error("the stream goes on")
+		}
 
-			b.open("operator/leaked")
-			b.seen("leaked")
-			b.fill("#key", key.Secret.Reveal())
-			b.submit("main form button", "#reason")
-			b.seen("leaked-found")
-			b.submit("main form button.danger", ".notice")
-			b.seen("leaked-ended")
-			if got := f.status(key.ID); got != "revoked" {
-				t.Errorf("the key is %s", got)
-			}
-		})
-	}
+		b.open("operator/leaked")
+		b.seen("leaked")
+		b.Fill("#key", key.Secret.Reveal())
+		b.Submit("main form button", "#reason")
+		b.seen("leaked-found")
+		b.Submit("main form button.danger", ".notice")
+		b.seen("leaked-ended")
+		if got := f.status(key.ID); got != "revoked" {
+			t.Errorf("the key is %s", got)
+		}
+	})
 }
 
 // watchRefusals checks that the page shows refusals as they happen, and none while it is paused.
 func (b *tab) watchRefusals() {
 	b.t.Helper()
 	rows := func() int64 {
-		return result(b, chromedp.Evaluate[int64](`document.querySelectorAll("#live tbody tr").length`))
+		return browsertest.Result(b.Tab, chromedp.Evaluate[int64](`document.querySelectorAll("#live tbody tr").length`))
 	}
 	before := rows()
 	b.f.refusals.Add(aRefusal(policy.KeyDeleted, "key_live"))
-	b.do(chromedp.WaitVisible(chromedp.CSS(`a[href$="/keys/key_live"]`)))
+	b.Do(chromedp.WaitVisible(chromedp.CSS(`a[href$="/keys/key_live"]`)))
 	if got := rows(); got != before+1 {
-		b.t.Errorf("%s: %d refusals, want %d", b.look, got, before+1)
+		b.t.Errorf("%d refusals, want %d", got, before+1)
 	}
-	b.do(chromedp.Click(chromedp.CSS("#live-pause")))
+	b.Do(chromedp.Click(chromedp.CSS("#live-pause")))
 	b.f.refusals.Add(aRefusal(policy.KeyDeleted, "key_paused"))
-	b.do(chromedp.Sleep(2 * eventsEvery))
+	b.Do(chromedp.Sleep(2 * eventsEvery))
 	if got := rows(); got != before+1 {
-		b.t.Errorf("%s: %d refusals while it is paused, want %d", b.look, got, before+1)
+		b.t.Errorf("%d refusals while it is paused, want %d", got, before+1)
 	}
-	b.do(chromedp.Click(chromedp.CSS("#live-pause")), chromedp.WaitVisible(chromedp.CSS(`a[href$="/keys/key_paused"]`)))
+	b.Do(chromedp.Click(chromedp.CSS("#live-pause")), chromedp.WaitVisible(chromedp.CSS(`a[href$="/keys/key_paused"]`)))
 	b.seen("refusals-live")
 }
