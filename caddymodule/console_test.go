@@ -82,18 +82,18 @@ func TestR18_Console_NoLogHasASecret(t *testing.T) {
 
 // A proxy is believed that it speaks TLS only if it is a trusted one.
 func TestConsole_TheCookieIsSecureBehindATrustedProxy(t *testing.T) {
-	for name, want := range map[string]string{"trusted": "__Host-speechgate_session", "another": "speechgate_session"} {
+	for name, c := range map[string]struct{ proxies, proto, want string }{
+		"a trusted proxy with TLS":    {"127.0.0.1/32", "https", "__Host-speechgate_session"},
+		"a trusted proxy without TLS": {"127.0.0.1/32", "http", "speechgate_session"},
+		"another client":              {"192.0.2.1/32", "https", "speechgate_session"},
+	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGatewayWith(t, &gateway{site: "speechgate_console\n" + defaultSite})
+			g := newGatewayWith(t, &gateway{site: "speechgate_console\n" + defaultSite, proxies: c.proxies})
 			link, _ := g.invite()
-			header := "X-Forwarded-Proto: https\r\n"
-			if name == "another" {
-				header = "X-Forwarded-Proto: http\r\n"
-			}
 			form := url.Values{"password": {consolePassword}, "repeat": {consolePassword}}.Encode()
-			got := g.page("POST", link, form, "Sec-Fetch-Site: same-origin\r\n", header)
-			if cookie, _, _ := strings.Cut(got.header.Get("Set-Cookie"), "="); cookie != want {
-				t.Errorf("the cookie is %q, want %q", cookie, want)
+			got := g.page("POST", link, form, "Sec-Fetch-Site: same-origin\r\n", "X-Forwarded-Proto: "+c.proto+"\r\n")
+			if cookie, _, _ := strings.Cut(got.header.Get("Set-Cookie"), "="); cookie != c.want {
+				t.Errorf("the cookie is %q, want %q", cookie, c.want)
 			}
 		})
 	}

@@ -36,6 +36,7 @@ type gateway struct {
 	options string // of the gate
 	site    string // the rest of the site, after the gate
 	global  string // lines of the global option speechgate
+	proxies string // the trusted proxies; 127.0.0.1/32 by default
 	order   string // lines of the global options about the order of directives
 	keys    *keystore.Store
 	live    *livestream.Registry // of this server, across reloads
@@ -93,7 +94,7 @@ func (g *gateway) config() string {
 		listener_wrappers {
 			tracked
 		}
-		trusted_proxies static 127.0.0.1/32
+		trusted_proxies static {proxies}
 		trusted_proxies_strict
 	}
 	speechgate {
@@ -113,7 +114,7 @@ func (g *gateway) config() string {
 }
 `,
 	}.String()
-	return strings.NewReplacer("{log}", g.logPath, "{storage}", filepath.Join(filepath.Dir(g.logPath), "storage"), "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme, "{dialect}", cmp.Or(g.dialect, "amivoice"),
+	return strings.NewReplacer("{log}", g.logPath, "{storage}", filepath.Join(filepath.Dir(g.logPath), "storage"), "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme, "{dialect}", cmp.Or(g.dialect, "amivoice"), "{proxies}", cmp.Or(g.proxies, "127.0.0.1/32"),
 		"{backend}", g.backend.addr()).Replace(text)
 }
 
