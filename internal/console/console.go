@@ -129,7 +129,7 @@ func New(s Settings) (*Console, error) {
 
 // Serve answers a request whose path is [Settings.Path], or is below it.
 func (c *Console) Serve(w http.ResponseWriter, r *http.Request, caller Caller) {
-	setHeader(w.Header(), caller)
+	setHeader(w.Header())
 	if name, ok := strings.CutPrefix(r.URL.Path, c.settings.Path+"assets/"); ok {
 		c.assets.serve(w, r, name)
 		return
@@ -138,7 +138,7 @@ func (c *Console) Serve(w http.ResponseWriter, r *http.Request, caller Caller) {
 }
 
 // setHeader sets the fields that protect every answer.
-func setHeader(h http.Header, caller Caller) {
+func setHeader(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "+
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -148,9 +148,6 @@ func setHeader(h http.Header, caller Caller) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
 	h.Set("Cache-Control", "no-store")
-	if caller.HTTPS {
-		h.Set("Vary", "Accept-Language, Cookie")
-	}
 }
 
 // route is one method of one path.

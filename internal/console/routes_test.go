@@ -214,4 +214,12 @@ func TestPages_TheFirstLoadIsSmall(t *testing.T) {
 		}
 	}
 	b.want(b.get("assets/0000/console.css"), 404)
+
+	// A browser loads the files once, also over TLS, and whatever cookies it gets later.
+	f.https.Store(true)
+	page := b.want(b.get("sign-in"), 200)
+	asset := b.want(b.get(regexp.MustCompile(`"(/console/assets/[^"]+)"`).FindStringSubmatch(page.body)[1]), 200)
+	if vary := asset.header.Get("Vary"); vary != "" {
+		t.Errorf("a file varies with %s", vary)
+	}
 }
