@@ -111,6 +111,9 @@ type OperationSet uint16
 // job. The right to issue keys is not a limit, but a restriction of its own.
 const limitable OperationSet = 1<<Recognize | 1<<CreateJob | 1<<ReadJob | 1<<DeleteJob | 1<<Stream | 1<<ListJobs | 1<<Info | 1<<Mint
 
+// LimitableOperations returns the words of the operations that a limit can name.
+func LimitableOperations() []string { return strings.Split(limitable.String(), ",") }
+
 // Allows reports whether a key with this limit may use an operation. ReadJob and IssueKey
 // are always allowed, and Upload is if CreateJob is.
 func (s OperationSet) Allows(o Operation) bool {

@@ -3,8 +3,10 @@ package console
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +23,6 @@ const (
 
 // periodUnits are the units of a period, as package manage reads them.
 var periodUnits = []string{"m", "h", "d", "w"}
-
-// limitedOperations are the operations that a key can be limited to.
-var limitedOperations = []string{"recognize", "create_job", "read_job", "delete_job", "stream", "list_jobs", "info", "mint"}
 
 // newKeyForm is what the reader has filled in, and the data of the pages new-key and
 // check-key. All fields come back as they were typed.
@@ -69,7 +68,7 @@ func newKeyPage(v *visit) error {
 }
 
 func (v *visit) showNewKey(status int, f *newKeyForm) error {
-	f.From, f.Units, f.Choices = v.from(), periodUnits, limitedOperations
+	f.From, f.Units, f.Choices = v.from(), periodUnits, policy.LimitableOperations()
 	return v.render(status, "new-key", "Issue a key", f)
 }
 
@@ -120,7 +119,7 @@ func (v *visit) request(f *newKeyForm) manage.NewKey {
 func newKey(v *visit) error {
 	f := v.newKeyForm()
 	if v.form("step") == "allow-me" {
-		if client := v.from().Client; client != "" && !strings.Contains(f.Allow, client) {
+		if client := v.from().Client; client != "" && !slices.Contains(v.request(f).Allow, client) {
 			f.Allow = strings.TrimSpace(f.Allow + "\n" + client)
 		}
 		return v.showNewKey(http.StatusOK, f)
@@ -133,12 +132,7 @@ func newKey(v *visit) error {
 		return v.newKeyProblem(f, err)
 	}
 	if v.form("step") != "issue" || f.Once == "" || len(f.Once) > 64 {
-		f.Once = rand.Text()
-		f.From = v.from()
-		if err := v.summarize(f, &n); err != nil {
-			return v.newKeyProblem(f, err)
-		}
-		return v.show("check-key", "Check the key", f)
+		return v.checkNewKey(http.StatusOK, f, &n)
 	}
 	// A form that is sent twice issues one key.
 	v.manager.Actor.Request = "console\x00" + v.user().ID + "\x00" + f.Once
@@ -146,10 +140,23 @@ func newKey(v *visit) error {
 	if v.isMistake(err) {
 		return v.newKeyProblem(f, err)
 	}
+	if errors.Is(err, manage.ErrOtherRequest) { // the browser has gone back to the form, which has issued a key
+		f.Problem = v.T("The form has issued another key before. Send it again to issue this one too.")
+		return v.checkNewKey(http.StatusConflict, f, &n)
+	}
 	if err != nil {
 		return err
 	}
 	return v.show("issued", "The key", &issuedKey{Key: key, Text: key.Secret.Reveal(), Calls: v.calls(key.Secret.Reveal())})
+}
+
+// checkNewKey shows what the key will be able to do, with a form that issues it once.
+func (v *visit) checkNewKey(status int, f *newKeyForm, n *manage.NewKey) error {
+	f.Once, f.From = rand.Text(), v.from()
+	if err := v.summarize(f, n); err != nil {
+		return v.newKeyProblem(f, err)
+	}
+	return v.render(status, "check-key", "Check the key", f)
 }
 
 func (v *visit) newKeyProblem(f *newKeyForm, err error) error {

@@ -133,9 +133,32 @@ func TestNewKey_AFormWorksOnce(t *testing.T) {
 	}
 	other := f.holder(f.account("Other"))
 	other.want(other.post("keys/new", form...), 200, "sgk_")
+	changed := b.want(b.post("keys/new", "expires", "never", "label", "two", "step", "issue", "once", "a-token"), 409, "Send it again", `name="label" value="two"`)
+	fresh := regexp.MustCompile(`name="once" value="([^"]+)"`).FindStringSubmatch(changed.body)
+	b.want(b.post("keys/new", "expires", "never", "label", "two", "step", "issue", "once", fresh[1]), 200, "sgk_")
 	keys, err := f.operator().Keys(t.Context(), manage.KeyQuery{AccountID: a.ID})
-	if err != nil || len(keys.Items) != 1 {
+	if err != nil || len(keys.Items) != 2 {
 		t.Errorf("%d keys, %v", len(keys.Items), err)
+	}
+}
+
+// Without a script, the button that allows the own address adds it once, beside whatever is there.
+func TestNewKey_TheOwnAddressIsAddedByOneClick(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.holder(f.account("Example Corp."))
+	for before, want := range map[string]string{
+		"":                         "192.0.2.7",
+		"192.0.2.0/24":             "192.0.2.0/24\n192.0.2.7",
+		"192.0.2.70":               "192.0.2.70\n192.0.2.7",
+		"192.0.2.7-192.0.2.9":      "192.0.2.7-192.0.2.9\n192.0.2.7",
+		" 192.0.2.7 \r\n192.0.2.8": "192.0.2.7 \r\n192.0.2.8",
+	} {
+		page := b.want(b.post("keys/new", "allow", before, "step", "allow-me"), 200)
+		found := regexp.MustCompile(`(?s)name="allow"[^>]*>(.*?)</textarea>`).FindStringSubmatch(page.body)
+		if found == nil || found[1] != want {
+			t.Errorf("with %q the field becomes %q, want %q", before, found, want)
+		}
 	}
 }
 

@@ -297,6 +297,7 @@ var japaneseKeys = map[string]string{
 	"The key is issued": "キーを発行しました",
 	"This is the only time that the key is shown. Copy it now, and keep it where you keep secrets.":                                                "キーが表示されるのは今回だけです。今すぐコピーし、安全な場所に保管してください。",
 	"This form was sent before, and the key was shown then. It is not shown again. If nobody has copied it, delete the key and issue another one.": "このフォームは送信済みで、キーはその際に表示されました。再表示はできません。控えがない場合は、このキーを削除して新しいキーを発行してください。",
+	"The form has issued another key before. Send it again to issue this one too.":                                                                 "このフォームからは、すでに別のキーを発行しています。このキーも発行するには、もう一度送信してください。",
 	"To the key": "キーの詳細へ",
 
 	"Jobs of the key %s.": "キー %s のジョブ",

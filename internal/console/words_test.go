@@ -16,6 +16,7 @@ import (
 
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // Every text in a template, in a call of T, and in a call that makes a page has a Japanese text
@@ -84,7 +85,7 @@ func TestEveryTextIsInJapanese(t *testing.T) {
 		})
 	}
 	for _, words := range [][]string{
-		manage.KeyStatuses(), manage.KeyOrigins(), limitedOperations, slices.Collect(maps.Values(doneTexts)), manage.AccountStatuses(), manage.EndsBy(),
+		manage.KeyStatuses(), manage.KeyOrigins(), policy.LimitableOperations(), slices.Collect(maps.Values(doneTexts)), manage.AccountStatuses(), manage.EndsBy(),
 		keystore.CacheNames(), manage.ActorKinds(), manage.OperatorStatuses(),
 		{"ok", "refused", "not applicable", "not reached"},
 	} {
