@@ -46,7 +46,7 @@ func (v *visit) listKeys(page, account string) error {
 		Search: l.Search, IssuedBy: l.IssuedBy, Sort: l.Sort, NewestFirst: l.Reverse, Bounded: true,
 	}
 	if l.Search != "" {
-		q.Sort = "" // those of a search are in the order of their labels
+		q.Sort, q.NewestFirst = "", false // those of a search are in the order of their labels
 	} else if l.Sort == "" || l.Sort == "issued" {
 		q.NewestFirst = !l.Reverse // the newest key first
 	}

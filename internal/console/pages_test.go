@@ -74,13 +74,14 @@ func TestKeys_AreSearchedSortedAndPaged(t *testing.T) {
 		return regexp.MustCompile(`server \d\d`).FindAllString(page.body, -1)
 	}
 	for path, want := range map[string][2]string{
-		"keys":                          {"server 59", "server 10"},
-		"keys?sort=issued&reverse=yes":  {"server 00", "server 49"},
-		"keys?sort=label":               {"server 00", "server 49"},
-		"keys?sort=label&reverse=yes":   {"server 59", "server 10"},
-		"keys?sort=expiry":              {"server 59", "server 10"},
-		"keys?search=server 4":          {"server 40", "server 49"},
-		"keys?status=active&origin=api": {"", ""},
+		"keys":                         {"server 59", "server 10"},
+		"keys?sort=issued&reverse=yes": {"server 00", "server 49"},
+		"keys?sort=label":              {"server 00", "server 49"},
+		"keys?sort=label&reverse=yes":  {"server 59", "server 10"},
+		"keys?sort=expiry":             {"server 59", "server 10"},
+		"keys?search=server 4":         {"server 40", "server 49"},
+		"keys?search=server 4&sort=expiry&reverse=yes": {"server 40", "server 49"},
+		"keys?status=active&origin=api":                {"", ""},
 	} {
 		path = strings.ReplaceAll(path, " ", "+")
 		got := labels(path)
@@ -91,6 +92,7 @@ func TestKeys_AreSearchedSortedAndPaged(t *testing.T) {
 			t.Errorf("%s: from %q to %q, want from %q to %q", path, got[0], got[len(got)-1], want[0], want[1])
 		}
 	}
+	b.want(b.get("keys?sort=label&reverse=yes"), 200, `name="sort" value="label"`, `name="reverse" value="yes"`) // the filters keep the order
 	page := b.want(b.get("keys"), 200, `aria-sort="descending"`)
 	next := regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(page.body)
 	if next == nil {
