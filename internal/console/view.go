@@ -157,24 +157,23 @@ func (v *visit) Time(t manage.Time) template.HTML {
 	return v.instant(t.Time)
 }
 
-func (v *visit) instant(t policy.Time) template.HTML {
-	in := t.Std().In(v.zone)
-	offset := in.Format("-07:00")
-	if offset == "+00:00" {
-		offset = "UTC"
-	} else {
-		offset = "UTC" + offset
-	}
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s <span class="zone">%s</span></time>`, //nolint:gosec // only digits and the letters of the formats
-		t, t, in.Format("2006-01-02 15:04"), offset))
-}
-
 // Moment returns an instant as Time does, with its second.
 func (v *visit) Moment(t manage.Time) template.HTML {
+	return v.timeElement(t.Time, time.DateTime, " data-seconds")
+}
+
+// instant returns an instant as Time does.
+func (v *visit) instant(t policy.Time) template.HTML {
+	return v.timeElement(t, "2006-01-02 15:04", "")
+}
+
+// timeElement returns the element of an instant. In a table the style sheet hides the offset,
+// which would be in each row: the zone is in the foot of the page.
+func (v *visit) timeElement(t policy.Time, layout, attribute string) template.HTML {
 	in := t.Std().In(v.zone)
 	offset := strings.TrimSuffix("UTC"+in.Format("-07:00"), "+00:00")
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s" data-seconds>%s <span class="zone">%s</span></time>`, //nolint:gosec // only digits and the letters of the formats
-		t, t, in.Format(time.DateTime), offset))
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s"%s>%s <span class="zone">%s</span></time>`, //nolint:gosec // only digits, the letters of the formats, and the attribute
+		t, t, attribute, in.Format(layout), offset))
 }
 
 // Left returns how long it is until an instant, for people; "" if it has passed.
