@@ -31,8 +31,9 @@ func init() {
 }
 
 // Console is the web console: pages where the holders of accounts see their connection
-// information, and issue, watch and delete keys, and where operators sign in. It answers all
-// requests for its path and the paths below it. Other requests go to the next handler.
+// information, and issue, watch and delete keys, and where operators watch and change the whole
+// gateway. It answers all requests for its path and the paths below it. Other requests go to the
+// next handler.
 //
 // Users sign in with a password that they set with a link: `caddy speechgate account invite`
 // and `caddy speechgate operator invite` make such links. Serve the console over TLS only:

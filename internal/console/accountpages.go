@@ -185,9 +185,5 @@ func (v *visit) consoleURL() string {
 	if v.settings.URL != "" {
 		return v.settings.URL
 	}
-	scheme := "http://"
-	if v.caller.HTTPS {
-		scheme = "https://"
-	}
-	return scheme + v.r.Host + v.settings.Path
+	return v.origin() + v.settings.Path
 }

@@ -73,7 +73,7 @@ type Settings struct {
 	SignIn *signin.Service
 	// Gateway is the server.
 	Gateway Gateway
-	// Failed is told why a page answers with the status 503. Default: nobody is told.
+	// Failed is told why a page answers with the status 500 or 503. Default: nobody is told.
 	Failed func(r *http.Request, err error)
 }
 

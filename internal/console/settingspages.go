@@ -25,6 +25,8 @@ type settings struct {
 	Password string       // what is wrong with the new password
 	Second   string       // what is wrong with the second factor
 	Zones    []string     // proposals
+	Idle     int          // minutes after which a session without a page ends
+	Lifetime int          // hours after which a session ends
 }
 
 // someZones are proposals for the time zone; every other zone can be typed.
@@ -37,7 +39,10 @@ var someZones = []string{
 // a new one, or the one of the form.
 func (v *visit) settingsOf(secret policy.Secret) (*settings, error) {
 	user := v.user()
-	s := &settings{User: user, Session: v.session, Least: signin.LeastPassword, HasCodes: !user.SecondFactor.Empty(), Zones: someZones}
+	s := &settings{
+		User: user, Session: v.session, Least: signin.LeastPassword, HasCodes: !user.SecondFactor.Empty(), Zones: someZones,
+		Idle: int(signin.Idle.Minutes()), Lifetime: int(signin.Lifetime.Hours()),
+	}
 	var err error
 	if s.HasCodes {
 		s.Codes, err = v.store.RecoveryCodes(v.r.Context(), user)
@@ -89,7 +94,7 @@ func (v *visit) settingsProblem(secret policy.Secret, set func(*settings)) error
 
 func addSecondFactor(v *visit) error {
 	secret := v.secret("secret")
-	if v.user().SecondFactor.Reveal() != "" {
+	if !v.user().SecondFactor.Empty() {
 		return v.redirect(v.below("settings"))
 	}
 	codes, err := v.settings.SignIn.AddSecondFactor(v.r.Context(), v.try(), v.user(), v.secret("password"), secret, v.form("code"), v.token)

@@ -31,11 +31,15 @@ func (v *visit) apiURL() string {
 	if v.settings.APIURL != "" {
 		return v.settings.APIURL
 	}
-	scheme := "http://"
+	return v.origin()
+}
+
+// origin returns the origin by which the reader has reached the console.
+func (v *visit) origin() string {
 	if v.caller.HTTPS {
-		scheme = "https://"
+		return "https://" + v.r.Host
 	}
-	return scheme + v.r.Host
+	return "http://" + v.r.Host
 }
 
 // apis returns the names of the APIs that the gates of the configuration speak.
