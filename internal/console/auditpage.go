@@ -93,13 +93,18 @@ func verifyAudit(v *visit) error {
 	return v.show("audit", "Audit trail", l)
 }
 
-// RecordLink returns the URL of the page of a key or an account, or "" for another ID.
-func (v *visit) RecordLink(id string) string {
+// record is an ID with the URL of the page about what has it.
+type record struct {
+	ID, Link string // Link is empty if no page is about it
+}
+
+// Record returns the record with an ID.
+func (v *visit) Record(id string) record {
 	switch {
 	case manage.CheckID("", manage.KindKey, id) == nil:
-		return v.Link("operator/keys", id)
+		return record{id, v.Link("operator/keys", id)}
 	case manage.CheckID("", manage.KindAccount, id) == nil:
-		return v.Link("operator/accounts", id)
+		return record{id, v.Link("operator/accounts", id)}
 	}
-	return ""
+	return record{ID: id}
 }

@@ -59,28 +59,20 @@ func operatorsPage(v *visit) error {
 	return v.show("operators", "Operators", l)
 }
 
-// operatorProblem shows the page with what is wrong with a form.
-func (v *visit) operatorProblem(status int, text string, set func(*operatorList)) error {
-	l, err := v.operatorList()
-	if err != nil {
-		return err
-	}
-	l.Problem = text
-	set(l)
-	return v.render(status, "operators", "Operators", l)
-}
-
 // inviteOperator makes a link for an operator, and shows it once.
 func inviteOperator(v *visit) error {
 	name := v.form("name")
 	i, err := v.manager.InviteOperator(v.r.Context(), name, v.consoleURL())
 	switch {
 	case v.isMistake(err):
-		return v.operatorProblem(http.StatusUnprocessableEntity, v.mistake(err), func(l *operatorList) {
-			if !policy.HoldsSecret(name) {
-				l.Name = name
-			}
-		})
+		l, listErr := v.operatorList()
+		if listErr != nil {
+			return listErr
+		}
+		if l.Problem = v.mistake(err); !policy.HoldsSecret(name) {
+			l.Name = name
+		}
+		return v.render(http.StatusUnprocessableEntity, "operators", "Operators", l)
 	case err != nil:
 		return err
 	}
@@ -96,18 +88,17 @@ func inviteOperator(v *visit) error {
 }
 
 // removeOperator removes an operator. Operators who would remove themselves, or the last one who can
-// sign in, have to confirm it: the form of such an operator says so.
+// sign in, are told what this means, and have to confirm it.
 func removeOperator(v *visit) error {
 	name := v.form("name")
-	ask := func(l *operatorList) { l.Asked = name }
 	self := name == v.user().ID
 	if self && v.form("self") != "yes" {
-		return v.operatorProblem(http.StatusConflict, v.T("You would remove yourself. Nothing was changed: confirm it below."), ask)
+		return v.askOperator(name)
 	}
 	_, err := v.manager.RemoveOperator(v.r.Context(), name, v.form("last") == "yes")
 	switch {
 	case errors.Is(err, keystore.ErrLastOperator):
-		return v.operatorProblem(http.StatusConflict, v.T("%s is the last operator who can sign in. Nothing was changed: confirm it below.", name), ask)
+		return v.askOperator(name)
 	case err != nil:
 		return err
 	case self:
@@ -115,4 +106,14 @@ func removeOperator(v *visit) error {
 		return v.redirect(v.below("sign-in") + "?done=removed-yourself")
 	}
 	return v.redirect(v.below("operator/operators") + "?done=operator-removed")
+}
+
+// askOperator shows the page with the question whether to remove an operator.
+func (v *visit) askOperator(name string) error {
+	l, err := v.operatorList()
+	if err != nil {
+		return err
+	}
+	l.Asked = name
+	return v.show("operators", "Operators", l)
 }

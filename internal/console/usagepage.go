@@ -4,6 +4,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/speechgate/speechgate/internal/chart"
@@ -109,5 +110,13 @@ func (v *visit) Number(n any) string { return v.printer.Sprint(n) }
 // Minutes returns seconds as minutes, for people.
 func (v *visit) Minutes(seconds float64) string { return v.printer.Sprintf("%.1f", seconds/60) }
 
-// Value returns the number that a pointer points to.
-func (*visit) Value(n *int64) int64 { return *n }
+// Used returns how much of a limit is used, for people; "" if it is not known.
+func (v *visit) Used(l manage.UsedLimit) string {
+	switch {
+	case l.Used == nil:
+		return ""
+	case strings.HasPrefix(l.Limit, "audio"):
+		return v.T("used: %d s", *l.Used)
+	}
+	return v.T("used: %d", *l.Used)
+}

@@ -41,6 +41,7 @@ var japaneseOperator = map[string]string{
 	"Issued by":               "発行元のキー",
 	"of the account":          "アカウント",
 	"used: %d":                "使用量：%d",
+	"used: %d s":              "使用量：%d秒",
 	"Keys that it has issued": "このキーが発行したキー",
 	"Suspend the key":         "キーの停止",
 	"The key is refused at once, and its live streams are cut, until you resume it.": "再開するまで、このキーはただちに拒否され、利用中のストリームは切断されます。",
@@ -117,7 +118,8 @@ var japaneseOperator = map[string]string{
 	"The last refusals of this server since it has started. A client can write into X-Forwarded-For what it wants: only the address seen is checked.": "このサーバーの起動後に拒否されたリクエストのうち、最新のものです。X-Forwarded-Forの内容はクライアントが自由に書けるため、判定に使ったアドレスだけが検査の対象です。",
 
 	// Explain
-	"Explain": "判定の説明",
+	"Explain":              "判定の説明",
+	"Explain the decision": "判定を調べる",
 	"What the gates of this server would decide on a request, and why. Nothing is sent.": "このサーバーのゲートがリクエストをどう判定するか、その理由を示します。実際には何も送信しません。",
 	"allowed":                   "許可",
 	"refused":                   "拒否",

@@ -24,11 +24,9 @@ var japaneseRecords = map[string]string{
 	"New link":                 "新しいリンク",
 	"Removed operators":        "削除済みの運用者",
 	"Removed":                  "削除日時",
-	"Another invitation lets a removed operator in again.":                            "削除済みの運用者は、招待し直すと再びサインインできます。",
-	"You would remove yourself. Nothing was changed: confirm it below.":               "自分自身を削除しようとしています。まだ何も変更していません。下の表で確認してください。",
-	"%s is the last operator who can sign in. Nothing was changed: confirm it below.": "%sは、サインインできる最後の運用者です。まだ何も変更していません。下の表で確認してください。",
-	"The operator is removed, and can no longer sign in.":                             "運用者を削除しました。以後サインインできません。",
-	"You have removed yourself, and are signed out.":                                  "自分自身を削除し、サインアウトしました。",
+	"Another invitation lets a removed operator in again.": "削除済みの運用者は、招待し直すと再びサインインできます。",
+	"The operator is removed, and can no longer sign in.":  "運用者を削除しました。以後サインインできません。",
+	"You have removed yourself, and are signed out.":       "自分自身を削除し、サインアウトしました。",
 
 	// Audit trail
 	"Audit trail": "監査証跡",
