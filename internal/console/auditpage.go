@@ -29,6 +29,18 @@ type auditCheck struct {
 
 	Last int64 // the number of the last entry that is unchanged
 	Kept bool  // a chain head from before was compared with the trail
+	// Rewritten says that the entries up to Last fit together, but not to the chain head from
+	// before.
+	Rewritten bool
+}
+
+// auditCheckOf returns what a check of the trail against a chain head has found; head can be empty.
+func auditCheckOf(found manage.AuditCheck, head string) *auditCheck {
+	c := &auditCheck{AuditCheck: found, Last: found.First + int64(found.Entries) - 1, Kept: head != ""}
+	number, _, _ := strings.Cut(head, ":")
+	end, _, _ := strings.Cut(found.Head, ":")
+	c.Rewritten = found.Fault != "" && number == end && !strings.EqualFold(head, found.Head)
+	return c
 }
 
 // auditList returns the entries that a query of the page selects. If the query has a mistake, the
@@ -89,7 +101,7 @@ func verifyAudit(v *visit) error {
 		l.Problem = v.mistake(err)
 		return v.render(http.StatusUnprocessableEntity, "audit", "Audit trail", l)
 	}
-	l.Check = &auditCheck{check, check.First + int64(check.Entries) - 1, head != ""}
+	l.Check = auditCheckOf(check, head)
 	return v.show("audit", "Audit trail", l)
 }
 

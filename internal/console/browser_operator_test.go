@@ -82,6 +82,9 @@ func TestBrowser_AnOperatorDoesEverything(t *testing.T) {
 		b.open("operator/audit")
 		b.Submit(`form[method=post][action$="/audit"] button`, "#head")
 		b.seen("audit")
+		b.open("operator/audit?from=2030-03-17&subject=" + key.ID)
+		b.seen("audit-filtered")
+		b.changeOperators()
 		b.open("usage")
 		b.seen("usage")
 
@@ -120,6 +123,27 @@ func TestBrowser_AnOperatorDoesEverything(t *testing.T) {
 			t.Errorf("the key is %s", got)
 		}
 	})
+}
+
+// changeOperators invites an operator and removes another one, and looks at the question before
+// the operator who is signed in is removed.
+func (b *tab) changeOperators() {
+	b.t.Helper()
+	b.f.operatorBrowser("suzuki")
+	b.open("operator/operators")
+	b.seen("operators")
+	b.Fill("#name", "watanabe@example.com")
+	b.Submit("form.line button.main", "#link")
+	b.seen("operators-invited")
+	b.Do(chromedp.Click(chromedp.CSS(`details:has(button[value="suzuki"]) summary`)), chromedp.WaitVisible(chromedp.CSS(`td button.danger[value="suzuki"]`)))
+	b.seen("operators-remove")
+	b.Submit(`td button.danger[value="suzuki"]`, ".notice.good")
+	b.seen("operators-removed")
+	if got := b.f.operatorStatus("suzuki"); got != "removed" {
+		b.t.Errorf("the operator is %s", got)
+	}
+	b.Submit(`td button.danger[value="tanaka"]`, "#ask")
+	b.seen("operators-ask")
 }
 
 // watchRefusals checks that the page shows refusals as they happen, and none while it is paused.

@@ -30,9 +30,10 @@ var japaneseRecords = map[string]string{
 
 	// Audit trail
 	"Audit trail": "監査証跡",
-	"The trail is not whole. Do not rely on the entry that is named here, and on the entries after it:":       "証跡に異常があります。次の記録と、それ以降の記録は信頼できません：",
-	"The entries from number %d to number %d are unchanged.":                                                  "%d番から%d番までの記録は改変されていません。",
-	"No entry could be confirmed.":                                                                            "正常と確認できた記録はありません。",
+	"The trail is not whole. Do not rely on the entry that is named here, and on the entries after it:":                                                              "証跡に異常があります。次の記録と、それ以降の記録は信頼できません：",
+	"The entries from number %d to number %d are unchanged.":                                                                                                         "%d番から%d番までの記録は改変されていません。",
+	"The entries up to number %d do not fit to the chain head that you gave: they were rewritten, or it is the chain head of another keystore. Do not rely on them.": "%d番までの記録は、入力したハッシュ値と一致しません。記録が書き換えられたか、別のキーストアのハッシュ値です。これらの記録は信頼できません。",
+	"No entry could be confirmed.": "正常と確認できた記録はありません。",
 	"The trail is whole: the entries from number %d to number %d are unchanged, and none of them is missing.": "証跡は正常です。%d番から%d番までの記録に、改変も欠落もありません。",
 	"The trail is whole: it has no entries yet.":                                                              "証跡は正常です。まだ記録はありません。",
 	"It continues from the chain head that you gave.":                                                         "入力したハッシュ値から連続しています。",
