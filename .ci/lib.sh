@@ -56,6 +56,7 @@ programs() {
 	has php || packages+=(php-cli)
 	has prometheus || packages+=(prometheus)
 	has python3 || packages+=(python3)
+	python3 -c 'import requests' 2>/dev/null || /usr/bin/python3 -c 'import requests' 2>/dev/null || packages+=(python3-requests)
 	has rpm || packages+=(rpm)
 	has ruby || packages+=(ruby)
 	has systemd-analyze || packages+=(systemd)

@@ -51,8 +51,8 @@ var speechParts = []string{"speech 1 (0.81 s)", "speech 2 (1.72 s)", "speech 3 (
 // newSDKGateway starts a gateway with the site of an example, without TLS and with TLS, and serves
 // the sandbox as its backend. The vendor's host, and each host below it, is replaced by the address
 // of the sandbox. The path answers 401 to a key that nobody has issued. The variable holds the
-// upstream key.
-func newSDKGateway(t *testing.T, example, vendor, path, variable string, backend http.Handler) *sdkGateway {
+// upstream key. The site gets further directives in front of the others.
+func newSDKGateway(t *testing.T, example, vendor, path, variable string, backend http.Handler, directives ...string) *sdkGateway {
 	t.Helper()
 	text, err := os.ReadFile("../docs/examples/" + example)
 	if err != nil {
@@ -65,7 +65,7 @@ func newSDKGateway(t *testing.T, example, vendor, path, variable string, backend
 	if !ok || !hosts.MatchString(site) {
 		t.Fatalf("%s has no site asr.example.com with a proxy to %s", example, vendor)
 	}
-	site = hosts.ReplaceAllString(site, seen.addr)
+	site = strings.Join(directives, "\n") + "\n" + hosts.ReplaceAllString(site, seen.addr)
 	options = strings.Replace(options, "\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n", 1)
 	options = strings.Replace(options, "\t\tkeystore sqlite /var/lib/speechgate/keystore.db\n", "", 1)
 	p := newProgram(t, options+"\nhttp://localhost:8080 {\n"+site+"\nhttps://localhost:8081 {\n\ttls "+certificate+" "+key+"\n"+site)

@@ -295,9 +295,10 @@ var japaneseKeys = map[string]string{
 
 	"The key":           "発行されたキー",
 	"The key is issued": "キーを発行しました",
-	"This is the only time that the key is shown. Copy it now, and keep it where you keep secrets.":                                                "キーが表示されるのは今回だけです。今すぐコピーし、安全な場所に保管してください。",
-	"This form was sent before, and the key was shown then. It is not shown again. If nobody has copied it, delete the key and issue another one.": "このフォームは送信済みで、キーはその際に表示されました。再表示はできません。控えがない場合は、このキーを削除して新しいキーを発行してください。",
-	"The form has issued another key before. Send it again to issue this one too.":                                                                 "このフォームからは、すでに別のキーを発行しています。このキーも発行するには、もう一度送信してください。",
+	"Each example recognizes the file speech.wav in the current folder. Python needs the package requests. JavaScript needs Node.js 20 or later, and a file whose name ends in .mjs.": "どの例も、カレントディレクトリの speech.wav を音声認識します。Python の例には requests パッケージが必要です。JavaScript の例は、拡張子が .mjs のファイルに保存し、Node.js 20 以降で実行してください。",
+	"This is the only time that the key is shown. Copy it now, and keep it where you keep secrets.":                                                                                   "キーが表示されるのは今回だけです。今すぐコピーし、安全な場所に保管してください。",
+	"This form was sent before, and the key was shown then. It is not shown again. If nobody has copied it, delete the key and issue another one.":                                    "このフォームは送信済みで、キーはその際に表示されました。再表示はできません。控えがない場合は、このキーを削除して新しいキーを発行してください。",
+	"The form has issued another key before. Send it again to issue this one too.":                                                                                                    "このフォームからは、すでに別のキーを発行しています。このキーも発行するには、もう一度送信してください。",
 	"To the key": "キーの詳細へ",
 
 	"Jobs of the key %s.": "キー %s のジョブ",
