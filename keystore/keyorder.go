@@ -39,7 +39,7 @@ type keyWindows struct {
 }
 
 // defaultWindows are the windows that take up to 30 ms.
-var defaultWindows = keyWindows{keys: 3_000, labels: 50_000, few: 5_000} //nolint:gochecknoglobals // never changed
+var defaultWindows = keyWindows{keys: 3_000, labels: 25_000, few: 5_000} //nolint:gochecknoglobals // never changed
 
 // keyPart reads keys in the order of an index.
 //
@@ -49,8 +49,9 @@ var defaultWindows = keyWindows{keys: 3_000, labels: 50_000, few: 5_000} //nolin
 type keyPart struct {
 	from  string    // the tables of the window
 	where condition // of the window
-	order []string  // the columns of the order. The last one names the key.
-	join  string    // the column of the key that is the last column of the order
+	order []string  // the columns of the order, which identify the key
+	row   string    // what the window has of the key: its rowid, or its digest
+	join  string    // the column of the key for that
 	// computed is true if the first column of the order is an expression. SQLite does not
 	// search in its index by two columns at once.
 	computed bool
@@ -114,7 +115,7 @@ func (s *Store) orderedKeys(ctx context.Context, list *KeyList, now policy.Time)
 func (s *Store) keySections(ctx context.Context, list *KeyList, now policy.Time) ([][]keyPart, error) {
 	switch {
 	case strings.HasPrefix(list.Search, keyIDPrefix):
-		ids := keyPart{from: "api_keys", order: []string{"id"}, join: "id", only: ofAccount(list)}
+		ids := keyPart{from: "api_keys", order: []string{"id"}, row: "rowid", join: "rowid", only: ofAccount(list)}
 		ids.where = ids.where.and("id >= ? AND id < ?", list.Search, list.Search+lastCharacter)
 		return [][]keyPart{{ids}}, nil
 	case list.Search != "":
@@ -146,17 +147,17 @@ func ofAccount(list *KeyList) (c condition) {
 // labelPart reads keys in the order of their labels.
 func labelPart(list *KeyList) keyPart {
 	if list.AccountID == "" {
-		return keyPart{from: "api_keys", order: []string{"account_id", "label COLLATE NOCASE", "rowid"}, join: "rowid"}
+		return keyPart{from: "api_keys", order: []string{"account_id", "label COLLATE NOCASE", "rowid"}, row: "rowid", join: "rowid"}
 	}
 	return keyPart{
 		from: "api_keys", where: condition{}.and("account_id = ?", list.AccountID),
-		order: []string{"label COLLATE NOCASE", "rowid"}, join: "rowid",
+		order: []string{"label COLLATE NOCASE", "rowid"}, row: "rowid", join: "rowid",
 	}
 }
 
 // issuedPart reads keys in the order in which they were issued.
 func issuedPart(list *KeyList) keyPart {
-	p := keyPart{from: "api_keys", order: []string{"created_at", "id"}, join: "id"}
+	p := keyPart{from: "api_keys", order: []string{"created_at", "id"}, row: "rowid", join: "rowid"}
 	if list.AccountID != "" {
 		p.where = p.where.and("account_id = ?", list.AccountID)
 	}
@@ -166,7 +167,7 @@ func issuedPart(list *KeyList) keyPart {
 // endParts reads keys in the order of their ends. For an account, the index has one origin after
 // the other.
 func endParts(list *KeyList, now policy.Time) (parts []keyPart) {
-	part := keyPart{from: "api_keys", order: []string{firstEnd, "rowid"}, join: "rowid", computed: true}
+	part := keyPart{from: "api_keys", order: []string{firstEnd, "rowid"}, row: "rowid", join: "rowid", computed: true}
 	var live condition
 	if list.Status == "active" || list.Status == "suspended" {
 		live = live.and(firstEnd+" > ?", now) // or the window would begin with keys that have ended
@@ -190,7 +191,7 @@ func endParts(list *KeyList, now policy.Time) (parts []keyPart) {
 // useSections has the keys that were used, and then the keys that were never used. The last
 // uses of all accounts are in one index. For an account with few keys, its keys are sorted.
 func (s *Store) useSections(ctx context.Context, list *KeyList) ([][]keyPart, error) {
-	used := keyPart{from: "last_uses", order: []string{"at", "digest"}, join: "digest", only: ofAccount(list)}
+	used := keyPart{from: "last_uses", order: []string{"at", "digest"}, row: "digest", join: "digest", only: ofAccount(list)}
 	if list.AccountID != "" {
 		few, err := s.hasFewKeys(ctx, list.AccountID, list.windows.few)
 		if err != nil {
@@ -199,7 +200,7 @@ func (s *Store) useSections(ctx context.Context, list *KeyList) ([][]keyPart, er
 		if few {
 			used = keyPart{
 				from: "api_keys x CROSS JOIN last_uses y ON y.digest = x.digest", where: condition{}.and("x.account_id = ?", list.AccountID),
-				order: []string{"y.at", "y.digest"}, join: "digest",
+				order: []string{"y.at", "y.digest"}, row: "x.rowid", join: "rowid",
 			}
 		}
 	}
@@ -216,6 +217,7 @@ func searchSections(list *KeyList) [][]keyPart {
 	if list.AccountID == "" {
 		label, found = "y.label", "d.c2"
 		begins.from, begins.order = "accounts x CROSS JOIN api_keys y ON y.account_id = x.id", []string{"x.rowid", "y.label COLLATE NOCASE", "y.rowid"}
+		begins.row = "y.rowid"
 	}
 	end := list.Search + lastCharacter
 	begins.where = begins.where.and(label+" COLLATE NOCASE >= ? AND "+label+" COLLATE NOCASE < ?", list.Search, end)
@@ -308,7 +310,7 @@ func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p 
 	// The parameters are numbered in the order in which they are in the text.
 	columns := p.columns("d")
 	text := `SELECT ` + columns + `, ` + keyColumns + ` FROM (` + p.windowText(&q, from, list.NewestFirst, window) + `) AS d
-		CROSS JOIN api_keys k ON k.` + p.join + ` = ` + columns[strings.LastIndex(columns, " ")+1:] + ` ` + keyJoins
+		CROSS JOIN api_keys k ON k.` + p.join + ` = d.r ` + keyJoins
 	if drops {
 		if p.only.text != "" {
 			q.where(p.only.text, p.only.args...)
@@ -344,10 +346,11 @@ func (p *keyPart) windowText(q *listQuery, from []any, descending bool, window i
 	if descending {
 		direction, beyond = ` DESC`, `<`
 	}
-	columns := make([]string, len(p.order))
+	columns := make([]string, len(p.order), len(p.order)+1)
 	for i, column := range p.order {
 		columns[i] = column + ` AS c` + strconv.Itoa(i+1)
 	}
+	columns = append(columns, p.row+` AS r`)
 	where := p.where
 	if from != nil {
 		where = where.and(`(`+strings.Join(p.order, `, `)+`) `+beyond+` (`+strings.TrimSuffix(strings.Repeat(`?, `, len(from)), `, `)+`)`, from...)

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	// i is the issuer. Its end can end the key too.
+	// i is the issuer. Its end can end the key too. The last use comes last: SQLite does not look
+	// it up for a key that a condition on the others drops.
 	keyTables = `api_keys k ` + keyJoins
-	keyJoins  = `JOIN accounts a ON a.id = k.account_id LEFT JOIN last_uses u ON u.digest = k.digest
-		LEFT JOIN api_keys i ON i.id = k.issuer_id`
+	keyJoins  = `JOIN accounts a ON a.id = k.account_id LEFT JOIN api_keys i ON i.id = k.issuer_id
+		LEFT JOIN last_uses u ON u.digest = k.digest`
 	// revocation is the time of the first revocation, of the key itself or of all keys
 	// of its issuer; 0 if both are not revoked.
 	revocation = `CASE WHEN i.children_revoked_at < k.revoked_at THEN i.children_revoked_at

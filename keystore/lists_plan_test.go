@@ -35,3 +35,14 @@ func TestLists_PagesAreNotSorted(t *testing.T) {
 		}
 	}
 }
+
+// The last use of a key is looked up after the tables that a status depends on, so only for the keys that a list selects.
+func TestLists_TheLastUseIsLookedUpLast(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	plan := f.planOf(`SELECT `+keyColumns+` FROM `+keyTables+` WHERE `+keyStatus+` = 'revoked'`, start, start)
+	issuer, use := strings.Index(plan, "SEARCH i "), strings.Index(plan, "SEARCH u ")
+	if issuer < 0 || use < issuer {
+		t.Errorf("the plan is\n%s", plan)
+	}
+}
