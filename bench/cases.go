@@ -53,6 +53,7 @@ var cases = []benchCase{
 	{"assemblyai-list", fmt.Sprintf("AssemblyAI: lists of %d entries, half of them of the account", listLength), (*suite).transcriptLists, true},
 	{"deepgram-stream", "Deepgram: one saturated stream, with as much audio back", (*suite).echoedStream, true},
 	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory, false},
+	{"console", fmt.Sprintf("pages of the console with %d times the keys in use, beside %d keys; its memory; polls beside it", consoleTimes, fewKeys), (*suite).console, false},
 	{"rate", fmt.Sprintf("how exact limits of requests a minute are, in %s", rateTime), (*suite).rate, false},
 	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls), true},
 	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries), true},
@@ -124,7 +125,7 @@ func (s *suite) atRate(name string, one, other *proxy, p plan, m measure) error 
 			if err != nil {
 				return nil, err
 			}
-			return sample{m.name: r.percentile(0, 0.99), "CPU per request": r.cpuEach()}, nil
+			return sample{m.name: r.percentile(0.99), "CPU per request": r.cpuEach()}, nil
 		}
 	}
 	m.unit = "µs"
@@ -315,7 +316,7 @@ func (s *suite) churn() error {
 			if err != nil {
 				return nil, err
 			}
-			return sample{"p99": r.percentile(0, 0.99)}, nil
+			return sample{"p99": r.percentile(0.99)}, nil
 		}
 	}
 	m := p99AtMost(1.3)

@@ -44,7 +44,7 @@ func (s *suite) imports() error {
 		if err != nil {
 			return nil, err
 		}
-		return sample{"p99": r.percentile(0, 0.99), "CPU per request": r.cpuEach()}, nil
+		return sample{"p99": r.percentile(0.99), "CPU per request": r.cpuEach()}, nil
 	}
 	beside := func() (sample, error) {
 		stop, err := s.startImport(f)

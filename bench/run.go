@@ -67,9 +67,9 @@ func (r *result) perSecond() float64 { return float64(r.requests) / r.took.Secon
 // microseconds returns the proxy's CPU time for one request.
 func (r *result) cpuEach() float64 { return float64(r.cpu.Nanoseconds()) / 1e3 / float64(r.requests) }
 
-// percentile returns a percentile of the latencies of a class, in microseconds.
-func (r *result) percentile(class int, p float64) float64 {
-	all := r.latencies[class]
+// percentile returns a percentile of the latencies of the first class, in microseconds.
+func (r *result) percentile(p float64) float64 {
+	all := r.latencies[0]
 	if len(all) == 0 {
 		return 0
 	}
