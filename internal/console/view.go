@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
 	"html/template"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,13 +64,14 @@ type page struct {
 
 // render answers with a page.
 func (v *visit) render(status int, name, title string, data any) error {
-	var out strings.Builder
+	var out bytes.Buffer
 	if err := v.pages[name].ExecuteTemplate(&out, "layout", &page{v, title, name, data}); err != nil {
 		return fmt.Errorf("page %s: %w", name, err)
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.Header().Set("Content-Length", strconv.Itoa(out.Len()))
 	v.w.WriteHeader(status)
-	_, _ = v.w.Write([]byte(out.String())) // if the reader is gone, nobody reads the error
+	_, _ = v.w.Write(out.Bytes()) // if the reader is gone, nobody reads the error
 	return nil
 }
 
