@@ -248,3 +248,24 @@ func FuzzUsageJournal(f *testing.F) {
 		}
 	})
 }
+
+// A bounded sum, and the usage of a list of keys, leave the journal as it is: no page waits for it.
+func TestUsageJournal_BoundedSumsDoNotFold(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t), commandLine)
+	f.countEach(1000)
+	f.usage.flush(t.Context())
+	rows := f.journal()
+	if n := f.sumOf(UsageList{Bounded: true}).Requests; n >= 1000 || rows == 0 {
+		t.Errorf("%d requests, although the journal had %d rows", n, rows)
+	}
+	if _, err := f.UsageSince(t.Context(), start.Add(-time.Hour), []policy.Identity{{KeyID: "key_0001", AccountID: "acc_1"}}); err != nil {
+		t.Error(err)
+	}
+	if n := f.journal(); n != rows {
+		t.Errorf("the journal has %d rows, want %d", n, rows)
+	}
+	if n := f.sumOf(UsageList{}).Requests; n != 1000 {
+		t.Errorf("%d requests, want 1000", n)
+	}
+}

@@ -39,6 +39,9 @@ type UsageList struct {
 	Group UsageGroup
 	// Limit is the most sums of keys to return: those with the most requests. Default: all.
 	Limit int
+	// Bounded limits the work: if many keys are in use at a time, what was counted in the last 5
+	// minutes may not be in the sums yet.
+	Bounded bool
 }
 
 // Usage is a sum of usage. Only the fields of its group are set.
@@ -56,7 +59,9 @@ type Usage struct {
 // What was counted in the last seconds is not in the sums yet. The argument of each is valid
 // until each returns. If each returns an error, Usage returns it.
 func (s *Store) Usage(ctx context.Context, list UsageList, each func(*Usage) error) error {
-	s.foldForReader(ctx)
+	if !list.Bounded {
+		s.foldForReader(ctx)
+	}
 	db, err := s.database()
 	if err != nil {
 		return err

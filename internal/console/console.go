@@ -73,7 +73,7 @@ type Settings struct {
 	SignIn *signin.Service
 	// Gateway is the server.
 	Gateway Gateway
-	// Failed is told why a page answers with the status 500 or 503. Default: nobody is told.
+	// Failed is told why a page answers with the status 500 or 503, or lacks a part. Default: nobody is told.
 	Failed func(r *http.Request, err error)
 }
 
@@ -94,6 +94,7 @@ type Console struct {
 	paths    *http.ServeMux
 	origins  *http.CrossOriginProtection
 	watched  atomic.Int32 // open streams of events
+	busiest  *busiest
 }
 
 // New returns a Console.
@@ -104,7 +105,7 @@ func New(s Settings) (*Console, error) {
 	if s.Failed == nil {
 		s.Failed = func(*http.Request, error) {}
 	}
-	c := &Console{settings: s, paths: http.NewServeMux(), origins: http.NewCrossOriginProtection()}
+	c := &Console{settings: s, paths: http.NewServeMux(), origins: http.NewCrossOriginProtection(), busiest: newBusiest()}
 	var err error
 	if c.assets, err = readAssets(); err != nil {
 		return nil, err

@@ -29,13 +29,14 @@ var root = keystore.Actor{Kind: keystore.ActorOperator, ID: "root"}
 
 // fixture is a console with a keystore and a clock of the test.
 type fixture struct {
-	t      *testing.T
-	store  *keystore.Store
-	clock  atomic.Int64 // policy.Time
-	server *httptest.Server
-	https  atomic.Bool
-	client atomic.Value // netip.Addr
-	failed atomic.Int64
+	t       *testing.T
+	store   *keystore.Store
+	clock   atomic.Int64 // policy.Time
+	server  *httptest.Server
+	console *Console
+	https   atomic.Bool
+	client  atomic.Value // netip.Addr
+	failed  atomic.Int64
 	// mayFail says that a page is expected to report an error.
 	mayFail atomic.Bool
 	onCut   func() // after a stream was cut; may be nil
@@ -123,6 +124,8 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.busiest.wait = time.Minute
+	f.console = c
 	f.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		client, _ := f.client.Load().(netip.Addr)
 		c.Serve(w, r, Caller{Client: client, Remote: netip.MustParseAddr("198.51.100.1"), HTTPS: f.https.Load()})

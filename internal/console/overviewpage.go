@@ -58,7 +58,7 @@ func overviewPage(v *visit) error {
 // usageSince returns the sum of the usage of an account, or of all accounts, and the refusals by
 // their reason, the most frequent ones first.
 func (v *visit) usageSince(since, accountID string) (sum manage.Usage, refusals []manage.Usage, err error) {
-	q := manage.UsageQuery{AccountID: accountID, Since: since, By: "reason"}
+	q := manage.UsageQuery{AccountID: accountID, Since: since, By: "reason", Bounded: true}
 	err = v.manager.Usage(v.r.Context(), q, func(u *manage.Usage) error {
 		sum.Requests += u.Requests
 		sum.Refused += u.Refused

@@ -9,19 +9,23 @@ import (
 
 	"github.com/speechgate/speechgate/internal/chart"
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // usageReport is the data of the page usage.
 type usageReport struct {
-	Days          int
-	Spans         []int
-	Account, Key  string
-	PerDay        []dayUsage // a day without usage has zeros
-	Reasons, Keys []manage.Usage
-	Sum           manage.Usage
-	Requests      template.HTML // a chart
-	Audio         template.HTML // a chart; empty without audio
-	Problem       string
+	Days         int
+	Spans        []int
+	Account, Key string
+	PerDay       []dayUsage // a day without usage has zeros
+	Reasons      []manage.Usage
+	Keys         []manage.Usage // the busiest
+	KeysAt       manage.Time    // when the busiest keys were added up, if that was some time ago
+	KeysPending  bool           // the busiest keys are not known yet
+	Sum          manage.Usage
+	Requests     template.HTML // a chart
+	Audio        template.HTML // a chart; empty without audio
+	Problem      string
 }
 
 // dayUsage is the usage of one day in UTC.
@@ -29,9 +33,6 @@ type dayUsage struct {
 	Day string // such as 2026-12-31
 	manage.Usage
 }
-
-// busiestKeys is how many keys the page usage shows.
-const busiestKeys = 20
 
 func usagePage(v *visit) error {
 	query := v.r.URL.Query()
@@ -43,22 +44,19 @@ func usagePage(v *visit) error {
 	}
 	today := v.now.Std().UTC().Truncate(24 * time.Hour)
 	first := today.AddDate(0, 0, 1-u.Days)
-	asked := manage.UsageQuery{AccountID: u.Account, KeyID: u.Key, Since: first.Format(time.DateOnly)}
+	asked := manage.UsageQuery{AccountID: u.Account, KeyID: u.Key, Since: first.Format(time.DateOnly), Bounded: true}
 	byDay := make(map[string]manage.Usage)
-	read := func(by string, limit int, each func(manage.Usage)) error {
+	read := func(by string, each func(manage.Usage)) error {
 		q := asked
-		q.By, q.Limit = by, limit
+		q.By = by
 		return v.manager.Usage(v.r.Context(), q, func(sum *manage.Usage) error {
 			each(*sum)
 			return nil
 		})
 	}
-	err := read("day", 0, func(sum manage.Usage) { byDay[sum.At.Std().UTC().Format(time.DateOnly)] = sum })
+	err := read("day", func(sum manage.Usage) { byDay[sum.At.Std().UTC().Format(time.DateOnly)] = sum })
 	if err == nil {
-		err = read("reason", 0, func(sum manage.Usage) { u.Reasons = append(u.Reasons, sum) })
-	}
-	if err == nil && u.Key == "" {
-		err = read("key", busiestKeys, func(sum manage.Usage) { u.Keys = append(u.Keys, sum) })
+		err = read("reason", func(sum manage.Usage) { u.Reasons = append(u.Reasons, sum) })
 	}
 	switch {
 	case v.isMistake(err) || isAbsent(err):
@@ -66,6 +64,14 @@ func usagePage(v *visit) error {
 		return v.render(http.StatusBadRequest, "usage", "Usage", u)
 	case err != nil:
 		return err
+	}
+	if u.Key == "" {
+		var at policy.Time
+		var known bool
+		u.Keys, at, known = v.busiest.ofVisit(v, asked, u.Days)
+		if u.KeysPending = !known; known && v.now >= at.Add(time.Minute) {
+			u.KeysAt = manage.Time{Time: at}
+		}
 	}
 	for i := range u.Days {
 		day := first.AddDate(0, 0, i).Format(time.DateOnly)

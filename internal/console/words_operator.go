@@ -180,4 +180,6 @@ var japaneseOperator = map[string]string{
 	"Streams (minutes)":             "ストリーム（分）",
 	"By reason":                     "理由別",
 	"The busiest keys":              "利用の多いキー",
+	"Added up:":                     "集計日時:",
+	"The busiest keys are being added up. Show the page again in a few seconds.": "利用の多いキーを集計しています。数秒後にページを再表示してください。",
 }
