@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -263,5 +264,5 @@ func one[T any](all []T, err error, what, id string) (T, error) {
 }
 
 func notFound(what, id string) error {
-	return refuse(ErrNotFound, "there is no %s %q", what, id)
+	return refuse(ErrNotFound, "there is no %s %q", phrase.Word(what), id)
 }

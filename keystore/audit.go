@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -155,13 +156,13 @@ const maxText = 200
 // "the reason".
 func CheckText(what, text string) error {
 	if len(text) > maxText {
-		return refuse(ErrInvalid, "%s has %d bytes: want %d at most", what, len(text), maxText)
+		return refuse(ErrInvalid, "%s has %d bytes: want %d at most", phrase.Word(what), len(text), maxText)
 	}
 	if policy.HoldsSecret(text) {
-		return refuse(ErrInvalid, "%s has a key or service password in it, which is a secret: leave it out", what)
+		return refuse(ErrInvalid, "%s has a key or service password in it, which is a secret: leave it out", phrase.Word(what))
 	}
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return refuse(ErrInvalid, "%s %q has characters that cannot be printed: want printable UTF-8", what, text)
+		return refuse(ErrInvalid, "%s %q has characters that cannot be printed: want printable UTF-8", phrase.Word(what), text)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -34,7 +35,7 @@ func ParseAuditHead(text string) (h AuditHead, err error) {
 	h.Seq, err = strconv.ParseInt(seq, 10, 64)
 	hash, hexErr := hex.DecodeString(sum)
 	if err != nil || hexErr != nil || h.Seq < 0 || len(hash) != len(h.hash) {
-		return AuditHead{}, fmt.Errorf("head %q: want a number, a colon and 64 hexadecimal digits, as \"audit verify\" prints them", text)
+		return AuditHead{}, phrase.Errorf("%q: want a number, a colon and 64 hexadecimal digits, as \"audit verify\" prints them", text)
 	}
 	copy(h.hash[:], hash)
 	return h, nil
@@ -229,7 +230,7 @@ func prunedHead(ctx context.Context, q querier) (h AuditHead, err error) {
 		return AuditHead{}, err
 	}
 	if h, err = ParseAuditHead(subject); err != nil {
-		return AuditHead{}, fmt.Errorf("%w: %w", errPruneEntry, err)
+		return AuditHead{}, fmt.Errorf("%w: head %w", errPruneEntry, err)
 	}
 	return h, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
@@ -43,14 +44,15 @@ var (
 // has a sentence for people, and a kind for programs.
 type refusal struct {
 	kind error
-	text string
+	text phrase.Text
 }
 
-func (r *refusal) Error() string { return r.text }
-func (r *refusal) Unwrap() error { return r.kind }
+func (r *refusal) Error() string     { return r.text.String() }
+func (r *refusal) Unwrap() error     { return r.kind }
+func (r *refusal) Text() phrase.Text { return r.text }
 
-func refuse(kind error, format string, args ...any) error {
-	return &refusal{kind, fmt.Sprintf(format, args...)}
+func refuse(kind error, format string, values ...any) error {
+	return &refusal{kind, phrase.New(format, values...)}
 }
 
 // fault marks err as ErrUnavailable, unless err is a refusal or ErrNotFound.

@@ -56,5 +56,5 @@ func (t *txn) refuseRepeated(by Actor, query, id string) error {
 		return err
 	}
 	repeated := &RepeatedError{ID: made}
-	return &refusal{repeated, repeated.Error()}
+	return refuse(repeated, "%v", repeated)
 }

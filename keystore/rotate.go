@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -101,7 +102,7 @@ func checkRotate(now policy.Time, k *policy.Key) error {
 	case status == "suspended":
 		return refuse(ErrInvalid, "key %s cannot be rotated: it or its account is suspended; resume it first", k.ID)
 	case status != "active":
-		return refuse(ErrInvalid, "key %s cannot be rotated: it is %s; issue a new key instead", k.ID, status)
+		return refuse(ErrInvalid, "key %s cannot be rotated: it is %s; issue a new key instead", k.ID, phrase.Word(status))
 	case !k.RevokeFrom.IsZero():
 		return refuse(ErrInvalid, "key %s cannot be rotated: it is revoked from %s on already, since it or the key that issued it was rotated; rotate its successor, or issue a new key", k.ID, k.RevokeFrom)
 	}

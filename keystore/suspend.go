@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -80,7 +81,7 @@ func (s *Store) SuspendKey(ctx context.Context, now policy.Time, by Actor, id, r
 	}
 	return s.endKey(ctx, now, by, id, func(t *txn, k *policy.Key) (changed bool, err error) {
 		if k.Ended(now) {
-			return false, refuse(ErrInvalid, "key %s cannot be suspended: it is %s already", id, k.Status(now))
+			return false, refuse(ErrInvalid, "key %s cannot be suspended: it is %s already", id, phrase.Word(k.Status(now)))
 		}
 		if !k.SuspendedAt.IsZero() {
 			return false, nil
@@ -101,7 +102,7 @@ func (s *Store) ResumeKey(ctx context.Context, now policy.Time, by Actor, id str
 	}
 	return s.changeKey(ctx, now, by, id, s.write, func(t *txn, k *policy.Key) (changed bool, err error) {
 		if k.Ended(now) {
-			return false, refuse(ErrInvalid, "key %s cannot be resumed: it is %s, which is for good", id, k.Status(now))
+			return false, refuse(ErrInvalid, "key %s cannot be resumed: it is %s, which is for good", id, phrase.Word(k.Status(now)))
 		}
 		if k.SuspendedAt.IsZero() {
 			return false, nil

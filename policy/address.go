@@ -1,11 +1,11 @@
 package policy
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/speechgate/speechgate/internal/phrase"
 )
 
 // AddrSet is the set of addresses that a key may be used from. The zero value
@@ -36,7 +36,7 @@ func ParseAddrSet(list string) (AddrSet, error) {
 			return r == ' ' || r == '\t' || r == '\n' || r == '\r'
 		})
 		if len(words) == 0 && strings.Contains(list, ",") {
-			return AddrSet{}, fmt.Errorf("addresses %q: there is a comma too many", list)
+			return AddrSet{}, phrase.Errorf("addresses %q: there is a comma too many", list)
 		}
 		if err := checkSpacedRange(words); err != nil {
 			return AddrSet{}, err
@@ -58,7 +58,7 @@ func checkSpacedRange(words []string) error {
 		}
 		meant := strings.Join(words[from:to], "")
 		if _, _, err := parseEntry(meant); err == nil && to-from > 1 {
-			return fmt.Errorf("address %q: a range has no spaces around its hyphen: want %s", strings.Join(words[from:to], " "), meant)
+			return phrase.Errorf("address %q: a range has no spaces around its hyphen: want %s", strings.Join(words[from:to], " "), meant)
 		}
 	}
 	return nil
@@ -72,7 +72,7 @@ func NewAddrSet(entries []string) (AddrSet, error) {
 	for i, entry := range entries {
 		r, canonical, err := parseEntry(entry)
 		if err != nil {
-			return AddrSet{}, fmt.Errorf("address %q: %w", entry, err)
+			return AddrSet{}, phrase.Errorf("address %q: %w", entry, err)
 		}
 		spelled[i], ranges[i] = canonical, r
 	}
@@ -128,11 +128,11 @@ func NetworkOf(a netip.Addr) netip.Prefix {
 	return network
 }
 
-var errNotAddress = errors.New("want an address (192.0.2.7), a CIDR block (192.0.2.0/24) or a range (192.0.2.10-192.0.2.20)")
+var errNotAddress = phrase.Errorf("want an address (192.0.2.7), a CIDR block (192.0.2.0/24) or a range (192.0.2.10-192.0.2.20)")
 
 func parseEntry(entry string) (addrRange, string, error) {
 	if entry == "" {
-		return addrRange{}, "", errors.New("there is none")
+		return addrRange{}, "", phrase.Errorf("there is none")
 	}
 	if from, to, ok := strings.Cut(entry, "-"); ok {
 		return parseRange(from, to)
@@ -145,7 +145,7 @@ func parseEntry(entry string) (addrRange, string, error) {
 		return addrRange{}, "", err
 	}
 	if a.IsUnspecified() {
-		return addrRange{}, "", fmt.Errorf("that is no client's address; to allow any address leave the list empty, or write %s/0", a)
+		return addrRange{}, "", phrase.Errorf("that is no client's address; to allow any address leave the list empty, or write %s/0", a)
 	}
 	return addrRange{a, a}, a.String(), nil
 }
@@ -153,17 +153,17 @@ func parseEntry(entry string) (addrRange, string, error) {
 func parseRange(from, to string) (addrRange, string, error) {
 	lo, err := parseAddr(from)
 	if err != nil {
-		return addrRange{}, "", fmt.Errorf("start of the range: %w", err)
+		return addrRange{}, "", phrase.Errorf("start of the range: %w", err)
 	}
 	hi, err := parseAddr(to)
 	if err != nil {
-		return addrRange{}, "", fmt.Errorf("end of the range: %w", err)
+		return addrRange{}, "", phrase.Errorf("end of the range: %w", err)
 	}
 	if lo.BitLen() != hi.BitLen() {
-		return addrRange{}, "", errors.New("the range mixes IPv4 and IPv6")
+		return addrRange{}, "", phrase.Errorf("the range mixes IPv4 and IPv6")
 	}
 	if hi.Less(lo) {
-		return addrRange{}, "", fmt.Errorf("the range is reversed: want %s-%s", hi, lo)
+		return addrRange{}, "", phrase.Errorf("the range is reversed: want %s-%s", hi, lo)
 	}
 	return addrRange{lo, hi}, lo.String() + "-" + hi.String(), nil
 }
@@ -175,16 +175,16 @@ func parsePrefix(entry string) (addrRange, string, error) {
 	}
 	p, err := netip.ParsePrefix(entry)
 	if err != nil {
-		return addrRange{}, "", errors.New("the length after the slash must be a number from 0 to 32 for IPv4, to 128 for IPv6")
+		return addrRange{}, "", phrase.Errorf("the length after the slash must be a number from 0 to 32 for IPv4, to 128 for IPv6")
 	}
 	if p.Addr().Is4In6() {
 		if p.Bits() < 96 {
-			return addrRange{}, "", errors.New("the block reaches beyond the IPv4 addresses that it is written in; write the IPv4 block itself")
+			return addrRange{}, "", phrase.Errorf("the block reaches beyond the IPv4 addresses that it is written in; write the IPv4 block itself")
 		}
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	if m := p.Masked(); m != p {
-		return addrRange{}, "", fmt.Errorf("bits are set beyond the block's length: want %s for the block, or %s for the one address", m, p.Addr())
+		return addrRange{}, "", phrase.Errorf("bits are set beyond the block's length: want %s for the block, or %s for the one address", m, p.Addr())
 	}
 	return addrRange{p.Addr(), lastOf(p)}, p.String(), nil
 }
@@ -195,7 +195,7 @@ func parseAddr(text string) (netip.Addr, error) {
 		return a, mistakeIn(text)
 	}
 	if a.Zone() != "" {
-		return a, fmt.Errorf("a zone has a meaning on one machine only; write %s", a.WithZone(""))
+		return a, phrase.Errorf("a zone has a meaning on one machine only; write %s", a.WithZone(""))
 	}
 	return a.Unmap(), nil
 }
@@ -203,10 +203,10 @@ func parseAddr(text string) (netip.Addr, error) {
 // mistakeIn says what is wrong with a text that is no address.
 func mistakeIn(text string) error {
 	if leadingZero(text) {
-		return errors.New("an IPv4 number has a leading zero, which some programs read as octal; write it without")
+		return phrase.Errorf("an IPv4 number has a leading zero, which some programs read as octal; write it without")
 	}
 	if withPort, err := netip.ParseAddrPort(text); err == nil {
-		return fmt.Errorf("a client's port is never the same; write %s without it", withPort.Addr().WithZone(""))
+		return phrase.Errorf("a client's port is never the same; write %s without it", withPort.Addr().WithZone(""))
 	}
 	return errNotAddress
 }

@@ -1,8 +1,9 @@
 package policy
 
 import (
-	"fmt"
 	"strings"
+
+	"github.com/speechgate/speechgate/internal/phrase"
 )
 
 // End returns the earliest known end of the key: its expiry, its revocation (also a
@@ -24,25 +25,24 @@ func (k *Key) End() Expiry {
 // error names the value that exceeds the issuer's.
 func CheckChild(issuer *Key, expires Expiry, allow AddrSet) error {
 	if first := issuer.End(); expires.After(first) {
-		how := "ends"
 		if first == issuer.Expires {
-			how = "expires"
+			return phrase.Errorf("it would outlive the key that issues it, which expires at %s", first)
 		}
-		return fmt.Errorf("it would outlive the key that issues it, which %s at %s", how, first)
+		return phrase.Errorf("it would outlive the key that issues it, which ends at %s", first)
+	}
+	if allow.Any() && !issuer.Allow.Any() {
+		return phrase.Errorf("it would be good from any address, and the key that issues it is good from %s only", issuer.Allow)
 	}
 	if entry, outside := allow.outside(issuer.Allow); outside {
-		return fmt.Errorf("it would be good from %s, and the key that issues it is good from %s only", entry, issuer.Allow)
+		return phrase.Errorf("it would be good from %s, and the key that issues it is good from %s only", entry, issuer.Allow)
 	}
 	return nil
 }
 
-// outside returns the first entry of s that is not inside other.
+// outside returns the first entry of s that is not inside other. The set s has entries.
 func (s AddrSet) outside(other AddrSet) (entry string, ok bool) {
 	if other.Any() {
 		return "", false
-	}
-	if s.Any() {
-		return "any address", true
 	}
 	for entry := range strings.SplitSeq(s.entries, ",") {
 		r, _, err := parseEntry(entry)

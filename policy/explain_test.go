@@ -41,7 +41,7 @@ func TestExplain_agreesWithDecide(t *testing.T) {
 		}
 		ended := false
 		for i, got := range results {
-			if got.Rule.String() != allRules[i] || !strings.HasSuffix(got.Why, ".") || strings.Contains(got.Why, "%!") {
+			if got.Rule.String() != allRules[i] || !strings.HasSuffix(got.Why.String(), ".") || strings.Contains(got.Why.String(), "%!") {
 				t.Fatalf("result %d: %v %q", i, got.Rule, got.Why)
 			}
 			if (got.Outcome == policy.OutcomeNotReached) != ended {
@@ -138,7 +138,7 @@ func TestExplain_saysWhy(t *testing.T) {
 			t.Parallel()
 			results, _ := policy.Explain(tt.now, tt.key, &tt.req, tt.rules)
 			r := results[tt.rule]
-			if got := r.Outcome.String() + ": " + r.Why; got != tt.want {
+			if got := r.Outcome.String() + ": " + r.Why.String(); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})

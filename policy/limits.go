@@ -1,12 +1,12 @@
 package policy
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/speechgate/speechgate/internal/phrase"
 )
 
 // Limits say how much may be used with one key, or with all keys of one account together.
@@ -88,20 +88,28 @@ func (n LimitName) Reason() Reason {
 // Exceeded says why a limit refuses a request: one of the key's limits (own) or, if byAccount is
 // true, of its account's limits (shared). It returns "" for NoLimit.
 func Exceeded(own, shared *Limits, n LimitName, byAccount bool) string {
-	limit := "the key's limit " + own.Word(n)
-	if byAccount {
-		limit = "the account's limit " + shared.Word(n)
-	}
-	switch n {
-	case NoLimit:
+	if n == NoLimit {
 		return ""
-	case LimitAudioDay, LimitAudioTotal:
-		return limit + " is used up"
-	case LimitOperations:
-		return "the operation is not within " + limit
-	default:
-		return "the request would exceed " + limit
 	}
+	sentence := exceeded(own, shared, n, byAccount).String()
+	return strings.ToLower(sentence[:1]) + strings.TrimSuffix(sentence[1:], ".")
+}
+
+// exceeded returns the sentence of [Exceeded]. n is a limit.
+func exceeded(own, shared *Limits, n LimitName, byAccount bool) phrase.Text {
+	switch {
+	case (n == LimitAudioDay || n == LimitAudioTotal) && byAccount:
+		return phrase.New("The account's limit %s is used up.", shared.Word(n))
+	case n == LimitAudioDay || n == LimitAudioTotal:
+		return phrase.New("The key's limit %s is used up.", own.Word(n))
+	case n == LimitOperations && byAccount:
+		return phrase.New("The operation is not within the account's limit %s.", shared.Word(n))
+	case n == LimitOperations:
+		return phrase.New("The operation is not within the key's limit %s.", own.Word(n))
+	case byAccount:
+		return phrase.New("The request would exceed the account's limit %s.", shared.Word(n))
+	}
+	return phrase.New("The request would exceed the key's limit %s.", own.Word(n))
 }
 
 // OperationSet is a set of operations. The zero value stands for every operation.
@@ -140,7 +148,7 @@ func parseOperations(text string) (s OperationSet, err error) {
 	for word := range strings.SplitSeq(text, ",") {
 		o, ok := ParseOperation(word)
 		if !ok || limitable>>o&1 == 0 {
-			return 0, fmt.Errorf("unknown operation %.40q: want some of %s", word, strings.ReplaceAll(limitable.String(), ",", ", "))
+			return 0, phrase.Errorf("unknown operation %.40q: want some of %s", word, strings.ReplaceAll(limitable.String(), ",", ", "))
 		}
 		s |= 1 << o
 	}
@@ -155,7 +163,7 @@ const most = 1_000_000_000
 func ParseLimits(text string) (l Limits, err error) {
 	set, removed, err := parseLimits(text, false)
 	if err == nil && removed != 0 {
-		err = errors.New("none is no limit")
+		err = phrase.Errorf("none is no limit")
 	}
 	return set, err
 }
@@ -175,7 +183,7 @@ func ParseLimitChange(text string) (LimitChange, error) {
 	}
 	set, removed, err := parseLimits(text, true)
 	if err == nil && set.None() && removed == 0 {
-		err = errors.New("there is no limit in it: want some, such as requests=600/m, or none")
+		err = phrase.Errorf("there is no limit in it: want some, such as requests=600/m, or none")
 	}
 	return LimitChange{set, removed}, err
 }
@@ -199,16 +207,16 @@ func parseLimits(text string, removes bool) (l Limits, removed uint16, err error
 		n := LimitName(slices.Index(limitWords[:], name))
 		switch {
 		case name == "" || n >= limitCount:
-			return Limits{}, 0, fmt.Errorf("unknown limit %.40q: want requests, concurrent, streams, audio, audio-total or operations, such as requests=60/m", name)
+			return Limits{}, 0, phrase.Errorf("unknown limit %.40q: want requests, concurrent, streams, audio, audio-total or operations, such as requests=60/m", name)
 		case l.value(n) != 0 || removed>>n&1 != 0:
-			return Limits{}, 0, fmt.Errorf("the limit %s is given twice: want it once", n)
+			return Limits{}, 0, phrase.Errorf("the limit %s is given twice: want it once", n)
 		case removes && value == "none":
 			removed |= 1 << n
 			continue
 		}
 		v, err := n.parse(value)
 		if err != nil {
-			return Limits{}, 0, fmt.Errorf("the limit %.60q: %w", word, err)
+			return Limits{}, 0, phrase.Errorf("the limit %.60q: %w", word, err)
 		}
 		l.set(n, v)
 	}
@@ -241,26 +249,26 @@ func (n LimitName) parse(text string) (uint32, error) {
 		number, rate := strings.CutSuffix(text, "/m")
 		v, ok := parseNumber(number)
 		if !rate || !ok {
-			return 0, errors.New("want requests a minute, from 1/m to 1000000000/m, such as requests=60/m")
+			return 0, phrase.Errorf("want requests a minute, from 1/m to 1000000000/m, such as requests=60/m")
 		}
 		return v, nil
 	case LimitAudioDay:
 		span, rate := strings.CutSuffix(text, "/d")
 		v, ok := parseSeconds(span)
 		if !rate || !ok {
-			return 0, errors.New("want whole seconds of audio a day, such as audio=3600s/d")
+			return 0, phrase.Errorf("want whole seconds of audio a day, such as audio=3600s/d")
 		}
 		return v, nil
 	case LimitAudioTotal:
 		v, ok := parseSeconds(text)
 		if !ok {
-			return 0, errors.New("want whole seconds of audio, such as audio-total=36000s")
+			return 0, phrase.Errorf("want whole seconds of audio, such as audio-total=36000s")
 		}
 		return v, nil
 	default: // LimitConcurrent, LimitStreams
 		v, ok := parseNumber(text)
 		if !ok {
-			return 0, fmt.Errorf("want a number from 1 to 1000000000, such as %s=4", n)
+			return 0, phrase.Errorf("want a number from 1 to 1000000000, such as %s=4", n)
 		}
 		return v, nil
 	}
@@ -378,7 +386,7 @@ func (l Limits) Inherit(issuer Limits) Limits {
 // more than the key together. The limits of the account bound that.
 func CheckChildLimits(issuer *Key, limits Limits) error {
 	if n := limits.beyond(&issuer.Limits); n != NoLimit {
-		return fmt.Errorf("its limit %s would allow more than that of the key that issues it, which is %s", n, issuer.Limits.Word(n))
+		return phrase.Errorf("its limit %s would allow more than that of the key that issues it, which is %s", n, issuer.Limits.Word(n))
 	}
 	return nil
 }

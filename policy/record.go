@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/speechgate/speechgate/internal/phrase"
 )
 
 // Account is a customer of the speech service.
@@ -73,7 +74,7 @@ func ParseOrigin(word string) (Origin, error) {
 			return Origin(i), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown key origin %q: want initial, console or api", word)
+	return 0, phrase.Errorf("unknown key origin %q: want initial, console or api", word)
 }
 
 // Key is the keystore's record of an API key: everything except the secret.
@@ -146,7 +147,7 @@ func (k *Key) Status(now Time) string {
 // it.
 func CheckIssue(o Origin, issuable bool) error {
 	if issuable && o != OriginConsole {
-		return fmt.Errorf("a key of origin %s cannot carry the issuance right: only keys issued on the console or by the operator can", o)
+		return phrase.Errorf("a key of origin %s cannot carry the issuance right: only keys issued on the console or by the operator can", o)
 	}
 	return nil
 }
@@ -157,9 +158,9 @@ func CheckDelete(o Origin) error {
 	case OriginConsole:
 		return nil
 	case OriginAPI:
-		return errors.New("it came from the issuance API (origin api), and such keys cannot be deleted: let it expire, or have the operator revoke it")
+		return phrase.Errorf("it came from the issuance API (origin api), and such keys cannot be deleted: let it expire, or have the operator revoke it")
 	default:
-		return fmt.Errorf("it came with the account (origin %s), and such keys cannot be deleted: have the operator revoke it", o)
+		return phrase.Errorf("it came with the account (origin %s), and such keys cannot be deleted: have the operator revoke it", o)
 	}
 }
 

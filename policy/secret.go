@@ -1,11 +1,12 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"strings"
+
+	"github.com/speechgate/speechgate/internal/phrase"
 )
 
 // Secret is a string that must not be shown: an API key, a service password, a
@@ -113,10 +114,10 @@ func checksum(body string) (digits [checksumLen]byte) {
 
 // The errors of [CheckSecret].
 var (
-	errSecretChecksum = errors.New("has the form of a Speechgate key, but its checksum is wrong: it was mistyped or cut off")
-	errSecretChars    = errors.New("has a space, a control character or a character that is not ASCII: want visible ASCII characters only")
-	errSecretLength   = fmt.Errorf("is longer than %d bytes", MaxSecretLen)
-	errTokenLength    = fmt.Errorf("is longer than %d bytes", MaxTokenLen)
+	errSecretChecksum = phrase.Errorf("has the form of a Speechgate key, but its checksum is wrong: it was mistyped or cut off")
+	errSecretChars    = phrase.Errorf("has a space, a control character or a character that is not ASCII: want visible ASCII characters only")
+	errSecretLength   = phrase.Errorf("is longer than %d bytes", MaxSecretLen)
+	errTokenLength    = phrase.Errorf("is longer than %d bytes", MaxTokenLen)
 )
 
 // CheckSecret checks whether s can be a credential, so that a mistyped key costs no

@@ -54,7 +54,7 @@ func (s schemas) of(t reflect.Type) Schema {
 		return Schema{"type": []string{"string", "null"}, "format": "date-time"}
 	case reflect.TypeFor[manage.OrNull]():
 		return Schema{"type": []string{"string", "null"}}
-	case reflect.TypeFor[manage.ShownOnce]():
+	case reflect.TypeFor[manage.ShownOnce](), reflect.TypeFor[manage.Sentence]():
 		return Schema{"type": "string"}
 	case reflect.TypeFor[Document]():
 		return Schema{"type": "object"}

@@ -144,7 +144,7 @@ func explanationRows(e *manage.Explanation) [][]string {
 		{"RULE", "VERDICT", "WHY"},
 	}
 	for _, r := range e.Rules {
-		rows = append(rows, []string{r.Rule, strings.ReplaceAll(r.Verdict, "_", " "), r.Why})
+		rows = append(rows, []string{r.Rule, strings.ReplaceAll(r.Verdict, "_", " "), r.Why.String()})
 	}
 	decision := "allowed"
 	if !e.Allowed {

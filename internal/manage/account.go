@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -84,7 +85,7 @@ func checkName(name string) error {
 	if err := keystore.CheckText("the account's name", name); err != nil {
 		return inField("name", err)
 	}
-	if found := lookalike(name); found != "" {
+	if found, ok := lookalike(name); ok {
 		return wrong("name", " %s begins like %s: want another name, so that commands can find the account by it", words.QuoteArgument(name), found)
 	}
 	return nil
@@ -166,7 +167,7 @@ func (q *AccountQuery) Validate() error {
 			return err
 		}
 	}
-	if err := checkSearch(q.Search, "a part of the name of an account, or its ID or service ID"); err != nil {
+	if err := checkSearch(q.Search, phrase.New("a part of the name of an account, or its ID or service ID")); err != nil {
 		return err
 	}
 	return q.check()
@@ -234,7 +235,7 @@ func (m *Manager) CloseAccount(ctx context.Context, account string, confirmed bo
 	}
 	if !confirmed {
 		return ClosedAccount{}, wrongIn("confirm", "account %s (%q) is not closed yet: that would end its %s at once and for good, with their streams and grace windows; add %s to do it",
-			a.ID, a.Name, words.Count(active, "active key"), field("confirm"))
+			a.ID, a.Name, phrase.Count(active, "%d active key", "%d active keys"), field("confirm"))
 	}
 	if a, err = m.Store.CloseAccount(ctx, m.Now, m.Actor, id); err != nil {
 		return ClosedAccount{}, err

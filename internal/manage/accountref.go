@@ -2,9 +2,9 @@ package manage
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -14,7 +14,7 @@ import (
 // message does not show a secret. The argument name is the name of the request's field, in
 // JSON.
 func CheckAccount(name, text string) error {
-	if strings.HasPrefix(text, idForms[KindAccount].prefix) || text != "" && lookalike(text) == "" {
+	if _, isOther := lookalike(text); strings.HasPrefix(text, idForms[KindAccount].prefix) || text != "" && !isOther {
 		return nil
 	}
 	return CheckID(name, KindAccount, text)
@@ -45,13 +45,13 @@ func (m *Manager) accountID(ctx context.Context, text string) (string, error) {
 	case err != nil:
 		return "", err
 	case len(named) == 0:
-		return "", &NotFoundError{Kind: KindAccount, err: fmt.Errorf("there is no account with the ID or name %s", words.QuoteArgument(text))}
+		return "", &NotFoundError{Kind: KindAccount, err: phrase.Errorf("there is no account with the ID or name %s", words.QuoteArgument(text))}
 	case len(named) > 1:
-		ids := make([]string, len(named))
+		ids := make([]phrase.Text, len(named))
 		for i, a := range named {
-			ids[i] = fmt.Sprintf("%s (%s)", a.ID, a.Status())
+			ids[i] = phrase.New("%s (%s)", a.ID, phrase.Word(a.Status()))
 		}
-		return "", wrongIn("account_id", "%d accounts have the name %q: choose one by its ID, of %s", len(named), named[0].Name, strings.Join(ids, ", "))
+		return "", wrongIn("account_id", "%d accounts have the name %q: choose one by its ID, of %s", len(named), named[0].Name, phrase.List(ids))
 	}
 	return named[0].ID, nil
 }

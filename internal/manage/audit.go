@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 )
@@ -87,7 +88,7 @@ func (q *AuditQuery) Validate() error {
 	}
 	kind, id := q.actor()
 	if kind != "" && !slices.Contains(ActorKinds(), kind) {
-		return wrong("actor", " %s: want %s, an ID or a name, or both as in \"operator tanaka\"", words.QuoteArgument(q.Actor), words.Alternatives(ActorKinds()))
+		return wrong("actor", " %s: want %s, an ID or a name, or both as in \"operator tanaka\"", words.QuoteArgument(q.Actor), phrase.Or(ActorKinds()))
 	}
 	if q.Action != "" {
 		if err := oneOf("action", q.Action, AuditActions()); err != nil {
@@ -144,7 +145,7 @@ func CheckHead(text string) (seq int64, err error) {
 func parseHead(text string) (keystore.AuditHead, error) {
 	head, err := keystore.ParseAuditHead(text)
 	if err != nil {
-		return head, wrong("head", "%s", strings.TrimPrefix(err.Error(), "head"))
+		return head, wrong("head", " %v", err)
 	}
 	return head, nil
 }

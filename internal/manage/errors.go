@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 )
@@ -23,18 +24,38 @@ type Names interface {
 	List(of Kind) string
 }
 
+// named is an error whose message has the words of Names.
+type named interface {
+	error
+	in(names Names) phrase.Text
+}
+
 // Text returns the message of err in the words of names. If err wraps an error of this
 // package, the message of that error has these words, too.
 func Text(err error, names Names) string {
 	text := err.Error()
-	var own interface {
-		error
-		text(names Names) string
-	}
-	if !errors.As(err, &own) {
+	own, ok := errors.AsType[named](err)
+	if !ok {
 		return text
 	}
-	return strings.Replace(text, own.Error(), own.text(names), 1)
+	return strings.Replace(text, own.Error(), english(own, names), 1)
+}
+
+// Phrase returns the message of err in the words of names, as a text that can be said in other
+// languages. It leaves out what wraps the error that has such a text.
+func Phrase(err error, names Names) phrase.Text {
+	if own, ok := errors.AsType[named](err); ok {
+		return own.in(names)
+	}
+	if text, ok := phrase.Of(err); ok {
+		return text
+	}
+	return phrase.New("%s", err.Error())
+}
+
+// english returns the English message of an error.
+func english(own named, names Names) string {
+	return strings.TrimPrefix(own.in(names).String(), " ") // the first name can be empty
 }
 
 // plainNames uses the names of the fields in JSON, and mentions no lists.
@@ -49,8 +70,7 @@ type FieldError struct {
 	// Field is the field's name in JSON.
 	Field string
 
-	format string
-	args   []any // arguments of format; Names have the text of a field or a list
+	text phrase.Text // some values are a field or a list; Names have their text
 }
 
 type (
@@ -72,7 +92,7 @@ func wrong(name, format string, args ...any) error {
 
 // wrongIn returns a FieldError whose message does not begin with the field's name.
 func wrongIn(name, format string, args ...any) error {
-	return &FieldError{Field: name, format: format, args: args}
+	return &FieldError{Field: name, text: phrase.New(format, args...)}
 }
 
 // inField returns an error of the keystore about the value of a field as a FieldError.
@@ -84,27 +104,24 @@ func inField(name string, err error) error {
 }
 
 // Error returns the message with the field's name in JSON.
-func (e *FieldError) Error() string { return e.text(plainNames{}) }
+func (e *FieldError) Error() string { return english(e, plainNames{}) }
 
 // Is reports whether target is [keystore.ErrInvalid].
 func (*FieldError) Is(target error) bool { return target == keystore.ErrInvalid }
 
-func (e *FieldError) text(names Names) string {
-	args := make([]any, len(e.args))
-	for i, arg := range e.args {
-		switch arg := arg.(type) {
+func (e *FieldError) in(names Names) phrase.Text {
+	return e.text.With(func(value any) any {
+		switch value := value.(type) {
 		case field:
-			args[i] = names.Field(string(arg))
+			return names.Field(string(value))
 		case list:
-			args[i] = ""
-			if name := names.List(arg.of); name != "" {
-				args[i] = fmt.Sprintf(arg.format, name)
+			if name := names.List(value.of); name != "" {
+				return fmt.Sprintf(value.format, name)
 			}
-		default:
-			args[i] = arg
+			return ""
 		}
-	}
-	return strings.TrimPrefix(fmt.Sprintf(e.format, args...), " ") // the first name can be empty
+		return value
+	})
 }
 
 // NotFoundError says that a record does not exist. It is a [keystore.ErrNotFound].
@@ -128,11 +145,12 @@ func (e *NotFoundError) Error() string { return e.err.Error() }
 // Is reports whether target is [keystore.ErrNotFound].
 func (*NotFoundError) Is(target error) bool { return target == keystore.ErrNotFound }
 
-func (e *NotFoundError) text(names Names) string {
+func (e *NotFoundError) in(names Names) phrase.Text {
+	shown := ""
 	if name := names.List(e.Kind); name != "" {
-		return fmt.Sprintf("%v: %s shows all %ss", e.err, name, e.Kind)
+		shown = fmt.Sprintf(": %s shows all %ss", name, e.Kind)
 	}
-	return e.Error()
+	return phrase.New("%v%s", e.err, shown)
 }
 
 // oneOf refuses a value that is not one of choices.
@@ -143,5 +161,5 @@ func oneOf(name, value string, choices []string) error {
 	if meant := words.Nearest(value, choices); meant != "" {
 		return wrong(name, " %s: did you mean %s?", words.Quote(value), meant)
 	}
-	return wrong(name, " %s: want %s", words.Quote(value), words.Alternatives(choices))
+	return wrong(name, " %s: want %s", words.Quote(value), phrase.Or(choices))
 }

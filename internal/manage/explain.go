@@ -9,6 +9,7 @@ import (
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/issuance"
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -58,11 +59,14 @@ func (r *ExplainRequest) parse(now policy.Time) (q explainRequest, err error) {
 	if err := checkIDIfAny("key_id", KindKey, r.KeyID); err != nil {
 		return q, err
 	}
-	for _, required := range []struct{ name, value, want string }{
-		{"client_ip", r.ClientIP, "the client's address, such as 192.0.2.7"},
-		{"method", r.Method, "the request's method, such as POST"},
-		{"path", r.Path, "the request's path, such as /v1/recognize"},
-		{"dialect", r.Dialect, "the API's name, such as " + dialect.AmiVoice.Name},
+	for _, required := range []struct {
+		name, value string
+		want        phrase.Text
+	}{
+		{"client_ip", r.ClientIP, phrase.New("the client's address, such as 192.0.2.7")},
+		{"method", r.Method, phrase.New("the request's method, such as POST")},
+		{"path", r.Path, phrase.New("the request's path, such as /v1/recognize")},
+		{"dialect", r.Dialect, phrase.New("the API's name, such as %s", dialect.AmiVoice.Name)},
 	} {
 		if required.value == "" {
 			return q, wrong(required.name, " is missing: want %s", required.want)
@@ -131,9 +135,9 @@ type Explanation struct {
 
 // RuleShown is what one rule says about the request.
 type RuleShown struct {
-	Rule    string `json:"rule"`
-	Verdict string `json:"verdict"` // ok, refused, not_applicable or not_reached
-	Why     string `json:"why"`
+	Rule    string   `json:"rule"`
+	Verdict string   `json:"verdict"` // ok, refused, not_applicable or not_reached
+	Why     Sentence `json:"why"`
 }
 
 // Refusal is what the client of a refused request sees.

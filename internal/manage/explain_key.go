@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -13,7 +14,7 @@ import (
 type foundKey struct {
 	key     *policy.Key // nil if there is no such key
 	outcome policy.Outcome
-	why     string
+	why     phrase.Text
 	refused policy.Reason // Undecided if the checks are passed
 }
 
@@ -21,16 +22,16 @@ type foundKey struct {
 func (m *Manager) findKey(ctx context.Context, id string, secret policy.Secret) (foundKey, error) {
 	if id != "" {
 		key, err := m.key(ctx, id)
-		return foundKey{key: &key, outcome: policy.OutcomeNotApplicable, why: "The key is named by its ID."}, err
+		return foundKey{key: &key, outcome: policy.OutcomeNotApplicable, why: phrase.New("The key is named by its ID.")}, err
 	}
 	if secret.Empty() {
-		return foundKey{outcome: policy.OutcomeRefused, why: "There is no key.", refused: policy.CredentialMissing}, nil
+		return foundKey{outcome: policy.OutcomeRefused, why: phrase.New("There is no key."), refused: policy.CredentialMissing}, nil
 	}
 	if malformed := policy.CheckSecret(secret); malformed != nil {
-		why := "The key " + malformed.Error() + "."
-		return foundKey{outcome: policy.OutcomeRefused, why: why, refused: policy.CredentialMalformed}, nil //nolint:nilerr // the explanation is the result
+		why := phrase.New("The key %v.", malformed)
+		return foundKey{outcome: policy.OutcomeRefused, why: why, refused: policy.CredentialMalformed}, nil
 	}
-	found := foundKey{outcome: policy.OutcomePassed, why: "The key has the form of one."}
+	found := foundKey{outcome: policy.OutcomePassed, why: phrase.New("The key has the form of one.")}
 	record, err := m.Store.FindKey(ctx, secret)
 	switch {
 	case err == nil:
@@ -48,18 +49,18 @@ func (m *Manager) findKey(ctx context.Context, id string, secret policy.Secret) 
 // reached.
 func (f foundKey) insert(results []policy.RuleResult, d policy.Decision) ([]RuleShown, policy.Decision) {
 	rules := make([]RuleShown, 0, len(results)+1)
-	const before = "It was decided before."
+	before := phrase.New("It was decided before.")
 	for _, r := range results {
 		if r.Rule == policy.RuleKey {
 			if r.Outcome == policy.OutcomeNotReached {
 				f.outcome, f.why, f.refused = policy.OutcomeNotReached, before, policy.Undecided
 			}
-			rules = append(rules, RuleShown{"credential", f.outcome.String(), f.why})
+			rules = append(rules, RuleShown{"credential", f.outcome.String(), Sentence{f.why}})
 		}
 		if r.Rule >= policy.RuleKey && f.refused != policy.Undecided {
 			r.Outcome, r.Why, d = policy.OutcomeNotReached, before, policy.Decision{Reason: f.refused}
 		}
-		rules = append(rules, RuleShown{r.Rule.String(), r.Outcome.String(), r.Why})
+		rules = append(rules, RuleShown{r.Rule.String(), r.Outcome.String(), Sentence{r.Why}})
 	}
 	return rules, d
 }

@@ -118,7 +118,7 @@ func checkRules(t *testing.T, e *Explanation, refuses string) {
 		switch {
 		case refused && r.Verdict != "not_reached",
 			!refused && (r.Verdict == "refused") != (r.Rule == refuses),
-			r.Why == "":
+			r.Why.String() == "":
 			t.Errorf("the rule %s is %s: %s", r.Rule, r.Verdict, r.Why)
 		}
 		refused = refused || r.Rule == refuses

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/upstreamkey"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
@@ -78,7 +79,7 @@ func (c *GateConfigs) candidates(api *dialect.API, backend string) ([]GateConfig
 	case backend == "":
 		return nil, wrongIn("backend", "the configuration has several backends: choose one with %s, of %s", field("backend"), strings.Join(names, ", "))
 	case len(names) > 0 && byBackend[backend] == nil:
-		return nil, wrong("backend", " %s: the configuration has no such backend: want %s", words.Quote(backend), words.Alternatives(names))
+		return nil, wrong("backend", " %s: the configuration has no such backend: want %s", words.Quote(backend), phrase.Or(names))
 	}
 	switch {
 	case byBackend[backend] != nil:

@@ -3,6 +3,7 @@ package manage
 import (
 	"strings"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -18,34 +19,40 @@ const (
 	KindStream  Kind = "stream"
 )
 
+// idForm is the beginning of a text, and what messages call such a text.
+type idForm struct {
+	prefix string
+	name   phrase.Text
+}
+
 // idForms has the beginning of the IDs that the gateway makes for each kind of records, and
 // what messages call such an ID.
-var idForms = map[Kind]struct{ prefix, name string }{
-	KindAccount: {"acc_", "an account ID"},
-	KindKey:     {"key_", "a key ID"},
-	KindStream:  {"str_", "a stream ID"},
+var idForms = map[Kind]idForm{
+	KindAccount: {"acc_", phrase.New("an account ID")},
+	KindKey:     {"key_", phrase.New("a key ID")},
+	KindStream:  {"str_", phrase.New("a stream ID")},
 }
 
 // lookalikes has the beginnings of texts that people confuse with an ID, and what messages
 // call them.
-var lookalikes = []struct{ prefix, name string }{
+var lookalikes = []idForm{
 	idForms[KindAccount],
 	idForms[KindKey],
-	{"svc_", "a service ID"},
-	{policy.KeyPrefix, "an API key itself, which is a secret"},
-	{policy.ServicePasswordPrefix, "a service password, which is a secret"},
-	{policy.SetupPrefix, "the token of a set-up link, which is a secret"},
+	{"svc_", phrase.New("a service ID")},
+	{policy.KeyPrefix, phrase.New("an API key itself, which is a secret")},
+	{policy.ServicePasswordPrefix, phrase.New("a service password, which is a secret")},
+	{policy.SetupPrefix, phrase.New("the token of a set-up link, which is a secret")},
 }
 
-// lookalike returns what text looks like, such as "a key ID". It returns "" if text does
-// not look like something that the gateway makes.
-func lookalike(text string) string {
+// lookalike returns what text looks like, such as "a key ID". found is false if text does not
+// look like something that the gateway makes.
+func lookalike(text string) (name phrase.Text, found bool) {
 	for _, l := range lookalikes {
 		if strings.HasPrefix(text, l.prefix) {
-			return l.name
+			return l.name, true
 		}
 	}
-	return ""
+	return phrase.Text{}, false
 }
 
 // CheckID refuses a text that cannot be the ID of an account, a key or a stream. The
@@ -56,9 +63,9 @@ func CheckID(name string, kind Kind, id string) error {
 	if strings.HasPrefix(id, want.prefix) {
 		return nil
 	}
-	is := "is not " + want.name
-	if found := lookalike(id); found != "" {
-		is = "is " + found
+	is := phrase.New("is not %s", want.name)
+	if name, found := lookalike(id); found {
+		is = phrase.New("is %s", name)
 	}
 	return wrong(name, " %s %s: want %s, %s…%s", words.QuoteArgument(id), is, want.name, want.prefix, list{kind, ", as %s shows it"})
 }

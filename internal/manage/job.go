@@ -3,9 +3,9 @@ package manage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -140,18 +140,19 @@ func (m *Manager) jobs(ctx context.Context, id, backend string) (jobs []policy.J
 // noJob returns the error for a job that is not recorded. The text id can be an ID of
 // another kind, or even a secret.
 func noJob(id, backend string) error {
-	if found := lookalike(id); found != "" {
+	if found, ok := lookalike(id); ok {
 		return wrong("job_id", " %s is %s: want a job ID%s", words.Quote(id), found, list{KindJob, ", as %s shows it"})
 	}
-	on := ""
+	text := phrase.New("there is no record of a job %q: it may have been pruned, or not created through this gateway", id)
 	if backend != "" {
-		on = fmt.Sprintf(" of backend %q", backend)
+		text = phrase.New("there is no record of a job %q of backend %q: it may have been pruned, or not created through this gateway", id, backend)
 	}
-	return &missingJobError{fmt.Sprintf("there is no record of a job %q%s: it may have been pruned, or not created through this gateway", id, on)}
+	return &missingJobError{text}
 }
 
 // missingJobError says that a job is not recorded. It is a [keystore.ErrNotFound].
-type missingJobError struct{ text string }
+type missingJobError struct{ text phrase.Text }
 
-func (e *missingJobError) Error() string   { return e.text }
-func (*missingJobError) Is(err error) bool { return err == keystore.ErrNotFound }
+func (e *missingJobError) Error() string     { return e.text.String() }
+func (e *missingJobError) Text() phrase.Text { return e.text }
+func (*missingJobError) Is(err error) bool   { return err == keystore.ErrNotFound }

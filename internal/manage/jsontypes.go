@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -41,6 +42,12 @@ func (t OrNull) MarshalJSON() ([]byte, error) {
 	}
 	return quote(string(t))
 }
+
+// Sentence is a text for people in a result. In JSON it is the English text.
+type Sentence struct{ phrase.Text }
+
+// MarshalJSON implements json.Marshaler.
+func (s Sentence) MarshalJSON() ([]byte, error) { return quote(s.String()) }
 
 // ShownOnce is a secret that was just made. JSON shows its text; everything else prints
 // REDACTED.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -181,7 +182,7 @@ func (m *Manager) KeyIDOf(ctx context.Context, secret policy.Secret) (string, er
 		err = keystore.ErrNotFound
 	}
 	if errors.Is(err, keystore.ErrNotFound) {
-		return "", &NotFoundError{Kind: KindKey, err: errors.New("the keystore has no such key: it was never issued or imported here, or its record has been pruned since it ended")}
+		return "", &NotFoundError{Kind: KindKey, err: phrase.Errorf("the keystore has no such key: it was never issued or imported here, or its record has been pruned since it ended")}
 	}
 	return "", err
 }
@@ -235,7 +236,7 @@ func CheckOverlap(text string) error {
 func parseOverlap(text string) (time.Duration, error) {
 	overlap, err := parseSpanOf("overlap", text)
 	if err == nil && overlap > keystore.MaxOverlap {
-		err = wrong("overlap", " %s: that is more than ten years: %s", words.Quote(text), words.WantDuration)
+		err = wrong("overlap", " %s: that is more than ten years: %s", words.Quote(text), wantDuration())
 	}
 	return overlap, err
 }

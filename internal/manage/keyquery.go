@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -131,7 +132,7 @@ func (q *KeyQuery) checkSort() error {
 			return err
 		}
 	}
-	if err := checkSearch(q.Search, "a part of a label, or a key ID"); err != nil {
+	if err := checkSearch(q.Search, phrase.New("a part of a label, or a key ID")); err != nil {
 		return err
 	}
 	if q.Search != "" && q.Sort != "" {
@@ -141,10 +142,11 @@ func (q *KeyQuery) checkSort() error {
 }
 
 // checkSearch refuses to search for a secret or for a long text.
-func checkSearch(text, want string) error {
+func checkSearch(text string, want phrase.Text) error {
 	for _, secret := range []string{policy.KeyPrefix, policy.ServicePasswordPrefix, policy.SetupPrefix} {
 		if strings.HasPrefix(text, secret) {
-			return wrong("search", " is %s: want %s", lookalike(text), want)
+			is, _ := lookalike(text)
+			return wrong("search", " is %s: want %s", is, want)
 		}
 	}
 	if len(text) > maxSearch {

@@ -79,7 +79,7 @@ func TestManager_ExplainKnowsWhatTheServerCounts(t *testing.T) {
 		met, byAccount = test.met, test.byAccount
 		e := must(explain(test.method, test.path, test.at))(t)
 		last := e.Rules[len(e.Rules)-1]
-		if e.Reason != test.reason.String() || last.Rule != "limits" || !strings.HasPrefix(last.Why, test.why) {
+		if e.Reason != test.reason.String() || last.Rule != "limits" || !strings.HasPrefix(last.Why.String(), test.why) {
 			t.Errorf("%s: %s, %+v", name, e.Reason, last)
 		}
 		if test.retryAfter > 0 && e.Answer.RetryAfter != test.retryAfter {

@@ -12,8 +12,8 @@ package manage
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -75,5 +75,5 @@ func (m *Manager) scope(accountID string) (string, error) {
 
 // absent returns the same error as for a record that does not exist in the keystore.
 func absent(kind Kind, id string) error {
-	return &NotFoundError{Kind: kind, err: fmt.Errorf("there is no %s %q", kind, id)}
+	return &NotFoundError{Kind: kind, err: phrase.Errorf("there is no %s %q", phrase.Word(string(kind)), id)}
 }

@@ -2,11 +2,11 @@ package manage
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/phrase"
 	"github.com/speechgate/speechgate/internal/words"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -23,13 +23,13 @@ const longestSpan = 100 * 8766 * time.Hour
 
 // The mistakes in a time.
 var (
-	errFar      = errors.New("that is beyond the year 9999")
-	errLong     = errors.New("that is longer than 106751d")
-	errNegative = errors.New("that is negative")
-	errTiny     = errors.New("that is not a whole number of milliseconds")
-	errNoDay    = errors.New("there is no such day")
-	errNoMoment = errors.New("there is no such instant, or it is not spelled as in RFC 3339, with its time zone")
-	errNoTime   = errors.New("that is no time")
+	errFar      = phrase.Errorf("that is beyond the year 9999")
+	errLong     = phrase.Errorf("that is longer than 106751d")
+	errNegative = phrase.Errorf("that is negative")
+	errTiny     = phrase.Errorf("that is not a whole number of milliseconds")
+	errNoDay    = phrase.Errorf("there is no such day")
+	errNoMoment = phrase.Errorf("there is no such instant, or it is not spelled as in RFC 3339, with its time zone")
+	errNoTime   = phrase.Errorf("that is no time")
 )
 
 // Never is the value of the field expires for a key that does not expire.
@@ -49,7 +49,7 @@ func parseExpiry(text string, now policy.Time) (policy.Expiry, error) {
 	switch {
 	case err != nil:
 	case at <= now:
-		err = fmt.Errorf("that is %s, which is past", at)
+		err = phrase.Errorf("that is %s, which is past", at)
 	case at > policy.LastTime:
 		err = errFar
 	default:
@@ -57,13 +57,13 @@ func parseExpiry(text string, now policy.Time) (policy.Expiry, error) {
 	}
 	soon := now.Add(30 * 24 * time.Hour).Std()
 	return policy.Expiry{}, wrong("expires", " %s: %v: %s from now, a date such as %s, an instant such as %s, or never",
-		words.Quote(text), err, words.WantDuration, soon.Format(time.DateOnly), exampleInstant(soon))
+		words.Quote(text), err, wantDuration(), soon.Format(time.DateOnly), exampleInstant(soon))
 }
 
 func parseExpiryTime(text string, now policy.Time) (policy.Time, error) {
 	if span, ok, err := parseSpan(text); ok {
 		if err == nil && span == 0 {
-			err = errors.New("the key would expire as it is issued")
+			err = phrase.Errorf("the key would expire as it is issued")
 		}
 		return now + span, err
 	}
@@ -83,7 +83,7 @@ func parseSince(text string, now policy.Time) (policy.Time, error) {
 	case isSpan:
 		at = now - span
 		if errors.Is(err, errLong) || span > policy.Time(longestSpan.Milliseconds()) {
-			err = errors.New("that is more than a hundred years ago")
+			err = phrase.Errorf("that is more than a hundred years ago")
 		}
 	case dateForm.MatchString(text):
 		var day time.Time
@@ -93,12 +93,12 @@ func parseSince(text string, now policy.Time) (policy.Time, error) {
 		at, err = parseInstant(text)
 	}
 	if err == nil && at > now {
-		err = fmt.Errorf("that is %s, which is yet to come", at)
+		err = phrase.Errorf("that is %s, which is yet to come", at)
 	}
 	if err != nil {
 		ago := now.Add(-7 * 24 * time.Hour).Std()
 		return 0, wrong("since", " %s: %v: %s for so long ago, a date such as %s, or an instant such as %s",
-			words.Quote(text), err, words.WantDuration, ago.Format(time.DateOnly), exampleInstant(ago))
+			words.Quote(text), err, wantDuration(), ago.Format(time.DateOnly), exampleInstant(ago))
 	}
 	return at, nil
 }
@@ -122,12 +122,12 @@ func parseUntil(text string, since, now policy.Time) (policy.Time, error) {
 		at, err = parseInstant(text)
 	}
 	if err == nil && at <= since {
-		err = fmt.Errorf("that is %s, which is not later than the beginning, %s", at, since)
+		err = phrase.Errorf("that is %s, which is not later than the beginning, %s", at, since)
 	}
 	if err != nil {
 		ago := now.Add(-7 * 24 * time.Hour).Std()
 		return 0, wrong("until", " %s: %v: %s for so long ago, a date such as %s, or an instant such as %s",
-			words.Quote(text), err, words.WantDuration, ago.Format(time.DateOnly), exampleInstant(ago))
+			words.Quote(text), err, wantDuration(), ago.Format(time.DateOnly), exampleInstant(ago))
 	}
 	return at, nil
 }
@@ -149,10 +149,10 @@ func parseSpanOf(name, text string) (time.Duration, error) {
 	case !ok:
 		err = words.ErrDurationForm
 	case errors.Is(err, errLong) || time.Duration(span) > longestSpan/time.Millisecond:
-		err = errors.New("that is more than a hundred years")
+		err = phrase.Errorf("that is more than a hundred years")
 	}
 	if err != nil {
-		return 0, wrong(name, " %s: %v: %s", words.Quote(text), err, words.WantDuration)
+		return 0, wrong(name, " %s: %v: %s", words.Quote(text), err, wantDuration())
 	}
 	return time.Duration(span) * time.Millisecond, nil
 }
@@ -165,7 +165,7 @@ func parsePositiveSpan(name, text string) (time.Duration, error) {
 	}
 	span, err := parseSpanOf(name, text)
 	if err == nil && span == 0 {
-		return 0, wrong(name, ": that is no time at all: %s", words.WantDuration)
+		return 0, wrong(name, ": that is no time at all: %s", wantDuration())
 	}
 	return span, err
 }
@@ -209,5 +209,8 @@ func parseInstant(text string) (policy.Time, error) {
 		return 0, errNoTime
 	}
 }
+
+// wantDuration is the part of a message that says what a duration looks like.
+func wantDuration() phrase.Text { return phrase.New(words.WantDuration) }
 
 func exampleInstant(t time.Time) string { return t.Format("2006-01-02T15:00:00Z") }

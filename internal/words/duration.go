@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/speechgate/speechgate/internal/phrase"
 )
 
 // WantDuration is the part of an error that says what a duration looks like.
@@ -14,10 +16,10 @@ const WantDuration = "want a duration such as 90s, 24h or 7d"
 // The errors of ParseDuration.
 var (
 	// ErrDurationForm is the error for a text that is not a duration.
-	ErrDurationForm = errors.New("that is no duration")
+	ErrDurationForm = phrase.Errorf("that is no duration")
 	// ErrDurationLong is the error for a duration whose nanoseconds do not fit into a
 	// [time.Duration].
-	ErrDurationLong = errors.New("that is too long: want 106751d at most")
+	ErrDurationLong = phrase.Errorf("that is too long: want 106751d at most")
 )
 
 // ParseDuration reads a duration as people write it in a Caddyfile and on the command
