@@ -56,9 +56,15 @@ type tab struct {
 	folder string // of the screenshots
 }
 
-// inEveryLook runs a test in all looks, each with a console of its own. The screenshots go to the
-// folder of the variable SPEECHGATE_SCREENSHOTS, or to a folder that goes with the test.
+// inEveryLook runs a test in all looks, each with a console of its own.
 func inEveryLook(t *testing.T, test func(t *testing.T, b *tab)) {
+	t.Helper()
+	inLooks(t, looks(), test)
+}
+
+// inLooks does what inEveryLook does, in some looks. The screenshots go to the folder of the variable
+// SPEECHGATE_SCREENSHOTS, or to a folder that goes with the test.
+func inLooks(t *testing.T, looks []look, test func(t *testing.T, b *tab)) {
 	t.Helper()
 	axe, err := os.ReadFile("../../e2e/sdk/axe/node_modules/axe-core/axe.min.js")
 	if err != nil {
@@ -69,7 +75,7 @@ func inEveryLook(t *testing.T, test func(t *testing.T, b *tab)) {
 		folder = t.TempDir()
 	}
 	browser := browsertest.Start(t)
-	for _, l := range looks() {
+	for _, l := range looks {
 		t.Run(l.String(), func(t *testing.T) {
 			t.Parallel()
 			b := &tab{Tab: browser.Tab(t), t: t, f: newFixture(t), look: l, axe: string(axe), folder: folder}

@@ -250,7 +250,7 @@ func checkAddresses(v *visit) error {
 	set, err := policy.ParseAddrSet(strings.Join(n.Allow, ","))
 	switch {
 	case err != nil:
-		answer.Problem = err.Error()
+		answer.Problem = v.mistake(err)
 	case set.Any():
 		answer.Text = v.T("The key will work from every address: anyone who finds it can use it.")
 	default:

@@ -160,6 +160,11 @@ func (v *visit) Time(t manage.Time) template.HTML {
 	return v.instant(t.Time)
 }
 
+// zoneOffset returns the zone of an instant, such as UTC+09:00.
+func zoneOffset(in time.Time) string {
+	return strings.TrimSuffix("UTC"+in.Format("-07:00"), "+00:00")
+}
+
 // Moment returns an instant as Time does, with its second.
 func (v *visit) Moment(t manage.Time) template.HTML {
 	return v.timeElement(t.Time, time.DateTime, " data-seconds")
@@ -174,9 +179,8 @@ func (v *visit) instant(t policy.Time) template.HTML {
 // which would be in each row: the zone is in the foot of the page.
 func (v *visit) timeElement(t policy.Time, layout, attribute string) template.HTML {
 	in := t.Std().In(v.zone)
-	offset := strings.TrimSuffix("UTC"+in.Format("-07:00"), "+00:00")
 	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s"%s>%s <span class="zone">%s</span></time>`, //nolint:gosec // only digits, the letters of the formats, and the attribute
-		t, t, attribute, in.Format(layout), offset))
+		t, t, attribute, in.Format(layout), zoneOffset(in)))
 }
 
 // Left returns how long it is until an instant, for people; "" if it has passed.

@@ -221,8 +221,8 @@ func (v *visit) fail(err error) {
 // isMistake reports whether an error is about what the reader has sent.
 func (v *visit) isMistake(err error) bool { return errors.Is(err, keystore.ErrInvalid) }
 
-// mistake returns the text of an error of package manage, which is in English.
-func (v *visit) mistake(err error) string { return manage.Text(err, fieldNames{}) }
+// mistake returns the text of an error of package manage in the reader's language.
+func (v *visit) mistake(err error) string { return v.say(manage.Phrase(err, fieldNames{v})) }
 
 // fieldOf returns the name of the field that an error is about, or "".
 func fieldOf(err error) string {
@@ -233,10 +233,10 @@ func fieldOf(err error) string {
 }
 
 // fieldNames are the names that messages have for fields.
-type fieldNames struct{}
+type fieldNames struct{ v *visit }
 
-// Field returns the label of a field.
-func (fieldNames) Field(name string) string { return strings.ReplaceAll(name, "_", " ") }
+// Field returns the name of a field.
+func (n fieldNames) Field(name string) string { return n.v.T(strings.ReplaceAll(name, "_", " ")) }
 
 // List returns "": a page has no command that lists records.
 func (fieldNames) List(manage.Kind) string { return "" }

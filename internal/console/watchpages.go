@@ -1,9 +1,12 @@
 package console
 
 import (
+	"html/template"
 	"net/http"
 	"strings"
 	"time"
+
+	"golang.org/x/text/language"
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/manage"
@@ -115,6 +118,23 @@ func (v *visit) Rate(c keystore.CacheStats) string {
 
 // Millis returns a duration in milliseconds, for people.
 func (v *visit) Millis(d time.Duration) string { return v.printer.Sprintf("%d ms", d.Milliseconds()) }
+
+// ruleNames are the names of the rules of an explanation, for readers of another language than English.
+var ruleNames = map[string]string{
+	"operation": "Operation", "early_data": "Early data", "credential": "Credential", "key": "Key", "account": "Account",
+	"revocation": "Revocation or suspension", "deletion": "Deletion", "address": "Address", "path": "Path", "expiry": "Expiry",
+	"job": "Job", "issuance": "Issuance right", "limits": "Limits",
+}
+
+// RuleName returns a rule for people: its word, which the command line and the documentation have too,
+// and in Japanese its name before it.
+func (v *visit) RuleName(word string) template.HTML {
+	code := "<code>" + template.HTMLEscapeString(word) + "</code>"
+	if v.lang != language.Japanese {
+		return template.HTML(code) //nolint:gosec // escaped
+	}
+	return template.HTML(template.HTMLEscapeString(v.T(ruleNames[word])) + "<br>" + code) //nolint:gosec // escaped
+}
 
 // Verdict returns the verdict of a rule for people.
 func (v *visit) Verdict(word string) string { return v.T(strings.ReplaceAll(word, "_", " ")) }

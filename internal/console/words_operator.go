@@ -141,6 +141,11 @@ var japaneseOperator = map[string]string{
 	"Method":                    "メソッド",
 	"Path":                      "パス",
 	"API":                       "API",
+	"Early data":                "アーリーデータ",
+	"Credential":                "認証情報",
+	"Revocation or suspension":  "失効と停止",
+	"Deletion":                  "削除",
+	"Job":                       "ジョブ",
 	"At (RFC 3339; empty: now)": "日時（RFC 3339、空欄は現在）",
 	"A key that is typed here is hashed at once. It is neither stored nor logged, and not shown again.": "入力したキー本体はただちにハッシュ化されます。保存もログへの記録もせず、再表示もしません。",
 
