@@ -378,7 +378,9 @@ func TestConsole_SaysWhenAUserHasSignedInLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN signed_in_at`)
+	for _, column := range []string{"signed_in_at", "issuer", "subject"} {
+		mustExec(t, db, `ALTER TABLE console_users DROP COLUMN `+column)
+	}
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 17`)
 	f = openStore(t, path)
 	wantLast("tanaka", start+1000)

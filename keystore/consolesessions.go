@@ -38,8 +38,9 @@ func (s *Store) sessionDigest(token policy.Secret) []byte {
 
 // BeginConsoleSession begins a session of a user until an instant, and ends the session with
 // the token replaces, if that is not empty. It returns the token of the session; the store has
-// its digest only. The error is ErrInvalid if the user's password or second factor was changed
-// since u was read, or if the user may not be signed in any more.
+// its digest only. The error is ErrInvalid if the user's password, identity or second factor was
+// changed since u was read, or if the user has neither a password nor an identity, or may not be
+// signed in any more.
 func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, passed bool, until policy.Time, replaces policy.Secret) (token policy.Secret, err error) {
 	if token, err = policy.GenerateSecret(sessionPrefix, rand.Reader); err != nil {
 		return policy.Secret{}, err
@@ -52,7 +53,8 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		same := err == nil && current.PasswordHash != "" && current.PasswordHash == u.PasswordHash && current.SecondFactor.Reveal() == u.SecondFactor.Reveal()
+		able := current.PasswordHash != "" || current.Identity != (Identity{})
+		same := err == nil && able && current.PasswordHash == u.PasswordHash && current.Identity == u.Identity && current.SecondFactor.Reveal() == u.SecondFactor.Reveal()
 		if !same || !current.Reached() {
 			return errChangedMeanwhile()
 		}
@@ -63,7 +65,7 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 		}
 		if passed {
 			t.exec(`UPDATE console_users SET signed_in_at = $1 WHERE kind = $2 AND id = $3`, now, u.Kind, u.ID)
-			t.auditUser(now, from, u, actionConsoleSignIn, "")
+			t.auditUser(now, from, u, actionConsoleSignIn, u.Identity.Issuer)
 		}
 		return t.err
 	})

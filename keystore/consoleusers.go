@@ -21,6 +21,9 @@ type ConsoleUser struct {
 	// PasswordHash is the hash of the console password, in PHC format. It is empty until the
 	// user has set a password.
 	PasswordHash string
+	// Identity is who the operator is at an OpenID Connect provider. It is zero for a user who
+	// signs in with a password.
+	Identity Identity
 	// SetupUntil is until when the open invitation of the user works. It is zero if no
 	// invitation is open.
 	SetupUntil policy.Time
@@ -35,6 +38,12 @@ type ConsoleUser struct {
 	Account policy.Account
 }
 
+// Identity is a person at an OpenID Connect provider. The zero Identity is nobody.
+type Identity struct {
+	Issuer  string // the URL of the provider
+	Subject string // the person's ID there
+}
+
 // Reached reports whether the user may be signed in: an operator who was not removed, or the
 // holder of an account that is open and not suspended.
 func (u *ConsoleUser) Reached() bool {
@@ -47,11 +56,11 @@ func (u *ConsoleUser) Reached() bool {
 // InvitationTime is how long the set-up link of an invitation works.
 const InvitationTime = 24 * time.Hour
 
-const consoleUserColumns = `u.kind, u.id, u.created_at, COALESCE(u.password, ''), COALESCE(u.setup_until, 0), COALESCE(u.removed_at, 0), COALESCE(u.signed_in_at, 0), u.second`
+const consoleUserColumns = `u.kind, u.id, u.created_at, COALESCE(u.password, ''), COALESCE(u.setup_until, 0), COALESCE(u.removed_at, 0), COALESCE(u.signed_in_at, 0), COALESCE(u.issuer, ''), COALESCE(u.subject, ''), u.second`
 
 func (s *Store) scanConsoleUser(row scanner) (u ConsoleUser, err error) {
 	var second []byte
-	if err = row.Scan(&u.Kind, &u.ID, &u.CreatedAt, &u.PasswordHash, &u.SetupUntil, &u.RemovedAt, &u.SignedInAt, &second); err != nil {
+	if err = row.Scan(&u.Kind, &u.ID, &u.CreatedAt, &u.PasswordHash, &u.SetupUntil, &u.RemovedAt, &u.SignedInAt, &u.Identity.Issuer, &u.Identity.Subject, &second); err != nil {
 		return u, err
 	}
 	u.SecondFactor, err = s.openSecond(u.Kind, u.ID, second)
@@ -139,8 +148,8 @@ func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by A
 		if u, err = s.consoleUser(t.ctx, t, ActorOperator, name); err != nil || !u.RemovedAt.IsZero() {
 			return err
 		}
-		if u.PasswordHash != "" {
-			err := t.queryRow(`SELECT NOT EXISTS (SELECT 1 FROM console_users WHERE kind = $1 AND id <> $2 AND password IS NOT NULL)`, ActorOperator, name).Scan(&last)
+		if u.PasswordHash != "" || u.Identity != (Identity{}) {
+			err := t.queryRow(`SELECT NOT EXISTS (SELECT 1 FROM console_users WHERE kind = $1 AND id <> $2 AND (password IS NOT NULL OR subject IS NOT NULL))`, ActorOperator, name).Scan(&last)
 			if err != nil {
 				return err
 			}
@@ -148,8 +157,8 @@ func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by A
 				return refuse(ErrLastOperator, "operator %s is the last one who can sign in", name)
 			}
 		}
-		u.RemovedAt, u.PasswordHash, u.SetupUntil, u.SecondFactor = now, "", 0, policy.Secret{}
-		t.exec(`UPDATE console_users SET removed_at = $1, password = NULL, second = NULL, setup_digest = NULL, setup_until = NULL WHERE kind = $2 AND id = $3`,
+		u.RemovedAt, u.PasswordHash, u.Identity, u.SetupUntil, u.SecondFactor = now, "", Identity{}, 0, policy.Secret{}
+		t.exec(`UPDATE console_users SET removed_at = $1, password = NULL, issuer = NULL, subject = NULL, second = NULL, setup_digest = NULL, setup_until = NULL WHERE kind = $2 AND id = $3`,
 			now, ActorOperator, name)
 		t.exec(`DELETE FROM console_recovery WHERE kind = $1 AND id = $2`, ActorOperator, name)
 		t.endSessions(ActorOperator, name, nil)
@@ -248,16 +257,16 @@ func (s *Store) findSetup(ctx context.Context, q querier, now policy.Time, token
 }
 
 // SetUpConsoleUser sets the password of the user who was invited with this token, and ends
-// the invitation, the second factor and the sessions of the user. The argument hash is the
-// hash of the password in PHC format; from is the address of the user. The error is ErrNotFound
-// as that of [Store.FindSetup].
+// the invitation, the second factor, the identity at a provider and the sessions of the user. The
+// argument hash is the hash of the password in PHC format; from is the address of the user. The
+// error is ErrNotFound as that of [Store.FindSetup].
 func (s *Store) SetUpConsoleUser(ctx context.Context, now policy.Time, from Actor, token policy.Secret, hash string) (u ConsoleUser, err error) {
 	err = s.write(ctx, func(t *txn) (err error) {
 		if u, err = s.findSetup(t.ctx, t, now, token); err != nil {
 			return err
 		}
-		u.PasswordHash, u.SetupUntil, u.SecondFactor = hash, 0, policy.Secret{}
-		t.exec(`UPDATE console_users SET password = $1, second = NULL, second_step = 0, setup_digest = NULL, setup_until = NULL WHERE kind = $2 AND id = $3`,
+		u.PasswordHash, u.Identity, u.SetupUntil, u.SecondFactor = hash, Identity{}, 0, policy.Secret{}
+		t.exec(`UPDATE console_users SET password = $1, issuer = NULL, subject = NULL, second = NULL, second_step = 0, setup_digest = NULL, setup_until = NULL WHERE kind = $2 AND id = $3`,
 			hash, u.Kind, u.ID)
 		t.exec(`DELETE FROM console_recovery WHERE kind = $1 AND id = $2`, u.Kind, u.ID)
 		t.endSessions(u.Kind, u.ID, nil)

@@ -95,7 +95,9 @@ func TestUpgrade_FromVersion15(t *testing.T) {
 	for _, table := range []string{"jobs", "tokens"} {
 		mustExec(t, db, `ALTER TABLE `+table+` DROP COLUMN upstream_key`)
 	}
-	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN signed_in_at`)
+	for _, column := range []string{"signed_in_at", "issuer", "subject"} {
+		mustExec(t, db, `ALTER TABLE console_users DROP COLUMN `+column)
+	}
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 16`)
 	f = openStore(t, path)
 	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != engine.SchemaVersion {

@@ -155,7 +155,7 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	// All that versions 9 to 17 have added.
+	// All that versions 9 to 18 have added.
 	mustExec(t, db, `ALTER TABLE jobs DROP COLUMN upstream_key`)
 	for _, index := range []string{"api_keys_label", "last_uses_at", "api_keys_revoke_from", "api_keys_created", "api_keys_account_created", "accounts_created"} {
 		mustExec(t, db, `DROP INDEX `+index)

@@ -42,7 +42,7 @@ import (
 
 // SchemaVersion is the version of the tables that the keystore works with. Every
 // engine counts its migrations up to this number.
-const SchemaVersion = 17
+const SchemaVersion = 18
 
 // Engine opens one database, which may not exist yet. It also has the methods that a store
 // needs while the database is not open.
