@@ -51,8 +51,9 @@ var arrows = map[string]struct {
 	"internal/limits":         {may: []string{"policy"}},
 	"internal/chart":          {std: true},
 	"internal/refusals":       {may: []string{"policy"}},
-	"internal/signin":         {may: []string{"internal/throttle", "keystore", "policy"}},
-	"internal/console":        {may: []string{"dialect", "internal/chart", "internal/manage", "internal/phrase", "internal/refusals", "internal/signin", "keystore", "policy"}},
+	"internal/openid":         {may: []string{"policy"}},
+	"internal/signin":         {may: []string{"internal/openid", "internal/throttle", "keystore", "policy"}},
+	"internal/console":        {may: []string{"dialect", "internal/chart", "internal/manage", "internal/openid", "internal/phrase", "internal/refusals", "internal/signin", "keystore", "policy"}},
 	"internal/headbudget":     {may: []string{"internal/credential"}},
 	"internal/drain":          {},
 	"internal/audiometer":     {std: true},
@@ -82,7 +83,7 @@ var arrows = map[string]struct {
 	}, caddy: true},
 	"caddymodule/console": {may: []string{
 		"caddymodule/app", "caddymodule/configcheck", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options",
-		"caddymodule/livestream", "dialect", "internal/console", "internal/credential", "internal/manage", "internal/refusals", "keystore", "policy",
+		"caddymodule/livestream", "dialect", "internal/console", "internal/credential", "internal/manage", "internal/openid", "internal/refusals", "keystore", "policy",
 	}, caddy: true},
 	"caddymodule/health": {may: []string{"caddymodule/app", "caddymodule/endpoint", "caddymodule/handler", "caddymodule/options"}, caddy: true},
 	"caddymodule/admin": {may: []string{

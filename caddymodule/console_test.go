@@ -75,8 +75,8 @@ func TestR18_Console_NoLogHasASecret(t *testing.T) {
 			t.Errorf("%s is in the log:\n%s", name, log)
 		}
 	}
-	if strings.Count(log, `"uri":"/console/setup/REDACTED"`) != 2 {
-		t.Errorf("the log has not the two requests for the link:\n%s", log)
+	if strings.Contains(log, "/console/setup/") { // the log filter masks the token: without it, the line would have the token
+		t.Errorf("the log has a request for the link:\n%s", log)
 	}
 }
 

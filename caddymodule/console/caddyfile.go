@@ -41,6 +41,13 @@ func parseConsole(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	    url     <URL>
 //	    api_url <URL>
 //	    name    <text>
+//	    oidc {
+//	        issuer         <URL>
+//	        client_id      <ID>
+//	        client_secret  <secret>
+//	        scopes         <scope>...
+//	        operator_claim email|sub
+//	    }
 //	}
 func (c *Console) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -52,6 +59,26 @@ func (c *Console) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"url":     options.Text(&c.URL),
 		"api_url": options.Text(&c.APIURL),
 		"name":    options.Text(&c.Name),
+		"oidc":    c.readOIDC,
+	})
+}
+
+func (c *Console) readOIDC(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("oidc %s: want a block with issuer, client_id and client_secret", d.Val())
+	}
+	c.OIDC = new(OIDC)
+	return options.ParseBlock(d, map[string]options.Option{
+		"issuer":        options.Text(&c.OIDC.Issuer),
+		"client_id":     options.Text(&c.OIDC.ClientID),
+		"client_secret": options.Secret(&c.OIDC.ClientSecret),
+		"scopes": func(d *caddyfile.Dispenser) error {
+			if c.OIDC.Scopes = d.RemainingArgs(); len(c.OIDC.Scopes) == 0 {
+				return d.Errf("scopes: want one scope or more after scopes")
+			}
+			return nil
+		},
+		"operator_claim": options.Text(&c.OIDC.OperatorClaim),
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/speechgate/speechgate/internal/console"
 	"github.com/speechgate/speechgate/internal/credential"
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/openid"
 	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -36,7 +37,8 @@ func init() {
 // next handler.
 //
 // Users sign in with a password that they set with a link: `caddy speechgate account invite`
-// and `caddy speechgate operator invite` make such links. Serve the console over TLS only:
+// and `caddy speechgate operator invite` make such links. Operators can also sign in at an OpenID
+// Connect provider (`oidc`). Serve the console over TLS only:
 // without TLS, everyone on the way can read passwords and sessions.
 //
 // The address of a client is the one that the gates take (`trusted_proxies` of the server).
@@ -56,10 +58,14 @@ type Console struct {
 	// The name of the service, which is on every page. Default: `Speechgate`.
 	Name string `json:"name,omitempty"`
 
-	app    *app.App
-	unwant func() // ends the wish for refusals
-	pages  *console.Console
-	logger *zap.Logger
+	// Where operators can sign in besides: an OpenID Connect provider. Default: nowhere.
+	OIDC *OIDC `json:"oidc,omitempty"`
+
+	app      *app.App
+	unwant   func() // ends the wish for refusals
+	provider *openid.Provider
+	pages    *console.Console
+	logger   *zap.Logger
 }
 
 const (
@@ -88,13 +94,16 @@ func (c *Console) Provision(ctx caddy.Context) (err error) {
 	if err := c.check(); err != nil {
 		return err
 	}
+	if c.provider, err = c.OIDC.provision(); err != nil {
+		return err
+	}
 	if c.app, err = app.Of(ctx); err != nil {
 		return err
 	}
 	c.unwant = c.app.Refusals().Want()
 	c.app.AddConsole()
 	c.pages, err = console.New(console.Settings{
-		Path: c.Path, Name: c.Name, URL: c.URL, APIURL: c.APIURL, SignIn: c.app.SignIn(), Gateway: gateway{c.app},
+		Path: c.Path, Name: c.Name, URL: c.URL, APIURL: c.APIURL, Provider: c.provider, SignIn: c.app.SignIn(), Gateway: gateway{c.app},
 		Failed: func(r *http.Request, err error) {
 			c.logger.Error("a page of the console failed", zap.String("method", credential.MaskMethod(r.Method)),
 				zap.String("path", credential.MaskURI(r.URL.Path, nil)), zap.Error(err))
@@ -107,6 +116,9 @@ func (c *Console) Provision(ctx caddy.Context) (err error) {
 func (c *Console) Cleanup() error {
 	if c.unwant != nil {
 		c.unwant()
+	}
+	if c.provider != nil {
+		c.provider.Close()
 	}
 	return nil
 }
@@ -122,18 +134,18 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !strings.HasPrefix(path, c.Path) {
 		return next.ServeHTTP(w, r)
 	}
-	maskSetup(r)
+	if c.hasSecret(path) {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) // Caddy would log the URL as it came
+	}
 	c.pages.Serve(w, r, console.Caller{Client: handler.ClientIP(r), Remote: remoteAddr(r), HTTPS: isHTTPS(r), EarlyData: handler.IsEarlyData(r)})
 	return nil
 }
 
-// maskSetup keeps the token of a set-up link out of the access log. Caddy logs the request as
-// it is after the handlers.
-func maskSetup(r *http.Request) {
-	r.RequestURI = credential.MaskURI(r.RequestURI, nil)
-	if referer := r.Header.Get("Referer"); referer != "" {
-		r.Header.Set("Referer", credential.MaskURI(referer, nil))
-	}
+// hasSecret reports whether the URL of a request has a secret: the token of a set-up link, or the
+// answer of a provider.
+func (c *Console) hasSecret(path string) bool {
+	below := strings.TrimPrefix(path, c.Path)
+	return strings.HasPrefix(below, "setup/") || strings.HasPrefix(below, "oidc/")
 }
 
 // isHTTPS reports whether the client's connection is encrypted: the one to this server or, as a

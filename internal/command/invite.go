@@ -111,8 +111,11 @@ func listOperators(cmd *cobra.Command, _ []string) error {
 			[]string{"NAME", "STATUS", "SECOND FACTOR", "LAST SIGN-IN", "CREATED", "INVITED UNTIL"},
 			func(o manage.Operator) []string {
 				second := "no"
-				if o.SecondFactor {
+				switch {
+				case o.SecondFactor:
 					second = "yes"
+				case o.Provider != nil:
+					second = "at " + *o.Provider
 				}
 				return []string{o.Name, o.Status, second, shortTime(o.SignedInAt, "never"), shortTime(o.CreatedAt, "-"), shortTime(o.InvitedUntil, "-")}
 			},

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/text/message/catalog"
 
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/openid"
 	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/keystore"
@@ -69,6 +70,8 @@ type Settings struct {
 	// APIURL is the URL of the API, for the examples of calls, without a slash at its end.
 	// Default: the origin of the console.
 	APIURL string
+	// Provider is where operators can sign in besides; nil if they cannot.
+	Provider *openid.Provider
 	// SignIn decides who is signed in.
 	SignIn *signin.Service
 	// Gateway is the server.

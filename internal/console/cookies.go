@@ -15,30 +15,37 @@ import (
 // The names of the cookies.
 const (
 	sessionName = "speechgate_session"
+	flowName    = "speechgate_oidc"
 	langName    = "speechgate_lang"
 	themeName   = "speechgate_theme"
 	zoneName    = "speechgate_zone" // the script sets it as well
 )
 
-// sessionCookie returns the name of the session's cookie. Over TLS it has a prefix with which
-// browsers let no other site and no unencrypted page set it.
-func (v *visit) sessionCookie() string {
+// hostCookie returns the name of a cookie that nobody else may set. Over TLS it has a prefix with
+// which browsers let no other site and no unencrypted page set it.
+func (v *visit) hostCookie(name string) string {
 	if v.caller.HTTPS {
-		return "__Host-" + sessionName
+		return "__Host-" + name
 	}
-	return sessionName
+	return name
 }
 
 // setSession gives the reader the token of a session. An empty token removes it.
 func (v *visit) setSession(token policy.Secret) {
+	v.setSecret(sessionName, token.Reveal(), http.SameSiteStrictMode, 0)
+}
+
+// setSecret gives the reader a cookie that only this host can read and set, for some seconds, or
+// until the browser ends if maxAge is 0. An empty value removes it.
+func (v *visit) setSecret(name, value string, sameSite http.SameSite, maxAge int) {
 	cookie := &http.Cookie{ //nolint:gosec // Secure is set over TLS; a console on the own machine can have none
-		Name: v.sessionCookie(), Value: token.Reveal(), Path: v.settings.Path,
-		HttpOnly: true, Secure: v.caller.HTTPS, SameSite: http.SameSiteStrictMode,
+		Name: v.hostCookie(name), Value: value, Path: v.settings.Path, MaxAge: maxAge,
+		HttpOnly: true, Secure: v.caller.HTTPS, SameSite: sameSite,
 	}
 	if v.caller.HTTPS {
 		cookie.Path = "/" // as the prefix demands
 	}
-	if token.Empty() {
+	if value == "" {
 		cookie.MaxAge = -1
 	}
 	http.SetCookie(v.w, cookie)

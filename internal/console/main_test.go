@@ -17,6 +17,7 @@ import (
 
 	"github.com/speechgate/speechgate/dialect"
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/openid"
 	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/keystore"
@@ -105,6 +106,12 @@ func (f *fixture) advance(d time.Duration) { f.clock.Add(d.Milliseconds()) }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newFixtureAt(t, nil)
+}
+
+// newFixtureAt returns a console whose operators can sign in at a provider.
+func newFixtureAt(t *testing.T, provider *openid.Provider) *fixture {
+	t.Helper()
 	f := &fixture{t: t}
 	f.clock.Store(int64(start))
 	f.client.Store(netip.MustParseAddr("192.0.2.7"))
@@ -114,7 +121,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	f.store = store
-	c, err := New(Settings{Path: "/console/", Name: "Speech & Text", SignIn: signin.New(), Gateway: f, Failed: func(r *http.Request, err error) {
+	c, err := New(Settings{Path: "/console/", Name: "Speech & Text", Provider: provider, SignIn: signin.New(), Gateway: f, Failed: func(r *http.Request, err error) {
 		f.failed.Add(1)
 		if f.mayFail.Load() {
 			return

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/keystore"
 )
 
 // fewRows is how many records the overview and the page of an account show of a list.
@@ -12,7 +13,7 @@ const fewRows = 5
 // overview is the data of the operator's start page: what needs attention.
 type overview struct {
 	Done          string
-	Second        bool               // the operator has a second factor
+	Second        bool               // the operator has a second factor, or the provider answers for it
 	Fault         string             // why the server cannot decide on requests; empty if it can
 	Ending        []manage.EndingKey // those that end first
 	Suspended     []manage.Account
@@ -26,7 +27,7 @@ type overview struct {
 func overviewPage(v *visit) error {
 	ctx := v.r.Context()
 	_, streams := v.settings.Gateway.Streams(0)
-	o := &overview{Done: v.done(), Second: !v.user().SecondFactor.Empty(), Streams: streams}
+	o := &overview{Done: v.done(), Second: !v.user().SecondFactor.Empty() || v.user().Identity != (keystore.Identity{}), Streams: streams}
 	if err := v.settings.Gateway.Ready(ctx); err != nil {
 		o.Fault = err.Error()
 	}
@@ -45,7 +46,7 @@ func overviewPage(v *visit) error {
 		return err
 	}
 	for i := range all {
-		if all[i].Status == manage.StatusActive && !all[i].SecondFactor && all[i].Name != v.user().ID {
+		if all[i].Status == manage.StatusActive && !all[i].SecondFactor && all[i].Provider == nil && all[i].Name != v.user().ID {
 			o.WithoutSecond = append(o.WithoutSecond, all[i].Name)
 		}
 	}

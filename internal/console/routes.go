@@ -14,6 +14,8 @@ func routes() []route {
 		{post, "sign-in", everyone, signIn},
 		{get, "code", halfway, codePage},
 		{post, "code", halfway, giveCode},
+		{get, "oidc", everyone, goToProvider},
+		{get, providerAnswers, everyone, comeFromProvider},
 		{get, "setup/{token}", everyone, setupPage},
 		{post, "setup/{token}", everyone, setUp},
 		{post, "preferences", everyone, savePreferences},

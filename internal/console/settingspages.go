@@ -17,6 +17,7 @@ type settings struct {
 	Session  *keystore.ConsoleSession
 	Done     string
 	Least    int
+	Provider string // where the user signs in, without a password; empty for a user with a password
 	HasCodes bool
 	Codes    int          // unused recovery codes
 	Secret   string       // of the second factor that can be added
@@ -41,7 +42,10 @@ func (v *visit) settingsOf(secret policy.Secret) (*settings, error) {
 	user := v.user()
 	s := &settings{
 		User: user, Session: v.session, Least: signin.LeastPassword, HasCodes: !user.SecondFactor.Empty(), Zones: someZones,
-		Idle: int(signin.Idle.Minutes()), Lifetime: int(signin.Lifetime.Hours()),
+		Idle: int(signin.Idle.Minutes()), Lifetime: int(signin.Lifetime.Hours()), Provider: user.Identity.Issuer,
+	}
+	if s.Provider != "" {
+		return s, nil
 	}
 	var err error
 	if s.HasCodes {

@@ -14,20 +14,30 @@ type signInForm struct {
 	Name, Next string
 	Wrong      bool
 	Done       string // what has just happened: a key of doneTexts
+	ToProvider string // the link that leads to the provider
+}
+
+// signInForm returns the data of the page, for a reader who wants the page next.
+func (v *visit) signInForm(next string) signInForm {
+	return signInForm{Next: next, ToProvider: v.below("oidc") + nextQuery(next)}
 }
 
 func signInPage(v *visit) error {
 	if v.user() != nil {
 		return v.redirect(v.settings.Path)
 	}
-	return v.show("sign-in", "Sign in", signInForm{Next: v.r.FormValue("next"), Done: v.done()})
+	form := v.signInForm(v.r.FormValue("next"))
+	form.Done = v.done()
+	return v.show("sign-in", "Sign in", form)
 }
 
 func signIn(v *visit) error {
 	name := v.form("name")
 	token, passed, err := v.settings.SignIn.SignIn(v.r.Context(), v.try(), name, v.secret("password"), v.token)
 	if errors.Is(err, signin.ErrWrong) {
-		return v.render(http.StatusUnauthorized, "sign-in", "Sign in", signInForm{Name: name, Next: v.form("next"), Wrong: true})
+		form := v.signInForm(v.form("next"))
+		form.Name, form.Wrong = name, true
+		return v.render(http.StatusUnauthorized, "sign-in", "Sign in", form)
 	}
 	if err != nil {
 		return err

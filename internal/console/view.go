@@ -100,7 +100,7 @@ func (v *visit) Link(segments ...string) string { return v.below(segments...) }
 // Here returns the path of this page below the path of the console, for the field next.
 func (v *visit) Here() string {
 	below := strings.TrimPrefix(v.r.URL.Path, v.settings.Path)
-	if v.r.Method != http.MethodGet || !nextForm.MatchString(below) || strings.HasPrefix(below, "setup") {
+	if v.r.Method != http.MethodGet || !nextForm.MatchString(below) || strings.HasPrefix(below, "setup") || strings.HasPrefix(below, "oidc") {
 		return ""
 	}
 	return below
@@ -113,6 +113,14 @@ func (v *visit) Asset(name string) (string, error) {
 		return "", fmt.Errorf("there is no asset %q", name)
 	}
 	return v.settings.Path + "assets/" + hash + "/" + name, nil
+}
+
+// ProviderName returns the host of the provider at which operators can sign in, or "".
+func (v *visit) ProviderName() string {
+	if v.settings.Provider == nil {
+		return ""
+	}
+	return v.settings.Provider.Name()
 }
 
 // SignedIn reports whether a user is signed in.

@@ -108,7 +108,7 @@ func (v *visit) enter(rt *route) error {
 
 // findSession finds the session of the request, if it goes on.
 func (v *visit) findSession(a access) error {
-	cookie, err := v.r.Cookie(v.sessionCookie())
+	cookie, err := v.r.Cookie(v.hostCookie(sessionName))
 	if err != nil {
 		return nil //nolint:nilerr // no cookie is no session
 	}

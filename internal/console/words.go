@@ -28,7 +28,7 @@ func newCatalog() (catalog.Catalog, error) {
 // japaneseTexts returns the Japanese texts of all parts of the console, by key.
 func japaneseTexts() map[string]string {
 	all := make(map[string]string)
-	for _, part := range []map[string]string{japanese, japaneseKeys, japaneseOperator, japaneseOverview, japaneseRecords, japaneseExplain, japaneseMistakes, japaneseMistakesIn, japaneseFields} {
+	for _, part := range []map[string]string{japanese, japaneseKeys, japaneseOperator, japaneseOverview, japaneseRecords, japaneseExplain, japaneseMistakes, japaneseMistakesIn, japaneseFields, japaneseProvider} {
 		maps.Copy(all, part)
 	}
 	return all

@@ -109,6 +109,9 @@ type Operator struct {
 	SignedInAt Time `json:"signed_in_at"`
 	// SecondFactor is true if the operator has a second factor.
 	SecondFactor bool `json:"second_factor"`
+	// Provider is the issuer of the OpenID Connect provider at which the operator signs in; null
+	// for an operator with a password, and for one who has never signed in.
+	Provider *string `json:"provider"`
 	// InvitedUntil is until when an open invitation works; null without one.
 	InvitedUntil Time `json:"invited_until"`
 	RemovedAt    Time `json:"removed_at"`
@@ -122,13 +125,16 @@ func (m *Manager) operatorOf(u keystore.ConsoleUser) Operator {
 		Name: u.ID, Status: StatusActive, CreatedAt: Time{u.CreatedAt}, SignedInAt: Time{u.SignedInAt},
 		SecondFactor: !u.SecondFactor.Empty(), RemovedAt: Time{u.RemovedAt},
 	}
+	if u.Identity.Issuer != "" {
+		o.Provider = &u.Identity.Issuer
+	}
 	if m.Now < u.SetupUntil {
 		o.InvitedUntil = Time{u.SetupUntil}
 	}
 	switch {
 	case !u.RemovedAt.IsZero():
 		o.Status = StatusRemoved
-	case u.PasswordHash == "":
+	case u.PasswordHash == "" && o.Provider == nil:
 		o.Status = statusInvited
 	}
 	return o
