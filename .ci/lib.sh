@@ -77,12 +77,14 @@ sdks() {
 	done
 }
 
-# neighbours builds the gateway with the plugins that tests run beside, and Litestream.
+# neighbours builds the gateway with the plugins that tests run beside, Litestream, and dex.
 neighbours() {
 	(cd e2e/neighbours && go vet . && go build -o "$tools/neighbours" .)
 	export SPEECHGATE_NEIGHBOURS="$tools/neighbours"
 	GOFLAGS="" GOBIN="$tools" go install github.com/benbjohnson/litestream/cmd/litestream@v0.5.18
 	export SPEECHGATE_LITESTREAM="$tools/litestream"
+	(cd e2e/dex && GOFLAGS="" go build -o "$tools/dex" github.com/dexidp/dex/cmd/dex)
+	export SPEECHGATE_DEX="$tools/dex"
 }
 
 # modules checks that a build of Caddy has each of our modules.
