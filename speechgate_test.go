@@ -61,6 +61,8 @@ var arrows = map[string]struct {
 	"internal/wstest":         {std: true},
 	"internal/browsertest":    {},
 
+	"internal/openid/openidtest": {std: true},
+
 	"caddymodule/options":      {may: []string{"internal/words", "policy"}, caddy: true},
 	"caddymodule/events":       {may: []string{"internal/words", "policy"}},
 	"caddymodule/handler":      {may: []string{"caddymodule/events", "caddymodule/options", "internal/drain", "internal/refusals", "keystore", "policy"}, caddy: true},

@@ -40,10 +40,10 @@ type OIDC struct {
 	OperatorClaim string `json:"operator_claim,omitempty"`
 }
 
-// provision returns the provider, or nil if there is none.
+// provision returns the provider, or nil if no provider is configured.
 func (o *OIDC) provision() (*openid.Provider, error) {
 	if o == nil {
-		return nil, nil //nolint:nilnil // no provider is configured
+		return nil, nil //nolint:nilnil // the caller knows nil
 	}
 	s := openid.Settings{Issuer: o.Issuer, ClientID: o.ClientID, Scopes: o.Scopes, Claim: o.OperatorClaim}
 	if o.ClientSecret != "" {

@@ -30,7 +30,7 @@ const (
 // Provider is a provider with one user, who is signed in. A test sets the fields before requests
 // use them.
 type Provider struct {
-	// URL is the issuer.
+	// URL is the issuer. Its host is localhost: for a browser, this is another site than 127.0.0.1.
 	URL string
 	// Now is the clock of the provider.
 	Now func() time.Time
@@ -86,7 +86,7 @@ func Start(t *testing.T) *Provider {
 		}
 	}))
 	t.Cleanup(server.Close)
-	p.URL = server.URL
+	p.URL = strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 	return p
 }
 
