@@ -65,7 +65,7 @@ func fillConsole(ctx context.Context, dir string, all, accounts, inUse int, prog
 			im.Expires = policy.ExpiresAt(at.Add(consoleAge)) // the first of them end in these days
 		}
 		if n%5 == 0 {
-			if im.Allow, err = policy.ParseAddrSet("192.0.2.0/24,2001:db8::/32"); err != nil {
+			if im.Allow, err = policy.ParseAddrSet("127.0.0.0/8,192.0.2.0/24,2001:db8::/32"); err != nil {
 				return nil, err
 			}
 		}
