@@ -59,7 +59,7 @@ func fillConsole(ctx context.Context, dir string, all, accounts, inUse int, prog
 	alike := min(mostAlike, max(1, all/leastParts))
 	for made := 0; made < all; made += alike {
 		n := made / alike
-		at := begun.Add(consoleAge * time.Duration(made) / time.Duration(all))
+		at := begun.Add(spread(made, all))
 		im := keystore.Import{AccountID: account.ID, Label: fmt.Sprintf("Terminal %04d, floor %d", n*7919%10_000, n%leastParts), Expires: policy.Never()}
 		if n%3 == 1 {
 			im.Expires = policy.ExpiresAt(at.Add(consoleAge)) // the first of them end in these days
@@ -111,10 +111,16 @@ func fillConsole(ctx context.Context, dir string, all, accounts, inUse int, prog
 	return f, nil
 }
 
+// spread returns when a record was made, since the oldest one: the records come one after the other, as
+// far apart from each other.
+func spread(n, of int) time.Duration {
+	return time.Duration(float64(consoleAge) * float64(n) / float64(of))
+}
+
 // addAccounts creates further accounts with a few keys each.
 func (f *consoleFixture) addAccounts(ctx context.Context, store *keystore.Store, begun policy.Time, accounts int) error {
 	for i := range accounts - 1 {
-		at := begun.Add(consoleAge * time.Duration(i) / time.Duration(accounts))
+		at := begun.Add(spread(i, accounts))
 		a, _, err := store.CreateAccount(ctx, at, operator, fmt.Sprintf("Customer %04d of %d", i*7919%10_000, i%40))
 		if err != nil {
 			return err
