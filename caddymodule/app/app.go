@@ -252,7 +252,8 @@ func (a *App) measure() {
 func (a *App) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), auditEvery)
 	defer cancel()
-	a.logAudit(ctx)
+	for a.logAudit(ctx) { // until there are no more, or the time is up
+	}
 	a.stopEvents()
 	return nil
 }

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	auditEvery = time.Second // between two looks for new entries of the audit trail
-	auditBatch = 1000        // how many entries are read at a time
+	auditEvery = time.Second          // between two looks for new entries of the audit trail
+	auditPause = 4 * time.Millisecond // between two batches, for the requests of a server with one processor
+	auditBatch = 100                  // how many entries are logged at a time; it takes about a millisecond
 )
 
 // auditLog logs the entries of one keystore's audit trail as they come, also those of other
@@ -53,26 +54,28 @@ func (l *auditLog) begin(ctx context.Context, store *keystore.Store) (err error)
 	return err
 }
 
-// catchUp logs the entries that came since the last call. If the trail cannot be read, the next
-// call logs them: the keystore says in its own log why.
-func (l *auditLog) catchUp(ctx context.Context, store *keystore.Store, logger *zap.Logger) {
+// next logs the first entries that came since the last call, and reports whether there are more.
+// If the trail cannot be read, a later call logs them: the keystore says in its own log why.
+func (l *auditLog) next(ctx context.Context, store *keystore.Store, logger *zap.Logger) (more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last, err := store.LastAudit(ctx)
 	if err != nil {
-		return
+		return false
 	}
 	l.logged = min(l.logged, last) // a restore can have put a shorter trail in place
-	for l.logged < last {
-		entries, err := store.AuditAfter(ctx, l.logged, auditBatch)
-		if err != nil || len(entries) == 0 {
-			return
-		}
-		for i := range entries {
-			logger.Info("audit", auditFields(&entries[i])...)
-		}
-		l.logged = entries[len(entries)-1].Seq
+	if l.logged == last {
+		return false
 	}
+	entries, err := store.AuditAfter(ctx, l.logged, auditBatch)
+	if err != nil || len(entries) == 0 {
+		return false
+	}
+	for i := range entries {
+		logger.Info("audit", auditFields(&entries[i])...)
+	}
+	l.logged = entries[len(entries)-1].Seq
+	return l.logged < last
 }
 
 // auditFields returns the fields of an entry for the log. They have the names of the command audit.
@@ -96,23 +99,27 @@ func auditFields(e *keystore.AuditEntry) []zap.Field {
 
 // followAudit logs the audit trail until the configuration is unloaded.
 func (a *App) followAudit(ctx context.Context) {
-	tick := time.NewTicker(auditEvery)
-	defer tick.Stop()
+	timer := time.NewTimer(auditEvery)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			a.logAudit(ctx)
+		case <-timer.C:
 		}
+		wait := auditEvery
+		if a.logAudit(ctx) {
+			wait = auditPause
+		}
+		timer.Reset(wait)
 	}
 }
 
-// logAudit logs the entries of the audit trail that are not logged yet.
-func (a *App) logAudit(ctx context.Context) {
+// logAudit logs some entries of the audit trail that are not logged yet, and reports whether there
+// are more.
+func (a *App) logAudit(ctx context.Context) (more bool) {
 	a.store.acquire()
 	defer a.store.release()
-	if store := a.store.open.Load(); store != nil {
-		a.process.audits.of(a.store.cfg.Path).catchUp(ctx, store, a.logger.Named("audit"))
-	}
+	store := a.store.open.Load()
+	return store != nil && a.process.audits.of(a.store.cfg.Path).next(ctx, store, a.logger.Named("audit"))
 }
