@@ -179,21 +179,12 @@ func TestR22_OtherErrorsTakeNothingFromTheReserve(t *testing.T) {
 	}
 }
 
-// hurry makes the writer's connection wait for a lock for 1 ms only.
-func (f fixture) hurry() {
-	f.t.Helper()
-	if err := f.write(f.t.Context(), func(t *txn) error { t.exec(`PRAGMA busy_timeout = 1`); return t.err }); err != nil {
-		f.t.Fatal(err)
-	}
-}
-
 // A write waits for the lock of another process, up to lockWait.
 func TestGroupCommit_WaitsForTheLock(t *testing.T) {
 	t.Parallel()
 	f, e := fullStore(t, func(error) bool { return false })
 	var tries atomic.Int64
 	e.busy = func() { tries.Add(1) }
-	f.hurry()
 	write := func(ctx context.Context) <-chan error {
 		done := make(chan error, 1)
 		go func() { done <- f.write(ctx, func(t *txn) error { return t.tryWrite() }) }()
@@ -242,7 +233,6 @@ func TestGroupCommit_WaitsForTheLock(t *testing.T) {
 func TestGroupCommit_WaitsForTheLockWhenItRunsAgain(t *testing.T) {
 	t.Parallel()
 	f, e := fullStore(t, func(err error) bool { return errors.Is(err, errDiskFull) })
-	f.hurry()
 	unlock := func() {}
 	locked := false
 	e.asked = func() {

@@ -86,7 +86,33 @@ func (d *database) Begin(ctx context.Context, relaxed bool) (*sql.Tx, error) {
 	if relaxed {
 		conn = d.relaxed
 	}
-	return conn.BeginTx(ctx, nil)
+	return waitForLock(ctx, conn)
+}
+
+const (
+	lockPatience = 250 * time.Millisecond // for the lock of another process; the keystore begins again, so that it can be stopped
+	lockPause    = 5 * time.Millisecond   // the longest one between two tries
+)
+
+// waitForLock begins a transaction. While another process holds the lock, it tries again. It does
+// not let SQLite wait: Go's scheduler sees only after up to 10 ms that a thread waits in C, and a
+// server with one processor answers no request until then.
+func waitForLock(ctx context.Context, conn interface {
+	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
+},
+) (*sql.Tx, error) {
+	deadline := time.Now().Add(lockPatience)
+	for pause := lockPause / 16; ; pause = min(2*pause, lockPause) {
+		tx, err := conn.BeginTx(ctx, nil)
+		if !isBusy(err) || time.Now().After(deadline) {
+			return tx, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 // Commit implements [engine.Database].

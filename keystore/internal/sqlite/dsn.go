@@ -35,7 +35,7 @@ func dsn(path string, purpose purpose) string {
 		q.Set("_synchronous", "NORMAL") // with a -wal file, SQLite then syncs for checkpoints only
 	}
 	q.Set("_txlock", "immediate")
-	q.Set("_busy_timeout", "250") // the group commit tries again, so that it can be stopped
+	q.Set("_busy_timeout", "0") // waitForLock waits: see there
 	return fileURI(path, q)
 }
 

@@ -68,7 +68,7 @@ func (d *database) Retire(ctx context.Context, why error) {
 	defer cancel()
 	// Move the contents of the -wal file into the old file, wherever that file is now.
 	// SQLite would use a -wal file that stays here for the next file at this path.
-	_, _ = d.writer.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	_, _ = d.writer.ExecContext(ctx, `PRAGMA busy_timeout = 250; PRAGMA wal_checkpoint(TRUNCATE)`)
 	_ = d.Close() // the database is lost anyway
 	d.removeBeside()
 }

@@ -37,8 +37,8 @@ func TestDSN(t *testing.T) {
 		purpose purpose
 		want    string
 	}{
-		{"/var/lib/k.db", purposeWrite, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=FULL&_txlock=immediate&mode=rw"},
-		{"/var/lib/k.db", purposeWriteRelaxed, "file:/var/lib/k.db?_busy_timeout=250&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=NORMAL&_txlock=immediate&mode=rw"},
+		{"/var/lib/k.db", purposeWrite, "file:/var/lib/k.db?_busy_timeout=0&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=FULL&_txlock=immediate&mode=rw"},
+		{"/var/lib/k.db", purposeWriteRelaxed, "file:/var/lib/k.db?_busy_timeout=0&_foreign_keys=on&_journal_mode=WAL&_stmt_cache_size=64&_synchronous=NORMAL&_txlock=immediate&mode=rw"},
 		{"/var/lib/k.db", purposeRead, "file:/var/lib/k.db?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
 		{"/a b?mode=memory#x%41", purposeRead, "file:/a%20b%3Fmode=memory%23x%2541?_busy_timeout=5000&_foreign_keys=on&_query_only=on&_stmt_cache_size=64&mode=ro"},
 	} {
