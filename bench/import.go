@@ -23,12 +23,19 @@ import (
 const (
 	importedKeys = 100_000 // by each import; it takes longer than a run
 	importRate   = 3000    // polls per second
+	otherKeys    = 1000    // in the keystore that is not the gate's
 )
 
 // imports compares the latency of polls beside a command that imports keys with their latency
-// without it. The command runs only while its core is idle, because it shares the core of the load.
+// without it, and with their latency beside an import into another keystore, which shows how much
+// of it is the machine's. The command runs only while its core is idle, because it shares the core
+// of the load.
 func (s *suite) imports() error {
 	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	other, err := fill(s.ctx, s.dir, otherKeys, otherKeys, s.progress)
 	if err != nil {
 		return err
 	}
@@ -46,17 +53,22 @@ func (s *suite) imports() error {
 		}
 		return sample{"p99": r.percentile(0.99), "CPU per request": r.cpuEach()}, nil
 	}
-	beside := func() (sample, error) {
-		stop, err := s.startImport(f)
-		if err != nil {
-			return nil, err
+	beside := func(f *fixture) func() (sample, error) {
+		return func() (sample, error) {
+			stop, err := s.startImport(f)
+			if err != nil {
+				return nil, err
+			}
+			got, err := run()
+			return got, errors.Join(err, stop())
 		}
-		got, err := run()
-		return got, errors.Join(err, stop())
 	}
 	m := p99AtMost(1.3)
 	m.unit = "µs"
-	return s.compare(fmt.Sprintf("import, %d requests/s", importRate), s.pairs, run, beside, m, cpuAtMost(0))
+	if err := s.compare(fmt.Sprintf("import, %d requests/s", importRate), s.pairs, run, beside(f), m, cpuAtMost(0)); err != nil {
+		return err
+	}
+	return s.compare("import, beside one into another keystore", s.pairs, beside(other), beside(f), m, cpuAtMost(0))
 }
 
 // startImport starts a command that imports new keys, and waits until it writes to the keystore.
