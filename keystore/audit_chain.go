@@ -120,7 +120,12 @@ type AuditCheck struct {
 	Head    AuditHead // after the last whole entry
 	// Fault says what is wrong with the next entry. It is empty if nothing is wrong.
 	Fault string
+	// Text is Fault as a text that can be said in several languages.
+	Text phrase.Text
 }
+
+// fault notes what is wrong with the next entry.
+func (c *AuditCheck) fault(text phrase.Text) { c.Fault, c.Text = text.String(), text }
 
 // VerifyAudit reads the audit trail and finds the first entry that was changed or
 // removed. kept is a head that was noted earlier and must be part of the trail; it may
@@ -178,7 +183,7 @@ func (v *auditVerifier) begin() error {
 	v.Head = firstHead(storeID)
 	switch pruned, err := prunedHead(v.ctx, v.tx); {
 	case errors.Is(err, errPruneEntry):
-		v.Fault = err.Error()
+		v.fault(phrase.New("%v", err))
 		return nil
 	case err != nil:
 		return err
@@ -207,15 +212,15 @@ func (v *auditVerifier) checkBeginning() error {
 	case err != nil:
 		return err
 	case accounts:
-		v.Fault = "every entry was removed: there are accounts, and each has its entry"
+		v.fault(phrase.New("every entry was removed: there are accounts, and each has its entry"))
 	case v.hash.peppered() && v.keyedFrom == 0 && v.First == 1:
-		v.Fault = "the entry about the pepper was removed"
+		v.fault(phrase.New("the entry about the pepper was removed"))
 	}
 	return nil
 }
 
 // errPruneEntry says that an entry about pruning was changed.
-var errPruneEntry = errors.New("an entry about pruning was changed")
+var errPruneEntry = phrase.Errorf("an entry about pruning was changed")
 
 // prunedHead returns the chain head of the entries that were pruned. The newest entry
 // about pruning contains it. If nothing was pruned, prunedHead returns the zero head.
@@ -245,7 +250,7 @@ func (v *auditVerifier) run() error {
 		var stored []byte
 		e, err := scanAudit(appending{rows, []any{&stored}})
 		if err != nil {
-			v.Fault = fmt.Sprintf("entry %d was changed: %v", v.Head.Seq+1, err)
+			v.fault(phrase.New("entry %d was changed: %v", v.Head.Seq+1, err))
 			break
 		}
 		if v.until != 0 && e.At > v.until || v.most > 0 && v.Entries == v.most {
@@ -254,7 +259,7 @@ func (v *auditVerifier) run() error {
 		v.check(&e, stored)
 	}
 	if v.Fault == "" && v.kept != nil && v.kept.Seq > v.Head.Seq {
-		v.Fault = fmt.Sprintf("entry %d was removed, with all up to %d that the head stands for: the trail ends before it", v.Head.Seq+1, v.kept.Seq)
+		v.fault(phrase.New("entry %d was removed, with all up to %d that the head stands for: the trail ends before it", v.Head.Seq+1, v.kept.Seq))
 	}
 	return rows.Err()
 }
@@ -262,7 +267,7 @@ func (v *auditVerifier) run() error {
 // check compares an entry with its hash.
 func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
 	if e.Seq != v.Head.Seq+1 {
-		v.Fault = fmt.Sprintf("entry %d was removed: entry %d comes next", v.Head.Seq+1, e.Seq)
+		v.fault(phrase.New("entry %d was removed: entry %d comes next", v.Head.Seq+1, e.Seq))
 		return
 	}
 	hash := v.hash
@@ -271,7 +276,7 @@ func (v *auditVerifier) check(e *AuditEntry, stored []byte) {
 	}
 	next := v.Head.next(hash, e)
 	if subtle.ConstantTimeCompare(next.hash[:], stored) != 1 {
-		v.Fault = fmt.Sprintf("entry %d (%s of %s) was changed, or its hash, or those before it were rewritten", e.Seq, e.Action, e.At)
+		v.fault(phrase.New("entry %d (%s of %s) was changed, or its hash, or those before it were rewritten", e.Seq, e.Action, e.At))
 		return
 	}
 	if e.Actor.Kind == ActorStore && e.Action == actionAuditPrune && !v.duePrune(e) {
@@ -288,7 +293,7 @@ func (v *auditVerifier) duePrune(e *AuditEntry) bool {
 	text, ok := strings.CutPrefix(e.Detail, prunedUpTo)
 	last, err := time.Parse(time.RFC3339, text)
 	if !ok || err != nil || policy.At(last) > e.At.Add(-auditKept) {
-		v.Fault = fmt.Sprintf("entry %d is about entries that were pruned before their time", e.Seq)
+		v.fault(phrase.New("entry %d is about entries that were pruned before their time", e.Seq))
 		return false
 	}
 	return true
@@ -304,7 +309,7 @@ func (v *auditVerifier) checkKept() {
 	if v.kept == nil || v.kept.Seq != v.Head.Seq || v.kept.hash == v.Head.hash {
 		return
 	}
-	v.Fault = fmt.Sprintf("entry %d is not the one that the head was noted of: it, or one before it, was rewritten, or the head is another keystore's", v.kept.Seq)
+	v.fault(phrase.New("entry %d is not the one that the head was noted of: it, or one before it, was rewritten, or the head is another keystore's", v.kept.Seq))
 }
 
 // appending is a scanner of rows that have additional columns at the end, which it scans

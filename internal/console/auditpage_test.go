@@ -38,6 +38,8 @@ func TestAuditPage_SaysWhatTheCheckHasFound(t *testing.T) {
 	far := "99:" + strings.Repeat("0", 64)
 	b.want(b.post("operator/audit", "head", far), 200, "The trail is not whole.", "the trail ends before it", "The entries from number 1 to number ")
 	b.want(b.post("operator/audit", "head", "x"), 422, "head")
+	b.header.Set("Accept-Language", "ja")
+	b.want(b.post("operator/audit", "head", other), 200, "入力したハッシュ値と一致しません", number+"番の記録は、ハッシュ値を控えたときの記録ではありません。")
 }
 
 func TestAuditPage_FiltersAndPages(t *testing.T) {

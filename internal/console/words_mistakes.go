@@ -24,6 +24,17 @@ var japaneseMistakes = map[string]string{
 	"%s has a key or service password in it, which is a secret: leave it out": "%sに、キーまたはサービスパスワードが含まれています。秘密の情報は入力しないでください。",
 	"%s %q has characters that cannot be printed: want printable UTF-8":       "%s %q に、表示できない文字が含まれています。表示可能なUTF-8の文字を使用してください。",
 
+	// The check of the audit trail
+	"every entry was removed: there are accounts, and each has its entry":                                                        "すべての記録が削除されています。アカウントがあるのに、その作成の記録がありません。",
+	"the entry about the pepper was removed":                                                                                     "ペッパーの追加の記録が削除されています。",
+	"an entry about pruning was changed":                                                                                         "古い記録の削除を示す記録が改変されています。",
+	"entry %d was changed: %v":                                                                                                   "%d番の記録が改変されています（%v）。",
+	"entry %d was removed, with all up to %d that the head stands for: the trail ends before it":                                 "%d番から、ハッシュ値が示す%d番までの記録が削除されています。証跡はその手前で終わっています。",
+	"entry %d was removed: entry %d comes next":                                                                                  "%d番の記録が削除されています。次の記録は%d番です。",
+	"entry %d (%s of %s) was changed, or its hash, or those before it were rewritten":                                            "%d番の記録（%s、%s）かそのハッシュ値が改変されているか、それより前の記録が書き換えられています。",
+	"entry %d is about entries that were pruned before their time":                                                               "%d番の記録は、保存期間が過ぎる前の記録の削除を示しています。",
+	"entry %d is not the one that the head was noted of: it, or one before it, was rewritten, or the head is another keystore's": "%d番の記録は、ハッシュ値を控えたときの記録ではありません。",
+
 	// What is absent
 	"there is no %s %q":                          "%s %q はありません。",
 	"there is no account with the ID or name %s": "%s というIDまたは名前のアカウントはありません。",

@@ -133,6 +133,8 @@ type AuditCheck struct {
 	First   int64  `json:"first"`   // the number of the first entry
 	Head    string `json:"head"`    // the chain head of these entries
 	Fault   OrNull `json:"fault"`   // what is wrong with the entry after these; null if nothing is wrong
+	// Text is Fault as a text that can be said in several languages.
+	Text phrase.Text `json:"-"`
 }
 
 // CheckHead refuses a text that is not a chain head. It returns the number of the entry
@@ -169,5 +171,5 @@ func (m *Manager) VerifyAudit(ctx context.Context, head string) (AuditCheck, err
 	if errors.Is(err, keystore.ErrInvalid) {
 		err = wrong("head", " %s: %v", head, err)
 	}
-	return AuditCheck{Entries: c.Entries, First: c.First, Head: c.Head.String(), Fault: OrNull(c.Fault)}, err
+	return AuditCheck{Entries: c.Entries, First: c.First, Head: c.Head.String(), Fault: OrNull(c.Fault), Text: c.Text}, err
 }
