@@ -206,7 +206,11 @@ func (v *visit) limitWords(l policy.Limits) (words []string) {
 		return []string{v.T("It has no limits of its own.")}
 	}
 	if l.Operations != 0 {
-		words = append(words, v.T("Operations: %s.", strings.ReplaceAll(l.Operations.String(), ",", ", ")))
+		operations := strings.Split(l.Operations.String(), ",")
+		for i, word := range operations {
+			operations[i] = v.T(word)
+		}
+		words = append(words, v.T("Operations: %s.", strings.Join(operations, v.T(", "))))
 	}
 	if l.Requests != 0 {
 		words = append(words, v.T("At most %d requests a minute.", l.Requests))

@@ -4,7 +4,7 @@ package console
 var japaneseRecords = map[string]string{
 	// Operators
 	"Operators": "運用者",
-	"Send this link to %s, and to nobody else. It is shown only now, and works once.":                      "このリンクは%sさん本人だけに送ってください。表示は今回限りで、1回だけ使えます。",
+	"Send this link to %s, and to nobody else. It is shown only now, and works once.":                      "このリンクは%sさん本人だけに送ってください。表示されるのは今回だけで、使用できるのは1回です。",
 	"Using the link replaces the password, and removes the second factor. Until then both work as before.": "リンクを使うとパスワードが置き換わり、2段階認証は解除されます。それまでは、どちらも今のまま使えます。",
 	"Invite an operator": "運用者の招待",
 	"An operator can do everything that these pages offer. The operator sets a password with a link that works for 24 hours.": "運用者は、この画面のすべての操作を行えます。24時間有効なリンクから、本人がパスワードを設定します。",
@@ -17,7 +17,7 @@ var japaneseRecords = map[string]string{
 	"removed":            "削除済み",
 	"Remove %s":          "%sを削除",
 	"Remove…":            "削除…",
-	"This is you: your sessions end at once, and only another operator or the command line can let you in again.": "自分自身を削除しようとしています。ただちにサインアウトされ、ほかの運用者かコマンドラインから招待されるまでサインインできません。",
+	"This is you: your sessions end at once, and only another operator or the command line can let you in again.": "自分自身を削除しようとしています。ただちにサインアウトされ、他の運用者またはコマンドラインから招待されるまでサインインできません。",
 	"This is the last operator who can sign in. Afterwards only the command line on the server can let one in:":   "サインインできる最後の運用者です。削除すると、サーバー上のコマンドラインからしか運用者を招待できなくなります：",
 	"Yes, remove the operator": "はい、削除します",
 	"New link for %s":          "%sの新しいリンク",
@@ -25,7 +25,7 @@ var japaneseRecords = map[string]string{
 	"Removed operators":        "削除済みの運用者",
 	"Removed":                  "削除日時",
 	"Another invitation lets a removed operator in again.": "削除済みの運用者は、招待し直すと再びサインインできます。",
-	"The operator is removed, and can no longer sign in.":  "運用者を削除しました。以後サインインできません。",
+	"The operator is removed, and can no longer sign in.":  "運用者を削除しました。以後、この運用者はサインインできません。",
 	"You have removed yourself, and are signed out.":       "自分自身を削除し、サインアウトしました。",
 
 	// Audit trail

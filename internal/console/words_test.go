@@ -165,3 +165,14 @@ func TestTimes_AreInTheZoneOfTheReader(t *testing.T) {
 		t.Errorf("the date ends otherwise:\n%s", check.body)
 	}
 }
+
+// The summary of a new key names operations as the form does.
+func TestOperations_AreNamedAsInTheForm(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.holder(f.account("Example Corp."))
+	form := []string{"expires", "never", "operations", "create_job", "operations", "read_job", "step", "check"}
+	b.want(b.post("keys/new", form...), 200, "Operations: create_job, read_job.")
+	b.header.Set("Accept-Language", "ja")
+	b.want(b.post("keys/new", form...), 200, "利用できる操作：ジョブの作成、ジョブの取得")
+}
