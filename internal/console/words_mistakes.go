@@ -135,6 +135,7 @@ var japaneseMistakes = map[string]string{
 	"%s %s: want %s, an ID or a name, or both as in \"operator tanaka\"": "%s %s：%s、IDもしくは名前、または両方（例：\"operator tanaka\"）を入力してください。",
 
 	// Operators
+	"the operator %s has no open invitation":                                                   "運用者 %s への有効な招待リンクはありません。",
 	"operator %s is the last one who can sign in":                                              "運用者 %s は、サインインできる最後の運用者です。",
 	"the operator's name has a key or service password in it, which is a secret: leave it out": "運用者名に、キーまたはサービスパスワードが含まれています。秘密の情報は入力しないでください。",
 
