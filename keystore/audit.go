@@ -76,6 +76,7 @@ const (
 	actionConsoleSignOut  = "console_sign_out"
 	actionConsolePassword = "console_password"
 	actionConsoleSecond   = "console_second_factor" // detail: what was done with it
+	actionConsolePasskey  = "console_passkey"       // detail: what was done with which one
 	actionConsoleRemove   = "console_remove"
 
 	actionAuditChain   = "audit_chain"   // subject: number of the last entry that got its hash then
@@ -88,7 +89,7 @@ func AuditActions() []string {
 	return []string{
 		actionAccountClose, actionAccountCreate, actionAccountLimit, actionAccountRename, actionAccountResume, actionAccountRotate, actionAccountSuspend,
 		actionAuditChain, actionAuditPrune,
-		actionConsoleInvite, actionConsolePassword, actionConsoleRemove, actionConsoleSecond, actionConsoleSetup, actionConsoleSignIn, actionConsoleFailed, actionConsoleSignOut,
+		actionConsoleInvite, actionConsolePasskey, actionConsolePassword, actionConsoleRemove, actionConsoleSecond, actionConsoleSetup, actionConsoleSignIn, actionConsoleFailed, actionConsoleSignOut,
 		actionKeyDelete, actionKeyImport, actionKeyIssue, actionKeyPrune, actionKeyRename, actionKeyResume, actionKeyRevoke, actionTreeRevoke, actionKeyRotate, actionKeySuspend,
 		actionPepperAdd, actionStoreRestore, actionStreamCut,
 	}

@@ -381,6 +381,8 @@ func TestConsole_SaysWhenAUserHasSignedInLast(t *testing.T) {
 	for _, column := range []string{"signed_in_at", "issuer", "subject"} {
 		mustExec(t, db, `ALTER TABLE console_users DROP COLUMN `+column)
 	}
+	mustExec(t, db, `DROP TABLE console_passkeys`) // of version 19
+	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN handle`)
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 17`)
 	f = openStore(t, path)
 	wantLast("tanaka", start+1000)

@@ -42,6 +42,12 @@ func (s *Store) sessionDigest(token policy.Secret) []byte {
 // changed since u was read, or if the user has neither a password nor an identity, or may not be
 // signed in any more.
 func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, passed bool, until policy.Time, replaces policy.Secret) (token policy.Secret, err error) {
+	return s.beginSession(ctx, now, from, u, passed, until, replaces, u.Identity.Issuer, func(*txn) error { return nil })
+}
+
+// beginSession begins a session. The function note is called in the same transaction; after an
+// error of it there is no session. The detail is for the audit trail.
+func (s *Store) beginSession(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, passed bool, until policy.Time, replaces policy.Secret, detail string, note func(*txn) error) (token policy.Secret, err error) {
 	if token, err = policy.GenerateSecret(sessionPrefix, rand.Reader); err != nil {
 		return policy.Secret{}, err
 	}
@@ -49,14 +55,15 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 		if err := s.checkPepper(t); err != nil {
 			return err
 		}
-		current, err := s.consoleUser(t.ctx, t, u.Kind, u.ID)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		current, err := s.unchanged(t, u)
+		if err != nil {
 			return err
 		}
-		able := current.PasswordHash != "" || current.Identity != (Identity{})
-		same := err == nil && able && current.PasswordHash == u.PasswordHash && current.Identity == u.Identity && current.SecondFactor.Reveal() == u.SecondFactor.Reveal()
-		if !same || !current.Reached() {
+		if current.SecondFactor.Reveal() != u.SecondFactor.Reveal() {
 			return errChangedMeanwhile()
+		}
+		if err := note(t); err != nil {
+			return err
 		}
 		t.exec(`INSERT INTO console_sessions (digest, kind, id, passed, begun_at, seen_at, until) VALUES ($1, $2, $3, $4, $5, $5, $6)`,
 			s.sessionDigest(token), u.Kind, u.ID, passed, now, until)
@@ -65,7 +72,7 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 		}
 		if passed {
 			t.exec(`UPDATE console_users SET signed_in_at = $1 WHERE kind = $2 AND id = $3`, now, u.Kind, u.ID)
-			t.auditUser(now, from, u, actionConsoleSignIn, u.Identity.Issuer)
+			t.auditUser(now, from, u, actionConsoleSignIn, detail)
 		}
 		return t.err
 	})
@@ -73,6 +80,22 @@ func (s *Store) BeginConsoleSession(ctx context.Context, now policy.Time, from A
 		return policy.Secret{}, err
 	}
 	return token, nil
+}
+
+// unchanged returns a user as the transaction sees it. The error is ErrInvalid if the user's password
+// or identity was changed since u was read, or if the user has neither, or may not be signed in any
+// more.
+func (s *Store) unchanged(t *txn, u *ConsoleUser) (current ConsoleUser, err error) {
+	current, err = s.consoleUser(t.ctx, t, u.Kind, u.ID)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return current, err
+	}
+	able := current.PasswordHash != "" || current.Identity != (Identity{})
+	same := err == nil && able && current.PasswordHash == u.PasswordHash && current.Identity == u.Identity
+	if !same || !current.Reached() {
+		return current, errChangedMeanwhile()
+	}
+	return current, nil
 }
 
 // FindConsoleSession returns the session with this token, if it goes on at now: its time is not

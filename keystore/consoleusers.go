@@ -34,6 +34,11 @@ type ConsoleUser struct {
 	SignedInAt policy.Time
 	// SecondFactor is the secret of the second factor. It is empty if the user has none.
 	SecondFactor policy.Secret
+	// Passkeys is how many passkeys the user has.
+	Passkeys int
+	// Handle are random bytes by which authenticators tell users apart. It is empty if the user
+	// has never had a passkey.
+	Handle []byte
 	// Account is the user's account. It is the zero Account for an operator.
 	Account policy.Account
 }
@@ -56,11 +61,12 @@ func (u *ConsoleUser) Reached() bool {
 // InvitationTime is how long the set-up link of an invitation works.
 const InvitationTime = 24 * time.Hour
 
-const consoleUserColumns = `u.kind, u.id, u.created_at, COALESCE(u.password, ''), COALESCE(u.setup_until, 0), COALESCE(u.removed_at, 0), COALESCE(u.signed_in_at, 0), COALESCE(u.issuer, ''), COALESCE(u.subject, ''), u.second`
+const consoleUserColumns = `u.kind, u.id, u.created_at, COALESCE(u.password, ''), COALESCE(u.setup_until, 0), COALESCE(u.removed_at, 0), COALESCE(u.signed_in_at, 0), COALESCE(u.issuer, ''), COALESCE(u.subject, ''), u.second, u.handle,
+	(SELECT COUNT(*) FROM console_passkeys p WHERE p.kind = u.kind AND p.id = u.id)`
 
 func (s *Store) scanConsoleUser(row scanner) (u ConsoleUser, err error) {
 	var second []byte
-	if err = row.Scan(&u.Kind, &u.ID, &u.CreatedAt, &u.PasswordHash, &u.SetupUntil, &u.RemovedAt, &u.SignedInAt, &u.Identity.Issuer, &u.Identity.Subject, &second); err != nil {
+	if err = row.Scan(&u.Kind, &u.ID, &u.CreatedAt, &u.PasswordHash, &u.SetupUntil, &u.RemovedAt, &u.SignedInAt, &u.Identity.Issuer, &u.Identity.Subject, &second, &u.Handle, &u.Passkeys); err != nil {
 		return u, err
 	}
 	u.SecondFactor, err = s.openSecond(u.Kind, u.ID, second)
@@ -69,7 +75,7 @@ func (s *Store) scanConsoleUser(row scanner) (u ConsoleUser, err error) {
 
 // InviteConsoleUser lets a user set a console password with the token that it returns, until
 // the end of [InvitationTime]. An earlier token of the user ends. The user's password, second
-// factor and sessions stay until the token is used. The argument id is the ID of an account
+// factor, passkeys and sessions stay until the token is used. The argument id is the ID of an account
 // that is open, or the name of an operator, as kind says. Only the operator may call it. The
 // error is ErrNotFound if there is no such account, and ErrAccountClosed if it is closed.
 func (s *Store) InviteConsoleUser(ctx context.Context, now policy.Time, by Actor, kind, id string) (token policy.Secret, until policy.Time, err error) {
@@ -157,10 +163,11 @@ func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by A
 				return refuse(ErrLastOperator, "operator %s is the last one who can sign in", name)
 			}
 		}
-		u.RemovedAt, u.PasswordHash, u.Identity, u.SetupUntil, u.SecondFactor = now, "", Identity{}, 0, policy.Secret{}
+		u.RemovedAt, u.PasswordHash, u.Identity, u.SetupUntil, u.SecondFactor, u.Passkeys = now, "", Identity{}, 0, policy.Secret{}, 0
 		t.exec(`UPDATE console_users SET removed_at = $1, password = NULL, issuer = NULL, subject = NULL, second = NULL, setup_digest = NULL, setup_until = NULL WHERE kind = $2 AND id = $3`,
 			now, ActorOperator, name)
 		t.exec(`DELETE FROM console_recovery WHERE kind = $1 AND id = $2`, ActorOperator, name)
+		t.removePasskeys(ActorOperator, name)
 		t.endSessions(ActorOperator, name, nil)
 		t.audit(now, by, actionConsoleRemove, "", name, "")
 		return t.err
@@ -257,7 +264,7 @@ func (s *Store) findSetup(ctx context.Context, q querier, now policy.Time, token
 }
 
 // SetUpConsoleUser sets the password of the user who was invited with this token, and ends
-// the invitation, the second factor, the identity at a provider and the sessions of the user. The
+// the invitation, the second factor, the passkeys, the identity at a provider and the sessions of the user. The
 // argument hash is the hash of the password in PHC format; from is the address of the user. The
 // error is ErrNotFound as that of [Store.FindSetup].
 func (s *Store) SetUpConsoleUser(ctx context.Context, now policy.Time, from Actor, token policy.Secret, hash string) (u ConsoleUser, err error) {
@@ -265,10 +272,11 @@ func (s *Store) SetUpConsoleUser(ctx context.Context, now policy.Time, from Acto
 		if u, err = s.findSetup(t.ctx, t, now, token); err != nil {
 			return err
 		}
-		u.PasswordHash, u.Identity, u.SetupUntil, u.SecondFactor = hash, Identity{}, 0, policy.Secret{}
+		u.PasswordHash, u.Identity, u.SetupUntil, u.SecondFactor, u.Passkeys = hash, Identity{}, 0, policy.Secret{}, 0
 		t.exec(`UPDATE console_users SET password = $1, issuer = NULL, subject = NULL, second = NULL, second_step = 0, setup_digest = NULL, setup_until = NULL WHERE kind = $2 AND id = $3`,
 			hash, u.Kind, u.ID)
 		t.exec(`DELETE FROM console_recovery WHERE kind = $1 AND id = $2`, u.Kind, u.ID)
+		t.removePasskeys(u.Kind, u.ID)
 		t.endSessions(u.Kind, u.ID, nil)
 		t.auditUser(now, from, &u, actionConsoleSetup, "")
 		return t.err

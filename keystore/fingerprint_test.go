@@ -98,6 +98,8 @@ func TestUpgrade_FromVersion15(t *testing.T) {
 	for _, column := range []string{"signed_in_at", "issuer", "subject"} {
 		mustExec(t, db, `ALTER TABLE console_users DROP COLUMN `+column)
 	}
+	mustExec(t, db, `DROP TABLE console_passkeys`) // of version 19
+	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN handle`)
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 16`)
 	f = openStore(t, path)
 	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != engine.SchemaVersion {

@@ -220,7 +220,7 @@ func (m *merger) run(by Actor) error {
 // store stay as they are, and none comes back, so that no password from before a change works
 // again: invite the holder of an account that the restore brings back.
 func (m *merger) mergeConsole() {
-	for _, table := range []string{"console_sessions", "console_recovery", "console_users"} {
+	for _, table := range []string{"console_sessions", "console_recovery", "console_passkeys", "console_users"} {
 		m.exec(`DELETE FROM main.` + table + ` WHERE kind = '` + ActorAccount + `' AND id NOT IN (SELECT id FROM main.accounts)`)
 	}
 }

@@ -155,12 +155,12 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	// All that versions 9 to 18 have added.
+	// All that versions 9 to 19 have added.
 	mustExec(t, db, `ALTER TABLE jobs DROP COLUMN upstream_key`)
 	for _, index := range []string{"api_keys_label", "last_uses_at", "api_keys_revoke_from", "api_keys_created", "api_keys_account_created", "accounts_created"} {
 		mustExec(t, db, `DROP INDEX `+index)
 	}
-	for _, table := range []string{"console_users", "console_recovery", "console_sessions", "tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes", "usage_journal", "usage_fold"} {
+	for _, table := range []string{"console_users", "console_recovery", "console_sessions", "console_passkeys", "tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes", "usage_journal", "usage_fold"} {
 		mustExec(t, db, `DROP TABLE `+table)
 	}
 	for _, table := range []string{"accounts", "api_keys"} {

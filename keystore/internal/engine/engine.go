@@ -42,7 +42,7 @@ import (
 
 // SchemaVersion is the version of the tables that the keystore works with. Every
 // engine counts its migrations up to this number.
-const SchemaVersion = 18
+const SchemaVersion = 19
 
 // Engine opens one database, which may not exist yet. It also has the methods that a store
 // needs while the database is not open.
