@@ -60,6 +60,7 @@ var arrows = map[string]struct {
 	"internal/sandbox":        {std: true},
 	"internal/wstest":         {std: true},
 	"internal/browsertest":    {},
+	"internal/passkeytest":    {std: true},
 
 	"internal/openid/openidtest": {std: true},
 

@@ -1,5 +1,5 @@
 // Package signin decides who may sign in at the console, and how long: passwords, second
-// factors, sessions, and how often they may be tried. The keystore has the records; this
+// factors, passkeys, sessions, and how often they may be tried. The keystore has the records; this
 // package has the rules, and knows no HTTP.
 package signin
 
@@ -56,6 +56,10 @@ type Service struct {
 	addresses *throttle.Throttle[netip.Prefix]      // failed tries by the network of the client
 	names     *throttle.Throttle[[sha256.Size]byte] // failed tries by the name that was given
 	codes     *throttle.Throttle[string]            // tried codes by user
+
+	challenges *throttle.Throttle[netip.Prefix] // challenges for a sign-in with a passkey by network
+	asked      *ceremonies                      // sign-ins with a passkey that have begun
+	offered    *ceremonies                      // passkeys that are being added
 }
 
 // The limits of failed tries. The limit by address is that of the issuance API.
@@ -63,11 +67,14 @@ type Service struct {
 // Anyone can use up the limit of a name, and keep its user from signing in for a minute at a
 // time. Without the limit, many addresses together could try as many passwords as the
 // processors can check. The limit of codes can be used up only by someone who has the
-// password. It allows 960 codes a day, so that a guess is right once in a year on average.
+// password. It allows 960 codes a day, so that a guess is right once in a year on average. The
+// limit of challenges keeps a network from ending the challenges of others.
 var (
 	addressRule = throttle.Rule{Failures: 30, Window: time.Minute, Keys: 16_384}
 	nameRule    = throttle.Rule{Failures: 30, Window: time.Minute, Keys: 16_384}
 	codeRule    = throttle.Rule{Failures: 10, Window: 15 * time.Minute, Keys: 16_384}
+
+	challengeRule = throttle.Rule{Failures: 60, Window: time.Minute, Keys: 16_384}
 )
 
 // New returns a Service.
@@ -77,6 +84,10 @@ func New() *Service {
 		addresses: throttle.New[netip.Prefix](addressRule),
 		names:     throttle.New[[sha256.Size]byte](nameRule),
 		codes:     throttle.New[string](codeRule),
+
+		challenges: throttle.New[netip.Prefix](challengeRule),
+		asked:      newCeremonies(mostCeremonies),
+		offered:    newCeremonies(mostCeremonies),
 	}
 }
 

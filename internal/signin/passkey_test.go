@@ -1,0 +1,543 @@
+package signin
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"github.com/speechgate/speechgate/internal/passkeytest"
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// theSite returns the site of the tests.
+func theSite(t testing.TB) Site {
+	t.Helper()
+	site, err := NewSite("https://console.example.com", "Speechgate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site
+}
+
+// authenticator returns an authenticator at the site of the tests.
+func (f *fixture) authenticator() *passkeytest.Authenticator {
+	return passkeytest.New(f.t, "https://console.example.com", "console.example.com")
+}
+
+// offer returns the options for a new passkey of the user of a session.
+func (f *fixture) offer(session policy.Secret) []byte {
+	f.t.Helper()
+	user, _ := f.user(session)
+	options, err := f.OfferPasskey(f.t.Context(), f.try, theSite(f.t), user, " laptop ", secret(aPassword), session)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return options
+}
+
+// addPasskey adds a passkey to the user of a session.
+func (f *fixture) addPasskey(session policy.Secret) *passkeytest.Authenticator {
+	f.t.Helper()
+	a := f.authenticator()
+	user, _ := f.user(session)
+	if err := f.AddPasskey(f.t.Context(), f.try, theSite(f.t), user, a.Create(f.offer(session)), session); err != nil {
+		f.t.Fatal(err)
+	}
+	return a
+}
+
+// ask returns the options for a sign-in with a passkey.
+func (f *fixture) ask() []byte {
+	f.t.Helper()
+	options, err := f.AskPasskey(f.try, theSite(f.t))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return options
+}
+
+// present signs in with an answer. Its token is empty if and only if there is an error.
+func (f *fixture) present(answer string) (policy.Secret, error) {
+	f.t.Helper()
+	token, err := f.SignInWithPasskey(f.t.Context(), f.try, theSite(f.t), answer, policy.Secret{})
+	if (err == nil) == token.Empty() {
+		f.t.Errorf("token %t with %v", !token.Empty(), err)
+	}
+	return token, err
+}
+
+func TestPasskey_IsBothFactorsOfItsUser(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	account, ofHolder := f.holder("Example Corp.")
+	operator := f.tanaka()
+	other, _ := f.signIn("tanaka", aPassword, policy.Secret{})
+	for id, session := range map[string]policy.Secret{account.ID: ofHolder, "tanaka": operator} {
+		a := f.addPasskey(session)
+		f.enrol(session)
+		for range 3 {
+			f.advance(time.Minute)
+			token, err := f.present(a.Get(f.ask()))
+			if err != nil {
+				t.Fatalf("sign-in as %s: %v", id, err)
+			}
+			user, passed := f.user(token)
+			if user.ID != id || !passed || user.Passkeys != 1 {
+				t.Errorf("the passkey of %s begins a session of %s, passed %t, with %d passkeys", id, user.ID, passed, user.Passkeys)
+			}
+			passkeys, err := f.store.Passkeys(t.Context(), user)
+			if err != nil || len(passkeys) != 1 {
+				t.Fatalf("%d passkeys, %v", len(passkeys), err)
+			}
+			if p := passkeys[0]; p.Name != "laptop" || p.Site != "console.example.com" || p.UsedAt != f.try.Now || p.AddedAt >= p.UsedAt || p.SignCount != a.Count-1 {
+				t.Errorf("the passkey is %+v, count %d", p, a.Count)
+			}
+		}
+	}
+	if _, err := f.Session(t.Context(), f.try, other); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("a session from before the passkey goes on: %v", err)
+	}
+}
+
+// Each answer but the first is wrong in one thing.
+func TestPasskey_AnAnswerMustBeRightInEverything(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(f *fixture, a *passkeytest.Authenticator)
+		want   error
+	}{
+		"nothing":                       {func(*fixture, *passkeytest.Authenticator) {}, nil},
+		"a synced passkey became one":   {func(_ *fixture, a *passkeytest.Authenticator) { a.Flags |= passkeytest.Synced }, ErrPasskey},
+		"another origin":                {func(_ *fixture, a *passkeytest.Authenticator) { a.Origin = "https://evil.example" }, ErrPasskey},
+		"a host below":                  {func(_ *fixture, a *passkeytest.Authenticator) { a.Origin = "https://evil.console.example.com" }, ErrPasskey},
+		"another port":                  {func(_ *fixture, a *passkeytest.Authenticator) { a.Origin += ":8443" }, ErrPasskey},
+		"without TLS":                   {func(_ *fixture, a *passkeytest.Authenticator) { a.Origin = "http://console.example.com" }, ErrPasskey},
+		"another site":                  {func(_ *fixture, a *passkeytest.Authenticator) { a.Site = "example.com" }, ErrPasskey},
+		"the user is not verified":      {func(_ *fixture, a *passkeytest.Authenticator) { a.Flags = passkeytest.Present }, ErrPasskey},
+		"nobody is present":             {func(_ *fixture, a *passkeytest.Authenticator) { a.Flags = passkeytest.Verified }, ErrPasskey},
+		"the count is the same":         {func(_ *fixture, a *passkeytest.Authenticator) { a.Count-- }, ErrPasskey},
+		"the count is lower":            {func(_ *fixture, a *passkeytest.Authenticator) { a.Count = 1 }, ErrPasskey},
+		"the count is gone":             {func(_ *fixture, a *passkeytest.Authenticator) { a.Count = 0 }, ErrPasskey},
+		"the count jumps":               {func(_ *fixture, a *passkeytest.Authenticator) { a.Count = 1 << 31 }, nil},
+		"a challenge of the client":     {func(_ *fixture, a *passkeytest.Authenticator) { a.Challenge = strings.Repeat("A", 43) }, ErrPasskey},
+		"an answer of another ceremony": {func(_ *fixture, a *passkeytest.Authenticator) { a.Ceremony = "webauthn.create" }, ErrPasskey},
+		"no handle":                     {func(_ *fixture, a *passkeytest.Authenticator) { a.Handle = nil }, ErrPasskey},
+		"the handle of another user": {func(f *fixture, a *passkeytest.Authenticator) {
+			_, session := f.holder("Other")
+			a.Handle = f.addPasskey(session).Handle
+		}, ErrPasskey},
+		"the passkey of another user": {func(f *fixture, a *passkeytest.Authenticator) {
+			_, session := f.holder("Other")
+			other := f.addPasskey(session)
+			a.ID, a.Handle = other.ID, other.Handle
+		}, ErrPasskey},
+		"an unknown passkey": {func(f *fixture, a *passkeytest.Authenticator) { a.ID = f.authenticator().ID }, ErrPasskey},
+		"another key": {func(f *fixture, a *passkeytest.Authenticator) {
+			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			a.Key = key
+		}, ErrPasskey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			a := f.addPasskey(f.tanaka())
+			if _, err := f.present(a.Get(f.ask())); err != nil {
+				t.Fatal(err)
+			}
+			c.change(f, a)
+			if _, err := f.present(a.Get(f.ask())); !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+// A new passkey, too, must be for this site and this user.
+func TestPasskey_ANewOneMustBeRightInEverything(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(a *passkeytest.Authenticator)
+		want   error
+	}{
+		"nothing":                              {func(*passkeytest.Authenticator) {}, nil},
+		"a synced passkey":                     {func(a *passkeytest.Authenticator) { a.Flags |= passkeytest.Synced }, nil},
+		"an authenticator that does not count": {func(a *passkeytest.Authenticator) { a.Count = 0 }, nil},
+		"another origin":                       {func(a *passkeytest.Authenticator) { a.Origin = "https://evil.example" }, ErrPasskey},
+		"another site":                         {func(a *passkeytest.Authenticator) { a.Site = "example.com" }, ErrPasskey},
+		"the user is not verified":             {func(a *passkeytest.Authenticator) { a.Flags = passkeytest.Present }, ErrPasskey},
+		"a challenge of the client":            {func(a *passkeytest.Authenticator) { a.Challenge = strings.Repeat("A", 43) }, ErrPasskey},
+		"an answer of another ceremony":        {func(a *passkeytest.Authenticator) { a.Ceremony = "webauthn.get" }, ErrPasskey},
+		"a credential ID that is too long":     {func(a *passkeytest.Authenticator) { a.ID = make([]byte, mostCredentialID+1) }, ErrPasskey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			session := f.tanaka()
+			user, _ := f.user(session)
+			a := f.authenticator()
+			c.change(a)
+			err := f.AddPasskey(t.Context(), f.try, theSite(t), user, a.Create(f.offer(session)), session)
+			if !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			if c.want != nil {
+				return
+			}
+			for range 2 {
+				if _, err := f.present(a.Get(f.ask())); err != nil {
+					t.Errorf("the passkey does not sign in: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestPasskey_AChallengeIsAnsweredOnceAndSoon(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	session := f.tanaka()
+	a := f.addPasskey(session)
+	options := f.ask()
+	answer := a.Get(options)
+	if _, err := f.present(answer); err != nil {
+		t.Fatal(err)
+	}
+	for name, again := range map[string]string{"the same answer": answer, "another answer": a.Get(options)} {
+		if _, err := f.present(again); !errors.Is(err, ErrPasskey) {
+			t.Errorf("%s to the same challenge: %v", name, err)
+		}
+	}
+	wrong := f.ask()
+	a.Origin = "https://evil.example"
+	if _, err := f.present(a.Get(wrong)); !errors.Is(err, ErrPasskey) {
+		t.Fatal(err)
+	}
+	a.Origin = "https://console.example.com"
+	if _, err := f.present(a.Get(wrong)); !errors.Is(err, ErrPasskey) {
+		t.Errorf("a right answer after a wrong one: %v", err)
+	}
+	early, late := f.ask(), f.ask()
+	f.advance(ceremonyTime - time.Millisecond)
+	if _, err := f.present(a.Get(early)); err != nil {
+		t.Errorf("an answer in time: %v", err)
+	}
+	f.advance(time.Millisecond)
+	if _, err := f.present(a.Get(late)); !errors.Is(err, ErrPasskey) {
+		t.Errorf("a late answer: %v", err)
+	}
+
+	user, _ := f.user(session)
+	offer := f.offer(session)
+	f.advance(ceremonyTime)
+	if err := f.AddPasskey(t.Context(), f.try, theSite(t), user, f.authenticator().Create(offer), session); !errors.Is(err, ErrPasskey) {
+		t.Errorf("a late passkey: %v", err)
+	}
+	// A challenge of one kind is none of the other.
+	if _, err := f.present(a.Get(f.offer(session))); !errors.Is(err, ErrPasskey) {
+		t.Errorf("a sign-in with the challenge of a new passkey: %v", err)
+	}
+}
+
+// Another user, and the same user in another session, cannot add a passkey to an offer.
+func TestPasskey_AnOfferIsForOneSession(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, own := f.holder("Example Corp.")
+	operator := f.tanaka()
+	second, _ := f.signIn("tanaka", aPassword, policy.Secret{})
+	for name, session := range map[string]policy.Secret{"another user": own, "another session": second} {
+		user, _ := f.user(session)
+		err := f.AddPasskey(t.Context(), f.try, theSite(t), user, f.authenticator().Create(f.offer(operator)), session)
+		if !errors.Is(err, ErrPasskey) {
+			t.Errorf("%s: %v, want ErrPasskey", name, err)
+		}
+	}
+	user, _ := f.user(operator)
+	elsewhere, err := NewSite("https://other.example.com", "Speechgate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.AddPasskey(t.Context(), f.try, elsewhere, user, f.authenticator().Create(f.offer(operator)), operator); !errors.Is(err, ErrPasskey) {
+		t.Errorf("another site: %v", err)
+	}
+	a := f.addPasskey(operator)
+	if _, err := f.SignInWithPasskey(t.Context(), f.try, elsewhere, a.Get(f.ask()), policy.Secret{}); !errors.Is(err, ErrPasskey) {
+		t.Errorf("a sign-in at another site: %v", err)
+	}
+	// The passkey of the first site is nothing at the other one, whatever the request says.
+	options, err := f.AskPasskey(f.try, elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Origin, a.Site = "https://other.example.com", "other.example.com"
+	if _, err := f.SignInWithPasskey(t.Context(), f.try, elsewhere, a.Get(options), policy.Secret{}); !errors.Is(err, ErrPasskey) {
+		t.Errorf("a passkey of another site: %v", err)
+	}
+}
+
+func TestPasskey_OneOfAnotherUserIsNotAdded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, own := f.holder("Example Corp.")
+	operator := f.tanaka()
+	a := f.addPasskey(operator)
+	user, _ := f.user(own)
+	if err := f.AddPasskey(t.Context(), f.try, theSite(t), user, a.Create(f.offer(own)), own); !errors.Is(err, keystore.ErrInvalid) {
+		t.Errorf("%v, want ErrInvalid", err)
+	}
+	if user, _ := f.user(own); user.Passkeys != 0 {
+		t.Error("the user has the passkey of another user")
+	}
+}
+
+func TestPasskey_ChangesNeedThePassword(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, foreign := f.holder("Example Corp.")
+	session := f.tanaka()
+	a := f.addPasskey(session)
+	user, _ := f.user(session)
+	if _, err := f.OfferPasskey(t.Context(), f.try, theSite(t), user, "laptop", secret(another), session); !errors.Is(err, ErrWrong) {
+		t.Errorf("an offer with a wrong password: %v", err)
+	}
+	for _, name := range []string{"", "  ", strings.Repeat("x", 201), "line\nline"} {
+		if _, err := f.OfferPasskey(t.Context(), f.try, theSite(t), user, name, secret(aPassword), session); !errors.Is(err, keystore.ErrInvalid) {
+			t.Errorf("the name %q: %v", name, err)
+		}
+	}
+	if err := f.RemovePasskey(t.Context(), f.try, user, secret(another), a.ID, session); !errors.Is(err, ErrWrong) {
+		t.Errorf("removing with a wrong password: %v", err)
+	}
+	stranger, _ := f.user(foreign)
+	if err := f.RemovePasskey(t.Context(), f.try, stranger, secret(aPassword), a.ID, foreign); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("removing the passkey of another user: %v", err)
+	}
+	used, err := f.present(a.Get(f.ask()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.RemovePasskey(t.Context(), f.try, user, secret(aPassword), a.ID, session); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Session(t.Context(), f.try, used); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("the session of the removed passkey: %v", err)
+	}
+	f.user(session)
+	if _, err := f.present(a.Get(f.ask())); !errors.Is(err, ErrPasskey) {
+		t.Errorf("a removed passkey: %v", err)
+	}
+}
+
+func TestPasskey_AUserHasALimitedNumber(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	session := f.tanaka()
+	for range keystore.MostPasskeys - 1 {
+		f.addPasskey(session)
+	}
+	one, two := f.offer(session), f.offer(session)
+	user, _ := f.user(session)
+	if err := f.AddPasskey(t.Context(), f.try, theSite(t), user, f.authenticator().Create(one), session); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.AddPasskey(t.Context(), f.try, theSite(t), user, f.authenticator().Create(two), session); !errors.Is(err, keystore.ErrInvalid) {
+		t.Errorf("one passkey too many: %v", err)
+	}
+	user, _ = f.user(session)
+	if _, err := f.OfferPasskey(t.Context(), f.try, theSite(t), user, "laptop", secret(aPassword), session); !errors.Is(err, ErrManyPasskeys) {
+		t.Errorf("an offer of one too many: %v", err)
+	}
+}
+
+func TestPasskey_AUserWhoIsKeptOutCannotSignIn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	suspended, one := f.holder("Suspended")
+	closed, two := f.holder("Closed")
+	reset, three := f.holder("Reset")
+	passkeys := map[string]*passkeytest.Authenticator{
+		"suspended": f.addPasskey(one), "closed": f.addPasskey(two), "set up again": f.addPasskey(three), "removed": f.addPasskey(f.tanaka()),
+	}
+	_, err1 := f.store.SuspendAccount(t.Context(), f.try.Now, operator, suspended.ID, "")
+	_, err2 := f.store.CloseAccount(t.Context(), f.try.Now, operator, closed.ID)
+	_, err3 := f.SetUp(t.Context(), f.try, f.invite(keystore.ActorAccount, reset.ID), secret(another), policy.Secret{})
+	_, _, err4 := f.store.RemoveConsoleOperator(t.Context(), f.try.Now, operator, "tanaka", true)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	for name, a := range passkeys {
+		if _, err := f.present(a.Get(f.ask())); !errors.Is(err, ErrPasskey) {
+			t.Errorf("a user who is %s: %v", name, err)
+		}
+	}
+	if _, err := f.store.ResumeAccount(t.Context(), f.try.Now, operator, suspended.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.present(passkeys["suspended"].Get(f.ask())); err != nil {
+		t.Errorf("an account that was resumed: %v", err)
+	}
+	// An operator who is invited again has no passkeys from before.
+	if _, err := f.SetUp(t.Context(), f.try, f.invite(keystore.ActorOperator, "tanaka"), secret(another), policy.Secret{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.present(passkeys["removed"].Get(f.ask())); !errors.Is(err, ErrPasskey) {
+		t.Errorf("a passkey from before an operator was removed: %v", err)
+	}
+}
+
+func TestPasskey_FailuresAndChallengesAreThrottled(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	a := f.addPasskey(f.tanaka())
+	for range addressRule.Failures {
+		if _, err := f.present(`{}`); !errors.Is(err, ErrPasskey) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.present(a.Get(f.ask())); !isWait(err, 60) {
+		t.Errorf("after too many failures: %v", err)
+	}
+	if err := f.refused("tanaka", aPassword); !isWait(err, 60) {
+		t.Errorf("a password after too many passkeys: %v", err)
+	}
+	f.advance(time.Minute)
+	if _, err := f.present(a.Get(f.ask())); err != nil {
+		t.Errorf("after a minute: %v", err)
+	}
+	f.advance(time.Minute)
+	for range challengeRule.Failures {
+		f.ask()
+	}
+	if _, err := f.AskPasskey(f.try, theSite(t)); !isWait(err, 60) {
+		t.Errorf("after too many challenges: %v", err)
+	}
+}
+
+func isWait(err error, seconds int) bool {
+	wait, ok := errors.AsType[*WaitError](err)
+	return ok && wait.Seconds == seconds
+}
+
+func TestPasskey_OpenChallengesAreLimited(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.asked = newCeremonies(2)
+	a := f.addPasskey(f.tanaka())
+	one, two, three := f.ask(), f.ask(), f.ask()
+	if n := len(f.asked.byChallenge); n != 2 || f.asked.order.Len() != 2 {
+		t.Errorf("%d challenges are open, want 2", n)
+	}
+	if _, err := f.present(a.Get(one)); !errors.Is(err, ErrPasskey) {
+		t.Errorf("the oldest challenge: %v", err)
+	}
+	for _, options := range [][]byte{two, three} {
+		if _, err := f.present(a.Get(options)); err != nil {
+			t.Error(err)
+		}
+	}
+	f.ask()
+	f.advance(ceremonyTime)
+	f.ask()
+	if n := len(f.asked.byChallenge); n != 1 || f.asked.order.Len() != 1 {
+		t.Errorf("%d challenges are open, want the new one", n)
+	}
+}
+
+func TestSite_IsWhereBrowsersUsePasskeys(t *testing.T) {
+	t.Parallel()
+	for origin, want := range map[string][2]string{
+		"https://console.example.com":              {"https://console.example.com", "console.example.com"},
+		"https://console.example.com/path/":        {"https://console.example.com", "console.example.com"},
+		"https://Console.Example.COM:443":          {"https://console.example.com", "console.example.com"},
+		"https://console.example.com:8443":         {"https://console.example.com:8443", "console.example.com"},
+		"http://localhost:8080":                    {"http://localhost:8080", "localhost"},
+		"http://localhost":                         {"http://localhost", "localhost"},
+		"http://speech.localhost:80":               {"http://speech.localhost", "speech.localhost"},
+		"https://localhost":                        {"https://localhost", "localhost"},
+		"https://音声.example.jp":                    {"https://xn--4qs597l.example.jp", "xn--4qs597l.example.jp"},
+		"http://console.example.com":               {},
+		"https://192.0.2.7":                        {},
+		"http://127.0.0.1:8080":                    {},
+		"https://[2001:db8::7]:8443":               {},
+		"https://2130706433":                       {},
+		"https://console":                          {},
+		"https://":                                 {},
+		"":                                         {},
+		"ftp://console.example.com":                {},
+		"https://evil.example/console.example.com": {"https://evil.example", "evil.example"},
+		"https://a b.example.com":                  {},
+		"http://localhost.example.com":             {},
+		"http://notlocalhost":                      {},
+	} {
+		site, err := NewSite(origin, "Speechgate")
+		if site.Origin() != want[0] || site.Host() != want[1] || (err == nil) != (want[0] != "") {
+			t.Errorf("%q is %q, %q, %v; want %q", origin, site.Origin(), site.Host(), err, want)
+		}
+	}
+}
+
+// No bytes that anyone sends sign in, and none end the process, also if they answer an open
+// challenge and name a passkey that exists.
+func FuzzPasskeyAnswer(f *testing.F) {
+	site := theSite(f)
+	store, err := keystore.Open(f.Context(), keystore.Config{Path: filepath.Join(f.TempDir(), "keystore.db"), Clock: func() policy.Time { return start }})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = store.Close() })
+	setup, _, err := store.InviteConsoleUser(f.Context(), start, operator, keystore.ActorOperator, "tanaka")
+	if err != nil {
+		f.Fatal(err)
+	}
+	user, err := store.SetUpConsoleUser(f.Context(), start, keystore.Actor{}, setup, "$hash")
+	if err != nil {
+		f.Fatal(err)
+	}
+	if user.Handle, err = store.GiveConsoleHandle(f.Context(), &user); err != nil {
+		f.Fatal(err)
+	}
+	open := Try{Store: store, Now: start}
+	begin := func(s *Service) {
+		const challenge = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+		data := webauthn.SessionData{Challenge: challenge, RelyingPartyID: site.host, UserVerification: protocol.VerificationRequired}
+		s.asked.begin(start, &ceremony{site: site, data: data})
+		data.UserID, data.CredParams = user.Handle, webauthn.CredentialParametersRecommendedL3()
+		s.offered.begin(start, &ceremony{site: site, data: data, owner: ownerOf(&user, policy.Secret{}), name: "laptop"})
+	}
+	a := passkeytest.New(f, site.origin, site.host)
+	options := []byte(`{"publicKey":{"challenge":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}`)
+	made := a.Create(options)
+	first := New()
+	begin(first)
+	if err := first.AddPasskey(f.Context(), open, site, &user, made, policy.Secret{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(made)
+	a.Handle = user.Handle
+	a.Site = "evil.example"
+	user.PasswordHash = "$another hash" // no further passkey is written
+	f.Add(a.Get(options))
+	f.Add(`{"id":"AA","rawId":"AA","type":"public-key","response":{"clientDataJSON":"e30","authenticatorData":"","signature":"","userHandle":""}}`)
+	f.Fuzz(func(t *testing.T, answer string) {
+		s := New()
+		begin(s)
+		if _, err := s.SignInWithPasskey(t.Context(), open, site, answer, policy.Secret{}); !errors.Is(err, ErrPasskey) {
+			t.Errorf("a sign-in: %v", err)
+		}
+		if err := s.AddPasskey(t.Context(), open, site, &user, answer, policy.Secret{}); err != nil && !errors.Is(err, ErrPasskey) && !errors.Is(err, keystore.ErrInvalid) {
+			t.Errorf("a passkey: %v", err)
+		}
+	})
+}
