@@ -47,7 +47,7 @@ type Console struct {
 	Path string `json:"path,omitempty"`
 
 	// The URL of the start page as browsers reach it, such as `https://console.example.com/`.
-	// Set-up links begin with it. Its path can differ from `path` if a proxy in front changes
+	// Set-up links begin with it, and passkeys are for its host. Its path can differ from `path` if a proxy in front changes
 	// paths. Default: the address of the site, as far as the configuration tells it.
 	URL string `json:"url,omitempty"`
 

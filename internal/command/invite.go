@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ const flagURL = "url"
 const inviteHelp = `
 The link works once, for 24 hours, and is a secret: who has it sets the password.
 An earlier link for the same user no longer works. Using the link ends the user's
-sessions, and removes the user's second factor.
+sessions, and removes the user's second factor and passkeys.
 
 The link begins with --url; without it, with the address of the console in the
 configuration. Without both it is only a path, for behind the host's name.`
@@ -108,7 +109,7 @@ func listOperators(cmd *cobra.Command, _ []string) error {
 		}
 		return printAll(
 			s, all, "No operator was invited.",
-			[]string{"NAME", "STATUS", "SECOND FACTOR", "LAST SIGN-IN", "CREATED", "INVITED UNTIL"},
+			[]string{"NAME", "STATUS", "SECOND FACTOR", "PASSKEYS", "LAST SIGN-IN", "CREATED", "INVITED UNTIL"},
 			func(o manage.Operator) []string {
 				second := "no"
 				switch {
@@ -117,7 +118,7 @@ func listOperators(cmd *cobra.Command, _ []string) error {
 				case o.Provider != nil:
 					second = "at " + *o.Provider
 				}
-				return []string{o.Name, o.Status, second, shortTime(o.SignedInAt, "never"), shortTime(o.CreatedAt, "-"), shortTime(o.InvitedUntil, "-")}
+				return []string{o.Name, o.Status, second, strconv.Itoa(o.Passkeys), shortTime(o.SignedInAt, "never"), shortTime(o.CreatedAt, "-"), shortTime(o.InvitedUntil, "-")}
 			},
 		)
 	})

@@ -92,20 +92,22 @@ func inLooks(t *testing.T, looks []look, test func(t *testing.T, b *tab)) {
 }
 
 // command calls a command of the protocol.
-func command[P, R any](b *tab, c cdp.Command[P, R], params P) {
+func command[P, R any](b *tab, c cdp.Command[P, R], params P) R {
 	b.t.Helper()
-	if _, err := chromedp.Call(b.Context, c, params); err != nil {
+	result, err := chromedp.Call(b.Context, c, params)
+	if err != nil {
 		b.t.Fatalf("%s: %v", c.Method, err)
 	}
+	return result
 }
 
-// open opens a page of the console.
+// open opens a page of the console, at a host name for which browsers have passkeys.
 func (b *tab) open(path string) {
 	b.t.Helper()
 	if !strings.HasPrefix(path, "/") {
 		path = "/console/" + path
 	}
-	b.Open(b.f.server.URL + path)
+	b.Open(strings.Replace(b.f.server.URL, "127.0.0.1", "localhost", 1) + path)
 }
 
 // seen takes a picture of the page, and checks it: axe-core must find nothing that matters, and

@@ -11,7 +11,7 @@
 //   - pages: the templates, a file for each page, around layout.html
 //   - static: the style sheet, whose first comment lists the components, and the script
 //
-// All pages work without JavaScript. The package knows no Caddy.
+// All pages work without JavaScript, except for passkeys. The package knows no Caddy.
 package console
 
 import (

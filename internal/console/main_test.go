@@ -38,6 +38,7 @@ type fixture struct {
 	https   atomic.Bool
 	client  atomic.Value // netip.Addr
 	failed  atomic.Int64
+	host    string // that browsers name in each request; empty: that of the server
 	// mayFail says that a page is expected to report an error.
 	mayFail atomic.Bool
 	onCut   func() // after a stream was cut; may be nil
@@ -190,7 +191,7 @@ func (b *browser) send(method, path string, form url.Values) answer {
 	if err != nil {
 		b.f.t.Fatal(err)
 	}
-	r.Header = b.header.Clone()
+	r.Header, r.Host = b.header.Clone(), b.f.host
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}

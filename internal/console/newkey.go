@@ -2,7 +2,6 @@ package console
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -263,6 +262,5 @@ func checkAddresses(v *visit) error {
 			answer.Text = v.T("The key will not work from the address that you are calling from now, %s.", v.from().Client)
 		}
 	}
-	v.w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(v.w).Encode(answer)
+	return v.sendJSON(http.StatusOK, answer)
 }

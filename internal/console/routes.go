@@ -12,6 +12,8 @@ func routes() []route {
 	return append(operatorRoutes(), []route{
 		{get, "sign-in", everyone, signInPage},
 		{post, "sign-in", everyone, signIn},
+		{post, "sign-in/passkey/options", everyone, askPasskey},
+		{post, "sign-in/passkey", everyone, signInWithPasskey},
 		{get, "code", halfway, codePage},
 		{post, "code", halfway, giveCode},
 		{get, "oidc", everyone, goToProvider},
@@ -27,6 +29,9 @@ func routes() []route {
 		{post, "settings/password", anyUser, changePassword},
 		{post, "settings/second-factor", anyUser, addSecondFactor},
 		{post, "settings/second-factor/remove", anyUser, removeSecondFactor},
+		{post, "settings/passkeys/options", anyUser, offerPasskey},
+		{post, "settings/passkeys", anyUser, addPasskey},
+		{post, "settings/passkeys/remove", anyUser, removePasskey},
 
 		{get, "keys", holders, keysPage},
 		{get, "keys/new", holders, newKeyPage},

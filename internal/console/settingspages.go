@@ -25,9 +25,11 @@ type settings struct {
 	New      []string     // recovery codes, shown once
 	Password string       // what is wrong with the new password
 	Second   string       // what is wrong with the second factor
-	Zones    []string     // proposals
-	Idle     int          // minutes after which a session without a page ends
-	Lifetime int          // hours after which a session ends
+	Passkeys []passkey
+	Passkey  string   // what is wrong with a passkey
+	Zones    []string // proposals
+	Idle     int      // minutes after which a session without a page ends
+	Lifetime int      // hours after which a session ends
 }
 
 // someZones are proposals for the time zone; every other zone can be typed.
@@ -48,6 +50,9 @@ func (v *visit) settingsOf(secret policy.Secret) (*settings, error) {
 		return s, nil
 	}
 	var err error
+	if s.Passkeys, err = v.passkeys(); err != nil {
+		return nil, err
+	}
 	if s.HasCodes {
 		s.Codes, err = v.store.RecoveryCodes(v.r.Context(), user)
 		return s, err

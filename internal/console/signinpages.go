@@ -13,6 +13,7 @@ import (
 type signInForm struct {
 	Name, Next string
 	Wrong      bool
+	Problem    string // what is wrong with a passkey
 	Done       string // what has just happened: a key of doneTexts
 	ToProvider string // the link that leads to the provider
 }
@@ -171,6 +172,8 @@ var doneTexts = map[string]string{
 	"password-set":          "Your password is set, and you are signed in.",
 	"password-changed":      "The password is changed, and all other sessions have ended.",
 	"second-removed":        "The second factor is removed.",
+	"passkey-added":         "The passkey is added, and all other sessions have ended.",
+	"passkey-removed":       "The passkey is removed, and all other sessions have ended.",
 	"key-deleted":           "The key is deleted. Requests with it are refused from now on.",
 	"key-renamed":           "The label is changed.",
 	"key-revoked":           "The key is revoked. Requests with it are refused from now on.",

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -151,6 +152,18 @@ func (v *visit) form(name string) string { return strings.TrimSpace(v.r.PostForm
 // secret returns a field of the form as it was typed.
 func (v *visit) secret(name string) policy.Secret {
 	return policy.NewSecret(v.r.PostForm.Get(name))
+}
+
+// sendJSON answers a request of the script.
+func (v *visit) sendJSON(status int, answer any) error {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	v.w.Header().Set("Content-Type", "application/json")
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(body) // if the reader is gone, nobody reads the error
+	return nil
 }
 
 // redirect sends the reader to a URL of the console.

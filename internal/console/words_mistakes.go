@@ -75,6 +75,9 @@ var japaneseMistakes = map[string]string{
 	"the service password has %d bytes: want %d to %d":                                                            "サービスパスワードが%dバイトです。%d～%dバイトにしてください。",
 	"the service password has control characters, or is not UTF-8: want it as its owner types it, in one line":    "サービスパスワードに制御文字が含まれているか、UTF-8ではありません。実際に使用しているパスワードを1行で入力してください。",
 	"operator's name %.80q: want 1 to %d letters, digits, and . _ - @ + behind the first of them, such as tanaka": "運用者名 %.80q：英数字（2文字目以降は . _ - @ + も使用可）で、1～%d文字にしてください（例：tanaka）。",
+	"the user has %d passkeys already: remove one first":                                                          "パスキーはすでに%d個あります。先に不要なものを削除してください。",
+	"the passkey belongs to a user already":                                                                       "このパスキーはすでに登録されています。",
+	"the passkey's name is empty: want one by which its user knows it, such as laptop":                            "パスキーの名前を入力してください（例：ノートPC）。",
 	"the user was changed at the same time: try again":                                                            "同時に別の変更が行われました。もう一度お試しください。",
 	"%s %s: want the URL of the console's start page, such as https://speech.example.com/console/":                "%s %s：コンソールのトップページのURLを指定してください（例：https://speech.example.com/console/）。",
 
@@ -226,5 +229,5 @@ var japaneseFields = map[string]string{
 	"unused": "未使用の期間", "url": "URL", "within": "期間",
 
 	"the actor": "実行者", "the subject": "ID",
-	"the account's name": "アカウントの名前", "the key's label": "キーのラベル", "the reason": "理由", "the operator's name": "運用者名",
+	"the account's name": "アカウントの名前", "the key's label": "キーのラベル", "the passkey's name": "パスキーの名前", "the reason": "理由", "the operator's name": "運用者名",
 }

@@ -4,8 +4,9 @@ package console
 var japaneseRecords = map[string]string{
 	// Operators
 	"Operators": "運用者",
-	"Send this link to %s, and to nobody else. It is shown only now, and works once.":                      "このリンクは%sさん本人だけに送ってください。表示されるのは今回だけで、使用できるのは1回です。",
-	"Using the link replaces the password, and removes the second factor. Until then both work as before.": "リンクを使うとパスワードが置き換わり、2段階認証は解除されます。それまでは、どちらも今のまま使えます。",
+	"Send this link to %s, and to nobody else. It is shown only now, and works once.":                                              "このリンクは%sさん本人だけに送ってください。表示されるのは今回だけで、使用できるのは1回です。",
+	"Using the link replaces the password, and removes the second factor and the passkeys. Until then all of them work as before.": "リンクを使うとパスワードが置き換わり、2段階認証は解除、パスキーは削除されます。それまでは、いずれも今のまま使えます。",
+	"%d passkeys":        "パスキー%d個",
 	"Invite an operator": "運用者の招待",
 	"An operator can do everything that these pages offer. The operator sets a password with a link that works for 24 hours.": "運用者は、この画面のすべての操作を行えます。24時間有効なリンクから、本人がパスワードを設定します。",
 	"The name has letters, digits, and . _ - @ +. The audit trail has it for everything that the operator does.":              "名前に使えるのは、英数字と . _ - @ + です。運用者の操作はすべて、この名前で監査証跡に記録されます。",

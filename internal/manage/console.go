@@ -35,7 +35,7 @@ type Invitation struct {
 // InviteAccount makes a link at which the holder of an account sets a password for the
 // console. The argument account is an ID or a name; consoleURL is the URL of the console's
 // start page, or its path. An earlier link for the account no longer works. Using the link ends
-// the sessions and the second factor of the account. It is for the operator only.
+// the sessions, and removes the second factor and the passkeys of the account. It is for the operator only.
 func (m *Manager) InviteAccount(ctx context.Context, account, consoleURL string) (AccountInvitation, error) {
 	id, err := m.operatorsAccount(ctx, account)
 	if err != nil {
@@ -109,6 +109,8 @@ type Operator struct {
 	SignedInAt Time `json:"signed_in_at"`
 	// SecondFactor is true if the operator has a second factor.
 	SecondFactor bool `json:"second_factor"`
+	// Passkeys is how many passkeys the operator has.
+	Passkeys int `json:"passkeys"`
 	// Provider is the issuer of the OpenID Connect provider at which the operator signs in; null
 	// for an operator with a password, and for one who has never signed in.
 	Provider *string `json:"provider"`
@@ -123,7 +125,7 @@ type Operator struct {
 func (m *Manager) operatorOf(u keystore.ConsoleUser) Operator {
 	o := Operator{
 		Name: u.ID, Status: StatusActive, CreatedAt: Time{u.CreatedAt}, SignedInAt: Time{u.SignedInAt},
-		SecondFactor: !u.SecondFactor.Empty(), RemovedAt: Time{u.RemovedAt},
+		SecondFactor: !u.SecondFactor.Empty(), Passkeys: u.Passkeys, RemovedAt: Time{u.RemovedAt},
 	}
 	if u.Identity.Issuer != "" {
 		o.Provider = &u.Identity.Issuer
