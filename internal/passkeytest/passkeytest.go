@@ -41,6 +41,8 @@ type Authenticator struct {
 	Ceremony string
 	// Key signs the answers.
 	Key *ecdsa.PrivateKey
+	// PublicKey replaces the COSE_Key of Key, if it is not empty.
+	PublicKey []byte
 
 	t testing.TB
 }
@@ -77,6 +79,9 @@ func (a *Authenticator) Create(options []byte) string {
 		a.t.Fatal(err)
 	}
 	key := slices.Concat([]byte{0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32}, point[1:33], []byte{0x22, 0x58, 32}, point[33:])
+	if len(a.PublicKey) > 0 {
+		key = a.PublicKey
+	}
 	data := a.data(attested)
 	data = append(data, make([]byte, 16)...) // AAGUID
 	data = binary.BigEndian.AppendUint16(data, uint16(len(a.ID)))
