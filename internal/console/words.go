@@ -165,6 +165,7 @@ var japanese = map[string]string{
 	"A passkey signs you in with the screen lock of your device or with a security key, instead of the password and the second factor.": "パスキーを使うと、パスワードと2段階認証の代わりに、端末の画面ロックやセキュリティキーでサインインできます。",
 	"Added":                                  "追加日時",
 	"for %s":                                 "%s 用",
+	"Remove the passkey":                     "パスキーを削除",
 	"Name of the new passkey":                "新しいパスキーの名前",
 	"Such as the name of the device.":        "端末名など、見分けやすい名前を付けてください。",
 	"Add a passkey":                          "パスキーを追加",
