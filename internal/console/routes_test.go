@@ -1,7 +1,9 @@
 package console
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -223,5 +225,38 @@ func TestPages_TheFirstLoadIsSmall(t *testing.T) {
 	asset := b.want(b.get(regexp.MustCompile(`"(/console/assets/[^"]+)"`).FindStringSubmatch(page.body)[1]), 200)
 	if vary := asset.header.Get("Vary"); vary != "" {
 		t.Errorf("a file varies with %s", vary)
+	}
+}
+
+// untouched is a body that nobody may read.
+type untouched struct{ t *testing.T }
+
+func (u untouched) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, io.EOF
+}
+
+// A form with files in a GET would be read without a limit, and put on the disk.
+func TestRoutes_ReadNoBodyOfAGET(t *testing.T) {
+	t.Parallel()
+	f, _ := newProviderFixture(t)
+	half := f.browser()
+	a := f.account("Half")
+	f.holder(a).addSecond()
+	half.signIn(a.ServiceID, aPassword)
+	for _, rt := range routes() {
+		if rt.method != http.MethodGet || rt.access != everyone && rt.access != halfway {
+			continue
+		}
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			t.Run(method+" "+rt.path, func(t *testing.T) {
+				r := httptest.NewRequestWithContext(t.Context(), method, f.server.URL+"/console/"+fill(rt.path, ""), untouched{t})
+				r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+				for _, cookie := range half.Jar.Cookies(r.URL) {
+					r.AddCookie(cookie)
+				}
+				f.console.Serve(httptest.NewRecorder(), r, Caller{})
+			})
+		}
 	}
 }

@@ -72,7 +72,9 @@ func (c *Console) entrance(rt *route) http.HandlerFunc {
 }
 
 func (v *visit) enter(rt *route) error {
-	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
+	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
+		v.r.Body = http.NoBody // FormValue would read a form with files, and put it on the disk
+	} else {
 		if v.caller.EarlyData {
 			return v.problem(http.StatusTooEarly, "Try again", "The request came too early in the connection. Send it again.")
 		}
