@@ -97,7 +97,8 @@ func emailOf(ctx context.Context, provider *oidc.Provider, subject string, token
 	info, err := provider.UserInfo(ctx, oauth2.StaticTokenSource(tokens))
 	switch {
 	case err != nil:
-		return "", &AwayError{fmt.Errorf("userinfo: %w", err)}
+		// The error has the provider's answer, which can repeat the token.
+		return "", &AwayError{errors.New("userinfo: " + strings.ReplaceAll(err.Error(), tokens.AccessToken, "(access token)"))}
 	case info.Subject != subject:
 		return "", &TokenError{errors.New("userinfo is about another user")}
 	case info.Email == "" || !info.EmailVerified:

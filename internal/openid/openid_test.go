@@ -434,6 +434,22 @@ func TestNew_ASettingThatIsNotSafeIsRefused(t *testing.T) {
 	}
 }
 
+func TestFinish_NoErrorHasTheAccessToken(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, "")
+	f.peer.Claims = func(c map[string]any) { delete(c, "email") }
+	f.peer.UserInfo = func(map[string]any) {}
+	f.peer.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/userinfo" {
+			http.Error(w, "no such token: "+r.Header.Get("Authorization"), http.StatusUnauthorized)
+		}
+		return r.URL.Path == "/userinfo"
+	}
+	if _, err := f.signIn(); !isAway(err) || !strings.Contains(err.Error(), "401") || strings.Contains(err.Error(), "Bearer access") {
+		t.Errorf("%v; want an error without the token", err)
+	}
+}
+
 func TestFinish_NoErrorHasASecret(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, "")
