@@ -286,3 +286,25 @@ func TestProvider_TheRedirectURLIsThatOfTheConsole(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// A session is good while the configuration names the provider that has vouched for the operator.
+func TestProvider_ASessionNeedsItsProvider(t *testing.T) {
+	t.Parallel()
+	f, _ := newProviderFixture(t)
+	f.inviteOperator(tanaka)
+	b, password := f.browser(), f.operatorBrowser("sato")
+	b.want(b.signInAt(""), 200)
+	b.want(b.get(""), 200)
+	another, err := openid.New(openid.Settings{Issuer: "https://id.example.com", ClientID: "x", ClientSecret: policy.NewSecret("a secret of the test")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := f.console.settings.Provider
+	for _, provider := range []*openid.Provider{nil, another} {
+		f.console.settings.Provider = provider
+		b.wantRedirect(b.get("usage"), "sign-in?next=usage")
+		password.want(password.get(""), 200)
+	}
+	f.console.settings.Provider = own
+	b.want(b.get(""), 200)
+}

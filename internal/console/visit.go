@@ -127,6 +127,9 @@ func (v *visit) findSession(a access) error {
 	if err != nil {
 		return err
 	}
+	if at := session.User.Identity.Issuer; at != "" && (v.settings.Provider == nil || v.settings.Provider.Issuer() != at) {
+		return nil // the configuration does not name the provider any more
+	}
 	v.token, v.session = token, &session
 	if session.Passed {
 		actor := keystore.Actor{Kind: session.User.Kind, ID: session.User.ID, From: v.caller.Client}

@@ -127,6 +127,9 @@ func (p *Provider) Name() string {
 	return issuer.Host
 }
 
+// Issuer returns the URL of the provider, as in [Person].
+func (p *Provider) Issuer() string { return p.settings.Issuer }
+
 // endpoints are what a provider says about itself.
 type endpoints struct {
 	provider *oidc.Provider
@@ -137,12 +140,6 @@ type endpoints struct {
 
 // Close closes the connections to the provider that are idle.
 func (p *Provider) Close() { p.client.CloseIdleConnections() }
-
-// Check asks the provider for its endpoints, and returns what is wrong with them.
-func (p *Provider) Check(ctx context.Context) error {
-	_, err := p.ask(ctx)
-	return err
-}
 
 // endpoints returns what the provider has said about itself. If the provider is away, it is
 // asked again after a while, and the answer before is used until then. The error is an AwayError.
