@@ -31,8 +31,10 @@ func (s *Service) SignInAt(ctx context.Context, t Try, finish func(context.Conte
 		return policy.Secret{}, &WaitError{seconds}
 	}
 	person, err := finish(ctx)
-	if _, away := errors.AsType[*openid.AwayError](err); err != nil {
-		if !away && !errors.Is(err, openid.ErrBusy) {
+	if err != nil {
+		_, away := errors.AsType[*openid.AwayError](err)
+		// A client that leaves before the provider answers could try without a limit otherwise.
+		if !errors.Is(err, openid.ErrBusy) && (!away || errors.Is(ctx.Err(), context.Canceled)) {
 			s.addresses.Fail(network, t.Now)
 		}
 		return policy.Secret{}, err
