@@ -145,4 +145,7 @@ BASE {
 	}
 	p.run("operator", "remove", dexUser, "--config", p.config)
 	signIn("a[href='/console/']")
+	if got := c.Text("main"); !strings.Contains(got, "says that you are "+dexUser) {
+		t.Errorf("an operator who was removed: %s", got)
+	}
 }
