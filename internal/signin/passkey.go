@@ -154,7 +154,7 @@ func (s *Service) failPasskey(ctx context.Context, t Try, user *keystore.Console
 // can add the passkey. The error is ErrWrong, ErrBusy, a WaitError, ErrManyPasskeys, or an error of
 // the keystore: ErrInvalid for a name that a passkey cannot have.
 func (s *Service) OfferPasskey(ctx context.Context, t Try, site Site, user *keystore.ConsoleUser, name string, password, session policy.Secret) (options []byte, err error) {
-	name = strings.TrimSpace(name)
+	name = strings.Clone(strings.TrimSpace(name)) // an open challenge must not keep the whole form
 	if err := keystore.CheckPasskeyName(name); err != nil {
 		return nil, err
 	}

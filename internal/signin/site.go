@@ -13,6 +13,11 @@ import (
 // ErrNoPasskeys is the error of a site that cannot have passkeys.
 var ErrNoPasskeys = errors.New("passkeys need https and a host name that is no IP address")
 
+// mostOrigin is the longest origin of a site, in bytes: a host name has up to 253 (RFC 1035), and
+// the option url can have a path. Open challenges keep the origin, and the time to write a name in
+// ASCII grows with the square of its length.
+const mostOrigin = 512
+
 // Site is where browsers reach the console. A passkey is for one site: an answer that a passkey
 // has given to another one is refused.
 type Site struct {
@@ -23,8 +28,12 @@ type Site struct {
 
 // NewSite returns the site with this origin. The argument name is the name of the service. The
 // error is ErrNoPasskeys if browsers use no passkeys there: the connection is not encrypted, and
-// the host is not the reader's own machine; or the host is an IP address.
+// the host is not the reader's own machine; or the host is an IP address; or the origin, which can be
+// from a header Host that anyone can write, is longer than that of a site.
 func NewSite(origin, name string) (Site, error) {
+	if len(origin) > mostOrigin {
+		return Site{}, ErrNoPasskeys
+	}
 	u, err := url.Parse(origin)
 	if err != nil {
 		return Site{}, ErrNoPasskeys

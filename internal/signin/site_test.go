@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -29,10 +30,14 @@ func TestSite_IsWhereBrowsersUsePasskeys(t *testing.T) {
 		"https://a b.example.com":                  {},
 		"http://localhost.example.com":             {},
 		"http://notlocalhost":                      {},
+
+		"https://console.example.com/" + strings.Repeat("a", 512-28):         {"https://console.example.com", "console.example.com"},
+		"https://console.example.com/" + strings.Repeat("a", 512-27):         {},
+		"https://console.example.com:" + strings.Repeat("0", 1<<20) + "8443": {},
 	} {
 		site, err := NewSite(origin, "Speechgate")
 		if site.Origin() != want[0] || site.Host() != want[1] || (err == nil) != (want[0] != "") {
-			t.Errorf("%q is %q, %q, %v; want %q", origin, site.Origin(), site.Host(), err, want)
+			t.Errorf("%.80q is %.80q, %q, %v; want %q", origin, site.Origin(), site.Host(), err, want)
 		}
 	}
 }
