@@ -93,6 +93,16 @@ func TestPasskey_AnotherUserCannotUseAnOffer(t *testing.T) {
 	b.want(b.post("sign-in/passkey", "answer", own.Get(b.ask())), http.StatusUnauthorized)
 }
 
+// The page after a refused passkey offers all ways to sign in.
+func TestPasskey_ARefusedOneLeadsToTheProviderToo(t *testing.T) {
+	t.Parallel()
+	f, _ := newProviderFixture(t)
+	f.host = "localhost"
+	b := f.browser()
+	b.want(b.post("sign-in/passkey", "answer", "{}", "next", "usage"), http.StatusUnauthorized,
+		"The passkey was not accepted.", `href="/console/oidc?next=usage"`, `name="next" value="usage"`)
+}
+
 // What is wrong is in the language of the reader, for the script.
 func TestPasskey_TheScriptIsToldWhatIsWrong(t *testing.T) {
 	t.Parallel()

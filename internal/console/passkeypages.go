@@ -124,7 +124,9 @@ func signInWithPasskey(v *visit) error {
 	}
 	token, err := v.settings.SignIn.SignInWithPasskey(v.r.Context(), v.try(), site, v.form("answer"), v.token)
 	if errors.Is(err, signin.ErrPasskey) {
-		return v.render(http.StatusUnauthorized, "sign-in", "Sign in", signInForm{Next: v.form("next"), Problem: v.passkeyProblem(err)})
+		form := v.signInForm(v.form("next"))
+		form.Problem = v.passkeyProblem(err)
+		return v.render(http.StatusUnauthorized, "sign-in", "Sign in", form)
 	}
 	if err != nil {
 		return err
