@@ -26,6 +26,8 @@ const (
 type Authenticator struct {
 	// Origin and Site are what an answer says about the page: https://example.com and example.com.
 	Origin, Site string
+	// Framed says that the page is in a frame of another site.
+	Framed bool
 	// Flags are Present and Verified at first.
 	Flags byte
 	// Count is the count of signatures of the next answer. It grows with each answer, except
@@ -117,7 +119,7 @@ func (a *Authenticator) client(options []byte, ceremony string) []byte {
 	if a.Ceremony != "" {
 		ceremony = a.Ceremony
 	}
-	return a.json(map[string]any{"type": ceremony, "challenge": challenge, "origin": a.Origin, "crossOrigin": false})
+	return a.json(map[string]any{"type": ceremony, "challenge": challenge, "origin": a.Origin, "crossOrigin": a.Framed})
 }
 
 // data returns the authenticator data, without a public key.
