@@ -250,6 +250,7 @@ func TestRoutes_ReadNoBodyOfAGET(t *testing.T) {
 		}
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			t.Run(method+" "+rt.path, func(t *testing.T) {
+				t.Parallel()
 				r := httptest.NewRequestWithContext(t.Context(), method, f.server.URL+"/console/"+fill(rt.path, ""), untouched{t})
 				r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
 				for _, cookie := range half.Jar.Cookies(r.URL) {
