@@ -1,6 +1,7 @@
 package console
 
 import (
+	"crypto/rand"
 	"net/http"
 	"strings"
 
@@ -42,6 +43,7 @@ type accountDetail struct {
 
 	Done    string
 	Problem string
+	Once    string // makes the form of a rotation work once only
 	// SetupURL is a link for the holder; empty if none was made just now.
 	SetupURL   string
 	SetupUntil manage.Time
@@ -64,7 +66,7 @@ func (v *visit) accountDetail() (*accountDetail, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &accountDetail{Account: account, Done: v.done()}
+	a := &accountDetail{Account: account, Done: v.done(), Once: rand.Text()}
 	newest := manage.Page{Limit: fewRows}
 	keys, err := v.manager.Keys(v.r.Context(), manage.KeyQuery{Page: newest, AccountID: id, NewestFirst: true})
 	if err != nil {

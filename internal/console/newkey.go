@@ -133,8 +133,7 @@ func newKey(v *visit) error {
 	if v.form("step") != "issue" || f.Once == "" || len(f.Once) > 64 {
 		return v.checkNewKey(http.StatusOK, f, &n)
 	}
-	// A form that is sent twice issues one key.
-	v.manager.Actor.Request = "console\x00" + v.user().ID + "\x00" + f.Once
+	v.repeatable(f.Once)
 	key, err := v.manager.IssueKey(v.r.Context(), n)
 	if v.isMistake(err) {
 		return v.newKeyProblem(f, err)

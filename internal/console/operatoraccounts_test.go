@@ -42,6 +42,36 @@ func TestOperator_CreatesAnAccountOnce(t *testing.T) {
 	}
 }
 
+func TestOperator_RotatesAnAccountOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	a := f.account("Rotated")
+	b := f.operatorBrowser("tanaka")
+	path := "operator/accounts/" + a.ID
+	once := regexp.MustCompile(`name="once" value="([^"]+)"`).FindStringSubmatch(b.want(b.get(path), 200, "The old ones end").body)
+	b.want(b.post(path+"/rotate", "overlap", "soon", "once", once[1]), 422, "overlap")
+	rotated := b.want(b.post(path+"/rotate", "overlap", "7d", "once", once[1]), 200, "The account has a new service ID and service password", a.ServiceID, "works until", "2030-03-24 17:46")
+	password := regexp.MustCompile(`id="secret">([^<]+)<`).FindStringSubmatch(rotated.body)
+	account, err := f.operator().Account(t.Context(), a.ID)
+	if err != nil || password == nil || account.ServiceID == a.ServiceID || string(account.PreviousServiceID) != a.ServiceID {
+		t.Fatalf("the account is %+v, %v, and the page\n%s", account, err, rotated.body)
+	}
+	for id, secret := range map[string]policy.Secret{account.ServiceID: policy.NewSecret(password[1]), a.ServiceID: a.ServicePassword.Secret} {
+		if _, err := f.store.FindService(t.Context(), f.Now(), id, secret); err != nil {
+			t.Errorf("%s and its password: %v", id, err)
+		}
+	}
+	again := b.want(b.post(path+"/rotate", "overlap", "7d", "once", once[1]), 200, "This form was sent before", account.ServiceID)
+	if strings.Contains(again.body, password[1]) {
+		t.Error("the service password is shown twice")
+	}
+	b.want(b.post(path+"/rotate", "overlap", "0", "once", once[1]), 409, "Nothing was changed now")
+	b.want(b.post(path+"/rotate", "overlap", "0"), 200, `id="secret"`)
+	if now, err := f.operator().Account(t.Context(), a.ID); err != nil || now.ServiceID == account.ServiceID || now.PreviousServiceID != "" {
+		t.Errorf("after a rotation at once the account is %+v, %v", now, err)
+	}
+}
+
 func TestOperator_SeesAndLimitsAnAccount(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -12,6 +12,7 @@ func operatorRoutes() []route {
 		{get, "operator/accounts/{id}", operators, accountPage},
 		{post, "operator/accounts/{id}/invite", operators, inviteAccount},
 		{post, "operator/accounts/{id}/rename", operators, renameAccount},
+		{post, "operator/accounts/{id}/rotate", operators, rotateAccount},
 		{post, "operator/accounts/{id}/limits", operators, limitAccount},
 		{post, "operator/accounts/{id}/suspend", operators, suspendAccount},
 		{post, "operator/accounts/{id}/resume", operators, resumeAccount},
