@@ -180,6 +180,33 @@ func TestKeys_InEachOrder(t *testing.T) {
 	})
 }
 
+// Keys of one account that were used at the same instant are listed in pages, too.
+func TestKeys_UsedAtOneInstantAreOnDifferentPages(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	r := rawRows{T: t, db: rawDB(t, path)}
+	account := f.account().ID
+	for range 3 {
+		r.used(r.key(account, start-10, map[string]any{"origin": "console"}), start)
+	}
+	for _, newestFirst := range []bool{false, true} {
+		list := KeyList{AccountID: account, Order: OrderUse, NewestFirst: newestFirst, Limit: 1}
+		var got []string
+		for range 3 {
+			page, next, err := f.Keys(t.Context(), list)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, namesOf(page, func(k policy.Key) string { return k.ID })...)
+			list.Cursor = next
+		}
+		if slices.Sort(got); !slices.Equal(got, []string{"key_1", "key_2", "key_3"}) {
+			t.Errorf("newest first %t: the pages have %v", newestFirst, got)
+		}
+	}
+}
+
 func TestKeys_OrdersRefuseCursorsOfOthers(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))

@@ -118,7 +118,7 @@ func pointersTo(values []any) []any {
 // digests are bytes.
 func (p *keyPart) settle(place []any) {
 	for i, value := range place {
-		isDigest := p.join == "digest" && i == len(place)-1
+		isDigest := strings.HasSuffix(p.order[i], "digest")
 		if b, ok := value.([]byte); ok && !isDigest {
 			place[i] = string(b)
 		}
