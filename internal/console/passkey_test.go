@@ -143,7 +143,7 @@ func TestSetup_RemovesThePasskeys(t *testing.T) {
 }
 
 // The site is that of the option url or, if it is not set, that of the request. The answer to a
-// challenge of one site is none at another one.
+// challenge of one site is refused at another site.
 func TestPasskey_IsForTheSiteOfTheReader(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -142,7 +142,7 @@ func TestPasskey_AChallengeIsAnsweredOnceAndSoon(t *testing.T) {
 	if err := f.AddPasskey(t.Context(), f.try, theSite(t), user, f.authenticator().Create(offer), session); !errors.Is(err, ErrPasskey) {
 		t.Errorf("a late passkey: %v", err)
 	}
-	// A challenge of one kind is none of the other.
+	// A challenge for adding a passkey cannot be answered by a sign-in.
 	if _, err := f.present(a.Get(f.offer(session))); !errors.Is(err, ErrPasskey) {
 		t.Errorf("a sign-in with the challenge of a new passkey: %v", err)
 	}

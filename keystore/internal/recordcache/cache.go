@@ -199,51 +199,36 @@ func (c *Cache[V]) Drop(d Digest) {
 //
 // match must be short, and must not call the cache.
 func (c *Cache[V]) DropIf(match func(value *V, record string) bool) {
-	if c == nil {
-		return
-	}
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		s.nextGenerations()
-		s.present.dropIf(match)
-		s.mu.Unlock()
-	}
+	c.changeAll(func(s *shard[V]) { s.present.dropIf(match) })
 }
 
 // DropAbsences removes all digests without a record, and makes all lookups that are reading now
 // read again.
 func (c *Cache[V]) DropAbsences() {
-	if c == nil {
-		return
-	}
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		s.nextGenerations()
-		s.absent.clear()
-		s.mu.Unlock()
-	}
+	c.changeAll(func(s *shard[V]) { s.absent.clear() })
 }
 
 // DropAll removes everything, and makes all lookups that are reading now read again.
 func (c *Cache[V]) DropAll() {
+	c.changeAll(func(s *shard[V]) {
+		s.present.clear()
+		s.absent.clear()
+	})
+}
+
+// changeAll calls change for one shard after the other, with a new generation of all its digests.
+func (c *Cache[V]) changeAll(change func(*shard[V])) {
 	if c == nil {
 		return
 	}
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		s.nextGenerations()
-		s.present.clear()
-		s.absent.clear()
+		for j := range s.generations {
+			s.generations[j]++
+		}
+		change(s)
 		s.mu.Unlock()
-	}
-}
-
-func (s *shard[V]) nextGenerations() {
-	for i := range s.generations {
-		s.generations[i]++
 	}
 }
 
