@@ -12,19 +12,12 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 // tabTime limits how long a test may use a tab. Only a browser that hangs takes so long.
 const tabTime = 5 * time.Minute
-
-// Needed fails a test that lacks something, if CI is set; otherwise it skips the test.
-func Needed(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("there is no %s, and with CI set there must be", what)
-	}
-	t.Skipf("there is no %s", what)
-}
 
 // Browser is a Chromium that runs.
 type Browser struct{ ctx context.Context }
@@ -59,7 +52,7 @@ func program(t *testing.T) string {
 			return path
 		}
 	}
-	Needed(t, "Chromium")
+	testutil.Needed(t, "Chromium")
 	return ""
 }
 

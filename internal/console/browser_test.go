@@ -15,6 +15,7 @@ import (
 
 	"github.com/speechgate/speechgate/internal/browsertest"
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -68,7 +69,7 @@ func inLooks(t *testing.T, looks []look, test func(t *testing.T, b *tab)) {
 	t.Helper()
 	axe, err := os.ReadFile("../../e2e/sdk/axe/node_modules/axe-core/axe.min.js")
 	if err != nil {
-		browsertest.Needed(t, "axe-core: run npm ci in e2e/sdk/axe")
+		testutil.Needed(t, "axe-core: run npm ci in e2e/sdk/axe")
 	}
 	folder := os.Getenv("SPEECHGATE_SCREENSHOTS")
 	if folder == "" {
