@@ -59,7 +59,8 @@ var arrows = map[string]struct {
 	"internal/audiometer":     {std: true},
 	"internal/sandbox":        {std: true},
 	"internal/wstest":         {std: true},
-	"internal/browsertest":    {},
+	"internal/browsertest":    {may: []string{"internal/testutil"}},
+	"internal/postgrestest":   {may: []string{"internal/testutil"}},
 	"internal/passkeytest":    {std: true},
 
 	"internal/openid/openidtest": {std: true},

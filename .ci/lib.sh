@@ -38,7 +38,7 @@ finish() {
 
 has() { for name; do command -v "$name" && return; done; }
 
-# programs installs what tests run: browsers, clients, proxies and other languages.
+# programs installs what tests run: browsers, clients, databases, proxies and other languages.
 programs() {
 	local packages=()
 	has apache2 || packages+=(apache2-bin)
@@ -53,6 +53,8 @@ programs() {
 	has nginx || packages+=(nginx-light)
 	has node || packages+=(nodejs)
 	has npm || packages+=(npm)
+	has pg_ctl /usr/lib/postgresql/*/bin/pg_ctl || packages+=(postgresql)
+	has pgbouncer /usr/sbin/pgbouncer || packages+=(pgbouncer)
 	has php || packages+=(php-cli)
 	has prometheus || packages+=(prometheus)
 	has python3 || packages+=(python3)
@@ -66,6 +68,8 @@ programs() {
 	[ ${#packages[@]} -gt 0 ] || return 0
 	command -v apt-get >/dev/null || { echo "install ${packages[*]}: there is no apt-get here to do it" >&2; return 1; }
 	apt-get update -qq
+	# Tests start servers of their own. So the package postgresql need not start one on port 5432.
+	install -D -m 644 /dev/stdin /etc/postgresql-common/createcluster.d/no-server.conf <<<'create_main_cluster = false'
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "${packages[@]}"
 }
 

@@ -1,0 +1,72 @@
+package postgrestest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/speechgate/speechgate/internal/testutil"
+)
+
+// Standby starts a standby of the server: a server that follows it, and that can be read. The
+// standby has the databases, the user and the password of its primary. It stops with the test t.
+func (s *Server) Standby(t testing.TB) *Server {
+	t.Helper()
+	port, err := testutil.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	place, err := newWorkspace("data/postmaster.pid", "QUIT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	standby := &Server{workspace: place, programs: s.programs, port: port, password: s.password, primary: s}
+	t.Cleanup(func() { standby.close(t) })
+	if err := standby.run(s.programs.baseBackup, "-D", standby.data(), "-d", s.admin("postgres"), "-R", "-X", "stream", "-c", "fast", "--no-sync"); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.configure(); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.control("start"); err != nil {
+		t.Fatal(err)
+	}
+	return standby
+}
+
+// CatchUp waits until a standby has all that its primary has committed so far.
+func (s *Server) CatchUp(t testing.TB) {
+	t.Helper()
+	var position string
+	err := s.primary.connected("postgres", func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn()::text`).Scan(&position)
+	})
+	if err == nil {
+		err = s.connected("postgres", func(ctx context.Context, conn *pgx.Conn) error {
+			for {
+				var there bool
+				if err := conn.QueryRow(ctx, `SELECT COALESCE(pg_last_wal_replay_lsn() >= $1::text::pg_lsn, FALSE)`, position).Scan(&there); err != nil || there {
+					return err
+				}
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
+		})
+	}
+	if err != nil {
+		t.Fatalf("the standby has not caught up: %v", err)
+	}
+}
+
+// Promote makes a standby a primary, which can be written.
+func (s *Server) Promote(t testing.TB) {
+	t.Helper()
+	if err := s.control("promote"); err != nil {
+		t.Fatal(err)
+	}
+}
