@@ -138,8 +138,8 @@ func (s *Store) RotateAccount(ctx context.Context, now policy.Time, by Actor, id
 		}
 		a.ServiceID = serviceID
 		t.exec(`UPDATE accounts SET service_id = $1, spw_digest = $2, previous_until = $3,
-				previous_service_id = CASE WHEN $3 IS NOT NULL THEN service_id END,
-				previous_spw_digest = CASE WHEN $3 IS NOT NULL THEN spw_digest END
+				previous_service_id = CASE WHEN CAST($3 AS BIGINT) IS NOT NULL THEN service_id END,
+				previous_spw_digest = CASE WHEN CAST($3 AS BIGINT) IS NOT NULL THEN spw_digest END
 			WHERE id = $4`, serviceID, d[:], nullTime(a.PreviousUntil), id)
 		t.audit(now, by, actionAccountRotate, id, id, detail)
 		return t.changed(now, changedAccount, []byte(id))

@@ -31,8 +31,8 @@ type position struct {
 }
 
 func readPosition(ctx context.Context, q querier) (p position, err error) {
-	err = q.QueryRowContext(ctx, `SELECT (SELECT COALESCE(MAX(seq), 0) FROM main.feed),
-		(SELECT COALESCE(MAX(seq), 0) FROM main.audit), (SELECT COALESCE(MAX(rowid), 0) FROM main.jobs)`).Scan(&p.feed, &p.audit, &p.job)
+	err = q.QueryRowContext(ctx, `SELECT (SELECT COALESCE(MAX(seq), 0) FROM feed),
+		(SELECT COALESCE(MAX(seq), 0) FROM audit), (SELECT COALESCE(MAX(rowid), 0) FROM jobs)`).Scan(&p.feed, &p.audit, &p.job)
 	return p, err
 }
 

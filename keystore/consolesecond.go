@@ -104,7 +104,7 @@ func (s *Store) changeSecond(ctx context.Context, now policy.Time, from Actor, u
 		if err := s.checkPepper(t); err != nil {
 			return err
 		}
-		n, err := t.count(`UPDATE console_users SET second = $1, second_step = MAX(second_step, $2) WHERE kind = $3 AND id = $4 AND password = $5`,
+		n, err := t.count(`UPDATE console_users SET second = $1, second_step = CASE WHEN second_step < $2 THEN $2 ELSE second_step END WHERE kind = $3 AND id = $4 AND password = $5`,
 			sealed, step, u.Kind, u.ID, u.PasswordHash)
 		if err != nil {
 			return err

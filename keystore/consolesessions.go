@@ -106,7 +106,7 @@ func (s *Store) FindConsoleSession(ctx context.Context, now policy.Time, token p
 	if err == nil && now >= c.SeenAt.Add(seenEvery) {
 		// If this fails, the session ends a little earlier.
 		_ = s.writeRelaxed(ctx, func(t *txn) error {
-			t.exec(`UPDATE console_sessions SET seen_at = MAX(seen_at, $1) WHERE digest = $2`, now, s.sessionDigest(token))
+			t.exec(`UPDATE console_sessions SET seen_at = $1 WHERE digest = $2 AND seen_at < $1`, now, s.sessionDigest(token))
 			return t.err
 		})
 	}

@@ -111,7 +111,7 @@ func endingParts(list *EndingList) (parts []*listQuery) {
 	withIssuer := part(issuersEnd)
 	withIssuer.where(bound + ` AND i.revoke_from < ` + ownEnd)
 	if list.AccountID != "" {
-		withIssuer.where(`+i.account_id = ?`, list.AccountID) // the plus keeps SQLite from the index of all keys of the account
+		withIssuer.where(`i.account_id || '' = ?`, list.AccountID) // the concatenation keeps SQLite from the index of all keys of the account
 	}
 	return parts
 }
@@ -183,8 +183,8 @@ func (s *Store) UnfinishedJobs(ctx context.Context, keyID string, most int) ([]p
 	return query(ctx, s, scanJob, unfinishedJobs, keyID, most)
 }
 
-const unfinishedJobs = `SELECT ` + jobColumns + ` FROM (SELECT * FROM jobs WHERE key_id = $1 ORDER BY rowid DESC LIMIT $2) AS newest
-	WHERE ended_at IS NULL`
+const unfinishedJobs = `SELECT ` + jobColumns + ` FROM (SELECT j.rowid AS r, j.* FROM jobs j WHERE key_id = $1 ORDER BY j.rowid DESC LIMIT $2) AS newest
+	WHERE ended_at IS NULL ORDER BY r DESC`
 
 // CountLiveKeys returns how many keys of an account are active or suspended at now.
 func (s *Store) CountLiveKeys(ctx context.Context, accountID string, now policy.Time) (int, error) {

@@ -123,7 +123,7 @@ const upstreamKeyNeeds = `SELECT backend, print, SUM(job), MAX(job_at), SUM(toke
 			FROM jobs WHERE state <> $1 AND state <> $2 GROUP BY backend, upstream_key
 		UNION ALL
 		SELECT backend, COALESCE(upstream_key, 0), 0, 0, COUNT(*)
-			FROM tokens WHERE expires_at > $3 GROUP BY backend, upstream_key)
+			FROM tokens WHERE expires_at > $3 GROUP BY backend, upstream_key) AS needs
 	GROUP BY backend, print ORDER BY backend, print`
 
 func scanUpstreamKeyNeed(row scanner) (n UpstreamKeyNeed, err error) {

@@ -3,6 +3,7 @@ package keystore
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -55,9 +56,22 @@ func TestJobsOfExpiredKeys_AreThoseOfTheKeysThatEndedLast(t *testing.T) {
 			t.Errorf("%+v: got %v", c, got)
 		}
 	}
-	if plan := f.planOf(jobsOfExpiredKeys, 1, 2, 3, 4, 5, 6); strings.Contains(plan, "SCAN api_keys\n") || strings.Contains(plan, "TEMP B-TREE") ||
-		!strings.Contains(plan, "SEARCH j USING INDEX jobs_key (key_id=? AND rowid>?)") {
-		t.Errorf("the plan is\n%s", plan)
+}
+
+// Each part of a page is read in the order of an index, and only until the page is full.
+func TestJobsOfExpiredKeys_SortNothing(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	from, last := gracePlace{start, 7, 7}, gracePlace{start - 9, 1, math.MaxInt64}
+	for i, section := range graceSections(&GraceList{Since: 1}, from, []gracePlace{last}) {
+		plan := f.planOf(jobsOfExpiredKeys+section.where.text+` ORDER BY `+section.order+` LIMIT 9`, section.where.args...)
+		if strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") || !strings.Contains(plan, "SEARCH j USING INDEX jobs_key (key_id=?") ||
+			i > 0 && !strings.Contains(plan, "SEARCH k USING INDEX api_keys_ended (<expr>") {
+			t.Errorf("section %d: the plan is\n%s", i, plan)
+		}
+	}
+	if plan := f.planOf(graceWindowEnd, 1, 2, 3, 4, 5); strings.Contains(plan, "SCAN api_keys\n") || !strings.Contains(plan, "COVERING INDEX api_keys_ended (<expr>") {
+		t.Errorf("the plan of the window is\n%s", plan)
 	}
 }
 

@@ -45,18 +45,19 @@ var defaultWindows = keyWindows{keys: 3_000, labels: 25_000, few: 5_000} //nolin
 //
 // Its query has two levels. The inner one, the window, reads the columns of the order from an
 // index. The outer one reads the records of these keys, and drops the keys that the list does
-// not select. SQLite reads the window row by row, and only until the page is full.
+// not select. Both have the order of the list, so that the database reads the window row by row,
+// and only until the page is full.
 type keyPart struct {
 	from  string    // the tables of the window
 	where condition // of the window
 	order []string  // the columns of the order, which identify the key
 	row   string    // what the window has of the key: its rowid, or its digest
 	join  string    // the column of the key for that
-	// computed is true if the first column of the order is an expression. SQLite does not
-	// search in its index by two columns at once.
+	// computed is true if a column of the order is an expression. SQLite does not search in its
+	// index by two columns at once.
 	computed bool
-	// alike is true if all keys have the same value in the first column of the order.
-	alike  bool
+	// alike is how many of the first columns of the order have the same value for all keys.
+	alike  int
 	only   condition // of the outer query, where the columns of the order are d.c1, d.c2, …
 	window int       // how many keys are looked at, if some of them are dropped
 }
@@ -147,11 +148,11 @@ func ofAccount(list *KeyList) (c condition) {
 // labelPart reads keys in the order of their labels.
 func labelPart(list *KeyList) keyPart {
 	if list.AccountID == "" {
-		return keyPart{from: "api_keys", order: []string{"account_id", "label COLLATE NOCASE", "rowid"}, row: "rowid", join: "rowid"}
+		return keyPart{from: "api_keys", order: []string{"account_id", "lower(label)", "rowid"}, row: "rowid", join: "rowid", computed: true}
 	}
 	return keyPart{
 		from: "api_keys", where: condition{}.and("account_id = ?", list.AccountID),
-		order: []string{"label COLLATE NOCASE", "rowid"}, row: "rowid", join: "rowid",
+		order: []string{"lower(label)", "rowid"}, row: "rowid", join: "rowid", computed: true,
 	}
 }
 
@@ -199,7 +200,7 @@ func (s *Store) useSections(ctx context.Context, list *KeyList) ([][]keyPart, er
 		}
 		if few {
 			used = keyPart{
-				from: "api_keys x CROSS JOIN last_uses y ON y.digest = x.digest", where: condition{}.and("x.account_id = ?", list.AccountID),
+				from: "api_keys x CROSS JOIN last_uses y", where: condition{}.and("y.digest = x.digest AND x.account_id = ?", list.AccountID),
 				order: []string{"y.at", "y.digest"}, row: "x.rowid", join: "rowid",
 			}
 		}
@@ -213,17 +214,18 @@ func (s *Store) useSections(ctx context.Context, list *KeyList) ([][]keyPart, er
 // contains it elsewhere.
 func searchSections(list *KeyList) [][]keyPart {
 	begins, contains := labelPart(list), labelPart(list)
-	label, found := "label", "d.c1"
+	label, found := "lower(label)", "d.c1"
 	if list.AccountID == "" {
-		label, found = "y.label", "d.c2"
-		begins.from, begins.order = "accounts x CROSS JOIN api_keys y ON y.account_id = x.id", []string{"x.rowid", "y.label COLLATE NOCASE", "y.rowid"}
-		begins.row = "y.rowid"
+		label, found = "lower(y.label)", "d.c2"
+		begins.from, begins.where = "accounts x CROSS JOIN api_keys y", condition{text: "y.account_id = x.id"}
+		begins.order, begins.row = []string{"x.rowid", label, "y.rowid"}, "y.rowid"
 	}
-	end := list.Search + lastCharacter
-	begins.where = begins.where.and(label+" COLLATE NOCASE >= ? AND "+label+" COLLATE NOCASE < ?", list.Search, end)
+	search := lowerASCII(list.Search)
+	end := search + lastCharacter
+	begins.where = begins.where.and(label+" >= ? AND "+label+" < ?", search, end)
 	contains.window = list.windows.labels
-	contains.only = contains.only.and(found+` LIKE ? ESCAPE '\' AND NOT (`+found+` COLLATE NOCASE >= ? AND `+found+` COLLATE NOCASE < ?)`,
-		`%`+likeEscaper.Replace(list.Search)+`%`, list.Search, end)
+	contains.only = contains.only.and(found+` LIKE ? ESCAPE '\' AND NOT (`+found+` >= ? AND `+found+` < ?)`,
+		`%`+likeEscaper.Replace(search)+`%`, search, end)
 	return [][]keyPart{{begins}, {contains}}
 }
 
@@ -237,12 +239,16 @@ type placedKey struct {
 // readSection returns up to most keys of a section, 0 for all, from a place on. If the section
 // may have further keys, reached is the place up to which it was read.
 func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time, parts []keyPart, from []any, most int) (page []policy.Key, reached []any, err error) {
+	merged, looksAt := len(parts) > 1, list.windows.keys
 	if from != nil && parts[0].computed {
 		parts, from = splitParts(parts, from, list.NewestFirst), nil
 	}
+	if merged {
+		looksAt /= len(parts)
+	}
 	var all []placedKey
 	for i := range parts {
-		found, end, err := s.readPart(ctx, list, now, &parts[i], list.windows.keys/len(parts), from, most)
+		found, end, err := s.readPart(ctx, list, now, &parts[i], looksAt, from, most)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -250,8 +256,11 @@ func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time,
 		if end != nil && (reached == nil || comparePlaces(end, reached) < 0 != list.NewestFirst) {
 			reached = end
 		}
+		if !merged && (reached != nil || most > 0 && len(all) > most) {
+			break // the parts that one was split into are one after the other
+		}
 	}
-	if len(parts) > 1 {
+	if merged {
 		slices.SortFunc(all, func(a, b placedKey) int {
 			c := comparePlaces(a.place, b.place)
 			if list.NewestFirst {
@@ -277,18 +286,28 @@ func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time,
 	return page, reached, nil
 }
 
-// splitParts returns for each part the keys with the same value as the place, and those beyond.
+// splitParts returns the keys of each part that are beyond the place: those that differ from it
+// in the last column of the order only, those that differ from the column before on, and so on.
 func splitParts(parts []keyPart, from []any, descending bool) (split []keyPart) {
 	beyond := " > ?"
 	if descending {
 		beyond = " < ?"
 	}
 	for _, p := range parts {
-		alike, rest := p, p
-		alike.alike = true
-		alike.where = p.where.and(p.order[0]+" = ? AND "+p.order[1]+beyond, from...)
-		rest.where = p.where.and(p.order[0]+beyond, from[0])
-		split = append(split, alike, rest)
+		for i, last := range slices.Backward(p.order) {
+			part := p
+			part.alike = i
+			// The place comes first: of two lower bounds, SQLite searches with the first one.
+			part.where = condition{}
+			for j, column := range p.order[:i] {
+				part.where = part.where.and(column+" = ?", from[j])
+			}
+			part.where = part.where.and(last+beyond, from[i])
+			if p.where.text != "" {
+				part.where = part.where.and(p.where.text, p.where.args...)
+			}
+			split = append(split, part)
+		}
 	}
 	return split
 }
@@ -307,20 +326,7 @@ func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p 
 	case most > 0:
 		window = max(p.window, looksAt, most+1)
 	}
-	// The parameters are numbered in the order in which they are in the text.
-	columns := p.columns("d")
-	text := `SELECT ` + columns + `, ` + keyColumns + ` FROM (` + p.windowText(&q, from, list.NewestFirst, window) + `) AS d
-		CROSS JOIN api_keys k ON k.` + p.join + ` = d.r ` + keyJoins
-	if drops {
-		if p.only.text != "" {
-			q.where(p.only.text, p.only.args...)
-		}
-		list.filter(&q, now)
-		text += ` WHERE ` + strings.Join(q.conditions, ` AND `)
-	}
-	if most > 0 {
-		text += q.bind(` LIMIT ?`, most+1)
-	}
+	text := p.text(&q, list, now, from, window, most)
 	found, err = query(ctx, s, p.scanKey, text, q.args...)
 	switch {
 	case err != nil || most == 0:
@@ -331,8 +337,7 @@ func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p 
 		return found, nil, nil
 	}
 	q = listQuery{}
-	text = `SELECT ` + columns + ` FROM (` + p.windowText(&q, from, list.NewestFirst, window) + `) AS d`
-	text += q.bind(` LIMIT 1 OFFSET ?`, window-1)
+	text = p.lastText(&q, from, list.NewestFirst, window)
 	last, err := query(ctx, s, p.scanPlace, text, q.args...)
 	if err != nil || len(last) == 0 {
 		return found, nil, err
@@ -340,17 +345,44 @@ func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p 
 	return found, last[0], nil
 }
 
+// text returns the query of up to most keys and one more, or of all if most is 0. The parameters are
+// numbered in the order in which they are in the text.
+func (p *keyPart) text(q *listQuery, list *KeyList, now policy.Time, from []any, window, most int) string {
+	columns, order := p.outerOrder(list.NewestFirst)
+	text := `SELECT ` + columns + `, ` + keyColumns + ` FROM (` + p.windowText(q, from, list.NewestFirst, window) + `) AS d
+		CROSS JOIN api_keys k ` + keyJoins
+	q.where(`k.` + p.join + ` = ` + p.rowColumn())
+	if p.only.text != "" {
+		q.where(p.only.text, p.only.args...)
+	}
+	list.filter(q, now)
+	text += ` WHERE ` + strings.Join(q.conditions, ` AND `) + order
+	if most > 0 {
+		text += q.bind(` LIMIT ?`, most+1)
+	}
+	return text
+}
+
+// lastText returns the query of the last place of a window.
+func (p *keyPart) lastText(q *listQuery, from []any, descending bool, window int) string {
+	columns, order := p.outerOrder(descending)
+	text := `SELECT ` + columns + ` FROM (` + p.windowText(q, from, descending, window) + `) AS d` + order
+	return text + q.bind(` LIMIT 1 OFFSET ?`, window-1)
+}
+
 // windowText returns the query of the window from a place on.
 func (p *keyPart) windowText(q *listQuery, from []any, descending bool, window int) string {
-	direction, beyond := ``, `>`
+	beyond := `>`
 	if descending {
-		direction, beyond = ` DESC`, `<`
+		beyond = `<`
 	}
 	columns := make([]string, len(p.order), len(p.order)+1)
 	for i, column := range p.order {
 		columns[i] = column + ` AS c` + strconv.Itoa(i+1)
 	}
-	columns = append(columns, p.row+` AS r`)
+	if !p.endsWithRow() {
+		columns = append(columns, p.row+` AS r`)
+	}
 	where := p.where
 	if from != nil {
 		where = where.and(`(`+strings.Join(p.order, `, `)+`) `+beyond+` (`+strings.TrimSuffix(strings.Repeat(`?, `, len(from)), `, `)+`)`, from...)
@@ -359,18 +391,35 @@ func (p *keyPart) windowText(q *listQuery, from []any, descending bool, window i
 	if where.text != "" {
 		text += ` WHERE ` + q.bind(where.text, where.args...)
 	}
-	order := p.order
-	if p.alike {
-		order = order[1:]
-	}
-	return text + ` ORDER BY ` + strings.Join(order, direction+`, `) + direction + q.bind(` LIMIT ?`, window)
+	return text + orderOf(p.order[p.alike:], descending) + q.bind(` LIMIT ?`, window)
 }
 
-// columns returns the columns of the order in the outer query.
-func (p *keyPart) columns(table string) string {
+// endsWithRow reports whether the last column of the order identifies the key for the outer query.
+// The window then has this column once: SQLite would not see that the outer query has the order
+// of a window with the same column twice, and sort.
+func (p *keyPart) endsWithRow() bool { return p.row == p.order[len(p.order)-1] }
+
+// rowColumn returns what the window has of the key, in the outer query.
+func (p *keyPart) rowColumn() string {
+	if p.endsWithRow() {
+		return `d.c` + strconv.Itoa(len(p.order))
+	}
+	return `d.r`
+}
+
+// outerOrder returns the columns of the order in the outer query, and its order.
+func (p *keyPart) outerOrder(descending bool) (columns, order string) {
 	all := make([]string, len(p.order))
 	for i := range all {
-		all[i] = table + `.c` + strconv.Itoa(i+1)
+		all[i] = `d.c` + strconv.Itoa(i+1)
 	}
-	return strings.Join(all, `, `)
+	return strings.Join(all, `, `), orderOf(all[p.alike:], descending)
+}
+
+func orderOf(columns []string, descending bool) string {
+	direction := ``
+	if descending {
+		direction = ` DESC`
+	}
+	return ` ORDER BY ` + strings.Join(columns, direction+`, `) + direction
 }

@@ -43,19 +43,9 @@ func endOf(k *policy.Key) policy.Time {
 	return end
 }
 
-// lower returns a text with its ASCII letters in lower case, as SQLite compares labels.
-func lower(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			r += 'a' - 'A'
-		}
-		return r
-	}, text)
-}
-
 // section returns the section of the list that a key is in, or -1 if it is not in the list.
 func (m *orderModel) section(k *policy.Key) int {
-	label, search := lower(k.Label), lower(m.search)
+	label, search := lowerASCII(k.Label), lowerASCII(m.search)
 	switch {
 	case m.accountID != "" && k.AccountID != m.accountID, m.status != "" && k.Status(start) != m.status, m.origin != 0 && k.Origin != m.origin:
 		return -1
@@ -77,7 +67,7 @@ func (m *orderModel) section(k *policy.Key) int {
 func (m *orderModel) compare(a, b *policy.Key, section int) int {
 	ids := cmp.Compare(a.ID, b.ID)
 	rows := cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), ids)
-	labels := cmp.Or(cmp.Compare(lower(a.Label), lower(b.Label)), rows)
+	labels := cmp.Or(cmp.Compare(lowerASCII(a.Label), lowerASCII(b.Label)), rows)
 	if m.accountID == "" && m.search != "" && section == 0 {
 		labels = cmp.Or(cmp.Compare(slices.Index(m.accounts, a.AccountID), slices.Index(m.accounts, b.AccountID)), labels)
 	} else if m.accountID == "" {
@@ -210,7 +200,7 @@ func TestKeys_UsedAtOneInstantAreOnDifferentPages(t *testing.T) {
 func TestKeys_OrdersRefuseCursorsOfOthers(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
-	for _, cursor := range []string{"x", "o", "ol", "ol0", "ol9", "ol0.", "ol0.i1", "ol0.tYQ", "ol0.tYQ.ix", "ol0.t!.i1", "ol0.tYQ.i1.i1", "ol0.xYQ.i1", "ol-0.tYQ.i1", "oe0.i1.i1", "k1.eA"} {
+	for _, cursor := range []string{"x", "o", "ol", "ol0", "ol9", "ol0.", "ol0.i1", "ol0.tYQ", "ol0.tYQ.ix", "ol0.t!.i1", "ol0.tYQ.i1.i1", "ol0.xYQ.i1", "ol0.i1.i1", "ol0.tYQ.tYQ", "ol0.bYQ.i1", "ol-0.tYQ.i1", "oe0.i1.i1", "k1.eA"} {
 		_, _, err := f.Keys(t.Context(), KeyList{AccountID: "acc_1", Order: OrderLabel, Limit: 1, Cursor: cursor})
 		if cursor == "ol0" {
 			if err != nil {
@@ -225,12 +215,26 @@ func TestKeys_OrdersRefuseCursorsOfOthers(t *testing.T) {
 	}
 }
 
-// Each window reads an index in its order, and no more rows than it has.
+// Each window reads an index in its order from the place on, and no more rows than it has. The outer
+// query has the order of the window.
 func TestKeys_OrdersSortNothing(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	for _, accountID := range []string{"", f.account().ID} {
-		for _, list := range []KeyList{{Bounded: true}, {Order: OrderLabel}, {Order: OrderEnd}, {Order: OrderUse}, {Search: "key_1"}, {Search: "a"}} {
+		for _, list := range []KeyList{
+			{Bounded: true},
+			{Order: OrderLabel},
+			{Order: OrderEnd},
+			{Order: OrderUse},
+			{Search: "key_1"},
+			{Search: "a"},
+			{Bounded: true, NewestFirst: true},
+			{Order: OrderLabel, NewestFirst: true},
+			{Order: OrderEnd, NewestFirst: true},
+			{Order: OrderUse, NewestFirst: true},
+			{Search: "key_1", NewestFirst: true},
+			{Search: "a", NewestFirst: true},
+		} {
 			list.AccountID = accountID // of no keys, so that the windows are those of many
 			list.windows = keyWindows{100, 100, -1}
 			sections, err := f.keySections(t.Context(), &list, start)
@@ -245,15 +249,22 @@ func TestKeys_OrdersSortNothing(t *testing.T) {
 					}
 					parts := []keyPart{p}
 					if p.computed {
-						parts, from = append(parts, splitParts(parts, from, false)...), nil
+						parts, from = append(parts, splitParts(parts, from, list.NewestFirst)...), nil
 					}
 					for j, p := range parts {
 						for _, from := range [][]any{nil, from} {
-							var q listQuery
-							text := p.windowText(&q, from, false, 10)
+							var q, all, last listQuery
+							text := p.windowText(&q, from, list.NewestFirst, 10)
 							plan := f.planOf(text, q.args...)
 							if strings.Contains(plan, "TEMP B-TREE") || strings.Contains(plan, "SCAN api_keys\n") || (from != nil || j > 0) && !strings.Contains(plan, "SEARCH") {
 								t.Errorf("order %d, search %q, account %q, section %d:\n%s\n%s", list.Order, list.Search, accountID, i, text, plan)
+							}
+							if j > 0 && !strings.Contains(plan, column(p.order[p.alike])) {
+								t.Errorf("order %d, search %q, account %q, section %d, part %d: the search does not begin at the place:\n%s\n%s", list.Order, list.Search, accountID, i, j, text, plan)
+							}
+							plan = f.planOf(p.text(&all, &list, start, from, 10, 5), all.args...) + f.planOf(p.lastText(&last, from, list.NewestFirst, 10), last.args...)
+							if strings.Contains(plan, "TEMP B-TREE") {
+								t.Errorf("order %d, search %q, account %q, section %d: the outer query sorts:\n%s", list.Order, list.Search, accountID, i, plan)
 							}
 						}
 					}
@@ -261,6 +272,14 @@ func TestKeys_OrdersSortNothing(t *testing.T) {
 			}
 		}
 	}
+}
+
+// column returns how a column of an order that a search is bounded by looks in a plan of SQLite.
+func column(order string) string {
+	if strings.Contains(order, "(") {
+		return "<expr>"
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(order, "x."), "y.")
 }
 
 func BenchmarkKeys(b *testing.B) {

@@ -56,31 +56,49 @@ func parseKeyPosition(list *KeyList, sections [][]keyPart) (at keyPosition, ok b
 		return at, false
 	}
 	at.section = int(section)
-	for _, part := range parts[1:] {
-		value, ok := parseValue(part)
+	order := sections[section][0].order
+	if len(parts) == 1 {
+		return at, true
+	}
+	if len(parts) != 1+len(order) {
+		return at, false
+	}
+	for i, part := range parts[1:] {
+		value, ok := parseValue(kindOf(order[i]), part)
 		if !ok {
 			return at, false
 		}
 		at.values = append(at.values, value)
 	}
-	return at, len(at.values) == 0 || len(at.values) == len(sections[section][0].order)
+	return at, true
 }
 
-// parseValue reads a value of a cursor.
-func parseValue(text string) (any, bool) {
-	if text == "" {
+// kindOf returns the kind of the values of a column of an order: the letter before such a
+// value in a cursor.
+func kindOf(column string) byte {
+	switch {
+	case strings.HasSuffix(column, "digest"):
+		return 'b'
+	case column == "id", column == "account_id", strings.HasPrefix(column, "lower("):
+		return 't'
+	}
+	return 'i'
+}
+
+// parseValue reads a value of a cursor, which must be of a kind.
+func parseValue(kind byte, text string) (any, bool) {
+	if text == "" || text[0] != kind {
 		return nil, false
 	}
-	kind, rest := text[0], text[1:]
 	if kind == 'i' {
-		n, err := strconv.ParseInt(rest, 10, 64)
+		n, err := strconv.ParseInt(text[1:], 10, 64)
 		return n, err == nil
 	}
-	b, err := base64.RawURLEncoding.DecodeString(rest)
+	b, err := base64.RawURLEncoding.DecodeString(text[1:])
 	if kind == 't' {
 		return string(b), err == nil
 	}
-	return b, err == nil && kind == 'b'
+	return b, err == nil
 }
 
 // comparePlaces compares places in a section with several parts, whose columns are all numbers.
@@ -114,12 +132,10 @@ func pointersTo(values []any) []any {
 	return pointers
 }
 
-// settle makes strings of the texts of a place, which the database can return as bytes. Only
-// digests are bytes.
+// settle makes strings of the texts of a place, which the database can return as bytes.
 func (p *keyPart) settle(place []any) {
 	for i, value := range place {
-		isDigest := strings.HasSuffix(p.order[i], "digest")
-		if b, ok := value.([]byte); ok && !isDigest {
+		if b, ok := value.([]byte); ok && kindOf(p.order[i]) == 't' {
 			place[i] = string(b)
 		}
 	}

@@ -37,8 +37,8 @@ func (s *Store) Accounts(ctx context.Context, list AccountList) (page []policy.A
 		q.where(accountStatus+` = ?`, list.Status)
 	}
 	if list.Search != "" {
-		text := likeEscaper.Replace(list.Search)
-		q.where(`(name LIKE ? ESCAPE '\' OR id LIKE ? ESCAPE '\' OR service_id LIKE ? ESCAPE '\')`, `%`+text+`%`, text+`%`, text+`%`)
+		text := likeEscaper.Replace(lowerASCII(list.Search))
+		q.where(`(lower(name) LIKE ? ESCAPE '\' OR lower(id) LIKE ? ESCAPE '\' OR lower(service_id) LIKE ? ESCAPE '\')`, `%`+text+`%`, text+`%`, text+`%`)
 	}
 	q.orderBy("created_at", "id")
 	return readPage(ctx, s, &q, `SELECT `+accountColumns+` FROM accounts`, scanAccount,
@@ -140,7 +140,7 @@ func (list *KeyList) filter(q *listQuery, now policy.Time) {
 		q.where(`k.origin = ?`, list.Origin.String())
 	}
 	if list.Label != "" {
-		q.where(`LOWER(k.label) LIKE LOWER(?) ESCAPE '\'`, `%`+likeEscaper.Replace(list.Label)+`%`)
+		q.where(`lower(k.label) LIKE ? ESCAPE '\'`, `%`+likeEscaper.Replace(lowerASCII(list.Label))+`%`)
 	}
 	if !list.ExpiresBy.IsZero() {
 		q.where(keyStatus+` = 'active' AND k.expires_at <= ?`, now, now, list.ExpiresBy)
@@ -152,6 +152,18 @@ func (list *KeyList) filter(q *listQuery, now policy.Time) {
 
 // likeEscaper takes from the characters of a pattern of LIKE their meaning.
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+
+// lowerASCII returns a text with its ASCII letters in lower case, as lower of SQL does for the
+// columns of the keystore. For a parameter, lower depends on the locale in PostgreSQL.
+func lowerASCII(text string) string {
+	lower := []byte(text)
+	for i, c := range lower {
+		if c >= 'A' && c <= 'Z' {
+			lower[i] += 'a' - 'A'
+		}
+	}
+	return string(lower)
+}
 
 // keyStatus is [policy.Key.Status] in SQL. Its two parameters are the time.
 const keyStatus = `CASE
@@ -219,6 +231,6 @@ const fewKeys = 1_000
 
 // hasFewKeys reports whether an account has up to most keys.
 func (s *Store) hasFewKeys(ctx context.Context, accountID string, most int) (bool, error) {
-	n, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 LIMIT $2) AS some`, accountID, most+1)
+	n, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 LIMIT $2) AS few`, accountID, most+1)
 	return err == nil && n[0] <= most, err
 }

@@ -172,15 +172,15 @@ func (m *merger) checkTrail(from string) error {
 
 // since selects the entries of the audit trail that are newer than the backup and whose
 // action follows.
-const since = `SELECT subject FROM main.audit WHERE seq > $1 AND action `
+const since = `SELECT subject FROM audit WHERE seq > $1 AND action `
 
 // endedNow is true for a key k of account a that has ended for good. A key that has only
-// expired can come back. The issuer i is looked up in main.
+// expired can come back. The issuer i is looked up in the keystore, and not in the backup.
 const (
 	endedNow   = `(` + endedOnce + ` OR ` + withIssuer + ` OR ` + boundTo + ` AND i.revoke_from <= $1))`
-	withIssuer = `EXISTS (SELECT 1 FROM main.api_keys i WHERE i.id = k.issuer_id AND i.children_revoked_at IS NOT NULL)`
+	withIssuer = `EXISTS (SELECT 1 FROM api_keys i WHERE i.id = k.issuer_id AND i.children_revoked_at IS NOT NULL)`
 	endedOnce  = `k.deleted_at IS NOT NULL OR k.revoked_at IS NOT NULL OR k.revoke_from <= $1 OR a.closed_at IS NOT NULL`
-	boundTo    = `EXISTS (SELECT 1 FROM main.api_keys i WHERE i.id = k.issuer_id AND NOT k.outlives_issuer`
+	boundTo    = `EXISTS (SELECT 1 FROM api_keys i WHERE i.id = k.issuer_id AND NOT k.outlives_issuer`
 	endsByPlan = `(k.revoke_from IS NOT NULL OR ` + boundTo + ` AND i.revoke_from IS NOT NULL))`
 )
 
@@ -190,28 +190,28 @@ func (m *merger) run(by Actor) error {
 	// whose revocation is scheduled, can come back by another restore, as the same
 	// key, but not by an import.
 	m.exec(`INSERT INTO dead_digests (digest, at, forget_at, key_id)
-		SELECT k.digest, $1, CASE k.origin WHEN $2 THEN $3 END, CASE WHEN `+endedNow+` THEN NULL ELSE k.id END
-		FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id
+		SELECT k.digest, $1, CASE k.origin WHEN $2 THEN CAST($3 AS BIGINT) END, CASE WHEN `+endedNow+` THEN NULL ELSE k.id END
+		FROM api_keys k JOIN accounts a ON a.id = k.account_id
 		WHERE k.id NOT IN (SELECT id FROM backup.api_keys)
 			AND (`+endedNow+` OR k.expires_at <= $1 OR `+endsByPlan+`) ON CONFLICT DO NOTHING`,
 		m.now, policy.OriginAPI.String(), m.now.Add(deadKept))
-	m.rows(&m.Jobs.Removed, `DELETE FROM main.jobs WHERE key_id NOT IN (SELECT id FROM backup.api_keys)`)
-	m.rows(&m.Keys.Removed, `DELETE FROM main.api_keys WHERE id NOT IN (SELECT id FROM backup.api_keys)`)
-	m.rows(&m.Accounts.Removed, `DELETE FROM main.accounts WHERE id NOT IN (SELECT id FROM backup.accounts)
-		AND id NOT IN (SELECT account_id FROM main.api_keys) AND id NOT IN (SELECT account_id FROM main.jobs)`)
+	m.rows(&m.Jobs.Removed, `DELETE FROM jobs WHERE key_id NOT IN (SELECT id FROM backup.api_keys)`)
+	m.rows(&m.Keys.Removed, `DELETE FROM api_keys WHERE id NOT IN (SELECT id FROM backup.api_keys)`)
+	m.rows(&m.Accounts.Removed, `DELETE FROM accounts WHERE id NOT IN (SELECT id FROM backup.accounts)
+		AND id NOT IN (SELECT account_id FROM api_keys) AND id NOT IN (SELECT account_id FROM jobs)`)
 	m.mergeConsole()
 	// A digest that was forgotten after 400 days, and then imported again, is not dead.
-	m.exec(`INSERT INTO main.dead_digests (digest, at, forget_at, key_id) SELECT digest, at, forget_at, key_id FROM backup.dead_digests
-		WHERE COALESCE(forget_at > $1, TRUE) AND digest NOT IN (SELECT digest FROM main.api_keys) ON CONFLICT DO NOTHING`, m.now)
+	m.exec(`INSERT INTO dead_digests (digest, at, forget_at, key_id) SELECT digest, at, forget_at, key_id FROM backup.dead_digests
+		WHERE COALESCE(forget_at > $1, TRUE) AND digest NOT IN (SELECT digest FROM api_keys) ON CONFLICT DO NOTHING`, m.now)
 	if !m.blind {
 		m.bringBack()
 	}
-	m.exec(`DELETE FROM main.usage_scopes WHERE key_id <> '' AND key_id NOT IN (SELECT id FROM main.api_keys)`)
+	m.exec(`DELETE FROM usage_scopes WHERE key_id <> '' AND key_id NOT IN (SELECT id FROM api_keys)`)
 	m.row(&m.KeptEnded, `SELECT COUNT(*) FROM backup.api_keys k JOIN backup.accounts a ON a.id = k.account_id
 		WHERE NOT COALESCE(`+endedOnce+`, FALSE) AND COALESCE(k.expires_at > $1, TRUE) AND k.id NOT IN
-			(SELECT k.id FROM main.api_keys k JOIN main.accounts a ON a.id = k.account_id WHERE NOT COALESCE(`+endedNow+`, FALSE))`, m.now)
+			(SELECT k.id FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE NOT COALESCE(`+endedNow+`, FALSE))`, m.now)
 	m.row(&m.KeptClosed, `SELECT COUNT(*) FROM backup.accounts WHERE closed_at IS NULL
-		AND id NOT IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)`)
+		AND id NOT IN (SELECT id FROM accounts WHERE closed_at IS NULL)`)
 	m.audit(m.now, by, actionStoreRestore, "", m.backup.String(), m.detail())
 	return m.changed(m.now, changedStore, []byte{})
 }
@@ -221,7 +221,7 @@ func (m *merger) run(by Actor) error {
 // again: invite the holder of an account that the restore brings back.
 func (m *merger) mergeConsole() {
 	for _, table := range []string{"console_sessions", "console_recovery", "console_passkeys", "console_users"} {
-		m.exec(`DELETE FROM main.` + table + ` WHERE kind = '` + ActorAccount + `' AND id NOT IN (SELECT id FROM main.accounts)`)
+		m.exec(`DELETE FROM ` + table + ` WHERE kind = '` + ActorAccount + `' AND id NOT IN (SELECT id FROM accounts)`)
 	}
 }
 
@@ -233,35 +233,35 @@ func (m *merger) bringBack() {
 	var none digest
 	_, _ = rand.Read(none[:]) // never fails
 	const rotated = `b.id IN (` + since + `= $2)`
-	m.rows(&m.Accounts.Restored, `INSERT INTO main.accounts (id, name, service_id, spw_digest, created_at, closed_at,
+	m.rows(&m.Accounts.Restored, `INSERT INTO accounts (id, name, service_id, spw_digest, created_at, closed_at,
 			suspended_at, suspend_reason, previous_service_id, previous_spw_digest, previous_until, limits)
 		SELECT b.id, b.name, b.service_id,
 			CASE WHEN `+rotated+` THEN $3 ELSE b.spw_digest END, b.created_at,
-			COALESCE(b.closed_at, (SELECT MIN(at) FROM main.audit WHERE seq > $1 AND action = $4 AND subject = b.id)),
+			COALESCE(b.closed_at, (SELECT MIN(at) FROM audit WHERE seq > $1 AND action = $4 AND subject = b.id)),
 			`+suspendedNow("b", "$5", "$6")+`,
 			CASE WHEN NOT `+rotated+` THEN b.previous_service_id END, CASE WHEN NOT `+rotated+` THEN b.previous_spw_digest END,
 			CASE WHEN NOT `+rotated+` THEN b.previous_until END,
-			NULLIF(COALESCE((SELECT detail FROM main.audit WHERE seq > $1 AND action = $7 AND subject = b.id ORDER BY seq DESC LIMIT 1), b.limits), $8)
-		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM main.accounts)`,
+			NULLIF(COALESCE((SELECT detail FROM audit WHERE seq > $1 AND action = $7 AND subject = b.id ORDER BY seq DESC LIMIT 1), b.limits), $8)
+		FROM backup.accounts b WHERE b.id NOT IN (SELECT id FROM accounts)`,
 		m.backup.Seq, actionAccountRotate, none[:], actionAccountClose, actionAccountSuspend, actionAccountResume, actionAccountLimit, noLimits)
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at,
 		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces, children_revoked_at, limits`
-	m.rows(&m.Keys.Restored, `INSERT INTO main.api_keys (`+key+`, suspended_at, suspend_reason)
+	m.rows(&m.Keys.Restored, `INSERT INTO api_keys (`+key+`, suspended_at, suspend_reason)
 		SELECT `+key+`, `+suspendedNow("api_keys", "$2", "$3")+` FROM backup.api_keys
-		WHERE id NOT IN (SELECT id FROM main.api_keys) AND digest NOT IN (SELECT digest FROM main.dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)
-			AND account_id IN (SELECT id FROM main.accounts WHERE closed_at IS NULL)
+		WHERE id NOT IN (SELECT id FROM api_keys) AND digest NOT IN (SELECT digest FROM dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)
+			AND account_id IN (SELECT id FROM accounts WHERE closed_at IS NULL)
 			AND id NOT IN (`+since+`IN ($4, $5, $6))
 			AND COALESCE(issuer_id NOT IN (`+since+`= $7), TRUE)
 			AND (outlives_issuer OR COALESCE(issuer_id NOT IN (`+since+`= $6), TRUE))`,
 		m.backup.Seq, actionKeySuspend, actionKeyResume, actionKeyDelete, actionKeyRevoke, actionKeyRotate, actionTreeRevoke)
 	// Also for keys that both have: a loss of power may have lost their uses here.
-	m.exec(`INSERT INTO main.last_uses (digest, at) SELECT digest, at FROM backup.last_uses
-		WHERE digest IN (SELECT digest FROM main.api_keys)
+	m.exec(`INSERT INTO last_uses (digest, at) SELECT digest, at FROM backup.last_uses
+		WHERE digest IN (SELECT digest FROM api_keys)
 		ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE last_uses.at < excluded.at`)
-	m.exec(`DELETE FROM main.dead_digests WHERE key_id IN (SELECT id FROM main.api_keys)`)
+	m.exec(`DELETE FROM dead_digests WHERE key_id IN (SELECT id FROM api_keys)`)
 	const job = `backend, id, dialect, account_id, key_id, client, created_at, state, ended_at, upstream_key`
-	m.rows(&m.Jobs.Restored, `INSERT INTO main.jobs (`+job+`) SELECT `+job+` FROM backup.jobs
-		WHERE key_id IN (SELECT id FROM main.api_keys) AND account_id IN (SELECT id FROM main.accounts)
+	m.rows(&m.Jobs.Restored, `INSERT INTO jobs (`+job+`) SELECT `+job+` FROM backup.jobs
+		WHERE key_id IN (SELECT id FROM api_keys) AND account_id IN (SELECT id FROM accounts)
 		ON CONFLICT (id, backend) DO NOTHING`)
 	m.bringBackTotals()
 }
@@ -269,16 +269,16 @@ func (m *merger) bringBack() {
 // bringBackTotals brings back the total usage of keys that only the backup has. Limits on all
 // audio of a key depend on it.
 func (m *merger) bringBackTotals() {
-	m.exec(`INSERT INTO main.usage_scopes (account_id, key_id) SELECT account_id, key_id FROM backup.usage_scopes
-		WHERE key_id IN (SELECT id FROM main.api_keys) ON CONFLICT DO NOTHING`)
-	m.exec(`INSERT INTO main.usage_kinds (operation, reason, backend) SELECT operation, reason, backend FROM backup.usage_kinds
+	m.exec(`INSERT INTO usage_scopes (account_id, key_id) SELECT account_id, key_id FROM backup.usage_scopes
+		WHERE key_id IN (SELECT id FROM api_keys) ON CONFLICT DO NOTHING`)
+	m.exec(`INSERT INTO usage_kinds (operation, reason, backend) SELECT operation, reason, backend FROM backup.usage_kinds
 		WHERE TRUE ON CONFLICT DO NOTHING`)
-	m.exec(`INSERT INTO main.usage_totals (scope, kind, ` + usageCounted + `)
+	m.exec(`INSERT INTO usage_totals (scope, kind, ` + usageCounted + `)
 		SELECT ms.id, mk.id, ` + usageCounted + ` FROM backup.usage_totals b
 		JOIN backup.usage_scopes bs ON bs.id = b.scope
-		JOIN main.usage_scopes ms ON ms.account_id = bs.account_id AND ms.key_id = bs.key_id
+		JOIN usage_scopes ms ON ms.account_id = bs.account_id AND ms.key_id = bs.key_id
 		JOIN backup.usage_kinds bk ON bk.id = b.kind
-		JOIN main.usage_kinds mk ON mk.operation = bk.operation AND mk.reason = bk.reason AND mk.backend = bk.backend
+		JOIN usage_kinds mk ON mk.operation = bk.operation AND mk.reason = bk.reason AND mk.backend = bk.backend
 		WHERE bs.key_id <> '' ON CONFLICT DO NOTHING`)
 }
 
@@ -288,10 +288,10 @@ func (m *merger) bringBackTotals() {
 // actions.
 func suspendedNow(record, suspend, resume string) string {
 	last := func(column string) string {
-		return `(SELECT CASE action WHEN ` + suspend + ` THEN ` + column + ` END FROM main.audit
+		return `(SELECT CASE action WHEN ` + suspend + ` THEN ` + column + ` END FROM audit
 			WHERE seq > $1 AND action IN (` + suspend + `, ` + resume + `) AND subject = ` + record + `.id ORDER BY seq DESC LIMIT 1)`
 	}
-	noted := `EXISTS (SELECT 1 FROM main.audit WHERE seq > $1 AND action IN (` + suspend + `, ` + resume + `) AND subject = ` + record + `.id)`
+	noted := `EXISTS (SELECT 1 FROM audit WHERE seq > $1 AND action IN (` + suspend + `, ` + resume + `) AND subject = ` + record + `.id)`
 	return `CASE WHEN ` + noted + ` THEN ` + last("at") + ` ELSE ` + record + `.suspended_at END,
 		CASE WHEN ` + noted + ` THEN ` + last("detail") + ` ELSE ` + record + `.suspend_reason END`
 }

@@ -85,7 +85,7 @@ func (t *txn) revokeIssuers(now policy.Time, by Actor, id, reason string) (key p
 	if key, _, err = t.key(by, id); err != nil {
 		return policy.Key{}, nil, err
 	}
-	issuers, err = queryRows(t.ctx, t, scanColumn[string], `WITH RECURSIVE issuers (id) AS (VALUES ($1) UNION
+	issuers, err = queryRows(t.ctx, t, scanColumn[string], `WITH RECURSIVE issuers (id) AS (SELECT id FROM api_keys WHERE id = $1 UNION
 		SELECT k.replaces FROM api_keys k JOIN issuers ON k.id = issuers.id WHERE k.replaces IS NOT NULL)
 		SELECT id FROM issuers WHERE id IN (SELECT id FROM api_keys)`, id)
 	if err != nil {

@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"go.uber.org/zap"
 
@@ -93,7 +94,7 @@ func (s *Store) Check(ctx context.Context) error {
 
 // tryWrite writes the row that shows whether the store can be written.
 func (t *txn) tryWrite() error {
-	t.exec(`INSERT INTO meta (name, value) VALUES ('written', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, t.store.cfg.Clock())
+	t.exec(`INSERT INTO meta (name, value) VALUES ('written', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, strconv.FormatInt(int64(t.store.cfg.Clock()), 10))
 	return t.err
 }
 

@@ -115,7 +115,7 @@ func (t *Tally) countEnded(ctx context.Context, q *database, from, to TallyPosit
 
 // endedByClock counts the keys whose first end is in a span of time.
 const endedByClock = `SELECT COUNT(*) FROM api_keys AS k JOIN accounts a ON a.id = k.account_id
-	WHERE ` + firstEnd + ` > $1 AND ` + firstEnd + ` <= $2 AND COALESCE(a.closed_at, ` + firstEnd + ` + 1) > ` + firstEnd
+	WHERE ` + firstEnd + ` > $1 AND ` + firstEnd + ` <= $2 AND (a.closed_at IS NULL OR a.closed_at > ` + firstEnd + `)`
 
 type wordCount struct {
 	word string

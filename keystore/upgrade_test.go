@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -155,7 +156,7 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
-	// All that versions 9 to 19 have added.
+	// All that versions 9 to 20 have added.
 	mustExec(t, db, `ALTER TABLE jobs DROP COLUMN upstream_key`)
 	for _, index := range []string{"api_keys_label", "last_uses_at", "api_keys_revoke_from", "api_keys_created", "api_keys_account_created", "accounts_created"} {
 		mustExec(t, db, `DROP INDEX `+index)
@@ -193,6 +194,32 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 	}
 	if c := f.verify(nil); c.Fault != "" {
 		t.Errorf("the audit trail: %s", c.Fault)
+	}
+}
+
+// A file of schema version 19 sorts its labels by an index of version 20 after the upgrade.
+func TestUpgrade_FromVersion19(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	a := f.account()
+	for _, label := range []string{"b", "A", "a", "B", "é"} {
+		f.key(a.ID, func(n *NewKey) { n.Label = label })
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, path)
+	mustExec(t, db, `DROP INDEX api_keys_label`)
+	mustExec(t, db, `CREATE INDEX api_keys_label ON api_keys (account_id, label COLLATE NOCASE)`)
+	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 20`)
+	f = openStore(t, path)
+	if n := count(t, db, `SELECT COUNT(*) FROM sqlite_master WHERE name = 'api_keys_label' AND sql LIKE '%lower(label)%'`); n != 1 {
+		t.Error("the index of labels is that of version 19")
+	}
+	page, _, err := f.Keys(t.Context(), KeyList{AccountID: a.ID, Order: OrderLabel})
+	if got := namesOf(page, func(k policy.Key) string { return k.Label }); err != nil || !slices.Equal(got, []string{"A", "a", "b", "B", "é"}) {
+		t.Errorf("the labels are %q, %v", got, err)
 	}
 }
 

@@ -97,13 +97,13 @@ func (q *usageQuery) keysPage(list *KeyUsageList) (text string, ok bool) {
 // prefix of the whole query: the scopes are the table page there.
 func (q *usageQuery) usageOf(page string) (with, rows string) {
 	if q.list.Since.IsZero() {
-		return `WITH page AS MATERIALIZED (` + page + `)`, `SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN usage_totals u ON u.scope = p.id`
+		return `WITH page AS MATERIALIZED (` + page + `)`, `SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN usage_totals u WHERE u.scope = p.id`
 	}
 	since := int64(q.list.Since / hour)
 	with = `WITH RECURSIVE page AS MATERIALIZED (` + page + `), ` + steps("usage_hours", "hour", q.arg(since)) + `, ` +
 		steps("usage_days", "day", q.arg(since/hoursOfDay))
-	return with, `SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN hour_steps t CROSS JOIN usage_hours u ON u.hour = t.hour AND u.scope = p.id
-		UNION ALL SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN day_steps t CROSS JOIN usage_days u ON u.day = t.day AND u.scope = p.id`
+	return with, `SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN hour_steps t CROSS JOIN usage_hours u WHERE u.hour = t.hour AND u.scope = p.id
+		UNION ALL SELECT p.id, ` + usageCounted + ` FROM page p CROSS JOIN day_steps t CROSS JOIN usage_days u WHERE u.day = t.day AND u.scope = p.id`
 }
 
 // byKey sums up each key. The parts of the query are in the order of their parameters.
@@ -112,11 +112,10 @@ func (q *usageQuery) byKey() string {
 	var text string
 	if l.Limit > 0 && l.KeyID == "" {
 		with, rows := q.usageOf(q.busiest())
-		text = with + ` SELECT s.account_id, s.key_id, ` + usageSums + ` FROM (` + rows + `) AS u CROSS JOIN usage_scopes s ON s.id = u.id`
+		text = with + ` SELECT s.account_id, s.key_id, ` + usageSums + ` FROM (` + rows + `) AS u CROSS JOIN usage_scopes s WHERE s.id = u.id AND s.key_id <> ''`
 	} else {
-		text = `SELECT s.account_id, s.key_id, ` + usageSums + ` FROM usage_scopes s JOIN ` + q.ofAll(usageCounted) + ` AS u ON u.scope = s.id`
+		text = `SELECT s.account_id, s.key_id, ` + usageSums + ` FROM usage_scopes s JOIN ` + q.ofAll(usageCounted) + ` AS u ON u.scope = s.id WHERE s.key_id <> ''`
 	}
-	text += ` WHERE s.key_id <> ''`
 	if l.AccountID != "" {
 		text += ` AND s.account_id = ` + q.arg(l.AccountID)
 	}
@@ -149,7 +148,7 @@ func (q *usageQuery) busiest() string {
 	case l.AccountID != "" && l.Since.IsZero():
 		// The concatenation keeps the database from using the index of names: a large account
 		// would be read in the order of its key IDs, and usage_totals here and there.
-		from = `usage_scopes n CROSS JOIN usage_totals t ON t.scope = n.id WHERE n.account_id || '' = ` + q.arg(l.AccountID) + ` GROUP BY t.scope`
+		from = `usage_scopes n CROSS JOIN usage_totals t WHERE t.scope = n.id AND n.account_id || '' = ` + q.arg(l.AccountID) + ` GROUP BY t.scope`
 	case l.AccountID != "":
 		from += ` HAVING EXISTS (SELECT 1 FROM usage_scopes n WHERE n.id = t.scope AND n.account_id = ` + q.arg(l.AccountID) + `)`
 	case !l.Since.IsZero(): // hours and days can have scopes of keys that are gone

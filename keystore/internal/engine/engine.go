@@ -15,12 +15,9 @@
 //
 // These texts work with SQLite only, and need a second form for another engine:
 //
-//   - firstEnd: MIN of several values is LEAST in PostgreSQL. The text must be the same as
-//     in the indexes of the migrations.
 //   - keyByDigest, tokenByDigest and insertUse: (SELECT $n) avoids a slow path of SQLite.
 //     PostgreSQL does not know the type of such a parameter, as of any parameter in a list of
 //     selected columns (insertUse, and the dead digests and random digests of a restore).
-//   - readPosition and the restore: the schemas main and backup, and rowid.
 //
 // # What else assumes SQLite
 //
@@ -42,7 +39,7 @@ import (
 
 // SchemaVersion is the version of the tables that the keystore works with. Every
 // engine counts its migrations up to this number.
-const SchemaVersion = 19
+const SchemaVersion = 20
 
 // Engine opens one database, which may not exist yet. It also has the methods that a store
 // needs while the database is not open.

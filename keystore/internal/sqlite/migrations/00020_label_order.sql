@@ -1,0 +1,4 @@
+-- +goose Up
+-- The order of labels, and the search in them, in a form that PostgreSQL has too.
+DROP INDEX api_keys_label;
+CREATE INDEX api_keys_label ON api_keys (account_id, lower(label));
