@@ -247,8 +247,8 @@ func (m *merger) bringBack() {
 	const key = `id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at,
 		expires_at, deleted_at, revoked_at, revoked_reason, revoke_from, replaces, children_revoked_at, limits`
 	m.rows(&m.Keys.Restored, `INSERT INTO api_keys (`+key+`, suspended_at, suspend_reason)
-		SELECT `+key+`, `+suspendedNow("api_keys", "$2", "$3")+` FROM backup.api_keys
-		WHERE id NOT IN (SELECT id FROM api_keys) AND digest NOT IN (SELECT digest FROM dead_digests WHERE key_id IS NULL OR key_id <> backup.api_keys.id)
+		SELECT `+key+`, `+suspendedNow("b", "$2", "$3")+` FROM backup.api_keys b
+		WHERE id NOT IN (SELECT id FROM api_keys) AND digest NOT IN (SELECT digest FROM dead_digests WHERE key_id IS NULL OR key_id <> b.id)
 			AND account_id IN (SELECT id FROM accounts WHERE closed_at IS NULL)
 			AND id NOT IN (`+since+`IN ($4, $5, $6))
 			AND COALESCE(issuer_id NOT IN (`+since+`= $7), TRUE)
