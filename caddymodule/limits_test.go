@@ -74,6 +74,44 @@ func raise(highest *atomic.Int64, n int64) {
 	}
 }
 
+// crowd holds requests at the backend until others have met the limit meanwhile.
+type crowd struct {
+	mu       sync.Mutex
+	changed  sync.Cond
+	most     int  // how many requests may run at a time
+	clients  int  // that still ask
+	full     bool // as many requests have run at a time as may run
+	refusals int
+}
+
+func newCrowd(clients, most int) *crowd {
+	c := &crowd{clients: clients, most: most}
+	c.changed.L = &c.mu
+	return c
+}
+
+func (c *crowd) change(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+	c.changed.Broadcast()
+}
+
+func (c *crowd) refused() { c.change(func() { c.refusals++ }) }
+
+func (c *crowd) left() { c.change(func() { c.clients-- }) }
+
+// recognize returns after another request was refused, or when too few clients are left to be refused.
+// Full says that as many requests run as may run.
+func (c *crowd) recognize(full bool) {
+	c.change(func() { c.full = c.full || full })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for before := c.refusals; c.clients > c.most && (!c.full || c.refusals == before); {
+		c.changed.Wait()
+	}
+}
+
 func TestR20_RequestsAtATimeUnderARaceOf64Clients(t *testing.T) {
 	const clients, most, rounds = 64, 4, 12
 	g := newGateway(t, "upstream_key "+backendKey)
@@ -85,20 +123,12 @@ func TestR20_RequestsAtATimeUnderARaceOf64Clients(t *testing.T) {
 			g.limitAccount(secret, "concurrent=4")
 		}
 		var running, highest, served atomic.Int64
-		full := make(chan struct{}) // closed when as many requests have run at a time as may run
-		closeFull := sync.OnceFunc(func() { close(full) })
+		crowd := newCrowd(clients, most)
 		g.backend.respond(func(w http.ResponseWriter, r *http.Request) {
 			now := running.Add(1)
 			raise(&highest, now)
 			_, _ = io.Copy(io.Discard, r.Body)
-			if now == most {
-				closeFull()
-			}
-			select {
-			case <-full:
-				time.Sleep(5 * time.Millisecond) // a recognition takes a while, so that others come meanwhile
-			case <-time.After(10 * time.Second): // the test fails below
-			}
+			crowd.recognize(now == most)
 			served.Add(1)
 			running.Add(-1)
 			_, _ = io.WriteString(w, `{"results":[],"text":"hello","code":"","message":""}`)
@@ -109,6 +139,7 @@ func TestR20_RequestsAtATimeUnderARaceOf64Clients(t *testing.T) {
 		for i := range clients {
 			statuses[i] = map[int]int{}
 			done.Go(func() {
+				defer crowd.left()
 				for range rounds {
 					resp, err := client.Post(g.scheme+g.addr+"/v1/recognize?u="+secret, "application/octet-stream", strings.NewReader("abc"))
 					if err != nil {
@@ -118,6 +149,9 @@ func TestR20_RequestsAtATimeUnderARaceOf64Clients(t *testing.T) {
 					_, _ = io.Copy(io.Discard, resp.Body)
 					_ = resp.Body.Close()
 					statuses[i][resp.StatusCode]++
+					if resp.StatusCode == http.StatusTooManyRequests {
+						crowd.refused()
+					}
 				}
 			})
 		}

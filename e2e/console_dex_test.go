@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,19 +52,7 @@ staticClients:
 	if err != nil {
 		t.Fatal(err)
 	}
-	output := new(safeBuffer)
-	cmd := exec.Command(dex, "serve", config)
-	cmd.Stdout, cmd.Stderr = output, output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("dex's output:\n%s", output)
-		}
-	})
+	startNeighbour(t, addr, exec.Command(dex, "serve", config))
 	return issuer
 }
 
@@ -98,13 +85,6 @@ BASE {
 	}
 	p.env = append(p.env, "OIDC_SECRET="+secret)
 	p.start()
-	p.eventually("dex answers", func() bool {
-		resp, err := http.Get(issuer + "/.well-known/openid-configuration")
-		if err == nil {
-			_ = resp.Body.Close()
-		}
-		return err == nil && resp.StatusCode == http.StatusOK
-	})
 	c := browsertest.Start(t).Tab(t)
 	signIn := func(until string) {
 		t.Helper()

@@ -208,8 +208,10 @@ func TestPrometheusAnswersEachQuery(t *testing.T) {
 		}
 		return all
 	}
+	scrape := time.NewTicker(time.Second)
+	defer scrape.Stop()
 	for deadline := time.Now().Add(2 * time.Minute); len(problems(native))+len(problems(classic)) > 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Second)
+		<-scrape.C
 	}
 	for name, p := range map[string]*prometheus{"native": native, "classic": classic} {
 		for _, problem := range problems(p) {
@@ -223,7 +225,9 @@ func TestPrometheusAnswersEachQuery(t *testing.T) {
 		t.Error("want native histograms in one Prometheus, and classic buckets in the other")
 	}
 	if *update {
-		time.Sleep(time.Minute) // for a line that people can read
+		for known := native.query("up", drawnSpan); len(known) == 0 || len(known[0].Values) < int(drawnSpan/time.Second); known = native.query("up", drawnSpan) {
+			<-scrape.C // until the lines are long enough for people
+		}
 		if err := os.WriteFile(filepath.Join(monitoring, "dashboard.svg"), []byte(draw(t, native)), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -79,10 +79,10 @@ const counterEnv = "KEYSTORE_TEST_COUNTER" // the store of a process that counts
 // were.
 func countForEver(path string) {
 	s, err := Open(context.Background(), Config{Path: path})
+	tick := time.NewTicker(time.Millisecond)
 	for i := 1; err == nil; i++ {
-		s.CountUsage(policy.At(time.Now()), &UsageOf{KeyID: "key_1", AccountID: "acc_1"}, UsageCounts{Requests: 1})
+		s.CountUsage(policy.At(<-tick.C), &UsageOf{KeyID: "key_1", AccountID: "acc_1"}, UsageCounts{Requests: 1})
 		_, err = fmt.Println(i)
-		time.Sleep(time.Millisecond)
 	}
 	fmt.Println("error", err)
 	os.Exit(1)

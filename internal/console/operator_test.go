@@ -11,6 +11,7 @@ import (
 
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/refusals"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -338,13 +339,7 @@ func TestUsage_IsShownToItsHolderOnly(t *testing.T) {
 			keystore.UsageCounts{Requests: 1234, AudioBytes: 1 << 20, AudioTime: 90 * time.Second})
 	}
 	b := f.holder(one)
-	deadline := time.Now().Add(20 * time.Second)
-	for page := b.get("usage"); !strings.Contains(page.body, "1,234"); page = b.get("usage") {
-		if time.Now().After(deadline) {
-			t.Fatalf("the usage is not shown:\n%s", page.body)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	testutil.Eventually(t, "the usage is shown", func() bool { return strings.Contains(b.get("usage").body, "1,234") }) // it is written every 4 s
 	page := b.want(b.get("usage?days=7"), 200, mine.ID, "<svg", "1.5 minutes", "1.0 MiB")
 	if strings.Contains(page.body, other.ID) {
 		t.Error("the page has a key of another account")

@@ -124,13 +124,9 @@ func TestProvider_TheCookieOfASignIn(t *testing.T) {
 		got := f.browser().get("oidc?next=usage").header.Get("Set-Cookie")
 		return regexp.MustCompile(`=[A-Z2-7]{26}\.`).ReplaceAllString(got, "=FLOW.")
 	}
-	if got, want := cookie(), "speechgate_oidc=FLOW.usage; Path=/console/; Max-Age=600; HttpOnly; SameSite=Lax"; got != want {
-		t.Errorf("without TLS it is %q, want %q", got, want)
-	}
-	f.https.Store(true)
-	if got, want := cookie(), "__Host-speechgate_oidc=FLOW.usage; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax"; got != want {
-		t.Errorf("over TLS it is %q, want %q", got, want)
-	}
+	f.wantCookies(cookie,
+		"speechgate_oidc=FLOW.usage; Path=/console/; Max-Age=600; HttpOnly; SameSite=Lax",
+		"__Host-speechgate_oidc=FLOW.usage; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=Lax")
 }
 
 func TestProvider_StrangersStayOutside(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/signin"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -127,9 +128,7 @@ func TestSignIn_TooManyFailuresWait(t *testing.T) {
 	if got.header.Get("Retry-After") != "60" {
 		t.Errorf("Retry-After is %q", got.header.Get("Retry-After"))
 	}
-	for deadline := time.Now().Add(10 * time.Second); f.audited("console_sign_in_failed") == 0 && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond) // the entry is written after the answer
-	}
+	testutil.Eventually(t, "an entry about the failures", func() bool { return f.audited("console_sign_in_failed") > 0 }) // it is written after the answer
 	if n := f.audited("console_sign_in_failed"); n != 1 {
 		t.Errorf("%d entries about failures, want 1", n)
 	}
@@ -322,12 +321,19 @@ func TestSession_TheCookieIsForThisHostOnly(t *testing.T) {
 		}
 		return ""
 	}
-	if got, want := cookie(), "speechgate_session=TOKEN; Path=/console/; HttpOnly; SameSite=Strict"; got != want {
-		t.Errorf("without TLS the cookie is %q, want %q", got, want)
-	}
-	f.https.Store(true)
-	if got, want := cookie(), "__Host-speechgate_session=TOKEN; Path=/; HttpOnly; Secure; SameSite=Strict"; got != want {
-		t.Errorf("over TLS the cookie is %q, want %q", got, want)
+	f.wantCookies(cookie,
+		"speechgate_session=TOKEN; Path=/console/; HttpOnly; SameSite=Strict",
+		"__Host-speechgate_session=TOKEN; Path=/; HttpOnly; Secure; SameSite=Strict")
+}
+
+// wantCookies checks a cookie without TLS and over TLS. Cookie returns the value of a new field Set-Cookie.
+func (f *fixture) wantCookies(cookie func() string, plain, overTLS string) {
+	f.t.Helper()
+	for https, want := range map[bool]string{false: plain, true: overTLS} {
+		f.https.Store(https)
+		if got := cookie(); got != want {
+			f.t.Errorf("with TLS %t the cookie is %q, want %q", https, got, want)
+		}
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 func running(s *Set) (all []*upload) {
@@ -128,7 +130,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		t.Parallel()
 		s := newDrainServer(t, time.Minute, limits)
 		silent, talks := s.upload(t, 1<<20), s.upload(t, 1<<20)
-		eventually(t, func() bool { return len(running(s.set)) == 2 })
+		testutil.Eventually(t, "two uploads are drained", func() bool { return len(running(s.set)) == 2 })
 		sent := int64(time.Since(s.set.started))
 		if _, err := talks.Write([]byte("some")); err != nil {
 			t.Fatal(err)
@@ -169,7 +171,7 @@ func TestR16_DrainsAreBounded(t *testing.T) {
 		var exiting atomic.Bool
 		s.set.exiting = exiting.Load
 		s.upload(t, 1<<20)
-		eventually(t, s.set.check)
+		testutil.Eventually(t, "an upload is drained", s.set.check)
 		exiting.Store(true)
 		s.wantEnd(t, atExit)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -185,14 +187,4 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
-}
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the condition does not become true within 30 s")
-		}
-	}
 }

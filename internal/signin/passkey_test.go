@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/passkeytest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -372,9 +373,7 @@ func TestPasskey_TheAuditTrailSaysWhyOneWasRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for deadline := time.Now().Add(10 * time.Second); len(refused()) <= n && time.Now().Before(deadline); {
-			time.Sleep(5 * time.Millisecond) // the entry is written after the answer
-		}
+		testutil.Eventually(t, "an entry about the refused passkey", func() bool { return len(refused()) > n }) // it is written after the answer
 		if got := refused(); len(got) != n+1 || !slices.Contains(got, c.want) {
 			t.Errorf("the audit trail has %q, want %d entries with %q", got, n+1, c.want)
 		}
