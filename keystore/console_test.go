@@ -194,7 +194,7 @@ func TestConsole_AUserWhoIsKeptOutMeanwhileBeginsNoSession(t *testing.T) {
 	if _, err := f.CloseAccount(t.Context(), start, operator, closed.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.RemoveConsoleOperator(t.Context(), start, operator, "tanaka", true); err != nil {
+	if _, _, err := f.RemoveConsoleOperator(t.Context(), start, operator, "tanaka", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	gone := removedUser
@@ -223,7 +223,7 @@ func TestConsole_OnlyTheOperatorInvites(t *testing.T) {
 	if _, _, err := f.InviteConsoleUser(t.Context(), start, holder, ActorAccount, a.ID); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a holder invites: %v", err)
 	}
-	if _, _, err := f.RemoveConsoleOperator(t.Context(), start, holder, "tanaka", true); !errors.Is(err, ErrInvalid) {
+	if _, _, err := f.RemoveConsoleOperator(t.Context(), start, holder, "tanaka", true, nil); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a holder removes an operator: %v", err)
 	}
 	if _, _, err := f.InviteConsoleUser(t.Context(), start, operator, ActorAccount, "acc_none"); !errors.Is(err, ErrNotFound) {
@@ -317,7 +317,7 @@ func TestConsole_TheLastOperatorIsRemovedKnowingly(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
 	remove := func(name string, evenLast bool) (last bool, err error) {
-		_, last, err = f.RemoveConsoleOperator(t.Context(), start, operator, name, evenLast)
+		_, last, err = f.RemoveConsoleOperator(t.Context(), start, operator, name, evenLast, nil)
 		return last, err
 	}
 	f.user(ActorAccount, f.account().ID) // is no operator

@@ -89,6 +89,29 @@ func TestIdentity_ReplacesThePasswordAndThePasswordReplacesIt(t *testing.T) {
 	}
 }
 
+// Nobody can sign in at a provider that the configuration does not name, so its operators do not count.
+func TestIdentity_TheLastOperatorIsOneOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	f.bind("old", Identity{Issuer: "https://old.example.com", Subject: "user-1"})
+	f.bind("tanaka", person)
+	configured := func(issuer string) bool { return issuer == person.Issuer }
+	none := func(string) bool { return false }
+	remove := func(name string, isProvider func(string) bool) (last bool, err error) {
+		_, last, err = f.RemoveConsoleOperator(t.Context(), start, operator, name, false, isProvider)
+		return last, err
+	}
+	if last, err := remove("tanaka", configured); !last || !errors.Is(err, ErrLastOperator) {
+		t.Errorf("the last operator of the configuration: %t, %v", last, err)
+	}
+	if last, err := remove("old", configured); last || err != nil {
+		t.Errorf("an operator who cannot sign in: %t, %v", last, err)
+	}
+	if last, err := remove("tanaka", none); last || err != nil {
+		t.Errorf("an operator without a provider: %t, %v", last, err)
+	}
+}
+
 func TestIdentity_EndsWithTheOperator(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
@@ -98,14 +121,14 @@ func TestIdentity_EndsWithTheOperator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, last, err := f.RemoveConsoleOperator(t.Context(), start, operator, "tanaka", false)
+	u, last, err := f.RemoveConsoleOperator(t.Context(), start, operator, "tanaka", false, nil)
 	if err != nil || last || u.Identity != (Identity{}) || f.signedIn(session) {
 		t.Errorf("%+v, %t, %v", u, last, err)
 	}
 	if _, err := f.begin(bound); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a session of a removed operator: %v", err)
 	}
-	if _, _, err := f.RemoveConsoleOperator(t.Context(), start, operator, "other", false); !errors.Is(err, ErrLastOperator) {
+	if _, _, err := f.RemoveConsoleOperator(t.Context(), start, operator, "other", false, nil); !errors.Is(err, ErrLastOperator) {
 		t.Errorf("the last operator who can sign in: %v", err)
 	}
 	// An operator who was only invited has nothing to begin a session with.

@@ -143,9 +143,10 @@ func CheckOperatorName(name string) error {
 // RemoveConsoleOperator keeps an operator from signing in, and ends the operator's sessions.
 // Another invitation lets the operator in again, with another password. Only the operator may
 // call it. If the operator is the last one who can sign in, last is true, and the error is
-// ErrLastOperator unless evenLast is true. The error is ErrNotFound if no such operator was
-// invited. If the operator was removed already, nothing changes.
-func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by Actor, name string, evenLast bool) (u ConsoleUser, last bool, err error) {
+// ErrLastOperator unless evenLast is true. The function isProvider reports whether operators can
+// sign in at the provider with an issuer; if it is nil, they can at each. The error is ErrNotFound
+// if no such operator was invited. If the operator was removed already, nothing changes.
+func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by Actor, name string, evenLast bool, isProvider func(issuer string) bool) (u ConsoleUser, last bool, err error) {
 	if err := operatorOnly(by, "removing an operator"); err != nil {
 		return ConsoleUser{}, false, err
 	}
@@ -154,14 +155,12 @@ func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by A
 		if u, err = s.consoleUser(t.ctx, t, ActorOperator, name); err != nil || !u.RemovedAt.IsZero() {
 			return err
 		}
-		if u.PasswordHash != "" || u.Identity != (Identity{}) {
-			err := t.queryRow(`SELECT NOT EXISTS (SELECT 1 FROM console_users WHERE kind = $1 AND id <> $2 AND (password IS NOT NULL OR subject IS NOT NULL))`, ActorOperator, name).Scan(&last)
-			if err != nil {
-				return err
-			}
-			if last && !evenLast {
-				return refuse(ErrLastOperator, "operator %s is the last one who can sign in", name)
-			}
+		able, err := t.ableOperators(isProvider)
+		if err != nil {
+			return err
+		}
+		if last = len(able) == 1 && able[0] == name; last && !evenLast {
+			return refuse(ErrLastOperator, "operator %s is the last one who can sign in", name)
 		}
 		u.RemovedAt, u.PasswordHash, u.Identity, u.SetupUntil, u.SecondFactor, u.Passkeys = now, "", Identity{}, 0, policy.Secret{}, 0
 		t.exec(`UPDATE console_users SET removed_at = $1, password = NULL, issuer = NULL, subject = NULL, second = NULL, setup_digest = NULL, setup_until = NULL WHERE kind = $2 AND id = $3`,
@@ -176,6 +175,22 @@ func (s *Store) RemoveConsoleOperator(ctx context.Context, now policy.Time, by A
 		return ConsoleUser{}, last, err
 	}
 	return u, last, nil
+}
+
+// ableOperators returns the names of the operators who can sign in: with a password, or at a
+// provider that isProvider reports, or at any if isProvider is nil.
+func (t *txn) ableOperators(isProvider func(issuer string) bool) (names []string, err error) {
+	type operator struct{ name, issuer string }
+	all, err := queryRows(t.ctx, t, func(row scanner) (o operator, err error) {
+		err = row.Scan(&o.name, &o.issuer)
+		return o, err
+	}, `SELECT id, CASE WHEN password IS NULL THEN issuer ELSE '' END FROM console_users WHERE kind = $1 AND (password IS NOT NULL OR issuer IS NOT NULL)`, ActorOperator)
+	for _, o := range all {
+		if o.issuer == "" || isProvider == nil || isProvider(o.issuer) {
+			names = append(names, o.name)
+		}
+	}
+	return names, err
 }
 
 // ConsoleOperators returns the operators that were invited to the console, by name.

@@ -40,7 +40,7 @@ func (v *visit) operatorList() (*operatorList, error) {
 			continue
 		}
 		l.Operators = append(l.Operators, all[i])
-		if all[i].Status == manage.StatusActive {
+		if at := all[i].Provider; all[i].Status == manage.StatusActive && (at == nil || v.isProvider(*at)) {
 			active++
 			l.Only = all[i].Name
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/manage"
+	"github.com/speechgate/speechgate/keystore"
 )
 
 func (f *fixture) operatorStatus(name string) string {
@@ -92,6 +93,24 @@ func TestOperators_AreRemovedAtOnce(t *testing.T) {
 	}
 	b.want(b.post("operator/operators/remove", "name", "nobody"), 404)
 	b.want(b.get("operator/audit?actor=operator+tanaka&action=console_remove"), 200, "<code>suzuki</code>")
+}
+
+// An operator of a provider that the configuration does not name cannot sign in, so another one is the last.
+func TestOperators_TheLastOneCanSignIn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.operatorBrowser("suzuki")
+	f.inviteOperator(tanaka)
+	at := keystore.Identity{Issuer: "https://old.example.com", Subject: "user-1"}
+	if _, err := f.store.SetUpConsoleIdentity(t.Context(), f.Now(), keystore.Actor{}, tanaka, at); err != nil {
+		t.Fatal(err)
+	}
+	const last = "This is the last operator who can sign in."
+	b.want(b.post("operator/operators/remove", "name", "suzuki", "self", "yes"), 200, last, `name="last" value="yes"`)
+	if got := f.operatorStatus("suzuki"); got != "active" {
+		t.Fatalf("suzuki is %s", got)
+	}
+	b.wantRedirect(b.post("operator/operators/remove", "name", tanaka), "operator/operators?done=operator-removed")
 }
 
 // Operators remove themselves, or the last one, only after the page has told them what this means.

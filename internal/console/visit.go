@@ -127,16 +127,21 @@ func (v *visit) findSession(a access) error {
 	if err != nil {
 		return err
 	}
-	if at := session.User.Identity.Issuer; at != "" && (v.settings.Provider == nil || v.settings.Provider.Issuer() != at) {
+	if at := session.User.Identity.Issuer; at != "" && !v.isProvider(at) {
 		return nil // the configuration does not name the provider any more
 	}
 	v.token, v.session = token, &session
 	if session.Passed {
 		actor := keystore.Actor{Kind: session.User.Kind, ID: session.User.ID, From: v.caller.Client}
 		server := v.settings.Gateway
-		v.manager = &manage.Manager{Store: v.store, Actor: actor, Now: v.now, Gates: server.Gates(), LimitUse: server.LimitUse(v.store), Cut: server.CutStream}
+		v.manager = &manage.Manager{Store: v.store, Actor: actor, Now: v.now, Gates: server.Gates(), LimitUse: server.LimitUse(v.store), Cut: server.CutStream, IsProvider: v.isProvider}
 	}
 	return nil
+}
+
+// isProvider reports whether operators can sign in at the provider with this issuer.
+func (c *Console) isProvider(issuer string) bool {
+	return c.settings.Provider != nil && c.settings.Provider.Issuer() == issuer
 }
 
 func (v *visit) try() signin.Try {

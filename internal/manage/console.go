@@ -161,12 +161,13 @@ func (m *Manager) Operators(ctx context.Context) ([]Operator, error) {
 
 // RemoveOperator keeps an operator from signing in at the console, and ends the operator's
 // sessions. If the operator is the last one who can sign in, the error is
-// [keystore.ErrLastOperator], unless evenLast is true. It is for the operator only.
+// [keystore.ErrLastOperator], unless evenLast is true. An operator of a provider can sign in if
+// m.IsProvider is nil or says so. It is for the operator only.
 func (m *Manager) RemoveOperator(ctx context.Context, name string, evenLast bool) (Operator, error) {
 	if err := m.operatorOnly(); err != nil {
 		return Operator{}, err
 	}
-	u, last, err := m.Store.RemoveConsoleOperator(ctx, m.Now, m.Actor, name, evenLast)
+	u, last, err := m.Store.RemoveConsoleOperator(ctx, m.Now, m.Actor, name, evenLast, m.IsProvider)
 	if errors.Is(err, keystore.ErrNotFound) {
 		return Operator{}, absent("operator", name)
 	}

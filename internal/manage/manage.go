@@ -39,6 +39,9 @@ type Manager struct {
 	// Cut cuts a live stream of the running server. It returns the account of the stream, and
 	// whether there was such a stream. Default: there are no live streams.
 	Cut func(id string) (accountID string, cut bool)
+	// IsProvider reports whether operators can sign in at the OpenID Connect provider with an
+	// issuer, by the configuration. Default: at each, because the configuration is not known.
+	IsProvider func(issuer string) bool
 }
 
 // ErrOperatorOnly is the error of a call that only the operator may make, by another actor.

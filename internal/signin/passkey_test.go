@@ -286,7 +286,7 @@ func TestPasskey_AUserWhoIsKeptOutCannotSignIn(t *testing.T) {
 	_, err1 := f.store.SuspendAccount(t.Context(), f.try.Now, operator, suspended.ID, "")
 	_, err2 := f.store.CloseAccount(t.Context(), f.try.Now, operator, closed.ID)
 	_, err3 := f.SetUp(t.Context(), f.try, f.invite(keystore.ActorAccount, reset.ID), secret(another), policy.Secret{})
-	_, _, err4 := f.store.RemoveConsoleOperator(t.Context(), f.try.Now, operator, "tanaka", true)
+	_, _, err4 := f.store.RemoveConsoleOperator(t.Context(), f.try.Now, operator, "tanaka", true, nil)
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
