@@ -232,19 +232,26 @@ func TestProvider_FailuresAreCountedAndTold(t *testing.T) {
 	b.want(b.signInAt(""), http.StatusForbidden, "no verified email address")
 	peer.Claims = func(c map[string]any) { c["nonce"] = "another" }
 	b.want(b.signInAt(""), http.StatusForbidden, "log says why")
-	if f.failed.Load() != 1 {
-		t.Errorf("the log was told %d times, want once", f.failed.Load())
-	}
 	peer.Claims = nil
+	for _, wrong := range []string{"&iss=https://evil.example", "&x=1&iss="} {
+		b.want(b.fromProvider(b.toProvider("")+wrong), http.StatusForbidden, "log says why")
+	}
+	if f.failed.Load() != 3 {
+		t.Errorf("the log was told %d times, want 3 times", f.failed.Load())
+	}
 	for range 40 { // the provider's faults do not count
 		status("/token", "cannot be reached right now", http.StatusServiceUnavailable)
 	}
-	for range 27 {
+	for range 40 { // another site can send the reader's browser here, so these do not count
 		b.want(b.fromProvider("oidc/callback?code=guessed&state=guessed"), http.StatusBadRequest)
+		b.want(b.fromProvider("setup/guessed"), http.StatusNotFound)
+	}
+	for range 25 {
+		b.want(b.fromProvider(b.toProvider("")+"&error=access_denied"), http.StatusForbidden)
 	}
 	b.want(b.signInAt(""), http.StatusTooManyRequests, "Wait 60 seconds")
 	f.client.Store(netip.MustParseAddr("192.0.2.8"))
-	b.want(b.fromProvider("oidc/callback?code=guessed&state=guessed"), http.StatusBadRequest)
+	b.want(b.fromProvider(b.toProvider("")+"&error=access_denied"), http.StatusForbidden)
 }
 
 // While the provider is away, users with a password sign in.

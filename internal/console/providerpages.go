@@ -72,8 +72,9 @@ func (v *visit) providerProblem(err error) error {
 	stranger, isStranger := errors.AsType[*signin.StrangerError](err)
 	refused, isRefused := errors.AsType[*openid.RefusedError](err)
 	_, isAway := errors.AsType[*openid.AwayError](err)
+	_, isAnswer := errors.AsType[*openid.AnswerError](err)
 	_, isToken := errors.AsType[*openid.TokenError](err)
-	if isAway || isToken || isRefused && refused.Code != "access_denied" {
+	if isAway || isAnswer || isToken || isRefused && refused.Code != "access_denied" {
 		v.settings.Failed(v.r, err)
 	}
 	switch {
@@ -81,7 +82,7 @@ func (v *visit) providerProblem(err error) error {
 		return v.problem(http.StatusForbidden, "You are not signed in", "%s says that you are %s, and no operator signs in there by this name. Ask the operator of the service for an invitation, and sign in there while the invitation works.", name, stranger.Name)
 	case isRefused:
 		return v.problem(http.StatusForbidden, "You are not signed in", "%s refuses the sign-in: %s.", name, refused.Code)
-	case isToken:
+	case isAnswer, isToken:
 		return v.problem(http.StatusForbidden, "You are not signed in", "The answer of %s was refused. The server's log says why.", name)
 	case isAway:
 		return v.problem(http.StatusServiceUnavailable, "You are not signed in", "%s cannot be reached right now. Try again in a moment. Users with a password can sign in.", name)

@@ -49,6 +49,17 @@ type RefusedError struct {
 // Error returns a sentence for the log.
 func (e *RefusedError) Error() string { return "the provider refuses the sign-in: " + e.Code }
 
+// AnswerError says what is wrong with an answer of the provider to a sign-in that has begun.
+type AnswerError struct{ Cause error }
+
+// Error returns a sentence for the log.
+func (e *AnswerError) Error() string {
+	return "the answer of the provider is refused: " + short(e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *AnswerError) Unwrap() error { return e.Cause }
+
 // TokenError says what is wrong with an ID token.
 type TokenError struct{ Cause error }
 
@@ -100,7 +111,7 @@ type Person struct {
 
 // Finish returns whom the provider has vouched for in its answer, the query of the URL that it
 // has sent the browser to. The arguments flow and redirect are those of Begin. The error is
-// ErrForeign, ErrBusy, ErrNoEmail, an AwayError, a RefusedError or a TokenError.
+// ErrForeign, ErrBusy, ErrNoEmail, an AwayError, a RefusedError, an AnswerError or a TokenError.
 func (p *Provider) Finish(ctx context.Context, now policy.Time, flow policy.Secret, redirect string, answer url.Values) (Person, error) {
 	for _, values := range answer {
 		if len(values) > 1 {
@@ -120,14 +131,14 @@ func (p *Provider) Finish(ctx context.Context, now policy.Time, flow policy.Secr
 	if err != nil {
 		return Person{}, err
 	}
-	if iss, named := answer["iss"]; named && iss[0] != p.settings.Issuer || at.namesISS && !named {
-		return Person{}, ErrForeign // an answer of another provider (RFC 9207)
+	if err := p.checkIssuer(answer, at); err != nil {
+		return Person{}, &AnswerError{err}
 	}
 	if code := answer.Get("error"); code != "" {
 		return Person{}, &RefusedError{errorCode(code)}
 	}
 	if answer.Get("code") == "" {
-		return Person{}, ErrForeign
+		return Person{}, &AnswerError{errors.New("it has neither a code nor an error")}
 	}
 	ctx = oidc.ClientContext(ctx, p.client)
 	config := at.oauth
@@ -152,6 +163,18 @@ func (p *Provider) Finish(ctx context.Context, now policy.Time, flow policy.Secr
 		err = ErrNoEmail
 	}
 	return Person{Issuer: p.settings.Issuer, Subject: token.Subject, Name: name}, err
+}
+
+// checkIssuer refuses an answer of another provider (RFC 9207).
+func (p *Provider) checkIssuer(answer url.Values, at *endpoints) error {
+	iss, named := answer["iss"]
+	switch {
+	case named && iss[0] != p.settings.Issuer:
+		return fmt.Errorf("iss is %s, and the issuer of the configuration is %s", iss[0], p.settings.Issuer)
+	case !named && at.namesISS:
+		return errors.New("iss is missing, and the provider says that its answers have it")
+	}
+	return nil
 }
 
 // exchangeError returns the error for a code that was not exchanged for tokens.

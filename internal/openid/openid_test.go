@@ -217,12 +217,19 @@ func TestFinish_AnAnswerIsForOneSignInOfOneBrowser(t *testing.T) {
 		"no state":                   {mine, with("state")},
 		"two states":                 {mine, with("state", answer.Get("state"), "x")},
 		"two codes":                  {mine, with("code", answer.Get("code"), "x")},
-		"no code":                    {mine, with("code")},
-		"another provider":           {mine, with("iss", "https://evil.example")},
 		"an error of nobody's state": {other, with("error", "access_denied")},
 	} {
 		if person, err := f.finish(c.flow, c.answer); !errors.Is(err, ErrForeign) {
 			t.Errorf("%s: %+v, %v; want ErrForeign", name, person, err)
+		}
+	}
+	for want, answer := range map[string]url.Values{
+		"iss is https://evil.example, and the issuer of the configuration is " + f.peer.URL: with("iss", "https://evil.example"),
+		"it has neither a code nor an error":                                                with("code"),
+	} {
+		_, err := f.finish(mine, answer)
+		if wrong, ok := errors.AsType[*AnswerError](err); !ok || wrong.Error() != "the answer of the provider is refused: "+want {
+			t.Errorf("%v; want an AnswerError: %s", err, want)
 		}
 	}
 	if n := f.peer.Asked("/token"); n != 0 {
@@ -250,7 +257,8 @@ func TestFinish_WantsTheNameThatTheProviderPromises(t *testing.T) {
 	f.peer.Document = func(d map[string]any) { d["authorization_response_iss_parameter_supported"] = true }
 	flow := NewFlow()
 	answer := f.toProvider(flow)
-	if _, err := f.finish(flow, answer); !errors.Is(err, ErrForeign) {
+	_, err := f.finish(flow, answer)
+	if wrong, ok := errors.AsType[*AnswerError](err); !ok || !strings.Contains(wrong.Error(), "iss is missing") {
 		t.Errorf("without the name: %v", err)
 	}
 	answer.Set("iss", f.peer.URL)

@@ -32,9 +32,7 @@ func (s *Service) SignInAt(ctx context.Context, t Try, finish func(context.Conte
 	}
 	person, err := finish(ctx)
 	if err != nil {
-		_, away := errors.AsType[*openid.AwayError](err)
-		// A client that leaves before the provider answers could try without a limit otherwise.
-		if !errors.Is(err, openid.ErrBusy) && (!away || errors.Is(ctx.Err(), context.Canceled)) {
+		if isTry(ctx, err) {
 			s.addresses.Fail(network, t.Now)
 		}
 		return policy.Secret{}, err
@@ -52,6 +50,20 @@ func (s *Service) SignInAt(ctx context.Context, t Try, finish func(context.Conte
 		err = &StrangerError{person.Name}
 	}
 	return token, err
+}
+
+// isTry reports whether a sign-in at a provider that has ended with err counts as a failed try. An
+// answer to a sign-in that this browser has not begun does not: any page can send its readers'
+// browsers here with one, nothing was asked of the provider, and nobody can guess the state.
+func isTry(ctx context.Context, err error) bool {
+	switch _, away := errors.AsType[*openid.AwayError](err); {
+	case errors.Is(err, openid.ErrBusy), errors.Is(err, openid.ErrForeign):
+		return false
+	case away:
+		// A client that leaves before the provider answers could try without a limit otherwise.
+		return errors.Is(ctx.Err(), context.Canceled)
+	}
+	return true
 }
 
 // operatorOf returns the operator that a person is. If the error is a StrangerError, user is the

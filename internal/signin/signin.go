@@ -168,8 +168,7 @@ func note(ctx context.Context, t Try, user *keystore.ConsoleUser, detail string)
 }
 
 // SetUp sets the password of the user who was invited with this token, and begins a session.
-// The error is ErrNoSetup, ErrBusy, a WaitError, a mistake in the password, or an error of the
-// keystore.
+// The error is ErrNoSetup, ErrBusy, a mistake in the password, or an error of the keystore.
 func (s *Service) SetUp(ctx context.Context, t Try, setup, password, old policy.Secret) (token policy.Secret, err error) {
 	user, err := s.Invited(ctx, t, setup)
 	if err != nil {
@@ -189,16 +188,14 @@ func (s *Service) SetUp(ctx context.Context, t Try, setup, password, old policy.
 	return t.Store.BeginConsoleSession(ctx, t.Now, t.actor(), &user, true, t.Now.Add(Lifetime), old)
 }
 
-// Invited returns the user who was invited with this token. The error is ErrNoSetup, a
-// WaitError, or an error of the keystore.
-func (s *Service) Invited(ctx context.Context, t Try, setup policy.Secret) (keystore.ConsoleUser, error) {
-	network := policy.NetworkOf(t.From)
-	if wait := s.addresses.Wait(network, t.Now); wait > 0 {
-		return keystore.ConsoleUser{}, &WaitError{wait}
-	}
+// Invited returns the user who was invited with this token. The error is ErrNoSetup, or an error
+// of the keystore.
+//
+// A wrong token does not count as a failed try, as that of a session does not: it has too many
+// random bits to be guessed, and any page could use up the tries of its readers with links here.
+func (*Service) Invited(ctx context.Context, t Try, setup policy.Secret) (keystore.ConsoleUser, error) {
 	user, err := t.Store.FindSetup(ctx, t.Now, setup)
 	if errors.Is(err, keystore.ErrNotFound) {
-		s.addresses.Fail(network, t.Now)
 		err = ErrNoSetup
 	}
 	return user, err
