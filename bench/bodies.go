@@ -5,11 +5,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,13 +55,16 @@ func (s *suite) firstByte() error {
 		return err
 	}
 	defer func() { _ = listener.Close() }()
-	arrived := make(chan time.Time)
+	arrived, broken := make(chan time.Time), make(chan error, 1)
+	var accepted atomic.Int32
 	go func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
+				broken <- err
 				return
 			}
+			accepted.Add(1)
 			go slowBackend(s.ctx, conn, arrived)
 		}
 	}()
@@ -82,15 +86,25 @@ func (s *suite) firstByte() error {
 				return nil, err
 			}
 			defer func() { _ = conn.Close() }()
-			begun := time.Now()
+			begun, before := time.Now(), accepted.Load()
 			if _, err := conn.Write(request[:16<<10]); err != nil {
 				return nil, err
 			}
+			answers := make(chan string, 1)
+			go func() {
+				answer := make([]byte, 300)
+				n, err := conn.Read(answer)
+				answers <- fmt.Sprintf("%q, %v", answer[:n], err)
+			}()
 			select {
 			case at := <-arrived:
 				return sample{"first byte": float64(at.Sub(begun).Microseconds()) / 1e3}, nil
+			case answer := <-answers:
+				return nil, fmt.Errorf("the %s proxy has answered the start of an upload: %s", p.name, answer)
+			case err := <-broken:
+				return nil, fmt.Errorf("the backend of the %s proxy: %w", p.name, err)
 			case <-time.After(5 * time.Second):
-				return nil, errors.New("no byte of the upload's start has come to the backend in 5 s")
+				return nil, fmt.Errorf("no byte of the upload's start has come through the %s proxy in 5 s; %d connections to the backend have come", p.name, accepted.Load()-before)
 			}
 		}
 	}

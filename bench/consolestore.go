@@ -44,7 +44,7 @@ type consoleFixture struct {
 // fixture has the secrets of the first inUse keys.
 func fillConsole(ctx context.Context, dir string, all, accounts, inUse int, progress func(string, ...any)) (*consoleFixture, error) {
 	f := &consoleFixture{fixture: fixture{path: filepath.Join(dir, fmt.Sprintf("keystore-console-%d.db", all))}}
-	store, err := f.open(ctx)
+	store, err := f.create(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func (s *suite) rate() error {
 // limitedKeys makes a keystore with a key for each limit.
 func limitedKeys(s *suite, limits []int) (*fixture, error) {
 	f := &fixture{path: filepath.Join(s.dir, "keystore-rate.db")}
-	store, err := f.open(s.ctx)
+	store, err := f.create(s.ctx)
 	if err != nil {
 		return nil, err
 	}

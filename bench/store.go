@@ -38,10 +38,7 @@ func now() policy.Time { return policy.At(time.Now()) }
 // inUse keys.
 func fill(ctx context.Context, dir string, all, inUse int, progress func(string, ...any)) (*fixture, error) {
 	f := &fixture{path: filepath.Join(dir, fmt.Sprintf("keystore-%d.db", all))}
-	for _, end := range []string{"", "-wal", "-shm"} {
-		_ = os.Remove(f.path + end)
-	}
-	store, err := f.open(ctx)
+	store, err := f.create(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +94,14 @@ func fill(ctx context.Context, dir string, all, inUse int, progress func(string,
 		addJobs(ctx, store, policy.Job{Dialect: "amivoice", AccountID: f.account, KeyID: creator.ID}, f.jobs),
 		addJobs(ctx, store, policy.Job{Dialect: "assemblyai", AccountID: f.account, KeyID: creator.ID}, f.uuids),
 		addJobs(ctx, store, policy.Job{Dialect: "assemblyai", AccountID: foreign.ID, KeyID: stranger.ID}, f.foreign))
+}
+
+// create opens a new keystore. A case that runs again in one process replaces its keystore.
+func (f *fixture) create(ctx context.Context) (*keystore.Store, error) {
+	for _, end := range []string{"", "-wal", "-shm"} {
+		_ = os.Remove(f.path + end)
+	}
+	return f.open(ctx)
 }
 
 func (f *fixture) open(ctx context.Context) (*keystore.Store, error) {
