@@ -118,11 +118,8 @@ const most = 1_000_000_000
 // ParseLimits reads limits in the form of [Limits.Words]: words such as requests=60/m, with
 // spaces or commas between them. Each limit may come once.
 func ParseLimits(text string) (l Limits, err error) {
-	set, removed, err := parseLimits(text, false)
-	if err == nil && removed != 0 {
-		err = phrase.Errorf("none is no limit")
-	}
-	return set, err
+	l, _, err = parseLimits(text, false)
+	return l, err
 }
 
 // LimitChange changes the limits of an account.

@@ -195,9 +195,8 @@ var japaneseMistakesIn = map[string]string{
 
 	// Limits
 	"%s: %v": "%s：%v",
-	"%s is missing: want a limit such as requests=600/m, requests=none to remove one, or none to remove all": "%sがありません。requests=600/m のような上限、上限を外す requests=none、またはすべて外す none を指定してください。",
-	"unknown operation %.40q: want some of %s":                                                               "%.40q という操作はありません。%s の中から指定してください。",
-	"none is no limit": "none は上限として指定できません。",
+	"%s is missing: want a limit such as requests=600/m, requests=none to remove one, or none to remove all":           "%sがありません。requests=600/m のような上限、上限を外す requests=none、またはすべて外す none を指定してください。",
+	"unknown operation %.40q: want some of %s":                                                                         "%.40q という操作はありません。%s の中から指定してください。",
 	"there is no limit in it: want some, such as requests=600/m, or none":                                              "上限が指定されていません。requests=600/m のような上限、または none を指定してください。",
 	"unknown limit %.40q: want requests, concurrent, streams, audio, audio-total or operations, such as requests=60/m": "%.40q という上限はありません。requests、concurrent、streams、audio、audio-total、operations のいずれかを指定してください（例：requests=60/m）。",
 	"the limit %s is given twice: want it once":                                                                        "上限 %s が2回指定されています。1回だけ指定してください。",
