@@ -122,6 +122,7 @@ type App struct {
 	graces   map[string][]policy.Grace // of the gates, by backend name
 	asked    bool                      // other proxies ask about requests
 	pages    bool                      // there is a console
+	signIns  []Provider                // the providers of the consoles
 	jobKeep  time.Duration             // the longest grace window of the gates
 	explains manage.GateConfigs        // what decisions depend on
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"time"
@@ -45,6 +46,28 @@ func (a *App) AddConsole() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pages = true
+}
+
+// Provider is an OpenID Connect provider at which operators sign in at a console.
+type Provider interface {
+	// Issuer returns the URL of the provider.
+	Issuer() string
+	// Check asks the provider what it says about itself, and returns what is wrong with it.
+	Check(ctx context.Context) error
+}
+
+// AddProvider tells the app that operators can sign in at the provider.
+func (a *App) AddProvider(p Provider) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.signIns = append(a.signIns, p)
+}
+
+// Providers returns the providers of the configuration.
+func (a *App) Providers() []Provider {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.signIns)
 }
 
 // decides reports whether a gate of the configuration was loaded, an endpoint that other proxies ask,

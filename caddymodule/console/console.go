@@ -102,6 +102,9 @@ func (c *Console) Provision(ctx caddy.Context) (err error) {
 	}
 	c.unwant = c.app.Refusals().Want()
 	c.app.AddConsole()
+	if c.provider != nil {
+		c.app.AddProvider(c.provider)
+	}
 	c.pages, err = console.New(console.Settings{
 		Path: c.Path, Name: c.Name, URL: c.URL, APIURL: c.APIURL, Provider: c.provider, SignIn: c.app.SignIn(), Gateway: gateway{c.app},
 		Failed: func(r *http.Request, err error) {

@@ -28,9 +28,9 @@ what to do if it is not. It changes nothing.
 
 It examines the configuration of --config, or with --address the one that the
 server runs. It loads the configuration as "caddy validate" does, sends a made-up
-key through every log, opens the keystore, and sends one request to each backend.
-If a backend can be asked without cost, the request has the upstream key.
---offline sends nothing to backends.
+key through every log, opens the keystore, and sends one request to each backend
+and to each OpenID Connect provider of a console. If a backend can be asked without
+cost, the request has the upstream key. --offline sends nothing to any of them.
 
 With --url it also sends a request without a key to a gate of the running server, on
 the way of clients, and shows which address the gateway takes for the client's. The
@@ -43,7 +43,7 @@ The exit status is 0 if nothing is wrong, 1 with warnings and 2 with failures.`
   $ caddy speechgate doctor --address localhost:2019 --json`
 	cmd.Flags().String(flagAddress, "", "The address of the running server's admin API, such as localhost:2019")
 	cmd.Flags().String("url", "", "Where clients reach a gate of the running server, such as https://asr.example.com/")
-	cmd.Flags().Bool("offline", false, "Send nothing to backends")
+	cmd.Flags().Bool("offline", false, "Send nothing to backends and providers")
 	return cmd
 }
 

@@ -212,6 +212,7 @@ func (e *examination) examineModules(ctx caddy.Context, captures map[string]*cap
 	behind := configcheck.Proxies(servers)
 	e.checkServers(configcheck.ReadingServers(servers), behind)
 	e.checkBackends(ctx, behind)
+	e.checkProviders(ctx, shared.Providers())
 	return nil
 }
 

@@ -10,6 +10,7 @@
 //	servers.go  early data, addresses of clients, streams at a reload
 //	store.go    the keystore, its disk, and the machine's clock
 //	backend.go  the backends: can they be reached, do they take the upstream key, their clock
+//	provider.go the OpenID Connect providers of consoles: do they answer as providers
 //	oldkeys.go  the old upstream keys: do the backends take them, are they still needed
 //	ports.go    other servers on the same ports
 //	running.go  the running server
@@ -59,6 +60,7 @@ const (
 	CheckUpstream      Check = "upstream"
 	CheckUpstreamKey   Check = "upstream_key"
 	CheckOldKeys       Check = "old_upstream_keys"
+	CheckProvider      Check = "provider"
 	CheckPorts         Check = "ports"
 	CheckServer        Check = "server"
 )
@@ -88,7 +90,7 @@ type Subject struct {
 	Store keystore.Config
 	// StoreError says why this user cannot examine the keystore; nil if this user can.
 	StoreError error
-	// Offline leaves out the checks that send something to the backends.
+	// Offline leaves out the checks that send something to the backends or to a provider.
 	Offline bool
 	// Server asks the running server; nil if no server runs.
 	Server Server
@@ -174,7 +176,7 @@ func (e *examination) report() *Report {
 	r := &Report{Status: Pass}
 	for _, check := range []Check{
 		CheckCgo, CheckConfiguration, CheckAdmin, CheckHandlers, CheckClientAddress, CheckEarlyData, CheckLogFilter, CheckStreams,
-		CheckKeystore, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckClock, CheckUpstream, CheckUpstreamKey, CheckOldKeys, CheckPorts, CheckServer,
+		CheckKeystore, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckClock, CheckUpstream, CheckUpstreamKey, CheckOldKeys, CheckProvider, CheckPorts, CheckServer,
 	} {
 		for _, f := range e.found {
 			if f.Check == check {

@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/doctor"
+	"github.com/speechgate/speechgate/internal/openid/openidtest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
 func TestDoctor_FindsNothingOnASoundGateway(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
 	p := newPatient(t)
+	p.signInAt(openidtest.Start(t).URL)
 	before, err := os.ReadFile(p.subject.Store.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +37,7 @@ func TestDoctor_FindsNothingOnASoundGateway(t *testing.T) { //nolint:paralleltes
 	for _, check := range []doctor.Check{
 		doctor.CheckCgo, doctor.CheckConfiguration, doctor.CheckAdmin, doctor.CheckHandlers, doctor.CheckClientAddress, doctor.CheckEarlyData, doctor.CheckLogFilter,
 		doctor.CheckStreams, doctor.CheckKeystore, doctor.CheckPermissions, doctor.CheckMigrations, doctor.CheckTombstone, doctor.CheckDisk,
-		doctor.CheckClock, doctor.CheckUpstream, doctor.CheckUpstreamKey, doctor.CheckOldKeys, doctor.CheckPorts, doctor.CheckServer,
+		doctor.CheckClock, doctor.CheckUpstream, doctor.CheckUpstreamKey, doctor.CheckOldKeys, doctor.CheckProvider, doctor.CheckPorts, doctor.CheckServer,
 	} {
 		if !seen[check] {
 			t.Errorf("there is no finding of %s", check)
@@ -185,6 +187,18 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 			p.subject.Now = func() time.Time { return time.Now().Add(-time.Minute) }
 		}},
 
+		"a provider that cannot be reached": {doctor.CheckProvider, doctor.Fail, "Operators cannot sign in there: the provider cannot be used: ", func(p *patient) {
+			p.signInAt("http://127.0.0.1:1")
+		}},
+		"a provider that is not found": {doctor.CheckProvider, doctor.Fail, "404 Not Found", func(p *patient) {
+			p.signInAt(openidtest.Start(p.t).URL + "/realms/other")
+		}},
+		"a provider of another name": {doctor.CheckProvider, doctor.Fail, "https://id.example.com", func(p *patient) {
+			peer := openidtest.Start(p.t)
+			peer.Document = func(d map[string]any) { d["issuer"] = "https://id.example.com" }
+			p.signInAt(peer.URL)
+		}},
+
 		"a server with another configuration": {doctor.CheckServer, doctor.Warn, "another configuration", func(p *patient) { p.subject.Server = runs("{}") }},
 		"a server that does not answer":       {doctor.CheckServer, doctor.Fail, "connection refused", func(p *patient) { p.subject.Server = runs("") }},
 	} {
@@ -279,6 +293,7 @@ func TestDoctor_FindsNothingInSoundVariants(t *testing.T) { //nolint:paralleltes
 func TestDoctor_SendsNothingToBackendsOffline(t *testing.T) { //nolint:paralleltest // Caddy has one default logger
 	p := newPatient(t)
 	p.backend.Close()
+	p.signInAt("http://127.0.0.1:1")
 	p.subject.Offline = true
 	if report := p.examine(); report.Status != doctor.Pass {
 		t.Errorf("%+v", report.Checks)

@@ -122,6 +122,12 @@ func gateFor(matcher string) func(*patient) {
 	return replacing("	speechgate amivoice", "	@k "+matcher+"\n	speechgate @k amivoice")
 }
 
+// signInAt adds a console whose operators can sign in at a provider.
+func (p *patient) signInAt(issuer string) {
+	p.t.Helper()
+	p.replace("	speechgate amivoice", "	speechgate_console {\n		oidc {\n			issuer "+issuer+"\n			client_id speechgate\n			client_secret 0123456789abcdef\n		}\n	}\n	speechgate amivoice")
+}
+
 // spoil changes the keystore as another program would.
 func (p *patient) spoil(statement string) {
 	p.t.Helper()

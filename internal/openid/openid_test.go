@@ -1,6 +1,7 @@
 package openid
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -264,6 +265,29 @@ func TestFinish_WantsTheNameThatTheProviderPromises(t *testing.T) {
 	answer.Set("iss", f.peer.URL)
 	if _, err := f.finish(flow, answer); err != nil {
 		t.Error(err)
+	}
+}
+
+// Check asks again each time, and stops with its context.
+func TestCheck_AsksTheProvider(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, "")
+	for range 2 {
+		if err := f.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := f.peer.Asked("/.well-known/openid-configuration"); n != 2 {
+		t.Errorf("the provider was asked %d times, want 2", n)
+	}
+	f.peer.Document = func(d map[string]any) { d["token_endpoint"] = "http://id.example.com/token" }
+	if err := f.Check(t.Context()); !isAway(err) || !strings.Contains(err.Error(), "token_endpoint") {
+		t.Errorf("a token endpoint without TLS: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.Check(gone); !isAway(err) || !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
 	}
 }
 

@@ -154,7 +154,7 @@ func (p *Provider) endpoints(ctx context.Context, now policy.Time) (*endpoints, 
 		return p.known, nil
 	}
 	if p.fault == nil || now >= p.retryAt || now.Add(longestWait) < p.retryAt { // or the clock was set back
-		known, err := p.ask(ctx)
+		known, err := p.ask(context.WithoutCancel(ctx)) // a reader who goes away is no fault of the provider
 		if p.fault = err; err == nil {
 			p.known, p.freshTo, p.wait = known, now.Add(freshFor), 0
 		} else {
@@ -168,10 +168,19 @@ func (p *Provider) endpoints(ctx context.Context, now policy.Time) (*endpoints, 
 	return nil, &AwayError{p.fault}
 }
 
-// ask asks the provider for its endpoints (OpenID Connect Discovery 1.0).
+// Check asks the provider what it says about itself, also if it is known. It takes 10 seconds at
+// most. The error is an AwayError.
+func (p *Provider) Check(ctx context.Context) error {
+	if _, err := p.ask(ctx); err != nil {
+		return &AwayError{err}
+	}
+	return nil
+}
+
+// ask asks the provider for its endpoints (OpenID Connect Discovery 1.0). The client has a time
+// limit.
 func (p *Provider) ask(ctx context.Context) (*endpoints, error) {
-	// A reader who goes away is no fault of the provider. The client has a time limit.
-	ctx = oidc.ClientContext(context.WithoutCancel(ctx), p.client)
+	ctx = oidc.ClientContext(ctx, p.client)
 	provider, err := oidc.NewProvider(ctx, p.settings.Issuer)
 	if err != nil {
 		return nil, err
