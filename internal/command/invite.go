@@ -68,7 +68,10 @@ func (s *session) printInvitation(value any, who []string, i manage.Invitation) 
 
 func operatorCommand() *cobra.Command {
 	invite := Leaf("invite <name> [--url <URL>]", "Makes a link at which an operator sets a console password", oneName, inviteOperator)
-	invite.Long = "Makes a link at which an operator sets a password for the console.\n\nThe name is up to 64 letters, digits, and . _ - @ +. The audit trail has it for\neverything that the operator does in the console.\n" + inviteHelp
+	invite.Long = "Makes a link at which an operator sets a password for the console.\n\nThe name is up to 64 letters, digits, and . _ - @ +. The audit trail has it for\neverything that the operator does in the console.\n" + inviteHelp + `
+
+If the console has an OpenID Connect provider, an operator with the name that the
+provider knows can sign in there while the link works, in place of using the link.`
 	consoleURLFlag(invite)
 	list := Leaf("list", "Lists the operators that were invited, by name", NoArgument, listOperators)
 	remove := Leaf("remove <name>…", "Keeps operators from signing in, and ends their sessions", someNames, removeOperators)

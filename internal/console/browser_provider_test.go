@@ -22,7 +22,8 @@ func TestBrowser_AnOperatorSignsInAtAProvider(t *testing.T) {
 		}
 		b.Told() // the browser reports the status 403
 		b.seen("provider-stranger")
-		f.inviteOperator(tanaka)
+		b.open(f.inviteOperator(tanaka).SetupURL.Reveal())
+		b.seen("setup-provider")
 		b.open("settings")
 		b.Do(there, chromedp.WaitVisible(chromedp.CSS("#zone-name")))
 		if got := b.Text("main"); !strings.Contains(got, peer.URL) {

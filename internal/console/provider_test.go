@@ -173,6 +173,7 @@ func TestProvider_ReplacesThePassword(t *testing.T) {
 	old.addSecond()
 	link := f.inviteOperator(tanaka).SetupURL.Reveal()
 	b := f.browser()
+	b.want(b.get(link), 200, "you can sign in there instead", `href="/console/oidc"`)
 	b.want(b.signInAt(""), 200)
 	old.wantRedirect(old.get("usage"), "sign-in?next=usage")
 	b.want(f.browser().signIn(tanaka, aPassword), http.StatusUnauthorized)

@@ -13,6 +13,7 @@ var japaneseProvider = map[string]string{
 	"This browser has not begun the sign-in, or it has taken more than %d minutes. Begin again.": "このブラウザーで開始したサインインではないか、開始から%d分を過ぎています。もう一度やり直してください。",
 
 	"the provider's": "認証元の設定",
+	"If %s knows you by this name, you can sign in there instead, and need no password here:":          "%s にこの名前で登録されている場合は、そちらでサインインできます。その場合、ここでパスワードを設定する必要はありません：",
 	"An operator whose name is the one that %s knows can sign in there instead, while the link works.": "運用者の名前が %s での名前と同じ場合は、リンクの有効期間中に、パスワードの代わりにそちらでサインインすることもできます。",
 
 	"Sign-in": "サインイン方法",
