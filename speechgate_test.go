@@ -29,12 +29,13 @@ var arrows = map[string]struct {
 	".":      {may: []string{"caddymodule"}},
 	"policy": {may: []string{"internal/phrase"}, std: true},
 
-	"keystore":                      {may: []string{"internal/phrase", "keystore/internal/engine", "keystore/internal/recordcache", "keystore/internal/sqlite", "policy"}, sql: true},
+	"keystore":                      {may: []string{"internal/phrase", "keystore/internal/engine", "keystore/internal/postgres", "keystore/internal/recordcache", "keystore/internal/sqlite", "policy"}, sql: true},
 	"keystore/internal/engine":      {std: true, sql: true},
 	"keystore/internal/recordcache": {std: true},
 	"internal/testutil":             {std: true},
 	"keystore/keystoretest":         {may: []string{"keystore", "policy"}},
 	"keystore/internal/sqlite":      {may: []string{"keystore/internal/engine"}, sql: true},
+	"keystore/internal/postgres":    {may: []string{"keystore/internal/engine", "keystore/internal/sqlite"}, sql: true},
 
 	"dialect": {may: []string{"internal/jsonanswer", "policy"}},
 

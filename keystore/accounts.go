@@ -222,7 +222,19 @@ func query[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), 
 		return nil, err
 	}
 	all, err := queryRows(ctx, db.reader, scan, text, args...)
+	if s.engine.Unstorable(err) {
+		return []T{}, nil // no row has such a text
+	}
 	return all, fault(err)
+}
+
+// queryCount returns the number that a query of one row and one column returns.
+func queryCount(ctx context.Context, s *Store, text string, args ...any) (int, error) {
+	n, err := query(ctx, s, scanColumn[int], text, args...)
+	if err != nil || len(n) == 0 {
+		return 0, err
+	}
+	return n[0], nil
 }
 
 // querier reads from a pool, a connection or a transaction.

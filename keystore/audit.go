@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -97,7 +98,9 @@ func AuditActions() []string {
 
 const (
 	auditColumns = `seq, at, actor_kind, actor_id, actor_from, action, account_id, subject, detail`
-	insertAudit  = `INSERT INTO audit (` + auditColumns + `, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+	insertAudit  = `INSERT INTO audit (` + auditColumns + `, hash) VALUES `
+
+	auditParameters = 10
 )
 
 func scanAudit(row scanner) (e AuditEntry, err error) {
@@ -129,8 +132,19 @@ func (t *txn) audit(now policy.Time, by Actor, action, accountID, subject, detai
 	}
 	e := AuditEntry{At: now, Actor: by, Action: action, AccountID: accountID, Subject: subject, Detail: detail}
 	head := t.head.next(t.store.hash, &e)
-	t.exec(insertAudit, e.Seq, e.At, by.Kind, by.ID, addrText(by.From), action, accountID, subject, detail, head.hash[:])
+	t.entries = append(t.entries, auditRow{e, head.hash})
 	t.head = &head
+}
+
+// auditRow is an entry with its hash.
+type auditRow struct {
+	AuditEntry
+	hash [sha256.Size]byte
+}
+
+// values returns the columns in the order of insertAudit.
+func (r *auditRow) values() []any {
+	return []any{r.Seq, r.At, r.Actor.Kind, r.Actor.ID, addrText(r.Actor.From), r.Action, r.AccountID, r.Subject, r.Detail, r.hash[:]}
 }
 
 // LastAudit returns the number of the last entry of the audit trail; 0 if it has no entry.

@@ -104,7 +104,7 @@ func (s *Store) chainAudit(ctx context.Context, q engine.Conn) error {
 	// entries after it have them from the beginning.
 	e := AuditEntry{At: s.cfg.Clock(), Actor: Actor{Kind: ActorStore}, Action: actionAuditChain, Subject: strconv.FormatInt(head.Seq, 10)}
 	head = head.next(hash, &e)
-	_, err = q.ExecContext(ctx, insertAudit, e.Seq, e.At, e.Actor.Kind, e.Actor.ID, "", e.Action, "", e.Subject, "", head.hash[:])
+	_, err = q.ExecContext(ctx, insertRows(insertAudit, auditParameters, 1), (&auditRow{e, head.hash}).values()...)
 	return err
 }
 

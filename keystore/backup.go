@@ -61,10 +61,10 @@ func (s *Store) Backup(ctx context.Context, path string) (c Copy, err error) {
 	// brings back, and no journal.
 	s.foldForReader(ctx)
 	if err := db.Export(ctx, temp); err != nil {
-		return Copy{}, fault(fmt.Errorf("keystore %s: copying it: %w", s.cfg.Path, err))
+		return Copy{}, fault(fmt.Errorf("keystore %s: copying it: %w", s.cfg.name, err))
 	}
 	if c, err = readCopy(ctx, temp); err != nil {
-		return Copy{}, fault(fmt.Errorf("keystore %s: reading its copy: %w", s.cfg.Path, err))
+		return Copy{}, fault(fmt.Errorf("keystore %s: reading its copy: %w", s.cfg.name, err))
 	}
 	if err := moveInto(temp, path); err != nil {
 		if errors.Is(err, fs.ErrExist) {
@@ -87,10 +87,10 @@ func (s *Store) checkTarget(path string) (string, error) {
 	if err != nil {
 		return "", refuse(ErrInvalid, "the backup %q: %v", path, err)
 	}
-	if slices.Contains(sqlite.Beside(resolved(s.cfg.Path)), filepath.Join(resolved(filepath.Dir(abs)), filepath.Base(abs))) {
+	if s.cfg.Postgres == nil && slices.Contains(sqlite.Beside(resolved(s.cfg.Path)), filepath.Join(resolved(filepath.Dir(abs)), filepath.Base(abs))) {
 		return "", refuse(ErrInvalid, "the backup %s would be taken for a part of the keystore: want another name", abs)
 	}
-	if _, err := os.Lstat(abs); err == nil {
+	if _, err := os.Lstat(abs); err == nil { //nolint:gosec // the operator names the file
 		return "", taken(abs)
 	}
 	return abs, nil
@@ -129,7 +129,7 @@ func readCopy(ctx context.Context, path string) (c Copy, err error) {
 	if err != nil {
 		return c, err
 	}
-	fi, err := os.Stat(path)
+	fi, err := os.Stat(path) //nolint:gosec // the operator names the file
 	if err == nil {
 		c.Bytes = fi.Size()
 	}

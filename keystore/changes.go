@@ -18,6 +18,7 @@ const (
 
 // change is an entry of the change feed.
 type change struct {
+	at   policy.Time
 	kind string
 	ref  []byte
 }

@@ -32,17 +32,17 @@ func TestApply_DropsWhatHasChanged(t *testing.T) {
 		change  change
 		dropped []string
 	}{
-		{"a key", change{changedKey, digestOf(child)}, []string{"child"}},
-		{"new keys", change{changedNewKeys, []byte{}}, nil},
-		{"a key without a digest", change{changedKey, []byte("short")}, everything},
-		{"an account", change{changedAccount, []byte(a.ID)}, []string{"issuer", "child"}},
-		{"a new account", change{changedNewAccount, []byte(a.ID)}, nil},
-		{"the children of a key", change{changedChildren, []byte(issuer.ID)}, []string{"child"}},
-		{"a job", change{changedJob, jobDigestOf(one)}, []string{"job one"}},
-		{"a job without a digest", change{changedJob, []byte("short")}, everything},
-		{"jobs", change{changedJobs, []byte{}}, []string{"job one", "job two"}},
-		{"the store", change{changedStore, []byte{}}, everything},
-		{"a kind of a newer version", change{"newer", digestOf(other)}, everything},
+		{"a key", change{start, changedKey, digestOf(child)}, []string{"child"}},
+		{"new keys", change{start, changedNewKeys, []byte{}}, nil},
+		{"a key without a digest", change{start, changedKey, []byte("short")}, everything},
+		{"an account", change{start, changedAccount, []byte(a.ID)}, []string{"issuer", "child"}},
+		{"a new account", change{start, changedNewAccount, []byte(a.ID)}, nil},
+		{"the children of a key", change{start, changedChildren, []byte(issuer.ID)}, []string{"child"}},
+		{"a job", change{start, changedJob, jobDigestOf(one)}, []string{"job one"}},
+		{"a job without a digest", change{start, changedJob, []byte("short")}, everything},
+		{"jobs", change{start, changedJobs, []byte{}}, []string{"job one", "job two"}},
+		{"the store", change{start, changedStore, []byte{}}, everything},
+		{"a kind of a newer version", change{start, "newer", digestOf(other)}, everything},
 	} {
 		for _, secret := range secrets {
 			f.find(secret)
@@ -177,7 +177,7 @@ func TestFeed_LogsItsLossAndReturnOnce(t *testing.T) {
 	mustExec(t, db, `ALTER TABLE away RENAME TO feed`)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	f.feed.failed = false
+	f.feed.failed.Store(false)
 	f.feed.poll(ended)
 	if got := lines(); got != [2]int{2, 1} {
 		t.Errorf("a process that ends: %v lines", got)
@@ -301,17 +301,17 @@ func TestFeed_TrustEnds(t *testing.T) {
 	}
 }
 
-// A process reads up to maxBehind changes, whatever their numbers are.
+// A process reads up to so many changes, whatever their numbers are.
 func TestReadFeed_UpToMaxBehind(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	openStore(t, path, commandLine)
+	maxBehind := openStore(t, path, commandLine).maxBehind()
 	db := rawDB(t, path)
-	const first = 3 * maxBehind
+	first := 3 * maxBehind
 	mustExec(t, db, `WITH RECURSIVE n (i) AS (VALUES ($1) UNION ALL SELECT i + 1 FROM n WHERE i <= $1 + $2)
 		INSERT INTO feed (seq, at, kind, ref) SELECT i, 1, 'jobs', x'' FROM n`, first, maxBehind)
 	for seen, want := range map[int64]bool{first: false, first + 1: true, first + 2: true} {
-		changes, at, complete, err := readFeed(t.Context(), db, seen)
+		changes, at, complete, err := readFeed(t.Context(), db, seen, feedRow{1, changedJobs, ""}, maxBehind)
 		if err != nil || complete != want || complete && len(changes) != int(at.last-seen) {
 			t.Errorf("after %d of %d: %d changes, all of them: %t, %v", seen, at.last, len(changes), complete, err)
 		}

@@ -13,6 +13,8 @@ import (
 const (
 	// clockLeap is the shortest leap of the clock that notifies watchers.
 	clockLeap = 50 * time.Millisecond
+
+	clockEvery = 100 * time.Millisecond // between two checks
 	// clockSlack is how much two clocks may differ before the log warns the operator.
 	// The clocks of two machines that share a disk always differ a little.
 	clockSlack = 2 * time.Second

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
 // lockWait is how long a transaction waits for the write lock of another process.
@@ -97,13 +99,11 @@ func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) 
 			continue
 		}
 		running = append(running, w)
-		if fatal == nil {
-			w.err, fatal = t.attempt(w.run)
-		}
 	}
+	fatal = t.runAll(running, fatal)
 	if tx != nil {
 		if fatal == nil {
-			fatal = db.Commit(tx)
+			fatal = t.commit(db)
 		} else {
 			_ = tx.Rollback() // fatal says more than this error would
 		}
@@ -112,6 +112,28 @@ func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) 
 		c.store.apply(t.changes)
 	}
 	return running, fatal
+}
+
+// runAll runs writes, each for itself. The jobs come first, all together: no other write of a batch
+// needs one of them, because their callers still wait. It returns fatal, or a fatal error of its own.
+func (t *txn) runAll(writes []*write, fatal error) error {
+	var jobs []*write
+	for _, w := range writes {
+		if w.job != nil {
+			jobs = append(jobs, w)
+		}
+	}
+	for chunk := range slices.Chunk(jobs, maxJobsAtOnce) {
+		if fatal == nil {
+			fatal = t.createJobs(chunk)
+		}
+	}
+	for _, w := range writes {
+		if fatal == nil && w.job == nil {
+			w.err, fatal = t.attempt(w.run)
+		}
+	}
+	return fatal
 }
 
 // begin starts the transaction of a batch. While another process holds the
@@ -124,7 +146,7 @@ func (c *groupCommit) begin(ctx context.Context, batch []*write, again bool) (*d
 		if err != nil {
 			return nil, nil, err
 		}
-		tx, err := db.Begin(ctx, allRelaxed(batch))
+		tx, err := db.Begin(ctx, modeOf(batch))
 		if err == nil {
 			return db, tx, nil
 		}
@@ -144,7 +166,16 @@ func allGaveUp(batch []*write) bool {
 	return !slices.ContainsFunc(batch, func(w *write) bool { return !w.claimed.Load() })
 }
 
-// allRelaxed reports whether no write of the batch must be durable.
-func allRelaxed(batch []*write) bool {
-	return !slices.ContainsFunc(batch, func(w *write) bool { return !w.relaxed })
+// modeOf returns the mode of a transaction for all writes of a batch.
+func modeOf(batch []*write) engine.Mode {
+	mode := engine.Relaxed | engine.Beside
+	for _, w := range batch {
+		if !w.relaxed {
+			mode &^= engine.Relaxed
+		}
+		if !w.beside {
+			mode &^= engine.Beside
+		}
+	}
+	return mode
 }

@@ -8,14 +8,18 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/keystore/internal/postgres"
 	"github.com/speechgate/speechgate/policy"
 )
 
 // Config says which store to open, and how.
 type Config struct {
 	// Path is the database file. The file and missing directories are created, and
-	// only their owner can read them.
+	// only their owner can read them. Not used with Postgres.
 	Path string
+	// Postgres says in which PostgreSQL database the store is, which the processes of many
+	// machines may share. Default: the store is the SQLite file at Path.
+	Postgres *Postgres
 	// Pepper goes into every digest. Default: no pepper. If the store has no pepper,
 	// this pepper is added to the store, which cannot be undone.
 	Pepper policy.Secret
@@ -25,7 +29,8 @@ type Config struct {
 	// PepperFault if Pepper would be added. A store that has this pepper already can
 	// still be opened, because a pepper cannot be changed. Default: nil.
 	PepperFault error
-	// MustExist makes Open return ErrNoStore if there is no file, or an empty one.
+	// MustExist makes Open return ErrNoStore if there is no file or an empty one, or if the
+	// PostgreSQL database has no tables of a store.
 	// Default: the store is created.
 	MustExist bool
 	// MaxStaleness is how long cached records are trusted when the change feed
@@ -51,25 +56,63 @@ type Config struct {
 	// caches nothing, has no background work, and refuses a file of another user.
 	CommandLine bool
 
+	name  string         // of the store, for people: its path, or its place without a password
+	place postgres.Place // with Postgres
+
 	// Only tests set these. See diskRoom.
 	minFree int64 // bytes of the disk that are kept free. Default: minFreeBytes
 	reserve int64 // bytes of the reserve. Default: ReserveBytes
 }
 
-func (cfg Config) withDefaults() (Config, error) {
+// Postgres is a PostgreSQL database, and how to reach it.
+type Postgres struct {
+	// DSN is the connection string: a URL such as
+	// postgres://gateway@db.example.com/speechgate, or keywords and values such as
+	// host=db.example.com dbname=speechgate. Variables and files of PostgreSQL's own
+	// programs, such as PGPASSFILE, fill in what is missing. Without sslmode, a connection
+	// to another machine has verify-full. Required.
+	DSN policy.Secret
+	// Direct is the connection string of a connection that bypasses a pooler, for LISTEN,
+	// migrations, backups and restores. Default: DSN.
+	Direct policy.Secret
+}
+
+// Name returns the place of the store for people, without a password: the path, or a URL such as
+// postgres://db.example.com/speechgate. The error is that of Open for a place that cannot be.
+func (cfg Config) Name() (string, error) {
+	cfg, err := cfg.withPlace()
+	return cfg.name, err
+}
+
+// withPlace checks where the store is.
+func (cfg Config) withPlace() (_ Config, err error) {
+	if cfg.Postgres != nil {
+		if cfg.place, err = postgres.ParsePlace(cfg.Postgres.DSN.Reveal(), cfg.Postgres.Direct.Reveal()); err != nil {
+			return cfg, fmt.Errorf("keystore postgres: %w", err)
+		}
+		cfg.Path, cfg.name = "", cfg.place.String()
+		return cfg, nil
+	}
 	if cfg.Path == "" || strings.ContainsRune(cfg.Path, 0) {
 		return cfg, fmt.Errorf("keystore path %q: want the name of a file", cfg.Path)
 	}
-	path, err := filepath.Abs(cfg.Path)
-	if err != nil {
+	if cfg.Path, err = filepath.Abs(cfg.Path); err != nil {
 		return cfg, fmt.Errorf("keystore %s: %w", cfg.Path, err)
 	}
-	cfg.Path = path
+	cfg.name = cfg.Path
+	return cfg, nil
+}
+
+func (cfg Config) withDefaults() (Config, error) {
+	cfg, err := cfg.withPlace()
+	if err != nil {
+		return cfg, err
+	}
 	if cfg.MaxStaleness < 0 || cfg.Retention < 0 {
-		return cfg, fmt.Errorf("keystore %s: a staleness or retention below zero: want zero for the default, or more", cfg.Path)
+		return cfg, fmt.Errorf("keystore %s: a staleness or retention below zero: want zero for the default, or more", cfg.name)
 	}
 	if cfg.CacheBytes != 0 && (cfg.CacheBytes < MinCacheBytes || cfg.CacheBytes > MaxCacheBytes) {
-		return cfg, fmt.Errorf("keystore %s: a cache of %d bytes: want zero for the default, or from %d to %d", cfg.Path, cfg.CacheBytes, MinCacheBytes, int64(MaxCacheBytes))
+		return cfg, fmt.Errorf("keystore %s: a cache of %d bytes: want zero for the default, or from %d to %d", cfg.name, cfg.CacheBytes, MinCacheBytes, int64(MaxCacheBytes))
 	}
 	setDefault(&cfg.MaxStaleness, 5*time.Second)
 	setDefault(&cfg.Retention, 90*24*time.Hour)
@@ -86,7 +129,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	cfg.Logger = cfg.Logger.With(zap.String("keystore", cfg.Path))
+	cfg.Logger = cfg.Logger.With(zap.String("keystore", cfg.name))
 	return cfg, nil
 }
 

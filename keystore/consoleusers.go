@@ -241,7 +241,7 @@ func (s *Store) FindConsoleUser(ctx context.Context, name string) (ConsoleUser, 
 		UNION ALL SELECT u.kind, u.id, 3 FROM console_users u JOIN accounts a ON a.id = u.id WHERE u.kind = $3 AND a.name = $2
 		ORDER BY rank LIMIT 2`, ActorOperator, name, ActorAccount)
 	switch {
-	case err != nil:
+	case err != nil && !s.engine.Unstorable(err):
 		return ConsoleUser{}, fault(err)
 	case len(all) == 0, len(all) == 2 && all[0].rank == all[1].rank:
 		return ConsoleUser{}, ErrNotFound

@@ -16,8 +16,9 @@ import (
 type database struct {
 	engine.Database
 
-	reader *sql.DB // its Reader
-	id     string  // the store's own ID
+	reader *sql.DB             // its Reader
+	text   func(string) string // the engine's Text
+	id     string              // the store's own ID
 }
 
 // state is the open database, or the reason why no database is open.
@@ -49,7 +50,7 @@ func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fault(fmt.Errorf("keystore %s: opening: %w", s.cfg.Path, ctx.Err()))
+			return nil, fault(fmt.Errorf("keystore %s: opening: %w", s.cfg.name, ctx.Err()))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -67,7 +68,7 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 			return s.chainAudit(ctx, conn)
 		},
 		Prepare: func(ctx context.Context, opened engine.Database) error {
-			db.Database, db.reader = opened, opened.Reader()
+			db.Database, db.reader, db.text = opened, opened.Reader(), s.engine.Text
 			if err := s.settlePepper(ctx, db); err != nil {
 				return err
 			}
@@ -78,8 +79,12 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 			}
 			// Note the position of the feed before anything is cached.
 			now = s.mono()
-			p, err := readFeedPosition(ctx, db.reader)
+			p, err := readFeedPosition(ctx, db.reader, 0)
+			if err != nil {
+				return err
+			}
 			db.id, s.feed.seq = p.storeID, p.last
+			s.feed.mark, err = readFeedRow(ctx, db.reader, p.last)
 			return err
 		},
 	})
@@ -96,7 +101,7 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 // takeDown makes the store unavailable, because its database is lost.
 func (f *feedFollower) takeDown(ctx context.Context, st *state, why error) {
 	s := f.store
-	s.state.Store(&state{fault: fault(fmt.Errorf("keystore %s: %w", s.cfg.Path, why))})
+	s.state.Store(&state{fault: fault(fmt.Errorf("keystore %s: %w", s.cfg.name, why))})
 	s.dropAll()
 	s.log.Error("the keystore is unavailable", zap.String("store_id", st.db.id), zap.Error(why))
 	f.lostID = st.db.id
@@ -129,5 +134,5 @@ func (s *Store) explain(err error) error {
 	if errors.Is(err, ErrUnavailable) {
 		return err // it does so already
 	}
-	return fmt.Errorf("keystore %s: %w", s.cfg.Path, s.engine.Advise(err))
+	return fmt.Errorf("keystore %s: %w", s.cfg.name, s.engine.Advise(err))
 }

@@ -53,7 +53,12 @@ type diskRoom struct {
 	low       atomic.Bool  // the log says that the disk is full
 }
 
+// newDiskRoom returns the diskRoom of a store. The disk of a PostgreSQL database is another
+// machine's: its space is unknown, and there is no reserve.
 func newDiskRoom(cfg Config, mono func() time.Duration) *diskRoom {
+	if cfg.Postgres != nil {
+		return &diskRoom{mono: mono, log: cfg.Logger, wrote: cfg.Wrote, free: func(string) int64 { return spaceUnknown }}
+	}
 	return &diskRoom{
 		dir:     filepath.Dir(cfg.Path),
 		reserve: cfg.Path + reserveSuffix,
@@ -66,11 +71,14 @@ func newDiskRoom(cfg Config, mono func() time.Duration) *diskRoom {
 	}
 }
 
-// CheckRoom returns an ErrUnavailable if there is no space for a write that ends
-// nothing, such as the record of a job. A gate asks before it lets a client create
-// the job.
+// CheckRoom returns an ErrUnavailable if a write that ends nothing, such as the record of a job,
+// would fail: there is no space for it, or a database on another machine does not answer. A gate
+// asks before it lets a client create the job.
 func (s *Store) CheckRoom() error {
 	if _, err := s.database(); err != nil {
+		return err
+	}
+	if err := s.away(); err != nil {
 		return err
 	}
 	return fault(s.room.check())

@@ -191,9 +191,5 @@ func (s *Store) CountLiveKeys(ctx context.Context, accountID string, now policy.
 	var q listQuery
 	q.where(`k.account_id = ?`, accountID)
 	q.where(keyStatus+` IN ('active', 'suspended')`, now, now)
-	n, err := query(ctx, s, scanColumn[int], `SELECT COUNT(*) FROM `+keyTables+` WHERE `+strings.Join(q.conditions, ` AND `), q.args...)
-	if err != nil {
-		return 0, err
-	}
-	return n[0], nil
+	return queryCount(ctx, s, `SELECT COUNT(*) FROM `+keyTables+` WHERE `+strings.Join(q.conditions, ` AND `), q.args...)
 }

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"slices"
 	"strconv"
@@ -11,16 +12,28 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
+	"github.com/speechgate/speechgate/policy"
 )
 
 const (
-	pollEvery = 100 * time.Millisecond // a change of another process must count within 250 ms
-	pollLimit = 2 * time.Second        // the longest that one poll may take
-	maxBehind = 10_000                 // a process that is behind by more changes drops all its cached records
+	pollLimit  = 2 * time.Second        // the longest that one poll may take
+	wakePause  = 25 * time.Millisecond  // the shortest time between two polls, however often the database wakes
+	retryEvery = 100 * time.Millisecond // between two tries to open a database that is gone, at first
+	retryLimit = 2 * time.Second        // and at last
 )
 
+// maxBehind returns the number of changes by which a process may be behind. If it is behind by
+// more, it drops all its cached records: to read them again from a file is as fast as to read the
+// changes. A database on another machine would get too many queries at once.
+func (s *Store) maxBehind() int64 {
+	if s.cfg.Postgres != nil {
+		return 1_000_000
+	}
+	return 10_000
+}
+
 // feedFollower applies to this process what other processes change. Its
-// goroutine polls the database: it checks that the database is still the one
+// goroutine, run, polls the database: it checks that the database is still the one
 // that was opened, and reads the new entries of the change feed. It also takes
 // the store down if the database is gone, and opens the database that takes its
 // place.
@@ -32,9 +45,11 @@ type feedFollower struct {
 	until atomic.Int64
 
 	// Only the goroutine that polls uses these, and Open before it starts:
-	seq    int64  // number of the last change that was applied
-	failed bool   // the last poll failed, and the log says so
-	lostID string // ID of the store that takeDown closed
+	seq    int64   // number of the last change that was applied
+	mark   feedRow // the row with this number
+	lostID string  // ID of the store that takeDown closed
+
+	failed atomic.Bool // the last poll failed, and the log says so
 }
 
 // fresh reports whether cached records may be trusted at now.
@@ -43,6 +58,36 @@ func (f *feedFollower) fresh(now time.Duration) bool { return int64(now) < f.unt
 // trust says that the cached records were up to date at now.
 func (f *feedFollower) trust(now time.Duration) {
 	f.until.Store(int64(now + f.store.cfg.MaxStaleness))
+}
+
+// run polls until ctx ends: in the period of the engine, and when the database wakes. While the
+// database is gone, it tries less and less often.
+func (f *feedFollower) run(ctx context.Context) {
+	retry := retryEvery
+	for {
+		var wake <-chan struct{}
+		wait := retry
+		if st := f.store.state.Load(); st.fault == nil {
+			wake, wait, retry = st.db.Wake(), st.db.Period(), retryEvery
+		} else {
+			retry = min(2*retry, retryLimit)
+		}
+		period := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			period.Stop()
+			return
+		case <-period.C:
+		case <-wake:
+			period.Stop()
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wakePause):
+			}
+		}
+		f.poll(ctx)
+	}
 }
 
 // poll checks the database, and applies the new changes of the feed.
@@ -70,19 +115,19 @@ func (f *feedFollower) poll(ctx context.Context) {
 // log says when the feed becomes unreadable, and when it is readable again.
 func (f *feedFollower) log(err error) {
 	switch {
-	case err != nil && !f.failed:
+	case err != nil && !f.failed.Load():
 		f.store.log.Error("the keystore's change feed cannot be read; cached records are trusted a little longer",
 			zap.Duration("max_staleness", f.store.cfg.MaxStaleness), zap.Error(err))
-	case err == nil && f.failed:
+	case err == nil && f.failed.Load():
 		f.store.log.Info("the keystore's change feed can be read again")
 	}
-	f.failed = err != nil
+	f.failed.Store(err != nil)
 }
 
 // apply applies the changes that q has and this process has not seen.
 func (f *feedFollower) apply(ctx context.Context, db *database, q querier) error {
 	s := f.store
-	changes, at, complete, err := readFeed(ctx, q, f.seq)
+	changes, at, complete, err := readFeed(ctx, q, f.seq, f.mark, s.maxBehind())
 	if err != nil {
 		return err
 	}
@@ -100,22 +145,54 @@ func (f *feedFollower) apply(ctx context.Context, db *database, q querier) error
 		}
 	}
 	f.seq = at.last
-	return nil
+	if len(changes) > 0 {
+		f.mark = changes[len(changes)-1].row()
+	} else if !complete {
+		f.mark, err = readFeedRow(ctx, q, at.last)
+	}
+	return err
+}
+
+// feedRow identifies a row of the feed among others with the same number. After a failover to a
+// standby that lacks the last changes of the primary, a number is given out again.
+type feedRow struct {
+	at   policy.Time
+	kind string
+	ref  string
+}
+
+func (c change) row() feedRow { return feedRow{c.at, c.kind, string(c.ref)} }
+
+// readFeedRow returns the row with a number; the zero value if there is none.
+func readFeedRow(ctx context.Context, q querier, seq int64) (feedRow, error) {
+	var c change
+	err := q.QueryRowContext(ctx, `SELECT at, kind, ref FROM feed WHERE seq = $1`, seq).Scan(&c.at, &c.kind, &c.ref)
+	if errors.Is(err, sql.ErrNoRows) {
+		return feedRow{}, nil
+	}
+	return c.row(), err
 }
 
 // feedPosition is the state of a change feed.
 type feedPosition struct {
 	storeID string
-	pruned  int64 // number of the last change that was pruned
-	last    int64 // number of the last change
+	pruned  int64   // number of the last change that was pruned
+	last    int64   // number of the last change
+	mark    feedRow // the row with the number that was asked for; the zero value if there is none
 }
 
-func readFeedPosition(ctx context.Context, q querier) (p feedPosition, err error) {
+// readFeedPosition returns the state of the feed, and the row with number seq.
+func readFeedPosition(ctx context.Context, q querier, seq int64) (p feedPosition, err error) {
 	var pruned string
+	var c change
 	err = q.QueryRowContext(ctx, `SELECT
 		(SELECT value FROM meta WHERE name = 'store_id'),
 		(SELECT value FROM meta WHERE name = 'feed_pruned'),
-		(SELECT COALESCE(MAX(seq), 0) FROM feed)`).Scan(&p.storeID, &pruned, &p.last)
+		(SELECT COALESCE(MAX(seq), 0) FROM feed),
+		COALESCE((SELECT at FROM feed WHERE seq = $1), 0),
+		COALESCE((SELECT kind FROM feed WHERE seq = $1), ''),
+		(SELECT ref FROM feed WHERE seq = $1)`, seq).Scan(&p.storeID, &pruned, &p.last, &c.at, &c.kind, &c.ref)
+	p.mark = c.row()
 	if err != nil {
 		return p, err
 	}
@@ -127,21 +204,21 @@ func readFeedPosition(ctx context.Context, q querier) (p feedPosition, err error
 }
 
 // readFeed returns the changes after number seq, and the position to continue from.
-// complete is false if some of these changes were pruned, or there are more than
-// maxBehind: then any record may have changed.
-func readFeed(ctx context.Context, q querier, seq int64) (changes []change, p feedPosition, complete bool, err error) {
-	if p, err = readFeedPosition(ctx, q); err != nil {
+// complete is false if some of these changes were pruned, if there are more than most, or if
+// the row with number seq is not mark: then any record may have changed.
+func readFeed(ctx context.Context, q querier, seq int64, mark feedRow, most int64) (changes []change, p feedPosition, complete bool, err error) {
+	if p, err = readFeedPosition(ctx, q, seq); err != nil {
 		return nil, p, false, err
 	}
 	switch {
+	case seq < p.pruned, seq > p.last, p.last-seq > most, seq > p.pruned && p.mark != mark:
+		return nil, p, false, nil
 	case seq == p.last:
 		return nil, p, true, nil
-	case seq < p.pruned, seq > p.last, p.last-seq > maxBehind:
-		return nil, p, false, nil
 	}
 	changes, err = queryRows(ctx, q, func(row scanner) (c change, err error) {
-		err = row.Scan(&c.kind, &c.ref)
+		err = row.Scan(&c.at, &c.kind, &c.ref)
 		return c, err
-	}, `SELECT kind, ref FROM feed WHERE seq > $1 AND seq <= $2 ORDER BY seq`, seq, p.last)
+	}, `SELECT at, kind, ref FROM feed WHERE seq > $1 AND seq <= $2 ORDER BY seq`, seq, p.last)
 	return changes, p, true, err
 }

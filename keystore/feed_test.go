@@ -23,7 +23,11 @@ func TestReadFeed(t *testing.T) {
 	}
 	db := rawDB(t, path)
 	read := func(seen int64) string {
-		changes, state, complete, err := readFeed(t.Context(), db, seen)
+		mark, err := readFeedRow(t.Context(), db, seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes, state, complete, err := readFeed(t.Context(), db, seen, mark, f.maxBehind())
 		return fmt.Sprint(len(changes), " ", state.last, " ", complete, " ", err)
 	}
 	check := func(what string, seen int64, want string) {
@@ -36,6 +40,12 @@ func TestReadFeed(t *testing.T) {
 	check("some", 3, "2 5 true <nil>")
 	check("up to date", 5, "0 5 true <nil>")
 	check("ahead, as after an older file was put in place", 9, "0 5 false <nil>")
+	for _, seen := range []int64{3, 5} {
+		other := feedRow{start, changedAccount, "an account of a primary that is lost"}
+		if _, _, complete, err := readFeed(t.Context(), db, seen, other, f.maxBehind()); complete || err != nil {
+			t.Errorf("a standby without the last changes has given out number %d again: all changes are known: %t, %v", seen, complete, err)
+		}
+	}
 	if err := f.Prune(t.Context(), start.Add(feedKept-1)); err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +62,8 @@ func TestReadFeed(t *testing.T) {
 	}
 	check("all was pruned, behind", 5, "0 6 false <nil>")
 	check("all was pruned, up to date", 6, "0 6 true <nil>")
-	mustExec(t, db, `INSERT INTO feed (seq, at, kind, ref) VALUES ($1, 1, 'key', x'')`, 6+maxBehind+1)
-	check("too many", 6, fmt.Sprint("0 ", 6+maxBehind+1, " false <nil>"))
+	mustExec(t, db, `INSERT INTO feed (seq, at, kind, ref) VALUES ($1, 1, 'key', x'')`, 6+f.maxBehind()+1)
+	check("too many", 6, fmt.Sprint("0 ", 6+f.maxBehind()+1, " false <nil>"))
 }
 
 // A reader that missed some changes drops everything.
@@ -290,7 +300,7 @@ func TestPrune_TheFeedInBatches(t *testing.T) {
 			t.Errorf("at %s %d changes are left, want %d", c.at, n, c.want)
 		}
 	}
-	if p, err := readFeedPosition(t.Context(), db); err != nil || p.pruned != 2*pruneBatch+1 || p.last != p.pruned {
+	if p, err := readFeedPosition(t.Context(), db, 0); err != nil || p.pruned != 2*pruneBatch+1 || p.last != p.pruned {
 		t.Errorf("then the feed is at %+v, %v", p, err)
 	}
 }
@@ -378,7 +388,8 @@ func TestPrune_EndsWhenNothingCanBePruned(t *testing.T) {
 // A change of another process counts when a poll has read it. Half of the 250 ms is for the poll itself.
 func TestR2_AChangeCountsWithin250Milliseconds(t *testing.T) {
 	t.Parallel()
-	if pollEvery > 125*time.Millisecond {
-		t.Errorf("the feed is polled every %s, want 125 ms at most", pollEvery)
+	s := openStore(t, newPath(t))
+	if period := s.state.Load().db.Period(); period > 125*time.Millisecond {
+		t.Errorf("the feed is polled every %s, want 125 ms at most", period)
 	}
 }

@@ -2,8 +2,11 @@ package keystore
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/speechgate/speechgate/policy"
 )
 
 const (
@@ -35,6 +38,7 @@ type groupCommit struct {
 	reserved atomic.Int64  // reservations that were neither used nor released
 	released chan struct{} // has an element when the last reservation was released
 	maxDelay time.Duration // tests change it
+	beside   chan struct{} // has an element for each transaction that runs beside; nil if none may
 	closing  chan struct{} // closed by close: run returns after the batch under way
 	done     chan struct{} // closed when run has returned
 
@@ -44,7 +48,7 @@ type groupCommit struct {
 }
 
 func newGroupCommit(s *Store) *groupCommit {
-	return &groupCommit{
+	c := &groupCommit{
 		store:    s,
 		queue:    make(chan *write, queueLen),
 		released: make(chan struct{}, 1),
@@ -52,13 +56,19 @@ func newGroupCommit(s *Store) *groupCommit {
 		closing:  make(chan struct{}),
 		done:     make(chan struct{}),
 	}
+	if n := s.engine.Beside(); n > 0 {
+		c.beside = make(chan struct{}, n)
+	}
+	return c
 }
 
 // write is one caller's write on its way through the queue.
 type write struct {
 	run      func(*txn) error
+	job      *policy.Job // that is recorded, in the place of run
 	reserved bool        // see [Store.ReserveWrite]
 	relaxed  bool        // see [Store.writeRelaxed]
+	beside   bool        // see [engine.Beside]
 	ending   bool        // see [Store.writeEnding]
 	claimed  atomic.Bool // by the writer, which then sends the result, or by a caller that gave up
 	err      error
@@ -107,11 +117,22 @@ func (s *Store) writeReserved(ctx context.Context, r *WriteReservation, run func
 	return s.commits.submit(ctx, &write{run: run, reserved: r.commits == s.commits}, r)
 }
 
+// writeJob does what writeReserved does, for the record of a job. The jobs of a batch are
+// recorded together.
+func (s *Store) writeJob(ctx context.Context, r *WriteReservation, j *policy.Job) error {
+	return s.commits.submit(ctx, &write{job: j, beside: true, reserved: r.commits == s.commits}, r)
+}
+
 // writeEnding does what write does, for the end of a key or an account. It also works
 // on a full disk, where other writes are refused: see diskRoom. It calls run again if
 // the transaction failed because the disk was full.
 func (s *Store) writeEnding(ctx context.Context, run func(*txn) error) error {
 	return s.commits.submit(ctx, &write{run: run, ending: true}, new(WriteReservation))
+}
+
+// writeUses writes last uses, as writeRelaxed does.
+func (s *Store) writeUses(ctx context.Context, run func(*txn) error) error {
+	return s.commits.submit(ctx, &write{run: run, relaxed: true, beside: true}, new(WriteReservation))
 }
 
 // writeRelaxed does what write does, for data that a loss of power may take away. A
@@ -154,15 +175,46 @@ func (c *groupCommit) submit(ctx context.Context, w *write, r *WriteReservation)
 
 // run is the writer: it commits batches until close.
 func (c *groupCommit) run(ctx context.Context) {
+	var running sync.WaitGroup
 	defer close(c.done)
+	defer running.Wait()
 	for {
 		select {
 		case <-c.closing:
 			return // callers that still wait return by c.done
 		case w := <-c.queue:
-			c.commit(ctx, c.collect(w))
+			batch := c.collect(w)
+			if c.beside != nil {
+				batch = c.commitBeside(ctx, &running, batch)
+			}
+			if len(batch) > 0 {
+				c.commit(ctx, batch)
+			}
 		}
 	}
+}
+
+// commitBeside takes from a batch the writes that may run beside others, and commits them in a
+// transaction of their own while the writer goes on. It returns the rest. Such a transaction shares
+// the flush of the database's log with others.
+func (c *groupCommit) commitBeside(ctx context.Context, running *sync.WaitGroup, batch []*write) (rest []*write) {
+	var beside []*write
+	for _, w := range batch {
+		if w.beside && !w.relaxed {
+			beside = append(beside, w)
+		} else {
+			rest = append(rest, w)
+		}
+	}
+	if len(beside) == 0 {
+		return rest
+	}
+	c.beside <- struct{}{} // waits while as many run as may
+	running.Go(func() {
+		defer func() { <-c.beside }()
+		c.commit(ctx, beside)
+	})
+	return rest
 }
 
 // close ends the writer, and returns when the batch under way is committed.

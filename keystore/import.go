@@ -181,7 +181,7 @@ const digestsAtOnce = 100
 var digestsOfKeys = func() string {
 	// With a plain list of parameters, SQLite would prepare the statement again for every list, as
 	// for keyByDigest.
-	these := `(SELECT column1 FROM (VALUES (` + strings.ReplaceAll(numbered(1, digestsAtOnce), ", ", "), (") + `)))`
+	these := `(SELECT column1 FROM (VALUES (` + strings.ReplaceAll(numbered(1, digestsAtOnce), ", ", "), (") + `)) AS these)`
 	return `SELECT digest FROM api_keys WHERE digest IN ` + these + ` UNION ALL SELECT digest FROM dead_digests WHERE digest IN ` + these
 }()
 
@@ -193,7 +193,7 @@ func knownDigests(t *txn, secrets []candidate) (map[digest]bool, error) {
 		for i := range args {
 			args[i] = chunk[min(i, len(chunk)-1)].digest[:] // the last one again, up to the number of parameters
 		}
-		found, err := queryRows(t.ctx, t, scanDigest, digestsOfKeys, args...)
+		found, err := queryRows(t.ctx, t, scanDigest, t.store.engine.Text(digestsOfKeys), args...)
 		if err != nil {
 			return nil, err
 		}
@@ -225,10 +225,10 @@ func (run *importRun) one(ctx context.Context, q querier, c candidate) (Imported
 	if key, again := run.made[d]; again {
 		return Imported{Result: ImportKnown, Key: key}, nil
 	}
-	key, err := scanKey(q.QueryRowContext(ctx, `SELECT `+keyColumns+` FROM `+keyTables+` WHERE k.digest = (SELECT $1)`, d[:]))
+	key, err := scanKey(q.QueryRowContext(ctx, run.engine.Text(`SELECT `+keyColumns+` FROM `+keyTables+` WHERE k.digest = (SELECT $1)`), d[:]))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		pruned, err := isPruned(ctx, q, d)
+		pruned, err := run.isPruned(ctx, q, d)
 		if pruned {
 			return Imported{Result: ImportDead, Why: "it was a key whose record has been pruned since it ended, and which never comes back"}, err
 		}

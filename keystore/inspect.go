@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
+	"github.com/speechgate/speechgate/keystore/internal/postgres"
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
 
@@ -18,6 +19,7 @@ type Condition struct {
 	ID       string   // the store's own ID
 	Schema   int64    // version of its tables
 	Newest   int64    // version of the tables that this program works with
+	Pooler   bool     // a PostgreSQL store: a pooler is between this process and the server
 	Readable []string // its files that users other than its owner can read
 	Free     int64    // bytes that are free on its disk; negative if the system does not tell
 	Kept     int64    // bytes of the disk that are kept free for writes that end a key
@@ -31,6 +33,9 @@ func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return c, err
 	}
+	if cfg.Postgres != nil {
+		return inspectPostgres(ctx, cfg)
+	}
 	fi, err := os.Stat(cfg.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && fi.Size() == 0:
@@ -40,7 +45,7 @@ func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
 	}
 	place := sqlite.New(cfg.Path, true)
 	if c.Readable, err = place.CheckAccess(); err != nil {
-		return c, fault(fmt.Errorf("keystore %s: %w", cfg.Path, err))
+		return c, fault(fmt.Errorf("keystore %s: %w", cfg.name, err))
 	}
 	if c.Free = freeSpace(filepath.Dir(cfg.Path)); c.Free == spaceUnknown {
 		c.Free = -1
@@ -51,7 +56,7 @@ func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
 	}
 	db, err := sqlite.OpenUnchanged(cfg.Path)
 	if err != nil {
-		return c, fault(fmt.Errorf("keystore %s: %w", cfg.Path, err))
+		return c, fault(fmt.Errorf("keystore %s: %w", cfg.name, err))
 	}
 	defer func() { _ = db.Close() }() // it has written nothing
 	if c.Schema, err = sqlite.ReadVersion(ctx, db); err == nil {
@@ -61,7 +66,20 @@ func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
 		err = nil
 	}
 	if err != nil {
-		return c, fault(fmt.Errorf("keystore %s: %w", cfg.Path, place.Advise(err)))
+		return c, fault(fmt.Errorf("keystore %s: %w", cfg.name, place.Advise(err)))
+	}
+	return c, nil
+}
+
+// inspectPostgres is Inspect for a PostgreSQL database.
+func inspectPostgres(ctx context.Context, cfg Config) (c Condition, err error) {
+	database := postgres.New(cfg.place, true, cfg.Logger)
+	c.Newest, c.Free, c.Reserve = engine.SchemaVersion, -1, -1
+	if c.ID, c.Schema, c.Pooler, err = database.Inspect(ctx); err != nil {
+		return c, fault(fmt.Errorf("keystore %s: %w", cfg.name, database.Advise(err)))
+	}
+	if c.Schema == 0 {
+		return c, fault(engine.NoStore("there is no keystore in the database " + cfg.name))
 	}
 	return c, nil
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
@@ -81,15 +83,78 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j po
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
-	return s.writeReserved(ctx, r, func(t *txn) error {
-		n, err := t.count(`INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at, upstream_key)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id, backend) DO NOTHING`,
-			j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt), nullFingerprint(j.UpstreamKey))
-		if err != nil || n == 1 {
-			return err
+	return s.writeJob(ctx, r, &j)
+}
+
+const (
+	maxJobsAtOnce = 64 // jobs in one statement
+	fewJobsAtOnce = 8
+	jobParameters = 10
+)
+
+// insertJobs has the statements that record so many jobs.
+var insertJobs = func() map[int]string { //nolint:gochecknoglobals // never changed
+	texts := make(map[int]string)
+	for _, jobs := range []int{1, fewJobsAtOnce, maxJobsAtOnce} {
+		rows := make([]string, jobs)
+		for i := range rows {
+			rows[i] = "(" + numbered(1+i*jobParameters, jobParameters) + ")"
 		}
-		return refuse(ErrJobExists, "job %q of backend %q is recorded already", j.ID, j.Backend)
-	})
+		texts[jobs] = `INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at, upstream_key)
+			VALUES ` + strings.Join(rows, ", ") + ` ON CONFLICT (id, backend) DO NOTHING RETURNING backend, id`
+	}
+	return texts
+}()
+
+// createJobs records up to maxJobsAtOnce jobs in one statement, and sets the errors of their writes.
+// If the statement fails, it records each job by itself.
+func (t *txn) createJobs(writes []*write) (fatal error) {
+	err, fatal := t.attempt(func(t *txn) error { return t.insertJobs(writes) })
+	if err == nil || fatal != nil {
+		return fatal
+	}
+	if len(writes) == 1 {
+		writes[0].err = err
+		return nil
+	}
+	for i := range writes {
+		if fatal := t.createJobs(writes[i : i+1]); fatal != nil {
+			return fatal
+		}
+	}
+	return nil
+}
+
+// insertJobs records jobs. It sets the errors of those that are recorded already.
+func (t *txn) insertJobs(writes []*write) error {
+	rows := maxJobsAtOnce
+	switch n := len(writes); {
+	case n == 1:
+		rows = 1
+	case n <= fewJobsAtOnce:
+		rows = fewJobsAtOnce
+	}
+	args := make([]any, 0, rows*jobParameters)
+	for i := range rows {
+		j := writes[min(i, len(writes)-1)].job // the last one again, up to the number of rows
+		args = append(args, j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt), nullFingerprint(j.UpstreamKey))
+	}
+	type name struct{ backend, id string }
+	made, err := queryRows(t.ctx, t, func(row scanner) (n name, err error) { return n, row.Scan(&n.backend, &n.id) }, insertJobs[rows], args...)
+	if err != nil {
+		return err
+	}
+	for _, w := range writes {
+		w.err = nil
+		n := name{w.job.Backend, w.job.ID}
+		i := slices.Index(made, n)
+		if i < 0 {
+			w.err = refuse(ErrJobExists, "job %q of backend %q is recorded already", n.id, n.backend)
+			continue
+		}
+		made[i] = name{} // two writes of a batch can have the same job
+	}
+	return nil
 }
 
 // SetJobState records the state of a job that the gate saw. An ended state is final,

@@ -219,8 +219,8 @@ func (t *txn) insertKey(k policy.Key, d digest, outlivesIssuer bool) error {
 }
 
 // isPruned reports whether d is the digest of a key whose row was pruned.
-func isPruned(ctx context.Context, q querier, d digest) (dead bool, err error) {
-	err = q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM dead_digests WHERE digest = (SELECT $1))`, d[:]).Scan(&dead)
+func (s *Store) isPruned(ctx context.Context, q querier, d digest) (dead bool, err error) {
+	err = q.QueryRowContext(ctx, s.engine.Text(`SELECT EXISTS (SELECT 1 FROM dead_digests WHERE digest = (SELECT $1))`), d[:]).Scan(&dead)
 	return dead, err
 }
 
@@ -302,11 +302,7 @@ func (s *Store) Key(ctx context.Context, id string) (policy.Key, error) {
 // LiveKeys counts the account's keys from the issuance API that have not ended at now.
 // It counts up to most keys, so its time does not grow with the number of keys.
 func (s *Store) LiveKeys(ctx context.Context, accountID string, now policy.Time, most int) (int, error) {
-	n, err := query(ctx, s, scanColumn[int], liveKeys, accountID, policy.OriginAPI.String(), now, most)
-	if err != nil {
-		return 0, err
-	}
-	return n[0], nil
+	return queryCount(ctx, s, liveKeys, accountID, policy.OriginAPI.String(), now, most)
 }
 
 const liveKeys = `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 AND origin = $2 AND ` + firstEnd + ` > $3 LIMIT $4) AS live`

@@ -76,7 +76,7 @@ func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 }
 
 func readRecord(ctx context.Context, db *database, d digest) (Record, error) {
-	k, stored, err := scanFound(db.reader.QueryRowContext(ctx, keyByDigest, d[:]))
+	k, stored, err := scanFound(db.reader.QueryRowContext(ctx, db.text(keyByDigest), d[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Record{}, ErrNotFound
 	}

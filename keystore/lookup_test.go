@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -209,5 +210,32 @@ func TestR17_ADamagedRecordKeepsNoConnection(t *testing.T) {
 	}
 	if n := db.reader.Stats().InUse; n != 0 {
 		t.Errorf("%d connections are in use, want none", n)
+	}
+}
+
+// PostgreSQL stores no text with a zero byte, or that is not UTF-8. A name with such bytes belongs to
+// no record, and is no failure of the store.
+func TestUnstorableTexts_AreUnknown(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Config{Postgres: &Postgres{DSN: policy.NewSecret(postgrestest.Start(t).NewDatabase(t))}, Clock: func() policy.Time { return start }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	for _, text := range []string{"a\x00b", "\xff", "日\xe6"} {
+		_, err := s.FindJob(t.Context(), "amivoice", text)
+		wantIs(t, err, ErrNotFound)
+		_, err = s.FindService(t.Context(), start, text, policy.NewSecret("a password"))
+		wantIs(t, err, ErrNotFound)
+		_, err = s.FindConsoleUser(t.Context(), text)
+		wantIs(t, err, ErrNotFound)
+		_, err = s.Key(t.Context(), text)
+		wantIs(t, err, ErrNotFound)
+		if n, err := s.LiveKeys(t.Context(), text, start, 9); n != 0 || err != nil {
+			t.Errorf("%q has %d keys, %v", text, n, err)
+		}
+		_, _, err = s.CreateAccount(t.Context(), start, operator, text)
+		wantIs(t, err, ErrInvalid)
+		wantIs(t, s.CreateJob(t.Context(), policy.Job{Backend: "amivoice", ID: text, CreatedAt: start}), ErrInvalid)
 	}
 }

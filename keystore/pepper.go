@@ -58,7 +58,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if s.cfg.PepperFault != nil {
 		return s.cfg.PepperFault
 	}
-	tx, err := db.Begin(ctx, false)
+	tx, err := db.Begin(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if err != nil {
 		return fmt.Errorf("adding the pepper: %w", err)
 	}
-	if err := db.Commit(tx); err != nil {
+	if err := t.commit(db); err != nil {
 		return err
 	}
 	if sealed > 0 {

@@ -173,13 +173,13 @@ func (s *Store) pruneFeed(ctx context.Context, now policy.Time) (more bool, err 
 	err = s.write(ctx, func(t *txn) error {
 		// Remove the entries up to one number, so that this number alone says what
 		// was pruned. Numbers mostly follow time, except when clocks differ.
-		f, err := readFeedPosition(ctx, t)
+		f, err := readFeedPosition(ctx, t, 0)
 		if err != nil {
 			return err
 		}
 		var upTo int64
-		err = t.queryRow(`SELECT COALESCE(MAX(seq), 0) FROM (SELECT seq FROM feed WHERE at <= $1 AND seq <= $2) AS old`,
-			now.Add(-feedKept), f.pruned+pruneBatch).Scan(&upTo)
+		err = t.queryRow(`SELECT COALESCE(MAX(seq), 0) FROM (SELECT seq FROM feed WHERE at <= $1 AND seq < (SELECT MIN(seq) FROM feed) + $2) AS old`,
+			now.Add(-feedKept), pruneBatch).Scan(&upTo)
 		if err != nil || upTo <= f.pruned {
 			return err
 		}

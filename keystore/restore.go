@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/speechgate/speechgate/keystore/internal/postgres"
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -108,6 +109,9 @@ func restoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return Restored{}, err
 	}
+	if cfg.Postgres != nil {
+		return loadNew(ctx, cfg, now, by, from, dry)
+	}
 	path := cfg.Path
 	for _, name := range append(sqlite.Beside(path), path) {
 		switch _, err := os.Lstat(name); {
@@ -117,7 +121,7 @@ func restoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from
 			return Restored{}, fault(fmt.Errorf("keystore %s: %w", path, err))
 		}
 	}
-	if err := CheckNew(cfg); err != nil {
+	if err := CheckNew(ctx, cfg); err != nil {
 		return Restored{}, err
 	}
 	remove := func() error { return nil }
@@ -144,6 +148,36 @@ func restoreNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from
 	}
 	if err := moveInto(b.temp, path); err != nil {
 		return Restored{}, fault(fmt.Errorf("keystore %s: putting the backup in its place: %w", path, err))
+	}
+	return r, nil
+}
+
+// loadNew is restoreNew for a PostgreSQL database.
+func loadNew(ctx context.Context, cfg Config, now policy.Time, by Actor, from string, dry bool) (r Restored, err error) {
+	database := postgres.New(cfg.place, true, cfg.Logger)
+	explain := func(err error) error {
+		if errors.Is(err, postgres.ErrTaken) {
+			return refuse(ErrInvalid, "%s: %v", cfg.name, err)
+		}
+		return fault(fmt.Errorf("keystore %s: %w", cfg.name, database.Advise(err)))
+	}
+	if err := database.CheckNew(ctx); err != nil {
+		return Restored{}, explain(err)
+	}
+	b, err := newStore(cfg, monotonic()).openBackup(ctx, from)
+	if err != nil {
+		return Restored{}, err
+	}
+	defer removeTemp(b.temp)
+	r, err = b.sign(ctx, now, by)
+	if err := errors.Join(err, b.close()); err != nil {
+		return Restored{}, fault(fmt.Errorf("%s: %w", from, err))
+	}
+	if dry {
+		return r, nil
+	}
+	if err := database.LoadNew(ctx, b.temp); err != nil {
+		return Restored{}, explain(err)
 	}
 	return r, nil
 }
@@ -177,15 +211,23 @@ type backup struct {
 	head   AuditHead // of the audit trail in the file; the copy has one more entry if a pepper was added
 }
 
-// openBackup makes a private copy of the backup beside the store, and gives it this
-// program's schema and pepper.
+// copyPath is the path beside which a restore from a file has its copies: the store, or the file
+// itself if the store is a PostgreSQL database.
+func (s *Store) copyPath(from string) string {
+	if s.cfg.Postgres != nil {
+		return from
+	}
+	return s.cfg.Path
+}
+
+// openBackup makes a private copy of the backup, and gives it this program's schema and pepper.
 func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err error) {
 	if err := checkBackup(from, s.cfg.Path); err != nil {
 		return nil, err
 	}
-	temp, err := newTemp(s.cfg.Path)
+	temp, err := newTemp(s.copyPath(from))
 	if err != nil {
-		return nil, fault(fmt.Errorf("keystore %s: copying the backup: %w", s.cfg.Path, err))
+		return nil, fault(fmt.Errorf("keystore %s: copying the backup: %w", s.cfg.name, err))
 	}
 	b := &backup{from: from, temp: temp}
 	defer func() {
@@ -200,7 +242,7 @@ func (s *Store) openBackup(ctx context.Context, from string) (_ *backup, err err
 		return nil, fault(b.unusable(err))
 	}
 	cfg := s.cfg
-	cfg.Path, cfg.CommandLine, cfg.KeepPepper = temp, true, false // no other process uses the copy
+	cfg.Path, cfg.Postgres, cfg.CommandLine, cfg.KeepPepper = temp, nil, true, false // no other process uses the copy
 	b.reader = newStore(cfg, s.mono)
 	if b.db, err = b.reader.tryOpen(ctx, false); err != nil {
 		return nil, b.unusable(err)
@@ -311,7 +353,7 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 	if err != nil {
 		return r, err
 	}
-	tx, err := b.db.Begin(ctx, false)
+	tx, err := b.db.Begin(ctx, 0)
 	if err != nil {
 		return r, err
 	}
@@ -324,5 +366,5 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 	if err := t.changed(now, changedStore, []byte{}); err != nil {
 		return r, err
 	}
-	return r, b.db.Commit(tx)
+	return r, t.commit(b.db)
 }

@@ -26,7 +26,7 @@ func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Act
 
 // mergeAttached merges the backup, which is attached to the transactions of begin.
 func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc, now policy.Time, by Actor, b *backup) (r Restored, err error) {
-	name := s.cfg.Path + ".before-restore-" + now.Std().Format(beforeTime)
+	name := s.copyPath(b.from) + ".before-restore-" + now.Std().Format(beforeTime)
 	tx, before, err := s.beginMerge(ctx, begin, name)
 	if err != nil {
 		return r, err
@@ -34,14 +34,18 @@ func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc
 	defer func() {
 		_ = tx.Rollback() // does nothing after the commit
 		if err != nil && r.Before == "" {
-			_ = os.Remove(before.Path) // nothing was changed
+			_ = os.Remove(before.Path) //nolint:gosec // the store named the file; nothing was changed
 		}
 	}()
 	m := &merger{
 		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s},
 		now: now, backup: b.head, Restored: Restored{Before: before.Path},
 	}
-	if err := m.mergeAll(by, b); err != nil {
+	err = m.mergeAll(by, b)
+	if err == nil {
+		err = m.flush()
+	}
+	if err != nil {
 		return r, err
 	}
 	r.Before = before.Path // keep the copy: the commit may change the store
@@ -296,11 +300,14 @@ func suspendedNow(record, suspend, resume string) string {
 		CASE WHEN ` + noted + ` THEN ` + last("detail") + ` ELSE ` + record + `.suspend_reason END`
 }
 
+// exec runs a statement.
+func (m *merger) exec(query string, args ...any) { m.txn.exec(m.store.engine.Text(query), args...) }
+
 // rows runs a statement and sets n to the number of its rows.
 func (m *merger) rows(n *int, query string, args ...any) {
 	if m.err == nil {
 		var affected int64
-		affected, m.err = m.count(query, args...)
+		affected, m.err = m.count(m.store.engine.Text(query), args...)
 		*n = int(affected)
 	}
 }
@@ -308,6 +315,6 @@ func (m *merger) rows(n *int, query string, args ...any) {
 // row reads one number into n.
 func (m *merger) row(n *int, query string, args ...any) {
 	if m.err == nil {
-		m.err = m.queryRow(query, args...).Scan(n)
+		m.err = m.queryRow(m.store.engine.Text(query), args...).Scan(n)
 	}
 }

@@ -41,7 +41,7 @@ func TestPlanRestoreNew_TriesThePathItself(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"plan":  plan(t, path, b.Path),
-			"check": CheckNew(Config{Path: path}),
+			"check": CheckNew(t.Context(), Config{Path: path}),
 		} {
 			switch {
 			case want == "" || name == "check" && strings.HasPrefix(path, dir): // the disk has some room
@@ -66,7 +66,7 @@ func TestPlanRestoreNew_TriesThePathItself(t *testing.T) {
 	if err := full.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckNew(Config{Path: filepath.Join(dir, "new.db")}); err == nil || !strings.Contains(err.Error(), "its file system is full") {
+	if err := CheckNew(t.Context(), Config{Path: filepath.Join(dir, "new.db")}); err == nil || !strings.Contains(err.Error(), "its file system is full") {
 		t.Errorf("on a full disk: %v", err)
 	}
 }

@@ -29,7 +29,7 @@ func (s *Store) FindService(ctx context.Context, now policy.Time, serviceID stri
 	var stored []byte
 	a, err := scanAccount(appending{db.reader.QueryRowContext(ctx, findService, d[:], serviceID, now), []any{&stored}})
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
+	case errors.Is(err, sql.ErrNoRows), s.engine.Unstorable(err):
 		return policy.Account{}, ErrNotFound
 	case err != nil:
 		return policy.Account{}, fault(err)

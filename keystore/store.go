@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
+	"github.com/speechgate/speechgate/keystore/internal/postgres"
 	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
@@ -94,7 +95,7 @@ func newStore(cfg Config, mono func() time.Duration) *Store {
 		log:      cfg.Logger,
 		hash:     newHasher(cfg.Pepper),
 		mono:     mono,
-		engine:   sqlite.New(cfg.Path, cfg.CommandLine),
+		engine:   newEngine(cfg),
 		watchers: newWatchers(),
 		room:     newDiskRoom(cfg, mono),
 	}
@@ -106,16 +107,27 @@ func newStore(cfg Config, mono func() time.Duration) *Store {
 	}
 	s.commits = newGroupCommit(s)
 	s.feed = &feedFollower{store: s}
-	s.uses = newUseRecorder(s.writeRelaxed)
+	s.uses = newUseRecorder(s.writeUses)
 	s.usage = newUsageRecorder(s)
 	s.clock = &clockWatch{clock: cfg.Clock, ahead: cfg.Ahead, mono: mono, log: cfg.Logger, leapt: s.watchers.notifyAll}
 	return s
+}
+
+// newEngine returns the engine of a configuration.
+func newEngine(cfg Config) engine.Engine {
+	if cfg.Postgres != nil {
+		return postgres.New(cfg.place, cfg.CommandLine, cfg.Logger)
+	}
+	return sqlite.New(cfg.Path, cfg.CommandLine)
 }
 
 // start starts the goroutines. With Config.CommandLine it starts the writer only.
 func (s *Store) start(ctx context.Context) {
 	go s.commits.run(ctx)
 	ctx, s.stop = context.WithCancel(ctx)
+	if !s.cfg.CommandLine {
+		s.background.Go(func() { s.feed.run(ctx) })
+	}
 	for _, task := range s.tasks() {
 		s.every(ctx, task.first, task.period, task.run)
 	}
@@ -127,20 +139,22 @@ type task struct {
 	run           func(context.Context)
 }
 
-// tasks returns the background work. A store with Config.CommandLine has no background work.
+// tasks returns the background work that has a period. A store with Config.CommandLine has no
+// background work.
 func (s *Store) tasks() []task {
 	if s.cfg.CommandLine {
 		return nil
 	}
-	return []task{
-		{pollEvery, pollEvery, s.feed.poll},
-		{pollEvery, pollEvery, func(context.Context) { s.clock.check() }},
+	tasks := []task{
+		{clockEvery, clockEvery, func(context.Context) { s.clock.check() }},
 		{useEvery, useEvery, func(ctx context.Context) { s.uses.flush(ctx, usePause) }},
 		{usageEvery, usageEvery, s.usage.flush},
 		{foldEvery, foldEvery, s.foldInBackground},
-		{0, reserveEvery, func(context.Context) { s.room.keepReserve() }},
-		{pruneFirst, pruneEvery, s.pruneInBackground},
 	}
+	if s.cfg.Postgres == nil {
+		tasks = append(tasks, task{0, reserveEvery, func(context.Context) { s.room.keepReserve() }})
+	}
+	return append(tasks, task{pruneFirst, pruneEvery, s.pruneInBackground})
 }
 
 // every runs f after first, and then once per period, until ctx ends.
@@ -178,7 +192,7 @@ func (s *Store) Close() error {
 		if old := s.state.Swap(&state{fault: ErrClosed}); old.db != nil {
 			s.dropAll()
 			if err := old.db.Close(); err != nil {
-				s.closeErr = fmt.Errorf("keystore %s: closing: %w", s.cfg.Path, err)
+				s.closeErr = fmt.Errorf("keystore %s: closing: %w", s.cfg.name, err)
 			}
 		}
 	})
@@ -195,6 +209,21 @@ func monotonic() func() time.Duration {
 // change feed was read within Config.MaxStaleness.
 func (s *Store) fresh(st *state) bool { return st.fault == nil && s.feed.fresh(s.mono()) }
 
+// lookupLimit is how long a lookup waits for a database on another machine.
+const lookupLimit = 2 * time.Second
+
+var errAway = errors.New("the database does not answer")
+
+// away returns an error if the last look at the feed of a database on another machine has failed.
+// Lookups then fail at once: they would only wait, and all ask at the same time when the
+// database comes back.
+func (s *Store) away() error {
+	if s.cfg.Postgres != nil && s.feed.failed.Load() {
+		return fault(fmt.Errorf("keystore %s: %w", s.cfg.name, errAway))
+	}
+	return nil
+}
+
 // lookupTries bounds how often a lookup reads again because of changes.
 const lookupTries = 16
 
@@ -206,7 +235,15 @@ var errOvertaken = errors.New("the record changes faster than it can be read")
 // because its error would count as a failure of the store.
 func lookup[V any](ctx context.Context, s *Store, d digest, c *recordcache.Cache[V], read func(context.Context, *database) (V, string, error)) (V, string, error) {
 	var none V
+	if err := s.away(); err != nil {
+		return none, "", err
+	}
 	ctx = context.WithoutCancel(ctx)
+	if s.cfg.Postgres != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookupLimit)
+		defer cancel()
+	}
 	for range lookupTries {
 		st := s.state.Load()
 		if st.fault != nil {
@@ -217,13 +254,16 @@ func lookup[V any](ctx context.Context, s *Store, d digest, c *recordcache.Cache
 		if s.loaded != nil {
 			s.loaded()
 		}
-		switch absent := errors.Is(err, ErrNotFound); {
+		switch absent := errors.Is(err, ErrNotFound) || s.engine.Unstorable(err); {
 		case s.state.Load() != st:
 			continue // another database is open now
 		case err != nil && !absent:
 			return none, "", fault(err)
 		case absent && c.PutAbsent(d, generation), !absent && c.Put(d, generation, v, packed):
-			return v, packed, err
+			if absent {
+				return none, "", ErrNotFound
+			}
+			return v, packed, nil
 		}
 	}
 	return none, "", fault(errOvertaken)

@@ -46,7 +46,7 @@ func (s *Store) ID(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	at, err := readFeedPosition(ctx, db.reader)
+	at, err := readFeedPosition(ctx, db.reader, 0)
 	if err != nil {
 		return "", fault(s.explain(fmt.Errorf("reading its ID: %w", err)))
 	}
@@ -87,7 +87,7 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	if _, err := s.engine.CheckAccess(); err != nil {
-		return fault(fmt.Errorf("keystore %s: %w", s.cfg.Path, err))
+		return fault(fmt.Errorf("keystore %s: %w", s.cfg.name, err))
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (t *txn) tryWrite() error {
 // such as a full disk or an -shm file that belongs to another user, only when a
 // transaction commits. The caller waits for locks of other processes.
 func (s *Store) tryWrite(ctx context.Context, db *database) error {
-	tx, err := db.Begin(ctx, false)
+	tx, err := db.Begin(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -111,5 +111,5 @@ func (s *Store) tryWrite(ctx context.Context, db *database) error {
 	if err := t.tryWrite(); err != nil {
 		return err
 	}
-	return db.Commit(tx)
+	return t.commit(db)
 }

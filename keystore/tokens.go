@@ -119,7 +119,7 @@ func (s *Store) findToken(ctx context.Context, d digest, backend string) (foundT
 }
 
 func readToken(ctx context.Context, db *database, d digest, backend string) (packedToken, error) {
-	t, err := scanToken(db.reader.QueryRowContext(ctx, tokenByDigest, d[:], backend))
+	t, err := scanToken(db.reader.QueryRowContext(ctx, db.text(tokenByDigest), d[:], backend))
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", ErrNotFound
 	}

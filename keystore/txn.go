@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"database/sql"
+	"strings"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -16,7 +17,9 @@ type txn struct {
 	ctx      context.Context // never ends, because a transaction is not interrupted
 	store    *Store
 	changes  []change
+	flushed  int        // how many changes flush has written
 	head     *AuditHead // of the audit trail; nil until the first entry
+	entries  []auditRow // of the audit trail, written by commit
 	peppered bool       // the pepper has been checked
 	parties  parties    // the accounts and issuers that were read and have not changed since
 	err      error
@@ -28,12 +31,15 @@ func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 	if t.exec("SAVEPOINT one"); t.err != nil {
 		return nil, t.err
 	}
-	before, head := len(t.changes), t.head
+	before, entries, head := len(t.changes), len(t.entries), t.head
 	if err = run(t); err == nil {
 		err = t.err
 	}
+	if t.store.engine.Unstorable(err) {
+		err = refuse(ErrInvalid, "a text has a zero byte, or is not UTF-8: the database cannot store it")
+	}
 	if err = fault(err); err != nil {
-		t.changes, t.head, t.parties, t.err = t.changes[:before], head, parties{}, nil
+		t.changes, t.entries, t.head, t.parties, t.err = t.changes[:before], t.entries[:entries], head, parties{}, nil
 		// If SQLite has ended the transaction, there is no savepoint to return to:
 		// that is a fatal error, and no earlier write may be kept.
 		t.exec("ROLLBACK TO one")
@@ -76,7 +82,61 @@ func (t *txn) changed(now policy.Time, kind string, ref []byte) error {
 // announce does what changed does, for a new record. A new record does not change any
 // record that the transaction has read.
 func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
-	t.changes = append(t.changes, change{kind, ref})
-	t.exec(`INSERT INTO feed (at, kind, ref) VALUES ($1, $2, $3)`, now, kind, ref)
+	t.changes = append(t.changes, change{now, kind, ref})
 	return t.err
+}
+
+// rowsAtOnce is the number of rows that a statement of flush writes, if there are so many.
+const rowsAtOnce = 16
+
+// commit writes the entries of the change feed and of the audit trail, and commits. After an error
+// the transaction has ended.
+func (t *txn) commit(db *database) error {
+	if err := t.flush(); err != nil {
+		_ = t.Rollback() // err says more
+		return err
+	}
+	return db.Commit(t.Tx)
+}
+
+// flush writes the entries of the change feed and of the audit trail. They come last, many in one
+// statement, because a database on another machine needs some time for each statement.
+func (t *txn) flush() error {
+	for _, entries := range chunks(t.entries) {
+		args := make([]any, 0, len(entries)*auditParameters)
+		for i := range entries {
+			args = append(args, entries[i].values()...)
+		}
+		t.exec(insertRows(insertAudit, auditParameters, len(entries)), args...)
+	}
+	for _, changes := range chunks(t.changes[t.flushed:]) {
+		args := make([]any, 0, 3*len(changes))
+		for _, c := range changes {
+			args = append(args, c.at, c.kind, c.ref)
+		}
+		t.exec(insertRows(`INSERT INTO feed (at, kind, ref) VALUES `, 3, len(changes)), args...)
+	}
+	t.entries, t.flushed = nil, len(t.changes)
+	return t.err
+}
+
+// chunks splits rows into parts of rowsAtOnce, and single rows.
+func chunks[T any](rows []T) (parts [][]T) {
+	for len(rows) >= rowsAtOnce {
+		parts = append(parts, rows[:rowsAtOnce])
+		rows = rows[rowsAtOnce:]
+	}
+	for i := range rows {
+		parts = append(parts, rows[i:i+1])
+	}
+	return parts
+}
+
+// insertRows returns a statement that inserts rows with so many parameters each.
+func insertRows(insert string, parameters, rows int) string {
+	values := make([]string, rows)
+	for i := range values {
+		values[i] = "(" + numbered(1+i*parameters, parameters) + ")"
+	}
+	return insert + strings.Join(values, ", ")
 }

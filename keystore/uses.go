@@ -124,12 +124,13 @@ func (u *useRecorder) take() bool {
 // too. The key may have been pruned since. The digest is compared as in
 // keyByDigest.
 const insertUse = `INSERT INTO last_uses (digest, at)
-	SELECT digest, $1 FROM api_keys WHERE digest = (SELECT $2)
+	SELECT digest, CAST($1 AS BIGINT) FROM api_keys WHERE digest = (SELECT $2)
 	ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE last_uses.at <= excluded.at - $3`
 
 func writeUses(t *txn, batch []use) error {
+	insert := t.store.engine.Text(insertUse)
 	for _, u := range batch {
-		t.exec(insertUse, u.at, u.digest[:], useInterval.Milliseconds())
+		t.exec(insert, u.at, u.digest[:], useInterval.Milliseconds())
 	}
 	return t.err
 }

@@ -41,6 +41,7 @@ var core = []target{
 	{"internal/stream", "internal/stream"},
 	{"keystore/internal/recordcache", "keystore/internal/recordcache keystore"},
 	{"keystore/internal/sqlite", "keystore/internal/sqlite keystore"},
+	{"keystore/internal/postgres", "keystore/internal/postgres keystore"},
 	{"keystore", "keystore"},
 	{"caddymodule/livestream", "caddymodule/livestream caddymodule"},
 	{"caddymodule/gate", "caddymodule/gate caddymodule"},

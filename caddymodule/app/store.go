@@ -130,7 +130,7 @@ func (s *sharedStore) checkReload(history History) error {
 	before := history.Previous(ctx, s.cfg.Path)
 	switch {
 	case errors.Is(err, keystore.ErrNoStore) && !s.mustExist(before):
-		if err = keystore.CheckNew(s.cfg); err == nil {
+		if err = keystore.CheckNew(ctx, s.cfg); err == nil {
 			return nil // Start creates the store
 		}
 	case errors.Is(err, keystore.ErrNewPepper) && s.cfg.PepperFault == nil:

@@ -2,7 +2,6 @@ package keystoretest
 
 import (
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -324,7 +323,7 @@ func testRestoreBringsNoTokenBack(t *testing.T, place Place) {
 	f.mint(aToken(k, "ek_kept"))
 	f.wantByToken("given again", later+2, "ek_kept", policy.Allowed)
 
-	cfg.Path = filepath.Join(t.TempDir(), "new.db")
+	cfg = place(t)
 	if _, err := keystore.RestoreNew(t.Context(), cfg, later, operator, full.Path); err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
 // Package engine is the interface between the keystore and the database that holds its
-// tables. SQLite (package sqlite beside this one) is the first engine.
+// tables. The engines are packages beside this one: sqlite and postgres.
 //
 // The keystore has the rules, and the SQL of accounts, keys, jobs, the audit trail and the
 // change feed. An engine does everything that differs between databases: it opens,
@@ -13,28 +13,29 @@
 // never compared with a number. Texts that are sorted need the order of their bytes
 // (COLLATE "C" in PostgreSQL), because list cursors compare them.
 //
-// These texts work with SQLite only, and need a second form for another engine:
+// Few texts differ. They go through Engine.Text, which has the rules:
 //
-//   - keyByDigest, tokenByDigest and insertUse: (SELECT $n) avoids a slow path of SQLite.
-//     PostgreSQL does not know the type of such a parameter, as of any parameter in a list of
-//     selected columns (insertUse, and the dead digests and random digests of a restore).
+//   - (SELECT $1) avoids a slow path of SQLite, and stands for a plain $1.
+//   - The schema backup has the tables of an attached copy.
 //
-// # What else assumes SQLite
+// rowid is the number of a row in the order of insertion: SQLite has it by itself, and in
+// PostgreSQL it is a column of accounts, api_keys and jobs. MIN of four numbers is a function
+// of the schema in PostgreSQL.
 //
-//   - Backup, Restore and RestoreNew of the keystore work on SQLite files, with the
-//     functions of package sqlite (OpenCopy, ReadVersion, CheckIntegrity, Beside). A
-//     backup is an SQLite file whatever the engine is. Open of the keystore chooses the
-//     engine in newStore.
-//   - The keystore's diskRoom watches the disk of Config.Path. It is of no use for a
-//     database on another machine.
+// # What else differs
+//
+//   - A backup is an SQLite file whatever the engine is. So the keystore reads backups with the
+//     functions of package sqlite, and package postgres converts from and to such a file.
+//   - The disk of a PostgreSQL database is another machine's, so its free space is unknown.
 //   - The keystore retries a transaction if Begin returns a Busy error, and not if a
-//     statement or Commit does. In SQLite, Begin takes the write lock.
+//     statement or Commit does. Begin waits for the transactions of other processes.
 package engine
 
 import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 )
 
 // SchemaVersion is the version of the tables that the keystore works with. Every
@@ -56,8 +57,16 @@ type Engine interface {
 	Busy(err error) bool
 	// Full reports whether err says that the disk or a quota is full.
 	Full(err error) bool
+	// Unstorable reports whether err says that a text of the query cannot be in the database,
+	// such as one with a zero byte.
+	Unstorable(err error) bool
 	// Advise adds to err what an operator can do about it, unless err says it already.
 	Advise(err error) error
+	// Beside returns how many transactions with the mode Beside may run at the same time beside
+	// another one; 0 if transactions run one after another.
+	Beside() int
+	// Text returns a query in the SQL of the engine. Only few queries differ: those that say so.
+	Text(query string) string
 }
 
 // Setup says how a database is opened.
@@ -65,7 +74,8 @@ type Setup struct {
 	// Create lets Open create a database that does not exist. If Create is false, the
 	// error is then ErrNoStore.
 	Create bool
-	// Migrated runs after each migration, in its transaction.
+	// Migrated runs after each migration, in its transaction. Only versions before 20 need it,
+	// which the engine of PostgreSQL does not have.
 	Migrated func(ctx context.Context, conn Conn, version int64) error
 	// Prepare runs when the schema has SchemaVersion, before Open returns.
 	Prepare func(ctx context.Context, db Database) error
@@ -78,9 +88,8 @@ type Database interface {
 	// after another: each sees what the one before has committed. So the numbers of the
 	// change feed and of the audit trail follow the order of the commits, and no reader
 	// of the feed misses an entry. Begin fails if the database is no longer in its place:
-	// see IsLost. A relaxed transaction does not wait for the disk, and a loss of power
-	// may undo it.
-	Begin(ctx context.Context, relaxed bool) (*sql.Tx, error)
+	// see IsLost.
+	Begin(ctx context.Context, mode Mode) (*sql.Tx, error)
 	// Commit commits a transaction of Begin or Attach.
 	Commit(tx *sql.Tx) error
 	// Reader returns a pool for reads. Writes with it fail.
@@ -89,6 +98,11 @@ type Database interface {
 	// read if another connection may have written since the last call of Follow
 	// that returned nil. If the error satisfies IsLost, it is final.
 	Follow(ctx context.Context, read func(Querier) error) error
+	// Wake returns a channel that has an element when another process may have written: then
+	// Follow is to be called. It is nil if no process tells the engine so.
+	Wake() <-chan struct{}
+	// Period returns how much later than the last call Follow is to be called, if nothing wakes.
+	Period() time.Duration
 	// Export copies the database, as it is at one instant, into the empty file at
 	// path. The copy is an SQLite database.
 	Export(ctx context.Context, path string) error
@@ -107,6 +121,18 @@ type Database interface {
 	// Close closes the database. Queries under way finish.
 	Close() error
 }
+
+// Mode is a set of properties of a transaction that writes. Zero is a durable transaction that runs
+// when no other runs.
+type Mode uint8
+
+const (
+	// Relaxed is a transaction that does not wait for the disk. A loss of power may undo it.
+	Relaxed Mode = 1 << iota
+	// Beside is a transaction that writes neither the change feed nor the audit trail, and
+	// that the engine may run beside other transactions.
+	Beside
+)
 
 // Querier is what *sql.DB, *sql.Conn and *sql.Tx have in common.
 type Querier interface {

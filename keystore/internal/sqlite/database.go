@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
 // database is one open SQLite file.
@@ -78,12 +80,12 @@ func (d *database) probe(ctx context.Context) error {
 
 // Begin implements [engine.Database]. It checks the place first, because a write
 // into a file that is no longer at the path would be lost.
-func (d *database) Begin(ctx context.Context, relaxed bool) (*sql.Tx, error) {
+func (d *database) Begin(ctx context.Context, mode engine.Mode) (*sql.Tx, error) {
 	if err := d.checkPlace(); err != nil {
 		return nil, err
 	}
 	conn := d.writer
-	if relaxed {
+	if mode&engine.Relaxed != 0 {
 		conn = d.relaxed
 	}
 	return waitForLock(ctx, conn)

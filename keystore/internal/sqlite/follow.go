@@ -58,6 +58,15 @@ func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) 
 	return nil
 }
 
+// Wake implements [engine.Database]. No process tells another that it has written.
+func (*database) Wake() <-chan struct{} { return nil }
+
+// pollEvery is small enough that a change of another process counts within 250 ms.
+const pollEvery = 100 * time.Millisecond
+
+// Period implements [engine.Database].
+func (*database) Period() time.Duration { return pollEvery }
+
 // Retire implements [engine.Database].
 func (d *database) Retire(ctx context.Context, why error) {
 	if errors.Is(why, errOverwritten) {

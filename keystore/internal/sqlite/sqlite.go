@@ -133,3 +133,12 @@ func (e *Engine) Advise(err error) error {
 	}
 	return explain(err)
 }
+
+// Unstorable implements [engine.Engine]. SQLite keeps any text.
+func (*Engine) Unstorable(error) bool { return false }
+
+// Text implements [engine.Engine]. The keystore's queries are written for SQLite.
+func (*Engine) Text(query string) string { return query }
+
+// Beside implements [engine.Engine]. SQLite has one writer.
+func (*Engine) Beside() int { return 0 }

@@ -79,7 +79,7 @@ func TestBegin_RelaxedHasAConnectionOfItsOwn(t *testing.T) {
 	defer func() { _ = durable.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	tx, err := db.Begin(ctx, true)
+	tx, err := db.Begin(ctx, engine.Relaxed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,8 +162,8 @@ func TestPlace_IsCheckedFirst(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, beginErr := db.Begin(t.Context(), false)
-		_, relaxedErr := db.Begin(t.Context(), true)
+		_, beginErr := db.Begin(t.Context(), 0)
+		_, relaxedErr := db.Begin(t.Context(), engine.Relaxed)
 		followErr := db.Follow(t.Context(), func(engine.Querier) error { t.Error("it was read"); return nil })
 		exportErr := db.Export(t.Context(), filepath.Join(t.TempDir(), "copy"))
 		for what, err := range map[string]error{"Begin": beginErr, "relaxed": relaxedErr, "Follow": followErr} {

@@ -1,0 +1,87 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+)
+
+// database is one open database.
+type database struct {
+	pools
+
+	engine   *Engine
+	storeID  string
+	made     bool // Open has created the tables
+	listener *listener
+}
+
+// readID reads the store's own ID.
+func (d *database) readID(ctx context.Context) error {
+	return d.reader.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&d.storeID)
+}
+
+// writerLock is the key of the advisory lock that a transaction holds while it writes.
+const writerLock = 0x53474b53 // "SGKS"
+
+// setCommit lets the commit of a transaction wait for the disk, and for the standbys that the server
+// is configured to wait for. A relaxed transaction, $1, waits for nothing.
+const setCommit = `set_config('synchronous_commit', CASE WHEN $1 THEN 'off' WHEN current_setting('synchronous_commit') = 'off' THEN 'on'
+	ELSE current_setting('synchronous_commit') END, TRUE)`
+
+// begin is the first statement of a transaction that runs when no other runs. $2 is the key of the lock. A transaction waits for the lock of another one up to
+// 250 ms: the keystore then begins again, so that it can be stopped. The server ends a transaction
+// whose process is silent for 5 s, because the others wait for its lock.
+const begin = `SELECT set_config('lock_timeout', '250', TRUE), set_config('idle_in_transaction_session_timeout', '5000', TRUE),
+	` + setCommit + `, pg_advisory_xact_lock($2) IS NULL`
+
+// Begin implements [engine.Database].
+func (d *database) Begin(ctx context.Context, mode engine.Mode) (*sql.Tx, error) {
+	tx, err := d.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	relaxed := mode&engine.Relaxed != 0
+	if mode&engine.Beside != 0 {
+		_, err = tx.ExecContext(ctx, `SELECT `+setCommit, relaxed)
+	} else {
+		err = d.lock(ctx, tx, relaxed)
+	}
+	if err != nil {
+		_ = tx.Rollback() // err says more
+		return nil, err
+	}
+	return tx, nil
+}
+
+// lock takes the lock of transactions that write.
+func (*database) lock(ctx context.Context, tx *sql.Tx, relaxed bool) error {
+	var text string
+	var none bool
+	return tx.QueryRowContext(ctx, begin, relaxed, writerLock).Scan(&text, &text, &text, &none)
+}
+
+// Commit implements [engine.Database].
+func (d *database) Commit(tx *sql.Tx) error { return tx.Commit() }
+
+// Reader implements [engine.Database].
+func (d *database) Reader() *sql.DB { return d.reader }
+
+// Size implements [engine.Database]. The sizes are unknown: the server's disk is another machine's.
+func (*database) Size() (data, log int64) { return 0, 0 }
+
+// Made implements [engine.Database].
+func (d *database) Made() bool { return d.made }
+
+// Retire implements [engine.Database].
+func (d *database) Retire(context.Context, error) { _ = d.Close() } // the database is lost anyway
+
+// Close implements [engine.Database].
+func (d *database) Close() error {
+	if d.listener != nil {
+		d.listener.stop()
+	}
+	return errors.Join(d.reader.Close(), d.follow.Close(), d.writer.Close(), d.working.Close())
+}

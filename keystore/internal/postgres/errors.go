@@ -1,0 +1,54 @@
+package postgres
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+)
+
+// The codes of PostgreSQL's errors. Source: Appendix A of its manual.
+const (
+	codeLockNotAvailable   = "55P03"
+	codeDeadlock           = "40P01"
+	codeSerialization      = "40001"
+	codeDiskFull           = "53100"
+	codeTooManyConnections = "53300"
+	codeNoPrivilege        = "42501"
+	codeReadOnly           = "25006"
+	codeNoPassword         = "28P01"
+	codeNoAuthorization    = "28000"
+	codeNoDatabase         = "3D000"
+	codeNoTable            = "42P01"
+	codeBadText            = "22021" // bytes that are no text in the encoding of the database
+	codeProtocol           = "08P01" // also what PgBouncer says of a parameter that it does not know
+	codeStatementExists    = "42P05" // a prepared statement of another client, behind a pooler
+	codeNoStatement        = "26000"
+)
+
+// codeOf returns PostgreSQL's code of an error; empty if the error is not PostgreSQL's.
+func codeOf(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
+}
+
+func hasCode(err error, codes ...string) bool { return slices.Contains(codes, codeOf(err)) }
+
+// advise adds to an error what the operator can do about it.
+func advise(err error) error {
+	return engine.WithAdvice(err, map[string]string{
+		codeDiskFull:           "free space on the disk of the PostgreSQL server",
+		codeTooManyConnections: "raise max_connections of the PostgreSQL server, or put PgBouncer in front of it",
+		codeNoPrivilege:        "grant the role of the gateway the rights that docs/clustering.md lists",
+		codeReadOnly:           "the server is a standby, or the role may only read: want the primary server, such as with target_session_attrs=read-write",
+		codeNoPassword:         "check the user and the password of the connection string",
+		codeNoAuthorization:    "check the user of the connection string, and the server's pg_hba.conf",
+		codeNoDatabase:         "create the database, or name another one",
+		codeStatementExists:    "a pooler is in between: add default_query_exec_mode=exec to the connection string",
+		codeNoStatement:        "a pooler is in between: add default_query_exec_mode=exec to the connection string",
+	}[codeOf(err)])
+}

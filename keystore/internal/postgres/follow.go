@@ -1,0 +1,49 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+)
+
+const (
+	pollDeaf  = 100 * time.Millisecond // between two looks at the feed, if notifications do not come
+	pollHeard = time.Second            // if they come
+)
+
+var errStandby = errors.New("the server is a standby, whose data can be old: want the primary server")
+
+// Follow implements [engine.Database]. It always reads: no server tells cheaply whether another
+// connection has written.
+func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) error {
+	var standby bool
+	if err := d.follow.QueryRowContext(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
+		return connectError(err)
+	}
+	if standby {
+		return errStandby
+	}
+	err := read(d.follow)
+	if hasCode(err, codeNoTable) {
+		return engine.NoStore("there is no keystore any more in the database " + d.engine.place.String())
+	}
+	return err
+}
+
+// Wake implements [engine.Database].
+func (d *database) Wake() <-chan struct{} {
+	if d.listener == nil {
+		return nil
+	}
+	return d.listener.wake
+}
+
+// Period implements [engine.Database].
+func (d *database) Period() time.Duration {
+	if d.listener != nil && d.listener.hears.Load() {
+		return pollHeard
+	}
+	return pollDeaf
+}

@@ -1,0 +1,74 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// versionTable has the versions of the schema. The table marks a database as a keystore.
+const versionTable = "speechgate_schema"
+
+// firstVersion is the version of the schema with which the engine began. The versions are
+// those of the SQLite engine.
+const firstVersion = 20
+
+// migrate brings the schema to engine.SchemaVersion. It refuses a schema that is newer.
+func (d *database) migrate(ctx context.Context, setup engine.Setup) error {
+	version, err := readVersion(ctx, d.reader)
+	switch {
+	case err != nil:
+		return connectError(err)
+	case version > engine.SchemaVersion:
+		return fmt.Errorf("its schema is version %d, and this program knows versions up to %d: run the newer program", version, engine.SchemaVersion)
+	case version == engine.SchemaVersion:
+		return nil
+	case version == 0 && !setup.Create:
+		return engine.NoStore("there is no keystore in the database " + d.engine.place.String())
+	}
+	migrations, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		return err
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, d.working, migrations,
+		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
+	if err != nil {
+		return err
+	}
+	results, err := p.UpTo(ctx, engine.SchemaVersion)
+	if err != nil {
+		return fmt.Errorf("upgrading its schema to version %d: %w", engine.SchemaVersion, err)
+	}
+	for _, r := range results {
+		d.made = d.made || r.Source.Version == firstVersion
+	}
+	return nil
+}
+
+// readVersion returns the version of the schema; 0 if there are no tables.
+func readVersion(ctx context.Context, q engine.Querier) (version int64, err error) {
+	var exists bool
+	if err := q.QueryRowContext(ctx, `SELECT to_regclass('`+versionTable+`') IS NOT NULL`).Scan(&exists); err != nil || !exists {
+		return 0, err
+	}
+	err = q.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable).Scan(&version)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return version, err
+}
