@@ -222,6 +222,9 @@ func query[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), 
 		return nil, err
 	}
 	all, err := queryRows(ctx, db.reader, scan, text, args...)
+	for tries := 1; s.engine.Broken(err) && tries < lookupTries; tries++ {
+		all, err = queryRows(ctx, db.reader, scan, text, args...)
+	}
 	if s.engine.Unstorable(err) {
 		return []T{}, nil // no row has such a text
 	}

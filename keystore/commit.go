@@ -141,6 +141,7 @@ func (t *txn) runAll(writes []*write, fatal error) error {
 // callers of a batch that runs again all wait.
 func (c *groupCommit) begin(ctx context.Context, batch []*write, again bool) (*database, *sql.Tx, error) {
 	s := c.store
+	broken := 0
 	for deadline := s.mono() + lockWait; ; {
 		db, err := s.database()
 		if err != nil {
@@ -149,6 +150,10 @@ func (c *groupCommit) begin(ctx context.Context, batch []*write, again bool) (*d
 		tx, err := db.Begin(ctx, modeOf(batch))
 		if err == nil {
 			return db, tx, nil
+		}
+		if s.engine.Broken(err) && broken < lookupTries {
+			broken++ // nothing was written: another connection may work
+			continue
 		}
 		if !s.engine.Busy(err) || s.mono() > deadline || !again && allGaveUp(batch) {
 			return nil, nil, err

@@ -27,7 +27,13 @@ func (s *Store) FindService(ctx context.Context, now policy.Time, serviceID stri
 	}
 	d := s.hash.secret(password)
 	var stored []byte
-	a, err := scanAccount(appending{db.reader.QueryRowContext(ctx, findService, d[:], serviceID, now), []any{&stored}})
+	find := func() (policy.Account, error) {
+		return scanAccount(appending{db.reader.QueryRowContext(ctx, findService, d[:], serviceID, now), []any{&stored}})
+	}
+	a, err := find()
+	for tries := 1; s.engine.Broken(err) && tries < lookupTries; tries++ {
+		a, err = find()
+	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows), s.engine.Unstorable(err):
 		return policy.Account{}, ErrNotFound

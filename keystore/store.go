@@ -257,6 +257,8 @@ func lookup[V any](ctx context.Context, s *Store, d digest, c *recordcache.Cache
 		switch absent := errors.Is(err, ErrNotFound) || s.engine.Unstorable(err); {
 		case s.state.Load() != st:
 			continue // another database is open now
+		case s.engine.Broken(err):
+			continue // on another connection
 		case err != nil && !absent:
 			return none, "", fault(err)
 		case absent && c.PutAbsent(d, generation), !absent && c.Put(d, generation, v, packed):

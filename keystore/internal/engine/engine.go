@@ -55,6 +55,9 @@ type Engine interface {
 	// Busy reports whether err says that another process held a lock. The caller can try
 	// again.
 	Busy(err error) bool
+	// Broken reports whether err says that the connection was broken when it was used again,
+	// such as after a restart of the server. Another connection may work.
+	Broken(err error) bool
 	// Full reports whether err says that the disk or a quota is full.
 	Full(err error) bool
 	// Unstorable reports whether err says that a text of the query cannot be in the database,

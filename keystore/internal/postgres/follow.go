@@ -19,13 +19,18 @@ var errStandby = errors.New("the server is a standby, whose data can be old: wan
 // connection has written.
 func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) error {
 	var standby bool
-	if err := d.follow.QueryRowContext(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
+	isStandby := func() error { return d.follow.QueryRowContext(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby) }
+	err := isStandby()
+	if d.engine.Broken(err) {
+		err = isStandby() // on a new connection
+	}
+	if err != nil {
 		return connectError(err)
 	}
 	if standby {
 		return errStandby
 	}
-	err := read(d.follow)
+	err = read(d.follow)
 	if hasCode(err, codeNoTable) {
 		return engine.NoStore("there is no keystore any more in the database " + d.engine.place.String())
 	}

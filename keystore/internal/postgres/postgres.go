@@ -27,8 +27,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
+	"syscall"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
@@ -106,6 +110,15 @@ func (*Engine) CheckAccess() (readable []string, err error) { return nil, nil }
 // Busy implements [engine.Engine].
 func (*Engine) Busy(err error) bool {
 	return hasCode(err, codeLockNotAvailable, codeDeadlock, codeSerialization)
+}
+
+// Broken implements [engine.Engine].
+func (*Engine) Broken(err error) bool {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+		return false // the server is away
+	}
+	return hasCode(err, codeAdminShutdown, codeCrashShutdown) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // Full implements [engine.Engine]. A full disk of the server is never Full: this process

@@ -121,6 +121,9 @@ func (e *Engine) CheckAccess() (readable []string, err error) {
 // Busy implements [engine.Engine].
 func (e *Engine) Busy(err error) bool { return isBusy(err) }
 
+// Broken implements [engine.Engine]. A file has no connection that breaks.
+func (*Engine) Broken(error) bool { return false }
+
 // Full implements [engine.Engine].
 func (e *Engine) Full(err error) bool { return isFull(err) }
 
