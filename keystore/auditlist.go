@@ -24,7 +24,8 @@ type AuditList struct {
 	// Until selects the entries from before this time. Default: all.
 	Until policy.Time
 	// Bounded limits the work for a page: it looks at up to 100,000 entries, so it can have fewer
-	// entries than the limit, or none, although there is a next page.
+	// entries than the limit, or none, although there is a next page. A list that AccountID alone
+	// selects needs no such limit.
 	Bounded bool
 
 	// Limit is the most entries to return. Default: all.
@@ -37,8 +38,8 @@ type AuditList struct {
 }
 
 // auditWindow is how many entries a bounded page looks at, which takes up to 30 ms. There is no
-// index by which SQLite could find the entries of an actor, for example: each index would make
-// every change of the keystore slower.
+// index by which the database could find the entries of an actor, for example: each index would
+// make every change of the keystore slower. The entries of an account have an index.
 const auditWindow = 100_000
 
 const auditCursor = "e" // the beginning of the cursors of Audit
@@ -62,7 +63,8 @@ func (s *Store) Audit(ctx context.Context, list AuditList) (page []AuditEntry, n
 	if !list.Until.IsZero() {
 		q.where(`at < ?`, list.Until)
 	}
-	bounded := list.Bounded && list.Limit > 0 && len(q.conditions) > 0
+	byAccount := list.AccountID != "" && len(q.conditions) == 1
+	bounded := list.Bounded && list.Limit > 0 && len(q.conditions) > 0 && !byAccount
 	var end int64 // the page looks at the entries from this one on
 	if bounded {
 		if end, err = s.auditWindowEnd(ctx, &list); err != nil {

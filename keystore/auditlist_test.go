@@ -48,6 +48,7 @@ func TestAuditList_PagesOfAFilterNeitherRepeatNorSkipAnEntry(t *testing.T) {
 		"action":            {AuditList{Action: actionKeyRevoke}, func(i int) bool { return i/3%2 == 1 }},
 		"subject":           {AuditList{Subject: "key_3"}, func(i int) bool { return i%5 == 3 }},
 		"account":           {AuditList{AccountID: "acc_2"}, func(i int) bool { return i%4 == 2 }},
+		"account and kind":  {AuditList{AccountID: "acc_2", ActorKind: ActorKey}, func(i int) bool { return i%4 == 2 && i%3 == 2 }},
 		"since":             {AuditList{Since: second(20)}, func(i int) bool { return i >= 20 }},
 		"until":             {AuditList{Until: second(4)}, func(i int) bool { return i < 4 }},
 		"period and action": {AuditList{Since: second(3), Until: second(8), Action: actionKeyIssue}, func(i int) bool { return i >= 3 && i < 8 && i/3%2 == 0 }},
@@ -91,6 +92,10 @@ func TestAuditList_PagesOfAFilterNeitherRepeatNorSkipAnEntry(t *testing.T) {
 	text := `SELECT ` + auditColumns + ` FROM audit WHERE actor_id = $1 AND seq >= $2 AND (seq) < ($3) ORDER BY seq DESC LIMIT $4`
 	if plan := f.planOf(text, "a", 1, 2, 3); !strings.Contains(plan, "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)") {
 		t.Errorf("the plan is\n%s", plan)
+	}
+	text = `SELECT ` + auditColumns + ` FROM audit WHERE account_id = $1 AND (seq) < ($2) ORDER BY seq DESC LIMIT $3`
+	if plan := f.planOf(text, "acc_1", 2, 3); !strings.Contains(plan, "USING INDEX audit_account (account_id=? AND rowid<?)") || strings.Contains(plan, "B-TREE") {
+		t.Errorf("the plan for an account is\n%s", plan)
 	}
 }
 

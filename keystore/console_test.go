@@ -383,6 +383,7 @@ func TestConsole_SaysWhenAUserHasSignedInLast(t *testing.T) {
 	}
 	mustExec(t, db, `DROP TABLE console_passkeys`) // of version 19
 	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN handle`)
+	mustExec(t, db, `DROP INDEX audit_account`) // of version 20
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 17`)
 	f = openStore(t, path)
 	wantLast("tanaka", start+1000)

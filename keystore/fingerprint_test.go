@@ -100,6 +100,7 @@ func TestUpgrade_FromVersion15(t *testing.T) {
 	}
 	mustExec(t, db, `DROP TABLE console_passkeys`) // of version 19
 	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN handle`)
+	mustExec(t, db, `DROP INDEX audit_account`) // of version 20
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 16`)
 	f = openStore(t, path)
 	if n := count(t, db, `SELECT MAX(version_id) FROM schema_version`); n != engine.SchemaVersion {

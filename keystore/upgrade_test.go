@@ -158,7 +158,7 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 	db := rawDB(t, path)
 	// All that versions 9 to 20 have added.
 	mustExec(t, db, `ALTER TABLE jobs DROP COLUMN upstream_key`)
-	for _, index := range []string{"api_keys_label", "last_uses_at", "api_keys_revoke_from", "api_keys_created", "api_keys_account_created", "accounts_created"} {
+	for _, index := range []string{"audit_account", "api_keys_label", "last_uses_at", "api_keys_revoke_from", "api_keys_created", "api_keys_account_created", "accounts_created"} {
 		mustExec(t, db, `DROP INDEX `+index)
 	}
 	for _, table := range []string{"console_users", "console_recovery", "console_sessions", "console_passkeys", "tokens", "usage_totals", "usage_hours", "usage_days", "usage_kinds", "usage_scopes", "usage_journal", "usage_fold"} {
@@ -210,6 +210,7 @@ func TestUpgrade_FromVersion19(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, path)
+	mustExec(t, db, `DROP INDEX audit_account`)
 	mustExec(t, db, `DROP INDEX api_keys_label`)
 	mustExec(t, db, `CREATE INDEX api_keys_label ON api_keys (account_id, label COLLATE NOCASE)`)
 	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 20`)

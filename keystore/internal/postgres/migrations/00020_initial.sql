@@ -120,6 +120,7 @@ CREATE TABLE audit (
     detail     TEXT COLLATE "C" NOT NULL,
     hash       BYTEA NOT NULL DEFAULT '' -- of this row and the hash before
 );
+CREATE INDEX audit_account ON audit (account_id, seq);
 
 -- What other processes' caches must drop. Numbers are never used twice, so a
 -- reader can tell that it missed some.
