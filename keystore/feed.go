@@ -163,7 +163,7 @@ type feedRow struct {
 
 func (c change) row() feedRow { return feedRow{c.at, c.kind, string(c.ref)} }
 
-// readFeedRow returns the row with a number; the zero value if there is none.
+// readFeedRow returns the row with a number; the zero value if the feed has no such row.
 func readFeedRow(ctx context.Context, q querier, seq int64) (feedRow, error) {
 	var c change
 	err := q.QueryRowContext(ctx, `SELECT at, kind, ref FROM feed WHERE seq = $1`, seq).Scan(&c.at, &c.kind, &c.ref)
@@ -178,7 +178,7 @@ type feedPosition struct {
 	storeID string
 	pruned  int64   // number of the last change that was pruned
 	last    int64   // number of the last change
-	mark    feedRow // the row with the number that was asked for; the zero value if there is none
+	mark    feedRow // the row with the number that was asked for; the zero value if the feed has no such row
 }
 
 // readFeedPosition returns the state of the feed, and the row with number seq.

@@ -16,7 +16,7 @@ type table struct {
 	// byRow is true if the order of the rows is kept: in the column rowid here, and in the row's
 	// number in SQLite.
 	byRow bool
-	// counter is the column whose numbers are never used twice; empty if there is none.
+	// counter is the column whose numbers are never used twice; empty if the table has no such column.
 	counter string
 }
 
