@@ -75,6 +75,10 @@ type Postgres struct {
 	// Direct is the connection string of a connection that bypasses a pooler, for LISTEN,
 	// migrations, backups and restores. Default: DSN.
 	Direct policy.Secret
+	// PasswordFile is a file with the password of both. It is read for each new connection, so
+	// that the password can change while the store is open. Default: the password of the
+	// connection string, or of the variables and files of PostgreSQL's own programs.
+	PasswordFile string
 }
 
 // Name returns the place of the store for people, without a password: the path, or a URL such as
@@ -90,6 +94,7 @@ func (cfg Config) withPlace() (_ Config, err error) {
 		if cfg.place, err = postgres.ParsePlace(cfg.Postgres.DSN.Reveal(), cfg.Postgres.Direct.Reveal()); err != nil {
 			return cfg, fmt.Errorf("keystore postgres: %w", err)
 		}
+		cfg.place = cfg.place.WithPasswordFile(cfg.Postgres.PasswordFile)
 		cfg.Path, cfg.name = "", cfg.place.String()
 		return cfg, nil
 	}

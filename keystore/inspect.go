@@ -19,7 +19,6 @@ type Condition struct {
 	ID       string   // the store's own ID
 	Schema   int64    // version of its tables
 	Newest   int64    // version of the tables that this program works with
-	Pooler   bool     // a PostgreSQL store: a pooler is between this process and the server
 	Readable []string // its files that users other than its owner can read
 	Free     int64    // bytes that are free on its disk; negative if the system does not tell
 	Kept     int64    // bytes of the disk that are kept free for writes that end a key
@@ -75,11 +74,27 @@ func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
 func inspectPostgres(ctx context.Context, cfg Config) (c Condition, err error) {
 	database := postgres.New(cfg.place, true, cfg.Logger)
 	c.Newest, c.Free, c.Reserve = engine.SchemaVersion, -1, -1
-	if c.ID, c.Schema, c.Pooler, err = database.Inspect(ctx); err != nil {
+	if c.ID, c.Schema, err = database.Inspect(ctx); err != nil {
 		return c, fault(fmt.Errorf("keystore %s: %w", cfg.name, database.Advise(err)))
 	}
 	if c.Schema == 0 {
 		return c, fault(engine.NoStore("there is no keystore in the database " + cfg.name))
 	}
 	return c, nil
+}
+
+// Server is what InspectServer finds out about a PostgreSQL server.
+type Server = postgres.Server
+
+// InspectServer looks at the PostgreSQL server of a store, and how this process reaches it. It
+// changes nothing. cfg.Postgres must not be nil. The error is an ErrUnavailable.
+func InspectServer(ctx context.Context, cfg Config) (s Server, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
+		return s, err
+	}
+	database := postgres.New(cfg.place, true, cfg.Logger)
+	if s, err = database.InspectServer(ctx); err != nil {
+		return s, fault(fmt.Errorf("keystore %s: %w", cfg.name, database.Advise(err)))
+	}
+	return s, nil
 }

@@ -16,7 +16,8 @@ type Stats struct {
 	// Caches has one entry for each of the caches. It is empty with Config.CommandLine.
 	Caches []CacheStats
 	// Bytes is the size of the database on the disk, and LogBytes the size of its log of
-	// changes, which SQLite calls the WAL. They are zero if the database is not open.
+	// changes, which SQLite calls the WAL. They are zero if the database is not open, and -1 if
+	// it is not on a disk of this machine.
 	Bytes, LogBytes int64
 	// FreeBytes is how much space the disk has for the keystore, or -1 if the system does
 	// not tell.
@@ -42,7 +43,10 @@ func (s *Store) Stats() Stats {
 	if stats.FreeBytes == spaceUnknown {
 		stats.FreeBytes = -1
 	}
-	if st.fault == nil {
+	switch {
+	case s.cfg.Postgres != nil:
+		stats.Bytes, stats.LogBytes = -1, -1
+	case st.fault == nil:
 		stats.Bytes, stats.LogBytes = st.db.Size()
 	}
 	if s.cfg.CommandLine {

@@ -158,8 +158,10 @@ func (c *Collector) collectStore(ch chan<- prometheus.Metric, source *Source) {
 	}
 	ch <- storeUp.of(up)
 	ch <- cacheAge.of(stats.Age.Seconds())
-	ch <- storeBytes.of(float64(stats.Bytes))
-	ch <- walBytes.of(float64(stats.LogBytes))
+	if stats.Bytes >= 0 {
+		ch <- storeBytes.of(float64(stats.Bytes))
+		ch <- walBytes.of(float64(stats.LogBytes))
+	}
 	if stats.FreeBytes >= 0 {
 		ch <- diskFree.of(float64(stats.FreeBytes))
 	}

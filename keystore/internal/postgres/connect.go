@@ -59,7 +59,7 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, silence time.Duration, param
 	if silence > 0 {
 		cfg.DialFunc = limitSilence(cfg.DialFunc, silence)
 	}
-	db := stdlib.OpenDB(*cfg)
+	db := stdlib.OpenDB(*cfg, e.place.withPassword())
 	db.SetMaxOpenConns(most)
 	db.SetMaxIdleConns(most)
 	db.SetConnMaxIdleTime(connIdle)
@@ -73,7 +73,7 @@ func (e *Engine) findPooler(ctx context.Context) error {
 	cfg := e.place.pooled.Copy()
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.DialFunc = limitSilence(cfg.DialFunc, writeSilence)
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := e.place.connect(ctx, cfg)
 	if err != nil {
 		return err
 	}

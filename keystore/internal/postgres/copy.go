@@ -172,24 +172,9 @@ func copyTable(ctx context.Context, lite engine.Querier, conn *sql.Conn, t table
 	})
 }
 
-// Inspect returns what is known of the keystore without an upgrade of its schema. The version is
-// 0 if there is no keystore.
-func (e *Engine) Inspect(ctx context.Context) (storeID string, version int64, pooler bool, err error) {
-	if err := e.findPooler(ctx); err != nil {
-		return "", 0, false, connectError(err)
-	}
-	d := &database{engine: e, pools: e.connect()}
-	defer func() { _ = d.Close() }() // it has written nothing
-	version, err = readVersion(ctx, d.reader)
-	if err == nil && version > 0 {
-		err = d.readID(ctx)
-	}
-	return d.storeID, version, e.pooler, err
-}
-
 // CheckNew returns an error if the database has a keystore already, or if it cannot be reached.
 func (e *Engine) CheckNew(ctx context.Context) error {
-	_, version, _, err := e.Inspect(ctx)
+	_, version, err := e.Inspect(ctx)
 	if err == nil && version > 0 {
 		err = ErrTaken
 	}

@@ -31,6 +31,7 @@ var errDeaf = errors.New("LISTEN is accepted, and no notification comes: a poole
 // another client. So the listener notifies itself on a channel that only it knows, when it has
 // connected and then every probeEvery. While no probe comes back, hears is false.
 type listener struct {
+	place   Place
 	cfg     *pgx.ConnConfig
 	sender  *sql.DB // sends the probes
 	log     *zap.Logger
@@ -42,13 +43,19 @@ type listener struct {
 	done   chan struct{}
 }
 
-// startListening starts the listener, and waits until it hears or has failed once.
-func (d *database) startListening(ctx context.Context) {
+// newListener returns a listener that has not begun.
+func (d *database) newListener() *listener {
 	l := &listener{
-		cfg: d.engine.place.direct.Copy(), sender: d.follow, log: d.engine.log,
+		place: d.engine.place, cfg: d.engine.place.direct.Copy(), sender: d.follow, log: d.engine.log,
 		channel: "speechgate_probe_" + rand.Text(), wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	l.cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	return l
+}
+
+// startListening starts the listener, and waits until it hears or has failed once.
+func (d *database) startListening(ctx context.Context) {
+	l := d.newListener()
 	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	tried := make(chan struct{})
 	go l.run(ctx, tried)
@@ -103,7 +110,7 @@ func (l *listener) run(ctx context.Context, tried chan struct{}) {
 
 // listen listens on one connection until it fails.
 func (l *listener) listen(ctx context.Context, heard func()) error {
-	conn, err := pgx.ConnectConfig(ctx, l.cfg)
+	conn, err := l.place.connect(ctx, l.cfg)
 	if err != nil {
 		return err
 	}

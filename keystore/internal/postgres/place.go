@@ -18,6 +18,8 @@ type Place struct {
 	name   string
 	pooled *pgx.ConnConfig // for reads and writes, perhaps through a pooler
 	direct *pgx.ConnConfig // for LISTEN and migrations
+
+	passwordFile string // see WithPasswordFile
 }
 
 // connectTimeout is how long connecting may take, unless the connection string says it.

@@ -68,6 +68,9 @@ func (e *Engine) Open(ctx context.Context, setup engine.Setup) (_ engine.Databas
 			_ = d.Close() // err says more
 		}
 	}()
+	if err := d.checkDirect(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.migrate(ctx, setup); err != nil {
 		return nil, err
 	}

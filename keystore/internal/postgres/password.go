@@ -1,0 +1,64 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// maxPasswordFile is how many bytes of a password file are read.
+const maxPasswordFile = 4096
+
+// WithPasswordFile returns the place with a file that has the password. The file is read for each
+// new connection, so that the password can change while connections are open. It goes before every
+// other password.
+func (p Place) WithPasswordFile(path string) Place {
+	p.passwordFile = path
+	return p
+}
+
+// connect opens a connection of its own, outside the pools.
+func (p Place) connect(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, error) {
+	cfg = cfg.Copy()
+	if err := p.fillPassword(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, cfg)
+}
+
+// withPassword fills in the password of each new connection of a pool.
+func (p Place) withPassword() stdlib.OptionOpenDB { return stdlib.OptionBeforeConnect(p.fillPassword) }
+
+// fillPassword reads the password file. An error does not show what is in it.
+func (p Place) fillPassword(_ context.Context, cfg *pgx.ConnConfig) error {
+	if p.passwordFile == "" {
+		return nil
+	}
+	var text []byte
+	file, err := os.Open(p.passwordFile)
+	if err == nil {
+		text, err = io.ReadAll(io.LimitReader(file, maxPasswordFile+1))
+		_ = file.Close() // it was only read
+	}
+	if err != nil {
+		// connectError shows the innermost error, so that must be this one.
+		return errors.New("the password file cannot be read: " + err.Error())
+	}
+	switch password := strings.TrimRight(string(text), "\r\n"); {
+	case len(text) > maxPasswordFile:
+		return fmt.Errorf("the password file %s has more than %d bytes: want the password alone", p.passwordFile, maxPasswordFile)
+	case password == "":
+		return fmt.Errorf("the password file %s is empty: want the password alone", p.passwordFile)
+	case strings.ContainsAny(password, "\r\n"):
+		return fmt.Errorf("the password file %s has several lines: want the password alone; a file in the format of PostgreSQL is for passfile in the connection string", p.passwordFile)
+	default:
+		cfg.Password = password
+	}
+	return nil
+}
