@@ -23,6 +23,7 @@ const goldenSeparator = "\n----------\n"
 func TestAdapt(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", filepath.Join(t.TempDir(), "must-not-be-made"))
 	t.Setenv("BACKEND_KEY", "from-the-environment")
+	t.Setenv("SPEECHGATE_DSN", "postgres://gateway:canary@db.example.com/keys")
 	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
@@ -35,6 +36,9 @@ func TestAdapt(t *testing.T) {
 			}
 			input, want, _ := strings.Cut(string(text), goldenSeparator)
 			got := adaptAndValidate(t, input)
+			if strings.Contains(got, "canary") {
+				t.Errorf("the result shows a secret: %s", got)
+			}
 			if *update {
 				if err := os.WriteFile(file, []byte(strings.TrimSpace(input)+"\n"+goldenSeparator+got+"\n"), 0o600); err != nil {
 					t.Fatal(err)

@@ -60,7 +60,7 @@ func TestR17_VanishedKeystoreIsNotMadeAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.t, s.path = t, wrong
-			s.refused(wrong, "there is no file at this path", id+" at "+right, "speechgate init", "write create in a block behind the path")
+			s.refused(wrong, "there is no file at this path", id+" at "+right, "speechgate init", "write create in a block")
 			if entries, _ := filepath.Glob(filepath.Join(s.dir, "stores", "*")); len(entries) > 0 {
 				t.Errorf("%v were made", entries)
 			}

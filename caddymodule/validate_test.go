@@ -59,8 +59,9 @@ func TestValidate_JSONIsHeldToTheRulesOfTheCaddyfile(t *testing.T) {
 		{`"max_drains": 1000001`, "", `max_drains 1000001`},
 		{`"max_heads": 1`, "", `max_heads 1`},
 		{`"max_drain_size": 1`, "", `max_drain_size 1`},
-		{`"keystore": {"engine": "SQLite"}`, "", `keystore engine: there is only sqlite`},
+		{`"keystore": {"engine": "SQLite"}`, "", `keystore engine: want sqlite or postgres`},
 		{`"keystore": {"path": ":memory:"}`, "", `keystore path ":memory:"`},
+		{`"keystore": {"dsn": "postgres://db/keys"}`, "", `keystore sqlite: dsn, direct and password_file are for postgres`},
 		{`"keystore": {"create": true, "must_exist": true}`, "", `create and must_exist contradict each other`},
 	} {
 		handler := c.handler

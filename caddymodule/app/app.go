@@ -58,7 +58,7 @@ var errAnotherStore = errors.New("another keystore is in the place of the one th
 // stays open across reloads, with its caches, while its settings do not
 // change.
 //
-// The app writes the ID and the path of the keystore into Caddy's storage. A server
+// The app writes the ID and the place of the keystore into Caddy's storage. A server
 // that had a keystore before does not start without one.
 type App struct {
 	// The database of accounts, keys and jobs.
@@ -162,6 +162,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if cfg.PepperFault != nil {
 		a.logger.Warn("the configured pepper is too weak or misspelt for a keystore that does not have it already", zap.Error(cfg.PepperFault))
 	}
+	if a.Keystore.showsPassword() {
+		a.logger.Warn("the connection string of the keystore has its password in the configuration, which Caddy's admin API and saved configuration show: write a placeholder such as {env.SPEECHGATE_DSN}, or password_file")
+	}
 	cfg.Clock, cfg.Ahead = a.process.clock.Now, a.process.clock.Ahead
 	cfg.Wrote = a.process.store.Wrote
 	a.history = History{ctx.Storage(), a.logger}
@@ -192,8 +195,8 @@ func (a *App) StoreConfig() (keystore.Config, error) {
 	if a.CacheSize != 0 && (a.CacheSize < keystore.MinCacheBytes || a.CacheSize > keystore.MaxCacheBytes) {
 		return cfg, fmt.Errorf("cache_size %d: want a size from 1MiB to 64GiB", a.CacheSize)
 	}
-	var err error
-	if cfg.Path, err = a.Keystore.path(); err != nil {
+	err := a.Keystore.place(&cfg)
+	if err != nil {
 		return cfg, err
 	}
 	cfg.MustExist = a.Keystore.MustExist
@@ -225,10 +228,10 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
-	if err := a.process.audits.of(a.store.cfg.Path).begin(ctx, store); err != nil {
+	if err := a.process.audits.of(a.store.name).begin(ctx, store); err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
-	a.history.recordOpened(ctx, sum, a.store.cfg.Path)
+	a.history.recordOpened(ctx, sum, a.store.name)
 	a.store.startedWith.Store(&sum.ID)
 	a.process.started.Store(true)
 	a.measure()
@@ -349,9 +352,17 @@ func (a *App) Drainer() drain.Drainer {
 }
 
 // storeKey returns the key under which a store is in the pool. Two configurations share a store
-// if their settings in this key are the same. The pepper is in the key as a hash.
-func storeKey(cfg keystore.Config, create bool) string {
-	return fmt.Sprintf("%s|%t|%x|%s|%s|%d", cfg.Path, create, sha256.Sum256([]byte(cfg.Pepper.Reveal())), cfg.MaxStaleness, cfg.Retention, cfg.CacheBytes)
+// if their settings in this key are the same. The secrets are in the key as a hash.
+func storeKey(name string, cfg *keystore.Config, create bool) string {
+	secrets := []policy.Secret{cfg.Pepper}
+	if p := cfg.Postgres; p != nil {
+		secrets = append(secrets, p.DSN, p.Direct, policy.NewSecret(p.PasswordFile))
+	}
+	hash := sha256.New()
+	for _, secret := range secrets {
+		_, _ = fmt.Fprintf(hash, "%q ", secret.Reveal()) // never fails
+	}
+	return fmt.Sprintf("%s|%t|%x|%s|%s|%d", name, create, hash.Sum(nil), cfg.MaxStaleness, cfg.Retention, cfg.CacheBytes)
 }
 
 // Of returns the app of the configuration of ctx. If the configuration has no app, Caddy makes

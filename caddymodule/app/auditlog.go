@@ -24,22 +24,22 @@ type auditLog struct {
 	logged int64 // the number of the last entry that was logged
 }
 
-// auditLogs has the auditLog of each keystore, by path.
+// auditLogs has the auditLog of each keystore, by the name of its place.
 type auditLogs struct {
 	mu     sync.Mutex
-	byPath map[string]*auditLog
+	byName map[string]*auditLog
 }
 
-func (l *auditLogs) of(path string) *auditLog {
+func (l *auditLogs) of(name string) *auditLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.byPath == nil {
-		l.byPath = make(map[string]*auditLog)
+	if l.byName == nil {
+		l.byName = make(map[string]*auditLog)
 	}
-	if l.byPath[path] == nil {
-		l.byPath[path] = new(auditLog)
+	if l.byName[name] == nil {
+		l.byName[name] = new(auditLog)
 	}
-	return l.byPath[path]
+	return l.byName[name]
 }
 
 // begin makes the log begin behind the last entry, if no configuration has begun it.
@@ -121,5 +121,5 @@ func (a *App) logAudit(ctx context.Context) (more bool) {
 	a.store.acquire()
 	defer a.store.release()
 	store := a.store.open.Load()
-	return store != nil && a.process.audits.of(a.store.cfg.Path).next(ctx, store, a.logger.Named("audit"))
+	return store != nil && a.process.audits.of(a.store.name).next(ctx, store, a.logger.Named("audit"))
 }

@@ -11,12 +11,13 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/speechgate/speechgate/caddymodule/options"
+	"github.com/speechgate/speechgate/keystore"
 )
 
 // KeystoreConfig is the value of the option keystore: the database that has the accounts, the
 // keys and the jobs.
 type KeystoreConfig struct {
-	// The database engine. `sqlite` is the only one, and the default.
+	// The database engine: `sqlite`, which is the default, or `postgres`.
 	Engine string `json:"engine,omitempty"`
 
 	// The file of SQLite. If it does not exist, it is created with mode 0600, and
@@ -25,7 +26,24 @@ type KeystoreConfig struct {
 	// data directory.
 	Path string `json:"path,omitempty"`
 
-	// Creates an empty keystore if no file exists at the path, even if this server had
+	// The connection string of the PostgreSQL database, which the gateways of many
+	// machines can share: a URL such as
+	// `postgres://gateway@db.example.com/speechgate`, or keywords and values. Use a
+	// placeholder, such as `{env.SPEECHGATE_DSN}`, if it has a password. Without
+	// `sslmode`, a connection to another machine has `verify-full`. Required for
+	// `postgres`.
+	DSN string `json:"dsn,omitempty"`
+
+	// A connection string for `postgres` that bypasses a pooler such as PgBouncer. It
+	// is for LISTEN, migrations, backups and restores. Default: the value of `dsn`.
+	Direct string `json:"direct,omitempty"`
+
+	// A file with the password for `postgres`. The file is read for each new
+	// connection, so that the password can change while servers run. Default: the
+	// password of the connection string, or of PostgreSQL's own variables and files.
+	PasswordFile string `json:"password_file,omitempty"`
+
+	// Creates an empty keystore if this place has none, even if this server had
 	// a keystore before. Remove the option after the first start. Default: only the
 	// first keystore of a server is created.
 	Create bool `json:"create,omitempty"`
@@ -34,60 +52,102 @@ type KeystoreConfig struct {
 	MustExist bool `json:"must_exist,omitempty"`
 }
 
-// errKeystoreSyntax shows no argument, because a data source name can contain a password.
-const errKeystoreSyntax = "keystore: want keystore sqlite <path>"
+// The engines.
+const (
+	engineSQLite   = "sqlite"
+	enginePostgres = "postgres"
+)
+
+// errKeystoreSyntax shows no argument, because a connection string can contain a password.
+const errKeystoreSyntax = "want keystore sqlite <path>, or keystore postgres <connection string>"
 
 func (k *KeystoreConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
-	switch {
-	case len(args) > 0 && args[0] != "sqlite" && engineForm.MatchString(args[0]):
-		return d.Errf("keystore %s: there is no such engine; want keystore sqlite <path>", args[0])
-	case len(args) != 2 || args[0] != "sqlite" || args[1] == "":
-		return d.Errf(errKeystoreSyntax)
+	if len(args) == 0 {
+		return d.Errf("keystore: %s", errKeystoreSyntax)
 	}
-	k.Engine, k.Path = args[0], args[1]
-	return options.ParseBlock(d, map[string]options.Option{
+	read := map[string]options.Option{
 		"create":     options.Toggle(&k.Create),
 		"must_exist": options.Toggle(&k.MustExist),
-	})
+	}
+	switch k.Engine = args[0]; {
+	case k.Engine == enginePostgres && len(args) > 2:
+		return d.Errf("keystore postgres: want one connection string, and there are %d arguments, which are not shown because they may be secrets: write quotation marks around a connection string with spaces", len(args)-1)
+	case k.Engine == enginePostgres && len(args) == 2 && args[1] != "":
+		k.DSN = args[1]
+		read["direct"], read["password_file"] = options.Secret(&k.Direct), options.Text(&k.PasswordFile)
+	case k.Engine == engineSQLite && len(args) == 2 && args[1] != "":
+		k.Path = args[1]
+	case k.Engine != engineSQLite && k.Engine != enginePostgres && engineForm.MatchString(k.Engine):
+		return d.Errf("keystore %s: there is no such engine; %s", k.Engine, errKeystoreSyntax)
+	default:
+		return d.Errf("keystore: %s", errKeystoreSyntax)
+	}
+	return options.ParseBlock(d, read)
 }
 
 var engineForm = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 
-// path returns the absolute path of the keystore, with placeholders and the default
-// resolved.
-func (k *KeystoreConfig) path() (string, error) {
+// place puts the place of the keystore into cfg, with placeholders and the default resolved. An error
+// shows no secret.
+func (k *KeystoreConfig) place(cfg *keystore.Config) (err error) {
 	switch {
-	case k.Engine != "" && k.Engine != "sqlite" && engineForm.MatchString(k.Engine):
-		return "", fmt.Errorf("keystore engine %q: there is only sqlite", k.Engine)
-	case k.Engine != "" && k.Engine != "sqlite":
-		return "", errors.New("keystore engine: there is only sqlite")
 	case k.Create && k.MustExist:
-		return "", errors.New("keystore: create and must_exist contradict each other: want one of them, or none")
-	case k.Path == "":
+		return errors.New("keystore: create and must_exist contradict each other: want one of them, or none")
+	case k.Engine == enginePostgres && k.Path != "":
+		return errors.New("keystore postgres: the path of a file is for sqlite: want dsn")
+	case k.Engine == enginePostgres:
+		cfg.Postgres, err = k.postgres()
+	case k.Engine != "" && k.Engine != engineSQLite && engineForm.MatchString(k.Engine):
+		return fmt.Errorf("keystore engine %q: want sqlite or postgres", k.Engine)
+	case k.Engine != "" && k.Engine != engineSQLite:
+		return errors.New("keystore engine: want sqlite or postgres")
+	case k.DSN != "" || k.Direct != "" || k.PasswordFile != "":
+		return errors.New("keystore sqlite: dsn, direct and password_file are for postgres: want the engine postgres, or a path")
+	default:
+		cfg.Path, err = k.path()
+	}
+	if err == nil {
+		_, err = cfg.Name() // checks the connection string
+	}
+	return err
+}
+
+// path returns the absolute path of the SQLite file.
+func (k *KeystoreConfig) path() (string, error) {
+	if k.Path == "" {
 		return filepath.Abs(defaultKeystorePath())
 	}
-	if err := CheckPathSpelling(k.Path, "{env.%s}"); err != nil {
-		return "", fmt.Errorf("keystore path %q: %w", k.Path, err)
-	}
-	if err := options.CheckBraces(k.Path); err != nil {
-		return "", fmt.Errorf("keystore path %q: %w", k.Path, err)
-	}
-	path, err := caddy.NewReplacer().ReplaceOrErr(k.Path, true, true)
+	path, err := resolvePath(k.Path)
 	if err != nil {
-		return "", fmt.Errorf("keystore path: %w", err)
-	}
-	if err := CheckPathSpelling(path, "{env.%s}"); err != nil {
-		return "", fmt.Errorf("keystore path %q, as %q: %w", k.Path, path, err)
+		return "", fmt.Errorf("keystore path %s: %w", QuotePath(k.Path), err)
 	}
 	if err := CheckFilePath(path); err != nil {
-		return "", fmt.Errorf("keystore path %q: %w", path, err)
+		return "", fmt.Errorf("keystore path %s: %w", QuotePath(path), err)
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("keystore path %q: %w", path, err)
 	}
 	return abs, nil
+}
+
+// resolvePath replaces the placeholders of a path, and refuses what a shell would expand.
+func resolvePath(configured string) (string, error) {
+	if err := CheckPathSpelling(configured, "{env.%s}"); err != nil {
+		return "", err
+	}
+	if err := options.CheckBraces(configured); err != nil {
+		return "", err
+	}
+	path, err := caddy.NewReplacer().ReplaceOrErr(configured, true, true)
+	if err != nil {
+		return "", err
+	}
+	if err := CheckPathSpelling(path, "{env.%s}"); err != nil {
+		return "", fmt.Errorf("as %s: %w", QuotePath(path), err)
+	}
+	return path, nil
 }
 
 var (

@@ -20,6 +20,7 @@ import (
 type sharedStore struct {
 	pool   *caddy.UsagePool
 	key    string
+	name   string // of the place of the store: see keystore.Config.Name
 	cfg    keystore.Config
 	create bool // create an empty store even if this server had one before
 
@@ -48,9 +49,13 @@ const (
 // the store until it calls dropReference. If the pool has no such store, acquireStore adds a store
 // that is not open yet.
 func acquireStore(pool *caddy.UsagePool, cfg keystore.Config, create bool, history History) (*sharedStore, error) {
-	key := storeKey(cfg, create)
+	name, err := cfg.Name()
+	if err != nil {
+		return nil, err
+	}
+	key := storeKey(name, &cfg, create)
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return &sharedStore{pool: pool, key: key, cfg: cfg, create: create, history: history}, nil
+		return &sharedStore{pool: pool, key: key, name: name, cfg: cfg, create: create, history: history}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -106,7 +111,7 @@ func (s *sharedStore) check(history History) (*keystore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
 	if err := store.Check(ctx); err != nil {
-		return nil, openingError(err, history.Previous(ctx, s.cfg.Path), s.cfg.MustExist)
+		return nil, s.openingError(err, history.Previous(ctx, s.name))
 	}
 	return store, nil
 }
@@ -127,7 +132,7 @@ func (s *sharedStore) checkReload(history History) error {
 	if err == nil {
 		return store.Close()
 	}
-	before := history.Previous(ctx, s.cfg.Path)
+	before := history.Previous(ctx, s.name)
 	switch {
 	case errors.Is(err, keystore.ErrNoStore) && !s.mustExist(before):
 		if err = keystore.CheckNew(ctx, s.cfg); err == nil {
@@ -136,17 +141,17 @@ func (s *sharedStore) checkReload(history History) error {
 	case errors.Is(err, keystore.ErrNewPepper) && s.cfg.PepperFault == nil:
 		return nil // Start adds the pepper
 	case errors.Is(err, keystore.ErrNewPepper):
-		err = fmt.Errorf("keystore %s: %w", s.cfg.Path, s.cfg.PepperFault)
+		err = fmt.Errorf("keystore %s: %w", s.name, s.cfg.PepperFault)
 	}
-	return openingError(err, before, s.cfg.MustExist)
+	return s.openingError(err, before)
 }
 
 // openingError is the error of a configuration whose keystore cannot be opened.
-func openingError(err error, before *HistoryEntry, mustExist bool) error {
-	return fmt.Errorf("opening the keystore: %w", explainMissing(err, before, mustExist))
+func (s *sharedStore) openingError(err error, before *HistoryEntry) error {
+	return fmt.Errorf("opening the keystore: %w", explainMissing(err, before, &s.cfg))
 }
 
-// mustExist reports whether opening the store must not create its file. The argument before is
+// mustExist reports whether opening the store must not create it. The argument before is
 // the keystore that this server had until now; nil if it had no keystore.
 func (s *sharedStore) mustExist(before *HistoryEntry) bool {
 	return s.cfg.MustExist || before != nil && !s.create
@@ -163,12 +168,12 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
-	before := s.history.Previous(ctx, s.cfg.Path)
+	before := s.history.Previous(ctx, s.name)
 	cfg := s.cfg
 	cfg.MustExist = s.mustExist(before)
 	store, err := keystore.Open(ctx, cfg)
 	if err != nil {
-		s.failed, s.failedAt = openingError(err, before, s.cfg.MustExist), time.Now()
+		s.failed, s.failedAt = s.openingError(err, before), time.Now()
 		return nil, s.failed
 	}
 	store.KeepJobs(time.Duration(s.keep.Load()))
