@@ -66,13 +66,13 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	exists, err := checkStore(t, cmd.CommandPath())
+	exists, err := checkStore(cmd, t)
 	if err != nil {
 		return kindKeystore.of(err)
 	}
 	t.MustExist = exists
 	if !exists {
-		if err := checkMaker(t, cmd.CommandPath()); err != nil {
+		if err := checkMaker(cmd, t); err != nil {
 			return kindKeystore.of(err)
 		}
 		return restoreNew(cmd, t, args[0], dry)
@@ -99,7 +99,7 @@ func restoreStore(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// restoreNew restores a backup to a path where there is no keystore yet.
+// restoreNew restores a backup to a place where there is no keystore yet.
 func restoreNew(cmd *cobra.Command, t target, from string, dry bool) error {
 	s, err := newSession(cmd)
 	if err != nil {
@@ -116,7 +116,7 @@ func restoreNew(cmd *cobra.Command, t target, from string, dry bool) error {
 	if err := s.printRestored(r); err != nil || dry {
 		return err
 	}
-	s.note("A new keystore was made at %s; it belongs to %s.", t, osUser())
+	s.note("A new keystore was made at %s%s.", t, t.ownership())
 	s.note("Warning: there was no keystore to carry anything over from, so everything is as it was at the backup. Keys and accounts that ended or were suspended since, and service passwords that were replaced, are good again: end, suspend and replace them once more. Keys and accounts that were resumed since are suspended again: resume them.")
 	return nil
 }

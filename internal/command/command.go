@@ -23,14 +23,15 @@ func Register(others ...func() *cobra.Command) {
 		Long: `
 Manages the accounts, API keys and jobs of the speech gateway.
 
-The commands work on the keystore's file, whether a server is running on it or
-not; a running server heeds every change within a quarter of a second. They must
-run as the user who owns that file, which is the user who runs the server.
+The commands work on the keystore, whether a server is running on it or not; a
+running server heeds every change within a quarter of a second. If the keystore is
+a file, they must run as the user who owns the file, which is the user who runs the
+server.
 
-The first of these names the keystore's file:
-  --keystore <file>
+The first of these names the keystore:
+  --keystore <file or URL>; a URL begins with postgres:// or postgresql://
   --config <file>, Caddy's configuration
-  the environment variable SPEECHGATE_KEYSTORE, a path
+  the environment variable SPEECHGATE_KEYSTORE, a path or such a URL
   the environment variable SPEECHGATE_CONFIG, the path of a configuration
   ./Caddyfile, if it has speechgate in it
   the default: speechgate/keystore.db in the data directory that Caddy has for
@@ -39,6 +40,9 @@ The configuration also has the pepper, the gates and the admin address: it is th
 of --config, else SPEECHGATE_CONFIG, else ./Caddyfile. A command that writes says
 on standard error which keystore it used. If the keystore does not exist, "init",
 "account create" and "restore" make it.
+
+Other users can see the arguments of a command. So the password of a PostgreSQL
+database belongs into SPEECHGATE_KEYSTORE, PGPASSWORD or the file of PGPASSFILE.
 
 What was asked for goes to standard output, everything else to standard error.
 With --json a list is one array, and everything else one object. Times are in UTC.
@@ -56,7 +60,7 @@ any other error.`,
   $ caddy speechgate explain --key-id key_… --ip 192.0.2.7 --method POST --path /v1/recognize
   $ caddy speechgate job show 0123456789abcdef`
 			flags := cmd.PersistentFlags()
-			flags.String(flagKeystore, "", "The keystore's file (default $"+envKeystore+", else that of the configuration)")
+			flags.String(flagKeystore, "", "The keystore: a file, or a URL such as postgres://gateway@db.example.com/speechgate (default $"+envKeystore+", else that of the configuration)")
 			flags.StringP(flagConfig, "c", "", "Caddy's configuration, which says where the keystore is, and its pepper (default $"+envConfig+", else ./"+localFile+")")
 			flags.StringP(flagAdapter, "a", "", "Name of the config adapter to apply to the configuration")
 			flags.StringSlice(flagEnvFile, nil, "A file of environment variables for the configuration, as of caddy run; can be repeated")

@@ -99,7 +99,7 @@ func findConfig(cmd *cobra.Command) (configuration, error) {
 	return c, err
 }
 
-// textOfEnv returns the path that an environment variable holds, or "" if it is not
+// textOfEnv returns the path or the connection string that an environment variable holds, or "" if it is not
 // set. It returns an error if the variable is set to an empty text, as textFlag does
 // for a flag, or to a path that a shell would expand, such as ~/keystore.db.
 func textOfEnv(name string) (string, error) {
@@ -107,11 +107,11 @@ func textOfEnv(name string) (string, error) {
 	switch {
 	case set && value == "":
 		return "", fmt.Errorf("%s is set and empty: give it a value, or unset it", name)
-	case value == "-":
+	case value == "-", app.IsConnectionString(value):
 		return value, nil
 	}
 	if err := app.CheckPathSpelling(value, app.ShellVariable); err != nil {
-		return "", fmt.Errorf("%s %q: %w", name, value, err)
+		return "", fmt.Errorf("%s %s: %w", name, app.QuotePath(value), err)
 	}
 	return value, nil
 }

@@ -129,7 +129,9 @@ func doctorSubject(cmd *cobra.Command) (*doctor.Subject, error) {
 		subject.StoreError = err
 	default:
 		subject.Store = t.Config
-		_, subject.StoreError = checkStore(t, cmd.CommandPath())
+		if t.Postgres == nil {
+			_, subject.StoreError = checkStore(cmd, t)
+		}
 	}
 	if subject.Server == nil {
 		subject.Server = serverOf(cmd)

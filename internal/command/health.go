@@ -71,6 +71,6 @@ func checkKeystore(cmd *cobra.Command, missing *noServerError) error {
 		if !s.json {
 			s.note("%s, so this command has read the keystore itself.", strings.ToUpper(missing.short[:1])+missing.short[1:])
 		}
-		return s.say(healthShown{Status: "ok", Keystore: manage.OrNull(s.target.Path)}, "The keystore %s can be read.", s.target)
+		return s.say(healthShown{Status: "ok", Keystore: manage.OrNull(s.target.name)}, "The keystore %s can be read.", s.target)
 	})
 }

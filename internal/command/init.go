@@ -15,7 +15,8 @@ import (
 
 func initCommand() *cobra.Command {
 	cmd := Leaf("init", "Makes an empty keystore, also for a server that had another before", NoArgument, initStore)
-	cmd.Long = `Makes an empty keystore, if the keystore does not exist.
+	cmd.Long = `Makes an empty keystore, if the keystore does not exist. In a PostgreSQL database
+it makes the tables, so the role needs the right to create them.
 
 A server makes its first keystore by itself. Later it refuses to start where it
 finds none, because the path may be wrong or the disk not mounted. This command
@@ -44,7 +45,7 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	exists, err := checkStore(t, cmd.CommandPath())
+	exists, err := checkStore(cmd, t)
 	if err != nil {
 		return kindKeystore.of(err)
 	}
@@ -55,7 +56,7 @@ func initStore(cmd *cobra.Command, _ []string) error {
 	}
 	t.MustExist = exists // init makes a keystore even if the configuration has must_exist
 	if !exists {
-		if err := checkMaker(t, cmd.CommandPath()); err != nil {
+		if err := checkMaker(cmd, t); err != nil {
 			return kindKeystore.of(err)
 		}
 	}
@@ -64,13 +65,13 @@ func initStore(cmd *cobra.Command, _ []string) error {
 		if err != nil {
 			return err
 		}
-		m.Record(s.ctx, sum.ID, t.Path, s.manager.Now.Std())
-		result := initResult{t.Path, sum.ID, sum.Made, sum.Accounts, sum.Keys, sum.Pepper}
+		m.Record(s.ctx, sum.ID, t.name, s.manager.Now.Std())
+		result := initResult{t.name, sum.ID, sum.Made, sum.Accounts, sum.Keys, sum.Pepper}
 		s.note("Keystore: %s.", t)
 		if !sum.Made {
-			return s.say(result, "There is a keystore at %s already: %s, with %s and %s.", t.Path, sum.ID, words.Count(sum.Accounts, "account"), words.Count(sum.Keys, "key"))
+			return s.say(result, "There is a keystore at %s already: %s, with %s and %s.", t.name, sum.ID, words.Count(sum.Accounts, "account"), words.Count(sum.Keys, "key"))
 		}
-		return s.say(result, "Made keystore %s at %s; it belongs to %s.", sum.ID, t.Path, osUser())
+		return s.say(result, "Made keystore %s at %s%s.", sum.ID, t.name, t.ownership())
 	})
 }
 
@@ -118,7 +119,7 @@ func mayMake(cmd *cobra.Command, t target) error {
 	if t.MustExist {
 		return fmt.Errorf("there is no keystore at %s, and the configuration says must_exist: make it with %q", t, app.Program+" init")
 	}
-	if err := checkMaker(t, cmd.CommandPath()); err != nil || t.create {
+	if err := checkMaker(cmd, t); err != nil || t.create {
 		return err
 	}
 	m, done, err := historyOf(cmd)
@@ -126,10 +127,14 @@ func mayMake(cmd *cobra.Command, t target) error {
 	if err != nil {
 		return err
 	}
-	switch before := m.Previous(cmd.Context(), t.Path); {
+	remedy := "mount the disk or restore a backup"
+	if t.Postgres != nil {
+		remedy = "restore a backup"
+	}
+	switch before := m.Previous(cmd.Context(), t.name); {
 	case before == nil:
-	case before.Path == t.Path:
-		return fmt.Errorf("there is no keystore at %s, and there was one before, %s: mount the disk or restore a backup; if a new, empty keystore is meant, make it with %q", t, before, app.Program+" init")
+	case before.Path == t.name:
+		return fmt.Errorf("there is no keystore at %s, and there was one before, %s: %s; if a new, empty keystore is meant, make it with %q", t, before, remedy, app.Program+" init")
 	default:
 		return fmt.Errorf("there is no keystore at %s, and the server here has another, %s: name it with --%s or --%s; if a new, empty keystore is meant, make it with %q", t, before, flagConfig, flagKeystore, app.Program+" init")
 	}
@@ -138,13 +143,13 @@ func mayMake(cmd *cobra.Command, t target) error {
 
 // checkMaker refuses to make a keystore as root in the directory of another user. The
 // user's server could not open the keystore.
-func checkMaker(t target, command string) error {
-	if os.Geteuid() != 0 {
+func checkMaker(cmd *cobra.Command, t target) error {
+	if os.Geteuid() != 0 || t.Postgres != nil {
 		return nil
 	}
 	dir, fi := nearestDir(t.Path) // the store would make missing directories
 	if fi == nil {
 		return nil
 	}
-	return checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(t.Path), command, t, nil)
+	return checkOwner(fi, "the directory "+dir+" of the keystore "+filepath.Base(t.Path), cmd.CommandPath(), t, nil)
 }

@@ -9,13 +9,24 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/speechgate/speechgate/keystore"
 )
 
-// checkStore checks the owner of the keystore's file before SQLite opens the file. If
-// another user ran the command, SQLite would make files beside it that the owner's server
-// could not open.
-func checkStore(t target, command string) (exists bool, err error) {
-	path := t.Path
+// checkStore reports whether the keystore exists. It checks the owner of the keystore's file
+// before SQLite opens the file. If another user ran the command, SQLite would make files beside
+// it that the owner's server could not open.
+func checkStore(cmd *cobra.Command, t target) (exists bool, err error) {
+	if t.Postgres != nil {
+		_, err := keystore.Inspect(cmd.Context(), t.Config)
+		if errors.Is(err, keystore.ErrNoStore) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	path, command := t.Path, cmd.CommandPath()
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -30,6 +41,15 @@ func checkStore(t target, command string) (exists bool, err error) {
 	}
 	// An empty file is not a keystore yet: a keystore can be made in it.
 	return fi.Size() > 0, checkOwner(fi, "the keystore "+path, command, t, nil)
+}
+
+// ownership is the end of a message about a new keystore: whose file it is. A database has no such
+// owner.
+func (t target) ownership() string {
+	if t.Postgres != nil {
+		return ""
+	}
+	return "; it belongs to " + osUser()
 }
 
 // nearestDir returns the directory of path. If the directory does not exist, or this user

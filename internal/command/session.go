@@ -60,7 +60,7 @@ func (s *session) noteStore() {
 	if s.existed {
 		s.note("Keystore: %s.", s.target)
 	} else {
-		s.note("A new keystore was made at %s; it belongs to %s.", s.target, osUser())
+		s.note("A new keystore was made at %s%s.", s.target, s.target.ownership())
 	}
 }
 
@@ -71,13 +71,13 @@ func openStore(cmd *cobra.Command, create bool, run func(*session) error) error 
 	if err != nil {
 		return err
 	}
-	exists, err := checkStore(t, cmd.CommandPath())
+	exists, err := checkStore(cmd, t)
 	if err != nil {
 		return kindKeystore.of(err)
 	}
 	switch {
 	case exists:
-		t.MustExist = true // the file could be removed before it is opened
+		t.MustExist = true // it could be removed before it is opened
 	case !create:
 		return kindKeystore.of(fmt.Errorf("there is no keystore at %s: name the server's with --%s or --%s, or make one with %q",
 			t, flagKeystore, flagConfig, app.Program+" init"))

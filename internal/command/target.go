@@ -11,15 +11,18 @@ import (
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // target is the keystore that a command works on.
 type target struct {
 	keystore.Config
+	// name is the path of the keystore, or the URL of a PostgreSQL database without a password.
+	name  string
 	gates manage.GateConfigs
 	// create is true if the configuration lets a server make an empty keystore.
 	create bool
-	// source says where the path comes from, for messages: "from ./Caddyfile".
+	// source says where the name comes from, for messages: "from ./Caddyfile".
 	source string
 	// flags has the flags that replace the environment variables, for the command line that
 	// an error suggests: sudo does not pass environment variables on. It ends in a space,
@@ -27,8 +30,8 @@ type target struct {
 	flags string
 }
 
-// String returns the path, and where it comes from.
-func (t target) String() string { return t.Path + " (" + t.source + ")" }
+// String returns the name, and where it comes from.
+func (t target) String() string { return t.name + " (" + t.source + ")" }
 
 // targetOf finds the keystore of a command. The first of these names it: --keystore,
 // --config, SPEECHGATE_KEYSTORE, SPEECHGATE_CONFIG, ./Caddyfile. Otherwise it is the
@@ -39,7 +42,7 @@ func targetOf(cmd *cobra.Command) (target, error) {
 	if err != nil {
 		return none, err
 	}
-	path, source, err := namedPath(cmd, c)
+	named, source, err := namedKeystore(cmd, c)
 	if err != nil {
 		return none, err
 	}
@@ -47,8 +50,8 @@ func targetOf(cmd *cobra.Command) (target, error) {
 	if err != nil {
 		return none, err
 	}
-	t := target{gates: gates, create: settings.Keystore.Create, source: sourceOf(c, settings.Keystore.Path)}
-	if path != "" {
+	t := target{gates: gates, create: settings.Keystore.Create, source: sourceOf(c, &settings.Keystore)}
+	if named != nil {
 		settings.Keystore = app.KeystoreConfig{} // its placeholders may be unknown here
 	}
 	if t.Config, err = settings.StoreConfig(); err != nil {
@@ -63,62 +66,79 @@ func targetOf(cmd *cobra.Command) (target, error) {
 	if c.variable != "" {
 		t.flags = "--" + flagConfig + " " + forShell(c.variable) + " "
 	}
-	if path != "" {
-		t.Path, t.source = path, "from "+source
-		if source == envKeystore {
-			t.flags += "--" + flagKeystore + " " + forShell(path) + " "
+	if named != nil {
+		t.Path, t.Postgres, t.source = named.Path, named.Postgres, "from "+source
+		if source == envKeystore && t.Path != "" {
+			t.flags += "--" + flagKeystore + " " + forShell(t.Path) + " "
 		}
 		if settings.Pepper != "" {
 			t.source += ", with the pepper of " + c.source
 		}
 	}
 	t.CommandLine = true
+	if t.name, err = t.Name(); err != nil {
+		return none, kindConfiguration.of(err)
+	}
 	return t, nil
 }
 
-// namedPath returns the path that --keystore or SPEECHGATE_KEYSTORE names, made absolute,
-// and which of the two names it. It returns "" if neither decides.
-func namedPath(cmd *cobra.Command, c configuration) (path, source string, err error) {
+// namedKeystore returns the place that --keystore or SPEECHGATE_KEYSTORE names, and which of the
+// two names it. It returns nil if neither decides. An error shows no connection string.
+func namedKeystore(cmd *cobra.Command, c configuration) (named *keystore.Config, source string, err error) {
 	source = "--" + flagKeystore
-	if path, err = textFlag(cmd, flagKeystore); err != nil {
-		return "", "", err
+	text, err := textFlag(cmd, flagKeystore)
+	if err != nil {
+		return nil, "", err
 	}
-	if path == "" && !c.flag {
+	if text == "" && !c.flag {
 		source = envKeystore
-		if path, err = textOfEnv(envKeystore); err != nil {
-			return "", "", kindConfiguration.of(err)
+		if text, err = textOfEnv(envKeystore); err != nil {
+			return nil, "", kindConfiguration.of(err)
 		}
 	}
-	if path == "" {
-		return "", "", nil
+	if text == "" {
+		return nil, "", nil
 	}
-	if err := app.CheckPathSpelling(path, app.ShellVariable); err != nil {
-		return "", "", kindUsage.of(fmt.Errorf("%s %q: %w", source, path, err))
+	named = new(keystore.Config)
+	if app.IsConnectionString(text) {
+		named.Postgres = &keystore.Postgres{DSN: policy.NewSecret(text)}
+		if _, err := named.Name(); err != nil {
+			return nil, "", kindUsage.of(fmt.Errorf("%s: %w", source, err))
+		}
+		return named, source, nil
 	}
-	if err := app.CheckFilePath(path); err != nil {
-		return "", "", kindUsage.of(fmt.Errorf("%s %q: %w", source, path, err))
+	if named.Path, err = pathOf(text); err != nil {
+		return nil, "", kindUsage.of(fmt.Errorf("%s %s: %w", source, app.QuotePath(text), err))
 	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", "", kindUsage.of(fmt.Errorf("%s %q: %w", source, path, err))
-	}
-	return abs, source, nil
+	return named, source, nil
 }
 
-// sourceOf returns where the path of the keystore comes from, if neither --keystore nor
-// SPEECHGATE_KEYSTORE names it. The argument configured is the path in the configuration,
-// if it has one.
-func sourceOf(c configuration, configured string) string {
+// pathOf returns the absolute path of a keystore's file.
+func pathOf(text string) (string, error) {
+	if err := app.CheckPathSpelling(text, app.ShellVariable); err != nil {
+		return "", err
+	}
+	if err := app.CheckFilePath(text); err != nil {
+		return "", err
+	}
+	return filepath.Abs(text)
+}
+
+// sourceOf returns where the place of the keystore comes from, if neither --keystore nor
+// SPEECHGATE_KEYSTORE names it. The argument configured is the option of the configuration.
+func sourceOf(c configuration, configured *app.KeystoreConfig) string {
 	byDefault := "the default of user " + osUser()
 	switch {
 	case c.text == nil && c.passedOver != "":
 		return byDefault + "; " + c.passedOver
 	case c.text == nil:
 		return byDefault
-	case configured == "":
+	case configured.DSN != "":
+		return "from " + c.source
+	case configured.Path == "":
 		return byDefault + ", because " + c.source + " names no keystore"
-	case c.source != "./"+localFile && !filepath.IsAbs(configured) && !strings.HasPrefix(configured, "{"):
-		return fmt.Sprintf("from %s, whose path %s is relative to the working directory", c.source, configured)
+	case c.source != "./"+localFile && !filepath.IsAbs(configured.Path) && !strings.HasPrefix(configured.Path, "{"):
+		return fmt.Sprintf("from %s, whose path %s is relative to the working directory", c.source, configured.Path)
 	}
 	return "from " + c.source
 }
