@@ -202,7 +202,7 @@ func (e *examination) examineModules(ctx caddy.Context, captures map[string]*cap
 		return err
 	}
 	e.loaded, e.upstreams = true, shared.Upstreams()
-	e.before = app.History{Storage: ctx.Storage(), Logger: zap.NewNop()}.Previous(ctx, e.Store.Path)
+	e.before = app.History{Storage: ctx.Storage(), Logger: zap.NewNop()}.Previous(ctx, e.place)
 	for _, server := range servers {
 		e.listen = append(e.listen, server.Listen...)
 		e.fields = append(e.fields, server.ClientIPHeaders...)

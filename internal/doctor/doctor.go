@@ -9,6 +9,7 @@
 //	logs.go     a made-up key through every log
 //	servers.go  early data, addresses of clients, streams at a reload
 //	store.go    the keystore, its disk, and the machine's clock
+//	database.go the PostgreSQL server of the keystore, and the way to it
 //	backend.go  the backends: can they be reached, do they take the upstream key, their clock
 //	provider.go the OpenID Connect providers of consoles: do they answer as providers
 //	oldkeys.go  the old upstream keys: do the backends take them, are they still needed
@@ -52,6 +53,9 @@ const (
 	CheckLogFilter     Check = "log_filter"
 	CheckStreams       Check = "stream_close_delay"
 	CheckKeystore      Check = "keystore"
+	CheckDatabase      Check = "database"      // of a keystore in PostgreSQL only
+	CheckDatabaseTLS   Check = "database_tls"  // the same
+	CheckNotifications Check = "notifications" // the same
 	CheckPermissions   Check = "permissions"
 	CheckMigrations    Check = "migrations"
 	CheckTombstone     Check = "tombstone"
@@ -116,6 +120,7 @@ type Server interface {
 // Examine makes all checks. The error says that ctx has ended.
 func Examine(ctx context.Context, s Subject) (*Report, error) {
 	e := &examination{Subject: s}
+	e.place, _ = s.Store.Name() // the configuration has been checked: see StoreError
 	e.checkBuild()
 	e.checkAdmin()
 	e.checkConfiguration() //nolint:contextcheck // Caddy makes the context of a configuration itself
@@ -134,6 +139,7 @@ type examination struct {
 	Subject
 
 	found  []Finding
+	place  string            // of the keystore, without a password
 	loaded bool              // the configuration could be loaded; otherwise the fields below are empty
 	before *app.HistoryEntry // the keystore that this server had, by Caddy's storage; nil if it had none
 	listen []string          // the addresses of the servers
@@ -176,7 +182,8 @@ func (e *examination) report() *Report {
 	r := &Report{Status: Pass}
 	for _, check := range []Check{
 		CheckCgo, CheckConfiguration, CheckAdmin, CheckHandlers, CheckClientAddress, CheckEarlyData, CheckLogFilter, CheckStreams,
-		CheckKeystore, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckClock, CheckUpstream, CheckUpstreamKey, CheckOldKeys, CheckProvider, CheckPorts, CheckServer,
+		CheckKeystore, CheckDatabase, CheckDatabaseTLS, CheckNotifications, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckClock,
+		CheckUpstream, CheckUpstreamKey, CheckOldKeys, CheckProvider, CheckPorts, CheckServer,
 	} {
 		for _, f := range e.found {
 			if f.Check == check {

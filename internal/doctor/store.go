@@ -15,15 +15,19 @@ const lowDisk = 256 << 20
 
 // checkStore makes the checks of the keystore. They open the keystore only if this does not upgrade it.
 func (e *examination) checkStore(ctx context.Context) {
-	e.checkFile(ctx)
+	e.checkKeystore(ctx)
 	if !e.has(CheckOldKeys) {
 		e.checkOldKeys(ctx, nil)
 	}
 }
 
-func (e *examination) checkFile(ctx context.Context) {
+func (e *examination) checkKeystore(ctx context.Context) {
 	if e.StoreError != nil {
-		e.add(CheckKeystore, Fail, e.Store.Path, sentence(e.StoreError.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, sentence(e.StoreError.Error()), "")
+		return
+	}
+	lacking, ok := e.checkDatabase(ctx)
+	if !ok {
 		return
 	}
 	c, err := keystore.Inspect(ctx, e.Store)
@@ -33,37 +37,46 @@ func (e *examination) checkFile(ctx context.Context) {
 		return
 	case err != nil && c.Newest == 0:
 		// CheckAccess comes before everything else that Inspect does.
-		e.add(CheckPermissions, Fail, e.Store.Path, sentence(err.Error()), "")
+		e.add(CheckPermissions, Fail, e.place, sentence(err.Error()), "")
 		return
 	case err != nil:
-		e.add(CheckKeystore, Fail, e.Store.Path, sentence(err.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, sentence(err.Error()), "")
 		return
 	}
-	for _, name := range c.Readable {
-		e.add(CheckPermissions, Warn, name, "Users other than the owner can read the file, which holds accounts, addresses and digests of keys.", "chmod 600 "+name)
-	}
-	e.passUnlessFound(CheckPermissions, "Only the owner of the keystore can read and write it.")
 	e.checkTombstone(c.ID)
-	e.checkDisk(c)
+	if e.Store.Postgres == nil {
+		e.checkFile(c)
+	} else {
+		e.checkRights(lacking)
+	}
 	if e.checkMigrations(c) {
 		e.checkOpening(ctx)
 	}
 }
 
+// checkFile checks the file of an SQLite keystore, and its disk.
+func (e *examination) checkFile(c keystore.Condition) {
+	for _, name := range c.Readable {
+		e.add(CheckPermissions, Warn, name, "Users other than the owner can read the file, which holds accounts, addresses and digests of keys.", "chmod 600 "+name)
+	}
+	e.passUnlessFound(CheckPermissions, "Only the owner of the keystore can read and write it.")
+	e.checkDisk(c)
+}
+
 // checkMissing reports that there is no keystore. Without a keystore before, a server makes one.
 func (e *examination) checkMissing() {
 	if e.before == nil && !e.Store.MustExist {
-		e.add(CheckKeystore, Warn, e.Store.Path, "There is no keystore. A server makes an empty one when it starts, and no key is known to it.",
-			fmt.Sprintf("Make it with %q and issue keys, or correct the path.", app.Program+" init"))
+		e.add(CheckKeystore, Warn, e.place, "There is no keystore. A server makes an empty one when it starts, and no key is known to it.",
+			fmt.Sprintf("Make it with %q and issue keys, or %s.", app.Program+" init", app.Remedy(&e.Store)))
 		return
 	}
 	message := "There is no keystore, and the server does not start without one."
 	if e.before != nil {
 		message = "There is no keystore, and the server does not start: it had one before, " + e.before.String() + "."
-		e.add(CheckTombstone, Fail, e.Store.Path, message, fmt.Sprintf("Correct the path, mount the disk or restore a backup. If a new, empty keystore is meant, make it with %q.", app.Program+" init"))
+		e.add(CheckTombstone, Fail, e.place, message, fmt.Sprintf("%s If a new, empty keystore is meant, make it with %q.", sentence(app.Remedy(&e.Store)), app.Program+" init"))
 		return
 	}
-	e.add(CheckKeystore, Fail, e.Store.Path, message, fmt.Sprintf("Correct the path, mount the disk or restore a backup, or make a keystore with %q.", app.Program+" init"))
+	e.add(CheckKeystore, Fail, e.place, message, fmt.Sprintf("%s If a new, empty keystore is meant, make it with %q.", sentence(app.Remedy(&e.Store)), app.Program+" init"))
 }
 
 // checkTombstone compares the keystore with the one that the server had before.
@@ -76,8 +89,8 @@ func (e *examination) checkTombstone(id string) {
 	case e.before.StoreID == id:
 		e.add(CheckTombstone, Pass, "", "The keystore is the one that this server had before.", "")
 	default:
-		e.add(CheckTombstone, Warn, e.Store.Path, "This is another keystore than this server had before, "+e.before.String()+". The keys of that one are not known here.",
-			"Correct the path, or restore a backup of that keystore. If the new one is meant, start the server: it then expects this one.")
+		e.add(CheckTombstone, Warn, e.place, "This is another keystore than this server had before, "+e.before.String()+". The keys of that one are not known here.",
+			"Correct the option keystore, or restore a backup of that keystore. If the new one is meant, start the server: it then expects this one.")
 	}
 }
 
@@ -87,9 +100,9 @@ func (e *examination) checkDisk(c keystore.Condition) {
 	case c.Free < 0:
 		e.add(CheckDisk, Skip, "", "This system does not tell the free space of a disk.", "")
 	case c.Free < c.Kept:
-		e.add(CheckDisk, Fail, e.Store.Path, fmt.Sprintf("The disk of the keystore has %.0f MiB left: jobs and keys are refused, and only revocations are written.", free), remedy)
+		e.add(CheckDisk, Fail, e.place, fmt.Sprintf("The disk of the keystore has %.0f MiB left: jobs and keys are refused, and only revocations are written.", free), remedy)
 	case c.Free < lowDisk:
-		e.add(CheckDisk, Warn, e.Store.Path, fmt.Sprintf("The disk of the keystore has %.0f MiB left. Under %d MiB, jobs and keys are refused.", free, c.Kept>>20), remedy)
+		e.add(CheckDisk, Warn, e.place, fmt.Sprintf("The disk of the keystore has %.0f MiB left. Under %d MiB, jobs and keys are refused.", free, c.Kept>>20), remedy)
 	default:
 		e.add(CheckDisk, Pass, "", fmt.Sprintf("The disk of the keystore has %.0f MiB left.", free), "")
 	}
@@ -99,10 +112,10 @@ func (e *examination) checkDisk(c keystore.Condition) {
 func (e *examination) checkMigrations(c keystore.Condition) bool {
 	switch {
 	case c.Schema > c.Newest:
-		e.add(CheckMigrations, Fail, e.Store.Path, fmt.Sprintf("The schema of the keystore is version %d, and this program knows versions up to %d.", c.Schema, c.Newest),
+		e.add(CheckMigrations, Fail, e.place, fmt.Sprintf("The schema of the keystore is version %d, and this program knows versions up to %d.", c.Schema, c.Newest),
 			"Run the newer program, or restore a backup from before it.")
 	case c.Schema < c.Newest:
-		e.add(CheckMigrations, Warn, e.Store.Path, fmt.Sprintf("The next start of a server upgrades the schema of the keystore from version %d to %d. Older programs then refuse it.", c.Schema, c.Newest),
+		e.add(CheckMigrations, Warn, e.place, fmt.Sprintf("The next start of a server upgrades the schema of the keystore from version %d to %d. Older programs then refuse it.", c.Schema, c.Newest),
 			"Take a backup with the older program first.")
 	default:
 		e.add(CheckMigrations, Pass, "", fmt.Sprintf("The schema of the keystore is version %d, the newest one.", c.Schema), "")
@@ -117,14 +130,14 @@ func (e *examination) checkOpening(ctx context.Context) {
 	store, err := keystore.Open(ctx, cfg)
 	switch {
 	case errors.Is(err, keystore.ErrNewPepper):
-		e.add(CheckKeystore, Warn, e.Store.Path, "The keystore has no pepper, and the configuration has one: the next start of a server adds it, for good.",
+		e.add(CheckKeystore, Warn, e.place, "The keystore has no pepper, and the configuration has one: the next start of a server adds it, for good.",
 			"Take a backup first, and keep the pepper in a second place.")
 		return
 	case err != nil:
-		e.add(CheckKeystore, Fail, e.Store.Path, sentence(err.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, sentence(err.Error()), "")
 		return
 	}
-	e.add(CheckKeystore, Pass, e.Store.Path, "The keystore can be opened.", "")
+	e.add(CheckKeystore, Pass, e.place, "The keystore can be opened.", "")
 	if behind := store.Behind(); behind > 0 {
 		e.add(CheckClock, Fail, "keystore", fmt.Sprintf("The clock of this machine is %s behind the newest time in the keystore: keys that were issued since count as unknown.", behind.Round(time.Second)), "Set the clock.")
 	} else {
@@ -132,6 +145,6 @@ func (e *examination) checkOpening(ctx context.Context) {
 	}
 	e.checkOldKeys(ctx, store)
 	if err := store.Close(); err != nil { //nolint:contextcheck // closing must not be stopped
-		e.add(CheckKeystore, Fail, e.Store.Path, sentence(err.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, sentence(err.Error()), "")
 	}
 }
