@@ -29,9 +29,11 @@ func (p *program) importAccount() string {
 // openStore opens the server's keystore beside it, until the test ends.
 func (p *program) openStore() *keystore.Store {
 	p.t.Helper()
-	store, err := keystore.Open(context.Background(), keystore.Config{
-		Path: p.store(), CommandLine: true, Clock: func() policy.Time { return policy.At(time.Now()) },
-	})
+	cfg := keystore.Config{Path: p.store(), CommandLine: true, Clock: func() policy.Time { return policy.At(time.Now()) }}
+	if p.dsn != "" {
+		cfg.Path, cfg.Postgres = "", &keystore.Postgres{DSN: policy.NewSecret(p.dsn)}
+	}
+	store, err := keystore.Open(context.Background(), cfg)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ type program struct {
 	other  string // the port that replaces 8081
 	probe  string // a path that answers 401 to an unknown key
 	env    []string
+	dsn    string // of the keystore in PostgreSQL; empty if the keystore is a file
 	cmd    *exec.Cmd
 	output *safeBuffer
 }
@@ -172,8 +173,11 @@ func (p *program) printed(args ...string) []byte {
 	return stdout.Bytes()
 }
 
-// store is the keystore's file.
+// store is the keystore's file, or its connection string.
 func (p *program) store() string {
+	if p.dsn != "" {
+		return p.dsn
+	}
 	return filepath.Join(p.dir, "data", "caddy", "speechgate", "keystore.db")
 }
 
