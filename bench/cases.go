@@ -54,6 +54,7 @@ var cases = []benchCase{
 	{"deepgram-stream", "Deepgram: one saturated stream, with as much audio back", (*suite).echoedStream, true},
 	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory, false},
 	{"console", fmt.Sprintf("pages of the console with %d times the keys in use, beside %d keys; its memory; polls beside it", consoleTimes, fewKeys), (*suite).console, false},
+	{postgresCase, "polls and jobs with a keystore in PostgreSQL, beside SQLite", (*suite).postgresql, false},
 	{"rate", fmt.Sprintf("how exact limits of requests a minute are, in %s", rateTime), (*suite).rate, false},
 	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls), true},
 	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries), true},

@@ -50,6 +50,7 @@ func bench(ctx context.Context) error {
 		env     = flag.String("env", "", "an environment variable of all proxies, such as GOGC=400")
 		chart   = flag.String("chart", "", "write a chart of the ratios to this file, as SVG")
 		profile = flag.String("profile", "", "write CPU profiles of both proxies to this directory")
+		dsn     = flag.String("postgres", "", "connection string of an empty PostgreSQL database, for the case postgres, which is none of all")
 		against = flag.String("against", "", "a build of another version of ./cmd/caddy, to compare with in place of plain Caddy; it must read the keystore of this version")
 	)
 	flag.Parse()
@@ -77,7 +78,7 @@ func bench(ctx context.Context) error {
 	if err := leaveCore(proxyCore()); err != nil {
 		return err
 	}
-	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile, against: *against}
+	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile, against: *against, postgres: *dsn}
 	for _, c := range chosen {
 		if *against != "" && !c.versions {
 			return fmt.Errorf("-against: the case %s compares with something else than plain Caddy; name others with -case", c.name)
@@ -138,7 +139,7 @@ func (s *suite) runCase(c benchCase) (err error) {
 
 func choose(names string) ([]benchCase, error) {
 	if names == "all" {
-		return cases, nil
+		return slices.DeleteFunc(slices.Clone(cases), func(c benchCase) bool { return c.name == postgresCase }), nil
 	}
 	var chosen []benchCase
 	for name := range strings.SplitSeq(names, ",") {

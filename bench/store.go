@@ -26,8 +26,9 @@ type fixture struct {
 	uuids   []string // the IDs of its jobs at AssemblyAI
 	foreign []string // the IDs of jobs at AssemblyAI of another account
 	account string
-	issuer  string   // a key that may issue others
-	victims []string // the IDs of unused keys, which are revoked during a case
+	job     policy.Job // like the jobs of the account
+	issuer  string     // a key that may issue others
+	victims []string   // the IDs of unused keys, which are revoked during a case
 }
 
 var operator = keystore.Actor{Kind: keystore.ActorOperator, ID: "bench"}
@@ -75,6 +76,7 @@ func fill(ctx context.Context, dir string, all, inUse int, progress func(string,
 		made += len(batch)
 		progress("filling a keystore: %d of %d keys", made, all)
 	}
+	f.job = policy.Job{Backend: "amivoice", Dialect: "amivoice", AccountID: f.account, KeyID: creator.ID, State: policy.JobProcessing}
 	foreign, _, err := store.CreateAccount(ctx, now(), operator, "Another")
 	if err != nil {
 		return nil, err

@@ -23,12 +23,15 @@ type suite struct {
 	profile string        // a directory for CPU profiles; empty for none
 	env     []string      // the environment of the next proxies
 	against string        // another build of the gateway; empty for plain Caddy
-	suffix  string        // the suffix of the case's name, if the case sets the proxies' environment
-	running []*proxy
-	rows    []row
+	// postgres is the connection string of an empty PostgreSQL database; empty for none.
+	postgres string
+	suffix   string // the suffix of the case's name, if the case sets the proxies' environment
+	running  []*proxy
+	rows     []row
 
 	some, many *fixture
 	loop       *loop
+	runs       int // how often jobs were recorded without a gate
 	created    int // the number of jobs that were created; each has its own ID
 }
 

@@ -1,0 +1,124 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/speechgate/speechgate/keystore"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// postgresCase is the name of the case that needs a PostgreSQL server.
+const postgresCase = "postgres"
+
+// postgresql compares a gate whose keystore is in PostgreSQL with a gate on an SQLite file with the
+// same records: the first figure of each row is SQLite's. The PostgreSQL server is on no core of its
+// own.
+func (s *suite) postgresql() error {
+	if s.postgres == "" {
+		return errors.New("the case needs -postgres, the connection string of an empty database")
+	}
+	f, err := s.small()
+	if err != nil {
+		return err
+	}
+	inPostgres, err := s.moveToPostgres(f)
+	if err != nil {
+		return err
+	}
+	one, other, err := s.warmPair(f, gateSite(f), inPostgres)
+	if err != nil {
+		return err
+	}
+	err = s.closed("poll, PostgreSQL", one, other, f.poll, smallConns, cpuAtMost(1.02), throughputAtLeast(0.98))
+	if err != nil {
+		return err
+	}
+	create := f.forms("/v2/recognitions", "u", 4<<10)
+	if err := s.closed("create, PostgreSQL", one, other, create, 64, throughputAtLeast(0), cpuAtMost(0)); err != nil {
+		return err
+	}
+	return s.recordJobs(f)
+}
+
+// moveToPostgres copies the records of a fixture to the PostgreSQL database, and returns a site with
+// it.
+func (s *suite) moveToPostgres(f *fixture) (site, error) {
+	s.progress("copying the keystore to PostgreSQL")
+	store, err := f.open(s.ctx)
+	if err != nil {
+		return site{}, err
+	}
+	backup, err := store.Backup(s.ctx, filepath.Join(s.dir, "backup.db"))
+	if err := errors.Join(err, store.Close()); err != nil {
+		return site{}, err
+	}
+	if _, err := keystore.RestoreNew(s.ctx, s.postgresConfig(), now(), operator, backup.Path); err != nil {
+		return site{}, err
+	}
+	gate := gateSite(f)
+	gate.name, gate.global = "postgres", "speechgate {\n\t\tkeystore postgres \""+s.postgres+"\"\n\t}"
+	return gate, nil
+}
+
+func (s *suite) postgresConfig() keystore.Config {
+	return keystore.Config{Postgres: &keystore.Postgres{DSN: policy.NewSecret(s.postgres)}, Clock: now, CommandLine: true}
+}
+
+// recorders is how many callers record jobs at the same time.
+const recorders = 64
+
+// recordJobs compares how fast both keystores record jobs durably, without a gate.
+func (s *suite) recordJobs(f *fixture) error {
+	lite, err := f.open(s.ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lite.Close() }()
+	pg, err := keystore.Open(s.ctx, s.postgresConfig())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pg.Close() }()
+	run := func(store *keystore.Store) func() (sample, error) {
+		return func() (sample, error) { return s.recordIn(store, f) }
+	}
+	return s.compare("jobs recorded by 64 callers, PostgreSQL", s.pairs, run(lite), run(pg),
+		measure{name: "rate", unit: "jobs/s", target: 1.5})
+}
+
+func (s *suite) recordIn(store *keystore.Store, f *fixture) (sample, error) {
+	type result struct {
+		jobs int
+		err  error
+	}
+	results := make(chan result, recorders)
+	begun := time.Now()
+	for i := range recorders {
+		go func() {
+			var r result
+			for r.err == nil && time.Since(begun) < s.length {
+				reserved := store.ReserveWrite()
+				job := f.job
+				job.ID, job.CreatedAt = fmt.Sprintf("run%d-%d-%d", s.runs, i, r.jobs), now()
+				if r.err = store.CreateReservedJob(s.ctx, &reserved, job); r.err == nil {
+					r.jobs++
+				}
+				reserved.Release()
+			}
+			results <- r
+		}()
+	}
+	jobs, errs := 0, []error(nil)
+	for range recorders {
+		r := <-results
+		jobs += r.jobs
+		errs = append(errs, r.err)
+	}
+	s.runs++
+	return sample{"rate": float64(jobs) / time.Since(begun).Seconds()}, errors.Join(errs...)
+}
