@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if paths := os.Getenv(restorerEnv); paths != "" {
 		restoreForEver(paths)
 	}
+	if places := os.Getenv(copierEnv); places != "" {
+		copyOnce(places)
+	}
 	if path := os.Getenv(counterEnv); path != "" {
 		countForEver(path)
 	}

@@ -113,6 +113,9 @@ type Database interface {
 	// calls use. begin starts a durable transaction that can read these tables. When use
 	// returns, the copy is detached.
 	Attach(ctx context.Context, path string, use func(begin func(context.Context) (*sql.Tx, error)) error) error
+	// Snapshot calls read with a Querier that sees the database as it is at one instant, for
+	// a read that can take long. Other transactions go on meanwhile.
+	Snapshot(ctx context.Context, read func(Querier) error) error
 	// Size returns how many bytes the database has on the disk, and how many its log of
 	// changes has. It reads no table. An unknown size is zero.
 	Size() (data, log int64)
@@ -141,6 +144,16 @@ const (
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Rows are rows that are read one after another.
+type Rows interface {
+	// Next reads the next row, if there is one.
+	Next() bool
+	// Values returns the row. The next call of Next overwrites the slice.
+	Values() ([]any, error)
+	// Err returns the error that has ended the rows; nil if all were read.
+	Err() error
 }
 
 // Conn is a Querier that also writes.

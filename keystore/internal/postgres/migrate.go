@@ -36,28 +36,41 @@ func (d *database) migrate(ctx context.Context, setup engine.Setup) error {
 		return nil
 	case version == 0 && !setup.Create:
 		return engine.NoStore("there is no keystore in the database " + d.engine.place.String())
+	case version == 0:
+		if err := d.checkNoCopy(ctx); err != nil {
+			return err
+		}
 	}
-	migrations, err := fs.Sub(migrationFiles, "migrations")
+	results, err := d.upgrade(ctx, versionTable)
 	if err != nil {
 		return err
-	}
-	locker, err := lock.NewPostgresSessionLocker()
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectPostgres, d.working, migrations,
-		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
-	if err != nil {
-		return err
-	}
-	results, err := p.UpTo(ctx, engine.SchemaVersion)
-	if err != nil {
-		return fmt.Errorf("upgrading its schema to version %d: %w", engine.SchemaVersion, err)
 	}
 	for _, r := range results {
 		d.made = d.made || r.Source.Version == firstVersion
 	}
 	return nil
+}
+
+// upgrade runs the migrations that are missing. The table has the versions of the schema.
+func (d *database) upgrade(ctx context.Context, table string) ([]*goose.MigrationResult, error) {
+	migrations, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return nil, err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, d.working, migrations,
+		goose.WithTableName(table), goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
+	if err != nil {
+		return nil, err
+	}
+	results, err := p.UpTo(ctx, engine.SchemaVersion)
+	if err != nil {
+		return nil, fmt.Errorf("upgrading its schema to version %d: %w", engine.SchemaVersion, err)
+	}
+	return results, nil
 }
 
 // readVersion returns the version of the schema; 0 if there are no tables.

@@ -18,48 +18,53 @@ type table struct {
 	byRow bool
 	// counter is the column whose numbers are never used twice; empty if the table has no such column.
 	counter string
+	// key has the columns by which rows are told apart and sorted, such as "kind, id".
+	key string
+	// name of a row in messages, where key says little: such as "id".
+	label string
 }
 
-// tables has all tables, each after the tables to which it refers.
+// tables has all tables, each after the tables to which it refers. The last ones change most often:
+// a copy that goes on after an interruption begins again at the first table that has changed.
 func tables() []table {
 	return []table{
-		{name: "meta"},
-		{name: "accounts", byRow: true},
-		{name: "api_keys", byRow: true},
-		{name: "last_uses"},
-		{name: "jobs", byRow: true},
-		{name: "dead_digests"},
-		{name: "audit", counter: "seq"},
-		{name: "feed", counter: "seq"},
-		{name: "tokens"},
-		{name: "usage_scopes", counter: "id"},
-		{name: "usage_kinds", counter: "id"},
-		{name: "usage_hours"},
-		{name: "usage_days"},
-		{name: "usage_totals"},
-		{name: "usage_journal", counter: "id"},
-		{name: "usage_fold"},
-		{name: "console_users"},
-		{name: "console_recovery"},
-		{name: "console_sessions"},
-		{name: "console_passkeys"},
+		{name: "meta", key: "name"},
+		{name: "accounts", byRow: true, key: "rowid", label: "id"},
+		{name: "api_keys", byRow: true, key: "rowid", label: "id"},
+		{name: "jobs", byRow: true, key: "rowid, id, backend", label: "id, backend"},
+		{name: "dead_digests", key: "digest"},
+		{name: "audit", counter: "seq", key: "seq"},
+		{name: "feed", counter: "seq", key: "seq"},
+		{name: "tokens", key: "digest, backend"},
+		{name: "console_users", key: "kind, id"},
+		{name: "console_recovery", key: "kind, id, digest"},
+		{name: "console_passkeys", key: "credential"},
+		{name: "console_sessions", key: "digest"},
+		{name: "usage_scopes", counter: "id", key: "id"},
+		{name: "usage_kinds", counter: "id", key: "id"},
+		{name: "usage_days", key: "day, scope, kind"},
+		{name: "usage_hours", key: "hour, scope, kind"},
+		{name: "usage_totals", key: "scope, kind"},
+		{name: "usage_fold", key: "upto, done"},
+		{name: "usage_journal", counter: "id", key: "id"},
+		{name: "last_uses", key: "digest"},
 	}
 }
 
 // retired has the columns of SQLite that only servers of an older version use.
 var retired = map[string]string{"api_keys": "last_used_at"} //nolint:gochecknoglobals // never changed
 
-// columnsOf returns the columns of a table in the SQLite database lite. The table in PostgreSQL
-// has the same: it is an error if it has not.
-func columnsOf(ctx context.Context, lite, pg engine.Querier, t table) (columns []string, err error) {
+// columnsOf returns the columns of a table in the database from. The database to has the same: it
+// is an error if it has not.
+func columnsOf(ctx context.Context, from, to engine.Querier, t table) (columns []string, err error) {
 	var of [2][]string
-	for i, q := range []engine.Querier{lite, pg} {
+	for i, q := range []engine.Querier{from, to} {
 		if of[i], err = namesOf(ctx, q, t); err != nil {
 			return nil, err
 		}
 	}
 	if !slices.Equal(of[0], of[1]) {
-		return nil, fmt.Errorf("the table %s has the columns %v in SQLite, and %v in PostgreSQL", t.name, of[0], of[1])
+		return nil, fmt.Errorf("it has the columns %v in the one database, and %v in the other", of[0], of[1])
 	}
 	columns = of[0]
 	if t.byRow {
@@ -79,7 +84,8 @@ func namesOf(ctx context.Context, q engine.Querier, t table) ([]string, error) {
 	if err := firstError(err, rows.Err()); err != nil {
 		return nil, err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return name == "rowid" || name == retired[t.name] })
+	// The driver of SQLite returns the same slice for a statement that it keeps.
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "rowid" || name == retired[t.name] })
 	slices.Sort(names)
 	return names, nil
 }
@@ -93,39 +99,45 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// rowSource reads the rows of a query. It is a pgx.CopyFromSource.
+// rowSource has the rows of a query. It is an [engine.Rows].
 type rowSource struct {
-	rows   *sql.Rows
-	values []any
-	err    error
+	rows     *sql.Rows
+	values   []any
+	pointers []any // to values
+	err      error
 }
 
-// readTable returns the rows of a table, whose values are in the order of the columns.
-func readTable(ctx context.Context, from engine.Querier, t table, columns []string) (*rowSource, error) {
-	rows, err := from.QueryContext(ctx, `SELECT `+strings.Join(columns, `, `)+` FROM `+t.name) //nolint:rowserrcheck // rowSource.Err does
+// readTable returns the rows of a table, whose values are in the order of the columns. The order of
+// the rows is empty, or as in table.key.
+func readTable(ctx context.Context, from engine.Querier, t table, columns []string, order string) (*rowSource, error) {
+	query := `SELECT ` + strings.Join(columns, `, `) + ` FROM ` + t.name
+	if order != "" {
+		query += ` ORDER BY ` + order
+	}
+	rows, err := from.QueryContext(ctx, query) //nolint:rowserrcheck // rowSource.Err does
 	if err != nil {
 		return nil, err
 	}
-	return &rowSource{rows: rows, values: make([]any, len(columns))}, nil
+	s := &rowSource{rows: rows, values: make([]any, len(columns)), pointers: make([]any, len(columns))}
+	for i := range s.values {
+		s.pointers[i] = &s.values[i]
+	}
+	return s, nil
 }
 
-// Next reads the next row, if there is one.
+// Next implements [engine.Rows].
 func (s *rowSource) Next() bool {
 	if s.err != nil || !s.rows.Next() {
 		return false
 	}
-	pointers := make([]any, len(s.values))
-	for i := range s.values {
-		pointers[i] = &s.values[i]
-	}
-	s.err = s.rows.Scan(pointers...)
+	s.err = s.rows.Scan(s.pointers...)
 	return s.err == nil
 }
 
-// Values returns the row.
+// Values implements [engine.Rows].
 func (s *rowSource) Values() ([]any, error) { return s.values, s.err }
 
-// Err returns the error that has ended the rows.
+// Err implements [engine.Rows].
 func (s *rowSource) Err() error { return firstError(s.err, s.rows.Err()) }
 
 func (s *rowSource) close() { _ = s.rows.Close() } // Err returns the error

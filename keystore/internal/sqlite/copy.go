@@ -96,3 +96,17 @@ func SyncDir(path string) {
 		_ = dir.Close()
 	}
 }
+
+// Snapshot implements [engine.Database].
+func (d *database) Snapshot(ctx context.Context, read func(engine.Querier) error) error {
+	tx, err := d.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // it has written nothing
+	// SQLite takes the snapshot at the first read.
+	if _, err := ReadVersion(ctx, tx); err != nil {
+		return err
+	}
+	return read(tx)
+}
