@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -180,54 +181,59 @@ func (w *world) restoreFrom(path string) (before string) {
 // backup has. The file that the restore makes has the removed records.
 func TestRestore_RevivesNothing(t *testing.T) {
 	t.Parallel()
-	root, runs := t.TempDir(), 0
-	rapid.Check(t, func(t *rapid.T) {
-		runs++
-		dir := filepath.Join(root, strconv.Itoa(runs))
-		s, _, err := tryStore(filepath.Join(dir, "keystore.db"), commandLine)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = s.Close() }()
-		w := &world{Store: s, t: t, now: start}
-		w.open()
-		w.issue(w.accounts[0])
-		for range rapid.IntRange(0, 8).Draw(t, "before") {
-			w.step()
-		}
-		path := filepath.Join(dir, "backup")
-		if _, err := w.Backup(t.Context(), path); err != nil {
-			t.Fatal(err)
-		}
-		keysThen, accountsThen := len(w.keys), len(w.services)
-		for range rapid.IntRange(0, 8).Draw(t, "after") {
-			w.step()
-		}
-		keys, passwords := w.good()
-		tokens := w.goodTokens()
-		before := w.restoreFrom(path)
-		w.wantNoNewTokens(tokens)
-		keysNow, passwordsNow := w.good()
-		for i, id := range w.keys {
-			if want := keys[id] && i < keysThen; keysNow[id] != want {
-				t.Errorf("key %d of %d (%d in the backup): good %t after the restore, and %t before it", i, len(w.keys), keysThen, keysNow[id], keys[id])
+	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
+		root, runs := t.TempDir(), 0
+		rapid.Check(t, func(t *rapid.T) {
+			runs++
+			dir := filepath.Join(root, strconv.Itoa(runs))
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
 			}
-		}
-		for i, s := range w.services {
-			if passwordsNow[s.id] && !passwords[s.id] || i < accountsThen && passwordsNow[s.id] != passwords[s.id] {
-				t.Errorf("service password %d of %d: good %t after the restore, and %t before it", i, len(w.services), passwordsNow[s.id], passwords[s.id])
+			s, _, err := tryStore("", place(), commandLine)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		w.must(w.Prune(t.Context(), w.now))
+			defer func() { _ = s.Close() }()
+			w := &world{Store: s, t: t, now: start}
+			w.open()
+			w.issue(w.accounts[0])
+			for range rapid.IntRange(0, 8).Draw(t, "before") {
+				w.step()
+			}
+			path := filepath.Join(dir, "backup")
+			if _, err := w.Backup(t.Context(), path); err != nil {
+				t.Fatal(err)
+			}
+			keysThen, accountsThen := len(w.keys), len(w.services)
+			for range rapid.IntRange(0, 8).Draw(t, "after") {
+				w.step()
+			}
+			keys, passwords := w.good()
+			tokens := w.goodTokens()
+			before := w.restoreFrom(path)
+			w.wantNoNewTokens(tokens)
+			keysNow, passwordsNow := w.good()
+			for i, id := range w.keys {
+				if want := keys[id] && i < keysThen; keysNow[id] != want {
+					t.Errorf("key %d of %d (%d in the backup): good %t after the restore, and %t before it", i, len(w.keys), keysThen, keysNow[id], keys[id])
+				}
+			}
+			for i, s := range w.services {
+				if passwordsNow[s.id] && !passwords[s.id] || i < accountsThen && passwordsNow[s.id] != passwords[s.id] {
+					t.Errorf("service password %d of %d: good %t after the restore, and %t before it", i, len(w.services), passwordsNow[s.id], passwords[s.id])
+				}
+			}
+			w.must(w.Prune(t.Context(), w.now))
 
-		tokens = w.goodTokens()
-		w.restoreFrom(before)
-		w.wantNoNewTokens(tokens)
-		keysNow, passwordsNow = w.good()
-		if fmt.Sprint(keysNow) != fmt.Sprint(keys) || fmt.Sprint(passwordsNow) != fmt.Sprint(passwords) {
-			t.Errorf("good before: %v %v; after both restores: %v %v", keys, passwords, keysNow, passwordsNow)
-		}
-		w.must(w.Prune(t.Context(), w.now.Add(500*day))) // pruning works after restores
+			tokens = w.goodTokens()
+			w.restoreFrom(before)
+			w.wantNoNewTokens(tokens)
+			keysNow, passwordsNow = w.good()
+			if fmt.Sprint(keysNow) != fmt.Sprint(keys) || fmt.Sprint(passwordsNow) != fmt.Sprint(passwords) {
+				t.Errorf("good before: %v %v; after both restores: %v %v", keys, passwords, keysNow, passwordsNow)
+			}
+			w.must(w.Prune(t.Context(), w.now.Add(500*day))) // pruning works after restores
+		})
 	})
 }
 
@@ -284,33 +290,38 @@ func (d *deaths) watch(what string) {
 // valid again.
 func TestRestore_EndsAreForEver(t *testing.T) {
 	t.Parallel()
-	root, runs := t.TempDir(), 0
-	rapid.Check(t, func(t *rapid.T) {
-		runs++
-		dir := filepath.Join(root, strconv.Itoa(runs))
-		s, _, err := tryStore(filepath.Join(dir, "keystore.db"), commandLine)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = s.Close() }()
-		d := &deaths{&world{Store: s, t: t, now: start}, map[string]policy.Time{}, map[string]policy.Time{}}
-		d.open()
-		d.issue(d.accounts[0])
-		var backups []string
-		for i := range rapid.IntRange(4, 16).Draw(t, "steps") {
-			switch what := rapid.IntRange(0, 9).Draw(t, "step"); {
-			case what < 2:
-				c, err := d.Backup(t.Context(), filepath.Join(dir, strconv.Itoa(i)))
-				d.must(err)
-				backups = append(backups, c.Path)
-				d.watch("a backup")
-			case what < 4 && len(backups) > 0:
-				backups = append(backups, d.restoreFrom(rapid.SampledFrom(backups).Draw(t, "backup")))
-				d.watch("a restore")
-			default:
-				d.step()
-				d.watch("a step")
+	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
+		root, runs := t.TempDir(), 0
+		rapid.Check(t, func(t *rapid.T) {
+			runs++
+			dir := filepath.Join(root, strconv.Itoa(runs))
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
 			}
-		}
+			s, _, err := tryStore("", place(), commandLine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = s.Close() }()
+			d := &deaths{&world{Store: s, t: t, now: start}, map[string]policy.Time{}, map[string]policy.Time{}}
+			d.open()
+			d.issue(d.accounts[0])
+			var backups []string
+			for i := range rapid.IntRange(4, 16).Draw(t, "steps") {
+				switch what := rapid.IntRange(0, 9).Draw(t, "step"); {
+				case what < 2:
+					c, err := d.Backup(t.Context(), filepath.Join(dir, strconv.Itoa(i)))
+					d.must(err)
+					backups = append(backups, c.Path)
+					d.watch("a backup")
+				case what < 4 && len(backups) > 0:
+					backups = append(backups, d.restoreFrom(rapid.SampledFrom(backups).Draw(t, "backup")))
+					d.watch("a restore")
+				default:
+					d.step()
+					d.watch("a step")
+				}
+			}
+		})
 	})
 }
