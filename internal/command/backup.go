@@ -16,7 +16,7 @@ func backupCommand() *cobra.Command {
 
 The copy is the keystore as it was at one instant. It stands alone, and only its
 owner can read it. A file that exists is not overwritten.`
-	backup.SuggestFor = []string{"dump", "export", "copy", "keystore"}
+	backup.SuggestFor = []string{"dump", "export", "keystore"}
 	return backup
 }
 

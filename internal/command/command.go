@@ -71,7 +71,7 @@ any other error.`,
 			for _, other := range others {
 				cmd.AddCommand(other())
 			}
-			asGroup(cmd, accountCommand(), keyCommand(), jobCommand(), streamCommand(), operatorCommand(), auditCommand(), usageCommand(), forecastCommand(), explainCommand(), healthCommand(), whoamiCommand(), doctorCommand(), initCommand(), backupCommand(), restoreCommand())
+			asGroup(cmd, accountCommand(), keyCommand(), jobCommand(), streamCommand(), operatorCommand(), auditCommand(), usageCommand(), forecastCommand(), explainCommand(), healthCommand(), whoamiCommand(), doctorCommand(), initCommand(), backupCommand(), restoreCommand(), copyCommand())
 		},
 	})
 }

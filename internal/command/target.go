@@ -46,6 +46,13 @@ func targetOf(cmd *cobra.Command) (target, error) {
 	if err != nil {
 		return none, err
 	}
+	return targetAt(c, named, source)
+}
+
+// targetAt returns the keystore at a place that the source names, with the pepper of the
+// configuration c. If named is nil, it is the keystore of the configuration.
+func targetAt(c configuration, named *keystore.Config, source string) (target, error) {
+	var none target
 	settings, gates, err := c.settings()
 	if err != nil {
 		return none, err
@@ -99,18 +106,26 @@ func namedKeystore(cmd *cobra.Command, c configuration) (named *keystore.Config,
 	if text == "" {
 		return nil, "", nil
 	}
-	named = new(keystore.Config)
+	named, err = placeOf(text, source)
+	return named, source, err
+}
+
+// placeOf reads the place of a keystore that the source names: a path or a URL of PostgreSQL. An
+// error shows no connection string.
+func placeOf(text, source string) (*keystore.Config, error) {
+	place := new(keystore.Config)
 	if app.IsConnectionString(text) {
-		named.Postgres = &keystore.Postgres{DSN: policy.NewSecret(text)}
-		if _, err := named.Name(); err != nil {
-			return nil, "", kindUsage.of(fmt.Errorf("%s: %w", source, err))
+		place.Postgres = &keystore.Postgres{DSN: policy.NewSecret(text)}
+		if _, err := place.Name(); err != nil {
+			return nil, kindUsage.of(fmt.Errorf("%s: %w", source, err))
 		}
-		return named, source, nil
+		return place, nil
 	}
-	if named.Path, err = pathOf(text); err != nil {
-		return nil, "", kindUsage.of(fmt.Errorf("%s %s: %w", source, app.QuotePath(text), err))
+	var err error
+	if place.Path, err = pathOf(text); err != nil {
+		return nil, kindUsage.of(fmt.Errorf("%s %s: %w", source, app.QuotePath(text), err))
 	}
-	return named, source, nil
+	return place, nil
 }
 
 // pathOf returns the absolute path of a keystore's file.
