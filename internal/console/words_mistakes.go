@@ -73,6 +73,7 @@ var japaneseMistakes = map[string]string{
 	"service ID %q is that of account %s already":                                                                 "サービスID %q は、アカウント %s がすでに使用しています。",
 	"the service ID has a key or service password in it: want the ID, which is no secret":                         "サービスIDの欄に、キーまたはサービスパスワードが含まれています。秘密の情報ではなく、サービスIDを入力してください。",
 	"the service password has %d bytes: want %d to %d":                                                            "サービスパスワードが%dバイトです。%d～%dバイトにしてください。",
+	"a text has a zero byte, or is not UTF-8: the database cannot store it":                                       "文字列にゼロバイトが含まれているか、UTF-8ではないため、データベースに保存できません。",
 	"the service password has control characters, or is not UTF-8: want it as its owner types it, in one line":    "サービスパスワードに制御文字が含まれているか、UTF-8ではありません。実際に使用しているパスワードを1行で入力してください。",
 	"operator's name %.80q: want 1 to %d letters, digits, and . _ - @ + behind the first of them, such as tanaka": "運用者名 %.80q：英数字（2文字目以降は . _ - @ + も使用可）で、1～%d文字にしてください（例：tanaka）。",
 	"the user has %d passkeys already: remove one first":                                                          "パスキーはすでに%d個あります。先に不要なものを削除してください。",
