@@ -83,22 +83,23 @@ func (s *Store) JobsOfExpiredKeys(ctx context.Context, list GraceList) (page []J
 	if window == 0 {
 		window = graceWindow
 	}
-	last, err := query(ctx, s, func(row scanner) (p gracePlace, err error) {
-		p.job = math.MaxInt64
-		return p, row.Scan(&p.end, &p.key)
-	}, graceWindowEnd, from.end, from.key, window, list.Since, window-1)
+	keys, err := query(ctx, s, func(row scanner) (k graceKey, err error) {
+		return k, row.Scan(&k.end, &k.row, &k.id)
+	}, keysOnGrace, from.end, from.key, window, list.Since, list.Limit+1)
 	if err != nil {
 		return nil, "", err
 	}
 	page = []JobOnGrace{}
-	for _, section := range graceSections(&list, from, last) {
-		var q listQuery
-		text := jobsOfExpiredKeys + q.bind(section.where.text, section.where.args...) +
-			q.bind(` AND j.created_at > ? ORDER BY `+section.order+` LIMIT ?`, list.Since, list.Limit+1-len(page))
+	for _, k := range keys {
+		after := int64(0)
+		if k.end == from.end && k.row == from.key {
+			after = from.job
+		}
 		found, err := query(ctx, s, func(row scanner) (g JobOnGrace, err error) {
-			g.Job, g.Key, err = scanJobAndKey(beforeKey{row, []any{&g.place.end, &g.place.key, &g.place.job}})
+			g.place = gracePlace{end: k.end, key: k.row}
+			g.Job, g.Key, err = scanJobAndKey(beforeKey{row, []any{&g.place.job}})
 			return g, err
-		}, text, q.args...)
+		}, jobsOfKey, k.id, after, list.Since, list.Limit+1-len(page))
 		if err != nil {
 			return nil, "", err
 		}
@@ -107,56 +108,46 @@ func (s *Store) JobsOfExpiredKeys(ctx context.Context, list GraceList) (page []J
 			return page, page[list.Limit-1].place.cursor(), nil
 		}
 	}
-	if len(last) == 0 {
-		return page, "", nil
+	if len(keys) > list.Limit {
+		last := keys[list.Limit]
+		return page, gracePlace{last.end, last.row, math.MaxInt64}.cursor(), nil
+	}
+	last, err := query(ctx, s, func(row scanner) (p gracePlace, err error) {
+		p.job = math.MaxInt64
+		return p, row.Scan(&p.end, &p.key)
+	}, graceWindowEnd, from.end, from.key, window, list.Since, window-1)
+	if err != nil || len(last) == 0 {
+		return page, "", err
 	}
 	return page, last[0].cursor(), nil
 }
 
+// graceKey is a key that has ended.
+type graceKey struct {
+	end policy.Time
+	row int64
+	id  string
+}
+
 const (
-	// graceWindowEnd finds the last key of the window that begins at a key. SQLite does not search in
-	// an index of an expression by two columns at once, so the keys that have ended at the same
-	// instant are in a query of their own.
-	graceWindowEnd = `SELECT ended, r FROM (
-		SELECT ended, r FROM (SELECT ` + firstEnd + ` AS ended, rowid AS r FROM api_keys WHERE ` + firstEnd + ` = $1 AND rowid <= $2 ORDER BY rowid DESC LIMIT $3) AS alike
+	// keysThatEnded finds keys that have ended, the last one first, from the place of a key on. SQLite
+	// does not search in an index of an expression by two columns at once, so the keys that have
+	// ended at the same instant are in a query of their own.
+	keysThatEnded = `
+		(SELECT ended, r, id FROM (SELECT ` + firstEnd + ` AS ended, rowid AS r, id FROM api_keys WHERE ` + firstEnd + ` = $1 AND rowid <= $2 ORDER BY rowid DESC LIMIT $3) AS alike
 		UNION ALL
-		SELECT ended, r FROM (SELECT ` + firstEnd + ` AS ended, rowid AS r FROM api_keys WHERE ` + firstEnd + ` > $4 AND ` + firstEnd + ` < $1 ORDER BY ` + firstEnd + ` DESC, rowid DESC LIMIT $3) AS earlier
-		) AS ends ORDER BY ended DESC, r DESC LIMIT 1 OFFSET $5`
+		SELECT ended, r, id FROM (SELECT ` + firstEnd + ` AS ended, rowid AS r, id FROM api_keys WHERE ` + firstEnd + ` > $4 AND ` + firstEnd + ` < $1 ORDER BY ` + firstEnd + ` DESC, rowid DESC LIMIT $3) AS earlier
+		ORDER BY ended DESC, r DESC LIMIT $3) AS ends`
 
-	// jobsOfExpiredKeys reads the keys one by one, and only until the page is full.
-	jobsOfExpiredKeys = `SELECT ` + ownEnd + `, k.rowid, j.rowid, j.backend, j.id, j.account_id, j.client, j.created_at, COALESCE(j.ended_at, 0), ` + keyColumns + `
-		FROM ` + keyTables + ` CROSS JOIN jobs j WHERE j.key_id = k.id AND `
+	// keysOnGrace finds those of these keys that have a job.
+	keysOnGrace = `SELECT ended, r, id FROM ` + keysThatEnded + `
+		WHERE (SELECT j.rowid FROM jobs j WHERE j.key_id = ends.id AND j.created_at > $4 LIMIT 1) IS NOT NULL ORDER BY ended DESC, r DESC LIMIT $5`
+
+	// graceWindowEnd finds the last one of these keys, if the window is full.
+	graceWindowEnd = `SELECT ended, r FROM ` + keysThatEnded + ` ORDER BY ended DESC, r DESC LIMIT 1 OFFSET $5`
+
+	// jobsOfKey finds jobs of a key, the oldest first.
+	jobsOfKey = `SELECT j.rowid, j.backend, j.id, j.account_id, j.client, j.created_at, COALESCE(j.ended_at, 0), ` + keyColumns + `
+		FROM jobs j CROSS JOIN api_keys k ` + keyJoins + `
+		WHERE k.id = j.key_id AND j.key_id = $1 AND j.rowid > $2 AND j.created_at > $3 ORDER BY j.rowid LIMIT $4`
 )
-
-// graceSection is a part of a page of [Store.JobsOfExpiredKeys].
-type graceSection struct {
-	where condition
-	order string
-}
-
-// graceSections returns the parts of a page from a place on, one after the other: the key of the
-// place, the keys that have ended at the same instant, those that have ended before, and those that
-// have ended at the same instant as the last key of the window. Each is read in the order of an
-// index. Without a last key, the window has all keys that the list selects.
-func graceSections(list *GraceList, from gracePlace, last []gracePlace) []graceSection {
-	const keyByKey = `k.rowid DESC, j.rowid`
-	alike := condition{}.and(ownEnd+` = ? AND k.rowid < ?`, from.end, from.key)
-	if len(last) > 0 && last[0].end == from.end {
-		alike = alike.and(`k.rowid >= ?`, last[0].key)
-	}
-	sections := []graceSection{
-		{condition{}.and(ownEnd+` = ? AND k.rowid = ? AND j.rowid > ?`, from.end, from.key, from.job), `j.rowid`},
-		{alike, keyByKey},
-	}
-	until := list.Since
-	if len(last) > 0 {
-		until = last[0].end
-	}
-	if until < from.end {
-		sections = append(sections, graceSection{condition{}.and(ownEnd+` < ? AND `+ownEnd+` > ?`, from.end, until), ownEnd + ` DESC, ` + keyByKey})
-		if len(last) > 0 {
-			sections = append(sections, graceSection{condition{}.and(ownEnd+` = ? AND k.rowid >= ?`, until, last[0].key), keyByKey})
-		}
-	}
-	return sections
-}

@@ -3,7 +3,6 @@ package keystore
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -58,20 +57,18 @@ func TestJobsOfExpiredKeys_AreThoseOfTheKeysThatEndedLast(t *testing.T) {
 	}
 }
 
-// Each part of a page is read in the order of an index, and only until the page is full.
-func TestJobsOfExpiredKeys_SortNothing(t *testing.T) {
+// The keys are found in an index of ends, and the jobs of a key are read in the order of an index.
+func TestJobsOfExpiredKeys_ReadIndexes(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
-	from, last := gracePlace{start, 7, 7}, gracePlace{start - 9, 1, math.MaxInt64}
-	for i, section := range graceSections(&GraceList{Since: 1}, from, []gracePlace{last}) {
-		plan := f.planOf(jobsOfExpiredKeys+section.where.text+` ORDER BY `+section.order+` LIMIT 9`, section.where.args...)
-		if strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") || !strings.Contains(plan, "SEARCH j USING INDEX jobs_key (key_id=?") ||
-			i > 0 && !strings.Contains(plan, "SEARCH k USING INDEX api_keys_ended (<expr>") {
-			t.Errorf("section %d: the plan is\n%s", i, plan)
-		}
+	if plan := f.planOf(jobsOfKey, "key_1", 2, 3, 4); strings.Contains(plan, "TEMP B-TREE") || !strings.Contains(plan, "SEARCH j USING INDEX jobs_key (key_id=? AND rowid>?)") {
+		t.Errorf("the plan of the jobs is\n%s", plan)
 	}
-	if plan := f.planOf(graceWindowEnd, 1, 2, 3, 4, 5); strings.Contains(plan, "SCAN api_keys\n") || !strings.Contains(plan, "COVERING INDEX api_keys_ended (<expr>") {
-		t.Errorf("the plan of the window is\n%s", plan)
+	for _, text := range []string{keysOnGrace, graceWindowEnd} {
+		plan := f.planOf(text, 1, 2, 3, 4, 5)
+		if strings.Contains(plan, "SCAN api_keys\n") || !strings.Contains(plan, "INDEX api_keys_ended (<expr>=? AND rowid<?)") || !strings.Contains(plan, "INDEX api_keys_ended (<expr>>? AND <expr><?)") {
+			t.Errorf("the plan of the keys is\n%s", plan)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/speechgate/speechgate/policy"
@@ -40,41 +39,6 @@ type keyWindows struct {
 
 // defaultWindows are the windows that take up to 30 ms.
 var defaultWindows = keyWindows{keys: 3_000, labels: 25_000, few: 5_000} //nolint:gochecknoglobals // never changed
-
-// keyPart reads keys in the order of an index.
-//
-// Its query has two levels. The inner one, the window, reads the columns of the order from an
-// index. The outer one reads the records of these keys, and drops the keys that the list does
-// not select. Both have the order of the list, so that the database reads the window row by row,
-// and only until the page is full.
-type keyPart struct {
-	from  string    // the tables of the window
-	where condition // of the window
-	order []string  // the columns of the order, which identify the key
-	row   string    // what the window has of the key: its rowid, or its digest
-	join  string    // the column of the key for that
-	// computed is true if a column of the order is an expression. SQLite does not search in its
-	// index by two columns at once.
-	computed bool
-	// alike is how many of the first columns of the order have the same value for all keys.
-	alike  int
-	only   condition // of the outer query, where the columns of the order are d.c1, d.c2, …
-	window int       // how many keys are looked at, if some of them are dropped
-}
-
-// condition is an SQL condition in which each ? is one of args, in this order. If text is empty,
-// every row matches.
-type condition struct {
-	text string
-	args []any
-}
-
-func (c condition) and(text string, args ...any) condition {
-	if c.text != "" {
-		text = c.text + " AND " + text
-	}
-	return condition{text, slices.Concat(c.args, args)}
-}
 
 // orderedKeys returns a page of [Store.Keys] in another order than OrderIssued, or of a search.
 // The list consists of sections, one after the other.
@@ -138,9 +102,11 @@ const (
 	lastCharacter = "\U0010ffff"
 )
 
+// ofAccount drops the keys of other accounts. The concatenation keeps PostgreSQL from reading all
+// keys of the account to find those of the window.
 func ofAccount(list *KeyList) (c condition) {
 	if list.AccountID != "" {
-		c = c.and("k.account_id = ?", list.AccountID)
+		c = c.and("k.account_id || '' = ?", list.AccountID)
 	}
 	return c
 }
@@ -210,25 +176,6 @@ func (s *Store) useSections(ctx context.Context, list *KeyList) ([][]keyPart, er
 	return [][]keyPart{{used}, {never}}, nil
 }
 
-// searchSections has the keys whose label begins with the text, and then the keys whose label
-// contains it elsewhere.
-func searchSections(list *KeyList) [][]keyPart {
-	begins, contains := labelPart(list), labelPart(list)
-	label, found := "lower(label)", "d.c1"
-	if list.AccountID == "" {
-		label, found = "lower(y.label)", "d.c2"
-		begins.from, begins.where = "accounts x CROSS JOIN api_keys y", condition{text: "y.account_id = x.id"}
-		begins.order, begins.row = []string{"x.rowid", label, "y.rowid"}, "y.rowid"
-	}
-	search := lowerASCII(list.Search)
-	end := search + lastCharacter
-	begins.where = begins.where.and(label+" >= ? AND "+label+" < ?", search, end)
-	contains.window = list.windows.labels
-	contains.only = contains.only.and(found+` LIKE ? ESCAPE '\' AND NOT (`+found+` >= ? AND `+found+` < ?)`,
-		`%`+likeEscaper.Replace(search)+`%`, search, end)
-	return [][]keyPart{{begins}, {contains}}
-}
-
 // placedKey is a key with the values of its columns of the order.
 type placedKey struct {
 	policy.Key
@@ -239,6 +186,9 @@ type placedKey struct {
 // readSection returns up to most keys of a section, 0 for all, from a place on. If the section
 // may have further keys, reached is the place up to which it was read.
 func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time, parts []keyPart, from []any, most int) (page []policy.Key, reached []any, err error) {
+	if parts[0].inAccounts {
+		return s.readAccounts(ctx, list, now, &parts[0], from, most)
+	}
 	merged, looksAt := len(parts) > 1, list.windows.keys
 	if from != nil && parts[0].computed {
 		parts, from = splitParts(parts, from, list.NewestFirst), nil
@@ -286,32 +236,6 @@ func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time,
 	return page, reached, nil
 }
 
-// splitParts returns the keys of each part that are beyond the place: those that differ from it
-// in the last column of the order only, those that differ from the column before on, and so on.
-func splitParts(parts []keyPart, from []any, descending bool) (split []keyPart) {
-	beyond := " > ?"
-	if descending {
-		beyond = " < ?"
-	}
-	for _, p := range parts {
-		for i, last := range slices.Backward(p.order) {
-			part := p
-			part.alike = i
-			// The place comes first: of two lower bounds, SQLite searches with the first one.
-			part.where = condition{}
-			for j, column := range p.order[:i] {
-				part.where = part.where.and(column+" = ?", from[j])
-			}
-			part.where = part.where.and(last+beyond, from[i])
-			if p.where.text != "" {
-				part.where = part.where.and(p.where.text, p.where.args...)
-			}
-			split = append(split, part)
-		}
-	}
-	return split
-}
-
 // readPart returns up to most keys of a part and one more, or all if most is 0. If it drops some
 // keys, it looks at so many. If the part may have further keys, end is the place up to which it was
 // read.
@@ -343,83 +267,4 @@ func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p 
 		return found, nil, err
 	}
 	return found, last[0], nil
-}
-
-// text returns the query of up to most keys and one more, or of all if most is 0. The parameters are
-// numbered in the order in which they are in the text.
-func (p *keyPart) text(q *listQuery, list *KeyList, now policy.Time, from []any, window, most int) string {
-	columns, order := p.outerOrder(list.NewestFirst)
-	text := `SELECT ` + columns + `, ` + keyColumns + ` FROM (` + p.windowText(q, from, list.NewestFirst, window) + `) AS d
-		CROSS JOIN api_keys k ` + keyJoins
-	q.where(`k.` + p.join + ` = ` + p.rowColumn())
-	if p.only.text != "" {
-		q.where(p.only.text, p.only.args...)
-	}
-	list.filter(q, now)
-	text += ` WHERE ` + strings.Join(q.conditions, ` AND `) + order
-	if most > 0 {
-		text += q.bind(` LIMIT ?`, most+1)
-	}
-	return text
-}
-
-// lastText returns the query of the last place of a window.
-func (p *keyPart) lastText(q *listQuery, from []any, descending bool, window int) string {
-	columns, order := p.outerOrder(descending)
-	text := `SELECT ` + columns + ` FROM (` + p.windowText(q, from, descending, window) + `) AS d` + order
-	return text + q.bind(` LIMIT 1 OFFSET ?`, window-1)
-}
-
-// windowText returns the query of the window from a place on.
-func (p *keyPart) windowText(q *listQuery, from []any, descending bool, window int) string {
-	beyond := `>`
-	if descending {
-		beyond = `<`
-	}
-	columns := make([]string, len(p.order), len(p.order)+1)
-	for i, column := range p.order {
-		columns[i] = column + ` AS c` + strconv.Itoa(i+1)
-	}
-	if !p.endsWithRow() {
-		columns = append(columns, p.row+` AS r`)
-	}
-	where := p.where
-	if from != nil {
-		where = where.and(`(`+strings.Join(p.order, `, `)+`) `+beyond+` (`+strings.TrimSuffix(strings.Repeat(`?, `, len(from)), `, `)+`)`, from...)
-	}
-	text := `SELECT ` + strings.Join(columns, `, `) + ` FROM ` + p.from
-	if where.text != "" {
-		text += ` WHERE ` + q.bind(where.text, where.args...)
-	}
-	return text + orderOf(p.order[p.alike:], descending) + q.bind(` LIMIT ?`, window)
-}
-
-// endsWithRow reports whether the last column of the order identifies the key for the outer query.
-// The window then has this column once: SQLite would not see that the outer query has the order
-// of a window with the same column twice, and sort.
-func (p *keyPart) endsWithRow() bool { return p.row == p.order[len(p.order)-1] }
-
-// rowColumn returns what the window has of the key, in the outer query.
-func (p *keyPart) rowColumn() string {
-	if p.endsWithRow() {
-		return `d.c` + strconv.Itoa(len(p.order))
-	}
-	return `d.r`
-}
-
-// outerOrder returns the columns of the order in the outer query, and its order.
-func (p *keyPart) outerOrder(descending bool) (columns, order string) {
-	all := make([]string, len(p.order))
-	for i := range all {
-		all[i] = `d.c` + strconv.Itoa(i+1)
-	}
-	return strings.Join(all, `, `), orderOf(all[p.alike:], descending)
-}
-
-func orderOf(columns []string, descending bool) string {
-	direction := ``
-	if descending {
-		direction = ` DESC`
-	}
-	return ` ORDER BY ` + strings.Join(columns, direction+`, `) + direction
 }

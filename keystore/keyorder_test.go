@@ -197,6 +197,42 @@ func TestKeys_UsedAtOneInstantAreOnDifferentPages(t *testing.T) {
 	}
 }
 
+// A search in more accounts than a page looks at finds the keys of all of them.
+func TestKeys_SearchInManyAccounts(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path, commandLine)
+	r := rawRows{T: t, db: rawDB(t, path)}
+	var want []string
+	for n := range 2*accountsAtOnce + 3 {
+		id := fmt.Sprintf("acc_%03d", n)
+		mustExec(t, r.db, `INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ($1, 'A', $1, x'', 1)`, id)
+		if n%3 > 0 {
+			want = append(want, r.key(id, start, map[string]any{"origin": "console", "label": "Device"}))
+		}
+	}
+	for _, limit := range []int{0, 1, 7, accountsAtOnce, accountsAtOnce + 1, 500} {
+		for _, newestFirst := range []bool{false, true} {
+			list := KeyList{Search: "dev", Limit: limit, NewestFirst: newestFirst}
+			var got []string
+			for pages := 0; pages == 0 || list.Cursor != ""; pages++ {
+				page, next, err := f.Keys(t.Context(), list)
+				if err != nil || pages > 200 {
+					t.Fatalf("page %d: %v", pages, err)
+				}
+				got = append(got, namesOf(page, func(k policy.Key) string { return k.ID })...)
+				list.Cursor = next
+			}
+			if newestFirst {
+				slices.Reverse(got)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("limit %d, newest first %t: got %v, want %v", limit, newestFirst, got, want)
+			}
+		}
+	}
+}
+
 func TestKeys_OrdersRefuseCursorsOfOthers(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
@@ -243,6 +279,16 @@ func TestKeys_OrdersSortNothing(t *testing.T) {
 			}
 			for i, section := range sections {
 				for _, p := range section {
+					if p.inAccounts {
+						for _, from := range [][]any{nil, {int64(1)}} {
+							q := listQuery{descending: list.NewestFirst}
+							text := p.accountsText(&q, from, 10)
+							if plan := f.planOf(text, q.args...); strings.Contains(plan, "TEMP B-TREE") || !strings.Contains(plan, "COVERING INDEX api_keys_label (account_id=? AND <expr>>? AND <expr><?)") {
+								t.Errorf("the accounts of a search:\n%s\n%s", text, plan)
+							}
+						}
+						p = p.inAccount("acc_1")
+					}
 					from := make([]any, len(p.order))
 					for j := range from {
 						from[j] = int64(j)

@@ -1,0 +1,109 @@
+package keystore
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// searchSections has the keys whose label begins with the text, and then the keys whose label
+// contains it elsewhere.
+func searchSections(list *KeyList) [][]keyPart {
+	begins, contains := labelPart(list), labelPart(list)
+	found := "d.c1"
+	if list.AccountID == "" {
+		found = "d.c2"
+		begins.order, begins.inAccounts = []string{"rowid", "lower(label)", "rowid"}, true
+	}
+	search := lowerASCII(list.Search)
+	end := search + lastCharacter
+	begins.where = begins.where.and("lower(label) >= ? AND lower(label) < ?", search, end)
+	contains.window = list.windows.labels
+	contains.only = contains.only.and(found+` LIKE ? ESCAPE '\' AND NOT (`+found+` >= ? AND `+found+` < ?)`,
+		`%`+likeEscaper.Replace(search)+`%`, search, end)
+	return [][]keyPart{{begins}, {contains}}
+}
+
+// accountsAtOnce is how many accounts a page of a search looks at, if their keys match.
+const accountsAtOnce = 50
+
+// readAccounts does what readSection does, for a part with one account after the other.
+func (s *Store) readAccounts(ctx context.Context, list *KeyList, now policy.Time, p *keyPart, from []any, most int) (page []policy.Key, reached []any, err error) {
+	type account struct {
+		row int64
+		id  string
+	}
+	q := listQuery{descending: list.NewestFirst}
+	text := p.accountsText(&q, from, most)
+	accounts, err := query(ctx, s, func(row scanner) (a account, err error) {
+		return a, row.Scan(&a.row, &a.id)
+	}, text, q.args...)
+	if err != nil || len(accounts) == 0 {
+		return nil, nil, err
+	}
+	share := *list
+	share.windows.keys /= len(accounts)
+	for _, a := range accounts {
+		if most > 0 && len(page) == most {
+			return page, reached, nil
+		}
+		var place []any
+		if from != nil && from[0] == a.row {
+			place = from[1:]
+		}
+		left := 0
+		if most > 0 {
+			left = most - len(page)
+		}
+		found, end, err := s.readSection(ctx, &share, now, []keyPart{p.inAccount(a.id)}, place, left)
+		if err != nil {
+			return nil, nil, err
+		}
+		page = append(page, found...)
+		if end != nil {
+			return page, append([]any{a.row}, end...), nil
+		}
+		reached = beyondAccount(a.row, list.NewestFirst)
+	}
+	if len(accounts) < accountsAtOnce || most == 0 {
+		return page, nil, nil
+	}
+	return page, reached, nil
+}
+
+// inAccount returns the part of one account.
+func (p *keyPart) inAccount(id string) keyPart {
+	part := *p
+	part.inAccounts, part.order = false, p.order[1:]
+	part.where = condition{}.and("account_id = ?", id).and(p.where.text, p.where.args...)
+	return part
+}
+
+// beyondAccount returns a place after all keys of an account.
+func beyondAccount(row int64, descending bool) []any {
+	if descending {
+		return []any{row, "", int64(0)}
+	}
+	return []any{row, lastCharacter, int64(math.MaxInt64)}
+}
+
+// accountsText returns the query of the accounts from a place on that have a matching key. It looks
+// for one key in each account.
+func (p *keyPart) accountsText(q *listQuery, from []any, most int) string {
+	if from != nil {
+		beyond := `x.rowid >= ?`
+		if q.descending {
+			beyond = `x.rowid <= ?`
+		}
+		q.where(beyond, from[0])
+	}
+	q.where(`(SELECT y.rowid FROM (SELECT account_id, label, rowid FROM api_keys WHERE `+p.where.text+`) AS y WHERE y.account_id = x.id LIMIT 1) IS NOT NULL`, p.where.args...)
+	text := `SELECT x.rowid, x.id FROM accounts x WHERE ` + strings.Join(q.conditions, ` AND `) + orderOf([]string{`x.rowid`}, q.descending)
+	if most > 0 {
+		text += ` LIMIT ` + strconv.Itoa(accountsAtOnce)
+	}
+	return text
+}
