@@ -31,6 +31,11 @@ func (r *rawRows) key(accountID string, created policy.Time, columns map[string]
 		if t, ok := value.(policy.Time); ok {
 			value = int64(t)
 		}
+		// Of a column that is given twice, SQLite takes the first value.
+		if i := slices.Index(names, name); i >= 0 {
+			values[i] = value
+			continue
+		}
 		names, values = append(names, name), append(values, value)
 	}
 	places := strings.TrimSuffix(strings.Repeat("?, ", len(values)), ", ")
