@@ -3,12 +3,16 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"maps"
+	"net"
 	"runtime"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -25,7 +29,7 @@ type pools struct {
 	reader  *sql.DB // its transactions are read-only
 	follow  *sql.DB // one connection, so that no lookup delays Follow
 	writer  *sql.DB // one connection for the batches, and besides others
-	working *sql.DB // for work that takes long: migrations, backups, restores
+	working *sql.DB // for work that takes long: migrations (two connections), backups, restores
 }
 
 // connect opens the pools. They connect when they are used.
@@ -36,7 +40,7 @@ func (e *Engine) connect() pools {
 		reader:  e.pool(e.place.pooled, readers, readSilence, readOnly),
 		follow:  e.pool(e.place.pooled, 1, readSilence, readOnly),
 		writer:  e.pool(e.place.pooled, 1+besides, writeSilence, nil),
-		working: e.pool(e.place.direct, 2, 0, nil),
+		working: e.pool(e.place.direct, 3, 0, nil),
 	}
 }
 
@@ -56,15 +60,52 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, silence time.Duration, param
 			cfg.RuntimeParams["statement_timeout"] = strconv.FormatInt(silence.Milliseconds(), 10)
 		}
 	}
+	cfg.DialFunc = e.dialer(to)
 	if silence > 0 {
 		cfg.DialFunc = limitSilence(cfg.DialFunc, silence)
 	}
-	db := stdlib.OpenDB(*cfg, e.place.withPassword())
+	db := sql.OpenDB(connector{stdlib.GetConnector(*cfg, e.place.withPassword())})
 	db.SetMaxOpenConns(most)
 	db.SetMaxIdleConns(most)
 	db.SetConnMaxIdleTime(connIdle)
 	db.SetConnMaxLifetime(connLife)
 	return db
+}
+
+// connector makes connections. Its errors do not have the user of the connection string.
+type connector struct{ driver.Connector }
+
+// Connect implements [driver.Connector].
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(connecting(ctx))
+	if err != nil {
+		return nil, connectError(err)
+	}
+	return conn, nil
+}
+
+// connectingKey is in the context of connecting.
+type connectingKey struct{}
+
+func connecting(ctx context.Context) context.Context {
+	return context.WithValue(ctx, connectingKey{}, true)
+}
+
+// dialer returns the dial function of a configuration. If it leads to a pooler, it only dials in the
+// contexts of connecting. The client library also dials to cancel the query of a connection that it
+// gives up. PgBouncer 1.18, which is Debian 12's, can end by such a request: "server in bad state". So
+// the query goes on until its end.
+func (e *Engine) dialer(to *pgx.ConnConfig) pgconn.DialFunc {
+	dial := to.DialFunc
+	if !e.pooler || to != e.place.pooled {
+		return dial
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if ctx.Value(connectingKey{}) == nil {
+			return nil, errors.New("a pooler is asked for no cancellation")
+		}
+		return dial(ctx, network, address)
+	}
 }
 
 // findPooler finds out whether there is a pooler between this process and the server: a
@@ -78,10 +119,13 @@ func (e *Engine) findPooler(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // it has written nothing
+	e.pooler, err = isPooled(ctx, conn)
+	return err
+}
+
+// isPooled reports whether a connection leads to a pooler.
+func isPooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	var pid uint32
-	if err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
-		return err
-	}
-	e.pooler = pid != conn.PgConn().PID()
-	return nil
+	err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeExec).Scan(&pid)
+	return pid != conn.PgConn().PID(), err
 }

@@ -63,6 +63,9 @@ func (d *database) Attach(ctx context.Context, path string, use func(begin func(
 	if err != nil {
 		return err
 	}
+	if err := checkSession(ctx, conn); err != nil {
+		return errors.Join(err, conn.Close())
+	}
 	defer func() {
 		// The temporary tables go with the connection.
 		_ = conn.Raw(func(driverConn any) error { return driverConn.(*stdlib.Conn).Conn().Close(context.WithoutCancel(ctx)) })
@@ -91,6 +94,18 @@ func (d *database) Attach(ctx context.Context, path string, use func(begin func(
 
 // lockOthers keeps the transactions with the mode Beside from writing.
 const lockOthers = `LOCK TABLE jobs, last_uses IN SHARE ROW EXCLUSIVE MODE`
+
+// checkSession returns an error if a pooler is in between: the temporary tables could be those of
+// another connection.
+func checkSession(ctx context.Context, conn *sql.Conn) error {
+	return conn.Raw(func(driverConn any) error {
+		pooled, err := isPooled(ctx, driverConn.(*stdlib.Conn).Conn()) //nolint:forcetypeassert // the pool is pgx's
+		if err == nil && pooled {
+			err = errors.New("a pooler is between the gateway and the PostgreSQL server: a restore needs the connection string of a direct connection")
+		}
+		return err
+	})
+}
 
 func attachTable(ctx context.Context, lite *sql.DB, conn *sql.Conn, t table) error {
 	columns, err := columnsOf(ctx, lite, conn, t)

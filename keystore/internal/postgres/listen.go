@@ -50,6 +50,7 @@ func (d *database) newListener() *listener {
 		channel: "speechgate_probe_" + rand.Text(), wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	l.cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	l.cfg.DialFunc = d.engine.dialer(d.engine.place.direct)
 	return l
 }
 
@@ -110,7 +111,7 @@ func (l *listener) run(ctx context.Context, tried chan struct{}) {
 
 // listen listens on one connection until it fails.
 func (l *listener) listen(ctx context.Context, heard func()) error {
-	conn, err := l.place.connect(ctx, l.cfg)
+	conn, err := l.place.connect(connecting(ctx), l.cfg)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
@@ -23,6 +22,11 @@ const versionTable = "speechgate_schema"
 // firstVersion is the version of the schema with which the engine began. The versions are
 // those of the SQLite engine.
 const firstVersion = 20
+
+// lockMigrations takes the lock $1 of transactions that write, for the time of a migration, whose
+// statements run in other transactions. A lock of a session would get lost in a pooler.
+const lockMigrations = `SELECT set_config('lock_timeout', '250', TRUE), set_config('idle_in_transaction_session_timeout', '0', TRUE),
+	pg_advisory_xact_lock($1) IS NULL`
 
 // migrate brings the schema to engine.SchemaVersion. It refuses a schema that is newer.
 func (d *database) migrate(ctx context.Context, setup engine.Setup) error {
@@ -57,12 +61,16 @@ func (d *database) upgrade(ctx context.Context, table string) ([]*goose.Migratio
 	if err != nil {
 		return nil, err
 	}
-	locker, err := lock.NewPostgresSessionLocker()
+	alone, err := d.working.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = alone.Rollback() }() // it writes nothing
+	if _, err := alone.ExecContext(ctx, lockMigrations, writerLock); err != nil {
+		return nil, err
+	}
 	p, err := goose.NewProvider(goose.DialectPostgres, d.working, migrations,
-		goose.WithTableName(table), goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
+		goose.WithTableName(table), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return nil, err
 	}

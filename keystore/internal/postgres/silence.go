@@ -2,22 +2,43 @@ package postgres
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// silentConn is a connection whose reads fail if nothing comes for some time. A network that
-// drops all packets would otherwise hold a request until TCP gives up, which takes minutes.
+// silentConn is a connection whose reads fail if nothing comes for some time, and whose writes fail
+// if the other side takes nothing for some time. A network that drops all packets, or a server that
+// has stopped, would otherwise hold a request until TCP gives up, which takes minutes. A connection
+// that was silent for too long is closed: its answers would come too late.
 type silentConn struct {
 	net.Conn
 	limit time.Duration
 
-	mu    sync.Mutex
-	until time.Time // the deadline that the user of the connection has set
+	mu          sync.Mutex
+	read, write time.Time // the deadlines that the user of the connection has set
+	silent      error     // was silent for too long
 }
+
+// silenceError says for how long a server was silent. It is a [net.Error].
+type silenceError time.Duration
+
+func (e silenceError) Error() string {
+	return fmt.Sprintf("the PostgreSQL server was silent for %s", time.Duration(e))
+}
+
+// Timeout makes the client library read again. So it gets this error again, and not its own error
+// for a closed connection, which would say that the statement was not sent and can be repeated.
+func (silenceError) Timeout() bool   { return true }
+func (silenceError) Temporary() bool { return false }
+
+// writeChunk is how many bytes a write may give to the connection until it has more time.
+const writeChunk = 64 << 10
 
 // limitSilence returns a dial function whose connections fail after so much silence.
 func limitSilence(dial pgconn.DialFunc, limit time.Duration) pgconn.DialFunc {
@@ -30,33 +51,81 @@ func limitSilence(dial pgconn.DialFunc, limit time.Duration) pgconn.DialFunc {
 	}
 }
 
-// Read implements [net.Conn].
-func (c *silentConn) Read(b []byte) (int, error) {
-	c.mu.Lock()
-	until := time.Now().Add(c.limit)
-	if !c.until.IsZero() && c.until.Before(until) {
-		until = c.until
-	}
-	err := c.Conn.SetReadDeadline(until)
-	c.mu.Unlock()
-	if err != nil {
+// limited reads or writes with a deadline: the end of the limit, or the user's deadline if that is
+// earlier. set is the function that sets the deadline.
+func (c *silentConn) limited(do func([]byte) (int, error), b []byte, user *time.Time, set func(time.Time) error) (int, error) {
+	if err := c.begin(user, set); err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(b)
+	n, err := do(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = c.end(user, err)
+	}
+	return n, err
+}
+
+func (c *silentConn) begin(user *time.Time, set func(time.Time) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.silent != nil {
+		return c.silent
+	}
+	until := time.Now().Add(c.limit)
+	if !user.IsZero() && user.Before(until) {
+		until = *user
+	}
+	return set(until)
+}
+
+// end returns err if the deadline of the user has come. Otherwise it closes the connection, and
+// returns that it was silent.
+func (c *silentConn) end(user *time.Time, err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !user.IsZero() && !user.After(time.Now()) {
+		return err
+	}
+	c.silent = silenceError(c.limit)
+	_ = c.Close() // nothing can be done about an error
+	return c.silent
+}
+
+// Read implements [net.Conn].
+func (c *silentConn) Read(b []byte) (int, error) {
+	return c.limited(c.Conn.Read, b, &c.read, c.Conn.SetReadDeadline)
+}
+
+// Write implements [net.Conn].
+func (c *silentConn) Write(b []byte) (written int, err error) {
+	for {
+		n, err := c.limited(c.Conn.Write, b[written:min(written+writeChunk, len(b))], &c.write, c.Conn.SetWriteDeadline)
+		written += n
+		if err != nil || written == len(b) {
+			return written, err
+		}
+	}
 }
 
 // SetReadDeadline implements [net.Conn]. It also ends a read under way.
 func (c *silentConn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.until = t
+	c.read = t
 	return c.Conn.SetReadDeadline(t)
 }
 
-// SetDeadline implements [net.Conn].
+// SetWriteDeadline implements [net.Conn]. It also ends a write under way.
+func (c *silentConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.write = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline implements [net.Conn]. It also ends a read and a write under way.
 func (c *silentConn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.until = t
+	c.read, c.write = t, t
 	return c.Conn.SetDeadline(t)
 }
