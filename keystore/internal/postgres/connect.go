@@ -93,8 +93,8 @@ func connecting(ctx context.Context) context.Context {
 
 // dialer returns the dial function of a configuration. If it leads to a pooler, it only dials in the
 // contexts of connecting. The client library also dials to cancel the query of a connection that it
-// gives up. PgBouncer 1.18, which is Debian 12's, can end by such a request: "server in bad state". So
-// the query goes on until its end.
+// gives up. Behind a pooler, the cancellation can come when another client has the connection to the
+// server, so the query goes on until its end.
 func (e *Engine) dialer(to *pgx.ConnConfig) pgconn.DialFunc {
 	dial := to.DialFunc
 	if !e.pooler || to != e.place.pooled {
