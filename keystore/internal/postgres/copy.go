@@ -95,13 +95,13 @@ func (d *database) Attach(ctx context.Context, path string, use func(begin func(
 // lockOthers keeps the transactions with the mode Beside from writing.
 const lockOthers = `LOCK TABLE jobs, last_uses IN SHARE ROW EXCLUSIVE MODE`
 
-// checkSession returns an error if a pooler is in between: the temporary tables could be those of
-// another connection.
+// checkSession returns an error if a pooler is in between: the temporary tables and the locks of the
+// connection could be those of another one.
 func checkSession(ctx context.Context, conn *sql.Conn) error {
 	return conn.Raw(func(driverConn any) error {
 		pooled, err := isPooled(ctx, driverConn.(*stdlib.Conn).Conn()) //nolint:forcetypeassert // the pool is pgx's
 		if err == nil && pooled {
-			err = errors.New("a pooler is between the gateway and the PostgreSQL server: a restore needs the connection string of a direct connection")
+			err = errors.New("a pooler is between this process and the PostgreSQL server: want a direct connection beside it, with the option direct")
 		}
 		return err
 	})

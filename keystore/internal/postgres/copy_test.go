@@ -40,7 +40,7 @@ func TestAttach_NeedsADirectConnection(t *testing.T) {
 		t.Error("a copy is attached through a pooler")
 		return nil
 	})
-	if err == nil || !strings.Contains(err.Error(), "a restore needs the connection string of a direct connection") {
+	if err == nil || !strings.Contains(err.Error(), "want a direct connection") {
 		t.Errorf("%v, want that a direct connection is needed", err)
 	}
 	for range 2 { // the tables of the first time are gone

@@ -115,18 +115,24 @@ func withCheckedTLS(dsn string) string {
 	return dsn + "?" + mode
 }
 
-// parseError returns the reason of an error of pgx.ParseConfig, if it has no part of the connection
-// string. The text of the error itself has the connection string, and so can that of its reason.
+// parseError returns the reason of an error of pgx.ParseConfig, if the reason has no part of the
+// connection string except the name of a file. Any other text can have a part of the password.
 func parseError(err error) error {
 	var file *fs.PathError
-	switch reason := errors.Unwrap(err); {
-	case errors.As(err, &file):
-		return fmt.Errorf("the connection string cannot be used: %w", file)
-	case reason != nil && reason.Error() == "sslmode is invalid":
-		return errors.New("the connection string has an sslmode that PostgreSQL does not know: want sslmode=verify-full")
+	reason := errors.Unwrap(err)
+	if reason != nil && (errors.As(reason, &file) || slices.Contains(harmless, reason.Error())) {
+		return fmt.Errorf("the connection string cannot be used: %w", reason)
 	}
-	return errors.New("the connection string cannot be read: want a URL such as postgres://gateway@db.example.com/speechgate?sslmode=verify-full, " +
-		"in which each special character of a password is written as % and its code, or keywords and values such as host=db.example.com dbname=speechgate")
+	return errors.New("the connection string cannot be read: want a URL such as postgres://gateway@db.example.com/speechgate?sslmode=verify-full, or keywords and values such as host=db.example.com dbname=speechgate")
+}
+
+// harmless are reasons without any part of the connection string.
+var harmless = []string{ //nolint:gochecknoglobals // never changed
+	"forbidden NUL byte in connection string",
+	"invalid keyword/value",
+	"invalid percent-encoded token in password",
+	"sslmode is invalid",
+	"unterminated quoted string in connection info string",
 }
 
 // waysOf returns the ways in which a connection is tried.

@@ -56,6 +56,9 @@ func (e *Engine) OpenTarget(ctx context.Context, storeID string) (_ *Target, err
 	if t.conn, err = d.working.Conn(ctx); err != nil {
 		return nil, connectError(err)
 	}
+	if err := checkSession(ctx, t.conn); err != nil {
+		return nil, err
+	}
 	var locked bool
 	if err := t.conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, copyLock).Scan(&locked); err != nil {
 		return nil, err
