@@ -215,15 +215,15 @@ func newIDs(prefix string, n int) ([]string, error) {
 // scanner is a row to read columns from: *sql.Row or *sql.Rows.
 type scanner interface{ Scan(dest ...any) error }
 
-// query returns the rows of a query on the read-only pool.
+// query returns the rows of a query on the read-only pool for lists.
 func query[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
 	db, err := s.database()
 	if err != nil {
 		return nil, err
 	}
-	all, err := queryRows(ctx, db.reader, scan, text, args...)
+	all, err := queryRows(ctx, db.lists, scan, text, args...)
 	for tries := 1; s.engine.Broken(err) && tries < lookupTries; tries++ {
-		all, err = queryRows(ctx, db.reader, scan, text, args...)
+		all, err = queryRows(ctx, db.lists, scan, text, args...)
 	}
 	if s.engine.Unstorable(err) {
 		return []T{}, nil // no row has such a text

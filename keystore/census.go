@@ -40,7 +40,7 @@ func (s *Store) Census(ctx context.Context, r CensusRequest) (Census, error) {
 	}
 	for i, within := range r.Within {
 		if err == nil {
-			err = db.reader.QueryRowContext(ctx, expiringKeys, r.Now, r.Now.Add(within)).Scan(&c.Expiring[i])
+			err = db.lists.QueryRowContext(ctx, expiringKeys, r.Now, r.Now.Add(within)).Scan(&c.Expiring[i])
 		}
 	}
 	return c, fault(err)
@@ -53,7 +53,7 @@ const expiringKeys = `SELECT COUNT(*) FROM api_keys AS k JOIN accounts a ON a.id
 // countJobs counts the jobs in one pass. A GROUP BY would sort them.
 func countJobs(ctx context.Context, db *database) (map[policy.JobState]int, error) {
 	var n [6]int
-	err := db.reader.QueryRowContext(ctx, `SELECT
+	err := db.lists.QueryRowContext(ctx, `SELECT
 		COUNT(CASE WHEN state = $1 THEN 1 END), COUNT(CASE WHEN state = $2 THEN 1 END), COUNT(CASE WHEN state = $3 THEN 1 END),
 		COUNT(CASE WHEN state = $4 THEN 1 END), COUNT(CASE WHEN state = $5 THEN 1 END), COUNT(CASE WHEN state = $6 THEN 1 END)
 		FROM jobs`,
@@ -73,7 +73,7 @@ func countOnGrace(ctx context.Context, db *database, r CensusRequest) (n int, er
 	if r.LongestGrace <= 0 {
 		return 0, nil
 	}
-	rows, err := db.reader.QueryContext(ctx, jobsOfEndedKeys, r.Now.Add(-r.LongestGrace), r.Now)
+	rows, err := db.lists.QueryContext(ctx, jobsOfEndedKeys, r.Now.Add(-r.LongestGrace), r.Now)
 	if err != nil {
 		return 0, err
 	}

@@ -17,6 +17,7 @@ type database struct {
 	engine.Database
 
 	reader *sql.DB             // its Reader
+	lists  *sql.DB             // its Lists
 	text   func(string) string // the engine's Text
 	id     string              // the store's own ID
 }
@@ -68,7 +69,7 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 			return s.chainAudit(ctx, conn)
 		},
 		Prepare: func(ctx context.Context, opened engine.Database) error {
-			db.Database, db.reader, db.text = opened, opened.Reader(), s.engine.Text
+			db.Database, db.reader, db.lists, db.text = opened, opened.Reader(), opened.Lists(), s.engine.Text
 			if err := s.settlePepper(ctx, db); err != nil {
 				return err
 			}

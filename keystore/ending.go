@@ -133,7 +133,7 @@ func (s *Store) UsageSince(ctx context.Context, since policy.Time, keys []policy
 			key := &chunk[min(i, len(chunk)-1)] // the last one again, up to the number of parameters
 			args = append(args, key.AccountID, key.KeyID)
 		}
-		rows, err := queryRows(ctx, db.reader, scanKeyUsage, usageOfKeys, args...)
+		rows, err := queryRows(ctx, db.lists, scanKeyUsage, usageOfKeys, args...)
 		if err != nil {
 			return nil, fault(err)
 		}

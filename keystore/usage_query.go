@@ -68,7 +68,7 @@ func (s *Store) Usage(ctx context.Context, list UsageList, each func(*Usage) err
 	}
 	q := usageQuery{list: list}
 	text := q.text()
-	rows, err := db.reader.QueryContext(ctx, text, q.args...)
+	rows, err := db.lists.QueryContext(ctx, text, q.args...)
 	if err != nil {
 		return fault(fmt.Errorf("reading usage: %w", err))
 	}

@@ -97,6 +97,9 @@ type Database interface {
 	Commit(tx *sql.Tx) error
 	// Reader returns a pool for reads. Writes with it fail.
 	Reader() *sql.DB
+	// Lists returns a pool for the reads of lists, searches and sums: they may take longer than
+	// others, and are planned for the values of their parameters. Writes with it fail.
+	Lists() *sql.DB
 	// Follow checks that the database is still in its place and whole. It calls
 	// read if another connection may have written since the last call of Follow
 	// that returned nil. If the error satisfies IsLost, it is final.

@@ -18,6 +18,7 @@ import (
 
 const (
 	readSilence  = 2 * time.Second  // a lookup that takes longer has failed: the answer is then 503
+	listSilence  = 30 * time.Second // for sums of the usage of many keys
 	writeSilence = 10 * time.Second // also for statements that prune or fold many rows
 
 	connIdle = time.Minute      // how long a pool keeps a connection that nobody needs
@@ -27,6 +28,7 @@ const (
 // pools are the connections to a database.
 type pools struct {
 	reader  *sql.DB // its transactions are read-only
+	lists   *sql.DB // the same, for lists
 	follow  *sql.DB // one connection, so that no lookup delays Follow
 	writer  *sql.DB // one connection for the batches, and besides others
 	working *sql.DB // for work that takes long: migrations (two connections), backups, restores
@@ -38,10 +40,25 @@ func (e *Engine) connect() pools {
 	readOnly := map[string]string{"default_transaction_read_only": "on"}
 	return pools{
 		reader:  e.pool(e.place.pooled, readers, readSilence, readOnly),
+		lists:   e.pool(planned(e.place.pooled), lists, listSilence, readOnly),
 		follow:  e.pool(e.place.pooled, 1, readSilence, readOnly),
 		writer:  e.pool(e.place.pooled, 1+besides, writeSilence, nil),
 		working: e.pool(e.place.direct, 3, 0, nil),
 	}
+}
+
+// lists is how many lists a process reads at the same time.
+const lists = 4
+
+// planned returns a configuration with which the server plans each query for the values of its
+// parameters. A plan for any value is wrong for an account with most of the keys: it would sort them.
+// Lookups do without, because to plan a query takes longer than a lookup.
+func planned(to *pgx.ConnConfig) *pgx.ConnConfig {
+	cfg := to.Copy()
+	if cfg.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	return cfg
 }
 
 // pool returns a pool of up to most connections. The server ends a statement that the
@@ -97,7 +114,7 @@ func connecting(ctx context.Context) context.Context {
 // server, so the query goes on until its end.
 func (e *Engine) dialer(to *pgx.ConnConfig) pgconn.DialFunc {
 	dial := to.DialFunc
-	if !e.pooler || to != e.place.pooled {
+	if !e.pooler || to == e.place.direct && to != e.place.pooled {
 		return dial
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {

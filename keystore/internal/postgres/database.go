@@ -69,6 +69,9 @@ func (d *database) Commit(tx *sql.Tx) error { return tx.Commit() }
 // Reader implements [engine.Database].
 func (d *database) Reader() *sql.DB { return d.reader }
 
+// Lists implements [engine.Database].
+func (d *database) Lists() *sql.DB { return d.lists }
+
 // Size implements [engine.Database]. The sizes are unknown: the server's disk is another machine's.
 func (*database) Size() (data, log int64) { return 0, 0 }
 
@@ -83,5 +86,5 @@ func (d *database) Close() error {
 	if d.listener != nil {
 		d.listener.stop()
 	}
-	return errors.Join(d.reader.Close(), d.follow.Close(), d.writer.Close(), d.working.Close())
+	return errors.Join(d.reader.Close(), d.lists.Close(), d.follow.Close(), d.writer.Close(), d.working.Close())
 }

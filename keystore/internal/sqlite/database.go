@@ -127,6 +127,10 @@ func (d *database) Commit(tx *sql.Tx) error {
 // Reader implements [engine.Database].
 func (d *database) Reader() *sql.DB { return d.reader }
 
+// Lists implements [engine.Database]. SQLite plans a query once, and the keystore's texts say
+// which index it takes.
+func (d *database) Lists() *sql.DB { return d.reader }
+
 // Size implements [engine.Database]. It asks for the sizes of the file and of its -wal file,
 // and opens neither.
 func (d *database) Size() (data, log int64) { return fileSize(d.path), fileSize(d.path + "-wal") }

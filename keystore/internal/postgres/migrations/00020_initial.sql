@@ -74,7 +74,7 @@ CREATE INDEX api_keys_issuer ON api_keys (issuer_id) WHERE issuer_id IS NOT NULL
 CREATE INDEX api_keys_revoke_from ON api_keys (revoke_from) WHERE revoke_from IS NOT NULL;
 CREATE INDEX api_keys_created ON api_keys (created_at, id);
 CREATE INDEX api_keys_account_created ON api_keys (account_id, created_at, id);
-CREATE INDEX api_keys_label ON api_keys (account_id, lower(label), rowid);
+CREATE INDEX api_keys_label ON api_keys (account_id, lower(label), rowid) INCLUDE (label);
 
 CREATE TABLE last_uses (
     digest BYTEA PRIMARY KEY REFERENCES api_keys (digest) ON DELETE CASCADE ON UPDATE CASCADE,
@@ -185,6 +185,7 @@ CREATE TABLE usage_hours (
     stream_ms   BIGINT NOT NULL,
     PRIMARY KEY (hour, scope, kind)
 );
+CREATE INDEX usage_hours_scope ON usage_hours (scope, hour);
 CREATE TABLE usage_days (
     day         BIGINT NOT NULL, -- since 1970, in UTC
     scope       BIGINT NOT NULL,
@@ -196,6 +197,7 @@ CREATE TABLE usage_days (
     stream_ms   BIGINT NOT NULL,
     PRIMARY KEY (day, scope, kind)
 );
+CREATE INDEX usage_days_scope ON usage_days (scope, day);
 
 -- All that was ever counted. The totals of a key go with the key's row.
 CREATE TABLE usage_totals (
