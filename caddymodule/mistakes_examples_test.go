@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/speechgate/speechgate/internal/postgrestest"
 )
 
 // The examples, and the configurations of the README, are without mistakes.
@@ -62,13 +64,33 @@ func TestMistakes_NoFalseAlarmsInThePages(t *testing.T) {
 				config = "{\n" + logged + "}\n" + config
 			}
 			examined++
-			t.Run(filepath.Base(path), func(t *testing.T) { checkWarnings(t, warningsOf(t, config), nil) })
+			t.Run(filepath.Base(path), func(t *testing.T) {
+				if strings.Contains(config, "keystore postgres") {
+					config = inDatabase(t, config)
+				}
+				checkWarnings(t, warningsOf(t, config), nil)
+			})
 		}
 		return nil
 	})
 	if err != nil || examined < 10 {
 		t.Errorf("%d configurations, %v", examined, err)
 	}
+}
+
+// inDatabase puts an empty database in the place of that of a page, and its password in that of the
+// page's file.
+func inDatabase(t *testing.T, config string) string {
+	t.Helper()
+	server := postgrestest.Start(t)
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte(server.Password()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return strings.NewReplacer(
+		"postgres://speechgate_serve@db.example.com/speechgate", strings.Replace(server.NewDatabase(t), ":"+server.Password()+"@", "@", 1),
+		"/run/secrets/speechgate-database", password,
+	).Replace(config)
 }
 
 // What docs/neighbours.md says to write is without mistakes.
