@@ -27,6 +27,7 @@ func TestR17_WhileTheDatabaseIsAway(t *testing.T) {
 	key, secret := f.key(f.account().ID)
 	revoked, revokedSecret := f.key(key.AccountID)
 	_, unread := f.key(key.AccountID)
+	f.waitForPoll() // the new keys are in the feed, and what is cached of them is dropped once
 	for _, s := range []policy.Secret{secret, revokedSecret} {
 		if f.find(s) == nil {
 			t.Fatal("a new key is not found")
