@@ -77,6 +77,11 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, silence time.Duration, param
 			cfg.RuntimeParams["statement_timeout"] = strconv.FormatInt(silence.Milliseconds(), 10)
 		}
 	}
+	if e.opening {
+		// A standby is behind, and could show a key that was revoked as one that is not. The check of
+		// target_session_attrs=read-write would refuse the pools whose transactions are read-only.
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
 	cfg.DialFunc = e.dialer(to)
 	if silence > 0 {
 		cfg.DialFunc = limitSilence(cfg.DialFunc, silence)

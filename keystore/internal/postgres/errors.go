@@ -23,7 +23,6 @@ const (
 	codeNoDatabase         = "3D000"
 	codeNoTable            = "42P01"
 	codeBadText            = "22021" // bytes that are no text in the encoding of the database
-	codeProtocol           = "08P01" // also what PgBouncer says of a parameter that it does not know
 	codeAdminShutdown      = "57P01"
 	codeCrashShutdown      = "57P02"
 	codeStatementExists    = "42P05" // a prepared statement of another client, behind a pooler

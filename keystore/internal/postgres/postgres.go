@@ -48,6 +48,7 @@ type Engine struct {
 	place       Place
 	commandLine bool
 	log         *zap.Logger
+	opening     bool // by Open: the connections must lead to the primary
 	pooler      bool // found by Open: a pooler is between this process and the server
 }
 
@@ -62,6 +63,7 @@ func (e *Engine) Open(ctx context.Context, setup engine.Setup) (_ engine.Databas
 	if err := e.findPooler(ctx); err != nil {
 		return nil, connectError(err)
 	}
+	e.opening = true
 	d := &database{engine: e, pools: e.connect()}
 	defer func() {
 		if err != nil {
