@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -30,9 +31,17 @@ func (s *suite) postgresql() error {
 	if err != nil {
 		return err
 	}
-	one, other, err := s.warmPair(f, gateSite(f), inPostgres)
+	one, other, err := s.both(gateSite(f), inPostgres)
 	if err != nil {
 		return err
+	}
+	for _, step := range []func(*proxy) error{s.untilOpen, func(p *proxy) error { return s.warm(p, f) }} {
+		// The warm-up of one proxy stops the other, which would give up if it still opened its keystore.
+		for _, p := range []*proxy{one, other} {
+			if err := step(p); err != nil {
+				return err
+			}
+		}
 	}
 	err = s.closed("poll, PostgreSQL", one, other, f.poll, smallConns, cpuAtMost(1.02), throughputAtLeast(0.98))
 	if err != nil {
@@ -43,6 +52,25 @@ func (s *suite) postgresql() error {
 		return err
 	}
 	return s.recordJobs(f)
+}
+
+// untilOpen waits until a gate has opened its keystore.
+func (s *suite) untilOpen(p *proxy) error {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, "http://"+p.admin+"/speechgate/health", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			continue // the admin endpoint does not listen yet
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+	}
+	return fmt.Errorf("the %s proxy has not opened its keystore within 20 s", p.name)
 }
 
 // moveToPostgres copies the records of a fixture to the PostgreSQL database, and returns a site with
