@@ -36,11 +36,12 @@ func WriteFaults() []WriteFault { return []WriteFault{WriteNoRoom, WriteLocked, 
 
 // commit runs a batch in one transaction and sends each write its result. If
 // the disk is full, the reserve file gives up space and the ending writes of the
-// batch run again, in a new transaction, until the reserve is empty.
-func (c *groupCommit) commit(ctx context.Context, batch []*write) {
+// batch run again, in a new transaction, until the reserve is empty. again is set if the writes are
+// claimed already.
+func (c *groupCommit) commit(ctx context.Context, batch []*write, again bool) {
 	room := c.store.room
 	batch = room.refuse(batch)
-	for again := false; len(batch) > 0; again = true {
+	for ; len(batch) > 0; again = true {
 		begun := c.store.mono()
 		running, fatal := c.transact(ctx, batch, again)
 		report := Written{Took: c.store.mono() - begun}
@@ -74,6 +75,36 @@ func (c *groupCommit) commit(ctx context.Context, batch []*write) {
 		if full {
 			room.foundFull()
 		}
+	}
+}
+
+// recordJobs records jobs in one statement, which is a transaction by itself. If the statement has
+// failed for one of them, or on a connection that was broken already, it commits them as any batch.
+func (c *groupCommit) recordJobs(ctx context.Context, batch []*write) {
+	batch = slices.DeleteFunc(c.store.room.refuse(batch), func(w *write) bool { return !w.claim() })
+	if len(batch) == 0 {
+		return
+	}
+	begun := c.store.mono()
+	undone, err := c.store.insertAlone(ctx, batch)
+	if broken := c.store.engine.Broken(err); undone || broken {
+		for _, w := range batch {
+			w.retried = !undone
+		}
+		c.commit(ctx, batch, true)
+		return
+	}
+	report := Written{Took: c.store.mono() - begun}
+	if err != nil {
+		err = fault(fmt.Errorf("writing: %w", c.store.explain(err)))
+		report.Failed, report.Cause = len(batch), c.cause(err)
+	}
+	c.store.cfg.Wrote(report)
+	for _, w := range batch {
+		if err != nil {
+			w.err = err
+		}
+		w.done <- w.err
 	}
 }
 

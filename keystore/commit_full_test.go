@@ -95,7 +95,7 @@ func (f fixture) commitScripted(writes []scripted) {
 		}}
 	}
 	all := append([]*write{}, batch...)
-	f.commits.commit(f.t.Context(), batch)
+	f.commits.commit(f.t.Context(), batch, false)
 	db, err := f.database()
 	if err != nil {
 		f.t.Fatal(err)

@@ -310,7 +310,7 @@ func TestWriteRelaxed_SharesADurableBatch(t *testing.T) {
 			batch = append(batch, &write{run: ask, relaxed: relaxed, done: make(chan error, 1)})
 		}
 		level = 0
-		f.commits.commit(t.Context(), batch)
+		f.commits.commit(t.Context(), batch, false)
 		for _, w := range batch {
 			if err := <-w.done; err != nil {
 				t.Fatal(err)

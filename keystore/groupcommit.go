@@ -70,6 +70,7 @@ type write struct {
 	relaxed  bool        // see [Store.writeRelaxed]
 	beside   bool        // see [engine.Beside]
 	ending   bool        // see [Store.writeEnding]
+	retried  bool        // an earlier transaction with it may have been committed
 	claimed  atomic.Bool // by the writer, which then sends the result, or by a caller that gave up
 	err      error
 	done     chan error // receives the result; buffered
@@ -188,31 +189,31 @@ func (c *groupCommit) run(ctx context.Context) {
 				batch = c.commitBeside(ctx, &running, batch)
 			}
 			if len(batch) > 0 {
-				c.commit(ctx, batch)
+				c.commit(ctx, batch, false)
 			}
 		}
 	}
 }
 
-// commitBeside takes from a batch the writes that may run beside others, and commits them in a
-// transaction of their own while the writer goes on. It returns the rest. Such a transaction shares
-// the flush of the database's log with others.
+// commitBeside takes the jobs from a batch, and records them in a transaction of their own while the
+// writer goes on. It returns the rest. Such a transaction shares the flush of the database's log with
+// others.
 func (c *groupCommit) commitBeside(ctx context.Context, running *sync.WaitGroup, batch []*write) (rest []*write) {
-	var beside []*write
+	var jobs []*write
 	for _, w := range batch {
-		if w.beside && !w.relaxed {
-			beside = append(beside, w)
+		if w.job != nil {
+			jobs = append(jobs, w)
 		} else {
 			rest = append(rest, w)
 		}
 	}
-	if len(beside) == 0 {
+	if len(jobs) == 0 {
 		return rest
 	}
 	c.beside <- struct{}{} // waits while as many run as may
 	running.Go(func() {
 		defer func() { <-c.beside }()
-		c.commit(ctx, beside)
+		c.recordJobs(ctx, jobs)
 	})
 	return rest
 }

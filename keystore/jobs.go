@@ -106,6 +106,14 @@ var insertJobs = func() map[int]string { //nolint:gochecknoglobals // never chan
 	return texts
 }()
 
+// insertJobsByColumn records any number of jobs. Each parameter has the values of one column. It is for
+// [engine.Database.Alone]: SQLite has no arrays.
+const insertJobsByColumn = `INSERT INTO jobs (backend, id, dialect, account_id, key_id, client, created_at, state, ended_at, upstream_key)
+	SELECT backend, id, dialect, account, key, client, created, state, NULLIF(ended, 0), NULLIF(upstream, 0)
+	FROM unnest($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::TEXT[], $7::BIGINT[], $8::TEXT[], $9::BIGINT[], $10::BIGINT[])
+		AS j (backend, id, dialect, account, key, client, created, state, ended, upstream)
+	ON CONFLICT (id, backend) DO NOTHING RETURNING backend, id`
+
 // createJobs records up to maxJobsAtOnce jobs in one statement, and sets the errors of their writes.
 // If the statement fails, it records each job by itself.
 func (t *txn) createJobs(writes []*write) (fatal error) {
@@ -139,22 +147,71 @@ func (t *txn) insertJobs(writes []*write) error {
 		j := writes[min(i, len(writes)-1)].job // the last one again, up to the number of rows
 		args = append(args, j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID, addrText(j.Client), j.CreatedAt, j.State.String(), nullTime(j.EndedAt), nullFingerprint(j.UpstreamKey))
 	}
-	type name struct{ backend, id string }
-	made, err := queryRows(t.ctx, t, func(row scanner) (n name, err error) { return n, row.Scan(&n.backend, &n.id) }, insertJobs[rows], args...)
+	made, err := queryRows(t.ctx, t, scanJobName, insertJobs[rows], args...)
 	if err != nil {
 		return err
 	}
+	refuseRecorded(writes, made)
+	for _, w := range writes {
+		if w.retried && w.err != nil {
+			if there, err := scanFoundJob(t.queryRow(jobByName, w.job.Backend, w.job.ID)); err == nil && there == *w.job {
+				w.err = nil // the earlier transaction was committed
+			}
+		}
+	}
+	return nil
+}
+
+// insertAlone records jobs in a transaction of their own, and sets the errors of those that are
+// recorded already. undone reports that an error has changed nothing.
+func (s *Store) insertAlone(ctx context.Context, writes []*write) (undone bool, err error) {
+	db, err := s.database()
+	if err != nil {
+		return false, err
+	}
+	n := len(writes)
+	backends, ids, dialects, accounts, keys := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	clients, states := make([]string, n), make([]string, n)
+	created, ended, upstream := make([]int64, n), make([]int64, n), make([]int64, n)
+	for i, w := range writes {
+		j := w.job
+		backends[i], ids[i], dialects[i], accounts[i], keys[i] = j.Backend, j.ID, j.Dialect, j.AccountID, j.KeyID
+		clients[i], states[i], created[i] = addrText(j.Client), j.State.String(), int64(j.CreatedAt)
+		ended[i], upstream[i] = int64(j.EndedAt), int64(j.UpstreamKey)
+	}
+	var made []jobName
+	undone, err = db.Alone(ctx, insertJobsByColumn, []any{backends, ids, dialects, accounts, keys, clients, created, states, ended, upstream},
+		func(scan func(...any) error) error {
+			var n jobName
+			made = append(made, n)
+			return scan(&made[len(made)-1].backend, &made[len(made)-1].id)
+		})
+	if err == nil {
+		refuseRecorded(writes, made)
+	}
+	return undone, err
+}
+
+type jobName struct{ backend, id string }
+
+func scanJobName(row scanner) (n jobName, err error) {
+	err = row.Scan(&n.backend, &n.id)
+	return n, err
+}
+
+// refuseRecorded sets the errors of the writes: made has the jobs that were recorded, and the others
+// were recorded before.
+func refuseRecorded(writes []*write, made []jobName) {
 	for _, w := range writes {
 		w.err = nil
-		n := name{w.job.Backend, w.job.ID}
+		n := jobName{w.job.Backend, w.job.ID}
 		i := slices.Index(made, n)
 		if i < 0 {
 			w.err = refuse(ErrJobExists, "job %q of backend %q is recorded already", n.id, n.backend)
 			continue
 		}
-		made[i] = name{} // two writes of a batch can have the same job
+		made[i] = jobName{} // two writes of a batch can have the same job
 	}
-	return nil
 }
 
 // SetJobState records the state of a job that the gate saw. An ended state is final,

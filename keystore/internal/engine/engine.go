@@ -93,6 +93,10 @@ type Database interface {
 	// of the feed misses an entry. Begin fails if the database is no longer in its place:
 	// see IsLost.
 	Begin(ctx context.Context, mode Mode) (*sql.Tx, error)
+	// Alone runs a statement in a durable transaction of its own, and calls read with each row that
+	// it returns. It needs one exchange with the server. undone reports, if there is an error, that
+	// the statement has certainly changed nothing. An engine whose Beside is 0 does not have it.
+	Alone(ctx context.Context, query string, args []any, read func(scan func(...any) error) error) (undone bool, err error)
 	// Commit commits a transaction of Begin or Attach.
 	Commit(tx *sql.Tx) error
 	// Reader returns a pool for reads. Writes with it fail.

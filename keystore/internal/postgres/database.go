@@ -4,6 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
@@ -61,6 +66,34 @@ func (*database) lock(ctx context.Context, tx *sql.Tx, relaxed bool) error {
 	var text string
 	var none bool
 	return tx.QueryRowContext(ctx, begin, relaxed, writerLock).Scan(&text, &text, &text, &none)
+}
+
+// Alone implements [engine.Database].
+func (d *database) Alone(ctx context.Context, query string, args []any, read func(scan func(...any) error) error) (undone bool, err error) {
+	conn, err := d.writer.Conn(ctx)
+	if err != nil {
+		return true, err
+	}
+	defer func() { _ = conn.Close() }() // gives it back to the pool
+	var batch pgx.Batch
+	batch.Queue(`SELECT `+setCommit, false)
+	batch.Queue(query, args...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := read(rows.Scan); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	err = conn.Raw(func(c any) error {
+		std, ok := c.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("a connection of the type %T", c)
+		}
+		return std.Conn().SendBatch(ctx, &batch).Close()
+	})
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return pgconn.SafeToRetry(err) || ok && refused.Severity == "ERROR", err
 }
 
 // Commit implements [engine.Database].

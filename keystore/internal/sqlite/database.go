@@ -117,6 +117,11 @@ func waitForLock(ctx context.Context, conn interface {
 	}
 }
 
+// Alone implements [engine.Database]. SQLite does not have it.
+func (*database) Alone(context.Context, string, []any, func(func(...any) error) error) (bool, error) {
+	return true, errors.ErrUnsupported
+}
+
 // Commit implements [engine.Database].
 func (d *database) Commit(tx *sql.Tx) error {
 	d.committing.Store(true)
