@@ -35,7 +35,7 @@ func TestR17_WhileTheDatabaseIsAway(t *testing.T) {
 	}
 
 	server.Stop(t)
-	waitFor(t, "the store finds out", func() bool { return f.feed.failed.Load() })
+	waitFor(t, "the store finds out", func() bool { return f.away() != nil })
 	if r, err := f.FindKey(t.Context(), secret); err != nil || statusOf(&r, start) != keyActive {
 		t.Errorf("a known key: %v", err)
 	}
@@ -97,7 +97,7 @@ func TestR17_TheDatabaseComesBackToWarmCaches(t *testing.T) {
 	server.Restart(t)
 	waitFor(t, "the store reads the feed again", func() bool {
 		f.feed.poll(context.Background())
-		return !f.feed.failed.Load() && f.fresh(f.state.Load())
+		return f.feed.failures.Load() == 0 && f.fresh(f.state.Load())
 	})
 	if _, err := f.FindKey(t.Context(), policy.NewSecret("sgk_never_issued")); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a lookup on a connection of the server before: %v", err)
@@ -112,4 +112,32 @@ func TestR17_TheDatabaseComesBackToWarmCaches(t *testing.T) {
 	if n := f.cache.keys.Stats().Misses - before; n != 0 {
 		t.Errorf("%d of %d records were read again", n, len(secrets))
 	}
+}
+
+// One poll that fails does not stop the lookups: this process can have been stopped for longer than a
+// poll may take. The second one does, and a poll that works ends it.
+func TestR17_OnePollThatFailsStopsNoLookup(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, "", inPostgres(postgrestest.Start(t).NewDatabase(t)))
+	f.takeOverPolling()
+	fail := func() {
+		t.Helper()
+		over, cancel := context.WithDeadline(t.Context(), time.Now())
+		defer cancel()
+		f.feed.poll(over)
+	}
+	lookUp := func(want error) {
+		t.Helper()
+		_, err := f.FindKey(t.Context(), policy.NewSecret("sgk_never_issued"))
+		wantIs(t, err, want)
+		f.feed.store.cache.keys.DropAll()
+	}
+	fail()
+	lookUp(ErrNotFound)
+	fail()
+	lookUp(ErrUnavailable)
+	wantIs(t, f.CheckRoom(), ErrUnavailable)
+	f.feed.poll(t.Context())
+	lookUp(ErrNotFound)
+	wantIs(t, f.CheckRoom(), nil)
 }

@@ -177,7 +177,7 @@ func TestFeed_LogsItsLossAndReturnOnce(t *testing.T) {
 	mustExec(t, db, `ALTER TABLE away RENAME TO feed`)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	f.feed.failed.Store(false)
+	f.feed.failures.Store(0)
 	f.feed.poll(ended)
 	if got := lines(); got != [2]int{2, 1} {
 		t.Errorf("a process that ends: %v lines", got)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -18,8 +19,8 @@ import (
 const (
 	pollLimit  = 2 * time.Second        // the longest that one poll may take
 	wakePause  = 25 * time.Millisecond  // the shortest time between two polls, however often the database wakes
-	retryEvery = 100 * time.Millisecond // between two tries to open a database that is gone, at first
-	retryLimit = 2 * time.Second        // and at last
+	retryEvery = 100 * time.Millisecond // between two tries to read a feed that cannot be read, at first
+	retryLimit = time.Second            // and at last
 )
 
 // maxBehind returns the number of changes by which a process may be behind. If it is behind by
@@ -49,7 +50,7 @@ type feedFollower struct {
 	mark   feedRow // the row with this number
 	lostID string  // ID of the store that takeDown closed
 
-	failed atomic.Bool // the last poll failed, and the log says so
+	failures atomic.Int32 // polls that have failed, since the last one that has not
 }
 
 // fresh reports whether cached records may be trusted at now.
@@ -61,14 +62,19 @@ func (f *feedFollower) trust(now time.Duration) {
 }
 
 // run polls until ctx ends: in the period of the engine, and when the database wakes. While the
-// database is gone, it tries less and less often.
+// polls fail, or the database is gone, it tries less and less often, at times of its own: the processes
+// do not all come at once when the database is back.
 func (f *feedFollower) run(ctx context.Context) {
 	retry := retryEvery
 	for {
 		var wake <-chan struct{}
-		wait := retry
-		if st := f.store.state.Load(); st.fault == nil {
-			wake, wait, retry = st.db.Wake(), st.db.Period(), retryEvery
+		st := f.store.state.Load()
+		if st.fault == nil {
+			wake = st.db.Wake()
+		}
+		wait := retry/2 + rand.N(retry/2) //nolint:gosec // not a secret
+		if st.fault == nil && f.failures.Load() == 0 {
+			wait, retry = st.db.Period(), retryEvery
 		} else {
 			retry = min(2*retry, retryLimit)
 		}
@@ -115,13 +121,17 @@ func (f *feedFollower) poll(ctx context.Context) {
 // log says when the feed becomes unreadable, and when it is readable again.
 func (f *feedFollower) log(err error) {
 	switch {
-	case err != nil && !f.failed.Load():
+	case err != nil && f.failures.Load() == 0:
 		f.store.log.Error("the keystore's change feed cannot be read; cached records are trusted a little longer",
 			zap.Duration("max_staleness", f.store.cfg.MaxStaleness), zap.Error(err))
-	case err == nil && f.failed.Load():
+	case err == nil && f.failures.Load() > 0:
 		f.store.log.Info("the keystore's change feed can be read again")
 	}
-	f.failed.Store(err != nil)
+	if err != nil {
+		f.failures.Add(1)
+	} else {
+		f.failures.Store(0)
+	}
 }
 
 // apply applies the changes that q has and this process has not seen.

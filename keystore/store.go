@@ -214,11 +214,15 @@ const lookupLimit = 2 * time.Second
 
 var errAway = errors.New("the database does not answer")
 
-// away returns an error if the last look at the feed of a database on another machine has failed.
+// awayAfter is how many polls of the feed fail until the database counts as away. The first one can
+// fail because this process itself was stopped for a while, such as with its virtual machine.
+const awayAfter = 2
+
+// away returns an error if the last polls of the feed of a database on another machine have failed.
 // Lookups then fail at once: they would only wait, and all ask at the same time when the
 // database comes back.
 func (s *Store) away() error {
-	if s.cfg.Postgres != nil && s.feed.failed.Load() {
+	if s.cfg.Postgres != nil && s.feed.failures.Load() >= awayAfter {
 		return fault(fmt.Errorf("keystore %s: %w", s.cfg.name, errAway))
 	}
 	return nil
