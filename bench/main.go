@@ -50,7 +50,8 @@ func bench(ctx context.Context) error {
 		env     = flag.String("env", "", "an environment variable of all proxies, such as GOGC=400")
 		chart   = flag.String("chart", "", "write a chart of the ratios to this file, as SVG")
 		profile = flag.String("profile", "", "write CPU profiles of both proxies to this directory")
-		dsn     = flag.String("postgres", "", "connection string of an empty PostgreSQL database, for the case postgres, which is none of all")
+		dsn     = flag.String("postgres", "", "connection string of an empty PostgreSQL database, for the cases postgres and cluster, which are none of all")
+		restart = flag.String("restart", "", "a shell command that restarts the PostgreSQL server, for the case cluster, which does not restart it without")
 		against = flag.String("against", "", "a build of another version of ./cmd/caddy, to compare with in place of plain Caddy; it must read the keystore of this version")
 	)
 	flag.Parse()
@@ -78,7 +79,7 @@ func bench(ctx context.Context) error {
 	if err := leaveCore(proxyCore()); err != nil {
 		return err
 	}
-	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile, against: *against, postgres: *dsn}
+	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile, against: *against, postgres: *dsn, restart: *restart}
 	for _, c := range chosen {
 		if *against != "" && !c.versions {
 			return fmt.Errorf("-against: the case %s compares with something else than plain Caddy; name others with -case", c.name)
@@ -139,7 +140,7 @@ func (s *suite) runCase(c benchCase) (err error) {
 
 func choose(names string) ([]benchCase, error) {
 	if names == "all" {
-		return slices.DeleteFunc(slices.Clone(cases), func(c benchCase) bool { return c.name == postgresCase }), nil
+		return slices.DeleteFunc(slices.Clone(cases), func(c benchCase) bool { return needsServer(c.name) }), nil
 	}
 	var chosen []benchCase
 	for name := range strings.SplitSeq(names, ",") {

@@ -13,8 +13,11 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// postgresCase is the name of the case that needs a PostgreSQL server.
+// postgresCase is the name of the case that compares the engines.
 const postgresCase = "postgres"
+
+// needsServer reports whether a case needs a PostgreSQL server.
+func needsServer(name string) bool { return name == postgresCase || name == clusterCase }
 
 // postgresql compares a gate whose keystore is in PostgreSQL with a gate on an SQLite file with the
 // same records: the first figure of each row is SQLite's. The PostgreSQL server is on no core of its
@@ -31,7 +34,11 @@ func (s *suite) postgresql() error {
 	if err != nil {
 		return err
 	}
-	one, other, err := s.both(gateSite(f), inPostgres)
+	inFile := gateSite(f)
+	for _, site := range []*site{&inFile, &inPostgres} {
+		site.before += "\n\tspeechgate_issue {\n\t\tmax_rate 1000000\n\t}"
+	}
+	one, other, err := s.both(inFile, inPostgres)
 	if err != nil {
 		return err
 	}
@@ -49,6 +56,20 @@ func (s *suite) postgresql() error {
 	}
 	create := f.forms("/v2/recognitions", "u", 4<<10)
 	if err := s.closed("create, PostgreSQL", one, other, create, 64, throughputAtLeast(0), cpuAtMost(0)); err != nil {
+		return err
+	}
+	issue := func(p *proxy) func() (sample, error) {
+		return func() (sample, error) {
+			r, err := s.play(p, plan{conns: 64, next: f.issued(0), classes: []class{answered, {status: http.StatusOK}}, length: s.length})
+			if err != nil {
+				return nil, err
+			}
+			return sample{"throughput": r.perSecond(), "CPU per request": r.cpuEach()}, nil
+		}
+	}
+	err = s.compare("issue over HTTP, 64 connections, PostgreSQL", s.pairs, issue(one), issue(other),
+		measure{name: "throughput", unit: "keys/s", target: 5000, absolute: true}, cpuAtMost(0))
+	if err != nil {
 		return err
 	}
 	return s.recordJobs(f)

@@ -25,6 +25,7 @@ type suite struct {
 	against string        // another build of the gateway; empty for plain Caddy
 	// postgres is the connection string of an empty PostgreSQL database; empty for none.
 	postgres string
+	restart  string // a shell command that restarts the PostgreSQL server; empty for none
 	suffix   string // the suffix of the case's name, if the case sets the proxies' environment
 	running  []*proxy
 	rows     []row
