@@ -31,7 +31,7 @@ func init() {
 // -------|--------
 // 200 | The keystore can be read, and is the one with which the configuration was started.
 // 405 | The method is not `GET` or `HEAD`.
-// 503 | The keystore cannot be read within 2 seconds, or another file was put in its place. The log has the reason, and the answer does not.
+// 503 | The keystore cannot be read within 2 seconds, or another file or database was put in its place. The log has the reason, and the answer does not.
 //
 // Everybody may ask. The answer shows nothing else, has no line in the access log, and counts in no
 // metric of this plugin.

@@ -179,7 +179,7 @@ func NoStore(text string) error { return &lostError{text, ErrNoStore} }
 func Lost(text string) error { return &lostError{text: text} }
 
 // ErrReplaced says that another database is now at the place of the one that was opened.
-var ErrReplaced = Lost("another file was put in its place")
+var ErrReplaced = Lost("another file or database was put in its place")
 
 // IsLost reports whether err says that the database that was opened is gone,
 // replaced or destroyed. It will never be usable again: Retire it, and Open.
