@@ -62,6 +62,7 @@ var arrows = map[string]struct {
 	"internal/wstest":         {std: true},
 	"internal/browsertest":    {may: []string{"internal/testutil"}},
 	"internal/postgrestest":   {may: []string{"internal/testutil"}},
+	"internal/storetest":      {may: []string{"internal/postgrestest", "keystore", "policy"}, sql: true},
 	"internal/passkeytest":    {std: true},
 
 	"internal/openid/openidtest": {std: true},

@@ -2,7 +2,6 @@ package caddymodule_test
 
 import (
 	"net/http"
-	"path/filepath"
 	"testing"
 
 	"github.com/speechgate/speechgate/keystore"
@@ -59,7 +58,7 @@ func TestAdminAPI_HealthFollowsTheKeystore(t *testing.T) {
 	if err := g.keys.Close(); err != nil {
 		t.Fatal(err)
 	}
-	moveStore(t, filepath.Dir(g.path), filepath.Dir(g.path)+".away")
+	g.place.Move(t, g.place.Beside("away"))
 	eventually(t, func() bool { return c.ask(http.MethodGet, "health", "").Code == http.StatusServiceUnavailable })
 	c.refused(http.StatusServiceUnavailable, "keystore_unavailable", http.MethodGet, "health", "")
 }

@@ -3,7 +3,6 @@ package caddymodule_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 
@@ -369,12 +368,7 @@ func TestR17_ErrorOfTheStoreIsNotARefusedKey(t *testing.T) {
 	g := newGateway(t, "upstream_key "+backendKey)
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
-	if err := os.WriteFile(g.path+".new", []byte("this is no database, and long enough to be looked at as one"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(g.path+".new", g.path); err != nil {
-		t.Fatal(err)
-	}
+	g.place.Spoil(t)
 	eventually(t, func() bool { return g.poll("j", secret).status == http.StatusServiceUnavailable })
 	g.backend.received()
 

@@ -2,7 +2,6 @@ package caddymodule_test
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -260,11 +259,7 @@ func TestEvents_OfKeys(t *testing.T) {
 // hasBegun waits for the gateway's first look at the keys: it tells of keys that end after it.
 func hasBegun(t *testing.T, g *gateway) {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+g.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := g.place.Database(t)
 	holdsSoon(t, "the gateway has looked at the keys", func() bool {
 		var looks int
 		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM meta WHERE name IN ('news_key_ended', 'news_key_expiring_7d', 'news_key_expiring_1d')").Scan(&looks); err != nil {

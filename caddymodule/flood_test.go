@@ -23,16 +23,23 @@ func (g *gateway) stop() {
 }
 
 // written returns the records of a store that requests can change, except the usage, and the size of
-// its files.
+// its files in bytes. On PostgreSQL the size is 4 KiB for each row that was ever written.
 func (g *gateway) written() (text string, size int64) {
 	g.t.Helper()
 	var all strings.Builder
-	for _, suffix := range []string{"", "-wal"} {
-		file, err := os.Stat(g.path + suffix)
-		if err != nil {
+	if g.place.IsPostgreSQL() {
+		row := g.place.Database(g.t).QueryRowContext(g.t.Context(), `SELECT 4096 * SUM(n_tup_ins + n_tup_upd + n_tup_del)::bigint FROM pg_stat_user_tables`)
+		if err := row.Scan(&size); err != nil {
 			g.t.Fatal(err)
 		}
-		size += file.Size()
+	} else {
+		for _, suffix := range []string{"", "-wal"} {
+			file, err := os.Stat(string(g.place) + suffix)
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			size += file.Size()
+		}
 	}
 	keys, _, err := g.keys.Keys(g.t.Context(), keystore.KeyList{})
 	if err != nil {

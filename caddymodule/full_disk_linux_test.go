@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/speechgate/speechgate/caddymodule/issue"
+	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -60,13 +62,14 @@ func (i *issuer) issueUntilRefused() (issued int64, status int, retryAfter strin
 }
 
 func TestR22_KeysCanBeEndedOnAFullDisk(t *testing.T) {
+	postgrestest.OfSQLite(t, "a full disk")
 	dir := testutil.SmallDisk(t, 34<<20)
 	if dir == "" {
 		return
 	}
-	i := newIssuerAt(t, "max_rate 1000000", filepath.Join(dir, "store", "keystore.db"))
+	i := newIssuerAt(t, "max_rate 1000000", storetest.Place(filepath.Join(dir, "store", "keystore.db")))
 	holdsSoon(t, "the reserve is there", func() bool {
-		fi, err := os.Stat(i.path + "-reserve")
+		fi, err := os.Stat(string(i.place) + "-reserve")
 		return err == nil && fi.Size() == keystore.ReserveBytes
 	})
 	other := i.newAccount("Other")

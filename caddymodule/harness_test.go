@@ -16,6 +16,7 @@ import (
 
 	"github.com/speechgate/speechgate/caddymodule/app"
 	"github.com/speechgate/speechgate/caddymodule/livestream"
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -30,14 +31,14 @@ type gateway struct {
 	addr    string // of the gate
 	scheme  string // of the site; http:// by default
 	backend *backend
-	path    string // of the keystore
-	logPath string // of the default logger's output, which is at debug level
-	dialect string // of the gate; amivoice by default
-	options string // of the gate
-	site    string // the rest of the site, after the gate
-	global  string // lines of the global option speechgate
-	proxies string // the trusted proxies; 127.0.0.1/32 by default
-	order   string // lines of the global options about the order of directives
+	place   storetest.Place // of the keystore
+	logPath string          // of the default logger's output, which is at debug level
+	dialect string          // of the gate; amivoice by default
+	options string          // of the gate
+	site    string          // the rest of the site, after the gate
+	global  string          // lines of the global option speechgate
+	proxies string          // the trusted proxies; 127.0.0.1/32 by default
+	order   string          // lines of the global options about the order of directives
 	keys    *keystore.Store
 	live    *livestream.Registry // of this server, across reloads
 	account policy.Account
@@ -56,8 +57,8 @@ func newGatewayWith(t *testing.T, g *gateway) *gateway {
 	t.Helper()
 	g.t = t
 	dir := t.TempDir()
-	if g.path == "" {
-		g.path = filepath.Join(dir, "store", "keystore.db")
+	if g.place == "" {
+		g.place = storetest.New(t)
 	}
 	g.logPath = filepath.Join(dir, "caddy.log")
 	g.backend = newBackend(t)
@@ -98,7 +99,7 @@ func (g *gateway) config() string {
 		trusted_proxies_strict
 	}
 	speechgate {
-		keystore sqlite {store}
+		keystore {store}
 		` + g.global + `
 	}
 `,
@@ -114,7 +115,7 @@ func (g *gateway) config() string {
 }
 `,
 	}.String()
-	return strings.NewReplacer("{log}", g.logPath, "{storage}", filepath.Join(filepath.Dir(g.logPath), "storage"), "{store}", g.path, "{addr}", g.addr, "{scheme}", g.scheme, "{dialect}", cmp.Or(g.dialect, "amivoice"), "{proxies}", cmp.Or(g.proxies, "127.0.0.1/32"),
+	return strings.NewReplacer("{log}", g.logPath, "{storage}", filepath.Join(filepath.Dir(g.logPath), "storage"), "{store}", g.place.Option(), "{addr}", g.addr, "{scheme}", g.scheme, "{dialect}", cmp.Or(g.dialect, "amivoice"), "{proxies}", cmp.Or(g.proxies, "127.0.0.1/32"),
 		"{backend}", g.backend.addr()).Replace(text)
 }
 
@@ -171,7 +172,9 @@ func loadCaddyfile(text string) error {
 // openStore opens the keystore like another process.
 func (g *gateway) openStore() *keystore.Store {
 	g.t.Helper()
-	store, err := keystore.Open(context.Background(), keystore.Config{Path: g.path, Clock: now, CommandLine: true})
+	cfg := g.place.CommandLine()
+	cfg.Clock = now
+	store, err := keystore.Open(context.Background(), cfg)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -2,11 +2,10 @@ package caddymodule_test
 
 import (
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -56,45 +55,40 @@ func TestR17_Health_FollowsTheKeystore(t *testing.T) {
 	if err := g.keys.Close(); err != nil {
 		t.Fatal(err)
 	}
-	place := filepath.Dir(g.path)
-	away, another := place+".away", place+".another"
-	other, err := keystore.Open(t.Context(), keystore.Config{Path: filepath.Join(another, filepath.Base(g.path)), Clock: now, CommandLine: true})
+	place, away, another := g.place, g.place.Beside("away"), storetest.New(t)
+	other, err := keystore.Open(t.Context(), another.CommandLine())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	moveStore(t, place, away)
+	place.Move(t, away)
 	g.waitForHealth(http.StatusServiceUnavailable)
 	if got := g.check("GET", "/healthz"); got.body != "unavailable\n" {
 		t.Errorf("the answer is %q", got.body)
 	}
 	// Another keystore knows none of the keys.
-	moveStore(t, another, place)
-	eventually(t, func() bool { return strings.Contains(g.log(), `"same_store":false`) })
+	another.Move(t, place)
+	anothers := func(n int) { // waits until the server has found another keystore so many times
+		t.Helper()
+		eventually(t, func() bool { return strings.Count(g.log(), `"same_store":false`) == n })
+	}
+	anothers(1)
 	if got := g.check("GET", "/healthz"); got.status != http.StatusServiceUnavailable {
 		t.Errorf("with another keystore: %d", got.status)
 	}
-	moveStore(t, place, another)
-	moveStore(t, away, place)
+	place.Move(t, another)
+	away.Move(t, place)
 	g.waitForHealth(http.StatusOK)
+	anothers(2)
 	// With a reload, the operator chooses the keystore that is there now.
-	moveStore(t, place, away)
-	moveStore(t, another, place)
+	place.Move(t, away)
+	another.Move(t, place)
 	g.waitForHealth(http.StatusServiceUnavailable)
-	eventually(t, func() bool { return strings.Count(g.log(), `"same_store":false`) == 3 }) // with the return of the first one
+	anothers(3)
 	g.load()
 	g.waitForHealth(http.StatusOK)
-}
-
-// moveStore renames the directory of a keystore, so that all of its files are moved in one step. The server
-// notices it soon.
-func moveStore(t *testing.T, from, to string) {
-	t.Helper()
-	if err := os.Rename(from, to); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // waitForHealth waits until a check is answered with this status.

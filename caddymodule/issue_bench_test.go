@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/speechgate/speechgate/caddymodule/issue"
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -35,8 +36,8 @@ func BenchmarkIssue(b *testing.B) {
 	dir := b.TempDir()
 	b.Setenv("XDG_DATA_HOME", dir)
 	b.Setenv("XDG_CONFIG_HOME", dir)
-	path := filepath.Join(dir, "keystore.db")
-	keys, issuer := fillStore(b, path)
+	place := storetest.New(b)
+	keys, issuer := fillStore(b, place)
 	addr := freeAddr(b)
 	err := loadCaddyfile(`{
 		admin off
@@ -47,7 +48,7 @@ func BenchmarkIssue(b *testing.B) {
 			output discard
 		}
 		speechgate {
-			keystore sqlite ` + path + `
+			keystore ` + place.Option() + `
 		}
 	}
 	http://` + addr + ` {
@@ -103,9 +104,11 @@ func BenchmarkIssue(b *testing.B) {
 }
 
 // fillStore makes a keystore with many keys, and one key that may issue others.
-func fillStore(b *testing.B, path string) (keys []policy.Secret, issuer string) {
+func fillStore(b *testing.B, place storetest.Place) (keys []policy.Secret, issuer string) {
 	b.Helper()
-	store, err := keystore.Open(b.Context(), keystore.Config{Path: path, Clock: now, CommandLine: true})
+	cfg := place.CommandLine()
+	cfg.Clock = now
+	store, err := keystore.Open(b.Context(), cfg)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -104,13 +103,7 @@ func TestIssue_AuditTrailSaysWho(t *testing.T) {
 
 func TestIssue_AnErrorOfTheStoreIs503(t *testing.T) {
 	i := newIssuer(t, "")
-	// This file is not a keystore. It replaces the keystore like a restored backup.
-	if err := os.WriteFile(i.path+".new", []byte("not a keystore"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(i.path+".new", i.path); err != nil {
-		t.Fatal(err)
-	}
+	i.place.Spoil(t)
 	eventually(t, func() bool {
 		got := i.byKey("")
 		return got.status == http.StatusServiceUnavailable && got.header.Get("Retry-After") != "" && strings.Contains(got.body, "at the moment")

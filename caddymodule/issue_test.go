@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -29,10 +30,10 @@ func newIssuer(t *testing.T, options string) *issuer {
 	return newIssuerAt(t, options, "")
 }
 
-// newIssuerAt is newIssuer with the keystore at this path. If the path is empty, it chooses one.
-func newIssuerAt(t *testing.T, options, path string) *issuer {
+// newIssuerAt is newIssuer with the keystore at this place. If the place is empty, it chooses one.
+func newIssuerAt(t *testing.T, options string, place storetest.Place) *issuer {
 	t.Helper()
-	i := &issuer{gateway: newGatewayWith(t, &gateway{path: path, site: "speechgate_issue {\n" + options + "\n}\n" + defaultSite})}
+	i := &issuer{gateway: newGatewayWith(t, &gateway{place: place, site: "speechgate_issue {\n" + options + "\n}\n" + defaultSite})}
 	account, err := i.keys.ImportAccount(t.Context(), now(), operator, "Issuer", "vendor-sid", policy.NewSecret(aPassword))
 	if err != nil {
 		t.Fatal(err)

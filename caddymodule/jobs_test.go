@@ -2,15 +2,12 @@ package caddymodule_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	_ "github.com/mattn/go-sqlite3" // to hold the keystore's lock
 
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -108,18 +105,18 @@ func TestR10_JobIsRecordedBeforeTheClientLearnsItsID(t *testing.T) {
 // refuseJobs makes the database refuse every new job at once.
 func (g *gateway) refuseJobs() (allow func()) {
 	g.t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+g.path)
-	if err != nil {
-		g.t.Fatal(err)
+	db := g.place.Database(g.t)
+	refuse, stop := "CREATE TRIGGER refuse BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'refused'); END", "DROP TRIGGER refuse"
+	if g.place.IsPostgreSQL() {
+		refuse, stop = "ALTER TABLE jobs ADD CONSTRAINT refuse CHECK (FALSE) NOT VALID", "ALTER TABLE jobs DROP CONSTRAINT refuse"
 	}
-	if _, err := db.ExecContext(g.t.Context(), "CREATE TRIGGER refuse BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'refused'); END"); err != nil {
+	if _, err := db.ExecContext(g.t.Context(), refuse); err != nil {
 		g.t.Fatal(err)
 	}
 	return func() {
-		if _, err := db.ExecContext(g.t.Context(), "DROP TRIGGER refuse"); err != nil {
+		if _, err := db.ExecContext(g.t.Context(), stop); err != nil {
 			g.t.Error(err)
 		}
-		_ = db.Close()
 	}
 }
 
@@ -255,12 +252,7 @@ func TestR17_AJobThatCannotBeLookedUpIsNotUnrecorded(t *testing.T) {
 	g.backend.respondText(http.StatusOK, `{"status":"completed"}`)
 	g.wantPoll("older", secret, http.StatusOK, `{"status":"completed"}`) // the key is in the cache now
 	g.backend.received()
-	db, err := sql.Open("sqlite3", "file:"+g.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), `ALTER TABLE jobs RENAME TO jobs_elsewhere`); err != nil {
+	if _, err := g.place.Database(t).ExecContext(t.Context(), `ALTER TABLE jobs RENAME TO jobs_elsewhere`); err != nil {
 		t.Fatal(err)
 	}
 	got := g.poll("older", secret)

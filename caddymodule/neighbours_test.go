@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/speechgate/speechgate/internal/storetest"
 )
 
 // passing has the ID of a handler of another plugin, and calls the next handler for every request.
@@ -100,8 +102,8 @@ func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
 			dir := t.TempDir()
 			t.Setenv("XDG_DATA_HOME", dir)
 			t.Setenv("XDG_CONFIG_HOME", dir)
-			path, logPath := filepath.Join(dir, "store", "keystore.db"), filepath.Join(dir, "caddy.log")
-			config := strings.NewReplacer("{storage}", dir, "{log}", logPath, "{path}", path, "{first}", "http://"+freeAddr(t), "{second}", "http://"+freeAddr(t)).Replace(`{
+			logPath := filepath.Join(dir, "caddy.log")
+			config := strings.NewReplacer("{storage}", dir, "{log}", logPath, "{store}", storetest.New(t).Option(), "{first}", "http://"+freeAddr(t), "{second}", "http://"+freeAddr(t)).Replace(`{
 	admin off
 	persist_config off
 	storage file_system {storage}
@@ -110,7 +112,7 @@ func TestStart_WarnsOfHandlersInTheWrongOrder(t *testing.T) {
 	}
 	` + test.options + `
 	speechgate {
-		keystore sqlite {path}
+		keystore {store}
 	}
 }
 &(cached) {

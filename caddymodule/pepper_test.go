@@ -2,11 +2,11 @@ package caddymodule_test
 
 import (
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -24,8 +24,10 @@ func TestR18_MisspeltPepperIsNeverAdded(t *testing.T) {
 			}
 			s.global = ""
 			s.mustStart() // the store has none
-			s.path = filepath.Join(s.dir, "peppered.db")
-			old, err := keystore.Open(t.Context(), keystore.Config{Path: s.path, CommandLine: true, Pepper: policy.NewSecret(pepper)})
+			s.place = storetest.New(t)
+			cfg := s.place.CommandLine()
+			cfg.Pepper = policy.NewSecret(pepper)
+			old, err := keystore.Open(t.Context(), cfg)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -128,9 +128,7 @@ func TestR18_NoSecretIsLeftAnywhere(t *testing.T) {
 
 	// A keystore that cannot be read.
 	store := g.storeBytes()
-	if err := os.Remove(g.path); err != nil {
-		t.Fatal(err)
-	}
+	g.place.Spoil(t)
 	eventually(t, func() bool { return g.poll("j", good).status == http.StatusServiceUnavailable })
 	all()
 
@@ -151,10 +149,13 @@ func TestR18_NoSecretIsLeftAnywhere(t *testing.T) {
 	}
 }
 
-// storeBytes returns all bytes of the files of the keystore.
+// storeBytes returns all bytes of the files of the keystore, or all values of its tables.
 func (g *gateway) storeBytes() string {
 	g.t.Helper()
-	files, err := filepath.Glob(g.path + "*")
+	if g.place.IsPostgreSQL() {
+		return g.place.Dump(g.t)
+	}
+	files, err := filepath.Glob(string(g.place) + "*")
 	if err != nil || len(files) == 0 {
 		g.t.Fatalf("%v: %v", files, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -30,7 +31,7 @@ func newServer(t *testing.T) *server {
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	g := &gateway{
 		t: t, addr: freeAddr(t), scheme: "http://", backend: newBackend(t), site: defaultSite,
-		path: filepath.Join(dir, "store", "keystore.db"), logPath: filepath.Join(dir, "caddy.log"),
+		place: storetest.New(t), logPath: filepath.Join(dir, "caddy.log"),
 	}
 	t.Cleanup(func() { _ = caddy.Stop() })
 	return &server{gateway: g, dir: dir, storage: filepath.Join(dir, "storage")}
@@ -38,7 +39,7 @@ func newServer(t *testing.T) *server {
 
 // start loads the configuration. It starts the server, or reloads it.
 func (s *server) start() error {
-	text := strings.Replace(s.config(), "keystore sqlite "+s.path, "keystore sqlite "+s.path+s.block, 1)
+	text := strings.Replace(s.config(), s.place.Option(), s.place.Option()+s.block, 1)
 	return loadCaddyfile(strings.Replace(text, filepath.Join(s.dir, "storage"), s.storage, 1))
 }
 
@@ -54,16 +55,15 @@ func (s *server) stop() {
 	if err := caddy.Stop(); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, func() bool { // the keystore is closed a moment later
-		_, err := os.Stat(s.path + "-wal")
-		return err != nil
-	})
+	eventually(s.t, func() bool { return !s.place.InUse(s.t) }) // the keystore is closed a moment later
 }
 
 // storeID returns the ID of the store at the path.
 func (s *server) storeID() string {
 	s.t.Helper()
-	store, err := keystore.Open(s.t.Context(), keystore.Config{Path: s.path, CommandLine: true, MustExist: true})
+	cfg := s.place.CommandLine()
+	cfg.MustExist = true
+	store, err := keystore.Open(s.t.Context(), cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func (s *server) refused(wants ...string) {
 			s.t.Errorf("error %q, want %q in it", err, want)
 		}
 	}
-	if _, err := os.Stat(s.path); err == nil && !strings.Contains(strings.Join(wants, " "), "empty") {
-		s.t.Errorf("there is a file at %s now", s.path)
+	if s.place.Exists(s.t) && !strings.Contains(strings.Join(wants, " "), "empty") {
+		s.t.Errorf("there is a keystore at %s now", s.place.Name(s.t))
 	}
 }

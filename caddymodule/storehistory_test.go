@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -42,31 +44,31 @@ func wantCounts(t *testing.T, got []int, want ...int) {
 // after a wrong path or without a mounted disk, all keys would be unknown.
 func TestR17_VanishedKeystoreIsNotMadeAgain(t *testing.T) {
 	s := newServer(t)
+	right := s.place.File(t, "a file that vanishes")
 	s.mustStart()
 	id := s.storeID()
 	wantCounts(t, s.logged(madeNew, `"msg":"the keystore is open"`, `"store_id":"`+id+`","schema":`, another), 1, 1, 1, 0)
-	if got := s.history(); len(got) != 1 || got[s.path] != id {
-		t.Errorf("the history has %v, want %s at %s", got, id, s.path)
+	if got := s.history(); len(got) != 1 || got[s.place.Name(t)] != id {
+		t.Errorf("the history has %v, want %s at %s", got, id, s.place.Name(t))
 	}
 	s.stop()
 	s.mustStart()
 	wantCounts(t, s.logged(madeNew, `"msg":"the keystore is open"`, another), 0, 1, 0)
 	s.stop()
 
-	right := s.path
 	for name, wrong := range map[string]string{
-		"another name":      filepath.Join(s.dir, "store", "keystor.db"),
+		"another name":      filepath.Join(filepath.Dir(right), "keystor.db"),
 		"another directory": filepath.Join(s.dir, "stores", "keystore.db"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.t, s.path = t, wrong
+			s.t, s.place = t, storetest.Place(wrong)
 			s.refused(wrong, "there is no file at this path", id+" at "+right, "speechgate init", "write create in a block")
 			if entries, _ := filepath.Glob(filepath.Join(s.dir, "stores", "*")); len(entries) > 0 {
 				t.Errorf("%v were made", entries)
 			}
 		})
 	}
-	s.t, s.path = t, right
+	s.t, s.place = t, storetest.Place(right)
 
 	away := filepath.Join(s.dir, "away")
 	if err := os.Rename(filepath.Dir(right), away); err != nil {
@@ -111,25 +113,24 @@ func TestR17_ReloadWithAVanishedKeystore(t *testing.T) {
 	}
 	wants(http.StatusOK)
 
-	right := s.path
-	s.path = filepath.Join(s.dir, "elsewhere.db")
-	s.refused(s.path, id+" at "+right)
+	right, away := s.place, s.place.Beside("away")
+	s.place = storetest.New(t)
+	s.refused(s.place.Name(t), id+" at "+right.Name(t))
 	wants(http.StatusOK)
 
-	s.path = right
-	away := filepath.Join(s.dir, "away")
-	if err := os.Rename(filepath.Dir(right), away); err != nil {
-		t.Fatal(err)
-	}
+	s.place = right
+	right.Move(t, away)
 	wants(http.StatusServiceUnavailable)
-	s.refused(right, "there is no file at this path", id)
+	missing := []string{right.Name(t), "there is no file at this path", id}
+	if right.IsPostgreSQL() {
+		missing = []string{right.Name(t), "does not exist"}
+	}
+	s.refused(missing...)
 	wants(http.StatusServiceUnavailable)
 	s.block = " {\n must_exist\n }"
-	s.refused(right, "there is no file at this path", id)
+	s.refused(missing...)
 	s.block = ""
-	if err := os.Rename(away, filepath.Dir(right)); err != nil {
-		t.Fatal(err)
-	}
+	away.Move(t, right)
 	wants(http.StatusOK)
 	eventually(t, func() bool { return s.start() == nil })
 }
@@ -145,9 +146,9 @@ func TestR17_RefusedReloadServesNobody(t *testing.T) {
 	if before == 0 {
 		t.Fatal("the log does not say that a server runs")
 	}
-	s.path = filepath.Join(s.dir, "elsewhere.db")
+	s.place = storetest.New(t)
 	for range 8 {
-		s.refused(s.path, id)
+		s.refused(s.place.Name(t), id)
 	}
 	if n := running(); n != before {
 		t.Errorf("%d refused reloads started a server", n-before)
@@ -157,6 +158,7 @@ func TestR17_RefusedReloadServesNobody(t *testing.T) {
 // A reload that would create a keystore where no file can be made is refused before a listener
 // is opened, and nothing is created.
 func TestR17_ReloadThatCannotMakeTheKeystoreServesNobody(t *testing.T) {
+	postgrestest.OfSQLite(t, "places where no file can be made")
 	s := newServer(t)
 	s.mustStart()
 	running := func() int { return strings.Count(s.log(), `"msg":"server running"`) }
@@ -176,7 +178,7 @@ func TestR17_ReloadThatCannotMakeTheKeystoreServesNobody(t *testing.T) {
 		paths["/proc/nope/keystore.db"] = "no file can be made in /proc"
 	}
 	for path, want := range paths {
-		s.path = path
+		s.place = storetest.Place(path)
 		for range 4 { // Caddy starts its apps in a random order
 			s.refused(path, want)
 		}
@@ -184,22 +186,23 @@ func TestR17_ReloadThatCannotMakeTheKeystoreServesNobody(t *testing.T) {
 	if n := running(); n != before {
 		t.Errorf("the refused reloads started %d servers", n-before)
 	}
-	s.path = filepath.Join(s.dir, "new", "dir", "keystore.db")
+	s.place = storetest.Place(filepath.Join(s.dir, "new", "dir", "keystore.db"))
 	s.mustStart()
 }
 
 // Like a start, a reload checks that the store can be written.
 func TestR10_ReloadTriesToWrite(t *testing.T) {
 	s := newServer(t)
+	path := s.place.File(t, "the permissions of a directory")
 	s.mustStart()
-	if err := os.Chmod(filepath.Dir(s.path), 0o777); err != nil {
+	if err := os.Chmod(filepath.Dir(path), 0o777); err != nil {
 		t.Fatal(err)
 	}
 	err := s.start()
-	if err == nil || !strings.Contains(err.Error(), s.path) || !strings.Contains(err.Error(), "chmod go-w "+filepath.Dir(s.path)) {
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "chmod go-w "+filepath.Dir(path)) {
 		t.Errorf("error %v", err)
 	}
-	if err := os.Chmod(filepath.Dir(s.path), 0o755); err != nil {
+	if err := os.Chmod(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s.mustStart()
@@ -208,23 +211,27 @@ func TestR10_ReloadTriesToWrite(t *testing.T) {
 func TestKeystoreCreateAndMustExist(t *testing.T) {
 	s := newServer(t)
 	s.block = " {\n must_exist\n }"
-	s.refused(s.path, "there is no file at this path")
+	missing := "there is no file at this path"
+	if s.place.IsPostgreSQL() {
+		missing = "there is no keystore in the database"
+	}
+	s.refused(s.place.Name(t), missing)
 	if got := s.history(); len(got) != 0 {
 		t.Errorf("the history has %v", got)
 	}
 	s.block = ""
 	s.mustStart()
-	first, right := s.storeID(), s.path
+	first, right := s.storeID(), s.place
 	s.stop()
 	_ = s.logged()
 
-	s.path, s.block = filepath.Join(s.dir, "new", "keystore.db"), " {\n create\n }"
+	s.place, s.block = storetest.New(t), " {\n create\n }"
 	s.mustStart()
 	second := s.storeID()
 	if second == first {
 		t.Fatal("it is the same store")
 	}
-	wantCounts(t, s.logged(madeNew, another, `"store_id":"`+second+`","path":"`+s.path+`","store_id_before":"`+first+`","path_before":"`+right+`"`), 1, 1, 1)
+	wantCounts(t, s.logged(madeNew, another, `"store_id":"`+second+`","path":"`+s.place.Name(t)+`","store_id_before":"`+first+`","path_before":"`+right.Name(t)+`"`), 1, 1, 1)
 	s.stop()
 
 	// A keystore that exists is opened, and create has no effect.
@@ -244,25 +251,23 @@ func TestKeystoreCreateAndMustExist(t *testing.T) {
 func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 	s := newServer(t)
 	s.mustStart()
-	first, right := s.storeID(), s.path
+	first, right := s.storeID(), s.place
 	s.stop()
-	moved := filepath.Join(s.dir, "moved", "keys.db")
-	if err := os.Rename(filepath.Dir(right), filepath.Dir(moved)); err != nil {
-		t.Fatal(err)
-	}
-	s.path = filepath.Join(filepath.Dir(moved), "keystore.db")
+	moved := right.Beside("moved")
+	right.Move(t, moved)
+	s.place = moved
 	_ = s.logged()
 	s.mustStart()
 	wantCounts(t, s.logged(madeNew, another), 0, 0)
-	if got := s.history(); len(got) != 1 || got[s.path] != first {
-		t.Errorf("the history has %v, want %s at %s only", got, first, s.path)
+	if got := s.history(); len(got) != 1 || got[moved.Name(t)] != first {
+		t.Errorf("the history has %v, want %s at %s only", got, first, moved.Name(t))
 	}
 	s.stop()
 
-	// Another store at the same path.
-	path := s.path
-	s.path = filepath.Join(s.dir, "other.db")
-	other, err := keystore.Open(t.Context(), keystore.Config{Path: s.path, CommandLine: true})
+	// Another store at the same place.
+	moved.Move(t, moved.Beside("away"))
+	s.place = storetest.New(t)
+	other, err := keystore.Open(t.Context(), s.place.CommandLine())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,13 +275,11 @@ func TestAnotherKeystoreIsOpenedWithAWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := s.storeID()
-	if err := os.Rename(s.path, path); err != nil {
-		t.Fatal(err)
-	}
-	s.path = path
+	s.place.Move(t, moved)
+	s.place = moved
 	s.mustStart()
 	wantCounts(t, s.logged(madeNew, another, first, `"store_id_before":"`+first+`"`), 0, 1, 1, 1)
-	if got := s.history(); len(got) != 1 || got[path] != second {
+	if got := s.history(); len(got) != 1 || got[moved.Name(t)] != second {
 		t.Errorf("the history has %v", got)
 	}
 }
@@ -346,7 +349,8 @@ func TestR18_HistoryHoldsNoSecret(t *testing.T) {
 func TestR17_CreateWorksWithAReload(t *testing.T) {
 	s := newServer(t)
 	s.mustStart()
-	if err := os.Rename(filepath.Dir(s.path), filepath.Join(s.dir, "away")); err != nil {
+	path := s.place.File(t, "a file that vanishes")
+	if err := os.Rename(filepath.Dir(path), filepath.Join(s.dir, "away")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.start(); err == nil {

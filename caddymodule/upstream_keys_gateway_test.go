@@ -191,7 +191,7 @@ func (g *turnGateway) doctor() string {
 		g.t.Fatal(err)
 	}
 	report, err := doctor.Examine(g.t.Context(), doctor.Subject{
-		Config: config, Source: "--config Caddyfile", Now: time.Now, Store: keystore.Config{Path: g.path, CommandLine: true},
+		Config: config, Source: "--config Caddyfile", Now: time.Now, Store: g.place.CommandLine(),
 		Server: runningServer{config: config, c: newAdminClient(g.t)},
 	})
 	if err != nil {

@@ -3,7 +3,6 @@ package caddymodule_test
 import (
 	"context"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,12 +19,7 @@ func TestR17_VerifyAnswers503ForAnErrorOfTheStore(t *testing.T) {
 	key, secret := g.issue(keystore.NewKey{})
 	g.recordJob("j", key, now())
 	wantAnswer(t, g.verify("j", secret), http.StatusNoContent, policy.Allowed)
-	if err := os.WriteFile(g.path+".new", []byte("this is no database, and long enough to be looked at as one"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(g.path+".new", g.path); err != nil {
-		t.Fatal(err)
-	}
+	g.place.Spoil(t)
 	eventually(t, func() bool { return g.verify("j", secret).status == http.StatusServiceUnavailable })
 	for _, key := range []string{"", secret} {
 		got := g.verify("j", key)

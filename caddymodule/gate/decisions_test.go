@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +56,7 @@ func TestR11_TheCacheAnswersForTheJobsOfTheAccountOnly(t *testing.T) {
 	if own, foreign := poll(g.secret), poll(stranger.Reveal()); own != http.StatusOK || foreign != http.StatusNotFound {
 		t.Fatalf("status %d and, for another account, %d", own, foreign)
 	}
-	if _, err := g.database(t).ExecContext(t.Context(), "ALTER TABLE jobs RENAME TO jobs_elsewhere"); err != nil {
+	if _, err := g.place.Database(t).ExecContext(t.Context(), "ALTER TABLE jobs RENAME TO jobs_elsewhere"); err != nil {
 		t.Fatal(err)
 	}
 	if unknown := poll("unknown"); unknown != http.StatusUnauthorized {
@@ -139,9 +138,7 @@ func TestR15_ThePathOfAnotherAccountIsUnlisted(t *testing.T) {
 
 func TestR17_AKeystoreThatCannotBeOpenedIsNotARefusedKey(t *testing.T) {
 	g := newRig(t)
-	if err := os.WriteFile(g.path, []byte(strings.Repeat("this is no database", 100)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	g.place.Spoil(t)
 	logs := g.logs()
 	for _, test := range []struct {
 		secret string

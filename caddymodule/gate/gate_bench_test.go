@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -30,7 +30,7 @@ var (
 // answers in place of the backend.
 type rig struct {
 	gate   *Gate
-	path   string // of the keystore
+	place  storetest.Place // of the keystore
 	secret string
 }
 
@@ -42,9 +42,10 @@ func newRig(tb testing.TB) *rig {
 // newRigWith is newRig with other settings of the gate.
 func newRigWith(tb testing.TB, gate *Gate) *rig {
 	tb.Helper()
-	dir := tb.TempDir()
-	path := filepath.Join(dir, "keystore.db")
-	store, err := keystore.Open(tb.Context(), keystore.Config{Path: path, Clock: now, CommandLine: true})
+	place := storetest.New(tb)
+	cfg := place.CommandLine()
+	cfg.Clock = now
+	store, err := keystore.Open(tb.Context(), cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func newRigWith(tb testing.TB, gate *Gate) *rig {
 		tb.Fatal(err)
 	}
 	ctx, err := caddy.ProvisionContext(&caddy.Config{AppsRaw: caddy.ModuleMap{
-		app.Name: []byte(`{"keystore":{"path":"` + path + `"}}`),
+		app.Name: []byte(`{"keystore":` + place.JSON() + `}`),
 	}})
 	if err != nil {
 		tb.Fatal(err)
@@ -94,7 +95,7 @@ func newRigWith(tb testing.TB, gate *Gate) *rig {
 			tb.Error(err)
 		}
 	})
-	return &rig{gate, path, secret.Reveal()}
+	return &rig{gate, place, secret.Reveal()}
 }
 
 // quiet is a client that drops its answer.

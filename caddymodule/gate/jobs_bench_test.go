@@ -18,7 +18,9 @@ func BenchmarkForeignJob(b *testing.B) {
 	polls := g.cases()["poll"]
 	g.serve(b, polls, true) // opens the store
 	g.gate.logger = zap.NewNop()
-	store, err := keystore.Open(b.Context(), keystore.Config{Path: g.path, Clock: now, CommandLine: true})
+	cfg := g.place.CommandLine()
+	cfg.Clock = now
+	store, err := keystore.Open(b.Context(), cfg)
 	if err != nil {
 		b.Fatal(err)
 	}

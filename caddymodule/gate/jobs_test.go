@@ -27,7 +27,9 @@ func (g *rig) logs() *observer.ObservedLogs {
 // open opens the keystore like another process.
 func (g *rig) open(t *testing.T) *keystore.Store {
 	t.Helper()
-	store, err := keystore.Open(t.Context(), keystore.Config{Path: g.path, Clock: now, CommandLine: true})
+	cfg := g.place.CommandLine()
+	cfg.Clock = now
+	store, err := keystore.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +154,7 @@ func TestR10_ARecordThatCannotBeWrittenIsAnErrorOfTheServer(t *testing.T) {
 
 	g.gate.recordJobWithin = 50 * time.Millisecond
 	logs := g.logs()
-	unlock := g.lockStore(t)
+	unlock := g.place.Lock(t)
 	defer unlock()
 	got := g.ask(t, g.creation(), answering(http.StatusOK, `{"sessionid":"unwritten"}`))
 	if got.Code != http.StatusServiceUnavailable || strings.Contains(got.Body.String(), "unwritten") || got.Header().Get("Retry-After") == "" {
@@ -218,7 +220,7 @@ func TestR12_AStateThatIsKnownIsNotWritten(t *testing.T) {
 	g.ask(t, poll, answering(200, `{"status":"processing"}`)) // opens the store
 	logs := g.logs()
 	g.gate.recordStateWithin = 50 * time.Millisecond
-	unlock := g.lockStore(t)
+	unlock := g.place.Lock(t)
 	failed := func() int { return logs.FilterMessage("recording a job's state").Len() }
 	for status, news := range map[string]bool{"processing": false, "queued": true} {
 		before := failed()
@@ -246,7 +248,7 @@ func TestR12_AStateThatIsKnownIsNotWritten(t *testing.T) {
 		t.Errorf("the job is %+v", found)
 	}
 	g.gate.recordStateWithin = 50 * time.Millisecond
-	unlock = g.lockStore(t)
+	unlock = g.place.Lock(t)
 	defer unlock()
 	before = failed()
 	g.ask(t, poll, answering(200, `{"status":"error"}`))

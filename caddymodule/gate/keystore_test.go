@@ -2,7 +2,6 @@ package gate
 
 import (
 	"bufio"
-	"database/sql"
 	"maps"
 	"net"
 	"net/http"
@@ -12,33 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // to hold the keystore's lock
-
 	"github.com/speechgate/speechgate/caddymodule/livestream"
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/keystore"
 )
-
-// lockStore locks the database, so that nobody else can write to the keystore.
-func (g *rig) lockStore(t *testing.T) (unlock func()) {
-	t.Helper()
-	db := g.database(t)
-	tx, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() { _ = tx.Rollback() }
-}
-
-// database opens the database of the keystore.
-func (g *rig) database(t *testing.T) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+g.path+"?_txlock=exclusive")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
 
 // hijackable is the client's side of a connection that a handshake takes over.
 type hijackable struct {
@@ -54,6 +30,7 @@ func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // A reload closes the keystore after the last request and the last stream of the old configuration.
 func TestR17_TheKeystoreIsOpenAsLongAsARequestUsesIt(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "virtual time, which waits for no connection to a server")
 	isOpen := func(t *testing.T, store *keystore.Store) bool {
 		_, _, err := store.Keys(t.Context(), keystore.KeyList{Limit: 1})
 		return err == nil

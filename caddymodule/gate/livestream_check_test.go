@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/speechgate/speechgate/internal/credential"
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -313,6 +314,7 @@ func TestR14_TheTimerOfAStream(t *testing.T) {
 // reason.
 func TestR14_ARevocationCutsTheStream(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "virtual time, which waits for no connection to a server")
 	synctest.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(time.Minute) }) // the app closes its store a second after the end of the rig
 		g := newRig(t)

@@ -2,13 +2,13 @@ package storemetrics
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -16,7 +16,7 @@ import (
 // newCollector returns a Collector that tells of an empty keystore.
 func newCollector(t *testing.T) *Collector {
 	t.Helper()
-	store, err := keystore.Open(t.Context(), keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db")})
+	store, err := keystore.Open(t.Context(), storetest.New(t).Config())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -20,6 +19,7 @@ import (
 	"github.com/speechgate/speechgate/internal/openid"
 	"github.com/speechgate/speechgate/internal/refusals"
 	"github.com/speechgate/speechgate/internal/signin"
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -116,7 +116,9 @@ func newFixtureAt(t *testing.T, provider *openid.Provider) *fixture {
 	f := &fixture{t: t}
 	f.clock.Store(int64(start))
 	f.client.Store(netip.MustParseAddr("192.0.2.7"))
-	store, err := keystore.Open(t.Context(), keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db"), Clock: f.Now})
+	cfg := storetest.New(t).Config()
+	cfg.Clock = f.Now
+	store, err := keystore.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

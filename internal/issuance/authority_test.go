@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -36,7 +36,9 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	store, err := keystore.Open(t.Context(), keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db"), Clock: func() policy.Time { return start }})
+	cfg := storetest.New(t).Config()
+	cfg.Clock = func() policy.Time { return start }
+	store, err := keystore.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

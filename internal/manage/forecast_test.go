@@ -2,7 +2,6 @@ package manage
 
 import (
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -18,7 +18,8 @@ import (
 // much hangs, and with a key of another account that ends in two days.
 func forecastManager(t *testing.T) (m *Manager, busy, other Key, children []string) {
 	t.Helper()
-	cfg := keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db"), Clock: func() policy.Time { return noon }, CommandLine: true}
+	cfg := storetest.New(t).CommandLine()
+	cfg.Clock = func() policy.Time { return noon }
 	open := func() *Manager {
 		store := must(keystore.Open(t.Context(), cfg))(t)
 		return &Manager{Store: store, Actor: keystore.Actor{Kind: keystore.ActorOperator, ID: "ada"}, Now: noon, Gates: someGates()}

@@ -3,10 +3,10 @@ package manage
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -14,9 +14,9 @@ import (
 // newManager returns the operator's manager of an empty keystore.
 func newManager(t *testing.T) *Manager {
 	t.Helper()
-	store, err := keystore.Open(t.Context(), keystore.Config{
-		Path: filepath.Join(t.TempDir(), "keystore.db"), Clock: func() policy.Time { return noon }, CommandLine: true,
-	})
+	cfg := storetest.New(t).CommandLine()
+	cfg.Clock = func() policy.Time { return noon }
+	store, err := keystore.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

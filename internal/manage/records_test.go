@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -186,8 +187,7 @@ func TestManager_ARestoreBringsBackWhatABackupHas(t *testing.T) {
 		t.Errorf("the key that was issued since: %v", err)
 	}
 
-	other := filepath.Join(t.TempDir(), "new.db")
-	fresh := must(RestoreNew(t.Context(), keystore.Config{Path: other, CommandLine: true}, noon, m.Actor, file))(t)
+	fresh := must(RestoreNew(t.Context(), storetest.New(t).CommandLine(), noon, m.Actor, file))(t)
 	if fresh != (Restored{KeysRestored: 1, AccountsRestored: 1}) {
 		t.Errorf("got %+v", fresh)
 	}
@@ -219,7 +219,7 @@ func TestManager_RestoresThatFail(t *testing.T) {
 	if r != (Restored{}) || !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), nothing) {
 		t.Errorf("into a store: %+v, %v", r, err)
 	}
-	place := keystore.Config{Path: filepath.Join(t.TempDir(), "new.db"), CommandLine: true}
+	place := storetest.New(t).CommandLine()
 	r, err = RestoreNew(t.Context(), place, noon, m.Actor, nothing)
 	if r != (Restored{}) || !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), nothing) {
 		t.Errorf("into nothing: %+v, %v", r, err)

@@ -3,12 +3,12 @@ package manage
 import (
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -17,7 +17,8 @@ import (
 // recognized 90 seconds, the key of the second one was refused once.
 func usageManager(t *testing.T) (m *Manager, one, two Key) {
 	t.Helper()
-	cfg := keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db"), Clock: func() policy.Time { return noon }, CommandLine: true}
+	cfg := storetest.New(t).CommandLine()
+	cfg.Clock = func() policy.Time { return noon }
 	open := func() *Manager {
 		store := must(keystore.Open(t.Context(), cfg))(t)
 		return &Manager{Store: store, Actor: keystore.Actor{Kind: keystore.ActorOperator, ID: "ada"}, Now: noon}

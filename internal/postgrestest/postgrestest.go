@@ -125,7 +125,7 @@ func start(settings ...string) (_ *Server, err error) {
 	if err := s.control("start"); err != nil {
 		return nil, err
 	}
-	if err := s.exec("postgres", `CREATE ROLE `+role+` LOGIN PASSWORD '`+s.password+`'`); err != nil {
+	if err := s.exec(`CREATE ROLE ` + role + ` LOGIN PASSWORD '` + s.password + `'`); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -158,14 +158,14 @@ func (s *Server) control(action string, args ...string) error {
 func (s *Server) NewDatabase(t testing.TB) (dsn string) {
 	t.Helper()
 	name := fmt.Sprintf("test%d", s.databases.Add(1))
-	if err := s.exec("postgres", `CREATE DATABASE `+name+` OWNER `+role+` TEMPLATE template0`); err != nil {
+	if err := s.exec(`CREATE DATABASE ` + name + ` OWNER ` + role + ` TEMPLATE template0`); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if s.stopped {
 			return // the database goes with the server
 		}
-		if err := s.exec("postgres", `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`); err != nil {
+		if err := s.exec(`DROP DATABASE IF EXISTS ` + name + ` WITH (FORCE)`); err != nil {
 			t.Error(err)
 		}
 	})
@@ -210,19 +210,56 @@ func databaseOf(t testing.TB, dsn string) string {
 	return strings.TrimPrefix(u.Path, "/")
 }
 
+// Refuse lets nobody connect to the database of dsn, and ends all connections to it.
+func (s *Server) Refuse(t testing.TB, dsn string) {
+	t.Helper()
+	name := databaseOf(t, dsn)
+	if err := s.exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS false`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '` + name + `'`); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Connections returns how many connections there are to the database of dsn.
+func (s *Server) Connections(t testing.TB, dsn string) (count int) {
+	t.Helper()
+	err := s.connected(func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = $1`, databaseOf(t, dsn)).Scan(&count)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
+}
+
+// Rename gives the database of dsn the name in another connection string, and ends all connections to it.
+func (s *Server) Rename(t testing.TB, dsn, to string) {
+	t.Helper()
+	s.Refuse(t, dsn)
+	before, after := databaseOf(t, dsn), databaseOf(t, to)
+	if err := s.exec(`ALTER DATABASE ` + before + ` RENAME TO ` + after); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.exec(`ALTER DATABASE ` + after + ` ALLOW_CONNECTIONS true`); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // exec runs statements as a superuser.
-func (s *Server) exec(database, statements string) error {
-	return s.connected(database, func(ctx context.Context, conn *pgx.Conn) error {
+func (s *Server) exec(statements string) error {
+	return s.connected(func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, statements)
 		return err
 	})
 }
 
-// connected calls use with a superuser's connection.
-func (s *Server) connected(database string, use func(context.Context, *pgx.Conn) error) error {
+// connected calls use with a superuser's connection to the database postgres.
+func (s *Server) connected(use func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, s.admin(database))
+	conn, err := pgx.Connect(ctx, s.admin("postgres"))
 	if err != nil {
 		return err
 	}

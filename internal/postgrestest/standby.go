@@ -40,11 +40,11 @@ func (s *Server) Standby(t testing.TB) *Server {
 func (s *Server) CatchUp(t testing.TB) {
 	t.Helper()
 	var position string
-	err := s.primary.connected("postgres", func(ctx context.Context, conn *pgx.Conn) error {
+	err := s.primary.connected(func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn()::text`).Scan(&position)
 	})
 	if err == nil {
-		err = s.connected("postgres", func(ctx context.Context, conn *pgx.Conn) error {
+		err = s.connected(func(ctx context.Context, conn *pgx.Conn) error {
 			for {
 				var there bool
 				if err := conn.QueryRow(ctx, `SELECT COALESCE(pg_last_wal_replay_lsn() >= $1::text::pg_lsn, FALSE)`, position).Scan(&there); err != nil || there {

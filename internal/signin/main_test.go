@@ -2,12 +2,12 @@ package signin
 
 import (
 	"net/netip"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/pquerna/otp/totp"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -31,7 +31,9 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	store, err := keystore.Open(t.Context(), keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db"), Clock: func() policy.Time { return start }})
+	cfg := storetest.New(t).Config()
+	cfg.Clock = func() policy.Time { return start }
+	store, err := keystore.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

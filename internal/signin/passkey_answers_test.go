@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/go-webauthn/webauthn/webauthn"
 
 	"github.com/speechgate/speechgate/internal/passkeytest"
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -130,7 +130,9 @@ func TestPasskey_ANewOneMustBeRightInEverything(t *testing.T) {
 // challenge and name a passkey that exists.
 func FuzzPasskeyAnswer(f *testing.F) {
 	site := theSite(f)
-	store, err := keystore.Open(f.Context(), keystore.Config{Path: filepath.Join(f.TempDir(), "keystore.db"), Clock: func() policy.Time { return start }})
+	cfg := storetest.New(f).Config()
+	cfg.Clock = func() policy.Time { return start }
+	store, err := keystore.Open(f.Context(), cfg)
 	if err != nil {
 		f.Fatal(err)
 	}

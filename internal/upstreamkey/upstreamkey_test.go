@@ -1,19 +1,19 @@
 package upstreamkey
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/speechgate/speechgate/internal/storetest"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
 func openStore(t *testing.T) *keystore.Store {
 	t.Helper()
-	store, err := keystore.Open(t.Context(), keystore.Config{Path: filepath.Join(t.TempDir(), "keystore.db"), CommandLine: true})
+	store, err := keystore.Open(t.Context(), storetest.New(t).CommandLine())
 	if err != nil {
 		t.Fatal(err)
 	}
