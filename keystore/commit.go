@@ -145,13 +145,19 @@ func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) 
 	return running, fatal
 }
 
-// runAll runs writes, each for itself. The jobs come first, all together: no other write of a batch
-// needs one of them, because their callers still wait. It returns fatal, or a fatal error of its own.
+// runAll runs writes, each for itself. The jobs come first, all together, and then the new keys: no other
+// write of a batch needs one of them, because their callers still wait. It returns fatal, or a fatal
+// error of its own.
 func (t *txn) runAll(writes []*write, fatal error) error {
-	var jobs []*write
+	var jobs, keys, others []*write
 	for _, w := range writes {
-		if w.job != nil {
+		switch {
+		case w.job != nil:
 			jobs = append(jobs, w)
+		case w.key != nil:
+			keys = append(keys, w)
+		default:
+			others = append(others, w)
 		}
 	}
 	for chunk := range slices.Chunk(jobs, maxJobsAtOnce) {
@@ -159,8 +165,11 @@ func (t *txn) runAll(writes []*write, fatal error) error {
 			fatal = t.createJobs(chunk)
 		}
 	}
-	for _, w := range writes {
-		if fatal == nil && w.job == nil {
+	if fatal == nil && len(keys) > 1 {
+		keys, fatal = t.issueKeys(keys)
+	}
+	for _, w := range append(keys, others...) {
+		if fatal == nil {
 			w.err, fatal = t.attempt(w.run)
 		}
 	}

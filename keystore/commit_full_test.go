@@ -143,9 +143,9 @@ func TestR22_AFullDiskStopsNoEnd(t *testing.T) {
 // first transaction stays.
 func TestR22_AFullDiskBreaksATransaction(t *testing.T) {
 	t.Parallel()
-	noSavepoint := func(err error) bool { return strings.Contains(err.Error(), "no such savepoint") }
+	broken := func(err error) bool { return strings.Contains(err.Error(), "no transaction is active") }
 	refused := scripted{"an end that is refused", true, []error{refuse(ErrInvalid, "no")}, ErrInvalid, 2}
-	f, _ := fullStore(t, noSavepoint)
+	f, _ := fullStore(t, broken)
 	f.commitScripted([]scripted{
 		{"a job", false, []error{nil}, ErrUnavailable, 1},
 		refused,
@@ -153,7 +153,7 @@ func TestR22_AFullDiskBreaksATransaction(t *testing.T) {
 		{"an end that breaks it", true, []error{errFatal, nil}, nil, 2},
 	})
 	// Without a reserve nothing runs again. A write that was refused stays refused.
-	f, _ = fullStore(t, noSavepoint)
+	f, _ = fullStore(t, broken)
 	if err := os.Remove(f.room.reserve); err != nil {
 		t.Fatal(err)
 	}

@@ -66,6 +66,7 @@ func newGroupCommit(s *Store) *groupCommit {
 type write struct {
 	run      func(*txn) error
 	job      *policy.Job // that is recorded, in the place of run
+	key      *newKey     // that run issues
 	reserved bool        // see [Store.ReserveWrite]
 	relaxed  bool        // see [Store.writeRelaxed]
 	beside   bool        // see [engine.Beside]
@@ -122,6 +123,11 @@ func (s *Store) writeReserved(ctx context.Context, r *WriteReservation, run func
 // recorded together.
 func (s *Store) writeJob(ctx context.Context, r *WriteReservation, j *policy.Job) error {
 	return s.commits.submit(ctx, &write{job: j, beside: true, reserved: r.commits == s.commits}, r)
+}
+
+// writeKey does what write does, for a key that is issued. The keys of a batch are issued together.
+func (s *Store) writeKey(ctx context.Context, n *newKey) error {
+	return s.commits.submit(ctx, &write{key: n, run: n.issue}, new(WriteReservation))
 }
 
 // writeEnding does what write does, for the end of a key or an account. It also works

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -54,27 +53,11 @@ func (s *Store) IssueKey(ctx context.Context, now policy.Time, by Actor, k NewKe
 	if err != nil {
 		return none(err)
 	}
-	key := k.key(now, id, secret.Reveal()[:prefixLen])
-	d := s.hash.secret(secret)
-	err = s.write(ctx, func(t *txn) error {
-		if err := s.checkPepper(t); err != nil {
-			return err
-		}
-		if err := t.refuseRepeated(by, madeKey, id); err != nil {
-			return err
-		}
-		if err := t.checkIssue(now, by, k); err != nil {
-			return err
-		}
-		if err := t.addKey(now, by, actionKeyIssue, key, d, k); err != nil {
-			return err
-		}
-		return t.announce(now, changedKey, d[:])
-	})
-	if err != nil {
+	n := newKey{now, by, k, k.key(now, id, secret.Reveal()[:prefixLen]), s.hash.secret(secret)}
+	if err := s.writeKey(ctx, &n); err != nil {
 		return none(err)
 	}
-	return key, secret, nil
+	return n.key, secret, nil
 }
 
 func (k *NewKey) key(now policy.Time, id, prefix string) policy.Key {
@@ -201,21 +184,6 @@ func openAccount(ctx context.Context, q querier, accountID string) (policy.Accou
 		err = refuse(ErrAccountSuspended, "account %s was suspended at %s: no key can be issued for it until it is resumed", a.ID, a.SuspendedAt)
 	}
 	return a, err
-}
-
-// insertKey fails if a key has the digest already. It does not look for a pruned key
-// with the digest: a secret that was generated here is new, and an import calls isPruned.
-func (t *txn) insertKey(k policy.Key, d digest, outlivesIssuer bool) error {
-	allow, err := json.Marshal(k.Allow.Entries())
-	if err != nil {
-		return err
-	}
-	at, expires := k.Expires.Time()
-	t.exec(`INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at, expires_at, limits)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		k.ID, k.AccountID, d[:], k.Prefix, k.Origin.String(), k.Label, string(allow), k.Issuable,
-		sql.Null[string]{V: k.IssuerID, Valid: k.IssuerID != ""}, outlivesIssuer, k.CreatedAt, sql.Null[int64]{V: int64(at), Valid: expires}, limitsText(k.Limits))
-	return t.err
 }
 
 // isPruned reports whether d is the digest of a key whose row was pruned.

@@ -21,14 +21,36 @@ type txn struct {
 	head     *AuditHead // of the audit trail; nil until the first entry
 	entries  []auditRow // of the audit trail, written by commit
 	peppered bool       // the pepper has been checked
-	parties  parties    // the accounts and issuers that were read and have not changed since
+	point    savepoint
+	parties  parties // the accounts and issuers that were read and have not changed since
 	err      error
 }
 
+// savepoint is the state of the savepoint of a transaction.
+type savepoint uint8
+
+const (
+	noPoint    savepoint = iota
+	freshPoint           // nothing has been written since
+	usedPoint
+)
+
+// save makes a savepoint. The one before is released in the same exchange with the server.
+func (t *txn) save() {
+	switch t.point {
+	case noPoint:
+		t.exec("SAVEPOINT one")
+	case usedPoint:
+		t.exec("RELEASE one; SAVEPOINT one")
+	case freshPoint:
+	}
+	t.point = usedPoint
+}
+
 // attempt runs one write in a savepoint, so that the write fails alone. A fatal
-// error ends the whole transaction.
+// error ends the whole transaction. The commit releases the last savepoint.
 func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
-	if t.exec("SAVEPOINT one"); t.err != nil {
+	if t.save(); t.err != nil {
 		return nil, t.err
 	}
 	before, entries, head := len(t.changes), len(t.entries), t.head
@@ -43,8 +65,8 @@ func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 		// If SQLite has ended the transaction, there is no savepoint to return to:
 		// that is a fatal error, and no earlier write may be kept.
 		t.exec("ROLLBACK TO one")
+		t.point = freshPoint
 	}
-	t.exec("RELEASE one")
 	return err, t.err
 }
 
@@ -86,9 +108,6 @@ func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
 	return t.err
 }
 
-// rowsAtOnce is the number of rows that a statement of flush writes, if there are so many.
-const rowsAtOnce = 16
-
 // commit writes the entries of the change feed and of the audit trail, and commits. After an error
 // the transaction has ended.
 func (t *txn) commit(db *database) error {
@@ -120,14 +139,13 @@ func (t *txn) flush() error {
 	return t.err
 }
 
-// chunks splits rows into parts of rowsAtOnce, and single rows.
+// chunks splits rows into parts of few different sizes, so that there are few different statements.
 func chunks[T any](rows []T) (parts [][]T) {
-	for len(rows) >= rowsAtOnce {
-		parts = append(parts, rows[:rowsAtOnce])
-		rows = rows[rowsAtOnce:]
-	}
-	for i := range rows {
-		parts = append(parts, rows[i:i+1])
+	for _, size := range []int{64, 16, 4, 1} {
+		for len(rows) >= size {
+			parts = append(parts, rows[:size])
+			rows = rows[size:]
+		}
 	}
 	return parts
 }

@@ -1,0 +1,112 @@
+package keystore
+
+import (
+	"crypto/rand"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// newKey returns a key to issue, with its secret.
+func (f fixture) newKey(by Actor, accountID string) (*newKey, policy.Secret) {
+	f.t.Helper()
+	secret, err := policy.GenerateSecret(policy.KeyPrefix, rand.Reader)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	id, err := by.newID("key_")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	k := NewKey{AccountID: accountID, Origin: policy.OriginConsole, Label: "batch", Expires: policy.ExpiresAt(start.Add(time.Hour))}
+	return &newKey{start, by, k, k.key(start, id, secret.Reveal()[:prefixLen]), f.hash.secret(secret)}, secret
+}
+
+// Of the keys of a batch, one that may not be issued is refused alone, and the others are issued
+// together, with all their entries. A request that is in the batch twice makes one key.
+func TestIssue_KeysOfABatchAreRefusedAlone(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
+		f := openStore(t, "", place())
+		open, closed := f.account(), f.account()
+		if _, err := f.CloseAccount(t.Context(), start, operator, closed.ID); err != nil {
+			t.Fatal(err)
+		}
+		repeating := operator
+		repeating.Request = "once"
+		var batch, writes []*write
+		var secrets []policy.Secret
+		add := func(by Actor, accountID string) {
+			n, secret := f.newKey(by, accountID)
+			batch, secrets = append(batch, &write{key: n, run: n.issue, done: make(chan error, 1)}), append(secrets, secret)
+		}
+		for range 20 { // one statement with 16 keys, and one with 4
+			add(operator, open.ID)
+		}
+		add(operator, closed.ID)
+		add(repeating, open.ID)
+		add(repeating, open.ID)
+		add(operator, "acc_none")
+		writes = append(writes, batch...) // commit overwrites the slice
+		before, err := f.LastAudit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.commits.commit(t.Context(), batch, false)
+		issued := 0
+		for i, w := range writes {
+			err := <-w.done
+			r, found := f.FindKey(t.Context(), secrets[i])
+			var repeated *RepeatedError
+			switch {
+			case i == 20 && errors.Is(err, ErrAccountClosed), i == 22 && errors.As(err, &repeated), i == 23 && errors.Is(err, ErrNotFound):
+				wantIs(t, found, ErrNotFound)
+			case i == 20 || i > 21 || err != nil:
+				t.Errorf("key %d: %v", i, err)
+			default:
+				if issued++; found != nil || statusOf(&r, start) != keyActive {
+					t.Errorf("key %d: %v", i, found)
+				}
+			}
+		}
+		after, err := f.LastAudit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := after - before; issued != 21 || got != 21 {
+			t.Errorf("%d keys with %d entries of the audit trail, want 21 of each", issued, got)
+		}
+		if _, err := f.VerifyAudit(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// If a statement for several keys fails, each key is issued by itself.
+func TestIssue_OneBadKeyDoesNotHurtTheOthers(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
+		f := openStore(t, "", place())
+		account := f.account()
+		var batch, writes []*write
+		for range 5 {
+			n, _ := f.newKey(operator, account.ID)
+			batch = append(batch, &write{key: n, run: n.issue, done: make(chan error, 1)})
+		}
+		batch[2].key.digest = batch[1].key.digest
+		writes = append(writes, batch...)
+		f.commits.commit(t.Context(), batch, false)
+		for i, w := range writes {
+			var want error
+			if i == 2 {
+				want = ErrUnavailable
+			}
+			wantIs(t, <-w.done, want)
+		}
+		if _, err := f.VerifyAudit(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
