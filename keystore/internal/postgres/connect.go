@@ -21,6 +21,11 @@ const (
 	listSilence  = 30 * time.Second // for sums of the usage of many keys
 	writeSilence = 10 * time.Second // also for statements that prune or fold many rows
 
+	// afterSilence is how much later than the connection the server gives up a statement. A server that
+	// waits for its synchronous standby and gives up reports the commit as done, although no standby has it:
+	// so the connection must have failed before.
+	afterSilence = 5 * time.Second
+
 	connIdle = time.Minute      // how long a pool keeps a connection that nobody needs
 	connLife = 10 * time.Minute // so that connections come back to the primary after a failover
 )
@@ -74,7 +79,7 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, silence time.Duration, param
 	} else {
 		maps.Copy(cfg.RuntimeParams, params)
 		if silence > 0 {
-			cfg.RuntimeParams["statement_timeout"] = strconv.FormatInt(silence.Milliseconds(), 10)
+			cfg.RuntimeParams["statement_timeout"] = strconv.FormatInt((silence + afterSilence).Milliseconds(), 10)
 		}
 	}
 	if e.opening {
@@ -119,6 +124,9 @@ func connecting(ctx context.Context) context.Context {
 // server, so the query goes on until its end.
 func (e *Engine) dialer(to *pgx.ConnConfig) pgconn.DialFunc {
 	dial := to.DialFunc
+	if several(to) {
+		dial = e.silent.hurry(dial)
+	}
 	if !e.pooler || to == e.place.direct && to != e.place.pooled {
 		return dial
 	}
@@ -135,7 +143,7 @@ func (e *Engine) dialer(to *pgx.ConnConfig) pgconn.DialFunc {
 func (e *Engine) findPooler(ctx context.Context) error {
 	cfg := e.place.pooled.Copy()
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
-	cfg.DialFunc = limitSilence(cfg.DialFunc, writeSilence)
+	cfg.DialFunc = limitSilence(e.dialer(e.place.pooled), writeSilence)
 	conn, err := e.place.connect(ctx, cfg)
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ type Engine struct {
 	log         *zap.Logger
 	opening     bool // by Open: the connections must lead to the primary
 	pooler      bool // found by Open: a pooler is between this process and the server
+	silent      silentServers
 }
 
 // New returns the engine for a database. A command line opens the database for one
