@@ -63,6 +63,7 @@ var arrows = map[string]struct {
 	"internal/browsertest":    {may: []string{"internal/testutil"}},
 	"internal/postgrestest":   {may: []string{"internal/testutil"}},
 	"internal/storetest":      {may: []string{"internal/postgrestest", "keystore", "policy"}, sql: true},
+	"internal/netnstest":      {may: []string{"internal/testutil"}},
 	"internal/passkeytest":    {std: true},
 
 	"internal/openid/openidtest": {std: true},

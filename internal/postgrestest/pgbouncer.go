@@ -3,6 +3,7 @@ package postgrestest
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -26,11 +27,20 @@ const (
 // the function does what [Start] does without PostgreSQL.
 func (s *Server) PgBouncer(t testing.TB, mode, dsn string) (pooled string) {
 	t.Helper()
-	pooled, _ = s.startPgBouncer(t, mode, dsn)
+	pooled, _ = s.startPgBouncer(t, local, mode, dsn)
 	return pooled
 }
 
-func (s *Server) startPgBouncer(t testing.TB, mode, dsn string) (pooled string, place *workspace) {
+// PgBouncerAt starts PgBouncer as [Server.PgBouncer] does, on all addresses of a machine, such as the
+// network namespace of the calling thread. The connection string leads to host. PgBouncer reaches the
+// server at the address of dsn, which can also be one that moves to a standby.
+func (s *Server) PgBouncerAt(t testing.TB, host, mode, dsn string) (pooled string) {
+	t.Helper()
+	pooled, _ = s.startPgBouncer(t, host, mode, dsn)
+	return pooled
+}
+
+func (s *Server) startPgBouncer(t testing.TB, host, mode, dsn string) (pooled string, place *workspace) {
 	t.Helper()
 	program, err := findPgBouncer()
 	if err != nil {
@@ -49,22 +59,32 @@ func (s *Server) startPgBouncer(t testing.TB, mode, dsn string) (pooled string, 
 			t.Error(err)
 		}
 	})
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := local
+	if host != local {
+		listen = "*"
+	}
 	users, config := filepath.Join(place.path, "users"), filepath.Join(place.path, "pgbouncer.ini")
 	for path, text := range map[string]string{
 		users: fmt.Sprintf("%q %q\n", role, s.password),
 		config: fmt.Sprintf(`[databases]
-* = host=127.0.0.1 port=%s
+* = host=%s port=%s
 [pgbouncer]
-listen_addr = 127.0.0.1
+listen_addr = %s
 listen_port = %s
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = %s
 pool_mode = %s
 max_client_conn = 400
-logfile = %[5]s/log
-pidfile = %[6]s
-`, s.port, port, users, mode, place.path, place.pid),
+server_login_retry = 1
+server_connect_timeout = 2
+logfile = %[7]s/log
+pidfile = %[8]s
+`, u.Hostname(), u.Port(), listen, port, users, mode, place.path, place.pid),
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -76,11 +96,7 @@ pidfile = %[6]s
 	if err := place.run(program, "-d", config); err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = "127.0.0.1:" + port
+	u.Host = net.JoinHostPort(host, port)
 	if err := reachable(u.String()); err != nil {
 		log, _ := os.ReadFile(filepath.Join(place.path, "log")) // without a log, the error says what happened
 		t.Fatalf("PgBouncer: %v\n%s", err, log)

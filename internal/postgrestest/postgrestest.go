@@ -41,12 +41,19 @@ const Durable = "fsync = on\nfull_page_writes = on\nsynchronous_commit = on"
 // role owns the databases of NewDatabase. It is not a superuser.
 const role = "gateway"
 
+// replica is the role of a standby on another machine.
+const replica = "replica"
+
+// local is the address of servers that are only for this machine.
+const local = "127.0.0.1"
+
 // Server is a PostgreSQL server on this machine. Its methods may be called concurrently, except
 // Stop, StartAgain, Restart and Promote.
 type Server struct {
 	*workspace
 
 	programs  programs
+	host      string // where connection strings lead
 	port      string
 	password  string
 	primary   *Server // nil, except for a standby
@@ -67,7 +74,7 @@ var shared struct {
 func Start(t testing.TB) *Server {
 	t.Helper()
 	shared.once.Do(func() {
-		if shared.server, shared.err = start(); shared.err == nil {
+		if shared.server, shared.err = start(local); shared.err == nil {
 			shared.server.shared = true
 		}
 	})
@@ -77,9 +84,13 @@ func Start(t testing.TB) *Server {
 // New starts a server that only the test t and its subtests use, and that stops with the test t.
 // Settings are lines of postgresql.conf, such as "max_connections = 20". Without PostgreSQL, New
 // does what [Start] does.
-func New(t testing.TB, settings ...string) *Server {
+func New(t testing.TB, settings ...string) *Server { t.Helper(); return NewAt(t, local, settings...) }
+
+// NewAt starts a server as [New] does, which listens on all addresses of the machine, such as the network
+// namespace of the calling thread. Connection strings lead to host.
+func NewAt(t testing.TB, host string, settings ...string) *Server {
 	t.Helper()
-	server, err := start(settings...)
+	server, err := start(host, settings...)
 	server = started(t, server, err)
 	t.Cleanup(func() { server.close(t) })
 	return server
@@ -98,8 +109,8 @@ func started(t testing.TB, server *Server, err error) *Server {
 }
 
 // start makes a database cluster and starts its server.
-func start(settings ...string) (_ *Server, err error) {
-	s := &Server{password: rand.Text()}
+func start(host string, settings ...string) (_ *Server, err error) {
+	s := &Server{host: host, password: rand.Text()}
 	if s.programs, err = findPrograms(); err != nil {
 		return nil, err
 	}
@@ -119,13 +130,16 @@ func start(settings ...string) (_ *Server, err error) {
 		"--auth-local=trust", "--auth-host=scram-sha-256"); err != nil {
 		return nil, err
 	}
+	if err := s.trustPasswords(); err != nil {
+		return nil, err
+	}
 	if err := s.configure(append([]string{"fsync = off", "full_page_writes = off", "max_connections = 400", "wal_keep_size = 64MB"}, settings...)...); err != nil {
 		return nil, err
 	}
 	if err := s.control("start"); err != nil {
 		return nil, err
 	}
-	if err := s.exec(`CREATE ROLE ` + role + ` LOGIN PASSWORD '` + s.password + `'`); err != nil {
+	if err := s.exec(`CREATE ROLE ` + role + ` LOGIN PASSWORD '` + s.password + `'; CREATE ROLE ` + replica + ` LOGIN REPLICATION PASSWORD '` + s.password + `'`); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -134,13 +148,30 @@ func start(settings ...string) (_ *Server, err error) {
 func (s *Server) data() string { return filepath.Join(s.path, "data") }
 func (s *Server) log() string  { return filepath.Join(s.path, "log") }
 
+// trustPasswords lets every address in that has a password. initdb lets this machine in.
+func (s *Server) trustPasswords() error {
+	if s.host == local {
+		return nil
+	}
+	file, err := os.OpenFile(filepath.Join(s.data(), "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString("host all all all scram-sha-256\nhost replication " + replica + " all scram-sha-256\n")
+	return errors.Join(err, file.Close())
+}
+
 // configure adds lines to the configuration of the server, which must not run.
 func (s *Server) configure(settings ...string) error {
 	file, err := os.OpenFile(filepath.Join(s.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(file, "\nlisten_addresses = '127.0.0.1'\nport = %s\nunix_socket_directories = '%s'\n%s\n", s.port, s.path, strings.Join(settings, "\n"))
+	addresses := local
+	if s.host != local {
+		addresses = "*"
+	}
+	_, err = fmt.Fprintf(file, "\nlisten_addresses = '%s'\nport = %s\nunix_socket_directories = '%s'\n%s\n", addresses, s.port, s.path, strings.Join(settings, "\n"))
 	return errors.Join(err, file.Close())
 }
 
@@ -169,13 +200,13 @@ func (s *Server) NewDatabase(t testing.TB) (dsn string) {
 			t.Error(err)
 		}
 	})
-	return s.dsn(name)
+	return s.dsn(role, name)
 }
 
 // dsn returns the connection string of a database.
-func (s *Server) dsn(database string) string {
+func (s *Server) dsn(as, database string) string {
 	return (&url.URL{
-		Scheme: "postgres", User: url.UserPassword(role, s.password), Host: net.JoinHostPort("127.0.0.1", s.port),
+		Scheme: "postgres", User: url.UserPassword(as, s.password), Host: net.JoinHostPort(s.host, s.port),
 		Path: database, RawQuery: "sslmode=disable",
 	}).String()
 }
@@ -187,7 +218,7 @@ func (s *Server) Password() string { return s.password }
 // DSN returns the connection string of the same database as dsn, on this server.
 func (s *Server) DSN(t testing.TB, dsn string) string {
 	t.Helper()
-	return s.dsn(databaseOf(t, dsn))
+	return s.dsn(role, databaseOf(t, dsn))
 }
 
 // AdminDSN returns a connection string with which a superuser reaches the database of dsn through

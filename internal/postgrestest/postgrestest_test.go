@@ -140,7 +140,7 @@ func TestNew_TakesSettings(t *testing.T) {
 		{durable, "synchronous_commit", "on"},
 		{durable, "max_connections", "7"},
 	} {
-		if got := query[string](t, connect(t, c.server.AdminDSN(t, c.server.dsn("postgres"))), `SHOW `+c.name); got != c.value {
+		if got := query[string](t, connect(t, c.server.AdminDSN(t, c.server.dsn(role, "postgres"))), `SHOW `+c.name); got != c.value {
 			t.Errorf("%s is %s, want %s", c.name, got, c.value)
 		}
 	}
@@ -327,7 +327,7 @@ func abandon(t *testing.T) {
 	t.Helper()
 	common, own := Start(t), New(t)
 	standby := own.Standby(t)
-	_, pooler := common.startPgBouncer(t, Transaction, common.NewDatabase(t))
+	_, pooler := common.startPgBouncer(t, local, Transaction, common.NewDatabase(t))
 	for _, w := range []*workspace{common.workspace, own.workspace, standby.workspace, pooler} {
 		fmt.Println(w.path + "\t" + w.pid)
 	}

@@ -22,9 +22,25 @@ func (s *Server) Standby(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	standby := &Server{workspace: place, programs: s.programs, port: port, password: s.password, primary: s}
+	return s.follow(t, &Server{workspace: place, programs: s.programs, host: local, port: port, password: s.password, primary: s}, s.admin("postgres"))
+}
+
+// StandbyAt starts a standby as [Server.Standby] does, on another machine than its primary, which is one
+// of [NewAt]: the standby follows over the network, and has the port of its primary.
+func (s *Server) StandbyAt(t testing.TB, host string) *Server {
+	t.Helper()
+	place, err := newWorkspace("data/postmaster.pid", "QUIT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.follow(t, &Server{workspace: place, programs: s.programs, host: host, port: s.port, password: s.password, primary: s}, s.dsn(replica, ""))
+}
+
+// follow makes a standby follow the server, which it reaches with a connection string.
+func (s *Server) follow(t testing.TB, standby *Server, dsn string) *Server {
+	t.Helper()
 	t.Cleanup(func() { standby.close(t) })
-	if err := standby.run(s.programs.baseBackup, "-D", standby.data(), "-d", s.admin("postgres"), "-R", "-X", "stream", "-c", "fast", "--no-sync"); err != nil {
+	if err := standby.run(s.programs.baseBackup, "-D", standby.data(), "-d", dsn, "-R", "-X", "stream", "-c", "fast", "--no-sync"); err != nil {
 		t.Fatal(err)
 	}
 	if err := standby.configure(); err != nil {
