@@ -28,6 +28,9 @@ const (
 
 	connIdle = time.Minute      // how long a pool keeps a connection that nobody needs
 	connLife = 10 * time.Minute // so that connections come back to the primary after a failover
+	// followLife is the same for the connection that follows the changes. When it has found another server,
+	// the other connections go there too.
+	followLife = time.Minute
 )
 
 // pools are the connections to a database.
@@ -43,14 +46,24 @@ type pools struct {
 func (e *Engine) connect() pools {
 	readers := min(max(8, 4*runtime.GOMAXPROCS(0)), 32)
 	readOnly := map[string]string{"default_transaction_read_only": "on"}
-	return pools{
-		reader:  e.pool(e.place.pooled, readers, readSilence, readOnly),
-		lists:   e.pool(planned(e.place.pooled), lists, listSilence, readOnly),
-		follow:  e.pool(e.place.pooled, 1, readSilence, readOnly),
-		writer:  e.pool(e.place.pooled, 1+besides, writeSilence, nil),
-		working: e.pool(e.place.direct, 3, 0, nil),
+	p := pools{
+		reader:  e.pool(e.place.pooled, readers, e.kept(readSilence), readOnly),
+		lists:   e.pool(planned(e.place.pooled), lists, e.kept(listSilence), readOnly),
+		follow:  e.pool(e.place.pooled, 1, limits{silence: readSilence}, readOnly),
+		writer:  e.pool(e.place.pooled, 1+besides, e.kept(writeSilence), nil),
+		working: e.pool(e.place.direct, 3, limits{}, nil),
 	}
+	p.follow.SetConnMaxLifetime(followLife)
+	return p
 }
+
+// limits say when connections of a pool are given up.
+type limits struct {
+	silence time.Duration // after so much silence; zero: never
+	kept    *connections  // when the changes come from another server; nil: never
+}
+
+func (e *Engine) kept(silence time.Duration) limits { return limits{silence, &e.open} }
 
 // lists is how many lists a process reads at the same time.
 const lists = 4
@@ -68,7 +81,7 @@ func planned(to *pgx.ConnConfig) *pgx.ConnConfig {
 
 // pool returns a pool of up to most connections. The server ends a statement that the
 // connection does not wait for any more.
-func (e *Engine) pool(to *pgx.ConnConfig, most int, silence time.Duration, params map[string]string) *sql.DB {
+func (e *Engine) pool(to *pgx.ConnConfig, most int, limit limits, params map[string]string) *sql.DB {
 	cfg := to.Copy()
 	if e.pooler {
 		// A pooler gives the statements of a connection to several servers' connections, and
@@ -78,8 +91,8 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, silence time.Duration, param
 		}
 	} else {
 		maps.Copy(cfg.RuntimeParams, params)
-		if silence > 0 {
-			cfg.RuntimeParams["statement_timeout"] = strconv.FormatInt((silence + afterSilence).Milliseconds(), 10)
+		if limit.silence > 0 {
+			cfg.RuntimeParams["statement_timeout"] = strconv.FormatInt((limit.silence + afterSilence).Milliseconds(), 10)
 		}
 	}
 	if e.opening {
@@ -88,10 +101,13 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, silence time.Duration, param
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
 	cfg.DialFunc = e.dialer(to)
-	if silence > 0 {
-		cfg.DialFunc = limitSilence(cfg.DialFunc, silence)
+	if limit.silence > 0 {
+		cfg.DialFunc = limitSilence(cfg.DialFunc, limit.silence)
 	}
-	db := sql.OpenDB(connector{stdlib.GetConnector(*cfg, e.place.withPassword())})
+	if limit.kept != nil {
+		cfg.DialFunc = limit.kept.keep(cfg.DialFunc, &e.silent)
+	}
+	db := sql.OpenDB(connector{stdlib.GetConnector(*cfg, e.place.withPassword(), stdlib.OptionResetSession(checkUsable))})
 	db.SetMaxOpenConns(most)
 	db.SetMaxIdleConns(most)
 	db.SetConnMaxIdleTime(connIdle)
@@ -144,7 +160,7 @@ func (e *Engine) findPooler(ctx context.Context) error {
 	cfg := e.place.pooled.Copy()
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.DialFunc = limitSilence(e.dialer(e.place.pooled), writeSilence)
-	conn, err := e.place.connect(ctx, cfg)
+	conn, err := e.place.connect(connecting(ctx), cfg)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type database struct {
 	storeID  string
 	made     bool // Open has created the tables
 	listener *listener
+	server   string // that Follow has read last
 }
 
 // readID reads the store's own ID.

@@ -18,11 +18,15 @@ var errStandby = errors.New("the server is a standby, whose data can be old: wan
 // Follow implements [engine.Database]. It always reads: no server tells cheaply whether another
 // connection has written.
 func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) error {
+	begun := time.Now()
 	var standby bool
-	isStandby := func() error { return d.follow.QueryRowContext(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby) }
-	err := isStandby()
+	var server string // no two servers have begun in the same microsecond
+	look := func() error {
+		return d.follow.QueryRowContext(ctx, `SELECT pg_is_in_recovery(), CAST(pg_postmaster_start_time() AS TEXT)`).Scan(&standby, &server)
+	}
+	err := look()
 	if d.engine.Broken(err) {
-		err = isStandby() // on a new connection
+		err = look() // on a new connection
 	}
 	if err != nil {
 		return connectError(err)
@@ -30,6 +34,10 @@ func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) 
 	if standby {
 		return errStandby
 	}
+	if d.server != "" && d.server != server {
+		d.engine.open.giveUpBefore(begun)
+	}
+	d.server = server
 	err = read(d.follow)
 	if hasCode(err, codeNoTable) {
 		return engine.NoStore("there is no keystore any more in the database " + d.engine.place.String())

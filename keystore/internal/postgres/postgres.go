@@ -51,6 +51,7 @@ type Engine struct {
 	opening     bool // by Open: the connections must lead to the primary
 	pooler      bool // found by Open: a pooler is between this process and the server
 	silent      silentServers
+	open        connections
 }
 
 // New returns the engine for a database. A command line opens the database for one

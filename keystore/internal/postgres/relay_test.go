@@ -64,7 +64,10 @@ func (r *relay) serve() {
 
 func (r *relay) connect(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", r.target)
+	r.mu.Lock()
+	target := r.target
+	r.mu.Unlock()
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		return
 	}
@@ -124,6 +127,13 @@ func (r *relay) setRefuse(refuse bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refuse = refuse
+}
+
+// setTarget makes new connections lead to another server.
+func (r *relay) setTarget(target string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.target = target
 }
 
 // breakAll closes all connections.

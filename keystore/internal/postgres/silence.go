@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,11 @@ type silentConn struct {
 	net.Conn
 	limit time.Duration
 
+	ended func(silent bool) // called when the connection is closed, and whether it was silent
+
 	mu          sync.Mutex
 	read, write time.Time // the deadlines that the user of the connection has set
-	silent      error     // was silent for too long
+	silent      error     // was silent for too long, or given up for another reason
 }
 
 // silenceError says for how long a server was silent. It is a [net.Error].
@@ -47,7 +50,7 @@ func limitSilence(dial pgconn.DialFunc, limit time.Duration) pgconn.DialFunc {
 		if err != nil {
 			return nil, err
 		}
-		return &silentConn{Conn: conn, limit: limit}, nil
+		return &silentConn{Conn: conn, limit: limit, ended: func(bool) {}}, nil
 	}
 }
 
@@ -58,8 +61,13 @@ func (c *silentConn) limited(do func([]byte) (int, error), b []byte, user *time.
 		return 0, err
 	}
 	n, err := do(b)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = c.end(user, err)
+	case errors.Is(err, net.ErrClosed):
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		err = cmp.Or(c.silent, err)
 	}
 	return n, err
 }
@@ -86,8 +94,35 @@ func (c *silentConn) end(user *time.Time, err error) error {
 		return err
 	}
 	c.silent = silenceError(c.limit)
-	_ = c.Close() // nothing can be done about an error
+	_ = c.Conn.Close() // nothing can be done about an error
+	c.ended(true)
 	return c.silent
+}
+
+// giveUp closes the connection. Reads and writes, also those under way, return the error.
+func (c *silentConn) giveUp(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.silent == nil {
+		c.silent = err
+	}
+	_ = c.Conn.Close() // nothing can be done about an error
+}
+
+// givenUp reports whether the connection was silent or given up.
+func (c *silentConn) givenUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.silent != nil
+}
+
+// Close implements [net.Conn].
+func (c *silentConn) Close() error {
+	c.ended(false)
+	if c.givenUp() {
+		return nil // it is closed already
+	}
+	return c.Conn.Close()
 }
 
 // Read implements [net.Conn].

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"errors"
+	"net/url"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
 // A server that must wait for its standby, and gives up, reports the commit as done. The connection gives
@@ -35,7 +38,7 @@ func TestCommit_IsNotDoneUntilTheStandbyHasIt(t *testing.T) {
 	t.Cleanup(func() { waitForStandby("") })
 	const silence = 500 * time.Millisecond
 	e := New(placeOf(t, dsn, ""), true, zap.NewNop())
-	writer := e.pool(e.place.pooled, 1, silence, nil)
+	writer := e.pool(e.place.pooled, 1, limits{silence: silence}, nil)
 	usual := d.writer
 	d.writer = writer
 	t.Cleanup(func() { _ = usual.Close() })
@@ -47,4 +50,54 @@ func TestCommit_IsNotDoneUntilTheStandbyHasIt(t *testing.T) {
 	tx := mustBegin(t, d, 0)
 	insertChange(t, tx, "key")
 	_ = within(t, "committing without a standby", silence, func() error { return d.Commit(tx) })
+}
+
+// After a failover, the old primary can still be there: what it shows is old, and what it takes is lost. When
+// the changes come from the new one, no connection leads to the old one any more.
+func TestFollow_LeavesTheOldPrimary(t *testing.T) {
+	t.Parallel()
+	old := postgrestest.New(t)
+	dsn := old.NewDatabase(t)
+	r := newRelay(t, dsn) // the address of whoever is the primary
+	d, _ := open(t, r.dsn, dsn)
+	standby := old.Standby(t)
+	standby.CatchUp(t)
+	follow := func() error { return d.Follow(t.Context(), func(engine.Querier) error { return nil }) }
+	begunAt := func() (at string) {
+		t.Helper()
+		if err := d.reader.QueryRowContext(t.Context(), `SELECT CAST(pg_postmaster_start_time() AS TEXT)`).Scan(&at); err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	if err := follow(); err != nil {
+		t.Fatal(err)
+	}
+	before, writing := begunAt(), mustBegin(t, d, engine.Beside)
+	written := make(chan error, 1)
+	go func() {
+		_, err := writing.ExecContext(context.Background(), `SELECT pg_sleep(60)`)
+		written <- err
+	}()
+
+	standby.Promote(t)
+	u, err := url.Parse(standby.DSN(t, dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.setTarget(u.Host)
+	if err := follow(); err != nil {
+		t.Fatal(err)
+	}
+	if begunAt() != before {
+		t.Fatal("a connection has left the old primary, although nothing says that there is another one")
+	}
+	d.follow.SetMaxIdleConns(0) // its connection has come to its age
+	waitFor(t, "the changes come from the new primary", func() bool { return follow() == nil && d.server != before })
+	if begunAt() == before {
+		t.Error("a lookup reads the old primary")
+	}
+	if err, want := <-written, (otherServerError{}); !errors.Is(err, want) {
+		t.Errorf("a write at the old primary: %v, want %q", err, want)
+	}
 }
