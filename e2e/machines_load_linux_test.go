@@ -76,6 +76,20 @@ func every(ctx context.Context, period time.Duration, do func()) {
 	}
 }
 
+// eventuallyRevoked waits until so many keys are revoked.
+func (l *siteLoad) eventuallyRevoked(count int) {
+	for revoked := 0; revoked < count; time.Sleep(100 * time.Millisecond) {
+		l.mu.Lock()
+		revoked = 0
+		for _, k := range l.keys {
+			if !k.revoked.IsZero() {
+				revoked++
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
 // enter begins a phase, and returns its name.
 func (l *siteLoad) enter(phase string) string {
 	l.phaseMu.Lock()
@@ -204,7 +218,7 @@ func (l *siteLoad) change(ctx context.Context, running *sync.WaitGroup) {
 	phase := l.now()
 	for _, g := range l.gateways {
 		running.Go(func() {
-			watching, cancel := context.WithTimeout(ctx, 2*maxStaleness)
+			watching, cancel := context.WithTimeout(ctx, 10*time.Second)
 			defer cancel()
 			every(watching, watchEvery, func() {
 				if l.look(watching, g, k) == http.StatusUnauthorized {
@@ -219,7 +233,7 @@ func (l *siteLoad) change(ctx context.Context, running *sync.WaitGroup) {
 				case <-ctx.Done():
 				case end := <-ended.(<-chan time.Time):
 					l.counts(g, phase, ": a live stream is cut", at, end)
-				case <-time.After(2 * maxStaleness):
+				case <-time.After(10 * time.Second):
 					l.mu.Lock()
 					l.breaks("no stream outlives its key", "%s: key %s", g.name, k.id)
 					l.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 	"github.com/speechgate/speechgate/internal/postgrestest"
 )
 
-// databaseAddress is the address of the database that moves: whoever is the primary has it.
+// databaseAddress is the address of the database that moves: the server that is the primary has it.
 const databaseAddress = "10.0.9.9"
 
 // site is a company's machines, each with an address of its own: three gateways, a PostgreSQL server and
@@ -134,7 +134,7 @@ func (g *siteGateway) start() {
 		keystore postgres {env.SPEECHGATE_DSN} {
 			direct {env.SPEECHGATE_DIRECT}
 		}
-		max_staleness ` + maxStaleness.String() + `
+		max_staleness ` + maxStaleness().String() + `
 	}
 }
 http://:8080 {

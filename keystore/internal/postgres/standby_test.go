@@ -58,7 +58,7 @@ func TestFollow_LeavesTheOldPrimary(t *testing.T) {
 	t.Parallel()
 	old := postgrestest.New(t)
 	dsn := old.NewDatabase(t)
-	r := newRelay(t, dsn) // the address of whoever is the primary
+	r := newRelay(t, dsn) // the address of the primary, which moves
 	d, _ := open(t, r.dsn, dsn)
 	standby := old.Standby(t)
 	standby.CatchUp(t)
