@@ -36,7 +36,7 @@ func TestMachines_NothingAcknowledgedIsLost(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("the seed of the faults is %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))
-		for range 30 {
+		for range 12 {
 			faults[random.IntN(len(faults))](l.gateways[random.IntN(len(l.gateways))])
 		}
 	}

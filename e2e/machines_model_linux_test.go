@@ -125,6 +125,10 @@ func (a *acknowledged) answered(g *siteGateway, k *siteKey, begun time.Time, sta
 
 // accepted checks that a key may still be accepted.
 func (a *acknowledged) accepted(g *siteGateway, k *siteKey, begun time.Time) {
+	if g.calm.kind == cutOff {
+		const what = "a gateway cut from the database accepts cached keys for"
+		a.figures[what] = append(a.figures[what], begun.Sub(g.calm.disturbed))
+	}
 	if g.calm.kind == cutOff && begun.After(g.calm.disturbed.Add(maxStaleness()+rest)) {
 		a.breaks("a gateway without its database stops", "%s: it accepts %s after the cut", g.name, begun.Sub(g.calm.disturbed))
 	}

@@ -109,6 +109,8 @@ func withHost(t *testing.T, dsn, host string) string {
 	return u.String()
 }
 
+// startBackend starts the sandbox. It forgets jobs when it has too many, so that polls which a gateway lets
+// through have an answer of their own: whose a job is, the gateway decides.
 func (s *site) startBackend() {
 	s.t.Helper()
 	backend := &siteGateway{Machine: s.backend, site: s, name: "backend", dir: s.t.TempDir()}
@@ -118,8 +120,15 @@ func (s *site) startBackend() {
 	persist_config off
 }
 http://:8081 {
-	speechgate_sandbox amivoice {
-		key sandbox-backend-key
+	route {
+		@poll {
+			method GET
+			path /v2/recognitions/*
+		}
+		respond @poll ` + "`{\"status\":\"processing\"}`" + `
+		speechgate_sandbox amivoice {
+			key sandbox-backend-key
+		}
 	}
 }
 `)
