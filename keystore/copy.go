@@ -97,6 +97,9 @@ func (s *Store) CopyTo(ctx context.Context, to Config, o CopyOptions) (c Copied,
 
 // copyFrom copies the snapshot from into t, and checks the copy.
 func (s *Store) copyFrom(ctx context.Context, from querier, t target, o CopyOptions, c *Copied) error {
+	if err := s.checkKnown(ctx, from); err != nil {
+		return err
+	}
 	began, err := readCopyPosition(ctx, from)
 	if err != nil {
 		return err

@@ -99,7 +99,18 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 	return db, nil
 }
 
-// takeDown makes the store unavailable, because its database is lost.
+// checkKnown returns an error if the tables are newer than this program. It is for what must not miss
+// a table or a column.
+func (s *Store) checkKnown(ctx context.Context, q querier) error {
+	schema, err := s.engine.Schema(ctx, q)
+	if err != nil {
+		return err
+	}
+	return schema.CheckKnown()
+}
+
+// takeDown makes the store unavailable, because its database is lost, or is not
+// for this program.
 func (f *feedFollower) takeDown(ctx context.Context, st *state, why error) {
 	s := f.store
 	s.state.Store(&state{fault: fault(fmt.Errorf("keystore %s: %w", s.cfg.name, why))})

@@ -144,6 +144,9 @@ func (f *feedFollower) apply(ctx context.Context, db *database, q querier) error
 	if at.storeID != db.id {
 		return engine.ErrReplaced
 	}
+	if err := engine.CheckCompatible(at.compatible); err != nil {
+		return err
+	}
 	if complete {
 		s.apply(changes)
 	} else {
@@ -185,10 +188,11 @@ func readFeedRow(ctx context.Context, q querier, seq int64) (feedRow, error) {
 
 // feedPosition is the state of a change feed.
 type feedPosition struct {
-	storeID string
-	pruned  int64   // number of the last change that was pruned
-	last    int64   // number of the last change
-	mark    feedRow // the row with the number that was asked for; the zero value if the feed has no such row
+	storeID    string
+	compatible int64   // the oldest version of programs that work with the tables; 0 if the tables do not say
+	pruned     int64   // number of the last change that was pruned
+	last       int64   // number of the last change
+	mark       feedRow // the row with the number that was asked for; the zero value if the feed has no such row
 }
 
 // readFeedPosition returns the state of the feed, and the row with number seq.
@@ -197,11 +201,12 @@ func readFeedPosition(ctx context.Context, q querier, seq int64) (p feedPosition
 	var c change
 	err = q.QueryRowContext(ctx, `SELECT
 		(SELECT value FROM meta WHERE name = 'store_id'),
+		(`+engine.ReadCompatible+`),
 		(SELECT value FROM meta WHERE name = 'feed_pruned'),
 		(SELECT COALESCE(MAX(seq), 0) FROM feed),
 		COALESCE((SELECT at FROM feed WHERE seq = $1), 0),
 		COALESCE((SELECT kind FROM feed WHERE seq = $1), ''),
-		(SELECT ref FROM feed WHERE seq = $1)`, seq).Scan(&p.storeID, &pruned, &p.last, &c.at, &c.kind, &c.ref)
+		(SELECT ref FROM feed WHERE seq = $1)`, seq).Scan(&p.storeID, &p.compatible, &pruned, &p.last, &c.at, &c.kind, &c.ref)
 	p.mark = c.row()
 	if err != nil {
 		return p, err

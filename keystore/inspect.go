@@ -16,13 +16,17 @@ import (
 
 // Condition is what Inspect finds out about a store.
 type Condition struct {
-	ID       string   // the store's own ID
-	Schema   int64    // version of its tables
-	Newest   int64    // version of the tables that this program works with
-	Readable []string // its files that users other than its owner can read
-	Free     int64    // bytes that are free on its disk; negative if the system does not tell
-	Kept     int64    // bytes of the disk that are kept free for writes that end a key
-	Reserve  int64    // bytes of its reserve file; negative if there is no such file
+	ID     string // the store's own ID
+	Schema int64  // version of its tables
+	Newest int64  // version of the tables that this program makes
+	// Usable is true if this program works with the tables, or can upgrade them.
+	Usable bool
+	// Compatible is the oldest version of programs that work with the tables that this program makes.
+	Compatible int64
+	Readable   []string // its files that users other than its owner can read
+	Free       int64    // bytes that are free on its disk; negative if the system does not tell
+	Kept       int64    // bytes of the disk that are kept free for writes that end a key
+	Reserve    int64    // bytes of its reserve file; negative if there is no such file
 }
 
 // Inspect looks at the store of cfg and changes nothing, also if its schema is older than this
@@ -49,7 +53,7 @@ func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
 	if c.Free = freeSpace(filepath.Dir(cfg.Path)); c.Free == spaceUnknown {
 		c.Free = -1
 	}
-	c.Kept, c.Reserve, c.Newest = cfg.minFree, -1, engine.SchemaVersion
+	c.Kept, c.Reserve, c.Newest, c.Compatible = cfg.minFree, -1, engine.SchemaVersion, engine.Compatible
 	if fi, err := os.Lstat(cfg.Path + reserveSuffix); err == nil && fi.Mode().IsRegular() {
 		c.Reserve = fi.Size()
 	}
@@ -58,7 +62,9 @@ func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
 		return c, fault(fmt.Errorf("keystore %s: %w", cfg.name, err))
 	}
 	defer func() { _ = db.Close() }() // it has written nothing
-	if c.Schema, err = sqlite.ReadVersion(ctx, db); err == nil {
+	var schema engine.Schema
+	if schema, err = sqlite.ReadSchema(ctx, db); err == nil {
+		c.Schema, c.Usable = schema.Version, schema.CheckNewer() == nil
 		err = db.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&c.ID)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
@@ -73,10 +79,12 @@ func Inspect(ctx context.Context, cfg Config) (c Condition, err error) {
 // inspectPostgres is Inspect for a PostgreSQL database.
 func inspectPostgres(ctx context.Context, cfg Config) (c Condition, err error) {
 	database := postgres.New(cfg.place, true, cfg.Logger)
-	c.Newest, c.Free, c.Reserve = engine.SchemaVersion, -1, -1
-	if c.ID, c.Schema, err = database.Inspect(ctx); err != nil {
+	c.Newest, c.Compatible, c.Free, c.Reserve = engine.SchemaVersion, engine.Compatible, -1, -1
+	var schema engine.Schema
+	if c.ID, schema, err = database.Inspect(ctx); err != nil {
 		return c, fault(fmt.Errorf("keystore %s: %w", cfg.name, database.Advise(err)))
 	}
+	c.Schema, c.Usable = schema.Version, schema.CheckNewer() == nil
 	if c.Schema == 0 {
 		return c, fault(engine.NoStore("there is no keystore in the database " + cfg.name))
 	}

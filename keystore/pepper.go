@@ -87,6 +87,9 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 
 // addPepper seals every digest in the store with the pepper, and returns their number.
 func (s *Store) addPepper(ctx context.Context, t *txn, storeID string) (int, error) {
+	if err := s.checkKnown(ctx, t); err != nil {
+		return 0, err // a digest in a table that this program does not know would not be sealed
+	}
 	now, sealed := s.cfg.Clock(), 0
 	for _, column := range []struct{ read, write string }{
 		{`SELECT digest FROM api_keys`, `UPDATE api_keys SET digest = $1 WHERE digest = $2`},

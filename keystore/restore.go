@@ -69,6 +69,9 @@ func (s *Store) restore(ctx context.Context, now policy.Time, by Actor, from str
 	if err != nil {
 		return Restored{}, err
 	}
+	if err := s.checkKnown(ctx, db.reader); err != nil { // mergeAll checks it again
+		return Restored{}, fault(fmt.Errorf("keystore %s: %w", s.cfg.name, err))
+	}
 	b, err := s.openBackup(ctx, from)
 	if err != nil {
 		return Restored{}, err
@@ -320,12 +323,15 @@ func readBackup(ctx context.Context, path string) (seq int64, err error) {
 		return 0, err
 	}
 	defer func() { _ = db.Close() }()
-	version, err := sqlite.ReadVersion(ctx, db)
+	schema, err := sqlite.ReadSchema(ctx, db)
 	switch {
 	case err != nil:
 		return 0, err
-	case version == 0:
+	case schema.Version == 0:
 		return 0, errors.New("it is empty: want a file that \"backup\" made")
+	}
+	if err := schema.CheckKnown(); err != nil {
+		return 0, err
 	}
 	if err := sqlite.CheckIntegrity(ctx, db); err != nil {
 		return 0, err

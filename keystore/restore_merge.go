@@ -76,6 +76,9 @@ func (m *merger) mergeAll(by Actor, b *backup) error {
 	if err := m.store.checkPepper(m.txn); err != nil {
 		return err
 	}
+	if err := m.store.checkKnown(m.ctx, m); err != nil {
+		return fmt.Errorf("keystore %s: %w", m.store.cfg.name, err)
+	}
 	if err := m.checkTrail(b.from); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,7 @@ func TestOpen_Refuses(t *testing.T) {
 		{"newer schema", func(t *testing.T, p string) error {
 			valid(t, p)
 			mustExec(t, rawDB(t, p), `INSERT INTO schema_version (version_id, is_applied) VALUES ($1, 1)`, engine.SchemaVersion+1)
+			mustExec(t, rawDB(t, p), `UPDATE meta SET value = $1 WHERE name = 'compatible'`, strconv.Itoa(engine.SchemaVersion+1))
 			return nil
 		}, fmt.Sprintf("schema is version %d, and this program knows versions up to %d", engine.SchemaVersion+1, engine.SchemaVersion)},
 		{"a table lost", func(t *testing.T, p string) error {

@@ -66,7 +66,15 @@ func (s *Store) logOpening(ctx context.Context, db *database) error {
 	if sum.Made {
 		s.log.Warn("there was no keystore at this path, and a new, empty one was made: no key is known to it", zap.String("store_id", sum.ID))
 	}
-	s.log.Info("the keystore is open", zap.String("store_id", sum.ID), zap.Int64("schema", engine.SchemaVersion),
+	schema, err := s.engine.Schema(ctx, db.reader)
+	if err != nil {
+		return err
+	}
+	if schema.Version > engine.SchemaVersion {
+		s.log.Warn("the schema of the keystore is newer than this program, which works with it: upgrade the program",
+			zap.Int64("schema", schema.Version), zap.Int64("program", engine.SchemaVersion))
+	}
+	s.log.Info("the keystore is open", zap.String("store_id", sum.ID), zap.Int64("schema", schema.Version),
 		zap.Int("accounts", sum.Accounts), zap.Int("keys", sum.Keys), zap.Bool("pepper", sum.Pepper))
 	if s.cfg.PepperFault != nil {
 		s.log.Warn("the keystore has this pepper already, and keeps it; no other keystore would take it", zap.NamedError("problem", s.cfg.PepperFault))

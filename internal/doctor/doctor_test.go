@@ -164,7 +164,12 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 		"a keystore of an older version": {doctor.CheckMigrations, doctor.Warn, "The next start", func(p *patient) {
 			p.spoil("DELETE FROM schema_version WHERE version_id = (SELECT MAX(version_id) FROM schema_version)")
 		}},
-		"a keystore of a newer version": {doctor.CheckMigrations, doctor.Fail, "this program knows versions up to", func(p *patient) { p.spoil("INSERT INTO schema_version (version_id, is_applied) VALUES (1000, 1)") }},
+		"a keystore of a newer version": {doctor.CheckMigrations, doctor.Fail, "this program knows versions up to", func(p *patient) {
+			p.spoil("INSERT INTO schema_version (version_id, is_applied) VALUES (1000, 1); UPDATE meta SET value = '1000' WHERE name = 'compatible'")
+		}},
+		"a keystore of a newer version that works": {doctor.CheckMigrations, doctor.Warn, "newer than this program", func(p *patient) {
+			p.spoil("INSERT INTO schema_version (version_id, is_applied) VALUES (1000, 1)")
+		}},
 		"a clock behind the keystore": {doctor.CheckClock, doctor.Fail, "behind the newest time in the keystore", func(p *patient) {
 			p.open(func(s *keystore.Store) {
 				_, _, err := s.CreateAccount(context.Background(), never, keystore.Actor{Kind: "operator", ID: "test"}, "Test")

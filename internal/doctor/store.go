@@ -108,19 +108,22 @@ func (e *examination) checkDisk(c keystore.Condition) {
 	}
 }
 
-// checkMigrations returns true if the schema is the one of this program.
+// checkMigrations returns true if this program works with the schema as it is.
 func (e *examination) checkMigrations(c keystore.Condition) bool {
 	switch {
+	case c.Schema > c.Newest && c.Usable:
+		e.add(CheckMigrations, Warn, e.place, fmt.Sprintf("The schema of the keystore is version %d, newer than this program, which knows versions up to %d, and works with it.", c.Schema, c.Newest),
+			"Upgrade this program. Make backups, copies and restores with the newer program.")
 	case c.Schema > c.Newest:
 		e.add(CheckMigrations, Fail, e.place, fmt.Sprintf("The schema of the keystore is version %d, and this program knows versions up to %d.", c.Schema, c.Newest),
 			"Run the newer program, or restore a backup from before it.")
 	case c.Schema < c.Newest:
-		e.add(CheckMigrations, Warn, e.place, fmt.Sprintf("The next start of a server upgrades the schema of the keystore from version %d to %d. Older programs then refuse it.", c.Schema, c.Newest),
+		e.add(CheckMigrations, Warn, e.place, fmt.Sprintf("The next start of a server upgrades the schema of the keystore from version %d to %d. Programs that do not know version %d then refuse it.", c.Schema, c.Newest, c.Compatible),
 			"Take a backup with the older program first.")
 	default:
 		e.add(CheckMigrations, Pass, "", fmt.Sprintf("The schema of the keystore is version %d, the newest one.", c.Schema), "")
 	}
-	return c.Schema == c.Newest
+	return c.Schema >= c.Newest && c.Usable
 }
 
 // checkOpening opens the keystore as a command does, and compares the clock.

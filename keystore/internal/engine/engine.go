@@ -38,15 +38,11 @@ import (
 	"time"
 )
 
-// SchemaVersion is the version of the tables that the keystore works with. Every
-// engine counts its migrations up to this number.
-const SchemaVersion = 20
-
 // Engine opens one database, which may not exist yet. It also has the methods that a store
 // needs while the database is not open.
 type Engine interface {
-	// Open opens the database and brings its schema to SchemaVersion. If another process
-	// holds a lock, Open fails at once with an error for which Busy is true. Open and
+	// Open opens the database and brings its schema to SchemaVersion. It leaves a newer schema as it is,
+	// and fails if Schema.CheckNewer does. If another process holds a lock, Open fails at once with an error for which Busy is true. Open and
 	// Database.Retire are called by one goroutine at a time.
 	Open(ctx context.Context, setup Setup) (Database, error)
 	// CheckAccess returns an error if users other than the owner can write the
@@ -65,6 +61,8 @@ type Engine interface {
 	Unstorable(err error) bool
 	// Advise adds to err what an operator can do about it, unless err says it already.
 	Advise(err error) error
+	// Schema reads the schema of a database of this engine.
+	Schema(ctx context.Context, q Querier) (Schema, error)
 	// Beside returns how many transactions with the mode Beside may run at the same time beside
 	// another one; 0 if transactions run one after another.
 	Beside() int
@@ -80,7 +78,7 @@ type Setup struct {
 	// Migrated runs after each migration, in its transaction. Only versions before 20 need it,
 	// which the engine of PostgreSQL does not have.
 	Migrated func(ctx context.Context, conn Conn, version int64) error
-	// Prepare runs when the schema has SchemaVersion, before Open returns.
+	// Prepare runs when the schema has SchemaVersion, or is newer, before Open returns.
 	Prepare func(ctx context.Context, db Database) error
 }
 
@@ -91,7 +89,8 @@ type Database interface {
 	// after another: each sees what the one before has committed. So the numbers of the
 	// change feed and of the audit trail follow the order of the commits, and no reader
 	// of the feed misses an entry. Begin fails if the database is no longer in its place:
-	// see IsLost.
+	// see IsLost. It also fails so if the schema is by now one that this program does not
+	// work with: no transaction that has begun writes to such tables.
 	Begin(ctx context.Context, mode Mode) (*sql.Tx, error)
 	// Alone runs a statement in a durable transaction of its own, and calls read with each row that
 	// it returns. It needs one exchange with the server. undone reports, if there is an error, that
@@ -128,8 +127,8 @@ type Database interface {
 	Size() (data, log int64)
 	// Made reports whether Open has created this database.
 	Made() bool
-	// Retire closes a database that is lost, or whose pepper is not the process's. why
-	// is the error that says so.
+	// Retire closes a database that is lost, whose pepper is not the process's, or whose schema
+	// this program does not work with. why is the error that says so.
 	Retire(ctx context.Context, why error)
 	// Close closes the database. Queries under way finish.
 	Close() error
@@ -182,7 +181,8 @@ func Lost(text string) error { return &lostError{text: text} }
 var ErrReplaced = Lost("another file or database was put in its place")
 
 // IsLost reports whether err says that the database that was opened is gone,
-// replaced or destroyed. It will never be usable again: Retire it, and Open.
+// replaced or destroyed, or needs a newer program. It will never be usable again: Retire it,
+// and Open.
 func IsLost(err error) bool {
 	var lost *lostError
 	return errors.As(err, &lost)

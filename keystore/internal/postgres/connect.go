@@ -39,7 +39,7 @@ type pools struct {
 	lists   *sql.DB // the same, for lists
 	follow  *sql.DB // one connection, so that no lookup delays Follow
 	writer  *sql.DB // one connection for the batches, and besides others
-	working *sql.DB // for work that takes long: migrations (two connections), backups, restores
+	working *sql.DB // for work that takes long: migrations (up to three connections, beside the one of a copy), backups, restores
 }
 
 // connect opens the pools. They connect when they are used.
@@ -51,7 +51,7 @@ func (e *Engine) connect() pools {
 		lists:   e.pool(planned(e.place.pooled), lists, e.kept(listSilence), readOnly),
 		follow:  e.pool(e.place.pooled, 1, limits{silence: readSilence}, readOnly),
 		writer:  e.pool(e.place.pooled, 1+besides, e.kept(writeSilence), nil),
-		working: e.pool(e.place.direct, 3, limits{}, nil),
+		working: e.pool(e.place.direct, 4, limits{}, nil),
 	}
 	p.follow.SetConnMaxLifetime(followLife)
 	return p

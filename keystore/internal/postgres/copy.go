@@ -21,6 +21,13 @@ func (d *database) Export(ctx context.Context, path string) (err error) {
 	}
 	defer func() { err = firstError(err, target.Close()) }()
 	return d.Snapshot(ctx, func(from engine.Querier) error {
+		schema, err := readSchema(ctx, from)
+		if err == nil {
+			err = schema.CheckKnown()
+		}
+		if err != nil {
+			return err
+		}
 		return (&Transfer{From: from, FromPostgres: true, To: target}).Fill(ctx)
 	})
 }
@@ -135,8 +142,8 @@ func copyTable(ctx context.Context, lite engine.Querier, conn *sql.Conn, t table
 
 // CheckNew returns an error if the database has a keystore already, or if it cannot be reached.
 func (e *Engine) CheckNew(ctx context.Context) error {
-	_, version, err := e.Inspect(ctx)
-	if err == nil && version > 0 {
+	_, schema, err := e.Inspect(ctx)
+	if err == nil && schema.Version > 0 {
 		err = ErrTaken
 	}
 	return err

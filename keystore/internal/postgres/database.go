@@ -40,8 +40,15 @@ const setCommit = `set_config('synchronous_commit', CASE WHEN $1 THEN 'off' WHEN
 // begin is the first statement of a transaction that runs when no other runs. $2 is the key of the lock. A transaction waits for the lock of another one up to
 // 250 ms: the keystore then begins again, so that it can be stopped. The server ends a transaction
 // whose process is silent for 5 s, because the others wait for its lock.
+//
+// CASE calls check_program after the lock, with the version $3. The function is VOLATILE, so it sees
+// what was committed while the statement waited. A statement does not.
 const begin = `SELECT set_config('lock_timeout', '250', TRUE), set_config('idle_in_transaction_session_timeout', '5000', TRUE),
-	` + setCommit + `, pg_advisory_xact_lock($2) IS NULL`
+	` + setCommit + `, CASE WHEN pg_advisory_xact_lock($2) IS NULL THEN FALSE ELSE check_program($3) END`
+
+// beginBeside is the first statement of a transaction with the mode Beside. It shares the lock $2
+// with others, so that no migration runs at the same time.
+const beginBeside = `SELECT ` + setCommit + `, CASE WHEN pg_advisory_xact_lock_shared($2) IS NULL THEN FALSE ELSE check_program($3) END`
 
 // Begin implements [engine.Database].
 func (d *database) Begin(ctx context.Context, mode engine.Mode) (*sql.Tx, error) {
@@ -51,7 +58,8 @@ func (d *database) Begin(ctx context.Context, mode engine.Mode) (*sql.Tx, error)
 	}
 	relaxed := mode&engine.Relaxed != 0
 	if mode&engine.Beside != 0 {
-		_, err = tx.ExecContext(ctx, `SELECT `+setCommit, relaxed)
+		_, err = tx.ExecContext(ctx, beginBeside, relaxed, schemaLock, engine.SchemaVersion)
+		err = orTooOld(err)
 	} else {
 		err = d.lock(ctx, tx, relaxed)
 	}
@@ -62,11 +70,18 @@ func (d *database) Begin(ctx context.Context, mode engine.Mode) (*sql.Tx, error)
 	return tx, nil
 }
 
-// lock takes the lock of transactions that write.
+// lock takes the lock of transactions that write, and checks that this program works with the schema.
 func (*database) lock(ctx context.Context, tx *sql.Tx, relaxed bool) error {
-	var text string
-	var none bool
-	return tx.QueryRowContext(ctx, begin, relaxed, writerLock).Scan(&text, &text, &text, &none)
+	_, err := tx.ExecContext(ctx, begin, relaxed, writerLock, engine.SchemaVersion)
+	return orTooOld(err)
+}
+
+// orTooOld returns engine.ErrTooOld for an error of check_program, and any other error as it is.
+func orTooOld(err error) error {
+	if hasCode(err, codeTooOld) {
+		return engine.ErrTooOld
+	}
+	return err
 }
 
 // Alone implements [engine.Database].
@@ -77,7 +92,7 @@ func (d *database) Alone(ctx context.Context, query string, args []any, read fun
 	}
 	defer func() { _ = conn.Close() }() // gives it back to the pool
 	var batch pgx.Batch
-	batch.Queue(`SELECT `+setCommit, false)
+	batch.Queue(beginBeside, false, schemaLock, engine.SchemaVersion)
 	batch.Queue(query, args...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			if err := read(rows.Scan); err != nil {

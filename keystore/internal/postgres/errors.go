@@ -27,6 +27,7 @@ const (
 	codeCrashShutdown      = "57P02"
 	codeStatementExists    = "42P05" // a prepared statement of another client, behind a pooler
 	codeNoStatement        = "26000"
+	codeTooOld             = "SGK01" // of check_program in the schema
 )
 
 // codeOf returns PostgreSQL's code of an error; empty if the error is not PostgreSQL's.
@@ -42,6 +43,7 @@ func hasCode(err error, codes ...string) bool { return slices.Contains(codes, co
 // advise adds to an error what the operator can do about it.
 func advise(err error) error {
 	return engine.WithAdvice(err, map[string]string{
+		codeLockNotAvailable:   "other processes hold locks for long, such as a migration or a backup: try again",
 		codeDiskFull:           "free space on the disk of the PostgreSQL server",
 		codeTooManyConnections: "raise max_connections of the PostgreSQL server, or put PgBouncer in front of it",
 		codeNoPrivilege:        "grant the role of the gateway the rights that docs/clustering.md lists",

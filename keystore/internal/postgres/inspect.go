@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
 // firstSupported is the oldest version of PostgreSQL that the engine works with, as
@@ -15,17 +17,17 @@ const firstSupported = 130000
 
 // Inspect returns what is known of the keystore without an upgrade of its schema. The version is
 // 0 if there is no keystore.
-func (e *Engine) Inspect(ctx context.Context) (storeID string, version int64, err error) {
+func (e *Engine) Inspect(ctx context.Context) (storeID string, schema engine.Schema, err error) {
 	d, err := e.reach(ctx)
 	if err != nil {
-		return "", 0, err
+		return "", schema, err
 	}
 	defer func() { _ = d.Close() }() // it has written nothing
-	version, err = readVersion(ctx, d.reader)
-	if err == nil && version > 0 {
+	schema, err = readSchema(ctx, d.reader)
+	if err == nil && schema.Version > 0 {
 		err = d.readID(ctx)
 	}
-	return d.storeID, version, err
+	return d.storeID, schema, err
 }
 
 // reach returns the database as it is, without an upgrade.

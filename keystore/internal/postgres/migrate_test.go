@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,15 +152,39 @@ func TestOpen_MigratesBehindAPooler(t *testing.T) {
 	}
 }
 
-func TestOpen_RefusesASchemaOfANewerProgram(t *testing.T) {
+// A program works with newer tables if they say so, and changes nothing about them.
+func TestOpen_TablesOfANewerProgram(t *testing.T) {
 	t.Parallel()
-	d, dsn := openNew(t)
-	if _, err := d.working.ExecContext(t.Context(), `INSERT INTO speechgate_schema (version_id, is_applied) VALUES ($1, TRUE)`, engine.SchemaVersion+1); err != nil {
-		t.Fatal(err)
-	}
-	_, err := New(placeOf(t, dsn, ""), true, zap.NewNop()).Open(t.Context(), creating)
-	if err == nil || !strings.Contains(err.Error(), "run the newer program") {
-		t.Errorf("%v, want a refusal", err)
+	for name, test := range map[string]struct {
+		compatible string // the statement that says which programs work with the tables
+		want       string // in the error; empty if the program works with the tables
+	}{
+		"for this program too":                {``, ""},
+		"for newer programs only":             {`UPDATE meta SET value = '` + strconv.Itoa(engine.SchemaVersion+1) + `' WHERE name = 'compatible'`, "run the newer program"},
+		"which do not say for which programs": {`DELETE FROM meta WHERE name = 'compatible'`, "run the newer program"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, dsn := openNew(t)
+			for _, statement := range []string{
+				`INSERT INTO speechgate_schema (version_id, is_applied) VALUES (` + strconv.Itoa(engine.SchemaVersion+1) + `, TRUE)`,
+				`ALTER TABLE accounts ADD COLUMN added TEXT`, test.compatible,
+			} {
+				if _, err := d.working.ExecContext(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			opened, err := New(placeOf(t, dsn, ""), true, zap.NewNop()).Open(t.Context(), creating)
+			if err == nil {
+				err = opened.Close()
+			}
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if schema, err := readSchema(t.Context(), d.reader); err != nil || schema.Version != engine.SchemaVersion+1 {
+				t.Errorf("the schema is %+v, %v", schema, err)
+			}
+		})
 	}
 }
 
@@ -172,15 +197,15 @@ func TestOpen_MakesNoTablesUnlessTold(t *testing.T) {
 	if _, err := e.Open(t.Context(), setup); !errors.Is(err, engine.ErrNoStore) {
 		t.Errorf("an empty database: %v, want ErrNoStore", err)
 	}
-	if _, version, err := e.Inspect(t.Context()); version != 0 || err != nil {
-		t.Errorf("it has version %d, %v", version, err)
+	if _, schema, err := e.Inspect(t.Context()); schema.Version != 0 || err != nil {
+		t.Errorf("it has version %d, %v", schema.Version, err)
 	}
 	d, _ := open(t, dsn, "")
 	if !d.Made() {
 		t.Error("a process that may make the tables has not made them")
 	}
-	if id, version, err := e.Inspect(t.Context()); version != engine.SchemaVersion || id != d.storeID || err != nil {
-		t.Errorf("it has version %d and the ID %q, %v; want %d and %q", version, id, err, engine.SchemaVersion, d.storeID)
+	if id, schema, err := e.Inspect(t.Context()); schema != (engine.Schema{Version: engine.SchemaVersion, Compatible: engine.Compatible}) || id != d.storeID || err != nil {
+		t.Errorf("it has %+v and the ID %q, %v; want version %d and %q", schema, id, err, engine.SchemaVersion, d.storeID)
 	}
 }
 

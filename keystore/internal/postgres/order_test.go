@@ -157,7 +157,7 @@ func TestBegin_Modes(t *testing.T) {
 		var got string
 		var locked bool
 		err := tx.QueryRowContext(t.Context(), `SELECT current_setting('synchronous_commit'), EXISTS (
-			SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted)`).Scan(&got, &locked)
+			SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted AND mode = 'ExclusiveLock')`).Scan(&got, &locked)
 		if err != nil || got != c.want || locked != c.exclusive {
 			t.Errorf("%q, mode %d: synchronous_commit %s, the lock %t, %v; want %s, %t", c.server, c.mode, got, locked, err, c.want, c.exclusive)
 		}

@@ -79,7 +79,7 @@ func (e *Engine) OpenTarget(ctx context.Context, storeID string) (_ *Target, err
 	case found != "" && found != t.table:
 		return nil, fmt.Errorf("the database has an unfinished copy of another keystore, %s: finish this copy, or empty the database", strings.TrimPrefix(found, copyTablePrefix))
 	}
-	_, err = d.upgrade(ctx, t.table)
+	_, err = d.upgrade(ctx, t.table, migrations(), engine.SchemaVersion)
 	return t, err
 }
 

@@ -53,7 +53,7 @@ func (d *database) Attach(ctx context.Context, path string, use func(begin func(
 		if err := d.checkPlace(); err != nil {
 			return nil, err
 		}
-		return waitForLock(ctx, conn)
+		return begin(ctx, conn)
 	})
 }
 

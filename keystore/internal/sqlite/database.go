@@ -88,7 +88,29 @@ func (d *database) Begin(ctx context.Context, mode engine.Mode) (*sql.Tx, error)
 	if mode&engine.Relaxed != 0 {
 		conn = d.relaxed
 	}
-	return waitForLock(ctx, conn)
+	return begin(ctx, conn)
+}
+
+// beginner is a pool or a connection.
+type beginner interface {
+	BeginTx(ctx context.Context, o *sql.TxOptions) (*sql.Tx, error)
+}
+
+// begin begins a transaction, and checks that this program works with the schema that it has then.
+func begin(ctx context.Context, conn beginner) (*sql.Tx, error) {
+	tx, err := waitForLock(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	var compatible int64
+	if err = tx.QueryRowContext(ctx, engine.ReadCompatible).Scan(&compatible); err == nil {
+		err = engine.CheckCompatible(compatible)
+	}
+	if err != nil {
+		_ = tx.Rollback() // err says more
+		return nil, err
+	}
+	return tx, nil
 }
 
 const (
@@ -99,10 +121,7 @@ const (
 // waitForLock begins a transaction. While another process holds the lock, it tries again. It does
 // not let SQLite wait: Go's scheduler sees only after up to 10 ms that a thread waits in C, and a
 // server with one processor answers no request until then.
-func waitForLock(ctx context.Context, conn interface {
-	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
-},
-) (*sql.Tx, error) {
+func waitForLock(ctx context.Context, conn beginner) (*sql.Tx, error) {
 	deadline := time.Now().Add(lockPatience)
 	for pause := lockPause / 16; ; pause = min(2*pause, lockPause) {
 		tx, err := conn.BeginTx(ctx, nil)

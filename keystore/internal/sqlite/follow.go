@@ -78,6 +78,9 @@ func (d *database) Retire(ctx context.Context, why error) {
 	// Move the contents of the -wal file into the old file, wherever that file is now.
 	// SQLite would use a -wal file that stays here for the next file at this path.
 	_, _ = d.writer.ExecContext(ctx, `PRAGMA busy_timeout = 250; PRAGMA wal_checkpoint(TRUNCATE)`)
+	inPlace := d.checkPlace() == nil
 	_ = d.Close() // the database is lost anyway
-	d.removeBeside()
+	if !inPlace { // otherwise other processes may be using them
+		d.removeBeside()
+	}
 }

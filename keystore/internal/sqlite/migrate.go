@@ -22,19 +22,28 @@ const (
 )
 
 // migrate brings the schema to engine.SchemaVersion. It refuses a file that is not a
-// keystore, and a file with a newer schema.
+// keystore, and a newer schema that this program does not work with.
 func (d *database) migrate(ctx context.Context, setup engine.Setup) error {
-	version, err := ReadVersion(ctx, d.reader)
+	schema, err := ReadSchema(ctx, d.reader)
 	switch {
 	case err != nil:
 		return err
-	case version > engine.SchemaVersion:
-		return fmt.Errorf("its schema is version %d, and this program knows versions up to %d: run the newer program, or restore a backup from before it", version, engine.SchemaVersion)
-	case version == engine.SchemaVersion:
-		return nil
-	case version == 0 && !setup.Create:
+	case schema.Version == 0 && !setup.Create:
 		return errEmpty
 	}
+	if schema.Version < engine.SchemaVersion {
+		if err := d.upgrade(ctx, setup, schema.Version); err != nil {
+			return err
+		}
+		if schema, err = ReadSchema(ctx, d.reader); err != nil { // a newer program may have been faster
+			return err
+		}
+	}
+	return schema.CheckNewer()
+}
+
+// upgrade runs the migrations after a version.
+func (d *database) upgrade(ctx context.Context, setup engine.Setup, version int64) error {
 	migrations, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
 		return err
@@ -76,6 +85,20 @@ func ReadVersion(ctx context.Context, q engine.Querier) (version int64, err erro
 	}
 	err = q.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+versionTable).Scan(&version)
 	return version, err
+}
+
+// ReadSchema returns what q knows of the schema. It fails for a database that is not a keystore.
+func ReadSchema(ctx context.Context, q engine.Querier) (s engine.Schema, err error) {
+	if s.Version, err = ReadVersion(ctx, q); err != nil || s.Version == 0 {
+		return s, err
+	}
+	err = q.QueryRowContext(ctx, engine.ReadCompatible).Scan(&s.Compatible)
+	return s, err
+}
+
+// Schema implements [engine.Engine].
+func (*Engine) Schema(ctx context.Context, q engine.Querier) (engine.Schema, error) {
+	return ReadSchema(ctx, q)
 }
 
 // migrationLock makes a migration one transaction, which has SQLite's write lock
