@@ -164,7 +164,7 @@ func (l *siteLoad) newKey(ctx context.Context, account string) (*siteKey, error)
 	}
 	if ctx.Err() == nil {
 		l.mu.Lock()
-		calm := issuer.wasCalm(begun) && other.wasCalm(begun)
+		calm := issuer.wasCalm(begun.Add(-settling)) && other.wasCalm(begun.Add(-settling))
 		l.mu.Unlock()
 		if calm {
 			l.failed(issuer, begun, err)

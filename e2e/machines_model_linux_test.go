@@ -14,6 +14,8 @@ import (
 const (
 	// rest is how much longer a request may take until the gateway answers it.
 	rest = propagation
+	// settling is how long a gateway that has come back may still give up connections to the server before.
+	settling = 2 * time.Second
 	// busy is how long a change may take to count while other tests use the machine too. The figures tell
 	// how long it took.
 	busy = 4 * propagation
@@ -118,7 +120,7 @@ func (a *acknowledged) answered(g *siteGateway, k *siteKey, begun time.Time, sta
 	case status == http.StatusUnauthorized: // as it may be
 	case status == http.StatusNotFound:
 		a.breaks("no job is lost", "%s: job %s of key %s", g.name, k.job, k.id)
-	case g.wasCalm(begun):
+	case g.wasCalm(begun.Add(-settling)):
 		a.breaks("an undisturbed gateway answers", "%s: status %d, %v", g.name, status, err)
 	}
 }
@@ -183,7 +185,7 @@ func (a *acknowledged) created(k *siteKey, id string) {
 func (a *acknowledged) failed(g *siteGateway, begun time.Time, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if g.wasCalm(begun) {
+	if g.wasCalm(begun.Add(-settling)) {
 		a.breaks("an undisturbed gateway writes", "%s: %v", g.name, err)
 	}
 }

@@ -34,7 +34,8 @@ func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) 
 	if standby {
 		return errStandby
 	}
-	if d.server != "" && d.server != server {
+	// Connections to a pooler do not lead to one server: the pooler leaves the old one.
+	if d.server != "" && d.server != server && !d.engine.pooler {
 		d.engine.open.giveUpBefore(begun)
 	}
 	d.server = server
