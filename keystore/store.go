@@ -41,6 +41,7 @@ type Store struct {
 	room     *diskRoom      // keeps space on the disk for revocations
 	clock    *clockWatch    // finds leaps of the clock
 
+	swept   atomic.Int64  // when the reports of gateways were swept last, on the clock mono
 	behind  time.Duration // set by Open: see Behind
 	jobKeep atomic.Int64  // nanoseconds, see KeepJobs
 	loaded  func()        // called between the read of a record and its caching; tests only

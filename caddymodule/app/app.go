@@ -26,6 +26,7 @@ import (
 	"github.com/speechgate/speechgate/internal/limits"
 	"github.com/speechgate/speechgate/internal/manage"
 	"github.com/speechgate/speechgate/internal/refusals"
+	"github.com/speechgate/speechgate/internal/share"
 	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -168,7 +169,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	cfg.Clock, cfg.Ahead = a.process.clock.Now, a.process.clock.Ahead
 	cfg.Wrote = a.process.store.Wrote
 	a.history = History{ctx.Storage(), a.logger}
-	a.store, err = acquireStore(a.process.stores, cfg, a.Keystore.Create, a.history)
+	a.store, err = acquireStore(a.process.stores, a.process.shares, cfg, a.Keystore.Create, a.history)
 	if err != nil || !a.process.started.Load() {
 		return err
 	}
@@ -329,6 +330,18 @@ func (a *App) Streams() *livestream.Registry { return a.process.streams }
 
 // Limits returns the counts of keys and accounts with limits.
 func (a *App) Limits() *limits.Counters { return a.process.limits }
+
+// ShareFailures makes the gateways count together the failing calls of the issuance API. The
+// throttle must have names. The function stop ends it.
+func (a *App) ShareFailures(failures share.Source) (stop func()) {
+	return a.process.shares.Add(share.IssuanceFailures, failures)
+}
+
+// FailureName returns the name by which the gateways call the network of a client in
+// [App.ShareFailures].
+func (a *App) FailureName(network string) string {
+	return a.process.shares.Name(share.IssuanceFailures, network)
+}
 
 // Refusals returns the feed of the refusals of this process, of all configurations.
 func (a *App) Refusals() *refusals.Feed { return a.process.metrics.Refusals() }

@@ -15,6 +15,7 @@ import (
 	"github.com/speechgate/speechgate/internal/drain"
 	"github.com/speechgate/speechgate/internal/headbudget"
 	"github.com/speechgate/speechgate/internal/limits"
+	"github.com/speechgate/speechgate/internal/share"
 	"github.com/speechgate/speechgate/internal/signin"
 	"github.com/speechgate/speechgate/internal/upstreamkey"
 	"github.com/speechgate/speechgate/keystore"
@@ -31,6 +32,7 @@ type process struct {
 	drains  *drain.Set              // the refused uploads that are being read
 	canary  handler.Canaries        // the canaries of doctor
 	console *signin.Service         // who signs in at the console
+	shares  *share.Exchange         // makes the process count together with other gateways
 	audits  auditLogs               // where the logs of the audit trails are
 	started atomic.Bool             // a configuration has started, so the next one is a reload
 	events  *events.Queue           // what subscribers are told
@@ -48,7 +50,7 @@ type process struct {
 var theProcess = sync.OnceValue(func() *process {
 	clock := keystore.SystemClock()
 	queue := events.NewQueue(clock.Now)
-	return &process{
+	p := &process{
 		clock:   clock,
 		stores:  caddy.NewUsagePool(),
 		streams: livestream.NewRegistry(),
@@ -56,10 +58,17 @@ var theProcess = sync.OnceValue(func() *process {
 		limits:  limits.New(),
 		drains:  drain.NewSet(caddy.Exiting),
 		console: signin.New(),
+		shares:  share.NewExchange(clock.Now),
 		events:  queue,
 		metrics: handler.NewMetrics(queue),
 		store:   storemetrics.New(),
 	}
+	p.shares.Add(share.Requests, p.limits)
+	p.shares.Add(share.Streams, p.streams)
+	for kind, tries := range p.console.Tries(p.shares.Name) {
+		p.shares.Add(kind, tries)
+	}
+	return p
 })
 
 // Streams returns the live streams of this process, of all configurations.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/speechgate/speechgate/internal/share"
 	"github.com/speechgate/speechgate/keystore"
 )
 
@@ -23,6 +24,7 @@ type sharedStore struct {
 	name   string // of the place of the store: see keystore.Config.Name
 	cfg    keystore.Config
 	create bool // create an empty store even if this server had one before
+	shares *share.Exchange
 
 	open  atomic.Pointer[keystore.Store]
 	users atomic.Int64 // the number of acquire calls whose release has not come yet
@@ -31,6 +33,7 @@ type sharedStore struct {
 	startedWith atomic.Pointer[string] // the ID of the store when a configuration was started last
 
 	mu           sync.Mutex // for the fields below, and held while the store is opened
+	unshare      func()     // stops the sharing of counts over the open store
 	history      History    // of the configuration that started last
 	unreferenced bool       // no configuration refers to the store
 	failed       error      // why opening failed; nil if it has not
@@ -48,14 +51,14 @@ const (
 // acquireStore returns the store with these settings from the pool. The caller has a reference to
 // the store until it calls dropReference. If the pool has no such store, acquireStore adds a store
 // that is not open yet.
-func acquireStore(pool *caddy.UsagePool, cfg keystore.Config, create bool, history History) (*sharedStore, error) {
+func acquireStore(pool *caddy.UsagePool, shares *share.Exchange, cfg keystore.Config, create bool, history History) (*sharedStore, error) {
 	name, err := cfg.Name()
 	if err != nil {
 		return nil, err
 	}
 	key := storeKey(name, &cfg, create)
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return &sharedStore{pool: pool, key: key, name: name, cfg: cfg, create: create, history: history}, nil
+		return &sharedStore{pool: pool, key: key, name: name, cfg: cfg, create: create, shares: shares, history: history}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -179,6 +182,7 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	store.KeepJobs(time.Duration(s.keep.Load()))
 	s.failed = nil
 	s.open.Store(store)
+	s.unshare = shareCounts(s.shares, store, s.cfg.Logger)
 	if s.unreferenced {
 		// A request has reached its gate after the configuration was replaced. The store is
 		// closed again when no request uses it.
@@ -222,5 +226,9 @@ func (s *sharedStore) closeWhenUnused(after, atMost time.Duration) error {
 	for begun := time.Now(); s.users.Load() > 0 && (atMost == 0 || time.Since(begun) < atMost); {
 		<-tick.C
 	}
+	s.mu.Lock()
+	unshare := s.unshare
+	s.mu.Unlock()
+	unshare()
 	return store.Close()
 }

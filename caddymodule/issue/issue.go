@@ -104,6 +104,7 @@ type Issue struct {
 	CORSHeaders []string `json:"cors_headers,omitempty"`
 
 	authority *issuance.Authority
+	unshare   func() // stops counting failures together with other gateways
 	app       *app.App
 	counters  *handler.DecisionCounters
 	logger    *zap.Logger
@@ -171,8 +172,17 @@ func (i *Issue) Provision(ctx caddy.Context) error {
 	if i.app, err = app.Of(ctx); err != nil {
 		return err
 	}
+	i.unshare = i.app.ShareFailures(i.authority.Failures(i.app.FailureName))
 	i.counters = i.app.CountersOf(issuance.BackendName)
 	i.app.ExplainIssuance(i.Path)
+	return nil
+}
+
+// Cleanup stops counting failures together with other gateways.
+func (i *Issue) Cleanup() error {
+	if i.unshare != nil {
+		i.unshare()
+	}
 	return nil
 }
 
@@ -299,6 +309,7 @@ func (i *Issue) OnlyPath() string { return i.Path }
 // Interface guards
 var (
 	_ configcheck.Endpoint        = (*Issue)(nil)
+	_ caddy.CleanerUpper          = (*Issue)(nil)
 	_ caddy.Provisioner           = (*Issue)(nil)
 	_ caddy.Validator             = (*Issue)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Issue)(nil)

@@ -1,6 +1,10 @@
 // Package livestream is the registry of the live streams of a server. It limits how many
 // streams a key, an account and a network may have. It lists and cuts streams for the admin
 // API.
+//
+// If the server shares its counts (package share), the streams of a key and of an account at the
+// other gateways count too. What is listed and cut, and the streams of a network that wait for their
+// first start command, are those of this server.
 package livestream
 
 import (
@@ -13,7 +17,7 @@ import (
 )
 
 // Registry has a snapshot of each live stream, and counts the streams. The stream itself
-// belongs to the gate that serves it.
+// belongs to the gate that serves it. A registry is a [share.Source].
 type Registry struct {
 	mu        sync.Mutex
 	last      uint64               // number of the stream that began last
@@ -21,6 +25,10 @@ type Registry struct {
 	byKey     map[string]int       // number of streams by key ID
 	byAccount map[string]int       // number of streams by account ID
 	waiting   map[netip.Prefix]int // number of streams without an accepted start command, by network
+
+	others  map[string]int  // number of streams at the other gateways, by the ID of the key or account
+	changed map[string]bool // IDs of keys and accounts whose streams have changed since Changes
+	tell    func()          // called when changed gets its first ID; nil: nothing is noted
 }
 
 // entry is one live stream.
@@ -47,6 +55,8 @@ func NewRegistry() *Registry {
 		byKey:     make(map[string]int),
 		byAccount: make(map[string]int),
 		waiting:   make(map[netip.Prefix]int),
+		others:    make(map[string]int),
+		changed:   make(map[string]bool),
 	}
 }
 
@@ -94,15 +104,16 @@ func (r *Registry) Accept(id string, owner policy.Identity, at policy.Time, perK
 	e.snapshot.Owner, e.snapshot.Accepted = owner, at
 	r.byKey[owner.KeyID]++
 	r.byAccount[owner.AccountID]++
+	r.note(owner)
 	return Accepted
 }
 
 // full returns whether a stream may get this owner, if it has the owner before.
 func (r *Registry) full(owner, before policy.Identity, perKey, perAccount int) Acceptance {
 	switch {
-	case perKey > 0 && owner.KeyID != before.KeyID && r.byKey[owner.KeyID] >= perKey:
+	case perKey > 0 && owner.KeyID != before.KeyID && r.byKey[owner.KeyID]+r.others[owner.KeyID] >= perKey:
 		return KeyFull
-	case perAccount > 0 && owner.AccountID != before.AccountID && r.byAccount[owner.AccountID] >= perAccount:
+	case perAccount > 0 && owner.AccountID != before.AccountID && r.byAccount[owner.AccountID]+r.others[owner.AccountID] >= perAccount:
 		return AccountFull
 	}
 	return Accepted
@@ -115,11 +126,12 @@ func (r *Registry) Check(owner policy.Identity, perKey, perAccount int) Acceptan
 	return r.full(owner, policy.Identity{}, perKey, perAccount)
 }
 
-// Count returns how many streams run on a key, and how many on all keys of its account.
+// Count returns how many streams run on a key, and how many on all keys of its account, at all
+// gateways.
 func (r *Registry) Count(owner policy.Identity) (ofKey, ofAccount int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.byKey[owner.KeyID], r.byAccount[owner.AccountID]
+	return r.byKey[owner.KeyID] + r.others[owner.KeyID], r.byAccount[owner.AccountID] + r.others[owner.AccountID]
 }
 
 // uncount removes a stream from the counts.
@@ -130,6 +142,7 @@ func (r *Registry) uncount(e *entry) {
 	}
 	decrement(r.byKey, e.snapshot.Owner.KeyID)
 	decrement(r.byAccount, e.snapshot.Owner.AccountID)
+	r.note(e.snapshot.Owner)
 }
 
 func decrement[K comparable](counts map[K]int, key K) {

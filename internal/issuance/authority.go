@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/share"
 	"github.com/speechgate/speechgate/internal/throttle"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -70,6 +71,13 @@ func New(settings Settings) *Authority {
 		failures: throttle.New[netip.Prefix](throttle.Rule{Failures: failuresAllowed, Window: time.Minute, Keys: throttledAddresses}),
 		quota:    newQuota(settings.MaxLiveKeys, settings.MaxRate, quotaAccounts),
 	}
+}
+
+// Failures returns what counts the calls without valid credentials, so that several gateways count
+// together. The function name returns the name by which the gateways call a network. Call it before
+// the first call of Issue.
+func (a *Authority) Failures(name func(network string) string) share.Source {
+	return a.failures.Named(func(network netip.Prefix) string { return name(network.String()) })
 }
 
 // caller is an authenticated caller.

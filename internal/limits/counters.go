@@ -2,32 +2,41 @@
 // last minute, and requests at a time. Live streams are counted by their registry, and audio
 // by the usage in the keystore: this package only remembers for a second what the keystore says.
 //
-// A key without limits is not counted here. The counts are those of one process, and are lost
-// when it ends.
+// A key without limits is not counted here. The counts of a process are lost when it ends.
+//
+// # Other gateways
+//
+// If the process shares its counts (package share), a limit counts what all gateways have admitted,
+// as far as this one knows: so it can be exceeded by what the others admit within the time that
+// package share states. The counts of the others are beside those of this process, and a decision
+// adds them up.
 //
 // # How exact the counts are
 //
-// Requests at a time are exact: a request takes its place and gives it back under one lock.
+// What one process admits at a time is exact: a request takes its place and gives it back under
+// one lock.
 //
 // Requests a minute are counted by the second, over the current second and the 60 before it.
 // So a key never gets more requests than its limit in any 60 seconds, and a place comes free
 // 60 to 61 seconds after its request: a key that always asks for more gets at least 60/61 of
-// its limit.
+// its limit. A place that another gateway has given comes free up to 2 seconds later.
 package limits
 
 import (
 	"github.com/speechgate/speechgate/policy"
 )
 
-// Counters are the counts of one process. They are safe for concurrent use.
+// Counters are the counts of one process. They are safe for concurrent use. They are a
+// [share.Source].
 type Counters struct {
 	subjects table
+	changes  changes
 }
 
 // New returns counters that have counted nothing.
 func New() *Counters {
 	c := new(Counters)
-	c.subjects.init()
+	c.subjects.init(&c.changes)
 	return c
 }
 
@@ -78,6 +87,8 @@ func (c *Counters) Admit(t *Ticket, key, account *Subject, kind Kind, now policy
 	refusal := check(mine, shared, key, account, kind, now)
 	if refusal.Limit == policy.NoLimit {
 		t.key, t.account = mine.count(kind, now), shared.count(kind, now)
+		c.changes.note(mine)
+		c.changes.note(shared)
 	}
 	shared.unlock()
 	mine.unlock()
@@ -137,7 +148,7 @@ func (t *Ticket) Cancel() {
 	t.account.cancel()
 }
 
-// Use is what a key or an account uses at one instant.
+// Use is what a key or an account uses at one instant, at all gateways.
 type Use struct {
 	Requests   int // in the last minute
 	Concurrent int // at a time
@@ -151,6 +162,5 @@ func (c *Counters) UseOf(id string, now policy.Time) Use {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.minute.advance(secondOf(now))
-	return Use{Requests: int(s.minute.sum), Concurrent: int(s.running.Load())}
+	return Use{Requests: int(s.inMinute(secondOf(now))), Concurrent: int(s.atATime())}
 }

@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -17,6 +18,11 @@ type subject struct {
 	gone    bool   // the table has dropped it; look the ID up again
 	minute  window // requests in the last minute
 	audio   audio
+	shared  *shared // nil if no counts were shared
+
+	changes *changes    // of the counters
+	noted   atomic.Bool // it is among the changes
+	next    *subject    // among the changes
 }
 
 // lock locks the subject. It returns false, and locks nothing, if the table has dropped the
@@ -44,16 +50,53 @@ func (s *subject) check(l *policy.Limits, kind Kind, now policy.Time) Refusal {
 	if s == nil {
 		return Refusal{}
 	}
-	if l.Concurrent != 0 && kind == Request && s.running.Load() >= l.Concurrent {
+	if l.Concurrent != 0 && kind == Request && s.atATime() >= l.Concurrent {
 		return Refusal{Limit: policy.LimitConcurrent}
 	}
-	if l.Requests != 0 {
-		s.minute.advance(secondOf(now))
-		if s.minute.sum >= l.Requests {
-			return Refusal{Limit: policy.LimitRequests, RetryAfter: s.minute.wait(l.Requests, now)}
-		}
+	if l.Requests != 0 && s.inMinute(secondOf(now)) >= l.Requests {
+		return Refusal{Limit: policy.LimitRequests, RetryAfter: s.wait(l.Requests, now)}
 	}
 	return Refusal{}
+}
+
+// atATime returns how many requests run at all gateways. The caller has locked s.
+func (s *subject) atATime() uint32 {
+	n := s.running.Load()
+	if s.shared != nil {
+		n += s.shared.running
+	}
+	return n
+}
+
+// inMinute returns how many requests all gateways had in the minute before the end of a second. The
+// caller has locked s.
+func (s *subject) inMinute(second int64) uint32 {
+	s.minute.advance(second)
+	n := s.minute.sum
+	if s.shared != nil {
+		s.shared.minute.advance(second)
+		n += s.shared.minute.sum
+	}
+	return n
+}
+
+// wait returns after how many seconds there are fewer requests in a minute than most, at all
+// gateways. The caller has locked s, and called inMinute.
+func (s *subject) wait(most uint32, now policy.Time) int {
+	var others window
+	if s.shared != nil {
+		others = s.shared.minute
+	}
+	last := max(s.minute.last, others.last)
+	rest := s.minute.sum + others.sum
+	for at := last - seconds + 1; at <= last; at++ {
+		rest -= s.minute.at(at) + others.at(at)
+		if rest < most {
+			free := policy.Time((at + seconds) * 1000) // when the second at is too old
+			return int(min(max((free-now+999)/1000, 1), 60))
+		}
+	}
+	return 1 // does not happen: without any requests, there are fewer than most
 }
 
 // count counts a request. The caller has locked s.
@@ -71,6 +114,7 @@ func (s *subject) count(kind Kind, now policy.Time) place {
 func (p *place) release() {
 	if p.subject != nil && p.kind == Request {
 		p.subject.running.Add(^uint32(0))
+		p.subject.changes.note(p.subject)
 	}
 	p.subject = nil
 }
@@ -81,6 +125,7 @@ func (p *place) cancel() {
 		p.subject.mu.Lock()
 		p.subject.minute.remove(p.second)
 		p.subject.mu.Unlock()
+		p.subject.changes.note(p.subject)
 	}
 	p.release()
 }
@@ -90,8 +135,7 @@ func (p *place) cancel() {
 func (s *subject) dropIfIdle(now policy.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.minute.advance(secondOf(now))
-	s.gone = s.running.Load() == 0 && s.minute.sum == 0
+	s.gone = s.inMinute(secondOf(now)) == 0 && s.atATime() == 0
 	return s.gone
 }
 
@@ -145,15 +189,22 @@ func (w *window) remove(second int64) {
 	}
 }
 
-// wait returns after how many seconds the window has fewer requests than most.
-func (w *window) wait(most uint32, now policy.Time) int {
-	rest := w.sum
-	for at := w.last - seconds + 1; at <= w.last; at++ {
-		rest -= w.count[at%seconds]
-		if rest < most {
-			free := policy.Time((at + seconds) * 1000) // when the second at is too old
-			return int(min(max((free-now+999)/1000, 1), 60))
-		}
+// addAt counts n requests of other gateways in a second that can have passed. n is negative if they
+// are taken back.
+func (w *window) addAt(second int64, n int) {
+	if second = min(second, w.last); second <= w.last-seconds {
+		return // too old
 	}
-	return 1 // does not happen: without any requests, there are fewer than most
+	slot := &w.count[second%seconds]
+	to := uint32(min(max(int64(*slot)+int64(n), 0), math.MaxUint32/(2*seconds)))
+	w.sum += to - *slot
+	*slot = to
+}
+
+// at returns how many requests a second had.
+func (w *window) at(second int64) uint32 {
+	if second > w.last || second <= w.last-seconds {
+		return 0
+	}
+	return w.count[second%seconds]
 }

@@ -13,8 +13,9 @@ import (
 // with open addressing, and a larger array takes its place when it is half full. The new
 // array leaves out the subjects that are idle.
 type table struct {
-	seed  maphash.Seed
-	slots atomic.Pointer[[]atomic.Pointer[subject]] // their number is a power of two
+	seed    maphash.Seed
+	changes *changes                                  // of the subjects
+	slots   atomic.Pointer[[]atomic.Pointer[subject]] // their number is a power of two
 
 	mu   sync.Mutex // of those that add subjects
 	used int        // slots with a subject
@@ -22,7 +23,8 @@ type table struct {
 
 const firstSlots = 64
 
-func (t *table) init() {
+func (t *table) init(c *changes) {
+	t.changes = c
 	t.seed = maphash.MakeSeed()
 	slots := make([]atomic.Pointer[subject], firstSlots)
 	t.slots.Store(&slots)
@@ -72,7 +74,7 @@ func (t *table) add(hash uint64, id string, now policy.Time) *subject {
 	if t.used*2 >= len(slots) {
 		slots = t.rebuild(slots, now)
 	}
-	s := &subject{id: strings.Clone(id), hash: hash} // the ID can point into the cache of the keystore
+	s := &subject{id: strings.Clone(id), hash: hash, changes: t.changes} // the ID can point into the cache of the keystore
 	put(slots, s)
 	t.used++
 	return s

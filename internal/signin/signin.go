@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/share"
 	"github.com/speechgate/speechgate/internal/throttle"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -88,6 +89,20 @@ func New() *Service {
 		challenges: throttle.New[netip.Prefix](challengeRule),
 		asked:      newCeremonies(mostCeremonies),
 		offered:    newCeremonies(mostCeremonies),
+	}
+}
+
+// Tries returns what counts failed tries, so that several gateways count together. The function name
+// returns the name by which the gateways call a network or a user. Call it before the service is used.
+func (s *Service) Tries(name func(share.Kind, string) string) map[share.Kind]share.Source {
+	network := func(kind share.Kind) func(netip.Prefix) string {
+		return func(p netip.Prefix) string { return name(kind, p.String()) }
+	}
+	return map[share.Kind]share.Source{
+		share.SignInAddress:   s.addresses.Named(network(share.SignInAddress)),
+		share.SignInName:      s.names.Named(func(k [sha256.Size]byte) string { return name(share.SignInName, string(k[:])) }),
+		share.SignInCode:      s.codes.Named(func(user string) string { return name(share.SignInCode, user) }),
+		share.SignInChallenge: s.challenges.Named(network(share.SignInChallenge)),
 	}
 }
 

@@ -3,7 +3,6 @@
 package throttle
 
 import (
-	"container/list"
 	"sync"
 	"time"
 
@@ -35,33 +34,26 @@ type Rule struct {
 // the key whose window began first. So no request is refused wrongly, but a client that has
 // more keys than the limit is not slowed down.
 //
+// If the process shares its counts (package share, see [Throttle.Named]), the failing requests of a
+// key at the other gateways have a window of their own, and count too.
+//
 // It is safe for concurrent use.
 type Throttle[K comparable] struct {
 	failures int
-	length   policy.Time // of a window
-	limit    int
 
-	mu      sync.Mutex
-	windows map[K]*list.Element
-	order   *list.List // of *window[K]; the window that began first is in front
-}
-
-type window[K comparable] struct {
-	key   K
-	start policy.Time
-	count int
+	mu     sync.Mutex
+	own    windows[K]
+	others windows[string] // of the other gateways, by the name of the key
+	shared shared[K]
 }
 
 // New returns a throttle with this rule.
 func New[K comparable](r Rule) *Throttle[K] {
-	return &Throttle[K]{
-		failures: r.Failures, length: policy.Time(r.Window.Milliseconds()), limit: max(r.Keys, 1),
-		windows: make(map[K]*list.Element), order: list.New(),
-	}
+	return &Throttle[K]{failures: r.Failures, own: newWindows[K](r), others: newWindows[string](r)}
 }
 
 // Fail counts a failing request. It returns 0 if the request is allowed. Otherwise it returns
-// the seconds until the window ends, at least 1.
+// the seconds until a window ends, so that the request is allowed again: at least 1.
 //
 // The caller reads the clock when the request fails, not when the request begins. If now is
 // before the window by more than clockSlack, a new window begins: so a clock that is set
@@ -69,13 +61,15 @@ func New[K comparable](r Rule) *Throttle[K] {
 func (t *Throttle[K]) Fail(key K, now policy.Time) (retryAfter int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.window(key, now)
+	w := t.own.window(key, now)
 	w.start = min(w.start, now)
-	if w.count < t.failures {
+	other := t.othersOf(key, now)
+	if w.count+other.count < t.failures {
 		w.count++
+		t.note(key, now)
 		return 0
 	}
-	return t.left(w, now)
+	return t.left(w, other, now)
 }
 
 // Wait returns what Fail would return, and counts nothing. It is for requests that must not
@@ -83,62 +77,30 @@ func (t *Throttle[K]) Fail(key K, now policy.Time) (retryAfter int) {
 func (t *Throttle[K]) Wait(key K, now policy.Time) (retryAfter int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, ok := t.windows[key]
-	if !ok {
+	w, other := t.own.at(key, now), t.othersOf(key, now)
+	if w.count+other.count < t.failures {
 		return 0
 	}
-	w := windowOf[K](e)
-	if w.count < t.failures || t.over(w, now) {
-		return 0
-	}
-	return t.left(&window[K]{start: min(w.start, now)}, now)
+	return t.left(&w, other, now)
 }
 
-// Count returns how many failing requests of a key its window has so far, if now is in it.
+// Count returns how many failing requests of a key its windows have so far, if now is in them.
 func (t *Throttle[K]) Count(key K, now policy.Time) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e, ok := t.windows[key]; ok && !t.over(windowOf[K](e), now) {
-		return windowOf[K](e).count
-	}
-	return 0
+	return t.own.at(key, now).count + t.othersOf(key, now).count
 }
 
-// left returns the seconds until a window ends, at least 1.
-func (t *Throttle[K]) left(w *window[K], now policy.Time) int {
-	return (int(t.length) - int(now-w.start) + 999) / 1000
-}
-
-// window returns the window of a key that includes now. It begins a new window if there is no
-// such window.
-func (t *Throttle[K]) window(key K, now policy.Time) *window[K] {
-	if e, ok := t.windows[key]; ok {
-		w := windowOf[K](e)
-		if t.over(w, now) {
-			*w = window[K]{key: key, start: now}
-			t.order.MoveToBack(e)
-		}
-		return w
+// left returns the seconds until so many of a key's windows have ended that a request is allowed, at
+// least 1.
+func (t *Throttle[K]) left(own *window[K], other window[string], now policy.Time) int {
+	first, last := t.own.left(own.start, now), t.others.left(other.start, now)
+	rest := other.count // when the first window has ended
+	if own.count == 0 || other.count > 0 && last < first {
+		first, last, rest = last, first, own.count
 	}
-	for e := t.order.Front(); e != nil && (len(t.windows) >= t.limit || t.over(windowOf[K](e), now)); e = t.order.Front() {
-		delete(t.windows, windowOf[K](e).key)
-		t.order.Remove(e)
+	if other.count == 0 || rest < t.failures {
+		return first
 	}
-	w := &window[K]{key: key, start: now}
-	t.windows[key] = t.order.PushBack(w)
-	return w
-}
-
-// over reports whether now is outside the window. The differences are unsigned, because a
-// signed difference of two extreme instants can overflow.
-func (t *Throttle[K]) over(w *window[K], now policy.Time) bool {
-	if now < w.start {
-		return uint64(w.start-now) > clockSlack
-	}
-	return uint64(now-w.start) >= uint64(t.length)
-}
-
-func windowOf[K comparable](e *list.Element) *window[K] {
-	w, _ := e.Value.(*window[K]) // the list has no other values
-	return w
+	return last
 }

@@ -125,6 +125,9 @@ type Database interface {
 	// Size returns how many bytes the database has on the disk, and how many its log of
 	// changes has. It reads no table. An unknown size is zero.
 	Size() (data, log int64)
+	// Reports returns the reports that the gateways of the database send each other; nil if the
+	// engine has none.
+	Reports() Reports
 	// Made reports whether Open has created this database.
 	Made() bool
 	// Retire closes a database that is lost, whose pepper is not the process's, or whose schema
@@ -132,6 +135,26 @@ type Database interface {
 	Retire(ctx context.Context, why error)
 	// Close closes the database. Queries under way finish.
 	Close() error
+}
+
+// Reports are short-lived messages between the gateways of a database, which may be lost. They are
+// in no backup and no copy.
+type Reports interface {
+	// Send adds a report of a gateway. It does nothing if there is a report with this number.
+	Send(ctx context.Context, gateway string, number int64, body []byte) error
+	// Receive returns the reports of other gateways that are not older than span, and whose
+	// numbers are higher than those in seen: those of each gateway in the order of their numbers.
+	Receive(ctx context.Context, gateway string, span time.Duration, seen map[string]int64) ([]Report, error)
+	// Sweep removes the reports that are older than kept.
+	Sweep(ctx context.Context, kept time.Duration) error
+}
+
+// Report is what one gateway tells the others.
+type Report struct {
+	Gateway string // a name that a process has made for itself
+	Number  int64
+	Age     time.Duration // by the clock of the database
+	Body    []byte
 }
 
 // Mode is a set of properties of a transaction that writes. Zero is a durable transaction that runs

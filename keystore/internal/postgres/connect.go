@@ -38,6 +38,7 @@ type pools struct {
 	reader  *sql.DB // its transactions are read-only
 	lists   *sql.DB // the same, for lists
 	follow  *sql.DB // one connection, so that no lookup delays Follow
+	reports *sql.DB // one connection, so that the reports of gateways wait for nothing else
 	writer  *sql.DB // one connection for the batches, and besides others
 	working *sql.DB // for work that takes long: migrations (up to three connections, beside the one of a copy), backups, restores
 }
@@ -50,6 +51,7 @@ func (e *Engine) connect() pools {
 		reader:  e.pool(e.place.pooled, readers, e.kept(readSilence), readOnly),
 		lists:   e.pool(planned(e.place.pooled), lists, e.kept(listSilence), readOnly),
 		follow:  e.pool(e.place.pooled, 1, limits{silence: readSilence}, readOnly),
+		reports: e.pool(e.place.pooled, 1, e.kept(readSilence), nil),
 		writer:  e.pool(e.place.pooled, 1+besides, e.kept(writeSilence), nil),
 		working: e.pool(e.place.direct, 4, limits{}, nil),
 	}

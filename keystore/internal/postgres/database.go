@@ -124,6 +124,9 @@ func (d *database) Lists() *sql.DB { return d.lists }
 // Size implements [engine.Database]. The sizes are unknown: the server's disk is another machine's.
 func (*database) Size() (data, log int64) { return 0, 0 }
 
+// Reports implements [engine.Database].
+func (d *database) Reports() engine.Reports { return reports{d} }
+
 // Made implements [engine.Database].
 func (d *database) Made() bool { return d.made }
 
@@ -135,5 +138,5 @@ func (d *database) Close() error {
 	if d.listener != nil {
 		d.listener.stop()
 	}
-	return errors.Join(d.reader.Close(), d.lists.Close(), d.follow.Close(), d.writer.Close(), d.working.Close())
+	return errors.Join(d.reader.Close(), d.lists.Close(), d.follow.Close(), d.reports.Close(), d.writer.Close(), d.working.Close())
 }

@@ -167,6 +167,10 @@ func fileSize(path string) int64 {
 	return file.Size()
 }
 
+// Reports implements [engine.Database]. The processes that share a file count for themselves: each
+// report would take the lock of the only writer.
+func (*database) Reports() engine.Reports { return nil }
+
 // Made implements [engine.Database].
 func (d *database) Made() bool { return d.made }
 

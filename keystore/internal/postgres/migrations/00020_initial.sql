@@ -295,3 +295,14 @@ CREATE TABLE console_passkeys (
     used_at    BIGINT -- NULL: never
 );
 CREATE INDEX console_passkeys_user ON console_passkeys (kind, id, added_at);
+
+-- What the gateways tell each other about their counts for limits. It may be lost at any time, so
+-- it costs no flush of the log. No copy and no backup has it.
+CREATE UNLOGGED TABLE gateway_reports (
+    gateway TEXT COLLATE "C" NOT NULL, -- a random name of a process
+    number  BIGINT NOT NULL, -- 1, 2, … for each gateway
+    at      BIGINT NOT NULL, -- by the clock of the database
+    body    BYTEA NOT NULL,
+    PRIMARY KEY (gateway, number)
+);
+CREATE INDEX gateway_reports_at ON gateway_reports (at);
