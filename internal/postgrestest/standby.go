@@ -57,7 +57,9 @@ func (s *Server) CatchUp(t testing.TB) {
 	t.Helper()
 	var position string
 	err := s.primary.connected(func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn()::text`).Scan(&position)
+		// The commit of a message makes the primary send all that is in its log before the message. Without
+		// it, a primary at rest keeps what no commit has flushed until its next checkpoint.
+		return conn.QueryRow(ctx, `SELECT pg_logical_emit_message(TRUE, 'postgrestest', '')::text`).Scan(&position)
 	})
 	if err == nil {
 		err = s.connected(func(ctx context.Context, conn *pgx.Conn) error {
