@@ -226,14 +226,25 @@ func readFeed(ctx context.Context, q querier, seq int64, mark feedRow, most int6
 		return nil, p, false, err
 	}
 	switch {
-	case seq < p.pruned, seq > p.last, p.last-seq > most, seq > p.pruned && p.mark != mark:
+	case seq == p.last && seq == p.pruned: // no change since a version that has pruned all entries
+		return nil, p, true, nil
+	case seq < p.pruned, seq > p.last, p.last-seq > most, p.mark != mark:
 		return nil, p, false, nil
 	case seq == p.last:
 		return nil, p, true, nil
 	}
+	// A pruning may come between the two queries. So the second one also reads what was pruned.
+	var pruned string
 	changes, err = queryRows(ctx, q, func(row scanner) (c change, err error) {
-		err = row.Scan(&c.at, &c.kind, &c.ref)
+		err = row.Scan(&c.at, &c.kind, &c.ref, &pruned)
 		return c, err
-	}, `SELECT at, kind, ref FROM feed WHERE seq > $1 AND seq <= $2 ORDER BY seq`, seq, p.last)
-	return changes, p, true, err
+	}, `SELECT at, kind, ref, (SELECT value FROM meta WHERE name = 'feed_pruned')
+		FROM feed WHERE seq > $1 AND seq <= $2 ORDER BY seq`, seq, p.last)
+	if err != nil || len(changes) == 0 {
+		return nil, p, false, err
+	}
+	if p.pruned, err = strconv.ParseInt(pruned, 10, 64); err != nil || seq < p.pruned {
+		return nil, p, false, err
+	}
+	return changes, p, true, nil
 }

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strconv"
@@ -55,15 +56,57 @@ func TestReadFeed(t *testing.T) {
 	if err := f.Prune(t.Context(), start.Add(feedKept)); err != nil {
 		t.Fatal(err)
 	}
-	check("behind what was pruned", 4, "0 6 false <nil>")
-	check("at what was pruned", 5, "1 6 true <nil>")
+	check("behind what was pruned", 3, "0 6 false <nil>")
+	check("at the last entry that is old enough to be pruned, which stays", 5, "1 6 true <nil>")
+	pruned := feedRow{start, changedNewAccount, "an account"}
+	if _, _, complete, err := readFeed(t.Context(), db, 4, pruned, f.maxBehind()); complete || err != nil {
+		t.Errorf("at what was pruned: all changes are known: %t, %v", complete, err)
+	}
 	if err := f.Prune(t.Context(), start.Add(day)); err != nil {
 		t.Fatal(err)
 	}
-	check("all was pruned, behind", 5, "0 6 false <nil>")
-	check("all was pruned, up to date", 6, "0 6 true <nil>")
+	check("all but the last was pruned, behind", 4, "0 6 false <nil>")
+	check("all but the last was pruned, up to date", 6, "0 6 true <nil>")
 	mustExec(t, db, `INSERT INTO feed (seq, at, kind, ref) VALUES ($1, 1, 'key', x'')`, 6+f.maxBehind()+1)
 	check("too many", 6, fmt.Sprint("0 ", 6+f.maxBehind()+1, " false <nil>"))
+}
+
+// A pruning that comes between the queries of a reader, who is behind by more than what is kept, takes
+// no change away unnoticed.
+func TestReadFeed_PruningBetweenItsQueries(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]policy.Time{"all": start.Add(feedKept), "some": start.Add(feedKept - 1)} {
+		path := newPath(t)
+		f := openStore(t, path, commandLine)
+		for range 5 {
+			f.account()
+		}
+		db := rawDB(t, path)
+		mustExec(t, db, `UPDATE feed SET at = at - 1 WHERE seq <= 3`)
+		between := afterFirstQuery{db, func() {
+			if err := f.Prune(t.Context(), at); err != nil {
+				t.Error(err)
+			}
+		}}
+		changes, _, complete, err := readFeed(t.Context(), &between, 1, feedRow{start - 1, changedNewAccount, ""}, f.maxBehind())
+		if complete || err != nil {
+			t.Errorf("%s: %d changes of 4 count as all of them: %v", name, len(changes), err)
+		}
+	}
+}
+
+// afterFirstQuery calls then once, after the first query.
+type afterFirstQuery struct {
+	querier
+	then func()
+}
+
+func (q *afterFirstQuery) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if q.then != nil {
+		q.then()
+		q.then = nil
+	}
+	return q.querier.QueryContext(ctx, query, args...)
 }
 
 // A reader that missed some changes drops everything.
@@ -281,18 +324,18 @@ func TestConfig_Defaults(t *testing.T) {
 	}
 }
 
-// The feed is pruned in batches, to its end.
+// The feed is pruned in batches, up to its last entry. The numbers have gaps.
 func TestPrune_TheFeedInBatches(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	db := rawDB(t, path)
 	mustExec(t, db, `WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < $1)
-		INSERT INTO feed (at, kind, ref) SELECT $2, 'jobs', x'' FROM n`, 2*pruneBatch+1, start)
+		INSERT INTO feed (seq, at, kind, ref) SELECT CASE WHEN i > 1 THEN i + $1 ELSE i END, $2, 'jobs', x'' FROM n`, 2*pruneBatch+1, start)
 	for _, c := range []struct {
 		at   policy.Time
 		want int
-	}{{start.Add(feedKept) - 1, 2*pruneBatch + 1}, {start.Add(feedKept), 0}} {
+	}{{start.Add(feedKept) - 1, 2*pruneBatch + 1}, {start.Add(feedKept), 1}} {
 		if err := f.Prune(t.Context(), c.at); err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +343,7 @@ func TestPrune_TheFeedInBatches(t *testing.T) {
 			t.Errorf("at %s %d changes are left, want %d", c.at, n, c.want)
 		}
 	}
-	if p, err := readFeedPosition(t.Context(), db, 0); err != nil || p.pruned != 2*pruneBatch+1 || p.last != p.pruned {
+	if p, err := readFeedPosition(t.Context(), db, 0); err != nil || p.pruned != 4*pruneBatch+1 || p.last != p.pruned+1 {
 		t.Errorf("then the feed is at %+v, %v", p, err)
 	}
 }

@@ -171,21 +171,22 @@ func (s *Store) pruneDigests(ctx context.Context, now policy.Time) (more bool, e
 
 func (s *Store) pruneFeed(ctx context.Context, now policy.Time) (more bool, err error) {
 	err = s.write(ctx, func(t *txn) error {
-		// Remove the entries up to one number, so that this number alone says what
-		// was pruned. Numbers mostly follow time, except when clocks differ.
+		// Remove the entries below one number, so that this number alone says what was
+		// pruned. Numbers mostly follow time, except when clocks differ. The last entry that is old
+		// enough stays: a process that has seen it finds out whether the feed is still the same.
 		f, err := readFeedPosition(ctx, t, 0)
 		if err != nil {
 			return err
 		}
-		var upTo int64
-		err = t.queryRow(`SELECT COALESCE(MAX(seq), 0) FROM (SELECT seq FROM feed WHERE at <= $1 AND seq < (SELECT MIN(seq) FROM feed) + $2) AS old`,
-			now.Add(-feedKept), pruneBatch).Scan(&upTo)
-		if err != nil || upTo <= f.pruned {
+		var last int64
+		err = t.queryRow(`SELECT COALESCE(MAX(seq), 0) FROM (SELECT seq, at FROM feed ORDER BY seq LIMIT $1) AS oldest WHERE at <= $2`,
+			pruneBatch+1, now.Add(-feedKept)).Scan(&last)
+		if err != nil || last-1 <= f.pruned {
 			return err
 		}
 		more = true
-		t.exec(`DELETE FROM feed WHERE seq <= $1`, upTo)
-		t.exec(`UPDATE meta SET value = $1 WHERE name = 'feed_pruned'`, strconv.FormatInt(upTo, 10))
+		t.exec(`DELETE FROM feed WHERE seq < $1`, last)
+		t.exec(`UPDATE meta SET value = $1 WHERE name = 'feed_pruned'`, strconv.FormatInt(last-1, 10))
 		return t.err
 	})
 	return more, err
