@@ -331,6 +331,12 @@ func (l *siteLoad) check() (keys, revocations, jobs int) {
 
 func (l *siteLoad) checkJob(g *siteGateway, job siteJob) {
 	status, err := g.poll(l.t.Context(), job.id, job.key.secret)
+	for range 5 { // a connection that was not used since the promotion can still lead to the old primary
+		if err == nil && status != http.StatusServiceUnavailable {
+			break
+		}
+		status, err = g.poll(l.t.Context(), job.id, job.key.secret)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := job.key
