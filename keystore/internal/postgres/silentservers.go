@@ -45,7 +45,9 @@ func (r *silentServers) hurry(dial pgconn.DialFunc) pgconn.DialFunc {
 			defer cancel()
 		}
 		conn, err := dial(ctx, network, address)
-		r.note(address, err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
+		if silent := errors.Is(ctx.Err(), context.DeadlineExceeded); err == nil || silent || ctx.Err() == nil {
+			r.note(address, err != nil && silent) // a caller that goes away says nothing about the server
+		}
 		return conn, err
 	}
 }
