@@ -107,7 +107,7 @@ func (f *feedFollower) poll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pollLimit)
 	defer cancel()
 	now := s.mono() // before the read: what is read is at least as new
-	switch err := st.db.Follow(ctx, func(q querier) error { return f.apply(ctx, st.db, q) }); {
+	switch err := st.db.Follow(ctx, func(q querier, undone bool) error { return f.apply(ctx, st.db, q, undone) }); {
 	case err == nil:
 		f.trust(now)
 		f.log(nil)
@@ -134,8 +134,9 @@ func (f *feedFollower) log(err error) {
 	}
 }
 
-// apply applies the changes that q has and this process has not seen.
-func (f *feedFollower) apply(ctx context.Context, db *database, q querier) error {
+// apply applies the changes that q has and this process has not seen. If changes may have been undone,
+// it drops all records: a record can be newer than the last change that was applied.
+func (f *feedFollower) apply(ctx context.Context, db *database, q querier, undone bool) error {
 	s := f.store
 	changes, at, complete, err := readFeed(ctx, q, f.seq, f.mark, s.maxBehind())
 	if err != nil {
@@ -146,6 +147,9 @@ func (f *feedFollower) apply(ctx context.Context, db *database, q querier) error
 	}
 	if err := engine.CheckCompatible(at.compatible); err != nil {
 		return err
+	}
+	if undone {
+		changes, complete = nil, false
 	}
 	if complete {
 		s.apply(changes)

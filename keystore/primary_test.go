@@ -1,6 +1,8 @@
 package keystore
 
 import (
+	"context"
+	"database/sql"
 	"net/url"
 	"strings"
 	"testing"
@@ -37,5 +39,54 @@ func TestR2_NoLookupReadsAStandby(t *testing.T) {
 				t.Errorf("%q: a lookup reads the standby: %t, %v", attrs, behind, err)
 			}
 		}
+	}
+}
+
+// A standby that lacks the last change of its primary takes the primary's place. A record with the
+// change, which was read before the follower has read of it, is dropped.
+func TestR2_ARecordOfALostPrimaryIsDropped(t *testing.T) {
+	t.Parallel()
+	primary := postgrestest.New(t)
+	dsn := primary.NewDatabase(t)
+	standby := primary.Standby(t)
+	p, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := url.Parse(standby.DSN(t, dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := openStore(t, "", inPostgres(strings.Replace(dsn, p.Host, p.Host+","+s.Host, 1)))
+	f.takeOverPolling()
+	key, secret := f.key(f.account().ID)
+	f.feed.poll(t.Context())
+	standby.CatchUp(t)
+	admin, err := sql.Open("pgx", standby.AdminDSN(t, standby.DSN(t, dsn)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = admin.Close() }()
+	mustExec(t, admin, `ALTER SYSTEM SET primary_conninfo = ''`)
+	mustExec(t, admin, `SELECT pg_reload_conf()`)
+	waitFor(t, "the standby follows no more", func() bool {
+		var receivers int
+		err := admin.QueryRow(`SELECT COUNT(*) FROM pg_stat_wal_receiver`).Scan(&receivers)
+		return err == nil && receivers == 0
+	})
+	if _, err := f.RevokeKey(t.Context(), start, operator, key.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	if status := statusOf(f.find(secret), start); status != "revoked" {
+		t.Fatalf("the key is %s", status)
+	}
+	primary.Stop(t)
+	standby.Promote(t)
+	waitFor(t, "the store reads the feed of the new primary", func() bool {
+		f.feed.poll(context.Background())
+		return f.feed.failures.Load() == 0
+	})
+	if status := statusOf(f.find(secret), start); status != keyActive {
+		t.Errorf("the revocation is lost, and the key is %s here, and active at a gateway that starts now", status)
 	}
 }

@@ -105,8 +105,10 @@ type Database interface {
 	Lists() *sql.DB
 	// Follow checks that the database is still in its place and whole. It calls
 	// read if another connection may have written since the last call of Follow
-	// that returned nil. If the error satisfies IsLost, it is final.
-	Follow(ctx context.Context, read func(Querier) error) error
+	// that returned nil. undone is set if, since then, changes may have been undone that this
+	// process has read: a standby that lacked them has taken the place of the server. If the
+	// error satisfies IsLost, it is final.
+	Follow(ctx context.Context, read func(q Querier, undone bool) error) error
 	// Wake returns a channel that has an element when another process may have written: then
 	// Follow is to be called. It is nil if no process tells the engine so.
 	Wake() <-chan struct{}

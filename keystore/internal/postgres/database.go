@@ -22,6 +22,7 @@ type database struct {
 	made     bool // Open has created the tables
 	listener *listener
 	server   string // that Follow has read last
+	timeline string // that the server wrote at the last call of Follow that succeeded
 }
 
 // readID reads the store's own ID.

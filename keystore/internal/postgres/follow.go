@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"time"
 
@@ -15,33 +16,50 @@ const (
 
 var errStandby = errors.New("the server is a standby, whose data can be old: want the primary server")
 
+// readServer reads what tells servers apart: whether the server is a standby, when it has begun, and the
+// number of the timeline that it writes, in hexadecimal. Each promotion of a standby begins a timeline,
+// and a restart does not. No two servers have begun in the same microsecond.
+const readServer = `SELECT pg_is_in_recovery(), CAST(pg_postmaster_start_time() AS TEXT),
+	CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END`
+
+// server is what readServer reads.
+type server struct{ begun, timeline string }
+
+// serverOf reads which server a pool leads to. It is an error if the server is a standby.
+func serverOf(ctx context.Context, pool *sql.DB) (s server, err error) {
+	var standby bool
+	err = pool.QueryRowContext(ctx, readServer).Scan(&standby, &s.begun, &s.timeline)
+	if err == nil && standby {
+		err = errStandby
+	}
+	return s, err
+}
+
 // Follow implements [engine.Database]. It always reads: no server tells cheaply whether another
 // connection has written.
-func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) error {
+func (d *database) Follow(ctx context.Context, read func(q engine.Querier, undone bool) error) error {
 	begun := time.Now()
-	var standby bool
-	var server string // no two servers have begun in the same microsecond
-	look := func() error {
-		return d.follow.QueryRowContext(ctx, `SELECT pg_is_in_recovery(), CAST(pg_postmaster_start_time() AS TEXT)`).Scan(&standby, &server)
-	}
-	err := look()
+	now, err := serverOf(ctx, d.follow)
 	if d.engine.Broken(err) {
-		err = look() // on a new connection
+		now, err = serverOf(ctx, d.follow) // on a new connection
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errStandby):
+		return err
+	case err != nil:
 		return connectError(err)
 	}
-	if standby {
-		return errStandby
-	}
 	// Connections to a pooler do not lead to one server: the pooler leaves the old one.
-	if d.server != "" && d.server != server && !d.engine.pooler {
+	if d.server != "" && d.server != now.begun && !d.engine.pooler {
 		d.engine.open.giveUpBefore(begun)
 	}
-	d.server = server
-	err = read(d.follow)
+	d.server = now.begun
+	err = read(d.follow, d.timeline != now.timeline)
 	if hasCode(err, codeNoTable) {
 		return engine.NoStore("there is no keystore any more in the database " + d.engine.place.String())
+	}
+	if err == nil {
+		d.timeline = now.timeline
 	}
 	return err
 }

@@ -167,7 +167,7 @@ func TestListener_HearsAgainAfterARestart(t *testing.T) {
 			t.Errorf("the log says %d times that the listener hears again: %v", n, logs.All())
 		}
 		var missed []int64
-		err := reader.Follow(t.Context(), func(q engine.Querier) error {
+		err := reader.Follow(t.Context(), func(q engine.Querier, _ bool) error {
 			missed = changesAfter(t, q, seen)
 			return nil
 		})

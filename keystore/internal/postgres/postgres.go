@@ -81,6 +81,11 @@ func (e *Engine) Open(ctx context.Context, setup engine.Setup) (_ engine.Databas
 	if err := d.readID(ctx); err != nil {
 		return nil, err
 	}
+	first, err := serverOf(ctx, d.reader)
+	if err != nil {
+		return nil, err
+	}
+	d.timeline = first.timeline
 	if err := setup.Prepare(ctx, d); err != nil {
 		return nil, err
 	}

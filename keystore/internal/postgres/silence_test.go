@@ -154,11 +154,11 @@ func TestQueries_GiveUpASilentServer(t *testing.T) {
 	}
 	d := opened.(*database)
 	t.Cleanup(func() { _ = d.Close() })
-	read := func(q engine.Querier) error {
+	read := func(q engine.Querier, _ bool) error {
 		var n int
 		return q.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM feed`).Scan(&n)
 	}
-	if err := errors.Join(read(d.reader), d.Follow(t.Context(), read)); err != nil { // so that both have connections
+	if err := errors.Join(read(d.reader, false), d.Follow(t.Context(), read)); err != nil { // so that both have connections
 		t.Fatal(err)
 	}
 	writing, large := mustBegin(t, d, 0), mustBegin(t, d, engine.Beside)
@@ -170,7 +170,7 @@ func TestQueries_GiveUpASilentServer(t *testing.T) {
 		want  string
 		do    func() error
 	}{
-		{"a read", readSilence, "was silent for 2s", func() error { return read(d.reader) }},
+		{"a read", readSilence, "was silent for 2s", func() error { return read(d.reader, false) }},
 		{"following", readSilence, "was silent for 2s", func() error { return d.Follow(t.Context(), read) }},
 		{"a write", writeSilence, "was silent for 10s", func() error { _, err := writing.ExecContext(t.Context(), `DELETE FROM feed`); return err }},
 		{"a write that is larger than the buffers of the network", writeSilence, "was silent for 10s", func() error {
@@ -187,7 +187,7 @@ func TestQueries_GiveUpASilentServer(t *testing.T) {
 	}
 	all.Wait()
 	r.setStall(false)
-	waitFor(t, "reading works again", func() bool { return read(d.reader) == nil })
+	waitFor(t, "reading works again", func() bool { return read(d.reader, false) == nil })
 	_, _ = writing.Rollback(), large.Rollback()
 	waitFor(t, "writing works again", func() bool {
 		tx, err := d.Begin(t.Context(), 0)

@@ -62,7 +62,7 @@ func TestFollow_LeavesTheOldPrimary(t *testing.T) {
 	d, _ := open(t, r.dsn, dsn)
 	standby := old.Standby(t)
 	standby.CatchUp(t)
-	follow := func() error { return d.Follow(t.Context(), func(engine.Querier) error { return nil }) }
+	follow := func() error { return d.Follow(t.Context(), func(engine.Querier, bool) error { return nil }) }
 	begunAt := func() (at string) {
 		t.Helper()
 		if err := d.reader.QueryRowContext(t.Context(), `SELECT CAST(pg_postmaster_start_time() AS TEXT)`).Scan(&at); err != nil {

@@ -36,7 +36,7 @@ func (d *database) startFollowing(ctx context.Context) (err error) {
 }
 
 // Follow implements [engine.Database].
-func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) error {
+func (d *database) Follow(ctx context.Context, read func(q engine.Querier, undone bool) error) error {
 	if err := d.checkPlace(); err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (d *database) Follow(ctx context.Context, read func(engine.Querier) error) 
 	if state.version == f.version {
 		return nil
 	}
-	if err := read(f.conn); err != nil {
+	if err := read(f.conn, false); err != nil {
 		return err
 	}
 	f.version = state.version

@@ -95,7 +95,7 @@ func TestFollow_SlowCheckpointIsNotOverwriting(t *testing.T) {
 	t.Parallel()
 	db := open(t)
 	follow := func() error {
-		return db.Follow(t.Context(), func(engine.Querier) error { return nil })
+		return db.Follow(t.Context(), func(engine.Querier, bool) error { return nil })
 	}
 	if err := follow(); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestFollow_ReadsWhatIsNew(t *testing.T) {
 	reads := 0
 	var fails error
 	follow := func() error {
-		return db.Follow(t.Context(), func(engine.Querier) error { reads++; return fails })
+		return db.Follow(t.Context(), func(engine.Querier, bool) error { reads++; return fails })
 	}
 	want := func(what string, err error, n int) {
 		t.Helper()
@@ -164,7 +164,7 @@ func TestPlace_IsCheckedFirst(t *testing.T) {
 		}
 		_, beginErr := db.Begin(t.Context(), 0)
 		_, relaxedErr := db.Begin(t.Context(), engine.Relaxed)
-		followErr := db.Follow(t.Context(), func(engine.Querier) error { t.Error("it was read"); return nil })
+		followErr := db.Follow(t.Context(), func(engine.Querier, bool) error { t.Error("it was read"); return nil })
 		exportErr := db.Export(t.Context(), filepath.Join(t.TempDir(), "copy"))
 		for what, err := range map[string]error{"Begin": beginErr, "relaxed": relaxedErr, "Follow": followErr} {
 			if !errors.Is(err, want) || !engine.IsLost(err) {
