@@ -74,7 +74,13 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 	if err != nil {
 		return nil, err
 	}
+	return openWith(ctx, cfg, mono, newEngine(cfg))
+}
+
+// openWith opens the store with an engine. cfg has its defaults.
+func openWith(ctx context.Context, cfg Config, mono func() time.Duration, engine engine.Engine) (*Store, error) {
 	s := newStore(cfg, mono)
+	s.engine = engine
 	db, err := s.openDatabase(ctx, !cfg.MustExist)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,231 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// simStart is the begin of the virtual time of package synctest.
+var simStart = policy.Time(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()) //nolint:gochecknoglobals // a constant
+
+const (
+	simAccounts = 4
+	simKeys     = 40 // that exist at the begin
+	simLater    = 20 // secrets that are no keys yet
+)
+
+// simBegin is the content of the database at the begin of each simulation.
+type simBegin struct {
+	file     []byte
+	accounts []string
+	secrets  []policy.Secret // of simKeys keys, and simLater secrets that are no keys yet
+}
+
+// simContent makes the content of the database once.
+var simContent = sync.OnceValue(func() (c simBegin) { //nolint:gochecknoglobals // made once
+	check := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "simulation")
+	check(err)
+	defer os.RemoveAll(dir)
+	ctx, path, now := context.Background(), filepath.Join(dir, "keystore.db"), simStart.Add(-time.Hour)
+	s, err := Open(ctx, Config{Path: path, CommandLine: true, Clock: func() policy.Time { return now }})
+	check(err)
+	for i := range simKeys + simLater {
+		c.secrets = append(c.secrets, policy.NewSecret(fmt.Sprintf("simulated-secret-number-%d", i)))
+	}
+	for i := range simAccounts {
+		a, _, err := s.CreateAccount(ctx, now, operator, fmt.Sprint("Account ", i))
+		check(err)
+		c.accounts = append(c.accounts, a.ID)
+		_, err = s.ImportKeys(ctx, now, operator, Import{
+			AccountID: a.ID, Expires: policy.Never(), Secrets: c.secrets[i*simKeys/simAccounts : (i+1)*simKeys/simAccounts],
+		})
+		check(err)
+	}
+	check(s.Close())
+	c.file, err = os.ReadFile(path)
+	check(err)
+	return c
+})
+
+// change makes changes at random gateways until the simulation is over.
+func (sim *simulation) change() {
+	rng := sim.newRand("changes")
+	for !sim.over() {
+		time.Sleep(time.Duration(rng.ExpFloat64() * float64(200*time.Millisecond)))
+		g := sim.gateways[rng.IntN(len(sim.gateways))]
+		op := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
+		sim.running.Go(func() { sim.changeOne(g, op) })
+	}
+}
+
+// changeOne makes one change at a gateway. Changes that break a rule, such as those of a closed account, are
+// refused.
+func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
+	s := g.store.Load()
+	if s == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	content, now := simContent(), g.clock()
+	account := content.accounts[rng.IntN(simAccounts)]
+	n := rng.IntN(len(content.secrets))
+	d := s.hash.secret(content.secrets[n])
+	states, _ := sim.server.statesBetween(time.Now(), time.Now())
+	id := states[len(states)-1].keys[d].ID
+	var err error
+	switch kind := rng.IntN(20); {
+	case id == "" || kind < 4:
+		later := simKeys + rng.IntN(simLater)
+		d = s.hash.secret(content.secrets[later])
+		expires := policy.Never()
+		if rng.IntN(2) == 0 {
+			expires = policy.ExpiresAt(now.Add(time.Duration(1 + rng.Int64N(int64(8*time.Second)))))
+		}
+		_, err = s.ImportKeys(ctx, now, operator, Import{AccountID: account, Expires: expires, Secrets: content.secrets[later : later+1]})
+	case kind < 8:
+		_, err = s.RevokeKey(ctx, now, operator, id, "")
+	case kind < 11:
+		_, err = s.SuspendKey(ctx, now, operator, id, "")
+	case kind < 14:
+		_, err = s.ResumeKey(ctx, now, operator, id)
+	case kind < 16:
+		_, err = s.SuspendAccount(ctx, now, operator, account, "")
+	case kind < 18:
+		_, err = s.ResumeAccount(ctx, now, operator, account)
+	case kind < 19:
+		_, err = s.RotateKey(ctx, now, operator, id, time.Duration(rng.Int64N(int64(3*time.Second))))
+	case rng.IntN(4) == 0:
+		_, err = s.CloseAccount(ctx, now, operator, account)
+	default: // by a gateway whose clock is far ahead
+		_, err = s.pruneFeed(ctx, now.Add(2*feedKept))
+	}
+	if err == nil {
+		g.wrote(d)
+	}
+}
+
+// stream is a live stream of a gateway: it runs until its key has ended, and then with another key. It
+// reads the record again when the watcher says so, as package gate does.
+func (sim *simulation) stream(g *simGateway) {
+	rng := sim.newRand(fmt.Sprint("stream", g.number))
+	content := simContent()
+	for !sim.over() {
+		time.Sleep(time.Duration(rng.ExpFloat64() * float64(300*time.Millisecond)))
+		s := g.store.Load()
+		if s == nil {
+			continue
+		}
+		secret := content.secrets[rng.IntN(len(content.secrets))]
+		r, err := s.FindKey(context.Background(), secret)
+		if err != nil || simEnded(&r) {
+			continue
+		}
+		sim.watch(g, s, &r)
+	}
+}
+
+// simEnded reports whether a stream must be cut: the key has ended, and not only expired.
+func simEnded(r *Record) bool {
+	k := r.Key()
+	return endedKey(&k)
+}
+
+func endedKey(k *policy.Key) bool {
+	return !k.AccountOpen || k.AccountSuspended || !k.RevokedAt.IsZero() || !k.SuspendedAt.IsZero() || !k.DeletedAt.IsZero()
+}
+
+// watch runs one live stream.
+func (sim *simulation) watch(g *simGateway, s *Store, r *Record) {
+	changed := make(chan struct{}, 1)
+	changed <- struct{}{} // the first check
+	cancel := s.Watch(r, func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	defer cancel()
+	begun := time.Now()
+	end := time.NewTimer(time.Until(sim.begun.Add(sim.length)))
+	defer end.Stop()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	for {
+		select {
+		case <-end.C:
+			sim.judgeStream(g, r.digest(), begun, false)
+			return
+		case <-again.C:
+		case <-changed:
+		}
+		if g.store.Load() != s {
+			return // the process has ended
+		}
+		fresh, err := s.Reread(context.Background(), r)
+		switch {
+		case err != nil && !isNotFound(err):
+			again.Reset(200 * time.Millisecond)
+		case err != nil || simEnded(&fresh):
+			sim.judgeStream(g, r.digest(), begun, true)
+			return
+		}
+	}
+}
+
+func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
+
+// judgeStream checks that a stream has not gone on for too long after its key had ended. It looks at the
+// last time for which the key had ended without a break.
+func (sim *simulation) judgeStream(g *simGateway, d digest, begun time.Time, cut bool) {
+	now := time.Now()
+	states, first := sim.server.statesBetween(begun, now)
+	ended := len(states)
+	for ended > 0 {
+		k, ok := states[ended-1].keys[d]
+		if ok && !endedKey(&k) {
+			break
+		}
+		ended--
+	}
+	if ended == len(states) {
+		return // a cut by a state that a failover has lost, or by a key that was resumed
+	}
+	from := states[ended].at
+	if from.Before(begun) {
+		from = begun
+	}
+	by := from.Add(sim.bound(g, first+ended, from, sim.staleness))
+	for _, s := range sim.troublesOf(g) {
+		if s.from.Before(by) && from.Before(s.to.Add(simSettle)) && by.Before(s.to.Add(simSettle)) {
+			by = s.to.Add(simSettle)
+		}
+	}
+	if now.After(by) {
+		sim.fail("gateway %d: a stream went on for %s after its key had ended; cut: %t", g.number, now.Sub(from), cut)
+	}
+}
+
+// checkRates checks how often the gateways ask the server.
+func (sim *simulation) checkRates() {
+	for _, g := range sim.gateways {
+		for second, n := range g.counts[simFollow.name] {
+			if most := 3*int(time.Second/wakePause) + 3; n > most {
+				sim.fail("gateway %d: %d queries of the feed in second %d, want at most %d", g.number, n, second, most)
+			}
+		}
+	}
+}

@@ -1,0 +1,373 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+var ( //nolint:gochecknoglobals // flags of the test
+	simSeed     = flag.Uint64("simulation.seed", 0, "run the simulation with this seed only")
+	simSeeds    = flag.Int("simulation.seeds", 60, "run the simulation with so many seeds")
+	simGateways = flag.Int("simulation.gateways", 12, "how many gateways a simulation has")
+)
+
+const (
+	simLength = 20 * time.Second
+	simQuiet  = 6 * time.Second // without trouble, at the end of a simulation
+
+	// The bounds of a simulation. A message takes up to 10 ms in one direction.
+	simBound  = 250 * time.Millisecond  // after a change, if nothing is wrong
+	simPolled = 1250 * time.Millisecond // if its notification was lost: the feed is read each second
+	simSettle = 3500 * time.Millisecond // after a trouble: the longest poll, the longest pause, and a poll that succeeds
+)
+
+// TestSimulation runs gateways in virtual time against a scripted database: delays, transactions of
+// several gateways at the same time, commits whose answer is lost, notifications that are lost, late or doubled,
+// partitions, restarts of the server and of gateways, failovers that lose the last transactions, and clocks
+// apart. The follower of the change feed, the cache, the lookups, the watchers and the writes are the
+// keystore's own.
+//
+// Each answer of each gateway must be the one that the database would have given within a bound before
+// the lookup:
+//
+//   - simBound, if nothing is wrong with the gateway, its network and the server; simPolled, if the
+//     notification was lost
+//   - Config.MaxStaleness in all other cases, but not less than lookupLimit
+//   - and the gateway itself never answers by a state older than its own last write of the key
+//
+// A gateway may answer that the store is unavailable only while there is trouble, and simSettle after
+// it. A live stream whose key has ended is cut within simBound, or simSettle after the trouble.
+//
+// A seed decides the script, the delays and what the clients ask. It does not decide in which order goroutines
+// run that become ready at the same instant, nor the pauses of the follower after a failure: so a seed
+// that has failed can pass. Repeat it with -count.
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	if *simSeed != 0 {
+		simulate(t, *simSeed, *simGateways, false)
+		return
+	}
+	var next atomic.Uint64
+	for worker := range 2 {
+		t.Run(strconv.Itoa(worker), func(t *testing.T) {
+			t.Parallel()
+			for seed := next.Add(1); seed <= uint64(*simSeeds); seed = next.Add(1) {
+				if simulate(t, seed, *simGateways, false); t.Failed() {
+					return
+				}
+			}
+		})
+	}
+}
+
+// The same seed has the same script.
+func TestSimulation_ASeedHasOneScript(t *testing.T) {
+	t.Parallel()
+	first, again, other := simulate(t, 1, 8, false), simulate(t, 1, 8, false), simulate(t, 2, 8, false)
+	if first.plan() != again.plan() {
+		t.Errorf("two scripts of one seed differ:\n%s\n%s", first.plan(), again.plan())
+	}
+	if first.plan() == other.plan() {
+		t.Error("two seeds have the same script")
+	}
+}
+
+// simulation is one run.
+type simulation struct {
+	seed      uint64
+	length    time.Duration
+	staleness time.Duration
+	slowness  time.Duration // the longest delay of a slow network
+	unordered bool          // a defect: see simServer.hide
+
+	begun    time.Time
+	started  atomic.Bool
+	server   *simServer
+	gateways []*simGateway
+	down     []simSpan // of the server
+	events   []simEvent
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	answers  map[string]int // by their reasons
+	faults   []string
+	journal  []string // what has happened, if the simulation runs with one seed
+	restarts map[*simGateway][]simSpan
+}
+
+// newRand returns a generator for a part of the simulation.
+func (sim *simulation) newRand(part string) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, part)
+	return rand.New(rand.NewPCG(sim.seed, h.Sum64()))
+}
+
+// simulate runs the simulation of a seed in virtual time, and reports what broke a rule.
+func simulate(t *testing.T, seed uint64, gateways int, unordered bool) *simulation {
+	t.Helper()
+	simContent() // outside of the bubble
+	dir := filepath.Join(t.TempDir(), fmt.Sprint(seed))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	sim := &simulation{seed: seed, length: simLength, unordered: unordered, answers: make(map[string]int), restarts: make(map[*simGateway][]simSpan)}
+	var err error
+	synctest.Test(t, func(t *testing.T) { err = sim.run(t.Context(), dir, gateways) })
+	if err != nil {
+		t.Error(err)
+	}
+	if len(sim.journal) > 0 && testing.Verbose() {
+		t.Log("what has happened:\n" + strings.Join(sim.journal, "\n"))
+	}
+	if len(sim.faults) > 0 && !unordered {
+		t.Errorf("seed %d: %d answers broke a rule. The first:\n%s\nTo run it again: go test ./keystore -v -run '^TestSimulation$' -simulation.seed %d -simulation.gateways %d",
+			seed, len(sim.faults), strings.Join(sim.faults[:min(len(sim.faults), 10)], "\n"), seed, gateways)
+	}
+	t.Log(sim.summary())
+	return sim
+}
+
+// summary counts what has happened.
+func (sim *simulation) summary() string {
+	queries := make(map[string]int)
+	for _, g := range sim.gateways {
+		for pool, seconds := range g.counts {
+			for _, n := range seconds {
+				queries[pool] += n
+			}
+		}
+	}
+	return fmt.Sprintf("seed %d: %d changes, answers %v, queries %v", sim.seed, len(sim.server.states), sim.answers, queries)
+}
+
+// run runs the simulation within the virtual time.
+func (sim *simulation) run(ctx context.Context, dir string, gateways int) (err error) {
+	sim.begun = time.Now()
+	rng := sim.newRand("settings")
+	sim.staleness = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}[rng.IntN(3)]
+	sim.slowness = 20*time.Millisecond + time.Duration(rng.Int64N(int64(600*time.Millisecond)))
+	if sim.server, err = newSimServer(sim, dir); err != nil { //nolint:contextcheck // the rows are read until the end of the simulation
+		return err
+	}
+	for i := range gateways {
+		sim.gateways = append(sim.gateways, &simGateway{
+			sim: sim, number: i, deaf: rng.IntN(16) == 0, skew: time.Duration(rng.Int64N(int64(4*time.Second))) - 2*time.Second,
+			conns: make(map[*simConn]struct{}), made: make(map[string]int), floor: make(map[digest]int), heard: make(map[int]bool),
+			counts: make(map[string][]int),
+		})
+	}
+	for _, g := range sim.gateways {
+		if err := g.open(ctx); err != nil {
+			return err
+		}
+	}
+	sim.begun = time.Now()
+	sim.script() //nolint:contextcheck // the script runs until the end of the simulation
+	sim.started.Store(true)
+	sim.running.Go(sim.play)
+	sim.running.Go(sim.change)
+	for _, g := range sim.gateways {
+		for client := range 2 {
+			sim.running.Go(func() { sim.ask(g, client) }) //nolint:contextcheck // a client asks until the end of the simulation
+		}
+		sim.running.Go(func() { sim.stream(g) }) //nolint:contextcheck // a stream lasts until the end of the simulation
+	}
+	sim.running.Wait()
+	var errs []error
+	for _, g := range sim.gateways {
+		errs = append(errs, g.close()) //nolint:contextcheck // Close needs no context
+	}
+	time.Sleep(10 * time.Second) // messages under way arrive
+	sim.checkRates()
+	return errors.Join(append(errs, sim.server.close())...)
+}
+
+func (sim *simulation) over() bool { return time.Since(sim.begun) >= sim.length }
+
+// play plays the script.
+func (sim *simulation) play() {
+	for _, e := range sim.events {
+		time.Sleep(time.Until(e.at))
+		e.run()
+	}
+}
+
+// restart ends the process of a gateway, and starts another one.
+func (sim *simulation) restart(g *simGateway) {
+	sim.running.Go(func() {
+		from := time.Now()
+		sim.mu.Lock()
+		n := len(sim.restarts[g])
+		sim.restarts[g] = append(sim.restarts[g], simSpan{from, from.Add(time.Hour)}) // until it is known
+		sim.mu.Unlock()
+		if g.store.Load() == nil {
+			return // it restarts already
+		}
+		err := g.close()
+		if err == nil {
+			ctx, cancel := context.WithDeadline(context.Background(), sim.begun.Add(sim.length))
+			defer cancel()
+			err = g.open(ctx)
+		}
+		if err != nil {
+			sim.fail("gateway %d restarts: %v", g.number, err)
+		}
+		sim.mu.Lock()
+		sim.restarts[g][n].to = time.Now()
+		sim.mu.Unlock()
+	})
+}
+
+// troublesOf returns the times in which a gateway has any trouble.
+func (sim *simulation) troublesOf(g *simGateway) []simSpan {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	return slices.Concat(g.troubles, sim.down, sim.restarts[g])
+}
+
+func (sim *simulation) killAll() {
+	for _, g := range sim.gateways {
+		g.kill()
+	}
+}
+
+// notify sends the notification of a state to all gateways. Some are lost, late or doubled.
+func (sim *simulation) notify(rng *rand.Rand, state int) {
+	for _, g := range sim.gateways {
+		delay := time.Duration(rng.Int64N(int64(10 * time.Millisecond)))
+		switch rng.IntN(30) {
+		case 0: // lost
+		case 1: // late
+			time.AfterFunc(delay+time.Duration(rng.Int64N(int64(2*time.Second))), func() { g.hear(state, false) })
+		case 2: // doubled
+			time.AfterFunc(2*delay, func() { g.hear(state, true) })
+			fallthrough
+		default:
+			time.AfterFunc(delay, func() { g.hear(state, true) })
+		}
+	}
+}
+
+func (sim *simulation) fail(format string, args ...any) {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	sim.faults = append(sim.faults, fmt.Sprintf("%8s ", time.Since(sim.begun).Round(time.Microsecond))+fmt.Sprintf(format, args...))
+}
+
+// note writes into the journal.
+func (sim *simulation) note(format string, args ...any) {
+	if *simSeed == 0 {
+		return
+	}
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	sim.journal = append(sim.journal, fmt.Sprintf("%12s ", time.Since(sim.begun).Round(time.Microsecond))+fmt.Sprintf(format, args...))
+}
+
+// unavailable is the reason of an answer that the store cannot be asked.
+const unavailable = "unavailable"
+
+// reasonOf is what a gateway decides at an instant of its clock, with a key; nil is an unknown key.
+func reasonOf(at policy.Time, k *policy.Key) string {
+	return policy.Decide(at, k, &policy.Request{Operation: policy.Recognize, Client: client}, policy.Rules{}).Reason.String()
+}
+
+// ask is a client of a gateway: it asks for keys until the simulation is over.
+func (sim *simulation) ask(g *simGateway, number int) {
+	rng := sim.newRand(fmt.Sprint("client", g.number, number))
+	content := simContent()
+	for !sim.over() {
+		time.Sleep(time.Duration(rng.ExpFloat64() * float64(60*time.Millisecond)))
+		s := g.store.Load()
+		if s == nil {
+			continue
+		}
+		n := rng.IntN(len(content.secrets))
+		d := s.hash.secret(content.secrets[n])
+		floor, begin := g.floorOf(d), time.Now()
+		r, err := s.FindKey(context.Background(), content.secrets[n])
+		sim.judge(g, n, d, begin, floor, &r, err)
+	}
+}
+
+// judge checks an answer, and notes it.
+func (sim *simulation) judge(g *simGateway, number int, d digest, begin time.Time, floor int, r *Record, err error) {
+	end, at := time.Now(), g.clock()
+	reason := unavailable
+	switch {
+	case err == nil:
+		key := r.Key()
+		reason = reasonOf(at, &key)
+	case errors.Is(err, ErrNotFound):
+		reason = reasonOf(at, nil)
+	case !g.troubled(begin.Add(-simSettle), end):
+		sim.fail("gateway %d, key %d: %v, although nothing is wrong", g.number, number, err)
+	}
+	if reason != unavailable {
+		sim.judgeAge(g, number, d, begin, end, at, floor, reason)
+	}
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	sim.answers[reason]++
+}
+
+// judgeAge checks that the database has been in a state with this answer, and not too long ago.
+func (sim *simulation) judgeAge(g *simGateway, number int, d digest, begin, end time.Time, at policy.Time, floor int, reason string) {
+	stale := max(sim.staleness, lookupLimit)
+	states, first := sim.server.statesBetween(begin.Add(-stale), end)
+	for i, state := range slices.Backward(states) {
+		var key *policy.Key
+		if k, ok := state.keys[d]; ok {
+			key = &k
+		}
+		if reasonOf(at, key) != reason {
+			continue
+		}
+		if first+i < floor {
+			sim.fail("gateway %d, key %d: %s, which was so before the gateway's own change", g.number, number, reason)
+			return
+		}
+		if i == len(states)-1 {
+			return
+		}
+		changed := states[i+1].at
+		if age := begin.Sub(changed); age > sim.bound(g, first+i+1, changed, stale) {
+			sim.fail("gateway %d, key %d: %s, %s after a change to something else; the bound is %s",
+				g.number, number, reason, age, sim.bound(g, first+i+1, changed, stale))
+		}
+		return
+	}
+	sim.fail("gateway %d, key %d: %s, and the database was in no such state within the last %s", g.number, number, reason, stale)
+}
+
+// bound is how long after a change a gateway may answer by the state before it.
+func (sim *simulation) bound(g *simGateway, state int, changed time.Time, stale time.Duration) time.Duration {
+	g.mu.Lock()
+	heard := g.deaf || g.heard[state]
+	g.mu.Unlock()
+	switch {
+	case g.troubled(changed.Add(-simSettle), changed.Add(simPolled)):
+		return stale
+	case !heard:
+		return min(simPolled, stale)
+	}
+	return simBound
+}
