@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"net/url"
 	"testing"
@@ -100,4 +101,30 @@ func TestFollow_LeavesTheOldPrimary(t *testing.T) {
 	if err, want := <-written, (otherServerError{}); !errors.Is(err, want) {
 		t.Errorf("a write at the old primary: %v, want %q", err, want)
 	}
+}
+
+// A transaction whose connection has ended between two statements begins again on another connection.
+func TestBroken_IsAConnectionThatEndedInATransaction(t *testing.T) {
+	t.Parallel()
+	d, _ := open(t, postgrestest.Start(t).NewDatabase(t), "")
+	tx, err := d.writer.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	end := func() error {
+		_, err := tx.ExecContext(t.Context(), `SELECT pg_terminate_backend(pg_backend_pid())`)
+		return err
+	}
+	if err := end(); !d.engine.Broken(err) {
+		t.Errorf("the statement that the server ends: %v", err)
+	}
+	if err := end(); !errors.Is(err, driver.ErrBadConn) || !d.engine.Broken(err) {
+		t.Errorf("the next one: %v", err)
+	}
+	again, err := d.Begin(t.Context(), 0)
+	if err != nil {
+		t.Fatalf("another transaction: %v", err)
+	}
+	_ = again.Rollback()
 }
