@@ -306,7 +306,7 @@ func TestUpgrade_GatewaysOfTwoVersionsServeSideBySide(t *testing.T) {
 			}
 			one.wantChangesAt(two, account)
 
-			// Its gateways replace the others, of which one starts again first.
+			// Its gateways replace the others. One of the others starts again first.
 			one.replace(next.binary, key)
 			two.replace("caddy", key)
 			if output := two.output.String(); !strings.Contains(output, "the schema of the keystore is newer than this program") || !strings.Contains(output, fmt.Sprintf(`"schema":%d`, next.version)) {
