@@ -32,11 +32,11 @@ type sharedStore struct {
 
 	startedWith atomic.Pointer[string] // the ID of the store when a configuration was started last
 
-	mu           sync.Mutex // for the fields below, and held while the store is opened
-	unshare      func()     // stops the sharing of counts over the open store
-	history      History    // of the configuration that started last
-	unreferenced bool       // no configuration refers to the store
-	failed       error      // why opening failed; nil if it has not
+	mu           sync.Mutex                 // for the fields below, and held while the store is opened
+	unshare      map[*keystore.Store]func() // stops the sharing of counts over a store that is not closed yet
+	history      History                    // of the configuration that started last
+	unreferenced bool                       // no configuration refers to the store
+	failed       error                      // why opening failed; nil if it has not
 	failedAt     time.Time
 }
 
@@ -58,7 +58,7 @@ func acquireStore(pool *caddy.UsagePool, shares *share.Exchange, cfg keystore.Co
 	}
 	key := storeKey(name, &cfg, create)
 	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return &sharedStore{pool: pool, key: key, name: name, cfg: cfg, create: create, shares: shares, history: history}, nil
+		return &sharedStore{pool: pool, key: key, name: name, cfg: cfg, create: create, shares: shares, history: history, unshare: make(map[*keystore.Store]func())}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -182,7 +182,7 @@ func (s *sharedStore) openOnce() (*keystore.Store, error) {
 	store.KeepJobs(time.Duration(s.keep.Load()))
 	s.failed = nil
 	s.open.Store(store)
-	s.unshare = shareCounts(s.shares, store, s.cfg.Logger)
+	s.unshare[store] = shareCounts(s.shares, store, s.cfg.Logger)
 	if s.unreferenced {
 		// A request has reached its gate after the configuration was replaced. The store is
 		// closed again when no request uses it.
@@ -227,7 +227,8 @@ func (s *sharedStore) closeWhenUnused(after, atMost time.Duration) error {
 		<-tick.C
 	}
 	s.mu.Lock()
-	unshare := s.unshare
+	unshare := s.unshare[store]
+	delete(s.unshare, store)
 	s.mu.Unlock()
 	unshare()
 	return store.Close()

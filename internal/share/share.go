@@ -36,6 +36,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -51,7 +52,7 @@ const (
 	turnLimit    = 2 * time.Second // how long the statements of a turn may take
 	restateEvery = 2 * time.Second // numbers at a time are said again
 	silenceLimit = 5 * time.Second // a number at a time that is not said again counts no more; longer if turns are
-	maxEntries   = 4096            // of a report, so that it has less than 200 KB
+	maxEntries   = 4096            // of a report, so that it has less than 200 KB, and about 1 MB after a minute without the database
 
 	// Kept is how long a report can be read. It is longer than the minute in which requests
 	// count, so that a gateway that starts learns of the whole minute.
@@ -140,6 +141,10 @@ type Exchange struct {
 	sources map[Kind][]Source
 	over    []*sharing // the last one is used
 
+	// using is the last one of over; nil if over is empty. A source asks for it by Name, and holds its
+	// own lock meanwhile. So Name may not wait for mu: a goroutine that holds mu can wait for a source.
+	using atomic.Pointer[sharing]
+
 	turning  sync.Mutex // held for a turn; for the fields below
 	number   int64      // of the report that is sent next
 	queue    []entry    // is sent before other changes are asked for
@@ -215,6 +220,7 @@ func (x *Exchange) use(this *sharing) (first bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.over = append(slices.Clone(x.over), this)
+	x.using.Store(this)
 	if len(x.over) > 1 {
 		return false
 	}
@@ -240,6 +246,10 @@ func (x *Exchange) end(this *sharing) {
 	}
 	x.mu.Lock()
 	x.over = slices.DeleteFunc(slices.Clone(x.over), func(other *sharing) bool { return other == this })
+	x.using.Store(nil)
+	if n := len(x.over); n > 0 {
+		x.using.Store(x.over[n-1])
+	}
 	x.mu.Unlock()
 	x.turning.Lock()
 	defer x.turning.Unlock()
@@ -252,21 +262,11 @@ func (x *Exchange) end(this *sharing) {
 // Name returns the name of a text of a kind in the reports; an empty one if the process shares
 // nothing.
 func (x *Exchange) Name(kind Kind, text string) string {
-	over := x.current()
+	over := x.using.Load()
 	if over == nil {
 		return ""
 	}
 	return over.Name(string(rune(kind)) + text)
-}
-
-// current returns the transport that is used; nil if nothing is shared.
-func (x *Exchange) current() *sharing {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if len(x.over) == 0 {
-		return nil
-	}
-	return x.over[len(x.over)-1]
 }
 
 // eachSource calls f for each source, the kinds in their order.
@@ -305,9 +305,9 @@ func (x *Exchange) run(ctx context.Context, done chan struct{}) {
 		next := x.turnLength()
 		wait := next
 		if err != nil || begun-said > quietAfter {
-			wait = quietTurn
+			wait = max(next, quietTurn)
 		}
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(wait - (x.mono() - begun))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -337,7 +337,7 @@ func (x *Exchange) lockedTurnLength() time.Duration {
 func (x *Exchange) turn(ctx context.Context) (talk bool, err error) {
 	x.turning.Lock()
 	defer x.turning.Unlock()
-	over := x.current()
+	over := x.using.Load()
 	if over == nil {
 		return false, nil
 	}
