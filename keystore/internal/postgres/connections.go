@@ -19,6 +19,7 @@ import (
 type connections struct {
 	mu   sync.Mutex
 	born map[*silentConn]time.Time // when the pool began to dial
+	from time.Time                 // connections that were dialed before are given up
 }
 
 // otherServerError is a [net.Error], for the reason that silenceError is one.
@@ -46,14 +47,26 @@ func (c *connections) keep(dial pgconn.DialFunc, silent *silentServers) pgconn.D
 			}
 			c.forget(conn)
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.born == nil {
-			c.born = make(map[*silentConn]time.Time)
+		if c.add(conn, begun) {
+			return conn, nil
 		}
-		c.born[conn] = begun
-		return conn, nil
+		conn.giveUp(otherServerError{})
+		return nil, otherServerError{}
 	}
+}
+
+// add reports whether a connection that was dialed at an instant is kept.
+func (c *connections) add(conn *silentConn, begun time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if begun.Before(c.from) {
+		return false
+	}
+	if c.born == nil {
+		c.born = make(map[*silentConn]time.Time)
+	}
+	c.born[conn] = begun
+	return true
 }
 
 func (c *connections) forget(conn *silentConn) {
@@ -62,7 +75,8 @@ func (c *connections) forget(conn *silentConn) {
 	delete(c.born, conn)
 }
 
-// giveUpBefore closes all connections that were dialed before an instant.
+// giveUpBefore closes all connections that were dialed before an instant, also those that are being
+// dialed.
 func (c *connections) giveUpBefore(instant time.Time) {
 	for _, conn := range c.before(instant) {
 		conn.giveUp(otherServerError{})
@@ -73,6 +87,7 @@ func (c *connections) giveUpBefore(instant time.Time) {
 func (c *connections) before(instant time.Time) (old []*silentConn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.from = instant
 	for conn, born := range c.born {
 		if born.Before(instant) {
 			old = append(old, conn)

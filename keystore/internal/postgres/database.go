@@ -110,7 +110,7 @@ func (d *database) Alone(ctx context.Context, query string, args []any, read fun
 		return std.Conn().SendBatch(ctx, &batch).Close()
 	})
 	refused, ok := errors.AsType[*pgconn.PgError](err)
-	return pgconn.SafeToRetry(err) || ok && refused.Severity == "ERROR", err
+	return pgconn.SafeToRetry(err) || ok && refused.SeverityUnlocalized == "ERROR", err
 }
 
 // Commit implements [engine.Database].

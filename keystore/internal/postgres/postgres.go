@@ -86,7 +86,7 @@ func (e *Engine) Open(ctx context.Context, setup engine.Setup) (_ engine.Databas
 	if err != nil {
 		return nil, err
 	}
-	d.timeline = first.timeline
+	d.server, d.timeline = first.begun, first.timeline
 	if err := setup.Prepare(ctx, d); err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (*Engine) Broken(err error) bool {
 		return false // the server is away
 	}
 	return hasCode(err, codeAdminShutdown, codeCrashShutdown) || errors.Is(err, driver.ErrBadConn) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, otherServerError{}) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 

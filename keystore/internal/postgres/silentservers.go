@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// silentDial is how long connecting to a server may take that was silent before, if the connection string
-// names several servers.
+// silentDial is how long connecting to a server may take that was silent before, and how long its first
+// answer may take, if the connection string names several servers.
 const silentDial = 500 * time.Millisecond
 
 // silentServers remembers the servers that do not answer. A connection string can name several servers, which
@@ -45,11 +47,57 @@ func (r *silentServers) hurry(dial pgconn.DialFunc) pgconn.DialFunc {
 			defer cancel()
 		}
 		conn, err := dial(ctx, network, address)
-		if silent := errors.Is(ctx.Err(), context.DeadlineExceeded); err == nil || silent || ctx.Err() == nil {
-			r.note(address, err != nil && silent) // a caller that goes away says nothing about the server
+		if err == nil {
+			return &greeting{Conn: conn, servers: r, address: address, begun: time.Now(), hurried: r.wasSilent(address)}, nil
 		}
-		return conn, err
+		if silent := errors.Is(ctx.Err(), context.DeadlineExceeded); silent || ctx.Err() == nil {
+			r.note(address, silent) // a caller that goes away says nothing about the server
+		}
+		return nil, err
 	}
+}
+
+// greeting is a connection that notes whether the server answers. A server that has stopped, or a proxy
+// in front of it, can accept connections and then be silent.
+type greeting struct {
+	net.Conn
+
+	servers *silentServers
+	address string
+	begun   time.Time
+	hurried bool        // the server was silent before
+	heard   atomic.Bool // the server has answered
+}
+
+// Read implements [net.Conn].
+func (g *greeting) Read(b []byte) (int, error) {
+	n, err := g.Conn.Read(b)
+	switch {
+	case g.heard.Load():
+	case n > 0:
+		g.heard.Store(true)
+		g.servers.note(g.address, false)
+	case errors.Is(err, os.ErrDeadlineExceeded) && time.Since(g.begun) >= silentDial: // otherwise the caller goes away
+		g.servers.note(g.address, true)
+	}
+	return n, err
+}
+
+// SetReadDeadline implements [net.Conn].
+func (g *greeting) SetReadDeadline(t time.Time) error { return g.Conn.SetReadDeadline(g.hurry(t)) }
+
+// SetDeadline implements [net.Conn].
+func (g *greeting) SetDeadline(t time.Time) error {
+	return errors.Join(g.SetReadDeadline(t), g.SetWriteDeadline(t))
+}
+
+// hurry returns the deadline of a read: an earlier one if the server was silent before.
+func (g *greeting) hurry(t time.Time) time.Time {
+	first := g.begun.Add(silentDial)
+	if !g.hurried || g.heard.Load() || !t.IsZero() && t.Before(first) {
+		return t
+	}
+	return first
 }
 
 func (r *silentServers) wasSilent(address string) bool {

@@ -56,6 +56,49 @@ func TestSilentServers_ASilentServerDoesNotKeepFromTheNext(t *testing.T) {
 	}
 }
 
+// A server that accepts connections and is silent, such as one whose disk hangs, keeps nobody from the next
+// one either. When it answers again, it has all the time that it needs.
+func TestSilentServers_AServerThatOnlyAcceptsDoesNotKeepFromTheNext(t *testing.T) {
+	t.Parallel()
+	dsn := postgrestest.Start(t).NewDatabase(t)
+	r := newRelay(t, dsn)
+	u, err := url.Parse(r.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host += "," + second.Host
+	r.setStall(true)
+	opened, err := New(placeOf(t, u.String(), ""), true, zap.NewNop()).Open(t.Context(), creating)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := opened.(*database)
+	t.Cleanup(func() { _ = d.Close() })
+	d.reader.SetMaxIdleConns(0) // each of its queries connects
+	lookUp := func() {
+		t.Helper()
+		before, begun := r.dialed.Load(), time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), connectTimeout-50*time.Millisecond)
+		defer cancel()
+		var one int
+		if err := d.reader.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
+			t.Errorf("a lookup after %s: %v", time.Since(begun), err)
+		}
+		if r.dialed.Load() == before {
+			t.Error("the first server is not tried any more: it could not come back")
+		}
+	}
+	for range 3 {
+		lookUp()
+	}
+	r.setStall(false)
+	waitFor(t, "the first server counts again", func() bool { lookUp(); return !d.engine.silent.wasSilent(u.Host[:len(u.Host)-len(second.Host)-1]) })
+}
+
 func TestSilentServers_RemembersSilenceUntilAnAnswer(t *testing.T) {
 	t.Parallel()
 	var r silentServers

@@ -75,13 +75,13 @@ func TestFollow_LeavesTheOldPrimary(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, writing := begunAt(), mustBegin(t, d, engine.Beside)
+
+	standby.Promote(t)
 	written := make(chan error, 1)
 	go func() {
 		_, err := writing.ExecContext(context.Background(), `SELECT pg_sleep(60)`)
 		written <- err
 	}()
-
-	standby.Promote(t)
 	u, err := url.Parse(standby.DSN(t, dsn))
 	if err != nil {
 		t.Fatal(err)
