@@ -3,6 +3,7 @@ package keystore
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -38,6 +39,10 @@ func (n *newKey) issue(t *txn) error {
 	return t.announce(n.now, changedKey, n.digest[:])
 }
 
+// errNoneIssued rolls back to before the checks. A check that has failed in the database can have broken
+// the transaction.
+var errNoneIssued = errors.New("no key of the batch can be issued")
+
 // issueKeys issues the keys of a batch, many in one statement, and returns the writes that are left:
 // those that are refused, and all if one of them fails. They run one by one.
 func (t *txn) issueKeys(writes []*write) (left []*write, fatal error) {
@@ -51,6 +56,9 @@ func (t *txn) issueKeys(writes []*write) (left []*write, fatal error) {
 			} else {
 				left = append(left, w)
 			}
+		}
+		if len(issued) == 0 {
+			return errNoneIssued
 		}
 		return t.insertIssued(issued)
 	})

@@ -84,29 +84,57 @@ func TestIssue_KeysOfABatchAreRefusedAlone(t *testing.T) {
 	})
 }
 
-// If a statement for several keys fails, each key is issued by itself.
+// If a statement for several keys fails, or the check of one of them, each key is issued by itself.
 func TestIssue_OneBadKeyDoesNotHurtTheOthers(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
 		f := openStore(t, "", place())
 		account := f.account()
-		var batch, writes []*write
-		for range 5 {
-			n, _ := f.newKey(operator, account.ID)
-			batch = append(batch, &write{key: n, run: n.issue, done: make(chan error, 1)})
-		}
-		batch[2].key.digest = batch[1].key.digest
-		writes = append(writes, batch...)
-		f.commits.commit(t.Context(), batch, false)
-		for i, w := range writes {
-			var want error
-			if i == 2 {
-				want = ErrUnavailable
+		for what, spoil := range map[string]func(batch []*write){
+			"a digest that is there already":           func(batch []*write) { batch[1].key.digest = batch[2].key.digest },
+			"an account that the database cannot name": func(batch []*write) { batch[0].key.wanted.AccountID = "acc_\x00" },
+		} {
+			var batch, writes []*write
+			for range 5 {
+				n, _ := f.newKey(operator, account.ID)
+				batch = append(batch, &write{key: n, run: n.issue, done: make(chan error, 1)})
 			}
-			wantIs(t, <-w.done, want)
+			spoil(batch)
+			writes = append(writes, batch...) // commit overwrites the slice
+			f.commits.commit(t.Context(), batch, false)
+			failed := 0
+			for _, w := range writes {
+				if err := <-w.done; err != nil {
+					failed++
+				}
+			}
+			if failed != 1 {
+				t.Errorf("%s: %d keys are not issued, want one", what, failed)
+			}
 		}
 		if _, err := f.VerifyAudit(t.Context(), nil); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// All keys that may be issued are issued together: only the others are left to run by themselves.
+func TestIssue_OnlyRefusedKeysAreLeft(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
+		f := openStore(t, "", place())
+		account := f.account()
+		var batch, left []*write
+		for _, id := range []string{account.ID, "acc_none", account.ID} {
+			n, _ := f.newKey(operator, id)
+			batch = append(batch, &write{key: n, run: n.issue})
+		}
+		err := f.write(t.Context(), func(t *txn) (fatal error) {
+			left, fatal = t.issueKeys(batch)
+			return fatal
+		})
+		if err != nil || len(left) != 1 || left[0] != batch[1] {
+			t.Errorf("%d keys are left, %v; want the one of no account", len(left), err)
 		}
 	})
 }

@@ -20,7 +20,7 @@ type Report = engine.Report
 // store in PostgreSQL can.
 func (s *Store) SharesReports() bool { return s.cfg.Postgres != nil }
 
-// SendReport sends a report to the other gateways, which can read it for a minute. If there is a
+// SendReport sends a report to the other gateways, which can read it for 70 seconds. If there is a
 // report of the gateway with this number, SendReport does nothing. The store must be one for which
 // SharesReports is true.
 func (s *Store) SendReport(ctx context.Context, gateway string, number int64, body []byte) error {
@@ -46,8 +46,8 @@ func (s *Store) sweepReports(ctx context.Context, db *database) error {
 	return nil
 }
 
-// ReceiveReports returns the reports of other gateways that are not older than span, a minute at
-// most, and whose numbers are higher than those in seen: those of each gateway in the order of their
+// ReceiveReports returns the reports of other gateways that are not older than span, 70 seconds
+// at most, and whose numbers are higher than those in seen: those of each gateway in the order of their
 // numbers. The store must be one for which SharesReports is true.
 func (s *Store) ReceiveReports(ctx context.Context, gateway string, span time.Duration, seen map[string]int64) ([]Report, error) {
 	db, err := s.database()
