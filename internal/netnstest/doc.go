@@ -12,5 +12,5 @@
 // a real network, and no command is needed. Nothing is left behind: a namespace and its device go with
 // the last process in it.
 //
-// It needs root, because only root makes namespaces.
+// It needs root, because only root makes namespaces: see [Environment].
 package netnstest
