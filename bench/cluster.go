@@ -115,7 +115,7 @@ func (g *gatewayGroup) warmUp() error {
 					g.progress("warming up gateway %d: %d of %d keys", i+1, n, polls)
 				}
 				if status, err := g.ask(p, g.jobs[n%len(g.jobs)], g.fixture.keys[n%len(g.fixture.keys)]); err != nil || status != http.StatusOK {
-					return fmt.Errorf("warming up: status %d, %w", status, err)
+					return fmt.Errorf("warming up: status %d, error %v", status, err)
 				}
 			}
 			return nil
@@ -187,7 +187,9 @@ func (g *gatewayGroup) propagation() error {
 		if err != nil {
 			return err
 		}
-		took, err := g.until(secret, func(status int) bool { return status != http.StatusUnauthorized })
+		took, err := g.until(secret, func(status int) bool {
+			return status == http.StatusOK || closes && status == http.StatusNotFound // a job of another account
+		})
 		if err != nil {
 			return fmt.Errorf("a new key: %w", err)
 		}
