@@ -266,3 +266,22 @@ func TestTheTableKeepsWhatOthersUse(t *testing.T) {
 		t.Errorf("the place that another gateway has given was lost: %+v", r)
 	}
 }
+
+// A key that was looked at and has had no request, such as one whose limits were shown, has nothing to
+// tell the others.
+func TestAKeyWithoutRequestsHasNothingToTell(t *testing.T) {
+	t.Parallel()
+	c := New()
+	key := &Subject{ID: "key_1", Limits: policy.Limits{Requests: 1, Concurrent: 1}}
+	_ = c.Check(key, &Subject{ID: "acc_1"}, Request, 1_900_000_000_000)
+	c.Share(func() {})
+	for _, change := range c.Changes(true) {
+		if change.Now != 0 || len(change.Past) != 0 {
+			t.Errorf("%+v", change)
+		}
+	}
+	c.Add(1_900_000_000_000, share.Change{ID: "key_1", Past: []share.Past{{At: -70_000, N: 1}, {At: 10_000, N: 1}}})
+	if use := c.UseOf("key_1", 1_900_000_000_000); use.Requests != 0 {
+		t.Errorf("requests of long ago count: %+v", use)
+	}
+}

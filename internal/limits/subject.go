@@ -192,7 +192,7 @@ func (w *window) remove(second int64) {
 // addAt counts n requests of other gateways in a second that can have passed. n is negative if they
 // are taken back.
 func (w *window) addAt(second int64, n int) {
-	if second = min(second, w.last); second <= w.last-seconds {
+	if second = min(second, w.last); !w.has(second) {
 		return // too old
 	}
 	slot := &w.count[second%seconds]
@@ -203,8 +203,14 @@ func (w *window) addAt(second int64, n int) {
 
 // at returns how many requests a second had.
 func (w *window) at(second int64) uint32 {
-	if second > w.last || second <= w.last-seconds {
+	if !w.has(second) {
 		return 0
 	}
 	return w.count[second%seconds]
+}
+
+// has reports whether the window counts a second. The window of a subject that has had no request ends
+// in 1970.
+func (w *window) has(second int64) bool {
+	return second >= 0 && second > w.last-seconds && second <= w.last
 }
