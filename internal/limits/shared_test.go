@@ -272,7 +272,7 @@ func TestTheTableKeepsWhatOthersUse(t *testing.T) {
 func TestAKeyWithoutRequestsHasNothingToTell(t *testing.T) {
 	t.Parallel()
 	c := New()
-	key := &Subject{ID: "key_1", Limits: policy.Limits{Requests: 1, Concurrent: 1}}
+	key := &Subject{ID: "key_1", Limits: policy.Limits{Concurrent: 1}}
 	_ = c.Check(key, &Subject{ID: "acc_1"}, Request, 1_900_000_000_000)
 	c.Share(func() {})
 	for _, change := range c.Changes(true) {
