@@ -114,8 +114,12 @@ func (g *gatewayGroup) warmUp() error {
 				if n%1000 == 0 {
 					g.progress("warming up gateway %d: %d of %d keys", i+1, n, polls)
 				}
-				if status, err := g.ask(p, g.jobs[n%len(g.jobs)], g.fixture.keys[n%len(g.fixture.keys)]); err != nil || status != http.StatusOK {
-					return fmt.Errorf("warming up: status %d, error %v", status, err)
+				status, err := g.ask(p, g.jobs[n%len(g.jobs)], g.fixture.keys[n%len(g.fixture.keys)])
+				if err != nil {
+					return err
+				}
+				if status != http.StatusOK {
+					return fmt.Errorf("warming up: a gateway answers %d, want 200", status)
 				}
 			}
 			return nil
