@@ -174,13 +174,13 @@ func (sim *simulation) run(ctx context.Context, dir string, gateways int) (err e
 			counts: make(map[string][]int),
 		})
 	}
+	sim.begun = time.Now()
+	sim.script() //nolint:contextcheck // the script runs until the end of the simulation
 	for _, g := range sim.gateways {
 		if err := g.open(ctx); err != nil {
 			return err
 		}
 	}
-	sim.begun = time.Now()
-	sim.script() //nolint:contextcheck // the script runs until the end of the simulation
 	sim.started.Store(true)
 	sim.running.Go(sim.play)
 	sim.running.Go(sim.change)
