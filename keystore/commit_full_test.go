@@ -143,7 +143,7 @@ func TestR22_AFullDiskStopsNoEnd(t *testing.T) {
 // first transaction stays.
 func TestR22_AFullDiskBreaksATransaction(t *testing.T) {
 	t.Parallel()
-	broken := func(err error) bool { return strings.Contains(err.Error(), "no transaction is active") }
+	broken := func(err error) bool { return strings.Contains(err.Error(), "no such savepoint") }
 	refused := scripted{"an end that is refused", true, []error{refuse(ErrInvalid, "no")}, ErrInvalid, 2}
 	f, _ := fullStore(t, broken)
 	f.commitScripted([]scripted{

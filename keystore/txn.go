@@ -48,7 +48,7 @@ func (t *txn) save() {
 }
 
 // attempt runs one write in a savepoint, so that the write fails alone. A fatal
-// error ends the whole transaction. The commit releases the last savepoint.
+// error ends the whole transaction.
 func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 	if t.save(); t.err != nil {
 		return nil, t.err
@@ -109,8 +109,12 @@ func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
 }
 
 // commit writes the entries of the change feed and of the audit trail, and commits. After an error
-// the transaction has ended.
+// the transaction has ended. It releases the savepoint first, which fails if SQLite has ended the
+// transaction: the entries would be committed by themselves.
 func (t *txn) commit(db *database) error {
+	if t.point != noPoint {
+		t.exec("RELEASE one")
+	}
 	if err := t.flush(); err != nil {
 		_ = t.Rollback() // err says more
 		return err

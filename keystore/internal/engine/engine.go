@@ -41,9 +41,10 @@ import (
 // Engine opens one database, which may not exist yet. It also has the methods that a store
 // needs while the database is not open.
 type Engine interface {
-	// Open opens the database and brings its schema to SchemaVersion. It leaves a newer schema as it is,
-	// and fails if Schema.CheckNewer does. If another process holds a lock, Open fails at once with an error for which Busy is true. Open and
-	// Database.Retire are called by one goroutine at a time.
+	// Open opens the database and brings its schema to SchemaVersion. It leaves a newer schema
+	// as it is, and fails if Schema.CheckNewer does. If another process holds a lock, Open fails
+	// at once with an error for which Busy is true. Open and Database.Retire are called by one
+	// goroutine at a time.
 	Open(ctx context.Context, setup Setup) (Database, error)
 	// CheckAccess returns an error if users other than the owner can write the
 	// database, and the names of files that other users can read.

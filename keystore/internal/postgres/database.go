@@ -38,9 +38,10 @@ const writerLock = 0x53474b53 // "SGKS"
 const setCommit = `set_config('synchronous_commit', CASE WHEN $1 THEN 'off' WHEN current_setting('synchronous_commit') = 'off' THEN 'on'
 	ELSE current_setting('synchronous_commit') END, TRUE)`
 
-// begin is the first statement of a transaction that runs when no other runs. $2 is the key of the lock. A transaction waits for the lock of another one up to
-// 250 ms: the keystore then begins again, so that it can be stopped. The server ends a transaction
-// whose process is silent for 5 s, because the others wait for its lock.
+// begin is the first statement of a transaction that runs when no other runs. $2 is the key of the
+// lock. A transaction waits for the lock of another one up to 250 ms: the keystore then begins again,
+// so that it can be stopped. The server ends a transaction whose process is silent for 5 s, because
+// the others wait for its lock.
 //
 // CASE calls check_program after the lock, with the version $3. The function is VOLATILE, so it sees
 // what was committed while the statement waited. A statement does not.

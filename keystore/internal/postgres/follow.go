@@ -19,6 +19,9 @@ var errStandby = errors.New("the server is a standby, whose data can be old: wan
 // readServer reads what tells servers apart: whether the server is a standby, when it has begun, and the
 // number of the timeline that it writes, in hexadecimal. Each promotion of a standby begins a timeline,
 // and a restart does not. No two servers have begun in the same microsecond.
+//
+// Two standbys can begin a timeline with the same number, if each was promoted apart from the other.
+// A gateway that goes from one of them to the other does not notice that changes are undone.
 const readServer = `SELECT pg_is_in_recovery(), CAST(pg_postmaster_start_time() AS TEXT),
 	CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END`
 
