@@ -48,14 +48,7 @@ type gatewayGroup struct {
 // cluster measures how fast a change counts at several gateways with one database, while clients poll
 // at all of them. With -restart, it also measures what a restart of the server costs.
 func (s *suite) cluster() error {
-	if s.postgres == "" {
-		return errors.New("the case needs -postgres, the connection string of an empty database")
-	}
-	f, err := s.small()
-	if err != nil {
-		return err
-	}
-	inPostgres, err := s.moveToPostgres(f)
+	f, inPostgres, err := s.inPostgres()
 	if err != nil {
 		return err
 	}

@@ -23,14 +23,7 @@ func needsServer(name string) bool { return name == postgresCase || name == clus
 // same records: the first figure of each row is SQLite's. The PostgreSQL server is on no core of its
 // own.
 func (s *suite) postgresql() error {
-	if s.postgres == "" {
-		return errors.New("the case needs -postgres, the connection string of an empty database")
-	}
-	f, err := s.small()
-	if err != nil {
-		return err
-	}
-	inPostgres, err := s.moveToPostgres(f)
+	f, inPostgres, err := s.inPostgres()
 	if err != nil {
 		return err
 	}
@@ -92,6 +85,18 @@ func (s *suite) untilOpen(p *proxy) error {
 		}
 	}
 	return fmt.Errorf("the %s proxy has not opened its keystore within 20 s", p.name)
+}
+
+// inPostgres returns a keystore in a file, and a site whose gate has the same records in the PostgreSQL
+// database.
+func (s *suite) inPostgres() (f *fixture, in site, err error) {
+	if s.postgres == "" {
+		return nil, site{}, errors.New("the case needs -postgres, the connection string of an empty database")
+	}
+	if f, err = s.small(); err == nil {
+		in, err = s.moveToPostgres(f)
+	}
+	return f, in, err
 }
 
 // moveToPostgres copies the records of a fixture to the PostgreSQL database, and returns a site with
