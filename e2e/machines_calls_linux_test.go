@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -69,7 +70,10 @@ func (g *siteGateway) revokeKey(ctx context.Context, id string) error {
 	return g.manage(ctx, "keys/"+id+"/revoke", map[string]any{"reason": "tried"}, new(struct{}))
 }
 
-// createJob creates a job. Without an error, the client has learned of the job.
+var errKeyRefused = errors.New("the key is refused")
+
+// createJob creates a job. Without an error, the client has learned of the job. The error is
+// errKeyRefused if the gateway says that the key is none.
 func (g *siteGateway) createJob(ctx context.Context, secret string) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, writePatience)
 	defer cancel()
@@ -83,6 +87,9 @@ func (g *siteGateway) createJob(ctx context.Context, secret string) (id string, 
 		return "", err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusUnauthorized {
+		return "", errKeyRefused
+	}
 	var answer struct {
 		ID   string `json:"sessionid"`
 		Text string `json:"message"`

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -78,7 +79,12 @@ func every(ctx context.Context, period time.Duration, do func()) {
 
 // eventuallyRevoked waits until so many keys are revoked.
 func (l *siteLoad) eventuallyRevoked(count int) {
+	l.t.Helper()
+	deadline := time.Now().Add(5 * time.Minute)
 	for revoked := 0; revoked < count; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("%d keys are revoked in 5 minutes, want %d", revoked, count)
+		}
 		l.mu.Lock()
 		revoked = 0
 		for _, k := range l.keys {
@@ -179,7 +185,11 @@ func (l *siteLoad) newKeyAt(ctx context.Context, account string, issuer, other *
 		return nil, err
 	}
 	k := &siteKey{account: account, id: id, secret: secret, issued: time.Now()}
-	k.job, err = other.createJob(ctx, secret)
+	if k.job, err = other.createJob(ctx, secret); errors.Is(err, errKeyRefused) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.breaks("no good key is refused", "%s: key %s, for its first job", other.name, id)
+	}
 	return k, err
 }
 
