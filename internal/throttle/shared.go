@@ -14,8 +14,9 @@ type shared[K comparable] struct {
 	untold map[K]share.Past
 }
 
-// Named sets the function that returns the name by which the gateways call a key. A name must not
-// show what it is the name of; an empty name is none. Without names, nothing is shared. Call it before the throttle is used.
+// Named sets the function that returns the name by which the gateways call a key. Nobody may be able
+// to find the key by its name. A key with an empty name is not shared. Without the function, no key
+// is shared. Call Named before the throttle is used.
 func (t *Throttle[K]) Named(name func(K) string) *Throttle[K] {
 	t.shared.name = name
 	return t
