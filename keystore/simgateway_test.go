@@ -218,10 +218,11 @@ func (g *simGateway) floorOf(d digest) int {
 	return g.floor[d]
 }
 
-// troubled reports whether the gateway has any trouble between two instants.
+// troubled reports whether the gateway has any trouble between two instants, or at one of them: an answer can come
+// in the instant in which a trouble begins.
 func (g *simGateway) troubled(from, to time.Time) bool {
 	for _, s := range g.sim.troublesOf(g) {
-		if s.from.Before(to) && from.Before(s.to) {
+		if !s.from.After(to) && from.Before(s.to) {
 			return true
 		}
 	}

@@ -236,11 +236,13 @@ func (sim *simulation) restart(g *simGateway) {
 	})
 }
 
-// troublesOf returns the times in which a gateway has any trouble.
+// troublesOf returns the times in which a gateway has any trouble, the one that begins first before the others.
 func (sim *simulation) troublesOf(g *simGateway) []simSpan {
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
-	return slices.Concat(g.troubles, sim.down, sim.restarts[g])
+	all := slices.Concat(g.troubles, sim.down, sim.restarts[g])
+	slices.SortFunc(all, func(a, b simSpan) int { return a.from.Compare(b.from) })
+	return all
 }
 
 func (sim *simulation) killAll() {
