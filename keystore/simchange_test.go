@@ -86,6 +86,7 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 	d := s.hash.secret(content.secrets[n])
 	states, _ := sim.server.statesBetween(time.Now(), time.Now())
 	id := states[len(states)-1].keys[d].ID
+	wrote := func() { g.wrote(d) }
 	var err error
 	switch kind := rng.IntN(20); {
 	case id == "" || kind < 4:
@@ -103,18 +104,22 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 	case kind < 14:
 		_, err = s.ResumeKey(ctx, now, operator, id)
 	case kind < 16:
+		wrote = func() { g.wroteAccount(account) }
 		_, err = s.SuspendAccount(ctx, now, operator, account, "")
 	case kind < 18:
+		wrote = func() { g.wroteAccount(account) }
 		_, err = s.ResumeAccount(ctx, now, operator, account)
 	case kind < 19:
 		_, err = s.RotateKey(ctx, now, operator, id, time.Duration(rng.Int64N(int64(3*time.Second))))
 	case rng.IntN(4) == 0:
+		wrote = func() { g.wroteAccount(account) }
 		_, err = s.CloseAccount(ctx, now, operator, account)
 	default: // by a gateway whose clock is far ahead
+		wrote = func() {} // no key
 		_, err = s.pruneFeed(ctx, now.Add(2*feedKept))
 	}
 	if err == nil {
-		g.wrote(d)
+		wrote()
 	}
 }
 

@@ -212,6 +212,19 @@ func (g *simGateway) wrote(d digest) {
 	g.floor[d] = g.last
 }
 
+// wroteAccount does what wrote does, for all keys of an account.
+func (g *simGateway) wroteAccount(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	states, _ := g.sim.server.statesBetween(now, now)
+	for d, k := range states[len(states)-1].keys {
+		if k.AccountID == id {
+			g.floor[d] = g.last
+		}
+	}
+}
+
 func (g *simGateway) floorOf(d digest) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
