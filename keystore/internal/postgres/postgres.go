@@ -83,10 +83,13 @@ func (e *Engine) Open(ctx context.Context, setup engine.Setup) (_ engine.Databas
 		return nil, err
 	}
 	first, err := serverOf(ctx, d.reader)
+	if err == nil {
+		first, err = d.named(ctx, d.reader, first)
+	}
 	if err != nil {
 		return nil, err
 	}
-	d.server, d.timeline = first.begun, first.timeline
+	d.server, d.timeline = first.begun, first.timeline()
 	if err := setup.Prepare(ctx, d); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +102,100 @@ func TestFollow_LeavesTheOldPrimary(t *testing.T) {
 	}
 	if err, want := <-written, (otherServerError{}); !errors.Is(err, want) {
 		t.Errorf("a write at the old primary: %v, want %q", err, want)
+	}
+}
+
+// Two standbys that were promoted apart write timelines with the same number. A record that was read at one
+// of them can be another one at the other. A restart of a server undoes nothing.
+func TestFollow_TellsStandbysApartThatWerePromotedApart(t *testing.T) {
+	t.Parallel()
+	primary := postgrestest.New(t)
+	dsn := primary.NewDatabase(t)
+	r := newRelay(t, dsn)
+	d, _ := open(t, r.dsn, dsn)
+	standbys := []*postgrestest.Server{primary.Standby(t), primary.Standby(t)}
+	for _, standby := range standbys {
+		standby.CatchUp(t)
+		standby.Promote(t)
+	}
+	primary.Stop(t)
+	var timelines []string
+	undone := func() (undone bool) {
+		t.Helper()
+		waitFor(t, "the changes are read", func() bool {
+			return d.Follow(t.Context(), func(_ engine.Querier, u bool) error { undone = u; return nil }) == nil
+		})
+		number, _, _ := strings.Cut(d.timeline, " ")
+		timelines = append(timelines, number)
+		return undone
+	}
+	goTo := func(server *postgrestest.Server) {
+		t.Helper()
+		u, err := url.Parse(server.DSN(t, dsn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.setTarget(u.Host)
+		r.breakAll()
+	}
+	for i, step := range []struct {
+		what string
+		do   func()
+		want bool
+	}{
+		{"to the first standby", func() { goTo(standbys[0]) }, true},
+		{"nothing has happened", func() {}, false},
+		{"to the second one", func() { goTo(standbys[1]) }, true},
+		{"the second one restarts", func() { standbys[1].Restart(t) }, false},
+		{"back to the first one", func() { goTo(standbys[0]) }, true},
+	} {
+		step.do()
+		if got := undone(); got != step.want {
+			t.Errorf("step %d, %s: undone is %t, want %t", i, step.what, got, step.want)
+		}
+	}
+	if slices.Sort(timelines); timelines[0] != timelines[len(timelines)-1] {
+		t.Errorf("the standbys write the timelines %q: want one number", timelines)
+	}
+}
+
+// Without the right to write, a gateway cannot give a timeline a name. It then takes each start of the server
+// for another timeline.
+func TestFollow_WithoutANameARestartUndoesChanges(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.New(t)
+	dsn := server.NewDatabase(t)
+	d, _ := open(t, dsn, "")
+	exec := func(statement string) {
+		t.Helper()
+		waitFor(t, statement, func() bool { // the first connection can be one of before the restart
+			_, err := d.working.ExecContext(t.Context(), statement)
+			return err == nil
+		})
+	}
+	exec(`CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100'; END $$`)
+	exec(`CREATE TRIGGER full_disk BEFORE INSERT ON meta FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	exec(`DELETE FROM meta WHERE name LIKE 'timeline %'`)
+	for i, step := range []struct {
+		what string
+		do   func()
+		want bool
+	}{
+		{"the name is lost", func() {}, true},
+		{"nothing has happened", func() {}, false},
+		{"the server restarts", func() { server.Restart(t) }, true},
+		{"the disk has space again", func() { exec(`DROP TRIGGER full_disk ON meta`) }, true},
+		{"nothing has happened", func() {}, false},
+		{"the server restarts again", func() { server.Restart(t) }, false},
+	} {
+		step.do()
+		var undone bool
+		waitFor(t, "the changes are read", func() bool {
+			return d.Follow(t.Context(), func(_ engine.Querier, u bool) error { undone = u; return nil }) == nil
+		})
+		if undone != step.want {
+			t.Errorf("step %d, %s: undone is %t, want %t", i, step.what, undone, step.want)
+		}
 	}
 }
 
