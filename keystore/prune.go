@@ -50,7 +50,7 @@ func (s *Store) pruneInBackground(ctx context.Context) {
 // package comment. A server's store calls it every hour.
 func (s *Store) Prune(ctx context.Context, now policy.Time) error {
 	// The journal first, because it can name keys that are pruned.
-	if err := s.foldNow(ctx); err != nil {
+	if err := s.foldUsage(ctx, foldPause); err != nil {
 		return err
 	}
 	// Then jobs, because a key is kept as long as it has a job.

@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 
 	"github.com/speechgate/speechgate/policy"
@@ -161,4 +162,35 @@ func insertRows(insert string, parameters, rows int) string {
 		values[i] = "(" + numbered(1+i*parameters, parameters) + ")"
 	}
 	return insert + strings.Join(values, ", ")
+}
+
+// rowsStatement is a statement for some number of rows.
+type rowsStatement struct {
+	text       string
+	parameters int // of all rows
+}
+
+// rowsStatements are one statement for several numbers of rows, the largest first and 1 last. Few
+// different statements stay prepared.
+type rowsStatements []rowsStatement
+
+func newRowsStatements(insert string, parameters int, end string) (s rowsStatements) {
+	for _, rows := range [...]int{64, 16, 4, 1} {
+		s = append(s, rowsStatement{insertRows(insert, parameters, rows) + end, rows * parameters})
+	}
+	return s
+}
+
+// fitting returns the statement with the most parameters, but no more than so many.
+func (s rowsStatements) fitting(parameters int) rowsStatement {
+	return s[slices.IndexFunc(s, func(one rowsStatement) bool { return one.parameters <= parameters })]
+}
+
+// execRows runs a statement for rows, whose parameters are args.
+func (t *txn) execRows(statements rowsStatements, args []any) {
+	for len(args) > 0 && t.err == nil {
+		one := statements.fitting(len(args))
+		t.exec(one.text, args[:one.parameters]...)
+		args = args[one.parameters:]
+	}
 }

@@ -25,6 +25,9 @@ const (
 	// foldPause is the time between two transactions of a fold for which nobody waits, for the
 	// requests of a server with one processor. A fold of all rows then takes a minute.
 	foldPause = 40 * time.Millisecond
+
+	foldLook    = time.Second      // between two looks at a fold of another process
+	foldStalled = 10 * time.Second // without progress, after which this process goes on with the fold
 )
 
 // journalUsage appends counters to the journal. The last transaction is durable, and with it
@@ -191,7 +194,7 @@ func (s *Store) foldUsage(ctx context.Context, pause time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if f.upto == 0 {
+		if f.upto == 0 || f.first > newest[0] {
 			return nil
 		}
 		err = f.run(ctx, pause)
@@ -204,12 +207,12 @@ func (s *Store) foldUsage(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-// pauseFold waits, unless somebody waits for the fold.
-func (s *Store) pauseFold(ctx context.Context, pause time.Duration) {
+// pauseFold waits, unless somebody waits for the fold. A pause of 0 says that the caller does.
+func (s *Store) pauseFold(ctx context.Context, pause, wait time.Duration) {
 	if pause == 0 || s.usage.hurry.Load() > 0 {
 		return
 	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -288,8 +291,37 @@ func (f *usageFold) reportDamage() {
 	}
 }
 
-// errFolded says that another process has gone on with the fold.
+// errFolded says that another process has ended the fold, or has gone on with it.
 var errFolded = errors.New("another process folds the usage")
+
+// rejoin returns when this process can go on with the fold, where another process is now. While that one
+// goes on, a fold in the background leaves the work to it: with many gateways, only one folds. rejoin
+// returns errFolded if the fold has ended, or is not what this process has read.
+func (f *usageFold) rejoin(ctx context.Context, pause time.Duration) error {
+	s := f.store
+	for moved, first := s.mono(), true; ; first = false {
+		db, err := s.database()
+		if err != nil {
+			return err
+		}
+		var upto int64
+		var done int
+		if err := db.reader.QueryRowContext(ctx, `SELECT upto, done FROM usage_fold`).Scan(&upto, &done); err != nil {
+			return fault(err)
+		}
+		if upto != f.upto || first && done == f.done {
+			return errFolded
+		}
+		if done != f.done {
+			moved = s.mono()
+		}
+		f.begun, f.done = true, done
+		if pause == 0 || s.usage.hurry.Load() > 0 || s.mono()-moved > foldStalled {
+			return nil
+		}
+		s.pauseFold(ctx, pause, foldLook)
+	}
+}
 
 // run writes the rows of the fold that are not written yet, with a pause after each batch, and
 // then removes its part of the journal.
@@ -319,6 +351,11 @@ func (f *usageFold) run(ctx context.Context, pause time.Duration) error {
 			}
 			return t.addUsage(batch)
 		})
+		if errors.Is(err, errFolded) {
+			if err = f.rejoin(ctx, pause); err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -327,6 +364,6 @@ func (f *usageFold) run(ctx context.Context, pause time.Duration) error {
 			return nil
 		}
 		f.begun, f.done = true, at+len(batch)
-		f.store.pauseFold(ctx, pause)
+		f.store.pauseFold(ctx, pause, pause)
 	}
 }

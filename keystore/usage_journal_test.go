@@ -2,9 +2,11 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -136,6 +138,77 @@ func TestUsageJournal_SeveralProcesses(t *testing.T) {
 	}
 	if n := f.sumOf(UsageList{}).Requests; n != stores*rounds*keys {
 		t.Errorf("%d requests, want %d", n, stores*rounds*keys)
+	}
+}
+
+// While one process folds in the background, the others wait: each transaction of the fold runs once.
+func TestUsageJournal_OneProcessFoldsInTheBackground(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	const keys = 30 * foldBatch
+	f := openStore(t, path, commandLine)
+	f.countEach(keys)
+	f.usage.flush(t.Context())
+	var written atomic.Int64
+	var all sync.WaitGroup
+	for range 3 {
+		s := openStore(t, path, commandLine, func(c *Config) { c.Wrote = func(Written) { written.Add(1) } })
+		all.Go(func() {
+			if err := s.foldUsage(t.Context(), 5*time.Millisecond); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := f.journal(); n != 0 {
+		t.Errorf("%d rows are left in the journal", n)
+	}
+	if n, most := written.Load(), int64(keys/foldBatch+10); n > most {
+		t.Errorf("%d transactions, want at most %d", n, most)
+	}
+	if n := f.sumOf(UsageList{}).Requests; n != keys {
+		t.Errorf("%d requests, want %d", n, keys)
+	}
+}
+
+// A process that folds in the background goes on with the fold of another process that has stopped.
+func TestUsageJournal_AFoldOfAProcessThatHasStopped(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	const keys = 10 * foldBatch
+	f := openStore(t, path, commandLine)
+	f.countEach(keys)
+	f.usage.flush(t.Context())
+	begun, err := f.nextFold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	other := openStore(t, path, commandLine, func(c *Config) {
+		batches := 0
+		c.Wrote = func(Written) {
+			if batches++; batches == 3 {
+				stop()
+			}
+		}
+	})
+	if err := other.foldUsage(ctx, 0); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the fold of a process that stops: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- begun.run(t.Context(), time.Millisecond) }()
+	for waiting := true; waiting; {
+		select {
+		case err := <-done:
+			if waiting = false; err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Millisecond):
+			f.advance(time.Second)
+		}
+	}
+	if n := f.sumOf(UsageList{}).Requests; n != keys || f.journal() != 0 {
+		t.Errorf("%d requests, %d rows in the journal; want %d and none", n, f.journal(), keys)
 	}
 }
 

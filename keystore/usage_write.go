@@ -99,22 +99,20 @@ func (s usageRows) inOrder() []usageSum {
 	return rows
 }
 
-// addUsage adds rows, which are in their order, to the tables.
+// addUsage adds rows to the tables. Each statement has many rows, because a database on another machine
+// takes time for each statement, and other writes wait meanwhile.
 func (t *txn) addUsage(rows []usageSum) error {
+	scopes, err := t.scopesOf(rows)
+	if err != nil {
+		return err
+	}
 	kinds := make(map[usageKind]int64)
-	var scope int64
+	totals := make(map[usageTotal]UsageCounts)
+	var hours, sums []any
 	for i := range rows {
 		row := &rows[i]
-		if i == 0 || row.accountID != rows[i-1].accountID || row.keyID != rows[i-1].keyID {
-			var err error
-			if scope, err = t.idOf(`SELECT id FROM usage_scopes WHERE account_id = $1 AND key_id = $2`,
-				`INSERT INTO usage_scopes (account_id, key_id) VALUES ($1, $2) RETURNING id`, row.accountID, row.keyID); err != nil {
-				return err
-			}
-		}
 		kind, known := kinds[row.kind]
 		if !known {
-			var err error
 			if kind, err = t.idOf(`SELECT id FROM usage_kinds WHERE operation = $1 AND reason = $2 AND backend = $3`,
 				`INSERT INTO usage_kinds (operation, reason, backend) VALUES ($1, $2, $3) RETURNING id`,
 				row.kind.operation, row.kind.reason, row.kind.backend); err != nil {
@@ -122,11 +120,84 @@ func (t *txn) addUsage(rows []usageSum) error {
 			}
 			kinds[row.kind] = kind
 		}
-		audio, stream := row.AudioTime.Milliseconds(), row.StreamTime.Milliseconds()
-		t.exec(insertHour, row.hour, scope, kind, row.Requests, row.Refused, row.AudioBytes, audio, stream)
-		t.exec(insertTotal, scope, kind, row.Requests, row.Refused, row.AudioBytes, audio, stream)
+		of := usageTotal{scopes[row.scope()], kind}
+		hours = appendCounts(append(hours, row.hour, of.scope, of.kind), row.UsageCounts)
+		sum := totals[of]
+		sum.add(row.UsageCounts)
+		totals[of] = sum
 	}
+	for of, sum := range totals {
+		sums = appendCounts(append(sums, of.scope, of.kind), sum)
+	}
+	t.execRows(insertHours, hours)
+	t.execRows(insertTotals, sums)
 	return t.err
+}
+
+// usageTotal is the key of a row of usage_totals.
+type usageTotal struct{ scope, kind int64 }
+
+// usageScope is whose requests are counted: see usageRow.
+type usageScope struct{ accountID, keyID string }
+
+func (r *usageRow) scope() usageScope { return usageScope{r.accountID, r.keyID} }
+
+// scopesOf returns the IDs of the scopes of rows, and inserts scopes that are new.
+func (t *txn) scopesOf(rows []usageSum) (map[usageScope]int64, error) {
+	ids := make(map[usageScope]int64, len(rows))
+	var names []usageScope
+	for i := range rows {
+		of := rows[i].scope()
+		if _, known := ids[of]; !known {
+			ids[of] = 0
+			names = append(names, of)
+		}
+	}
+	for chunk := range slices.Chunk(names, usageScopesAtOnce) {
+		args := make([]any, 0, 2*usageScopesAtOnce)
+		for i := range usageScopesAtOnce {
+			of := chunk[min(i, len(chunk)-1)] // the last one again, up to the number of parameters
+			args = append(args, of.accountID, of.keyID)
+		}
+		if err := t.readScopes(ids, usageScopesByName, args); err != nil {
+			return nil, err
+		}
+	}
+	var missing []any
+	for _, of := range names {
+		if ids[of] == 0 {
+			missing = append(missing, of.accountID, of.keyID)
+		}
+	}
+	for len(missing) > 0 {
+		insert := insertScopes.fitting(len(missing))
+		if err := t.readScopes(ids, insert.text, missing[:insert.parameters]); err != nil {
+			return nil, err
+		}
+		missing = missing[insert.parameters:]
+	}
+	return ids, nil
+}
+
+// readScopes notes the IDs of the scopes that a statement returns.
+func (t *txn) readScopes(ids map[usageScope]int64, query string, args []any) error {
+	type named struct {
+		usageScope
+
+		id int64
+	}
+	found, err := queryRows(t.ctx, t, func(row scanner) (n named, err error) {
+		err = row.Scan(&n.id, &n.accountID, &n.keyID)
+		return n, err
+	}, query, args...)
+	for _, n := range found {
+		ids[n.usageScope] = n.id
+	}
+	return err
+}
+
+func appendCounts(args []any, c UsageCounts) []any {
+	return append(args, c.Requests, c.Refused, c.AudioBytes, c.AudioTime.Milliseconds(), c.StreamTime.Milliseconds())
 }
 
 // idOf returns the ID of a row that has a name, and inserts the row if necessary.
@@ -138,27 +209,37 @@ func (t *txn) idOf(find, insert string, args ...any) (id int64, err error) {
 	return id, err
 }
 
+// usageScopesAtOnce is how many scopes one search finds.
+const usageScopesAtOnce = 64
+
+var ( //nolint:gochecknoglobals // constants
+	usageScopesByName = insertRows(`SELECT id, account_id, key_id FROM usage_scopes WHERE (account_id, key_id) IN (VALUES `, 2, usageScopesAtOnce) + `)`
+	insertScopes      = newRowsStatements(`INSERT INTO usage_scopes (account_id, key_id) VALUES `, 2, ` RETURNING id, account_id, key_id`)
+	insertHours       = newRowsStatements(`INSERT INTO usage_hours (hour, scope, kind, `+usageCounted+`) VALUES `, 8,
+		` ON CONFLICT (hour, scope, kind) DO UPDATE SET `+addCounts("usage_hours"))
+	insertTotals = newRowsStatements(`INSERT INTO usage_totals (scope, kind, `+usageCounted+`) VALUES `, 7,
+		` ON CONFLICT (scope, kind) DO UPDATE SET `+addCounts("usage_totals"))
+)
+
+// addCounts adds the counts of a row to those of the row that is in the table.
+func addCounts(table string) string {
+	var b strings.Builder
+	for i, column := range strings.Split(usageCounted, ", ") {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(column + " = " + table + "." + column + " + excluded." + column)
+	}
+	return b.String()
+}
+
 const (
 	usageCounted = `requests, refused, audio_bytes, audio_ms, stream_ms`
 
-	insertHour = `INSERT INTO usage_hours (hour, scope, kind, ` + usageCounted + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (hour, scope, kind) DO UPDATE SET
-		requests = usage_hours.requests + excluded.requests, refused = usage_hours.refused + excluded.refused,
-		audio_bytes = usage_hours.audio_bytes + excluded.audio_bytes, audio_ms = usage_hours.audio_ms + excluded.audio_ms,
-		stream_ms = usage_hours.stream_ms + excluded.stream_ms`
-	insertTotal = `INSERT INTO usage_totals (scope, kind, ` + usageCounted + `) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (scope, kind) DO UPDATE SET
-		requests = usage_totals.requests + excluded.requests, refused = usage_totals.refused + excluded.refused,
-		audio_bytes = usage_totals.audio_bytes + excluded.audio_bytes, audio_ms = usage_totals.audio_ms + excluded.audio_ms,
-		stream_ms = usage_totals.stream_ms + excluded.stream_ms`
 	// insertDays adds up the hours of a day, for some scopes.
 	insertDays = `INSERT INTO usage_days (day, scope, kind, ` + usageCounted + `)
 		SELECT $1, scope, kind, SUM(requests), SUM(refused), SUM(audio_bytes), SUM(audio_ms), SUM(stream_ms)
 		FROM usage_hours WHERE scope >= $2 AND scope < $3 AND hour IN (`
-	onConflictOfDays = `) GROUP BY scope, kind ON CONFLICT (day, scope, kind) DO UPDATE SET
-		requests = usage_days.requests + excluded.requests, refused = usage_days.refused + excluded.refused,
-		audio_bytes = usage_days.audio_bytes + excluded.audio_bytes, audio_ms = usage_days.audio_ms + excluded.audio_ms,
-		stream_ms = usage_days.stream_ms + excluded.stream_ms`
 )
 
 // rollUpUsage adds hours up to days: the hours of some scopes, on the oldest day whose hours
@@ -179,7 +260,7 @@ func (s *Store) rollUpUsage(ctx context.Context, now policy.Time) (more bool, er
 	hours := hoursIn(day)
 	from := first[0].scope
 	err = s.writeRelaxed(ctx, func(t *txn) error {
-		t.exec(insertDays+hours+onConflictOfDays, day, from, from+usageScopeBatch)
+		t.exec(insertDays+hours+`) GROUP BY scope, kind ON CONFLICT (day, scope, kind) DO UPDATE SET `+addCounts("usage_days"), day, from, from+usageScopeBatch)
 		t.exec(`DELETE FROM usage_hours WHERE scope >= $1 AND scope < $2 AND hour IN (`+hours+`)`, from, from+usageScopeBatch)
 		return t.err
 	})
