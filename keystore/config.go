@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"time"
@@ -62,6 +63,10 @@ type Config struct {
 	// Only tests set these. See diskRoom.
 	minFree int64 // bytes of the disk that are kept free. Default: minFreeBytes
 	reserve int64 // bytes of the reserve. Default: ReserveBytes
+
+	// random returns a time below another one. It is for the pauses of the follower of the change feed, and
+	// only the follower's goroutine calls it. Default: rand.N. Simulations set it.
+	random func(below time.Duration) time.Duration
 }
 
 // Postgres is a PostgreSQL database, and how to reach it.
@@ -127,6 +132,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Clock == nil {
 		clock := SystemClock()
 		cfg.Clock, cfg.Ahead = clock.Now, clock.Ahead
+	}
+	if cfg.random == nil {
+		cfg.random = rand.N[time.Duration]
 	}
 	if cfg.Wrote == nil {
 		cfg.Wrote = func(Written) {}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -72,7 +71,7 @@ func (f *feedFollower) run(ctx context.Context) {
 		if st.fault == nil {
 			wake = st.db.Wake()
 		}
-		wait := retry/2 + rand.N(retry/2) //nolint:gosec // not a secret
+		wait := retry/2 + f.store.cfg.random(retry/2)
 		if st.fault == nil && f.failures.Load() == 0 {
 			wait, retry = st.db.Period(), retryEvery
 		} else {

@@ -86,7 +86,8 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 	d := s.hash.secret(content.secrets[n])
 	states, _ := sim.server.statesBetween(time.Now(), time.Now())
 	id := states[len(states)-1].keys[d].ID
-	wrote := func() { g.wrote(d) }
+	before := g.writes()
+	wrote := func() { g.wroteKey(before, d) }
 	var err error
 	switch kind := rng.IntN(20); {
 	case id == "" || kind < 4:
@@ -104,15 +105,15 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 	case kind < 14:
 		_, err = s.ResumeKey(ctx, now, operator, id)
 	case kind < 16:
-		wrote = func() { g.wroteAccount(account) }
+		wrote = func() { g.wroteAccount(before, account) }
 		_, err = s.SuspendAccount(ctx, now, operator, account, "")
 	case kind < 18:
-		wrote = func() { g.wroteAccount(account) }
+		wrote = func() { g.wroteAccount(before, account) }
 		_, err = s.ResumeAccount(ctx, now, operator, account)
 	case kind < 19:
 		_, err = s.RotateKey(ctx, now, operator, id, time.Duration(rng.Int64N(int64(3*time.Second))))
 	case rng.IntN(4) == 0:
-		wrote = func() { g.wroteAccount(account) }
+		wrote = func() { g.wroteAccount(before, account) }
 		_, err = s.CloseAccount(ctx, now, operator, account)
 	default: // by a gateway whose clock is far ahead
 		wrote = func() {} // no key
@@ -213,7 +214,7 @@ func (sim *simulation) judgeStream(g *simGateway, d digest, begun time.Time, cut
 	if from.Before(begun) {
 		from = begun
 	}
-	by := from.Add(sim.bound(g, first+ended, from, sim.staleness))
+	by := from.Add(sim.bound(g, first+ended, from, max(sim.staleness, lookupLimit)))
 	for _, s := range sim.troublesOf(g) {
 		if s.from.Before(by) && from.Before(s.to.Add(simSettle)) && by.Before(s.to.Add(simSettle)) {
 			by = s.to.Add(simSettle)

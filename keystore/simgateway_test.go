@@ -31,10 +31,25 @@ type simGateway struct {
 	mu     sync.Mutex
 	conns  map[*simConn]struct{}
 	made   map[string]int // how many generators of random numbers each part has had
-	last   int            // number of the state that the last transaction of this gateway has made
-	floor  map[digest]int // number of the state from which on answers must be, because this gateway has written it
-	heard  map[int]bool   // numbers of the states whose notification has come in time
+	own    []int          // numbers of the states that transactions of this gateway have made
+	floor  map[digest]simFloor
+	heard  map[int]bool // numbers of the states whose notification has come in time
 	counts map[string][]int
+}
+
+// simFloor has the numbers of the states from which on a gateway's answers for a key must be, because the
+// gateway has written them.
+type simFloor struct {
+	key     int // all answers, after a change of the key
+	account int // after a change of its account: a cached absence of the key may be older
+}
+
+// of returns the floor of an answer.
+func (f simFloor) of(absent bool) int {
+	if absent {
+		return f.key
+	}
+	return max(f.key, f.account)
 }
 
 // simSpan is a time of a script.
@@ -153,11 +168,18 @@ func (g *simGateway) hear(state int, inTime bool) {
 	l.notify()
 }
 
+// random returns the pauses of the follower of one process.
+func (g *simGateway) random() func(below time.Duration) time.Duration {
+	rng := g.newRand("pauses")
+	return func(below time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(below))) }
+}
+
 // open opens the store, again and again until it succeeds.
 func (g *simGateway) open(ctx context.Context) error {
 	cfg, err := Config{
 		Postgres:  &Postgres{DSN: policy.NewSecret("postgres://gateway@localhost/speechgate?sslmode=disable")},
 		MustExist: true, Clock: g.clock, MaxStaleness: g.sim.staleness, CacheBytes: MinCacheBytes,
+		random: g.random(),
 	}.withDefaults()
 	if err != nil {
 		return err
@@ -201,31 +223,61 @@ func (g *simGateway) close() error {
 func (g *simGateway) committed(state int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last = state
+	g.own = append(g.own, state)
+}
+
+// writes returns how many transactions of this gateway have made a state.
+func (g *simGateway) writes() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.own)
 }
 
 // wrote notes that a write of this gateway has succeeded: the gateway must not answer by an older state
-// any more.
-func (g *simGateway) wrote(d digest) {
+// any more. before is what writes has returned before the write. A write that has found nothing to change,
+// such as the import of a key that another gateway has imported, makes no state.
+func (g *simGateway) wrote(before int, note func(state int)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.floor[d] = g.last
-}
-
-// wroteAccount does what wrote does, for all keys of an account.
-func (g *simGateway) wroteAccount(id string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := time.Now()
-	states, _ := g.sim.server.statesBetween(now, now)
-	for d, k := range states[len(states)-1].keys {
-		if k.AccountID == id {
-			g.floor[d] = g.last
-		}
+	if before < len(g.own) {
+		note(g.own[before]) // at most the state that the write has made
 	}
 }
 
-func (g *simGateway) floorOf(d digest) int {
+// wroteKey does what wrote does, for a change of a key.
+func (g *simGateway) wroteKey(before int, d digest) {
+	g.wrote(before, func(state int) {
+		f := g.floor[d]
+		f.key = max(f.key, state)
+		g.floor[d] = f
+	})
+}
+
+// wroteAccount does what wrote does, for a change of an account.
+func (g *simGateway) wroteAccount(before int, id string) {
+	keys := g.sim.keysOf(id)
+	g.wrote(before, func(state int) {
+		for _, d := range keys {
+			f := g.floor[d]
+			f.account = max(f.account, state)
+			g.floor[d] = f
+		}
+	})
+}
+
+// keysOf returns the keys that an account has now.
+func (sim *simulation) keysOf(account string) (digests []digest) {
+	now := time.Now()
+	states, _ := sim.server.statesBetween(now, now)
+	for d, k := range states[len(states)-1].keys {
+		if k.AccountID == account {
+			digests = append(digests, d)
+		}
+	}
+	return digests
+}
+
+func (g *simGateway) floorOf(d digest) simFloor {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.floor[d]
