@@ -26,6 +26,11 @@ const (
 	// so the connection must have failed before.
 	afterSilence = 5 * time.Second
 
+	// lockLimit is how many milliseconds a write waits for a lock, such as that of a restore. It then fails with
+	// an error of the server, before the connection is given up as silent: nobody would know then whether
+	// the server has committed.
+	lockLimit = "2000"
+
 	connIdle = time.Minute      // how long a pool keeps a connection that nobody needs
 	connLife = 10 * time.Minute // so that connections come back to the primary after a failover
 	// followLife is the same for the connection that follows the changes. When it has found another server,
@@ -52,7 +57,7 @@ func (e *Engine) connect() pools {
 		lists:   e.pool(planned(e.place.pooled), lists, e.kept(listSilence), readOnly),
 		follow:  e.pool(e.place.pooled, 1, limits{silence: readSilence}, readOnly),
 		reports: e.pool(e.place.pooled, 1, e.kept(readSilence), nil),
-		writer:  e.pool(e.place.pooled, 1+besides, e.kept(writeSilence), nil),
+		writer:  e.pool(e.place.pooled, 1+besides, e.kept(writeSilence), map[string]string{"lock_timeout": lockLimit}),
 		working: e.pool(e.place.direct, 4, limits{}, nil),
 	}
 	p.follow.SetConnMaxLifetime(followLife)

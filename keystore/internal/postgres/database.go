@@ -50,7 +50,10 @@ const begin = `SELECT set_config('lock_timeout', '250', TRUE), set_config('idle_
 
 // beginBeside is the first statement of a transaction with the mode Beside. It shares the lock $2
 // with others, so that no migration runs at the same time.
-const beginBeside = `SELECT ` + setCommit + `, CASE WHEN pg_advisory_xact_lock_shared($2) IS NULL THEN FALSE ELSE check_program($3) END`
+// It sets lockLimit, which a pooler does not take as a parameter of the connection. Behind a pooler, a
+// connection that has not used a statement yet asks for its description before, and waits longer.
+const beginBeside = `SELECT set_config('lock_timeout', '` + lockLimit + `', TRUE), set_config('idle_in_transaction_session_timeout', '5000', TRUE),
+	` + setCommit + `, CASE WHEN pg_advisory_xact_lock_shared($2) IS NULL THEN FALSE ELSE check_program($3) END`
 
 // Begin implements [engine.Database].
 func (d *database) Begin(ctx context.Context, mode engine.Mode) (*sql.Tx, error) {

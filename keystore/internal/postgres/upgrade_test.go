@@ -3,12 +3,14 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
@@ -118,6 +120,64 @@ func TestAlone_FailsOnTablesForNewerProgramsOnly(t *testing.T) {
 	var mark string
 	if err := d.reader.QueryRowContext(t.Context(), `SELECT value FROM meta WHERE name = 'mark'`).Scan(&mark); err != nil || mark != "" {
 		t.Errorf("%q was written, %v", mark, err)
+	}
+}
+
+// A gateway whose program is too old sends no reports, and removes none.
+func TestReports_FailOnTablesForNewerProgramsOnly(t *testing.T) {
+	t.Parallel()
+	d, _ := openNew(t)
+	if err := d.Reports().Send(t.Context(), "a", 1, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.working.ExecContext(t.Context(), `UPDATE meta SET value = $1 WHERE name = 'compatible'`, fmt.Sprint(next)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Reports().Send(t.Context(), "a", 2, []byte("second")); !errors.Is(err, engine.ErrTooOld) {
+		t.Errorf("sending: %v, want %q", err, engine.ErrTooOld)
+	}
+	if err := d.Reports().Sweep(t.Context(), -time.Hour); !errors.Is(err, engine.ErrTooOld) {
+		t.Errorf("sweeping: %v, want %q", err, engine.ErrTooOld)
+	}
+	if reports, err := d.Reports().Receive(t.Context(), "b", time.Minute, nil); err != nil || len(reports) != 1 || reports[0].Number != 1 {
+		t.Errorf("%+v are there, %v; want the first report", reports, err)
+	}
+}
+
+// A job that waits for a lock of its table, such as that of a restore, fails while the server still answers:
+// so it is certain that nothing was written.
+func TestAlone_GivesUpATableThatIsLocked(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t)
+	for name, pooled := range map[string]bool{"direct": false, "behind a pooler": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := server.NewDatabase(t)
+			through, direct := dsn, ""
+			if pooled {
+				through, direct = server.PgBouncer(t, "transaction", dsn), dsn
+			}
+			d, _ := open(t, through, direct)
+			alone := func() (undone bool, err error) {
+				return d.Alone(t.Context(), `DELETE FROM jobs`, nil, func(func(...any) error) error { return nil })
+			}
+			if pooled { // the connection asks for the description of its statements
+				if _, err := alone(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			restore, err := d.working.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = restore.Rollback() }() // it has written nothing
+			if _, err := restore.ExecContext(t.Context(), lockOthers); err != nil {
+				t.Fatal(err)
+			}
+			if undone, err := alone(); !d.engine.Busy(err) || !undone {
+				t.Errorf("undone %t, %v; want an error of a lock, and nothing written", undone, err)
+			}
+		})
 	}
 }
 
