@@ -135,7 +135,7 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 	s.watchers.notifyAll() // another process may have changed any record
 	s.log.Warn("the keystore is available again",
 		zap.String("store_id", db.id), zap.Bool("same_store", db.id == f.lostID))
-	if err := s.logOpening(ctx, db); err != nil {
+	if err := s.logOpening(ctx, db, mostCounted); err != nil {
 		s.log.Error("the keystore's records cannot be counted", zap.Error(err))
 	}
 }

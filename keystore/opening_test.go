@@ -134,6 +134,36 @@ func TestOpeningIsLogged(t *testing.T) {
 	}
 }
 
+func TestOpen_CountsAccountsAndKeysUpToABound(t *testing.T) {
+	t.Parallel()
+	var logs *observer.ObservedLogs
+	f := openStore(t, newPath(t), logTo(&logs))
+	accountID := f.account().ID
+	for range 3 {
+		f.key(accountID)
+	}
+	db, err := f.database()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for most, want := range map[int]map[string]any{
+		2: {"accounts": int64(1), "keys": int64(2), "or_more": true},
+		3: {"accounts": int64(1), "keys": int64(3), "or_more": true},
+		4: {"accounts": int64(1), "keys": int64(3), "or_more": nil},
+	} {
+		logs.TakeAll()
+		if err := f.logOpening(t.Context(), db, most); err != nil {
+			t.Fatal(err)
+		}
+		got := logs.FilterMessage("the keystore is open").All()[0].ContextMap()
+		for field, value := range want {
+			if got[field] != value {
+				t.Errorf("counting up to %d: %s is %v, want %v", most, field, got[field], value)
+			}
+		}
+	}
+}
+
 func TestR18_FaultyPepperIsNeverAdded(t *testing.T) {
 	t.Parallel()
 	fault := errors.New("it is too short")

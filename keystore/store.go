@@ -85,7 +85,7 @@ func openWith(ctx context.Context, cfg Config, mono func() time.Duration, engine
 	if err != nil {
 		return nil, err
 	}
-	if err := s.logOpening(ctx, db); err != nil {
+	if err := s.logOpening(ctx, db, mostCounted); err != nil {
 		_ = db.Close() // err says more
 		return nil, fault(s.explain(err))
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
-// Summary describes a store. A server logs it when it opens the store.
+// Summary describes a store.
 type Summary struct {
 	ID       string // the store's own ID, which stays the same when the file is moved
 	Accounts int    // number of accounts, with the closed ones
@@ -19,25 +19,27 @@ type Summary struct {
 	Made     bool   // this process created the store
 }
 
-// Summary counts the records of the store. Any error is an ErrUnavailable.
+// Summary counts the records of the store, which takes some seconds if it has many millions. Any error
+// is an ErrUnavailable.
 func (s *Store) Summary(ctx context.Context) (Summary, error) {
 	db, err := s.database()
 	if err != nil {
 		return Summary{}, err
 	}
-	sum, err := s.summary(ctx, db)
+	sum := Summary{ID: db.id, Pepper: s.hash.peppered(), Made: db.Made()}
+	err = db.lists.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM api_keys)`).
+		Scan(&sum.Accounts, &sum.Keys)
 	if err != nil {
 		return Summary{}, fault(s.explain(fmt.Errorf("counting its records: %w", err)))
 	}
 	return sum, nil
 }
 
-func (s *Store) summary(ctx context.Context, db *database) (Summary, error) {
-	sum := Summary{ID: db.id, Pepper: s.hash.peppered(), Made: db.Made()}
-	err := db.reader.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM api_keys)`).
-		Scan(&sum.Accounts, &sum.Keys)
-	return sum, err
-}
+// mostCounted is up to how many accounts and keys a server counts when it opens a store. It starts only
+// afterwards, so this must not take longer with ten million keys.
+const mostCounted = 100_000
+
+const countRecords = `SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM accounts LIMIT $1) AS a), (SELECT COUNT(*) FROM (SELECT 1 FROM api_keys LIMIT $1) AS k)`
 
 // ID reads the store's own ID from the database. It changes if another store was put in the place of
 // this store. Any error is an ErrUnavailable.
@@ -53,18 +55,18 @@ func (s *Store) ID(ctx context.Context) (string, error) {
 	return at.storeID, nil
 }
 
-// logOpening logs which store was opened, and warns the operator of problems. A command
-// prints the same itself.
-func (s *Store) logOpening(ctx context.Context, db *database) error {
+// logOpening logs which store was opened, with the numbers of its accounts and keys, each up to most. It
+// warns the operator of problems. A command prints the same itself.
+func (s *Store) logOpening(ctx context.Context, db *database, most int) error {
 	if s.cfg.CommandLine {
 		return nil
 	}
-	sum, err := s.summary(ctx, db)
-	if err != nil {
+	var accounts, keys int
+	if err := db.reader.QueryRowContext(ctx, countRecords, most).Scan(&accounts, &keys); err != nil {
 		return err
 	}
-	if sum.Made {
-		s.log.Warn("there was no keystore at this path, and a new, empty one was made: no key is known to it", zap.String("store_id", sum.ID))
+	if db.Made() {
+		s.log.Warn("there was no keystore at this path, and a new, empty one was made: no key is known to it", zap.String("store_id", db.id))
 	}
 	schema, err := s.engine.Schema(ctx, db.reader)
 	if err != nil {
@@ -74,8 +76,14 @@ func (s *Store) logOpening(ctx context.Context, db *database) error {
 		s.log.Warn("the schema of the keystore is newer than this program, which works with it: upgrade the program",
 			zap.Int64("schema", schema.Version), zap.Int64("program", engine.SchemaVersion))
 	}
-	s.log.Info("the keystore is open", zap.String("store_id", sum.ID), zap.Int64("schema", schema.Version),
-		zap.Int("accounts", sum.Accounts), zap.Int("keys", sum.Keys), zap.Bool("pepper", sum.Pepper))
+	opened := []zap.Field{
+		zap.String("store_id", db.id), zap.Int64("schema", schema.Version),
+		zap.Int("accounts", accounts), zap.Int("keys", keys), zap.Bool("pepper", s.hash.peppered()),
+	}
+	if max(accounts, keys) == most {
+		opened = append(opened, zap.Bool("or_more", true))
+	}
+	s.log.Info("the keystore is open", opened...)
 	if s.cfg.PepperFault != nil {
 		s.log.Warn("the keystore has this pepper already, and keeps it; no other keystore would take it", zap.NamedError("problem", s.cfg.PepperFault))
 	}

@@ -225,15 +225,15 @@ func (a *App) Start() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
-	sum, err := store.Summary(ctx)
+	id, err := store.ID(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
 	if err := a.process.audits.of(a.store.name).begin(ctx, store); err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
-	a.history.recordOpened(ctx, sum, a.store.name)
-	a.store.startedWith.Store(&sum.ID)
+	a.history.recordOpened(ctx, id, a.store.name)
+	a.store.startedWith.Store(&id)
 	a.process.started.Store(true)
 	a.measure()
 	go a.followAudit(a.ctx)

@@ -142,14 +142,14 @@ func (h History) warn(message string, err error, fields ...zap.Field) {
 
 // recordOpened records the keystore that has been opened. It logs a warning if the server had
 // another keystore before, whose keys are unknown now.
-func (h History) recordOpened(ctx context.Context, sum keystore.Summary, place string) {
+func (h History) recordOpened(ctx context.Context, storeID, place string) {
 	before := h.Previous(ctx, place)
-	if before != nil && before.StoreID != sum.ID {
+	if before != nil && before.StoreID != storeID {
 		h.Logger.Warn("this is another keystore than this server had before, whose keys are not known here",
-			zap.String("store_id", sum.ID), zap.String("path", place),
+			zap.String("store_id", storeID), zap.String("path", place),
 			zap.String("store_id_before", before.StoreID), zap.String("path_before", before.Path))
 	}
-	h.Record(ctx, sum.ID, place, time.Now())
+	h.Record(ctx, storeID, place, time.Now())
 }
 
 // Remedy returns what to do about a keystore that is missing at a place which may be wrong.
