@@ -240,9 +240,8 @@ func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time,
 // keys, it looks at so many. If the part may have further keys, end is the place up to which it was
 // read.
 func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p *keyPart, looksAt int, from []any, most int) (found []placedKey, end []any, err error) {
-	var filters, q listQuery
-	list.filter(&filters, now)
-	drops := p.only.text != "" || len(filters.conditions) > 0
+	var q listQuery
+	drops := p.only.text != "" || list.drops(now)
 	window := math.MaxInt // all keys; the order of a window without a limit is not kept
 	switch {
 	case most > 0 && !drops:
