@@ -51,7 +51,9 @@ type pools struct {
 // connect opens the pools. They connect when they are used.
 func (e *Engine) connect() pools {
 	readers := min(max(8, 4*runtime.GOMAXPROCS(0)), 32)
-	readOnly := map[string]string{"default_transaction_read_only": "on"}
+	// To compile a plan takes some tenths of a second, and the server does so for a list because it does
+	// not know that few rows of it are read.
+	readOnly := map[string]string{"default_transaction_read_only": "on", "jit": "off"}
 	p := pools{
 		reader:  e.pool(e.place.pooled, readers, e.kept(readSilence), readOnly),
 		lists:   e.pool(planned(e.place.pooled), lists, e.kept(listSilence), readOnly),

@@ -87,7 +87,7 @@ CREATE INDEX api_keys_ended ON api_keys (min(
 CREATE INDEX api_keys_account ON api_keys (account_id, origin, min(
     COALESCE(expires_at, 9223372036854775807), COALESCE(deleted_at, 9223372036854775807),
     COALESCE(revoked_at, 9223372036854775807), COALESCE(revoke_from, 9223372036854775807)), rowid);
-CREATE INDEX api_keys_issuer ON api_keys (issuer_id) WHERE issuer_id IS NOT NULL;
+CREATE INDEX api_keys_issuer ON api_keys (issuer_id, created_at, id) WHERE issuer_id IS NOT NULL;
 CREATE INDEX api_keys_revoke_from ON api_keys (revoke_from) WHERE revoke_from IS NOT NULL;
 CREATE INDEX api_keys_created ON api_keys (created_at, id);
 CREATE INDEX api_keys_account_created ON api_keys (account_id, created_at, id);
