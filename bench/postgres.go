@@ -17,7 +17,9 @@ import (
 const postgresCase = "postgres"
 
 // needsServer reports whether a case needs a PostgreSQL server.
-func needsServer(name string) bool { return name == postgresCase || name == clusterCase }
+func needsServer(name string) bool {
+	return name == postgresCase || name == clusterCase || name == millionsCase
+}
 
 // postgresql compares a gate whose keystore is in PostgreSQL with a gate on an SQLite file with the
 // same records: the first figure of each row is SQLite's. The PostgreSQL server is on no core of its
