@@ -26,8 +26,9 @@ type change struct {
 // apply drops the changed records from the caches, and notifies the watchers of the
 // keys. For all changes of accounts and of child keys together, it goes through the
 // cache of keys only once. Each pass through the cache makes all lookups of keys that
-// are reading the database at that moment read it again.
-func (s *Store) apply(changes []change) {
+// are reading the database at that moment read it again. It returns what the replica noted.
+func (s *Store) apply(changes []change) replicaNewsNote {
+	noted := s.replica.note(changes)
 	var accounts, issuers map[string]bool
 	for _, c := range changes {
 		switch {
@@ -59,6 +60,7 @@ func (s *Store) apply(changes []change) {
 			return accounts[account] || issuers[r.issuerID()]
 		})
 	}
+	return noted
 }
 
 // add adds an ID to a set, and makes the set if it is nil.
@@ -78,6 +80,7 @@ func (s *Store) dropKeys(match func(*Record) bool) {
 
 // dropAll drops all records, and notifies all watchers.
 func (s *Store) dropAll() {
+	s.replica.distrust()
 	s.cache.keys.DropAll()
 	s.cache.jobs.DropAll()
 	s.cache.tokens.DropAll()

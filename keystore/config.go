@@ -84,6 +84,13 @@ type Postgres struct {
 	// that the password can change while the store is open. Default: the password of the
 	// connection string, or of the variables and files of PostgreSQL's own programs.
 	PasswordFile string
+	// Replica is the absolute path of a directory, in which the store keeps a copy of the records that lookups need:
+	// all keys that have not ended, and the jobs and tokens that this process has recorded or looked up. If the
+	// database cannot be reached, lookups read the copy until Config.MaxStaleness after the last word of the
+	// database, also in a store that is opened meanwhile. The directory is made, and only its owner can
+	// read it. One store writes it at a time: the one that was opened last. Not used with Config.CommandLine.
+	// Default: no replica.
+	Replica string
 }
 
 // Name returns the place of the store for people, without a password: the path, or a URL such as
@@ -101,6 +108,9 @@ func (cfg Config) withPlace() (_ Config, err error) {
 		}
 		cfg.place = cfg.place.WithPasswordFile(cfg.Postgres.PasswordFile)
 		cfg.Path, cfg.name = "", cfg.place.String()
+		if dir := cfg.Postgres.Replica; dir != "" && (!filepath.IsAbs(dir) || strings.ContainsRune(dir, 0)) {
+			return cfg, fmt.Errorf("keystore postgres: replica %q: want the whole path of a directory, such as /var/lib/speechgate/replica", dir)
+		}
 		return cfg, nil
 	}
 	if cfg.Path == "" || strings.ContainsRune(cfg.Path, 0) {

@@ -47,6 +47,9 @@ func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error
 			continue
 		}
 		if again := s.engine.Busy(err) || errors.Is(err, engine.ErrReplaced); !again || s.mono() > deadline {
+			if s.engine.Unreachable(err) {
+				err = &unreachableError{err}
+			}
 			return nil, fault(s.explain(err))
 		}
 		select {
@@ -56,6 +59,11 @@ func (s *Store) openDatabase(ctx context.Context, create bool) (*database, error
 		}
 	}
 }
+
+// unreachableError is the error of a database that cannot be reached.
+type unreachableError struct{ error }
+
+func (e *unreachableError) Unwrap() error { return e.error }
 
 func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 	db := new(database)
@@ -128,6 +136,9 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 		if ctx.Err() == nil && err.Error() != st.fault.Error() {
 			s.state.Store(&state{fault: err})
 			s.log.Error("the keystore stays unavailable", zap.Error(err))
+		}
+		if engine.IsLost(err) || isPepper(err) {
+			s.replica.distrust()
 		}
 		return
 	}

@@ -45,9 +45,10 @@ type feedFollower struct {
 	until atomic.Int64
 
 	// Only the goroutine that polls uses these, and Open before it starts:
-	seq    int64   // number of the last change that was applied
-	mark   feedRow // the row with this number
-	lostID string  // ID of the store that takeDown closed
+	seq    int64           // number of the last change that was applied
+	mark   feedRow         // the row with this number
+	noted  replicaNewsNote // what the replica noted of the changes of the last poll
+	lostID string          // ID of the store that takeDown closed
 
 	failures atomic.Int32 // polls that have failed, since the last one that has not
 }
@@ -105,11 +106,13 @@ func (f *feedFollower) poll(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pollLimit)
 	defer cancel()
-	now := s.mono() // before the read: what is read is at least as new
+	now, news := s.mono(), s.replica.lastNews() // before the read: what is read is at least as new
+	f.noted = 0
 	switch err := st.db.Follow(ctx, func(q querier, undone bool) error { return f.apply(ctx, st.db, q, undone) }); {
 	case err == nil:
 		f.trust(now)
 		f.log(nil)
+		s.replica.hear(replicaWord{st.db, now, f.seq, f.mark, st.db.Timeline(), news, f.noted})
 	case engine.IsLost(err), isPepper(err):
 		f.takeDown(context.WithoutCancel(ctx), st, err)
 	case ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -151,7 +154,7 @@ func (f *feedFollower) apply(ctx context.Context, db *database, q querier, undon
 		changes, complete = nil, false
 	}
 	if complete {
-		s.apply(changes)
+		f.noted = s.apply(changes)
 	} else {
 		s.dropAll()
 	}

@@ -24,7 +24,7 @@ func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, er
 			return packedJob(e.Record).job(), nil
 		}
 	}
-	return s.loadJob(ctx, d, backend, id)
+	return s.loadJob(ctx, d, "", backend, id)
 }
 
 // FindJobFor is [Store.FindJob] for a client of the account. A cached job of another
@@ -34,11 +34,11 @@ func (s *Store) FindJob(ctx context.Context, backend, id string) (policy.Job, er
 func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (policy.Job, error) {
 	d := jobDigest(backend, id)
 	if !s.fresh(s.state.Load()) {
-		return s.loadJob(ctx, d, backend, id)
+		return s.loadJob(ctx, d, accountID, backend, id)
 	}
 	e := s.cache.jobs.Get(d)
 	if e.State != recordcache.Present {
-		return s.loadJob(ctx, d, backend, id)
+		return s.loadJob(ctx, d, accountID, backend, id)
 	}
 	j := packedJob(e.Record).job()
 	if j.AccountID == accountID {
@@ -46,7 +46,7 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 	}
 	// No job has this ID: IDs with control characters are not recorded.
 	absent := id + "\x00"
-	switch _, err := s.loadJob(ctx, jobDigest(backend, absent), backend, absent); {
+	switch _, err := s.loadJob(ctx, jobDigest(backend, absent), accountID, backend, absent); {
 	case err == nil || errors.Is(err, ErrNotFound):
 		return j, nil
 	default: // the same error as for a job that does not exist
@@ -54,8 +54,9 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 	}
 }
 
-// loadJob reads a job from the database.
-func (s *Store) loadJob(ctx context.Context, d digest, backend, id string) (policy.Job, error) {
+// loadJob reads a job from the database. From the replica it reads only a job of the account, if accountID is
+// not empty: a job of another account would be told apart from one that the replica lacks.
+func (s *Store) loadJob(ctx context.Context, d digest, accountID, backend, id string) (policy.Job, error) {
 	_, packed, err := lookup(ctx, s, d, s.cache.jobs, func(ctx context.Context, db *database) (none struct{}, packed string, err error) {
 		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil {
@@ -65,8 +66,9 @@ func (s *Store) loadJob(ctx context.Context, d digest, backend, id string) (poli
 		return none, string(p), err
 	})
 	if err != nil {
-		return policy.Job{}, err
+		return s.replica.job(ctx, d, accountID, backend, id, err)
 	}
+	s.replica.keep(replicaItem{d, id})
 	return packedJob(packed).job(), nil
 }
 
@@ -83,7 +85,11 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j po
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
-	return s.writeJob(ctx, r, &j)
+	err := s.writeJob(ctx, r, &j)
+	if err == nil && s.replica != nil {
+		s.replica.keep(replicaItem{jobDigest(j.Backend, j.ID), j.ID})
+	}
+	return err
 }
 
 const (

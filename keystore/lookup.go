@@ -70,7 +70,7 @@ func (s *Store) find(ctx context.Context, d digest) (Record, error) {
 		return r.lastUsed, r.packed, err
 	})
 	if err != nil {
-		return Record{}, err
+		return s.replica.key(ctx, d, err)
 	}
 	return Record{lastUsed, packed}, nil
 }

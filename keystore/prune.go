@@ -72,8 +72,13 @@ func (s *Store) Prune(ctx context.Context, now policy.Time) error {
 // window of any gate. A reload can change d.
 func (s *Store) KeepJobs(d time.Duration) { s.jobKeep.Store(int64(d)) }
 
+// jobsKept returns how long jobs are kept after their creation.
+func (s *Store) jobsKept() time.Duration {
+	return max(jobsKept, s.cfg.Retention, time.Duration(s.jobKeep.Load())+jobSlack)
+}
+
 func (s *Store) pruneJobs(ctx context.Context, now policy.Time) (more bool, err error) {
-	kept := max(jobsKept, s.cfg.Retention, time.Duration(s.jobKeep.Load())+jobSlack)
+	kept := s.jobsKept()
 	err = s.write(ctx, func(t *txn) error {
 		n, err := t.count(`DELETE FROM jobs WHERE (id, backend) IN
 			(SELECT id, backend FROM jobs WHERE created_at <= $1 ORDER BY created_at LIMIT $2)`, now.Add(-kept), pruneBatch)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,11 @@ func (simEngine) Busy(err error) bool { return errors.Is(err, errSimBusy) }
 
 // Broken implements [engine.Engine].
 func (simEngine) Broken(err error) bool { return errors.Is(err, errSimCut) }
+
+// Unreachable implements [engine.Engine].
+func (simEngine) Unreachable(err error) bool {
+	return errors.Is(err, errSimCut) || errors.Is(err, errSimRefused) || errors.Is(err, errSimSilent) || errors.Is(err, context.DeadlineExceeded)
+}
 
 // Full implements [engine.Engine].
 func (simEngine) Full(error) bool { return false }
@@ -104,6 +110,9 @@ func (d *simDatabase) Follow(ctx context.Context, read func(q engine.Querier, un
 	d.engine.gateway.noteFeed(err)
 	return err
 }
+
+// Timeline implements [engine.Database].
+func (d *simDatabase) Timeline() string { return strconv.FormatInt(d.timeline, 10) }
 
 // Wake implements [engine.Database].
 func (d *simDatabase) Wake() <-chan struct{} { return d.listener.wake }

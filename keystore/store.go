@@ -40,6 +40,7 @@ type Store struct {
 	watchers *watchers      // are notified of changes
 	room     *diskRoom      // keeps space on the disk for revocations
 	clock    *clockWatch    // finds leaps of the clock
+	replica  *replica       // has the records while the database is away; nil if the store has no replica
 
 	swept   atomic.Int64  // when the reports of gateways were swept last, on the clock mono
 	behind  time.Duration // set by Open: see Behind
@@ -81,18 +82,31 @@ func open(ctx context.Context, cfg Config, mono func() time.Duration) (*Store, e
 func openWith(ctx context.Context, cfg Config, mono func() time.Duration, engine engine.Engine) (*Store, error) {
 	s := newStore(cfg, mono)
 	s.engine = engine
-	db, err := s.openDatabase(ctx, !cfg.MustExist)
-	if err != nil {
+	var err error
+	if s.replica, err = openReplica(ctx, s); err != nil {
 		return nil, err
+	}
+	if err := s.openFirst(ctx); err != nil {
+		s.replica.close() //nolint:contextcheck // it is closed also if ctx has ended
+		return nil, err
+	}
+	s.start(context.WithoutCancel(ctx))
+	return s, nil
+}
+
+// openFirst opens the database. If it cannot be reached, the store begins with its replica, if it can.
+func (s *Store) openFirst(ctx context.Context) error {
+	db, err := s.openDatabase(ctx, !s.cfg.MustExist)
+	if err != nil {
+		return s.replica.begin(ctx, err)
 	}
 	if err := s.logOpening(ctx, db, mostCounted); err != nil {
 		_ = db.Close() // err says more
-		return nil, fault(s.explain(err))
+		return fault(s.explain(err))
 	}
 	s.state.Store(&state{db: db})
 	s.checkClock(ctx, db)
-	s.start(context.WithoutCancel(ctx))
-	return s, nil
+	return nil
 }
 
 // newStore returns a store that is not open.
@@ -134,6 +148,9 @@ func (s *Store) start(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
 	if !s.cfg.CommandLine {
 		s.background.Go(func() { s.feed.run(ctx) })
+	}
+	if s.replica != nil {
+		s.background.Go(func() { s.replica.run(ctx) })
 	}
 	for _, task := range s.tasks() {
 		s.every(ctx, task.first, task.period, task.run)
@@ -196,6 +213,7 @@ func (s *Store) Close() error {
 		s.usage.flush(ctx)
 		s.uses.flush(ctx, 0)
 		s.commits.close()
+		s.replica.close()
 		if old := s.state.Swap(&state{fault: ErrClosed}); old.db != nil {
 			s.dropAll()
 			if err := old.db.Close(); err != nil {

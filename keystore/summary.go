@@ -41,16 +41,19 @@ const mostCounted = 100_000
 
 const countRecords = `SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM accounts LIMIT $1) AS a), (SELECT COUNT(*) FROM (SELECT 1 FROM api_keys LIMIT $1) AS k)`
 
-// ID reads the store's own ID from the database. It changes if another store was put in the place of
-// this store. Any error is an ErrUnavailable.
+// ID reads the store's own ID from the database, or from the replica if records come from there. It changes
+// if another store was put in the place of this store. Any error is an ErrUnavailable.
 func (s *Store) ID(ctx context.Context) (string, error) {
 	db, err := s.database()
+	if err == nil {
+		err = s.away()
+	}
 	if err != nil {
-		return "", err
+		return s.replica.storeID(err)
 	}
 	at, err := readFeedPosition(ctx, db.reader, 0)
 	if err != nil {
-		return "", fault(s.explain(fmt.Errorf("reading its ID: %w", err)))
+		return s.replica.storeID(fault(s.explain(fmt.Errorf("reading its ID: %w", err))))
 	}
 	return at.storeID, nil
 }
@@ -100,6 +103,7 @@ func (s *Store) logOpening(ctx context.Context, db *database, most int) error {
 // the same; Check is for a store that has been open for some time.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.write(ctx, func(t *txn) error { return t.tryWrite() }); err != nil {
+		_, err = s.replica.storeID(err) // without the database, the store goes on with its replica
 		return err
 	}
 	if _, err := s.engine.CheckAccess(); err != nil {

@@ -54,7 +54,7 @@ func (s *Store) RecordToken(ctx context.Context, r *WriteReservation, n NewToken
 		return err
 	}
 	d := s.hash.secret(n.Secret)
-	return s.writeReserved(ctx, r, func(t *txn) error {
+	err := s.writeReserved(ctx, r, func(t *txn) error {
 		if err := s.checkPepper(t); err != nil {
 			return err
 		}
@@ -76,6 +76,10 @@ func (s *Store) RecordToken(ctx context.Context, r *WriteReservation, n NewToken
 		}
 		return t.changed(n.CreatedAt, changedToken, d[:])
 	})
+	if err == nil {
+		s.replica.keep(replicaItem{digest: d})
+	}
+	return err
 }
 
 // FindToken returns a token of the backend, and the record of the token's owner. The error is
@@ -113,8 +117,9 @@ func (s *Store) findToken(ctx context.Context, d digest, backend string) (foundT
 		return none, string(p), err
 	})
 	if err != nil {
-		return foundToken{}, err
+		return s.replica.token(ctx, d, backend, err)
 	}
+	s.replica.keep(replicaItem{digest: d})
 	return packedToken(packed).token(), nil
 }
 

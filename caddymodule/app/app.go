@@ -229,7 +229,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
-	if err := a.process.audits.of(a.store.name).begin(ctx, store); err != nil {
+	if err := a.process.audits.of(a.store.name).begin(ctx, store); err != nil && !store.ServesFromReplica() {
 		return fmt.Errorf("opening the keystore: %w", err)
 	}
 	a.history.recordOpened(ctx, id, a.store.name)
@@ -369,7 +369,7 @@ func (a *App) Drainer() drain.Drainer {
 func storeKey(name string, cfg *keystore.Config, create bool) string {
 	secrets := []policy.Secret{cfg.Pepper}
 	if p := cfg.Postgres; p != nil {
-		secrets = append(secrets, p.DSN, p.Direct, policy.NewSecret(p.PasswordFile))
+		secrets = append(secrets, p.DSN, p.Direct, policy.NewSecret(p.PasswordFile), policy.NewSecret(p.Replica))
 	}
 	hash := sha256.New()
 	for _, secret := range secrets {

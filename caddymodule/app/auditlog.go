@@ -42,10 +42,15 @@ func (l *auditLogs) of(name string) *auditLog {
 	return l.byName[name]
 }
 
-// begin makes the log begin behind the last entry, if no configuration has begun it.
+// begin makes the log begin behind the last entry, if no configuration has begun it. After an error, next does
+// it: a server can start while the database is away.
 func (l *auditLog) begin(ctx context.Context, store *keystore.Store) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.lockedBegin(ctx, store)
+}
+
+func (l *auditLog) lockedBegin(ctx context.Context, store *keystore.Store) (err error) {
 	if l.begun {
 		return nil
 	}
@@ -59,6 +64,9 @@ func (l *auditLog) begin(ctx context.Context, store *keystore.Store) (err error)
 func (l *auditLog) next(ctx context.Context, store *keystore.Store, logger *zap.Logger) (more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.lockedBegin(ctx, store) != nil {
+		return false
+	}
 	last, err := store.LastAudit(ctx)
 	if err != nil {
 		return false

@@ -43,6 +43,11 @@ type KeystoreConfig struct {
 	// password of the connection string, or of PostgreSQL's own variables and files.
 	PasswordFile string `json:"password_file,omitempty"`
 
+	// A directory in which a gateway with `postgres` keeps a copy of the records that requests
+	// need, for an edge site: see `docs/clustering.md`. The directory is created with mode
+	// 0700. Want the whole path; a placeholder may be in it. Default: no copy.
+	Replica string `json:"replica,omitempty"`
+
 	// Creates an empty keystore if this place has none, even if this server had
 	// a keystore before. Remove the option after the first start. Default: only the
 	// first keystore of a server is created.
@@ -76,6 +81,7 @@ func (k *KeystoreConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	case k.Engine == enginePostgres && len(args) == 2 && args[1] != "":
 		k.DSN = args[1]
 		read["direct"], read["password_file"] = options.Secret(&k.Direct), options.Text(&k.PasswordFile)
+		read["replica"] = options.Text(&k.Replica)
 	case k.Engine == engineSQLite && len(args) == 2 && args[1] != "":
 		k.Path = args[1]
 	case k.Engine != engineSQLite && k.Engine != enginePostgres && engineForm.MatchString(k.Engine):
@@ -102,8 +108,8 @@ func (k *KeystoreConfig) place(cfg *keystore.Config) (err error) {
 		return fmt.Errorf("keystore engine %q: want sqlite or postgres", k.Engine)
 	case k.Engine != "" && k.Engine != engineSQLite:
 		return errors.New("keystore engine: want sqlite or postgres")
-	case k.DSN != "" || k.Direct != "" || k.PasswordFile != "":
-		return errors.New("keystore sqlite: dsn, direct and password_file are for postgres: want the engine postgres, or a path")
+	case k.DSN != "" || k.Direct != "" || k.PasswordFile != "" || k.Replica != "":
+		return errors.New("keystore sqlite: dsn, direct, password_file and replica are for postgres: want the engine postgres, or a path")
 	default:
 		cfg.Path, err = k.path()
 	}

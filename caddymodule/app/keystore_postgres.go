@@ -31,6 +31,11 @@ func (k *KeystoreConfig) postgres() (*keystore.Postgres, error) {
 			return nil, fmt.Errorf("keystore postgres: password_file: %w", err)
 		}
 	}
+	if k.Replica != "" {
+		if p.Replica, err = resolvePath(k.Replica); err != nil {
+			return nil, fmt.Errorf("keystore postgres: replica: %w", err)
+		}
+	}
 	return &p, nil
 }
 

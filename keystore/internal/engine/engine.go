@@ -55,6 +55,9 @@ type Engine interface {
 	// Broken reports whether err says that the connection was broken when it was used again,
 	// such as after a restart of the server. Another connection may work.
 	Broken(err error) bool
+	// Unreachable reports whether an error of Open says that the database cannot be reached, or does not
+	// answer. An answer that refuses something is no such error.
+	Unreachable(err error) bool
 	// Full reports whether err says that the disk or a quota is full.
 	Full(err error) bool
 	// Unstorable reports whether err says that a text of the query cannot be in the database,
@@ -110,6 +113,9 @@ type Database interface {
 	// process has read: a standby that lacked them has taken the place of the server. If the
 	// error satisfies IsLost, it is final.
 	Follow(ctx context.Context, read func(q Querier, undone bool) error) error
+	// Timeline identifies, to the one that calls Follow, what the server had written when Follow succeeded
+	// last. It changes when changes may have been undone. It is empty if that cannot be.
+	Timeline() string
 	// Wake returns a channel that has an element when another process may have written: then
 	// Follow is to be called. It is nil if no process tells the engine so.
 	Wake() <-chan struct{}

@@ -25,6 +25,7 @@ const (
 	codeBadText            = "22021" // bytes that are no text in the encoding of the database
 	codeAdminShutdown      = "57P01"
 	codeCrashShutdown      = "57P02"
+	codeStarting           = "57P03" // the server starts or stops
 	codeStatementExists    = "42P05" // a prepared statement of another client, behind a pooler
 	codeNoStatement        = "26000"
 	codeTooOld             = "SGK01" // of check_program in the schema

@@ -117,6 +117,9 @@ func (d *database) followError(err error) error {
 	return connectError(err)
 }
 
+// Timeline implements [engine.Database].
+func (d *database) Timeline() string { return d.timeline }
+
 // Wake implements [engine.Database].
 func (d *database) Wake() <-chan struct{} {
 	if d.listener == nil {

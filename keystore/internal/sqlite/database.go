@@ -167,6 +167,9 @@ func fileSize(path string) int64 {
 	return file.Size()
 }
 
+// Timeline implements [engine.Database].
+func (*database) Timeline() string { return "" }
+
 // Reports implements [engine.Database]. The processes that share a file count for themselves: each
 // report would take the lock of the only writer.
 func (*database) Reports() engine.Reports { return nil }

@@ -124,6 +124,9 @@ func (e *Engine) Busy(err error) bool { return isBusy(err) }
 // Broken implements [engine.Engine]. A file has no connection that breaks.
 func (*Engine) Broken(error) bool { return false }
 
+// Unreachable implements [engine.Engine]. A file is on this machine.
+func (*Engine) Unreachable(error) bool { return false }
+
 // Full implements [engine.Engine].
 func (e *Engine) Full(err error) bool { return isFull(err) }
 

@@ -1,0 +1,311 @@
+package keystore
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
+	"github.com/speechgate/speechgate/policy"
+)
+
+// replica keeps the records that lookups need in a file of this machine, see [Postgres.Replica]. Its goroutine, run,
+// fills the file, and then follows the change feed from the position that the file has. Lookups read the file
+// only if the database cannot be asked.
+//
+// What is read from the file never comes into the cache: it can be older than what the follower of the
+// feed has applied.
+//
+// A nil *replica is that of a store without one.
+type replica struct {
+	store *Store
+	owner string // of the file, while this store writes it: its own random name
+	wake  chan struct{}
+	queue chan replicaItem // jobs and tokens that the file is to have
+
+	file   atomic.Pointer[sqlite.Replica] // nil while it cannot be used
+	word   atomic.Pointer[replicaWord]    // the last one from the follower of the feed
+	copied atomic.Pointer[replicaCopy]    // nil while the file cannot be read
+	keys   atomic.Int64                   // how many keys the file has; -1 if they have not been counted
+	news   replicaNews
+	served atomic.Int64 // when lookups began to read the file, on the monotonic clock and plus one; 0 if they do not
+
+	// Only the goroutine uses these, and Open before it starts:
+	at       replicaPosition
+	written  time.Duration // when the position was written last, on the monotonic clock
+	robbed   bool          // another store has taken the file over
+	failures int           // steps that have failed, since the last one that has not
+	told     bool          // the log says that they fail
+}
+
+// replicaWord is what the follower of the feed has heard from the database.
+type replicaWord struct {
+	db       *database
+	at       time.Duration // before the database was asked, on the monotonic clock
+	seq      int64
+	mark     feedRow
+	timeline string
+	news     replicaNewsNote // the number of the last news before the database was asked
+	noted    replicaNewsNote // the number of the news that the answer had; 0 if it had none
+}
+
+// replicaCopy says of what instant the file is a copy: all that was committed before is in it.
+type replicaCopy struct {
+	at      time.Duration // on the monotonic clock
+	clock   policy.Time   // the same instant; a machine can sleep while the monotonic clock stands
+	storeID string
+}
+
+// The phases of filling a file.
+const (
+	fillAccounts int64 = iota
+	fillKeys
+	fillJobs // those that the file has are read again
+	filled
+)
+
+// replicaPosition is how far a file is.
+type replicaPosition struct {
+	storeID, pepper string
+	compatible      int64
+	timeline        string
+	seq             int64
+	mark            feedRow
+	phase           int64
+	account         string // the last one that was copied
+	keyRow          int64
+	jobDigest       []byte
+	age             int64 // milliseconds since the database was heard, at seen
+	seen            policy.Time
+	owner           string
+}
+
+// clockSkew is how far the clock may be behind that of the process before. Beyond it, the clock was set
+// back, and nobody knows how old the file is.
+const clockSkew = 2 * time.Second
+
+// openReplica opens the file of the store's replica. It returns nil for a store that has none.
+func openReplica(ctx context.Context, s *Store) (*replica, error) {
+	if s.cfg.Postgres == nil || s.cfg.Postgres.Replica == "" || s.cfg.CommandLine {
+		return nil, nil //nolint:nilnil // a nil *replica is one
+	}
+	r := &replica{store: s, owner: rand.Text(), wake: make(chan struct{}, 1), queue: make(chan replicaItem, replicaQueue)}
+	r.keys.Store(-1)
+	file, aside, err := sqlite.OpenReplica(ctx, s.cfg.Postgres.Replica)
+	if err != nil {
+		return nil, fault(fmt.Errorf("keystore %s: %w", s.cfg.name, err))
+	}
+	if aside != "" {
+		s.log.Warn("the replica was damaged, or another version had made it: it was set aside, and a new one is made", zap.String("aside", aside))
+	}
+	r.file.Store(file)
+	return r, nil
+}
+
+// close gives the file up.
+func (r *replica) close() {
+	if r == nil {
+		return
+	}
+	file := r.file.Swap(nil)
+	if file == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	if tx, err := file.Begin(ctx, false); err == nil {
+		_, err = tx.ExecContext(ctx, `UPDATE position SET owner = '' WHERE owner = $1`, r.owner)
+		if err != nil || tx.Commit() != nil {
+			_ = tx.Rollback() // the next store takes the file over nevertheless
+		}
+	}
+	_ = file.Close() // what is not in it is read again
+}
+
+// start takes the file over, and reports whether a store whose database cannot be reached can begin with it. The
+// error says why it cannot.
+func (r *replica) start(ctx context.Context) error {
+	file := r.file.Load()
+	tx, err := file.Begin(ctx, false)
+	if err != nil {
+		return file.Advise(err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	if r.at, err = readReplicaPosition(ctx, tx); err != nil {
+		return file.Advise(err)
+	}
+	s := r.store
+	now := s.cfg.Clock()
+	age := time.Duration(r.at.age)*time.Millisecond + elapsed(r.at.seen, now)
+	switch {
+	case r.at.storeID == "" || r.at.phase != filled:
+		return errors.New("it is not complete")
+	case !s.hash.accepts(r.at.pepper, r.at.storeID):
+		return errPepperWrong
+	case engine.CheckCompatible(r.at.compatible) != nil:
+		return engine.ErrTooOld
+	case elapsed(r.at.seen, now) < -clockSkew:
+		return fmt.Errorf("the clock is behind the time at which it was written, %s: it cannot be known how old it is", r.at.seen)
+	case age >= s.cfg.MaxStaleness:
+		return fmt.Errorf("it was last up to date %s ago, which is more than max_staleness, %s", age.Round(time.Second), s.cfg.MaxStaleness)
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE position SET owner = $1`, r.owner); err != nil {
+		return file.Advise(err)
+	}
+	if err := tx.Commit(); err != nil {
+		return file.Advise(err)
+	}
+	r.at.owner = r.owner
+	age = max(age, time.Duration(r.at.age)*time.Millisecond) // the clock can be a little behind
+	r.copied.Store(&replicaCopy{s.mono() - age, now.Add(-age), r.at.storeID})
+	return nil
+}
+
+func readReplicaPosition(ctx context.Context, tx *sql.Tx) (p replicaPosition, err error) {
+	var ref []byte
+	err = tx.QueryRowContext(ctx, `SELECT store_id, pepper, compatible, timeline, seq, mark_at, mark_kind, mark_ref, phase, account, key_row, job_digest,
+		age, seen_at, owner FROM position`).Scan(&p.storeID, &p.pepper, &p.compatible, &p.timeline, &p.seq, &p.mark.at, &p.mark.kind, &ref,
+		&p.phase, &p.account, &p.keyRow, &p.jobDigest, &p.age, &p.seen, &p.owner)
+	p.mark.ref = string(ref)
+	return p, err
+}
+
+// write writes the position.
+func (p *replicaPosition) write(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `UPDATE position SET store_id = $1, pepper = $2, compatible = $3, timeline = $4, seq = $5, mark_at = $6,
+		mark_kind = $7, mark_ref = $8, phase = $9, account = $10, key_row = $11, job_digest = $12, age = $13, seen_at = $14, owner = $15`,
+		p.storeID, p.pepper, p.compatible, p.timeline, p.seq, p.mark.at, p.mark.kind, []byte(p.mark.ref), p.phase, p.account, p.keyRow,
+		notNil(p.jobDigest), p.age, p.seen, p.owner)
+	return err
+}
+
+// elapsed returns the time from one instant to a later one.
+func elapsed(from, to policy.Time) time.Duration { return time.Duration(to-from) * time.Millisecond }
+
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// hear tells the replica what the follower has heard.
+func (r *replica) hear(w replicaWord) {
+	if r == nil {
+		return
+	}
+	r.word.Store(&w)
+	select {
+	case r.wake <- struct{}{}:
+	default: // it is to wake already
+	}
+}
+
+// readable returns the file as a database for lookups, if it may be trusted now.
+func (r *replica) readable() (*database, *replicaCopy) {
+	if r == nil {
+		return nil, nil
+	}
+	file, c := r.file.Load(), r.copied.Load()
+	if file == nil || c == nil {
+		return nil, nil
+	}
+	s := r.store
+	if s.mono()-c.at >= s.cfg.MaxStaleness || elapsed(c.clock, s.cfg.Clock()) >= s.cfg.MaxStaleness {
+		return nil, nil
+	}
+	return &database{reader: file.Reader(), lists: file.Reader(), text: func(query string) string { return query }, id: c.storeID}, c
+}
+
+// replicaNews are changes that this process has applied to its cache, and the file may not have yet. What they
+// concern is not read from the file: this process would answer by an older record than before.
+type replicaNews struct {
+	mu                sync.Mutex
+	number            int64                      // of the last call of add
+	digests           map[digest]replicaNewsNote // of keys, jobs and tokens
+	accounts, issuers map[string]replicaNewsNote
+	all               replicaNewsNote // the number of the last change of any record; 0 if no such change has come
+}
+
+type replicaNewsNote int64
+
+// maxReplicaNews is how many changes are kept apart. Beyond it, no record is read from the file.
+const maxReplicaNews = 10_000
+
+// add notes changes, and returns their number. No changes are a change of all records.
+func (n *replicaNews) add(changes []change) replicaNewsNote {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.number++
+	note := replicaNewsNote(n.number)
+	if n.digests == nil {
+		n.digests, n.accounts, n.issuers = make(map[digest]replicaNewsNote), make(map[string]replicaNewsNote), make(map[string]replicaNewsNote)
+	}
+	if len(changes) == 0 || len(n.digests)+len(n.accounts)+len(n.issuers)+len(changes) > maxReplicaNews {
+		n.all = note
+		return note
+	}
+	for _, c := range changes {
+		switch {
+		case (c.kind == changedKey || c.kind == changedJob || c.kind == changedToken) && len(c.ref) == len(digest{}):
+			n.digests[digest(c.ref)] = note
+		case c.kind == changedAccount:
+			n.accounts[string(c.ref)] = note
+		case c.kind == changedChildren:
+			n.issuers[string(c.ref)] = note
+		case c.kind == changedNewKeys, c.kind == changedNewAccount:
+		default:
+			n.all = note
+		}
+	}
+	return note
+}
+
+// last returns the number of the last call of add.
+func (n *replicaNews) last() replicaNewsNote {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return replicaNewsNote(n.number)
+}
+
+// forget forgets the changes up to a number, and those of another number. The file has them.
+func (n *replicaNews) forget(last, noted replicaNewsNote) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all <= last || n.all == noted {
+		n.all = 0
+	}
+	forget(n.digests, last, noted)
+	forget(n.accounts, last, noted)
+	forget(n.issuers, last, noted)
+}
+
+func forget[K comparable](notes map[K]replicaNewsNote, last, noted replicaNewsNote) {
+	for k, note := range notes {
+		if note <= last || note == noted {
+			delete(notes, k)
+		}
+	}
+}
+
+// concern reports whether a record has changed.
+func (n *replicaNews) concern(d digest, r *Record) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all != 0 || n.digests[d] != 0 {
+		return true
+	}
+	if !r.Found() {
+		return false
+	}
+	_, account := r.IDs()
+	return n.accounts[account] != 0 || n.issuers[r.issuerID()] != 0
+}

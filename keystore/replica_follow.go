@@ -1,0 +1,440 @@
+package keystore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/keystore/internal/sqlite"
+	"github.com/speechgate/speechgate/policy"
+)
+
+const (
+	replicaEvery  = time.Second      // between two looks at the file, if no change comes
+	replicaLimit  = 30 * time.Second // for one step
+	replicaBehind = 100_000          // changes; if the file is behind by more, it is filled again
+	replicaChunk  = 1000             // changes in one transaction
+	replicaQueue  = 4096             // jobs and tokens that are to be copied
+	replicaTaken  = time.Minute      // a store that has not written the file for so long has left it
+	endedKept     = time.Hour        // since its end, a key is not copied any more: clocks differ
+)
+
+// errFileTaken says that another store writes the file.
+var errFileTaken = errors.New("another process or configuration with the same directory has taken the replica over")
+
+// run follows the database until ctx ends.
+func (r *replica) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait := replicaEvery
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-r.wake:
+		}
+		if pause, more := r.step(ctx); more {
+			wait = pause
+		}
+		timer.Reset(wait)
+	}
+}
+
+// step does what there is to do. more says that there is more to do, after a pause.
+func (r *replica) step(ctx context.Context) (pause time.Duration, more bool) {
+	limited, cancel := context.WithTimeout(ctx, replicaLimit)
+	defer cancel()
+	begun := time.Now()
+	more, err := r.advance(limited)
+	if ctx.Err() == nil {
+		r.tell(err)
+	}
+	// A pause as long as the work leaves the database to others.
+	return time.Since(begun), more && err == nil
+}
+
+// tellAfter is how many steps fail because of the database until the log says so: that the database does not
+// answer is in the log anyway.
+const tellAfter = 5
+
+// tell logs an error that was not logged before.
+func (r *replica) tell(err error) {
+	log := r.store.log
+	if err == nil {
+		if r.told {
+			log.Info("the replica is brought up to date again")
+		}
+		r.told, r.failures = false, 0
+		return
+	}
+	r.failures++
+	var local *fileError
+	switch {
+	case r.told:
+		return
+	case errors.Is(err, errFileTaken):
+		log.Warn("the gateway goes on without its replica", zap.Error(err))
+	case errors.As(err, &local), r.failures >= tellAfter && r.store.away() == nil:
+		log.Error("the replica cannot be brought up to date", zap.Error(err))
+	default:
+		return
+	}
+	r.told = true
+}
+
+// advance brings the file up to date.
+func (r *replica) advance(ctx context.Context) (more bool, err error) {
+	w := r.word.Load()
+	if w == nil || r.store.away() != nil || r.store.state.Load().db != w.db {
+		return false, r.age(ctx) // the database cannot be asked
+	}
+	file := r.file.Load()
+	if file == nil {
+		if file, err = r.reopen(ctx); err != nil {
+			return false, err
+		}
+	}
+	if err = r.take(ctx, file); err == nil {
+		more, err = r.follow(ctx, file, w)
+	}
+	var local *fileError
+	if errors.As(err, &local) && sqlite.Damaged(err) {
+		return true, r.setAside(file, err)
+	}
+	return more, err
+}
+
+// fileError is an error of the file of the replica, and not of the database.
+type fileError struct{ error }
+
+func (e *fileError) Unwrap() error { return e.error }
+
+// inFile runs a transaction that writes the file and the position.
+func (r *replica) inFile(ctx context.Context, file *sqlite.Replica, durable bool, at *replicaPosition, run func(*sql.Tx) error) error {
+	tx, err := file.Begin(ctx, durable)
+	if err != nil {
+		return &fileError{file.Advise(err)}
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	now, err := readReplicaPosition(ctx, tx)
+	if err == nil && now.owner != r.owner {
+		r.copied.Store(nil)
+		r.at.owner, r.robbed = now.owner, true
+		return errFileTaken
+	}
+	if err == nil {
+		err = run(tx)
+	}
+	if err == nil {
+		err = at.write(ctx, tx)
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		return &fileError{file.Advise(err)}
+	}
+	r.at, r.written = *at, r.store.mono()
+	return nil
+}
+
+// take makes this store the one that writes the file, unless another one does.
+func (r *replica) take(ctx context.Context, file *sqlite.Replica) error {
+	if r.at.owner == r.owner {
+		return nil
+	}
+	tx, err := file.Begin(ctx, false)
+	if err != nil {
+		return &fileError{file.Advise(err)}
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	at, err := readReplicaPosition(ctx, tx)
+	if err != nil {
+		return &fileError{file.Advise(err)}
+	}
+	if r.robbed && at.owner != "" && elapsed(at.seen, r.store.cfg.Clock()) < replicaTaken {
+		return errFileTaken
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE position SET owner = $1`, r.owner); err != nil {
+		return &fileError{file.Advise(err)}
+	}
+	if err := tx.Commit(); err != nil {
+		return &fileError{file.Advise(err)}
+	}
+	r.at, r.at.owner, r.robbed = at, r.owner, false
+	return nil
+}
+
+// follow applies what has changed since the position of the file, or fills the file a little more.
+func (r *replica) follow(ctx context.Context, file *sqlite.Replica, w *replicaWord) (more bool, err error) {
+	switch {
+	case r.at.storeID != "" && r.at.storeID != w.db.id, r.at.storeID != "" && !r.store.hash.accepts(r.at.pepper, r.at.storeID):
+		return true, r.setAside(file, errors.New("it is the copy of another keystore, or one with another pepper"))
+	case r.at.storeID == "" || r.at.timeline != w.timeline:
+		return true, r.refill(ctx, file, w)
+	case r.at.seq == w.seq && r.at.mark == w.mark && r.at.phase == filled:
+		return false, r.heard(ctx, file, w)
+	}
+	at, now, clock, news := r.at, r.store.mono(), r.store.cfg.Clock(), r.news.last()
+	changes, p, complete, err := readFeed(ctx, w.db.lists, at.seq, at.mark, replicaBehind)
+	switch {
+	case err != nil:
+		return false, err
+	case p.storeID != w.db.id:
+		return false, nil // the follower finds it out too
+	case !complete, slices.ContainsFunc(changes, func(c change) bool { return changesAll(c.kind) }):
+		return true, r.refill(ctx, file, w)
+	}
+	if slices.ContainsFunc(changes, func(c change) bool { return c.kind == changedNewKeys }) && at.phase > fillKeys {
+		if err := r.fillTail(ctx, file, w.db); err != nil {
+			return false, err
+		}
+		at = r.at
+	}
+	for left := changes; len(left) > replicaChunk; left = left[replicaChunk:] {
+		rows, err := r.reread(ctx, w.db, file, left[:replicaChunk], nil)
+		if err != nil {
+			return false, err
+		}
+		if err := r.inFile(ctx, file, false, &r.at, func(tx *sql.Tx) error { return rows.write(ctx, tx) }); err != nil {
+			return false, err
+		}
+		if at.phase > fillKeys {
+			at.keyRow = max(at.keyRow, rows.newest)
+		}
+		changes = left[replicaChunk:]
+	}
+	rows, err := r.reread(ctx, w.db, file, changes, r.takeQueue())
+	if err != nil {
+		return false, err
+	}
+	if at.phase > fillKeys {
+		at.keyRow = max(at.keyRow, rows.newest)
+	}
+	at.seq, at.compatible = p.last, p.compatible
+	if len(changes) > 0 {
+		at.mark = changes[len(changes)-1].row()
+	}
+	r.setAge(&at, now)
+	if err := r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) }); err != nil {
+		return false, err
+	}
+	if at.phase != filled {
+		return true, r.fill(ctx, file, w.db, replicaCopy{now, clock, at.storeID})
+	}
+	r.ended()
+	r.news.forget(news, 0)
+	r.copied.Store(&replicaCopy{now, clock, at.storeID})
+	return false, nil
+}
+
+// changesAll reports whether any record can have changed.
+func changesAll(kind string) bool {
+	switch kind {
+	case changedKey, changedNewKeys, changedAccount, changedNewAccount, changedJob, changedJobs, changedToken, changedTokens, changedChildren:
+		return false
+	}
+	return true // also a kind that a newer version has added
+}
+
+// heard notes that nothing has changed.
+func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWord) error {
+	now := r.store.mono()
+	at := r.at
+	r.setAge(&at, w.at)
+	r.ended()
+	r.news.forget(w.news, w.noted)
+	r.copied.Store(&replicaCopy{w.at, at.seen.Add(-time.Duration(at.age) * time.Millisecond), at.storeID})
+	if now-r.written < replicaEvery {
+		return nil
+	}
+	rows, err := r.reread(ctx, w.db, file, nil, r.takeQueue())
+	if err != nil {
+		return err
+	}
+	return r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) })
+}
+
+// age notes how old the file is by now, while the database cannot be asked: a clock that is set back before the
+// next start makes the file no younger.
+func (r *replica) age(ctx context.Context) error {
+	file, c := r.file.Load(), r.copied.Load()
+	if file == nil || c == nil || r.at.owner != r.owner || r.store.mono()-r.written < replicaEvery {
+		return nil
+	}
+	at := r.at
+	r.setAge(&at, c.at)
+	return r.inFile(ctx, file, false, &at, func(*sql.Tx) error { return nil })
+}
+
+// setAge sets the age of the position: the database was heard at an instant of the monotonic clock.
+func (r *replica) setAge(at *replicaPosition, heard time.Duration) {
+	at.age, at.seen = (r.store.mono()-heard).Milliseconds()+1, r.store.cfg.Clock()
+}
+
+// setAside gives the file another name: it is not to be used. The next step makes a new one.
+func (r *replica) setAside(file *sqlite.Replica, why error) error {
+	r.copied.Store(nil)
+	r.file.Store(nil)
+	r.at = replicaPosition{}
+	r.keys.Store(-1)
+	aside, err := file.SetAside()
+	if err != nil {
+		return err
+	}
+	r.store.log.Warn("the replica is set aside, and a new one is made", zap.String("aside", aside), zap.Error(why))
+	return nil
+}
+
+// reopen opens the file again, after another one was set aside.
+func (r *replica) reopen(ctx context.Context) (*sqlite.Replica, error) {
+	file, aside, err := sqlite.OpenReplica(ctx, r.store.cfg.Postgres.Replica)
+	if err != nil {
+		return nil, err
+	}
+	if aside != "" {
+		r.store.log.Warn("the replica was damaged: it was set aside, and a new one is made", zap.String("aside", aside))
+	}
+	r.file.Store(file)
+	return file, nil
+}
+
+// replicaItem is a job or a token that this gateway has recorded or looked up.
+type replicaItem struct {
+	digest digest
+	jobID  string // empty for a token
+}
+
+// keep lets the file have a job or a token. It does nothing while too many are waiting.
+func (r *replica) keep(item replicaItem) {
+	if r == nil {
+		return
+	}
+	select {
+	case r.queue <- item:
+	default:
+	}
+}
+
+// takeQueue returns what keep has brought.
+func (r *replica) takeQueue() (items []replicaItem) {
+	for range replicaChunk {
+		select {
+		case item := <-r.queue:
+			items = append(items, item)
+		default:
+			return items
+		}
+	}
+	return items
+}
+
+// reread reads the rows that changes and items concern.
+func (r *replica) reread(ctx context.Context, db *database, file *sqlite.Replica, changes []change, items []replicaItem) (rows replicaRows, err error) {
+	var accounts, issuers []string
+	var tokens, jobs [][]byte
+	seen := make(map[string]bool)
+	for _, c := range changes {
+		name := c.kind + string(c.ref)
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		switch c.kind {
+		case changedKey:
+			rows.noKeys = append(rows.noKeys, c.ref)
+		case changedAccount, changedNewAccount:
+			accounts = append(accounts, string(c.ref))
+		case changedChildren:
+			issuers = append(issuers, string(c.ref))
+		case changedToken:
+			tokens = append(tokens, c.ref)
+		case changedJob:
+			jobs = append(jobs, c.ref)
+		case changedJobs:
+			rows.jobsBefore = r.store.cfg.Clock().Add(-r.store.jobsKept())
+		case changedTokens:
+			rows.tokensBefore = r.store.cfg.Clock().Add(-tokenKept)
+		}
+	}
+	if rows.accounts, err = in(ctx, db.lists, rawScan(replicaAccountParameters), accountsByID, accounts); err != nil {
+		return rows, err
+	}
+	if rows.keys, err = in(ctx, db.lists, rawScan(replicaKeyParameters), keysByDigests, rows.noKeys); err != nil {
+		return rows, err
+	}
+	for _, key := range rows.keys {
+		rows.newest = max(rows.newest, key.number(0))
+	}
+	parents, err := in(ctx, db.lists, rawScan(replicaKeyParameters), keysByID, issuers)
+	if err != nil {
+		return rows, err
+	}
+	rows.keys = append(rows.keys, parents...)
+	if err := r.rereadTokens(ctx, db, file, &rows, tokens, items); err != nil {
+		return rows, err
+	}
+	rows.noJobs, rows.jobs, err = readJobsAgain(ctx, db, file, items, func(q querier) ([]replicaJobName, error) {
+		return in(ctx, q, scanReplicaJobName, `SELECT digest, id FROM jobs WHERE digest IN (`, jobs)
+	})
+	return rows, err
+}
+
+// rereadTokens reads tokens again: of those that have changed, the ones that the file has.
+func (*replica) rereadTokens(ctx context.Context, db *database, file *sqlite.Replica, rows *replicaRows, changed [][]byte, items []replicaItem) (err error) {
+	rows.noTokens, err = in(ctx, file.Reader(), scanColumn[[]byte], `SELECT DISTINCT digest FROM tokens WHERE digest IN (`, changed)
+	if err != nil {
+		return &fileError{file.Advise(err)}
+	}
+	for _, item := range items {
+		if item.jobID == "" {
+			rows.noTokens = append(rows.noTokens, item.digest[:])
+		}
+	}
+	rows.tokens, err = in(ctx, db.lists, rawScan(replicaTokenParameters), tokensOf, rows.noTokens)
+	return err
+}
+
+type replicaJobName struct {
+	digest []byte
+	id     string
+}
+
+func scanReplicaJobName(row scanner) (n replicaJobName, err error) {
+	return n, row.Scan(&n.digest, &n.id)
+}
+
+// readJobsAgain reads the jobs again that names finds in the file, and those of items. It returns the digests of
+// all these, and the jobs that the database has.
+func readJobsAgain(ctx context.Context, db *database, file *sqlite.Replica, items []replicaItem, names func(querier) ([]replicaJobName, error)) (old [][]byte, jobs []policy.Job, err error) {
+	found, err := names(file.Reader())
+	if err != nil {
+		return nil, nil, &fileError{file.Advise(err)}
+	}
+	for _, item := range items {
+		if item.jobID != "" {
+			found = append(found, replicaJobName{item.digest[:], item.jobID})
+		}
+	}
+	known, ids := make(map[string]bool), []string{}
+	for _, n := range found {
+		if !known[string(n.digest)] {
+			old, known[string(n.digest)], ids = append(old, n.digest), true, append(ids, n.id)
+		}
+	}
+	all, err := in(ctx, db.lists, scanJob, jobsByIDs, ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, j := range all {
+		if d := jobDigest(j.Backend, j.ID); known[string(d[:])] { // another backend can have the same ID
+			jobs = append(jobs, j)
+		}
+	}
+	return old, jobs, nil
+}

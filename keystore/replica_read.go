@@ -1,0 +1,160 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/speechgate/speechgate/policy"
+)
+
+// begin lets a store begin with its replica if opening the database has failed with err. It returns err if
+// the store cannot.
+func (r *replica) begin(ctx context.Context, err error) error {
+	var away *unreachableError
+	if r == nil || !errors.As(err, &away) {
+		return err
+	}
+	if why := r.start(ctx); why != nil {
+		return fmt.Errorf("%w; and the replica in %s cannot be used: %w", err, r.store.cfg.Postgres.Replica, why)
+	}
+	r.store.state.Store(&state{fault: err})
+	r.serves(r.copied.Load(), err)
+	return nil
+}
+
+// note notes changes that were applied to the cache, and returns their number.
+func (r *replica) note(changes []change) replicaNewsNote {
+	if r == nil || len(changes) == 0 {
+		return 0
+	}
+	return r.news.add(changes)
+}
+
+// distrust notes that any record may have changed. Until the file has followed, nothing is read from it.
+func (r *replica) distrust() {
+	if r != nil {
+		r.news.add(nil)
+	}
+}
+
+// lastNews returns the number of the last changes that were noted.
+func (r *replica) lastNews() replicaNewsNote {
+	if r == nil {
+		return 0
+	}
+	return r.news.last()
+}
+
+// key looks a key up that the database could not be asked for, because of err. It returns err if the file
+// cannot say: a key that it lacks may be a new one.
+func (r *replica) key(ctx context.Context, d digest, err error) (Record, error) {
+	db, c := r.insteadOf(err)
+	if db == nil {
+		return Record{}, err
+	}
+	record, failed := readRecord(context.WithoutCancel(ctx), db, d)
+	if failed != nil || r.news.concern(d, &record) {
+		return Record{}, err
+	}
+	r.serves(c, err)
+	return record, nil
+}
+
+// token does what key does, for a token.
+func (r *replica) token(ctx context.Context, d digest, backend string, err error) (foundToken, error) {
+	db, c := r.insteadOf(err)
+	if db == nil {
+		return foundToken{}, err
+	}
+	packed, failed := readToken(context.WithoutCancel(ctx), db, d, backend)
+	if failed != nil || r.news.concern(d, new(Record)) {
+		return foundToken{}, err
+	}
+	r.serves(c, err)
+	return packed.token(), nil
+}
+
+// job does what key does, for a job.
+func (r *replica) job(ctx context.Context, d digest, accountID, backend, id string, err error) (policy.Job, error) {
+	db, c := r.insteadOf(err)
+	if db == nil {
+		return policy.Job{}, err
+	}
+	j, failed := scanFoundJob(db.reader.QueryRowContext(context.WithoutCancel(ctx), jobByName, backend, id))
+	if failed != nil || accountID != "" && j.AccountID != accountID || r.news.concern(d, new(Record)) {
+		return policy.Job{}, err
+	}
+	r.serves(c, err)
+	return j, nil
+}
+
+// insteadOf returns the file as a database, if it may be read because the database could not be asked.
+func (r *replica) insteadOf(err error) (*database, *replicaCopy) {
+	if r == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrClosed) {
+		return nil, nil
+	}
+	return r.readable()
+}
+
+// serves notes that a record came from the file, and logs the first one.
+func (r *replica) serves(c *replicaCopy, why error) {
+	if now := r.store.mono(); r.served.Load() == 0 && r.served.CompareAndSwap(0, int64(now)+1) {
+		r.store.log.Warn("the database cannot be asked: records come from the replica",
+			zap.Stringer("copy_of", c.clock), zap.Stringer("until", c.clock.Add(r.store.cfg.MaxStaleness)), zap.String("store_id", c.storeID), zap.Error(why))
+	}
+}
+
+// ended notes that the database can be asked again.
+func (r *replica) ended() {
+	if r.served.Load() != 0 && r.served.Swap(0) != 0 {
+		r.store.log.Warn("the database can be asked again: no records come from the replica any more")
+	}
+}
+
+// ReplicaState says how the replica of a store is at one instant.
+type ReplicaState struct {
+	// Readable says that records can be read from the replica while the database is away: it is complete,
+	// and not older than Config.MaxStaleness.
+	Readable bool
+	// Serves says that records come from the replica.
+	Serves bool
+	// Age is the time since the last instant at which the replica had all that was committed. It is zero if there
+	// is no such instant.
+	Age time.Duration
+	// Keys is how many keys the replica had when they were counted last; -1 if they were not counted yet.
+	Keys int64
+}
+
+// Replica returns how the store's replica is. ok is false if the store has none: see [Postgres.Replica].
+func (s *Store) Replica() (state ReplicaState, ok bool) {
+	r := s.replica
+	if r == nil {
+		return ReplicaState{}, false
+	}
+	db, _ := r.readable()
+	state = ReplicaState{Readable: db != nil, Serves: r.served.Load() != 0, Keys: r.keys.Load()}
+	if c := r.copied.Load(); c != nil {
+		state.Age = s.mono() - c.at
+	}
+	return state, true
+}
+
+// ServesFromReplica reports whether records come from the replica, because the database is away.
+func (s *Store) ServesFromReplica() bool {
+	state, ok := s.Replica()
+	return ok && state.Readable && state.Serves
+}
+
+// storeID returns the ID of the store whose copy the file is, if the file may be read in the place of the
+// database, which could not be asked because of err. Otherwise it returns err.
+func (r *replica) storeID(err error) (string, error) {
+	db, c := r.insteadOf(err)
+	if db == nil || r.news.concern(digest{}, new(Record)) {
+		return "", err
+	}
+	return c.storeID, nil
+}
