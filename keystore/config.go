@@ -13,6 +13,9 @@ import (
 	"github.com/speechgate/speechgate/policy"
 )
 
+// DefaultMaxStaleness is the default of Config.MaxStaleness.
+const DefaultMaxStaleness = 5 * time.Second
+
 // Config says which store to open, and how.
 type Config struct {
 	// Path is the database file. The file and missing directories are created, and
@@ -35,7 +38,7 @@ type Config struct {
 	// Default: the store is created.
 	MustExist bool
 	// MaxStaleness is how long cached records are trusted when the change feed
-	// cannot be read. Default: 5 seconds.
+	// cannot be read. Default: [DefaultMaxStaleness].
 	MaxStaleness time.Duration
 	// Retention is how long ended keys and jobs are kept. Default: 90 days.
 	Retention time.Duration
@@ -134,7 +137,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.CacheBytes != 0 && (cfg.CacheBytes < MinCacheBytes || cfg.CacheBytes > MaxCacheBytes) {
 		return cfg, fmt.Errorf("keystore %s: a cache of %d bytes: want zero for the default, or from %d to %d", cfg.name, cfg.CacheBytes, MinCacheBytes, int64(MaxCacheBytes))
 	}
-	setDefault(&cfg.MaxStaleness, 5*time.Second)
+	setDefault(&cfg.MaxStaleness, DefaultMaxStaleness)
 	setDefault(&cfg.Retention, 90*24*time.Hour)
 	setDefault(&cfg.CacheBytes, defaultCacheBytes)
 	setDefault(&cfg.minFree, minFreeBytes)

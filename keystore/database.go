@@ -122,6 +122,7 @@ func (s *Store) checkKnown(ctx context.Context, q querier) error {
 func (f *feedFollower) takeDown(ctx context.Context, st *state, why error) {
 	s := f.store
 	s.state.Store(&state{fault: fault(fmt.Errorf("keystore %s: %w", s.cfg.name, why))})
+	f.stale.Store(true)
 	s.dropAll()
 	s.log.Error("the keystore is unavailable", zap.String("store_id", st.db.id), zap.Error(why))
 	f.lostID = st.db.id

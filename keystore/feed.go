@@ -50,6 +50,7 @@ type feedFollower struct {
 	noted  replicaNewsNote // what the replica noted of the changes of the last poll
 	lostID string          // ID of the store that takeDown closed
 
+	stale    atomic.Bool  // the watchers were notified that the cached records are not trusted
 	failures atomic.Int32 // polls that have failed, since the last one that has not
 }
 
@@ -111,12 +112,30 @@ func (f *feedFollower) poll(ctx context.Context) {
 	switch err := st.db.Follow(ctx, func(q querier, undone bool) error { return f.apply(ctx, st.db, q, undone) }); {
 	case err == nil:
 		f.trust(now)
+		f.noteFresh()
 		f.log(nil)
 		s.replica.hear(replicaWord{st.db, now, f.seq, f.mark, st.db.Timeline(), news, f.noted})
 	case engine.IsLost(err), isPepper(err):
 		f.takeDown(context.WithoutCancel(ctx), st, err)
 	case ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded):
 		f.log(err)
+		f.noteStale()
+	}
+}
+
+// noteStale notifies all watchers, once, when the cached records are not trusted any more: a key of theirs
+// may have ended, and nobody would tell them.
+func (f *feedFollower) noteStale() {
+	if !f.fresh(f.store.mono()) && f.stale.CompareAndSwap(false, true) {
+		f.store.watchers.notifyAll()
+	}
+}
+
+// noteFresh notifies all watchers when the cached records are trusted again. A watcher that was notified of a
+// change just before has found that they were not.
+func (f *feedFollower) noteFresh() {
+	if f.stale.CompareAndSwap(true, false) {
+		f.store.watchers.notifyAll()
 	}
 }
 

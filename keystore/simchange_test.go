@@ -181,6 +181,16 @@ func (sim *simulation) watch(g *simGateway, s *Store, r *Record) {
 		if g.store.Load() != s {
 			return // the process has ended
 		}
+		if silence := s.Silence(); silence > 0 {
+			left := sim.streamStaleness() - silence
+			if left <= 0 {
+				sim.judgeSilence(g)
+				sim.judgeStream(g, r.digest(), begun, true)
+				return
+			}
+			again.Reset(left)
+			continue
+		}
 		fresh, err := s.Reread(context.Background(), r)
 		switch {
 		case err != nil && !isNotFound(err):
@@ -193,6 +203,16 @@ func (sim *simulation) watch(g *simGateway, s *Store, r *Record) {
 }
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
+
+// streamStaleness is how long a stream goes on without word from the database.
+func (sim *simulation) streamStaleness() time.Duration { return sim.staleness + time.Second }
+
+// judgeSilence checks that there is trouble when a stream is cut because the store is silent.
+func (sim *simulation) judgeSilence(g *simGateway) {
+	if now := time.Now(); !g.troubled(now.Add(-sim.streamStaleness()), now) {
+		sim.fail("gateway %d: a stream is cut because the store is silent, although nothing is wrong", g.number)
+	}
+}
 
 // judgeStream checks that a stream has not gone on for too long after its key had ended. It looks at the
 // last time for which the key had ended without a break.
@@ -219,6 +239,10 @@ func (sim *simulation) judgeStream(g *simGateway, d digest, begun time.Time, cut
 		if s.from.Before(by) && from.Before(s.to.Add(simSettle)) && by.Before(s.to.Add(simSettle)) {
 			by = s.to.Add(simSettle)
 		}
+	}
+	// Without word from the database, it is cut after streamStaleness, or when the follower has noticed.
+	if silent := from.Add(sim.streamStaleness() + simSettle); silent.Before(by) {
+		by = silent
 	}
 	if now.After(by) {
 		sim.fail("gateway %d: a stream went on for %s after its key had ended; cut: %t", g.number, now.Sub(from), cut)

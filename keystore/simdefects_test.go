@@ -53,6 +53,10 @@ var simDefects = []struct{ name, file, text, replacement string }{ //nolint:goch
 		"f.failures.Store(0)", "_ = f",
 	},
 	{
+		"streams go on while the feed cannot be read", "feed.go",
+		"f.stale.CompareAndSwap(false, true) {\n\t\tf.store.watchers.notifyAll()", "f.stale.CompareAndSwap(false, true) {",
+	},
+	{
 		"notifications are not heard", "feed.go",
 		"wake = st.db.Wake()", "wake = nil",
 	},

@@ -54,7 +54,8 @@ const (
 //   - and the gateway itself never answers by a state older than its own last write of the key
 //
 // A gateway may answer that the store is unavailable only while there is trouble, and simSettle after
-// it. A live stream whose key has ended is cut within simBound, or simSettle after the trouble.
+// it. A live stream whose key has ended is cut within simBound, or simSettle after the trouble. It is cut
+// within streamStaleness and simSettle in each trouble, however long.
 //
 // A seed decides the script, the delays, what the clients ask, and the pauses after a failure. It does not
 // decide in which order goroutines run that become ready at the same instant: so a seed that has failed can

@@ -58,6 +58,16 @@ func (s *Store) Stats() Stats {
 	return stats
 }
 
+// Silence returns how long ago the store knew that its records are up to date, if it has found that it does not
+// know now: the change feed could not be read for Config.MaxStaleness, or the database is gone. Otherwise it
+// returns zero. All watchers are notified when Silence begins and when it ends.
+func (s *Store) Silence() time.Duration {
+	if !s.feed.stale.Load() {
+		return 0
+	}
+	return s.feed.age(s.mono())
+}
+
 // age returns the time since the last poll that succeeded.
 func (f *feedFollower) age(now time.Duration) time.Duration {
 	return max(now+f.store.cfg.MaxStaleness-time.Duration(f.until.Load()), 0)

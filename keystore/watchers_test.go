@@ -92,6 +92,35 @@ func TestWatch_NotifiesIfAnyRecordMayHaveChanged(t *testing.T) {
 	}
 }
 
+// While the store is silent, a watcher reads nothing: so it is notified again when the silence has ended.
+func TestWatch_NotifiesWhenTheStoreFallsSilentAndWhenItHearsAgain(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	f.takeOverPolling()
+	_, secret := f.key(f.account().ID)
+	f.feed.poll(t.Context())
+	told, _, cancel := f.watch(secret)
+	defer cancel()
+	want := func(when string, times int64, silence time.Duration) {
+		t.Helper()
+		if n, s := told.Load(), f.Silence(); n != times || s < silence || silence == 0 && s != 0 {
+			t.Errorf("%s: told %d times, silent for %s; want %d and %s", when, n, s, times, silence)
+		}
+	}
+	f.feed.noteStale()
+	want("at first", 0, 0)
+	f.advance(DefaultMaxStaleness)
+	want("before a poll", 0, 0)
+	f.feed.noteStale()
+	want("after a poll that has failed", 1, DefaultMaxStaleness)
+	f.feed.noteStale()
+	want("after another one", 1, DefaultMaxStaleness)
+	f.feed.poll(t.Context())
+	want("after one that has not", 2, 0)
+	f.feed.poll(t.Context())
+	want("after another one", 2, 0)
+}
+
 func TestWatch_EndsWithCancel(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))

@@ -77,6 +77,11 @@ type App struct {
 	// 503 if the keystore cannot be read. From 1 second to 24 hours. Default: `5s`.
 	MaxStaleness caddy.Duration `json:"max_staleness,omitempty"`
 
+	// How long a live stream goes on while the change feed of the keystore cannot be read. Then it is
+	// cut, because its key may have been revoked. From `max_staleness` to 24 hours. Default: `1m`, or
+	// `max_staleness` if that is longer.
+	MaxStreamStaleness caddy.Duration `json:"max_stream_staleness,omitempty"`
+
 	// How long the keystore keeps a key after the end of the key: its expiry, deletion or
 	// revocation. It keeps a job for at least 8 days plus the grace window. From 1 hour to 36500 days. Default: `90d`.
 	Retention caddy.Duration `json:"retention,omitempty"`
@@ -189,6 +194,9 @@ func (a *App) StoreConfig() (keystore.Config, error) {
 	}
 	if a.MaxStaleness != 0 && (cfg.MaxStaleness < leastStaleness || cfg.MaxStaleness > mostStaleness) {
 		return cfg, fmt.Errorf("max_staleness %s: want a duration such as 5s, from 1s to 24h", cfg.MaxStaleness)
+	}
+	if err := a.validateStreamStaleness(); err != nil {
+		return cfg, err
 	}
 	if a.Retention != 0 && (cfg.Retention < leastRetention || cfg.Retention > mostRetention) {
 		return cfg, fmt.Errorf("retention %s: want a duration such as 90d, from 1h to 36500d", cfg.Retention)

@@ -30,6 +30,7 @@ func givenTwice(d *caddyfile.Dispenser) error {
 //	    }
 //	    pepper <text>
 //	    max_staleness <duration>
+//	    max_stream_staleness <duration>
 //	    retention <duration>
 //	    cache_size <size>
 //	    max_heads <size>
@@ -52,11 +53,12 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			return nil, d.ArgErr()
 		}
 		read := map[string]options.Option{
-			"keystore":      app.Keystore.unmarshalCaddyfile,
-			"pepper":        options.Secret(&app.Pepper),
-			"max_staleness": options.PositiveDuration(func(v caddy.Duration) { app.MaxStaleness = v }),
-			"retention":     options.PositiveDuration(func(v caddy.Duration) { app.Retention = v }),
-			"cache_size":    options.SizeFrom(keystore.MinCacheBytes, keystore.MaxCacheBytes, "from 1MiB to 64GiB", func(v int64) { app.CacheSize = v }),
+			"keystore":             app.Keystore.unmarshalCaddyfile,
+			"pepper":               options.Secret(&app.Pepper),
+			"max_staleness":        options.PositiveDuration(func(v caddy.Duration) { app.MaxStaleness = v }),
+			"max_stream_staleness": options.PositiveDuration(func(v caddy.Duration) { app.MaxStreamStaleness = v }),
+			"retention":            options.PositiveDuration(func(v caddy.Duration) { app.Retention = v }),
+			"cache_size":           options.SizeFrom(keystore.MinCacheBytes, keystore.MaxCacheBytes, "from 1MiB to 64GiB", func(v int64) { app.CacheSize = v }),
 
 			"max_heads":      options.SizeFrom(headbudget.MinLimit, headbudget.MaxLimit, "from 1MiB to 64GiB", func(v int64) { app.MaxHeads = v }),
 			"max_drain_size": options.SizeFrom(drain.MinMaxSize, drain.MaxMaxSize, "from 1MiB to 1TiB", func(v int64) { app.MaxDrainSize = v }),

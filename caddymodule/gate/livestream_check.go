@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/speechgate/speechgate/keystore"
@@ -27,7 +28,7 @@ type checkMode uint8
 
 const (
 	admitting checkMode = iota // for a start command: if the store returns an error, the command is refused
-	running                    // for a running stream: if the store returns an error, the stream goes on
+	running                    // for a running stream: if the store returns an error, the stream goes on for a while
 )
 
 // check decides on the stream by the current record of its key. If the stream may go on, check
@@ -38,15 +39,12 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 		return policy.Allowed, "" // there is nothing to cut
 	}
 	at := s.gate.app.Now()
-	fresh, err := s.store.Reread(context.Background(), &s.record)
+	fresh, retry, err := s.reread(mode)
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return policy.KeyUnknown, "the key's record is gone"
-	case err != nil && mode == admitting:
-		return policy.StoreUnavailable, err.Error()
 	case err != nil:
-		s.setTimer(at, at.Add(recheckAfterFault))
-		return policy.Allowed, ""
+		return policy.StoreUnavailable, err.Error()
 	}
 	key, keyThen := fresh.Key(), s.record.Key()
 	outcome := policy.Decide(at, &key, &s.asked, s.gate.rules)
@@ -67,8 +65,31 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 	if longest > 0 && at >= s.begun.Add(longest) {
 		return policy.StreamTooLong, "the stream has lasted as long as it may"
 	}
-	s.setTimer(at, s.nextEnd(at, &key, longest))
+	end := s.nextEnd(at, &key, longest)
+	if again := at.Add(retry); retry > 0 && (end.IsZero() || again < end) {
+		end = again
+	}
+	s.setTimer(at, end)
 	return outcome.Reason, ""
+}
+
+// reread returns the current record of the stream's key. If the store returns an error, the record of a
+// running stream stays, and reread returns when to check again, until the store has been silent for as long
+// as it may be. While the store is silent, reread does not ask it: many streams would ask at once.
+func (s *liveStream) reread(mode checkMode) (fresh keystore.Record, retry time.Duration, err error) {
+	silence := s.store.Silence()
+	if mode == running && silence > 0 {
+		left := s.gate.app.StreamStaleness() - silence
+		if left <= 0 {
+			return fresh, 0, fmt.Errorf("the keystore could not be read for %s", silence.Round(time.Second))
+		}
+		return s.record, max(left, time.Millisecond), nil
+	}
+	fresh, err = s.store.Reread(context.Background(), &s.record)
+	if err != nil && mode == running && !errors.Is(err, keystore.ErrNotFound) {
+		return s.record, recheckAfterFault, nil
+	}
+	return fresh, 0, err
 }
 
 // nextEnd returns the first instant later than at when the stream may have to end, even if the
