@@ -156,7 +156,7 @@ func (u *usageRecorder) flush(ctx context.Context) {
 	}
 	taken := u.take()
 	direct := len(taken)
-	if direct > usageBatch {
+	if direct > u.mostDirect() {
 		direct = u.splitWatched(taken, u.store.cfg.Clock())
 	}
 	left, err := u.store.writeUsage(ctx, taken[:direct])
@@ -168,6 +168,16 @@ func (u *usageRecorder) flush(ctx context.Context) {
 	if err != nil {
 		u.giveBack(left)
 	}
+}
+
+// mostDirect returns how many counters are written without the journal. The gateways of a PostgreSQL
+// database write one after another. A row of the journal holds the lock for two exchanges with the server,
+// and counters that go to the tables for about ten.
+func (u *usageRecorder) mostDirect() int {
+	if u.store.cfg.Postgres != nil {
+		return usageFew
+	}
+	return usageBatch
 }
 
 func (u *usageRecorder) measureStreams(now policy.Time) {

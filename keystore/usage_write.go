@@ -15,6 +15,7 @@ import (
 
 const (
 	usageBatch      = 128                // counters that one transaction writes, so that the writes of requests do not wait long
+	usageFew        = 8                  // counters that a gateway with PostgreSQL writes without the journal
 	usageHoursKept  = 7 * 24 * time.Hour // before hours are added up to days
 	usageScopeBatch = 256                // scopes whose hours one transaction adds up
 	hoursOfDay      = 24
