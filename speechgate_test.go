@@ -115,7 +115,7 @@ var arrows = map[string]struct {
 		"internal/command", "internal/demo",
 	}, caddy: true},
 	"cmd/caddy":          {may: []string{""}, caddy: true},
-	"bench":              {may: []string{"keystore", "policy"}},
+	"bench":              {may: []string{"internal/share", "keystore", "policy"}},
 	"bench/floor":        {caddy: true},
 	"mutants":            {std: true},
 	"e2e/neighbours":     {may: []string{""}, caddy: true},

@@ -57,6 +57,7 @@ var cases = []benchCase{
 	{postgresCase, "polls and jobs with a keystore in PostgreSQL, beside SQLite", (*suite).postgresql, false},
 	{clusterCase, fmt.Sprintf("%d gateways with one database: how fast changes count at all of them, and a restart of the server", gateways), (*suite).cluster, false},
 	{millionsCase, fmt.Sprintf("start, memory and lists with %d times the keys in use in PostgreSQL", storedTimes), (*suite).millions, false},
+	{costsCase, "what gateways ask of one PostgreSQL server on this machine, for each thing they do", (*suite).databaseCosts, false},
 	{"rate", fmt.Sprintf("how exact limits of requests a minute are, in %s", rateTime), (*suite).rate, false},
 	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls), true},
 	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries), true},

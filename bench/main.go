@@ -50,8 +50,9 @@ func bench(ctx context.Context) error {
 		env     = flag.String("env", "", "an environment variable of all proxies, such as GOGC=400")
 		chart   = flag.String("chart", "", "write a chart of the ratios to this file, as SVG")
 		profile = flag.String("profile", "", "write CPU profiles of both proxies to this directory")
-		dsn     = flag.String("postgres", "", "connection string of an empty PostgreSQL database, for the cases postgres, cluster and ten-million, which are none of all")
+		dsn     = flag.String("postgres", "", "connection string of an empty PostgreSQL database, for the cases postgres, cluster, ten-million and database-costs, which are none of all")
 		restart = flag.String("restart", "", "a shell command that restarts the PostgreSQL server, for the case cluster, which does not restart it without")
+		stores  = flag.Int("gateways", 100, "how many gateways the case database-costs opens at the same time")
 		against = flag.String("against", "", "a build of another version of ./cmd/caddy, to compare with in place of plain Caddy; it must read the keystore of this version")
 	)
 	flag.Parse()
@@ -71,6 +72,9 @@ func bench(ctx context.Context) error {
 	if *pairs < 1 || *length < 10*time.Millisecond || *keys < streamCount {
 		return fmt.Errorf("-pairs %d -time %s -keys %d: want at least one pair of 10ms and %d keys", *pairs, *length, *keys, streamCount)
 	}
+	if *stores < 2 {
+		return fmt.Errorf("-gateways %d: want two or more", *stores)
+	}
 	if *profile != "" {
 		if err := os.MkdirAll(*profile, 0o750); err != nil {
 			return err
@@ -79,7 +83,7 @@ func bench(ctx context.Context) error {
 	if err := leaveCore(proxyCore()); err != nil {
 		return err
 	}
-	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile, against: *against, postgres: *dsn, restart: *restart}
+	s := &suite{ctx: ctx, pairs: *pairs, length: *length, keys: *keys, profile: *profile, against: *against, postgres: *dsn, restart: *restart, stores: *stores}
 	for _, c := range chosen {
 		if *against != "" && !c.versions {
 			return fmt.Errorf("-against: the case %s compares with something else than plain Caddy; name others with -case", c.name)

@@ -26,6 +26,7 @@ type suite struct {
 	// postgres is the connection string of an empty PostgreSQL database; empty for none.
 	postgres string
 	restart  string // a shell command that restarts the PostgreSQL server; empty for none
+	stores   int    // gateways that the case database-costs opens at the same time
 	suffix   string // the suffix of the case's name, if the case sets the proxies' environment
 	running  []*proxy
 	rows     []row
