@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -233,36 +234,34 @@ func (g *simGateway) writes() int {
 	return len(g.own)
 }
 
-// wrote notes that a write of this gateway has succeeded: the gateway must not answer by an older state
-// any more. before is what writes has returned before the write. A write that has found nothing to change,
-// such as the import of a key that another gateway has imported, makes no state.
-func (g *simGateway) wrote(before int, note func(state int)) {
+// wrote notes that a write of this gateway has succeeded: the gateway must not answer by a state any more that
+// is older than its own change of the key. before is what writes has returned before the write. A write that
+// has found nothing to change, such as the import of a key that another gateway has imported, changes no key.
+func (g *simGateway) wrote(before int, d digest, note func(floor *simFloor, state int)) {
+	g.mu.Lock()
+	own := g.own[before:]
+	g.mu.Unlock()
+	at := slices.IndexFunc(own, func(state int) bool { return g.sim.server.changed(state, d) })
+	if at < 0 {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if before < len(g.own) {
-		note(g.own[before]) // at most the state that the write has made
-	}
+	f := g.floor[d]
+	note(&f, own[at])
+	g.floor[d] = f
 }
 
 // wroteKey does what wrote does, for a change of a key.
 func (g *simGateway) wroteKey(before int, d digest) {
-	g.wrote(before, func(state int) {
-		f := g.floor[d]
-		f.key = max(f.key, state)
-		g.floor[d] = f
-	})
+	g.wrote(before, d, func(f *simFloor, state int) { f.key = max(f.key, state) })
 }
 
-// wroteAccount does what wrote does, for a change of an account.
+// wroteAccount does what wrote does for all keys, after a change of their account.
 func (g *simGateway) wroteAccount(before int, id string) {
-	keys := g.sim.keysOf(id)
-	g.wrote(before, func(state int) {
-		for _, d := range keys {
-			f := g.floor[d]
-			f.account = max(f.account, state)
-			g.floor[d] = f
-		}
-	})
+	for _, d := range g.sim.keysOf(id) {
+		g.wrote(before, d, func(f *simFloor, state int) { f.account = max(f.account, state) })
+	}
 }
 
 // keysOf returns the keys that an account has now.

@@ -329,6 +329,16 @@ func (s *simServer) statesBetween(from, to time.Time) (states []simState, first 
 	return s.states[first:last], first
 }
 
+// changed reports whether a key is another one in a state than in the state before.
+func (s *simServer) changed(state int, d digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one, was := s.states[state-1].keys[d]
+	other, is := s.states[state].keys[d]
+	return was != is || one.AccountOpen != other.AccountOpen || one.AccountSuspended != other.AccountSuspended ||
+		one.SuspendedAt != other.SuspendedAt || one.RevokedAt != other.RevokedAt || one.RevokeFrom != other.RevokeFrom || one.DeletedAt != other.DeletedAt
+}
+
 // copyToStandby copies the database, as it is now, to a standby.
 func (s *simServer) copyToStandby() (path string) {
 	s.mu.Lock()

@@ -35,9 +35,19 @@ func (s *Store) Watch(r *Record, changed func()) (cancel func()) {
 }
 
 // Reread returns the record as it is now. The error is ErrNotFound if the key was
-// pruned. Any other error is an ErrUnavailable.
+// pruned, or if its secret belongs to another key now: after a failover that has lost the key, it can be
+// imported into another account, whose changes are not those that a watcher of r is notified of. Any other
+// error is an ErrUnavailable.
 func (s *Store) Reread(ctx context.Context, r *Record) (Record, error) {
-	return s.find(ctx, r.digest())
+	fresh, err := s.find(ctx, r.digest())
+	if err != nil {
+		return Record{}, err
+	}
+	id, _ := r.IDs()
+	if now, _ := fresh.IDs(); now != id {
+		return Record{}, ErrNotFound
+	}
+	return fresh, nil
 }
 
 func (ws *watchers) add(w *watcher) {

@@ -135,3 +135,27 @@ func TestWatch_EndsWithCancel(t *testing.T) {
 		t.Errorf("told %d times, %d watchers left", told.Load(), len(f.watchers.all))
 	}
 }
+
+// A failover can lose a key, whose secret is then imported into another account. A stream of the lost key
+// must not go on as the other key: its watcher hears of the lost account only.
+func TestReread_TakesNoOtherKeyWithTheSecret(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newPath(t))
+	a, b := f.account(), f.account()
+	k, secret := f.key(a.ID)
+	r := f.find(secret)
+	err := f.write(t.Context(), func(t *txn) error {
+		t.exec(`UPDATE api_keys SET id = $1, account_id = $2 WHERE id = $3`, "key_of_another_account", b.ID, k.ID)
+		return t.changed(start, changedStore, []byte{})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Reread(t.Context(), r); !isNotFound(err) {
+		t.Errorf("the record is read again as that of another key: %v", err)
+	}
+	other := f.find(secret)
+	if _, err := f.Reread(t.Context(), other); err != nil {
+		t.Errorf("the other key's record: %v", err)
+	}
+}
