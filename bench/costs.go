@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -65,7 +66,7 @@ func (s *suite) databaseCosts() error {
 	if c.meter, through, err = meterServer(s.ctx, s.postgres); err != nil {
 		return err
 	}
-	defer c.meter.end()
+	defer c.meter.end(s.ctx)
 	c.config = keystore.Config{
 		Postgres: &keystore.Postgres{DSN: policy.NewSecret(through)}, CacheBytes: keystore.MinCacheBytes,
 		Wrote: func(w keystore.Written) {

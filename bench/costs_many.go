@@ -23,7 +23,7 @@ func (c *costs) many() (err error) {
 	defer func() {
 		errs := make([]error, len(stores))
 		_ = each(16, len(stores), func(i int) error { errs[i] = stores[i].Close(); return nil })
-		err = errors.Join(append(errs, err)...)
+		err = errors.Join(errors.Join(errs...), err)
 	}()
 	for i := range c.stores {
 		c.progress("opening gateway %d of %d", i+1, c.stores)

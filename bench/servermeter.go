@@ -46,7 +46,7 @@ func meterServer(ctx context.Context, dsn string) (m *serverMeter, through strin
 		return nil, "", errors.New("-postgres: the server cannot be reached") // the error has the user
 	}
 	if err := m.findProcesses(ctx); err != nil {
-		m.end()
+		m.end(ctx)
 		return nil, "", err
 	}
 	port := u.Port()
@@ -54,7 +54,7 @@ func meterServer(ctx context.Context, dsn string) (m *serverMeter, through strin
 		port = "5432"
 	}
 	if m.traced, err = newRelay(ctx, net.JoinHostPort(u.Hostname(), port)); err != nil {
-		m.end()
+		m.end(ctx)
 		return nil, "", err
 	}
 	u.Host = m.traced.listener.Addr().String()
@@ -73,8 +73,8 @@ func (m *serverMeter) findProcesses(ctx context.Context) error {
 	return err
 }
 
-func (m *serverMeter) end() {
-	_ = m.db.Close(context.Background()) // it has read only
+func (m *serverMeter) end(ctx context.Context) {
+	_ = m.db.Close(context.WithoutCancel(ctx)) // it has read only
 	if m.traced != nil {
 		_ = m.traced.listener.Close()
 	}
@@ -154,6 +154,7 @@ func (m *serverMeter) read(ctx context.Context) (u serverUse, err error) {
 // connections returns how many connections clients have to the database, and how much memory the process
 // of one takes, in KiB: what it shares with others counts for each of them in part.
 func (m *serverMeter) connections(ctx context.Context) (n int, each float64, err error) {
+	var all float64
 	rows, err := m.db.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> $1`, m.own)
 	if err != nil {
 		return 0, 0, err
@@ -165,15 +166,19 @@ func (m *serverMeter) connections(ctx context.Context) (n int, each float64, err
 	for _, pid := range pids {
 		text, err := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss")
 		if err != nil {
-			return 0, 0, err
+			continue // it has ended meanwhile
 		}
 		kib, err := strconv.ParseFloat(strings.TrimSuffix(text, " kB"), 64)
 		if err != nil {
 			return 0, 0, err
 		}
-		each += kib / float64(len(pids))
+		all += kib
+		n++
 	}
-	return len(pids), each, nil
+	if n == 0 {
+		return 0, 0, errors.New("the memory of no connection can be read")
+	}
+	return n, all / float64(n), nil
 }
 
 // relay passes connections on to a server, and counts the bytes, and the messages to the server: the
