@@ -30,7 +30,7 @@ type serverMeter struct {
 type serverUse struct {
 	at        time.Time
 	cpu       float64 // µs of all its processes
-	exchanges float64 // messages from the gateways, each of which gets an answer
+	exchanges float64 // messages from the gateways; the server answers each
 	network   float64 // bytes in both directions
 	log       float64 // bytes of its log (WAL)
 }
