@@ -26,6 +26,7 @@ const (
 	costSubject = 10                     // subjects with limits in each report
 	costUsed    = 96                     // keys of a gateway in four seconds: their usage is written at once
 	costUses    = 4000
+	costWriters = 20              // gateways that write usage
 	costTime    = 4 * time.Second // of a step that has no number
 	costIdle    = 15 * time.Second
 	costUsage   = 4 * time.Second  // between two writes of usage
@@ -288,40 +289,48 @@ func (c *costs) usage() error {
 	if err != nil {
 		return err
 	}
-	return c.with(func(store *keystore.Store) error {
-		if err := c.findIdle(); err != nil {
+	stores := make([]*keystore.Store, costWriters)
+	for i := range stores {
+		if stores[i], err = c.open(); err != nil {
 			return err
 		}
-		defer func() { c.idle = serverUse{} }()
-		for _, keys := range []int{1, costUses, costUsed} {
-			c.used, err = c.cost(fmt.Sprintf("usage of %d keys in %s", keys, costUsage), "write", func() (int, error) {
-				const n = 3
-				for range n {
-					c.countUsage(store, records[:keys])
-					if err := c.wait(costUsage); err != nil {
-						return 0, err
-					}
+		defer func() { _ = stores[i].Close() }() // it has written all
+	}
+	store := stores[0]
+	if err := c.findIdle(); err != nil {
+		return err
+	}
+	defer func() { c.idle = serverUse{} }()
+	for _, keys := range []int{1, costUses, costUsed} {
+		c.used, err = c.cost(fmt.Sprintf("usage of %d keys in %s", keys, costUsage), "write", func() (int, error) {
+			const n = 2
+			for range n {
+				for _, s := range stores {
+					c.countUsage(s, records[:keys])
 				}
-				return n, nil
-			})
-			if err != nil {
-				return err
+				if err := c.wait(costUsage); err != nil {
+					return 0, err
+				}
 			}
-		}
-		_, err := c.cost(fmt.Sprintf("usage of %d keys, added up from the journal", costUses), "key", func() (int, error) {
-			return costUses, store.Usage(c.ctx, keystore.UsageList{AccountID: c.account}, func(*keystore.Usage) error { return nil })
+			return n * len(stores), nil
 		})
 		if err != nil {
 			return err
 		}
-		_, err = c.cost("a last use", "use", func() (int, error) {
-			for i := range records {
-				store.NoteUse(&records[i], now())
-			}
-			return costUses, c.wait(costLast)
-		})
-		return err
+	}
+	_, err = c.cost(fmt.Sprintf("usage of %d keys, added up from the journal", costUses), "key", func() (int, error) {
+		return costUses, store.Usage(c.ctx, keystore.UsageList{AccountID: c.account}, func(*keystore.Usage) error { return nil })
 	})
+	if err != nil {
+		return err
+	}
+	_, err = c.cost("a last use", "use", func() (int, error) {
+		for i := range records {
+			store.NoteUse(&records[i], now())
+		}
+		return costUses, c.wait(costLast)
+	})
+	return err
 }
 
 // findIdle measures what the gateways need that are open and idle.
