@@ -26,6 +26,14 @@ func (r *replica) begin(ctx context.Context, err error) error {
 	return nil
 }
 
+// resume lets lookups read the file as it is, if it is a copy of the database that was opened: the database can
+// go away before the file has followed.
+func (r *replica) resume(ctx context.Context, db *database) {
+	if r != nil && r.start(ctx) == nil && (r.at.storeID != db.id || r.at.timeline != db.Timeline()) {
+		r.copied.Store(nil)
+	}
+}
+
 // note notes changes that were applied to the cache, and returns their number.
 func (r *replica) note(changes []change) replicaNewsNote {
 	if r == nil || len(changes) == 0 {

@@ -116,7 +116,8 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 		wrote = func() { g.wroteAccount(before, account) }
 		_, err = s.CloseAccount(ctx, now, operator, account)
 	default: // by a gateway whose clock is far ahead
-		wrote = func() {} // no key
+		wrote = sim.pruning() // of no key
+		defer wrote()
 		_, err = s.pruneFeed(ctx, now.Add(2*feedKept))
 	}
 	if err == nil {

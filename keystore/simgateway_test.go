@@ -185,9 +185,13 @@ func (g *simGateway) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if g.edge() {
+		cfg.Postgres.Replica = g.replica()
+	}
 	for {
 		s, err := openWith(ctx, cfg, monotonic(), simEngine{g})
 		if err == nil {
+			g.opened(s)
 			g.store.Store(s)
 			return nil
 		}

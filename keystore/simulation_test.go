@@ -53,6 +53,9 @@ const (
 //   - Config.MaxStaleness in all other cases, but not less than lookupLimit
 //   - and the gateway itself never answers by a state older than its own last write of the key
 //
+// Some gateways have a replica: the bound of their answers is the same, also after a restart while the server is away,
+// and they know the keys of their replicas, see judgeAway.
+//
 // A gateway may answer that the store is unavailable only while there is trouble, and simSettle after
 // it. A live stream whose key has ended is cut within simBound, or simSettle after the trouble. It is cut
 // within streamStaleness and simSettle in each trouble, however long.
@@ -67,17 +70,26 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	var next atomic.Uint64
+	var starts, answers atomic.Int64
 	for worker := range 2 {
 		t.Run(strconv.Itoa(worker), func(t *testing.T) {
 			t.Parallel()
 			for n := next.Add(1); n <= uint64(*simSeeds); n = next.Add(1) {
 				seed := *simFirst + n - 1
-				if simulate(t, seed, *simGateways, false); t.Failed() {
+				sim := simulate(t, seed, *simGateways, false)
+				starts.Add(int64(sim.edgeStarts))
+				answers.Add(int64(sim.edgeAnswers))
+				if t.Failed() {
 					return
 				}
 			}
 		})
 	}
+	t.Cleanup(func() {
+		if *simSeeds >= 60 && !t.Failed() && (starts.Load() == 0 || answers.Load() == 0) {
+			t.Errorf("%d gateways started with their replicas, and %d answers came while replicas were in use: want some of both", starts.Load(), answers.Load())
+		}
+	})
 }
 
 // The same seed has the same script.
@@ -113,6 +125,9 @@ type simulation struct {
 	faults   []string
 	journal  []string // what has happened, if the simulation runs with one seed
 	restarts map[*simGateway][]simSpan
+	prunings []simSpan
+
+	edgeStarts, edgeAnswers int // of gateways with their replicas
 }
 
 // newRand returns a generator for a part of the simulation.
@@ -325,6 +340,8 @@ func (sim *simulation) judge(g *simGateway, number int, d digest, begin time.Tim
 		reason = reasonOf(at, nil)
 	case !g.troubled(begin.Add(-simSettle), end):
 		sim.fail("gateway %d, key %d: %v, although nothing is wrong", g.number, number, err)
+	case g.edge():
+		sim.judgeAway(g, number, d, end)
 	}
 	if reason != unavailable {
 		sim.judgeAge(g, number, d, begin, end, at, floor, reason)
@@ -332,6 +349,9 @@ func (sim *simulation) judge(g *simGateway, number int, d digest, begin time.Tim
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
 	sim.answers[reason]++
+	if s := g.store.Load(); s != nil && err == nil && s.ServesFromReplica() {
+		sim.edgeAnswers++
+	}
 }
 
 // judgeAge checks that the database has been in a state with this answer, and not too long ago.

@@ -105,6 +105,7 @@ func (s *Store) openFirst(ctx context.Context) error {
 		return fault(s.explain(err))
 	}
 	s.state.Store(&state{db: db})
+	s.replica.resume(ctx, db)
 	s.checkClock(ctx, db)
 	return nil
 }

@@ -1,0 +1,81 @@
+package keystore
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"time"
+)
+
+// simEdge is which of the gateways of a simulation have a replica: one in so many.
+const simEdge = 3
+
+// simHeard is how long before an instant without trouble a gateway has heard from the server at the latest, if its
+// notifications are lost, and some messages more.
+const simHeard = simPolled + 250*time.Millisecond
+
+// edge reports whether the gateway has a replica.
+func (g *simGateway) edge() bool { return g.number%simEdge == 1 }
+
+// replica returns the directory of the gateway's replica.
+func (g *simGateway) replica() string {
+	return filepath.Join(g.sim.server.dir, fmt.Sprint("replica-", g.number))
+}
+
+// opened notes that a process of the gateway has started. If it has started with its replica, it knows of its own
+// changes before only what the replica has.
+func (g *simGateway) opened(s *Store) {
+	if !s.ServesFromReplica() {
+		return
+	}
+	g.sim.note("gateway %d starts with its replica", g.number)
+	g.mu.Lock()
+	clear(g.floor)
+	g.mu.Unlock()
+	g.sim.mu.Lock()
+	defer g.sim.mu.Unlock()
+	g.sim.edgeStarts++
+}
+
+// judgeAway checks an answer that the store is unavailable, of a gateway with a replica: the gateway must
+// know a key if it has heard from the server within Config.MaxStaleness, and nothing has happened to the key since.
+func (sim *simulation) judgeAway(g *simGateway, number int, d digest, end time.Time) {
+	heard := end.Add(simHeard - sim.staleness)
+	well := heard.Add(-simSettle - time.Second)
+	if heard.After(end) || well.Before(sim.begun.Add(2*time.Second)) || len(g.leaps) > 0 || g.troubled(well, heard) || sim.pruned(well, end) {
+		return
+	}
+	states, _ := sim.server.statesBetween(heard.Add(-2*time.Second), end)
+	before, ok := states[0].keys[d]
+	for _, state := range states {
+		if now := state.keys[d]; !ok || !reflect.DeepEqual(now, before) {
+			return
+		}
+	}
+	sim.fail("gateway %d, key %d: unavailable, and its replica has the key", g.number, number)
+}
+
+// pruned reports whether a gateway has pruned the feed between two instants: a replica is then filled again.
+func (sim *simulation) pruned(from, to time.Time) bool {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	for _, s := range sim.prunings {
+		if !s.from.After(to) && from.Before(s.to) {
+			return true
+		}
+	}
+	return false
+}
+
+// pruning notes that a gateway prunes the feed, until the returned function is called.
+func (sim *simulation) pruning() (done func()) {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	n := len(sim.prunings)
+	sim.prunings = append(sim.prunings, simSpan{time.Now(), time.Now().Add(time.Hour)})
+	return func() {
+		sim.mu.Lock()
+		defer sim.mu.Unlock()
+		sim.prunings[n].to = time.Now().Add(time.Second) // the others find it out
+	}
+}
