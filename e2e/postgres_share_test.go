@@ -32,38 +32,14 @@ type sharing struct {
 func newSharing(t *testing.T, dsn, jobs, deepgram string) sharing {
 	t.Helper()
 	s := sharing{admin: "localhost:" + port(t), deepgram: "localhost:" + port(t)}
-	s.program = newProgram(t, `{
-	admin `+s.admin+`
-	speechgate {
-		keystore postgres {env.SPEECHGATE_DSN}
-	}
-}
-http://:8080 {
-	bind 127.0.0.1
-	speechgate_issue
-	speechgate_console
-	speechgate amivoice {
-		upstream_key sandbox-backend-key
-		grace 1m
-	}
-	@jobs path /v1/recognitions*
-	reverse_proxy @jobs `+jobs+`
-	reverse_proxy localhost:8081
-}
-http://:8081 {
-	bind 127.0.0.1
-	speechgate_sandbox amivoice {
-		key sandbox-backend-key
-	}
-}
-http://`+s.deepgram+` {
+	s.program = newProgram(t, postgresCaddyfile(s.admin, "", "speechgate_console", jobs, `http://`+s.deepgram+` {
 	bind 127.0.0.1
 	speechgate deepgram {
 		upstream_key deepgram-upstream-5f2c
 	}
 	reverse_proxy `+deepgram+`
 }
-`)
+`))
 	s.dsn, s.env = dsn, []string{"SPEECHGATE_DSN=" + dsn}
 	s.start()
 	return s

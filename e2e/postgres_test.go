@@ -17,26 +17,25 @@ import (
 // propagation is how long a change at one gateway may take to count at another.
 const propagation = 250 * time.Millisecond
 
-// newPostgresProgram is a running gateway whose keystore is in the database. The backend of jobs is
-// shared by all gateways, and a sandbox of its own answers everything else.
-func newPostgresProgram(t *testing.T, dsn, jobs, options string, env ...string) (p *program, admin string) {
-	t.Helper()
-	admin = "localhost:" + port(t)
-	p = newProgram(t, `{
-	admin `+admin+`
+// postgresCaddyfile is a gateway whose keystore is in the database of SPEECHGATE_DSN, with options of the
+// keystore, further handlers and further sites. A sandbox of its own answers everything except jobs.
+func postgresCaddyfile(admin, options, handlers, jobs, sites string) string {
+	return `{
+	admin ` + admin + `
 	speechgate {
-		keystore postgres {env.SPEECHGATE_DSN}`+options+`
+		keystore postgres {env.SPEECHGATE_DSN}` + options + `
 	}
 }
 http://:8080 {
 	bind 127.0.0.1
 	speechgate_issue
+	` + handlers + `
 	speechgate amivoice {
 		upstream_key sandbox-backend-key
 		grace 1m
 	}
 	@jobs path /v1/recognitions*
-	reverse_proxy @jobs `+jobs+`
+	reverse_proxy @jobs ` + jobs + `
 	reverse_proxy localhost:8081
 }
 http://:8081 {
@@ -45,7 +44,15 @@ http://:8081 {
 		key sandbox-backend-key
 	}
 }
-`)
+` + sites
+}
+
+// newPostgresProgram is a running gateway whose keystore is in the database. The backend of jobs is
+// shared by all gateways, and a sandbox of its own answers everything else.
+func newPostgresProgram(t *testing.T, dsn, jobs, options string, env ...string) (p *program, admin string) {
+	t.Helper()
+	admin = "localhost:" + port(t)
+	p = newProgram(t, postgresCaddyfile(admin, options, "", jobs, ""))
 	p.dsn, p.env = dsn, append(env, "SPEECHGATE_DSN="+dsn)
 	p.start()
 	return p, admin

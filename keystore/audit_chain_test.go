@@ -60,7 +60,7 @@ func TestAudit_IsChained(t *testing.T) {
 					case "actor_from":
 						edit = fmt.Sprintf(`UPDATE audit SET actor_from = '192.0.2.77' WHERE seq = %d`, seq)
 					case "hash":
-						edit = fmt.Sprintf(`UPDATE audit SET hash = x'00' WHERE seq = %d`, seq)
+						edit = fmt.Sprintf(`UPDATE audit SET hash = substr(hash, 2) WHERE seq = %d`, seq)
 					}
 					mustExec(t, db, `CREATE TABLE saved AS SELECT * FROM audit`)
 					mustExec(t, db, edit)

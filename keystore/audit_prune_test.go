@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 func TestAudit_ChainOutlivesPruning(t *testing.T) {
@@ -126,13 +128,13 @@ func TestAudit_PrunesOnlyWhatItHasChecked(t *testing.T) {
 	var prune, rewrite error
 	wg.Go(func() {
 		rewrite = f.write(t.Context(), func(tx *txn) error {
-			tx.exec(`UPDATE audit SET hash = zeroblob(32) WHERE seq = 5`)
+			tx.exec(`UPDATE audit SET hash = $1 WHERE seq = 5`, make([]byte, 32))
 			return tx.err
 		})
 	})
-	waitFor(t, "the write waits", func() bool { return len(f.commits.queue) == 1 })
+	testutil.Eventually(t, "the write waits", func() bool { return len(f.commits.queue) == 1 })
 	wg.Go(func() { _, prune = f.pruneAudit(t.Context(), start.Add(auditKept)) })
-	waitFor(t, "the pruning waits", func() bool { return len(f.commits.queue) == 2 })
+	testutil.Eventually(t, "the pruning waits", func() bool { return len(f.commits.queue) == 2 })
 	release()
 	wg.Wait()
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM audit`); prune != nil || rewrite != nil || n != 5 {

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
 func TestAudit_ChainedOnUpgrade(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "versions of the schema before PostgreSQL")
 	for name, pepper := range map[string]string{"plain": "", "peppered": "salt"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -64,6 +66,7 @@ func TestAudit_ChainedOnUpgrade(t *testing.T) {
 // An upgrade gives a hash to each entry under its own number, also behind a gap.
 func TestAudit_ChainedOnUpgradeBehindAGap(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "versions of the schema before PostgreSQL")
 	path := newPath(t)
 	makeVersion1(t, path)
 	db := rawDB(t, path)

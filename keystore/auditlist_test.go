@@ -89,6 +89,12 @@ func TestAuditList_PagesOfAFilterNeitherRepeatNorSkipAnEntry(t *testing.T) {
 			t.Errorf("%s: the whole list has %d entries, want %d; %v", name, len(all), len(want), err)
 		}
 	}
+}
+
+// A page reads the part of an index that its window has.
+func TestAuditList_ReadsAnIndexInItsOrder(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, newFile(t, "a query plan of SQLite"), commandLine)
 	text := `SELECT ` + auditColumns + ` FROM audit WHERE actor_id = $1 AND seq >= $2 AND (seq) < ($3) ORDER BY seq DESC LIMIT $4`
 	if plan := f.planOf(text, "a", 1, 2, 3); !strings.Contains(plan, "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)") {
 		t.Errorf("the plan is\n%s", plan)

@@ -7,13 +7,9 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
-
-// inPostgres lets a store be in a PostgreSQL database.
-func inPostgres(dsn string) func(*Config) {
-	return func(c *Config) { c.Path, c.Postgres = "", &Postgres{DSN: policy.NewSecret(dsn)} }
-}
 
 // While the database is away, known keys are honoured for MaxStaleness. Nothing else is, and no key
 // is called unknown. When the database is back, everything goes on by itself, and what has changed
@@ -35,7 +31,7 @@ func TestR17_WhileTheDatabaseIsAway(t *testing.T) {
 	}
 
 	server.Stop(t)
-	waitFor(t, "the store finds out", func() bool { return f.away() != nil })
+	testutil.Eventually(t, "the store finds out", func() bool { return f.away() != nil })
 	if r, err := f.FindKey(t.Context(), secret); err != nil || statusOf(&r, start) != keyActive {
 		t.Errorf("a known key: %v", err)
 	}
@@ -55,11 +51,11 @@ func TestR17_WhileTheDatabaseIsAway(t *testing.T) {
 	wantIs(t, err, ErrUnavailable)
 
 	server.StartAgain(t)
-	waitFor(t, "the other store writes again", func() bool {
+	testutil.Eventually(t, "the other store writes again", func() bool {
 		_, err := other.RevokeKey(context.Background(), start, operator, revoked.ID, "")
 		return err == nil
 	})
-	waitFor(t, "the revocation counts", func() bool {
+	testutil.Eventually(t, "the revocation counts", func() bool {
 		r, err := f.FindKey(context.Background(), revokedSecret)
 		return err == nil && statusOf(&r, start) == "revoked"
 	})
@@ -95,7 +91,7 @@ func TestR17_TheDatabaseComesBackToWarmCaches(t *testing.T) {
 		f.find(s)
 	}
 	server.Restart(t)
-	waitFor(t, "the store reads the feed again", func() bool {
+	testutil.Eventually(t, "the store reads the feed again", func() bool {
 		f.feed.poll(context.Background())
 		return f.feed.failures.Load() == 0 && f.fresh(f.state.Load())
 	})

@@ -90,7 +90,7 @@ func (s *Store) checkTarget(path string) (string, error) {
 	if s.cfg.Postgres == nil && slices.Contains(sqlite.Beside(resolved(s.cfg.Path)), filepath.Join(resolved(filepath.Dir(abs)), filepath.Base(abs))) {
 		return "", refuse(ErrInvalid, "the backup %s would be taken for a part of the keystore: want another name", abs)
 	}
-	if _, err := os.Lstat(abs); err == nil { //nolint:gosec // the operator names the file
+	if _, err := os.Lstat(abs); err == nil {
 		return "", taken(abs)
 	}
 	return abs, nil
@@ -129,7 +129,7 @@ func readCopy(ctx context.Context, path string) (c Copy, err error) {
 	if err != nil {
 		return c, err
 	}
-	fi, err := os.Stat(path) //nolint:gosec // the operator names the file
+	fi, err := os.Stat(path)
 	if err == nil {
 		c.Bytes = fi.Size()
 	}

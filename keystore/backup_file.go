@@ -20,7 +20,7 @@ func newTemp(path string) (string, error) {
 
 func removeTemp(path string) {
 	for _, name := range append(sqlite.Beside(path), path) {
-		_ = os.Remove(name) //nolint:gosec // the store named the file; mostly it is not there
+		_ = os.Remove(name)
 	}
 }
 
@@ -61,8 +61,8 @@ func claim(temp, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.Close(), os.Rename(temp, path)); err != nil { //nolint:gosec // the operator names the file
-		_ = os.Remove(path) //nolint:gosec // the empty file that was made here
+	if err := errors.Join(f.Close(), os.Rename(temp, path)); err != nil {
+		_ = os.Remove(path)
 		return err
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -74,6 +75,7 @@ func TestApply_DropsWhatHasChanged(t *testing.T) {
 // whether it is the same store.
 func TestReopen_NotifiesWatchersAndSaysWhetherItIsTheSameStore(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	for _, same := range []bool{true, false} {
 		path, away := newPath(t), newPath(t)
 		var logs *observer.ObservedLogs
@@ -115,6 +117,7 @@ func TestReopen_NotifiesWatchersAndSaysWhetherItIsTheSameStore(t *testing.T) {
 // process ends.
 func TestReopen_LogsEachReasonOnce(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	path := newPath(t)
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))
@@ -152,7 +155,6 @@ func TestFeed_LogsItsLossAndReturnOnce(t *testing.T) {
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))
 	f.takeOverPolling()
-	db := rawDB(t, path)
 	lines := func() [2]int {
 		return [2]int{
 			logs.FilterMessageSnippet("the keystore's change feed cannot be read").Len(),
@@ -168,13 +170,13 @@ func TestFeed_LogsItsLossAndReturnOnce(t *testing.T) {
 		}
 	}
 	poll("at first", [2]int{0, 0})
-	mustExec(t, db, `ALTER TABLE feed RENAME TO away`)
+	show := hideFeed(t, path)
 	poll("lost", [2]int{1, 0})
-	mustExec(t, db, `ALTER TABLE away RENAME TO feed`)
+	show()
 	poll("back", [2]int{1, 1})
-	mustExec(t, db, `ALTER TABLE feed RENAME TO away`)
+	show = hideFeed(t, path)
 	poll("lost again", [2]int{2, 1})
-	mustExec(t, db, `ALTER TABLE away RENAME TO feed`)
+	show()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	f.feed.failures.Store(0)
@@ -308,8 +310,8 @@ func TestReadFeed_UpToMaxBehind(t *testing.T) {
 	maxBehind := openStore(t, path, commandLine).maxBehind()
 	db := rawDB(t, path)
 	first := 3 * maxBehind
-	mustExec(t, db, `WITH RECURSIVE n (i) AS (VALUES ($1) UNION ALL SELECT i + 1 FROM n WHERE i <= $1 + $2)
-		INSERT INTO feed (seq, at, kind, ref) SELECT i, 1, 'jobs', x'' FROM n`, first, maxBehind)
+	mustExec(t, db, `WITH RECURSIVE n (i) AS (VALUES (CAST($1 AS BIGINT)) UNION ALL SELECT i + 1 FROM n WHERE i <= $2)
+		INSERT INTO feed (seq, at, kind, ref) SELECT i, 1, 'jobs', $3 FROM n`, first, first+maxBehind, []byte{})
 	for seen, want := range map[int64]bool{first: false, first + 1: true, first + 2: true} {
 		changes, at, complete, err := readFeed(t.Context(), db, seen, feedRow{1, changedJobs, ""}, maxBehind)
 		if err != nil || complete != want || complete && len(changes) != int(at.last-seen) {

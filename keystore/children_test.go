@@ -4,11 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
 func TestUpgrade_OlderChildrenAreBound(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "versions of the schema before PostgreSQL")
 	path := newPath(t)
 	plain := newHasher(policy.Secret{})
 	child := policy.NewSecret("child")

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"pgregory.net/rapid"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -202,7 +203,7 @@ func TestR3_ALeapNotifiesWatchers(t *testing.T) {
 		t.Error("told of a clock that runs")
 	}
 	wall.Add(time.Hour.Milliseconds())
-	waitFor(t, "the watcher is told of the leap", func() bool { return told.Load() > 0 })
+	testutil.Eventually(t, "the watcher is told of the leap", func() bool { return told.Load() > 0 })
 	if logs.FilterMessage("the clock leapt forward").Len() != 1 {
 		t.Errorf("the log has %v", logs.All())
 	}

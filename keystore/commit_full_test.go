@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
@@ -120,6 +122,7 @@ func (f fixture) commitScripted(writes []scripted) {
 // space. The other writes of its batch run once.
 func TestR22_AFullDiskStopsNoEnd(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a full disk")
 	f, _ := fullStore(t, func(err error) bool { return errors.Is(err, errDiskFull) })
 	f.commitScripted([]scripted{
 		{"a job", false, []error{nil}, nil, 1},
@@ -143,6 +146,7 @@ func TestR22_AFullDiskStopsNoEnd(t *testing.T) {
 // first transaction stays.
 func TestR22_AFullDiskBreaksATransaction(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a full disk")
 	broken := func(err error) bool { return strings.Contains(err.Error(), "no such savepoint") }
 	refused := scripted{"an end that is refused", true, []error{refuse(ErrInvalid, "no")}, ErrInvalid, 2}
 	f, _ := fullStore(t, broken)
@@ -165,6 +169,7 @@ func TestR22_AFullDiskBreaksATransaction(t *testing.T) {
 // Any other error gives up no space, and does not make the disk count as full.
 func TestR22_OtherErrorsTakeNothingFromTheReserve(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a full disk")
 	f, _ := fullStore(t, func(error) bool { return false })
 	f.commitScripted([]scripted{
 		{"an end", true, []error{nil}, ErrUnavailable, 1},
@@ -193,10 +198,10 @@ func TestGroupCommit_WaitsForTheLock(t *testing.T) {
 	tried := func() {
 		t.Helper()
 		before := tries.Load()
-		waitFor(t, "the writer has tried again", func() bool { return tries.Load() > before+1 })
+		testutil.Eventually(t, "the writer has tried again", func() bool { return tries.Load() > before+1 })
 	}
 
-	unlock := lockFromOutside(t, f.cfg.Path)
+	unlock := lockFromOutside(t, f.place)
 	done := write(t.Context())
 	tried()
 	unlock()
@@ -205,18 +210,18 @@ func TestGroupCommit_WaitsForTheLock(t *testing.T) {
 	}
 
 	// The caller gives up, and so does the writer.
-	unlock = lockFromOutside(t, f.cfg.Path)
+	unlock = lockFromOutside(t, f.place)
 	ctx, cancel := context.WithCancel(t.Context())
 	done = write(ctx)
 	tried()
 	cancel()
 	wantIs(t, <-done, context.Canceled)
 	done = write(t.Context())
-	waitFor(t, "the writer takes the next write", func() bool { return len(f.commits.queue) == 0 })
+	testutil.Eventually(t, "the writer takes the next write", func() bool { return len(f.commits.queue) == 0 })
 
 	tried()
 	f.advance(lockWait + time.Second)
-	if err := <-done; !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "locked") {
+	if err := <-done; !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "lock") {
 		t.Errorf("after %s: %v", lockWait, err)
 	}
 
@@ -232,12 +237,13 @@ func TestGroupCommit_WaitsForTheLock(t *testing.T) {
 // A write that runs again waits for the lock of another process too.
 func TestGroupCommit_WaitsForTheLockWhenItRunsAgain(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a full disk")
 	f, e := fullStore(t, func(err error) bool { return errors.Is(err, errDiskFull) })
 	unlock := func() {}
 	locked := false
 	e.asked = func() {
 		if !locked {
-			locked, unlock = true, lockFromOutside(t, f.cfg.Path)
+			locked, unlock = true, lockFromOutside(t, f.place)
 		}
 	}
 	tries := 0
@@ -258,7 +264,7 @@ func TestDiskRoom_RefusesWhatEndsNothing(t *testing.T) {
 	t.Parallel()
 	var told []Written
 	r := newDiskRoom(Config{
-		Path: newPath(t), minFree: 100, Logger: zap.NewNop(),
+		Path: sqlitePath(t), minFree: 100, Logger: zap.NewNop(),
 		Wrote: func(w Written) { told = append(told, w) },
 	}, monotonic())
 	asked, free := 0, int64(100)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -64,7 +65,7 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "all wait", func() bool { return len(f.commits.queue) == len(errs) })
+	testutil.Eventually(t, "all wait", func() bool { return len(f.commits.queue) == len(errs) })
 	release()
 	wg.Wait()
 	for i, want := range []error{nil, ErrInvalid, ErrUnavailable} {
@@ -87,7 +88,7 @@ func TestGroupCommit_EachWriteStandsAlone(t *testing.T) {
 // batch may succeed.
 func TestGroupCommit_FatalError(t *testing.T) {
 	t.Parallel()
-	f := openStore(t, newPath(t))
+	f := openStore(t, newFile(t, "an error that ends a transaction"))
 	key, _ := f.key(f.account().ID)
 	release := f.hold()
 	var wg sync.WaitGroup
@@ -105,7 +106,7 @@ func TestGroupCommit_FatalError(t *testing.T) {
 			}
 			errs[i] = f.CreateJob(t.Context(), policy.Job{Backend: "b", ID: strconv.Itoa(i), AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
 		})
-		waitFor(t, "it waits", func() bool { return len(f.commits.queue) == i+1 })
+		testutil.Eventually(t, "it waits", func() bool { return len(f.commits.queue) == i+1 })
 	}
 	release()
 	wg.Wait()
@@ -159,29 +160,24 @@ func TestLockedDatabase_ReadsGoOn(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path)
 	key, secret := f.key(f.account().ID)
-	tx, err := rawDB(t, path).Begin() // another process takes the write lock
-	if err != nil {
-		t.Fatal(err)
-	}
+	unlock := lockFromOutside(t, path)
 	for range 2 { // from the database, from the cache
 		if f.find(secret) == nil {
 			t.Error("not found while the database is locked")
 		}
 	}
 	f.NoteUse(f.find(secret), start)
-	if s, err := Open(t.Context(), Config{Path: path, CommandLine: true}); err != nil {
+	if s, err := Open(t.Context(), configOf(inPlace(path), commandLine)); err != nil {
 		t.Errorf("opening for reading: %v", err)
 	} else if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = f.RevokeKey(ctx, start, operator, key.ID, "")
+	_, err := f.RevokeKey(ctx, start, operator, key.ID, "")
 	wantIs(t, err, ErrUnavailable)
 	wantIs(t, err, context.DeadlineExceeded)
-	if err := tx.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	unlock()
 	if _, err := f.RevokeKey(t.Context(), start, operator, key.ID, ""); err != nil {
 		t.Errorf("after the lock was given back: %v", err)
 	}
@@ -205,7 +201,7 @@ func TestClose_AnswersEveryWrite(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "all are writing", func() bool { return written.Load() > 100 })
+	testutil.Eventually(t, "all are writing", func() bool { return written.Load() > 100 })
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
@@ -218,7 +214,7 @@ const writerEnv = "KEYSTORE_TEST_WRITER" // path and key of a process that write
 func writeForEver(env string) {
 	path, keyAndAccount, _ := strings.Cut(env, "\n")
 	keyID, accountID, _ := strings.Cut(keyAndAccount, "\n")
-	s, err := Open(context.Background(), Config{Path: path})
+	s, err := Open(context.Background(), bareConfig(path))
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -281,6 +277,9 @@ func TestR10_AcknowledgedJobsSurviveKill(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
+	if isPostgres(path) {
+		return // the server has not been killed
+	}
 	var check string
 	if err := rawDB(t, path).QueryRow(`PRAGMA integrity_check`).Scan(&check); err != nil || check != "ok" {
 		t.Errorf("integrity check: %s, %v", check, err)
@@ -292,12 +291,15 @@ func TestR10_AcknowledgedJobsSurviveKill(t *testing.T) {
 func TestWriteRelaxed_SharesADurableBatch(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
-	const normal, full = 1, 2 // of https://www.sqlite.org/pragma.html#pragma_synchronous
-	var level int
-	ask := func(t *txn) error { return t.queryRow(`PRAGMA synchronous`).Scan(&level) }
+	normal, full, setting := "1", "2", `PRAGMA synchronous` // https://www.sqlite.org/pragma.html#pragma_synchronous
+	if isPostgres(f.place) {
+		normal, full, setting = "off", "on", `SELECT current_setting('synchronous_commit')`
+	}
+	var level string
+	ask := func(t *txn) error { return t.queryRow(setting).Scan(&level) }
 	for _, c := range []struct {
 		relaxed []bool
-		want    int
+		want    string
 	}{
 		{[]bool{true}, normal},
 		{[]bool{false}, full},
@@ -309,7 +311,7 @@ func TestWriteRelaxed_SharesADurableBatch(t *testing.T) {
 		for _, relaxed := range c.relaxed {
 			batch = append(batch, &write{run: ask, relaxed: relaxed, done: make(chan error, 1)})
 		}
-		level = 0
+		level = ""
 		f.commits.commit(t.Context(), batch, false)
 		for _, w := range batch {
 			if err := <-w.done; err != nil {
@@ -317,12 +319,12 @@ func TestWriteRelaxed_SharesADurableBatch(t *testing.T) {
 			}
 		}
 		if level != c.want {
-			t.Errorf("relaxed %v: committed with synchronous %d, want %d", c.relaxed, level, c.want)
+			t.Errorf("relaxed %v: committed with synchronous %s, want %s", c.relaxed, level, c.want)
 		}
 	}
-	for want, submit := range map[int]func(context.Context, func(*txn) error) error{normal: f.writeRelaxed, full: f.write} {
+	for want, submit := range map[string]func(context.Context, func(*txn) error) error{normal: f.writeRelaxed, full: f.write} {
 		if err := submit(t.Context(), ask); err != nil || level != want {
-			t.Errorf("synchronous %d, %v; want %d", level, err, want)
+			t.Errorf("synchronous %s, %v; want %s", level, err, want)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -19,12 +20,7 @@ const copierEnv = "KEYSTORE_TEST_COPIER" // the two places of a process that cop
 // copyOnce copies a store, and prints a line for each part.
 func copyOnce(env string) {
 	places := strings.Split(env, "\n")
-	cfg := func(place string) Config {
-		if strings.HasPrefix(place, "postgres") {
-			return Config{Postgres: &Postgres{DSN: policy.NewSecret(place)}, CommandLine: true}
-		}
-		return Config{Path: place, CommandLine: true}
-	}
+	cfg := func(place string) Config { return configOf(inPlace(place), commandLine) }
 	s, err := Open(context.Background(), cfg(places[0]))
 	if err == nil {
 		_, err = s.CopyTo(context.Background(), cfg(places[1]), CopyOptions{Progress: func(p CopyProgress) {
@@ -52,7 +48,7 @@ func TestCopyTo_GoesOnAfterAKill(t *testing.T) {
 			return cfg.Path
 		}
 		for _, at := range []string{"jobs false 20000", "jobs false 40000", "jobs true 40000"} {
-			waitFor(t, "the database notices that the last process is gone", func() bool {
+			testutil.Eventually(t, "the database notices that the last process is gone", func() bool {
 				return killCopier(t, place(configOf(from))+"\n"+place(configOf(to)), at)
 			})
 			if _, _, err := tryStore("", to, commandLine, func(c *Config) { c.MustExist = true }); !errors.Is(err, ErrNoStore) {
@@ -60,7 +56,7 @@ func TestCopyTo_GoesOnAfterAKill(t *testing.T) {
 			}
 		}
 		var c Copied
-		waitFor(t, "the database notices that the process is gone", func() bool {
+		testutil.Eventually(t, "the database notices that the process is gone", func() bool {
 			var err error
 			c, err = f.CopyTo(t.Context(), configOf(to), CopyOptions{})
 			return err == nil

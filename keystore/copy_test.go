@@ -48,8 +48,7 @@ type direction struct {
 
 func toFile(t *testing.T, _ *postgrestest.Server) func(*Config) {
 	t.Helper()
-	path := newPath(t)
-	return func(c *Config) { c.Path = path }
+	return inPlace(sqlitePath(t))
 }
 
 func toDatabase(t *testing.T, server *postgrestest.Server) func(*Config) {
@@ -86,15 +85,10 @@ func configOf(options ...func(*Config)) Config {
 func rawOf(t *testing.T, place func(*Config)) *sql.DB {
 	t.Helper()
 	cfg := configOf(place)
-	if cfg.Postgres == nil {
-		return rawDB(t, cfg.Path)
+	if cfg.Postgres != nil {
+		return rawDB(t, cfg.Postgres.DSN.Reveal())
 	}
-	db, err := sql.Open("pgx", cfg.Postgres.DSN.Reveal())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
+	return rawDB(t, cfg.Path)
 }
 
 func mustCopy(t *testing.T, f fixture, to Config) Copied {
@@ -171,8 +165,8 @@ func TestCopyTo_FailsIfTheTargetHasAStore(t *testing.T) {
 
 func TestCopyTo_RefusesAFileForAFile(t *testing.T) {
 	t.Parallel()
-	f := openStore(t, newPath(t), commandLine)
-	_, err := f.CopyTo(t.Context(), Config{Path: newPath(t)}, CopyOptions{})
+	f := openStore(t, newFile(t, "a file for a file"), commandLine)
+	_, err := f.CopyTo(t.Context(), bareConfig(sqlitePath(t)), CopyOptions{})
 	wantIs(t, err, ErrInvalid)
 }
 
@@ -289,7 +283,7 @@ func TestCopyTo_FindsADamagedRow(t *testing.T) {
 func TestCopyTo_NamesARowThatPostgreSQLCannotStore(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
-	path := newPath(t)
+	path := newFile(t, "a text that is not UTF-8")
 	f := openStore(t, path, commandLine)
 	k, _ := fillForCopy(f)
 	mustExec(t, rawDB(t, path), `UPDATE api_keys SET label = CAST(X'ff' AS TEXT) WHERE id = $1`, k.ID)
@@ -320,8 +314,8 @@ func TestCopyTo_LeavesOneFile(t *testing.T) {
 	server := postgrestest.Start(t)
 	f := openStore(t, "", inPostgres(server.NewDatabase(t)), commandLine)
 	fillForCopy(f)
-	path := newPath(t)
-	mustCopy(t, f, Config{Path: path})
+	path := sqlitePath(t)
+	mustCopy(t, f, bareConfig(path))
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("files %v, %v: want the keystore only", entries, err)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -104,7 +105,7 @@ func TestPepper_NoWriteOfABatchGoesWithoutIt(t *testing.T) {
 			_, _, errs[i] = f.IssueKey(context.Background(), start, operator, k)
 		})
 	}
-	waitFor(t, "the writes wait", func() bool { return len(f.commits.queue) == len(errs) })
+	testutil.Eventually(t, "the writes wait", func() bool { return len(f.commits.queue) == len(errs) })
 	release()
 	wg.Wait()
 	for i, err := range errs {

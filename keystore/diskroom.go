@@ -131,7 +131,7 @@ func (r *diskRoom) refuse(batch []*write) []*write {
 // give frees up to 1 MiB of the reserve, and reports whether it has freed any. It
 // returns false if the reserve is missing or used up, or cannot be shortened.
 func (r *diskRoom) give() bool {
-	fi, err := os.Lstat(r.reserve) //nolint:gosec // the operator names the keystore
+	fi, err := os.Lstat(r.reserve)
 	if err != nil || !fi.Mode().IsRegular() || fi.Size() == 0 {
 		return false
 	}
@@ -145,7 +145,7 @@ func (r *diskRoom) give() bool {
 
 // keepReserve makes the reserve whole, if the disk has enough space.
 func (r *diskRoom) keepReserve() {
-	if fi, err := os.Lstat(r.reserve); err == nil && (!fi.Mode().IsRegular() || fi.Size() >= r.size) { //nolint:gosec // the operator names the keystore
+	if fi, err := os.Lstat(r.reserve); err == nil && (!fi.Mode().IsRegular() || fi.Size() >= r.size) {
 		return
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return
@@ -154,7 +154,7 @@ func (r *diskRoom) keepReserve() {
 		return
 	}
 	if err := makeReserve(r.reserve, r.size); err != nil {
-		_ = os.Remove(r.reserve) //nolint:gosec // part of a reserve would only take space away
+		_ = os.Remove(r.reserve)
 		r.log.Warn("no room can be kept in reserve: on a full disk, revocations may fail", zap.Error(err))
 	}
 }

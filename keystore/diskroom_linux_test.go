@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -50,7 +51,7 @@ type fullDisk struct {
 func fillThroughIssuing(t *testing.T, dir string) *fullDisk {
 	f := &fullDisk{dir: dir, junk: filepath.Join(dir, "junk")}
 	f.fixture = openStore(t, filepath.Join(dir, "store", "keystore.db"), logTo(&f.logs), func(c *Config) { c.minFree, c.reserve = 4<<20, 2<<20 })
-	waitFor(t, "the reserve is there", func() bool {
+	testutil.Eventually(t, "the reserve is there", func() bool {
 		fi, err := os.Stat(f.cfg.Path + reserveSuffix)
 		return err == nil && fi.Size() == 2<<20 && fi.Mode().Perm() == 0o600
 	})
@@ -80,6 +81,7 @@ func fillThroughIssuing(t *testing.T, dir string) *fullDisk {
 
 func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a full disk")
 	dir := testutil.SmallDisk(t, 24<<20)
 	if dir == "" {
 		return
@@ -133,7 +135,7 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
 	if _, n, err := beside.RevokeTree(t.Context(), start, operator, f.issuer.ID, "broken into"); err != nil || n != len(f.children)-300 {
 		t.Errorf("revoking all that was issued: %d keys, %v", n, err)
 	}
-	waitFor(t, "the server knows", func() bool {
+	testutil.Eventually(t, "the server knows", func() bool {
 		for i := range f.secrets {
 			if r := f.find(f.secrets[i]); r == nil || statusOf(r, start) != "revoked" {
 				return false
@@ -186,7 +188,7 @@ func TestR22_EndingWorksOnAFullDisk(t *testing.T) {
 func TestDiskRoom_IsFullForAWhileAfterAFailedWrite(t *testing.T) {
 	t.Parallel()
 	var now time.Duration
-	r := newDiskRoom(Config{Path: newPath(t), minFree: 1, Logger: zap.NewNop()}, func() time.Duration { return now })
+	r := newDiskRoom(Config{Path: sqlitePath(t), minFree: 1, Logger: zap.NewNop()}, func() time.Duration { return now })
 	r.free = func(string) int64 { return 1 << 40 }
 	if err := r.check(); err != nil {
 		t.Fatalf("before: %v", err)

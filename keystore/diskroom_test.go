@@ -15,7 +15,7 @@ import (
 // newRoom returns a diskRoom in an empty directory, with free bytes free.
 func newRoom(t *testing.T, cfg Config, free *int64) *diskRoom {
 	t.Helper()
-	cfg.Path = newPath(t)
+	cfg.Path = sqlitePath(t)
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}

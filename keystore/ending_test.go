@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -148,6 +149,7 @@ func TestEndingKeys_RefusesCursorsOfOthers(t *testing.T) {
 
 func TestEndingKeys_ReadsNoMoreThanAPage(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	f := openStore(t, newPath(t))
 	for _, list := range []EndingList{{After: 1, By: 2, Limit: 9}, {AccountID: "acc_1", After: 1, By: 2, Limit: 9}, {After: 1, By: 2, Limit: 9, Cursor: listPosition{1, []string{"1"}}.cursor(endingCursor)}} {
 		for _, part := range endingParts(&list) {

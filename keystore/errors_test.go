@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/speechgate/speechgate/internal/postgrestest"
 )
 
 // An answer of a store stays what it is, and every other error is an ErrUnavailable.
@@ -39,6 +41,7 @@ func TestIsPepper(t *testing.T) {
 
 func TestDamaged_IsAFileThatIsNoDatabase(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	path := newPath(t)
 	if err := os.WriteFile(path, make([]byte, 5000), 0o600); err != nil {
 		t.Fatal(err)

@@ -2,11 +2,13 @@ package keystore
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -83,6 +85,7 @@ func TestFingerprints_FollowTheStore(t *testing.T) {
 
 func TestUpgrade_FromVersion15(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "versions of the schema before PostgreSQL")
 	path := newPath(t)
 	f := openStore(t, path)
 	k, _ := f.key(f.account().ID)
@@ -181,7 +184,7 @@ func TestPepper_SealsFingerprints(t *testing.T) {
 // A restore brings the fingerprints of jobs back, also from a backup of before the pepper.
 func TestRestore_BringsFingerprintsBack(t *testing.T) {
 	t.Parallel()
-	path, copied := newPath(t), newPath(t)
+	path, copied := newPath(t), filepath.Join(t.TempDir(), "backup.db")
 	keys := upstreamSecrets("upstream-key-one")
 	f := openStore(t, path)
 	k, _ := f.key(f.account().ID)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -60,6 +61,7 @@ func TestJobsOfExpiredKeys_AreThoseOfTheKeysThatEndedLast(t *testing.T) {
 // The keys are found in an index of ends, and the jobs of a key are read in the order of an index.
 func TestJobsOfExpiredKeys_ReadIndexes(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	f := openStore(t, newPath(t))
 	if plan := f.planOf(jobsOfKey, "key_1", 2, 3, 4); strings.Contains(plan, "TEMP B-TREE") || !strings.Contains(plan, "SEARCH j USING INDEX jobs_key (key_id=? AND rowid>?)") {
 		t.Errorf("the plan of the jobs is\n%s", plan)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -47,7 +48,7 @@ func committed(t *testing.T, what string, done <-chan *sql.Tx) *sql.Tx {
 func (f fixture) waitForWriter() {
 	f.t.Helper()
 	empty := 0
-	waitFor(f.t, "the writer has taken the writes from the queue", func() bool {
+	testutil.Eventually(f.t, "the writer has taken the writes from the queue", func() bool {
 		if len(f.commits.queue) == 0 {
 			empty++
 		}

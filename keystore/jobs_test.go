@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -84,7 +85,7 @@ func TestSetJobState_AnEndIsFinal(t *testing.T) {
 			t.Errorf("step %d: %s, ended %d, %d changes; want %s, %d, %d", i, j.State, j.EndedAt, feed(), c.want, c.ended, c.changes)
 		}
 	}
-	waitFor(t, "another process sees the end", func() bool { return state(beside).EndedAt == start+4 })
+	testutil.Eventually(t, "another process sees the end", func() bool { return state(beside).EndedAt == start+4 })
 	// Another process, whose cache has the old state, does not undo the end either.
 	stale := state(f)
 	stale.State, stale.EndedAt = policy.JobProcessing, 0

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -303,6 +304,7 @@ func TestKeyNews_OfManyKeysComeInParts(t *testing.T) {
 // The queries run every second, so they read an index, however many keys there are.
 func TestKeyNews_ReadNoWholeTable(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	path := newPath(t)
 	openStore(t, path)
 	db := rawDB(t, path)

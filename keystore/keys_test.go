@@ -3,7 +3,6 @@ package keystore
 import (
 	"errors"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
@@ -42,7 +41,7 @@ func actions(t *testing.T, f fixture, accountID, action string) (found []AuditEn
 	return found
 }
 
-func TestR18_NoSecretInTheFiles(t *testing.T) {
+func TestR18_TheStoreHasNoSecret(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, withPepper("the pepper itself"))
@@ -51,18 +50,14 @@ func TestR18_NoSecretInTheFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, secret := f.key(f.account().ID)
-	for _, name := range []string{path, path + "-wal"} {
-		// Closing the file drops SQLite's locks on it. Nothing after this needs the
-		// locks.
-		raw, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
+	all := contentsOf(t, path)
+	for _, s := range []string{secret.Reveal(), secret.Reveal()[9:], password.Reveal(), "the pepper itself"} {
+		if strings.Contains(all, s) {
+			t.Error("the store holds a secret")
 		}
-		for _, s := range []string{secret.Reveal(), secret.Reveal()[9:], password.Reveal(), "the pepper itself"} {
-			if strings.Contains(string(raw), s) {
-				t.Errorf("%s holds a secret", name)
-			}
-		}
+	}
+	if !strings.Contains(all, "Example K.K.") {
+		t.Error("what is read is not what the store has written")
 	}
 }
 
@@ -74,10 +69,14 @@ func TestR17_DamagedRowsAreErrors(t *testing.T) {
 	key, secret := f.key(f.account().ID, func(k *NewKey) { k.Allow = addrs(t, "192.0.2.1") })
 	f.job(key, "j")
 	db := rawDB(t, path)
-	for _, set := range []string{
+	damages := []string{
 		`allow = ''`, `allow = 'null'`, `allow = '{}'`, `allow = '"192.0.2.1"'`, `allow = '["somewhere"]'`, `allow = '[null]'`, `allow = '["192.0.2.1"'`,
-		`origin = ''`, `origin = 'gift'`, `expires_at = 'later'`, `created_at = x'00'`,
-	} {
+		`origin = ''`, `origin = 'gift'`,
+	}
+	if !isPostgres(path) { // whose columns have types
+		damages = append(damages, `expires_at = 'later'`, `created_at = x'00'`)
+	}
+	for _, set := range damages {
 		mustExec(t, db, `CREATE TABLE saved AS SELECT * FROM api_keys`)
 		mustExec(t, db, `UPDATE api_keys SET `+set)
 		_, err := f.FindKey(t.Context(), secret)

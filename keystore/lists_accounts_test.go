@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -45,14 +46,14 @@ func TestJobs_OfAnAccountWithFewAndManyKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := rawDB(t, f.cfg.Path)
+	db := rawDB(t, f.place)
 	for _, c := range []struct {
 		account string
 		keys    int
 	}{{few.ID, 2}, {many.ID, fewKeys + 2}} {
 		mustExec(t, db, `WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < $1)
 			INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, created_at, expires_at)
-			SELECT $2 || n, $3, randomblob(32), 'sgk_1234', 'console', '', '[]', 0, $4, CASE WHEN n % 2 = 0 THEN $4 + 1 END FROM n`,
+			SELECT CAST($2 AS TEXT) || n, $3, `+randomDigest(f.place)+`, 'sgk_1234', 'console', '', '[]', FALSE, CAST($4 AS BIGINT), CASE WHEN n % 2 = 0 THEN $4 + 1 END FROM n`,
 			c.keys, "key_"+c.account[4:12], c.account, start)
 		mustExec(t, db, `INSERT INTO jobs (id, backend, dialect, account_id, key_id, client, created_at, state)
 			SELECT 'job-' || id, 'b', 'amivoice', account_id, id, '192.0.2.7', $1, 'queued' FROM api_keys WHERE account_id = $2 ORDER BY id LIMIT 2`, start, c.account)
@@ -77,6 +78,7 @@ func TestJobs_OfAnAccountWithFewAndManyKeys(t *testing.T) {
 // A page of the newest jobs, of all accounts or of one with many keys, does not sort all jobs.
 func TestJobs_PagesAreNotSorted(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	f := openStore(t, newPath(t), commandLine)
 	const jobs = `SELECT ` + jobColumns + ` FROM jobs`
 	after := listPosition{int64(start), []string{"b", "job-1"}}.cursor("j")

@@ -3,11 +3,14 @@ package keystore
 import (
 	"strings"
 	"testing"
+
+	"github.com/speechgate/speechgate/internal/postgrestest"
 )
 
 // A page of a list is read in the list's order: it does not sort all rows, which can be millions.
 func TestLists_PagesAreNotSorted(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	f := openStore(t, newPath(t), commandLine)
 	const keys, accounts = `SELECT ` + keyColumns + ` FROM ` + keyTables, `SELECT ` + accountColumns + ` FROM accounts`
 	after := []string{"", listPosition{int64(start), []string{"key_x"}}.cursor("k")}
@@ -39,6 +42,7 @@ func TestLists_PagesAreNotSorted(t *testing.T) {
 // The last use of a key is looked up after the tables that a status depends on, so only for the keys that a list selects.
 func TestLists_TheLastUseIsLookedUpLast(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	f := openStore(t, newPath(t), commandLine)
 	plan := f.planOf(`SELECT `+keyColumns+` FROM `+keyTables+` WHERE `+keyStatus+` = 'revoked'`, start, start)
 	issuer, use := strings.Index(plan, "SEARCH i "), strings.Index(plan, "SEARCH u ")

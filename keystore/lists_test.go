@@ -38,18 +38,21 @@ func (r *rawRows) key(accountID string, created policy.Time, columns map[string]
 		}
 		names, values = append(names, name), append(values, value)
 	}
-	places := strings.TrimSuffix(strings.Repeat("?, ", len(values)), ", ")
-	mustExec(r.T, r.db, `INSERT INTO api_keys (`+strings.Join(names, ", ")+`) VALUES (`+places+`)`, values...)
+	places := make([]string, len(values))
+	for i := range places {
+		places[i] = fmt.Sprint("$", i+1)
+	}
+	mustExec(r.T, r.db, `INSERT INTO api_keys (`+strings.Join(names, ", ")+`) VALUES (`+strings.Join(places, ", ")+`)`, values...)
 	return id
 }
 
 func (r *rawRows) used(keyID string, at policy.Time) {
-	mustExec(r.T, r.db, `INSERT INTO last_uses (digest, at) VALUES (?, ?)`, []byte(keyID), int64(at))
+	mustExec(r.T, r.db, `INSERT INTO last_uses (digest, at) VALUES ($1, $2)`, []byte(keyID), int64(at))
 }
 
 func (r *rawRows) job(keyID, backend, id string, created policy.Time) {
 	mustExec(r.T, r.db, `INSERT INTO jobs (id, backend, dialect, account_id, key_id, client, created_at, state)
-		SELECT ?, ?, 'amivoice', account_id, id, '', ?, 'queued' FROM api_keys WHERE id = ?`, id, backend, int64(created), keyID)
+		SELECT $1, $2, 'amivoice', account_id, id, '', $3, 'queued' FROM api_keys WHERE id = $4`, id, backend, int64(created), keyID)
 }
 
 func TestKeys_SelectsByEachField(t *testing.T) {
@@ -60,7 +63,7 @@ func TestKeys_SelectsByEachField(t *testing.T) {
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	r := rawRows{T: t, db: rawDB(t, path)}
-	mustExec(t, r.db, `INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ('acc_1', 'A', 's', x'00', 1)`)
+	mustExec(t, r.db, `INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ('acc_1', 'A', 's', $1, 1)`, []byte{0})
 	for _, test := range []struct {
 		name string
 		list KeyList
@@ -174,18 +177,24 @@ func listers(t *testing.T) []lister {
 	f := openStore(t, path, commandLine)
 	r := &rawRows{T: t, db: rawDB(t, path)}
 	r.db.SetMaxOpenConns(1)
-	mustExec(t, r.db, `PRAGMA synchronous = OFF`) // nothing here has to survive
+	if !isPostgres(path) {
+		mustExec(t, r.db, `PRAGMA synchronous = OFF`) // nothing here has to survive
+	}
+	odd := "\x00\xff" // of an ID
+	if isPostgres(path) {
+		odd = "\x01é" // it has no zero bytes, and only UTF-8
+	}
 	now := start
 	later := func() policy.Time { now++; return now }
 	account := func(at policy.Time) string {
 		r.n++
 		id := fmt.Sprintf("acc_%d", r.n*7919%1_000_003) // in no order
-		mustExec(t, r.db, `INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES (?, 'A', ?, x'00', ?)`, id, id, int64(at))
+		mustExec(t, r.db, `INSERT INTO accounts (id, name, service_id, spw_digest, created_at) VALUES ($1, 'A', $1, $2, $3)`, id, []byte{0}, int64(at))
 		return id
 	}
 	audit := func(at policy.Time, accountID string) {
 		mustExec(t, r.db, `INSERT INTO audit (at, actor_kind, actor_id, actor_from, action, account_id, subject, detail)
-			VALUES (?, 'operator', '', '', 'key_issue', ?, '', '')`, int64(at), accountID)
+			VALUES ($1, 'operator', '', '', 'key_issue', $2, '', '')`, int64(at), accountID)
 	}
 	accounts := []string{account(start), account(start)}
 	keys := []string{r.key(accounts[0], start, nil), r.key(accounts[1], start, nil)}
@@ -193,13 +202,13 @@ func listers(t *testing.T) []lister {
 		at := start + policy.Time(i/4)
 		account(at)
 		k := r.key(accounts[i%2], at, map[string]any{"issuer_id": keys[0]})
-		r.job(keys[i%2], []string{"b", "a", "a.b"}[i%3], fmt.Sprintf("job.%d\x00\xff", i*5%12), at)
+		r.job(keys[i%2], []string{"b", "a", "a.b"}[i%3], fmt.Sprintf("job.%d%s", i*5%12, odd), at)
 		r.used(k, at)
 		audit(at, accounts[i%2])
 	}
 	now += 100
 	deleter := func(statement string) func(string) { return func(id string) { mustExec(t, r.db, statement, id) } }
-	dropKey := deleter(`DELETE FROM api_keys WHERE id = ?`)
+	dropKey := deleter(`DELETE FROM api_keys WHERE id = $1`)
 	keyLister := func(name string, list KeyList) lister {
 		return lister{name, func(limit int, cursor string) ([]string, string, error) {
 			list.Limit, list.Cursor = limit, cursor
@@ -216,7 +225,7 @@ func listers(t *testing.T) []lister {
 			list.Limit, list.Cursor = limit, cursor
 			page, next, err := f.Jobs(t.Context(), list)
 			return namesOf(page, func(j policy.Job) string { return j.Backend + " " + j.ID }), next, err
-		}, func() { r.job(keys[0], "a", fmt.Sprint(r.n, now), later()) }, deleter(`DELETE FROM jobs WHERE backend || ' ' || id = ?`)}
+		}, func() { r.job(keys[0], "a", fmt.Sprint(r.n, now), later()) }, deleter(`DELETE FROM jobs WHERE backend || ' ' || id = $1`)}
 	}
 	auditLister := func(name string, list AuditList) lister {
 		return lister{name, func(limit int, cursor string) ([]string, string, error) {

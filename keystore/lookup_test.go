@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -47,6 +48,7 @@ func TestR2_LookupFailsIfChangesNeverStop(t *testing.T) {
 // A lookup that read a file which is replaced meanwhile reads the new file.
 func TestR2_LookupOvertakenByReplacement(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	path, other := newPath(t), newPath(t)
 	f := openStore(t, path)
 	_, secret := f.key(f.account().ID)
@@ -58,7 +60,7 @@ func TestR2_LookupOvertakenByReplacement(t *testing.T) {
 	f.loaded = func() {
 		once.Do(func() {
 			replaceFile(t, other, path)
-			waitFor(t, "the new file is open", func() bool {
+			testutil.Eventually(t, "the new file is open", func() bool {
 				st := f.state.Load()
 				return st != first && st.fault == nil
 			})
@@ -154,6 +156,7 @@ func TestFindKey_CachedAllocatesNothing(t *testing.T) { //nolint:paralleltest //
 // A lookup that misses the cache prepares no statement. Preparing would take longer than
 // running the statement, and allocate twice as much.
 func TestFindKey_MissPreparesNothing(t *testing.T) { //nolint:paralleltest // measures allocations
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	f := openStore(t, newPath(t), commandLine)
 	_, secret := f.key(f.account().ID)
 	d := f.hash.secret(secret)
@@ -199,9 +202,9 @@ func TestR17_ADamagedRecordKeepsNoConnection(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
-	f.account()
-	mustExec(t, rawDB(t, path), `UPDATE accounts SET created_at = 'once'`)
-	if _, _, err := f.Accounts(t.Context(), AccountList{}); err == nil {
+	f.key(f.account().ID)
+	mustExec(t, rawDB(t, path), `UPDATE api_keys SET origin = 'gift'`)
+	if _, _, err := f.Keys(t.Context(), KeyList{}); err == nil {
 		t.Fatal("a damaged record is a record")
 	}
 	db, err := f.database()

@@ -10,11 +10,14 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
 func TestR17_MustExistMakesNoStore(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	mustExist := func(c *Config) { c.MustExist = true }
 	for _, c := range []struct {
 		name string
@@ -56,7 +59,16 @@ func TestR17_MustExistMakesNoStore(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestR17_MustExistOpensAStoreThatIsThere(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
+	mustExist := func(c *Config) { c.MustExist = true }
+	for range 2 {
+		_, _, err := tryStore(path, mustExist)
+		wantIs(t, err, ErrNoStore)
+	}
 	if err := openStore(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +79,7 @@ func TestR17_MustExistMakesNoStore(t *testing.T) {
 // that is left of a keystore.
 func TestR17_NoStoreIsMadeBesideTheLogOfAnother(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	for _, empty := range []bool{false, true} {
 		path := newPath(t)
 		if empty {
@@ -99,7 +112,7 @@ func TestOpeningIsLogged(t *testing.T) {
 			t.Fatalf("%d lines %q, want one of level %s", len(entries), message, level)
 		}
 		got := entries[0].ContextMap()
-		fields["keystore"] = path
+		fields["keystore"] = f.cfg.name
 		for name, want := range fields {
 			if got[name] != want {
 				t.Errorf("%q: %s is %v, want %v", message, name, got[name], want)
@@ -214,15 +227,24 @@ func TestR10_CheckWritesToTheStore(t *testing.T) {
 	if n := count(t, db, `SELECT COUNT(*) FROM meta WHERE name = 'written'`); n != 1 {
 		t.Error("nothing was written")
 	}
-	mustExec(t, db, `CREATE TRIGGER full BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'no room'); END`)
-	if err := f.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "no room") {
+	mend := trigger(t, path, `BEFORE UPDATE ON meta`, `TRUE`, fails)
+	if err := f.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "no more") {
 		t.Errorf("error %v", err)
 	}
-	mustExec(t, db, `DROP TRIGGER full`)
+	mend()
+	if err := f.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestR10_CheckNoticesThatTheFileIsGone(t *testing.T) {
+	t.Parallel()
+	path := newFile(t, "the file")
+	f := openStore(t, path)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the store is gone", func() bool {
+	testutil.Eventually(t, "the store is gone", func() bool {
 		err := f.Check(t.Context())
 		return errors.Is(err, ErrNoStore) && strings.Contains(err.Error(), path)
 	})

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/speechgate/speechgate/internal/postgrestest"
 )
 
 // openerEnv makes the test binary open the store at this path as a server does, and print
@@ -46,7 +48,7 @@ func openAsNobody(path string) {
 			os.Exit(1)
 		}
 	}
-	s, err := Open(context.Background(), Config{Path: path})
+	s, err := Open(context.Background(), bareConfig(path))
 	if err != nil {
 		fmt.Print(err)
 		os.Exit(0)
@@ -109,6 +111,7 @@ func nobodysStore(t *testing.T) string {
 // cause, and the remedy.
 func TestR10_OpenRefusesWhatCannotBeWritten(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	for _, c := range []struct {
 		name  string
 		spoil func(path string) error
@@ -157,6 +160,7 @@ func beside(suffix string, mode os.FileMode) func(string) error {
 
 func TestR10_OpenRefusesAnotherUsersFile(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	if os.Geteuid() != 0 {
 		t.Log("only root can give a file away, so the file is root's own")
 		got := asNobody(t, "/etc/passwd")
@@ -178,6 +182,7 @@ func TestR10_OpenRefusesAnotherUsersFile(t *testing.T) {
 // access.
 func TestR17_OpenRefusesWhatOthersCanWrite(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	for _, c := range []struct {
 		name string
 		mode map[string]os.FileMode // by the suffix of the path; "." is the directory

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -46,7 +47,7 @@ func TestPepper(t *testing.T) {
 	if n := count(t, db, `SELECT COUNT(*) FROM audit WHERE action = 'pepper_add' AND detail = '4 digests'`); n != 1 {
 		t.Error("the pepper is not in the audit trail")
 	}
-	waitFor(t, "the process without the pepper notices", func() bool {
+	testutil.Eventually(t, "the process without the pepper notices", func() bool {
 		_, err := f.FindKey(t.Context(), secret)
 		return errors.Is(err, ErrUnavailable)
 	})
@@ -59,7 +60,7 @@ func TestPepper(t *testing.T) {
 			_ = s.Close()
 			t.Fatalf("pepper %q: it was opened", c.pepper)
 		}
-		if msg := err.Error(); !strings.Contains(msg, c.want) || !strings.Contains(msg, path) || strings.Contains(msg, "salt") || strings.Contains(msg, "another") {
+		if msg := err.Error(); !strings.Contains(msg, c.want) || !strings.Contains(msg, f.cfg.name) || strings.Contains(msg, "salt") || strings.Contains(msg, "another") {
 			t.Errorf("pepper %q: error %q, want %q and no pepper", c.pepper, msg, c.want)
 		}
 	}

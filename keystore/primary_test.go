@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 // A standby is behind its primary. No connection leads to a standby, also if the connection string
@@ -69,7 +70,7 @@ func TestR2_ARecordOfALostPrimaryIsDropped(t *testing.T) {
 	defer func() { _ = admin.Close() }()
 	mustExec(t, admin, `ALTER SYSTEM SET primary_conninfo = ''`)
 	mustExec(t, admin, `SELECT pg_reload_conf()`)
-	waitFor(t, "the standby follows no more", func() bool {
+	testutil.Eventually(t, "the standby follows no more", func() bool {
 		var receivers int
 		err := admin.QueryRow(`SELECT COUNT(*) FROM pg_stat_wal_receiver`).Scan(&receivers)
 		return err == nil && receivers == 0
@@ -82,7 +83,7 @@ func TestR2_ARecordOfALostPrimaryIsDropped(t *testing.T) {
 	}
 	primary.Stop(t)
 	standby.Promote(t)
-	waitFor(t, "the store reads the feed of the new primary", func() bool {
+	testutil.Eventually(t, "the store reads the feed of the new primary", func() bool {
 		f.feed.poll(context.Background())
 		return f.feed.failures.Load() == 0
 	})

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -119,7 +120,7 @@ func TestPrune_TheFeedInBatches(t *testing.T) {
 	f := openStore(t, path, commandLine)
 	db := rawDB(t, path)
 	mustExec(t, db, `WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < $1)
-		INSERT INTO feed (seq, at, kind, ref) SELECT CASE WHEN i > 1 THEN i + $1 ELSE i END, $2, 'jobs', x'' FROM n`, 2*pruneBatch+1, start)
+		INSERT INTO feed (seq, at, kind, ref) SELECT CASE WHEN i > 1 THEN i + $1 ELSE i END, $2, 'jobs', $3 FROM n`, 2*pruneBatch+1, start, []byte{})
 	for _, c := range []struct {
 		at   policy.Time
 		want int
@@ -161,7 +162,7 @@ func TestPrune_KeepsAKeyThatGetsAJobMeanwhile(t *testing.T) {
 		}
 		pruned <- err
 	}()
-	waitFor(t, "the search has found the key", func() bool { return len(f.commits.queue) == 1 })
+	testutil.Eventually(t, "the search has found the key", func() bool { return len(f.commits.queue) == 1 })
 	close(release)
 	if err := errors.Join(<-held, <-pruned); err != nil {
 		t.Fatal(err)
@@ -203,14 +204,14 @@ func TestPrune_EndsWhenNothingCanBePruned(t *testing.T) {
 	root, _ := f.key(f.account().ID, func(k *NewKey) { k.Issuable = true })
 	f.issueMany(path, root, pruneBatch)
 	db := rawDB(t, path)
-	mustExec(t, db, `CREATE TRIGGER stays BEFORE DELETE ON api_keys BEGIN SELECT RAISE(IGNORE); END`)
+	release := trigger(t, path, `BEFORE DELETE ON api_keys`, `TRUE`, nothing)
 	if more, err := f.pruneKeys(t.Context(), start.Add(200*day)); more || err != nil {
 		t.Errorf("there is more to prune: %t, %v", more, err)
 	}
 	if n := count(t, db, `SELECT COUNT(*) FROM dead_digests`); n != 0 {
 		t.Errorf("%d keys are dead", n)
 	}
-	mustExec(t, db, `DROP TRIGGER stays`)
+	release()
 	if more, err := f.pruneKeys(t.Context(), start.Add(200*day)); !more || err != nil {
 		t.Errorf("after a whole batch there is more to prune: %t, %v", more, err)
 	}

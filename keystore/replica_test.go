@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -26,7 +27,7 @@ func withReplica(dir string) func(*Config) {
 func (f fixture) waitForReplica() {
 	f.t.Helper()
 	now := f.Store.mono()
-	waitFor(f.t, "the replica has followed", func() bool {
+	testutil.Eventually(f.t, "the replica has followed", func() bool {
 		c, n := f.replica.copied.Load(), &f.replica.news
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -37,13 +38,13 @@ func (f fixture) waitForReplica() {
 // waitForItems waits until the replica has taken what was to be kept.
 func (f fixture) waitForItems() {
 	f.t.Helper()
-	waitFor(f.t, "the replica takes jobs and tokens", func() bool { return len(f.replica.queue) == 0 })
+	testutil.Eventually(f.t, "the replica takes jobs and tokens", func() bool { return len(f.replica.queue) == 0 })
 	f.waitForReplica()
 }
 
 func waitUntilAway(f fixture) {
 	f.t.Helper()
-	waitFor(f.t, "the store finds out that the database is away", func() bool { return f.away() != nil })
+	testutil.Eventually(f.t, "the store finds out that the database is away", func() bool { return f.away() != nil })
 }
 
 // wantFound wants the key of a secret to have a status.
@@ -165,7 +166,7 @@ func TestReplica_HasAllKeysWhileTheDatabaseIsAway(t *testing.T) {
 	}
 
 	server.StartAgain(t)
-	waitFor(t, "the key is found again", func() bool {
+	testutil.Eventually(t, "the key is found again", func() bool {
 		r, err := f.FindKey(context.Background(), secret)
 		return err == nil && statusOf(&r, start) == keyActive
 	})
@@ -308,7 +309,7 @@ func TestReplica_OneStoreWritesIt(t *testing.T) {
 	first.waitForReplica()
 	second := openStore(t, "", inPostgres(dsn), withReplica(dir))
 	second.waitForReplica()
-	waitFor(t, "the first one finds out", func() bool { r, _ := first.Replica(); return !r.Readable })
+	testutil.Eventually(t, "the first one finds out", func() bool { r, _ := first.Replica(); return !r.Readable })
 	if logs.FilterMessageSnippet("goes on without its replica").FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
 		t.Errorf("the log is %v", logs.All())
 	}
@@ -346,7 +347,7 @@ func TestReplica_ADamagedFileIsMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, secret := f.key(k.AccountID)
-	waitFor(t, "the replica is whole", func() bool {
+	testutil.Eventually(t, "the replica is whole", func() bool {
 		f.advance(2 * time.Second)
 		f.feed.poll(t.Context())
 		f.replica.step(t.Context())

@@ -101,7 +101,7 @@ func TestReports_NamesDependOnThePepper(t *testing.T) {
 // Processes on one file count by themselves.
 func TestReports_AreNotSentInAFile(t *testing.T) {
 	t.Parallel()
-	s := openStore(t, newPath(t))
+	s := openStore(t, newFile(t, "the file"))
 	if s.SharesReports() {
 		t.Error("a store in a file shares reports")
 	}

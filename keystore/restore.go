@@ -262,7 +262,7 @@ func (b *backup) close() error {
 	if err := b.db.Close(); err != nil {
 		return err
 	}
-	if fi, err := os.Stat(b.temp + "-wal"); err == nil && fi.Size() > 0 { //nolint:gosec // the store named the file
+	if fi, err := os.Stat(b.temp + "-wal"); err == nil && fi.Size() > 0 {
 		return fmt.Errorf("%s was not written whole", b.temp)
 	}
 	return nil

@@ -11,12 +11,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
-// beforeName is the name of the backup that a restore at this time makes.
-func beforeName(path string, now policy.Time) string {
-	return path + ".before-restore-" + now.Std().Format(beforeTime)
+// beforeName is the name of the backup that a restore of a backup at this time makes.
+func (f fixture) beforeName(from string, now policy.Time) string {
+	return f.copyPath(from) + ".before-restore-" + now.Std().Format(beforeTime)
+}
+
+// wantNothingLeft makes sure that a file of a store has no file beside it but its log.
+func (f fixture) wantNothingLeft() {
+	f.t.Helper()
+	if !isPostgres(f.place) {
+		wantFiles(f.t, filepath.Dir(f.place), "keystore.db", "keystore.db-shm", "keystore.db-wal")
+	}
 }
 
 // A file with the name of the backup that the restore makes is not overwritten, and
@@ -27,7 +36,7 @@ func TestRestore_OverwritesNoOtherBackup(t *testing.T) {
 	f := openStore(t, path, commandLine)
 	b := f.backup()
 	_, secret := f.key(f.account().ID)
-	name := beforeName(path, later)
+	name := f.beforeName(b.Path, later)
 	if err := os.WriteFile(name, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -41,16 +50,6 @@ func TestRestore_OverwritesNoOtherBackup(t *testing.T) {
 	if f.find(secret) == nil {
 		t.Error("a key was removed")
 	}
-}
-
-// lockFromOutside begins a transaction that writes, as another process does.
-func lockFromOutside(t *testing.T, path string) (unlock func()) {
-	t.Helper()
-	tx, err := rawDB(t, path).Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() { _ = tx.Rollback() }
 }
 
 // While another process writes, a restore waits. It gives up after lockWait, and then
@@ -68,8 +67,8 @@ func TestRestore_WaitsForTheLock(t *testing.T) {
 			_, err := f.Restore(t.Context(), later, operator, b.Path)
 			done <- err
 		}()
-		waitFor(t, "the restore has made its copy", func() bool {
-			_, err := os.Lstat(beforeName(path, later))
+		testutil.Eventually(t, "the restore has made its copy", func() bool {
+			_, err := os.Lstat(f.beforeName(b.Path, later))
 			return err == nil
 		})
 		if gives {
@@ -81,10 +80,10 @@ func TestRestore_WaitsForTheLock(t *testing.T) {
 		}
 		f.advance(lockWait + time.Second)
 		err := <-done
-		if wantIs(t, err, ErrUnavailable); !strings.Contains(err.Error(), "locked") {
+		if wantIs(t, err, ErrUnavailable); !strings.Contains(err.Error(), "lock") {
 			t.Errorf("after %s: %v", lockWait, err)
 		}
-		wantFiles(t, filepath.Dir(path), "keystore.db", "keystore.db-shm", "keystore.db-wal")
+		f.wantNothingLeft()
 		unlock()
 	}
 }
@@ -115,7 +114,7 @@ func TestRestore_TheCopyHasAllThatIsRemoved(t *testing.T) {
 		err = db.Attach(t.Context(), opened.temp, func(begin func(context.Context) (*sql.Tx, error)) error {
 			r, err := f.mergeAttached(t.Context(), db, func(ctx context.Context) (*sql.Tx, error) {
 				begun++
-				if _, err := os.Lstat(beforeName(path, later)); err == nil {
+				if _, err := os.Lstat(f.beforeName(b.Path, later)); err == nil {
 					copied++
 				}
 				if begun <= writes {
@@ -134,7 +133,7 @@ func TestRestore_TheCopyHasAllThatIsRemoved(t *testing.T) {
 		if want := min(writes, unlockedCopies) + 1; begun != want || copied != min(want, unlockedCopies) {
 			t.Errorf("%d writes: the restore began %d times, %d times with a copy; want %d", writes, begun, copied, want)
 		}
-		before, err := sql.Open("sqlite3", beforeName(path, later))
+		before, err := sql.Open("sqlite3", f.beforeName(b.Path, later))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +168,7 @@ func TestRestore_AsOldAsTheTrail(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, forged)
-	mustExec(t, db, `UPDATE audit SET hash = zeroblob(32) WHERE seq = $1`, full.Head.Seq)
+	mustExec(t, db, `UPDATE audit SET hash = $1 WHERE seq = $2`, make([]byte, 32), full.Head.Seq)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -188,13 +187,13 @@ func TestRestore_TheCallerGivesUp(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
-	b := f.backup()
+	b, empty := f.backup(), newPath(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, restore := range map[string]func() error{
 		"into a store": func() error { _, err := f.Restore(ctx, later, operator, b.Path); return err },
 		"into nothing": func() error {
-			_, err := RestoreNew(ctx, Config{Path: newPath(t)}, later, operator, b.Path)
+			_, err := RestoreNew(ctx, bareConfig(empty), later, operator, b.Path)
 			return err
 		},
 	} {
@@ -204,7 +203,7 @@ func TestRestore_TheCallerGivesUp(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	wantFiles(t, filepath.Dir(path), "keystore.db", "keystore.db-shm", "keystore.db-wal")
+	f.wantNothingLeft()
 }
 
 func TestRestore_OfAClosedStoreIsErrClosed(t *testing.T) {
@@ -229,7 +228,7 @@ func TestRestoreNew_RefusesAndLeavesNothing(t *testing.T) {
 	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Mkdir(other, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	salted := Config{Path: filepath.Join(other, "new.db"), Pepper: policy.NewSecret("salt")}
+	salted := configOf(inPlace(filepath.Join(other, "new.db")), withPepper("salt"))
 	for name, c := range map[string]struct {
 		cfg  Config
 		by   Actor
@@ -238,11 +237,11 @@ func TestRestoreNew_RefusesAndLeavesNothing(t *testing.T) {
 		want string
 	}{
 		"by an account":    {salted, Actor{Kind: ActorAccount, ID: "acc_1"}, good.Path, ErrInvalid, "restoring a backup is for the operator only"},
-		"below a file":     {Config{Path: filepath.Join(file, "new.db")}, operator, good.Path, ErrUnavailable, "not a directory"},
+		"below a file":     {bareConfig(filepath.Join(file, "new.db")), operator, good.Path, ErrUnavailable, "not a directory"},
 		"without a backup": {salted, operator, filepath.Join(dir, "none"), ErrInvalid, "no such file"},
 		"an empty file":    {salted, operator, file, ErrInvalid, "it is empty"},
-		"another pepper":   {Config{Path: filepath.Join(other, "new.db"), Pepper: policy.NewSecret("sugar")}, operator, good.Path, ErrInvalid, "its pepper is not the one"},
-		"below nothing":    {Config{Path: filepath.Join(other, "dir", "dir", "new.db")}, operator, file, ErrInvalid, "it is empty"},
+		"another pepper":   {configOf(inPlace(filepath.Join(other, "new.db")), withPepper("sugar")), operator, good.Path, ErrInvalid, "its pepper is not the one"},
+		"below nothing":    {bareConfig(filepath.Join(other, "dir", "dir", "new.db")), operator, file, ErrInvalid, "it is empty"},
 	} {
 		for _, dry := range []bool{true, false} {
 			restore := RestoreNew

@@ -6,12 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 // The plan of a restore to a new keystore finds what the restore would find at the path, and
 // uses no other directory.
 func TestPlanRestoreNew_TriesThePathItself(t *testing.T) {
+	postgrestest.OfSQLite(t, "the file")
 	dir := testutil.SmallDisk(t, 64<<10)
 	if dir == "" {
 		return // the test ran in the other process
@@ -41,7 +43,7 @@ func TestPlanRestoreNew_TriesThePathItself(t *testing.T) {
 	} {
 		for name, err := range map[string]error{
 			"plan":  plan(t, path, b.Path),
-			"check": CheckNew(t.Context(), Config{Path: path}),
+			"check": CheckNew(t.Context(), bareConfig(path)),
 		} {
 			switch {
 			case want == "" || name == "check" && strings.HasPrefix(path, dir): // the disk has some room
@@ -66,13 +68,13 @@ func TestPlanRestoreNew_TriesThePathItself(t *testing.T) {
 	if err := full.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckNew(t.Context(), Config{Path: filepath.Join(dir, "new.db")}); err == nil || !strings.Contains(err.Error(), "its file system is full") {
+	if err := CheckNew(t.Context(), bareConfig(filepath.Join(dir, "new.db"))); err == nil || !strings.Contains(err.Error(), "its file system is full") {
 		t.Errorf("on a full disk: %v", err)
 	}
 }
 
 func plan(t *testing.T, path, from string) error {
 	t.Helper()
-	_, err := PlanRestoreNew(t.Context(), Config{Path: path}, later, operator, from)
+	_, err := PlanRestoreNew(t.Context(), bareConfig(path), later, operator, from)
 	return err
 }

@@ -41,16 +41,14 @@ func TestPlanRestore_IsTheRestoreWithoutItsEffect(t *testing.T) {
 	_, err = f.PlanRestore(t.Context(), later, Actor{Kind: ActorAccount, ID: a.ID}, full.Path)
 	wantIs(t, err, ErrInvalid)
 
-	cfg := f.cfg
-	cfg.Path = filepath.Join(t.TempDir(), "dir", "new.db")
-	fresh, err := PlanRestoreNew(t.Context(), cfg, later, operator, full.Path)
+	to := filepath.Join(t.TempDir(), "dir", "new.db")
+	fresh, err := PlanRestoreNew(t.Context(), configOf(inPlace(to)), later, operator, full.Path)
 	if err != nil || fresh.Keys.Restored != 2 || fresh.Accounts.Restored != 1 {
 		t.Errorf("planned %+v, %v", fresh, err)
 	}
-	if _, err := os.Stat(filepath.Dir(cfg.Path)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Dir(to)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the plan made a directory: %v", err)
 	}
-	cfg.Path = path
-	_, err = PlanRestoreNew(t.Context(), cfg, later, operator, full.Path)
+	_, err = PlanRestoreNew(t.Context(), f.cfg, later, operator, full.Path)
 	wantIs(t, err, ErrInvalid)
 }

@@ -176,27 +176,38 @@ func (w *world) restoreFrom(path string) (before string) {
 	return r.Before
 }
 
+// worlds returns a function that makes a world in a new store, with an account and a key, and an empty
+// directory for its backups. done closes the store.
+func worlds(t *testing.T, place func() func(*Config)) (newWorld func(*rapid.T) (w *world, dir string, done func())) {
+	t.Helper()
+	root, runs := t.TempDir(), 0
+	return func(t *rapid.T) (*world, string, func()) {
+		runs++
+		dir := filepath.Join(root, strconv.Itoa(runs))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s, _, err := tryStore("", place(), commandLine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &world{Store: s, t: t, now: start}
+		w.open()
+		w.issue(w.accounts[0])
+		return w, dir, func() { _ = s.Close() }
+	}
+}
+
 // The store changes at random before and after a backup. Restoring the backup makes no key,
 // no token and no service password valid that was not valid before, and removes none that the
 // backup has. The file that the restore makes has the removed records.
 func TestRestore_RevivesNothing(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
-		root, runs := t.TempDir(), 0
+		newWorld := worlds(t, place)
 		rapid.Check(t, func(t *rapid.T) {
-			runs++
-			dir := filepath.Join(root, strconv.Itoa(runs))
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			s, _, err := tryStore("", place(), commandLine)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = s.Close() }()
-			w := &world{Store: s, t: t, now: start}
-			w.open()
-			w.issue(w.accounts[0])
+			w, dir, done := newWorld(t)
+			defer done()
 			for range rapid.IntRange(0, 8).Draw(t, "before") {
 				w.step()
 			}
@@ -291,21 +302,11 @@ func (d *deaths) watch(what string) {
 func TestRestore_EndsAreForEver(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
-		root, runs := t.TempDir(), 0
+		newWorld := worlds(t, place)
 		rapid.Check(t, func(t *rapid.T) {
-			runs++
-			dir := filepath.Join(root, strconv.Itoa(runs))
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			s, _, err := tryStore("", place(), commandLine)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = s.Close() }()
-			d := &deaths{&world{Store: s, t: t, now: start}, map[string]policy.Time{}, map[string]policy.Time{}}
-			d.open()
-			d.issue(d.accounts[0])
+			w, dir, done := newWorld(t)
+			defer done()
+			d := &deaths{w, map[string]policy.Time{}, map[string]policy.Time{}}
 			var backups []string
 			for i := range rapid.IntRange(4, 16).Draw(t, "steps") {
 				switch what := rapid.IntRange(0, 9).Draw(t, "step"); {

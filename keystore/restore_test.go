@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -238,7 +239,7 @@ func TestRestore_TakenMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := rawDB(t, full)
-	mustExec(t, db, `INSERT INTO dead_digests (digest, at) VALUES (zeroblob(32), 1)`)
+	mustExec(t, db, `INSERT INTO dead_digests (digest, at) VALUES ($1, 1)`, make([]byte, 32))
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +253,7 @@ func TestRestore_TakenMeanwhile(t *testing.T) {
 	if record := f.find(secret); record == nil || record.Key().ID == im[0].Key.ID || f.find(orphan) != nil {
 		t.Errorf("the key is %+v", record)
 	}
-	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM dead_digests WHERE digest = zeroblob(32)`); n != 1 {
+	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM dead_digests WHERE digest = $1`, make([]byte, 32)); n != 1 {
 		t.Error("a digest that was dead is not any more")
 	}
 }
@@ -285,6 +286,7 @@ func TestRestore_OlderThanTheTrail(t *testing.T) {
 
 func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "versions of the schema before PostgreSQL")
 	secret, gone := policy.NewSecret("one"), policy.NewSecret("two")
 	plain := newHasher(policy.Secret{})
 	path := newPath(t)
@@ -317,7 +319,7 @@ func TestRestore_OlderSchemaAndPepper(t *testing.T) {
 	wantFiles(t, filepath.Dir(old), "old.db")
 
 	// RestoreNew also upgrades the schema and adds the pepper.
-	cfg := Config{Path: filepath.Join(t.TempDir(), "dir", "new.db"), CommandLine: true, Pepper: policy.NewSecret("salt")}
+	cfg := configOf(inPlace(filepath.Join(t.TempDir(), "dir", "new.db")), commandLine, withPepper("salt"))
 	r, err := RestoreNew(t.Context(), cfg, later, operator, old)
 	if err != nil || r.Keys.Restored != 2 || r.Accounts.Restored != 1 || r.Before != "" {
 		t.Fatalf("got %+v, %v", r, err)

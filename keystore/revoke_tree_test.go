@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -35,7 +36,7 @@ func (f fixture) issueMany(path string, issuer policy.Key, n int) (first policy.
 	first, secret = f.child(issuer)
 	mustExec(f.t, rawDB(f.t, path), `WITH RECURSIVE numbers (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
 		INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, created_at, expires_at)
-		SELECT 'key_' || n, account_id, randomblob(32), prefix, origin, label, allow, issuable, issuer_id, created_at, expires_at
+		SELECT 'key_' || n, account_id, `+randomDigest(path)+`, prefix, origin, label, allow, issuable, issuer_id, created_at, expires_at
 		FROM api_keys, numbers WHERE id = $2`, n-1, first.ID)
 	return first, secret
 }
@@ -50,8 +51,7 @@ func TestRevokeTree_ABatchFails(t *testing.T) {
 	_, secret := f.issueMany(path, root, 2*treeBatch)
 	db := rawDB(t, path)
 	// The first batch is root and treeBatch children.
-	mustExec(t, db, `CREATE TRIGGER fails BEFORE INSERT ON audit WHEN (SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NOT NULL) > 1 + 500
-		BEGIN SELECT RAISE(ABORT, 'no more'); END`)
+	mend := trigger(t, path, `BEFORE INSERT ON audit`, `(SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NOT NULL) > 1 + 500`, fails)
 	_, n, err := f.RevokeTree(t.Context(), start, operator, root.ID, "leaked")
 	want := "key " + root.ID + " and all keys that it issued are revoked, and 500 of these are marked so, others are not: do it again: "
 	if wantIs(t, err, ErrUnavailable); n != 0 || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "no more") {
@@ -79,7 +79,7 @@ func TestRevokeTree_ABatchFails(t *testing.T) {
 		}
 	}
 
-	mustExec(t, db, `DROP TRIGGER fails`)
+	mend()
 	// The children keep the instant at which they ended.
 	if _, n, err := f.RevokeTree(t.Context(), start+1, operator, root.ID, "leaked"); err != nil || n != treeBatch {
 		t.Errorf("again: %d children, %v; want the other %d", n, err, treeBatch)
@@ -99,6 +99,7 @@ func TestRevokeTree_TheCallerGivesUp(t *testing.T) {
 	f := openStore(t, path)
 	root, _ := f.key(f.account().ID, func(k *NewKey) { k.Issuable = true })
 	_, secret := f.child(root)
+	f.takeOverPolling() // so that nothing else calls the watcher
 	ctx, cancel := context.WithCancel(t.Context())
 	defer f.Watch(f.find(secret), cancel)() // the first transaction ends the child
 	_, _, err := f.RevokeTree(ctx, start, operator, root.ID, "")
@@ -114,6 +115,7 @@ func TestRevokeTree_TheCallerGivesUp(t *testing.T) {
 // marked.
 func TestRevokeTree_WithoutRoomEndsWithoutMarks(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a full disk")
 	path := newPath(t)
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))
@@ -163,7 +165,7 @@ func TestRevokeTree_TheDiskBecomesFull(t *testing.T) {
 	root, _ := f.key(f.account().ID, func(k *NewKey) { k.Issuable = true })
 	child, _ := f.child(root)
 	_, _ = f.child(root)
-	mustExec(t, rawDB(t, f.cfg.Path), `CREATE TRIGGER fails BEFORE INSERT ON audit WHEN NEW.subject = '`+child.ID+`' BEGIN SELECT RAISE(ABORT, 'no more'); END`)
+	trigger(t, f.place, `BEFORE INSERT ON audit`, `NEW.subject = '`+child.ID+`'`, fails)
 	if _, n, err := f.RevokeTree(t.Context(), start, operator, root.ID, ""); err != nil || n != 2 {
 		t.Errorf("%d children, %v; want 2", n, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -12,6 +13,7 @@ import (
 // of the password, and never by the service ID alone.
 func TestFindService_SearchesByThePassword(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	path := newPath(t)
 	f := openStore(t, path)
 	f.account()
@@ -52,6 +54,7 @@ func (f fixture) child(issuer policy.Key, edit ...func(*NewKey)) (policy.Key, po
 
 func TestPrune_SearchesByIndex(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "a query plan of SQLite")
 	path := newPath(t)
 	openStore(t, path)
 	plan := planOf(t, path, endedKeys, start, pruneBatch)

@@ -6,10 +6,14 @@ import (
 	"testing"
 
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 func TestFileOverwrittenInPlaceIsNotTrusted(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	other := newPath(t)
 	g := openStore(t, other)
 	g.key(g.account().ID)
@@ -33,15 +37,15 @@ func TestFileOverwrittenInPlaceIsNotTrusted(t *testing.T) {
 			if err := os.WriteFile(path, bytes, 0o600); err != nil { // as cp does
 				t.Fatal(err)
 			}
-			waitFor(t, "it is noticed", func() bool {
+			testutil.Eventually(t, "it is noticed", func() bool {
 				_, err := f.FindKey(t.Context(), secret)
 				return errors.Is(err, ErrUnavailable)
 			})
-			waitFor(t, "the log says so", func() bool {
+			testutil.Eventually(t, "the log says so", func() bool {
 				return logs.FilterMessage("the keystore is unavailable").Len() == 1
 			})
 			replaceFile(t, copyOf(t, store), path)
-			waitFor(t, "a file that is renamed over it is served", func() bool {
+			testutil.Eventually(t, "a file that is renamed over it is served", func() bool {
 				_, err := f.FindKey(t.Context(), secret)
 				return errors.Is(err, ErrNotFound)
 			})
@@ -63,6 +67,7 @@ func copyOf(t *testing.T, store []byte) string {
 
 func TestCheckpointsAreNoOverwriting(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()

@@ -8,10 +8,14 @@ import (
 	"testing"
 
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 func TestFileRemovedOrInvalid(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	path := newPath(t)
 	var logs *observer.ObservedLogs
 	f := openStore(t, path, logTo(&logs))
@@ -27,11 +31,11 @@ func TestFileRemovedOrInvalid(t *testing.T) {
 		_, err := f.FindKey(t.Context(), secret)
 		return errors.Is(err, ErrUnavailable)
 	}
-	waitFor(t, "a missing file is noticed", unavailable)
+	testutil.Eventually(t, "a missing file is noticed", unavailable)
 	if err := os.WriteFile(path, []byte("garbage, and more than a header of it"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the log names the garbage", func() bool {
+	testutil.Eventually(t, "the log names the garbage", func() bool {
 		return strings.Contains(fmt.Sprint(logs.All()), "want a keystore made by this program")
 	})
 	if !unavailable() {
@@ -61,6 +65,7 @@ func TestFileRemovedOrInvalid(t *testing.T) {
 // A write fails if the file is no longer at its path, also before a poll has noticed.
 func TestFileRemoved_WritesFailAtOnce(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	path := newPath(t)
 	f := openStore(t, path, commandLine)
 	if err := os.Remove(path); err != nil {

@@ -14,6 +14,8 @@ func TestStats_CountsWhatTheCachesAnswer(t *testing.T) {
 	f := openStore(t, newPath(t))
 	key, secret := f.key(f.account().ID)
 	f.job(key, "j1")
+	f.takeOverPolling() // a lookup that a poll overtakes asks twice
+	f.feed.poll(t.Context())
 	stats := func(cache string) CacheStats {
 		for _, c := range f.Stats().Caches {
 			if c.Name == cache {
@@ -55,7 +57,7 @@ func TestStats_SaysHowOldTheRecordsAre(t *testing.T) {
 	f.takeOverPolling()
 	f.feed.poll(t.Context())
 	s := f.Stats()
-	if !s.Open || s.Age > time.Second || s.Bytes <= 0 || s.LogBytes <= 0 || s.FreeBytes <= 0 {
+	if !s.Open || s.Age > time.Second || !isPostgres(f.place) && (s.Bytes <= 0 || s.LogBytes <= 0 || s.FreeBytes <= 0) {
 		t.Errorf("of an open store: %+v", s)
 	}
 	f.advance(3 * time.Second)
@@ -73,7 +75,7 @@ func TestStats_SaysHowOldTheRecordsAre(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s := f.Stats(); s.Open || s.Bytes != 0 || s.LogBytes != 0 {
+	if s := f.Stats(); s.Open || s.Bytes > 0 || s.LogBytes > 0 {
 		t.Errorf("of a closed store: %+v", s)
 	}
 	if s := openStore(t, newPath(t), commandLine).Stats(); len(s.Caches) != 0 {
@@ -101,6 +103,9 @@ func TestWrote_IsToldOfEachTransaction(t *testing.T) {
 	want("a write and a refusal", Written{})
 	f.commitScripted([]scripted{{"a fault", false, []error{errors.New("no")}, ErrUnavailable, 1}, {"another", false, []error{errors.New("no")}, ErrUnavailable, 1}})
 	want("two faults", Written{Failed: 2, Cause: WriteFailed})
+	if isPostgres(f.place) {
+		return // whose disk is the server's
+	}
 	f.commitScripted([]scripted{
 		{"a job without space", false, []error{errDiskFull}, ErrUnavailable, 1},
 		{"an end without space", true, []error{errDiskFull, nil}, nil, 2},

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -203,6 +204,6 @@ func TestR2_EndedKeyNeverSurvivesWhereRecordsComeAndGo(t *testing.T) {
 		if !c.allEnded(s) {
 			t.Errorf("store %d finds a key live that has ended, or the reverse", i)
 		}
-		waitFor(t, "what is cached is what the database says", func() bool { return c.settled(s) })
+		testutil.Eventually(t, "what is cached is what the database says", func() bool { return c.settled(s) })
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -136,12 +137,12 @@ func TestUpgrade_AnOlderProgramCopiesNoNewerTables(t *testing.T) {
 			if n := count(t, rawDB(t, opened), `SELECT COUNT(*) FROM api_keys WHERE added = 7`); n != 1 {
 				t.Errorf("the backup has %d keys with the new column", n)
 			}
-			_, err = RestoreNew(t.Context(), Config{Path: to}, start, operator, after.Path)
+			_, err = RestoreNew(t.Context(), bareConfig(to), start, operator, after.Path)
 			refused("restoring a backup of newer tables", err)
 		} else {
 			_, err := f.Backup(t.Context(), filepath.Join(dir, "after"))
 			refused("a backup", err)
-			_, err = f.CopyTo(t.Context(), Config{Path: to}, CopyOptions{})
+			_, err = f.CopyTo(t.Context(), bareConfig(to), CopyOptions{})
 			refused("a copy", err)
 		}
 		if _, err := os.Stat(to); !errors.Is(err, os.ErrNotExist) {
@@ -174,7 +175,7 @@ func TestUpgrade_ARunningProgramStopsAtTablesForNewerProgramsOnly(t *testing.T) 
 		if wantIs(t, err, ErrUnavailable); err == nil || !strings.Contains(err.Error(), "run the newer program") {
 			t.Errorf("a command writes: %v", err)
 		}
-		waitFor(t, "the program finds out", func() bool { return f.state.Load().fault != nil })
+		testutil.Eventually(t, "the program finds out", func() bool { return f.state.Load().fault != nil })
 		_, err = f.FindKey(t.Context(), secret)
 		if wantIs(t, err, ErrUnavailable); err == nil || !strings.Contains(err.Error(), "run the newer program") {
 			t.Errorf("a lookup: %v", err)
@@ -183,16 +184,38 @@ func TestUpgrade_ARunningProgramStopsAtTablesForNewerProgramsOnly(t *testing.T) 
 		if _, _, err := tryStore("", at); err == nil || !strings.Contains(err.Error(), "run the newer program") {
 			t.Errorf("a program starts: %v", err)
 		}
-		waitFor(t, "the log says why", func() bool {
+		testutil.Eventually(t, "the log says why", func() bool {
 			return logs.FilterLevelExact(zapcore.ErrorLevel).FilterMessageSnippet("unavailable").Len() > 0
 		})
 
 		db := rawOf(t, at)
 		mustExec(t, db, fmt.Sprintf(`UPDATE meta SET value = '%d' WHERE name = 'compatible'`, engine.SchemaVersion))
-		waitFor(t, "the program works again", func() bool {
+		testutil.Eventually(t, "the program works again", func() bool {
 			_, err := f.FindKey(context.Background(), secret)
 			return err == nil
 		})
+	})
+}
+
+// Without the row that says for which programs the tables are, they are for programs that know their version.
+func TestUpgrade_TablesThatDoNotSayForWhichPrograms(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
+		at := place()
+		if err := openStore(t, "", at).Close(); err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, rawOf(t, at), `DELETE FROM meta WHERE name = 'compatible'`)
+		f := openStore(t, "", at)
+		f.key(f.account().ID)
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		migrateToNext(t, at, engine.SchemaVersion)
+		_, _, err := tryStore("", at)
+		if wantIs(t, err, ErrUnavailable); err == nil || !strings.Contains(err.Error(), "run the newer program") {
+			t.Errorf("newer tables: %v", err)
+		}
 	})
 }
 
@@ -200,12 +223,12 @@ func TestUpgrade_ARunningProgramStopsAtTablesForNewerProgramsOnly(t *testing.T) 
 // writes of other processes would be lost.
 func TestUpgrade_AStoppedProgramKeepsTheLogOfOthers(t *testing.T) {
 	t.Parallel()
-	path := newPath(t)
+	path := newFile(t, "the log beside the file")
 	f := openStore(t, path)
 	f.key(f.account().ID)
 	f.takeOverPolling()
 	f.feed.poll(t.Context())
-	at := func(c *Config) { c.Path = path }
+	at := inPlace(path)
 	migrateToNext(t, at, nextVersion)
 	newer := rawDB(t, path)
 	mustExec(t, newer, `UPDATE meta SET value = value WHERE name = 'store_id'`)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -43,6 +44,7 @@ func makeVersion1(t *testing.T, path string, digests ...digest) {
 
 func TestUpgrade_FromVersion1(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "versions of the schema before PostgreSQL")
 	path := newPath(t)
 	secret, other := policy.NewSecret("one"), policy.NewSecret("two")
 	plain := newHasher(policy.Secret{})
@@ -120,6 +122,7 @@ func TestUpgrade_FromVersion1(t *testing.T) {
 // reads and writes are still there.
 func TestUpgrade_Version1GoesOn(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "versions of the schema before PostgreSQL")
 	path := newPath(t)
 	makeVersion1(t, path, digest{1})
 	db := rawDB(t, path)
@@ -148,6 +151,7 @@ func TestUpgrade_Version1GoesOn(t *testing.T) {
 // A file of schema version 8 gets a table of tokens, and keeps all its records.
 func TestUpgrade_FromVersion8(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "versions of the schema before PostgreSQL")
 	path := newPath(t)
 	f := openStore(t, path)
 	k, secret := f.key(f.account().ID)
@@ -197,9 +201,30 @@ func TestUpgrade_FromVersion8(t *testing.T) {
 	}
 }
 
+// A file of schema version 16 takes from the audit trail when users have signed in last.
+func TestUpgrade_FromVersion16(t *testing.T) {
+	t.Parallel()
+	path := newFile(t, "versions of the schema before PostgreSQL")
+	f := openStore(t, path)
+	wantLast := f.wantSignIns()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, path)
+	for _, column := range []string{"signed_in_at", "issuer", "subject"} {
+		mustExec(t, db, `ALTER TABLE console_users DROP COLUMN `+column)
+	}
+	mustExec(t, db, `DROP TABLE console_passkeys`) // of version 19
+	mustExec(t, db, `ALTER TABLE console_users DROP COLUMN handle`)
+	mustExec(t, db, `DROP INDEX audit_account`) // of version 20
+	mustExec(t, db, `DELETE FROM schema_version WHERE version_id >= 17`)
+	wantLast(openStore(t, path))
+}
+
 // A file of schema version 19 sorts its labels by an index of version 20 after the upgrade.
 func TestUpgrade_FromVersion19(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "an index of SQLite")
 	path := newPath(t)
 	f := openStore(t, path)
 	a := f.account()
@@ -238,7 +263,7 @@ func TestKeepPepper_AddsNone(t *testing.T) {
 		_ = s.Close()
 		t.Fatal("it was opened")
 	}
-	if msg := err.Error(); !strings.Contains(msg, path) || !strings.Contains(msg, "has no pepper yet") || !strings.Contains(msg, "start the server") || strings.Contains(msg, "salt") {
+	if msg := err.Error(); !strings.Contains(msg, f.cfg.name) || !strings.Contains(msg, "has no pepper yet") || !strings.Contains(msg, "start the server") || strings.Contains(msg, "salt") {
 		t.Errorf("error %q", msg)
 	}
 	if n := count(t, rawDB(t, path), `SELECT COUNT(*) FROM meta WHERE name = 'pepper_check'`); n != 0 {

@@ -27,7 +27,7 @@ func (f fixture) countEach(n int) {
 
 func (f fixture) journal() int {
 	f.t.Helper()
-	return count(f.t, rawDB(f.t, f.cfg.Path), `SELECT COUNT(*) FROM usage_journal`)
+	return count(f.t, rawDB(f.t, f.place), `SELECT COUNT(*) FROM usage_journal`)
 }
 
 // With many keys, counts go to the journal first. Every sum is as if they were written at once.
@@ -83,8 +83,7 @@ func TestUsageJournal_AnInterruptedFoldGoesOn(t *testing.T) {
 	f := openStore(t, path, commandLine, logTo(&logs))
 	f.countEach(1000)
 	f.usage.flush(t.Context())
-	db := rawDB(t, path)
-	mustExec(t, db, `CREATE TRIGGER broken BEFORE INSERT ON usage_totals WHEN (SELECT COUNT(*) FROM usage_scopes) > 700 BEGIN SELECT RAISE(FAIL, 'no'); END`)
+	mend := trigger(t, path, `BEFORE INSERT ON usage_totals`, `(SELECT COUNT(*) FROM usage_scopes) > 700`, fails)
 	if n := f.sumOf(UsageList{}).Requests; n != 1000 { // the row of all requests is written first
 		t.Errorf("%d requests, want 1000", n)
 	}
@@ -98,7 +97,7 @@ func TestUsageJournal_AnInterruptedFoldGoesOn(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, db, `DROP TRIGGER broken`)
+	mend()
 	f = openStore(t, path, commandLine)
 	keys := f.usageOf(UsageList{Group: UsageByKey})
 	if len(keys) != 1000 || f.sumOf(UsageList{}).Requests != 1500 {
@@ -258,7 +257,7 @@ func TestUsageJournal_ADamagedRow(t *testing.T) {
 	f.countEach(200)
 	f.usage.flush(t.Context())
 	whole := encodeUsage([]takenUsage{{UsageCounts{Requests: 1}, *aUse(policy.Key{ID: "key_a", AccountID: "acc_a"}, policy.ReadJob, policy.Allowed), 1}, {UsageCounts{Requests: 1}, *aUse(policy.Key{ID: "key_b", AccountID: "acc_b"}, policy.ReadJob, policy.Allowed), 1}})
-	mustExec(t, rawDB(t, f.cfg.Path), `INSERT INTO usage_journal (counts) VALUES (X'0101'), ($1)`, whole[:len(whole)-1])
+	mustExec(t, rawDB(t, f.place), `INSERT INTO usage_journal (counts) VALUES ($1), ($2)`, []byte{1, 1}, whole[:len(whole)-1])
 	f.countEach(200)
 	f.usage.flush(t.Context())
 	if err := f.Prune(t.Context(), start); err != nil {
@@ -279,9 +278,9 @@ func TestUsageJournal_ADamagedRow(t *testing.T) {
 func TestUsageJournal_AFoldWithoutItsRows(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t), commandLine)
-	mustExec(t, rawDB(t, f.cfg.Path), `UPDATE usage_fold SET upto = 1, done = 384`)
-	mustExec(t, rawDB(t, f.cfg.Path), `INSERT INTO usage_journal (id, counts) VALUES (1, X'00')`)
-	mustExec(t, rawDB(t, f.cfg.Path), `DELETE FROM usage_journal`)
+	mustExec(t, rawDB(t, f.place), `UPDATE usage_fold SET upto = 1, done = 384`)
+	mustExec(t, rawDB(t, f.place), `INSERT INTO usage_journal (counts) VALUES ($1)`, []byte{0})
+	mustExec(t, rawDB(t, f.place), `DELETE FROM usage_journal`)
 	f.countEach(200)
 	f.usage.flush(t.Context())
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -78,7 +78,7 @@ const counterEnv = "KEYSTORE_TEST_COUNTER" // the store of a process that counts
 // countForEver counts a request each millisecond, and prints after each count how many there
 // were.
 func countForEver(path string) {
-	s, err := Open(context.Background(), Config{Path: path})
+	s, err := Open(context.Background(), bareConfig(path))
 	tick := time.NewTicker(time.Millisecond)
 	for i := 1; err == nil; i++ {
 		s.CountUsage(policy.At(<-tick.C), &UsageOf{KeyID: "key_1", AccountID: "acc_1"}, UsageCounts{Requests: 1})

@@ -22,7 +22,7 @@ const (
 // foldForEver counts a request for each key, and folds the journal every third time. It prints a
 // line before and after each write.
 func foldForEver(path string) {
-	s, err := Open(context.Background(), Config{Path: path, CommandLine: true})
+	s, err := Open(context.Background(), configOf(inPlace(path), commandLine))
 	for i := 0; err == nil; i++ {
 		fixture{Store: s}.countEach(killedKeys)
 		fmt.Println("begun")

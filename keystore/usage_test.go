@@ -217,7 +217,7 @@ func TestUsage_RollUpKeepsEverySum(t *testing.T) {
 			r.Errorf("%d requests in the days, want %d", got, sum)
 		}
 		since := int64(now.Add(-usageHoursKept)/hour) / hoursOfDay * hoursOfDay
-		if n := count(t, rawDB(t, f.cfg.Path), `SELECT COUNT(*) FROM usage_hours WHERE hour < $1`, since); n != 0 {
+		if n := count(t, rawDB(t, f.place), `SELECT COUNT(*) FROM usage_hours WHERE hour < $1`, since); n != 0 {
 			r.Errorf("%d hours were not added up to days", n)
 		}
 	})
@@ -260,18 +260,17 @@ func TestUsage_AfterAnErrorOfTheStore(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	f := openStore(t, path)
-	db := rawDB(t, path)
 	for i := range 300 { // more than one transaction
 		k := policy.Key{ID: fmt.Sprintf("key_%03d", i), AccountID: "acc_1"}
 		f.usage.watch(k.ID, start) // not to the journal
 		f.CountUsage(start, aUse(k, policy.Recognize, policy.Allowed), UsageCounts{Requests: 1, AudioTime: time.Second})
 	}
-	mustExec(t, db, `CREATE TRIGGER broken BEFORE INSERT ON usage_totals WHEN (SELECT COUNT(*) FROM usage_scopes) > 200 BEGIN SELECT RAISE(FAIL, 'no'); END`)
+	mend := trigger(t, path, `BEFORE INSERT ON usage_totals`, `(SELECT COUNT(*) FROM usage_scopes) > 200`, fails)
 	f.usage.flush(t.Context())
 	if n := f.sumOf(UsageList{}).Requests; n == 0 || n >= 300 {
 		t.Errorf("%d requests were written, want some of them", n)
 	}
-	mustExec(t, db, `DROP TRIGGER broken`)
+	mend()
 	if err := f.Close(); err != nil { // writes the rest
 		t.Fatal(err)
 	}

@@ -25,8 +25,9 @@ func TestNoteUse_OncePerKeyAndMinute(t *testing.T) {
 	}
 	feed := count(t, db, `SELECT COUNT(*) FROM feed`)
 	mustExec(t, db, `CREATE TABLE writes (n INTEGER)`)
-	mustExec(t, db, `CREATE TRIGGER firsts AFTER INSERT ON last_uses BEGIN INSERT INTO writes VALUES (1); END`)
-	mustExec(t, db, `CREATE TRIGGER laters AFTER UPDATE ON last_uses BEGIN INSERT INTO writes VALUES (1); END`)
+	for _, event := range []string{`INSERT`, `UPDATE`} {
+		trigger(t, path, `AFTER `+event+` ON last_uses`, `TRUE`, `INSERT INTO writes VALUES (1)`)
+	}
 	for _, c := range []struct {
 		after  time.Duration
 		want   time.Duration

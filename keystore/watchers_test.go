@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -64,7 +66,7 @@ func TestWatch_NotifiesOfTheEndOfAKey(t *testing.T) {
 			if err := end(f, other, k); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "the watcher is told", func() bool { return told.Load() > 0 })
+			testutil.Eventually(t, "the watcher is told", func() bool { return told.Load() > 0 })
 			now, err := f.Reread(t.Context(), r)
 			if err != nil || statusOf(&now, start.Add(time.Hour-1)) == "active" && now.Key().RevokeFrom.IsZero() {
 				t.Errorf("read again it is %+v, %v", now, err)
@@ -78,6 +80,7 @@ func TestWatch_NotifiesOfTheEndOfAKey(t *testing.T) {
 
 func TestWatch_NotifiesIfAnyRecordMayHaveChanged(t *testing.T) {
 	t.Parallel()
+	postgrestest.OfSQLite(t, "the file")
 	path := newPath(t)
 	f := openStore(t, path)
 	_, secret := f.key(f.account().ID)
@@ -86,7 +89,7 @@ func TestWatch_NotifiesIfAnyRecordMayHaveChanged(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the watcher is told that the file is gone", func() bool { return told.Load() > 0 })
+	testutil.Eventually(t, "the watcher is told that the file is gone", func() bool { return told.Load() > 0 })
 	if _, err := f.Reread(t.Context(), r); err == nil {
 		t.Error("a store without a file has records")
 	}

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -314,8 +313,8 @@ func TestServers_StopWithAKilledProcess(t *testing.T) {
 		t.Errorf("the process has started %d servers, want 4", len(servers))
 	}
 	for dir, pid := range servers {
-		waitUntil(t, fmt.Sprintf("process %d ends", pid), func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
-		waitUntil(t, dir+" is removed", func() bool {
+		testutil.Eventually(t, fmt.Sprintf("process %d ends", pid), func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+		testutil.Eventually(t, dir+" is removed", func() bool {
 			_, err := os.Stat(dir)
 			return errors.Is(err, fs.ErrNotExist)
 		})
@@ -347,13 +346,4 @@ func readPID(t *testing.T, path string) int {
 		t.Fatalf("%s: %v", path, err)
 	}
 	return pid
-}
-
-func waitUntil(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", patience, what)
-		}
-	}
 }

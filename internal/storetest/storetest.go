@@ -100,42 +100,7 @@ func (p Place) Database(t testing.TB) *sql.DB {
 }
 
 // Dump returns all values of all tables of a PostgreSQL database, as text.
-func (p Place) Dump(t testing.TB) string {
-	t.Helper()
-	db := p.Database(t)
-	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(t.Context(), `SET bytea_output = 'escape'`); err != nil { // letters are letters
-		t.Fatal(err)
-	}
-	var all strings.Builder
-	for _, table := range column(t, db, `SELECT relid::regclass::text FROM pg_stat_user_tables ORDER BY 1`) {
-		for _, row := range column(t, db, `SELECT row_of::text FROM `+table+` AS row_of`) {
-			all.WriteString(table + " " + row + "\n")
-		}
-	}
-	return all.String()
-}
-
-// column returns the rows of a query that has one column.
-func column(t testing.TB, db *sql.DB, query string) (values []string) {
-	t.Helper()
-	rows, err := db.QueryContext(t.Context(), query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var value string
-		if err := rows.Scan(&value); err != nil {
-			t.Fatal(err)
-		}
-		values = append(values, value)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return values
-}
+func (p Place) Dump(t testing.TB) string { t.Helper(); return postgrestest.Dump(t, string(p)) }
 
 // Lock lets nobody else write to the keystore until unlock is called. The keystore can still be read.
 func (p Place) Lock(t testing.TB) (unlock func()) {

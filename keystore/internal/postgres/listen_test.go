@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
@@ -120,7 +121,7 @@ func TestListener_NoticesAPoolerThatLosesNotifications(t *testing.T) {
 					t.Errorf("the log says it %d times, want once: %v", n, logs.All())
 				}
 				before := r.dialed.Load()
-				waitFor(t, "the listener tries again", func() bool { return r.dialed.Load() > before+1 })
+				testutil.Eventually(t, "the listener tries again", func() bool { return r.dialed.Load() > before+1 })
 				if n := told(logs, logDeaf); n != 1 || reader.Period() != pollDeaf {
 					t.Errorf("after the second try the log has said it %d times, and the feed is read every %s", n, reader.Period())
 				}
@@ -151,8 +152,8 @@ func TestListener_HearsAgainAfterARestart(t *testing.T) {
 		logs.TakeAll()
 		drain(reader)
 		restart()
-		waitFor(t, "the listener notices", func() bool { return told(logs, logDeaf) == 1 })
-		waitFor(t, "another process writes", func() bool {
+		testutil.Eventually(t, "the listener notices", func() bool { return told(logs, logDeaf) == 1 })
+		testutil.Eventually(t, "another process writes", func() bool {
 			tx, err := writer.Begin(t.Context(), 0)
 			if err != nil {
 				return false
@@ -161,7 +162,7 @@ func TestListener_HearsAgainAfterARestart(t *testing.T) {
 			mustCommit(t, writer, tx)
 			return true
 		})
-		waitFor(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
+		testutil.Eventually(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
 		wantWoken(t, reader)
 		if n := told(logs, logHears); n != 1 {
 			t.Errorf("the log says %d times that the listener hears again: %v", n, logs.All())
@@ -189,7 +190,7 @@ func TestListener_BacksOff(t *testing.T) {
 	begun := time.Now()
 	r.breakAll()
 	// The client library dials a second time for each connection that breaks, to cancel its query.
-	waitFor(t, "the listener tries five times", func() bool { return r.dialed.Load() > before+2*5 })
+	testutil.Eventually(t, "the listener tries five times", func() bool { return r.dialed.Load() > before+2*5 })
 	// At least the half of each pause: 50, 100, 200, 400 and 800 ms.
 	if took := time.Since(begun); took < 1550*time.Millisecond {
 		t.Errorf("five tries took %s only", took)
@@ -198,7 +199,7 @@ func TestListener_BacksOff(t *testing.T) {
 		t.Errorf("the log says %d times that the listener is deaf, want once", n)
 	}
 	r.setRefuse(false)
-	waitFor(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
+	testutil.Eventually(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
 }
 
 // A network that drops everything breaks no connection. The listener notices by its probes.
@@ -211,12 +212,12 @@ func TestListener_NoticesASilentNetwork(t *testing.T) {
 		t.Fatal("the listener does not hear")
 	}
 	r.setStall(true)
-	waitFor(t, "the listener notices", func() bool { return reader.Period() == pollDeaf })
+	testutil.Eventually(t, "the listener notices", func() bool { return reader.Period() == pollDeaf })
 	if entries := logs.FilterMessage(logDeaf).All(); len(entries) != 1 {
 		t.Errorf("the log says %d times that the listener is deaf", len(entries))
 	}
 	r.setStall(false)
-	waitFor(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
+	testutil.Eventually(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
 }
 
 // Closing does not wait for a server that says nothing.
@@ -231,7 +232,7 @@ func TestListener_StopsWhileItConnects(t *testing.T) {
 	before := r.dialed.Load()
 	r.setStall(true)
 	r.breakAll()
-	waitFor(t, "the listener connects", func() bool { return r.dialed.Load() > before })
+	testutil.Eventually(t, "the listener connects", func() bool { return r.dialed.Load() > before })
 	begun := time.Now()
 	if err := opened.Close(); err != nil {
 		t.Error(err)
@@ -276,7 +277,7 @@ func TestPooler_IsNotAskedToCancel(t *testing.T) {
 		if err := read(t.Context(), `SELECT 1`); err != nil {
 			t.Errorf("%s: the next query: %v", c.name, err)
 		}
-		waitFor(t, c.name+": the connections are made", func() bool { return r.dialed.Load() >= before+c.want })
+		testutil.Eventually(t, c.name+": the connections are made", func() bool { return r.dialed.Load() >= before+c.want })
 		if got := r.dialed.Load() - before; got != c.want {
 			t.Errorf("%s: %d connections, want %d", c.name, got, c.want)
 		}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"os"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -116,15 +115,4 @@ func changesAfter(t *testing.T, q engine.Querier, seq int64) (numbers []int64) {
 		t.Fatal(err)
 	}
 	return numbers
-}
-
-// waitFor polls until ok. Its limit is far longer than any effect takes on a busy machine.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	const limit = 30 * time.Second
-	for deadline := time.Now().Add(limit); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", limit, what)
-		}
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
@@ -192,7 +193,7 @@ func TestBegin_ASilentProcessLosesTheLock(t *testing.T) {
 	other, _ := open(t, dsn, "")
 	held := mustBegin(t, silent, 0)
 	insertChange(t, held, "never committed")
-	waitFor(t, "another process writes", func() bool {
+	testutil.Eventually(t, "another process writes", func() bool {
 		tx, err := other.Begin(t.Context(), 0)
 		if err != nil {
 			if !other.engine.Busy(err) {

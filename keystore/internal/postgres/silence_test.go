@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
@@ -187,9 +188,9 @@ func TestQueries_GiveUpASilentServer(t *testing.T) {
 	}
 	all.Wait()
 	r.setStall(false)
-	waitFor(t, "reading works again", func() bool { return read(d.reader, false) == nil })
+	testutil.Eventually(t, "reading works again", func() bool { return read(d.reader, false) == nil })
 	_, _ = writing.Rollback(), large.Rollback()
-	waitFor(t, "writing works again", func() bool {
+	testutil.Eventually(t, "writing works again", func() bool {
 		tx, err := d.Begin(t.Context(), 0)
 		return err == nil && d.Commit(tx) == nil
 	})

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 )
 
 // After a failover, the first server of the connection string can be one that never answers. A lookup
@@ -96,7 +97,7 @@ func TestSilentServers_AServerThatOnlyAcceptsDoesNotKeepFromTheNext(t *testing.T
 		lookUp()
 	}
 	r.setStall(false)
-	waitFor(t, "the first server counts again", func() bool { lookUp(); return !d.engine.silent.wasSilent(u.Host[:len(u.Host)-len(second.Host)-1]) })
+	testutil.Eventually(t, "the first server counts again", func() bool { lookUp(); return !d.engine.silent.wasSilent(u.Host[:len(u.Host)-len(second.Host)-1]) })
 }
 
 func TestSilentServers_RemembersSilenceUntilAnAnswer(t *testing.T) {

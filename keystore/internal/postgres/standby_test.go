@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
@@ -45,7 +46,7 @@ func TestCommit_IsNotDoneUntilTheStandbyHasIt(t *testing.T) {
 	usual := d.writer
 	d.writer = writer
 	t.Cleanup(func() { _ = usual.Close() })
-	waitFor(t, "the server waits for a standby", func() bool {
+	testutil.Eventually(t, "the server waits for a standby", func() bool {
 		var names string
 		err := d.reader.QueryRowContext(t.Context(), `SHOW synchronous_standby_names`).Scan(&names)
 		return err == nil && names == "*"
@@ -96,7 +97,7 @@ func TestFollow_LeavesTheOldPrimary(t *testing.T) {
 		t.Fatal("a connection has left the old primary, although nothing says that there is another one")
 	}
 	d.follow.SetMaxIdleConns(0) // its connection has come to its age
-	waitFor(t, "the changes come from the new primary", func() bool { return follow() == nil && d.server != before })
+	testutil.Eventually(t, "the changes come from the new primary", func() bool { return follow() == nil && d.server != before })
 	if begunAt() == before {
 		t.Error("a lookup reads the old primary")
 	}
@@ -122,7 +123,7 @@ func TestFollow_TellsStandbysApartThatWerePromotedApart(t *testing.T) {
 	var timelines []string
 	undone := func() (undone bool) {
 		t.Helper()
-		waitFor(t, "the changes are read", func() bool {
+		testutil.Eventually(t, "the changes are read", func() bool {
 			return d.Follow(t.Context(), func(_ engine.Querier, u bool) error { undone = u; return nil }) == nil
 		})
 		number, _, _ := strings.Cut(d.timeline, " ")
@@ -168,7 +169,7 @@ func TestFollow_WithoutANameARestartUndoesChanges(t *testing.T) {
 	d, _ := open(t, dsn, "")
 	exec := func(statement string) {
 		t.Helper()
-		waitFor(t, statement, func() bool { // the first connection can be one of before the restart
+		testutil.Eventually(t, statement, func() bool { // the first connection can be one of before the restart
 			_, err := d.working.ExecContext(t.Context(), statement)
 			return err == nil
 		})
@@ -190,7 +191,7 @@ func TestFollow_WithoutANameARestartUndoesChanges(t *testing.T) {
 	} {
 		step.do()
 		var undone bool
-		waitFor(t, "the changes are read", func() bool {
+		testutil.Eventually(t, "the changes are read", func() bool {
 			return d.Follow(t.Context(), func(_ engine.Querier, u bool) error { undone = u; return nil }) == nil
 		})
 		if undone != step.want {

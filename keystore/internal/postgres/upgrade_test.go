@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
@@ -81,7 +82,7 @@ func TestBegin_FailsOnTablesForNewerProgramsOnly(t *testing.T) {
 				}
 				began <- err
 			}()
-			waitFor(t, "the transaction waits for its lock", func() bool {
+			testutil.Eventually(t, "the transaction waits for its lock", func() bool {
 				var waiting int
 				err := d.reader.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
 					WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()`).Scan(&waiting)
@@ -287,7 +288,7 @@ CREATE INDEX CONCURRENTLY accounts_added ON accounts (name);
 		}
 		return exists, valid
 	}
-	waitFor(t, "the index is being made", func() bool { exists, _ := valid(); return exists })
+	testutil.Eventually(t, "the index is being made", func() bool { exists, _ := valid(); return exists })
 	addChange(t, d, "while the index is being made")
 	interrupt()
 	if err := <-done; err == nil {
