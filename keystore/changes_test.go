@@ -291,14 +291,33 @@ func TestR17_AStoreWithAnotherPepperIsUnavailable(t *testing.T) {
 	}
 }
 
-// Cached records are trusted up to the end of their time, and not at it.
+// Cached records are trusted up to the end of their time, and not at it. The time in which the machine was suspended
+// counts, also if it was suspended during the poll.
 func TestFeed_TrustEnds(t *testing.T) {
 	t.Parallel()
-	f := feedFollower{store: &Store{cfg: Config{MaxStaleness: 5}}}
-	f.trust(10)
-	for now, want := range map[time.Duration]bool{10: true, 14: true, 15: false, 16: false} {
-		if got := f.fresh(now); got != want {
-			t.Errorf("at %d: %t, want %t", now, got, want)
+	clock := start
+	cfg := Config{MaxStaleness: 5 * time.Millisecond, Clock: func() policy.Time { return clock }}
+	f := feedFollower{store: &Store{cfg: cfg, watchers: newWatchers()}}
+	f.trust(10*time.Millisecond, start)
+	clock = start.Add(4 * time.Millisecond)
+	if f.store.feed = &f; !f.fresh(10 * time.Millisecond) {
+		t.Error("not trusted after 4 ms")
+	}
+	f.store.leapt()
+	if !f.fresh(10 * time.Millisecond) {
+		t.Error("not trusted after a suspension of 4 ms")
+	}
+	clock = start.Add(5 * time.Millisecond)
+	if f.store.leapt(); f.fresh(10 * time.Millisecond) {
+		t.Error("trusted after a suspension of 5 ms")
+	}
+	if f.trust(10*time.Millisecond, start); f.fresh(10 * time.Millisecond) {
+		t.Error("trusted after a suspension during the poll")
+	}
+	f.trust(10*time.Millisecond, clock)
+	for now, want := range map[int]bool{10: true, 14: true, 15: false, 16: false} {
+		if got := f.fresh(time.Duration(now) * time.Millisecond); got != want {
+			t.Errorf("at %d ms: %t, want %t", now, got, want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
+	"github.com/speechgate/speechgate/policy"
 )
 
 // database is an open database.
@@ -68,6 +69,7 @@ func (e *unreachableError) Unwrap() error { return e.error }
 func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 	db := new(database)
 	var now time.Duration // when the position of the feed was read
+	var clock policy.Time // the same instant
 	opened, err := s.engine.Open(ctx, engine.Setup{
 		Create: create,
 		Migrated: func(ctx context.Context, conn engine.Conn, version int64) error {
@@ -87,7 +89,7 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 				}
 			}
 			// Note the position of the feed before anything is cached.
-			now = s.mono()
+			now, clock = s.mono(), s.cfg.Clock()
 			p, err := readFeedPosition(ctx, db.reader, 0)
 			if err != nil {
 				return err
@@ -102,7 +104,7 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 	}
 	db.Database = opened
 	if !s.cfg.CommandLine {
-		s.feed.trust(now)
+		s.feed.trust(now, clock)
 	}
 	return db, nil
 }

@@ -43,6 +43,9 @@ type feedFollower struct {
 	// until is when the cached records stop being trusted, on the monotonic clock.
 	// Each poll that succeeds moves it on by Config.MaxStaleness.
 	until atomic.Int64
+	// heard is the same instant as until, but on Config.Clock, and before Config.MaxStaleness: the monotonic clock stands
+	// while the machine is suspended.
+	heard atomic.Int64
 
 	// Only the goroutine that polls uses these, and Open before it starts:
 	seq    int64           // number of the last change that was applied
@@ -57,9 +60,18 @@ type feedFollower struct {
 // fresh reports whether cached records may be trusted at now.
 func (f *feedFollower) fresh(now time.Duration) bool { return int64(now) < f.until.Load() }
 
-// trust says that the cached records were up to date at now.
-func (f *feedFollower) trust(now time.Duration) {
+// trust says that the cached records were up to date at now, which was clock on Config.Clock.
+func (f *feedFollower) trust(now time.Duration, clock policy.Time) {
+	f.heard.Store(int64(clock))
 	f.until.Store(int64(now + f.store.cfg.MaxStaleness))
+	f.expire()
+}
+
+// expire ends the trust in the cached records if Config.Clock says that they are too old.
+func (f *feedFollower) expire() {
+	if elapsed(policy.Time(f.heard.Load()), f.store.cfg.Clock()) >= f.store.cfg.MaxStaleness {
+		f.until.Store(0)
+	}
 }
 
 // run polls until ctx ends: in the period of the engine, and when the database wakes. While the
@@ -107,14 +119,15 @@ func (f *feedFollower) poll(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pollLimit)
 	defer cancel()
-	now, news := s.mono(), s.replica.lastNews() // before the read: what is read is at least as new
+	f.expire()
+	now, clock, news := s.mono(), s.cfg.Clock(), s.replica.lastNews() // before the read: what is read is at least as new
 	f.noted = 0
 	switch err := st.db.Follow(ctx, func(q querier, undone bool) error { return f.apply(ctx, st.db, q, undone) }); {
 	case err == nil:
-		f.trust(now)
+		f.trust(now, clock)
 		f.noteFresh()
 		f.log(nil)
-		s.replica.hear(replicaWord{st.db, now, f.seq, f.mark, st.db.Timeline(), news, f.noted})
+		s.replica.hear(replicaWord{st.db, now, clock, f.seq, f.mark, st.db.Timeline(), news, f.noted})
 	case engine.IsLost(err), isPepper(err):
 		f.takeDown(context.WithoutCancel(ctx), st, err)
 	case ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded):

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +40,7 @@ type replica struct {
 	// Only the goroutine uses these, and Open before it starts:
 	at       replicaPosition
 	written  time.Duration // when the position was written last, on the monotonic clock
+	noted    int64         // the version of the news that the file has; 0: of another process
 	robbed   bool          // another store has taken the file over
 	failures int           // steps that have failed, since the last one that has not
 	told     bool          // the log says that they fail
@@ -50,6 +50,7 @@ type replica struct {
 type replicaWord struct {
 	db       *database
 	at       time.Duration // before the database was asked, on the monotonic clock
+	clock    policy.Time   // the same instant
 	seq      int64
 	mark     feedRow
 	timeline string
@@ -86,6 +87,8 @@ type replicaPosition struct {
 	age             int64 // milliseconds since the database was heard, at seen
 	seen            policy.Time
 	owner           string
+
+	news replicaNewsNote // the tables have all news up to this one
 }
 
 // clockSkew is how far the clock may be behind that of the process before. Beyond it, the clock was set
@@ -121,6 +124,7 @@ func (r *replica) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
+	_ = r.inFile(ctx, file, true, &r.at, func(*sql.Tx) error { return nil }) // the news
 	if tx, err := file.Begin(ctx, false); err == nil {
 		_, err = tx.ExecContext(ctx, `UPDATE position SET owner = '' WHERE owner = $1`, r.owner)
 		if err != nil || tx.Commit() != nil {
@@ -156,6 +160,12 @@ func (r *replica) start(ctx context.Context) error {
 		return fmt.Errorf("the clock is behind the time at which it was written, %s: it cannot be known how old it is", r.at.seen)
 	case age >= s.cfg.MaxStaleness:
 		return fmt.Errorf("it was last up to date %s ago, which is more than max_staleness, %s", age.Round(time.Second), s.cfg.MaxStaleness)
+	}
+	if err := r.readNews(ctx, tx); err != nil {
+		return file.Advise(err)
+	}
+	if r.news.concern(digest{}, new(Record)) {
+		return errors.New("it lacks changes that concern all records")
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE position SET owner = $1`, r.owner); err != nil {
 		return file.Advise(err)
@@ -223,89 +233,4 @@ func (r *replica) readable() (*database, *replicaCopy) {
 		return nil, nil
 	}
 	return &database{reader: file.Reader(), lists: file.Reader(), text: func(query string) string { return query }, id: c.storeID}, c
-}
-
-// replicaNews are changes that this process has applied to its cache, and the file may not have yet. What they
-// concern is not read from the file: this process would answer by an older record than before.
-type replicaNews struct {
-	mu                sync.Mutex
-	number            int64                      // of the last call of add
-	digests           map[digest]replicaNewsNote // of keys, jobs and tokens
-	accounts, issuers map[string]replicaNewsNote
-	all               replicaNewsNote // the number of the last change of any record; 0 if no such change has come
-}
-
-type replicaNewsNote int64
-
-// maxReplicaNews is how many changes are kept apart. Beyond it, no record is read from the file.
-const maxReplicaNews = 10_000
-
-// add notes changes, and returns their number. No changes are a change of all records.
-func (n *replicaNews) add(changes []change) replicaNewsNote {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.number++
-	note := replicaNewsNote(n.number)
-	if n.digests == nil {
-		n.digests, n.accounts, n.issuers = make(map[digest]replicaNewsNote), make(map[string]replicaNewsNote), make(map[string]replicaNewsNote)
-	}
-	if len(changes) == 0 || len(n.digests)+len(n.accounts)+len(n.issuers)+len(changes) > maxReplicaNews {
-		n.all = note
-		return note
-	}
-	for _, c := range changes {
-		switch {
-		case (c.kind == changedKey || c.kind == changedJob || c.kind == changedToken) && len(c.ref) == len(digest{}):
-			n.digests[digest(c.ref)] = note
-		case c.kind == changedAccount:
-			n.accounts[string(c.ref)] = note
-		case c.kind == changedChildren:
-			n.issuers[string(c.ref)] = note
-		case c.kind == changedNewKeys, c.kind == changedNewAccount:
-		default:
-			n.all = note
-		}
-	}
-	return note
-}
-
-// last returns the number of the last call of add.
-func (n *replicaNews) last() replicaNewsNote {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return replicaNewsNote(n.number)
-}
-
-// forget forgets the changes up to a number, and those of another number. The file has them.
-func (n *replicaNews) forget(last, noted replicaNewsNote) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.all <= last || n.all == noted {
-		n.all = 0
-	}
-	forget(n.digests, last, noted)
-	forget(n.accounts, last, noted)
-	forget(n.issuers, last, noted)
-}
-
-func forget[K comparable](notes map[K]replicaNewsNote, last, noted replicaNewsNote) {
-	for k, note := range notes {
-		if note <= last || note == noted {
-			delete(notes, k)
-		}
-	}
-}
-
-// concern reports whether a record has changed.
-func (n *replicaNews) concern(d digest, r *Record) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.all != 0 || n.digests[d] != 0 {
-		return true
-	}
-	if !r.Found() {
-		return false
-	}
-	_, account := r.IDs()
-	return n.accounts[account] != 0 || n.issuers[r.issuerID()] != 0
 }

@@ -18,7 +18,7 @@ const replicaJobPage = 256
 // the file stay, and are read again at the end: the database is not asked for all jobs.
 func (r *replica) refill(ctx context.Context, file *sqlite.Replica, w *replicaWord) error {
 	r.copied.Store(nil)
-	now := r.store.mono()
+	now, clock := r.store.mono(), r.store.cfg.Clock()
 	p, err := readFeedPosition(ctx, w.db.lists, 0)
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (r *replica) refill(ctx context.Context, file *sqlite.Replica, w *replicaWo
 	if r.store.hash.peppered() {
 		at.pepper = r.store.hash.check(p.storeID)
 	}
-	r.setAge(&at, now)
+	r.setAge(&at, now, clock)
 	if r.at.storeID == "" {
 		r.store.log.Info("the replica is filled", zap.String("store_id", p.storeID))
 	} else {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
+	"github.com/speechgate/speechgate/policy"
 )
 
 const (
@@ -132,13 +133,17 @@ func (r *replica) inFile(ctx context.Context, file *sqlite.Replica, durable bool
 	if err == nil {
 		err = at.write(ctx, tx)
 	}
+	var version int64
+	if err == nil {
+		version, err = r.writeNews(ctx, tx, at)
+	}
 	if err == nil {
 		err = tx.Commit()
 	}
 	if err != nil {
 		return &fileError{file.Advise(err)}
 	}
-	r.at, r.written = *at, r.store.mono()
+	r.at, r.written, r.noted = *at, r.store.mono(), version
 	return nil
 }
 
@@ -158,6 +163,9 @@ func (r *replica) take(ctx context.Context, file *sqlite.Replica) error {
 	}
 	if r.robbed && at.owner != "" && elapsed(at.seen, r.store.cfg.Clock()) < replicaTaken {
 		return errFileTaken
+	}
+	if err := r.readNews(ctx, tx); err != nil {
+		return &fileError{file.Advise(err)}
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE position SET owner = $1`, r.owner); err != nil {
 		return &fileError{file.Advise(err)}
@@ -219,7 +227,8 @@ func (r *replica) follow(ctx context.Context, file *sqlite.Replica, w *replicaWo
 	if len(changes) > 0 {
 		at.mark = changes[len(changes)-1].row()
 	}
-	r.setAge(&at, now)
+	r.setAge(&at, now, clock)
+	at.news = news
 	if err := r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) }); err != nil {
 		return false, err
 	}
@@ -245,10 +254,10 @@ func changesAll(kind string) bool {
 func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWord) error {
 	now := r.store.mono()
 	at := r.at
-	r.setAge(&at, w.at)
+	r.setAge(&at, w.at, w.clock)
 	r.ended()
 	r.news.forget(w.news, w.noted)
-	r.copied.Store(&replicaCopy{w.at, at.seen.Add(-time.Duration(at.age) * time.Millisecond), at.storeID})
+	r.copied.Store(&replicaCopy{w.at, w.clock, at.storeID})
 	if now-r.written < replicaEvery {
 		return nil
 	}
@@ -267,13 +276,17 @@ func (r *replica) age(ctx context.Context) error {
 		return nil
 	}
 	at := r.at
-	r.setAge(&at, c.at)
-	return r.inFile(ctx, file, false, &at, func(*sql.Tx) error { return nil })
+	r.setAge(&at, c.at, c.clock)
+	at.age = max(at.age, r.at.age)
+	return r.inFile(ctx, file, r.pending(), &at, func(*sql.Tx) error { return nil })
 }
 
-// setAge sets the age of the position: the database was heard at an instant of the monotonic clock.
-func (r *replica) setAge(at *replicaPosition, heard time.Duration) {
-	at.age, at.seen = (r.store.mono()-heard).Milliseconds()+1, r.store.cfg.Clock()
+// setAge sets the age of the position: the database was heard at an instant of the monotonic clock, which was clock
+// on Config.Clock. The age is what the clock says that has gone further: the monotonic one stands while the machine is
+// suspended.
+func (r *replica) setAge(at *replicaPosition, heard time.Duration, clock policy.Time) {
+	at.seen = r.store.cfg.Clock()
+	at.age = max(r.store.mono()-heard, elapsed(clock, at.seen)).Milliseconds() + 1
 }
 
 // setAside gives the file another name: it is not to be used. The next step makes a new one.

@@ -60,44 +60,61 @@ func (r *replica) lastNews() replicaNewsNote {
 // key looks a key up that the database could not be asked for, because of err. It returns err if the file
 // cannot say: a key that it lacks may be a new one.
 func (r *replica) key(ctx context.Context, d digest, err error) (Record, error) {
-	db, c := r.insteadOf(err)
-	if db == nil {
-		return Record{}, err
-	}
-	record, failed := readRecord(context.WithoutCancel(ctx), db, d)
-	if failed != nil || r.news.concern(d, &record) {
-		return Record{}, err
-	}
-	r.serves(c, err)
-	return record, nil
+	return fromReplica(r, d, err, func(db *database) (Record, Record, error) {
+		record, err := readRecord(context.WithoutCancel(ctx), db, d)
+		return record, record, err
+	})
 }
 
 // token does what key does, for a token.
 func (r *replica) token(ctx context.Context, d digest, backend string, err error) (foundToken, error) {
-	db, c := r.insteadOf(err)
-	if db == nil {
+	packed, err := fromReplica(r, d, err, func(db *database) (packedToken, Record, error) {
+		packed, err := readToken(context.WithoutCancel(ctx), db, d, backend)
+		return packed, Record{}, err
+	})
+	if err != nil {
 		return foundToken{}, err
 	}
-	packed, failed := readToken(context.WithoutCancel(ctx), db, d, backend)
-	if failed != nil || r.news.concern(d, new(Record)) {
-		return foundToken{}, err
-	}
-	r.serves(c, err)
 	return packed.token(), nil
 }
 
 // job does what key does, for a job.
 func (r *replica) job(ctx context.Context, d digest, accountID, backend, id string, err error) (policy.Job, error) {
-	db, c := r.insteadOf(err)
-	if db == nil {
-		return policy.Job{}, err
+	return fromReplica(r, d, err, func(db *database) (policy.Job, Record, error) {
+		j, err := scanFoundJob(db.reader.QueryRowContext(context.WithoutCancel(ctx), jobByName, backend, id))
+		if err == nil && accountID != "" && j.AccountID != accountID {
+			err = ErrNotFound
+		}
+		return j, Record{}, err
+	})
+}
+
+// fromReplica reads what the file has of the digest d, in the place of the database, which could not be asked because
+// of err. read also returns the record of a key, if it has read one. fromReplica returns err if the file cannot say. It
+// reads again if news were forgotten meanwhile: what was read can be older than these.
+func fromReplica[V any](r *replica, d digest, err error, read func(*database) (V, Record, error)) (V, error) {
+	var none V
+	for range lookupTries {
+		db, c := r.insteadOf(err)
+		if db == nil {
+			return none, err
+		}
+		generation := r.news.generation()
+		v, record, failed := read(db)
+		if r.store.loaded != nil {
+			r.store.loaded()
+		}
+		concerned := r.news.concern(d, &record)
+		if r.news.generation() != generation {
+			continue
+		}
+		if failed != nil || concerned {
+			return none, err
+		}
+		r.serves(c, err)
+		return v, nil
 	}
-	j, failed := scanFoundJob(db.reader.QueryRowContext(context.WithoutCancel(ctx), jobByName, backend, id))
-	if failed != nil || accountID != "" && j.AccountID != accountID || r.news.concern(d, new(Record)) {
-		return policy.Job{}, err
-	}
-	r.serves(c, err)
-	return j, nil
+	return none, err
 }
 
 // insteadOf returns the file as a database, if it may be read because the database could not be asked.

@@ -14,7 +14,7 @@ var simDefects = []struct{ name, file, text, replacement string }{ //nolint:goch
 	{
 		"a poll that fails extends the trust in cached records", "feed.go",
 		"errors.Is(ctx.Err(), context.DeadlineExceeded):\n\t\tf.log(err)",
-		"errors.Is(ctx.Err(), context.DeadlineExceeded):\n\t\tf.trust(now)\n\t\tf.log(err)",
+		"errors.Is(ctx.Err(), context.DeadlineExceeded):\n\t\tf.trust(now, clock)\n\t\tf.log(err)",
 	},
 	{
 		"records that were read before a failover stay, although the changes they have are undone", "feed.go",

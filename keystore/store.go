@@ -131,7 +131,7 @@ func newStore(cfg Config, mono func() time.Duration) *Store {
 	s.feed = &feedFollower{store: s}
 	s.uses = newUseRecorder(s.writeUses)
 	s.usage = newUsageRecorder(s)
-	s.clock = &clockWatch{clock: cfg.Clock, ahead: cfg.Ahead, mono: mono, log: cfg.Logger, leapt: s.watchers.notifyAll}
+	s.clock = &clockWatch{clock: cfg.Clock, ahead: cfg.Ahead, mono: mono, log: cfg.Logger, leapt: s.leapt}
 	return s
 }
 
@@ -229,6 +229,12 @@ func (s *Store) Close() error {
 func monotonic() func() time.Duration {
 	start := time.Now()
 	return func() time.Duration { return time.Since(start) }
+}
+
+// leapt is called when the clock has leapt forward: the machine can have been suspended.
+func (s *Store) leapt() {
+	s.feed.expire()
+	s.watchers.notifyAll()
 }
 
 // fresh reports whether cached records may be used: the database is open, and its

@@ -13,7 +13,7 @@ import (
 const (
 	replicaName   = "replica.db"
 	replicaID     = 0x53475250 // "SGRP", in the header of every file of a replica
-	replicaFormat = 1          // of the tables: a file of another format is made again
+	replicaFormat = 2          // of the tables: a file of another format is made again
 	replicaCache  = 64 << 20   // bytes of the writer's cache: the digests of new keys are all over the index
 )
 
@@ -57,6 +57,9 @@ CREATE INDEX jobs_created ON jobs (created_at);
 CREATE TABLE tokens (
 	digest BLOB NOT NULL, backend TEXT NOT NULL, key_id TEXT NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
 	upstream_key INTEGER, PRIMARY KEY (digest, backend)
+) WITHOUT ROWID;
+CREATE TABLE news ( -- what has changed after seq, as far as the store that writes knows it
+	kind TEXT NOT NULL, ref BLOB NOT NULL, PRIMARY KEY (kind, ref)
 ) WITHOUT ROWID;
 CREATE TABLE outbox (
 	seq INTEGER PRIMARY KEY AUTOINCREMENT, backend TEXT NOT NULL, id TEXT NOT NULL, dialect TEXT NOT NULL, account_id TEXT NOT NULL,
