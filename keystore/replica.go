@@ -42,6 +42,7 @@ type replica struct {
 	written  time.Duration // when the position was written last, on the monotonic clock
 	noted    int64         // the version of the news that the file has; 0: of another process
 	robbed   bool          // another store has taken the file over
+	before   *replicaCopy  // what copied was before that; nil if it was nil
 	failures int           // steps that have failed, since the last one that has not
 	told     bool          // the log says that they fail
 }
@@ -103,6 +104,10 @@ func openReplica(ctx context.Context, s *Store) (*replica, error) {
 	r := &replica{store: s, owner: rand.Text(), wake: make(chan struct{}, 1), queue: make(chan replicaItem, replicaQueue)}
 	r.keys.Store(-1)
 	file, aside, err := sqlite.OpenReplica(ctx, s.cfg.Postgres.Replica)
+	if sqlite.ReplicaPassing(err) {
+		s.log.Error("the replica cannot be opened; the gateway goes on without it, and tries again", zap.Error(err))
+		return r, nil
+	}
 	if err != nil {
 		return nil, fault(fmt.Errorf("keystore %s: %w", s.cfg.name, err))
 	}
@@ -138,6 +143,9 @@ func (r *replica) close() {
 // error says why it cannot.
 func (r *replica) start(ctx context.Context) error {
 	file := r.file.Load()
+	if file == nil {
+		return errors.New("it cannot be opened")
+	}
 	tx, err := file.Begin(ctx, false)
 	if err != nil {
 		return file.Advise(err)

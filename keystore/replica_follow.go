@@ -94,6 +94,12 @@ func (r *replica) advance(ctx context.Context) (more bool, err error) {
 		return false, r.age(ctx) // the database cannot be asked
 	}
 	file := r.file.Load()
+	if file != nil && file.Moved() {
+		r.store.log.Warn("the file of the replica was removed or replaced: the file in its place is opened")
+		r.giveUp()
+		_ = file.Close() // nobody can open it any more
+		file = nil
+	}
 	if file == nil {
 		if file, err = r.reopen(ctx); err != nil {
 			return false, err
@@ -123,7 +129,9 @@ func (r *replica) inFile(ctx context.Context, file *sqlite.Replica, durable bool
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	now, err := readReplicaPosition(ctx, tx)
 	if err == nil && now.owner != r.owner {
-		r.copied.Store(nil)
+		if c := r.copied.Swap(nil); c != nil {
+			r.before = c
+		}
 		r.at.owner, r.robbed = now.owner, true
 		return errFileTaken
 	}
@@ -174,6 +182,10 @@ func (r *replica) take(ctx context.Context, file *sqlite.Replica) error {
 		return &fileError{file.Advise(err)}
 	}
 	r.at, r.at.owner, r.robbed = at, r.owner, false
+	if c := r.before; c != nil && at.storeID == c.storeID && at.phase == filled {
+		r.copied.Store(c) // the other store can only have made it newer
+	}
+	r.before = nil
 	return nil
 }
 
@@ -271,8 +283,20 @@ func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWor
 // age notes how old the file is by now, while the database cannot be asked: a clock that is set back before the
 // next start makes the file no younger.
 func (r *replica) age(ctx context.Context) error {
-	file, c := r.file.Load(), r.copied.Load()
-	if file == nil || c == nil || r.at.owner != r.owner || r.store.mono()-r.written < replicaEvery {
+	file := r.file.Load()
+	if file == nil || r.copied.Load() == nil && r.before == nil || r.store.mono()-r.written < replicaEvery {
+		return nil
+	}
+	if file.Moved() {
+		r.before = nil
+		r.copied.Store(nil)
+		return nil
+	}
+	if err := r.take(ctx, file); err != nil {
+		return err
+	}
+	c := r.copied.Load()
+	if c == nil {
 		return nil
 	}
 	at := r.at
@@ -289,12 +313,17 @@ func (r *replica) setAge(at *replicaPosition, heard time.Duration, clock policy.
 	at.age = max(r.store.mono()-heard, elapsed(clock, at.seen)).Milliseconds() + 1
 }
 
-// setAside gives the file another name: it is not to be used. The next step makes a new one.
-func (r *replica) setAside(file *sqlite.Replica, why error) error {
+// giveUp forgets the file.
+func (r *replica) giveUp() {
 	r.copied.Store(nil)
 	r.file.Store(nil)
-	r.at = replicaPosition{}
+	r.at, r.before, r.robbed = replicaPosition{}, nil, false
 	r.keys.Store(-1)
+}
+
+// setAside gives the file another name: it is not to be used. The next step makes a new one.
+func (r *replica) setAside(file *sqlite.Replica, why error) error {
+	r.giveUp()
 	aside, err := file.SetAside()
 	if err != nil {
 		return err

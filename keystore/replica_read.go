@@ -18,6 +18,8 @@ func (r *replica) begin(ctx context.Context, err error) error {
 	if r == nil || !errors.As(err, &away) {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit) // the database can have used up all the time
+	defer cancel()
 	if why := r.start(ctx); why != nil {
 		return fmt.Errorf("%w; and the replica in %s cannot be used: %w", err, r.store.cfg.Postgres.Replica, why)
 	}
@@ -174,11 +176,18 @@ func (s *Store) ServesFromReplica() bool {
 	return ok && state.Readable && state.Serves
 }
 
+// cannotBeAsked reports whether err comes from a database that does not answer. A database that refuses something
+// does answer.
+func (s *Store) cannotBeAsked(err error) bool {
+	var away *unreachableError
+	return s.away() != nil || errors.As(err, &away) || s.engine.Unreachable(err)
+}
+
 // storeID returns the ID of the store whose copy the file is, if the file may be read in the place of the
 // database, which could not be asked because of err. Otherwise it returns err.
 func (r *replica) storeID(err error) (string, error) {
 	db, c := r.insteadOf(err)
-	if db == nil || r.news.concern(digest{}, new(Record)) {
+	if db == nil || !r.store.cannotBeAsked(err) || r.news.concern(digest{}, new(Record)) {
 		return "", err
 	}
 	return c.storeID, nil

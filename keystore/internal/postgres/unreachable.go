@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"strings"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -15,13 +15,18 @@ import (
 // standby counts as one that does not answer. A certificate that cannot be verified is an answer.
 func (*Engine) Unreachable(err error) bool { return err != nil && unreachable(err) }
 
+// awayCodes are the codes of answers that say that there is no server to answer. 08P01 is not one of them: PgBouncer
+// has it for a server that refuses the login, too.
+var awayCodes = []string{ //nolint:gochecknoglobals // a constant
+	"08000", "08001", "08003", "08004", "08006", codeStarting, codeAdminShutdown, codeCrashShutdown, codeTooManyConnections,
+}
+
 // unreachable reports whether all errors that err wraps say that no server has answered: a connection string
 // can name several servers.
 func unreachable(err error) bool {
 	switch e := err.(type) { //nolint:errorlint // it goes through the tree of errors by itself
 	case *pgconn.PgError:
-		return strings.HasPrefix(e.Code, "08") || e.Code == codeStarting || e.Code == codeAdminShutdown || e.Code == codeCrashShutdown ||
-			e.Code == codeTooManyConnections
+		return slices.Contains(awayCodes, e.Code)
 	case *tls.CertificateVerificationError:
 		return false
 	case *net.OpError:

@@ -36,6 +36,7 @@ func TestUnreachable(t *testing.T) {
 		"a standby":                    {errStandby, true},
 		"a standby that pgx found":     {fmt.Errorf("validating: %w", pgconn.ErrStandbyConnection), true},
 		"a wrong password":             {fmt.Errorf("connecting: %w", password), false},
+		"a refusal of PgBouncer":       {&pgconn.PgError{Code: "08P01"}, false},
 		"no database":                  {&pgconn.PgError{Code: codeNoDatabase}, false},
 		"another certificate":          {fmt.Errorf("tls error: %w", x509.HostnameError{Host: "db.example.com"}), false},
 		"a refusal of TLS":             {&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false},

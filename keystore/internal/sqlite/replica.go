@@ -5,20 +5,23 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
 
 const (
-	replicaName   = "replica.db"
-	replicaID     = 0x53475250 // "SGRP", in the header of every file of a replica
-	replicaFormat = 2          // of the tables: a file of another format is made again
-	replicaCache  = 64 << 20   // bytes of the writer's cache: the digests of new keys are all over the index
+	replicaName  = "replica.db"
+	replicaID    = 0x53475250 // "SGRP", in the header of every file of a replica
+	replicaCache = 64 << 20   // bytes of the writer's cache: the digests of new keys are all over the index
 )
 
+// replicaFormat identifies the tables, in the header of every file: a file with other tables is made again.
+var replicaFormat = int64(crc32.ChecksumIEEE([]byte(replicaTables)) >> 1) //nolint:gochecknoglobals // a constant
+
 // replicaTables has the columns that lookups need, with the names of the keystore's own tables. A job is also
-// found by its digest, because the change feed names it so. The jobs of outbox are not in the database yet.
+// found by its digest, because the change feed names it so.
 const replicaTables = `
 CREATE TABLE position (
 	one         INTEGER PRIMARY KEY CHECK (one = 1),
@@ -61,16 +64,13 @@ CREATE TABLE tokens (
 CREATE TABLE news ( -- what has changed after seq, as far as the store that writes knows it
 	kind TEXT NOT NULL, ref BLOB NOT NULL, PRIMARY KEY (kind, ref)
 ) WITHOUT ROWID;
-CREATE TABLE outbox (
-	seq INTEGER PRIMARY KEY AUTOINCREMENT, backend TEXT NOT NULL, id TEXT NOT NULL, dialect TEXT NOT NULL, account_id TEXT NOT NULL,
-	key_id TEXT NOT NULL, client TEXT NOT NULL, created_at INTEGER NOT NULL, upstream_key INTEGER, UNIQUE (id, backend)
-);
 `
 
 // Replica is the file in which a gateway keeps a copy of the records of a database on another machine.
 // Several stores can have it open, also in several processes. Its methods may be called concurrently.
 type Replica struct {
 	path    string
+	info    fs.FileInfo // of the file that is open
 	reader  *sql.DB
 	writer  *sql.DB // durable
 	relaxed *sql.DB
@@ -120,6 +120,9 @@ func openReplica(ctx context.Context, path string) (_ *Replica, err error) {
 		(*p.pool).SetMaxIdleConns(p.most)
 	}
 	if err := r.makeTables(ctx); err != nil {
+		return nil, err
+	}
+	if r.info, err = os.Stat(path); err != nil {
 		return nil, err
 	}
 	_, err = r.relaxed.ExecContext(ctx, fmt.Sprintf(`PRAGMA cache_size = -%d; PRAGMA wal_autocheckpoint = 4000`, replicaCache>>10))
@@ -173,6 +176,12 @@ func (r *Replica) SetAside() (aside string, err error) {
 	return setAside(r.path)
 }
 
+// Moved reports whether the file does not have its name any more: new connections would not lead to it.
+func (r *Replica) Moved() bool {
+	info, err := os.Stat(r.path)
+	return err != nil || !os.SameFile(info, r.info)
+}
+
 // Reader returns a pool for reads.
 func (r *Replica) Reader() *sql.DB { return r.reader }
 
@@ -184,11 +193,12 @@ func (r *Replica) Begin(ctx context.Context, durable bool) (*sql.Tx, error) {
 	return waitForLock(ctx, r.relaxed)
 }
 
+// ReplicaPassing reports whether an error of OpenReplica can pass by itself: the disk is full, or another store has
+// the lock of the file.
+func ReplicaPassing(err error) bool { return isBusy(err) || isFull(err) }
+
 // Advise adds to err what the operator can do about it.
 func (*Replica) Advise(err error) error { return explain(err) }
-
-// Busy reports whether err says that another store held the lock of the file.
-func (*Replica) Busy(err error) bool { return isBusy(err) }
 
 // Close closes the file.
 func (r *Replica) Close() error {
@@ -199,19 +209,4 @@ func (r *Replica) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// CheckReplica returns the error that OpenReplica would return for the directory, as far as this can be
-// known without creating anything.
-func CheckReplica(dir string) error {
-	path := filepath.Join(dir, replicaName)
-	if _, err := os.Stat(path); err == nil {
-		if _, err = checkFile(path, true); err != nil {
-			return fmt.Errorf("replica %s: %w", dir, err)
-		}
-	}
-	if _, err := CheckPlace(path); err != nil {
-		return fmt.Errorf("replica %s: %w", dir, err)
-	}
-	return nil
 }
