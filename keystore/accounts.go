@@ -217,18 +217,48 @@ type scanner interface{ Scan(dest ...any) error }
 
 // query returns the rows of a query on the read-only pool for lists.
 func query[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
-	db, err := s.database()
+	all := []T{} // also for a text that the database cannot store
+	err := s.readLists(func(lists *sql.DB) error {
+		found, err := queryRows(ctx, lists, scan, text, args...)
+		if err == nil {
+			all = found
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	all, err := queryRows(ctx, db.lists, scan, text, args...)
+	return all, nil
+}
+
+// readLists runs a function that reads from the pool for lists. It runs the function again if the
+// connection was broken.
+func (s *Store) readLists(read func(lists *sql.DB) error) error {
+	db, err := s.database()
+	if err != nil {
+		return err
+	}
+	err = read(db.lists)
 	for tries := 1; s.engine.Broken(err) && tries < lookupTries; tries++ {
-		all, err = queryRows(ctx, db.lists, scan, text, args...)
+		err = read(db.lists)
 	}
 	if s.engine.Unstorable(err) {
-		return []T{}, nil // no row has such a text
+		return nil // no row has such a text
 	}
-	return all, fault(err)
+	return fault(err)
+}
+
+// readSnapshot does what readLists does. All queries of the function see the same state of the store,
+// whatever others write meanwhile.
+func (s *Store) readSnapshot(ctx context.Context, read func(querier) error) error {
+	return s.readLists(func(lists *sql.DB) error {
+		tx, err := lists.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }() // it has read only
+		return read(tx)
+	})
 }
 
 // queryCount returns the number that a query of one row and one column returns.

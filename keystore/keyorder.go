@@ -240,7 +240,6 @@ func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time,
 // keys, it looks at so many. If the part may have further keys, end is the place up to which it was
 // read.
 func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p *keyPart, looksAt int, from []any, most int) (found []placedKey, end []any, err error) {
-	var q listQuery
 	drops := p.only.text != "" || list.drops(now)
 	window := math.MaxInt // all keys; the order of a window without a limit is not kept
 	switch {
@@ -249,21 +248,31 @@ func (s *Store) readPart(ctx context.Context, list *KeyList, now policy.Time, p 
 	case most > 0:
 		window = max(p.window, looksAt, most+1)
 	}
-	text := p.text(&q, list, now, from, window, most)
-	found, err = query(ctx, s, p.scanKey, text, q.args...)
+	var keys, last listQuery
+	text := p.text(&keys, list, now, from, window, most)
+	if most == 0 || !drops {
+		found, err = query(ctx, s, p.scanKey, text, keys.args...)
+	} else {
+		lastText := p.lastText(&last, from, list.NewestFirst, window)
+		// If keys of the window were pruned or issued between the two queries, the last place would be
+		// that of another window, and the next page would skip or repeat keys.
+		err = s.readSnapshot(ctx, func(tx querier) error {
+			found, err = queryRows(ctx, tx, p.scanKey, text, keys.args...)
+			if err != nil || len(found) > most {
+				return err
+			}
+			places, err := queryRows(ctx, tx, p.scanPlace, lastText, last.args...)
+			if len(places) > 0 {
+				end = places[0]
+			}
+			return err
+		})
+	}
 	switch {
-	case err != nil || most == 0:
-		return found, nil, err
-	case len(found) > most:
+	case err != nil:
+		return nil, nil, err
+	case most > 0 && len(found) > most:
 		return found, found[most].place, nil
-	case !drops: // the window was not full
-		return found, nil, nil
 	}
-	q = listQuery{}
-	text = p.lastText(&q, from, list.NewestFirst, window)
-	last, err := query(ctx, s, p.scanPlace, text, q.args...)
-	if err != nil || len(last) == 0 {
-		return found, nil, err
-	}
-	return found, last[0], nil
+	return found, end, nil
 }
