@@ -52,7 +52,8 @@ type pools struct {
 func (e *Engine) connect() pools {
 	readers := min(max(8, 4*runtime.GOMAXPROCS(0)), 32)
 	// To compile a plan takes some tenths of a second, and the server does so for a list because it does
-	// not know that few rows of it are read.
+	// not know that few rows of it are read. A pooler gets no parameters: behind one, plans are compiled
+	// unless the role has jit = off.
 	readOnly := map[string]string{"default_transaction_read_only": "on", "jit": "off"}
 	p := pools{
 		reader:  e.pool(e.place.pooled, readers, e.kept(readSilence), readOnly),
