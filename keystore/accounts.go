@@ -248,11 +248,15 @@ func (s *Store) readLists(read func(lists *sql.DB) error) error {
 	return fault(err)
 }
 
+// snapshot are the options of a transaction whose queries all see the same state of the store. PostgreSQL needs the
+// level: otherwise each query sees a state of its own.
+var snapshot = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true} //nolint:gochecknoglobals // a constant
+
 // readSnapshot does what readLists does. All queries of the function see the same state of the store,
 // whatever others write meanwhile.
 func (s *Store) readSnapshot(ctx context.Context, read func(querier) error) error {
 	return s.readLists(func(lists *sql.DB) error {
-		tx, err := lists.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+		tx, err := lists.BeginTx(ctx, snapshot)
 		if err != nil {
 			return err
 		}

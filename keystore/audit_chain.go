@@ -157,7 +157,7 @@ type auditVerifier struct {
 }
 
 func (v *auditVerifier) verify(db *sql.DB) (AuditCheck, error) {
-	tx, err := db.BeginTx(v.ctx, &sql.TxOptions{ReadOnly: true}) // one state of the store
+	tx, err := db.BeginTx(v.ctx, snapshot)
 	if err != nil {
 		return v.AuditCheck, err
 	}

@@ -243,7 +243,7 @@ func (s *Store) nextFold(ctx context.Context) (*usageFold, error) {
 	if err != nil {
 		return nil, err
 	}
-	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state of the store
+	tx, err := db.reader.BeginTx(ctx, snapshot)
 	if err != nil {
 		return nil, fault(err)
 	}
