@@ -58,6 +58,7 @@ type liveStream struct {
 	owner    policy.Identity       // of the key
 	limit    policy.LimitName      // that refuses or cuts the stream; NoLimit if no limit does
 	accepted policy.Time           // when the last start command was accepted
+	failing  policy.Time           // the first read of the record that has failed, since the last one that has not; zero if none has
 	counted  bool                  // among the streams of the upstream key
 	meter    *keystore.StreamMeter // measures the stream; nil before it is open
 	unwatch  func()                // stops watching the key; nil if no key is watched

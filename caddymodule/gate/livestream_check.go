@@ -74,8 +74,9 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 }
 
 // reread returns the current record of the stream's key. If the store returns an error, the record of a
-// running stream stays, and reread returns when to check again, until the store has been silent for as long
-// as it may be. While the store is silent, reread does not ask it: many streams would ask at once.
+// running stream stays, and reread returns when to check again, until the store has been silent, or the record
+// could not be read, for max_stream_staleness. While the store is silent, reread does not ask it: many streams
+// would ask at once.
 func (s *liveStream) reread(mode checkMode) (fresh keystore.Record, retry time.Duration, err error) {
 	silence := s.store.Silence()
 	if mode == running && silence > 0 {
@@ -86,10 +87,22 @@ func (s *liveStream) reread(mode checkMode) (fresh keystore.Record, retry time.D
 		return s.record, max(left, time.Millisecond), nil
 	}
 	fresh, err = s.store.Reread(context.Background(), &s.record)
-	if err != nil && mode == running && !errors.Is(err, keystore.ErrNotFound) {
-		return s.record, recheckAfterFault, nil
+	switch {
+	case err == nil:
+		s.failing = 0
+		return fresh, 0, nil
+	case mode == admitting, errors.Is(err, keystore.ErrNotFound):
+		return fresh, 0, err
 	}
-	return fresh, 0, err
+	// The store does not know yet that it is silent, or it can read the change feed, and not the record.
+	now := s.gate.app.Now()
+	if s.failing.IsZero() {
+		s.failing = now
+	}
+	if now >= s.failing.Add(s.gate.app.StreamStaleness()) {
+		return fresh, 0, err
+	}
+	return s.record, recheckAfterFault, nil
 }
 
 // nextEnd returns the first instant later than at when the stream may have to end, even if the

@@ -310,66 +310,6 @@ func TestR14_TheTimerOfAStream(t *testing.T) {
 	}
 }
 
-// While the keystore cannot be read, a stream goes on for max_stream_staleness: nobody knows whether its key
-// has been revoked.
-func TestR17_ASilentKeystoreEndsAStream(t *testing.T) { // not parallel: the process has one queue of events, which belongs to one bubble
-	postgrestest.OfSQLite(t, "virtual time, which waits for no connection to a server")
-	for name, test := range map[string]struct {
-		longest  time.Duration // max_stream_staleness
-		back     time.Duration // after which the keystore can be read again
-		revoked  bool          // meanwhile
-		want     policy.Reason
-		from, to time.Duration // of the cut, after the keystore was read last
-	}{
-		"by default after a minute":          {want: policy.StoreUnavailable, from: time.Minute, to: 61 * time.Second},
-		"after the time that is configured":  {longest: 10 * time.Second, want: policy.StoreUnavailable, from: 10 * time.Second, to: 11 * time.Second},
-		"not if the keystore comes back":     {back: 50 * time.Second, want: policy.Allowed},
-		"at once if the key is revoked then": {back: 50 * time.Second, revoked: true, want: policy.KeyRevoked, from: 50 * time.Second, to: 53 * time.Second},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				t.Cleanup(func() { time.Sleep(time.Minute) }) // the app closes its store a second after the end of the rig
-				g := newRig(t)
-				g.gate.app.MaxStreamStaleness = caddy.Duration(test.longest)
-				store := g.open(t)
-				key, secret := g.issue(t, store, now(), policy.Never())
-				logs := g.logs()
-				s := g.stream(t)
-				if v := s.authorize(secret, nil); !v.OK {
-					t.Fatalf("%+v", v)
-				}
-				away := g.place.Beside("away")
-				g.place.Move(t, away)
-				begun := time.Now()
-				for !s.guard.Ended() && time.Since(begun) < 3*time.Minute {
-					time.Sleep(100 * time.Millisecond)
-					if test.back > 0 && time.Since(begun) >= test.back {
-						test.back = 0
-						away.Move(t, g.place)
-					}
-					if test.revoked && test.back == 0 {
-						_, err := store.RevokeKey(t.Context(), now(), operator, key.ID, "")
-						test.revoked = err != nil // the store is not open again yet
-					}
-				}
-				if got := s.guard.Ended(); got != !test.want.OK() {
-					t.Fatalf("the stream has ended: %t", got)
-				}
-				if test.want.OK() {
-					return
-				}
-				if took := time.Since(begun); took < test.from || took > test.to {
-					t.Errorf("cut after %s, want from %s to %s", took, test.from, test.to)
-				}
-				s.events.do(func() {})
-				if cuts := logs.FilterMessage("stream cut").All(); len(cuts) != 1 || cuts[0].ContextMap()["reason"] != test.want.String() {
-					t.Errorf("the log has %v, want one cut, %s", cuts, test.want)
-				}
-			})
-		})
-	}
-}
-
 // A stream ends soon after another process has revoked its key, also after a recheck for another
 // reason.
 func TestR14_ARevocationCutsTheStream(t *testing.T) {
