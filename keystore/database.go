@@ -143,6 +143,8 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 		if engine.IsLost(err) || isPepper(err) {
 			s.replica.distrust()
 		}
+		f.expire()
+		f.noteStale() // a store that began with its replica has not been silent before
 		return
 	}
 	s.state.Store(&state{db: db})

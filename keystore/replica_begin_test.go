@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -118,6 +119,40 @@ func TestReplica_AStoreBeginsWithItOnlyIfItMayBeTrusted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A store that began with its replica falls silent when the replica is as old as max_staleness: live streams end.
+func TestReplica_AStoreThatBeganWithItFallsSilent(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.New(t)
+	dsn, dir := server.NewDatabase(t), t.TempDir()
+	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
+	_, secret := f.key(f.account().ID)
+	f.waitForReplica()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop(t)
+	const old = 20 * time.Minute
+	g := openStore(t, "", inPostgres(dsn), withReplica(dir), func(c *Config) { c.Clock = func() policy.Time { return start.Add(old) } })
+	g.takeOverPolling()
+	told, _, cancel := g.watch(secret)
+	defer cancel()
+	g.advance(time.Hour - old - 2*time.Minute)
+	g.feed.poll(t.Context())
+	if n, silence := told.Load(), g.Silence(); n != 0 || silence != 0 {
+		t.Errorf("within max_staleness: told %d times, silent for %s", n, silence)
+	}
+	g.advance(2 * time.Minute)
+	g.feed.poll(t.Context())
+	if n, silence := told.Load(), g.Silence(); n != 1 || silence < time.Hour || silence > time.Hour+5*time.Minute {
+		t.Errorf("after max_staleness: told %d times, silent for %s; want once, and for an hour", n, silence)
+	}
+	server.StartAgain(t)
+	testutil.Eventually(t, "the store hears the database", func() bool {
+		g.feed.poll(t.Context())
+		return g.Silence() == 0
+	})
 }
 
 // A database that answers and refuses is not one that is away.

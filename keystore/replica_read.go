@@ -23,8 +23,10 @@ func (r *replica) begin(ctx context.Context, err error) error {
 	if why := r.start(ctx); why != nil {
 		return fmt.Errorf("%w; and the replica in %s cannot be used: %w", err, r.store.cfg.Postgres.Replica, why)
 	}
+	c := r.copied.Load()
 	r.store.state.Store(&state{fault: err})
-	r.serves(r.copied.Load(), err)
+	r.store.feed.trust(c.at, c.clock) // the store falls silent like one that was at the database then
+	r.serves(c, err)
 	return nil
 }
 
