@@ -346,3 +346,34 @@ func TestRestoreNew_TakesABackupOfTheOtherEngine(t *testing.T) {
 		wantIs(t, err, ErrInvalid)
 	})
 }
+
+// The names of timelines stay with their server: another one has timelines with the same numbers.
+func TestCopyTo_LeavesTheNamesOfTimelines(t *testing.T) {
+	t.Parallel()
+	eachDirection(t, func(t *testing.T, from, to func(*Config)) {
+		f := openStore(t, "", from, commandLine)
+		fillForCopy(f)
+		raw := rawOf(t, from)
+		mustExec(t, raw, `INSERT INTO meta (name, value) VALUES ('timeline 000000FF', 'of the first server')`)
+		all := count(t, raw, `SELECT COUNT(*) FROM meta WHERE name NOT LIKE 'timeline %'`)
+		c := mustCopy(t, f, configOf(to))
+		if n := count(t, rawOf(t, to), `SELECT COUNT(*) FROM meta WHERE name LIKE 'timeline %'`); n != 0 || rowsOf(c, "meta") != int64(all) {
+			t.Errorf("the copy has %d names of timelines, and %d rows in the table meta; want none, and %d", n, rowsOf(c, "meta"), all)
+		}
+	})
+}
+
+// A backup has the names of timelines no more than a copy has.
+func TestRestoreNew_LeavesTheNamesOfTimelines(t *testing.T) {
+	t.Parallel()
+	eachDirection(t, func(t *testing.T, from, to func(*Config)) {
+		f := openStore(t, "", from, commandLine)
+		mustExec(t, rawOf(t, from), `INSERT INTO meta (name, value) VALUES ('timeline 000000FF', 'of the first server')`)
+		if _, err := RestoreNew(t.Context(), configOf(to, commandLine), later, operator, f.backup().Path); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, rawOf(t, to), `SELECT COUNT(*) FROM meta WHERE name LIKE 'timeline %'`); n != 0 {
+			t.Errorf("the restored keystore has %d names of timelines, want none", n)
+		}
+	})
+}

@@ -26,7 +26,8 @@ const readServer = `SELECT standby, begun, number, COALESCE((SELECT value FROM m
 
 // nameTimeline gives the timeline with the number $1 a name, if it has none and the server writes it. The
 // name is a row. Two standbys that were promoted apart can write timelines with the same number, but neither
-// has a row that was written at the other after its promotion.
+// has a row that was written at the other after its promotion. Backups and copies of a keystore leave the row
+// out: the timelines of another server have the same numbers. A dump by pg_dump has the row.
 //
 // The row waits for no disk and no standby. If a crash loses it, the timeline gets another name, and the
 // gateways drop their records once more.

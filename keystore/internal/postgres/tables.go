@@ -22,13 +22,23 @@ type table struct {
 	key string
 	// name of a row in messages, where key says little: such as "id".
 	label string
+	// copied is the condition on the rows that are copied; empty if all rows are.
+	copied string
+}
+
+// from returns the clause FROM of a query for the rows that are copied.
+func (t table) from() string {
+	if t.copied == "" {
+		return ` FROM ` + t.name
+	}
+	return ` FROM ` + t.name + ` WHERE ` + t.copied
 }
 
 // tables has all tables, each after the tables to which it refers. The last ones change most often:
 // a copy that goes on after an interruption begins again at the first table that has changed.
 func tables() []table {
 	return []table{
-		{name: "meta", key: "name"},
+		{name: "meta", key: "name", copied: `name NOT LIKE 'timeline %'`}, // they are of one server
 		{name: "accounts", byRow: true, key: "rowid", label: "id"},
 		{name: "api_keys", byRow: true, key: "rowid", label: "id"},
 		{name: "jobs", byRow: true, key: "rowid, id, backend", label: "id, backend"},
@@ -107,10 +117,10 @@ type rowSource struct {
 	err      error
 }
 
-// readTable returns the rows of a table, whose values are in the order of the columns. The order of
+// readTable returns the rows of a table that are copied, whose values are in the order of the columns. The order of
 // the rows is empty, or as in table.key.
 func readTable(ctx context.Context, from engine.Querier, t table, columns []string, order string) (*rowSource, error) {
-	query := `SELECT ` + strings.Join(columns, `, `) + ` FROM ` + t.name
+	query := `SELECT ` + strings.Join(columns, `, `) + t.from()
 	if order != "" {
 		query += ` ORDER BY ` + order
 	}

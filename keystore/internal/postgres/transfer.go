@@ -214,12 +214,12 @@ type DifferenceError struct{ row, what string }
 // Error implements error.
 func (e *DifferenceError) Error() string { return "the row " + e.row + " " + e.what }
 
-// describe returns how many rows a table has, and its columns.
+// describe returns how many rows of a table are copied, and its columns.
 func (f *Transfer) describe(ctx context.Context, t table) (rows int64, columns []string, err error) {
 	if columns, err = columnsOf(ctx, f.From, f.To.Querier(), t); err != nil {
 		return 0, nil, err
 	}
-	err = f.From.QueryRowContext(ctx, `SELECT COUNT(*) FROM `+t.name).Scan(&rows)
+	err = f.From.QueryRowContext(ctx, `SELECT COUNT(*)`+t.from()).Scan(&rows)
 	return rows, columns, err
 }
 
