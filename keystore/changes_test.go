@@ -297,7 +297,7 @@ func TestFeed_TrustEnds(t *testing.T) {
 	t.Parallel()
 	clock := start
 	cfg := Config{MaxStaleness: 5 * time.Millisecond, Clock: func() policy.Time { return clock }}
-	f := feedFollower{store: &Store{cfg: cfg, watchers: newWatchers()}}
+	f := feedFollower{store: &Store{cfg: cfg, watchers: newWatchers(), mono: func() time.Duration { return 10 * time.Millisecond }}}
 	f.trust(10*time.Millisecond, start)
 	clock = start.Add(4 * time.Millisecond)
 	if f.store.feed = &f; !f.fresh(10 * time.Millisecond) {
@@ -310,6 +310,9 @@ func TestFeed_TrustEnds(t *testing.T) {
 	clock = start.Add(5 * time.Millisecond)
 	if f.store.leapt(); f.fresh(10 * time.Millisecond) {
 		t.Error("trusted after a suspension of 5 ms")
+	}
+	if age := f.age(10 * time.Millisecond); age != 5*time.Millisecond { // live streams end by it, much later
+		t.Errorf("the age after a suspension of 5 ms is %s", age)
 	}
 	if f.trust(10*time.Millisecond, start); f.fresh(10 * time.Millisecond) {
 		t.Error("trusted after a suspension during the poll")

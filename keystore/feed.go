@@ -67,10 +67,12 @@ func (f *feedFollower) trust(now time.Duration, clock policy.Time) {
 	f.expire()
 }
 
-// expire ends the trust in the cached records if Config.Clock says that they are too old.
+// expire ends the trust in the cached records if Config.Clock says that they are too old. Their age is then the one
+// by this clock.
 func (f *feedFollower) expire() {
-	if elapsed(policy.Time(f.heard.Load()), f.store.cfg.Clock()) >= f.store.cfg.MaxStaleness {
-		f.until.Store(0)
+	s := f.store
+	if age := elapsed(policy.Time(f.heard.Load()), s.cfg.Clock()); age >= s.cfg.MaxStaleness {
+		f.until.Store(min(f.until.Load(), int64(s.mono()+s.cfg.MaxStaleness-age)))
 	}
 }
 
