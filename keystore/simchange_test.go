@@ -115,14 +115,35 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 	case rng.IntN(4) == 0:
 		wrote = func() { g.wroteAccount(before, account) }
 		_, err = s.CloseAccount(ctx, now, operator, account)
-	default: // by a gateway whose clock is far ahead
-		wrote = sim.pruning() // of no key
-		defer wrote()
-		_, err = s.pruneFeed(ctx, now.Add(2*feedKept))
+	default:
+		wrote = func() {} // of no key
+		err = sim.pruneWhileRead(ctx, g, s, rng)
 	}
 	if err == nil {
 		wrote()
 	}
+}
+
+// pruneWhileRead suspends or resumes two accounts, and prunes the feed about when the other gateways read these
+// changes, by a clock that is far ahead. The pruning leaves the last change. So a gateway that does not look for
+// what was pruned goes on without the other one.
+func (sim *simulation) pruneWhileRead(ctx context.Context, g *simGateway, s *Store, rng *rand.Rand) error {
+	for _, i := range rng.Perm(simAccounts)[:2] {
+		id := simContent().accounts[i]
+		var err error
+		if sim.server.suspended(id) {
+			_, err = s.ResumeAccount(ctx, g.clock(), operator, id)
+		} else {
+			_, err = s.SuspendAccount(ctx, g.clock(), operator, id, "")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	time.Sleep(time.Duration(rng.Int64N(int64(wakePause))))
+	defer sim.pruning()()
+	_, err := s.pruneFeed(ctx, g.clock().Add(2*feedKept))
+	return err
 }
 
 // stream is a live stream of a gateway: it runs until its key has ended, and then with another key. It
@@ -174,7 +195,9 @@ func (sim *simulation) watch(g *simGateway, s *Store, r *Record) {
 	for {
 		select {
 		case <-end.C:
-			sim.judgeStream(g, r.digest(), begun, false)
+			if g.store.Load() == s { // the process has not ended meanwhile
+				sim.judgeStream(g, r.digest(), begun, false)
+			}
 			return
 		case <-again.C:
 		case <-changed:

@@ -22,7 +22,7 @@ var simDefects = []struct{ name, file, text, replacement string }{ //nolint:goch
 	},
 	{
 		"a pruning between the queries of the feed takes changes away", "feed.go",
-		"err != nil || len(changes) == 0 {\n\t\treturn nil, p, false, err", "err != nil || len(changes) == 0 {\n\t\treturn nil, p, err == nil, err",
+		"err != nil || seq < p.pruned {", "err != nil {",
 	},
 	{
 		"the drop of a key that is being read is lost", "store.go",

@@ -42,7 +42,7 @@ func (g *simGateway) opened(s *Store) {
 func (sim *simulation) judgeAway(g *simGateway, number int, d digest, end time.Time) {
 	heard := end.Add(simHeard - sim.staleness)
 	well := heard.Add(-simSettle - time.Second)
-	if heard.After(end) || well.Before(sim.begun.Add(2*time.Second)) || len(g.leaps) > 0 || g.troubled(well, heard) || sim.pruned(well, end) {
+	if heard.After(end) || well.Before(sim.begun.Add(2*time.Second)) || len(g.leaps) > 0 || g.troubled(well, heard) || sim.refilled(well, end) {
 		return
 	}
 	states, _ := sim.server.statesBetween(heard.Add(-2*time.Second), end)
@@ -55,11 +55,12 @@ func (sim *simulation) judgeAway(g *simGateway, number int, d digest, end time.T
 	sim.fail("gateway %d, key %d: unavailable, and its replica has the key", g.number, number)
 }
 
-// pruned reports whether a gateway has pruned the feed between two instants: a replica is then filled again.
-func (sim *simulation) pruned(from, to time.Time) bool {
+// refilled reports whether replicas were filled again between two instants, because the feed was pruned or the server
+// was reached again after a standby had taken its place.
+func (sim *simulation) refilled(from, to time.Time) bool {
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
-	for _, s := range sim.prunings {
+	for _, s := range sim.refills {
 		if !s.from.After(to) && from.Before(s.to) {
 			return true
 		}
@@ -71,11 +72,11 @@ func (sim *simulation) pruned(from, to time.Time) bool {
 func (sim *simulation) pruning() (done func()) {
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
-	n := len(sim.prunings)
-	sim.prunings = append(sim.prunings, simSpan{time.Now(), time.Now().Add(time.Hour)})
+	n := len(sim.refills)
+	sim.refills = append(sim.refills, simSpan{time.Now(), time.Now().Add(time.Hour)})
 	return func() {
 		sim.mu.Lock()
 		defer sim.mu.Unlock()
-		sim.prunings[n].to = time.Now().Add(time.Second) // the others find it out
+		sim.refills[n].to = time.Now().Add(time.Second) // the others find it out
 	}
 }

@@ -61,6 +61,7 @@ func (sim *simulation) script() {
 				standby = sim.server.copyToStandby()
 			})
 			sim.at(s.from, func() { sim.server.stop(standby) })
+			sim.refills = append(sim.refills, simSpan{s.to, s.to.Add(time.Second)})
 		case 7: // gateways restart
 			for _, g := range sim.some(rng) {
 				at := instant()

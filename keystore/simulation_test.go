@@ -125,7 +125,7 @@ type simulation struct {
 	faults   []string
 	journal  []string // what has happened, if the simulation runs with one seed
 	restarts map[*simGateway][]simSpan
-	prunings []simSpan
+	refills  []simSpan // of replicas
 
 	edgeStarts, edgeAnswers int // of gateways with their replicas
 }
