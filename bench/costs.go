@@ -24,7 +24,7 @@ const (
 	costChanges = 50
 	costPause   = 200 * time.Millisecond // between two changes
 	costSubject = 10                     // subjects with limits in each report
-	costUsed    = 96                     // keys of a gateway in four seconds: their usage is written at once
+	costUsed    = 96                     // keys of a gateway in four seconds: their usage is one row of the journal
 	costUses    = 4000
 	costWriters = 20              // gateways that write usage
 	costTime    = 4 * time.Second // of a step that has no number
@@ -49,6 +49,7 @@ type costs struct {
 	miss    float64   // µs of the server for a key that is not in the cache
 	create  float64   // for a job that is alone in its transaction
 	used    float64   // for the usage of costUsed keys
+	fold    float64   // for a key whose usage is added up from the journal
 	took    atomic.Int64
 	commits atomic.Int64
 	made    atomic.Int64 // jobs
@@ -318,8 +319,8 @@ func (c *costs) usage() error {
 			return err
 		}
 	}
-	_, err = c.cost(fmt.Sprintf("usage of %d keys, added up from the journal", costUses), "key", func() (int, error) {
-		return costUses, store.Usage(c.ctx, keystore.UsageList{AccountID: c.account}, func(*keystore.Usage) error { return nil })
+	c.fold, err = c.cost(fmt.Sprintf("usage of %d keys, added up from the journal", costUses), "key", func() (int, error) {
+		return costUses, c.addUp(store)
 	})
 	if err != nil {
 		return err
@@ -374,6 +375,11 @@ func (c *costs) countUsage(store *keystore.Store, records []keystore.Record) {
 		key := records[i].Key()
 		store.CountUsage(now(), &keystore.UsageOf{KeyID: key.ID, AccountID: key.AccountID, Backend: "bench", Operation: policy.Recognize}, keystore.UsageCounts{Requests: 1})
 	}
+}
+
+// addUp adds the journal up to the tables of usage, as each reader of usage does.
+func (c *costs) addUp(store *keystore.Store) error {
+	return store.Usage(c.ctx, keystore.UsageList{AccountID: c.account}, func(*keystore.Usage) error { return nil })
 }
 
 func (c *costs) wait(d time.Duration) error {

@@ -86,7 +86,7 @@ func (c *costs) many() (err error) {
 }
 
 // sum compares the sum of the costs with what the server needs, when each gateway looks up keys, records a job
-// a second, and counts the usage of costUsed keys.
+// a second, and counts the usage of costUsed keys, which are the same at all gateways. At the end the usage is added up.
 func (c *costs) sum(name string, stores []*keystore.Store) error {
 	records, err := c.records(costUsed)
 	if err != nil {
@@ -94,7 +94,7 @@ func (c *costs) sum(name string, stores []*keystore.Store) error {
 	}
 	seconds := int(costIdle.Seconds())
 	measured, err := c.cost(name+", each with a load", "gateway-second", func() (int, error) {
-		return seconds * len(stores), together(len(stores), func(i int) error {
+		err := together(len(stores), func(i int) error {
 			store := stores[i]
 			for range seconds {
 				begun := time.Now()
@@ -113,11 +113,15 @@ func (c *costs) sum(name string, stores []*keystore.Store) error {
 			}
 			return nil
 		})
+		if err == nil {
+			err = c.addUp(stores[0])
+		}
+		return seconds * len(stores), err
 	})
 	if err != nil {
 		return err
 	}
-	predicted := costMisses*c.miss + c.create + c.used/costUsage.Seconds()
+	predicted := costMisses*c.miss + c.create + c.used/costUsage.Seconds() + costUsed*c.fold/float64(seconds*len(stores))
 	c.rows = append(c.rows, row{
 		Case: name + ", each with a load", Measure: "the sum of the costs", Unit: "µs for each gateway-second", Plain: predicted, Gate: measured,
 		Ratio: measured / predicted, Low: measured / predicted, High: measured / predicted, Pairs: 1,

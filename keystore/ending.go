@@ -118,8 +118,8 @@ func endingParts(list *EndingList) (parts []*listQuery) {
 
 // UsageSince returns the usage of keys since the hour of an instant, by the ID of the key. Keys
 // without usage are not in the result. The instant is at most 7 days ago, because hours are kept
-// for so long. If many keys are in use at a time, what was counted in the last 5 minutes may not be
-// in the result yet.
+// for so long. What was counted in the last 5 minutes may not be in the result yet, as with
+// [UsageList].Bounded.
 func (s *Store) UsageSince(ctx context.Context, since policy.Time, keys []policy.Identity) (map[string]UsageCounts, error) {
 	db, err := s.database()
 	if err != nil {

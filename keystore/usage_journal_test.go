@@ -75,6 +75,47 @@ func TestUsageJournal_ChangesNoSum(t *testing.T) {
 	})
 }
 
+// Up to 8 counters are written without the journal in PostgreSQL, where the lock is that of all gateways, and
+// up to 128 in a file. A bounded sum has these at once, and what is in the journal after it was folded.
+func TestUsageJournal_HowManyCountersItIsFor(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
+		t.Helper()
+		f := openStore(t, "", place(), commandLine)
+		most := 128
+		if f.cfg.Postgres != nil {
+			most = 8
+		}
+		write := func(n int) (inJournal bool) {
+			f.countEach(n)
+			f.usage.flush(t.Context())
+			rows, err := query(t.Context(), f.Store, scanInt, `SELECT COUNT(*) FROM usage_journal`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rows[0] > 0
+		}
+		bounded := func(want int) {
+			t.Helper()
+			if n := f.sumOf(UsageList{Bounded: true}).Requests; n != int64(want) {
+				t.Errorf("%d requests in a bounded sum, want %d", n, want)
+			}
+		}
+		if write(most) {
+			t.Errorf("%d counters are in the journal", most)
+		}
+		bounded(most)
+		if !write(most + 1) {
+			t.Errorf("%d counters are not in the journal", most+1)
+		}
+		bounded(most)
+		if n := f.sumOf(UsageList{}).Requests; n != int64(2*most+1) {
+			t.Errorf("%d requests, want %d", n, 2*most+1)
+		}
+		bounded(2*most + 1)
+	})
+}
+
 // A fold that was interrupted goes on where it was, also if the journal has new rows by then.
 func TestUsageJournal_AnInterruptedFoldGoesOn(t *testing.T) {
 	t.Parallel()

@@ -39,8 +39,8 @@ type UsageList struct {
 	Group UsageGroup
 	// Limit is the most sums of keys to return: those with the most requests. Default: all.
 	Limit int
-	// Bounded limits the work: if many keys are in use at a time, what was counted in the last 5
-	// minutes may not be in the sums yet.
+	// Bounded limits the work: if a gateway writes more than 128 counters at a time, or more than 8 in
+	// PostgreSQL, what was counted in the last 5 minutes may not be in the sums yet.
 	Bounded bool
 }
 

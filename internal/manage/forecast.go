@@ -41,8 +41,8 @@ type EndingKey struct {
 	// issuer, when the overlap of the key that issued it is over.
 	EndsBy string `json:"ends_by"`
 
-	// Requests, Refused, AudioSeconds and StreamSeconds are the usage of the last 7 days. If many keys
-	// are in use at a time, what was counted in the last 5 minutes may not be in it.
+	// Requests, Refused, AudioSeconds and StreamSeconds are the usage of the last 7 days. What was
+	// counted in the last 5 minutes may not be in it, as with [UsageQuery].Bounded.
 	Requests      int64   `json:"requests"`
 	Refused       int64   `json:"refused"`
 	AudioSeconds  float64 `json:"audio_seconds"`

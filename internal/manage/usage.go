@@ -52,8 +52,8 @@ type UsageQuery struct {
 	By string `json:"by"`
 	// Limit is the most sums of keys. Default: all.
 	Limit int `json:"limit"`
-	// Bounded limits the work, for pages that people wait for: if many keys are in use at a time, what
-	// was counted in the last 5 minutes may not be in the sums.
+	// Bounded limits the work, for pages that people wait for: if a gateway writes more than 128 counters
+	// at a time, or more than 8 in PostgreSQL, what was counted in the last 5 minutes may not be in the sums.
 	Bounded bool `json:"-"`
 }
 
