@@ -140,13 +140,14 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 			s.state.Store(&state{fault: err})
 			s.log.Error("the keystore stays unavailable", zap.Error(err))
 		}
-		if engine.IsLost(err) || isPepper(err) {
+		if disowns(err) {
 			s.replica.distrust()
 		}
 		f.expire()
 		f.noteStale() // a store that began with its replica has not been silent before
 		return
 	}
+	s.replica.reopened(db)
 	s.state.Store(&state{db: db})
 	s.watchers.notifyAll() // another process may have changed any record
 	s.log.Warn("the keystore is available again",

@@ -130,7 +130,7 @@ func (f *feedFollower) poll(ctx context.Context) {
 		f.noteFresh()
 		f.log(nil)
 		s.replica.hear(replicaWord{st.db, now, clock, f.seq, f.mark, st.db.Timeline(), news, f.noted})
-	case engine.IsLost(err), isPepper(err):
+	case disowns(err):
 		f.takeDown(context.WithoutCancel(ctx), st, err)
 	case ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded):
 		f.log(err)

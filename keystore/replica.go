@@ -61,9 +61,10 @@ type replicaWord struct {
 
 // replicaCopy says of what instant the file is a copy: all that was committed before is in it.
 type replicaCopy struct {
-	at      time.Duration // on the monotonic clock
-	clock   policy.Time   // the same instant; a machine can sleep while the monotonic clock stands
-	storeID string
+	at       time.Duration // on the monotonic clock
+	clock    policy.Time   // the same instant; a machine can sleep while the monotonic clock stands
+	storeID  string
+	timeline string
 }
 
 // The phases of filling a file.
@@ -77,6 +78,7 @@ const (
 // replicaPosition is how far a file is.
 type replicaPosition struct {
 	storeID, pepper string
+	place           string // the name of the database, see Config.Name
 	compatible      int64
 	timeline        string
 	seq             int64
@@ -160,6 +162,8 @@ func (r *replica) start(ctx context.Context) error {
 	switch {
 	case r.at.storeID == "" || r.at.phase != filled:
 		return errors.New("it is not complete")
+	case r.at.place != s.cfg.name:
+		return fmt.Errorf("it is the copy of %s", r.at.place)
 	case !s.hash.accepts(r.at.pepper, r.at.storeID):
 		return errPepperWrong
 	case engine.CheckCompatible(r.at.compatible) != nil:
@@ -183,14 +187,14 @@ func (r *replica) start(ctx context.Context) error {
 	}
 	r.at.owner = r.owner
 	age = max(age, time.Duration(r.at.age)*time.Millisecond) // the clock can be a little behind
-	r.copied.Store(&replicaCopy{s.mono() - age, now.Add(-age), r.at.storeID})
+	r.copied.Store(&replicaCopy{s.mono() - age, now.Add(-age), r.at.storeID, r.at.timeline})
 	return nil
 }
 
 func readReplicaPosition(ctx context.Context, tx *sql.Tx) (p replicaPosition, err error) {
 	var ref []byte
-	err = tx.QueryRowContext(ctx, `SELECT store_id, pepper, compatible, timeline, seq, mark_at, mark_kind, mark_ref, phase, account, key_row, job_digest,
-		age, seen_at, owner FROM position`).Scan(&p.storeID, &p.pepper, &p.compatible, &p.timeline, &p.seq, &p.mark.at, &p.mark.kind, &ref,
+	err = tx.QueryRowContext(ctx, `SELECT store_id, place, pepper, compatible, timeline, seq, mark_at, mark_kind, mark_ref, phase, account, key_row, job_digest,
+		age, seen_at, owner FROM position`).Scan(&p.storeID, &p.place, &p.pepper, &p.compatible, &p.timeline, &p.seq, &p.mark.at, &p.mark.kind, &ref,
 		&p.phase, &p.account, &p.keyRow, &p.jobDigest, &p.age, &p.seen, &p.owner)
 	p.mark.ref = string(ref)
 	return p, err
@@ -199,9 +203,9 @@ func readReplicaPosition(ctx context.Context, tx *sql.Tx) (p replicaPosition, er
 // write writes the position.
 func (p *replicaPosition) write(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `UPDATE position SET store_id = $1, pepper = $2, compatible = $3, timeline = $4, seq = $5, mark_at = $6,
-		mark_kind = $7, mark_ref = $8, phase = $9, account = $10, key_row = $11, job_digest = $12, age = $13, seen_at = $14, owner = $15`,
+		mark_kind = $7, mark_ref = $8, phase = $9, account = $10, key_row = $11, job_digest = $12, age = $13, seen_at = $14, owner = $15, place = $16`,
 		p.storeID, p.pepper, p.compatible, p.timeline, p.seq, p.mark.at, p.mark.kind, []byte(p.mark.ref), p.phase, p.account, p.keyRow,
-		notNil(p.jobDigest), p.age, p.seen, p.owner)
+		notNil(p.jobDigest), p.age, p.seen, p.owner, p.place)
 	return err
 }
 
@@ -221,6 +225,11 @@ func (r *replica) hear(w replicaWord) {
 		return
 	}
 	r.word.Store(&w)
+	r.rouse()
+}
+
+// rouse lets the goroutine look at the file now.
+func (r *replica) rouse() {
 	select {
 	case r.wake <- struct{}{}:
 	default: // it is to wake already

@@ -64,6 +64,10 @@ func TestReplica_AStoreBeginsWithItOnlyIfItMayBeTrusted(t *testing.T) {
 			mustExec(t, db, `UPDATE position SET phase = 1`)
 		}), nil, "it is not complete"},
 		{"with another pepper", nil, withPepper("0123456789abcdef"), "its pepper is not the one that is configured"},
+		{"of a database with another name", file(func(t *testing.T, db *sql.DB) {
+			t.Helper()
+			mustExec(t, db, `UPDATE position SET place = 'postgres://other.example.com/speechgate'`)
+		}), nil, "it is the copy of postgres://other.example.com/speechgate"},
 		{"of a newer version", file(func(t *testing.T, db *sql.DB) {
 			t.Helper()
 			mustExec(t, db, `UPDATE position SET compatible = 1000`)

@@ -30,7 +30,7 @@ func (r *replica) refill(ctx context.Context, file *sqlite.Replica, w *replicaWo
 	if p.storeID != w.db.id {
 		return engine.ErrReplaced
 	}
-	at := replicaPosition{storeID: p.storeID, compatible: p.compatible, timeline: w.timeline, seq: p.last, mark: mark, owner: r.owner}
+	at := replicaPosition{storeID: p.storeID, place: r.store.cfg.name, compatible: p.compatible, timeline: w.timeline, seq: p.last, mark: mark, owner: r.owner}
 	if r.store.hash.peppered() {
 		at.pepper = r.store.hash.check(p.storeID)
 	}

@@ -196,7 +196,9 @@ func (r *replica) follow(ctx context.Context, file *sqlite.Replica, w *replicaWo
 		return true, r.setAside(file, errors.New("it is the copy of another keystore, or one with another pepper"))
 	case r.at.storeID == "" || r.at.timeline != w.timeline:
 		return true, r.refill(ctx, file, w)
-	case r.at.seq == w.seq && r.at.mark == w.mark && r.at.phase == filled:
+	}
+	r.at.place = r.store.cfg.name // the same database can get another name
+	if r.at.seq == w.seq && r.at.mark == w.mark && r.at.phase == filled {
 		return false, r.heard(ctx, file, w)
 	}
 	at, now, clock, news := r.at, r.store.mono(), r.store.cfg.Clock(), r.news.last()
@@ -245,11 +247,11 @@ func (r *replica) follow(ctx context.Context, file *sqlite.Replica, w *replicaWo
 		return false, err
 	}
 	if at.phase != filled {
-		return true, r.fill(ctx, file, w.db, replicaCopy{now, clock, at.storeID})
+		return true, r.fill(ctx, file, w.db, replicaCopy{now, clock, at.storeID, at.timeline})
 	}
 	r.ended()
 	r.news.forget(news, 0)
-	r.copied.Store(&replicaCopy{now, clock, at.storeID})
+	r.copied.Store(&replicaCopy{now, clock, at.storeID, at.timeline})
 	return false, nil
 }
 
@@ -269,7 +271,7 @@ func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWor
 	r.setAge(&at, w.at, w.clock)
 	r.ended()
 	r.news.forget(w.news, w.noted)
-	r.copied.Store(&replicaCopy{w.at, w.clock, at.storeID})
+	r.copied.Store(&replicaCopy{w.at, w.clock, at.storeID, at.timeline})
 	if now-r.written < replicaEvery {
 		return nil
 	}
@@ -281,10 +283,11 @@ func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWor
 }
 
 // age notes how old the file is by now, while the database cannot be asked: a clock that is set back before the
-// next start makes the file no younger.
+// next start makes the file no younger. It also notes news.
 func (r *replica) age(ctx context.Context) error {
-	file := r.file.Load()
-	if file == nil || r.copied.Load() == nil && r.before == nil || r.store.mono()-r.written < replicaEvery {
+	file, pending := r.file.Load(), r.pending()
+	had := r.copied.Load() != nil || r.before != nil
+	if file == nil || !had && r.at.owner != r.owner || !pending && (!had || r.store.mono()-r.written < replicaEvery) {
 		return nil
 	}
 	if file.Moved() {
@@ -295,14 +298,12 @@ func (r *replica) age(ctx context.Context) error {
 	if err := r.take(ctx, file); err != nil {
 		return err
 	}
-	c := r.copied.Load()
-	if c == nil {
-		return nil
-	}
 	at := r.at
-	r.setAge(&at, c.at, c.clock)
-	at.age = max(at.age, r.at.age)
-	return r.inFile(ctx, file, r.pending(), &at, func(*sql.Tx) error { return nil })
+	if c := r.copied.Load(); c != nil {
+		r.setAge(&at, c.at, c.clock)
+		at.age = max(at.age, r.at.age)
+	}
+	return r.inFile(ctx, file, pending, &at, func(*sql.Tx) error { return nil })
 }
 
 // setAge sets the age of the position: the database was heard at an instant of the monotonic clock, which was clock

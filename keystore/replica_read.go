@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -15,6 +16,9 @@ import (
 // the store cannot.
 func (r *replica) begin(ctx context.Context, err error) error {
 	var away *unreachableError
+	if r != nil && disowns(err) {
+		r.discard(ctx)
+	}
 	if r == nil || !errors.As(err, &away) {
 		return err
 	}
@@ -33,8 +37,47 @@ func (r *replica) begin(ctx context.Context, err error) error {
 // resume lets lookups read the file as it is, if it is a copy of the database that was opened: the database can
 // go away before the file has followed.
 func (r *replica) resume(ctx context.Context, db *database) {
-	if r != nil && r.start(ctx) == nil && (r.at.storeID != db.id || r.at.timeline != db.Timeline()) {
-		r.copied.Store(nil)
+	if r != nil && r.start(ctx) == nil && !r.copied.Load().of(db) {
+		r.discard(ctx)
+	}
+}
+
+// reopened notes that a database was opened in the place of the one before, or of none.
+func (r *replica) reopened(db *database) {
+	if r == nil {
+		return
+	}
+	if c := r.copied.Load(); c != nil && !c.of(db) {
+		r.distrust()
+	}
+}
+
+// of reports whether the copy is one of the database.
+func (c *replicaCopy) of(db *database) bool { return c.storeID == db.id && c.timeline == db.Timeline() }
+
+// disowns reports whether err says that the database has answered, and is not the store any more, or is not for this
+// program.
+func disowns(err error) bool { return engine.IsLost(err) || isPepper(err) }
+
+// discard makes the file one that no store begins with, until it is filled again. A running store that writes the
+// file, and is right to do so, takes the mark away again.
+func (r *replica) discard(ctx context.Context) {
+	r.copied.Store(nil)
+	r.at.phase, r.at.timeline = fillAccounts, ""
+	file := r.file.Load()
+	if file == nil {
+		return
+	}
+	tx, err := file.Begin(ctx, true)
+	if err == nil {
+		defer func() { _ = tx.Rollback() }() // does nothing after the commit
+		_, err = tx.ExecContext(ctx, `UPDATE position SET phase = $1, timeline = ''`, fillAccounts)
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		r.store.log.Error("the replica cannot be discarded: remove its directory", zap.String("replica", r.store.cfg.Postgres.Replica), zap.Error(file.Advise(err)))
 	}
 }
 
@@ -48,9 +91,11 @@ func (r *replica) note(changes []change) replicaNewsNote {
 
 // distrust notes that any record may have changed. Until the file has followed, nothing is read from it.
 func (r *replica) distrust() {
-	if r != nil {
-		r.news.add(nil)
+	if r == nil {
+		return
 	}
+	r.news.add(nil)
+	r.rouse()
 }
 
 // lastNews returns the number of the last changes that were noted.

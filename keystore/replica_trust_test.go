@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -135,6 +137,11 @@ func TestReplica_ARestartForgetsNoNews(t *testing.T) {
 			t.Errorf("%s, after the replica has followed: %v", what, err)
 		}
 	}
+	f.feed.poll(t.Context())
+	f.advance(2 * time.Second)
+	if _, err := f.replica.advance(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if n := count(t, rawDB(t, dir+"/replica.db"), `SELECT COUNT(*) FROM news`); n != 0 {
 		t.Errorf("%d news stay in the file", n)
 	}
@@ -184,4 +191,88 @@ func TestReplica_NoOldRowIsTakenWhileItFollows(t *testing.T) {
 	if err != nil || statusOf(&r, start) != "revoked" {
 		t.Errorf("%v, found %t; want the key revoked", err, r.Found())
 	}
+}
+
+// When a database has answered that it is not the store any more, or is another one, no later start believes the
+// replica, whoever has heard the answer.
+func TestReplica_NoStartBelievesItAfterTheDatabaseHasDisownedIt(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.New(t)
+	dsn := server.NewDatabase(t)
+	other := &database{id: "another store"}
+	dirs := make(map[string]string)
+	for name, c := range map[string]func(f fixture){
+		"a running store finds no store": func(f fixture) {
+			f.feed.takeDown(t.Context(), f.state.Load(), engine.NoStore("there is no keystore any more"))
+		},
+		"a running store finds another store": func(f fixture) { f.replica.reopened(other) },
+		"a store opens another store":         func(f fixture) { f.replica.resume(t.Context(), other) },
+		"a store finds none": func(f fixture) {
+			wantIs(t, f.replica.begin(t.Context(), engine.NoStore("there is no keystore")), engine.ErrNoStore)
+		},
+		"a store finds a newer one": func(f fixture) {
+			newer := engine.Schema{Version: engine.SchemaVersion + 1}.CheckNewer()
+			wantIs(t, f.replica.begin(t.Context(), newer), newer)
+		},
+		"a store finds another pepper": func(f fixture) {
+			wantIs(t, f.replica.begin(t.Context(), errPepperWrong), errPepperWrong)
+		},
+	} {
+		dir := t.TempDir()
+		dirs[name] = dir
+		f := openStore(t, "", inPostgres(dsn), withReplica(dir))
+		_, secret := f.key(f.account().ID)
+		f.waitForReplica()
+		f.takeOverPolling()
+		c(f)
+		if _, err := f.replica.key(t.Context(), f.hash.secret(secret), fault(errAway)); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: a key comes from the replica: %v", name, err)
+		}
+		f.state.Store(&state{fault: fault(errAway)})
+		select {
+		case <-f.replica.wake:
+			if _, err := f.replica.advance(t.Context()); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		default:
+		}
+		f.replica.file.Swap(nil).Close() //nolint:errcheck // its process is killed
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Stop(t)
+	for name, dir := range dirs {
+		if s, _, err := tryStore("", inPostgres(dsn), withReplica(dir)); err == nil {
+			_ = s.Close()
+			t.Errorf("%s: the next store begins with the replica", name)
+		}
+	}
+	server.StartAgain(t)
+	for name, dir := range dirs { // the answer was wrong
+		f := openStore(t, "", inPostgres(dsn), withReplica(dir))
+		f.waitForReplica()
+		if r, _ := f.Replica(); !r.Readable {
+			t.Errorf("%s: the replica is not filled again", name)
+		}
+	}
+}
+
+// The same database can get another name.
+func TestReplica_GetsTheNameOfItsDatabase(t *testing.T) {
+	t.Parallel()
+	dsn, dir := postgrestest.Start(t).NewDatabase(t), t.TempDir()
+	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
+	f.waitForReplica()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db := rawDB(t, dir+"/replica.db")
+	mustExec(t, db, `UPDATE position SET place = 'postgres://other.example.com/speechgate'`)
+	f = openStore(t, "", inPostgres(dsn), withReplica(dir))
+	f.waitForReplica()
+	testutil.Eventually(t, "the replica has the new name", func() bool {
+		f.advance(time.Second)
+		return count(t, db, `SELECT COUNT(*) FROM position WHERE place = $1`, f.cfg.name) == 1
+	})
 }

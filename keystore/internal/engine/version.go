@@ -24,12 +24,12 @@ type Schema struct {
 }
 
 // CheckNewer returns an error if the tables are newer than SchemaVersion, and this program does not
-// work with them.
+// work with them. IsLost is true for it.
 func (s Schema) CheckNewer() error {
 	if s.Version <= SchemaVersion || s.Compatible > 0 && s.Compatible <= SchemaVersion {
 		return nil
 	}
-	return fmt.Errorf("its schema is version %d, and this program knows versions up to %d: run the newer program, or restore a backup from before it", s.Version, SchemaVersion)
+	return Lost(fmt.Sprintf("its schema is version %d, and this program knows versions up to %d: run the newer program, or restore a backup from before it", s.Version, SchemaVersion))
 }
 
 // CheckKnown returns an error if the tables are newer than SchemaVersion. It is for what must not

@@ -26,6 +26,7 @@ const replicaTables = `
 CREATE TABLE position (
 	one         INTEGER PRIMARY KEY CHECK (one = 1),
 	store_id    TEXT NOT NULL, -- empty: nothing was copied yet
+	place       TEXT NOT NULL, -- of the database, for people and without a password
 	pepper      TEXT NOT NULL, -- the check value of the store; empty: no pepper
 	compatible  INTEGER NOT NULL,
 	timeline    TEXT NOT NULL,
@@ -41,7 +42,7 @@ CREATE TABLE position (
 	seen_at     INTEGER NOT NULL,
 	owner       TEXT NOT NULL -- the store that writes; empty: none
 );
-INSERT INTO position VALUES (1, '', '', 0, '', 0, 0, '', x'', 0, '', 0, x'', 0, 0, '');
+INSERT INTO position VALUES (1, '', '', '', 0, '', 0, 0, '', x'', 0, '', 0, x'', 0, 0, '');
 CREATE TABLE accounts (
 	id TEXT PRIMARY KEY, closed_at INTEGER, suspended_at INTEGER, limits TEXT
 ) WITHOUT ROWID;
