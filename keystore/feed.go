@@ -233,6 +233,7 @@ type feedPosition struct {
 	pruned     int64   // number of the last change that was pruned
 	last       int64   // number of the last change
 	mark       feedRow // the row with the number that was asked for; the zero value if the feed has no such row
+	numbers    []int64 // of the changes that were read
 }
 
 // readFeedPosition returns the state of the feed, and the row with number seq.
@@ -276,9 +277,11 @@ func readFeed(ctx context.Context, q querier, seq int64, mark feedRow, most int6
 	// A pruning may come between the two queries. So the second one also reads what was pruned.
 	var pruned string
 	changes, err = queryRows(ctx, q, func(row scanner) (c change, err error) {
-		err = row.Scan(&c.at, &c.kind, &c.ref, &pruned)
+		var seq int64
+		err = row.Scan(&seq, &c.at, &c.kind, &c.ref, &pruned)
+		p.numbers = append(p.numbers, seq)
 		return c, err
-	}, `SELECT at, kind, ref, (SELECT value FROM meta WHERE name = 'feed_pruned')
+	}, `SELECT seq, at, kind, ref, (SELECT value FROM meta WHERE name = 'feed_pruned')
 		FROM feed WHERE seq > $1 AND seq <= $2 ORDER BY seq`, seq, p.last)
 	if err != nil || len(changes) == 0 {
 		return nil, p, false, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 const (
 	replicaEvery  = time.Second      // between two looks at the file, if no change comes
 	replicaLimit  = 30 * time.Second // for one step
+	replicaPause  = 5                // a pause while the file is filled, at least, in times of the work before it
 	replicaBehind = 100_000          // changes; if the file is behind by more, it is filled again
 	replicaChunk  = 1000             // changes in one transaction
 	replicaQueue  = 4096             // jobs and tokens that are to be copied
@@ -30,16 +32,17 @@ var errFileTaken = errors.New("another process or configuration with the same di
 func (r *replica) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	wake := r.wake
 	for {
-		wait := replicaEvery
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-r.wake:
+		case <-wake:
 		}
-		if pause, more := r.step(ctx); more {
-			wait = pause
+		wait, more := r.step(ctx)
+		if wake = nil; !more {
+			wait, wake = replicaEvery, r.wake
 		}
 		timer.Reset(wait)
 	}
@@ -54,8 +57,9 @@ func (r *replica) step(ctx context.Context) (pause time.Duration, more bool) {
 	if ctx.Err() == nil {
 		r.tell(err)
 	}
-	// A pause as long as the work leaves the database to others.
-	return time.Since(begun), more && err == nil
+	// The pause leaves the database to others. Gateways that begin together do not go on together.
+	pause = min(replicaPause*time.Since(begun), replicaLimit)
+	return pause + rand.N(pause+1), more && err == nil
 }
 
 // tellAfter is how many steps fail because of the database until the log says so: that the database does not
@@ -222,16 +226,19 @@ func (r *replica) follow(ctx context.Context, file *sqlite.Replica, w *replicaWo
 		if err != nil {
 			return false, err
 		}
-		if err := r.inFile(ctx, file, false, &r.at, func(tx *sql.Tx) error { return rows.write(ctx, tx) }); err != nil {
-			return false, err
-		}
 		if at.phase > fillKeys {
 			at.keyRow = max(at.keyRow, rows.newest)
 		}
+		at.seq, at.mark = p.numbers[len(p.numbers)-len(left)+replicaChunk-1], left[replicaChunk-1].row()
+		if err := r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) }); err != nil {
+			return false, err
+		}
 		changes = left[replicaChunk:]
 	}
-	rows, err := r.reread(ctx, w.db, file, changes, r.takeQueue())
+	items := r.takeQueue()
+	rows, err := r.reread(ctx, w.db, file, changes, items)
 	if err != nil {
+		r.putBack(items)
 		return false, err
 	}
 	if at.phase > fillKeys {
@@ -244,6 +251,7 @@ func (r *replica) follow(ctx context.Context, file *sqlite.Replica, w *replicaWo
 	r.setAge(&at, now, clock)
 	at.news = news
 	if err := r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) }); err != nil {
+		r.putBack(items)
 		return false, err
 	}
 	if at.phase != filled {
@@ -275,11 +283,15 @@ func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWor
 	if now-r.written < replicaEvery {
 		return nil
 	}
-	rows, err := r.reread(ctx, w.db, file, nil, r.takeQueue())
-	if err != nil {
-		return err
+	items := r.takeQueue()
+	rows, err := r.reread(ctx, w.db, file, nil, items)
+	if err == nil {
+		err = r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) })
 	}
-	return r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) })
+	if err != nil {
+		r.putBack(items)
+	}
+	return err
 }
 
 // age notes how old the file is by now, while the database cannot be asked: a clock that is set back before the

@@ -37,6 +37,13 @@ func (r *replica) takeQueue() (items []replicaItem) {
 	return items
 }
 
+// putBack lets the file have items later: they could not be copied now.
+func (r *replica) putBack(items []replicaItem) {
+	for _, item := range items {
+		r.keep(item)
+	}
+}
+
 // reread reads the rows that changes and items concern.
 func (r *replica) reread(ctx context.Context, db *database, file *sqlite.Replica, changes []change, items []replicaItem) (rows replicaRows, err error) {
 	var accounts, issuers []string

@@ -276,3 +276,55 @@ func TestReplica_GetsTheNameOfItsDatabase(t *testing.T) {
 		return count(t, db, `SELECT COUNT(*) FROM position WHERE place = $1`, f.cfg.name) == 1
 	})
 }
+
+// A replica that cannot follow all changes at once goes on from where it was, and a job that could not be copied is
+// copied later.
+func TestReplica_GoesOnFromWhereItWas(t *testing.T) {
+	t.Parallel()
+	dsn, dir := postgrestest.Start(t).NewDatabase(t), t.TempDir()
+	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
+	k, secret := f.key(f.account().ID)
+	f.waitForReplica()
+	f.takeOverPolling()
+	db, err := f.database()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * replicaChunk {
+		if _, err := db.reader.ExecContext(t.Context(), `INSERT INTO feed (at, kind, ref) VALUES ($1, 'account_new', 'acc_none')`, start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.RevokeKey(t.Context(), start, operator, k.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	f.job(k, "job")
+	f.feed.poll(t.Context())
+	before := f.replica.at
+	if _, err := db.reader.ExecContext(t.Context(), `ALTER TABLE jobs RENAME TO away`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.replica.advance(t.Context()); err == nil {
+		t.Fatal("it follows without the table of jobs")
+	}
+	at := f.replica.at
+	if at.seq <= before.seq || at.age != before.age || at.seen != before.seen {
+		t.Errorf("it was at %d, %d, %s, and is at %d, %d, %s; want a later number and the same age", before.seq, before.age, before.seen, at.seq, at.age, at.seen)
+	}
+	if _, err := f.replica.key(t.Context(), f.hash.secret(secret), fault(errAway)); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("the revoked key comes from the replica: %v", err)
+	}
+	if _, err := db.reader.ExecContext(t.Context(), `ALTER TABLE away RENAME TO jobs`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.replica.advance(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := f.replica.key(t.Context(), f.hash.secret(secret), fault(errAway))
+	if err != nil || statusOf(&r, start) != "revoked" {
+		t.Errorf("the revoked key: %v", err)
+	}
+	if _, err := f.replica.job(t.Context(), jobDigest("amivoice", "job"), "", "amivoice", "job", fault(errAway)); err != nil {
+		t.Errorf("the job: %v", err)
+	}
+}
