@@ -290,20 +290,27 @@ func TestReplica_GoesOnFromWhereItWas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 * replicaChunk {
-		if _, err := db.reader.ExecContext(t.Context(), `INSERT INTO feed (at, kind, ref) VALUES ($1, 'account_new', 'acc_none')`, start); err != nil {
+	exec := func(statement string, args ...any) {
+		t.Helper()
+		tx, err := db.Begin(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.ExecContext(t.Context(), statement, args...); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	exec(`INSERT INTO feed (at, kind, ref) SELECT $1, 'account_new', 'acc_none'::BYTEA FROM generate_series(1, $2::INTEGER)`, start, 2*replicaChunk)
 	if _, err := f.RevokeKey(t.Context(), start, operator, k.ID, ""); err != nil {
 		t.Fatal(err)
 	}
 	f.job(k, "job")
 	f.feed.poll(t.Context())
 	before := f.replica.at
-	if _, err := db.reader.ExecContext(t.Context(), `ALTER TABLE jobs RENAME TO away`); err != nil {
-		t.Fatal(err)
-	}
+	exec(`ALTER TABLE jobs RENAME TO away`)
 	if _, err := f.replica.advance(t.Context()); err == nil {
 		t.Fatal("it follows without the table of jobs")
 	}
@@ -314,9 +321,7 @@ func TestReplica_GoesOnFromWhereItWas(t *testing.T) {
 	if _, err := f.replica.key(t.Context(), f.hash.secret(secret), fault(errAway)); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("the revoked key comes from the replica: %v", err)
 	}
-	if _, err := db.reader.ExecContext(t.Context(), `ALTER TABLE away RENAME TO jobs`); err != nil {
-		t.Fatal(err)
-	}
+	exec(`ALTER TABLE away RENAME TO jobs`)
 	if _, err := f.replica.advance(t.Context()); err != nil {
 		t.Fatal(err)
 	}
