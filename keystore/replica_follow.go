@@ -59,7 +59,7 @@ func (r *replica) step(ctx context.Context) (pause time.Duration, more bool) {
 	}
 	// The pause leaves the database to others. Gateways that begin together do not go on together.
 	pause = min(replicaPause*time.Since(begun), replicaLimit)
-	return pause + rand.N(pause+1), more && err == nil
+	return pause + rand.N(pause+1), more && err == nil //nolint:gosec // a pause is no secret
 }
 
 // tellAfter is how many steps fail because of the database until the log says so: that the database does not

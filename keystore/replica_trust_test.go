@@ -236,7 +236,7 @@ func TestReplica_NoStartBelievesItAfterTheDatabaseHasDisownedIt(t *testing.T) {
 			}
 		default:
 		}
-		f.replica.file.Swap(nil).Close() //nolint:errcheck // its process is killed
+		f.replica.file.Swap(nil).Close() // its process is killed
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
