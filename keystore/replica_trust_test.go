@@ -194,7 +194,7 @@ func TestReplica_NoOldRowIsTakenWhileItFollows(t *testing.T) {
 }
 
 // When a database has answered that it is not the store any more, or is another one, no later start believes the
-// replica, whoever has heard the answer.
+// replica, no matter which store has heard the answer.
 func TestReplica_NoStartBelievesItAfterTheDatabaseHasDisownedIt(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.New(t)
