@@ -228,7 +228,7 @@ func TestReplica_NoStartBelievesItAfterTheDatabaseHasDisownedIt(t *testing.T) {
 		if _, err := f.replica.key(t.Context(), f.hash.secret(secret), fault(errAway)); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: a key comes from the replica: %v", name, err)
 		}
-		f.state.Store(&state{fault: fault(errAway)})
+		open := f.state.Swap(&state{fault: fault(errAway)})
 		select {
 		case <-f.replica.wake:
 			if _, err := f.replica.advance(t.Context()); err != nil {
@@ -237,6 +237,7 @@ func TestReplica_NoStartBelievesItAfterTheDatabaseHasDisownedIt(t *testing.T) {
 		default:
 		}
 		f.replica.file.Swap(nil).Close() // its process is killed
+		f.state.Store(open)
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
