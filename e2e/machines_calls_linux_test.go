@@ -73,7 +73,7 @@ func (g *siteGateway) revokeKey(ctx context.Context, id string) error {
 var errKeyRefused = errors.New("the key is refused")
 
 // createJob creates a job. Without an error, the client has learned of the job. The error is
-// errKeyRefused if the gateway says that the key is none.
+// errKeyRefused if the gateway refuses the key.
 func (g *siteGateway) createJob(ctx context.Context, secret string) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, writePatience)
 	defer cancel()

@@ -70,17 +70,14 @@ func (t *txn) issueKeys(writes []*write) (left []*write, fatal error) {
 
 // insertIssued writes keys that are issued, with their entries of the audit trail and of the feed.
 func (t *txn) insertIssued(issued []*newKey) error {
-	for _, some := range chunks(issued) {
-		args := make([]any, 0, len(some)*keyParameters)
-		for _, n := range some {
-			values, err := keyValues(n.key, n.digest, n.wanted.OutlivesIssuer)
-			if err != nil {
-				return err
-			}
-			args = append(args, values...)
+	rows := make([][]any, len(issued))
+	for i, n := range issued {
+		var err error
+		if rows[i], err = keyValues(n.key, n.digest, n.wanted.OutlivesIssuer); err != nil {
+			return err
 		}
-		t.exec(insertRows(insertKeys, keyParameters, len(some)), args...)
 	}
+	t.insert(insertKeys, rows, "")
 	for _, n := range issued {
 		t.audit(n.now, n.by, actionKeyIssue, n.key.AccountID, n.key.ID, n.wanted.detail(n.by))
 		if err := t.announce(n.now, changedKey, n.digest[:]); err != nil {
@@ -90,11 +87,8 @@ func (t *txn) insertIssued(issued []*newKey) error {
 	return t.err
 }
 
-const (
-	insertKeys = `INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at, expires_at, limits)
-		VALUES `
-	keyParameters = 13
-)
+const insertKeys = `INSERT INTO api_keys (id, account_id, digest, prefix, origin, label, allow, issuable, issuer_id, outlives_issuer, created_at, expires_at, limits)
+	VALUES `
 
 // insertKey fails if a key has the digest already. It does not look for a pruned key
 // with the digest: a secret that was generated here is new, and an import calls isPruned.
@@ -103,7 +97,7 @@ func (t *txn) insertKey(k policy.Key, d digest, outlivesIssuer bool) error {
 	if err != nil {
 		return err
 	}
-	t.exec(insertRows(insertKeys, keyParameters, 1), values...)
+	t.insert(insertKeys, [][]any{values}, "")
 	return t.err
 }
 

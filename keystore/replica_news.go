@@ -160,11 +160,12 @@ func (r *replica) writeNews(ctx context.Context, tx *sql.Tx, at *replicaPosition
 	for i, c := range changes {
 		rows[i] = rawRow{c.kind, notNil(c.ref)}
 	}
-	return version, insertRaw(ctx, tx, `INSERT INTO news (kind, ref) VALUES `, 2, rows)
+	return version, insertRaw(ctx, tx, `INSERT INTO news (kind, ref) VALUES `, rows)
 }
 
 // pending reports whether there are news that the file does not name yet.
 func (r *replica) pending() bool {
-	_, version := r.news.after(0)
-	return version != r.noted
+	r.news.mu.Lock()
+	defer r.news.mu.Unlock()
+	return r.news.version != r.noted
 }

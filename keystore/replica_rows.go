@@ -135,13 +135,13 @@ func (r *replicaRows) write(ctx context.Context, tx *sql.Tx) error {
 			return err
 		}
 	}
-	if err := insertRaw(ctx, tx, `INSERT OR REPLACE INTO accounts (`+replicaAccountColumns+`) VALUES `, replicaAccountParameters, r.accounts); err != nil {
+	if err := insertRaw(ctx, tx, `INSERT OR REPLACE INTO accounts (`+replicaAccountColumns+`) VALUES `, r.accounts); err != nil {
 		return err
 	}
-	if err := insertRaw(ctx, tx, `INSERT OR REPLACE INTO api_keys (row, `+replicaKeyColumns+`) VALUES `, replicaKeyParameters, r.keys); err != nil {
+	if err := insertRaw(ctx, tx, `INSERT OR REPLACE INTO api_keys (row, `+replicaKeyColumns+`) VALUES `, r.keys); err != nil {
 		return err
 	}
-	if err := insertRaw(ctx, tx, `INSERT OR REPLACE INTO tokens (`+replicaTokenColumns+`) VALUES `, replicaTokenParameters, r.tokens); err != nil {
+	if err := insertRaw(ctx, tx, `INSERT OR REPLACE INTO tokens (`+replicaTokenColumns+`) VALUES `, r.tokens); err != nil {
 		return err
 	}
 	for i := range r.jobs {
@@ -153,17 +153,11 @@ func (r *replicaRows) write(ctx context.Context, tx *sql.Tx) error {
 }
 
 // insertRaw inserts rows, many in one statement.
-func insertRaw(ctx context.Context, tx *sql.Tx, insert string, parameters int, rows []rawRow) error {
-	for _, part := range chunks(rows) {
-		args := make([]any, 0, parameters*len(part))
-		for _, row := range part {
-			args = append(args, row...)
-		}
-		if _, err := tx.ExecContext(ctx, insertRows(insert, parameters, len(part)), args...); err != nil {
-			return err
-		}
-	}
-	return nil
+func insertRaw(ctx context.Context, tx *sql.Tx, insert string, rows []rawRow) error {
+	return insertParts(insert, rows, "", func(query string, args ...any) error {
+		_, err := tx.ExecContext(ctx, query, args...)
+		return err
+	})
 }
 
 // putJob writes a job into a replica.

@@ -126,20 +126,16 @@ func (t *txn) commit(db *database) error {
 // flush writes the entries of the change feed and of the audit trail. They come last, many in one
 // statement, because a database on another machine needs some time for each statement.
 func (t *txn) flush() error {
-	for _, entries := range chunks(t.entries) {
-		args := make([]any, 0, len(entries)*auditParameters)
-		for i := range entries {
-			args = append(args, entries[i].values()...)
-		}
-		t.exec(insertRows(insertAudit, auditParameters, len(entries)), args...)
+	entries := make([][]any, len(t.entries))
+	for i := range t.entries {
+		entries[i] = t.entries[i].values()
 	}
-	for _, changes := range chunks(t.changes[t.flushed:]) {
-		args := make([]any, 0, 3*len(changes))
-		for _, c := range changes {
-			args = append(args, c.at, c.kind, c.ref)
-		}
-		t.exec(insertRows(`INSERT INTO feed (at, kind, ref) VALUES `, 3, len(changes)), args...)
+	t.insert(insertAudit, entries, "")
+	var changes [][]any
+	for _, c := range t.changes[t.flushed:] {
+		changes = append(changes, []any{c.at, c.kind, c.ref})
 	}
+	t.insert(`INSERT INTO feed (at, kind, ref) VALUES `, changes, "")
 	t.entries, t.flushed = nil, len(t.changes)
 	return t.err
 }
@@ -164,33 +160,20 @@ func insertRows(insert string, parameters, rows int) string {
 	return insert + strings.Join(values, ", ")
 }
 
-// rowsStatement is a statement for some number of rows.
-type rowsStatement struct {
-	text       string
-	parameters int // of all rows
-}
-
-// rowsStatements are one statement for several numbers of rows, the largest first and 1 last. Few
-// different statements stay prepared.
-type rowsStatements []rowsStatement
-
-func newRowsStatements(insert string, parameters int, end string) (s rowsStatements) {
-	for _, rows := range [...]int{64, 16, 4, 1} {
-		s = append(s, rowsStatement{insertRows(insert, parameters, rows) + end, rows * parameters})
+// insertParts runs a statement that inserts rows, with many rows at a time.
+func insertParts[R ~[]any](insert string, rows []R, end string, run func(query string, args ...any) error) error {
+	for _, part := range chunks(rows) {
+		if err := run(insertRows(insert, len(part[0]), len(part))+end, slices.Concat(part...)...); err != nil {
+			return err
+		}
 	}
-	return s
+	return nil
 }
 
-// fitting returns the statement with the most parameters, but no more than so many.
-func (s rowsStatements) fitting(parameters int) rowsStatement {
-	return s[slices.IndexFunc(s, func(one rowsStatement) bool { return one.parameters <= parameters })]
-}
-
-// execRows runs a statement for rows, whose parameters are args.
-func (t *txn) execRows(statements rowsStatements, args []any) {
-	for len(args) > 0 && t.err == nil {
-		one := statements.fitting(len(args))
-		t.exec(one.text, args[:one.parameters]...)
-		args = args[one.parameters:]
-	}
+// insert inserts rows, many in one statement.
+func (t *txn) insert(insert string, rows [][]any, end string) {
+	_ = insertParts(insert, rows, end, func(query string, args ...any) error { // t.err has the error
+		t.exec(query, args...)
+		return t.err
+	})
 }

@@ -294,8 +294,8 @@ func (f *usageFold) reportDamage() {
 // errFolded says that another process has ended the fold, or has gone on with it.
 var errFolded = errors.New("another process folds the usage")
 
-// rejoin returns when this process can go on with the fold, where another process is now. While that one
-// goes on, a fold in the background leaves the work to it: with many gateways, only one folds. rejoin
+// rejoin waits until this process may go on with the fold from where another process is. While the other one goes on,
+// a fold in the background leaves the work to it: with many gateways, only one folds. rejoin
 // returns errFolded if the fold has ended, or is not what this process has read.
 func (f *usageFold) rejoin(ctx context.Context, pause time.Duration) error {
 	s := f.store

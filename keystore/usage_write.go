@@ -109,7 +109,7 @@ func (t *txn) addUsage(rows []usageSum) error {
 	}
 	kinds := make(map[usageKind]int64)
 	totals := make(map[usageTotal]UsageCounts)
-	var hours, sums []any
+	var hours, sums [][]any
 	for i := range rows {
 		row := &rows[i]
 		kind, known := kinds[row.kind]
@@ -122,16 +122,18 @@ func (t *txn) addUsage(rows []usageSum) error {
 			kinds[row.kind] = kind
 		}
 		of := usageTotal{scopes[row.scope()], kind}
-		hours = appendCounts(append(hours, row.hour, of.scope, of.kind), row.UsageCounts)
+		hours = append(hours, countsRow(row.UsageCounts, row.hour, of.scope, of.kind))
 		sum := totals[of]
 		sum.add(row.UsageCounts)
 		totals[of] = sum
 	}
 	for of, sum := range totals {
-		sums = appendCounts(append(sums, of.scope, of.kind), sum)
+		sums = append(sums, countsRow(sum, of.scope, of.kind))
 	}
-	t.execRows(insertHours, hours)
-	t.execRows(insertTotals, sums)
+	t.insert(`INSERT INTO usage_hours (hour, scope, kind, `+usageCounted+`) VALUES `, hours,
+		` ON CONFLICT (hour, scope, kind) DO UPDATE SET `+addCounts("usage_hours"))
+	t.insert(`INSERT INTO usage_totals (scope, kind, `+usageCounted+`) VALUES `, sums,
+		` ON CONFLICT (scope, kind) DO UPDATE SET `+addCounts("usage_totals"))
 	return t.err
 }
 
@@ -164,20 +166,15 @@ func (t *txn) scopesOf(rows []usageSum) (map[usageScope]int64, error) {
 			return nil, err
 		}
 	}
-	var missing []any
+	var missing [][]any
 	for _, of := range names {
 		if ids[of] == 0 {
-			missing = append(missing, of.accountID, of.keyID)
+			missing = append(missing, []any{of.accountID, of.keyID})
 		}
 	}
-	for len(missing) > 0 {
-		insert := insertScopes.fitting(len(missing))
-		if err := t.readScopes(ids, insert.text, missing[:insert.parameters]); err != nil {
-			return nil, err
-		}
-		missing = missing[insert.parameters:]
-	}
-	return ids, nil
+	err := insertParts(`INSERT INTO usage_scopes (account_id, key_id) VALUES `, missing, ` RETURNING id, account_id, key_id`,
+		func(query string, args ...any) error { return t.readScopes(ids, query, args) })
+	return ids, err
 }
 
 // readScopes notes the IDs of the scopes that a statement returns.
@@ -197,8 +194,9 @@ func (t *txn) readScopes(ids map[usageScope]int64, query string, args []any) err
 	return err
 }
 
-func appendCounts(args []any, c UsageCounts) []any {
-	return append(args, c.Requests, c.Refused, c.AudioBytes, c.AudioTime.Milliseconds(), c.StreamTime.Milliseconds())
+// countsRow returns a row with counts, after the columns that name the row.
+func countsRow(c UsageCounts, name ...any) []any {
+	return append(name, c.Requests, c.Refused, c.AudioBytes, c.AudioTime.Milliseconds(), c.StreamTime.Milliseconds())
 }
 
 // idOf returns the ID of a row that has a name, and inserts the row if necessary.
@@ -213,14 +211,8 @@ func (t *txn) idOf(find, insert string, args ...any) (id int64, err error) {
 // usageScopesAtOnce is how many scopes one search finds.
 const usageScopesAtOnce = 64
 
-var ( //nolint:gochecknoglobals // constants
-	usageScopesByName = insertRows(`SELECT id, account_id, key_id FROM usage_scopes WHERE (account_id, key_id) IN (VALUES `, 2, usageScopesAtOnce) + `)`
-	insertScopes      = newRowsStatements(`INSERT INTO usage_scopes (account_id, key_id) VALUES `, 2, ` RETURNING id, account_id, key_id`)
-	insertHours       = newRowsStatements(`INSERT INTO usage_hours (hour, scope, kind, `+usageCounted+`) VALUES `, 8,
-		` ON CONFLICT (hour, scope, kind) DO UPDATE SET `+addCounts("usage_hours"))
-	insertTotals = newRowsStatements(`INSERT INTO usage_totals (scope, kind, `+usageCounted+`) VALUES `, 7,
-		` ON CONFLICT (scope, kind) DO UPDATE SET `+addCounts("usage_totals"))
-)
+var usageScopesByName = insertRows(`SELECT id, account_id, key_id FROM usage_scopes WHERE (account_id, key_id) IN (VALUES `, //nolint:gochecknoglobals // a constant
+	2, usageScopesAtOnce) + `)`
 
 // addCounts adds the counts of a row to those of the row that is in the table.
 func addCounts(table string) string {

@@ -23,8 +23,9 @@ func newWatchers() *watchers {
 
 // Watch calls changed each time the record may be out of date: its key or account
 // has changed, here or in another process, or the store does not know what has
-// changed, such as after Config.MaxStaleness without the change feed. Read the record again with [Store.Reread]. changed must return at once,
-// and may be called at any time until cancel is called.
+// changed, such as after Config.MaxStaleness without the change feed. Read the
+// record again with [Store.Reread]. changed must return at once, and may be called
+// at any time until cancel is called.
 //
 // A change between the reading of the record and this call is not reported, so
 // read the record again after this call.
