@@ -33,9 +33,8 @@ type replica struct {
 	file   atomic.Pointer[sqlite.Replica] // nil while it cannot be used
 	word   atomic.Pointer[replicaWord]    // the last one from the follower of the feed
 	copied atomic.Pointer[replicaCopy]    // nil while the file cannot be read
-	keys   atomic.Int64                   // how many keys the file has; -1 if they have not been counted
 	news   replicaNews
-	served atomic.Int64 // when lookups began to read the file, on the monotonic clock and plus one; 0 if they do not
+	served atomic.Bool // lookups read the file
 
 	// Only the goroutine uses these, and Open before it starts:
 	at       replicaPosition
@@ -104,7 +103,6 @@ func openReplica(ctx context.Context, s *Store) (*replica, error) {
 		return nil, nil //nolint:nilnil // a nil *replica is one
 	}
 	r := &replica{store: s, owner: rand.Text(), wake: make(chan struct{}, 1), queue: make(chan replicaItem, replicaQueue)}
-	r.keys.Store(-1)
 	file, aside, err := sqlite.OpenReplica(ctx, s.cfg.Postgres.Replica)
 	if sqlite.ReplicaPassing(err) {
 		s.log.Error("the replica cannot be opened; the gateway goes on without it, and tries again", zap.Error(err))

@@ -164,11 +164,7 @@ func TestReplica_ARefusalOfTheDatabaseIsNoReasonToBeginWithIt(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.New(t)
 	dsn, dir := server.NewDatabase(t), t.TempDir()
-	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
-	f.waitForReplica()
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	fillReplica(t, dsn, dir)
 	for name, other := range map[string]string{
 		"the password is wrong":     strings.Replace(dsn, server.Password(), "wrong", 1),
 		"there is no such database": dsn[:strings.LastIndex(dsn, "/")] + "/missing" + dsn[strings.IndexByte(dsn, '?'):],

@@ -66,16 +66,12 @@ func TestReplica_AFileThatWasRemoved(t *testing.T) {
 func TestReplica_AFileThatIsLocked(t *testing.T) {
 	t.Parallel()
 	dsn, dir := postgrestest.Start(t).NewDatabase(t), t.TempDir()
-	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
-	f.waitForReplica()
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	fillReplica(t, dsn, dir)
 	db := rawDB(t, filepath.Join(dir, "replica.db"))
 	db.SetMaxOpenConns(1)
 	mustExec(t, db, `BEGIN IMMEDIATE`)
 	var logs *observer.ObservedLogs
-	f = openStore(t, "", inPostgres(dsn), withReplica(dir), logTo(&logs))
+	f := openStore(t, "", inPostgres(dsn), withReplica(dir), logTo(&logs))
 	f.key(f.account().ID)
 	if n := logs.FilterMessageSnippet("the replica cannot be opened").Len(); n != 1 {
 		t.Errorf("%d log entries", n)

@@ -60,8 +60,9 @@ func (r *replica) fill(ctx context.Context, file *sqlite.Replica, db *database, 
 	case fillJobs:
 		if err = r.fillJobs(ctx, file, db); err == nil && r.at.phase == filled {
 			r.copied.Store(&c)
-			err = r.countKeys(ctx, file)
-			r.store.log.Info("the replica is complete", zap.Int64("keys", r.keys.Load()))
+			var keys int64
+			keys, err = countKeys(ctx, file)
+			r.store.log.Info("the replica is complete", zap.Int64("keys", keys))
 		}
 	}
 	return err
@@ -146,11 +147,9 @@ func (r *replica) fillJobs(ctx context.Context, file *sqlite.Replica, db *databa
 }
 
 // countKeys counts the keys of the file. It reads an index.
-func (r *replica) countKeys(ctx context.Context, file *sqlite.Replica) error {
-	var n int64
-	if err := file.Reader().QueryRowContext(ctx, `SELECT COUNT(*) FROM api_keys`).Scan(&n); err != nil {
-		return &fileError{file.Advise(err)}
+func countKeys(ctx context.Context, file *sqlite.Replica) (n int64, err error) {
+	if err = file.Reader().QueryRowContext(ctx, `SELECT COUNT(*) FROM api_keys`).Scan(&n); err != nil {
+		return 0, &fileError{file.Advise(err)}
 	}
-	r.keys.Store(n)
-	return nil
+	return n, nil
 }

@@ -331,7 +331,6 @@ func (r *replica) giveUp() {
 	r.copied.Store(nil)
 	r.file.Store(nil)
 	r.at, r.before, r.robbed = replicaPosition{}, nil, false
-	r.keys.Store(-1)
 }
 
 // setAside gives the file another name: it is not to be used. The next step makes a new one.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -176,7 +175,7 @@ func (r *replica) insteadOf(err error) (*database, *replicaCopy) {
 
 // serves notes that a record came from the file, and logs the first one.
 func (r *replica) serves(c *replicaCopy, why error) {
-	if now := r.store.mono(); r.served.Load() == 0 && r.served.CompareAndSwap(0, int64(now)+1) {
+	if !r.served.Load() && r.served.CompareAndSwap(false, true) {
 		r.store.log.Warn("the database cannot be asked: records come from the replica",
 			zap.Stringer("copy_of", c.clock), zap.Stringer("until", c.clock.Add(r.store.cfg.MaxStaleness)), zap.String("store_id", c.storeID), zap.Error(why))
 	}
@@ -184,43 +183,22 @@ func (r *replica) serves(c *replicaCopy, why error) {
 
 // ended notes that the database can be asked again.
 func (r *replica) ended() {
-	if r.served.Load() != 0 && r.served.Swap(0) != 0 {
+	if r.served.Load() && r.served.Swap(false) {
 		r.store.log.Warn("the database can be asked again: no records come from the replica any more")
 	}
 }
 
-// ReplicaState says how the replica of a store is at one instant.
-type ReplicaState struct {
-	// Readable says that records can be read from the replica while the database is away: it is complete,
-	// and not older than Config.MaxStaleness.
-	Readable bool
-	// Serves says that records come from the replica.
-	Serves bool
-	// Age is the time since the last instant at which the replica had all that was committed. It is zero if there
-	// is no such instant.
-	Age time.Duration
-	// Keys is how many keys the replica had when they were counted last; -1 if they were not counted yet.
-	Keys int64
+// readsReplica reports whether records can be read from the replica while the database is away: the replica is
+// complete, and not older than Config.MaxStaleness.
+func (s *Store) readsReplica() bool {
+	db, _ := s.replica.readable()
+	return db != nil
 }
 
-// Replica returns how the store's replica is. ok is false if the store has none: see [Postgres.Replica].
-func (s *Store) Replica() (state ReplicaState, ok bool) {
-	r := s.replica
-	if r == nil {
-		return ReplicaState{}, false
-	}
-	db, _ := r.readable()
-	state = ReplicaState{Readable: db != nil, Serves: r.served.Load() != 0, Keys: r.keys.Load()}
-	if c := r.copied.Load(); c != nil {
-		state.Age = s.mono() - c.at
-	}
-	return state, true
-}
-
-// ServesFromReplica reports whether records come from the replica, because the database is away.
+// ServesFromReplica reports whether records come from the replica, because the database is away: see
+// [Postgres.Replica].
 func (s *Store) ServesFromReplica() bool {
-	state, ok := s.Replica()
-	return ok && state.Readable && state.Serves
+	return s.readsReplica() && s.replica.served.Load()
 }
 
 // cannotBeAsked reports whether err comes from a database that does not answer. A database that refuses something

@@ -35,6 +35,16 @@ func (f fixture) waitForReplica() {
 	})
 }
 
+// fillReplica fills a new replica of a store, and closes the store.
+func fillReplica(t *testing.T, dsn, dir string) {
+	t.Helper()
+	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
+	f.waitForReplica()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // waitForItems waits until the replica has taken what was to be kept.
 func (f fixture) waitForItems() {
 	f.t.Helper()
@@ -140,8 +150,8 @@ func TestReplica_HasAllKeysWhileTheDatabaseIsAway(t *testing.T) {
 		if id, err := f.ID(t.Context()); err != nil || id == "" {
 			t.Errorf("the ID: %q, %v", id, err)
 		}
-		if r, ok := f.Replica(); !ok || !r.Readable || !r.Serves {
-			t.Errorf("the state %+v", r)
+		if !f.ServesFromReplica() {
+			t.Error("no records come from the replica")
 		}
 		if err := f.Check(t.Context()); err != nil {
 			t.Errorf("the check at a reload: %v", err)
@@ -175,7 +185,7 @@ func TestReplica_HasAllKeysWhileTheDatabaseIsAway(t *testing.T) {
 	}
 	f.job(key, "after it")
 	f.waitForReplica()
-	if r, _ := f.Replica(); r.Serves {
+	if f.ServesFromReplica() {
 		t.Error("records still come from the replica")
 	}
 }
@@ -309,7 +319,7 @@ func TestReplica_OneStoreWritesIt(t *testing.T) {
 	first.waitForReplica()
 	second := openStore(t, "", inPostgres(dsn), withReplica(dir))
 	second.waitForReplica()
-	testutil.Eventually(t, "the first one finds out", func() bool { r, _ := first.Replica(); return !r.Readable })
+	testutil.Eventually(t, "the first one finds out", func() bool { return !first.readsReplica() })
 	if logs.FilterMessageSnippet("goes on without its replica").FilterLevelExact(zapcore.WarnLevel).Len() != 1 {
 		t.Errorf("the log is %v", logs.All())
 	}

@@ -253,7 +253,7 @@ func TestReplica_NoStartBelievesItAfterTheDatabaseHasDisownedIt(t *testing.T) {
 	for name, dir := range dirs { // the answer was wrong
 		f := openStore(t, "", inPostgres(dsn), withReplica(dir))
 		f.waitForReplica()
-		if r, _ := f.Replica(); !r.Readable {
+		if !f.readsReplica() {
 			t.Errorf("%s: the replica is not filled again", name)
 		}
 	}
@@ -263,14 +263,10 @@ func TestReplica_NoStartBelievesItAfterTheDatabaseHasDisownedIt(t *testing.T) {
 func TestReplica_GetsTheNameOfItsDatabase(t *testing.T) {
 	t.Parallel()
 	dsn, dir := postgrestest.Start(t).NewDatabase(t), t.TempDir()
-	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
-	f.waitForReplica()
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	fillReplica(t, dsn, dir)
 	db := rawDB(t, dir+"/replica.db")
 	mustExec(t, db, `UPDATE position SET place = 'postgres://other.example.com/speechgate'`)
-	f = openStore(t, "", inPostgres(dsn), withReplica(dir))
+	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
 	f.waitForReplica()
 	testutil.Eventually(t, "the replica has the new name", func() bool {
 		f.advance(time.Second)
