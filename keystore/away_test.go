@@ -8,6 +8,7 @@ import (
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
 	"github.com/speechgate/speechgate/internal/testutil"
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -135,5 +136,24 @@ func TestR17_OnePollThatFailsStopsNoLookup(t *testing.T) {
 	wantIs(t, f.CheckRoom(), ErrUnavailable)
 	f.feed.poll(t.Context())
 	lookUp(ErrNotFound)
+	wantIs(t, f.CheckRoom(), nil)
+}
+
+// A database that was lost, and is open again, can be asked at once: polls that failed before count no more.
+func TestR17_AReopenedDatabaseIsAskedAtOnce(t *testing.T) {
+	t.Parallel()
+	f := openStore(t, "", inPostgres(postgrestest.Start(t).NewDatabase(t)))
+	f.takeOverPolling()
+	over, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	for range awayAfter {
+		f.feed.poll(over)
+	}
+	wantIs(t, f.away(), ErrUnavailable)
+	f.feed.takeDown(t.Context(), f.state.Load(), engine.ErrReplaced)
+	f.feed.poll(t.Context())
+	if f.find(policy.NewSecret("sgk_never_issued")) != nil {
+		t.Error("a key was found that was never issued")
+	}
 	wantIs(t, f.CheckRoom(), nil)
 }

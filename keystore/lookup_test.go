@@ -17,6 +17,7 @@ import (
 func TestR2_LookupOvertakenByRevocation(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
+	f.takeOverPolling() // a poll could drop the record once more
 	key, secret := f.key(f.account().ID)
 	reads := 0
 	f.loaded = func() {
