@@ -141,6 +141,7 @@ func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) 
 		// Also after a failed commit: the engine may have committed
 		// nevertheless, and dropping too much is harmless.
 		c.store.apply(t.changes)
+		c.store.replica.noteOwn(ctx, t.changes)
 	}
 	return running, fatal
 }

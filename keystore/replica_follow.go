@@ -280,7 +280,7 @@ func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWor
 	r.ended()
 	r.news.forget(w.news, w.noted)
 	r.copied.Store(&replicaCopy{w.at, w.clock, at.storeID, at.timeline})
-	if now-r.written < replicaEvery {
+	if now-r.written < replicaEvery && !r.pending() {
 		return nil
 	}
 	items := r.takeQueue()

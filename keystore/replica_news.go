@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"sync"
+	"time"
+
+	"go.uber.org/zap"
 )
 
 // replicaNews are changes that this process has applied to its cache, and the file may not have yet. What they
@@ -161,6 +164,47 @@ func (r *replica) writeNews(ctx context.Context, tx *sql.Tx, at *replicaPosition
 		rows[i] = rawRow{c.kind, notNil(c.ref)}
 	}
 	return version, insertRaw(ctx, tx, `INSERT INTO news (kind, ref) VALUES `, rows)
+}
+
+// noteOwnLimit is how long a write waits until the file names what it has changed.
+const noteOwnLimit = time.Second
+
+// noteOwn writes into the file what a write of this process has changed, before its caller hears of the result. If the
+// process is killed then, the one after it does not read from the file what was changed.
+func (r *replica) noteOwn(ctx context.Context, changes []change) {
+	if r == nil {
+		return
+	}
+	var rows []rawRow
+	for _, c := range changes {
+		switch {
+		case changesAll(c.kind):
+			rows = append(rows, rawRow{changedStore, []byte{}})
+		case c.kind == changedKey, c.kind == changedAccount, c.kind == changedChildren:
+			rows = append(rows, rawRow{c.kind, c.ref})
+		}
+	}
+	file := r.file.Load()
+	if file == nil || len(rows) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteOwnLimit)
+	defer cancel()
+	tx, err := file.Begin(ctx, true)
+	if err == nil {
+		defer func() { _ = tx.Rollback() }() // does nothing after the commit
+		err = insertRaw(ctx, tx, `INSERT OR IGNORE INTO news (kind, ref) VALUES `, rows)
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		r.store.log.Error("the replica does not name yet what was changed here: if this gateway is killed now and starts while the database is away, it does not know the change",
+			zap.Int("changes", len(rows)), zap.Error(file.Advise(err)))
+	}
+	r.news.mu.Lock()
+	defer r.news.mu.Unlock()
+	r.news.version++ // the table has more than was noted there
 }
 
 // pending reports whether there are news that the file does not name yet.

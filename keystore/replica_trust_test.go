@@ -84,10 +84,22 @@ func TestReplica_ASuspensionCounts(t *testing.T) {
 	server.Stop(t)
 }
 
-// What a gateway has changed itself, or has heard of, and the replica lacks, is not read from the replica either
-// after a restart; and once the replica has followed, it is.
+// What a gateway has changed itself, or has heard of, and the replica lacks, is not read from the replica after a
+// restart. An own change is not read even if the gateway is killed at once. Once the replica has followed, all is read.
 func TestReplica_ARestartForgetsNoNews(t *testing.T) {
 	t.Parallel()
+	t.Run("own changes, and killed at once", func(t *testing.T) {
+		t.Parallel()
+		testRestartForgetsNoNews(t, true)
+	})
+	t.Run("changes that were heard of", func(t *testing.T) {
+		t.Parallel()
+		testRestartForgetsNoNews(t, false)
+	})
+}
+
+func testRestartForgetsNoNews(t *testing.T, own bool) {
+	t.Helper()
 	server := postgrestest.New(t)
 	dsn, dir := server.NewDatabase(t), t.TempDir()
 	f := openStore(t, "", inPostgres(dsn), withReplica(dir))
@@ -99,23 +111,36 @@ func TestReplica_ARestartForgetsNoNews(t *testing.T) {
 	_, secret := f.key(revoked.AccountID)
 	f.waitForReplica()
 	f.takeOverPolling()
-	if _, err := f.RevokeKey(t.Context(), start, operator, revoked.ID, ""); err != nil {
+	if _, err := f.replica.advance(t.Context()); err != nil { // the file names no key any more that the replica has
 		t.Fatal(err)
 	}
-	if _, err := f.CloseAccount(t.Context(), start, operator, closed.ID); err != nil {
+	writer := f
+	if !own {
+		writer = openStore(t, "", inPostgres(dsn))
+	}
+	if _, err := writer.RevokeKey(t.Context(), start, operator, revoked.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.RevokeTree(t.Context(), start, operator, issuer.ID, ""); err != nil {
+	if _, err := writer.CloseAccount(t.Context(), start, operator, closed.ID); err != nil {
 		t.Fatal(err)
 	}
-	server.Stop(t)
-	f.beAway()
-	f.advance(2 * time.Second)
-	if _, err := f.replica.advance(t.Context()); err != nil {
+	if _, _, err := writer.RevokeTree(t.Context(), start, operator, issuer.ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	f.replica.close() // and not the store: its process is killed
+	if !own {
+		f.feed.poll(t.Context())
+		server.Stop(t)
+		f.beAway()
+		f.advance(2 * time.Second)
+		if _, err := f.replica.advance(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = f.replica.file.Swap(nil).Close() // its process is killed
 	_ = f.Close()
+	if own {
+		server.Stop(t)
+	}
 
 	for range 2 { // also a second restart
 		f = openStore(t, "", inPostgres(dsn), withReplica(dir))
