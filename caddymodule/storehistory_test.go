@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	madeNew = "there was no keystore at this path, and a new, empty one was made"
+	madeNew = "there was no keystore here, and a new, empty one was made"
 	another = "this is another keystore than this server had before"
 )
 

@@ -120,7 +120,7 @@ func TestOpeningIsLogged(t *testing.T) {
 		}
 	}
 	const isOpen = "the keystore is open"
-	wantLog(zapcore.WarnLevel, "there was no keystore at this path, and a new, empty one was made: no key is known to it", map[string]any{"store_id": db.id})
+	wantLog(zapcore.WarnLevel, "there was no keystore here, and a new, empty one was made: no key is known to it", map[string]any{"store_id": db.id})
 	wantLog(zapcore.InfoLevel, isOpen, map[string]any{"store_id": db.id, "schema": int64(engine.SchemaVersion), "accounts": int64(0), "keys": int64(0), "pepper": false})
 	if sum, err := f.Summary(t.Context()); err != nil || !sum.Made || sum.ID != db.id {
 		t.Errorf("summary %+v, %v", sum, err)

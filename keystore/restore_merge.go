@@ -130,8 +130,11 @@ func (s *Store) beginMerge(ctx context.Context, begin beginFunc, name string) (*
 func (s *Store) lockMerge(ctx context.Context, begin beginFunc) (*sql.Tx, error) {
 	for deadline := s.mono() + lockWait; ; {
 		tx, err := begin(ctx)
-		if err == nil || !s.engine.Busy(err) || s.mono() > deadline {
-			return tx, err
+		if err == nil {
+			return tx, nil
+		}
+		if !s.engine.Busy(err) || s.mono() > deadline {
+			return nil, s.explain(fmt.Errorf("waiting for the write lock: %w", err))
 		}
 	}
 }

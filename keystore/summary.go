@@ -69,7 +69,7 @@ func (s *Store) logOpening(ctx context.Context, db *database, most int) error {
 		return err
 	}
 	if db.Made() {
-		s.log.Warn("there was no keystore at this path, and a new, empty one was made: no key is known to it", zap.String("store_id", db.id))
+		s.log.Warn("there was no keystore here, and a new, empty one was made: no key is known to it", zap.String("store_id", db.id))
 	}
 	schema, err := s.engine.Schema(ctx, db.reader)
 	if err != nil {
