@@ -28,11 +28,11 @@ type sharing struct {
 }
 
 // newSharing is a gateway on a database with an issuance API, a console and two gates. The backends
-// of jobs and of Deepgram's API are shared by all gateways.
-func newSharing(t *testing.T, dsn, jobs, deepgram string) sharing {
+// of jobs and of Deepgram's API are shared by all gateways. options are further options of the keystore.
+func newSharing(t *testing.T, dsn, options, jobs, deepgram string) sharing {
 	t.Helper()
 	s := sharing{admin: "localhost:" + port(t), deepgram: "localhost:" + port(t)}
-	s.program = newProgram(t, postgresCaddyfile(s.admin, "", "speechgate_console", jobs, `http://`+s.deepgram+` {
+	s.program = newProgram(t, postgresCaddyfile(s.admin, options, "speechgate_console", jobs, `http://`+s.deepgram+` {
 	bind 127.0.0.1
 	speechgate deepgram {
 		upstream_key deepgram-upstream-5f2c
@@ -83,6 +83,17 @@ func (s sharing) knows(key string, want int) {
 	if took := time.Since(begun); took > known {
 		s.t.Errorf("the other gateway knows of %d after %s, want %s at most", want, took, known)
 	}
+}
+
+// admitted returns how many of so many requests the gateway lets through.
+func (s sharing) admitted(key string, requests int) (n int) {
+	s.t.Helper()
+	for range requests {
+		if s.recognizes(key) {
+			n++
+		}
+	}
+	return n
 }
 
 // begin opens a live stream. It returns nil if the stream is refused.
@@ -138,25 +149,16 @@ func TestPostgres_GatewaysCountTogether(t *testing.T) {
 	dsn := postgrestest.Start(t).NewDatabase(t)
 	const token = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.0123456789-abcdefgh_"
 	jobs, deepgram := newJobBackend(t), newTokenBackend(t, token)
-	one, other := newSharing(t, dsn, jobs, deepgram), newSharing(t, dsn, jobs, deepgram)
+	one, other := newSharing(t, dsn, "", jobs, deepgram), newSharing(t, dsn, "", jobs, deepgram)
 	account := one.importAccount()
-	admitted := func(s sharing, key string, requests int) (n int) {
-		for range requests {
-			if s.recognizes(key) {
-				n++
-			}
-		}
-		return n
-	}
-
 	// Requests a minute: what one gateway has let through is missing at the other one.
 	id, key := one.key(account, "--limit", "requests=30/m")
 	other.within("the key counts at the other gateway", func() bool { return len(other.find(id)) > 0 })
-	if n := admitted(one, key, 20); n != 20 {
+	if n := one.admitted(key, 20); n != 20 {
 		t.Fatalf("%d of 20 requests were let through; the gateway's output:\n%s", n, one.output)
 	}
 	other.knows(id, 20)
-	if n := admitted(other, key, 15); n != 10 {
+	if n := other.admitted(key, 15); n != 10 {
 		t.Errorf("the other gateway has let %d requests through, want the 10 that were left", n)
 	}
 	one.knows(id, 30)
@@ -166,7 +168,7 @@ func TestPostgres_GatewaysCountTogether(t *testing.T) {
 
 	// Live streams at a time. Those of a gateway that was killed count no more after a while.
 	id, key = one.key(account, "--limit", "streams=2")
-	third := newSharing(t, dsn, jobs, deepgram)
+	third := newSharing(t, dsn, "", jobs, deepgram)
 	first, second := one.begin(key), third.begin(key)
 	if first == nil || second == nil {
 		t.Fatal("a stream was refused")
@@ -237,7 +239,7 @@ func TestPostgres_GatewaysCountTogether(t *testing.T) {
 	// The usage of both adds up.
 	usedID, key := one.key(account)
 	other.within("the key counts at the other gateway", func() bool { return len(other.find(usedID)) > 0 })
-	if n := admitted(one, key, 3) + admitted(other, key, 4); n != 7 {
+	if n := one.admitted(key, 3) + other.admitted(key, 4); n != 7 {
 		t.Fatalf("%d of 7 requests were let through", n)
 	}
 	other.eventually("the usage of both gateways is known", func() bool {
