@@ -60,8 +60,16 @@ func fault(err error) error {
 	if r := (*refusal)(nil); err == nil || errors.As(err, &r) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return &unavailableError{err}
 }
+
+// unavailableError is an ErrUnavailable with its cause. It wraps the cause alone, so that the engine can tell whether
+// the cause is a database that does not answer.
+type unavailableError struct{ error }
+
+func (e *unavailableError) Error() string        { return ErrUnavailable.Error() + ": " + e.error.Error() }
+func (e *unavailableError) Is(target error) bool { return target == ErrUnavailable }
+func (e *unavailableError) Unwrap() error        { return e.error }
 
 // gaveUp is the error of a write whose ctx ended before the write began.
 func gaveUp(ctx context.Context) error {

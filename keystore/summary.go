@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -41,6 +42,9 @@ const mostCounted = 100_000
 
 const countRecords = `SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM accounts LIMIT $1) AS a), (SELECT COUNT(*) FROM (SELECT 1 FROM api_keys LIMIT $1) AS k)`
 
+// idLimit is how long ID waits for the database of a store with a replica. Load balancers usually wait for a second.
+const idLimit = 500 * time.Millisecond
+
 // ID reads the store's own ID from the database, or from the replica if records come from there. It changes
 // if another store was put in the place of this store. Any error is an ErrUnavailable.
 func (s *Store) ID(ctx context.Context) (string, error) {
@@ -50,6 +54,11 @@ func (s *Store) ID(ctx context.Context) (string, error) {
 	}
 	if err != nil {
 		return s.replica.storeID(err)
+	}
+	if s.readsReplica() { // the caller can have the answer of the replica before it gives up
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, idLimit)
+		defer cancel()
 	}
 	at, err := readFeedPosition(ctx, db.reader, 0)
 	if err != nil {
