@@ -37,6 +37,7 @@ type gateway struct {
 	options string          // of the gate
 	site    string          // the rest of the site, after the gate
 	global  string          // lines of the global option speechgate
+	block   string          // of the option keystore
 	proxies string          // the trusted proxies; 127.0.0.1/32 by default
 	order   string          // lines of the global options about the order of directives
 	keys    *keystore.Store
@@ -99,7 +100,7 @@ func (g *gateway) config() string {
 		trusted_proxies_strict
 	}
 	speechgate {
-		keystore {store}
+		keystore {store} ` + g.block + `
 		` + g.global + `
 	}
 `,

@@ -36,6 +36,9 @@ type replica struct {
 	news   replicaNews
 	served atomic.Bool // lookups read the file
 
+	filling atomic.Bool  // see ReplicaStats
+	keys    atomic.Int64 // see ReplicaStats
+
 	// Only the goroutine uses these, and Open before it starts:
 	at       replicaPosition
 	written  time.Duration // when the position was written last, on the monotonic clock
@@ -44,6 +47,8 @@ type replica struct {
 	before   *replicaCopy  // what copied was before that; nil if it was nil
 	failures int           // steps that have failed, since the last one that has not
 	told     bool          // the log says that they fail
+	counted  time.Duration // when the keys were counted last, on the monotonic clock; 0 if they were not
+	counting time.Duration // how long it took
 }
 
 // replicaWord is what the follower of the feed has heard from the database.
@@ -243,8 +248,7 @@ func (r *replica) readable() (*database, *replicaCopy) {
 	if file == nil || c == nil {
 		return nil, nil
 	}
-	s := r.store
-	if s.mono()-c.at >= s.cfg.MaxStaleness || elapsed(c.clock, s.cfg.Clock()) >= s.cfg.MaxStaleness {
+	if r.ageOf(c) >= r.store.cfg.MaxStaleness {
 		return nil, nil
 	}
 	return &database{reader: file.Reader(), lists: file.Reader(), text: func(query string) string { return query }, id: c.storeID}, c

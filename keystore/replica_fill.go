@@ -60,9 +60,8 @@ func (r *replica) fill(ctx context.Context, file *sqlite.Replica, db *database, 
 	case fillJobs:
 		if err = r.fillJobs(ctx, file, db); err == nil && r.at.phase == filled {
 			r.copied.Store(&c)
-			var keys int64
-			keys, err = countKeys(ctx, file)
-			r.store.log.Info("the replica is complete", zap.Int64("keys", keys))
+			err = r.count(ctx, file)
+			r.store.log.Info("the replica is complete", zap.Int64("keys", r.keys.Load()))
 		}
 	}
 	return err
@@ -144,12 +143,4 @@ func (r *replica) fillJobs(ctx context.Context, file *sqlite.Replica, db *databa
 	}
 	rows := replicaRows{noJobs: old, jobs: jobs}
 	return r.inFile(ctx, file, at.phase == filled, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) })
-}
-
-// countKeys counts the keys of the file. It reads an index.
-func countKeys(ctx context.Context, file *sqlite.Replica) (n int64, err error) {
-	if err = file.Reader().QueryRowContext(ctx, `SELECT COUNT(*) FROM api_keys`).Scan(&n); err != nil {
-		return 0, &fileError{file.Advise(err)}
-	}
-	return n, nil
 }

@@ -54,6 +54,7 @@ func (r *replica) step(ctx context.Context) (pause time.Duration, more bool) {
 	defer cancel()
 	begun := time.Now()
 	more, err := r.advance(limited)
+	r.measure(limited)
 	if ctx.Err() == nil {
 		r.tell(err)
 	}

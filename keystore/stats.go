@@ -22,6 +22,8 @@ type Stats struct {
 	// FreeBytes is how much space the disk has for the keystore, or -1 if the system does
 	// not tell.
 	FreeBytes int64
+	// Replica is nil for a store without one.
+	Replica *ReplicaStats
 }
 
 // CacheStats says how one cache of records works.
@@ -39,7 +41,7 @@ func CacheNames() []string { return []string{"keys", "jobs", "tokens"} }
 // Stats returns the current Stats. It takes some microseconds, and reads no table.
 func (s *Store) Stats() Stats {
 	st := s.state.Load()
-	stats := Stats{Open: s.fresh(st), Age: s.feed.age(s.mono()), FreeBytes: s.room.free(s.room.dir)}
+	stats := Stats{Open: s.fresh(st), Age: s.feed.age(s.mono()), FreeBytes: s.room.free(s.room.dir), Replica: s.replica.stats()}
 	if stats.FreeBytes == spaceUnknown {
 		stats.FreeBytes = -1
 	}

@@ -29,7 +29,7 @@ func init() {
 //
 // Status | Meaning
 // -------|--------
-// 200 | The keystore can be read, and is the one with which the configuration was started.
+// 200 | The keystore can be read, and is the one with which the configuration was started. While its database is away, the replica of the gateway can be read in its place.
 // 405 | The method is not `GET` or `HEAD`.
 // 503 | The keystore cannot be read within 2 seconds, or another file or database was put in its place. The log has the reason, and the answer does not.
 //

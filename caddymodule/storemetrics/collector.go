@@ -152,11 +152,7 @@ func (c *Collector) collectStore(ch chan<- prometheus.Metric, source *Source) {
 		return
 	}
 	stats := store.Stats()
-	up := 0.0
-	if stats.Open {
-		up = 1
-	}
-	ch <- storeUp.of(up)
+	ch <- storeUp.of(oneIf(stats.Open))
 	ch <- cacheAge.of(stats.Age.Seconds())
 	if stats.Bytes >= 0 {
 		ch <- storeBytes.of(float64(stats.Bytes))
@@ -172,8 +168,30 @@ func (c *Collector) collectStore(ch chan<- prometheus.Metric, source *Source) {
 		ch <- cacheBytes.of(float64(cache.Bytes), cache.Name)
 		ch <- cacheEntries.of(float64(cache.Entries), cache.Name)
 	}
+	if stats.Replica != nil {
+		collectReplica(ch, stats.Replica)
+	}
 	c.collectCensus(ch, source)
 	c.collectKeys(ch, source, store)
+}
+
+// collectReplica tells how the replica works.
+func collectReplica(ch chan<- prometheus.Metric, stats *keystore.ReplicaStats) {
+	ch <- replicaReadable.of(oneIf(stats.Readable))
+	ch <- replicaServing.of(oneIf(stats.Serving))
+	ch <- replicaFilling.of(oneIf(stats.Filling))
+	if stats.Age >= 0 {
+		ch <- replicaAge.of(stats.Age.Seconds())
+	}
+	ch <- replicaKeys.of(float64(stats.Keys))
+	ch <- replicaBytes.of(float64(stats.Bytes))
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // cacheCounts has the counts of the caches at the last scrape. A store that is opened later

@@ -183,6 +183,9 @@ func (r *Replica) Moved() bool {
 	return err != nil || !os.SameFile(info, r.info)
 }
 
+// Size returns how many bytes the file has, with its -wal file. It opens neither.
+func (r *Replica) Size() int64 { return max(fileSize(r.path), 0) + max(fileSize(r.path+"-wal"), 0) }
+
 // Reader returns a pool for reads.
 func (r *Replica) Reader() *sql.DB { return r.reader }
 
