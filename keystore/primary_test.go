@@ -43,46 +43,71 @@ func TestR2_NoLookupReadsAStandby(t *testing.T) {
 	}
 }
 
-// A standby that lacks the last change of its primary takes the primary's place. A record with the
-// change, which was read before the follower has read of it, is dropped.
-func TestR2_ARecordOfALostPrimaryIsDropped(t *testing.T) {
-	t.Parallel()
+// cluster is a primary with a standby.
+type cluster struct {
+	t                *testing.T
+	primary, standby *postgrestest.Server
+	dsn, both        string // of the primary, and of whichever of the two is the primary
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
 	primary := postgrestest.New(t)
-	dsn := primary.NewDatabase(t)
-	standby := primary.Standby(t)
-	p, err := url.Parse(dsn)
+	c := &cluster{t: t, primary: primary, dsn: primary.NewDatabase(t), standby: primary.Standby(t)}
+	p, err := url.Parse(c.dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := url.Parse(standby.DSN(t, dsn))
+	s, err := url.Parse(c.standby.DSN(t, c.dsn))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := openStore(t, "", inPostgres(strings.Replace(dsn, p.Host, p.Host+","+s.Host, 1)))
-	f.takeOverPolling()
-	key, secret := f.key(f.account().ID)
-	f.feed.poll(t.Context())
-	standby.CatchUp(t)
-	admin, err := sql.Open("pgx", standby.AdminDSN(t, standby.DSN(t, dsn)))
+	c.both = strings.Replace(c.dsn, p.Host, p.Host+","+s.Host, 1)
+	return c
+}
+
+// part lets the standby catch up, and follow no more.
+func (c *cluster) part() {
+	c.t.Helper()
+	c.standby.CatchUp(c.t)
+	admin, err := sql.Open("pgx", c.standby.AdminDSN(c.t, c.standby.DSN(c.t, c.dsn)))
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	defer func() { _ = admin.Close() }()
-	mustExec(t, admin, `ALTER SYSTEM SET primary_conninfo = ''`)
-	mustExec(t, admin, `SELECT pg_reload_conf()`)
-	testutil.Eventually(t, "the standby follows no more", func() bool {
+	mustExec(c.t, admin, `ALTER SYSTEM SET primary_conninfo = ''`)
+	mustExec(c.t, admin, `SELECT pg_reload_conf()`)
+	testutil.Eventually(c.t, "the standby follows no more", func() bool {
 		var receivers int
 		err := admin.QueryRow(`SELECT COUNT(*) FROM pg_stat_wal_receiver`).Scan(&receivers)
 		return err == nil && receivers == 0
 	})
+}
+
+// failOver stops the primary, and lets the standby take its place.
+func (c *cluster) failOver() {
+	c.t.Helper()
+	c.primary.Stop(c.t)
+	c.standby.Promote(c.t)
+}
+
+// A standby that lacks the last change of its primary takes the primary's place. A record with the
+// change, which was read before the follower has read of it, is dropped.
+func TestR2_ARecordOfALostPrimaryIsDropped(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	f := openStore(t, "", inPostgres(c.both))
+	f.takeOverPolling()
+	key, secret := f.key(f.account().ID)
+	f.feed.poll(t.Context())
+	c.part()
 	if _, err := f.RevokeKey(t.Context(), start, operator, key.ID, ""); err != nil {
 		t.Fatal(err)
 	}
 	if status := statusOf(f.find(secret), start); status != "revoked" {
 		t.Fatalf("the key is %s", status)
 	}
-	primary.Stop(t)
-	standby.Promote(t)
+	c.failOver()
 	testutil.Eventually(t, "the store reads the feed of the new primary", func() bool {
 		f.feed.poll(context.Background())
 		return f.feed.failures.Load() == 0
