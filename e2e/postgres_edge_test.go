@@ -32,6 +32,10 @@ func TestPostgres_AnEdgeSiteServesWithoutItsDatabase(t *testing.T) {
 	p.eventually("the replica has the last key", func() bool { return hasRow(t, dir, `SELECT COUNT(*) = 3 FROM api_keys`) })
 	p.eventually("the replica is complete", func() bool { return strings.Contains(p.output.String(), "the replica is complete") })
 
+	const sound = "pass replica: The replica is complete, has 3 keys, and was up to date "
+	if found := p.examine(p.dsn); !strings.Contains(found, sound) {
+		t.Errorf("doctor finds\n%s\nwant %s", found, sound)
+	}
 	server.Stop(t)
 	check := func(what string) {
 		t.Helper()
@@ -50,6 +54,9 @@ func TestPostgres_AnEdgeSiteServesWithoutItsDatabase(t *testing.T) {
 		}
 	}
 	check("while the database is away")
+	if found := p.examine(p.dsn); !strings.Contains(found, sound) || !strings.Contains(found, "fail keystore: ") {
+		t.Errorf("while the database is away, doctor finds\n%s\nwant %s", found, sound)
+	}
 	p.kill()
 	p.output = new(safeBuffer)
 	p.cmd = p.command("run", "--config", p.config)

@@ -161,26 +161,15 @@ func (r *replica) start(ctx context.Context) error {
 	}
 	s := r.store
 	now := s.cfg.Clock()
-	age := time.Duration(r.at.age)*time.Millisecond + elapsed(r.at.seen, now)
-	switch {
-	case r.at.storeID == "" || r.at.phase != filled:
-		return errors.New("it is not complete")
-	case r.at.place != s.cfg.name:
-		return fmt.Errorf("it is the copy of %s", r.at.place)
-	case !s.hash.accepts(r.at.pepper, r.at.storeID):
-		return errPepperWrong
-	case engine.CheckCompatible(r.at.compatible) != nil:
-		return engine.ErrTooOld
-	case elapsed(r.at.seen, now) < -clockSkew:
-		return fmt.Errorf("the clock is behind the time at which it was written, %s: it cannot be known how old it is", r.at.seen)
-	case age >= s.cfg.MaxStaleness:
-		return fmt.Errorf("it was last up to date %s ago, which is more than max_staleness, %s", age.Round(time.Second), s.cfg.MaxStaleness)
+	age, err := r.at.trusted(&s.cfg, s.hash, now)
+	if err != nil {
+		return err
 	}
 	if err := r.readNews(ctx, tx); err != nil {
 		return file.Advise(err)
 	}
 	if r.news.concern(digest{}, new(Record)) {
-		return errors.New("it lacks changes that concern all records")
+		return errLacksAll
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE position SET owner = $1`, r.owner); err != nil {
 		return file.Advise(err)
@@ -189,12 +178,35 @@ func (r *replica) start(ctx context.Context) error {
 		return file.Advise(err)
 	}
 	r.at.owner = r.owner
-	age = max(age, time.Duration(r.at.age)*time.Millisecond) // the clock can be a little behind
 	r.copied.Store(&replicaCopy{s.mono() - age, now.Add(-age), r.at.storeID, r.at.timeline})
 	return nil
 }
 
-func readReplicaPosition(ctx context.Context, tx *sql.Tx) (p replicaPosition, err error) {
+var errLacksAll = errors.New("it lacks changes that concern all records")
+
+// trusted returns how old the file at this position is now. The error says why no store whose database cannot be reached
+// can begin with it.
+func (p *replicaPosition) trusted(cfg *Config, hash hasher, now policy.Time) (age time.Duration, err error) {
+	least := time.Duration(p.age) * time.Millisecond
+	age = least + elapsed(p.seen, now)
+	switch {
+	case p.storeID == "" || p.phase != filled:
+		return 0, errors.New("it is not complete")
+	case p.place != cfg.name:
+		return 0, fmt.Errorf("it is the copy of %s", p.place)
+	case !hash.accepts(p.pepper, p.storeID):
+		return 0, errPepperWrong
+	case engine.CheckCompatible(p.compatible) != nil:
+		return 0, engine.ErrTooOld
+	case elapsed(p.seen, now) < -clockSkew:
+		return 0, fmt.Errorf("the clock is behind the time at which it was written, %s: it cannot be known how old it is", p.seen)
+	case age >= cfg.MaxStaleness:
+		return 0, fmt.Errorf("it was last up to date %s ago, which is more than max_staleness, %s", age.Round(time.Second), cfg.MaxStaleness)
+	}
+	return max(age, least), nil // the clock can be a little behind
+}
+
+func readReplicaPosition(ctx context.Context, tx querier) (p replicaPosition, err error) {
 	var ref []byte
 	err = tx.QueryRowContext(ctx, `SELECT store_id, place, pepper, compatible, timeline, seq, mark_at, mark_kind, mark_ref, phase, account, key_row, job_digest,
 		age, seen_at, owner FROM position`).Scan(&p.storeID, &p.place, &p.pepper, &p.compatible, &p.timeline, &p.seq, &p.mark.at, &p.mark.kind, &ref,

@@ -140,14 +140,18 @@ func (n *replicaNews) concern(d digest, r *Record) bool {
 
 // readNews notes the news that the file has: those of the process before.
 func (r *replica) readNews(ctx context.Context, tx *sql.Tx) error {
-	changes, err := queryRows(ctx, tx, func(row scanner) (c change, err error) {
-		return c, row.Scan(&c.kind, &c.ref)
-	}, `SELECT kind, ref FROM news`)
+	changes, err := readReplicaNews(ctx, tx)
 	if err == nil && len(changes) > 0 {
 		r.news.add(changes)
 	}
 	r.noted = 0
 	return err
+}
+
+func readReplicaNews(ctx context.Context, q querier) ([]change, error) {
+	return queryRows(ctx, q, func(row scanner) (c change, err error) {
+		return c, row.Scan(&c.kind, &c.ref)
+	}, `SELECT kind, ref FROM news`)
 }
 
 // writeNews writes the news that the tables of the file, at a position, do not have. It returns their version.

@@ -10,6 +10,7 @@
 //	servers.go  early data, addresses of clients, streams at a reload
 //	store.go    the keystore, its disk, and the machine's clock
 //	database.go the PostgreSQL server of the keystore, and the way to it
+//	replica.go  the replica of an edge site
 //	backend.go  the backends: can they be reached, do they take the upstream key, their clock
 //	provider.go the OpenID Connect providers of consoles: do they answer as providers
 //	oldkeys.go  the old upstream keys: do the backends take them, are they still needed
@@ -60,6 +61,7 @@ const (
 	CheckMigrations    Check = "migrations"
 	CheckTombstone     Check = "tombstone"
 	CheckDisk          Check = "disk"
+	CheckReplica       Check = "replica" // of an edge site only
 	CheckClock         Check = "clock"
 	CheckUpstream      Check = "upstream"
 	CheckUpstreamKey   Check = "upstream_key"
@@ -141,6 +143,7 @@ type examination struct {
 	found  []Finding
 	place  string            // of the keystore, without a password
 	loaded bool              // the configuration could be loaded; otherwise the fields below are empty
+	stored *keystore.Summary // what the keystore has; nil if it could not be opened, or has no replica
 	before *app.HistoryEntry // the keystore that this server had, by Caddy's storage; nil if it had none
 	listen []string          // the addresses of the servers
 	fields []string          // the header fields in which the servers look for the client's address
@@ -182,7 +185,7 @@ func (e *examination) report() *Report {
 	r := &Report{Status: Pass}
 	for _, check := range []Check{
 		CheckCgo, CheckConfiguration, CheckAdmin, CheckHandlers, CheckClientAddress, CheckEarlyData, CheckLogFilter, CheckStreams,
-		CheckKeystore, CheckDatabase, CheckDatabaseTLS, CheckNotifications, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckClock,
+		CheckKeystore, CheckDatabase, CheckDatabaseTLS, CheckNotifications, CheckPermissions, CheckMigrations, CheckTombstone, CheckDisk, CheckReplica, CheckClock,
 		CheckUpstream, CheckUpstreamKey, CheckOldKeys, CheckProvider, CheckPorts, CheckServer,
 	} {
 		for _, f := range e.found {

@@ -88,9 +88,8 @@ func owners(all []listener) map[string]owner {
 			continue
 		}
 		pid := strings.Split(file, "/")[2]
-		name, _ := os.ReadFile("/proc/" + pid + "/comm") //nolint:gosec // a path of the kernel
 		if own := runsThisProgram(pid); own || found[inode].process == "" {
-			found[inode] = owner{strings.TrimSpace(string(name)) + " (process " + pid + ")", own}
+			found[inode] = owner{processName(pid), own}
 		}
 	}
 	return found

@@ -16,6 +16,7 @@ const lowDisk = 256 << 20
 // checkStore makes the checks of the keystore. They open the keystore only if this does not upgrade it.
 func (e *examination) checkStore(ctx context.Context) {
 	e.checkKeystore(ctx)
+	e.checkReplica(ctx)
 	if !e.has(CheckOldKeys) {
 		e.checkOldKeys(ctx, nil)
 	}
@@ -141,6 +142,11 @@ func (e *examination) checkOpening(ctx context.Context) {
 		return
 	}
 	e.add(CheckKeystore, Pass, e.place, "The keystore can be opened.", "")
+	if e.Store.Postgres != nil && e.Store.Postgres.Replica != "" {
+		if sum, err := store.Summary(ctx); err == nil {
+			e.stored = &sum
+		}
+	}
 	if behind := store.Behind(); behind > 0 {
 		e.add(CheckClock, Fail, "keystore", fmt.Sprintf("The clock of this machine is %s behind the newest time in the keystore: keys that were issued since count as unknown.", behind.Round(time.Second)), "Set the clock.")
 	} else {
