@@ -68,7 +68,7 @@ func metric(t *testing.T, name string, labels ...string) float64 {
 var diskMetrics = []string{"store_bytes", "store_wal_bytes", "store_disk_free_bytes"}
 
 // replicaMetrics tell of the replica. Only a gateway with one has them.
-var replicaMetrics = []string{"replica_readable", "replica_serving", "replica_filling", "replica_age_seconds", "replica_keys", "replica_bytes"}
+var replicaMetrics = []string{"replica_readable", "replica_serving", "replica_filling", "replica_age_seconds", "replica_keys", "replica_bytes", "jobs_unsent"}
 
 // docs/metrics.md has a row for each metric of the registry, with its type and its labels, and no
 // other row.

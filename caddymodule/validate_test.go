@@ -61,7 +61,7 @@ func TestValidate_JSONIsHeldToTheRulesOfTheCaddyfile(t *testing.T) {
 		{`"max_drain_size": 1`, "", `max_drain_size 1`},
 		{`"keystore": {"engine": "SQLite"}`, "", `keystore engine: want sqlite or postgres`},
 		{`"keystore": {"path": ":memory:"}`, "", `keystore path ":memory:"`},
-		{`"keystore": {"dsn": "postgres://db/keys"}`, "", `keystore sqlite: dsn, direct, password_file and replica are for postgres`},
+		{`"keystore": {"dsn": "postgres://db/keys"}`, "", `keystore sqlite: dsn, direct, password_file, replica and admit_jobs are for postgres`},
 		{`"keystore": {"create": true, "must_exist": true}`, "", `create and must_exist contradict each other`},
 	} {
 		handler := c.handler

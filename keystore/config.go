@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -94,6 +95,12 @@ type Postgres struct {
 	// read it. One store writes it at a time: the one that was opened last. Not used with Config.CommandLine.
 	// Default: no replica.
 	Replica string
+	// AdmitJobs records new jobs in the file jobs.db of Replica while the database does not answer and the replica may be
+	// used, and sends them on to the database afterwards. Only this machine knows such a job until then: a
+	// gateway elsewhere calls it unknown, and a loss of the disk loses its record. A key that was revoked elsewhere still creates
+	// jobs. Without AdmitJobs, new jobs are refused meanwhile; jobs that the file has from before are sent on in every case.
+	// It needs Replica. Default: false.
+	AdmitJobs bool
 }
 
 // Name returns the place of the store for people, without a password: the path, or a URL such as
@@ -113,6 +120,9 @@ func (cfg Config) withPlace() (_ Config, err error) {
 		cfg.Path, cfg.name = "", cfg.place.String()
 		if dir := cfg.Postgres.Replica; dir != "" && (!filepath.IsAbs(dir) || strings.ContainsRune(dir, 0)) {
 			return cfg, fmt.Errorf("keystore postgres: replica %q: want the whole path of a directory, such as /var/lib/speechgate/replica", dir)
+		}
+		if cfg.Postgres.AdmitJobs && cfg.Postgres.Replica == "" {
+			return cfg, errors.New("keystore postgres: admit_jobs needs replica: want the directory in which new jobs wait, such as replica /var/lib/speechgate/replica")
 		}
 		return cfg, nil
 	}

@@ -149,6 +149,7 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 	}
 	s.replica.reopened(db)
 	f.failures.Store(0) // they were those of the database before
+	s.outbox.belongs(db.id)
 	s.state.Store(&state{db: db})
 	s.watchers.notifyAll() // another process may have changed any record
 	s.log.Warn("the keystore is available again",

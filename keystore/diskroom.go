@@ -30,6 +30,8 @@ const (
 // errNoRoom says that the disk is full, or almost.
 var errNoRoom = errors.New("the keystore's disk is full, and the rest of it is kept for revocations: free some space")
 
+const noRoomRefuses = "the disk is full: jobs and keys are refused, and only revocations, deletions and closures are written"
+
 // diskRoom keeps space on the keystore's disk for revocations: on a full disk, keys
 // can still be revoked and deleted, and accounts closed.
 //
@@ -48,6 +50,8 @@ type diskRoom struct {
 	log     *zap.Logger
 	wrote   func(Written)          // see Config.Wrote
 	free    func(dir string) int64 // tests change it
+	full    error                  // what check returns
+	refuses string                 // what the log says then
 
 	fullUntil atomic.Int64 // on the monotonic clock, after a write found the disk full
 	low       atomic.Bool  // the log says that the disk is full
@@ -57,7 +61,7 @@ type diskRoom struct {
 // machine's: its space is unknown, and there is no reserve.
 func newDiskRoom(cfg Config, mono func() time.Duration) *diskRoom {
 	if cfg.Postgres != nil {
-		return &diskRoom{mono: mono, log: cfg.Logger, wrote: cfg.Wrote, free: func(string) int64 { return spaceUnknown }}
+		return &diskRoom{mono: mono, log: cfg.Logger, wrote: cfg.Wrote, free: func(string) int64 { return spaceUnknown }, full: errNoRoom, refuses: noRoomRefuses}
 	}
 	return &diskRoom{
 		dir:     filepath.Dir(cfg.Path),
@@ -68,37 +72,35 @@ func newDiskRoom(cfg Config, mono func() time.Duration) *diskRoom {
 		log:     cfg.Logger,
 		wrote:   cfg.Wrote,
 		free:    freeSpace,
+		full:    errNoRoom,
+		refuses: noRoomRefuses,
 	}
 }
 
-// CheckRoom returns an ErrUnavailable if a write that ends nothing, such as the record of a job,
-// would fail: there is no space for it, or a database on another machine does not answer. A gate
-// asks before it lets a client create the job.
+// CheckRoom returns an ErrUnavailable if a write that ends nothing, such as the record of a token,
+// would fail: there is no space for it, or a database on another machine does not answer.
 func (s *Store) CheckRoom() error {
-	if _, err := s.database(); err != nil {
-		return err
-	}
-	if err := s.away(); err != nil {
+	if err := s.answers(); err != nil {
 		return err
 	}
 	return fault(s.room.check())
 }
 
-// check returns errNoRoom if only ending writes may be made.
+// check returns the error full if only ending writes may be made.
 func (r *diskRoom) check() error {
 	free := r.free(r.dir)
 	full := int64(r.mono()) < r.fullUntil.Load()
 	low := full || free < r.minFree
 	if r.low.Swap(low) != low {
 		if low {
-			r.log.Error("the disk is full: jobs and keys are refused, and only revocations, deletions and closures are written",
+			r.log.Error(r.refuses,
 				zap.Int64("free_bytes", free), zap.Int64("kept_bytes", r.minFree), zap.Bool("a_write_failed", full))
 		} else {
 			r.log.Warn("the disk has room again", zap.Int64("free_bytes", free))
 		}
 	}
 	if low {
-		return errNoRoom
+		return r.full
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,10 @@ func (s *Store) JobAccounts(ctx context.Context, backend string, ids []string) (
 	accounts := make([]string, len(ids))
 	var missing []int // indexes in ids
 	fresh := s.fresh(s.state.Load())
+	waiting, err := s.outbox.waits(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for i, id := range ids {
 		if id == "" {
 			continue
@@ -28,6 +33,15 @@ func (s *Store) JobAccounts(ctx context.Context, backend string, ids []string) (
 			if e := s.cache.jobs.Get(jobDigest(backend, id)); e.State == recordcache.Present {
 				accounts[i] = packedJob(e.Record).accountID()
 				continue
+			}
+		}
+		if waiting {
+			j, err := s.outbox.find(ctx, "", backend, id)
+			if accounts[i] = j.AccountID; err == nil {
+				continue
+			}
+			if !errors.Is(err, ErrNotFound) {
+				return nil, err
 			}
 		}
 		missing = append(missing, i)

@@ -54,9 +54,14 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 	}
 }
 
-// loadJob reads a job from the database. From the replica it reads only a job of the account, if accountID is
-// not empty: a job of another account would be told apart from one that the replica lacks.
+// loadJob reads a job from the outbox, or from the database. From the replica it reads only a job of the account, if accountID is
+// not empty: a job of another account would be told apart from one that the replica lacks. A job of another account
+// that is in the outbox is not there either.
 func (s *Store) loadJob(ctx context.Context, d digest, accountID, backend, id string) (policy.Job, error) {
+	waiting, unread := s.outbox.find(ctx, accountID, backend, id)
+	if unread == nil {
+		return waiting, nil
+	}
 	_, packed, err := lookup(ctx, s, d, s.cache.jobs, func(ctx context.Context, db *database) (none struct{}, packed string, err error) {
 		j, err := scanFoundJob(db.reader.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil {
@@ -66,7 +71,11 @@ func (s *Store) loadJob(ctx context.Context, d digest, accountID, backend, id st
 		return none, string(p), err
 	})
 	if err != nil {
-		return s.replica.job(ctx, d, accountID, backend, id, err)
+		j, err := s.replica.job(ctx, d, accountID, backend, id, err)
+		if errors.Is(err, ErrNotFound) {
+			err = unread // a job that cannot be read is not called unknown
+		}
+		return j, err
 	}
 	s.replica.keep(replicaItem{d, id})
 	return packedJob(packed).job(), nil
@@ -74,7 +83,10 @@ func (s *Store) loadJob(ctx context.Context, d digest, accountID, backend, id st
 
 // CreateJob records a job. When it returns nil, the record is on the disk. The error is
 // ErrJobExists if the backend used the ID before, and ErrInvalid if the job has no
-// CreatedAt, or if its Backend or ID is empty or longer than 512 bytes.
+// CreatedAt, or if its Backend or ID is empty or longer than 512 bytes. With [Postgres.AdmitJobs], the disk is that of
+// this machine while the database does not answer.
+//
+// Before the backend creates the job, ask [Store.CheckJobRoom] whether the record has space.
 func (s *Store) CreateJob(ctx context.Context, j policy.Job) error {
 	return s.CreateReservedJob(ctx, new(WriteReservation), j)
 }
@@ -85,7 +97,16 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j po
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
-	err := s.writeJob(ctx, r, &j)
+	var err error
+	if s.outbox != nil && s.outbox.admit {
+		err = s.answers() // the client does not wait for a database that is away
+	}
+	if err == nil {
+		err = s.writeJob(ctx, r, &j)
+	}
+	if err != nil && s.outbox.takes(err) {
+		return s.outbox.create(ctx, &j, err)
+	}
 	if err == nil && s.replica != nil {
 		s.replica.keep(replicaItem{jobDigest(j.Backend, j.ID), j.ID})
 	}
@@ -224,10 +245,18 @@ func refuseRecorded(writes []*write, made []jobName) {
 // and now becomes the time when the job ended. JobUnseen changes nothing. The error is
 // ErrNotFound if there is no such job.
 func (s *Store) SetJobState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) error {
+	if found, err := s.outbox.setState(ctx, backend, id, state, now); found {
+		return err
+	}
 	j, err := s.FindJob(ctx, backend, id)
 	if err != nil || !advances(&j, state) {
 		return err
 	}
+	return s.writeState(ctx, backend, id, state, now, now)
+}
+
+// writeState records in the database the state of a job, which was seen at an instant.
+func (s *Store) writeState(ctx context.Context, backend, id string, state policy.JobState, seen, now policy.Time) error {
 	return s.write(ctx, func(t *txn) error {
 		j, err := scanFoundJob(t.QueryRowContext(ctx, jobByName, backend, id))
 		if err != nil || !advances(&j, state) {
@@ -235,7 +264,7 @@ func (s *Store) SetJobState(ctx context.Context, backend, id string, state polic
 		}
 		var ended policy.Time
 		if state.Ended() {
-			ended = now
+			ended = seen
 		}
 		d := jobDigest(backend, id)
 		t.exec(`UPDATE jobs SET state = $1, ended_at = $2 WHERE backend = $3 AND id = $4`, state.String(), nullTime(ended), backend, id)

@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(folderEnv); path != "" {
 		foldForEver(path)
 	}
+	if place := os.Getenv(admitterEnv); place != "" {
+		admitForEver(place)
+	}
 	if path := os.Getenv(openerEnv); path != "" {
 		openAsNobody(path)
 	}

@@ -41,6 +41,7 @@ type Store struct {
 	room     *diskRoom      // keeps space on the disk for revocations
 	clock    *clockWatch    // finds leaps of the clock
 	replica  *replica       // has the records while the database is away; nil if the store has no replica
+	outbox   *outbox        // has the jobs that wait for the database; nil if the store has no replica
 
 	swept   atomic.Int64  // when the reports of gateways were swept last, on the clock mono
 	behind  time.Duration // set by Open: see Behind
@@ -86,7 +87,9 @@ func openWith(ctx context.Context, cfg Config, mono func() time.Duration, engine
 	if s.replica, err = openReplica(ctx, s); err != nil {
 		return nil, err
 	}
+	s.outbox = newOutbox(ctx, s)
 	if err := s.openFirst(ctx); err != nil {
+		s.outbox.close()
 		s.replica.close() //nolint:contextcheck // it is closed also if ctx has ended
 		return nil, err
 	}
@@ -105,6 +108,7 @@ func (s *Store) openFirst(ctx context.Context) error {
 		return fault(s.explain(err))
 	}
 	s.state.Store(&state{db: db})
+	s.outbox.belongs(db.id)
 	s.replica.resume(ctx, db)
 	s.checkClock(ctx, db)
 	return nil
@@ -152,6 +156,7 @@ func (s *Store) start(ctx context.Context) {
 	}
 	if s.replica != nil {
 		s.background.Go(func() { s.replica.run(ctx) })
+		s.background.Go(func() { s.outbox.run(ctx) })
 	}
 	for _, task := range s.tasks() {
 		s.every(ctx, task.first, task.period, task.run)
@@ -214,6 +219,7 @@ func (s *Store) Close() error {
 		s.usage.flush(ctx)
 		s.uses.flush(ctx, 0)
 		s.commits.close()
+		s.outbox.close()
 		s.replica.close()
 		if old := s.state.Swap(&state{fault: ErrClosed}); old.db != nil {
 			s.dropAll()

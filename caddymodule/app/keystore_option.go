@@ -48,6 +48,13 @@ type KeystoreConfig struct {
 	// 0700. Want the whole path; a placeholder may be in it. Default: no copy.
 	Replica string `json:"replica,omitempty"`
 
+	// While the database does not answer, a gateway with `replica` takes new jobs all the same: it
+	// keeps their records in the file `jobs.db` of that directory, and sends them on when the database
+	// answers again. Until then no other gateway knows these jobs, a key that was revoked elsewhere creates
+	// jobs here, which the backend bills, and a loss of the disk loses the records: see
+	// `docs/clustering.md`. Default: new jobs are refused meanwhile.
+	AdmitJobs bool `json:"admit_jobs,omitempty"`
+
 	// Creates an empty keystore if this place has none, even if this server had
 	// a keystore before. Remove the option after the first start. Default: only the
 	// first keystore of a server is created.
@@ -81,7 +88,7 @@ func (k *KeystoreConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	case k.Engine == enginePostgres && len(args) == 2 && args[1] != "":
 		k.DSN = args[1]
 		read["direct"], read["password_file"] = options.Secret(&k.Direct), options.Text(&k.PasswordFile)
-		read["replica"] = options.Text(&k.Replica)
+		read["replica"], read["admit_jobs"] = options.Text(&k.Replica), options.Toggle(&k.AdmitJobs)
 	case k.Engine == engineSQLite && len(args) == 2 && args[1] != "":
 		k.Path = args[1]
 	case k.Engine != engineSQLite && k.Engine != enginePostgres && engineForm.MatchString(k.Engine):
@@ -108,8 +115,8 @@ func (k *KeystoreConfig) place(cfg *keystore.Config) (err error) {
 		return fmt.Errorf("keystore engine %q: want sqlite or postgres", k.Engine)
 	case k.Engine != "" && k.Engine != engineSQLite:
 		return errors.New("keystore engine: want sqlite or postgres")
-	case k.DSN != "" || k.Direct != "" || k.PasswordFile != "" || k.Replica != "":
-		return errors.New("keystore sqlite: dsn, direct, password_file and replica are for postgres: want the engine postgres, or a path")
+	case k.DSN != "" || k.Direct != "" || k.PasswordFile != "" || k.Replica != "" || k.AdmitJobs:
+		return errors.New("keystore sqlite: dsn, direct, password_file, replica and admit_jobs are for postgres: want the engine postgres, or a path")
 	default:
 		cfg.Path, err = k.path()
 	}

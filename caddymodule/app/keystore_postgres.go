@@ -16,7 +16,7 @@ func (k *KeystoreConfig) postgres() (*keystore.Postgres, error) {
 	if k.DSN == "" {
 		return nil, errors.New("keystore postgres: there is no connection string: want one such as postgres://gateway@db.example.com/speechgate, or a placeholder such as {env.SPEECHGATE_DSN}")
 	}
-	var p keystore.Postgres
+	p := keystore.Postgres{AdmitJobs: k.AdmitJobs}
 	var err error
 	if p.DSN, err = options.ResolveSecret(k.DSN); err != nil {
 		return nil, fmt.Errorf("keystore postgres: the connection string: %w", err)

@@ -17,19 +17,21 @@ func TestKeystoreConfig_RefusesOptionsOfTheOtherEngine(t *testing.T) {
 		option KeystoreConfig
 		want   string
 	}{
-		"a connection string without an engine":  {KeystoreConfig{DSN: dsn}, "keystore sqlite: dsn, direct, password_file and replica are for postgres"},
-		"a connection string of SQLite":          {KeystoreConfig{Engine: "sqlite", Path: "/k.db", DSN: dsn}, "keystore sqlite: dsn, direct, password_file and replica are for postgres"},
-		"a direct connection of SQLite":          {KeystoreConfig{Path: "/k.db", Direct: dsn}, "keystore sqlite: dsn, direct, password_file and replica are for postgres"},
-		"a replica of SQLite":                    {KeystoreConfig{Path: "/k.db", Replica: "/canary"}, "keystore sqlite: dsn, direct, password_file and replica are for postgres"},
-		"a relative replica":                     {KeystoreConfig{Engine: "postgres", DSN: dsn, Replica: "replica"}, `keystore postgres: replica "replica": want the whole path of a directory`},
-		"a replica in the home directory":        {KeystoreConfig{Engine: "postgres", DSN: dsn, Replica: "~/replica"}, "keystore postgres: replica: ~ is not expanded here: want the whole path, or {env.HOME}/replica"},
-		"a password of SQLite":                   {KeystoreConfig{Path: "/k.db", PasswordFile: "/canary"}, "keystore sqlite: dsn, direct, password_file and replica are for postgres"},
-		"a path of PostgreSQL":                   {KeystoreConfig{Engine: "postgres", Path: dsn, DSN: dsn}, "keystore postgres: the path of a file is for sqlite"},
-		"PostgreSQL without a connection string": {KeystoreConfig{Engine: "postgres"}, "keystore postgres: there is no connection string"},
-		"an unknown engine":                      {KeystoreConfig{Engine: "mysql", DSN: dsn}, `keystore engine "mysql": want sqlite or postgres`},
-		"a connection string as the engine":      {KeystoreConfig{Engine: dsn}, "keystore engine: want sqlite or postgres"},
-		"create and must_exist":                  {KeystoreConfig{Engine: "postgres", DSN: dsn, Create: true, MustExist: true}, "create and must_exist contradict each other"},
-		"an empty password file":                 {KeystoreConfig{Engine: "postgres", DSN: dsn, PasswordFile: "$CANARY"}, "keystore postgres: password_file: $CANARY is not expanded here"},
+		"a connection string without an engine":    {KeystoreConfig{DSN: dsn}, "keystore sqlite: dsn, direct, password_file, replica and admit_jobs are for postgres"},
+		"a connection string of SQLite":            {KeystoreConfig{Engine: "sqlite", Path: "/k.db", DSN: dsn}, "keystore sqlite: dsn, direct, password_file, replica and admit_jobs are for postgres"},
+		"a direct connection of SQLite":            {KeystoreConfig{Path: "/k.db", Direct: dsn}, "keystore sqlite: dsn, direct, password_file, replica and admit_jobs are for postgres"},
+		"a replica of SQLite":                      {KeystoreConfig{Path: "/k.db", Replica: "/canary"}, "keystore sqlite: dsn, direct, password_file, replica and admit_jobs are for postgres"},
+		"jobs that are admitted by SQLite":         {KeystoreConfig{Path: "/k.db", AdmitJobs: true}, "keystore sqlite: dsn, direct, password_file, replica and admit_jobs are for postgres"},
+		"jobs that are admitted without a replica": {KeystoreConfig{Engine: "postgres", DSN: dsn, AdmitJobs: true}, "keystore postgres: admit_jobs needs replica: want the directory in which new jobs wait"},
+		"a relative replica":                       {KeystoreConfig{Engine: "postgres", DSN: dsn, Replica: "replica"}, `keystore postgres: replica "replica": want the whole path of a directory`},
+		"a replica in the home directory":          {KeystoreConfig{Engine: "postgres", DSN: dsn, Replica: "~/replica"}, "keystore postgres: replica: ~ is not expanded here: want the whole path, or {env.HOME}/replica"},
+		"a password of SQLite":                     {KeystoreConfig{Path: "/k.db", PasswordFile: "/canary"}, "keystore sqlite: dsn, direct, password_file, replica and admit_jobs are for postgres"},
+		"a path of PostgreSQL":                     {KeystoreConfig{Engine: "postgres", Path: dsn, DSN: dsn}, "keystore postgres: the path of a file is for sqlite"},
+		"PostgreSQL without a connection string":   {KeystoreConfig{Engine: "postgres"}, "keystore postgres: there is no connection string"},
+		"an unknown engine":                        {KeystoreConfig{Engine: "mysql", DSN: dsn}, `keystore engine "mysql": want sqlite or postgres`},
+		"a connection string as the engine":        {KeystoreConfig{Engine: dsn}, "keystore engine: want sqlite or postgres"},
+		"create and must_exist":                    {KeystoreConfig{Engine: "postgres", DSN: dsn, Create: true, MustExist: true}, "create and must_exist contradict each other"},
+		"an empty password file":                   {KeystoreConfig{Engine: "postgres", DSN: dsn, PasswordFile: "$CANARY"}, "keystore postgres: password_file: $CANARY is not expanded here"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,6 +133,7 @@ func TestStoreKey_TellsSettingsApart(t *testing.T) {
 			c.Postgres.DSN, c.Postgres.Direct = policy.NewSecret(`a" "b`), policy.Secret{}
 		},
 		"replica":            func(c *keystore.Config) { c.Postgres.Replica = canary },
+		"admitted jobs":      func(c *keystore.Config) { c.Postgres.AdmitJobs = true },
 		"password file":      func(c *keystore.Config) { c.Postgres.PasswordFile = canary },
 		"pepper":             func(c *keystore.Config) { c.Pepper = policy.NewSecret(canary) },
 		"staleness":          func(c *keystore.Config) { c.MaxStaleness = time.Minute },

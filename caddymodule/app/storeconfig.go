@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -56,7 +57,7 @@ func defaultKeystorePath() string {
 func storeKey(name string, cfg *keystore.Config, create bool) string {
 	secrets := []policy.Secret{cfg.Pepper}
 	if p := cfg.Postgres; p != nil {
-		secrets = append(secrets, p.DSN, p.Direct, policy.NewSecret(p.PasswordFile), policy.NewSecret(p.Replica))
+		secrets = append(secrets, p.DSN, p.Direct, policy.NewSecret(p.PasswordFile), policy.NewSecret(p.Replica), policy.NewSecret(strconv.FormatBool(p.AdmitJobs)))
 	}
 	hash := sha256.New()
 	for _, secret := range secrets {

@@ -259,7 +259,11 @@ func (d *decider) decide(at policy.Time, f *facts, asked *policy.Request) decisi
 		outcome.detail = policy.Exceeded(&f.limits.Limits, &f.shared.Limits, outcome.Limit, outcome.ByAccount)
 	case outcome.Reason.OK() && recordsAnswer(request.Operation):
 		// If the job or the token cannot be recorded, the backend must not create it.
-		if err := f.store.CheckRoom(); err != nil {
+		check := f.store.CheckRoom
+		if request.Operation == policy.CreateJob {
+			check = f.store.CheckJobRoom
+		}
+		if err := check(); err != nil {
 			return unavailable(err)
 		}
 	}

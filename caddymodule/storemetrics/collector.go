@@ -1,6 +1,7 @@
 package storemetrics
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -171,6 +172,7 @@ func (c *Collector) collectStore(ch chan<- prometheus.Metric, source *Source) {
 	if stats.Replica != nil {
 		collectReplica(ch, stats.Replica)
 	}
+	collectUnsent(ch, store)
 	c.collectCensus(ch, source)
 	c.collectKeys(ch, source, store)
 }
@@ -192,6 +194,22 @@ func oneIf(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// unsentWithin is how long the count of unsent jobs may take.
+const unsentWithin = 2 * time.Second
+
+// collectUnsent counts the jobs that wait at this site. If they cannot be counted, the metric is not there.
+func collectUnsent(ch chan<- prometheus.Metric, store *keystore.Store) {
+	ctx, cancel := context.WithTimeout(context.Background(), unsentWithin)
+	defer cancel()
+	n, ok, err := store.WaitingJobs(ctx)
+	if !ok || err != nil {
+		return
+	}
+	ch <- unsent.of(float64(n.Waiting), "waiting")
+	ch <- unsent.of(float64(n.Refused), "refused")
+	ch <- unsent.of(float64(n.Foreign), "foreign")
 }
 
 // cacheCounts has the counts of the caches at the last scrape. A store that is opened later

@@ -42,6 +42,7 @@ var (
 	replicaBytes    = newGauge("replica_bytes", "Size of the replica's file, with its write-ahead log.")
 	jobs            = newGauge("jobs", "Recorded jobs, by the state that a poll has seen last.", "state")
 	onGrace         = newGauge("jobs_on_grace", "Jobs whose key has expired, and that the key may still read.")
+	unsent          = newGauge("jobs_unsent", "Jobs that were recorded at this site while the database did not answer, and are not in the database: waiting, refused by it, or foreign, of another keystore.", "state")
 	expiring        = newGauge("keys_expiring", "Keys that end within a time: 1d, 7d or 30d.", "within")
 	keyNeeded       = newGauge("upstream_key_needed", "What still needs an upstream key, by the position of the key in upstream_key: jobs, tokens, streams and requests.", "backend", "position", "by")
 	keyUsed         = newGauge("upstream_key_last_used_timestamp_seconds", "When the process has used an upstream key last.", "backend", "position")
@@ -49,6 +50,6 @@ var (
 
 	gauges = []gauge{
 		streams, storeUp, storeBytes, walBytes, diskFree, cacheAge, cacheBytes, cacheEntries,
-		replicaReadable, replicaServing, replicaFilling, replicaAge, replicaKeys, replicaBytes, jobs, onGrace, expiring, keyNeeded, keyUsed, censusAge,
+		replicaReadable, replicaServing, replicaFilling, replicaAge, replicaKeys, replicaBytes, jobs, onGrace, unsent, expiring, keyNeeded, keyUsed, censusAge,
 	}
 )
