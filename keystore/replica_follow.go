@@ -28,11 +28,11 @@ const (
 // errFileTaken says that another store writes the file.
 var errFileTaken = errors.New("another process or configuration with the same directory has taken the replica over")
 
-// run follows the database until ctx ends.
+// run follows the database until ctx ends. Gateways that start together do not begin together.
 func (r *replica) run(ctx context.Context) {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(rand.N(replicaEvery)) //nolint:gosec // a pause is no secret
 	defer timer.Stop()
-	wake := r.wake
+	var wake chan struct{}
 	for {
 		select {
 		case <-ctx.Done():

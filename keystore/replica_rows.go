@@ -78,14 +78,19 @@ func (r rawRow) number(column int) int64 {
 	return n
 }
 
-// in reads the rows that query, which ends with IN (, finds for the values. It reads many in one query.
+// inSizes are the numbers of values in a query of in: queries have few different texts.
+var inSizes = []int{1, 4, 16, 64, 256, 1024} //nolint:gochecknoglobals // a constant
+
+// in reads the rows that query, which ends with IN (, finds for the values. It reads up to 1024 in one query, because a
+// database can be far away.
 func in[T, V any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, values []V) (all []T, err error) {
-	for _, part := range chunks(values) {
-		args := make([]any, len(part))
-		for i, v := range part {
-			args[i] = v
+	for part := range slices.Chunk(values, inSizes[len(inSizes)-1]) {
+		size, _ := slices.BinarySearch(inSizes, len(part))
+		args := make([]any, inSizes[size])
+		for i := range args {
+			args[i] = part[min(i, len(part)-1)] // the last one again, up to the size
 		}
-		rows, err := queryRows(ctx, q, scan, query+numbered(1, len(part))+`)`, args...)
+		rows, err := queryRows(ctx, q, scan, query+numbered(1, len(args))+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
