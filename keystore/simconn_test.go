@@ -94,22 +94,23 @@ func (d simDriver) Open(string) (driver.Conn, error) {
 
 // hop lets one message pass.
 func (c *simConn) hop(ctx context.Context) error {
-	silence := time.NewTimer(c.pool.silence)
-	defer silence.Stop()
+	silence := time.Now().Add(c.pool.silence)
 	wait := c.gateway.delay(c.rng)
 	for wait > 0 {
-		arrival := time.NewTimer(wait)
+		left := time.Until(silence)
+		timer := time.NewTimer(min(wait, left))
 		var err error
 		select {
-		case <-arrival.C:
+		case <-timer.C:
+			if left < wait {
+				err = errSimSilent
+			}
 		case <-c.dead:
 			err = errSimCut
 		case <-ctx.Done():
 			err = ctx.Err()
-		case <-silence.C:
-			err = errSimSilent
 		}
-		arrival.Stop()
+		timer.Stop()
 		if err != nil {
 			c.kill()
 			c.broken = true

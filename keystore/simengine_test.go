@@ -21,6 +21,7 @@ func (e simEngine) Open(ctx context.Context, setup engine.Setup) (engine.Databas
 	g := e.gateway
 	d := &simDatabase{engine: e, reader: g.pool(simReader), follow: g.pool(simFollow), writer: g.pool(simWriter)}
 	err := d.reader.QueryRowContext(ctx, simTimeline).Scan(&d.timeline)
+	begun := time.Now()
 	if err == nil {
 		err = setup.Prepare(ctx, d)
 	}
@@ -28,6 +29,7 @@ func (e simEngine) Open(ctx context.Context, setup engine.Setup) (engine.Databas
 		_ = d.Close() // err says more
 		return nil, err
 	}
+	g.word.Store(&simSpan{begun, time.Now()})
 	d.listener = &simListener{gateway: g, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	ctx, d.listener.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	g.listener.Store(d.listener)
@@ -96,6 +98,7 @@ func (d *simDatabase) Lists() *sql.DB { return d.reader }
 // Follow implements [engine.Database], as package postgres does.
 func (d *simDatabase) Follow(ctx context.Context, read func(q engine.Querier, undone bool) error) error {
 	var timeline int64
+	begun := time.Now()
 	ask := func() error { return d.follow.QueryRowContext(ctx, simTimeline).Scan(&timeline) }
 	err := ask()
 	if d.engine.Broken(err) {
@@ -106,6 +109,7 @@ func (d *simDatabase) Follow(ctx context.Context, read func(q engine.Querier, un
 	}
 	if err = read(d.follow, timeline != d.timeline); err == nil {
 		d.timeline = timeline
+		d.engine.gateway.word.Store(&simSpan{begun, begun})
 	}
 	d.engine.gateway.noteFeed(err)
 	return err

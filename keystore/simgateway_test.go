@@ -21,13 +21,15 @@ type simGateway struct {
 	deaf   bool          // a pooler is in between: no notification comes
 	skew   time.Duration // of its clock, at the begin
 	leaps  []simSpan     // of its clock: the length of a span is how far it leaps at the begin
+	back   time.Time     // when its clock is set back by simBack; the zero time if it is not
 
 	cut, silent, slow []simSpan // of its network
 	troubles          []simSpan // in which it may be behind, or answer that the store is unavailable
 
 	store    atomic.Pointer[Store] // nil while it restarts
 	listener atomic.Pointer[simListener]
-	seq      int64 // of the feed, for the journal; the follower uses it
+	word     atomic.Pointer[simSpan] // the last one from the server that the process knows of was sent within this time
+	seq      int64                   // of the feed, for the journal; the follower uses it
 
 	mu     sync.Mutex
 	conns  map[*simConn]struct{}
@@ -52,6 +54,10 @@ func (f simFloor) of(absent bool) int {
 	}
 	return max(f.key, f.account)
 }
+
+// simBack is how far a clock is set back: further than a simulation lasts, so that each start with a replica
+// must notice it.
+const simBack = time.Minute
 
 // simSpan is a time of a script.
 type simSpan struct{ from, to time.Time }
@@ -85,6 +91,9 @@ func (g *simGateway) clock() policy.Time {
 		if !now.Before(leap.from) {
 			at = at.Add(leap.to.Sub(leap.from))
 		}
+	}
+	if !g.back.IsZero() && !now.Before(g.back) {
+		at = at.Add(-simBack)
 	}
 	return policy.Time(at.UnixMilli())
 }

@@ -22,16 +22,15 @@ func (g *simGateway) replica() string {
 	return filepath.Join(g.sim.server.dir, fmt.Sprint("replica-", g.number))
 }
 
-// opened notes that a process of the gateway has started. If it has started with its replica, it knows of its own
-// changes before only what the replica has.
+// opened notes that a process of the gateway has started. If it has started with its replica, the last word from the
+// server is that of the process before, or one that was a little earlier.
 func (g *simGateway) opened(s *Store) {
 	if !s.ServesFromReplica() {
 		return
 	}
 	g.sim.note("gateway %d starts with its replica", g.number)
-	g.mu.Lock()
-	clear(g.floor)
-	g.mu.Unlock()
+	word := g.word.Load()
+	g.word.Store(&simSpan{word.from.Add(-simSettle), word.to})
 	g.sim.mu.Lock()
 	defer g.sim.mu.Unlock()
 	g.sim.edgeStarts++

@@ -69,6 +69,9 @@ func (sim *simulation) script() {
 					sim.note("gateway %d restarts", g.number)
 					sim.restart(g)
 				})
+				if rng.IntN(6) == 0 {
+					g.back = at.Add(time.Duration(rng.Int64N(int64(2 * time.Second)))) // about when it is stopped
+				}
 			}
 		}
 	}
@@ -113,6 +116,9 @@ func (sim *simulation) plan() string {
 		spans("silent", g.silent)
 		spans("slow", g.slow)
 		spans("leap", g.leaps)
+		if !g.back.IsZero() {
+			fmt.Fprintln(&b, "set back at", g.back.Sub(sim.begun))
+		}
 	}
 	for _, e := range sim.events {
 		fmt.Fprintln(&b, "an event at", e.at.Sub(sim.begun))

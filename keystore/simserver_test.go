@@ -115,6 +115,7 @@ func (s *simServer) query(c *simConn, query string, args []driver.NamedValue) (*
 // simStatement is a text that no other statement with other arguments has.
 func simStatement(query string, args []driver.NamedValue) string {
 	var b strings.Builder
+	b.Grow(len(query) + 64)
 	b.WriteString(query)
 	for _, a := range args {
 		switch v := a.Value.(type) {

@@ -80,6 +80,7 @@ func TestSimulation(t *testing.T) {
 				starts.Add(int64(sim.edgeStarts))
 				answers.Add(int64(sim.edgeAnswers))
 				if t.Failed() {
+					next.Store(uint64(*simSeeds)) // the other one stops too
 					return
 				}
 			}
@@ -228,7 +229,7 @@ func (sim *simulation) play() {
 	}
 }
 
-// restart ends the process of a gateway, and starts another one.
+// restart ends the process of a gateway, and starts another one after a pause.
 func (sim *simulation) restart(g *simGateway) {
 	sim.running.Go(func() {
 		from := time.Now()
@@ -240,6 +241,7 @@ func (sim *simulation) restart(g *simGateway) {
 			return // it restarts already
 		}
 		err := g.close()
+		time.Sleep(time.Duration(g.newRand("restart").Int64N(int64(2 * time.Second))))
 		if err == nil {
 			ctx, cancel := context.WithDeadline(context.Background(), sim.begun.Add(sim.length))
 			defer cancel()
@@ -324,12 +326,12 @@ func (sim *simulation) ask(g *simGateway, number int) {
 		d := s.hash.secret(content.secrets[n])
 		floor, begin := g.floorOf(d), time.Now()
 		r, err := s.FindKey(context.Background(), content.secrets[n])
-		sim.judge(g, n, d, begin, floor, &r, err)
+		sim.judge(g, s, n, d, begin, floor, &r, err)
 	}
 }
 
-// judge checks an answer, and notes it.
-func (sim *simulation) judge(g *simGateway, number int, d digest, begin time.Time, floor simFloor, r *Record, err error) {
+// judge checks an answer of a gateway's process, and notes it.
+func (sim *simulation) judge(g *simGateway, s *Store, number int, d digest, begin time.Time, floor simFloor, r *Record, err error) {
 	end, at := time.Now(), g.clock()
 	reason := unavailable
 	switch {
@@ -340,59 +342,16 @@ func (sim *simulation) judge(g *simGateway, number int, d digest, begin time.Tim
 		reason = reasonOf(at, nil)
 	case !g.troubled(begin.Add(-simSettle), end):
 		sim.fail("gateway %d, key %d: %v, although nothing is wrong", g.number, number, err)
-	case g.edge():
+	case g.edge() && g.store.Load() == s: // the process has not ended meanwhile
 		sim.judgeAway(g, number, d, end)
 	}
 	if reason != unavailable {
-		sim.judgeAge(g, number, d, begin, end, at, floor, reason)
+		sim.judgeAge(g, number, &simAnswer{d, begin, end, floor, reason, func(k *policy.Key) bool { return reasonOf(at, k) == reason }})
 	}
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
 	sim.answers[reason]++
-	if s := g.store.Load(); s != nil && err == nil && s.ServesFromReplica() {
+	if err == nil && s.ServesFromReplica() {
 		sim.edgeAnswers++
 	}
-}
-
-// judgeAge checks that the database has been in a state with this answer, and not too long ago.
-func (sim *simulation) judgeAge(g *simGateway, number int, d digest, begin, end time.Time, at policy.Time, floor simFloor, reason string) {
-	stale := max(sim.staleness, lookupLimit)
-	states, first := sim.server.statesBetween(begin.Add(-stale), end)
-	for i, state := range slices.Backward(states) {
-		var key *policy.Key
-		if k, ok := state.keys[d]; ok {
-			key = &k
-		}
-		if reasonOf(at, key) != reason {
-			continue
-		}
-		if first+i < floor.of(key == nil) {
-			sim.fail("gateway %d, key %d: %s, which was so before the gateway's own change", g.number, number, reason)
-			return
-		}
-		if i == len(states)-1 {
-			return
-		}
-		changed := states[i+1].at
-		if age := begin.Sub(changed); age > sim.bound(g, first+i+1, changed, stale) {
-			sim.fail("gateway %d, key %d: %s, %s after a change to something else; the bound is %s",
-				g.number, number, reason, age, sim.bound(g, first+i+1, changed, stale))
-		}
-		return
-	}
-	sim.fail("gateway %d, key %d: %s, and the database was in no such state within the last %s", g.number, number, reason, stale)
-}
-
-// bound is how long after a change a gateway may answer by the state before it.
-func (sim *simulation) bound(g *simGateway, state int, changed time.Time, stale time.Duration) time.Duration {
-	g.mu.Lock()
-	heard := g.deaf || g.heard[state]
-	g.mu.Unlock()
-	switch {
-	case g.troubled(changed.Add(-simSettle), changed.Add(simPolled)):
-		return stale
-	case !heard:
-		return min(simPolled, stale)
-	}
-	return simBound
 }
