@@ -157,3 +157,16 @@ func TestR17_AReopenedDatabaseIsAskedAtOnce(t *testing.T) {
 	}
 	wantIs(t, f.CheckRoom(), nil)
 }
+
+// A gateway starts while another one has the lock of writes, such as one that has fallen silent within a
+// transaction: lookups need no lock.
+func TestR17_AGatewayStartsWhileAnotherOneWrites(t *testing.T) {
+	t.Parallel()
+	database := postgrestest.Start(t).NewDatabase(t)
+	openStore(t, "", inPostgres(database))
+	defer lockFromOutside(t, database)()
+	f := openStore(t, "", inPostgres(database))
+	if f.find(policy.NewSecret("sgk_never_issued")) != nil {
+		t.Error("a key was found that was never issued")
+	}
+}

@@ -84,7 +84,8 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 				return err
 			}
 			if !s.cfg.CommandLine {
-				if err := s.tryWrite(ctx, db); err != nil {
+				// Another gateway that has the lock shows that the database can be written. It can have fallen silent.
+				if err := s.tryWrite(ctx, db); err != nil && (s.cfg.Postgres == nil || !s.engine.Busy(err)) {
 					return err
 				}
 			}
