@@ -87,6 +87,7 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 	id := states[len(states)-1].keys[d].ID
 	before := g.writes()
 	wrote := func() { g.wroteKey(before, d) }
+	defer g.trying(d)()
 	var err error
 	switch kind := rng.IntN(20); {
 	case id == "" || kind < 4:
@@ -96,6 +97,7 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 		if rng.IntN(2) == 0 {
 			expires = policy.ExpiresAt(now.Add(time.Duration(1 + rng.Int64N(int64(8*time.Second)))))
 		}
+		defer g.trying(d)()
 		_, err = s.ImportKeys(ctx, now, operator, Import{AccountID: account, Expires: expires, Secrets: content.secrets[later : later+1]})
 	case kind < 8:
 		_, err = s.RevokeKey(ctx, now, operator, id, "")
@@ -104,14 +106,17 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 	case kind < 14:
 		_, err = s.ResumeKey(ctx, now, operator, id)
 	case kind < 16:
+		defer g.trying(sim.keysOf(account)...)()
 		wrote = func() { g.wroteAccount(before, account) }
 		_, err = s.SuspendAccount(ctx, now, operator, account, "")
 	case kind < 18:
+		defer g.trying(sim.keysOf(account)...)()
 		wrote = func() { g.wroteAccount(before, account) }
 		_, err = s.ResumeAccount(ctx, now, operator, account)
 	case kind < 19:
 		_, err = s.RotateKey(ctx, now, operator, id, time.Duration(rng.Int64N(int64(3*time.Second))))
 	case rng.IntN(4) == 0:
+		defer g.trying(sim.keysOf(account)...)()
 		wrote = func() { g.wroteAccount(before, account) }
 		_, err = s.CloseAccount(ctx, now, operator, account)
 	default:
@@ -129,6 +134,7 @@ func (sim *simulation) changeOne(g *simGateway, rng *rand.Rand) {
 func (sim *simulation) pruneWhileRead(ctx context.Context, g *simGateway, s *Store, rng *rand.Rand) error {
 	for _, i := range rng.Perm(simAccounts)[:2] {
 		id := simContent().accounts[i]
+		defer g.trying(sim.keysOf(id)...)()
 		var err error
 		if sim.server.suspended(id) {
 			_, err = s.ResumeAccount(ctx, g.clock(), operator, id)

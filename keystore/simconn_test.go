@@ -140,15 +140,14 @@ func (c *simConn) roundTrip(ctx context.Context, do func() error) error {
 	return result
 }
 
-// kill breaks the connection. The server ends its transaction when it hears of the end, at the
-// latest after five seconds of silence.
+// kill breaks the connection. The server ends its transaction when it hears of the end, or after simIdle.
 func (c *simConn) kill() {
 	c.once.Do(func() {
 		close(c.dead)
 		c.gateway.forget(c)
 		end := func() { c.gateway.sim.server.abort(c) }
 		if until := c.gateway.silentUntil(time.Now()); !until.IsZero() {
-			time.AfterFunc(min(time.Until(until), 5*time.Second), end)
+			time.AfterFunc(time.Until(until), end)
 			return
 		}
 		end()

@@ -36,7 +36,8 @@ type simGateway struct {
 	made   map[string]int // how many generators of random numbers each part has had
 	own    []int          // numbers of the states that transactions of this gateway have made
 	floor  map[digest]simFloor
-	heard  map[int]bool // numbers of the states whose notification has come in time
+	tried  map[digest]time.Time // when the last write of the key began, or has ended with any result
+	heard  map[int]bool         // numbers of the states whose notification has come in time
 	counts map[string][]int
 }
 
@@ -225,14 +226,6 @@ func (g *simGateway) noteFeed(err error) {
 	g.sim.note("gateway %d has read the feed up to change %d %q: %v", g.number, g.seq, s.feed.mark.kind, err)
 }
 
-// close closes the store, as at the end of a process.
-func (g *simGateway) close() error {
-	if s := g.store.Swap(nil); s != nil {
-		return s.Close()
-	}
-	return nil
-}
-
 // committed notes which state a transaction of this gateway has made.
 func (g *simGateway) committed(state int) {
 	g.mu.Lock()
@@ -287,6 +280,19 @@ func (sim *simulation) keysOf(account string) (digests []digest) {
 		}
 	}
 	return digests
+}
+
+// trying notes that a write of keys begins, and returns the function that notes its end.
+func (g *simGateway) trying(keys ...digest) (done func()) {
+	note := func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, d := range keys {
+			g.tried[d] = time.Now()
+		}
+	}
+	note()
+	return note
 }
 
 func (g *simGateway) floorOf(d digest) simFloor {

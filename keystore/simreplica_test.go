@@ -1,9 +1,14 @@
 package keystore
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -16,6 +21,11 @@ const simHeard = simPolled + 250*time.Millisecond
 
 // edge reports whether the gateway has a replica.
 func (g *simGateway) edge() bool { return g.number%simEdge == 1 }
+
+// edges returns the gateways that have a replica.
+func (sim *simulation) edges() []*simGateway {
+	return slices.DeleteFunc(slices.Clone(sim.gateways), func(g *simGateway) bool { return !g.edge() })
+}
 
 // replica returns the directory of the gateway's replica.
 func (g *simGateway) replica() string {
@@ -36,6 +46,28 @@ func (g *simGateway) opened(s *Store) {
 	g.sim.edgeStarts++
 }
 
+// end ends the process of the gateway. The file of the replica is then as it was when the process was killed.
+func (g *simGateway) end(killed bool) error {
+	s := g.store.Swap(nil)
+	if s == nil {
+		return nil
+	}
+	file := filepath.Join(g.replica(), "replica.db")
+	if _, err := os.Stat(file); err != nil || !killed {
+		return s.Close()
+	}
+	db, err := sql.Open("sqlite3", "file:"+file+"?mode=ro")
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(context.Background(), `VACUUM INTO $1`, file+"-killed")
+	if err = errors.Join(err, db.Close(), s.Close(), os.Chmod(file+"-killed", 0o600)); err != nil {
+		return err
+	}
+	_, _ = os.Remove(file+"-wal"), os.Remove(file+"-shm") // closing has removed them
+	return os.Rename(file+"-killed", file)
+}
+
 // judgeAway checks an answer that the store is unavailable, of a gateway with a replica: the gateway must
 // know a key if it has heard from the server within Config.MaxStaleness, and nothing has happened to the key since.
 func (sim *simulation) judgeAway(g *simGateway, number int, d digest, end time.Time) {
@@ -43,6 +75,12 @@ func (sim *simulation) judgeAway(g *simGateway, number int, d digest, end time.T
 	well := heard.Add(-simSettle - time.Second)
 	if heard.After(end) || well.Before(sim.begun.Add(2*time.Second)) || len(g.leaps) > 0 || g.troubled(well, heard) || sim.refilled(well, end) {
 		return
+	}
+	g.mu.Lock()
+	tried := g.tried[d]
+	g.mu.Unlock()
+	if !tried.Before(well) {
+		return // whether the write was committed can be unknown
 	}
 	states, _ := sim.server.statesBetween(heard.Add(-2*time.Second), end)
 	before, ok := states[0].keys[d]

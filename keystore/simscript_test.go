@@ -29,7 +29,7 @@ func (sim *simulation) script() {
 		return simSpan{from, to}
 	}
 	for range 3 + rng.IntN(6) {
-		switch rng.IntN(8) {
+		switch rng.IntN(9) {
 		case 0, 1: // the server or a firewall resets connections
 			s := span(2 * sim.staleness)
 			for _, g := range sim.some(rng) {
@@ -64,15 +64,27 @@ func (sim *simulation) script() {
 			sim.refills = append(sim.refills, simSpan{s.to, s.to.Add(time.Second)})
 		case 7: // gateways restart
 			for _, g := range sim.some(rng) {
-				at := instant()
+				at, killed := instant(), rng.IntN(2) == 0
 				sim.at(at, func() {
-					sim.note("gateway %d restarts", g.number)
-					sim.restart(g)
+					sim.note("gateway %d restarts; killed: %t", g.number, killed)
+					sim.restart(g, killed)
 				})
 				if rng.IntN(6) == 0 {
 					g.back = at.Add(time.Duration(rng.Int64N(int64(2 * time.Second)))) // about when it is stopped
 				}
 			}
+		case 8: // a site makes a change, loses its line, and then its power
+			s, edges := span(2*sim.staleness), sim.edges()
+			g, op := edges[rng.IntN(len(edges))], rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
+			g.cut, g.troubles = append(g.cut, s), append(g.troubles, s)
+			sim.at(s.from.Add(-time.Duration(rng.Int64N(int64(200*time.Millisecond)))), func() {
+				sim.running.Go(func() { sim.changeOne(g, op) })
+			})
+			sim.at(s.from, g.kill)
+			sim.at(s.from.Add(time.Duration(rng.Int64N(int64(200*time.Millisecond)))), func() {
+				sim.note("gateway %d loses its power", g.number)
+				sim.restart(g, true)
+			})
 		}
 	}
 	for _, g := range sim.gateways {

@@ -31,8 +31,9 @@ type simServer struct {
 	path     string      // of the database
 	read     driver.Conn // sees what is committed
 	write    driver.Conn
-	tx       driver.Tx // of holder
-	holder   *simConn  // has the lock; nil if no transaction runs
+	tx       driver.Tx   // of holder
+	holder   *simConn    // has the lock; nil if no transaction runs
+	idle     *time.Timer // ends the transaction of a silent holder
 	memo     map[string]*simRows
 	rng      *rand.Rand // for notifications
 	lastSeq  int64      // of the feed
@@ -90,6 +91,7 @@ func (s *simServer) query(c *simConn, query string, args []driver.NamedValue) (*
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.holder == c {
+		s.idle.Reset(simIdle)
 		return simQuery(s.write, query, args)
 	}
 	if c.pool == simWriter {
@@ -155,8 +157,12 @@ func (s *simServer) exec(c *simConn, query string, args []driver.NamedValue) (dr
 	if s.holder != c {
 		return nil, errSimCut // the server has ended the transaction
 	}
+	s.idle.Reset(simIdle)
 	return s.write.(driver.ExecerContext).ExecContext(context.Background(), query, args)
 }
+
+// simIdle is how long the server waits for the next statement of a transaction.
+const simIdle = 5 * time.Second
 
 // begin begins a transaction, when no other runs.
 func (s *simServer) begin(ctx context.Context, c *simConn) error {
@@ -178,6 +184,7 @@ func (s *simServer) begin(ctx context.Context, c *simConn) error {
 		return err
 	}
 	s.holder, s.tx = c, tx
+	s.idle = time.AfterFunc(simIdle, func() { s.abort(c) })
 	select {
 	case <-c.dead:
 		s.rollback()
@@ -196,6 +203,7 @@ func (s *simServer) commit(c *simConn) error {
 	}
 	before := s.lastSeq
 	err := s.tx.Commit()
+	s.idle.Stop()
 	s.holder, s.tx = nil, nil
 	<-s.lock
 	if err != nil {
@@ -229,6 +237,7 @@ func (s *simServer) rollback() {
 	if err := s.tx.Rollback(); err != nil {
 		s.fail(err)
 	}
+	s.idle.Stop()
 	s.holder, s.tx = nil, nil
 	<-s.lock
 }

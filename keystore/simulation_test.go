@@ -41,8 +41,8 @@ const (
 
 // TestSimulation runs gateways in virtual time against a scripted database: delays, transactions of
 // several gateways at the same time, commits whose answer is lost, notifications that are lost, late or doubled,
-// partitions, restarts of the server and of gateways, failovers that lose the last transactions, and clocks
-// apart. The follower of the change feed, the cache, the lookups, the watchers and the writes are the
+// partitions, restarts of the server, gateways that are stopped or killed, failovers that lose the last transactions,
+// and clocks that are apart, leap or are set back. The follower of the change feed, the cache, the lookups, the watchers and the writes are the
 // keystore's own.
 //
 // Each answer of each gateway must be the one that the database would have given within a bound before
@@ -51,14 +51,16 @@ const (
 //   - simBound, if nothing is wrong with the gateway, its network and the server; simPolled, if the
 //     notification was lost
 //   - Config.MaxStaleness in all other cases, but not less than lookupLimit
-//   - and the gateway itself never answers by a state older than its own last write of the key
+//   - and the gateway itself never answers by a state older than its own last write of the key, also if it was
+//     killed in between
 //
 // Some gateways have a replica: the bound of their answers is the same, also after a restart while the server is away,
 // and they know the keys of their replicas, see judgeAway.
 //
 // A gateway may answer that the store is unavailable only while there is trouble, and simSettle after
 // it. A live stream whose key has ended is cut within simBound, or simSettle after the trouble. It is cut
-// within streamStaleness and simSettle in each trouble, however long.
+// within streamStaleness and simSettle in each trouble, however long. A stream is cut only because of an answer that the
+// key has ended, which the rules above bind, or because the server was not heard for streamStaleness.
 //
 // A seed decides the script, the delays, what the clients ask, and the pauses after a failure. It does not
 // decide in which order goroutines run that become ready at the same instant: so a seed that has failed can
@@ -154,7 +156,7 @@ func simulate(t *testing.T, seed uint64, gateways int, unordered bool) *simulati
 		t.Error(err)
 	}
 	if len(sim.journal) > 0 && testing.Verbose() {
-		t.Log("what has happened:\n" + strings.Join(sim.journal, "\n"))
+		t.Log("the script:\n" + sim.plan() + "what has happened:\n" + strings.Join(sim.journal, "\n"))
 	}
 	if len(sim.faults) > 0 && !unordered {
 		t.Errorf("seed %d: %d answers broke a rule. The first:\n%s\nTo run it again: go test ./keystore -v -run '^TestSimulation$' -simulation.seed %d -simulation.gateways %d",
@@ -189,7 +191,7 @@ func (sim *simulation) run(ctx context.Context, dir string, gateways int) (err e
 	for i := range gateways {
 		sim.gateways = append(sim.gateways, &simGateway{
 			sim: sim, number: i, deaf: rng.IntN(16) == 0, skew: time.Duration(rng.Int64N(int64(4*time.Second))) - 2*time.Second,
-			conns: make(map[*simConn]struct{}), made: make(map[string]int), floor: make(map[digest]simFloor), heard: make(map[int]bool),
+			conns: make(map[*simConn]struct{}), made: make(map[string]int), floor: make(map[digest]simFloor), tried: make(map[digest]time.Time), heard: make(map[int]bool),
 			counts: make(map[string][]int),
 		})
 	}
@@ -212,7 +214,7 @@ func (sim *simulation) run(ctx context.Context, dir string, gateways int) (err e
 	sim.running.Wait()
 	var errs []error
 	for _, g := range sim.gateways {
-		errs = append(errs, g.close()) //nolint:contextcheck // Close needs no context
+		errs = append(errs, g.end(false)) //nolint:contextcheck // Close needs no context
 	}
 	time.Sleep(10 * time.Second) // messages under way arrive
 	sim.checkRates()
@@ -229,18 +231,19 @@ func (sim *simulation) play() {
 	}
 }
 
-// restart ends the process of a gateway, and starts another one after a pause.
-func (sim *simulation) restart(g *simGateway) {
+// restart ends the process of a gateway, and starts another one after a pause. A process that is killed does not
+// leave word in its replica.
+func (sim *simulation) restart(g *simGateway, killed bool) {
 	sim.running.Go(func() {
+		if g.store.Load() == nil {
+			return // it restarts already
+		}
 		from := time.Now()
 		sim.mu.Lock()
 		n := len(sim.restarts[g])
 		sim.restarts[g] = append(sim.restarts[g], simSpan{from, from.Add(time.Hour)}) // until it is known
 		sim.mu.Unlock()
-		if g.store.Load() == nil {
-			return // it restarts already
-		}
-		err := g.close()
+		err := g.end(killed)
 		time.Sleep(time.Duration(g.newRand("restart").Int64N(int64(2 * time.Second))))
 		if err == nil {
 			ctx, cancel := context.WithDeadline(context.Background(), sim.begun.Add(sim.length))
