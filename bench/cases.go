@@ -55,6 +55,7 @@ var cases = []benchCase{
 	{"start", "start with a million keys, and memory with 100 thousand cached", (*suite).startAndMemory, false},
 	{"console", fmt.Sprintf("pages of the console with %d times the keys in use, beside %d keys; its memory; polls beside it", consoleTimes, fewKeys), (*suite).console, false},
 	{postgresCase, "polls and jobs with a keystore in PostgreSQL, beside SQLite", (*suite).postgresql, false},
+	{issueCase, "keys issued with a keystore in PostgreSQL, beside SQLite", (*suite).issuing, false},
 	{clusterCase, fmt.Sprintf("%d gateways with one database: how fast changes count at all of them, and a restart of the server", gateways), (*suite).cluster, false},
 	{millionsCase, fmt.Sprintf("start, memory and lists with %d times the keys in use in PostgreSQL", storedTimes), (*suite).millions, false},
 	{costsCase, "what gateways ask of one PostgreSQL server on this machine, for each thing they do", (*suite).databaseCosts, false},

@@ -18,32 +18,16 @@ const postgresCase = "postgres"
 
 // needsServer reports whether a case needs a PostgreSQL server.
 func needsServer(name string) bool {
-	return name == postgresCase || name == clusterCase || name == millionsCase || name == costsCase
+	return name == postgresCase || name == issueCase || name == clusterCase || name == millionsCase || name == costsCase
 }
 
 // postgresql compares a gate whose keystore is in PostgreSQL with a gate on an SQLite file with the
 // same records: the first figure of each row is SQLite's. The PostgreSQL server is on no core of its
 // own.
 func (s *suite) postgresql() error {
-	f, inPostgres, err := s.inPostgres()
+	f, one, other, err := s.bothEngines()
 	if err != nil {
 		return err
-	}
-	inFile := gateSite(f)
-	for _, site := range []*site{&inFile, &inPostgres} {
-		site.before += "\n\tspeechgate_issue {\n\t\tmax_rate 1000000\n\t}"
-	}
-	one, other, err := s.both(inFile, inPostgres)
-	if err != nil {
-		return err
-	}
-	for _, step := range []func(*proxy) error{s.untilOpen, func(p *proxy) error { return s.warm(p, f) }} {
-		// The warm-up of one proxy stops the other, which would give up if it still opened its keystore.
-		for _, p := range []*proxy{one, other} {
-			if err := step(p); err != nil {
-				return err
-			}
-		}
 	}
 	err = s.closed("poll, PostgreSQL", one, other, f.poll, smallConns, cpuAtMost(1.02), throughputAtLeast(0.98))
 	if err != nil {
@@ -53,21 +37,35 @@ func (s *suite) postgresql() error {
 	if err := s.closed("create, PostgreSQL", one, other, create, 64, throughputAtLeast(0), cpuAtMost(0)); err != nil {
 		return err
 	}
-	issue := func(p *proxy) func() (sample, error) {
-		return func() (sample, error) {
-			r, err := s.play(p, plan{conns: 64, next: f.issued(0), classes: []class{answered, {status: http.StatusOK}}, length: s.length})
-			if err != nil {
-				return nil, err
-			}
-			return sample{"throughput": r.perSecond(), "CPU per request": r.cpuEach()}, nil
-		}
-	}
-	err = s.compare("issue over HTTP, 64 connections, PostgreSQL", s.pairs, issue(one), issue(other),
-		measure{name: "throughput", unit: "keys/s", target: 5000, absolute: true}, cpuAtMost(0))
-	if err != nil {
+	if err := s.issueOverHTTP(f, one, other); err != nil {
 		return err
 	}
 	return s.recordJobs(f)
+}
+
+// bothEngines starts two gates with the same records, one on an SQLite file and one in PostgreSQL, and
+// puts load on each.
+func (s *suite) bothEngines() (f *fixture, inFile, inDatabase *proxy, err error) {
+	f, inPostgres, err := s.inPostgres()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	sites := []site{gateSite(f), inPostgres}
+	for i := range sites {
+		sites[i].before += "\n\tspeechgate_issue {\n\t\tmax_rate 1000000\n\t}"
+	}
+	if inFile, inDatabase, err = s.both(sites[0], sites[1]); err != nil {
+		return nil, nil, nil, err
+	}
+	for _, step := range []func(*proxy) error{s.untilOpen, func(p *proxy) error { return s.warm(p, f) }} {
+		// The warm-up of one proxy stops the other, which would give up if it still opened its keystore.
+		for _, p := range []*proxy{inFile, inDatabase} {
+			if err := step(p); err != nil {
+				return nil, nil, nil, err
+			}
+		}
+	}
+	return f, inFile, inDatabase, nil
 }
 
 // untilOpen waits until a gate has opened its keystore.

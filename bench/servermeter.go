@@ -116,12 +116,12 @@ func (m *serverMeter) processes() ([]int, error) {
 // tick is the unit of times in /proc/PID/stat, in µs.
 const tick = 10_000
 
-// read returns what the server has used. The processor time of processes that have ended is in the times of
+// cpu returns the processor time of the server, in µs. That of processes that have ended is in the times of
 // the children of the first one.
-func (m *serverMeter) read(ctx context.Context) (u serverUse, err error) {
+func (m *serverMeter) cpu() (used float64, err error) {
 	all, err := m.processes()
 	if err != nil {
-		return u, err
+		return 0, err
 	}
 	for _, pid := range all {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
@@ -131,20 +131,28 @@ func (m *serverMeter) read(ctx context.Context) (u serverUse, err error) {
 		running, _, _ := strings.Cut(string(text), " ")
 		ns, err := strconv.ParseFloat(running, 64)
 		if err != nil {
-			return u, err
+			return 0, err
 		}
-		u.cpu += ns / 1e3
+		used += ns / 1e3
 	}
 	fields, err := statOf(m.main)
 	if err != nil {
-		return u, err
+		return 0, err
 	}
 	for _, field := range fields[14:16] { // cutime, cstime
 		ticks, err := strconv.ParseFloat(field, 64)
 		if err != nil {
-			return u, err
+			return 0, err
 		}
-		u.cpu += ticks * tick
+		used += ticks * tick
+	}
+	return used, nil
+}
+
+// read returns what the server has used.
+func (m *serverMeter) read(ctx context.Context) (u serverUse, err error) {
+	if u.cpu, err = m.cpu(); err != nil {
+		return u, err
 	}
 	u.at, u.exchanges, u.network = time.Now(), float64(m.traced.messages.Load()), float64(m.traced.bytes.Load())
 	err = m.db.QueryRow(ctx, `SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')`).Scan(&u.log)
