@@ -172,7 +172,7 @@ func (s *Store) CloseAccount(ctx context.Context, now policy.Time, by Actor, id 
 
 // Account returns an account. The error is ErrNotFound if there is no such account.
 func (s *Store) Account(ctx context.Context, id string) (policy.Account, error) {
-	all, err := query(ctx, s, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id)
+	all, err := query(ctx, s, scanAccount, accountByID, id)
 	return one(all, err, "account", id)
 }
 
@@ -181,8 +181,10 @@ func (s *Store) AccountsNamed(ctx context.Context, name string) ([]policy.Accoun
 	return query(ctx, s, scanAccount, `SELECT `+accountColumns+` FROM accounts WHERE name = $1 ORDER BY created_at, id`, name)
 }
 
+const accountByID = `SELECT ` + accountColumns + ` FROM accounts WHERE id = $1`
+
 func readAccount(ctx context.Context, q querier, id string) (policy.Account, error) {
-	a, err := scanAccount(q.QueryRowContext(ctx, `SELECT `+accountColumns+` FROM accounts WHERE id = $1`, id))
+	a, err := scanAccount(q.QueryRowContext(ctx, accountByID, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return a, notFound("account", id)
 	}

@@ -59,16 +59,24 @@ func (h AuditHead) next(hash hasher, e *AuditEntry) AuditHead {
 	return AuditHead{e.Seq, hash.sum(buf)}
 }
 
+const auditHead = `SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1`
+
+// scanHead reads a row of auditHead.
+func scanHead(row scanner) (h AuditHead, err error) {
+	var hash []byte
+	err = row.Scan(&h.Seq, &hash)
+	copy(h.hash[:], hash) // VerifyAudit finds a damaged hash
+	return h, err
+}
+
 // lastHead returns the head of the trail.
 func lastHead(ctx context.Context, q querier) (h AuditHead, err error) {
-	var hash []byte
-	err = q.QueryRowContext(ctx, `SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1`).Scan(&h.Seq, &hash)
+	h, err = scanHead(q.QueryRowContext(ctx, auditHead))
 	if errors.Is(err, sql.ErrNoRows) {
 		var storeID string
 		err = q.QueryRowContext(ctx, `SELECT value FROM meta WHERE name = 'store_id'`).Scan(&storeID)
 		return firstHead(storeID), err
 	}
-	copy(h.hash[:], hash) // VerifyAudit finds a damaged hash
 	return h, err
 }
 

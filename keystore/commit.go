@@ -123,7 +123,7 @@ func (c *groupCommit) cause(err error) WriteFault {
 // given up. again is set if the batch has run before, so that all its writes are claimed.
 func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) (running []*write, fatal error) {
 	db, tx, fatal := c.begin(ctx, batch, again)
-	t := &txn{Tx: tx, ctx: ctx, store: c.store}
+	t := &txn{Tx: tx, ctx: ctx, store: c.store, db: db}
 	running = batch[:0]
 	for _, w := range batch {
 		if !again && !w.claim() {
@@ -134,7 +134,7 @@ func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) 
 	fatal = t.runAll(running, fatal)
 	if tx != nil {
 		if fatal == nil {
-			fatal = t.commit(db)
+			fatal = t.commit()
 		} else {
 			_ = tx.Rollback() // fatal says more than this error would
 		}
@@ -166,7 +166,7 @@ func (t *txn) runAll(writes []*write, fatal error) error {
 			fatal = t.createJobs(chunk)
 		}
 	}
-	if fatal == nil && len(keys) > 1 {
+	if fatal == nil && len(keys) > 0 {
 		keys, fatal = t.issueKeys(keys)
 	}
 	for _, w := range append(keys, others...) {

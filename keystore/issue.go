@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -17,20 +18,15 @@ type newKey struct {
 	digest digest
 }
 
-// check refuses the key if it was made before, or if it may not be issued any more.
-func (n *newKey) check(t *txn) error {
+// issue issues one key.
+func (n *newKey) issue(t *txn) error {
 	if err := t.store.checkPepper(t); err != nil {
 		return err
 	}
 	if err := t.refuseRepeated(n.by, madeKey, n.key.ID); err != nil {
 		return err
 	}
-	return t.checkIssue(n.now, n.by, n.wanted)
-}
-
-// issue issues one key.
-func (n *newKey) issue(t *txn) error {
-	if err := n.check(t); err != nil {
+	if err := t.checkIssue(n.now, n.by, n.wanted); err != nil {
 		return err
 	}
 	if err := t.addKey(n.now, n.by, actionKeyIssue, n.key, n.digest, n.wanted); err != nil {
@@ -47,11 +43,14 @@ var errNoneIssued = errors.New("no key of the batch can be issued")
 // those that are refused, and all if one of them fails. They run one by one.
 func (t *txn) issueKeys(writes []*write) (left []*write, fatal error) {
 	err, fatal := t.attempt(func(t *txn) error {
+		made, err := t.readForKeys(writes)
+		if err != nil {
+			return err
+		}
 		var issued []*newKey
-		ids := make(map[string]bool)
 		for _, w := range writes {
-			if n := w.key; !ids[n.key.ID] && n.check(t) == nil {
-				ids[n.key.ID] = true
+			if n := w.key; t.peppered && !made[n.key.ID] && t.checkIssue(n.now, n.by, n.wanted) == nil {
+				made[n.key.ID] = true
 				issued = append(issued, n)
 			} else {
 				left = append(left, w)
@@ -66,6 +65,47 @@ func (t *txn) issueKeys(writes []*write) (left []*write, fatal error) {
 		return writes, fatal
 	}
 	return left, fatal
+}
+
+// readForKeys reads what the keys of a batch need, in one exchange with the server: whether the store has the
+// pepper of this process, the end of the audit trail, the accounts and the issuers. It returns the IDs of the
+// keys that were made before. What it does not find is looked for again, and refused, where it is needed.
+func (t *txn) readForKeys(writes []*write) (made map[string]bool, err error) {
+	made = make(map[string]bool)
+	reads := []engine.Statement{
+		{Query: pepperState, Read: func(row engine.Row) error {
+			_, err := t.store.scanPepper(row)
+			t.peppered = err == nil
+			return nil // a pepper that differs refuses each key
+		}},
+		{Query: auditHead, Read: func(row engine.Row) error {
+			head, err := scanHead(row)
+			if err == nil && t.peppered && t.head == nil {
+				t.head = &head
+			}
+			return err
+		}},
+	}
+	asked := make(map[string]bool)
+	ask := func(id, query string, read func(engine.Row) error) {
+		if id != "" && !asked[id] {
+			asked[id] = true
+			reads = append(reads, engine.Statement{Query: query, Args: []any{id}, Read: read})
+		}
+	}
+	for _, w := range writes {
+		n := w.key
+		ask(n.wanted.AccountID, accountByID, t.parties.noteAccount)
+		ask(n.wanted.Issuer, keyByID, t.parties.noteIssuer)
+		if n.by.Request != "" {
+			ask(n.key.ID, madeKey, func(engine.Row) error {
+				made[n.key.ID] = true
+				return nil
+			})
+		}
+	}
+	t.send(reads...)
+	return made, t.err
 }
 
 // insertIssued writes keys that are issued, with their entries of the audit trail and of the feed.

@@ -3,8 +3,11 @@ package keystore
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -135,6 +138,120 @@ func TestIssue_OnlyRefusedKeysAreLeft(t *testing.T) {
 		})
 		if err != nil || len(left) != 1 || left[0] != batch[1] {
 			t.Errorf("%d keys are left, %v; want the one of no account", len(left), err)
+		}
+	})
+}
+
+// issueParties has accounts and keys for which keys are issued, or refused.
+type issueParties struct {
+	accounts []string // open, closed, suspended, none, and one that the database cannot name
+	issuers  []string // none, one of the open account, one without the right, one of another account
+}
+
+func (f fixture) issueParties() (p issueParties) {
+	f.t.Helper()
+	open, closed, suspended := f.account(), f.account(), f.account()
+	issuer := func(accountID string, issuable bool) string {
+		k, _, err := f.IssueKey(f.t.Context(), start, operator, NewKey{AccountID: accountID, Origin: policy.OriginConsole, Expires: policy.Never(), Issuable: issuable})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return k.ID
+	}
+	p.issuers = []string{"", issuer(open.ID, true), issuer(open.ID, false), issuer(suspended.ID, true)}
+	if _, err := f.CloseAccount(f.t.Context(), start, operator, closed.ID); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := f.SuspendAccount(f.t.Context(), start, operator, suspended.ID, ""); err != nil {
+		f.t.Fatal(err)
+	}
+	p.accounts = []string{open.ID, closed.ID, suspended.ID, "acc_none", "acc_\x00"}
+	return p
+}
+
+// outcome names how a key was issued or refused.
+func outcome(err error) string {
+	if _, repeated := errors.AsType[*RepeatedError](err); repeated {
+		return "repeated"
+	}
+	for _, kind := range []error{ErrNotFound, ErrAccountClosed, ErrAccountSuspended, ErrInvalid, ErrUnavailable} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return "issued"
+}
+
+// A batch of keys has the same results as the same keys one after another.
+func TestIssue_ABatchIsAsOneByOne(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, place func() func(*Config)) {
+		f := openStore(t, "", place())
+		together, single := f.issueParties(), f.issueParties()
+		round := 0
+		rapid.Check(t, func(r *rapid.T) {
+			round++
+			var batch, writes, alone []*write
+			for range rapid.IntRange(1, 40).Draw(r, "keys") {
+				account := rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 1, 2, 3, 4}).Draw(r, "account")
+				issuer := rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, 2, 3}).Draw(r, "issuer")
+				request := rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(r, "request")
+				if request > 0 { // a repeated request asks for the same
+					account, issuer = 0, request-1
+				}
+				twin := rapid.IntRange(0, 30).Draw(r, "twin") == 0 && len(batch) > 0
+				add := func(to []*write, who string, p issueParties) []*write {
+					by := operator
+					if request > 0 {
+						by.Request = fmt.Sprintf("%s of round %d: %d", who, round, request)
+					}
+					n, _ := f.newKey(by, p.accounts[account])
+					n.wanted.Issuer, n.key.IssuerID = p.issuers[issuer], p.issuers[issuer]
+					if twin {
+						n.digest = to[0].key.digest
+					}
+					return append(to, &write{key: n, run: n.issue, done: make(chan error, 1)})
+				}
+				batch, alone = add(batch, "batch", together), add(alone, "alone", single)
+			}
+			writes = append(writes, batch...) // commit overwrites the slice
+			entries := func(commit func()) int64 {
+				before, err := f.LastAudit(t.Context())
+				if err != nil {
+					r.Fatal(err)
+				}
+				commit()
+				after, err := f.LastAudit(t.Context())
+				if err != nil {
+					r.Fatal(err)
+				}
+				return after - before
+			}
+			got := entries(func() { f.commits.commit(t.Context(), batch, false) })
+			want := entries(func() {
+				for _, w := range alone {
+					f.commits.commit(t.Context(), []*write{w}, false)
+				}
+			})
+			issued := int64(0)
+			for i, w := range writes {
+				one, other := outcome(<-w.done), outcome(<-alone[i].done)
+				if one != other {
+					r.Errorf("key %d: %s in a batch, %s alone", i, one, other)
+				}
+				if one == "issued" {
+					issued++
+				}
+			}
+			if got != want || got != issued {
+				r.Errorf("%d entries of the audit trail, %d one by one, for %d keys", got, want, issued)
+			}
+		})
+		if check, err := f.VerifyAudit(t.Context(), nil); err != nil || check.Fault != "" {
+			t.Errorf("%q, %v", check.Fault, err)
 		}
 	})
 }

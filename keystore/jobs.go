@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/keystore/internal/recordcache"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -208,10 +209,10 @@ func (s *Store) insertAlone(ctx context.Context, writes []*write) (undone bool, 
 	}
 	var made []jobName
 	undone, err = db.Alone(ctx, insertJobsByColumn, []any{backends, ids, dialects, accounts, keys, clients, created, states, ended, upstream},
-		func(scan func(...any) error) error {
-			var n jobName
+		func(row engine.Row) error {
+			n, err := scanJobName(row)
 			made = append(made, n)
-			return scan(&made[len(made)-1].backend, &made[len(made)-1].id)
+			return err
 		})
 	if err == nil {
 		refuseRecorded(writes, made)

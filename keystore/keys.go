@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -138,6 +139,39 @@ type parties struct {
 	issuers map[string]policy.Key     // by key ID
 }
 
+// noteAccount reads a row of accountByID, and notes the account if it is open.
+func (p *parties) noteAccount(row engine.Row) error {
+	a, err := scanAccount(row)
+	if err == nil && checkOpen(&a) == nil {
+		p.noteOpen(&a)
+	}
+	return err
+}
+
+// noteIssuer reads a row of keyByID, and notes the key.
+func (p *parties) noteIssuer(row engine.Row) error {
+	var stored []byte
+	k, err := scanKey(row, &stored)
+	if err == nil {
+		p.noteKey(&k)
+	}
+	return err
+}
+
+func (p *parties) noteOpen(a *policy.Account) {
+	if p.open == nil {
+		p.open = make(map[string]policy.Account)
+	}
+	p.open[a.ID] = *a
+}
+
+func (p *parties) noteKey(k *policy.Key) {
+	if p.issuers == nil {
+		p.issuers = make(map[string]policy.Key)
+	}
+	p.issuers[k.ID] = *k
+}
+
 // check refuses an account that is closed or suspended, or that does not have the service
 // ID with which it asked any more. An empty serviceID matches every account.
 func (p *parties) check(t *txn, now policy.Time, accountID, serviceID string) error {
@@ -147,10 +181,7 @@ func (p *parties) check(t *txn, now policy.Time, accountID, serviceID string) er
 		if a, err = openAccount(t.ctx, t, accountID); err != nil {
 			return err
 		}
-		if p.open == nil {
-			p.open = make(map[string]policy.Account)
-		}
-		p.open[accountID] = a
+		p.noteOpen(&a)
 	}
 	if serviceID != "" && !a.HasServiceID(serviceID, now) {
 		return refuse(ErrInvalid, "account %s has another service ID now: no key can be issued by the one before", accountID)
@@ -166,24 +197,28 @@ func (p *parties) issuer(t *txn, id string) (policy.Key, error) {
 	if err != nil {
 		return policy.Key{}, err
 	}
-	if p.issuers == nil {
-		p.issuers = make(map[string]policy.Key)
-	}
-	p.issuers[id] = k
+	p.noteKey(&k)
 	return k, nil
 }
 
 // openAccount refuses an account that does not exist, or is closed or suspended.
 func openAccount(ctx context.Context, q querier, accountID string) (policy.Account, error) {
 	a, err := readAccount(ctx, q, accountID)
-	switch {
-	case err != nil:
-	case !a.Open():
-		err = refuse(ErrAccountClosed, "account %s was closed at %s: no key can be issued for it", a.ID, a.ClosedAt)
-	case !a.SuspendedAt.IsZero():
-		err = refuse(ErrAccountSuspended, "account %s was suspended at %s: no key can be issued for it until it is resumed", a.ID, a.SuspendedAt)
+	if err == nil {
+		err = checkOpen(&a)
 	}
 	return a, err
+}
+
+// checkOpen refuses an account that is closed or suspended.
+func checkOpen(a *policy.Account) error {
+	switch {
+	case !a.Open():
+		return refuse(ErrAccountClosed, "account %s was closed at %s: no key can be issued for it", a.ID, a.ClosedAt)
+	case !a.SuspendedAt.IsZero():
+		return refuse(ErrAccountSuspended, "account %s was suspended at %s: no key can be issued for it until it is resumed", a.ID, a.SuspendedAt)
+	}
+	return nil
 }
 
 // isPruned reports whether d is the digest of a key whose row was pruned.
@@ -275,10 +310,12 @@ func (s *Store) LiveKeys(ctx context.Context, accountID string, now policy.Time,
 
 const liveKeys = `SELECT COUNT(*) FROM (SELECT 1 FROM api_keys WHERE account_id = $1 AND origin = $2 AND ` + firstEnd + ` > $3 LIMIT $4) AS live`
 
+const keyByID = `SELECT ` + keyColumns + `, k.digest FROM ` + keyTables + ` WHERE k.id = $1`
+
 // key reads a key and its stored digest. Other accounts' keys are not found for an
 // actor that is an account.
 func (t *txn) key(by Actor, id string) (k policy.Key, stored []byte, err error) {
-	k, err = scanKey(t.queryRow(`SELECT `+keyColumns+`, k.digest FROM `+keyTables+` WHERE k.id = $1`, id), &stored)
+	k, err = scanKey(t.queryRow(keyByID, id), &stored)
 	if errors.Is(err, sql.ErrNoRows) || (err == nil && by.Kind == ActorAccount && by.ID != k.AccountID) {
 		return policy.Key{}, nil, notFound("key", id)
 	}

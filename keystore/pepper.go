@@ -16,10 +16,17 @@ var (
 
 // readPepper compares the store's check value with the pepper of this process.
 func (s *Store) readPepper(ctx context.Context, q querier) (storeID string, err error) {
+	return s.scanPepper(q.QueryRowContext(ctx, pepperState))
+}
+
+const pepperState = `SELECT
+	(SELECT value FROM meta WHERE name = 'store_id'),
+	(SELECT value FROM meta WHERE name = 'pepper_check')`
+
+// scanPepper reads a row of pepperState, and does what readPepper does.
+func (s *Store) scanPepper(row scanner) (storeID string, err error) {
 	var check sql.Null[string]
-	err = q.QueryRowContext(ctx, `SELECT
-		(SELECT value FROM meta WHERE name = 'store_id'),
-		(SELECT value FROM meta WHERE name = 'pepper_check')`).Scan(&storeID, &check)
+	err = row.Scan(&storeID, &check)
 	switch {
 	case err != nil:
 		return "", err
@@ -63,7 +70,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s}
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s, db: db}
 	storeID, err := s.readPepper(ctx, t)
 	if err == nil {
 		return nil // another process was faster
@@ -75,7 +82,7 @@ func (s *Store) settlePepper(ctx context.Context, db *database) error {
 	if err != nil {
 		return fmt.Errorf("adding the pepper: %w", err)
 	}
-	if err := t.commit(db); err != nil {
+	if err := t.commit(); err != nil {
 		return err
 	}
 	if sealed > 0 {

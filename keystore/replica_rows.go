@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"slices"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -159,10 +160,7 @@ func (r *replicaRows) write(ctx context.Context, tx *sql.Tx) error {
 
 // insertRaw inserts rows, many in one statement.
 func insertRaw(ctx context.Context, tx *sql.Tx, insert string, rows []rawRow) error {
-	return insertParts(insert, rows, "", func(query string, args ...any) error {
-		_, err := tx.ExecContext(ctx, query, args...)
-		return err
-	})
+	return engine.RunEach(ctx, tx, insertParts(insert, rows, ""))
 }
 
 // putJob writes a job into a replica.

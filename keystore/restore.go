@@ -364,7 +364,7 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 		return r, err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: b.reader}
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: b.reader, db: b.db}
 	t.exec(`DELETE FROM tokens`)
 	t.exec(`DELETE FROM console_sessions`)
 	t.exec(`UPDATE console_users SET setup_digest = NULL, setup_until = NULL`)
@@ -372,5 +372,5 @@ func (b *backup) sign(ctx context.Context, now policy.Time, by Actor) (r Restore
 	if err := t.changed(now, changedStore, []byte{}); err != nil {
 		return r, err
 	}
-	return r, t.commit(b.db)
+	return r, t.commit()
 }

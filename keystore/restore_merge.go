@@ -15,7 +15,7 @@ import (
 func (s *Store) merge(ctx context.Context, db *database, now policy.Time, by Actor, b *backup, dry bool) (r Restored, err error) {
 	err = db.Attach(ctx, b.temp, func(begin func(context.Context) (*sql.Tx, error)) error {
 		if dry {
-			r, err = s.planAttached(ctx, begin, now, by, b)
+			r, err = s.planAttached(ctx, db, begin, now, by, b)
 		} else {
 			r, err = s.mergeAttached(ctx, db, begin, now, by, b)
 		}
@@ -38,19 +38,18 @@ func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc
 		}
 	}()
 	m := &merger{
-		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s},
+		txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s, db: db},
 		now: now, backup: b.head, Restored: Restored{Before: before.Path},
 	}
-	err = m.mergeAll(by, b)
-	if err == nil {
-		err = m.flush()
-	}
-	if err != nil {
+	if err = m.mergeAll(by, b); err != nil {
 		return r, err
 	}
-	r.Before = before.Path // keep the copy: the commit may change the store
-	err = db.Commit(tx)
-	s.apply(m.changes) // also after an error, as in groupCommit.transact
+	if m.send(m.records()...); m.err != nil {
+		return r, m.err
+	}
+	r.Before = before.Path     // keep the copy: the commit may change the store
+	err = db.Commit(m.ctx, tx) //nolint:contextcheck // it never ends
+	s.apply(m.changes)         // also after an error, as in groupCommit.transact
 	if err != nil {
 		return r, fmt.Errorf("writing: %w", err)
 	}
@@ -58,13 +57,13 @@ func (s *Store) mergeAttached(ctx context.Context, db *database, begin beginFunc
 }
 
 // planAttached merges the backup in a transaction that it then rolls back.
-func (s *Store) planAttached(ctx context.Context, begin beginFunc, now policy.Time, by Actor, b *backup) (Restored, error) {
+func (s *Store) planAttached(ctx context.Context, db *database, begin beginFunc, now policy.Time, by Actor, b *backup) (Restored, error) {
 	tx, err := s.lockMerge(ctx, begin)
 	if err != nil {
 		return Restored{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // this is the plan
-	m := &merger{txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s}, now: now, backup: b.head}
+	m := &merger{txn: &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s, db: db}, now: now, backup: b.head}
 	if err := m.mergeAll(by, b); err != nil {
 		return Restored{}, err
 	}

@@ -86,8 +86,19 @@ func (d *simDatabase) Begin(ctx context.Context, _ engine.Mode) (*sql.Tx, error)
 	return d.writer.BeginTx(ctx, nil)
 }
 
+// Send implements [engine.Database].
+func (*simDatabase) Send(ctx context.Context, tx *sql.Tx, statements []engine.Statement) error {
+	return engine.RunEach(ctx, tx, statements)
+}
+
 // Commit implements [engine.Database].
-func (*simDatabase) Commit(tx *sql.Tx) error { return tx.Commit() }
+func (*simDatabase) Commit(ctx context.Context, tx *sql.Tx, statements ...engine.Statement) error {
+	if err := engine.RunEach(ctx, tx, statements); err != nil {
+		_ = tx.Rollback() // err says more
+		return err
+	}
+	return tx.Commit()
+}
 
 // Reader implements [engine.Database].
 func (d *simDatabase) Reader() *sql.DB { return d.reader }

@@ -136,9 +136,9 @@ func (s *Store) tryWrite(ctx context.Context, db *database) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s}
+	t := &txn{Tx: tx, ctx: context.WithoutCancel(ctx), store: s, db: db}
 	if err := t.tryWrite(); err != nil {
 		return err
 	}
-	return t.commit(db)
+	return t.commit()
 }

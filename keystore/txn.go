@@ -1,11 +1,13 @@
 package keystore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
 	"strings"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -17,6 +19,8 @@ type txn struct {
 
 	ctx      context.Context // never ends, because a transaction is not interrupted
 	store    *Store
+	db       *database
+	waiting  []engine.Statement // go with the next statements, in one exchange with the server
 	changes  []change
 	flushed  int        // how many changes flush has written
 	head     *AuditHead // of the audit trail; nil until the first entry
@@ -36,24 +40,62 @@ const (
 	usedPoint
 )
 
-// save makes a savepoint. The one before is released in the same exchange with the server.
+// save makes a savepoint, in one exchange with the next statements of send. It releases the one before.
 func (t *txn) save() {
-	switch t.point {
-	case noPoint:
-		t.exec("SAVEPOINT one")
-	case usedPoint:
-		t.exec("RELEASE one; SAVEPOINT one")
-	case freshPoint:
+	if t.point == usedPoint {
+		t.waiting = append(t.waiting, engine.Statement{Query: "RELEASE one"})
+	}
+	if t.point != freshPoint {
+		t.waiting = append(t.waiting, engine.Statement{Query: "SAVEPOINT one"})
 	}
 	t.point = usedPoint
+}
+
+// send runs statements, after those that wait, in one exchange with the server.
+func (t *txn) send(statements ...engine.Statement) {
+	if t.err != nil {
+		return
+	}
+	statements = append(t.waiting, statements...)
+	t.waiting = nil
+	if len(statements) > 0 {
+		t.err = t.db.Send(t.ctx, t.Tx, statements)
+	}
+}
+
+// sendWaiting runs the statements that wait, before a statement whose result is read. If one of them fails,
+// the transaction ends, and with it all that follows fails.
+func (t *txn) sendWaiting() {
+	if len(t.waiting) == 0 {
+		return
+	}
+	if t.send(); t.err != nil {
+		_ = t.Rollback() // t.err says more
+	}
+}
+
+// ExecContext implements [engine.Conn].
+func (t *txn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	t.sendWaiting()
+	return t.Tx.ExecContext(ctx, query, args...)
+}
+
+// QueryContext implements [engine.Querier].
+func (t *txn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	t.sendWaiting()
+	return t.Tx.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext implements [engine.Querier].
+func (t *txn) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	t.sendWaiting()
+	return t.Tx.QueryRowContext(ctx, query, args...)
 }
 
 // attempt runs one write in a savepoint, so that the write fails alone. A fatal
 // error ends the whole transaction.
 func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
-	if t.save(); t.err != nil {
-		return nil, t.err
-	}
+	t.save()
 	before, entries, head := len(t.changes), len(t.entries), t.head
 	if err = run(t); err == nil {
 		err = t.err
@@ -65,7 +107,9 @@ func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 		t.changes, t.entries, t.head, t.parties, t.err = t.changes[:before], t.entries[:entries], head, parties{}, nil
 		// If SQLite has ended the transaction, there is no savepoint to return to:
 		// that is a fatal error, and no earlier write may be kept.
-		t.exec("ROLLBACK TO one")
+		if len(t.waiting) == 0 { // otherwise nothing has come after the savepoint
+			t.exec("ROLLBACK TO one")
+		}
 		t.point = freshPoint
 	}
 	return err, t.err
@@ -74,7 +118,8 @@ func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 // exec runs a statement.
 func (t *txn) exec(query string, args ...any) {
 	if t.err == nil {
-		_, t.err = t.ExecContext(t.ctx, query, args...)
+		_, err := t.ExecContext(t.ctx, query, args...)
+		t.err = cmp.Or(t.err, err)
 	}
 }
 
@@ -112,32 +157,31 @@ func (t *txn) announce(now policy.Time, kind string, ref []byte) error {
 // commit writes the entries of the change feed and of the audit trail, and commits. After an error
 // the transaction has ended. It releases the savepoint first, which fails if SQLite has ended the
 // transaction: the entries would be committed by themselves.
-func (t *txn) commit(db *database) error {
+func (t *txn) commit() error {
+	if t.err != nil {
+		_ = t.Rollback() // the error says more
+		return t.err
+	}
+	last := t.waiting
 	if t.point != noPoint {
-		t.exec("RELEASE one")
+		last = append(last, engine.Statement{Query: "RELEASE one"})
 	}
-	if err := t.flush(); err != nil {
-		_ = t.Rollback() // err says more
-		return err
-	}
-	return db.Commit(t.Tx)
+	return t.db.Commit(t.ctx, t.Tx, append(last, t.records()...)...)
 }
 
-// flush writes the entries of the change feed and of the audit trail. They come last, many in one
-// statement, because a database on another machine needs some time for each statement.
-func (t *txn) flush() error {
+// records returns the statements that write the entries of the change feed and of the audit trail. They come
+// last, many in one statement, because a database on another machine needs some time for each statement.
+func (t *txn) records() []engine.Statement {
 	entries := make([][]any, len(t.entries))
 	for i := range t.entries {
 		entries[i] = t.entries[i].values()
 	}
-	t.insert(insertAudit, entries, "")
 	var changes [][]any
 	for _, c := range t.changes[t.flushed:] {
 		changes = append(changes, []any{c.at, c.kind, c.ref})
 	}
-	t.insert(`INSERT INTO feed (at, kind, ref) VALUES `, changes, "")
 	t.entries, t.flushed = nil, len(t.changes)
-	return t.err
+	return append(insertParts(insertAudit, entries, ""), insertParts(`INSERT INTO feed (at, kind, ref) VALUES `, changes, "")...)
 }
 
 // chunks splits rows into parts of few different sizes, so that there are few different statements.
@@ -160,20 +204,17 @@ func insertRows(insert string, parameters, rows int) string {
 	return insert + strings.Join(values, ", ")
 }
 
-// insertParts runs a statement that inserts rows, with many rows at a time.
-func insertParts[R ~[]any](insert string, rows []R, end string, run func(query string, args ...any) error) error {
+// insertParts returns the statements that insert rows, with many rows in each.
+func insertParts[R ~[]any](insert string, rows []R, end string) (statements []engine.Statement) {
 	for _, part := range chunks(rows) {
-		if err := run(insertRows(insert, len(part[0]), len(part))+end, slices.Concat(part...)...); err != nil {
-			return err
-		}
+		statements = append(statements, engine.Statement{Query: insertRows(insert, len(part[0]), len(part)) + end, Args: slices.Concat(part...)})
 	}
-	return nil
+	return statements
 }
 
 // insert inserts rows, many in one statement.
 func (t *txn) insert(insert string, rows [][]any, end string) {
-	_ = insertParts(insert, rows, end, func(query string, args ...any) error { // t.err has the error
-		t.exec(query, args...)
-		return t.err
-	})
+	if len(rows) > 0 {
+		t.send(insertParts(insert, rows, end)...)
+	}
 }

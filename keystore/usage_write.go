@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -156,42 +157,35 @@ func (t *txn) scopesOf(rows []usageSum) (map[usageScope]int64, error) {
 			names = append(names, of)
 		}
 	}
+	note := func(row engine.Row) error {
+		var id int64
+		var of usageScope
+		err := row.Scan(&id, &of.accountID, &of.keyID)
+		ids[of] = id
+		return err
+	}
+	var searches []engine.Statement
 	for chunk := range slices.Chunk(names, usageScopesAtOnce) {
 		args := make([]any, 0, 2*usageScopesAtOnce)
 		for i := range usageScopesAtOnce {
 			of := chunk[min(i, len(chunk)-1)] // the last one again, up to the number of parameters
 			args = append(args, of.accountID, of.keyID)
 		}
-		if err := t.readScopes(ids, usageScopesByName, args); err != nil {
-			return nil, err
-		}
+		searches = append(searches, engine.Statement{Query: usageScopesByName, Args: args, Read: note})
 	}
+	t.send(searches...)
 	var missing [][]any
 	for _, of := range names {
 		if ids[of] == 0 {
 			missing = append(missing, []any{of.accountID, of.keyID})
 		}
 	}
-	err := insertParts(`INSERT INTO usage_scopes (account_id, key_id) VALUES `, missing, ` RETURNING id, account_id, key_id`,
-		func(query string, args ...any) error { return t.readScopes(ids, query, args) })
-	return ids, err
-}
-
-// readScopes notes the IDs of the scopes that a statement returns.
-func (t *txn) readScopes(ids map[usageScope]int64, query string, args []any) error {
-	type named struct {
-		usageScope
-
-		id int64
+	inserts := insertParts(`INSERT INTO usage_scopes (account_id, key_id) VALUES `, missing, ` RETURNING id, account_id, key_id`)
+	for i := range inserts {
+		inserts[i].Read = note
 	}
-	found, err := queryRows(t.ctx, t, func(row scanner) (n named, err error) {
-		err = row.Scan(&n.id, &n.accountID, &n.keyID)
-		return n, err
-	}, query, args...)
-	for _, n := range found {
-		ids[n.usageScope] = n.id
-	}
-	return err
+	t.send(inserts...)
+	return ids, t.err
 }
 
 // countsRow returns a row with counts, after the columns that name the row.

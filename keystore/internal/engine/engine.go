@@ -99,9 +99,13 @@ type Database interface {
 	// Alone runs a statement in a durable transaction of its own, and calls read with each row that
 	// it returns. It needs one exchange with the server. undone reports, if there is an error, that
 	// the statement has certainly changed nothing. An engine whose Beside is 0 does not have it.
-	Alone(ctx context.Context, query string, args []any, read func(scan func(...any) error) error) (undone bool, err error)
-	// Commit commits a transaction of Begin or Attach.
-	Commit(tx *sql.Tx) error
+	Alone(ctx context.Context, query string, args []any, read func(Row) error) (undone bool, err error)
+	// Send runs statements in a transaction of Begin, one after the other, up to the first error. If the
+	// database is on another machine, they need one exchange with it.
+	Send(ctx context.Context, tx *sql.Tx, statements []Statement) error
+	// Commit runs statements in a transaction of Begin, as Send does, and commits it. A transaction of
+	// Attach is committed without statements. After an error the transaction has ended.
+	Commit(ctx context.Context, tx *sql.Tx, statements ...Statement) error
 	// Reader returns a pool for reads. Writes with it fail.
 	Reader() *sql.DB
 	// Lists returns a pool for the reads of lists, searches and sums: they may take longer than
@@ -182,6 +186,46 @@ const (
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Statement is a statement with its arguments.
+type Statement struct {
+	Query string
+	Args  []any
+	// Read is called with each row that the statement returns. It must not keep the Row. It is nil for a
+	// statement that returns none.
+	Read func(Row) error
+}
+
+// Row is a row whose columns are read.
+type Row interface{ Scan(dest ...any) error }
+
+// RunEach runs statements one after the other, up to the first error.
+func RunEach(ctx context.Context, q Conn, statements []Statement) error {
+	for _, s := range statements {
+		if err := s.run(ctx, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Statement) run(ctx context.Context, q Conn) error {
+	if s.Read == nil {
+		_, err := q.ExecContext(ctx, s.Query, s.Args...)
+		return err
+	}
+	rows, err := q.QueryContext(ctx, s.Query, s.Args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err returns the error
+	for rows.Next() {
+		if err := s.Read(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // Rows are rows that are read one after another.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"runtime"
@@ -130,11 +131,15 @@ type connector struct{ driver.Connector }
 
 // Connect implements [driver.Connector].
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(connecting(ctx))
+	made, err := c.Connector.Connect(connecting(ctx))
 	if err != nil {
 		return nil, connectError(err)
 	}
-	return conn, nil
+	conn, ok := made.(*stdlib.Conn)
+	if !ok {
+		return nil, fmt.Errorf("a connection of the type %T", made)
+	}
+	return &batchConn{Conn: conn}, nil
 }
 
 // connectingKey is in the context of connecting.

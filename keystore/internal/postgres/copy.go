@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/stdlib"
-
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
@@ -75,7 +73,7 @@ func (d *database) Attach(ctx context.Context, path string, use func(begin func(
 	}
 	defer func() {
 		// The temporary tables go with the connection.
-		_ = conn.Raw(func(driverConn any) error { return driverConn.(*stdlib.Conn).Conn().Close(context.WithoutCancel(ctx)) })
+		_ = conn.Raw(func(driverConn any) error { return clientOf(driverConn).Close(context.WithoutCancel(ctx)) })
 		_ = conn.Close()
 	}()
 	for _, t := range tables() {
@@ -88,7 +86,8 @@ func (d *database) Attach(ctx context.Context, path string, use func(begin func(
 		if err != nil {
 			return nil, err
 		}
-		if err = d.lock(ctx, tx, false); err == nil {
+		lock := lockOf(0)
+		if _, err = tx.ExecContext(ctx, lock.Query, lock.Args...); err == nil {
 			_, err = tx.ExecContext(ctx, lockOthers)
 		}
 		if err != nil {
@@ -106,7 +105,7 @@ const lockOthers = `LOCK TABLE jobs, last_uses IN SHARE ROW EXCLUSIVE MODE`
 // connection could be those of another one.
 func checkSession(ctx context.Context, conn *sql.Conn) error {
 	return conn.Raw(func(driverConn any) error {
-		pooled, err := isPooled(ctx, driverConn.(*stdlib.Conn).Conn()) //nolint:forcetypeassert // the pool is pgx's
+		pooled, err := isPooled(ctx, clientOf(driverConn))
 		if err == nil && pooled {
 			err = errors.New("a pooler is between this process and the PostgreSQL server: want a direct connection beside it, with the option direct")
 		}

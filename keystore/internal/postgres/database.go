@@ -4,11 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
@@ -61,24 +59,22 @@ func (d *database) Begin(ctx context.Context, mode engine.Mode) (*sql.Tx, error)
 	if err != nil {
 		return nil, err
 	}
-	relaxed := mode&engine.Relaxed != 0
-	if mode&engine.Beside != 0 {
-		_, err = tx.ExecContext(ctx, beginBeside, relaxed, schemaLock, engine.SchemaVersion)
-		err = orTooOld(err)
-	} else {
-		err = d.lock(ctx, tx, relaxed)
-	}
-	if err != nil {
+	lock := lockOf(mode)
+	if err = d.Send(ctx, tx, []engine.Statement{lock}); err != nil {
 		_ = tx.Rollback() // err says more
-		return nil, err
+		return nil, orTooOld(err)
 	}
 	return tx, nil
 }
 
-// lock takes the lock of transactions that write, and checks that this program works with the schema.
-func (*database) lock(ctx context.Context, tx *sql.Tx, relaxed bool) error {
-	_, err := tx.ExecContext(ctx, begin, relaxed, writerLock, engine.SchemaVersion)
-	return orTooOld(err)
+// lockOf returns the first statement of a transaction. It takes the lock of the mode, and checks that this
+// program works with the schema.
+func lockOf(mode engine.Mode) engine.Statement {
+	text, key := begin, writerLock
+	if mode&engine.Beside != 0 {
+		text, key = beginBeside, schemaLock
+	}
+	return engine.Statement{Query: text, Args: []any{mode&engine.Relaxed != 0, key, engine.SchemaVersion}}
 }
 
 // orTooOld returns engine.ErrTooOld for an error of check_program, and any other error as it is.
@@ -90,7 +86,7 @@ func orTooOld(err error) error {
 }
 
 // Alone implements [engine.Database].
-func (d *database) Alone(ctx context.Context, query string, args []any, read func(scan func(...any) error) error) (undone bool, err error) {
+func (d *database) Alone(ctx context.Context, query string, args []any, read func(engine.Row) error) (undone bool, err error) {
 	conn, err := d.writer.Conn(ctx)
 	if err != nil {
 		return true, err
@@ -98,27 +94,35 @@ func (d *database) Alone(ctx context.Context, query string, args []any, read fun
 	defer func() { _ = conn.Close() }() // gives it back to the pool
 	var batch pgx.Batch
 	batch.Queue(beginBeside, false, schemaLock, engine.SchemaVersion)
-	batch.Queue(query, args...).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			if err := read(rows.Scan); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
-	})
+	queue(&batch, []engine.Statement{{Query: query, Args: args, Read: read}})
 	err = conn.Raw(func(c any) error {
-		std, ok := c.(*stdlib.Conn)
-		if !ok {
-			return fmt.Errorf("a connection of the type %T", c)
-		}
-		return std.Conn().SendBatch(ctx, &batch).Close()
+		return clientOf(c).SendBatch(ctx, &batch).Close()
 	})
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	return pgconn.SafeToRetry(err) || ok && refused.SeverityUnlocalized == "ERROR", err
 }
 
+// Send implements [engine.Database].
+func (*database) Send(ctx context.Context, tx *sql.Tx, statements []engine.Statement) error {
+	batch := new(pgx.Batch)
+	queue(batch, statements)
+	_, err := tx.ExecContext(ctx, "", batch)
+	return err
+}
+
 // Commit implements [engine.Database].
-func (d *database) Commit(tx *sql.Tx) error { return tx.Commit() }
+func (*database) Commit(ctx context.Context, tx *sql.Tx, statements ...engine.Statement) error {
+	if len(statements) > 0 {
+		batch := new(pgx.Batch)
+		queue(batch, statements)
+		queueCommit(batch)
+		if _, err := tx.ExecContext(ctx, "", batch); err != nil {
+			_ = tx.Rollback() // err says more
+			return err
+		}
+	}
+	return tx.Commit()
+}
 
 // Reader implements [engine.Database].
 func (d *database) Reader() *sql.DB { return d.reader }

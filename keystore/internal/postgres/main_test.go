@@ -83,7 +83,7 @@ func mustBegin(t *testing.T, d *database, mode engine.Mode) *sql.Tx {
 
 func mustCommit(t *testing.T, d *database, tx *sql.Tx) {
 	t.Helper()
-	if err := d.Commit(tx); err != nil {
+	if err := d.Commit(t.Context(), tx); err != nil {
 		t.Fatal(err)
 	}
 }

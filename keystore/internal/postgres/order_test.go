@@ -124,7 +124,7 @@ func writeSome(ctx context.Context, t *testing.T, d *database, ref string) {
 	if rand.N(4) == 0 {
 		err = tx.Rollback()
 	} else {
-		err = d.Commit(tx)
+		err = d.Commit(ctx, tx)
 	}
 	if err != nil {
 		t.Error(err)
@@ -205,7 +205,7 @@ func TestBegin_ASilentProcessLosesTheLock(t *testing.T) {
 		mustCommit(t, other, tx)
 		return true
 	})
-	if err := silent.Commit(held); err == nil {
+	if err := silent.Commit(t.Context(), held); err == nil {
 		t.Error("the silent process has committed")
 	}
 	if all := changesAfter(t, other.reader, 0); len(all) != 1 {

@@ -192,7 +192,7 @@ func TestQueries_GiveUpASilentServer(t *testing.T) {
 	_, _ = writing.Rollback(), large.Rollback()
 	testutil.Eventually(t, "writing works again", func() bool {
 		tx, err := d.Begin(t.Context(), 0)
-		return err == nil && d.Commit(tx) == nil
+		return err == nil && d.Commit(t.Context(), tx) == nil
 	})
 	// A context ends a query earlier.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -53,7 +53,7 @@ func TestCommit_IsNotDoneUntilTheStandbyHasIt(t *testing.T) {
 	})
 	tx := mustBegin(t, d, 0)
 	insertChange(t, tx, "key")
-	_ = within(t, "committing without a standby", silence, func() error { return d.Commit(tx) })
+	_ = within(t, "committing without a standby", silence, func() error { return d.Commit(t.Context(), tx) })
 }
 
 // After a failover, the old primary can still be there: what it shows is old, and what it takes is lost. When

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
@@ -113,11 +112,7 @@ func (t *Target) Insert(ctx context.Context, table string, columns []string, row
 // insertRows adds rows to the table with a name, by one COPY.
 func insertRows(ctx context.Context, conn *sql.Conn, name string, columns []string, rows engine.Rows) error {
 	return conn.Raw(func(driverConn any) error {
-		c, ok := driverConn.(*stdlib.Conn)
-		if !ok {
-			return errors.New("the connection is not pgx's")
-		}
-		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{name}, columns, rows)
+		_, err := clientOf(driverConn).CopyFrom(ctx, pgx.Identifier{name}, columns, rows)
 		return err
 	})
 }
@@ -169,7 +164,7 @@ func (t *Target) Finish(ctx context.Context) error {
 func (t *Target) Close() error {
 	if t.conn != nil {
 		// The lock goes with the connection.
-		_ = t.conn.Raw(func(driverConn any) error { return driverConn.(*stdlib.Conn).Conn().Close(context.Background()) })
+		_ = t.conn.Raw(func(driverConn any) error { return clientOf(driverConn).Close(context.Background()) })
 		_ = t.conn.Close()
 	}
 	return t.d.Close()

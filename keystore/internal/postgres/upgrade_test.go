@@ -107,7 +107,7 @@ func TestAlone_FailsOnTablesForNewerProgramsOnly(t *testing.T) {
 	d, _ := openNew(t)
 	write := func() (undone bool, err error) {
 		return d.Alone(t.Context(), `INSERT INTO meta (name, value) VALUES ('mark', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
-			[]any{"1"}, func(func(...any) error) error { return nil })
+			[]any{"1"}, func(engine.Row) error { return nil })
 	}
 	if _, err := write(); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestAlone_GivesUpATableThatIsLocked(t *testing.T) {
 			}
 			d, _ := open(t, through, direct)
 			alone := func() (undone bool, err error) {
-				return d.Alone(t.Context(), `DELETE FROM jobs`, nil, func(func(...any) error) error { return nil })
+				return d.Alone(t.Context(), `DELETE FROM jobs`, nil, func(engine.Row) error { return nil })
 			}
 			if pooled { // the connection asks for the description of its statements
 				if _, err := alone(); err != nil {

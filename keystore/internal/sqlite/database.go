@@ -137,12 +137,21 @@ func waitForLock(ctx context.Context, conn beginner) (*sql.Tx, error) {
 }
 
 // Alone implements [engine.Database]. SQLite does not have it.
-func (*database) Alone(context.Context, string, []any, func(func(...any) error) error) (bool, error) {
+func (*database) Alone(context.Context, string, []any, func(engine.Row) error) (bool, error) {
 	return true, errors.ErrUnsupported
 }
 
+// Send implements [engine.Database].
+func (*database) Send(ctx context.Context, tx *sql.Tx, statements []engine.Statement) error {
+	return engine.RunEach(ctx, tx, statements)
+}
+
 // Commit implements [engine.Database].
-func (d *database) Commit(tx *sql.Tx) error {
+func (d *database) Commit(ctx context.Context, tx *sql.Tx, statements ...engine.Statement) error {
+	if err := engine.RunEach(ctx, tx, statements); err != nil {
+		_ = tx.Rollback() // err says more
+		return err
+	}
 	d.committing.Store(true)
 	defer d.committing.Store(false)
 	return tx.Commit()

@@ -83,7 +83,7 @@ func TestBegin_RelaxedHasAConnectionOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Commit(tx); err != nil {
+	if err := db.Commit(t.Context(), tx); err != nil {
 		t.Error(err)
 	}
 }

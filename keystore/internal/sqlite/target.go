@@ -66,7 +66,7 @@ func (t *Target) Insert(ctx context.Context, table string, columns []string, row
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	return t.d.Commit(tx)
+	return t.d.Commit(ctx, tx)
 }
 
 // Empty removes all rows of tables. Each table comes after the tables to which it refers.
@@ -81,7 +81,7 @@ func (t *Target) Empty(ctx context.Context, tables []string) error {
 			return err
 		}
 	}
-	return t.d.Commit(tx)
+	return t.d.Commit(ctx, tx)
 }
 
 // SetCounter says up to which number the rows of a table were numbered. SQLite itself finds the
@@ -101,7 +101,7 @@ func (t *Target) SetCounter(ctx context.Context, table, column string, used int6
 	if _, err := tx.ExecContext(ctx, `INSERT INTO sqlite_sequence (name, seq) VALUES ($1, $2)`, table, used); err != nil {
 		return err
 	}
-	return t.d.Commit(tx)
+	return t.d.Commit(ctx, tx)
 }
 
 // Close closes the file, and checks that it has all rows: none are left in a file beside it.
