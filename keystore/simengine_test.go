@@ -100,6 +100,9 @@ func (*simDatabase) Commit(ctx context.Context, tx *sql.Tx, statements ...engine
 	return tx.Commit()
 }
 
+// Mark implements [engine.Database]. A simulation counts no usage.
+func (*simDatabase) Mark() (name, committed string) { return "", "" }
+
 // Reader implements [engine.Database].
 func (d *simDatabase) Reader() *sql.DB { return d.reader }
 

@@ -71,8 +71,10 @@ type usageRecorder struct {
 	watched  map[string]policy.Time // keys and accounts with limits of audio: when their audio was last asked for
 
 	flushing sync.Mutex
-	folding  sync.Mutex
-	hurry    atomic.Int32 // how many callers wait for a fold
+	unsure   unsureUsage // used by flush
+
+	folding sync.Mutex
+	hurry   atomic.Int32 // how many callers wait for a fold
 }
 
 func newUsageRecorder(s *Store) *usageRecorder {
@@ -150,6 +152,9 @@ func (m *StreamMeter) measure(now policy.Time, last bool) {
 func (u *usageRecorder) flush(ctx context.Context) {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
+	if !u.settle(ctx) {
+		return // the counters wait
+	}
 	u.measureStreams(u.store.cfg.Clock())
 	if n := u.lost.Swap(0); n > 0 {
 		u.store.log.Warn("usage was not counted: more keys are in use than the gateway counts at a time", zap.Int64("requests", n), zap.Int("counters", maxCells))

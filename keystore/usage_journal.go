@@ -41,11 +41,12 @@ func (s *Store) journalUsage(ctx context.Context, taken []takenUsage) (left []ta
 		if end == len(taken) {
 			write = s.write
 		}
-		if err := write(ctx, func(t *txn) error {
+		unsure, err := s.usage.write(ctx, write, taken[from:end], func(t *txn) error {
 			t.exec(`INSERT INTO usage_journal (counts) VALUES ($1)`, counts)
 			return t.err
-		}); err != nil {
-			return taken[from:], err
+		})
+		if err != nil {
+			return leftOf(taken, from, end, unsure), err
 		}
 	}
 	return nil, nil

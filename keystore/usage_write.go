@@ -55,8 +55,8 @@ func (s *Store) writeUsage(ctx context.Context, taken []takenUsage) (left []take
 			sums.add(usageRow{t.of.AccountID, t.of.KeyID, t.hour, usageKind{t.of.Operation.String(), t.of.Reason.String(), t.of.Backend}}, t.UsageCounts)
 		}
 		rows := sums.inOrder()
-		if err := write(ctx, func(t *txn) error { return t.addUsage(rows) }); err != nil {
-			return taken[from:], err
+		if unsure, err := s.usage.write(ctx, write, taken[from:end], func(t *txn) error { return t.addUsage(rows) }); err != nil {
+			return leftOf(taken, from, end, unsure), err
 		}
 	}
 	return nil, nil
@@ -131,10 +131,11 @@ func (t *txn) addUsage(rows []usageSum) error {
 	for of, sum := range totals {
 		sums = append(sums, countsRow(sum, of.scope, of.kind))
 	}
-	t.insert(`INSERT INTO usage_hours (hour, scope, kind, `+usageCounted+`) VALUES `, hours,
-		` ON CONFLICT (hour, scope, kind) DO UPDATE SET `+addCounts("usage_hours"))
-	t.insert(`INSERT INTO usage_totals (scope, kind, `+usageCounted+`) VALUES `, sums,
-		` ON CONFLICT (scope, kind) DO UPDATE SET `+addCounts("usage_totals"))
+	t.send(append(
+		insertParts(`INSERT INTO usage_hours (hour, scope, kind, `+usageCounted+`) VALUES `, hours,
+			` ON CONFLICT (hour, scope, kind) DO UPDATE SET `+addCounts("usage_hours")),
+		insertParts(`INSERT INTO usage_totals (scope, kind, `+usageCounted+`) VALUES `, sums,
+			` ON CONFLICT (scope, kind) DO UPDATE SET `+addCounts("usage_totals"))...)...)
 	return t.err
 }
 

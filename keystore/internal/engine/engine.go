@@ -106,6 +106,11 @@ type Database interface {
 	// Commit runs statements in a transaction of Begin, as Send does, and commits it. A transaction of
 	// Attach is committed without statements. After an error the transaction has ended.
 	Commit(ctx context.Context, tx *sql.Tx, statements ...Statement) error
+	// Mark returns two queries, for a write that must not be made twice when the answer to its commit is
+	// lost. The first, in a transaction of Begin, returns a text that names it. The second, with such a text
+	// as $1, returns whether that transaction was committed. A later transaction of Begin must ask: it waits
+	// for the end of the one before. Both are empty if no answer can be lost.
+	Mark() (name, committed string)
 	// Reader returns a pool for reads. Writes with it fail.
 	Reader() *sql.DB
 	// Lists returns a pool for the reads of lists, searches and sums: they may take longer than

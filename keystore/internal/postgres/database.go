@@ -124,6 +124,16 @@ func (*database) Commit(ctx context.Context, tx *sql.Tx, statements ...engine.St
 	return tx.Commit()
 }
 
+// wasCommitted asks for the transaction with the number $1. A server that has never given out the number has
+// taken the place of the one that did, and lacks the transaction.
+const wasCommitted = `SELECT CASE WHEN $1::TEXT::xid8 < pg_snapshot_xmax(pg_current_snapshot())
+	THEN COALESCE(pg_xact_status($1::TEXT::xid8) = 'committed', FALSE) ELSE FALSE END`
+
+// Mark implements [engine.Database].
+func (*database) Mark() (name, committed string) {
+	return `SELECT pg_current_xact_id()::TEXT`, wasCommitted
+}
+
 // Reader implements [engine.Database].
 func (d *database) Reader() *sql.DB { return d.reader }
 
