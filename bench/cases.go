@@ -59,6 +59,7 @@ var cases = []benchCase{
 	{clusterCase, fmt.Sprintf("%d gateways with one database: how fast changes count at all of them, and a restart of the server", gateways), (*suite).cluster, false},
 	{millionsCase, fmt.Sprintf("start, memory and lists with %d times the keys in use in PostgreSQL", storedTimes), (*suite).millions, false},
 	{costsCase, "what gateways ask of one PostgreSQL server on this machine, for each thing they do", (*suite).databaseCosts, false},
+	{replicaCase, fmt.Sprintf("the replica of an edge site with %d times the keys in use in PostgreSQL: filling it, following changes, catching up", replicaTimes), (*suite).replicas, false},
 	{"rate", fmt.Sprintf("how exact limits of requests a minute are, in %s", rateTime), (*suite).rate, false},
 	{"poll-2", "poll with " + twoThreads, withTwoThreads((*suite).polls), true},
 	{"query-2", "query with " + twoThreads, withTwoThreads((*suite).queries), true},

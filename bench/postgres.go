@@ -18,7 +18,7 @@ const postgresCase = "postgres"
 
 // needsServer reports whether a case needs a PostgreSQL server.
 func needsServer(name string) bool {
-	return name == postgresCase || name == issueCase || name == clusterCase || name == millionsCase || name == costsCase
+	return name == postgresCase || name == issueCase || name == clusterCase || name == millionsCase || name == costsCase || name == replicaCase
 }
 
 // postgresql compares a gate whose keystore is in PostgreSQL with a gate on an SQLite file with the

@@ -10,8 +10,8 @@ import (
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
 
-// ReplicaKeyBytes is about how many bytes of the disk a replica needs for a key.
-const ReplicaKeyBytes = 350
+// ReplicaKeyBytes is how many bytes of the disk a replica needs for a key, with some to spare for addresses and limits.
+const ReplicaKeyBytes = 300
 
 // ReplicaLogBytes is how many bytes of the disk a replica needs for the log of SQLite, at most.
 const ReplicaLogBytes = 32 << 20
