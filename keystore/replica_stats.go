@@ -9,8 +9,8 @@ import (
 
 // ReplicaStats says how the replica of a store works at one instant: see [Postgres.Replica].
 type ReplicaStats struct {
-	// Readable says that lookups can read the replica while the database cannot be asked: it is complete, and not
-	// older than Config.MaxStaleness.
+	// Readable says that lookups can read the replica while the database cannot be asked: it is complete, not older
+	// than Config.MaxStaleness, and lacks no change that concerns all records.
 	Readable bool
 	// Serving says that records come from the replica, because the database is away.
 	Serving bool
@@ -39,7 +39,8 @@ func (r *replica) stats() *ReplicaStats {
 		return nil
 	}
 	db, _ := r.readable()
-	stats := &ReplicaStats{Readable: db != nil, Filling: r.filling.Load(), Age: -1, Keys: r.keys.Load()}
+	readable := db != nil && !r.news.concern(digest{}, new(Record))
+	stats := &ReplicaStats{Readable: readable, Filling: r.filling.Load(), Age: -1, Keys: r.keys.Load()}
 	stats.Serving = stats.Readable && r.served.Load()
 	if c := r.copied.Load(); c != nil {
 		stats.Age = max(r.ageOf(c), 0)

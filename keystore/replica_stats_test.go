@@ -55,6 +55,12 @@ func TestReplica_StatsSayHowItWorks(t *testing.T) {
 	step()
 	f.wantReplica("a minute later", ReplicaStats{Readable: true, Keys: 2})
 
+	f.dropAll()
+	f.wantReplica("any record can have changed", ReplicaStats{Keys: 2})
+	f.feed.poll(t.Context())
+	step()
+	f.wantReplica("it has followed", ReplicaStats{Readable: true, Keys: 2})
+
 	server.Stop(t)
 	f.beAway()
 	f.wantReplica("the database is away", ReplicaStats{Readable: true, Keys: 2})
