@@ -47,6 +47,7 @@ type replica struct {
 	before   *replicaCopy  // what copied was before that; nil if it was nil
 	failures int           // steps that have failed, since the last one that has not
 	told     bool          // the log says that they fail
+	writing  time.Duration // how long the step has written the file
 	counted  time.Duration // when the keys were counted last, on the monotonic clock; 0 if they were not
 	counting time.Duration // how long it took
 }

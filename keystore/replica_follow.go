@@ -17,7 +17,8 @@ import (
 const (
 	replicaEvery  = time.Second      // between two looks at the file, if no change comes
 	replicaLimit  = 30 * time.Second // for one step
-	replicaPause  = 5                // a pause while the file is filled, at least, in times of the work before it
+	replicaPause  = 5                // a pause while the file is filled, at least, in times that the database has worked before it
+	replicaRest   = 2                // the same, in times that database and gateway have worked
 	replicaBehind = 100_000          // changes; if the file is behind by more, it is filled again
 	replicaChunk  = 1000             // changes in one transaction
 	replicaQueue  = 4096             // jobs and tokens that are to be copied
@@ -53,13 +54,15 @@ func (r *replica) step(ctx context.Context) (pause time.Duration, more bool) {
 	limited, cancel := context.WithTimeout(ctx, replicaLimit)
 	defer cancel()
 	begun := time.Now()
+	r.writing = 0
 	more, err := r.advance(limited)
+	worked := time.Since(begun)
 	r.measure(limited)
 	if ctx.Err() == nil {
 		r.tell(err)
 	}
-	// The pause leaves the database to others. Gateways that begin together do not go on together.
-	pause = min(replicaPause*time.Since(begun), replicaLimit)
+	// The pause leaves the database and the processor to others. Gateways that begin together do not go on together.
+	pause = min(max(replicaPause*(worked-r.writing), replicaRest*worked), replicaLimit)
 	return pause + rand.N(pause+1), more && err == nil //nolint:gosec // a pause is no secret
 }
 
@@ -127,6 +130,8 @@ func (e *fileError) Unwrap() error { return e.error }
 
 // inFile runs a transaction that writes the file and the position.
 func (r *replica) inFile(ctx context.Context, file *sqlite.Replica, durable bool, at *replicaPosition, run func(*sql.Tx) error) error {
+	begun := time.Now()
+	defer func() { r.writing += time.Since(begun) }()
 	tx, err := file.Begin(ctx, durable)
 	if err != nil {
 		return &fileError{file.Advise(err)}
