@@ -123,12 +123,23 @@ func TestPostgres_AnEdgeSiteAdmitsJobs(t *testing.T) {
 	poll("after a restart", jobs[1], key, http.StatusOK)
 	poll("on grace after a restart", jobs[0], short, http.StatusOK)
 	jobs = append(jobs, create(key))
+	config, err := os.ReadFile(p.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post("http://"+admin+"/load", "text/caddyfile", strings.NewReader(strings.Replace(string(config), "max_staleness 1h", "max_staleness 2h", 1)))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("a reload that opens the keystore again: %v %v", err, resp)
+	}
+	_ = resp.Body.Close()
+	poll("after a reload", jobs[2], key, http.StatusOK)
+	jobs = append(jobs, create(key))
 	waiting := func(n string) bool {
 		t.Helper()
 		return strings.Contains(getText(t, "http://"+admin+"/metrics"), `caddy_speechgate_jobs_unsent{state="waiting"} `+n+"\n")
 	}
-	if !waiting("3") {
-		t.Error("the metric does not say that 3 jobs wait")
+	if !waiting("4") {
+		t.Error("the metric does not say that 4 jobs wait")
 	}
 
 	server.StartAgain(t)

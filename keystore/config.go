@@ -95,11 +95,11 @@ type Postgres struct {
 	// read it. One store writes it at a time: the one that was opened last. Not used with Config.CommandLine.
 	// Default: no replica.
 	Replica string
-	// AdmitJobs records new jobs in the file jobs.db of Replica while the database does not answer and the replica may be
-	// used, and sends them on to the database afterwards. Only this machine knows such a job until then: a
-	// gateway elsewhere calls it unknown, and a loss of the disk loses its record. A key that was revoked elsewhere still creates
-	// jobs. Without AdmitJobs, new jobs are refused meanwhile; jobs that the file has from before are sent on in every case.
-	// It needs Replica. Default: false.
+	// AdmitJobs records new jobs in the file jobs.db of Replica while the database does not answer and the replica may
+	// be used, and sends them on to the database afterwards. Only this machine knows such a job until then: a gateway
+	// elsewhere calls it unknown, and a loss of the disk loses its record. A key that was revoked elsewhere still
+	// creates jobs. Without AdmitJobs, new jobs are refused meanwhile; jobs that the file has from before are sent on
+	// in every case. It needs Replica. Default: false.
 	AdmitJobs bool
 }
 

@@ -98,6 +98,9 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j po
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
+	if _, err := s.outbox.find(ctx, "", j.Backend, j.ID); err == nil { // on another error, the job can still be recorded
+		return refuse(ErrJobExists, "job %q of backend %q is recorded already", j.ID, j.Backend)
+	}
 	var err error
 	if s.outbox != nil && s.outbox.admit {
 		err = s.answers() // the client does not wait for a database that is away

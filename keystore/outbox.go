@@ -67,8 +67,9 @@ func (o *outbox) belongs(id string) {
 	}
 }
 
-// CheckJobRoom does what [Store.CheckRoom] does, for the record of a job: with [Postgres.AdmitJobs], there is room
-// on the disk of this machine while the database does not answer and the replica may be used.
+// CheckJobRoom does what [Store.CheckRoom] does, for the record of a job. With [Postgres.AdmitJobs], a job also has
+// room while the database does not answer, as long as the replica may be used and the disk of this machine has space.
+// A gate asks before it lets a client create the job.
 func (s *Store) CheckJobRoom() error {
 	err := s.CheckRoom()
 	if err == nil || s.outbox == nil || !s.outbox.takes(err) {
@@ -134,8 +135,8 @@ func (o *outbox) known(ctx context.Context, j *policy.Job, why error) bool {
 	return err == nil
 }
 
-// find returns a job that waits in the file: only one of the account, if accountID is not empty. The error is ErrNotFound if the
-// file has no such job, and an ErrUnavailable if the file cannot be read.
+// find returns a job that waits in the file: only one of the account, if accountID is not empty. The error is
+// ErrNotFound if the file has no such job, and an ErrUnavailable if the file cannot be read.
 func (o *outbox) find(ctx context.Context, accountID, backend, id string) (policy.Job, error) {
 	if o == nil {
 		return policy.Job{}, ErrNotFound
@@ -206,9 +207,9 @@ func (o *outbox) setState(ctx context.Context, backend, id string, state policy.
 	return found || err != nil, err
 }
 
-// write runs a function in a transaction of the file. It returns when the transaction is durable. The functions that
-// wait while the file is written run together in the next transaction, and so share its wait for the disk. An error that is a refusal is of
-// one function only.
+// write runs a function in a transaction of the file, and returns when the transaction is durable. The functions that
+// wait while the file is written run together in the next transaction, and so share its wait for the disk. A refusal
+// is the error of one function only; any other error is that of all.
 func (o *outbox) write(ctx context.Context, run func(context.Context, *sql.Tx) error) error {
 	w := &outboxWrite{run: run}
 	o.mu.Lock()

@@ -9,8 +9,8 @@ import (
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 )
 
-// newOutbox returns the outbox of a store, whose file is opened: with [Postgres.AdmitJobs] it is made, and otherwise
-// the file of an earlier configuration is opened, if it exists. It returns nil for a store without a replica.
+// newOutbox returns the outbox of a store. With [Postgres.AdmitJobs] its file is made, and otherwise the file of an
+// earlier configuration is opened, if it exists. It returns nil for a store without a replica.
 func newOutbox(ctx context.Context, s *Store) *outbox {
 	if s.replica == nil {
 		return nil
@@ -27,8 +27,8 @@ func newOutbox(ctx context.Context, s *Store) *outbox {
 	return o
 }
 
-// open opens the file, unless the open one is in its place. If no file exists, it makes one if create is set, and otherwise
-// returns nil. The caller holds turn.
+// open opens the file, unless the open one is in its place. If no file exists, it makes one if create is set, and
+// otherwise returns nil. The caller holds turn.
 func (o *outbox) open(ctx context.Context, create bool) (*sqlite.Outbox, error) {
 	file := o.file.Load()
 	if file != nil && file.Moved() {
@@ -119,8 +119,8 @@ type WaitingJobs struct {
 	Foreign int // of another keystore: they are sent on when it is configured again
 }
 
-// WaitingJobs counts the jobs that wait at this site. It reads their file, and never the database. ok is false for a store that has no such
-// file.
+// WaitingJobs counts the jobs that wait at this site. It reads their file, and never the database. ok is false for a
+// store that has no such file. The error is an ErrUnavailable.
 func (s *Store) WaitingJobs(ctx context.Context) (n WaitingJobs, ok bool, err error) {
 	if s.outbox == nil {
 		return n, false, nil
@@ -134,7 +134,8 @@ func (s *Store) WaitingJobs(ctx context.Context) (n WaitingJobs, ok bool, err er
 	}
 	err = file.Reader().QueryRowContext(ctx, `SELECT
 		(SELECT COUNT(*) FROM jobs WHERE refused = '' AND store_id = $1), (SELECT COUNT(*) FROM jobs WHERE refused <> ''),
-		(SELECT COUNT(*) FROM jobs WHERE refused = '' AND store_id <> $1)`, *storeID).Scan(&n.Waiting, &n.Refused, &n.Foreign)
+		(SELECT COUNT(*) FROM jobs WHERE refused = '')`, *storeID).Scan(&n.Waiting, &n.Refused, &n.Foreign)
+	n.Foreign -= n.Waiting
 	if err != nil {
 		return n, true, fault(file.Advise(err))
 	}

@@ -109,7 +109,7 @@ func scanWaitingJob(row scanner) (j waitingJob, err error) {
 	return j, err
 }
 
-// send sends jobs to a database, all at the same time so that they share its transactions, and takes those from the
+// send sends jobs to a database, all at the same time so that they share its transactions. It takes those from the
 // file that the database has. The others stay.
 func (o *outbox) send(ctx context.Context, db *database, jobs []waitingJob) error {
 	s := o.store
@@ -166,14 +166,16 @@ func (j *waitingJob) settle(ctx context.Context, tx *sql.Tx) (err error) {
 	return err
 }
 
-// sendJob records a job that was recorded at this site. A job that the database has already was sent before. refused says why
-// the database will never take the job; it is empty if the database has it, or may take it later.
+// sendJob records a job that was recorded at this site. A job that the database has already was sent before. refused
+// says why the database will never take the job; it is empty if the database has it, or may take it later.
 func (s *Store) sendJob(ctx context.Context, r *WriteReservation, j *policy.Job) (refused string, err error) {
 	switch err = s.writeJob(ctx, r, j); {
 	case err == nil:
 		return "", nil
 	case errors.Is(err, ErrInvalid):
 		return err.Error(), nil
+	case !errors.Is(err, ErrJobExists) && s.cannotBeAsked(err):
+		return "", err
 	case !errors.Is(err, ErrJobExists):
 		if keys, failed := query(ctx, s, scanColumn[string], `SELECT id FROM api_keys WHERE id = $1`, j.KeyID); failed == nil && len(keys) == 0 {
 			return "the database does not have the key that has created the job any more", nil

@@ -28,6 +28,7 @@ CREATE TABLE jobs (
 	UNIQUE (store_id, id, backend)
 );
 CREATE INDEX jobs_waiting ON jobs (store_id, row) WHERE refused = '';
+CREATE INDEX jobs_refused ON jobs (row) WHERE refused <> '';
 `
 
 // Outbox is the file in which a gateway keeps new jobs, until a database on another machine can record them.
@@ -42,9 +43,10 @@ type Outbox struct {
 // OutboxPath returns the path of the outbox in a directory.
 func OutboxPath(dir string) string { return filepath.Join(dir, outboxName) }
 
-// OpenOutbox opens the outbox in a directory. If the directory has no outbox, it makes one if create is set, and otherwise
-// returns nil. A file that is damaged, or is no outbox, gets another name, and a new file takes its place if create is set: aside
-// is then the new name. The outbox of a version with other tables is an error, and stays as it is. The error is for the operator.
+// OpenOutbox opens the outbox in a directory. If the directory has no outbox, it makes one if create is set, and
+// otherwise returns nil. A file that is damaged, or is no outbox, gets another name, and a new file takes its place if
+// create is set: aside is then the new name. The outbox of a version with other tables is an error, and stays as it
+// is. The error is for the operator.
 func OpenOutbox(ctx context.Context, dir string, create bool) (o *Outbox, aside string, err error) {
 	path := OutboxPath(dir)
 	o, err = openOutbox(ctx, path, create)
