@@ -124,6 +124,9 @@ func (c *groupCommit) cause(err error) WriteFault {
 func (c *groupCommit) transact(ctx context.Context, batch []*write, again bool) (running []*write, fatal error) {
 	db, tx, fatal := c.begin(ctx, batch, again)
 	t := &txn{Tx: tx, ctx: ctx, store: c.store, db: db}
+	if fatal == nil && !again && modeOf(batch) == 0 {
+		batch = c.addQueued(batch) // to begin takes an exchange with the server, and the lock of others
+	}
 	running = batch[:0]
 	for _, w := range batch {
 		if !again && !w.claim() {

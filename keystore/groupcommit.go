@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -230,8 +231,8 @@ func (c *groupCommit) close() {
 	<-c.done
 }
 
-// collect makes a batch of first, the writes in the queue and the reserved
-// writes that come within maxDelay.
+// collect makes a batch of first, the writes in the queue, those of goroutines that are ready to run, and
+// the reserved writes that come within maxDelay.
 func (c *groupCommit) collect(first *write) []*write {
 	batch := c.add(nil, first)
 	mayWait := c.skip == 0
@@ -240,6 +241,7 @@ func (c *groupCommit) collect(first *write) []*write {
 	}
 	var timeout <-chan time.Time // nil until the first wait
 	var before int               // writes in the batch at the first wait
+	yielded := false
 collecting:
 	for len(batch) < maxBatch {
 		select {
@@ -247,6 +249,11 @@ collecting:
 			batch = c.add(batch, w)
 			continue
 		default:
+		}
+		if !yielded { // the first write has woken the writer before others that are as far
+			yielded = true
+			runtime.Gosched()
+			continue
 		}
 		if !mayWait || c.reserved.Load() <= 0 {
 			break
@@ -270,6 +277,21 @@ collecting:
 		c.countMiss(len(batch) == before)
 	}
 	return batch
+}
+
+// addQueued adds the writes that have come while a transaction began.
+func (c *groupCommit) addQueued(batch []*write) []*write {
+	var late []*write
+	for len(batch)+len(late) < maxBatch {
+		select {
+		case w := <-c.queue:
+			late = c.add(late, w)
+			continue
+		default:
+		}
+		break
+	}
+	return append(batch, c.store.room.refuse(late)...)
 }
 
 // add appends a write to a batch. Its reservation is used up.

@@ -79,6 +79,32 @@ func TestGroupCommit_WritesWaitForAReservedWrite(t *testing.T) {
 	}
 }
 
+// Writes that come while a transaction begins, such as while another process holds the lock, are in it. A
+// relaxed transaction takes no other writes: they would not be durable.
+func TestGroupCommit_TakesTheWritesThatComeWhileATransactionBegins(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	for _, relaxed := range []bool{false, true} {
+		unlock := lockFromOutside(t, path)
+		var tx *sql.Tx
+		first := &write{run: func(t *txn) error { tx = t.Tx; return nil }, relaxed: relaxed, done: make(chan error, 1)}
+		f.commits.queue <- first
+		f.waitForWriter()
+		second, third := f.submitWrite(), f.submitWrite()
+		testutil.Eventually(t, "two writes are in the queue", func() bool { return len(f.commits.queue) == 2 })
+		unlock()
+		if err := <-first.done; err != nil {
+			t.Fatal(err)
+		}
+		for _, late := range []*sql.Tx{committed(t, "the second", second), committed(t, "the third", third)} {
+			if (late == tx) == relaxed {
+				t.Errorf("relaxed %t: a late write is in the same transaction: %t", relaxed, late == tx)
+			}
+		}
+	}
+}
+
 func TestGroupCommit_NoWriteWaitsForAReleasedReservation(t *testing.T) {
 	t.Parallel()
 	f := openStore(t, newPath(t))
