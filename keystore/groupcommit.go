@@ -67,6 +67,7 @@ func newGroupCommit(s *Store) *groupCommit {
 type write struct {
 	run      func(*txn) error
 	job      *policy.Job // that is recorded, in the place of run
+	owner    string      // ID of the store that the job belongs to; empty: any that is open
 	key      *newKey     // that run issues
 	reserved bool        // see [Store.ReserveWrite]
 	relaxed  bool        // see [Store.writeRelaxed]
@@ -123,7 +124,12 @@ func (s *Store) writeReserved(ctx context.Context, r *WriteReservation, run func
 // writeJob does what writeReserved does, for the record of a job. The jobs of a batch are
 // recorded together.
 func (s *Store) writeJob(ctx context.Context, r *WriteReservation, j *policy.Job) error {
-	return s.commits.submit(ctx, &write{job: j, beside: true, reserved: r.commits == s.commits}, r)
+	return s.writeJobOf(ctx, r, "", j)
+}
+
+// writeJobOf does what writeJob does, if the store with this ID is open.
+func (s *Store) writeJobOf(ctx context.Context, r *WriteReservation, storeID string, j *policy.Job) error {
+	return s.commits.submit(ctx, &write{job: j, owner: storeID, beside: true, reserved: r.commits == s.commits}, r)
 }
 
 // writeKey does what write does, for a key that is issued. The keys of a batch are issued together.

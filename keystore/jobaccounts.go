@@ -36,7 +36,7 @@ func (s *Store) JobAccounts(ctx context.Context, backend string, ids []string) (
 			}
 		}
 		if waiting {
-			j, err := s.outbox.find(ctx, "", backend, id)
+			j, err := s.outbox.find(ctx, backend, id)
 			if accounts[i] = j.AccountID; err == nil {
 				continue
 			}

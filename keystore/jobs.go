@@ -59,8 +59,8 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 // not empty: a job of another account would be told apart from one that the replica lacks. A job of another account
 // that is in the outbox is not there either.
 func (s *Store) loadJob(ctx context.Context, d digest, accountID, backend, id string) (policy.Job, error) {
-	waiting, unread := s.outbox.find(ctx, accountID, backend, id)
-	if unread == nil {
+	waiting, unread := s.outbox.find(ctx, backend, id)
+	if unread == nil && (accountID == "" || waiting.AccountID == accountID) {
 		return waiting, nil
 	}
 	_, packed, err := lookup(ctx, s, d, s.cache.jobs, func(ctx context.Context, db *database) (none struct{}, packed string, err error) {
@@ -74,12 +74,16 @@ func (s *Store) loadJob(ctx context.Context, d digest, accountID, backend, id st
 	if err != nil {
 		j, err := s.replica.job(ctx, d, accountID, backend, id, err)
 		if errors.Is(err, ErrNotFound) {
-			err = unread // a job that cannot be read is not called unknown
+			return waiting, unread // a job that cannot be read is not called unknown
 		}
 		return j, err
 	}
 	s.replica.keep(replicaItem{d, id})
-	return packedJob(packed).job(), nil
+	j := packedJob(packed).job()
+	if accountID != "" && j.AccountID != accountID && unread != nil && !errors.Is(unread, ErrNotFound) {
+		return policy.Job{}, unread // as of a job that does not exist
+	}
+	return j, nil
 }
 
 // CreateJob records a job. When it returns nil, the record is on the disk. The error is
@@ -98,7 +102,7 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j po
 	if j.Backend == "" || j.ID == "" || len(j.Backend) > maxJobName || len(j.ID) > maxJobName || j.CreatedAt.IsZero() {
 		return refuse(ErrInvalid, "job %q of backend %q, created at %s: want names of 1 to %d bytes and a time", j.ID, j.Backend, j.CreatedAt, maxJobName)
 	}
-	if _, err := s.outbox.find(ctx, "", j.Backend, j.ID); err == nil { // on another error, the job can still be recorded
+	if _, err := s.outbox.find(ctx, j.Backend, j.ID); err == nil { // on another error, the job can still be recorded
 		return refuse(ErrJobExists, "job %q of backend %q is recorded already", j.ID, j.Backend)
 	}
 	var err error
@@ -164,8 +168,21 @@ func (t *txn) createJobs(writes []*write) (fatal error) {
 	return nil
 }
 
+// checkOwner returns an error if a job belongs to another store than the one that is open.
+func checkOwner(db *database, writes []*write) error {
+	for _, w := range writes {
+		if w.owner != "" && w.owner != db.id {
+			return fmt.Errorf("job %q of backend %q is of another keystore: %w", w.job.ID, w.job.Backend, engine.ErrReplaced)
+		}
+	}
+	return nil
+}
+
 // insertJobs records jobs. It sets the errors of those that are recorded already.
 func (t *txn) insertJobs(writes []*write) error {
+	if err := checkOwner(t.db, writes); err != nil {
+		return err
+	}
 	rows := maxJobsAtOnce
 	switch n := len(writes); {
 	case n == 1:
@@ -199,6 +216,9 @@ func (s *Store) insertAlone(ctx context.Context, writes []*write) (undone bool, 
 	db, err := s.database()
 	if err != nil {
 		return false, err
+	}
+	if err := checkOwner(db, writes); err != nil {
+		return true, err
 	}
 	n := len(writes)
 	backends, ids, dialects, accounts, keys := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
@@ -249,8 +269,10 @@ func refuseRecorded(writes []*write, made []jobName) {
 // and now becomes the time when the job ended. JobUnseen changes nothing. The error is
 // ErrNotFound if there is no such job.
 func (s *Store) SetJobState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) error {
-	if found, err := s.outbox.setState(ctx, backend, id, state, now); found {
-		return err
+	if s.outbox != nil {
+		if found, err := s.outbox.setState(ctx, backend, id, state, now); found {
+			return err
+		}
 	}
 	j, err := s.FindJob(ctx, backend, id)
 	if err != nil || !advances(&j, state) {

@@ -33,7 +33,8 @@ type outbox struct {
 	fault   atomic.Pointer[error]         // why the file cannot be opened; nil if it can, or no file exists
 	storeID atomic.Pointer[string]        // of the store that was opened last; nil if none was
 
-	taking atomic.Bool // the log says that jobs are recorded here
+	failed atomic.Pointer[outboxFailure] // the last write; nil if it has not failed
+	taking atomic.Bool                   // the log says that jobs are recorded here
 
 	turn   sync.Mutex // held by the one who writes the file, or opens or closes it
 	closed bool       // with turn
@@ -44,6 +45,12 @@ type outbox struct {
 	// Only run's goroutine uses these:
 	sender outboxSender
 	warned string // ID of the store for which the log says that jobs of another one wait
+}
+
+// outboxFailure is a write that has failed.
+type outboxFailure struct {
+	err   error
+	until time.Duration // on the monotonic clock: until then, further jobs are refused
 }
 
 // outboxWrite is a write of the file on its way through the queue.
@@ -81,6 +88,9 @@ func (s *Store) CheckJobRoom() error {
 	if why := s.outbox.fault.Load(); why != nil {
 		return *why
 	}
+	if f := s.outbox.failed.Load(); f != nil && s.mono() < f.until {
+		return f.err
+	}
 	return fault(s.outbox.room.check())
 }
 
@@ -102,7 +112,10 @@ func (s *Store) answers() error {
 // the disk.
 func (o *outbox) create(ctx context.Context, j *policy.Job, why error) error {
 	exists := refuse(ErrJobExists, "job %q of backend %q is recorded already", j.ID, j.Backend)
-	if o.known(ctx, j, why) {
+	if there, err := o.known(ctx, j, why); err == nil {
+		if sameJob(there, *j) {
+			return nil // the answer to its commit was lost
+		}
 		return exists
 	}
 	storeID := *o.storeID.Load()
@@ -125,19 +138,18 @@ func (o *outbox) create(ctx context.Context, j *policy.Job, why error) error {
 	return err
 }
 
-// known reports whether the cache or the replica has a job of this name.
-func (o *outbox) known(ctx context.Context, j *policy.Job, why error) bool {
+// known returns the job that the cache or the replica has with the name of j.
+func (o *outbox) known(ctx context.Context, j *policy.Job, why error) (policy.Job, error) {
 	d := jobDigest(j.Backend, j.ID)
-	if o.store.cache.jobs.Get(d).State == recordcache.Present {
-		return true
+	if e := o.store.cache.jobs.Get(d); e.State == recordcache.Present {
+		return packedJob(e.Record).job(), nil
 	}
-	_, err := o.store.replica.job(ctx, d, "", j.Backend, j.ID, why)
-	return err == nil
+	return o.store.replica.job(ctx, d, "", j.Backend, j.ID, why)
 }
 
-// find returns a job that waits in the file: only one of the account, if accountID is not empty. The error is
-// ErrNotFound if the file has no such job, and an ErrUnavailable if the file cannot be read.
-func (o *outbox) find(ctx context.Context, accountID, backend, id string) (policy.Job, error) {
+// find returns a job that waits in the file. The error is ErrNotFound if the file has no such job, and an
+// ErrUnavailable if the file cannot be read.
+func (o *outbox) find(ctx context.Context, backend, id string) (policy.Job, error) {
 	if o == nil {
 		return policy.Job{}, ErrNotFound
 	}
@@ -149,9 +161,6 @@ func (o *outbox) find(ctx context.Context, accountID, backend, id string) (polic
 		return policy.Job{}, ErrNotFound
 	}
 	j, err := scanFoundJob(file.Reader().QueryRowContext(context.WithoutCancel(ctx), `SELECT `+jobColumns+` FROM jobs WHERE `+outboxNames, *storeID, id, backend))
-	if err == nil && accountID != "" && j.AccountID != accountID {
-		err = ErrNotFound
-	}
 	if errors.Is(err, ErrNotFound) {
 		return policy.Job{}, err
 	}
@@ -180,32 +189,51 @@ func (o *outbox) unreadable(file *sqlite.Outbox, err error) error {
 	return fault(fmt.Errorf("the jobs that wait for the database cannot be read: %w", file.Advise(err)))
 }
 
-// setState records the state of a job that waits in the file. found reports whether one does.
+// setState records the state of a job that waits in the file. found reports whether one does. If ctx ends, the caller
+// does not wait for the disk any more; the state is recorded later.
 func (o *outbox) setState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) (found bool, err error) {
-	switch j, err := o.find(ctx, "", backend, id); {
-	case errors.Is(err, ErrNotFound):
-		return false, nil
-	case err != nil || !advances(&j, state):
-		return true, err
+	switch j, err := o.find(ctx, backend, id); {
+	case err != nil:
+		return false, nil //nolint:nilerr // FindJob returns it, if the database does not have the job
+	case !advances(&j, state):
+		return true, nil
 	}
-	err = o.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		j, err := scanWaitingJob(tx.QueryRowContext(ctx, `SELECT row, `+jobColumns+` FROM jobs WHERE `+outboxNames, *o.storeID.Load(), id, backend))
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil // it was sent on meanwhile
-		}
-		found = true
-		if err != nil || !advances(&j.Job, state) {
+	done := make(chan error, 1)
+	go func() {
+		sent := false
+		err := o.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			j, err := scanWaitingJob(tx.QueryRowContext(ctx, `SELECT row, `+jobColumns+` FROM jobs WHERE `+outboxNames, *o.storeID.Load(), id, backend))
+			if sent = errors.Is(err, sql.ErrNoRows); sent {
+				return nil
+			}
+			if err != nil || !advances(&j.Job, state) {
+				return err
+			}
+			var ended policy.Time
+			if state.Ended() {
+				ended = now
+			}
+			_, err = tx.ExecContext(ctx, `UPDATE jobs SET state = $1, ended_at = $2 WHERE row = $3`, state.String(), nullTime(ended), j.row)
 			return err
+		})
+		if err == nil && sent {
+			err = errJobSent
 		}
-		var ended policy.Time
-		if state.Ended() {
-			ended = now
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE jobs SET state = $1, ended_at = $2 WHERE row = $3`, state.String(), nullTime(ended), j.row)
-		return err
-	})
-	return found || err != nil, err
+		done <- err
+	}()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = fault(ctx.Err())
+	}
+	if errors.Is(err, errJobSent) {
+		return false, nil
+	}
+	return true, err
 }
+
+// errJobSent says that a job does not wait any more: the database has it.
+var errJobSent = errors.New("the job was sent on meanwhile")
 
 // write runs a function in a transaction of the file, and returns when the transaction is durable. The functions that
 // wait while the file is written run together in the next transaction, and so share its wait for the disk. A refusal
@@ -236,6 +264,7 @@ func (o *outbox) commit(ctx context.Context, batch []*outboxWrite) {
 			break
 		}
 		if err = o.transact(ctx, file, batch); err == nil {
+			o.failed.Store(nil)
 			return
 		}
 		cause := WriteFailed
@@ -246,6 +275,7 @@ func (o *outbox) commit(ctx context.Context, batch []*outboxWrite) {
 		o.store.cfg.Wrote(Written{Failed: len(batch), Cause: cause})
 		damaged := o.setAsideDamaged(file, err)
 		err = fault(fmt.Errorf("a job cannot be recorded at this site: %w", file.Advise(err)))
+		o.failed.Store(&outboxFailure{err, o.store.mono() + fullFor})
 		if !damaged {
 			break
 		}

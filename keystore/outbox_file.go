@@ -32,7 +32,7 @@ func newOutbox(ctx context.Context, s *Store) *outbox {
 func (o *outbox) open(ctx context.Context, create bool) (*sqlite.Outbox, error) {
 	file := o.file.Load()
 	if file != nil && file.Moved() {
-		o.store.log.Error("the file of the jobs that wait for the database was removed or replaced: jobs in it that were not sent on are lost, unless it is put back", o.place())
+		o.store.log.Error("the file of the jobs that wait for the database was removed or replaced: jobs in it that were not sent on are not found any more", o.place())
 		o.file.Store(nil)
 		_ = file.Close() // nobody can open it any more
 		file = nil

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 	"github.com/speechgate/speechgate/keystore/internal/sqlite"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -35,6 +36,7 @@ type waitingJob struct {
 	policy.Job
 
 	row     int64
+	damaged error  // why its row cannot be read
 	refused string // why the database does not take it
 	err     error  // why it could not be sent on now
 }
@@ -92,7 +94,7 @@ func (o *outbox) step(ctx context.Context) time.Duration {
 // next reads the next jobs to send to a store. After the last one comes the first one again.
 func (o *outbox) next(ctx context.Context, file *sqlite.Outbox, storeID string) (jobs []waitingJob, err error) {
 	for {
-		jobs, err = queryRows(ctx, file.Reader(), scanWaitingJob, `SELECT row, `+jobColumns+` FROM jobs
+		jobs, err = queryRows(ctx, file.Reader(), scanAnyWaitingJob, `SELECT row, `+jobColumns+` FROM jobs
 			WHERE store_id = $1 AND row > $2 AND refused = '' ORDER BY row LIMIT $3`, storeID, o.sender.last, outboxBatch)
 		if err != nil {
 			return nil, o.unreadable(file, err)
@@ -109,6 +111,15 @@ func scanWaitingJob(row scanner) (j waitingJob, err error) {
 	return j, err
 }
 
+// scanAnyWaitingJob reads a job that may be damaged: its row keeps no other job from being sent.
+func scanAnyWaitingJob(row scanner) (waitingJob, error) {
+	j, err := scanWaitingJob(row)
+	if err != nil && j.row != 0 {
+		j.damaged, err = err, nil
+	}
+	return j, err
+}
+
 // send sends jobs to a database, all at the same time so that they share its transactions. It takes those from the
 // file that the database has. The others stay.
 func (o *outbox) send(ctx context.Context, db *database, jobs []waitingJob) error {
@@ -118,16 +129,21 @@ func (o *outbox) send(ctx context.Context, db *database, jobs []waitingJob) erro
 		j, reserved := &jobs[i], s.ReserveWrite()
 		sending.Go(func() {
 			defer reserved.Release()
-			j.refused, j.err = s.sendJob(ctx, &reserved, &j.Job)
+			if j.damaged != nil {
+				j.refused = j.damaged.Error()
+				return
+			}
+			j.refused, j.err = s.sendJob(ctx, &reserved, db.id, &j.Job)
 		})
 	}
 	sending.Wait()
 	if s.state.Load().db != db {
 		return nil // it can have been another store that has answered
 	}
+	o.sender.last = jobs[len(jobs)-1].row
 	err := o.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for i := range jobs {
-			if err := jobs[i].settle(ctx, tx); err != nil {
+			if err := jobs[i].settle(ctx, tx, db.id); err != nil {
 				return err
 			}
 		}
@@ -139,11 +155,10 @@ func (o *outbox) send(ctx context.Context, db *database, jobs []waitingJob) erro
 	var failed error
 	for i := range jobs {
 		j := &jobs[i]
-		o.sender.last = j.row
 		switch {
 		case j.refused != "":
 			s.log.Error("the database does not take a job that was recorded at this site: the record stays in the file",
-				o.place(), zap.String("reason", j.refused), zap.String("backend", j.Backend), zap.String("job_id", j.ID),
+				o.place(), zap.String("reason", j.refused), zap.Int64("row", j.row), zap.String("backend", j.Backend), zap.String("job_id", j.ID),
 				zap.String("account_id", j.AccountID), zap.String("key_id", j.KeyID), zap.Stringer("created_at", j.CreatedAt))
 		case j.err != nil:
 			failed = j.err
@@ -156,25 +171,27 @@ func (o *outbox) send(ctx context.Context, db *database, jobs []waitingJob) erro
 }
 
 // settle writes into the file what has become of a job. A job whose state has changed meanwhile is sent again.
-func (j *waitingJob) settle(ctx context.Context, tx *sql.Tx) (err error) {
+func (j *waitingJob) settle(ctx context.Context, tx *sql.Tx, storeID string) (err error) {
 	switch {
+	case j.damaged != nil:
+		_, err = tx.ExecContext(ctx, `UPDATE jobs SET refused = $1 WHERE row = $2 AND store_id = $3`, j.refused, j.row, storeID)
 	case j.refused != "":
-		_, err = tx.ExecContext(ctx, `UPDATE jobs SET refused = $1 WHERE row = $2`, j.refused, j.row)
+		_, err = tx.ExecContext(ctx, `UPDATE jobs SET refused = $1 WHERE store_id = $2 AND id = $3 AND backend = $4 AND refused = ''`, j.refused, storeID, j.ID, j.Backend)
 	case j.err == nil:
-		_, err = tx.ExecContext(ctx, `DELETE FROM jobs WHERE row = $1 AND state = $2`, j.row, j.State.String())
+		_, err = tx.ExecContext(ctx, `DELETE FROM jobs WHERE `+outboxNames+` AND state = $4`, storeID, j.ID, j.Backend, j.State.String())
 	}
 	return err
 }
 
-// sendJob records a job that was recorded at this site. A job that the database has already was sent before. refused
+// sendJob records a job of a store that was recorded at this site. A job that the database has already was sent before. refused
 // says why the database will never take the job; it is empty if the database has it, or may take it later.
-func (s *Store) sendJob(ctx context.Context, r *WriteReservation, j *policy.Job) (refused string, err error) {
-	switch err = s.writeJob(ctx, r, j); {
+func (s *Store) sendJob(ctx context.Context, r *WriteReservation, storeID string, j *policy.Job) (refused string, err error) {
+	switch err = s.writeJobOf(ctx, r, storeID, j); {
 	case err == nil:
 		return "", nil
 	case errors.Is(err, ErrInvalid):
 		return err.Error(), nil
-	case !errors.Is(err, ErrJobExists) && s.cannotBeAsked(err):
+	case errors.Is(err, engine.ErrReplaced), !errors.Is(err, ErrJobExists) && s.cannotBeAsked(err):
 		return "", err
 	case !errors.Is(err, ErrJobExists):
 		if keys, failed := query(ctx, s, scanColumn[string], `SELECT id FROM api_keys WHERE id = $1`, j.KeyID); failed == nil && len(keys) == 0 {
@@ -229,10 +246,10 @@ func (o *outbox) rest() {
 
 // tell logs an error of sending, once.
 func (o *outbox) tell(err error) {
-	if err != nil && !o.sender.told && o.store.away() == nil {
+	if err != nil && !o.sender.told && !o.store.cannotBeAsked(err) {
 		o.store.log.Error("jobs that were recorded at this site cannot be sent on to the database; it is tried again", o.place(), zap.Error(err))
 	}
-	o.sender.told = err != nil && (o.sender.told || o.store.away() == nil)
+	o.sender.told = err != nil && (o.sender.told || !o.store.cannotBeAsked(err))
 }
 
 // noteTaken logs the first job that is recorded at this site.

@@ -168,7 +168,6 @@ func TestAdmitJobs_RecordsAtTheSiteAndSendsOn(t *testing.T) {
 	e.comeBack(t)
 	for _, j := range []policy.Job{job, second} {
 		e.wantJob("before it is sent on", j)
-		e.wantNoJob(stranger.ID, j.ID, ErrNotFound)
 		e.other.wantNoJob(e.owner.AccountID, j.ID, ErrNotFound)
 	}
 	accounts, err := e.JobAccounts(t.Context(), "amivoice", []string{job.ID, "never made", second.ID})

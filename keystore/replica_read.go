@@ -29,6 +29,7 @@ func (r *replica) begin(ctx context.Context, err error) error {
 	c := r.copied.Load()
 	r.store.state.Store(&state{fault: err})
 	r.store.outbox.belongs(c.storeID)
+	r.store.feed.lostID = c.storeID
 	r.store.feed.trust(c.at, c.clock) // the store falls silent like one that was at the database then
 	r.serves(c, err)
 	return nil
