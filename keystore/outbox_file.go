@@ -132,12 +132,35 @@ func (s *Store) WaitingJobs(ctx context.Context) (n WaitingJobs, ok bool, err er
 		}
 		return n, false, nil
 	}
-	err = file.Reader().QueryRowContext(ctx, `SELECT
-		(SELECT COUNT(*) FROM jobs WHERE refused = '' AND store_id = $1), (SELECT COUNT(*) FROM jobs WHERE refused <> ''),
-		(SELECT COUNT(*) FROM jobs WHERE refused = '')`, *storeID).Scan(&n.Waiting, &n.Refused, &n.Foreign)
-	n.Foreign -= n.Waiting
-	if err != nil {
+	if n, err = countWaitingJobs(ctx, file.Reader(), *storeID); err != nil {
 		return n, true, fault(file.Advise(err))
 	}
 	return n, true, nil
+}
+
+func countWaitingJobs(ctx context.Context, q querier, storeID string) (n WaitingJobs, err error) {
+	err = q.QueryRowContext(ctx, `SELECT
+		(SELECT COUNT(*) FROM jobs WHERE refused = '' AND store_id = $1), (SELECT COUNT(*) FROM jobs WHERE refused <> ''),
+		(SELECT COUNT(*) FROM jobs WHERE refused = '')`, storeID).Scan(&n.Waiting, &n.Refused, &n.Foreign)
+	n.Foreign -= n.Waiting
+	return n, err
+}
+
+// InspectWaitingJobs counts the jobs that wait at the site of cfg for the store with an ID, also while a server uses
+// their file, and changes nothing. It returns the path of the file, and those of its files that users other than its
+// owner can read. The path is empty if there is no file. cfg.Postgres.Replica must not be empty.
+func InspectWaitingJobs(ctx context.Context, cfg Config, storeID string) (path string, readable []string, n WaitingJobs, err error) {
+	path = sqlite.OutboxPath(cfg.Postgres.Replica)
+	db, readable, err := sqlite.InspectOutbox(ctx, path)
+	if err == nil && db == nil {
+		return "", nil, n, nil
+	}
+	if err == nil {
+		defer func() { _ = db.Close() }() // it has read only
+		n, err = countWaitingJobs(ctx, db, storeID)
+	}
+	if err != nil {
+		return path, readable, n, fault(fmt.Errorf("the jobs that wait for the database in %s cannot be read: %w", path, err))
+	}
+	return path, readable, n, nil
 }

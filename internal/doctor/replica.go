@@ -35,6 +35,36 @@ func (e *examination) checkReplica(ctx context.Context) {
 	e.checkReplicaDisk(&c)
 	e.checkReplicaUsers(usersOf(c.Path), &c)
 	e.checkReplicaState(&c)
+	e.checkWaitingJobs(ctx, &c)
+}
+
+// checkWaitingJobs checks the jobs that were created at this site while the database was away.
+func (e *examination) checkWaitingJobs(ctx context.Context, c *keystore.ReplicaCondition) {
+	storeID := c.StoreID
+	if e.stored != nil {
+		storeID = e.stored.ID
+	}
+	path, readable, jobs, err := keystore.InspectWaitingJobs(ctx, e.Store, storeID)
+	if err != nil {
+		e.add(CheckReplica, Fail, e.Store.Postgres.Replica, sentence(err.Error()), "")
+		return
+	}
+	for _, name := range readable {
+		e.add(CheckReplica, Warn, name, "Users other than the owner can read the file, which holds jobs and addresses.", "chmod 600 "+name)
+	}
+	if jobs.Refused > 0 {
+		e.add(CheckReplica, Warn, path, fmt.Sprintf("The database does not take %s of this site, so nobody finds the records.", words.Count(jobs.Refused, "job")),
+			`sqlite3 `+path+` "SELECT refused, backend, id, account_id FROM jobs WHERE refused <> ''" shows the reasons.`)
+	}
+	if jobs.Foreign > 0 {
+		e.add(CheckReplica, Warn, path, fmt.Sprintf("For another keystore wait %s.", words.Count(jobs.Foreign, "job")), "Configure that keystore with this directory: its server sends the jobs on.")
+	}
+	switch {
+	case jobs.Waiting > 0 && e.Server == nil:
+		e.add(CheckReplica, Warn, path, fmt.Sprintf("For the database wait %s of this site, and no server runs.", words.Count(jobs.Waiting, "job")), "Start the server: it sends the jobs on.")
+	case jobs.Waiting > 0:
+		e.add(CheckReplica, Pass, path, fmt.Sprintf("For the database wait %s of this site. The server sends the jobs on when the database answers.", words.Count(jobs.Waiting, "job")), "")
+	}
 }
 
 // checkStaleness checks for how long a replica bridges a failure of the database.

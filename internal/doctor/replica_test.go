@@ -22,7 +22,7 @@ import (
 func edgeSite(t *testing.T, dsn string) *examination {
 	t.Helper()
 	cfg := keystore.Config{
-		Postgres:     &keystore.Postgres{DSN: policy.NewSecret(dsn), Replica: filepath.Join(t.TempDir(), "replica")},
+		Postgres:     &keystore.Postgres{DSN: policy.NewSecret(dsn), Replica: filepath.Join(t.TempDir(), "replica"), AdmitJobs: true},
 		MaxStaleness: time.Hour,
 	}
 	store, err := keystore.Open(t.Context(), cfg)
@@ -43,14 +43,10 @@ func edgeSite(t *testing.T, dsn string) *examination {
 	return e
 }
 
-func (e *examination) replicaFile() string {
-	return filepath.Join(e.Store.Postgres.Replica, "replica.db")
-}
-
-func TestDoctor_FindsWhatIsWrongWithAReplica(t *testing.T) {
-	t.Parallel()
-	server := postgrestest.Start(t)
-	dsn := server.NewDatabase(t)
+// keyedDatabase returns a database with a keystore that has one key.
+func keyedDatabase(t *testing.T) (dsn string) {
+	t.Helper()
+	dsn = postgrestest.Start(t).NewDatabase(t)
 	store, err := keystore.Open(t.Context(), keystore.Config{Postgres: &keystore.Postgres{DSN: policy.NewSecret(dsn)}, CommandLine: true})
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +61,16 @@ func TestDoctor_FindsWhatIsWrongWithAReplica(t *testing.T) {
 	if _, _, err := store.IssueKey(t.Context(), now, operator, keystore.NewKey{AccountID: account.ID, Origin: policy.OriginConsole, Expires: policy.Never()}); err != nil {
 		t.Fatal(err)
 	}
+	return dsn
+}
+
+func (e *examination) replicaFile() string {
+	return filepath.Join(e.Store.Postgres.Replica, "replica.db")
+}
+
+func TestDoctor_FindsWhatIsWrongWithAReplica(t *testing.T) {
+	t.Parallel()
+	dsn := keyedDatabase(t)
 	change := func(statement string) func(*testing.T, *examination) {
 		return func(t *testing.T, e *examination) {
 			t.Helper()
@@ -161,6 +167,60 @@ func TestDoctor_FindsWhatIsWrongWithAReplica(t *testing.T) {
 				t.Errorf("want %s %q in %+v", test.level, test.part, e.found)
 			}
 		})
+	}
+}
+
+// The jobs that wait at the site are counted, and what keeps them from the database is found.
+func TestDoctor_LooksAtTheJobsThatWait(t *testing.T) {
+	t.Parallel()
+	e := edgeSite(t, keyedDatabase(t))
+	insert := func(storeID, id, refused string) string {
+		return `INSERT INTO jobs (store_id, backend, id, dialect, account_id, key_id, client, created_at, state, refused)
+			VALUES ('` + storeID + `', 'amivoice', '` + id + `', 'amivoice', 'acc', 'key', '', 1, 'processing', '` + refused + `')`
+	}
+	path := filepath.Join(e.Store.Postgres.Replica, "jobs.db")
+	find := func() []Finding {
+		t.Helper()
+		e.found = nil
+		e.checkWaitingJobs(t.Context(), new(keystore.ReplicaCondition))
+		return e.found
+	}
+	if found := find(); len(found) != 0 {
+		t.Errorf("a site without such jobs: %+v", found)
+	}
+	run := func(statement string) {
+		t.Helper()
+		db, err := sql.Open("sqlite3", path)
+		if err == nil {
+			_, err = db.ExecContext(t.Context(), statement)
+		}
+		if err == nil {
+			err = db.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		what, statement string
+		running         bool
+		level           Level
+		part            string
+	}{
+		{"a job waits", insert(e.stored.ID, "one", ""), false, Warn, "For the database wait 1 job of this site, and no server runs."},
+		{"a server runs", insert(e.stored.ID, "two", ""), true, Pass, "For the database wait 2 jobs of this site."},
+		{"a job was refused", insert(e.stored.ID, "three", "another job"), true, Warn, "The database does not take 1 job of this site"},
+		{"a job of another keystore", insert("another", "four", ""), true, Warn, "For another keystore wait 1 job."},
+		{"another version", `PRAGMA user_version = 1000`, true, Fail, "another version of this program has made it"},
+	} {
+		run(step.statement)
+		e.Server = nil
+		if step.running {
+			e.Server = &canaryServer{}
+		}
+		if found := find(); !slices.ContainsFunc(found, func(f Finding) bool { return f.Level == step.level && strings.Contains(f.Message, step.part) }) {
+			t.Errorf("%s: want %s %q in %+v", step.what, step.level, step.part, found)
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/speechgate/speechgate/keystore/internal/engine"
 )
 
 const (
@@ -107,23 +109,50 @@ func (o *Outbox) makeTables(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	var tables, id, format int64
-	err = tx.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM sqlite_master), (SELECT application_id FROM pragma_application_id),
-		(SELECT user_version FROM pragma_user_version)`).Scan(&tables, &id, &format)
-	switch {
-	case err != nil:
+	if there, err := hasOutboxTables(ctx, tx); err != nil || there {
 		return err
-	case tables > 0 && id != outboxID:
-		return errNoOutbox
-	case tables > 0 && format != outboxFormat:
-		return errOtherOutbox
-	case tables > 0:
-		return nil
 	}
 	if _, err := tx.ExecContext(ctx, outboxTables+fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA user_version = %d`, outboxID, outboxFormat)); err != nil {
 		return err
 	}
 	return tx.Commit()
+}
+
+// hasOutboxTables reports whether a file has the tables of an outbox. The error says that it has others.
+func hasOutboxTables(ctx context.Context, q engine.Querier) (bool, error) {
+	var tables, id, format int64
+	err := q.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM sqlite_master), (SELECT application_id FROM pragma_application_id),
+		(SELECT user_version FROM pragma_user_version)`).Scan(&tables, &id, &format)
+	switch {
+	case err != nil:
+		return false, err
+	case tables > 0 && id != outboxID:
+		return false, errNoOutbox
+	case tables > 0 && format != outboxFormat:
+		return false, errOtherOutbox
+	}
+	return tables > 0, nil
+}
+
+// InspectOutbox opens the outbox at path for reading, also while a server uses it, and changes nothing. It returns nil if
+// there is no outbox. readable are the files that users other than its owner can read.
+func InspectOutbox(ctx context.Context, path string) (db *sql.DB, readable []string, err error) {
+	_, err = checkFile(path, true)
+	if errors.Is(err, errGone) {
+		return nil, nil, nil
+	}
+	if err == nil {
+		db, err = OpenUnchanged(path)
+	}
+	if err != nil {
+		return nil, nil, explain(err)
+	}
+	there, err := hasOutboxTables(ctx, db)
+	if err != nil || !there {
+		_ = db.Close() // it has read only
+		return nil, nil, explain(err)
+	}
+	return db, readableByOthers(path), nil
 }
 
 // keepAside gives the file at path a name that no file has. The jobs in it can be all that is left of them, so a file
