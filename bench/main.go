@@ -50,7 +50,7 @@ func bench(ctx context.Context) error {
 		env     = flag.String("env", "", "an environment variable of all proxies, such as GOGC=400")
 		chart   = flag.String("chart", "", "write a chart of the ratios to this file, as SVG")
 		profile = flag.String("profile", "", "write CPU profiles of both proxies to this directory")
-		dsn     = flag.String("postgres", "", "connection string of an empty PostgreSQL database, for the cases postgres, cluster, ten-million, database-costs and replica, which are none of all")
+		dsn     = flag.String("postgres", "", "connection string of an empty PostgreSQL database, for the cases postgres, postgres-issue, cluster, ten-million, database-costs and replica, which are none of all")
 		restart = flag.String("restart", "", "a shell command that restarts the PostgreSQL server, for the case cluster, which does not restart it without")
 		stores  = flag.Int("gateways", 100, "how many gateways the case database-costs opens at the same time")
 		against = flag.String("against", "", "a build of another version of ./cmd/caddy, to compare with in place of plain Caddy; it must read the keystore of this version")
