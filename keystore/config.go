@@ -71,6 +71,9 @@ type Config struct {
 	// random returns a time below another one. It is for the pauses of the follower of the change feed, and
 	// only the follower's goroutine calls it. Default: rand.N. Simulations set it.
 	random func(below time.Duration) time.Duration
+
+	// replicaBegins is within how long the replica begins, at a random time: gateways start together. Default: replicaEvery.
+	replicaBegins time.Duration
 }
 
 // Postgres is a PostgreSQL database, and how to reach it.
@@ -152,6 +155,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	setDefault(&cfg.CacheBytes, defaultCacheBytes)
 	setDefault(&cfg.minFree, minFreeBytes)
 	setDefault(&cfg.reserve, ReserveBytes)
+	setDefault(&cfg.replicaBegins, replicaEvery)
 	if cfg.Clock == nil {
 		clock := SystemClock()
 		cfg.Clock, cfg.Ahead = clock.Now, clock.Ahead

@@ -31,7 +31,7 @@ var errFileTaken = errors.New("another process or configuration with the same di
 
 // run follows the database until ctx ends. Gateways that start together do not begin together.
 func (r *replica) run(ctx context.Context) {
-	timer := time.NewTimer(rand.N(replicaEvery)) //nolint:gosec // a pause is no secret
+	timer := time.NewTimer(rand.N(r.store.cfg.replicaBegins)) //nolint:gosec // a pause is no secret
 	defer timer.Stop()
 	var wake chan struct{}
 	for {

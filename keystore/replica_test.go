@@ -20,13 +20,18 @@ import (
 
 // withReplica gives a store in PostgreSQL a replica.
 func withReplica(dir string) func(*Config) {
-	return func(c *Config) { c.Postgres.Replica, c.MaxStaleness = dir, time.Hour }
+	return func(c *Config) { c.Postgres.Replica, c.MaxStaleness, c.replicaBegins = dir, time.Hour, 1 }
 }
 
 // waitForReplica waits until the replica has all that was committed before this call.
 func (f fixture) waitForReplica() {
 	f.t.Helper()
 	now := f.Store.mono()
+	if db, err := f.database(); err == nil {
+		if _, err := db.reader.ExecContext(f.t.Context(), `SELECT pg_notify('speechgate_feed', '')`); err != nil { // so that the follower asks now
+			f.t.Fatal(err)
+		}
+	}
 	testutil.Eventually(f.t, "the replica has followed", func() bool {
 		c, n := f.replica.copied.Load(), &f.replica.news
 		n.mu.Lock()
