@@ -10,16 +10,14 @@ import (
 	"testing"
 )
 
-// simDefects are defects that TestSimulation must find: a text of a file, and what is put in its place.
+// simDefects are defects that TestSimulation must find: a text of a file, and what is put in its place. That records
+// stay after a failover that has undone their changes is none of them: 300 seeds do not meet it, and
+// TestR2_ARecordOfALostPrimaryIsDropped does.
 var simDefects = []struct{ name, file, text, replacement string }{ //nolint:gochecknoglobals // never changed
 	{
 		"a poll that fails extends the trust in cached records", "feed.go",
 		"errors.Is(ctx.Err(), context.DeadlineExceeded):\n\t\tf.log(err)",
 		"errors.Is(ctx.Err(), context.DeadlineExceeded):\n\t\tf.trust(now, clock)\n\t\tf.log(err)",
-	},
-	{
-		"records that were read before a failover stay, although the changes they have are undone", "feed.go",
-		"changes, complete = nil, false", "_ = changes",
 	},
 	{
 		"a pruning between the queries of the feed takes changes away", "feed.go",
