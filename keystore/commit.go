@@ -39,11 +39,18 @@ func WriteFaults() []WriteFault { return []WriteFault{WriteNoRoom, WriteLocked, 
 // batch run again, in a new transaction, until the reserve is empty. again is set if the writes are
 // claimed already.
 func (c *groupCommit) commit(ctx context.Context, batch []*write, again bool) {
-	room := c.store.room
+	room, tries := c.store.room, 0
 	batch = room.refuse(batch)
 	for ; len(batch) > 0; again = true {
 		begun := c.store.mono()
 		running, fatal := c.transact(ctx, batch, again)
+		if tries < lookupTries && (c.store.engine.Broken(fatal) || errors.Is(fatal, sql.ErrTxDone)) && !slices.ContainsFunc(running, func(w *write) bool { return w.job == nil }) {
+			for _, w := range running { // a job is recorded once, also if this transaction was committed
+				w.err, w.retried = nil, true
+			}
+			batch, tries = running, tries+1
+			continue
+		}
 		report := Written{Took: c.store.mono() - begun}
 		full := c.store.engine.Full(fatal)
 		for _, w := range running {
