@@ -36,19 +36,21 @@ func WriteFaults() []WriteFault { return []WriteFault{WriteNoRoom, WriteLocked, 
 
 // commit runs a batch in one transaction and sends each write its result. If
 // the disk is full, the reserve file gives up space and the ending writes of the
-// batch run again, in a new transaction, until the reserve is empty. again is set if the writes are
-// claimed already.
+// batch run again, in a new transaction, until the reserve is empty. If the connection breaks, which happens
+// to all connections when the follower of the feed comes to another server, a batch of jobs runs again: each
+// job is recorded once. again is set if the writes are claimed already.
 func (c *groupCommit) commit(ctx context.Context, batch []*write, again bool) {
-	room, tries := c.store.room, 0
+	room, broken := c.store.room, 0
 	batch = room.refuse(batch)
 	for ; len(batch) > 0; again = true {
 		begun := c.store.mono()
 		running, fatal := c.transact(ctx, batch, again)
-		if tries < lookupTries && (c.store.engine.Broken(fatal) || errors.Is(fatal, sql.ErrTxDone)) && !slices.ContainsFunc(running, func(w *write) bool { return w.job == nil }) {
-			for _, w := range running { // a job is recorded once, also if this transaction was committed
-				w.err, w.retried = nil, true
+		if c.store.engine.Broken(fatal) && broken < lookupTries && onlyJobs(running) {
+			broken++
+			for _, w := range running {
+				w.err, w.retried = nil, true // the transaction may have been committed
 			}
-			batch, tries = running, tries+1
+			batch = running
 			continue
 		}
 		report := Written{Took: c.store.mono() - begun}
@@ -83,6 +85,10 @@ func (c *groupCommit) commit(ctx context.Context, batch []*write, again bool) {
 			room.foundFull()
 		}
 	}
+}
+
+func onlyJobs(writes []*write) bool {
+	return !slices.ContainsFunc(writes, func(w *write) bool { return w.job == nil })
 }
 
 // recordJobs records jobs in one statement, which is a transaction by itself. If the statement has

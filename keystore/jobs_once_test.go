@@ -2,11 +2,13 @@ package keystore
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -109,4 +111,49 @@ func TestJobs_AreRecordedAfterARestartOfTheServer(t *testing.T) {
 	create("before")
 	server.Restart(t)
 	create("after")
+}
+
+// A connection that breaks within the transaction of a job, such as when the follower of the feed comes to another
+// server, costs no job.
+func TestJobs_AreRecordedIfTheirConnectionBreaksWithinTheTransaction(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t)
+	dsn := server.NewDatabase(t)
+	f := openStore(t, "", inPostgres(dsn))
+	key, _ := f.key(f.account().ID)
+	f.takeOverPolling()
+	admin, err := sql.Open("pgx", server.AdminDSN(t, dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = admin.Close() }()
+	lock, err := admin.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Rollback() }()
+	if _, err := lock.Exec(`LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	recorded := make(chan error, 1)
+	go func() {
+		recorded <- f.CreateJob(context.Background(), policy.Job{Backend: "amivoice", ID: "j", Dialect: "amivoice", AccountID: key.AccountID, KeyID: key.ID, CreatedAt: start})
+	}()
+	for range 3 { // the statement of the job alone, and then two transactions
+		testutil.Eventually(t, "the job waits for its table", func() bool {
+			var broken bool
+			err := admin.QueryRow(`SELECT COALESCE(bool_or(pg_terminate_backend(pid)), FALSE) FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%jobs%'`).Scan(&broken)
+			return err == nil && broken
+		})
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-recorded; err != nil {
+		t.Error(err)
+	}
+	if _, err := f.Job(t.Context(), "amivoice", "j"); err != nil {
+		t.Error(err)
+	}
 }

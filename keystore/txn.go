@@ -21,6 +21,7 @@ type txn struct {
 	store    *Store
 	db       *database
 	waiting  []engine.Statement // go with the next statements, in one exchange with the server
+	ended    error              // why the transaction was rolled back while a write ran; nil if it was not
 	changes  []change
 	flushed  int        // how many changes flush has written
 	head     *AuditHead // of the audit trail; nil until the first entry
@@ -70,7 +71,8 @@ func (t *txn) sendWaiting() {
 		return
 	}
 	if t.send(); t.err != nil {
-		_ = t.Rollback() // t.err says more
+		t.ended = t.err
+		_ = t.Rollback() // t.ended says more
 	}
 }
 
@@ -99,6 +101,9 @@ func (t *txn) attempt(run func(*txn) error) (err, fatal error) {
 	before, entries, head := len(t.changes), len(t.entries), t.head
 	if err = run(t); err == nil {
 		err = t.err
+	}
+	if t.ended != nil {
+		return nil, t.ended
 	}
 	if t.store.engine.Unstorable(err) {
 		err = refuse(ErrInvalid, "a text has a zero byte, or is not UTF-8: the database cannot store it")
