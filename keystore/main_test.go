@@ -7,6 +7,8 @@ import (
 	"flag"
 	"net/netip"
 	"os"
+	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,6 +54,10 @@ func TestMain(m *testing.M) {
 			inputs = "10"
 		}
 		_ = checks.Value.Set(inputs)
+	}
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		// Many tests wait for a server that starts, stops or is silent.
+		_ = parallel.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0)))
 	}
 	goleak.VerifyTestMain(m)
 }
