@@ -177,6 +177,7 @@ func TestAdmitJobs_AreSentToTheirKeystoreOnly(t *testing.T) {
 	e.server.StartAgain(t)
 	e.open(t)
 	e.takeOverPolling()
+	e.waitUntilBack(t)
 	e.sendAll(t)
 	e.other.wantJob("at another gateway", j)
 }

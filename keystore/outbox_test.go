@@ -66,10 +66,16 @@ func (e *site) leave(t *testing.T) {
 	e.takeOverPolling()
 }
 
-// comeBack starts the database, and polls until the store and the other one know it.
+// comeBack starts the database, and waits until the store and the other one know it.
 func (e *site) comeBack(t *testing.T) {
 	t.Helper()
 	e.server.StartAgain(t)
+	e.waitUntilBack(t)
+}
+
+// waitUntilBack polls until the store knows that the database answers, and waits until the other one knows it.
+func (e *site) waitUntilBack(t *testing.T) {
+	t.Helper()
 	testutil.Eventually(t, "the database answers", func() bool {
 		e.feed.poll(t.Context())
 		return e.answers() == nil && e.other.answers() == nil
