@@ -144,6 +144,24 @@ func (s sharing) askDeepgram(path, authorization string) (status int, body strin
 	return answer.StatusCode, string(text)
 }
 
+// shareRequests checks the requests a minute of a key: what one gateway has let through is missing at the other one.
+func (s sharing) shareRequests(other sharing, account string) {
+	s.t.Helper()
+	id, key := s.key(account, "--limit", "requests=30/m")
+	other.within("the key counts at the other gateway", func() bool { return len(other.find(id)) > 0 })
+	if n := s.admitted(key, 20); n != 20 {
+		s.t.Fatalf("%d of 20 requests were let through; the gateway's output:\n%s", n, s.output)
+	}
+	other.knows(id, 20)
+	if n := other.admitted(key, 15); n != 10 {
+		s.t.Errorf("the other gateway has let %d requests through, want the 10 that were left", n)
+	}
+	s.knows(id, 30)
+	if s.recognizes(key) {
+		s.t.Error("a request beyond the limit was let through")
+	}
+}
+
 func TestPostgres_GatewaysCountTogether(t *testing.T) {
 	t.Parallel()
 	dsn := postgrestest.Start(t).NewDatabase(t)
@@ -151,23 +169,10 @@ func TestPostgres_GatewaysCountTogether(t *testing.T) {
 	jobs, deepgram := newJobBackend(t), newTokenBackend(t, token)
 	one, other := newSharing(t, dsn, "", jobs, deepgram), newSharing(t, dsn, "", jobs, deepgram)
 	account := one.importAccount()
-	// Requests a minute: what one gateway has let through is missing at the other one.
-	id, key := one.key(account, "--limit", "requests=30/m")
-	other.within("the key counts at the other gateway", func() bool { return len(other.find(id)) > 0 })
-	if n := one.admitted(key, 20); n != 20 {
-		t.Fatalf("%d of 20 requests were let through; the gateway's output:\n%s", n, one.output)
-	}
-	other.knows(id, 20)
-	if n := other.admitted(key, 15); n != 10 {
-		t.Errorf("the other gateway has let %d requests through, want the 10 that were left", n)
-	}
-	one.knows(id, 30)
-	if one.recognizes(key) {
-		t.Error("a request beyond the limit was let through")
-	}
+	one.shareRequests(other, account)
 
 	// Live streams at a time. Those of a gateway that was killed count no more after a while.
-	id, key = one.key(account, "--limit", "streams=2")
+	id, key := one.key(account, "--limit", "streams=2")
 	third := newSharing(t, dsn, "", jobs, deepgram)
 	first, second := one.begin(key), third.begin(key)
 	if first == nil || second == nil {
