@@ -55,9 +55,9 @@ func (s *Store) FindJobFor(ctx context.Context, accountID, backend, id string) (
 	}
 }
 
-// loadJob reads a job from the outbox, or from the database. From the replica it reads only a job of the account, if accountID is
-// not empty: a job of another account would be told apart from one that the replica lacks. A job of another account
-// that is in the outbox is not there either.
+// loadJob reads a job from the outbox, or from the database. If accountID is not empty, it reads only a job of the
+// account from the replica: a job of another account would be told apart from one that the replica lacks. For the
+// same reason it returns another account's job of the outbox only if the database answers.
 func (s *Store) loadJob(ctx context.Context, d digest, accountID, backend, id string) (policy.Job, error) {
 	waiting, unread := s.outbox.find(ctx, backend, id)
 	if unread == nil && (accountID == "" || waiting.AccountID == accountID) {
@@ -269,7 +269,8 @@ func refuseRecorded(writes []*write, made []jobName) {
 // and now becomes the time when the job ended. JobUnseen changes nothing. The error is
 // ErrNotFound if there is no such job.
 func (s *Store) SetJobState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) error {
-	if s.outbox != nil {
+	// A cached job is in the database, and waits in no outbox.
+	if s.outbox != nil && s.cache.jobs.Get(jobDigest(backend, id)).State != recordcache.Present {
 		if found, err := s.outbox.setState(ctx, backend, id, state, now); found {
 			return err
 		}

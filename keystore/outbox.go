@@ -190,13 +190,19 @@ func (o *outbox) unreadable(file *sqlite.Outbox, err error) error {
 }
 
 // setState records the state of a job that waits in the file. found reports whether one does. If ctx ends, the caller
-// does not wait for the disk any more; the state is recorded later.
+// does not wait for the disk any more; the state is recorded later. The error is an ErrUnavailable if too many writes wait.
 func (o *outbox) setState(ctx context.Context, backend, id string, state policy.JobState, now policy.Time) (found bool, err error) {
 	switch j, err := o.find(ctx, backend, id); {
 	case err != nil:
 		return false, nil //nolint:nilerr // FindJob returns it, if the database does not have the job
 	case !advances(&j, state):
 		return true, nil
+	}
+	o.mu.Lock()
+	full := len(o.queue) >= queueLen
+	o.mu.Unlock()
+	if full {
+		return true, fault(errOutboxBusy)
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -231,6 +237,8 @@ func (o *outbox) setState(ctx context.Context, backend, id string, state policy.
 	}
 	return true, err
 }
+
+var errOutboxBusy = errors.New("too many writes wait for the disk on which jobs wait for the database")
 
 // errJobSent says that a job does not wait any more: the database has it.
 var errJobSent = errors.New("the job was sent on meanwhile")
