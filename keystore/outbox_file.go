@@ -146,21 +146,30 @@ func countWaitingJobs(ctx context.Context, q querier, storeID string) (n Waiting
 	return n, err
 }
 
+// WaitingCondition is what InspectWaitingJobs finds out about the jobs that wait at a site. It is empty if no file of them
+// exists.
+type WaitingCondition struct {
+	WaitingJobs
+
+	Path     string   // of the file
+	Readable []string // its files that users other than its owner can read
+}
+
 // InspectWaitingJobs counts the jobs that wait at the site of cfg for the store with an ID, also while a server uses
-// their file, and changes nothing. It returns the path of the file, and those of its files that users other than its
-// owner can read. The path is empty if there is no file. cfg.Postgres.Replica must not be empty.
-func InspectWaitingJobs(ctx context.Context, cfg Config, storeID string) (path string, readable []string, n WaitingJobs, err error) {
-	path = sqlite.OutboxPath(cfg.Postgres.Replica)
+// their file, and changes nothing. cfg.Postgres.Replica must not be empty. The error is an ErrUnavailable.
+func InspectWaitingJobs(ctx context.Context, cfg Config, storeID string) (c WaitingCondition, err error) {
+	path := sqlite.OutboxPath(cfg.Postgres.Replica)
 	db, readable, err := sqlite.InspectOutbox(ctx, path)
 	if err == nil && db == nil {
-		return "", nil, n, nil
+		return c, nil
 	}
+	c.Path, c.Readable = path, readable
 	if err == nil {
 		defer func() { _ = db.Close() }() // it has read only
-		n, err = countWaitingJobs(ctx, db, storeID)
+		c.WaitingJobs, err = countWaitingJobs(ctx, db, storeID)
 	}
 	if err != nil {
-		return path, readable, n, fault(fmt.Errorf("the jobs that wait for the database in %s cannot be read: %w", path, err))
+		return c, fault(fmt.Errorf("the jobs that wait for the database in %s cannot be read: %w", path, err))
 	}
-	return path, readable, n, nil
+	return c, nil
 }

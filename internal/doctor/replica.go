@@ -44,26 +44,26 @@ func (e *examination) checkWaitingJobs(ctx context.Context, c *keystore.ReplicaC
 	if e.stored != nil {
 		storeID = e.stored.ID
 	}
-	path, readable, jobs, err := keystore.InspectWaitingJobs(ctx, e.Store, storeID)
+	jobs, err := keystore.InspectWaitingJobs(ctx, e.Store, storeID)
 	if err != nil {
 		e.add(CheckReplica, Fail, e.Store.Postgres.Replica, sentence(err.Error()), "")
 		return
 	}
-	for _, name := range readable {
+	for _, name := range jobs.Readable {
 		e.add(CheckReplica, Warn, name, "Users other than the owner can read the file, which holds jobs and addresses.", "chmod 600 "+name)
 	}
 	if jobs.Refused > 0 {
-		e.add(CheckReplica, Warn, path, fmt.Sprintf("The database does not take %s of this site, so nobody finds the records.", words.Count(jobs.Refused, "job")),
-			`sqlite3 `+path+` "SELECT refused, backend, id, account_id FROM jobs WHERE refused <> ''" shows the reasons.`)
+		e.add(CheckReplica, Warn, jobs.Path, fmt.Sprintf("The database does not take %s of this site, so nobody finds the records.", words.Count(jobs.Refused, "job")),
+			`sqlite3 `+jobs.Path+` "SELECT refused, backend, id, account_id FROM jobs WHERE refused <> ''" shows the reasons.`)
 	}
 	if jobs.Foreign > 0 {
-		e.add(CheckReplica, Warn, path, fmt.Sprintf("For another keystore wait %s.", words.Count(jobs.Foreign, "job")), "Configure that keystore with this directory: its server sends the jobs on.")
+		e.add(CheckReplica, Warn, jobs.Path, fmt.Sprintf("For another keystore wait %s.", words.Count(jobs.Foreign, "job")), "Configure that keystore with this directory: its server sends the jobs on.")
 	}
 	switch {
 	case jobs.Waiting > 0 && e.Server == nil:
-		e.add(CheckReplica, Warn, path, fmt.Sprintf("For the database wait %s of this site, and no server runs.", words.Count(jobs.Waiting, "job")), "Start the server: it sends the jobs on.")
+		e.add(CheckReplica, Warn, jobs.Path, fmt.Sprintf("For the database wait %s of this site, and no server runs.", words.Count(jobs.Waiting, "job")), "Start the server: it sends the jobs on.")
 	case jobs.Waiting > 0:
-		e.add(CheckReplica, Pass, path, fmt.Sprintf("For the database wait %s of this site. The server sends the jobs on when the database answers.", words.Count(jobs.Waiting, "job")), "")
+		e.add(CheckReplica, Pass, jobs.Path, fmt.Sprintf("For the database wait %s of this site. The server sends the jobs on when the database answers.", words.Count(jobs.Waiting, "job")), "")
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/speechgate/speechgate/keystore"
 )
 
-// Two processes with one replica are found, and this process is none of them.
+// Processes that use the same replica are found. The process of the test is left out.
 func TestDoctor_FindsSeveralProcessesWithOneReplica(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "replica.db")
