@@ -5,12 +5,9 @@ package main
 import (
 	"errors"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
@@ -18,9 +15,6 @@ import (
 
 // issueCase is the name of the case that compares how fast keys are issued in PostgreSQL and in SQLite.
 const issueCase = "postgres-issue"
-
-// issuers is how many clients issue keys at the same time, each one key after the other.
-const issuers = 64
 
 // issuing compares how fast keys are issued with both engines, over HTTP and without, and measures which
 // process needs the processor for it.
@@ -60,17 +54,23 @@ func (s *suite) issueOverHTTP(f *fixture, one, other *proxy) (err error) {
 			if err != nil {
 				return nil, err
 			}
-			client := ownCPU()
+			own, err := ownTime()
+			if err != nil {
+				return nil, err
+			}
 			r, err := s.issueAt(p, f, s.length)
 			if err != nil {
 				return nil, err
 			}
-			client = ownCPU() - client
+			ownAfter, err := ownTime()
+			if err != nil {
+				return nil, err
+			}
 			after, err := server.cpu()
 			n := float64(r.requests)
 			return sample{
 				"throughput": r.perSecond(), "CPU per request": r.cpuEach(),
-				"CPU of the clients": float64(client.Nanoseconds()) / 1e3 / n, "CPU of the server": (after - before) / n,
+				"CPU of the clients": (ownAfter - own) / n, "CPU of the server": (after - before) / n,
 			}, err
 		}
 	}
@@ -81,52 +81,17 @@ func (s *suite) issueOverHTTP(f *fixture, one, other *proxy) (err error) {
 
 // issueAt issues keys at a gate.
 func (s *suite) issueAt(p *proxy, f *fixture, length time.Duration) (*result, error) {
-	return s.play(p, plan{conns: issuers, next: f.issued(0), classes: []class{answered, {status: http.StatusOK}}, length: length})
-}
-
-// ownCPU returns the processor time of this process.
-func ownCPU() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
-		panic(err) // the clock is there
-	}
-	return time.Duration(t.Nano())
+	return s.play(p, plan{conns: callers, next: f.issued(0), classes: []class{answered, {status: http.StatusOK}}, length: length})
 }
 
 // issueAlone compares how fast both keystores issue keys, without a gate.
 func (s *suite) issueAlone(f *fixture) error {
-	lite, err := f.open(s.ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lite.Close() }()
-	pg, err := keystore.Open(s.ctx, s.postgresConfig())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = pg.Close() }()
-	run := func(store *keystore.Store) func() (sample, error) {
-		return func() (sample, error) { return s.issueIn(store, f) }
-	}
-	return s.compare("keys issued by 64 callers, PostgreSQL", s.pairs, run(lite), run(pg), measure{name: "rate", unit: "keys/s"})
-}
-
-func (s *suite) issueIn(store *keystore.Store, f *fixture) (sample, error) {
-	var callers sync.WaitGroup
-	var keys atomic.Int64
-	errs := make([]error, issuers)
-	begun := time.Now()
-	for i := range issuers {
-		callers.Go(func() {
-			for errs[i] == nil && time.Since(begun) < s.length {
-				at := now()
-				_, _, errs[i] = store.IssueKey(s.ctx, at, operator, keystore.NewKey{
-					AccountID: f.job.AccountID, Origin: policy.OriginAPI, Expires: policy.ExpiresAt(at.Add(time.Minute)), Issuer: f.job.KeyID,
-				})
-				keys.Add(1)
-			}
+	return s.withoutGates(f, "keys issued by 64 callers, PostgreSQL", measure{name: "rate", unit: "keys/s"},
+		func(store *keystore.Store, _, _ int) error {
+			at := now()
+			_, _, err := store.IssueKey(s.ctx, at, operator, keystore.NewKey{
+				AccountID: f.job.AccountID, Origin: policy.OriginAPI, Expires: policy.ExpiresAt(at.Add(time.Minute)), Issuer: f.job.KeyID,
+			})
+			return err
 		})
-	}
-	callers.Wait()
-	return sample{"rate": float64(keys.Load()) / time.Since(begun).Seconds()}, errors.Join(errs...)
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/speechgate/speechgate/keystore"
@@ -123,11 +125,24 @@ func (s *suite) postgresConfig() keystore.Config {
 	return keystore.Config{Postgres: &keystore.Postgres{DSN: policy.NewSecret(s.postgres)}, Clock: now, CommandLine: true}
 }
 
-// recorders is how many callers record jobs at the same time.
-const recorders = 64
+// callers is how many callers a keystore, or clients a gate, has at the same time. Each makes one call after the other.
+const callers = 64
 
 // recordJobs compares how fast both keystores record jobs durably, without a gate.
 func (s *suite) recordJobs(f *fixture) error {
+	return s.withoutGates(f, "jobs recorded by 64 callers, PostgreSQL", measure{name: "rate", unit: "jobs/s", target: 1.5},
+		func(store *keystore.Store, caller, n int) error {
+			reserved := store.ReserveWrite()
+			defer reserved.Release()
+			job := f.job
+			job.ID, job.CreatedAt = fmt.Sprintf("run%d-%d-%d", s.runs, caller, n), now()
+			return store.CreateReservedJob(s.ctx, &reserved, job)
+		})
+}
+
+// withoutGates compares how fast the keystores of a fixture, in a file and in PostgreSQL, answer calls. call makes the
+// n-th call of a caller. rate is the name of the measure.
+func (s *suite) withoutGates(f *fixture, name string, rate measure, call func(store *keystore.Store, caller, n int) error) error {
 	lite, err := f.open(s.ctx)
 	if err != nil {
 		return err
@@ -139,40 +154,25 @@ func (s *suite) recordJobs(f *fixture) error {
 	}
 	defer func() { _ = pg.Close() }()
 	run := func(store *keystore.Store) func() (sample, error) {
-		return func() (sample, error) { return s.recordIn(store, f) }
-	}
-	return s.compare("jobs recorded by 64 callers, PostgreSQL", s.pairs, run(lite), run(pg),
-		measure{name: "rate", unit: "jobs/s", target: 1.5})
-}
-
-func (s *suite) recordIn(store *keystore.Store, f *fixture) (sample, error) {
-	type result struct {
-		jobs int
-		err  error
-	}
-	results := make(chan result, recorders)
-	begun := time.Now()
-	for i := range recorders {
-		go func() {
-			var r result
-			for r.err == nil && time.Since(begun) < s.length {
-				reserved := store.ReserveWrite()
-				job := f.job
-				job.ID, job.CreatedAt = fmt.Sprintf("run%d-%d-%d", s.runs, i, r.jobs), now()
-				if r.err = store.CreateReservedJob(s.ctx, &reserved, job); r.err == nil {
-					r.jobs++
-				}
-				reserved.Release()
+		return func() (sample, error) {
+			var all sync.WaitGroup
+			var answered atomic.Int64
+			errs := make([]error, callers)
+			begun := time.Now()
+			for i := range callers {
+				all.Go(func() {
+					for n := 0; time.Since(begun) < s.length; n++ {
+						if errs[i] = call(store, i, n); errs[i] != nil {
+							return
+						}
+						answered.Add(1)
+					}
+				})
 			}
-			results <- r
-		}()
+			all.Wait()
+			s.runs++
+			return sample{rate.name: float64(answered.Load()) / time.Since(begun).Seconds()}, errors.Join(errs...)
+		}
 	}
-	jobs, errs := 0, []error(nil)
-	for range recorders {
-		r := <-results
-		jobs += r.jobs
-		errs = append(errs, r.err)
-	}
-	s.runs++
-	return sample{"rate": float64(jobs) / time.Since(begun).Seconds()}, errors.Join(errs...)
+	return s.compare(name, s.pairs, run(lite), run(pg), rate)
 }
