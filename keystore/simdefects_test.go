@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// simDefects are defects that TestSimulation must find: a text of a file, and what is put in its place. That records
-// stay after a failover that has undone their changes is none of them: 300 seeds do not meet it, and
-// TestR2_ARecordOfALostPrimaryIsDropped does.
+// simDefects are defects that TestSimulation must find: a text of a file, and what is put in its place. The list lacks
+// records that stay after a failover has undone their changes. TestR2_ARecordOfALostPrimaryIsDropped finds them, and 300
+// seeds do not.
 var simDefects = []struct{ name, file, text, replacement string }{ //nolint:gochecknoglobals // never changed
 	{
 		"a poll that fails extends the trust in cached records", "feed.go",
