@@ -133,6 +133,7 @@ func TestRevokeTree_WithoutRoomEndsWithoutMarks(t *testing.T) {
 	}
 	expired, _ := f.child(r.New)
 	mustExec(t, rawDB(t, path), `UPDATE api_keys SET expires_at = $1 WHERE id = $2`, start.Add(-uploadTime), expired.ID)
+	f.takeOverPolling() // nothing else looks for room
 	f.room.free = func(string) int64 { return 0 }
 	_, n, err := f.RevokeTree(t.Context(), start+1, operator, r.New.ID, "")
 	if err != nil || n != 2 {
