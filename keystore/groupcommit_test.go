@@ -56,9 +56,17 @@ func (f fixture) waitForWriter() {
 	})
 }
 
+// openQuiet opens a store that only the test writes to.
+func openQuiet(t *testing.T) fixture {
+	t.Helper()
+	f := openStore(t, newPath(t))
+	f.takeOverPolling()
+	return f
+}
+
 func TestGroupCommit_WritesWaitForAReservedWrite(t *testing.T) {
 	t.Parallel()
-	f := openStore(t, newPath(t))
+	f := openQuiet(t)
 	f.commits.maxDelay = time.Hour
 	reserved := f.ReserveWrite()
 	first := f.submitWrite()
@@ -107,7 +115,7 @@ func TestGroupCommit_TakesTheWritesThatComeWhileATransactionBegins(t *testing.T)
 
 func TestGroupCommit_NoWriteWaitsForAReleasedReservation(t *testing.T) {
 	t.Parallel()
-	f := openStore(t, newPath(t))
+	f := openQuiet(t)
 	f.commits.maxDelay = time.Hour
 	committed(t, "a write without a reservation", f.submitWrite())
 	for range maxMisses { // also if the round before has left an element in released
@@ -123,7 +131,7 @@ func TestGroupCommit_NoWriteWaitsForAReleasedReservation(t *testing.T) {
 
 func TestGroupCommit_SkipsWaitsAfterThreeMisses(t *testing.T) {
 	t.Parallel()
-	f := openStore(t, newPath(t))
+	f := openQuiet(t)
 	slow := f.ReserveWrite()
 	missOnce := func() { // a wait that gains no write
 		f.commits.maxDelay = time.Millisecond
@@ -175,7 +183,7 @@ func mustWait(t *testing.T, waiting <-chan *sql.Tx) {
 
 func TestGroupCommit_CreatingAJobUsesItsReservation(t *testing.T) {
 	t.Parallel()
-	f := openStore(t, newPath(t))
+	f := openQuiet(t)
 	f.commits.maxDelay = time.Hour
 	k, _ := f.key(f.account().ID)
 	j := policy.Job{Backend: "b", ID: "j", AccountID: k.AccountID, KeyID: k.ID, CreatedAt: start}
@@ -198,7 +206,7 @@ func TestGroupCommit_CreatingAJobUsesItsReservation(t *testing.T) {
 
 func TestGroupCommit_ClosingDoesNotWaitForReservations(t *testing.T) {
 	t.Parallel()
-	f := openStore(t, newPath(t))
+	f := openQuiet(t)
 	f.commits.maxDelay = time.Hour
 	reserved := f.ReserveWrite()
 	defer reserved.Release()

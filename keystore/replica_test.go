@@ -28,9 +28,10 @@ func (f fixture) waitForReplica() {
 	f.t.Helper()
 	now := f.Store.mono()
 	if db, err := f.database(); err == nil {
-		if _, err := db.reader.ExecContext(f.t.Context(), `SELECT pg_notify('speechgate_feed', '')`); err != nil { // so that the follower asks now
-			f.t.Fatal(err)
-		}
+		testutil.Eventually(f.t, "the follower is told to ask now", func() bool {
+			_, err := db.reader.ExecContext(f.t.Context(), `SELECT pg_notify('speechgate_feed', '')`)
+			return err == nil
+		})
 	}
 	testutil.Eventually(f.t, "the replica has followed", func() bool {
 		c, n := f.replica.copied.Load(), &f.replica.news
