@@ -20,8 +20,8 @@ import (
 
 var sqlBlock = regexp.MustCompile("(?s)```sql\n(.*?)```")
 
-// The statements of docs/clustering.md make three roles. A gateway runs with the one that can change
-// no table.
+// The statements of docs/clustering.md make three roles, and the index for searches. A gateway runs with the
+// role that can change no table.
 func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../docs/clustering.md")
@@ -29,8 +29,8 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := sqlBlock.FindAllStringSubmatch(string(page), -1)
-	if len(blocks) != 3 {
-		t.Fatalf("the page has %d blocks of SQL, want 3", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("the page has %d blocks of SQL, want 4", len(blocks))
 	}
 	server := postgrestest.New(t)
 	dsn := server.NewDatabase(t)
@@ -59,6 +59,7 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 		t.Fatalf("init: status %d, %s", status, stderr)
 	}
 	execute(t, migrate, blocks[2][1])
+	execute(t, migrate, blocks[3][1])
 
 	// A gateway does everything with its role.
 	gate, admin := newPostgresProgram(t, serve, newJobBackend(t), "")
@@ -69,6 +70,12 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 	}
 	if status, created := gate.post("/v1/recognitions", key); created["sessionid"] == nil {
 		t.Errorf("no job was created: %d, %v", status, created)
+	}
+	if _, stderr, status := p.ask(serve, "key", "issue", "--account", account, "--label", "Terminal 7, entrance"); status != 0 {
+		t.Errorf("issuing a key with a label: status %d, %s", status, stderr)
+	}
+	if found, stderr, status := p.ask(serve, "key", "list", "--search", "entrance"); status != 0 || !strings.Contains(found, "Terminal 7, entrance") {
+		t.Errorf("a search: status %d, %s%s", status, found, stderr)
 	}
 	backup := filepath.Join(p.dir, "backup.db")
 	for _, args := range [][]string{

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/speechgate/speechgate/policy"
 )
@@ -31,14 +32,22 @@ type keyWindows struct {
 	// keys is how many keys a page looks at if it selects some of them. A filter that few keys
 	// pass would otherwise make a page read all keys.
 	keys int
-	// labels is how many labels a page of a search looks at. They are in an index.
+	// first is how many labels a page of a search looks at before it asks for the index of the parts of
+	// labels. A text that many labels contain fills the page with them, and would take the index long.
+	first int
+	// found is how long the page then waits for that index. Zero: it does not ask for it.
+	found time.Duration
+	// labels is how many labels it looks at after that.
 	labels int
 	// few is up to how many keys of an account are sorted for each page.
 	few int
 }
 
-// defaultWindows are the windows that take up to 30 ms.
-var defaultWindows = keyWindows{keys: 3_000, labels: 25_000, few: 5_000} //nolint:gochecknoglobals // never changed
+// defaultWindows are the windows that take up to 30 ms, besides the wait for the index.
+var defaultWindows = keyWindows{keys: 3_000, first: 5_000, found: time.Second, labels: 20_000, few: 5_000} //nolint:gochecknoglobals // never changed
+
+// boundedFound is how long a page waits for the index if its work is limited.
+const boundedFound = 15 * time.Millisecond
 
 // orderedKeys returns a page of [Store.Keys] in another order than OrderIssued, or of a search.
 // The list consists of sections, one after the other.
@@ -63,7 +72,22 @@ func (s *Store) orderedKeys(ctx context.Context, list *KeyList, now policy.Time)
 		if list.Limit > 0 {
 			most = list.Limit - len(page)
 		}
-		found, reached, err := s.readSection(ctx, list, now, sections[at.section], at.values, most)
+		section := sections[at.section]
+		if section[0].pattern != "" {
+			found, reached, done, err := s.readQuickly(ctx, list, now, &section[0], at.values, most)
+			page = append(page, found...)
+			switch {
+			case err != nil:
+				return nil, "", err
+			case done && reached == nil:
+				return page, "", nil
+			case done:
+				return page, keyPosition{at.section, reached}.cursor(list), nil
+			}
+			at = keyPosition{at.section + 1, reached}
+			continue
+		}
+		found, reached, err := s.readSection(ctx, list, now, section, at.values, most)
 		if err != nil {
 			return nil, "", err
 		}
@@ -229,11 +253,15 @@ func (s *Store) readSection(ctx context.Context, list *KeyList, now policy.Time,
 		all = all[:most]
 		reached = all[most-1].place
 	}
-	page = make([]policy.Key, len(all))
-	for i := range all {
-		page[i] = all[i].Key
+	return keysOf(all), reached, nil
+}
+
+func keysOf(placed []placedKey) []policy.Key {
+	keys := make([]policy.Key, len(placed))
+	for i := range placed {
+		keys[i] = placed[i].Key
 	}
-	return page, reached, nil
+	return keys
 }
 
 // readPart returns up to most keys of a part and one more, or all if most is 0. If it drops some

@@ -149,7 +149,7 @@ func TestKeys_InEachOrder(t *testing.T) {
 			m.search = rapid.SampledFrom([]string{"a", "B", "ab", "0", "%", "_", `\`, "京", "é", "key_1", "key_", "none"}).Draw(t, "text")
 		}
 		list := m.list()
-		list.windows = keyWindows{rapid.IntRange(1, 30).Draw(t, "window"), rapid.IntRange(1, 30).Draw(t, "window of labels"), rapid.SampledFrom([]int{0, 100}).Draw(t, "few")}
+		list.windows = keyWindows{keys: rapid.IntRange(1, 30).Draw(t, "window"), first: rapid.IntRange(1, 30).Draw(t, "first labels"), labels: rapid.IntRange(1, 30).Draw(t, "window of labels"), few: rapid.SampledFrom([]int{0, 100}).Draw(t, "few")}
 		if all, next, err := f.Keys(r.Context(), list); err != nil || next != "" || !slices.Equal(namesOf(all, func(k policy.Key) string { return k.ID }), m.expected(keys)) {
 			t.Fatalf("without a limit: %v, next %q, %v; want %v", namesOf(all, func(k policy.Key) string { return k.ID }), next, err, m.expected(keys))
 		}
@@ -274,7 +274,7 @@ func TestKeys_OrdersSortNothing(t *testing.T) {
 			{Search: "a", NewestFirst: true},
 		} {
 			list.AccountID = accountID // of no keys, so that the windows are those of many
-			list.windows = keyWindows{100, 100, -1}
+			list.windows = keyWindows{keys: 100, first: 100, labels: 100, few: -1}
 			sections, err := f.keySections(t.Context(), &list, start)
 			if err != nil {
 				t.Fatal(err)

@@ -28,8 +28,13 @@ type keyPart struct {
 	// inAccounts is true if the part has the keys of one account after the other, in the order of the
 	// accounts. Its first column is the row of the account.
 	inAccounts bool
-	only       condition // of the outer query, where the columns of the order are d.c1, d.c2, …
-	window     int       // how many keys are looked at, if some of them are dropped
+	// pattern is the pattern of LIKE of the labels, if the keys of the part are to be found with an index
+	// that does not have the order of the list: see readFound.
+	pattern string
+	// found selects the keys that the window is read from, if it does not read them in its order.
+	found  condition
+	only   condition // of the outer query, where the columns of the order are d.c1, d.c2, …
+	window int       // how many keys are looked at, if some of them are dropped
 }
 
 // condition is an SQL condition in which each ? is one of args, in this order. If text is empty,
@@ -98,7 +103,7 @@ func (p *keyPart) lastText(q *listQuery, from []any, descending bool, window int
 }
 
 // windowText returns the query of the window from a place on.
-func (p *keyPart) windowText(q *listQuery, from []any, descending bool, window int) string {
+func (p *keyPart) windowText(q *listQuery, place []any, descending bool, window int) string {
 	beyond := `>`
 	if descending {
 		beyond = `<`
@@ -111,10 +116,15 @@ func (p *keyPart) windowText(q *listQuery, from []any, descending bool, window i
 		columns = append(columns, p.row+` AS r`)
 	}
 	where := p.where
-	if from != nil {
-		where = where.and(`(`+strings.Join(p.order, `, `)+`) `+beyond+` (`+strings.TrimSuffix(strings.Repeat(`?, `, len(from)), `, `)+`)`, from...)
+	if place != nil {
+		where = where.and(`(`+strings.Join(p.order, `, `)+`) `+beyond+` (`+strings.TrimSuffix(strings.Repeat(`?, `, len(place)), `, `)+`)`, place...)
 	}
-	text := `SELECT ` + strings.Join(columns, `, `) + ` FROM ` + p.from
+	from, text := p.from, ``
+	if p.found.text != "" {
+		// Otherwise PostgreSQL could read all keys in the order of the window until it has found enough.
+		from, text = `found`, `WITH found AS MATERIALIZED (SELECT account_id, label, rowid FROM `+p.from+` WHERE `+q.bind(p.found.text, p.found.args...)+`) `
+	}
+	text += `SELECT ` + strings.Join(columns, `, `) + ` FROM ` + from
 	if where.text != "" {
 		text += ` WHERE ` + q.bind(where.text, where.args...)
 	}

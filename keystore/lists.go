@@ -89,7 +89,9 @@ type KeyList struct {
 	Cursor string
 
 	// Bounded limits the work for a page that a filter selects, also in the order OrderIssued: a
-	// page can have fewer keys than Limit then, even none, although another page follows.
+	// page can have fewer keys than Limit then, even none, although another page follows. A page of
+	// a Search waits for the engine's index of the parts of labels for 15 ms, and otherwise for a
+	// second: where there is the index.
 	Bounded bool
 
 	windows keyWindows // set by Keys, unless a test has set them
@@ -115,6 +117,9 @@ func (s *Store) Keys(ctx context.Context, list KeyList) (page []policy.Key, next
 	if list.Order != OrderIssued || list.Search != "" || list.Bounded && list.IssuerID == "" {
 		if list.windows == (keyWindows{}) {
 			list.windows = defaultWindows
+			if list.Bounded {
+				list.windows.found = boundedFound
+			}
 		}
 		return s.orderedKeys(ctx, &list, now)
 	}

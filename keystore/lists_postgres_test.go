@@ -27,7 +27,7 @@ func TestLists_PagesReadFewRowsInPostgreSQL(t *testing.T) {
 	})
 	tracer := traceLists(t, f, dsn)
 	const mostRows = 3_500 // of all tables together, in one query
-	windows := keyWindows{keys: 200, labels: 500, few: 100}
+	windows := keyWindows{keys: 200, first: 100, labels: 400, few: 100}
 	db := connectForPlans(t, dsn)
 	fillForPlans(t, db)
 	accounts := []string{"", "acc_000", "acc_007"}

@@ -109,6 +109,11 @@ func (d *simDatabase) Reader() *sql.DB { return d.reader }
 // Lists implements [engine.Database].
 func (d *simDatabase) Lists() *sql.DB { return d.reader }
 
+// Search implements [engine.Database].
+func (*simDatabase) Search(context.Context, time.Duration, func(engine.Querier) error) (done bool, err error) {
+	return false, nil
+}
+
 // Follow implements [engine.Database], as package postgres does.
 func (d *simDatabase) Follow(ctx context.Context, read func(q engine.Querier, undone bool) error) error {
 	var timeline int64

@@ -116,6 +116,10 @@ type Database interface {
 	// Lists returns a pool for the reads of lists, searches and sums: they may take longer than
 	// others, and are planned for the values of their parameters. Writes with it fail.
 	Lists() *sql.DB
+	// Search calls read with a Querier of Lists, whose queries can find the keys whose label contains a
+	// text in an index. done is false if the database has no such index, or if a query of read has
+	// taken longer than limit, which must be at least a millisecond. The caller then reads in another way.
+	Search(ctx context.Context, limit time.Duration, read func(Querier) error) (done bool, err error)
 	// Follow checks that the database is still in its place and whole. It calls
 	// read if another connection may have written since the last call of Follow
 	// that returned nil. undone is set if, since then, changes may have been undone that this

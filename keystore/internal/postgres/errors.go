@@ -28,6 +28,7 @@ const (
 	codeStarting           = "57P03" // the server starts or stops
 	codeStatementExists    = "42P05" // a prepared statement of another client, behind a pooler
 	codeNoStatement        = "26000"
+	codeQueryCanceled      = "57014"
 	codeTooOld             = "SGK01" // of check_program in the schema
 )
 

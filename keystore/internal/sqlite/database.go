@@ -167,6 +167,11 @@ func (d *database) Reader() *sql.DB { return d.reader }
 // which index it takes.
 func (d *database) Lists() *sql.DB { return d.reader }
 
+// Search implements [engine.Database]. A keystore in a file has no such index.
+func (*database) Search(context.Context, time.Duration, func(engine.Querier) error) (done bool, err error) {
+	return false, nil
+}
+
 // Size implements [engine.Database]. It asks for the sizes of the file and of its -wal file,
 // and opens neither.
 func (d *database) Size() (data, log int64) { return fileSize(d.path), fileSize(d.path + "-wal") }
