@@ -160,8 +160,11 @@ func TestPostgres_CommandsWorkOnTheDatabase(t *testing.T) {
 		named  string
 		want   string
 	}{
-		{2, strings.Replace(dsn, "postgres://", "Postgres://", 1), "it is a URL: want the path of a file"},
-		{2, strings.Replace(dsn, "postgres://", "postgres:/", 1), "it is a URL: want the path of a file"},
+		{2, strings.Replace(dsn, "postgres://", "Postgres://", 1), "want the path of a file, or for PostgreSQL a URL such as postgres://"},
+		{2, strings.Replace(dsn, "postgres://", "postgres:/", 1), "want the path of a file, or for PostgreSQL a URL such as postgres://"},
+		{2, strings.Replace(dsn, "postgres://", "postgres:", 1), "it looks like a connection string"},
+		{2, "host=" + u.Hostname() + " port=" + u.Port() + " dbname=" + u.Path[1:] + " user=canary password=canary", "it looks like a connection string"},
+		{2, "host=db dbname=keys password=can$canary", "it looks like a connection string"},
 		{2, strings.Replace(dsn, u.Path, "", 1), "a connection string without a database"},
 		{2, strings.Replace(dsn, "sslmode=disable", "sslmode=nothing", 1), "sslmode is invalid"},
 		{4, strings.Replace(dsn, u.Path, "/nothing", 1), `database "nothing" does not exist`},

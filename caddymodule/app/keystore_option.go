@@ -175,9 +175,12 @@ var (
 )
 
 // CheckFilePath refuses a text that is not the path of a file, such as a data source name of
-// SQLite. Without this check, the program would make a file with this text as its name.
+// SQLite. Without this check, the program would make a file with this text as its name. An error
+// shows no connection string.
 func CheckFilePath(path string) error {
 	switch {
+	case connectionForm.MatchString(path):
+		return errConnectionString
 	case strings.TrimSpace(path) != path:
 		return errors.New("it begins or ends with a space or a line break: want the path alone")
 	case path == ":memory:":
@@ -201,8 +204,11 @@ const ShellVariable = "$%s"
 // CheckPathSpelling refuses a path that a shell would expand, such as ~/keystore.db: this
 // program does not expand it, and would make a directory with the name ~. The argument
 // variable is the format of an environment variable for the text of the error: ShellVariable
-// or "{env.%s}".
+// or "{env.%s}". An error shows no connection string.
 func CheckPathSpelling(path, variable string) error {
+	if connectionForm.MatchString(path) {
+		return errConnectionString // the errors below show parts of the text
+	}
 	if m := tildeForm.FindStringSubmatch(path); m != nil {
 		if m[1] != "" {
 			return fmt.Errorf("~%s is not expanded here: want the whole path, such as /home/%s%s", m[1], m[1], path[len("~"+m[1]):])

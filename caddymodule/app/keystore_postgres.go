@@ -48,14 +48,18 @@ func IsConnectionString(text string) bool {
 // QuotePath quotes a path for an error. A text that can be a connection string with a password
 // is not shown.
 func QuotePath(path string) string {
-	if secretForm.MatchString(path) {
+	if connectionForm.MatchString(path) {
 		return "(not shown, because it can have a password)"
 	}
 	return strconv.Quote(path)
 }
 
+var errConnectionString = errors.New(`it looks like a connection string: want the path of a file, or for PostgreSQL a URL such as postgres://gateway@db.example.com/speechgate, in a Caddyfile behind "keystore postgres"`)
+
 var (
-	secretForm = regexp.MustCompile(`(?i)://.*@|^postgres(ql)?:|password`)
+	// connectionForm matches what can be a connection string, with a password or a user in it: a URL with a
+	// user, a URL whose slashes are missing, and keywords with values.
+	connectionForm = regexp.MustCompile(`(?i)://.*@|^\s*(postgres(ql)?:|[a-z_]+\s*=)|password\s*=`)
 	// plainPasswordForm matches a connection string with a password that is no placeholder.
 	plainPasswordForm = regexp.MustCompile(`://[^/?#@:]*:[^{@/][^@/?#]*@|(?i:(^|[\s?&])password\s*=\s*'?[^\s'{&])`)
 )

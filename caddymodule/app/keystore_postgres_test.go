@@ -98,21 +98,38 @@ func TestKeystoreConfig_FindsAPasswordInTheConfiguration(t *testing.T) {
 	}
 }
 
-func TestQuotePath_ShowsNoConnectionString(t *testing.T) {
+func TestPaths_AreNoConnectionStringsAndShowNone(t *testing.T) {
 	t.Parallel()
-	for text, shown := range map[string]bool{
-		"/var/lib/speechgate/keystore.db":           true,
-		"file:/var/lib/speechgate/keystore.db":      true,
-		"~/keys@home.db":                            true,
-		"postgresql-keys.db":                        true,
-		"postgres:/gateway:canary@db/keys":          false,
-		"Postgres://gateway:canary@db/keys":         false,
-		"mysql://gateway:can/ary@db/keys":           false,
-		"host=db dbname=keys password=canary":       false,
-		"jdbc:postgresql://db/keys?PASSWORD=canary": false,
+	for text, isPath := range map[string]bool{
+		"/var/lib/speechgate/keystore.db":                  true,
+		"/run/secrets/speechgate-password":                 true,
+		"keys@home.db":                                     true,
+		"/srv/a=b/keystore.db":                             true,
+		"postgresql-keys.db":                               true,
+		"postgres:/gateway:canary@db/keys":                 false,
+		"postgres:gateway:canary@db/keys":                  false,
+		"Postgres://gateway:canary@db/keys":                false,
+		"mysql://gateway:can/ary@db/keys":                  false,
+		"host=db dbname=keys password=canary":              false,
+		" HOST = db user=canary":                           false,
+		"dbname=keys user=canary":                          false,
+		"passfile=/canary dbname=keys":                     false,
+		"host=db dbname=keys password=can$canary/":         false,
+		"host=db dbname=keys password=%canary% host=other": false,
+		"db.example.com/keys?Password=canary":              false,
+		"jdbc:postgresql://db/keys?PASSWORD=canary":        false,
 	} {
-		if got := QuotePath(text); (got == `"`+text+`"`) != shown || !shown && strings.Contains(got, "can") && !strings.Contains(got, "because it can have") {
+		if got := QuotePath(text); (got == `"`+text+`"`) != isPath || strings.Contains(got, "canary") {
 			t.Errorf("%s is quoted as %s", text, got)
+		}
+		for check, err := range map[string]error{
+			"CheckFilePath":                    CheckFilePath(text),
+			"CheckPathSpelling in a shell":     CheckPathSpelling(text, ShellVariable),
+			"CheckPathSpelling in a Caddyfile": CheckPathSpelling(text, "{env.%s}"),
+		} {
+			if (err == nil) != isPath || err != nil && strings.Contains(err.Error(), "canary") {
+				t.Errorf("%s of %s: %v", check, text, err)
+			}
 		}
 	}
 }
