@@ -149,7 +149,7 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 		return
 	}
 	s.replica.reopened(db)
-	f.failures.Store(0) // they were those of the database before
+	f.answered() // the failures were those of the database before
 	s.outbox.belongs(db.id)
 	s.state.Store(&state{db: db})
 	s.watchers.notifyAll() // another process may have changed any record

@@ -55,6 +55,7 @@ type feedFollower struct {
 
 	stale    atomic.Bool  // the watchers were notified that the cached records are not trusted
 	failures atomic.Int32 // polls that have failed, since the last one that has not
+	refused  atomic.Bool  // one of them was refused: see [engine.Engine.Refused]
 }
 
 // fresh reports whether cached records may be trusted at now.
@@ -163,11 +164,20 @@ func (f *feedFollower) log(err error) {
 	case err == nil && f.failures.Load() > 0:
 		f.store.log.Info("the keystore's change feed can be read again")
 	}
-	if err != nil {
-		f.failures.Add(1)
-	} else {
-		f.failures.Store(0)
+	if err == nil {
+		f.answered()
+		return
 	}
+	if f.store.engine.Refused(err) && !f.refused.Swap(true) && f.store.replica != nil {
+		f.store.log.Error("the database refuses this gateway: no records come from the replica, and no jobs are recorded at this site, until the change feed can be read again", zap.Error(err))
+	}
+	f.failures.Add(1)
+}
+
+// answered notes that the database can be read.
+func (f *feedFollower) answered() {
+	f.failures.Store(0)
+	f.refused.Store(false)
 }
 
 // apply applies the changes that q has and this process has not seen. If changes may have been undone,
@@ -186,6 +196,8 @@ func (f *feedFollower) apply(ctx context.Context, db *database, q querier, undon
 	}
 	if undone {
 		changes, complete = nil, false
+		s.log.Warn("the database has another history than before, such as after a promotion of a standby: cached records are dropped; if the promotion has lost changes, repeat the revocations of the last minutes",
+			zap.String("store_id", db.id))
 	}
 	if complete {
 		f.noted = s.apply(changes)

@@ -47,6 +47,7 @@ type replica struct {
 	before   *replicaCopy  // what copied was before that; nil if it was nil
 	failures int           // steps that have failed, since the last one that has not
 	told     bool          // the log says that they fail
+	toldOld  bool          // the log says that the file is too old
 	writing  time.Duration // how long the step has written the file
 	counted  time.Duration // when the keys were counted last, on the monotonic clock; 0 if they were not
 	counting time.Duration // how long it took
@@ -169,7 +170,7 @@ func (r *replica) start(ctx context.Context) error {
 	if err := r.readNews(ctx, tx); err != nil {
 		return file.Advise(err)
 	}
-	if r.news.concern(digest{}, new(Record)) {
+	if r.news.concernsAll() {
 		return errLacksAll
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE position SET owner = $1`, r.owner); err != nil {
@@ -254,7 +255,7 @@ func (r *replica) rouse() {
 
 // readable returns the file as a database for lookups, if it may be trusted now.
 func (r *replica) readable() (*database, *replicaCopy) {
-	if r == nil {
+	if r == nil || r.store.feed.refused.Load() {
 		return nil, nil
 	}
 	file, c := r.file.Load(), r.copied.Load()

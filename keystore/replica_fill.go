@@ -36,9 +36,9 @@ func (r *replica) refill(ctx context.Context, file *sqlite.Replica, w *replicaWo
 	}
 	r.setAge(&at, now, clock)
 	if r.at.storeID == "" {
-		r.store.log.Info("the replica is filled", zap.String("store_id", p.storeID))
+		r.store.log.Info("the replica is being filled", zap.String("store_id", p.storeID))
 	} else {
-		r.store.log.Warn("the replica is filled again: it has missed changes, or changes were undone", zap.String("store_id", p.storeID))
+		r.store.log.Warn("the replica is being filled again: it has missed changes, or changes were undone", zap.String("store_id", p.storeID))
 	}
 	return r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM accounts; DELETE FROM api_keys; DELETE FROM tokens`)

@@ -58,6 +58,7 @@ func (r *replica) step(ctx context.Context) (pause time.Duration, more bool) {
 	more, err := r.advance(limited)
 	worked := time.Since(begun)
 	r.measure(limited)
+	r.tellOld()
 	if ctx.Err() == nil {
 		r.tell(err)
 	}
@@ -93,6 +94,17 @@ func (r *replica) tell(err error) {
 		return
 	}
 	r.told = true
+}
+
+// tellOld logs, once, that records come from the file no more, because it is too old.
+func (r *replica) tellOld() {
+	c := r.copied.Load()
+	old := c != nil && r.served.Load() && r.ageOf(c) >= r.store.cfg.MaxStaleness
+	if old && !r.toldOld {
+		r.store.log.Error("the replica is older than max_staleness: no records come from it, and requests are refused until the database can be asked again",
+			zap.Stringer("copy_of", c.clock), zap.Duration("max_staleness", r.store.cfg.MaxStaleness))
+	}
+	r.toldOld = old
 }
 
 // advance brings the file up to date.

@@ -74,7 +74,7 @@ func InspectReplica(ctx context.Context, cfg Config) (c ReplicaCondition, err er
 	if len(changes) > 0 {
 		news.add(changes)
 	}
-	if _, c.Unusable = at.trusted(&cfg, newHasher(cfg.Pepper), cfg.Clock()); c.Unusable == nil && news.concern(digest{}, new(Record)) {
+	if _, c.Unusable = at.trusted(&cfg, newHasher(cfg.Pepper), cfg.Clock()); c.Unusable == nil && news.concernsAll() {
 		c.Unusable = errLacksAll
 	}
 	return c, nil

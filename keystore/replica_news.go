@@ -138,6 +138,13 @@ func (n *replicaNews) concern(d digest, r *Record) bool {
 	return n.accounts[account] != 0 || n.issuers[r.issuerID()] != 0
 }
 
+// concernsAll reports whether any record can have changed.
+func (n *replicaNews) concernsAll() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.all != 0
+}
+
 // readNews notes the news that the file has: those of the process before.
 func (r *replica) readNews(ctx context.Context, tx *sql.Tx) error {
 	changes, err := readReplicaNews(ctx, tx)

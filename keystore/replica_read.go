@@ -169,7 +169,7 @@ func fromReplica[V any](r *replica, d digest, err error, read func(*database) (V
 
 // insteadOf returns the file as a database, if it may be read because the database could not be asked.
 func (r *replica) insteadOf(err error) (*database, *replicaCopy) {
-	if r == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrClosed) {
+	if r == nil || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrClosed) || r.store.engine.Refused(err) {
 		return nil, nil
 	}
 	return r.readable()
@@ -191,10 +191,10 @@ func (r *replica) ended() {
 }
 
 // readsReplica reports whether records can be read from the replica while the database is away: the replica is
-// complete, and not older than Config.MaxStaleness.
+// complete, not older than Config.MaxStaleness, and lacks no change that concerns all records.
 func (s *Store) readsReplica() bool {
 	db, _ := s.replica.readable()
-	return db != nil
+	return db != nil && !s.replica.news.concernsAll()
 }
 
 // ServesFromReplica reports whether records come from the replica, because the database is away: see
@@ -206,6 +206,9 @@ func (s *Store) ServesFromReplica() bool {
 // cannotBeAsked reports whether err comes from a database that does not answer. A database that refuses something
 // does answer.
 func (s *Store) cannotBeAsked(err error) bool {
+	if s.feed.refused.Load() || s.engine.Refused(err) {
+		return false
+	}
 	var away *unreachableError
 	return s.away() != nil || errors.As(err, &away) || s.engine.Unreachable(err)
 }
@@ -214,7 +217,7 @@ func (s *Store) cannotBeAsked(err error) bool {
 // database, which could not be asked because of err. Otherwise it returns err.
 func (r *replica) storeID(err error) (string, error) {
 	db, c := r.insteadOf(err)
-	if db == nil || !r.store.cannotBeAsked(err) || r.news.concern(digest{}, new(Record)) {
+	if db == nil || !r.store.cannotBeAsked(err) || r.news.concernsAll() {
 		return "", err
 	}
 	return c.storeID, nil

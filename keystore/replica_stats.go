@@ -38,9 +38,7 @@ func (r *replica) stats() *ReplicaStats {
 	if r == nil {
 		return nil
 	}
-	db, _ := r.readable()
-	readable := db != nil && !r.news.concern(digest{}, new(Record))
-	stats := &ReplicaStats{Readable: readable, Filling: r.filling.Load(), Age: -1, Keys: r.keys.Load()}
+	stats := &ReplicaStats{Readable: r.store.readsReplica(), Filling: r.filling.Load(), Age: -1, Keys: r.keys.Load()}
 	stats.Serving = stats.Readable && r.served.Load()
 	if c := r.copied.Load(); c != nil {
 		stats.Age = max(r.ageOf(c), 0)

@@ -282,7 +282,7 @@ func TestReplica_FollowsAllChanges(t *testing.T) {
 	}
 	f = openStore(t, "", inPostgres(dsn), withReplica(dir), logTo(&logs))
 	same("a feed that has lost changes")
-	if logs.FilterMessageSnippet("the replica is filled again").Len() != 1 {
+	if logs.FilterMessageSnippet("the replica is being filled again").Len() != 1 {
 		t.Errorf("the log is %v", logs.All())
 	}
 }

@@ -47,6 +47,8 @@ func (simEngine) Busy(err error) bool { return errors.Is(err, errSimBusy) }
 func (simEngine) Broken(err error) bool { return errors.Is(err, errSimCut) }
 
 // Unreachable implements [engine.Engine].
+func (simEngine) Refused(error) bool { return false }
+
 func (simEngine) Unreachable(err error) bool {
 	return errors.Is(err, errSimCut) || errors.Is(err, errSimRefused) || errors.Is(err, errSimSilent) || errors.Is(err, context.DeadlineExceeded)
 }

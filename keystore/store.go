@@ -250,7 +250,10 @@ func (s *Store) fresh(st *state) bool { return st.fault == nil && s.feed.fresh(s
 // lookupLimit is how long a lookup waits for a database on another machine.
 const lookupLimit = 2 * time.Second
 
-var errAway = errors.New("the database does not answer")
+var (
+	errAway    = errors.New("the database does not answer")
+	errRefused = errors.New("the database refuses this gateway: the log has the reason")
+)
 
 // awayAfter is how many polls of the feed fail until the database counts as away. The first one can
 // fail because this process itself was stopped for a while, such as with its virtual machine.
@@ -260,10 +263,14 @@ const awayAfter = 2
 // Lookups then fail at once: they would only wait, and all ask at the same time when the
 // database comes back.
 func (s *Store) away() error {
-	if s.cfg.Postgres != nil && s.feed.failures.Load() >= awayAfter {
-		return fault(fmt.Errorf("keystore %s: %w", s.cfg.name, errAway))
+	if s.cfg.Postgres == nil || s.feed.failures.Load() < awayAfter {
+		return nil
 	}
-	return nil
+	why := errAway
+	if s.feed.refused.Load() {
+		why = errRefused
+	}
+	return fault(fmt.Errorf("keystore %s: %w", s.cfg.name, why))
 }
 
 // lookupTries bounds how often a lookup reads again because of changes.

@@ -116,7 +116,7 @@ func (e *examination) checkReplicaState(c *keystore.ReplicaCondition) {
 	case e.Server != nil && e.stored != nil && c.Age > followsWithin:
 		e.add(CheckReplica, Warn, c.Path, fmt.Sprintf("The server runs, and has not brought the replica up to date for %s.", old), "The log of the server has the reason, such as a full disk.")
 	default:
-		e.add(CheckReplica, Pass, c.Path, fmt.Sprintf("The replica is complete, has %s, and was up to date %s ago. Without the database, a server answers from it for another %s.",
+		e.add(CheckReplica, Pass, c.Path, fmt.Sprintf("The replica is complete, has %s, and was up to date %s ago. While the database does not answer, a server answers from it for another %s.",
 			words.Count(int(c.Keys), "key"), old, (e.staleness()-old).Round(time.Second)), "")
 	}
 }

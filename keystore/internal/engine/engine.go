@@ -58,6 +58,9 @@ type Engine interface {
 	// Unreachable reports whether an error of Open says that the database cannot be reached, or does not
 	// answer. An answer that refuses something is no such error.
 	Unreachable(err error) bool
+	// Refused reports whether err says that the database has answered, and does not let this program use it: the
+	// password, the role, its rights or a certificate are not accepted.
+	Refused(err error) bool
 	// Full reports whether err says that the disk or a quota is full.
 	Full(err error) bool
 	// Unstorable reports whether err says that a text of the query cannot be in the database,

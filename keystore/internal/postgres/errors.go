@@ -21,6 +21,7 @@ const (
 	codeNoPassword         = "28P01"
 	codeNoAuthorization    = "28000"
 	codeNoDatabase         = "3D000"
+	codeNoConnections      = "55000" // to this database, at present
 	codeNoTable            = "42P01"
 	codeBadText            = "22021" // bytes that are no text in the encoding of the database
 	codeAdminShutdown      = "57P01"

@@ -52,3 +52,26 @@ func unreachable(err error) bool {
 	}
 	return false
 }
+
+// refusalCodes are the codes of answers that do not let this program use the database. 08P01, which PgBouncer has for
+// a server that refuses the login, is not one of them: PgBouncer has it for a server that does not answer, too.
+var refusalCodes = []string{codeNoPassword, codeNoAuthorization, codeNoPrivilege, codeNoDatabase, codeNoConnections} //nolint:gochecknoglobals // a constant
+
+// Refused implements [engine.Engine]. Of several servers, one that refuses is enough.
+func (*Engine) Refused(err error) bool { return refused(err) }
+
+func refused(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // it goes through the tree of errors by itself
+	case *pgconn.PgError:
+		return slices.Contains(refusalCodes, e.Code)
+	case *tls.CertificateVerificationError:
+		return true
+	case *net.OpError:
+		return e.Op == "remote error"
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), refused)
+	case interface{ Unwrap() error }:
+		return refused(e.Unwrap())
+	}
+	return false
+}

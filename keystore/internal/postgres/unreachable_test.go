@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -45,6 +46,37 @@ func TestUnreachable(t *testing.T) {
 		"another error":                {errors.New("its schema is newer"), false},
 	} {
 		if got := new(Engine).Unreachable(c.err); got != c.want {
+			t.Errorf("%s: %t, want %t", name, got, c.want)
+		}
+	}
+}
+
+// A database that lets nobody in is told apart from one that does not answer, and from one that is in trouble.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	away := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	password := &pgconn.PgError{Code: codeNoPassword}
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"no error":                     {nil, false},
+		"a refused connection":         {away, false},
+		"no answer":                    {context.DeadlineExceeded, false},
+		"a server that stops":          {&pgconn.PgError{Code: codeAdminShutdown}, false},
+		"a server without memory":      {&pgconn.PgError{Code: "53200"}, false},
+		"an answer of PgBouncer":       {&pgconn.PgError{Code: "08P01"}, false},
+		"a wrong password":             {fmt.Errorf("connecting: %w", password), true},
+		"a role that may not log in":   {&pgconn.PgError{Code: codeNoAuthorization}, true},
+		"a missing right":              {&pgconn.PgError{Code: codeNoPrivilege}, true},
+		"no database":                  {&pgconn.PgError{Code: codeNoDatabase}, true},
+		"a database without access":    {&pgconn.PgError{Code: codeNoConnections}, true},
+		"another certificate":          {fmt.Errorf("tls error: %w", &tls.CertificateVerificationError{Err: errors.New("unknown authority")}), true},
+		"a refusal of TLS":             {&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, true},
+		"one that refuses, of several": {errors.Join(away, password), true},
+		"several that are away":        {errors.Join(away, context.DeadlineExceeded), false},
+	} {
+		if got := new(Engine).Refused(c.err); got != c.want {
 			t.Errorf("%s: %t, want %t", name, got, c.want)
 		}
 	}

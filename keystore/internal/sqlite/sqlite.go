@@ -127,6 +127,9 @@ func (*Engine) Broken(error) bool { return false }
 // Unreachable implements [engine.Engine]. A file is on this machine.
 func (*Engine) Unreachable(error) bool { return false }
 
+// Refused implements [engine.Engine]. Only a database on another machine refuses a program.
+func (*Engine) Refused(error) bool { return false }
+
 // Full implements [engine.Engine].
 func (e *Engine) Full(err error) bool { return isFull(err) }
 
