@@ -101,11 +101,11 @@ func TestListener_NoticesAPoolerThatLosesNotifications(t *testing.T) {
 			t.Parallel()
 			dsn := server.NewDatabase(t)
 			writer, _ := open(t, dsn, "")
-			r, direct := newRelay(t, server.PgBouncer(t, c.mode, dsn)), ""
+			r, direct := postgrestest.NewRelay(t, server.PgBouncer(t, c.mode, dsn)), ""
 			if c.direct {
 				direct = dsn
 			}
-			reader, logs := open(t, r.dsn, direct)
+			reader, logs := open(t, r.DSN, direct)
 			if !reader.engine.pooler || writer.engine.pooler {
 				t.Errorf("a pooler is found: %t with PgBouncer, %t without", reader.engine.pooler, writer.engine.pooler)
 			}
@@ -120,8 +120,8 @@ func TestListener_NoticesAPoolerThatLosesNotifications(t *testing.T) {
 				if n := told(logs, logDeaf); n != 1 {
 					t.Errorf("the log says it %d times, want once: %v", n, logs.All())
 				}
-				before := r.dialed.Load()
-				testutil.Eventually(t, "the listener tries again", func() bool { return r.dialed.Load() > before+1 })
+				before := r.Dialed.Load()
+				testutil.Eventually(t, "the listener tries again", func() bool { return r.Dialed.Load() > before+1 })
 				if n := told(logs, logDeaf); n != 1 || reader.Period() != pollDeaf {
 					t.Errorf("after the second try the log has said it %d times, and the feed is read every %s", n, reader.Period())
 				}
@@ -183,14 +183,14 @@ func TestListener_HearsAgainAfterARestart(t *testing.T) {
 func TestListener_BacksOff(t *testing.T) {
 	t.Parallel()
 	dsn := postgrestest.Start(t).NewDatabase(t)
-	r := newRelay(t, dsn)
-	reader, logs := open(t, dsn, r.dsn)
-	r.setRefuse(true)
-	before := r.dialed.Load()
+	r := postgrestest.NewRelay(t, dsn)
+	reader, logs := open(t, dsn, r.DSN)
+	r.SetRefuse(true)
+	before := r.Dialed.Load()
 	begun := time.Now()
-	r.breakAll()
+	r.BreakAll()
 	// The client library dials a second time for each connection that breaks, to cancel its query.
-	testutil.Eventually(t, "the listener tries five times", func() bool { return r.dialed.Load() > before+2*5 })
+	testutil.Eventually(t, "the listener tries five times", func() bool { return r.Dialed.Load() > before+2*5 })
 	// At least the half of each pause: 50, 100, 200, 400 and 800 ms.
 	if took := time.Since(begun); took < 1550*time.Millisecond {
 		t.Errorf("five tries took %s only", took)
@@ -198,7 +198,7 @@ func TestListener_BacksOff(t *testing.T) {
 	if n := told(logs, logDeaf); n != 1 {
 		t.Errorf("the log says %d times that the listener is deaf, want once", n)
 	}
-	r.setRefuse(false)
+	r.SetRefuse(false)
 	testutil.Eventually(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
 }
 
@@ -206,17 +206,17 @@ func TestListener_BacksOff(t *testing.T) {
 func TestListener_NoticesASilentNetwork(t *testing.T) {
 	t.Parallel()
 	dsn := postgrestest.Start(t).NewDatabase(t)
-	r := newRelay(t, dsn)
-	reader, logs := open(t, dsn, r.dsn)
+	r := postgrestest.NewRelay(t, dsn)
+	reader, logs := open(t, dsn, r.DSN)
 	if reader.Period() != pollHeard {
 		t.Fatal("the listener does not hear")
 	}
-	r.setStall(true)
+	r.SetStall(true)
 	testutil.Eventually(t, "the listener notices", func() bool { return reader.Period() == pollDeaf })
 	if entries := logs.FilterMessage(logDeaf).All(); len(entries) != 1 {
 		t.Errorf("the log says %d times that the listener is deaf", len(entries))
 	}
-	r.setStall(false)
+	r.SetStall(false)
 	testutil.Eventually(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
 }
 
@@ -224,15 +224,15 @@ func TestListener_NoticesASilentNetwork(t *testing.T) {
 func TestListener_StopsWhileItConnects(t *testing.T) {
 	t.Parallel()
 	dsn := postgrestest.Start(t).NewDatabase(t)
-	r := newRelay(t, dsn)
-	opened, err := New(placeOf(t, dsn, r.dsn), false, zap.NewNop()).Open(t.Context(), creating)
+	r := postgrestest.NewRelay(t, dsn)
+	opened, err := New(placeOf(t, dsn, r.DSN), false, zap.NewNop()).Open(t.Context(), creating)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := r.dialed.Load()
-	r.setStall(true)
-	r.breakAll()
-	testutil.Eventually(t, "the listener connects", func() bool { return r.dialed.Load() > before })
+	before := r.Dialed.Load()
+	r.SetStall(true)
+	r.BreakAll()
+	testutil.Eventually(t, "the listener connects", func() bool { return r.Dialed.Load() > before })
 	begun := time.Now()
 	if err := opened.Close(); err != nil {
 		t.Error(err)
@@ -254,8 +254,8 @@ func TestPooler_IsNotAskedToCancel(t *testing.T) {
 		{"a pooler", server.PgBouncer(t, postgrestest.Transaction, dsn), 1},
 		{"a server", dsn, 2},
 	} {
-		r := newRelay(t, c.dsn)
-		opened, err := New(placeOf(t, r.dsn, dsn), true, zap.NewNop()).Open(t.Context(), creating)
+		r := postgrestest.NewRelay(t, c.dsn)
+		opened, err := New(placeOf(t, r.DSN, dsn), true, zap.NewNop()).Open(t.Context(), creating)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,7 +268,7 @@ func TestPooler_IsNotAskedToCancel(t *testing.T) {
 		if err := read(t.Context(), `SELECT 1`); err != nil {
 			t.Fatal(err)
 		}
-		before := r.dialed.Load()
+		before := r.Dialed.Load()
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		if err := read(ctx, `SELECT pg_sleep(1)`); err == nil {
 			t.Errorf("%s: a query has outlived its context", c.name)
@@ -277,8 +277,8 @@ func TestPooler_IsNotAskedToCancel(t *testing.T) {
 		if err := read(t.Context(), `SELECT 1`); err != nil {
 			t.Errorf("%s: the next query: %v", c.name, err)
 		}
-		testutil.Eventually(t, c.name+": the connections are made", func() bool { return r.dialed.Load() >= before+c.want })
-		if got := r.dialed.Load() - before; got != c.want {
+		testutil.Eventually(t, c.name+": the connections are made", func() bool { return r.Dialed.Load() >= before+c.want })
+		if got := r.Dialed.Load() - before; got != c.want {
 			t.Errorf("%s: %d connections, want %d", c.name, got, c.want)
 		}
 	}

@@ -148,8 +148,8 @@ func TestOpen_GivesUpASilentServer(t *testing.T) {
 func TestQueries_GiveUpASilentServer(t *testing.T) {
 	t.Parallel()
 	dsn := postgrestest.Start(t).NewDatabase(t)
-	r := newRelay(t, dsn)
-	opened, err := New(placeOf(t, r.dsn, dsn), true, zap.NewNop()).Open(t.Context(), creating)
+	r := postgrestest.NewRelay(t, dsn)
+	opened, err := New(placeOf(t, r.DSN, dsn), true, zap.NewNop()).Open(t.Context(), creating)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestQueries_GiveUpASilentServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	writing, large := mustBegin(t, d, 0), mustBegin(t, d, engine.Beside)
-	r.setStall(true)
+	r.SetStall(true)
 	var all sync.WaitGroup
 	for _, c := range []struct {
 		what  string
@@ -187,7 +187,7 @@ func TestQueries_GiveUpASilentServer(t *testing.T) {
 		})
 	}
 	all.Wait()
-	r.setStall(false)
+	r.SetStall(false)
 	testutil.Eventually(t, "reading works again", func() bool { return read(d.reader, false) == nil })
 	_, _ = writing.Rollback(), large.Rollback()
 	testutil.Eventually(t, "writing works again", func() bool {

@@ -62,8 +62,8 @@ func TestSilentServers_ASilentServerDoesNotKeepFromTheNext(t *testing.T) {
 func TestSilentServers_AServerThatOnlyAcceptsDoesNotKeepFromTheNext(t *testing.T) {
 	t.Parallel()
 	dsn := postgrestest.Start(t).NewDatabase(t)
-	r := newRelay(t, dsn)
-	u, err := url.Parse(r.dsn)
+	r := postgrestest.NewRelay(t, dsn)
+	u, err := url.Parse(r.DSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestSilentServers_AServerThatOnlyAcceptsDoesNotKeepFromTheNext(t *testing.T
 		t.Fatal(err)
 	}
 	u.Host += "," + second.Host
-	r.setStall(true)
+	r.SetStall(true)
 	opened, err := New(placeOf(t, u.String(), ""), true, zap.NewNop()).Open(t.Context(), creating)
 	if err != nil {
 		t.Fatal(err)
@@ -82,21 +82,21 @@ func TestSilentServers_AServerThatOnlyAcceptsDoesNotKeepFromTheNext(t *testing.T
 	d.reader.SetMaxIdleConns(0) // each of its queries connects
 	lookUp := func() {
 		t.Helper()
-		before, begun := r.dialed.Load(), time.Now()
+		before, begun := r.Dialed.Load(), time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), connectTimeout-50*time.Millisecond)
 		defer cancel()
 		var one int
 		if err := d.reader.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
 			t.Errorf("a lookup after %s: %v", time.Since(begun), err)
 		}
-		if r.dialed.Load() == before {
+		if r.Dialed.Load() == before {
 			t.Error("the first server is not tried any more: it could not come back")
 		}
 	}
 	for range 3 {
 		lookUp()
 	}
-	r.setStall(false)
+	r.SetStall(false)
 	testutil.Eventually(t, "the first server counts again", func() bool { lookUp(); return !d.engine.silent.wasSilent(u.Host[:len(u.Host)-len(second.Host)-1]) })
 }
 

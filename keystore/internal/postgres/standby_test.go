@@ -62,8 +62,8 @@ func TestFollow_LeavesTheOldPrimary(t *testing.T) {
 	t.Parallel()
 	old := postgrestest.New(t)
 	dsn := old.NewDatabase(t)
-	r := newRelay(t, dsn) // the address of the primary, which moves
-	d, _ := open(t, r.dsn, dsn)
+	r := postgrestest.NewRelay(t, dsn) // the address of the primary, which moves
+	d, _ := open(t, r.DSN, dsn)
 	standby := old.Standby(t)
 	standby.CatchUp(t)
 	follow := func() error { return d.Follow(t.Context(), func(engine.Querier, bool) error { return nil }) }
@@ -89,7 +89,7 @@ func TestFollow_LeavesTheOldPrimary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.setTarget(u.Host)
+	r.SetTarget(u.Host)
 	if err := follow(); err != nil {
 		t.Fatal(err)
 	}
@@ -112,8 +112,8 @@ func TestFollow_TellsStandbysApartThatWerePromotedApart(t *testing.T) {
 	t.Parallel()
 	primary := postgrestest.New(t)
 	dsn := primary.NewDatabase(t)
-	r := newRelay(t, dsn)
-	d, _ := open(t, r.dsn, dsn)
+	r := postgrestest.NewRelay(t, dsn)
+	d, _ := open(t, r.DSN, dsn)
 	standbys := []*postgrestest.Server{primary.Standby(t), primary.Standby(t)}
 	for _, standby := range standbys {
 		standby.CatchUp(t)
@@ -136,8 +136,8 @@ func TestFollow_TellsStandbysApartThatWerePromotedApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.setTarget(u.Host)
-		r.breakAll()
+		r.SetTarget(u.Host)
+		r.BreakAll()
 	}
 	for i, step := range []struct {
 		what string

@@ -1,4 +1,4 @@
-package postgres
+package postgrestest
 
 import (
 	"net"
@@ -8,24 +8,26 @@ import (
 	"testing"
 )
 
-// relay is a TCP proxy in front of a server, whose network a test breaks.
-type relay struct {
-	dsn      string // through the relay
-	target   string
+// Relay is a TCP proxy in front of a server, whose network a test breaks.
+type Relay struct {
+	DSN    string       // through the relay
+	Dialed atomic.Int64 // connections that clients have made
+
 	listener net.Listener
-	dialed   atomic.Int64 // connections that clients have made
 
 	mu     sync.Mutex
 	flow   *sync.Cond // waits until the relay is not stalled, or closed
+	target string     // host and port of the server
 	stall  bool       // all bytes wait, in both directions
+	mute   bool       // the answers of the server are lost
 	refuse bool       // new connections are closed at once
 	closed bool
 	open   map[net.Conn]bool
 	copies sync.WaitGroup
 }
 
-// newRelay starts a relay in front of the server of a connection string.
-func newRelay(t *testing.T, dsn string) *relay {
+// NewRelay starts a relay in front of the server of a connection string. The relay ends with the test.
+func NewRelay(t testing.TB, dsn string) *Relay {
 	t.Helper()
 	u, err := url.Parse(dsn)
 	if err != nil {
@@ -35,34 +37,34 @@ func newRelay(t *testing.T, dsn string) *relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{target: u.Host, listener: listener, open: make(map[net.Conn]bool)}
+	r := &Relay{target: u.Host, listener: listener, open: make(map[net.Conn]bool)}
 	r.flow = sync.NewCond(&r.mu)
 	u.Host = listener.Addr().String()
-	r.dsn = u.String()
+	r.DSN = u.String()
 	r.copies.Go(r.serve)
 	t.Cleanup(func() {
 		_ = listener.Close()
 		r.mu.Lock()
 		r.closed = true
 		r.mu.Unlock()
-		r.breakAll()
+		r.BreakAll()
 		r.copies.Wait()
 	})
 	return r
 }
 
-func (r *relay) serve() {
+func (r *Relay) serve() {
 	for {
 		client, err := r.listener.Accept()
 		if err != nil {
 			return // the test has ended
 		}
-		r.dialed.Add(1)
+		r.Dialed.Add(1)
 		r.copies.Go(func() { r.connect(client) })
 	}
 }
 
-func (r *relay) connect(client net.Conn) {
+func (r *Relay) connect(client net.Conn) {
 	defer client.Close()
 	r.mu.Lock()
 	target := r.target
@@ -82,8 +84,8 @@ func (r *relay) connect(client net.Conn) {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { r.copy(server, client) })
-	both.Go(func() { r.copy(client, server) })
+	both.Go(func() { r.copy(server, client, false) })
+	both.Go(func() { r.copy(client, server, true) })
 	both.Wait()
 	r.mu.Lock()
 	delete(r.open, client)
@@ -92,7 +94,7 @@ func (r *relay) connect(client net.Conn) {
 }
 
 // copy passes bytes on until one side closes.
-func (r *relay) copy(to, from net.Conn) {
+func (r *Relay) copy(to, from net.Conn, answers bool) {
 	buffer := make([]byte, 4096)
 	for {
 		n, err := from.Read(buffer)
@@ -100,8 +102,9 @@ func (r *relay) copy(to, from net.Conn) {
 		for r.stall && !r.closed {
 			r.flow.Wait()
 		}
+		lost := answers && r.mute
 		r.mu.Unlock()
-		if n > 0 {
+		if n > 0 && !lost {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				break
 			}
@@ -114,30 +117,37 @@ func (r *relay) copy(to, from net.Conn) {
 	_ = from.Close()
 }
 
-// setStall makes all bytes wait, or lets them pass again.
-func (r *relay) setStall(stall bool) {
+// SetStall makes all bytes wait, or lets them pass again.
+func (r *Relay) SetStall(stall bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stall = stall
 	r.flow.Broadcast()
 }
 
-// setRefuse makes the relay close new connections at once, or accept them again.
-func (r *relay) setRefuse(refuse bool) {
+// SetMute makes the answers of the server be lost, or lets them pass again.
+func (r *Relay) SetMute(mute bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mute = mute
+}
+
+// SetRefuse makes the relay close new connections at once, or accept them again.
+func (r *Relay) SetRefuse(refuse bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refuse = refuse
 }
 
-// setTarget makes new connections lead to another server.
-func (r *relay) setTarget(target string) {
+// SetTarget makes new connections lead to another server, given as host and port.
+func (r *Relay) SetTarget(target string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.target = target
 }
 
-// breakAll closes all connections.
-func (r *relay) breakAll() {
+// BreakAll closes all connections.
+func (r *Relay) BreakAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for conn := range r.open {
