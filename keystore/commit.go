@@ -92,7 +92,8 @@ func onlyJobs(writes []*write) bool {
 }
 
 // recordJobs records jobs in one statement, which is a transaction by itself. If the statement has
-// failed for one of them, or on a connection that was broken already, it commits them as any batch.
+// failed for one of them, or on a connection that was broken already, it commits them as any batch. It does
+// not try again to reach a server that cannot be reached: the clients wait.
 func (c *groupCommit) recordJobs(ctx context.Context, batch []*write) {
 	batch = slices.DeleteFunc(c.store.room.refuse(batch), func(w *write) bool { return !w.claim() })
 	if len(batch) == 0 {
@@ -100,7 +101,7 @@ func (c *groupCommit) recordJobs(ctx context.Context, batch []*write) {
 	}
 	begun := c.store.mono()
 	undone, err := c.store.insertAlone(ctx, batch)
-	if broken := c.store.engine.Broken(err); undone || broken {
+	if c.store.engine.Broken(err) || undone && !c.store.engine.Unreachable(err) {
 		for _, w := range batch {
 			w.retried = !undone
 		}

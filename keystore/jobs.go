@@ -105,10 +105,7 @@ func (s *Store) CreateReservedJob(ctx context.Context, r *WriteReservation, j po
 	if _, err := s.outbox.find(ctx, j.Backend, j.ID); err == nil { // on another error, the job can still be recorded
 		return refuse(ErrJobExists, "job %q of backend %q is recorded already", j.ID, j.Backend)
 	}
-	var err error
-	if s.outbox != nil && s.outbox.admit {
-		err = s.answers() // the client does not wait for a database that is away
-	}
+	err := s.outbox.spares()
 	if err == nil {
 		err = s.writeJob(ctx, r, &j)
 	}
@@ -213,6 +210,9 @@ func (t *txn) insertJobs(writes []*write) error {
 // insertAlone records jobs in a transaction of their own, and sets the errors of those that are
 // recorded already. undone reports that an error has changed nothing.
 func (s *Store) insertAlone(ctx context.Context, writes []*write) (undone bool, err error) {
+	if err := s.outbox.spares(); err != nil { // they have waited for others until the database was away
+		return false, err
+	}
 	db, err := s.database()
 	if err != nil {
 		return false, err

@@ -100,6 +100,15 @@ func (o *outbox) takes(err error) bool {
 	return o != nil && o.admit && o.storeID.Load() != nil && errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrClosed) && o.store.cannotBeAsked(err)
 }
 
+// spares returns why new jobs need not wait for the database: with [Postgres.AdmitJobs], it does not answer. It returns
+// nil if they must wait.
+func (o *outbox) spares() error {
+	if o == nil || !o.admit {
+		return nil
+	}
+	return o.store.answers()
+}
+
 // answers returns an error if the database was not opened, or does not answer.
 func (s *Store) answers() error {
 	if _, err := s.database(); err != nil {

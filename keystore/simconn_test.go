@@ -154,13 +154,23 @@ func (c *simConn) kill() {
 	})
 }
 
-// ResetSession implements [driver.SessionResetter]. As pgx does, it asks whether a connection that
-// was idle for more than a second still works.
-func (c *simConn) ResetSession(ctx context.Context) error {
-	if c.broken || time.Since(c.used) > time.Second && c.roundTrip(ctx, nil) != nil {
+// ResetSession implements [driver.SessionResetter]. As package postgres does, it notices without an exchange that the
+// other side has closed a connection that was idle for more than a second.
+func (c *simConn) ResetSession(context.Context) error {
+	if c.broken || time.Since(c.used) > time.Second && c.closed() {
 		return driver.ErrBadConn
 	}
 	return nil
+}
+
+// closed reports whether the gateway has heard that the connection is closed.
+func (c *simConn) closed() bool {
+	select {
+	case <-c.dead:
+		return c.gateway.silentUntil(time.Now()).IsZero()
+	default:
+		return false
+	}
 }
 
 // IsValid implements [driver.Validator].

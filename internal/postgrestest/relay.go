@@ -1,6 +1,7 @@
 package postgrestest
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"sync"
@@ -33,7 +34,7 @@ func NewRelay(t testing.TB, dsn string) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func NewRelay(t testing.TB, dsn string) *Relay {
 	r.flow = sync.NewCond(&r.mu)
 	u.Host = listener.Addr().String()
 	r.DSN = u.String()
-	r.copies.Go(r.serve)
+	r.copies.Go(func() { r.serve(t.Context()) })
 	t.Cleanup(func() {
 		_ = listener.Close()
 		r.mu.Lock()
@@ -53,27 +54,27 @@ func NewRelay(t testing.TB, dsn string) *Relay {
 	return r
 }
 
-func (r *Relay) serve() {
+func (r *Relay) serve(ctx context.Context) {
 	for {
 		client, err := r.listener.Accept()
 		if err != nil {
 			return // the test has ended
 		}
 		r.Dialed.Add(1)
-		r.copies.Go(func() { r.connect(client) })
+		r.copies.Go(func() { r.connect(ctx, client) })
 	}
 }
 
-func (r *Relay) connect(client net.Conn) {
-	defer client.Close()
+func (r *Relay) connect(ctx context.Context, client net.Conn) {
+	defer func() { _ = client.Close() }()
 	r.mu.Lock()
 	target := r.target
 	r.mu.Unlock()
-	server, err := net.Dial("tcp", target)
+	server, err := new(net.Dialer).DialContext(ctx, "tcp", target)
 	if err != nil {
 		return
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	r.mu.Lock()
 	refused := r.refuse || r.closed
 	if !refused {

@@ -118,7 +118,8 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, limit limits, params map[str
 	if limit.kept != nil {
 		cfg.DialFunc = limit.kept.keep(cfg.DialFunc, &e.silent)
 	}
-	db := sql.OpenDB(connector{stdlib.GetConnector(*cfg, e.place.withPassword(), stdlib.OptionResetSession(checkUsable))})
+	db := sql.OpenDB(connector{stdlib.GetConnector(*cfg, e.place.withPassword(), stdlib.OptionResetSession(checkUsable),
+		stdlib.OptionShouldPing(closedWhileIdle))})
 	db.SetMaxOpenConns(most)
 	db.SetMaxIdleConns(most)
 	db.SetConnMaxIdleTime(connIdle)

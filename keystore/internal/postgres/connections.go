@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // connections are the open connections of pools, except the one that follows the changes. When that one
@@ -106,4 +107,12 @@ func checkUsable(_ context.Context, conn *pgx.Conn) error {
 		return driver.ErrBadConn
 	}
 	return nil
+}
+
+// closedWhileIdle makes a pool drop a connection that the server has closed while the connection was idle. A ping of
+// a closed connection fails at once. No other connection is pinged: a ping costs an exchange, and a server that
+// has fallen silent does not answer it, so the caller would wait twice. A connection that is broken in another
+// way fails with an error for which [Engine.Broken] is true.
+func closedWhileIdle(_ context.Context, conn stdlib.ShouldPingParams) bool {
+	return conn.IdleDuration > time.Second && conn.Conn.PgConn().CheckConn() != nil //nolint:staticcheck // deprecated in favour of a ping
 }

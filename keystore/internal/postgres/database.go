@@ -85,9 +85,12 @@ func orTooOld(err error) error {
 	return err
 }
 
-// Alone implements [engine.Database].
+// Alone implements [engine.Database]. It connects for writeSilence at most, also if the connection string names
+// several servers.
 func (d *database) Alone(ctx context.Context, query string, args []any, read func(engine.Row) error) (undone bool, err error) {
-	conn, err := d.writer.Conn(ctx)
+	connecting, cancel := context.WithTimeout(ctx, writeSilence)
+	defer cancel()
+	conn, err := d.writer.Conn(connecting)
 	if err != nil {
 		return true, err
 	}
