@@ -22,6 +22,10 @@ func searchSections(list *KeyList) [][]keyPart {
 	search := lowerASCII(list.Search)
 	end := search + lastCharacter
 	begins.where = begins.where.and("lower(label) >= ? AND lower(label) < ?", search, end)
+	if list.AccountID != "" {
+		// The keys without a label come first in the index. Keys of the issuance API can be most of them.
+		contains.where = contains.where.and("lower(label) > ''")
+	}
 	contains.window = list.windows.labels
 	pattern := `%` + likeEscaper.Replace(search) + `%`
 	contains.only = contains.only.and(label+` LIKE ? ESCAPE '\' AND NOT (`+label+` >= ? AND `+label+` < ?)`,
