@@ -240,5 +240,6 @@ func TestPostgres_DoctorExaminesTheDatabase(t *testing.T) {
 	wants("a standby", p.examine(standby.DSN(t, dsn)), "fail database: The server is a standby")
 
 	server.Stop(t)
-	wants("a server that is down", p.examine(dsn), "fail keystore: Keystore unavailable: keystore postgres://", "cannot be reached")
+	wants("a server that is down", p.examine(strings.Replace(dsn, "sslmode=disable", "sslmode=prefer", 1)),
+		"fail keystore: The PostgreSQL server cannot be reached: "+u.Host+" ("+u.Hostname()+"): dial error: dial tcp "+u.Host+": connect: connection refused.\n")
 }

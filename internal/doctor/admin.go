@@ -28,7 +28,7 @@ func (e *examination) checkAdmin() {
 	address, err := caddy.ParseNetworkAddress(listen)
 	switch {
 	case err != nil:
-		e.add(CheckAdmin, Fail, "admin "+listen, "The address of the admin API cannot be read: "+oneLine(err.Error())+".", "Correct it.")
+		e.add(CheckAdmin, Fail, "admin "+listen, "The address of the admin API cannot be read: "+err.Error()+".", "Correct it.")
 	case address.IsFdNetwork():
 		e.add(CheckAdmin, Skip, "admin "+listen, "The socket of the admin API comes from another program, so its address is not known here.", "")
 	case configcheck.IsLocal([]string{listen}):

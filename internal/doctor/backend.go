@@ -99,7 +99,7 @@ func (e *examination) checkUpstream(ctx context.Context, b *configcheck.Behind, 
 	header.Set("User-Agent", userAgent)
 	answer, err := send(ctx, b.Server, proxy, method, path, header)
 	if err != nil {
-		e.add(CheckUpstream, Fail, subject, "The backend cannot be reached: "+oneLine(err.Error())+".",
+		e.add(CheckUpstream, Fail, subject, "The backend cannot be reached: "+err.Error()+".",
 			"Check the address in reverse_proxy, the network, and the certificate of the backend.")
 		return
 	}

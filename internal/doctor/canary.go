@@ -39,7 +39,7 @@ func (e *examination) checkWayOfClients(ctx context.Context) {
 	seen, own, err := e.sendCanary(ctx, fields)
 	switch {
 	case err != nil:
-		e.add(CheckClientAddress, Warn, e.URL, "The way of clients cannot be tried: "+oneLine(err.Error())+".", "Correct --url, which must lead to a gate of this server. If it begins with https, this machine must trust the certificate.")
+		e.add(CheckClientAddress, Warn, e.URL, "The way of clients cannot be tried: "+err.Error()+".", "Correct --url, which must lead to a gate of this server. If it begins with https, this machine must trust the certificate.")
 	case len(seen) == 0:
 		e.add(CheckClientAddress, Warn, e.URL, "No gate of this server has seen a request to the URL.", "Correct --url, which must lead to a gate of this server, with a path that reaches the gate.")
 	default:

@@ -45,7 +45,7 @@ func (e *examination) checkBuildSettings(settings []debug.BuildSetting) {
 // checkConfiguration provisions the configuration, and makes the checks that need its modules.
 func (e *examination) checkConfiguration() {
 	if err := e.provision(); err != nil {
-		e.add(CheckConfiguration, Fail, e.Source, "The configuration cannot be loaded: "+oneLine(err.Error())+".",
+		e.add(CheckConfiguration, Fail, e.Source, "The configuration cannot be loaded: "+err.Error()+".",
 			"Correct it. If the server has environment variables that this command does not have, name their file with --envfile.")
 		return
 	}
@@ -266,4 +266,11 @@ func sentence(text string) string {
 	return strings.ToUpper(text[:1]) + strings.TrimSuffix(text[1:], ".") + "."
 }
 
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine joins the lines of a text, as the command does for an error.
+func oneLine(text string) string {
+	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\r' || r == '\n' })
+	for i, line := range lines {
+		lines[i] = strings.Join(strings.Fields(line), " ")
+	}
+	return strings.Join(lines, "; ")
+}

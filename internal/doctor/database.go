@@ -15,7 +15,7 @@ func (e *examination) checkDatabase(ctx context.Context) (lacking []string, ok b
 	}
 	server, err := keystore.InspectServer(ctx, e.Store)
 	if err != nil {
-		e.add(CheckKeystore, Fail, e.place, sentence(err.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, e.reason(err), "")
 		return nil, false
 	}
 	e.checkServerOfDatabase(&server)

@@ -156,7 +156,7 @@ type examination struct {
 // an error, and the error an answer of a backend.
 func (e *examination) add(check Check, level Level, subject, message, fix string) {
 	mask := app.MaskedUpstreamKeys().Mask
-	f := Finding{Check: check, Level: level, Subject: mask(subject), Message: mask(message)}
+	f := Finding{Check: check, Level: level, Subject: mask(subject), Message: mask(oneLine(message))}
 	if fix != "" {
 		f.Fix = &fix
 	}

@@ -87,7 +87,7 @@ func (e *examination) checkOldKeys(ctx context.Context, store *keystore.Store) {
 		e.add(CheckOldKeys, Skip, "", "The keystore cannot be used, so it does not say which upstream keys are still needed.", "")
 		return
 	case err != nil:
-		e.add(CheckOldKeys, Fail, e.place, sentence(oneLine(err.Error())), "")
+		e.add(CheckOldKeys, Fail, e.place, e.reason(err), "")
 		return
 	}
 	for i := range needs {

@@ -25,7 +25,7 @@ func (e *examination) checkProviders(ctx context.Context, providers []app.Provid
 		}
 		tried[issuer] = true
 		if err := p.Check(ctx); err != nil {
-			e.add(CheckProvider, Fail, "issuer "+issuer, "Operators cannot sign in there: "+oneLine(err.Error())+".",
+			e.add(CheckProvider, Fail, "issuer "+issuer, "Operators cannot sign in there: "+err.Error()+".",
 				"Check issuer in the oidc of speechgate_console, the network, and the certificate of the provider. Users with a password can sign in meanwhile.")
 			continue
 		}

@@ -14,7 +14,7 @@ func (e *examination) checkServer(ctx context.Context) {
 	}
 	running, err := e.Server.Config(ctx)
 	if err != nil {
-		e.add(CheckServer, Fail, "", "The running server cannot be asked: "+oneLine(err.Error())+".", "Start the server, or correct the address of its admin API.")
+		e.add(CheckServer, Fail, "", "The running server cannot be asked: "+err.Error()+".", "Start the server, or correct the address of its admin API.")
 		return
 	}
 	if !sameJSON(running, e.Config) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/speechgate/speechgate/caddymodule/app"
@@ -22,9 +23,14 @@ func (e *examination) checkStore(ctx context.Context) {
 	}
 }
 
+// reason returns an error of the keystore as a sentence, without the place: the subject of the finding names it.
+func (e *examination) reason(err error) string {
+	return sentence(strings.TrimPrefix(err.Error(), keystore.ErrUnavailable.Error()+": keystore "+e.place+": "))
+}
+
 func (e *examination) checkKeystore(ctx context.Context) {
 	if e.StoreError != nil {
-		e.add(CheckKeystore, Fail, e.place, sentence(e.StoreError.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, e.reason(e.StoreError), "")
 		return
 	}
 	lacking, ok := e.checkDatabase(ctx)
@@ -38,10 +44,10 @@ func (e *examination) checkKeystore(ctx context.Context) {
 		return
 	case err != nil && c.Newest == 0:
 		// CheckAccess comes before everything else that Inspect does.
-		e.add(CheckPermissions, Fail, e.place, sentence(err.Error()), "")
+		e.add(CheckPermissions, Fail, e.place, e.reason(err), "")
 		return
 	case err != nil:
-		e.add(CheckKeystore, Fail, e.place, sentence(err.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, e.reason(err), "")
 		return
 	}
 	e.checkTombstone(c.ID)
@@ -138,7 +144,7 @@ func (e *examination) checkOpening(ctx context.Context) {
 			"Take a backup first, and keep the pepper in a second place.")
 		return
 	case err != nil:
-		e.add(CheckKeystore, Fail, e.place, sentence(err.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, e.reason(err), "")
 		return
 	}
 	e.add(CheckKeystore, Pass, e.place, "The keystore can be opened.", "")
@@ -154,6 +160,6 @@ func (e *examination) checkOpening(ctx context.Context) {
 	}
 	e.checkOldKeys(ctx, store)
 	if err := store.Close(); err != nil { //nolint:contextcheck // closing must not be stopped
-		e.add(CheckKeystore, Fail, e.place, sentence(err.Error()), "")
+		e.add(CheckKeystore, Fail, e.place, e.reason(err), "")
 	}
 }

@@ -120,6 +120,9 @@ func TestListener_NoticesAPoolerThatLosesNotifications(t *testing.T) {
 				if n := told(logs, logDeaf); n != 1 {
 					t.Errorf("the log says it %d times, want once: %v", n, logs.All())
 				}
+				if why := logs.FilterMessage(logDeaf).All()[0].ContextMap()["error"]; why != errDeaf.Error() {
+					t.Errorf("the log says %q, want %q", why, errDeaf)
+				}
 				before := r.Dialed.Load()
 				testutil.Eventually(t, "the listener tries again", func() bool { return r.Dialed.Load() > before+1 })
 				if n := told(logs, logDeaf); n != 1 || reader.Period() != pollDeaf {

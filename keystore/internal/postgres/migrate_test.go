@@ -209,7 +209,8 @@ func TestOpen_MakesNoTablesUnlessTold(t *testing.T) {
 	}
 }
 
-// What the operator reads, for each mistake that a server can be asked with. No text has the password.
+// What the operator reads, for each mistake that a server can be asked with. No text has the password, the user, a
+// line break, or a cause twice.
 func TestOpen_SaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
@@ -218,6 +219,8 @@ func TestOpen_SaysWhatIsWrong(t *testing.T) {
 	database := dsn[strings.LastIndex(dsn, "/")+1:]
 	for _, c := range []struct{ name, dsn, want string }{
 		{"a wrong password", strings.Replace(dsn, server.Password(), wrong, 1), "check the user and the password"},
+		{"a wrong password, and TLS if the server has it", strings.Replace(strings.Replace(dsn, server.Password(), wrong, 1), "sslmode=disable", "sslmode=prefer", 1), "connecting to the PostgreSQL server: 127.0.0.1:"},
+		{"a port without a server, and TLS if it has it", "postgres://gateway:" + wrong + "@127.0.0.1:1/k?sslmode=prefer", "cannot be reached: 127.0.0.1:1 (127.0.0.1): dial error: dial tcp 127.0.0.1:1: connect: connection refused"},
 		{"no such user", strings.Replace(dsn, "gateway", "nobody", 1), "check the user"},
 		{"no such database", strings.Replace(dsn, database, "absent?sslmode=disable", 1), "create the database"},
 		{"a server without TLS", strings.Replace(dsn, "sslmode=disable", "sslmode=require", 1), "TLS"},
@@ -234,6 +237,11 @@ func TestOpen_SaysWhatIsWrong(t *testing.T) {
 		text := e.Advise(err).Error()
 		if !strings.Contains(text, c.want) || strings.Contains(text, wrong) || strings.Contains(text, server.Password()) {
 			t.Errorf("%s: %q, want %q, and no password", c.name, text, c.want)
+		}
+		for _, never := range []string{"gateway", "nobody", "\n", "refused TLS", "refused; "} {
+			if strings.Contains(text, never) && (never != "refused TLS" || !strings.Contains(c.dsn, "require")) {
+				t.Errorf("%s: %q has %q", c.name, text, never)
+			}
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (p Place) fillPassword(_ context.Context, cfg *pgx.ConnConfig) error {
 		_ = file.Close() // it was only read
 	}
 	if err != nil {
-		// connectError shows the innermost error, so that must be this one.
+		// Not wrapped: the error of a system call is a net.Error, and Unreachable would take it for one of the server.
 		return errors.New("the password file cannot be read: " + err.Error())
 	}
 	switch password := strings.TrimRight(string(text), "\r\n"); {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
 )
 
 func TestPasswordFile_HasThePasswordAlone(t *testing.T) {
@@ -48,5 +49,28 @@ func TestPasswordFile_HasThePasswordAlone(t *testing.T) {
 	cfg.Password = "another"
 	if err := (Place{}).fillPassword(context.Background(), &cfg); err != nil || cfg.Password != "another" {
 		t.Errorf("without a file the password is %q, %v", cfg.Password, err)
+	}
+}
+
+// A server was not asked, so the error does not speak of one.
+func TestPasswordFile_ItsErrorIsNoneOfTheServer(t *testing.T) {
+	t.Parallel()
+	empty, missing := filepath.Join(t.TempDir(), "empty"), filepath.Join(t.TempDir(), "missing")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		empty:   "the password file " + empty + " is empty: want the password alone",
+		missing: "the password file cannot be read: open " + missing + ": no such file or directory",
+	} {
+		e := New(placeOf(t, "postgres://gateway@127.0.0.1:1/keys?sslmode=disable", "").WithPasswordFile(path), true, zap.NewNop())
+		d := &database{engine: e, pools: e.connect()}
+		defer d.Close()
+		_, opening := e.Open(t.Context(), creating)
+		for what, err := range map[string]error{"opening": opening, "a connection of a pool": d.reader.PingContext(t.Context())} {
+			if err == nil || err.Error() != want || e.Unreachable(err) {
+				t.Errorf("%s: %v, want %q", what, err, want)
+			}
+		}
 	}
 }

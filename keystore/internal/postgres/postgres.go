@@ -27,7 +27,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -97,26 +96,6 @@ func (e *Engine) Open(ctx context.Context, setup engine.Setup) (_ engine.Databas
 		d.startListening(ctx)
 	}
 	return d, nil
-}
-
-// connectError returns the reason of an error of pgx.ConnectConfig. The text of the error itself
-// has the user of the connection string.
-func connectError(err error) error {
-	if codeOf(err) != "" {
-		return err
-	}
-	return fmt.Errorf("the PostgreSQL server cannot be reached: %w", rootOf(err))
-}
-
-// rootOf returns the innermost error, or all of them if there are several.
-func rootOf(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
-	}
 }
 
 // CheckAccess implements [engine.Engine]. Who can read and write the database is for the
