@@ -52,8 +52,22 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 
 	// Only the role that migrates makes the tables.
 	p := newProgram(t, "")
-	if _, stderr, status := p.ask(serve, "init"); status != 4 || !strings.Contains(stderr, "permission denied") {
-		t.Errorf("init with the role of gateways: status %d, %s", status, stderr)
+	refused := func(args ...string) {
+		t.Helper()
+		_, stderr, status := p.ask(serve, args...)
+		if status != 4 || !strings.Contains(stderr, "permission denied") || strings.Contains(stderr, "grant") ||
+			!strings.HasSuffix(stderr, `: this needs the role that owns the tables, such as speechgate_migrate in docs/clustering.md: run the command as this role, or "caddy speechgate init" before a server starts`+"\n") {
+			t.Errorf("%v with the role of gateways: status %d, %s", args, status, stderr)
+		}
+	}
+	refused("init")
+	file := filepath.Join(p.dir, "file.db")
+	if _, stderr, status := p.ask(file, "init"); status != 0 {
+		t.Fatalf("init of a file: status %d, %s", status, stderr)
+	}
+	copying := p.command("speechgate", "copy", "--from", file, "--to", serve)
+	if _, stderr, status := runProgram(p, copying); status != 4 || !strings.Contains(stderr, "permission denied") || !strings.Contains(stderr, "run the command as this role") {
+		t.Errorf("copy with the role of gateways: status %d, %s", status, stderr)
 	}
 	if _, stderr, status := p.ask(migrate, "init"); status != 0 {
 		t.Fatalf("init: status %d, %s", status, stderr)
@@ -131,9 +145,18 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 		}
 	}
 
-	// The role that migrates restores.
-	if _, stderr, status := p.ask(migrate, "restore", backup); status != 0 {
-		t.Errorf("restore: status %d, %s", status, stderr)
+	// The role that migrates restores, with the configuration of the gateway.
+	refused("restore", backup)
+	owner, err := url.Parse(migrate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner.User = url.User("speechgate_migrate")
+	restore := p.command("speechgate", "restore", backup, "--config", gate.config, "--keystore", owner.String())
+	restore.Env = append(restore.Env, "PGPASSWORD=canary-speechgate_migrate")
+	stdout, stderr, status := runProgram(p, restore)
+	if status != 0 || !strings.Contains(stdout, "Before    "+backup+".before-restore-") {
+		t.Errorf("restore: status %d, %s%s", status, stdout, stderr)
 	}
 }
 

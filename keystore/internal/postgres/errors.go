@@ -43,6 +43,15 @@ func codeOf(err error) string {
 
 func hasCode(err error, codes ...string) bool { return slices.Contains(codes, codeOf(err)) }
 
+// adviseOwner adds to an error of a statement that makes or changes a table that another role has this right. The
+// role of the gateway must not have it.
+func adviseOwner(err error) error {
+	if !hasCode(err, codeNoPrivilege) {
+		return err
+	}
+	return engine.WithAdvice(err, `this needs the role that owns the tables, such as speechgate_migrate in docs/clustering.md: run the command as this role, or "caddy speechgate init" before a server starts`)
+}
+
 // advise adds to an error what the operator can do about it.
 func advise(err error) error {
 	return engine.WithAdvice(err, map[string]string{

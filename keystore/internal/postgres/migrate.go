@@ -102,7 +102,7 @@ func (d *database) upgrade(ctx context.Context, table string, files fs.FS, to in
 			_ = alone.Rollback()
 			pause(ctx, migratePause)
 		}
-		return nil, fmt.Errorf("upgrading its schema to version %d: %w", to, err)
+		return nil, fmt.Errorf("upgrading its schema to version %d: %w", to, adviseOwner(err))
 	}
 	return results, nil
 }
