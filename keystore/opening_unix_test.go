@@ -195,7 +195,7 @@ func TestR17_OpenRefusesWhatOthersCanWrite(t *testing.T) {
 		{"the file, by all", map[string]os.FileMode{"": 0o602}, "FILE can be written by all users (mode 0602)"},
 		{"the -wal file", map[string]os.FileMode{"-wal": 0o666}, "FILE-wal can be written by all users"},
 		{"the -shm file", map[string]os.FileMode{"-shm": 0o620}, "FILE-shm can be written by its group"},
-		{"the directory, by its group", map[string]os.FileMode{".": 0o770}, "want chmod go-w DIR, or a directory of its own, such as DIR/speechgate/keystore.db"},
+		{"the directory, by its group", map[string]os.FileMode{".": 0o770}, "want chmod go-w DIR, or a directory of its own, such as DIR/speechgate"},
 		{"the directory, by all", map[string]os.FileMode{".": 0o777}, "DIR can be written by all users (mode 0777)"},
 		{"a directory like /tmp", map[string]os.FileMode{".": os.ModeSticky | 0o777}, "who could put files beside it that SQLite reads"},
 	} {

@@ -110,7 +110,7 @@ func TestDoctor_FindsWhatIsWrongWithAReplica(t *testing.T) {
 		"a short max_staleness":             {func(_ *testing.T, e *examination) { e.Store.MaxStaleness = 5 * time.Second }, Warn, "max_staleness is 5s"},
 		"a replica that others can read":    {chmod(0o644, (*examination).replicaFile), Warn, "can read the file"},
 		"a replica that others can write":   {chmod(0o666, (*examination).replicaFile), Fail, "can be written by all users"},
-		"a directory that others can write": {chmod(0o777, directory), Fail, "can be written by all users"},
+		"a directory that others can write": {chmod(0o777, directory), Fail, "/speechgate."},
 		"a file in the place of the directory": {func(t *testing.T, e *examination) {
 			t.Helper()
 			e.Store.Postgres.Replica = e.replicaFile()

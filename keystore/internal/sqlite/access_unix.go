@@ -43,10 +43,10 @@ func checkModes(path string) error {
 		}
 		if fi.Mode()&os.ModeSticky != 0 {
 			return fmt.Errorf("its directory %s can be written by %s (mode %04o and sticky), who could put files beside it that SQLite reads: want a directory of its own, such as %s",
-				dir, writers(fi), fi.Mode().Perm(), filepath.Join(dir, "speechgate", filepath.Base(path)))
+				dir, writers(fi), fi.Mode().Perm(), filepath.Join(dir, "speechgate"))
 		}
-		return fmt.Errorf("its directory %s can be written by %s (mode %04o), who could put another keystore in its place: want chmod go-w %s, or a directory of its own, such as %s",
-			dir, writers(fi), fi.Mode().Perm(), dir, filepath.Join(dir, "speechgate", filepath.Base(path)))
+		return fmt.Errorf("its directory %s can be written by %s (mode %04o), who could put another file in its place: want chmod go-w %s, or a directory of its own, such as %s",
+			dir, writers(fi), fi.Mode().Perm(), dir, filepath.Join(dir, "speechgate"))
 	}
 	return nil
 }
