@@ -2,6 +2,9 @@ package doctor
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"runtime"
 	"strings"
 
 	"github.com/speechgate/speechgate/keystore"
@@ -13,6 +16,7 @@ func (e *examination) checkDatabase(ctx context.Context) (lacking []string, ok b
 	if e.Store.Postgres == nil {
 		return nil, true
 	}
+	e.checkPasswordFile()
 	server, err := keystore.InspectServer(ctx, e.Store)
 	if err != nil {
 		e.add(CheckKeystore, Fail, e.place, e.reason(err), "")
@@ -23,6 +27,21 @@ func (e *examination) checkDatabase(ctx context.Context) (lacking []string, ok b
 	e.checkNotifications(&server)
 	e.add(CheckDisk, Skip, "", "The keystore is in PostgreSQL, and this machine does not see the disk of that server.", "")
 	return server.Lacking, true
+}
+
+// checkPasswordFile checks who can read the file with the password of the database, and write it. Its group may read
+// it: the file can belong to root, and the group to the server.
+func (e *examination) checkPasswordFile() {
+	const others = 0o026
+	path := e.Store.Postgres.PasswordFile
+	fi, err := os.Stat(path)
+	if path == "" || err != nil || runtime.GOOS == "windows" { // connecting says why the file cannot be read
+		return
+	}
+	if mode := fi.Mode().Perm(); mode&others != 0 {
+		e.add(CheckPermissions, Warn, path, fmt.Sprintf("The file has the password of the database, and its mode is %04o: users other than its owner and its group can read it, or users other than its owner can write it.", mode),
+			"chmod go-w,o= "+path)
+	}
 }
 
 func (e *examination) checkServerOfDatabase(server *keystore.Server) {
