@@ -42,7 +42,8 @@ func (u *usageRecorder) write(ctx context.Context, write func(context.Context, f
 }
 
 // settle finds out whether the unsure counters were written, and counts them again if they were not. It
-// reports whether nothing is unsure any more.
+// reports whether nothing is unsure any more. settle asks in a transaction that has the lock of writes, which the unsure
+// transaction had too: so that one has ended, and cannot be in progress. Usage must not be written beside others.
 func (u *usageRecorder) settle(ctx context.Context) bool {
 	if u.unsure.name == "" {
 		return true
