@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,7 +11,8 @@ import (
 )
 
 // JobAccounts returns the account of each of these jobs; "" for a job that does not exist. It reads the
-// jobs that are not in the cache from the database, up to jobsAtOnce in one query, and caches them.
+// jobs that are not in the cache from the database, up to jobsAtOnce in one query, and caches them. While the
+// database does not answer, it reads them from the replica, see [Postgres.Replica].
 // Strings of the result can share memory with the cache. A lookup goes on if ctx ends, as that of
 // [Store.FindJob] does, so an error means that the store failed.
 //
@@ -46,14 +48,48 @@ func (s *Store) JobAccounts(ctx context.Context, backend string, ids []string) (
 		}
 		missing = append(missing, i)
 	}
-	for len(missing) > 0 {
-		n := min(len(missing), jobsAtOnce)
-		if err := s.loadAccounts(ctx, backend, ids, missing[:n], accounts); err != nil {
+	if len(missing) == 0 {
+		return accounts, nil
+	}
+	if err := s.loadAllAccounts(ctx, backend, ids, missing, accounts); err != nil {
+		if err := s.accountsFromReplica(ctx, backend, ids, missing, accounts, err); err != nil {
 			return nil, err
 		}
-		missing = missing[n:]
 	}
 	return accounts, nil
+}
+
+// loadAllAccounts sets the accounts of the jobs with these indexes. It waits for a database on another machine as long
+// as a lookup does, and not at all if the database is away.
+func (s *Store) loadAllAccounts(ctx context.Context, backend string, ids []string, indexes []int, accounts []string) error {
+	if err := s.away(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if s.cfg.Postgres != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookupLimit)
+		defer cancel()
+	}
+	for part := range slices.Chunk(indexes, jobsAtOnce) {
+		if err := s.loadAccounts(ctx, backend, ids, part, accounts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// accountsFromReplica does what loadAllAccounts does, in the place of a database that could not be asked because of why. It
+// returns why if the replica lacks one of the jobs: the job can have an account.
+func (s *Store) accountsFromReplica(ctx context.Context, backend string, ids []string, indexes []int, accounts []string, why error) error {
+	for _, i := range indexes {
+		j, err := s.replica.job(ctx, jobDigest(backend, ids[i]), "", backend, ids[i], why)
+		if err != nil {
+			return err
+		}
+		accounts[i] = j.AccountID
+	}
+	return nil
 }
 
 // jobsAtOnce is the number of jobs in a query of JobAccounts.
@@ -63,7 +99,6 @@ var jobsByName = `SELECT ` + jobColumns + ` FROM jobs WHERE backend = $1 AND id 
 
 // loadAccounts sets the accounts of the jobs with these indexes, which are jobsAtOnce at most.
 func (s *Store) loadAccounts(ctx context.Context, backend string, ids []string, indexes []int, accounts []string) error {
-	ctx = context.WithoutCancel(ctx)
 	args := append(make([]any, 0, 1+jobsAtOnce), backend)
 	for i := range jobsAtOnce {
 		id := "" // no job has this ID
@@ -88,6 +123,8 @@ func (s *Store) loadAccounts(ctx context.Context, backend string, ids []string, 
 		switch {
 		case s.state.Load() != st:
 			continue // another database is open now
+		case s.engine.Broken(err):
+			continue // on another connection
 		case err != nil:
 			return fault(err)
 		}

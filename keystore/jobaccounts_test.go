@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/internal/postgrestest"
+	"github.com/speechgate/speechgate/internal/testutil"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -65,6 +68,53 @@ func TestJobAccounts_CachesWhatItReads(t *testing.T) {
 	}
 	if j, err := f.FindJob(t.Context(), "amivoice", "mine"); err != nil || j != mine || queries != 0 {
 		t.Errorf("then FindJob: %+v, %v, %d queries", j, err, queries)
+	}
+}
+
+// While the database is away, a list waits for it as a lookup does: for 2 s at first, however many lists are asked for, and not at
+// all when the database is known to be away.
+func TestJobAccounts_WaitAsALookupDoes(t *testing.T) {
+	t.Parallel()
+	relay := postgrestest.NewRelay(t, postgrestest.Start(t).NewDatabase(t))
+	f := openStore(t, "", inPostgres(relay.DSN))
+	f.takeOverPolling()
+	list := func(most time.Duration) {
+		t.Helper()
+		begun := time.Now()
+		_, err := f.JobAccounts(t.Context(), "amivoice", []string{"unknown"})
+		wantIs(t, err, ErrUnavailable)
+		if took := time.Since(begun); took > most {
+			t.Errorf("a list took %s, want %s at most", took, most)
+		}
+	}
+	relay.SetMute(true)
+	var lists sync.WaitGroup
+	for range 100 {
+		lists.Go(func() { list(lookupLimit + 2*time.Second) })
+	}
+	lists.Wait()
+	f.feed.failures.Store(awayAfter)
+	list(time.Second)
+}
+
+// While the database is away, a list has the jobs that the replica has. A job that it lacks can have an account.
+func TestJobAccounts_FromTheReplica(t *testing.T) {
+	t.Parallel()
+	e := newSite(t)
+	job := e.job(e.owner, "here")
+	testutil.Eventually(t, "the replica has the job", func() bool {
+		_, err := e.replica.job(t.Context(), jobDigest(job.Backend, job.ID), "", job.Backend, job.ID, fault(errAway))
+		return err == nil
+	})
+	e.other.job(e.owner, "elsewhere")
+	e.leave(t)
+	e.cache.jobs.DropAll()
+	if got, err := e.JobAccounts(t.Context(), job.Backend, []string{"", job.ID}); err != nil || !slices.Equal(got, []string{"", job.AccountID}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, id := range []string{"elsewhere", "never made"} {
+		_, err := e.JobAccounts(t.Context(), job.Backend, []string{job.ID, id})
+		wantIs(t, err, ErrUnavailable)
 	}
 }
 
