@@ -195,8 +195,13 @@ func TestAdmitJobs_AreSentWithPauses(t *testing.T) {
 	e.job(e.owner, "made away")
 	e.outbox.step(t.Context())
 	e.comeBack(t)
-	if pause := e.outbox.step(t.Context()); pause > outboxSpread {
-		t.Errorf("the first pause is %s", pause)
+	var longest time.Duration
+	for range 30 { // gateways that begin to send
+		e.outbox.sender.away = true
+		longest = max(longest, e.outbox.step(t.Context()))
+	}
+	if longest <= 2*outboxEvery || longest > outboxSpread {
+		t.Errorf("the longest of the first pauses is %s, want up to %s", longest, outboxSpread)
 	}
 	e.wantWaiting(WaitingJobs{Waiting: 1})
 	if pause := e.outbox.step(t.Context()); pause < outboxEvery {

@@ -40,17 +40,17 @@ type replica struct {
 	keys    atomic.Int64 // see ReplicaStats
 
 	// Only the goroutine uses these, and Open before it starts:
-	at       replicaPosition
-	written  time.Duration // when the position was written last, on the monotonic clock
-	noted    int64         // the version of the news that the file has; 0: of another process
-	robbed   bool          // another store has taken the file over
-	before   *replicaCopy  // what copied was before that; nil if it was nil
-	failures int           // steps that have failed, since the last one that has not
-	told     bool          // the log says that they fail
-	toldOld  bool          // the log says that the file is too old
-	writing  time.Duration // how long the step has written the file
-	counted  time.Duration // when the keys were counted last, on the monotonic clock; 0 if they were not
-	counting time.Duration // how long it took
+	at           replicaPosition
+	written      time.Duration // when the position was written last, on the monotonic clock
+	noted        int64         // the version of the news that the file has; 0: of another process
+	taken        bool          // another store has taken the file over
+	copiedBefore *replicaCopy  // the value of copied when it took the file; nil if that was nil
+	failures     int           // steps that have failed, since the last one that has not
+	told         bool          // the log says that they fail
+	toldOld      bool          // the log says that the file is too old
+	writing      time.Duration // how long the step has written the file
+	counted      time.Duration // when the keys were counted last, on the monotonic clock; 0 if they were not
+	counting     time.Duration // how long it took
 }
 
 // replicaWord is what the follower of the feed has heard from the database.

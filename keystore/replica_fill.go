@@ -141,6 +141,6 @@ func (r *replica) fillJobs(ctx context.Context, file *sqlite.Replica, db *databa
 	} else {
 		at.jobDigest = names[len(names)-1].digest
 	}
-	rows := replicaRows{noJobs: old, jobs: jobs}
+	rows := replicaRows{replacedJobs: old, jobs: jobs}
 	return r.inFile(ctx, file, at.phase == filled, &at, func(tx *sql.Tx) error { return rows.write(ctx, tx) })
 }

@@ -152,9 +152,9 @@ func (r *replica) inFile(ctx context.Context, file *sqlite.Replica, durable bool
 	now, err := readReplicaPosition(ctx, tx)
 	if err == nil && now.owner != r.owner {
 		if c := r.copied.Swap(nil); c != nil {
-			r.before = c
+			r.copiedBefore = c
 		}
-		r.at.owner, r.robbed = now.owner, true
+		r.at.owner, r.taken = now.owner, true
 		return errFileTaken
 	}
 	if err == nil {
@@ -191,7 +191,7 @@ func (r *replica) take(ctx context.Context, file *sqlite.Replica) error {
 	if err != nil {
 		return &fileError{file.Advise(err)}
 	}
-	if r.robbed && at.owner != "" && elapsed(at.seen, r.store.cfg.Clock()) < replicaTaken {
+	if r.taken && at.owner != "" && elapsed(at.seen, r.store.cfg.Clock()) < replicaTaken {
 		return errFileTaken
 	}
 	if err := r.readNews(ctx, tx); err != nil {
@@ -203,11 +203,11 @@ func (r *replica) take(ctx context.Context, file *sqlite.Replica) error {
 	if err := tx.Commit(); err != nil {
 		return &fileError{file.Advise(err)}
 	}
-	r.at, r.at.owner, r.robbed = at, r.owner, false
-	if c := r.before; c != nil && at.storeID == c.storeID && at.phase == filled {
+	r.at, r.at.owner, r.taken = at, r.owner, false
+	if c := r.copiedBefore; c != nil && at.storeID == c.storeID && at.phase == filled {
 		r.copied.Store(c) // the other store can only have made it newer
 	}
-	r.before = nil
+	r.copiedBefore = nil
 	return nil
 }
 
@@ -316,12 +316,12 @@ func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWor
 // next start makes the file no younger. It also notes news.
 func (r *replica) age(ctx context.Context) error {
 	file, pending := r.file.Load(), r.pending()
-	had := r.copied.Load() != nil || r.before != nil
+	had := r.copied.Load() != nil || r.copiedBefore != nil
 	if file == nil || !had && r.at.owner != r.owner || !pending && (!had || r.store.mono()-r.written < replicaEvery) {
 		return nil
 	}
 	if file.Moved() {
-		r.before = nil
+		r.copiedBefore = nil
 		r.copied.Store(nil)
 		return nil
 	}
@@ -348,7 +348,7 @@ func (r *replica) setAge(at *replicaPosition, heard time.Duration, clock policy.
 func (r *replica) giveUp() {
 	r.copied.Store(nil)
 	r.file.Store(nil)
-	r.at, r.before, r.robbed = replicaPosition{}, nil, false
+	r.at, r.copiedBefore, r.taken = replicaPosition{}, nil, false
 }
 
 // setAside gives the file another name: it is not to be used. The next step makes a new one.

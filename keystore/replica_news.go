@@ -64,7 +64,7 @@ func (n *replicaNews) last() replicaNewsNote {
 	return replicaNewsNote(n.number)
 }
 
-// forget forgets the changes up to a number, and those of another number. The file has them.
+// forget forgets the changes that the file has: those with numbers up to last, and those with the number noted.
 func (n *replicaNews) forget(last, noted replicaNewsNote) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -60,8 +60,8 @@ func (c *replicaCopy) of(db *database) bool { return c.storeID == db.id && c.tim
 // program.
 func disowns(err error) bool { return engine.IsLost(err) || isPepper(err) }
 
-// discard makes the file one that no store begins with, until it is filled again. A running store that writes the
-// file, and is right to do so, takes the mark away again.
+// discard marks the file: no store begins with it until it is filled again. Another process can use the file for the
+// right database at the same time. When that process writes its position, the mark is gone.
 func (r *replica) discard(ctx context.Context) {
 	r.copied.Store(nil)
 	r.at.phase, r.at.timeline = fillAccounts, ""

@@ -57,7 +57,7 @@ func (r *replica) reread(ctx context.Context, db *database, file *sqlite.Replica
 		seen[name] = true
 		switch c.kind {
 		case changedKey:
-			rows.noKeys = append(rows.noKeys, c.ref)
+			rows.replacedKeys = append(rows.replacedKeys, c.ref)
 		case changedAccount, changedNewAccount:
 			accounts = append(accounts, string(c.ref))
 		case changedChildren:
@@ -75,7 +75,7 @@ func (r *replica) reread(ctx context.Context, db *database, file *sqlite.Replica
 	if rows.accounts, err = in(ctx, db.lists, rawScan(replicaAccountParameters), accountsByID, accounts); err != nil {
 		return rows, err
 	}
-	if rows.keys, err = in(ctx, db.lists, rawScan(replicaKeyParameters), keysByDigests, rows.noKeys); err != nil {
+	if rows.keys, err = in(ctx, db.lists, rawScan(replicaKeyParameters), keysByDigests, rows.replacedKeys); err != nil {
 		return rows, err
 	}
 	for _, key := range rows.keys {
@@ -89,7 +89,7 @@ func (r *replica) reread(ctx context.Context, db *database, file *sqlite.Replica
 	if err := r.rereadTokens(ctx, db, file, &rows, tokens, items); err != nil {
 		return rows, err
 	}
-	rows.noJobs, rows.jobs, err = readJobsAgain(ctx, db, file, items, func(q querier) ([]replicaJobName, error) {
+	rows.replacedJobs, rows.jobs, err = readJobsAgain(ctx, db, file, items, func(q querier) ([]replicaJobName, error) {
 		return in(ctx, q, scanReplicaJobName, `SELECT digest, id FROM jobs WHERE digest IN (`, jobs)
 	})
 	return rows, err
@@ -97,16 +97,16 @@ func (r *replica) reread(ctx context.Context, db *database, file *sqlite.Replica
 
 // rereadTokens reads tokens again: of those that have changed, the ones that the file has.
 func (*replica) rereadTokens(ctx context.Context, db *database, file *sqlite.Replica, rows *replicaRows, changed [][]byte, items []replicaItem) (err error) {
-	rows.noTokens, err = in(ctx, file.Reader(), scanColumn[[]byte], `SELECT DISTINCT digest FROM tokens WHERE digest IN (`, changed)
+	rows.replacedTokens, err = in(ctx, file.Reader(), scanColumn[[]byte], `SELECT DISTINCT digest FROM tokens WHERE digest IN (`, changed)
 	if err != nil {
 		return &fileError{file.Advise(err)}
 	}
 	for _, item := range items {
 		if item.jobID == "" {
-			rows.noTokens = append(rows.noTokens, item.digest[:])
+			rows.replacedTokens = append(rows.replacedTokens, item.digest[:])
 		}
 	}
-	rows.tokens, err = in(ctx, db.lists, rawScan(replicaTokenParameters), tokensOf, rows.noTokens)
+	rows.tokens, err = in(ctx, db.lists, rawScan(replicaTokenParameters), tokensOf, rows.replacedTokens)
 	return err
 }
 

@@ -105,8 +105,8 @@ type replicaRows struct {
 	accounts, keys, tokens []rawRow
 	jobs                   []policy.Job
 
-	noKeys, noTokens, noJobs [][]byte // the digests of those that were looked for: their old rows are removed first
-	newest                   int64    // the highest row of the keys
+	replacedKeys, replacedTokens, replacedJobs [][]byte // digests: their old rows are removed first
+	newest                                     int64    // the highest row of the keys
 
 	jobsBefore, tokensBefore policy.Time // those that were created or have expired before are removed too; 0: none
 }
@@ -117,9 +117,9 @@ func (r *replicaRows) write(ctx context.Context, tx *sql.Tx) error {
 		remove  string
 		digests [][]byte
 	}{
-		{`DELETE FROM api_keys WHERE digest IN (`, r.noKeys},
-		{`DELETE FROM tokens WHERE digest IN (`, r.noTokens},
-		{`DELETE FROM jobs WHERE digest IN (`, r.noJobs},
+		{`DELETE FROM api_keys WHERE digest IN (`, r.replacedKeys},
+		{`DELETE FROM tokens WHERE digest IN (`, r.replacedTokens},
+		{`DELETE FROM jobs WHERE digest IN (`, r.replacedJobs},
 	} {
 		for _, part := range chunks(old.digests) {
 			args := make([]any, len(part))

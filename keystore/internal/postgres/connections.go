@@ -79,13 +79,14 @@ func (c *connections) forget(conn *silentConn) {
 // giveUpBefore closes all connections that were dialed before an instant, also those that are being
 // dialed.
 func (c *connections) giveUpBefore(instant time.Time) {
-	for _, conn := range c.before(instant) {
+	for _, conn := range c.keepFrom(instant) {
 		conn.giveUp(otherServerError{})
 		c.forget(conn)
 	}
 }
 
-func (c *connections) before(instant time.Time) (old []*silentConn) {
+// keepFrom lets add keep only connections that are dialed from an instant on. It returns those that were dialed before.
+func (c *connections) keepFrom(instant time.Time) (old []*silentConn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.from = instant
