@@ -141,6 +141,11 @@ func (o *outbox) send(ctx context.Context, db *database, jobs []waitingJob) erro
 		return nil // it can have been another store that has answered
 	}
 	o.sender.last = jobs[len(jobs)-1].row
+	for i := range jobs { // before they leave the file, so that the replica is to have them
+		if j := &jobs[i]; j.refused == "" && j.err == nil {
+			s.replica.keep(replicaItem{jobDigest(j.Backend, j.ID), j.ID})
+		}
+	}
 	err := o.write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for i := range jobs {
 			if err := jobs[i].settle(ctx, tx, db.id); err != nil {
@@ -164,7 +169,6 @@ func (o *outbox) send(ctx context.Context, db *database, jobs []waitingJob) erro
 			failed = j.err
 		default:
 			o.sender.sent++
-			s.replica.keep(replicaItem{jobDigest(j.Backend, j.ID), j.ID})
 		}
 	}
 	return failed
