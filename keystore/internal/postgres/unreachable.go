@@ -32,7 +32,7 @@ func unreachable(err error) bool {
 	case *net.OpError:
 		return e.Op != "remote error" // with this one, the server has refused the TLS connection
 	case net.Error: // also of a name that cannot be resolved, and of a deadline
-		return true
+		return !refused(e) // crypto/tls wraps a "remote error" in one
 	case interface{ Unwrap() []error }:
 		for _, each := range e.Unwrap() {
 			if !unreachable(each) {
