@@ -94,6 +94,9 @@ func (s *Store) ImportKeys(ctx context.Context, now policy.Time, by Actor, im Im
 		}
 		for i, c := range batch {
 			results[c.at] = done[i]
+			if !im.DryRun {
+				s.cache.keys.Drop(c.digest) // its record can be that of an import that a lost primary took with it
+			}
 		}
 	}
 	return results, nil

@@ -253,3 +253,23 @@ func TestImport_DigestsAreWhole(t *testing.T) {
 		}
 	}
 }
+
+// A primary that is lost can take an import with it. A gateway that has cached its key, and imports the same secret again
+// before it hears of the loss, answers by the new key at once.
+func TestImport_ReplacesTheCachedRecordOfALostImport(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	f := openStore(t, path)
+	f.takeOverPolling()
+	lost, again := f.account(), f.account()
+	secret := secrets("imported-twice-8d1f6c02b7e94a5d")
+	f.imports(Import{AccountID: lost.ID, Secrets: secret})
+	if got := f.find(secret[0]).Key().AccountID; got != lost.ID {
+		t.Fatalf("the first import is of account %s, want %s", got, lost.ID)
+	}
+	mustExec(t, rawDB(t, path), `DELETE FROM api_keys WHERE account_id = $1`, lost.ID)
+	f.imports(Import{AccountID: again.ID, Secrets: secret})
+	if got := f.find(secret[0]).Key().AccountID; got != again.ID {
+		t.Errorf("the answer is the key of account %s, want %s", got, again.ID)
+	}
+}
