@@ -28,9 +28,13 @@ func subprotocols(header http.Header) iter.Seq[string] {
 }
 
 // scanSubprotocols adds the key of every item that is a place of the API. It refuses an item that
-// only some parsers take for the name or the prefix of a place.
+// only some parsers take for a key, or for the name or the prefix of a place.
 func (f *Found) scanSubprotocols(header http.Header) {
+	reads := f.subprotocolPlace(func(*dialect.Place) bool { return true }) != nil
 	f.eachSubprotocol(header, func(item string, place *dialect.Place) {
+		if reads && strings.ContainsFunc(item, func(r rune) bool { return r < ' ' || r > '~' }) {
+			f.fail(malformed("a subprotocol has a character that is not visible ASCII"))
+		}
 		if place != nil {
 			f.addKey(place, strings.TrimPrefix(item, place.Prefix))
 		}

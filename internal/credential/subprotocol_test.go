@@ -33,6 +33,7 @@ func requestWith(route *dialect.Route, authorization string, lines []string) *ht
 
 const (
 	noStreamKey  = "the request has no key: want it in the header Authorization"
+	notASCII     = "a subprotocol has a character that is not visible ASCII"
 	otherWay     = " is spelled in another way"
 	openAIPrefix = "openai-insecure-api-key."
 )
@@ -73,6 +74,8 @@ func TestR1_AKeyCanBeASubprotocol(t *testing.T) {
 		"a space in the key":        {api: dialect.Deepgram, lines: []string{"token, " + clientKey + " " + otherKey}, reason: policy.CredentialMalformed, detail: notVisible},
 		"a name in capitals":        {api: dialect.Deepgram, authorization: "Token " + clientKey, lines: []string{"Token, " + otherKey}, reason: policy.RequestMalformed, detail: "the subprotocol token" + otherWay},
 		"a key like a name":         {api: dialect.Deepgram, authorization: "Token TOKEN", lines: []string{"token, TOKEN, " + otherKey}, reason: policy.RequestMalformed, detail: "the subprotocol token" + otherWay},
+		"a wide space before a key": {api: dialect.Deepgram, lines: []string{"token, \u00a0" + clientKey}, reason: policy.RequestMalformed, detail: notASCII},
+		"a copy after a wide space": {api: dialect.OpenAI, authorization: "Bearer " + clientKey, lines: []string{"realtime, \u00a0" + clientKey}, reason: policy.RequestMalformed, detail: notASCII},
 		"a name in quotation marks": {api: dialect.Deepgram, authorization: "Token " + clientKey, lines: []string{`"token", ` + otherKey}, reason: policy.RequestMalformed, detail: "the subprotocol token" + otherWay},
 		"a name with an escape":     {api: dialect.Deepgram, authorization: "Token " + clientKey, lines: []string{"%74oken, " + otherKey}, reason: policy.RequestMalformed, detail: "the subprotocol token" + otherWay},
 		"a prefix in capitals":      {api: dialect.OpenAI, authorization: "Bearer " + clientKey, lines: []string{"OpenAI-insecure-api-key." + otherKey}, reason: policy.RequestMalformed, detail: "the subprotocol openai-insecure-api-key." + otherWay},
@@ -208,7 +211,7 @@ func TestR19_NoCopyOfAKeyInASubprotocolIsLeft(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		api, _ := dialect.ByName(rapid.SampledFrom([]string{"openai", "deepgram"}).Draw(t, "api"))
 		route := &api.Routes[rapid.IntRange(0, len(api.Routes)-1).Draw(t, "route")]
-		items := []string{clientKey, clientKey, clientKey, otherKey, "v1", "realtime", "token2", "", " "}
+		items := []string{clientKey, clientKey, clientKey, otherKey, "\u00a0" + clientKey, "v1", "realtime", "token2", "", " "}
 		for _, p := range api.Places {
 			if p.Location == dialect.Subprotocol {
 				items = append(items, p.Name, p.Name, p.Prefix+clientKey, p.Prefix+otherKey, strings.ToUpper(p.Name+p.Prefix), p.Name+p.Prefix)
@@ -241,6 +244,8 @@ func FuzzSubprotocols(f *testing.F) {
 		f.Add(text, "")
 		f.Add(text, "Bearer "+clientKey)
 	}
+	f.Add("token,\u00a0"+clientKey, "Bearer "+clientKey)
+	f.Add("\r  "+clientKey, "Bearer "+clientKey)
 	f.Fuzz(func(t *testing.T, text, authorization string) {
 		lines := strings.Split(text, "\n")
 		for _, api := range []*dialect.API{dialect.OpenAI, dialect.Deepgram} {
