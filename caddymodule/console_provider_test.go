@@ -77,7 +77,7 @@ func TestConsole_OIDC_NoLogHasTheAnswerOfTheProvider(t *testing.T) {
 // A configuration is loaded while its provider is away.
 func TestConsole_OIDC_StartsWhileTheProviderIsAway(t *testing.T) {
 	p := openidtest.Start(t)
-	p.Instead = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true }
+	p.AnswerWith(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true })
 	g := newGatewayWith(t, consoleAt(t, p, "operator_claim sub\n scopes profile\n"))
 	if got := g.page("GET", "/console/sign-in", ""); got.status != http.StatusOK || !strings.Contains(got.body, "Operators: sign in at") {
 		t.Errorf("the sign-in: %d %s", got.status, got.body)

@@ -220,12 +220,12 @@ func TestProvider_FailuresAreCountedAndTold(t *testing.T) {
 	b := f.browser()
 	status := func(path, want string, code int) {
 		t.Helper()
-		peer.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+		peer.AnswerWith(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == path {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
 			return r.URL.Path == path
-		}
+		})
 		b.want(b.signInAt(""), code, want)
 	}
 	b.want(b.fromProvider(b.toProvider("")+"&error=access_denied"), http.StatusForbidden, "refuses the sign-in: access_denied")
@@ -261,7 +261,7 @@ func TestProvider_Away(t *testing.T) {
 	f, peer := newProviderFixture(t)
 	f.mayFail.Store(true)
 	f.operatorBrowser("sato")
-	peer.Instead = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true }
+	peer.AnswerWith(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true })
 	b := f.browser()
 	b.want(b.get("sign-in"), 200, "Operators: sign in at")
 	b.want(b.get("oidc"), http.StatusServiceUnavailable, "cannot be reached right now", "Users with a password can sign in")

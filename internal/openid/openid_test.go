@@ -168,21 +168,21 @@ func TestFinish_RefusesWhatTheProviderMustNotSay(t *testing.T) {
 			p.UserInfo = func(c map[string]any) { c["email_verified"] = false }
 		}, isNoEmail, ""},
 		"an answer without an ID token": {func(p *openidtest.Provider) {
-			p.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+			p.AnswerWith(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/token" {
 					w.Header().Set("Content-Type", "application/json")
 					_, _ = io.WriteString(w, `{"access_token":"access","token_type":"Bearer"}`)
 				}
 				return r.URL.Path == "/token"
-			}
+			})
 		}, isToken, ""},
 		"no keys": {func(p *openidtest.Provider) {
-			p.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+			p.AnswerWith(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/keys" {
 					w.WriteHeader(http.StatusServiceUnavailable)
 				}
 				return r.URL.Path == "/keys"
-			}
+			})
 		}, isAway, "503"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -326,12 +326,12 @@ func TestFinish_NoErrorHasTheAccessToken(t *testing.T) {
 	f := newFixture(t, "")
 	f.peer.Claims = func(c map[string]any) { delete(c, "email") }
 	f.peer.UserInfo = func(map[string]any) {}
-	f.peer.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+	f.peer.AnswerWith(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/userinfo" {
 			http.Error(w, "no such token: "+r.Header.Get("Authorization"), http.StatusUnauthorized)
 		}
 		return r.URL.Path == "/userinfo"
-	}
+	})
 	if _, err := f.signIn(); !isAway(err) || !strings.Contains(err.Error(), "401") || strings.Contains(err.Error(), "Bearer access") {
 		t.Errorf("%v; want an error without the token", err)
 	}
@@ -349,9 +349,9 @@ func TestFinish_NoErrorHasASecret(t *testing.T) {
 		"a connection that ends": func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
 	} {
 		flow := NewFlow()
-		f.peer.Instead = nil
+		f.peer.AnswerWith(nil)
 		answer := f.toProvider(flow)
-		f.peer.Instead = instead
+		f.peer.AnswerWith(instead)
 		_, err := f.finish(flow, answer)
 		if !isAway(err) {
 			t.Errorf("%s: %v", name, err)

@@ -26,7 +26,7 @@ func TestProvider_IsAskedAgainAfterAWhile(t *testing.T) {
 			t.Errorf("the provider was asked %d times, want %d", n, asked)
 		}
 	}
-	f.peer.Instead = down
+	f.peer.AnswerWith(down)
 	begin(1, true)
 	for i, wait := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
 		f.now = f.now.Add(time.Duration(wait)*time.Second - time.Millisecond)
@@ -36,16 +36,16 @@ func TestProvider_IsAskedAgainAfterAWhile(t *testing.T) {
 	}
 	f.now = f.now.Add(-24 * time.Hour) // a clock that was set back locks nobody out
 	begin(10, true)
-	f.peer.Instead = nil
+	f.peer.AnswerWith(nil)
 	f.now = f.now.Add(time.Minute)
 	begin(11, false)
-	f.peer.Instead = down
+	f.peer.AnswerWith(down)
 	f.now = f.now.Add(freshFor - time.Millisecond)
 	begin(11, false)
 	f.now = f.now.Add(time.Millisecond)
 	begin(12, false) // what it said before goes on
 	begin(12, false)
-	f.peer.Instead = nil
+	f.peer.AnswerWith(nil)
 	f.now = f.now.Add(time.Second)
 	begin(13, false)
 }
@@ -68,22 +68,22 @@ func TestProvider_MustBeOne(t *testing.T) {
 		"a script":                    {set("authorization_endpoint", "javascript:alert(1)"), "authorization_endpoint"},
 		"no way to send the secret":   {set("token_endpoint_auth_methods_supported", []string{"private_key_jwt"}), "private_key_jwt"},
 		"a page": {func(p *openidtest.Provider) {
-			p.Instead = func(w http.ResponseWriter, _ *http.Request) bool { _, _ = io.WriteString(w, "<html>"); return true }
+			p.AnswerWith(func(w http.ResponseWriter, _ *http.Request) bool { _, _ = io.WriteString(w, "<html>"); return true })
 		}, "decode"},
 		"a redirect": {func(p *openidtest.Provider) {
-			p.Instead = func(w http.ResponseWriter, r *http.Request) bool {
+			p.AnswerWith(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/elsewhere" {
 					return false
 				}
 				http.Redirect(w, r, "/elsewhere", http.StatusFound)
 				return true
-			}
+			})
 		}, "302"},
 		"too much": {func(p *openidtest.Provider) {
-			p.Instead = func(w http.ResponseWriter, _ *http.Request) bool {
+			p.AnswerWith(func(w http.ResponseWriter, _ *http.Request) bool {
 				_, _ = io.WriteString(w, `{"x":"`+strings.Repeat("x", mostAnswer)+`"}`)
 				return true
-			}
+			})
 		}, "longer than 1 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -110,11 +110,11 @@ func TestProvider_ASlowAnswerIsGivenUp(t *testing.T) {
 	flow := NewFlow()
 	answer := f.toProvider(flow)
 	f.client.Timeout = 100 * time.Millisecond
-	f.peer.Instead = func(_ http.ResponseWriter, r *http.Request) bool {
+	f.peer.AnswerWith(func(_ http.ResponseWriter, r *http.Request) bool {
 		_, _ = io.Copy(io.Discard, r.Body) // only then does the server see that the client goes
 		<-r.Context().Done()
 		return true
-	}
+	})
 	if _, err := f.finish(flow, answer); !isAway(err) {
 		t.Errorf("%v, want away", err)
 	}
@@ -126,11 +126,11 @@ func TestProvider_FewSignInsWaitAtATime(t *testing.T) {
 	flow := NewFlow()
 	answer := f.toProvider(flow)
 	arrived, release := make(chan struct{}, mostAsking), make(chan struct{})
-	f.peer.Instead = func(http.ResponseWriter, *http.Request) bool {
+	f.peer.AnswerWith(func(http.ResponseWriter, *http.Request) bool {
 		arrived <- struct{}{}
 		<-release
 		return false
-	}
+	})
 	ended := make(chan error, mostAsking)
 	for range mostAsking {
 		go func() {

@@ -49,14 +49,14 @@ type Provider struct {
 	Stranger bool
 	// UserInfo changes the answer of the endpoint userinfo. If it is nil, there is no such endpoint.
 	UserInfo func(map[string]any)
-	// Instead answers a request if it is not nil and returns true.
-	Instead func(w http.ResponseWriter, r *http.Request) bool
 
-	mu     sync.Mutex
-	codes  map[string]url.Values // the requests of codes that were not used
-	asked  map[string]int        // requests by path
 	key    *ecdsa.PrivateKey
 	forged *ecdsa.PrivateKey
+
+	mu      sync.Mutex
+	instead func(http.ResponseWriter, *http.Request) bool // see AnswerWith
+	codes   map[string]url.Values                         // the requests of codes that were not used
+	asked   map[string]int                                // requests by path
 }
 
 // Start starts a provider that ends with the test.
@@ -80,14 +80,23 @@ func Start(t *testing.T) *Provider {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		p.asked[r.URL.Path]++
+		instead := p.instead
 		p.mu.Unlock()
-		if p.Instead == nil || !p.Instead(w, r) {
+		if instead == nil || !instead(w, r) {
 			mux.ServeHTTP(w, r)
 		}
 	}))
 	t.Cleanup(server.Close)
 	p.URL = strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 	return p
+}
+
+// AnswerWith lets a function answer each later request for which it returns true. With nil, the
+// provider answers all of them.
+func (p *Provider) AnswerWith(instead func(http.ResponseWriter, *http.Request) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.instead = instead
 }
 
 // Asked returns how many requests for a path there were.
