@@ -273,7 +273,8 @@ func (r *replica) follow(ctx context.Context, file *sqlite.Replica, w *replicaWo
 		return false, err
 	}
 	if at.phase != filled {
-		return true, r.fill(ctx, file, w.db, replicaCopy{now, clock, at.storeID, at.timeline})
+		err := r.fill(ctx, file, w.db, replicaCopy{now, clock, at.storeID, at.timeline})
+		return r.at.phase != filled, err
 	}
 	r.ended()
 	r.news.forget(news, 0)
