@@ -26,10 +26,11 @@ type simGateway struct {
 	cut, silent, slow []simSpan // of its network
 	troubles          []simSpan // in which it may be behind, or answer that the store is unavailable
 
-	store    atomic.Pointer[Store] // nil while it restarts
-	listener atomic.Pointer[simListener]
-	word     atomic.Pointer[simSpan] // the last one from the server that the process knows of was sent within this time
-	seq      int64                   // of the feed, for the journal; the follower uses it
+	store       atomic.Pointer[Store] // nil while it restarts
+	fromReplica atomic.Bool           // the process has started with its replica
+	listener    atomic.Pointer[simListener]
+	word        atomic.Pointer[simSpan] // the last one from the server that the process knows of was sent within this time
+	seq         int64                   // of the feed, for the journal; the follower uses it
 
 	mu     sync.Mutex
 	conns  map[*simConn]struct{}

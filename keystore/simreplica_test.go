@@ -19,6 +19,10 @@ const simEdge = 3
 // notifications are lost, and some messages more.
 const simHeard = simPolled + 250*time.Millisecond
 
+// simWritten is how much earlier the last word can be that a killed process has left in its replica: it writes there every
+// replicaEvery, if it hears the server then.
+const simWritten = replicaEvery
+
 // edge reports whether the gateway has a replica.
 func (g *simGateway) edge() bool { return g.number%simEdge == 1 }
 
@@ -35,6 +39,7 @@ func (g *simGateway) replica() string {
 // opened notes that a process of the gateway has started. If it has started with its replica, the last word from the
 // server is that of the process before, or one that was a little earlier.
 func (g *simGateway) opened(s *Store) {
+	g.fromReplica.Store(s.ServesFromReplica())
 	if !s.ServesFromReplica() {
 		return
 	}
@@ -72,8 +77,11 @@ func (g *simGateway) end(killed bool) error {
 // know a key if it has heard from the server within Config.MaxStaleness, and nothing has happened to the key since.
 func (sim *simulation) judgeAway(g *simGateway, number int, d digest, end time.Time) {
 	heard := end.Add(simHeard - sim.staleness)
+	if g.fromReplica.Load() {
+		heard = heard.Add(simWritten)
+	}
 	well := heard.Add(-simSettle - time.Second)
-	if heard.After(end) || well.Before(sim.begun.Add(2*time.Second)) || len(g.leaps) > 0 || g.troubled(well, heard) || sim.refilled(well, end) {
+	if heard.After(end) || len(g.leaps) > 0 || g.troubled(well, heard) || sim.refilled(g, well, end) {
 		return
 	}
 	g.mu.Lock()
@@ -92,12 +100,16 @@ func (sim *simulation) judgeAway(g *simGateway, number int, d digest, end time.T
 	sim.fail("gateway %d, key %d: unavailable, and its replica has the key", g.number, number)
 }
 
-// refilled reports whether replicas were filled again between two instants, because the feed was pruned or the server
-// was reached again after a standby had taken its place.
-func (sim *simulation) refilled(from, to time.Time) bool {
+// refilled reports whether the replica of a gateway was filled between two instants: at the begin, or again because the feed
+// was pruned or the server was reached again after a standby had taken its place. The pauses of a filling are longer than
+// what the queries have taken: if these had to wait for the network, nobody knows when it is full.
+func (sim *simulation) refilled(g *simGateway, from, to time.Time) bool {
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
 	for _, s := range sim.refills {
+		if slices.ContainsFunc(slices.Concat(g.slow, g.silent), func(wait simSpan) bool { return s.from.Before(wait.to) && wait.from.Before(s.to) }) {
+			s.to = to.Add(1)
+		}
 		if !s.from.After(to) && from.Before(s.to) {
 			return true
 		}

@@ -28,6 +28,7 @@ func (sim *simulation) script() {
 		}
 		return simSpan{from, to}
 	}
+	sim.refills = append(sim.refills, simSpan{sim.begun, sim.begun.Add(2 * time.Second)})
 	for range 3 + rng.IntN(6) {
 		switch rng.IntN(9) {
 		case 0, 1: // the server or a firewall resets connections

@@ -55,11 +55,12 @@ func (sim *simulation) watch(g *simGateway, s *Store, number int, r *Record) {
 	defer end.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
+	var failing time.Time // since when the record cannot be read; the zero time if it can
 	for {
 		select {
 		case <-end.C:
 			if g.store.Load() == s { // the process has not ended meanwhile
-				sim.judgeStream(g, r.digest(), begun, false)
+				sim.judgeStream(g, r.digest(), begun, failing, false)
 				sim.judgeSilence(g, number, false)
 			}
 			return
@@ -73,7 +74,7 @@ func (sim *simulation) watch(g *simGateway, s *Store, number int, r *Record) {
 			left := sim.streamStaleness() - silence
 			if left <= 0 {
 				sim.judgeSilence(g, number, true)
-				sim.judgeStream(g, r.digest(), begun, true)
+				sim.judgeStream(g, r.digest(), begun, failing, true)
 				return
 			}
 			again.Reset(left)
@@ -82,13 +83,21 @@ func (sim *simulation) watch(g *simGateway, s *Store, number int, r *Record) {
 		floor, asked := g.floorOf(r.digest()), time.Now()
 		fresh, err := s.Reread(context.Background(), r)
 		if err != nil && !isNotFound(err) {
+			if failing.IsZero() {
+				failing = time.Now()
+			}
+			if time.Since(failing) >= sim.streamStaleness() {
+				sim.judgeStream(g, r.digest(), begun, failing, true)
+				return
+			}
 			again.Reset(200 * time.Millisecond)
 			continue
 		}
+		failing = time.Time{}
 		ended := err != nil || simEnded(&fresh)
 		sim.judgeAge(g, number, streamAnswer(r, asked, floor, ended))
 		if ended {
-			sim.judgeStream(g, r.digest(), begun, true)
+			sim.judgeStream(g, r.digest(), begun, time.Time{}, true)
 			return
 		}
 	}
@@ -135,7 +144,8 @@ func (sim *simulation) judgeSilence(g *simGateway, number int, cut bool) {
 
 // judgeStream checks that a stream has not gone on for too long after its key had ended. It looks at the
 // last time for which the key had ended without a break. What a stream is told when it asks is an answer, see judgeAge.
-func (sim *simulation) judgeStream(g *simGateway, d digest, begun time.Time, cut bool) {
+// failing is since when the record cannot be read, although the gateway has heard of a change: the zero time if it can.
+func (sim *simulation) judgeStream(g *simGateway, d digest, begun, failing time.Time, cut bool) {
 	now := time.Now()
 	states, first := sim.server.statesBetween(begun, now)
 	ended := len(states)
@@ -159,8 +169,13 @@ func (sim *simulation) judgeStream(g *simGateway, d digest, begun time.Time, cut
 			by = s.to.Add(simSettle)
 		}
 	}
-	// Without word from the database, it is cut after streamStaleness, or when the follower has noticed.
-	if silent := from.Add(sim.streamStaleness() + simSettle); silent.Before(by) {
+	// Without word from the database, it is cut after streamStaleness, or when the follower has noticed. A word of a change
+	// lets it go on for as long again, if the record cannot be read then.
+	word := from
+	if failing.After(word) {
+		word = failing
+	}
+	if silent := word.Add(sim.streamStaleness() + simSettle); silent.Before(by) {
 		by = silent
 	}
 	if now.After(by) {

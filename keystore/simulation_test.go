@@ -128,7 +128,7 @@ type simulation struct {
 	faults   []string
 	journal  []string // what has happened, if the simulation runs with one seed
 	restarts map[*simGateway][]simSpan
-	refills  []simSpan // of replicas
+	refills  []simSpan // in which replicas are filled, also for the first time
 
 	edgeStarts, edgeAnswers int // of gateways with their replicas
 }
