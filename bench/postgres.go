@@ -45,6 +45,10 @@ func (s *suite) postgresql() error {
 	return s.recordJobs(f)
 }
 
+// settling is how long a gate runs after it was stopped for long. All its waits for the database have ended meanwhile, so it
+// takes the database for silent until it has asked again.
+const settling = 4 * time.Second
+
 // bothEngines starts two gates with the same records, one on an SQLite file and one in PostgreSQL, and
 // puts load on each.
 func (s *suite) bothEngines() (f *fixture, inFile, inDatabase *proxy, err error) {
@@ -59,12 +63,16 @@ func (s *suite) bothEngines() (f *fixture, inFile, inDatabase *proxy, err error)
 	if inFile, inDatabase, err = s.both(sites[0], sites[1]); err != nil {
 		return nil, nil, nil, err
 	}
-	for _, step := range []func(*proxy) error{s.untilOpen, func(p *proxy) error { return s.warm(p, f) }} {
-		// The warm-up of one proxy stops the other, which would give up if it still opened its keystore.
-		for _, p := range []*proxy{inFile, inDatabase} {
-			if err := step(p); err != nil {
-				return nil, nil, nil, err
-			}
+	proxies := []*proxy{inFile, inDatabase}
+	for _, p := range proxies { // the warm-up of one stops the other, which would give up if it still opened its keystore
+		if err := s.untilOpen(p); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	for _, p := range proxies {
+		time.Sleep(settling)
+		if err := errors.Join(s.untilOpen(p), s.warm(p, f)); err != nil {
+			return nil, nil, nil, err
 		}
 	}
 	return f, inFile, inDatabase, nil
