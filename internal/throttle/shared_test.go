@@ -97,6 +97,39 @@ func TestAFailureCountsAtTheOthersUntilItsWindowEnds(t *testing.T) {
 	}
 }
 
+// A client waits until so many of its two windows have ended that a request is allowed, and no longer.
+func TestAClientWaitsForAsFewWindowsAsItMust(t *testing.T) {
+	t.Parallel()
+	const begun = policy.Time(1_764_000_000_000)
+	at := func(seconds int) policy.Time { return begun.Add(time.Duration(seconds) * time.Second) }
+	type failures struct{ n, at int } // at is in seconds
+	for _, test := range []struct {
+		own, others failures
+		want        int // seconds at 20
+	}{
+		{own: failures{3, 10}, want: 50},
+		{others: failures{3, 10}, want: 50},
+		{own: failures{2, 0}, others: failures{2, 10}, want: 40},
+		{own: failures{2, 10}, others: failures{2, 0}, want: 40},
+		{own: failures{1, 0}, others: failures{3, 10}, want: 50},
+		{own: failures{3, 10}, others: failures{1, 0}, want: 50},
+		{own: failures{3, 0}, others: failures{1, 10}, want: 40},
+		{own: failures{1, 10}, others: failures{3, 0}, want: 40},
+		{own: failures{3, 0}, others: failures{3, 10}, want: 50},
+		{own: failures{3, 10}, others: failures{3, 0}, want: 50},
+		{own: failures{1, 0}, others: failures{1, 10}, want: 0},
+	} {
+		throttle := newNamed(3)
+		for range test.own.n {
+			throttle.Fail("key", at(test.own.at))
+		}
+		throttle.Add(at(20), share.Change{ID: "name of key", Past: []share.Past{{At: at(test.others.at), N: test.others.n}}})
+		if got := throttle.Wait("key", at(20)); got != test.want {
+			t.Errorf("own failures %+v, those of others %+v: the client waits %d s, want %d", test.own, test.others, got, test.want)
+		}
+	}
+}
+
 // What one gateway remembers for the others is limited, as what it remembers for itself.
 func TestWhatIsToldIsLimited(t *testing.T) {
 	t.Parallel()
