@@ -92,14 +92,14 @@ func (t *Throttle[K]) Count(key K, now policy.Time) int {
 }
 
 // left returns the seconds until so many of a key's windows have ended that a request is allowed, at
-// least 1.
+// least 1. If one of the windows has counted nothing, the other one is full, and decides.
 func (t *Throttle[K]) left(own *window[K], other window[string], now policy.Time) int {
 	first, last := t.own.left(own.start, now), t.others.left(other.start, now)
 	rest := other.count // when the first window has ended
-	if own.count == 0 || other.count > 0 && last < first {
+	if last < first {
 		first, last, rest = last, first, own.count
 	}
-	if other.count == 0 || rest < t.failures {
+	if rest < t.failures {
 		return first
 	}
 	return last
