@@ -246,6 +246,31 @@ func TestR20_DecideKnowsTheLimits(t *testing.T) {
 	}
 }
 
+func TestR20_WhatIsExceededIsNamed(t *testing.T) {
+	t.Parallel()
+	own, err := policy.ParseLimits("requests=60/m concurrent=4 streams=2 audio=3600s/d audio-total=36000s operations=recognize")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := policy.ParseLimits("requests=90/m concurrent=5 streams=3 audio=7200s/d audio-total=72000s operations=stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[policy.LimitName][2]string{
+		policy.NoLimit:         {"", ""},
+		policy.LimitRequests:   {"the request would exceed the key's limit requests=60/m", "the request would exceed the account's limit requests=90/m"},
+		policy.LimitConcurrent: {"the request would exceed the key's limit concurrent=4", "the request would exceed the account's limit concurrent=5"},
+		policy.LimitStreams:    {"the request would exceed the key's limit streams=2", "the request would exceed the account's limit streams=3"},
+		policy.LimitAudioDay:   {"the key's limit audio=3600s/d is used up", "the account's limit audio=7200s/d is used up"},
+		policy.LimitAudioTotal: {"the key's limit audio-total=36000s is used up", "the account's limit audio-total=72000s is used up"},
+		policy.LimitOperations: {"the operation is not within the key's limit operations=recognize", "the operation is not within the account's limit operations=stream"},
+	} {
+		if got := [2]string{policy.Exceeded(&own, &shared, n, false), policy.Exceeded(&own, &shared, n, true)}; got != want {
+			t.Errorf("%v: %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestLimitNames_haveWords(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
