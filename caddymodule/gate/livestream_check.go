@@ -78,11 +78,14 @@ func (s *liveStream) check(mode checkMode) (policy.Reason, string) {
 // could not be read, for max_stream_staleness. While the store is silent, reread does not ask it: many streams
 // would ask at once.
 func (s *liveStream) reread(mode checkMode) (fresh keystore.Record, retry time.Duration, err error) {
-	silence := s.store.Silence()
-	if mode == running && silence > 0 {
-		left := s.gate.app.StreamStaleness() - silence
+	if silence := s.store.Silence(); mode == running && silence > 0 {
+		unread := silence
+		if !s.failing.IsZero() { // since before the last word from the database
+			unread = max(unread, time.Duration(s.gate.app.Now()-s.failing)*time.Millisecond)
+		}
+		left := s.gate.app.StreamStaleness() - unread
 		if left <= 0 {
-			return fresh, 0, fmt.Errorf("the keystore could not be read for %s", silence.Round(time.Second))
+			return fresh, 0, fmt.Errorf("the keystore could not be read for %s", unread.Round(time.Second))
 		}
 		return s.record, max(left, time.Millisecond), nil
 	}

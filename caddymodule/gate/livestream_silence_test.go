@@ -125,3 +125,32 @@ func TestR17_AKeyThatCannotBeReadEndsAStream(t *testing.T) { // not parallel: se
 		change(show)
 	})
 }
+
+// A key that could not be read before the keystore fell silent gets no more time for the silence.
+func TestR17_ASilenceGivesNoMoreTimeToAKeyThatCannotBeRead(t *testing.T) { // not parallel: see TestR17_ASilentKeystoreEndsAStream
+	postgrestest.OfSQLite(t, "virtual time, which waits for no connection to a server")
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(time.Minute) }) // the app closes its store a second after the end of the rig
+		g := newRig(t)
+		g.gate.app.MaxStreamStaleness = caddy.Duration(20 * time.Second)
+		store := g.open(t)
+		_, secret := g.issue(t, store, now(), policy.Never())
+		s := g.stream(t)
+		if v := s.authorize(secret, nil); !v.OK {
+			t.Fatalf("%+v", v)
+		}
+		_, err := g.place.Database(t).ExecContext(t.Context(), `ALTER TABLE api_keys RENAME TO hidden; INSERT INTO feed (at, kind, ref) VALUES (0, 'all', x'00')`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		time.Sleep(3 * time.Second)
+		g.place.Move(t, g.place.Beside("away"))
+		for !s.guard.Ended() && time.Since(begun) < time.Minute {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(begun); took < 20*time.Second || took > 21*time.Second {
+			t.Errorf("cut after %s, want from 20s to 21s", took)
+		}
+	})
+}
