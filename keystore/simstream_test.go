@@ -72,8 +72,13 @@ func (sim *simulation) watch(g *simGateway, s *Store, number int, r *Record) {
 		}
 		if silence := s.Silence(); silence > 0 {
 			left := sim.streamStaleness() - silence
+			if !failing.IsZero() {
+				left = min(left, sim.streamStaleness()-time.Since(failing))
+			}
 			if left <= 0 {
-				sim.judgeSilence(g, number, true)
+				if silence >= sim.streamStaleness() {
+					sim.judgeSilence(g, number, true)
+				}
 				sim.judgeStream(g, r.digest(), begun, failing, true)
 				return
 			}
@@ -85,6 +90,9 @@ func (sim *simulation) watch(g *simGateway, s *Store, number int, r *Record) {
 		if err != nil && !isNotFound(err) {
 			if failing.IsZero() {
 				failing = time.Now()
+			}
+			if !g.troubled(asked.Add(-simSettle), time.Now()) {
+				sim.fail("gateway %d, key %d: the record of a stream cannot be read, although nothing is wrong: %v", g.number, number, err)
 			}
 			if time.Since(failing) >= sim.streamStaleness() {
 				sim.judgeStream(g, r.digest(), begun, failing, true)
