@@ -71,7 +71,10 @@ func (s *suite) bothEngines() (f *fixture, inFile, inDatabase *proxy, err error)
 	}
 	for _, p := range proxies {
 		time.Sleep(settling)
-		if err := errors.Join(s.untilOpen(p), s.warm(p, f)); err != nil {
+		if err := s.untilOpen(p); err != nil {
+			return nil, nil, nil, err
+		}
+		if err := s.warm(p, f); err != nil {
 			return nil, nil, nil, err
 		}
 	}
