@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,33 +24,33 @@ func tell(from, to *Throttle[string], now policy.Time) {
 	}
 }
 
-// As many failing requests as the rule says are allowed at all gateways together, if each is told at
-// once; and a client that waits as it is told is allowed again.
+// Gateways that are told of each failing request at once count as one throttle does, and a client that
+// waits as it is told is allowed again.
 func TestGatewaysCountFailuresTogether(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		const failures = 5
 		gateways := []*Throttle[string]{newNamed(failures), newNamed(failures), newNamed(failures)}
+		one := newNamed(failures)
 		now := policy.Time(1_764_000_000_000)
-		var allowed []policy.Time
 		for range rapid.IntRange(1, 60).Draw(t, "requests") {
 			now += policy.Time(rapid.OneOf(rapid.IntRange(0, 2_000), rapid.IntRange(0, 70_000)).Draw(t, "pause"))
 			at := rapid.SampledFrom(gateways).Draw(t, "gateway")
-			count := at.Count("key", now)
-			wait := at.Wait("key", now)
-			if got := at.Fail("key", now); got != wait {
-				t.Fatalf("Wait says %d, and Fail %d", wait, got)
+			wait, count := one.Wait("key", now), one.Count("key", now)
+			if got := at.Count("key", now); got != count {
+				t.Fatalf("the gateway knows %d failures, want %d", got, count)
 			}
-			if wait < 0 || wait > 60 || (wait > 0) != (count >= failures) {
-				t.Fatalf("%d failures are known, and the client waits %d s", count, wait)
+			if got := at.Wait("key", now); got != wait {
+				t.Fatalf("the client waits %d s, want %d", got, wait)
 			}
 			if wait > 0 {
 				if left := at.Wait("key", now.Add(time.Duration(wait)*time.Second)); left != 0 {
 					t.Fatalf("after the wait of %d s, the client waits %d s more", wait, left)
 				}
-				continue
 			}
-			allowed = append(allowed, now)
+			if got := at.Fail("key", now); got != wait || one.Fail("key", now) != wait {
+				t.Fatalf("Wait says %d, and Fail %d", wait, got)
+			}
 			for _, c := range at.Changes(false) {
 				for _, to := range gateways {
 					if to != at {
@@ -57,15 +58,43 @@ func TestGatewaysCountFailuresTogether(t *testing.T) {
 					}
 				}
 			}
-			// The windows are fixed: a client can use up those of the two of its gateway in turn.
-			n := 0
-			for _, before := range allowed {
-				if before > now-60_000 {
-					n++
+		}
+	})
+}
+
+// Gateways that are told late have the same window when all is told: the next one begins for all of them
+// at the same time, and in it they allow as many failing requests as the rule says.
+func TestGatewaysThatAreToldLateHaveTheSameWindow(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		const failures = 5
+		gateways := []*Throttle[string]{newNamed(failures), newNamed(failures), newNamed(failures)}
+		now := policy.Time(1_764_000_000_000)
+		begun := now
+		for i := range rapid.IntRange(1, 20).Draw(t, "requests") {
+			if i > 0 {
+				now += policy.Time(rapid.IntRange(0, 2_000).Draw(t, "pause"))
+			}
+			rapid.SampledFrom(gateways).Draw(t, "gateway").Fail("key", now)
+		}
+		for _, from := range rapid.Permutation(gateways).Draw(t, "order") {
+			for _, c := range from.Changes(false) {
+				for _, to := range gateways {
+					if to != from {
+						to.Add(now, c)
+					}
 				}
 			}
-			if n > 2*failures {
-				t.Fatalf("%d failures were allowed within a minute", n)
+		}
+		for i, g := range gateways {
+			if got, want := g.Count("key", now), gateways[0].Count("key", now); got != want {
+				t.Errorf("gateway %d knows %d failures, and gateway 0 %d", i, got, want)
+			}
+			if got := g.Count("key", begun+59_999); got == 0 {
+				t.Errorf("gateway %d ends the window early", i)
+			}
+			if got := g.Count("key", begun+60_000); got != 0 {
+				t.Errorf("gateway %d ends the window late", i)
 			}
 		}
 	})
@@ -97,45 +126,47 @@ func TestAFailureCountsAtTheOthersUntilItsWindowEnds(t *testing.T) {
 	}
 }
 
-// A client waits until so many of its two windows have ended that a request is allowed, and no longer.
-func TestAClientWaitsForAsFewWindowsAsItMust(t *testing.T) {
+// A gateway that has a window already, and hears of an earlier failing request, ends the window as early
+// as the other gateway does. A gateway whose window has ended counts it in the next one.
+func TestAWindowBeginsWithTheFirstFailureAtAnyGateway(t *testing.T) {
 	t.Parallel()
-	const begun = policy.Time(1_764_000_000_000)
-	at := func(seconds int) policy.Time { return begun.Add(time.Duration(seconds) * time.Second) }
+	const noon = policy.Time(1_764_000_000_000)
 	type failures struct{ n, at int } // at is in seconds
 	for _, test := range []struct {
 		own, others failures
-		want        int // seconds at 20
+		told, want  int // seconds; want is how long the client waits
 	}{
-		{own: failures{3, 10}, want: 50},
-		{others: failures{3, 10}, want: 50},
-		{own: failures{2, 0}, others: failures{2, 10}, want: 40},
-		{own: failures{2, 10}, others: failures{2, 0}, want: 40},
-		{own: failures{1, 0}, others: failures{3, 10}, want: 50},
-		{own: failures{3, 10}, others: failures{1, 0}, want: 50},
-		{own: failures{3, 0}, others: failures{1, 10}, want: 40},
-		{own: failures{1, 10}, others: failures{3, 0}, want: 40},
-		{own: failures{3, 0}, others: failures{3, 10}, want: 50},
-		{own: failures{3, 10}, others: failures{3, 0}, want: 50},
-		{own: failures{1, 0}, others: failures{1, 10}, want: 0},
+		{own: failures{3, 10}, told: 20, want: 50},
+		{others: failures{3, 10}, told: 20, want: 50},
+		{own: failures{2, 0}, others: failures{1, 10}, told: 20, want: 40},
+		{own: failures{1, 10}, others: failures{2, 0}, told: 20, want: 40},
+		{own: failures{3, 10}, others: failures{1, 0}, told: 20, want: 40},
+		{own: failures{3, 0}, others: failures{3, 10}, told: 20, want: 40},
+		{own: failures{1, 0}, others: failures{1, 10}, told: 20, want: 0},
+		{own: failures{3, 0}, others: failures{3, 59}, told: 61, want: 58},
+		{own: failures{3, 0}, others: failures{2, 59}, told: 61, want: 0},
+		{others: failures{3, 0}, told: 60, want: 0},
+		{others: failures{3, 21}, told: 20, want: 60}, // by the clock of the other gateway
+		{others: failures{3, 22}, told: 20, want: 0},
 	} {
 		throttle := newNamed(3)
+		at := func(seconds int) policy.Time { return noon.Add(time.Duration(seconds) * time.Second) }
 		for range test.own.n {
 			throttle.Fail("key", at(test.own.at))
 		}
-		throttle.Add(at(20), share.Change{ID: "name of key", Past: []share.Past{{At: at(test.others.at), N: test.others.n}}})
-		if got := throttle.Wait("key", at(20)); got != test.want {
-			t.Errorf("own failures %+v, those of others %+v: the client waits %d s, want %d", test.own, test.others, got, test.want)
+		throttle.Add(at(test.told), share.Change{ID: "name of key", Past: []share.Past{{At: at(test.others.at), N: test.others.n}}})
+		if got := throttle.Wait("key", at(test.told)); got != test.want {
+			t.Errorf("own failures %+v, those of others %+v, told at %d: the client waits %d s, want %d", test.own, test.others, test.told, got, test.want)
 		}
 	}
 }
 
-// What one gateway remembers for the others is limited, as what it remembers for itself.
+// What a gateway has to tell is limited, as what it remembers.
 func TestWhatIsToldIsLimited(t *testing.T) {
 	t.Parallel()
 	const now = policy.Time(1_764_000_000_000)
 	told := 0
-	th := New[int](Rule{Failures: 2, Window: time.Minute, Keys: 10}).Named(func(int) string { return "name" })
+	th := New[int](Rule{Failures: 2, Window: time.Minute, Keys: 10}).Named(strconv.Itoa)
 	th.Fail(1, now) // before it shares
 	th.Share(func() { told++ })
 	for i := range 100 {
@@ -147,15 +178,33 @@ func TestWhatIsToldIsLimited(t *testing.T) {
 	for i := range 100 {
 		th.Add(now, share.Change{ID: time.Duration(i).String(), Past: []share.Past{{At: now, N: 1}}})
 	}
-	if n := len(th.others.byKey); n != 10 {
-		t.Errorf("%d keys of others are remembered", n)
+	if n := len(th.windows.byKey); n != 10 {
+		t.Errorf("%d keys are remembered", n)
 	}
 	th.Share(nil)
 	th.Fail(1, now)
 	if n := len(th.Changes(false)); n != 0 {
 		t.Errorf("%d keys are told after the end of sharing", n)
 	}
-	nameless := New[int](Rule{Failures: 2, Window: time.Minute, Keys: 10})
-	nameless.Share(func() { t.Error("a throttle without names shares") })
-	nameless.Fail(1, now)
+}
+
+func TestAKeyWithoutANameCountsAtItsGatewayOnly(t *testing.T) {
+	t.Parallel()
+	const now = policy.Time(1_764_000_000_000)
+	rule := Rule{Failures: 2, Window: time.Minute, Keys: 10}
+	for what, th := range map[string]*Throttle[int]{
+		"a throttle without names": New[int](rule),
+		"keys without names":       New[int](rule).Named(func(int) string { return "" }),
+	} {
+		th.Share(func() { t.Errorf("%s: something is to tell", what) })
+		for range 2 {
+			th.Fail(1, now)
+		}
+		if n := len(th.Changes(false)); n != 0 {
+			t.Errorf("%s: %d keys are told", what, n)
+		}
+		if th.Wait(1, now) != 60 || th.Wait(0, now) != 0 {
+			t.Errorf("%s: the clients wait %d and %d s", what, th.Wait(1, now), th.Wait(0, now))
+		}
+	}
 }

@@ -34,73 +34,66 @@ type Rule struct {
 // the key whose window began first. So no request is refused wrongly, but a client that has
 // more keys than the limit is not slowed down.
 //
-// If the process shares its counts (package share, see [Throttle.Named]), the failing requests of a
-// key at the other gateways have a window of their own, and count too.
+// If the process shares its counts (package share, see [Throttle.Named]), a key has one window at all
+// gateways: it begins with the first failing request at any of them.
 //
 // It is safe for concurrent use.
 type Throttle[K comparable] struct {
 	failures int
 
-	mu     sync.Mutex
-	own    windows[K]
-	others windows[string] // of the other gateways, by the name of the key
-	shared shared[K]
+	mu      sync.Mutex
+	windows windows[subject[K]]
+	shared  shared[K]
+}
+
+// subject is what a window counts for: a key, or the name by which all gateways call the key.
+type subject[K comparable] struct {
+	key  K // the zero value if there is a name
+	name string
 }
 
 // New returns a throttle with this rule.
 func New[K comparable](r Rule) *Throttle[K] {
-	return &Throttle[K]{failures: r.Failures, own: newWindows[K](r), others: newWindows[string](r)}
+	return &Throttle[K]{failures: r.Failures, windows: newWindows[subject[K]](r)}
 }
 
 // Fail counts a failing request. It returns 0 if the request is allowed. Otherwise it returns
-// the seconds until a window ends, so that the request is allowed again: at least 1.
+// the seconds until the window ends, so that the request is allowed again: at least 1.
 //
 // The caller reads the clock when the request fails, not when the request begins. If now is
 // before the window by more than clockSlack, a new window begins: so a clock that is set
 // back locks nobody out.
 func (t *Throttle[K]) Fail(key K, now policy.Time) (retryAfter int) {
+	of := t.subject(key)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.own.window(key, now)
+	w := t.windows.window(of, now)
 	w.start = min(w.start, now)
-	other := t.othersOf(key, now)
-	if w.count+other.count < t.failures {
+	if w.count < t.failures {
 		w.count++
-		t.note(key, now)
+		t.note(of.name, now)
 		return 0
 	}
-	return t.left(w, other, now)
+	return t.windows.left(w.start, now)
 }
 
 // Wait returns what Fail would return, and counts nothing. It is for requests that must not
 // be tried before their key has waited, such as those with a guessed password.
 func (t *Throttle[K]) Wait(key K, now policy.Time) (retryAfter int) {
+	of := t.subject(key)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w, other := t.own.at(key, now), t.othersOf(key, now)
-	if w.count+other.count < t.failures {
+	w := t.windows.at(of, now)
+	if w.count < t.failures {
 		return 0
 	}
-	return t.left(&w, other, now)
+	return t.windows.left(w.start, now)
 }
 
-// Count returns how many failing requests of a key its windows have so far, if now is in them.
+// Count returns how many failing requests of a key its window has so far, if now is in it.
 func (t *Throttle[K]) Count(key K, now policy.Time) int {
+	of := t.subject(key)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.own.at(key, now).count + t.othersOf(key, now).count
-}
-
-// left returns the seconds until so many of a key's windows have ended that a request is allowed, at
-// least 1. If one of the windows has counted nothing, the other one is full, and decides.
-func (t *Throttle[K]) left(own *window[K], other window[string], now policy.Time) int {
-	first, last := t.own.left(own.start, now), t.others.left(other.start, now)
-	rest := other.count // when the first window has ended
-	if last < first {
-		first, last, rest = last, first, own.count
-	}
-	if rest < t.failures {
-		return first
-	}
-	return last
+	return t.windows.at(of, now).count
 }

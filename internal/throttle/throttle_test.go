@@ -163,8 +163,8 @@ func v4(n uint32) netip.Addr {
 // parts agree.
 func checkSize(t rapid.TB, th addresses) {
 	t.Helper()
-	if n := len(th.own.byKey); n > th.own.limit || n != th.own.order.Len() {
-		t.Fatalf("it keeps count of %d addresses and %d in order, and may of %d", n, th.own.order.Len(), th.own.limit)
+	if n := len(th.windows.byKey); n > th.windows.limit || n != th.windows.order.Len() {
+		t.Fatalf("it keeps count of %d addresses and %d in order, and may of %d", n, th.windows.order.Len(), th.windows.limit)
 	}
 }
 
@@ -177,12 +177,12 @@ func TestThrottle_AMillionAddressesTakeNoMoreMemory(t *testing.T) {
 		}
 	}
 	checkSize(t, th)
-	if len(th.own.byKey) != throttledAddresses {
-		t.Errorf("it keeps count of %d addresses, want %d", len(th.own.byKey), throttledAddresses)
+	if len(th.windows.byKey) != throttledAddresses {
+		t.Errorf("it keeps count of %d addresses, want %d", len(th.windows.byKey), throttledAddresses)
 	}
 	th.fail(client, noon+10_000_000)
-	if checkSize(t, th); len(th.own.byKey) != 1 {
-		t.Errorf("it keeps count of %d addresses whose minute is over", len(th.own.byKey)-1)
+	if checkSize(t, th); len(th.windows.byKey) != 1 {
+		t.Errorf("it keeps count of %d addresses whose minute is over", len(th.windows.byKey)-1)
 	}
 }
 

@@ -33,13 +33,13 @@ func newWindows[K comparable](r Rule) windows[K] {
 func (ws *windows[K]) window(key K, now policy.Time) *window[K] {
 	if e, ok := ws.byKey[key]; ok {
 		w := windowOf[K](e)
-		if ws.over(w, now) {
+		if ws.over(w.start, now) {
 			*w = window[K]{key: key, start: now}
 			ws.order.MoveToBack(e)
 		}
 		return w
 	}
-	for e := ws.order.Front(); e != nil && (len(ws.byKey) >= ws.limit || ws.over(windowOf[K](e), now)); e = ws.order.Front() {
+	for e := ws.order.Front(); e != nil && (len(ws.byKey) >= ws.limit || ws.over(windowOf[K](e).start, now)); e = ws.order.Front() {
 		delete(ws.byKey, windowOf[K](e).key)
 		ws.order.Remove(e)
 	}
@@ -52,7 +52,7 @@ func (ws *windows[K]) window(key K, now policy.Time) *window[K] {
 // has counted nothing.
 func (ws *windows[K]) at(key K, now policy.Time) window[K] {
 	e, ok := ws.byKey[key]
-	if !ok || ws.over(windowOf[K](e), now) {
+	if !ok || ws.over(windowOf[K](e).start, now) {
 		return window[K]{key: key, start: now}
 	}
 	w := *windowOf[K](e)
@@ -65,13 +65,13 @@ func (ws *windows[K]) left(start, now policy.Time) int {
 	return (int(ws.length) - int(now-start) + 999) / 1000
 }
 
-// over reports whether now is outside the window. The differences are unsigned, because a
-// signed difference of two extreme instants can overflow.
-func (ws *windows[K]) over(w *window[K], now policy.Time) bool {
-	if now < w.start {
-		return uint64(w.start-now) > clockSlack
+// over reports whether now is outside the window with this start. The differences are unsigned,
+// because a signed difference of two extreme instants can overflow.
+func (ws *windows[K]) over(start, now policy.Time) bool {
+	if now < start {
+		return uint64(start-now) > clockSlack
 	}
-	return uint64(now-w.start) >= uint64(ws.length)
+	return uint64(now-start) >= uint64(ws.length)
 }
 
 func windowOf[K comparable](e *list.Element) *window[K] {
