@@ -183,30 +183,34 @@ func (a *backendAnswer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// send sends a request through a proxy of a server.
+// send sends a request through a proxy of a server. If there is no answer, it sends the request once
+// more: a server that reloads its configuration breaks the connections that it has not accepted yet.
 func send(ctx context.Context, server *caddyhttp.Server, proxy *reverseproxy.Handler, method, path string, header http.Header) (*backendAnswer, error) {
-	ctx, cancel := context.WithTimeout(ctx, backendWithin)
-	defer cancel()
 	target, err := url.ParseRequestURI(path)
 	if err != nil {
 		return nil, err
 	}
-	answer := &backendAnswer{header: make(http.Header)}
-	r := &http.Request{
-		Method: method, URL: target, RequestURI: path, Host: "localhost", RemoteAddr: "127.0.0.1:1",
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header, Body: http.NoBody,
-	}
-	r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), answer, server)
-	nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
-	if err := proxy.ServeHTTP(answer, r, nothing); err != nil {
-		if ctx.Err() != nil {
+	ctx, cancel := context.WithTimeout(ctx, backendWithin)
+	defer cancel()
+	for range 2 {
+		answer := &backendAnswer{header: make(http.Header)}
+		r := &http.Request{
+			Method: method, URL: target, RequestURI: path, Host: "localhost", RemoteAddr: "127.0.0.1:1",
+			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header.Clone(), Body: http.NoBody,
+		}
+		r = caddyhttp.PrepareRequest(r.WithContext(ctx), caddy.NewReplacer(), answer, server)
+		nothing := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+		err = proxy.ServeHTTP(answer, r, nothing)
+		switch {
+		case err == nil:
+			return answer, nil
+		case ctx.Err() != nil:
 			return nil, fmt.Errorf("no answer within %s", backendWithin)
 		}
-		// Caddy's own error has a random ID and a line of Caddy's code too.
-		if inner := (caddyhttp.HandlerError{}); errors.As(err, &inner) && inner.Err != nil {
-			err = inner.Err
-		}
-		return nil, err
 	}
-	return answer, nil
+	// Caddy's own error has a random ID and a line of Caddy's code too.
+	if inner := (caddyhttp.HandlerError{}); errors.As(err, &inner) && inner.Err != nil {
+		err = inner.Err
+	}
+	return nil, err
 }

@@ -181,6 +181,7 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 		"a backend whose answer is the key": {doctor.CheckUpstream, doctor.Fail, "cannot be reached: net/http: ", func(p *patient) {
 			p.replace(p.backend.URL, echoOfKey(p.t))
 		}},
+		"a backend that breaks connections": {doctor.CheckUpstream, doctor.Fail, "cannot be reached: EOF", func(p *patient) { p.breaksConnections(1000) }},
 		"a backend with an error": {doctor.CheckUpstream, doctor.Warn, "status 503", func(p *patient) {
 			p.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 		}},
@@ -279,6 +280,7 @@ func TestDoctor_FindsNothingInSoundVariants(t *testing.T) { //nolint:paralleltes
 			p.text += "http://localhost:2 {\n reverse_proxy web.test:8080\n}\n"
 			p.replace("	reverse_proxy "+p.backend.URL+" {\n", "	reverse_proxy {\n		dynamic a 127.0.0.1 "+strings.TrimPrefix(p.backend.URL, "http://127.0.0.1:")+"\n")
 		},
+		"a backend that breaks the first connection": func(p *patient) { p.breaksConnections(1) },
 		"handle_errors that answers": func(p *patient) {
 			p.text = strings.TrimSuffix(p.text, "}\n") + "	handle_errors {\n		respond {err.status_code}\n	}\n}\n"
 		},

@@ -48,7 +48,7 @@ func (e *examination) probeOldKeys(ctx context.Context, b *configcheck.Behind, p
 	for _, probe := range probes {
 		at := keyAt{probe.Backend, probe.Position}
 		subject := fmt.Sprintf("%s, key %d of upstream_key", subject, at.position)
-		header := probe.Header.Clone() // the proxy changes it
+		header := probe.Header.Clone()
 		header.Set("User-Agent", userAgent)
 		answer, err := send(ctx, b.Server, proxy, b.Method, b.Path, header)
 		switch {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -126,6 +127,18 @@ func gateFor(matcher string) func(*patient) {
 func (p *patient) signInAt(issuer string) {
 	p.t.Helper()
 	p.replace("	speechgate amivoice", "	speechgate_console {\n		oidc {\n			issuer "+issuer+"\n			client_id speechgate\n			client_secret 0123456789abcdef\n		}\n	}\n	speechgate amivoice")
+}
+
+// breaksConnections lets the backend answer its first n requests by closing the connection.
+func (p *patient) breaksConnections(n int64) {
+	var requests atomic.Int64
+	answer := p.answer
+	p.answer = func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1) <= n {
+			panic(http.ErrAbortHandler)
+		}
+		answer(w, r)
+	}
 }
 
 // spoil changes the keystore as another program would.
