@@ -66,12 +66,8 @@ func TestPostgres_AnEdgeSiteServesWithoutItsDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.Post("http://"+admin+"/load", "text/caddyfile", strings.NewReader(strings.Replace(string(config), "grace 1m", "grace 2m", 1)))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("a reload: %v %v", err, resp)
-	}
-	if err == nil {
-		_ = resp.Body.Close()
+	if status, answer := p.reload(admin, strings.Replace(string(config), "grace 1m", "grace 2m", 1)); status != http.StatusOK {
+		t.Errorf("a reload: status %d, %s", status, answer)
 	}
 	check("after a reload meanwhile")
 
@@ -127,11 +123,9 @@ func TestPostgres_AnEdgeSiteAdmitsJobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.Post("http://"+admin+"/load", "text/caddyfile", strings.NewReader(strings.Replace(string(config), "max_staleness 1h", "max_staleness 2h", 1)))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("a reload that opens the keystore again: %v %v", err, resp)
+	if status, answer := p.reload(admin, strings.Replace(string(config), "max_staleness 1h", "max_staleness 2h", 1)); status != http.StatusOK {
+		t.Fatalf("a reload that opens the keystore again: status %d, %s", status, answer)
 	}
-	_ = resp.Body.Close()
 	poll("after a reload", jobs[2], key, http.StatusOK)
 	jobs = append(jobs, create(key))
 	waiting := func(n string) bool {

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -65,19 +64,7 @@ func TestPostgres_ReloadIsRefusedIfTheDatabaseCannotBeUsed(t *testing.T) {
 	load := func(dsn, block string) (status int, answer string) {
 		t.Helper()
 		text := strings.Replace(string(config), "postgres {env.SPEECHGATE_DSN}", "postgres "+dsn+block, 1)
-		var resp *http.Response
-		p.eventually("the admin endpoint answers, which each reload closes and opens again", func() bool {
-			var err error
-			resp, err = http.Post("http://"+admin+"/load", "text/caddyfile", strings.NewReader(text))
-			return err == nil
-		})
-		defer func() { _ = resp.Body.Close() }()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		http.DefaultClient.CloseIdleConnections() // they lead to the servers before the reload
-		return resp.StatusCode, string(body)
+		return p.reload(admin, text)
 	}
 	u, err := url.Parse(dsn)
 	if err != nil {
