@@ -72,7 +72,7 @@ func decode(body []byte, sent policy.Time) ([]entry, error) {
 	return entries, nil
 }
 
-// reader reads a report. After an error, bad is set, and all that it reads is zero.
+// reader reads a report. After an error, bad is set, and what it reads means nothing.
 type reader struct {
 	left []byte
 	bad  bool
@@ -81,7 +81,7 @@ type reader struct {
 // number returns the next number, which is not larger than most.
 func (r *reader) number(most int) int {
 	n, size := binary.Uvarint(r.left)
-	if r.bad || size <= 0 || n > uint64(most) {
+	if size <= 0 || n > uint64(most) {
 		r.bad = true
 		return 0
 	}
@@ -92,7 +92,7 @@ func (r *reader) number(most int) int {
 // signed returns the next signed number, of 31 bits.
 func (r *reader) signed() int {
 	n, size := binary.Varint(r.left)
-	if r.bad || size <= 0 || n > math.MaxInt32 || n < -math.MaxInt32 {
+	if size <= 0 || n > math.MaxInt32 || n < -math.MaxInt32 {
 		r.bad = true
 		return 0
 	}
@@ -102,7 +102,7 @@ func (r *reader) signed() int {
 
 // text returns the next n bytes.
 func (r *reader) text(n int) string {
-	if r.bad || n > len(r.left) {
+	if n > len(r.left) {
 		r.bad = true
 		return ""
 	}

@@ -31,9 +31,9 @@
 package share
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -269,23 +269,15 @@ func (x *Exchange) Name(kind Kind, text string) string {
 	return over.Name(string(rune(kind)) + text)
 }
 
-// eachSource calls f for each source, the kinds in their order.
+// eachSource calls f for each source.
 func (x *Exchange) eachSource(f func(Kind, Source)) {
-	type known struct {
-		kind Kind
-		Source
-	}
-	var all []known
 	x.mu.Lock()
-	for kind, sources := range x.sources {
-		for _, s := range sources {
-			all = append(all, known{kind, s})
-		}
-	}
+	all := maps.Clone(x.sources)
 	x.mu.Unlock()
-	slices.SortStableFunc(all, func(a, b known) int { return cmp.Compare(a.kind, b.kind) })
-	for _, k := range all {
-		f(k.kind, k.Source)
+	for kind, sources := range all {
+		for _, s := range sources {
+			f(kind, s)
+		}
 	}
 }
 
