@@ -1,6 +1,10 @@
 package share
 
 import (
+	"encoding/binary"
+	"math"
+	"reflect"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -36,6 +40,57 @@ func TestReport_IsReadAsItWasWritten(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A report that breaks a rule of its form says nothing, also not what is in front of the mistake.
+func TestReport_IsReadInItsFormOnly(t *testing.T) {
+	t.Parallel()
+	number := func(n uint64) string { return string(binary.AppendUvarint(nil, n)) }
+	signed := func(n int64) string { return string(binary.AppendVarint(nil, n)) }
+	endless := strings.Repeat("\xff", 11)
+	const version, kind, id, now, events = "\x01", "\x02", "\x01k", "\x03", "\x01"
+	for what, body := range map[string]string{
+		"no version":                   "",
+		"another version":              "\x02" + kind + id + now + events + number(1000) + signed(1),
+		"a kind that is no byte":       version + number(256) + id + now + events + number(1000) + signed(1),
+		"a number without an end":      version + kind + id + endless,
+		"no ID":                        version + kind,
+		"an ID that is cut":            version + kind + "\x02k",
+		"an ID with the rest in it":    version + kind + "\x03" + now + number(0),
+		"a long ID":                    version + kind + number(mostIDBytes+1) + strings.Repeat("k", mostIDBytes+1) + now + number(0),
+		"no number at a time":          version + kind + id,
+		"half a number at a time":      version + kind + id + "\x80",
+		"too much at a time":           version + kind + id + number(math.MaxInt32+1) + number(0),
+		"no number of events":          version + kind + id + now,
+		"more events than bytes":       version + kind + id + now + number(3) + "\x01",
+		"fewer events than it says":    version + kind + id + now + number(2) + number(1000) + signed(1),
+		"an event without a number":    version + kind + id + now + events + number(1000),
+		"half a number of events":      version + kind + id + now + events + number(1000) + "\x80",
+		"a signed number without end":  version + kind + id + now + events + number(1000) + endless,
+		"too many events":              version + kind + id + now + events + number(1000) + signed(math.MaxInt32+1),
+		"too many that are taken back": version + kind + id + now + events + number(1000) + signed(-math.MaxInt32-1),
+		"an event of a time too far":   version + kind + id + now + events + number(66_000_000) + signed(1),
+		"an entry, and half another":   version + kind + id + now + number(0) + kind + id,
+	} {
+		if entries, err := decode([]byte(body), start); err == nil || entries != nil {
+			t.Errorf("%s: read as %+v, %v", what, entries, err)
+		}
+	}
+	for what, test := range map[string]struct {
+		body string
+		want entry
+	}{
+		"the least": {version + number(0) + number(0) + number(0) + number(0), entry{}},
+		"the largest numbers": {
+			version + number(255) + number(mostIDBytes) + strings.Repeat("k", mostIDBytes) + number(math.MaxInt32) + number(2) + number(0) + signed(math.MaxInt32) + number(65_000_000) + signed(-math.MaxInt32),
+			entry{255, Change{strings.Repeat("k", mostIDBytes), math.MaxInt32, []Past{{start, math.MaxInt32}, {start - 65_000_000, -math.MaxInt32}}}},
+		},
+	} {
+		entries, err := decode([]byte(test.body), start)
+		if err != nil || len(entries) != 1 || !reflect.DeepEqual(entries[0], test.want) {
+			t.Errorf("%s: read as %+v, %v; want %+v", what, entries, err, test.want)
+		}
+	}
 }
 
 // FuzzReport reads reports of any form.
