@@ -1,4 +1,6 @@
-package caddymodule_test
+// Package adapt_test has no other tests: a process that has run a configuration looks for the keystore of
+// each later one, and these tests touch no disk.
+package adapt_test
 
 import (
 	"bytes"
@@ -12,6 +14,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // the modules of the configurations
+
+	_ "github.com/speechgate/speechgate/caddymodule" // the modules of the gateway
 )
 
 var update = flag.Bool("update", false, "write what came out into the golden files")
@@ -24,7 +29,7 @@ func TestAdapt(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", filepath.Join(t.TempDir(), "must-not-be-made"))
 	t.Setenv("BACKEND_KEY", "from-the-environment")
 	t.Setenv("SPEECHGATE_DSN", "postgres://gateway:canary@db.example.com/keys")
-	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
+	files, err := filepath.Glob("testdata/*.caddyfiletest")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
