@@ -44,9 +44,10 @@ func (t *Throttle[K]) note(name string, now policy.Time) {
 	switch {
 	case !known && len(t.shared.untold) >= t.windows.limit:
 		return // the throttle has forgotten other keys too
-	case !known, now < past.At:
-		past.At = now
+	case !known, t.windows.over(past.At, now):
+		past = share.Past{At: now} // what is over counts nowhere any more
 	}
+	past.At = min(past.At, now)
 	past.N++
 	t.shared.untold[name] = past
 }

@@ -161,6 +161,22 @@ func TestAWindowBeginsWithTheFirstFailureAtAnyGateway(t *testing.T) {
 	}
 }
 
+// While nobody asks what there is to tell, what is over is left out, and the rest counts.
+func TestWhatIsOverIsNotTold(t *testing.T) {
+	t.Parallel()
+	const noon = policy.Time(1_764_000_000_000)
+	one, other := newNamed(3), newNamed(3)
+	for at := noon; at <= noon+130_000; at += 61_000 {
+		for range 3 {
+			one.Fail("key", at)
+		}
+	}
+	tell(one, other, noon+130_000)
+	if got, want := other.Wait("key", noon+130_000), one.Wait("key", noon+130_000); got != want || got == 0 {
+		t.Errorf("the client waits %d s at the other gateway, want %d", got, want)
+	}
+}
+
 // What a gateway has to tell is limited, as what it remembers.
 func TestWhatIsToldIsLimited(t *testing.T) {
 	t.Parallel()
