@@ -34,7 +34,7 @@ type replica struct {
 	word   atomic.Pointer[replicaWord]    // the last one from the follower of the feed
 	copied atomic.Pointer[replicaCopy]    // nil while the file cannot be read
 	news   replicaNews
-	served atomic.Bool // lookups read the file
+	served atomic.Int64 // since when lookups read the file, in nanoseconds of the monotonic clock and 1; 0: they do not
 
 	filling atomic.Bool  // see ReplicaStats
 	keys    atomic.Int64 // see ReplicaStats

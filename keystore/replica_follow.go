@@ -99,7 +99,7 @@ func (r *replica) tell(err error) {
 // tellOld logs, once, that records come from the file no more, because it is too old.
 func (r *replica) tellOld() {
 	c := r.copied.Load()
-	old := c != nil && r.served.Load() && r.ageOf(c) >= r.store.cfg.MaxStaleness
+	old := c != nil && r.serving() && r.ageOf(c) >= r.store.cfg.MaxStaleness
 	if old && !r.toldOld {
 		r.store.log.Error("the replica is older than max_staleness: no records come from it, and requests are refused until the database can be asked again",
 			zap.Stringer("copy_of", c.clock), zap.Duration("max_staleness", r.store.cfg.MaxStaleness))
@@ -276,7 +276,7 @@ func (r *replica) follow(ctx context.Context, file *sqlite.Replica, w *replicaWo
 		err := r.fill(ctx, file, w.db, replicaCopy{now, clock, at.storeID, at.timeline})
 		return r.at.phase != filled, err
 	}
-	r.ended()
+	r.ended(now)
 	r.news.forget(news, 0)
 	r.copied.Store(&replicaCopy{now, clock, at.storeID, at.timeline})
 	return false, nil
@@ -296,7 +296,7 @@ func (r *replica) heard(ctx context.Context, file *sqlite.Replica, w *replicaWor
 	now := r.store.mono()
 	at := r.at
 	r.setAge(&at, w.at, w.clock)
-	r.ended()
+	r.ended(w.at)
 	r.news.forget(w.news, w.noted)
 	r.copied.Store(&replicaCopy{w.at, w.clock, at.storeID, at.timeline})
 	if now-r.written < replicaEvery && !r.pending() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -177,15 +178,19 @@ func (r *replica) insteadOf(err error) (*database, *replicaCopy) {
 
 // serves notes that a record came from the file, and logs the first one.
 func (r *replica) serves(c *replicaCopy, why error) {
-	if !r.served.Load() && r.served.CompareAndSwap(false, true) {
+	if !r.serving() && r.served.CompareAndSwap(0, int64(r.store.mono())+1) {
 		r.store.log.Warn("the database cannot be asked: records come from the replica",
 			zap.Stringer("copy_of", c.clock), zap.Stringer("until", c.clock.Add(r.store.cfg.MaxStaleness)), zap.String("store_id", c.storeID), zap.Error(why))
 	}
 }
 
-// ended notes that the database can be asked again.
-func (r *replica) ended() {
-	if r.served.Load() && r.served.Swap(false) {
+// serving reports whether lookups read the file.
+func (r *replica) serving() bool { return r.served.Load() > 0 }
+
+// ended notes that the database was asked at an instant of the monotonic clock, and has answered. An answer from
+// before the lookups began to read the file says nothing.
+func (r *replica) ended(asked time.Duration) {
+	if since := r.served.Load(); since > 0 && int64(asked) >= since && r.served.CompareAndSwap(since, 0) {
 		r.store.log.Warn("the database can be asked again: no records come from the replica any more")
 	}
 }
@@ -200,7 +205,7 @@ func (s *Store) readsReplica() bool {
 // ServesFromReplica reports whether records come from the replica, because the database is away: see
 // [Postgres.Replica].
 func (s *Store) ServesFromReplica() bool {
-	return s.readsReplica() && s.replica.served.Load()
+	return s.readsReplica() && s.replica.serving()
 }
 
 // cannotBeAsked reports whether err comes from a database that does not answer. A database that refuses something

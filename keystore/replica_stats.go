@@ -39,7 +39,7 @@ func (r *replica) stats() *ReplicaStats {
 		return nil
 	}
 	stats := &ReplicaStats{Readable: r.store.readsReplica(), Filling: r.filling.Load(), Age: -1, Keys: r.keys.Load()}
-	stats.Serving = stats.Readable && r.served.Load()
+	stats.Serving = stats.Readable && r.serving()
 	if c := r.copied.Load(); c != nil {
 		stats.Age = max(r.ageOf(c), 0)
 	}
