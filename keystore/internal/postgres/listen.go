@@ -23,13 +23,17 @@ const (
 	maxBackoff   = 5 * time.Second
 )
 
-var errDeaf = errors.New("LISTEN is accepted, and no notification comes: a pooler in transaction mode is in between")
+var (
+	errDeaf    = errors.New("LISTEN is accepted, and no notification comes: a pooler in transaction mode is in between")
+	errNoReply = errors.New("the connection that waits for notifications does not answer")
+)
 
 // listener waits for notifications of the change feed. It has a connection of its own.
 //
 // A pooler in transaction mode accepts LISTEN, and the notifications go to a connection of
 // another client. So the listener notifies itself on a channel that only it knows, when it has
-// connected and then every probeEvery. While no probe comes back, hears is false.
+// connected and then every probeEvery. While no probe comes back, hears is false. Where a probe has come
+// back once, there is no such pooler: a later probe is lost with the connection.
 type listener struct {
 	place   Place
 	cfg     *pgx.ConnConfig
@@ -38,6 +42,7 @@ type listener struct {
 	channel string // of the probes
 	wake    chan struct{}
 	hears   atomic.Bool
+	heard   bool // a probe has come back
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -127,6 +132,7 @@ func (l *listener) listen(ctx context.Context, heard func()) error {
 		if err := l.probe(ctx, conn); err != nil {
 			return err
 		}
+		l.heard = true
 		heard()
 		for until := time.Now().Add(probeEvery); ; {
 			waiting, cancel := context.WithDeadline(ctx, until)
@@ -156,7 +162,10 @@ func (l *listener) probe(ctx context.Context, conn *pgx.Conn) error {
 	for {
 		n, err := conn.WaitForNotification(waiting)
 		if err != nil {
-			if ctx.Err() == nil && waiting.Err() != nil {
+			switch silent := ctx.Err() == nil && waiting.Err() != nil; {
+			case silent && l.heard:
+				return errNoReply
+			case silent:
 				return errDeaf
 			}
 			return fmt.Errorf("waiting for a notification: %w", err)

@@ -216,8 +216,8 @@ func TestListener_NoticesASilentNetwork(t *testing.T) {
 	}
 	r.SetStall(true)
 	testutil.Eventually(t, "the listener notices", func() bool { return reader.Period() == pollDeaf })
-	if entries := logs.FilterMessage(logDeaf).All(); len(entries) != 1 {
-		t.Errorf("the log says %d times that the listener is deaf", len(entries))
+	if entries := logs.FilterMessage(logDeaf).All(); len(entries) != 1 || entries[0].ContextMap()["error"] != errNoReply.Error() {
+		t.Errorf("the log says of the deaf listener %v, want once %q", entries, errNoReply)
 	}
 	r.SetStall(false)
 	testutil.Eventually(t, "the listener hears again", func() bool { return reader.Period() == pollHeard })
