@@ -178,6 +178,9 @@ func TestPostgres_CommandsWorkOnTheDatabase(t *testing.T) {
 			if strings.Contains(stderr, "canary") {
 				t.Errorf("the error shows a secret: %s", stderr)
 			}
+			if strings.Contains(stderr, "Caddyfile") {
+				t.Errorf("the error of a flag or a variable speaks of a Caddyfile: %s", stderr)
+			}
 		}
 	}
 	other := []string{"PGPASSWORD=" + password, "SPEECHGATE_CONFIG=" + filepath.Join(p.dir, "other.caddyfile")}

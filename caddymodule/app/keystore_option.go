@@ -133,16 +133,24 @@ func (k *KeystoreConfig) path() (string, error) {
 	}
 	path, err := resolvePath(k.Path)
 	if err != nil {
-		return "", fmt.Errorf("keystore path %s: %w", QuotePath(k.Path), err)
+		return "", fmt.Errorf("keystore path %s: %w", QuotePath(k.Path), asOption(err))
 	}
 	if err := CheckFilePath(path); err != nil {
-		return "", fmt.Errorf("keystore path %s: %w", QuotePath(path), err)
+		return "", fmt.Errorf("keystore path %s: %w", QuotePath(path), asOption(err))
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("keystore path %q: %w", path, err)
 	}
 	return abs, nil
+}
+
+// asOption adds to the error of a connection string how a Caddyfile writes one.
+func asOption(err error) error {
+	if errors.Is(err, errConnectionString) {
+		return fmt.Errorf(`%w, in a Caddyfile behind "keystore postgres"`, err)
+	}
+	return err
 }
 
 // resolvePath replaces the placeholders of a path, and refuses what a shell would expand.

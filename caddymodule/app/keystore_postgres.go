@@ -54,7 +54,7 @@ func QuotePath(path string) string {
 	return strconv.Quote(path)
 }
 
-var errConnectionString = errors.New(`it looks like a connection string: want the path of a file, or for PostgreSQL a URL such as postgres://gateway@db.example.com/speechgate, in a Caddyfile behind "keystore postgres"`)
+var errConnectionString = errors.New(`it looks like a connection string: want the path of a file, or for PostgreSQL a URL such as postgres://gateway@db.example.com/speechgate`)
 
 var (
 	// connectionForm matches what can be a connection string, with a password or a user in it: a URL with a
