@@ -52,21 +52,21 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 
 	// Only the role that migrates makes the tables.
 	p := newProgram(t, "")
-	refused := func(args ...string) {
+	refused := func(remedy string, args ...string) {
 		t.Helper()
 		_, stderr, status := p.ask(serve, args...)
 		if status != 4 || !strings.Contains(stderr, "permission denied") || strings.Contains(stderr, "grant") ||
-			!strings.HasSuffix(stderr, `: this needs the role that owns the tables, such as speechgate_migrate in docs/clustering.md: run the command as this role, or "caddy speechgate init" before a server starts`+"\n") {
+			!strings.HasSuffix(stderr, ": this needs the role that owns the tables, such as speechgate_migrate in docs/clustering.md: "+remedy+"\n") {
 			t.Errorf("%v with the role of gateways: status %d, %s", args, status, stderr)
 		}
 	}
-	refused("init")
+	refused(`run "caddy speechgate init" with the URL of this role, as in --keystore postgres://speechgate_migrate@db.example.com/speechgate, before a server starts`, "init")
 	file := filepath.Join(p.dir, "file.db")
 	if _, stderr, status := p.ask(file, "init"); status != 0 {
 		t.Fatalf("init of a file: status %d, %s", status, stderr)
 	}
 	copying := p.command("speechgate", "copy", "--from", file, "--to", serve)
-	if _, stderr, status := runProgram(p, copying); status != 4 || !strings.Contains(stderr, "permission denied") || !strings.Contains(stderr, "run the command as this role") {
+	if _, stderr, status := runProgram(p, copying); status != 4 || !strings.Contains(stderr, "permission denied") || !strings.Contains(stderr, ": name the database with the URL of this role, such as postgres://speechgate_migrate@") {
 		t.Errorf("copy with the role of gateways: status %d, %s", status, stderr)
 	}
 	if _, stderr, status := p.ask(migrate, "init"); status != 0 {
@@ -146,7 +146,7 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 	}
 
 	// The role that migrates restores, with the configuration of the gateway.
-	refused("restore", backup)
+	refused("run the command with the URL of this role, as in --keystore postgres://speechgate_migrate@db.example.com/speechgate", "restore", backup)
 	owner, err := url.Parse(migrate)
 	if err != nil {
 		t.Fatal(err)

@@ -120,7 +120,7 @@ func attachTable(ctx context.Context, lite *sql.DB, conn *sql.Conn, t table) err
 	}
 	name := backupTable(t)
 	if _, err := conn.ExecContext(ctx, `CREATE TEMPORARY TABLE `+name+` (LIKE `+t.name+` INCLUDING INDEXES)`); err != nil {
-		return adviseOwner(err)
+		return adviseOwner(err, restoreAsOwner)
 	}
 	if err := copyTable(ctx, lite, conn, t, columns, name); err != nil {
 		return err

@@ -43,13 +43,20 @@ func codeOf(err error) string {
 
 func hasCode(err error, codes ...string) bool { return slices.Contains(codes, codeOf(err)) }
 
-// adviseOwner adds to an error of a statement that makes or changes a table that another role has this right. The
-// role of the gateway must not have it.
-func adviseOwner(err error) error {
+// What an operator does who needs the role that owns the tables.
+const (
+	initAsOwner    = `run "caddy speechgate init" with the URL of this role, as in --keystore postgres://speechgate_migrate@db.example.com/speechgate, before a server starts`
+	restoreAsOwner = "run the command with the URL of this role, as in --keystore postgres://speechgate_migrate@db.example.com/speechgate"
+	copyAsOwner    = "name the database with the URL of this role, such as postgres://speechgate_migrate@db.example.com/speechgate"
+)
+
+// adviseOwner adds to an error of a statement that makes or changes a table that another role has this right, and what
+// to do. The role of the gateway must not have the right.
+func adviseOwner(err error, remedy string) error {
 	if !hasCode(err, codeNoPrivilege) {
 		return err
 	}
-	return engine.WithAdvice(err, `this needs the role that owns the tables, such as speechgate_migrate in docs/clustering.md: run the command as this role, or "caddy speechgate init" before a server starts`)
+	return engine.WithAdvice(err, "this needs the role that owns the tables, such as speechgate_migrate in docs/clustering.md: "+remedy)
 }
 
 // advise adds to an error what the operator can do about it.

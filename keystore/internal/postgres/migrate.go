@@ -64,7 +64,7 @@ func (d *database) migrate(ctx context.Context, setup engine.Setup) error {
 	if schema.Version < engine.SchemaVersion {
 		results, err := d.upgrade(ctx, versionTable, migrations(), engine.SchemaVersion)
 		if err != nil {
-			return err
+			return adviseOwner(err, initAsOwner)
 		}
 		for _, r := range results {
 			d.made = d.made || r.Source.Version == firstVersion
@@ -102,7 +102,7 @@ func (d *database) upgrade(ctx context.Context, table string, files fs.FS, to in
 			_ = alone.Rollback()
 			pause(ctx, migratePause)
 		}
-		return nil, fmt.Errorf("upgrading its schema to version %d: %w", to, adviseOwner(err))
+		return nil, fmt.Errorf("upgrading its schema to version %d: %w", to, err)
 	}
 	return results, nil
 }

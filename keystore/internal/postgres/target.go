@@ -79,7 +79,7 @@ func (e *Engine) OpenTarget(ctx context.Context, storeID string) (_ *Target, err
 		return nil, fmt.Errorf("the database has an unfinished copy of another keystore, %s: finish this copy, or empty the database", strings.TrimPrefix(found, copyTablePrefix))
 	}
 	_, err = d.upgrade(ctx, t.table, migrations(), engine.SchemaVersion)
-	return t, err
+	return t, adviseOwner(err, copyAsOwner)
 }
 
 // findCopy returns the name of the table that marks an unfinished copy; empty if the database has no such table.
