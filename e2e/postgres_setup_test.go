@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,37 +17,14 @@ import (
 	"github.com/speechgate/speechgate/internal/postgrestest"
 )
 
-var sqlBlock = regexp.MustCompile("(?s)```sql\n(.*?)```")
-
 // The statements of docs/clustering.md make three roles, and the index for searches. A gateway runs with the
 // role that can change no table.
 func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../docs/clustering.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := sqlBlock.FindAllStringSubmatch(string(page), -1)
-	if len(blocks) != 4 {
-		t.Fatalf("the page has %d blocks of SQL, want 4", len(blocks))
-	}
-	server := postgrestest.New(t)
-	dsn := server.NewDatabase(t)
-	of := func(role, database string) string {
-		u, err := url.Parse(dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		u.User, u.Path = url.UserPassword(role, "canary-"+role), database
-		return u.String()
-	}
-	inDatabase := server.AdminDSN(t, of("", "speechgate"))
-	execute(t, server.AdminDSN(t, of("", "postgres")), blocks[0][1])
-	for _, role := range []string{"speechgate_migrate", "speechgate_serve", "speechgate_read"} {
-		execute(t, inDatabase, "ALTER ROLE "+role+" PASSWORD 'canary-"+role+"';")
-	}
-	execute(t, inDatabase, blocks[1][1])
-	serve, migrate, read := of("speechgate_serve", "speechgate"), of("speechgate_migrate", "speechgate"), of("speechgate_read", "speechgate")
+	r := newRoles(t)
+	r.give(t)
+	r.allow(t)
+	serve, migrate, read := r.of("speechgate_serve"), r.of("speechgate_migrate"), r.of("speechgate_read")
 
 	// Only the role that migrates makes the tables.
 	p := newProgram(t, "")
@@ -72,8 +48,8 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 	if _, stderr, status := p.ask(migrate, "init"); status != 0 {
 		t.Fatalf("init: status %d, %s", status, stderr)
 	}
-	execute(t, migrate, blocks[2][1])
-	execute(t, migrate, blocks[3][1])
+	execute(t, migrate, r.index)
+	execute(t, migrate, r.dashboards)
 
 	// A gateway does everything with its role.
 	gate, admin := newPostgresProgram(t, serve, newJobBackend(t), "")
@@ -147,13 +123,7 @@ func TestPostgres_RolesOfTheDocumentation(t *testing.T) {
 
 	// The role that migrates restores, with the configuration of the gateway.
 	refused("run the command with the URL of this role, as in --keystore postgres://speechgate_migrate@db.example.com/speechgate", "restore", backup)
-	owner, err := url.Parse(migrate)
-	if err != nil {
-		t.Fatal(err)
-	}
-	owner.User = url.User("speechgate_migrate")
-	restore := p.command("speechgate", "restore", backup, "--config", gate.config, "--keystore", owner.String())
-	restore.Env = append(restore.Env, "PGPASSWORD=canary-speechgate_migrate")
+	restore := r.migrating(gate, "restore", backup)
 	stdout, stderr, status := runProgram(p, restore)
 	if status != 0 || !strings.Contains(stdout, "Before    "+backup+".before-restore-") {
 		t.Errorf("restore: status %d, %s%s", status, stdout, stderr)
