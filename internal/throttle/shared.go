@@ -84,9 +84,7 @@ func (t *Throttle[K]) Add(now policy.Time, c share.Change) {
 			continue
 		}
 		w := t.windows.window(of, now)
-		if w.count == 0 || past.At < w.start {
-			w.start = past.At
-		}
+		w.start = min(w.start, past.At)
 		w.count = min(w.count+past.N, t.failures)
 	}
 }

@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -145,6 +146,7 @@ func TestAWindowBeginsWithTheFirstFailureAtAnyGateway(t *testing.T) {
 		{own: failures{1, 0}, others: failures{1, 10}, told: 20, want: 0},
 		{own: failures{3, 0}, others: failures{3, 59}, told: 61, want: 58},
 		{own: failures{3, 0}, others: failures{2, 59}, told: 61, want: 0},
+		{own: failures{3, 70}, others: failures{1, 0}, told: 75, want: 55}, // an old failure ends no window
 		{others: failures{3, 0}, told: 60, want: 0},
 		{others: failures{3, 21}, told: 20, want: 60}, // by the clock of the other gateway
 		{others: failures{3, 22}, told: 20, want: 0},
@@ -182,14 +184,23 @@ func TestWhatIsToldIsLimited(t *testing.T) {
 	t.Parallel()
 	const now = policy.Time(1_764_000_000_000)
 	told := 0
-	th := New[int](Rule{Failures: 2, Window: time.Minute, Keys: 10}).Named(strconv.Itoa)
+	th := New[int](Rule{Failures: 3, Window: time.Minute, Keys: 10}).Named(strconv.Itoa)
 	th.Fail(1, now) // before it shares
 	th.Share(func() { told++ })
 	for i := range 100 {
 		th.Fail(i, now)
 	}
-	if n := len(th.Changes(false)); n != 10 || told != 1 {
-		t.Errorf("%d keys are told, and %d times something is to tell", n, told)
+	for i := range 10 {
+		th.Fail(i, now)
+	}
+	list := th.Changes(false)
+	if len(list) != 10 || told != 1 {
+		t.Errorf("%d keys are told, and %d times something is to tell", len(list), told)
+	}
+	for _, c := range list { // those of a key that is told are all told
+		if want := []share.Past{{At: now, N: 2}}; !slices.Equal(c.Past, want) {
+			t.Errorf("the failures %+v of key %s are told, want %+v", c.Past, c.ID, want)
+		}
 	}
 	for i := range 100 {
 		th.Add(now, share.Change{ID: time.Duration(i).String(), Past: []share.Past{{At: now, N: 1}}})
