@@ -39,6 +39,34 @@ func TestR20_AudioIsReadOnceASecond(t *testing.T) {
 	}
 }
 
+// While a call reads, the others use what is known. The next day nothing is known.
+func TestR20_OneCallReadsTheAudioAtATime(t *testing.T) {
+	t.Parallel()
+	c, known := New(), Audio{Today: time.Minute, Total: time.Hour}
+	midnight := (start/day + 1) * day
+	for _, step := range []struct {
+		at   policy.Time
+		read bool // by another call too
+	}{{start, true}, {start + 1000, false}, {midnight - 1, false}, {midnight, true}} {
+		read := false
+		used, err := c.AudioOf("key_1", step.at, func() (Audio, error) {
+			other, err := c.AudioOf("key_1", step.at, func() (Audio, error) {
+				read = true
+				return known, nil
+			})
+			if err != nil || other != known {
+				t.Errorf("at %s, another call knows of %+v, %v; want %+v", step.at, other, err, known)
+			}
+			return Audio{Today: known.Today + 1, Total: known.Total + 1}, nil
+		})
+		known.Today++
+		known.Total++
+		if err != nil || used != known || read != step.read {
+			t.Errorf("at %s: %+v, %v; want %+v; another call reads: %t, want %t", step.at, used, err, known, read, step.read)
+		}
+	}
+}
+
 func TestR20_AudioIsUsedUpAtTheLimit(t *testing.T) {
 	t.Parallel()
 	noon := start/day*day + day/2

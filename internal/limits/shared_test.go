@@ -139,33 +139,68 @@ func TestR20_GatewaysCountRequestsAtATimeTogether(t *testing.T) {
 			}
 			f.tell(start, told)
 			for _, c := range f {
-				if n := c.UseOf(k.ID, start).Concurrent; n != len(running) {
-					t.Fatalf("a gateway knows of %d requests at a time, want %d", n, len(running))
+				for _, id := range []string{k.ID, account.ID} {
+					if n := c.UseOf(id, start).Concurrent; n != len(running) {
+						t.Fatalf("a gateway knows of %d requests of %s at a time, want %d", n, id, len(running))
+					}
 				}
 			}
 		}
 	})
 }
 
+// The places that an account has given are told when they are given, and not only when they are given back.
+func TestR20_GatewaysCountTheRequestsOfAnAccountTogether(t *testing.T) {
+	t.Parallel()
+	f, told := newFleet(2), newTold(2)
+	account := &Subject{"acc_1", policy.Limits{Requests: 1}}
+	for _, key := range []*Subject{key(policy.Limits{Requests: 9}), {ID: "key_2"}} {
+		f[0].Admit(new(Ticket), key, account, Command, start)
+		f.tell(start, told)
+		if r := f[1].Check(key, account, Command, start); r.Limit != policy.LimitRequests || !r.ByAccount {
+			t.Errorf("the other gateway tells %s %+v", key.ID, r)
+		}
+	}
+}
+
 // A request that is taken back counts at no gateway.
 func TestR20_ACancelledRequestIsTakenBackEverywhere(t *testing.T) {
 	t.Parallel()
-	f, told, k := newFleet(2), newTold(2), key(policy.Limits{Requests: 1, Concurrent: 1})
-	var ticket Ticket
-	if r := f[0].Admit(&ticket, k, nobody(), Request, start); r != (Refusal{}) {
-		t.Fatal(r)
+	for kind, atATime := range map[Kind]int{Request: 1, Command: 0} {
+		f, told, k := newFleet(2), newTold(2), key(policy.Limits{Requests: 1, Concurrent: 1})
+		var ticket Ticket
+		if r := f[0].Admit(&ticket, k, nobody(), kind, start); r != (Refusal{}) {
+			t.Fatal(r)
+		}
+		f.tell(start, told)
+		if use := f[1].UseOf(k.ID, start); use != (Use{1, atATime}) {
+			t.Errorf("kind %d: the other gateway knows of %+v", kind, use)
+		}
+		if r := f[1].Check(k, nobody(), Command, start+500); r.Limit != policy.LimitRequests || r.RetryAfter < 59 {
+			t.Errorf("kind %d: the other gateway refuses with %+v", kind, r)
+		}
+		ticket.Cancel()
+		f.tell(start, told)
+		if use := f[1].UseOf(k.ID, start); use != (Use{}) {
+			t.Errorf("kind %d: the other gateway knows of %+v after the request was taken back", kind, use)
+		}
 	}
-	f.tell(start, told)
-	if use := f[1].UseOf(k.ID, start); use != (Use{1, 1}) {
-		t.Errorf("the other gateway knows of %+v", use)
-	}
-	if r := f[1].Check(k, nobody(), Command, start+500); r.Limit != policy.LimitRequests || r.RetryAfter < 59 {
-		t.Errorf("the other gateway refuses with %+v", r)
-	}
-	ticket.Cancel()
-	f.tell(start, told)
-	if use := f[1].UseOf(k.ID, start); use != (Use{}) {
-		t.Errorf("the other gateway knows of %+v after the request was taken back", use)
+}
+
+// A place comes free at the other gateways no earlier than where it was given: never two requests of one
+// place in 60 seconds.
+func TestR20_APlaceComesFreeAtTheOthersNoEarlier(t *testing.T) {
+	t.Parallel()
+	for _, given := range []policy.Time{start, start + 500, start + 999} {
+		f, told, k := newFleet(2), newTold(2), key(policy.Limits{Requests: 1})
+		f[0].Admit(new(Ticket), k, nobody(), Command, given)
+		f.tell(given, told)
+		if r := f[1].Check(k, nobody(), Command, given+60_000-1); r.Limit != policy.LimitRequests {
+			t.Errorf("a place that was given %d ms after a second is free within 60 s: %+v", given-start, r)
+		}
+		if r := f[1].Check(k, nobody(), Command, given+63_000); r != (Refusal{}) {
+			t.Errorf("a place that was given %d ms after a second is not free after 63 s: %+v", given-start, r)
+		}
 	}
 }
 

@@ -183,8 +183,8 @@ func (w *window) add(second int64) int64 {
 
 // remove takes back a request that add has counted in this second.
 func (w *window) remove(second int64) {
-	if slot := &w.count[second%seconds]; w.last-second < seconds && *slot > 0 {
-		*slot--
+	if w.has(second) {
+		w.count[second%seconds]--
 		w.sum--
 	}
 }
