@@ -225,13 +225,20 @@ func TestChangesAreNotedWhileCountsAreShared(t *testing.T) {
 	if told != 2 || len(list) != 1 || len(list[0].Past) != 1 || list[0].Past[0].N != 5 || list[0].Now != 1 {
 		t.Errorf("told %d times of %+v", told, list)
 	}
+	if list := c.Changes(true); len(list) != 1 || list[0].Now != 1 || len(list[0].Past) != 0 { // said again
+		t.Errorf("all changes %+v", list)
+	}
+	c.Admit(new(Ticket), k, nobody(), Command, start)
+	if list := c.Changes(true); len(list) != 1 || list[0].Now != 1 || len(list[0].Past) != 1 { // once, though it has changed
+		t.Errorf("all changes %+v", list)
+	}
 	ticket.Release()
-	if list := c.Changes(false); told != 3 || len(list) != 1 || list[0].Now != 0 || len(list[0].Past) != 0 {
+	if list := c.Changes(false); told != 4 || len(list) != 1 || list[0].Now != 0 || len(list[0].Past) != 0 {
 		t.Errorf("told %d times of the end, %+v", told, list)
 	}
 	c.Share(nil)
 	c.Admit(new(Ticket), k, nobody(), Command, start)
-	if list := c.Changes(false); told != 3 || len(list) != 0 {
+	if list := c.Changes(false); told != 4 || len(list) != 0 {
 		t.Errorf("told %d times of %+v after the end of sharing", told, list)
 	}
 }
@@ -302,6 +309,27 @@ func TestTheTableKeepsWhatOthersUse(t *testing.T) {
 	}
 }
 
+// The others learn of the end of a request although the table has forgotten its key since.
+func TestTheEndOfARequestOfAForgottenKeyIsTold(t *testing.T) {
+	t.Parallel()
+	f, told, k := newFleet(2), newTold(2), key(policy.Limits{Concurrent: 1})
+	var ticket Ticket
+	f[0].Admit(&ticket, k, nobody(), Request, start)
+	f.tell(start, told)
+	ticket.Release()
+	later := start + 100_000
+	for i := range 1000 {
+		f[0].Admit(new(Ticket), &Subject{"key_" + time.Duration(i).String(), policy.Limits{Requests: 5}}, nobody(), Command, later)
+	}
+	if f[0].subjects.find(k.ID) != nil {
+		t.Fatal("the table has not forgotten the key")
+	}
+	f.tell(later, told)
+	if r := f[1].Check(k, nobody(), Request, later); r != (Refusal{}) {
+		t.Errorf("the place is not free at the other gateway: %+v", r)
+	}
+}
+
 // A key that was looked at and has had no request, such as one whose limits were shown, has nothing to
 // tell the others.
 func TestAKeyWithoutRequestsHasNothingToTell(t *testing.T) {
@@ -314,6 +342,9 @@ func TestAKeyWithoutRequestsHasNothingToTell(t *testing.T) {
 		if change.Now != 0 || len(change.Past) != 0 {
 			t.Errorf("%+v", change)
 		}
+	}
+	if list := c.Changes(true); len(list) != 0 {
+		t.Errorf("%+v is said again", list)
 	}
 	c.Add(1_900_000_000_000, share.Change{ID: "key_1", Past: []share.Past{{At: -70_000, N: 1}, {At: 10_000, N: 1}}})
 	if use := c.UseOf("key_1", 1_900_000_000_000); use.Requests != 0 {

@@ -179,6 +179,21 @@ func TestWhatIsOverIsNotTold(t *testing.T) {
 	}
 }
 
+// Of failing requests that overtake each other, the others learn when the first one was.
+func TestAWindowThatIsToldBeginsWithItsFirstFailure(t *testing.T) {
+	t.Parallel()
+	const now = policy.Time(1_764_000_000_000)
+	one, other := newNamed(2), newNamed(2)
+	one.Fail("key", now)
+	one.Fail("key", now-700)
+	tell(one, other, now)
+	for at, want := range map[policy.Time]int{now + 59_299: 1, now + 59_300: 0} {
+		if mine, others := one.Wait("key", at), other.Wait("key", at); mine != want || others != want {
+			t.Errorf("%d ms later, the client waits %d s, and %d s at the other gateway; want %d", at-now, mine, others, want)
+		}
+	}
+}
+
 // What a gateway has to tell is limited, as what it remembers.
 func TestWhatIsToldIsLimited(t *testing.T) {
 	t.Parallel()
