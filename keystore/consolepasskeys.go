@@ -162,13 +162,15 @@ func (t *txn) removePasskeys(kind, id string) {
 }
 
 // BeginPasskeySession does what [Store.BeginConsoleSession] does, for a user who has signed in
-// with a passkey, and notes the use. The argument count is the authenticator's count of signatures
-// now. The error is ErrInvalid also if the passkey was removed, or has been used with this count
-// or a higher one, since it was read.
-func (s *Store) BeginPasskeySession(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, p *Passkey, count uint32, until policy.Time, replaces policy.Secret) (token policy.Secret, err error) {
+// with a passkey, and notes the use. The argument begun is when the challenge was made that the passkey
+// has answered, and count is the authenticator's count of signatures now. The error is ErrInvalid also if
+// the passkey was removed, or has been used since begun, or with this count or a higher one. So an answer
+// counts once, also if the servers' clocks differ: the use counts as later than the challenge.
+func (s *Store) BeginPasskeySession(ctx context.Context, now policy.Time, from Actor, u *ConsoleUser, p *Passkey, begun policy.Time, count uint32, until policy.Time, replaces policy.Secret) (token policy.Secret, err error) {
 	return s.beginSession(ctx, now, from, u, true, until, replaces, "with the passkey "+strconv.Quote(p.Name), func(t *txn) error {
 		n, err := t.count(`UPDATE console_passkeys SET sign_count = $1, used_at = $2
-			WHERE credential = $3 AND kind = $4 AND id = $5 AND (sign_count < $1 OR sign_count = 0 AND $1 = 0)`, count, now, p.ID, u.Kind, u.ID)
+			WHERE credential = $3 AND kind = $4 AND id = $5 AND (sign_count < $1 OR sign_count = 0 AND $1 = 0) AND COALESCE(used_at, 0) <= $6`,
+			count, max(now, begun+1), p.ID, u.Kind, u.ID, begun)
 		if err == nil && (n == 0 || u.PasswordHash == "") {
 			err = errChangedMeanwhile()
 		}

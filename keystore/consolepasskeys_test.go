@@ -60,10 +60,24 @@ func TestPasskey_OneThatWasChangedMeanwhileBeginsNoSession(t *testing.T) {
 		"nothing":                          {7, func(fixture, *ConsoleUser, *Passkey) {}, map[uint32]bool{0: false, 6: false, 7: false, 8: true}},
 		"an authenticator without a count": {0, func(fixture, *ConsoleUser, *Passkey) {}, map[uint32]bool{0: true}},
 		"an answer was used meanwhile": {7, func(f fixture, u *ConsoleUser, p *Passkey) {
-			if _, err := f.BeginPasskeySession(f.t.Context(), start, visitor, u, p, 8, start.Add(time.Hour), policy.Secret{}); err != nil {
+			if _, err := f.BeginPasskeySession(f.t.Context(), start, visitor, u, p, start, 8, start.Add(time.Hour), policy.Secret{}); err != nil {
 				f.t.Fatal(err)
 			}
 		}, map[uint32]bool{8: false}},
+		"an answer without a count was used meanwhile": {0, func(f fixture, u *ConsoleUser, p *Passkey) {
+			// By a server whose clock is behind that of the one that made the challenge.
+			if _, err := f.BeginPasskeySession(f.t.Context(), start.Add(-time.Minute), visitor, u, p, start, 0, start.Add(time.Hour), policy.Secret{}); err != nil {
+				f.t.Fatal(err)
+			}
+		}, map[uint32]bool{0: false}},
+		"an earlier answer was used": {7, func(f fixture, u *ConsoleUser, p *Passkey) {
+			if _, err := f.BeginPasskeySession(f.t.Context(), start.Add(-time.Second), visitor, u, p, start.Add(-time.Minute), 7, start.Add(time.Hour), policy.Secret{}); err == nil {
+				f.t.Error("the count has not grown")
+			}
+			if _, err := f.BeginPasskeySession(f.t.Context(), start, visitor, u, p, start.Add(-time.Minute), 8, start.Add(time.Hour), policy.Secret{}); err != nil {
+				f.t.Fatal(err)
+			}
+		}, map[uint32]bool{7: false, 8: false}},
 		"the passkey was removed": {7, func(f fixture, u *ConsoleUser, p *Passkey) {
 			if err := f.RemovePasskey(f.t.Context(), start, visitor, u, p.ID, policy.Secret{}); err != nil {
 				f.t.Fatal(err)
@@ -95,7 +109,7 @@ func TestPasskey_OneThatWasChangedMeanwhileBeginsNoSession(t *testing.T) {
 				if !tried {
 					continue
 				}
-				_, err := f.BeginPasskeySession(t.Context(), start.Add(time.Minute), visitor, &u, &p, count, start.Add(time.Hour), policy.Secret{})
+				_, err := f.BeginPasskeySession(t.Context(), start.Add(time.Minute), visitor, &u, &p, start, count, start.Add(time.Hour), policy.Secret{})
 				if want != (err == nil) || err != nil && !errors.Is(err, ErrInvalid) {
 					t.Errorf("a use with the count %d: %v, want a session: %t", count, err, want)
 				}

@@ -64,7 +64,7 @@ func askPasskey(v *visit) error {
 	site, err := v.site()
 	var options []byte
 	if err == nil {
-		options, err = v.settings.SignIn.AskPasskey(v.try(), site)
+		options, err = v.settings.SignIn.AskPasskey(v.r.Context(), v.try(), site)
 	}
 	return v.sendOptions(options, err)
 }

@@ -25,13 +25,20 @@ type fixture struct {
 	*Service
 
 	t     *testing.T
+	place storetest.Place
 	store *keystore.Store
 	try   Try
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	cfg := storetest.New(t).Config()
+	return openFixture(t, storetest.New(t))
+}
+
+// openFixture returns a Service of its own with the keystore at a place, as another server has it.
+func openFixture(t *testing.T, place storetest.Place) *fixture {
+	t.Helper()
+	cfg := place.Config()
 	cfg.Clock = func() policy.Time { return start }
 	store, err := keystore.Open(t.Context(), cfg)
 	if err != nil {
@@ -40,7 +47,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Cleanup(func() { _ = store.Close() })
 	service := New()
 	service.passwords = newPasswords(cheap)
-	return &fixture{service, t, store, Try{Store: store, Now: start, From: netip.MustParseAddr("192.0.2.7")}}
+	return &fixture{service, t, place, store, Try{Store: store, Now: start, From: netip.MustParseAddr("192.0.2.7")}}
 }
 
 func (f *fixture) advance(d time.Duration) { f.try.Now = f.try.Now.Add(d) }

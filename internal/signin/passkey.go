@@ -57,21 +57,21 @@ func (u *passkeyUser) WebAuthnCredentials() []webauthn.Credential {
 }
 
 // AskPasskey begins a sign-in with a passkey. It returns the options for the browser's
-// navigator.credentials.get, as JSON: binary values are in base64url. The error is a WaitError, or
-// one of package webauthn.
-func (s *Service) AskPasskey(t Try, site Site) (options []byte, err error) {
-	if wait := s.challenges.Fail(policy.NetworkOf(t.From), t.Now); wait > 0 {
-		return nil, &WaitError{wait}
-	}
+// navigator.credentials.get, as JSON: binary values are in base64url. The error is one of the keystore,
+// or of package webauthn.
+func (s *Service) AskPasskey(ctx context.Context, t Try, site Site) (options []byte, err error) {
 	party, err := site.relyingParty()
 	if err != nil {
 		return nil, err
 	}
-	assertion, data, err := party.BeginDiscoverableLogin()
+	challenge, err := (&purpose{ceremony: signInPasskey, site: site}).challenge(ctx, t, "")
 	if err != nil {
 		return nil, err
 	}
-	s.asked.begin(t.Now, &ceremony{site: site, data: *data})
+	assertion, _, err := party.BeginDiscoverableLogin(webauthn.WithChallenge(challenge))
+	if err != nil {
+		return nil, err
+	}
 	return json.Marshal(assertion)
 }
 
@@ -97,9 +97,10 @@ func (s *Service) signInWithPasskey(ctx context.Context, t Try, site Site, answe
 	if err != nil {
 		return none, ErrPasskey
 	}
-	begun := s.asked.take(t.Now, response.Response.CollectedClientData.Challenge)
-	if begun == nil {
-		return none, ErrPasskey
+	challenge := response.Response.CollectedClientData.Challenge
+	begun, _, err := (&purpose{ceremony: signInPasskey, site: site}).open(ctx, t, challenge)
+	if err != nil {
+		return none, err
 	}
 	user, passkey, err := t.Store.FindPasskey(ctx, response.RawID)
 	if errors.Is(err, keystore.ErrNotFound) {
@@ -114,23 +115,26 @@ func (s *Service) signInWithPasskey(ctx context.Context, t Try, site Site, answe
 	}
 	of := &passkeyUser{user.Handle, user.ID, []keystore.Passkey{passkey}}
 	find := func(_, _ []byte) (webauthn.User, error) { return of, nil } // the answer's handle is compared with that of the user
-	_, checked, err := party.ValidatePasskeyLogin(find, begun.data, response)
+	asked := webauthn.SessionData{Challenge: challenge, RelyingPartyID: site.host, UserVerification: protocol.VerificationRequired}
+	_, checked, err := party.ValidatePasskeyLogin(find, asked, response)
 	fault := ""
 	switch {
-	case begun.site != site || passkey.Site != site.host:
-		fault = "the passkey or the challenge is for another site"
+	case passkey.Site != site.host:
+		fault = "the passkey is for another site"
 	case err != nil:
 		fault = "a passkey was refused: " + err.Error()
 	case checked.Authenticator.CloneWarning:
 		fault = "the count of signatures has not grown: the passkey " + strconv.Quote(passkey.Name) + " may have been copied"
 	case !user.Reached():
 		fault = "the passkey is right, and the user may not sign in"
+	case passkey.UsedAt > begun:
+		fault = "the passkey has signed in since the challenge was made: an answer counts once"
 	}
 	if fault != "" {
 		s.failPasskey(ctx, t, &user, fault)
 		return none, ErrPasskey
 	}
-	token, err := t.Store.BeginPasskeySession(ctx, t.Now, t.actor(), &user, &passkey, checked.Authenticator.SignCount, t.Now.Add(Lifetime), old)
+	token, err := t.Store.BeginPasskeySession(ctx, t.Now, t.actor(), &user, &passkey, begun, checked.Authenticator.SignCount, t.Now.Add(Lifetime), old)
 	if errors.Is(err, keystore.ErrInvalid) { // the user or the passkey was changed just now
 		err = ErrPasskey
 	}
@@ -150,11 +154,11 @@ func (s *Service) failPasskey(ctx context.Context, t Try, user *keystore.Console
 
 // OfferPasskey begins to add a passkey to a signed-in user, if the password is right. It returns
 // the options for the browser's navigator.credentials.create, as JSON: binary values are in
-// base64url. The name is how the user calls the passkey. Only the session with the token session
-// can add the passkey. The error is ErrWrong, ErrBusy, a WaitError, ErrManyPasskeys, or an error of
+// base64url. The name is how the user calls the passkey, and the challenge holds it. Only the session
+// with the token session can add the passkey. The error is ErrWrong, ErrBusy, a WaitError, ErrManyPasskeys, or an error of
 // the keystore: ErrInvalid for a name that a passkey cannot have.
 func (s *Service) OfferPasskey(ctx context.Context, t Try, site Site, user *keystore.ConsoleUser, name string, password, session policy.Secret) (options []byte, err error) {
-	name = strings.Clone(strings.TrimSpace(name)) // an open challenge must not keep the whole form
+	name = strings.TrimSpace(name)
 	if err := keystore.CheckPasskeyName(name); err != nil {
 		return nil, err
 	}
@@ -176,12 +180,16 @@ func (s *Service) OfferPasskey(ctx context.Context, t Try, site Site, user *keys
 	if err != nil {
 		return nil, err
 	}
-	creation, data, err := party.BeginRegistration(&passkeyUser{handle, passkeyName(user), nil},
+	challenge, err := (&purpose{addPasskey, site, user, session}).challenge(ctx, t, name)
+	if err != nil {
+		return nil, err
+	}
+	creation, _, err := party.BeginRegistration(&passkeyUser{handle, passkeyName(user), nil},
 		webauthn.WithExclusions(descriptors(passkeys, site)), webauthn.WithCredentialParameters(webauthn.CredentialParametersRecommendedL3()))
 	if err != nil {
 		return nil, err
 	}
-	s.offered.begin(t.Now, &ceremony{site: site, data: *data, owner: ownerOf(user, session), name: name})
+	creation.Response.Challenge = challenge
 	return json.Marshal(creation)
 }
 
@@ -212,20 +220,25 @@ func (s *Service) AddPasskey(ctx context.Context, t Try, site Site, user *keysto
 	if err != nil {
 		return ErrPasskey
 	}
-	begun := s.offered.take(t.Now, response.Response.CollectedClientData.Challenge)
-	if begun == nil || begun.site != site || begun.owner != ownerOf(user, session) {
-		return ErrPasskey
+	challenge := response.Response.CollectedClientData.Challenge
+	_, name, err := (&purpose{addPasskey, site, user, session}).open(ctx, t, challenge)
+	if err != nil {
+		return err
 	}
 	party, err := site.relyingParty()
 	if err != nil {
 		return err
 	}
-	made, err := party.CreateCredential(&passkeyUser{handle: begun.data.UserID}, begun.data, response)
+	offered := webauthn.SessionData{
+		Challenge: challenge, RelyingPartyID: site.host, UserID: user.Handle, UserVerification: protocol.VerificationRequired,
+		CredParams: webauthn.CredentialParametersRecommendedL3(),
+	}
+	made, err := party.CreateCredential(&passkeyUser{handle: user.Handle}, offered, response)
 	if err != nil || len(made.PublicKey) > mostPublicKey {
 		return ErrPasskey
 	}
 	return t.Store.AddPasskey(ctx, t.Now, t.actor(), user, &keystore.Passkey{
-		ID: made.ID, Site: site.host, Name: begun.name, PublicKey: made.PublicKey, SignCount: made.Authenticator.SignCount, Synced: made.Flags.BackupEligible,
+		ID: made.ID, Site: site.host, Name: name, PublicKey: made.PublicKey, SignCount: made.Authenticator.SignCount, Synced: made.Flags.BackupEligible,
 	}, session)
 }
 

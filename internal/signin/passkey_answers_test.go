@@ -5,14 +5,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/go-webauthn/webauthn/protocol"
-	"github.com/go-webauthn/webauthn/webauthn"
 
 	"github.com/speechgate/speechgate/internal/passkeytest"
 	"github.com/speechgate/speechgate/internal/storetest"
@@ -130,7 +129,8 @@ func TestPasskey_ANewOneMustBeRightInEverything(t *testing.T) {
 // challenge and name a passkey that exists.
 func FuzzPasskeyAnswer(f *testing.F) {
 	site := theSite(f)
-	cfg := storetest.New(f).Config()
+	place := storetest.New(f)
+	cfg := place.Config()
 	cfg.Clock = func() policy.Time { return start }
 	store, err := keystore.Open(f.Context(), cfg)
 	if err != nil {
@@ -149,30 +149,34 @@ func FuzzPasskeyAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	open := Try{Store: store, Now: start}
-	begin := func(s *Service) {
-		const challenge = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-		data := webauthn.SessionData{Challenge: challenge, RelyingPartyID: site.host, UserVerification: protocol.VerificationRequired}
-		s.asked.begin(start, &ceremony{site: site, data: data})
-		data.UserID, data.CredParams = user.Handle, webauthn.CredentialParametersRecommendedL3()
-		s.offered.begin(start, &ceremony{site: site, data: data, owner: ownerOf(&user, policy.Secret{}), name: "laptop"})
+	// The answers of the corpus are to these challenges.
+	db := place.Database(f)
+	if _, err := db.ExecContext(f.Context(), `INSERT INTO meta (name, value) VALUES ('console_key', 'fixed')`); err != nil {
+		f.Fatal(err)
 	}
+	options := func(p purpose, text string) []byte {
+		body := append(binary.BigEndian.AppendUint64(nil, uint64(start)), make([]byte, nonceLen)...)
+		body = append(body, text...)
+		code, err := p.code(f.Context(), open, body)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return fmt.Appendf(nil, `{"publicKey":{"challenge":%q}}`, base64.RawURLEncoding.EncodeToString(append(code, body...)))
+	}
+	ask := options(purpose{ceremony: signInPasskey, site: site}, "")
 	a := passkeytest.New(f, site.origin, site.host)
-	options := []byte(`{"publicKey":{"challenge":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}`)
-	made := a.Create(options)
-	first := New()
-	begin(first)
-	if err := first.AddPasskey(f.Context(), open, site, &user, made, policy.Secret{}); err != nil {
+	made := a.Create(options(purpose{addPasskey, site, &user, policy.Secret{}}, "laptop"))
+	if err := New().AddPasskey(f.Context(), open, site, &user, made, policy.Secret{}); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(made)
 	a.Handle = user.Handle
 	a.Site = "evil.example"
 	user.PasswordHash = "$another hash" // no further passkey is written
-	f.Add(a.Get(options))
+	f.Add(a.Get(ask))
 	f.Add(`{"id":"AA","rawId":"AA","type":"public-key","response":{"clientDataJSON":"e30","authenticatorData":"","signature":"","userHandle":""}}`)
 	f.Fuzz(func(t *testing.T, answer string) {
 		s := New()
-		begin(s)
 		if _, err := s.SignInWithPasskey(t.Context(), open, site, answer, policy.Secret{}); !errors.Is(err, ErrPasskey) {
 			t.Errorf("a sign-in: %v", err)
 		}

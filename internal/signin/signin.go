@@ -57,10 +57,6 @@ type Service struct {
 	addresses *throttle.Throttle[netip.Prefix]      // failed tries by the network of the client
 	names     *throttle.Throttle[[sha256.Size]byte] // failed tries by the name that was given
 	codes     *throttle.Throttle[string]            // tried codes by user
-
-	challenges *throttle.Throttle[netip.Prefix] // challenges for a sign-in with a passkey by network
-	asked      *ceremonies                      // sign-ins with a passkey that have begun
-	offered    *ceremonies                      // passkeys that are being added
 }
 
 // The limits of failed tries. The limit by address is that of the issuance API.
@@ -68,14 +64,11 @@ type Service struct {
 // Anyone can use up the limit of a name, and keep its user from signing in for a minute at a
 // time. Without the limit, many addresses together could try as many passwords as the
 // processors can check. The limit of codes can be used up only by someone who has the
-// password. It allows 960 codes a day, so that a guess is right once in a year on average. The
-// limit of challenges keeps a network from ending the challenges of others.
+// password. It allows 960 codes a day, so that a guess is right once in a year on average.
 var (
 	addressRule = throttle.Rule{Failures: 30, Window: time.Minute, Keys: 16_384}
 	nameRule    = throttle.Rule{Failures: 30, Window: time.Minute, Keys: 16_384}
 	codeRule    = throttle.Rule{Failures: 10, Window: 15 * time.Minute, Keys: 16_384}
-
-	challengeRule = throttle.Rule{Failures: 60, Window: time.Minute, Keys: 16_384}
 )
 
 // New returns a Service.
@@ -85,10 +78,6 @@ func New() *Service {
 		addresses: throttle.New[netip.Prefix](addressRule),
 		names:     throttle.New[[sha256.Size]byte](nameRule),
 		codes:     throttle.New[string](codeRule),
-
-		challenges: throttle.New[netip.Prefix](challengeRule),
-		asked:      newCeremonies(mostCeremonies),
-		offered:    newCeremonies(mostCeremonies),
 	}
 }
 
@@ -99,10 +88,9 @@ func (s *Service) Tries(name func(share.Kind, string) string) map[share.Kind]sha
 		return func(p netip.Prefix) string { return name(kind, p.String()) }
 	}
 	return map[share.Kind]share.Source{
-		share.SignInAddress:   s.addresses.Named(network(share.SignInAddress)),
-		share.SignInName:      s.names.Named(func(k [sha256.Size]byte) string { return name(share.SignInName, string(k[:])) }),
-		share.SignInCode:      s.codes.Named(func(user string) string { return name(share.SignInCode, user) }),
-		share.SignInChallenge: s.challenges.Named(network(share.SignInChallenge)),
+		share.SignInAddress: s.addresses.Named(network(share.SignInAddress)),
+		share.SignInName:    s.names.Named(func(k [sha256.Size]byte) string { return name(share.SignInName, string(k[:])) }),
+		share.SignInCode:    s.codes.Named(func(user string) string { return name(share.SignInCode, user) }),
 	}
 }
 

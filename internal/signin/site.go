@@ -59,7 +59,7 @@ func (s Site) Host() string { return s.host }
 // relyingParty returns what checks the passkeys of the site. A passkey must be one that the
 // authenticator finds without a name, and must verify the user, so that it is two factors.
 func (s Site) relyingParty() (*webauthn.WebAuthn, error) {
-	limit := webauthn.TimeoutConfig{Timeout: ceremonyTime, TimeoutUVD: ceremonyTime}
+	limit := webauthn.TimeoutConfig{Timeout: challengeTime, TimeoutUVD: challengeTime}
 	return webauthn.New(&webauthn.Config{
 		RPID: s.host, RPDisplayName: s.name, RPOrigins: []string{s.origin},
 		AttestationPreference: protocol.PreferNoAttestation,
