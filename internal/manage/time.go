@@ -111,8 +111,8 @@ func parseUntil(text string, since, now policy.Time) (policy.Time, error) {
 	switch {
 	case isSpan:
 		at = now - span
-		if span > policy.Time(longestSpan.Milliseconds()) {
-			err = errLong
+		if errors.Is(err, errLong) || span > policy.Time(longestSpan.Milliseconds()) {
+			err = phrase.Errorf("that is more than a hundred years ago")
 		}
 	case dateForm.MatchString(text):
 		var day time.Time

@@ -218,6 +218,8 @@ func TestParseSince_ReadsWhatIsPast(t *testing.T) {
 		{"2026-02-30", "", "no such day"},
 		{"2026-11-23T10:20:30", "", "no such instant"},
 		{"-1h", "", "negative"},
+		{"36525d", "1926-11-23T10:20:30.456Z", ""},
+		{"36526d", "", "more than a hundred years ago"},
 		{"9999999w", "", "more than a hundred years ago"},
 		{"last week", "", "no time"},
 	}
@@ -250,7 +252,9 @@ func TestParseUntil_IsLaterThanTheBeginning(t *testing.T) {
 		{"30d", "", "not later than the beginning"},
 		{"2026-02-30", "", "no such day"},
 		{"-1h", "", "negative"},
-		{"9999999w", "", "longer than"},
+		{"36525d", "", "not later than the beginning"},
+		{"36526d", "", "more than a hundred years ago"},
+		{"9999999w", "", "more than a hundred years ago"},
 		{"last week", "", "no time"},
 	} {
 		got, err := parseUntil(test.text, since, noon)
