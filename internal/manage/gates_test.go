@@ -77,6 +77,7 @@ func TestGateConfigs_CandidatesAreOfOneBackend(t *testing.T) {
 	one := GateConfigs{Gates: several.Gates[:2], Fallback: several.Fallback}
 	none := GateConfigs{Fallback: several.Fallback}
 	bare := GateConfigs{}
+	turned := GateConfigs{Gates: []GateConfig{several.Gates[2], several.Gates[0]}}
 	foreign := GateConfigs{Gates: []GateConfig{{Dialect: "another", Backend: "elsewhere"}}, Fallback: several.Fallback}
 	for _, test := range []struct {
 		name    string
@@ -92,6 +93,8 @@ func TestGateConfigs_CandidatesAreOfOneBackend(t *testing.T) {
 		{"none is configured, and one is chosen", none, "mine", "mine", 1, ""},
 		{"only gates of another API", foreign, "", "amivoice", 1, ""},
 		{"several", several, "", "", 0, "the configuration has several backends: choose one with backend, of amivoice, none"},
+		{"several in another order", turned, "", "", 0, "the configuration has several backends: choose one with backend, of amivoice, none"},
+		{"one that is not configured, beside the only backend", one, "third", "", 0, `backend "third": the configuration has no such backend: want amivoice`},
 		{"without a fallback", bare, "", "", 0, `backend "amivoice": no gate of this backend is configured`},
 		{"one that is not configured", several, "third", "", 0, `backend "third": the configuration has no such backend: want amivoice or none`},
 	} {
@@ -113,5 +116,20 @@ func TestGateConfigs_CandidatesAreOfOneBackend(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A job has the longest grace of the gates in any order; without a job, the first gate decides.
+func TestLongestGrace_IsThatOfAnyGate(t *testing.T) {
+	t.Parallel()
+	short, long := gateWith("amivoice", policy.Grace{Window: time.Hour}), gateWith("amivoice", policy.Grace{Window: 2 * time.Hour})
+	job := &policy.Job{Backend: "amivoice", CreatedAt: policy.At(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC))}
+	for _, gates := range [][]GateConfig{{short, long}, {long, short}, {short, long, short}} {
+		if got := longestGrace(gates, job).Rules.Grace; got != long.Rules.Grace {
+			t.Errorf("the grace of the job is %+v, want %+v", got, long.Rules.Grace)
+		}
+		if got := longestGrace(gates, nil).Rules.Grace; got != gates[0].Rules.Grace {
+			t.Errorf("without a job, the grace is %+v, want %+v", got, gates[0].Rules.Grace)
+		}
 	}
 }

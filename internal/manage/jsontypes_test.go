@@ -41,7 +41,7 @@ func TestResults_HaveNullInJSONWhereThereIsNothing(t *testing.T) {
 func TestOrNull_IsTheSameInJSONAsAString(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"a&b<c>", "\u2028", "\xff", `"\`, "\x7f"})).Filter(func(s string) bool { return s != "" }).Draw(t, "text")
+		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"a&b<c>", "\u2028", "\xff", `"`, `\`, "\x00", "\x1f", " ", "~", "\x7f"})).Filter(func(s string) bool { return s != "" }).Draw(t, "text")
 		for _, escapeHTML := range []bool{false, true} {
 			var got, want bytes.Buffer
 			for value, out := range map[any]*bytes.Buffer{OrNull(text): &got, text: &want} {

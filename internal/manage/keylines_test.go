@@ -58,7 +58,7 @@ func TestParseKeyLines_NumbersEachLine(t *testing.T) {
 }
 
 func FuzzKeyLines(f *testing.F) {
-	for _, seed := range []string{"", "\n", "one\ntwo", "\ufeffone\r\n\r\n two ", "\ufeff\ufeffx", "a\u2028b", "\xff\n\x00", "\xff\xfea\x00"} {
+	for _, seed := range []string{"", "\n", "one\ntwo", "\ufeffone\r\n\r\n two ", "\ufeff\ufeffx", "a\u2028b", "\xff\n\x00", "\xff\xfea\x00", "\xfe\xff\x00a"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) { checkKeyLines(t, text) })
@@ -114,12 +114,40 @@ func TestImport_WeakLinesAreNamed(t *testing.T) {
 			t.Errorf("%s: malformed %v, weak %+v, want %q", text, malformed, weak, want)
 			continue
 		}
+		if weak[0].Digest != digestForm.MatchString(text) {
+			t.Errorf("%s has the form of a digest: %t", text, weak[0].Digest)
+		}
 		if len(text) >= minKey && strings.Contains(weak[0].Why, text) {
 			t.Errorf("the reason shows the key: %s", weak[0].Why)
 		}
 		if malformed, weak := doubts([]KeyLine{{7, policy.NewSecret(text)}}, new(keystore.Import), true); len(malformed)+len(weak) > 0 {
 			t.Errorf("%s, which is wanted: %v, %v", text, malformed, weak)
 		}
+	}
+}
+
+// Eight letters or digits of one kind can be guessed. A character of another kind makes them a key;
+// hyphens, underscores and dots are of no kind.
+func TestImport_ShortKeysHaveSeveralKindsOfCharacters(t *testing.T) {
+	t.Parallel()
+	for base, same := range map[string]string{"BCDEFGHY": "AZ", "bcdefghy": "az", "12345678": "09"} {
+		for c := byte('!'); c <= '~'; c++ {
+			if strings.IndexByte(`"'`+"`,;|=#", c) >= 0 {
+				continue // for another reason
+			}
+			text := base + string(rune(c))
+			_, weak := doubts([]KeyLine{{1, policy.NewSecret(text)}}, new(keystore.Import), false)
+			one := strings.IndexByte(base+same+"-_.", c) >= 0 || same[0] < c && c < same[1]
+			if one != (len(weak) == 1) || one && !strings.Contains(weak[0].Why, "all of one kind") {
+				t.Errorf("%s is of one kind: %t; weak: %+v", text, one, weak)
+			}
+		}
+	}
+	if _, weak := doubts([]KeyLine{{1, policy.NewSecret("@!+/@!+/@")}}, new(keystore.Import), false); len(weak) != 1 {
+		t.Error("nine characters that are no letters and no digits are of several kinds")
+	}
+	if _, weak := doubts([]KeyLine{{1, policy.NewSecret("abcdabcdabcdabcd")}}, new(keystore.Import), false); len(weak) != 0 {
+		t.Errorf("sixteen characters, of which four are different: %+v", weak)
 	}
 }
 
@@ -164,6 +192,8 @@ func TestImport_DigestsOfNoKeysAreNamed(t *testing.T) {
 		{text: "a-key-of-somebody", malformed: "it is not a SHA-256 digest"},
 		{text: "sha256:" + hexOf("x"), malformed: "it is not a SHA-256 digest"},
 		{text: hexOf("x"), weak: "it is the digest of one character"},
+		{text: hexOf("!"), weak: "it is the digest of one character"},
+		{text: hexOf("~"), weak: "it is the digest of one character"},
 		{text: hexOf("api_key\n"), weak: "it is the digest of a heading"},
 		{text: hexOf("key\r"), weak: "it is the digest of a heading"},
 	} {

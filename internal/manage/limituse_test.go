@@ -105,3 +105,90 @@ func TestManager_ExplainKnowsWhatTheServerCounts(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestNewLimitUse_ShowsHowMuchOfEachLimitIsUsed(t *testing.T) {
+	t.Parallel()
+	limits := must(policy.ParseLimits("requests=2/m concurrent=3 streams=1 audio=60s/d audio-total=1h operations=recognize"))(t)
+	use := Use{Requests: 11, Concurrent: 12, Streams: 13, AudioDay: 14900 * time.Millisecond, AudioTotal: 15 * time.Second}
+	const want = `[{"limit":"requests=2/m","of":"key","used":11},{"limit":"concurrent=3","of":"key","used":12},{"limit":"streams=1","of":"key","used":13},` +
+		`{"limit":"audio=60s/d","of":"key","used":14},{"limit":"audio-total=3600s","of":"key","used":15},{"limit":"operations=recognize","of":"key","used":null}]`
+	used := NewLimitUse(&policy.Key{Limits: limits}, &use, new(Use), policy.NoLimit, false, 0)
+	if got := limitsText(t, used.Limits); got != want || used.Met != nil {
+		t.Errorf("%s, met %+v; want %s", got, used.Met, want)
+	}
+}
+
+// The server is asked if it counts something for the limits of the key, or for those of its account.
+func TestManager_TheServerIsAskedAboutWhatItCounts(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	asked := false
+	m.LimitUse = func(_ context.Context, k *policy.Key, _ policy.Operation) (LimitUse, error) {
+		asked = true
+		return NewLimitUse(k, new(Use), new(Use), policy.NoLimit, false, 0), nil
+	}
+	for _, test := range []struct {
+		key, account []string
+		want         bool
+	}{
+		{nil, nil, false},
+		{[]string{"operations=recognize"}, []string{"operations=recognize"}, false},
+		{[]string{"requests=2/m"}, nil, true},
+		{nil, []string{"audio-total=1h"}, true},
+		{[]string{"streams=1"}, []string{"concurrent=2"}, true},
+	} {
+		account := newAccount(t, m, "One")
+		if test.account != nil {
+			must(m.LimitAccount(t.Context(), account.ID, test.account))(t)
+		}
+		key := newKey(t, m, NewKey{AccountID: account.ID, Limits: test.key})
+		asked = false
+		if must(m.KeyLimits(t.Context(), key.ID, "recognize"))(t); asked != test.want {
+			t.Errorf("limits of the key %q and of its account %q: the server is asked: %t", test.key, test.account, asked)
+		}
+	}
+}
+
+func TestManager_AnAccountThatHasTheLimitsIsChangedNoMore(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account := newAccount(t, m, "One")
+	for _, step := range []struct {
+		changes []string
+		already bool
+	}{{[]string{"requests=9/m"}, false}, {[]string{"requests=9/m"}, true}, {[]string{"streams=1"}, false}, {[]string{"none"}, false}, {[]string{"none"}, true}} {
+		if got := must(m.LimitAccount(t.Context(), account.ID, step.changes))(t); got.Already != step.already {
+			t.Errorf("%q: the account had these limits before: %t, want %t", step.changes, got.Already, step.already)
+		}
+	}
+	if _, err := m.LimitAccount(t.Context(), "acc_none", []string{"none"}); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("an account that does not exist: %v", err)
+	}
+}
+
+// The client of a request over a limit sees when it can come again, if that is known, and if its answer can
+// say so.
+func TestManager_ExplainSaysWhenARefusedRequestCanComeAgain(t *testing.T) {
+	t.Parallel()
+	m, key := usingManager(t)
+	for name, test := range map[string]struct {
+		method, path string
+		met          policy.LimitName
+		retryAfter   int
+		want         func(int) bool
+	}{
+		"the time is known":        {"POST", "/v1/recognize", policy.LimitRequests, 17, func(n int) bool { return n == 17 }},
+		"the time is not known":    {"POST", "/v1/recognize", policy.LimitConcurrent, 0, func(n int) bool { return n > 0 }},
+		"an answer of a WebSocket": {"GET", "/v1/", policy.LimitRequests, 17, func(n int) bool { return n == 0 }},
+	} {
+		m := *m
+		m.LimitUse = func(_ context.Context, k *policy.Key, _ policy.Operation) (LimitUse, error) {
+			k.Limits.Operations = 0
+			return NewLimitUse(k, new(Use), new(Use), test.met, false, test.retryAfter), nil
+		}
+		e := must(m.Explain(t.Context(), ExplainRequest{KeyID: key.ID, ClientIP: "192.0.2.7", Method: test.method, Path: test.path, Dialect: "amivoice", Backend: "amivoice"}))(t)
+		if e.Answer == nil || e.Reason != policy.LimitReached.String() || !test.want(e.Answer.RetryAfter) {
+			t.Errorf("%s: %s, %+v", name, e.Reason, e.Answer)
+		}
+	}
+}
