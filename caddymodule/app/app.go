@@ -165,7 +165,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if cfg.PepperFault != nil {
 		a.logger.Warn("the configured pepper is too weak or misspelt for a keystore that does not have it already", zap.Error(cfg.PepperFault))
 	}
-	if a.Keystore.showsPassword() {
+	if a.Keystore.ShowsPassword() {
 		a.logger.Warn("the connection string of the keystore has its password in the configuration, which Caddy's admin API and saved configuration show: write a placeholder such as {env.SPEECHGATE_DSN}, or password_file")
 	}
 	cfg.Clock, cfg.Ahead = a.process.clock.Now, a.process.clock.Ahead

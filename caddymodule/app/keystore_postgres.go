@@ -64,7 +64,8 @@ var (
 	plainPasswordForm = regexp.MustCompile(`://[^/?#@:]*:[^{@/][^@/?#]*@|(?i:(^|[\s?&])password\s*=\s*'?[^\s'{&])`)
 )
 
-// showsPassword reports whether the configuration itself has the password, and not only a placeholder.
-func (k *KeystoreConfig) showsPassword() bool {
-	return plainPasswordForm.MatchString(k.DSN) || plainPasswordForm.MatchString(k.Direct)
-}
+// ShowsPassword reports whether the configuration itself has the password, and not only a placeholder.
+func (k *KeystoreConfig) ShowsPassword() bool { return HasPassword(k.DSN) || HasPassword(k.Direct) }
+
+// HasPassword reports whether a connection string has a password that is no placeholder.
+func HasPassword(dsn string) bool { return plainPasswordForm.MatchString(dsn) }

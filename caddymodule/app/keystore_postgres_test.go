@@ -67,7 +67,7 @@ func TestKeystoreConfig_ResolvesPlaceholdersOfAConnectionString(t *testing.T) {
 	if name, err := cfg.Name(); err != nil || name != "postgres://db.example.com:6432/keys" {
 		t.Errorf("the name is %q, %v", name, err)
 	}
-	if option.showsPassword() {
+	if option.ShowsPassword() {
 		t.Error("a placeholder counts as a password in the configuration")
 	}
 }
@@ -89,10 +89,10 @@ func TestKeystoreConfig_FindsAPasswordInTheConfiguration(t *testing.T) {
 		"host=db dbname=keys passfile=/run/pgpass":        false,
 		"{env.SPEECHGATE_DSN}":                            false,
 	} {
-		if got := (&KeystoreConfig{DSN: text}).showsPassword(); got != want {
+		if got := (&KeystoreConfig{DSN: text}).ShowsPassword(); got != want {
 			t.Errorf("%s: a password is found: %t, want %t", text, got, want)
 		}
-		if got := (&KeystoreConfig{DSN: "{env.DSN}", Direct: text}).showsPassword(); got != want {
+		if got := (&KeystoreConfig{DSN: "{env.DSN}", Direct: text}).ShowsPassword(); got != want {
 			t.Errorf("direct %s: a password is found: %t, want %t", text, got, want)
 		}
 	}

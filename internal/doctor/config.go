@@ -202,6 +202,10 @@ func (e *examination) examineModules(ctx caddy.Context, captures map[string]*cap
 		return err
 	}
 	e.loaded, e.upstreams = true, shared.Upstreams()
+	if shared.Keystore.ShowsPassword() {
+		e.add(CheckPermissions, Warn, e.Source, "The connection string of the keystore has its password in the configuration, which Caddy's admin API and saved configuration show.",
+			"Write a placeholder such as {env.SPEECHGATE_DSN}, or name a file with password_file.")
+	}
 	e.before = app.History{Storage: ctx.Storage(), Logger: zap.NewNop()}.Previous(ctx, e.place)
 	for _, server := range servers {
 		e.listen = append(e.listen, server.Listen...)

@@ -147,6 +147,9 @@ func TestDoctor_FindsAPlantedFault(t *testing.T) { //nolint:paralleltest // Cadd
 		"a configuration that cannot be loaded": {doctor.CheckConfiguration, doctor.Fail, "grace_after_end", replacing("		upstream_key", "		grace_after_end 48h\n		upstream_key")},
 		"an unset environment variable":         {doctor.CheckConfiguration, doctor.Fail, "SPEECHGATE_TEST_UNSET", replacing(upstreamKey, "{env.SPEECHGATE_TEST_UNSET}")},
 
+		"a password in the configuration": {doctor.CheckPermissions, doctor.Warn, "has its password in the configuration", func(p *patient) {
+			p.configure("postgres postgres://gateway:canary@127.0.0.1:1/keys")
+		}},
 		"a keystore that others can read":  {doctor.CheckPermissions, doctor.Warn, "can read the file", func(p *patient) { p.must(os.Chmod(p.subject.Store.Path, 0o644)) }},
 		"a keystore that others can write": {doctor.CheckPermissions, doctor.Fail, "can be written by all users", func(p *patient) { p.must(os.Chmod(p.subject.Store.Path, 0o666)) }},
 		"a directory that others can write": {doctor.CheckPermissions, doctor.Fail, "can be written by all users", func(p *patient) {

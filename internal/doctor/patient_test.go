@@ -108,6 +108,12 @@ func (p *patient) replace(old, by string) {
 	p.text = strings.Replace(p.text, old, by, 1)
 }
 
+// configure writes another keystore into the Caddyfile.
+func (p *patient) configure(keystore string) {
+	p.t.Helper()
+	p.replace("keystore sqlite "+p.subject.Store.Path, "keystore "+keystore)
+}
+
 // replacing returns a fault that changes texts of the Caddyfile: each text is followed by the new one.
 func replacing(texts ...string) func(*patient) {
 	return func(p *patient) {
