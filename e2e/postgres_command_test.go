@@ -132,6 +132,20 @@ func TestPostgres_CommandsWorkOnTheDatabase(t *testing.T) {
 	stdout, _ = run(0, command([]string{"SPEECHGATE_CONFIG=" + config}, "health", "--json"))
 	wants(stdout, `"keystore": "`+name+`"`)
 
+	// A password in an argument, which other users see.
+	const warning = "Warning: the URL of --keystore has a password"
+	_, stderr = run(0, command(nil, "account", "list", "--keystore", dsn))
+	wants(stderr, warning, "set PGPASSWORD or PGPASSFILE")
+	for _, quiet := range []*exec.Cmd{
+		command(nil, "account", "list", "--json", "--keystore", dsn), // programs read standard error
+		command(inVariable, "account", "list"),
+		command([]string{"PGPASSWORD=" + password}, "account", "list", "--keystore", bare),
+	} {
+		if _, stderr := run(0, quiet); strings.Contains(stderr, "Warning") {
+			t.Errorf("%v warns: %s", quiet.Args, stderr)
+		}
+	}
+
 	// A backup of one database becomes the keystore of another, or a file.
 	backup := filepath.Join(p.dir, "backup.db")
 	stdout, _ = run(0, command(inVariable, "backup", backup))

@@ -105,7 +105,7 @@ func targetOfFlag(cmd *cobra.Command, flag string) (target, error) {
 	if text == "" {
 		return target{}, usagef("no --%s: want the keystore, as in %q", flag, cmd.UseLine())
 	}
-	place, err := placeOf(strings.TrimPrefix(text, "sqlite:"), "--"+flag)
+	place, err := placeOf(cmd, strings.TrimPrefix(text, "sqlite:"), "--"+flag)
 	if err != nil {
 		return target{}, err
 	}

@@ -106,15 +106,19 @@ func namedKeystore(cmd *cobra.Command, c configuration) (named *keystore.Config,
 	if text == "" {
 		return nil, "", nil
 	}
-	named, err = placeOf(text, source)
+	named, err = placeOf(cmd, text, source)
 	return named, source, err
 }
 
-// placeOf reads the place of a keystore that the source names: a path or a URL of PostgreSQL. An
-// error shows no connection string.
-func placeOf(text, source string) (*keystore.Config, error) {
+// placeOf reads the place of a keystore that the source names: a path or a URL of PostgreSQL. It warns of a password
+// in a flag, unless standard error is for programs. An error shows no connection string.
+func placeOf(cmd *cobra.Command, text, source string) (*keystore.Config, error) {
 	place := new(keystore.Config)
 	if app.IsConnectionString(text) {
+		if source != envKeystore && app.HasPassword(text) && !wantsJSON(cmd) {
+			// If the line cannot be written, there is no other place for it.
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "Warning: the URL of %s has a password, and other users of this machine see arguments: leave the password out, and set PGPASSWORD or PGPASSFILE.\n", source)
+		}
 		place.Postgres = &keystore.Postgres{DSN: policy.NewSecret(text)}
 		if _, err := place.Name(); err != nil {
 			return nil, kindUsage.of(fmt.Errorf("%s: %w", source, err))
