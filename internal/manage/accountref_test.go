@@ -113,6 +113,9 @@ func TestManager_AKeyIsFoundByItsSecret(t *testing.T) {
 	if _, err := other.KeyIDOf(t.Context(), key.Secret.Secret); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("for another account: %v", err)
 	}
+	if _, err := m.KeyIDOf(t.Context(), policy.NewSecret("a-clients-key-from-elsewhere")); err == nil || !strings.HasPrefix(err.Error(), "the keystore has no such key: it was never issued") {
+		t.Errorf("a key from elsewhere: %v", err)
+	}
 	for _, secret := range []string{"a-clients-key-from-elsewhere", key.Secret.Reveal()[:41] + "_", "with space"} {
 		_, err := m.KeyIDOf(t.Context(), policy.NewSecret(secret))
 		if err == nil || strings.Contains(err.Error(), secret) || !errors.Is(err, keystore.ErrNotFound) && !errors.Is(err, keystore.ErrInvalid) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/speechgate/speechgate/dialect"
+	"github.com/speechgate/speechgate/internal/issuance"
 	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
@@ -160,5 +161,44 @@ func TestManager_ExplainHidesOtherAccounts(t *testing.T) {
 	}
 	if e := ask(ExplainRequest{Key: key.Secret.Secret, Method: "POST", Path: "/v1/recognize"}); !e.Allowed || e.KeyID != OrNull(key.ID) {
 		t.Errorf("the own key: %+v", e)
+	}
+}
+
+// An explanation says for which backend it is, and what is not reached before the key.
+func TestManager_ExplainSaysWhatItIsAbout(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	key := newKey(t, m, NewKey{AccountID: newAccount(t, m, "One").ID, Issuable: true})
+	for name, test := range map[string]struct {
+		method, path                string
+		dialect, backend, jobID, op string
+	}{
+		"a request":        {"POST", "/v1/recognize", "amivoice", "amivoice", "", "recognize"},
+		"a poll of a job":  {"GET", "/v2/recognitions/j-1", "amivoice", "amivoice", "j-1", "read_job"},
+		"an issuance call": {"POST", "/issue", "", issuance.BackendName, "", "issue_key"},
+	} {
+		for _, id := range []string{key.ID, ""} {
+			e := must(m.Explain(t.Context(), ExplainRequest{KeyID: id, ClientIP: "192.0.2.7", Method: test.method, Path: test.path, Dialect: "amivoice", Backend: "amivoice"}))(t)
+			if string(e.Dialect) != test.dialect || e.Backend != test.backend || string(e.JobID) != test.jobID || e.Operation != test.op || string(e.KeyID) != id {
+				t.Errorf("%s: %+v", name, e)
+			}
+			if first := e.Rules[0]; id == "" && (first.Verdict != "ok" || first.Rule == "credential") {
+				t.Errorf("%s without a key: the first rule is %+v, want one that is passed without a key", name, first)
+			}
+		}
+	}
+}
+
+func TestExplainRequest_NeedsAPathWithoutQuery(t *testing.T) {
+	t.Parallel()
+	for path, good := range map[string]bool{
+		"/": true, "/v1/recognize": true, "/a%2Fb": true,
+		"v1": false, "http://a/v1/recognize": false, "/v1?u=x": false, "/v1#x": false, "/%zz": false, "*": false,
+	} {
+		r := ExplainRequest{ClientIP: "192.0.2.7", Method: "POST", Path: path, Dialect: "amivoice"}
+		var wrong *FieldError
+		if err := r.Validate(noon); good && err != nil || !good && (!errors.As(err, &wrong) || wrong.Field != "path") {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }

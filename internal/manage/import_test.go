@@ -114,3 +114,28 @@ func TestManager_ImportTakesAllLinesOrNone(t *testing.T) {
 		}
 	}
 }
+
+// A key that the account has already keeps its rules. The result names its line if one of them differs.
+func TestManager_ImportNamesKnownKeysWithOtherRules(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	same := NewKey{AccountID: newAccount(t, m, "One").ID, Expires: "30d", Allow: []string{"192.0.2.0/24"}, Limits: []string{"requests=60/m"}}
+	lines := must(ParseKeyLines("a-key-of-1-client"))(t)
+	must(m.ImportKeys(t.Context(), NewKeys{NewKey: same}, lines))(t)
+	for what, change := range map[string]func(*NewKey){
+		"":           func(*NewKey) {},
+		"expiry":     func(n *NewKey) { n.Expires = "31d" },
+		"no expiry":  func(n *NewKey) { n.Expires = Never },
+		"addresses":  func(n *NewKey) { n.Allow = []string{"192.0.2.0/25"} },
+		"no address": func(n *NewKey) { n.Allow = nil },
+		"limits":     func(n *NewKey) { n.Limits = []string{"requests=61/m"} },
+		"no limits":  func(n *NewKey) { n.Limits = nil },
+	} {
+		n := NewKeys{NewKey: same}
+		change(&n.NewKey)
+		r := must(m.ImportKeys(t.Context(), n, lines))(t)
+		if r.Known != 1 || (len(r.Differing) == 1) != (what != "") {
+			t.Errorf("another rule (%s): %d keys are known, those of the lines %v differ", what, r.Known, r.Differing)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package manage
 import (
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,5 +141,74 @@ func TestManager_AKeySaysWhenItEnded(t *testing.T) {
 	must(m.CloseAccount(t.Context(), account.ID, true))(t)
 	if k := must(m.Key(t.Context(), closed))(t); k.Status != "revoked" || !k.EndedAt.IsZero() || k.AccountOpen {
 		t.Errorf("of a closed account: %+v", k)
+	}
+}
+
+func TestManager_ListsOfAnEmptyKeystoreAreEmpty(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	keys, accounts, jobs := must(m.Keys(t.Context(), KeyQuery{}))(t), must(m.Accounts(t.Context(), AccountQuery{}))(t), must(m.Jobs(t.Context(), JobQuery{}))(t)
+	if len(keys.Items)+len(accounts.Items)+len(jobs.Items) != 0 || keys.Next+accounts.Next+jobs.Next != "" {
+		t.Errorf("%+v, %+v, %+v", keys, accounts, jobs)
+	}
+}
+
+// The holder of an account does not learn the fingerprint of the operator's upstream key.
+func TestManager_OnlyTheOperatorSeesTheUpstreamKeyOfAJob(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	key := newKey(t, m, NewKey{AccountID: newAccount(t, m, "One").ID})
+	job := policy.Job{ID: "j", Backend: "amivoice", Dialect: "amivoice", AccountID: key.AccountID, KeyID: key.ID, CreatedAt: noon, Client: netip.MustParseAddr("192.0.2.7"), UpstreamKey: 0xabc}
+	if err := m.Store.CreateJob(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		m    *Manager
+		want OrNull
+	}{{m, "00000abc"}, {m.as(keystore.ActorAccount, key.AccountID), ""}} {
+		one := must(test.m.Job(t.Context(), "j", ""))(t)
+		list := must(test.m.Jobs(t.Context(), JobQuery{}))(t)
+		if one.UpstreamKey != test.want || one.ClientIP != "192.0.2.7" || len(list.Items) != 1 || list.Items[0] != one {
+			t.Errorf("%s sees %+v, and in the list %+v", test.m.Actor.Kind, one, list.Items)
+		}
+	}
+}
+
+// Jobs on grace are those that a key may still read although it has expired.
+func TestManager_JobsOnGraceAreThoseOfExpiredKeys(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account := newAccount(t, m, "One")
+	expires := newKey(t, m, NewKey{AccountID: account.ID, Expires: "1h"})
+	revoked := newKey(t, m, NewKey{AccountID: account.ID, Expires: "1h"})
+	stays := newKey(t, m, NewKey{AccountID: account.ID})
+	must(m.RevokeKey(t.Context(), revoked.ID, Revocation{}))(t)
+	for id, job := range map[string]policy.Job{
+		"read":     {Backend: "amivoice", KeyID: expires.ID},
+		"no grace": {Backend: "none", KeyID: expires.ID},
+		"revoked":  {Backend: "amivoice", KeyID: revoked.ID},
+		"stays":    {Backend: "amivoice", KeyID: stays.ID},
+	} {
+		job.ID, job.Dialect, job.AccountID, job.CreatedAt = id, "amivoice", account.ID, noon
+		if err := m.Store.CreateJob(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for later, want := range map[time.Duration]int{0: 0, time.Hour: 1, 2*time.Hour - time.Millisecond: 1, 2 * time.Hour: 0} {
+		list := must(m.repeating("", later).JobsOnGrace(t.Context(), Page{Limit: 10}))(t)
+		if len(list.Items) != want || want > 0 && (list.Items[0].ID != "read" || list.Items[0].KeyExpiredAt.Time != noon.Add(time.Hour) || list.Items[0].GraceUntil.Time != noon.Add(2*time.Hour)) {
+			t.Errorf("after %s: %+v, want %d", later, list.Items, want)
+		}
+	}
+	without := m.repeating("", time.Hour)
+	without.Gates = GateConfigs{Gates: []GateConfig{gateWith("amivoice", policy.Grace{})}}
+	if list := must(without.JobsOnGrace(t.Context(), Page{Limit: 10}))(t); len(list.Items) != 0 {
+		t.Errorf("without grace: %+v", list.Items)
+	}
+	for field, page := range map[string]Page{"limit": {}, "cursor": {Limit: 1, Cursor: "x"}} {
+		var wrong *FieldError
+		if _, err := m.JobsOnGrace(t.Context(), page); !errors.As(err, &wrong) || wrong.Field != field {
+			t.Errorf("%+v: %v, want an error about %s", page, err, field)
+		}
 	}
 }

@@ -2,7 +2,10 @@ package manage
 
 import (
 	"context"
+	"errors"
 	"testing"
+
+	"github.com/speechgate/speechgate/keystore"
 )
 
 func TestManager_CutStreamIsInTheAuditTrailAlsoIfTheRequestHasEnded(t *testing.T) {
@@ -30,5 +33,21 @@ func TestManager_WithoutAServerThereAreNoLiveStreams(t *testing.T) {
 	t.Parallel()
 	if cut, err := newManager(t).CutStream(t.Context(), "str_1"); cut || err != nil {
 		t.Errorf("%t, %v", cut, err)
+	}
+}
+
+// The holder of an account cuts no stream, also not one of the own account.
+func TestManager_OnlyTheOperatorCutsStreams(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account := newAccount(t, m, "One")
+	for _, other := range []*Manager{m.as(keystore.ActorAccount, account.ID), m.as(keystore.ActorKey, "key_1")} {
+		other.Cut = func(id string) (string, bool) {
+			t.Errorf("%s has cut %s", other.Actor.Kind, id)
+			return account.ID, true
+		}
+		if cut, err := other.CutStream(t.Context(), "str_1"); cut || !errors.Is(err, ErrOperatorOnly) {
+			t.Errorf("%s cuts a stream: %t, %v", other.Actor.Kind, cut, err)
+		}
 	}
 }

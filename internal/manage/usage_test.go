@@ -71,6 +71,7 @@ func TestManager_Usage(t *testing.T) {
 		"since":                   {m, UsageQuery{Since: "1d"}, []Usage{heard}},
 		"an account by its name":  {m, UsageQuery{AccountID: "Two"}, []Usage{ofAccount(refused, &two)}},
 		"a key":                   {m, UsageQuery{KeyID: one.ID}, []Usage{of(heard, &one)}},
+		"a key of an account":     {m, UsageQuery{KeyID: one.ID, AccountID: "One"}, []Usage{of(heard, &one)}},
 		"keys":                    {m, UsageQuery{By: "key"}, []Usage{of(heard, &one), of(refused, &two)}},
 		"the busiest key":         {m, UsageQuery{By: "key", Limit: 1}, []Usage{of(heard, &one)}},
 		"the account itself":      {m.as(keystore.ActorAccount, two.AccountID), UsageQuery{}, []Usage{ofAccount(refused, &two)}},
