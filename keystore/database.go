@@ -21,6 +21,7 @@ type database struct {
 	lists  *sql.DB             // its Lists
 	text   func(string) string // the engine's Text
 	id     string              // the store's own ID
+	older  bool                // it is the store that takeDown closed, and lacks changes of it
 }
 
 // state is the open database, or the reason why no database is open.
@@ -70,6 +71,9 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 	db := new(database)
 	var now time.Duration // when the position of the feed was read
 	var clock policy.Time // the same instant
+	var at feedPosition
+	var mark feedRow // the row with the number of the last change
+	f := s.feed
 	opened, err := s.engine.Open(ctx, engine.Setup{
 		Create: create,
 		Migrated: func(ctx context.Context, conn engine.Conn, version int64) error {
@@ -91,21 +95,22 @@ func (s *Store) tryOpen(ctx context.Context, create bool) (*database, error) {
 			}
 			// Note the position of the feed before anything is cached.
 			now, clock = s.mono(), s.cfg.Clock()
-			p, err := readFeedPosition(ctx, db.reader, 0)
-			if err != nil {
+			var err error
+			if at, err = readFeedPosition(ctx, db.reader, f.seq); err != nil {
 				return err
 			}
-			db.id, s.feed.seq = p.storeID, p.last
-			s.feed.mark, err = readFeedRow(ctx, db.reader, p.last)
+			mark, err = readFeedRow(ctx, db.reader, at.last)
 			return err
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	db.Database = opened
+	db.Database, db.id = opened, at.storeID
+	db.older = db.id == f.lostID && at.lacks(f.seq, f.mark)
+	f.seq, f.mark = at.last, mark
 	if !s.cfg.CommandLine {
-		s.feed.trust(now, clock)
+		f.trust(now, clock)
 	}
 	return db, nil
 }
@@ -155,6 +160,9 @@ func (f *feedFollower) reopen(ctx context.Context, st *state) {
 	s.watchers.notifyAll() // another process may have changed any record
 	s.log.Warn("the keystore is available again",
 		zap.String("store_id", db.id), zap.Bool("same_store", db.id == f.lostID))
+	if db.older {
+		f.warnOlder(db)
+	}
 	if err := s.logOpening(ctx, db, mostCounted); err != nil {
 		s.log.Error("the keystore's records cannot be counted", zap.Error(err))
 	}

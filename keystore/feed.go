@@ -194,10 +194,9 @@ func (f *feedFollower) apply(ctx context.Context, db *database, q querier, undon
 	if err := engine.CheckCompatible(at.compatible); err != nil {
 		return err
 	}
+	older := at.lacks(f.seq, f.mark)
 	if undone {
 		changes, complete = nil, false
-		s.log.Warn("the database has another history than before, such as after a promotion of a standby: cached records are dropped; if the promotion has lost changes, repeat the revocations of the last minutes",
-			zap.String("store_id", db.id))
 	}
 	if complete {
 		f.noted = s.apply(changes)
@@ -209,13 +208,29 @@ func (f *feedFollower) apply(ctx context.Context, db *database, q querier, undon
 			return err
 		}
 	}
-	f.seq = at.last
+	mark := f.mark
 	if len(changes) > 0 {
-		f.mark = changes[len(changes)-1].row()
+		mark = changes[len(changes)-1].row()
 	} else if !complete {
-		f.mark, err = readFeedRow(ctx, q, at.last)
+		if mark, err = readFeedRow(ctx, q, at.last); err != nil {
+			return err
+		}
 	}
-	return err
+	f.seq, f.mark = at.last, mark
+	switch {
+	case older:
+		f.warnOlder(db)
+	case undone:
+		s.log.Warn("the database has another history than before, such as after a promotion of a standby: cached records are dropped; if the promotion has lost changes, repeat the revocations of the last minutes",
+			zap.String("store_id", db.id))
+	}
+	return nil
+}
+
+// warnOlder logs that db lacks changes that this process has seen.
+func (f *feedFollower) warnOlder(db *database) {
+	f.store.log.Warn("the keystore lacks changes that this gateway has seen, such as after an older state of it was put back: cached records are dropped; keys that were revoked since that state are valid again: repeat the revocations",
+		zap.String("store_id", db.id))
 }
 
 // feedRow identifies a row of the feed among others with the same number. After a failover to a
@@ -269,6 +284,12 @@ func readFeedPosition(ctx context.Context, q querier, seq int64) (p feedPosition
 	}
 	p.last = max(p.last, p.pruned)
 	return p, nil
+}
+
+// lacks reports whether the feed lacks the change that this process has seen with number seq, whose row was
+// mark: it is that of an older state of the database. p was read with seq. That a change was pruned tells nothing.
+func (p *feedPosition) lacks(seq int64, mark feedRow) bool {
+	return seq > p.last || p.mark != mark && (seq > p.pruned || p.mark != feedRow{})
 }
 
 // readFeed returns the changes after number seq, and the position to continue from.

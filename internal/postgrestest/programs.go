@@ -10,7 +10,7 @@ import (
 )
 
 // programs are the paths of PostgreSQL's programs.
-type programs struct{ initdb, control, baseBackup string }
+type programs struct{ initdb, control, baseBackup, dump, restore string }
 
 // lackingError names a program that is not installed.
 type lackingError string
@@ -26,8 +26,9 @@ func findPrograms() (programs, error) {
 		}
 	}
 	for _, dir := range dirs {
-		p := programs{filepath.Join(dir, "initdb"), filepath.Join(dir, "pg_ctl"), filepath.Join(dir, "pg_basebackup")}
-		if isProgram(p.initdb) && isProgram(p.control) && isProgram(p.baseBackup) {
+		in := func(name string) string { return filepath.Join(dir, name) }
+		p := programs{in("initdb"), in("pg_ctl"), in("pg_basebackup"), in("pg_dump"), in("pg_restore")}
+		if isProgram(p.initdb) && isProgram(p.control) && isProgram(p.baseBackup) && isProgram(p.dump) && isProgram(p.restore) {
 			return p, nil
 		}
 	}
