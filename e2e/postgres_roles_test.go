@@ -2,9 +2,11 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -41,11 +43,19 @@ func (r *roles) of(role string) string {
 }
 
 func (r *roles) at(role, database string) string {
-	u, err := url.Parse(r.dsn)
+	return as(role, r.dsn, database)
+}
+
+// as returns the connection string of a role, to the database of dsn or, if it is not empty, to another one.
+func as(role, dsn, database string) string {
+	u, err := url.Parse(dsn)
 	if err != nil {
 		panic(err) // it is the connection string of a test server
 	}
-	u.User, u.Path = url.UserPassword(role, "canary-"+role), database
+	u.User = url.UserPassword(role, "canary-"+role)
+	if database != "" {
+		u.Path = database
+	}
 	return u.String()
 }
 
@@ -132,8 +142,9 @@ func TestPostgres_RolesOfTheDocumentationAfterTheTables(t *testing.T) {
 				return answer
 			}
 			account, ok := ask("account", "create", "--name", "Test")["account_id"].(string)
-			key, issued := ask("key", "issue", "--account", account)["key"].(string)
-			if !ok || !issued || !gate.recognizes(key) {
+			issued := ask("key", "issue", "--account", account)
+			key, isText := issued["key"].(string)
+			if !ok || !isText || !gate.recognizes(key) {
 				t.Errorf("the key is refused; the gateway's output:\n%s", gate.output)
 			}
 			if status, created := gate.post("/v1/recognitions", key); created["sessionid"] == nil {
@@ -148,14 +159,24 @@ func TestPostgres_RolesOfTheDocumentationAfterTheTables(t *testing.T) {
 			if err := tryStatement(t, gate.dsn, "DROP TABLE audit"); err == nil {
 				t.Error("the role of gateways can drop a table")
 			}
+
+			// An older state beside the keystore, which is restored as the page says, revives no key.
+			archive, older := r.server.Archive(t, gate.dsn), r.server.NewDatabase(t)
+			ask("key", "revoke", fmt.Sprint(issued["key_id"]))
+			r.server.PutBack(t, older, archive, func() {})
+			backup := filepath.Join(gate.dir, "older.db")
+			ask("backup", backup, "--keystore", as("speechgate_serve", older, ""))
+			made(t, gate, r.migrating(gate, "restore", backup))
+			ask("audit", "verify")
+			gate.eventually("the revoked key is refused", func() bool { return !gate.recognizes(key) })
 		})
 	}
 }
 
-// made runs init.
+// made runs a command that must succeed.
 func made(t *testing.T, gate *program, cmd *exec.Cmd) {
 	t.Helper()
 	if stdout, stderr, status := runProgram(gate, cmd); status != 0 {
-		t.Fatalf("init: status %d, %s%s", status, stdout, stderr)
+		t.Fatalf("%v: status %d, %s%s", cmd.Args, status, stdout, stderr)
 	}
 }
