@@ -36,7 +36,7 @@ func (m *Manager) issuedBefore(ctx context.Context, id, accountID string, n *New
 		return Key{}, ErrOtherRequest
 	}
 	asked.AccountID = accountID
-	same := k.Origin == asked.Origin && k.AccountID == asked.AccountID && k.Label == asked.Label &&
+	same := k.AccountID == asked.AccountID && k.IssuerID == asked.Issuer && k.Label == asked.Label &&
 		k.Expires == asked.Expires && k.Allow == asked.Allow && k.Limits == asked.Limits && k.Issuable == asked.Issuable
 	if !same {
 		return Key{}, ErrOtherRequest

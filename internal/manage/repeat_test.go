@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/speechgate/speechgate/keystore"
 	"github.com/speechgate/speechgate/policy"
 )
 
@@ -80,6 +81,23 @@ func TestManager_AKeyIsRotatedOnceForOneRequest(t *testing.T) {
 		if keys := must(m.Keys(t.Context(), KeyQuery{}))(t); len(keys.Items) != 3 {
 			t.Errorf("%s: there are %d keys, want 3", overlap, len(keys.Items))
 		}
+	}
+}
+
+// The successor of a child key has the issuer of the child key, and a key of the operator has none. So the one is no
+// answer to a request for the other, also with the same rules.
+func TestManager_TheSuccessorOfAChildKeyIsNoKeyOfTheOperator(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	account := newAccount(t, m, "One")
+	issuer := newKey(t, m, NewKey{AccountID: account.ID, Issuable: true})
+	child, _, err := m.Store.IssueKey(t.Context(), noon, m.Actor, keystore.NewKey{AccountID: account.ID, Origin: policy.OriginAPI, Expires: policy.Never(), Issuer: issuer.ID, OutlivesIssuer: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(m.repeating("r", 0).RotateKey(t.Context(), child.ID, "0"))(t)
+	if k, err := m.repeating("r", 0).IssueKey(t.Context(), NewKey{AccountID: account.ID, Expires: Never}); !errors.Is(err, ErrOtherRequest) {
+		t.Errorf("the successor %+v is the answer to a request for a key, %v", k, err)
 	}
 }
 
