@@ -42,8 +42,8 @@ func (m *Manager) JobsOnGrace(ctx context.Context, page Page) (List[JobOnGrace],
 	for i := range found {
 		job, key := found[i].Job, &found[i].Key
 		until, _ := m.Gates.graceUntil(&job)
-		at, expires := key.Expires.Time()
-		if expires && key.Status(m.Now) == "expired" && until > m.Now {
+		if key.Status(m.Now) == "expired" && until > m.Now {
+			at, _ := key.Expires.Time()
 			all.Items = append(all.Items, JobOnGrace{m.jobOf(job), Time{at}})
 		}
 	}

@@ -139,8 +139,10 @@ func TestManager_AKeySaysWhenItEnded(t *testing.T) {
 		t.Errorf("rotated, after the overlap: %+v", k)
 	}
 	must(m.CloseAccount(t.Context(), account.ID, true))(t)
-	if k := must(m.Key(t.Context(), closed))(t); k.Status != "revoked" || !k.EndedAt.IsZero() || k.AccountOpen {
-		t.Errorf("of a closed account: %+v", k)
+	for _, id := range []string{closed, deleted} { // the account's end is the key's, also if the key was deleted before
+		if k := must(m.Key(t.Context(), id))(t); k.Status != "revoked" || !k.EndedAt.IsZero() || k.AccountOpen {
+			t.Errorf("of a closed account: %+v", k)
+		}
 	}
 }
 

@@ -127,8 +127,10 @@ func TestManager_AJobOfSeveralBackendsNeedsABackend(t *testing.T) {
 	if j := must(m.Job(t.Context(), "j", "none"))(t); !j.GraceUntil.IsZero() || j.ClientIP != "" {
 		t.Errorf("got %+v", j)
 	}
-	if _, err := m.Job(t.Context(), "none", ""); !errors.Is(err, keystore.ErrNotFound) {
-		t.Errorf("a job without a record: %v", err)
+	for backend, want := range map[string]string{"": `there is no record of a job "none": `, "amivoice": `there is no record of a job "none" of backend "amivoice": `} {
+		if _, err := m.Job(t.Context(), "none", backend); !errors.Is(err, keystore.ErrNotFound) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("a job without a record: %v, want %s", err, want)
+		}
 	}
 }
 
@@ -178,6 +180,9 @@ func TestManager_ARestoreBringsBackWhatABackupHas(t *testing.T) {
 		t.Errorf("got %+v", b)
 	}
 	removed := newKey(t, m, NewKey{AccountID: account.ID})
+	if plan := must(m.PlanRestore(t.Context(), file))(t); plan != (Restored{KeysRemoved: 1, DryRun: true}) {
+		t.Errorf("the plan is %+v", plan)
+	}
 	r := must(m.Restore(t.Context(), file))(t)
 	if want := (Restored{KeysRemoved: 1, Before: r.Before}); r != want || r.Before == "" {
 		t.Errorf("got %+v", r)
@@ -187,7 +192,11 @@ func TestManager_ARestoreBringsBackWhatABackupHas(t *testing.T) {
 		t.Errorf("the key that was issued since: %v", err)
 	}
 
-	fresh := must(RestoreNew(t.Context(), storetest.New(t).CommandLine(), noon, m.Actor, file))(t)
+	elsewhere := storetest.New(t).CommandLine()
+	if plan := must(PlanRestoreNew(t.Context(), elsewhere, noon, m.Actor, file))(t); plan != (Restored{KeysRestored: 1, AccountsRestored: 1, DryRun: true}) {
+		t.Errorf("the plan elsewhere is %+v", plan)
+	}
+	fresh := must(RestoreNew(t.Context(), elsewhere, noon, m.Actor, file))(t)
 	if fresh != (Restored{KeysRestored: 1, AccountsRestored: 1}) {
 		t.Errorf("got %+v", fresh)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,6 +104,13 @@ func TestCheckConsoleURL_TakesTheStartPageOrItsPath(t *testing.T) {
 		var wrong *FieldError
 		if !errors.As(err, &wrong) || wrong.Field != "url" || !strings.Contains(err.Error(), "want the URL of the console's start page") || strings.Contains(err.Error(), secret) {
 			t.Errorf("%q: got %v", text, err)
+		}
+	}
+	// A text that is no secret and not long is shown, so that the mistake can be seen.
+	long := "ftp://a/" + strings.Repeat("x", 192)
+	for text, shown := range map[string]bool{"ftp://speech.example.com/": true, long: true, long + "x": false} {
+		if err := CheckConsoleURL(text); err == nil || strings.Contains(err.Error(), strconv.Quote(text)) != shown {
+			t.Errorf("%d bytes are shown: %t; got %v", len(text), !shown, err)
 		}
 	}
 }
