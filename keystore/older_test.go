@@ -114,6 +114,38 @@ func TestOlder_APostgresDatabaseThatIsPutBackIsNoticed(t *testing.T) {
 	}
 }
 
+// A store that was not open when its database went back warns if it has a replica.
+func TestOlder_AReplicaKnowsWhatTheDatabaseHad(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.New(t)
+	for _, lost := range []bool{false, true} {
+		dsn, dir := server.NewDatabase(t), t.TempDir()
+		f := openStore(t, dsn, withReplica(dir))
+		key, _ := f.key(f.account().ID)
+		f.waitForReplica()
+		archive := server.Archive(t, dsn)
+		warnings := 0
+		if lost {
+			if _, err := f.RevokeKey(t.Context(), start, operator, key.ID, ""); err != nil {
+				t.Fatal(err)
+			}
+			f.waitForReplica()
+			warnings = 1
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		server.PutBack(t, dsn, archive, func() {})
+		var logs *observer.ObservedLogs
+		g := openStore(t, dsn, withReplica(dir), logTo(&logs))
+		g.key(g.account().ID)
+		g.waitForReplica()
+		if n := logs.FilterMessageSnippet("lacks changes that the replica has").Len(); n != warnings {
+			t.Errorf("lost %t: %d warnings, want %d: %+v", lost, n, warnings, logs.All())
+		}
+	}
+}
+
 // An older file in the place of the keystore's file.
 func TestOlder_AFileThatIsPutBackIsNoticed(t *testing.T) {
 	t.Parallel()

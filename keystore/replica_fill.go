@@ -19,7 +19,7 @@ const replicaJobPage = 256
 func (r *replica) refill(ctx context.Context, file *sqlite.Replica, w *replicaWord) error {
 	r.copied.Store(nil)
 	now, clock := r.store.mono(), r.store.cfg.Clock()
-	p, err := readFeedPosition(ctx, w.db.lists, 0)
+	p, err := readFeedPosition(ctx, w.db.lists, r.at.seq)
 	if err != nil {
 		return err
 	}
@@ -35,9 +35,12 @@ func (r *replica) refill(ctx context.Context, file *sqlite.Replica, w *replicaWo
 		at.pepper = r.store.hash.check(p.storeID)
 	}
 	r.setAge(&at, now, clock)
-	if r.at.storeID == "" {
+	switch {
+	case r.at.storeID == "":
 		r.store.log.Info("the replica is being filled", zap.String("store_id", p.storeID))
-	} else {
+	case p.lacks(r.at.seq, r.at.mark):
+		r.store.log.Warn("the replica is being filled again: the keystore lacks changes that the replica has, such as after an older state of the keystore was put back; keys that were revoked since that state are valid again: repeat the revocations", zap.String("store_id", p.storeID))
+	default:
 		r.store.log.Warn("the replica is being filled again: it has missed changes, or changes were undone", zap.String("store_id", p.storeID))
 	}
 	return r.inFile(ctx, file, false, &at, func(tx *sql.Tx) error {
