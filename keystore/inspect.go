@@ -94,6 +94,12 @@ func inspectPostgres(ctx context.Context, cfg Config) (c Condition, err error) {
 // Server is what InspectServer finds out about a PostgreSQL server.
 type Server = postgres.Server
 
+// Unreachable reports whether an error of Open or InspectServer says that the server of the database does not answer.
+func Unreachable(err error) bool {
+	_, away := errors.AsType[*unreachableError](err)
+	return away
+}
+
 // InspectServer looks at the PostgreSQL server of a store, and how this process reaches it. It
 // changes nothing. cfg.Postgres must not be nil. The error is an ErrUnavailable.
 func InspectServer(ctx context.Context, cfg Config) (s Server, err error) {
@@ -102,6 +108,9 @@ func InspectServer(ctx context.Context, cfg Config) (s Server, err error) {
 	}
 	database := postgres.New(cfg.place, true, cfg.Logger)
 	if s, err = database.InspectServer(ctx); err != nil {
+		if database.Unreachable(err) {
+			err = &unreachableError{err}
+		}
 		return s, fault(fmt.Errorf("keystore %s: %w", cfg.name, database.Advise(err)))
 	}
 	return s, nil

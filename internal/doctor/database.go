@@ -19,7 +19,11 @@ func (e *examination) checkDatabase(ctx context.Context) (lacking []string, ok b
 	e.checkPasswordFile()
 	server, err := keystore.InspectServer(ctx, e.Store)
 	if err != nil {
-		e.add(CheckKeystore, Fail, e.place, e.reason(err), "")
+		remedy := "" // the reason has it
+		if keystore.Unreachable(err) {
+			remedy = "Make the server accept connections: start it, and look at its listen_addresses and max_connections and at the firewalls on the way. Or correct the host and the port of the connection string."
+		}
+		e.add(CheckKeystore, Fail, e.place, e.reason(err), remedy)
 		return nil, false
 	}
 	e.checkServerOfDatabase(&server)

@@ -20,9 +20,10 @@ func TestRefused_ByTLS(t *testing.T) {
 	for name, c := range map[string]struct {
 		mode string
 		auth tls.ClientAuthType
+		want string
 	}{
-		"a certificate of an unknown authority": {"verify-full", tls.NoClientCert},
-		"a client without a certificate":        {"require", tls.RequireAnyClientCert},
+		"a certificate of an unknown authority": {"verify-full", tls.NoClientCert, "name the file of its authority with sslrootcert"},
+		"a client without a certificate":        {"require", tls.RequireAnyClientCert, "check sslcert and sslkey"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -32,8 +33,8 @@ func TestRefused_ByTLS(t *testing.T) {
 			if !e.Refused(err) || e.Unreachable(err) {
 				t.Errorf("refused %t, unreachable %t: %v", e.Refused(err), e.Unreachable(err), err)
 			}
-			if err == nil || strings.Contains(err.Error(), "gateway") {
-				t.Errorf("the error shows the user: %v", err)
+			if err == nil || strings.Contains(err.Error(), "gateway") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q, and no user", err, c.want)
 			}
 		})
 	}
