@@ -44,14 +44,21 @@ func (p *program) examine(dsn string) string {
 	cmd.Env = append(cmd.Env, "SPEECHGATE_DSN="+dsn)
 	stdout, stderr, _ := runProgram(p, cmd)
 	var report struct {
-		Checks []struct{ Check, Level, Message string }
+		Checks []struct {
+			Check, Level, Message string
+			Fix                   *string
+		}
 	}
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
 		p.t.Fatalf("doctor prints %s, %s: %v", stdout, stderr, err)
 	}
 	var lines strings.Builder
 	for _, c := range report.Checks {
-		lines.WriteString(c.Level + " " + c.Check + ": " + c.Message + "\n")
+		lines.WriteString(c.Level + " " + c.Check + ": " + c.Message)
+		if c.Fix != nil {
+			lines.WriteString(" (to do: " + *c.Fix + ")")
+		}
+		lines.WriteString("\n")
 	}
 	return lines.String()
 }
@@ -182,7 +189,7 @@ func TestPostgres_CommandsWorkOnTheDatabase(t *testing.T) {
 		{2, strings.Replace(dsn, u.Path, "", 1), "a connection string without a database"},
 		{2, strings.Replace(dsn, "sslmode=disable", "sslmode=nothing", 1), "sslmode is invalid"},
 		{4, strings.Replace(dsn, u.Path, "/nothing", 1), `database "nothing" does not exist`},
-		{4, bare, "password"},
+		{4, bare, "no password is configured: "},
 		{4, "postgres://gateway:canary@127.0.0.1:1/keys", "cannot be reached"},
 		{4, "postgres://gateway:canary@" + u.Host + u.Path + "?sslmode=disable", "check the user and the password of the connection string"},
 	} {
@@ -258,5 +265,5 @@ func TestPostgres_DoctorExaminesTheDatabase(t *testing.T) {
 
 	server.Stop(t)
 	wants("a server that is down", p.examine(strings.Replace(dsn, "sslmode=disable", "sslmode=prefer", 1)),
-		"fail keystore: The PostgreSQL server cannot be reached: "+u.Host+" ("+u.Hostname()+"): dial error: dial tcp "+u.Host+": connect: connection refused.\n")
+		"fail keystore: The PostgreSQL server cannot be reached: "+u.Host+": connection refused. (to do: Make the server accept connections: start it,")
 }

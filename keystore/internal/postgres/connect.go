@@ -119,7 +119,7 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, limit limits, params map[str
 		cfg.DialFunc = limit.kept.keep(cfg.DialFunc, &e.silent)
 	}
 	db := sql.OpenDB(connector{stdlib.GetConnector(*cfg, e.place.withPassword(), stdlib.OptionResetSession(checkUsable),
-		stdlib.OptionShouldPing(closedWhileIdle))})
+		stdlib.OptionShouldPing(closedWhileIdle)), e.place})
 	db.SetMaxOpenConns(most)
 	db.SetMaxIdleConns(most)
 	db.SetConnMaxIdleTime(connIdle)
@@ -128,13 +128,16 @@ func (e *Engine) pool(to *pgx.ConnConfig, most int, limit limits, params map[str
 }
 
 // connector makes connections. Its errors do not have the user of the connection string.
-type connector struct{ driver.Connector }
+type connector struct {
+	driver.Connector
+	place Place
+}
 
 // Connect implements [driver.Connector].
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	made, err := c.Connector.Connect(connecting(ctx))
 	if err != nil {
-		return nil, connectError(err)
+		return nil, c.place.adviseLogin(connectError(err))
 	}
 	conn, ok := made.(*stdlib.Conn)
 	if !ok {

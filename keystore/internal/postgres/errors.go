@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -59,6 +60,23 @@ func adviseOwner(err error, remedy string) error {
 	return engine.WithAdvice(err, "this needs the role that owns the tables, such as speechgate_migrate in docs/clustering.md: "+remedy)
 }
 
+// adviseLogin adds to an error of connecting what the operator can do about a login that the server refuses.
+func (p Place) adviseLogin(err error) error {
+	attempt, connecting := errors.AsType[*pgconn.ConnectError](err)
+	refused, answered := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !connecting || !answered:
+		return err
+	case refused.Code == codeNoPassword:
+		return engine.WithAdvice(err, p.passwordAdvice(attempt.Config.Password))
+	case refused.Code == codeNoAuthorization && strings.HasSuffix(refused.Message, "is not permitted to log in"):
+		return engine.WithAdvice(err, "let the role log in with ALTER ROLE ... LOGIN, or name another user in the connection string")
+	case refused.Code == codeNoAuthorization:
+		return engine.WithAdvice(err, "check the user of the connection string, and the server's pg_hba.conf")
+	}
+	return err
+}
+
 // advise adds to an error what the operator can do about it.
 func advise(err error) error {
 	return engine.WithAdvice(err, map[string]string{
@@ -67,8 +85,6 @@ func advise(err error) error {
 		codeTooManyConnections: "raise max_connections of the PostgreSQL server, or put PgBouncer in front of it",
 		codeNoPrivilege:        "grant the role of the gateway the rights that docs/clustering.md lists",
 		codeReadOnly:           "the server is a standby, or the role may only read: want the primary server, such as with target_session_attrs=read-write",
-		codeNoPassword:         "check the user and the password of the connection string",
-		codeNoAuthorization:    "check the user of the connection string, and the server's pg_hba.conf",
 		codeNoDatabase:         "create the database, or name another one",
 		codeStatementExists:    "a pooler is in between: add default_query_exec_mode=exec to the connection string",
 		codeNoStatement:        "a pooler is in between: add default_query_exec_mode=exec to the connection string",

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -29,7 +31,31 @@ func (p Place) connect(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, err
 	if err := p.fillPassword(ctx, cfg); err != nil {
 		return nil, err
 	}
-	return pgx.ConnectConfig(ctx, cfg)
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, p.adviseLogin(connectError(err))
+	}
+	return conn, nil
+}
+
+// passwordForm matches a connection string with a password.
+var passwordForm = regexp.MustCompile(`://[^/?#@:]*:[^@]+@|(?i:(^|[\s?&])password\s*=)`)
+
+// passwordAdvice returns what to do about a password that the server refuses, which depends on where the password is from.
+func (p Place) passwordAdvice(password string) string {
+	const user = ", and the user of the connection string"
+	switch {
+	case p.passwordFile != "":
+		return "check the password in the file " + p.passwordFile + user
+	case password == "":
+		return "no password is configured: write it into a file and name the file with password_file, or set PGPASSWORD or PGPASSFILE"
+	case slices.Contains(p.written, password):
+		return "check the user and the password of the connection string"
+	case password == os.Getenv("PGPASSWORD"):
+		return "check the password in PGPASSWORD" + user
+	default:
+		return "check the password in the file of PGPASSFILE, ~/.pgpass or pg_service.conf" + user
+	}
 }
 
 // withPassword fills in the password of each new connection of a pool.

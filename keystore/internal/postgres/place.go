@@ -21,7 +21,8 @@ type Place struct {
 	pooled *pgx.ConnConfig // for reads and writes, perhaps through a pooler
 	direct *pgx.ConnConfig // for LISTEN and migrations
 
-	passwordFile string // see WithPasswordFile
+	written      []string // the passwords of the connection strings themselves
+	passwordFile string   // see WithPasswordFile
 }
 
 // connectTimeout is how long connecting may take, unless the connection string says it.
@@ -39,9 +40,15 @@ func ParsePlace(dsn, direct string) (Place, error) {
 		return Place{}, err
 	}
 	p := Place{name: nameOf(pooled), pooled: pooled, direct: pooled}
+	if passwordForm.MatchString(dsn) {
+		p.written = append(p.written, pooled.Password)
+	}
 	if direct != "" {
 		if p.direct, err = parse(direct); err != nil {
 			return Place{}, fmt.Errorf("the direct connection: %w", err)
+		}
+		if passwordForm.MatchString(direct) {
+			p.written = append(p.written, p.direct.Password)
 		}
 	}
 	return p, nil
