@@ -18,7 +18,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// What the operator reads of a TLS connection that fails: what is wrong, and what to do. The server was reached.
+// What the operator reads of a TLS connection that fails: what is wrong, and what to do. The server was reached, and a
+// certificate that is not accepted counts as a refusal, with each sslmode.
 func TestOpen_SaysWhatIsWrongWithTLS(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -29,12 +30,13 @@ func TestOpen_SaysWhatIsWrongWithTLS(t *testing.T) {
 		shows       tls.Certificate
 		query, want string
 	}{
-		"no authority is named":        {good, "sslmode=verify-full", "its certificate is not trusted (x509: certificate signed by unknown authority): name the file of its authority with sslrootcert in the connection string"},
-		"another authority":            {good, "sslmode=verify-full&sslrootcert=" + namedFile, "its certificate is not trusted (x509: certificate signed by unknown authority"},
-		"another authority, verify-ca": {good, "sslmode=verify-ca&sslrootcert=" + namedFile, "name the file of its authority with sslrootcert"},
-		"another name":                 {named, "sslmode=verify-full&sslrootcert=" + namedFile, "its certificate is for another name (x509: certificate is valid for 192.0.2.1, not 127.0.0.1): write a name of the certificate as the host of the connection string"},
-		"an expired certificate":       {expired, "sslmode=verify-full&sslrootcert=" + expiredFile, "renew the certificate, or set the clock of this machine"},
-		"a good certificate":           {good, "sslmode=verify-full&sslrootcert=" + goodFile, "the PostgreSQL server cannot be reached: "}, // after the handshake
+		"no authority is named":             {good, "sslmode=verify-full", "its certificate is not trusted (x509: certificate signed by unknown authority): name the file of its authority with sslrootcert in the connection string"},
+		"another authority":                 {good, "sslmode=verify-full&sslrootcert=" + namedFile, "its certificate is not trusted (x509: certificate signed by unknown authority"},
+		"another authority, verify-ca":      {good, "sslmode=verify-ca&sslrootcert=" + namedFile, "name the file of its authority with sslrootcert"},
+		"another name":                      {named, "sslmode=verify-full&sslrootcert=" + namedFile, "its certificate is for another name (x509: certificate is valid for 192.0.2.1, not 127.0.0.1): write a name of the certificate as the host of the connection string"},
+		"an expired certificate":            {expired, "sslmode=verify-full&sslrootcert=" + expiredFile, "renew the certificate, or set the clock of this machine"},
+		"an expired certificate, verify-ca": {expired, "sslmode=verify-ca&sslrootcert=" + expiredFile, "renew the certificate, or set the clock of this machine"},
+		"a good certificate":                {good, "sslmode=verify-full&sslrootcert=" + goodFile, "the PostgreSQL server cannot be reached: "}, // after the handshake
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -43,6 +45,9 @@ func TestOpen_SaysWhatIsWrongWithTLS(t *testing.T) {
 			_, err := e.Open(t.Context(), creating)
 			if err == nil {
 				t.Fatal("no error")
+			}
+			if accepted := strings.HasSuffix(c.query, goodFile); e.Refused(err) == accepted {
+				t.Errorf("refused: %t, with a certificate that is accepted: %t", e.Refused(err), accepted)
 			}
 			text, begin := e.Advise(err).Error(), "connecting to the PostgreSQL server: "+address+": "
 			if !strings.Contains(text, c.want) || strings.Contains(text, "startup message") || !strings.HasPrefix(c.want, "the PostgreSQL") && !strings.HasPrefix(text, begin) {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -64,7 +65,7 @@ func refused(err error) bool {
 	switch e := err.(type) { //nolint:errorlint // it goes through the tree of errors by itself
 	case *pgconn.PgError:
 		return slices.Contains(refusalCodes, e.Code)
-	case *tls.CertificateVerificationError:
+	case *tls.CertificateVerificationError, x509.UnknownAuthorityError, x509.CertificateInvalidError: // the last two with sslmode=verify-ca
 		return true
 	case *net.OpError:
 		return e.Op == "remote error"
