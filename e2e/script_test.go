@@ -33,7 +33,8 @@ import (
 //	fails [STATUS] COMMAND …  runs a command that must fail as all commands fail:
 //	                          with this exit status, or any of 1 to 4, nothing on
 //	                          standard output, and one line on standard error,
-//	                          which is an object with --json
+//	                          which is an object with --json; a line that begins with
+//	                          Warning: may come before it
 //	capture NAME REGEXP       sets $NAME to the group in the last command's output
 //	golden stdout|stderr FILE compares the last command's output with a file.
 //	                          Every letter and digit of a random ID or secret is
@@ -181,9 +182,12 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("want nothing on standard output, and got\n%s", stdout)
 	}
 	line := strings.TrimSuffix(stderr, "\n")
+	if warning, rest, more := strings.Cut(line, "\n"); more && strings.HasPrefix(warning, "Warning: ") {
+		line = rest
+	}
 	switch {
-	case strings.Contains(line, "\n") || line+"\n" != stderr:
-		ts.Fatalf("want one line, and got\n%s", stderr)
+	case strings.Contains(line, "\n") || !strings.HasSuffix(stderr, "\n"):
+		ts.Fatalf("want one line, and perhaps a warning before it, and got\n%s", stderr)
 	case slices.Contains(args, "--json"):
 		if code := errorCode(ts, line); exitStatus[code] != status {
 			ts.Fatalf("the code %q belongs to the exit status %d, which is %d", code, exitStatus[code], status)

@@ -127,6 +127,7 @@ func TestBrowser_APasskeySignsIn(t *testing.T) {
 				t.Errorf("without a fingerprint the page says %q", got)
 			}
 			command(b, webauthn.SetUserVerified, webauthn.SetUserVerifiedParams{AuthenticatorID: device, IsUserVerified: true})
+			f.advance(time.Second)
 			b.Submit(use+" button", "main .card")
 
 			b.open("settings")
