@@ -155,8 +155,8 @@ func (s *Service) failPasskey(ctx context.Context, t Try, user *keystore.Console
 // OfferPasskey begins to add a passkey to a signed-in user, if the password is right. It returns
 // the options for the browser's navigator.credentials.create, as JSON: binary values are in
 // base64url. The name is how the user calls the passkey, and the challenge holds it. Only the session
-// with the token session can add the passkey. The error is ErrWrong, ErrBusy, a WaitError, ErrManyPasskeys, or an error of
-// the keystore: ErrInvalid for a name that a passkey cannot have.
+// with the token session can add the passkey. The error is ErrWrong, ErrBusy, a WaitError,
+// ErrManyPasskeys, or an error of the keystore: ErrInvalid for a name that a passkey cannot have.
 func (s *Service) OfferPasskey(ctx context.Context, t Try, site Site, user *keystore.ConsoleUser, name string, password, session policy.Secret) (options []byte, err error) {
 	name = strings.TrimSpace(name)
 	if err := keystore.CheckPasskeyName(name); err != nil {
