@@ -75,6 +75,7 @@ const (
 	SignInAddress    Kind = 3 // failed tries to sign in, by network
 	SignInName       Kind = 4 // failed tries to sign in, by name
 	SignInCode       Kind = 5 // codes of second factors, by user
+	SignInChallenge  Kind = 6 // challenges for passkeys, by network
 	IssuanceFailures Kind = 7 // calls of the issuance API without valid credentials, by network
 )
 

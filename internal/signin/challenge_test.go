@@ -119,7 +119,7 @@ func TestPasskey_NoTwoChallengesAreEqual(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	seen := make(map[string]bool)
-	for range 100 {
+	for range challengeRule.Failures {
 		options, err := f.AskPasskey(t.Context(), f.try, theSite(t))
 		if err != nil {
 			t.Fatal(err)

@@ -57,9 +57,12 @@ func (u *passkeyUser) WebAuthnCredentials() []webauthn.Credential {
 }
 
 // AskPasskey begins a sign-in with a passkey. It returns the options for the browser's
-// navigator.credentials.get, as JSON: binary values are in base64url. The error is one of the keystore,
-// or of package webauthn.
+// navigator.credentials.get, as JSON: binary values are in base64url. The error is a WaitError, or one
+// of the keystore or of package webauthn.
 func (s *Service) AskPasskey(ctx context.Context, t Try, site Site) (options []byte, err error) {
+	if wait := s.challenges.Fail(policy.NetworkOf(t.From), t.Now); wait > 0 {
+		return nil, &WaitError{wait}
+	}
 	party, err := site.relyingParty()
 	if err != nil {
 		return nil, err

@@ -324,6 +324,13 @@ func TestPasskey_FailuresAndChallengesAreThrottled(t *testing.T) {
 	if _, err := f.present(a.Get(f.ask())); err != nil {
 		t.Errorf("after a minute: %v", err)
 	}
+	f.advance(time.Minute)
+	for range challengeRule.Failures {
+		f.ask()
+	}
+	if _, err := f.AskPasskey(t.Context(), f.try, theSite(t)); !isWait(err, 60) {
+		t.Errorf("after too many challenges: %v", err)
+	}
 }
 
 func isWait(err error, seconds int) bool {

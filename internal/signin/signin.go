@@ -57,6 +57,8 @@ type Service struct {
 	addresses *throttle.Throttle[netip.Prefix]      // failed tries by the network of the client
 	names     *throttle.Throttle[[sha256.Size]byte] // failed tries by the name that was given
 	codes     *throttle.Throttle[string]            // tried codes by user
+
+	challenges *throttle.Throttle[netip.Prefix] // challenges for a sign-in with a passkey by network
 }
 
 // The limits of failed tries. The limit by address is that of the issuance API.
@@ -64,11 +66,14 @@ type Service struct {
 // Anyone can use up the limit of a name, and keep its user from signing in for a minute at a
 // time. Without the limit, many addresses together could try as many passwords as the
 // processors can check. The limit of codes can be used up only by someone who has the
-// password. It allows 960 codes a day, so that a guess is right once in a year on average.
+// password. It allows 960 codes a day, so that a guess is right once in a year on average. The
+// limit of challenges keeps anyone from asking the database without end.
 var (
 	addressRule = throttle.Rule{Failures: 30, Window: time.Minute, Keys: 16_384}
 	nameRule    = throttle.Rule{Failures: 30, Window: time.Minute, Keys: 16_384}
 	codeRule    = throttle.Rule{Failures: 10, Window: 15 * time.Minute, Keys: 16_384}
+
+	challengeRule = throttle.Rule{Failures: 60, Window: time.Minute, Keys: 16_384}
 )
 
 // New returns a Service.
@@ -78,6 +83,8 @@ func New() *Service {
 		addresses: throttle.New[netip.Prefix](addressRule),
 		names:     throttle.New[[sha256.Size]byte](nameRule),
 		codes:     throttle.New[string](codeRule),
+
+		challenges: throttle.New[netip.Prefix](challengeRule),
 	}
 }
 
@@ -88,9 +95,10 @@ func (s *Service) Tries(name func(share.Kind, string) string) map[share.Kind]sha
 		return func(p netip.Prefix) string { return name(kind, p.String()) }
 	}
 	return map[share.Kind]share.Source{
-		share.SignInAddress: s.addresses.Named(network(share.SignInAddress)),
-		share.SignInName:    s.names.Named(func(k [sha256.Size]byte) string { return name(share.SignInName, string(k[:])) }),
-		share.SignInCode:    s.codes.Named(func(user string) string { return name(share.SignInCode, user) }),
+		share.SignInAddress:   s.addresses.Named(network(share.SignInAddress)),
+		share.SignInName:      s.names.Named(func(k [sha256.Size]byte) string { return name(share.SignInName, string(k[:])) }),
+		share.SignInCode:      s.codes.Named(func(user string) string { return name(share.SignInCode, user) }),
+		share.SignInChallenge: s.challenges.Named(network(share.SignInChallenge)),
 	}
 }
 
